@@ -1,0 +1,81 @@
+"""Federated learning whose rounds, verdicts, leaders and models stand on an EVM chain.
+
+    report = bcfl.run(bcfl.Config(devices=20, miners=5, rounds=10))
+    report.final_accuracy
+
+Names load when they are first used, so that `import bcfl` costs next to nothing.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+from bcfl.errors import (
+    BcflError,
+    CidError,
+    ConfigError,
+    Corrupt,
+    DataError,
+    LedgerError,
+    PayloadError,
+    RelayError,
+    Reverted,
+    RunError,
+    StoreError,
+    Unavailable,
+    Unreachable,
+)
+
+if TYPE_CHECKING:
+    from bcfl.config import Config
+    from bcfl.reports import Progress, Rejection, Report, RoundReport
+    from bcfl.simulation import resume, run
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "BcflError",
+    "CidError",
+    "Config",
+    "ConfigError",
+    "Corrupt",
+    "DataError",
+    "LedgerError",
+    "PayloadError",
+    "Progress",
+    "Rejection",
+    "RelayError",
+    "Report",
+    "Reverted",
+    "RoundReport",
+    "RunError",
+    "StoreError",
+    "Unavailable",
+    "Unreachable",
+    "__version__",
+    "resume",
+    "run",
+]
+
+_LAZY = {
+    "Config": "bcfl.config",
+    "Progress": "bcfl.reports",
+    "Rejection": "bcfl.reports",
+    "Report": "bcfl.reports",
+    "RoundReport": "bcfl.reports",
+    "resume": "bcfl.simulation",
+    "run": "bcfl.simulation",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _LAZY:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = getattr(import_module(_LAZY[name]), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

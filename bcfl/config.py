@@ -1,0 +1,356 @@
+"""Every option of a run (step 1, initialization): what it means, what it may be, where its value came from.
+
+A value comes from the strongest source that names it: a flag, `-c key=value`, the file `bcfl.toml`,
+the variable `BCFL_KEY`, the default.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import tomllib
+from collections.abc import Iterator, Mapping, Sequence
+from decimal import Decimal
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Annotated, Any, Final, Literal, NamedTuple, Self
+
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidationError,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)
+
+from bcfl.errors import ConfigError
+
+FILE: Final = Path("bcfl.toml")
+PREFIX: Final = "BCFL_"
+BASIS_POINTS: Final = 10_000
+MAX_DEVICES: Final = 1024
+MAX_MINERS: Final = 64
+WEI_BITS: Final = 96
+MAX_SECONDS: Final = 30 * 24 * 3600
+WEI: Final = {"wei": 0, "gwei": 9, "ether": 18, "eth": 18}
+AMOUNT: Final = re.compile(r"(\d{1,30}(?:\.\d{1,18})?)(?: *([a-z]+))?")
+NAMED: Final = re.compile(r"\b([a-z_]+)=[^\s,:]+")
+# At scale_bits = 24, 16-bit lanes reach +-1 and 8-bit lanes +-1/4; what saturates comes with the next update.
+SHIFTS: Final = {32: 0, 16: 9, 8: 15}
+
+
+def parse_wei(amount: object) -> int:
+    """Wei of an amount such as `"1.5 ether"`, `"100 gwei"`, `"7 wei"` or a whole number of wei.
+
+    Raises ValueError for anything else: a bare fraction would leave its unit to be guessed.
+    """
+    match = AMOUNT.fullmatch(str(amount).strip().lower())
+    unit = match and WEI.get(match[2] or "wei")
+    if match is None or unit is None or isinstance(amount, bool | float):
+        raise ValueError("must be an amount such as '1.5 ether', '100 gwei' or a whole number of wei")
+    wei = Decimal(match[1]).scaleb(unit)
+    if wei != wei.to_integral_value() or wei >= 2**WEI_BITS:
+        raise ValueError("must be a whole number of wei below 2**96")
+    return int(wei)
+
+
+def _digits(value: object) -> object:
+    return int(value) if isinstance(value, str) and value.isdecimal() else value
+
+
+Wei = Annotated[int, BeforeValidator(parse_wei)]
+Lane = Annotated[Literal[32, 16, 8], BeforeValidator(_digits)]
+
+
+def _count(default: int, description: str, least: int = 1, most: int | None = None) -> Any:
+    return Field(default, ge=least, le=most, description=description)
+
+
+def _seconds(default: int, description: str, least: int = 1) -> Any:
+    return Field(default, ge=least, le=MAX_SECONDS, description=f"seconds {description}")
+
+
+def _share(default: float, description: str, below: float | None = None) -> Any:
+    return Field(default, ge=0, le=1 if below is None else None, lt=below, description=description)
+
+
+class _Checked(BaseModel):
+    """A frozen set of values whose every refusal is a ConfigError of one line."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+    def __init__(self, **values: Any) -> None:
+        try:
+            super().__init__(**values)
+        except ValidationError as error:
+            raise ConfigError(_explain(type(self), error, {})) from error
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _plain(cls, value: object, info: ValidationInfo) -> object:
+        """Take the word `none` for "the default decides", and no truth value for a number."""
+        field = cls.model_fields[str(info.field_name)]
+        if isinstance(value, str) and value.strip().lower() == "none" and field.default is None:
+            return None
+        if isinstance(value, bool) and not isinstance(field.default, bool):
+            raise ValueError("must not be true or false")
+        return value
+
+
+class Config(_Checked):
+    """What a run is made of; frozen, checked, the same from Python as from the command line.
+
+    Raises ConfigError when a value, or two together, cannot be used. Options whose default is None
+    follow from the task or from other options.
+    """
+
+    devices: int = _count(20, "devices that train", most=MAX_DEVICES)
+    miners: int = _count(5, "miners that verify, vote and lead", most=MAX_MINERS)
+    rounds: int = _count(10, "rounds to run", most=1_000_000)
+    seed: int = _count(0, "every random choice follows from it", least=0, most=2**63 - 1)
+
+    task: str = Field("digits", min_length=1, description="a task's name, or package.module:attribute")
+    data: Path | None = Field(None, description="folder that holds the task's data set")
+    model: str | None = Field(None, min_length=1, description="the model to train; none: the task's own")
+    epochs: int | None = Field(
+        None, ge=1, le=10_000, description="local epochs a round; none: the task's own"
+    )
+    batch_size: int | None = Field(None, ge=1, le=2**20, description="samples a step; none: the task's own")
+    learning_rate: float | None = Field(None, gt=0, le=1000, description="SGD's rate; none: the task's own")
+    partition: Literal["iid", "dirichlet", "pathological"] = Field(
+        "dirichlet", description="how the samples are dealt to the devices"
+    )
+    alpha: float = Field(0.5, gt=0, le=1e6, description="dirichlet: small is skewed, large is even")
+    classes_per_device: int = _count(2, "pathological: classes that a device sees", most=1_000_000)
+
+    scale_bits: int = _count(24, "fractional bits of the global model", most=30)
+    lane_bits: Lane = Field(16, description="bits of one coordinate of an update")
+    shift: int | None = Field(
+        None, ge=0, le=30, description="fractional bits an update leaves out; none: by lane"
+    )
+    leaf_lanes: int = _count(32, "coordinates in one Merkle leaf", most=2**16)
+
+    rule: Literal["mean", "median", "trimmed_mean"] = Field("mean", description="how updates are aggregated")
+    trim: float = _share(0.1, "trimmed_mean: share cut from each end", below=0.5)
+    engine: Literal["stake", "pow"] = Field("stake", description="what decides who leads a round")
+    pow_seconds: int = _seconds(5, "that a proof-of-work race should take")
+    min_updates: int | None = Field(
+        None, ge=1, description="fewer accepted void the round; none: half the devices"
+    )
+    max_samples: int | None = Field(
+        None, ge=1, lt=2**31, description="most samples a device may claim; none: all"
+    )
+
+    check_time: bool = Field(True, description="reject a computation time out of proportion to the samples")
+    time_factor: float = Field(
+        10.0, ge=1, le=1e6, description="tolerated ratio to the reference seconds a sample"
+    )
+    time_slack: float = Field(0.05, ge=0, le=3600, description="seconds that never count as a difference")
+    check_duplicate: bool = Field(True, description="reject a copy of an earlier update")
+    check_quality: bool = Field(True, description="reject what harms the model on a miner's held-out data")
+    quality_tolerance: float = Field(
+        3.0, ge=0, le=1e6, description="tolerated harm, in robust standard deviations"
+    )
+
+    commit_seconds: int = _seconds(60, "to train and to commit")
+    reveal_seconds: int = _seconds(30, "to reveal updates")
+    vote_seconds: int = _seconds(30, "to verify and to commit verdicts")
+    unveil_seconds: int = _seconds(30, "to unveil verdicts")
+    elect_seconds: int = _seconds(30, "to find a leader")
+    propose_seconds: int = _seconds(30, "a leader has to propose")
+    attest_seconds: int = _seconds(30, "to attest")
+    challenge_seconds: int = _seconds(0, "in which a proposal stays open to challenges", least=0)
+    grace: int = _seconds(5, "a phase stays open for devices after all miners have acted", least=0)
+
+    stake: Wei = Field(10**18, description="what each miner stakes")
+    min_stake: Wei = Field(10**18, gt=0, description="stake that carries one vote")
+    exit_rounds: int = _count(2, "finished rounds before a miner that left gets its stake back", 0, 1_000_000)
+    vote_penalty: Wei = Field(10**17, description="for verdicts committed and never unveiled")
+    leader_penalty: Wei = Field(10**17, description="for a leader that misses its deadline")
+    reward: Wei = Field(10**18, description="paid out of the pool each round")
+    device_share: float = _share(0.5, "of the reward, by accepted samples")
+    miner_share: float = _share(0.3, "of the reward, by matching verdicts; the leader gets the rest")
+    pool: Wei | None = Field(None, description="what the owner funds; none: the rewards of all rounds")
+
+    runs: Path = Field(Path("runs"), description="folder that holds the runs")
+    run_dir: Path | None = Field(None, description="this run's own folder; none: a new one in runs")
+
+    @property
+    def lane_shift(self) -> int:
+        """Fractional bits that an update leaves out: `shift`, or what suits the lane's width."""
+        return SHIFTS[self.lane_bits] if self.shift is None else self.shift
+
+    @property
+    def required_updates(self) -> int:
+        """Accepted updates without which a round is void: `min_updates`, or half the devices."""
+        return (self.devices + 1) // 2 if self.min_updates is None else self.min_updates
+
+    @property
+    def funding(self) -> int:
+        """Wei that the owner puts into the pool: `pool`, or the rewards of all rounds."""
+        return self.reward * self.rounds if self.pool is None else self.pool
+
+    @model_validator(mode="after")
+    def _together(self) -> Self:
+        for conflict in _conflicts(self):
+            raise ValueError(conflict)
+        return self
+
+    @classmethod
+    def load(
+        cls,
+        flags: Mapping[str, object] | None = None,
+        pairs: Sequence[str] = (),
+        toml: Path | None = None,
+        env: Mapping[str, str] | None = None,
+    ) -> Self:
+        """The options of all sources together, the strongest first.
+
+        `flags`: option to value, None where not given. `pairs`: `key=value`. `toml`: None takes
+        `bcfl.toml` where there is one. `env`: None takes the process's own. Raises ConfigError that
+        names the key and the source.
+        """
+        given: dict[str, _Given] = {}
+        for option in (
+            *_from_environment(os.environ if env is None else env),
+            *_from_file(toml),
+            *_from_pairs(pairs),
+            *_from_flags(flags or {}),
+        ):
+            name = option.name if option.name in cls.model_fields else option.name.replace("-", "_")
+            if name not in cls.model_fields:
+                raise ConfigError(_unknown(cls, option.name, option.source))
+            given[name] = option
+        try:
+            return cls.model_validate({name: option.value for name, option in given.items()})
+        except ConfigError as error:
+            if not isinstance(error.__cause__, ValidationError):
+                raise
+            sources = {name: option.source for name, option in given.items()}
+            raise ConfigError(_explain(cls, error.__cause__, sources)) from None
+
+
+def _conflicts(c: Config) -> Iterator[str]:
+    """Every set of options that cannot stand together, each as `key=value` with what to do about it."""
+    if c.leaf_lanes * c.lane_bits % 256:
+        words = f"leaf_lanes={c.leaf_lanes} with lane_bits={c.lane_bits} is no whole number of 32-byte words"
+        yield f"{words}: take a multiple of {256 // c.lane_bits} for leaf_lanes"
+    if c.lane_bits + c.lane_shift > 32:
+        yield f"shift={c.lane_shift} with lane_bits={c.lane_bits} is wider than 32 bits: lower shift"
+    if c.lane_shift > c.scale_bits:
+        yield f"shift={c.lane_shift} is more than scale_bits={c.scale_bits}: lower shift or raise scale_bits"
+    if c.required_updates > c.devices:
+        yield f"min_updates={c.min_updates} voids every round of devices={c.devices}: lower min_updates"
+    if c.engine == "pow" and c.pow_seconds > c.elect_seconds:
+        yield f"pow_seconds={c.pow_seconds} is more than elect_seconds={c.elect_seconds}: raise elect_seconds"
+    if c.stake < c.min_stake:
+        yield f"stake={c.stake} is less than min_stake={c.min_stake} and carries no vote: raise stake"
+    for name, penalty in (("vote_penalty", c.vote_penalty), ("leader_penalty", c.leader_penalty)):
+        if penalty > c.min_stake:
+            yield f"{name}={penalty} is more than min_stake={c.min_stake} covers: lower {name}"
+    if round(c.device_share * BASIS_POINTS) + round(c.miner_share * BASIS_POINTS) > BASIS_POINTS:
+        yield f"device_share={c.device_share} and miner_share={c.miner_share} are more than 1: lower one"
+    if c.funding >= 2**WEI_BITS:
+        yield f"rounds={c.rounds} of reward={c.reward} are 2**{WEI_BITS} wei or more: lower reward"
+
+
+class _Given(NamedTuple):
+    """One option as somebody gave it, with the words that say where."""
+
+    name: str
+    value: object
+    source: str
+
+
+def _from_environment(env: Mapping[str, str]) -> list[_Given]:
+    return [
+        _Given(key.removeprefix(PREFIX).lower(), env[key], f"{key} in the environment")
+        for key in sorted(env)
+        if key.startswith(PREFIX)
+    ]
+
+
+def _from_file(path: Path | None) -> list[_Given]:
+    if path is None:
+        if not FILE.exists():
+            return []
+        path = FILE
+    try:
+        table = tomllib.loads(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8"
+        raise ConfigError(f"{path} cannot be read ({reason}): name another file or mend this one") from None
+    except tomllib.TOMLDecodeError as error:
+        raise ConfigError(f"{path} is not TOML ({error}): write one key = value a line") from None
+    for key, value in table.items():
+        if isinstance(value, dict):
+            raise ConfigError(
+                f"[{key}] in {path} is a table: write its keys above all tables, without a heading"
+            )
+    return [_Given(key, value, str(path)) for key, value in table.items()]
+
+
+def _from_pairs(pairs: Sequence[str]) -> list[_Given]:
+    given = []
+    for pair in pairs:
+        key, equals, value = pair.partition("=")
+        if not equals or not key.strip():
+            raise ConfigError(f"-c {_shown(pair)} is not key=value: write, for example, -c rounds=3")
+        given.append(_Given(key.strip(), value.strip(), "-c"))
+    return given
+
+
+def _from_flags(flags: Mapping[str, object]) -> list[_Given]:
+    return [
+        _Given(name, value, f"--{name.replace('_', '-')}")
+        for name, value in flags.items()
+        if value is not None
+    ]
+
+
+def _unknown(model: type[BaseModel], name: str, source: str) -> str:
+    """The refusal of a key that is no option, with the nearest that is, spelt as that source spells it."""
+    nearest = get_close_matches(name.lower().replace("-", "_"), model.model_fields, n=1, cutoff=0.0)[0]
+    meaning = model.model_fields[nearest].description
+    if source.startswith(PREFIX):
+        nearest = PREFIX + nearest.upper()
+    return f"{_shown(name)} ({source}) is not an option; the nearest is {nearest} [{meaning}]"
+
+
+def _explain(model: type[BaseModel], error: ValidationError, sources: Mapping[str, str]) -> str:
+    """The first thing wrong, as one line: key, value, source, and what it must be."""
+    first = error.errors(include_url=False)[0]
+    if not first["loc"]:
+        reason = _reason(first["type"], first["msg"], first.get("ctx", {}))
+        return NAMED.sub(lambda m: f"{m[0]} ({sources[m[1]]})" if m[1] in sources else m[0], reason)
+    name = str(first["loc"][0])
+    source = sources.get(name, "an argument of Config")
+    if first["type"] == "extra_forbidden":
+        return _unknown(model, name, source)
+    reason = _reason(first["type"], first["msg"], first.get("ctx", {}))
+    return f"{name}={_shown(first['input'])} ({source}) {reason} [{model.model_fields[name].description}]"
+
+
+def _reason(kind: str, message: str, context: Mapping[str, Any]) -> str:
+    """In our words what pydantic's kind of error asks for."""
+    if kind == "value_error":
+        return str(context["error"])
+    if kind.startswith("int_"):
+        return "must be a whole number"
+    if kind.startswith("float_"):
+        return "must be a number"
+    if kind.startswith("bool_"):
+        return "must be true or false"
+    if kind == "literal_error":
+        return f"must be one of {context['expected']}"
+    words = message.replace("Input should", "must").replace("String should", "must")
+    return words.replace("greater than or equal to", "at least").replace("less than or equal to", "at most")
+
+
+def _shown(value: object) -> str:
+    """A value short enough for one line."""
+    text = value if isinstance(value, str) and value.isprintable() and value else repr(value)
+    return text if len(text) <= 60 else text[:57] + "..."

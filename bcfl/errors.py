@@ -1,0 +1,84 @@
+"""Every error that bcfl raises on purpose, each one line that says what was wrong and what to do.
+
+BcflError
+├── ConfigError            an option, a key or a value that cannot be used
+├── DataError              a data set that is absent or not what it should be
+├── RunError               a run directory that is absent, damaged, busy or of another format
+├── PayloadError           bytes that are not the one canonical encoding of a vector
+├── CidError               text that is not a CID of this protocol
+├── StoreError             the data plane
+│   ├── Unavailable        nobody holds the bytes of a CID
+│   ├── Corrupt            the bytes held do not hash to their CID
+│   └── Oversized          more bytes are held than could be meant
+├── RelayError             a message between a device and its miner that does not arrive
+└── LedgerError            the control plane
+    ├── Reverted           the contract refused, with its "module: reason"
+    └── Unreachable        the node does not answer
+"""
+
+from __future__ import annotations
+
+
+class BcflError(Exception):
+    """Root of the tree; `str(error)` is one line for the person at the terminal."""
+
+
+class ConfigError(BcflError):
+    """An option, a key or a value that cannot be used."""
+
+
+class DataError(BcflError):
+    """A data set that is absent or not what it should be."""
+
+
+class RunError(BcflError):
+    """A run directory that is absent, damaged, busy or of another format."""
+
+
+class PayloadError(BcflError):
+    """Bytes that are not the one canonical encoding of a vector of the expected layout."""
+
+
+class CidError(BcflError):
+    """Text that is not a CID of this protocol."""
+
+
+class StoreError(BcflError):
+    """The data plane could not do what was asked; `cid` names the content."""
+
+    def __init__(self, message: str, cid: str = "") -> None:
+        super().__init__(message)
+        self.cid = cid
+
+
+class Unavailable(StoreError):
+    """Nobody holds the bytes of `cid`."""
+
+
+class Corrupt(StoreError):
+    """The bytes held for `cid` do not hash to it."""
+
+
+class Oversized(StoreError):
+    """More bytes are held for `cid` than could be meant."""
+
+
+class RelayError(BcflError):
+    """A message between a device and its miner did not arrive."""
+
+
+class LedgerError(BcflError):
+    """The control plane could not do what was asked."""
+
+
+class Reverted(LedgerError):
+    """The contract refused; `module` and `reason` are the two halves of its message."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(message)
+        module, _, reason = message.partition(": ")
+        self.module, self.reason = (module, reason) if reason else ("", message)
+
+
+class Unreachable(LedgerError):
+    """The node does not answer, or answers nonsense."""

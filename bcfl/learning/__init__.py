@@ -1,0 +1,7 @@
+"""Data, tasks and partitions; what needs torch (`bcfl.learning.training`) is imported where it is used."""
+
+from bcfl.learning.datasets import Dataset, Samples
+from bcfl.learning.partitions import Split, split
+from bcfl.learning.tasks import BUILT_IN, Task, resolve
+
+__all__ = ["BUILT_IN", "Dataset", "Samples", "Split", "Task", "resolve", "split"]

@@ -1,0 +1,165 @@
+"""Labelled data for step 2 (local model update), and the three data sets that come with bcfl.
+
+Everything here is numpy: float32 features, int64 class labels. Reading a data set imports neither torch nor
+scikit-learn (whose import takes longer than a whole round); only scikit-learn's data files are read.
+"""
+
+from __future__ import annotations
+
+import gzip
+import zlib
+from dataclasses import dataclass
+from importlib.util import find_spec
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from bcfl.errors import ConfigError, DataError
+from bcfl.learning.idx import read_idx
+
+Features = npt.NDArray[np.float32]  # (samples, ...)
+Labels = npt.NDArray[np.int64]  # (samples,)
+Indices = npt.NDArray[np.int64]
+
+TEST_SHARE = 0.2
+FASHION_DIRECTORY = Path("/usr/share/datasets/fashion-mnist")  # of Debian's package dataset-fashion-mnist
+FASHION_CLASSES = 10
+FASHION_SIDE = 28
+FASHION_MAX_SAMPLES = 1_000_000
+FASHION_MEAN = 0.2860 * 255  # of all pixels of the training part
+FASHION_DEVIATION = 0.3530 * 255
+
+
+@dataclass(frozen=True, eq=False)
+class Samples:
+    """Labelled samples; raises DataError when the two arrays are not what they should be."""
+
+    features: Features  # (samples, ...), finite
+    labels: Labels  # (samples,), classes counted from 0
+
+    def __post_init__(self) -> None:
+        _require_array("features", self.features, np.float32)
+        _require_array("labels", self.labels, np.int64)
+        if self.features.ndim < 2 or self.labels.ndim != 1 or len(self.features) != len(self.labels):
+            shapes = f"{self.features.shape} and {self.labels.shape}"
+            raise DataError(f"features must be (samples, ...) and labels (samples,), not {shapes}")
+        if not np.isfinite(self.features).all():
+            raise DataError("features must be finite")
+        if len(self.labels) and self.labels.min() < 0:
+            raise DataError("labels must not be negative")
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def __repr__(self) -> str:
+        return f"Samples({len(self)} of shape {self.features.shape[1:]})"  # never the private data itself
+
+    def take(self, indices: Indices) -> Samples:
+        """The samples at `indices`, copied."""
+        return Samples(self.features[indices], self.labels[indices])
+
+
+@dataclass(frozen=True, eq=False)
+class Dataset:
+    """What a task loads: the part that is shared out for training, and the final test."""
+
+    train: Samples
+    test: Samples
+
+    def __post_init__(self) -> None:
+        if not len(self.train) or not len(self.test):
+            raise DataError("a data set needs samples to train on and samples to test on")
+        if self.train.features.shape[1:] != self.test.features.shape[1:]:
+            raise DataError("training and test features must have the same shape")
+
+
+def digits(data_dir: Path | None = None) -> Dataset:
+    """scikit-learn's 1,797 handwritten digits: (1, 8, 8) standardised pixels, 10 classes."""
+    _refuse_folder("digits", data_dir)
+    table = _bundled_table("digits.csv.gz", columns=65)
+    pixels = table[:, :-1].astype(np.float32).reshape(-1, 1, 8, 8)
+    return _standardised(_divide(pixels, table[:, -1].astype(np.int64)))
+
+
+def breast_cancer(data_dir: Path | None = None) -> Dataset:
+    """Wisconsin's 569 diagnoses: 30 standardised measurements, 0 malignant or 1 benign."""
+    _refuse_folder("breast-cancer", data_dir)
+    table = _bundled_table("breast_cancer.csv", columns=31, header_lines=1)
+    return _standardised(_divide(table[:, :-1].astype(np.float32), table[:, -1].astype(np.int64)))
+
+
+def fashion_mnist(data_dir: Path | None = None) -> Dataset:
+    """Zalando's 60,000 + 10,000 pictures of clothes: (1, 28, 28) standardised pixels, 10 classes."""
+    directory = data_dir if data_dir is not None else FASHION_DIRECTORY
+    if not directory.is_dir():
+        remedy = "apt-get install dataset-fashion-mnist, or --data DIR with its four idx .gz files"
+        raise DataError(f"Fashion-MNIST is not in {directory}: {remedy}")
+    return Dataset(_fashion_part(directory, "train"), _fashion_part(directory, "t10k"))
+
+
+def _require_array(name: str, value: object, dtype: type[np.generic]) -> None:
+    if not isinstance(value, np.ndarray) or value.dtype != dtype:
+        found = value.dtype if isinstance(value, np.ndarray) else type(value).__name__
+        raise DataError(f"{name} must be a numpy array of {dtype.__name__}, not {found}")
+
+
+def _fashion_part(directory: Path, part: str) -> Samples:
+    side = FASHION_SIDE
+    images = read_idx(directory / f"{part}-images-idx3-ubyte.gz", (side, side), FASHION_MAX_SAMPLES)
+    labels = read_idx(directory / f"{part}-labels-idx1-ubyte.gz", (), FASHION_MAX_SAMPLES)
+    if len(images) != len(labels) or not len(images):
+        raise DataError(f"{directory}: {len(images)} {part} images and {len(labels)} labels")
+    if labels.max() >= FASHION_CLASSES:
+        raise DataError(f"{directory}: {part} label {labels.max()} is not one of {FASHION_CLASSES} classes")
+    features = images.astype(np.float32).reshape(-1, 1, side, side)
+    features -= np.float32(FASHION_MEAN)
+    features /= np.float32(FASHION_DEVIATION)
+    return Samples(features, labels.astype(np.int64))
+
+
+def _refuse_folder(task: str, data_dir: Path | None) -> None:
+    if data_dir is not None:
+        raise ConfigError(f"task {task} comes with scikit-learn and takes no --data: leave it out")
+
+
+def _bundled_table(file_name: str, columns: int, header_lines: int = 0) -> npt.NDArray[np.float64]:
+    """The numbers, (samples, columns), of a csv file of scikit-learn's, found without importing it."""
+    spec = find_spec("sklearn")
+    if spec is None or not spec.submodule_search_locations:
+        raise DataError(f"{file_name} comes with scikit-learn: pip install scikit-learn")
+    path = Path(spec.submodule_search_locations[0], "datasets", "data", file_name)
+    try:
+        content = path.read_bytes()
+        text = gzip.decompress(content) if path.suffix == ".gz" else content
+        lines = text.decode("ascii").splitlines()[header_lines:]
+        table = np.loadtxt(lines, delimiter=",", dtype=np.float64, ndmin=2)
+    except (OSError, EOFError, ValueError, zlib.error) as error:
+        raise DataError(f"cannot read {path}: {error}; reinstall scikit-learn") from error
+    if not len(table) or table.shape[1] != columns:
+        raise DataError(f"{path} is {table.shape} numbers, not {columns} columns; reinstall scikit-learn")
+    return table
+
+
+def _divide(features: Features, labels: Labels) -> Dataset:
+    """Training and test part, each class in the same proportion; the same on every machine.
+
+    (RandomState's stream is frozen by numpy, that of its successor is not.)
+    """
+    order = np.random.RandomState(0).permutation(len(labels)).astype(np.int64)
+    in_test = np.zeros(len(labels), dtype=bool)
+    for label in np.unique(labels):
+        members = order[labels[order] == label]
+        in_test[members[: round(len(members) * TEST_SHARE)]] = True
+    whole = Samples(features, labels)
+    return Dataset(train=whole.take(order[~in_test[order]]), test=whole.take(order[in_test[order]]))
+
+
+def _standardised(raw: Dataset) -> Dataset:
+    """Each feature less its mean, divided by its standard deviation, both of the training part."""
+    mean, deviation = raw.train.features.mean(axis=0), raw.train.features.std(axis=0)
+    deviation[deviation == 0] = 1  # a pixel that is never inked
+    return Dataset(
+        Samples((raw.train.features - mean) / deviation, raw.train.labels),
+        Samples((raw.test.features - mean) / deviation, raw.test.labels),
+    )

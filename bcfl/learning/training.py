@@ -1,0 +1,195 @@
+"""Step 2, local model update: train, evaluate and differentiate on private data, with torch on one thread.
+
+One thread makes the outcome the same on every run and the CPU time of the thread the time of the training.
+`torch.optim` is not used: its first use imports torch's compiler, which takes longer than a run's training.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from bcfl.errors import BcflError, ConfigError
+from bcfl.learning.datasets import Dataset, Samples
+from bcfl.learning.flat import FlatModule, layout_of
+from bcfl.learning.partitions import Split
+from bcfl.learning.tasks import Task, one_line
+from bcfl.ports import Evaluation, Trained, Vector
+from bcfl.protocol.types import Layout
+
+EVALUATION_BATCH = 1024  # samples in one forward pass without training; bounds memory
+WARM_UP_STEPS = 4
+FIXED_SEED = 0  # of what a module draws at random and no vector carries: the same for every party
+
+
+def initial(task: Task, seed: int) -> Vector:
+    """The genesis model: the vector, (parameters,), of a module newly built under `seed`."""
+    return FlatModule(_build(task, seed)).read()
+
+
+def layout(task: Task) -> Layout:
+    """The canonical order of the tensors of `task`'s model."""
+    return layout_of(_build(task, FIXED_SEED))
+
+
+def device_learner(task: Task, shares: Split, index: int, seed: int) -> TorchLearner:
+    """The learner of device `index`, with its share and a seed of its own drawn from the run's `seed`."""
+    return TorchLearner(task, shares.devices[index], None, _mix(seed, index))
+
+
+def miner_learner(task: Task, shares: Split, index: int) -> TorchLearner:
+    """The learner of miner `index`: it trains nothing and has its own held-out data."""
+    return TorchLearner(task, None, shares.miners[index], FIXED_SEED)
+
+
+def judge(task: Task, shares: Split) -> TorchLearner:
+    """The learner that evaluates on the final test data, which no party holds."""
+    return TorchLearner(task, None, shares.test, FIXED_SEED)
+
+
+def check_fit(task: Task, dataset: Dataset) -> None:
+    """Raise ConfigError, one line, unless model, loss and data of `task` fit; trains on two samples."""
+    few = dataset.train.take(np.arange(min(2, len(dataset.train))))
+    try:
+        learner = TorchLearner(task, few, dataset.test.take(np.arange(1)), seed=0)
+        learner.train(initial(task, 0), 0)
+        learner.evaluate(initial(task, 0))
+    except BcflError:
+        raise
+    except Exception as error:
+        raise ConfigError(f"task {task.name}: model, loss and data do not fit: {one_line(error)}") from error
+
+
+class TorchLearner:
+    """Private data of one party and what it can do with a model; implements `bcfl.ports.Learner`.
+
+    Nothing but vectors, counts and means leaves it. Not for use from two threads at once.
+    """
+
+    def __init__(self, task: Task, train: Samples | None, held_out: Samples | None, seed: int) -> None:
+        self._task = task
+        self._seed = seed
+        self._train = _tensors(train)
+        self._held_out = _tensors(held_out)
+        self._flat = FlatModule(_build(task, FIXED_SEED))
+        self._warm = False
+
+    @property
+    def samples(self) -> int:
+        """Number of training samples held."""
+        return len(self._train[1])
+
+    def train(self, model: Vector, round_: int) -> Trained:
+        """SGD from `model` for the task's epochs; deterministic in (data, model, round_, seed).
+
+        Raises ConfigError without training data or when the training diverges.
+        """
+        if not self.samples:
+            raise ConfigError(f"task {self._task.name}: a device without training samples cannot train")
+        if not self._warm:  # the first steps of a process take tens of times as long and would be measured
+            self._run(model, round_, WARM_UP_STEPS)
+            self._warm = True
+        microseconds = self._run(model, round_, None)
+        vector = self._flat.read()
+        if not np.isfinite(vector).all():
+            rate = self._task.learning_rate
+            raise ConfigError(f"task {self._task.name}: training diverged, lower the learning rate ({rate})")
+        return Trained(vector, self.samples, microseconds)
+
+    def _run(self, model: Vector, round_: int, max_steps: int | None) -> int:
+        """Train in place, at most `max_steps` steps; CPU time in microseconds, at least 1."""
+        with _isolated(_mix(self._seed, round_)):
+            self._flat.load(model)
+            self._flat.module.train()
+            start = time.thread_time_ns()
+            for step, (features, labels) in enumerate(self._batches()):
+                if step == max_steps:
+                    break
+                loss = self._task.loss(self._flat.module(features), labels)
+                self._flat.vector.sub_(self._flat.backward(loss), alpha=self._task.learning_rate)
+            return max(1, (time.thread_time_ns() - start) // 1000)
+
+    def _batches(self) -> Iterator[tuple[Tensor, Tensor]]:
+        features, labels = self._train
+        size = self._task.batch_size
+        for _ in range(self._task.epochs):
+            order = torch.randperm(self.samples)
+            shuffled, classes = features[order], labels[order]
+            stop = 0
+            while stop < self.samples:
+                start, stop = stop, stop + size
+                if stop == self.samples - 1 and size > 1:  # BatchNorm cannot train on a last batch of one
+                    stop = self.samples
+                yield shuffled[start:stop], classes[start:stop]
+
+    def evaluate(self, model: Vector) -> Evaluation:
+        """Accuracy and mean loss on the held-out data; without any, zeros. No number as loss is inf."""
+        right, total, count = 0, 0.0, len(self._held_out[1])
+        with _isolated(self._seed), torch.no_grad():
+            self._flat.load(model)
+            self._flat.module.eval()
+            for features, labels in self._held_out_batches():
+                outputs = self._flat.module(features)  # (samples, classes)
+                total += float(self._task.loss(outputs, labels)) * len(labels)
+                right += int((outputs.argmax(1) == labels).sum())
+        loss = total / max(1, count)
+        return Evaluation(right / max(1, count), loss if loss == loss else float("inf"), count)
+
+    def gradient(self, model: Vector) -> Vector:
+        """Gradient, (parameters,), of the held-out mean loss at `model`; zero for what is not trained."""
+        total = torch.zeros_like(self._flat.gradient)
+        with _isolated(self._seed):
+            self._flat.load(model)
+            self._flat.module.eval()
+            for features, labels in self._held_out_batches():
+                loss = self._task.loss(self._flat.module(features), labels)
+                total.add_(self._flat.backward(loss), alpha=len(labels) / len(self._held_out[1]))
+        return np.array(total.numpy(), dtype=np.float32)
+
+    def _held_out_batches(self) -> Iterator[tuple[Tensor, Tensor]]:
+        features, labels = self._held_out
+        for start in range(0, len(labels), EVALUATION_BATCH):
+            yield features[start : start + EVALUATION_BATCH], labels[start : start + EVALUATION_BATCH]
+
+
+def _build(task: Task, seed: int) -> nn.Module:
+    with _isolated(seed):
+        try:
+            module = task.build()
+        except BcflError:
+            raise
+        except Exception as error:
+            raise ConfigError(f"task {task.name}: its model cannot be built: {one_line(error)}") from error
+    if not isinstance(module, nn.Module):
+        raise ConfigError(f"task {task.name}: build must return a torch module, not {type(module).__name__}")
+    return module
+
+
+def _tensors(samples: Samples | None) -> tuple[Tensor, Tensor]:
+    """Copies in torch's own memory, whose alignment is always the same: MKL's last bits depend on it."""
+    if samples is None:
+        return torch.zeros(0), torch.zeros(0, dtype=torch.int64)
+    return torch.tensor(samples.features), torch.tensor(samples.labels)
+
+
+def _mix(*numbers: int) -> int:
+    return int(np.random.SeedSequence(numbers).generate_state(1, np.uint64)[0]) >> 1
+
+
+@contextmanager
+def _isolated(seed: int) -> Iterator[None]:
+    """torch on one thread with its generator at `seed`; both are put back afterwards."""
+    threads = torch.get_num_threads()
+    state = torch.get_rng_state()
+    torch.set_num_threads(1)
+    torch.default_generator.manual_seed(seed)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
+        torch.set_rng_state(state)

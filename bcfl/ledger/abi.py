@@ -1,0 +1,155 @@
+"""A contract's ABI as encoders and decoders that are built once and used often.
+
+Serves every step of the round. web3's own work the ABI out again at every call and for every log.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import fields, is_dataclass
+from difflib import get_close_matches
+from functools import lru_cache
+from typing import Any
+
+from eth_abi.codec import ABICodec
+from eth_abi.decoding import AddressDecoder
+from eth_abi.exceptions import DecodingError, EncodingError
+from eth_abi.registry import BaseEquals, registry
+from eth_utils.abi import collapse_if_tuple
+from eth_utils.address import to_checksum_address
+from eth_utils.crypto import keccak
+
+from bcfl.errors import LedgerError
+
+Entry = Mapping[str, Any]
+
+
+@lru_cache(maxsize=4096)
+def address_of(address: str | bytes) -> str:
+    """The checksummed form of an address."""
+    return to_checksum_address(address)
+
+
+class _Checksummed(AddressDecoder):
+    decoder_fn = staticmethod(address_of)  # type: ignore[assignment]  # the base gives lower case
+
+
+def _codec() -> ABICodec:
+    types = registry.copy()  # type: ignore[no-untyped-call]
+    types.unregister_decoder("address")
+    address = BaseEquals("address")  # type: ignore[no-untyped-call]
+    types.register_decoder(address, _Checksummed, label="address")
+    return ABICodec(types)
+
+
+CODEC = _codec()
+
+
+class FunctionType:
+    """How one function's arguments and results stand in bytes."""
+
+    def __init__(self, entry: Entry) -> None:
+        self.name = str(entry["name"])
+        self.outputs = _types(entry["outputs"])
+        self._inputs = _types(entry["inputs"])
+        self._selector = keccak(text=f"{self.name}({','.join(self._inputs)})")[:4]
+
+    def encode(self, args: Sequence[Any]) -> bytes:
+        """Calldata; raises LedgerError for a value that its type cannot hold."""
+        return self._selector + _encode(self.name, self._inputs, args)
+
+    def decode(self, output: bytes) -> Any:
+        """One value, a tuple of several, or None for none; raises LedgerError for other bytes."""
+        values = _decode(self.name, self.outputs, output)
+        return values[0] if len(values) == 1 else values or None
+
+
+class EventType:
+    """How one event's arguments stand in topics and data."""
+
+    def __init__(self, entry: Entry) -> None:
+        fields = entry["inputs"]
+        types = _types(fields)
+        self.name = str(entry["name"])
+        self.topic = keccak(text=f"{self.name}({','.join(types)})")
+        kinds = [(f["name"], f["indexed"], kind) for f, kind in zip(fields, types, strict=True)]
+        self._names = [name for name, _, _ in kinds]
+        self._indexed = [(name, _topic_type(kind)) for name, indexed, kind in kinds if indexed]
+        self._data = [(name, kind) for name, indexed, kind in kinds if not indexed]
+
+    def decode(self, topics: Sequence[bytes], data: bytes) -> dict[str, Any]:
+        """Arguments by name in the order of the ABI; raises LedgerError for other bytes."""
+        names, types = [name for name, _ in self._data], [kind for _, kind in self._data]
+        values = dict(zip(names, _decode(self.name, types, data), strict=True))
+        names, types = [name for name, _ in self._indexed], [kind for _, kind in self._indexed]
+        values |= zip(names, _decode(self.name, types, b"".join(topics[1:])), strict=True)
+        return {name: values[name] for name in self._names}
+
+
+class Abi:
+    """The functions and events of a contract."""
+
+    def __init__(self, entries: Sequence[Entry]) -> None:
+        functions = [entry for entry in entries if entry["type"] == "function"]
+        # Vyper's default arguments make several functions of one name, told apart by their number.
+        self._functions = {(e["name"], len(e["inputs"])): FunctionType(e) for e in functions}
+        events = [EventType(entry) for entry in entries if entry["type"] == "event"]
+        self.events = {event.topic: event for event in events}
+        self._constructor = next((e["inputs"] for e in entries if e["type"] == "constructor"), ())
+
+    def function(self, name: str, arguments: int) -> FunctionType:
+        """The function of that name and number of arguments; raises LedgerError when there is none."""
+        if found := self._functions.get((name, arguments)):
+            return found
+        counts = sorted(count for known, count in self._functions if known == name)
+        if counts:
+            expected = " or ".join(map(str, counts))
+            raise LedgerError(f"{name} takes {expected} arguments, not {arguments}")
+        names = sorted({known for known, _ in self._functions})
+        raise LedgerError(f"the contract has no function {name}{_nearest(name, names)}")
+
+    def event(self, name: str) -> EventType:
+        """The event of that name; raises LedgerError when there is none."""
+        if found := next((event for event in self.events.values() if event.name == name), None):
+            return found
+        names = sorted(event.name for event in self.events.values())
+        raise LedgerError(f"the contract has no event {name}{_nearest(name, names)}")
+
+    def constructor(self, args: Sequence[Any]) -> bytes:
+        """What follows the bytecode at deployment; raises LedgerError for arguments that do not fit."""
+        return _encode("constructor", _types(self._constructor), args)
+
+
+def _types(fields: Iterable[Entry]) -> list[str]:
+    return [collapse_if_tuple(dict(field)) for field in fields]
+
+
+def _topic_type(kind: str) -> str:
+    """An indexed value of no fixed size is on chain as its hash only."""
+    return "bytes32" if kind in ("string", "bytes") or kind.endswith((")", "]")) else kind
+
+
+def _encode(name: str, types: Sequence[str], args: Sequence[Any]) -> bytes:
+    try:
+        return CODEC.encode(types, [_plain(arg) for arg in args])
+    except (EncodingError, ValueError, TypeError) as error:
+        raise LedgerError(f"{name}: arguments that do not fit ({', '.join(types)}): {error}") from error
+
+
+def _decode(name: str, types: Sequence[str], data: bytes) -> tuple[Any, ...]:
+    try:
+        return CODEC.decode(types, data)
+    except DecodingError as error:
+        raise LedgerError(f"{name}: the chain's bytes do not fit the ABI; is it this contract?") from error
+
+
+def _plain(value: Any) -> Any:
+    """Structs may be given as dataclasses, in lists too."""
+    if is_dataclass(value):
+        return tuple(_plain(getattr(value, field.name)) for field in fields(value))
+    return [_plain(item) for item in value] if isinstance(value, (list, tuple)) else value
+
+
+def _nearest(name: str, names: Sequence[str]) -> str:
+    near = get_close_matches(name, names, 1)
+    return f"; did you mean {near[0]}?" if near else ""

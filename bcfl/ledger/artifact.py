@@ -1,0 +1,37 @@
+"""The compiled contracts that the package ships, and how a federation is put on a chain."""
+
+from __future__ import annotations
+
+import json
+from functools import cache
+from importlib import resources
+from typing import Any
+
+from bcfl.ledger.chain import Chain
+from bcfl.ledger.contract import Contract, Key, Receipt
+from bcfl.protocol.types import Terms
+
+
+@cache
+def artifact() -> dict[str, Any]:
+    """ABI, bytecode and source hash of the deployables."""
+    found = resources.files("bcfl.ledger") / "artifacts" / "Federation.json"
+    content: dict[str, Any] = json.loads(found.read_text())
+    return content
+
+
+def federation_at(chain: Chain, address: str) -> Contract:
+    """The federation that is deployed at `address`."""
+    return Contract(chain, artifact()["abi"], address)
+
+
+def deploy(
+    chain: Chain, key: Key, terms: Terms, root: bytes, cid: bytes, pool: int
+) -> tuple[Contract, tuple[Receipt, Receipt]]:
+    """Put annex and federation on chain; `pool` in wei goes into the pool of rewards."""
+    content = artifact()
+    code = {name: bytes.fromhex(text[2:]) for name, text in content["bytecode"].items()}
+    annex, first = Contract.deploy(chain, key, content["annex_abi"], code["Annex"], [terms])
+    args = [terms, root, cid, annex.address]
+    contract, second = Contract.deploy(chain, key, content["abi"], code["Federation"], args, pool)
+    return contract, (first, second)

@@ -1,0 +1,128 @@
+"""What every chain offers to the contract's adapter, embedded or behind a URL: JSON-RPC and a clock.
+
+Serves all steps. An error object of a node becomes one of two errors here: Reverted or LedgerError.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, Protocol
+
+from eth_abi.abi import decode
+from eth_abi.exceptions import DecodingError
+
+from bcfl.errors import LedgerError, Reverted
+
+if TYPE_CHECKING:
+    from web3 import Web3
+
+ERROR_STRING = bytes.fromhex("08c379a0")  # Error(string): Vyper's and Solidity's reasons
+PANIC = bytes.fromhex("4e487b71")  # Panic(uint256)
+PANICS = {
+    0x01: "failed assertion",
+    0x11: "arithmetic overflow",
+    0x12: "division by zero",
+    0x21: "enum out of range",
+    0x32: "index out of bounds",
+    0x41: "out of memory",
+}
+NO_REASON = "reverted without a reason"
+FAILURE = re.compile(r"revert|out ?of ?gas|invalid ?\w* ?opcode|VM execution error", re.IGNORECASE)
+QUOTED = re.compile(r"reverted with reason string '(.*)'", re.DOTALL)  # Hardhat
+PREFIXED = re.compile(r"reverted:\s*(.+)", re.DOTALL)  # geth, anvil, besu
+
+
+class Chain(Protocol):
+    """An EVM chain: the embedded one, or a node's."""
+
+    @property
+    def chain_id(self) -> int:
+        """The number that transactions and signatures are bound to."""
+        ...
+
+    @property
+    def w3(self) -> Web3:
+        """The same chain through web3."""
+        ...
+
+    @property
+    def view(self) -> str:
+        """The block that calls are made at: "pending" where its clock is known, else "latest"."""
+        ...
+
+    def request(self, method: str, *params: Any) -> Any:
+        """The result of one JSON-RPC call; raises Reverted, LedgerError or Unreachable."""
+        ...
+
+    def now(self) -> int:
+        """The time that a transaction sent now would see, in seconds since 1970."""
+        ...
+
+    def fees(self) -> tuple[int, int]:
+        """The most to pay for a unit of gas, and the tip in it, in wei."""
+        ...
+
+    def gas(self, transaction: Mapping[str, str]) -> int:
+        """A gas limit for `transaction`; raises Reverted where the node can tell that it would fail."""
+        ...
+
+    def wait(self, transaction_hash: str) -> Mapping[str, Any]:
+        """The receipt of a transaction that was sent; raises Unreachable when it does not come."""
+        ...
+
+    def close(self) -> None:
+        """Release file or connection."""
+        ...
+
+
+def result_of(response: Mapping[str, Any]) -> Any:
+    """The result of a JSON-RPC response, or its error raised as Reverted or LedgerError."""
+    if (error := response.get("error")) is not None:
+        raise refusal(error)
+    return response["result"]
+
+
+def refusal(error: Mapping[str, Any] | str) -> LedgerError:
+    """A node's error object as one of ours: Reverted for whatever the contract or the EVM refused."""
+    if isinstance(error, str):
+        error = {"message": error}
+    message = str(error.get("message", error))
+    payload = _payload(error.get("data"))
+    if payload or error.get("code") == 3 or FAILURE.search(message):
+        return Reverted(_printable(reason_in(payload) or _quoted(message)))
+    return LedgerError(f"the node refused: {_printable(message)}")
+
+
+def _payload(data: Any) -> bytes:
+    """What the contract returned with its revert, wherever this node puts it; empty when nowhere."""
+    if isinstance(data, Mapping):
+        data = data.get("data")
+    found = re.search(r"0x((?:[0-9a-fA-F]{2})+)$", data) if isinstance(data, str) else None
+    return bytes.fromhex(found[1]) if found else b""
+
+
+def reason_in(payload: bytes) -> str:
+    """The reason that the payload of a revert carries; empty when there is no payload."""
+    selector, arguments = payload[:4], payload[4:]
+    try:
+        if selector == ERROR_STRING:
+            return str(decode(["string"], arguments)[0]) or NO_REASON
+        if selector == PANIC:
+            (code,) = decode(["uint256"], arguments)
+            return f"panic 0x{code:02x}, {PANICS.get(code, 'unknown')}"
+    except DecodingError:
+        pass
+    return f"custom error 0x{selector.hex()}" if payload else ""
+
+
+def _quoted(message: str) -> str:
+    """The reason inside a message without payload: the whole of it when it has no known form."""
+    if found := QUOTED.search(message) or PREFIXED.search(message):
+        return found[1].strip()
+    return NO_REASON if "revert" in message.lower() else message
+
+
+def _printable(text: str) -> str:
+    """One line that a terminal can show, whatever a contract put into it."""
+    return "".join(letter if letter.isprintable() else "?" for letter in text)

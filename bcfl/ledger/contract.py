@@ -1,0 +1,248 @@
+"""One contract on any chain: calls, signed transactions and events, as plain Python values.
+
+Serves every step of the round: whatever a role does or reads on chain passes through here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Any, Protocol, cast
+
+import rlp  # type: ignore[import-untyped]
+from eth_keys.datatypes import PrivateKey
+from eth_utils.crypto import keccak
+
+from bcfl.errors import LedgerError, Reverted, Unreachable
+from bcfl.ledger.abi import Abi, EventType, address_of
+from bcfl.ledger.chain import Chain
+
+RANGE = 1_000  # blocks whose events are asked for at once; halved as often as the node refuses
+DYNAMIC_FEE = b"\x02"  # EIP-1559's transaction type
+
+
+class Key(Protocol):
+    """Who signs: eth-account's LocalAccount, or anything with an address and a secret."""
+
+    @property
+    def address(self) -> str:
+        """Checksummed address."""
+        ...
+
+    @property
+    def key(self) -> bytes:
+        """The 32 bytes of the private key."""
+        ...
+
+
+@dataclass(frozen=True)
+class Event:
+    """One event of a contract; `args` by name, addresses checksummed, lists as tuples."""
+
+    name: str
+    args: Mapping[str, Any]
+    block: int
+    timestamp: int  # of the block, seconds
+    transaction: bytes
+    log_index: int  # in the block
+    address: str
+
+
+@dataclass(frozen=True)
+class Receipt:
+    """What came of a transaction that did not revert."""
+
+    hash: bytes
+    block: int
+    timestamp: int  # of the block, seconds
+    gas_used: int
+    events: tuple[Event, ...]  # of this contract, in order
+    contract: str | None  # the address of the contract that the transaction created
+
+
+class Contract:
+    """The contract at `address`, by its ABI, on `chain`.
+
+    Every method raises Reverted where the contract refuses, Unreachable where the node is silent, and
+    LedgerError for the rest (no contract there, no funds).
+    """
+
+    def __init__(self, chain: Chain, abi: Sequence[Mapping[str, Any]], address: str) -> None:
+        self.chain = chain
+        self.address = address_of(address)
+        self._abi = Abi(abi)
+        self._times: dict[int, int] = {}
+
+    @classmethod
+    def deploy(
+        cls,
+        chain: Chain,
+        key: Key,
+        abi: Sequence[Mapping[str, Any]],
+        bytecode: bytes,
+        args: Sequence[Any] = (),
+        value: int = 0,
+    ) -> tuple[Contract, Receipt]:
+        """Put a contract on chain; returns its adapter and the receipt."""
+        data = bytecode + Abi(abi).constructor(args)
+        receipt = transact(chain, key, None, data, value)
+        contract = cls(chain, abi, receipt["contractAddress"])
+        return contract, contract._receipt(receipt)
+
+    def encode(self, function: str, *args: Any) -> bytes:
+        """Calldata of a call; dataclasses stand for structs."""
+        return self._abi.function(function, len(args)).encode(args)
+
+    def call(self, function: str, *args: Any, sender: str | None = None, block: int | None = None) -> Any:
+        """What `function` returns: one value, or a tuple of several; structs are tuples.
+
+        Made as `sender` (nobody in particular), at the end of `block` (as if mined next).
+        """
+        kind = self._abi.function(function, len(args))
+        call = {"to": self.address, "data": _hex(kind.encode(args))}
+        if sender is not None:
+            call["from"] = sender
+        where = self.chain.view if block is None else hex(block)
+        output = _bytes(self.chain.request("eth_call", call, where))
+        if not output and kind.outputs:
+            raise LedgerError(f"there is no contract with {function} at {self.address}; check the address")
+        return kind.decode(output)
+
+    def send(self, key: Key, function: str, *args: Any, value: int = 0, gas: int | None = None) -> Receipt:
+        """Sign and send a call and wait until it is mined; `value` in wei, `gas` chosen when None."""
+        data = self.encode(function, *args)
+        return self._receipt(transact(self.chain, key, self.address, data, value, gas))
+
+    def events(
+        self, from_block: int = 0, to_block: int | None = None, name: str | None = None
+    ) -> Iterator[Event]:
+        """Events of the blocks `from_block` to `to_block` (the last), both included, read piece by piece."""
+        last = int(self.chain.request("eth_blockNumber"), 16) if to_block is None else to_block
+        first, span = from_block, RANGE
+        while first <= last:
+            until = min(first + span - 1, last)
+            try:
+                logs = self._logs(first, until, name)
+            except LedgerError as error:
+                if until == first or isinstance(error, Unreachable):
+                    raise
+                span = (until - first + 1) // 2  # nodes limit how many logs they give at once
+                continue
+            yield from self._decoded(logs)
+            first = until + 1
+
+    def gas_of(self, transaction: bytes) -> int:
+        """What a mined transaction used."""
+        receipt = self.chain.request("eth_getTransactionReceipt", _hex(transaction))
+        if receipt is None:
+            raise LedgerError(f"transaction {_hex(transaction)} is not on this chain")
+        return int(receipt["gasUsed"], 16)
+
+    def _logs(self, first: int, last: int, name: str | None) -> list[Mapping[str, Any]]:
+        query: dict[str, Any] = {"address": self.address, "fromBlock": hex(first), "toBlock": hex(last)}
+        if name is not None:
+            query["topics"] = [_hex(self._abi.event(name).topic)]
+        return cast(list[Mapping[str, Any]], self.chain.request("eth_getLogs", query))
+
+    def _decoded(self, logs: Sequence[Mapping[str, Any]]) -> Iterator[Event]:
+        for log in logs:
+            topics = [_bytes(topic) for topic in log["topics"]]
+            kind = self._abi.events.get(topics[0]) if topics else None
+            if kind is not None and log["address"].lower() == self.address.lower():
+                yield self._event(kind, topics, log)
+
+    def _event(self, kind: EventType, topics: Sequence[bytes], log: Mapping[str, Any]) -> Event:
+        return Event(
+            name=kind.name,
+            args=kind.decode(topics, _bytes(log["data"])),
+            block=int(log["blockNumber"], 16),
+            timestamp=self._time(log),
+            transaction=_bytes(log["transactionHash"]),
+            log_index=int(log["logIndex"], 16),
+            address=self.address,
+        )
+
+    def _receipt(self, receipt: Mapping[str, Any]) -> Receipt:
+        created = receipt["contractAddress"]
+        return Receipt(
+            hash=_bytes(receipt["transactionHash"]),
+            block=int(receipt["blockNumber"], 16),
+            timestamp=self._time(receipt),
+            gas_used=int(receipt["gasUsed"], 16),
+            events=tuple(self._decoded(receipt["logs"])),
+            contract=None if created is None else address_of(created),
+        )
+
+    def _time(self, place: Mapping[str, Any]) -> int:
+        """The timestamp of the block of a log or a receipt; not every node says it along."""
+        if (time := place.get("blockTimestamp")) is not None:
+            return int(time, 16) if isinstance(time, str) else int(time)  # anvil's receipts: a number
+        number = int(place["blockNumber"], 16)
+        if number not in self._times:
+            block = self.chain.request("eth_getBlockByNumber", hex(number), False)
+            self._times = {number: int(block["timestamp"], 16)}  # events come block by block
+        return self._times[number]
+
+
+def transact(
+    chain: Chain, key: Key, to: str | None, data: bytes, value: int = 0, gas: int | None = None
+) -> Mapping[str, Any]:
+    """Sign, send and wait for one transaction; its receipt as JSON-RPC. Raises Reverted if it fails."""
+    call = {"from": key.address, "value": hex(value), "data": _hex(data)}
+    if to is not None:
+        call["to"] = to
+    limit = chain.gas(call) if gas is None else gas
+    raw = sign(chain, key, to, data, value, limit)
+    transaction = _hex(keccak(raw))
+    try:
+        chain.request("eth_sendRawTransaction", _hex(raw))
+    except LedgerError:  # also what a node says to a transaction that it has had already
+        if chain.request("eth_getTransactionReceipt", transaction) is None:
+            raise
+    receipt = chain.wait(transaction)
+    if int(receipt["status"], 16) == 0:
+        raise _reason(chain, {**call, "gas": hex(limit)}, receipt)
+    return receipt
+
+
+def sign(chain: Chain, key: Key, to: str | None, data: bytes, value: int, gas: int) -> bytes:
+    """A signed EIP-1559 transaction, with the next nonce that the chain knows of."""
+    nonce = int(chain.request("eth_getTransactionCount", key.address, "pending"), 16)
+    most, tip = chain.fees()
+    target = b"" if to is None else bytes.fromhex(to[2:])
+    numbers = (chain.chain_id, nonce, tip, most, gas)
+    fields = [*map(_short, numbers), target, _short(value), data, []]
+    digest = keccak(DYNAMIC_FEE + rlp.encode(fields))
+    signature = PrivateKey(bytes(key.key)).sign_msg_hash(digest)
+    signed: bytes = rlp.encode([*fields, *map(_short, signature.vrs)])
+    return DYNAMIC_FEE + signed
+
+
+def _reason(chain: Chain, call: Mapping[str, str], receipt: Mapping[str, Any]) -> Reverted:
+    """Why a mined transaction failed, by making the call again where it stood.
+
+    First at the end of its block, where the clock is right, then at the end of the one before.
+    """
+    if int(receipt["gasUsed"], 16) == int(call["gas"], 16):
+        return Reverted(f"out of gas: {receipt['gasUsed']} was not enough")
+    number = int(receipt["blockNumber"], 16)
+    for block in (number, number - 1):
+        with suppress(LedgerError):
+            try:
+                chain.request("eth_call", call, hex(block))
+            except Reverted as reverted:
+                return reverted
+    return Reverted(f"transaction {receipt['transactionHash']} failed and its repetition does not")
+
+
+def _short(number: int) -> bytes:
+    return number.to_bytes((number.bit_length() + 7) // 8, "big")
+
+
+def _hex(value: bytes) -> str:
+    return "0x" + value.hex()
+
+
+def _bytes(value: str) -> bytes:
+    return bytes.fromhex(value[2:])

@@ -1,0 +1,94 @@
+"""A deployed federation as the roles and the queries see it: terms, clock, history, steps."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
+from functools import cached_property
+
+from bcfl.errors import Reverted
+from bcfl.ledger.contract import Contract
+from bcfl.ports import Step
+from bcfl.protocol.accounts import Account
+from bcfl.protocol.rounds import History
+from bcfl.protocol.submissions import Domain
+from bcfl.protocol.types import Clock, Phase, Terms
+
+MAX_CALLDATA = 16_384  # of one multicall
+MAX_STEPS = 32
+
+
+class FederationLedger:
+    """The ledger port on a contract; what it has read of the chain it does not read again."""
+
+    def __init__(self, contract: Contract, from_block: int = 0) -> None:
+        self.contract = contract
+        self._next_block = from_block
+        self._history: History | None = None
+        self._clock: tuple[tuple[int, int], Clock] | None = None
+
+    @cached_property
+    def terms(self) -> Terms:
+        """What the parties agreed on."""
+        return Terms(*self.contract.call("agreed"))
+
+    @cached_property
+    def domain(self) -> Domain:
+        """What signatures are bound to."""
+        return Domain(self.contract.chain.chain_id, self.contract.address)
+
+    def now(self) -> int:
+        """The time of the chain, in seconds."""
+        return self.contract.chain.now()
+
+    def clock(self) -> Clock:
+        """Where the round stands, with everything that is due counted in."""
+        key = (self._head(), self.now())
+        if self._clock is None or self._clock[0] != key:
+            phase, *rest = self.contract.call("round_clock")
+            self._clock = (key, Clock(Phase(phase), *rest))
+        return self._clock[1]
+
+    def overdue(self) -> bool:
+        """Whether time has brought about something that nobody has written down yet."""
+        with suppress(Reverted):
+            self.contract.call("advance")
+            return True
+        return False
+
+    def target(self) -> int:
+        """What a proof of work has to stay under."""
+        return int(self.contract.call("target"))
+
+    def history(self) -> History:
+        """All that has happened, up to the last block."""
+        if self._history is None:
+            self._history = History(self.terms.min_stake)
+        head = self._head()
+        if head >= self._next_block:
+            self._history.read(self.contract.events(self._next_block, head))
+            self._next_block = head + 1
+        return self._history
+
+    def send(self, account: Account, steps: Sequence[Step]) -> int:
+        """Take steps in as few transactions as their size allows; returns the gas."""
+        if len(steps) == 1:
+            return self.contract.send(account, steps[0].function, *steps[0].args).gas_used
+        return sum(
+            self.contract.send(account, "multicall", b"".join(part), [len(data) for data in part]).gas_used
+            for part in self._parts(steps)
+        )
+
+    def _parts(self, steps: Sequence[Step]) -> Iterator[list[bytes]]:
+        """The calldata of the steps, cut where one transaction is full."""
+        part: list[bytes] = []
+        for step in steps:
+            data = self.contract.encode(step.function, *step.args)
+            if part and (sum(map(len, part)) + len(data) > MAX_CALLDATA or len(part) == MAX_STEPS):
+                yield part
+                part = []
+            part.append(data)
+        yield part
+
+    def _head(self) -> int:
+        return int(self.contract.chain.request("eth_blockNumber"), 16)

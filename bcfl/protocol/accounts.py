@@ -1,0 +1,45 @@
+"""Keys of devices, miners and owners, and the 64-byte signatures they make."""
+
+from __future__ import annotations
+
+from functools import cached_property
+
+from eth_keys.datatypes import PrivateKey
+from eth_utils.address import to_checksum_address
+
+from bcfl.protocol.hashing import keccak, word
+
+
+class Account:
+    """A secp256k1 key; it never shows itself."""
+
+    def __init__(self, key: bytes) -> None:
+        self._private = PrivateKey(key)
+
+    @classmethod
+    def derived(cls, seed: int, name: str, index: int = 0) -> Account:
+        """The key that a seed, a name and an index always give."""
+        return cls(keccak(f"bcfl account {seed} {name} {index}".encode()))
+
+    @property
+    def key(self) -> bytes:
+        """The secret, for whoever signs transactions."""
+        secret: bytes = self._private.to_bytes()
+        return secret
+
+    @cached_property
+    def address(self) -> str:
+        """The checksummed address."""
+        return str(to_checksum_address(self._private.public_key.to_address()))
+
+    def sign(self, digest: bytes) -> bytes:
+        """A 64-byte signature (EIP-2098) of a 32-byte digest: r, then parity and s."""
+        made = self._private.sign_msg_hash(digest)
+        return word(made.r) + word(made.s | made.v << 255)
+
+    def secret(self, *parts: object) -> bytes:
+        """32 bytes that only this key can derive, the same for the same parts: salts survive a crash."""
+        return keccak(self.key + keccak(repr(parts).encode()))
+
+    def __repr__(self) -> str:
+        return f"Account({self.address})"

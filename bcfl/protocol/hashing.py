@@ -1,0 +1,41 @@
+"""Hashes as the contract computes them: keccak-256, ABI words, and the fold of a list into one digest."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from sha3 import keccak_256  # type: ignore[import-untyped]
+
+from bcfl.protocol.types import ZERO_DIGEST
+
+
+def keccak(data: bytes) -> bytes:
+    """The keccak-256 digest of `data`."""
+    digest: bytes = keccak_256(data).digest()
+    return digest
+
+
+def word(value: int) -> bytes:
+    """An unsigned integer as a 32-byte word."""
+    return value.to_bytes(32, "big")
+
+
+def fold(items: Iterable[bytes], start: bytes = ZERO_DIGEST) -> bytes:
+    """One digest of a list of words: `digest = keccak(digest + item)` for each in turn."""
+    digest = start
+    for item in items:
+        digest = keccak(digest + item)
+    return digest
+
+
+def dynamic(*fields: list[bytes] | bytes) -> bytes:
+    """ABI encoding of static words (bytes of 32) and word arrays (lists), as `abi_encode` lays them out."""
+    head, tail = [], b""
+    offset = 32 * len(fields)
+    for field in fields:
+        if isinstance(field, bytes):
+            head.append(field)
+            continue
+        head.append(word(offset + len(tail)))
+        tail += word(len(field)) + b"".join(field)
+    return b"".join(head) + tail

@@ -1,0 +1,103 @@
+"""The bytes of a vector on the store (steps 3 and 7): one canonical safetensors file for each vector.
+
+The header is written here and not by the safetensors library, whose writer orders tensors by name; the
+protocol orders them by the layout, so that the file's data is the flat vector itself. `safetensors.load`
+reads the result. A header follows from layout and lane width alone: a reader computes it and compares, parses
+nothing that a stranger wrote, and sees the lanes in place.
+
+    8 bytes       length of the header, little-endian
+    header        {"name":{"dtype":"I32","shape":[64,10],"data_offsets":[0,2560]},...} and spaces, to 8 bytes
+    data          the lanes, little-endian
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from functools import lru_cache
+from math import prod
+
+import numpy as np
+
+from bcfl.errors import PayloadError
+from bcfl.protocol.fixedpoint import Lanes, lane_dtype
+from bcfl.protocol.hashing import keccak
+from bcfl.protocol.types import Layout
+
+_NAME = re.compile(r"[A-Za-z0-9_.-]{1,256}", re.ASCII)
+_RESERVED = "__metadata__"
+_ALIGNMENT = 8
+
+
+def encode(layout: Layout, lanes: Lanes) -> bytes:
+    """The one file of a vector: model lanes are int32, update lanes int32, int16 or int8.
+
+    A vector of another length than the layout's, or a layout that no file can have, is a PayloadError.
+    """
+    if lanes.shape != (layout.parameters,):
+        raise PayloadError(f"a layout of {layout.parameters} parameters, a vector of shape {lanes.shape}")
+    dtype = lane_dtype(lanes.dtype.itemsize * 8)
+    if lanes.dtype.newbyteorder("=") != dtype:
+        raise PayloadError(f"lanes are int8, int16 or int32, not {lanes.dtype}")
+    return _header(layout, dtype.itemsize * 8) + lanes.astype(dtype.newbyteorder("<"), copy=False).tobytes()
+
+
+def decode(data: bytes | bytearray | memoryview, layout: Layout, lane_bits: int) -> Lanes:
+    """The lanes of a file, as a read-only view of `data`: (parameters,).
+
+    Any bytes but those that `encode` gives for a vector of this layout and width are a PayloadError. Nothing
+    of `data` is interpreted, copied or executed, whatever it is.
+    """
+    header = _header(layout, lane_bits)
+    expected = size(layout, lane_bits)
+    if len(data) != expected:
+        raise PayloadError(f"a payload of {len(data)} bytes, expected {expected}: not an update of this task")
+    if data[: len(header)] != header:
+        raise PayloadError("the payload's header is not the canonical one of this layout and lane width")
+    lanes = np.frombuffer(data, lane_dtype(lane_bits).newbyteorder("<"), offset=len(header))
+    lanes.flags.writeable = False
+    return lanes
+
+
+def size(layout: Layout, lane_bits: int) -> int:
+    """The exact length of a file in bytes."""
+    return len(_header(layout, lane_bits)) + layout.parameters * lane_bits // 8
+
+
+def layout_digest(layout: Layout) -> bytes:
+    """What the terms record of a layout: keccak-256 of `[["name",[extent,...]],...]` as compact JSON."""
+    _check(layout)
+    description = [[tensor.name, list(tensor.shape)] for tensor in layout.tensors]
+    return keccak(json.dumps(description, separators=(",", ":")).encode("ascii"))
+
+
+@lru_cache(maxsize=8)
+def _header(layout: Layout, lane_bits: int) -> bytes:
+    """Everything before the data."""
+    _check(layout)
+    lane_bytes = lane_dtype(lane_bits).itemsize
+    entries: dict[str, dict[str, object]] = {}
+    offset = 0
+    for tensor in layout.tensors:
+        end = offset + prod(tensor.shape) * lane_bytes
+        entries[tensor.name] = {
+            "dtype": f"I{lane_bits}",
+            "shape": list(tensor.shape),
+            "data_offsets": [offset, end],
+        }
+        offset = end
+    text = json.dumps(entries, separators=(",", ":")).encode("ascii")
+    text += b" " * (-len(text) % _ALIGNMENT)
+    return len(text).to_bytes(8, "little") + text
+
+
+def _check(layout: Layout) -> None:
+    """A layout names each tensor once, in plain characters, and has no negative extent."""
+    names = [tensor.name for tensor in layout.tensors]
+    if len(set(names)) != len(names):
+        raise PayloadError("the layout names a tensor twice")
+    for tensor in layout.tensors:
+        if not _NAME.fullmatch(tensor.name) or tensor.name == _RESERVED:
+            raise PayloadError(f"not a tensor name (letters, digits, '_', '.', '-'): {tensor.name[:80]!r}")
+        if any(extent < 0 for extent in tensor.shape):
+            raise PayloadError(f"tensor {tensor.name} has a negative extent")

@@ -1,0 +1,106 @@
+"""Steps 2 and 3: what a device signs and commits to, and the word its update leaves on chain."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from bcfl.protocol.hashing import fold, keccak, word
+from bcfl.protocol.types import SignedUpdate, Update
+
+DOMAIN_TYPE = keccak(b"EIP712Domain(string name,string version,uint256 chainId,address verifyingContract)")
+UPDATE_TYPE = keccak(
+    b"Update(uint256 round,uint256 device,bytes32 root,bytes32 cid,"
+    b"uint256 samples,uint256 microseconds,uint256 salt)"
+)
+MAX_BATCH = 64
+GROUP = 32  # updates between two checkpoints
+
+
+@dataclass(frozen=True)
+class Domain:
+    """What binds a signature to one chain and one contract."""
+
+    chain_id: int
+    contract: str
+
+    @property
+    def separator(self) -> bytes:
+        """The EIP-712 domain separator."""
+        return keccak(
+            DOMAIN_TYPE + keccak(b"bcfl") + keccak(b"1") + word(self.chain_id) + word(int(self.contract, 16))
+        )
+
+
+def commitment(domain: Domain, update: Update) -> bytes:
+    """The EIP-712 hash of an update: what the device signs is what it commits to."""
+    struct = keccak(
+        UPDATE_TYPE
+        + word(update.round)
+        + word(update.device)
+        + update.root
+        + update.cid
+        + word(update.samples)
+        + word(update.microseconds)
+        + word(update.salt)
+    )
+    return keccak(b"\x19\x01" + domain.separator + struct)
+
+
+def batch_digest(commitments: Iterable[bytes]) -> bytes:
+    """The digest that stands on chain for a batch."""
+    return fold(commitments)
+
+
+def pack_claim(update: Update) -> int:
+    """Device (32 bits), samples (32), microseconds (64) and salt (128) in one word."""
+    return update.device << 224 | update.samples << 192 | update.microseconds << 128 | update.salt
+
+
+def unpack_claim(round_: int, root: bytes, cid: bytes, claim: int) -> Update:
+    """The update that a revealed root, CID and claim describe."""
+    return Update(
+        round=round_,
+        device=claim >> 224,
+        root=root,
+        cid=cid,
+        samples=claim >> 192 & 0xFFFFFFFF,
+        microseconds=claim >> 128 & (1 << 64) - 1,
+        salt=claim & (1 << 128) - 1,
+    )
+
+
+def update_word(domain: Domain, update: Update) -> int:
+    """What the chain of updates keeps: commitment (216 bits), device (16), samples (24)."""
+    top = int.from_bytes(commitment(domain, update), "big") >> 40 << 40
+    return top | update.device << 24 | update.samples
+
+
+def checkpoints(words: Iterable[int]) -> tuple[bytes, ...]:
+    """The chain of updates after every 32nd update and at the end."""
+    found: list[bytes] = []
+    digest = bytes(32)
+    position = -1
+    for position, item in enumerate(words):
+        digest = fold([word(item)], digest)
+        if position % GROUP == GROUP - 1:
+            found.append(digest)
+    if position >= 0 and position % GROUP != GROUP - 1:
+        found.append(digest)
+    return tuple(found)
+
+
+def reveal_args(
+    submitter: str, batch: Sequence[bytes], opened: Sequence[SignedUpdate | None]
+) -> tuple[str, int, list[bytes], list[bytes], list[int], list[list[bytes]], list[bytes]]:
+    """The arguments of `reveal` for a batch of commitments and the updates behind them, None where sealed."""
+    shown = [item for item in opened if item is not None]
+    return (
+        submitter,
+        sum(1 << position for position, item in enumerate(opened) if item is not None),
+        [item.update.root for item in shown],
+        [item.update.cid for item in shown],
+        [pack_claim(item.update) for item in shown],
+        [[item.signature[:32], item.signature[32:]] for item in shown],
+        [commitment for commitment, item in zip(batch, opened, strict=True) if item is None],
+    )

@@ -1,0 +1,211 @@
+"""The nouns of the protocol that cross from one floor to another, as frozen values."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import IntEnum
+
+ZERO_DIGEST = bytes(32)
+
+
+class Phase(IntEnum):
+    """Where a round stands; the numbers are those of the contract."""
+
+    COMMIT = 0
+    REVEAL = 1
+    VOTE = 2
+    UNVEIL = 3
+    TALLY = 4
+    ELECT = 5
+    PROPOSE = 6
+    ATTEST = 7
+    IDLE = 14  # the owner has not opened the first round
+    VOID = 15  # the round came to nothing, the next one is due
+
+
+class Verdict(IntEnum):
+    """What a miner says of one update: accepted, or the first check of section 5 that fails."""
+
+    ACCEPTED = 0
+    UNAVAILABLE = 1
+    MALFORMED = 2
+    TIME = 3
+    DUPLICATE = 4
+    QUALITY = 5
+    OUTLIER = 6
+
+
+class VoidReason(IntEnum):
+    """Why a round came to nothing."""
+
+    FEW_UPDATES = 1
+    NO_VOTES = 2
+    NO_QUORUM = 3
+    FEW_ACCEPTED = 4
+    NO_LEADER = 5
+
+
+class Engine(IntEnum):
+    """What decides who leads a round."""
+
+    STAKE = 0
+    POW = 1
+
+
+class Rule(IntEnum):
+    """How accepted updates become one step of the model."""
+
+    MEAN = 0
+    MEDIAN = 1
+    TRIMMED_MEAN = 2
+
+
+@dataclass(frozen=True)
+class Terms:
+    """What the parties agree on at deployment; the fields and their order are those of the contract.
+
+    Time is in seconds, money in wei, shares in basis points (1/10,000).
+    """
+
+    layout: bytes  # keccak-256 of the layout's canonical description
+    parameters: int  # lanes of the model vector, without padding
+    scale_bits: int  # the model's value is G * 2**-scale_bits
+    lane_bits: int  # 32, 16 or 8
+    shift: int  # an update's value is lane * 2**-(scale_bits - shift)
+    leaf_lanes: int  # lanes of a Merkle leaf
+    rule: int  # Rule
+    trim: int  # basis points cut from each end by the trimmed mean
+    engine: int  # Engine
+    pow_target: int  # first target of the proof-of-work race
+    pow_seconds: int  # wished duration of a proof-of-work race
+    min_updates: int  # fewer accepted make the round void
+    max_updates: int  # more are not taken in one round
+    max_samples: int  # cap on what one device may claim
+    time_factor: int  # tolerated ratio of seconds per sample to the reference, in basis points
+    time_slack: int  # microseconds below which a difference never counts
+    grace: int  # seconds a phase stays open after all miners have acted
+    commit_seconds: int
+    reveal_seconds: int
+    vote_seconds: int
+    unveil_seconds: int
+    elect_seconds: int
+    propose_seconds: int
+    attest_seconds: int
+    challenge_seconds: int  # the window before a proposal can become final
+    min_stake: int  # one vote for each full min_stake
+    exit_rounds: int  # finished rounds between leaving and getting the stake back
+    vote_penalty: int  # for a miner that commits verdicts and never unveils them
+    leader_penalty: int  # for a leader that misses its deadline
+    reward: int  # paid out of the pool each round
+    device_share: int  # basis points of the reward, by accepted samples
+    miner_share: int  # basis points of the reward, by matching verdicts; the leader gets the rest
+
+
+@dataclass(frozen=True)
+class TensorSpec:
+    """Name and shape of one tensor of the model."""
+
+    name: str
+    shape: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class Layout:
+    """The canonical order of a model's float tensors: it makes a flat vector of them."""
+
+    tensors: tuple[TensorSpec, ...]
+
+    @property
+    def parameters(self) -> int:
+        """The number of lanes of the vector."""
+        total = 0
+        for tensor in self.tensors:
+            size = 1
+            for extent in tensor.shape:
+                size *= extent
+            total += size
+        return total
+
+
+@dataclass(frozen=True)
+class Update:
+    """What a device says of one training: signed, committed to, then revealed."""
+
+    round: int
+    device: int  # the device's index in the registry
+    root: bytes  # Merkle root of the packed lanes
+    cid: bytes  # sha2-256 digest inside the CID
+    samples: int
+    microseconds: int
+    salt: int  # 128 bits
+
+
+@dataclass(frozen=True)
+class SignedUpdate:
+    """An update with its device's 64-byte signature (EIP-2098)."""
+
+    update: Update
+    signature: bytes
+
+
+@dataclass(frozen=True)
+class Opening:
+    """What a miner unveils: its verdicts on a round's updates, in submission order."""
+
+    round: int
+    miner: str
+    verdicts: tuple[Verdict, ...]
+    salt: bytes  # 32 bytes
+
+
+@dataclass(frozen=True)
+class Voter:
+    """Who cast a vote, as the chain of votes names it."""
+
+    account: str
+    weight: int
+    device: int | None = None  # index of the voter's own device
+
+    @property
+    def word(self) -> int:
+        """Packed device + 1 (16 bits), weight (16) and account (160)."""
+        device = 0 if self.device is None else self.device + 1
+        return device << 176 | self.weight << 160 | int(self.account, 16)
+
+
+@dataclass(frozen=True)
+class Tally:
+    """What a round's votes came to; its hash is the accepted set of the block."""
+
+    checkpoints: tuple[bytes, ...]  # chain of updates after every 32nd update and at the end
+    votes: bytes  # chain of votes
+    voters: tuple[int, ...]  # voter words
+    matches: tuple[int, ...]  # verdicts of each voter that the tally agrees with
+    accepted: tuple[bool, ...]  # one for each update
+    samples: int  # accepted samples
+
+
+@dataclass(frozen=True)
+class Block:
+    """One entry of the model ledger."""
+
+    parent: bytes
+    round: int
+    accepted: bytes
+    root: bytes
+    cid: bytes
+    leader: str
+    reward: int
+
+
+@dataclass(frozen=True)
+class Clock:
+    """Where the round stands, with everything that is due counted in; `updates` is the reason if void."""
+
+    phase: Phase
+    updates: int
+    round: int
+    opened: int
+    deadline: int
+    acted: int  # mask of miners
+    expected: int  # mask of miners

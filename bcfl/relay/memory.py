@@ -1,0 +1,24 @@
+"""The relay inside one process: a miner's desk is the miner itself."""
+
+from __future__ import annotations
+
+from bcfl.errors import RelayError
+from bcfl.ports import Desk
+
+
+class MemoryRelay:
+    """Desks by their miners' addresses."""
+
+    def __init__(self) -> None:
+        self._desks: dict[str, Desk] = {}
+
+    def open(self, miner: str, desk: Desk) -> None:
+        """Let messages for `miner` reach `desk`."""
+        self._desks[miner] = desk
+
+    def desk(self, miner: str) -> Desk:
+        """The desk of a miner; raises RelayError if there is none."""
+        try:
+            return self._desks[miner]
+        except KeyError:
+            raise RelayError(f"miner {miner} cannot be reached") from None

@@ -1,0 +1,64 @@
+"""What a run tells while it goes on, and when it has ended (steps 1 to 8, for whoever watches)."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Rejection:
+    """A device whose update the tally did not accept, and the reason that most of the weight gave."""
+
+    device: str  # address
+    reason: str  # a Verdict, in lower case
+
+
+@dataclass(frozen=True)
+class RoundReport:
+    """What came of one round. The model is the one in force after it: of a void round, the one before."""
+
+    round: int
+    status: str  # `finalized` or `void`
+    reason: str | None  # why it is void, a VoidReason in lower case
+    engine: str
+    leader: str | None
+    accepted: tuple[str, ...]  # addresses of devices, in the order of the round
+    rejected: tuple[Rejection, ...]
+    global_root: str  # 0x and 64 digits
+    global_cid: str
+    block_hash: str | None  # None of a void round
+    accuracy: float | None  # of the global model on the test data, 0 to 1
+    loss: float | None
+    gas: int  # of all transactions of the round
+
+    def to_dict(self) -> dict[str, Any]:
+        """The same as JSON has it."""
+        return asdict(self)
+
+
+@dataclass(frozen=True)
+class Progress:
+    """Where a run stands; `report` when a round has just ended."""
+
+    round: int
+    rounds: int
+    phase: str  # in lower case
+    awaited: tuple[str, ...]  # who may still act in this phase
+    report: RoundReport | None = None
+
+
+@dataclass(frozen=True)
+class Report:
+    """What came of a run."""
+
+    run_dir: str
+    contract: str
+    rounds: tuple[RoundReport, ...]
+    final_accuracy: float | None
+    gas_per_participant: float  # of a round, divided by devices + miners
+    seconds: float  # of wall time, all of it
+
+    def to_dict(self) -> dict[str, Any]:
+        """The same as `bcfl run --json` prints it."""
+        return asdict(self)

@@ -1,0 +1,63 @@
+"""What a role must not forget when its process is killed, on disk before it is used."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+from bcfl.errors import RunError
+
+
+class Journal:
+    """Small named records of one account in the folder `path` (None: in memory), each replaced atomically."""
+
+    def __init__(self, path: Path | None) -> None:
+        self._path = path
+        self._memory: dict[str, bytes] = {}
+        if path is not None:
+            path.mkdir(parents=True, exist_ok=True)
+
+    def read(self, name: str) -> bytes | None:
+        """The record, or None if there is none."""
+        if self._path is None:
+            return self._memory.get(name)
+        try:
+            return (self._path / name).read_bytes()
+        except FileNotFoundError:
+            return None
+
+    def write(self, name: str, data: bytes) -> None:
+        """Replace the record; after this it survives the process."""
+        if self._path is None:
+            self._memory[name] = data
+            return
+        temporary = self._path / f".{name}.new"
+        try:
+            with temporary.open("wb") as file:
+                file.write(data)
+                file.flush()
+                os.fsync(file.fileno())
+            temporary.replace(self._path / name)
+        except OSError as error:
+            raise RunError(f"cannot write the journal {self._path / name}: {error.strerror}") from error
+
+    def read_json(self, name: str) -> dict[str, Any] | None:
+        """The record as an object; raises RunError if it is damaged."""
+        data = self.read(name)
+        if data is None:
+            return None
+        try:
+            content = json.loads(data)
+        except ValueError:
+            raise RunError(
+                f"the journal record {name} in {self._path} is damaged; remove it to go on"
+            ) from None
+        if not isinstance(content, dict):
+            raise RunError(f"the journal record {name} in {self._path} is damaged; remove it to go on")
+        return content
+
+    def write_json(self, name: str, content: dict[str, Any]) -> None:
+        """Replace the record by an object."""
+        self.write(name, json.dumps(content, sort_keys=True).encode())

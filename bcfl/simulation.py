@@ -1,0 +1,313 @@
+"""A whole federation in one process: the eight steps of a round stand here in order.
+
+The same roles as everywhere; only the clock is made up: where nobody has anything to do, time passes at once.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from bcfl.config import Config
+from bcfl.errors import LedgerError, Reverted
+from bcfl.ledger.artifact import deploy, federation_at
+from bcfl.ledger.contract import Contract
+from bcfl.ledger.embedded import EmbeddedChain
+from bcfl.ledger.federation import FederationLedger
+from bcfl.learning import Split, Task, resolve, split
+from bcfl.ports import Learner, Step
+from bcfl.protocol import fixedpoint, payload
+from bcfl.protocol.accounts import Account
+from bcfl.protocol.rounds import Round
+from bcfl.protocol.types import Engine, Layout, Phase, Rule, Terms
+from bcfl.relay.memory import MemoryRelay
+from bcfl.reports import Progress, Rejection, Report, RoundReport
+from bcfl.roles.archive import Archive
+from bcfl.roles.device import Device
+from bcfl.roles.journal import Journal
+from bcfl.roles.miner import TRIES, Miner
+from bcfl.roles.verifier import Checks, Verifier
+from bcfl.runs import Run
+from bcfl.storage import DirectoryStore
+
+BASIS = 10_000
+MAX_IDLE = 10_000  # turns without an event after which something is wrong
+Observer = Callable[[Progress], None]
+
+# Who acts in which phase; the contract says which phase it is.
+DEVICES, MINERS = "devices", "miners"
+ORDER = {
+    Phase.COMMIT: (DEVICES, MINERS),  # 2 local model update, 3 upload: train, commit
+    Phase.REVEAL: (DEVICES, MINERS),  # 3 upload: open the commitments
+    Phase.VOTE: (MINERS,),  # 4 cross verification: verify, commit to verdicts
+    Phase.UNVEIL: (MINERS,),  # 4 open the verdicts
+    Phase.TALLY: (MINERS,),  # 4 count
+    Phase.ELECT: (MINERS,),  # 5 block generation: race for the lead
+    Phase.PROPOSE: (MINERS,),  # 5 aggregate, propose
+    Phase.ATTEST: (MINERS,),  # 6 block propagation, 7 global model update
+    Phase.VOID: (MINERS,),  # open the next round
+}  # 8 global model download: a device's next turn begins with it
+
+
+def run(config: Config, *, on_progress: Observer | None = None) -> Report:
+    """Train as `config` says, in a new run directory; raises BcflError with one line for everything foreseen."""
+    started = time.perf_counter()
+    task, shares = _material(config)
+    with Run.create(config) as made, Federation.found(made, task, shares) as federation:
+        return federation.play(on_progress, started)
+
+
+def resume(path: Path | None = None, *, on_progress: Observer | None = None, runs: Path = Path("runs")) -> Report:
+    """Go on with an interrupted run (None: the latest) where its chain stands."""
+    started = time.perf_counter()
+    with Run.open(path, runs=runs, read_only=False) as found:
+        task, shares = _material(found.config)
+        with Federation.found(found, task, shares) as federation:
+            return federation.play(on_progress, started)
+
+
+def _material(config: Config) -> tuple[Task, Split]:
+    """The learning task and everybody's share of its data."""
+    from bcfl.learning.training import check_fit
+
+    options = {
+        name: value
+        for name in ("epochs", "batch_size", "learning_rate", "model")
+        if (value := getattr(config, name)) is not None
+    }
+    task = resolve(config.task).with_options(**options)
+    dataset = task.dataset(config.data)
+    check_fit(task, dataset)
+    shares = split(
+        dataset,
+        config.devices,
+        config.miners,
+        config.partition,
+        config.seed,
+        alpha=config.alpha,
+        classes=config.classes_per_device,
+    )
+    return task, shares
+
+
+def terms_of(config: Config, layout: Layout, largest: int) -> Terms:
+    """The terms that a configuration comes to; `largest` is the most samples that a device holds."""
+    return Terms(
+        layout=payload.layout_digest(layout),
+        parameters=layout.parameters,
+        scale_bits=config.scale_bits,
+        lane_bits=config.lane_bits,
+        shift=config.lane_shift,
+        leaf_lanes=config.leaf_lanes,
+        rule=Rule[config.rule.upper()],
+        trim=round(config.trim * BASIS),
+        engine=Engine[config.engine.upper()],
+        pow_target=2**256 // (config.pow_seconds * config.miners * TRIES),
+        pow_seconds=config.pow_seconds,
+        min_updates=config.required_updates,
+        max_updates=config.devices,
+        max_samples=config.max_samples or largest,
+        time_factor=round(config.time_factor * BASIS),
+        time_slack=round(config.time_slack * 1e6),
+        grace=config.grace,
+        commit_seconds=config.commit_seconds,
+        reveal_seconds=config.reveal_seconds,
+        vote_seconds=config.vote_seconds,
+        unveil_seconds=config.unveil_seconds,
+        elect_seconds=config.elect_seconds,
+        propose_seconds=config.propose_seconds,
+        attest_seconds=config.attest_seconds,
+        challenge_seconds=config.challenge_seconds,
+        min_stake=config.min_stake,
+        exit_rounds=config.exit_rounds,
+        vote_penalty=config.vote_penalty,
+        leader_penalty=config.leader_penalty,
+        reward=config.reward,
+        device_share=round(config.device_share * BASIS),
+        miner_share=round(config.miner_share * BASIS),
+    )
+
+
+@dataclass
+class Federation:
+    """Everybody who takes part, on the embedded chain of a run directory."""
+
+    run: Run
+    chain: EmbeddedChain
+    contract: Contract
+    ledger: FederationLedger
+    archive: Archive
+    owner: Account
+    judge: Learner
+    parties: dict[str, list[Device | Miner]]
+
+    @classmethod
+    @contextmanager
+    def found(cls, run: Run, task: Task, shares: Split) -> Iterator[Federation]:
+        """Step 1, initialization: deploy, register, open the first round, or find all that done."""
+        from bcfl.learning.training import device_learner, initial, judge, layout, miner_learner
+
+        config, seed = run.config, run.config.seed
+        owner = Account.derived(seed, "owner")
+        devices = [Account.derived(seed, "device", i) for i in range(config.devices)]
+        miners = [Account.derived(seed, "miner", i) for i in range(config.miners)]
+        shape = layout(task)
+        terms = terms_of(config, shape, max(len(share) for share in shares.devices))
+        store = DirectoryStore(run.store_path)
+        chain = EmbeddedChain(run.chain_path, funded=[a.address for a in (owner, *devices, *miners)])
+        try:
+            archive = Archive(store, shape, terms)
+            genesis = archive.put(fixedpoint.encode(initial(task, seed), terms.scale_bits))
+            if run.contract is None:
+                contract, _ = deploy(chain, owner, terms, genesis.root, genesis.cid, config.funding)
+                run.set_contract(contract.address)
+            contract = federation_at(chain, run.contract or "")
+            ledger = FederationLedger(contract)
+            relay = MemoryRelay()
+            checks = Checks(
+                config.check_time, config.check_duplicate, config.check_quality, config.quality_tolerance
+            )
+            parties: dict[str, list[Device | Miner]] = {DEVICES: [], MINERS: []}
+            for i, account in enumerate(devices):
+                learner = device_learner(task, shares, i, seed)
+                journal = Journal(run.journal_path / account.address)
+                parties[DEVICES].append(Device(account, learner, ledger, relay, archive, journal))
+            for i, account in enumerate(miners):
+                verifier = Verifier(miner_learner(task, shares, i), ledger, archive, checks)
+                journal = Journal(run.journal_path / account.address)
+                miner = Miner(account, ledger, relay, archive, verifier, journal)
+                relay.open(account.address, miner)
+                parties[MINERS].append(miner)
+            made = cls(run, chain, contract, ledger, archive, owner, judge(task, shares), parties)
+            made.register(devices, miners)
+            yield made
+        finally:
+            chain.close()
+
+    def register(self, devices: list[Account], miners: list[Account]) -> None:
+        """Register whoever is not yet, and open the first round."""
+        history = self.ledger.history()
+        missing = [account.address for account in devices if account.address not in history.joined]
+        for start in range(0, len(missing), 64):
+            self.contract.send(self.owner, "register_devices", missing[start : start + 64])
+        for account in miners:
+            if account.address not in history.miners:
+                self.contract.send(account, "register_miner", value=self.run.config.stake)
+        if self.ledger.clock().phase is Phase.IDLE:
+            self.contract.send(self.owner, "start")
+
+    def play(self, on_progress: Observer | None, started: float) -> Report:
+        """Play rounds until there are as many as the configuration wants."""
+        total = self.run.config.rounds
+        history = self.ledger.history()
+        reports = [self.report(found) for found in history.rounds.values() if found.status != "running"]
+        for report in reports:
+            self._tell(on_progress, report.round, "resumed", (), report)
+        while len(reports) < total:
+            number = len(reports) + 1
+            self.play_round(number, on_progress)
+            self.archive.forget()
+            reports.append(self.report(self.ledger.history().rounds[number]))
+            self._tell(on_progress, number, reports[-1].status, (), reports[-1])
+        return self._conclude(tuple(reports[:total]), time.perf_counter() - started)
+
+    def play_round(self, number: int, on_progress: Observer | None = None) -> None:
+        """One round, from the download of the model to the block in the ledger."""
+        idle = 0
+        phase: Phase | None = None
+        while (current := self.ledger.history().current) is not None and current.number <= number:
+            clock = self.ledger.clock()
+            if clock.phase is not phase:
+                phase = clock.phase
+                self._tell(on_progress, number, phase.name.lower(), self.awaited(current, phase), None)
+            if self.turn(phase):
+                idle = 0
+                continue
+            idle += 1
+            if idle > MAX_IDLE:
+                raise LedgerError(f"round {number} stands still in phase {phase.name}; please report this")
+            self.let_time_pass()
+
+    def turn(self, phase: Phase) -> bool:
+        """Let everybody who acts in a phase act once; whether anybody did something."""
+        acted = False
+        for kind in ORDER.get(phase, ()):
+            for party in self.parties[kind]:
+                try:
+                    acted = party.act() is not None or acted
+                except Reverted:
+                    continue  # somebody else was quicker, or time has moved on
+        return acted
+
+    def let_time_pass(self) -> None:
+        """Write down what time has brought about, or go to the next moment at which somebody may lose patience."""
+        if self.ledger.overdue():
+            self.ledger.send(self.owner, [Step("advance")])
+            return
+        clock, now = self.ledger.clock(), self.chain.now()
+        step = 1 if clock.phase in (Phase.ELECT, Phase.TALLY, Phase.VOID) else max(1, (clock.deadline - now) // 4)
+        self.chain.warp(now + step)
+
+    def awaited(self, current: Round, phase: Phase) -> tuple[str, ...]:
+        """Who has not acted yet in this phase."""
+        voters = [member.account for member in self.ledger.history().voters()]
+        if phase in (Phase.COMMIT, Phase.REVEAL):
+            shown = {item.update.device for item in current.submissions}
+            history = self.ledger.history()
+            return tuple(history.devices[d] for d in history.expected_devices() if d not in shown)
+        if phase is Phase.PROPOSE:
+            return (current.leader,) if current.leader else ()
+        done = set(current.vote_commits) if phase is Phase.VOTE else {v.voter.account for v in current.votes}
+        return tuple(account for account in voters if account not in done)
+
+    def report(self, found: Round) -> RoundReport:
+        """What a finished round came to, from chain and store."""
+        history = self.ledger.history()
+        block = found.block or history.model_before(found.number)
+        result = self.judge.evaluate(self.archive.values(block))
+        rejected = [
+            Rejection(history.devices[item.update.device], found.verdict(item.position).name.lower())
+            for item in found.submissions
+            if found.accepted is not None and not found.accepted[item.position]
+        ]
+        return RoundReport(
+            round=found.number,
+            status=found.status,
+            reason=None if found.void is None else found.void.name.lower(),
+            engine=Engine(self.ledger.terms.engine).name.lower(),
+            leader=None if found.block is None else found.leader,
+            accepted=tuple(history.devices[item.update.device] for item in found.taken()),
+            rejected=tuple(rejected),
+            global_root="0x" + block.root.hex(),
+            global_cid=self.archive.cid_of(block.cid),
+            block_hash=None if found.block_hash is None else "0x" + found.block_hash.hex(),
+            accuracy=result.accuracy,
+            loss=result.loss,
+            gas=sum(self.contract.gas_of(transaction) for transaction in found.transactions),
+        )
+
+    def _conclude(self, reports: tuple[RoundReport, ...], seconds: float) -> Report:
+        participants = self.run.config.devices + self.run.config.miners
+        gas = sum(report.gas for report in reports)
+        return Report(
+            run_dir=str(self.run.path),
+            contract=self.contract.address,
+            rounds=reports,
+            final_accuracy=reports[-1].accuracy,
+            gas_per_participant=gas / len(reports) / participants,
+            seconds=seconds,
+        )
+
+    def _tell(
+        self,
+        observer: Observer | None,
+        number: int,
+        phase: str,
+        awaited: tuple[str, ...],
+        report: RoundReport | None,
+    ) -> None:
+        if observer is not None:
+            observer(Progress(number, self.run.config.rounds, phase, awaited, report))

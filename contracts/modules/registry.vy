@@ -1,0 +1,333 @@
+# pragma version 0.4.3
+"""
+@title registry: who takes part
+@license Apache-2.0
+@notice Miners with their stakes and weights, devices with their accounts. What
+        changes during a round takes effect when the next one opens. A miner's
+        record is one word, so that a commitment costs one slot:
+        digest (224 bits) | left (1) | also a device (1) | registered (1) | weight (16) | index (8).
+"""
+
+from interfaces import IFederation
+from modules import terms
+
+uses: terms
+
+
+MAX_MINERS: constant(uint256) = 64
+MAX_WEIGHT: constant(uint256) = 65_535
+
+INDEX: constant(uint256) = 255
+WEIGHT: constant(uint256) = 8  # shift
+REGISTERED: constant(uint256) = 2**24
+ALSO_DEVICE: constant(uint256) = 2**25
+LEFT: constant(uint256) = 2**26
+RECORD: constant(uint256) = 2**32 - 1  # all but the digest
+
+# Roster: active (64) | changed (64) | leaving (64) | total weight (32).
+MASK64: constant(uint256) = 2**64 - 1
+CHANGED: constant(uint256) = 64
+LEAVING: constant(uint256) = 128
+TOTAL: constant(uint256) = 192
+
+# Device: until round (32) | from round (32) | account (160).
+SINCE: constant(uint256) = 160
+UNTIL: constant(uint256) = 192
+MASK32: constant(uint256) = 2**32 - 1
+MAX_DEVICES: constant(uint256) = 65_535
+
+OWNER: immutable(address)
+
+records: HashMap[address, uint256]
+stakes: HashMap[address, uint256]
+exits: HashMap[address, uint256]
+miners: HashMap[uint256, address]
+roster: uint256
+staked: uint256
+devices: HashMap[uint256, uint256]
+device_index: HashMap[address, uint256]  # index + 1
+device_count: uint256
+
+
+@deploy
+def __init__():
+    """
+    @notice The deployer owns the federation: it admits devices and opens the first round.
+    """
+    OWNER = msg.sender
+
+
+@internal
+@payable
+def _register_miner():
+    """
+    @notice Takes the sender's stake; it votes from the next round on.
+    """
+    assert self.records[msg.sender] == 0, "registry: already a miner"
+    index: uint256 = MAX_MINERS
+    for i: uint256 in range(MAX_MINERS):
+        if self.miners[i] == empty(address):
+            index = i
+            break
+    assert index < MAX_MINERS, "registry: no room for a miner"
+    record: uint256 = index | REGISTERED
+    if self.device_index[msg.sender] != 0:
+        record |= ALSO_DEVICE
+    self.records[msg.sender] = record
+    self.miners[index] = msg.sender
+    self.roster |= 1 << (CHANGED + index)
+    self._add_stake()
+    log IFederation.MinerRegistered(miner=msg.sender, index=index, stake=msg.value)
+
+
+@internal
+@payable
+def _add_stake():
+    """
+    @notice Adds what was sent to the sender's stake.
+    """
+    stake: uint256 = self.stakes[msg.sender] + msg.value
+    assert stake >= terms.TERMS.min_stake, "registry: stake below the minimum"
+    self.stakes[msg.sender] = stake
+    self.staked += msg.value
+
+
+@internal
+@payable
+def _top_up():
+    """
+    @notice Raises the sender's stake; its weight follows when the next round opens.
+    """
+    record: uint256 = self.records[msg.sender]
+    assert record != 0, "registry: not a miner"
+    assert self.exits[msg.sender] == 0, "registry: leaving"
+    self._add_stake()
+    self.roster |= 1 << (CHANGED + (record & INDEX))
+    log IFederation.StakeChanged(miner=msg.sender, stake=self.stakes[msg.sender])
+
+
+@internal
+def _leave_miner(round: uint256):
+    """
+    @notice The sender stops voting when the next round opens; its stake stays for a while.
+    @param round The running round.
+    """
+    record: uint256 = self.records[msg.sender]
+    assert record != 0, "registry: not a miner"
+    assert self.exits[msg.sender] == 0, "registry: leaving"
+    exit_round: uint256 = round + 1 + terms.TERMS.exit_rounds
+    self.exits[msg.sender] = exit_round
+    self.roster |= 1 << (LEAVING + (record & INDEX))
+    log IFederation.MinerLeft(miner=msg.sender, exit_round=exit_round)
+
+
+@internal
+def _release_stake(round: uint256) -> uint256:
+    """
+    @notice Ends the sender's membership and hands back what is left of its stake.
+    @param round The running round.
+    @return The amount, for the caller to pay out.
+    """
+    exit_round: uint256 = self.exits[msg.sender]
+    assert exit_round != 0, "registry: not leaving"
+    assert round >= exit_round, "registry: stake still locked"
+    stake: uint256 = self.stakes[msg.sender]
+    self.stakes[msg.sender] = 0
+    self.exits[msg.sender] = 0
+    self.records[msg.sender] = 0
+    self.staked -= stake
+    log IFederation.StakeChanged(miner=msg.sender, stake=0)
+    return stake
+
+
+@internal
+def _penalize(round: uint256, index: uint256, penalty: uint256) -> uint256:
+    """
+    @notice Takes a penalty, or what is left, from a miner's stake.
+    @param round The running round.
+    @param index The miner's index.
+    @param penalty The amount in wei.
+    @return The amount taken, for the caller to put into the pool.
+    """
+    miner: address = self.miners[index]
+    stake: uint256 = self.stakes[miner]
+    taken: uint256 = min(stake, penalty)
+    self.stakes[miner] = stake - taken
+    self.staked -= taken
+    self.roster |= 1 << (CHANGED + index)
+    log IFederation.Penalized(round=round, miner=miner, amount=taken)
+    return taken
+
+
+@internal
+def _refresh() -> uint256:
+    """
+    @notice Lets what changed take effect; called when a round opens.
+    @return The roster.
+    """
+    roster: uint256 = self.roster
+    changes: uint256 = (roster >> CHANGED | roster >> LEAVING) & MASK64
+    if changes == 0:
+        return roster
+    leaving: uint256 = (roster >> LEAVING) & MASK64
+    active: uint256 = roster & MASK64
+    total: uint256 = roster >> TOTAL
+    for index: uint256 in range(MAX_MINERS):
+        if (changes >> index) & 1 == 0:
+            continue
+        miner: address = self.miners[index]
+        record: uint256 = self.records[miner]
+        bit: uint256 = 1 << index
+        if active & bit != 0:
+            total -= (record >> WEIGHT) & MAX_WEIGHT
+        if leaving & bit != 0:
+            active &= ~bit
+            self.records[miner] = LEFT
+            self.miners[index] = empty(address)
+            continue
+        weight: uint256 = min(self.stakes[miner] // terms.TERMS.min_stake, MAX_WEIGHT)
+        total += weight
+        if weight == 0:
+            active &= ~bit
+        else:
+            active |= bit
+        self.records[miner] = (record & ~(MAX_WEIGHT << WEIGHT)) | weight << WEIGHT
+    roster = active | total << TOTAL
+    self.roster = roster
+    return roster
+
+
+@internal
+def _register_devices(accounts: DynArray[address, 64], from_round: uint256):
+    """
+    @notice Admits devices; only the owner may.
+    @param accounts Their accounts.
+    @param from_round The first round they take part in.
+    """
+    assert msg.sender == OWNER, "registry: not the owner"
+    count: uint256 = self.device_count
+    assert count + len(accounts) <= MAX_DEVICES, "registry: no room for a device"
+    for account: address in accounts:
+        assert account != empty(address), "registry: no account"
+        assert self.device_index[account] == 0, "registry: already a device"
+        self.devices[count] = convert(account, uint256) | from_round << SINCE | MASK32 << UNTIL
+        self.device_index[account] = count + 1
+        if self.records[account] != 0:
+            self.records[account] |= ALSO_DEVICE
+        log IFederation.DeviceRegistered(device=account, index=count, from_round=from_round)
+        count += 1
+    self.device_count = count
+
+
+@internal
+def _leave_device(account: address, until_round: uint256):
+    """
+    @notice Lets a device go; the device itself or the owner may ask for it.
+    @param account The device.
+    @param until_round The first round it no longer takes part in.
+    """
+    assert msg.sender == account or msg.sender == OWNER, "registry: not the device"
+    position: uint256 = self.device_index[account]
+    assert position != 0, "registry: not a device"
+    device: uint256 = self.devices[position - 1]
+    assert device >> UNTIL == MASK32, "registry: leaving"
+    self.devices[position - 1] = (device & ~(MASK32 << UNTIL)) | until_round << UNTIL
+    log IFederation.DeviceLeft(device=account, index=position - 1, until_round=until_round)
+
+
+@internal
+@view
+def _seat(miner: address, mask: uint256) -> (uint256, uint256):
+    """
+    @notice A miner's record, and its bit in a mask of miners.
+    @param miner The account.
+    @param mask The miners that count.
+    @return The record, and the bit; the bit is zero if the miner does not count.
+    """
+    record: uint256 = self.records[miner]
+    if record & REGISTERED == 0:
+        return record, 0
+    return record, mask & (1 << (record & INDEX))
+
+
+@external
+@view
+def owner() -> address:
+    """
+    @notice Who deployed the federation.
+    """
+    return OWNER
+
+
+@external
+@view
+def miner(account: address) -> IFederation.Miner:
+    """
+    @notice A miner's index, weight, stake and state.
+    @param account Its account.
+    """
+    record: uint256 = self.records[account]
+    assert record != 0, "registry: not a miner"
+    return IFederation.Miner(
+        index=record & INDEX,
+        weight=(record >> WEIGHT) & MAX_WEIGHT,
+        stake=self.stakes[account],
+        active=(self.roster >> (record & INDEX)) & 1 == 1 and self.miners[record & INDEX] == account,
+        exit_round=self.exits[account],
+    )
+
+
+@external
+@view
+def miner_at(index: uint256) -> address:
+    """
+    @notice The account of the miner at an index.
+    @param index 0 to 63.
+    """
+    return self.miners[index]
+
+
+@external
+@view
+def active_miners() -> (uint256, uint256):
+    """
+    @notice The mask of active miners and their total weight.
+    """
+    return self.roster & MASK64, self.roster >> TOTAL
+
+
+@external
+@view
+def device(index: uint256) -> IFederation.Device:
+    """
+    @notice A device's account and membership.
+    @param index Its index.
+    """
+    assert index < self.device_count, "registry: not a device"
+    word: uint256 = self.devices[index]
+    return IFederation.Device(
+        account=convert(word & (2**160 - 1), address),
+        from_round=(word >> SINCE) & MASK32,
+        until_round=word >> UNTIL,
+    )
+
+
+@external
+@view
+def device_of(account: address) -> uint256:
+    """
+    @notice The index of a device.
+    @param account Its account.
+    """
+    position: uint256 = self.device_index[account]
+    assert position != 0, "registry: not a device"
+    return position - 1
+
+
+@external
+@view
+def devices_registered() -> uint256:
+    """
+    @notice How many devices were ever admitted.
+    """
+    return self.device_count

@@ -1,0 +1,165 @@
+# pragma version 0.4.3
+"""
+@title rewards: who earned what
+@license Apache-2.0
+@notice A finished round sets aside its reward; whoever earned a part of it claims it later by
+        showing the block, the tally and the list it stands in: each round once, in any order,
+        so that whoever claims for another takes nothing from it. Prices are integers: what they
+        leave over stays in the pool.
+"""
+
+from interfaces import IFederation
+from modules import terms
+from modules import registry
+from modules import rounds
+from modules import treasury
+
+uses: terms
+uses: registry
+uses: rounds
+uses: treasury
+
+
+BASIS: constant(uint256) = 10_000
+GROUP: constant(uint256) = 32
+ROUNDS: constant(uint256) = 128  # in one word of claims
+DEVICE: constant(uint256) = 0
+MINER: constant(uint256) = 1
+MASK16: constant(uint256) = 2**16 - 1
+MASK24: constant(uint256) = 2**24 - 1
+MASK160: constant(uint256) = 2**160 - 1
+
+claims: HashMap[address, HashMap[uint256, uint256]]  # two bits a round, 128 rounds a word: DEVICE, MINER
+
+
+@internal
+@view
+def _prices(reward: uint256, samples: uint256, matches: uint256) -> (uint256, uint256, uint256):
+    """
+    @notice What a sample, a matching verdict and the lead earn.
+    @param reward The round's reward.
+    @param samples The accepted samples.
+    @param matches The matching verdicts.
+    """
+    devices: uint256 = reward * terms.TERMS.device_share // BASIS
+    miners: uint256 = reward * terms.TERMS.miner_share // BASIS
+    leader: uint256 = reward * (BASIS - terms.TERMS.device_share - terms.TERMS.miner_share) // BASIS
+    return devices // max(samples, 1), miners // max(matches, 1), leader
+
+
+@internal
+def _reserve(samples: uint256, matches: uint256) -> uint256:
+    """
+    @notice Sets aside what a finished round earns, as far as the pool goes.
+    @param samples The accepted samples.
+    @param matches The matching verdicts.
+    @return The round's reward.
+    """
+    books: uint256 = treasury.books
+    reward: uint256 = min(books & treasury.MASK128, terms.TERMS.reward)
+    if reward == 0:
+        return 0
+    sample: uint256 = 0
+    verdict: uint256 = 0
+    leader: uint256 = 0
+    sample, verdict, leader = self._prices(reward, samples, matches)
+    earned: uint256 = sample * samples + verdict * matches + leader
+    treasury.books = books - earned + (earned << treasury.OWED)
+    return reward
+
+
+@internal
+@view
+def _check(block_: IFederation.Block, tally: IFederation.Tally):
+    """
+    @notice Insists that a block is in the model ledger and a tally is the block's.
+    @param block_ The block.
+    @param tally The tally.
+    """
+    assert keccak256(abi_encode(block_)) == rounds.ledger[block_.round], "rewards: not in the ledger"
+    assert keccak256(abi_encode(tally)) == block_.accepted, "rewards: not the block's tally"
+
+
+@internal
+def _credit(round: uint256, account: address, role: uint256, amount: uint256):
+    """
+    @notice Books what an account has claimed, once.
+    @param round The round it was earned in.
+    @param account The account.
+    @param role DEVICE or MINER.
+    @param amount The amount in wei.
+    """
+    bit: uint256 = 1 << (round % ROUNDS * 2 + role)
+    claims: uint256 = self.claims[account][round // ROUNDS]
+    assert claims & bit == 0, "rewards: already claimed"
+    self.claims[account][round // ROUNDS] = claims | bit
+    treasury.credits[account] += amount
+    log IFederation.Claimed(round=round, account=account, amount=amount, as_miner=role == MINER)
+
+
+@external
+def claim_device(
+    block_: IFederation.Block,
+    tally: IFederation.Tally,
+    position: uint256,
+    updates: DynArray[uint256, GROUP],
+):
+    """
+    @notice Credits a device with its share of a finished round; anybody may hand it in.
+    @param block_ The round's block.
+    @param tally The round's tally.
+    @param position The position of the device's update among the round's updates.
+    @param updates The words of the group of 32 updates (fewer at the end) that the position is in.
+    """
+    self._check(block_, tally)
+    assert (tally.accepted[position // 256] >> (position % 256)) & 1 == 1, "rewards: not accepted"
+    group: uint256 = position // GROUP
+    links: bytes32 = empty(bytes32)
+    if group != 0:
+        links = tally.checkpoints[group - 1]
+    for update: uint256 in updates:
+        links = keccak256(abi_encode(links, update))
+    assert links == tally.checkpoints[group], "rewards: not the round's updates"
+    update: uint256 = updates[position % GROUP]
+    device: address = convert(registry.devices[(update >> 24) & MASK16] & MASK160, address)
+    sample: uint256 = 0
+    verdict: uint256 = 0
+    leader: uint256 = 0
+    sample, verdict, leader = self._prices(block_.reward, tally.samples, 0)
+    self._credit(block_.round, device, DEVICE, sample * (update & MASK24))
+
+
+@external
+def claim_miner(block_: IFederation.Block, tally: IFederation.Tally, position: uint256):
+    """
+    @notice Credits a miner with its share of a finished round; anybody may hand it in.
+    @param block_ The round's block.
+    @param tally The round's tally.
+    @param position The miner's place among the round's voters.
+    """
+    self._check(block_, tally)
+    miner: address = convert(tally.voters[position] & MASK160, address)
+    matches: uint256 = 0
+    for matching: uint256 in tally.matches:
+        matches += matching
+    sample: uint256 = 0
+    verdict: uint256 = 0
+    leader: uint256 = 0
+    sample, verdict, leader = self._prices(block_.reward, tally.samples, matches)
+    amount: uint256 = verdict * tally.matches[position]
+    if miner == block_.leader:
+        amount += leader
+    self._credit(block_.round, miner, MINER, amount)
+
+
+@external
+@view
+def claimed(account: address, round: uint256) -> (bool, bool):
+    """
+    @notice Whether an account has claimed a round's shares.
+    @param account The account.
+    @param round The round.
+    @return Whether the device's share is claimed, and whether the miner's is.
+    """
+    claims: uint256 = self.claims[account][round // ROUNDS] >> (round % ROUNDS * 2)
+    return claims & 1 == 1, claims & 2 == 2

@@ -1,0 +1,306 @@
+"""A federation on the embedded chain whose every step a test can take, bend or leave out."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+
+from eth_keys.datatypes import PrivateKey
+from eth_utils.address import to_checksum_address
+
+from bcfl.ledger.artifact import deploy
+from bcfl.ledger.contract import Contract, Receipt
+from bcfl.ledger.embedded import EmbeddedChain
+from bcfl.protocol import submissions, verification
+from bcfl.protocol.election import ranking, search
+from bcfl.protocol.hashing import keccak, word
+from bcfl.protocol.types import Block, Clock, Opening, Phase, Terms, Update, Verdict, Voter
+
+ETHER = 10**18
+
+TERMS = Terms(
+    layout=keccak(b"layout"), parameters=1000, scale_bits=24, lane_bits=16, shift=8, leaf_lanes=32,
+    rule=0, trim=1000, engine=0, pow_target=2**248, pow_seconds=10,
+    min_updates=2, max_updates=1024, max_samples=100_000, time_factor=100_000, time_slack=100_000, grace=0,
+    commit_seconds=600, reveal_seconds=600, vote_seconds=600, unveil_seconds=600,
+    elect_seconds=600, propose_seconds=600, attest_seconds=600, challenge_seconds=0,
+    min_stake=ETHER, exit_rounds=2, vote_penalty=ETHER // 10, leader_penalty=ETHER // 20,
+    reward=ETHER // 2, device_share=6000, miner_share=3000,
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Account:
+    """A key that signs transactions."""
+
+    key: bytes
+
+    @cached_property
+    def private(self) -> PrivateKey:
+        return PrivateKey(self.key)
+
+    @cached_property
+    def address(self) -> str:
+        return to_checksum_address(self.private.public_key.to_address())
+
+
+def account(name: str, number: int = 0) -> Account:
+    return Account(keccak(f"{name} {number}".encode()))
+
+
+def digest(*parts: object) -> bytes:
+    return keccak(repr(parts).encode())
+
+
+@dataclass
+class Federation:
+    """Devices, miners and an owner; `terms` may be bent with `dataclasses.replace` before `open`."""
+
+    devices: int = 4
+    miners: int = 3
+    terms: Terms = TERMS
+    stakes: tuple[int, ...] = ()
+    pool: int = 5 * ETHER
+    full: bool = False  # every device is a miner too
+    gas: dict[str, int] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self.owner, self.outsider = account("owner"), account("outsider")
+        self.device_keys = [account("device", i) for i in range(self.devices)]
+        self.miner_keys = (
+            self.device_keys[: self.miners] if self.full else [account("miner", i) for i in range(self.miners)]
+        )
+        everyone = {a.address for a in [self.owner, self.outsider, *self.device_keys, *self.miner_keys]}
+        everyone |= {account("late", i).address for i in range(4)}
+        self.chain = EmbeddedChain(None, funded=sorted(everyone))
+        self.contract, self.deployed = deploy(
+            self.chain, self.owner, self.terms, digest("root", 0), digest("cid", 0), self.pool
+        )
+        self.domain = submissions.Domain(self.chain.chain_id, self.contract.address)
+        self.received: dict[str, list[Receipt]] = {}
+
+    def send(self, sender: Account, function: str, *args: object, value: int = 0) -> Receipt:
+        receipt = self.contract.send(sender, function, *args, value=value)
+        self.gas[function] = self.gas.get(function, 0) + receipt.gas_used
+        self.received.setdefault(function, []).append(receipt)
+        return receipt
+
+    def open(self) -> Federation:
+        """Register everybody and open the first round."""
+        addresses = [key.address for key in self.device_keys]
+        for start in range(0, len(addresses), 64):
+            self.send(self.owner, "register_devices", addresses[start : start + 64])
+        stakes = self.stakes or (self.terms.min_stake,) * self.miners
+        for key, stake in zip(self.miner_keys, stakes, strict=True):
+            self.send(key, "register_miner", value=stake)
+        self.send(self.owner, "start")
+        return self
+
+    @property
+    def clock(self) -> Clock:
+        phase, *rest = self.contract.call("round_clock")
+        return Clock(Phase(phase), *rest)
+
+    # One update, one batch, one vote.
+
+    def update(self, device: int, round_: int | None = None, **changes: object) -> Update:
+        number = self.clock.round if round_ is None else round_
+        made = Update(
+            round=number, device=device, root=digest("root", number, device), cid=digest("cid", number, device),
+            samples=50 + device, microseconds=900, salt=int.from_bytes(digest("salt", number, device)[:16], "big"),
+        )  # fmt: skip
+        return replace(made, **changes)  # type: ignore[arg-type]
+
+    def commitment(self, update: Update) -> bytes:
+        return submissions.commitment(self.domain, update)
+
+    def sign(self, update: Update, key: Account | None = None) -> list[bytes]:
+        signer = key or self.device_keys[update.device]
+        made = signer.private.sign_msg_hash(self.commitment(update))
+        return [word(made.r), word(made.s | made.v << 255)]
+
+    def share(self, miner: int, round_: int | None = None) -> list[Update]:
+        """The updates of the devices that a miner serves, dealt out in turn."""
+        return [self.update(d, round_) for d in range(self.devices) if d % self.miners == miner]
+
+    def commit(self, sender: Account, updates: list[Update]) -> Receipt:
+        return self.send(sender, "commit", submissions.batch_digest(map(self.commitment, updates)))
+
+    def reveal_args(self, updates: list[Update], opened: int | None = None) -> list[object]:
+        mask = (1 << len(updates)) - 1 if opened is None else opened
+        shown = [u for i, u in enumerate(updates) if mask >> i & 1]
+        return [
+            mask, [u.root for u in shown], [u.cid for u in shown], [submissions.pack_claim(u) for u in shown],
+            [self.sign(u) for u in shown], [self.commitment(u) for i, u in enumerate(updates) if not mask >> i & 1],
+        ]  # fmt: skip
+
+    def reveal(
+        self, sender: Account, updates: list[Update], opened: int | None = None, submitter: Account | None = None
+    ) -> Receipt:
+        return self.send(sender, "reveal", (submitter or sender).address, *self.reveal_args(updates, opened))
+
+    def opening(self, miner: int, verdicts: list[Verdict] | None = None) -> Opening:
+        clock = self.clock
+        said = tuple(verdicts or [Verdict.ACCEPTED] * len(self.words()))
+        return Opening(clock.round, self.miner_keys[miner].address, said, digest("vote", clock.round, miner))
+
+    def commit_vote(self, opening: Opening, sender: Account | None = None) -> Receipt:
+        return self.send(sender or self.key_of(opening), "commit_vote", verification.vote_digest(opening))
+
+    def unveil_args(self, opening: Opening) -> list[object]:
+        reasons = verification.pack_reasons(opening.verdicts)
+        return [opening.miner, verification.accepted_of(opening.verdicts), reasons, opening.salt]
+
+    def unveil(self, opening: Opening, sender: Account | None = None) -> Receipt:
+        return self.send(sender or self.key_of(opening), "unveil", *self.unveil_args(opening))
+
+    def key_of(self, opening: Opening) -> Account:
+        return next(key for key in self.miner_keys if key.address == opening.miner)
+
+    # What the running round has brought so far, from the contract's events.
+
+    def this_round(self, name: str) -> list[dict[str, object]]:
+        number = self.clock.round
+        return [e.args for e in self.contract.events(name=name) if e.args["round"] == number]
+
+    def updates(self) -> list[Update]:
+        found = []
+        for args in self.this_round("Revealed"):
+            for root, cid, claim in zip(args["roots"], args["cids"], args["claims"], strict=True):  # type: ignore[call-overload]
+                found.append(submissions.unpack_claim(self.clock.round, root, cid, claim))
+        return found
+
+    def words(self) -> list[int]:
+        return [submissions.update_word(self.domain, update) for update in self.updates()]
+
+    def voter(self, address: str) -> Voter:
+        weight = self.contract.call("miner", address)[1]
+        addresses = [key.address for key in self.device_keys]
+        return Voter(address, weight, addresses.index(address) if address in addresses else None)
+
+    def votes(self) -> list[verification.Vote]:
+        count = len(self.words())
+        found = []
+        for args in self.this_round("Voted"):
+            verdicts = verification.unpack_verdicts(args["accepted"], args["reasons"], count)  # type: ignore[arg-type]
+            opening = Opening(self.clock.round, args["miner"], verdicts, args["salt"])  # type: ignore[arg-type]
+            found.append(verification.Vote(self.voter(opening.miner), opening))
+        return found
+
+    def tally_args(self) -> list[object]:
+        words, votes = self.words(), self.votes()
+        devices = [item >> 24 & 0xFFFF for item in words]
+        owns = [verification.own_position(vote.voter, devices) for vote in votes]
+        return [
+            words, [vote.voter.word for vote in votes], [vote.opening.salt for vote in votes],
+            [bits for vote in votes for bits in verification.accepted_of(vote.opening.verdicts)],
+            [2**256 - 1 if own is None else own for own in owns],
+        ]  # fmt: skip
+
+    def skip_args(self) -> list[object]:
+        votes = self.votes()
+        return [[vote.voter.word for vote in votes], [verification.vote_body(vote.opening) for vote in votes]]
+
+    # Whole phases, honestly.
+
+    def commit_all(self) -> None:
+        for index, key in enumerate(self.miner_keys):
+            self.commit(key, self.share(index))
+
+    def reveal_all(self) -> None:
+        for index, key in enumerate(self.miner_keys):
+            self.reveal(key, self.share(index))
+
+    def vote_all(self, verdicts: list[list[Verdict]] | None = None) -> None:
+        openings = [self.opening(i, verdicts[i] if verdicts else None) for i in range(self.miners)]
+        for opening in openings:
+            self.commit_vote(opening)
+        for opening in openings:
+            self.unveil(opening)
+
+    def tally(self, sender: Account | None = None) -> Receipt:
+        return self.send(sender or self.outsider, "tally", *self.tally_args())
+
+    def leader(self) -> Account:
+        address = self.contract.call("lead_now")[0]
+        return next(key for key in self.miner_keys if key.address == address)
+
+    def proposal(self) -> tuple[bytes, bytes, bytes]:
+        number = self.clock.round
+        return digest("model", number), digest("model cid", number), digest("rows", number)
+
+    def proposal_digest(self) -> bytes:
+        return keccak(word(self.clock.round) + b"".join(self.proposal()))
+
+    def solve(self, miner: int = 0) -> Receipt:
+        seed, target = self.contract.call("round_seed"), self.contract.call("target")
+        turn = self.contract.call("lead_now")[1]
+        key = self.miner_keys[miner]
+        nonce = search(seed, turn, key.address, target, 0, 10**6)
+        return self.send(key, "solve", nonce)
+
+    def propose(self) -> Receipt:
+        return self.send(self.leader(), "propose", *self.proposal())
+
+    def attest_enough(self) -> None:
+        leader = self.leader().address
+        for key in self.miner_keys:
+            lead = self.contract.call("lead_now")
+            if key.address != leader and lead[3] * 3 <= lead[2] * 2:
+                self.send(key, "attest", self.proposal_digest())
+
+    def finalize(self, sender: Account | None = None) -> Receipt:
+        return self.send(sender or self.outsider, "finalize", *self.proposal())
+
+    def until(self, phase: Phase) -> Federation:
+        """Play the running round honestly until `phase` is due."""
+        steps = {
+            Phase.COMMIT: self.commit_all, Phase.REVEAL: self.reveal_all, Phase.VOTE: self.vote_all,
+            Phase.TALLY: self.tally, Phase.ELECT: self.solve, Phase.PROPOSE: self.propose,
+            Phase.ATTEST: self.attest_enough,
+        }  # fmt: skip
+        while (now := self.clock.phase) != phase:
+            if phase is Phase.UNVEIL and now is Phase.VOTE:
+                for opening in [self.opening(i) for i in range(self.miners)]:
+                    self.commit_vote(opening)
+            else:
+                steps[now]()
+        return self
+
+    def finish(self) -> Federation:
+        """Play the running round honestly to its end."""
+        self.until(Phase.ATTEST)
+        self.attest_enough()
+        self.finalize()
+        return self
+
+    def wait(self, seconds: int) -> None:
+        self.chain.warp(self.chain.now() + seconds)
+
+    def expire(self) -> None:
+        """Let the running phase's deadline pass."""
+        self.chain.warp(max(self.chain.now(), self.clock.deadline))
+
+    # Past rounds, as claims show them.
+
+    def block(self, number: int) -> Block:
+        events = {e.args["round"]: e.args for e in self.contract.events(name="Finalized")}
+        parent = max((n for n in events if n < number), default=0)
+        found = events[number]
+        return Block(
+            parent=self.contract.call("ledger", parent), round=number, accepted=found["accepted"],
+            root=found["root"], cid=found["cid"], leader=found["leader"], reward=found["reward"],
+        )  # fmt: skip
+
+    def money(self) -> tuple[int, int, int, int]:
+        """Balance, stakes, owed and pool."""
+        balance = int(self.chain.request("eth_getBalance", self.contract.address, "latest"), 16)
+        stakes = sum(self.contract.call("miner", key.address)[2] for key in self.miner_keys)
+        return balance, stakes, self.contract.call("owed"), self.contract.call("pool")
+
+    def ranking(self) -> list[str]:
+        words = ranking(self.contract.call("round_seed"), [vote.voter.word for vote in self.votes()])
+        return [to_checksum_address((item & (1 << 160) - 1).to_bytes(20, "big")) for item in words]
+
+
+__all__ = ["ETHER", "TERMS", "Account", "Contract", "Federation", "account", "digest"]

@@ -1,0 +1,204 @@
+"""A small contract with every kind of value, event and refusal, on an embedded chain and on anvil."""
+
+from __future__ import annotations
+
+import shutil
+import socket
+import subprocess
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+from eth_keys.datatypes import PrivateKey
+
+from bcfl.ledger.contract import Contract
+from bcfl.ledger.embedded import EmbeddedChain
+
+SOURCE = """
+# pragma version 0.4.3
+event Stored:
+    device: indexed(address)
+    slot: indexed(uint256)
+    amount: uint256
+    note: String[32]
+
+event Listed:
+    label: indexed(String[16])
+    members: DynArray[address, 8]
+    digests: DynArray[bytes32, 8]
+    blob: Bytes[64]
+    delta: int128
+    last: bool
+
+struct Item:
+    root: bytes32
+    samples: uint256
+    owner: address
+
+amounts: public(HashMap[uint256, uint256])
+count: public(uint256)
+start: public(uint256)
+
+@deploy
+@payable
+def __init__(start: uint256):
+    assert start != 0, "probe: start is zero"
+    self.start = start
+
+@external
+@payable
+def store(slot: uint256, amount: uint256, note: String[32] = "none"):
+    assert amount != 0, "store: amount is zero"
+    self.amounts[slot] = amount
+    self.count += 1
+    log Stored(device=msg.sender, slot=slot, amount=amount, note=note)
+
+@external
+def enlist(label: String[16], members: DynArray[address, 8], digests: DynArray[bytes32, 8], blob: Bytes[64]):
+    log Listed(label=label, members=members, digests=digests, blob=blob, delta=-5, last=True)
+
+@external
+@view
+def mirror(items: DynArray[Item, 8], scale: int256) -> (DynArray[Item, 8], int256, String[8]):
+    return items, scale, "mirror"
+
+@external
+@view
+def first(item: Item) -> Item:
+    return item
+
+@external
+@view
+def clock() -> uint256:
+    return block.timestamp
+
+@external
+def after_deadline(deadline: uint256):
+    assert block.timestamp >= deadline, "clock: too early"
+    self.count += 1
+
+@external
+def before_deadline(deadline: uint256):
+    assert block.timestamp < deadline, "clock: too late"
+    self.count += 1
+
+@external
+def no_reason():
+    raise
+
+@external
+def overflow(value_: uint256) -> uint256:
+    return value_ * max_value(uint256)
+
+@external
+def unreachable():
+    assert self.count == max_value(uint256), UNREACHABLE
+
+@external
+def custom():
+    raw_revert(method_id("Refused(uint256)"))
+
+@external
+def control():
+    raise "two\\nlines"
+
+@external
+def burn(rounds: uint256):
+    for i: uint256 in range(rounds, bound=100_000):
+        self.amounts[i] += 1
+
+@external
+@payable
+def keep():
+    pass
+"""
+
+
+@dataclass(frozen=True)
+class Account:
+    """An address and its secret, as little as a Contract asks of a signer."""
+
+    address: str
+    key: bytes
+
+
+@dataclass(frozen=True)
+class Artifact:
+    """A compiled contract."""
+
+    abi: list[dict[str, Any]]
+    bytecode: bytes
+
+
+def account(secret: bytes) -> Account:
+    return Account(PrivateKey(secret).public_key.to_checksum_address(), secret)
+
+
+@pytest.fixture(scope="session")
+def device() -> Account:
+    return account(bytes.fromhex("ac0974bec39a17e36ba4a6b4d238ff944bacb478cbed5efcae784d7bf4f2ff80"))
+
+
+@pytest.fixture(scope="session")
+def outsider() -> Account:
+    """Owns nothing."""
+    return account(b"\x77" * 32)
+
+
+@pytest.fixture(scope="session")
+def probe() -> Artifact:
+    import vyper
+
+    compiled = vyper.compile_code(SOURCE, output_formats=["abi", "bytecode"])
+    return Artifact(compiled["abi"], bytes.fromhex(compiled["bytecode"][2:]))
+
+
+@pytest.fixture
+def chain(device: Account) -> Iterator[EmbeddedChain]:
+    chain = EmbeddedChain(None, funded=[device.address])
+    yield chain
+    chain.close()
+
+
+@pytest.fixture
+def contract(chain: EmbeddedChain, device: Account, probe: Artifact) -> Contract:
+    return Contract.deploy(chain, device, probe.abi, probe.bytecode, [1])[0]
+
+
+@pytest.fixture(scope="session")
+def anvil() -> Iterator[str]:
+    """The URL of a node of another make; skips where anvil is not installed."""
+    binary = _anvil()
+    if binary is None:
+        pytest.skip(
+            "anvil is neither on PATH nor in node_modules (npm package @foundry-rs/anvil-linux-amd64)"
+        )
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    process = subprocess.Popen([binary, "--port", str(port), "--silent", "--timestamp", "1700000000"])
+    try:
+        _wait_for(port)
+        yield f"http://127.0.0.1:{port}"
+    finally:
+        process.kill()
+        process.wait()
+
+
+def _anvil() -> str | None:
+    root = Path(__file__).parents[3]
+    installed = sorted(root.glob("node_modules/@foundry-rs/anvil-*/bin/anvil"))
+    return shutil.which("anvil") or (str(installed[0]) if installed else None)
+
+
+def _wait_for(port: int) -> None:
+    deadline = time.monotonic() + 10
+    while time.monotonic() < deadline:
+        with socket.socket() as probe:
+            if probe.connect_ex(("127.0.0.1", port)) == 0:
+                return
+        time.sleep(0.05)
+    raise RuntimeError("anvil did not start within 10 s")

@@ -1,0 +1,185 @@
+"""Data sets: what comes with bcfl is what it says, and hostile files are refused."""
+
+from __future__ import annotations
+
+import gzip
+import struct
+import subprocess
+import sys
+import tracemalloc
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from bcfl.errors import ConfigError, DataError
+from bcfl.learning import datasets
+from bcfl.learning.datasets import Dataset, Samples, breast_cancer, digits, fashion_mnist
+
+SIDE = 28
+
+
+def write_idx(path: Path, content: bytes, *extents: int, element: int = 8) -> None:
+    header = bytes((0, 0, element, len(extents))) + struct.pack(f">{len(extents)}I", *extents)
+    path.write_bytes(gzip.compress(header + content, compresslevel=1))
+
+
+@pytest.fixture
+def fashion(tmp_path: Path) -> Path:
+    rng = np.random.default_rng(0)
+    for part, items in (("train", 5), ("t10k", 3)):
+        pixels = rng.integers(0, 256, items * SIDE * SIDE, dtype=np.uint8)
+        write_idx(tmp_path / f"{part}-images-idx3-ubyte.gz", pixels.tobytes(), items, SIDE, SIDE)
+        write_idx(tmp_path / f"{part}-labels-idx1-ubyte.gz", bytes(range(items)), items)
+    return tmp_path
+
+
+def test_digits_are_all_there_and_standardised() -> None:
+    data = digits()
+    labels = np.concatenate([data.train.labels, data.test.labels])
+    assert np.bincount(labels).tolist() == [178, 182, 177, 183, 181, 182, 181, 179, 174, 180]
+    assert data.train.features.shape[1:] == (1, 8, 8)
+    inked = data.train.features.std(axis=0) > 0
+    assert np.allclose(data.train.features.std(axis=0)[inked], 1, atol=1e-4)
+    assert np.allclose(data.train.features.mean(axis=0), 0, atol=1e-5)
+
+
+def test_breast_cancer_is_all_there() -> None:
+    data = breast_cancer()
+    labels = np.concatenate([data.train.labels, data.test.labels])
+    assert np.bincount(labels).tolist() == [212, 357]
+    assert data.train.features.shape[1:] == (30,)
+
+
+def test_the_test_part_is_a_fifth_of_every_class_and_always_the_same() -> None:
+    first, second = digits(), digits()
+    assert np.array_equal(first.test.features, second.test.features)
+    whole = np.bincount(first.train.labels) + np.bincount(first.test.labels)
+    assert np.allclose(np.bincount(first.test.labels), whole / 5, atol=0.51)
+    seen = {row.tobytes() for row in first.train.features}
+    assert not any(row.tobytes() in seen for row in first.test.features)
+
+
+def test_loading_imports_neither_torch_nor_scikit_learn() -> None:
+    code = "import sys; from bcfl.learning import resolve; resolve('digits').dataset(); print(*sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert not {"torch", "sklearn", "scipy"} & set(done.stdout.split())
+
+
+def test_bundled_data_takes_no_folder(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="takes no --data"):
+        digits(tmp_path)
+
+
+@pytest.mark.parametrize("content", [b"no gzip", gzip.compress(b"1,2,3\n"), gzip.compress(b"a,b\n"), None])
+def test_damaged_bundled_data_names_the_file(
+    content: bytes | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / "sklearn" / "datasets" / "data"
+    folder.mkdir(parents=True)
+    (tmp_path / "sklearn" / "__init__.py").touch()
+    if content is not None:
+        (folder / "digits.csv.gz").write_bytes(content)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    monkeypatch.delitem(sys.modules, "sklearn", raising=False)
+    with pytest.raises(DataError, match=r"digits\.csv\.gz.*reinstall scikit-learn"):
+        digits()
+
+
+def test_bundled_data_without_scikit_learn(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(datasets, "find_spec", lambda _name: None)
+    with pytest.raises(DataError, match="pip install scikit-learn"):
+        digits()
+
+
+def test_fashion_mnist_reads_its_four_files(fashion: Path) -> None:
+    data = fashion_mnist(fashion)
+    assert data.train.features.shape == (5, 1, SIDE, SIDE)
+    assert data.test.labels.tolist() == [0, 1, 2]
+    raw = gzip.decompress((fashion / "train-images-idx3-ubyte.gz").read_bytes())[16:]
+    expected = (np.frombuffer(raw, np.uint8) / 255 - 0.2860) / 0.3530
+    assert np.allclose(data.train.features.ravel(), expected, atol=1e-5)
+
+
+def test_fashion_mnist_absent_says_how_to_get_it(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="apt-get install dataset-fashion-mnist, or --data DIR"):
+        fashion_mnist(tmp_path / "absent")
+
+
+@pytest.mark.parametrize(
+    ("content", "extents", "element", "message"),
+    [
+        (bytes(SIDE * SIDE), (1, SIDE, SIDE), 0x0D, "not an idx file of unsigned bytes"),
+        (bytes(SIDE * SIDE), (SIDE * SIDE,), 8, "not an idx file of unsigned bytes in 3 dimensions"),
+        (bytes(8), (1, 2, 4), 8, r"shape \(2, 4\) instead of \(28, 28\)"),
+        (bytes(SIDE * SIDE - 1), (1, SIDE, SIDE), 8, "announces 784 bytes and holds 783"),
+        (bytes(SIDE * SIDE + 1), (1, SIDE, SIDE), 8, "announces 784 bytes and holds more"),
+        (b"", (2**32 - 1, SIDE, SIDE), 8, "announces 4294967295 items; at most 1000000"),
+        (b"", (0, SIDE, SIDE), 8, "0 train images and 5 labels"),
+        (bytes(SIDE * SIDE), (1, SIDE, SIDE), 8, "1 train images and 5 labels"),
+    ],
+)
+def test_hostile_images_are_refused(
+    fashion: Path, content: bytes, extents: tuple[int, ...], element: int, message: str
+) -> None:
+    write_idx(fashion / "train-images-idx3-ubyte.gz", content, *extents, element=element)
+    with pytest.raises(DataError, match=message):
+        fashion_mnist(fashion)
+
+
+def test_a_file_that_unpacks_to_more_than_it_announces_costs_no_memory(fashion: Path) -> None:
+    write_idx(fashion / "train-images-idx3-ubyte.gz", bytes(64 << 20), 5, SIDE, SIDE)
+    tracemalloc.start()
+    with pytest.raises(DataError, match="holds more"):
+        fashion_mnist(fashion)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 4 << 20
+
+
+def test_labels_beyond_the_classes_are_refused(fashion: Path) -> None:
+    write_idx(fashion / "t10k-labels-idx1-ubyte.gz", bytes((0, 1, 10)), 3)
+    with pytest.raises(DataError, match="label 10 is not one of 10 classes"):
+        fashion_mnist(fashion)
+
+
+@pytest.mark.parametrize("damage", ["no gzip", "cut short", "missing"])
+def test_unreadable_files_are_named(fashion: Path, damage: str) -> None:
+    path = fashion / "t10k-images-idx3-ubyte.gz"
+    whole = path.read_bytes()
+    path.unlink()
+    if damage != "missing":
+        path.write_bytes(b"plain" if damage == "no gzip" else whole[: len(whole) // 2])
+    with pytest.raises(DataError, match=r"t10k-images-idx3-ubyte\.gz (cannot be read|is missing)"):
+        fashion_mnist(fashion)
+
+
+@pytest.mark.parametrize(
+    ("features", "labels", "message"),
+    [
+        (np.zeros((2, 3)), np.zeros(2, np.int64), "features must be a numpy array of float32, not float64"),
+        ([[0.0]], np.zeros(1, np.int64), "features must be a numpy array of float32, not list"),
+        (np.zeros((2, 3), np.float32), np.zeros(2, np.int32), "labels must be a numpy array of int64"),
+        (np.zeros((2, 3), np.float32), np.zeros(3, np.int64), "features must be"),
+        (np.zeros(2, np.float32), np.zeros(2, np.int64), "features must be"),
+        (np.full((1, 1), np.nan, np.float32), np.zeros(1, np.int64), "must be finite"),
+        (np.zeros((1, 1), np.float32), np.array([-1]), "must not be negative"),
+    ],
+)
+def test_samples_refuse_what_torch_would_choke_on(features: object, labels: object, message: str) -> None:
+    with pytest.raises(DataError, match=message):
+        Samples(features, labels)  # type: ignore[arg-type]
+
+
+def test_a_data_set_needs_samples_of_one_shape() -> None:
+    some = Samples(np.zeros((2, 3), np.float32), np.zeros(2, np.int64))
+    other = Samples(np.zeros((2, 4), np.float32), np.zeros(2, np.int64))
+    with pytest.raises(DataError, match="the same shape"):
+        Dataset(some, other)
+    with pytest.raises(DataError, match="needs samples"):
+        Dataset(some, some.take(np.arange(0)))
+
+
+def test_samples_do_not_print_private_data() -> None:
+    secret = Samples(np.full((1, 1), 12345, np.float32), np.array([678]))
+    assert repr(secret) == "Samples(1 of shape (1,))"

@@ -1,0 +1,296 @@
+"""The torch learner: right, repeatable, private, and honest about its time."""
+
+from __future__ import annotations
+
+import math
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+
+from bcfl.errors import ConfigError
+from bcfl.learning import BUILT_IN, Dataset, Samples, Task, split
+from bcfl.learning.flat import FlatModule
+from bcfl.learning.tasks import cross_entropy
+from bcfl.learning.training import (
+    TorchLearner,
+    check_fit,
+    device_learner,
+    initial,
+    judge,
+    layout,
+    miner_learner,
+)
+from bcfl.ports import Learner
+
+FEATURES, CLASSES = 6, 3
+
+
+def samples_of(count: int, seed: int = 0) -> Samples:
+    rng = np.random.default_rng(seed)
+    labels = rng.integers(0, CLASSES, count)
+    features = rng.normal(size=(count, FEATURES)).astype(np.float32)
+    features[np.arange(count), labels] += 2
+    return Samples(features, labels)
+
+
+def linear() -> nn.Module:
+    return nn.Linear(FEATURES, CLASSES)
+
+
+def restless() -> nn.Module:
+    """Everything that makes repeatable training hard, in one model."""
+    return nn.Sequential(
+        nn.Linear(FEATURES, 8),
+        nn.BatchNorm1d(8, momentum=None),
+        nn.ReLU(),
+        nn.Dropout(0.5),
+        nn.Linear(8, CLASSES),
+    )
+
+
+def task_of(
+    build: Callable[[], nn.Module] = linear, loss: Callable[[Tensor, Tensor], Tensor] = cross_entropy
+) -> Task:
+    def load(_folder: Path | None) -> Dataset:
+        return Dataset(samples_of(40), samples_of(20, seed=1))
+
+    return Task("test", "a test", load, build, epochs=2, batch_size=4, learning_rate=0.1, loss=loss)
+
+
+def learner_of(task: Task, count: int = 30, seed: int = 3) -> TorchLearner:
+    return TorchLearner(task, samples_of(count), samples_of(20, seed=1), seed)
+
+
+def test_it_is_a_learner() -> None:
+    learner: Learner = learner_of(task_of())
+    assert learner.samples == 30
+
+
+def test_one_epoch_in_one_batch_is_one_step_of_gradient_descent() -> None:
+    task = task_of().with_options(epochs=1, batch_size=100)
+    model, data = initial(task, 1), samples_of(30)
+    weights = torch.tensor(model[:-CLASSES]).view(CLASSES, FEATURES).requires_grad_()
+    bias = torch.tensor(model[-CLASSES:]).requires_grad_()
+    logits = torch.tensor(data.features) @ weights.T + bias
+    nn.functional.cross_entropy(logits, torch.tensor(data.labels)).backward()
+    assert weights.grad is not None
+    assert bias.grad is not None
+    expected = model - 0.1 * np.concatenate([weights.grad.numpy().ravel(), bias.grad.numpy()])
+    trained = learner_of(task).train(model, 1)
+    assert np.allclose(trained.vector, expected, atol=1e-6)
+    assert trained.samples == 30
+
+
+def test_training_is_torchs_own_sgd() -> None:
+    """Against torch.optim with batches in order, which is what batches of equal samples amount to."""
+    task = task_of().with_options(batch_size=5)
+    same = Samples(np.ones((20, FEATURES), np.float32), np.zeros(20, np.int64))
+    model = initial(task, 1)
+    flat = FlatModule(linear())
+    flat.load(model)
+    optimizer = torch.optim.SGD(flat.module.parameters(), lr=0.1)
+    for _ in range(2 * 4):
+        flat.backward(cross_entropy(flat.module(torch.ones(5, FEATURES)), torch.zeros(5, dtype=torch.int64)))
+        optimizer.step()
+    assert np.allclose(TorchLearner(task, same, None, 0).train(model, 1).vector, flat.read(), atol=1e-6)
+
+
+@pytest.mark.parametrize("build", [linear, restless])
+def test_training_is_the_same_every_time(build: Callable[[], nn.Module]) -> None:
+    task = task_of(build)
+    model = initial(task, 0)
+    first, second = learner_of(task), learner_of(task)
+    once = first.train(model, 1).vector
+    second.train(model, 2)  # what came before does not count
+    second.evaluate(once)
+    torch.rand(7)  # nor does what others draw
+    assert np.array_equal(second.train(model, 1).vector, once)
+    assert np.array_equal(first.train(model, 1).vector, once)
+
+
+@pytest.mark.parametrize("build", [linear, restless])
+def test_round_and_seed_change_the_order_of_the_data(build: Callable[[], nn.Module]) -> None:
+    task = task_of(build)
+    model = initial(task, 0)
+    once = learner_of(task).train(model, 1).vector
+    assert not np.array_equal(learner_of(task).train(model, 2).vector, once)
+    assert not np.array_equal(learner_of(task, seed=4).train(model, 1).vector, once)
+
+
+def test_training_leaves_torch_as_it_was() -> None:
+    threads = torch.get_num_threads()
+    torch.set_num_threads(2)
+    torch.manual_seed(5)
+    expected = torch.rand(3)
+    torch.manual_seed(5)
+    learner, model = learner_of(task_of(restless)), initial(task_of(restless), 0)
+    learner.train(model, 1)
+    learner.evaluate(model)
+    learner.gradient(model)
+    assert torch.equal(torch.rand(3), expected)
+    assert torch.get_num_threads() == 2
+    torch.set_num_threads(threads)
+
+
+def test_training_does_not_touch_the_model_it_is_given() -> None:
+    model = initial(task_of(), 0)
+    before = model.copy()
+    learner_of(task_of()).train(model, 1)
+    assert np.array_equal(model, before)
+
+
+@pytest.mark.parametrize("count", [5, 9, 13])
+def test_batchnorm_survives_a_last_batch_of_one(count: int) -> None:
+    task = task_of(restless)
+    assert learner_of(task, count=count).train(initial(task, 0), 1).samples == count
+
+
+def test_the_time_is_what_the_processor_worked_not_what_passed() -> None:
+    def dawdling(outputs: Tensor, labels: Tensor) -> Tensor:
+        time.sleep(0.01)
+        return cross_entropy(outputs, labels)
+
+    task = task_of(loss=dawdling)
+    start = time.perf_counter_ns()
+    microseconds = learner_of(task).train(initial(task, 0), 1).microseconds
+    assert 1 <= microseconds < (time.perf_counter_ns() - start) // 1000 // 3
+
+
+def test_the_first_time_measured_in_a_process_is_no_outlier() -> None:
+    code = """
+import numpy as np
+from bcfl.learning import Samples, resolve
+from bcfl.learning.training import TorchLearner, initial
+task = resolve("digits")
+data = Samples(np.ones((60, 1, 8, 8), np.float32), np.zeros(60, np.int64))
+times = [TorchLearner(task, data, None, 0).train(initial(task, 0), 1).microseconds for _ in range(9)]
+print(times[0] / sorted(times)[4])
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert float(done.stdout) < 4
+
+
+def test_evaluation_counts_right_answers_and_means_the_loss() -> None:
+    data = Samples(np.eye(3, dtype=np.float32), np.array([0, 1, 0]))
+    learner = TorchLearner(task_of(lambda: nn.Linear(3, 3)), None, data, 0)
+    model = np.concatenate([np.eye(3).ravel(), np.zeros(3)]).astype(np.float32)
+    result = learner.evaluate(model)  # logits are the features: the third answer is wrong
+    total = math.e + 2
+    expected = -(2 * math.log(math.e / total) + math.log(1 / total)) / 3
+    assert (result.accuracy, result.samples) == (pytest.approx(2 / 3), 3)
+    assert result.loss == pytest.approx(expected, abs=1e-6)
+
+
+def test_evaluation_and_gradient_in_pieces_are_those_of_the_whole(monkeypatch: pytest.MonkeyPatch) -> None:
+    learner, model = learner_of(task_of()), initial(task_of(), 0)
+    whole, gradient = learner.evaluate(model), learner.gradient(model)
+    monkeypatch.setattr("bcfl.learning.training.EVALUATION_BATCH", 7)
+    assert learner.evaluate(model).loss == pytest.approx(whole.loss, rel=1e-5)
+    assert learner.evaluate(model).accuracy == whole.accuracy
+    assert np.allclose(learner.gradient(model), gradient, atol=1e-6)
+
+
+def test_evaluation_does_not_drop_out_and_uses_the_models_statistics() -> None:
+    task = task_of(restless)
+    learner, model = learner_of(task), initial(task, 0)
+    trained = learner.train(model, 1).vector
+    assert learner.evaluate(trained) == learner.evaluate(trained)
+    forgotten = trained.copy()
+    names = [tensor.name for tensor in layout(task).tensors]
+    assert names[3:6] == ["1.bias", "1.running_mean", "1.running_var"]
+    start = FEATURES * 8 + 8 + 8 + 8
+    forgotten[start : start + 8] += 5
+    assert learner.evaluate(forgotten).loss != learner.evaluate(trained).loss
+
+
+def test_a_loss_that_is_no_number_is_infinite() -> None:
+    learner = learner_of(task_of())
+    model = np.full(FEATURES * CLASSES + CLASSES, np.nan, dtype=np.float32)
+    assert learner.evaluate(model).loss == math.inf
+
+
+def test_evaluation_without_held_out_data_says_so() -> None:
+    result = TorchLearner(task_of(), samples_of(5), None, 0).evaluate(initial(task_of(), 0))
+    assert (result.accuracy, result.loss, result.samples) == (0, 0, 0)
+
+
+def test_the_gradient_points_uphill() -> None:
+    learner, model = learner_of(task_of()), initial(task_of(), 0)
+    gradient = learner.gradient(model).astype(np.float64)
+    for place in (0, 7, len(model) - 1):
+        nudge = np.zeros_like(model)
+        nudge[place] = 1e-2
+        slope = (learner.evaluate(model + nudge).loss - learner.evaluate(model - nudge).loss) / 2e-2
+        assert gradient[place] == pytest.approx(slope, abs=1e-3)
+
+
+def test_initial_follows_the_seed() -> None:
+    assert np.array_equal(initial(task_of(), 1), initial(task_of(), 1))
+    assert not np.array_equal(initial(task_of(), 1), initial(task_of(), 2))
+
+
+def test_every_built_in_model_fits_its_data() -> None:
+    for name in ("digits", "breast-cancer"):
+        check_fit(BUILT_IN[name], BUILT_IN[name].dataset())
+    check_fit(BUILT_IN["digits"].with_options(model="cnn"), BUILT_IN["digits"].dataset())
+
+
+@pytest.mark.parametrize(
+    ("task", "message"),
+    [
+        (
+            task_of(lambda: nn.Linear(FEATURES + 1, CLASSES)),
+            "model, loss and data do not fit: RuntimeError: mat1",
+        ),
+        (task_of(lambda: nn.Linear(FEATURES, 1)), "model, loss and data do not fit: IndexError"),
+        (task_of(loss=lambda outputs, _labels: outputs), "do not fit: RuntimeError: grad can be"),
+        (task_of(lambda: 3), "build must return a torch module, not int"),  # type: ignore[arg-type,return-value]
+        (task_of(lambda: nn.Linear(1 // 0, 1)), "its model cannot be built: ZeroDivisionError"),
+        (task_of(nn.ReLU), "nothing to train"),
+    ],
+)
+def test_a_task_that_does_not_fit_is_one_line(task: Task, message: str) -> None:
+    with pytest.raises(ConfigError, match=message) as caught:
+        check_fit(task, task.dataset())
+    assert "\n" not in str(caught.value)
+
+
+def test_divergence_is_one_line_that_says_what_to_do() -> None:
+    task = task_of(loss=lambda outputs, _labels: (outputs**4).sum()).with_options(learning_rate=1e6)
+    with pytest.raises(ConfigError, match="training diverged, lower the learning rate"):
+        learner_of(task).train(initial(task, 0), 1)
+
+
+def test_a_device_without_data_cannot_train() -> None:
+    with pytest.raises(ConfigError, match="without training samples"):
+        TorchLearner(task_of(), None, samples_of(5), 0).train(initial(task_of(), 0), 1)
+
+
+def test_each_party_gets_its_own_share() -> None:
+    task = task_of()
+    shares = split(task.dataset(), 2, 2, seed=1)
+    model = initial(task, 0)
+    devices = [device_learner(task, shares, index, seed=1) for index in range(2)]
+    assert [device.samples for device in devices] == [len(share) for share in shares.devices]
+    assert not np.array_equal(devices[0].train(model, 1).vector, devices[1].train(model, 1).vector)
+    assert miner_learner(task, shares, 1).evaluate(model).samples == len(shares.miners[1])
+    assert judge(task, shares).evaluate(model).samples == 20
+
+
+def test_federated_digits_learn() -> None:
+    task = BUILT_IN["digits"]
+    shares = split(task.dataset(), 5, 2, "dirichlet", 0)
+    devices = [device_learner(task, shares, index, 0) for index in range(5)]
+    model = initial(task, 0)
+    for round_ in range(3):
+        trained = [device.train(model, round_) for device in devices]
+        weights = np.array([each.samples for each in trained]) / sum(each.samples for each in trained)
+        model = (weights @ np.stack([each.vector for each in trained])).astype(np.float32)
+    assert judge(task, shares).evaluate(model).accuracy > 0.85

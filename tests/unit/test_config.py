@@ -1,0 +1,268 @@
+"""What a run may be made of, and what is said when it may not."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from bcfl.config import Config, parse_wei
+from bcfl.errors import ConfigError
+
+ETHER = 10**18
+
+
+@pytest.fixture(autouse=True)
+def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A working directory without a bcfl.toml, and no BCFL_* variable."""
+    monkeypatch.chdir(tmp_path)
+    for name in [name for name in os.environ if name.startswith("BCFL_")]:
+        monkeypatch.delenv(name)
+    return tmp_path
+
+
+def refusal(**sources: object) -> str:
+    """The one line that Config.load says to these sources."""
+    with pytest.raises(ConfigError) as caught:
+        Config.load(**sources)  # type: ignore[arg-type]
+    message = str(caught.value)
+    assert "\n" not in message
+    return message
+
+
+def test_default_behavior() -> None:
+    config = Config.load()
+    assert (config.devices, config.miners, config.rounds) == (20, 5, 10)
+    assert (config.task, config.partition, config.alpha) == ("digits", "dirichlet", 0.5)
+    assert config == Config()
+
+
+def test_every_option_is_described() -> None:
+    bare = [name for name, field in Config.model_fields.items() if not field.description]
+    assert bare == []
+
+
+def test_a_config_does_not_change() -> None:
+    with pytest.raises(Exception, match="frozen"):
+        Config().devices = 3  # type: ignore[misc]
+
+
+def test_a_config_survives_json() -> None:
+    config = Config(devices=7, data=Path("somewhere"), pool=2**90, learning_rate=0.1)
+    assert Config.model_validate_json(config.model_dump_json()) == config
+
+
+@pytest.mark.parametrize("strongest", ["flag", "-c", "file", "variable", "default"])
+def test_the_strongest_source_wins(elsewhere: Path, strongest: str) -> None:
+    order = ["default", "variable", "file", "-c", "flag"]
+    level = order.index(strongest)
+    if level >= 2:
+        (elsewhere / "bcfl.toml").write_text("devices = 32\n")
+    config = Config.load(
+        flags={"devices": 34 if level >= 4 else None},
+        pairs=["devices=33"] if level >= 3 else [],
+        env={"BCFL_DEVICES": "31"} if level >= 1 else {},
+    )
+    assert config.devices == [20, 31, 32, 33, 34][level]
+
+
+def test_sources_add_up(elsewhere: Path) -> None:
+    file = elsewhere / "mine.toml"
+    file.write_text('rule = "median"\nreward = "2 gwei"\ncheck_time = false\n')
+    config = Config.load({"seed": 4}, ["alpha=0.1", "batch-size=8"], file, {"BCFL_ROUNDS": "3", "HOME": "x"})
+    assert (config.seed, config.alpha, config.batch_size, config.rounds) == (4, 0.1, 8, 3)
+    assert (config.rule, config.reward, config.check_time) == ("median", 2 * 10**9, False)
+
+
+@pytest.mark.parametrize("lane_bits", [32, 16, 8])
+def test_a_lane_width_may_come_as_text(lane_bits: int) -> None:
+    assert Config.load(env={"BCFL_LANE_BITS": str(lane_bits)}).lane_bits == lane_bits
+
+
+def test_the_last_of_two_pairs_wins() -> None:
+    assert Config.load(pairs=["seed=1", "seed=2"]).seed == 2
+
+
+def test_none_gives_an_option_back_to_the_task(elsewhere: Path) -> None:
+    (elsewhere / "bcfl.toml").write_text("epochs = 9\n")
+    assert Config.load().epochs == 9
+    assert Config.load(pairs=["epochs=none"]).epochs is None
+
+
+@pytest.mark.parametrize(
+    ("sources", "words"),
+    [
+        ({"flags": {"devics": 3}}, ["devics (--devics)", "nearest is devices"]),
+        ({"pairs": ["learningrate=1"]}, ["learningrate (-c)", "nearest is learning_rate"]),
+        ({"env": {"BCFL_ROUND": "3"}}, ["BCFL_ROUND in the environment", "nearest is BCFL_ROUNDS"]),
+        ({"env": {"BCFL_": "3"}}, ["'' (BCFL_ in the environment)", "nearest is"]),
+    ],
+)
+def test_an_unknown_key_is_refused_with_the_nearest(sources: dict[str, object], words: list[str]) -> None:
+    message = refusal(**sources)
+    assert all(word in message for word in words), message
+
+
+def test_an_unknown_key_in_the_file_is_refused_with_the_nearest(elsewhere: Path) -> None:
+    (elsewhere / "bcfl.toml").write_text("lanebits = 8\n")
+    assert "lanebits (bcfl.toml) is not an option; the nearest is lane_bits" in refusal()
+
+
+def test_an_unknown_argument_is_refused_with_the_nearest() -> None:
+    with pytest.raises(ConfigError, match=r"nearest is miners"):
+        Config(miner=3)  # type: ignore[call-arg]
+
+
+@pytest.mark.parametrize(
+    ("pair", "wanted"),
+    [
+        ("devices=0", "at least 1"),
+        ("devices=-1", "at least 1"),
+        ("devices=many", "a whole number"),
+        ("devices=2.5", "a whole number"),
+        ("devices=1025", "at most 1024"),
+        ("miners=0", "at least 1"),
+        ("miners=65", "at most 64"),
+        ("rounds=0", "at least 1"),
+        ("seed=-1", "at least 0"),
+        ("alpha=0", "greater than 0"),
+        ("alpha=nan", "a finite number"),
+        ("alpha=wide", "a number"),
+        ("learning_rate=inf", "a finite number"),
+        ("partition=random", "'iid', 'dirichlet' or 'pathological'"),
+        ("lane_bits=12", "32, 16 or 8"),
+        ("rule=krum", "'mean', 'median' or 'trimmed_mean'"),
+        ("engine=luck", "'stake' or 'pow'"),
+        ("trim=0.5", "less than 0.5"),
+        ("device_share=1.5", "at most 1"),
+        ("max_samples=2147483648", "less than 2147483648"),
+        ("check_quality=perhaps", "true or false"),
+        ("commit_seconds=0", "at least 1"),
+        ("stake=lots", "'1.5 ether'"),
+        ("min_stake=0", "greater than 0"),
+        ("task=", "at least 1 character"),
+        ("time_factor=0.5", "at least 1"),
+    ],
+)
+def test_a_value_that_cannot_be_used_is_refused(pair: str, wanted: str) -> None:
+    key, _, value = pair.partition("=")
+    message = refusal(pairs=[pair])
+    assert message.startswith(f"{key}={value or repr(value)} (-c) must ")
+    assert wanted in message
+
+
+@pytest.mark.parametrize("pair", ["rounds", "=3", ""])
+def test_a_pair_without_a_key_and_a_value_is_refused(pair: str) -> None:
+    assert "is not key=value" in refusal(pairs=[pair])
+
+
+def test_a_truth_value_is_no_number(elsewhere: Path) -> None:
+    (elsewhere / "bcfl.toml").write_text("devices = true\n")
+    assert "devices=True (bcfl.toml) must not be true or false" in refusal()
+
+
+@pytest.mark.parametrize(
+    ("pairs", "words"),
+    [
+        (["leaf_lanes=31"], "take a multiple of 16 for leaf_lanes"),
+        (["lane_bits=8", "leaf_lanes=16"], "take a multiple of 32 for leaf_lanes"),
+        (["lane_bits=32", "shift=1", "leaf_lanes=8"], "wider than 32 bits"),
+        (["scale_bits=4", "shift=5"], "raise scale_bits"),
+        (["devices=3", "min_updates=4"], "lower min_updates"),
+        (["engine=pow", "pow_seconds=31"], "raise elect_seconds"),
+        (["stake=1 gwei"], "raise stake"),
+        (["vote_penalty=2 ether"], "lower vote_penalty"),
+        (["leader_penalty=2 ether"], "lower leader_penalty"),
+        (["device_share=0.7", "miner_share=0.3001"], "lower one"),
+        (["rounds=1000000", "reward=79228162514 ether"], "lower reward"),
+    ],
+)
+def test_values_that_cannot_stand_together_are_refused(pairs: list[str], words: str) -> None:
+    message = refusal(pairs=pairs)
+    assert words in message
+    assert "(-c)" in message
+
+
+def test_shares_may_fill_the_whole_reward() -> None:
+    config = Config(device_share=0.7, miner_share=0.3)
+    assert (config.device_share, config.miner_share) == (0.7, 0.3)
+
+
+def test_a_conflict_names_the_sources(elsewhere: Path) -> None:
+    (elsewhere / "bcfl.toml").write_text("min_updates = 9\n")
+    message = refusal(env={"BCFL_DEVICES": "4"})
+    assert "min_updates=9 (bcfl.toml)" in message
+    assert "devices=4 (BCFL_DEVICES in the environment)" in message
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        (b"devices 3", "is not TOML"),
+        (b"\xff\xfe", "it is not UTF-8"),
+        (b"[run]\ndevices = 3", "[run] in mine.toml is a table"),
+    ],
+)
+def test_a_file_that_is_no_list_of_options_is_refused(elsewhere: Path, content: bytes, words: str) -> None:
+    (elsewhere / "mine.toml").write_bytes(content)
+    assert words in refusal(toml=Path("mine.toml"))
+
+
+def test_a_file_that_is_absent_or_a_folder_is_refused(elsewhere: Path) -> None:
+    assert "mine.toml cannot be read (No such file or directory)" in refusal(toml=Path("mine.toml"))
+    (elsewhere / "bcfl.toml").mkdir()
+    assert "bcfl.toml cannot be read (Is a directory)" in refusal()
+
+
+def test_what_is_left_open_follows_from_the_rest() -> None:
+    config = Config(devices=7, rounds=3, reward=5, lane_bits=8)
+    assert (config.required_updates, config.funding, config.lane_shift) == (4, 15, 15)
+    named = Config(devices=7, min_updates=2, pool=0, shift=0)
+    assert (named.required_updates, named.funding, named.lane_shift) == (2, 0, 0)
+
+
+@pytest.mark.parametrize(
+    ("amount", "wei"),
+    [
+        (0, 0),
+        (ETHER, ETHER),
+        ("1 ether", ETHER),
+        ("1.5 ETH", 3 * ETHER // 2),
+        ("0.000000000000000001ether", 1),
+        ("100 gwei", 10**11),
+        (" 7 wei ", 7),
+        (str(2**96 - 1), 2**96 - 1),
+    ],
+)
+def test_parse_wei(amount: object, wei: int) -> None:
+    assert parse_wei(amount) == wei
+
+
+@pytest.mark.parametrize(
+    "amount",
+    [-1, 1.5, True, "", "1.5", "0.1 wei", "1 euro", "1e18", "1_000", "nan ether", "-1 ether", 2**96, None],
+)
+def test_parse_wei_refuses_what_is_no_amount(amount: object) -> None:
+    with pytest.raises(ValueError, match="must be"):
+        parse_wei(amount)
+
+
+@given(st.integers(0, 2**96 - 1))
+def test_parse_wei_keeps_every_wei(wei: int) -> None:
+    whole, fraction = divmod(wei, ETHER)
+    assert parse_wei(f"{whole}.{fraction:018d} ether") == parse_wei(wei) == wei
+
+
+@given(key=st.sampled_from(sorted(Config.model_fields)) | st.text(max_size=20), value=st.text(max_size=80))
+def test_any_text_gives_a_config_or_one_line(key: str, value: str) -> None:
+    try:
+        config = Config.load(pairs=[f"{key}={value}"])
+    except ConfigError as error:
+        message = str(error)
+    else:
+        message = ""
+        assert key.strip().replace("-", "_") in config.model_fields_set
+    assert message == "" or message.isprintable()

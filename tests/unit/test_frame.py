@@ -1,0 +1,104 @@
+"""The frame around the code: the Makefile's commands, CI, cheap imports, nothing of anybody's machine."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+# Where a person's or a machine's own files live. In brackets, so that this line is not found by itself.
+MACHINE = re.compile(rb"(?<![\w.~:/-])/(?:(?:[h]ome|[U]sers|[r]oot|[w]ork)/\w|[t]mp/\w+/)|\b[A-Z]:\\\\?Users")
+HEAVY = ("torch", "web3", "eth_tester", "eth", "sklearn", "scipy", "pydantic", "rich", "typer", "numpy")
+
+
+def files() -> list[Path]:
+    """All files that are committed or about to be."""
+    command = ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"]
+    listed = subprocess.run(command, cwd=ROOT, capture_output=True, check=False)
+    if listed.returncode != 0:
+        pytest.skip("not a git checkout")
+    return [path for name in listed.stdout.decode().split("\0") if name and (path := ROOT / name).is_file()]
+
+
+def test_no_file_names_a_path_of_somebody_s_machine() -> None:
+    found = [
+        f"{path.relative_to(ROOT)}:{number}: {match[0].decode()}"
+        for path in files()
+        for number, line in enumerate(path.read_bytes().split(b"\n"), 1)
+        if (match := MACHINE.search(line))
+    ]
+    assert found == []
+
+
+@pytest.mark.parametrize("line", ["cd /" + "home/ada/bcfl", "'/" + "tmp/run/x'", "C:" + "\\Users\\ada"])
+def test_a_path_of_somebody_s_machine_is_found(line: str) -> None:
+    assert MACHINE.search(line.encode())
+
+
+@pytest.mark.parametrize(
+    "line", ["https://example.org/home/ada", "tests/tmp/x", "~/work/bcfl", "/usr/share/x"]
+)
+def test_other_paths_are_not(line: str) -> None:
+    assert not MACHINE.search(line.encode())
+
+
+def test_every_target_of_the_makefile_is_explained() -> None:
+    makefile = (ROOT / "Makefile").read_text()
+    targets = re.search(r"^\.PHONY: (.*)$", makefile, re.MULTILINE)
+    assert targets is not None
+    said = subprocess.run(["make", "help"], cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    assert {line.split()[1] for line in said.splitlines()} == set(targets[1].split())
+
+
+@pytest.mark.parametrize("goal", ["run", "test"])
+@pytest.mark.parametrize("version", ["3.10.12", None])
+def test_a_python_that_is_too_old_or_absent_is_one_line(
+    tmp_path: Path, goal: str, version: str | None
+) -> None:
+    python = tmp_path / "python3"
+    if version is not None:
+        python.write_text(f'#!/bin/sh\n[ "$1" = --version ] && echo "Python {version}"\n')
+        python.chmod(0o755)
+    command = ["make", goal, f"PYTHON={python}", f"VENV={tmp_path / 'venv'}"]
+    made = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert made.returncode == 2
+    assert len(made.stderr.splitlines()) == 1
+    assert "needs Python 3.11 or newer" in made.stderr
+    assert (f"Python {version}" if version else "not found") in made.stderr
+    assert not (tmp_path / "venv").exists()
+
+
+def test_ci_runs_the_gate() -> None:
+    script = ROOT / ".ci" / "run"
+    assert os.access(script, os.X_OK)
+    assert script.read_text().startswith("#!/usr/bin/env bash\n")
+    assert "make test" in script.read_text()
+
+
+def test_importing_bcfl_is_cheap() -> None:
+    code = f"import sys, bcfl; print(*(set({HEAVY!r}) & set(sys.modules)))"
+    loaded = subprocess.run(
+        [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True
+    )
+    assert loaded.stdout.split() == []
+
+
+def test_the_change_log_knows_the_version() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    assert f"## [{project['version']}]" in (ROOT / "CHANGELOG.md").read_text()
+
+
+def test_prereleases_are_pinned_exactly() -> None:
+    """An installer takes a pre-release without a flag only where it is named exactly, and directly."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    loose = [
+        name for name in project["dependencies"] if re.search(r"\d(a|b|rc)\d", name) and "==" not in name
+    ]
+    assert loose == []
+    assert any(name.startswith("py-evm==") for name in project["dependencies"])
