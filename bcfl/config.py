@@ -33,13 +33,14 @@ PREFIX: Final = "BCFL_"
 BASIS_POINTS: Final = 10_000
 MAX_DEVICES: Final = 1024
 MAX_MINERS: Final = 64
+MAX_BATCH: Final = 64  # devices that one miner serves
 WEI_BITS: Final = 96
 MAX_SECONDS: Final = 30 * 24 * 3600
 WEI: Final = {"wei": 0, "gwei": 9, "ether": 18, "eth": 18}
 AMOUNT: Final = re.compile(r"(\d{1,30}(?:\.\d{1,18})?)(?: *([a-z]+))?")
 NAMED: Final = re.compile(r"\b([a-z_]+)=[^\s,:]+")
-# At scale_bits = 24, 16-bit lanes reach +-1 and 8-bit lanes +-1/4; what saturates comes with the next update.
-SHIFTS: Final = {32: 0, 16: 9, 8: 15}
+# At scale_bits = 24, 16-bit lanes reach +-2 and 8-bit lanes +-1/2; what saturates comes with the next update.
+SHIFTS: Final = {32: 0, 16: 10, 8: 16}
 
 
 def parse_wei(amount: object) -> int:
@@ -146,9 +147,9 @@ class Config(_Checked):
 
     check_time: bool = Field(True, description="reject a computation time out of proportion to the samples")
     time_factor: float = Field(
-        10.0, ge=1, le=1e6, description="tolerated ratio to the reference seconds a sample"
+        5.0, ge=1, le=1e6, description="tolerated ratio to the reference seconds a sample"
     )
-    time_slack: float = Field(0.05, ge=0, le=3600, description="seconds that never count as a difference")
+    time_slack: float = Field(0.02, ge=0, le=3600, description="seconds that never count as a difference")
     check_duplicate: bool = Field(True, description="reject a copy of an earlier update")
     check_quality: bool = Field(True, description="reject what harms the model on a miner's held-out data")
     quality_tolerance: float = Field(
@@ -244,6 +245,9 @@ def _conflicts(c: Config) -> Iterator[str]:
         yield f"shift={c.lane_shift} is more than scale_bits={c.scale_bits}: lower shift or raise scale_bits"
     if c.required_updates > c.devices:
         yield f"min_updates={c.min_updates} voids every round of devices={c.devices}: lower min_updates"
+    if c.devices > MAX_BATCH * c.miners:
+        words = f"devices={c.devices} are more than miners={c.miners} can serve"
+        yield f"{words}: a batch holds {MAX_BATCH}, take at least {-(-c.devices // MAX_BATCH)} miners"
     if c.engine == "pow" and c.pow_seconds > c.elect_seconds:
         yield f"pow_seconds={c.pow_seconds} is more than elect_seconds={c.elect_seconds}: raise elect_seconds"
     if c.stake < c.min_stake:

@@ -1,4 +1,4 @@
-"""The folder of a run (step 1, initialization): where its chain, store and journals are, and what it was told.
+"""The folder of a run (step 1, initialization): where its chain, store and journals are, and its options.
 
     run.json     format, options, the contract's address
     run.lock     who writes to the run; held until that process ends, however it ends
@@ -15,14 +15,14 @@ import errno
 import fcntl
 import json
 import os
+import re
 import secrets
 import time
-from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, Final, Self
+from typing import Final, Self
 
 from bcfl.config import Config
 from bcfl.errors import ConfigError, RunError
@@ -32,7 +32,9 @@ FILE: Final = "run.json"
 LOCK: Final = "run.lock"
 KEYS: Final = {"format", "created", "config", "contract"}
 STAMP: Final = "%Y%m%d-%H%M%S"
+ADDRESS: Final = re.compile("0x[0-9a-fA-F]{40}")
 PATIENCE: Final = 0.2  # seconds; whoever asks if a run is busy holds its lock for an instant
+DEEPEST: Final = 100  # brackets; many more exhaust the stack where py-evm has lifted the limit
 FULL: Final = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 
 
@@ -77,7 +79,7 @@ class Run:
         """
         found = latest(runs) if path is None else path
         if not (found / FILE).exists():
-            raise RunError(f"{found} is not the directory of a run: it has no {FILE}; `bcfl ls` lists the runs")
+            raise RunError(f"{found} is not the directory of a run: no {FILE}; `bcfl ls` lists the runs")
         lock = None if read_only else _take(found)
         try:
             return cls(found, *_read(found), lock)
@@ -123,7 +125,7 @@ class Run:
     def set_rounds(self, rounds: int) -> None:
         """Let the run have `rounds` rounds in all; raises ConfigError or RunError, with nothing changed."""
         before = self._config
-        self._config = Config(**before.model_dump() | {"rounds": rounds, "pool": before.funding})
+        self._config = Config(**before.model_dump() | {"rounds": rounds})
         try:
             self._write()
         except BaseException:
@@ -190,7 +192,9 @@ def latest(runs: Path) -> Path:
     """The folder of the run that began last; raises RunError when there is none."""
     listed = list_runs(runs)
     if not listed:
-        raise RunError(f"there is no run in {runs} yet: start one with `bcfl run`, or name a folder with --runs")
+        raise RunError(
+            f"there is no run in {runs} yet: start one with `bcfl run`, or name another with --runs"
+        )
     return listed[-1].path
 
 
@@ -208,7 +212,9 @@ def _make(path: Path) -> bool:
     """Make the folder of a new run; whether it was absent. Raises RunError when it is of no use."""
     try:
         if (path / FILE).exists():
-            raise RunError(f"{path} holds a run: go on with `bcfl run --resume {path}`, or name another folder")
+            raise RunError(
+                f"{path} holds a run: go on with `bcfl run --resume {path}`, or name another folder"
+            )
         absent = not path.exists()
         path.mkdir(parents=True, exist_ok=True)
         if not absent and any(path.iterdir()):
@@ -280,10 +286,11 @@ def _listed(path: Path) -> Listed:
 def _read(path: Path) -> tuple[Config, datetime, str | None]:
     """Options, time of creation and contract; raises RunError for anything but a run.json of this format."""
     try:
-        content = json.loads((path / FILE).read_bytes())
+        text = (path / FILE).read_bytes()
+        content = json.loads(text) if text.count(b"[") + text.count(b"{") < DEEPEST else None
     except OSError as error:
         raise RunError(f"{path / FILE} cannot be read: {_why(error)}") from error
-    except (ValueError, RecursionError):
+    except ValueError:
         raise _damaged(path, "it is not JSON") from None
     if not isinstance(content, dict) or type(content.get("format")) is not int:
         raise _damaged(path, "it does not say its format")
@@ -292,7 +299,11 @@ def _read(path: Path) -> tuple[Config, datetime, str | None]:
         raise RunError(f"{path} {words}: use the version of bcfl that wrote it")
     if set(content) != KEYS:
         raise _damaged(path, f"its keys are not {', '.join(sorted(KEYS))}")
-    return _config(path, content["config"]), _created(path, content["created"]), _address(path, content)
+    return (
+        _config(path, content["config"]),
+        _created(path, content["created"]),
+        _address(path, content["contract"]),
+    )
 
 
 def _config(path: Path, options: object) -> Config:
@@ -315,11 +326,9 @@ def _created(path: Path, text: object) -> datetime:
     raise _damaged(path, "created is not a time")
 
 
-def _address(path: Path, content: Mapping[str, Any]) -> str | None:
-    address = content["contract"]
-    if address is None or isinstance(address, str) and len(address) == 42 and address.startswith("0x"):
-        with suppress(ValueError):
-            return address and address[:2] + bytes.fromhex(address[2:]).hex() and address
+def _address(path: Path, address: object) -> str | None:
+    if address is None or (isinstance(address, str) and ADDRESS.fullmatch(address)):
+        return address
     raise _damaged(path, "contract is not an address")
 
 

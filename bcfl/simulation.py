@@ -8,16 +8,16 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from bcfl.config import Config
 from bcfl.errors import LedgerError, Reverted
+from bcfl.learning import Split, Task, resolve, split
 from bcfl.ledger.artifact import deploy, federation_at
 from bcfl.ledger.contract import Contract
 from bcfl.ledger.embedded import EmbeddedChain
 from bcfl.ledger.federation import FederationLedger
-from bcfl.learning import Split, Task, resolve, split
 from bcfl.ports import Learner, Step
 from bcfl.protocol import fixedpoint, payload
 from bcfl.protocol.accounts import Account
@@ -28,7 +28,9 @@ from bcfl.reports import Progress, Rejection, Report, RoundReport
 from bcfl.roles.archive import Archive
 from bcfl.roles.device import Device
 from bcfl.roles.journal import Journal
-from bcfl.roles.miner import TRIES, Miner
+from bcfl.roles.lead import TRIES
+from bcfl.roles.miner import Miner
+from bcfl.roles.moment import look, next_change
 from bcfl.roles.verifier import Checks, Verifier
 from bcfl.runs import Run
 from bcfl.storage import DirectoryStore
@@ -53,14 +55,16 @@ ORDER = {
 
 
 def run(config: Config, *, on_progress: Observer | None = None) -> Report:
-    """Train as `config` says, in a new run directory; raises BcflError with one line for everything foreseen."""
+    """Train as `config` says, in a new run directory; raises BcflError, one line, for what is foreseen."""
     started = time.perf_counter()
     task, shares = _material(config)
     with Run.create(config) as made, Federation.found(made, task, shares) as federation:
         return federation.play(on_progress, started)
 
 
-def resume(path: Path | None = None, *, on_progress: Observer | None = None, runs: Path = Path("runs")) -> Report:
+def resume(
+    path: Path | None = None, *, on_progress: Observer | None = None, runs: Path = Path("runs")
+) -> Report:
     """Go on with an interrupted run (None: the latest) where its chain stands."""
     started = time.perf_counter()
     with Run.open(path, runs=runs, read_only=False) as found:
@@ -94,7 +98,16 @@ def _material(config: Config) -> tuple[Task, Split]:
 
 
 def terms_of(config: Config, layout: Layout, largest: int) -> Terms:
-    """The terms that a configuration comes to; `largest` is the most samples that a device holds."""
+    """The terms that a configuration comes to; `largest` is the most samples that a device holds.
+
+    On the embedded chain every transaction is a block and every block a second: a phase is at least
+    so long that all miners may act in half of it, and the devices of one miner in a quarter.
+    """
+    served = -(-config.devices // config.miners)
+
+    def lasting(seconds: int) -> int:
+        return max(seconds, 2 * config.miners, 4 * served)
+
     return Terms(
         layout=payload.layout_digest(layout),
         parameters=layout.parameters,
@@ -113,13 +126,13 @@ def terms_of(config: Config, layout: Layout, largest: int) -> Terms:
         time_factor=round(config.time_factor * BASIS),
         time_slack=round(config.time_slack * 1e6),
         grace=config.grace,
-        commit_seconds=config.commit_seconds,
-        reveal_seconds=config.reveal_seconds,
-        vote_seconds=config.vote_seconds,
-        unveil_seconds=config.unveil_seconds,
+        commit_seconds=lasting(config.commit_seconds),
+        reveal_seconds=lasting(config.reveal_seconds),
+        vote_seconds=lasting(config.vote_seconds),
+        unveil_seconds=lasting(config.unveil_seconds),
         elect_seconds=config.elect_seconds,
         propose_seconds=config.propose_seconds,
-        attest_seconds=config.attest_seconds,
+        attest_seconds=lasting(config.attest_seconds),
         challenge_seconds=config.challenge_seconds,
         min_stake=config.min_stake,
         exit_rounds=config.exit_rounds,
@@ -139,16 +152,17 @@ class Federation:
     chain: EmbeddedChain
     contract: Contract
     ledger: FederationLedger
+    relay: MemoryRelay
     archive: Archive
     owner: Account
     judge: Learner
-    parties: dict[str, list[Device | Miner]]
+    parties: dict[str, list[Device | Miner]] = field(default_factory=lambda: {DEVICES: [], MINERS: []})
 
     @classmethod
     @contextmanager
     def found(cls, run: Run, task: Task, shares: Split) -> Iterator[Federation]:
         """Step 1, initialization: deploy, register, open the first round, or find all that done."""
-        from bcfl.learning.training import device_learner, initial, judge, layout, miner_learner
+        from bcfl.learning.training import initial, judge, layout
 
         config, seed = run.config, run.config.seed
         owner = Account.derived(seed, "owner")
@@ -165,27 +179,35 @@ class Federation:
                 contract, _ = deploy(chain, owner, terms, genesis.root, genesis.cid, config.funding)
                 run.set_contract(contract.address)
             contract = federation_at(chain, run.contract or "")
-            ledger = FederationLedger(contract)
-            relay = MemoryRelay()
-            checks = Checks(
-                config.check_time, config.check_duplicate, config.check_quality, config.quality_tolerance
-            )
-            parties: dict[str, list[Device | Miner]] = {DEVICES: [], MINERS: []}
-            for i, account in enumerate(devices):
-                learner = device_learner(task, shares, i, seed)
-                journal = Journal(run.journal_path / account.address)
-                parties[DEVICES].append(Device(account, learner, ledger, relay, archive, journal))
-            for i, account in enumerate(miners):
-                verifier = Verifier(miner_learner(task, shares, i), ledger, archive, checks)
-                journal = Journal(run.journal_path / account.address)
-                miner = Miner(account, ledger, relay, archive, verifier, journal)
-                relay.open(account.address, miner)
-                parties[MINERS].append(miner)
-            made = cls(run, chain, contract, ledger, archive, owner, judge(task, shares), parties)
+            ledger, relay = FederationLedger(contract), MemoryRelay()
+            made = cls(run, chain, contract, ledger, relay, archive, owner, judge(task, shares))
+            made.admit(task, shares, devices, miners)
             made.register(devices, miners)
             yield made
         finally:
             chain.close()
+
+    def admit(self, task: Task, shares: Split, devices: list[Account], miners: list[Account]) -> None:
+        """Give everybody data, a journal and, the miners, a desk."""
+        from bcfl.learning.training import device_learner, miner_learner
+
+        config, ledger, relay, archive = self.run.config, self.ledger, self.relay, self.archive
+        checks = Checks(
+            config.check_time, config.check_duplicate, config.check_quality, config.quality_tolerance
+        )
+        for i, account in enumerate(devices):
+            learner = device_learner(task, shares, i, config.seed)
+            device = Device(account, learner, ledger, relay, archive, self.journal(account))
+            self.parties[DEVICES].append(device)
+        for i, account in enumerate(miners):
+            verifier = Verifier(miner_learner(task, shares, i), ledger, archive, checks)
+            miner = Miner(account, ledger, relay, archive, verifier, self.journal(account))
+            relay.open(account.address, miner)
+            self.parties[MINERS].append(miner)
+
+    def journal(self, account: Account) -> Journal:
+        """Where an account writes down what it must not forget of this federation."""
+        return Journal(self.run.journal_path / account.address)
 
     def register(self, devices: list[Account], miners: list[Account]) -> None:
         """Register whoever is not yet, and open the first round."""
@@ -243,13 +265,12 @@ class Federation:
         return acted
 
     def let_time_pass(self) -> None:
-        """Write down what time has brought about, or go to the next moment at which somebody may lose patience."""
+        """Write down what time has brought about, or go to when somebody may lose patience."""
         if self.ledger.overdue():
             self.ledger.send(self.owner, [Step("advance")])
             return
-        clock, now = self.ledger.clock(), self.chain.now()
-        step = 1 if clock.phase in (Phase.ELECT, Phase.TALLY, Phase.VOID) else max(1, (clock.deadline - now) // 4)
-        self.chain.warp(now + step)
+        moment = look(self.ledger)
+        self.chain.warp(self.chain.now() + 1 if moment is None else next_change(moment))
 
     def awaited(self, current: Round, phase: Phase) -> tuple[str, ...]:
         """Who has not acted yet in this phase."""

@@ -2,21 +2,34 @@
 
 from __future__ import annotations
 
+import re
+import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
-from functools import cached_property
+from functools import cache, cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING
 
+import pytest
 from eth_keys.datatypes import PrivateKey
-from eth_utils.address import to_checksum_address
+from eth_utils.address import to_canonical_address, to_checksum_address
 
+from bcfl.errors import Reverted
 from bcfl.ledger.artifact import deploy
 from bcfl.ledger.contract import Contract, Receipt
 from bcfl.ledger.embedded import EmbeddedChain
 from bcfl.protocol import submissions, verification
 from bcfl.protocol.election import ranking, search
 from bcfl.protocol.hashing import keccak, word
-from bcfl.protocol.types import Block, Clock, Opening, Phase, Terms, Update, Verdict, Voter
+from bcfl.protocol.types import Block, Clock, Opening, Phase, Tally, Terms, Update, Verdict, Voter
 
+if TYPE_CHECKING:
+    from vyper.compiler.phases import CompilerData
+
+CONTRACTS = Path(__file__).parents[1] / "contracts"
 ETHER = 10**18
+BUFFER = 16_384  # bytes that one multicall takes
 
 TERMS = Terms(
     layout=keccak(b"layout"), parameters=1000, scale_bits=24, lane_bits=16, shift=8, leaf_lanes=32,
@@ -52,6 +65,41 @@ def digest(*parts: object) -> bytes:
     return keccak(repr(parts).encode())
 
 
+@contextmanager
+def refused(reason: str) -> Iterator[None]:
+    """What is inside has to be refused with exactly this reason."""
+    with pytest.raises(Reverted, match=f"^{re.escape(reason)}$"):
+        yield
+
+
+@cache
+def compiled(path: str) -> CompilerData:
+    """A contract below contracts/, compiled."""
+    from vyper.compiler.input_bundle import FilesystemInputBundle
+    from vyper.compiler.phases import CompilerData
+
+    bundle = FilesystemInputBundle([CONTRACTS])
+    return CompilerData(bundle.load_file(Path(path)), bundle)
+
+
+def put(chain: EmbeddedChain, sender: Account, path: str, *args: object, value: int = 0) -> Contract:
+    """Compile a contract below contracts/ and deploy it."""
+    from vyper.compiler.output import build_abi_output
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        data = compiled(path)
+        abi, bytecode = build_abi_output(data), data.bytecode
+    return Contract.deploy(chain, sender, abi, bytecode, args, value)[0]
+
+
+def mock(name: str, terms: Terms = TERMS) -> tuple[Contract, Account]:
+    """A mock on a chain of its own, and who deployed it."""
+    owner = account("owner")
+    chain = EmbeddedChain(None, funded=[owner.address])
+    return put(chain, owner, f"mocks/{name}.vy", terms), owner
+
+
 @dataclass
 class Federation:
     """Devices, miners and an owner; `terms` may be bent with `dataclasses.replace` before `open`."""
@@ -78,6 +126,7 @@ class Federation:
         )
         self.domain = submissions.Domain(self.chain.chain_id, self.contract.address)
         self.received: dict[str, list[Receipt]] = {}
+        self.tallies: dict[int, Tally] = {}
 
     def send(self, sender: Account, function: str, *args: object, value: int = 0) -> Receipt:
         receipt = self.contract.send(sender, function, *args, value=value)
@@ -121,7 +170,8 @@ class Federation:
 
     def share(self, miner: int, round_: int | None = None) -> list[Update]:
         """The updates of the devices that a miner serves, dealt out in turn."""
-        return [self.update(d, round_) for d in range(self.devices) if d % self.miners == miner]
+        number = self.clock.round if round_ is None else round_
+        return [self.update(device, number) for device in range(miner, self.devices, self.miners)]
 
     def commit(self, sender: Account, updates: list[Update]) -> Receipt:
         return self.send(sender, "commit", submissions.batch_digest(map(self.commitment, updates)))
@@ -159,19 +209,20 @@ class Federation:
 
     # What the running round has brought so far, from the contract's events.
 
-    def this_round(self, name: str) -> list[dict[str, object]]:
-        number = self.clock.round
+    def this_round(self, name: str, number: int | None = None) -> list[dict[str, object]]:
+        number = self.clock.round if number is None else number
         return [e.args for e in self.contract.events(name=name) if e.args["round"] == number]
 
-    def updates(self) -> list[Update]:
+    def updates(self, number: int | None = None) -> list[Update]:
+        number = self.clock.round if number is None else number
         found = []
-        for args in self.this_round("Revealed"):
+        for args in self.this_round("Revealed", number):
             for root, cid, claim in zip(args["roots"], args["cids"], args["claims"], strict=True):  # type: ignore[call-overload]
-                found.append(submissions.unpack_claim(self.clock.round, root, cid, claim))
+                found.append(submissions.unpack_claim(number, root, cid, claim))
         return found
 
-    def words(self) -> list[int]:
-        return [submissions.update_word(self.domain, update) for update in self.updates()]
+    def words(self, number: int | None = None) -> list[int]:
+        return [submissions.update_word(self.domain, update) for update in self.updates(number)]
 
     def voter(self, address: str) -> Voter:
         weight = self.contract.call("miner", address)[1]
@@ -187,8 +238,9 @@ class Federation:
             found.append(verification.Vote(self.voter(opening.miner), opening))
         return found
 
-    def tally_args(self) -> list[object]:
-        words, votes = self.words(), self.votes()
+    def tally_args(self, votes: Sequence[verification.Vote] = ()) -> list[object]:
+        """The lists for `votes`, those unveiled so far when none are given."""
+        words, votes = self.words(), votes or self.votes()
         devices = [item >> 24 & 0xFFFF for item in words]
         owns = [verification.own_position(vote.voter, devices) for vote in votes]
         return [
@@ -218,8 +270,25 @@ class Federation:
         for opening in openings:
             self.unveil(opening)
 
+    def unveil_all(self) -> None:
+        for index in range(self.miners):
+            self.unveil(self.opening(index))
+
     def tally(self, sender: Account | None = None) -> Receipt:
-        return self.send(sender or self.outsider, "tally", *self.tally_args())
+        args = self.tally_args()
+        self.tallies[self.clock.round] = verification.tally(self.words(), self.votes())
+        return self.send(sender or self.outsider, "tally", *args)
+
+    def multi(self, sender: Account, label: str, calls: Sequence[tuple[str, Sequence[object]]]) -> None:
+        """Several calls by one sender, in as few transactions as the buffer allows."""
+        groups: list[list[bytes]] = [[]]
+        for data in [self.contract.encode(name, *args) for name, args in calls]:
+            if sum(map(len, groups[-1])) + len(data) > BUFFER:
+                groups.append([])
+            groups[-1].append(data)
+        for group in groups:
+            receipt = self.contract.send(sender, "multicall", b"".join(group), [len(data) for data in group])
+            self.gas[label] = self.gas.get(label, 0) + receipt.gas_used
 
     def leader(self) -> Account:
         address = self.contract.call("lead_now")[0]
@@ -243,10 +312,9 @@ class Federation:
         return self.send(self.leader(), "propose", *self.proposal())
 
     def attest_enough(self) -> None:
-        leader = self.leader().address
         for key in self.miner_keys:
-            lead = self.contract.call("lead_now")
-            if key.address != leader and lead[3] * 3 <= lead[2] * 2:
+            seat = 1 << self.contract.call("miner", key.address)[0]
+            if not self.attested() and not self.contract.call("lead_now")[4] & seat:
                 self.send(key, "attest", self.proposal_digest())
 
     def finalize(self, sender: Account | None = None) -> Receipt:
@@ -256,7 +324,7 @@ class Federation:
         """Play the running round honestly until `phase` is due."""
         steps = {
             Phase.COMMIT: self.commit_all, Phase.REVEAL: self.reveal_all, Phase.VOTE: self.vote_all,
-            Phase.TALLY: self.tally, Phase.ELECT: self.solve, Phase.PROPOSE: self.propose,
+            Phase.UNVEIL: self.unveil_all, Phase.TALLY: self.tally, Phase.ELECT: self.solve, Phase.PROPOSE: self.propose,
             Phase.ATTEST: self.attest_enough,
         }  # fmt: skip
         while (now := self.clock.phase) != phase:
@@ -281,6 +349,32 @@ class Federation:
         """Let the running phase's deadline pass."""
         self.chain.warp(max(self.chain.now(), self.clock.deadline))
 
+    def push(self) -> Federation:
+        """Let an outsider and the deadlines alone bring the running round to its end."""
+        number = self.clock.round
+        for _ in range(8 + 4 * 64):
+            clock = self.clock
+            if clock.round != number:
+                return self
+            if clock.phase is Phase.TALLY:
+                self.tally()
+            elif clock.phase is Phase.ATTEST and self.attested():
+                self.wait(self.terms.challenge_seconds)
+                shown = self.this_round("Proposed")[-1]
+                self.send(self.outsider, "finalize", shown["root"], shown["cid"], shown["rows"])
+            elif clock.phase in (Phase.PROPOSE, Phase.ATTEST):
+                self.expire()
+                self.send(self.outsider, "skip", *self.skip_args())
+            else:
+                self.expire()
+                self.send(self.outsider, "advance")
+        raise AssertionError(f"stuck in {self.clock}")
+
+    def attested(self) -> bool:
+        """Whether more than two thirds of the voting weight stand behind the proposal."""
+        _, _, voting, attested, *_ = self.contract.call("lead_now")
+        return bool(attested * 3 > voting * 2)
+
     # Past rounds, as claims show them.
 
     def block(self, number: int) -> Block:
@@ -292,15 +386,26 @@ class Federation:
             root=found["root"], cid=found["cid"], leader=found["leader"], reward=found["reward"],
         )  # fmt: skip
 
+    def claim_device_args(self, number: int, position: int) -> list[object]:
+        first = position // submissions.GROUP * submissions.GROUP
+        updates = self.words(number)[first : first + submissions.GROUP]
+        return [self.block(number), verification.tally_fields(self.tallies[number]), position, updates]
+
+    def claim_miner_args(self, number: int, position: int) -> list[object]:
+        return [self.block(number), verification.tally_fields(self.tallies[number]), position]
+
     def money(self) -> tuple[int, int, int, int]:
         """Balance, stakes, owed and pool."""
-        balance = int(self.chain.request("eth_getBalance", self.contract.address, "latest"), 16)
-        stakes = sum(self.contract.call("miner", key.address)[2] for key in self.miner_keys)
-        return balance, stakes, self.contract.call("owed"), self.contract.call("pool")
+        call = self.contract.call
+        return self.balance(self.contract.address), call("staked"), call("owed"), call("pool")
+
+    def balance(self, address: str) -> int:
+        evm = self.chain._evm
+        return int(evm.get_vm(evm.header).state.get_balance(to_canonical_address(address)))
 
     def ranking(self) -> list[str]:
         words = ranking(self.contract.call("round_seed"), [vote.voter.word for vote in self.votes()])
         return [to_checksum_address((item & (1 << 160) - 1).to_bytes(20, "big")) for item in words]
 
 
-__all__ = ["ETHER", "TERMS", "Account", "Contract", "Federation", "account", "digest"]
+__all__ = ["ETHER", "TERMS", "Account", "Contract", "Federation", "account", "digest", "refused"]

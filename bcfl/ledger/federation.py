@@ -66,29 +66,35 @@ class FederationLedger:
             self._history = History(self.terms.min_stake)
         head = self._head()
         if head >= self._next_block:
-            self._history.read(self.contract.events(self._next_block, head))
+            events = list(self.contract.events(self._next_block, head))  # all, or none if the node fails
+            self._history.read(events)
             self._next_block = head + 1
         return self._history
 
     def send(self, account: Account, steps: Sequence[Step]) -> int:
         """Take steps in as few transactions as their size allows; returns the gas."""
-        if len(steps) == 1:
-            return self.contract.send(account, steps[0].function, *steps[0].args).gas_used
-        return sum(
-            self.contract.send(account, "multicall", b"".join(part), [len(data) for data in part]).gas_used
-            for part in self._parts(steps)
-        )
+        return sum(self._send(account, part) for part in self._parts(steps))
 
-    def _parts(self, steps: Sequence[Step]) -> Iterator[list[bytes]]:
-        """The calldata of the steps, cut where one transaction is full."""
-        part: list[bytes] = []
+    def _send(self, account: Account, part: Sequence[tuple[Step, bytes]]) -> int:
+        """One transaction; a step on its own may be larger than what a multicall takes."""
+        if len(part) == 1:
+            return self.contract.send(account, part[0][0].function, *part[0][0].args).gas_used
+        calls = [data for _, data in part]
+        lengths = [len(data) for data in calls]
+        return self.contract.send(account, "multicall", b"".join(calls), lengths).gas_used
+
+    def _parts(self, steps: Sequence[Step]) -> Iterator[list[tuple[Step, bytes]]]:
+        """The steps with their calldata, cut where one transaction is full."""
+        part: list[tuple[Step, bytes]] = []
         for step in steps:
             data = self.contract.encode(step.function, *step.args)
-            if part and (sum(map(len, part)) + len(data) > MAX_CALLDATA or len(part) == MAX_STEPS):
+            size = sum(len(known) for _, known in part) + len(data)
+            if part and (size > MAX_CALLDATA or len(part) == MAX_STEPS):
                 yield part
                 part = []
-            part.append(data)
-        yield part
+            part.append((step, data))
+        if part:
+            yield part
 
     def _head(self) -> int:
         return int(self.contract.chain.request("eth_blockNumber"), 16)

@@ -50,6 +50,8 @@ class Node:
             "eth_blockNumber": self._block_number,
             "eth_call": self._call,
             "eth_getTransactionCount": self._transaction_count,
+            "eth_getBalance": self._balance,
+            "eth_getCode": self._code,
             "eth_sendRawTransaction": self._send,
             "eth_getTransactionReceipt": self._receipt,
             "eth_getLogs": self._logs,
@@ -80,6 +82,12 @@ class Node:
     def _transaction_count(self, address: str, block: Any = "latest") -> str:
         state = self._evm.get_vm(self._header(block)).state
         return hex(state.get_nonce(_address(address)))
+
+    def _balance(self, address: str, block: Any = "latest") -> str:
+        return hex(self._evm.get_vm(self._header(block)).state.get_balance(_address(address)))
+
+    def _code(self, address: str, block: Any = "latest") -> str:
+        return _hex(self._evm.get_vm(self._header(block)).state.get_code(_address(address)))
 
     def _call(self, call: Json, block: Any = "latest", *_: Any) -> str:
         header = self._header(block)

@@ -1,31 +1,89 @@
-"""Any EVM node behind a URL, by JSON-RPC over HTTP.
+"""Any EVM node behind a URL, by JSON-RPC over HTTP, a WebSocket or a Unix socket.
 
 Serves every step of the round in a network of separate processes.
 """
 
 from __future__ import annotations
 
+import sys
 import time
 from collections.abc import Mapping
 from functools import cached_property
-from typing import Any
+from threading import Lock
+from typing import TYPE_CHECKING, Any, cast
 from urllib.parse import urlsplit
 
 from requests import RequestException, Session
-from web3 import HTTPProvider, Web3
+from web3 import HTTPProvider, IPCProvider, Web3
+from web3._utils.threads import Timeout
 from web3.exceptions import Web3Exception
+from web3.providers import JSONBaseProvider
 from web3.providers.rpc.utils import ExceptionRetryConfiguration
-from web3.types import RPCEndpoint
+from web3.types import RPCEndpoint, RPCResponse
 
 from bcfl.errors import LedgerError, Unreachable
 from bcfl.ledger.chain import result_of
 
+if TYPE_CHECKING:
+    from websockets.sync.client import ClientConnection
+
 MARGIN = 5  # a fifth more gas than estimated: other transactions may come before
-OWN_CLOCK = ("anvil/", "HardhatNetwork/")  # nodes whose pending block keeps time between blocks
+MAX_MESSAGE = 64 * 2**20  # bytes of an answer through a WebSocket
+OWN_CLOCK = ("anvil/", "HardhatNetwork/", "bcfl/")  # nodes whose pending block keeps time between blocks
+
+
+class SocketProvider(JSONBaseProvider):
+    """web3's provider for `ws://` and `wss://`, one request at a time; connects when it has to."""
+
+    def __init__(self, url: str, timeout: float) -> None:
+        super().__init__()
+        self._url, self._timeout = url, timeout
+        self._lock = Lock()
+        self._connection: ClientConnection | None = None
+
+    def make_request(self, method: RPCEndpoint, params: Any) -> RPCResponse:
+        """The response to one request; a connection that has ended in the meantime is made again, once."""
+        from websockets.exceptions import ConnectionClosed
+
+        request = self.encode_rpc_request(method, params)
+        with self._lock:
+            try:
+                return self._exchange(request)
+            except ConnectionClosed:
+                return self._exchange(request)
+            except BaseException:
+                self._drop()  # an answer that comes late must not be taken for the next one's
+                raise
+
+    def close(self) -> None:
+        """End the connection."""
+        with self._lock:
+            self._drop()
+
+    def _exchange(self, request: bytes) -> RPCResponse:
+        from websockets.exceptions import ConnectionClosed
+        from websockets.sync.client import connect
+
+        if self._connection is None:
+            self._connection = connect(self._url, open_timeout=self._timeout, max_size=MAX_MESSAGE)
+        try:
+            self._connection.send(request.decode())
+            answer = self._connection.recv(self._timeout)
+        except ConnectionClosed:
+            self._drop()
+            raise
+        return self.decode_rpc_response(answer.encode() if isinstance(answer, str) else answer)
+
+    def _drop(self) -> None:
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            connection.close()
 
 
 class RpcChain:
     """The node at `url`; raises Unreachable when it does not answer within `timeout` seconds.
+
+    `url` is that of an HTTP or WebSocket endpoint, or the path of a Unix socket (`/...` or `....ipc`).
 
     `patience` is how many seconds a transaction may take to be mined, `poll` how often to ask for it.
     """
@@ -35,12 +93,7 @@ class RpcChain:
         self._patience, self._poll = patience, poll
         try:
             self._session = Session()
-            self._provider = HTTPProvider(
-                url,
-                request_kwargs={"timeout": timeout},
-                session=self._session,
-                exception_retry_configuration=ExceptionRetryConfiguration([RequestException], retries=3),
-            )
+            self._provider = _provider(url, timeout, self._session)
             self.w3 = Web3(self._provider)
         except Exception as error:
             raise Unreachable(f"{self.url}: not the URL of a node: {error}") from None
@@ -56,7 +109,7 @@ class RpcChain:
         """The result of one JSON-RPC call; raises Reverted, LedgerError or Unreachable."""
         try:
             response: Any = self._provider.make_request(RPCEndpoint(method), list(params))
-        except (RequestException, Web3Exception, ValueError, OSError) as error:
+        except _failures() as error:
             reason = _short(error)
             raise Unreachable(f"{self.url}: {reason}; is the node running and the URL right?") from None
         if not isinstance(response, dict) or not ("result" in response or response.get("error")):
@@ -100,14 +153,43 @@ class RpcChain:
     def close(self) -> None:
         """Close the connections."""
         self._session.close()
+        if isinstance(self._provider, SocketProvider):
+            self._provider.close()
+        elif (connection := getattr(self._provider, "_socket", None)) is not None and connection.sock:
+            connection.sock.close()  # web3 has no way of its own to end it
 
     def _block(self) -> Mapping[str, str]:
         block: Mapping[str, str] = self.request("eth_getBlockByNumber", self.view, False)
         return block
 
 
+def _provider(url: str, timeout: float, session: Session) -> HTTPProvider | SocketProvider | IPCProvider:
+    """What talks to the node at `url`; raises ValueError where the URL is of no known kind."""
+    if _is_socket(url):
+        return IPCProvider(url, timeout=int(timeout) or 1)
+    if url.startswith(("ws://", "wss://")):
+        return SocketProvider(url, timeout)
+    retries = ExceptionRetryConfiguration([RequestException], retries=3)
+    return HTTPProvider(
+        url, request_kwargs={"timeout": timeout}, session=session, exception_retry_configuration=retries
+    )
+
+
+def _is_socket(url: str) -> bool:
+    return url.startswith("/") or (url.endswith(".ipc") and "://" not in url)
+
+
+def _failures() -> tuple[type[Exception], ...]:
+    """What the providers raise; the WebSocket library's errors only where it is in use."""
+    module = sys.modules.get("websockets.exceptions")
+    sockets = () if module is None else (module.WebSocketException,)
+    return RequestException, Web3Exception, cast(type[Exception], Timeout), ValueError, OSError, *sockets
+
+
 def _public(url: str) -> str:
     """A URL without what may be secret in it: user, password, path and query (nodes put keys there)."""
+    if _is_socket(url):
+        return url
     try:
         parts = urlsplit(url)
         port = f":{parts.port}" if parts.port else ""

@@ -11,8 +11,11 @@ MIN_TARGET = 2**128
 
 
 def ranking(seed: bytes, voters: Sequence[int]) -> list[int]:
-    """All voter words in the order in which they may lead: drawn by weight, without replacement."""
-    left = list(voters)
+    """All voter words in the order in which they may lead: drawn by weight, without replacement.
+
+    They are drawn from in the order of their accounts, whatever the order in which they unveiled.
+    """
+    left = sorted(voters, key=lambda item: item & (1 << 160) - 1)
     order = []
     for place in range(len(left)):
         total = sum(item >> 160 & 0xFFFF for item in left)

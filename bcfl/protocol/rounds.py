@@ -1,4 +1,4 @@
-"""The rounds of a federation as its events tell them: the one reading that roles, queries and audits share."""
+"""The rounds of a federation as its events tell them: the one reading for roles, queries and audits."""
 
 from __future__ import annotations
 
@@ -135,11 +135,16 @@ class History:
     blocks: list[Block] = field(default_factory=list)  # the model ledger, from the genesis on
     miners: dict[str, Member] = field(default_factory=dict)
     devices: list[str] = field(default_factory=list)  # account by index
+    indices: dict[str, int] = field(default_factory=dict)  # the other way round
     left: dict[str, int] = field(default_factory=dict)  # device -> first round without it
     joined: dict[str, int] = field(default_factory=dict)  # device -> first round with it
-    claimed: dict[str, int] = field(default_factory=dict)  # account -> last round claimed
+    claimed: set[tuple[str, int, bool]] = field(default_factory=set)  # account, round, as a miner
     credited: dict[str, int] = field(default_factory=dict)  # account -> wei claimed so far
     seed: bytes = bytes(32)  # the running round's
+    seats: list[Member] = field(default_factory=list)  # who may act in the running round, by index
+    present: list[int] = field(default_factory=list)  # the devices that may take part in it
+    trained: dict[int, list[Update]] = field(default_factory=dict)  # device -> its accepted updates, in order
+    roots: dict[bytes, int] = field(default_factory=dict)  # root -> the round it was first revealed in
 
     @property
     def current(self) -> Round | None:
@@ -157,11 +162,11 @@ class History:
 
     def device_index(self, account: str) -> int | None:
         """The index of a device, or None."""
-        return self.devices.index(account) if account in self.joined else None
+        return self.indices.get(account)
 
     def voters(self) -> list[Member]:
         """The miners that may act in the running round, by index."""
-        return sorted((m for m in self.miners.values() if m.weight), key=lambda member: member.index)
+        return self.seats
 
     def voter(self, account: str) -> Voter:
         """A miner as the chain of votes names it in the running round."""
@@ -169,19 +174,22 @@ class History:
 
     def bound(self, device: int) -> str | None:
         """The miner that a device hands its messages to in the running round."""
-        active = self.voters()
-        if not active:
+        if not self.seats:
             return None
-        return active[(device + int.from_bytes(self.seed, "big") % len(active)) % len(active)].account
+        offset = int.from_bytes(self.seed, "big") % len(self.seats)
+        return self.seats[(device + offset) % len(self.seats)].account
+
+    def takes_part(self, device: int) -> bool:
+        """Whether a device may take part in the running round."""
+        number = max(self.rounds, default=0)
+        if not 0 <= device < len(self.devices):
+            return False
+        account = self.devices[device]
+        return self.joined[account] <= number < self.left.get(account, number + 1)
 
     def expected_devices(self) -> list[int]:
         """The devices that may take part in the running round."""
-        number = self.current.number if self.current else 0
-        return [
-            index
-            for index, account in enumerate(self.devices)
-            if self.joined[account] <= number < self.left.get(account, number + 1)
-        ]
+        return self.present
 
     def read(self, events: Iterable[Recorded]) -> History:
         """Take in further events."""
@@ -200,10 +208,13 @@ class History:
         """The round that an event belongs to."""
         return self.rounds[event.args["round"]]
 
-    def weigh(self) -> None:
-        """Weights as the contract sets them when a round opens: who is leaving is out."""
+    def muster(self) -> None:
+        """Who takes part as the contract counts it when a round opens: weights, seats and devices."""
         for member in self.miners.values():
             member.weight = 0 if member.exit_round else min(member.stake // self.min_stake, MAX_WEIGHT)
+        seated = (member for member in self.miners.values() if member.weight)
+        self.seats = sorted(seated, key=lambda member: member.index)
+        self.present = [device for device in range(len(self.devices)) if self.takes_part(device)]
 
 
 def _genesis(history: History, event: Recorded) -> None:
@@ -227,8 +238,10 @@ def _miner_left(history: History, event: Recorded) -> None:
 
 
 def _device_registered(history: History, event: Recorded) -> None:
-    history.devices.append(event.args["device"])
-    history.joined[event.args["device"]] = event.args["from_round"]
+    account = event.args["device"]
+    history.indices[account] = len(history.devices)
+    history.devices.append(account)
+    history.joined[account] = event.args["from_round"]
 
 
 def _device_left(history: History, event: Recorded) -> None:
@@ -238,11 +251,13 @@ def _device_left(history: History, event: Recorded) -> None:
 def _round_opened(history: History, event: Recorded) -> None:
     number = event.args["round"]
     history.rounds[number] = Round(number, event.timestamp)
-    history.weigh()
+    history.muster()
 
 
 def _committed(history: History, event: Recorded) -> None:
-    history.of(event).commits[event.args["sender"]] = event.args["digest"]
+    commits, sender = history.of(event).commits, event.args["sender"]
+    commits.pop(sender, None)  # whoever commits again has its place in the order of that commitment
+    commits[sender] = event.args["digest"]
 
 
 def _revealed(history: History, event: Recorded) -> None:
@@ -251,6 +266,7 @@ def _revealed(history: History, event: Recorded) -> None:
     for root, cid, claim in zip(args["roots"], args["cids"], args["claims"], strict=True):
         update = unpack_claim(found.number, root, cid, claim)
         found.submissions.append(Submission(len(found.submissions), update, args["submitter"]))
+        history.roots.setdefault(root, found.number)
 
 
 def _vote_committed(history: History, event: Recorded) -> None:
@@ -313,6 +329,8 @@ def _finalized(history: History, event: Recorded) -> None:
     found.block_hash = args["block_hash"]
     found.closed = event.timestamp
     history.blocks.append(found.block)
+    for item in found.taken():
+        history.trained.setdefault(item.update.device, []).append(item.update)
 
 
 def _voided(history: History, event: Recorded) -> None:
@@ -322,9 +340,9 @@ def _voided(history: History, event: Recorded) -> None:
 
 
 def _claimed(history: History, event: Recorded) -> None:
-    account = event.args["account"]
-    history.claimed[account] = event.args["round"]
-    history.credited[account] = history.credited.get(account, 0) + event.args["amount"]
+    args = event.args
+    history.claimed.add((args["account"], args["round"], args["as_miner"]))
+    history.credited[args["account"]] = history.credited.get(args["account"], 0) + args["amount"]
 
 
 READERS: dict[str, Callable[[History, Recorded], None]] = {

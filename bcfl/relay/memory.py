@@ -16,6 +16,10 @@ class MemoryRelay:
         """Let messages for `miner` reach `desk`."""
         self._desks[miner] = desk
 
+    def close(self, miner: str) -> None:
+        """Let nothing reach `miner` any more."""
+        self._desks.pop(miner, None)
+
     def desk(self, miner: str) -> Desk:
         """The desk of a miner; raises RelayError if there is none."""
         try:

@@ -37,13 +37,14 @@ class NewModel:
 class Archive:
     """Reads and writes the vectors of one federation.
 
-    What was read and checked in this round is kept until `forget`, so that parties of one
-    process that look at the same bytes hash them once.
+    What was read, checked and computed in this round is kept until `forget`, so that parties of one
+    process that look at the same bytes do so once.
     """
 
     def __init__(self, store: Store, layout: Layout, terms: Terms) -> None:
         self.store, self.layout, self.terms = store, layout, terms
         self._checked: dict[tuple[bytes, bytes], Lanes] = {}
+        self._made: dict[tuple[bytes, ...], NewModel] = {}
         self._sizes = {bits: payload.size(layout, bits) for bits in (MODEL_BITS, terms.lane_bits)}
 
     def put(self, lanes: Lanes) -> Stored:
@@ -77,18 +78,25 @@ class Archive:
 
     def next_model(self, before: Block, taken: list[Submission]) -> NewModel:
         """The model that accepted submissions make of the one before; any two machines agree on it."""
-        terms = self.terms
         updates = [self.update(item) for item in taken]
+        key = (before.root, *(item.update.root + item.update.samples.to_bytes(4, "big") for item in taken))
+        if key not in self._made:
+            self._made[key] = self._aggregate(before, taken, updates)
+        return self._made[key]
+
+    def forget(self) -> None:
+        """Drop what is kept in memory."""
+        self._checked.clear()
+        self._made.clear()
+
+    def _aggregate(self, before: Block, taken: list[Submission], updates: list[Lanes]) -> NewModel:
+        terms = self.terms
         samples = [item.update.samples for item in taken]
         step = aggregation.aggregate(terms.rule, updates, samples, terms.shift, terms.trim)
         model = aggregation.apply(self.model(before), step)
         rows = merkle.rows_root(updates, terms.leaf_lanes)
         digest = cid.digest(cid.compute(payload.encode(self.layout, model)))
         return NewModel(model, merkle.root(model, terms.leaf_lanes), digest, rows)
-
-    def forget(self) -> None:
-        """Drop what is kept in memory."""
-        self._checked.clear()
 
     def _get(self, root: bytes, digest: bytes, lane_bits: int) -> Lanes:
         key = (root, digest)

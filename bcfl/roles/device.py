@@ -2,22 +2,22 @@
 
 from __future__ import annotations
 
+import logging
+from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import asdict
 
-import numpy as np
-
-from bcfl.errors import RelayError
-from bcfl.ports import Learner, Ledger, Relay, SignedCommitment, Step
-from bcfl.protocol import fixedpoint, submissions
+from bcfl.errors import ConfigError, RelayError
+from bcfl.ports import Desk, Learner, Ledger, Relay, SignedCommitment, Step
+from bcfl.protocol import submissions
 from bcfl.protocol.accounts import Account
-from bcfl.protocol.rounds import Round
-from bcfl.protocol.types import Clock, Phase, SignedUpdate, Update
+from bcfl.protocol.types import Phase, SignedUpdate
 from bcfl.roles.archive import Archive
 from bcfl.roles.journal import Journal
-from bcfl.roles.patience import LONG, elapsed_share
+from bcfl.roles.moment import LONG, SHORT, Moment, look
+from bcfl.roles.trainer import Trainer
 
-RECORD, SETTLED, PENDING = "update.json", "carry", "carry.pending"
+RECORD = "inclusion.json"
+log = logging.getLogger(__name__)
 
 
 class Device:
@@ -32,134 +32,66 @@ class Device:
         archive: Archive,
         journal: Journal,
     ) -> None:
-        self.account, self.learner, self.ledger = account, learner, ledger
-        self.relay, self.archive, self.journal = relay, archive, journal
-        self._handed: tuple[int, Phase] | None = None
+        self.account, self.ledger, self.relay, self.journal = account, ledger, relay, journal
+        self.trainer = Trainer(account, learner, ledger, archive, journal)
+        self._handed: tuple[int, Phase, int] | None = None
+        self._sits_out: int | None = None
 
     def act(self) -> str | None:
-        """Do what is due; None if nothing is."""
-        clock = self.ledger.clock()
-        history = self.ledger.history()
-        index = history.device_index(self.account.address)
-        if history.current is None or index is None or index not in history.expected_devices():
+        """Do what is due; None if nothing is. Raises Reverted where somebody else was quicker."""
+        moment = look(self.ledger)
+        if moment is None:
             return None
-        if clock.round != history.current.number:
+        index = moment.history.device_index(self.account.address)
+        if index is None or not moment.history.takes_part(index):
             return None
-        if clock.phase is Phase.COMMIT:
-            return self._commit(clock, history.current, index)
-        if clock.phase is Phase.REVEAL:
-            return self._reveal(clock, history.current, index)
+        if moment.clock.phase is Phase.COMMIT:
+            return self._commit(moment, index)
+        if moment.clock.phase is Phase.REVEAL:
+            return self._reveal(moment, index)
         return None
 
-    def update_of(self, round_: int, index: int) -> Update:
-        """This round's update: the journalled one, or a newly trained one."""
-        record = self.journal.read_json(RECORD)
-        if record is not None and record["round"] == round_:
-            return _from_record(record)
-        self._settle(record, index)
-        return self._train(round_, index)
-
-    def _train(self, round_: int, index: int) -> Update:
-        """Train from the last block's model, put the update on the store and write down what was made."""
-        terms = self.ledger.terms
-        model = self.archive.values(self.ledger.history().head)
-        trained = self.learner.train(model, round_)
-        delta = trained.vector.astype(np.float64) - model  # (parameters,)
-        lanes, carry = fixedpoint.encode_update(
-            delta, self._carry(), terms.lane_bits, terms.scale_bits, terms.shift
-        )
-        stored = self.archive.put(lanes)
-        salt = self.account.secret("salt", self.ledger.domain.separator, round_)
-        update = Update(
-            round=round_,
-            device=index,
-            root=stored.root,
-            cid=stored.cid,
-            samples=min(trained.samples, terms.max_samples),
-            microseconds=trained.microseconds,
-            salt=int.from_bytes(salt[:16], "big"),
-        )
-        self.journal.write(PENDING, carry.tobytes())
-        self.journal.write_json(RECORD, _to_record(update))
-        return update
-
-    def _carry(self) -> np.ndarray[tuple[int], np.dtype[np.float64]] | None:
-        """What earlier updates could not say, (parameters,)."""
-        data = self.journal.read(SETTLED)
-        if data is None or len(data) != 8 * self.archive.layout.parameters:
-            return None
-        return np.frombuffer(data, dtype=np.float64)
-
-    def _settle(self, record: dict[str, object] | None, index: int) -> None:
-        """Keep the last update's remainder if it went into the model; an update left out took nothing away."""
-        last = None if record is None else self.ledger.history().rounds.get(int(str(record["round"])))
-        if last is None or last.block is None:
-            return
-        if any(item.update.device == index for item in last.taken()):
-            pending = self.journal.read(PENDING)
-            if pending is not None:
-                self.journal.write(SETTLED, pending)
-
-    def _commit(self, clock: Clock, current: Round, index: int) -> str | None:
+    def _commit(self, moment: Moment, index: int) -> str | None:
         """Hand the commitment to the miner; commit alone if it is left out or nobody answers."""
-        if self.account.address in current.commits:
+        if self._sits_out == moment.round:
             return None
-        update = self.update_of(clock.round, index)
+        try:
+            update = self.trainer.update(moment, index)
+        except ConfigError as error:
+            self._sits_out = moment.round
+            log.warning("device %s sits out round %d: %s", self.account.address, moment.round, error)
+            return "sits out the round"
         commitment = submissions.commitment(self.ledger.domain, update)
-        miner = self.ledger.history().bound(index)
-        if self._batch(current, miner, commitment) is not None:
-            return None
-        if miner in current.commits or elapsed_share(clock, self.ledger) >= LONG or miner is None:
-            self.ledger.send(self.account, [Step("commit", (submissions.batch_digest([commitment]),))])
-            return "committed alone"
-        if self._handed == (clock.round, Phase.COMMIT):
-            return None
-        message = SignedCommitment(clock.round, index, commitment, self.account.sign(commitment))
-        with suppress(RelayError):
-            self.relay.desk(miner).take_commitment(message)
-            self._handed = (clock.round, Phase.COMMIT)
-            return "handed in its commitment"
-        return None
+        if self._stands(moment, commitment) or update.microseconds > moment.elapsed:
+            return None  # done, or the chain has not seen that much time pass yet
+        me, miner = self.account.address, moment.history.bound(index)
+        if miner is None or miner in moment.current.commits or moment.share >= LONG:
+            if not self._mines(moment):
+                self.ledger.send(self.account, [Step("commit", (submissions.batch_digest([commitment]),))])
+                return "committed alone"
+            miner = me
+        message = SignedCommitment(moment.round, index, commitment, self.account.sign(commitment))
+        handed = self._hand(moment, miner, lambda desk: desk.take_commitment(message))
+        return "handed in its commitment" if handed else None
 
-    def _batch(self, current: Round, miner: str | None, commitment: bytes) -> tuple[bytes, ...] | None:
-        """The miner's batch, if what stands on chain contains this commitment."""
-        if miner is None or miner not in current.commits:
-            return None
-        with suppress(RelayError):
-            batch = self.relay.desk(miner).batch(current.number)
-            if (
-                batch is not None
-                and commitment in batch
-                and submissions.batch_digest(batch) == current.commits[miner]
-            ):
-                return batch
-        return None
-
-    def _reveal(self, clock: Clock, current: Round, index: int) -> str | None:
+    def _reveal(self, moment: Moment, index: int) -> str | None:
         """Hand the opening to the miner; reveal alone if it does not bring it in time."""
-        if any(item.update.device == index for item in current.submissions):
+        if any(item.update.device == index for item in moment.current.submissions):
             return None
-        record = self.journal.read_json(RECORD)
-        if record is None or record["round"] != clock.round:
+        update = self.trainer.written(moment, index)
+        if update is None or update.microseconds > moment.elapsed:
             return None
-        update = _from_record(record)
         commitment = submissions.commitment(self.ledger.domain, update)
+        found = self._stands(moment, commitment)
+        if found is None:
+            return None
+        submitter, batch = found
         signed = SignedUpdate(update, self.account.sign(commitment))
-        if self.account.address in current.commits:
-            return self._reveal_alone(signed, self.account.address, (commitment,))
-        miner = self.ledger.history().bound(index)
-        batch = self._batch(current, miner, commitment)
-        if miner is None or batch is None:
-            return None
-        if elapsed_share(clock, self.ledger) >= LONG:
-            return self._reveal_alone(signed, miner, batch)
-        if self._handed == (clock.round, Phase.REVEAL):
-            return None
-        with suppress(RelayError):
-            self.relay.desk(miner).take_update(signed)
-            self._handed = (clock.round, Phase.REVEAL)
-            return "handed in its update"
-        return None
+        lone = submitter == self.account.address and not self._mines(moment)
+        if lone or moment.share >= LONG:
+            return self._reveal_alone(signed, submitter, batch)
+        handed = self._hand(moment, submitter, lambda desk: desk.take_update(signed))
+        return "handed in its update" if handed else None
 
     def _reveal_alone(self, signed: SignedUpdate, submitter: str, batch: tuple[bytes, ...]) -> str:
         """Open one's own place of a committed batch."""
@@ -168,22 +100,57 @@ class Device:
         self.ledger.send(self.account, [Step("reveal", submissions.reveal_args(submitter, batch, opened))])
         return "revealed alone"
 
+    def _stands(self, moment: Moment, commitment: bytes) -> tuple[str, tuple[bytes, ...]] | None:
+        """Who committed a batch that contains a commitment, and that batch; None if nobody did."""
+        commits, me = moment.current.commits, self.account.address
+        if commits.get(me) == submissions.batch_digest([commitment]):
+            return me, (commitment,)
+        index = moment.history.device_index(me)
+        bound = None if index is None else moment.history.bound(index)
+        for miner in (bound, me):
+            if miner is not None and miner in commits:
+                batch = self._batch(moment, miner, commitment)
+                if batch is not None:
+                    return miner, batch
+        return None
 
-def _to_record(update: Update) -> dict[str, object]:
-    fields = asdict(update)
-    return {
-        key: value.hex() if isinstance(value, bytes) else str(value) if key == "salt" else value
-        for key, value in fields.items()
-    }
+    def _batch(self, moment: Moment, miner: str, commitment: bytes) -> tuple[bytes, ...] | None:
+        """A miner's batch, if it is what stands on chain and contains a commitment.
 
+        It is written down, so that it can be opened when the miner has gone.
+        """
+        digest = moment.current.commits[miner]
+        known = self._written(moment.round, miner)
+        if known is not None and commitment in known and submissions.batch_digest(known) == digest:
+            return known
+        with suppress(RelayError):
+            batch = self.relay.desk(miner).batch(moment.round)
+            if batch is not None and commitment in batch and submissions.batch_digest(batch) == digest:
+                record = {"round": moment.round, "miner": miner, "batch": [item.hex() for item in batch]}
+                self.journal.write_json(RECORD, record)
+                return batch
+        return None
 
-def _from_record(record: dict[str, object]) -> Update:
-    return Update(
-        round=int(str(record["round"])),
-        device=int(str(record["device"])),
-        root=bytes.fromhex(str(record["root"])),
-        cid=bytes.fromhex(str(record["cid"])),
-        samples=int(str(record["samples"])),
-        microseconds=int(str(record["microseconds"])),
-        salt=int(str(record["salt"])),
-    )
+    def _written(self, round_: int, miner: str) -> tuple[bytes, ...] | None:
+        """The batch of a miner that was written down in a round."""
+        record = self.journal.read_json(RECORD)
+        with self.journal.reading(RECORD):
+            if record is None or record["round"] != round_ or record["miner"] != miner:
+                return None
+            return tuple(bytes.fromhex(item) for item in record["batch"])
+
+    def _mines(self, moment: Moment) -> bool:
+        """Whether this account is a miner too in this round: then its commitments are a miner's batches."""
+        member = moment.history.miners.get(self.account.address)
+        return member is not None and member.weight > 0
+
+    def _hand(self, moment: Moment, miner: str, message: Callable[[Desk], None]) -> bool:
+        """Give a miner a message, and again each quarter of the phase in case it has lost it."""
+        key = moment.round, moment.clock.phase, int(moment.share / SHORT)
+        if self._handed == key:
+            return False
+        with suppress(RelayError):
+            message(self.relay.desk(miner))
+            self._handed = key
+            return True
+        return False

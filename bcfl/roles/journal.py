@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -48,15 +50,21 @@ class Journal:
         data = self.read(name)
         if data is None:
             return None
-        try:
+        with self.reading(name):
             content = json.loads(data)
-        except ValueError:
+            if not isinstance(content, dict):
+                raise TypeError(name)
+            return content
+
+    @contextmanager
+    def reading(self, name: str) -> Iterator[None]:
+        """While a record is taken apart: whatever it lacks is a RunError that says what to do."""
+        try:
+            yield
+        except (KeyError, TypeError, ValueError):
             raise RunError(
                 f"the journal record {name} in {self._path} is damaged; remove it to go on"
             ) from None
-        if not isinstance(content, dict):
-            raise RunError(f"the journal record {name} in {self._path} is damaged; remove it to go on")
-        return content
 
     def write_json(self, name: str, content: dict[str, Any]) -> None:
         """Replace the record by an object."""

@@ -20,7 +20,7 @@ class Checks:
     time: bool = True
     duplicate: bool = True
     quality: bool = True
-    quality_tolerance: float = 6.0
+    quality_tolerance: float = 3.0
 
 
 class Verifier:
@@ -66,9 +66,7 @@ class Verifier:
         model = self.archive.values(history.model_before(current.number))
         matrix = as_matrix([vectors[item.position] for item in candidates], self.ledger.terms)
         samples = [item.update.samples for item in candidates]
-        merits = quality.check(
-            model, matrix, samples, self.learner.gradient, self.checks.quality_tolerance
-        )
+        merits = quality.check(model, matrix, samples, self.learner.gradient, self.checks.quality_tolerance)
         return merits.passed
 
     @staticmethod

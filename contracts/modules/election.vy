@@ -130,13 +130,21 @@ def _appoint(clock: uint256, lead: uint256, seats: uint256, leader: address):
 def _draw(voters: DynArray[uint256, MAX_VOTES], turn: uint256) -> address:
     """
     @notice The miner at a place of the ranking: drawn by weight, without replacement.
+    @dev    The voters stand in the order of their accounts: who unveils when must not move the draw.
     @param voters Who voted.
     @param turn The place, from 0.
     """
-    left: DynArray[uint256, MAX_VOTES] = voters
+    left: DynArray[uint256, MAX_VOTES] = []
     total: uint256 = 0
     for voter: uint256 in voters:
         total += (voter >> 160) & MASK16
+        left.append(voter)
+        for above: uint256 in range(len(left) - 1, bound=MAX_VOTES):
+            i: uint256 = len(left) - 1 - above
+            if left[i - 1] & MASK160 < voter & MASK160:
+                break
+            left[i] = left[i - 1]
+            left[i - 1] = voter
     drawn: uint256 = 0
     for place: uint256 in range(turn + 1, bound=MAX_VOTES):
         ticket: uint256 = convert(keccak256(abi_encode(rounds.seed, place)), uint256) % total

@@ -43,7 +43,7 @@ stakes: HashMap[address, uint256]
 exits: HashMap[address, uint256]
 miners: HashMap[uint256, address]
 roster: uint256
-staked: uint256
+staked: public(uint256)
 devices: HashMap[uint256, uint256]
 device_index: HashMap[address, uint256]  # index + 1
 device_count: uint256

@@ -95,6 +95,7 @@ def reveal(
 ):
     """
     @notice Opens all or some of a committed batch; anybody who holds openings may hand them in.
+            A miner whose devices are silent, or that has none, opens nothing, so that nobody waits for it.
     @param submitter Who committed the batch.
     @param opened The mask of the positions that are opened; the others stay sealed.
     @param roots Merkle roots of the opened updates.
@@ -104,7 +105,6 @@ def reveal(
     @param sealed The commitments that are not opened.
     """
     n: uint256 = len(roots)
-    assert n != 0, "submissions: nothing opened"
     assert len(cids) == n and len(claims) == n and len(signatures) == n, "submissions: lists differ"
     clock: uint256 = rounds._enter(rounds.REVEAL)
     updates: uint256 = (clock >> rounds.UPDATES) & MASK16
@@ -172,8 +172,9 @@ def reveal(
         word: uint256 = convert(commitment, uint256) & COMMITMENT | device << 24 | samples
         links = keccak256(abi_encode(links, word))
     assert rest == len(sealed), "submissions: lists differ"
-    self.seen[slot] = seen
-    self.links = links
+    if n != 0:
+        self.seen[slot] = seen
+        self.links = links
     clock += n << rounds.UPDATES
 
     record: uint256 = 0
@@ -184,6 +185,7 @@ def reveal(
         if submitter == msg.sender or rest == 0:
             clock = rounds._act(clock, bit, terms.TERMS.grace)
     else:
+        assert n != 0, "submissions: nothing opened"
         assert digest == self.lone[submitter], "submissions: not the committed batch"
     rounds.clock = clock
     log IFederation.Revealed(round=round, submitter=submitter, roots=roots, cids=cids, claims=claims)

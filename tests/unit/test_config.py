@@ -171,6 +171,7 @@ def test_a_truth_value_is_no_number(elsewhere: Path) -> None:
         (["lane_bits=8", "leaf_lanes=16"], "take a multiple of 32 for leaf_lanes"),
         (["lane_bits=32", "shift=1", "leaf_lanes=8"], "wider than 32 bits"),
         (["scale_bits=4", "shift=5"], "raise scale_bits"),
+        (["devices=129", "miners=2"], "at least 3 miners"),
         (["devices=3", "min_updates=4"], "lower min_updates"),
         (["engine=pow", "pow_seconds=31"], "raise elect_seconds"),
         (["stake=1 gwei"], "raise stake"),
@@ -219,7 +220,7 @@ def test_a_file_that_is_absent_or_a_folder_is_refused(elsewhere: Path) -> None:
 
 def test_what_is_left_open_follows_from_the_rest() -> None:
     config = Config(devices=7, rounds=3, reward=5, lane_bits=8)
-    assert (config.required_updates, config.funding, config.lane_shift) == (4, 15, 15)
+    assert (config.required_updates, config.funding, config.lane_shift) == (4, 15, 16)
     named = Config(devices=7, min_updates=2, pool=0, shift=0)
     assert (named.required_updates, named.funding, named.lane_shift) == (2, 0, 0)
 

@@ -11,16 +11,13 @@ def check(history: History, current: Round) -> list[bool]:
     The root stands for the lanes. Within the round the order of commitment decides: that of
     the batches on chain, then that inside the batch.
     """
-    seen = {
-        item.update.root
-        for earlier in history.rounds.values()
-        if earlier.number < current.number
-        for item in earlier.submissions
-    }
-    batches = list(current.commits)
-    order = sorted(current.submissions, key=lambda item: (batches.index(item.submitter), item.position))
+    places = {submitter: place for place, submitter in enumerate(current.commits)}
+    last = len(places)
+    order = sorted(current.submissions, key=lambda item: (places.get(item.submitter, last), item.position))
+    seen: set[bytes] = set()
     fresh = {}
     for item in order:
-        fresh[item.position] = item.update.root not in seen
-        seen.add(item.update.root)
+        root = item.update.root
+        fresh[item.position] = root not in seen and history.roots.get(root, current.number) >= current.number
+        seen.add(root)
     return [fresh[item.position] for item in current.submissions]

@@ -18,6 +18,7 @@ from bcfl.ports import Vector
 Matrix = npt.NDArray[np.float32]  # (updates, parameters)
 NORMAL = 1.4826  # MAD of a normal distribution to its standard deviation
 CLIP = 2.0  # median norms
+HARM = 0.1  # nats that one update may cost: near the end of training the spread is that of a few samples
 
 
 @dataclass(frozen=True)
@@ -47,15 +48,17 @@ def check(
 ) -> Merits:
     """The merits of a round's candidates.
 
-    An update is harmful if its merit is negative and more than `tolerance` robust standard
-    deviations below the median's.
+    An update is harmful if it costs more than `HARM` and its merit is more than `tolerance` robust
+    standard deviations below the median's. Where the slope is no number, nothing can be said against anybody.
     """
     if not len(updates):
-        return Merits(np.empty(0), 0.0)
+        return Merits(np.empty(0), -HARM)
     weights = np.asarray(samples, dtype=np.float64) / sum(samples)
     moved = clipped(updates)
     slope = gradient((model + weights @ moved).astype(np.float32))
+    if not np.isfinite(slope).all():
+        return Merits(np.zeros(len(updates)), -HARM)
     merits = -(updates.astype(np.float64) @ slope)
     middle = float(np.median(merits))
     spread = NORMAL * float(np.median(np.abs(merits - middle)))
-    return Merits(merits, min(0.0, middle - tolerance * spread))
+    return Merits(merits, min(-HARM, middle - tolerance * spread))

@@ -7,12 +7,13 @@ function of what is on chain, so every miner comes to the same verdict.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import islice
 
 from bcfl.protocol.rounds import History, Round
 from bcfl.protocol.types import Terms, Update
 
 BASIS = 10_000
-REMEMBERED = 5  # accepted rounds of a device that make its reference
+REMEMBERED = 32  # accepted rounds of a device that make its reference: too many to drift away from quickly
 
 
 def nanoseconds_per_sample(update: Update) -> int:
@@ -25,17 +26,11 @@ def median(values: Sequence[int]) -> int:
     return sorted(values)[(len(values) - 1) // 2]
 
 
-def reference(history: History, current: Round, update: Update) -> int:
-    """The rate an update is measured against: the device's own accepted history, else the round's median."""
-    own = [
-        nanoseconds_per_sample(item.update)
-        for earlier in history.rounds.values()
-        if earlier.block is not None and earlier.number < current.number
-        for item in earlier.taken()
-        if item.update.device == update.device
-    ]
-    rates = own[-REMEMBERED:] or [nanoseconds_per_sample(item.update) for item in current.submissions]
-    return median(rates)
+def own_rate(history: History, device: int, before: int) -> int | None:
+    """The median rate of a device's last accepted updates of rounds under `before`; None if it has none."""
+    earlier = (update for update in reversed(history.trained.get(device, [])) if update.round < before)
+    rates = [nanoseconds_per_sample(update) for update in islice(earlier, REMEMBERED)]
+    return median(rates) if rates else None
 
 
 def proportional(update: Update, rate: int, terms: Terms) -> bool:
@@ -49,8 +44,14 @@ def proportional(update: Update, rate: int, terms: Terms) -> bool:
 
 
 def check(history: History, current: Round, terms: Terms) -> list[bool]:
-    """For each submission of a round, whether its time is in proportion."""
-    return [
-        proportional(item.update, reference(history, current, item.update), terms)
-        for item in current.submissions
-    ]
+    """For each submission of a round, whether its time is in proportion.
+
+    The reference is the device's own accepted history, else the median of the round.
+    """
+    updates = [item.update for item in current.submissions]
+    common = median([nanoseconds_per_sample(update) for update in updates]) if updates else 0
+    passed = []
+    for update in updates:
+        own = own_rate(history, update.device, current.number)
+        passed.append(proportional(update, common if own is None else own, terms))
+    return passed

@@ -1,0 +1,110 @@
+"""`bcfl account`: keys in encrypted files. No key is ever an option of a command, and none is printed."""
+
+from __future__ import annotations
+
+import getpass
+import sys
+from pathlib import Path
+from typing import Annotated, Final
+
+import typer
+
+from bcfl.cli.printing import Column, print_fields, print_json, print_table
+from bcfl.errors import ConfigError
+from bcfl.ledger.networks import KEYSTORE
+
+MAX_KEY: Final = 4_096  # letters read from stdin in search of a key
+
+Folder = Annotated[Path, typer.Option("--keystore", metavar="DIR", help="The folder of the encrypted keys.")]
+PasswordFile = Annotated[
+    Path | None,
+    typer.Option(
+        "--password-file",
+        metavar="FILE",
+        show_default=False,
+        help="Read the password from FILE; else it is ETH_KEYSTORE_PASSWORD, or asked for.",
+    ),
+]
+Light = Annotated[
+    bool, typer.Option("--light", help="Encrypt fast and weakly: for tests, and keys that are worth nothing.")
+]
+Json = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
+
+app = typer.Typer(help="Keys of devices, miners and owners, encrypted.", no_args_is_help=True)
+
+
+@app.command("new")
+def new(
+    folder: Folder = KEYSTORE, password_file: PasswordFile = None, light: Light = False, as_json: Json = False
+) -> None:
+    """Make a new account."""
+    from bcfl.ledger import keystore
+
+    _save(folder, keystore.new_key(), password_file, light, as_json)
+
+
+@app.command("import")
+def import_(
+    folder: Folder = KEYSTORE,
+    key_file: Annotated[
+        Path | None,
+        typer.Option(
+            "--key-file",
+            metavar="FILE",
+            show_default=False,
+            help="Read the key from FILE; else from stdin, or it is asked for.",
+        ),
+    ] = None,
+    password_file: PasswordFile = None,
+    light: Light = False,
+    as_json: Json = False,
+) -> None:
+    """Encrypt a private key that exists: 64 hexadecimal digits from a file, from stdin or from a prompt."""
+    from bcfl.ledger import keystore
+
+    _save(folder, keystore.parse_key(_key_text(key_file)), password_file, light, as_json)
+
+
+@app.command("list")
+def list_(folder: Folder = KEYSTORE, as_json: Json = False) -> None:
+    """List the accounts of a keystore."""
+    from bcfl.ledger import keystore
+
+    entries = keystore.listed(folder.expanduser())
+    if as_json:
+        print_json({"accounts": [{"address": e.address, "file": str(e.path)} for e in entries]})
+    elif entries:
+        print_table([Column("address"), Column("file")], [(e.address, e.path) for e in entries])
+    else:
+        print(f"no account in {folder}: make one with `bcfl account new`")
+
+
+def register(parent: typer.Typer) -> None:
+    """Add `bcfl account`."""
+    parent.add_typer(app, name="account")
+
+
+def _save(folder: Path, key: bytes, password_file: Path | None, light: bool, as_json: bool) -> None:
+    from bcfl.ledger import keystore
+
+    password = keystore.read_password(password_file, confirm=True)
+    work = keystore.LIGHT if light else keystore.STANDARD
+    entry = keystore.save(folder.expanduser(), key, password, work)
+    if as_json:
+        print_json({"address": entry.address, "file": str(entry.path)})
+    else:
+        print_fields([("address", entry.address), ("file", entry.path)])
+
+
+def _key_text(file: Path | None) -> str:
+    """The key as somebody wrote it, without an echo; raises ConfigError where there is none."""
+    from bcfl.ledger import keystore
+
+    if file is not None:
+        return keystore.read_secret(file)
+    if sys.stdin.isatty():
+        return getpass.getpass("Private key: ")
+    text = sys.stdin.readline(MAX_KEY)
+    if not text.strip():
+        raise ConfigError("no key: name a file with --key-file, or write the key to stdin")
+    return text

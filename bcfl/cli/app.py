@@ -1,0 +1,63 @@
+"""All commands of `bcfl` in the order in which its help lists them."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from bcfl.cli.contracts import call, events
+from bcfl.cli.leaders import leader
+from bcfl.cli.listing import ls, version
+from bcfl.cli.members import device, miner
+from bcfl.cli.models import export, fetch, model
+from bcfl.cli.rounds import round_
+from bcfl.cli.run import run
+from bcfl.cli.votes import votes
+
+# So that `bcfl round -1` is about a round, not about an option -1.
+NUMBERS = {"ignore_unknown_options": True}
+
+app = typer.Typer(
+    help="Train one model among many parties, with every round on a chain that anybody can check.",
+    epilog="Every command but `run` asks the contract and the store of the latest run, or of --run DIR.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="rich",
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110},
+)
+
+
+def _version(asked: bool) -> None:
+    if asked:
+        version()
+        raise typer.Exit
+
+
+@app.callback()
+def bcfl(
+    show_version: Annotated[
+        bool,
+        typer.Option("--version", metavar="", callback=_version, is_eager=True, help="Print the version."),
+    ] = False,
+    debug: Annotated[
+        bool, typer.Option("--debug", metavar="", help="Show where an error comes from.")
+    ] = False,
+) -> None:
+    """Options of all commands; `main` takes --debug out wherever it stands."""
+
+
+app.command("run")(run)
+app.command("ls")(ls)
+app.command("round", context_settings=NUMBERS)(round_)
+app.command("model", context_settings=NUMBERS)(model)
+app.command("leader", context_settings=NUMBERS)(leader)
+app.command("device", context_settings=NUMBERS)(device)
+app.command("miner", context_settings=NUMBERS)(miner)
+app.command("votes", context_settings=NUMBERS)(votes)
+app.command("events")(events)
+app.command("call", context_settings=NUMBERS)(call)
+app.command("fetch")(fetch)
+app.command("export", context_settings=NUMBERS)(export)
+app.command("version")(version)

@@ -1,0 +1,85 @@
+"""`bcfl leader`: who led a round, and who would have been next."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from bcfl.cli.options import JsonOption, RoundArgument, RunOption, RunsOption
+from bcfl.cli.printing import Column, print_fields, print_json, print_table
+from bcfl.protocol.election import ranking
+from bcfl.protocol.rounds import Round
+
+if TYPE_CHECKING:
+    from bcfl.cli.opened import Opened
+
+ADDRESS_BITS = 160
+
+
+def leader(
+    number: RoundArgument = None,
+    run: RunOption = None,
+    runs: RunsOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Who led round N, the last one when left out, and who would have been next."""
+    from bcfl.cli.opened import opened
+
+    with opened(run, runs) as found:
+        view = leader_view(found, found.round(number))
+    if as_json:
+        print_json(view)
+    else:
+        _print_leader(view)
+
+
+def leader_view(o: Opened, r: Round) -> dict[str, Any]:
+    """Who led, at which turn, and the order in which the miners stood in line."""
+    from bcfl.ledger.abi import address_of
+
+    words = {vote.voter.word: vote.voter for vote in r.votes if vote.voter.weight}
+    line = ranking(r.seed, list(words)) if r.seed is not None and o.engine == "stake" else []
+    total = sum(voter.weight for voter in words.values())
+    return {
+        "round": r.number,
+        "status": r.status,
+        "engine": o.engine,
+        "leader": r.leader,
+        "turn": r.elections[-1].turn if r.elections else None,
+        "nonce": r.elections[-1].nonce if r.elections and o.engine == "pow" else None,
+        "seed": r.seed,
+        "skipped": r.skipped,
+        "order": [
+            {
+                "miner": address_of((item & 2**ADDRESS_BITS - 1).to_bytes(20, "big")),
+                "weight": words[item].weight,
+                "share": round(words[item].weight / total, 6),
+            }
+            for item in line
+        ],
+    }
+
+
+def _print_leader(view: dict[str, Any]) -> None:
+    fields: list[tuple[str, object]] = [
+        ("round", f"{view['round']} ({view['status']})"),
+        ("leader", view["leader"] or "none was elected"),
+        ("engine", view["engine"]),
+        ("turn", view["turn"]),
+        ("seed", view["seed"]),
+    ]
+    if view["nonce"] is not None:
+        fields.append(("nonce", view["nonce"]))
+    print_fields(fields)
+    if view["order"]:
+        rows = [
+            (place + 1, entry["miner"], entry["weight"], f"{entry['share']:.1%}", _part(view, entry["miner"]))
+            for place, entry in enumerate(view["order"])
+        ]
+        columns = [Column("#", True), Column("miner"), Column("weight", True), Column("share", True)]
+        print_table([*columns, Column("")], rows, "Who stood in line")
+
+
+def _part(view: dict[str, Any], miner: str) -> str:
+    if miner == view["leader"]:
+        return "led"
+    return "skipped" if miner in view["skipped"] else ""

@@ -1,0 +1,196 @@
+"""What `bcfl run` shows on stderr while it runs: a line for every round, and where the running one stands."""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Final, Self
+
+from bcfl.cli.printing import Column, aligned, plural, shortened
+from bcfl.config import Config
+from bcfl.reports import Progress, RoundReport
+
+if TYPE_CHECKING:
+    from rich.live import Live
+
+COLUMNS: Final = (
+    Column("round", True),
+    Column("accuracy", True),
+    Column("loss", True),
+    Column("accepted", True),
+    Column("gas", True),
+    Column("seconds", True),
+    Column("leader"),
+    Column("rejected"),
+)
+WIDEST: Final = ("round", "100.00%", "10.0000", "1024/1024", "10,000,000", "seconds", "0x1234…cdef", "")
+ADDRESS_WIDTH: Final = 42
+WIDE: Final = 120
+NAMED: Final = 3  # of those who are awaited
+RESUMED: Final = "resumed"  # the phase of rounds that an earlier process played
+REFRESH: Final = 8  # a second
+
+
+class Lines:
+    """One plain line a round, for a log or a pipe."""
+
+    def __init__(self, config: Config, path: Path) -> None:
+        self._config, self._path = config, path
+        self._begun, self._since = False, 0.0
+        self._wide = True
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        return None
+
+    def __call__(self, progress: Progress) -> None:
+        """Take in where the run stands."""
+        if not self._begun:
+            self._begun, self._since = True, time.perf_counter()
+            self._head()
+        if progress.report is None:
+            self.standing(progress)
+            return
+        now = time.perf_counter()
+        took, self._since = now - self._since, now
+        seconds = None if progress.phase == RESUMED else took
+        self._row(round_cells(progress.report, seconds, self._wide), _style(progress.report))
+
+    def _head(self) -> None:
+        """Say what runs, once it does, and head the columns."""
+        config = self._config
+        parties = f"{plural(config.devices, 'device')} · {plural(config.miners, 'miner')}"
+        rounds = plural(config.rounds, "round")
+        self.line(f"{config.task} · {parties} · {rounds} · led by {config.engine} · {self._path}", "bold")
+        self._row([column.heading for column in COLUMNS], "dim")
+
+    def _row(self, cells: Sequence[str], style: str) -> None:
+        self.line(row_line(cells, self._wide, self._config), style)
+
+    def standing(self, progress: Progress) -> None:
+        """Show where the running round stands; a log has no place for it."""
+
+    def stop(self, text: str) -> None:
+        """Say why the run ended before its time."""
+        print(text, file=sys.stderr, flush=True)
+
+    def line(self, text: str, style: str = "") -> None:
+        """Write a line that stays."""
+        del style
+        print(text, file=sys.stderr, flush=True)
+
+
+class Table(Lines):
+    """The same on a terminal, with a last line that moves: phase, who is awaited, and for how long."""
+
+    def __init__(self, config: Config, path: Path) -> None:
+        super().__init__(config, path)
+        from rich.console import Console
+        from rich.live import Live
+
+        self._console = Console(stderr=True, highlight=False, markup=False, emoji=False)
+        self._wide = self._console.width >= WIDE
+        self._live: Live = Live(
+            console=self._console, refresh_per_second=REFRESH, transient=True, redirect_stdout=False
+        )
+
+    def __enter__(self) -> Self:
+        self._live.start()
+        self._show("starting")
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._live.stop()
+
+    def standing(self, progress: Progress) -> None:
+        """Show where the running round stands."""
+        self._show(standing_line(progress))
+
+    def stop(self, text: str) -> None:
+        """Say why the run ended before its time."""
+        self._live.stop()
+        super().stop(text)
+
+    def line(self, text: str, style: str = "") -> None:
+        """Write a line that stays, above the one that moves."""
+        from rich.text import Text
+
+        self._console.print(Text(text, style), soft_wrap=True)
+
+    def _show(self, text: str) -> None:
+        from rich.spinner import Spinner
+        from rich.text import Text
+
+        shown = Text(text, no_wrap=True, overflow="ellipsis", style="cyan")
+        self._live.update(Spinner("dots", shown, style="cyan"))
+
+
+class Silent(Lines):
+    """Nothing at all."""
+
+    def line(self, text: str, style: str = "") -> None:
+        """Write nothing."""
+
+
+def display(config: Config, path: Path, quiet: bool) -> Lines:
+    """What suits stderr, for a run of `config` in the folder `path`."""
+    if quiet:
+        return Silent(config, path)
+    if sys.stderr.isatty() and os.environ.get("TERM") != "dumb":
+        return Table(config, path)
+    return Lines(config, path)
+
+
+def round_cells(report: RoundReport, seconds: float | None, wide: bool) -> list[str]:
+    """A round as one row of the table."""
+    leader = report.leader or "-"
+    total = len(report.accepted) + len(report.rejected)
+    return [
+        str(report.round),
+        "-" if report.accuracy is None else f"{report.accuracy:.2%}",
+        "-" if report.loss is None else f"{report.loss:.4f}",
+        f"{len(report.accepted)}/{total}",
+        f"{report.gas:,}",
+        "-" if seconds is None else f"{seconds:.1f}",
+        leader if wide else shortened(leader),
+        rejected_words(report),
+    ]
+
+
+def rejected_words(report: RoundReport) -> str:
+    """Why a round is void, and how many updates were rejected for which reason."""
+    words = [f"void: {(report.reason or 'unknown').replace('_', ' ')}"] if report.status == "void" else []
+    counts = Counter(item.reason for item in report.rejected)
+    words += [f"{count} {reason}" for reason, count in sorted(counts.items())]
+    return ", ".join(words) or "-"
+
+
+def standing_line(progress: Progress) -> str:
+    """Round, phase, and who is awaited in it."""
+    line = f"round {progress.round} of {progress.rounds} · {progress.phase}"
+    if not progress.awaited:
+        return line
+    named = ", ".join(shortened(name) for name in progress.awaited[:NAMED])
+    more = len(progress.awaited) - NAMED
+    return f"{line} · awaiting {len(progress.awaited)}: {named}" + (f" and {more} more" if more > 0 else "")
+
+
+def row_line(cells: Sequence[str], wide: bool, config: Config) -> str:
+    """Cells as a line whose columns are as wide in every round."""
+    total = f"{config.devices}/{config.devices}"
+    widest = list(WIDEST)
+    widest[0], widest[3] = str(config.rounds), total
+    widest[6] = "x" * ADDRESS_WIDTH if wide else WIDEST[6]
+    return aligned(COLUMNS, [widest, list(cells)])[-1].rstrip()
+
+
+def _style(report: RoundReport) -> str:
+    if report.status == "void":
+        return "red"
+    return "yellow" if report.rejected else ""

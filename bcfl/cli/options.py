@@ -1,0 +1,112 @@
+"""The options of the commands: one flag for every option of a run, and what all queries share."""
+
+from __future__ import annotations
+
+import inspect
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Annotated, Any, Final, Literal, get_args, get_origin
+
+import typer
+from pydantic.fields import FieldInfo
+
+from bcfl.config import WEI_BITS, Config
+from bcfl.errors import ConfigError
+
+# The first option of each part of `bcfl run --help`.
+PANELS: Final = {
+    "devices": "The run",
+    "task": "What is learnt",
+    "scale_bits": "Numbers",
+    "rule": "Rules of a round",
+    "check_time": "Cross verification",
+    "commit_seconds": "Deadlines",
+    "stake": "Money (wei, or an amount such as '1.5 ether')",
+    "runs": "Where",
+}
+MONEY: Final = frozenset({"stake", "min_stake", "vote_penalty", "leader_penalty", "reward", "pool"})
+METAVARS: Final = {int: "N", float: "X", str: "NAME", Path: "PATH"}
+ETHER: Final = 10**18
+NUMBER: Final = re.compile(r"-?\d{1,18}", re.ASCII)
+
+RunOption = Annotated[
+    Path | None,
+    typer.Option("--run", metavar="DIR", help="The run's folder, or its name in the runs; else the latest."),
+]
+RunsOption = Annotated[
+    Path | None, typer.Option("--runs", metavar="DIR", help="The folder that holds the runs.")
+]
+JsonOption = Annotated[bool, typer.Option("--json", metavar="", help="Print one JSON object.")]
+RoundArgument = Annotated[str | None, typer.Argument(metavar="[N]", show_default=False, help="A round.")]
+
+
+def config_parameters() -> Iterator[inspect.Parameter]:
+    """A keyword parameter for every option of a run, as typer reads it; None where it is not given."""
+    panel = ""
+    for name, field in Config.model_fields.items():
+        panel = PANELS.get(name, panel)
+        kind: Any = bool if field.annotation is bool else str
+        flag = f"--{name.replace('_', '-')}"
+        option = typer.Option(
+            f"{flag}/--no-{flag[2:]}" if kind is bool else flag,
+            metavar="" if kind is bool else _metavar(name, field),
+            help=_help(name, field),
+            show_default=False,
+            rich_help_panel=panel,
+        )
+        yield inspect.Parameter(
+            name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=Annotated[kind | None, option]
+        )
+
+
+def round_number(text: str, first: int, last: int) -> int:
+    """A round's number as somebody wrote it; raises ConfigError that says which rounds there are."""
+    if text.startswith("-") and not NUMBER.fullmatch(text):
+        raise ConfigError(f"no such option: {text}")
+    if not NUMBER.fullmatch(text):
+        raise ConfigError(f"{text!r} is not the number of a round: {_rounds(first, last)}")
+    if not first <= int(text) <= last:
+        raise ConfigError(f"there is no round {int(text)}: {_rounds(first, last)}")
+    return int(text)
+
+
+def _rounds(first: int, last: int) -> str:
+    if last < first:
+        return "this run has no round yet"
+    return f"this run has rounds {first} to {last}" if last > first else f"this run has round {last} only"
+
+
+def _metavar(name: str, field: FieldInfo) -> str:
+    """What stands for the value of a flag."""
+    if name in MONEY:
+        return "WEI"
+    kinds = _kinds(field)
+    return "NAME" if isinstance(kinds[0], str) else METAVARS[kinds[0] if len(kinds) == 1 else int]
+
+
+def _help(name: str, field: FieldInfo) -> str:
+    """What a flag is for, its choices where it has some, and its default."""
+    words = f"{field.description}"
+    kinds = _kinds(field)
+    choices = f": {', '.join(map(str, kinds[:-1]))} or {kinds[-1]}" if len(kinds) > 1 else ""
+    return f"{words[0].upper()}{words[1:]}{choices}.{_default(name, field)}"
+
+
+def _kinds(field: FieldInfo) -> list[Any]:
+    """The choices of a field, or its one type."""
+    if get_origin(field.annotation) is Literal:
+        return list(get_args(field.annotation))
+    return [kind for kind in get_args(field.annotation) if kind is not type(None)] or [field.annotation]
+
+
+def _default(name: str, field: FieldInfo) -> str:
+    """The default as a flag's help says it; of None the description tells what follows."""
+    value = field.default
+    if value is None:
+        return ""
+    if isinstance(value, bool):
+        return f" (default: {'on' if value else 'off'})"
+    if name in MONEY and value < 2**WEI_BITS:
+        value = f"{value / ETHER:g} ether"
+    return f" (default: {value})"

@@ -1,0 +1,150 @@
+"""What the queries print: one JSON object, or fields and tables, coloured and fitted on a terminal only."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any, Final
+
+GAP: Final = "  "
+HEX: Final = re.compile(r"0x([0-9a-fA-F]{4})[0-9a-fA-F]{32,}([0-9a-fA-F]{4})")
+CID: Final = re.compile(r"\bb[a-z2-7]{58}\b")
+UNITS: Final = (("ether", 18), ("gwei", 9))
+DECIMALS: Final = 6
+Row = Sequence[object]
+
+
+@dataclass(frozen=True)
+class Column:
+    """A table's column: its heading, and whether it holds numbers."""
+
+    heading: str
+    right: bool = False
+
+
+def print_json(content: dict[str, Any]) -> None:
+    """One object on stdout, bytes as 0x and digits."""
+    print(json.dumps(content, indent=2, default=_encoded, ensure_ascii=False))
+
+
+def print_fields(fields: Sequence[tuple[str, object]]) -> None:
+    """One `name  value` a line."""
+    shown = [(name, text_of(value)) for name, value in fields]
+    width = max(len(name) for name, _ in shown)
+    lines = [(f"{name:<{width}}", value) for name, value in shown]
+    if not sys.stdout.isatty():
+        for name, value in lines:
+            print((name + GAP + value).rstrip())
+        return
+    from rich.text import Text
+
+    room = terminal_width() - width - len(GAP)
+    console = _console()
+    for name, value in lines:
+        fitted = value if len(value) <= room else shortened(value)
+        console.print(Text.assemble((name, "dim"), GAP, fitted), soft_wrap=True)
+
+
+def print_table(columns: Sequence[Column], rows: Sequence[Row], title: str | None = None) -> None:
+    """A table under its title; piped, its cells are whole and two blanks apart."""
+    cells = [[text_of(cell) for cell in row] for row in rows]
+    if sys.stdout.isatty():
+        _print_rich(columns, cells, title)
+        return
+    for line in [*(["", title] if title else []), *aligned(columns, cells)]:
+        print(line)
+
+
+def aligned(columns: Sequence[Column], cells: Sequence[Sequence[str]]) -> list[str]:
+    """Heading and rows as lines of columns of equal width."""
+    widths = _widths(columns, cells)
+    lines = []
+    for row in [[column.heading for column in columns], *cells]:
+        parts = [
+            f"{cell:>{width}}" if column.right else f"{cell:<{width}}"
+            for cell, width, column in zip(row, widths, columns, strict=True)
+        ]
+        lines.append(GAP.join(parts).rstrip())
+    return lines
+
+
+def shortened(text: str) -> str:
+    """A text with the middle of its addresses, hashes and CIDs left out."""
+    return CID.sub(lambda m: f"{m[0][:5]}…{m[0][-6:]}", HEX.sub(r"0x\1…\2", text))
+
+
+def text_of(value: object) -> str:
+    """A value as a table shows it."""
+    if value is None:
+        return "-"
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, bytes):
+        return "0x" + value.hex()
+    return f"{value:,}" if isinstance(value, int) else str(value)
+
+
+def ether(wei: int) -> str:
+    """An amount in the largest unit in which six decimals say all of it."""
+    for unit, digits in UNITS:
+        whole, rest = divmod(wei, 10**digits)
+        if wei and rest % 10 ** (digits - DECIMALS) == 0:
+            decimals = f"{rest // 10 ** (digits - DECIMALS):0{DECIMALS}}".rstrip("0")
+            return f"{whole:,}" + f".{decimals}" * bool(decimals) + f" {unit}"
+    return f"{wei:,} wei" if wei else "0"
+
+
+def moment(timestamp: int | None) -> str | None:
+    """A time of the chain, UTC."""
+    if timestamp is None:
+        return None
+    return f"{datetime.fromtimestamp(timestamp, UTC):%Y-%m-%d %H:%M:%S}"
+
+
+def terminal_width() -> int:
+    """Columns of the terminal that stdout is; as many as needed where it is none."""
+    return shutil.get_terminal_size().columns if sys.stdout.isatty() else sys.maxsize
+
+
+def plural(count: int, word: str) -> str:
+    """A count and its noun."""
+    return f"{count:,} {word}" if count == 1 else f"{count:,} {word}s"
+
+
+def _print_rich(columns: Sequence[Column], cells: Sequence[Sequence[str]], title: str | None) -> None:
+    from rich.table import Table
+    from rich.text import Text
+
+    console = _console()
+    if title:
+        console.print(Text("\n" + title, "bold"))
+    if sum(_widths(columns, cells)) + len(GAP) * (len(columns) - 1) > terminal_width():
+        cells = [[shortened(cell) for cell in row] for row in cells]
+    table = Table(box=None, pad_edge=False, padding=(0, len(GAP), 0, 0), header_style="dim")
+    for column in columns:
+        table.add_column(column.heading, justify="right" if column.right else "left", overflow="fold")
+    for row in cells:
+        table.add_row(*row)
+    console.print(table)
+
+
+def _widths(columns: Sequence[Column], cells: Sequence[Sequence[str]]) -> list[int]:
+    headings = [column.heading for column in columns]
+    return [max(map(len, column)) for column in zip(headings, *cells, strict=True)]
+
+
+def _console() -> Any:
+    from rich.console import Console
+
+    return Console(file=sys.stdout, highlight=False, markup=False, emoji=False)
+
+
+def _encoded(value: object) -> object:
+    if isinstance(value, bytes):
+        return "0x" + value.hex()
+    raise TypeError(f"{type(value).__name__} is not JSON")

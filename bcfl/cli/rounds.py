@@ -1,0 +1,233 @@
+"""`bcfl round`: everything that the chain says of one round."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from bcfl.cli.options import JsonOption, RoundArgument, RunOption, RunsOption
+from bcfl.cli.printing import (
+    Column,
+    Row,
+    ether,
+    moment,
+    plural,
+    print_fields,
+    print_json,
+    print_table,
+)
+from bcfl.cli.votes import cast, tallied
+from bcfl.protocol.rounds import Round
+
+if TYPE_CHECKING:
+    from bcfl.cli.opened import Opened, Transaction
+
+# The phase that a transaction is of, by the first event in it, in the order of a round.
+PHASES = {
+    "Committed": "commit",
+    "Revealed": "reveal",
+    "VoteCommitted": "vote",
+    "Voted": "unveil",
+    "Tallied": "tally",
+    "Elected": "elect",
+    "Proposed": "propose",
+    "Skipped": "propose",
+    "Attested": "attest",
+    "Finalized": "finalize",
+    "Voided": "void",
+}
+
+
+def round_(
+    number: RoundArgument = None,
+    run: RunOption = None,
+    runs: RunsOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Everything of round N, the last one when left out."""
+    from bcfl.cli.opened import opened
+
+    with opened(run, runs) as found:
+        view = round_view(found, found.round(number))
+    if as_json:
+        print_json(view)
+    else:
+        _print_round(view)
+
+
+def round_view(o: Opened, r: Round) -> dict[str, Any]:
+    """A round as JSON has it; the model is the one in force after the round."""
+    transactions = o.transactions(r)
+    block = o.history.model_before(r.number + 1)
+    running = r.closed is None
+    return {
+        "round": r.number,
+        "status": r.status,
+        "reason": None if r.void is None else r.void.name.lower(),
+        "engine": o.engine,
+        "opened": r.opened,
+        "closed": r.closed,
+        "due": _due(o) if running else None,
+        "leader": r.leader,
+        "accepted": [o.history.devices[item.update.device] for item in r.taken()],
+        "rejected": _rejected(o, r),
+        "samples": r.samples,
+        "global_root": block.root,
+        "global_cid": o.cid_of(block.cid),
+        "block_hash": r.block_hash,
+        "parent": r.block.parent if r.block else None,
+        "reward": r.block.reward if r.block else 0,
+        "seed": r.seed,
+        "gas": sum(item.gas for item in transactions),
+        "transactions": len(transactions),
+        "phases": _phases(transactions),
+        "commits": [{"sender": sender, "digest": digest} for sender, digest in r.commits.items()],
+        "submissions": _submissions(o, r),
+        "vote_commits": [{"miner": miner, "digest": digest} for miner, digest in r.vote_commits.items()],
+        "votes": cast(r),
+        "elections": [{"leader": e.leader, "turn": e.turn, "nonce": e.nonce} for e in r.elections],
+        "skipped": r.skipped,
+        "proposals": _proposals(o, r),
+        "penalties": [{"miner": miner, "amount": amount} for miner, amount in r.penalties],
+    }
+
+
+def _due(o: Opened) -> dict[str, Any]:
+    """What the running round waits for."""
+    clock = o.clock
+    missing = clock.expected & ~clock.acted
+    awaited = [m.account for m in o.history.miners.values() if missing >> m.index & 1]
+    return {"phase": clock.phase.name.lower(), "deadline": _deadline(clock.deadline), "awaited": awaited}
+
+
+def _deadline(timestamp: int) -> int | None:
+    """A deadline; the tally has none."""
+    return timestamp if timestamp < 2**36 - 1 else None
+
+
+def _rejected(o: Opened, r: Round) -> list[dict[str, str]]:
+    if r.accepted is None:
+        return []
+    return [
+        {"device": o.history.devices[item.update.device], "reason": r.verdict(item.position).name.lower()}
+        for item in r.submissions
+        if not r.accepted[item.position]
+    ]
+
+
+def _phases(transactions: list[Transaction]) -> list[dict[str, Any]]:
+    grouped: dict[str, list[Transaction]] = {}
+    for item in transactions:
+        phase = next((PHASES[name] for name in item.names if name in PHASES), "other")
+        grouped.setdefault(phase, []).append(item)
+    return [
+        {
+            "phase": phase,
+            "from": items[0].timestamp,
+            "until": items[-1].timestamp,
+            "transactions": len(items),
+            "gas": sum(item.gas for item in items),
+        }
+        for phase, items in grouped.items()
+    ]
+
+
+def _submissions(o: Opened, r: Round) -> list[dict[str, Any]]:
+    return [
+        {
+            "position": item.position,
+            "device": o.history.devices[item.update.device],
+            "index": item.update.device,
+            "submitter": item.submitter,
+            "samples": item.update.samples,
+            "microseconds": item.update.microseconds,
+            "verdict": tallied(r, item.position),
+            "root": item.update.root,
+            "cid": o.cid_of(item.update.cid, o.terms.lane_bits),
+            "verdicts": {miner: said.name.lower() for miner, said in r.reasons(item.position).items()},
+        }
+        for item in r.submissions
+    ]
+
+
+def _proposals(o: Opened, r: Round) -> list[dict[str, Any]]:
+    return [
+        {
+            "leader": made.leader,
+            "root": made.root,
+            "cid": o.cid_of(made.cid),
+            "rows": made.rows,
+            "attested": list(made.attested),
+        }
+        for made in r.proposals
+    ]
+
+
+def _print_round(view: dict[str, Any]) -> None:
+    print_fields(_summary(view))
+    columns: list[Column]
+    rows: list[Row]
+    if view["phases"]:
+        columns = [Column("phase"), Column("transactions", True), Column("gas", True)]
+        rows = [
+            (p["phase"], p["transactions"], p["gas"], moment(p["from"]), moment(p["until"]))
+            for p in view["phases"]
+        ]
+        print_table([*columns, Column("from"), Column("until")], rows, "Phases")
+    if view["submissions"]:
+        columns = [Column("#", True), Column("device"), Column("index", True), Column("samples", True)]
+        rows = [
+            (s["position"], s["device"], s["index"], s["samples"], _ms(s), s["verdict"], s["submitter"])
+            for s in view["submissions"]
+        ]
+        print_table([*columns, Column("ms", True), Column("verdict"), Column("brought by")], rows, "Updates")
+    if view["votes"]:
+        columns = [Column("miner"), Column("weight", True), Column("accepts", True), Column("rejects", True)]
+        rows = [(v["miner"], v["weight"], v["accepted"], v["rejected"], v["matches"]) for v in view["votes"]]
+        print_table([*columns, Column("as the tally", True)], rows, "Votes")
+    if view["proposals"]:
+        rows = [(p["leader"], p["root"], plural(len(p["attested"]), "miner")) for p in view["proposals"]]
+        print_table([Column("leader"), Column("root"), Column("attested by")], rows, "Proposals")
+    if view["penalties"]:
+        rows = [(p["miner"], ether(p["amount"])) for p in view["penalties"]]
+        print_table([Column("miner"), Column("amount", True)], rows, "Penalties")
+
+
+def _ms(submission: dict[str, Any]) -> str:
+    return f"{submission['microseconds'] / 1000:,.1f}"
+
+
+def _summary(view: dict[str, Any]) -> list[tuple[str, object]]:
+    reason = f" ({_words(view['reason'])})" if view["reason"] else ""
+    fields: list[tuple[str, object]] = [
+        ("round", view["round"]),
+        ("status", view["status"] + reason),
+        ("opened", moment(view["opened"])),
+        ("closed", moment(view["closed"])),
+    ]
+    if view["due"]:
+        awaited = ", ".join(view["due"]["awaited"]) or "nobody"
+        until = moment(view["due"]["deadline"]) or "somebody takes the step"
+        fields += [("phase", f"{view['due']['phase']}, until {until}"), ("awaited", awaited)]
+    if view["skipped"]:
+        fields.append(("skipped", ", ".join(view["skipped"])))
+    return [
+        *fields,
+        ("leader", f"{view['leader']} ({view['engine']})" if view["leader"] else None),
+        ("updates", _counted(view)),
+        ("model root", view["global_root"]),
+        ("model CID", view["global_cid"]),
+        ("block", view["block_hash"]),
+        ("parent", view["parent"]),
+        ("reward", ether(view["reward"])),
+        ("gas", f"{view['gas']:,} in {plural(view['transactions'], 'transaction')}"),
+    ]
+
+
+def _counted(view: dict[str, Any]) -> str:
+    if not view["votes"]:
+        return plural(len(view["submissions"]), "update")
+    return f"{len(view['accepted'])} of {len(view['submissions'])} accepted, {view['samples']:,} samples"
+
+
+def _words(name: str) -> str:
+    return name.replace("_", " ")

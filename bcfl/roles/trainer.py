@@ -1,0 +1,130 @@
+"""Step 2 at the device: train once a round and carry on what the lanes could not say."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from bcfl.ports import Learner, Ledger, Trained
+from bcfl.protocol import fixedpoint
+from bcfl.protocol.accounts import Account
+from bcfl.protocol.types import Update
+from bcfl.roles.archive import Archive
+from bcfl.roles.journal import Journal
+from bcfl.roles.moment import Moment
+
+RECORD, SETTLED, PENDING = "update.json", "carry", "carry.pending"
+ROUND = 8  # bytes of the round's number before a carry
+Carry = npt.NDArray[np.float64]  # (parameters,)
+
+
+class Trainer:
+    """Makes a device's update of a round, the same one however often it is asked."""
+
+    def __init__(
+        self, account: Account, learner: Learner, ledger: Ledger, archive: Archive, journal: Journal
+    ) -> None:
+        self.account, self.learner, self.ledger = account, learner, ledger
+        self.archive, self.journal = archive, journal
+
+    def update(self, moment: Moment, index: int) -> Update:
+        """This round's update, as written down or newly trained; raises ConfigError if training fails."""
+        known = self.written(moment, index)
+        if known is not None:
+            return known
+        self._settle(moment, index)
+        return self._train(moment, index)
+
+    def written(self, moment: Moment, index: int) -> Update | None:
+        """The update that was trained from this round's model and written down."""
+        record = self.journal.read_json(RECORD)
+        with self.journal.reading(RECORD):
+            if record is None or record["round"] != moment.round or record["device"] != index:
+                return None
+            if record["model"] != moment.history.model_before(moment.round).root.hex():
+                return None
+            return _from_record(record)
+
+    def _train(self, moment: Moment, index: int) -> Update:
+        """Train from the last block's model, put the update on the store and write down what was made."""
+        terms, before = moment.terms, moment.history.model_before(moment.round)
+        model = self.archive.values(before)
+        trained = self.learner.train(model, moment.round)
+        delta = trained.vector.astype(np.float64) - model  # (parameters,)
+        lanes, carry = fixedpoint.encode_update(
+            delta, self._carry(SETTLED, None), terms.lane_bits, terms.scale_bits, terms.shift
+        )
+        stored = self.archive.put(lanes)
+        salt = self.account.secret("salt", self.ledger.domain.separator, moment.round)
+        samples, microseconds = claimed(trained, terms.max_samples)
+        update = Update(
+            round=moment.round,
+            device=index,
+            root=stored.root,
+            cid=stored.cid,
+            samples=samples,
+            microseconds=microseconds,
+            salt=int.from_bytes(salt[:16], "big"),
+        )
+        self.journal.write(PENDING, moment.round.to_bytes(ROUND, "big") + carry.tobytes())
+        self.journal.write_json(RECORD, _to_record(update, before.root))
+        return update
+
+    def _settle(self, moment: Moment, index: int) -> None:
+        """Keep the last update's remainder if it went into the model; an update left out took nothing away.
+
+        The remainder replaces the one before, so that settling twice is settling once; the round in
+        front of it tells the last update's from one whose record a crash has cut off.
+        """
+        record = self.journal.read_json(RECORD)
+        if record is None:
+            return
+        with self.journal.reading(RECORD):
+            last = moment.history.rounds.get(record["round"])
+        if last is None or last.block is None:
+            return
+        carry = self._carry(PENDING, last.number)
+        if carry is not None and any(item.update.device == index for item in last.taken()):
+            self.journal.write(SETTLED, last.number.to_bytes(ROUND, "big") + carry.tobytes())
+
+    def _carry(self, name: str, round_: int | None) -> Carry | None:
+        """What earlier updates could not say; with a round, only if it is that round's."""
+        data = self.journal.read(name)
+        if data is None or len(data) != ROUND + 8 * self.archive.layout.parameters:
+            return None
+        if round_ is not None and int.from_bytes(data[:ROUND], "big") != round_:
+            return None
+        return np.frombuffer(data[ROUND:], dtype=np.float64)
+
+
+def claimed(trained: Trained, max_samples: int) -> tuple[int, int]:
+    """Samples and microseconds that a device may claim: above the cap, the cap and the time of as many."""
+    samples = min(trained.samples, max_samples)
+    return samples, max(1, trained.microseconds * samples // trained.samples)
+
+
+def _to_record(update: Update, model: bytes) -> dict[str, Any]:
+    return {
+        "round": update.round,
+        "device": update.device,
+        "model": model.hex(),
+        "root": update.root.hex(),
+        "cid": update.cid.hex(),
+        "samples": update.samples,
+        "microseconds": update.microseconds,
+        "salt": str(update.salt),
+    }
+
+
+def _from_record(record: dict[str, Any]) -> Update:
+    return Update(
+        round=int(record["round"]),
+        device=int(record["device"]),
+        root=bytes.fromhex(record["root"]),
+        cid=bytes.fromhex(record["cid"]),
+        samples=int(record["samples"]),
+        microseconds=int(record["microseconds"]),
+        salt=int(record["salt"]),
+    )

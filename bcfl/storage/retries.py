@@ -1,0 +1,61 @@
+"""Trying again (steps 3, 6 and 8): what a store does while its daemon or gateway is away for a moment."""
+
+from __future__ import annotations
+
+import random
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from http.client import HTTPException
+from typing import TypeVar
+
+from bcfl.errors import ConfigError
+from bcfl.storage.transport import Deadline, Interrupted
+
+MOST_TIMES = 20
+T = TypeVar("T")
+
+
+class Away(Exception):
+    """The other side did not do it now and may do it in a moment; the message is the reason."""
+
+
+@dataclass(frozen=True)
+class Retries:
+    """How often, and after which pauses: exponential, each cut by chance to between half and all of it."""
+
+    times: int = 4
+    first: float = 0.1  # seconds
+    factor: float = 2.0
+    longest: float = 2.0  # seconds
+    jitter: Callable[[], float] = random.random  # 0 to 1
+    sleep: Callable[[float], None] = time.sleep
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.times <= MOST_TIMES or min(self.first, self.longest) < 0 or self.factor < 1:
+            raise ConfigError(f"retries: between 0 and {MOST_TIMES}, with pauses that do not shrink")
+
+    def pauses(self) -> Iterator[float]:
+        """Seconds to wait before each further try."""
+        for attempt in range(self.times):
+            yield min(self.longest, self.first * self.factor**attempt) * (1 + self.jitter()) / 2
+
+    def run(self, action: Callable[[], T], deadline: Deadline) -> T:
+        """What `action` returns; raises its last Away when no try or no time is left."""
+        for pause in self.pauses():
+            try:
+                return action()
+            except Away:
+                if not deadline.allows(pause):
+                    raise
+                self.sleep(pause)
+        return action()
+
+
+def reason(error: OSError | HTTPException) -> str:
+    """Why an exchange failed, in a few words."""
+    if isinstance(error, Interrupted):
+        return str(error)[:200]
+    if isinstance(error, HTTPException):
+        return f"a broken answer ({type(error).__name__})"
+    return (error.strerror or str(error) or type(error).__name__).lower()[:200]

@@ -1,0 +1,110 @@
+"""How ipfshttpclient reaches a daemon (steps 3, 6 and 8): its client, over a transport with bounds.
+
+The transports that it ships follow redirects, ask proxies, inflate, read chunks whole however long, and wait
+for ever on a peer that sends a byte now and then.
+"""
+
+from __future__ import annotations
+
+import json
+from base64 import b64encode
+from collections.abc import Generator, Iterator, Mapping, Sequence
+from contextlib import ExitStack, suppress
+from typing import Any
+from urllib.parse import urlencode
+
+from ipfshttpclient import Client, exceptions  # type: ignore[import-untyped]
+from ipfshttpclient.http_common import ClientSyncBase, multiaddr_to_url_data  # type: ignore[import-untyped]
+
+from bcfl.storage.retries import Away
+from bcfl.storage.transport import Answer, Deadline, exchange
+
+SENT_BYTES = 1 << 20  # a piece of what is added
+REPLY_BYTES = 65_536  # the longest reply that is no content
+CONTENT = frozenset({"cat"})
+OK = 200
+BUSY = frozenset({429, 502, 503, 504})  # said by what stands before a daemon
+
+
+def connect(address: str, timeout: float) -> Client:
+    """A client of the daemon at a multiaddr, not connected yet; raises exceptions.AddressError."""
+    client = Client(address, chunk_size=SENT_BYTES, timeout=timeout)
+    client._client = Transport(address, "api/v0", timeout=timeout)
+    return client
+
+
+class Transport(ClientSyncBase):  # type: ignore[misc]
+    """A backend of ipfshttpclient.
+
+    Requests raise OSError, HTTPException, Away, exceptions.ErrorResponse with what the daemon said, or
+    exceptions.StatusError when it is no daemon that answers.
+    """
+
+    __slots__ = ("_base", "_headers", "_params", "_timeout")
+
+    def _init(
+        self, addr: str, base: str, *, auth: Any, cookies: Any, headers: Any, params: Any, timeout: float
+    ) -> None:
+        del cookies
+        self._base = multiaddr_to_url_data(addr, base)[0]
+        self._params, self._timeout = list(params or ()), timeout
+        self._headers = dict(headers or {}) | _authorization(auth)
+
+    def _make_session(self) -> ExitStack:
+        """Every request has a connection of its own: there is nothing to keep open."""
+        return ExitStack()
+
+    def _request(
+        self,
+        method: str,
+        path: str,
+        params: Sequence[tuple[str, object]],
+        *,
+        auth: Any,
+        data: Iterator[bytes] | None,
+        headers: Mapping[str, str] | None,
+        timeout: float | None,
+        chunk_size: int | None,
+    ) -> tuple[list[Answer], Generator[bytes, None, None]]:
+        del chunk_size
+        command = path.strip("/")
+        url = f"{self._base}{command}?{urlencode([(k, _text(v)) for k, v in [*self._params, *params]])}"
+        sent = self._headers | dict(headers or {}) | _authorization(auth)
+        answer = exchange(method, url, Deadline(timeout or self._timeout), sent, data)
+        try:
+            if answer.status != OK:
+                _refuse(answer)
+        except BaseException:
+            answer.close()
+            raise
+        return [answer], _body(answer, None if command in CONTENT else REPLY_BYTES)
+
+
+def _body(answer: Answer, most: int | None) -> Generator[bytes, None, None]:
+    size = 0
+    for piece in answer.pieces():
+        size += len(piece)
+        if most is not None and size > most:
+            raise exceptions.ProtocolError(None, f"a reply of more than {most} bytes")
+        yield piece
+
+
+def _refuse(answer: Answer) -> None:
+    """Raise what an answer that is not OK means."""
+    if answer.status in BUSY:
+        raise Away(f"HTTP status {answer.status}")
+    with suppress(ValueError, RecursionError):
+        said = json.loads(answer.start(REPLY_BYTES))
+        if isinstance(said, dict) and isinstance(said.get("Message"), str):
+            raise exceptions.ErrorResponse(said["Message"], None)
+    raise exceptions.StatusError(None, f"HTTP status {answer.status}")
+
+
+def _authorization(auth: tuple[str, str] | None) -> dict[str, str]:
+    if auth is None:
+        return {}
+    return {"Authorization": "Basic " + b64encode(":".join(auth).encode()).decode("ascii")}
+
+
+def _text(value: object) -> str:
+    return str(value).lower() if isinstance(value, bool) else str(value)

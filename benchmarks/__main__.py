@@ -1,0 +1,22 @@
+"""Every benchmark that the README's figures come from, one after the other: `python -m benchmarks`."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+ALL = ("run", "gas", "core", "ledger", "fedavg")
+
+
+def main() -> int:
+    """Run them all; the first failure ends it."""
+    for name in ALL:
+        print(f"\n== benchmarks.{name}\n", flush=True)
+        code = subprocess.run([sys.executable, "-m", f"benchmarks.{name}", *sys.argv[1:]], check=False).returncode
+        if code:
+            return code
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

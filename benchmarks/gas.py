@@ -1,0 +1,149 @@
+"""Gas of a steady round, step by step and per participant, and of what happens seldom.
+
+    python -m benchmarks.gas            print the tables, with the goals of the protocol
+    python -m benchmarks.gas --write    also write benchmarks/gas_snapshot.json, which a test compares
+
+One miner ("the clerk") hands in all openings together, as the roles do. All transactions count.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+
+from bcfl.protocol import verification
+from bcfl.protocol.types import Engine, Phase
+from tests.harness import TERMS, Federation
+
+SNAPSHOT = Path(__file__).parent / "gas_snapshot.json"
+GOALS = {(20, 5): 45_000, (60, 5): 25_000, (200, 8): 17_000}
+SIZES = [(20, 5, Engine.STAKE), (60, 5, Engine.STAKE), (200, 8, Engine.STAKE), (20, 5, Engine.POW)]
+ROUNDS_BEFORE = 2  # slots that a federation fills once are filled then
+
+Row = dict[str, int]
+
+
+def name_of(devices: int, miners: int, engine: Engine) -> str:
+    return f"{devices}/{miners} {engine.name.lower()}"
+
+
+def steady_round(devices: int, miners: int, engine: Engine = Engine.STAKE) -> Row:
+    """Gas of each step of the third round, all transactions of a step together."""
+    federation = Federation(devices, miners, replace(TERMS, engine=engine, pow_target=2**253)).open()
+    for _ in range(ROUNDS_BEFORE):
+        federation.finish()
+    federation.gas.clear()
+    play(federation)
+    return dict(federation.gas)
+
+
+def play(federation: Federation) -> None:
+    """One round as the roles play it."""
+    clerk = federation.miner_keys[0]
+    federation.commit_all()
+    batches = [
+        ("reveal", [key.address, *federation.reveal_args(federation.share(index))])
+        for index, key in enumerate(federation.miner_keys)
+    ]
+    federation.multi(clerk, "reveal, all batches", batches)
+    openings = [federation.opening(index) for index in range(federation.miners)]
+    for opening in openings:
+        federation.commit_vote(opening)
+    votes = [verification.Vote(federation.voter(opening.miner), opening) for opening in openings]
+    unveils = [("unveil", federation.unveil_args(opening)) for opening in openings]
+    federation.multi(clerk, "unveil, all votes, and tally", [*unveils, ("tally", federation.tally_args(votes))])
+    if federation.clock.phase is Phase.ELECT:
+        federation.solve()
+    federation.propose()
+    leader = federation.leader().address
+    others = [key for key in federation.miner_keys if key.address != leader]
+    needed = 2 * federation.miners // 3  # beside the leader
+    for key in others[: needed - 1]:
+        federation.send(key, "attest", federation.proposal_digest())
+    last = [("attest", [federation.proposal_digest()]), ("finalize", federation.proposal())]
+    federation.multi(others[needed - 1], "attest and finalize", last)
+
+
+def rare_steps() -> Row:
+    """Gas of what happens once or seldom, with 20 devices and 5 miners."""
+    found: Row = {}
+    federation = Federation(20, 5)
+    found["deploy annex"], found["deploy federation"] = (receipt.gas_used for receipt in federation.deployed)
+    federation.open()
+    received = federation.received
+    found["register 20 devices"] = received["register_devices"][0].gas_used
+    found["register a miner"] = received["register_miner"][-1].gas_used
+    found["start"] = received["start"][0].gas_used
+    found["commit by a device alone"] = federation.commit(
+        federation.device_keys[0], [federation.update(0)]
+    ).gas_used
+    for _ in range(10):
+        federation.finish()
+    found |= claims(federation)
+    federation.until(Phase.PROPOSE).expire()
+    found["skip a late leader"] = federation.send(
+        federation.outsider, "skip", *federation.skip_args()
+    ).gas_used
+    found["top up"] = federation.send(federation.miner_keys[0], "top_up", value=1).gas_used
+    found["a device leaves"] = federation.send(
+        federation.owner, "leave_device", federation.device_keys[1].address
+    ).gas_used
+    found["a miner leaves"] = federation.send(federation.miner_keys[1], "leave_miner").gas_used
+    federation.push()
+    federation.expire()
+    found["advance"] = federation.send(federation.outsider, "advance").gas_used
+    federation.push().push().push()
+    found["release a stake"] = federation.send(federation.miner_keys[1], "release_stake").gas_used
+    return found
+
+
+def claims(federation: Federation) -> Row:
+    """Gas of claims: the first one, and ten rounds in one go."""
+    outsider, found = federation.outsider, {}
+    for role, account in (("device", federation.device_keys[0]), ("miner", federation.miner_keys[0])):
+        rounds = {n: getattr(federation, f"claim_{role}_args")(n, 0) for n in range(1, 11)}
+        first = federation.send(outsider, f"claim_{role}", *rounds.pop(1))
+        found[f"claim by a {role}, its first"] = first.gas_used
+        federation.gas.clear()
+        federation.multi(outsider, "nine", [(f"claim_{role}", args) for args in rounds.values()])
+        found[f"claim by a {role}, nine more rounds"] = federation.gas["nine"]
+        paid = federation.send(outsider, "withdraw", account.address)
+        found[f"withdraw by a {role}"] = paid.gas_used
+    return found
+
+
+def measured() -> dict[str, Row]:
+    """Everything the snapshot holds."""
+    rows = {name_of(*size): steady_round(*size) for size in SIZES}
+    return {**rows, "rare": rare_steps()}
+
+
+def table(devices: int, miners: int, engine: Engine, row: Mapping[str, int]) -> str:
+    """One size as text."""
+    people, total = devices + miners, sum(row.values())
+    goal = GOALS.get((devices, miners)) if engine is Engine.STAKE else None
+    lines = [f"{devices} devices, {miners} miners, {engine.name.lower()}"]
+    lines += [f"  {step:<32}{gas:>12,}{gas / people:>12,.0f}" for step, gas in row.items()]
+    lines.append(f"  {'all, and per participant':<32}{total:>12,}{total / people:>12,.0f}")
+    return "\n".join(lines) + (f"   goal {goal:,}" if goal else "")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--write", action="store_true", help="write the snapshot too")
+    write = parser.parse_args().write
+    found = measured()
+    for size in SIZES:
+        print(table(*size, found[name_of(*size)]), end="\n\n")
+    print("once or seldom (20 devices, 5 miners)")
+    for step, gas in found["rare"].items():
+        print(f"  {step:<32}{gas:>12,}")
+    if write:
+        SNAPSHOT.write_text(json.dumps(found, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,161 @@
+"""`bcfl run` with its defaults: accuracy beside plain FedAvg, and where the time goes.
+
+    python -m benchmarks.run              # 3 seeds beside FedAvg, 5 seeds of each lane width, one breakdown
+    python -m benchmarks.run --quick      # one seed of each
+
+Float FedAvg has the same seed, partition and local training, and no chain. Times are of this machine, in one run.
+"""
+
+from __future__ import annotations
+
+import argparse
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+from unittest.mock import patch
+
+from benchmarks.fedavg import Setting, federate
+
+ROUNDS = 10
+
+
+class Stopwatch:
+    """Exclusive seconds by label: what a labelled call spends in another label counts there."""
+
+    def __init__(self) -> None:
+        self.seconds: dict[str, float] = {}
+        self._running: list[tuple[str, float]] = []
+
+    def _switch(self) -> None:
+        now = time.perf_counter()
+        if self._running:
+            label, since = self._running[-1]
+            self.seconds[label] = self.seconds.get(label, 0.0) + now - since
+            self._running[-1] = (label, now)
+
+    @contextmanager
+    def part(self, label: str) -> Iterator[None]:
+        """Book the time of a block on `label`."""
+        self._switch()
+        self._running.append((label, time.perf_counter()))
+        try:
+            yield
+        finally:
+            self._switch()
+            self._running.pop()
+            if self._running:
+                self._running[-1] = (self._running[-1][0], time.perf_counter())
+
+    def timed(self, owner: type, name: str, label: str) -> Any:
+        """A patch that books a method's time on `label`."""
+        method: Callable[..., Any] = getattr(owner, name)
+
+        def wrapped(*args: Any, **kwargs: Any) -> Any:
+            with self.part(label):
+                return method(*args, **kwargs)
+
+        return patch.object(owner, name, wrapped)
+
+
+def breakdown() -> dict[str, float]:
+    """Seconds of one default run by what they went into."""
+    watch = Stopwatch()
+    with watch.part("imports"):
+        import bcfl.learning.training
+        import bcfl.simulation
+        from bcfl.config import Config
+        from bcfl.learning.training import TorchLearner
+        from bcfl.ledger.embedded import EmbeddedChain
+        from bcfl.roles.journal import Journal
+        from bcfl.roles.verifier import Verifier
+        from bcfl.storage import DirectoryStore
+    patches = [
+        watch.timed(EmbeddedChain, "request", "chain"),
+        watch.timed(EmbeddedChain, "__init__", "chain"),
+        watch.timed(TorchLearner, "train", "training"),
+        watch.timed(TorchLearner, "evaluate", "evaluation of the global model"),
+        watch.timed(Verifier, "verdicts", "verification"),
+        watch.timed(DirectoryStore, "put", "store and journal"),
+        watch.timed(DirectoryStore, "get", "store and journal"),
+        watch.timed(Journal, "write", "store and journal"),
+    ]
+    with tempfile.TemporaryDirectory() as folder, watch.part("the rest: roles, hashing, aggregation"):
+        for each in patches:
+            each.start()
+        bcfl.simulation.run(Config(runs=Path(folder)))
+        for each in patches:
+            each.stop()
+    return watch.seconds
+
+
+def wall_seconds() -> float:
+    """Seconds of `bcfl run` as a command, start of the interpreter included."""
+    with tempfile.TemporaryDirectory() as folder:
+        command = [sys.executable, "-m", "bcfl", "run", "--quiet", "--runs", folder]
+        started = time.perf_counter()
+        subprocess.run(command, check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        return time.perf_counter() - started
+
+
+def accuracies(seed: int, lane_bits: int) -> tuple[float, int, int]:
+    """Final accuracy of a run, how many updates it saw, and how many of them it rejected."""
+    from bcfl.config import Config
+    from bcfl.simulation import run
+
+    with tempfile.TemporaryDirectory() as folder:
+        report = run(Config(runs=Path(folder), seed=seed, lane_bits=lane_bits))
+    rejected = sum(len(found.rejected) for found in report.rounds)
+    return report.final_accuracy or 0.0, rejected + sum(len(f.accepted) for f in report.rounds), rejected
+
+
+def plain(seed: int) -> float:
+    """Final accuracy of float FedAvg on what a run of this seed trains on."""
+    from bcfl.config import Config
+    from bcfl.learning import resolve, split
+
+    config = Config(seed=seed)
+    task = resolve(config.task)
+    shares = split(
+        task.dataset(), config.devices, config.miners, config.partition, seed, alpha=config.alpha
+    )
+    return federate(Setting(task, shares, ROUNDS, seed), None)[-1]
+
+
+def main() -> None:
+    """Print the tables."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.run", description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--quick", action="store_true", help="one seed of each")
+    quick = parser.parse_args().quick
+
+    parts = breakdown()
+    total = sum(parts.values())
+    print("one run of 20 devices, 5 miners, 10 rounds of digits, in one process")
+    for label, seconds in sorted(parts.items(), key=lambda item: -item[1]):
+        print(f"  {label:40} {seconds:6.2f} s  {100 * seconds / total:5.1f} %")
+    print(f"  {'all':40} {total:6.2f} s")
+    print(f"  {'`bcfl run` as a command':40} {wall_seconds():6.2f} s\n")
+
+    seeds = range(1 if quick else 5)
+    print("final accuracy in percent, digits, Dirichlet 0.5")
+    print("seed   float FedAvg   32 bits   16 bits    8 bits   rejected of all updates")
+    rows = []
+    for seed in seeds:
+        runs = [accuracies(seed, bits) for bits in (32, 16, 8)]
+        rows.append([plain(seed), *(accuracy for accuracy, _, _ in runs)])
+        seen, rejected = sum(run[1] for run in runs), sum(run[2] for run in runs)
+        print(f"{seed:4} {_percent(rows[-1])}   {rejected} of {seen}")
+    for count in sorted({min(3, len(rows)), len(rows)}):
+        print(f"mean {_percent([sum(column) / count for column in zip(*rows[:count], strict=True)])}   of {count}")
+
+
+def _percent(values: list[float]) -> str:
+    return f"{100 * values[0]:13.2f}" + "".join(f"{100 * value:10.2f}" for value in values[1:])
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,324 @@
+"""What the contract allows, said once more in Python: each call answers with its effect, or None if illegal.
+
+Miners and devices are named by their accounts. Hashes, signatures and the draw are left to the twins.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+
+from bcfl.protocol.types import Opening, Phase, Terms, Update
+
+NEVER = 2**36 - 1
+FOREVER = 2**32 - 1
+MAX_WEIGHT = 65_535
+Effect = Callable[[], None] | None
+
+
+@dataclass(frozen=True)
+class Now:
+    """The clock, with sets of accounts in place of masks."""
+
+    phase: Phase = Phase.IDLE
+    deadline: int = NEVER
+    acted: frozenset[str] = frozenset()
+    expected: frozenset[str] = frozenset()
+
+
+@dataclass
+class Seat:
+    """A miner's place in the registry."""
+
+    stake: int
+    weight: int = 0
+    exit_round: int = 0
+    gone: bool = False  # no longer votes; the stake is still there
+
+
+@dataclass
+class Model:
+    """A federation as its rules see it; `now` is always the time of the call that is judged."""
+
+    terms: Terms
+    owner: str
+    balance: int
+    clock: Now = Now()
+    round: int = 0
+    opened: int = 0
+    seats: dict[str, Seat] = field(default_factory=dict)
+    devices: list[str] = field(default_factory=list)
+    since: list[int] = field(default_factory=list)
+    until: list[int] = field(default_factory=list)
+    batches: dict[str, list[Update]] = field(default_factory=dict)
+    lone: dict[str, list[Update]] = field(default_factory=dict)
+    revealed: list[Update] = field(default_factory=list)
+    votes: dict[str, Opening] = field(default_factory=dict)
+    leader: str = ""
+    turn: int = 0
+    failed: set[str] = field(default_factory=set)
+    attested: set[str] = field(default_factory=set)
+    blocks: list[int] = field(default_factory=list)
+
+    # Time.
+
+    def due(self, now: int) -> Now:
+        """The clock with everything counted in that time alone has brought about."""
+        clock, terms = self.clock, self.terms
+        if now < clock.deadline:
+            return clock
+        if clock.phase is Phase.COMMIT:
+            return self.stage(Phase.REVEAL, now + terms.reveal_seconds, clock.acted)
+        if clock.phase is Phase.REVEAL and len(self.revealed) >= terms.min_updates:
+            return self.stage(Phase.VOTE, now + terms.vote_seconds, self.active())
+        if clock.phase is Phase.VOTE and clock.acted:
+            return self.stage(Phase.UNVEIL, now + terms.unveil_seconds, clock.acted)
+        if clock.phase is Phase.UNVEIL:
+            return replace(clock, phase=Phase.TALLY, deadline=NEVER)
+        if clock.phase in (Phase.REVEAL, Phase.VOTE, Phase.ELECT):
+            return Now(Phase.VOID, 0)
+        return clock
+
+    @staticmethod
+    def stage(phase: Phase, deadline: int, expected: frozenset[str]) -> Now:
+        return Now(phase, deadline, frozenset(), expected)
+
+    def acting(self, clock: Now, who: str, now: int, grace: int) -> None:
+        acted = clock.acted | {who}
+        deadline = min(clock.deadline, now + grace) if acted == clock.expected else clock.deadline
+        self.clock = replace(clock, acted=acted, deadline=deadline)
+
+    def open_round(self, number: int, now: int) -> None:
+        for seat in self.seats.values():
+            seat.gone = seat.exit_round != 0
+            seat.weight = 0 if seat.gone else min(seat.stake // self.terms.min_stake, MAX_WEIGHT)
+        self.round, self.opened = number, now
+        self.batches, self.revealed, self.votes = {}, [], {}
+        self.clock = self.stage(Phase.COMMIT, now + self.terms.commit_seconds, self.active())
+
+    def active(self) -> frozenset[str]:
+        return frozenset(who for who, seat in self.seats.items() if seat.weight)
+
+    def weight(self, people: frozenset[str] | set[str]) -> int:
+        return sum(self.seats[who].weight for who in people)
+
+    # Membership.
+
+    def start(self, now: int, sender: str) -> Effect:
+        if sender != self.owner or self.clock.phase is not Phase.IDLE:
+            return None
+        return lambda: self.open_round(1, now)
+
+    def register_miner(self, now: int, who: str, value: int) -> Effect:
+        del now
+        if who in self.seats or value < self.terms.min_stake:
+            return None
+        return lambda: self.seats.update({who: Seat(value)})
+
+    def top_up(self, now: int, who: str, value: int) -> Effect:
+        del now
+        seat = self.seats.get(who)
+        if seat is None or seat.exit_round or seat.stake + value < self.terms.min_stake:
+            return None
+        return lambda: setattr(seat, "stake", seat.stake + value)
+
+    def leave_miner(self, now: int, who: str) -> Effect:
+        del now
+        seat = self.seats.get(who)
+        if seat is None or seat.exit_round:
+            return None
+        return lambda: setattr(seat, "exit_round", self.round + 1 + self.terms.exit_rounds)
+
+    def release_stake(self, now: int, who: str) -> Effect:
+        del now
+        seat = self.seats.get(who)
+        if seat is None or not seat.exit_round or self.round < seat.exit_round:
+            return None
+
+        def effect() -> None:
+            self.balance -= self.seats.pop(who).stake
+
+        return effect
+
+    def register_devices(self, now: int, sender: str, accounts: list[str]) -> Effect:
+        del now
+        if sender != self.owner or set(accounts) & set(self.devices) or len(set(accounts)) < len(accounts):
+            return None
+
+        def effect() -> None:
+            self.devices += accounts
+            self.since += [self.round + 1] * len(accounts)
+            self.until += [FOREVER] * len(accounts)
+
+        return effect
+
+    def leave_device(self, now: int, sender: str, account: str) -> Effect:
+        del now
+        if sender not in (account, self.owner) or account not in self.devices:
+            return None
+        index = self.devices.index(account)
+        if self.until[index] != FOREVER:
+            return None
+        return lambda: self.until.__setitem__(index, self.round + 1)
+
+    # The round.
+
+    def commit(self, now: int, who: str, batch: list[Update]) -> Effect:
+        clock = self.due(now)
+        if clock.phase is not Phase.COMMIT:
+            return None
+        if who not in clock.expected:
+            return (lambda: self.lone.update({who: batch})) if who in self.devices else None
+        if who in clock.acted:
+            return None
+
+        def effect() -> None:
+            self.batches[who] = batch
+            self.acting(clock, who, now, self.terms.grace)
+
+        return effect
+
+    def reveal(self, now: int, sender: str, submitter: str, batch: list[Update], mask: int) -> Effect:
+        clock = self.due(now)
+        shown = [update for place, update in enumerate(batch) if mask >> place & 1]
+        seated = submitter in clock.expected
+        committed = self.batches.get(submitter) if seated else self.lone.get(submitter)
+        if clock.phase is not Phase.REVEAL or batch != committed or not (shown or seated):
+            return None
+        if len(self.revealed) + len(shown) > self.terms.max_updates or not self.proper(shown, now):
+            return None
+
+        def effect() -> None:
+            self.clock = clock
+            self.revealed += shown
+            if seated and (sender == submitter or len(shown) == len(batch)):
+                self.acting(clock, submitter, now, self.terms.grace)
+
+        return effect
+
+    def proper(self, shown: list[Update], now: int) -> bool:
+        """Whether each update is one that its device may reveal now, signed with its own key."""
+        devices = [update.device for update in self.revealed + shown]
+        return len(set(devices)) == len(devices) and all(
+            update.round == self.round
+            and 0 < update.samples <= self.terms.max_samples
+            and update.microseconds <= (now - self.opened) * 1_000_000
+            and update.device < len(self.devices)
+            and self.since[update.device] <= self.round < self.until[update.device]
+            for update in shown
+        )
+
+    def commit_vote(self, now: int, who: str, opening: Opening) -> Effect:
+        clock = self.due(now)
+        if clock.phase is not Phase.VOTE or who not in clock.expected - clock.acted:
+            return None
+
+        def effect() -> None:
+            self.votes[who] = opening
+            self.acting(clock, who, now, 0)
+
+        return effect
+
+    def unveil(self, now: int, opening: Opening) -> Effect:
+        clock, who = self.due(now), opening.miner
+        if clock.phase is not Phase.UNVEIL or who not in clock.expected - clock.acted:
+            return None
+        return (lambda: self.acting(clock, who, now, 0)) if self.votes[who] == opening else None
+
+    def tally(self, now: int, passed: int) -> Effect:
+        """`passed` is what the twin counts as accepted."""
+        clock = self.due(now)
+        if clock.phase is not Phase.TALLY:
+            return None
+
+        def effect() -> None:
+            for who in clock.expected - clock.acted:
+                self.penalize(who, self.terms.vote_penalty)
+            quorum = self.weight(clock.acted) * 2 >= self.weight(self.active())
+            if not clock.acted or not quorum or passed < self.terms.min_updates:
+                return self.open_round(self.round + 1, now)
+            self.turn, self.failed = 0, set()
+            return self.lead(now, clock.acted)
+
+        return effect
+
+    def penalize(self, who: str, penalty: int) -> None:
+        self.seats[who].stake -= min(penalty, self.seats[who].stake)
+
+    def lead(self, now: int, voters: frozenset[str]) -> None:
+        self.leader, self.attested = "", set()
+        phase, seconds = (
+            (Phase.ELECT, self.terms.elect_seconds)
+            if self.terms.engine
+            else (Phase.PROPOSE, self.terms.propose_seconds)
+        )
+        self.clock = self.stage(phase, now + seconds, voters)
+
+    def solve(self, now: int, who: str, proven: bool) -> Effect:
+        clock = self.due(now)
+        if clock.phase is not Phase.ELECT or who not in clock.expected - self.failed or not proven:
+            return None
+
+        def effect() -> None:
+            self.leader = who
+            self.clock = self.stage(Phase.PROPOSE, now + self.terms.propose_seconds, clock.expected)
+
+        return effect
+
+    def propose(self, now: int, who: str) -> Effect:
+        clock = self.clock
+        if clock.phase is not Phase.PROPOSE or who != self.leader or now >= clock.deadline:
+            return None
+
+        def effect() -> None:
+            self.attested = {who}
+            self.clock = self.stage(Phase.ATTEST, now + self.terms.attest_seconds, clock.expected)
+
+        return effect
+
+    def attest(self, now: int, who: str, right: bool) -> Effect:
+        clock = self.clock
+        if clock.phase is not Phase.ATTEST or now >= clock.deadline or not right:
+            return None
+        return (lambda: self.attested.add(who)) if who in clock.expected - self.attested else None
+
+    def supported(self) -> bool:
+        return self.weight(self.attested) * 3 > self.weight(self.clock.expected) * 2
+
+    def finalize(self, now: int, right: bool) -> Effect:
+        window = self.clock.deadline - self.terms.attest_seconds + self.terms.challenge_seconds
+        if self.clock.phase is not Phase.ATTEST or not right or not self.supported() or now < window:
+            return None
+
+        def effect() -> None:
+            self.blocks.append(self.round)
+            self.open_round(self.round + 1, now)
+
+        return effect
+
+    def skip(self, now: int) -> Effect:
+        clock = self.clock
+        if clock.phase not in (Phase.PROPOSE, Phase.ATTEST) or now < clock.deadline:
+            return None
+        if clock.phase is Phase.ATTEST and self.supported():
+            return None
+
+        def effect() -> None:
+            if clock.phase is Phase.PROPOSE:
+                self.penalize(self.leader, self.terms.leader_penalty)
+            self.failed.add(self.leader)
+            self.turn += 1
+            if self.turn == len(clock.expected):
+                self.open_round(self.round + 1, now)
+            else:
+                self.lead(now, clock.expected)
+
+        return effect
+
+    def advance(self, now: int) -> Effect:
+        clock = self.due(now)
+        if clock == self.clock:
+            return None
+        if clock.phase is Phase.VOID:
+            return lambda: self.open_round(self.round + 1, now)
+        return lambda: setattr(self, "clock", clock)

@@ -1,0 +1,356 @@
+"""Random legal and illegal calls and jumps in time: the contract does what the model allows, and nothing else.
+
+After every call the balance is stakes + owed + pool and the phase has not gone back; at the end an
+outsider and the deadlines alone bring the round to its end. HYPOTHESIS_PROFILE=campaign runs for long.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from dataclasses import replace
+
+from hypothesis import HealthCheck, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+
+from bcfl.errors import Reverted
+from bcfl.protocol import submissions, verification
+from bcfl.protocol.election import search
+from bcfl.protocol.types import Opening, Phase, Update, Verdict
+from tests.harness import TERMS, Account, Federation, account, digest
+from tests.stateful.model import Effect, Model
+
+CAMPAIGN = os.environ.get("HYPOTHESIS_PROFILE") == "campaign"
+STAKE = 10_000  # the least
+SHORT = replace(
+    TERMS, min_stake=STAKE, vote_penalty=STAKE, leader_penalty=STAKE // 2, reward=5_000, max_updates=5, grace=7,
+    min_updates=2, max_samples=1000, exit_rounds=1, pow_target=2**255, challenge_seconds=20,
+    **{f"{phase}_seconds": 60 for phase in ("commit", "reveal", "vote", "unveil", "elect", "propose", "attest")},
+)  # fmt: skip
+who = st.integers(0, 7)
+values = st.sampled_from([0, 1, STAKE - 1, STAKE, 3 * STAKE])
+masks = st.integers(0, 7)
+
+
+class Machine(RuleBasedStateMachine):
+    """Miners 0 to 2, of whom 0 is device 0 too, devices 0 to 3, a late miner and a late device."""
+
+    engine = 0
+
+    @initialize(stakes=st.lists(st.integers(1, 4), min_size=3, max_size=3), started=st.booleans())
+    def begin(self, stakes: list[int], started: bool) -> None:
+        terms = replace(SHORT, engine=self.engine)
+        self.f = Federation(4, 3, terms, tuple(STAKE * n for n in stakes), pool=12_000)
+        self.f.device_keys[0] = self.f.miner_keys[0]
+        self.model = Model(terms, self.f.owner.address, 12_000)
+        self.last = (0, 0, 0)
+        self.act("register_devices", self.f.owner, [key.address for key in self.f.device_keys])
+        for key, stake in zip(self.f.miner_keys, self.f.stakes, strict=True):
+            self.join(key, "register_miner", stake)
+        self.f.miner_keys.append(account("late", 0))
+        self.people = [*self.f.miner_keys, *self.f.device_keys[1:], self.f.outsider, account("late", 1), self.f.owner]
+        if started:
+            self.start(9)
+
+    # How a call is judged.
+
+    def judge(self, effect: Effect, sender: Account, function: str, *args: object, value: int = 0) -> bool:
+        """Send; the contract has to take exactly what the model takes."""
+        try:
+            self.f.send(sender, function, *args, value=value)
+        except Reverted as error:
+            assert effect is None, f"{function} was refused: {error}"
+            return False
+        assert effect is not None, f"{function} was taken"
+        effect()
+        self.model.balance += value
+        if self.model.clock.phase is Phase.PROPOSE and not self.model.leader:
+            self.model.leader = self.f.leader().address
+        return True
+
+    def act(self, function: str, sender: Account, *args: object) -> bool:
+        """A call whose arguments the model takes as they are."""
+        effect = getattr(self.model, function)(self.now, sender.address, *args)
+        return self.judge(effect, sender, function, *args)
+
+    def join(self, sender: Account, function: str, value: int) -> bool:
+        effect = getattr(self.model, function)(self.now, sender.address, value)
+        return self.judge(effect, sender, function, value=value)
+
+    @property
+    def now(self) -> int:
+        return self.f.chain.now()
+
+    @property
+    def phase(self) -> Phase:
+        return self.model.due(self.now).phase
+
+    def miners(self) -> list[Account]:
+        return [key for key in self.f.miner_keys if key.address in self.model.due(self.now).expected]
+
+    # Membership and money.
+
+    @rule(by=st.sampled_from([8, 9]))
+    def start(self, by: int) -> None:
+        self.act("start", self.people[by % len(self.people)])
+
+    @rule(by=who, value=values, function=st.sampled_from(["register_miner", "top_up"]))
+    def stake(self, by: int, value: int, function: str) -> None:
+        self.join(self.people[by], function, value)
+
+    @rule(by=who, function=st.sampled_from(["leave_miner", "release_stake"]))
+    def leave(self, by: int, function: str) -> None:
+        self.act(function, self.people[by])
+
+    @rule(by=st.sampled_from([7, 9]), again=st.booleans())
+    def admit(self, by: int, again: bool) -> None:
+        late = self.people[1 if again else 8]
+        if again and late.address not in self.model.devices:
+            return
+        if self.act("register_devices", self.people[by], [late.address]):
+            self.f.device_keys.append(late)
+
+    @rule(by=st.sampled_from([4, 7, 9]), device=st.sampled_from([4, 5, 7, 8]))
+    def dismiss(self, by: int, device: int) -> None:
+        self.act("leave_device", self.people[by], self.people[device].address)
+
+    @rule(value=st.integers(0, 5_000))
+    def fund(self, value: int) -> None:
+        self.judge(lambda: None, self.f.outsider, "fund", value=value)
+
+    @precondition(lambda self: self.model.blocks)
+    @rule(data=st.data(), role=st.sampled_from(["device", "miner"]), position=st.integers(0, 5))
+    def claim(self, data: st.DataObject, role: str, position: int) -> None:
+        number = data.draw(st.sampled_from(self.model.blocks))
+        tally = self.f.tallies[number]
+        if role == "device":
+            if position >= len(tally.accepted):
+                return
+            account_of = self.f.device_keys[self.f.updates(number)[position].device].address
+            legal = tally.accepted[position]
+        else:
+            if position >= len(tally.voters):
+                return
+            account_of, legal = "0x" + (tally.voters[position] & 2**160 - 1).to_bytes(20, "big").hex(), True
+        claimed = self.f.contract.call("claimed", account_of, number)[role == "miner"]
+        args = getattr(self.f, f"claim_{role}_args")(number, position)
+        effect = (lambda: None) if legal and not claimed else None
+        self.judge(effect, self.f.outsider, f"claim_{role}", *args)
+
+    @rule(by=who)
+    def withdraw(self, by: int) -> None:
+        amount = self.f.contract.call("credits", self.people[by].address)
+
+        def effect() -> None:
+            self.model.balance -= amount
+
+        self.judge(effect if amount else None, self.f.outsider, "withdraw", self.people[by].address)
+
+    # The round, by anybody at any time.
+
+    def batch(self, devices: Sequence[int], samples: int = 50, seconds: int = 0) -> list[Update]:
+        number = self.model.round
+        changes = {"samples": samples, "microseconds": seconds * 1_000_000}
+        known = [device for device in devices if device < len(self.f.device_keys)]
+        return [self.f.update(device, number, **changes) for device in known]
+
+    @rule(
+        by=who,
+        devices=st.lists(st.integers(0, 4), max_size=3),
+        samples=st.sampled_from([1, 50, 50, 1001]),
+        seconds=st.sampled_from([0, 0, 0, 500]),
+    )
+    def commit(self, by: int, devices: list[int], samples: int, seconds: int) -> None:
+        self.commit_batch(self.people[by], self.batch(devices, samples, seconds))
+
+    def commit_batch(self, key: Account, batch: list[Update]) -> None:
+        effect = self.model.commit(self.now, key.address, batch)
+        self.judge(effect, key, "commit", submissions.batch_digest(map(self.f.commitment, batch)))
+
+    @rule(by=who, submitter=who, mask=masks, forged=st.sampled_from([False, False, False, True]))
+    def reveal(self, by: int, submitter: int, mask: int, forged: bool) -> None:
+        owner = self.people[submitter].address
+        batch = list(self.model.batches.get(owner) or self.model.lone.get(owner) or [])
+        if forged:
+            batch = [replace(update, salt=update.salt ^ 1) for update in batch]
+        self.reveal_batch(self.people[by], owner, batch, mask & (1 << len(batch)) - 1)
+
+    def reveal_batch(self, key: Account, submitter: str, batch: list[Update], mask: int) -> None:
+        effect = self.model.reveal(self.now, key.address, submitter, batch, mask)
+        self.judge(effect, key, "reveal", submitter, *self.f.reveal_args(batch, mask))
+
+    def opening(self, key: Account, bits: int) -> Opening:
+        count = len(self.model.revealed)
+        said = tuple(Verdict.ACCEPTED if bits >> place & 1 else Verdict.TIME for place in range(count))
+        return Opening(self.model.round, key.address, said, digest("vote", key.address, self.model.round))
+
+    @rule(by=who, bits=st.integers(0, 31))
+    def commit_vote(self, by: int, bits: int) -> None:
+        key = self.people[by]
+        opening = self.opening(key, bits)
+        effect = self.model.commit_vote(self.now, key.address, opening)
+        self.judge(effect, key, "commit_vote", verification.vote_digest(opening))
+
+    @rule(by=who, other=st.booleans())
+    def unveil(self, by: int, other: bool) -> None:
+        key = self.people[by]
+        opening = self.model.votes.get(key.address, self.opening(key, 3))
+        if other:
+            opening = replace(opening, salt=digest("other"))
+        self.judge(self.model.unveil(self.now, opening), self.f.outsider, "unveil", *self.f.unveil_args(opening))
+
+    @rule(by=who)
+    def tally(self, by: int) -> None:
+        number, voted = self.model.round, self.phase is Phase.TALLY
+        votes = self.f.votes() if voted else []
+        args = self.f.tally_args(votes) if voted else [[], [], [], [], []]
+        twin = verification.tally(self.f.words() if votes else [], votes)
+        effect = self.model.tally(self.now, sum(twin.accepted))
+        if self.judge(effect, self.people[by], "tally", *args):
+            self.f.tallies[number] = twin
+
+    @precondition(lambda self: self.phase is Phase.TALLY and self.model.due(self.now).acted)
+    @rule(part=st.integers(0, 4))
+    def miscount(self, part: int) -> None:
+        args = [list(one) for one in self.f.tally_args()]  # type: ignore[call-overload]
+        args[part] = args[part][:-1] if part % 2 else [*args[part], args[part][-1]]
+        self.judge(None, self.f.outsider, "tally", *args)
+
+    @rule(by=who, proven=st.booleans())
+    def solve(self, by: int, proven: bool) -> None:
+        call, key = self.f.contract.call, self.people[by]
+        seed, target, turn = call("round_seed"), call("target"), call("lead_now")[1]
+        nonce = search(seed, turn, key.address, target, 0, 10**5)
+        assert nonce is not None
+        while not proven and search(seed, turn, key.address, target, nonce, 1) is not None and target < 2**255 * 1.9:
+            nonce += 1
+        proven = search(seed, turn, key.address, target, nonce, 1) is not None
+        self.judge(self.model.solve(self.now, key.address, proven), key, "solve", nonce)
+
+    @rule(by=who)
+    def propose(self, by: int) -> None:
+        key = self.people[by]
+        self.judge(self.model.propose(self.now, key.address), key, "propose", *self.f.proposal())
+
+    @rule(by=who, right=st.sampled_from([True, True, False]))
+    def attest(self, by: int, right: bool) -> None:
+        key = self.people[by]
+        stated = self.f.proposal_digest() if right else digest("other")
+        self.judge(self.model.attest(self.now, key.address, right), key, "attest", stated)
+
+    @rule(by=who, right=st.sampled_from([True, True, False]))
+    def finalize(self, by: int, right: bool) -> None:
+        stated = self.f.proposal() if right else (digest("other"),) * 3
+        self.judge(self.model.finalize(self.now, right), self.people[by], "finalize", *stated)
+
+    @rule(by=who)
+    def skip(self, by: int) -> None:
+        args = self.f.skip_args() if self.model.clock.phase in (Phase.PROPOSE, Phase.ATTEST) else [[], []]
+        self.judge(self.model.skip(self.now), self.people[by], "skip", *args)
+
+    @rule(by=who)
+    def advance(self, by: int) -> None:
+        self.judge(self.model.advance(self.now), self.people[by], "advance")
+
+    # Time, and honest play, so that late phases are reached.
+
+    @rule(seconds=st.sampled_from([1, 6, 7, 20, 59, 61]))
+    def wait(self, seconds: int) -> None:
+        self.f.wait(seconds)
+
+    @rule(offset=st.sampled_from([-1, 0]))
+    def expire(self, offset: int) -> None:
+        if self.model.clock.deadline < 2**36 - 1:
+            self.f.chain.warp(max(self.now, self.model.clock.deadline + offset))
+
+    @precondition(lambda self: self.phase is not Phase.IDLE)
+    @rule(phases=st.integers(1, 8), absent=st.sampled_from([9, 9, 9, 0, 1, 2]))
+    def play(self, phases: int, absent: int) -> None:
+        """Honest play for some phases; one of the miners may be absent."""
+        for _ in range(phases):
+            self.play_phase(self.people[absent])
+
+    def play_phase(self, absent: Account) -> None:
+        phase, places = self.phase, {key.address: place for place, key in enumerate(self.people)}
+        for key in self.miners():
+            if key is absent or self.phase is not phase:
+                continue
+            by = places[key.address]
+            if phase is Phase.COMMIT:
+                self.commit_batch(key, self.batch([d for d in range(4) if d % 3 == by % 3]))
+            elif phase is Phase.REVEAL:
+                batch = self.model.batches[key.address]
+                self.reveal_batch(key, key.address, batch, (1 << len(batch)) - 1)
+            elif phase is Phase.VOTE:
+                self.commit_vote(by, 31)
+            elif phase is Phase.ATTEST:
+                self.attest(by, True)
+            else:
+                {Phase.UNVEIL: lambda by=by: self.unveil(by, False), Phase.PROPOSE: lambda by=by: self.propose(by)}.get(
+                    phase, lambda: None
+                )()
+        if phase is Phase.TALLY:
+            self.tally(7)
+        elif phase is Phase.ELECT and self.miners():
+            self.solve(places[self.miners()[-1].address], True)
+        elif self.phase is Phase.ATTEST and self.model.supported():
+            self.wait(20)
+            self.finalize(7, True)
+        elif self.phase is phase:
+            self.expire(0)
+            self.advance(7)
+            self.skip(7)
+
+    # What holds after every call.
+
+    @invariant()
+    def books_balance(self) -> None:
+        balance, stakes, owed, pool = self.f.money()
+        assert balance == stakes + owed + pool == self.model.balance
+        assert stakes == sum(seat.stake for seat in self.model.seats.values())
+        credits = {key.address: self.f.contract.call("credits", key.address) for key in self.people}
+        assert sum(credits.values()) <= owed
+
+    @invariant()
+    def the_clock_is_the_models_and_never_goes_back(self) -> None:
+        clock, model = self.f.clock, self.model.due(self.now)
+        assert (clock.phase, clock.round) == (model.phase, self.model.round)
+        assert len(model.acted) == clock.acted.bit_count()
+        assert len(model.expected) == clock.expected.bit_count()
+        if clock.phase is Phase.IDLE:
+            return
+        turn = self.model.turn if Phase.ELECT <= clock.phase <= Phase.ATTEST else 0
+        place = (clock.round, turn + 100 * (clock.phase is Phase.VOID), int(clock.phase))
+        assert place >= self.last
+        self.last = place
+
+    def teardown(self) -> None:
+        if hasattr(self, "f") and self.model.round:
+            number = self.model.round
+            self.f.push()
+            assert self.f.clock.round == number + 1
+            self.books_balance_again()
+
+    def books_balance_again(self) -> None:
+        balance, stakes, owed, pool = self.f.money()
+        assert balance == stakes + owed + pool
+
+
+class Race(Machine):
+    """The same with proof of work."""
+
+    engine = 1
+
+
+SIZE = settings(
+    max_examples=400 if CAMPAIGN else 12,
+    stateful_step_count=100 if CAMPAIGN else 30,
+    deadline=None,
+    derandomize=not CAMPAIGN,
+    suppress_health_check=list(HealthCheck),
+)
+Machine.TestCase.settings = SIZE
+Race.TestCase.settings = SIZE
+TestLottery = Machine.TestCase
+TestRace = Race.TestCase

@@ -1,0 +1,101 @@
+"""What queries read of strangers and write for people."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from bcfl.cli.contracts import parse
+from bcfl.cli.files import write_file
+from bcfl.cli.layouts import layout_in
+from bcfl.errors import ConfigError, PayloadError
+from bcfl.protocol.payload import encode, layout_digest
+from bcfl.protocol.types import Layout, TensorSpec
+
+LAYOUT = Layout(
+    (TensorSpec("hidden.weight", (3, 4)), TensorSpec("hidden.bias", (3,)), TensorSpec("scale", ()))
+)
+PAYLOAD = encode(LAYOUT, np.arange(16, dtype=np.int32))
+
+
+def test_the_layout_of_a_payload() -> None:
+    assert layout_in(PAYLOAD, layout_digest(LAYOUT)) == LAYOUT
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"",
+        bytes(8),
+        b"\xff" * 64,
+        PAYLOAD[:40],
+        PAYLOAD.replace(b"hidden.bias", b"hidden.byas"),
+        PAYLOAD.replace(b"[3,4]", b"[4,3]"),
+        (2**62).to_bytes(8, "little") + b"[" * 2**20,
+        b"\x00\x00\x10\x00\x00\x00\x00\x00" + b'{"a":' * 2**18,
+    ],
+    ids=["nothing", "no header", "no length", "cut", "renamed", "reshaped", "brackets", "nested"],
+)
+def test_a_payload_of_another_layout(data: bytes) -> None:
+    with pytest.raises(PayloadError, match="layout"):
+        layout_in(data, layout_digest(LAYOUT))
+
+
+def test_a_file_is_replaced_whole(tmp_path: Path) -> None:
+    target = tmp_path / "model"
+    write_file(target, b"old")
+    target.chmod(0o640)
+    write_file(target, b"new")
+    assert target.read_bytes() == b"new"
+    assert target.stat().st_mode & 0o777 == 0o640
+    assert list(tmp_path.iterdir()) == [target]
+
+
+def test_a_file_that_cannot_be_written(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="name another file with -o"):
+        write_file(tmp_path / "no" / "folder", b"")
+    with pytest.raises(ConfigError, match="Is a directory"):
+        write_file(tmp_path, b"")
+
+
+def test_a_device_file_is_written_in_place() -> None:
+    write_file(Path(os.devnull), b"gone")
+    assert Path(os.devnull).is_char_device()
+
+
+@pytest.mark.parametrize(
+    ("kind", "text", "value"),
+    [
+        ("uint256", "7", 7),
+        ("uint256", "0xff", 255),
+        ("uint256", str(2**256 - 1), 2**256 - 1),
+        ("uint8", "255", 255),
+        ("bytes32", "0x" + "0a" * 32, b"\x0a" * 32),
+        ("address", "0x" + "ab" * 20, "0xABaBaBaBABabABabAbAbABAbABabababaBaBABaB"),
+    ],
+)
+def test_an_argument_by_its_type(kind: str, text: str, value: object) -> None:
+    assert parse(kind, text) == value
+
+
+@pytest.mark.parametrize(
+    ("kind", "text"),
+    [
+        ("uint256", "-1"),
+        ("uint256", str(2**256)),
+        ("uint8", "256"),
+        ("uint256", "1.5"),
+        ("uint256", ""),
+        ("bytes32", "0x00"),
+        ("bytes32", "zz" * 32),
+        ("address", "ab" * 20),
+        ("address", "0x" + "zz" * 20),
+        ("tuple", "1"),
+    ],
+)
+def test_an_argument_that_does_not_fit(kind: str, text: str) -> None:
+    with pytest.raises(ConfigError):
+        parse(kind, text)

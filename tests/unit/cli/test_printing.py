@@ -1,0 +1,155 @@
+"""How values look: in full when piped, fitted to a terminal otherwise."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable
+
+import pytest
+
+from bcfl.cli import printing
+from bcfl.cli.live import Table, rejected_words, row_line, standing_line
+from bcfl.cli.printing import Column, ether, moment, plural, print_fields, print_json, print_table, shortened
+from bcfl.config import Config
+from bcfl.reports import Progress, Report
+from tests.unit.cli.test_run import DEVICES, LEADER, VOID, round_report
+
+HASH = "0x" + "12ab" * 16
+CID = "bafkreigh2akiscaildcqabsyg3dfr6chu3fgpregiymsck7e7aqa4s52zy"
+COLUMNS = [Column("#", True), Column("device"), Column("root")]
+
+
+Terminal = Callable[[int], None]
+
+
+@pytest.fixture
+def terminal(monkeypatch: pytest.MonkeyPatch) -> Terminal:
+    """Makes stdout and stderr a terminal of so many columns, once the test runs."""
+
+    def resize(columns: int) -> None:
+        for stream in (sys.stdout, sys.stderr):
+            monkeypatch.setattr(stream, "isatty", lambda: True)
+        for name, value in {"COLUMNS": str(columns), "TERM": "xterm-256color", "NO_COLOR": "1"}.items():
+            monkeypatch.setenv(name, value)
+
+    return resize
+
+
+@pytest.mark.parametrize(
+    ("wei", "words"),
+    [
+        (0, "0"),
+        (1, "1 wei"),
+        (10**18, "1 ether"),
+        (15 * 10**17, "1.5 ether"),
+        (10**18 + 1, "1,000,000,000,000,000,001 wei"),
+        (10**12, "0.000001 ether"),
+        (10**11, "100 gwei"),
+        (25 * 10**8, "2.5 gwei"),
+        (1_234_567 * 10**18, "1,234,567 ether"),
+    ],
+)
+def test_an_amount_hides_nothing(wei: int, words: str) -> None:
+    assert ether(wei) == words
+
+
+def test_words() -> None:
+    assert (plural(1, "round"), plural(0, "round"), plural(1000, "round")) == (
+        "1 round",
+        "0 rounds",
+        "1,000 rounds",
+    )
+    assert (moment(1_700_000_000), moment(None)) == ("2023-11-14 22:13:20", None)
+    assert [printing.text_of(value) for value in (None, True, False, 1234, b"\x01")] == [
+        "-", "yes", "no", "1,234", "0x01",
+    ]  # fmt: skip
+
+
+def test_only_long_names_are_shortened() -> None:
+    assert shortened(f"{LEADER}, {HASH}") == "0xaBaB…aBaB, 0x12ab…12ab"
+    assert shortened(CID) == "bafkr…4s52zy"
+    assert shortened("0x12 and words") == "0x12 and words"
+
+
+def test_json_is_exact(capsys: pytest.CaptureFixture[str]) -> None:
+    print_json({"root": bytes(32), "wei": 2**200, "list": [b"\xff"], "name": "é"})
+    printed = capsys.readouterr().out
+    assert json.loads(printed) == {"root": "0x" + "00" * 32, "wei": 2**200, "list": ["0xff"], "name": "é"}
+    with pytest.raises(TypeError):
+        print_json({"what": object()})
+
+
+def test_piped_tables_are_whole(capsys: pytest.CaptureFixture[str]) -> None:
+    print_table(COLUMNS, [(1, LEADER, HASH), (10, None, "")], "Title")
+    assert capsys.readouterr().out.splitlines() == [
+        "",
+        "Title",
+        " #  device" + " " * 38 + "root",
+        f" 1  {LEADER}  {HASH}",
+        "10  -",
+    ]
+
+
+def test_a_terminal_that_is_too_narrow_shortens(
+    capsys: pytest.CaptureFixture[str], terminal: Terminal
+) -> None:
+    terminal(80)
+    print_table(COLUMNS, [(1, LEADER, HASH)])
+    assert capsys.readouterr().out.splitlines()[1].split() == ["1", "0xaBaB…aBaB", "0x12ab…12ab"]
+    terminal(130)
+    print_table(COLUMNS, [(1, LEADER, HASH)])
+    assert capsys.readouterr().out.splitlines()[1].split() == ["1", LEADER, HASH]
+
+
+def test_fields_of_a_terminal(capsys: pytest.CaptureFixture[str], terminal: Terminal) -> None:
+    terminal(80)
+    print_fields([("root", HASH), ("both", f"{HASH} {HASH}")])
+    assert capsys.readouterr().out.splitlines() == [f"root  {HASH}", "both  0x12ab…12ab 0x12ab…12ab"]
+
+
+def test_columns_keep_their_places() -> None:
+    config = Config(rounds=1000, devices=1000, miners=16)
+    lines = [
+        row_line(cells, True, config)
+        for cells in (
+            ["1", "9.00%", "0.1", "9/9", "1", "0.1", LEADER, "-"],
+            ["1000", "100.00%", "10.1000", "1000/1000", "10,000,000", "1000.1", LEADER, "-"],
+        )
+    ]
+    assert len({line.index(LEADER) for line in lines}) == 1
+
+
+def test_why_updates_were_rejected() -> None:
+    assert rejected_words(round_report(1)) == "1 quality, 1 time"
+    assert rejected_words(round_report(1, **VOID)) == "void: few accepted"
+    assert rejected_words(round_report(1, rejected=())) == "-"
+
+
+def test_who_is_awaited() -> None:
+    assert standing_line(Progress(2, 9, "tally", ())) == "round 2 of 9 · tally"
+    assert standing_line(Progress(2, 9, "vote", (LEADER,))) == "round 2 of 9 · vote · awaiting 1: 0xaBaB…aBaB"
+    assert standing_line(Progress(2, 9, "vote", DEVICES)).endswith("0x0303…0303 and 1 more")
+
+
+def test_a_live_table_leaves_its_rows_and_takes_its_last_line_back(
+    capsys: pytest.CaptureFixture[str], terminal: Terminal, tmp_path: object
+) -> None:
+    terminal(100)
+    with Table(Config(), tmp_path) as table:  # type: ignore[arg-type]
+        table(Progress(1, 2, "vote", DEVICES))
+        table(Progress(1, 2, "finalized", (), round_report(1)))
+        table(Progress(2, 2, "void", (), round_report(2, **VOID)))
+        table.stop("interrupted")
+    shown = capsys.readouterr().err
+    assert "digits · 20 devices" in shown
+    assert "0xaBaB…aBaB  1 quality, 1 time" in shown
+    assert "void: few accepted" in shown
+    assert shown.rstrip().endswith("interrupted")
+
+
+def test_a_report_is_what_json_prints() -> None:
+    report = Report("runs/x", LEADER, (round_report(1),), None, 1.5, 2.5)
+    assert json.loads(json.dumps(report.to_dict()))["rounds"][0] == json.loads(
+        json.dumps(round_report(1).to_dict())
+    )

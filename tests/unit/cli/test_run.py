@@ -1,0 +1,270 @@
+"""`bcfl run` without a federation behind it: options in, progress and summary out, early ends."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+
+import bcfl as package
+from bcfl.config import Config
+from bcfl.errors import DataError, StoreError
+from bcfl.reports import Progress, Rejection, Report, RoundReport
+from bcfl.runs import Run
+from tests.unit.cli.conftest import Bcfl
+
+LEADER = "0x" + "aB" * 20
+CONTRACT = "0x" + "cD" * 20
+DEVICES = tuple("0x" + f"{i:02x}" * 20 for i in range(1, 5))
+
+
+def round_report(number: int, **changes: object) -> RoundReport:
+    fields = {
+        "round": number, "status": "finalized", "reason": None, "engine": "stake", "leader": LEADER,
+        "accepted": DEVICES[:2],
+        "rejected": (Rejection(DEVICES[2], "time"), Rejection(DEVICES[3], "quality")),
+        "global_root": "0x" + "11" * 32, "global_cid": "bafkrei", "block_hash": "0x" + "22" * 32,
+        "accuracy": 0.9594, "loss": 0.1234, "gas": 1_234_567,
+    }  # fmt: skip
+    return RoundReport(**fields | changes)  # type: ignore[arg-type]
+
+
+VOID = {
+    "status": "void",
+    "reason": "few_accepted",
+    "leader": None,
+    "accepted": (),
+    "rejected": (),
+    "block_hash": None,
+}
+
+
+@dataclass
+class Stage:
+    """Stands in for the simulation: remembers what it was asked, and plays what it was told."""
+
+    configs: list[Config] = field(default_factory=list)
+    resumed: list[Path] = field(default_factory=list)
+    error: BaseException | None = None
+    deployed: bool = True
+
+    def run(self, config: Config, *, on_progress: Callable[[Progress], None]) -> Report:
+        self.configs.append(config)
+        if self.deployed:
+            with Run.create(config) as made:
+                made.set_contract(CONTRACT)
+        return self.play(config, on_progress)
+
+    def resume(self, path: Path, *, on_progress: Callable[[Progress], None]) -> Report:
+        self.resumed.append(path)
+        return self.play(Run.open(path, read_only=True).config, on_progress)
+
+    def play(self, config: Config, on_progress: Callable[[Progress], None]) -> Report:
+        reports = (round_report(1), round_report(2, **VOID))
+        for report in reports:
+            if self.error:
+                raise self.error
+            on_progress(Progress(report.round, 2, "vote", DEVICES))
+            on_progress(Progress(report.round, 2, report.status, (), report))
+        return Report(str(config.run_dir), CONTRACT, reports, 0.9594, 43_105.4, 12.34)
+
+
+@pytest.fixture
+def stage(monkeypatch: pytest.MonkeyPatch) -> Stage:
+    made = Stage()
+    monkeypatch.setattr(package, "simulation", made, raising=False)
+    return made
+
+
+def test_default_behavior(bcfl: Bcfl, stage: Stage) -> None:
+    answer = bcfl("run")
+    assert answer.code == 0
+    (config,) = stage.configs
+    assert config.model_dump(exclude={"run_dir"}) == Config().model_dump(exclude={"run_dir"})
+    assert config.run_dir is not None
+    assert config.run_dir.parent == Path("runs")
+    head, columns, first, second = answer.err.splitlines()
+    assert head == f"digits · 20 devices · 5 miners · 10 rounds · led by stake · {config.run_dir}"
+    assert columns.split() == [
+        "round",
+        "accuracy",
+        "loss",
+        "accepted",
+        "gas",
+        "seconds",
+        "leader",
+        "rejected",
+    ]
+    assert first.split()[:5] == ["1", "95.94%", "0.1234", "2/4", "1,234,567"]
+    assert first.endswith(f"{LEADER}  1 quality, 1 time")
+    assert second.split()[3] == "0/0"
+    assert second.endswith("void: few accepted")
+    assert columns.index("leader") == first.index(LEADER)
+    words = " ".join(answer.out.split())
+    gas = "gas 43,105 a round and participant (20 devices + 5 miners)"
+    for part in (
+        "accuracy 95.94%",
+        "rounds 2, 1 of them void",
+        gas,
+        f"contract {CONTRACT}",
+        "`bcfl round 2`",
+    ):
+        assert part in words
+
+
+def test_json_is_one_object(bcfl: Bcfl, stage: Stage) -> None:
+    answer = bcfl("run", "--json")
+    report = json.loads(answer.out)
+    assert stage.configs
+    assert list(report) == [
+        "run_dir",
+        "contract",
+        "rounds",
+        "final_accuracy",
+        "gas_per_participant",
+        "seconds",
+    ]
+    first, second = report["rounds"]
+    assert {
+        "round", "status", "engine", "leader", "accepted", "rejected", "global_root", "global_cid",
+        "block_hash", "accuracy", "loss", "gas",
+    } <= set(first)  # fmt: skip
+    assert first["rejected"] == [
+        {"device": DEVICES[2], "reason": "time"},
+        {"device": DEVICES[3], "reason": "quality"},
+    ]
+    assert first["accepted"] == list(DEVICES[:2])
+    assert (second["status"], second["block_hash"], second["leader"]) == ("void", None, None)
+    assert answer.err.count("\n") == 4
+
+
+def test_quiet(bcfl: Bcfl, stage: Stage) -> None:
+    assert stage
+    assert bcfl("run", "--quiet").text
+    assert bcfl("run", "-q", "--json").json["contract"] == CONTRACT
+
+
+def test_every_option_is_a_flag(bcfl: Bcfl) -> None:
+    shown = bcfl("run", "--help").out
+    assert [name for name in Config.model_fields if f"--{name.replace('_', '-')}" not in shown] == []
+
+
+def test_flags_reach_the_run(bcfl: Bcfl, stage: Stage) -> None:
+    flags = ["--devices", 7, "--lane-bits", 8, "--alpha", 0.25, "--no-check-time", "--check-quality"]
+    more = [
+        "--stake",
+        "2 ether",
+        "--partition",
+        "iid",
+        "--run-dir",
+        "here",
+        "--epochs",
+        "none",
+        "--engine",
+        "pow",
+    ]
+    assert bcfl("run", *flags, *more).code == 0
+    (config,) = stage.configs
+    assert (config.devices, config.lane_bits, config.alpha) == (7, 8, 0.25)
+    assert (config.check_time, config.check_quality, config.check_duplicate) == (False, True, True)
+    assert (config.stake, config.partition, config.run_dir) == (2 * 10**18, "iid", Path("here"))
+    assert (config.epochs, config.engine) == (None, "pow")
+
+
+def test_the_strongest_source_counts(bcfl: Bcfl, stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("BCFL_ROUNDS", "2")
+    monkeypatch.setenv("BCFL_MINERS", "2")
+    monkeypatch.setenv("BCFL_SEED", "2")
+    Path("bcfl.toml").write_text("miners = 3\nseed = 3\nepochs = 3\n")
+    Path("mine.toml").write_text("epochs = 4\n")
+    bcfl("run", "-c", "seed=4", "-c", "alpha=4", "--alpha", "5")
+    bcfl("run", "--config", "mine.toml")
+    first, second = stage.configs
+    assert (first.rounds, first.miners, first.seed, first.alpha, first.epochs) == (2, 3, 4, 5, 3)
+    assert (second.miners, second.epochs) == (2, 4)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (("--devices", 0), "devices=0 (--devices) must be at least 1"),
+        (("--devices", -4), "devices=-4 (--devices) must be at least 1"),
+        (("--rounds", "many"), "rounds=many (--rounds) must be a whole number"),
+        (("--miners", 65), "must be at most 64"),
+        (("--alpha", "nan"), "alpha"),
+        (("--engine", "luck"), "must be one of"),
+        (("--stake", "1.5"), "must be a whole number of wei"),
+        (("--stake", "much"), "must be an amount"),
+        (("--min-updates", 30), "lower min_updates"),
+        (("-c", "devics=3"), "the nearest is devices"),
+        (("-c", "devices"), "is not key=value"),
+        (("--config", "nowhere.toml"), "cannot be read"),
+        (("--resume", "--devices", 3), "--devices cannot be given with --resume"),
+        (("--resume", "--no-check-time"), "--check-time cannot be given with --resume"),
+        (("--resume", "-c", "rounds=3"), "-c cannot be given with --resume"),
+        (("--resume", "--config", "x"), "--config cannot be given with --resume"),
+        (("--resume",), "there is no run in runs yet"),
+        (("--resume", "nowhere"), "nowhere is not the directory of a run"),
+    ],
+)
+def test_what_cannot_be_run(bcfl: Bcfl, stage: Stage, arguments: tuple[object, ...], words: str) -> None:
+    assert words in bcfl("run", *arguments).refusal
+    assert stage.configs == []
+    assert not Path("runs").exists()
+
+
+def test_resume(bcfl: Bcfl, stage: Stage) -> None:
+    bcfl("run", "--run-dir", "runs/first")
+    bcfl("run", "--run-dir", "runs/second")
+    assert bcfl("run", "--resume").code == 0
+    assert bcfl("run", "--resume", "first").code == 0
+    assert bcfl("run", "--resume", "runs/first", "--rounds", 30, "--json").code == 0
+    assert stage.resumed == [Path("runs/second"), Path("runs/first"), Path("runs/first")]
+    assert Run.open(Path("runs/first"), read_only=True).config.rounds == 30
+    assert "rounds=0" in bcfl("run", "--resume", "first", "--rounds", 0).refusal
+
+
+def test_a_run_that_is_busy(bcfl: Bcfl, stage: Stage) -> None:
+    bcfl("run", "--run-dir", "mine")
+    with Run.open(Path("mine")):
+        assert "mine is busy" in bcfl("run", "--resume", "mine", "--rounds", 4).refusal
+    assert stage.resumed == []
+
+
+def test_an_interrupt_says_how_to_go_on(bcfl: Bcfl, stage: Stage) -> None:
+    stage.error = KeyboardInterrupt()
+    answer = bcfl("run", "--run-dir", "mine")
+    assert answer.code == 130
+    assert answer.out == ""
+    assert answer.err == "interrupted: go on with `bcfl run --resume mine`\n"
+    assert bcfl("run", "--resume", "mine", "-q").err.endswith("go on with `bcfl run --resume mine`\n")
+
+
+def test_an_interrupt_before_anything_was_recorded(bcfl: Bcfl, stage: Stage) -> None:
+    stage.error, stage.deployed = KeyboardInterrupt(), False
+    answer = bcfl("run", "--run-dir", "mine")
+    assert (answer.code, answer.err.count("\n")) == (130, 1)
+    assert "nothing was recorded yet" in answer.err
+
+
+@pytest.mark.parametrize(
+    "error", [StoreError("the store is full"), OSError(28, "the store is full")], ids=["ours", "the system's"]
+)
+def test_an_error_on_the_way_says_how_to_go_on(bcfl: Bcfl, stage: Stage, error: Exception) -> None:
+    stage.error = error
+    assert (
+        bcfl("run", "--run-dir", "mine").refusal == "the store is full; go on with `bcfl run --resume mine`"
+    )
+
+
+def test_an_error_at_the_start_is_the_only_line(bcfl: Bcfl, stage: Stage) -> None:
+    stage.error, stage.deployed = DataError("no data"), False
+    assert bcfl("run").refusal == "no data"
+
+
+def test_the_commands_to_try_name_the_run_where_they_must(bcfl: Bcfl, stage: Stage) -> None:
+    assert stage
+    assert "`bcfl round 2 --run apart`" in bcfl("run", "--run-dir", "apart").out

@@ -1,0 +1,64 @@
+"""Lets the measure of branch coverage (tests/branches.py, `--branches`) see what runs on the embedded chain."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+
+from tests.harness import compiled
+
+JUMPI = 0x57
+SOURCES = ("Federation.vy", "Annex.vy", *(f"mocks/{n}Mock.vy" for n in ("Registry", "Election", "Verification", "Rewards")))
+
+Outcome = tuple[bytes, int, bool]  # code, program counter, whether the jump fell through
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _branches(pytestconfig: pytest.Config) -> Iterator[None]:
+    if pytestconfig.getoption("branches", None) is None:
+        yield
+        return
+    from eth.vm.forks.prague.computation import PragueComputation
+
+    seen: set[Outcome] = set()
+    before = PragueComputation.opcodes
+    PragueComputation.opcodes = {**before, JUMPI: watched(before[JUMPI], seen)}
+    yield
+    PragueComputation.opcodes = before
+    hand_over(seen)
+
+
+def watched(jump: Callable[..., Any], seen: set[Outcome]) -> Callable[..., Any]:
+    """The conditional jump, noting each outcome."""
+
+    def noting(computation: Any) -> None:
+        code = computation.code
+        condition = computation._stack.values[-2]
+        seen.add((code._raw_code_bytes, code.program_counter - 1, condition in (0, b"")))
+        jump(computation=computation)
+
+    return noting
+
+
+def hand_over(seen: set[Outcome]) -> None:
+    """Give the measure what was seen in code that it can map to sources."""
+    from vyper.ir.compile_ir import assembly_to_evm
+
+    from tests import branches
+
+    for path in SOURCES:
+        data = compiled(path)
+        metadata = bytes.fromhex(data.integrity_sum)
+        pieces = [
+            (data.bytecode, *assembly_to_evm(data.assembly, compiler_metadata=metadata)),
+            (data.bytecode_runtime, *assembly_to_evm(data.assembly_runtime)),
+        ]
+        for code, assembled, maps in pieces:
+            assert code == assembled
+            found = {(pc, fell) for raw, pc, fell in seen if raw.startswith(code)}
+            if found:
+                places = branches.branches_of(code, maps["pc_raw_ast_map"])
+                known = {(pc, fell) for pc, fell in found if pc in places}
+                branches.merge(branches.name_of(code), places, known)

@@ -1,0 +1,160 @@
+"""election.vy: lottery and race, the next in line, and the target."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import replace
+from itertools import permutations
+
+import pytest
+
+from bcfl.protocol.election import ease, proof_value, ranking, retarget, search
+from bcfl.protocol.hashing import keccak
+from bcfl.protocol.types import Phase, VoidReason
+from tests.harness import ETHER, TERMS, Federation, mock, refused
+
+POW = replace(TERMS, engine=1, pow_target=2**252, pow_seconds=60, elect_seconds=600)
+
+
+def test_default_behavior() -> None:
+    federation = Federation(miners=4, stakes=(ETHER, 2 * ETHER, 3 * ETHER, 4 * ETHER)).open().until(Phase.PROPOSE)
+    leader, turn, voting, attested, *_ = federation.contract.call("lead_now")
+    assert (leader, turn, voting, attested) == (federation.ranking()[0], 0, 10, 0)
+    assert federation.this_round("Elected") == [{"round": 1, "leader": leader, "turn": 0, "nonce": 0}]
+
+
+def test_every_voter_leads_once_in_the_order_of_the_ranking() -> None:
+    federation = Federation(miners=4).open().until(Phase.PROPOSE)
+    ranking = federation.ranking()
+    federation.push()
+    assert [event.args["leader"] for event in federation.contract.events(name="Elected")] == ranking
+    assert sorted(ranking) == sorted(key.address for key in federation.miner_keys)
+
+
+def test_the_order_of_unveiling_does_not_move_the_draw() -> None:
+    election, owner = mock("ElectionMock")
+    del owner
+    words = [1 << 160 | index for index in range(1, 5)]
+    for turn in range(4):
+        orders = permutations(words)
+        assert len({election.call("draw", list(order), turn) for order in orders}) == 1
+
+
+def test_equal_stakes_have_equal_chances() -> None:
+    words = [1 << 160 | index for index in range(1, 5)]
+    firsts = Counter(ranking(keccak(bytes([i, j])), words)[0] for i in range(20) for j in range(100))
+    assert all(abs(firsts[item] - 500) < 100 for item in words)  # five standard deviations
+
+
+def test_the_race_ends_with_the_first_proof() -> None:
+    federation = Federation(terms=POW).open().until(Phase.ELECT)
+    assert federation.contract.call("lead_now")[0] == "0x" + "00" * 20
+    federation.solve(1)
+    leader = federation.miner_keys[1].address
+    assert federation.contract.call("lead_now")[0] == leader
+    (event,) = federation.this_round("Elected")
+    assert event["leader"] == leader
+    with refused("rounds: not this phase"):
+        federation.solve(0)
+    federation.finish()
+
+
+def test_above_the_target() -> None:
+    federation = Federation(terms=POW).open().until(Phase.ELECT)
+    key, seed = federation.miner_keys[0], federation.contract.call("round_seed")
+    nonce = next(n for n in range(1000) if proof_value(seed, 0, key.address, n) >= POW.pow_target)
+    with refused("election: above the target"):
+        federation.send(key, "solve", nonce)
+
+
+def test_a_proof_is_bound_to_its_miner() -> None:
+    federation = Federation(terms=POW).open().until(Phase.ELECT)
+    seed = federation.contract.call("round_seed")
+    first, second = (key.address for key in federation.miner_keys[:2])
+    nonce = next(
+        n for n in range(10_000)
+        if proof_value(seed, 0, first, n) < POW.pow_target <= proof_value(seed, 0, second, n)
+    )  # fmt: skip
+    with refused("election: above the target"):
+        federation.send(federation.miner_keys[1], "solve", nonce)
+
+
+def test_only_voters_race() -> None:
+    federation = Federation(terms=POW).open().until(Phase.VOTE)
+    openings = [federation.opening(index) for index in range(2)]
+    for opening in openings:
+        federation.commit_vote(opening)
+    federation.expire()
+    for opening in openings:
+        federation.unveil(opening)
+    federation.tally()
+    with refused("election: not a voter of this round"):
+        federation.solve(2)
+    with refused("election: not a voter of this round"):
+        federation.send(federation.outsider, "solve", 0)
+
+
+def test_who_lost_its_turn_does_not_race_again() -> None:
+    federation = Federation(terms=POW).open().until(Phase.ELECT)
+    federation.solve(0)
+    federation.expire()
+    federation.send(federation.outsider, "skip", *federation.skip_args())
+    assert federation.clock.phase is Phase.ELECT
+    assert federation.contract.call("lead_now")[1] == 1
+    with refused("election: lost its turn"):
+        federation.solve(0)
+    federation.solve(2)
+    federation.finish()
+    assert federation.block(1).leader == federation.miner_keys[2].address
+
+
+def test_a_race_that_all_lose_ends() -> None:
+    federation = Federation(terms=POW).open().until(Phase.ELECT)
+    for miner in range(3):
+        federation.solve(miner)
+        federation.expire()
+        receipt = federation.send(federation.outsider, "skip", *federation.skip_args())
+    assert receipt.events[-2].args["reason"] == VoidReason.NO_LEADER
+
+
+@pytest.mark.parametrize("wait", [0, 40, 300])
+def test_the_target_follows_the_seconds(wait: int) -> None:
+    federation = Federation(terms=POW).open().until(Phase.ELECT)
+    began = federation.clock.deadline - POW.elect_seconds
+    federation.wait(wait)
+    receipt = federation.solve()
+    expected = retarget(POW.pow_target, receipt.timestamp - began, POW.pow_seconds)
+    assert federation.contract.call("target") == expected
+
+
+def test_a_race_without_a_winner_eases_the_next() -> None:
+    terms = replace(POW, pow_target=2**100)
+    federation = Federation(terms=terms).open()
+    federation.until(Phase.ELECT).push()
+    assert federation.contract.call("target") == 2**100
+    federation.until(Phase.ELECT)
+    assert federation.contract.call("target") == ease(2**100, POW.pow_seconds) == 2**128
+
+
+def test_a_hard_target_becomes_feasible() -> None:
+    federation = Federation(terms=replace(POW, pow_target=2**240)).open()
+    for expected in (2**240, 2**242, 2**244):
+        federation.until(Phase.ELECT)
+        assert abs(federation.contract.call("target") - expected) < expected >> 200
+        federation.push()
+
+
+@pytest.mark.parametrize("target", [1, 2**128, 2**255, 2**256 - 1])
+@pytest.mark.parametrize("seconds", [0, 60, 2**36])
+def test_retarget(target: int, seconds: int) -> None:
+    election, _ = mock("ElectionMock", POW)
+    assert election.call("retarget", target, seconds) == retarget(target, seconds, POW.pow_seconds)
+
+
+def test_search_finds_what_the_contract_takes() -> None:
+    federation = Federation(terms=POW).open().until(Phase.ELECT)
+    seed, key = federation.contract.call("round_seed"), federation.miner_keys[0]
+    assert search(seed, 0, key.address, 0, 0, 10) is None
+    nonce = search(seed, 0, key.address, POW.pow_target, 0, 10_000)
+    assert nonce is not None
+    federation.send(key, "solve", nonce)

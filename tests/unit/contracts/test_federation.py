@@ -1,0 +1,187 @@
+"""Federation.vy and Annex.vy: one address, two pieces of code; several calls in one transaction."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from vyper.compiler.input_bundle import FilesystemInputBundle
+from vyper.compiler.phases import CompilerData
+
+from bcfl.errors import Reverted
+from bcfl.ledger.artifact import artifact
+from bcfl.ledger.contract import transact
+from bcfl.protocol.rewards import block_hash
+from bcfl.protocol.types import Block, Phase
+from tests.harness import CONTRACTS, ETHER, TERMS, Federation, compiled, digest, refused
+
+EIP_170 = 24_576
+
+
+def test_default_behavior() -> None:
+    federation = Federation(pool=7)
+    genesis = Block(bytes(32), 0, bytes(32), digest("root", 0), digest("cid", 0), "0x" + "00" * 20, 0)
+    call = federation.contract.call
+    assert call("model") == (digest("root", 0), digest("cid", 0))
+    assert call("ledger", 0) == block_hash(genesis)
+    assert call("owner") == federation.owner.address
+    assert call("agreed") == tuple(vars(TERMS).values())
+    assert federation.money() == (7, 0, 0, 7)
+    assert federation.clock.phase is Phase.IDLE
+
+
+def test_genesis_event_names_model_and_seed() -> None:
+    federation = Federation()
+    (event,) = federation.contract.events(name="Genesis")
+    assert event.args["seed"] == federation.contract.call("round_seed")
+    assert event.args["block_hash"] == federation.contract.call("ledger", 0)
+
+
+def test_no_annex() -> None:
+    federation = Federation()
+    code = bytes.fromhex(artifact()["bytecode"]["Federation"][2:])
+    args = [TERMS, digest("root", 0), digest("cid", 0), federation.outsider.address]
+    with refused("federation: no annex"):
+        federation.contract.deploy(federation.chain, federation.owner, artifact()["abi"], code, args)
+
+
+@pytest.mark.parametrize(("data", "value"), [(b"", 0), (b"", 1), (b"abc", 0)])
+def test_no_such_function(data: bytes, value: int) -> None:
+    federation = Federation()
+    with refused("federation: no such function"):
+        transact(federation.chain, federation.outsider, federation.contract.address, data, value)
+
+
+def test_an_unknown_selector_is_refused() -> None:
+    federation = Federation()
+    with pytest.raises(Reverted):
+        transact(federation.chain, federation.outsider, federation.contract.address, b"abcdefgh")
+
+
+def test_multicall_does_all_in_order() -> None:
+    federation = Federation().open()
+    federation.until(Phase.UNVEIL)
+    openings = [federation.opening(i) for i in range(3)]
+    federation.multi(federation.outsider, "all", [("unveil", federation.unveil_args(o)) for o in openings])
+    assert [args["miner"] for args in federation.this_round("Voted")] == [o.miner for o in openings]
+    assert federation.clock.phase is Phase.TALLY
+
+
+def test_multicall_does_all_or_nothing_and_tells_why() -> None:
+    federation = Federation().open()
+    key = federation.miner_keys[0]
+    with refused("submissions: already committed"):
+        federation.multi(key, "both", [("commit", [digest(1)]), ("commit", [digest(2)])])
+    assert federation.clock.acted == 0
+
+
+def test_multicall_reaches_the_annex() -> None:
+    federation = Federation()
+    federation.multi(federation.owner, "all", [("start", []), ("register_devices", [[federation.outsider.address]])])
+    assert federation.contract.call("devices_registered") == 1
+
+
+def test_multicall_keeps_the_sender() -> None:
+    federation = Federation()
+    with refused("rounds: not the owner"):
+        federation.multi(federation.outsider, "start", [("start", [])])
+
+
+def test_multicall_takes_no_money() -> None:
+    federation = Federation()
+    data = federation.contract.encode("register_miner")
+    with pytest.raises(Reverted):
+        federation.send(federation.outsider, "multicall", data * 2, [4, 4], value=ETHER)
+
+
+@pytest.mark.parametrize("lengths", [[], [3], [4, 4]])
+def test_multicall_lengths(lengths: list[int]) -> None:
+    federation = Federation()
+    data = federation.contract.encode("start")
+    if sum(lengths) < len(data):
+        with refused("federation: lengths do not add up" if not lengths else "federation: no such function"):
+            federation.send(federation.owner, "multicall", data, lengths)
+    else:
+        with pytest.raises(Reverted):
+            federation.send(federation.owner, "multicall", data, lengths)
+
+
+def test_the_annex_alone_moves_nothing_of_the_federation() -> None:
+    federation = Federation().open()
+    annex = replace_address(federation, federation.contract.call("annex"))
+    with pytest.raises(Reverted):
+        annex.send(federation.owner, "start")
+    annex.send(federation.owner, "register_devices", [federation.outsider.address])
+    assert federation.contract.call("devices_registered") == 4
+
+
+def replace_address(federation: Federation, address: str) -> object:
+    return type(federation.contract)(federation.chain, artifact()["abi"], address)
+
+
+@pytest.mark.parametrize("name", ["Federation", "Annex"])
+def test_fits_eip_170(name: str) -> None:
+    assert artifact()["runtime_bytes"][name] <= EIP_170
+
+
+def test_both_pieces_agree_on_storage() -> None:
+    layouts = [compiled(f"{name}.vy").storage_layout["storage_layout"] for name in ("Federation", "Annex")]
+    assert layouts[0] == layouts[1]
+
+
+def test_the_interface_is_the_abi() -> None:
+    bundle = FilesystemInputBundle([CONTRACTS])
+    module = CompilerData(bundle.load_file(Path("interfaces/IFederation.vyi")), bundle).annotated_vyper_module
+    stated = module._metadata["type"].interface.to_toplevel_abi_dict()
+    built = [entry for entry in artifact()["abi"] if entry["type"] not in ("constructor", "fallback")]
+    assert sorted(map(signature, stated)) == sorted(map(signature, built))
+
+
+def signature(entry: dict[str, object]) -> str:
+    def types(fields: object) -> list[object]:
+        return [
+            (field["type"], field.get("indexed"), types(field.get("components", ())))  # type: ignore[attr-defined]
+            for field in fields  # type: ignore[attr-defined]
+        ]
+
+    shown = [entry["type"], entry["name"], entry.get("stateMutability")]
+    return repr([*shown, types(entry["inputs"]), types(entry.get("outputs", ()))])
+
+
+def functions() -> list[tuple[str, str, str]]:
+    """File, name and parameters, docstring of every function in contracts/."""
+    found = []
+    for path in [*CONTRACTS.rglob("*.vy"), *CONTRACTS.rglob("*.vyi")]:
+        for match in re.finditer(r"^def (\w+)\(([^)]*)\)[^\n]*:\n(\s+\"\"\".*?\"\"\")?", path.read_text(), re.M | re.S):
+            found.append((f"{path.name}:{match[1]}", match[2], match[3] or ""))
+    return found
+
+
+@pytest.mark.parametrize(("name", "parameters", "text"), functions(), ids=lambda value: str(value)[:40])
+def test_every_function_is_explained(name: str, parameters: str, text: str) -> None:
+    assert "@notice" in text, name
+    wanted = re.findall(r"(\w+):", parameters)
+    assert re.findall(r"@param (\w+)", text) == wanted
+
+
+def reasons() -> set[str]:
+    texts = [path.read_text() for path in CONTRACTS.rglob("*.vy") if path.parent.name != "mocks"]
+    return {reason for text in texts for reason in re.findall(r'"([a-z]+: [^"]+)"', text)}
+
+
+def test_every_refusal_has_a_test() -> None:
+    here = "".join(path.read_text() for path in Path(__file__).parent.glob("test_*.py"))
+    assert {reason for reason in reasons() if f'"{reason}"' not in here} == set()
+
+
+def test_every_assert_has_a_reason() -> None:
+    for path in CONTRACTS.rglob("*.vy"):
+        for line in re.findall(r"^ +assert .*$", path.read_text(), re.M):
+            assert re.search(r', "[a-z]+: [^"]+"$', line), f"{path.name}: {line}"
+
+
+def test_terms_stand_on_chain() -> None:
+    terms = replace(TERMS, reward=123, engine=1)
+    assert Federation(terms=terms).contract.call("agreed") == tuple(vars(terms).values())

@@ -1,0 +1,80 @@
+"""treasury.vy: the pool, withdrawals, and receivers that misbehave."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from tests.harness import ETHER, TERMS, Contract, Federation, put, refused
+
+
+def test_default_behavior() -> None:
+    federation = Federation().open()
+    federation.send(federation.outsider, "fund", value=3)
+    assert federation.contract.call("pool") == 5 * ETHER + 3
+    federation.finish()
+    key = federation.miner_keys[0]
+    federation.send(federation.outsider, "claim_miner", *federation.claim_miner_args(1, 0))
+    amount = federation.contract.call("credits", key.address)
+    before, owed = federation.balance(key.address), federation.contract.call("owed")
+    receipt = federation.send(federation.outsider, "withdraw", key.address)
+    assert receipt.events[0].args == {"account": key.address, "amount": amount}
+    assert federation.balance(key.address) == before + amount
+    assert federation.contract.call("owed") == owed - amount
+    assert federation.contract.call("credits", key.address) == 0
+
+
+def test_nothing_to_withdraw() -> None:
+    federation = Federation().open()
+    with refused("treasury: nothing to withdraw"):
+        federation.send(federation.outsider, "withdraw", federation.miner_keys[0].address)
+
+
+@pytest.mark.parametrize("value", [0, 1, 10**20])
+def test_fund(value: int) -> None:
+    federation = Federation(pool=0)
+    receipt = federation.send(federation.outsider, "fund", value=value)
+    assert receipt.events[0].args == {"sender": federation.outsider.address, "amount": value}
+    assert federation.money() == (value, 0, 0, value)
+
+
+def puppet() -> tuple[Federation, Contract]:
+    """A federation of which a contract is a miner that is about to leave for good."""
+    federation = Federation(terms=replace(TERMS, exit_rounds=0)).open()
+    held = put(federation.chain, federation.owner, "mocks/Puppet.vy")
+    address = federation.contract.address
+    held.send(federation.outsider, "act", address, federation.contract.encode("register_miner"), value=ETHER)
+    held.send(federation.outsider, "act", address, federation.contract.encode("leave_miner"))
+    federation.finish()
+    return federation, held
+
+
+def test_a_receiver_that_refuses_harms_only_itself() -> None:
+    federation, held = puppet()
+    before = federation.money()
+    release = federation.contract.encode("release_stake")
+    with refused("treasury: receiver refused"):
+        held.send(federation.outsider, "act", federation.contract.address, release)
+    assert federation.money() == before
+
+
+@pytest.mark.parametrize("function", ["release_stake", "leave_miner"])
+def test_a_receiver_that_calls_back_gets_nothing_twice(function: str) -> None:
+    federation, held = puppet()
+    before = federation.money()
+    held.send(federation.outsider, "learn", federation.contract.encode(function))
+    with refused("treasury: receiver refused"):
+        held.send(
+            federation.outsider, "act", federation.contract.address, federation.contract.encode("release_stake")
+        )
+    assert federation.money() == before
+
+
+def test_a_receiver_may_call_what_anybody_may() -> None:
+    federation, held = puppet()
+    held.send(federation.outsider, "learn", federation.contract.encode("fund"))
+    held.send(federation.outsider, "act", federation.contract.address, federation.contract.encode("release_stake"))
+    assert federation.balance(held.address) == ETHER
+    balance, stakes, owed, pool = federation.money()
+    assert balance == stakes + owed + pool

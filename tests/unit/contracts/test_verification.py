@@ -1,0 +1,340 @@
+"""verification.vy: votes committed, unveiled and counted."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from bcfl.protocol import verification
+from bcfl.protocol.types import Opening, Phase, Verdict, VoidReason
+from tests.harness import ETHER, TERMS, Federation, digest, refused
+
+YES, NO = Verdict.ACCEPTED, Verdict.QUALITY
+NOT_MINE = 2**256 - 1
+
+
+def counted(verdicts: list[list[Verdict]], stakes: tuple[int, ...] = (), full: bool = False) -> Federation:
+    """A federation that has just tallied these verdicts, one list a miner."""
+    federation = Federation(len(verdicts[0]), len(verdicts), stakes=stakes, full=full).open().until(Phase.VOTE)
+    federation.vote_all(verdicts)
+    federation.tally()
+    return federation
+
+
+def accepted(federation: Federation) -> tuple[bool, ...]:
+    (event,) = federation.contract.events(name="Tallied")
+    words = event.args["accepted"]
+    return verification.unpack_accepted(words, federation.devices)
+
+
+def test_default_behavior() -> None:
+    verdicts = [[YES, NO, YES, YES], [YES, NO, NO, YES], [NO, YES, YES, YES]]
+    federation = counted(verdicts)
+    (event,) = federation.this_round("Tallied")
+    # Updates stand in the order 0, 3, 1, 2: miner 0 revealed first, with devices 0 and 3.
+    assert event["accepted"] == (0b1101,)
+    assert event["samples"] == 50 + 51 + 52
+    assert event["matches"] == 4 + 3 + 2
+    assert event["seed"] == federation.contract.call("round_seed")
+    assert federation.clock.phase is Phase.PROPOSE
+
+
+def test_votes_say_reasons() -> None:
+    said = [Verdict(number) for number in range(7)]
+    federation = Federation(devices=7, miners=1).open().until(Phase.VOTE)
+    federation.vote_all([said])
+    (event,) = federation.this_round("Voted")
+    assert verification.unpack_verdicts(event["accepted"], event["reasons"], 7) == tuple(said)  # type: ignore[arg-type]
+
+
+def test_commit_vote_twice() -> None:
+    federation = Federation().open().until(Phase.VOTE)
+    federation.commit_vote(federation.opening(0))
+    with refused("verification: already committed"):
+        federation.commit_vote(federation.opening(0))
+
+
+def test_commit_vote_by_a_stranger() -> None:
+    federation = Federation().open().until(Phase.VOTE)
+    with refused("verification: not a miner of this round"):
+        federation.commit_vote(federation.opening(0), federation.outsider)
+
+
+def test_unveil_what_was_not_committed() -> None:
+    federation = Federation().open().until(Phase.VOTE)
+    federation.commit_vote(federation.opening(0))
+    federation.expire()
+    with refused("verification: nothing to unveil"):
+        federation.unveil(federation.opening(1))
+    with refused("verification: nothing to unveil"):
+        federation.unveil(replace(federation.opening(0), miner=federation.outsider.address), federation.outsider)
+
+
+def test_unveil_twice() -> None:
+    federation = Federation().open().until(Phase.UNVEIL)
+    federation.unveil(federation.opening(0))
+    with refused("verification: already unveiled"):
+        federation.unveil(federation.opening(0))
+
+
+@pytest.mark.parametrize("change", ["verdicts", "salt", "reason"])
+def test_unveil_something_else(change: str) -> None:
+    federation = Federation().open().until(Phase.UNVEIL)
+    opening = federation.opening(0)
+    other = {
+        "verdicts": replace(opening, verdicts=(NO, *opening.verdicts[1:])),
+        "salt": replace(opening, salt=digest("other")),
+    }
+    args = federation.unveil_args(other.get(change, opening))
+    if change == "reason":
+        args[2] = b"\x50\x00"
+    with refused("verification: not the committed vote"):
+        federation.send(federation.outsider, "unveil", *args)
+
+
+def test_a_copied_vote_cannot_be_unveiled() -> None:
+    federation = Federation(miners=2).open().until(Phase.VOTE)
+    mine = federation.opening(0)
+    federation.commit_vote(mine)
+    federation.commit_vote(mine, federation.miner_keys[1])
+    federation.unveil(mine)
+    with refused("verification: not the committed vote"):
+        federation.unveil(replace(mine, miner=federation.miner_keys[1].address))
+
+
+@pytest.mark.parametrize("accepted", [[], [15, 0]])
+def test_unveil_too_many_or_few_words(accepted: list[int]) -> None:
+    federation = Federation().open().until(Phase.UNVEIL)
+    miner, _, reasons, salt = federation.unveil_args(federation.opening(0))
+    with refused("verification: wrong length"):
+        federation.send(federation.outsider, "unveil", miner, accepted, reasons, salt)
+
+
+@pytest.mark.parametrize("reasons", [b"", b"\0", b"\0\0\0"])
+def test_unveil_too_many_or_few_reasons(reasons: bytes) -> None:
+    federation = Federation().open().until(Phase.UNVEIL)
+    miner, accepted, _, salt = federation.unveil_args(federation.opening(0))
+    with refused("verification: wrong length"):
+        federation.send(federation.outsider, "unveil", miner, accepted, reasons, salt)
+
+
+def test_unveil_bits_beyond_the_updates() -> None:
+    federation = Federation().open().until(Phase.UNVEIL)
+    miner, _, reasons, salt = federation.unveil_args(federation.opening(0))
+    with refused("verification: bits beyond the updates"):
+        federation.send(federation.outsider, "unveil", miner, [1 << 4], reasons, salt)
+
+
+def test_256_updates_fill_their_word() -> None:
+    federation = counted([[YES] * 255 + [NO]] * 4)
+    assert sum(accepted(federation)) == 255
+
+
+def test_anybody_unveils_who_holds_the_opening() -> None:
+    federation = Federation().open().until(Phase.UNVEIL)
+    federation.unveil(federation.opening(0), federation.outsider)
+    assert federation.clock.acted == 0b001
+
+
+@pytest.mark.parametrize(
+    ("verdicts", "stakes", "expected"),
+    [
+        ([[YES, YES], [NO, YES]], (1, 1), (False, True)),  # a tie rejects
+        ([[YES, YES], [NO, YES], [NO, YES]], (2, 1, 1), (False, True)),
+        ([[YES, YES], [NO, YES], [NO, YES]], (3, 1, 1), (True, True)),
+        ([[NO, YES], [NO, YES], [NO, NO]], (1, 1, 1), (False, True)),
+        ([[YES, YES], [NO, YES]], (65_535, 65_534), (True, True)),
+        ([[YES, YES], [NO, YES]], (65_535, 70_000), (False, True)),  # weights are capped
+    ],
+)
+def test_majority(
+    verdicts: list[list[Verdict]], stakes: tuple[int, ...], expected: tuple[bool, ...]
+) -> None:
+    terms = replace(TERMS, min_stake=100, min_updates=1, vote_penalty=0, leader_penalty=0)
+    count = len(stakes)
+    federation = Federation(2, count, terms, tuple(100 * stake for stake in stakes)).open().until(Phase.VOTE)
+    order = [update.device for update in federation.updates()]
+    federation.vote_all([[row[device] for device in order] for row in verdicts])
+    federation.tally()
+    assert dict(zip(order, accepted(federation), strict=True)) == dict(enumerate(expected))
+
+
+def test_nobody_counts_on_its_own_update() -> None:
+    # Miner i owns device i. Alone, each would accept itself.
+    verdicts = [[YES if i == j else NO for j in range(3)] for i in range(3)]
+    federation = Federation(3, 3, full=True).open().until(Phase.VOTE)
+    federation.vote_all(verdicts)
+    federation.tally()
+    (event,) = federation.contract.events(name="Tallied")
+    assert event.args["accepted"] == (0,)
+    assert event.args["matches"] == 6
+
+
+def test_an_update_that_only_its_owner_could_judge_is_rejected() -> None:
+    federation = Federation(1, 1, replace(TERMS, min_updates=1), full=True).open().until(Phase.TALLY)
+    receipt = federation.tally()
+    assert receipt.events[1].args["reason"] == VoidReason.FEW_ACCEPTED
+
+
+def tallying(full: bool = False) -> tuple[Federation, list[list[object]]]:
+    federation = Federation(4, 3, full=full).open().until(Phase.TALLY)
+    return federation, [list(part) for part in federation.tally_args()]  # type: ignore[call-overload]
+
+
+@pytest.mark.parametrize(
+    ("part", "change", "reason"),
+    [
+        (0, lambda words: words[:-1], "verification: not the updates of this round"),
+        (0, lambda words: [*words[:-1], words[-1] ^ 1], "verification: not the updates of this round"),
+        (0, lambda words: words[::-1], "verification: not the updates of this round"),
+        (1, lambda voters: voters[:-1], "verification: lists differ"),
+        (1, lambda voters: voters[::-1], "verification: not the votes of this round"),
+        (1, lambda voters: [voters[0] + (1 << 160), *voters[1:]], "verification: not the votes of this round"),
+        (2, lambda salts: salts[:-1], "verification: lists differ"),
+        (2, lambda salts: [bytes(32), *salts[1:]], "verification: not the votes of this round"),
+        (3, lambda words: words[:-1], "verification: lists differ"),
+        (3, lambda words: [0, *words[1:]], "verification: not the votes of this round"),
+        (4, lambda owns: owns[:-1], "verification: lists differ"),
+        (4, lambda owns: [0, *owns[1:]], "verification: not the voter's update"),
+        (4, lambda owns: [99, *owns[1:]], "verification: not the voter's update"),
+    ],
+)
+def test_tally_with_other_lists(part: int, change: object, reason: str) -> None:
+    federation, args = tallying()
+    args[part] = change(args[part])  # type: ignore[operator]
+    with refused(reason):
+        federation.send(federation.outsider, "tally", *args)
+    federation.tally()
+
+
+def test_tally_without_the_last_vote() -> None:
+    federation, args = tallying()
+    with refused("verification: not the votes of this round"):
+        federation.send(federation.outsider, "tally", args[0], *[part[:-1] for part in args[1:]])
+
+
+@pytest.mark.parametrize("own", [NOT_MINE, 1, 4, 2**200])
+def test_an_own_update_cannot_be_hidden(own: int) -> None:
+    federation, args = tallying(full=True)
+    assert args[4][0] == 0
+    args[4][0] = own
+    with refused("verification: not the voter's update"):
+        federation.send(federation.outsider, "tally", *args)
+
+
+def test_who_is_a_device_but_revealed_nothing_has_no_own_update() -> None:
+    federation = Federation(3, 3, full=True).open()
+    federation.commit(federation.miner_keys[0], [federation.update(0), federation.update(1)])
+    federation.expire()
+    federation.reveal(federation.miner_keys[0], [federation.update(0), federation.update(1)])
+    federation.until(Phase.TALLY)
+    args = federation.tally_args()
+    assert args[4] == [0, 1, NOT_MINE]
+    with refused("verification: not the voter's update"):
+        federation.send(federation.outsider, "tally", *args[:4], [0, 1, 1])
+    federation.tally()
+
+
+def test_half_of_the_weight_is_a_quorum() -> None:
+    federation = Federation(miners=2, stakes=(2 * ETHER, 2 * ETHER)).open().until(Phase.UNVEIL)
+    federation.unveil(federation.opening(0))
+    federation.expire()
+    receipt = federation.tally()
+    assert [event.name for event in receipt.events] == ["Penalized", "Tallied", "Elected"]
+
+
+def test_less_than_half_is_none() -> None:
+    federation = Federation(miners=2, stakes=(2 * ETHER, 3 * ETHER)).open().until(Phase.UNVEIL)
+    federation.unveil(federation.opening(0))
+    federation.expire()
+    receipt = federation.tally()
+    assert [event.name for event in receipt.events] == ["Penalized", "Voided", "RoundOpened"]
+    assert receipt.events[1].args["reason"] == VoidReason.NO_QUORUM
+
+
+def test_who_commits_and_never_unveils_pays() -> None:
+    federation = Federation().open().until(Phase.UNVEIL)
+    federation.unveil(federation.opening(0))
+    federation.unveil(federation.opening(1))
+    federation.expire()
+    balance, stakes, owed, pool = federation.money()
+    receipt = federation.tally()
+    assert receipt.events[0].args == {
+        "round": 1, "miner": federation.miner_keys[2].address, "amount": TERMS.vote_penalty
+    }  # fmt: skip
+    assert federation.money() == (balance, stakes - TERMS.vote_penalty, owed, pool + TERMS.vote_penalty)
+
+
+def test_nobody_unveils_and_all_pay() -> None:
+    federation = Federation().open().until(Phase.UNVEIL)
+    federation.send(federation.outsider, "advance")
+    federation.expire()
+    receipt = federation.send(federation.outsider, "tally", [], [], [], [], [])
+    assert [event.name for event in receipt.events] == ["Penalized"] * 3 + ["Voided", "RoundOpened"]
+    assert federation.money()[1] == 3 * (ETHER - TERMS.vote_penalty)
+
+
+def test_who_did_not_commit_does_not_pay() -> None:
+    federation = Federation().open().until(Phase.VOTE)
+    openings = [federation.opening(index) for index in range(2)]
+    for opening in openings:
+        federation.commit_vote(opening)
+    federation.expire()
+    for opening in openings:
+        federation.unveil(opening)
+    receipt = federation.tally()
+    assert [event.name for event in receipt.events] == ["Tallied", "Elected"]
+
+
+def test_the_order_of_unveiling_does_not_move_the_seed() -> None:
+    seeds = []  # of chains that are the same up to here
+    for order in ((0, 1, 2), (2, 0, 1)):
+        federation = Federation().open().until(Phase.UNVEIL)
+        for index in order:
+            federation.unveil(federation.opening(index))
+        federation.tally()
+        seeds.append(federation.contract.call("round_seed"))
+    assert seeds[0] == seeds[1]
+
+
+def test_few_accepted() -> None:
+    federation = Federation(terms=replace(TERMS, min_updates=3)).open().until(Phase.VOTE)
+    federation.vote_all([[YES, YES, NO, NO]] * 3)
+    receipt = federation.tally()
+    assert [event.name for event in receipt.events] == ["Tallied", "Voided", "RoundOpened"]
+    assert receipt.events[1].args["reason"] == VoidReason.FEW_ACCEPTED
+
+
+def test_votes_for_another_round_do_not_open() -> None:
+    federation = Federation().open().until(Phase.VOTE)
+    opening = replace(federation.opening(0), round=2)
+    assert isinstance(opening, Opening)
+    federation.commit_vote(opening)
+    federation.expire()
+    with refused("verification: not the committed vote"):
+        federation.unveil(opening)
+
+
+def test_the_largest_round_runs_to_its_end() -> None:
+    """64 miners of the greatest weight and 1,024 updates: every call stays below the cap of a transaction."""
+    terms = replace(TERMS, min_stake=100, vote_penalty=1, leader_penalty=1)
+    federation = Federation(1024, 64, terms, (6_553_500,) * 64, full=True).open().until(Phase.VOTE)
+    words = federation.words()
+    federation.words = lambda number=None: words  # type: ignore[method-assign]  # read them once
+    rows = [[YES if digest(i, j)[0] < 140 else NO for j in range(1024)] for i in range(64)]
+    openings = [federation.opening(index, rows[index]) for index in range(64)]
+    for opening in openings:
+        federation.commit_vote(opening)
+    unveiled = [federation.unveil(opening).gas_used for opening in openings]
+    tallied = federation.tally()
+    assert max(unveiled) < 100_000
+    assert tallied.gas_used < 6_000_000
+    (event,) = [event for event in tallied.events if event.name == "Tallied"]
+    twin = federation.tallies[1]
+    assert event.args["accepted"] == tuple(verification.pack_accepted(twin.accepted))
+    assert event.args["matches"] == sum(twin.matches)
+    assert event.args["samples"] == twin.samples
+    federation.finish()
+    claimed = federation.send(federation.outsider, "claim_device", *federation.claim_device_args(1, 31))
+    assert claimed.gas_used < 400_000
