@@ -134,6 +134,7 @@ class History:
     rounds: dict[int, Round] = field(default_factory=dict)
     blocks: list[Block] = field(default_factory=list)  # the model ledger, from the genesis on
     miners: dict[str, Member] = field(default_factory=dict)
+    endpoints: dict[str, str] = field(default_factory=dict)  # miner -> where it says it is reached
     devices: list[str] = field(default_factory=list)  # account by index
     indices: dict[str, int] = field(default_factory=dict)  # the other way round
     left: dict[str, int] = field(default_factory=dict)  # device -> first round without it
@@ -227,6 +228,10 @@ def _genesis(history: History, event: Recorded) -> None:
 def _miner_registered(history: History, event: Recorded) -> None:
     args = event.args
     history.miners[args["miner"]] = Member(args["miner"], args["index"], args["stake"])
+
+
+def _announced(history: History, event: Recorded) -> None:
+    history.endpoints[event.args["miner"]] = event.args["endpoint"]
 
 
 def _stake_changed(history: History, event: Recorded) -> None:
@@ -348,6 +353,7 @@ def _claimed(history: History, event: Recorded) -> None:
 READERS: dict[str, Callable[[History, Recorded], None]] = {
     "Genesis": _genesis,
     "MinerRegistered": _miner_registered,
+    "Announced": _announced,
     "StakeChanged": _stake_changed,
     "MinerLeft": _miner_left,
     "DeviceRegistered": _device_registered,

@@ -5,6 +5,7 @@
 @notice The doors of the registry. Who joins or leaves during a round does so from the next one on.
 """
 
+from interfaces import IFederation
 from modules import registry
 from modules import rounds
 from modules import treasury
@@ -37,6 +38,16 @@ def leave_miner():
     @notice Stops mining from the next round on; the stake is free some rounds later.
     """
     registry._leave_miner(rounds._round(rounds.clock))
+
+
+@external
+def announce(endpoint: String[200]):
+    """
+    @notice States where the sender's devices and the other miners reach it.
+    @param endpoint Its URL.
+    """
+    assert registry.records[msg.sender] & registry.REGISTERED != 0, "membership: not a miner"
+    log IFederation.Announced(miner=msg.sender, endpoint=endpoint)
 
 
 @external

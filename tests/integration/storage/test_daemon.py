@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import json
+import hashlib
 import os
 import threading
 from pathlib import Path
@@ -35,7 +35,7 @@ def test_it_says_what_it_is(store: KuboStore) -> None:
     assert store.check() == "js-ipfs 0.18.1"
 
 
-@pytest.mark.parametrize("size", [0, 1, CHUNK - 1, CHUNK, CHUNK + 1, 3 * CHUNK, 174 * CHUNK, 174 * CHUNK + 1])
+@pytest.mark.parametrize("size", [0, 1, CHUNK - 1, CHUNK, CHUNK + 1, 3 * CHUNK, 174 * CHUNK + 1])
 def test_the_same_cids_as_in_a_folder(store: KuboStore, tmp_path: Path, size: int) -> None:
     data = os.urandom(size)
     folder = DirectoryStore(tmp_path)
@@ -103,7 +103,7 @@ def test_what_is_held_but_not_pinned(store: KuboStore) -> None:
 
 def test_a_folder_is_not_a_payload(daemon: Daemon, store: KuboStore) -> None:
     daemon.post("files/mkdir?arg=/folder&cid-version=1")
-    folder = json.loads(daemon.post("files/stat?arg=/folder&cid-base=base32"))["Hash"]
+    folder = str(cids.Cid(cids.DAG_PB, hashlib.sha256(b"\x0a\x02\x08\x01").digest()))
     with pytest.raises(Corrupt, match=f"{folder} is not a file"):
         store.get(folder, 100)
 

@@ -242,3 +242,13 @@ def test_both_roles_in_one_account(device_first: bool) -> None:
     federation.until(Phase.TALLY)
     assert [vote.voter.device for vote in federation.votes()] == [None, None, 2]
     federation.tally()
+
+
+def test_a_miner_announces_where_it_is_reached() -> None:
+    federation = Federation().open()
+    miner = federation.miner_keys[0]
+    federation.send(miner, "announce", "http://127.0.0.1:9000")
+    (event,) = federation.contract.events(name="Announced")
+    assert event.args == {"miner": miner.address, "endpoint": "http://127.0.0.1:9000"}
+    with refused("membership: not a miner"):
+        federation.send(federation.outsider, "announce", "http://127.0.0.1:9000")

@@ -1,0 +1,417 @@
+"""The daemon's side of the store, against daemons that do what no real one would."""
+
+from __future__ import annotations
+
+import gzip
+import os
+import time
+import tracemalloc
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+import pytest
+
+from bcfl.errors import CidError, ConfigError, Corrupt, Oversized, StoreError, Unavailable
+from bcfl.protocol import cid as cids
+from bcfl.storage import KuboStore, Retries
+from bcfl.storage.transport import PIECE_BYTES
+from tests.daemons.fake import Request, Script, Server, chunked, reply
+
+DATA = b"weights of a model"
+CID = cids.compute(DATA)
+VERSION = {"Version": "0.29.0", "Commit": "", "Repo": "15", "Golang": "go1.22"}
+ONCE = Retries(times=0)
+
+
+def said(message: str) -> list[bytes]:
+    """An error as a daemon gives it."""
+    return reply({"Message": message, "Code": 0, "Type": "error"}, 500)
+
+
+def daemon(command: str, script: Script) -> Server:
+    """A daemon that does all well but for one command."""
+    usual: dict[str, object] = {
+        "version": VERSION,
+        "add": {"Name": CID, "Hash": CID, "Size": "18"},
+        "cat": DATA,
+        "pin/add": {"Pins": [CID]},
+        "pin/rm": {"Pins": [CID]},
+        "pin/ls": {"Keys": {CID: {"Type": "recursive"}}},
+    }
+
+    def answer(request: Request) -> Iterable[bytes]:
+        asked = request.path.removeprefix("/api/v0/")
+        return script(request) if asked == command else reply(usual[asked])
+
+    return Server(answer)
+
+
+def store(server: Server, **options: Any) -> KuboStore:
+    return KuboStore(server.address, **{"timeout": 5.0, "retries": ONCE, **options})
+
+
+def one_line(error: pytest.ExceptionInfo[StoreError]) -> bool:
+    return "\n" not in str(error.value) and len(str(error.value)) < 500
+
+
+def test_default_behavior() -> None:
+    with daemon("", lambda _: []) as server:
+        assert store(server).put(DATA) == CID
+        assert store(server).get(CID, len(DATA)) == DATA
+        assert store(server).has(CID)
+        assert store(server).check() == "Kubo 0.29.0"
+        assert {request.method for request in server.requests} == {"POST"}
+
+
+def test_every_setting_that_makes_the_cid_is_sent() -> None:
+    with daemon("", lambda _: []) as server:
+        store(server).put(DATA)
+        query = server.requests[-1].query
+    wanted = {"cid-version": "1", "cid-base": "base32", "raw-leaves": "true", "chunker": "size-262144"}
+    wanted |= {
+        "max-file-links": "174",
+        "hash": "sha2-256",
+        "trickle": "false",
+        "inline": "false",
+        "pin": "true",
+    }
+    assert wanted.items() <= query.items()
+
+
+@pytest.mark.parametrize("other", [cids.compute(b"other"), "", "Qm", "x" * 10_000])
+def test_a_daemon_that_adds_in_another_way(other: str) -> None:
+    with (
+        daemon("add", lambda _: reply({"Hash": other})) as server,
+        pytest.raises(StoreError, match=f"stored {CID} as") as caught,
+    ):
+        store(server).put(DATA)
+    assert one_line(caught)
+
+
+@pytest.mark.parametrize(
+    ("version", "name"),
+    [
+        ({"Version": "0.5.0"}, "Kubo 0.5.0"),
+        ({"Version": "0.40.0-rc1"}, "Kubo 0.40.0-rc1"),
+        ({"Version": "1.2.3"}, "Kubo 1.2.3"),
+        ({"Version": "0.2.1", "ipfs-core": "0.2.1"}, "js-ipfs 0.2.1"),
+    ],
+)
+def test_versions_that_will_do(version: dict[str, str], name: str) -> None:
+    with daemon("version", lambda _: reply(version)) as server:
+        assert store(server).check() == name
+
+
+def test_an_old_version() -> None:
+    with (
+        daemon("version", lambda _: reply({"Version": "0.4.23"})) as server,
+        pytest.raises(
+            StoreError, match=r"is version 0\.4\.23; bcfl needs 0\.5 or newer: update it"
+        ) as caught,
+    ):
+        store(server).get(CID, 100)
+    assert one_line(caught)
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        reply(b"<html>hello</html>"),
+        reply(b"<html>no</html>", 404),
+        reply(b"", 405),
+        reply({}),
+        reply([]),
+        reply({"Version": None}),
+        reply({"Version": "new\nest"}),
+        reply(b""),
+        reply({"Version": "0.29.0"}) + [b"{}"],
+        reply(b"[" * 60_000),
+        reply(b'{"Version": "' + b"0" * 70_000),
+        reply(b"\xff\xfe"),
+        reply(b"", 302, Location="http://127.0.0.1:1/"),
+        reply({"Message": 7}, 500),
+        reply(b"[" * 60_000, 500),
+    ],
+)
+def test_what_answers_is_no_daemon(answer: list[bytes]) -> None:
+    first = b"".join(answer)
+    second = reply({"Version": "0.29.0"})[1] * 2  # two where one belongs
+    whole = first if not first.endswith(b"{}") else reply(second)[0] + second
+    with (
+        daemon("version", lambda _: [whole]) as server,
+        pytest.raises(StoreError, match=r"what answers is not an IPFS daemon; check the port") as caught,
+    ):
+        store(server).get(CID, 100)
+    assert one_line(caught)
+
+
+@pytest.mark.parametrize("noise", [b"SSH-2.0-OpenSSH_9\r\n", b"\0" * 100, b""])
+def test_what_answers_does_not_speak_http(noise: bytes) -> None:
+    with Server(lambda _: [noise]) as server, pytest.raises(StoreError, match="does not answer") as caught:
+        store(server).get(CID, 100)
+    assert one_line(caught)
+
+
+def test_nothing_listens() -> None:
+    with pytest.raises(StoreError, match=r"does not answer: connection refused; is `ipfs daemon`") as caught:
+        KuboStore("/ip4/127.0.0.1/tcp/1", retries=ONCE).put(DATA)
+    assert caught.value.cid == CID
+    assert one_line(caught)
+
+
+@pytest.mark.parametrize(
+    "address",
+    [
+        "",
+        "127.0.0.1:5001",
+        "http://127.0.0.1:5001",
+        "/ip4/127.0.0.1",
+        "/ip4/127.0.0.1/udp/5001",
+        "/ip4/127.0.0.1/tcp/99999",
+        "/ip4/300.0.0.1/tcp/5001",
+        "/ip4/127.0.0.1/tcp/5001/p2p/x",
+        "/ip4/127.0.0.1/tcp/5001\n",
+        "/dns/a b/tcp/5001",
+        "/dns/evil@host/tcp/5001",
+        "/unix/var/run/ipfs",
+    ],
+)
+def test_addresses_that_are_none(address: str) -> None:
+    with pytest.raises(ConfigError):
+        KuboStore(address)
+
+
+def test_a_host_that_does_not_exist() -> None:
+    for host in ("no-such-host.invalid", "a..b"):
+        with pytest.raises(StoreError, match="does not answer") as caught:
+            KuboStore(f"/dns4/{host}/tcp/5001", retries=ONCE).get(CID, 100)
+        assert one_line(caught)
+
+
+@pytest.mark.parametrize(
+    "text", ["", "../x", CID + "&arg=x", CID.upper(), CID + "\n", "/ipfs/" + CID, "Qm" * 23]
+)
+def test_cid_pasted_into_a_request(text: str) -> None:
+    with daemon("", lambda _: []) as server:
+        kept = store(server)
+        for use in (lambda: kept.get(text, 9), lambda: kept.has(text), lambda: kept.pin(text)):
+            with pytest.raises(CidError):
+                use()
+        with pytest.raises(CidError):
+            kept.unpin(text)
+        assert server.requests == []
+
+
+@pytest.mark.parametrize("bad", [b"", DATA[:-1], b"weights of a modem", gzip.compress(DATA)])
+def test_other_bytes_name_their_cid(bad: bytes) -> None:
+    def script(_: Request) -> list[bytes]:
+        return reply(bad, Content_Encoding="gzip") if bad[:1] == b"\x1f" else reply(bad)
+
+    with daemon("cat", script) as server, pytest.raises(Corrupt, match=CID) as caught:
+        store(server).get(CID, 100)
+    assert caught.value.cid == CID
+
+
+def test_nothing_is_inflated() -> None:
+    bomb = gzip.compress(bytes(50_000_000))
+
+    with (
+        daemon("cat", lambda _: reply(bomb, Content_Encoding="gzip")) as server,
+        pytest.raises(Corrupt, match=CID),
+    ):
+        store(server).get(CID, 60_000)
+
+
+@pytest.mark.parametrize("form", ["endless chunks", "one endless chunk", "endless length", "no length"])
+def test_more_than_expected_is_not_read(form: str) -> None:
+    def script(_: Request) -> Iterator[bytes]:
+        piece = bytes(PIECE_BYTES)
+        heads = {
+            "endless chunks": b"Transfer-Encoding: chunked\r\n\r\n",
+            "one endless chunk": b"Transfer-Encoding: chunked\r\n\r\nffffffffff\r\n",
+            "endless length": b"Content-Length: 999999999999\r\n\r\n",
+            "no length": b"\r\n",
+        }
+        yield b"HTTP/1.1 200 OK\r\n" + heads[form]
+        while True:
+            yield b"%x\r\n%s\r\n" % (len(piece), piece) if form == "endless chunks" else piece
+
+    with daemon("cat", script) as server:
+        kept = store(server)
+        kept.check()
+        tracemalloc.start()
+        with pytest.raises(Oversized, match=f"{CID} has more than the 100000 bytes expected"):
+            kept.get(CID, 100_000)
+        peak = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+    assert peak < 2_000_000
+    assert server.sent < 50_000_000  # what the sockets held, not more
+
+
+@pytest.mark.parametrize("part", ["head", "body", "chunks"])
+def test_a_byte_now_and_then(part: str) -> None:
+    heads = {
+        "head": b"",
+        "body": b"HTTP/1.1 200 OK\r\nContent-Length: 90000\r\n\r\n",
+        "chunks": b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n",
+    }
+    drops = {
+        "head": b"HTTP/1.1 200 OK\r\n" + b"X: y\r\n" * 999,
+        "body": DATA * 99,
+        "chunks": b"1\r\nx\r\n" * 99,
+    }
+    server = daemon("cat", lambda _: iter(()))
+
+    def script(_: Request) -> Iterator[bytes]:
+        yield heads[part]
+        yield from server.drip(drops[part], 0.02)
+
+    with daemon("cat", script) as slow:
+        server.over = slow.over
+        started = time.monotonic()
+        with pytest.raises(StoreError, match=r"did not answer within 0\.3 s") as caught:
+            store(slow, timeout=0.3).get(CID, 100_000)
+        assert time.monotonic() - started < 2
+    assert not isinstance(caught.value, Unavailable)  # the daemon fails, which says nothing of the content
+    server._server.server_close()
+
+
+def test_silence() -> None:
+    with Server(lambda _: []) as server:
+        server.script = lambda _: server.silence()
+        with pytest.raises(StoreError, match=r"did not answer within 0\.2 s"):
+            store(server, timeout=0.2).get(CID, 100)
+
+
+@pytest.mark.parametrize(
+    "message",
+    [
+        "Failed to cat file: request timed out",
+        "context deadline exceeded",
+        "block was not found locally (offline): ipld: could not find bafk",
+    ],
+)
+def test_what_nobody_has(message: str) -> None:
+    with daemon("cat", lambda _: said(message)) as server:
+        with pytest.raises(Unavailable, match=CID) as caught:
+            store(server).get(CID, 100)
+        assert one_line(caught)
+        assert server.requests[-1].query["timeout"].endswith("ms")  # the daemon gives up before we do
+    with daemon("pin/add", lambda _: said(message)) as server, pytest.raises(Unavailable, match=CID):
+        store(server).pin(CID)
+
+
+def test_a_stream_that_ends_in_an_error() -> None:
+    trailer = "X-Stream-Error: context deadline exceeded"
+    with (
+        daemon("cat", lambda _: chunked([DATA[:5]], trailer)) as server,
+        pytest.raises(Unavailable, match=CID),
+    ):
+        store(server).get(CID, 100)
+
+
+def test_trailers_without_end() -> None:
+    with (
+        daemon("cat", lambda _: chunked([DATA], "X: y\r\n" * 100)) as server,
+        pytest.raises(StoreError, match="a broken answer"),
+    ):
+        store(server).get(CID, 100)
+
+
+def test_other_errors_are_passed_on_in_one_line() -> None:
+    with (
+        daemon("pin/rm", lambda _: said("disk\nfull " + "x" * 9999)) as server,
+        pytest.raises(StoreError, match="refused: disk full") as caught,
+    ):
+        store(server).unpin(CID)
+    assert one_line(caught)
+
+
+def test_a_folder_is_not_a_payload() -> None:
+    with (
+        daemon("cat", lambda _: said("this dag node is a directory")) as server,
+        pytest.raises(Corrupt, match=f"{CID} is not a file"),
+    ):
+        store(server).get(CID, 100)
+
+
+def test_unpinning_what_is_not_pinned() -> None:
+    with daemon("pin/rm", lambda _: said("not pinned or pinned indirectly")) as server:
+        store(server).unpin(CID)
+
+
+@pytest.mark.parametrize(("held", "message"), [(False, "could not find"), (True, "")])
+def test_what_is_not_pinned_is_looked_for_at_home(held: bool, message: str) -> None:
+    def script(request: Request) -> list[bytes]:
+        if request.path.endswith("pin/ls"):
+            return said("is not pinned")
+        if request.path.endswith("version"):
+            return reply(VERSION)
+        assert request.query["offline"] == "true"
+        return reply({"Key": CID, "Size": 18}) if held else said(message)
+
+    with Server(script) as server:
+        assert store(server).has(CID) is held
+
+
+@pytest.mark.parametrize("command", ["pin/ls", "block/stat"])
+def test_an_error_is_not_an_absence(command: str) -> None:
+    def script(request: Request) -> list[bytes]:
+        if request.path.endswith("version"):
+            return reply(VERSION)
+        return said("the disk burns" if request.path.endswith(command) else "is not pinned")
+
+    with Server(script) as server, pytest.raises(StoreError, match="refused: the disk burns"):
+        store(server).has(CID)
+
+
+@pytest.mark.parametrize(
+    "ill", [b"", b"HTTP/1.1 503 Busy\r\n\r\n", b"HTTP/1.1 200 OK\r\nContent-Length: 18\r\n\r\nwei"]
+)
+def test_a_daemon_that_goes_away_and_comes_back(ill: bytes) -> None:
+    left = [ill, ill, ill]
+    slept: list[float] = []
+    retries = Retries(times=4, first=0.1, longest=0.3, jitter=lambda: 1.0, sleep=slept.append)
+    with daemon("cat", lambda _: [left.pop()] if left else reply(DATA)) as server:
+        assert store(server, retries=retries).get(CID, 100) == DATA
+    assert slept == [0.1, 0.2, 0.3]
+
+
+def test_tries_are_bounded_and_jitter_shortens_pauses() -> None:
+    slept: list[float] = []
+    retries = Retries(times=3, first=0.1, factor=3, longest=9, jitter=lambda: 0.0, sleep=slept.append)
+    with pytest.raises(StoreError, match="connection refused"):
+        KuboStore("/ip4/127.0.0.1/tcp/1", retries=retries).put(DATA)
+    assert slept == pytest.approx([0.05, 0.15, 0.45])
+
+
+def test_no_pause_outlasts_the_time_out() -> None:
+    slept: list[float] = []
+    retries = Retries(times=9, first=1, factor=10, longest=100, sleep=slept.append)
+    with pytest.raises(StoreError, match="connection refused"):
+        KuboStore("/ip4/127.0.0.1/tcp/1", timeout=3, retries=retries).put(DATA)
+    assert len(slept) == 1
+
+
+@pytest.mark.parametrize("options", [{"times": -1}, {"times": 21}, {"first": -1.0}, {"factor": 0.5}])
+def test_retries_without_bounds(options: dict[str, Any]) -> None:
+    with pytest.raises(ConfigError):
+        Retries(**options)
+
+
+def test_no_redirect_is_followed_and_no_proxy_asked(monkeypatch: pytest.MonkeyPatch) -> None:
+    with Server(lambda _: reply(DATA)) as elsewhere:
+        monkeypatch.setenv("http_proxy", elsewhere.url)
+        monkeypatch.setenv("HTTP_PROXY", elsewhere.url)
+        away = reply(b"", 307, Location=elsewhere.url)
+        with daemon("cat", lambda _: away) as server, pytest.raises(StoreError, match="not an IPFS daemon"):
+            store(server).get(CID, 100)
+        assert elsewhere.requests == []
+
+
+def test_large_contents_are_sent_in_pieces() -> None:
+    data = os.urandom(3_000_000)
+    cid = cids.compute(data)
+    with daemon("add", lambda _: reply({"Hash": cid})) as server:
+        assert store(server).put(data) == cid
+        assert server.requests[-1].headers["transfer-encoding"] == "chunked"
