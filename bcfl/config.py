@@ -113,47 +113,63 @@ class Config(_Checked):
     rounds: int = _count(10, "rounds to run", most=1_000_000)
     seed: int = _count(0, "every random choice follows from it", least=0, most=2**63 - 1)
 
-    task: str = Field("digits", min_length=1, description="a task's name, or package.module:attribute")
-    data: Path | None = Field(None, description="folder that holds the task's data set")
-    model: str | None = Field(None, min_length=1, description="the model to train; none: the task's own")
+    task: str = Field(
+        default="digits", min_length=1, description="a task's name, or package.module:attribute"
+    )
+    data: Path | None = Field(default=None, description="folder that holds the task's data set")
+    model: str | None = Field(
+        default=None, min_length=1, description="the model to train; none: the task's own"
+    )
     epochs: int | None = Field(
-        None, ge=1, le=10_000, description="local epochs a round; none: the task's own"
+        default=None, ge=1, le=10_000, description="local epochs a round; none: the task's own"
     )
-    batch_size: int | None = Field(None, ge=1, le=2**20, description="samples a step; none: the task's own")
-    learning_rate: float | None = Field(None, gt=0, le=1000, description="SGD's rate; none: the task's own")
+    batch_size: int | None = Field(
+        default=None, ge=1, le=2**20, description="samples a step; none: the task's own"
+    )
+    learning_rate: float | None = Field(
+        default=None, gt=0, le=1000, description="SGD's rate; none: the task's own"
+    )
     partition: Literal["iid", "dirichlet", "pathological"] = Field(
-        "dirichlet", description="how the samples are dealt to the devices"
+        default="dirichlet", description="how the samples are dealt to the devices"
     )
-    alpha: float = Field(0.5, gt=0, le=1e6, description="dirichlet: small is skewed, large is even")
+    alpha: float = Field(default=0.5, gt=0, le=1e6, description="dirichlet: small is skewed, large is even")
     classes_per_device: int = _count(2, "pathological: classes that a device sees", most=1_000_000)
 
     scale_bits: int = _count(24, "fractional bits of the global model", most=30)
-    lane_bits: Lane = Field(16, description="bits of one coordinate of an update")
+    lane_bits: Lane = Field(default=16, description="bits of one coordinate of an update")
     shift: int | None = Field(
-        None, ge=0, le=30, description="fractional bits an update leaves out; none: by lane"
+        default=None, ge=0, le=30, description="fractional bits an update leaves out; none: by lane"
     )
     leaf_lanes: int = _count(32, "coordinates in one Merkle leaf", most=2**16)
 
-    rule: Literal["mean", "median", "trimmed_mean"] = Field("mean", description="how updates are aggregated")
+    rule: Literal["mean", "median", "trimmed_mean"] = Field(
+        default="mean", description="how updates are aggregated"
+    )
     trim: float = _share(0.1, "trimmed_mean: share cut from each end", below=0.5)
-    engine: Literal["stake", "pow"] = Field("stake", description="what decides who leads a round")
+    engine: Literal["stake", "pow"] = Field(default="stake", description="what decides who leads a round")
     pow_seconds: int = _seconds(5, "that a proof-of-work race should take")
     min_updates: int | None = Field(
-        None, ge=1, description="fewer accepted void the round; none: half the devices"
+        default=None, ge=1, description="fewer accepted void the round; none: half the devices"
     )
     max_samples: int | None = Field(
-        None, ge=1, lt=2**31, description="most samples a device may claim; none: all"
+        default=None, ge=1, lt=2**31, description="most samples a device may claim; none: all"
     )
 
-    check_time: bool = Field(True, description="reject a computation time out of proportion to the samples")
-    time_factor: float = Field(
-        5.0, ge=1, le=1e6, description="tolerated ratio to the reference seconds a sample"
+    check_time: bool = Field(
+        default=True, description="reject a computation time out of proportion to the samples"
     )
-    time_slack: float = Field(0.02, ge=0, le=3600, description="seconds that never count as a difference")
-    check_duplicate: bool = Field(True, description="reject a copy of an earlier update")
-    check_quality: bool = Field(True, description="reject what harms the model on a miner's held-out data")
+    time_factor: float = Field(
+        default=5.0, ge=1, le=1e6, description="tolerated ratio to the reference seconds a sample"
+    )
+    time_slack: float = Field(
+        default=0.02, ge=0, le=3600, description="seconds that never count as a difference"
+    )
+    check_duplicate: bool = Field(default=True, description="reject a copy of an earlier update")
+    check_quality: bool = Field(
+        default=True, description="reject what harms the model on a miner's held-out data"
+    )
     quality_tolerance: float = Field(
-        3.0, ge=0, le=1e6, description="tolerated harm, in robust standard deviations"
+        default=3.0, ge=0, le=1e6, description="tolerated harm, in robust standard deviations"
     )
 
     commit_seconds: int = _seconds(60, "to train and to commit")
@@ -166,18 +182,20 @@ class Config(_Checked):
     challenge_seconds: int = _seconds(0, "in which a proposal stays open to challenges", least=0)
     grace: int = _seconds(5, "a phase stays open for devices after all miners have acted", least=0)
 
-    stake: Wei = Field(10**18, description="what each miner stakes")
-    min_stake: Wei = Field(10**18, gt=0, description="stake that carries one vote")
+    stake: Wei = Field(default=15 * 10**17, description="what each miner stakes")
+    min_stake: Wei = Field(default=10**18, gt=0, description="stake that carries one vote")
     exit_rounds: int = _count(2, "finished rounds before a miner that left gets its stake back", 0, 1_000_000)
-    vote_penalty: Wei = Field(10**17, description="for verdicts committed and never unveiled")
-    leader_penalty: Wei = Field(10**17, description="for a leader that misses its deadline")
-    reward: Wei = Field(10**18, description="paid out of the pool each round")
+    vote_penalty: Wei = Field(default=10**17, description="for verdicts committed and never unveiled")
+    leader_penalty: Wei = Field(default=10**17, description="for a leader that misses its deadline")
+    reward: Wei = Field(default=10**18, description="paid out of the pool each round")
     device_share: float = _share(0.5, "of the reward, by accepted samples")
     miner_share: float = _share(0.3, "of the reward, by matching verdicts; the leader gets the rest")
-    pool: Wei | None = Field(None, description="what the owner funds; none: the rewards of all rounds")
+    pool: Wei | None = Field(
+        default=None, description="what the owner funds; none: the rewards of all rounds"
+    )
 
-    runs: Path = Field(Path("runs"), description="folder that holds the runs")
-    run_dir: Path | None = Field(None, description="this run's own folder; none: a new one in runs")
+    runs: Path = Field(default=Path("runs"), description="folder that holds the runs")
+    run_dir: Path | None = Field(default=None, description="this run's own folder; none: a new one in runs")
 
     @property
     def lane_shift(self) -> int:
@@ -289,6 +307,7 @@ def _from_file(path: Path | None) -> list[_Given]:
         raise ConfigError(f"{path} cannot be read ({reason}): name another file or mend this one") from None
     except tomllib.TOMLDecodeError as error:
         raise ConfigError(f"{path} is not TOML ({error}): write one key = value a line") from None
+    table.pop("networks", None)  # for whoever deploys
     for key, value in table.items():
         if isinstance(value, dict):
             raise ConfigError(

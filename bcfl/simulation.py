@@ -57,7 +57,7 @@ ORDER = {
 def run(config: Config, *, on_progress: Observer | None = None) -> Report:
     """Train as `config` says, in a new run directory; raises BcflError, one line, for what is foreseen."""
     started = time.perf_counter()
-    task, shares = _material(config)
+    task, shares = material(config)
     with Run.create(config) as made, Federation.found(made, task, shares) as federation:
         return federation.play(on_progress, started)
 
@@ -68,12 +68,12 @@ def resume(
     """Go on with an interrupted run (None: the latest) where its chain stands."""
     started = time.perf_counter()
     with Run.open(path, runs=runs, read_only=False) as found:
-        task, shares = _material(found.config)
+        task, shares = material(found.config)
         with Federation.found(found, task, shares) as federation:
             return federation.play(on_progress, started)
 
 
-def _material(config: Config) -> tuple[Task, Split]:
+def material(config: Config) -> tuple[Task, Split]:
     """The learning task and everybody's share of its data."""
     from bcfl.learning.training import check_fit
 

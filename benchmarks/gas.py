@@ -54,7 +54,9 @@ def play(federation: Federation) -> None:
         federation.commit_vote(opening)
     votes = [verification.Vote(federation.voter(opening.miner), opening) for opening in openings]
     unveils = [("unveil", federation.unveil_args(opening)) for opening in openings]
-    federation.multi(clerk, "unveil, all votes, and tally", [*unveils, ("tally", federation.tally_args(votes))])
+    federation.multi(
+        clerk, "unveil, all votes, and tally", [*unveils, ("tally", federation.tally_args(votes))]
+    )
     if federation.clock.phase is Phase.ELECT:
         federation.solve()
     federation.propose()
@@ -87,7 +89,7 @@ def rare_steps() -> Row:
     found["skip a late leader"] = federation.send(
         federation.outsider, "skip", *federation.skip_args()
     ).gas_used
-    found["top up"] = federation.send(federation.miner_keys[0], "top_up", value=1).gas_used
+    found["top up"] = federation.send(federation.miner_keys[0], "top_up", value=TERMS.min_stake).gas_used
     found["a device leaves"] = federation.send(
         federation.owner, "leave_device", federation.device_keys[1].address
     ).gas_used
@@ -132,7 +134,9 @@ def table(devices: int, miners: int, engine: Engine, row: Mapping[str, int]) -> 
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--write", action="store_true", help="write the snapshot too")
     write = parser.parse_args().write
     found = measured()

@@ -1,7 +1,7 @@
 """Compiles the contracts into the artifact that the package ships, or checks that it is current.
 
-    python deploy/compile.py            write bcfl/ledger/artifacts/Federation.json
-    python deploy/compile.py --check    fail if the sources compile to something else
+python deploy/compile.py            write bcfl/ledger/artifacts/Federation.json
+python deploy/compile.py --check    fail if the sources compile to something else
 """
 
 from __future__ import annotations
@@ -23,7 +23,9 @@ MAX_RUNTIME = 24_576  # EIP-170
 
 def sources() -> list[Path]:
     """All sources that the deployables are made of."""
-    return sorted([*CONTRACTS.glob("*.vy"), *CONTRACTS.glob("modules/*.vy"), *CONTRACTS.glob("interfaces/*.vyi")])
+    return sorted(
+        [*CONTRACTS.glob("*.vy"), *CONTRACTS.glob("modules/*.vy"), *CONTRACTS.glob("interfaces/*.vyi")]
+    )
 
 
 def compile_one(name: str) -> dict[str, Any]:
@@ -58,9 +60,13 @@ def build() -> dict[str, Any]:
     for name, output in zip(DEPLOYABLES, outputs, strict=True):
         sizes[name] = len(output["bytecode_runtime"]) // 2 - 1
         if sizes[name] > MAX_RUNTIME:
-            raise SystemExit(f"{name} is {sizes[name]} bytes, more than the {MAX_RUNTIME} that EIP-170 allows")
+            raise SystemExit(
+                f"{name} is {sizes[name]} bytes, more than the {MAX_RUNTIME} that EIP-170 allows"
+            )
     if outputs[0]["layout"]["storage_layout"] != outputs[1]["layout"]["storage_layout"]:
-        raise SystemExit("Federation and Annex differ in their storage layout; initialize the same modules in order")
+        raise SystemExit(
+            "Federation and Annex differ in their storage layout; initialize the same modules in order"
+        )
     digest = hashlib.sha256(b"".join(path.read_bytes() for path in sources())).hexdigest()
     return {
         "compiler": vyper.__version__,
@@ -74,7 +80,9 @@ def build() -> dict[str, Any]:
 
 def main() -> None:
     """Write or check the artifact."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--check", action="store_true", help="compare instead of writing")
     check = parser.parse_args().check
     artifact = build()

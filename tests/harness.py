@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 import re
-import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
-from functools import cache, cached_property
-from pathlib import Path
-from typing import TYPE_CHECKING
+from functools import cached_property
 
 import pytest
 from eth_keys.datatypes import PrivateKey
@@ -17,17 +14,13 @@ from eth_utils.address import to_canonical_address, to_checksum_address
 
 from bcfl.errors import Reverted
 from bcfl.ledger.artifact import deploy
-from bcfl.ledger.contract import Contract, Receipt
+from bcfl.ledger.contract import Receipt
 from bcfl.ledger.embedded import EmbeddedChain
 from bcfl.protocol import submissions, verification
 from bcfl.protocol.election import ranking, search
 from bcfl.protocol.hashing import keccak, word
 from bcfl.protocol.types import Block, Clock, Opening, Phase, Tally, Terms, Update, Verdict, Voter
 
-if TYPE_CHECKING:
-    from vyper.compiler.phases import CompilerData
-
-CONTRACTS = Path(__file__).parents[1] / "contracts"
 ETHER = 10**18
 BUFFER = 16_384  # bytes that one multicall takes
 
@@ -72,34 +65,6 @@ def refused(reason: str) -> Iterator[None]:
         yield
 
 
-@cache
-def compiled(path: str) -> CompilerData:
-    """A contract below contracts/, compiled."""
-    from vyper.compiler.input_bundle import FilesystemInputBundle
-    from vyper.compiler.phases import CompilerData
-
-    bundle = FilesystemInputBundle([CONTRACTS])
-    return CompilerData(bundle.load_file(Path(path)), bundle)
-
-
-def put(chain: EmbeddedChain, sender: Account, path: str, *args: object, value: int = 0) -> Contract:
-    """Compile a contract below contracts/ and deploy it."""
-    from vyper.compiler.output import build_abi_output
-
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        data = compiled(path)
-        abi, bytecode = build_abi_output(data), data.bytecode
-    return Contract.deploy(chain, sender, abi, bytecode, args, value)[0]
-
-
-def mock(name: str, terms: Terms = TERMS) -> tuple[Contract, Account]:
-    """A mock on a chain of its own, and who deployed it."""
-    owner = account("owner")
-    chain = EmbeddedChain(None, funded=[owner.address])
-    return put(chain, owner, f"mocks/{name}.vy", terms), owner
-
-
 @dataclass
 class Federation:
     """Devices, miners and an owner; `terms` may be bent with `dataclasses.replace` before `open`."""
@@ -116,7 +81,9 @@ class Federation:
         self.owner, self.outsider = account("owner"), account("outsider")
         self.device_keys = [account("device", i) for i in range(self.devices)]
         self.miner_keys = (
-            self.device_keys[: self.miners] if self.full else [account("miner", i) for i in range(self.miners)]
+            self.device_keys[: self.miners]
+            if self.full
+            else [account("miner", i) for i in range(self.miners)]
         )
         everyone = {a.address for a in [self.owner, self.outsider, *self.device_keys, *self.miner_keys]}
         everyone |= {account("late", i).address for i in range(4)}
@@ -155,9 +122,14 @@ class Federation:
     def update(self, device: int, round_: int | None = None, **changes: object) -> Update:
         number = self.clock.round if round_ is None else round_
         made = Update(
-            round=number, device=device, root=digest("root", number, device), cid=digest("cid", number, device),
-            samples=50 + device, microseconds=900, salt=int.from_bytes(digest("salt", number, device)[:16], "big"),
-        )  # fmt: skip
+            round=number,
+            device=device,
+            root=digest("root", number, device),
+            cid=digest("cid", number, device),
+            samples=50 + device,
+            microseconds=900,
+            salt=int.from_bytes(digest("salt", number, device)[:16], "big"),
+        )
         return replace(made, **changes)  # type: ignore[arg-type]
 
     def commitment(self, update: Update) -> bytes:
@@ -180,12 +152,20 @@ class Federation:
         mask = (1 << len(updates)) - 1 if opened is None else opened
         shown = [u for i, u in enumerate(updates) if mask >> i & 1]
         return [
-            mask, [u.root for u in shown], [u.cid for u in shown], [submissions.pack_claim(u) for u in shown],
-            [self.sign(u) for u in shown], [self.commitment(u) for i, u in enumerate(updates) if not mask >> i & 1],
-        ]  # fmt: skip
+            mask,
+            [u.root for u in shown],
+            [u.cid for u in shown],
+            [submissions.pack_claim(u) for u in shown],
+            [self.sign(u) for u in shown],
+            [self.commitment(u) for i, u in enumerate(updates) if not mask >> i & 1],
+        ]
 
     def reveal(
-        self, sender: Account, updates: list[Update], opened: int | None = None, submitter: Account | None = None
+        self,
+        sender: Account,
+        updates: list[Update],
+        opened: int | None = None,
+        submitter: Account | None = None,
     ) -> Receipt:
         return self.send(sender, "reveal", (submitter or sender).address, *self.reveal_args(updates, opened))
 
@@ -244,10 +224,12 @@ class Federation:
         devices = [item >> 24 & 0xFFFF for item in words]
         owns = [verification.own_position(vote.voter, devices) for vote in votes]
         return [
-            words, [vote.voter.word for vote in votes], [vote.opening.salt for vote in votes],
+            words,
+            [vote.voter.word for vote in votes],
+            [vote.opening.salt for vote in votes],
             [bits for vote in votes for bits in verification.accepted_of(vote.opening.verdicts)],
             [2**256 - 1 if own is None else own for own in owns],
-        ]  # fmt: skip
+        ]
 
     def skip_args(self) -> list[object]:
         votes = self.votes()
@@ -323,10 +305,15 @@ class Federation:
     def until(self, phase: Phase) -> Federation:
         """Play the running round honestly until `phase` is due."""
         steps = {
-            Phase.COMMIT: self.commit_all, Phase.REVEAL: self.reveal_all, Phase.VOTE: self.vote_all,
-            Phase.UNVEIL: self.unveil_all, Phase.TALLY: self.tally, Phase.ELECT: self.solve, Phase.PROPOSE: self.propose,
+            Phase.COMMIT: self.commit_all,
+            Phase.REVEAL: self.reveal_all,
+            Phase.VOTE: self.vote_all,
+            Phase.UNVEIL: self.unveil_all,
+            Phase.TALLY: self.tally,
+            Phase.ELECT: self.solve,
+            Phase.PROPOSE: self.propose,
             Phase.ATTEST: self.attest_enough,
-        }  # fmt: skip
+        }
         while (now := self.clock.phase) != phase:
             if phase is Phase.UNVEIL and now is Phase.VOTE:
                 for opening in [self.opening(i) for i in range(self.miners)]:
@@ -382,9 +369,14 @@ class Federation:
         parent = max((n for n in events if n < number), default=0)
         found = events[number]
         return Block(
-            parent=self.contract.call("ledger", parent), round=number, accepted=found["accepted"],
-            root=found["root"], cid=found["cid"], leader=found["leader"], reward=found["reward"],
-        )  # fmt: skip
+            parent=self.contract.call("ledger", parent),
+            round=number,
+            accepted=found["accepted"],
+            root=found["root"],
+            cid=found["cid"],
+            leader=found["leader"],
+            reward=found["reward"],
+        )
 
     def claim_device_args(self, number: int, position: int) -> list[object]:
         first = position // submissions.GROUP * submissions.GROUP
@@ -406,6 +398,3 @@ class Federation:
     def ranking(self) -> list[str]:
         words = ranking(self.contract.call("round_seed"), [vote.voter.word for vote in self.votes()])
         return [to_checksum_address((item & (1 << 160) - 1).to_bytes(20, "big")) for item in words]
-
-
-__all__ = ["ETHER", "TERMS", "Account", "Contract", "Federation", "account", "digest", "refused"]

@@ -1,4 +1,4 @@
-"""Real roles on the embedded chain around a learner that costs nothing, so that a test can bend one of them."""
+"""Real roles on the embedded chain around a learner that costs nothing; a test can bend any of them."""
 
 from __future__ import annotations
 
@@ -8,7 +8,8 @@ from pathlib import Path
 
 import numpy as np
 
-from bcfl.ledger.artifact import deploy
+from bcfl.errors import RelayError
+from bcfl.ledger.artifact import deploy, federation_at
 from bcfl.ledger.embedded import EmbeddedChain
 from bcfl.ledger.federation import FederationLedger
 from bcfl.ports import Evaluation, Step, Trained, Vector
@@ -67,10 +68,11 @@ class Village:
 
     path: Path
     devices: int = 4
-    miners: int = 3
+    miners: int = 4
     terms: Terms = TERMS
     stakes: tuple[int, ...] = ()
     shared: int = 0
+    kept: bool = False  # on disk, for a later process
     chain: EmbeddedChain | None = None
     contract: str | None = None
     learners: list[Quadratic] = field(default_factory=list)
@@ -83,18 +85,21 @@ class Village:
             for i in range(self.miners)
         ]
         everyone = sorted({a.address for a in (self.owner, *self.device_accounts, *self.miner_accounts)})
-        self.chain = self.chain or EmbeddedChain(None, funded=everyone)
+        file = self.path / "chain.sqlite" if self.kept else None
+        self.chain = self.chain or EmbeddedChain(file, funded=everyone)
         self.store = DirectoryStore(self.path / "store")
         self.archive = Archive(self.store, LAYOUT, self.terms)
         genesis = self.archive.put(fixedpoint.encode(np.zeros(LAYOUT.parameters, np.float32), 24))
+        place = self.path / "contract"
+        if self.contract is None and place.exists():
+            self.contract = place.read_text()
         if self.contract is None:
             made, _ = deploy(self.chain, self.owner, self.terms, genesis.root, genesis.cid, 100 * ETHER)
             self.contract = made.address
+            place.write_text(self.contract)
         self._settle()
 
     def _settle(self) -> None:
-        from bcfl.ledger.artifact import federation_at
-
         assert self.chain is not None
         contract = federation_at(self.chain, str(self.contract))
         self.ledger, self.relay = FederationLedger(contract), MemoryRelay()
@@ -117,17 +122,18 @@ class Village:
             None, self.chain, contract, self.ledger, self.relay, self.archive, self.owner, None,  # type: ignore[arg-type]
             {DEVICES: list(self.homes), MINERS: list(self.offices)},
         )  # fmt: skip
-        self.register(contract)
+        self.register()
 
     def journal(self, account: Account) -> Journal:
         return Journal(self.path / "journal" / account.address)
 
-    def register(self, contract: object) -> None:
+    def register(self) -> None:
+        """Register whoever is not yet, and open the first round."""
         known = self.ledger.history()
         missing = [a.address for a in self.device_accounts if a.address not in known.joined]
         if missing:
             self.federation.contract.send(self.owner, "register_devices", missing)
-        stakes = self.stakes or (self.terms.min_stake,) * self.miners
+        stakes = self.stakes or (2 * self.terms.min_stake - 1,) * self.miners  # one vote, penalties or not
         for a, stake in zip(self.miner_accounts, stakes, strict=True):
             if a.address not in known.miners:
                 self.federation.contract.send(a, "register_miner", value=stake)
@@ -176,6 +182,11 @@ class Village:
         address = self.history.bound(device)
         return next(miner for miner in self.offices if miner.account.address == address)
 
+    def contract_head(self, number: int) -> bytes:
+        """The hash of a block of the model ledger, as the contract keeps it."""
+        found: bytes = self.federation.contract.call("ledger", number)
+        return found
+
     def send(self, account: Account, function: str, *args: object) -> None:
         self.ledger.send(account, [Step(function, args)])
 
@@ -198,8 +209,6 @@ class Closing:
         self._miner, self._when = miner, (village, phase, number)
 
     def __getattr__(self, name: str) -> object:
-        from bcfl.errors import RelayError
-
         if _away(*self._when):
 
             def refuse(*_: object) -> None:

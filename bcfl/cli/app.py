@@ -6,6 +6,7 @@ from typing import Annotated
 
 import typer
 
+from bcfl.cli import account, chain, deploy
 from bcfl.cli.contracts import call, events
 from bcfl.cli.leaders import leader
 from bcfl.cli.listing import ls, version
@@ -61,3 +62,5 @@ app.command("call", context_settings=NUMBERS)(call)
 app.command("fetch")(fetch)
 app.command("export", context_settings=NUMBERS)(export)
 app.command("version")(version)
+for part in (chain, deploy, account):
+    part.register(app)

@@ -60,7 +60,6 @@ def up(
     from bcfl.ledger.keystore import derive
 
     addresses = [account.address for account in derive(mnemonic, 0, accounts)]
-    _warn(host, mnemonic)
     if anvil:
         _anvil(host, port, folder, accounts, mnemonic, time)
     from bcfl.ledger.server import serve
@@ -69,6 +68,7 @@ def up(
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: ended.set())
     with serve(folder, addresses, host, port, simulated=time is Time.SIMULATED) as server:
+        _warn(host, mnemonic)
         print_fields([("rpc", server.url), ("chain", "31337"), ("kept in", folder), *_listed(addresses)])
         sys.stdout.flush()
         ended.wait()
@@ -131,6 +131,7 @@ def _anvil(host: str, port: int, folder: Path, accounts: int, mnemonic: str, tim
         raise RunError(f"{folder} cannot be the folder of a chain: {error.strerror}") from None
     if not os.access(folder, os.W_OK):
         raise RunError(f"{folder} cannot be the folder of a chain: it cannot be written")
+    _warn(host, mnemonic)
     print_fields([("rpc", f"http://{host}:{port}"), ("chain", "31337, anvil"), ("kept in", folder)])
     sys.stdout.flush()
     command = [binary, "--host", host, "--port", str(port), "--accounts", str(accounts)]

@@ -30,6 +30,7 @@ COLUMNS: Final = (
 WIDEST: Final = ("round", "100.00%", "10.0000", "1024/1024", "10,000,000", "seconds", "0x1234…cdef", "")
 ADDRESS_WIDTH: Final = 42
 WIDE: Final = 120
+SPINNER_WIDTH: Final = 3
 NAMED: Final = 3  # of those who are awaited
 RESUMED: Final = "resumed"  # the phase of rounds that an earlier process played
 REFRESH: Final = 8  # a second
@@ -41,7 +42,7 @@ class Lines:
     def __init__(self, config: Config, path: Path) -> None:
         self._config, self._path = config, path
         self._begun, self._since = False, 0.0
-        self._wide = True
+        self._width = sys.maxsize
 
     def __enter__(self) -> Self:
         return self
@@ -57,18 +58,31 @@ class Lines:
         if progress.report is None:
             self.standing(progress)
             return
+        self._ended(progress, progress.report)
+
+    def _ended(self, progress: Progress, report: RoundReport) -> None:
+        """Leave the row of a round that has ended."""
         now = time.perf_counter()
         took, self._since = now - self._since, now
         seconds = None if progress.phase == RESUMED else took
-        self._row(round_cells(progress.report, seconds, self._wide), _style(progress.report))
+        self._row(round_cells(report, seconds, self._wide), _style(report))
+        self.standing(progress)
 
     def _head(self) -> None:
         """Say what runs, once it does, and head the columns."""
         config = self._config
         parties = f"{plural(config.devices, 'device')} · {plural(config.miners, 'miner')}"
         rounds = plural(config.rounds, "round")
-        self.line(f"{config.task} · {parties} · {rounds} · led by {config.engine} · {self._path}", "bold")
+        title = f"{config.task} · {parties} · {rounds} · led by {config.engine}"
+        together = len(title) + len(str(self._path)) + len(" · ") <= self._width
+        for line in [f"{title} · {self._path}"] if together else [title, str(self._path)]:
+            self.line(line, "bold")
         self._row([column.heading for column in COLUMNS], "dim")
+
+    @property
+    def _wide(self) -> bool:
+        """Whether there is room for whole addresses."""
+        return self._width >= WIDE
 
     def _row(self, cells: Sequence[str], style: str) -> None:
         self.line(row_line(cells, self._wide, self._config), style)
@@ -95,7 +109,7 @@ class Table(Lines):
         from rich.live import Live
 
         self._console = Console(stderr=True, highlight=False, markup=False, emoji=False)
-        self._wide = self._console.width >= WIDE
+        self._width = self._console.width
         self._live: Live = Live(
             console=self._console, refresh_per_second=REFRESH, transient=True, redirect_stdout=False
         )
@@ -127,8 +141,9 @@ class Table(Lines):
         from rich.spinner import Spinner
         from rich.text import Text
 
-        shown = Text(text, no_wrap=True, overflow="ellipsis", style="cyan")
-        self._live.update(Spinner("dots", shown, style="cyan"))
+        room = self._width - SPINNER_WIDTH
+        fitted = text if len(text) <= room else text[: room - 1] + "…"
+        self._live.update(Spinner("dots", Text(fitted, style="cyan"), style="cyan"))
 
 
 class Silent(Lines):
@@ -178,7 +193,7 @@ def standing_line(progress: Progress) -> str:
         return line
     named = ", ".join(shortened(name) for name in progress.awaited[:NAMED])
     more = len(progress.awaited) - NAMED
-    return f"{line} · awaiting {len(progress.awaited)}: {named}" + (f" and {more} more" if more > 0 else "")
+    return f"{line} · awaiting {len(progress.awaited)}: {named}" + (f", +{more}" if more > 0 else "")
 
 
 def row_line(cells: Sequence[str], wide: bool, config: Config) -> str:

@@ -10,6 +10,7 @@ from bcfl.cli.options import JsonOption, RunOption, RunsOption
 from bcfl.cli.printing import Column, ether, plural, print_fields, print_json, print_table
 from bcfl.protocol.rounds import Round
 from bcfl.protocol.verification import matches
+from bcfl.roles.claims import amount, claims
 
 if TYPE_CHECKING:
     from bcfl.cli.opened import Opened
@@ -64,7 +65,8 @@ def device_view(o: Opened, index: int) -> dict[str, Any]:
         "accepted": sum(entry["verdict"] == "accepted" for entry in sent),
         "samples": sum(entry["samples"] for entry in sent if entry["verdict"] == "accepted"),
         "credits": o.contract.call("credits", account),
-        "earned": o.history.credited.get(account, 0),
+        "claimed": o.history.credited.get(account, 0),
+        "unclaimed": _unclaimed(o, account),
         "claimed_rounds": _claimed(o, account, as_miner=False),
         "rounds": rounds,
     }
@@ -85,7 +87,8 @@ def miner_view(o: Opened, account: str) -> dict[str, Any]:
         "attested": sum(entry["attested"] for entry in rounds),
         "penalties": sum(entry["penalty"] for entry in rounds),
         "credits": o.contract.call("credits", account),
-        "earned": o.history.credited.get(account, 0),
+        "claimed": o.history.credited.get(account, 0),
+        "unclaimed": _unclaimed(o, account),
         "claimed_rounds": _claimed(o, account, as_miner=True),
         "rounds": rounds,
     }
@@ -94,6 +97,19 @@ def miner_view(o: Opened, account: str) -> dict[str, Any]:
 def _claimed(o: Opened, account: str, as_miner: bool) -> list[int]:
     """The rounds whose reward an account has claimed in one of its roles."""
     return sorted(n for who, n, miner in o.history.claimed if who == account and miner is as_miner)
+
+
+def _unclaimed(o: Opened, account: str) -> int:
+    """What an account has earned in finished rounds, in all its roles, and not claimed yet, in wei."""
+    ledger = o.ledger
+    due = claims(o.history, ledger.domain, account)
+    return sum(amount(claim, o.history, ledger.domain, ledger.terms) for claim in due)
+
+
+def _earned(view: dict[str, Any]) -> str:
+    """What an account has earned, claimed or not."""
+    total, unclaimed = view["claimed"] + view["unclaimed"], view["unclaimed"]
+    return f"{ether(total)}, of which {ether(unclaimed)} not claimed and {ether(view['credits'])} not withdrawn"
 
 
 def _submitted(o: Opened, r: Round, index: int) -> dict[str, Any]:
@@ -146,7 +162,7 @@ def _print_device(view: dict[str, Any]) -> None:
                 "updates",
                 f"{view['submitted']} submitted, {view['accepted']} accepted, {view['samples']:,} samples",
             ),
-            ("earned", f"{ether(view['earned'])}, of which {ether(view['credits'])} not withdrawn"),
+            ("earned", _earned(view)),
             ("claimed", _rounds(view["claimed_rounds"])),
         ]
     )
@@ -177,7 +193,7 @@ def _print_miner(view: dict[str, Any]) -> None:
             ("led", _rounds(view["led"])),
             ("attested", plural(view["attested"], "round")),
             ("penalties", ether(view["penalties"])),
-            ("earned", f"{ether(view['earned'])}, of which {ether(view['credits'])} not withdrawn"),
+            ("earned", _earned(view)),
             ("claimed", _rounds(view["claimed_rounds"])),
         ]
     )

@@ -6,6 +6,7 @@ Serves every step of the round at the socket of a served chain.
 from __future__ import annotations
 
 import json
+import re
 import sys
 import time
 from collections.abc import Iterator
@@ -23,7 +24,11 @@ INTERNAL_ERROR: Final = -32603
 MAX_BATCH: Final = 1_000
 MAX_ANSWER: Final = 64 * 2**20  # bytes of all answers to one batch
 BATCH_SECONDS: Final = 30
+MAX_DEPTH: Final = 32  # a batch of transactions with access lists has 7
 SHOWN: Final = 120  # letters of a foreign value in a message
+# A string, also one without an end; no part of it is ever tried twice.
+STRING: Final = re.compile(rb'"(?:[^"\\]++|\\.?)*+(?:"|\Z)', re.DOTALL)
+ALL_BUT_BRACKETS: Final = bytes(set(range(256)) - set(b"[]{}"))
 # What decoding values of the wrong kind can raise.
 MALFORMED: Final = (
     ValidationError,
@@ -39,6 +44,7 @@ MALFORMED: Final = (
 def respond(node: ServedNode, body: bytes) -> bytes | None:
     """The answer to one request or a batch, None to notifications, which get none; never raises."""
     try:
+        _check_depth(body)
         request = json.loads(body, parse_constant=_refuse)
     except (ValueError, RecursionError):
         return _encode(_error(None, PARSE_ERROR, "the request is not JSON"))
@@ -49,6 +55,15 @@ def respond(node: ServedNode, body: bytes) -> bytes | None:
         return _encode(_error(None, INVALID_REQUEST, f"a batch has 1 to {MAX_BATCH} requests"))
     answers = list(_batch(node, request))
     return b"[" + b",".join(answers) + b"]" if answers else None
+
+
+def _check_depth(body: bytes) -> None:
+    """Raise ValueError for what is nested deeply: py-evm lets Python recurse beyond a thread's stack."""
+    brackets = STRING.sub(b"", body).translate(None, ALL_BUT_BRACKETS)
+    for _ in range(MAX_DEPTH):
+        brackets = brackets.replace(b"[]", b"").replace(b"{}", b"")
+    if brackets:
+        raise ValueError("nested too deeply, or brackets without a partner")
 
 
 def _batch(node: ServedNode, requests: list[Any]) -> Iterator[bytes]:

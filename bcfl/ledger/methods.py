@@ -15,6 +15,7 @@ from eth.abc import BlockAPI, BlockHeaderAPI, SignedTransactionAPI
 from eth.exceptions import HeaderNotFound, OutOfGas, TransactionNotFound
 from eth_typing import Address, BlockNumber, Hash32
 
+from bcfl.ledger.deadline import overdue, within
 from bcfl.ledger.embedded import TRANSACTION_GAS
 from bcfl.ledger.evm import Evm, transaction_place
 from bcfl.ledger.filters import Filters
@@ -40,6 +41,8 @@ MAX_NAMES: Final = 1_000  # addresses, or values of one topic, in a query of log
 MAX_TOPICS: Final = 4
 MAX_HISTORY: Final = 1_024  # blocks of eth_feeHistory
 MAX_SECONDS: Final = 2**34  # the clock of the contract has 36 bits
+CALL_SECONDS: Final = 10.0
+LIMITED: Final = frozenset({"eth_call", "eth_estimateGas"})
 PRECISION: Final = 64  # an estimate of gas is at most a 64th above what is needed
 BASE_GAS, CREATION_GAS, WORD_GAS = 21_000, 32_000, 2
 ZERO_GAS, BYTE_GAS, FLOOR_GAS, TOKENS = 4, 16, 10, 4  # of calldata: EIP-2028, EIP-7623
@@ -108,6 +111,8 @@ class ServedNode(Node):
             "eth_getBlockByNumber": self._block_by_number,
             "eth_getBlockByHash": self._block_by_hash,
             "eth_getTransactionByHash": self._transaction,
+            "eth_getBalance": self._balance,
+            "eth_getCode": self._code,
             "eth_getStorageAt": self._storage,
             "eth_estimateGas": self._estimate,
             "eth_gasPrice": lambda: hex(self._evm.header.base_fee_per_gas or 0),
@@ -127,7 +132,21 @@ class ServedNode(Node):
         """The result of one call; raises NodeError, or what decoding foreign values raises."""
         with self.locked():
             self._clock.tick()
-            return self.methods[method](*params)
+            if method not in LIMITED:
+                return self.methods[method](*params)
+            with within(CALL_SECONDS):
+                return self._limited(method, params)
+
+    def _limited(self, method: str, params: Sequence[Any]) -> Any:
+        """The result of a call if it came in time; an inner frame that was stopped makes it worthless."""
+        try:
+            result = self.methods[method](*params)
+        except NodeError:
+            if not overdue():
+                raise
+        if overdue():
+            raise NodeError(TOO_MANY, f"{method} takes more than {CALL_SECONDS:g} seconds")
+        return result
 
     def _mine(self, *_: Any) -> str:
         self._evm.mine(())
@@ -166,6 +185,12 @@ class ServedNode(Node):
             return None
         transaction = self._evm.get_canonical_transaction_by_index(header.block_number, index)
         return _transaction(transaction, header, index)
+
+    def _balance(self, address: str, block: Any = "latest") -> str:
+        return hex(self._evm.get_vm(self._header(block)).state.get_balance(_address(address)))
+
+    def _code(self, address: str, block: Any = "latest") -> str:
+        return _hex(self._evm.get_vm(self._header(block)).state.get_code(_address(address)))
 
     def _storage(self, address: Any, slot: Any, block: Any = "latest") -> str:
         state = self._evm.get_vm(self._header(block)).state

@@ -16,10 +16,10 @@ from string import Template
 from typing import TYPE_CHECKING, Any, Final
 
 from bcfl.errors import ConfigError
-from bcfl.protocol.accounts import Account
 
 if TYPE_CHECKING:
     from bcfl.ledger.rpc import RpcChain
+    from bcfl.protocol.accounts import Account
 
 USER_FILE: Final = Path("bcfl.toml")
 URL_VARIABLE: Final = "ETH_RPC_URL"

@@ -13,7 +13,7 @@ from typing import Any
 
 from eth._utils.address import generate_contract_address
 from eth.abc import BlockHeaderAPI, ComputationAPI, SignedTransactionAPI
-from eth.exceptions import Revert, TransactionNotFound
+from eth.exceptions import Revert, TransactionNotFound, UnrecognizedTransactionType
 from eth_typing import Address, BlockNumber
 from eth_utils.exceptions import ValidationError
 from rlp.exceptions import RLPException  # type: ignore[import-untyped]
@@ -25,7 +25,8 @@ from bcfl.ledger.evm import Evm, transaction_place
 Json = dict[str, Any]
 NOBODY = Address(bytes(20))
 UNKNOWN_METHOD, REFUSED, REVERTED = -32601, -32000, 3
-MALFORMED = (ValidationError, RLPException, ValueError, TypeError)  # what decoding foreign bytes can raise
+# What decoding foreign bytes can raise.
+MALFORMED = (ValidationError, RLPException, UnrecognizedTransactionType, ValueError, TypeError)
 
 
 class NodeError(Exception):
@@ -50,8 +51,6 @@ class Node:
             "eth_blockNumber": self._block_number,
             "eth_call": self._call,
             "eth_getTransactionCount": self._transaction_count,
-            "eth_getBalance": self._balance,
-            "eth_getCode": self._code,
             "eth_sendRawTransaction": self._send,
             "eth_getTransactionReceipt": self._receipt,
             "eth_getLogs": self._logs,
@@ -82,12 +81,6 @@ class Node:
     def _transaction_count(self, address: str, block: Any = "latest") -> str:
         state = self._evm.get_vm(self._header(block)).state
         return hex(state.get_nonce(_address(address)))
-
-    def _balance(self, address: str, block: Any = "latest") -> str:
-        return hex(self._evm.get_vm(self._header(block)).state.get_balance(_address(address)))
-
-    def _code(self, address: str, block: Any = "latest") -> str:
-        return _hex(self._evm.get_vm(self._header(block)).state.get_code(_address(address)))
 
     def _call(self, call: Json, block: Any = "latest", *_: Any) -> str:
         header = self._header(block)
@@ -225,6 +218,8 @@ def _number(value: Any) -> int:
 
 
 def _bytes(value: Any) -> bytes:
+    if isinstance(value, int):
+        raise TypeError("a number where bytes are meant")  # bytes() would make as many zeros
     return bytes.fromhex(value.removeprefix("0x")) if isinstance(value, str) else bytes(value)
 
 

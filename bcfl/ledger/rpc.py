@@ -8,6 +8,7 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Mapping
+from contextlib import ExitStack
 from functools import cached_property
 from threading import Lock
 from typing import TYPE_CHECKING, Any, cast
@@ -39,6 +40,7 @@ class SocketProvider(JSONBaseProvider):
         super().__init__()
         self._url, self._timeout = url, timeout
         self._lock = Lock()
+        self._stack = ExitStack()
         self._connection: ClientConnection | None = None
 
     def make_request(self, method: RPCEndpoint, params: Any) -> RPCResponse:
@@ -65,7 +67,8 @@ class SocketProvider(JSONBaseProvider):
         from websockets.sync.client import connect
 
         if self._connection is None:
-            self._connection = connect(self._url, open_timeout=self._timeout, max_size=MAX_MESSAGE)
+            made = connect(self._url, open_timeout=self._timeout, max_size=MAX_MESSAGE)
+            self._connection = self._stack.enter_context(made)
         try:
             self._connection.send(request.decode())
             answer = self._connection.recv(self._timeout)
@@ -75,9 +78,8 @@ class SocketProvider(JSONBaseProvider):
         return self.decode_rpc_response(answer.encode() if isinstance(answer, str) else answer)
 
     def _drop(self) -> None:
-        connection, self._connection = self._connection, None
-        if connection is not None:
-            connection.close()
+        self._connection = None
+        self._stack.close()
 
 
 class RpcChain:

@@ -29,6 +29,7 @@ from eth_utils.address import to_canonical_address
 
 from bcfl.errors import ConfigError, RunError
 from bcfl.ledger.database import Database
+from bcfl.ledger.deadline import ServedEvm
 from bcfl.ledger.evm import open_evm
 from bcfl.ledger.jsonrpc import respond
 from bcfl.ledger.methods import BlockClock, ServedNode
@@ -105,9 +106,8 @@ def _opened(folder: Path | None, accounts: Sequence[str], simulated: bool) -> It
         began = _began(folder, accounts)
     database = Database(None if folder is None else folder / CHAIN)
     try:
-        evm = open_evm(
-            database, [to_canonical_address(account) for account in accounts], began, read_only=False
-        )
+        open_evm(database, [to_canonical_address(account) for account in accounts], began, read_only=False)
+        evm = ServedEvm(database)  # the same chain
         node = ServedNode(evm, accounts, BlockClock(evm, simulated=simulated))
         try:
             yield node
@@ -237,6 +237,7 @@ class _Handler(BaseHTTPRequestHandler):
 
     protocol_version = "HTTP/1.1"
     server_version, sys_version = "bcfl", ""
+    disable_nagle_algorithm = True  # head and body are two writes; the second would wait for the client
     server: _Http
 
     def setup(self) -> None:
@@ -278,6 +279,7 @@ class _Handler(BaseHTTPRequestHandler):
     def _refuse(self, status: int, message: str) -> None:
         """Refuse in one line and end the connection, whatever else the client is sending."""
         self.close_connection = True
+        self.request_version = self.protocol_version  # also to what is not HTTP at all
         self._send(status, message.encode("ascii", "replace") + b"\n", "text/plain")
         with suppress(OSError):
             self.connection.shutdown(socket.SHUT_WR)

@@ -11,12 +11,13 @@ import hashlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from bcfl.errors import CidError, Corrupt, Oversized
+from bcfl.errors import Corrupt, Oversized
 from bcfl.protocol import cid as cids
-from bcfl.protocol.cid import CHUNK_BYTES, DAG_PB, Cid
+from bcfl.protocol.cid import CHUNK_BYTES, DAG_PB, RAW, Cid
 
 LINKS = 174
 CID_BYTES = 36
+CID_HEADS = tuple(bytes((1, codec, 0x12, 32)) for codec in (RAW, DAG_PB))
 VARINT_BYTES = 9
 BYTES, VARINT = 2, 0  # protobuf wire types
 FILE = 2  # UnixFS
@@ -145,12 +146,9 @@ def parse_node(block: bytes) -> Node:
 
 def parse_binary(data: bytes) -> Cid:
     """The CID in 36 bytes; raises Malformed for any other."""
-    if len(data) != CID_BYTES or data[:1] != b"\x01" or data[2:4] != b"\x12\x20":
-        raise Malformed("not a CIDv1 by sha2-256")
-    try:
-        return cids.parse(str(Cid(data[1], data[4:])))
-    except CidError as error:
-        raise Malformed("not a CIDv1 of raw or dag-pb bytes") from error
+    if len(data) != CID_BYTES or data[:4] not in CID_HEADS:
+        raise Malformed("not a CIDv1 of raw or dag-pb bytes by sha2-256")
+    return Cid(data[1], data[4:])
 
 
 def _link(value: int | bytes) -> Cid:

@@ -20,7 +20,8 @@ from bcfl.storage.retries import Away, Retries, reason
 from bcfl.storage.transport import Deadline, Interrupted
 
 T = TypeVar("T")
-MULTIADDR = re.compile(r"/(ip4|ip6|dns|dns4|dns6)/[0-9A-Za-z.:_-]{1,253}/tcp/\d{1,5}(/https?)?", re.ASCII)
+HOST = r"[\w:-]{1,63}(\.[\w-]{1,63}){0,9}"
+MULTIADDR = re.compile(rf"/(ip4|ip6|dns|dns4|dns6)/{HOST}/tcp/\d{{1,5}}(/https?)?", re.ASCII)
 OLDEST = (0, 5)  # of Kubo: the first whose RPC takes POST alone
 # Said in full, since a daemon's own defaults differ by its version and settings.
 ADD = {

@@ -134,28 +134,31 @@ def _draw(voters: DynArray[uint256, MAX_VOTES], turn: uint256) -> address:
     @param voters Who voted.
     @param turn The place, from 0.
     """
-    left: DynArray[uint256, MAX_VOTES] = []
+    left: uint256[MAX_VOTES] = empty(uint256[MAX_VOTES])
+    count: uint256 = 0
     total: uint256 = 0
     for voter: uint256 in voters:
-        total += (voter >> 160) & MASK16
-        left.append(voter)
-        for above: uint256 in range(len(left) - 1, bound=MAX_VOTES):
-            i: uint256 = len(left) - 1 - above
-            if left[i - 1] & MASK160 < voter & MASK160:
+        place: uint256 = count
+        for _: uint256 in range(count, bound=MAX_VOTES):
+            before: uint256 = left[unsafe_sub(place, 1)]
+            if before & MASK160 < voter & MASK160:
                 break
-            left[i] = left[i - 1]
-            left[i - 1] = voter
+            left[place] = before
+            place = unsafe_sub(place, 1)
+        left[place] = voter
+        count = unsafe_add(count, 1)
+        total = unsafe_add(total, (voter >> 160) & MASK16)
     drawn: uint256 = 0
     for place: uint256 in range(turn + 1, bound=MAX_VOTES):
         ticket: uint256 = convert(keccak256(abi_encode(rounds.seed, place)), uint256) % total
-        for i: uint256 in range(len(left), bound=MAX_VOTES):
+        for i: uint256 in range(count, bound=MAX_VOTES):
             weight: uint256 = (left[i] >> 160) & MASK16
             if ticket < weight:
                 drawn = left[i]
                 left[i] = 0
-                total -= weight
+                total = unsafe_sub(total, weight)
                 break
-            ticket -= weight
+            ticket = unsafe_sub(ticket, weight)
     return convert(drawn & MASK160, address)
 
 

@@ -1,4 +1,4 @@
-"""A server on loopback that answers as a test tells it to, down to the byte: for what no real one would do."""
+"""A server on loopback that answers as a test tells it to, byte by byte: for what no real one would do."""
 
 from __future__ import annotations
 

@@ -1,6 +1,7 @@
 """A real IPFS daemon for tests: js-ipfs, on loopback, without peers, in a folder of its own.
 
-`npm install --prefix tests/daemons` puts it beside this file; JS_IPFS names another folder with a node_modules.
+`npm ci --omit=optional --prefix tests/daemons` puts it beside this file; the variable JS_IPFS names another
+folder with a node_modules in it.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ def absent() -> str | None:
     if shutil.which("node") is None:
         return "no node: install Node.js 20 or newer"
     if not _program().is_file():
-        return f"no js-ipfs: npm install --prefix {HERE}, or name its folder in {VARIABLE}"
+        return f"no js-ipfs: npm ci --omit=optional --prefix {HERE}, or name its folder in {VARIABLE}"
     return None
 
 

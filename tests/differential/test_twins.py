@@ -1,4 +1,4 @@
-"""The Python twin and the bytecode agree on random inputs: hashes, signatures, counting, draw, race, money."""
+"""Python twin and bytecode agree on random inputs: hashes, signatures, counting, draw, race, money."""
 
 from __future__ import annotations
 
@@ -9,12 +9,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from bcfl.ledger.contract import Contract
 from bcfl.protocol import submissions, verification
 from bcfl.protocol.election import ranking, retarget
 from bcfl.protocol.rewards import earned, prices
 from bcfl.protocol.types import Opening, Phase, Tally, Update, Verdict, Voter
 from bcfl.protocol.verification import Vote
-from tests.harness import ETHER, TERMS, Account, Contract, Federation, digest, mock, refused
+from tests.harness import ETHER, TERMS, Account, Federation, digest, refused
+from tests.mocks import mock
 
 NOT_MINE = 2**256 - 1
 words = st.binary(min_size=32, max_size=32)
@@ -64,7 +66,14 @@ def batches(draw: st.DrawFn) -> list[tuple[int, bytes, bytes, int, int, int]]:
     count = draw(st.integers(1, 6))
     devices = draw(st.permutations(range(6)))[:count]
     return [
-        (device, draw(words), draw(words), draw(st.integers(1, TERMS.max_samples)), draw(st.integers(0, 10**6)), draw(salts))
+        (
+            device,
+            draw(words),
+            draw(words),
+            draw(st.integers(1, TERMS.max_samples)),
+            draw(st.integers(0, 10**6)),
+            draw(salts),
+        )
         for device in devices
     ]
 
@@ -123,7 +132,8 @@ def elections(draw: st.DrawFn) -> tuple[list[Voter], list[list[bool]], list[int 
     seed = draw(st.randoms(use_true_random=False))
     share = draw(st.sampled_from([0.0, 0.3, 0.5, 0.9, 1.0]))
     voters = [
-        Voter(digest("voter", i)[:20].hex(), draw(weights), ours[i] if i < len(ours) else None) for i in range(count)
+        Voter(digest("voter", i)[:20].hex(), draw(weights), ours[i] if i < len(ours) else None)
+        for i in range(count)
     ]
     rows = [[seed.random() < share for _ in range(size)] for _ in voters]
     return voters, rows, [voter.device for voter in voters]
@@ -135,7 +145,12 @@ def test_majority(drawn: tuple[list[Voter], list[list[bool]], list[int | None]])
     voters, rows, owns = drawn
     size = len(rows[0])
     votes = [
-        Vote(voter, Opening(1, voter.account, tuple(Verdict.ACCEPTED if yes else Verdict.TIME for yes in row), bytes(32)))
+        Vote(
+            voter,
+            Opening(
+                1, voter.account, tuple(Verdict.ACCEPTED if yes else Verdict.TIME for yes in row), bytes(32)
+            ),
+        )
         for voter, row in zip(voters, rows, strict=True)
     ]
     expected = verification.pack_accepted(verification.majority(votes, range(size)))
@@ -183,7 +198,11 @@ def test_prices(pool: int, samples: int, matches: list[int]) -> None:
     reward = min(pool, TERMS.reward)
     price = prices(TERMS, reward, count)
     rewards = of("RewardsMock")
-    assert rewards.call("prices", reward, samples, sum(matches)) == (price.sample, price.verdict, price.leader)
+    assert rewards.call("prices", reward, samples, sum(matches)) == (
+        price.sample,
+        price.verdict,
+        price.leader,
+    )
     set_aside, books = rewards.call("reserve", pool, samples, sum(matches))
     assert set_aside == reward
     assert books >> 128 == earned(TERMS, reward, count) <= reward
@@ -206,7 +225,9 @@ def test_a_whole_round(drawn: tuple[int, list[int], list[list[Verdict]], list[in
     """Vote digests, tally, seed, leader, tally digest, block hash and claims, out of a round's own calls."""
     devices, stakes, rows, order = drawn
     terms = replace(TERMS, min_stake=ETHER // 1000, min_updates=1, vote_penalty=0, leader_penalty=0)
-    played = Federation(devices, len(stakes), terms, tuple(terms.min_stake * s for s in stakes), full=True).open()
+    played = Federation(
+        devices, len(stakes), terms, tuple(terms.min_stake * s for s in stakes), full=True
+    ).open()
     played.until(Phase.VOTE)
     openings = [played.opening(index, row) for index, row in enumerate(rows)]
     for opening in openings:
@@ -241,12 +262,16 @@ def check_claims(played: Federation, votes: list[Vote]) -> None:
         if bit:
             receipt = played.send(played.outsider, "claim_device", *played.claim_device_args(1, place))
             assert receipt.events[0].args["amount"] == price.sample * played.updates(1)[place].samples
-    assert sum(event.args["amount"] for event in played.contract.events(name="Claimed")) == played.contract.call("owed")
+    assert sum(
+        event.args["amount"] for event in played.contract.events(name="Claimed")
+    ) == played.contract.call("owed")
 
 
 @pytest.mark.parametrize("miners", [5])
 def test_a_few_hundred_updates(miners: int) -> None:
-    played = Federation(300, miners, replace(TERMS, min_updates=1), tuple(ETHER * (i + 1) for i in range(miners)), full=True)
+    played = Federation(
+        300, miners, replace(TERMS, min_updates=1), tuple(ETHER * (i + 1) for i in range(miners)), full=True
+    )
     played.open().until(Phase.VOTE)
     rows = [[Verdict(max(0, digest(i, j)[0] % 12 - 5)) for j in range(300)] for i in range(miners)]
     played.vote_all(rows)

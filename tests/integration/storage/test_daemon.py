@@ -60,7 +60,7 @@ def test_more_than_expected_is_refused(store: KuboStore) -> None:
 
 def test_what_nobody_has(daemon: Daemon) -> None:
     """The daemon asks its peers, of which there are none, until the time is over."""
-    store = KuboStore(daemon.address, timeout=1)
+    store = KuboStore(daemon.address, timeout=0.7)
     absent = cids.compute(b"nobody has this")
     assert not store.has(absent)
     with pytest.raises(Unavailable, match=absent):

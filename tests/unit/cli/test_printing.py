@@ -131,7 +131,7 @@ def test_why_updates_were_rejected() -> None:
 def test_who_is_awaited() -> None:
     assert standing_line(Progress(2, 9, "tally", ())) == "round 2 of 9 · tally"
     assert standing_line(Progress(2, 9, "vote", (LEADER,))) == "round 2 of 9 · vote · awaiting 1: 0xaBaB…aBaB"
-    assert standing_line(Progress(2, 9, "vote", DEVICES)).endswith("0x0303…0303 and 1 more")
+    assert standing_line(Progress(2, 9, "vote", DEVICES)).endswith("0x0303…0303, +1")
 
 
 def test_a_live_table_leaves_its_rows_and_takes_its_last_line_back(

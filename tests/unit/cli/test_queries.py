@@ -207,7 +207,7 @@ def test_what_was_claimed(bcfl: Bcfl, open_rounds: Federation) -> None:
     account = open_rounds.device_keys[0].address
     view = bcfl("device", 0, "--json").json
     assert view["claimed_rounds"] == [1]
-    assert view["credits"] == view["earned"] == open_rounds.contract.call("credits", account) > 0
+    assert view["credits"] == view["claimed"] == open_rounds.contract.call("credits", account) > 0
     assert "claimed round 1" in bcfl("device", 0).text
     voter = open_rounds.this_round("Voted", 1)[0]["miner"]
     assert bcfl("miner", voter, "--json").json["claimed_rounds"] == [1]

@@ -1,33 +1,45 @@
-"""Lets the measure of branch coverage (tests/branches.py, `--branches`) see what runs on the embedded chain."""
+"""Lets the measure of branch coverage (tests/branches.py) see what runs on the embedded chain."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import pytest
 
-from tests.harness import compiled
+from tests.mocks import compiled
 
 JUMPI = 0x57
-SOURCES = ("Federation.vy", "Annex.vy", *(f"mocks/{n}Mock.vy" for n in ("Registry", "Election", "Verification", "Rewards")))
+SOURCES = (
+    "Federation.vy",
+    "Annex.vy",
+    *(f"mocks/{n}Mock.vy" for n in ("Registry", "Election", "Verification", "Rewards")),
+)
 
 Outcome = tuple[bytes, int, bool]  # code, program counter, whether the jump fell through
 
 
+class Reporter:
+    """Hands over before the measure sums up: a plugin that is registered later is called earlier."""
+
+    def __init__(self, seen: set[Outcome]) -> None:
+        self.seen = seen
+
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_sessionfinish(self) -> None:
+        hand_over(self.seen)
+
+
 @pytest.fixture(scope="session", autouse=True)
-def _branches(pytestconfig: pytest.Config) -> Iterator[None]:
+def _branches(pytestconfig: pytest.Config) -> None:
     if pytestconfig.getoption("branches", None) is None:
-        yield
         return
     from eth.vm.forks.prague.computation import PragueComputation
 
     seen: set[Outcome] = set()
-    before = PragueComputation.opcodes
-    PragueComputation.opcodes = {**before, JUMPI: watched(before[JUMPI], seen)}
-    yield
-    PragueComputation.opcodes = before
-    hand_over(seen)
+    jump = PragueComputation.opcodes[JUMPI]
+    PragueComputation.opcodes = {**PragueComputation.opcodes, JUMPI: watched(jump, seen)}
+    pytestconfig.pluginmanager.register(Reporter(seen))
 
 
 def watched(jump: Callable[..., Any], seen: set[Outcome]) -> Callable[..., Any]:
@@ -36,7 +48,8 @@ def watched(jump: Callable[..., Any], seen: set[Outcome]) -> Callable[..., Any]:
     def noting(computation: Any) -> None:
         code = computation.code
         condition = computation._stack.values[-2]
-        seen.add((code._raw_code_bytes, code.program_counter - 1, condition in (0, b"")))
+        fell = not (condition if isinstance(condition, int) else any(condition))
+        seen.add((code._raw_code_bytes, code.program_counter - 1, fell))
         jump(computation=computation)
 
     return noting

@@ -11,13 +11,16 @@ import pytest
 from bcfl.protocol.election import ease, proof_value, ranking, retarget, search
 from bcfl.protocol.hashing import keccak
 from bcfl.protocol.types import Phase, VoidReason
-from tests.harness import ETHER, TERMS, Federation, mock, refused
+from tests.harness import ETHER, TERMS, Federation, refused
+from tests.mocks import mock
 
 POW = replace(TERMS, engine=1, pow_target=2**252, pow_seconds=60, elect_seconds=600)
 
 
 def test_default_behavior() -> None:
-    federation = Federation(miners=4, stakes=(ETHER, 2 * ETHER, 3 * ETHER, 4 * ETHER)).open().until(Phase.PROPOSE)
+    federation = (
+        Federation(miners=4, stakes=(ETHER, 2 * ETHER, 3 * ETHER, 4 * ETHER)).open().until(Phase.PROPOSE)
+    )
     leader, turn, voting, attested, *_ = federation.contract.call("lead_now")
     assert (leader, turn, voting, attested) == (federation.ranking()[0], 0, 10, 0)
     assert federation.this_round("Elected") == [{"round": 1, "leader": leader, "turn": 0, "nonce": 0}]
@@ -72,9 +75,10 @@ def test_a_proof_is_bound_to_its_miner() -> None:
     seed = federation.contract.call("round_seed")
     first, second = (key.address for key in federation.miner_keys[:2])
     nonce = next(
-        n for n in range(10_000)
+        n
+        for n in range(10_000)
         if proof_value(seed, 0, first, n) < POW.pow_target <= proof_value(seed, 0, second, n)
-    )  # fmt: skip
+    )
     with refused("election: above the target"):
         federation.send(federation.miner_keys[1], "solve", nonce)
 

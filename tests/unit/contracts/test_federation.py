@@ -15,7 +15,8 @@ from bcfl.ledger.artifact import artifact
 from bcfl.ledger.contract import transact
 from bcfl.protocol.rewards import block_hash
 from bcfl.protocol.types import Block, Phase
-from tests.harness import CONTRACTS, ETHER, TERMS, Federation, compiled, digest, refused
+from tests.harness import ETHER, TERMS, Federation, digest, refused
+from tests.mocks import CONTRACTS, compiled
 
 EIP_170 = 24_576
 
@@ -79,7 +80,9 @@ def test_multicall_does_all_or_nothing_and_tells_why() -> None:
 
 def test_multicall_reaches_the_annex() -> None:
     federation = Federation()
-    federation.multi(federation.owner, "all", [("start", []), ("register_devices", [[federation.outsider.address]])])
+    federation.multi(
+        federation.owner, "all", [("start", []), ("register_devices", [[federation.outsider.address]])]
+    )
     assert federation.contract.call("devices_registered") == 1
 
 
@@ -154,7 +157,9 @@ def functions() -> list[tuple[str, str, str]]:
     """File, name and parameters, docstring of every function in contracts/."""
     found = []
     for path in [*CONTRACTS.rglob("*.vy"), *CONTRACTS.rglob("*.vyi")]:
-        for match in re.finditer(r"^def (\w+)\(([^)]*)\)[^\n]*:\n(\s+\"\"\".*?\"\"\")?", path.read_text(), re.M | re.S):
+        for match in re.finditer(
+            r"^def (\w+)\(([^)]*)\)[^\n]*:\n(\s+\"\"\".*?\"\"\")?", path.read_text(), re.M | re.S
+        ):
             found.append((f"{path.name}:{match[1]}", match[2], match[3] or ""))
     return found
 

@@ -6,8 +6,8 @@ import json
 
 import pytest
 
-from benchmarks import gas
 from bcfl.protocol.types import Engine
+from benchmarks import gas
 
 SNAPSHOT = json.loads(gas.SNAPSHOT.read_text())
 HINT = "gas has changed; if it is meant, run `python -m benchmarks.gas --write` and commit the snapshot"
@@ -30,4 +30,13 @@ def test_goals(size: tuple[int, int], goal: int) -> None:
 
 def test_the_table_names_steps_and_goal() -> None:
     text = gas.table(20, 5, Engine.STAKE, {"commit": 25_000})
-    assert text.splitlines()[-1].split() == ["all,", "and", "per", "participant", "25,000", "1,000", "goal", "45,000"]
+    assert text.splitlines()[-1].split() == [
+        "all,",
+        "and",
+        "per",
+        "participant",
+        "25,000",
+        "1,000",
+        "goal",
+        "45,000",
+    ]

@@ -19,7 +19,11 @@ def test_default_behavior() -> None:
     assert federation.contract.call("ledger", 1) == block_hash(block)
     assert block.parent == federation.contract.call("ledger", 0)
     assert block.accepted == tally_digest(federation.tallies[1])
-    assert federation.contract.call("model") == (block.root, block.cid) == (digest("model", 1), digest("model cid", 1))
+    assert (
+        federation.contract.call("model")
+        == (block.root, block.cid)
+        == (digest("model", 1), digest("model cid", 1))
+    )
     assert federation.clock.round == 2
 
 
@@ -123,7 +127,9 @@ def test_finalize_twice() -> None:
     federation = Federation().open()
     federation.finish()
     with refused("rounds: not this phase"):
-        federation.send(federation.outsider, "finalize", digest("model", 1), digest("model cid", 1), digest("rows", 1))
+        federation.send(
+            federation.outsider, "finalize", digest("model", 1), digest("model cid", 1), digest("rows", 1)
+        )
 
 
 @pytest.mark.parametrize("phase", [Phase.PROPOSE, Phase.ATTEST])

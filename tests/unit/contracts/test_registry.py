@@ -7,7 +7,8 @@ from dataclasses import replace
 import pytest
 
 from bcfl.protocol.types import Phase
-from tests.harness import ETHER, TERMS, Account, Federation, account, mock, refused
+from tests.harness import ETHER, TERMS, Account, Federation, account, refused
+from tests.mocks import mock
 
 LATE = account("late", 0)
 
@@ -17,11 +18,15 @@ def miner(federation: Federation, key: Account) -> dict[str, object]:
     return dict(zip(names, federation.contract.call("miner", key.address), strict=True))
 
 
+def state(index: int, weight: int, stake: int, active: bool) -> dict[str, object]:
+    return {"index": index, "weight": weight, "stake": stake, "active": active, "exit_round": 0}
+
+
 def test_default_behavior() -> None:
     federation = Federation(miners=2, stakes=(ETHER, 7 * ETHER + 1)).open()
     first, second = federation.miner_keys
-    assert miner(federation, first) == dict(index=0, weight=1, stake=ETHER, active=True, exit_round=0)
-    assert miner(federation, second) == dict(index=1, weight=7, stake=7 * ETHER + 1, active=True, exit_round=0)
+    assert miner(federation, first) == state(0, 1, ETHER, True)
+    assert miner(federation, second) == state(1, 7, 7 * ETHER + 1, True)
     assert federation.contract.call("active_miners") == (0b11, 8)
     assert federation.contract.call("miner_at", 1) == second.address
     assert federation.contract.call("device", 3) == (federation.device_keys[3].address, 1, 2**32 - 1)
@@ -46,7 +51,7 @@ def test_register_miner_with_too_little(value: int) -> None:
 def test_register_miner_takes_effect_in_the_next_round() -> None:
     federation = Federation().open()
     federation.send(LATE, "register_miner", value=2 * ETHER)
-    assert miner(federation, LATE) == dict(index=3, weight=0, stake=2 * ETHER, active=False, exit_round=0)
+    assert miner(federation, LATE) == state(3, 0, 2 * ETHER, False)
     with refused("submissions: neither miner nor device"):
         federation.send(LATE, "commit", bytes(32))
     federation.finish()

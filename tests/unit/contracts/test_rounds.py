@@ -77,9 +77,14 @@ STEPS = {
     "skip": [[], []],
 }
 DUE = {
-    "commit": Phase.COMMIT, "commit_vote": Phase.VOTE, "tally": Phase.TALLY, "solve": Phase.ELECT,
-    "propose": Phase.PROPOSE, "attest": Phase.ATTEST, "finalize": Phase.ATTEST,
-}  # fmt: skip
+    "commit": Phase.COMMIT,
+    "commit_vote": Phase.VOTE,
+    "tally": Phase.TALLY,
+    "solve": Phase.ELECT,
+    "propose": Phase.PROPOSE,
+    "attest": Phase.ATTEST,
+    "finalize": Phase.ATTEST,
+}
 
 
 @pytest.mark.parametrize("phase", [Phase(n) for n in range(8)])
@@ -198,6 +203,9 @@ def test_every_kind_of_void() -> None:
     federation.until(Phase.PROPOSE).push()  # nobody proposed
     reasons = [event.args["reason"] for event in federation.contract.events(name="Voided")]
     assert reasons == [
-        VoidReason.FEW_UPDATES, VoidReason.NO_VOTES, VoidReason.NO_QUORUM, VoidReason.FEW_ACCEPTED,
+        VoidReason.FEW_UPDATES,
+        VoidReason.NO_VOTES,
+        VoidReason.NO_QUORUM,
+        VoidReason.FEW_ACCEPTED,
         VoidReason.NO_LEADER,
-    ]  # fmt: skip
+    ]

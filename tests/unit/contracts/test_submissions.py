@@ -142,7 +142,10 @@ def test_samples_out_of_bounds(samples: int) -> None:
 def test_time_beyond_the_round() -> None:
     federation = Federation(devices=2, miners=2).open()
     opened = federation.clock.opened
-    batches = [[federation.update(0, microseconds=40_000_000)], [federation.update(1, microseconds=40_000_001)]]
+    batches = [
+        [federation.update(0, microseconds=40_000_000)],
+        [federation.update(1, microseconds=40_000_001)],
+    ]
     for key, batch in zip(federation.miner_keys, batches, strict=True):
         federation.commit(key, batch)
     federation.chain.warp(opened + 40)
@@ -316,3 +319,16 @@ def test_hash_is_that_of_eip_712() -> None:
     assert federation.contract.call("domain_separator") == federation.domain.separator
     assert submissions.batch_digest([]) == bytes(32)
     assert submissions.batch_digest([digest(1)]) == keccak(bytes(32) + digest(1))
+
+
+def test_after_a_fork_signatures_are_bound_to_the_new_chain(monkeypatch: pytest.MonkeyPatch) -> None:
+    federation = revealing()
+    batch = federation.share(0)
+    old = [federation.miner_keys[0].address, *federation.reveal_args(batch)]
+    monkeypatch.setattr(type(federation.chain._evm), "chain_id", 99)
+    with refused("submissions: wrong signature"):
+        federation.contract.call("reveal", *old)
+    federation.domain = replace(federation.domain, chain_id=99)
+    assert federation.contract.call("domain_separator") == federation.domain.separator
+    with refused("submissions: not the committed batch"):  # the commitments are of the old chain
+        federation.contract.call("reveal", federation.miner_keys[0].address, *federation.reveal_args(batch))

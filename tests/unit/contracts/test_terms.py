@@ -61,11 +61,13 @@ TAKEN = [
     {"min_stake": 2**128 - 1, "reward": 2**128 - 1, "exit_rounds": 65_535},
     {"vote_penalty": TERMS.min_stake, "leader_penalty": 0, "device_share": 10_000, "miner_share": 0},
     {"device_share": 7000, "miner_share": 3000},
-]  # fmt: skip
+]
 
 
 def test_default_behavior() -> None:
-    assert Federation().contract.call("agreed") == tuple(getattr(TERMS, field.name) for field in fields(Terms))
+    assert Federation().contract.call("agreed") == tuple(
+        getattr(TERMS, field.name) for field in fields(Terms)
+    )
 
 
 @pytest.mark.parametrize(("reason", "changes"), REFUSED, ids=str)

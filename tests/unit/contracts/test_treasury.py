@@ -6,7 +6,9 @@ from dataclasses import replace
 
 import pytest
 
-from tests.harness import ETHER, TERMS, Contract, Federation, put, refused
+from bcfl.ledger.contract import Contract
+from tests.harness import ETHER, TERMS, Federation, refused
+from tests.mocks import put
 
 
 def test_default_behavior() -> None:
@@ -66,7 +68,10 @@ def test_a_receiver_that_calls_back_gets_nothing_twice(function: str) -> None:
     held.send(federation.outsider, "learn", federation.contract.encode(function))
     with refused("treasury: receiver refused"):
         held.send(
-            federation.outsider, "act", federation.contract.address, federation.contract.encode("release_stake")
+            federation.outsider,
+            "act",
+            federation.contract.address,
+            federation.contract.encode("release_stake"),
         )
     assert federation.money() == before
 
@@ -74,7 +79,9 @@ def test_a_receiver_that_calls_back_gets_nothing_twice(function: str) -> None:
 def test_a_receiver_may_call_what_anybody_may() -> None:
     federation, held = puppet()
     held.send(federation.outsider, "learn", federation.contract.encode("fund"))
-    held.send(federation.outsider, "act", federation.contract.address, federation.contract.encode("release_stake"))
+    held.send(
+        federation.outsider, "act", federation.contract.address, federation.contract.encode("release_stake")
+    )
     assert federation.balance(held.address) == ETHER
     balance, stakes, owed, pool = federation.money()
     assert balance == stakes + owed + pool

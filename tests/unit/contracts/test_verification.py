@@ -16,7 +16,9 @@ NOT_MINE = 2**256 - 1
 
 def counted(verdicts: list[list[Verdict]], stakes: tuple[int, ...] = (), full: bool = False) -> Federation:
     """A federation that has just tallied these verdicts, one list a miner."""
-    federation = Federation(len(verdicts[0]), len(verdicts), stakes=stakes, full=full).open().until(Phase.VOTE)
+    federation = (
+        Federation(len(verdicts[0]), len(verdicts), stakes=stakes, full=full).open().until(Phase.VOTE)
+    )
     federation.vote_all(verdicts)
     federation.tally()
     return federation
@@ -68,7 +70,9 @@ def test_unveil_what_was_not_committed() -> None:
     with refused("verification: nothing to unveil"):
         federation.unveil(federation.opening(1))
     with refused("verification: nothing to unveil"):
-        federation.unveil(replace(federation.opening(0), miner=federation.outsider.address), federation.outsider)
+        federation.unveil(
+            replace(federation.opening(0), miner=federation.outsider.address), federation.outsider
+        )
 
 
 def test_unveil_twice() -> None:
@@ -148,9 +152,7 @@ def test_anybody_unveils_who_holds_the_opening() -> None:
         ([[YES, YES], [NO, YES]], (65_535, 70_000), (False, True)),  # weights are capped
     ],
 )
-def test_majority(
-    verdicts: list[list[Verdict]], stakes: tuple[int, ...], expected: tuple[bool, ...]
-) -> None:
+def test_majority(verdicts: list[list[Verdict]], stakes: tuple[int, ...], expected: tuple[bool, ...]) -> None:
     terms = replace(TERMS, min_stake=100, min_updates=1, vote_penalty=0, leader_penalty=0)
     count = len(stakes)
     federation = Federation(2, count, terms, tuple(100 * stake for stake in stakes)).open().until(Phase.VOTE)
@@ -190,7 +192,11 @@ def tallying(full: bool = False) -> tuple[Federation, list[list[object]]]:
         (0, lambda words: words[::-1], "verification: not the updates of this round"),
         (1, lambda voters: voters[:-1], "verification: lists differ"),
         (1, lambda voters: voters[::-1], "verification: not the votes of this round"),
-        (1, lambda voters: [voters[0] + (1 << 160), *voters[1:]], "verification: not the votes of this round"),
+        (
+            1,
+            lambda voters: [voters[0] + (1 << 160), *voters[1:]],
+            "verification: not the votes of this round",
+        ),
         (2, lambda salts: salts[:-1], "verification: lists differ"),
         (2, lambda salts: [bytes(32), *salts[1:]], "verification: not the votes of this round"),
         (3, lambda words: words[:-1], "verification: lists differ"),
@@ -261,8 +267,10 @@ def test_who_commits_and_never_unveils_pays() -> None:
     balance, stakes, owed, pool = federation.money()
     receipt = federation.tally()
     assert receipt.events[0].args == {
-        "round": 1, "miner": federation.miner_keys[2].address, "amount": TERMS.vote_penalty
-    }  # fmt: skip
+        "round": 1,
+        "miner": federation.miner_keys[2].address,
+        "amount": TERMS.vote_penalty,
+    }
     assert federation.money() == (balance, stakes - TERMS.vote_penalty, owed, pool + TERMS.vote_penalty)
 
 
@@ -321,7 +329,7 @@ def test_the_largest_round_runs_to_its_end() -> None:
     terms = replace(TERMS, min_stake=100, vote_penalty=1, leader_penalty=1)
     federation = Federation(1024, 64, terms, (6_553_500,) * 64, full=True).open().until(Phase.VOTE)
     words = federation.words()
-    federation.words = lambda number=None: words  # type: ignore[method-assign]  # read them once
+    federation.words = lambda *_: words  # type: ignore[method-assign]  # read them once
     rows = [[YES if digest(i, j)[0] < 140 else NO for j in range(1024)] for i in range(64)]
     openings = [federation.opening(index, rows[index]) for index in range(64)]
     for opening in openings:

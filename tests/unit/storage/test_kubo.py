@@ -124,7 +124,7 @@ def test_an_old_version() -> None:
         reply({"Version": None}),
         reply({"Version": "new\nest"}),
         reply(b""),
-        reply({"Version": "0.29.0"}) + [b"{}"],
+        reply(b'{"Version": "0.29.0"}{"Version": "0.29.0"}'),
         reply(b"[" * 60_000),
         reply(b'{"Version": "' + b"0" * 70_000),
         reply(b"\xff\xfe"),
@@ -134,11 +134,8 @@ def test_an_old_version() -> None:
     ],
 )
 def test_what_answers_is_no_daemon(answer: list[bytes]) -> None:
-    first = b"".join(answer)
-    second = reply({"Version": "0.29.0"})[1] * 2  # two where one belongs
-    whole = first if not first.endswith(b"{}") else reply(second)[0] + second
     with (
-        daemon("version", lambda _: [whole]) as server,
+        daemon("version", lambda _: answer) as server,
         pytest.raises(StoreError, match=r"what answers is not an IPFS daemon; check the port") as caught,
     ):
         store(server).get(CID, 100)
@@ -173,6 +170,7 @@ def test_nothing_listens() -> None:
         "/ip4/127.0.0.1/tcp/5001\n",
         "/dns/a b/tcp/5001",
         "/dns/evil@host/tcp/5001",
+        "/dns/a..b/tcp/5001",
         "/unix/var/run/ipfs",
     ],
 )
@@ -182,10 +180,9 @@ def test_addresses_that_are_none(address: str) -> None:
 
 
 def test_a_host_that_does_not_exist() -> None:
-    for host in ("no-such-host.invalid", "a..b"):
-        with pytest.raises(StoreError, match="does not answer") as caught:
-            KuboStore(f"/dns4/{host}/tcp/5001", retries=ONCE).get(CID, 100)
-        assert one_line(caught)
+    with pytest.raises(StoreError, match="does not answer") as caught:
+        KuboStore("/dns4/no-such-host.invalid/tcp/5001", retries=ONCE).get(CID, 100)
+    assert one_line(caught)
 
 
 @pytest.mark.parametrize(
@@ -202,7 +199,7 @@ def test_cid_pasted_into_a_request(text: str) -> None:
         assert server.requests == []
 
 
-@pytest.mark.parametrize("bad", [b"", DATA[:-1], b"weights of a modem", gzip.compress(DATA)])
+@pytest.mark.parametrize("bad", [b"", DATA[:-1], b"weights of a modem", gzip.compress(DATA, mtime=0)])
 def test_other_bytes_name_their_cid(bad: bytes) -> None:
     def script(_: Request) -> list[bytes]:
         return reply(bad, Content_Encoding="gzip") if bad[:1] == b"\x1f" else reply(bad)
@@ -260,20 +257,17 @@ def test_a_byte_now_and_then(part: str) -> None:
         "body": DATA * 99,
         "chunks": b"1\r\nx\r\n" * 99,
     }
-    server = daemon("cat", lambda _: iter(()))
 
     def script(_: Request) -> Iterator[bytes]:
         yield heads[part]
-        yield from server.drip(drops[part], 0.02)
+        yield from slow.drip(drops[part], 0.02)
 
     with daemon("cat", script) as slow:
-        server.over = slow.over
         started = time.monotonic()
         with pytest.raises(StoreError, match=r"did not answer within 0\.3 s") as caught:
             store(slow, timeout=0.3).get(CID, 100_000)
         assert time.monotonic() - started < 2
     assert not isinstance(caught.value, Unavailable)  # the daemon fails, which says nothing of the content
-    server._server.server_close()
 
 
 def test_silence() -> None:

@@ -1,0 +1,61 @@
+"""What the commands share that join a federation on a network: its options, and how it is reached."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from bcfl.errors import ConfigError
+
+if TYPE_CHECKING:
+    from bcfl.ledger.networks import Network
+    from bcfl.parties import Site
+    from bcfl.protocol.accounts import Account
+
+DeploymentOption = Annotated[
+    str,
+    typer.Option("--deployment", metavar="NAME", help="The name of a deployment, or a contract's address."),
+]
+
+
+@contextmanager
+def joined(network: str | None, deployment: str, folder: Path, **options: float) -> Iterator[Site]:
+    """The federation that --network and --deployment name."""
+    from bcfl.ledger import networks
+    from bcfl.parties import reach
+
+    with reach(networks.resolve(network), deployment, folder, **options) as site:
+        yield site
+
+
+def signing(
+    network: Network, account: str | None, keystore: Path | None, password_file: Path | None
+) -> Account:
+    """The account that --account names on a network, or in the folder --keystore."""
+    from bcfl.ledger import keystore as keys
+    from bcfl.ledger import networks
+
+    if keystore is not None:
+        network = replace(network, keystore=keystore)
+    return networks.signer(network, account, lambda: keys.read_password(password_file))
+
+
+def share(text: str) -> tuple[int, int]:
+    """Index (from 0) and number of the shares that `i/n` (from 1) names; raises ConfigError."""
+    number, slash, count = text.partition("/")
+    if slash and number.isdecimal() and count.isdecimal() and 1 <= int(number) <= int(count) <= 1024:
+        return int(number) - 1, int(count)
+    raise ConfigError(f"--share {text[:40]} is not i/n: 1/8 is the first of eight shares, 8/8 the last")
+
+
+def address(text: str) -> tuple[str, int]:
+    """Host and port of `HOST:PORT`; raises ConfigError."""
+    host, colon, port = text.rpartition(":")
+    if colon and host and port.isascii() and port.isdecimal() and int(port) < 65_536:
+        return host.removeprefix("[").removesuffix("]"), int(port)
+    raise ConfigError(f"--listen {text[:60]} is not HOST:PORT, as 127.0.0.1:9001; port 0 takes a free one")

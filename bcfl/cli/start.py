@@ -1,0 +1,257 @@
+"""`bcfl start device|miner|round`: one party of a deployed federation, for as long as the command runs."""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Final
+
+import typer
+
+from bcfl.cli.account import PasswordFile
+from bcfl.cli.deploy import FOLDER, AccountOption, FolderOption, JsonOption, KeystoreOption, NetworkOption
+from bcfl.cli.joining import DeploymentOption, address, joined, share, signing
+from bcfl.cli.logs import LogFormat, start_logging
+from bcfl.cli.printing import print_fields, print_json
+from bcfl.config import Config
+from bcfl.errors import ConfigError
+
+if TYPE_CHECKING:
+    from bcfl.daemon import Daemon
+    from bcfl.learning import Task
+    from bcfl.learning.partitions import Split
+    from bcfl.learning.training import TorchLearner
+    from bcfl.parties import Site
+    from bcfl.protocol.types import Layout
+
+POLL: Final = 0.5
+
+StoreOption = Annotated[
+    str, typer.Option("--store", metavar="STORE", help="A folder, or ipfs:/ip4/127.0.0.1/tcp/5001.")
+]
+GatewayOption = Annotated[
+    str | None,
+    typer.Option("--gateway", metavar="URL", show_default=False, help="Read from here what the store lacks."),
+]
+JournalOption = Annotated[
+    Path,
+    typer.Option("--journal", metavar="DIR", help="Where the party writes down what it must not forget."),
+]
+TaskOption = Annotated[
+    str | None,
+    typer.Option(
+        "--task", metavar="NAME", show_default=False, help="What is learnt; else as it was deployed."
+    ),
+]
+DataOption = Annotated[
+    Path | None,
+    typer.Option("--data", metavar="DIR", show_default=False, help="The folder of the task's data set."),
+]
+ShareOption = Annotated[
+    str | None,
+    typer.Option(
+        "--share",
+        metavar="I/N",
+        show_default=False,
+        help="Hold one share of the data set: 1/8 is the first of eight; else all of it.",
+    ),
+]
+PairsOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "-c",
+        metavar="KEY=VALUE",
+        show_default=False,
+        help="An option of learning (partition, seed, epochs...), where it differs from the deployment's.",
+    ),
+]
+PollOption = Annotated[
+    float, typer.Option("--poll", metavar="X", min=0.05, max=60, help="Seconds between looks at the chain.")
+]
+RoundsOption = Annotated[
+    int | None,
+    typer.Option(
+        "--rounds", metavar="N", min=1, show_default=False, help="End when N more rounds have ended."
+    ),
+]
+FormatOption = Annotated[LogFormat, typer.Option("--log-format", help="How a line of the log looks.")]
+
+app = typer.Typer(help="One party of a deployed federation.", no_args_is_help=True)
+
+
+@app.command()
+def device(
+    network: NetworkOption = None,
+    deployment: DeploymentOption = "federation",
+    account: AccountOption = None,
+    keystore: KeystoreOption = None,
+    password_file: PasswordFile = None,
+    store: StoreOption = "store",
+    gateway: GatewayOption = None,
+    journal: JournalOption = Path("journal"),
+    task: TaskOption = None,
+    data: DataOption = None,
+    part: ShareOption = None,
+    pairs: PairsOption = None,
+    poll: PollOption = POLL,
+    rounds: RoundsOption = None,
+    folder: FolderOption = FOLDER,
+    log_format: FormatOption = LogFormat.PLAIN,
+) -> None:
+    """Train on data of one's own, round after round, until Ctrl-C or SIGTERM."""
+    from bcfl import parties
+    from bcfl.storage import open_store
+
+    start_logging(log_format)
+    with joined(network, deployment, folder) as site:
+        who = signing(site.network, account, keystore, password_file)
+        learner, layout = _learner(site, "device", _flags(task, data, pairs), part)
+        made = parties.device(site, who, learner, layout, open_store(store, gateway), journal, poll=poll)
+        _run(made, rounds)
+
+
+@app.command()
+def miner(
+    network: NetworkOption = None,
+    deployment: DeploymentOption = "federation",
+    account: AccountOption = None,
+    keystore: KeystoreOption = None,
+    password_file: PasswordFile = None,
+    store: StoreOption = "store",
+    gateway: GatewayOption = None,
+    journal: JournalOption = Path("journal"),
+    task: TaskOption = None,
+    data: DataOption = None,
+    part: ShareOption = None,
+    pairs: PairsOption = None,
+    listen: Annotated[
+        str, typer.Option("--listen", metavar="HOST:PORT", help="Where to listen; port 0 takes a free one.")
+    ] = "127.0.0.1:0",
+    endpoint: Annotated[
+        str | None,
+        typer.Option(
+            "--endpoint",
+            metavar="URL",
+            show_default=False,
+            help="Where others reach it, announced on chain; else where it listens.",
+        ),
+    ] = None,
+    stake: Annotated[
+        str | None,
+        typer.Option(
+            "--stake", metavar="WEI", show_default=False, help="Join with this stake, if not a miner yet."
+        ),
+    ] = None,
+    poll: PollOption = POLL,
+    rounds: RoundsOption = None,
+    folder: FolderOption = FOLDER,
+    log_format: FormatOption = LogFormat.PLAIN,
+) -> None:
+    """Verify, vote, lead and attest, with a desk for devices, until Ctrl-C or SIGTERM."""
+    from bcfl import parties
+    from bcfl.roles.verifier import Checks
+    from bcfl.storage import open_store
+
+    start_logging(log_format)
+    host, port = address(listen)
+    flags = _flags(task, data, pairs)
+    amount = None if stake is None else Config.model_validate({"stake": stake}).stake
+    with joined(network, deployment, folder) as site:
+        who = signing(site.network, account, keystore, password_file)
+        learner, layout = _learner(site, "miner", flags, part)
+        c = _config(site, flags)
+        with parties.miner(
+            site, who, learner, layout, open_store(store, gateway), journal,
+            host=host, port=port, endpoint=endpoint, stake=amount, poll=poll,
+            checks=Checks(c.check_time, c.check_duplicate, c.check_quality, c.quality_tolerance),
+        ) as made:  # fmt: skip
+            _run(made, rounds)
+
+
+@app.command("round")
+def round_(
+    network: NetworkOption = None,
+    deployment: DeploymentOption = "federation",
+    account: AccountOption = None,
+    keystore: KeystoreOption = None,
+    password_file: PasswordFile = None,
+    folder: FolderOption = FOLDER,
+    as_json: JsonOption = False,
+) -> None:
+    """Open the first round, as the owner, when devices and miners have joined."""
+    from bcfl.parties import open_first_round
+
+    with joined(network, deployment, folder) as site:
+        opened = open_first_round(site, signing(site.network, account, keystore, password_file))
+        current = site.ledger.history().current
+    number = 0 if current is None else current.number
+    if as_json:
+        print_json({"opened": opened, "round": number})
+    else:
+        print_fields([("opened", opened), ("round", number)])
+
+
+def register(parent: typer.Typer) -> None:
+    """Add `bcfl start`."""
+    parent.add_typer(app, name="start")
+
+
+def _run(daemon: Daemon, rounds: int | None) -> None:
+    """Run until a signal comes; a second one ends at once."""
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda *_, number=number: _end(daemon, number))
+    daemon.run(rounds)
+
+
+def _end(daemon: Daemon, number: int) -> None:
+    signal.signal(number, signal.SIG_DFL)
+    daemon.stop()
+
+
+def _flags(task: str | None, data: Path | None, pairs: list[str] | None) -> dict[str, Any]:
+    """What the command line says of learning."""
+    flags: dict[str, Any] = {}
+    for pair in pairs or ():
+        key, equals, value = pair.partition("=")
+        if not equals:
+            raise ConfigError(f"-c {pair[:60]} is not key=value: write, for example, -c partition=iid")
+        flags[key.strip().replace("-", "_")] = value.strip()
+    return flags | {name: value for name, value in (("task", task), ("data", data)) if value is not None}
+
+
+def _config(site: Site, flags: Mapping[str, Any]) -> Config:
+    """The options of learning: the deployment's, and what the command line puts in their place."""
+    known = {name: site.options[name] for name in Config.model_fields if name in site.options}
+    known.pop("data", None)  # a folder of the owner's machine
+    return Config(**{**known, **flags})
+
+
+def _learner(
+    site: Site, role: str, flags: Mapping[str, Any], part: str | None
+) -> tuple[TorchLearner, Layout]:
+    """The private data of a party, and the layout of the model."""
+    from bcfl.learning import resolve
+    from bcfl.learning.training import device_learner, layout, miner_learner
+
+    config = _config(site, flags)
+    names = ("epochs", "batch_size", "learning_rate", "model")
+    task = resolve(config.task).with_options(**{name: getattr(config, name) for name in names})
+    index, shares = _shares(task, config, role, part)
+    if role == "device":
+        return device_learner(task, shares, index, config.seed), layout(task)
+    return miner_learner(task, shares, index), layout(task)
+
+
+def _shares(task: Task, config: Config, role: str, part: str | None) -> tuple[int, Split]:
+    """Which share of which split a party holds; without a share, all training data, or all held-out data."""
+    from bcfl.learning import split
+    from bcfl.learning.partitions import Split
+
+    dataset = task.dataset(config.data)
+    if part is None:
+        return 0, Split((dataset.train,), (dataset.test,), dataset.test)
+    index, count = share(part)
+    devices, miners = (count, config.miners) if role == "device" else (config.devices, count)
+    options: dict[str, Any] = {"alpha": config.alpha, "classes": config.classes_per_device}
+    return index, split(dataset, devices, miners, config.partition, config.seed, **options)

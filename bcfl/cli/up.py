@@ -1,0 +1,303 @@
+"""`bcfl up`: a whole federation on this machine, every party a process of its own, under one supervisor."""
+
+from __future__ import annotations
+
+import inspect
+import os
+import signal
+import socket
+import sys
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Final
+
+import typer
+
+from bcfl.cli.chain import MNEMONIC
+from bcfl.cli.deploy import OF_A_RUN
+from bcfl.cli.options import config_parameters
+from bcfl.cli.supervisor import Supervisor
+from bcfl.cli.upview import View, view
+from bcfl.config import Config
+from bcfl.errors import BcflError, ConfigError, LedgerError, RunError, Unreachable
+
+if TYPE_CHECKING:
+    from bcfl.ledger.networks import Network
+    from bcfl.parties import Site
+    from bcfl.protocol.accounts import Account
+
+NAME: Final = "up"
+PASSWORD: Final = "password"
+TICK: Final = 0.25  # seconds between two looks at the processes
+START_SECONDS: Final = 60.0  # until the chain answers
+JOIN_SECONDS: Final = 180.0  # until all miners have joined
+
+
+def own_parameters(
+    folder: Annotated[
+        Path, typer.Option("--dir", metavar="DIR", help="Everything is kept here; it goes on where it stood.")
+    ] = Path("up"),
+    port: Annotated[
+        int, typer.Option("--port", min=0, max=65535, help="Of the chain's JSON-RPC; 0 takes a free one.")
+    ] = 8545,
+    store: Annotated[
+        str | None,
+        typer.Option(
+            "--store", metavar="STORE", show_default=False, help="Else the folder DIR/store; or ipfs:..."
+        ),
+    ] = None,
+    rounds: Annotated[
+        int | None,
+        typer.Option(
+            "--rounds", metavar="N", min=1, show_default=False, help="End after N rounds; else with Ctrl-C."
+        ),
+    ] = None,
+    anvil: Annotated[bool, typer.Option("--anvil", help="Run anvil instead of the embedded chain.")] = False,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Print one JSON object an event on stdout.")
+    ] = False,
+) -> None:
+    """The parameters of `bcfl up` that are no options of a run."""
+
+
+def up(**given: Any) -> None:
+    """Start a chain, miners and devices as processes, keep them running, and take them down together.
+
+    Takes the options of `bcfl run`. Ctrl-C or SIGTERM ends it; started again, it goes on where it stood.
+    """
+    own = {name: given.pop(name) for name in inspect.signature(own_parameters).parameters}
+    flags = {name: value for name, value in given.items() if value is not None}
+    options = {"devices": "8", "miners": "3", **flags}
+    config = Config.load({**options, "rounds": own["rounds"]})
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, _interrupt)
+    with view(own["as_json"], own["folder"]) as shown:
+        try:
+            _up(own, config, shown)
+        except _Interrupted:
+            shown.event("down", "taking everything down")
+
+
+up.__signature__ = inspect.Signature(  # type: ignore[attr-defined]
+    [
+        *inspect.signature(own_parameters, eval_str=True).parameters.values(),
+        *(option for option in config_parameters() if option.name not in {*OF_A_RUN, "rounds"}),
+    ]
+)
+
+
+def register(parent: typer.Typer) -> None:
+    """Add `bcfl up`."""
+    parent.command("up")(up)
+
+
+class _Interrupted(Exception):
+    """A signal has asked for the end."""
+
+
+def _interrupt(*_: object) -> None:
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.SIG_IGN)  # what follows takes seconds and is not to be cut short
+    raise _Interrupted
+
+
+def _up(own: Mapping[str, Any], config: Config, shown: View) -> None:
+    """Everything in its order: chain, deployment, miners, devices, first round; then watch over them."""
+    from bcfl.ledger.keystore import derive
+    from bcfl.ledger.networks import Network
+    from bcfl.parties import open_first_round, reach
+
+    folder: Path = own["folder"].absolute()
+    _make(folder)
+    port = own["port"] or _free_port()
+    network = Network("rpc", f"http://127.0.0.1:{port}")
+    accounts = derive(MNEMONIC, 0, 1 + config.miners + config.devices)
+    env = _environment(network)
+    with Supervisor(env) as supervisor:
+        chain = ["chain", "up", "--port", str(port), "--dir", str(folder / "chain")]
+        chain += ["--accounts", str(len(accounts)), *(["--anvil"] if own["anvil"] else [])]
+        supervisor.add("chain", chain, folder / "logs" / "chain.log")
+        _await_chain(network, supervisor, shown)
+        _deploy(network, folder, own, config, accounts, shown)
+        with reach(network, NAME, folder / "deployments") as site:
+            shown.event("deployed", f"{site.address} on {network.rpc}", address=site.address, rpc=network.rpc)
+            _start_parties(supervisor, site, own, config, accounts, folder)
+            if not site.ledger.history().rounds:
+                _await_miners(site, supervisor, config.miners, shown)
+                open_first_round(site, accounts[0])
+            _follow(site, supervisor, own["rounds"], shown)
+
+
+def _make(folder: Path) -> None:
+    """The folders, and the password of the keystore in them."""
+    try:
+        for name in ("logs", "journals", "keystore", "deployments"):
+            (folder / name).mkdir(parents=True, exist_ok=True)
+        secret = folder / PASSWORD
+        if not secret.exists():
+            secret.touch(mode=0o600)
+            secret.write_text("a password that protects keys that everybody knows\n")
+    except OSError as error:
+        raise RunError(f"{folder} cannot be written: {error.strerror}") from None
+
+
+def _environment(network: Network) -> dict[str, str]:
+    """What the processes see: which chain it is, and the task modules of the current directory."""
+    env = dict(os.environ)
+    env["ETH_RPC_URL"] = network.rpc
+    env["PYTHONPATH"] = os.pathsep.join([os.getcwd(), *filter(None, [env.get("PYTHONPATH")])])
+    env["OMP_NUM_THREADS"] = "1"
+    env.pop("ETH_KEYSTORE_PASSWORD", None)
+    return env
+
+
+def _free_port() -> int:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        return int(taken.getsockname()[1])
+
+
+def _await_chain(network: Network, supervisor: Supervisor, shown: View) -> None:
+    from bcfl.ledger import networks
+
+    until = time.monotonic() + START_SECONDS
+    while True:
+        _tend(supervisor, shown, only_chain=True)
+        try:
+            networks.connect(network, timeout=2).close()
+            return
+        except Unreachable:
+            if time.monotonic() > until:
+                raise
+            time.sleep(TICK)
+
+
+def _deploy(
+    network: Network,
+    folder: Path,
+    own: Mapping[str, Any],
+    config: Config,
+    accounts: list[Account],
+    shown: View,
+) -> None:
+    """Deploy and register the devices, unless that has been done."""
+    from bcfl.cli.deploy import founding
+    from bcfl.ledger import deployments, networks
+    from bcfl.ledger.artifact import federation_at
+    from bcfl.storage import open_store
+
+    chain = networks.connect(network)
+    try:
+        if not deployments.place(folder / "deployments", network.name, NAME).exists():
+            shown.event("deploying", "deploying the federation")
+            terms, genesis = founding(config, open_store(_store(own, folder)))
+            options = config.model_dump(mode="json", exclude=set(OF_A_RUN))
+            deployments.found(
+                chain, accounts[0], network, NAME, terms, genesis.root, genesis.cid, config.funding,
+                options, folder / "deployments", config.devices,
+            )  # fmt: skip
+        made = deployments.read(folder / "deployments", network.name, NAME)
+        known = made.options
+        if (known.get("devices"), known.get("miners")) != (config.devices, config.miners):
+            raise ConfigError(
+                f"{folder} holds a federation of {known.get('devices')} devices and {known.get('miners')} "
+                "miners: give the same, or another --dir"
+            )
+        devices = [account.address for account in accounts[1 + config.miners :]]
+        deployments.register(federation_at(chain, made.address), accounts[0], devices)
+    finally:
+        chain.close()
+
+
+def _store(own: Mapping[str, Any], folder: Path) -> str:
+    return own["store"] or str(folder / "store")
+
+
+def _start_parties(
+    supervisor: Supervisor,
+    site: Site,
+    own: Mapping[str, Any],
+    config: Config,
+    accounts: list[Account],
+    folder: Path,
+) -> None:
+    """One process for every miner and every device, each with its key in the keystore."""
+    from bcfl.ledger import keystore
+
+    password = (folder / PASSWORD).read_text().strip()
+    known = {entry.address for entry in keystore.listed(folder / "keystore")}
+    common = ["--deployment", NAME, "--deployments", str(folder / "deployments")]
+    common += ["--keystore", str(folder / "keystore"), "--password-file", str(folder / PASSWORD)]
+    common += ["--store", _store(own, folder), "--journal", str(folder / "journals"), "--log-format", "json"]
+    if config.data is not None:
+        common += ["--data", str(config.data.absolute())]
+    endpoints = site.ledger.history().endpoints
+    for role, count, first in (("miner", config.miners, 1), ("device", config.devices, 1 + config.miners)):
+        for number, account in enumerate(accounts[first : first + count], start=1):
+            if account.address not in known:
+                keystore.save(folder / "keystore", account.key, password, keystore.LIGHT)
+            arguments = ["start", role, *common, "--account", account.address, "--share", f"{number}/{count}"]
+            if role == "miner":
+                arguments += [
+                    "--stake",
+                    str(config.stake),
+                    "--listen",
+                    _listen(endpoints.get(account.address)),
+                ]
+            supervisor.add(f"{role} {number}", arguments, folder / "logs" / f"{role}-{number}.log")
+
+
+def _listen(endpoint: str | None) -> str:
+    """Where a miner listens: where it did before, if it did, so that nothing has to be announced anew."""
+    if endpoint is not None and endpoint.startswith("http://127.0.0.1:"):
+        return endpoint.removeprefix("http://")
+    return f"127.0.0.1:{_free_port()}"
+
+
+def _await_miners(site: Site, supervisor: Supervisor, miners: int, shown: View) -> None:
+    """Until all miners have joined and said where they are reached."""
+    until = time.monotonic() + JOIN_SECONDS
+    while len(site.ledger.history().endpoints) < miners:
+        _tend(supervisor, shown)
+        shown.standing(f"{len(site.ledger.history().endpoints)} of {miners} miners have joined", supervisor)
+        if time.monotonic() > until:
+            raise LedgerError("the miners do not join: the logs beside the chain tell why")
+        time.sleep(TICK)
+
+
+def _follow(site: Site, supervisor: Supervisor, rounds: int | None, shown: View) -> None:
+    """Keep the processes running and show where the federation stands, until enough rounds have ended."""
+    told = 0
+    while rounds is None or told < rounds:
+        _tend(supervisor, shown)
+        with _patiently(shown):
+            history = site.ledger.history()
+            for number in sorted(history.rounds):
+                found = history.rounds[number]
+                if number > told and found.closed is not None:
+                    shown.round(found)
+                    told = number
+            shown.moment(site, supervisor)
+        time.sleep(TICK)
+    shown.event("done", f"{told} rounds have ended")
+
+
+@contextmanager
+def _patiently(shown: View) -> Iterator[None]:
+    """While the chain is asked: if it is away, it comes back."""
+    try:
+        yield
+    except BcflError as error:
+        shown.standing(str(error), None)
+
+
+def _tend(supervisor: Supervisor, shown: View, *, only_chain: bool = False) -> None:
+    """Restart who died, and tell."""
+    for child, why in supervisor.check():
+        if only_chain and not child.done:
+            raise RunError(f"the chain does not start: it {why}")
+        shown.event("died", f"{child.name} {why}", process=child.name)
+        with suppress(ValueError):
+            sys.stderr.flush()

@@ -1,0 +1,51 @@
+"""A federation on a chain that may take blocks back (steps 1 to 8): what was read of them is read again."""
+
+from __future__ import annotations
+
+from bcfl.errors import Unreachable
+from bcfl.ledger.contract import Contract
+from bcfl.ledger.federation import FederationLedger
+from bcfl.protocol.rounds import History
+
+
+class LiveLedger(FederationLedger):
+    """The ledger port for a process that follows a chain for long; for one thread.
+
+    `from_block` is that of the federation's deployment, so that no older block is ever asked for.
+    """
+
+    def __init__(self, contract: Contract, from_block: int = 0) -> None:
+        super().__init__(contract, from_block)
+        self._first = from_block
+        self._seen: tuple[int, str] | None = None  # number and hash of the last block that was read
+        self.reorganisations = 0
+
+    def history(self) -> History:
+        """All that has happened on the chain as it is now; raises Unreachable while it moves too fast."""
+        latest = self._block("latest")
+        if latest is None:
+            raise Unreachable("the node knows no block: is it still starting?")
+        if self._seen is not None and latest != self._seen and self._block(hex(self._seen[0])) != self._seen:
+            self.reorganisations += 1
+            self._forget()
+        if self._history is None:
+            self._history = History(self.terms.min_stake)
+        if latest[0] >= self._next_block:
+            events = list(self.contract.events(self._next_block, latest[0]))
+            try:
+                self._history.read(events)
+            except (LookupError, StopIteration, ValueError):  # events of two chains
+                self._forget()
+                raise Unreachable("the chain was reorganised while it was read: it is read again") from None
+            self._next_block = latest[0] + 1
+        self._seen = latest
+        return self._history
+
+    def _forget(self) -> None:
+        """Read everything again."""
+        self._history, self._clock, self._seen = None, None, None
+        self._next_block = self._first
+
+    def _block(self, name: str) -> tuple[int, str] | None:
+        block = self.contract.chain.request("eth_getBlockByNumber", name, False)
+        return None if block is None else (int(block["number"], 16), str(block["hash"]))

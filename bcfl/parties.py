@@ -1,0 +1,224 @@
+"""How a device or a miner joins a deployed federation (steps 1 to 8): what it reaches, what it brings.
+
+    with reach(networks.resolve("local"), "federation") as site:
+        device(site, account, learner, layout, store, Path("journal")).run()
+
+The same roles as in a simulation, on a node, a store and desks behind sockets.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+from eth_utils.crypto import keccak
+
+from bcfl.daemon import POLL, Daemon
+from bcfl.errors import ConfigError, LedgerError, RunError
+from bcfl.ledger import deployments, networks
+from bcfl.ledger.artifact import artifact, federation_at
+from bcfl.ledger.live import LiveLedger
+from bcfl.protocol import payload
+from bcfl.relay.http import SECONDS, Endpoint, HttpRelay
+from bcfl.relay.mailbox import Mailbox
+from bcfl.relay.server import Counters, DeskServer
+from bcfl.roles.archive import Archive
+from bcfl.roles.device import Device
+from bcfl.roles.journal import Journal
+from bcfl.roles.miner import Miner
+from bcfl.roles.verifier import Checks, Verifier
+
+if TYPE_CHECKING:
+    from bcfl.ledger.rpc import RpcChain
+    from bcfl.ports import Learner, Store
+    from bcfl.protocol.accounts import Account
+    from bcfl.protocol.types import Layout
+
+LOCK: Final = "lock"
+
+
+@dataclass(frozen=True)
+class Site:
+    """A federation that was reached; `options`: what its owner made the terms from, if that is known."""
+
+    name: str
+    network: networks.Network
+    chain: RpcChain
+    ledger: LiveLedger
+    options: Mapping[str, Any]
+    block: int  # of the deployment
+
+    @property
+    def address(self) -> str:
+        """The contract."""
+        return self.ledger.contract.address
+
+    def archive(self, layout: Layout, store: Store) -> Archive:
+        """The federation's vectors on a store; raises ConfigError for a model of another shape."""
+        terms = self.ledger.terms
+        if payload.layout_digest(layout) != terms.layout:
+            raise ConfigError(
+                f"this model has {layout.parameters:,} parameters and another layout than the federation's "
+                f"({terms.parameters:,} parameters): use the task and model that it was deployed with"
+            )
+        return Archive(store, layout, terms)
+
+    @property
+    def patience(self) -> float:
+        """Seconds that a message may take: an eighth of the shortest phase, no longer than is sensible."""
+        terms = self.ledger.terms
+        shortest = min(terms.commit_seconds, terms.reveal_seconds, terms.unveil_seconds)
+        return min(SECONDS, max(1.0, shortest / 8))
+
+
+@contextmanager
+def reach(
+    network: networks.Network, deployment: str, folder: Path = deployments.FOLDER, **options: float
+) -> Iterator[Site]:
+    """The federation of that name in `folder`, or at that address; `options` are those of RpcChain.
+
+    Raises ConfigError for a name that is not there, LedgerError for a contract that is not this version's.
+    """
+    chain = networks.connect(network, **options)
+    try:
+        if deployment.startswith("0x"):
+            yield _by_address(network, chain, deployments.address_in(deployment, "--deployment"))
+        else:
+            yield _by_name(network, chain, deployments.read(folder, network.name, deployment))
+    finally:
+        chain.close()
+
+
+def device(
+    site: Site,
+    account: Account,
+    learner: Learner,
+    layout: Layout,
+    store: Store,
+    journal: Path | None,
+    *,
+    poll: float = POLL,
+) -> Daemon:
+    """A device that is ready to run; `journal` is a folder, None only where a crash costs nothing."""
+    archive = site.archive(layout, store)
+    relay = HttpRelay(account, site.ledger, site.patience)
+    made = Device(account, learner, site.ledger, relay, archive, Journal(_own(journal, account)))
+    return Daemon(made, account, site.ledger, archive, poll=poll)
+
+
+@contextmanager
+def miner(
+    site: Site,
+    account: Account,
+    learner: Learner,
+    layout: Layout,
+    store: Store,
+    journal: Path | None,
+    *,
+    host: str = "127.0.0.1",
+    port: int = 0,
+    endpoint: str | None = None,
+    stake: int | None = None,
+    checks: Checks | None = None,
+    poll: float = POLL,
+) -> Iterator[Daemon]:
+    """A miner that is ready to run, with its desk behind a socket; registered with `stake` if it is not yet.
+
+    `endpoint` is the URL under which others reach the desk (None: the socket's own). It is announced on chain
+    where that differs. Raises ConfigError when nothing can listen there, or no stake is named.
+    """
+    archive, ledger = site.archive(layout, store), site.ledger
+    relay = HttpRelay(account, ledger, site.patience)
+    verifier = Verifier(learner, ledger, archive, checks or Checks())
+    made = Miner(account, ledger, relay, archive, verifier, Journal(_own(journal, account)))
+    mailbox, counters = Mailbox(), Counters()
+    daemon = Daemon(
+        made, account, ledger, archive, mailbox=mailbox, counters=counters, poll=poll, pushes=True
+    )
+    server = DeskServer(
+        account.address, made, ledger, mailbox, host, port, health=daemon.health, counters=counters
+    )
+    try:
+        server.start()
+        enrol(site, account, endpoint or server.url, stake)
+        yield daemon
+    finally:
+        server.stop()
+
+
+def enrol(site: Site, account: Account, endpoint: str, stake: int | None) -> None:
+    """Register a miner that is not registered yet, and announce where it is reached if that is new."""
+    Endpoint.parse(endpoint)
+    contract, history = site.ledger.contract, site.ledger.history()
+    member = history.miners.get(account.address)
+    if member is None:
+        if stake is None:
+            least = deployments.ether(site.ledger.terms.min_stake)
+            raise ConfigError(f"{account.address} is no miner yet: join with --stake, at least {least}")
+        contract.send(account, "register_miner", value=stake)
+    elif member.exit_round:
+        raise ConfigError(f"{account.address} has left the federation as a miner: take another account")
+    if history.endpoints.get(account.address) != endpoint:
+        contract.send(account, "announce", endpoint)
+
+
+def open_first_round(site: Site, owner: Account) -> bool:
+    """Open round 1 as the owner; False if that has been done. Raises ConfigError while nobody takes part."""
+    history = site.ledger.history()
+    if history.rounds:
+        return False
+    if not history.miners or not history.devices:
+        who = "device is registered" if history.miners else "miner has joined"
+        raise ConfigError(f"no {who} yet: the first round would come to nothing")
+    site.ledger.contract.send(owner, "start")
+    return True
+
+
+def _by_name(network: networks.Network, chain: RpcChain, record: deployments.Deployment) -> Site:
+    """A recorded federation, whose code is what the record says, by the version that this one is."""
+    if record.chain_id != chain.chain_id:
+        raise ConfigError(
+            f"{record.name} is on chain {record.chain_id}, and network {network.name} is chain "
+            f"{chain.chain_id}: name another --network"
+        )
+    if record.sources_sha256 != artifact()["sources_sha256"]:
+        raise LedgerError(f"{record.name} was deployed by another version of bcfl: use that one")
+    code = "0x" + keccak(deployments.code_at(chain, record.address)).hex()
+    if code != record.code_keccak256["Federation"]:
+        raise LedgerError(f"the code at {record.address} is not what {record.name} recorded: do not trust it")
+    ledger = LiveLedger(federation_at(chain, record.address), record.block)
+    return Site(record.name, network, chain, ledger, record.options, record.block)
+
+
+def _by_address(network: networks.Network, chain: RpcChain, address: str) -> Site:
+    from bcfl.ledger.inspection import inspect
+
+    found = inspect(chain, address)
+    ledger = LiveLedger(federation_at(chain, found.address), found.block)
+    return Site(found.address, network, chain, ledger, {}, found.block)
+
+
+def _own(journal: Path | None, account: Account) -> Path | None:
+    """The folder of an account's records, taken for as long as the process lives.
+
+    Two processes with one journal would each believe that the other's steps are their own.
+    """
+    if journal is None:
+        return None
+    path = journal / account.address
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+        lock = os.open(path / LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        raise ConfigError(
+            f"the journal {path} is in use: {account.address} runs already, or name another --journal"
+        ) from None
+    except OSError as error:
+        raise RunError(f"the journal {path} cannot be written: {error.strerror}") from None
+    return path

@@ -1,0 +1,281 @@
+"""A federation put on a network, its record, and whether what is at an address is of this version."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from eth_utils.crypto import keccak
+
+from bcfl.config import Config
+from bcfl.errors import ConfigError, LedgerError, Reverted, RunError
+from bcfl.ledger import deployments, inspection
+from bcfl.ledger.abi import Abi
+from bcfl.ledger.artifact import artifact, federation_at
+from bcfl.ledger.contract import Contract, transact
+from bcfl.ledger.deployments import Deployment, found
+from bcfl.ledger.networks import Network
+from bcfl.ledger.rpc import RpcChain
+from bcfl.ledger.server import serve
+from bcfl.protocol.types import Layout, TensorSpec, Terms
+from bcfl.simulation import terms_of
+
+from .conftest import Account, Artifact
+
+ETHER = 10**18
+ROOT, CID = b"\x11" * 32, b"\x22" * 32
+
+
+@pytest.fixture(scope="module")
+def terms() -> Terms:
+    return terms_of(Config(), Layout((TensorSpec("weight", (10, 64)),)), 100)
+
+
+@pytest.fixture(scope="module")
+def served(device: Account) -> Iterator[str]:
+    with serve(None, [device.address], port=0) as started:
+        yield started.url
+
+
+@pytest.fixture(scope="module", params=["embedded", "anvil"])
+def url(request: pytest.FixtureRequest) -> str:
+    made: str = request.getfixturevalue("served" if request.param == "embedded" else "anvil")
+    return made
+
+
+@pytest.fixture(scope="module")
+def chain(url: str) -> Iterator[RpcChain]:
+    chain = RpcChain(url, poll=0.01)
+    yield chain
+    chain.close()
+
+
+@pytest.fixture(scope="module")
+def network(chain: RpcChain) -> Network:
+    return Network("lab", chain.url, chain.chain_id)
+
+
+@pytest.fixture(scope="module")
+def made(
+    chain: RpcChain, network: Network, device: Account, terms: Terms, tmp_path_factory: pytest.TempPathFactory
+) -> tuple[Path, Deployment]:
+    folder = tmp_path_factory.mktemp("deployments")
+    options = {"task": "digits"}
+    return folder, found(chain, device, network, "demo", terms, ROOT, CID, ETHER, options, folder)[1]
+
+
+def test_record_tells_all(
+    made: tuple[Path, Deployment], chain: RpcChain, device: Account, terms: Terms
+) -> None:
+    folder, deployment = made
+    assert deployments.read(folder, "lab", "demo").address == deployment.address
+    content = json.loads((folder / "lab" / "demo.json").read_text())
+    contract = Contract(chain, content["abi"], content["address"])
+    assert Terms(*contract.call("agreed")) == terms
+    assert contract.call("annex") == content["annex"]
+    assert contract.call("owner") == content["owner"] == device.address
+    assert contract.call("pool") == ETHER == int(content["constructor"]["pool"])
+    assert contract.call("model") == (ROOT, CID)
+    assert content["constructor"]["root"] == "0x" + ROOT.hex()
+    assert int(content["constructor"]["terms"]["pow_target"]) == terms.pow_target
+    receipt = chain.request("eth_getTransactionReceipt", content["transaction"])
+    assert int(receipt["blockNumber"], 16) == content["block"]
+    code = bytes.fromhex(chain.request("eth_getCode", content["annex"], "latest")[2:])
+    assert content["code_keccak256"]["Annex"] == "0x" + keccak(code).hex()
+    assert content["sources_sha256"] == artifact()["sources_sha256"]
+    assert (content["chain_id"], content["options"]) == (31337, {"task": "digits"})
+    assert [path.name for path in (folder / "lab").iterdir()] == ["demo.json"]
+
+
+def test_gas_is_what_is_reckoned_with(made: tuple[Path, Deployment], chain: RpcChain) -> None:
+    names = (made[1].transaction, made[1].annex_transaction)
+    used = sum(int(chain.request("eth_getTransactionReceipt", name)["gasUsed"], 16) for name in names)
+    assert used < deployments.DEPLOY_GAS < 1.3 * used
+
+
+def test_twice_under_one_name(
+    made: tuple[Path, Deployment], chain: RpcChain, network: Network, device: Account, terms: Terms
+) -> None:
+    folder, _ = made
+    before = chain.request("eth_getTransactionCount", device.address, "latest")
+    with pytest.raises(ConfigError, match="demo is deployed on lab already"):
+        found(chain, device, network, "demo", terms, ROOT, CID, ETHER, folder=folder)
+    with (
+        deployments.reserved(folder, network, "other"),
+        pytest.raises(ConfigError, match="is being deployed"),
+    ):
+        found(chain, device, network, "other", terms, ROOT, CID, ETHER, folder=folder)
+    assert chain.request("eth_getTransactionCount", device.address, "latest") == before
+
+
+@pytest.mark.parametrize("name", ["", "../x", "a/b", ".hidden", "x" * 41, "a\n"])
+def test_names_that_are_no_file(name: str, network: Network, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="cannot name a deployment"):
+        deployments.free_place(tmp_path, network, name)
+
+
+def test_folder_that_cannot_be_written(
+    chain: RpcChain, network: Network, device: Account, terms: Terms, tmp_path: Path
+) -> None:
+    (tmp_path / "file").write_text("")
+    before = chain.request("eth_getTransactionCount", device.address, "latest")
+    with pytest.raises(RunError, match="cannot be written"):
+        found(chain, device, network, "x", terms, ROOT, CID, 0, folder=tmp_path / "file")
+    assert chain.request("eth_getTransactionCount", device.address, "latest") == before
+
+
+def test_record_that_cannot_be_written_after_all(made: tuple[Path, Deployment], tmp_path: Path) -> None:
+    with pytest.raises(RunError, match=made[1].address):
+        deployments.write(tmp_path / "absent" / "x.json", made[1])
+
+
+def test_too_little_ether(
+    chain: RpcChain, network: Network, outsider: Account, terms: Terms, tmp_path: Path
+) -> None:
+    with pytest.raises(LedgerError, match=r"has 0 ether and needs 1\.\d+ ether, 1 ether of it for the pool"):
+        found(chain, outsider, network, "x", terms, ROOT, CID, ETHER, folder=tmp_path)
+    assert [*tmp_path.rglob("*.json")] == []
+
+
+def test_terms_that_the_contract_refuses(
+    chain: RpcChain, network: Network, device: Account, terms: Terms, tmp_path: Path
+) -> None:
+    wrong = replace(terms, min_updates=0)
+    with pytest.raises(Reverted, match="terms: no updates"):
+        found(chain, device, network, "x", wrong, ROOT, CID, 0, folder=tmp_path)
+    assert [path for path in tmp_path.rglob("*") if path.is_file()] == []
+
+
+# Records
+
+
+def test_record_that_is_not_there(made: tuple[Path, Deployment], tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="there is demo"):
+        deployments.read(made[0], "lab", "absent")
+    with pytest.raises(ConfigError, match="there is nothing"):
+        deployments.read(tmp_path, "lab", "demo")
+
+
+@pytest.mark.parametrize(
+    "change",
+    [None, [], {"format": 2}, {"address": "0x12"}, {"block": "4"}, {"chain_id": None}, {"options": []}],
+)
+def test_damaged_record(made: tuple[Path, Deployment], tmp_path: Path, change: Any) -> None:
+    content = json.loads((made[0] / "lab" / "demo.json").read_text())
+    (tmp_path / "lab").mkdir()
+    changed = content | change if isinstance(change, dict) else change
+    (tmp_path / "lab" / "demo.json").write_text(json.dumps(changed))
+    with pytest.raises(RunError, match="damaged"):
+        deployments.read(tmp_path, "lab", "demo")
+
+
+def test_record_that_is_no_json(tmp_path: Path) -> None:
+    (tmp_path / "lab").mkdir()
+    for text in ("", "{", "[" * 20_000):
+        (tmp_path / "lab" / "demo.json").write_text(text)
+        with pytest.raises(RunError, match="damaged"):
+            deployments.read(tmp_path, "lab", "demo")
+
+
+# Devices
+
+
+def test_devices_are_registered_once(
+    made: tuple[Path, Deployment], chain: RpcChain, device: Account, outsider: Account
+) -> None:
+    contract = federation_at(chain, made[1].address)
+    addresses = ["0x" + f"{number:040x}" for number in range(1, 71)]
+    assert deployments.register(contract, device, addresses[:3]) == 3
+    assert deployments.register(contract, device, addresses) == 67
+    assert deployments.register(contract, device, addresses) == 0
+    assert contract.call("device_of", addresses[69]) == 69
+    with pytest.raises(Reverted, match="not the owner"):
+        deployments.register(contract, outsider, ["0x" + "77" * 20])
+
+
+def test_addresses_of_a_file(tmp_path: Path, device: Account, outsider: Account) -> None:
+    file = tmp_path / "devices"
+    file.write_text(f"# who\n{device.address.lower()}  # the first\n\n {outsider.address}\n")
+    assert deployments.read_addresses(file) == [device.address, outsider.address]
+    file.write_text(f"{device.address}\n{device.address.lower()}\n")
+    with pytest.raises(ConfigError, match=r"line 2: .* is on line 1 already"):
+        deployments.read_addresses(file)
+    wrong = device.address.replace("f39F", "f39f").replace("d6e5", "D6e5")
+    for text, words in (("0x12", "not an address"), ("alice", "not an address"), (wrong, "checksum")):
+        file.write_text(text)
+        with pytest.raises(ConfigError, match=words):
+            deployments.read_addresses(file)
+    with pytest.raises(ConfigError, match="cannot be read"):
+        deployments.read_addresses(tmp_path / "absent")
+
+
+# Inspection
+
+
+def test_our_contract_is_ours(
+    made: tuple[Path, Deployment], chain: RpcChain, device: Account, terms: Terms
+) -> None:
+    deployment = made[1]
+    federation = inspection.inspect(chain, deployment.address)
+    assert (federation.annex, federation.owner) == (deployment.annex, device.address)
+    assert (federation.terms, federation.root, federation.cid) == (terms, ROOT, CID)
+    assert (federation.block, "0x" + federation.transaction.hex()) == (
+        deployment.block,
+        deployment.transaction,
+    )
+
+
+def test_no_code(chain: RpcChain, outsider: Account) -> None:
+    with pytest.raises(LedgerError, match=f"no contract at {outsider.address} on chain 31337"):
+        inspection.inspect(chain, outsider.address)
+
+
+def test_another_contract(
+    made: tuple[Path, Deployment], chain: RpcChain, device: Account, probe: Artifact
+) -> None:
+    other, _ = Contract.deploy(chain, device, probe.abi, probe.bytecode, [1])
+    for address in (other.address, made[1].annex):
+        with pytest.raises(LedgerError, match="does not answer as a federation"):
+            inspection.inspect(chain, address)
+
+
+def put(chain: RpcChain, key: Account, part: str, arguments: list[Any], code: bytes | None = None) -> str:
+    """Deploy one part of a federation by itself, as a forger would."""
+    content = artifact()
+    creation = bytes.fromhex(content["bytecode"][part][2:]) if code is None else code
+    abi = Abi(content["annex_abi" if part == "Annex" else "abi"])
+    receipt = transact(chain, key, None, creation + abi.constructor(arguments))
+    return str(receipt["contractAddress"])
+
+
+def test_one_byte_of_the_code_changed(chain: RpcChain, device: Account, terms: Terms) -> None:
+    creation = bytearray.fromhex(artifact()["bytecode"]["Federation"][2:])
+    place = creation.rindex(b"federation: lengths do not add up"[:20])
+    creation[place] ^= 1
+    annex = put(chain, device, "Annex", [terms])
+    address = put(chain, device, "Federation", [terms, ROOT, CID, annex], bytes(creation))
+    with pytest.raises(LedgerError, match="created by another transaction"):
+        inspection.inspect(chain, address)
+
+
+def test_annex_of_other_terms_or_another_owner(
+    chain: RpcChain, device: Account, outsider: Account, terms: Terms
+) -> None:
+    transact(chain, device, outsider.address, b"", ETHER)
+    easy = put(chain, device, "Annex", [replace(terms, min_updates=1)])
+    foreign = put(chain, outsider, "Annex", [terms])
+    for annex, words in ((easy, "created by another"), (foreign, "code of its Annex differs")):
+        address = put(chain, device, "Federation", [terms, ROOT, CID, annex])
+        with pytest.raises(LedgerError, match=words):
+            inspection.inspect(chain, address)
+
+
+def test_annex_of_another_make(chain: RpcChain, device: Account, terms: Terms, probe: Artifact) -> None:
+    other, _ = Contract.deploy(chain, device, probe.abi, probe.bytecode, [1])
+    address = put(chain, device, "Federation", [terms, ROOT, CID, other.address])
+    with pytest.raises(LedgerError, match="does not answer as a federation"):
+        inspection.inspect(chain, address)

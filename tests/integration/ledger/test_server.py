@@ -1,0 +1,647 @@
+"""A chain behind a socket: what web3 asks, on ours and on anvil; its clock; hostile clients; sudden death."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+import pytest
+import requests
+from eth_account import Account as Signer
+from web3 import HTTPProvider, Web3
+from web3.exceptions import ContractLogicError, TransactionNotFound, Web3RPCError
+
+from bcfl.errors import ConfigError, LedgerError, RunError
+from bcfl.ledger import jsonrpc, methods, server
+from bcfl.ledger.contract import Contract, transact
+from bcfl.ledger.rpc import RpcChain
+from bcfl.ledger.server import serve
+
+from .conftest import Account, Artifact
+
+ETHER = 10**18
+ROOT = Path(__file__).parents[3]
+SERVE = """
+import sys, threading
+from pathlib import Path
+from bcfl.ledger.server import serve
+with serve(Path(sys.argv[1]), [sys.argv[2]], port=0) as server:
+    print(server.url, flush=True)
+    threading.Event().wait()
+"""
+
+
+@pytest.fixture(scope="module")
+def served(device: Account) -> Iterator[str]:
+    with serve(None, [device.address], port=0) as started:
+        yield started.url
+
+
+@pytest.fixture(params=["embedded", "anvil"])
+def url(request: pytest.FixtureRequest) -> str:
+    found: str = request.getfixturevalue("served" if request.param == "embedded" else "anvil")
+    return found
+
+
+@pytest.fixture
+def w3(url: str) -> Iterator[Web3]:
+    session = requests.Session()
+    yield Web3(HTTPProvider(url, session=session))
+    session.close()
+
+
+@pytest.fixture
+def chain(url: str) -> Iterator[RpcChain]:
+    chain = RpcChain(url, poll=0.01)
+    yield chain
+    chain.close()
+
+
+def post(url: str, body: bytes | str, **options: Any) -> requests.Response:
+    return requests.post(url, data=body, timeout=10, **options)
+
+
+def ask(url: str, method: str, *params: Any) -> Any:
+    """The result, or the error's code, of one call."""
+    answer = post(url, json.dumps({"jsonrpc": "2.0", "id": 7, "method": method, "params": params})).json()
+    assert answer["id"] == 7
+    return answer["result"] if "result" in answer else answer["error"]["code"]
+
+
+# What clients ask
+
+
+def test_transfer_and_everything_about_it(w3: Web3, device: Account, outsider: Account) -> None:
+    before = w3.eth.get_balance(outsider.address)
+    transaction = {
+        "to": outsider.address,
+        "value": 5,
+        "gas": 21_000,
+        "nonce": w3.eth.get_transaction_count(device.address),
+        "maxFeePerGas": 10**10,
+        "maxPriorityFeePerGas": 0,
+        "chainId": w3.eth.chain_id,
+    }
+    signed = Signer.sign_transaction(transaction, device.key)
+    receipt = w3.eth.wait_for_transaction_receipt(
+        w3.eth.send_raw_transaction(signed.raw_transaction), 5, 0.01
+    )
+    block = w3.eth.get_block(receipt["blockNumber"], full_transactions=True)
+    assert w3.eth.get_balance(outsider.address) == before + 5
+    assert (receipt["status"], receipt["gasUsed"], receipt["from"]) == (1, 21_000, device.address)
+    assert block["hash"] == receipt["blockHash"] == w3.eth.get_block(block["hash"])["hash"]
+    assert [t["hash"] for t in block["transactions"]] == [receipt["transactionHash"]]
+    assert w3.eth.get_block(block["number"])["transactions"] == [receipt["transactionHash"]]
+    found = w3.eth.get_transaction(receipt["transactionHash"])
+    assert dict(block["transactions"][0]).items() <= dict(found).items()
+    assert (found["value"], found["to"], found["blockNumber"]) == (5, outsider.address, block["number"])
+    assert w3.eth.get_transaction_count(device.address) == transaction["nonce"] + 1
+
+
+def test_legacy_transaction_creates_a_contract(w3: Web3, device: Account) -> None:
+    transaction = {
+        "data": "0x602a60005260206000f3",  # returns 32 bytes, the last of them 0x2a
+        "value": 0,
+        "gas": 100_000,
+        "gasPrice": 10**10,
+        "nonce": w3.eth.get_transaction_count(device.address),
+        "chainId": 31337,
+    }
+    signed = Signer.sign_transaction(transaction, device.key)
+    receipt = w3.eth.wait_for_transaction_receipt(
+        w3.eth.send_raw_transaction(signed.raw_transaction), 5, 0.01
+    )
+    found = w3.eth.get_transaction(receipt["transactionHash"])
+    assert (found["type"], found["gasPrice"], found.get("to")) == (0, 10**10, None)
+    assert w3.eth.get_code(receipt["contractAddress"]) == bytes(31) + b"\x2a"
+
+
+def test_blocks(w3: Web3) -> None:
+    head = w3.eth.get_block("latest")
+    pending = w3.eth.get_block("pending")
+    assert head["number"] == w3.eth.block_number == pending["number"] - 1
+    assert pending["parentHash"] == head["hash"]
+    assert pending["timestamp"] >= head["timestamp"]
+    assert w3.eth.get_block("earliest")["number"] == 0
+    for missing in (10**6, "0x" + "77" * 32):
+        with pytest.raises(Exception, match="not found"):
+            w3.eth.get_block(missing)
+    with pytest.raises(TransactionNotFound):
+        w3.eth.get_transaction("0x" + "77" * 32)
+    with pytest.raises(TransactionNotFound):
+        w3.eth.get_transaction_receipt("0x" + "77" * 32)
+
+
+def test_contract_through_web3(w3: Web3, chain: RpcChain, device: Account, probe: Artifact) -> None:
+    made, receipt = Contract.deploy(chain, device, probe.abi, probe.bytecode, [9])
+    contract = w3.eth.contract(made.address, abi=probe.abi)
+    assert contract.functions.start().call() == 9
+    assert contract.functions.start().call(block_identifier=receipt.block) == 9
+    with pytest.raises(ContractLogicError, match="store: amount is zero"):
+        contract.functions.store(1, 0).call()
+    with pytest.raises(ContractLogicError, match="store: amount is zero"):
+        contract.functions.store(1, 0).estimate_gas({"from": device.address})
+    made.send(device, "store", 4, 11)
+    slots = [int.from_bytes(w3.eth.get_storage_at(made.address, slot), "big") for slot in range(4)]
+    assert {1, 9} <= set(slots)  # count and start
+    assert w3.eth.get_storage_at(made.address, 2**200) == bytes(32)
+
+
+def test_estimates_are_enough_and_close(chain: RpcChain, device: Account, probe: Artifact) -> None:
+    contract, _ = Contract.deploy(chain, device, probe.abi, probe.bytecode, [1])
+    for function, arguments in (("store", (1, 7)), ("burn", (40,)), ("enlist", ("a", [], [], b"\x01" * 64))):
+        call = {"from": device.address, "to": contract.address, "data": "0x"}
+        call["data"] = "0x" + contract.encode(function, *arguments).hex()
+        estimate = int(chain.request("eth_estimateGas", call), 16)
+        used = contract.send(device, function, *arguments, gas=estimate).gas_used
+        assert used <= estimate <= used * 1.3, function
+
+
+def test_nothing_is_sent_without_ether(chain: RpcChain, outsider: Account, device: Account) -> None:
+    with pytest.raises(LedgerError):
+        transact(chain, outsider, device.address, b"", ETHER, 21_000)
+
+
+def test_estimate_is_refused_without_ether(served: str, outsider: Account, device: Account) -> None:
+    call = {"from": outsider.address, "to": device.address, "value": hex(ETHER)}
+    assert ask(served, "eth_estimateGas", call) == -32000
+
+
+def test_logs_by_range_and_block_hash(chain: RpcChain, device: Account, probe: Artifact) -> None:
+    contract, _ = Contract.deploy(chain, device, probe.abi, probe.bytecode, [1])
+    receipts = [contract.send(device, "store", slot, 1) for slot in range(3)]
+    first, last = hex(receipts[0].block), hex(receipts[1].block)
+    logs = chain.request("eth_getLogs", {"address": contract.address, "fromBlock": first, "toBlock": last})
+    assert [log["transactionHash"] for log in logs] == ["0x" + r.hash.hex() for r in receipts[:2]]
+    one = chain.request("eth_getLogs", {"address": contract.address, "blockHash": logs[1]["blockHash"]})
+    assert one == logs[1:]
+    topics = [None, ["0x" + device.address[2:].lower().rjust(64, "0")], "0x" + "02".rjust(64, "0")]
+    (found,) = chain.request(
+        "eth_getLogs", {"address": contract.address, "fromBlock": "0x0", "topics": topics}
+    )
+    assert found["transactionHash"] == "0x" + receipts[2].hash.hex()
+
+
+def test_filters(w3: Web3, chain: RpcChain, device: Account, probe: Artifact) -> None:
+    contract, _ = Contract.deploy(chain, device, probe.abi, probe.bytecode, [1])
+    contract.send(device, "store", 1, 1)
+    events, blocks = w3.eth.filter({"address": contract.address}), w3.eth.filter("latest")
+    assert events.get_new_entries() == []
+    receipt = contract.send(device, "store", 2, 1)
+    assert [bytes(entry["transactionHash"]) for entry in events.get_new_entries()] == [receipt.hash]
+    assert events.get_new_entries() == []
+    assert w3.eth.get_block(receipt.block)["hash"] in blocks.get_new_entries()
+    assert w3.eth.uninstall_filter(events.filter_id)
+    assert not w3.eth.uninstall_filter(events.filter_id)
+    with pytest.raises(Web3RPCError):
+        w3.eth.get_filter_changes(events.filter_id)
+
+
+def test_fees(w3: Web3) -> None:
+    history = w3.eth.fee_history(3, "latest", [10, 90])
+    count = len(history["gasUsedRatio"])
+    assert len(history["baseFeePerGas"]) == count + 1
+    assert [len(tips) for tips in history["reward"]] == [2] * count
+    assert history["oldestBlock"] == w3.eth.block_number - count + 1
+    assert w3.eth.gas_price >= history["baseFeePerGas"][-1]
+    assert w3.eth.max_priority_fee >= 0
+
+
+def test_small_questions(w3: Web3, device: Account) -> None:
+    assert w3.is_connected()
+    assert (w3.eth.chain_id, w3.net.version, w3.net.listening) == (31337, "31337", True)
+    assert w3.eth.syncing is False
+    assert device.address in w3.eth.accounts
+    assert w3.eth.get_code(device.address) == b""
+
+
+def test_batches(url: str) -> None:
+    requests_ = [{"jsonrpc": "2.0", "id": key, "method": "eth_chainId", "params": []} for key in ("a", 2)]
+    requests_.append({"jsonrpc": "2.0", "id": 3, "method": "eth_nothing", "params": []})
+    answers = {answer["id"]: answer for answer in post(url, json.dumps(requests_), headers=JSON).json()}
+    assert answers["a"]["result"] == answers[2]["result"] == "0x7a69"
+    assert answers[3]["error"]["code"] == -32601
+
+
+JSON = {"Content-Type": "application/json"}
+
+
+# The clock
+
+
+def test_clock_is_the_walls_and_can_be_moved(device: Account) -> None:
+    with serve(None, [device.address], port=0) as started:
+        chain = RpcChain(started.url, poll=0.01)
+        assert abs(chain.now() - time.time()) < 5
+        ahead = int(time.time()) + 10_000
+        chain.warp(ahead)
+        assert chain.now() == ahead
+        chain.request("evm_mine")
+        assert int(chain.request("eth_getBlockByNumber", "latest", False)["timestamp"], 16) == ahead
+        chain.request("evm_increaseTime", 500)
+        assert 500 <= chain.now() - ahead < 510
+        with pytest.raises(LedgerError, match="comes after the last"):
+            chain.request("evm_setNextBlockTimestamp", ahead)
+        for seconds in (-1, 2**40):
+            with pytest.raises(LedgerError, match="time goes forward"):
+                chain.request("evm_increaseTime", seconds)
+        chain.close()
+
+
+def test_simulated_clock_stands_still(device: Account) -> None:
+    with serve(None, [device.address], port=0, simulated=True) as started:
+        chain = RpcChain(started.url, poll=0.01)
+        start = chain.now()
+        chain.request("evm_mine")
+        assert chain.now() == start + 1
+        chain.request("evm_increaseTime", 60)
+        assert chain.now() == start + 61
+        chain.close()
+
+
+def test_time_goes_on_where_it_was_after_a_restart(tmp_path: Path, device: Account) -> None:
+    ahead = int(time.time()) + 10_000
+    for _ in range(2):
+        with serve(tmp_path / "chain", [device.address], port=0) as started:
+            chain = RpcChain(started.url, poll=0.01)
+            chain.warp(ahead)
+            chain.request("evm_mine")
+            assert ahead <= chain.now() < ahead + 10
+            chain.close()
+
+
+# Folder and socket
+
+
+def test_port_that_is_taken(served: str, device: Account) -> None:
+    port = int(served.rsplit(":", 1)[1])
+    with (
+        pytest.raises(ConfigError, match=rf"port {port} of 127\.0\.0\.1 is taken"),
+        serve(None, [], port=port),
+    ):
+        pass
+    with (
+        pytest.raises(ConfigError, match="no-such-host is not an address"),
+        serve(None, [], "no-such-host", 0),
+    ):
+        pass
+    assert ask(served, "eth_accounts") == [device.address]
+
+
+def test_folder_of_something_else(tmp_path: Path, device: Account, outsider: Account) -> None:
+    (tmp_path / "notes.txt").write_text("mine")
+    with pytest.raises(RunError, match="something else"), serve(tmp_path, [device.address], port=0):
+        pass
+    folder = tmp_path / "chain"
+    with (
+        serve(folder, [device.address], port=0),
+        pytest.raises(RunError, match="another process is writing"),
+        serve(folder, [device.address], port=0),
+    ):
+        pass
+    with pytest.raises(RunError, match="other accounts"), serve(folder, [outsider.address], port=0):
+        pass
+    (folder / "chain.json").write_text("{}")
+    with pytest.raises(RunError, match="damaged"), serve(folder, [device.address], port=0):
+        pass
+
+
+def test_killed_at_any_moment_it_goes_on_with_all_it_said(
+    tmp_path: Path, device: Account, outsider: Account
+) -> None:
+    said: list[str] = []
+    for _ in range(2):
+        with running(tmp_path / "chain", device) as (process, url):
+            chain = RpcChain(url, poll=0.01)
+            killer = threading.Timer(0.25, process.kill)
+            killer.start()
+            with suppress(LedgerError):
+                while True:
+                    said.append(transact(chain, device, outsider.address, b"", 1, 21_000)["transactionHash"])
+            killer.join()
+            chain.close()
+    with serve(tmp_path / "chain", [device.address], port=0) as started:
+        assert all(ask(started.url, "eth_getTransactionReceipt", one)["status"] == "0x1" for one in said)
+        nonce = int(ask(started.url, "eth_getTransactionCount", device.address), 16)
+        assert len(said) <= nonce <= len(said) + 2  # the last of each life may have been mined and not said
+    assert len(set(said)) == len(said) > 3
+
+
+@contextmanager
+def running(folder: Path, device: Account) -> Iterator[tuple[subprocess.Popen[str], str]]:
+    """A served chain in a process of its own, which is killed in the end."""
+    process = subprocess.Popen(
+        [sys.executable, "-c", SERVE, str(folder), device.address],
+        stdout=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+    )
+    assert process.stdout is not None
+    try:
+        yield process, process.stdout.readline().strip()
+    finally:
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+        process.stdout.close()
+
+
+# Hostile clients
+
+
+def raw(url: str, data: bytes, seconds: float = 5) -> bytes:
+    """What the server says to these bytes before it ends the connection."""
+    host, port = url.removeprefix("http://").split(":")
+    with socket.create_connection((host, int(port)), timeout=seconds) as connection:
+        connection.sendall(data)
+        answer = b""
+        with suppress(ConnectionError):
+            while piece := connection.recv(65_536):
+                answer += piece
+        return answer
+
+
+@pytest.mark.parametrize(
+    ("body", "code"),
+    [
+        (b"", -32700),
+        (b"\xff\xfe", -32700),
+        (b"{", -32700),
+        (b"[" * 200_000, -32700),
+        (b'{"a":' * 100_000 + b"1" + b"}" * 100_000, -32700),
+        (b'{"id": NaN, "method": "eth_chainId"}', -32700),
+        (b'{"id": 1, "method": "eth_chainId", "params": [' + b"9" * 5_000 + b"]}", -32700),
+        (b"7", -32600),
+        (b"[]", -32600),
+        (b"[" + b"1," * 1_000 + b"1]", -32600),
+        (b'{"id": 1, "method": 5}', -32600),
+        (b'{"id": 1, "method": "eth_chainId", "params": {"a": 1}}', -32602),
+        (b'{"id": 1, "method": "eth_nothing"}', -32601),
+        (b'{"id": 1, "method": "__init__"}', -32601),
+        (b'{"id": 1, "method": "' + b"x" * 100_000 + b'"}', -32601),
+    ],
+)
+def test_malformed_requests(served: str, body: bytes, code: int) -> None:
+    answer = post(served, body)
+    assert answer.json()["error"]["code"] == code
+    assert len(answer.content) < 1_000
+    assert ask(served, "eth_chainId") == "0x7a69"
+
+
+@pytest.mark.parametrize(
+    ("method", "params"),
+    [
+        ("eth_chainId", ["one too many"]),
+        ("eth_getBalance", []),
+        ("eth_getBalance", ["0x12"]),
+        ("eth_getBalance", [{"a": 1}]),
+        ("eth_getBalance", [10**12]),
+        ("eth_call", [{"data": 10**12}]),
+        ("eth_getBalance", ["0x" + "11" * 20, "0x" + "f" * 1_000]),
+        ("eth_getBalance", ["0x" + "11" * 20, "lately"]),
+        ("eth_getBlockByHash", ["0x12"]),
+        ("eth_getStorageAt", ["0x" + "11" * 20, "0x" + "f" * 100]),
+        ("eth_call", [None]),
+        ("eth_call", [{"to": "0x" + "11" * 20, "value": hex(2**256)}]),
+        ("eth_call", [{"to": "0x" + "11" * 20, "gas": "-0x5"}]),
+        ("eth_estimateGas", [{"to": "0x" + "11" * 20, "data": "0xzz"}]),
+        ("eth_estimateGas", [{"to": "0x" + "11" * 20, "gas": "0x1"}]),
+        ("eth_sendRawTransaction", ["0x"]),
+        ("eth_sendRawTransaction", ["0x02f8"]),
+        ("eth_sendRawTransaction", ["0x7f" + "00" * 50]),
+        ("eth_sendRawTransaction", [5]),
+        ("eth_getLogs", [[]]),
+        ("eth_getLogs", [{"fromBlock": hex(2**70)}]),
+        ("eth_getLogs", [{"topics": [None] * 5}]),
+        ("eth_getLogs", [{"address": ["0x" + "11" * 20] * 1_001}]),
+        ("eth_getLogs", [{"blockHash": "0x" + "11" * 32}]),
+        ("eth_newFilter", ["latest"]),
+        ("eth_getFilterChanges", [["a"]]),
+        ("eth_getFilterChanges", ["0x1"]),
+        ("eth_feeHistory", ["0x1", hex(-9)]),
+        ("evm_setNextBlockTimestamp", ["soon"]),
+    ],
+)
+def test_params_that_make_no_sense(
+    served: str, method: str, params: list[Any], capfd: pytest.CaptureFixture[str]
+) -> None:
+    head = ask(served, "eth_blockNumber")
+    assert ask(served, method, *params) in (-32602, -32000, -32005)
+    assert ask(served, "eth_blockNumber") == head
+    assert capfd.readouterr().err == ""
+
+
+def test_notifications_get_no_answer(served: str) -> None:
+    call = {"jsonrpc": "2.0", "method": "eth_chainId"}
+    assert post(served, json.dumps(call)).content == b""
+    assert post(served, json.dumps([call, call])).content == b""
+    assert [
+        a["id"] for a in post(served, json.dumps([call, {**call, "id": None}, {**call, "id": 4}])).json()
+    ] == [
+        None,
+        4,
+    ]
+
+
+def test_answers_are_bounded(served: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    block = {"jsonrpc": "2.0", "id": 1, "method": "eth_getBlockByNumber", "params": ["earliest", False]}
+    monkeypatch.setattr(jsonrpc, "MAX_ANSWER", 2_000)
+    answers = post(served, json.dumps([block] * 5)).json()
+    assert ["result" in answer for answer in answers] == [True, True, False, False, False]
+    monkeypatch.setattr(jsonrpc, "BATCH_SECONDS", -1)
+    assert [a["error"]["code"] for a in post(served, json.dumps([block])).json()] == [-32005]
+
+
+def test_more_logs_than_are_given_at_once(
+    served: str, device: Account, probe: Artifact, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    chain = RpcChain(served, poll=0.01)
+    contract, receipt = Contract.deploy(chain, device, probe.abi, probe.bytecode, [1])
+    for slot in range(7):
+        contract.send(device, "store", slot, 1)
+    monkeypatch.setattr(methods, "MAX_LOGS", 2)
+    query = {"address": contract.address, "fromBlock": hex(receipt.block)}
+    assert ask(served, "eth_getLogs", query) == -32005
+    assert [event.args["slot"] for event in contract.events(receipt.block)] == list(range(7))
+    chain.close()
+
+
+FOREVER = "5b600056"  # jumps back to its start
+
+
+@pytest.mark.parametrize("method", ["eth_call", "eth_estimateGas"])
+def test_call_that_takes_too_long(
+    served: str, device: Account, monkeypatch: pytest.MonkeyPatch, method: str
+) -> None:
+    monkeypatch.setattr(methods, "CALL_SECONDS", 0.3)
+    began = time.monotonic()
+    assert ask(served, method, {"data": "0x" + FOREVER}) == -32005
+    assert time.monotonic() - began < 3
+    assert ask(served, "eth_call", {"to": device.address}) == "0x"
+
+
+def test_inner_call_that_takes_too_long_is_no_result(
+    served: str, device: Account, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    chain = RpcChain(served, poll=0.01)
+    loop = bytes.fromhex(FOREVER)
+    creation = bytes.fromhex(f"60{len(loop):02x}600c60003960{len(loop):02x}6000f3") + loop
+    inner = transact(chain, device, None, creation)["contractAddress"]
+    outer = f"600060006000600060007 3{inner[2:]}5af1600160005260206000f3".replace(" ", "")
+    monkeypatch.setattr(methods, "CALL_SECONDS", 0.3)
+    assert ask(served, "eth_call", {"data": "0x" + outer}) == -32005
+    chain.close()
+
+
+def test_filters_are_bounded(served: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("bcfl.ledger.filters.MAX_FILTERS", 2)
+    first, second, third = (ask(served, "eth_newBlockFilter") for _ in range(3))
+    assert ask(served, "eth_getFilterChanges", first) == -32000
+    assert ask(served, "eth_getFilterChanges", second) == ask(served, "eth_getFilterChanges", third) == []
+    assert ask(served, "eth_getFilterLogs", third) == -32000
+
+
+def test_oversized_requests_are_not_read(served: str) -> None:
+    length = server.MAX_BODY + 1
+    head = f"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: {length}\r\n\r\n".encode()
+    assert raw(served, head + bytes(100_000)).startswith(b"HTTP/1.1 413 ")
+    assert post(served, bytes(length)).status_code == 413
+    assert post(served, bytes(server.MAX_BODY)).json()["error"]["code"] == -32700
+    for absurd in ("9" * 5_000, "-1", "1e3", "٣", ""):
+        head = f"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: {absurd}\r\n\r\n".encode()
+        assert raw(served, head)[:12] in (b"HTTP/1.1 411", b"HTTP/1.1 413")
+
+
+@pytest.mark.parametrize(
+    ("data", "status"),
+    [
+        (b"GET / HTTP/1.1\r\nHost: x\r\n\r\n", 405),
+        (b"OPTIONS / HTTP/1.1\r\nHost: x\r\nOrigin: http://evil\r\n\r\n", 405),
+        (b"POST / HTTP/1.1\r\nHost: x\r\nOrigin: http://evil\r\nContent-Length: 2\r\n\r\n{}", 403),
+        (b"POST / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n2\r\n{}\r\n0\r\n\r\n", 411),
+        (b"POST / HTTP/1.1\r\n" + b"".join(b"a%d: b\r\n" % i for i in range(200)) + b"\r\n", 431),
+        (b"POST / HTTP/1.1\r\nA: " + b"b" * 100_000 + b"\r\n\r\n", 431),
+        (b"POST /" + b"b" * 100_000 + b" HTTP/1.1\r\n\r\n", 414),
+        (b"POST / HTTP/9.9\r\n\r\n", 505),
+        (b"\x16\x03\x01\x02\x00\x01\x00\r\n\r\n", 400),
+    ],
+)
+def test_what_is_no_post_is_refused(served: str, data: bytes, status: int) -> None:
+    answer = raw(served, data)
+    assert f" {status} ".encode() in answer[:14]
+    assert b"access-control" not in answer.lower()
+    assert len(answer) < 500
+
+
+def test_slow_clients_are_cut_off(served: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(server, "IDLE_SECONDS", 0.3)
+    monkeypatch.setattr(server, "BODY_SECONDS", 0.3)
+    for start in (b"POST / HT", b"POST / HTTP/1.1\r\nContent-Length: 50\r\n\r\n{"):
+        assert drip(served, start) < 2
+    assert ask(served, "eth_chainId") == "0x7a69"
+
+
+def drip(url: str, start: bytes) -> float:
+    """How long a client lasts that sends a byte now and then."""
+    host, port = url.removeprefix("http://").split(":")
+    began = time.monotonic()
+    with socket.create_connection((host, int(port)), timeout=5) as connection, suppress(ConnectionError):
+        connection.sendall(start)
+        connection.settimeout(0.05)
+        while time.monotonic() < began + 5:
+            connection.sendall(b" ")
+            with suppress(TimeoutError):
+                if connection.recv(1) == b"":
+                    break
+    return time.monotonic() - began
+
+
+def test_client_that_leaves_in_the_middle(served: str) -> None:
+    host, port = served.removeprefix("http://").split(":")
+    for data in (b"PO", b"POST / HTTP/1.1\r\nContent-Length: 50\r\n\r\n{"):
+        socket.create_connection((host, int(port))).close()
+        with socket.create_connection((host, int(port))) as connection:
+            connection.sendall(data)
+    assert ask(served, "eth_chainId") == "0x7a69"
+
+
+def test_more_connections_than_places(device: Account, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(server, "MAX_CONNECTIONS", 3)
+    with serve(None, [device.address], port=0) as started:
+        host, port = started.url.removeprefix("http://").split(":")
+        held = [socket.create_connection((host, int(port))) for _ in range(3)]
+        assert eventually(lambda: raw(started.url, b"").startswith(b"HTTP/1.1 503 "))
+        for connection in held:
+            connection.close()
+        assert eventually(lambda: post(started.url, b"7").status_code == 200)
+
+
+def eventually(holds: Callable[[], bool]) -> bool:
+    until = time.monotonic() + 5
+    while time.monotonic() < until:
+        if holds():
+            return True
+        time.sleep(0.02)
+    return False
+
+
+def test_defect_is_an_answer_and_a_line(
+    served: str, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    def broken(*_: Any) -> None:
+        raise RuntimeError("secret")
+
+    monkeypatch.setattr(methods, "_block", broken)
+    assert ask(served, "eth_getBlockByNumber", "latest", False) == -32603
+    assert "eth_getBlockByNumber failed: RuntimeError" in capfd.readouterr().err
+
+
+def test_many_clients_at_once(device: Account, outsider: Account) -> None:
+    with serve(None, [device.address], port=0) as started:
+        failed: list[Exception] = []
+
+        def client() -> None:
+            try:
+                chain = RpcChain(started.url, poll=0.01)
+                for _ in range(10):
+                    assert chain.request("eth_getBalance", device.address) != "0x0"
+                    chain.request("eth_getBlockByNumber", "pending", True)
+                chain.close()
+            except Exception as error:
+                failed.append(error)
+
+        clients = [threading.Thread(target=client) for _ in range(6)]
+        for thread in clients:
+            thread.start()
+        chain = RpcChain(started.url, poll=0.01)
+        for _ in range(10):
+            transact(chain, device, outsider.address, b"", 1, 21_000)
+        for thread in clients:
+            thread.join()
+        assert not failed
+        assert chain.request("eth_getBalance", outsider.address) == "0xa"
+        chain.close()
+
+
+def test_chain_keeps_its_genesis(tmp_path: Path, device: Account) -> None:
+    """The folder remembers when the chain began, so that it opens later as the same chain."""
+    with serve(tmp_path / "chain", [device.address], port=0) as started:
+        genesis = ask(started.url, "eth_getBlockByNumber", "0x0", False)["hash"]
+    began = json.loads((tmp_path / "chain" / "chain.json").read_text())
+    began["began"] -= 1
+    (tmp_path / "chain" / "chain.json").write_text(json.dumps(began))
+    with pytest.raises(RunError), serve(tmp_path / "chain", [device.address], port=0):
+        pass
+    began["began"] += 1
+    (tmp_path / "chain" / "chain.json").write_text(json.dumps(began))
+    with serve(tmp_path / "chain", [device.address], port=0) as started:
+        assert ask(started.url, "eth_getBlockByNumber", "0x0", False)["hash"] == genesis

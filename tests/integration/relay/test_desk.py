@@ -1,0 +1,276 @@
+"""A real miner's desk behind a real socket: what honest parties hand in, and everything that others try."""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import threading
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import requests
+
+from bcfl.errors import RelayError
+from bcfl.http import Limits
+from bcfl.ports import SignedCommitment
+from bcfl.protocol import submissions
+from bcfl.protocol.accounts import Account
+from bcfl.protocol.submissions import Domain
+from bcfl.protocol.types import Opening, SignedUpdate
+from bcfl.relay.envelope import HEADER, seal
+from bcfl.relay.http import Endpoint, HttpDesk
+from bcfl.relay.mailbox import Mailbox
+from bcfl.relay.messages import MAX_BYTES, CommitmentMessage
+from bcfl.relay.server import LIMITS, DeskServer
+from bcfl.roles.moment import look
+from tests.village import Village
+
+PATH = "/v1/commitments"
+TIGHT = Limits(
+    body=MAX_BYTES, connections=8, per_address=4, idle=0.5, reading=0.5, answer=2, rate=1000, burst=5000
+)
+
+
+class Desk:
+    """The desk of the miner that device 0 is bound to; `do` calls from a thread while the miner attends."""
+
+    def __init__(self, path: Path, limits: Limits = LIMITS) -> None:
+        self.village = Village(path)
+        self.miner = self.village.bound(0)
+        self.device = self.village.device_accounts[0]
+        self.mailbox = Mailbox()
+        address = self.miner.account.address
+        self.server = DeskServer(address, self.miner, self.village.ledger, self.mailbox, limits=limits)
+        self.server.start()
+
+    def do(self, action: Callable[[], Any]) -> Any:
+        with ThreadPoolExecutor(1) as pool:
+            done = pool.submit(action)
+            while not done.done():
+                self.mailbox.attend(0.01)
+            return done.result()
+
+    def client(self, account: Account) -> HttpDesk:
+        endpoint = Endpoint.parse(self.server.url)
+        return HttpDesk(self.miner.account.address, endpoint, account, self.village.ledger, 5.0)
+
+    def commitment(self, device: int = 0) -> tuple[SignedCommitment, SignedUpdate]:
+        village = self.village
+        moment = look(village.ledger)
+        assert moment is not None
+        village.chain.warp(moment.now + 1)  # type: ignore[union-attr]
+        update = village.homes[device].trainer.update(moment, device)
+        digest = submissions.commitment(village.ledger.domain, update)
+        signature = village.device_accounts[device].sign(digest)
+        return SignedCommitment(1, device, digest, signature), SignedUpdate(update, signature)
+
+    def status(
+        self, path: str, body: bytes, account: Account | None = None, domain: Domain | None = None
+    ) -> int:
+        """What a message gets, signed by `account` (nobody if None) for `domain` (the desk's own)."""
+        headers = {}
+        if account is not None:
+            ledger = self.village.ledger
+            headers[HEADER] = seal(account, domain or ledger.domain, self.miner.account.address, path, body)
+        found: int = self.do(
+            lambda: requests.post(self.server.url + path, body, headers=headers, timeout=5)
+        ).status_code
+        return found
+
+
+@pytest.fixture
+def desk(tmp_path: Path) -> Iterator[Desk]:
+    made = Desk(tmp_path)
+    yield made
+    made.server.stop()
+
+
+@pytest.fixture
+def tight(tmp_path: Path) -> Iterator[Desk]:
+    made = Desk(tmp_path, TIGHT)
+    yield made
+    made.server.stop()
+
+
+def encoded(message: SignedCommitment) -> bytes:
+    return CommitmentMessage.of(message).encoded()
+
+
+def test_default_behavior(desk: Desk) -> None:
+    commitment, update = desk.commitment()
+    client = desk.client(desk.device)
+    desk.do(lambda: client.take_commitment(commitment))
+    desk.do(lambda: client.take_update(update))
+    assert desk.miner.inbox.commitments == {0: commitment}
+    assert desk.miner.inbox.updates == {commitment.commitment: update}
+    assert desk.do(lambda: client.batch(1)) is None
+    for device in (d for d in range(1, 4) if desk.village.bound(d) is desk.miner):
+        other, _ = desk.commitment(device)
+        desk.do(lambda m=other, d=device: desk.client(desk.village.device_accounts[d]).take_commitment(m))
+    assert desk.miner.act() is not None
+    assert commitment.commitment in desk.do(lambda: client.batch(1))
+
+
+def test_a_refusal_is_a_relay_error_with_the_miners_words(desk: Desk) -> None:
+    commitment, _ = desk.commitment()
+    with pytest.raises(RelayError, match="the message is for round 7, and round 1 is running"):
+        desk.do(lambda: desk.client(desk.device).take_commitment(replace(commitment, round=7)))
+
+
+def test_a_message_for_another_chain_contract_or_desk_is_refused(desk: Desk) -> None:
+    body = encoded(desk.commitment()[0])
+    domain = desk.village.ledger.domain
+    for other in (replace(domain, chain_id=1), replace(domain, contract=desk.device.address)):
+        assert desk.status(PATH, body, desk.device, other) == 403
+    assert desk.status(PATH, body, desk.device) == 204
+
+
+def test_nobody_can_replay_what_a_device_signed_in_an_earlier_round(desk: Desk) -> None:
+    """The commitment and its signature are public after a round; the round's number is not under the signature."""
+    old, _ = desk.commitment()
+    body = encoded(old)
+    for thief in (None, Account.derived(0, "outsider"), desk.village.device_accounts[1], desk.miner.account):
+        assert desk.status(PATH, body, thief) == 403
+    assert desk.miner.inbox.commitments == {}
+
+
+def test_a_message_may_come_twice(desk: Desk) -> None:
+    body = encoded(desk.commitment()[0])
+    assert [desk.status(PATH, body, desk.device) for _ in range(2)] == [204, 204]
+
+
+def test_only_miners_hand_in_batches_and_verdicts_and_only_their_own(desk: Desk) -> None:
+    outsider, other = Account.derived(0, "outsider"), desk.village.offices[0].account
+    if other.address == desk.miner.account.address:
+        other = desk.village.offices[1].account
+    salt, batch = "00" * 32, {"round": 1, "commitments": [], "updates": []}
+    for account, named, status in (
+        (outsider, outsider, 403),
+        (outsider, other, 403),
+        (other, other, 409),  # it has committed nothing
+    ):
+        opening = {"round": 1, "miner": named.address, "verdicts": [], "salt": salt}
+        assert desk.status("/v1/openings", json.dumps(opening).encode(), account) == status
+        body = json.dumps({**batch, "submitter": named.address}).encode()
+        assert desk.status("/v1/batches", body, account) == status
+    assert desk.miner.inbox.openings == {}
+    assert isinstance(Opening, type)
+
+
+@pytest.mark.parametrize("body", [b"", b"{}", b"[" * 1000, b"\xff" * 100, b'{"round": 1e999}', b"null"])
+def test_malformed_messages_are_refused(desk: Desk, body: bytes) -> None:
+    for path in (PATH, "/v1/updates", "/v1/batches", "/v1/openings"):
+        assert desk.status(path, body, desk.device) == 400
+
+
+def test_a_flipped_byte_is_refused(desk: Desk) -> None:
+    body = encoded(desk.commitment()[0])
+    message = json.loads(body)
+    message["signature"] = ("0" if message["signature"][0] != "0" else "1") + message["signature"][1:]
+    assert desk.status(PATH, json.dumps(message).encode(), desk.device) == 409
+    assert desk.miner.inbox.commitments == {}
+
+
+def raw(url: str, data: bytes, seconds: float = 3.0) -> bytes:
+    """What comes back for some bytes."""
+    host, port = url.removeprefix("http://").split(":")
+    with socket.create_connection((host, int(port)), seconds) as connection:
+        connection.sendall(data)
+        got = b""
+        try:
+            while piece := connection.recv(65_536):
+                got += piece
+        except ConnectionResetError:
+            pass
+        return got
+
+
+@pytest.mark.parametrize(
+    ("data", "status"),
+    [
+        (b"POST /v1/updates HTTP/1.1\r\nContent-Length: 999999999999\r\n\r\n", b"413"),
+        (b"POST /v1/updates HTTP/1.1\r\nContent-Length: %d\r\n\r\n" % (MAX_BYTES + 1), b"413"),
+        (b"POST /v1/updates HTTP/1.1\r\nContent-Length: -1\r\n\r\n", b"411"),
+        (b"POST /v1/updates HTTP/1.1\r\n\r\n", b"411"),
+        (b"POST /v1/updates HTTP/1.1\r\nContent-Length: 3\r\nTransfer-Encoding: chunked\r\n\r\n", b"411"),
+        (b"POST /v1/updates HTTP/1.1\r\nOrigin: http://evil\r\nContent-Length: 2\r\n\r\n{}", b"403"),
+        (b"POST /v1/else HTTP/1.1\r\nContent-Length: 2\r\n\r\n{}", b"404"),
+        (b"GET /../../etc/passwd HTTP/1.1\r\n\r\n", b"404"),
+        (b"GET /v1/batches/-1 HTTP/1.1\r\n\r\n", b"404"),
+        (b"GET /v1/batches/99999999999 HTTP/1.1\r\n\r\n", b"404"),
+        (b"DELETE / HTTP/1.1\r\n\r\n", b"405"),
+        (b"GET / HTTP/1.1\r\n" + b"X: y\r\n" * 200 + b"\r\n", b"431"),
+        (b"GET /" + b"a" * 70_000 + b" HTTP/1.1\r\n\r\n", b"414"),
+        (b"\x16\x03\x01\x02\x00\x01\x00\n\n", b"400"),
+    ],
+)
+def test_what_is_out_of_order_is_refused_before_it_is_read(desk: Desk, data: bytes, status: bytes) -> None:
+    assert raw(desk.server.url, data).split(b" ", 2)[1] == status
+
+
+def test_slow_clients_lose_their_places(tight: Desk) -> None:
+    """Each of them sends a byte now and then; the places come free all the same."""
+    host, port = tight.server.url.removeprefix("http://").split(":")
+    slow = [socket.create_connection((host, int(port))) for _ in range(4)]
+    ended = threading.Event()
+
+    def drip() -> None:
+        while not ended.is_set():
+            for connection in slow:
+                try:
+                    connection.send(b"P")
+                except OSError:
+                    continue
+            time.sleep(0.05)
+
+    thread = threading.Thread(target=drip)
+    thread.start()
+    try:
+        assert (
+            raw(tight.server.url, b"GET /healthz HTTP/1.1\r\n\r\n")[:12] == b"HTTP/1.1 503"
+        )  # its address is full
+        time.sleep(1.0)
+        assert raw(tight.server.url, b"GET /healthz HTTP/1.1\r\n\r\n")[:12] == b"HTTP/1.1 200"
+    finally:
+        ended.set()
+        thread.join()
+        for connection in slow:
+            connection.close()
+
+
+def test_a_flood_is_cut_off_and_memory_stays(tmp_path: Path) -> None:
+    limits = Limits(
+        body=MAX_BYTES, connections=8, per_address=8, idle=1, reading=1, answer=1, rate=1, burst=50
+    )
+    desk = Desk(tmp_path, limits)
+    body = b"[" + b"1," * (MAX_BYTES // 2 - 2) + b"1]"
+    raw_ = (
+        b"POST %s HTTP/1.1\r\nContent-Length: %d\r\nConnection: close\r\n\r\n" % (PATH.encode(), len(body))
+        + body
+    )
+    before = resident()
+    try:
+        statuses = [raw(desk.server.url, raw_)[9:12] for _ in range(60)]
+    finally:
+        desk.server.stop()
+    assert statuses[:50] == [b"403"] * 50
+    assert b"429" in statuses[50:]
+    assert resident() - before < 32 * 2**20
+
+
+def resident() -> int:
+    """Bytes of memory that this process has."""
+    return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+
+
+def test_health_and_metrics(desk: Desk) -> None:
+    desk.status(PATH, b"{}", desk.device)
+    assert requests.get(desk.server.url + "/healthz", timeout=5).json() == {"ok": True}
+    text = requests.get(desk.server.url + "/metrics", timeout=5).text
+    assert 'bcfl_messages_total{kind="commitment",status="400"} 1' in text

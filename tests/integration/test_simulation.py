@@ -1,0 +1,112 @@
+"""A whole federation in one process: the same seed gives the same models, whatever the options."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from bcfl import simulation
+from bcfl.config import Config
+from bcfl.learning import resolve
+from bcfl.learning.training import layout
+from bcfl.protocol.types import Engine, Rule
+from bcfl.reports import Progress, Report
+
+SMALL = {"devices": 5, "miners": 3, "rounds": 2, "task": "breast-cancer"}
+
+
+def play(tmp_path: Path, **changes: object) -> Report:
+    return simulation.run(Config(**SMALL | {"runs": tmp_path} | changes))  # type: ignore[arg-type]
+
+
+def roots(report: Report) -> list[str]:
+    return [found.global_root for found in report.rounds]
+
+
+def test_default_behavior(tmp_path: Path) -> None:
+    told: list[Progress] = []
+    config = Config(**SMALL | {"runs": tmp_path})  # type: ignore[arg-type]
+    report = simulation.run(config, on_progress=told.append)
+    assert [found.status for found in report.rounds] == ["finalized"] * 2
+    assert all(len(found.accepted) == 5 and not found.rejected for found in report.rounds)
+    assert report.final_accuracy is not None
+    assert report.final_accuracy > 0.9
+    assert [p.report.round for p in told if p.report] == [1, 2]
+    assert {p.phase for p in told} >= {"commit", "reveal", "vote", "unveil", "finalized"}
+    assert all(p.rounds == 2 for p in told)
+
+
+def test_the_same_seed_gives_the_same_models(tmp_path: Path) -> None:
+    first = play(tmp_path)
+    script = (
+        "import sys; from pathlib import Path; from bcfl import simulation; from bcfl.config import Config;"
+        f"made = simulation.run(Config(**{SMALL!r}, runs=Path(sys.argv[1])));"
+        "print(*(f'{r.global_root} {r.leader}' for r in made.rounds))"
+    )
+    ended = subprocess.run(
+        [sys.executable, "-c", script, str(tmp_path)], capture_output=True, text=True, timeout=120, check=True
+    )
+    assert ended.stdout.split()[::2] == roots(first)
+    assert ended.stdout.split()[1::2] == [found.leader for found in first.rounds]
+    assert roots(play(tmp_path)) == roots(first)
+
+
+def test_another_seed_gives_another_model(tmp_path: Path) -> None:
+    assert roots(play(tmp_path, seed=1, rounds=1)) != roots(play(tmp_path, seed=2, rounds=1))
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"lane_bits": 32},
+        {"lane_bits": 8},
+        {"rule": "median"},
+        {"rule": "trimmed_mean", "trim": 0.2},
+        {"engine": "pow", "elect_seconds": 120},
+        {"devices": 1},
+        {"miners": 1},
+        {"miners": 7},
+        {"challenge_seconds": 20},
+        {"check_time": False, "check_duplicate": False, "check_quality": False},
+    ],
+    ids=str,
+)
+def test_every_option_plays(tmp_path: Path, changes: dict[str, object]) -> None:
+    report = play(tmp_path, **changes)
+    assert [found.status for found in report.rounds] == ["finalized"] * 2
+    assert all(not found.rejected for found in report.rounds)
+
+
+def test_lanes_and_rules_make_different_models(tmp_path: Path) -> None:
+    made = [
+        play(tmp_path, rounds=1, lane_bits=bits, rule=rule) for bits in (32, 8) for rule in ("mean", "median")
+    ]
+    assert len({found.rounds[0].global_root for found in made}) == 4
+
+
+def test_a_training_that_diverges_ends_in_void_rounds(tmp_path: Path) -> None:
+    report = play(tmp_path, learning_rate=1e3, epochs=20)
+    assert [(found.status, found.reason) for found in report.rounds] == [("void", "few_updates")] * 2
+    assert report.rounds[0].global_root == report.rounds[1].global_root
+
+
+def test_the_terms_leave_time_for_every_transaction_of_a_phase() -> None:
+    shape = layout(resolve("breast-cancer"))
+    few = simulation.terms_of(Config(), shape, 10)
+    assert (few.commit_seconds, few.vote_seconds) == (Config().commit_seconds, Config().vote_seconds)
+    many = simulation.terms_of(Config(devices=600, miners=64), shape, 10)
+    assert min(many.commit_seconds, many.reveal_seconds, many.vote_seconds, many.attest_seconds) >= 128
+    assert simulation.terms_of(Config(devices=64, miners=1), shape, 10).reveal_seconds == 256
+
+
+def test_the_terms_are_the_options() -> None:
+    config = Config(
+        rule="trimmed_mean", trim=0.25, engine="pow", time_factor=2.5, time_slack=0.5, max_samples=9
+    )
+    terms = simulation.terms_of(config, layout(resolve("breast-cancer")), 77)
+    assert (terms.rule, terms.trim, terms.engine) == (Rule.TRIMMED_MEAN, 2500, Engine.POW)
+    assert (terms.time_factor, terms.time_slack, terms.max_samples) == (25_000, 500_000, 9)
+    assert simulation.terms_of(Config(), layout(resolve("breast-cancer")), 77).max_samples == 77

@@ -1,0 +1,180 @@
+"""`bcfl chain up` as a process: what it serves, how it ends, what it refuses; and anvil in its stead."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+import requests
+import typer
+
+from bcfl.cli import chain
+
+from .conftest import Bcfl
+
+ROOT = Path(__file__).parents[3]
+COMMAND = """
+import sys, typer
+import bcfl.cli.app
+from bcfl.cli import chain, main
+bcfl.cli.app.app = app = typer.Typer()
+chain.register(app)
+sys.exit(main())
+"""
+FIRST = "0xf39Fd6e51aad88F6F4ce6aB8827279cffFb92266"
+OTHER_WORDS = "legal winner thank year wave sausage worth useful legal winner thank yellow"
+
+
+@pytest.fixture(autouse=True)
+def command(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    app = typer.Typer()
+    chain.register(app)
+    monkeypatch.setattr("bcfl.cli.app.app", app)
+    monkeypatch.chdir(tmp_path)
+
+
+@contextmanager
+def up(*options: str) -> Iterator[tuple[subprocess.Popen[str], str]]:
+    """The command in a process of its own, once it answers, and its URL."""
+    process = subprocess.Popen(
+        [sys.executable, "-c", COMMAND, "chain", "up", *options],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+    )
+    assert process.stdout is not None
+    assert process.stderr is not None
+    try:
+        url = process.stdout.readline().split()[-1]
+        wait_for(url)
+        yield process, url
+    finally:
+        process.kill()
+        process.wait()
+        process.stdout.close()
+        process.stderr.close()
+
+
+def said(process: subprocess.Popen[str]) -> tuple[str, str]:
+    """What a process that has ended wrote to stdout, after its first line, and to stderr."""
+    assert process.stdout is not None
+    assert process.stderr is not None
+    return process.stdout.read(), process.stderr.read()
+
+
+def wait_for(url: str) -> None:
+    until = time.monotonic() + 10
+    while time.monotonic() < until:
+        try:
+            assert ask(url, "eth_chainId") == "0x7a69"
+        except requests.ConnectionError:
+            time.sleep(0.05)
+        else:
+            return
+    raise AssertionError(f"nothing answers at {url}")
+
+
+def ask(url: str, method: str, *params: Any) -> Any:
+    request = {"jsonrpc": "2.0", "id": 1, "method": method, "params": params}
+    return requests.post(url, json=request, timeout=5).json()["result"]
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_serves_until_told_to_end(number: signal.Signals) -> None:
+    with up("--port", "0", "--accounts", "12") as (process, url):
+        assert ask(url, "eth_accounts")[0] == FIRST
+        ask(url, "evm_mine")
+        process.send_signal(number)
+        assert process.wait(5) == 0
+        printed, warned = said(process)
+    assert FIRST in printed
+    assert "and 2 more" in printed
+    assert warned.startswith("warning: everybody knows the keys")
+    assert warned.count("\n") == 1
+    with up("--port", "0", "--accounts", "12") as (_, url):
+        assert ask(url, "eth_blockNumber") == "0x1"
+
+
+def test_mnemonic_of_ones_own_is_not_shown() -> None:
+    with up("--port", "0", "--mnemonic", OTHER_WORDS, "--time", "simulated") as (process, url):
+        (first, *_) = ask(url, "eth_accounts")
+        assert int(ask(url, "eth_getBalance", first, "latest"), 16) == 10**24
+        head = int(ask(url, "eth_getBlockByNumber", "latest", False)["timestamp"], 16)
+        ask(url, "evm_mine")
+        assert int(ask(url, "eth_getBlockByNumber", "latest", False)["timestamp"], 16) == head + 1
+        process.terminate()
+        process.wait(5)
+        printed, warned = said(process)
+    assert first != FIRST
+    assert warned == ""
+    assert "sausage" not in printed
+
+
+@pytest.fixture
+def taken() -> Iterator[int]:
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        listener.listen()
+        yield listener.getsockname()[1]
+
+
+def test_refusals(bcfl: Bcfl, taken: int, tmp_path: Path) -> None:
+    (tmp_path / "full").mkdir()
+    (tmp_path / "full" / "notes").write_text("mine")
+    for options, words in (
+        (["--port", taken], f"port {taken} of 127.0.0.1 is taken"),
+        (["--port", 0, "--dir", "full"], "full holds something else than a chain"),
+        (["--port", 0, "--dir", "full/notes"], "cannot be the folder of a chain"),
+        (["--port", 0, "--mnemonic", "some words"], "the mnemonic is not one"),
+        (["--port", 70_000], "Invalid value"),
+        (["--port", 0, "--accounts", 0], "Invalid value"),
+        (["--port", 0, "--anvil", "--time", "simulated"], "leave out --time simulated"),
+    ):
+        assert words in bcfl("chain", "up", *options).refusal
+
+
+def test_loopback_is_told_apart() -> None:
+    assert all(map(chain._is_loopback, ("127.0.0.1", "127.8.9.1", "::1", "localhost")))
+    assert not any(map(chain._is_loopback, ("0.0.0.0", "::", "192.168.0.1", "example.org")))
+
+
+# anvil
+
+
+def test_anvil_that_is_not_installed(bcfl: Bcfl, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", "")
+    assert "npm install @foundry-rs/anvil-linux-amd64" in bcfl("chain", "up", "--anvil", "--port", 0).refusal
+
+
+def test_anvil_of_npm_is_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", "")
+    binary = tmp_path / "node_modules" / "@foundry-rs" / "anvil-linux-amd64" / "bin" / "anvil"
+    binary.parent.mkdir(parents=True)
+    binary.write_text("")
+    (tmp_path / "deeper").mkdir()
+    monkeypatch.chdir(tmp_path / "deeper")
+    assert chain.find_anvil() == str(binary)
+
+
+@pytest.mark.skipif(shutil.which("anvil") is None, reason="anvil is not on PATH")
+def test_anvil_serves_and_keeps_its_chain(bcfl: Bcfl, taken: int) -> None:
+    assert f"port {taken} of" in bcfl("chain", "up", "--anvil", "--port", taken).refusal
+    with up("--anvil", "--port", "0", "--accounts", "2") as (process, url):
+        assert ask(url, "web3_clientVersion").startswith("anvil/")
+        assert ask(url, "eth_accounts")[0] == FIRST.lower()
+        ask(url, "evm_mine")
+        process.terminate()
+        assert process.wait(5) == 0
+    with up("--anvil", "--port", "0", "--accounts", "2") as (_, url):
+        assert ask(url, "eth_blockNumber") == "0x1"

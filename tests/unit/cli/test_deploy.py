@@ -1,0 +1,138 @@
+"""`bcfl deploy`, `verify-contract`, `register-devices` and deploy/deploy.py on a chain behind a socket."""
+
+from __future__ import annotations
+
+import json
+import runpy
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import typer
+
+from bcfl.cli import deploy
+from bcfl.errors import Reverted
+from bcfl.ledger import deployments, keystore
+from bcfl.ledger.artifact import federation_at
+from bcfl.ledger.networks import connect, resolve
+from bcfl.ledger.server import serve
+from bcfl.protocol.types import Terms
+
+from .conftest import Bcfl
+
+ROOT = Path(__file__).parents[3]
+MNEMONIC = "test test test test test test test test test test test junk"
+SMALL = ["--devices", 3, "--miners", 2, "--pool", "2 ether"]
+
+
+@pytest.fixture(scope="module")
+def url() -> Iterator[str]:
+    addresses = [account.address for account in keystore.derive(MNEMONIC, 0, 3)]
+    with serve(None, addresses, port=0) as started:
+        yield started.url
+
+
+@pytest.fixture(autouse=True)
+def command(monkeypatch: pytest.MonkeyPatch, url: str) -> None:
+    app = typer.Typer()
+    deploy.register(app)
+    monkeypatch.setattr("bcfl.cli.app.app", app)
+    monkeypatch.setenv("ETH_RPC_URL", url)
+    monkeypatch.delenv("ETH_KEYSTORE_PASSWORD", raising=False)
+
+
+def test_from_nothing_to_a_checked_federation(bcfl: Bcfl, tmp_path: Path) -> None:
+    first, second, third = (account.address for account in keystore.derive(MNEMONIC, 0, 3))
+    (tmp_path / "devices").write_text(f"{second}\n")
+    where = ["--network", "local"]
+    made = bcfl("deploy", *where, "--name", "demo", "--register", "devices", *SMALL, "--json").json
+    record = deployments.read(tmp_path / "deployments", "local", "demo")
+    assert made["record"] == "deployments/local/demo.json"
+    assert made["address"] == record.address
+    assert record.options["devices"] == 3
+    chain = connect(resolve("local"))
+    contract = federation_at(chain, record.address)
+    assert Terms(*contract.call("agreed")).max_updates == 3
+    assert (contract.call("owner"), contract.call("pool")) == (first, 2 * 10**18)
+    assert contract.call("device_of", second) == 0
+    root, cid = contract.call("model")
+    assert any(cid_bytes(path) == cid for path in (tmp_path / "store").rglob("b*"))
+    assert record.constructor["root"] == "0x" + root.hex()
+
+    assert "demo is deployed on local already" in bcfl("deploy", *where, "--name", "demo", *SMALL).refusal
+    assert bcfl("verify-contract", "demo", *where, "--json").json["address"] == record.address
+    assert "this version's" in bcfl("verify-contract", record.address, *where).text
+
+    (tmp_path / "devices").write_text(f"{second}\n{third}\n")
+    shown = bcfl("register-devices", "devices", "--name", "demo", *where).text
+    assert shown == "registered 1 device\nbefore 1 device"
+    assert contract.call("device_of", third) == 1
+    with pytest.raises(Reverted):
+        contract.call("device_of", first)
+    chain.close()
+
+
+def cid_bytes(path: Path) -> bytes:
+    """The digest in the name of a file of the store."""
+    from bcfl.protocol import cid
+
+    return cid.parse(path.name).digest if path.is_file() else b""
+
+
+def test_account_of_a_keystore(bcfl: Bcfl, tmp_path: Path) -> None:
+    key = keystore.derive(MNEMONIC, 1, 1)[0]
+    keystore.save(tmp_path / "keys", key.key, "open sesame", keystore.LIGHT)
+    (tmp_path / "password").write_text("open sesame")
+    who = ["--keystore", "keys", "--account", key.address, "--password-file", "password"]
+    made = bcfl("deploy", *SMALL, *who, "--json").json
+    assert (made["owner"], made["network"]) == (key.address, "rpc")
+    (tmp_path / "password").write_text("close sesame")
+    assert "not the password" in bcfl("deploy", *SMALL, *who, "--name", "other").refusal
+
+
+def test_too_many_devices(bcfl: Bcfl, tmp_path: Path) -> None:
+    (tmp_path / "devices").write_text("\n".join("0x" + f"{number:040x}" for number in range(1, 5)))
+    refusal = bcfl("deploy", "--network", "local", "--register", "devices", *SMALL).refusal
+    assert refusal == "devices has 4 devices, more than devices=3"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["deploy", "--network", "locl"], "did you mean local?"),
+        (["deploy", "--network", "sepolia"], "network sepolia is chain 11155111, and http://127.0.0.1"),
+        (["deploy"], "nobody signs on network rpc"),
+        (["deploy", "--network", "local", "--pool", "3000000 ether"], "needs 3,000,000."),
+        (["deploy", "--network", "local", "--account", "7", "--pool", "0"], "has 0 ether and needs 0."),
+        (["deploy", "--network", "local", "--name", "../x"], "cannot name a deployment"),
+        (["deploy", "--network", "local", "--store", "http://x"], "is no store"),
+        (["deploy", "--network", "local", "--register", "absent"], "absent cannot be read"),
+        (["deploy", "--network", "local", "--devices", "0"], "devices=0"),
+        (["deploy", "--network", "local", "--runs", "x"], "No such option"),
+        (["verify-contract", "absent", "--network", "local"], "absent is not deployed on local"),
+        (["verify-contract", "0x12", "--network", "local"], "is not an address"),
+        (["verify-contract", "0x" + "77" * 20, "--network", "local"], "no contract at 0x7777"),
+        (["register-devices", "absent", "--network", "local"], "federation is not deployed on local"),
+    ],
+)
+def test_refusals(bcfl: Bcfl, tmp_path: Path, arguments: list[str], words: str) -> None:
+    assert words in bcfl(*arguments).refusal
+    assert [*tmp_path.rglob("*.json")] == []
+
+
+def test_nobody_answers(bcfl: Bcfl, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ETH_RPC_URL", "http://127.0.0.1:9")
+    assert "is the node running" in bcfl("verify-contract", "0x" + "77" * 20).refusal
+
+
+def test_script_does_the_same(
+    tmp_path: Path, bcfl: Bcfl, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    options = ["devices=3", "miners=2", "pool=1 ether"]
+    monkeypatch.setattr("sys.argv", ["deploy.py", "--network", "local", "--name", "scripted", *options])
+    runpy.run_path(str(ROOT / "deploy" / "deploy.py"), run_name="__main__")
+    record = json.loads((tmp_path / "deployments" / "local" / "scripted.json").read_text())
+    assert record["address"] in capsys.readouterr().out
+    assert "this version's" in bcfl("verify-contract", "scripted", "--network", "local").text
+    with pytest.raises(SystemExit, match="error: scripted is deployed on local already"):
+        runpy.run_path(str(ROOT / "deploy" / "deploy.py"), run_name="__main__")

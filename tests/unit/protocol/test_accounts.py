@@ -1,0 +1,62 @@
+"""Keys, the signatures they make, and the secrets that only they can derive."""
+
+from __future__ import annotations
+
+import pytest
+from eth_keys.datatypes import PrivateKey
+from hypothesis import given
+from hypothesis import strategies as st
+
+from bcfl.protocol.accounts import Account
+from bcfl.protocol.hashing import keccak
+from bcfl.roles.desk import signer
+
+KNOWN = bytes.fromhex("ac0974bec39a17e36ba4a6b4d238ff944bacb478cbed5efcae784d7bf4f2ff80")
+
+
+def test_default_behavior() -> None:
+    assert Account(KNOWN).address == "0xf39Fd6e51aad88F6F4ce6aB8827279cffFb92266"
+    assert Account(KNOWN).key == KNOWN
+
+
+def test_a_key_follows_from_seed_name_and_index() -> None:
+    made = {Account.derived(s, n, i).address for s in range(3) for n in ("device", "miner") for i in range(3)}
+    assert len(made) == 18
+    assert Account.derived(1, "device", 2).address == Account.derived(1, "device", 2).address
+
+
+@given(st.binary(min_size=32, max_size=32), st.integers(1, 2**128))
+def test_a_signature_is_its_accounts(digest: bytes, key: int) -> None:
+    account = Account(key.to_bytes(32, "big"))
+    signature = account.sign(digest)
+    assert len(signature) == 64
+    assert signer(digest, signature) == account.address
+    assert signer(keccak(digest), signature) != account.address
+
+
+@given(st.binary(max_size=70), st.binary(max_size=70))
+def test_no_bytes_make_the_reader_of_signatures_fail(digest: bytes, signature: bytes) -> None:
+    assert signer(digest, signature) is None or (len(digest), len(signature)) == (32, 64)
+
+
+@pytest.mark.parametrize("r", [0, 1, 2**256 - 1])
+@pytest.mark.parametrize("s", [0, 2**255 - 1, 2**255])
+def test_a_signature_beyond_the_curve_is_nobodys(r: int, s: int) -> None:
+    if r != 1 or s in (0, 2**255):
+        assert signer(bytes(32), r.to_bytes(32, "big") + s.to_bytes(32, "big")) is None
+
+
+def test_a_secret_is_the_same_again_and_no_other() -> None:
+    account = Account(KNOWN)
+    made = {
+        account.secret(name, domain, n) for name in ("a", "b") for domain in (b"x", b"y") for n in range(3)
+    }
+    assert len(made) == 12
+    assert account.secret("a", b"x", 1) == Account(KNOWN).secret("a", b"x", 1)
+    assert account.secret("a") != Account.derived(0, "device").secret("a")
+
+
+def test_an_account_does_not_show_its_key() -> None:
+    shown = repr(Account(KNOWN)) + str(Account(KNOWN))
+    assert KNOWN.hex() not in shown
+    assert str(PrivateKey(KNOWN)) not in shown

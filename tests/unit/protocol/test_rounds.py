@@ -1,0 +1,165 @@
+"""The reading of a federation's events against what the contract itself says."""
+
+from __future__ import annotations
+
+import random
+from pathlib import Path
+
+import pytest
+
+from bcfl.errors import Reverted
+from bcfl.protocol import submissions, verification
+from bcfl.protocol.accounts import Account
+from bcfl.protocol.rewards import block_hash
+from bcfl.protocol.rounds import History, Round, Submission
+from bcfl.protocol.types import Opening, Phase, Update, Verdict, Voter
+from bcfl.protocol.verification import Vote
+from tests.village import ETHER, Village
+
+NOBODY = "0x" + "00" * 20
+
+
+def compare(village: Village) -> None:
+    """The running round, as read and as the contract has it."""
+    call, history = village.federation.contract.call, village.history
+    clock = village.ledger.clock()
+    assert history.current is not None
+    assert (history.current.number, history.current.opened) == (clock.round, clock.opened)
+    assert history.seed == call("round_seed")
+    mask = total = 0
+    for member in history.voters():
+        mask, total = mask | 1 << member.index, total + member.weight
+    assert (mask, total) == call("active_miners")
+    for account, member in history.miners.items():
+        try:
+            index, weight, stake, *_ = call("miner", account)
+        except Reverted:  # it has left, and its place is free
+            assert member.exit_round
+            continue
+        assert member.stake == stake
+        assert member.exit_round or (member.index, member.weight) == (index, weight)
+    for device, account in enumerate(history.devices):
+        assert call("device_of", account) == device == history.device_index(account)
+        assert call("binding", device) == history.bound(device)
+        _, since, until = call("device", device)
+        assert (
+            (device in history.expected_devices())
+            is (since <= clock.round < until)
+            is history.takes_part(device)
+        )
+    for block in history.blocks:
+        assert block_hash(block) == call("ledger", block.round)
+    assert (history.head.root, history.head.cid) == call("model")
+    for block in history.blocks[1:]:
+        found = history.rounds[block.round]
+        words = [submissions.update_word(village.ledger.domain, i.update) for i in found.submissions]
+        count = verification.tally(words, found.votes)
+        assert (verification.tally_digest(count), block_hash(block)) == (block.accepted, found.block_hash)
+        assert (count.samples, sum(count.matches), count.accepted) == (
+            found.samples,
+            found.matches,
+            found.accepted,
+        )
+
+
+def shuffle(village: Village, rng: random.Random, late: list[Account]) -> None:
+    """Something that may happen to the membership; what is not allowed is refused."""
+    contract, miner = village.federation.contract, rng.choice(village.miner_accounts)
+    happenings = [
+        lambda: contract.send(miner, "top_up", value=rng.randrange(1, 2 * ETHER)),
+        lambda: contract.send(miner, "leave_miner"),
+        lambda: contract.send(miner, "release_stake"),
+        lambda: contract.send(village.owner, "leave_device", rng.choice(village.device_accounts).address),
+        lambda: contract.send(village.owner, "register_devices", [late.pop().address]),
+        lambda: contract.send(miner, "register_miner", value=3 * ETHER),
+        lambda: village.gone_in(
+            rng.choice(list(Phase)[:8]), rng.choice(village.offices), rng.choice(village.homes)
+        ),
+    ]
+    with pytest.MonkeyPatch.context():
+        try:
+            rng.choice(happenings)()
+        except (Reverted, IndexError):
+            return
+
+
+@pytest.mark.parametrize("seed", range(2))
+def test_the_reading_is_what_the_contract_says(tmp_path: Path, seed: int) -> None:
+    rng = random.Random(seed)
+    village = Village(
+        tmp_path, devices=5, miners=5, stakes=(ETHER, 2 * ETHER, 2 * ETHER, 3 * ETHER, 7 * ETHER // 2)
+    )
+    late = [Account.derived(9, "late", i) for i in range(9)]
+    for _ in range(5):
+        for _ in range(rng.randrange(3)):
+            shuffle(village, rng, late)
+        village.play()
+        compare(village)
+    read_at_once = History(village.terms.min_stake).read(village.federation.contract.events())
+    assert read_at_once == village.history
+
+
+def test_a_lead_is_read_while_it_lasts(tmp_path: Path) -> None:
+    village = Village(tmp_path)
+    village.until(Phase.PROPOSE)
+    call, current = village.federation.contract.call, village.history.current
+    leader, turn, weight, *_ = call("lead_now")
+    assert current is not None
+    assert (leader, turn) == (current.leader, current.elections[-1].turn)
+    assert weight == sum(vote.voter.weight for vote in current.votes)
+    assert current.seed == village.history.seed == call("round_seed")
+    assert current.status == "running"
+
+
+def test_whoever_commits_again_has_its_later_place(tmp_path: Path) -> None:
+    village = Village(tmp_path)
+    first, second = village.device_accounts[:2]
+    for account, digest in ((first, b"\1"), (second, b"\2"), (first, b"\3")):
+        village.send(account, "commit", digest * 32)
+    current = village.history.current
+    assert current is not None
+    assert current.commits == {second.address: b"\2" * 32, first.address: b"\3" * 32}
+    assert list(current.commits) == [second.address, first.address]
+
+
+def test_the_transactions_of_a_round_are_those_that_it_took(tmp_path: Path) -> None:
+    village = Village(tmp_path)
+    played = village.play()
+    contract = village.federation.contract
+    gas = [contract.gas_of(transaction) for transaction in played.transactions]
+    blocks = {event.transaction for event in contract.events() if event.args.get("round") == 1}
+    opened = next(e.transaction for e in contract.events(name="RoundOpened") if e.args["round"] == 1)
+    assert set(played.transactions) == blocks - {opened}
+    assert min(gas) > 21_000
+
+
+def verdict_of(*said: tuple[int, Verdict], accepted: bool = False) -> Verdict:
+    """What a round says of one update on which votes of these weights fell."""
+    update = Update(1, 0, bytes(32), bytes(32), 1, 1, 0)
+    votes = [
+        Vote(Voter(NOBODY, weight), Opening(1, NOBODY, (verdict,), bytes(32))) for weight, verdict in said
+    ]
+    return Round(
+        1, 0, submissions=[Submission(0, update, NOBODY)], votes=votes, accepted=(accepted,)
+    ).verdict(0)
+
+
+def test_the_reason_is_what_most_of_the_weight_against_says() -> None:
+    assert verdict_of((1, Verdict.TIME), (5, Verdict.ACCEPTED), accepted=True) is Verdict.ACCEPTED
+    assert verdict_of((2, Verdict.QUALITY), (3, Verdict.TIME), (2, Verdict.ACCEPTED)) is Verdict.TIME
+    assert verdict_of((2, Verdict.QUALITY), (1, Verdict.TIME), (1, Verdict.TIME)) is Verdict.TIME
+    assert verdict_of((1, Verdict.ACCEPTED), (1, Verdict.DUPLICATE)) is Verdict.DUPLICATE
+    assert verdict_of() is Verdict.OUTLIER
+
+
+def test_a_void_round_leaves_the_model(tmp_path: Path) -> None:
+    village = Village(tmp_path)
+    village.gone_in(Phase.COMMIT, *village.homes)
+    village.play()
+    played = village.play()
+    assert village.history.model_before(2) == village.history.blocks[0]
+    assert played.block is not None
+    assert played.block.parent == block_hash(village.history.blocks[0])
+    assert village.history.trained[0] == [
+        played.submissions[[i.update.device for i in played.submissions].index(0)].update
+    ]

@@ -1,0 +1,159 @@
+"""Endpoints that are none, and servers that a device must survive: absent, endless, slow, talking nonsense."""
+
+from __future__ import annotations
+
+import socket
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from types import SimpleNamespace
+
+import pytest
+
+from bcfl.errors import RelayError
+from bcfl.http import Limits, Rates
+from bcfl.protocol.accounts import Account
+from bcfl.protocol.submissions import Domain
+from bcfl.relay import http
+from bcfl.relay.http import Endpoint, HttpRelay
+from bcfl.relay.server import Counters
+
+DEVICE, MINER = Account.derived(0, "device"), Account.derived(0, "miner").address
+
+
+@pytest.mark.parametrize(
+    ("url", "expected"),
+    [
+        ("http://127.0.0.1:9001", Endpoint(False, "127.0.0.1", 9001, "")),
+        ("https://miner.example", Endpoint(True, "miner.example", 443, "")),
+        ("http://[::1]:8/", Endpoint(False, "::1", 8, "")),
+        ("https://miner.example/desks/3/", Endpoint(True, "miner.example", 443, "/desks/3")),
+    ],
+)
+def test_endpoints(url: str, expected: Endpoint) -> None:
+    assert Endpoint.parse(url) == expected
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "", "127.0.0.1:80", "ftp://host", "file:///etc/passwd", "unix:///run/docker.sock", "http://", "http://:80",
+        "http://user:secret@host", "http://host:0", "http://host:99999", "http://host:x", "http://host?a=b",
+        "http://host#a", "http://host/a b", "http://host/\r\nX: y", "http://host/%0d%0a", "http://h\x00st",
+        "http://hôst", "http://[::1", "http://" + "a" * 200,
+    ],
+)  # fmt: skip
+def test_what_is_no_endpoint_is_refused(url: str) -> None:
+    with pytest.raises(RelayError, match="not an endpoint|has not announced"):
+        relay(url).desk(MINER)
+
+
+def relay(url: str, seconds: float = 2.0) -> HttpRelay:
+    history = SimpleNamespace(endpoints={MINER: url} if url else {})
+    ledger = SimpleNamespace(domain=Domain(1, MINER), history=lambda: history)
+    return HttpRelay(DEVICE, ledger, seconds)  # type: ignore[arg-type]
+
+
+@contextmanager
+def answering(answer: Callable[[socket.socket], None]) -> Iterator[str]:
+    """A server that hears whoever comes and does `answer`."""
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        listening.settimeout(0.05)
+        ended = threading.Event()
+
+        def serve() -> None:
+            while not ended.is_set():
+                with suppress(OSError), listening.accept()[0] as connection:
+                    connection.settimeout(2)
+                    connection.recv(65_536)
+                    answer(connection)
+
+        thread = threading.Thread(target=serve)
+        thread.start()
+        yield f"http://127.0.0.1:{listening.getsockname()[1]}"
+        ended.set()
+        thread.join()
+
+
+def say(text: bytes) -> Callable[[socket.socket], None]:
+    return lambda connection: connection.sendall(text)
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        b"", b"\x00" * 100, b"HTTP/1.1 abc\r\n\r\n", b"HTTP/1.1 302 Found\r\nLocation: http://127.0.0.1:1/\r\n\r\n",
+        b"HTTP/1.1 200 OK\r\n\r\nno json", b"HTTP/1.1 200 OK\r\nContent-Length: 99\r\n\r\nshort",
+        b'HTTP/1.1 200 OK\r\n\r\n{"round": 1, "commitments": ["zz"]}',
+        b"HTTP/1.1 200 OK\r\n" + b"X: y\r\n" * 200 + b"\r\n", b"HTTP/1.1 200 OK\r\n\r\n" + b"a" * 100_000,
+        b"HTTP/1.1 500 Oops\r\n\r\n\x1b[31mred\x00", b"HTTP/1.1 503 Busy\r\n\r\n",
+    ],
+)  # fmt: skip
+def test_nonsense_is_a_relay_error(answer: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(http, "PAUSE", 0.001)
+    with answering(say(answer)) as url, pytest.raises(RelayError) as caught:
+        relay(url).desk(MINER).batch(1)
+    assert str(caught.value).isprintable()
+
+
+def test_an_answer_for_another_round_is_none() -> None:
+    body = b'{"round": 2, "commitments": []}'
+    with answering(say(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%s" % (len(body), body))) as url:
+        assert relay(url).desk(MINER).batch(2) == ()
+        assert relay(url).desk(MINER).batch(1) is None
+
+
+def test_drops_do_not_prolong_the_wait() -> None:
+    def drip(connection: socket.socket) -> None:
+        for _ in range(40):
+            connection.sendall(b"H")
+            time.sleep(0.05)
+
+    start = time.monotonic()
+    with answering(drip) as url:
+        with pytest.raises(RelayError, match="does not answer"):
+            relay(url, seconds=0.3).desk(MINER).batch(1)
+        assert time.monotonic() - start < 1
+
+
+def test_a_desk_that_is_away_for_a_moment_is_asked_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(http, "PAUSE", 0.001)
+    answers = iter([b"", b"HTTP/1.1 503 Busy\r\n\r\n", b"HTTP/1.1 404 None\r\n\r\n"])
+    with answering(lambda connection: connection.sendall(next(answers))) as url:
+        assert relay(url).desk(MINER).batch(1) is None
+
+
+def test_nobody_there_is_a_relay_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(http, "PAUSE", 0.001)
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+    with pytest.raises(RelayError, match="does not answer: Connection refused"):
+        relay(f"http://127.0.0.1:{port}").desk(MINER).batch(1)
+
+
+def test_a_bucket_fills_up_again() -> None:
+    now = [0.0]
+    rates = Rates(Limits(body=1, rate=2, burst=3), clock=lambda: now[0])
+    assert [rates.allow("a") for _ in range(4)] == [True, True, True, False]
+    assert rates.allow("b")
+    now[0] = 0.5
+    assert [rates.allow("a") for _ in range(2)] == [True, False]
+
+
+def test_rates_remember_so_many_addresses_only() -> None:
+    rates = Rates(Limits(body=1, rate=1, burst=1))
+    for number in range(5_000):
+        rates.allow(str(number))
+    assert len(rates._left) <= 1_024
+
+
+def test_counters_are_prometheus_text() -> None:
+    counters = Counters()
+    for label in ('kind="a"', 'kind="b"', 'kind="a"'):
+        counters.count("messages_total", label)
+    counters.set("round", 3)
+    assert counters.text() == (
+        '# TYPE bcfl_messages_total counter\nbcfl_messages_total{kind="a"} 2\nbcfl_messages_total{kind="b"} 1\n'
+        "# TYPE bcfl_round gauge\nbcfl_round 3\n"
+    )

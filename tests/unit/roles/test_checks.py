@@ -1,0 +1,200 @@
+"""Each check against a direct transcription of its definition, and what it must and must not drop."""
+
+from __future__ import annotations
+
+from fractions import Fraction
+from statistics import median_low
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from bcfl.protocol.rounds import History, Round, Submission
+from bcfl.protocol.types import Block, Update
+from bcfl.roles.checks import duplicate, quality, time
+from tests.village import TERMS
+
+NOBODY = "0x" + "00" * 20
+SLACK = TERMS.time_slack
+FACTOR = Fraction(TERMS.time_factor, 10_000)
+
+
+def update(
+    device: int, root: int = 0, samples: int = 100, microseconds: int = 1000, round_: int = 1
+) -> Update:
+    return Update(round_, device, root.to_bytes(32, "big"), bytes(32), samples, microseconds, 0)
+
+
+def round_of(number: int, updates: list[Update], submitters: list[str] | None = None, **more: Any) -> Round:
+    names = submitters or [NOBODY] * len(updates)
+    items = [Submission(i, u, names[i]) for i, u in enumerate(updates)]
+    return Round(number, 0, submissions=items, **more)
+
+
+def history_of(*rounds: Round) -> History:
+    """What a history remembers of rounds that have ended; those with an accepted set are finalized."""
+    history = History(1)
+    for found in rounds:
+        history.rounds[found.number] = found
+        for item in found.submissions:
+            history.roots.setdefault(item.update.root, found.number)
+        if found.accepted is not None:
+            found.block = Block(bytes(32), found.number, bytes(32), bytes(32), bytes(32), NOBODY, 0)
+            for item in found.taken():
+                history.trained.setdefault(item.update.device, []).append(item.update)
+    return history
+
+
+# time: within the factor of the reference rate, or within the slack of the time it stands for.
+
+claims = st.lists(st.tuples(st.integers(1, 10**4), st.integers(0, 10**8)), min_size=1, max_size=8)
+
+
+@given(claims)
+def test_time_is_the_rule_of_the_protocol(pairs: list[tuple[int, int]]) -> None:
+    current = round_of(1, [update(i, i, s, us) for i, (s, us) in enumerate(pairs)])
+    reference = median_low([us * 1000 // s for s, us in pairs])
+    wanted = []
+    for samples, microseconds in pairs:
+        fair = Fraction(reference * samples, 1000)
+        in_proportion = fair / FACTOR <= microseconds <= fair * FACTOR
+        wanted.append(in_proportion or abs(microseconds - fair) <= SLACK)
+    assert time.check(history_of(), current, TERMS) == wanted
+
+
+def test_a_device_is_measured_against_its_own_accepted_rounds() -> None:
+    slow = [round_of(n, [update(0, n, 100, 900_000, n)], accepted=(True,)) for n in (1, 2, 3)]
+    others = [update(d, 90 + d, 100, 10_000, 4) for d in (1, 2, 3, 4)]
+    current = round_of(4, [update(0, 80, 100, 900_000, 4), *others])
+    assert time.check(history_of(*slow), current, TERMS) == [True] * 5
+    assert time.check(history_of(), current, TERMS) == [False, True, True, True, True]
+
+
+def test_rejected_and_later_rounds_are_no_reference() -> None:
+    rejected = round_of(1, [update(0, 1, 100, 900_000, 1)], accepted=(False,))
+    later = round_of(3, [update(0, 3, 100, 900_000, 3)], accepted=(True,))
+    history = history_of(rejected, later)
+    assert time.own_rate(history, 0, before=3) is None
+    assert time.own_rate(history, 0, before=4) == 9_000_000
+
+
+def test_a_reference_cannot_be_walked_away_from_quickly() -> None:
+    """Whoever raises its claim by the tolerated factor whenever it can is held back by its own past."""
+    microseconds, seen = 1_000_000, 0
+    rounds = [round_of(n, [update(0, n, 100, microseconds, n)], accepted=(True,)) for n in range(1, 9)]
+    history = history_of(*rounds)
+    for number in range(9, 16):
+        bold = update(0, number, 100, microseconds * 4 ** (number - 8), number)
+        passed = time.check(history, round_of(number, [bold]), TERMS)[0]
+        seen += passed
+    assert seen == 1
+
+
+@pytest.mark.parametrize("samples", [1, 50, 100_000])
+def test_invented_samples_show(samples: int) -> None:
+    honest = [update(d, d, 100, 1_000_000) for d in range(4)]
+    liar = update(9, 9, samples, 1_000_000)
+    passed = time.check(history_of(), round_of(1, [*honest, liar]), TERMS)
+    assert passed == [True] * 4 + [20 <= samples <= 500]
+
+
+# duplicate: nobody committed the same lanes earlier.
+
+
+@given(
+    st.lists(st.tuples(st.integers(0, 3), st.integers(0, 2)), min_size=1, max_size=8),
+    st.sets(st.integers(0, 3)),
+)
+def test_duplicate_is_the_first_in_order_of_commitment(items: list[tuple[int, int]], old: set[int]) -> None:
+    names = ["a", "b", "c"]
+    order = ["b", "c", "a"]
+    earlier = round_of(1, [update(0, root) for root in old])
+    current = round_of(
+        2,
+        [update(i, root) for i, (root, _) in enumerate(items)],
+        [names[who] for _, who in items],
+        commits=dict.fromkeys(order, b""),
+    )
+    places = [(order.index(names[who]), i) for i, (_, who) in enumerate(items)]
+    wanted = [
+        root not in old and all(places[i] <= places[j] for j, (other, _) in enumerate(items) if other == root)
+        for i, (root, _) in enumerate(items)
+    ]
+    assert duplicate.check(history_of(earlier, current), current) == wanted
+
+
+def test_a_batch_without_a_commitment_in_this_round_comes_last() -> None:
+    current = round_of(1, [update(0, 5), update(1, 5)], ["nobody", "a"], commits={"a": b""})
+    assert duplicate.check(history_of(current), current) == [False, True]
+
+
+# quality: the loss linearised where the round would lead.
+
+LENGTH = 6
+vectors = st.lists(
+    st.lists(st.floats(-4, 4, width=32), min_size=LENGTH, max_size=LENGTH), min_size=1, max_size=9
+)
+
+
+@given(vectors, st.data())
+def test_quality_is_the_rule_of_its_docstring(rows: list[list[float]], data: st.DataObject) -> None:
+    updates = np.array(rows, dtype=np.float32)
+    samples = data.draw(st.lists(st.integers(1, 50), min_size=len(rows), max_size=len(rows)))
+    model, best = np.zeros(LENGTH, np.float32), np.ones(LENGTH, np.float32)
+    merits = quality.check(model, updates, samples, lambda at: (at - best).astype(np.float32), 3.0)
+    norms = [float(np.sqrt(np.sum(row.astype(float) ** 2))) for row in updates]
+    limit = 2 * float(np.median(norms))
+    mean = np.zeros(LENGTH)
+    for row, norm, count in zip(updates, norms, samples, strict=True):
+        mean += row.astype(float) * (limit / norm if norm > limit else 1) * count / sum(samples)
+    wanted = [-float(row.astype(float) @ (mean - best)) for row in updates]
+    assert merits.merits == pytest.approx(wanted, rel=1e-3, abs=1e-3)
+    middle = float(np.median(merits.merits))
+    spread = 1.4826 * float(np.median(np.abs(merits.merits - middle)))
+    assert merits.threshold == pytest.approx(min(-0.1, middle - 3 * spread))
+    assert merits.passed == [merit >= merits.threshold for merit in merits.merits]
+
+
+def towards(best: float) -> Any:
+    return lambda at: (at - best).astype(np.float32)
+
+
+def test_a_reversed_update_is_harm_and_rare_data_is_not() -> None:
+    rng = np.random.default_rng(0)
+    honest = rng.normal(0.5, 0.1, (9, LENGTH)).astype(np.float32)
+    rare = np.zeros((1, LENGTH), np.float32)
+    rare[0, 0] = -0.05
+    reversed_ = -4 * honest[:2]
+    everything = np.concatenate([honest, rare, reversed_])
+    passed = quality.check(np.zeros(LENGTH, np.float32), everything, [10] * 12, towards(1.0), 3.0).passed
+    assert passed == [True] * 10 + [False] * 2
+
+
+def test_a_little_harm_never_counts() -> None:
+    """When all agree to the last digit the spread is nothing, and nobody may be dropped for noise."""
+    updates = np.full((8, LENGTH), 1e-4, np.float32)
+    updates[0] = -1e-4
+    assert all(quality.check(np.zeros(LENGTH, np.float32), updates, [1] * 8, towards(1.0), 0.0).passed)
+
+
+@pytest.mark.parametrize("slope", [np.nan, np.inf])
+def test_a_slope_that_is_no_number_is_nobodys_fault(slope: float) -> None:
+    updates = np.ones((3, LENGTH), np.float32)
+    found = quality.check(np.zeros(LENGTH, np.float32), updates, [1] * 3, lambda at: at * slope, 3.0)
+    assert found.passed == [True] * 3
+
+
+def test_no_update_is_no_trouble() -> None:
+    nothing = np.empty((0, LENGTH), np.float32)
+    assert quality.check(np.zeros(LENGTH, np.float32), nothing, [], towards(1.0), 3.0).passed == []
+
+
+def test_one_giant_does_not_move_where_the_others_are_judged() -> None:
+    honest = np.full((5, LENGTH), 0.2, np.float32)
+    giant = np.full((1, LENGTH), -1e6, np.float32)
+    passed = quality.check(
+        np.zeros(LENGTH, np.float32), np.concatenate([honest, giant]), [10] * 6, towards(1.0), 3.0
+    ).passed
+    assert passed == [True] * 5 + [False]

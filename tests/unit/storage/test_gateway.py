@@ -1,0 +1,413 @@
+"""Reading through a gateway: what is proven comes through, whatever else is sent does not."""
+
+from __future__ import annotations
+
+import hashlib
+import time
+import tracemalloc
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import suppress
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from bcfl.errors import CidError, ConfigError, Corrupt, Oversized, StoreError, Unavailable
+from bcfl.protocol import cid as cids
+from bcfl.protocol.cid import CHUNK_BYTES, DAG_PB, RAW, Cid
+from bcfl.storage import GatewayStore, Retries
+from bcfl.storage.car import Reader, longest
+from bcfl.storage.dag import Assembly, Malformed, parse_node
+from tests.daemons.fake import Request, Script, Server, chunked, reply
+
+SMALL = b"weights of a model"
+LARGE = hashlib.shake_128(b"weights").digest(2 * CHUNK_BYTES + 5)
+SMALL_CID, LARGE_CID = cids.compute(SMALL), cids.compute(LARGE)
+CAR = "application/vnd.ipld.car; version=1"
+ONCE = Retries(times=0)
+Blocks = list[tuple[Cid, bytes]]
+
+
+def varint(number: int) -> bytes:
+    out = b""
+    while number > 127:
+        out, number = out + bytes([number & 127 | 128]), number >> 7
+    return out + bytes([number])
+
+
+def binary(cid: Cid) -> bytes:
+    return bytes((1, cid.codec, 0x12, 32)) + cid.digest
+
+
+def node(children: list[tuple[Cid, int]], kind: int = 2, total: int | None = None) -> tuple[Cid, bytes]:
+    """A UnixFS node, written down from the specification: children with the bytes of the file in each."""
+    links = b""
+    for child, size in children:
+        body = b"\x0a\x24" + binary(child) + b"\x12\x00\x18" + varint(size)
+        links += b"\x12" + varint(len(body)) + body
+    sizes = b"".join(b"\x20" + varint(size) for _, size in children)
+    file_size = sum(size for _, size in children) if total is None else total
+    data = b"\x08" + varint(kind) + b"\x18" + varint(file_size) + sizes
+    block = links + b"\x0a" + varint(len(data)) + data
+    return Cid(DAG_PB, hashlib.sha256(block).digest()), block
+
+
+def leaf(data: bytes) -> tuple[Cid, bytes]:
+    return Cid(RAW, hashlib.sha256(data).digest()), data
+
+
+def tree(data: bytes) -> Blocks:
+    """The blocks of a file of one level, root first."""
+    leaves = [leaf(data[at : at + CHUNK_BYTES]) for at in range(0, len(data), CHUNK_BYTES)]
+    # Tsize is the size of the child's block, which for a leaf is that of its bytes
+    return [node([(cid, len(block)) for cid, block in leaves]), *leaves]
+
+
+def section(content: bytes) -> bytes:
+    return varint(len(content)) + content
+
+
+def header(root: Cid) -> bytes:
+    return section(b"\xa2\x65roots\x81\xd8\x2a\x58\x25\x00" + binary(root) + b"\x67version\x01")
+
+
+def archive(root: Cid, blocks: Blocks) -> bytes:
+    return header(root) + b"".join(section(binary(cid) + block) for cid, block in blocks)
+
+
+ROOT = cids.parse(LARGE_CID)
+GOOD = archive(ROOT, tree(LARGE))
+
+
+def car(body: bytes) -> Script:
+    return lambda _: reply(body, Content_Type=CAR)
+
+
+def fetch(script: Script, cid: str = LARGE_CID, most: int = len(LARGE), **options: Any) -> bytes:
+    with Server(script) as server:
+        return GatewayStore(server.url, **{"timeout": 5.0, "retries": ONCE, **options}).get(cid, most)
+
+
+def test_default_behavior() -> None:
+    with Server(lambda _: reply(SMALL)) as server:
+        gateway = GatewayStore(server.url + "/")
+        assert gateway.get(SMALL_CID, 100) == SMALL
+        assert gateway.has(SMALL_CID)
+        asked, looked = server.requests
+    assert (asked.method, asked.target) == ("GET", f"/ipfs/{SMALL_CID}?format=raw")
+    assert asked.headers["accept"] == "application/vnd.ipld.raw"
+    assert (looked.method, looked.headers["cache-control"]) == ("HEAD", "only-if-cached")
+
+
+def test_the_tree_of_this_test_is_that_of_the_protocol() -> None:
+    assert str(tree(LARGE)[0][0]) == LARGE_CID
+
+
+@pytest.mark.parametrize("form", ["length", "chunks", "no root", "repeated", "rubbish after the end"])
+def test_an_archive(form: str) -> None:
+    bodies = {
+        "no root": section(b"\xa2\x65roots\x80\x67version\x01") + GOOD[len(header(ROOT)) :],
+        "repeated": archive(ROOT, [block for block in tree(LARGE) for _ in range(2)]),
+        "rubbish after the end": GOOD + b"\0" * 99,
+    }
+    body = bodies.get(form, GOOD)
+    pieces = [body[at : at + 1000] for at in range(0, len(body), 1000)]
+    head = f"Transfer-Encoding: chunked\r\nContent-Type: {CAR}".encode()
+    whole = [part.replace(b"Transfer-Encoding: chunked", head) for part in chunked(pieces)]
+    assert fetch(lambda _: whole if form == "chunks" else reply(body, Content_Type=CAR)) == LARGE
+
+
+def test_two_levels_of_equal_chunks() -> None:
+    """175 leaves: two nodes below the root, the second of one leaf; of the equal leaves one is sent."""
+    data = bytes(174 * CHUNK_BYTES) + b"end"
+    zero, end = leaf(bytes(CHUNK_BYTES)), leaf(b"end")
+    first, second = node([(zero[0], CHUNK_BYTES)] * 174), node([(end[0], 3)])
+    sizes = [174 * (CHUNK_BYTES), 3]
+    links = [(first[0], sizes[0]), (second[0], sizes[1])]
+    root = cids.parse(cids.compute(data))
+    tsizes = [len(first[1]) + sizes[0], len(second[1]) + 3]
+    block = with_tsizes(node(links)[1], sizes, tsizes)
+    assert hashlib.sha256(block).digest() == root.digest
+    blocks = [(root, block), first, zero, second, end]
+    assert fetch(car(archive(root, blocks)), str(root), len(data)) == data
+
+
+def with_tsizes(block: bytes, sizes: list[int], tsizes: list[int]) -> bytes:
+    """The links of a node name the bytes of the whole tree below, its data those of the file."""
+    for size, tsize in zip(sizes, tsizes, strict=True):
+        assert len(varint(size)) == len(varint(tsize)) or size == 3
+        old, new = b"\x18" + varint(size), b"\x18" + varint(tsize)
+        at = block.index(b"\x12\x00" + old) + 2
+        block = block[:at] + new + block[at + len(old) :]
+    return block
+
+
+@pytest.mark.parametrize("refusal", [400, 406, 415, 501])
+def test_a_gateway_that_gives_single_blocks_alone(refusal: int) -> None:
+    held = {str(cid): block for cid, block in tree(LARGE)}
+
+    def script(request: Request) -> list[bytes]:
+        if request.query["format"] == "car":
+            return reply(b"", refusal)
+        return reply(held[request.path.removeprefix("/ipfs/")])
+
+    assert fetch(script) == LARGE
+    held[list(held)[1]] = bytes(CHUNK_BYTES)
+    with pytest.raises(Corrupt, match="are not its own"):
+        fetch(script)
+
+
+def test_a_gateway_that_gives_the_file_itself() -> None:
+    assert fetch(lambda _: reply(LARGE, Content_Type="application/octet-stream")) == LARGE
+    with pytest.raises(Corrupt, match=f"the bytes it gave for {LARGE_CID} are not its own"):
+        fetch(lambda _: reply(LARGE[:-1] + b"!"))
+    with pytest.raises(Corrupt, match=f"sends more than the {len(LARGE)} bytes"):
+        fetch(lambda _: reply(LARGE + b"!"))
+
+
+def changed(at: int) -> bytes:
+    return GOOD[:at] + bytes([GOOD[at] ^ 1]) + GOOD[at + 1 :]
+
+
+HEAD = len(header(ROOT))
+STRANGER = leaf(b"unasked")
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"",
+        b"<html>",
+        changed(3),
+        changed(HEAD - 1),
+        changed(HEAD + 10),
+        changed(HEAD + 100),
+        changed(len(GOOD) - 1),
+        archive(ROOT, [STRANGER, *tree(LARGE)]),
+        archive(STRANGER[0], tree(LARGE)),
+        archive(ROOT, tree(LARGE)[1:]),
+        header(ROOT) + b"\x00" + GOOD[HEAD:],
+        header(ROOT) + b"\xff" * 20,
+        header(ROOT) + b"\x81\x80\x80\x00",
+        header(ROOT) + b"\xff\xff\xff\x7f",
+        header(ROOT) + section(b"\x12\x20" + bytes(32) + b"x"),
+        header(ROOT) + section(bytes((1, 0x55, 0x00, 0x20)) + bytes(32)),
+        header(ROOT) + section(bytes((1, 0x71, 0x12, 0x20)) + bytes(32)),
+        b"\xff\xff\xff\x7f",
+        section(b"\xa2" * 300),
+    ],
+)
+def test_archives_that_are_none(body: bytes) -> None:
+    with pytest.raises(Corrupt) as caught:
+        fetch(car(body))
+    assert caught.value.cid == LARGE_CID
+    assert "\n" not in str(caught.value)
+    assert len(str(caught.value)) < 400
+
+
+@pytest.mark.parametrize("at", [HEAD, HEAD + 300, HEAD + 300_000])
+def test_half_an_archive(at: int) -> None:
+    whole = at == HEAD
+    with pytest.raises(Unavailable if whole else Corrupt, match="only a part" if whole else "cut off"):
+        fetch(car(GOOD[:at]))
+
+
+def hostile(children: list[tuple[Cid, int]], **other: int) -> tuple[str, bytes]:
+    root, block = node(children, **other)
+    return str(root), archive(root, [(root, block), STRANGER, leaf(b""), leaf(bytes(CHUNK_BYTES))])
+
+
+UNASKED, FULL, EMPTY = STRANGER[0], leaf(bytes(CHUNK_BYTES))[0], leaf(b"")[0]
+
+
+@pytest.mark.parametrize(
+    ("made", "words"),
+    [
+        (hostile([(UNASKED, 7)] * 174), "not of its level"),
+        (hostile([(UNASKED, 7), (FULL, CHUNK_BYTES)]), "not of the sizes"),
+        (hostile([(EMPTY, 0)] * 174), "not of its level"),
+        (hostile([(FULL, CHUNK_BYTES)] * 175), "not at most 174 links"),
+        (hostile([(FULL, CHUNK_BYTES), (UNASKED, 9)]), "7 bytes and not 9"),
+        (hostile([(FULL, CHUNK_BYTES), (UNASKED, 7)], total=9), "not a file, or its size"),
+        (hostile([(FULL, CHUNK_BYTES), (UNASKED, 7)], kind=1), "not a file, or its size"),
+        (hostile([(ROOT, CHUNK_BYTES), (UNASKED, 7)]), "no block of"),
+        (hostile([]), "not of its level"),
+    ],
+)
+def test_trees_that_no_file_has(made: tuple[str, bytes], words: str) -> None:
+    """Their hashes are right: whoever names the CID on chain may have made them."""
+    with pytest.raises(Corrupt, match=words):
+        fetch(car(made[1]), made[0])
+
+
+def test_a_proven_size_is_oversized_and_a_claimed_one_is_not() -> None:
+    with pytest.raises(Oversized, match=f"has {len(LARGE)} bytes, more than the {len(LARGE) - 1} expected"):
+        fetch(car(GOOD), most=len(LARGE) - 1)
+    with pytest.raises(Oversized, match="has 18 bytes, more than the 17 expected"):
+        fetch(lambda _: reply(SMALL), SMALL_CID, 17)
+    with pytest.raises(Corrupt):
+        fetch(lambda _: reply(SMALL * 9), SMALL_CID, 17)
+
+
+@pytest.mark.parametrize("cid", [SMALL_CID, LARGE_CID])
+@pytest.mark.parametrize("kind", [CAR, "application/octet-stream"])
+def test_endless_answers(cid: str, kind: str) -> None:
+    start = archive(ROOT, tree(LARGE)[:2]) if kind == CAR else b""
+    again = section(binary(ROOT) + tree(LARGE)[0][1]) * 100
+
+    def script(_: Request) -> Iterator[bytes]:
+        yield f"HTTP/1.1 200 OK\r\nContent-Type: {kind}\r\n\r\n".encode() + start
+        while True:
+            yield again
+
+    tracemalloc.start()
+    with pytest.raises(Corrupt):
+        fetch(script, cid)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 4 * len(LARGE) + 2_000_000
+
+
+@pytest.mark.parametrize("status", [301, 302, 307, 308])
+def test_no_redirect_is_followed(status: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    with Server(lambda _: reply(SMALL)) as elsewhere:
+        monkeypatch.setenv("http_proxy", elsewhere.url)
+        where = elsewhere.url + "\x1b[31m" + "x" * 500
+        with pytest.raises(StoreError, match="sends us to") as caught:
+            fetch(lambda _: reply(b"", status, Location=where), SMALL_CID)
+        assert elsewhere.requests == []
+    assert "\x1b" not in str(caught.value)
+    assert len(str(caught.value)) < 400
+
+
+@pytest.mark.parametrize("status", [404, 410, 504])
+def test_what_it_cannot_find(status: int) -> None:
+    for cid in (SMALL_CID, LARGE_CID):
+        with pytest.raises(Unavailable, match=f"cannot find {cid}"):
+            fetch(lambda _: reply(b"", status), cid)
+
+
+@pytest.mark.parametrize("status", [204, 206, 401, 403, 418, 500, 999])
+def test_other_refusals(status: int) -> None:
+    with pytest.raises(StoreError, match=f"HTTP status {status}"):
+        fetch(lambda _: reply(b"", status), SMALL_CID)
+
+
+@pytest.mark.parametrize(
+    "ill", [b"", b"HTTP/1.1 429 Slow\r\n\r\n", b"HTTP/1.1 200 OK\r\nContent-Length: 18\r\n\r\nwei"]
+)
+def test_trying_again(ill: bytes) -> None:
+    left = [ill, ill]
+    slept: list[float] = []
+    retries = Retries(times=2, first=0.1, jitter=lambda: 1.0, sleep=slept.append)
+    script: Callable[[Request], Iterable[bytes]] = lambda _: [left.pop()] if left else reply(SMALL)  # noqa: E731
+    assert fetch(script, SMALL_CID, retries=retries) == SMALL
+    assert slept == [0.1, 0.2]
+    with pytest.raises(StoreError, match="does not answer"):
+        fetch(lambda _: [ill], SMALL_CID)
+
+
+@pytest.mark.parametrize("cid", [SMALL_CID, LARGE_CID])
+def test_a_byte_now_and_then(cid: str) -> None:
+    def script(_: Request) -> Iterator[bytes]:
+        yield f"HTTP/1.1 200 OK\r\nContent-Type: {CAR}\r\n\r\n".encode()
+        yield from server.drip(GOOD[:500], 0.02)
+
+    started = time.monotonic()
+    with Server(script) as server, pytest.raises(Unavailable, match=rf"did not give {cid} within 0\.3 s"):
+        GatewayStore(server.url, timeout=0.3).get(cid, len(LARGE))
+    assert time.monotonic() - started < 2
+
+
+def test_nothing_listens() -> None:
+    with pytest.raises(StoreError, match="does not answer: connection refused"):
+        GatewayStore("http://127.0.0.1:1", retries=ONCE).get(SMALL_CID, 99)
+
+
+@pytest.mark.parametrize(("status", "held"), [(200, True), (404, False), (412, False), (504, False)])
+def test_whether_it_holds_something(status: int, held: bool) -> None:
+    with Server(lambda _: reply(b"", status)) as server:
+        assert GatewayStore(server.url).has(SMALL_CID) is held
+
+
+def test_silence_is_a_no_and_a_refusal_an_error() -> None:
+    with Server(lambda _: server.silence()) as server:
+        assert not GatewayStore(server.url, timeout=0.2).has(SMALL_CID)
+        server.script = lambda _: reply(b"", 500)
+        with pytest.raises(StoreError, match="HTTP status 500"):
+            GatewayStore(server.url).has(SMALL_CID)
+
+
+def test_it_is_for_reading_only() -> None:
+    with pytest.raises(StoreError, match="for reading only"):
+        GatewayStore("https://gateway.invalid").put(SMALL)
+
+
+@pytest.mark.parametrize(
+    "text", ["", "../x", f"{SMALL_CID}/..", SMALL_CID + "?x", SMALL_CID.upper(), SMALL_CID + "\r\n"]
+)
+def test_cid_pasted_into_a_url(text: str) -> None:
+    with Server(lambda _: reply(SMALL)) as server:
+        for use in (
+            lambda: GatewayStore(server.url).get(text, 9),
+            lambda: GatewayStore(server.url).has(text),
+        ):
+            with pytest.raises(CidError):
+                use()
+        assert server.requests == []
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "",
+        "gateway",
+        "ftp://gateway",
+        "file:///etc/passwd",
+        "http://",
+        "http://host:99999",
+        "http://host:0",
+        "http://host/?x=1",
+        "http://host/#x",
+        "http://user:secret@host",
+        "http://a b",
+        "http://a..b",
+        "http://[::1",
+        "http://host\r\nX: y",
+        "http://hóst",
+    ],
+)
+def test_urls_that_are_none(url: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        GatewayStore(url)
+    assert "secret" not in str(caught.value)
+
+
+@pytest.mark.parametrize("given", ["", "/", "/ipfs", "/ipfs/"])
+def test_ways_to_write_its_url(given: str) -> None:
+    assert GatewayStore(f"https://host:8080{given}").url == "https://host:8080"
+
+
+@given(st.data())
+def test_no_change_of_an_archive_comes_through(data: st.DataObject) -> None:
+    """Whatever bytes come, in whatever pieces: the file or a refusal."""
+    whole = bytearray(GOOD)
+    for _ in range(data.draw(st.integers(0, 3))):
+        at = data.draw(st.integers(0, min(len(whole) - 1, 400)))
+        whole[at : at + data.draw(st.integers(0, 2))] = data.draw(st.binary(max_size=3))
+    size = data.draw(st.integers(1, 40)) * 1000
+    pieces = (bytes(whole[at : at + size]) for at in range(0, len(whole), size))
+    assembly = Assembly(ROOT, len(LARGE))
+    with suppress(Malformed, Corrupt, Oversized):
+        blocks = Reader(pieces, ROOT, longest(len(LARGE))).blocks()
+        while assembly.wanted:
+            assembly.take(*next(blocks, (UNASKED, b"")))
+        assert assembly.data() == LARGE
+
+
+@given(st.binary(max_size=200))
+def test_no_block_breaks_the_parser(block: bytes) -> None:
+    with suppress(Malformed):
+        found = parse_node(block)
+        assert len(found.links) == len(found.sizes) <= 174
