@@ -3,7 +3,7 @@
     python -m benchmarks.run              # 3 seeds beside FedAvg, 5 seeds of each lane width, one breakdown
     python -m benchmarks.run --quick      # one seed of each
 
-Float FedAvg has the same seed, partition and local training, and no chain. Times are of this machine, in one run.
+Float FedAvg has the same seed, partition and local training, and no chain. All times are of one run.
 """
 
 from __future__ import annotations
@@ -120,15 +120,15 @@ def plain(seed: int) -> float:
 
     config = Config(seed=seed)
     task = resolve(config.task)
-    shares = split(
-        task.dataset(), config.devices, config.miners, config.partition, seed, alpha=config.alpha
-    )
+    shares = split(task.dataset(), config.devices, config.miners, config.partition, seed, alpha=config.alpha)
     return federate(Setting(task, shares, ROUNDS, seed), None)[-1]
 
 
 def main() -> None:
     """Print the tables."""
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.run", description=(__doc__ or "").splitlines()[0])
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks.run", description=(__doc__ or "").splitlines()[0]
+    )
     parser.add_argument("--quick", action="store_true", help="one seed of each")
     quick = parser.parse_args().quick
 
@@ -150,7 +150,8 @@ def main() -> None:
         seen, rejected = sum(run[1] for run in runs), sum(run[2] for run in runs)
         print(f"{seed:4} {_percent(rows[-1])}   {rejected} of {seen}")
     for count in sorted({min(3, len(rows)), len(rows)}):
-        print(f"mean {_percent([sum(column) / count for column in zip(*rows[:count], strict=True)])}   of {count}")
+        means = [sum(column) / count for column in zip(*rows[:count], strict=True)]
+        print(f"mean {_percent(means)}   of {count}")
 
 
 def _percent(values: list[float]) -> str:

@@ -10,7 +10,6 @@ from bcfl.cli.options import JsonOption, RunOption, RunsOption
 from bcfl.cli.printing import Column, ether, plural, print_fields, print_json, print_table
 from bcfl.protocol.rounds import Round
 from bcfl.protocol.verification import matches
-from bcfl.roles.claims import amount, claims
 
 if TYPE_CHECKING:
     from bcfl.cli.opened import Opened
@@ -101,6 +100,8 @@ def _claimed(o: Opened, account: str, as_miner: bool) -> list[int]:
 
 def _unclaimed(o: Opened, account: str) -> int:
     """What an account has earned in finished rounds, in all its roles, and not claimed yet, in wei."""
+    from bcfl.roles.claims import amount, claims
+
     ledger = o.ledger
     due = claims(o.history, ledger.domain, account)
     return sum(amount(claim, o.history, ledger.domain, ledger.terms) for claim in due)
@@ -109,7 +110,8 @@ def _unclaimed(o: Opened, account: str) -> int:
 def _earned(view: dict[str, Any]) -> str:
     """What an account has earned, claimed or not."""
     total, unclaimed = view["claimed"] + view["unclaimed"], view["unclaimed"]
-    return f"{ether(total)}, of which {ether(unclaimed)} not claimed and {ether(view['credits'])} not withdrawn"
+    rest = f"{ether(unclaimed)} not claimed and {ether(view['credits'])} not withdrawn"
+    return f"{ether(total)}, of which {rest}"
 
 
 def _submitted(o: Opened, r: Round, index: int) -> dict[str, Any]:

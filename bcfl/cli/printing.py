@@ -9,6 +9,7 @@ import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from decimal import Decimal
 from typing import Any, Final
 
 GAP: Final = "  "
@@ -90,12 +91,14 @@ def text_of(value: object) -> str:
 
 
 def ether(wei: int) -> str:
-    """An amount in the largest unit in which six decimals say all of it."""
+    """An amount in the largest unit in which six decimals say all of it, or nearly (~) in ether."""
     for unit, digits in UNITS:
         whole, rest = divmod(wei, 10**digits)
         if wei and rest % 10 ** (digits - DECIMALS) == 0:
             decimals = f"{rest // 10 ** (digits - DECIMALS):0{DECIMALS}}".rstrip("0")
             return f"{whole:,}" + f".{decimals}" * bool(decimals) + f" {unit}"
+    if wei >= 10**14:
+        return f"~{Decimal(wei).scaleb(-18):,.6f} ether"
     return f"{wei:,} wei" if wei else "0"
 
 

@@ -131,7 +131,7 @@ class Supervisor:
 
 
 def _die_with(parent: int) -> Callable[[], None] | None:
-    """What makes a new process die when its parent does, even by SIGKILL; None where there is no such thing."""
+    """What makes a new process die when its parent does, even by SIGKILL; None where nothing can."""
     if not sys.platform.startswith("linux"):
         return None
     prctl = ctypes.CDLL(None, use_errno=True).prctl

@@ -9,7 +9,6 @@ from bcfl.protocol.hashing import dynamic, fold, keccak, word
 from bcfl.protocol.submissions import checkpoints
 from bcfl.protocol.types import Opening, Tally, Verdict, Voter
 
-
 NOT_MINE = 2**256 - 1  # position of the own update of a voter that has none
 
 

@@ -32,8 +32,8 @@ updates = st.builds(
     microseconds=st.integers(0, 2**64 - 1),
     salt=salts,
 )
-few = settings(max_examples=settings().max_examples if settings().max_examples > 100 else 10)
-some = settings(max_examples=settings().max_examples if settings().max_examples > 100 else 50)
+few = settings(max_examples=settings().max_examples if settings().max_examples > 100 else 6)
+some = settings(max_examples=settings().max_examples if settings().max_examples > 100 else 40)
 
 
 @cache

@@ -44,14 +44,14 @@ def terminal(monkeypatch: pytest.MonkeyPatch) -> Terminal:
         (1, "1 wei"),
         (10**18, "1 ether"),
         (15 * 10**17, "1.5 ether"),
-        (10**18 + 1, "1,000,000,000,000,000,001 wei"),
+        (10**18 + 1, "~1.000000 ether"),
         (10**12, "0.000001 ether"),
         (10**11, "100 gwei"),
         (25 * 10**8, "2.5 gwei"),
         (1_234_567 * 10**18, "1,234,567 ether"),
     ],
 )
-def test_an_amount_hides_nothing(wei: int, words: str) -> None:
+def test_an_amount_is_short_and_says_when_it_is_rounded(wei: int, words: str) -> None:
     assert ether(wei) == words
 
 

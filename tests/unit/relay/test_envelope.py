@@ -1,4 +1,4 @@
-"""A message is for one chain, one contract, one desk, one path; a change anywhere and nobody has sealed it."""
+"""A message is for one chain, contract, desk and path; after a change anywhere nobody has sealed it."""
 
 from __future__ import annotations
 

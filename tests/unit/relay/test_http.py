@@ -1,4 +1,4 @@
-"""Endpoints that are none, and servers that a device must survive: absent, endless, slow, talking nonsense."""
+"""Endpoints that are none, and servers that a device must survive: absent, endless, slow, nonsense."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def test_endpoints(url: str, expected: Endpoint) -> None:
     ],
 )  # fmt: skip
 def test_what_is_no_endpoint_is_refused(url: str) -> None:
-    with pytest.raises(RelayError, match="not an endpoint|has not announced"):
+    with pytest.raises(RelayError, match=r"not an endpoint|has not announced"):
         relay(url).desk(MINER)
 
 
@@ -154,6 +154,7 @@ def test_counters_are_prometheus_text() -> None:
         counters.count("messages_total", label)
     counters.set("round", 3)
     assert counters.text() == (
-        '# TYPE bcfl_messages_total counter\nbcfl_messages_total{kind="a"} 2\nbcfl_messages_total{kind="b"} 1\n'
+        '# TYPE bcfl_messages_total counter\nbcfl_messages_total{kind="a"} 2\n'
+        'bcfl_messages_total{kind="b"} 1\n'
         "# TYPE bcfl_round gauge\nbcfl_round 3\n"
     )

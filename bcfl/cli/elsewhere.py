@@ -1,0 +1,51 @@
+"""A deployed federation as the queries see it: what its contract recorded, read from a node in ranges."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from bcfl.cli.joining import joined
+from bcfl.cli.networked import PLACE
+from bcfl.cli.opened import Opened
+from bcfl.protocol.rounds import History
+
+if TYPE_CHECKING:
+    from bcfl.ledger.contract import Event
+    from bcfl.parties import Site
+    from bcfl.ports import Store
+
+
+class OpenedSite(Opened):
+    """A deployed federation as the queries see it."""
+
+    def __init__(self, site: Site, store: Store) -> None:
+        self.path = Path(site.name)
+        self.site = site
+        self.chain, self.ledger, self.store = site.chain, site.ledger, store  # type: ignore[assignment]
+
+    @cached_property
+    def events(self) -> list[Event]:
+        """All events of the contract, read in ranges from its deployment on."""
+        return list(self.contract.events(self.site.block))
+
+    @cached_property
+    def history(self) -> History:
+        """What the events tell."""
+        return History(self.terms.min_stake).read(self.events)
+
+
+@contextmanager
+def elsewhere() -> Iterator[OpenedSite | None]:
+    """The deployed federation that the running command is about; None if it is about a run."""
+    place = PLACE.get()
+    if place is None:
+        yield None
+        return
+    from bcfl.storage import open_store
+
+    with joined(place.network, place.deployment, place.folder) as site:
+        yield OpenedSite(site, open_store(place.store, place.gateway))

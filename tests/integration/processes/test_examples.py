@@ -1,0 +1,85 @@
+"""The client scripts of examples/, run as they stand against a served chain."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from bcfl.cli.deploy import founding
+from bcfl.config import Config
+from bcfl.ledger import deployments, networks
+from bcfl.ledger.keystore import derive
+from bcfl.ledger.server import serve
+from bcfl.parties import open_first_round, reach
+from bcfl.storage import open_store
+
+ROOT = Path(__file__).parents[3]
+MNEMONIC = "test test test test test test test test test test test junk"
+DEVICES = 1
+NETWORK = """
+[networks.local]
+rpc = "{url}"
+"""
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """A folder whose bcfl.toml names a served chain, on which the wine federation is deployed."""
+    folder = tmp_path_factory.mktemp("examples")
+    accounts = derive(MNEMONIC, 0, 2 + DEVICES)
+    options = {"partition": "iid", "grace": 1, "commit_seconds": 12, "check_quality": False}
+    with pytest.MonkeyPatch.context() as patch, serve(None, [a.address for a in accounts], port=0) as server:
+        patch.chdir(ROOT)
+        (folder / "bcfl.toml").write_text(NETWORK.format(url=server.url))
+        network = networks.resolve("local", folder / "bcfl.toml")
+        config = Config(task="examples.device:task", devices=DEVICES, miners=1, **options)
+        terms, genesis = founding(config, open_store(str(folder / "store")))
+        chain = networks.connect(network)
+        contract, _ = deployments.found(
+            chain, accounts[0], network, "federation", terms, genesis.root, genesis.cid, config.funding,
+            folder=folder / "deployments",
+        )  # fmt: skip
+        deployments.register(contract, accounts[0], [a.address for a in accounts[2:]])
+        chain.close()
+        yield folder
+
+
+def run(place: Path, script: str, *arguments: str) -> subprocess.Popen[str]:
+    env = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
+    command = [sys.executable, str(ROOT / "examples" / script), *arguments]
+    return subprocess.Popen(
+        command, cwd=place, env=env, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
+    )
+
+
+def test_the_scripts_train_together_and_the_query_tells(place: Path) -> None:
+    network = networks.resolve("local", place / "bcfl.toml")
+    owner = derive(MNEMONIC, 0, 1)[0]
+    parties = [run(place, "miner.py", "1", "1")]
+    parties += [run(place, "device.py", str(2 + i), str(i), "1") for i in range(DEVICES)]
+    try:
+        with reach(network, "federation", place / "deployments") as site:
+            while not site.ledger.history().endpoints:
+                assert parties[0].poll() is None, parties[0].communicate()[0]
+            assert open_first_round(site, owner)
+            assert not open_first_round(site, owner)
+        said = [party.communicate(timeout=60)[0] for party in parties]
+    finally:
+        for party in parties:
+            party.kill()
+            party.wait()
+    assert [party.returncode for party in parties] == [0] * len(parties), said
+    query = run(place, "query.py")
+    output = query.communicate(timeout=60)[0]
+    assert query.returncode == 0, output
+    assert "round 1: finalized, led by 0x7099" in output
+    assert float(output.rsplit("accuracy: ", 1)[1]) > 0.5
+
+
+def test_a_device_of_ones_own_takes_less_than_forty_lines() -> None:
+    assert len((ROOT / "examples" / "device.py").read_text().splitlines()) < 41

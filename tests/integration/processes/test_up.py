@@ -1,0 +1,179 @@
+"""A federation of real processes: rounds end, whoever is killed comes back, nobody stays behind."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+from bcfl.cli.chain import MNEMONIC
+from bcfl.ledger.artifact import federation_at
+from bcfl.ledger.deployments import read
+from bcfl.ledger.embedded import EmbeddedChain
+from bcfl.ledger.federation import FederationLedger
+from bcfl.ledger.keystore import derive
+from bcfl.protocol.rewards import block_hash
+
+ROOT = Path(__file__).parents[3]
+ONCE = ("Committed", "VoteCommitted", "Voted", "Attested")  # an event of a round and an account
+DEVICES, MINERS, ROUNDS = 4, 3, 3
+OPTIONS = ["--devices", str(DEVICES), "--miners", str(MINERS), "--partition", "iid", "--grace", "1"]
+OPTIONS += ["--task", "tiny:task", "--no-check-quality"]
+TASK = """
+import numpy as np
+from torch import nn
+from bcfl.learning import Dataset, Samples, Task
+
+def load(_):
+    rng = np.random.default_rng(0)
+    labels = rng.integers(0, 2, 400)
+    features = (rng.normal(0, 1, (400, 4)) + labels[:, None]).astype(np.float32)
+    data = Samples(features, labels)
+    return Dataset(data.take(np.arange(300)), data.take(np.arange(300, 400)))
+
+task = Task("tiny", "two clouds", load, lambda: nn.Linear(4, 2))
+"""
+
+
+def environment() -> dict[str, str]:
+    return {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
+
+
+class Up:
+    """`bcfl up` in a folder."""
+
+    def __init__(self, folder: Path, rounds: int) -> None:
+        self.folder = folder
+        command = [sys.executable, "-m", "bcfl", "up", "--dir", str(folder), "--port", "0", "--json"]
+        command += [*OPTIONS, "--rounds", str(rounds)]
+        self.process = subprocess.Popen(
+            command, stdout=subprocess.PIPE, text=True, env=environment(), cwd=folder
+        )
+
+    def events(self) -> Iterator[dict[str, Any]]:
+        assert self.process.stdout is not None
+        for line in self.process.stdout:
+            yield json.loads(line)
+
+    def close(self) -> None:
+        """Kill what is left."""
+        self.process.kill()
+        self.process.wait()
+        assert self.process.stdout is not None
+        self.process.stdout.close()
+
+    def pid(self, name: str) -> int:
+        """The process of a party by its share, as `device 1/4`."""
+        role, part = name.split()
+        found = [pid for pid, words in processes(self.folder) if role in words and part in words]
+        assert len(found) == 1
+        return found[0]
+
+
+def processes(folder: Path) -> list[tuple[int, list[str]]]:
+    """The processes of a federation, by the folder that their command lines name."""
+    found = []
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdecimal():
+            try:
+                words = (entry / "cmdline").read_bytes().decode(errors="replace").split("\0")
+            except OSError:
+                continue
+            if any(word.startswith(str(folder)) for word in words):
+                found.append((int(entry.name), words))
+    return found
+
+
+def gone(folder: Path, seconds: float = 5.0) -> bool:
+    """Whether no process of a federation is left, soon."""
+    until = time.monotonic() + seconds
+    while processes(folder) and time.monotonic() < until:
+        time.sleep(0.05)
+    return not processes(folder)
+
+
+def test_a_federation_of_processes(tmp_path: Path) -> None:
+    """One test, for the processes cost more than all that is asked about them."""
+    (tmp_path / "tiny.py").write_text(TASK)
+    events = play(tmp_path)
+    check_what_was_told(events)
+    check_logs(tmp_path)
+    check_chain(tmp_path)
+    check_that_it_goes_on(tmp_path, events)
+
+
+def play(folder: Path) -> list[dict[str, Any]]:
+    """Three rounds; in the second a device and a miner are killed at once."""
+    events = []
+    with closing(Up(folder, ROUNDS)) as up:
+        for event in up.events():
+            events.append(event)
+            if event["event"] == "round" and event["round"] == 1:
+                os.kill(up.pid("device 1/4"), signal.SIGKILL)
+                os.kill(up.pid("miner 1/3"), signal.SIGKILL)
+        assert up.process.wait(30) == 0
+        assert gone(folder)
+    return events
+
+
+def check_what_was_told(events: list[dict[str, Any]]) -> None:
+    """All rounds ended in blocks, and whoever was killed was started again."""
+    assert [event["status"] for event in events if event["event"] == "round"] == ["finalized"] * ROUNDS
+    assert {event["process"] for event in events if event["event"] == "died"} == {"device 1", "miner 1"}
+
+
+def check_logs(folder: Path) -> None:
+    """Every line is JSON, the last says that the party ended in peace, and no secret is in any."""
+    password = (folder / "password").read_text().strip()
+    keys = [account.key.hex() for account in derive(MNEMONIC, 0, 1 + MINERS + DEVICES)]
+    logs = list((folder / "logs").glob("*-*.log"))
+    assert len(logs) == MINERS + DEVICES
+    for log in logs:
+        text = log.read_text()
+        assert [json.loads(line)["message"] for line in text.splitlines()][-1] == "ended"
+        assert not any(secret in text for secret in (password, *keys))
+
+
+def check_chain(folder: Path) -> None:
+    """Nothing was submitted twice, nobody was penalized, and every block follows from the one before."""
+    with closing(EmbeddedChain(folder / "chain" / "chain.sqlite", read_only=True)) as chain:
+        made = read(folder / "deployments", "rpc", "up")
+        ledger = FederationLedger(federation_at(chain, made.address))
+        history = ledger.history()
+        counts: Counter[tuple[object, ...]] = Counter()
+        for event in ledger.contract.events():
+            if event.name in ONCE:
+                account = event.args.get("miner") or event.args.get("sender")
+                counts[event.name, event.args["round"], account] += 1
+            if event.name in ("Announced", "MinerRegistered"):
+                counts[event.name, event.args["miner"]] += 1
+    assert len(history.blocks) >= 1 + ROUNDS
+    assert max(counts.values()) == 1
+    for number in range(1, ROUNDS + 1):
+        found = history.rounds[number]
+        devices = [item.update.device for item in found.submissions]
+        assert len(set(devices)) == len(devices) >= DEVICES // 2
+        assert not found.penalties
+        assert found.block is not None
+        assert found.block.parent == block_hash(history.blocks[number - 1])
+
+
+def check_that_it_goes_on(folder: Path, before: list[dict[str, Any]]) -> None:
+    """Started again it stands where it stood; a supervisor that is killed leaves nobody behind."""
+    with closing(Up(folder, ROUNDS + 5)) as up:
+        events = up.events()
+        address = next(event["address"] for event in events if event["event"] == "deployed")
+        assert address == next(event["address"] for event in before if event["event"] == "deployed")
+        assert next(event["round"] for event in events if event["event"] == "round") == 1
+        assert len(processes(folder)) == 1 + 1 + MINERS + DEVICES
+        up.process.kill()
+        up.process.wait()
+        assert gone(folder)
