@@ -6,12 +6,13 @@ from typing import Annotated
 
 import typer
 
-from bcfl.cli import account, chain, deploy
+from bcfl.cli import account, chain, deploy, doctor, start, status, up, watch
 from bcfl.cli.contracts import call, events
 from bcfl.cli.leaders import leader
 from bcfl.cli.listing import ls, version
 from bcfl.cli.members import device, miner
 from bcfl.cli.models import export, fetch, model
+from bcfl.cli.networked import networked
 from bcfl.cli.rounds import round_
 from bcfl.cli.run import run
 from bcfl.cli.votes import votes
@@ -51,16 +52,16 @@ def bcfl(
 
 app.command("run")(run)
 app.command("ls")(ls)
-app.command("round", context_settings=NUMBERS)(round_)
-app.command("model", context_settings=NUMBERS)(model)
-app.command("leader", context_settings=NUMBERS)(leader)
-app.command("device", context_settings=NUMBERS)(device)
-app.command("miner", context_settings=NUMBERS)(miner)
-app.command("votes", context_settings=NUMBERS)(votes)
-app.command("events")(events)
-app.command("call", context_settings=NUMBERS)(call)
-app.command("fetch")(fetch)
-app.command("export", context_settings=NUMBERS)(export)
+app.command("round", context_settings=NUMBERS)(networked(round_))
+app.command("model", context_settings=NUMBERS)(networked(model))
+app.command("leader", context_settings=NUMBERS)(networked(leader))
+app.command("device", context_settings=NUMBERS)(networked(device))
+app.command("miner", context_settings=NUMBERS)(networked(miner))
+app.command("votes", context_settings=NUMBERS)(networked(votes))
+app.command("events")(networked(events))
+app.command("call", context_settings=NUMBERS)(networked(call))
+app.command("fetch")(networked(fetch))
+app.command("export", context_settings=NUMBERS)(networked(export))
 app.command("version")(version)
-for part in (chain, deploy, account):
+for part in (chain, account, deploy, start, up, status, watch, doctor):
     part.register(app)

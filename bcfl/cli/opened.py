@@ -144,7 +144,7 @@ class Opened:
             cid = str(cids.Cid(codec, block.cid))
             if self.store.has(cid):
                 return self.store.get(cid, self.max_bytes)
-        raise Unavailable(f"store {self.store.path} does not hold the model of round {block.round}")
+        raise Unavailable(f"the store does not hold the model of round {block.round}")
 
     def transactions(self, found: Round) -> list[Transaction]:
         """The transactions of a round in their order, with their gas from their receipts."""
@@ -179,7 +179,13 @@ def begun(found: Round) -> bool:
 
 @contextmanager
 def opened(run: Path | None, runs: Path | None) -> Iterator[Opened]:
-    """The run that --run and --runs name, for one query."""
+    """The run that --run and --runs name, or the federation on --network, for one query."""
+    from bcfl.cli.elsewhere import elsewhere
+
+    with elsewhere() as site:
+        if site is not None:
+            yield site
+            return
     found = Opened(Run.open(find_run(run, runs), runs_folder(runs), read_only=True))
     try:
         yield found

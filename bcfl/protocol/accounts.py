@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from functools import cached_property
 
-from eth_keys.datatypes import PrivateKey
+from eth_keys.datatypes import PrivateKey, Signature
 from eth_utils.address import to_checksum_address
 
 from bcfl.protocol.hashing import keccak, word
@@ -43,3 +43,15 @@ class Account:
 
     def __repr__(self) -> str:
         return f"Account({self.address})"
+
+
+def signer(digest: bytes, signature: bytes) -> str | None:
+    """The account behind a 64-byte signature (EIP-2098) of a 32-byte digest, or None."""
+    if len(digest) != 32 or len(signature) != 64:
+        return None
+    vs = int.from_bytes(signature[32:], "big")
+    try:
+        made = Signature(vrs=(vs >> 255, int.from_bytes(signature[:32], "big"), vs & (1 << 255) - 1))
+        return str(to_checksum_address(made.recover_public_key_from_msg_hash(digest).to_address()))
+    except Exception:  # whatever a forged signature makes the library raise
+        return None

@@ -8,10 +8,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from eth_keys.datatypes import Signature
-from eth_utils.address import to_checksum_address
-
-from bcfl.protocol.accounts import Account
+from bcfl.protocol.accounts import Account, signer
 from bcfl.protocol.hashing import keccak
 from bcfl.protocol.submissions import Domain
 
@@ -29,14 +26,7 @@ def sender(domain: Domain, miner: str, path: str, body: bytes, seal_: str) -> st
     """The account that sealed a message, or None if nobody did."""
     if len(seal_) != DIGITS or seal_.strip("0123456789abcdef"):
         return None
-    signature = bytes.fromhex(seal_)
-    vs = int.from_bytes(signature[32:], "big")
-    try:
-        made = Signature(vrs=(vs >> 255, int.from_bytes(signature[:32], "big"), vs & (1 << 255) - 1))
-        key = made.recover_public_key_from_msg_hash(_digest(domain, miner, path, body))
-        return str(to_checksum_address(key.to_address()))
-    except Exception:  # whatever a forged signature makes the library raise
-        return None
+    return signer(_digest(domain, miner, path, body), bytes.fromhex(seal_))
 
 
 def _digest(domain: Domain, miner: str, path: str, body: bytes) -> bytes:

@@ -5,29 +5,15 @@ Whatever passes here is taken by the contract: one bad item would make it refuse
 
 from __future__ import annotations
 
-from eth_keys.datatypes import Signature
-from eth_utils.address import to_checksum_address
-
 from bcfl.errors import RelayError
 from bcfl.ports import Batch, Ledger, SignedCommitment
 from bcfl.protocol import submissions, verification
+from bcfl.protocol.accounts import signer
 from bcfl.protocol.types import Opening, SignedUpdate, Update, Verdict
 from bcfl.roles.moment import Moment, look
 
 DIGEST, SIGNATURE = 32, 64  # bytes
 SALT_BITS = 128
-
-
-def signer(digest: bytes, signature: bytes) -> str | None:
-    """The account behind a 64-byte signature, or None."""
-    if len(digest) != DIGEST or len(signature) != SIGNATURE:
-        return None
-    vs = int.from_bytes(signature[32:], "big")
-    try:
-        made = Signature(vrs=(vs >> 255, int.from_bytes(signature[:32], "big"), vs & (1 << 255) - 1))
-        return str(to_checksum_address(made.recover_public_key_from_msg_hash(digest).to_address()))
-    except Exception:  # whatever a forged signature makes the library raise
-        return None
 
 
 class Inbox:

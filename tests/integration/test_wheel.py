@@ -80,7 +80,7 @@ def test_a_small_federation_runs_outside_the_checkout(installed: Path, tmp_path:
     options = ["--devices", "4", "--miners", "2", "--rounds", "1", "--json"]
     summary = json.loads(ran(installed / "bcfl", "run", *options, cwd=tmp_path))
     (round_,) = summary["rounds"]
-    assert Path(summary["run_dir"]).resolve().is_relative_to(tmp_path.resolve())
+    assert (tmp_path / summary["run_dir"] / "run.json").is_file()
     assert summary["final_accuracy"] > 0.2
     assert (round_["round"], round_["leader"][:2]) == (1, "0x")
 

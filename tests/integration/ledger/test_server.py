@@ -12,6 +12,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -22,10 +23,10 @@ from web3 import HTTPProvider, Web3
 from web3.exceptions import ContractLogicError, TransactionNotFound, Web3RPCError
 
 from bcfl.errors import ConfigError, LedgerError, RunError
-from bcfl.ledger import jsonrpc, methods, server
+from bcfl.ledger import jsonrpc, methods
 from bcfl.ledger.contract import Contract, transact
 from bcfl.ledger.rpc import RpcChain
-from bcfl.ledger.server import serve
+from bcfl.ledger.server import LIMITS, serve
 
 from .conftest import Account, Artifact
 
@@ -511,11 +512,11 @@ def test_filters_are_bounded(served: str, monkeypatch: pytest.MonkeyPatch) -> No
 
 
 def test_oversized_requests_are_not_read(served: str) -> None:
-    length = server.MAX_BODY + 1
+    length = LIMITS.body + 1
     head = f"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: {length}\r\n\r\n".encode()
     assert raw(served, head + bytes(100_000)).startswith(b"HTTP/1.1 413 ")
     assert post(served, bytes(length)).status_code == 413
-    assert post(served, bytes(server.MAX_BODY)).json()["error"]["code"] == -32700
+    assert post(served, bytes(LIMITS.body)).json()["error"]["code"] == -32700
     for absurd in ("9" * 5_000, "-1", "1e3", "٣", ""):
         head = f"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: {absurd}\r\n\r\n".encode()
         assert raw(served, head)[:12] in (b"HTTP/1.1 411", b"HTTP/1.1 413")
@@ -542,12 +543,12 @@ def test_what_is_no_post_is_refused(served: str, data: bytes, status: int) -> No
     assert len(answer) < 500
 
 
-def test_slow_clients_are_cut_off(served: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(server, "IDLE_SECONDS", 0.3)
-    monkeypatch.setattr(server, "BODY_SECONDS", 0.3)
-    for start in (b"POST / HT", b"POST / HTTP/1.1\r\nContent-Length: 50\r\n\r\n{"):
-        assert drip(served, start) < 2
-    assert ask(served, "eth_chainId") == "0x7a69"
+def test_slow_clients_are_cut_off(device: Account) -> None:
+    hurried = replace(LIMITS, idle=0.3, reading=0.3)
+    with serve(None, [device.address], port=0, limits=hurried) as started:
+        for start in (b"POST / HT", b"POST / HTTP/1.1\r\nContent-Length: 50\r\n\r\n{"):
+            assert drip(started.url, start) < 2
+        assert ask(started.url, "eth_chainId") == "0x7a69"
 
 
 def drip(url: str, start: bytes) -> float:
@@ -574,9 +575,8 @@ def test_client_that_leaves_in_the_middle(served: str) -> None:
     assert ask(served, "eth_chainId") == "0x7a69"
 
 
-def test_more_connections_than_places(device: Account, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(server, "MAX_CONNECTIONS", 3)
-    with serve(None, [device.address], port=0) as started:
+def test_more_connections_than_places(device: Account) -> None:
+    with serve(None, [device.address], port=0, limits=replace(LIMITS, connections=3)) as started:
         host, port = started.url.removeprefix("http://").split(":")
         held = [socket.create_connection((host, int(port))) for _ in range(3)]
         assert eventually(lambda: raw(started.url, b"").startswith(b"HTTP/1.1 503 "))

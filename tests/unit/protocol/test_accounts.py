@@ -7,9 +7,8 @@ from eth_keys.datatypes import PrivateKey
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bcfl.protocol.accounts import Account
+from bcfl.protocol.accounts import Account, signer
 from bcfl.protocol.hashing import keccak
-from bcfl.roles.desk import signer
 
 KNOWN = bytes.fromhex("ac0974bec39a17e36ba4a6b4d238ff944bacb478cbed5efcae784d7bf4f2ff80")
 
