@@ -22,7 +22,7 @@ NUMBERS = {"ignore_unknown_options": True}
 
 app = typer.Typer(
     help="Train one model among many parties, with every round on a chain that anybody can check.",
-    epilog="Every command but `run` asks the contract and the store of the latest run, or of --run DIR.",
+    epilog="Queries ask the contract and the store of the latest run, of --run DIR, or of --network NAME.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,

@@ -29,6 +29,12 @@ def shell(word: str) -> list[list[str]]:
     return [line for line in lines if word in line]
 
 
+def lasting() -> list[list[str]]:
+    """The commands in text blocks, split into words: they keep running, and are not run here."""
+    lines = [line for block in blocks("text") for line in block.splitlines()]
+    return [shlex.split(line.rstrip("& ")) for line in lines if line.startswith("bcfl ")]
+
+
 def inline(command: str) -> list[list[str]]:
     """The words of every command between backticks in the prose."""
     prose = FENCE.sub("", README)
@@ -123,15 +129,24 @@ def test_every_command_and_option_that_is_named_exists() -> None:
 
     from bcfl.cli.app import app
 
-    commands = typer.main.get_command(app).commands  # type: ignore[attr-defined]
-    for words in [*shell("bcfl"), *inline("bcfl")]:
-        name, *rest = words[words.index("bcfl") + 1 :]
-        assert name in commands
-        known = {flag for parameter in commands[name].params for flag in parameter.opts} | {"--help"}
-        assert {word for word in rest if re.match("--?[a-z]", word)} <= known
-    run_options = {flag for parameter in commands["run"].params for flag in parameter.opts}
-    queried = {"--run", "--json"}
-    assert set(re.findall(r"`(--[a-z-]+)", README)) - queried <= run_options
+    root = typer.main.get_command(app)
+    every: set[str] = set()
+    for words in [*shell("bcfl"), *lasting(), *inline("bcfl")]:
+        command, rest = root, words[words.index("bcfl") + 1 :]
+        while commands := getattr(command, "commands", None):
+            assert rest[0] in commands, words
+            command, rest = commands[rest[0]], rest[1:]
+        known = {flag for parameter in command.params for flag in parameter.opts} | {"--help"}
+        assert {word for word in rest if re.match("--?[a-z]", word)} <= known, words
+        every |= known
+    run_options = {flag for parameter in root.commands["run"].params for flag in parameter.opts}  # type: ignore[attr-defined]
+    assert set(re.findall(r"`(--[a-z-]+)", README)) <= run_options | every
+
+
+def test_every_script_that_is_named_exists() -> None:
+    named = re.findall(r"\b((?:examples|deploy)/\w+\.\w+)", README)
+    assert {"examples/device.py", "examples/miner.py", "examples/query.py"} <= set(named)
+    assert [name for name in named if not (ROOT / name).is_file()] == []
 
 
 def test_every_default_in_the_table_of_options_is_the_default() -> None:
