@@ -176,12 +176,13 @@ class Handler(BaseHTTPRequestHandler):
     server: Server
 
     def get(self) -> None:
-        """Answer a GET."""
-        raise NotImplementedError
+        """Answer a GET; a server that has nothing to give refuses it."""
+        self.refuse(405, "this server answers no GET")
 
     def post(self, body: bytes) -> None:
-        """Answer a POST."""
-        raise NotImplementedError
+        """Answer a POST; a server that takes nothing refuses it."""
+        del body
+        self.refuse(405, "this server answers no POST")
 
     def setup(self) -> None:
         """Read under deadlines."""

@@ -239,13 +239,14 @@ class Federation:
     def play_round(self, number: int, on_progress: Observer | None = None) -> None:
         """One round, from the download of the model to the block in the ledger."""
         idle = 0
-        phase: Phase | None = None
         while (current := self.ledger.history().current) is not None and current.number <= number:
-            clock = self.ledger.clock()
-            if clock.phase is not phase:
-                phase = clock.phase
+            phase = self.ledger.clock().phase
+
+            def tell(current: Round = current, phase: Phase = phase) -> None:
                 self._tell(on_progress, number, phase.name.lower(), self.awaited(current, phase), None)
-            if self.turn(phase):
+
+            tell()
+            if self.turn(phase, tell):
                 idle = 0
                 continue
             idle += 1
@@ -253,15 +254,18 @@ class Federation:
                 raise LedgerError(f"round {number} stands still in phase {phase.name}; please report this")
             self.let_time_pass()
 
-    def turn(self, phase: Phase) -> bool:
-        """Let everybody who acts in a phase act once; whether anybody did something."""
+    def turn(self, phase: Phase, tell: Callable[[], None] = lambda: None) -> bool:
+        """Let everybody who acts in a phase act once, and `tell` after each; whether anybody did."""
         acted = False
         for kind in ORDER.get(phase, ()):
             for party in self.parties[kind]:
                 try:
-                    acted = party.act() is not None or acted
+                    if party.act() is None:
+                        continue
                 except Reverted:
                     continue  # somebody else was quicker, or time has moved on
+                acted = True
+                tell()
         return acted
 
     def let_time_pass(self) -> None:
@@ -273,16 +277,23 @@ class Federation:
         self.chain.warp(self.chain.now() + 1 if moment is None else next_change(moment))
 
     def awaited(self, current: Round, phase: Phase) -> tuple[str, ...]:
-        """Who has not acted yet in this phase."""
-        voters = [member.account for member in self.ledger.history().voters()]
-        if phase in (Phase.COMMIT, Phase.REVEAL):
+        """Who has not acted yet in this phase, as the chain knows it."""
+        history = self.ledger.history()
+        if phase is Phase.REVEAL:
             shown = {item.update.device for item in current.submissions}
-            history = self.ledger.history()
             return tuple(history.devices[d] for d in history.expected_devices() if d not in shown)
         if phase is Phase.PROPOSE:
             return (current.leader,) if current.leader else ()
-        done = set(current.vote_commits) if phase is Phase.VOTE else {v.voter.account for v in current.votes}
-        return tuple(account for account in voters if account not in done)
+        attested = current.proposals[-1].attested if current.proposals else ()
+        voted = [vote.voter.account for vote in current.votes]
+        everybody = [member.account for member in history.voters()]
+        expected, done = {
+            Phase.COMMIT: (everybody, list(current.commits)),
+            Phase.VOTE: (everybody, list(current.vote_commits)),
+            Phase.UNVEIL: (list(current.vote_commits), voted),
+            Phase.ATTEST: (voted, list(attested)),
+        }.get(phase, (everybody, []))
+        return tuple(account for account in expected if account not in done)
 
     def report(self, found: Round) -> RoundReport:
         """What a finished round came to, from chain and store."""

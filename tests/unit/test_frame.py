@@ -42,7 +42,7 @@ def test_a_path_of_somebody_s_machine_is_found(line: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "line", ["https://example.org/home/ada", "tests/tmp/x", "~/work/bcfl", "/usr/share/x"]
+    "line", ["https://example.org/home/ada", "tests/tmp/x", "~/src/bcfl", "/usr/share/x"]
 )
 def test_other_paths_are_not(line: str) -> None:
     assert not MACHINE.search(line.encode())
