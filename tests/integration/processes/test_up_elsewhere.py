@@ -1,0 +1,51 @@
+"""A federation of real processes on a node and a store of another make: anvil, and a real IPFS daemon."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.daemons import ipfs
+from tests.integration.processes.test_up import TASK, environment, gone
+
+ROUNDS = 2
+
+
+def test_on_anvil_and_a_real_ipfs_daemon(tmp_path: Path) -> None:
+    if shutil.which("anvil") is None:
+        pytest.skip("anvil is not on PATH (npm package @foundry-rs/anvil-linux-amd64)")
+    if reason := ipfs.absent():
+        pytest.skip(reason)
+    folder = tmp_path / "up"
+    folder.mkdir()
+    (folder / "tiny.py").write_text(TASK)
+    (tmp_path / "ipfs").mkdir()
+    daemon = ipfs.Daemon(tmp_path / "ipfs")
+    daemon.start()
+    try:
+        events = up(folder, f"ipfs:{daemon.address}")
+        rounds = [event["status"] for event in events if event["event"] == "round"]
+        assert rounds == ["finalized"] * ROUNDS
+        assert not (folder / "store").exists()  # every model and update went through the daemon
+    finally:
+        daemon.kill()
+
+
+def up(folder: Path, store: str) -> list[dict[str, object]]:
+    """What `bcfl up` says of a few rounds until it ends."""
+    options = ["--devices", "2", "--miners", "2", "--rounds", str(ROUNDS), "--partition", "iid"]
+    options += ["--task", "tiny:task", "--no-check-quality", "--anvil", "--port", "0", "--store", store]
+    command = [sys.executable, "-m", "bcfl", "up", "--dir", str(folder), "--json", *options]
+    done = subprocess.run(
+        command, env=environment() | {"PATH": os.environ["PATH"]}, cwd=folder, capture_output=True, text=True,
+        timeout=240, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert gone(folder)
+    return [json.loads(line) for line in done.stdout.splitlines()]
