@@ -12,9 +12,7 @@ def main() -> int:
     """Run them all; the first failure ends it."""
     for name in ALL:
         print(f"\n== benchmarks.{name}\n", flush=True)
-        code = subprocess.run(
-            [sys.executable, "-m", f"benchmarks.{name}", *sys.argv[1:]], check=False
-        ).returncode
+        code = subprocess.run([sys.executable, "-m", f"benchmarks.{name}"], check=False).returncode
         if code:
             return code
     return 0

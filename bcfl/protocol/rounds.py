@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from bcfl.protocol.rewards import block_hash
-from bcfl.protocol.submissions import unpack_claim
+from bcfl.protocol.submissions import Domain, unpack_claim, update_word
 from bcfl.protocol.types import Block, Opening, Update, Verdict, VoidReason, Voter
 from bcfl.protocol.verification import Vote, unpack_accepted, unpack_verdicts
 
@@ -98,6 +98,10 @@ class Round:
         if self.accepted is None:
             return []
         return [item for item, bit in zip(self.submissions, self.accepted, strict=True) if bit]
+
+    def words(self, domain: Domain) -> list[int]:
+        """What the chain of updates keeps of the round, in the order of its submissions."""
+        return [update_word(domain, item.update) for item in self.submissions]
 
     def reasons(self, position: int) -> dict[str, Verdict]:
         """The verdict of each voter on one update."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from bcfl.ports import Step
-from bcfl.protocol import submissions, verification
+from bcfl.protocol import verification
 from bcfl.protocol.hashing import keccak
 from bcfl.protocol.rounds import Round
 from bcfl.protocol.types import Opening, Verdict
@@ -50,7 +50,7 @@ class Ballots:
         """Count the votes, if whoever unveiled the last has not."""
         if not self.office.my_turn(moment):
             return None
-        args = verification.tally_args(self._words(moment.current), moment.current.votes)
+        args = verification.tally_args(moment.current.words(self.office.ledger.domain), moment.current.votes)
         self.office.send(Step("tally", args))
         return "counted the votes"
 
@@ -72,7 +72,8 @@ class Ballots:
         steps = [Step("unveil", verification.unveil_args(item)) for item in openings]
         votes = [*current.votes, *(Vote(history.voter(item.miner), item) for item in openings)]
         if len(votes) == len(current.vote_commits):
-            steps.append(Step("tally", verification.tally_args(self._words(current), votes)))
+            words = current.words(self.office.ledger.domain)
+            steps.append(Step("tally", verification.tally_args(words, votes)))
         self.office.send(*steps)
         return f"unveiled {len(openings)} votes"
 
@@ -105,10 +106,6 @@ class Ballots:
     def _opening(self, moment: Moment, verdicts: tuple[Verdict, ...]) -> Opening:
         salt = self.office.account.secret("vote", self.office.ledger.domain.separator, moment.round)
         return Opening(moment.round, self.office.address, verdicts, salt)
-
-    def _words(self, current: Round) -> list[int]:
-        domain = self.office.ledger.domain
-        return [submissions.update_word(domain, item.update) for item in current.submissions]
 
 
 def _subject(current: Round) -> str:

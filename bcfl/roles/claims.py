@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from bcfl.ports import Step
-from bcfl.protocol import submissions, verification
+from bcfl.protocol import verification
 from bcfl.protocol.rewards import prices
 from bcfl.protocol.rounds import History, Round
 from bcfl.protocol.submissions import GROUP, Domain
@@ -42,7 +42,7 @@ def claims(history: History, domain: Domain, account: str, rounds: Sequence[int]
             continue
         if rounds and found.number not in rounds:
             continue
-        words = [submissions.update_word(domain, item.update) for item in found.submissions]
+        words = found.words(domain)
         count = verification.tally(words, found.votes)
         if (account, found.number, False) not in history.claimed and device is not None:
             yield from _of_device(found, found.block, count, words, device)
@@ -87,7 +87,7 @@ def amount(claim: Claim, history: History, domain: Domain, terms: Terms) -> int:
     found = history.rounds[claim.round]
     if found.block is None:
         return 0
-    words = [submissions.update_word(domain, item.update) for item in found.submissions]
+    words = found.words(domain)
     count = verification.tally(words, found.votes)
     price = prices(terms, found.block.reward, count)
     if not claim.as_miner:

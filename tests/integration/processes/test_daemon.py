@@ -110,6 +110,7 @@ def test_a_miner_without_a_vote_pushes_where_nobody_has_one(
     for member in village.history.miners.values():
         member.weight = 0
     until_closed(village, running, 1)
+    assert village.history.rounds[1].status == "void"
 
 
 class Failing:
