@@ -299,7 +299,7 @@ class Federation:
         """What a finished round came to, from chain and store."""
         history = self.ledger.history()
         block = found.block or history.model_before(found.number)
-        result = self.judge.evaluate(self.archive.values(block))
+        result = self.judge.evaluate(self.archive.values(block, history))
         rejected = [
             Rejection(history.devices[item.update.device], found.verdict(item.position).name.lower())
             for item in found.submissions

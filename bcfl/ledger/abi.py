@@ -52,16 +52,21 @@ class FunctionType:
         self.name = str(entry["name"])
         self.outputs = _types(entry["outputs"])
         self._inputs = _types(entry["inputs"])
-        self._selector = keccak(text=f"{self.name}({','.join(self._inputs)})")[:4]
+        self.selector = keccak(text=f"{self.name}({','.join(self._inputs)})")[:4]
 
     def encode(self, args: Sequence[Any]) -> bytes:
         """Calldata; raises LedgerError for a value that its type cannot hold."""
-        return self._selector + _encode(self.name, self._inputs, args)
+        return self.selector + _encode(self.name, self._inputs, args)
 
     def decode(self, output: bytes) -> Any:
         """One value, a tuple of several, or None for none; raises LedgerError for other bytes."""
         values = _decode(self.name, self.outputs, output)
         return values[0] if len(values) == 1 else values or None
+
+
+    def arguments(self, calldata: bytes) -> tuple[Any, ...]:
+        """The arguments that calldata holds; raises LedgerError for other bytes."""
+        return _decode(self.name, self._inputs, calldata[4:])
 
 
 class EventType:
@@ -93,6 +98,7 @@ class Abi:
         functions = [entry for entry in entries if entry["type"] == "function"]
         # Vyper's default arguments make several functions of one name, told apart by their number.
         self._functions = {(e["name"], len(e["inputs"])): FunctionType(e) for e in functions}
+        self._selectors = {kind.selector: kind for kind in self._functions.values()}
         events = [EventType(entry) for entry in entries if entry["type"] == "event"]
         self.events = {event.topic: event for event in events}
         self._constructor = next((e["inputs"] for e in entries if e["type"] == "constructor"), ())
@@ -107,6 +113,10 @@ class Abi:
             raise LedgerError(f"{name} takes {expected} arguments, not {arguments}")
         names = sorted({known for known, _ in self._functions})
         raise LedgerError(f"the contract has no function {name}{_nearest(name, names)}")
+
+    def called(self, calldata: bytes) -> FunctionType | None:
+        """The function that calldata calls; None when it is not of this contract."""
+        return self._selectors.get(calldata[:4])
 
     def event(self, name: str) -> EventType:
         """The event of that name; raises LedgerError when there is none."""

@@ -71,7 +71,7 @@ class Contract:
     def __init__(self, chain: Chain, abi: Sequence[Mapping[str, Any]], address: str) -> None:
         self.chain = chain
         self.address = address_of(address)
-        self._abi = Abi(abi)
+        self.abi = Abi(abi)
         self._times: dict[int, int] = {}
 
     @classmethod
@@ -92,14 +92,14 @@ class Contract:
 
     def encode(self, function: str, *args: Any) -> bytes:
         """Calldata of a call; dataclasses stand for structs."""
-        return self._abi.function(function, len(args)).encode(args)
+        return self.abi.function(function, len(args)).encode(args)
 
     def call(self, function: str, *args: Any, sender: str | None = None, block: int | None = None) -> Any:
         """What `function` returns: one value, or a tuple of several; structs are tuples.
 
         Made as `sender` (nobody in particular), at the end of `block` (as if mined next).
         """
-        kind = self._abi.function(function, len(args))
+        kind = self.abi.function(function, len(args))
         call = {"to": self.address, "data": _hex(kind.encode(args))}
         if sender is not None:
             call["from"] = sender
@@ -142,13 +142,13 @@ class Contract:
     def _logs(self, first: int, last: int, name: str | None) -> list[Mapping[str, Any]]:
         query: dict[str, Any] = {"address": self.address, "fromBlock": hex(first), "toBlock": hex(last)}
         if name is not None:
-            query["topics"] = [_hex(self._abi.event(name).topic)]
+            query["topics"] = [_hex(self.abi.event(name).topic)]
         return cast(list[Mapping[str, Any]], self.chain.request("eth_getLogs", query))
 
     def _decoded(self, logs: Sequence[Mapping[str, Any]]) -> Iterator[Event]:
         for log in logs:
             topics = [_bytes(topic) for topic in log["topics"]]
-            kind = self._abi.events.get(topics[0]) if topics else None
+            kind = self.abi.events.get(topics[0]) if topics else None
             if kind is not None and log["address"].lower() == self.address.lower():
                 yield self._event(kind, topics, log)
 

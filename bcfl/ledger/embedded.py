@@ -17,6 +17,7 @@ from bcfl.ledger.chain import result_of
 from bcfl.ledger.database import Database
 from bcfl.ledger.evm import CHAIN_ID, open_evm
 from bcfl.ledger.node import Node
+from bcfl.ledger.records import Records
 
 if TYPE_CHECKING:
     from web3 import Web3
@@ -52,6 +53,7 @@ class EmbeddedChain:
             self.database.close()
             raise
         self._node = Node(self._evm, read_only=read_only)
+        self._records = Records(self._evm, read_only=read_only)
 
     @cached_property
     def w3(self) -> Web3:
@@ -62,8 +64,9 @@ class EmbeddedChain:
 
     def request(self, method: str, *params: Any) -> Any:
         """The result of one JSON-RPC call; raises Reverted or LedgerError."""
-        if method in self._node.methods:
-            return result_of(self._node.respond(method, list(params)))
+        for node in (self._node, self._records):
+            if method in node.methods:
+                return result_of(node.respond(method, list(params)))
         raise LedgerError(f"the embedded chain answers {method} through web3 only")
 
     def now(self) -> int:

@@ -19,6 +19,7 @@ from bcfl.ledger.deadline import overdue, within
 from bcfl.ledger.embedded import TRANSACTION_GAS
 from bcfl.ledger.evm import Evm, transaction_place
 from bcfl.ledger.filters import Filters
+from bcfl.ledger.records import block_json, transaction_json
 from bcfl.ledger.node import (
     NOBODY,
     REFUSED,
@@ -162,11 +163,11 @@ class ServedNode(Node):
         if not 0 <= height <= pending:
             return None
         if height == pending:
-            return _block(self._evm.get_vm(self._evm.header).get_block(), full) | {
+            return block_json(self._evm.get_vm(self._evm.header).get_block(), full) | {
                 "hash": None,
                 "nonce": None,
             }
-        return _block(self._evm.get_canonical_block_by_number(BlockNumber(height)), full)
+        return block_json(self._evm.get_canonical_block_by_number(BlockNumber(height)), full)
 
     def _block_by_hash(self, block_hash: Any, full: bool = False) -> Json | None:
         header = self._header_of(block_hash)
@@ -184,7 +185,7 @@ class ServedNode(Node):
         except TransactionNotFound:
             return None
         transaction = self._evm.get_canonical_transaction_by_index(header.block_number, index)
-        return _transaction(transaction, header, index)
+        return transaction_json(transaction, header, index)
 
     def _balance(self, address: str, block: Any = "latest") -> str:
         return hex(self._evm.get_vm(self._header(block)).state.get_balance(_address(address)))
@@ -290,73 +291,3 @@ def _check_query(query: Mapping[str, Any]) -> None:
         raise NodeError(INVALID_PARAMS, f"a log has at most {MAX_TOPICS} topics")
     if any(isinstance(names, list) and len(names) > MAX_NAMES for names in lists):
         raise NodeError(INVALID_PARAMS, f"more than {MAX_NAMES} addresses or topics in one query")
-
-
-def _block(block: BlockAPI, full: bool) -> Json:
-    header = block.header
-    listed = [_hex(transaction.hash) for transaction in block.transactions]
-    whole = [_transaction(transaction, header, i) for i, transaction in enumerate(block.transactions)]
-    return {
-        "number": hex(header.block_number),
-        "hash": _hex(header.hash),
-        "parentHash": _hex(header.parent_hash),
-        "timestamp": hex(header.timestamp),
-        "nonce": _hex(header.nonce),
-        "sha3Uncles": _hex(header.uncles_hash),
-        "logsBloom": _hex(header.bloom.to_bytes(256, "big")),
-        "transactionsRoot": _hex(header.transaction_root),
-        "receiptsRoot": _hex(header.receipt_root),
-        "stateRoot": _hex(header.state_root),
-        "miner": _hex(header.coinbase),
-        "difficulty": hex(header.difficulty),
-        "totalDifficulty": hex(header.difficulty),
-        "mixHash": _hex(header.mix_hash),
-        "extraData": _hex(header.extra_data),
-        "size": hex(len(rlp.encode(block))),
-        "gasLimit": hex(header.gas_limit),
-        "gasUsed": hex(header.gas_used),
-        "baseFeePerGas": hex(header.base_fee_per_gas or 0),
-        "withdrawals": [],
-        "withdrawalsRoot": _hex(header.withdrawals_root or b""),
-        "blobGasUsed": hex(header.blob_gas_used),
-        "excessBlobGas": hex(header.excess_blob_gas),
-        "parentBeaconBlockRoot": _hex(header.parent_beacon_block_root or b""),
-        "requestsHash": _hex(getattr(header, "requests_hash", b"")),
-        "uncles": [],
-        "transactions": whole if full else listed,
-    }
-
-
-def _transaction(transaction: SignedTransactionAPI, header: BlockHeaderAPI, index: int) -> Json:
-    kind = getattr(transaction, "type_id", None) or 0
-    content: Json = {
-        "hash": _hex(transaction.hash),
-        "blockHash": _hex(header.hash),
-        "blockNumber": hex(header.block_number),
-        "transactionIndex": hex(index),
-        "type": hex(kind),
-        "nonce": hex(transaction.nonce),
-        "from": _hex(transaction.sender),
-        "to": _hex(transaction.to) if transaction.to else None,
-        "value": hex(transaction.value),
-        "gas": hex(transaction.gas),
-        "gasPrice": hex(_price(transaction, header)),
-        "input": _hex(transaction.data),
-        "r": hex(transaction.r),
-        "s": hex(transaction.s),
-    }
-    if not kind:
-        return content | {"v": hex(getattr(transaction, "v", transaction.y_parity))}
-    content |= {"v": hex(transaction.y_parity), "yParity": hex(transaction.y_parity)}
-    content |= {"chainId": hex(transaction.chain_id or 0), "accessList": _access(transaction)}
-    if kind > 1:
-        content["maxFeePerGas"] = hex(transaction.max_fee_per_gas)
-        content["maxPriorityFeePerGas"] = hex(transaction.max_priority_fee_per_gas)
-    return content
-
-
-def _access(transaction: SignedTransactionAPI) -> list[Json]:
-    return [
-        {"address": _hex(address), "storageKeys": [_hex(slot.to_bytes(32, "big")) for slot in slots]}
-        for address, slots in transaction.access_list
-    ]

@@ -56,12 +56,17 @@ def unpack_verdicts(accepted: Sequence[int], reasons: bytes, count: int) -> tupl
 
 def vote_digest(opening: Opening) -> bytes:
     """What a miner commits to before it unveils: keccak of the ABI encoding of the opening."""
-    reasons = pack_reasons(opening.verdicts)
+    accepted, reasons = accepted_of(opening.verdicts), pack_reasons(opening.verdicts)
+    return opened_digest(opening.round, opening.miner, accepted, reasons, opening.salt)
+
+
+def opened_digest(round_: int, miner: str, accepted: Sequence[int], reasons: bytes, salt: bytes) -> bytes:
+    """The same of what an event shows, whatever its miner wrote for reasons."""
     padded = reasons + bytes(-len(reasons) % 32)
-    accepted = [word(item) for item in accepted_of(opening.verdicts)]
-    encoded = dynamic(word(opening.round), word(int(opening.miner, 16)), accepted, [padded], opening.salt)
+    words = [word(item) for item in accepted]
+    encoded = dynamic(word(round_), word(int(miner, 16)), words, [padded], salt)
     # `bytes` differs from a word array in the unit of its length.
-    at = 160 + 32 * (len(accepted) + 1)
+    at = 160 + 32 * (len(words) + 1)
     return keccak(encoded[:at] + word(len(reasons)) + encoded[at + 32 :])
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import dataclass
 
 import numpy as np
@@ -10,7 +11,7 @@ from bcfl.errors import PayloadError
 from bcfl.ports import Store, Vector
 from bcfl.protocol import aggregation, cid, fixedpoint, merkle, payload
 from bcfl.protocol.fixedpoint import Lanes, Model
-from bcfl.protocol.rounds import Submission
+from bcfl.protocol.rounds import History, Submission
 from bcfl.protocol.types import Block, Layout, Terms
 
 MODEL_BITS = 32
@@ -52,17 +53,25 @@ class Archive:
         data = payload.encode(self.layout, lanes)
         return Stored(merkle.root(lanes, self.terms.leaf_lanes), cid.digest(self.store.put(data)))
 
-    def model(self, block: Block) -> Model:
-        """The model of a block, as integers."""
-        return self._get(block.root, block.cid, MODEL_BITS)
+    def model(self, block: Block, history: History | None = None) -> Model:
+        """The model of a block, as integers; with `history` it is recomputed where its bytes cannot be had.
+
+        Raises Unavailable or another StoreError, or PayloadError, where that does not help either.
+        """
+        try:
+            return self._get(block.root, block.cid, MODEL_BITS)
+        except (PayloadError, StoreError):
+            if history is None or not block.round:
+                raise
+            return self._recompute(block, history)
 
     def fetch_model(self, root: bytes, cid_digest: bytes) -> Model:
         """A proposed model, as integers; raises as `update` does."""
         return self._get(root, cid_digest, MODEL_BITS)
 
-    def values(self, block: Block) -> Vector:
-        """The model of a block, as floats."""
-        return fixedpoint.decode(self.model(block), self.terms.scale_bits)
+    def values(self, block: Block, history: History | None = None) -> Vector:
+        """The model of a block, as floats; `history` is for `model`."""
+        return fixedpoint.decode(self.model(block, history), self.terms.scale_bits)
 
     def update(self, submission: Submission) -> Lanes:
         """The lanes of a revealed update.
@@ -76,24 +85,51 @@ class Archive:
         """The CID that a digest on chain stands for."""
         return cid.from_digest(digest, self._sizes[lane_bits])
 
-    def next_model(self, before: Block, taken: list[Submission]) -> NewModel:
+    def next_model(
+        self, before: Block, taken: list[Submission], history: History | None = None
+    ) -> NewModel:
         """The model that accepted submissions make of the one before; any two machines agree on it."""
         updates = [self.update(item) for item in taken]
         key = (before.root, *(item.update.root + item.update.samples.to_bytes(4, "big") for item in taken))
         if key not in self._made:
-            self._made[key] = self._aggregate(before, taken, updates)
+            self._made[key] = self._aggregate(self.model(before, history), taken, updates)
         return self._made[key]
 
-    def forget(self) -> None:
-        """Drop what is kept in memory."""
-        self._checked.clear()
+    def forget(self, keep: Block | None = None) -> None:
+        """Drop what is kept in memory, all but the model of one block."""
+        name = None if keep is None else (keep.root, keep.cid)
+        self._checked = {key: lanes for key, lanes in self._checked.items() if key == name}
         self._made.clear()
 
-    def _aggregate(self, before: Block, taken: list[Submission], updates: list[Lanes]) -> NewModel:
+    def _recompute(self, block: Block, history: History) -> Model:
+        """A model from the last one that can be read and the updates accepted since; the root decides.
+
+        What comes out is put on the store again: its CID is the block's, unless its leader lied about that.
+        """
+        missing = [block]
+        while True:
+            before = history.model_before(missing[-1].round)
+            try:
+                self.model(before)
+                break
+            except (PayloadError, StoreError):
+                if not before.round:
+                    raise
+                missing.append(before)
+        for each in reversed(missing):
+            made = self.next_model(history.model_before(each.round), history.rounds[each.round].taken())
+            if made.root != each.root:
+                raise PayloadError(f"the accepted updates of round {each.round} do not come to its model")
+            self._checked[each.root, each.cid] = made.model
+            with suppress(StoreError):
+                self.store.put(payload.encode(self.layout, made.model))
+        return self._checked[block.root, block.cid]
+
+    def _aggregate(self, before: Model, taken: list[Submission], updates: list[Lanes]) -> NewModel:
         terms = self.terms
         samples = [item.update.samples for item in taken]
         step = aggregation.aggregate(terms.rule, updates, samples, terms.shift, terms.trim)
-        model = aggregation.apply(self.model(before), step)
+        model = aggregation.apply(before, step)
         rows = merkle.rows_root(updates, terms.leaf_lanes)
         digest = cid.digest(cid.compute(payload.encode(self.layout, model)))
         return NewModel(model, merkle.root(model, terms.leaf_lanes), digest, rows)

@@ -82,7 +82,7 @@ class Lead:
         """What the accepted updates come to; None if the bytes of one of them cannot be had any more."""
         before = moment.history.model_before(moment.round)
         try:
-            return self.archive.next_model(before, moment.current.taken())
+            return self.archive.next_model(before, moment.current.taken(), moment.history)
         except (PayloadError, StoreError):
             return None
 

@@ -50,7 +50,7 @@ class Trainer:
     def _train(self, moment: Moment, index: int) -> Update:
         """Train from the last block's model, put the update on the store and write down what was made."""
         terms, before = moment.terms, moment.history.model_before(moment.round)
-        model = self.archive.values(before)
+        model = self.archive.values(before, moment.history)
         trained = self.learner.train(model, moment.round)
         delta = trained.vector.astype(np.float64) - model  # (parameters,)
         lanes, carry = fixedpoint.encode_update(

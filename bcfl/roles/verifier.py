@@ -63,7 +63,7 @@ class Verifier:
         self, history: History, current: Round, candidates: list[Submission], vectors: dict[int, Lanes]
     ) -> list[bool]:
         """Whether each candidate leaves the held-out data unharmed."""
-        model = self.archive.values(history.model_before(current.number))
+        model = self.archive.values(history.model_before(current.number), history)
         matrix = as_matrix([vectors[item.position] for item in candidates], self.ledger.terms)
         samples = [item.update.samples for item in candidates]
         merits = quality.check(model, matrix, samples, self.learner.gradient, self.checks.quality_tolerance)

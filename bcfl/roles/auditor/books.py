@@ -1,0 +1,80 @@
+"""Steps 1 and 7: every wei that the contract holds, followed from log to log."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+from bcfl.protocol import verification
+from bcfl.protocol.rewards import earned
+from bcfl.protocol.rounds import History, Recorded, Round
+from bcfl.protocol.submissions import Domain
+from bcfl.protocol.types import Tally, Terms
+from bcfl.roles.auditor.verdict import Finding
+
+
+@dataclass
+class Books:
+    """Pool, debts and credits as they must be, in wei."""
+
+    terms: Terms
+    domain: Domain
+    pool: int
+    owed: int = 0
+    credits: dict[str, int] = field(default_factory=dict)
+    tallies: dict[int, Tally] = field(default_factory=dict)  # of the rounds that were counted
+
+    def take(self, event: Recorded, number: int, history: History) -> Iterator[Finding]:
+        """Book an event that happens in round `number`; `history` stands where it was before the event."""
+        # A list, not a generator: what is booked is booked whoever looks at the findings.
+        return iter(list(self._take(event, number, history)))
+
+    def _take(self, event: Recorded, number: int, history: History) -> Iterator[Finding]:
+        args = event.args
+        if event.name == "Funded":
+            self.pool += args["amount"]
+        elif event.name == "Penalized":
+            stake = history.miners[args["miner"]].stake
+            if args["amount"] > stake:
+                text = f"{args['miner']} pays {args['amount']} wei of a stake of {stake}"
+                yield Finding(number, "penalties", text)
+            self.pool += args["amount"]
+        elif event.name == "Finalized":
+            yield from self._reserve(args["reward"], number, history)
+        elif event.name == "Claimed":
+            self.credits[args["account"]] = self.credits.get(args["account"], 0) + args["amount"]
+        elif event.name == "Withdrawn":
+            yield from self._withdraw(args["account"], args["amount"], number)
+        elif event.name == "StakeChanged":
+            yield from self._stake(args["miner"], args["stake"], number, history)
+
+    def count(self, current: Round) -> Tally:
+        """What the votes of a round come to, counted once."""
+        if current.number not in self.tallies:
+            self.tallies[current.number] = verification.tally(current.words(self.domain), current.votes)
+        return self.tallies[current.number]
+
+    def _reserve(self, reward: int, number: int, history: History) -> Iterator[Finding]:
+        """A round's reward is what the terms promise, as far as the pool goes."""
+        due = min(self.pool, self.terms.reward)
+        if reward != due:
+            yield Finding(number, "block.reward", f"the reward is {reward} wei and has to be {due}")
+        aside = earned(self.terms, due, self.count(history.rounds[number]))
+        self.pool -= aside
+        self.owed += aside
+
+    def _withdraw(self, account: str, amount: int, number: int) -> Iterator[Finding]:
+        credit = self.credits.pop(account, 0)
+        if amount != credit:
+            text = f"{account} takes {amount} wei out and has a credit of {credit}"
+            yield Finding(number, "withdrawals", text)
+        self.owed -= credit
+
+    def _stake(self, miner: str, stake: int, number: int, history: History) -> Iterator[Finding]:
+        """A miner tops its stake up, or has left and takes it."""
+        member = history.miners[miner]
+        if stake == 0:
+            if not member.exit_round or member.exit_round > number:
+                yield Finding(number, "stakes", f"{miner} takes its stake before its time")
+        elif stake < max(member.stake, self.terms.min_stake):
+            yield Finding(number, "stakes", f"{miner} tops its stake up to less than it has to be")

@@ -1,0 +1,126 @@
+"""Steps 5 and 6: who led at which turn, what was proposed and attested, and when (section 10 of docs/protocol.md)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+from bcfl.protocol.rounds import Recorded
+from bcfl.protocol.types import Terms, VoidReason
+from bcfl.roles.auditor.reading import Case
+from bcfl.roles.auditor.submissions import Found
+
+
+@dataclass
+class Turn:
+    """One leader's turn, as the logs tell it."""
+
+    elected: Recorded
+    proposed: Recorded | None = None
+    attested: list[Recorded] = field(default_factory=list)
+    penalized: list[Recorded] = field(default_factory=list)
+    skipped: Recorded | None = None
+
+    @property
+    def leader(self) -> str:
+        """Who led."""
+        return str(self.elected.args["leader"])
+
+    @property
+    def supporters(self) -> list[str]:
+        """Who stands behind the proposal: the leader, and who attested it."""
+        return [] if self.proposed is None else [self.leader, *(each.args["miner"] for each in self.attested)]
+
+
+def turns_of(case: Case) -> list[Turn]:
+    """The turns of a round in their order; raises LookupError where something belongs to no turn."""
+    turns: list[Turn] = []
+    for event in case.events:
+        if event.name == "Elected":
+            turns.append(Turn(event))
+        elif event.name == "Proposed":
+            turns[-1].proposed = event
+        elif event.name == "Attested":
+            turns[-1].attested.append(event)
+        elif event.name == "Penalized" and turns:
+            turns[-1].penalized.append(event)
+        elif event.name == "Skipped":
+            turns[-1].skipped = event
+    return turns
+
+
+class Turns:
+    """The checks of all turns of a round; who is to lead is `leaders.py`'s question."""
+
+    def __init__(self, case: Case, terms: Terms, turns: list[Turn]) -> None:
+        assert case.round is not None
+        self.case, self.terms, self.turns, self.round = case, terms, turns, case.round
+        self.weights = {vote.voter.account: vote.voter.weight for vote in case.round.votes}
+
+    def check(self) -> Iterator[Found]:
+        """Everything that is wrong, in the order of the round."""
+        for place, turn in enumerate(self.turns):
+            last = place == len(self.turns) - 1
+            if turn.elected.args["turn"] != place:
+                yield "leader", f"turn {turn.elected.args['turn']} where turn {place} is due"
+            yield from self._proposal(turn)
+            yield from self._ending(turn, last)
+        if self.round.void is VoidReason.NO_LEADER and self.turns and self.turns[-1].skipped is None:
+            yield "void", "the last leader has not lost its turn"
+
+    def _proposal(self, turn: Turn) -> Iterator[Found]:
+        if turn.proposed is None:
+            return
+        if turn.proposed.args["leader"] != turn.leader:
+            yield "proposal.leader", f"{turn.proposed.args['leader']} proposes in the turn of {turn.leader}"
+        if turn.proposed.timestamp >= turn.elected.timestamp + self.terms.propose_seconds:
+            yield "deadlines.propose", "the proposal came too late"
+        if len(set(turn.supporters)) != len(turn.supporters):
+            yield "attestations", "somebody attests twice"
+        for event in turn.attested:
+            if event.args["miner"] not in self.weights:
+                yield "attestations", f"{event.args['miner']} attests and has not voted in this round"
+            if event.timestamp >= turn.proposed.timestamp + self.terms.attest_seconds:
+                yield "deadlines.attest", "an attestation came too late"
+
+    def _ending(self, turn: Turn, last: bool) -> Iterator[Found]:
+        if turn.skipped is None:
+            if not last:
+                yield "leader", f"{turn.leader} has not lost its turn, and another leads"
+            elif self.round.block is not None:
+                yield from self._final(turn)
+            return
+        if turn.skipped.args["leader"] != turn.leader:
+            yield "leader", f"{turn.skipped.args['leader']} loses the turn of {turn.leader}"
+        begun, seconds = turn.elected, self.terms.propose_seconds
+        if turn.proposed is not None:
+            begun, seconds = turn.proposed, self.terms.attest_seconds
+            if self._enough(turn):
+                yield "attestations", "an attested proposal is passed over"
+        if turn.skipped.timestamp < begun.timestamp + seconds:
+            yield "deadlines.skip", f"{turn.leader} loses its turn before its time"
+        yield from self._penalty(turn)
+
+    def _penalty(self, turn: Turn) -> Iterator[Found]:
+        """A leader that proposed nothing pays; one whose proposal found no support does not."""
+        paid = [event.args["miner"] for event in turn.penalized]
+        due = [turn.leader] if turn.proposed is None else []
+        if paid != due:
+            yield f"penalties[{turn.leader}]", f"{len(paid)} penalties for this turn, {len(due)} due"
+
+    def _final(self, turn: Turn) -> Iterator[Found]:
+        proposed, closed = turn.proposed, next(self.case.named("Finalized"))
+        if proposed is None:
+            yield "proposal", "a block without a proposal"
+            return
+        for name in ("root", "cid", "leader"):
+            if closed.args[name] != proposed.args[name]:
+                yield f"block.{name}", "it is not what was proposed"
+        if not self._enough(turn):
+            yield "attestations", "no more than two thirds of the voting weight attested"
+        if closed.timestamp < proposed.timestamp + self.terms.challenge_seconds:
+            yield "deadlines.challenge", "the window for challenges was still open"
+
+    def _enough(self, turn: Turn) -> bool:
+        weight = sum(self.weights.get(miner, 0) for miner in set(turn.supporters))
+        return weight * 3 > sum(self.weights.values()) * 2
