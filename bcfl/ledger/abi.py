@@ -63,7 +63,6 @@ class FunctionType:
         values = _decode(self.name, self.outputs, output)
         return values[0] if len(values) == 1 else values or None
 
-
     def arguments(self, calldata: bytes) -> tuple[Any, ...]:
         """The arguments that calldata holds; raises LedgerError for other bytes."""
         return _decode(self.name, self._inputs, calldata[4:])

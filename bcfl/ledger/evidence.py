@@ -81,7 +81,9 @@ def standing(contract: Contract, events: Sequence[Event], block: int) -> Standin
 def _transaction(contract: Contract, name: bytes) -> Mapping[str, Any]:
     found: Mapping[str, Any] | None = contract.chain.request("eth_getTransactionByHash", "0x" + name.hex())
     if found is None:
-        raise LedgerError(f"the node does not know transaction 0x{name.hex()} any more: ask one that keeps all")
+        raise LedgerError(
+            f"the node does not know transaction 0x{name.hex()} any more: ask one that keeps all"
+        )
     return found
 
 

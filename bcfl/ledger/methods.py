@@ -10,8 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from itertools import islice
 from typing import Any, Final
 
-import rlp  # type: ignore[import-untyped]
-from eth.abc import BlockAPI, BlockHeaderAPI, SignedTransactionAPI
+from eth.abc import BlockAPI, BlockHeaderAPI
 from eth.exceptions import HeaderNotFound, OutOfGas, TransactionNotFound
 from eth_typing import Address, BlockNumber, Hash32
 
@@ -19,7 +18,6 @@ from bcfl.ledger.deadline import overdue, within
 from bcfl.ledger.embedded import TRANSACTION_GAS
 from bcfl.ledger.evm import Evm, transaction_place
 from bcfl.ledger.filters import Filters
-from bcfl.ledger.records import block_json, transaction_json
 from bcfl.ledger.node import (
     NOBODY,
     REFUSED,
@@ -33,6 +31,7 @@ from bcfl.ledger.node import (
     _number,
     _price,
 )
+from bcfl.ledger.records import block_json, transaction_json
 
 CLIENT: Final = "bcfl/embedded/py-evm"
 INVALID_PARAMS: Final = -32602

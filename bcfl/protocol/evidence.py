@@ -44,6 +44,8 @@ class Evidence:
     domain: Domain
     terms: Terms
     events: Sequence[Recorded]  # all of the contract, in the order of the chain
-    calls: Mapping[bytes, tuple[Call, ...]]  # transaction -> what it calls; absent where another contract calls
+    calls: Mapping[
+        bytes, tuple[Call, ...]
+    ]  # transaction -> what it calls; absent where another contract calls
     endowment: int  # wei sent with the deployment
     standing: Standing

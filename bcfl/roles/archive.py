@@ -85,9 +85,7 @@ class Archive:
         """The CID that a digest on chain stands for."""
         return cid.from_digest(digest, self._sizes[lane_bits])
 
-    def next_model(
-        self, before: Block, taken: list[Submission], history: History | None = None
-    ) -> NewModel:
+    def next_model(self, before: Block, taken: list[Submission], history: History | None = None) -> NewModel:
         """The model that accepted submissions make of the one before; any two machines agree on it."""
         updates = [self.update(item) for item in taken]
         key = (before.root, *(item.update.root + item.update.samples.to_bytes(4, "big") for item in taken))

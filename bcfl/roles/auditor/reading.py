@@ -64,7 +64,9 @@ class Record:
 
 def read(evidence: Evidence) -> Record:
     """Go through the logs once; where one contradicts those before it, the reading ends there."""
-    record = Record(History(evidence.terms.min_stake), Books(evidence.terms, evidence.domain, evidence.endowment))
+    record = Record(
+        History(evidence.terms.min_stake), Books(evidence.terms, evidence.domain, evidence.endowment)
+    )
     case = record.cases[GENESIS] = Case(GENESIS)
     claims: list[Recorded] = []
     for event in evidence.events:
