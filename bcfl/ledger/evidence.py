@@ -1,4 +1,4 @@
-"""What an audit looks at, gathered from a chain (section 8): logs, calldata, and the contract's storage at a block."""
+"""What an audit looks at, gathered from a chain (all steps): logs, calldata, the contract's storage."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def calls_in(
 
 
 def standing(contract: Contract, events: Sequence[Event], block: int) -> Standing:
-    """What the contract's storage says at the end of a block, of everybody and everything that the logs name."""
+    """What the contract's storage says at the end of a block of everything that the logs name."""
 
     def asked(function: str, *args: object) -> Any:
         return contract.call(function, *args, block=block)
@@ -81,9 +81,7 @@ def standing(contract: Contract, events: Sequence[Event], block: int) -> Standin
 def _transaction(contract: Contract, name: bytes) -> Mapping[str, Any]:
     found: Mapping[str, Any] | None = contract.chain.request("eth_getTransactionByHash", "0x" + name.hex())
     if found is None:
-        raise LedgerError(
-            f"the node does not know transaction 0x{name.hex()} any more: ask one that keeps all"
-        )
+        raise LedgerError(f"the node has lost transaction 0x{name.hex()}: ask one that keeps all of them")
     return found
 
 

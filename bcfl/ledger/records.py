@@ -1,4 +1,4 @@
-"""Blocks, transactions and balances of the embedded chain as JSON-RPC tells them, for whoever audits a run."""
+"""Blocks, transactions and balances of the embedded chain as JSON-RPC tells them, for audits."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from bcfl.ledger.node import Json, Node, _address, _bytes, _hex, _price
 
 
 class Records(Node):
-    """What only an audit asks of a chain; kept apart from Node, whose methods web3's embedded provider uses."""
+    """What only an audit asks of a chain; apart from Node, whose methods web3's provider uses."""
 
     def __init__(self, evm: Evm, *, read_only: bool) -> None:
         super().__init__(evm, read_only=read_only)

@@ -1,4 +1,4 @@
-"""What an outsider looks at to check a whole training (section 8): logs, calldata, and the contract's storage."""
+"""What an outsider looks at to check a whole training: logs, calldata, and the contract's storage."""
 
 from __future__ import annotations
 
@@ -44,8 +44,6 @@ class Evidence:
     domain: Domain
     terms: Terms
     events: Sequence[Recorded]  # all of the contract, in the order of the chain
-    calls: Mapping[
-        bytes, tuple[Call, ...]
-    ]  # transaction -> what it calls; absent where another contract calls
+    calls: Mapping[bytes, tuple[Call, ...]]  # by transaction; none where another contract calls
     endowment: int  # wei sent with the deployment
     standing: Standing

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from bcfl.errors import PayloadError
+from bcfl.errors import PayloadError, StoreError
 from bcfl.ports import Store, Vector
 from bcfl.protocol import aggregation, cid, fixedpoint, merkle, payload
 from bcfl.protocol.fixedpoint import Lanes, Model

@@ -52,9 +52,7 @@ class Audit:
         if self._unseen:
             notes.append(f"{self._unseen} signatures are in calls of other contracts and were not seen")
         if self.models.missing:
-            notes.append(
-                f"the bytes of {len(self.models.missing)} rejected updates cannot be had or are wrong"
-            )
+            notes.append(f"{len(self.models.missing)} rejected updates have no bytes, or not the right ones")
         lazy = tuple(dict.fromkeys(self.models.lazy))
         return RoundVerdict(case.number, case.status, tuple(findings), lazy, tuple(notes))
 

@@ -1,4 +1,4 @@
-"""Steps 5 and 6: who led at which turn, what was proposed and attested, and when (section 10 of docs/protocol.md)."""
+"""Steps 5 and 6: who led at which turn, what was proposed and attested, and when."""
 
 from __future__ import annotations
 
