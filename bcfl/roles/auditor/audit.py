@@ -45,7 +45,7 @@ class Audit:
                 standing = check_standing(self.record, self.evidence.standing)
                 found += [Finding(number, field, message) for field, message in standing]
             if wanted:
-                yield self._verdict(case, [*found, *case.findings])
+                yield self._verdict(case, [*case.findings, *found])
 
     def _verdict(self, case: Case, findings: list[Finding]) -> RoundVerdict:
         notes = []

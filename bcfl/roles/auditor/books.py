@@ -34,11 +34,7 @@ class Books:
         if event.name == "Funded":
             self.pool += args["amount"]
         elif event.name == "Penalized":
-            stake = history.miners[args["miner"]].stake
-            if args["amount"] > stake:
-                text = f"{args['miner']} pays {args['amount']} wei of a stake of {stake}"
-                yield Finding(number, "penalties", text)
-            self.pool += args["amount"]
+            yield from self._penalize(args["miner"], args["amount"], number, history)
         elif event.name == "Finalized":
             yield from self._reserve(args["reward"], number, history)
         elif event.name == "Claimed":
@@ -53,6 +49,15 @@ class Books:
         if current.number not in self.tallies:
             self.tallies[current.number] = verification.tally(current.words(self.domain), current.votes)
         return self.tallies[current.number]
+
+    def _penalize(self, miner: str, amount: int, number: int, history: History) -> Iterator[Finding]:
+        """A vote that is never unveiled costs one price, a turn that is missed another, or what is left."""
+        counted = history.rounds[number].accepted is not None
+        price = self.terms.leader_penalty if counted else self.terms.vote_penalty
+        due = min(price, history.miners[miner].stake)
+        if amount != due:
+            yield Finding(number, f"penalties[{miner}]", f"it pays {amount} wei and has to pay {due}")
+        self.pool += amount
 
     def _reserve(self, reward: int, number: int, history: History) -> Iterator[Finding]:
         """A round's reward is what the terms promise, as far as the pool goes."""
