@@ -24,7 +24,7 @@ class OpenedSite(Opened):
 
     def __init__(self, site: Site, store: Store) -> None:
         self.path = Path(site.name)
-        self.site = site
+        self.site, self.first_block = site, site.block
         self.chain, self.ledger, self.store = site.chain, site.ledger, store  # type: ignore[assignment]
 
     @cached_property

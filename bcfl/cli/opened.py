@@ -43,6 +43,8 @@ class Transaction:
 class Opened:
     """A run opened for reading; raises RunError when there is no contract to ask yet."""
 
+    first_block = 0  # that can hold a log of the contract
+
     def __init__(self, run: Run) -> None:
         if run.contract is None:
             raise RunError(f"{run.path} has no contract yet: go on with `bcfl run --resume {run.path}`")

@@ -192,37 +192,60 @@ def wei(amount: int) -> Callable[[int], int]:
 TAMPERINGS: dict[str, tuple[Bend, int, str]] = {
     # the store
     "an update's bytes are others": (
-        lambda s: s.stored(update_of(s, 2)[1]["cids"][0], b"other"), 2, "updates[0].bytes",
+        lambda s: s.stored(update_of(s, 2)[1]["cids"][0], b"other"),
+        2,
+        "updates[0].bytes",
     ),
     "an update's bytes are gone": (
-        lambda s: s.stored(update_of(s, 6)[1]["cids"][0], None), 6, "updates[0].bytes",
+        lambda s: s.stored(update_of(s, 6)[1]["cids"][0], None),
+        6,
+        "updates[0].bytes",
     ),
-    "a model's bytes are gone": (lambda s: s.stored(s.event("Finalized", 4).args["cid"], None), 4, "model.bytes"),
+    "a model's bytes are gone": (
+        lambda s: s.stored(s.event("Finalized", 4).args["cid"], None),
+        4,
+        "model.bytes",
+    ),
     "a model's bytes have one bit flipped": (
         lambda s: s.stored(
             cid := s.event("Finalized", 6).args["cid"], flipped(s.contents[str(cids.Cid(cids.RAW, cid))])
-        ), 6, "model.bytes",
+        ),
+        6,
+        "model.bytes",
     ),
-    "the genesis model is gone": (lambda s: s.stored(s.event("Genesis", None).args["cid"], None), 0, "model.bytes"),
+    "the genesis model is gone": (
+        lambda s: s.stored(s.event("Genesis", None).args["cid"], None),
+        0,
+        "model.bytes",
+    ),
     # submissions
     "a revealed root is another": (
-        lambda s: s.bent("Revealed", 2, update_of(s, 2)[0], roots=lambda r: first(r, flipped)), 2, "batches",
+        lambda s: s.bent("Revealed", 2, update_of(s, 2)[0], roots=lambda r: first(r, flipped)),
+        2,
+        "batches",
     ),
     "a revealed claim has one more sample": (
-        lambda s: s.bent("Revealed", 3, update_of(s, 3)[0], claims=lambda c: first(c, wei(1 << 192))), 3, "batches",
+        lambda s: s.bent("Revealed", 3, update_of(s, 3)[0], claims=lambda c: first(c, wei(1 << 192))),
+        3,
+        "batches",
     ),
     "root and calldata agree on another": (
         lambda s: s.bent("Revealed", 2, update_of(s, 2)[0], roots=lambda r: first(r, flipped)).called(
             2, lambda a: (*a[:2], first(a[2], flipped), *a[3:])
-        ), 2, "updates[0].signature",
+        ),
+        2,
+        "updates[0].signature",
     ),
     "a signature has one bit flipped": (
         lambda s: s.called(4, lambda a: (*a[:5], first(a[5], lambda p: (flipped(p[0]), p[1])), a[6])),
-        4, "updates[0].signature",
+        4,
+        "updates[0].signature",
     ),
     "a sealed commitment is added": (lambda s: s.called(4, lambda a: (*a[:6], (bytes(32),))), 4, "batches"),
     "a batch digest is another": (
-        lambda s: s.bent("Committed", 5, digest=lambda d: bytes([d[0] ^ 1]) + d[1:]), 5, "batches",
+        lambda s: s.bent("Committed", 5, digest=lambda d: bytes([d[0] ^ 1]) + d[1:]),
+        5,
+        "batches",
     ),
     "a commitment is gone": (lambda s: s.without("Committed", 4), 4, "batches"),
     "a miner commits twice": (lambda s: s.twice("Committed", 4), 4, "commits"),
@@ -233,84 +256,132 @@ TAMPERINGS: dict[str, tuple[Bend, int, str]] = {
     "a vote accepts one less": (lambda s: s.bent("Voted", 6, accepted=lambda a: (a[0] & ~1,)), 6, "votes"),
     "a reason is another": (lambda s: s.bent("Voted", 4, reasons=lambda r: b"\x60" + r[1:]), 4, "votes"),
     "a vote's digest is another": (
-        lambda s: s.bent("VoteCommitted", 9, digest=lambda d: bytes([d[0] ^ 1]) + d[1:]), 9, "votes",
+        lambda s: s.bent("VoteCommitted", 9, digest=lambda d: bytes([d[0] ^ 1]) + d[1:]),
+        9,
+        "votes",
     ),
     "a vote is gone": (lambda s: s.without("Voted", 8), 8, "penalties"),
     "a vote's commitment is gone": (lambda s: s.without("VoteCommitted", 8), 8, "votes"),
     # tally
     "the tally accepts one less": (
-        lambda s: s.bent("Tallied", 6, accepted=lambda a: (a[0] & ~1,)), 6, "tally.accepted",
+        lambda s: s.bent("Tallied", 6, accepted=lambda a: (a[0] & ~1,)),
+        6,
+        "tally.accepted",
     ),
     "the tally accepts one more": (
-        lambda s: s.bent("Tallied", 4, accepted=lambda a: (a[0] | 31,)), 4, "tally.accepted",
+        lambda s: s.bent("Tallied", 4, accepted=lambda a: (a[0] | 31,)),
+        4,
+        "tally.accepted",
     ),
     "the tally's samples are others": (lambda s: s.bent("Tallied", 6, samples=wei(1)), 6, "tally.samples"),
     "the tally's matches are others": (lambda s: s.bent("Tallied", 6, matches=wei(1)), 6, "tally.matches"),
     # leaders and proposals
     "another leads": (
-        lambda s: s.bent("Elected", 6, leader=lambda a: next(
-            e.args["miner"] for e in s.evidence.events if e.name == "MinerRegistered" and e.args["miner"] != a
-        )), 6, "leader",
+        lambda s: s.bent(
+            "Elected",
+            6,
+            leader=lambda a: next(
+                e.args["miner"]
+                for e in s.evidence.events
+                if e.name == "MinerRegistered" and e.args["miner"] != a
+            ),
+        ),
+        6,
+        "leader",
     ),
     "a turn is another": (lambda s: s.bent("Elected", 6, turn=1), 6, "leader"),
     "another root is proposed": (lambda s: s.bent("Proposed", 6, root=flipped), 6, "block.root"),
     "another rows root is proposed": (lambda s: s.bent("Proposed", 6, rows=flipped), 6, "proposal.rows"),
     "another model became final": (
-        lambda s: s.bent("Proposed", 6, root=flipped).bent("Finalized", 6, root=flipped), 6, "proposal.root",
+        lambda s: s.bent("Proposed", 6, root=flipped).bent("Finalized", 6, root=flipped),
+        6,
+        "proposal.root",
     ),
     "an attestation is told twice": (lambda s: s.twice("Attested", 6), 6, "attestations"),
     "attestations are gone": (
-        lambda s: s.without("Attested", 6).without("Attested", 6), 6, "attestations",
+        lambda s: s.without("Attested", 6).without("Attested", 6),
+        6,
+        "attestations",
     ),
     "a lost turn is not told": (lambda s: s.without("Skipped", SKIPPED), SKIPPED, "leader"),
     # blocks
     "a block's hash is another": (lambda s: s.bent("Finalized", 9, block_hash=flipped), 9, "block.hash"),
     "a block's accepted set is another": (
-        lambda s: s.bent("Finalized", 9, accepted=flipped), 9, "block.accepted",
+        lambda s: s.bent("Finalized", 9, accepted=flipped),
+        9,
+        "block.accepted",
     ),
     "a block's CID is another": (lambda s: s.bent("Finalized", 9, cid=flipped), 9, "block.cid"),
     "a block is gone": (lambda s: s.without("Finalized", 9), 9, "logs"),
     "the contract keeps another block": (
-        lambda s: s.standing(ledger={**s.evidence.standing.ledger, 8: bytes(32)}), 8, "contract.ledger",
+        lambda s: s.standing(ledger={**s.evidence.standing.ledger, 8: bytes(32)}),
+        8,
+        "contract.ledger",
     ),
     "another reason for a void round": (lambda s: s.bent("Voided", VOID, reason=4), VOID, "void"),
     # money
     "a reward is one wei more": (lambda s: s.bent("Finalized", 6, reward=wei(1)), 6, "block.reward"),
-    "a vote's penalty is one wei less": (lambda s: s.bent("Penalized", SILENT, amount=wei(-1)), SILENT, "penalties"),
+    "a vote's penalty is one wei less": (
+        lambda s: s.bent("Penalized", SILENT, amount=wei(-1)),
+        SILENT,
+        "penalties",
+    ),
     "a penalty is not told": (lambda s: s.without("Penalized", SILENT), SILENT, "penalties"),
     "a leader's penalty is not told": (lambda s: s.without("Penalized", SKIPPED), SKIPPED, "penalties"),
     "a claim is one wei more": (lambda s: s.bent("Claimed", CLAIMED, amount=wei(1)), CLAIMED, "claims"),
     "a claim is told twice": (lambda s: s.twice("Claimed", CLAIMED), CLAIMED, "claims"),
     "a withdrawal is one wei more": (lambda s: s.bent("Withdrawn", None, amount=wei(1)), 11, "withdrawals"),
-    "the pool is one wei less": (lambda s: s.standing(pool=s.evidence.standing.pool - 1), 11, "contract.pool"),
+    "the pool is one wei less": (
+        lambda s: s.standing(pool=s.evidence.standing.pool - 1),
+        11,
+        "contract.pool",
+    ),
     "the balance is one wei less": (
-        lambda s: s.standing(balance=s.evidence.standing.balance - 1), 11, "contract.balance",
+        lambda s: s.standing(balance=s.evidence.standing.balance - 1),
+        11,
+        "contract.balance",
     ),
     "a credit is gone": (lambda s: s.standing(credits={}), 11, "contract.credits"),
     "a stake is another": (
         lambda s: s.standing(stakes={a: 1 + w for a, w in s.evidence.standing.stakes.items()}),
-        11, "contract.stakes",
+        11,
+        "contract.stakes",
     ),
     "the current model is another": (
-        lambda s: s.standing(root=flipped(s.evidence.standing.root)), 11, "contract.model",
+        lambda s: s.standing(root=flipped(s.evidence.standing.root)),
+        11,
+        "contract.model",
     ),
-    "the seed is another": (lambda s: s.standing(seed=flipped(s.evidence.standing.seed)), 11, "contract.seed"),
+    "the seed is another": (
+        lambda s: s.standing(seed=flipped(s.evidence.standing.seed)),
+        11,
+        "contract.seed",
+    ),
     # time and membership
     "a proposal came too late": (lambda s: s.late("Proposed", 6), 6, "deadlines.propose"),
     "a commitment came too late": (lambda s: s.late("Committed", 6, 3), 6, "deadlines.Committed"),
     "votes were counted too early": (lambda s: s.late("Tallied", 6, seconds=-60), 6, "deadlines.Tallied"),
     "a device was never admitted": (lambda s: s.without("DeviceRegistered", None, 4), 1, "updates"),
     "a device had left": (
-        lambda s: s.with_events([
-            *s.evidence.events[: (at := s.index("RoundOpened", 8))],
-            replace(
-                s.event("DeviceRegistered", None), name="DeviceLeft",
-                args={"device": s.event("DeviceRegistered", None).args["device"], "index": 0, "until_round": 8},
-            ),
-            *s.evidence.events[at:],
-        ]), 8, "updates",
+        lambda s: s.with_events(
+            [
+                *s.evidence.events[: (at := s.index("RoundOpened", 8))],
+                replace(
+                    s.event("DeviceRegistered", None),
+                    name="DeviceLeft",
+                    args={
+                        "device": s.event("DeviceRegistered", None).args["device"],
+                        "index": 0,
+                        "until_round": 8,
+                    },
+                ),
+                *s.evidence.events[at:],
+            ]
+        ),
+        8,
+        "updates",
     ),
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("name", TAMPERINGS)
@@ -319,8 +390,8 @@ def test_a_single_tampering_fails_at_its_round_and_field(scene: Scene, name: str
     verdict = bend(scene).audit()
     assert not verdict.passed
     assert verdict.first is not None
-    assert (verdict.first.round, verdict.first.field.split("[")[0]) == (number, field.split("[")[0]), verdict.first
-    assert verdict.first.field.startswith(field)
+    assert verdict.first.round == number, verdict.first
+    assert verdict.first.field.startswith(field), verdict.first
 
 
 def test_rounds_can_be_chosen(scene: Scene) -> None:

@@ -1,8 +1,8 @@
 """Every step in its phase: what the timestamps of the logs must keep to.
 
-A phase begins with the first transaction after the end of the one before, and that may log nothing. So a phase
-is known to begin no earlier than the one before could end, and no later than its own first log; the checks are
-of what follows from that. From the first leader on all times are exact (`turns.py`).
+A phase begins with the first transaction after the end of the one before, and that may log nothing. So a
+phase is known to begin no earlier than the one before could end, and no later than its own first log; what
+follows from that is checked. From the first leader on all times are exact (`turns.py`).
 """
 
 from __future__ import annotations

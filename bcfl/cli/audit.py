@@ -1,0 +1,172 @@
+"""`bcfl audit`: a whole training checked by an outsider, one verdict for every round and one for all."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Final
+
+import typer
+
+from bcfl.cli.options import JsonOption, RunOption, RunsOption
+from bcfl.cli.printing import Column, plural, print_fields, print_json, print_table
+from bcfl.errors import BcflError, ConfigError, StoreError
+
+if TYPE_CHECKING:
+    from bcfl.ports import Store
+    from bcfl.protocol.evidence import Evidence
+    from bcfl.protocol.types import Layout
+    from bcfl.roles.auditor.audit import Audit
+    from bcfl.roles.auditor.verdict import RoundVerdict, Verdict
+
+WRONG: Final = 1  # exit code
+LANE_BYTES: Final = 4
+BELIEVED: Final = (
+    "that the node tells all logs of the contract, and its storage, as they are on the chain",
+    "that the code at the address is a federation's (`bcfl verify-contract`)",
+)
+
+
+@dataclass(frozen=True)
+class Source:
+    """What an audit looks at, and what it has to believe of it."""
+
+    evidence: Evidence
+    store: Store
+    believed: tuple[str, ...]
+
+
+def audit(
+    bundle: Annotated[
+        Path | None,
+        typer.Argument(metavar="[BUNDLE]", show_default=False, help="A file that `bcfl bundle` has written."),
+    ] = None,
+    first: Annotated[
+        int | None, typer.Option("--from", metavar="N", min=0, show_default=False, help="The first round.")
+    ] = None,
+    last: Annotated[
+        int | None, typer.Option("--to", metavar="M", min=0, show_default=False, help="The last round.")
+    ] = None,
+    run: RunOption = None,
+    runs: RunsOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Check everything that can be checked of a training: by address, node and store, or by a bundle.
+
+    Exit code 0 if all of it holds, 1 if something does not, 2 if it cannot be looked at.
+    """
+    with source(bundle, run, runs) as found:
+        verdict = judged(found, first, last, quiet=as_json)
+    if as_json:
+        print_json(view(found, verdict))
+    else:
+        _print(found, verdict)
+    if not verdict.passed:
+        raise typer.Exit(WRONG)
+
+
+@contextmanager
+def source(bundle: Path | None, run: Path | None, runs: Path | None) -> Iterator[Source]:
+    """What the options name: a bundle, a run, or a deployed federation."""
+    if bundle is not None:
+        from bcfl.cli.bundle import unbundled
+
+        if run is not None or runs is not None:
+            raise ConfigError("a bundle is audited alone: leave --run and --runs out")
+        with unbundled(bundle) as found:
+            yield found
+        return
+    from bcfl.cli.opened import opened
+    from bcfl.ledger.evidence import gather
+
+    with opened(run, runs) as site:
+        yield Source(gather(site.contract, site.first_block), site.store, BELIEVED)
+
+
+def judged(found: Source, first: int | None, last: int | None, *, quiet: bool) -> Verdict:
+    """The verdict on the rounds `first` to `last`; raises ConfigError when there are none."""
+    from bcfl.roles.archive import Archive
+    from bcfl.roles.auditor.audit import Audit
+    from bcfl.roles.auditor.verdict import Verdict
+
+    layout = layout_of(found.evidence, found.store)
+    made = Audit(found.evidence, Archive(found.store, layout, found.evidence.terms))
+    known = made.rounds[-1]
+    low, high = first or 0, known if last is None else last
+    if not low <= high <= known:
+        raise ConfigError(f"there are no rounds {low} to {high}: this federation has rounds 0 to {known}")
+    verdict = Verdict()
+    for each in _watched(made, low, high, quiet):
+        verdict.rounds.append(each)
+    return verdict
+
+
+def layout_of(evidence: Evidence, store: Store) -> Layout:
+    """The layout of the terms, from any model that the store holds; raises StoreError when it has none."""
+    from bcfl.cli.layouts import HEADER_BYTES, layout_in
+    from bcfl.protocol.cid import DAG_PB, RAW, Cid
+
+    models = [event.args["cid"] for event in evidence.events if event.name in ("Genesis", "Finalized")]
+    most = evidence.terms.parameters * LANE_BYTES + HEADER_BYTES
+    for digest in [models[0], *reversed(models)]:
+        for codec in (RAW, DAG_PB):
+            with suppress(BcflError):
+                return layout_in(store.get(str(Cid(codec, digest)), most), evidence.terms.layout)
+    raise StoreError("the store holds no model of this federation: name its store, or ask for the bytes")
+
+
+def view(found: Source, verdict: Verdict) -> dict[str, Any]:
+    """The verdict as JSON has it."""
+    evidence, first = found.evidence, verdict.first
+    return {
+        "passed": verdict.passed,
+        "contract": evidence.domain.contract,
+        "chain_id": evidence.domain.chain_id,
+        "block": evidence.standing.block,
+        "first": None if first is None else asdict(first),
+        "rounds": [{**asdict(each), "passed": each.passed} for each in verdict.rounds],
+        "believed": list(found.believed),
+    }
+
+
+def _watched(made: Audit, first: int, last: int, quiet: bool) -> Iterator[RoundVerdict]:
+    """The verdicts as they come, behind a bar on a terminal."""
+    verdicts = made.verdicts(first, last)
+    if quiet or not sys.stderr.isatty():
+        yield from verdicts
+        return
+    from rich.console import Console
+    from rich.progress import track
+
+    console = Console(stderr=True)
+    yield from track(verdicts, "auditing", last - first + 1, console=console, transient=True)
+
+
+def _print(found: Source, verdict: Verdict) -> None:
+    columns = [Column("round", True), Column("status"), Column("verdict"), Column("field"), Column("what")]
+    rows: list[tuple[object, ...]] = []
+    for each in verdict.rounds:
+        head: tuple[object, ...] = (each.round, each.status)
+        for finding in each.findings:
+            rows.append((*head, "WRONG", finding.field, finding.message))
+        if each.passed:
+            rows.append((*head, "holds", "", "; ".join(each.notes)))
+        if each.lazy:
+            rows.append((*head, "lazy", "attestations", f"attested a wrong proposal: {', '.join(each.lazy)}"))
+    print_table(columns, rows)
+    print()
+    evidence, first = found.evidence, verdict.first
+    words = f"{plural(len(verdict.rounds), 'round')}, all of it holds"
+    if first is not None:
+        words = f"WRONG, first in round {first.round}: {first.field}: {first.message}"
+    print_fields(
+        [
+            ("verdict", words),
+            ("contract", f"{evidence.domain.contract} on chain {evidence.domain.chain_id}"),
+            ("block", evidence.standing.block),
+            *(("believed", what) for what in found.believed),
+        ]
+    )
