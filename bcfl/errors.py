@@ -4,6 +4,7 @@ BcflError
 ├── ConfigError            an option, a key or a value that cannot be used
 ├── DataError              a data set that is absent or not what it should be
 ├── RunError               a run directory that is absent, damaged, busy or of another format
+├── BundleError            a file that is not a bundle, or contradicts itself
 ├── PayloadError           bytes that are not the one canonical encoding of a vector
 ├── CidError               text that is not a CID of this protocol
 ├── StoreError             the data plane
@@ -33,6 +34,10 @@ class DataError(BcflError):
 
 class RunError(BcflError):
     """A run directory that is absent, damaged, busy or of another format."""
+
+
+class BundleError(BcflError):
+    """A file that is not a bundle, or one that contradicts itself."""
 
 
 class PayloadError(BcflError):

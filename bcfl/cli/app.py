@@ -8,6 +8,7 @@ import typer
 
 from bcfl.cli import account, chain, deploy, doctor, start, status, up, watch
 from bcfl.cli.audit import audit
+from bcfl.cli.bundle import bundle
 from bcfl.cli.contracts import call, events
 from bcfl.cli.leaders import leader
 from bcfl.cli.listing import ls, version
@@ -64,6 +65,7 @@ app.command("call", context_settings=NUMBERS)(networked(call))
 app.command("fetch")(networked(fetch))
 app.command("export", context_settings=NUMBERS)(networked(export))
 app.command("audit")(networked(audit))
+app.command("bundle")(networked(bundle))
 app.command("version")(version)
 for part in (chain, account, deploy, start, up, status, watch, doctor):
     part.register(app)

@@ -50,6 +50,15 @@ def audit(
     last: Annotated[
         int | None, typer.Option("--to", metavar="M", min=0, show_default=False, help="The last round.")
     ] = None,
+    block_hash: Annotated[
+        str | None,
+        typer.Option(
+            "--block-hash",
+            metavar="HASH",
+            show_default=False,
+            help="With BUNDLE: the hash of its last block, from somebody you trust.",
+        ),
+    ] = None,
     run: RunOption = None,
     runs: RunsOption = None,
     as_json: JsonOption = False,
@@ -58,7 +67,7 @@ def audit(
 
     Exit code 0 if all of it holds, 1 if something does not, 2 if it cannot be looked at.
     """
-    with source(bundle, run, runs) as found:
+    with source(bundle, block_hash, run, runs) as found:
         verdict = judged(found, first, last, quiet=as_json)
     if as_json:
         print_json(view(found, verdict))
@@ -69,16 +78,20 @@ def audit(
 
 
 @contextmanager
-def source(bundle: Path | None, run: Path | None, runs: Path | None) -> Iterator[Source]:
+def source(
+    bundle: Path | None, block_hash: str | None, run: Path | None, runs: Path | None
+) -> Iterator[Source]:
     """What the options name: a bundle, a run, or a deployed federation."""
     if bundle is not None:
         from bcfl.cli.bundle import unbundled
 
         if run is not None or runs is not None:
             raise ConfigError("a bundle is audited alone: leave --run and --runs out")
-        with unbundled(bundle) as found:
+        with unbundled(bundle, block_hash) as found:
             yield found
         return
+    if block_hash is not None:
+        raise ConfigError("--block-hash is for a bundle: name the file")
     from bcfl.cli.opened import opened
     from bcfl.ledger.evidence import gather
 

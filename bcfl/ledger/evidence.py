@@ -29,19 +29,19 @@ def gather(contract: Contract, from_block: int = 0, head: int | None = None) -> 
         domain=Domain(contract.chain.chain_id, contract.address),
         terms=Terms(*contract.call("agreed", block=last)),
         events=events,
-        calls=calls_in(contract, {name: found[name] for name in signed}),
+        calls=calls_in(contract.abi, contract.address, {name: found[name] for name in signed}),
         endowment=int(found[events[0].transaction]["value"], 16),
         standing=standing(contract, events, last),
     )
 
 
 def calls_in(
-    contract: Contract, transactions: Mapping[bytes, Mapping[str, Any]]
+    abi: Abi, address: str, transactions: Mapping[bytes, Mapping[str, Any]]
 ) -> dict[bytes, tuple[Call, ...]]:
-    """The calls of the contract that transactions make themselves, not through another contract."""
-    own = contract.address.lower()
+    """The calls of a contract that transactions make themselves, not through another contract."""
+    own = address.lower()
     return {
-        name: tuple(_calls(contract.abi, bytes.fromhex(found["input"][2:])))
+        name: tuple(_calls(abi, bytes.fromhex(found["input"][2:])))
         for name, found in transactions.items()
         if (found["to"] or "").lower() == own
     }

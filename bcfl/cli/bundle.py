@@ -1,0 +1,211 @@
+"""`bcfl bundle`: a whole training in one file, for whoever audits it without chain and store."""
+
+from __future__ import annotations
+
+import os
+import secrets
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Final
+
+import typer
+
+from bcfl.cli.audit import Source, layout_of
+from bcfl.cli.options import JsonOption, RunOption, RunsOption
+from bcfl.cli.printing import plural, print_fields, print_json
+from bcfl.errors import BundleError, CidError, ConfigError, PayloadError, StoreError
+
+if TYPE_CHECKING:
+    from bcfl.cli.opened import Opened
+    from bcfl.ledger.bundled import Read
+    from bcfl.protocol.evidence import Evidence
+    from bcfl.storage.bundle import BundleStore
+
+LANE_BITS: Final = 32
+STORAGE: Final = "what the contract's storage said at the last block: ledger, model, seed, balances"
+CODE: Final = "that the code at the address is a federation's (`bcfl verify-contract`)"
+
+
+def bundle(
+    output: Annotated[Path, typer.Option("--output", "-o", metavar="FILE", help="The file to write.")],
+    run: RunOption = None,
+    runs: RunsOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Write a training into one file: logs, transactions, receipts, headers, every model and every update."""
+    from bcfl.cli.opened import opened
+
+    with opened(run, runs) as site:
+        facts = bundled(site, output)
+    if as_json:
+        print_json(facts)
+        return
+    print_fields(
+        [
+            ("file", f"{output}, {plural(facts['bytes'], 'byte')}"),
+            ("contents", plural(facts["contents"], "vector")),
+            *(("missing", each) for each in facts["missing"]),
+            ("block", f"{facts['block']}, 0x{facts['block_hash'].hex()}"),
+            ("check it", f"`bcfl audit {output} --block-hash 0x{facts['block_hash'].hex()}`"),
+        ]
+    )
+
+
+def bundled(site: Opened, output: Path) -> dict[str, Any]:
+    """Write the bundle of a federation; returns what is in it. Raises ConfigError, with nothing left."""
+    from bcfl.ledger.bundled import records
+    from bcfl.ledger.evidence import gather
+    from bcfl.ledger.manifest import Manifest, encode, encode_records
+    from bcfl.protocol import cid
+    from bcfl.storage.bundle import write
+
+    evidence = gather(site.contract, site.first_block)
+    found = list(records(site.contract, evidence.events, evidence.standing.block))  # type: ignore[arg-type]
+    parts = list(encode_records(found))
+    manifest = Manifest(
+        site.contract.address,
+        evidence.domain.chain_id,
+        site.contract.call("annex"),
+        evidence.terms,
+        evidence.standing,
+        tuple(cid.compute(part) for part in parts),
+    )
+    head = encode(manifest)
+    missing: list[str] = []
+    count = 0
+
+    def contents() -> Iterator[bytes]:
+        nonlocal count
+        yield head
+        yield from parts
+        for data in _vectors(site, evidence, missing):
+            count += 1
+            yield data
+
+    with _written(output) as stream:
+        write(stream, cid.compute(head), contents())
+    from eth_utils.crypto import keccak
+
+    return {
+        "file": str(output),
+        "bytes": output.stat().st_size,
+        "contents": count,
+        "missing": missing,
+        "block": evidence.standing.block,
+        "block_hash": keccak(found[-1].header),
+    }
+
+
+@contextmanager
+def unbundled(path: Path, trusted: str | None = None) -> Iterator[Source]:
+    """The evidence in a bundle; `trusted` is the hash that its last block must have. Raises BundleError."""
+    from bcfl.storage.bundle import BundleStore
+
+    with BundleStore(path) as store:
+        yield _source(store, trusted)
+
+
+def _source(store: BundleStore, trusted: str | None) -> Source:
+    from bcfl.ledger.abi import Abi
+    from bcfl.ledger.artifact import artifact
+    from bcfl.ledger.bundled import read
+    from bcfl.ledger.evidence import calls_in
+    from bcfl.ledger.manifest import MOST, decode, decode_records
+    from bcfl.protocol.evidence import Evidence
+    from bcfl.protocol.submissions import Domain
+
+    manifest = decode(_content(store, str(store.root), MOST))
+    parts = (_content(store, cid, MOST) for cid in manifest.records)
+    abi = Abi(artifact()["abi"])
+    found = read(abi, manifest.contract, (record for part in parts for record in decode_records(part)))
+    if found.number != manifest.standing.block:
+        raise BundleError(
+            f"the records end at block {found.number}, the manifest at {manifest.standing.block}"
+        )
+    if trusted is not None and found.head != _hash(trusted):
+        raise BundleError(
+            f"the bundle's last block is 0x{found.head.hex()}, not {trusted}: it is of another chain"
+        )
+    created = found.transactions[found.events[0].transaction]
+    evidence = Evidence(
+        domain=Domain(manifest.chain_id, manifest.contract),
+        terms=manifest.terms,
+        events=found.events,
+        calls=calls_in(abi, manifest.contract, found.transactions),
+        endowment=int(created["value"], 16),
+        standing=manifest.standing,
+    )
+    return Source(evidence, store, tuple(_believed(found, trusted)))
+
+
+def _believed(found: Read, trusted: str | None) -> Iterator[str]:
+    """What a bundle alone cannot prove."""
+    if trusted is None:
+        yield (
+            f"that block {found.number} of the chain is 0x{found.head.hex()}: ask anybody who follows it, "
+            "and name the hash with --block-hash"
+        )
+    if found.gaps:
+        yield f"that the contract logged nothing in the {plural(found.gaps, 'stretch')} of blocks left out"
+    yield STORAGE
+    yield CODE
+
+
+def _content(store: BundleStore, cid: str, most: int) -> bytes:
+    try:
+        return store.get(cid, most)
+    except (CidError, StoreError) as error:
+        raise BundleError(f"{store.path} is not a whole bundle: {error}") from error
+
+
+def _hash(text: str) -> bytes:
+    digits = text.removeprefix("0x")
+    try:
+        value = bytes.fromhex(digits)
+    except ValueError:
+        value = b""
+    if len(value) != 32:
+        raise ConfigError(f"--block-hash {text[:70]} is not the hash of a block: 0x and 64 digits")
+    return value
+
+
+def _vectors(site: Opened, evidence: Evidence, missing: list[str]) -> Iterator[bytes]:
+    """The bytes of every model and update, one at a time; those that cannot be had are added to `missing`."""
+    from bcfl.protocol.cid import from_digest
+    from bcfl.protocol.payload import size
+
+    layout = layout_of(evidence, site.store)
+    sizes = {bits: size(layout, bits) for bits in (LANE_BITS, evidence.terms.lane_bits)}
+    names: dict[str, int] = {}
+    for event in evidence.events:
+        digests = event.args.get("cids", ()) if event.name == "Revealed" else ()
+        for digest in digests:
+            bits = evidence.terms.lane_bits
+            names[from_digest(digest, sizes[bits])] = sizes[bits]
+        if event.name in ("Genesis", "Proposed", "Finalized"):
+            names[from_digest(event.args["cid"], sizes[LANE_BITS])] = sizes[LANE_BITS]
+    for name, most in names.items():
+        try:
+            yield site.store.get(name, most)
+        except (StoreError, PayloadError):
+            missing.append(name)
+
+
+@contextmanager
+def _written(output: Path) -> Iterator[Any]:
+    """A file that appears whole or not at all; raises ConfigError."""
+    temporary = output.with_name(f".{output.name}.{secrets.token_hex(4)}")
+    try:
+        with temporary.open("xb") as stream:
+            yield stream
+            stream.flush()
+            os.fsync(stream.fileno())
+        temporary.replace(output)
+    except OSError as error:
+        raise ConfigError(
+            f"{output} cannot be written: {error.strerror}; name another file with -o"
+        ) from error
+    finally:
+        with suppress(OSError):
+            temporary.unlink()

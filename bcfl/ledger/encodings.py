@@ -1,0 +1,173 @@
+"""Headers, transactions and receipts between JSON-RPC and the bytes that a chain hashes (all steps).
+
+What is made of a node's answer is hashed and compared, so an answer that is wrong or unknown is refused.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
+
+import rlp  # type: ignore[import-untyped]
+
+from bcfl.errors import BundleError
+
+Json = Mapping[str, Any]
+Item = Any  # bytes, or a list of items
+DEEPEST: Final = 8  # lists in lists: access lists and authorizations have five
+# The fields of a header in their order; a chain before a fork has none of those that came with it.
+HEADER: Final = (
+    "parentHash", "sha3Uncles", "miner", "stateRoot", "transactionsRoot", "receiptsRoot", "logsBloom",
+    "difficulty", "number", "gasLimit", "gasUsed", "timestamp", "extraData", "mixHash", "nonce",
+    "baseFeePerGas", "withdrawalsRoot", "blobGasUsed", "excessBlobGas", "parentBeaconBlockRoot", "requestsHash",
+)  # fmt: skip
+NUMBERS: Final = frozenset(
+    (
+        "difficulty",
+        "number",
+        "gasLimit",
+        "gasUsed",
+        "timestamp",
+        "baseFeePerGas",
+        "blobGasUsed",
+        "excessBlobGas",
+    )
+)
+TIP = ("maxPriorityFeePerGas", "maxFeePerGas")
+BODY = ("gas", "to", "value", "input")
+SIGNED = ("yParity", "r", "s")
+TRANSACTIONS: Final[Mapping[int, tuple[str, ...]]] = {
+    0: ("nonce", "gasPrice", *BODY, "v", "r", "s"),
+    1: ("chainId", "nonce", "gasPrice", *BODY, "accessList", *SIGNED),
+    2: ("chainId", "nonce", *TIP, *BODY, "accessList", *SIGNED),
+    3: ("chainId", "nonce", *TIP, *BODY, "accessList", "maxFeePerBlobGas", "blobVersionedHashes", *SIGNED),
+    4: ("chainId", "nonce", *TIP, *BODY, "accessList", "authorizationList", *SIGNED),
+}
+WHOLE: Final = frozenset(("to", "input", "accessList", "blobVersionedHashes", "authorizationList"))
+
+
+def header_bytes(block: Json) -> bytes:
+    """The header of a block, as it is hashed."""
+    present = [name for name in HEADER if block.get(name) not in (None, "0x") or name == "extraData"]
+    encoded: bytes = rlp.encode([_number(block[n]) if n in NUMBERS else _bytes(block[n]) for n in present])
+    return encoded
+
+
+def transaction_bytes(transaction: Json) -> bytes:
+    """A signed transaction, as it stands in the block's trie."""
+    kind = int(transaction.get("type", "0x0"), 16)
+    if kind not in TRANSACTIONS:
+        raise BundleError(f"a transaction of type {kind}, which this version of bcfl does not know")
+    fields = [_field(name, transaction[name]) for name in TRANSACTIONS[kind]]
+    return _typed(kind, fields)
+
+
+def receipt_bytes(receipt: Json) -> bytes:
+    """A receipt, as it stands in the block's trie."""
+    logs = [
+        [_bytes(log["address"]), [*map(_bytes, log["topics"])], _bytes(log["data"])]
+        for log in receipt["logs"]
+    ]
+    head = [_number(receipt["status"]), _number(receipt["cumulativeGasUsed"]), _bytes(receipt["logsBloom"])]
+    return _typed(int(receipt.get("type", "0x0"), 16), [*head, logs])
+
+
+def header_of(encoded: bytes) -> dict[str, bytes]:
+    """The fields of an encoded header; raises BundleError."""
+    fields = _list(decode(encoded), 15, len(HEADER))
+    return {name: _data(value) for name, value in zip(HEADER, fields, strict=False)}
+
+
+def logs_of(encoded: bytes) -> list[tuple[bytes, list[bytes], bytes]]:
+    """Address, topics and data of every log of an encoded receipt; raises BundleError."""
+    fields = _list(decode(_untyped(encoded)), 4, 4)
+    logs = []
+    for log in _list(fields[3], 0, 1 << 20):
+        address, topics, data = _list(log, 3, 3)
+        logs.append((_data(address), [_data(topic) for topic in _list(topics, 0, 4)], _data(data)))
+    return logs
+
+
+def call_of(encoded: bytes) -> tuple[bytes, int, bytes]:
+    """Receiver (nobody: empty), wei and data of an encoded transaction; raises BundleError."""
+    kind = encoded[0] if encoded and encoded[0] < 0x80 else 0
+    names = TRANSACTIONS.get(kind)
+    if names is None:
+        raise BundleError(f"a transaction of type {kind}, which this version of bcfl does not know")
+    fields = _list(decode(_untyped(encoded)), len(names), len(names))
+    to, value, data = (_data(fields[names.index(name)]) for name in ("to", "value", "input"))
+    return to, int.from_bytes(value, "big"), data
+
+
+def decode(data: bytes) -> Item:
+    """RLP that a stranger wrote: one item, no bytes left over, lists no deeper than any real one."""
+    item, end = _item(data, 0, len(data), 0)
+    if end != len(data):
+        raise BundleError("bytes follow the end of an encoded record")
+    return item
+
+
+def _item(data: bytes, at: int, end: int, depth: int) -> tuple[Item, int]:
+    if at >= end or depth > DEEPEST:
+        raise BundleError("an encoded record is cut off, or too deep")
+    first = data[at]
+    if first < 0x80:
+        return data[at : at + 1], at + 1
+    listed, short = first >= 0xC0, first - (0xC0 if first >= 0xC0 else 0x80)
+    start = at + 1
+    if short > 55:
+        start, size = at + 1 + short - 55, int.from_bytes(data[at + 1 : at + 1 + short - 55], "big")
+    else:
+        size = short
+    stop = start + size
+    if stop > end:
+        raise BundleError("an encoded record is cut off")
+    if not listed:
+        return data[start:stop], stop
+    items = []
+    while start < stop:
+        item, start = _item(data, start, stop, depth + 1)
+        items.append(item)
+    return items, stop
+
+
+def _typed(kind: int, fields: Sequence[Item]) -> bytes:
+    encoded: bytes = rlp.encode(fields)
+    return bytes((kind,)) + encoded if kind else encoded
+
+
+def _untyped(encoded: bytes) -> bytes:
+    return encoded[1:] if encoded and encoded[0] < 0x80 else encoded
+
+
+def _field(name: str, value: Any) -> Item:
+    """A transaction's field: bytes, a list of them, or a number."""
+    if name not in WHOLE:
+        return _number(value)
+    if name == "accessList":
+        return [[_bytes(each["address"]), [*map(_bytes, each["storageKeys"])]] for each in value]
+    if name == "authorizationList":
+        keys = ("chainId", "address", "nonce", "yParity", "r", "s")
+        return [[_bytes(e[key]) if key == "address" else _number(e[key]) for key in keys] for e in value]
+    return [*map(_bytes, value)] if isinstance(value, list) else _bytes(value or "0x")
+
+
+def _number(value: str) -> bytes:
+    number = int(value, 16)
+    return number.to_bytes((number.bit_length() + 7) // 8, "big")
+
+
+def _bytes(value: str) -> bytes:
+    return bytes.fromhex(value[2:])
+
+
+def _list(item: Item, least: int, most: int) -> list[Item]:
+    if not isinstance(item, list) or not least <= len(item) <= most:
+        raise BundleError("an encoded record has other fields than it should have")
+    return item
+
+
+def _data(item: Item) -> bytes:
+    if not isinstance(item, bytes):
+        raise BundleError("an encoded record has a list where bytes belong")
+    return item

@@ -1,0 +1,254 @@
+"""A bundle is checked with no chain and no store, and a bad one is refused in one line."""
+
+from __future__ import annotations
+
+import json
+import os
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from bcfl.cli.bundle import bundled, unbundled
+from bcfl.errors import BundleError, ConfigError, StoreError
+from bcfl.ledger import bundled as chain_side
+from bcfl.ledger import encodings, manifest
+from bcfl.ledger.abi import Abi
+from bcfl.ledger.artifact import artifact
+from bcfl.ledger.bundled import BlockRecord
+from bcfl.ledger.evidence import gather
+from bcfl.ledger.proofs import may_log, proof_of, proven, root_of
+from bcfl.protocol import cid as cids
+from bcfl.roles.archive import Archive
+from bcfl.roles.auditor.audit import Audit
+from bcfl.storage import bundle as car
+from bcfl.storage.blocks import blocks_of
+from bcfl.storage.bundle import BundleStore
+from tests.village import LAYOUT, Village
+
+ROUNDS = 2
+
+
+class Site:
+    """What `bundled` asks of an opened federation."""
+
+    first_block = 0
+
+    def __init__(self, village: Village) -> None:
+        self.contract, self.store = village.federation.contract, village.store
+
+
+@pytest.fixture(scope="module")
+def village(tmp_path_factory: pytest.TempPathFactory) -> Village:
+    made = Village(tmp_path_factory.mktemp("bundled"), devices=3, miners=3)
+    made.play(ROUNDS)
+    return made
+
+
+@pytest.fixture(scope="module")
+def whole(village: Village) -> tuple[Path, dict[str, Any]]:
+    path = village.path / "run.car"
+    return path, bundled(Site(village), path)  # type: ignore[arg-type]
+
+
+@pytest.fixture(scope="module")
+def records(village: Village) -> list[BlockRecord]:
+    contract = village.federation.contract
+    evidence = gather(contract)
+    return list(chain_side.records(contract, evidence.events, evidence.standing.block))  # type: ignore[arg-type]
+
+
+def read(village: Village, found: list[BlockRecord]) -> chain_side.Read:
+    return chain_side.read(Abi(artifact()["abi"]), village.federation.contract.address, found)
+
+
+def rebuilt(path: Path, target: Path, **changes: Any) -> Path:
+    """The bundle at `path` with another manifest."""
+    with BundleStore(path) as store:
+        content = json.loads(store.get(str(store.root), manifest.MOST))
+        parts = [store.get(each, manifest.MOST) for each in content["records"]]
+        extra = changes.pop("parts", parts)
+        head = json.dumps(content | {"records": [cids.compute(part) for part in extra]} | changes).encode()
+        with target.open("wb") as stream:
+            car.write(stream, cids.compute(head), [head, *extra])
+    return target
+
+
+def test_default_behavior(village: Village, whole: tuple[Path, dict[str, Any]]) -> None:
+    path, facts = whole
+    assert facts["missing"] == []
+    assert facts["contents"] == 3 * ROUNDS + ROUNDS + 1
+    with unbundled(path, "0x" + facts["block_hash"].hex()) as found:
+        verdicts = list(Audit(found.evidence, Archive(found.store, LAYOUT, village.terms)).verdicts())
+        assert [each.findings for each in verdicts] == [()] * (ROUNDS + 2)
+        assert found.evidence == replace(
+            gather(village.federation.contract),
+            events=found.evidence.events,
+            calls=found.evidence.calls,
+        )
+        assert list(found.evidence.events) == list(village.federation.contract.events())
+        assert not any("ask anybody" in each for each in found.believed)
+    with unbundled(path) as found:
+        assert any(facts["block_hash"].hex() in each for each in found.believed)
+
+
+def test_what_was_missing_is_said_and_found(village: Village, tmp_path: Path) -> None:
+    site = Site(village)
+    lost = cids.from_digest(village.history.blocks[1].cid, 1)
+
+    class Forgetful:
+        def get(self, cid: str, max_bytes: int) -> bytes:
+            if cid == lost:
+                raise StoreError("gone", cid)
+            return village.store.get(cid, max_bytes)
+
+    site.store = Forgetful()  # type: ignore[assignment]
+    assert bundled(site, tmp_path / "less.car")["missing"] == [lost]  # type: ignore[arg-type]
+    with unbundled(tmp_path / "less.car") as found:
+        verdicts = list(Audit(found.evidence, Archive(found.store, LAYOUT, village.terms)).verdicts())
+    first = next(finding for each in verdicts for finding in each.findings)
+    assert (first.round, first.field) == (1, "model.bytes")
+
+
+def test_another_chain_is_not_trusted(whole: tuple[Path, dict[str, Any]]) -> None:
+    with pytest.raises(BundleError, match="of another chain"), unbundled(whole[0], "0x" + "11" * 32):
+        pass
+    with pytest.raises(ConfigError, match="--block-hash"), unbundled(whole[0], "0x11"):
+        pass
+
+
+def test_no_log_can_be_left_out_added_or_changed(village: Village, records: list[BlockRecord]) -> None:
+    assert read(village, records).gaps == 0
+    place = next(i for i, record in enumerate(records) if i > 3 and record.receipts)
+    record = records[place]
+    changed = record.receipts[0][:-1] + bytes([record.receipts[0][-1] ^ 1])
+    for bent, reason in (
+        (replace(record, receipts=()), "its receipts are left out"),
+        (replace(record, receipts=(changed,)), "not those that its header names"),
+        (replace(record, receipts=record.receipts * 2), "not those that its header names"),
+        (replace(record, logged=()), "logged something and is left out"),
+        (replace(record, logged=(replace(record.logged[0], proof=()),)), "not proven"),
+        (replace(record, logged=(replace(record.logged[0], proof=(b"\xc2\x80\x80",)),)), "not proven"),
+        (replace(record, header=record.header + b"\x00"), "bytes follow"),
+        (replace(record, header=record.header[:-1]), "cut off"),
+        (replace(record, header=b"\xc0"), "other fields"),
+        (replace(record, header=b"\xf7" * 56), "cut off|too deep"),
+    ):
+        with pytest.raises(BundleError, match=reason):
+            read(village, [*records[:place], bent, *records[place + 1 :]])
+    with pytest.raises(BundleError, match="stands after"):
+        read(village, [*records, record])
+    with pytest.raises(BundleError, match="deployment"):
+        read(village, records[place:])
+
+
+def test_a_header_follows_the_one_before(village: Village, records: list[BlockRecord]) -> None:
+    fields = encodings.decode(records[5].header)
+    fields[0] = bytes(32)
+    import rlp
+
+    forged = replace(records[5], header=rlp.encode(fields))
+    with pytest.raises(BundleError, match="does not follow"):
+        read(village, [*records[:5], forged, *records[6:]])
+    assert read(village, [*records[:5], *records[6:]]).gaps == 1  # it is said, not refused
+
+
+def test_records_survive_their_encoding(records: list[BlockRecord]) -> None:
+    parts = list(manifest.encode_records(records))
+    assert [record for part in parts for record in manifest.decode_records(part)] == records
+
+
+@pytest.mark.parametrize(
+    ("changes", "reason"),
+    [
+        ({"format": "bcfl bundle 2"}, "format"),
+        ({"contract": "0x12"}, "an address belongs"),
+        ({"chain_id": -1}, "a number belongs"),
+        ({"chain_id": True}, "a number belongs"),
+        ({"terms": []}, "another version"),
+        ({"standing": {}}, "lacks one"),
+        ({"records": {}}, "a list belongs"),
+        ({"records": ["x"]}, "not a CID"),
+        ({"more": 1}, "or has more"),
+        ({"parts": [b"[" * 100_000]}, "too deep"),
+        ({"parts": [b"[{}]"]}, "lacks one"),
+        ({"parts": [b"nothing"]}, "not JSON"),
+        ({"parts": []}, "deployment"),
+        ({"parts": [b'[{"header":"0xzz","receipts":[],"logged":[]}]']}, "bytes belong"),
+    ],
+)
+def test_a_hostile_manifest_is_refused(
+    whole: tuple[Path, dict[str, Any]], tmp_path: Path, changes: dict[str, Any], reason: str
+) -> None:
+    path = rebuilt(whole[0], tmp_path / "bad.car", **changes)
+    with pytest.raises(BundleError, match=reason), unbundled(path):
+        pass
+
+
+@pytest.mark.parametrize("size", [0, 1, 40, 100, 5000, -1])
+def test_a_file_that_is_cut_off_is_refused(
+    whole: tuple[Path, dict[str, Any]], tmp_path: Path, size: int
+) -> None:
+    path = tmp_path / "cut.car"
+    path.write_bytes(whole[0].read_bytes()[:size])
+    with pytest.raises(BundleError), unbundled(path):
+        pass
+
+
+def test_a_block_whose_bytes_are_others_is_noticed(
+    village: Village, whole: tuple[Path, dict[str, Any]], tmp_path: Path
+) -> None:
+    data = bytearray(whole[0].read_bytes())
+    data[-3] ^= 1  # in the last vector
+    path = tmp_path / "flipped.car"
+    path.write_bytes(data)
+    with unbundled(path) as found:
+        archive = Archive(found.store, LAYOUT, village.terms)
+        findings = [f for each in Audit(found.evidence, archive).verdicts() for f in each.findings]
+    assert findings[0].field.endswith("bytes")
+
+
+def test_no_folder_and_no_file(tmp_path: Path) -> None:
+    for path in (tmp_path, tmp_path / "none"):
+        with pytest.raises(BundleError, match=r"cannot be read|is not a bundle"), unbundled(path):
+            pass
+
+
+def test_too_many_blocks_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(car, "MOST_BLOCKS", 2)
+    path = tmp_path / "many.car"
+    with path.open("wb") as stream:
+        car.write(stream, cids.compute(b"a"), [b"a", b"b", b"c"])
+    with pytest.raises(BundleError, match="more than 2 blocks"), BundleStore(path):
+        pass
+
+
+@pytest.mark.parametrize("size", [0, 1, 262_144, 262_145, 174 * 262_144 + 1])
+def test_the_blocks_of_a_file_are_those_of_its_cid(tmp_path: Path, size: int) -> None:
+    data = os.urandom(size)
+    assert str(list(blocks_of(data))[-1][0]) == cids.compute(data)
+    path = tmp_path / "one.car"
+    with path.open("wb") as stream:
+        car.write(stream, cids.compute(data), [data])
+    with BundleStore(path) as store:
+        assert store.get(cids.compute(data), size) == data
+        assert store.has(cids.compute(data))
+
+
+@pytest.mark.parametrize("count", [1, 2, 17, 130])
+def test_every_item_of_a_block_is_proven(count: int) -> None:
+    items = [bytes([index % 256]) * (1 + 7 * index % 90) for index in range(count)]
+    root = root_of(items)
+    for index in {0, count // 2, count - 1}:
+        assert proven(root, index, proof_of(items, index)) == items[index]
+        with pytest.raises(BundleError):
+            proven(bytes(32), index, proof_of(items, index))
+
+
+def test_a_bloom_filter_never_hides_a_log(village: Village, records: list[BlockRecord]) -> None:
+    address = bytes.fromhex(village.federation.contract.address[2:])
+    for record in records:
+        bloom = encodings.header_of(record.header)["logsBloom"]
+        assert may_log(bloom, address) == bool(record.receipts)
+    assert not may_log(bytes(256), address)
