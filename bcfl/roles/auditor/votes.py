@@ -46,7 +46,7 @@ class Votes:
         """What the miner must have committed to, its reasons taken as they are."""
         args = event.args
         return verification.opened_digest(
-            self.round.number, args["miner"], args["accepted"], args["reasons"], args["salt"]
+            self.round.number, args["miner"], args["accepted"], args["reasons"], args["wish"], args["salt"]
         )
 
     def _penalties(self) -> Iterator[Found]:
