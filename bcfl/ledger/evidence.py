@@ -11,7 +11,7 @@ from bcfl.ledger.abi import Abi
 from bcfl.ledger.contract import Contract, Event
 from bcfl.protocol.evidence import Call, Evidence, Standing
 from bcfl.protocol.submissions import Domain
-from bcfl.protocol.types import Terms
+from bcfl.protocol.types import Engine, Terms
 
 SIGNED: Final = "Revealed"  # the event whose signatures are in calldata alone
 READ: Final = frozenset({"reveal"})  # the calls whose arguments an audit looks at
@@ -58,10 +58,14 @@ def standing(contract: Contract, events: Sequence[Event], block: int) -> Standin
     miners = {event.args["miner"] for event in events if event.name == "MinerRegistered"}
     root, cid = asked("model")
     balance = contract.chain.request("eth_getBalance", contract.address, hex(block))
-    stakes = {}
+    stakes, tails, scores = {}, {}, {}
+    counted = any(event.name == "RoundOpened" and event.args["engine"] == Engine.RESOURCE for event in events)
     for miner in sorted(miners):
         with suppress(Reverted):  # it has left
             stakes[miner] = asked("miner", miner)[2]
+            tails[miner] = asked("tail", miner)
+            if counted:
+                scores[miner] = asked("resources", miner)[4]
     return Standing(
         block=block,
         ledger={number: asked("ledger", number) for number in sorted({0, *rounds})},
@@ -75,6 +79,8 @@ def standing(contract: Contract, events: Sequence[Event], block: int) -> Standin
         balance=int(balance, 16),
         credits={account: asked("credits", account) for account in sorted(claimed)},
         stakes=stakes,
+        tails=tails,
+        scores=scores,
     )
 
 

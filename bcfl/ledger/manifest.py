@@ -118,8 +118,10 @@ def _standing(content: Json) -> Standing:
     for name in names:
         if name == "ledger":
             made[name] = {_key(number): _bytes(value, WORD) for number, value in _mapping(given[name])}
-        elif name in ("credits", "stakes"):
+        elif name in ("credits", "stakes", "scores"):
             made[name] = {_address(account): _number(value) for account, value in _mapping(given[name])}
+        elif name == "tails":
+            made[name] = {_address(account): _bytes(value, WORD) for account, value in _mapping(given[name])}
         elif name in ("root", "cid", "seed"):
             made[name] = _bytes(given[name], WORD)
         else:

@@ -35,6 +35,8 @@ class Standing:
     balance: int
     credits: Mapping[str, int] = field(default_factory=dict)  # of everybody who has claimed
     stakes: Mapping[str, int] = field(default_factory=dict)  # of every miner that is registered
+    tails: Mapping[str, bytes] = field(default_factory=dict)  # what they last showed of their hash chains
+    scores: Mapping[str, int] = field(default_factory=dict)  # theirs, where the resource engine has counted
 
 
 @dataclass(frozen=True)

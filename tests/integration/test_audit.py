@@ -15,13 +15,13 @@ from bcfl.ledger.evidence import gather
 from bcfl.ports import Step
 from bcfl.protocol import cid as cids
 from bcfl.protocol.evidence import Call, Evidence
-from bcfl.protocol.types import Phase
+from bcfl.protocol.types import Engine, Mode, Phase
 from bcfl.roles.archive import Archive
 from bcfl.roles.auditor.audit import Audit
 from bcfl.roles.auditor.verdict import Verdict
 from bcfl.roles.claims import claim_steps
 from bcfl.roles.moment import Moment
-from tests.village import LAYOUT, Village
+from tests.village import LAYOUT, TERMS, Village
 
 ROUNDS = 10
 SILENT, SKIPPED, CLAIMED, VOID = 3, 5, 2, 7  # rounds in which something special happens
@@ -150,7 +150,13 @@ def play(path: Path) -> Scene:
         village.ledger.send(account, steps)
     address = village.device_accounts[0].address
     village.ledger.send(village.owner, [Step("withdraw", (address,))])
-    contents = {file.name: file.read_bytes() for file in (path / "store").rglob("b*") if file.is_file()}
+    return scene_of(village)
+
+
+def scene_of(village: Village) -> Scene:
+    """What an outsider sees of a village."""
+    files = (village.path / "store").rglob("b*")
+    contents = {file.name: file.read_bytes() for file in files if file.is_file()}
     return Scene(gather(village.federation.contract), contents)
 
 
@@ -170,6 +176,11 @@ def first(items: Any, change: Callable[[Any], Any]) -> Any:
 def update_of(scene: Scene, number: int) -> Any:
     nth = next(i for i in range(9) if scene.event("Revealed", number, i).args["claims"])
     return nth, scene.event("Revealed", number, nth).args
+
+
+def seat_of(scene: Scene, miner: str) -> int:
+    joined = [event.args["miner"] for event in scene.evidence.events if event.name == "MinerRegistered"]
+    return joined.index(miner)
 
 
 def test_default_behavior(scene: Scene) -> None:
@@ -290,6 +301,22 @@ TAMPERINGS: dict[str, tuple[Bend, int, str]] = {
         "leader",
     ),
     "a turn is another": (lambda s: s.bent("Elected", 6, turn=1), 6, "leader"),
+    "another layer is shown": (
+        lambda s: s.bent("Proposed", 6, layer=flipped),
+        6,
+        "proposal.layer",
+    ),
+    "another tail is registered": (
+        lambda s: s.bent(
+            "MinerRegistered", None, seat_of(s, s.event("Elected", 1).args["leader"]), tail=flipped
+        ),
+        1,
+        "proposal.layer",
+    ),
+    "another engine": (lambda s: s.bent("RoundOpened", 6, engine=1), 6, "engine"),
+    "a committee where there is none": (lambda s: s.bent("RoundOpened", 6, committee=1), 6, "committee"),
+    "a wish where there is none": (lambda s: s.bent("Voted", 6, wish=2), 6, "votes"),
+    "another puzzle": (lambda s: s.bent("Tallied", 6, puzzle=flipped), 6, "tally.puzzle"),
     "another root is proposed": (lambda s: s.bent("Proposed", 6, root=flipped), 6, "block.root"),
     "another rows root is proposed": (lambda s: s.bent("Proposed", 6, rows=flipped), 6, "proposal.rows"),
     "another model became final": (
@@ -392,6 +419,36 @@ def test_a_single_tampering_fails_at_its_round_and_field(scene: Scene, name: str
     assert verdict.first is not None
     assert verdict.first.round == number, verdict.first
     assert verdict.first.field.startswith(field), verdict.first
+
+
+ENGINES: dict[str, tuple[dict[str, int], Bend, int, str]] = {
+    "pow": ({"engine": Engine.POW}, lambda s: s.bent("Elected", 2, nonce=wei(1)), 2, "leader"),
+    "committee": (
+        {"engine": Engine.COMMITTEE, "committee_size": 3},
+        lambda s: s.bent("RoundOpened", 2, committee=lambda mask: mask ^ 15),
+        2,
+        "committee",
+    ),
+    "resource": (
+        {"engine": Engine.RESOURCE},
+        lambda s: s.standing(scores={a: v + 1 for a, v in s.evidence.standing.scores.items()}),
+        4,
+        "contract.scores",
+    ),
+    "hybrid": ({"mode": Mode.HYBRID}, lambda s: s.bent("RoundOpened", 3, engine=2), 3, "engine"),
+}
+
+
+@pytest.mark.parametrize("name", ENGINES)
+def test_every_engine_is_followed(tmp_path: Path, name: str) -> None:
+    changes, bend, number, field = ENGINES[name]
+    village = Village(tmp_path, shared=2, terms=replace(TERMS, **changes))
+    village.play(3)
+    scene = scene_of(village)
+    assert scene.audit().passed, scene.audit().first
+    first = bend(scene).audit().first
+    assert first is not None
+    assert (first.round, first.field.split("[")[0]) == (number, field)
 
 
 def test_rounds_can_be_chosen(scene: Scene) -> None:

@@ -76,6 +76,7 @@ class Audit:
         if event.args["block_hash"] != ledger:
             yield "block.hash", "the contract keeps another block 0"
         yield from check_ledger(self.record, self.evidence.standing, GENESIS)
+        yield from self.leaders.join(case)
         yield from self.models.stored(self.record.history.blocks[0])
 
     def _steps(self, case: Case, wanted: bool) -> Iterator[Found]:
@@ -84,10 +85,11 @@ class Audit:
         assert case.head is not None
         terms, current = self.evidence.terms, case.round
         count, turns = self.record.books.count(current), turns_of(case)
-        elected = list(self.leaders.check(case, count, turns))  # the race's target moves in every round
+        opened, elected = list(self.leaders.opening(case)), list(self.leaders.check(case, turns))
         self._unseen, self.models.missing, self.models.lazy = 0, [], ()
         if not wanted:
             return
+        yield from opened
         submissions = Submissions(case, self.evidence, self.accounts)
         yield from submissions.check()  # 2 and 3
         self._unseen = submissions.unseen

@@ -47,7 +47,9 @@ class Books:
     def count(self, current: Round) -> Tally:
         """What the votes of a round come to, counted once."""
         if current.number not in self.tallies:
-            self.tallies[current.number] = verification.tally(current.words(self.domain), current.votes)
+            self.tallies[current.number] = verification.tally(
+                current.words(self.domain), current.votes, current.engine
+            )
         return self.tallies[current.number]
 
     def _penalize(self, miner: str, amount: int, number: int, history: History) -> Iterator[Finding]:

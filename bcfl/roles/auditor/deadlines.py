@@ -64,7 +64,7 @@ class Deadlines:
         return self._last("Revealed", "submitter", senders & set(self.case.seats))
 
     def _voted(self) -> int | None:
-        return self._last("VoteCommitted", "miner", set(self.case.seats))
+        return self._last("VoteCommitted", "miner", set(self.case.electors))
 
     def _unveiled(self) -> int | None:
         return self._last("Voted", "miner", set(self.round.vote_commits))

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 from bcfl.protocol.evidence import Evidence
 from bcfl.protocol.rounds import History, Recorded, Round
-from bcfl.protocol.types import Block
+from bcfl.protocol.types import Block, Engine
 from bcfl.roles.auditor.books import Books
 from bcfl.roles.auditor.verdict import GENESIS, Finding
 
@@ -21,6 +21,7 @@ class Seat:
 
     index: int
     weight: int
+    novice: bool
 
 
 @dataclass
@@ -37,6 +38,14 @@ class Case:
     events: list[Recorded] = field(default_factory=list)
     claims: list[Recorded] = field(default_factory=list)  # of this round's shares, whenever they were made
     findings: list[Finding] = field(default_factory=list)  # from the reading itself
+
+    @property
+    def electors(self) -> dict[str, Seat]:
+        """The miners that may vote."""
+        members = () if self.round is None else self.round.committee
+        if self.round is None or self.round.engine is not Engine.COMMITTEE:
+            return self.seats
+        return {account: seat for account, seat in self.seats.items() if account in members}
 
     @property
     def status(self) -> str:
@@ -121,7 +130,7 @@ def _opened(history: History) -> Case:
     assert current is not None
     return Case(
         number=current.number,
-        seats={member.account: Seat(member.index, member.weight) for member in history.seats},
+        seats={member.account: Seat(member.index, member.weight, member.novice) for member in history.seats},
         devices=frozenset(history.present),
         seed=history.seed,
         head=history.head,

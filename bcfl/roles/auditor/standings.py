@@ -6,6 +6,8 @@ from collections.abc import Iterator
 
 from bcfl.protocol.evidence import Standing
 from bcfl.protocol.rewards import block_hash
+from bcfl.protocol.rounds import History
+from bcfl.protocol.scores import Resources
 from bcfl.roles.auditor.reading import Record
 from bcfl.roles.auditor.submissions import Found
 
@@ -46,3 +48,11 @@ def check_standing(record: Record, standing: Standing) -> Iterator[Found]:
     for account, member in sorted(history.miners.items()):
         if standing.stakes.get(account, 0) != member.stake:
             yield f"contract.stakes[{account}]", f"not the {member.stake} wei of the logs"
+        if account in standing.tails and standing.tails[account] != history.tails[account]:
+            yield f"contract.tails[{account}]", "not the layer that the logs show last"
+        if account in standing.scores and standing.scores[account] != _score(history, account):
+            yield f"contract.scores[{account}]", f"not the {_score(history, account)} that the logs come to"
+
+
+def _score(history: History, account: str) -> int:
+    return history.resources.get(account, Resources()).score

@@ -27,6 +27,11 @@ class Turn:
         return str(self.elected.args["leader"])
 
     @property
+    def ended(self) -> Recorded | None:
+        """What took the lead away."""
+        return self.skipped
+
+    @property
     def supporters(self) -> list[str]:
         """Who stands behind the proposal: the leader, and who attested it."""
         return [] if self.proposed is None else [self.leader, *(each.args["miner"] for each in self.attested)]

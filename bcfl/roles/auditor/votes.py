@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from bcfl.protocol import verification
 from bcfl.protocol.rounds import Recorded
-from bcfl.protocol.types import Tally, Terms, VoidReason
+from bcfl.protocol.types import Engine, Tally, Terms, VoidReason
 from bcfl.protocol.verification import Vote
 from bcfl.roles.auditor.reading import Case
 from bcfl.roles.auditor.submissions import KEPT, Found
@@ -24,7 +24,7 @@ class Votes:
         seen: set[str] = set()
         for event in self.case.named("VoteCommitted"):
             miner = event.args["miner"]
-            if miner not in self.case.seats or miner in seen:
+            if miner not in self.case.electors or miner in seen:
                 yield f"votes[{miner}]", "not a miner of this round, or committed already"
             seen.add(miner)
         yield from self._openings()
@@ -84,7 +84,10 @@ class Votes:
 
     def _quorum(self) -> bool:
         """Whether at least half of all weight has unveiled a vote."""
-        return 2 * weight_of(self.round.votes) >= sum(seat.weight for seat in self.case.seats.values())
+        electors = self.case.electors
+        alike = self.round.engine is Engine.COMMITTEE
+        whole = len(electors) if alike else sum(seat.weight for seat in electors.values())
+        return 2 * weight_of(self.round.votes) >= whole
 
 
 def weight_of(votes: list[Vote]) -> int:
