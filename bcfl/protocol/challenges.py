@@ -11,7 +11,7 @@ samples of the accepted updates. A challenge opens it, hands in the round's tall
     PaddingChallenge  a node where there must be padding, and is none
 
 Whatever does not open raises ChallengeError with the contract's reason. What opens is ruled on: True refutes
-the proposal, False means that it is right at that place. Leaves stand here as they are hashed, after a zero byte.
+the proposal, False means that it is right at that place. Leaves stand here as they are hashed, behind a zero.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from bcfl.protocol.fixedpoint import MODEL_BITS
 from bcfl.protocol.hashing import fold, keccak, word
 from bcfl.protocol.submissions import GROUP, Domain, opens, pack_claim, unpack_claim
 from bcfl.protocol.types import Tally, Terms, Update
-from bcfl.protocol.verification import tally_digest, tally_fields
+from bcfl.protocol.verification import tally_bytes, tally_digest
 
 MODEL_BYTES = MODEL_BITS // 8
 WORD = 32
@@ -46,10 +46,10 @@ class Form(IntEnum):
 
 
 class Trees(IntEnum):
-    """The trees that a proposal stands on."""
+    """The trees that a proposal stands on: which word of the candidate is the root."""
 
     MODEL = 0
-    ROWS = 1
+    ROWS = 3
 
 
 @dataclass(frozen=True)
@@ -108,9 +108,18 @@ class Docket:
         _insist(candidate.digest(self.round) == self.proposal, "not what was proposed")
         _insist(tally_digest(tally) == self.accepted, "not the round's tally")
 
-    def prove(self, root: bytes, index: int, digest: bytes, siblings: Sequence[bytes], tree: str) -> None:
-        """Insist that the leaf with a digest stands at an index of a tree."""
-        _insist(merkle.climb(digest, index, siblings) == root, f"not in the {tree}")
+    def place(self, there: bool, siblings: Sequence[bytes], proofs: int) -> None:
+        """Insist on a place of the trees, and on whole proofs."""
+        _insist(there, "no such place")
+        _insist(len(siblings) == proofs * self.depth, "proof of another length")
+
+    def leaf(
+        self, content: bytes, size: int | None, root: bytes, index: int, siblings: Sequence[bytes]
+    ) -> None:
+        """Insist that a leaf, of `size` bytes if it is not None, stands at an index of a tree."""
+        _insist(content[:1] == _LEAF, "not a leaf")
+        _insist(merkle.climb(keccak(content), index, siblings) == root, "not in the tree")
+        _insist(size is None or len(content) == 1 + size, "leaf of another length")
 
 
 @dataclass(frozen=True)
@@ -136,27 +145,22 @@ class SumChallenge:
     def call(self) -> tuple[str, tuple[Any, ...]]:
         """The contract's function and its arguments."""
         return "challenge_sum", (
-            self.candidate.fields, self.leaf, self.lane, self.low, self.high, tally_fields(self.tally),
-            pack_samples(self.samples), list(self.siblings), self.before, self.after, self.row,
+            self.candidate.fields, tally_bytes(self.tally), list(self.siblings), self.leaf, self.lane,
+            self.low, self.high, pack_samples(self.samples), self.before, self.after, self.row,
         )  # fmt: skip
 
     def rule(self, docket: Docket) -> bool:
         """The contract's ruling."""
         docket.open(self.candidate, self.tally)
-        terms, depth = docket.terms, docket.depth
-        _insist(self.leaf < docket.leaves and self.lane < terms.leaf_lanes, "no such lane")
-        _insist(len(self.siblings) == 3 * depth, "proof of another length")
-        _insist(keccak(pack_samples(self.samples)) == self.candidate.weights, "not the proposed weights")
-        opened = [(self.row, self.candidate.rows, "rows tree"), (self.before, docket.before, "old model")]
-        opened.append((self.after, self.candidate.root, "new model"))
-        for place, (leaf, root, tree) in enumerate(opened):
-            _insist(leaf[:1] == _LEAF, "not a leaf")
-            siblings = self.siblings[place * depth : (place + 1) * depth]
-            docket.prove(root, self.leaf, keccak(leaf), siblings, tree)
-        _insist(len(self.row) == 1 + len(self.samples) * docket.leaf_bytes, "leaf of another length")
-        _insist(len(self.before) == 1 + docket.model_leaf, "leaf of another length")
-        _insist(len(self.after) == 1 + docket.model_leaf, "leaf of another length")
-        _insist(len(self.samples) == sum(self.tally.accepted), "not the proposed weights")
+        lanes, depth = docket.terms.leaf_lanes, docket.depth
+        docket.place(self.leaf < docket.leaves and self.lane < lanes, self.siblings, 3)
+        count = sum(self.tally.accepted)
+        right = keccak(pack_samples(self.samples)) == self.candidate.weights
+        _insist(right and len(self.samples) == count, "not the proposed weights")
+        proofs = [self.siblings[start : start + depth] for start in (0, depth, 2 * depth)]
+        docket.leaf(self.row, count * docket.leaf_bytes, self.candidate.rows, self.leaf, proofs[0])
+        docket.leaf(self.before, docket.model_leaf, docket.before, self.leaf, proofs[1])
+        docket.leaf(self.after, docket.model_leaf, self.candidate.root, self.leaf, proofs[2])
         return lane_of(self.after, self.lane, MODEL_BYTES) != self._expected(docket)
 
     def _expected(self, docket: Docket) -> int:
@@ -191,24 +195,18 @@ class RowChallenge:
         """The contract's function and its arguments."""
         opening = (self.update.root, self.update.cid, pack_claim(self.update))
         return "challenge_row", (
-            self.candidate.fields, self.leaf, self.word, self.position, opening, tally_fields(self.tally),
-            list(self.group), list(self.siblings), self.part, self.row,
+            self.candidate.fields, tally_bytes(self.tally), list(self.siblings), self.leaf, self.word,
+            self.position, opening, list(self.group), self.part, self.row,
         )  # fmt: skip
 
     def rule(self, docket: Docket) -> bool:
         """The contract's ruling."""
         docket.open(self.candidate, self.tally)
-        depth, size = docket.depth, docket.leaf_bytes
-        _insist(self.leaf < docket.leaves and self.word < size // WORD, "no such word")
-        _insist(len(self.siblings) == 2 * depth, "proof of another length")
+        depth, size, accepted = docket.depth, docket.leaf_bytes, self.tally.accepted
+        docket.place(self.leaf < docket.leaves and self.word < size // WORD, self.siblings, 2)
         root = self._root(docket)
-        for leaf in (self.row, self.part):
-            _insist(leaf[:1] == _LEAF, "not a leaf")
-        docket.prove(self.candidate.rows, self.leaf, keccak(self.row), self.siblings[:depth], "rows tree")
-        docket.prove(root, self.leaf, keccak(self.part), self.siblings[depth:], "update")
-        accepted = self.tally.accepted
-        _insist(len(self.row) == 1 + sum(accepted) * size, "leaf of another length")
-        _insist(len(self.part) == 1 + size, "leaf of another length")
+        docket.leaf(self.row, sum(accepted) * size, self.candidate.rows, self.leaf, self.siblings[:depth])
+        docket.leaf(self.part, size, root, self.leaf, self.siblings[depth:])
         start = 1 + sum(accepted[: self.position]) * size + self.word * WORD
         at = 1 + self.word * WORD
         return self.row[start : start + WORD] != self.part[at : at + WORD]
@@ -216,7 +214,7 @@ class RowChallenge:
     def _root(self, docket: Docket) -> bytes:
         """The root of the accepted update, once it is shown to be one of the round."""
         accepted, points = self.tally.accepted, self.tally.checkpoints
-        _insist(self.position < len(accepted) and accepted[self.position], "not accepted")
+        _insist(self.position < len(accepted) and accepted[self.position], "no such place")
         place = self.position // GROUP
         start = points[place - 1] if place else bytes(32)
         _insist(fold(map(word, self.group), start) == points[place], "not the round's updates")
@@ -239,7 +237,7 @@ class WeightsChallenge:
     def call(self) -> tuple[str, tuple[Any, ...]]:
         """The contract's function and its arguments."""
         return "challenge_weights", (
-            self.candidate.fields, tally_fields(self.tally), list(self.updates), pack_samples(self.samples),
+            self.candidate.fields, tally_bytes(self.tally), list(self.updates), pack_samples(self.samples),
         )  # fmt: skip
 
     def rule(self, docket: Docket) -> bool:
@@ -268,7 +266,7 @@ class LeafChallenge:
     def call(self) -> tuple[str, tuple[Any, ...]]:
         """The contract's function and its arguments."""
         return "challenge_leaf", (
-            self.candidate.fields, int(self.tree), self.leaf, tally_fields(self.tally), list(self.siblings),
+            self.candidate.fields, tally_bytes(self.tally), list(self.siblings), int(self.tree), self.leaf,
             self.content,
         )  # fmt: skip
 
@@ -278,10 +276,8 @@ class LeafChallenge:
         root, size = self.candidate.root, docket.model_leaf
         if self.tree is Trees.ROWS:
             root, size = self.candidate.rows, docket.leaf_bytes * sum(self.tally.accepted)
-        _insist(self.leaf < docket.leaves, "no such leaf")
-        _insist(len(self.siblings) == docket.depth, "proof of another length")
-        _insist(self.content[:1] == _LEAF, "not a leaf")
-        docket.prove(root, self.leaf, keccak(self.content), self.siblings, "tree")
+        docket.place(self.leaf < docket.leaves, self.siblings, 1)
+        docket.leaf(self.content, None, root, self.leaf, self.siblings)
         return len(self.content) != 1 + size
 
 
@@ -301,18 +297,19 @@ class PaddingChallenge:
     def call(self) -> tuple[str, tuple[Any, ...]]:
         """The contract's function and its arguments."""
         return "challenge_padding", (
-            self.candidate.fields, int(self.tree), self.height, self.index, self.digest,
-            tally_fields(self.tally), list(self.siblings),
+            self.candidate.fields, tally_bytes(self.tally), list(self.siblings), int(self.tree), self.height,
+            self.index, self.digest,
         )  # fmt: skip
 
     def rule(self, docket: Docket) -> bool:
         """The contract's ruling."""
         docket.open(self.candidate, self.tally)
         root = self.candidate.rows if self.tree is Trees.ROWS else self.candidate.root
-        _insist(self.height + len(self.siblings) == docket.depth, "proof of another length")
-        _insist(self.index < 1 << len(self.siblings), "no such node")
-        _insist(self.index << self.height >= docket.leaves, "not padding")
-        docket.prove(root, self.index, self.digest, self.siblings, "tree")
+        rest = len(self.siblings)
+        _insist(self.height + rest == docket.depth, "proof of another length")
+        place = self.index < 1 << rest and self.index << self.height >= docket.leaves
+        _insist(place, "no such place")
+        _insist(merkle.climb(self.digest, self.index, self.siblings) == root, "not in the tree")
         return self.digest != merkle.padding(self.height)
 
 

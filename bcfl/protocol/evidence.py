@@ -1,8 +1,9 @@
 """Step 6: what is wrong with a proposal, and the challenge that shows it.
 
 Whoever has the last model, the accepted updates and what the leader made of them compares the one with the
-other, slice after slice, and builds the first challenge that the contract upholds. Vectors may be memory maps:
-what is kept beside them is the new model and one digest for every subtree of some MiB (`merkle.rows_proof`).
+other, slice after slice, and builds the first challenge that the contract upholds. Vectors may be
+mapped files: what is kept beside them is the new model and one digest for every subtree of some MiB
+(`merkle.rows_proof`).
 """
 
 from __future__ import annotations
