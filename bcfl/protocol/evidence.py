@@ -189,7 +189,7 @@ class Evidence:
         terms = self.docket.terms
         old = Vectors([self.before], terms.leaf_lanes)
         row, width = _ZERO + self.rows.leaf(leaf), terms.lane_bits // 8
-        places = range(lane, len(row) // width, terms.leaf_lanes)
+        places = range(lane, (len(row) - 1) // width, terms.leaf_lanes)
         values = [lane_of(row, place, width) for place in places]
         low, high = aggregation.bounds(terms.rule, values, terms.trim) or (0, 0)
         return SumChallenge(
