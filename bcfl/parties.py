@@ -24,6 +24,7 @@ from bcfl.ledger import deployments, networks
 from bcfl.ledger.artifact import artifact, federation_at
 from bcfl.ledger.live import LiveLedger
 from bcfl.protocol import payload
+from bcfl.protocol.beacon import chain_tail
 from bcfl.relay.http import SECONDS, Endpoint, HttpRelay
 from bcfl.relay.mailbox import Mailbox
 from bcfl.relay.server import Counters, DeskServer
@@ -160,7 +161,8 @@ def enrol(site: Site, account: Account, endpoint: str, stake: int | None) -> Non
         if stake is None:
             least = deployments.ether(site.ledger.terms.min_stake)
             raise ConfigError(f"{account.address} is no miner yet: join with --stake, at least {least}")
-        contract.send(account, "register_miner", value=stake)
+        tail = chain_tail(account, site.ledger.domain, history.chains.get(account.address, 0))
+        contract.send(account, "register_miner", tail, value=stake)
     elif member.exit_round:
         raise ConfigError(f"{account.address} has left the federation as a miner: take another account")
     if history.endpoints.get(account.address) != endpoint:

@@ -21,8 +21,9 @@ from bcfl.ledger.federation import FederationLedger
 from bcfl.ports import Learner, Step
 from bcfl.protocol import fixedpoint, payload
 from bcfl.protocol.accounts import Account
+from bcfl.protocol.beacon import chain_tail
 from bcfl.protocol.rounds import Round
-from bcfl.protocol.types import Engine, Layout, Phase, Rule, Terms
+from bcfl.protocol.types import Engine, Layout, Mode, Phase, Rule, Terms
 from bcfl.relay.memory import MemoryRelay
 from bcfl.reports import Progress, Rejection, Report, RoundReport
 from bcfl.roles.archive import Archive
@@ -36,6 +37,7 @@ from bcfl.runs import Run
 from bcfl.storage import DirectoryStore
 
 BASIS = 10_000
+COMMITTEE = 5  # members
 MAX_IDLE = 10_000  # turns without an event after which something is wrong
 Observer = Callable[[Progress], None]
 
@@ -141,6 +143,10 @@ def terms_of(config: Config, layout: Layout, largest: int) -> Terms:
         reward=config.reward,
         device_share=round(config.device_share * BASIS),
         miner_share=round(config.miner_share * BASIS),
+        mode=Mode.PARTIAL,
+        committee_size=COMMITTEE,
+        challenge_bond=config.stake // 10,
+        answer_seconds=lasting(config.attest_seconds),
     )
 
 
@@ -217,7 +223,8 @@ class Federation:
             self.contract.send(self.owner, "register_devices", missing[start : start + 64])
         for account in miners:
             if account.address not in history.miners:
-                self.contract.send(account, "register_miner", value=self.run.config.stake)
+                tail = chain_tail(account, self.ledger.domain)
+                self.contract.send(account, "register_miner", tail, value=self.run.config.stake)
         if self.ledger.clock().phase is Phase.IDLE:
             self.contract.send(self.owner, "start")
 
@@ -289,7 +296,7 @@ class Federation:
         everybody = [member.account for member in history.voters()]
         expected, done = {
             Phase.COMMIT: (everybody, list(current.commits)),
-            Phase.VOTE: (everybody, list(current.vote_commits)),
+            Phase.VOTE: ([member.account for member in history.electors()], list(current.vote_commits)),
             Phase.UNVEIL: (list(current.vote_commits), voted),
             Phase.ATTEST: (voted, list(attested)),
         }.get(phase, (everybody, []))
@@ -309,7 +316,7 @@ class Federation:
             round=found.number,
             status=found.status,
             reason=None if found.void is None else found.void.name.lower(),
-            engine=Engine(self.ledger.terms.engine).name.lower(),
+            engine=found.engine.name.lower(),
             leader=None if found.block is None else found.leader,
             accepted=tuple(history.devices[item.update.device] for item in found.taken()),
             rejected=tuple(rejected),

@@ -14,7 +14,6 @@ from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
-from bcfl.protocol import verification
 from bcfl.protocol.types import Engine, Phase
 from tests.harness import TERMS, Federation
 
@@ -52,7 +51,7 @@ def play(federation: Federation) -> None:
     openings = [federation.opening(index) for index in range(federation.miners)]
     for opening in openings:
         federation.commit_vote(opening)
-    votes = [verification.Vote(federation.voter(opening.miner), opening) for opening in openings]
+    votes = [federation.history().vote(opening) for opening in openings]
     unveils = [("unveil", federation.unveil_args(opening)) for opening in openings]
     federation.multi(
         clerk, "unveil, all votes, and tally", [*unveils, ("tally", federation.tally_args(votes))]
@@ -73,7 +72,8 @@ def rare_steps() -> Row:
     """Gas of what happens once or seldom, with 20 devices and 5 miners."""
     found: Row = {}
     federation = Federation(20, 5)
-    found["deploy annex"], found["deploy federation"] = (receipt.gas_used for receipt in federation.deployed)
+    for part, receipt in zip(("court", "annex", "federation"), federation.deployed, strict=True):
+        found[f"deploy {part}"] = receipt.gas_used
     federation.open()
     received = federation.received
     found["register 20 devices"] = received["register_devices"][0].gas_used

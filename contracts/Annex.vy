@@ -1,12 +1,12 @@
 # pragma version 0.4.3
 # pragma optimize gas
 """
-@title Annex: what a federation does once a round or seldom
+@title Annex: what a federation does once a round
 @license Apache-2.0
-@notice Tally, election, the next in line, joining and leaving, claims, and what can be asked. It
-        is deployed once with the federation's terms and only ever runs on the federation's storage:
-        `Federation` delegates to it. Both initialize the same modules in the same order, so
-        that every slot is the same; a test compares the layouts.
+@notice Tally, election, the next in line. It is deployed once with the federation's terms and only ever
+        runs on the federation's storage: `Federation` delegates to it, and it delegates what it does
+        not know to `Court`. All three initialize the same modules in the same order, so that every
+        slot is the same; a test compares the layouts.
 """
 
 from interfaces import IFederation
@@ -16,6 +16,7 @@ from modules import treasury
 from modules import rounds
 from modules import membership
 from modules import submissions
+from modules import scores
 from modules import election
 from modules import verification
 from modules import rewards
@@ -27,7 +28,8 @@ initializes: treasury
 initializes: rounds[terms := terms, registry := registry]
 initializes: membership[registry := registry, rounds := rounds]
 initializes: submissions[terms := terms, registry := registry, rounds := rounds]
-initializes: election[terms := terms, registry := registry, rounds := rounds]
+initializes: scores
+initializes: election[terms := terms, registry := registry, rounds := rounds, scores := scores]
 initializes: verification[
     terms := terms,
     registry := registry,
@@ -35,6 +37,7 @@ initializes: verification[
     submissions := submissions,
     election := election,
     treasury := treasury,
+    scores := scores,
 ]
 initializes: rewards[terms := terms, registry := registry, rounds := rounds, treasury := treasury]
 initializes: proposals[
@@ -48,29 +51,23 @@ initializes: proposals[
 ]
 
 exports: (
-    registry.__interface__,
-    treasury.withdraw,
-    treasury.pool,
-    treasury.owed,
-    treasury.credits,
-    rounds.ledger,
-    rounds.round_seed,
-    rounds.binding,
-    membership.__interface__,
-    submissions.update_hash,
-    submissions.domain_separator,
-    election.__interface__,
+    election.solve,
+    election.target,
+    election.puzzle,
+    election.lead_now,
     verification.tally,
-    rewards.__interface__,
     proposals.skip,
 )
 
+COURT: immutable(address)
+
 
 @deploy
-def __init__(terms_: IFederation.Terms):
+def __init__(terms_: IFederation.Terms, court_: address):
     """
     @notice Fixes the terms, as in the federation's own code.
     @param terms_ What the parties agreed on.
+    @param court_ The `Court` deployed with the same terms.
     """
     terms.__init__(terms_)
     registry.__init__()
@@ -78,12 +75,24 @@ def __init__(terms_: IFederation.Terms):
     submissions.__init__()
     election.__init__()
     proposals.__init__(empty(bytes32), empty(bytes32))
+    assert court_.is_contract, "annex: no court"
+    COURT = court_
 
 
 @external
 @view
-def agreed() -> IFederation.Terms:
+def court() -> address:
     """
-    @notice The terms.
+    @notice Where the rest of the code is.
     """
-    return terms.TERMS
+    return COURT
+
+
+@external
+@payable
+@raw_return
+def __default__() -> Bytes[4096]:
+    """
+    @notice Hands what is not found here to the court.
+    """
+    return raw_call(COURT, msg.data, max_outsize=4096, is_delegate_call=True)

@@ -9,8 +9,9 @@
         acted; whatever is due can be pushed on by anyone. A round that comes to nothing is void:
         the model stays, the reason is recorded, the next round opens. Lists travel in calldata and
         events; storage keeps their digests in slots that every round uses again.
-@dev    What every participant calls in every round is here; the rest is in `Annex`, which runs on this
-        contract's storage: one address, one ABI, two pieces of code below the size that EIP-170 allows.
+@dev    What every participant calls in every round is here; the rest is in `Annex` and, behind it, in `Court`,
+        which run on this contract's storage: one address, one ABI, three pieces of code below the size
+        that EIP-170 allows.
 """
 
 from interfaces import IFederation
@@ -20,6 +21,7 @@ from modules import treasury
 from modules import rounds
 from modules import membership
 from modules import submissions
+from modules import scores
 from modules import election
 from modules import verification
 from modules import rewards
@@ -31,7 +33,8 @@ initializes: treasury
 initializes: rounds[terms := terms, registry := registry]
 initializes: membership[registry := registry, rounds := rounds]
 initializes: submissions[terms := terms, registry := registry, rounds := rounds]
-initializes: election[terms := terms, registry := registry, rounds := rounds]
+initializes: scores
+initializes: election[terms := terms, registry := registry, rounds := rounds, scores := scores]
 initializes: verification[
     terms := terms,
     registry := registry,
@@ -39,6 +42,7 @@ initializes: verification[
     submissions := submissions,
     election := election,
     treasury := treasury,
+    scores := scores,
 ]
 initializes: rewards[terms := terms, registry := registry, rounds := rounds, treasury := treasury]
 initializes: proposals[
@@ -50,7 +54,6 @@ initializes: proposals[
     rewards := rewards,
     treasury := treasury,
 ]
-
 
 exports: (
     treasury.fund,
@@ -95,7 +98,7 @@ def __init__(terms_: IFederation.Terms, root: bytes32, cid: bytes32, annex_: add
 @view
 def annex() -> address:
     """
-    @notice Where the rest of the code is.
+    @notice Where the code of tally and election is.
     """
     return ANNEX
 

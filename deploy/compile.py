@@ -17,7 +17,7 @@ from typing import Any
 ROOT = Path(__file__).resolve().parent.parent
 CONTRACTS = ROOT / "contracts"
 ARTIFACT = ROOT / "bcfl" / "ledger" / "artifacts" / "Federation.json"
-DEPLOYABLES = ("Federation", "Annex")
+DEPLOYABLES = ("Federation", "Annex", "Court")
 MAX_RUNTIME = 24_576  # EIP-170
 
 
@@ -51,6 +51,11 @@ def merged_abi(outputs: list[dict[str, Any]]) -> list[dict[str, Any]]:
     return entries
 
 
+def constructor(output: dict[str, Any]) -> list[dict[str, Any]]:
+    """The ABI of one deployable's constructor alone."""
+    return [entry for entry in output["abi"] if entry["type"] == "constructor"]
+
+
 def build() -> dict[str, Any]:
     """The artifact; raises SystemExit where a deployable is too large or the layouts differ."""
     import vyper
@@ -63,9 +68,10 @@ def build() -> dict[str, Any]:
             raise SystemExit(
                 f"{name} is {sizes[name]} bytes, more than the {MAX_RUNTIME} that EIP-170 allows"
             )
-    if outputs[0]["layout"]["storage_layout"] != outputs[1]["layout"]["storage_layout"]:
+    layouts = [output["layout"]["storage_layout"] for output in outputs]
+    if any(layout != layouts[0] for layout in layouts):
         raise SystemExit(
-            "Federation and Annex differ in their storage layout; initialize the same modules in order"
+            f"{', '.join(DEPLOYABLES)} differ in their storage layout; initialize the same modules in order"
         )
     digest = hashlib.sha256(b"".join(path.read_bytes() for path in sources())).hexdigest()
     return {
@@ -73,7 +79,8 @@ def build() -> dict[str, Any]:
         "sources_sha256": digest,
         "runtime_bytes": sizes,
         "abi": merged_abi(outputs),
-        "annex_abi": [entry for entry in outputs[1]["abi"] if entry["type"] == "constructor"],
+        "annex_abi": constructor(outputs[1]),
+        "court_abi": constructor(outputs[2]),
         "bytecode": {name: output["bytecode"] for name, output in zip(DEPLOYABLES, outputs, strict=True)},
     }
 

@@ -3,7 +3,7 @@
     bcfl chain up &
     python deploy/deploy.py --network local --name demo devices=8 miners=3 task=digits
 
-It fixes the terms, publishes the genesis model on the store, deploys annex and federation, funds the pool of
+It fixes the terms, publishes the genesis model on the store, deploys court, annex and federation, funds the pool of
 rewards, registers the devices and writes deployments/NETWORK/NAME.json.
 """
 
@@ -52,7 +52,8 @@ def main() -> None:
     archive = Archive(open_store(given.store), shape, terms)
     genesis = archive.put(fixedpoint.encode(initial(task, config.seed), terms.scale_bits))
 
-    # Two transactions: the annex, and the federation that delegates to it, with the pool in it.
+    # Three transactions: the court, the annex that delegates to it, and the federation that delegates to
+    # the annex, with the pool in it.
     contract, record = deployments.found(
         chain,
         owner,

@@ -16,13 +16,16 @@ from bcfl.errors import Reverted
 from bcfl.ledger.artifact import deploy
 from bcfl.ledger.contract import Receipt
 from bcfl.ledger.embedded import EmbeddedChain
-from bcfl.protocol import submissions, verification
-from bcfl.protocol.election import ranking, search
+from bcfl.ledger.federation import FederationLedger
+from bcfl.protocol import beacon, submissions, verification
+from bcfl.protocol.election import search
 from bcfl.protocol.hashing import keccak, word
-from bcfl.protocol.types import Block, Clock, Opening, Phase, Tally, Terms, Update, Verdict, Voter
+from bcfl.protocol.rounds import History
+from bcfl.protocol.types import Block, Clock, Engine, Opening, Phase, Tally, Terms, Update, Verdict, Voter
 
 ETHER = 10**18
 BUFFER = 16_384  # bytes that one multicall takes
+LAYERS = 200  # of a hash chain
 
 TERMS = Terms(
     layout=keccak(b"layout"), parameters=1000, scale_bits=24, lane_bits=16, shift=8, leaf_lanes=32,
@@ -32,6 +35,7 @@ TERMS = Terms(
     elect_seconds=600, propose_seconds=600, attest_seconds=600, challenge_seconds=0,
     min_stake=ETHER, exit_rounds=2, vote_penalty=ETHER // 10, leader_penalty=ETHER // 20,
     reward=ETHER // 2, device_share=6000, miner_share=3000,
+    mode=1, committee_size=3, challenge_bond=ETHER // 10, answer_seconds=600,
 )  # fmt: skip
 
 
@@ -92,6 +96,7 @@ class Federation:
             self.chain, self.owner, self.terms, digest("root", 0), digest("cid", 0), self.pool
         )
         self.domain = submissions.Domain(self.chain.chain_id, self.contract.address)
+        self.ledger = FederationLedger(self.contract)
         self.received: dict[str, list[Receipt]] = {}
         self.tallies: dict[int, Tally] = {}
 
@@ -108,9 +113,25 @@ class Federation:
             self.send(self.owner, "register_devices", addresses[start : start + 64])
         stakes = self.stakes or (self.terms.min_stake,) * self.miners
         for key, stake in zip(self.miner_keys, stakes, strict=True):
-            self.send(key, "register_miner", value=stake)
+            self.send(key, "register_miner", self.tail(key), value=stake)
         self.send(self.owner, "start")
         return self
+
+    def tail(self, key: Account) -> bytes:
+        """The tail of an account's short hash chain."""
+        return beacon.tail(keccak(key.key), LAYERS)
+
+    def layer(self, key: Account) -> bytes:
+        """The layer that an account shows next."""
+        shown = self.contract.call("tail", key.address)
+        return beacon.next_layer(keccak(key.key), shown, LAYERS) or bytes(32)
+
+    @property
+    def engine(self) -> Engine:
+        """The engine of the running round."""
+        current = self.history().current
+        assert current is not None
+        return current.engine
 
     @property
     def clock(self) -> Clock:
@@ -169,17 +190,18 @@ class Federation:
     ) -> Receipt:
         return self.send(sender, "reveal", (submitter or sender).address, *self.reveal_args(updates, opened))
 
-    def opening(self, miner: int, verdicts: list[Verdict] | None = None) -> Opening:
-        clock = self.clock
+    def opening(
+        self, miner: int, verdicts: list[Verdict] | None = None, wish: Engine | None = None
+    ) -> Opening:
+        number, address = self.clock.round, self.miner_keys[miner].address
         said = tuple(verdicts or [Verdict.ACCEPTED] * len(self.words()))
-        return Opening(clock.round, self.miner_keys[miner].address, said, digest("vote", clock.round, miner))
+        return Opening(number, address, said, digest("vote", number, miner), wish)
 
     def commit_vote(self, opening: Opening, sender: Account | None = None) -> Receipt:
         return self.send(sender or self.key_of(opening), "commit_vote", verification.vote_digest(opening))
 
     def unveil_args(self, opening: Opening) -> list[object]:
-        reasons = verification.pack_reasons(opening.verdicts)
-        return [opening.miner, verification.accepted_of(opening.verdicts), reasons, opening.salt]
+        return list(verification.unveil_args(opening))
 
     def unveil(self, opening: Opening, sender: Account | None = None) -> Receipt:
         return self.send(sender or self.key_of(opening), "unveil", *self.unveil_args(opening))
@@ -202,40 +224,31 @@ class Federation:
         return found
 
     def words(self, number: int | None = None) -> list[int]:
-        return [submissions.update_word(self.domain, update) for update in self.updates(number)]
+        engine = self.history().rounds[self.clock.round if number is None else number].engine
+        return [submissions.update_word(self.domain, update, engine) for update in self.updates(number)]
 
-    def voter(self, address: str) -> Voter:
-        weight = self.contract.call("miner", address)[1]
-        addresses = [key.address for key in self.device_keys]
-        return Voter(address, weight, addresses.index(address) if address in addresses else None)
+    def history(self) -> History:
+        return self.ledger.history()
+
+    def voter(self, address: str, wish: Engine | None = None) -> Voter:
+        return self.history().voter(address, wish)
 
     def votes(self) -> list[verification.Vote]:
-        count = len(self.words())
-        found = []
-        for args in self.this_round("Voted"):
-            verdicts = verification.unpack_verdicts(args["accepted"], args["reasons"], count)  # type: ignore[arg-type]
-            opening = Opening(self.clock.round, args["miner"], verdicts, args["salt"])  # type: ignore[arg-type]
-            found.append(verification.Vote(self.voter(opening.miner), opening))
-        return found
+        return self.history().rounds[self.clock.round].votes
 
     def tally_args(self, votes: Sequence[verification.Vote] = ()) -> list[object]:
         """The lists for `votes`, those unveiled so far when none are given."""
-        words, votes = self.words(), votes or self.votes()
-        devices = [item >> 24 & 0xFFFF for item in words]
-        owns = [verification.own_position(vote.voter, devices) for vote in votes]
-        return [
-            words,
-            [vote.voter.word for vote in votes],
-            [vote.opening.salt for vote in votes],
-            [bits for vote in votes for bits in verification.accepted_of(vote.opening.verdicts)],
-            [2**256 - 1 if own is None else own for own in owns],
-        ]
+        return list(verification.tally_args(self.words(), votes or self.votes(), self.engine))
 
     def skip_args(self) -> list[object]:
-        votes = self.votes()
-        return [[vote.voter.word for vote in votes], [verification.vote_body(vote.opening) for vote in votes]]
+        return list(verification.skip_args(self.votes(), self.engine))
 
     # Whole phases, honestly.
+
+    def jury(self) -> list[int]:
+        """Who may vote in the running round."""
+        electors = {member.account for member in self.history().electors()}
+        return [index for index, key in enumerate(self.miner_keys) if key.address in electors]
 
     def commit_all(self) -> None:
         for index, key in enumerate(self.miner_keys):
@@ -246,19 +259,19 @@ class Federation:
             self.reveal(key, self.share(index))
 
     def vote_all(self, verdicts: list[list[Verdict]] | None = None) -> None:
-        openings = [self.opening(i, verdicts[i] if verdicts else None) for i in range(self.miners)]
+        openings = [self.opening(i, verdicts[i] if verdicts else None) for i in self.jury()]
         for opening in openings:
             self.commit_vote(opening)
         for opening in openings:
             self.unveil(opening)
 
     def unveil_all(self) -> None:
-        for index in range(self.miners):
+        for index in self.jury():
             self.unveil(self.opening(index))
 
     def tally(self, sender: Account | None = None) -> Receipt:
         args = self.tally_args()
-        self.tallies[self.clock.round] = verification.tally(self.words(), self.votes())
+        self.tallies[self.clock.round] = verification.tally(self.words(), self.votes(), self.engine)
         return self.send(sender or self.outsider, "tally", *args)
 
     def multi(self, sender: Account, label: str, calls: Sequence[tuple[str, Sequence[object]]]) -> None:
@@ -276,15 +289,19 @@ class Federation:
         address = self.contract.call("lead_now")[0]
         return next(key for key in self.miner_keys if key.address == address)
 
-    def proposal(self) -> tuple[bytes, bytes, bytes]:
-        number = self.clock.round
-        return digest("model", number), digest("model cid", number), digest("rows", number)
+    def proposal(self) -> tuple[bytes, bytes, bytes, bytes]:
+        """What the leader proposes, or has proposed."""
+        number, leader = self.clock.round, self.contract.call("lead_now")[0]
+        key = next((key for key in self.miner_keys if key.address == leader), self.outsider)
+        shown = self.contract.call("tail", leader)
+        layer = shown if self.clock.phase is Phase.ATTEST else self.layer(key)
+        return digest("model", number), digest("model cid", number), digest("rows", number), layer
 
     def proposal_digest(self) -> bytes:
         return keccak(word(self.clock.round) + b"".join(self.proposal()))
 
     def solve(self, miner: int = 0) -> Receipt:
-        seed, target = self.contract.call("round_seed"), self.contract.call("target")
+        seed, target = self.contract.call("puzzle"), self.contract.call("target")
         turn = self.contract.call("lead_now")[1]
         key = self.miner_keys[miner]
         nonce = search(seed, turn, key.address, target, 0, 10**6)
@@ -296,7 +313,8 @@ class Federation:
     def attest_enough(self) -> None:
         for key in self.miner_keys:
             seat = 1 << self.contract.call("miner", key.address)[0]
-            if not self.attested() and not self.contract.call("lead_now")[4] & seat:
+            voted = self.clock.expected & seat
+            if voted and not self.attested() and not self.contract.call("lead_now")[4] & seat:
                 self.send(key, "attest", self.proposal_digest())
 
     def finalize(self, sender: Account | None = None) -> Receipt:
@@ -316,7 +334,7 @@ class Federation:
         }
         while (now := self.clock.phase) != phase:
             if phase is Phase.UNVEIL and now is Phase.VOTE:
-                for opening in [self.opening(i) for i in range(self.miners)]:
+                for opening in [self.opening(i) for i in self.jury()]:
                     self.commit_vote(opening)
             else:
                 steps[now]()
@@ -348,7 +366,8 @@ class Federation:
             elif clock.phase is Phase.ATTEST and self.attested():
                 self.wait(self.terms.challenge_seconds)
                 shown = self.this_round("Proposed")[-1]
-                self.send(self.outsider, "finalize", shown["root"], shown["cid"], shown["rows"])
+                stated = [shown[name] for name in ("root", "cid", "rows", "layer")]
+                self.send(self.outsider, "finalize", *stated)
             elif clock.phase in (Phase.PROPOSE, Phase.ATTEST):
                 self.expire()
                 self.send(self.outsider, "skip", *self.skip_args())
@@ -376,6 +395,7 @@ class Federation:
             cid=found["cid"],
             leader=found["leader"],
             reward=found["reward"],
+            engine=self.history().rounds[number].engine,
         )
 
     def claim_device_args(self, number: int, position: int) -> list[object]:
@@ -396,5 +416,4 @@ class Federation:
         return int(evm.get_vm(evm.header).state.get_balance(to_canonical_address(address)))
 
     def ranking(self) -> list[str]:
-        words = ranking(self.contract.call("round_seed"), [vote.voter.word for vote in self.votes()])
-        return [to_checksum_address((item & (1 << 160) - 1).to_bytes(20, "big")) for item in words]
+        return [voter.account for voter in self.history().rounds[self.clock.round].line()]

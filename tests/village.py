@@ -15,6 +15,7 @@ from bcfl.ledger.federation import FederationLedger
 from bcfl.ports import Evaluation, Step, Trained, Vector
 from bcfl.protocol import fixedpoint, payload
 from bcfl.protocol.accounts import Account
+from bcfl.protocol.beacon import chain_tail
 from bcfl.protocol.rounds import History, Round
 from bcfl.protocol.types import Layout, Phase, TensorSpec, Terms
 from bcfl.relay.memory import MemoryRelay
@@ -37,6 +38,7 @@ TERMS = Terms(
     elect_seconds=60, propose_seconds=60, attest_seconds=60, challenge_seconds=0,
     min_stake=ETHER, exit_rounds=2, vote_penalty=ETHER // 10, leader_penalty=ETHER // 20,
     reward=ETHER // 2, device_share=6000, miner_share=3000,
+    mode=1, committee_size=3, challenge_bond=ETHER // 10, answer_seconds=60,
 )  # fmt: skip
 
 
@@ -136,7 +138,8 @@ class Village:
         stakes = self.stakes or (2 * self.terms.min_stake - 1,) * self.miners  # one vote, penalties or not
         for a, stake in zip(self.miner_accounts, stakes, strict=True):
             if a.address not in known.miners:
-                self.federation.contract.send(a, "register_miner", value=stake)
+                tail = chain_tail(a, self.ledger.domain)
+                self.federation.contract.send(a, "register_miner", tail, value=stake)
         if self.ledger.clock().phase is Phase.IDLE:
             self.federation.contract.send(self.owner, "start")
 

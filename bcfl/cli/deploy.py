@@ -165,7 +165,7 @@ def verify_contract(
     folder: FolderOption = FOLDER,
     as_json: JsonOption = False,
 ) -> None:
-    """Check that the code at an address, and its annex, are what this version of bcfl deploys."""
+    """Check that the code at an address, its annex and its court are what this version of bcfl deploys."""
     from bcfl.ledger import deployments, networks
     from bcfl.ledger.inspection import inspect
 
@@ -179,6 +179,7 @@ def verify_contract(
     content = {
         "address": found.address,
         "annex": found.annex,
+        "court": found.court,
         "owner": found.owner,
         "block": found.block,
         "transaction": found.transaction,
@@ -187,7 +188,9 @@ def verify_contract(
     if as_json:
         print_json({"verified": True, **content})
     else:
-        print_fields([("verified", "the contract and its annex are this version's"), *content.items()])
+        print_fields(
+            [("verified", "the contract, its annex and its court are this version's"), *content.items()]
+        )
 
 
 def register_devices(
@@ -237,6 +240,7 @@ def _print_deployed(made: Deployment, path: Path, registered: int, config: Confi
     content = {
         "address": made.address,
         "annex": made.annex,
+        "court": made.court,
         "owner": made.owner,
         "network": made.network,
         "chain": str(made.chain_id),

@@ -2,17 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from bcfl.cli.options import JsonOption, RoundArgument, RunOption, RunsOption
 from bcfl.cli.printing import Column, print_fields, print_json, print_table
-from bcfl.protocol.election import ranking
 from bcfl.protocol.rounds import Round
-
-if TYPE_CHECKING:
-    from bcfl.cli.opened import Opened
-
-ADDRESS_BITS = 160
+from bcfl.protocol.types import Engine
 
 
 def leader(
@@ -25,36 +20,34 @@ def leader(
     from bcfl.cli.opened import opened
 
     with opened(run, runs) as found:
-        view = leader_view(found, found.round(number))
+        view = leader_view(found.round(number))
     if as_json:
         print_json(view)
     else:
         _print_leader(view)
 
 
-def leader_view(o: Opened, r: Round) -> dict[str, Any]:
+def leader_view(r: Round) -> dict[str, Any]:
     """Who led, at which turn, and the order in which the miners stood in line."""
-    from bcfl.ledger.abi import address_of
-
-    words = {vote.voter.word: vote.voter for vote in r.votes if vote.voter.weight}
-    line = ranking(r.seed, list(words)) if r.seed is not None and o.engine == "stake" else []
-    total = sum(voter.weight for voter in words.values())
+    line = r.line()
+    weights = {voter.account: r.scores.get(voter.account, voter.weight) for voter in line}
+    total = sum(weights.values())
     return {
         "round": r.number,
         "status": r.status,
-        "engine": o.engine,
+        "engine": r.engine.name.lower(),
         "leader": r.leader,
         "turn": r.elections[-1].turn if r.elections else None,
-        "nonce": r.elections[-1].nonce if r.elections and o.engine == "pow" else None,
+        "nonce": r.elections[-1].nonce if r.elections and r.engine is Engine.POW else None,
         "seed": r.seed,
         "skipped": r.skipped,
         "order": [
             {
-                "miner": address_of((item & 2**ADDRESS_BITS - 1).to_bytes(20, "big")),
-                "weight": words[item].weight,
-                "share": round(words[item].weight / total, 6),
+                "miner": voter.account,
+                "weight": weights[voter.account],
+                "share": round(weights[voter.account] / total, 6),
             }
-            for item in line
+            for voter in line
         ],
     }
 

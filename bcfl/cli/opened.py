@@ -20,7 +20,7 @@ from bcfl.ledger.federation import FederationLedger
 from bcfl.protocol import cid as cids
 from bcfl.protocol import payload
 from bcfl.protocol.rounds import History, Round
-from bcfl.protocol.types import Block, Clock, Engine, Layout, Terms
+from bcfl.protocol.types import Block, Clock, Layout, Terms
 from bcfl.runs import Run
 from bcfl.storage import DirectoryStore
 
@@ -60,11 +60,6 @@ class Opened:
     def terms(self) -> Terms:
         """What the parties agreed on."""
         return self.ledger.terms
-
-    @property
-    def engine(self) -> str:
-        """What decides who leads."""
-        return Engine(self.terms.engine).name.lower()
 
     @property
     def max_bytes(self) -> int:

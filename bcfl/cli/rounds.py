@@ -63,7 +63,7 @@ def round_view(o: Opened, r: Round) -> dict[str, Any]:
         "round": r.number,
         "status": r.status,
         "reason": None if r.void is None else r.void.name.lower(),
-        "engine": o.engine,
+        "engine": r.engine.name.lower(),
         "opened": r.opened,
         "closed": r.closed,
         "due": _due(o) if running else None,

@@ -27,11 +27,13 @@ def federation_at(chain: Chain, address: str) -> Contract:
 
 def deploy(
     chain: Chain, key: Key, terms: Terms, root: bytes, cid: bytes, pool: int
-) -> tuple[Contract, tuple[Receipt, Receipt]]:
-    """Put annex and federation on chain; `pool` in wei goes into the pool of rewards."""
+) -> tuple[Contract, tuple[Receipt, Receipt, Receipt]]:
+    """Put court, annex and federation on chain; `pool` in wei goes into the pool of rewards."""
     content = artifact()
     code = {name: bytes.fromhex(text[2:]) for name, text in content["bytecode"].items()}
-    annex, first = Contract.deploy(chain, key, content["annex_abi"], code["Annex"], [terms])
+    court, first = Contract.deploy(chain, key, content["court_abi"], code["Court"], [terms])
+    args = [terms, court.address]
+    annex, second = Contract.deploy(chain, key, content["annex_abi"], code["Annex"], args)
     args = [terms, root, cid, annex.address]
-    contract, second = Contract.deploy(chain, key, content["abi"], code["Federation"], args, pool)
-    return contract, (first, second)
+    contract, third = Contract.deploy(chain, key, content["abi"], code["Federation"], args, pool)
+    return contract, (first, second, third)

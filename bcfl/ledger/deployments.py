@@ -26,9 +26,9 @@ from bcfl.ledger.contract import Contract, Key
 from bcfl.ledger.networks import NAME, Network
 from bcfl.protocol.types import Terms
 
-FORMAT: Final = 1
+FORMAT: Final = 2
 FOLDER: Final = Path("deployments")
-DEPLOY_GAS: Final = 9_500_000  # of both contracts; what is not used is not paid
+DEPLOY_GAS: Final = 13_500_000  # of the three contracts; what is not used is not paid
 REGISTER_GAS: Final = 100_000  # of one device
 AT_ONCE: Final = 64  # devices registered in one transaction
 SAFE: Final = 2**53  # integers from here on are text in JSON: other readers would round them
@@ -44,11 +44,13 @@ class Deployment:
     chain_id: int
     address: str
     annex: str
+    court: str
     owner: str
     block: int  # of the federation's own transaction
     created: str  # time of that block, UTC
     transaction: str
     annex_transaction: str
+    court_transaction: str
     constructor: dict[str, Any]  # terms by name, root, cid, pool
     options: dict[str, Any]  # what the owner made the terms from; clients train by it
     compiler: str
@@ -116,27 +118,30 @@ def found(
     chain: Chain, key: Key, network: Network, name: str, terms: Terms, root: bytes, cid: bytes, pool: int,
     options: Mapping[str, Any] | None = None, folder: Path = FOLDER, devices: int = 0,
 ) -> tuple[Contract, Deployment]:  # fmt: skip
-    """Deploy annex and federation, fund the pool, write the record; `devices` more are to be paid for.
+    """Deploy court, annex and federation, fund the pool, write the record; `devices` more are to be paid for.
 
     Raises ConfigError and RunError as `reserved` does, LedgerError for too little ether, Reverted for terms
     that the contract refuses.
     """
     with reserved(folder, network, name) as path:
         check_funds(chain, key.address, pool, devices)
-        contract, (first, second) = deploy(chain, key, terms, root, cid, pool)
+        contract, (court, annex, main) = deploy(chain, key, terms, root, cid, pool)
         content = artifact()
-        addresses = {"Federation": contract.address, "Annex": str(first.contract)}
+        parts = {"Annex": str(annex.contract), "Court": str(court.contract)}
+        addresses = {"Federation": contract.address, **parts}
         deployment = Deployment(
             name=name,
             network=network.name,
             chain_id=chain.chain_id,
             address=contract.address,
             annex=addresses["Annex"],
+            court=addresses["Court"],
             owner=key.address,
-            block=second.block,
-            created=f"{datetime.fromtimestamp(second.timestamp, UTC):%Y-%m-%dT%H:%M:%SZ}",
-            transaction=_hex(second.hash),
-            annex_transaction=_hex(first.hash),
+            block=main.block,
+            created=f"{datetime.fromtimestamp(main.timestamp, UTC):%Y-%m-%dT%H:%M:%SZ}",
+            transaction=_hex(main.hash),
+            annex_transaction=_hex(annex.hash),
+            court_transaction=_hex(court.hash),
             constructor={"terms": asdict(terms), "root": root, "cid": cid, "pool": pool},
             options=dict(options or {}),
             compiler=content["compiler"],
@@ -260,7 +265,7 @@ def _deployment(content: Any) -> Deployment:
         values[name] = content[name]
         if type(values[name]) is not kinds.get(kind, dict):
             raise TypeError
-    for name in ("address", "annex", "owner"):
+    for name in ("address", "annex", "court", "owner"):
         values[name] = to_checksum_address(values[name])
     return Deployment(**values)
 

@@ -1,7 +1,7 @@
 """Whether the contract at an address is a federation of this version (step 1, initialization).
 
 Three things are compared: the transaction that created it with what this version deploys, and the code of the
-federation and of its annex with what this version's constructors return for the same sender, chain, addresses
+federation, of its annex and of its court with what this version's constructors return for the same sender, chain, addresses
 and terms, bit for bit. The constructors run here, so no node is believed about that.
 """
 
@@ -30,6 +30,7 @@ class Federation:
 
     address: str
     annex: str
+    court: str
     owner: str
     terms: Terms
     root: bytes  # of the genesis model
@@ -44,7 +45,8 @@ def inspect(chain: Chain, address: str) -> Federation:
     code = code_at(chain, address)
     contract = federation_at(chain, address)
     try:
-        annex, terms = address_of(contract.call("annex")), Terms(*contract.call("agreed"))
+        annex, court = (address_of(contract.call(name)) for name in ("annex", "court"))
+        terms = Terms(*contract.call("agreed"))
         genesis = _genesis(contract)
     except Unreachable:
         raise
@@ -52,13 +54,15 @@ def inspect(chain: Chain, address: str) -> Federation:
         raise _stranger(address, "it does not answer as a federation") from None
     arguments = [terms, genesis.args["root"], genesis.args["cid"], annex]
     owner = _creator(chain, contract, genesis.transaction, arguments)
-    expected = _codes(chain.chain_id, owner, contract.address, annex, arguments)
-    for part, found in (("Federation", code), ("Annex", code_at(chain, annex))):
+    expected = _codes(chain.chain_id, owner, contract.address, court, arguments)
+    codes = {"Federation": code, "Annex": code_at(chain, annex), "Court": code_at(chain, court)}
+    for part, found in codes.items():
         if found != expected[part]:
             raise _stranger(address, f"the code of its {part} differs")
     return Federation(
         contract.address,
         annex,
+        court,
         owner,
         terms,
         genesis.args["root"],
@@ -118,8 +122,8 @@ def _creator(chain: Chain, contract: Contract, transaction_hash: bytes, argument
     return address_of(transaction["from"])
 
 
-def _codes(chain_id: int, owner: str, address: str, annex: str, arguments: Sequence[Any]) -> dict[str, bytes]:
-    """What the constructors leave at the two addresses, by running them; LedgerError if they refuse."""
+def _codes(chain_id: int, owner: str, address: str, court: str, arguments: Sequence[Any]) -> dict[str, bytes]:
+    """What the constructors leave at the three addresses, by running them; LedgerError if they refuse."""
     from eth.db.atomic import AtomicDB
     from eth.vm.message import Message
     from eth_typing import Address
@@ -136,7 +140,8 @@ def _codes(chain_id: int, owner: str, address: str, annex: str, arguments: Seque
     context = state.get_transaction_context_class()(gas_price=0, origin=sender)
     content, codes = artifact(), {}
     for part, abi, at, values in (
-        ("Annex", "annex_abi", annex, arguments[:1]),
+        ("Court", "court_abi", court, arguments[:1]),
+        ("Annex", "annex_abi", arguments[3], [arguments[0], court]),
         ("Federation", "abi", address, arguments),
     ):
         creation = bytes.fromhex(content["bytecode"][part][2:]) + Abi(content[abi]).constructor(values)

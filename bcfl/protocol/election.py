@@ -1,43 +1,39 @@
-"""Step 5: who leads, by `stake` or by `pow`."""
+"""Step 5: who leads, by lottery (`stake`, `resource`, `committee`) or by a race (`pow`)."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from bcfl.protocol.hashing import keccak, word
+from bcfl.protocol.lottery import LEAD, Entrant, order
 
 RETARGET = 4  # a race moves the target by this factor at most
 MIN_TARGET = 2**128
+ACCOUNT = (1 << 160) - 1
+NOVICE = 1 << 196  # of a voter word
 
 
-def ranking(seed: bytes, voters: Sequence[int]) -> list[int]:
-    """All voter words in the order in which they may lead: drawn by weight, without replacement.
+def ranking(seed: bytes, voters: Sequence[int], scores: Mapping[int, int] | None = None) -> list[int]:
+    """All voter words in the order in which they may lead, whatever the order in which they unveiled.
 
-    They are drawn from in the order of their accounts, whatever the order in which they unveiled.
+    The weights are those of the votes, or the `scores` by account in a round of the resource engine.
     """
-    left = sorted(voters, key=lambda item: item & (1 << 160) - 1)
-    order = []
-    for place in range(len(left)):
-        total = sum(item >> 160 & 0xFFFF for item in left)
-        ticket = int.from_bytes(keccak(seed + word(place)), "big") % total
-        for item in left:
-            weight = item >> 160 & 0xFFFF
-            if ticket < weight:
-                order.append(item)
-                left.remove(item)
-                break
-            ticket -= weight
-    return order
+    words = {item & ACCOUNT: item for item in voters}
+    entrants = [
+        Entrant(account, scores[account] if scores else item >> 160 & 0xFFFF, bool(item & NOVICE))
+        for account, item in words.items()
+    ]
+    return [words[entrant.account] for entrant in order(seed, LEAD, entrants)]
 
 
-def proof_value(seed: bytes, turn: int, miner: str, nonce: int) -> int:
+def proof_value(puzzle: bytes, turn: int, miner: str, nonce: int) -> int:
     """The number that has to be under the target."""
-    return int.from_bytes(keccak(seed + word(turn) + word(int(miner, 16)) + word(nonce)), "big")
+    return int.from_bytes(keccak(puzzle + word(turn) + word(int(miner, 16)) + word(nonce)), "big")
 
 
-def search(seed: bytes, turn: int, miner: str, target: int, start: int, tries: int) -> int | None:
+def search(puzzle: bytes, turn: int, miner: str, target: int, start: int, tries: int) -> int | None:
     """The first nonce of a range that proves the work, or None."""
-    prefix = seed + word(turn) + word(int(miner, 16))
+    prefix = puzzle + word(turn) + word(int(miner, 16))
     for nonce in range(start, start + tries):
         if int.from_bytes(keccak(prefix + word(nonce)), "big") < target:
             return nonce

@@ -45,4 +45,5 @@ def block_hash(block: Block) -> bytes:
         + block.cid
         + word(int(block.leader, 16))
         + word(block.reward)
+        + word(block.engine)
     )

@@ -3,13 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
+from bcfl.protocol.beacon import NOVICE_ROUNDS, seed_after, seed_after_void
+from bcfl.protocol.election import ranking
 from bcfl.protocol.rewards import block_hash
-from bcfl.protocol.submissions import Domain, unpack_claim, update_word
-from bcfl.protocol.types import Block, Opening, Update, Verdict, VoidReason, Voter
-from bcfl.protocol.verification import Vote, unpack_accepted, unpack_verdicts
+from bcfl.protocol.scores import Resources
+from bcfl.protocol.submissions import Domain, pace, unpack_claim, update_word
+from bcfl.protocol.types import Block, Engine, Opening, Update, Verdict, VoidReason, Voter
+from bcfl.protocol.verification import (
+    Vote,
+    own_position,
+    unavailable,
+    unpack_accepted,
+    unpack_verdicts,
+    wish_of,
+)
 
 MAX_WEIGHT = 65_535
 
@@ -53,6 +63,7 @@ class Proposal:
     root: bytes
     cid: bytes
     rows: bytes
+    layer: bytes  # of the leader's hash chain
     attested: tuple[str, ...] = ()
 
 
@@ -62,14 +73,19 @@ class Round:
 
     number: int
     opened: int  # timestamp
+    engine: Engine = Engine.STAKE
+    seed: bytes = bytes(32)  # what its draws start from
+    committee: tuple[str, ...] = ()  # its members, where the engine draws one
+    scores: dict[str, int] = field(default_factory=dict)  # what the resource engine draws by
     commits: dict[str, bytes] = field(default_factory=dict)  # submitter -> digest, in order
+    alone: dict[str, bytes] = field(default_factory=dict)  # miner -> what it committed as a device, too
     submissions: list[Submission] = field(default_factory=list)
     vote_commits: dict[str, bytes] = field(default_factory=dict)
     votes: list[Vote] = field(default_factory=list)
     accepted: tuple[bool, ...] | None = None
     samples: int = 0
     matches: int = 0
-    seed: bytes | None = None  # what the leader is drawn from
+    puzzle: bytes | None = None  # what proofs of work start from
     elections: list[Election] = field(default_factory=list)
     skipped: list[str] = field(default_factory=list)
     proposals: list[Proposal] = field(default_factory=list)
@@ -101,7 +117,15 @@ class Round:
 
     def words(self, domain: Domain) -> list[int]:
         """What the chain of updates keeps of the round, in the order of its submissions."""
-        return [update_word(domain, item.update) for item in self.submissions]
+        return [update_word(domain, item.update, self.engine) for item in self.submissions]
+
+    def line(self) -> list[Voter]:
+        """The voters in the order in which they may lead; nobody where there is a race."""
+        if self.engine is Engine.POW:
+            return []
+        voters = {vote.voter.word: vote.voter for vote in self.votes}
+        scores = {int(account, 16): score for account, score in self.scores.items()}
+        return [voters[item] for item in ranking(self.seed, list(voters), scores)]
 
     def reasons(self, position: int) -> dict[str, Verdict]:
         """The verdict of each voter on one update."""
@@ -128,6 +152,8 @@ class Member:
     stake: int
     weight: int = 0
     exit_round: int = 0
+    changed: int = 0  # the round in which it joined, renewed its chain or raised its stake
+    novice: bool = False  # ranks after everybody else in the running round's draws
 
 
 @dataclass
@@ -138,6 +164,9 @@ class History:
     rounds: dict[int, Round] = field(default_factory=dict)
     blocks: list[Block] = field(default_factory=list)  # the model ledger, from the genesis on
     miners: dict[str, Member] = field(default_factory=dict)
+    tails: dict[str, bytes] = field(default_factory=dict)  # miner -> the layer last shown of its hash chain
+    chains: dict[str, int] = field(default_factory=dict)  # miner -> how many chains it has had
+    resources: dict[str, Resources] = field(default_factory=dict)  # miner -> what the contract has seen
     endpoints: dict[str, str] = field(default_factory=dict)  # miner -> where it says it is reached
     devices: list[str] = field(default_factory=list)  # account by index
     indices: dict[str, int] = field(default_factory=dict)  # the other way round
@@ -173,9 +202,23 @@ class History:
         """The miners that may act in the running round, by index."""
         return self.seats
 
-    def voter(self, account: str) -> Voter:
+    def electors(self) -> list[Member]:
+        """The miners that may vote in the running round, by index."""
+        current = self.current
+        if current is None or current.engine is not Engine.COMMITTEE:
+            return self.seats
+        return [member for member in self.seats if member.account in current.committee]
+
+    def voter(self, account: str, wish: Engine | None = None) -> Voter:
         """A miner as the chain of votes names it in the running round."""
-        return Voter(account, self.miners[account].weight, self.device_index(account))
+        member, current = self.miners[account], self.current
+        among_equals = current is not None and current.engine is Engine.COMMITTEE
+        weight = 1 if among_equals else member.weight
+        return Voter(account, weight, self.device_index(account), wish, member.novice)
+
+    def vote(self, opening: Opening) -> Vote:
+        """An opening of the running round as the vote that it becomes."""
+        return Vote(self.voter(opening.miner, opening.wish), opening)
 
     def bound(self, device: int) -> str | None:
         """The miner that a device hands its messages to in the running round."""
@@ -213,9 +256,10 @@ class History:
         """The round that an event belongs to."""
         return self.rounds[event.args["round"]]
 
-    def muster(self) -> None:
+    def muster(self, number: int) -> None:
         """Who takes part as the contract counts it when a round opens: weights, seats and devices."""
         for member in self.miners.values():
+            member.novice = member.changed != 0 and number - member.changed < NOVICE_ROUNDS
             member.weight = 0 if member.exit_round else min(member.stake // self.min_stake, MAX_WEIGHT)
         seated = (member for member in self.miners.values() if member.weight)
         self.seats = sorted(seated, key=lambda member: member.index)
@@ -231,7 +275,20 @@ def _genesis(history: History, event: Recorded) -> None:
 
 def _miner_registered(history: History, event: Recorded) -> None:
     args = event.args
-    history.miners[args["miner"]] = Member(args["miner"], args["index"], args["stake"])
+    number = max(history.rounds, default=0)
+    history.miners[args["miner"]] = Member(args["miner"], args["index"], args["stake"], changed=number)
+    _new_tail(history, event)
+
+
+def _renewed(history: History, event: Recorded) -> None:
+    history.miners[event.args["miner"]].changed = max(history.rounds, default=0)
+    _new_tail(history, event)
+
+
+def _new_tail(history: History, event: Recorded) -> None:
+    miner = event.args["miner"]
+    history.tails[miner] = event.args["tail"]
+    history.chains[miner] = history.chains.get(miner, 0) + 1
 
 
 def _announced(history: History, event: Recorded) -> None:
@@ -239,7 +296,10 @@ def _announced(history: History, event: Recorded) -> None:
 
 
 def _stake_changed(history: History, event: Recorded) -> None:
-    history.miners[event.args["miner"]].stake = event.args["stake"]
+    member, stake = history.miners[event.args["miner"]], event.args["stake"]
+    if stake:  # not what is left when a miner has gone
+        member.changed = max(history.rounds, default=0)
+    member.stake = stake
 
 
 def _miner_left(history: History, event: Recorded) -> None:
@@ -258,13 +318,25 @@ def _device_left(history: History, event: Recorded) -> None:
 
 
 def _round_opened(history: History, event: Recorded) -> None:
-    number = event.args["round"]
-    history.rounds[number] = Round(number, event.timestamp)
-    history.muster()
+    number, engine, mask = event.args["round"], Engine(event.args["engine"]), event.args["committee"]
+    found = Round(number, event.timestamp, engine, history.seed)
+    history.rounds[number] = found
+    history.muster(number)
+    found.committee = tuple(member.account for member in history.seats if mask >> member.index & 1)
+    if engine is Engine.RESOURCE:
+        found.scores = {member.account: _resources(history, member).score for member in history.seats}
+
+
+def _resources(history: History, member: Member) -> Resources:
+    return history.resources.get(member.account, Resources())
 
 
 def _committed(history: History, event: Recorded) -> None:
-    commits, sender = history.of(event).commits, event.args["sender"]
+    found, sender = history.of(event), event.args["sender"]
+    commits = found.commits
+    if sender in commits and any(member.account == sender for member in history.seats):
+        found.alone[sender] = event.args["digest"]
+        return
     commits.pop(sender, None)  # whoever commits again has its place in the order of that commitment
     commits[sender] = event.args["digest"]
 
@@ -284,16 +356,37 @@ def _vote_committed(history: History, event: Recorded) -> None:
 
 def _voted(history: History, event: Recorded) -> None:
     found, args = history.of(event), event.args
-    voter = history.voter(args["miner"])
     verdicts = unpack_verdicts(args["accepted"], args["reasons"], len(found.submissions))
-    found.votes.append(Vote(voter, Opening(found.number, voter.account, verdicts, args["salt"])))
+    opening = Opening(found.number, args["miner"], verdicts, args["salt"], wish_of(args["wish"]))
+    found.votes.append(history.vote(opening))
 
 
 def _tallied(history: History, event: Recorded) -> None:
     found, args = history.of(event), event.args
     found.accepted = unpack_accepted(args["accepted"], len(found.submissions))
-    found.samples, found.matches, found.seed = args["samples"], args["matches"], args["seed"]
-    history.seed = args["seed"]
+    found.samples, found.matches = args["samples"], args["matches"]
+    if found.engine is Engine.POW:
+        found.puzzle = args["puzzle"]
+    if found.engine is Engine.RESOURCE:
+        _note_resources(history, found, found.accepted)
+
+
+def _note_resources(history: History, found: Round, accepted: tuple[bool, ...]) -> None:
+    """What a counted round has shown of every active miner; who is no device has nothing that could fail."""
+    devices = [item.update.device for item in found.submissions]
+    missing = unavailable(found.votes, devices)
+    votes = {vote.voter.account: vote.voter for vote in found.votes}
+    for member in history.seats:
+        voter = votes.get(member.account)
+        own = None if voter is None else own_position(voter, devices)
+        spared = voter is not None and voter.device is None
+        taken = own is not None and accepted[own]
+        history.resources[member.account] = _resources(history, member).after(
+            on_time=voter is not None,
+            available=spared or (own is not None and not missing[own]),
+            accepted=spared or taken,
+            pace=max(1, pace(found.submissions[own].update)) if own is not None and taken else 0,
+        )
 
 
 def _elected(history: History, event: Recorded) -> None:
@@ -303,15 +396,17 @@ def _elected(history: History, event: Recorded) -> None:
 
 def _proposed(history: History, event: Recorded) -> None:
     args = event.args
-    proposal = Proposal(args["leader"], args["root"], args["cid"], args["rows"], (args["leader"],))
+    leader, layer = args["leader"], args["layer"]
+    proposal = Proposal(leader, args["root"], args["cid"], args["rows"], layer, (leader,))
     history.of(event).proposals.append(proposal)
+    history.tails[leader] = layer
 
 
 def _attested(history: History, event: Recorded) -> None:
     proposals = history.of(event).proposals
     last = proposals[-1]
     attested = (*last.attested, event.args["miner"])
-    proposals[-1] = Proposal(last.leader, last.root, last.cid, last.rows, attested)
+    proposals[-1] = replace(last, attested=attested)
 
 
 def _skipped(history: History, event: Recorded) -> None:
@@ -334,7 +429,9 @@ def _finalized(history: History, event: Recorded) -> None:
         cid=args["cid"],
         leader=args["leader"],
         reward=args["reward"],
+        engine=found.engine,
     )
+    history.seed = seed_after(found.seed, found.proposals[-1].layer)
     found.block_hash = args["block_hash"]
     found.closed = event.timestamp
     history.blocks.append(found.block)
@@ -345,6 +442,7 @@ def _finalized(history: History, event: Recorded) -> None:
 def _voided(history: History, event: Recorded) -> None:
     found = history.of(event)
     found.void = VoidReason(event.args["reason"])
+    history.seed = seed_after_void(found.seed, found.number)
     found.closed = event.timestamp
 
 
@@ -357,6 +455,7 @@ def _claimed(history: History, event: Recorded) -> None:
 READERS: dict[str, Callable[[History, Recorded], None]] = {
     "Genesis": _genesis,
     "MinerRegistered": _miner_registered,
+    "Renewed": _renewed,
     "Announced": _announced,
     "StakeChanged": _stake_changed,
     "MinerLeft": _miner_left,

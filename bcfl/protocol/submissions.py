@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from bcfl.protocol.hashing import fold, keccak, word
-from bcfl.protocol.types import SignedUpdate, Update
+from bcfl.protocol.types import Engine, SignedUpdate, Update
 
 DOMAIN_TYPE = keccak(b"EIP712Domain(string name,string version,uint256 chainId,address verifyingContract)")
 UPDATE_TYPE = keccak(
@@ -15,6 +15,7 @@ UPDATE_TYPE = keccak(
 )
 MAX_BATCH = 64
 GROUP = 32  # updates between two checkpoints
+MAX_PACE = 2**24 - 1
 
 
 @dataclass(frozen=True)
@@ -70,10 +71,19 @@ def unpack_claim(round_: int, root: bytes, cid: bytes, claim: int) -> Update:
     )
 
 
-def update_word(domain: Domain, update: Update) -> int:
-    """What the chain of updates keeps: commitment (216 bits), device (16), samples (24)."""
-    top = int.from_bytes(commitment(domain, update), "big") >> 40 << 40
-    return top | update.device << 24 | update.samples
+def pace(update: Update) -> int:
+    """Samples per second, as far as 24 bits go."""
+    return min(update.samples * 1_000_000 // max(update.microseconds, 1), MAX_PACE)
+
+
+def update_word(domain: Domain, update: Update, engine: int = Engine.STAKE) -> int:
+    """What the chain of updates keeps: commitment (192 bits), pace (24), device (16), samples (24).
+
+    The pace is there only in a round of the resource engine.
+    """
+    top = int.from_bytes(commitment(domain, update), "big") >> 64 << 64
+    paced = pace(update) if engine == Engine.RESOURCE else 0
+    return top | paced << 40 | update.device << 24 | update.samples
 
 
 def opens(domain: Domain, update: Update, shown: int) -> bool:

@@ -50,6 +50,16 @@ class Engine(IntEnum):
 
     STAKE = 0
     POW = 1
+    RESOURCE = 2
+    COMMITTEE = 3
+
+
+class Mode(IntEnum):
+    """Who may decide, and whether that may change."""
+
+    FULL = 0  # every miner is a device
+    PARTIAL = 1
+    HYBRID = 2  # the miners' votes choose the engine of the next round
 
 
 class Rule(IntEnum):
@@ -75,7 +85,7 @@ class Terms:
     leaf_lanes: int  # lanes of a Merkle leaf
     rule: int  # Rule
     trim: int  # basis points cut from each end by the trimmed mean
-    engine: int  # Engine
+    engine: int  # Engine of the first round, and of all unless the mode is hybrid
     pow_target: int  # first target of the proof-of-work race
     pow_seconds: int  # wished duration of a proof-of-work race
     min_updates: int  # fewer accepted make the round void
@@ -99,6 +109,10 @@ class Terms:
     reward: int  # paid out of the pool each round
     device_share: int  # basis points of the reward, by accepted samples
     miner_share: int  # basis points of the reward, by matching verdicts; the leader gets the rest
+    mode: int  # Mode
+    committee_size: int  # members that the committee engine draws for a round, 1 to 64
+    challenge_bond: int  # wei that a challenge puts at stake
+    answer_seconds: int  # to answer a step of a dispute
 
 
 @dataclass(frozen=True)
@@ -156,6 +170,7 @@ class Opening:
     miner: str
     verdicts: tuple[Verdict, ...]
     salt: bytes  # 32 bytes
+    wish: Engine | None = None  # for the next round
 
 
 @dataclass(frozen=True)
@@ -165,12 +180,16 @@ class Voter:
     account: str
     weight: int
     device: int | None = None  # index of the voter's own device
+    wish: Engine | None = None
+    novice: bool = False  # ranks after everybody else in a draw
 
     @property
     def word(self) -> int:
-        """Packed device + 1 (16 bits), weight (16) and account (160)."""
+        """Packed novice (1 bit), wish + 1 (4), device + 1 (16), weight (16) and account (160)."""
         device = 0 if self.device is None else self.device + 1
-        return device << 176 | self.weight << 160 | int(self.account, 16)
+        wish = 0 if self.wish is None else self.wish + 1
+        flags = self.novice << 196 | wish << 192
+        return flags | device << 176 | self.weight << 160 | int(self.account, 16)
 
 
 @dataclass(frozen=True)
@@ -196,6 +215,7 @@ class Block:
     cid: bytes
     leader: str
     reward: int
+    engine: int = 0  # Engine
 
 
 @dataclass(frozen=True)

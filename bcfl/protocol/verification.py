@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from bcfl.protocol.hashing import dynamic, fold, keccak, word
 from bcfl.protocol.submissions import checkpoints
-from bcfl.protocol.types import Opening, Tally, Verdict, Voter
+from bcfl.protocol.types import Engine, Opening, Tally, Verdict, Voter
 
 NOT_MINE = 2**256 - 1  # position of the own update of a voter that has none
 
@@ -38,6 +38,16 @@ def accepted_of(verdicts: Sequence[Verdict]) -> list[int]:
     return pack_accepted([verdict is Verdict.ACCEPTED for verdict in verdicts])
 
 
+def missing_of(verdicts: Sequence[Verdict]) -> list[int]:
+    """The words of the updates that a voter could not get."""
+    return pack_accepted([verdict is Verdict.UNAVAILABLE for verdict in verdicts])
+
+
+def rows_of(verdicts: Sequence[Verdict], engine: int) -> list[int]:
+    """What is counted of a vote: accepted updates and, for the resource engine, those that could not be had."""
+    return accepted_of(verdicts) + (missing_of(verdicts) if engine == Engine.RESOURCE else [])
+
+
 def pack_reasons(verdicts: Sequence[Verdict]) -> bytes:
     """Four bits for each update, the first in the high half of the first byte."""
     padded = [*verdicts, Verdict.ACCEPTED] if len(verdicts) % 2 else list(verdicts)
@@ -59,27 +69,39 @@ def vote_digest(opening: Opening) -> bytes:
     reasons = pack_reasons(opening.verdicts)
     padded = reasons + bytes(-len(reasons) % 32)
     accepted = [word(item) for item in accepted_of(opening.verdicts)]
-    encoded = dynamic(word(opening.round), word(int(opening.miner, 16)), accepted, [padded], opening.salt)
+    wish = word(wish_code(opening.wish))
+    miner = word(int(opening.miner, 16))
+    encoded = dynamic(word(opening.round), miner, accepted, [padded], wish, opening.salt)
     # `bytes` differs from a word array in the unit of its length.
-    at = 160 + 32 * (len(accepted) + 1)
+    at = 192 + 32 * (len(accepted) + 1)
     return keccak(encoded[:at] + word(len(reasons)) + encoded[at + 32 :])
 
 
-def vote_body(opening: Opening) -> bytes:
-    """The fold of a vote's salt and its accepted updates."""
-    return fold((word(item) for item in accepted_of(opening.verdicts)), opening.salt)
+def wish_code(wish: Engine | None) -> int:
+    """A wish as the chain has it: 0 for none, else the engine plus one."""
+    return 0 if wish is None else wish + 1
 
 
-def vote_chain(votes: Sequence[Vote]) -> bytes:
+def wish_of(code: int) -> Engine | None:
+    """The wish that a code stands for."""
+    return Engine(code - 1) if code else None
+
+
+def vote_body(opening: Opening, engine: int = Engine.STAKE) -> bytes:
+    """The fold of a vote's salt and what is counted of it."""
+    return fold((word(item) for item in rows_of(opening.verdicts, engine)), opening.salt)
+
+
+def vote_chain(votes: Sequence[Vote], engine: int = Engine.STAKE) -> bytes:
     """The digest that stands on chain for all unveiled votes in their order."""
     digest = bytes(32)
     for vote in votes:
-        digest = keccak(digest + word(vote.voter.word) + vote_body(vote.opening))
+        digest = keccak(digest + word(vote.voter.word) + vote_body(vote.opening, engine))
     return digest
 
 
-def next_seed(seed: bytes, votes: Sequence[Vote]) -> bytes:
-    """The round's seed: the one before and all salts, whatever the order of unveiling."""
+def puzzle(seed: bytes, votes: Sequence[Vote]) -> bytes:
+    """What a race starts from: the round's seed and all salts, whatever the order of unveiling."""
     entropy = 0
     for vote in votes:
         entropy ^= int.from_bytes(keccak(word(vote.voter.word) + vote.opening.salt), "big")
@@ -116,13 +138,35 @@ def matches(vote: Vote, accepted: Sequence[bool], devices: Sequence[int]) -> int
     )
 
 
-def tally(words: Sequence[int], votes: Sequence[Vote]) -> Tally:
+def unavailable(votes: Sequence[Vote], devices: Sequence[int]) -> tuple[bool, ...]:
+    """The updates that more revealed weight could not get than got; nobody counts on its own."""
+    result = []
+    for position in range(len(devices)):
+        balance = 0
+        for vote in votes:
+            if own_position(vote.voter, devices) != position:
+                missing = vote.opening.verdicts[position] is Verdict.UNAVAILABLE
+                balance += vote.voter.weight if missing else -vote.voter.weight
+        result.append(balance > 0)
+    return tuple(result)
+
+
+def chosen(votes: Sequence[Vote]) -> Engine | None:
+    """The engine that more than half of the revealed weight wishes for."""
+    total = sum(vote.voter.weight for vote in votes)
+    for engine in Engine:
+        if sum(vote.voter.weight for vote in votes if vote.opening.wish is engine) * 2 > total:
+            return engine
+    return None
+
+
+def tally(words: Sequence[int], votes: Sequence[Vote], engine: int = Engine.STAKE) -> Tally:
     """Count the votes of a round over the words of its chain of updates."""
     devices = [item >> 24 & 0xFFFF for item in words]
     accepted = majority(votes, devices)
     return Tally(
         checkpoints=checkpoints(words),
-        votes=vote_chain(votes),
+        votes=vote_chain(votes, engine),
         voters=tuple(vote.voter.word for vote in votes),
         matches=tuple(matches(vote, accepted, devices) for vote in votes),
         accepted=accepted,
@@ -154,13 +198,14 @@ def tally_bytes(count: Tally) -> bytes:
     return word(32) + dynamic(points, votes, *lists, word(samples))
 
 
-def unveil_args(opening: Opening) -> tuple[str, list[int], bytes, bytes]:
+def unveil_args(opening: Opening) -> tuple[str, list[int], bytes, int, bytes]:
     """The arguments of `unveil`."""
-    return opening.miner, accepted_of(opening.verdicts), pack_reasons(opening.verdicts), opening.salt
+    said = accepted_of(opening.verdicts), pack_reasons(opening.verdicts)
+    return opening.miner, *said, wish_code(opening.wish), opening.salt
 
 
 def tally_args(
-    words: Sequence[int], votes: Sequence[Vote]
+    words: Sequence[int], votes: Sequence[Vote], engine: int = Engine.STAKE
 ) -> tuple[list[int], list[int], list[bytes], list[int], list[int]]:
     """The arguments of `tally`: updates, voters, salts, verdicts and the voters' own positions."""
     devices = [item >> 24 & 0xFFFF for item in words]
@@ -169,11 +214,11 @@ def tally_args(
         list(words),
         [vote.voter.word for vote in votes],
         [vote.opening.salt for vote in votes],
-        [bits for vote in votes for bits in accepted_of(vote.opening.verdicts)],
+        [bits for vote in votes for bits in rows_of(vote.opening.verdicts, engine)],
         [NOT_MINE if own is None else own for own in owns],
     )
 
 
-def skip_args(votes: Sequence[Vote]) -> tuple[list[int], list[bytes]]:
+def skip_args(votes: Sequence[Vote], engine: int = Engine.STAKE) -> tuple[list[int], list[bytes]]:
     """The arguments of `skip`: who voted, and what."""
-    return [vote.voter.word for vote in votes], [vote_body(vote.opening) for vote in votes]
+    return [vote.voter.word for vote in votes], [vote_body(vote.opening, engine) for vote in votes]

@@ -10,7 +10,8 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainSeriali
 from bcfl.errors import RelayError
 from bcfl.ports import Batch, SignedCommitment
 from bcfl.protocol.submissions import MAX_BATCH
-from bcfl.protocol.types import Opening, SignedUpdate, Update, Verdict
+from bcfl.protocol.types import Engine, Opening, SignedUpdate, Update, Verdict
+from bcfl.protocol.verification import wish_code, wish_of
 
 MAX_BYTES = 128 * 1024  # the largest message: a whole batch
 MAX_UPDATES = 1024
@@ -128,6 +129,7 @@ class OpeningMessage(_Message):
     round: Number
     miner: Address
     verdicts: Annotated[list[Annotated[int, Field(ge=0, le=max(Verdict))]], Field(max_length=MAX_UPDATES)]
+    wish: Annotated[int, Field(ge=0, le=max(Engine) + 1)]
     salt: Digest
 
     @classmethod
@@ -135,12 +137,17 @@ class OpeningMessage(_Message):
         """For the wire."""
         verdicts = [int(verdict) for verdict in message.verdicts]
         return cls.model_construct(
-            round=message.round, miner=message.miner, verdicts=verdicts, salt=message.salt
+            round=message.round,
+            miner=message.miner,
+            verdicts=verdicts,
+            wish=wish_code(message.wish),
+            salt=message.salt,
         )
 
     def opened(self) -> Opening:
         """From the wire."""
-        return Opening(self.round, self.miner, tuple(map(Verdict, self.verdicts)), self.salt)
+        verdicts = tuple(map(Verdict, self.verdicts))
+        return Opening(self.round, self.miner, verdicts, self.salt, wish_of(self.wish))
 
 
 class CommitmentsMessage(_Message):

@@ -2,33 +2,42 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from bcfl.ports import Step
 from bcfl.protocol import verification
 from bcfl.protocol.hashing import keccak
 from bcfl.protocol.rounds import Round
-from bcfl.protocol.types import Opening, Verdict
-from bcfl.protocol.verification import Vote
+from bcfl.protocol.types import Engine, Opening, Verdict
 from bcfl.roles.clerk import Office, clerk_of
 from bcfl.roles.moment import MIDDLE, SHORT, Moment
 from bcfl.roles.verifier import Verifier
 
 RECORD = "vote.json"
+Wishes = Callable[[int], Engine | None]  # the engine wished for after a round
+
+
+def no_wish(round_: int) -> Engine | None:
+    """Leaves the engine as it is."""
+    del round_
+    return None
 
 
 class Ballots:
     """What a miner says of the updates, hidden first."""
 
-    def __init__(self, office: Office, verifier: Verifier) -> None:
-        self.office, self.inbox, self.verifier = office, office.inbox, verifier
+    def __init__(self, office: Office, verifier: Verifier, wishes: Wishes = no_wish) -> None:
+        self.office, self.inbox, self.verifier, self.wishes = office, office.inbox, verifier, wishes
 
     def vote(self, moment: Moment) -> str | None:
         """Verify every update, write the verdicts down, commit to them."""
-        if self.office.address in moment.current.vote_commits:
+        electors = [member.account for member in moment.history.electors()]
+        if self.office.address in moment.current.vote_commits or self.office.address not in electors:
             return None
         opening = self._written(moment)
         if opening is None:
             verdicts = self.verifier.verdicts(moment.history, moment.current)
-            opening = self._write(moment, verdicts)
+            opening = self._write(moment, verdicts, self.wishes(moment.round))
         self.office.send(Step("commit_vote", (verification.vote_digest(opening),)))
         return "committed its verdicts"
 
@@ -50,8 +59,9 @@ class Ballots:
         """Count the votes, if whoever unveiled the last has not."""
         if not self.office.my_turn(moment):
             return None
-        args = verification.tally_args(moment.current.words(self.office.ledger.domain), moment.current.votes)
-        self.office.send(Step("tally", args))
+        current = moment.current
+        words = current.words(self.office.ledger.domain)
+        self.office.send(Step("tally", verification.tally_args(words, current.votes, current.engine)))
         return "counted the votes"
 
     def _bring(self, moment: Moment, mine: Opening | None) -> str | None:
@@ -70,10 +80,10 @@ class Ballots:
         """Unveil votes, and count them in the same breath if they are the last."""
         current, history = moment.current, moment.history
         steps = [Step("unveil", verification.unveil_args(item)) for item in openings]
-        votes = [*current.votes, *(Vote(history.voter(item.miner), item) for item in openings)]
+        votes = [*current.votes, *map(history.vote, openings)]
         if len(votes) == len(current.vote_commits):
             words = current.words(self.office.ledger.domain)
-            steps.append(Step("tally", verification.tally_args(words, votes)))
+            steps.append(Step("tally", verification.tally_args(words, votes, current.engine)))
         self.office.send(*steps)
         return f"unveiled {len(openings)} votes"
 
@@ -87,11 +97,12 @@ class Ballots:
             return None
         return mine
 
-    def _write(self, moment: Moment, verdicts: tuple[Verdict, ...]) -> Opening:
+    def _write(self, moment: Moment, verdicts: tuple[Verdict, ...], wish: Engine | None) -> Opening:
         """Write the verdicts down before anybody hears of them."""
-        said = {"verdicts": [int(verdict) for verdict in verdicts], "updates": _subject(moment.current)}
-        self.office.journal.write_json(RECORD, {"round": moment.round, **said})
-        return self._opening(moment, verdicts)
+        said = {"verdicts": [int(verdict) for verdict in verdicts], "wish": verification.wish_code(wish)}
+        record = {"round": moment.round, **said, "updates": _subject(moment.current)}
+        self.office.journal.write_json(RECORD, record)
+        return self._opening(moment, verdicts, wish)
 
     def _written(self, moment: Moment) -> Opening | None:
         """The vote on just these updates that was written down."""
@@ -101,11 +112,12 @@ class Ballots:
                 return None
             if record["updates"] != _subject(moment.current):
                 return None
-            return self._opening(moment, tuple(Verdict(item) for item in record["verdicts"]))
+            verdicts = tuple(Verdict(item) for item in record["verdicts"])
+            return self._opening(moment, verdicts, verification.wish_of(record["wish"]))
 
-    def _opening(self, moment: Moment, verdicts: tuple[Verdict, ...]) -> Opening:
+    def _opening(self, moment: Moment, verdicts: tuple[Verdict, ...], wish: Engine | None) -> Opening:
         salt = self.office.account.secret("vote", self.office.ledger.domain.separator, moment.round)
-        return Opening(moment.round, self.office.address, verdicts, salt)
+        return Opening(moment.round, self.office.address, verdicts, salt, wish)
 
 
 def _subject(current: Round) -> str:

@@ -43,7 +43,7 @@ def claims(history: History, domain: Domain, account: str, rounds: Sequence[int]
         if rounds and found.number not in rounds:
             continue
         words = found.words(domain)
-        count = verification.tally(words, found.votes)
+        count = verification.tally(words, found.votes, found.engine)
         if (account, found.number, False) not in history.claimed and device is not None:
             yield from _of_device(found, found.block, count, words, device)
         if (account, found.number, True) not in history.claimed:
@@ -79,6 +79,7 @@ def fields(block: Block) -> Fields:
         block.cid,
         block.leader,
         block.reward,
+        block.engine,
     )
 
 
@@ -88,7 +89,7 @@ def amount(claim: Claim, history: History, domain: Domain, terms: Terms) -> int:
     if found.block is None:
         return 0
     words = found.words(domain)
-    count = verification.tally(words, found.votes)
+    count = verification.tally(words, found.votes, found.engine)
     price = prices(terms, found.block.reward, count)
     if not claim.as_miner:
         return price.sample * found.submissions[claim.position].update.samples

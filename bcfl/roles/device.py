@@ -66,7 +66,7 @@ class Device:
             return None  # done, or the chain has not seen that much time pass yet
         me, miner = self.account.address, moment.history.bound(index)
         if miner is None or miner in moment.current.commits or moment.share >= LONG:
-            if not self._mines(moment):
+            if not self._mines(moment) or me in moment.current.commits:
                 self.ledger.send(self.account, [Step("commit", (submissions.batch_digest([commitment]),))])
                 return "committed alone"
             miner = me
@@ -87,7 +87,7 @@ class Device:
             return None
         submitter, batch = found
         signed = SignedUpdate(update, self.account.sign(commitment))
-        lone = submitter == self.account.address and not self._mines(moment)
+        lone = submitter == self.account.address and batch == (commitment,)
         if lone or moment.share >= LONG:
             return self._reveal_alone(signed, submitter, batch)
         handed = self._hand(moment, submitter, lambda desk: desk.take_update(signed))
@@ -103,7 +103,8 @@ class Device:
     def _stands(self, moment: Moment, commitment: bytes) -> tuple[str, tuple[bytes, ...]] | None:
         """Who committed a batch that contains a commitment, and that batch; None if nobody did."""
         commits, me = moment.current.commits, self.account.address
-        if commits.get(me) == submissions.batch_digest([commitment]):
+        alone = submissions.batch_digest([commitment])
+        if moment.current.alone.get(me) == alone or (commits.get(me) == alone and not self._mines(moment)):
             return me, (commitment,)
         index = moment.history.device_index(me)
         bound = None if index is None else moment.history.bound(index)

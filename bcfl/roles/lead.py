@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from bcfl.errors import PayloadError, StoreError
 from bcfl.ports import Step
-from bcfl.protocol import election, verification
+from bcfl.protocol import beacon, election, verification
 from bcfl.protocol.hashing import keccak, word
 from bcfl.protocol.rounds import Proposal, Round
 from bcfl.roles.archive import Archive, NewModel
@@ -21,17 +21,18 @@ class Lead:
         self.office, self.archive = office, archive
         self._race: tuple[int, int] | None = None  # round and turn
         self._nonce = 0
+        self._shown: tuple[bytes, bytes | None] | None = None  # the layer last shown, and the next one
 
     def race(self, moment: Moment) -> str | None:
         """Try some proofs of work; whoever is asked again after another's solution finds no race."""
         me, current = self.office.address, moment.current
-        if me not in _weights(current) or me in current.skipped or current.seed is None or moment.due:
+        if me not in _weights(current) or me in current.skipped or current.puzzle is None or moment.due:
             return None
         turn = len(current.skipped)
         if self._race != (moment.round, turn):
             self._race, self._nonce = (moment.round, turn), 0
         start, self._nonce = self._nonce, self._nonce + TRIES
-        found = election.search(current.seed, turn, me, self.office.ledger.target(), start, TRIES)
+        found = election.search(current.puzzle, turn, me, self.office.ledger.target(), start, TRIES)
         if found is None:
             return None
         self.office.send(Step("solve", (found,)))
@@ -43,11 +44,11 @@ class Lead:
             return self._skip(moment)
         if moment.current.leader != self.office.address:
             return None
-        made = self._compute(moment)
-        if made is None:
+        made, layer = self._compute(moment), self._layer(moment)
+        if made is None or layer is None:
             return None
         self.archive.put(made.model)
-        self.office.send(Step("propose", (made.root, made.cid, made.rows)))
+        self.office.send(Step("propose", (made.root, made.cid, made.rows, layer)))
         return "proposed the new model"
 
     def attest(self, moment: Moment) -> str | None:
@@ -55,7 +56,7 @@ class Lead:
         current, proposal = moment.current, moment.current.proposals[-1]
         begun = moment.clock.deadline - moment.terms.attest_seconds
         over = moment.now >= begun + moment.terms.challenge_seconds
-        final = Step("finalize", (proposal.root, proposal.cid, proposal.rows))
+        final = Step("finalize", (proposal.root, proposal.cid, proposal.rows, proposal.layer))
         if _enough(current, proposal.attested):
             if not over or not self.office.my_turn(moment):
                 return None
@@ -77,6 +78,25 @@ class Lead:
             return None
         self.office.send(Step("advance"))
         return "opened the next round"
+
+    def renew(self, moment: Moment) -> str | None:
+        """Register the tail of a new hash chain when the old one is used up."""
+        if self._layer(moment) is not None:
+            return None
+        account, domain = self.office.account, self.office.ledger.domain
+        tail = beacon.chain_tail(account, domain, moment.history.chains[account.address])
+        self.office.send(Step("renew", (tail,)))
+        return "renewed its hash chain"
+
+    def _layer(self, moment: Moment) -> bytes | None:
+        """The next layer of this miner's hash chain; None when it is used up."""
+        history, account = moment.history, self.office.account
+        shown = history.tails[account.address]
+        if self._shown is None or self._shown[0] != shown:
+            number = history.chains[account.address] - 1
+            innermost = beacon.secret(account, self.office.ledger.domain, number)
+            self._shown = shown, beacon.next_layer(innermost, shown)
+        return self._shown[1]
 
     def _compute(self, moment: Moment) -> NewModel | None:
         """What the accepted updates come to; None if the bytes of one of them cannot be had any more."""
@@ -101,13 +121,14 @@ class Lead:
         """Pass the lead on, when the leader or its support did not come in time."""
         if not self.office.my_turn(moment):
             return None
-        self.office.send(Step("skip", verification.skip_args(moment.current.votes)))
+        current = moment.current
+        self.office.send(Step("skip", verification.skip_args(current.votes, current.engine)))
         return "passed the lead on"
 
 
 def proposal_digest(round_: int, proposal: Proposal) -> bytes:
     """What an attestation attests."""
-    return keccak(word(round_) + proposal.root + proposal.cid + proposal.rows)
+    return keccak(word(round_) + proposal.root + proposal.cid + proposal.rows + proposal.layer)
 
 
 def _weights(current: Round) -> dict[str, int]:

@@ -8,7 +8,7 @@ from bcfl.ports import Ledger, Relay
 from bcfl.protocol.accounts import Account
 from bcfl.protocol.types import Phase
 from bcfl.roles.archive import Archive
-from bcfl.roles.ballots import Ballots
+from bcfl.roles.ballots import Ballots, Wishes, no_wish
 from bcfl.roles.batches import Batches
 from bcfl.roles.clerk import Office
 from bcfl.roles.desk import Inbox
@@ -29,12 +29,13 @@ class Miner:
         archive: Archive,
         verifier: Verifier,
         journal: Journal,
+        wishes: Wishes = no_wish,
     ) -> None:
         self.account, self.ledger = account, ledger
         self.inbox = Inbox(ledger, account.address)
         office = Office(account, ledger, relay, journal, self.inbox)
         self.batches = Batches(office)
-        self.ballots = Ballots(office, verifier)
+        self.ballots = Ballots(office, verifier, wishes)
         self.lead = Lead(office, archive)
         self.take_commitment = self.batches.take_commitment
         self.take_update = self.inbox.take_update
@@ -51,6 +52,8 @@ class Miner:
         if me is None or not me.weight:
             return None
         self.inbox.turn(moment.round)
+        if moment.clock.phase is Phase.COMMIT and (renewed := self.lead.renew(moment)):
+            return renewed
         step = self._steps().get(moment.clock.phase)
         return None if step is None else step(moment)
 

@@ -8,12 +8,14 @@ from interfaces import IFederation
 from modules import terms
 from modules import registry
 from modules import rounds
+from modules import scores
 from modules import election
 
 initializes: terms
 initializes: registry[terms := terms]
 initializes: rounds[terms := terms, registry := registry]
-initializes: election[terms := terms, registry := registry, rounds := rounds]
+initializes: scores
+initializes: election[terms := terms, registry := registry, rounds := rounds, scores := scores]
 
 exports: (election.target, rounds.round_seed)
 

@@ -10,6 +10,7 @@ from modules import registry
 from modules import treasury
 from modules import rounds
 from modules import submissions
+from modules import scores
 from modules import election
 from modules import verification
 
@@ -18,7 +19,8 @@ initializes: registry[terms := terms]
 initializes: treasury
 initializes: rounds[terms := terms, registry := registry]
 initializes: submissions[terms := terms, registry := registry, rounds := rounds]
-initializes: election[terms := terms, registry := registry, rounds := rounds]
+initializes: scores
+initializes: election[terms := terms, registry := registry, rounds := rounds, scores := scores]
 initializes: verification[
     terms := terms,
     registry := registry,
@@ -26,6 +28,7 @@ initializes: verification[
     submissions := submissions,
     election := election,
     treasury := treasury,
+    scores := scores,
 ]
 
 

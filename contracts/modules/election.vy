@@ -2,25 +2,27 @@
 """
 @title election: who leads
 @license Apache-2.0
-@notice `stake`: a lottery among the voters of the round, weighted by stake and drawn from the
-        round's seed without replacement, so that there is always a next in line. `pow`: the first
-        voter whose keccak(seed, turn, miner, nonce) is below the target. The lead is one word:
+@notice A lottery among the voters of the round: weighted by stake (`stake`), by what the contract has
+        seen of their resources (`resource`), or evenly among the members (`committee`). Tickets are
+        independent, so that there is always a next in line, whoever stays away. `pow`: the first voter
+        whose keccak(puzzle, turn, miner, nonce) is below the target. The lead is one word:
         leader (8) | turn (8) | voting weight (24) | attested weight (24) | attested (64) | failed (64)
-        | accepted samples (32) | matching verdicts (32).
+        | accepted samples (32) | matching verdicts (24) | spare (7) | held (1).
 """
 
 from interfaces import IFederation
 from modules import terms
 from modules import registry
 from modules import rounds
+from modules import scores
+from modules import lottery
 
 uses: terms
 uses: registry
 uses: rounds
+uses: scores
 
 
-STAKE: constant(uint256) = 0
-POW: constant(uint256) = 1
 MAX_VOTES: constant(uint256) = 64
 
 TURN: constant(uint256) = 8  # shifts
@@ -30,6 +32,7 @@ ATTESTED: constant(uint256) = 64
 FAILED: constant(uint256) = 128
 SAMPLES: constant(uint256) = 192
 MATCHES: constant(uint256) = 224
+HELD: constant(uint256) = 2**255  # a dispute is open: the round waits for its end
 NOBODY: constant(uint256) = 255  # the leader's index while a race is on
 MASK8: constant(uint256) = 2**8 - 1
 MASK16: constant(uint256) = 2**16 - 1
@@ -37,10 +40,12 @@ MASK24: constant(uint256) = 2**24 - 1
 MASK32: constant(uint256) = 2**32 - 1
 MASK64: constant(uint256) = 2**64 - 1
 MASK160: constant(uint256) = 2**160 - 1
+VOTER_NOVICE: constant(uint256) = 2**196
 RETARGET: constant(uint256) = 4  # a race moves the target by this factor at most
 
 lead: uint256
 target: public(uint256)
+puzzle: public(bytes32)  # what the proofs of work of a race start from
 
 
 @deploy
@@ -53,7 +58,12 @@ def __init__():
 
 @internal
 def _begin(
-    clock: uint256, weight: uint256, samples: uint256, matches: uint256, voters: DynArray[uint256, MAX_VOTES]
+    clock: uint256,
+    weight: uint256,
+    samples: uint256,
+    matches: uint256,
+    voters: DynArray[uint256, MAX_VOTES],
+    puzzle: bytes32,
 ):
     """
     @notice Starts the election of a counted round.
@@ -62,16 +72,18 @@ def _begin(
     @param samples The accepted samples.
     @param matches The verdicts that matched the tally.
     @param voters Who voted.
+    @param puzzle What a race starts from.
     """
     lead: uint256 = weight << VOTING | samples << SAMPLES | matches << MATCHES
     seats: uint256 = (clock >> rounds.ACTED) & MASK64
-    if terms.TERMS.engine == POW:
+    if clock >> rounds.ENGINE == rounds.POW:
+        self.puzzle = puzzle
         if self.lead & MASK8 == NOBODY:
             # The last race ended without a winner: the target is too hard for those who are left.
             self._retarget(terms.TERMS.pow_seconds * RETARGET)
         self._race(clock, lead, seats)
     else:
-        self._appoint(clock, lead, seats, self._draw(voters, 0))
+        self._appoint(clock, lead, seats, self._draw(clock, voters, 0))
 
 
 @internal
@@ -88,13 +100,13 @@ def _next(clock: uint256, before: uint256, voters: DynArray[uint256, MAX_VOTES])
         rounds._void(round, rounds.NO_LEADER)
         return
     failed: uint256 = (before >> FAILED) & MASK64 | 1 << (before & MASK8)
-    kept: uint256 = MASK24 << VOTING | MASK64 << SAMPLES
+    kept: uint256 = MASK24 << VOTING | MASK32 << SAMPLES | MASK24 << MATCHES
     lead: uint256 = before & kept | turn << TURN | failed << FAILED
     seats: uint256 = clock >> rounds.EXPECTED
-    if terms.TERMS.engine == POW:
+    if clock >> rounds.ENGINE == rounds.POW:
         self._race(clock, lead, seats)
     else:
-        self._appoint(clock, lead, seats, self._draw(voters, turn))
+        self._appoint(clock, lead, seats, self._draw(clock, voters, failed))
 
 
 @internal
@@ -127,39 +139,32 @@ def _appoint(clock: uint256, lead: uint256, seats: uint256, leader: address):
 
 @internal
 @view
-def _draw(voters: DynArray[uint256, MAX_VOTES], turn: uint256) -> address:
+def _draw(clock: uint256, voters: DynArray[uint256, MAX_VOTES], failed: uint256) -> address:
     """
-    @notice The miner at a place of the ranking: drawn by weight, without replacement.
-    @dev    The voters stand in the order of their accounts: who unveils when must not move the draw.
+    @notice The first in the ranking of the voters that have not lost their turn.
+    @param clock The clock.
     @param voters Who voted.
-    @param turn The place, from 0.
+    @param failed The mask of those that lost their turn.
     """
-    left: uint256[MAX_VOTES] = empty(uint256[MAX_VOTES])
-    count: uint256 = 0
-    total: uint256 = 0
+    by_resources: bool = clock >> rounds.ENGINE == rounds.RESOURCE
+    seed: bytes32 = rounds.seed
+    first: uint256 = 0
+    least: uint256 = 0
     for voter: uint256 in voters:
-        place: uint256 = count
-        for _: uint256 in range(count, bound=MAX_VOTES):
-            before: uint256 = left[unsafe_sub(place, 1)]
-            if before & MASK160 < voter & MASK160:
-                break
-            left[place] = before
-            place = unsafe_sub(place, 1)
-        left[place] = voter
-        count = unsafe_add(count, 1)
-        total = unsafe_add(total, (voter >> 160) & MASK16)
-    drawn: uint256 = 0
-    for place: uint256 in range(turn + 1, bound=MAX_VOTES):
-        ticket: uint256 = convert(keccak256(abi_encode(rounds.seed, place)), uint256) % total
-        for i: uint256 in range(count, bound=MAX_VOTES):
-            weight: uint256 = (left[i] >> 160) & MASK16
-            if ticket < weight:
-                drawn = left[i]
-                left[i] = 0
-                total = unsafe_sub(total, weight)
-                break
-            ticket = unsafe_sub(ticket, weight)
-    return convert(drawn & MASK160, address)
+        entrant: uint256 = voter & (MASK160 | MASK16 << lottery.WEIGHT)
+        if failed != 0 or by_resources:
+            account: address = convert(voter & MASK160, address)
+            if (failed >> (registry.records[account] & MASK8)) & 1 == 1:
+                continue
+            if by_resources:
+                entrant = voter & MASK160 | scores._score(account, rounds._round(clock)) << lottery.WEIGHT
+        if voter & VOTER_NOVICE != 0:
+            entrant |= lottery.NOVICE
+        wait: uint256 = lottery._wait(lottery._ticket(seed, lottery.LEAD, entrant & MASK160))
+        if first == 0 or lottery._before(wait, entrant, least, first):
+            first = entrant
+            least = wait
+    return convert(first & MASK160, address)
 
 
 @external
@@ -176,7 +181,7 @@ def solve(nonce: uint256):
     lead: uint256 = self.lead
     assert (lead >> FAILED) & bit == 0, "election: lost its turn"
     turn: uint256 = (lead >> TURN) & MASK8
-    proof: bytes32 = keccak256(abi_encode(rounds.seed, turn, msg.sender, nonce))
+    proof: bytes32 = keccak256(abi_encode(self.puzzle, turn, msg.sender, nonce))
     assert convert(proof, uint256) < self.target, "election: above the target"
     started: uint256 = ((clock >> rounds.DEADLINE) & rounds.MASK36) - terms.TERMS.elect_seconds
     self._retarget(block.timestamp - started)
@@ -218,5 +223,5 @@ def lead_now() -> IFederation.Lead:
         attested=(lead >> ATTESTED) & MASK64,
         failed=(lead >> FAILED) & MASK64,
         samples=(lead >> SAMPLES) & MASK32,
-        matches=lead >> MATCHES,
+        matches=(lead >> MATCHES) & MASK24,
     )

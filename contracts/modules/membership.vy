@@ -16,11 +16,21 @@ uses: rounds
 
 @external
 @payable
-def register_miner():
+def register_miner(tail: bytes32):
     """
     @notice Joins as a miner with what is sent as stake.
+    @param tail The last layer of the miner's hash chain.
     """
-    registry._register_miner()
+    registry._register_miner(tail, rounds._round(rounds.clock))
+
+
+@external
+def renew(tail: bytes32):
+    """
+    @notice Replaces the sender's hash chain; no layer of it is shown in this round.
+    @param tail The last layer of the new chain.
+    """
+    registry._renew(tail, rounds._round(rounds.clock))
 
 
 @external
@@ -29,7 +39,7 @@ def top_up():
     """
     @notice Adds what is sent to the sender's stake.
     """
-    registry._top_up()
+    registry._top_up(rounds._round(rounds.clock))
 
 
 @external

@@ -2,9 +2,11 @@
 """
 @title proposals: the leader's new model
 @license Apache-2.0
-@notice The leader states the new model's root and CID and the root of the rows tree. The others
-        recompute all three and attest; more than two thirds of the voting weight make it final
+@notice The leader states the new model's root and CID and what stands for the rows of the accepted
+        updates, and shows the next layer of its hash chain: it has no choice there, and the next seed
+        comes of it. The others recompute the proposal and attest; more than two thirds of the voting weight make it final
         when the challenge window is over. A leader that is late, or that nobody attests, loses its turn.
+        While a dispute is open (`_hold`), the round waits for its end (`_let_go`).
 """
 
 from interfaces import IFederation
@@ -42,12 +44,13 @@ def __init__(root: bytes32, cid: bytes32):
 
 
 @external
-def propose(root: bytes32, cid: bytes32, rows: bytes32):
+def propose(root: bytes32, cid: bytes32, rows: bytes32, layer: bytes32):
     """
     @notice Proposes the new model; the leader's own weight attests it.
     @param root Merkle root of the model.
     @param cid sha2-256 digest of its CID.
-    @param rows Merkle root of the rows tree of the accepted updates.
+    @param rows What stands for the accepted updates, row by row.
+    @param layer The next layer of the leader's hash chain.
     """
     clock: uint256 = rounds._enter(rounds.PROPOSE)
     assert block.timestamp < (clock >> rounds.DEADLINE) & rounds.MASK36, "proposals: too late"
@@ -56,17 +59,22 @@ def propose(root: bytes32, cid: bytes32, rows: bytes32):
     record, bit = registry._seat(msg.sender, clock >> rounds.EXPECTED)
     lead: uint256 = election.lead
     assert bit != 0 and record & registry.INDEX == lead & election.MASK8, "proposals: not the leader"
-    self.proposal = keccak256(abi_encode(rounds._round(clock), root, cid, rows))
-    election.lead = self._support(lead, record, bit)
+    assert record & registry.RENEWED == 0, "proposals: tail of this round"
+    assert keccak256(layer) == registry.tails[msg.sender], "proposals: not the next layer"
+    registry.tails[msg.sender] = layer
+    self.proposal = keccak256(abi_encode(rounds._round(clock), root, cid, rows, layer))
+    election.lead = self._support(clock, lead, record, bit)
     rounds.clock = rounds._stage(clock, rounds.ATTEST, terms.TERMS.attest_seconds, clock >> rounds.EXPECTED)
-    log IFederation.Proposed(round=rounds._round(clock), leader=msg.sender, root=root, cid=cid, rows=rows)
+    log IFederation.Proposed(
+        round=rounds._round(clock), leader=msg.sender, root=root, cid=cid, rows=rows, layer=layer
+    )
 
 
 @external
 def attest(digest: bytes32):
     """
     @notice States that the sender has recomputed the proposal and found the same.
-    @param digest keccak of (round, root, cid, rows).
+    @param digest keccak of (round, root, cid, rows, layer).
     """
     clock: uint256 = rounds._enter(rounds.ATTEST)
     assert block.timestamp < (clock >> rounds.DEADLINE) & rounds.MASK36, "proposals: too late"
@@ -77,20 +85,23 @@ def attest(digest: bytes32):
     assert bit != 0, "proposals: not a voter of this round"
     lead: uint256 = election.lead
     assert (lead >> election.ATTESTED) & bit == 0, "proposals: already attested"
-    election.lead = self._support(lead, record, bit)
+    election.lead = self._support(clock, lead, record, bit)
     log IFederation.Attested(round=rounds._round(clock), miner=msg.sender)
 
 
 @internal
 @pure
-def _support(lead: uint256, record: uint256, bit: uint256) -> uint256:
+def _support(clock: uint256, lead: uint256, record: uint256, bit: uint256) -> uint256:
     """
-    @notice The lead with one more miner's weight behind the proposal.
+    @notice The lead with one more miner's weight behind the proposal; the members of a committee weigh 1.
+    @param clock The clock.
     @param lead The lead.
     @param record The miner's record.
     @param bit The miner's bit.
     """
     weight: uint256 = (record >> registry.WEIGHT) & registry.MAX_WEIGHT
+    if clock >> rounds.ENGINE == rounds.COMMITTEE:
+        weight = 1
     return (lead | bit << election.ATTESTED) + (weight << election.ATTESTED_WEIGHT)
 
 
@@ -106,20 +117,23 @@ def _attested(lead: uint256) -> bool:
 
 
 @external
-def finalize(root: bytes32, cid: bytes32, rows: bytes32):
+def finalize(root: bytes32, cid: bytes32, rows: bytes32, layer: bytes32):
     """
     @notice Adds the block to the model ledger and opens the next round; anybody may.
     @param root Merkle root of the proposed model.
     @param cid sha2-256 digest of its CID.
-    @param rows Merkle root of the rows tree.
+    @param rows What stands for the accepted updates, row by row.
+    @param layer The layer that the leader showed; it makes the next seed.
     """
     clock: uint256 = rounds._enter(rounds.ATTEST)
     lead: uint256 = election.lead
+    assert lead & election.HELD == 0, "proposals: a dispute is open"
     assert self._attested(lead), "proposals: not enough attestations"
     proposed: uint256 = ((clock >> rounds.DEADLINE) & rounds.MASK36) - terms.TERMS.attest_seconds
     assert block.timestamp >= proposed + terms.TERMS.challenge_seconds, "proposals: window still open"
     round: uint256 = rounds._round(clock)
-    assert keccak256(abi_encode(round, root, cid, rows)) == self.proposal, "proposals: not what was proposed"
+    digest: bytes32 = keccak256(abi_encode(round, root, cid, rows, layer))
+    assert digest == self.proposal, "proposals: not what was proposed"
     block_: IFederation.Block = IFederation.Block(
         parent=rounds.head,
         round=round,
@@ -127,11 +141,15 @@ def finalize(root: bytes32, cid: bytes32, rows: bytes32):
         root=root,
         cid=cid,
         leader=registry.miners[lead & election.MASK8],
-        reward=rewards._reserve((lead >> election.SAMPLES) & election.MASK32, lead >> election.MATCHES),
+        reward=rewards._reserve(
+            (lead >> election.SAMPLES) & election.MASK32, (lead >> election.MATCHES) & election.MASK24
+        ),
+        engine=clock >> rounds.ENGINE,
     )
     head: bytes32 = keccak256(abi_encode(block_))
     rounds.head = head
     rounds.ledger[round] = head
+    rounds.seed = keccak256(abi_encode(rounds.seed, layer))
     self.root = root
     self.cid = cid
     log IFederation.Finalized(
@@ -159,6 +177,7 @@ def skip(voters: DynArray[uint256, 64], bodies: DynArray[bytes32, 64]):
     assert block.timestamp >= (clock >> rounds.DEADLINE) & rounds.MASK36, "proposals: not yet due"
     assert verification._chain(voters, bodies) == verification.votes, "proposals: not the votes of this round"
     lead: uint256 = election.lead
+    assert lead & election.HELD == 0, "proposals: a dispute is open"
     round: uint256 = rounds._round(clock)
     if phase == rounds.PROPOSE:
         treasury.books += registry._penalize(round, lead & election.MASK8, terms.TERMS.leader_penalty)
@@ -167,6 +186,43 @@ def skip(voters: DynArray[uint256, 64], bodies: DynArray[bytes32, 64]):
     log IFederation.Skipped(
         round=round, leader=registry.miners[lead & election.MASK8], turn=(lead >> election.TURN) & election.MASK8
     )
+    election._next(clock, lead, voters)
+
+
+@internal
+def _hold():
+    """
+    @notice Lets the round wait: a dispute about its proposal is open.
+    """
+    election.lead |= election.HELD
+
+
+@internal
+def _let_go(since: uint256):
+    """
+    @notice Lets the round go on after a dispute that came to nothing; attestations and the window get back
+            the time that it took.
+    @param since When the dispute was opened.
+    """
+    election.lead &= ~election.HELD
+    rounds.clock += (block.timestamp - since) << rounds.DEADLINE
+
+
+@internal
+def _refuted(voters: DynArray[uint256, 64], challenger: address):
+    """
+    @notice Voids a proposal that was shown to be wrong: the leader loses its whole stake, half of it to the
+            challenger and the rest to the pool, and the next in line leads.
+    @param voters Who voted in the round, in the order of unveiling; the caller has checked them.
+    @param challenger Who showed it.
+    """
+    clock: uint256 = rounds.clock
+    lead: uint256 = election.lead
+    taken: uint256 = registry._slash(rounds._round(clock), lead & election.MASK8)
+    half: uint256 = taken // 2
+    treasury.credits[challenger] += half
+    treasury.books += (half << treasury.OWED) + (taken - half)
+    self.proposal = empty(bytes32)
     election._next(clock, lead, voters)
 
 

@@ -4,8 +4,9 @@
 @license Apache-2.0
 @notice Miners with their stakes and weights, devices with their accounts. What
         changes during a round takes effect when the next one opens. A miner's
-        record is one word, so that a commitment costs one slot:
-        digest (224 bits) | left (1) | also a device (1) | registered (1) | weight (16) | index (8).
+        record is one word, so that a commitment costs one slot: digest (224 bits) | renewed (1) |
+        novice (1) | left (1) | also a device (1) | registered (1) | weight (16) | index (8).
+        A miner's *tail* is the last shown layer of its hash chain, from which the draws get their seeds.
 """
 
 from interfaces import IFederation
@@ -22,13 +23,20 @@ WEIGHT: constant(uint256) = 8  # shift
 REGISTERED: constant(uint256) = 2**24
 ALSO_DEVICE: constant(uint256) = 2**25
 LEFT: constant(uint256) = 2**26
+NOVICE: constant(uint256) = 2**27  # ranks after everybody else in a draw
+RENEWED: constant(uint256) = 2**28  # has a new tail, and shows no layer of it in this round
 RECORD: constant(uint256) = 2**32 - 1  # all but the digest
 
-# Roster: active (64) | changed (64) | leaving (64) | total weight (32).
+# Roster: active (64) | changed (64) | leaving (64) | total weight (32) | next engine (8) | novices (1).
 MASK64: constant(uint256) = 2**64 - 1
 CHANGED: constant(uint256) = 64
 LEAVING: constant(uint256) = 128
 TOTAL: constant(uint256) = 192
+ENGINE: constant(uint256) = 224
+MASK8: constant(uint256) = 2**8 - 1
+NOVICES: constant(uint256) = 2**232  # `novices` is not empty
+FULL: constant(uint256) = 0  # the mode in which every miner is a device
+COHORT: constant(uint256) = 64  # bits
 
 # Device: until round (32) | from round (32) | account (160).
 SINCE: constant(uint256) = 160
@@ -42,7 +50,9 @@ records: HashMap[address, uint256]
 stakes: HashMap[address, uint256]
 exits: HashMap[address, uint256]
 miners: HashMap[uint256, address]
+tails: HashMap[address, bytes32]
 roster: uint256
+novices: uint256  # four masks: who became a novice in the running round, and in the three before
 staked: public(uint256)
 devices: HashMap[uint256, uint256]
 device_index: HashMap[address, uint256]  # index + 1
@@ -55,15 +65,21 @@ def __init__():
     @notice The deployer owns the federation: it admits devices and opens the first round.
     """
     OWNER = msg.sender
+    self.roster = terms.TERMS.engine << ENGINE
 
 
 @internal
 @payable
-def _register_miner():
+def _register_miner(tail: bytes32, round: uint256):
     """
     @notice Takes the sender's stake; it votes from the next round on.
+    @param tail The last layer of its hash chain.
+    @param round The running round.
     """
     assert self.records[msg.sender] == 0, "registry: already a miner"
+    assert tail != empty(bytes32), "registry: no tail"
+    if terms.TERMS.mode == FULL:
+        assert self.device_index[msg.sender] != 0, "registry: not a device"
     index: uint256 = MAX_MINERS
     for i: uint256 in range(MAX_MINERS):
         if self.miners[i] == empty(address):
@@ -75,9 +91,10 @@ def _register_miner():
         record |= ALSO_DEVICE
     self.records[msg.sender] = record
     self.miners[index] = msg.sender
-    self.roster |= 1 << (CHANGED + index)
+    self.tails[msg.sender] = tail
+    self._change(index, round)
     self._add_stake()
-    log IFederation.MinerRegistered(miner=msg.sender, index=index, stake=msg.value)
+    log IFederation.MinerRegistered(miner=msg.sender, index=index, stake=msg.value, tail=tail)
 
 
 @internal
@@ -93,16 +110,49 @@ def _add_stake():
 
 
 @internal
+def _change(index: uint256, round: uint256):
+    """
+    @notice Lets a miner's new stake or tail take effect in the next round, as a novice's. Whoever leads knows
+            the next seed before the others: what it changes then must not win it a draw.
+    @param index The miner's index.
+    @param round The running round; before the first one nobody knows a seed.
+    """
+    roster: uint256 = self.roster | 1 << (CHANGED + index)
+    if round != 0:
+        self.novices |= 1 << index
+        roster |= NOVICES
+    self.roster = roster
+
+
+@internal
+def _renew(tail: bytes32, round: uint256):
+    """
+    @notice Replaces the sender's hash chain; it shows a layer of the new one from the next round on.
+    @param tail The last layer of the new chain.
+    @param round The running round.
+    """
+    record: uint256 = self.records[msg.sender]
+    assert record & REGISTERED != 0, "registry: not a miner"
+    assert self.exits[msg.sender] == 0, "registry: leaving"
+    assert tail != empty(bytes32), "registry: no tail"
+    self.records[msg.sender] = record | RENEWED
+    self.tails[msg.sender] = tail
+    self._change(record & INDEX, round)
+    log IFederation.Renewed(miner=msg.sender, tail=tail)
+
+
+@internal
 @payable
-def _top_up():
+def _top_up(round: uint256):
     """
     @notice Raises the sender's stake; its weight follows when the next round opens.
+    @param round The running round.
     """
     record: uint256 = self.records[msg.sender]
     assert record != 0, "registry: not a miner"
     assert self.exits[msg.sender] == 0, "registry: leaving"
     self._add_stake()
-    self.roster |= 1 << (CHANGED + (record & INDEX))
+    self._change(record & INDEX, round)
     log IFederation.StakeChanged(miner=msg.sender, stake=self.stakes[msg.sender])
 
 
@@ -141,6 +191,17 @@ def _release_stake(round: uint256) -> uint256:
 
 
 @internal
+def _slash(round: uint256, index: uint256) -> uint256:
+    """
+    @notice Takes the whole stake of a miner.
+    @param round The running round.
+    @param index The miner's index.
+    @return The amount taken, for the caller to share out.
+    """
+    return self._penalize(round, index, max_value(uint256))
+
+
+@internal
 def _penalize(round: uint256, index: uint256, penalty: uint256) -> uint256:
     """
     @notice Takes a penalty, or what is left, from a miner's stake.
@@ -167,17 +228,30 @@ def _refresh() -> uint256:
     """
     roster: uint256 = self.roster
     changes: uint256 = (roster >> CHANGED | roster >> LEAVING) & MASK64
+    novices: uint256 = 0
+    if roster & NOVICES != 0:
+        # The oldest of the four masks falls off at the top.
+        cohorts: uint256 = self.novices
+        changes |= cohorts >> (3 * COHORT)
+        novices = (cohorts | cohorts >> COHORT | cohorts >> (2 * COHORT)) & MASK64
+        self.novices = cohorts << COHORT
+        if novices == 0:
+            roster &= ~NOVICES
     if changes == 0:
         return roster
     leaving: uint256 = (roster >> LEAVING) & MASK64
     active: uint256 = roster & MASK64
-    total: uint256 = roster >> TOTAL
+    total: uint256 = (roster >> TOTAL) & MASK32
     for index: uint256 in range(MAX_MINERS):
         if (changes >> index) & 1 == 0:
             continue
         miner: address = self.miners[index]
-        record: uint256 = self.records[miner]
+        if miner == empty(address):
+            continue
+        record: uint256 = self.records[miner] & ~(NOVICE | RENEWED)
         bit: uint256 = 1 << index
+        if novices & bit != 0:
+            record |= NOVICE
         if active & bit != 0:
             total -= (record >> WEIGHT) & MAX_WEIGHT
         if leaving & bit != 0:
@@ -192,7 +266,7 @@ def _refresh() -> uint256:
         else:
             active |= bit
         self.records[miner] = (record & ~(MAX_WEIGHT << WEIGHT)) | weight << WEIGHT
-    roster = active | total << TOTAL
+    roster = active | total << TOTAL | roster & (MASK8 << ENGINE | NOVICES)
     self.roster = roster
     return roster
 
@@ -293,7 +367,7 @@ def active_miners() -> (uint256, uint256):
     """
     @notice The mask of active miners and their total weight.
     """
-    return self.roster & MASK64, self.roster >> TOTAL
+    return self.roster & MASK64, (self.roster >> TOTAL) & MASK32
 
 
 @external
@@ -331,3 +405,13 @@ def devices_registered() -> uint256:
     @notice How many devices were ever admitted.
     """
     return self.device_count
+
+
+@external
+@view
+def tail(account: address) -> bytes32:
+    """
+    @notice The last shown layer of a miner's hash chain.
+    @param account Its account.
+    """
+    return self.tails[account]

@@ -3,13 +3,14 @@
 @title rounds: where the round stands
 @license Apache-2.0
 @notice The clock is one word: phase (4) | updates (16) | round (32) | opened (36) |
-        deadline (36) | acted (64) | expected (64). A phase ends when its deadline has
+        deadline (36) | acted (64) | expected (64) | engine (4). A phase ends when its deadline has
         passed or all who may act have acted; whoever comes next moves the clock on.
 """
 
 from interfaces import IFederation
 from modules import terms
 from modules import registry
+from modules import lottery
 
 uses: terms
 uses: registry
@@ -32,12 +33,18 @@ NO_QUORUM: constant(uint256) = 3
 FEW_ACCEPTED: constant(uint256) = 4
 NO_LEADER: constant(uint256) = 5
 
+STAKE: constant(uint256) = 0  # engines
+POW: constant(uint256) = 1
+RESOURCE: constant(uint256) = 2
+COMMITTEE: constant(uint256) = 3
+
 UPDATES: constant(uint256) = 4  # shifts
 ROUND: constant(uint256) = 20
 OPENED: constant(uint256) = 52
 DEADLINE: constant(uint256) = 88
 ACTED: constant(uint256) = 124
 EXPECTED: constant(uint256) = 188
+ENGINE: constant(uint256) = 252
 MASK4: constant(uint256) = 2**4 - 1
 MASK16: constant(uint256) = 2**16 - 1
 MASK32: constant(uint256) = 2**32 - 1
@@ -49,6 +56,7 @@ clock: uint256
 seed: bytes32
 head: bytes32
 ledger: public(HashMap[uint256, bytes32])
+committee: uint256  # mask (64) | size, of the running round where its engine is COMMITTEE
 
 
 @deploy
@@ -68,6 +76,7 @@ def __init__(root: bytes32, cid: bytes32):
                 cid=cid,
                 leader=empty(address),
                 reward=0,
+                engine=0,
             )
         )
     )
@@ -100,8 +109,8 @@ def _stage(clock: uint256, phase: uint256, seconds: uint256, expected: uint256) 
     @param expected The miners that may act in it.
     @return The clock.
     """
-    kept: uint256 = clock & (MASK16 << UPDATES | MASK32 << ROUND | MASK36 << OPENED)
-    return kept | phase | (block.timestamp + seconds) << DEADLINE | expected << EXPECTED
+    kept: uint256 = clock & (MASK16 << UPDATES | MASK32 << ROUND | MASK36 << OPENED | MASK4 << ENGINE)
+    return kept | phase | (block.timestamp + seconds) << DEADLINE | (expected & MASK64) << EXPECTED
 
 
 @internal
@@ -134,7 +143,10 @@ def _due(before: uint256) -> uint256:
     if phase == REVEAL:
         if (clock >> UPDATES) & MASK16 < terms.TERMS.min_updates:
             return self._failed(clock, FEW_UPDATES)
-        return self._stage(clock, VOTE, terms.TERMS.vote_seconds, registry.roster & MASK64)
+        voters: uint256 = registry.roster
+        if clock >> ENGINE == COMMITTEE:
+            voters = self.committee
+        return self._stage(clock, VOTE, terms.TERMS.vote_seconds, voters)
     if phase == VOTE:
         if acted == 0:
             return self._failed(clock, NO_VOTES)
@@ -171,7 +183,7 @@ def _act(before: uint256, bit: uint256, grace: uint256) -> uint256:
     @return The clock.
     """
     clock: uint256 = before | bit << ACTED
-    if (clock >> ACTED) & MASK64 == clock >> EXPECTED:
+    if (clock >> ACTED) & MASK64 == (clock >> EXPECTED) & MASK64:
         deadline: uint256 = min((clock >> DEADLINE) & MASK36, block.timestamp + grace)
         clock = (clock & ~(MASK36 << DEADLINE)) | deadline << DEADLINE
     return clock
@@ -183,15 +195,49 @@ def _open(round: uint256):
     @notice Opens a round; what changed in the registry takes effect.
     @param round Its number.
     """
-    active: uint256 = registry._refresh() & MASK64
+    roster: uint256 = registry._refresh()
+    active: uint256 = roster & MASK64
+    engine: uint256 = (roster >> registry.ENGINE) & registry.MASK8
+    committee: uint256 = 0
+    if engine == COMMITTEE:
+        committee = self._seated(active)
     self.clock = (
         COMMIT
+        | engine << ENGINE
         | round << ROUND
         | block.timestamp << OPENED
         | (block.timestamp + terms.TERMS.commit_seconds) << DEADLINE
         | active << EXPECTED
     )
-    log IFederation.RoundOpened(round=round)
+    log IFederation.RoundOpened(round=round, engine=engine, committee=committee)
+
+
+@internal
+def _seated(active: uint256) -> uint256:
+    """
+    @notice Draws the committee of a round, by stake.
+    @param active The miners it is drawn from.
+    @return The mask of its members.
+    """
+    entrants: uint256[64] = empty(uint256[64])
+    count: uint256 = 0
+    for index: uint256 in range(64):
+        if (active >> index) & 1 == 0:
+            continue
+        miner: address = registry.miners[index]
+        record: uint256 = registry.records[miner]
+        entrant: uint256 = convert(miner, uint256)
+        entrant |= ((record >> registry.WEIGHT) & registry.MAX_WEIGHT) << lottery.WEIGHT
+        if record & registry.NOVICE != 0:
+            entrant |= lottery.NOVICE
+        entrants[index] = entrant
+        count += 1
+    size: uint256 = terms.TERMS.committee_size
+    members: uint256 = active
+    if size < count:
+        members = lottery._drawn(self.seed, lottery.COMMITTEE, entrants, size)
+    self.committee = members | min(size, count) << 64
+    return members
 
 
 @internal
@@ -202,6 +248,7 @@ def _void(round: uint256, reason: uint256):
     @param reason Why it came to nothing.
     """
     log IFederation.Voided(round=round, reason=reason)
+    self.seed = keccak256(abi_encode(self.seed, round))
     self._open(round + 1)
 
 
@@ -243,7 +290,7 @@ def round_clock() -> IFederation.Clock:
         opened=(clock >> OPENED) & MASK36,
         deadline=(clock >> DEADLINE) & MASK36,
         acted=(clock >> ACTED) & MASK64,
-        expected=clock >> EXPECTED,
+        expected=(clock >> EXPECTED) & MASK64,
     )
 
 

@@ -4,7 +4,8 @@
 @license Apache-2.0
 @notice A batch is committed to as one digest, the fold of its commitments, and opened in the
         next phase. A commitment is the EIP-712 hash that the device signs. Of each revealed
-        update one word joins the chain of updates: commitment (216 bits) | device (16) | samples (24).
+        update one word joins the chain of updates: commitment (192 bits) | pace (24) | device (16) |
+        samples (24); the pace, samples per second, only where the engine is RESOURCE.
 """
 
 from interfaces import IFederation
@@ -26,7 +27,9 @@ MASK64: constant(uint256) = 2**64 - 1
 MASK128: constant(uint256) = 2**128 - 1
 MASK255: constant(uint256) = 2**255 - 1
 MASK160: constant(uint256) = 2**160 - 1
-COMMITMENT: constant(uint256) = max_value(uint256) - (2**40 - 1)
+COMMITMENT: constant(uint256) = max_value(uint256) - (2**64 - 1)
+PACE: constant(uint256) = 40  # shift
+MAX_PACE: constant(uint256) = 2**24 - 1
 RECORD: constant(uint256) = 2**32 - 1
 
 DOMAIN_TYPE: constant(bytes32) = keccak256(
@@ -35,6 +38,7 @@ DOMAIN_TYPE: constant(bytes32) = keccak256(
 UPDATE_TYPE: constant(bytes32) = keccak256(
     "Update(uint256 round,uint256 device,bytes32 root,bytes32 cid,uint256 samples,uint256 microseconds,uint256 salt)"
 )
+PREFIX: constant(bytes2) = 0x1901
 CHAIN: immutable(uint256)
 DOMAIN: immutable(bytes32)
 
@@ -73,11 +77,12 @@ def commit(digest: bytes32):
     record: uint256 = 0
     bit: uint256 = 0
     record, bit = registry._seat(msg.sender, clock >> rounds.EXPECTED)
-    if bit != 0:
-        assert (clock >> rounds.ACTED) & bit == 0, "submissions: already committed"
+    if bit != 0 and (clock >> rounds.ACTED) & bit == 0:
         registry.records[msg.sender] = (convert(digest, uint256) & ~RECORD) | (record & RECORD)
         rounds.clock = rounds._act(clock, bit, terms.TERMS.grace)
     else:
+        # A miner that is a device too may, after its batch, commit its own update alone.
+        assert bit == 0 or record & registry.ALSO_DEVICE != 0, "submissions: already committed"
         assert registry.device_index[msg.sender] != 0, "submissions: neither miner nor device"
         self.lone[msg.sender] = digest
     log IFederation.Committed(round=rounds._round(clock), sender=msg.sender, digest=digest)
@@ -113,7 +118,6 @@ def reveal(
     domain: bytes32 = DOMAIN
     if chain.id != CHAIN:
         domain = self._domain()
-    prefix: Bytes[34] = concat(b"\x19\x01", domain)
     elapsed: uint256 = (block.timestamp - ((clock >> rounds.OPENED) & MASK36)) * 1_000_000
 
     links: bytes32 = empty(bytes32)
@@ -124,6 +128,7 @@ def reveal(
     seen: uint256 = 0
     rest: uint256 = 0
     max_samples: uint256 = terms.TERMS.max_samples
+    paced: bool = clock >> rounds.ENGINE == rounds.RESOURCE
     for position: uint256 in range(n + len(sealed), bound=MAX_BATCH):
         if (opened >> position) & 1 == 0:
             assert rest < len(sealed), "submissions: lists differ"
@@ -136,7 +141,8 @@ def reveal(
         device: uint256 = claim >> 224
         samples: uint256 = (claim >> 192) & MASK32
         microseconds: uint256 = (claim >> 128) & MASK64
-        assert samples != 0 and samples <= max_samples, "submissions: samples out of bounds"
+        # None at all wraps around.
+        assert unsafe_sub(samples, 1) < max_samples, "submissions: samples out of bounds"
         assert microseconds <= elapsed, "submissions: time beyond the round"
         place: uint256 = unsafe_div(device, PER_SLOT)
         if place != slot:
@@ -151,7 +157,8 @@ def reveal(
         seen |= mark
         commitment: bytes32 = keccak256(
             concat(
-                prefix,
+                PREFIX,
+                domain,
                 keccak256(
                     abi_encode(
                         UPDATE_TYPE, round, device, roots[item], cids[item], samples, microseconds, claim & MASK128
@@ -170,6 +177,8 @@ def reveal(
         assert convert(signer, uint256) == member & MASK160, "submissions: wrong signature"
         digest = keccak256(abi_encode(digest, commitment))
         word: uint256 = convert(commitment, uint256) & COMMITMENT | device << 24 | samples
+        if paced:
+            word |= min(samples * 1_000_000 // max(microseconds, 1), MAX_PACE) << PACE
         links = keccak256(abi_encode(links, word))
     if n != 0:
         self.seen[slot] = seen
@@ -179,8 +188,8 @@ def reveal(
     record: uint256 = 0
     bit: uint256 = 0
     record, bit = registry._seat(submitter, clock >> rounds.EXPECTED)
-    if bit != 0:
-        assert (convert(digest, uint256) ^ record) & ~RECORD == 0, "submissions: not the committed batch"
+    batch: bool = bit != 0 and (convert(digest, uint256) ^ record) & ~RECORD == 0
+    if batch:
         if submitter == msg.sender or rest == 0:
             clock = rounds._act(clock, bit, terms.TERMS.grace)
     else:
@@ -213,7 +222,7 @@ def update_hash(
     """
     return keccak256(
         concat(
-            b"\x19\x01",
+            PREFIX,
             self._domain(),
             keccak256(abi_encode(UPDATE_TYPE, round, device, root, cid, samples, microseconds, salt)),
         )

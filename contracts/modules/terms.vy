@@ -53,7 +53,9 @@ def _check_round(terms: IFederation.Terms):
     @notice Sizes and durations under which every phase can end.
     @param terms What the parties agreed on.
     """
-    assert terms.engine <= 1, "terms: unknown engine"
+    assert terms.engine <= 3, "terms: unknown engine"
+    assert terms.mode <= 2, "terms: unknown mode"
+    assert terms.committee_size != 0 and terms.committee_size <= 64, "terms: committee size"
     assert terms.pow_target != 0 and terms.pow_seconds != 0, "terms: proof of work"
     assert terms.pow_seconds <= MAX_SECONDS, "terms: proof of work"
     assert terms.min_updates != 0, "terms: no updates"
@@ -71,6 +73,7 @@ def _check_round(terms: IFederation.Terms):
         terms.elect_seconds,
         terms.propose_seconds,
         terms.attest_seconds,
+        terms.answer_seconds,
     ]:
         assert seconds != 0 and seconds <= MAX_SECONDS, "terms: phase length"
     assert terms.grace <= MAX_SECONDS, "terms: phase length"
@@ -86,6 +89,7 @@ def _check_money(terms: IFederation.Terms):
     """
     assert terms.min_stake != 0, "terms: no stake"
     assert terms.min_stake < 2**128 and terms.reward < 2**128, "terms: amount too large"
+    assert terms.challenge_bond < 2**128, "terms: amount too large"
     assert terms.vote_penalty <= terms.min_stake, "terms: penalty above stake"
     assert terms.leader_penalty <= terms.min_stake, "terms: penalty above stake"
     assert terms.exit_rounds < 2**16, "terms: exit too late"

@@ -5,7 +5,8 @@
 @notice Verdicts are committed to, unveiled, and counted by weight. An update is accepted if the
         revealed weight that accepts it is more than the weight that does not; a miner's verdict on
         its own update counts for neither side. Counting is bit-sliced: one word per binary
-        digit of the weight holds that digit for 256 updates at once.
+        digit of the weight holds that digit for 256 updates at once. Where the engine is RESOURCE, the votes
+        also say which updates could not be had, and the tally notes what the round has shown of everybody.
 """
 
 from interfaces import IFederation
@@ -15,6 +16,7 @@ from modules import rounds
 from modules import submissions
 from modules import election
 from modules import treasury
+from modules import scores
 
 uses: terms
 uses: registry
@@ -22,11 +24,12 @@ uses: rounds
 uses: submissions
 uses: election
 uses: treasury
+uses: scores
 
 
 MAX_VOTES: constant(uint256) = 64
 MAX_WORDS: constant(uint256) = 4
-MAX_VERDICTS: constant(uint256) = 256
+MAX_VERDICTS: constant(uint256) = 512
 MAX_UPDATES: constant(uint256) = 1024
 DIGITS: constant(uint256) = 25  # 64 miners * 65,535 * 2 < 2**24
 GROUP: constant(uint256) = 32  # updates between two checkpoints
@@ -34,6 +37,14 @@ NOT_MINE: constant(uint256) = max_value(uint256)
 MASK16: constant(uint256) = 2**16 - 1
 MASK24: constant(uint256) = 2**24 - 1
 RECORD: constant(uint256) = 2**32 - 1
+HYBRID: constant(uint256) = 2  # the mode in which miners wish for engines
+ENGINES: constant(uint256) = 4
+# Voter: novice (1) | wish (4) | device + 1 (16) | weight (16) | account (160).
+DEVICE: constant(uint256) = 176  # shifts
+WISH: constant(uint256) = 192
+NOVICE: constant(uint256) = 2**196
+MASK4: constant(uint256) = 2**4 - 1
+MASK160: constant(uint256) = 2**160 - 1
 
 votes: bytes32
 accepted: bytes32
@@ -43,7 +54,7 @@ accepted: bytes32
 def commit_vote(digest: bytes32):
     """
     @notice Commits the sender's verdicts on all updates of the round.
-    @param digest keccak of (round, miner, accepted, reasons, salt).
+    @param digest keccak of (round, miner, accepted, reasons, wish, salt).
     """
     clock: uint256 = rounds._enter(rounds.VOTE)
     record: uint256 = 0
@@ -57,13 +68,16 @@ def commit_vote(digest: bytes32):
 
 
 @external
-def unveil(miner: address, accepted: DynArray[uint256, MAX_WORDS], reasons: Bytes[512], salt: bytes32):
+def unveil(
+    miner: address, accepted: DynArray[uint256, MAX_WORDS], reasons: Bytes[512], wish: uint256, salt: bytes32
+):
     """
     @notice Opens a committed vote; anybody who holds the opening may hand it in.
     @param miner Whose vote it is.
     @param accepted The updates accepted, bit i % 256 of word i // 256 for update i.
     @param reasons Four bits for each update, the first update in the high half of the first byte.
-    @param salt What hid the vote; it becomes part of the next seed.
+    @param wish 0, or the engine wished for the next round, plus one.
+    @param salt What hid the vote; it becomes part of a race's puzzle.
     """
     clock: uint256 = rounds._enter(rounds.UNVEIL)
     record: uint256 = 0
@@ -77,20 +91,37 @@ def unveil(miner: address, accepted: DynArray[uint256, MAX_WORDS], reasons: Byte
     assert len(reasons) == (updates + 1) // 2, "verification: wrong length"
     if updates % 256 != 0:
         assert accepted[updates // 256] >> (updates % 256) == 0, "verification: bits beyond the updates"
-    digest: bytes32 = keccak256(abi_encode(round, miner, accepted, reasons, salt))
+    if wish != 0:
+        assert terms.TERMS.mode == HYBRID, "verification: no wishes in this mode"
+        assert wish <= ENGINES, "verification: unknown engine"
+    digest: bytes32 = keccak256(abi_encode(round, miner, accepted, reasons, wish, salt))
     assert (convert(digest, uint256) ^ record) & ~RECORD == 0, "verification: not the committed vote"
-    voter: uint256 = convert(miner, uint256) | ((record >> registry.WEIGHT) & MASK16) << 160
+    weight: uint256 = (record >> registry.WEIGHT) & MASK16
+    if clock >> rounds.ENGINE == rounds.COMMITTEE:
+        weight = 1
+    voter: uint256 = convert(miner, uint256) | weight << 160 | wish << WISH
     if record & registry.ALSO_DEVICE != 0:
-        voter |= registry.device_index[miner] << 176
+        voter |= registry.device_index[miner] << DEVICE
+    if record & registry.NOVICE != 0:
+        voter |= NOVICE
     links: bytes32 = empty(bytes32)
     if (clock >> rounds.ACTED) & rounds.MASK64 != 0:
         links = self.votes
     body: bytes32 = salt
     for word: uint256 in accepted:
         body = keccak256(abi_encode(body, word))
+    if clock >> rounds.ENGINE == rounds.RESOURCE:
+        for word: uint256 in range(len(accepted), bound=MAX_WORDS):
+            # What is accepted, or no update at all, is not missing.
+            missing: uint256 = self._missing(reasons, word) & ~accepted[word]
+            if updates < (word + 1) * 256:
+                missing &= (1 << (updates % 256)) - 1
+            body = keccak256(abi_encode(body, missing))
     self.votes = self._link(links, voter, body)
     rounds.clock = rounds._act(clock, bit, 0)
-    log IFederation.Voted(round=round, miner=miner, accepted=accepted, reasons=reasons, salt=salt)
+    log IFederation.Voted(
+        round=round, miner=miner, accepted=accepted, reasons=reasons, wish=wish, salt=salt
+    )
 
 
 @external
@@ -106,15 +137,20 @@ def tally(
     @param updates The round's words of the chain of updates.
     @param voters Who voted, in the order of unveiling, packed as in the chain of votes.
     @param salts Their salts.
-    @param verdicts Their accepted updates, all words of the first voter first.
+    @param verdicts Their accepted updates, all words of the first voter first; where the engine is RESOURCE
+           each voter's accepted updates are followed by those that it could not get.
     @param owns The positions of the voters' own updates, NOT_MINE where there is none.
     """
     clock: uint256 = rounds._enter(rounds.TALLY)
     round: uint256 = rounds._round(clock)
     count: uint256 = (clock >> rounds.UPDATES) & MASK16
     words: uint256 = (count + 255) // 256
+    engine: uint256 = clock >> rounds.ENGINE
+    row: uint256 = words
+    if engine == rounds.RESOURCE:
+        row = 2 * words
     acted: uint256 = (clock >> rounds.ACTED) & rounds.MASK64
-    missing: uint256 = (clock >> rounds.EXPECTED) & ~acted
+    missing: uint256 = (clock >> rounds.EXPECTED) & ~acted & rounds.MASK64
     if missing != 0:
         self._penalize(round, missing)
     if acted == 0:
@@ -122,7 +158,7 @@ def tally(
         return
     assert len(updates) == count, "verification: not the updates of this round"
     assert len(salts) == len(voters) and len(owns) == len(voters), "verification: lists differ"
-    assert len(verdicts) == len(voters) * words, "verification: lists differ"
+    assert len(verdicts) == len(voters) * row, "verification: lists differ"
 
     result: IFederation.Tally = IFederation.Tally(
         checkpoints=[], votes=empty(bytes32), voters=voters, matches=[], accepted=[], samples=0
@@ -132,23 +168,27 @@ def tally(
     for i: uint256 in range(len(voters), bound=MAX_VOTES):
         voter: uint256 = voters[i]
         body: bytes32 = salts[i]
-        for word: uint256 in range(words, bound=MAX_WORDS):
-            body = keccak256(abi_encode(body, verdicts[i * words + word]))
+        for word: uint256 in range(row, bound=2 * MAX_WORDS):
+            body = keccak256(abi_encode(body, verdicts[i * row + word]))
         result.votes = self._link(result.votes, voter, body)
-        # Exclusive or: the order in which votes are unveiled must not move the seed.
-        entropy ^= keccak256(abi_encode(voter, salts[i]))
+        if engine == rounds.POW:
+            # Exclusive or: the order in which votes are unveiled must not move the puzzle.
+            entropy ^= keccak256(abi_encode(voter, salts[i]))
         own: uint256 = 0
         if owns[i] < count:
             own = updates[owns[i]]
-        self._check_own(voter >> 176, owns[i], own, round)
+        self._check_own((voter >> DEVICE) & MASK16, owns[i], own, round)
         weight += (voter >> 160) & MASK16
         result.matches.append(0)
     assert result.votes == self.votes, "verification: not the votes of this round"
-    if weight * 2 < registry.roster >> registry.TOTAL:
+    if weight * 2 < self._whole(engine):
         rounds._void(round, rounds.NO_QUORUM)
         return
-    seed: bytes32 = keccak256(abi_encode(rounds.seed, entropy))
-    rounds.seed = seed
+    puzzle: bytes32 = empty(bytes32)
+    if engine == rounds.POW:
+        puzzle = keccak256(abi_encode(rounds.seed, entropy))
+    if terms.TERMS.mode == HYBRID:
+        self._choose(voters, weight)
 
     passed: uint256 = 0
     matches: uint256 = 0
@@ -158,7 +198,7 @@ def tally(
             mask = (1 << (count % 256)) - 1
         column: DynArray[uint256, MAX_VOTES] = []
         for i: uint256 in range(len(voters), bound=MAX_VOTES):
-            column.append(verdicts[i * words + word])
+            column.append(verdicts[i * row + word])
         bits: uint256 = self._majority(voters, column, owns, word, weight) & mask
         result.accepted.append(bits)
         passed += self._ones(bits)
@@ -182,13 +222,126 @@ def tally(
         result.checkpoints.append(links)
     assert links == submissions.links, "verification: not the updates of this round"
     log IFederation.Tallied(
-        round=round, accepted=result.accepted, samples=result.samples, matches=matches, seed=seed
+        round=round, accepted=result.accepted, samples=result.samples, matches=matches, puzzle=puzzle
     )
+    if engine == rounds.RESOURCE:
+        absent: uint256 = registry.roster & rounds.MASK64
+        missed: uint256[MAX_WORDS] = empty(uint256[MAX_WORDS])
+        for word: uint256 in range(words, bound=MAX_WORDS):
+            column: DynArray[uint256, MAX_VOTES] = []
+            for i: uint256 in range(len(voters), bound=MAX_VOTES):
+                column.append(verdicts[i * row + words + word])
+            missed[word] = self._majority(voters, column, owns, word, weight)
+        for i: uint256 in range(len(voters), bound=MAX_VOTES):
+            own: uint256 = owns[i]
+            update: uint256 = 0
+            taken: bool = False
+            gone: bool = False
+            if own != NOT_MINE:
+                update = updates[own]
+                taken = (result.accepted[own // 256] >> (own % 256)) & 1 == 1
+                gone = (missed[own // 256] >> (own % 256)) & 1 == 1
+            absent &= ~self._note(voters[i], round, own, update, taken, gone)
+        self._note_absent(round, absent)
     if passed < terms.TERMS.min_updates:
         rounds._void(round, rounds.FEW_ACCEPTED)
         return
     self.accepted = keccak256(abi_encode(result))
-    election._begin(clock, weight, result.samples, matches, voters)
+    election._begin(clock, weight, result.samples, matches, voters, puzzle)
+
+
+@internal
+@view
+def _whole(engine: uint256) -> uint256:
+    """
+    @notice The weight of all who may vote, half of which makes the quorum.
+    @param engine The round's engine.
+    """
+    if engine == rounds.COMMITTEE:
+        return rounds.committee >> 64
+    return (registry.roster >> registry.TOTAL) & registry.MASK32
+
+
+@internal
+def _choose(voters: DynArray[uint256, MAX_VOTES], weight: uint256):
+    """
+    @notice Sets the engine of the next round, if more than half of the weight wishes for the same.
+    @param voters Who voted.
+    @param weight The sum of their weights.
+    """
+    wishes: uint256[ENGINES + 1] = empty(uint256[ENGINES + 1])
+    for voter: uint256 in voters:
+        wishes[(voter >> WISH) & MASK4] += (voter >> 160) & MASK16
+    for engine: uint256 in range(ENGINES):
+        if wishes[engine + 1] * 2 > weight:
+            kept: uint256 = registry.roster & ~(registry.MASK8 << registry.ENGINE)
+            registry.roster = kept | engine << registry.ENGINE
+
+
+@internal
+def _note(voter: uint256, round: uint256, own: uint256, update: uint256, taken: bool, missing: bool) -> uint256:
+    """
+    @notice Notes what a counted round has shown of a voter. Who is no device has nothing that could fail.
+    @param voter Who voted, packed.
+    @param round The running round.
+    @param own The position of the voter's own update, or NOT_MINE.
+    @param update The word of that update.
+    @param taken Whether the majority accepts it.
+    @param missing Whether the majority could not get it.
+    @return The voter's bit.
+    """
+    shown: uint256 = scores.ON_TIME
+    pace: uint256 = 0
+    if (voter >> DEVICE) & MASK16 == 0:
+        shown |= scores.AVAILABLE | scores.ACCEPTED
+    elif own != NOT_MINE:
+        if not missing:
+            shown |= scores.AVAILABLE
+        if taken:
+            shown |= scores.ACCEPTED
+            pace = max(1, (update >> submissions.PACE) & submissions.MAX_PACE)
+    account: address = convert(voter & MASK160, address)
+    scores._note(account, round, shown, pace)
+    return 1 << (registry.records[account] & registry.INDEX)
+
+
+@internal
+def _note_absent(round: uint256, absent: uint256):
+    """
+    @notice Notes that miners have not unveiled anything: they have shown nothing.
+    @param round The running round.
+    @param absent Their mask.
+    """
+    for index: uint256 in range(64):
+        if (absent >> index) & 1 == 1:
+            scores._note(registry.miners[index], round, 0, 0)
+
+
+@internal
+@pure
+def _missing(reasons: Bytes[512], word: uint256) -> uint256:
+    """
+    @notice The updates that a vote could not get, 256 at a time: a bit for each reason that is UNAVAILABLE (1).
+    @param reasons Four bits for each update.
+    @param word Which 256 updates.
+    """
+    padded: Bytes[544] = concat(reasons, empty(bytes32))
+    bits: uint256 = 0
+    for part: uint256 in range(4):
+        start: uint256 = 128 * word + 32 * part
+        if start >= len(reasons):
+            break
+        x: uint256 = convert(extract32(padded, start), uint256)
+        # The lowest bit of each half byte that is 1, then all of them together, the first one lowest.
+        x = x & ~(x >> 1) & ~(x >> 2) & ~(x >> 3) & (max_value(uint256) // 15)
+        x = (x >> 4 | x << 1) & (max_value(uint256) // 85)
+        x = (x >> 8 | x << 2) & (max_value(uint256) // 4_369)
+        x = (x >> 16 | x << 4) & (max_value(uint256) // 16_843_009)
+        x = (x >> 32 | x << 8) & (max_value(uint256) // 281_479_271_743_489)
+        x = (x >> 64 | x << 16) & (max_value(uint256) // (2**96 + 2**64 + 2**32 + 1))
+        x = (x >> 128 | x << 32) & (2**64 - 1)
+        bits |= x << (64 * part)
+    return bits
 
 
 @internal
@@ -197,7 +350,7 @@ def _link(links: bytes32, voter: uint256, body: bytes32) -> bytes32:
     """
     @notice The chain of votes with one more vote.
     @param links The chain before.
-    @param voter Packed device + 1 (16), weight (16) and account (160).
+    @param voter Who voted, packed.
     @param body The fold of the vote's salt and its accepted updates.
     """
     return keccak256(abi_encode(links, voter, body))

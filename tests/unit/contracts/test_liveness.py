@@ -120,7 +120,7 @@ def test_all_miners_leave_and_others_come() -> None:
         federation.send(key, "release_stake")
     federation.push()
     for key in federation.miner_keys:
-        federation.send(key, "register_miner", value=ETHER)
+        federation.send(key, "register_miner", federation.tail(key), value=ETHER)
     federation.push()
     federation.finish()
     balance, stakes, owed, pool = federation.money()

@@ -1,0 +1,54 @@
+"""Step 5: where seeds come from. Every leader shows one layer of a hash chain that was fixed long before.
+
+    layer n = keccak(layer n + 1); the tail, layer 0, is registered; a leader shows the layer after the last shown.
+
+There is one right layer, so a leader has no choice but to show it or to lose its turn and a penalty.
+"""
+
+from __future__ import annotations
+
+from bcfl.protocol.accounts import Account
+from bcfl.protocol.hashing import keccak, word
+from bcfl.protocol.submissions import Domain
+
+LENGTH = 4096  # layers that a chain has beside its tail
+NOVICE_ROUNDS = 4  # in which whoever joined, renewed or raised its stake ranks after everybody else
+
+
+def secret(account: Account, domain: Domain, number: int = 0) -> bytes:
+    """The innermost layer of an account's chain; `number` counts the chains that it has had before."""
+    return account.secret("chain", domain.separator, number)
+
+
+def tail(innermost: bytes, length: int = LENGTH) -> bytes:
+    """What is registered of a chain."""
+    layer = innermost
+    for _ in range(length):
+        layer = keccak(layer)
+    return layer
+
+
+def chain_tail(account: Account, domain: Domain, number: int = 0) -> bytes:
+    """The tail of an account's chain, as it registers or renews it."""
+    return tail(secret(account, domain, number))
+
+
+def next_layer(innermost: bytes, shown: bytes, length: int = LENGTH) -> bytes | None:
+    """The layer whose hash is the one last shown; None if the chain is used up or another."""
+    layer = innermost
+    for _ in range(length):
+        following = keccak(layer)
+        if following == shown:
+            return layer
+        layer = following
+    return None
+
+
+def seed_after(seed: bytes, layer: bytes) -> bytes:
+    """The seed of the round after a finalized one."""
+    return keccak(seed + layer)
+
+
+def seed_after_void(seed: bytes, round_: int) -> bytes:
+    """The seed of the round after a void one."""
+    return keccak(seed + word(round_))
