@@ -11,6 +11,7 @@ BcflError
 │   ├── Unavailable        nobody holds the bytes of a CID
 │   ├── Corrupt            the bytes held do not hash to their CID
 │   └── Oversized          more bytes are held than could be meant
+├── ChallengeError         a challenge that does not open what it is about
 ├── RelayError             a message between a device and its miner that does not arrive
 └── LedgerError            the control plane
     ├── Reverted           the contract refused, with its "module: reason"
@@ -66,6 +67,10 @@ class Corrupt(StoreError):
 
 class Oversized(StoreError):
     """More bytes are held for `cid` than could be meant."""
+
+
+class ChallengeError(BcflError):
+    """A challenge that does not open what it is about; the contract refuses it with the same words."""
 
 
 class RelayError(BcflError):

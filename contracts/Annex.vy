@@ -3,7 +3,7 @@
 """
 @title Annex: what a federation does once a round
 @license Apache-2.0
-@notice Tally, election, the next in line. It is deployed once with the federation's terms and only ever
+@notice Tally, election, the next in line, claims. It is deployed once with the federation's terms and only ever
         runs on the federation's storage: `Federation` delegates to it, and it delegates what it does
         not know to `Court`. All three initialize the same modules in the same order, so that every
         slot is the same; a test compares the layouts.
@@ -51,11 +51,17 @@ initializes: proposals[
 ]
 
 exports: (
+    treasury.withdraw,
+    treasury.pool,
+    treasury.owed,
+    treasury.credits,
+    scores.__interface__,
     election.solve,
     election.target,
     election.puzzle,
     election.lead_now,
     verification.tally,
+    rewards.__interface__,
     proposals.skip,
 )
 

@@ -1,9 +1,9 @@
 # pragma version 0.4.3
 # pragma optimize gas
 """
-@title Court: what a federation does seldom
+@title Court: what a federation may never have to do
 @license Apache-2.0
-@notice Joining and leaving, claims, and what can be asked. It is deployed once with the federation's terms and
+@notice Challenges, and what can be asked. It is deployed once with the federation's terms and
         only ever runs on the federation's storage: `Annex` delegates to it.
 """
 
@@ -19,6 +19,9 @@ from modules import election
 from modules import verification
 from modules import rewards
 from modules import proposals
+from modules import leaves
+from modules import aggregation
+from modules import challenges
 
 initializes: terms
 initializes: registry[terms := terms]
@@ -47,21 +50,28 @@ initializes: proposals[
     rewards := rewards,
     treasury := treasury,
 ]
+initializes: leaves[terms := terms]
+initializes: aggregation[terms := terms, leaves := leaves]
+initializes: challenges[
+    terms := terms,
+    registry := registry,
+    treasury := treasury,
+    leaves := leaves,
+    aggregation := aggregation,
+    rounds := rounds,
+    election := election,
+    verification := verification,
+    proposals := proposals,
+]
 
 exports: (
     registry.__interface__,
-    treasury.withdraw,
-    treasury.pool,
-    treasury.owed,
-    treasury.credits,
     rounds.ledger,
     rounds.round_seed,
     rounds.binding,
-    membership.__interface__,
     submissions.update_hash,
     submissions.domain_separator,
-    scores.__interface__,
-    rewards.__interface__,
+    challenges.__interface__,
 )
 
 

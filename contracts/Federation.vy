@@ -57,6 +57,7 @@ initializes: proposals[
 
 exports: (
     treasury.fund,
+    membership.__interface__,
     rounds.start,
     rounds.advance,
     rounds.round_clock,

@@ -17,7 +17,7 @@ from bcfl.errors import BcflError, ConfigError, StoreError
 
 if TYPE_CHECKING:
     from bcfl.ports import Store
-    from bcfl.protocol.evidence import Evidence
+    from bcfl.protocol.testimony import Testimony
     from bcfl.protocol.types import Layout
     from bcfl.roles.auditor.audit import Audit
     from bcfl.roles.auditor.verdict import RoundVerdict, Verdict
@@ -34,7 +34,7 @@ BELIEVED: Final = (
 class Source:
     """What an audit looks at, and what it has to believe of it."""
 
-    evidence: Evidence
+    testimony: Testimony
     store: Store
     believed: tuple[str, ...]
 
@@ -93,7 +93,7 @@ def source(
     if block_hash is not None:
         raise ConfigError("--block-hash is for a bundle: name the file")
     from bcfl.cli.opened import opened
-    from bcfl.ledger.evidence import gather
+    from bcfl.ledger.testimony import gather
 
     with opened(run, runs) as site:
         yield Source(gather(site.contract, site.first_block), site.store, BELIEVED)
@@ -105,8 +105,8 @@ def judged(found: Source, first: int | None, last: int | None, *, quiet: bool) -
     from bcfl.roles.auditor.audit import Audit
     from bcfl.roles.auditor.verdict import Verdict
 
-    layout = layout_of(found.evidence, found.store)
-    made = Audit(found.evidence, Archive(found.store, layout, found.evidence.terms))
+    layout = layout_of(found.testimony, found.store)
+    made = Audit(found.testimony, Archive(found.store, layout, found.testimony.terms))
     known = made.rounds[-1]
     low, high = first or 0, known if last is None else last
     if not low <= high <= known:
@@ -117,28 +117,28 @@ def judged(found: Source, first: int | None, last: int | None, *, quiet: bool) -
     return verdict
 
 
-def layout_of(evidence: Evidence, store: Store) -> Layout:
+def layout_of(testimony: Testimony, store: Store) -> Layout:
     """The layout of the terms, from any model that the store holds; raises StoreError when it has none."""
     from bcfl.cli.layouts import HEADER_BYTES, layout_in
     from bcfl.protocol.cid import DAG_PB, RAW, Cid
 
-    models = [event.args["cid"] for event in evidence.events if event.name in ("Genesis", "Finalized")]
-    most = evidence.terms.parameters * LANE_BYTES + HEADER_BYTES
+    models = [event.args["cid"] for event in testimony.events if event.name in ("Genesis", "Finalized")]
+    most = testimony.terms.parameters * LANE_BYTES + HEADER_BYTES
     for digest in [models[0], *reversed(models)]:
         for codec in (RAW, DAG_PB):
             with suppress(BcflError):
-                return layout_in(store.get(str(Cid(codec, digest)), most), evidence.terms.layout)
+                return layout_in(store.get(str(Cid(codec, digest)), most), testimony.terms.layout)
     raise StoreError("the store holds no model of this federation: name its store, or ask for the bytes")
 
 
 def view(found: Source, verdict: Verdict) -> dict[str, Any]:
     """The verdict as JSON has it."""
-    evidence, first = found.evidence, verdict.first
+    testimony, first = found.testimony, verdict.first
     return {
         "passed": verdict.passed,
-        "contract": evidence.domain.contract,
-        "chain_id": evidence.domain.chain_id,
-        "block": evidence.standing.block,
+        "contract": testimony.domain.contract,
+        "chain_id": testimony.domain.chain_id,
+        "block": testimony.standing.block,
         "first": None if first is None else asdict(first),
         "rounds": [{**asdict(each), "passed": each.passed} for each in verdict.rounds],
         "believed": list(found.believed),
@@ -171,15 +171,15 @@ def _print(found: Source, verdict: Verdict) -> None:
             rows.append((*head, "lazy", "attestations", f"attested a wrong proposal: {', '.join(each.lazy)}"))
     print_table(columns, rows)
     print()
-    evidence, first = found.evidence, verdict.first
+    testimony, first = found.testimony, verdict.first
     words = f"{plural(len(verdict.rounds), 'round')}, all of it holds"
     if first is not None:
         words = f"WRONG, first in round {first.round}: {first.field}: {first.message}"
     print_fields(
         [
             ("verdict", words),
-            ("contract", f"{evidence.domain.contract} on chain {evidence.domain.chain_id}"),
-            ("block", evidence.standing.block),
+            ("contract", f"{testimony.domain.contract} on chain {testimony.domain.chain_id}"),
+            ("block", testimony.standing.block),
             *(("believed", what) for what in found.believed),
         ]
     )

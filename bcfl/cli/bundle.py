@@ -19,7 +19,7 @@ from bcfl.errors import BundleError, CidError, ConfigError, PayloadError, StoreE
 if TYPE_CHECKING:
     from bcfl.cli.opened import Opened
     from bcfl.ledger.bundled import Read
-    from bcfl.protocol.evidence import Evidence
+    from bcfl.protocol.testimony import Testimony
     from bcfl.storage.bundle import BundleStore
 
 LANE_BITS: Final = 32
@@ -55,20 +55,20 @@ def bundle(
 def bundled(site: Opened, output: Path) -> dict[str, Any]:
     """Write the bundle of a federation; returns what is in it. Raises ConfigError, with nothing left."""
     from bcfl.ledger.bundled import records
-    from bcfl.ledger.evidence import gather
     from bcfl.ledger.manifest import Manifest, encode, encode_records
+    from bcfl.ledger.testimony import gather
     from bcfl.protocol import cid
     from bcfl.storage.bundle import write
 
-    evidence = gather(site.contract, site.first_block)
-    found = list(records(site.contract, evidence.events, evidence.standing.block))  # type: ignore[arg-type]
+    testimony = gather(site.contract, site.first_block)
+    found = list(records(site.contract, testimony.events, testimony.standing.block))  # type: ignore[arg-type]
     parts = list(encode_records(found))
     manifest = Manifest(
         site.contract.address,
-        evidence.domain.chain_id,
+        testimony.domain.chain_id,
         site.contract.call("annex"),
-        evidence.terms,
-        evidence.standing,
+        testimony.terms,
+        testimony.standing,
         tuple(cid.compute(part) for part in parts),
     )
     head = encode(manifest)
@@ -79,7 +79,7 @@ def bundled(site: Opened, output: Path) -> dict[str, Any]:
         nonlocal count
         yield head
         yield from parts
-        for data in _vectors(site, evidence, missing):
+        for data in _vectors(site, testimony, missing):
             count += 1
             yield data
 
@@ -92,14 +92,14 @@ def bundled(site: Opened, output: Path) -> dict[str, Any]:
         "bytes": output.stat().st_size,
         "contents": count,
         "missing": missing,
-        "block": evidence.standing.block,
+        "block": testimony.standing.block,
         "block_hash": keccak(found[-1].header),
     }
 
 
 @contextmanager
 def unbundled(path: Path, trusted: str | None = None) -> Iterator[Source]:
-    """The evidence in a bundle; `trusted` is the hash that its last block must have. Raises BundleError."""
+    """The testimony in a bundle; `trusted` is the hash that its last block must have. Raises BundleError."""
     from bcfl.storage.bundle import BundleStore
 
     with BundleStore(path) as store:
@@ -110,10 +110,10 @@ def _source(store: BundleStore, trusted: str | None) -> Source:
     from bcfl.ledger.abi import Abi
     from bcfl.ledger.artifact import artifact
     from bcfl.ledger.bundled import read
-    from bcfl.ledger.evidence import calls_in
     from bcfl.ledger.manifest import MOST, decode, decode_records
-    from bcfl.protocol.evidence import Evidence
+    from bcfl.ledger.testimony import calls_in
     from bcfl.protocol.submissions import Domain
+    from bcfl.protocol.testimony import Testimony
 
     manifest = decode(_content(store, str(store.root), MOST))
     parts = (_content(store, cid, MOST) for cid in manifest.records)
@@ -128,7 +128,7 @@ def _source(store: BundleStore, trusted: str | None) -> Source:
             f"the bundle's last block is 0x{found.head.hex()}, not {trusted}: it is of another chain"
         )
     created = found.transactions[found.events[0].transaction]
-    evidence = Evidence(
+    testimony = Testimony(
         domain=Domain(manifest.chain_id, manifest.contract),
         terms=manifest.terms,
         events=found.events,
@@ -136,7 +136,7 @@ def _source(store: BundleStore, trusted: str | None) -> Source:
         endowment=int(created["value"], 16),
         standing=manifest.standing,
     )
-    return Source(evidence, store, tuple(_believed(found, trusted)))
+    return Source(testimony, store, tuple(_believed(found, trusted)))
 
 
 def _believed(found: Read, trusted: str | None) -> Iterator[str]:
@@ -170,18 +170,18 @@ def _hash(text: str) -> bytes:
     return value
 
 
-def _vectors(site: Opened, evidence: Evidence, missing: list[str]) -> Iterator[bytes]:
+def _vectors(site: Opened, testimony: Testimony, missing: list[str]) -> Iterator[bytes]:
     """The bytes of every model and update, one at a time; those that cannot be had are added to `missing`."""
     from bcfl.protocol.cid import from_digest
     from bcfl.protocol.payload import size
 
-    layout = layout_of(evidence, site.store)
-    sizes = {bits: size(layout, bits) for bits in (LANE_BITS, evidence.terms.lane_bits)}
+    layout = layout_of(testimony, site.store)
+    sizes = {bits: size(layout, bits) for bits in (LANE_BITS, testimony.terms.lane_bits)}
     names: dict[str, int] = {}
-    for event in evidence.events:
+    for event in testimony.events:
         digests = event.args.get("cids", ()) if event.name == "Revealed" else ()
         for digest in digests:
-            bits = evidence.terms.lane_bits
+            bits = testimony.terms.lane_bits
             names[from_digest(digest, sizes[bits])] = sizes[bits]
         if event.name in ("Genesis", "Proposed", "Finalized"):
             names[from_digest(event.args["cid"], sizes[LANE_BITS])] = sizes[LANE_BITS]

@@ -15,7 +15,7 @@ from typing import Any, Final
 from bcfl.errors import BundleError
 from bcfl.ledger.abi import address_of
 from bcfl.ledger.bundled import BlockRecord, Logged
-from bcfl.protocol.evidence import Standing
+from bcfl.protocol.testimony import Standing
 from bcfl.protocol.types import Terms
 
 FORMAT: Final = "bcfl bundle 1"

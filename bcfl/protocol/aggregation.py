@@ -104,6 +104,23 @@ def aggregate_lane(rule: int, lanes: Sequence[int], samples: Sequence[int], shif
     return max(-(2**31), min(2**31 - 1, quotient))
 
 
+def bounds(rule: int, lanes: Sequence[int], trim: int) -> tuple[int, int] | None:
+    """The lowest and the highest value that the median or the trimmed mean keeps; the mean has no bounds."""
+    if rule == Rule.MEAN:
+        return None
+    first, last = kept_places(rule, len(lanes), trim)
+    ordered = sorted(lanes)
+    return ordered[first], ordered[last]
+
+
+def kept_places(rule: int, count: int, trim: int) -> tuple[int, int]:
+    """The first and the last place, in ascending order, of the values that count."""
+    if rule == Rule.MEDIAN:
+        return (count - 1) // 2, count // 2
+    cut = count * trim // WHOLE
+    return cut, count - cut - 1
+
+
 def _by_slices(vectors: Sequence[Lanes], kernel: Callable[[Rows], Wide]) -> Model:
     """`kernel` over the same slice of all vectors, slice after slice, saturated.
 

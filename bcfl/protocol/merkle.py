@@ -49,8 +49,16 @@ class Tree:
         siblings = []
         for height, level in enumerate(self.levels[:-1]):
             start = ((index >> height) ^ 1) * _DIGEST
-            siblings.append(level[start : start + _DIGEST] or _padding(height))
+            siblings.append(level[start : start + _DIGEST] or padding(height))
         return tuple(siblings)
+
+
+def tree_of(packed: Sequence[bytes], height: int) -> Tree:
+    """The tree of height `height` over leaves that may be of any length: also what no vector has."""
+    levels = [b"".join([keccak_256(_LEAF + leaf).digest() for leaf in packed])]
+    for below in range(height):
+        levels.append(_parents(levels[-1], below))
+    return Tree(tuple(levels))
 
 
 def leaves(parameters: int, leaf_lanes: int) -> int:
@@ -89,11 +97,24 @@ def rows_tree(updates: Sequence[Lanes], leaf_lanes: int) -> Tree:
 
 def rows_root(updates: Sequence[Lanes], leaf_lanes: int) -> bytes:
     """The root of `rows_tree(updates, leaf_lanes)`, in memory of one digest for every subtree of some MiB."""
-    height = depth(len(updates[0]), leaf_lanes)
-    row_bytes = len(updates) * leaf_lanes * updates[0].dtype.itemsize
-    below = min(height, (_BLOCK_BYTES // row_bytes).bit_length())
+    height, below = _heights(updates, leaf_lanes)
     tops = b"".join(_climb(digests, 0, below) for digests in _leaf_digests(updates, leaf_lanes, 1 << below))
     return _climb(tops, below, height)
+
+
+def rows_proof(updates: Sequence[Lanes], leaf_lanes: int, index: int) -> tuple[bytes, ...]:
+    """`rows_tree(updates, leaf_lanes).proof(index)` in the memory of `rows_root`; IndexError as there."""
+    count = leaves(len(updates[0]), leaf_lanes)
+    if not 0 <= index < count:
+        raise IndexError(f"the tree has {count} leaves, no leaf {index}")
+    height, below = _heights(updates, leaf_lanes)
+    lower: tuple[bytes, ...] = ()
+    tops = []
+    for number, digests in enumerate(_leaf_digests(updates, leaf_lanes, 1 << below)):
+        if number == index >> below:
+            lower = _siblings(digests, index & ((1 << below) - 1), 0, below)
+        tops.append(_climb(digests, 0, below))
+    return lower + _siblings(b"".join(tops), index >> below, below, height)
 
 
 def row(updates: Sequence[Lanes], leaf_lanes: int, index: int) -> bytes:
@@ -107,11 +128,42 @@ def verify(root: bytes, index: int, leaf_bytes: bytes, proof: Sequence[bytes]) -
     """Whether `leaf_bytes` is leaf `index` of the tree with that root."""
     if not 0 <= index < 1 << len(proof) or any(len(sibling) != _DIGEST for sibling in proof):
         return False
-    digest: bytes = keccak_256(_LEAF + leaf_bytes).digest()
-    for height, sibling in enumerate(proof):
+    return climb(keccak_256(_LEAF + leaf_bytes).digest(), index, proof) == root
+
+
+def climb(digest: bytes, index: int, siblings: Sequence[bytes]) -> bytes:
+    """The digest above node `index` of its level, as many levels up as there are siblings."""
+    for height, sibling in enumerate(siblings):
         pair = sibling + digest if index >> height & 1 else digest + sibling
         digest = keccak_256(_NODE + pair).digest()
-    return digest == root
+    return digest
+
+
+@cache
+def padding(height: int) -> bytes:
+    """The digest of a subtree that holds nothing but padding."""
+    if height == 0:
+        return bytes(_DIGEST)
+    below = padding(height - 1)
+    digest: bytes = keccak_256(_NODE + below + below).digest()
+    return digest
+
+
+def _heights(updates: Sequence[Lanes], leaf_lanes: int) -> tuple[int, int]:
+    """The height of a rows tree, and that of its subtrees of which one is in memory at a time."""
+    height = depth(len(updates[0]), leaf_lanes)
+    row_bytes = len(updates) * leaf_lanes * updates[0].dtype.itemsize
+    return height, min(height, (_BLOCK_BYTES // row_bytes).bit_length())
+
+
+def _siblings(digests: bytes, index: int, below: int, height: int) -> tuple[bytes, ...]:
+    """The siblings of node `index` of level `below` and of the nodes above it, up to level `height`."""
+    found = []
+    for level in range(below, height):
+        start = ((index >> (level - below)) ^ 1) * _DIGEST
+        found.append(digests[start : start + _DIGEST] or padding(level))
+        digests = _parents(digests, level)
+    return tuple(found)
 
 
 def _pack(updates: Sequence[Lanes], leaf_lanes: int, start: int, stop: int) -> bytes:
@@ -151,15 +203,5 @@ def _climb(digests: bytes, below: int, height: int) -> bytes:
 def _parents(digests: bytes, height: int) -> bytes:
     """The level above `height`: one digest for each pair."""
     if len(digests) % (2 * _DIGEST):
-        digests += _padding(height)
+        digests += padding(height)
     return b"".join([keccak_256(_NODE + digests[i : i + 64]).digest() for i in range(0, len(digests), 64)])
-
-
-@cache
-def _padding(height: int) -> bytes:
-    """The digest of a subtree that holds nothing but padding."""
-    if height == 0:
-        return bytes(_DIGEST)
-    below = _padding(height - 1)
-    digest: bytes = keccak_256(_NODE + below + below).digest()
-    return digest

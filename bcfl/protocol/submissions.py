@@ -86,6 +86,11 @@ def update_word(domain: Domain, update: Update, engine: int = Engine.STAKE) -> i
     return top | paced << 40 | update.device << 24 | update.samples
 
 
+def opens(domain: Domain, update: Update, shown: int) -> bool:
+    """Whether an update is what stands behind a word of the chain of updates."""
+    return update_word(domain, update) == shown
+
+
 def checkpoints(words: Iterable[int]) -> tuple[bytes, ...]:
     """The chain of updates after every 32nd update and at the end."""
     found: list[bytes] = []

@@ -194,10 +194,15 @@ def tally_fields(count: Tally) -> tuple[list[bytes], bytes, list[int], list[int]
 
 
 def tally_digest(count: Tally) -> bytes:
-    """The accepted set of a block: keccak of the ABI encoding of the tally."""
+    """The accepted set of a block."""
+    return keccak(tally_bytes(count))
+
+
+def tally_bytes(count: Tally) -> bytes:
+    """The ABI encoding of a tally, whose hash is the accepted set."""
     points, votes, voters, matching, accepted, samples = tally_fields(count)
     lists = [[word(item) for item in items] for items in (voters, matching, accepted)]
-    return keccak(word(32) + dynamic(points, votes, *lists, word(samples)))
+    return word(32) + dynamic(points, votes, *lists, word(samples))
 
 
 def unveil_args(opening: Opening) -> tuple[str, list[int], bytes, int, bytes]:

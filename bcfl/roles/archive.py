@@ -9,7 +9,7 @@ import numpy as np
 
 from bcfl.errors import PayloadError, StoreError
 from bcfl.ports import Store, Vector
-from bcfl.protocol import aggregation, cid, fixedpoint, merkle, payload
+from bcfl.protocol import aggregation, challenges, cid, fixedpoint, merkle, payload
 from bcfl.protocol.fixedpoint import Lanes, Model
 from bcfl.protocol.rounds import History, Submission
 from bcfl.protocol.types import Block, Layout, Terms
@@ -128,7 +128,9 @@ class Archive:
         samples = [item.update.samples for item in taken]
         step = aggregation.aggregate(terms.rule, updates, samples, terms.shift, terms.trim)
         model = aggregation.apply(before, step)
-        rows = merkle.rows_root(updates, terms.leaf_lanes)
+        rows = challenges.rows_digest(
+            challenges.weights_digest(samples), merkle.rows_root(updates, terms.leaf_lanes)
+        )
         digest = cid.digest(cid.compute(payload.encode(self.layout, model)))
         return NewModel(model, merkle.root(model, terms.leaf_lanes), digest, rows)
 

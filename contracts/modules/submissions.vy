@@ -199,6 +199,22 @@ def reveal(
     log IFederation.Revealed(round=round, submitter=submitter, roots=roots, cids=cids, claims=claims)
 
 
+@internal
+@view
+def _commitment(round: uint256, root: bytes32, cid: bytes32, claim: uint256) -> bytes32:
+    """
+    @notice What the device of an update signed and committed to.
+    @param round The round.
+    @param root Merkle root of the update.
+    @param cid Digest of its CID.
+    @param claim Packed device (32) | samples (32) | microseconds (64) | salt (128).
+    """
+    device: uint256 = claim >> 224
+    samples: uint256 = (claim >> 192) & MASK32
+    microseconds: uint256 = (claim >> 128) & MASK64
+    return self._hash(round, device, root, cid, samples, microseconds, claim & MASK128)
+
+
 @external
 @view
 def update_hash(
@@ -219,6 +235,23 @@ def update_hash(
     @param samples Samples trained on.
     @param microseconds Computation time.
     @param salt 128 random bits.
+    """
+    return self._hash(round, device, root, cid, samples, microseconds, salt)
+
+
+@internal
+@view
+def _hash(
+    round: uint256,
+    device: uint256,
+    root: bytes32,
+    cid: bytes32,
+    samples: uint256,
+    microseconds: uint256,
+    salt: uint256,
+) -> bytes32:
+    """
+    @notice The EIP-712 hash of an update on the present chain.
     """
     return keccak256(
         concat(

@@ -11,10 +11,10 @@ import pytest
 
 from bcfl.errors import Corrupt, Unavailable
 from bcfl.ledger.contract import Event
-from bcfl.ledger.evidence import gather
+from bcfl.ledger.testimony import gather
 from bcfl.ports import Step
 from bcfl.protocol import cid as cids
-from bcfl.protocol.evidence import Call, Evidence
+from bcfl.protocol.testimony import Call, Testimony
 from bcfl.protocol.types import Engine, Mode, Phase
 from bcfl.roles.archive import Archive
 from bcfl.roles.auditor.audit import Audit
@@ -53,32 +53,32 @@ class Held:
 class Scene:
     """A finished run as an outsider sees it; the tests bend copies of it."""
 
-    evidence: Evidence
+    testimony: Testimony
     contents: Mapping[str, bytes]
 
     def audit(self) -> Verdict:
-        archive = Archive(Held(dict(self.contents)), LAYOUT, self.evidence.terms)
-        return Verdict(list(Audit(self.evidence, archive).verdicts()))
+        archive = Archive(Held(dict(self.contents)), LAYOUT, self.testimony.terms)
+        return Verdict(list(Audit(self.testimony, archive).verdicts()))
 
     def index(self, name: str, number: int | None, nth: int = 0) -> int:
         found = [
             place
-            for place, event in enumerate(self.evidence.events)
+            for place, event in enumerate(self.testimony.events)
             if event.name == name and number in (None, event.args.get("round"))
         ]
         return found[nth]
 
     def event(self, name: str, number: int | None, nth: int = 0) -> Event:
-        found = self.evidence.events[self.index(name, number, nth)]
+        found = self.testimony.events[self.index(name, number, nth)]
         assert isinstance(found, Event)
         return found
 
     def with_events(self, events: list[Any]) -> Scene:
-        return replace(self, evidence=replace(self.evidence, events=events))
+        return replace(self, testimony=replace(self.testimony, events=events))
 
     def bent(self, name: str, number: int | None, nth: int = 0, **args: Any) -> Scene:
         """One argument of one log is another; a function makes it from the right one."""
-        events, place = list(self.evidence.events), self.index(name, number, nth)
+        events, place = list(self.testimony.events), self.index(name, number, nth)
         old = dict(events[place].args)
         new = {key: value(old[key]) if callable(value) else value for key, value in args.items()}
         assert any(old[key] != value for key, value in new.items())
@@ -86,18 +86,18 @@ class Scene:
         return self.with_events(events)
 
     def late(self, name: str, number: int, nth: int = 0, seconds: int = 10_000) -> Scene:
-        events, place = list(self.evidence.events), self.index(name, number, nth)
+        events, place = list(self.testimony.events), self.index(name, number, nth)
         event = self.event(name, number, nth)
         events[place] = replace(event, timestamp=event.timestamp + seconds)
         return self.with_events(events)
 
     def without(self, name: str, number: int | None, nth: int = 0) -> Scene:
-        events = list(self.evidence.events)
+        events = list(self.testimony.events)
         del events[self.index(name, number, nth)]
         return self.with_events(events)
 
     def twice(self, name: str, number: int, nth: int = 0) -> Scene:
-        events, place = list(self.evidence.events), self.index(name, number, nth)
+        events, place = list(self.testimony.events), self.index(name, number, nth)
         events.insert(place, events[place])
         return self.with_events(events)
 
@@ -105,15 +105,15 @@ class Scene:
         """The calldata of a round's first call of `reveal` that opens something is another."""
         nth = next(i for i in range(9) if self.event("Revealed", number, i).args["claims"])
         name = self.event("Revealed", number, nth).transaction
-        calls = list(self.evidence.calls[name])
+        calls = list(self.testimony.calls[name])
         place = next(i for i, call in enumerate(calls) if call.args and call.args[4])
         calls[place] = Call("reveal", bend(calls[place].args))
-        changed = {**self.evidence.calls, name: tuple(calls)}
-        return replace(self, evidence=replace(self.evidence, calls=changed))
+        changed = {**self.testimony.calls, name: tuple(calls)}
+        return replace(self, testimony=replace(self.testimony, calls=changed))
 
     def standing(self, **fields: Any) -> Scene:
-        changed = replace(self.evidence.standing, **fields)
-        return replace(self, evidence=replace(self.evidence, standing=changed))
+        changed = replace(self.testimony.standing, **fields)
+        return replace(self, testimony=replace(self.testimony, standing=changed))
 
     def stored(self, digest: bytes, data: bytes | None) -> Scene:
         name = str(cids.Cid(cids.RAW, digest))
@@ -179,7 +179,7 @@ def update_of(scene: Scene, number: int) -> Any:
 
 
 def seat_of(scene: Scene, miner: str) -> int:
-    joined = [event.args["miner"] for event in scene.evidence.events if event.name == "MinerRegistered"]
+    joined = [event.args["miner"] for event in scene.testimony.events if event.name == "MinerRegistered"]
     return joined.index(miner)
 
 
@@ -293,7 +293,7 @@ TAMPERINGS: dict[str, tuple[Bend, int, str]] = {
             6,
             leader=lambda a: next(
                 e.args["miner"]
-                for e in s.evidence.events
+                for e in s.testimony.events
                 if e.name == "MinerRegistered" and e.args["miner"] != a
             ),
         ),
@@ -341,7 +341,7 @@ TAMPERINGS: dict[str, tuple[Bend, int, str]] = {
     "a block's CID is another": (lambda s: s.bent("Finalized", 9, cid=flipped), 9, "block.cid"),
     "a block is gone": (lambda s: s.without("Finalized", 9), 9, "logs"),
     "the contract keeps another block": (
-        lambda s: s.standing(ledger={**s.evidence.standing.ledger, 8: bytes(32)}),
+        lambda s: s.standing(ledger={**s.testimony.standing.ledger, 8: bytes(32)}),
         8,
         "contract.ledger",
     ),
@@ -359,28 +359,28 @@ TAMPERINGS: dict[str, tuple[Bend, int, str]] = {
     "a claim is told twice": (lambda s: s.twice("Claimed", CLAIMED), CLAIMED, "claims"),
     "a withdrawal is one wei more": (lambda s: s.bent("Withdrawn", None, amount=wei(1)), 11, "withdrawals"),
     "the pool is one wei less": (
-        lambda s: s.standing(pool=s.evidence.standing.pool - 1),
+        lambda s: s.standing(pool=s.testimony.standing.pool - 1),
         11,
         "contract.pool",
     ),
     "the balance is one wei less": (
-        lambda s: s.standing(balance=s.evidence.standing.balance - 1),
+        lambda s: s.standing(balance=s.testimony.standing.balance - 1),
         11,
         "contract.balance",
     ),
     "a credit is gone": (lambda s: s.standing(credits={}), 11, "contract.credits"),
     "a stake is another": (
-        lambda s: s.standing(stakes={a: 1 + w for a, w in s.evidence.standing.stakes.items()}),
+        lambda s: s.standing(stakes={a: 1 + w for a, w in s.testimony.standing.stakes.items()}),
         11,
         "contract.stakes",
     ),
     "the current model is another": (
-        lambda s: s.standing(root=flipped(s.evidence.standing.root)),
+        lambda s: s.standing(root=flipped(s.testimony.standing.root)),
         11,
         "contract.model",
     ),
     "the seed is another": (
-        lambda s: s.standing(seed=flipped(s.evidence.standing.seed)),
+        lambda s: s.standing(seed=flipped(s.testimony.standing.seed)),
         11,
         "contract.seed",
     ),
@@ -392,7 +392,7 @@ TAMPERINGS: dict[str, tuple[Bend, int, str]] = {
     "a device had left": (
         lambda s: s.with_events(
             [
-                *s.evidence.events[: (at := s.index("RoundOpened", 8))],
+                *s.testimony.events[: (at := s.index("RoundOpened", 8))],
                 replace(
                     s.event("DeviceRegistered", None),
                     name="DeviceLeft",
@@ -402,7 +402,7 @@ TAMPERINGS: dict[str, tuple[Bend, int, str]] = {
                         "until_round": 8,
                     },
                 ),
-                *s.evidence.events[at:],
+                *s.testimony.events[at:],
             ]
         ),
         8,
@@ -431,7 +431,7 @@ ENGINES: dict[str, tuple[dict[str, int], Bend, int, str]] = {
     ),
     "resource": (
         {"engine": Engine.RESOURCE},
-        lambda s: s.standing(scores={a: v + 1 for a, v in s.evidence.standing.scores.items()}),
+        lambda s: s.standing(scores={a: v + 1 for a, v in s.testimony.standing.scores.items()}),
         4,
         "contract.scores",
     ),
@@ -453,14 +453,14 @@ def test_every_engine_is_followed(tmp_path: Path, name: str) -> None:
 
 def test_rounds_can_be_chosen(scene: Scene) -> None:
     bent = scene.bent("Voted", 6, salt=flipped)
-    archive = Archive(Held(dict(scene.contents)), LAYOUT, scene.evidence.terms)
-    chosen = list(Audit(bent.evidence, archive).verdicts(7, 9))
+    archive = Archive(Held(dict(scene.contents)), LAYOUT, scene.testimony.terms)
+    chosen = list(Audit(bent.testimony, archive).verdicts(7, 9))
     assert [found.round for found in chosen] == [7, 8, 9]
     assert all(found.passed for found in chosen)
 
 
 @pytest.fixture(autouse=True)
 def _unchanged(scene: Scene) -> Iterator[None]:
-    before = len(scene.evidence.events), len(scene.contents)
+    before = len(scene.testimony.events), len(scene.contents)
     yield
-    assert (len(scene.evidence.events), len(scene.contents)) == before
+    assert (len(scene.testimony.events), len(scene.contents)) == before

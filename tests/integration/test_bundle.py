@@ -17,8 +17,8 @@ from bcfl.ledger import encodings, manifest
 from bcfl.ledger.abi import Abi
 from bcfl.ledger.artifact import artifact
 from bcfl.ledger.bundled import BlockRecord
-from bcfl.ledger.evidence import gather
 from bcfl.ledger.proofs import may_log, proof_of, proven, root_of
+from bcfl.ledger.testimony import gather
 from bcfl.protocol import cid as cids
 from bcfl.roles.archive import Archive
 from bcfl.roles.auditor.audit import Audit
@@ -55,8 +55,8 @@ def whole(village: Village) -> tuple[Path, dict[str, Any]]:
 @pytest.fixture(scope="module")
 def records(village: Village) -> list[BlockRecord]:
     contract = village.federation.contract
-    evidence = gather(contract)
-    return list(chain_side.records(contract, evidence.events, evidence.standing.block))  # type: ignore[arg-type]
+    testimony = gather(contract)
+    return list(chain_side.records(contract, testimony.events, testimony.standing.block))  # type: ignore[arg-type]
 
 
 def read(village: Village, found: list[BlockRecord]) -> chain_side.Read:
@@ -80,14 +80,14 @@ def test_default_behavior(village: Village, whole: tuple[Path, dict[str, Any]]) 
     assert facts["missing"] == []
     assert facts["contents"] == 3 * ROUNDS + ROUNDS + 1
     with unbundled(path, "0x" + facts["block_hash"].hex()) as found:
-        verdicts = list(Audit(found.evidence, Archive(found.store, LAYOUT, village.terms)).verdicts())
+        verdicts = list(Audit(found.testimony, Archive(found.store, LAYOUT, village.terms)).verdicts())
         assert [each.findings for each in verdicts] == [()] * (ROUNDS + 2)
-        assert found.evidence == replace(
+        assert found.testimony == replace(
             gather(village.federation.contract),
-            events=found.evidence.events,
-            calls=found.evidence.calls,
+            events=found.testimony.events,
+            calls=found.testimony.calls,
         )
-        assert list(found.evidence.events) == list(village.federation.contract.events())
+        assert list(found.testimony.events) == list(village.federation.contract.events())
         assert not any("ask anybody" in each for each in found.believed)
     with unbundled(path) as found:
         assert any(facts["block_hash"].hex() in each for each in found.believed)
@@ -106,7 +106,7 @@ def test_what_was_missing_is_said_and_found(village: Village, tmp_path: Path) ->
     site.store = Forgetful()  # type: ignore[assignment]
     assert bundled(site, tmp_path / "less.car")["missing"] == [lost]  # type: ignore[arg-type]
     with unbundled(tmp_path / "less.car") as found:
-        verdicts = list(Audit(found.evidence, Archive(found.store, LAYOUT, village.terms)).verdicts())
+        verdicts = list(Audit(found.testimony, Archive(found.store, LAYOUT, village.terms)).verdicts())
     first = next(finding for each in verdicts for finding in each.findings)
     assert (first.round, first.field) == (1, "model.bytes")
 
@@ -205,7 +205,7 @@ def test_a_block_whose_bytes_are_others_is_noticed(
     path.write_bytes(data)
     with unbundled(path) as found:
         archive = Archive(found.store, LAYOUT, village.terms)
-        findings = [f for each in Audit(found.evidence, archive).verdicts() for f in each.findings]
+        findings = [f for each in Audit(found.testimony, archive).verdicts() for f in each.findings]
     assert findings[0].field.endswith("bytes")
 
 

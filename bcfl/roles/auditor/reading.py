@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
-from bcfl.protocol.evidence import Evidence
 from bcfl.protocol.rounds import History, Recorded, Round
+from bcfl.protocol.testimony import Testimony
 from bcfl.protocol.types import Block, Engine
 from bcfl.roles.auditor.books import Books
 from bcfl.roles.auditor.verdict import GENESIS, Finding
@@ -71,14 +71,14 @@ class Record:
     complete: bool = True  # no log contradicted what came before it
 
 
-def read(evidence: Evidence) -> Record:
+def read(testimony: Testimony) -> Record:
     """Go through the logs once; where one contradicts those before it, the reading ends there."""
     record = Record(
-        History(evidence.terms.min_stake), Books(evidence.terms, evidence.domain, evidence.endowment)
+        History(testimony.terms.min_stake), Books(testimony.terms, testimony.domain, testimony.endowment)
     )
     case = record.cases[GENESIS] = Case(GENESIS)
     claims: list[Recorded] = []
-    for event in evidence.events:
+    for event in testimony.events:
         try:
             if event.name == "RoundOpened":
                 _follows(event, case)

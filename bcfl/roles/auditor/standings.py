@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from bcfl.protocol.evidence import Standing
 from bcfl.protocol.rewards import block_hash
 from bcfl.protocol.rounds import History
 from bcfl.protocol.scores import Resources
+from bcfl.protocol.testimony import Standing
 from bcfl.roles.auditor.reading import Record
 from bcfl.roles.auditor.submissions import Found
 

@@ -9,15 +9,15 @@ from typing import Any, Final
 from bcfl.errors import LedgerError, Reverted
 from bcfl.ledger.abi import Abi
 from bcfl.ledger.contract import Contract, Event
-from bcfl.protocol.evidence import Call, Evidence, Standing
 from bcfl.protocol.submissions import Domain
+from bcfl.protocol.testimony import Call, Standing, Testimony
 from bcfl.protocol.types import Engine, Terms
 
 SIGNED: Final = "Revealed"  # the event whose signatures are in calldata alone
 READ: Final = frozenset({"reveal"})  # the calls whose arguments an audit looks at
 
 
-def gather(contract: Contract, from_block: int = 0, head: int | None = None) -> Evidence:
+def gather(contract: Contract, from_block: int = 0, head: int | None = None) -> Testimony:
     """Everything up to block `head` (the last); raises LedgerError where the node does not have it."""
     last = int(contract.chain.request("eth_blockNumber"), 16) if head is None else head
     events = list(contract.events(from_block, last))
@@ -25,7 +25,7 @@ def gather(contract: Contract, from_block: int = 0, head: int | None = None) -> 
         raise LedgerError(f"the chain tells of no deployment of {contract.address}; name an earlier block")
     signed = dict.fromkeys(event.transaction for event in events if event.name == SIGNED)
     found = {name: _transaction(contract, name) for name in [events[0].transaction, *signed]}
-    return Evidence(
+    return Testimony(
         domain=Domain(contract.chain.chain_id, contract.address),
         terms=Terms(*contract.call("agreed", block=last)),
         events=events,

@@ -1,0 +1,341 @@
+"""Step 6: challenges as data, and the ruling of the contract on each: anybody shows one place that is wrong.
+
+A proposal states `rows = keccak(0x02 ++ weights ++ root of the rows tree)`, `weights` being the digest of the
+samples of the accepted updates. A challenge opens it, hands in the round's tally and shows
+
+    SumChallenge      one lane of the new model that is not what its row and the old model come to,
+                      or not zero beyond the parameters
+    RowChallenge      one word of a row that is not what the accepted update has there
+    WeightsChallenge  weights that are not the samples of the accepted updates
+    LeafChallenge     a leaf of another length than all leaves of its tree have
+    PaddingChallenge  a node where there must be padding, and is none
+
+Whatever does not open raises ChallengeError with the contract's reason. What opens is ruled on: True refutes
+the proposal, False means that it is right at that place. Leaves stand here as they are hashed, behind a zero.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import IntEnum
+from typing import Any, ClassVar
+
+from bcfl.errors import ChallengeError
+from bcfl.protocol import aggregation, merkle
+from bcfl.protocol.fixedpoint import MODEL_BITS
+from bcfl.protocol.hashing import fold, keccak, word
+from bcfl.protocol.submissions import GROUP, Domain, opens, pack_claim, unpack_claim
+from bcfl.protocol.types import Tally, Terms, Update
+from bcfl.protocol.verification import tally_bytes, tally_digest
+
+MODEL_BYTES = MODEL_BITS // 8
+WORD = 32
+_ROWS, _LEAF = b"\x02", b"\x00"
+
+
+class Form(IntEnum):
+    """How a proposal was challenged; the numbers are those of the contract's events."""
+
+    SUM = 1
+    ROW = 2
+    WEIGHTS = 3
+    LEAF = 4
+    PADDING = 5
+
+
+class Trees(IntEnum):
+    """The trees that a proposal stands on: which word of the candidate is the root."""
+
+    MODEL = 0
+    ROWS = 3
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """What is behind the digest of a proposal."""
+
+    root: bytes
+    cid: bytes
+    weights: bytes  # digest of the samples of the accepted updates
+    rows: bytes  # root of the rows tree
+    layer: bytes  # of the leader's chain
+
+    @property
+    def fields(self) -> tuple[bytes, bytes, bytes, bytes, bytes]:
+        """In the order of the contract's struct."""
+        return self.root, self.cid, self.weights, self.rows, self.layer
+
+    def digest(self, round_: int) -> bytes:
+        """What attestations attest."""
+        return keccak(word(round_) + self.root + self.cid + rows_digest(self.weights, self.rows) + self.layer)
+
+
+@dataclass(frozen=True)
+class Docket:
+    """What the contract knows when a challenge comes."""
+
+    terms: Terms
+    domain: Domain
+    round: int
+    proposal: bytes  # digest of the candidate
+    before: bytes  # root of the ledger's last model
+    accepted: bytes  # digest of the tally
+
+    @property
+    def leaf_bytes(self) -> int:
+        """Bytes of a leaf of an update."""
+        return self.terms.leaf_lanes * self.terms.lane_bits // 8
+
+    @property
+    def model_leaf(self) -> int:
+        """Bytes of a leaf of a model."""
+        return self.terms.leaf_lanes * MODEL_BYTES
+
+    @property
+    def leaves(self) -> int:
+        """Leaves of every tree, without padding."""
+        return merkle.leaves(self.terms.parameters, self.terms.leaf_lanes)
+
+    @property
+    def depth(self) -> int:
+        """Siblings of a whole proof."""
+        return merkle.depth(self.terms.parameters, self.terms.leaf_lanes)
+
+    def open(self, candidate: Candidate, tally: Tally) -> None:
+        """Insist on the proposal and the tally of the round."""
+        _insist(candidate.digest(self.round) == self.proposal, "not what was proposed")
+        _insist(tally_digest(tally) == self.accepted, "not the round's tally")
+
+    def place(self, there: bool, siblings: Sequence[bytes], proofs: int) -> None:
+        """Insist on a place of the trees, and on whole proofs."""
+        _insist(there, "no such place")
+        _insist(len(siblings) == proofs * self.depth, "proof of another length")
+
+    def leaf(
+        self, content: bytes, size: int | None, root: bytes, index: int, siblings: Sequence[bytes]
+    ) -> None:
+        """Insist that a leaf, of `size` bytes if it is not None, stands at an index of a tree."""
+        _insist(content[:1] == _LEAF, "not a leaf")
+        _insist(merkle.climb(keccak(content), index, siblings) == root, "not in the tree")
+        _insist(size is None or len(content) == 1 + size, "leaf of another length")
+
+
+@dataclass(frozen=True)
+class SumChallenge:
+    """Wrong arithmetic: the row, the old and the new leaf at one place, and a lane of it.
+
+    `low` and `high` are the values at the ends of what the median or the trimmed mean keeps, 0 for the mean.
+    """
+
+    form: ClassVar = Form.SUM
+    candidate: Candidate
+    tally: Tally
+    leaf: int
+    lane: int
+    low: int
+    high: int
+    samples: tuple[int, ...]
+    siblings: tuple[bytes, ...]  # of the row, then of the old, then of the new leaf
+    before: bytes
+    after: bytes
+    row: bytes
+
+    def call(self) -> tuple[str, tuple[Any, ...]]:
+        """The contract's function and its arguments."""
+        return "challenge_sum", (
+            self.candidate.fields, tally_bytes(self.tally), list(self.siblings), self.leaf, self.lane,
+            self.low, self.high, pack_samples(self.samples), self.before, self.after, self.row,
+        )  # fmt: skip
+
+    def rule(self, docket: Docket) -> bool:
+        """The contract's ruling."""
+        docket.open(self.candidate, self.tally)
+        lanes, depth = docket.terms.leaf_lanes, docket.depth
+        docket.place(self.leaf < docket.leaves and self.lane < lanes, self.siblings, 3)
+        count = sum(self.tally.accepted)
+        right = keccak(pack_samples(self.samples)) == self.candidate.weights
+        _insist(right and len(self.samples) == count, "not the proposed weights")
+        proofs = [self.siblings[start : start + depth] for start in (0, depth, 2 * depth)]
+        docket.leaf(self.row, count * docket.leaf_bytes, self.candidate.rows, self.leaf, proofs[0])
+        docket.leaf(self.before, docket.model_leaf, docket.before, self.leaf, proofs[1])
+        docket.leaf(self.after, docket.model_leaf, self.candidate.root, self.leaf, proofs[2])
+        return lane_of(self.after, self.lane, MODEL_BYTES) != self._expected(docket)
+
+    def _expected(self, docket: Docket) -> int:
+        terms, width = docket.terms, docket.terms.lane_bits // 8
+        if self.leaf * terms.leaf_lanes + self.lane >= terms.parameters:
+            return 0
+        part = terms.leaf_lanes
+        lanes = [lane_of(self.row, part * place + self.lane, width) for place in range(len(self.samples))]
+        bounds = aggregation.bounds(terms.rule, lanes, terms.trim)
+        _insist((self.low, self.high) == bounds or bounds is None, "not the bounds")
+        step = aggregation.aggregate_lane(terms.rule, lanes, self.samples, terms.shift, terms.trim)
+        return max(-(2**31), min(2**31 - 1, lane_of(self.before, self.lane, MODEL_BYTES) + step))
+
+
+@dataclass(frozen=True)
+class RowChallenge:
+    """Wrong row: one word of it is not what the accepted update at `position` has there."""
+
+    form: ClassVar = Form.ROW
+    candidate: Candidate
+    tally: Tally
+    leaf: int
+    word: int  # of the update's leaf
+    position: int  # of the update among all of the round
+    update: Update
+    group: tuple[int, ...]  # words of the updates between the two checkpoints around the position
+    siblings: tuple[bytes, ...]  # of the row, then of the update's leaf
+    part: bytes
+    row: bytes
+
+    def call(self) -> tuple[str, tuple[Any, ...]]:
+        """The contract's function and its arguments."""
+        opening = (self.update.root, self.update.cid, pack_claim(self.update))
+        return "challenge_row", (
+            self.candidate.fields, tally_bytes(self.tally), list(self.siblings), self.leaf, self.word,
+            self.position, opening, list(self.group), self.part, self.row,
+        )  # fmt: skip
+
+    def rule(self, docket: Docket) -> bool:
+        """The contract's ruling."""
+        docket.open(self.candidate, self.tally)
+        depth, size, accepted = docket.depth, docket.leaf_bytes, self.tally.accepted
+        docket.place(self.leaf < docket.leaves and self.word < size // WORD, self.siblings, 2)
+        root = self._root(docket)
+        docket.leaf(self.row, sum(accepted) * size, self.candidate.rows, self.leaf, self.siblings[:depth])
+        docket.leaf(self.part, size, root, self.leaf, self.siblings[depth:])
+        start = 1 + sum(accepted[: self.position]) * size + self.word * WORD
+        at = 1 + self.word * WORD
+        return self.row[start : start + WORD] != self.part[at : at + WORD]
+
+    def _root(self, docket: Docket) -> bytes:
+        """The root of the accepted update, once it is shown to be one of the round."""
+        accepted, points = self.tally.accepted, self.tally.checkpoints
+        _insist(self.position < len(accepted) and accepted[self.position], "no such place")
+        place = self.position // GROUP
+        start = points[place - 1] if place else bytes(32)
+        _insist(fold(map(word, self.group), start) == points[place], "not the round's updates")
+        claimed = unpack_claim(docket.round, self.update.root, self.update.cid, pack_claim(self.update))
+        shown = self.group[self.position % GROUP]
+        _insist(opens(docket.domain, claimed, shown), "not the update's opening")
+        return self.update.root
+
+
+@dataclass(frozen=True)
+class WeightsChallenge:
+    """Wrong weights: the samples of the accepted updates have another digest."""
+
+    form: ClassVar = Form.WEIGHTS
+    candidate: Candidate
+    tally: Tally
+    updates: tuple[int, ...]  # all words of the round
+    samples: tuple[int, ...]  # of the accepted ones
+
+    def call(self) -> tuple[str, tuple[Any, ...]]:
+        """The contract's function and its arguments."""
+        return "challenge_weights", (
+            self.candidate.fields, tally_bytes(self.tally), list(self.updates), pack_samples(self.samples),
+        )  # fmt: skip
+
+    def rule(self, docket: Docket) -> bool:
+        """The contract's ruling."""
+        docket.open(self.candidate, self.tally)
+        last = self.tally.checkpoints[-1]
+        _insist(fold(map(word, self.updates)) == last, "not the round's updates")
+        accepted = zip(self.updates, self.tally.accepted, strict=True)
+        right = tuple(update & 0xFFFFFF for update, bit in accepted if bit)
+        _insist(self.samples == right, "not the accepted samples")
+        return keccak(pack_samples(self.samples)) != self.candidate.weights
+
+
+@dataclass(frozen=True)
+class LeafChallenge:
+    """A leaf of another length than all leaves of its tree have: an update too few, or too many."""
+
+    form: ClassVar = Form.LEAF
+    candidate: Candidate
+    tally: Tally
+    tree: Trees
+    leaf: int
+    siblings: tuple[bytes, ...]
+    content: bytes
+
+    def call(self) -> tuple[str, tuple[Any, ...]]:
+        """The contract's function and its arguments."""
+        return "challenge_leaf", (
+            self.candidate.fields, tally_bytes(self.tally), list(self.siblings), int(self.tree), self.leaf,
+            self.content,
+        )  # fmt: skip
+
+    def rule(self, docket: Docket) -> bool:
+        """The contract's ruling."""
+        docket.open(self.candidate, self.tally)
+        root, size = self.candidate.root, docket.model_leaf
+        if self.tree is Trees.ROWS:
+            root, size = self.candidate.rows, docket.leaf_bytes * sum(self.tally.accepted)
+        docket.place(self.leaf < docket.leaves, self.siblings, 1)
+        docket.leaf(self.content, None, root, self.leaf, self.siblings)
+        return len(self.content) != 1 + size
+
+
+@dataclass(frozen=True)
+class PaddingChallenge:
+    """A node above nothing but padding that has another digest than padding has."""
+
+    form: ClassVar = Form.PADDING
+    candidate: Candidate
+    tally: Tally
+    tree: Trees
+    height: int
+    index: int  # among the nodes of that height
+    digest: bytes
+    siblings: tuple[bytes, ...]
+
+    def call(self) -> tuple[str, tuple[Any, ...]]:
+        """The contract's function and its arguments."""
+        return "challenge_padding", (
+            self.candidate.fields, tally_bytes(self.tally), list(self.siblings), int(self.tree), self.height,
+            self.index, self.digest,
+        )  # fmt: skip
+
+    def rule(self, docket: Docket) -> bool:
+        """The contract's ruling."""
+        docket.open(self.candidate, self.tally)
+        root = self.candidate.rows if self.tree is Trees.ROWS else self.candidate.root
+        rest = len(self.siblings)
+        _insist(self.height + rest == docket.depth, "proof of another length")
+        place = self.index < 1 << rest and self.index << self.height >= docket.leaves
+        _insist(place, "no such place")
+        _insist(merkle.climb(self.digest, self.index, self.siblings) == root, "not in the tree")
+        return self.digest != merkle.padding(self.height)
+
+
+Challenge = SumChallenge | RowChallenge | WeightsChallenge | LeafChallenge | PaddingChallenge
+
+
+def pack_samples(samples: Sequence[int]) -> bytes:
+    """Four bytes for each, most significant first."""
+    return struct.pack(f">{len(samples)}I", *samples)
+
+
+def weights_digest(samples: Sequence[int]) -> bytes:
+    """The digest of the samples of the accepted updates, in their order."""
+    return keccak(pack_samples(samples))
+
+
+def rows_digest(weights: bytes, rows: bytes) -> bytes:
+    """What a proposal states for the accepted updates: their weights, and the root of their rows tree."""
+    return keccak(_ROWS + weights + rows)
+
+
+def lane_of(leaf: bytes, lane: int, width: int) -> int:
+    """A lane of `width` bytes of a leaf that stands behind its zero byte."""
+    return int.from_bytes(leaf[1 + lane * width :][:width], "big", signed=True)
+
+
+def _insist(condition: bool, reason: str) -> None:
+    if not condition:
+        raise ChallengeError(f"challenges: {reason}")
