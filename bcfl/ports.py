@@ -78,6 +78,7 @@ class Step:
 
     function: str
     args: tuple[Any, ...] = ()
+    value: int = 0  # wei that go with it; such a step goes alone
 
 
 class Ledger(Protocol):

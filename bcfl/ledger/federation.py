@@ -78,7 +78,8 @@ class FederationLedger:
     def _send(self, account: Account, part: Sequence[tuple[Step, bytes]]) -> int:
         """One transaction; a step on its own may be larger than what a multicall takes."""
         if len(part) == 1:
-            return self.contract.send(account, part[0][0].function, *part[0][0].args).gas_used
+            step = part[0][0]
+            return self.contract.send(account, step.function, *step.args, value=step.value).gas_used
         calls = [data for _, data in part]
         lengths = [len(data) for data in calls]
         return self.contract.send(account, "multicall", b"".join(calls), lengths).gas_used
@@ -89,7 +90,8 @@ class FederationLedger:
         for step in steps:
             data = self.contract.encode(step.function, *step.args)
             size = sum(len(known) for _, known in part) + len(data)
-            if part and (size > MAX_CALLDATA or len(part) == MAX_STEPS):
+            alone = step.value or (part and part[-1][0].value)
+            if part and (alone or size > MAX_CALLDATA or len(part) == MAX_STEPS):
                 yield part
                 part = []
             part.append((step, data))

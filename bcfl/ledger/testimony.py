@@ -55,6 +55,7 @@ def standing(contract: Contract, events: Sequence[Event], block: int) -> Standin
 
     rounds = {event.args["round"] for event in events if event.name == "RoundOpened"}
     claimed = {event.args["account"] for event in events if event.name in ("Claimed", "Withdrawn")}
+    claimed |= {event.args["challenger"] for event in events if event.name == "Refuted"}
     miners = {event.args["miner"] for event in events if event.name == "MinerRegistered"}
     root, cid = asked("model")
     balance = contract.chain.request("eth_getBalance", contract.address, hex(block))

@@ -89,6 +89,7 @@ class Round:
     elections: list[Election] = field(default_factory=list)
     skipped: list[str] = field(default_factory=list)
     proposals: list[Proposal] = field(default_factory=list)
+    refuted: list[tuple[str, str]] = field(default_factory=list)  # leader and challenger
     penalties: list[tuple[str, int]] = field(default_factory=list)
     block: Block | None = None
     block_hash: bytes | None = None
@@ -413,6 +414,12 @@ def _skipped(history: History, event: Recorded) -> None:
     history.of(event).skipped.append(event.args["leader"])
 
 
+def _refuted(history: History, event: Recorded) -> None:
+    found, args = history.of(event), event.args
+    found.skipped.append(args["leader"])
+    found.refuted.append((args["leader"], args["challenger"]))
+
+
 def _penalized(history: History, event: Recorded) -> None:
     args = event.args
     history.miners[args["miner"]].stake -= args["amount"]
@@ -471,6 +478,7 @@ READERS: dict[str, Callable[[History, Recorded], None]] = {
     "Proposed": _proposed,
     "Attested": _attested,
     "Skipped": _skipped,
+    "Refuted": _refuted,
     "Penalized": _penalized,
     "Finalized": _finalized,
     "Voided": _voided,

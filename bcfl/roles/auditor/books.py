@@ -22,6 +22,7 @@ class Books:
     pool: int
     owed: int = 0
     credits: dict[str, int] = field(default_factory=dict)
+    winner: str | None = None  # who has just refuted a proposal, until the stake of its leader is taken
     tallies: dict[int, Tally] = field(default_factory=dict)  # of the rounds that were counted
 
     def take(self, event: Recorded, number: int, history: History) -> Iterator[Finding]:
@@ -35,6 +36,11 @@ class Books:
             self.pool += args["amount"]
         elif event.name == "Penalized":
             yield from self._penalize(args["miner"], args["amount"], number, history)
+        elif event.name == "ChallengeFailed":
+            self.pool += self.terms.challenge_bond
+        elif event.name == "Refuted":
+            self.winner = args["challenger"]
+            self._credit(args["challenger"], self.terms.challenge_bond)
         elif event.name == "Finalized":
             yield from self._reserve(args["reward"], number, history)
         elif event.name == "Claimed":
@@ -53,13 +59,22 @@ class Books:
         return self.tallies[current.number]
 
     def _penalize(self, miner: str, amount: int, number: int, history: History) -> Iterator[Finding]:
-        """A vote that is never unveiled costs one price, a turn that is missed another, or what is left."""
+        """A vote that is never unveiled has its price, a missed turn too, a refuted proposal costs everything."""
         counted = history.rounds[number].accepted is not None
         price = self.terms.leader_penalty if counted else self.terms.vote_penalty
-        due = min(price, history.miners[miner].stake)
+        stake = history.miners[miner].stake
+        due = stake if self.winner is not None else min(price, stake)
         if amount != due:
             yield Finding(number, f"penalties[{miner}]", f"it pays {amount} wei and has to pay {due}")
+        if self.winner is not None:  # half of it is the challenger's
+            self._credit(self.winner, amount // 2)
+            self.winner, amount = None, amount - amount // 2
         self.pool += amount
+
+    def _credit(self, account: str, amount: int) -> None:
+        """What the contract owes an account from now on, though no claim says so."""
+        self.credits[account] = self.credits.get(account, 0) + amount
+        self.owed += amount
 
     def _reserve(self, reward: int, number: int, history: History) -> Iterator[Finding]:
         """A round's reward is what the terms promise, as far as the pool goes."""

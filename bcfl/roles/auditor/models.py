@@ -72,6 +72,8 @@ class Models:
             wrong = [name for name in ("root", "cid", "rows") if args[name] != getattr(made, name)]
             if wrong:
                 self.lazy += tuple(turn.supporters)
+            if turn.refuted is not None and not {"root", "rows"} & set(wrong):
+                yield "challenges", f"the proposal of {turn.leader} was refuted, and it was right"
             if wrong and turn is turns[-1] and found.block is not None:
                 for name in wrong:
                     yield f"proposal.{name}", f"the accepted updates come to 0x{getattr(made, name).hex()}"

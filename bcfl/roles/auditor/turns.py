@@ -20,6 +20,7 @@ class Turn:
     attested: list[Recorded] = field(default_factory=list)
     penalized: list[Recorded] = field(default_factory=list)
     skipped: Recorded | None = None
+    refuted: Recorded | None = None
 
     @property
     def leader(self) -> str:
@@ -29,7 +30,7 @@ class Turn:
     @property
     def ended(self) -> Recorded | None:
         """What took the lead away."""
-        return self.skipped
+        return self.skipped or self.refuted
 
     @property
     def supporters(self) -> list[str]:
@@ -51,6 +52,8 @@ def turns_of(case: Case) -> list[Turn]:
             turns[-1].penalized.append(event)
         elif event.name == "Skipped":
             turns[-1].skipped = event
+        elif event.name == "Refuted":
+            turns[-1].refuted = event
     return turns
 
 
@@ -70,7 +73,7 @@ class Turns:
                 yield "leader", f"turn {turn.elected.args['turn']} where turn {place} is due"
             yield from self._proposal(turn)
             yield from self._ending(turn, last)
-        if self.round.void is VoidReason.NO_LEADER and self.turns and self.turns[-1].skipped is None:
+        if self.round.void is VoidReason.NO_LEADER and self.turns and self.turns[-1].ended is None:
             yield "void", "the last leader has not lost its turn"
 
     def _proposal(self, turn: Turn) -> Iterator[Found]:
@@ -89,14 +92,19 @@ class Turns:
                 yield "deadlines.attest", "an attestation came too late"
 
     def _ending(self, turn: Turn, last: bool) -> Iterator[Found]:
-        if turn.skipped is None:
+        if turn.ended is None:
             if not last:
                 yield "leader", f"{turn.leader} has not lost its turn, and another leads"
             elif self.round.block is not None:
                 yield from self._final(turn)
             return
-        if turn.skipped.args["leader"] != turn.leader:
-            yield "leader", f"{turn.skipped.args['leader']} loses the turn of {turn.leader}"
+        if turn.ended.args["leader"] != turn.leader:
+            yield "leader", f"{turn.ended.args['leader']} loses the turn of {turn.leader}"
+        yield from self._penalty(turn)
+        if turn.skipped is None:
+            if turn.proposed is None:
+                yield "challenges", "a proposal is refuted that nobody has made"
+            return
         begun, seconds = turn.elected, self.terms.propose_seconds
         if turn.proposed is not None:
             begun, seconds = turn.proposed, self.terms.attest_seconds
@@ -104,12 +112,11 @@ class Turns:
                 yield "attestations", "an attested proposal is passed over"
         if turn.skipped.timestamp < begun.timestamp + seconds:
             yield "deadlines.skip", f"{turn.leader} loses its turn before its time"
-        yield from self._penalty(turn)
 
     def _penalty(self, turn: Turn) -> Iterator[Found]:
-        """A leader that proposed nothing pays; one whose proposal found no support does not."""
+        """A leader pays that proposed nothing, or something wrong; not one that found no support."""
         paid = [event.args["miner"] for event in turn.penalized]
-        due = [turn.leader] if turn.proposed is None else []
+        due = [turn.leader] if turn.proposed is None or turn.refuted is not None else []
         if paid != due:
             yield f"penalties[{turn.leader}]", f"{len(paid)} penalties for this turn, {len(due)} due"
 
