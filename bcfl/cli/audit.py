@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Final
@@ -13,7 +13,7 @@ import typer
 
 from bcfl.cli.options import JsonOption, RunOption, RunsOption
 from bcfl.cli.printing import Column, plural, print_fields, print_json, print_table
-from bcfl.errors import BcflError, ConfigError, StoreError
+from bcfl.errors import ConfigError
 
 if TYPE_CHECKING:
     from bcfl.ports import Store
@@ -23,7 +23,6 @@ if TYPE_CHECKING:
     from bcfl.roles.auditor.verdict import RoundVerdict, Verdict
 
 WRONG: Final = 1  # exit code
-LANE_BYTES: Final = 4
 BELIEVED: Final = (
     "that the node tells all logs of the contract, and its storage, as they are on the chain",
     "that the code at the address is a federation's (`bcfl verify-contract`)",
@@ -119,16 +118,10 @@ def judged(found: Source, first: int | None, last: int | None, *, quiet: bool) -
 
 def layout_of(testimony: Testimony, store: Store) -> Layout:
     """The layout of the terms, from any model that the store holds; raises StoreError when it has none."""
-    from bcfl.cli.layouts import HEADER_BYTES, layout_in
-    from bcfl.protocol.cid import DAG_PB, RAW, Cid
+    from bcfl.cli.layouts import stored_layout
 
     models = [event.args["cid"] for event in testimony.events if event.name in ("Genesis", "Finalized")]
-    most = testimony.terms.parameters * LANE_BYTES + HEADER_BYTES
-    for digest in [models[0], *reversed(models)]:
-        for codec in (RAW, DAG_PB):
-            with suppress(BcflError):
-                return layout_in(store.get(str(Cid(codec, digest)), most), testimony.terms.layout)
-    raise StoreError("the store holds no model of this federation: name its store, or ask for the bytes")
+    return stored_layout(store, testimony.terms, models)
 
 
 def view(found: Source, verdict: Verdict) -> dict[str, Any]:

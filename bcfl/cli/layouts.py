@@ -3,13 +3,21 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
+from contextlib import suppress
+from typing import TYPE_CHECKING
 
-from bcfl.errors import PayloadError
+from bcfl.errors import BcflError, PayloadError, StoreError
+from bcfl.protocol.cid import DAG_PB, RAW, Cid
 from bcfl.protocol.payload import layout_digest
-from bcfl.protocol.types import Layout, TensorSpec
+from bcfl.protocol.types import Layout, TensorSpec, Terms
+
+if TYPE_CHECKING:
+    from bcfl.ports import Store
 
 HEADER_BYTES = 2**20
 LENGTH_BYTES = 8
+LANE_BYTES = 4
 # One entry of a canonical header. It is searched for, not parsed as JSON: no nesting to be bombed with.
 TENSOR = re.compile(
     rb'"([A-Za-z0-9_.-]{1,256})":\{"dtype":"I32","shape":\[((?:\d{1,18},?)*)\],"data_offsets":\[\d+,\d+\]\}'
@@ -24,6 +32,19 @@ def layout_in(data: bytes, digest: bytes) -> Layout:
     if layout_digest(Layout(tensors)) != digest:
         raise PayloadError("the payload's layout is not the one that the contract's terms name")
     return Layout(tensors)
+
+
+def stored_layout(store: Store, terms: Terms, models: Sequence[bytes]) -> Layout:
+    """The layout of the terms from any model that a store holds, the first and the latest tried first.
+
+    `models` are the CID digests of all models. Raises StoreError when the store holds none of them.
+    """
+    most = terms.parameters * LANE_BYTES + HEADER_BYTES
+    for digest in [models[0], *reversed(models)]:
+        for codec in (RAW, DAG_PB):
+            with suppress(BcflError):
+                return layout_in(store.get(str(Cid(codec, digest)), most), terms.layout)
+    raise StoreError("the store holds no model of this federation: name its own with --store")
 
 
 def _tensor(name: bytes, shape: bytes) -> TensorSpec:

@@ -6,14 +6,16 @@ import json
 import sys
 import time
 from collections import deque
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
 
-from bcfl.cli.deploy import FOLDER, FolderOption, NetworkOption
-from bcfl.cli.joining import DeploymentOption, joined
+from bcfl.cli.account import PasswordFile
+from bcfl.cli.deploy import FOLDER, AccountOption, FolderOption, KeystoreOption, NetworkOption
+from bcfl.cli.joining import DeploymentOption, joined, signing
 from bcfl.cli.printing import ether, moment, plural, shortened
+from bcfl.cli.start import GatewayOption, StoreOption
 from bcfl.cli.status import standing, standing_line
 from bcfl.errors import Unreachable
 from bcfl.protocol.types import VoidReason
@@ -45,6 +47,9 @@ WORDS: Final = {
     "Proposed": "{leader} proposed a model",
     "Attested": "miner {miner} attested it",
     "Skipped": "{leader} lost its turn",
+    "Refuted": "{challenger} refuted the proposal of {leader}, which loses its stake",
+    "ChallengeFailed": "{challenger} challenged a right proposal and loses its bond",
+    "Renewed": "miner {miner} has a new hash chain",
     "Penalized": "miner {miner} pays {amount}",
     "Finalized": "round {round} is final: block {block_hash}, led by {leader}",
     "Voided": "round {round} is void: {reason}",
@@ -60,6 +65,17 @@ def watch(
         int | None,
         typer.Option("--rounds", metavar="N", min=1, show_default=False, help="End after N rounds."),
     ] = None,
+    challenge: Annotated[
+        bool,
+        typer.Option(
+            "--challenge", help="Recompute every proposal, and challenge a wrong one; any funded account may."
+        ),
+    ] = False,
+    account: AccountOption = None,
+    keystore: KeystoreOption = None,
+    password_file: PasswordFile = None,
+    store: StoreOption = "store",
+    gateway: GatewayOption = None,
     poll: Annotated[
         float, typer.Option("--poll", metavar="X", min=0.05, max=60, help="Seconds between looks.")
     ] = 1.0,
@@ -71,7 +87,14 @@ def watch(
     with joined(network, deployment, folder) as site:
         if not as_json:
             print(standing_line(standing(site)), flush=True)
-        for event in follow(site, from_start, poll):
+        look = nothing
+        if challenge:
+            from bcfl.cli.tower import guard
+            from bcfl.storage import open_store
+
+            who = signing(site.network, account, keystore, password_file)
+            look = guard(site, who, open_store(store, gateway))
+        for event in follow(site, from_start, poll, look):
             _print(event, as_json)
             ended += event.name in ENDS
             if ended == rounds:
@@ -83,8 +106,15 @@ def register(parent: typer.Typer) -> None:
     parent.command("watch")(watch)
 
 
-def follow(site: Site, from_start: bool, poll: float) -> Iterator[Event]:
-    """The events as they come, for ever; those of blocks that replace others too. A node may be away."""
+def nothing() -> None:
+    """What is done at a look at the chain, besides looking."""
+
+
+def follow(site: Site, from_start: bool, poll: float, look: Callable[[], None] = nothing) -> Iterator[Event]:
+    """The events as they come, for ever; those of blocks that replace others too. A node may be away.
+
+    `look` is called whenever the chain has been looked at.
+    """
     contract = site.ledger.contract
     seen: deque[tuple[int, str]] = deque(maxlen=REMEMBERED)
     following = site.block if from_start else _number(contract, "latest")[0] + 1
@@ -99,6 +129,7 @@ def follow(site: Site, from_start: bool, poll: float) -> Iterator[Event]:
                 following = latest[0] + 1
                 seen.append(latest)
                 yield from events
+            look()
             failures = 0
         except Unreachable as error:
             failures += 1

@@ -12,7 +12,7 @@ from bcfl.protocol.fixedpoint import Lanes
 
 
 class Spooled:
-    """A vector in a file, as far as aggregation and trees look at one: its length, its type and its slices."""
+    """A vector in a file, as far as aggregation and trees look at one: length, type and slices."""
 
     def __init__(self, path: Path, count: int, dtype: np.dtype[Any]) -> None:
         self._path, self._count, self.dtype = path, count, dtype

@@ -57,6 +57,11 @@ class BundleStore:
             self._stream.close()
             raise
 
+    @property
+    def cids(self) -> list[Cid]:
+        """Every block that the bundle names."""
+        return list(self._places)
+
     def put(self, data: bytes) -> str:
         """The CID of `data`; a bundle keeps nothing."""
         return cids.compute(data)

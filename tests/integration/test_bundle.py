@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from bcfl.cli import main
 from bcfl.cli.bundle import bundled, unbundled
 from bcfl.errors import BundleError, ConfigError, StoreError
 from bcfl.ledger import bundled as chain_side
@@ -252,3 +253,57 @@ def test_a_bloom_filter_never_hides_a_log(village: Village, records: list[BlockR
         bloom = encodings.header_of(record.header)["logsBloom"]
         assert may_log(bloom, address) == bool(record.receipts)
     assert not may_log(bytes(256), address)
+
+
+Printed = tuple[int, str, str]
+
+
+def bcfl(capsys: pytest.CaptureFixture[str], *arguments: object) -> Printed:
+    capsys.readouterr()
+    code = main([str(argument) for argument in arguments])
+    printed = capsys.readouterr()
+    return code, printed.out, printed.err
+
+
+def test_the_command_says_yes_no_or_why_not(
+    whole: tuple[Path, dict[str, Any]], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    code, out, err = bcfl(capsys, "audit", whole[0])
+    assert (code, err) == (0, "")
+    assert "all of it holds" in out
+    assert "believed" in out
+    code, out, err = bcfl(capsys, "audit", whole[0], "--json", "--from", 1, "--to", 2)
+    assert (code, err) == (0, "")
+    view = json.loads(out)
+    assert (view["passed"], view["first"], [each["round"] for each in view["rounds"]]) == (True, None, [1, 2])
+    with BundleStore(whole[0]) as store:
+        standing = json.loads(store.get(str(store.root), manifest.MOST))["standing"]
+    wrong = copied(whole[0], tmp_path / "wrong.car", standing=standing | {"pool": standing["pool"] + 1})
+    code, out, err = bcfl(capsys, "audit", wrong, "--json")
+    view = json.loads(out)
+    assert (code, err, view["passed"]) == (1, "", False)
+    assert (view["first"]["round"], view["first"]["field"]) == (ROUNDS + 1, "contract.pool")
+    code, out, err = bcfl(capsys, "audit", wrong)
+    assert code == 1
+    assert f"WRONG, first in round {ROUNDS + 1}: contract.pool" in out
+    for arguments in (
+        (tmp_path / "none.car",),
+        (whole[0], "--from", 9),
+        (whole[0], "--run", "x"),
+        (whole[0], "--block-hash", "0x12"),
+        ("--block-hash", "0x12"),
+    ):
+        code, out, err = bcfl(capsys, "audit", *arguments)
+        assert (code, out, err.count("\n")) == (2, "", 1), arguments
+        assert err.startswith("error: ")
+
+
+def copied(path: Path, target: Path, **changes: Any) -> Path:
+    """The bundle at `path` with another manifest and all its contents."""
+    with BundleStore(path) as store:
+        content = json.loads(store.get(str(store.root), manifest.MOST))
+        head = json.dumps(content | changes).encode()
+        rest = [store.get(str(each), manifest.MOST) for each in store.cids if each != store.root]
+        with target.open("wb") as stream:
+            car.write(stream, cids.compute(head), [head, *rest])
+    return target

@@ -1,4 +1,4 @@
-"""One honest outsider is enough: what all miners agree on wrongly never becomes a block, and the run goes on."""
+"""One honest outsider is enough: what all miners agree on wrongly never becomes a block."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from bcfl.cli.tower import guard
 from bcfl.ledger.testimony import gather
 from bcfl.protocol import cid, merkle, payload
 from bcfl.protocol.accounts import Account
@@ -18,6 +19,7 @@ from bcfl.roles.moment import Moment
 from bcfl.roles.spool import Spool
 from bcfl.roles.watchtower import Watchtower
 from bcfl.simulation import MINERS
+from tests.integration.processes.test_daemon import site_of
 from tests.village import ETHER, LAYOUT, TERMS, Village
 
 WINDOWED = replace(TERMS, challenge_seconds=30, challenge_bond=ETHER // 10)
@@ -113,6 +115,49 @@ def test_all_miners_collude_to_the_end_and_others_take_over(tmp_path: Path) -> N
     village.play(2)
     assert village.history.rounds[FORGED + 2].status == "finalized"
     assert roots(village)[1:] == honest_roots(village)
+
+
+MONEY = {
+    "the refutation is not told": ("Refuted", None, "penalties"),
+    "the slash is one wei less": ("Penalized", lambda wei: wei - 1, "penalties"),
+}
+
+
+@pytest.mark.parametrize("name", MONEY)
+def test_an_audit_follows_what_a_refutation_costs(tmp_path: Path, name: str) -> None:
+    village = Village(tmp_path, terms=WINDOWED)
+    colluding(village, turns=1)
+    watched(village)
+    village.play(2)
+    testimony, (kind, change, field) = gather(village.federation.contract), MONEY[name]
+    events = list(testimony.events)
+    place = next(i for i, e in enumerate(events) if e.name == kind and e.args["round"] == FORGED)
+    if change is None:
+        del events[place]
+    else:
+        args = events[place].args
+        events[place] = replace(events[place], args={**args, "amount": change(args["amount"])})  # type: ignore[type-var]
+    bent = replace(testimony, events=events)
+    verdicts = list(Audit(bent, Archive(village.store, LAYOUT, village.terms)).verdicts())
+    first = next(finding for each in verdicts for finding in each.findings)
+    assert (first.round, first.field.split("[")[0]) == (FORGED, field)
+
+
+def test_the_command_watches_and_challenges(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    village = Village(tmp_path, terms=WINDOWED)
+    colluding(village, turns=1)
+    village.play()
+    site, _ = site_of(village)
+    look = guard(site, village.device_accounts[-1], village.store)
+
+    class Tower:
+        def act(self) -> str | None:
+            look()
+            return None
+
+    village.federation.parties[MINERS].append(Tower())  # type: ignore[arg-type]
+    assert village.play().refuted
+    assert "challenged the proposal: sum" in capsys.readouterr().err
 
 
 def test_an_honest_proposal_is_left_alone(tmp_path: Path) -> None:

@@ -59,7 +59,7 @@ class Books:
         return self.tallies[current.number]
 
     def _penalize(self, miner: str, amount: int, number: int, history: History) -> Iterator[Finding]:
-        """A vote that is never unveiled has its price, a missed turn too, a refuted proposal costs everything."""
+        """A vote that is not unveiled has its price, a missed turn too; a refuted proposal costs all."""
         counted = history.rounds[number].accepted is not None
         price = self.terms.leader_penalty if counted else self.terms.vote_penalty
         stake = history.miners[miner].stake
