@@ -1,0 +1,208 @@
+"""What an outsider's work costs: `python -m benchmarks.audit [--quick]`.
+
+The audit of `bcfl run` with its defaults beside the run itself, as commands and by processor time alone. Then a watchtower that finds one wrong lane in a model of 10,000,000 parameters from 20 updates, with its
+time and the largest resident memory of its process.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import resource
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import numpy as np
+
+from bcfl.protocol import aggregation, merkle, payload
+from bcfl.protocol.challenges import SumChallenge, rows_digest, weights_digest
+from bcfl.protocol.fixedpoint import Lanes, lane_dtype
+from bcfl.protocol.rounds import History, Member, Proposal, Round, Submission
+from bcfl.protocol.submissions import Domain
+from bcfl.protocol.types import (
+    Block,
+    Clock,
+    Layout,
+    Opening,
+    Phase,
+    TensorSpec,
+    Terms,
+    Update,
+    Verdict,
+    Voter,
+)
+from bcfl.protocol.verification import Vote
+from bcfl.roles.archive import Archive
+from bcfl.roles.moment import Moment
+from bcfl.roles.watchtower import Watchtower
+from bcfl.storage import DirectoryStore
+
+UPDATES = 20
+SAMPLES = [100 + 7 * device for device in range(UPDATES)]
+NAMES = "names.json"
+SHIFT = {32: 0, 16: 10}
+MIB = 1 << 20
+MINER = "0x" + "11" * 20
+DOMAIN = Domain(31337, "0x" + "22" * 20)
+NOBODY = "0x" + "0" * 40
+
+
+def command(*arguments: str) -> tuple[float, float]:
+    """Wall and processor seconds of a `bcfl` command, start of the interpreter included."""
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
+    started = time.perf_counter()
+    subprocess.run(
+        [sys.executable, "-m", "bcfl", *arguments],
+        check=True,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    wall, after = time.perf_counter() - started, resource.getrusage(resource.RUSAGE_CHILDREN)
+    return wall, after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+
+
+def in_process(runs: Path) -> float:
+    """Seconds of the audit alone, once everything is loaded."""
+    from bcfl.cli.audit import judged, source
+
+    seconds = []
+    for _ in range(2):
+        started = time.perf_counter()
+        with source(None, None, None, runs) as found:
+            assert judged(found, None, None, quiet=True).passed
+        seconds.append(time.perf_counter() - started)
+    return min(seconds)
+
+
+def audit_table() -> None:
+    """A default run, its audit, its bundle, and the audit of that."""
+    with tempfile.TemporaryDirectory() as name:
+        runs, bundle = Path(name) / "runs", str(Path(name) / "run.car")
+        rows = [("bcfl run", command("run", "--quiet", "--runs", str(runs)))]
+        rows.append(("bcfl audit", min(command("audit", "--runs", str(runs)) for _ in range(3))))
+        rows.append(("bcfl bundle", command("bundle", "--runs", str(runs), "-o", bundle)))
+        rows.append(("bcfl audit BUNDLE", min(command("audit", bundle) for _ in range(3))))
+        alone, size = in_process(runs), Path(bundle).stat().st_size
+    (run_wall, run_cpu), (audit_wall, audit_cpu) = rows[0][1], rows[1][1]
+    print("20 devices, 5 miners, 10 rounds of digits")
+    print(f"{'':20}{'seconds':>9}{'processor':>11}")
+    for label, (wall, processor) in rows:
+        print(f"{label:20}{wall:>9.2f}{processor:>11.2f}")
+    ratios = run_wall / audit_wall, run_cpu / audit_cpu
+    print(f"an audit takes 1/{ratios[0]:.1f} of the run's time, 1/{ratios[1]:.1f} of its processor time;")
+    print(f"without the start of Python {alone:.2f} s; the bundle has {size / MIB:.1f} MiB\n")
+
+
+class Bystander:
+    """What a watchtower asks of a ledger when it only judges."""
+
+    domain = DOMAIN
+
+
+def terms_of(layout: Layout, lane_bits: int) -> Terms:
+    """The terms of one large task."""
+    hour, ether = 3600, 10**18
+    numbers = (layout.parameters, 24, lane_bits, SHIFT[lane_bits], 32, 0, 0, 0, 2**240, 10)
+    sizes = (1, 1024, 100_000, 50_000, 20_000, 0, hour, hour, hour, hour, hour, hour, hour, hour)
+    money = (ether, 2, ether, ether, ether, 6000, 3000)
+    return Terms(payload.layout_digest(layout), *numbers, *sizes, *money, 1, 5, ether // 10, hour)
+
+
+def flat(parameters: int) -> Layout:
+    """A layout of one tensor."""
+    return Layout((TensorSpec("weight", (parameters,)),))
+
+
+def random_lanes(seed: int, parameters: int, lane_bits: int) -> Lanes:
+    """An update as devices make them: small numbers around zero."""
+    return np.random.default_rng(seed).integers(-30_000, 30_000, parameters, lane_dtype(lane_bits))
+
+
+def prepare(folder: Path, parameters: int, lane_bits: int) -> None:
+    """Updates and a model that is wrong in its last lane, on a store; their names go into a file."""
+    layout = flat(parameters)
+    terms = terms_of(layout, lane_bits)
+    archive = Archive(DirectoryStore(folder), layout, terms)
+    before = random_lanes(UPDATES, parameters, 32)
+    lanes = [random_lanes(device, parameters, lane_bits) for device in range(UPDATES)]
+    model = aggregation.apply(before, aggregation.aggregate(0, lanes, SAMPLES, terms.shift, 0))
+    model[-1] += 1
+    stored = [archive.put(vector) for vector in (before, model, *lanes)]
+    names = [[each.root.hex(), each.cid.hex()] for each in stored]
+    rows = rows_digest(weights_digest(SAMPLES), merkle.rows_root(lanes, terms.leaf_lanes))
+    (folder / NAMES).write_text(json.dumps([*names, [rows.hex()]]))
+
+
+def scene(folder: Path, terms: Terms) -> tuple[Moment, Proposal]:
+    """The moment at which the proposal stands, from the names of what is on the store."""
+    named = [[bytes.fromhex(part) for part in each] for each in json.loads((folder / NAMES).read_text())]
+    before, wrong, *updates, rows = named
+    genesis = Block(bytes(32), 0, bytes(32), before[0], before[1], NOBODY, 0)
+    submissions = [
+        Submission(device, Update(1, device, root, digest, SAMPLES[device], 1000, device), MINER)
+        for device, (root, digest) in enumerate(updates)
+    ]
+    proposal = Proposal(MINER, wrong[0], wrong[1], rows[0], bytes(32))
+    opening = Opening(1, MINER, (Verdict.ACCEPTED,) * UPDATES, bytes(32))
+    current = Round(1, 0, submissions=submissions, votes=[Vote(Voter(MINER, 1), opening)])
+    current.accepted, current.proposals = (True,) * UPDATES, [proposal]
+    history = History(terms.min_stake, {1: current}, [genesis], {MINER: Member(MINER, 0, terms.min_stake)})
+    clock = Clock(Phase.ATTEST, UPDATES, 1, 0, 3600, 1, 1)
+    return Moment(clock, history, current, terms, 1), proposal
+
+
+def judge_here(folder: Path, parameters: int, lane_bits: int) -> None:
+    """Judge in this process; prints seconds and the largest resident memory in bytes."""
+    layout = flat(parameters)
+    terms = terms_of(layout, lane_bits)
+    moment, proposal = scene(folder, terms)
+    archive = Archive(DirectoryStore(folder), layout, terms)
+    started = time.perf_counter()
+    found = Watchtower(None, Bystander(), archive).judge(moment, proposal)  # type: ignore[arg-type]
+    seconds = time.perf_counter() - started
+    assert isinstance(found.challenge, SumChallenge), found.reason
+    assert found.challenge.leaf == (parameters - 1) // terms.leaf_lanes
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
+    print(json.dumps([seconds, peak]))
+
+
+def watch_table(parameters: int) -> None:
+    """The watchtower at both lane widths."""
+    print(f"A watchtower and one wrong lane among {parameters:,}, {UPDATES} updates")
+    print(f"{'lanes':>6}{'seconds':>9}{'peak MiB':>10}")
+    for lane_bits in (16, 32):
+        with tempfile.TemporaryDirectory() as folder:
+            case = [folder, str(parameters), str(lane_bits)]
+            subprocess.run([sys.executable, "-m", "benchmarks.audit", "--prepare", *case], check=True)
+            done = subprocess.run(
+                [sys.executable, "-m", "benchmarks.audit", "--judge", *case],
+                check=True,
+                stdout=subprocess.PIPE,
+                text=True,
+            )
+            seconds, peak = json.loads(done.stdout)
+        print(f"{lane_bits:>6}{seconds:>9.1f}{peak / MIB:>10.0f}")
+
+
+def main() -> None:
+    """Print both tables."""
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks.audit", description=(__doc__ or "").splitlines()[0]
+    )
+    parser.add_argument("--quick", action="store_true", help="a tenth of the parameters")
+    parser.add_argument("--prepare", nargs=3, help=argparse.SUPPRESS)
+    parser.add_argument("--judge", nargs=3, help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    for case, action in ((options.prepare, prepare), (options.judge, judge_here)):
+        if case:
+            action(Path(case[0]), int(case[1]), int(case[2]))
+            return
+    audit_table()
+    watch_table(1_000_000 if options.quick else 10_000_000)
+
+
+if __name__ == "__main__":
+    main()
