@@ -34,6 +34,7 @@ BASIS_POINTS: Final = 10_000
 MAX_DEVICES: Final = 1024
 MAX_MINERS: Final = 64
 MAX_BATCH: Final = 64  # devices that one miner serves
+MAX_SHOWN: Final = 120_832  # bytes of a challenge that depend on devices and leaf_lanes
 WEI_BITS: Final = 96
 MAX_SECONDS: Final = 30 * 24 * 3600
 WEI: Final = {"wei": 0, "gwei": 9, "ether": 18, "eth": 18}
@@ -257,6 +258,10 @@ def _conflicts(c: Config) -> Iterator[str]:
     if c.leaf_lanes * c.lane_bits % 256:
         words = f"leaf_lanes={c.leaf_lanes} with lane_bits={c.lane_bits} is no whole number of 32-byte words"
         yield f"{words}: take a multiple of {256 // c.lane_bits} for leaf_lanes"
+    shown = c.devices * (c.leaf_lanes * c.lane_bits // 8 + 4) + 8 * c.leaf_lanes
+    if shown > MAX_SHOWN:
+        words = f"leaf_lanes={c.leaf_lanes} with devices={c.devices} makes a challenge of {shown} bytes"
+        yield f"{words}, more than {MAX_SHOWN}: lower leaf_lanes"
     if c.lane_bits + c.lane_shift > 32:
         yield f"shift={c.lane_shift} with lane_bits={c.lane_bits} is wider than 32 bits: lower shift"
     if c.lane_shift > c.scale_bits:

@@ -54,7 +54,7 @@ ACCEPTED: constant(uint256) = 4
 
 MAX_TALLY: constant(uint256) = 5_600
 MAX_LEAF: constant(uint256) = 16_385  # 4,096 lanes of a model behind a zero
-MAX_ROW: constant(uint256) = 118_785  # as the terms allow, behind a zero
+MAX_ROW: constant(uint256) = 120_833  # as the terms allow, behind a zero
 MAX_SAMPLES: constant(uint256) = 4_096
 MAX_UPDATES: constant(uint256) = 1_024
 GROUP: constant(uint256) = 32  # updates between two checkpoints

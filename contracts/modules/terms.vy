@@ -12,6 +12,7 @@ from interfaces import IFederation
 MAX_UPDATES: constant(uint256) = 1024
 MAX_SECONDS: constant(uint256) = 2**30
 BASIS: constant(uint256) = 10_000
+MAX_SHOWN: constant(uint256) = 120_832  # bytes of a challenge that depend on the terms; docs/protocol.md derives it
 
 TERMS: immutable(IFederation.Terms)
 
@@ -42,6 +43,10 @@ def _check_numbers(terms: IFederation.Terms):
     assert terms.lane_bits + terms.shift <= 32, "terms: shift too large"
     assert terms.leaf_lanes != 0 and terms.leaf_lanes <= 4096, "terms: leaf size"
     assert (terms.leaf_lanes * terms.lane_bits) % 256 == 0, "terms: leaf not of whole words"
+    assert terms.max_updates <= MAX_UPDATES, "terms: too many updates"
+    leaf: uint256 = terms.leaf_lanes * terms.lane_bits // 8
+    shown: uint256 = terms.max_updates * (leaf + 4) + 8 * terms.leaf_lanes
+    assert shown <= MAX_SHOWN, "terms: a challenge would not fit"
     assert terms.rule <= 2, "terms: unknown rule"
     assert terms.trim < 5_000, "terms: trim too large"
 
@@ -60,7 +65,6 @@ def _check_round(terms: IFederation.Terms):
     assert terms.pow_seconds <= MAX_SECONDS, "terms: proof of work"
     assert terms.min_updates != 0, "terms: no updates"
     assert terms.min_updates <= terms.max_updates, "terms: too few updates allowed"
-    assert terms.max_updates <= MAX_UPDATES, "terms: too many updates"
     assert terms.max_samples != 0, "terms: no samples"
     assert terms.max_samples < 2**24, "terms: too many samples"
     assert terms.max_samples * terms.max_updates < 2**31, "terms: too many samples"

@@ -1,0 +1,70 @@
+"""A made-up proposal put before the contract itself: storage is written by hand, all else is as deployed."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from bcfl.errors import Reverted
+from bcfl.ledger.contract import Receipt
+from bcfl.protocol.challenges import Challenge, Docket
+from bcfl.protocol.types import Phase, Terms
+from tests.forgery import Setting
+from tests.harness import TERMS, Federation
+from tests.poke import Storage
+
+ROUND, DEADLINE, EXPECTED = 20, 88, 188  # shifts in the clock
+VOTING, ATTESTED_WEIGHT, ATTESTED = 16, 40, 64  # in the lead
+
+
+@dataclass
+class Trial:
+    """A federation in its first round whose miner 0 leads and has proposed what `stand` says."""
+
+    terms: Terms = TERMS
+    miners: int = 3
+    federation: Federation = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.federation = Federation(devices=0, miners=self.miners, terms=self.terms).open()
+        self.storage = Storage(self.federation.chain, self.federation.contract.address)
+        self.opened = self.storage.keep()
+
+    @property
+    def setting(self) -> Setting:
+        """What ties a made-up proposal to this federation."""
+        voters = tuple(1 << 160 | int(key.address, 16) for key in self.federation.miner_keys)
+        return Setting(self.federation.domain, voters)
+
+    def stand(self, docket: Docket) -> None:
+        """Let the round stand where a proposal waits for attestations."""
+        self.storage.back(self.opened)
+        count = self.miners
+        deadline = self.federation.chain.now() + self.terms.attest_seconds
+        clock = Phase.ATTEST | docket.round << ROUND | deadline << DEADLINE
+        self.storage.put(
+            ("rounds.clock", None, clock | ((1 << count) - 1) << EXPECTED),
+            ("election.lead", None, count << VOTING | 1 << ATTESTED_WEIGHT | 1 << ATTESTED),
+            ("proposals.proposal", None, int.from_bytes(docket.proposal, "big")),
+            ("proposals.root", None, int.from_bytes(docket.before, "big")),
+            ("verification.accepted", None, int.from_bytes(docket.accepted, "big")),
+        )
+
+    def send(self, challenge: Challenge, bond: int | None = None) -> Receipt:
+        """The challenge as a transaction of an outsider."""
+        function, args = challenge.call()
+        value = self.terms.challenge_bond if bond is None else bond
+        return self.federation.send(self.federation.outsider, function, *args, value=value)
+
+    def ruling(self, challenge: Challenge) -> bool | str:
+        """What the contract says: refuted, failed, or the reason why it does not open."""
+        try:
+            names = {event.name for event in self.send(challenge).events}
+        except Reverted as error:
+            return str(error)
+        assert ("Refuted" in names) != ("ChallengeFailed" in names)
+        return "Refuted" in names
+
+    def size(self, challenge: Challenge) -> int:
+        """Bytes of the calldata."""
+        function, args = challenge.call()
+        return len(self.federation.contract.encode(function, *args))
