@@ -23,7 +23,7 @@ DEVICES = tuple("0x" + f"{i:02x}" * 20 for i in range(1, 5))
 
 def round_report(number: int, **changes: object) -> RoundReport:
     fields = {
-        "round": number, "status": "finalized", "reason": None, "engine": "stake", "leader": LEADER,
+        "round": number, "status": "finalized", "reason": None, "engine": "stake", "committee": (), "leader": LEADER,
         "accepted": DEVICES[:2],
         "rejected": (Rejection(DEVICES[2], "time"), Rejection(DEVICES[3], "quality")),
         "global_root": "0x" + "11" * 32, "global_cid": "bafkrei", "block_hash": "0x" + "22" * 32,
@@ -87,7 +87,7 @@ def test_default_behavior(bcfl: Bcfl, stage: Stage) -> None:
     assert config.run_dir is not None
     assert config.run_dir.parent == Path("runs")
     head, columns, first, second = answer.err.splitlines()
-    assert head == f"digits · 20 devices · 5 miners · 10 rounds · led by stake · {config.run_dir}"
+    assert head == f"digits · 20 devices · 5 miners · 10 rounds · led by a committee of 5 · {config.run_dir}"
     assert columns.split() == [
         "round",
         "accuracy",
@@ -129,7 +129,7 @@ def test_json_is_one_object(bcfl: Bcfl, stage: Stage) -> None:
     ]
     first, second = report["rounds"]
     assert {
-        "round", "status", "engine", "leader", "accepted", "rejected", "global_root", "global_cid",
+        "round", "status", "engine", "committee", "leader", "accepted", "rejected", "global_root", "global_cid",
         "block_hash", "accuracy", "loss", "gas",
     } <= set(first)  # fmt: skip
     assert first["rejected"] == [
