@@ -8,12 +8,10 @@ from __future__ import annotations
 
 import os
 import re
-import tomllib
 from collections.abc import Iterator, Mapping, Sequence
 from decimal import Decimal
-from difflib import get_close_matches
 from pathlib import Path
-from typing import Annotated, Any, Final, Literal, NamedTuple, Self
+from typing import Annotated, Any, Final, Literal, Self
 
 from pydantic import (
     BaseModel,
@@ -27,9 +25,10 @@ from pydantic import (
 )
 
 from bcfl.errors import ConfigError
+from bcfl.protocol import wishes
+from bcfl.protocol.wishes import Wish
+from bcfl.sources import Given, explain, from_environment, from_file, from_flags, from_pairs, unknown
 
-FILE: Final = Path("bcfl.toml")
-PREFIX: Final = "BCFL_"
 BASIS_POINTS: Final = 10_000
 MAX_DEVICES: Final = 1024
 MAX_MINERS: Final = 64
@@ -39,9 +38,9 @@ WEI_BITS: Final = 96
 MAX_SECONDS: Final = 30 * 24 * 3600
 WEI: Final = {"wei": 0, "gwei": 9, "ether": 18, "eth": 18}
 AMOUNT: Final = re.compile(r"(\d{1,30}(?:\.\d{1,18})?)(?: *([a-z]+))?")
-NAMED: Final = re.compile(r"\b([a-z_]+)=[^\s,:]+")
 # At scale_bits = 24, 16-bit lanes reach +-2 and 8-bit lanes +-1/2; what saturates comes with the next update.
 SHIFTS: Final = {32: 0, 16: 10, 8: 16}
+ENGINES: Final = {"full": "resource", "partial": "committee", "hybrid": "stake"}  # by mode
 
 
 def parse_wei(amount: object) -> int:
@@ -63,7 +62,20 @@ def _digits(value: object) -> object:
     return int(value) if isinstance(value, str) and value.isdecimal() else value
 
 
+def parse_wishes(value: object) -> tuple[str, ...]:
+    """Wishes as `ROUND:ENGINE` each, in the order of their rounds; a text may hold several, with commas.
+
+    Raises ValueError for anything else, and for two of one round.
+    """
+    texts = value.split(",") if isinstance(value, str) else value
+    if not isinstance(texts, list | tuple) or not all(isinstance(text, str) for text in texts):
+        raise ValueError("must be ROUND:ENGINE, or several of them")
+    parts = [part for text in texts for part in text.split(",")] if value != "" else []
+    return tuple(str(wish) for wish in wishes.parse_all(parts))
+
+
 Wei = Annotated[int, BeforeValidator(parse_wei)]
+Wishes = Annotated[tuple[str, ...], BeforeValidator(parse_wishes)]
 Lane = Annotated[Literal[32, 16, 8], BeforeValidator(_digits)]
 
 
@@ -88,7 +100,7 @@ class _Checked(BaseModel):
         try:
             super().__init__(**values)
         except ValidationError as error:
-            raise ConfigError(_explain(type(self), error, {})) from error
+            raise ConfigError(explain(type(self), error, {})) from error
 
     @field_validator("*", mode="before")
     @classmethod
@@ -147,7 +159,20 @@ class Config(_Checked):
         default="mean", description="how updates are aggregated"
     )
     trim: float = _share(0.1, "trimmed_mean: share cut from each end", below=0.5)
-    engine: Literal["stake", "pow"] = Field(default="stake", description="what decides who leads a round")
+    mode: Literal["full", "partial", "hybrid"] = Field(
+        default="partial",
+        description="full: every device is a miner; partial: miners decide; hybrid: they vote for the engine",
+    )
+    engine: Literal["stake", "pow", "resource", "committee"] | None = Field(
+        default=None,
+        description="what decides who leads; none: resource in full, committee in partial, stake in hybrid",
+    )
+    committee_size: int = _count(
+        5, "committee: members drawn for a round; where there are fewer miners, all", most=MAX_MINERS
+    )
+    wish: Wishes = Field(
+        default=(), description="hybrid: from round ROUND on the miners vote for ENGINE; may be repeated"
+    )
     pow_seconds: int = _seconds(5, "that a proof-of-work race should take")
     min_updates: int | None = Field(
         default=None, ge=1, description="fewer accepted void the round; none: half the devices"
@@ -187,7 +212,7 @@ class Config(_Checked):
     min_stake: Wei = Field(default=10**18, gt=0, description="stake that carries one vote")
     exit_rounds: int = _count(2, "finished rounds before a miner that left gets its stake back", 0, 1_000_000)
     vote_penalty: Wei = Field(default=10**17, description="for verdicts committed and never unveiled")
-    leader_penalty: Wei = Field(default=10**17, description="for a leader that misses its deadline")
+    leader_penalty: Wei = Field(default=2 * 10**17, description="for a leader that misses its deadline")
     reward: Wei = Field(default=10**18, description="paid out of the pool each round")
     device_share: float = _share(0.5, "of the reward, by accepted samples")
     miner_share: float = _share(0.3, "of the reward, by matching verdicts; the leader gets the rest")
@@ -197,6 +222,21 @@ class Config(_Checked):
 
     runs: Path = Field(default=Path("runs"), description="folder that holds the runs")
     run_dir: Path | None = Field(default=None, description="this run's own folder; none: a new one in runs")
+
+    @property
+    def first_engine(self) -> str:
+        """What decides who leads round 1: `engine`, or what suits the mode."""
+        return self.engine or ENGINES[self.mode]
+
+    @property
+    def wishes(self) -> tuple[Wish, ...]:
+        """What the miners vote for in `hybrid`, in the order of rounds."""
+        return wishes.parse_all(self.wish)
+
+    @property
+    def participants(self) -> int:
+        """The accounts that take part: in `full` every device and its miner are one."""
+        return self.devices if self.mode == "full" else self.devices + self.miners
 
     @property
     def lane_shift(self) -> int:
@@ -213,6 +253,16 @@ class Config(_Checked):
         """Wei that the owner puts into the pool: `pool`, or the rewards of all rounds."""
         return self.reward * self.rounds if self.pool is None else self.pool
 
+    @model_validator(mode="before")
+    @classmethod
+    def _everybody(cls, values: Any) -> Any:
+        """In `full` there are as many miners as devices, unless somebody says otherwise and is refused."""
+        if not isinstance(values, dict) or values.get("mode") != "full" or values.get("miners") is not None:
+            return values
+        devices = values.get("devices", cls.model_fields["devices"].default)
+        most = min(devices, MAX_MINERS) if isinstance(devices := _digits(devices), int) else devices
+        return {**values, "miners": most}
+
     @model_validator(mode="after")
     def _together(self) -> Self:
         for conflict in _conflicts(self):
@@ -226,35 +276,40 @@ class Config(_Checked):
         pairs: Sequence[str] = (),
         toml: Path | None = None,
         env: Mapping[str, str] | None = None,
+        defaults: Mapping[str, object] | None = None,
     ) -> Self:
         """The options of all sources together, the strongest first.
 
         `flags`: option to value, None where not given. `pairs`: `key=value`. `toml`: None takes
-        `bcfl.toml` where there is one. `env`: None takes the process's own. Raises ConfigError that
-        names the key and the source.
+        `bcfl.toml` where there is one. `env`: None takes the process's own. `defaults`: what a command
+        has in the place of an option's own default. Raises ConfigError that names the key and the source.
         """
-        given: dict[str, _Given] = {}
+        given: dict[str, Given] = {}
         for option in (
-            *_from_environment(os.environ if env is None else env),
-            *_from_file(toml),
-            *_from_pairs(pairs),
-            *_from_flags(flags or {}),
+            *from_environment(os.environ if env is None else env),
+            *from_file(toml),
+            *from_pairs(pairs),
+            *from_flags(flags or {}),
         ):
             name = option.name if option.name in cls.model_fields else option.name.replace("-", "_")
             if name not in cls.model_fields:
-                raise ConfigError(_unknown(cls, option.name, option.source))
+                raise ConfigError(unknown(cls, option.name, option.source))
             given[name] = option
+        for name, value in (defaults or {}).items():
+            if name != "miners" or "mode" not in given or given["mode"].value != "full":
+                given.setdefault(name, Given(name, value, "the command's default"))
         try:
             return cls.model_validate({name: option.value for name, option in given.items()})
         except ConfigError as error:
             if not isinstance(error.__cause__, ValidationError):
                 raise
             sources = {name: option.source for name, option in given.items()}
-            raise ConfigError(_explain(cls, error.__cause__, sources)) from None
+            raise ConfigError(explain(cls, error.__cause__, sources)) from None
 
 
 def _conflicts(c: Config) -> Iterator[str]:
     """Every set of options that cannot stand together, each as `key=value` with what to do about it."""
+    engines = {wish.engine.name.lower() for wish in c.wishes}
     if c.leaf_lanes * c.lane_bits % 256:
         words = f"leaf_lanes={c.leaf_lanes} with lane_bits={c.lane_bits} is no whole number of 32-byte words"
         yield f"{words}: take a multiple of {256 // c.lane_bits} for leaf_lanes"
@@ -268,10 +323,18 @@ def _conflicts(c: Config) -> Iterator[str]:
         yield f"shift={c.lane_shift} is more than scale_bits={c.scale_bits}: lower shift or raise scale_bits"
     if c.required_updates > c.devices:
         yield f"min_updates={c.min_updates} voids every round of devices={c.devices}: lower min_updates"
+    if c.mode == "full" and c.devices > MAX_MINERS:
+        words = f"devices={c.devices} with mode={c.mode} are as many miners"
+        yield f"{words}, and a federation holds {MAX_MINERS}: take fewer devices, or another mode"
+    if c.mode == "full" and c.miners != c.devices:
+        words = f"miners={c.miners} with mode={c.mode} is not devices={c.devices}"
+        yield f"{words}: every device is a miner there, leave miners out"
+    if c.wish and c.mode != "hybrid":
+        yield f"wishes ({', '.join(c.wish)}) mean nothing with mode={c.mode}: take mode=hybrid"
     if c.devices > MAX_BATCH * c.miners:
         words = f"devices={c.devices} are more than miners={c.miners} can serve"
         yield f"{words}: a batch holds {MAX_BATCH}, take at least {-(-c.devices // MAX_BATCH)} miners"
-    if c.engine == "pow" and c.pow_seconds > c.elect_seconds:
+    if "pow" in (c.first_engine, *engines) and c.pow_seconds > c.elect_seconds:
         yield f"pow_seconds={c.pow_seconds} is more than elect_seconds={c.elect_seconds}: raise elect_seconds"
     if c.stake < c.min_stake:
         yield f"stake={c.stake} is less than min_stake={c.min_stake} and carries no vote: raise stake"
@@ -282,103 +345,3 @@ def _conflicts(c: Config) -> Iterator[str]:
         yield f"device_share={c.device_share} and miner_share={c.miner_share} are more than 1: lower one"
     if c.funding >= 2**WEI_BITS:
         yield f"rounds={c.rounds} of reward={c.reward} are 2**{WEI_BITS} wei or more: lower reward"
-
-
-class _Given(NamedTuple):
-    """One option as somebody gave it, with the words that say where."""
-
-    name: str
-    value: object
-    source: str
-
-
-def _from_environment(env: Mapping[str, str]) -> list[_Given]:
-    return [
-        _Given(key.removeprefix(PREFIX).lower(), env[key], f"{key} in the environment")
-        for key in sorted(env)
-        if key.startswith(PREFIX)
-    ]
-
-
-def _from_file(path: Path | None) -> list[_Given]:
-    if path is None:
-        if not FILE.exists():
-            return []
-        path = FILE
-    try:
-        table = tomllib.loads(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError) as error:
-        reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8"
-        raise ConfigError(f"{path} cannot be read ({reason}): name another file or mend this one") from None
-    except tomllib.TOMLDecodeError as error:
-        raise ConfigError(f"{path} is not TOML ({error}): write one key = value a line") from None
-    table.pop("networks", None)  # for whoever deploys
-    for key, value in table.items():
-        if isinstance(value, dict):
-            raise ConfigError(
-                f"[{key}] in {path} is a table: write its keys above all tables, without a heading"
-            )
-    return [_Given(key, value, str(path)) for key, value in table.items()]
-
-
-def _from_pairs(pairs: Sequence[str]) -> list[_Given]:
-    given = []
-    for pair in pairs:
-        key, equals, value = pair.partition("=")
-        if not equals or not key.strip():
-            raise ConfigError(f"-c {_shown(pair)} is not key=value: write, for example, -c rounds=3")
-        given.append(_Given(key.strip(), value.strip(), "-c"))
-    return given
-
-
-def _from_flags(flags: Mapping[str, object]) -> list[_Given]:
-    return [
-        _Given(name, value, f"--{name.replace('_', '-')}")
-        for name, value in flags.items()
-        if value is not None
-    ]
-
-
-def _unknown(model: type[BaseModel], name: str, source: str) -> str:
-    """The refusal of a key that is no option, with the nearest that is, spelt as that source spells it."""
-    nearest = get_close_matches(name.lower().replace("-", "_"), model.model_fields, n=1, cutoff=0.0)[0]
-    meaning = model.model_fields[nearest].description
-    if source.startswith(PREFIX):
-        nearest = PREFIX + nearest.upper()
-    return f"{_shown(name)} ({source}) is not an option; the nearest is {nearest} [{meaning}]"
-
-
-def _explain(model: type[BaseModel], error: ValidationError, sources: Mapping[str, str]) -> str:
-    """The first thing wrong, as one line: key, value, source, and what it must be."""
-    first = error.errors(include_url=False)[0]
-    if not first["loc"]:
-        reason = _reason(first["type"], first["msg"], first.get("ctx", {}))
-        return NAMED.sub(lambda m: f"{m[0]} ({sources[m[1]]})" if m[1] in sources else m[0], reason)
-    name = str(first["loc"][0])
-    source = sources.get(name, "an argument of Config")
-    if first["type"] == "extra_forbidden":
-        return _unknown(model, name, source)
-    reason = _reason(first["type"], first["msg"], first.get("ctx", {}))
-    return f"{name}={_shown(first['input'])} ({source}) {reason} [{model.model_fields[name].description}]"
-
-
-def _reason(kind: str, message: str, context: Mapping[str, Any]) -> str:
-    """In our words what pydantic's kind of error asks for."""
-    if kind == "value_error":
-        return str(context["error"])
-    if kind.startswith("int_"):
-        return "must be a whole number"
-    if kind.startswith("float_"):
-        return "must be a number"
-    if kind.startswith("bool_"):
-        return "must be true or false"
-    if kind == "literal_error":
-        return f"must be one of {context['expected']}"
-    words = message.replace("Input should", "must").replace("String should", "must")
-    return words.replace("greater than or equal to", "at least").replace("less than or equal to", "at most")
-
-
-def _shown(value: object) -> str:
-    """A value short enough for one line."""
-    text = value if isinstance(value, str) and value.isprintable() and value else repr(value)
-    return text if len(text) <= 60 else text[:57] + "..."

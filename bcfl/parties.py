@@ -10,9 +10,10 @@ from __future__ import annotations
 
 import fcntl
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -25,6 +26,8 @@ from bcfl.ledger.artifact import artifact, federation_at
 from bcfl.ledger.live import LiveLedger
 from bcfl.protocol import payload
 from bcfl.protocol.beacon import chain_tail
+from bcfl.protocol.types import Mode
+from bcfl.protocol.wishes import said
 from bcfl.relay.http import SECONDS, Endpoint, HttpRelay
 from bcfl.relay.mailbox import Mailbox
 from bcfl.relay.server import Counters, DeskServer
@@ -32,6 +35,7 @@ from bcfl.roles.archive import Archive
 from bcfl.roles.device import Device
 from bcfl.roles.journal import Journal
 from bcfl.roles.miner import Miner
+from bcfl.roles.peer import OwnDesk, Peer
 from bcfl.roles.verifier import Checks, Verifier
 
 if TYPE_CHECKING:
@@ -39,6 +43,7 @@ if TYPE_CHECKING:
     from bcfl.ports import Learner, Store
     from bcfl.protocol.accounts import Account
     from bcfl.protocol.types import Layout
+    from bcfl.protocol.wishes import Wish
 
 LOCK: Final = "lock"
 
@@ -68,6 +73,11 @@ class Site:
                 f"({terms.parameters:,} parameters): use the task and model that it was deployed with"
             )
         return Archive(store, layout, terms)
+
+    @property
+    def full(self) -> bool:
+        """Whether every device is a miner too."""
+        return self.ledger.terms.mode == Mode.FULL
 
     @property
     def patience(self) -> float:
@@ -105,7 +115,12 @@ def device(
     *,
     poll: float = POLL,
 ) -> Daemon:
-    """A device that is ready to run; `journal` is a folder, None only where a crash costs nothing."""
+    """A device that is ready to run; `journal` is a folder, None only where a crash costs nothing.
+
+    Raises ConfigError in a federation of mode `full`, where every device is a `peer`.
+    """
+    if site.full:
+        raise ConfigError(f"{site.name} is of mode full, where every device is a miner too: join as both")
     archive = site.archive(layout, store)
     relay = HttpRelay(account, site.ledger, site.patience)
     made = Device(account, learner, site.ledger, relay, archive, Journal(_own(journal, account)))
@@ -126,23 +141,78 @@ def miner(
     endpoint: str | None = None,
     stake: int | None = None,
     checks: Checks | None = None,
+    wishes: Sequence[Wish] = (),
     poll: float = POLL,
 ) -> Iterator[Daemon]:
     """A miner that is ready to run, with its desk behind a socket; registered with `stake` if it is not yet.
 
     `endpoint` is the URL under which others reach the desk (None: the socket's own). It is announced on chain
-    where that differs. Raises ConfigError when nothing can listen there, or no stake is named.
+    where that differs. `wishes` are the engines that it votes for. Raises ConfigError when nothing can listen
+    there, no stake is named, or the federation's mode does not fit.
     """
-    archive, ledger = site.archive(layout, store), site.ledger
-    relay = HttpRelay(account, ledger, site.patience)
-    verifier = Verifier(learner, ledger, archive, checks or Checks())
-    made = Miner(account, ledger, relay, archive, verifier, Journal(_own(journal, account)))
-    mailbox, counters = Mailbox(), Counters()
+    if site.full:
+        raise ConfigError(f"{site.name} is of mode full, where every miner is a device too: join as both")
+    archive, relay = site.archive(layout, store), HttpRelay(account, site.ledger, site.patience)
+    verifier = Verifier(learner, site.ledger, archive, checks or Checks())
+    notes = Journal(_own(journal, account))
+    made = Miner(account, site.ledger, relay, archive, verifier, notes, partial(said, _fitting(site, wishes)))
+    with _served(site, made, made, archive, (host, port), endpoint, stake, poll) as daemon:
+        yield daemon
+
+
+@contextmanager
+def peer(
+    site: Site,
+    account: Account,
+    learner: Learner,
+    judge: Learner,
+    layout: Layout,
+    store: Store,
+    journal: Path | None,
+    *,
+    host: str = "127.0.0.1",
+    port: int = 0,
+    endpoint: str | None = None,
+    stake: int | None = None,
+    checks: Checks | None = None,
+    poll: float = POLL,
+) -> Iterator[Daemon]:
+    """Device and miner in one, as mode `full` wants them: one key, one stake, one journal, one desk.
+
+    `learner` trains, `judge` holds data to verify with; the rest as with `miner`. Raises ConfigError for a
+    federation of another mode, and for an account that its owner has not registered as a device.
+    """
+    if not site.full:
+        raise ConfigError(f"{site.name} is not of mode full: join as a device or as a miner")
+    if site.ledger.history().device_index(account.address) is None:
+        raise ConfigError(f"{account.address} is no device of {site.name}: its owner registers devices first")
+    archive, relay = site.archive(layout, store), HttpRelay(account, site.ledger, site.patience)
+    verifier = Verifier(judge, site.ledger, archive, checks or Checks())
+    notes = Journal(_own(journal, account))
+    miner = Miner(account, site.ledger, relay, archive, verifier, notes)
+    device = Device(account, learner, site.ledger, OwnDesk(relay, miner), archive, notes)
+    with _served(site, Peer(device, miner), miner, archive, (host, port), endpoint, stake, poll) as daemon:
+        yield daemon
+
+
+@contextmanager
+def _served(
+    site: Site,
+    party: Miner | Peer,
+    desk: Miner,
+    archive: Archive,
+    listen: tuple[str, int],
+    endpoint: str | None,
+    stake: int | None,
+    poll: float,
+) -> Iterator[Daemon]:
+    """A party with its miner's desk behind a socket; the miner registered and announced."""
+    account, ledger, mailbox, counters = desk.account, site.ledger, Mailbox(), Counters()
     daemon = Daemon(
-        made, account, ledger, archive, mailbox=mailbox, counters=counters, poll=poll, pushes=True
+        party, account, ledger, archive, mailbox=mailbox, counters=counters, poll=poll, pushes=True
     )
     server = DeskServer(
-        account.address, made, ledger, mailbox, host, port, health=daemon.health, counters=counters
+        account.address, desk, ledger, mailbox, *listen, health=daemon.health, counters=counters
     )
     try:
         server.start()
@@ -167,6 +237,14 @@ def enrol(site: Site, account: Account, endpoint: str, stake: int | None) -> Non
         raise ConfigError(f"{account.address} has left the federation as a miner: take another account")
     if history.endpoints.get(account.address) != endpoint:
         contract.send(account, "announce", endpoint)
+
+
+def _fitting(site: Site, wishes: Sequence[Wish]) -> Sequence[Wish]:
+    """The wishes of a miner, where its votes may carry them; raises ConfigError elsewhere."""
+    if wishes and site.ledger.terms.mode != Mode.HYBRID:
+        mode = Mode(site.ledger.terms.mode).name.lower()
+        raise ConfigError(f"{site.name} is of mode {mode}: only hybrid changes its engine, leave wish out")
+    return wishes
 
 
 def open_first_round(site: Site, owner: Account) -> bool:

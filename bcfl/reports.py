@@ -21,7 +21,8 @@ class RoundReport:
     round: int
     status: str  # `finalized` or `void`
     reason: str | None  # why it is void, a VoidReason in lower case
-    engine: str
+    engine: str  # that decided who led it, an Engine in lower case
+    committee: tuple[str, ...]  # addresses of its members, where the engine draws one
     leader: str | None
     accepted: tuple[str, ...]  # addresses of devices, in the order of the round
     rejected: tuple[Rejection, ...]

@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 from bcfl.config import Config
@@ -24,6 +25,7 @@ from bcfl.protocol.accounts import Account
 from bcfl.protocol.beacon import chain_tail
 from bcfl.protocol.rounds import Round
 from bcfl.protocol.types import Engine, Layout, Mode, Phase, Rule, Terms
+from bcfl.protocol.wishes import said
 from bcfl.relay.memory import MemoryRelay
 from bcfl.reports import Progress, Rejection, Report, RoundReport
 from bcfl.roles.archive import Archive
@@ -37,7 +39,6 @@ from bcfl.runs import Run
 from bcfl.storage import DirectoryStore
 
 BASIS = 10_000
-COMMITTEE = 5  # members
 MAX_IDLE = 10_000  # turns without an event after which something is wrong
 Observer = Callable[[Progress], None]
 
@@ -119,7 +120,7 @@ def terms_of(config: Config, layout: Layout, largest: int) -> Terms:
         leaf_lanes=config.leaf_lanes,
         rule=Rule[config.rule.upper()],
         trim=round(config.trim * BASIS),
-        engine=Engine[config.engine.upper()],
+        engine=Engine[config.first_engine.upper()],
         pow_target=2**256 // (config.pow_seconds * config.miners * TRIES),
         pow_seconds=config.pow_seconds,
         min_updates=config.required_updates,
@@ -143,8 +144,8 @@ def terms_of(config: Config, layout: Layout, largest: int) -> Terms:
         reward=config.reward,
         device_share=round(config.device_share * BASIS),
         miner_share=round(config.miner_share * BASIS),
-        mode=Mode.PARTIAL,
-        committee_size=COMMITTEE,
+        mode=Mode[config.mode.upper()],
+        committee_size=config.committee_size,
         challenge_bond=config.stake // 10,
         answer_seconds=lasting(config.attest_seconds),
     )
@@ -173,11 +174,12 @@ class Federation:
         config, seed = run.config, run.config.seed
         owner = Account.derived(seed, "owner")
         devices = [Account.derived(seed, "device", i) for i in range(config.devices)]
-        miners = [Account.derived(seed, "miner", i) for i in range(config.miners)]
+        own = [Account.derived(seed, "miner", i) for i in range(config.miners)]
+        miners = devices if config.mode == "full" else own
         shape = layout(task)
         terms = terms_of(config, shape, max(len(share) for share in shares.devices))
         store = DirectoryStore(run.store_path)
-        chain = EmbeddedChain(run.chain_path, funded=[a.address for a in (owner, *devices, *miners)])
+        chain = EmbeddedChain(run.chain_path, funded=_addresses(owner, *devices, *miners))
         try:
             archive = Archive(store, shape, terms)
             genesis = archive.put(fixedpoint.encode(initial(task, seed), terms.scale_bits))
@@ -207,7 +209,8 @@ class Federation:
             self.parties[DEVICES].append(device)
         for i, account in enumerate(miners):
             verifier = Verifier(miner_learner(task, shares, i), ledger, archive, checks)
-            miner = Miner(account, ledger, relay, archive, verifier, self.journal(account))
+            notes = self.journal(account)
+            miner = Miner(account, ledger, relay, archive, verifier, notes, partial(said, config.wishes))
             relay.open(account.address, miner)
             self.parties[MINERS].append(miner)
 
@@ -317,6 +320,7 @@ class Federation:
             status=found.status,
             reason=None if found.void is None else found.void.name.lower(),
             engine=found.engine.name.lower(),
+            committee=found.committee,
             leader=None if found.block is None else found.leader,
             accepted=tuple(history.devices[item.update.device] for item in found.taken()),
             rejected=tuple(rejected),
@@ -329,14 +333,13 @@ class Federation:
         )
 
     def _conclude(self, reports: tuple[RoundReport, ...], seconds: float) -> Report:
-        participants = self.run.config.devices + self.run.config.miners
         gas = sum(report.gas for report in reports)
         return Report(
             run_dir=str(self.run.path),
             contract=self.contract.address,
             rounds=reports,
             final_accuracy=reports[-1].accuracy,
-            gas_per_participant=gas / len(reports) / participants,
+            gas_per_participant=gas / len(reports) / self.run.config.participants,
             seconds=seconds,
         )
 
@@ -350,3 +353,8 @@ class Federation:
     ) -> None:
         if observer is not None:
             observer(Progress(number, self.run.config.rounds, phase, awaited, report))
+
+
+def _addresses(*accounts: Account) -> list[str]:
+    """The addresses of accounts, each once: in mode `full` a device and its miner share one."""
+    return list(dict.fromkeys(account.address for account in accounts))

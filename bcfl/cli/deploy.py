@@ -138,7 +138,7 @@ def deploy(**given: Any) -> None:
 deploy.__signature__ = inspect.Signature(  # type: ignore[attr-defined]
     [
         *inspect.signature(own_parameters, eval_str=True).parameters.values(),
-        *(option for option in config_parameters() if option.name not in OF_A_RUN),
+        *(option for option in config_parameters() if option.name not in {*OF_A_RUN, "wish"}),
     ]
 )
 

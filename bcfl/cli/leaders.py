@@ -36,6 +36,7 @@ def leader_view(r: Round) -> dict[str, Any]:
         "round": r.number,
         "status": r.status,
         "engine": r.engine.name.lower(),
+        "committee": list(r.committee),
         "leader": r.leader,
         "turn": r.elections[-1].turn if r.elections else None,
         "nonce": r.elections[-1].nonce if r.elections and r.engine is Engine.POW else None,
@@ -57,6 +58,7 @@ def _print_leader(view: dict[str, Any]) -> None:
         ("round", f"{view['round']} ({view['status']})"),
         ("leader", view["leader"] or "none was elected"),
         ("engine", view["engine"]),
+        *([("committee", ", ".join(view["committee"]))] if view["committee"] else []),
         ("turn", view["turn"]),
         ("seed", view["seed"]),
     ]

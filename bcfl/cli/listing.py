@@ -22,7 +22,7 @@ def ls(runs: RunsOption = None, as_json: JsonOption = False) -> None:
         print(f"no runs in {folder} yet: start one with `bcfl run`")
     else:
         columns = [Column("run"), Column("started"), Column("task"), Column("devices", True)]
-        columns += [Column("miners", True), Column("rounds", True), Column("state")]
+        columns += [Column("miners", True), Column("mode"), Column("rounds", True), Column("state")]
         print_table(columns, list(map(_row, views)))
 
 
@@ -50,6 +50,8 @@ def run_view(listed: Listed) -> dict[str, Any]:
         "task": config and config.task,
         "devices": config and config.devices,
         "miners": config and config.miners,
+        "mode": config and config.mode,
+        "engine": config and config.first_engine,
         "rounds": closed,
         "rounds_wanted": wanted,
         "contract": listed.contract,
@@ -87,5 +89,6 @@ def _row(view: dict[str, Any]) -> list[object]:
     rounds = f"{view['rounds']}/{view['rounds_wanted']}" if view["rounds_wanted"] else None
     name = Path(view["run_dir"]).name
     if view["error"]:
-        return [name, started, None, None, None, None, f"damaged: {view['error']}"]
-    return [name, started, view["task"], view["devices"], view["miners"], rounds, view["state"]]
+        return [name, started, None, None, None, None, None, f"damaged: {view['error']}"]
+    mode = f"{view['mode']}, {view['engine']}"
+    return [name, started, view["task"], view["devices"], view["miners"], mode, rounds, view["state"]]

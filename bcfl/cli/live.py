@@ -28,6 +28,7 @@ COLUMNS: Final = (
     Column("rejected"),
 )
 WIDEST: Final = ("round", "100.00%", "10.0000", "1024/1024", "10,000,000", "seconds", "0x1234…cdef", "")
+LONGEST_ENGINE: Final = " (committee)"
 ADDRESS_WIDTH: Final = 42
 WIDE: Final = 120
 SPINNER_WIDTH: Final = 3
@@ -65,15 +66,15 @@ class Lines:
         now = time.perf_counter()
         took, self._since = now - self._since, now
         seconds = None if progress.phase == RESUMED else took
-        self._row(round_cells(report, seconds, self._wide), _style(report))
+        self._row(round_cells(report, seconds, self._wide, self._changes), _style(report))
         self.standing(progress)
 
     def _head(self) -> None:
         """Say what runs, once it does, and head the columns."""
         config = self._config
-        parties = f"{plural(config.devices, 'device')} · {plural(config.miners, 'miner')}"
+        parties = participants(config, " · ")
         rounds = plural(config.rounds, "round")
-        title = f"{config.task} · {parties} · {rounds} · led by {config.engine}"
+        title = f"{config.task} · {parties} · {rounds} · led by {led_by(config)}"
         together = len(title) + len(str(self._path)) + len(" · ") <= self._width
         for line in [f"{title} · {self._path}"] if together else [title, str(self._path)]:
             self.line(line, "bold")
@@ -83,6 +84,11 @@ class Lines:
     def _wide(self) -> bool:
         """Whether there is room for whole addresses."""
         return self._width >= WIDE
+
+    @property
+    def _changes(self) -> bool:
+        """Whether the engine may differ from round to round."""
+        return self._config.mode == "hybrid"
 
     def _row(self, cells: Sequence[str], style: str) -> None:
         self.line(row_line(cells, self._wide, self._config), style)
@@ -153,6 +159,21 @@ class Silent(Lines):
         """Write nothing."""
 
 
+def participants(config: Config, between: str) -> str:
+    """How many take part, in which roles."""
+    if config.mode == "full":
+        return f"{plural(config.devices, 'device')} that are all miners"
+    return f"{plural(config.devices, 'device')}{between}{plural(config.miners, 'miner')}"
+
+
+def led_by(config: Config) -> str:
+    """The engine of the first round, with the mode where that is not the usual one."""
+    words = config.first_engine
+    if words == "committee":
+        words = f"a committee of {min(config.committee_size, config.miners)}"
+    return words if config.mode == "partial" else f"{words} ({config.mode})"
+
+
 def display(config: Config, path: Path, quiet: bool) -> Lines:
     """What suits stderr, for a run of `config` in the folder `path`."""
     if quiet:
@@ -162,9 +183,10 @@ def display(config: Config, path: Path, quiet: bool) -> Lines:
     return Lines(config, path)
 
 
-def round_cells(report: RoundReport, seconds: float | None, wide: bool) -> list[str]:
-    """A round as one row of the table."""
+def round_cells(report: RoundReport, seconds: float | None, wide: bool, engine: bool = False) -> list[str]:
+    """A round as one row of the table; `engine`: it stands with the leader that it made."""
     leader = report.leader or "-"
+    decided = f" ({report.engine})" if engine else ""
     total = len(report.accepted) + len(report.rejected)
     return [
         str(report.round),
@@ -173,7 +195,7 @@ def round_cells(report: RoundReport, seconds: float | None, wide: bool) -> list[
         f"{len(report.accepted)}/{total}",
         f"{report.gas:,}",
         "-" if seconds is None else f"{seconds:.1f}",
-        leader if wide else shortened(leader),
+        (leader if wide else shortened(leader)) + decided,
         rejected_words(report),
     ]
 
@@ -202,6 +224,7 @@ def row_line(cells: Sequence[str], wide: bool, config: Config) -> str:
     widest = list(WIDEST)
     widest[0], widest[3] = str(config.rounds), total
     widest[6] = "x" * ADDRESS_WIDTH if wide else WIDEST[6]
+    widest[6] += LONGEST_ENGINE if config.mode == "hybrid" else ""
     return aligned(COLUMNS, [widest, list(cells)])[-1].rstrip()
 
 

@@ -64,6 +64,7 @@ def round_view(o: Opened, r: Round) -> dict[str, Any]:
         "status": r.status,
         "reason": None if r.void is None else r.void.name.lower(),
         "engine": r.engine.name.lower(),
+        "committee": list(r.committee),
         "opened": r.opened,
         "closed": r.closed,
         "due": _due(o) if running else None,
@@ -182,8 +183,15 @@ def _print_round(view: dict[str, Any]) -> None:
         print_table([*columns, Column("ms", True), Column("verdict"), Column("brought by")], rows, "Updates")
     if view["votes"]:
         columns = [Column("miner"), Column("weight", True), Column("accepts", True), Column("rejects", True)]
-        rows = [(v["miner"], v["weight"], v["accepted"], v["rejected"], v["matches"]) for v in view["votes"]]
-        print_table([*columns, Column("as the tally", True)], rows, "Votes")
+        rows = [
+            (v["miner"], v["weight"], v["accepted"], v["rejected"], v["matches"], v["wish"])
+            for v in view["votes"]
+        ]
+        columns += [Column("as the tally", True), Column("wishes for")]
+        wishes = any(vote["wish"] for vote in view["votes"])
+        print_table(
+            columns if wishes else columns[:-1], rows if wishes else [row[:-1] for row in rows], "Votes"
+        )
     if view["proposals"]:
         rows = [(p["leader"], p["root"], plural(len(p["attested"]), "miner")) for p in view["proposals"]]
         print_table([Column("leader"), Column("root"), Column("attested by")], rows, "Proposals")
@@ -213,6 +221,8 @@ def _summary(view: dict[str, Any]) -> list[tuple[str, object]]:
     return [
         *fields,
         ("leader", f"{view['leader']} ({view['engine']})" if view["leader"] else None),
+        *([] if view["leader"] else [("engine", view["engine"])]),
+        *([("committee", ", ".join(view["committee"]))] if view["committee"] else []),
         ("updates", _counted(view)),
         ("model root", view["global_root"]),
         ("model CID", view["global_cid"]),

@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from bcfl.cli.folders import find_run, runs_folder
-from bcfl.cli.live import Lines, display
+from bcfl.cli.live import Lines, display, participants
 from bcfl.cli.options import config_parameters
-from bcfl.cli.printing import plural, print_fields, print_json
+from bcfl.cli.printing import print_fields, print_json
 from bcfl.config import Config
 from bcfl.errors import BcflError, ConfigError, RunError
 from bcfl.runs import FILE, Run, latest, list_runs, new_path
@@ -139,14 +139,16 @@ def _go_on(path: Path) -> str:
 def _print_summary(report: Report, config: Config, path: Path) -> None:
     void = sum(found.status == "void" for found in report.rounds)
     accuracy = "-" if report.final_accuracy is None else f"{report.final_accuracy:.2%}"
-    participants = f"{plural(config.devices, 'device')} + {plural(config.miners, 'miner')}"
     if not sys.stdout.isatty() or sys.stderr.isatty():
         print()
     print_fields(
         [
             ("accuracy", accuracy),
             ("rounds", f"{len(report.rounds)}" + (f", {void} of them void" if void else "")),
-            ("gas", f"{report.gas_per_participant:,.0f} a round and participant ({participants})"),
+            (
+                "gas",
+                f"{report.gas_per_participant:,.0f} a round and participant ({participants(config, ' + ')})",
+            ),
             ("seconds", f"{report.seconds:.1f}"),
             ("contract", report.contract),
             ("run", report.run_dir),

@@ -24,8 +24,10 @@ if TYPE_CHECKING:
     from bcfl.learning.training import TorchLearner
     from bcfl.parties import Site
     from bcfl.protocol.types import Layout
+    from bcfl.roles.verifier import Checks
 
 POLL: Final = 0.5
+LOCAL: Final = "127.0.0.1:0"
 
 StoreOption = Annotated[
     str, typer.Option("--store", metavar="STORE", help="A folder, or ipfs:/ip4/127.0.0.1/tcp/5001.")
@@ -75,6 +77,24 @@ RoundsOption = Annotated[
         "--rounds", metavar="N", min=1, show_default=False, help="End when N more rounds have ended."
     ),
 ]
+ListenOption = Annotated[
+    str, typer.Option("--listen", metavar="HOST:PORT", help="Where to listen; port 0 takes a free one.")
+]
+EndpointOption = Annotated[
+    str | None,
+    typer.Option(
+        "--endpoint",
+        metavar="URL",
+        show_default=False,
+        help="Where others reach it, announced on chain; else where it listens.",
+    ),
+]
+StakeOption = Annotated[
+    str | None,
+    typer.Option(
+        "--stake", metavar="WEI", show_default=False, help="Join with this stake, if not a miner yet."
+    ),
+]
 FormatOption = Annotated[LogFormat, typer.Option("--log-format", help="How a line of the log looks.")]
 
 app = typer.Typer(help="One party of a deployed federation.", no_args_is_help=True)
@@ -94,21 +114,40 @@ def device(
     data: DataOption = None,
     part: ShareOption = None,
     pairs: PairsOption = None,
+    listen: ListenOption = LOCAL,
+    endpoint: EndpointOption = None,
+    stake: StakeOption = None,
     poll: PollOption = POLL,
     rounds: RoundsOption = None,
     folder: FolderOption = FOLDER,
     log_format: FormatOption = LogFormat.PLAIN,
 ) -> None:
-    """Train on data of one's own, round after round, until Ctrl-C or SIGTERM."""
+    """Train on data of one's own, round after round, until Ctrl-C or SIGTERM.
+
+    In a federation of mode full the device is a miner too: --listen, --endpoint and --stake are for that.
+    """
     from bcfl import parties
     from bcfl.storage import open_store
 
     start_logging(log_format)
+    flags, (host, port), amount = _flags(task, data, pairs), address(listen), _amount(stake)
     with joined(network, deployment, folder) as site:
         who = signing(site.network, account, keystore, password_file)
-        learner, layout = _learner(site, "device", _flags(task, data, pairs), part)
-        made = parties.device(site, who, learner, layout, open_store(store, gateway), journal, poll=poll)
-        _run(made, rounds)
+        learner, layout = _learner(site, "device", flags, part)
+        place = open_store(store, gateway)
+        if not site.full:
+            if (listen, endpoint, stake) != (LOCAL, None, None):
+                raise ConfigError(
+                    f"{site.name} is not of mode full: --listen, --endpoint, --stake are a miner's"
+                )
+            _run(parties.device(site, who, learner, layout, place, journal, poll=poll), rounds)
+            return
+        judge, _ = _learner(site, "miner", flags, part)
+        with parties.peer(
+            site, who, learner, judge, layout, place, journal, host=host, port=port, endpoint=endpoint,
+            stake=amount, poll=poll, checks=_checks(site, flags),
+        ) as made:  # fmt: skip
+            _run(made, rounds)
 
 
 @app.command()
@@ -125,22 +164,16 @@ def miner(
     data: DataOption = None,
     part: ShareOption = None,
     pairs: PairsOption = None,
-    listen: Annotated[
-        str, typer.Option("--listen", metavar="HOST:PORT", help="Where to listen; port 0 takes a free one.")
-    ] = "127.0.0.1:0",
-    endpoint: Annotated[
-        str | None,
+    listen: ListenOption = LOCAL,
+    endpoint: EndpointOption = None,
+    stake: StakeOption = None,
+    wish: Annotated[
+        list[str] | None,
         typer.Option(
-            "--endpoint",
-            metavar="URL",
+            "--wish",
+            metavar="[ROUND:]ENGINE",
             show_default=False,
-            help="Where others reach it, announced on chain; else where it listens.",
-        ),
-    ] = None,
-    stake: Annotated[
-        str | None,
-        typer.Option(
-            "--stake", metavar="WEI", show_default=False, help="Join with this stake, if not a miner yet."
+            help="In mode hybrid: vote for ENGINE, from round ROUND on; may be repeated.",
         ),
     ] = None,
     poll: PollOption = POLL,
@@ -150,21 +183,19 @@ def miner(
 ) -> None:
     """Verify, vote, lead and attest, with a desk for devices, until Ctrl-C or SIGTERM."""
     from bcfl import parties
-    from bcfl.roles.verifier import Checks
     from bcfl.storage import open_store
 
     start_logging(log_format)
     host, port = address(listen)
     flags = _flags(task, data, pairs)
-    amount = None if stake is None else Config.model_validate({"stake": stake}).stake
+    wishes = Config(mode="hybrid", wish=tuple(wish or ())).wishes
     with joined(network, deployment, folder) as site:
         who = signing(site.network, account, keystore, password_file)
         learner, layout = _learner(site, "miner", flags, part)
-        c = _config(site, flags)
         with parties.miner(
             site, who, learner, layout, open_store(store, gateway), journal,
-            host=host, port=port, endpoint=endpoint, stake=amount, poll=poll,
-            checks=Checks(c.check_time, c.check_duplicate, c.check_quality, c.quality_tolerance),
+            host=host, port=port, endpoint=endpoint, stake=_amount(stake), wishes=wishes, poll=poll,
+            checks=_checks(site, flags),
         ) as made:  # fmt: skip
             _run(made, rounds)
 
@@ -218,6 +249,19 @@ def _flags(task: str | None, data: Path | None, pairs: list[str] | None) -> dict
             raise ConfigError(f"-c {pair[:60]} is not key=value: write, for example, -c partition=iid")
         flags[key.strip().replace("-", "_")] = value.strip()
     return flags | {name: value for name, value in (("task", task), ("data", data)) if value is not None}
+
+
+def _amount(stake: str | None) -> int | None:
+    """Wei of a stake."""
+    return None if stake is None else Config.model_validate({"stake": stake}).stake
+
+
+def _checks(site: Site, flags: Mapping[str, Any]) -> Checks:
+    """Which checks a miner makes."""
+    from bcfl.roles.verifier import Checks
+
+    c = _config(site, flags)
+    return Checks(c.check_time, c.check_duplicate, c.check_quality, c.quality_tolerance)
 
 
 def _config(site: Site, flags: Mapping[str, Any]) -> Config:

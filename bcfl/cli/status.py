@@ -9,7 +9,7 @@ import typer
 from bcfl.cli.deploy import FOLDER, FolderOption, JsonOption, NetworkOption
 from bcfl.cli.joining import DeploymentOption, joined
 from bcfl.cli.printing import Column, ether, moment, plural, print_fields, print_json, print_table, shortened
-from bcfl.protocol.types import Phase
+from bcfl.protocol.types import Engine, Mode, Phase
 
 if TYPE_CHECKING:
     from bcfl.parties import Site
@@ -73,6 +73,9 @@ def standing(site: Site) -> dict[str, Any]:
         "deadline": deadline,
         "overdue": deadline is not None and now >= deadline,
         "updates": 0 if current is None else len(current.submissions),
+        "mode": Mode(ledger.terms.mode).name.lower(),
+        "engine": Engine(ledger.terms.engine if current is None else current.engine).name.lower(),
+        "committee": [] if current is None else list(current.committee),
         "leader": None if current is None else current.leader,
         "devices": len(history.expected_devices()),
         "miners": [_miner(history, account, current) for account in history.miners],
@@ -152,6 +155,8 @@ def _print(content: dict[str, Any]) -> None:
             ("by name", names or None),
             ("until", until),
             ("updates", f"{content['updates']} of {plural(content['devices'], 'device')}"),
+            ("mode", f"{content['mode']}, this round is led by {content['engine']}"),
+            *([("committee", ", ".join(content["committee"]))] if content["committee"] else []),
             ("leader", content["leader"]),
             ("so far", f"{plural(content['blocks'], 'block')}, {plural(content['void'], 'void round')}"),
         ]

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from bcfl.protocol.accounts import Account
 
 NAME: Final = "up"
+FEW: Final = {"devices": 8, "miners": 3}  # processes that a laptop carries
 PASSWORD: Final = "password"
 TICK: Final = 0.25  # seconds between two looks at the processes
 START_SECONDS: Final = 60.0  # until the chain answers
@@ -69,8 +70,7 @@ def up(**given: Any) -> None:
     """
     own = {name: given.pop(name) for name in inspect.signature(own_parameters).parameters}
     flags = {name: value for name, value in given.items() if value is not None}
-    options = {"devices": "8", "miners": "3", **flags}
-    config = Config.load({**options, "rounds": own["rounds"]})
+    config = Config.load({**flags, "rounds": own["rounds"]}, defaults=FEW)
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, _interrupt)
     with view(own["as_json"], own["folder"]) as shown:
@@ -113,7 +113,7 @@ def _up(own: Mapping[str, Any], config: Config, shown: View) -> None:
     _make(folder)
     port = own["port"] or _free_port()
     network = Network("rpc", f"http://127.0.0.1:{port}")
-    accounts = derive(MNEMONIC, 0, 1 + config.miners + config.devices)
+    accounts = derive(MNEMONIC, 0, 1 + config.participants)
     env = _environment(network)
     with Supervisor(env) as supervisor:
         chain = ["chain", "up", "--port", str(port), "--dir", str(folder / "chain")]
@@ -200,12 +200,12 @@ def _deploy(
             )  # fmt: skip
         made = deployments.read(folder / "deployments", network.name, NAME)
         known = made.options
-        if (known.get("devices"), known.get("miners")) != (config.devices, config.miners):
+        if (known["mode"], known["devices"], known["miners"]) != (config.mode, config.devices, config.miners):
             raise ConfigError(
-                f"{folder} holds a federation of {known.get('devices')} devices and {known.get('miners')} "
-                "miners: give the same, or another --dir"
+                f"{folder} holds a federation of mode {known['mode']} with {known['devices']} devices and "
+                f"{known['miners']} miners: give the same, or another --dir"
             )
-        devices = [account.address for account in accounts[1 + config.miners :]]
+        devices = [account.address for account in accounts[1 + _alone(config) :]]
         deployments.register(federation_at(chain, made.address), accounts[0], devices)
     finally:
         chain.close()
@@ -234,19 +234,27 @@ def _start_parties(
     if config.data is not None:
         common += ["--data", str(config.data.absolute())]
     endpoints = site.ledger.history().endpoints
-    for role, count, first in (("miner", config.miners, 1), ("device", config.devices, 1 + config.miners)):
+    miners = _alone(config)
+    for role, count, first in (("miner", miners, 1), ("device", config.devices, 1 + miners)):
         for number, account in enumerate(accounts[first : first + count], start=1):
             if account.address not in known:
                 keystore.save(folder / "keystore", account.key, password, keystore.LIGHT)
             arguments = ["start", role, *common, "--account", account.address, "--share", f"{number}/{count}"]
-            if role == "miner":
+            if role == "miner" or config.mode == "full":
                 arguments += [
                     "--stake",
                     str(config.stake),
                     "--listen",
                     _listen(endpoints.get(account.address)),
                 ]
+            if role == "miner":
+                arguments += [word for wish in config.wish for word in ("--wish", wish)]
             supervisor.add(f"{role} {number}", arguments, folder / "logs" / f"{role}-{number}.log")
+
+
+def _alone(config: Config) -> int:
+    """How many miners have an account of their own: none where every device is one."""
+    return 0 if config.mode == "full" else config.miners
 
 
 def _listen(endpoint: str | None) -> str:

@@ -33,8 +33,17 @@ class View:
         reason = f" ({found.void.name.lower().replace('_', ' ')})" if found.void is not None else ""
         text = f"round {found.number} {found.status}{reason}: {taken} of {sent} updates accepted"
         leader = found.leader if found.block is not None else None
-        text += f", led by {shortened(leader)}" if leader else ""
-        self.event("round", text, round=found.number, status=found.status, accepted=taken, leader=leader)
+        engine = found.engine.name.lower()
+        text += f", led by {shortened(leader)} ({engine})" if leader else ""
+        self.event(
+            "round",
+            text,
+            round=found.number,
+            status=found.status,
+            accepted=taken,
+            leader=leader,
+            engine=engine,
+        )
 
     def standing(self, text: str, supervisor: Supervisor | None) -> None:
         """Show where things stand; a log has no place for it."""

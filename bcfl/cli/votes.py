@@ -61,6 +61,7 @@ def cast(r: Round) -> list[dict[str, Any]]:
             "accepted": sum(not verdict for verdict in vote.opening.verdicts),
             "rejected": sum(bool(verdict) for verdict in vote.opening.verdicts),
             "matches": None if r.accepted is None else matches(vote, r.accepted, devices),
+            "wish": None if vote.opening.wish is None else vote.opening.wish.name.lower(),
             "salt": vote.opening.salt,
         }
         for vote in r.votes

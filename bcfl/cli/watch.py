@@ -18,7 +18,7 @@ from bcfl.cli.printing import ether, moment, plural, shortened
 from bcfl.cli.start import GatewayOption, StoreOption
 from bcfl.cli.status import standing, standing_line
 from bcfl.errors import Unreachable
-from bcfl.protocol.types import VoidReason
+from bcfl.protocol.types import Engine, VoidReason
 
 if TYPE_CHECKING:
     from bcfl.ledger.contract import Contract, Event
@@ -31,13 +31,14 @@ ENDS: Final = ("Finalized", "Voided")
 WORDS: Final = {
     "Genesis": "the federation was deployed",
     "Funded": "{amount} for the pool",
+    "Renewed": "miner {miner} renewed its hash chain",
     "MinerRegistered": "miner {miner} joined with {stake}",
     "MinerLeft": "miner {miner} leaves",
     "Announced": "miner {miner} is reached at {endpoint}",
     "StakeChanged": "the stake of {miner} is {stake}",
     "DeviceRegistered": "device {device} may take part from round {from_round} on",
     "DeviceLeft": "device {device} takes part until round {until_round}",
-    "RoundOpened": "round {round} is open",
+    "RoundOpened": "round {round} is open, led by {led_by}",
     "Committed": "{sender} committed",
     "Revealed": "{updates} of the batch of {submitter} revealed",
     "VoteCommitted": "miner {miner} committed to its verdicts",
@@ -160,11 +161,19 @@ class _Arguments(dict[str, Any]):
                 self[name] = ether(args[name])
         if "roots" in args:
             self["updates"] = plural(len(args["roots"]), "update")
+        if "engine" in args:
+            self["led_by"] = _led_by(args["engine"], args["committee"])
         if "reason" in args and args["reason"] in set(VoidReason):
             self["reason"] = VoidReason(args["reason"]).name.lower().replace("_", " ")
 
     def __missing__(self, name: str) -> str:
         return f"({name})"
+
+
+def _led_by(engine: int, committee: int) -> str:
+    """What decides who leads a round that opens."""
+    known = Engine(engine).name.lower() if engine in set(Engine) else f"engine {engine}"
+    return f"a committee of {committee.bit_count()}" if committee else known
 
 
 def _printable(text: str) -> str:

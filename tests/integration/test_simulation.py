@@ -12,7 +12,7 @@ from bcfl import simulation
 from bcfl.config import Config
 from bcfl.learning import resolve
 from bcfl.learning.training import layout
-from bcfl.protocol.types import Engine, Rule
+from bcfl.protocol.types import Engine, Mode, Rule
 from bcfl.reports import Progress, Report
 
 SMALL = {"devices": 5, "miners": 3, "rounds": 2, "task": "breast-cancer"}
@@ -69,6 +69,11 @@ def test_another_seed_gives_another_model(tmp_path: Path) -> None:
         {"devices": 1},
         {"miners": 1},
         {"miners": 7},
+        {"mode": "full", "miners": 5},
+        {"mode": "full", "miners": 5, "engine": "stake"},
+        {"mode": "partial", "committee_size": 1},
+        {"mode": "partial", "committee_size": 2, "miners": 5},
+        {"mode": "partial", "engine": "stake"},
         {"challenge_seconds": 20},
         {"check_time": False, "check_duplicate": False, "check_quality": False},
     ],
@@ -78,6 +83,22 @@ def test_every_option_plays(tmp_path: Path, changes: dict[str, object]) -> None:
     report = play(tmp_path, **changes)
     assert [found.status for found in report.rounds] == ["finalized"] * 2
     assert all(not found.rejected for found in report.rounds)
+
+
+def test_miners_change_the_engine_while_the_federation_runs(tmp_path: Path) -> None:
+    wishes = ("2:pow", "3:committee", "5:resource")
+    report = play(tmp_path, mode="hybrid", wish=wishes, rounds=5, elect_seconds=120)
+    assert [found.engine for found in report.rounds] == ["stake", "pow", "committee", "committee", "resource"]
+    assert [len(found.committee) for found in report.rounds] == [0, 0, 3, 3, 0]
+    assert all(found.status == "finalized" for found in report.rounds)
+
+
+def test_in_full_a_device_and_its_miner_are_one_account(tmp_path: Path) -> None:
+    report = play(tmp_path, mode="full", miners=5)
+    journals = {path.name for path in (Path(report.run_dir) / "journal").iterdir()}
+    assert journals == {*report.rounds[0].accepted} | {item.device for item in report.rounds[0].rejected}
+    assert {found.leader for found in report.rounds} <= journals
+    assert report.gas_per_participant == sum(found.gas for found in report.rounds) / 2 / 5
 
 
 def test_lanes_and_rules_make_different_models(tmp_path: Path) -> None:
@@ -108,5 +129,8 @@ def test_the_terms_are_the_options() -> None:
     )
     terms = simulation.terms_of(config, layout(resolve("breast-cancer")), 77)
     assert (terms.rule, terms.trim, terms.engine) == (Rule.TRIMMED_MEAN, 2500, Engine.POW)
+    assert (terms.mode, terms.committee_size) == (Mode.PARTIAL, 5)
+    full = simulation.terms_of(Config(mode="full", committee_size=9), layout(resolve("breast-cancer")), 77)
+    assert (full.mode, full.engine, full.committee_size) == (Mode.FULL, Engine.RESOURCE, 9)
     assert (terms.time_factor, terms.time_slack, terms.max_samples) == (25_000, 500_000, 9)
     assert simulation.terms_of(Config(), layout(resolve("breast-cancer")), 77).max_samples == 77

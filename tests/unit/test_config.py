@@ -135,7 +135,7 @@ def test_an_unknown_argument_is_refused_with_the_nearest() -> None:
         ("partition=random", "'iid', 'dirichlet' or 'pathological'"),
         ("lane_bits=12", "32, 16 or 8"),
         ("rule=krum", "'mean', 'median' or 'trimmed_mean'"),
-        ("engine=luck", "'stake' or 'pow'"),
+        ("engine=luck", "'resource' or 'committee'"),
         ("trim=0.5", "less than 0.5"),
         ("device_share=1.5", "at most 1"),
         ("max_samples=2147483648", "less than 2147483648"),
@@ -179,6 +179,10 @@ def test_a_truth_value_is_no_number(elsewhere: Path) -> None:
         (["leader_penalty=2 ether"], "lower leader_penalty"),
         (["device_share=0.7", "miner_share=0.3001"], "lower one"),
         (["rounds=1000000", "reward=79228162514 ether"], "lower reward"),
+        (["mode=full", "devices=65"], "a federation holds 64"),
+        (["mode=full", "miners=5"], "leave miners out"),
+        (["mode=hybrid", "wish=3:pow", "pow_seconds=31"], "raise elect_seconds"),
+        (["mode=full", "wish=3:pow"], "take mode=hybrid"),
     ],
 )
 def test_values_that_cannot_stand_together_are_refused(pairs: list[str], words: str) -> None:
@@ -190,6 +194,50 @@ def test_values_that_cannot_stand_together_are_refused(pairs: list[str], words: 
 def test_shares_may_fill_the_whole_reward() -> None:
     config = Config(device_share=0.7, miner_share=0.3)
     assert (config.device_share, config.miner_share) == (0.7, 0.3)
+
+
+@pytest.mark.parametrize(
+    ("mode", "engine", "miners", "participants"),
+    [("full", "resource", 20, 20), ("partial", "committee", 5, 25), ("hybrid", "stake", 5, 25)],
+)
+def test_the_mode_decides_what_is_left_open(mode: str, engine: str, miners: int, participants: int) -> None:
+    config = Config.load({"mode": mode})
+    assert (config.engine, config.first_engine) == (None, engine)
+    assert (config.miners, config.participants) == (miners, participants)
+    assert Config.load({"mode": mode, "engine": "pow"}).first_engine == "pow"
+
+
+def test_in_full_the_miners_are_the_devices(elsewhere: Path) -> None:
+    (elsewhere / "bcfl.toml").write_text('mode = "full"\n')
+    assert Config.load({"devices": "7"}).miners == 7
+    assert Config.load({"devices": "7", "miners": "7"}).miners == 7
+    assert Config(mode="full", devices=64).miners == 64
+    config = Config(mode="full", devices=3)
+    assert Config.model_validate_json(config.model_dump_json()) == config
+
+
+@pytest.mark.parametrize("pairs", [["wish=6:stake,3:pow"], ["wish= 3:pow , 6:stake"]])
+def test_wishes_from_every_source(elsewhere: Path, pairs: list[str]) -> None:
+    (elsewhere / "bcfl.toml").write_text('mode = "hybrid"\nwish = ["6:stake", "3:pow"]\n')
+    found = [Config.load(pairs=pairs), Config.load(), Config.load({"wish": ["6:stake", "3:pow"]})]
+    assert {config.wish for config in found} == {("3:pow", "6:stake")}
+    assert [wish.round for wish in found[0].wishes] == [3, 6]
+    assert Config.load(pairs=["wish="]).wish == ()
+    assert Config.model_validate_json(found[0].model_dump_json()) == found[0]
+
+
+@pytest.mark.parametrize("value", ["3:work", "pow:3", "1:pow", "3:pow,3:stake", ",", 3, None, ["3:pow", 4]])
+def test_a_wish_that_is_none_is_refused(value: object) -> None:
+    with pytest.raises(ConfigError, match=r"^wish=.* must "):
+        Config(mode="hybrid", wish=value)  # type: ignore[arg-type]
+
+
+def test_a_command_has_defaults_of_its_own(elsewhere: Path) -> None:
+    few = {"devices": 8, "miners": 3}
+    assert (Config.load(defaults=few).devices, Config.load(defaults=few).miners) == (8, 3)
+    assert Config.load({"mode": "full"}, defaults=few).miners == 8
+    (elsewhere / "bcfl.toml").write_text("devices = 9\n")
+    assert Config.load(defaults=few).devices == 9
 
 
 def test_a_conflict_names_the_sources(elsewhere: Path) -> None:

@@ -10,7 +10,15 @@ from collections.abc import Callable
 import pytest
 
 from bcfl.cli import printing
-from bcfl.cli.live import Table, rejected_words, row_line, standing_line
+from bcfl.cli.live import (
+    Table,
+    led_by,
+    participants,
+    rejected_words,
+    round_cells,
+    row_line,
+    standing_line,
+)
 from bcfl.cli.printing import Column, ether, moment, plural, print_fields, print_json, print_table, shortened
 from bcfl.config import Config
 from bcfl.reports import Progress, Report
@@ -120,6 +128,25 @@ def test_columns_keep_their_places() -> None:
         )
     ]
     assert len({line.index(LEADER) for line in lines}) == 1
+
+
+def test_where_the_engine_may_change_it_stands_beside_the_leader() -> None:
+    config = Config(mode="hybrid")
+    plain, beside = (round_cells(round_report(1), 1.0, True, engine)[6] for engine in (False, True))
+    assert (plain, beside) == (LEADER, f"{LEADER} (stake)")
+    cells = [
+        ["1", "9.00%", "0.1", "9/9", "1", "0.1", f"{LEADER} ({name})", "-"] for name in ("pow", "committee")
+    ]
+    assert len({row_line(each, True, config).rindex("-") for each in cells}) == 1
+
+
+def test_who_takes_part_and_what_decides() -> None:
+    assert participants(Config(), " + ") == "20 devices + 5 miners"
+    assert participants(Config(mode="full"), " + ") == "20 devices that are all miners"
+    assert led_by(Config()) == "a committee of 5"
+    assert led_by(Config(miners=3)) == "a committee of 3"
+    assert [led_by(Config(mode=mode)) for mode in ("full", "hybrid")] == ["resource (full)", "stake (hybrid)"]
+    assert led_by(Config(engine="pow")) == "pow"
 
 
 def test_why_updates_were_rejected() -> None:

@@ -23,8 +23,8 @@ DEVICES = tuple("0x" + f"{i:02x}" * 20 for i in range(1, 5))
 
 def round_report(number: int, **changes: object) -> RoundReport:
     fields = {
-        "round": number, "status": "finalized", "reason": None, "engine": "stake", "leader": LEADER,
-        "accepted": DEVICES[:2],
+        "round": number, "status": "finalized", "reason": None, "engine": "stake", "committee": (),
+        "leader": LEADER, "accepted": DEVICES[:2],
         "rejected": (Rejection(DEVICES[2], "time"), Rejection(DEVICES[3], "quality")),
         "global_root": "0x" + "11" * 32, "global_cid": "bafkrei", "block_hash": "0x" + "22" * 32,
         "accuracy": 0.9594, "loss": 0.1234, "gas": 1_234_567,
@@ -87,7 +87,7 @@ def test_default_behavior(bcfl: Bcfl, stage: Stage) -> None:
     assert config.run_dir is not None
     assert config.run_dir.parent == Path("runs")
     head, columns, first, second = answer.err.splitlines()
-    assert head == f"digits · 20 devices · 5 miners · 10 rounds · led by stake · {config.run_dir}"
+    assert head == f"digits · 20 devices · 5 miners · 10 rounds · led by a committee of 5 · {config.run_dir}"
     assert columns.split() == [
         "round",
         "accuracy",
@@ -129,8 +129,8 @@ def test_json_is_one_object(bcfl: Bcfl, stage: Stage) -> None:
     ]
     first, second = report["rounds"]
     assert {
-        "round", "status", "engine", "leader", "accepted", "rejected", "global_root", "global_cid",
-        "block_hash", "accuracy", "loss", "gas",
+        "round", "status", "engine", "committee", "leader", "accepted", "rejected", "global_root",
+        "global_cid", "block_hash", "accuracy", "loss", "gas",
     } <= set(first)  # fmt: skip
     assert first["rejected"] == [
         {"device": DEVICES[2], "reason": "time"},
@@ -174,6 +174,19 @@ def test_flags_reach_the_run(bcfl: Bcfl, stage: Stage) -> None:
     assert (config.epochs, config.engine) == (None, "pow")
 
 
+def test_wishes_are_given_one_by_one_or_together(bcfl: Bcfl, stage: Stage) -> None:
+    for flags in (["--wish", "6:stake", "--wish", "3:pow"], ["--wish", "3:pow,6:stake"]):
+        assert bcfl("run", "--mode", "hybrid", *flags).code == 0
+    assert [config.wish for config in stage.configs] == [("3:pow", "6:stake")] * 2
+
+
+def test_in_full_everybody_is_a_miner(bcfl: Bcfl, stage: Stage) -> None:
+    answer = bcfl("run", "--mode", "full", "--devices", 7)
+    assert [config.miners for config in stage.configs] == [7]
+    assert "digits · 7 devices that are all miners · 10 rounds · led by resource (full)" in answer.err
+    assert "(7 devices that are all miners)" in answer.out
+
+
 def test_the_strongest_source_counts(bcfl: Bcfl, stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("BCFL_ROUNDS", "2")
     monkeypatch.setenv("BCFL_MINERS", "2")
@@ -196,6 +209,11 @@ def test_the_strongest_source_counts(bcfl: Bcfl, stage: Stage, monkeypatch: pyte
         (("--miners", 65), "must be at most 64"),
         (("--alpha", "nan"), "alpha"),
         (("--engine", "luck"), "must be one of"),
+        (("--mode", "total"), "must be one of 'full', 'partial' or 'hybrid'"),
+        (("--mode", "full", "--miners", 3), "miners=3 (--miners) with mode=full (--mode)"),
+        (("--mode", "hybrid", "--wish", "3"), "wish=3 (--wish) must be ROUND:ENGINE"),
+        (("--wish", "3:pow"), "take mode=hybrid"),
+        (("--committee-size", 0), "committee_size=0 (--committee-size) must be at least 1"),
         (("--stake", "1.5"), "must be a whole number of wei"),
         (("--stake", "much"), "must be an amount"),
         (("--min-updates", 30), "lower min_updates"),

@@ -1,0 +1,54 @@
+"""Step 4 in mode `hybrid`: which engine a miner wishes for, and from which round on."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from bcfl.protocol.types import Engine
+
+FIRST: Final = 2  # the engine of round 1 is a term; the votes of a round decide about the next one
+FORM: Final = re.compile(r"(?:(\d{1,9}):)?([a-z]+)", re.ASCII)
+
+
+@dataclass(frozen=True, order=True)
+class Wish:
+    """From `round` on, `engine` should decide who leads."""
+
+    round: int
+    engine: Engine
+
+    def __str__(self) -> str:
+        return f"{self.round}:{self.engine.name.lower()}"
+
+
+def parse(text: str) -> Wish:
+    """The wish that `ROUND:ENGINE` writes down, or `ENGINE` alone: as soon as possible; raises ValueError."""
+    match = FORM.fullmatch(text.strip())
+    names = [engine.name.lower() for engine in Engine]
+    if match is None or match[2] not in names:
+        raise ValueError(
+            f"must be ROUND:ENGINE or ENGINE, as 3:pow, with one of {', '.join(names)}; not {text!r}"
+        )
+    round_ = FIRST if match[1] is None else int(match[1])
+    if round_ < FIRST:
+        raise ValueError(f"must name a round from {FIRST} on ({text}): the engine of round 1 is `engine`")
+    return Wish(round_, Engine[match[2].upper()])
+
+
+def parse_all(texts: Iterable[str]) -> tuple[Wish, ...]:
+    """Several wishes in the order of their rounds; raises ValueError, also for two of one round."""
+    found = sorted(map(parse, texts))
+    rounds = [wish.round for wish in found]
+    for round_ in rounds:
+        if rounds.count(round_) > 1:
+            raise ValueError(f"must not name round {round_} twice")
+    return tuple(found)
+
+
+def said(wishes: Sequence[Wish], round_: int) -> Engine | None:
+    """What the vote of a round says of the round after it: the last wish that has begun by then."""
+    begun = [wish for wish in wishes if wish.round <= round_ + 1]
+    return begun[-1].engine if begun else None

@@ -1,0 +1,122 @@
+"""Where an option's value comes from, and what is said of one that is of no use (step 1, initialization)."""
+
+from __future__ import annotations
+
+import re
+import tomllib
+from collections.abc import Mapping, Sequence
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Any, Final, NamedTuple
+
+from pydantic import BaseModel, ValidationError
+
+from bcfl.errors import ConfigError
+
+FILE: Final = Path("bcfl.toml")
+PREFIX: Final = "BCFL_"
+NAMED: Final = re.compile(r"\b([a-z_]+)=[^\s,:]+")
+
+
+class Given(NamedTuple):
+    """One option as somebody gave it, with the words that say where."""
+
+    name: str
+    value: object
+    source: str
+
+
+def from_environment(env: Mapping[str, str]) -> list[Given]:
+    """The options in the environment."""
+    return [
+        Given(key.removeprefix(PREFIX).lower(), env[key], f"{key} in the environment")
+        for key in sorted(env)
+        if key.startswith(PREFIX)
+    ]
+
+
+def from_file(path: Path | None) -> list[Given]:
+    """The options of a file; None: of `bcfl.toml`, where there is one."""
+    if path is None:
+        if not FILE.exists():
+            return []
+        path = FILE
+    try:
+        table = tomllib.loads(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8"
+        raise ConfigError(f"{path} cannot be read ({reason}): name another file or mend this one") from None
+    except tomllib.TOMLDecodeError as error:
+        raise ConfigError(f"{path} is not TOML ({error}): write one key = value a line") from None
+    table.pop("networks", None)  # for whoever deploys
+    for key, value in table.items():
+        if isinstance(value, dict):
+            raise ConfigError(
+                f"[{key}] in {path} is a table: write its keys above all tables, without a heading"
+            )
+    return [Given(key, value, str(path)) for key, value in table.items()]
+
+
+def from_pairs(pairs: Sequence[str]) -> list[Given]:
+    """The options written as `key=value`."""
+    given = []
+    for pair in pairs:
+        key, equals, value = pair.partition("=")
+        if not equals or not key.strip():
+            raise ConfigError(f"-c {_shown(pair)} is not key=value: write, for example, -c rounds=3")
+        given.append(Given(key.strip(), value.strip(), "-c"))
+    return given
+
+
+def from_flags(flags: Mapping[str, object]) -> list[Given]:
+    """The options that are flags of a command; those given several times are one with commas."""
+    return [
+        Given(name, ",".join(value) if isinstance(value, list) else value, f"--{name.replace('_', '-')}")
+        for name, value in flags.items()
+        if value is not None
+    ]
+
+
+def unknown(model: type[BaseModel], name: str, source: str) -> str:
+    """The refusal of a key that is no option, with the nearest that is, spelt as that source spells it."""
+    nearest = get_close_matches(name.lower().replace("-", "_"), model.model_fields, n=1, cutoff=0.0)[0]
+    meaning = model.model_fields[nearest].description
+    if source.startswith(PREFIX):
+        nearest = PREFIX + nearest.upper()
+    return f"{_shown(name)} ({source}) is not an option; the nearest is {nearest} [{meaning}]"
+
+
+def explain(model: type[BaseModel], error: ValidationError, sources: Mapping[str, str]) -> str:
+    """The first thing wrong, as one line: key, value, source, and what it must be."""
+    first = error.errors(include_url=False)[0]
+    if not first["loc"]:
+        reason = _reason(first["type"], first["msg"], first.get("ctx", {}))
+        return NAMED.sub(lambda m: f"{m[0]} ({sources[m[1]]})" if m[1] in sources else m[0], reason)
+    name = str(first["loc"][0])
+    source = sources.get(name, "an argument of Config")
+    if first["type"] == "extra_forbidden":
+        return unknown(model, name, source)
+    reason = _reason(first["type"], first["msg"], first.get("ctx", {}))
+    return f"{name}={_shown(first['input'])} ({source}) {reason} [{model.model_fields[name].description}]"
+
+
+def _reason(kind: str, message: str, context: Mapping[str, Any]) -> str:
+    """In our words what pydantic's kind of error asks for."""
+    if kind == "value_error":
+        return str(context["error"])
+    if kind.startswith("int_"):
+        return "must be a whole number"
+    if kind.startswith("float_"):
+        return "must be a number"
+    if kind.startswith("bool_"):
+        return "must be true or false"
+    if kind == "literal_error":
+        return f"must be one of {context['expected']}"
+    words = message.replace("Input should", "must").replace("String should", "must")
+    return words.replace("greater than or equal to", "at least").replace("less than or equal to", "at most")
+
+
+def _shown(value: object) -> str:
+    """A value short enough for one line."""
+    text = value if isinstance(value, str) and value.isprintable() and value else repr(value)
+    return text if len(text) <= 60 else text[:57] + "..."
