@@ -30,6 +30,7 @@ from bcfl.errors import ConfigError
 
 FILE: Final = Path("bcfl.toml")
 PREFIX: Final = "BCFL_"
+PLACES: Final = frozenset({"BCFL_NETWORK", "BCFL_STORE", "BCFL_KEYSTORE"})  # where things are, no options
 BASIS_POINTS: Final = 10_000
 MAX_DEVICES: Final = 1024
 MAX_MINERS: Final = 64
@@ -291,7 +292,7 @@ def _from_environment(env: Mapping[str, str]) -> list[_Given]:
     return [
         _Given(key.removeprefix(PREFIX).lower(), env[key], f"{key} in the environment")
         for key in sorted(env)
-        if key.startswith(PREFIX)
+        if key.startswith(PREFIX) and key not in PLACES
     ]
 
 

@@ -43,6 +43,8 @@ class Transaction:
 class Opened:
     """A run opened for reading; raises RunError when there is no contract to ask yet."""
 
+    go_on = "bcfl run --resume"  # what brings the first round
+
     def __init__(self, run: Run) -> None:
         if run.contract is None:
             raise RunError(f"{run.path} has no contract yet: go on with `bcfl run --resume {run.path}`")
@@ -105,7 +107,7 @@ class Opened:
         last = max(known, default=0)
         number = round_number(text, 1, last) if text is not None else self.last_round()
         if number not in known:
-            raise ConfigError("this run has no round yet: go on with `bcfl run --resume`")
+            raise ConfigError(f"the federation has no round yet: go on with `{self.go_on}`")
         return known[number]
 
     def model(self, text: str | None) -> tuple[int, Block]:
@@ -168,8 +170,8 @@ def _named(role: str, text: str, accounts: Sequence[str]) -> str:
         return found[0]
     if found and len(begin) > len("0x"):
         raise ConfigError(f"{len(found)} {role}s begin with {text}: write more of the address")
-    known = f"this run has {role}s 0 to {len(accounts) - 1}" if accounts else f"this run has no {role}s"
-    raise ConfigError(f"there is no {role} {text}: {known}")
+    known = f"{role}s 0 to {len(accounts) - 1}" if accounts else f"no {role}s"
+    raise ConfigError(f"there is no {role} {text}: the federation has {known}")
 
 
 def begun(found: Round) -> bool:
