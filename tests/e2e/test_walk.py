@@ -1,6 +1,7 @@
-"""docs/walk.md as a reader follows it: every line, in one shell, from an empty folder, on two chains and stores.
+"""docs/walk.md as a reader follows it: every line, in one shell, from an empty folder.
 
-WALK=all walks all four combinations; the gate walks two. Without cast its lines are left out.
+On two chains and two stores: WALK=all walks all four combinations, the gate two of them. Without cast its
+lines are left out.
 """
 
 from __future__ import annotations
