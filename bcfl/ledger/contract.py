@@ -72,7 +72,7 @@ class Contract:
         self.chain = chain
         self.address = address_of(address)
         self._abi = Abi(abi)
-        self._times: dict[int, int] = {}
+        self._times: dict[str, int] = {}
 
     @classmethod
     def deploy(
@@ -178,11 +178,11 @@ class Contract:
         """The timestamp of the block of a log or a receipt; not every node says it along."""
         if (time := place.get("blockTimestamp")) is not None:
             return int(time, 16) if isinstance(time, str) else int(time)  # anvil's receipts: a number
-        number = int(place["blockNumber"], 16)
-        if number not in self._times:
-            block = self.chain.request("eth_getBlockByNumber", hex(number), False)
-            self._times = {number: int(block["timestamp"], 16)}  # events come block by block
-        return self._times[number]
+        name = str(place["blockHash"])  # a reorganised chain has another block of the same number
+        if name not in self._times:
+            block = self.chain.request("eth_getBlockByNumber", place["blockNumber"], False)
+            self._times = {name: int(block["timestamp"], 16)}  # events come block by block
+        return self._times[name]
 
 
 def transact(
