@@ -29,6 +29,7 @@ class Delivery:
         self._told = False  # whether it has ever taken it
         self._refusal: LedgerError | None = None
         self._overtaken = 0  # looks in a row at which its nonce was used and it was nowhere
+        self._stuck = 0  # looks in a row at which an earlier nonce was missing
         self._look_at = 0.0
 
     def receipt(self, patience: float, poll: float) -> Mapping[str, Any]:
@@ -63,7 +64,9 @@ class Delivery:
         self._look_at = time.monotonic() + LOOK
         if not (self._handed and self._known()):
             self._hand()
-        if not self._handed:
+        if self._handed:
+            self._check_queue()
+        else:
             self._check_place()
 
     def _hand(self) -> None:
@@ -82,6 +85,21 @@ class Delivery:
     def _known(self) -> bool:
         """Whether the node has the transaction, waiting or mined."""
         return self._request("eth_getTransactionByHash", self._sent.hash) is not None
+
+    def _check_queue(self) -> None:
+        """Raise LedgerError when it waits behind a nonce that nobody uses, twice.
+
+        An earlier transaction of the account was lost, with a block that was taken back or with the node's
+        pool. Whoever decides anew what to send fills the gap; then this one is mined too, and refused by the
+        contract if its step has been taken.
+        """
+        following = int(self._request("eth_getTransactionCount", self._sent.sender, "pending"), 16)
+        self._stuck = self._stuck + 1 if following < self._sent.nonce else 0
+        if self._stuck > 1:
+            raise LedgerError(
+                f"{self._name} (nonce {self._sent.nonce}) waits for an earlier one of {self._sent.sender} "
+                f"that the chain has lost (nonce {following}): look at the chain, and send what is due"
+            )
 
     def _check_place(self) -> None:
         """Raise LedgerError when the account's nonce has gone by and the transaction is nowhere, twice."""

@@ -115,6 +115,19 @@ def outbid(contract: Contract, device: Account, nonce: int) -> Signed:
     return sign(Rich(), device, device.address, b"", 0, 21_000)  # type: ignore[arg-type]
 
 
+def test_a_transaction_behind_one_that_was_lost_is_given_up(contract: Contract, device: Account) -> None:
+    """A block with the account's last transaction is taken back while the next one is on its way."""
+    contract.send(device, "store", 1, 7)
+    data = contract.encode("store", 2, 7)
+    behind = sign(contract.chain, device, contract.address, data, 0, GAS)
+    contract.chain.request("anvil_reorg", 1, [])
+    with pytest.raises(LedgerError, match=r"waits for an earlier one of .* send what is due"):
+        contract.chain.deliver(behind)
+    contract.send(device, "store", 5, 7)  # fills the gap
+    contract.send(device, "store", 6, 7)
+    assert [contract.call("amounts", slot) for slot in (1, 2, 5, 6)] == [0, 7, 7, 7]
+
+
 def test_a_transaction_that_no_block_takes_ends_in_a_clear_error(contract: Contract, device: Account) -> None:
     patient = RpcChain(contract.chain.url, poll=0.01, patience=0.3)  # type: ignore[attr-defined]
     contract.chain.request("evm_setAutomine", False)
@@ -189,10 +202,12 @@ def test_two_senders_with_one_key_never_take_one_another_for_themselves(
 
     def request(method: str, *params: Any) -> Any:
         result = asked(method, *params)
-        if method == "eth_getTransactionCount" and params[1] == "pending":
+        if method == "eth_getTransactionCount" and threading.current_thread() not in chosen:
+            chosen.add(threading.current_thread())
             gate.wait(10)
         return result
 
+    chosen: set[threading.Thread] = set()
     asked = contract.chain.request
     contract.chain.request = request  # type: ignore[method-assign]
     with Pool(2) as pool:
