@@ -15,6 +15,7 @@ from bcfl.errors import ConfigError
 
 FILE: Final = Path("bcfl.toml")
 PREFIX: Final = "BCFL_"
+PLACES: Final = frozenset({"BCFL_NETWORK", "BCFL_STORE", "BCFL_KEYSTORE"})  # where things are, no options
 NAMED: Final = re.compile(r"\b([a-z_]+)=[^\s,:]+")
 
 
@@ -31,7 +32,7 @@ def from_environment(env: Mapping[str, str]) -> list[Given]:
     return [
         Given(key.removeprefix(PREFIX).lower(), env[key], f"{key} in the environment")
         for key in sorted(env)
-        if key.startswith(PREFIX)
+        if key.startswith(PREFIX) and key not in PLACES
     ]
 
 

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import getpass
 import sys
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Final
+from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
@@ -13,9 +14,19 @@ from bcfl.cli.printing import Column, print_fields, print_json, print_table
 from bcfl.errors import ConfigError
 from bcfl.ledger.networks import KEYSTORE
 
+if TYPE_CHECKING:
+    from bcfl.ledger.keystore import Entry
+
 MAX_KEY: Final = 4_096  # letters read from stdin in search of a key
 
-Folder = Annotated[Path, typer.Option("--keystore", metavar="DIR", help="The folder of the encrypted keys.")]
+MAX_NEW: Final = 1_000
+
+Folder = Annotated[
+    Path,
+    typer.Option(
+        "--keystore", metavar="DIR", envvar="BCFL_KEYSTORE", help="The folder of the encrypted keys."
+    ),
+]
 PasswordFile = Annotated[
     Path | None,
     typer.Option(
@@ -29,18 +40,32 @@ Light = Annotated[
     bool, typer.Option("--light", help="Encrypt fast and weakly: for tests, and keys that are worth nothing.")
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
+Addresses = Annotated[
+    bool,
+    typer.Option("--addresses", help="Print the addresses alone, one a line, as `bcfl deploy` reads them."),
+]
 
 app = typer.Typer(help="Keys of devices, miners and owners, encrypted.", no_args_is_help=True)
 
 
 @app.command("new")
 def new(
-    folder: Folder = KEYSTORE, password_file: PasswordFile = None, light: Light = False, as_json: Json = False
+    folder: Folder = KEYSTORE,
+    count: Annotated[int, typer.Option("--count", metavar="N", min=1, max=MAX_NEW, help="So many.")] = 1,
+    password_file: PasswordFile = None,
+    light: Light = False,
+    addresses: Addresses = False,
+    as_json: Json = False,
 ) -> None:
-    """Make a new account."""
+    """Make a new account, or several with the same password."""
     from bcfl.ledger import keystore
 
-    _save(folder, keystore.new_key(), password_file, light, as_json)
+    keys = [keystore.new_key() for _ in range(count)]
+    entries = _saved(folder, keys, password_file, light)
+    if as_json and count == 1:
+        _print(entries[0], as_json)
+    else:
+        _list(entries, addresses, as_json)
 
 
 @app.command("import")
@@ -62,19 +87,17 @@ def import_(
     """Encrypt a private key that exists: 64 hexadecimal digits from a file, from stdin or from a prompt."""
     from bcfl.ledger import keystore
 
-    _save(folder, keystore.parse_key(_key_text(key_file)), password_file, light, as_json)
+    _print(_saved(folder, [keystore.parse_key(_key_text(key_file))], password_file, light)[0], as_json)
 
 
 @app.command("list")
-def list_(folder: Folder = KEYSTORE, as_json: Json = False) -> None:
+def list_(folder: Folder = KEYSTORE, addresses: Addresses = False, as_json: Json = False) -> None:
     """List the accounts of a keystore."""
     from bcfl.ledger import keystore
 
     entries = keystore.listed(folder.expanduser())
-    if as_json:
-        print_json({"accounts": [{"address": e.address, "file": str(e.path)} for e in entries]})
-    elif entries:
-        print_table([Column("address"), Column("file")], [(e.address, e.path) for e in entries])
+    if entries or addresses or as_json:
+        _list(entries, addresses, as_json)
     else:
         print(f"no account in {folder}: make one with `bcfl account new`")
 
@@ -84,12 +107,27 @@ def register(parent: typer.Typer) -> None:
     parent.add_typer(app, name="account")
 
 
-def _save(folder: Path, key: bytes, password_file: Path | None, light: bool, as_json: bool) -> None:
+def _saved(folder: Path, keys: Sequence[bytes], password_file: Path | None, light: bool) -> list[Entry]:
+    """Encrypt keys with one password."""
     from bcfl.ledger import keystore
 
     password = keystore.read_password(password_file, confirm=True)
     work = keystore.LIGHT if light else keystore.STANDARD
-    entry = keystore.save(folder.expanduser(), key, password, work)
+    return [keystore.save(folder.expanduser(), key, password, work) for key in keys]
+
+
+def _list(entries: Sequence[Entry], addresses: bool, as_json: bool) -> None:
+    if addresses:
+        print("".join(f"{entry.address}\n" for entry in entries), end="")
+    elif as_json:
+        print_json({"accounts": [{"address": e.address, "file": str(e.path)} for e in entries]})
+    elif len(entries) == 1:
+        _print(entries[0], as_json)
+    else:
+        print_table([Column("address"), Column("file")], [(e.address, e.path) for e in entries])
+
+
+def _print(entry: Entry, as_json: bool) -> None:
     if as_json:
         print_json({"address": entry.address, "file": str(entry.path)})
     else:

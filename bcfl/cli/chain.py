@@ -8,15 +8,18 @@ import signal
 import sys
 import threading
 from collections.abc import Iterator
+from contextlib import closing
 from enum import StrEnum
 from ipaddress import ip_address
 from pathlib import Path
+from time import monotonic, sleep
 from typing import Annotated, Final, NoReturn
 
 import typer
 
+from bcfl.cli.deploy import NetworkOption
 from bcfl.cli.printing import print_fields
-from bcfl.errors import ConfigError, RunError
+from bcfl.errors import ConfigError, RunError, Unreachable
 
 MNEMONIC: Final = "test test test test test test test test test test test junk"
 ANVIL: Final = "node_modules/@foundry-rs/anvil-*/bin/anvil"
@@ -24,6 +27,7 @@ ANVIL_PACKAGE: Final = "npm install @foundry-rs/anvil-linux-amd64"
 ANVIL_STATE: Final = "anvil.json"
 ANVIL_SAVES: Final = "2"  # seconds between two copies of its state
 MAX_ACCOUNTS: Final = 1_000
+PAUSE: Final = 0.2  # seconds between two tries to reach a node
 
 app = typer.Typer(help="A chain of one's own, for development and tests.", no_args_is_help=True)
 
@@ -33,11 +37,6 @@ class Time(StrEnum):
 
     REAL = "real"
     SIMULATED = "simulated"
-
-
-@app.callback()
-def chain() -> None:
-    """Keep `up` a command with a name."""
 
 
 @app.command()
@@ -72,6 +71,30 @@ def up(
         print_fields([("rpc", server.url), ("chain", "31337"), ("kept in", folder), *_listed(addresses)])
         sys.stdout.flush()
         ended.wait()
+
+
+@app.command()
+def wait(
+    network: NetworkOption = None,
+    seconds: Annotated[
+        float, typer.Option("--seconds", metavar="X", min=0, max=3600, help="How long at most.")
+    ] = 60.0,
+) -> None:
+    """Wait until the node of a network answers, as after `bcfl chain up` in the background."""
+    from bcfl.ledger import networks
+
+    chosen = networks.resolve(network)
+    until = monotonic() + seconds
+    while True:
+        try:
+            with closing(networks.connect(chosen)) as found:
+                client, block = found.request("web3_clientVersion"), found.request("eth_blockNumber")
+                break
+        except Unreachable:
+            if monotonic() > until:
+                raise
+            sleep(PAUSE)
+    print_fields([("rpc", found.url), ("chain", found.chain_id), ("node", client), ("block", int(block, 16))])
 
 
 def register(parent: typer.Typer) -> None:

@@ -32,7 +32,7 @@ NetworkOption = Annotated[
         "--network",
         metavar="NAME",
         show_default=False,
-        help="A network of bcfl.toml, or local; else the node at ETH_RPC_URL, or local.",
+        help="A network of bcfl.toml, or local; else BCFL_NETWORK, the node at ETH_RPC_URL, or local.",
     ),
 ]
 NameOption = Annotated[str, typer.Option("--name", metavar="NAME", help="What to call the deployment.")]
@@ -54,6 +54,7 @@ KeystoreOption = Annotated[
         "--keystore",
         metavar="DIR",
         show_default=False,
+        envvar="BCFL_KEYSTORE",
         help="The folder of the encrypted keys; else the network's.",
     ),
 ]
@@ -69,7 +70,12 @@ def own_parameters(
     password_file: PasswordFile = None,
     store: Annotated[
         str,
-        typer.Option("--store", metavar="STORE", help="Where the genesis model goes: a folder, or ipfs:..."),
+        typer.Option(
+            "--store",
+            metavar="STORE",
+            envvar="BCFL_STORE",
+            help="Where the genesis model goes: a folder, or ipfs:...",
+        ),
     ] = "store",
     register_file: Annotated[
         Path | None,

@@ -58,7 +58,10 @@ def doctor(
     network: NetworkOption = None,
     deployment: DeploymentOption = "federation",
     store: Annotated[
-        str, typer.Option("--store", metavar="STORE", help="A folder, or ipfs:/ip4/127.0.0.1/tcp/5001.")
+        str,
+        typer.Option(
+            "--store", metavar="STORE", envvar="BCFL_STORE", help="A folder, or ipfs:/ip4/127.0.0.1/tcp/5001."
+        ),
     ] = "store",
     gateway: Annotated[
         str | None,

@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 class OpenedSite(Opened):
     """A deployed federation as the queries see it."""
 
+    go_on = "bcfl start round"
+
     def __init__(self, site: Site, store: Store) -> None:
         self.path = Path(site.name)
         self.site, self.first_block = site, site.block

@@ -23,8 +23,9 @@ class _Plain(logging.Formatter):
     def format(self, record: logging.LogRecord) -> str:
         level = "" if record.levelno == logging.INFO else f"{record.levelname.lower()}: "
         round_ = getattr(record, "round", 0)
-        where = f"round {round_}  " if round_ else ""
-        return f"{_time(record)}  {where}{level}{_text(record, self)}"
+        text = _text(record, self)
+        where = f"round {round_}  " if round_ and not text.startswith("round ") else ""
+        return f"{_time(record)}  {where}{level}{text}"
 
 
 class _Json(logging.Formatter):

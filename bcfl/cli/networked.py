@@ -1,11 +1,13 @@
 """The query commands against a network: `bcfl round 3 --network N --deployment NAME` instead of `--run DIR`.
 
-`networked` adds the options to a command and notes what they name for `bcfl.cli.elsewhere`.
+`networked` adds the options to a command and notes what they name for `bcfl.cli.elsewhere`. The variable
+BCFL_NETWORK stands for --network where neither a run nor a deployment is named.
 """
 
 from __future__ import annotations
 
 import inspect
+import os
 from collections.abc import Callable
 from contextvars import ContextVar
 from dataclasses import dataclass
@@ -44,7 +46,13 @@ def own_parameters(
     ] = None,
     folder: FolderOption = FOLDER,
     store: Annotated[
-        str, typer.Option("--store", metavar="STORE", help="The deployment's store: a folder, or ipfs:...")
+        str,
+        typer.Option(
+            "--store",
+            metavar="STORE",
+            envvar="BCFL_STORE",
+            help="The deployment's store: a folder, or ipfs:...",
+        ),
     ] = "store",
     gateway: Annotated[
         str | None,
@@ -64,7 +72,8 @@ def networked(command: Callable[..., None]) -> Callable[..., None]:
 
     def asked(**given: Any) -> None:
         place = {name: given.pop(name) for name in own}
-        if place["network"] is None and place["deployment"] is None:
+        a_run = any(given.get(name) is not None for name in ("run", "runs"))
+        if place["network"] is None and place["deployment"] is None and (a_run or not _network()):
             command(**given)
             return
         for name in ("run", "runs"):
@@ -85,3 +94,9 @@ def networked(command: Callable[..., None]) -> Callable[..., None]:
         ]
     )
     return asked
+
+
+def _network() -> str | None:
+    from bcfl.ledger.networks import NAME_VARIABLE
+
+    return os.environ.get(NAME_VARIABLE)

@@ -44,6 +44,7 @@ class Opened:
     """A run opened for reading; raises RunError when there is no contract to ask yet."""
 
     first_block = 0  # that can hold a log of the contract
+    go_on = "bcfl run --resume"  # what brings the first round
 
     def __init__(self, run: Run) -> None:
         if run.contract is None:
@@ -102,7 +103,7 @@ class Opened:
         last = max(known, default=0)
         number = round_number(text, 1, last) if text is not None else self.last_round()
         if number not in known:
-            raise ConfigError("this run has no round yet: go on with `bcfl run --resume`")
+            raise ConfigError(f"the federation has no round yet: go on with `{self.go_on}`")
         return known[number]
 
     def model(self, text: str | None) -> tuple[int, Block]:
@@ -165,8 +166,8 @@ def _named(role: str, text: str, accounts: Sequence[str]) -> str:
         return found[0]
     if found and len(begin) > len("0x"):
         raise ConfigError(f"{len(found)} {role}s begin with {text}: write more of the address")
-    known = f"this run has {role}s 0 to {len(accounts) - 1}" if accounts else f"this run has no {role}s"
-    raise ConfigError(f"there is no {role} {text}: {known}")
+    known = f"{role}s 0 to {len(accounts) - 1}" if accounts else f"no {role}s"
+    raise ConfigError(f"there is no {role} {text}: the federation has {known}")
 
 
 def begun(found: Round) -> bool:

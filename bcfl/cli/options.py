@@ -74,8 +74,8 @@ def round_number(text: str, first: int, last: int) -> int:
 
 def _rounds(first: int, last: int) -> str:
     if last < first:
-        return "this run has no round yet"
-    return f"this run has rounds {first} to {last}" if last > first else f"this run has round {last} only"
+        return "the federation has no round yet"
+    return f"the federation has {f'rounds {first} to {last}' if last > first else f'round {last} only'}"
 
 
 def _metavar(name: str, field: FieldInfo) -> str:

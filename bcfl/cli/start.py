@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import logging
 import signal
+import sys
+import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Final
@@ -13,8 +16,8 @@ from bcfl.cli.account import PasswordFile
 from bcfl.cli.deploy import FOLDER, AccountOption, FolderOption, JsonOption, KeystoreOption, NetworkOption
 from bcfl.cli.joining import DeploymentOption, address, joined, share, signing
 from bcfl.cli.logs import LogFormat, start_logging
-from bcfl.cli.printing import print_fields, print_json
-from bcfl.config import Config
+from bcfl.cli.printing import ether, plural, print_fields, print_json
+from bcfl.config import MAX_MINERS, Config
 from bcfl.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -23,14 +26,19 @@ if TYPE_CHECKING:
     from bcfl.learning.partitions import Split
     from bcfl.learning.training import TorchLearner
     from bcfl.parties import Site
+    from bcfl.protocol.accounts import Account
     from bcfl.protocol.types import Layout
     from bcfl.roles.verifier import Checks
 
 POLL: Final = 0.5
 LOCAL: Final = "127.0.0.1:0"
+log = logging.getLogger(__name__)
 
 StoreOption = Annotated[
-    str, typer.Option("--store", metavar="STORE", help="A folder, or ipfs:/ip4/127.0.0.1/tcp/5001.")
+    str,
+    typer.Option(
+        "--store", metavar="STORE", envvar="BCFL_STORE", help="A folder, or ipfs:/ip4/127.0.0.1/tcp/5001."
+    ),
 ]
 GatewayOption = Annotated[
     str | None,
@@ -135,6 +143,7 @@ def device(
         who = signing(site.network, account, keystore, password_file)
         learner, layout = _learner(site, "device", flags, part)
         place = open_store(store, gateway)
+        _tell(site, who, "device", f"{learner.samples:,} samples")
         if not site.full:
             if (listen, endpoint, stake) != (LOCAL, None, None):
                 raise ConfigError(
@@ -197,6 +206,9 @@ def miner(
             host=host, port=port, endpoint=endpoint, stake=_amount(stake), wishes=wishes, poll=poll,
             checks=_checks(site, flags),
         ) as made:  # fmt: skip
+            history = site.ledger.history()
+            staked = ether(history.miners[who.address].stake)
+            _tell(site, who, "miner", f"stake {staked}, reached at {history.endpoints[who.address]}")
             _run(made, rounds)
 
 
@@ -207,6 +219,12 @@ def round_(
     account: AccountOption = None,
     keystore: KeystoreOption = None,
     password_file: PasswordFile = None,
+    miners: Annotated[
+        int,
+        typer.Option(
+            "--miners", metavar="N", min=0, max=MAX_MINERS, help="Wait until so many miners can be reached."
+        ),
+    ] = 0,
     folder: FolderOption = FOLDER,
     as_json: JsonOption = False,
 ) -> None:
@@ -214,7 +232,9 @@ def round_(
     from bcfl.parties import open_first_round
 
     with joined(network, deployment, folder) as site:
-        opened = open_first_round(site, signing(site.network, account, keystore, password_file))
+        owner = signing(site.network, account, keystore, password_file)
+        _await_miners(site, miners)
+        opened = open_first_round(site, owner)
         current = site.ledger.history().current
     number = 0 if current is None else current.number
     if as_json:
@@ -228,11 +248,28 @@ def register(parent: typer.Typer) -> None:
     parent.add_typer(app, name="start")
 
 
+def _await_miners(site: Site, miners: int) -> None:
+    """Until so many miners have announced where they are reached; tells on stderr how many have."""
+    told = None
+    while (ready := len(site.ledger.history().endpoints)) < miners:
+        if ready != told:
+            text = f"waiting: {ready} of {plural(miners, 'miner')} can be reached"
+            print(text, file=sys.stderr, flush=True)
+        told = ready
+        time.sleep(POLL)
+
+
 def _run(daemon: Daemon, rounds: int | None) -> None:
     """Run until a signal comes; a second one ends at once."""
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_, number=number: _end(daemon, number))
     daemon.run(rounds)
+
+
+def _tell(site: Site, who: Account, role: str, what: str) -> None:
+    """The first line of the log: who takes part in what."""
+    text = f"{role} {who.address} of {site.name} on {site.network.name} ({site.address}): {what}"
+    log.info(text, extra={"account": who.address})
 
 
 def _end(daemon: Daemon, number: int) -> None:

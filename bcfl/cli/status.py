@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
 
@@ -31,18 +31,24 @@ WAITS: Final = {
     Phase.IDLE: "to open the first round",
     Phase.VOID: "to open the next round",
 }
+LEFT_OUT: Final = "to commit alone, if a miner left them out"  # when all miners have committed
 
 
 def status(
     network: NetworkOption = None,
     deployment: DeploymentOption = "federation",
     folder: FolderOption = FOLDER,
+    address: Annotated[
+        bool, typer.Option("--address", help="Print the contract's address alone, for scripts.")
+    ] = False,
     as_json: JsonOption = False,
 ) -> None:
     """What a federation waits for, from whom, until when; and how it went so far."""
     with joined(network, deployment, folder) as site:
-        content = standing(site)
-    if as_json:
+        content = {} if address else standing(site)
+    if address:
+        print(site.address)
+    elif as_json:
         print_json(content)
     else:
         _print(content)
@@ -59,7 +65,8 @@ def standing(site: Site) -> dict[str, Any]:
     history, clock, now = ledger.history(), ledger.clock(), ledger.now()
     current = history.current
     deadline = None if clock.deadline >= NEVER or clock.phase in (Phase.IDLE, Phase.VOID) else clock.deadline
-    last = history.head
+    last, awaited = history.head, _awaited(history, clock)
+    alone = clock.phase is Phase.COMMIT and {item["role"] for item in awaited} == {"device"}
     return {
         "deployment": site.name,
         "contract": site.address,
@@ -68,8 +75,8 @@ def standing(site: Site) -> dict[str, Any]:
         "now": now,
         "round": 0 if current is None else current.number,
         "phase": clock.phase.name.lower(),
-        "waits": WAITS[clock.phase],
-        "awaited": _awaited(history, clock),
+        "waits": LEFT_OUT if alone else WAITS[clock.phase],
+        "awaited": awaited,
         "deadline": deadline,
         "overdue": deadline is not None and now >= deadline,
         "updates": 0 if current is None else len(current.submissions),
@@ -77,7 +84,7 @@ def standing(site: Site) -> dict[str, Any]:
         "engine": Engine(ledger.terms.engine if current is None else current.engine).name.lower(),
         "committee": [] if current is None else list(current.committee),
         "leader": None if current is None else current.leader,
-        "devices": len(history.expected_devices()),
+        "devices": len(history.devices if current is None else history.expected_devices()),
         "miners": [_miner(history, account, current) for account in history.miners],
         "blocks": len(history.blocks) - 1,
         "void": sum(found.void is not None for found in history.rounds.values()),
@@ -146,21 +153,21 @@ def _print(content: dict[str, Any]) -> None:
     accounts = [item["account"] for item in content["awaited"] if item["account"]]
     names = ", ".join(map(shortened, accounts[:NAMED]))
     names += f" and {len(accounts) - NAMED} more" if len(accounts) > NAMED else ""
-    print_fields(
-        [
-            ("federation", f"{content['deployment']} on {content['network']}, chain {content['chain_id']}"),
-            ("contract", content["contract"]),
-            ("round", content["round"]),
-            ("waits for", f"{_who(content['awaited'])} {content['waits']}"),
-            ("by name", names or None),
-            ("until", until),
-            ("updates", f"{content['updates']} of {plural(content['devices'], 'device')}"),
-            ("mode", f"{content['mode']}, this round is led by {content['engine']}"),
-            *([("committee", ", ".join(content["committee"]))] if content["committee"] else []),
-            ("leader", content["leader"]),
-            ("so far", f"{plural(content['blocks'], 'block')}, {plural(content['void'], 'void round')}"),
-        ]
-    )
+    phase = f", phase {content['phase']}" if content["round"] else ""
+    fields = [
+        ("federation", f"{content['deployment']} on {content['network']}, chain {content['chain_id']}"),
+        ("contract", content["contract"]),
+        ("round", f"{content['round']}{phase}" if content["round"] else "none yet"),
+        ("waits for", f"{_who(content['awaited'])} {content['waits']}"),
+        ("by name", names if len(accounts) > 1 else None),
+        ("until", until),
+        ("updates", f"{content['updates']} of {plural(content['devices'], 'device')}"),
+        ("mode", f"{content['mode']}, this round is led by {content['engine']}"),
+        ("committee", ", ".join(content["committee"]) or None),
+        ("leader", content["leader"]),
+        ("so far", f"{plural(content['blocks'], 'block')}, {plural(content['void'], 'void round')}"),
+    ]
+    print_fields([(name, value) for name, value in fields if value is not None])
     rows = [
         (m["miner"], ether(m["stake"]), m["weight"], m["devices"], m["committed"], m["voted"], m["endpoint"])
         for m in content["miners"]

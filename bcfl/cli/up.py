@@ -20,7 +20,7 @@ from bcfl.cli.deploy import OF_A_RUN
 from bcfl.cli.options import config_parameters
 from bcfl.cli.supervisor import Supervisor
 from bcfl.cli.upview import View, view
-from bcfl.config import Config
+from bcfl.config import PLACES, Config
 from bcfl.errors import BcflError, ConfigError, LedgerError, RunError, Unreachable
 
 if TYPE_CHECKING:
@@ -149,7 +149,8 @@ def _environment(network: Network) -> dict[str, str]:
     env["ETH_RPC_URL"] = network.rpc
     env["PYTHONPATH"] = os.pathsep.join([os.getcwd(), *filter(None, [env.get("PYTHONPATH")])])
     env["OMP_NUM_THREADS"] = "1"
-    env.pop("ETH_KEYSTORE_PASSWORD", None)
+    for name in ("ETH_KEYSTORE_PASSWORD", *PLACES):
+        env.pop(name, None)
     return env
 
 

@@ -7,10 +7,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
 from eth_abi.abi import decode
 from eth_abi.exceptions import DecodingError
+from eth_utils.crypto import keccak
 
 from bcfl.errors import LedgerError, Reverted
 
@@ -31,6 +33,20 @@ NO_REASON = "reverted without a reason"
 FAILURE = re.compile(r"revert|out ?of ?gas|invalid ?\w* ?opcode|VM execution error", re.IGNORECASE)
 QUOTED = re.compile(r"reverted with reason string '(.*)'", re.DOTALL)  # Hardhat
 PREFIXED = re.compile(r"reverted:\s*(.+)", re.DOTALL)  # geth, anvil, besu
+
+
+@dataclass(frozen=True)
+class Signed:
+    """A transaction as it is handed to a node."""
+
+    raw: bytes
+    sender: str
+    nonce: int
+
+    @property
+    def hash(self) -> str:
+        """What the chain calls it."""
+        return "0x" + keccak(self.raw).hex()
 
 
 class Chain(Protocol):
@@ -67,8 +83,11 @@ class Chain(Protocol):
         """A gas limit for `transaction`; raises Reverted where the node can tell that it would fail."""
         ...
 
-    def wait(self, transaction_hash: str) -> Mapping[str, Any]:
-        """The receipt of a transaction that was sent; raises Unreachable when it does not come."""
+    def deliver(self, sent: Signed) -> Mapping[str, Any]:
+        """Hand over a transaction and wait until it is mined; returns the receipt.
+
+        Raises LedgerError when it is refused or replaced by another, Unreachable when it does not come.
+        """
         ...
 
     def close(self) -> None:

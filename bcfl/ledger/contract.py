@@ -16,7 +16,7 @@ from eth_utils.crypto import keccak
 
 from bcfl.errors import LedgerError, Reverted, Unreachable
 from bcfl.ledger.abi import Abi, EventType, address_of
-from bcfl.ledger.chain import Chain
+from bcfl.ledger.chain import Chain, Signed
 
 RANGE = 1_000  # blocks whose events are asked for at once; halved as often as the node refuses
 DYNAMIC_FEE = b"\x02"  # EIP-1559's transaction type
@@ -72,7 +72,7 @@ class Contract:
         self.chain = chain
         self.address = address_of(address)
         self.abi = Abi(abi)
-        self._times: dict[int, int] = {}
+        self._times: dict[str, int] = {}
 
     @classmethod
     def deploy(
@@ -178,11 +178,11 @@ class Contract:
         """The timestamp of the block of a log or a receipt; not every node says it along."""
         if (time := place.get("blockTimestamp")) is not None:
             return int(time, 16) if isinstance(time, str) else int(time)  # anvil's receipts: a number
-        number = int(place["blockNumber"], 16)
-        if number not in self._times:
-            block = self.chain.request("eth_getBlockByNumber", hex(number), False)
-            self._times = {number: int(block["timestamp"], 16)}  # events come block by block
-        return self._times[number]
+        name = str(place["blockHash"])  # a reorganised chain has another block of the same number
+        if name not in self._times:
+            block = self.chain.request("eth_getBlockByNumber", place["blockNumber"], False)
+            self._times = {name: int(block["timestamp"], 16)}  # events come block by block
+        return self._times[name]
 
 
 def transact(
@@ -193,20 +193,13 @@ def transact(
     if to is not None:
         call["to"] = to
     limit = chain.gas(call) if gas is None else gas
-    raw = sign(chain, key, to, data, value, limit)
-    transaction = _hex(keccak(raw))
-    try:
-        chain.request("eth_sendRawTransaction", _hex(raw))
-    except LedgerError:  # also what a node says to a transaction that it has had already
-        if chain.request("eth_getTransactionReceipt", transaction) is None:
-            raise
-    receipt = chain.wait(transaction)
+    receipt = chain.deliver(sign(chain, key, to, data, value, limit))
     if int(receipt["status"], 16) == 0:
         raise _reason(chain, {**call, "gas": hex(limit)}, receipt)
     return receipt
 
 
-def sign(chain: Chain, key: Key, to: str | None, data: bytes, value: int, gas: int) -> bytes:
+def sign(chain: Chain, key: Key, to: str | None, data: bytes, value: int, gas: int) -> Signed:
     """A signed EIP-1559 transaction, with the next nonce that the chain knows of."""
     nonce = int(chain.request("eth_getTransactionCount", key.address, "pending"), 16)
     most, tip = chain.fees()
@@ -215,8 +208,7 @@ def sign(chain: Chain, key: Key, to: str | None, data: bytes, value: int, gas: i
     fields = [*map(_short, numbers), target, _short(value), data, []]
     digest = keccak(DYNAMIC_FEE + rlp.encode(fields))
     signature = PrivateKey(bytes(key.key)).sign_msg_hash(digest)
-    signed: bytes = rlp.encode([*fields, *map(_short, signature.vrs)])
-    return DYNAMIC_FEE + signed
+    return Signed(DYNAMIC_FEE + rlp.encode([*fields, *map(_short, signature.vrs)]), key.address, nonce)
 
 
 def _reason(chain: Chain, call: Mapping[str, str], receipt: Mapping[str, Any]) -> Reverted:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from eth_utils.address import to_canonical_address
 
 from bcfl.errors import LedgerError
-from bcfl.ledger.chain import result_of
+from bcfl.ledger.chain import Signed, result_of
 from bcfl.ledger.database import Database
 from bcfl.ledger.evm import CHAIN_ID, open_evm
 from bcfl.ledger.node import Node
@@ -89,12 +89,14 @@ class EmbeddedChain:
         del transaction
         return TRANSACTION_GAS
 
-    def wait(self, transaction_hash: str) -> Mapping[str, Any]:
-        """The receipt of a transaction that was sent: it is mined already."""
-        receipt = self.request("eth_getTransactionReceipt", transaction_hash)
-        if receipt is None:
-            raise LedgerError(f"transaction {transaction_hash} is not on this chain")
-        found: Mapping[str, Any] = receipt
+    def deliver(self, sent: Signed) -> Mapping[str, Any]:
+        """The receipt of a transaction: every one is mined at once; LedgerError where it is refused."""
+        try:
+            self.request("eth_sendRawTransaction", "0x" + sent.raw.hex())
+        except LedgerError:  # also what is said to a transaction that is mined already
+            if self.request("eth_getTransactionReceipt", sent.hash) is None:
+                raise
+        found: Mapping[str, Any] = self.request("eth_getTransactionReceipt", sent.hash)
         return found
 
     def close(self) -> None:

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from bcfl.protocol.accounts import Account
 
 USER_FILE: Final = Path("bcfl.toml")
+NAME_VARIABLE: Final = "BCFL_NETWORK"
 URL_VARIABLE: Final = "ETH_RPC_URL"
 DEFAULT: Final = "local"
 FROM_VARIABLE: Final = "rpc"  # the name of the network that only the variable describes
@@ -49,11 +50,12 @@ def resolve(name: str | None, *files: Path, env: Mapping[str, str] | None = None
     """The network of that name, from `files`, the strongest first, and the file that comes with bcfl.
 
     No files: `bcfl.toml`, if it is there. Its `rpc` counts before ETH_RPC_URL, and that before the one that
-    comes with bcfl. No name: the node at ETH_RPC_URL if that is set, else `local`. `env`: None takes the
-    process's own. Raises ConfigError for what cannot be used.
+    comes with bcfl. No name: the one in BCFL_NETWORK, else the node at ETH_RPC_URL, else `local`. `env`: None
+    takes the process's own. Raises ConfigError for what cannot be used.
     """
     env = os.environ if env is None else env
     url = env.get(URL_VARIABLE) or None
+    name = name or env.get(NAME_VARIABLE) or None
     if name is None and url is not None:
         return Network(FROM_VARIABLE, url)
     name = name or DEFAULT

@@ -6,7 +6,6 @@ Serves every step of the round in a network of separate processes.
 from __future__ import annotations
 
 import sys
-import time
 from collections.abc import Mapping
 from contextlib import ExitStack
 from functools import cached_property
@@ -23,7 +22,8 @@ from web3.providers.rpc.utils import ExceptionRetryConfiguration
 from web3.types import RPCEndpoint, RPCResponse
 
 from bcfl.errors import LedgerError, Unreachable
-from bcfl.ledger.chain import result_of
+from bcfl.ledger.chain import Signed, result_of
+from bcfl.ledger.delivery import Delivery
 
 if TYPE_CHECKING:
     from websockets.sync.client import ClientConnection
@@ -139,18 +139,9 @@ class RpcChain:
         estimate = int(self.request("eth_estimateGas", dict(transaction), self.view), 16)
         return estimate + estimate // MARGIN
 
-    def wait(self, transaction_hash: str) -> Mapping[str, Any]:
-        """The receipt, as soon as the transaction is mined; Unreachable when it takes too long."""
-        deadline = time.monotonic() + self._patience
-        while (receipt := self.request("eth_getTransactionReceipt", transaction_hash)) is None:
-            if time.monotonic() > deadline:
-                raise Unreachable(
-                    f"{self.url}: transaction {transaction_hash} was not mined in {self._patience:g} s; "
-                    "it may still be: look at the chain before sending it again"
-                )
-            time.sleep(self._poll)
-        found: Mapping[str, Any] = receipt
-        return found
+    def deliver(self, sent: Signed) -> Mapping[str, Any]:
+        """The receipt, as soon as the transaction is mined; handed over again where the node loses it."""
+        return Delivery(self.request, self.url, sent).receipt(self._patience, self._poll)
 
     def close(self) -> None:
         """Close the connections."""

@@ -159,6 +159,11 @@ def test_a_pair_without_a_key_and_a_value_is_refused(pair: str) -> None:
     assert "is not key=value" in refusal(pairs=[pair])
 
 
+def test_the_variables_that_say_where_things_are_set_no_option() -> None:
+    env = {"BCFL_NETWORK": "local", "BCFL_STORE": "store", "BCFL_KEYSTORE": "keys", "BCFL_ROUNDS": "3"}
+    assert Config.load(env=env) == Config(rounds=3)
+
+
 def test_a_truth_value_is_no_number(elsewhere: Path) -> None:
     (elsewhere / "bcfl.toml").write_text("devices = true\n")
     assert "devices=True (bcfl.toml) must not be true or false" in refusal()

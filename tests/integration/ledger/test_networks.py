@@ -62,6 +62,13 @@ def test_first_file_is_the_strongest() -> None:
     assert resolve("lab", strong, weak) == networks.Network("lab", "http://strong", 5)
 
 
+def test_name_of_the_environment() -> None:
+    env = {"BCFL_NETWORK": "sepolia", "ETH_RPC_URL": "http://node:1"}
+    assert resolve(None, env=env) == networks.Network("sepolia", "http://node:1", 11155111)
+    assert resolve("local", env=env).name == "local"
+    assert "there is no network 'sepolla'" in refused(None, env={"BCFL_NETWORK": "sepolla"})
+
+
 def test_url_of_the_environment() -> None:
     env = {"ETH_RPC_URL": "http://node:1/$ecret"}
     assert resolve(None, env=env) == networks.Network("rpc", "http://node:1/$ecret")

@@ -55,6 +55,18 @@ def test_what_they_name_holds_for_that_command_only() -> None:
         asked(number=3, run=Path("run"), deployment="demo", **place)
 
 
+def test_the_network_of_the_environment_is_asked_unless_a_run_is_named(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("BCFL_NETWORK", "lab")
+    place = {"network": None, "folder": Path("deployments"), "store": "store", "gateway": None}
+    asked = networked(command)
+    asked(number=4, run=None, deployment=None, **place)
+    asked(number=5, run=Path("run"), deployment=None, **place)
+    assert seen[-2][2].deployment == "federation"  # type: ignore[index]
+    assert seen[-1][1:] == (Path("run"), None)  # type: ignore[index]
+
+
 def test_a_deployed_federation_answers_as_a_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     village = Village(tmp_path)
     village.play()

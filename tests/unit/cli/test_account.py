@@ -40,6 +40,17 @@ def test_new_list_and_use(bcfl: Bcfl, tmp_path: Path) -> None:
     assert keystore.unlock(folder, made["address"], lambda: "open sesame").address == made["address"]
 
 
+def test_several_at_once_and_their_addresses_alone(bcfl: Bcfl, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("BCFL_KEYSTORE", "keys")
+    monkeypatch.setenv("ETH_KEYSTORE_PASSWORD", "open sesame")
+    lines = bcfl("account", "new", "--count", 3, "--light", "--addresses").out.splitlines()
+    assert len(set(lines)) == 3
+    assert bcfl("account", "list", "--addresses").out.splitlines() == sorted(lines)
+    assert len(bcfl("account", "new", "--count", 2, "--light", "--json").json["accounts"]) == 2
+    assert keystore.unlock(Path("keys"), lines[2], lambda: "open sesame").address == lines[2]
+    assert bcfl("account", "list", "--keystore", "none", "--addresses").out == ""
+
+
 def test_no_account_yet(bcfl: Bcfl) -> None:
     assert "no account" in bcfl("account", "list").text
     assert bcfl("account", "list", "--json").json == {"accounts": []}

@@ -149,6 +149,11 @@ def test_loopback_is_told_apart() -> None:
     assert not any(map(chain._is_loopback, ("0.0.0.0", "::", "192.168.0.1", "example.org")))
 
 
+def test_wait_for_a_node_that_does_not_come(bcfl: Bcfl, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ETH_RPC_URL", "http://127.0.0.1:9")
+    assert "is the node running" in bcfl("chain", "wait", "--seconds", 0).refusal
+
+
 # anvil
 
 

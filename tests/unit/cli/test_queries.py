@@ -269,25 +269,25 @@ def test_calls(bcfl: Bcfl, two_rounds: Federation) -> None:
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        (("round", 9), "this run has rounds 1 to 2"),
-        (("round", -1), "there is no round -1: this run has rounds 1 to 2"),
+        (("round", 9), "the federation has rounds 1 to 2"),
+        (("round", -1), "there is no round -1: the federation has rounds 1 to 2"),
         (("round", 0), "there is no round 0"),
         (("round", "x"), "'x' is not the number of a round"),
         (("round", 10**30), "not the number of a round"),
         (("round", "--jsn"), "no such option: --jsn"),
-        (("leader", 3), "this run has rounds 1 to 2"),
-        (("votes", -5), "this run has rounds 1 to 2"),
+        (("leader", 3), "the federation has rounds 1 to 2"),
+        (("votes", -5), "the federation has rounds 1 to 2"),
         (("votes",), "Missing argument 'N'"),
-        (("model", 2), "this run has rounds 0 to 1"),
-        (("model", -2), "this run has rounds 0 to 1"),
-        (("export", 7), "this run has rounds 0 to 1"),
+        (("model", 2), "the federation has rounds 0 to 1"),
+        (("model", -2), "the federation has rounds 0 to 1"),
+        (("export", 7), "the federation has rounds 0 to 1"),
         (("export", "--format", "pickle"), "take one of safetensors"),
-        (("device", 4), "this run has devices 0 to 3"),
-        (("device", "0x" + "12" * 20), "this run has devices 0 to 3"),
+        (("device", 4), "the federation has devices 0 to 3"),
+        (("device", "0x" + "12" * 20), "the federation has devices 0 to 3"),
         (("device", "0x"), "there is no device 0x"),
         (("device", "nobody"), "there is no device nobody"),
         (("device",), "Missing argument 'ADDRESS'"),
-        (("miner", 3), "this run has miners 0 to 2"),
+        (("miner", 3), "the federation has miners 0 to 2"),
         (("events", "Votid"), "did you mean Voted?"),
         (("events", "--from-block", -1), "--from-block"),
         (("call", "round_clok"), "the nearest that only reads is round_clock"),
@@ -314,6 +314,6 @@ def test_before_the_first_round(bcfl: Bcfl, played: Played) -> None:
     played()
     assert "no round yet" in bcfl("round").refusal
     assert "no round yet" in bcfl("votes", 1).refusal
-    assert "there is no round 1: this run has round 0 only" in bcfl("model", 1).refusal
+    assert "there is no round 1: the federation has round 0 only" in bcfl("model", 1).refusal
     assert bcfl("model", "--json").json["round"] == 0
-    assert "this run has no devices" in bcfl("device", 0).refusal
+    assert "the federation has no devices" in bcfl("device", 0).refusal

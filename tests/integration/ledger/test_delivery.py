@@ -1,0 +1,218 @@
+"""Transactions that a node drops or loses, or that another one replaces: on anvil, on a bad connection."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future
+from concurrent.futures import ThreadPoolExecutor as Pool
+from typing import Any
+
+import pytest
+
+from bcfl.errors import LedgerError, Reverted, Unreachable
+from bcfl.ledger import delivery
+from bcfl.ledger.chain import Signed
+from bcfl.ledger.contract import Contract, Receipt, sign
+from bcfl.ledger.rpc import RpcChain
+
+from .conftest import Account, Artifact
+
+ETHER = 10**18
+GAS = 200_000
+
+
+@pytest.fixture(autouse=True)
+def quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(delivery, "LOOK", 0.05)
+
+
+@pytest.fixture
+def node(anvil: str) -> Iterator[RpcChain]:
+    """anvil with blocks of its own while a test is going on."""
+    chain = RpcChain(anvil, poll=0.01, patience=20)
+    yield chain
+    chain.request("anvil_dropAllTransactions")
+    chain.request("evm_setAutomine", True)
+    chain.close()
+
+
+@pytest.fixture
+def contract(node: RpcChain, device: Account, probe: Artifact) -> Contract:
+    return Contract.deploy(node, device, probe.abi, probe.bytecode, [1])[0]
+
+
+def sending(contract: Contract, device: Account, pool: Pool) -> tuple[Future[Receipt], str]:
+    """A transaction that waits in the node's pool, and its hash."""
+    contract.chain.request("evm_setAutomine", False)
+    going = pool.submit(contract.send, device, "store", 1, 7, gas=GAS)
+    return going, until(lambda: waiting(contract, device))
+
+
+def waiting(contract: Contract, device: Account) -> str | None:
+    """The hash of the account's transaction in the pool."""
+    pool = contract.chain.request("txpool_content")["pending"]
+    found = next(
+        (list(each.values()) for who, each in pool.items() if who.lower() == device.address.lower()), []
+    )
+    return found[0]["hash"] if found else None
+
+
+def until(look: Callable[[], Any], seconds: float = 15) -> Any:
+    """What `look` finds, as soon as it finds something."""
+    end = time.monotonic() + seconds
+    while (found := look()) is None:
+        assert time.monotonic() < end
+        time.sleep(0.01)
+    return found
+
+
+def test_a_dropped_transaction_is_handed_over_again(contract: Contract, device: Account) -> None:
+    with Pool(1) as pool:
+        going, name = sending(contract, device, pool)
+        for _ in range(2):
+            contract.chain.request("anvil_dropTransaction", name)
+            assert until(lambda: waiting(contract, device)) == name  # the very same
+        contract.chain.request("evm_mine")
+        assert going.result(15).hash.hex() == name[2:]
+    assert contract.call("count") == 1
+
+
+@pytest.mark.parametrize("dropped", [True, False])
+def test_a_replaced_transaction_is_given_up(contract: Contract, device: Account, dropped: bool) -> None:
+    """Somebody with the same key takes its place: by a higher fee, or in a block while it was lost."""
+    with Pool(1) as pool:
+        going, name = sending(contract, device, pool)
+        nonce = int(contract.chain.request("eth_getTransactionByHash", name)["nonce"], 16)
+        if dropped:
+            contract.chain.request("anvil_dropTransaction", name)
+        other = outbid(contract, device, nonce)
+        contract.chain.request("eth_sendRawTransaction", "0x" + other.raw.hex())
+        contract.chain.request("evm_mine")
+        with pytest.raises(LedgerError, match=r"was replaced: another one of .* does something else use"):
+            going.result(15)
+    assert contract.call("count") == 0
+    assert contract.call("amounts", 2) == 0
+    contract.chain.request("evm_setAutomine", True)
+    contract.send(device, "store", 1, 1)  # and the next one goes through
+    assert contract.call("count") == 1
+
+
+def outbid(contract: Contract, device: Account, nonce: int) -> Signed:
+    """A transaction with a nonce that is taken, and four times the fee."""
+
+    class Rich:
+        chain_id = contract.chain.chain_id
+
+        def fees(self) -> tuple[int, int]:
+            most, tip = contract.chain.fees()
+            return 4 * most, 4 * tip
+
+        def request(self, *_: object) -> str:
+            return hex(nonce)
+
+    return sign(Rich(), device, device.address, b"", 0, 21_000)  # type: ignore[arg-type]
+
+
+def test_a_transaction_behind_one_that_was_lost_is_given_up(contract: Contract, device: Account) -> None:
+    """A block with the account's last transaction is taken back while the next one is on its way."""
+    contract.send(device, "store", 1, 7)
+    data = contract.encode("store", 2, 7)
+    behind = sign(contract.chain, device, contract.address, data, 0, GAS)
+    contract.chain.request("anvil_reorg", 1, [])
+    with pytest.raises(LedgerError, match=r"waits for an earlier one of .* send what is due"):
+        contract.chain.deliver(behind)
+    contract.send(device, "store", 5, 7)  # fills the gap
+    contract.send(device, "store", 6, 7)
+    assert [contract.call("amounts", slot) for slot in (1, 2, 5, 6)] == [0, 7, 7, 7]
+
+
+def test_a_transaction_that_no_block_takes_ends_in_a_clear_error(contract: Contract, device: Account) -> None:
+    patient = RpcChain(contract.chain.url, poll=0.01, patience=0.3)  # type: ignore[attr-defined]
+    contract.chain.request("evm_setAutomine", False)
+    with pytest.raises(Unreachable, match=r"was not mined in 0\.3 s; it may still be: look at the chain"):
+        patient.deliver(sign(patient, device, contract.address, b"", 0, GAS))
+    patient.close()
+
+
+def test_what_the_contract_refuses_is_refused_at_once(contract: Contract, device: Account) -> None:
+    with pytest.raises(Reverted, match="amount is zero"):
+        contract.send(device, "store", 1, 0)
+    with pytest.raises(LedgerError, match="nonce too low"):
+        contract.chain.deliver(outbid(contract, device, 0))
+
+
+class Bad:
+    """A connection that fails so often at what `fails` names, before or after the node has heard."""
+
+    def __init__(self, chain: RpcChain, fails: dict[str, int], heard: bool, error: LedgerError) -> None:
+        self._request, self._fails, self._heard, self._error = chain.request, fails, heard, error
+        self.sent = 0
+
+    def __call__(self, method: str, *params: Any) -> Any:
+        self.sent += method == "eth_sendRawTransaction"
+        if self._fails.get(method, 0) > 0:
+            self._fails[method] -= 1
+            if self._heard:
+                self._request(method, *params)
+            raise self._error
+        return self._request(method, *params)
+
+
+AWAY = Unreachable("http://node: HTTP status 503; is the node running and the URL right?")
+
+
+@pytest.mark.parametrize("heard", [True, False])
+@pytest.mark.parametrize(
+    "fails",
+    [
+        {"eth_sendRawTransaction": 2},
+        {"eth_getTransactionReceipt": 3},
+        {"eth_sendRawTransaction": 1, "eth_getTransactionReceipt": 2, "eth_getTransactionByHash": 1},
+    ],
+)
+def test_a_node_that_errs_in_between(
+    contract: Contract, device: Account, monkeypatch: pytest.MonkeyPatch, fails: dict[str, int], heard: bool
+) -> None:
+    """It takes the bytes and the answer is lost, or it hears nothing: either way they take effect once."""
+    bad = Bad(contract.chain, dict(fails), heard, AWAY)  # type: ignore[arg-type]
+    monkeypatch.setattr(contract.chain, "request", bad)
+    contract.send(device, "store", 1, 7, gas=GAS)
+    monkeypatch.undo()
+    assert contract.call("count") == 1
+    assert bad.sent <= 3
+
+
+def test_a_node_that_stays_away_is_told_soon(
+    contract: Contract, device: Account, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(delivery, "SILENCE", 0.1)
+    bad = Bad(contract.chain, {"eth_getTransactionReceipt": 10**6}, False, AWAY)  # type: ignore[arg-type]
+    monkeypatch.setattr(contract.chain, "request", bad)
+    with pytest.raises(Unreachable, match="503"):
+        contract.send(device, "store", 1, 7, gas=GAS)
+
+
+def test_two_senders_with_one_key_never_take_one_another_for_themselves(
+    contract: Contract, device: Account
+) -> None:
+    """Both choose the same nonce: one transaction is mined, the other's sender hears that."""
+    gate = threading.Barrier(2)
+
+    def request(method: str, *params: Any) -> Any:
+        result = asked(method, *params)
+        if method == "eth_getTransactionCount" and threading.current_thread() not in chosen:
+            chosen.add(threading.current_thread())
+            gate.wait(10)
+        return result
+
+    chosen: set[threading.Thread] = set()
+    asked = contract.chain.request
+    contract.chain.request = request  # type: ignore[method-assign]
+    with Pool(2) as pool:
+        both = [pool.submit(contract.send, device, "store", slot, 7, gas=GAS) for slot in (1, 2)]
+        errors = [going.exception(15) for going in both]
+    assert sum(error is None for error in errors) == 1
+    assert isinstance(next(error for error in errors if error is not None), LedgerError)
+    assert contract.call("count") == 1

@@ -1,0 +1,143 @@
+"""Machines whose floats differ in their last bits agree on every root: what section 3 of the protocol is for.
+
+Stood in for by instruction sets that torch, MKL and numpy are told to do without, and by numbers of threads.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from bcfl.ledger.artifact import federation_at
+from bcfl.ledger.deployments import read
+from bcfl.ledger.embedded import EmbeddedChain
+from bcfl.ledger.federation import FederationLedger
+from bcfl.protocol.rounds import History
+
+ROOT = Path(__file__).parents[3]
+PLAIN = "NPY_DISABLE_CPU_FEATURES"
+DISPATCHED = " ".join(np._core._multiarray_umath.__cpu_dispatch__)  # type: ignore[attr-defined]
+MACHINES: dict[str, dict[str, str]] = {
+    "as it is": {},
+    "no vectors": {"ATEN_CPU_CAPABILITY": "default", PLAIN: DISPATCHED},
+    "another MKL": {"ATEN_CPU_CAPABILITY": "avx2", "MKL_CBWR": "COMPATIBLE"},
+}
+THREADS = (1, 2)
+ROUNDS, DEVICES, MINERS = 2, 3, 3
+
+
+def machine(settings: dict[str, str], threads: int, *arguments: object) -> Any:
+    """What a machine says."""
+    command = [sys.executable, "-W", "ignore", "-m", "tests.machine", str(threads), *map(str, arguments)]
+    env = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": str(threads), **settings}
+    done = subprocess.run(command, env=env, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout)
+
+
+def test_training_differs_and_aggregation_does_not(tmp_path: Path) -> None:
+    trained = {name: machine(settings, 1, tmp_path) for name, settings in MACHINES.items()}
+    if trained["as it is"]["capability"] == trained["no vectors"]["capability"]:
+        pytest.skip("this machine has no vector instructions that torch could do without")
+    assert len({found["trained"] for found in trained.values()}) > 1
+    assert len({found["update"] for found in trained.values()}) > 1
+    # Parties train on one thread, whatever torch is told: a machine agrees with itself.
+    assert machine({}, 2, tmp_path)["trained"] == trained["as it is"]["trained"]
+    made = [
+        machine(settings, threads, tmp_path, len(MACHINES))
+        for settings, threads in zip(MACHINES.values(), (1, 2, 1), strict=True)
+    ]
+    assert all(found == made[0] for found in made)
+    assert len({found[0] for found in made[0].values()}) > 1  # the rules are different ones
+
+
+def test_miners_on_different_machines_all_attest(tmp_path: Path) -> None:
+    """A federation of processes, each pretending to be another machine: three miners of one vote each."""
+    with federation(tmp_path) as bcfl:
+        bcfl("start", "round", "--miners", MINERS)
+        bcfl("watch", "--all", "--rounds", ROUNDS)
+        history = ended(tmp_path)
+    for number in range(1, ROUNDS + 1):
+        found = history.rounds[number]
+        assert found.status == "finalized"
+        assert len(found.proposals) == 1
+        assert len(found.proposals[0].attested) == MINERS
+
+
+@contextmanager
+def federation(folder: Path) -> Iterator[Any]:
+    """Chain, devices and miners as processes; what it gives runs `bcfl` to its end."""
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        port = taken.getsockname()[1]
+    env = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", "BCFL_NETWORK": "local"}
+    env |= {"ETH_RPC_URL": f"http://127.0.0.1:{port}", "HOME": str(folder)}
+    command = [sys.executable, "-W", "ignore", "-m", "bcfl"]
+    running = []
+
+    def start(settings: dict[str, str], *arguments: object) -> None:
+        with (folder / f"{len(running)}.log").open("wb") as log:
+            words = [*command, *map(str, arguments)]
+            running.append(subprocess.Popen(words, env=env | settings, cwd=folder, stdout=log, stderr=log))
+
+    def run(*arguments: object) -> None:
+        words = [*command, *map(str, arguments)]
+        done = subprocess.run(words, env=env, cwd=folder, capture_output=True, timeout=300, check=False)
+        logs = "\n".join(log.read_text()[-300:] for log in sorted(folder.glob("*.log")))
+        assert done.returncode == 0, f"{done.stderr.decode()}\n{logs}"
+
+    try:
+        start({}, "chain", "up", "--port", port)
+        run("chain", "wait")
+        accounts = [f"{account}\n" for account in addresses(1 + MINERS, DEVICES)]
+        (folder / "devices.txt").write_text("".join(accounts))
+        options = ["--devices", DEVICES, "--miners", MINERS, "--grace", 1, "--partition", "iid"]
+        run("deploy", *options, "--register", "devices.txt")
+        settings = list(MACHINES.values())
+        for i in range(MINERS):
+            machine_ = settings[i] | {"OMP_NUM_THREADS": str(THREADS[i % 2])}
+            start(
+                machine_,
+                "start",
+                "miner",
+                "--account",
+                1 + i,
+                "--share",
+                f"{1 + i}/{MINERS}",
+                "--stake",
+                "1ether",
+            )
+        for i in range(DEVICES):
+            share = f"{1 + i}/{DEVICES}"
+            start(settings[i], "start", "device", "--account", 1 + MINERS + i, "--share", share)
+        yield run
+    finally:
+        for process in running:
+            process.send_signal(signal.SIGTERM)
+        for process in running:
+            process.wait(30)
+
+
+def addresses(first: int, count: int) -> list[str]:
+    from bcfl.cli.chain import MNEMONIC
+    from bcfl.ledger.keystore import derive
+
+    return [account.address for account in derive(MNEMONIC, first, count)]
+
+
+def ended(folder: Path) -> History:
+    """What the chain tells."""
+    with closing(EmbeddedChain(folder / "chain" / "chain.sqlite", read_only=True)) as chain:
+        made = read(folder / "deployments", "local", "federation")
+        return FederationLedger(federation_at(chain, made.address)).history()

@@ -1,0 +1,112 @@
+"""Devices and miners on a real node that takes blocks back, one to three at a time, anywhere in a round."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from bcfl.daemon import Daemon
+from bcfl.ledger.live import LiveLedger
+from bcfl.ledger.rpc import RpcChain
+from bcfl.protocol.accounts import Account
+from bcfl.protocol.rewards import block_hash
+from bcfl.protocol.types import Phase
+from bcfl.roles.moment import look, next_change
+from tests import foundry
+from tests.integration.processes.test_daemon import daemons
+from tests.integration.processes.test_up import ONCE
+from tests.village import ETHER, Village
+
+PHASES = (Phase.COMMIT, Phase.REVEAL, Phase.VOTE, Phase.UNVEIL, Phase.PROPOSE, Phase.ATTEST)
+
+
+@pytest.fixture(scope="module")
+def anvil() -> Iterator[str]:
+    with foundry.anvil() as url:
+        yield url
+
+
+@pytest.fixture
+def village(anvil: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Village]:
+    """A village on anvil, whose parties follow the chain as processes do."""
+    chain = RpcChain(anvil, poll=0.01)
+    for role, count in (("owner", 1), ("device", 4), ("miner", 4)):
+        for index in range(count):
+            account = Account.derived(0, role, *([index] if role != "owner" else []))
+            chain.request("anvil_setBalance", account.address, hex(1000 * ETHER))
+    monkeypatch.setattr("tests.village.FederationLedger", LiveLedger)
+    monkeypatch.setattr("bcfl.daemon.TURN_SECONDS", 0)
+    made = Village(tmp_path, chain=chain)  # type: ignore[arg-type]
+    chain.request("anvil_mine", "0x3")  # what the owner did stays
+    yield made
+    chain.close()
+
+
+def replaced(chain: RpcChain, depth: int) -> None:
+    """The last blocks give way to empty ones: every transaction in them is lost."""
+    chain.request("anvil_reorg", depth, [])
+
+
+def taken_back(chain: RpcChain, depth: int) -> None:
+    """The chain is shorter by some blocks, as after evm_revert to a snapshot."""
+    chain.request("anvil_rollback", depth)
+
+
+@pytest.mark.parametrize(("happens", "depth"), [(replaced, 1), (replaced, 2), (replaced, 3), (taken_back, 3)])
+def test_rounds_go_on_over_reorganisations(
+    village: Village, depth: int, happens: Callable[[RpcChain, int], None]
+) -> None:
+    """Each round loses blocks in another phase, after half of the parties have acted in it."""
+    running = daemons(village)
+    for number, phase in enumerate(PHASES, start=1):
+        play(village, running, number, phase)
+        for daemon in running[::2]:
+            daemon.turn()
+        happens(village.chain, depth)  # type: ignore[arg-type]
+        play(village, running, number)
+    assert village.ledger.reorganisations >= len(PHASES) // 2  # type: ignore[attr-defined]
+    check(village)
+
+
+def play(village: Village, running: list[Daemon], number: int, phase: Phase | None = None) -> None:
+    """Turn after turn until a round has ended, or is in a phase; time passes where nobody has to act."""
+    for _ in range(400):
+        clock = village.ledger.clock()
+        if ended(village, number) or (clock.round == number and clock.phase is phase):
+            return
+        pauses = [daemon.turn() for daemon in running]
+        if all(pauses):
+            moment = look(village.ledger)
+            chain: RpcChain = village.chain  # type: ignore[assignment]
+            chain.warp(chain.now() + 1 if moment is None else next_change(moment))
+    raise AssertionError("the round stands still")
+
+
+def ended(village: Village, number: int) -> bool:
+    """Whether a round has; blocks that are taken back may take a round with them."""
+    found = village.history.rounds.get(number)
+    return found is not None and found.closed is not None
+
+
+def check(village: Village) -> None:
+    """Every round ended in a block, nobody paid, nothing stands twice, and it is what a newcomer reads."""
+    fresh = LiveLedger(village.federation.contract)
+    history = fresh.history()
+    assert history == village.history
+    counts: Counter[tuple[object, ...]] = Counter()
+    for event in village.federation.contract.events():
+        if event.name in ONCE:
+            account = event.args.get("miner") or event.args.get("sender")
+            counts[event.name, event.args["round"], account] += 1
+    assert max(counts.values()) == 1
+    for number in range(1, len(PHASES) + 1):
+        found = history.rounds[number]
+        assert found.status == "finalized"
+        assert not found.penalties
+        devices = [item.update.device for item in found.submissions]
+        assert len(set(devices)) == len(devices)
+        assert found.block is not None
+        assert found.block.parent == block_hash(history.blocks[number - 1])
