@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from eth_utils.crypto import keccak
 
-from bcfl.daemon import POLL, Daemon
+from bcfl.daemon import LONGEST, POLL, Chore, Daemon
 from bcfl.errors import ConfigError, LedgerError, RunError
 from bcfl.ledger import deployments, networks
 from bcfl.ledger.artifact import artifact, federation_at
@@ -28,10 +28,13 @@ from bcfl.relay.http import SECONDS, Endpoint, HttpRelay
 from bcfl.relay.mailbox import Mailbox
 from bcfl.relay.server import Counters, DeskServer
 from bcfl.roles.archive import Archive
+from bcfl.roles.collector import EVERY, Collector
 from bcfl.roles.device import Device
 from bcfl.roles.journal import Journal
+from bcfl.roles.keeper import ROUNDS, Keeper
 from bcfl.roles.miner import Miner
 from bcfl.roles.verifier import Checks, Verifier
+from bcfl.storage.opening import Pins
 
 if TYPE_CHECKING:
     from bcfl.ledger.rpc import RpcChain
@@ -71,9 +74,18 @@ class Site:
     @property
     def patience(self) -> float:
         """Seconds that a message may take: an eighth of the shortest phase, no longer than is sensible."""
+        return min(SECONDS, self._eighth)
+
+    @property
+    def longest(self) -> float:
+        """The most seconds between two tries while something is away, so that no phase is missed by it."""
+        return min(LONGEST, self._eighth)
+
+    @property
+    def _eighth(self) -> float:
         terms = self.ledger.terms
-        shortest = min(terms.commit_seconds, terms.reveal_seconds, terms.unveil_seconds)
-        return min(SECONDS, max(1.0, shortest / 8))
+        shortest = min(terms.commit_seconds, terms.reveal_seconds, terms.vote_seconds, terms.unveil_seconds)
+        return max(1.0, min(shortest, terms.propose_seconds, terms.attest_seconds) / 8)
 
 
 @contextmanager
@@ -103,12 +115,21 @@ def device(
     journal: Path | None,
     *,
     poll: float = POLL,
+    keep: int = ROUNDS,
+    claim_every: int = EVERY,
 ) -> Daemon:
-    """A device that is ready to run; `journal` is a folder, None only where a crash costs nothing."""
-    archive = site.archive(layout, store)
+    """A device that is ready to run; `journal` is a folder, None only where a crash costs nothing.
+
+    `keep`: rounds after which its store may drop what it has pinned; `claim_every`: finished rounds between
+    two claims of what it has earned; 0 for never.
+    """
+    archive, records = site.archive(layout, store), Journal(_own(journal, account))
     relay = HttpRelay(account, site.ledger, site.patience)
-    made = Device(account, learner, site.ledger, relay, archive, Journal(_own(journal, account)))
-    return Daemon(made, account, site.ledger, archive, poll=poll)
+    made = Device(account, learner, site.ledger, relay, archive, records)
+    chores = _keeping(archive, records, keep)
+    if claim_every:
+        chores.append(Collector(account, site.ledger, claim_every))
+    return Daemon(made, account, site.ledger, archive, poll=poll, chores=chores, longest=site.longest)
 
 
 @contextmanager
@@ -126,20 +147,27 @@ def miner(
     stake: int | None = None,
     checks: Checks | None = None,
     poll: float = POLL,
+    keep: int = ROUNDS,
+    claim_every: int = EVERY,
 ) -> Iterator[Daemon]:
     """A miner that is ready to run, with its desk behind a socket; registered with `stake` if it is not yet.
 
     `endpoint` is the URL under which others reach the desk (None: the socket's own). It is announced on chain
-    where that differs. Raises ConfigError when nothing can listen there, or no stake is named.
+    where that differs. `keep` and `claim_every` are as for a device; a miner also claims what its devices
+    leave unclaimed. Raises ConfigError when nothing can listen there, or no stake is named.
     """
-    archive, ledger = site.archive(layout, store), site.ledger
+    archive, ledger, records = site.archive(layout, store), site.ledger, Journal(_own(journal, account))
     relay = HttpRelay(account, ledger, site.patience)
     verifier = Verifier(learner, ledger, archive, checks or Checks())
-    made = Miner(account, ledger, relay, archive, verifier, Journal(_own(journal, account)))
+    made = Miner(account, ledger, relay, archive, verifier, records)
     mailbox, counters = Mailbox(), Counters()
+    chores = _keeping(archive, records, keep)
+    if claim_every:
+        chores.append(Collector(account, ledger, claim_every, helps=True))
     daemon = Daemon(
-        made, account, ledger, archive, mailbox=mailbox, counters=counters, poll=poll, pushes=True
-    )
+        made, account, ledger, archive, mailbox=mailbox, counters=counters, poll=poll, pushes=True,
+        chores=chores, longest=site.longest,
+    )  # fmt: skip
     server = DeskServer(
         account.address, made, ledger, mailbox, host, port, health=daemon.health, counters=counters
     )
@@ -201,6 +229,12 @@ def _by_address(network: networks.Network, chain: RpcChain, address: str) -> Sit
     found = inspect(chain, address)
     ledger = LiveLedger(federation_at(chain, found.address), found.block)
     return Site(found.address, network, chain, ledger, {}, found.block)
+
+
+def _keeping(archive: Archive, journal: Journal, rounds: int) -> list[Chore]:
+    """What has a party's own store keep what the federation needs, if that store can be told to."""
+    store = archive.store
+    return [Keeper(archive, journal, store.pin, store.unpin, rounds)] if isinstance(store, Pins) else []
 
 
 def _own(journal: Path | None, account: Account) -> Path | None:

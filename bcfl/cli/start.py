@@ -26,6 +26,8 @@ if TYPE_CHECKING:
     from bcfl.protocol.types import Layout
 
 POLL: Final = 0.5
+KEEP: Final = 8
+CLAIM_EVERY: Final = 5
 
 StoreOption = Annotated[
     str, typer.Option("--store", metavar="STORE", help="A folder, or ipfs:/ip4/127.0.0.1/tcp/5001.")
@@ -75,6 +77,16 @@ RoundsOption = Annotated[
         "--rounds", metavar="N", min=1, show_default=False, help="End when N more rounds have ended."
     ),
 ]
+KeepOption = Annotated[
+    int,
+    typer.Option(
+        "--keep", metavar="N", min=0, help="Rounds after which an IPFS store may drop their bytes; 0: never."
+    ),
+]
+ClaimOption = Annotated[
+    int,
+    typer.Option("--claim-every", metavar="N", min=0, help="Claim rewards after so many rounds; 0: never."),
+]
 FormatOption = Annotated[LogFormat, typer.Option("--log-format", help="How a line of the log looks.")]
 
 app = typer.Typer(help="One party of a deployed federation.", no_args_is_help=True)
@@ -96,6 +108,8 @@ def device(
     pairs: PairsOption = None,
     poll: PollOption = POLL,
     rounds: RoundsOption = None,
+    keep: KeepOption = KEEP,
+    claim_every: ClaimOption = CLAIM_EVERY,
     folder: FolderOption = FOLDER,
     log_format: FormatOption = LogFormat.PLAIN,
 ) -> None:
@@ -107,7 +121,10 @@ def device(
     with joined(network, deployment, folder) as site:
         who = signing(site.network, account, keystore, password_file)
         learner, layout = _learner(site, "device", _flags(task, data, pairs), part)
-        made = parties.device(site, who, learner, layout, open_store(store, gateway), journal, poll=poll)
+        made = parties.device(
+            site, who, learner, layout, open_store(store, gateway), journal,
+            poll=poll, keep=keep, claim_every=claim_every,
+        )  # fmt: skip
         _run(made, rounds)
 
 
@@ -145,6 +162,8 @@ def miner(
     ] = None,
     poll: PollOption = POLL,
     rounds: RoundsOption = None,
+    keep: KeepOption = KEEP,
+    claim_every: ClaimOption = CLAIM_EVERY,
     folder: FolderOption = FOLDER,
     log_format: FormatOption = LogFormat.PLAIN,
 ) -> None:
@@ -163,7 +182,8 @@ def miner(
         c = _config(site, flags)
         with parties.miner(
             site, who, learner, layout, open_store(store, gateway), journal,
-            host=host, port=port, endpoint=endpoint, stake=amount, poll=poll,
+            host=host, port=port, endpoint=endpoint, stake=amount,
+            poll=poll, keep=keep, claim_every=claim_every,
             checks=Checks(c.check_time, c.check_duplicate, c.check_quality, c.quality_tolerance),
         ) as made:  # fmt: skip
             _run(made, rounds)

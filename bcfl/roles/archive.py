@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -38,19 +39,22 @@ class Archive:
     """Reads and writes the vectors of one federation.
 
     What was read, checked and computed in this round is kept until `forget`, so that parties of one
-    process that look at the same bytes do so once.
+    process that look at the same bytes do so once. `on_touch` hears the CID of all that was written, or read
+    and found right.
     """
 
     def __init__(self, store: Store, layout: Layout, terms: Terms) -> None:
         self.store, self.layout, self.terms = store, layout, terms
         self._checked: dict[tuple[bytes, bytes], Lanes] = {}
         self._made: dict[tuple[bytes, ...], NewModel] = {}
+        self.on_touch: Callable[[str], None] = lambda _: None
         self._sizes = {bits: payload.size(layout, bits) for bits in (MODEL_BITS, terms.lane_bits)}
 
     def put(self, lanes: Lanes) -> Stored:
         """Write a vector; returns how the chain names it."""
-        data = payload.encode(self.layout, lanes)
-        return Stored(merkle.root(lanes, self.terms.leaf_lanes), cid.digest(self.store.put(data)))
+        name = self.store.put(payload.encode(self.layout, lanes))
+        self.on_touch(name)
+        return Stored(merkle.root(lanes, self.terms.leaf_lanes), cid.digest(name))
 
     def model(self, block: Block) -> Model:
         """The model of a block, as integers."""
@@ -101,12 +105,12 @@ class Archive:
     def _get(self, root: bytes, digest: bytes, lane_bits: int) -> Lanes:
         key = (root, digest)
         if key not in self._checked:
-            data = self.store.get(self.cid_of(digest, lane_bits), self._sizes[lane_bits])
+            name = self.cid_of(digest, lane_bits)
+            data = self.store.get(name, self._sizes[lane_bits])
             lanes = payload.decode(data, self.layout, lane_bits)
             if merkle.root(lanes, self.terms.leaf_lanes) != root:
-                raise PayloadError(
-                    f"the bytes of {self.cid_of(digest, lane_bits)} do not have the stated root"
-                )
+                raise PayloadError(f"the bytes of {name} do not have the stated root")
+            self.on_touch(name)
             self._checked[key] = lanes
         return self._checked[key]
 

@@ -6,7 +6,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
-from bcfl.errors import ConfigError, StoreError
+from bcfl.errors import ConfigError, Corrupt, StoreError, Unavailable
 from bcfl.storage.directory import DirectoryStore
 from bcfl.storage.gateway import GatewayStore
 from bcfl.storage.kubo import KuboStore
@@ -26,7 +26,10 @@ class Pins(Protocol):
 
 
 class FallbackStore:
-    """A store, and another to read from when the first does not have the bytes, or not the right ones."""
+    """A store, and another to read from when the first does not have the bytes, or not the right ones.
+
+    What only the other has is kept in the first, if that takes it, so that it can be pinned there.
+    """
 
     def __init__(self, primary: Store, fallback: Store) -> None:
         self.primary, self.fallback = primary, fallback
@@ -45,10 +48,14 @@ class FallbackStore:
             return self.primary.get(cid, max_bytes)
         except StoreError as first:
             try:
-                return self.fallback.get(cid, max_bytes)
+                data = self.fallback.get(cid, max_bytes)
             except StoreError as second:
                 text = f"{first}; and {second}"
                 raise type(first)(text, cid) from second
+            if isinstance(first, Unavailable | Corrupt):
+                with suppress(StoreError):
+                    self.primary.put(data)
+            return data
 
     def has(self, cid: str) -> bool:
         """Whether either holds `cid`, as far as they can be asked."""
