@@ -99,7 +99,7 @@ class Daemon:
         try:
             history = self.ledger.history()
             self._look(history)
-            did = None if self._ended else self.party.act() or self._push() or self._do_chores(history)
+            did = None if self._ended else self._act() or self._do_chores(history)
         except Reverted as reverted:
             self._note("reverted", f"not due any more: {reverted}", logging.INFO)
             did = None
@@ -137,6 +137,14 @@ class Daemon:
         self.archive.forget()
         self.counters.set("round", current.number)
         self.counters.set("model_ledger_blocks", len(history.blocks))
+
+    def _act(self) -> str | None:
+        """What is due; time is pushed on even where the party's own store is away."""
+        try:
+            return self.party.act() or self._push()
+        except StoreError:
+            self._push()
+            raise
 
     def _push(self) -> str | None:
         """Write down what time has brought about; the miners take turns, so that one of them pays for it."""

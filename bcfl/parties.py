@@ -34,7 +34,7 @@ from bcfl.roles.journal import Journal
 from bcfl.roles.keeper import ROUNDS, Keeper
 from bcfl.roles.miner import Miner
 from bcfl.roles.verifier import Checks, Verifier
-from bcfl.storage.opening import Pins
+from bcfl.storage.opening import SEARCH, Pins
 
 if TYPE_CHECKING:
     from bcfl.ledger.rpc import RpcChain
@@ -75,6 +75,11 @@ class Site:
     def patience(self) -> float:
         """Seconds that a message may take: an eighth of the shortest phase, no longer than is sensible."""
         return min(SECONDS, self._eighth)
+
+    @property
+    def search(self) -> float:
+        """The most seconds to look for an update's bytes: an eighth of the phase in which they are judged."""
+        return min(SEARCH, max(1.0, self.ledger.terms.vote_seconds / 8))
 
     @property
     def longest(self) -> float:

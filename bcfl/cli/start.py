@@ -122,7 +122,7 @@ def device(
         who = signing(site.network, account, keystore, password_file)
         learner, layout = _learner(site, "device", _flags(task, data, pairs), part)
         made = parties.device(
-            site, who, learner, layout, open_store(store, gateway), journal,
+            site, who, learner, layout, open_store(store, gateway, site.search), journal,
             poll=poll, keep=keep, claim_every=claim_every,
         )  # fmt: skip
         _run(made, rounds)
@@ -181,7 +181,7 @@ def miner(
         learner, layout = _learner(site, "miner", flags, part)
         c = _config(site, flags)
         with parties.miner(
-            site, who, learner, layout, open_store(store, gateway), journal,
+            site, who, learner, layout, open_store(store, gateway, site.search), journal,
             host=host, port=port, endpoint=endpoint, stake=amount,
             poll=poll, keep=keep, claim_every=claim_every,
             checks=Checks(c.check_time, c.check_duplicate, c.check_quality, c.quality_tolerance),

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from bcfl.errors import PayloadError
+from bcfl.errors import PayloadError, Unavailable
 from bcfl.ports import Store, Vector
 from bcfl.protocol import aggregation, cid, fixedpoint, merkle, payload
 from bcfl.protocol.fixedpoint import Lanes, Model
@@ -47,6 +47,7 @@ class Archive:
         self.store, self.layout, self.terms = store, layout, terms
         self._checked: dict[tuple[bytes, bytes], Lanes] = {}
         self._made: dict[tuple[bytes, ...], NewModel] = {}
+        self._lost: set[bytes] = set()
         self.on_touch: Callable[[str], None] = lambda _: None
         self._sizes = {bits: payload.size(layout, bits) for bits in (MODEL_BITS, terms.lane_bits)}
 
@@ -88,8 +89,17 @@ class Archive:
             self._made[key] = self._aggregate(before, taken, updates)
         return self._made[key]
 
+    def holds(self, submission: Submission) -> bool:
+        """Whether the lanes of a revealed update have been read in this round."""
+        return (submission.update.root, submission.update.cid) in self._checked
+
+    def give_up(self, submission: Submission) -> None:
+        """From now on, and in this round, call the bytes of a revealed update unavailable unasked."""
+        self._lost.add(submission.update.cid)
+
     def forget(self) -> None:
         """Drop what is kept in memory."""
+        self._lost.clear()
         self._checked.clear()
         self._made.clear()
 
@@ -106,6 +116,8 @@ class Archive:
         key = (root, digest)
         if key not in self._checked:
             name = self.cid_of(digest, lane_bits)
+            if digest in self._lost:
+                raise Unavailable(f"the bytes of {name} were looked for in vain", name)
             data = self.store.get(name, self._sizes[lane_bits])
             lanes = payload.decode(data, self.layout, lane_bits)
             if merkle.root(lanes, self.terms.leaf_lanes) != root:

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from bcfl.ports import Store  # brings the cryptography with it
 
 DAEMON = "ipfs:"
+SEARCH = 60.0  # seconds
 
 
 @runtime_checkable
@@ -78,16 +79,17 @@ class FallbackStore:
             self.primary.unpin(cid)
 
 
-def open_store(address: str, gateway: str | None = None) -> Store:
+def open_store(address: str, gateway: str | None = None, search: float = SEARCH) -> Store:
     """The store of `--store` and `--gateway`: a folder's path, or `ipfs:` and a daemon's multiaddr.
 
-    Nothing is sent yet. Raises ConfigError for what is none, StoreError for a folder that cannot be made.
+    `search`: the most seconds to look for bytes that nobody may have. Nothing is sent yet. Raises ConfigError
+    for what is none, StoreError for a folder that cannot be made.
     """
     store: Store
     if address.startswith(DAEMON):
-        store = KuboStore(address.removeprefix(DAEMON))
+        store = KuboStore(address.removeprefix(DAEMON), search=search)
     elif not address or "\0" in address or "://" in address or address.startswith(("/ip4/", "/ip6/", "/dns")):
         raise ConfigError(f"{address[:80]!r} is no store: name a folder, or ipfs:/ip4/127.0.0.1/tcp/5001")
     else:
         store = DirectoryStore(Path(address).expanduser())
-    return store if gateway is None else FallbackStore(store, GatewayStore(gateway))
+    return store if gateway is None else FallbackStore(store, GatewayStore(gateway, timeout=search))

@@ -66,8 +66,8 @@ def _outcome(seed: int, folder: Path, real: bool) -> Outcome:
 def _line(outcome: Outcome) -> str:
     verdict = "; ".join(outcome.faults) or "ok"
     return (
-        f"seed {outcome.seed:3}  {outcome.store:6}  {outcome.blocks} blocks of {outcome.rounds} rounds  {outcome.kills:2} kills  "
-        f"{outcome.refused:2} refused  {outcome.seconds:6.1f} s  {verdict}"
+        f"seed {outcome.seed:3}  {outcome.store:6}  {outcome.blocks} blocks of {outcome.rounds} rounds  "
+        f"{outcome.kills:2} kills  {outcome.refused:2} refused  {outcome.seconds:6.1f} s  {verdict}"
     )
 
 

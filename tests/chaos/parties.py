@@ -69,7 +69,7 @@ def run_device(place: Place, number: int) -> None:
         reach(place.network, place.contract, timeout=10) as site,
     ):
         made = device(
-            site, account("device", number), learner, LAYOUT, open_store(place.store),
+            site, account("device", number), learner, LAYOUT, open_store(place.store, search=site.search),
             place.folder / "journals", poll=POLL, keep=3, claim_every=2,
         )  # fmt: skip
         signal.signal(signal.SIGTERM, made.stop)
@@ -83,7 +83,7 @@ def run_miner(place: Place, number: int) -> None:
         _spoken(place.folder / f"miner-{number}.log"),
         reach(place.network, place.contract, timeout=10) as site,
         miner(
-            site, account("miner", number), learner, LAYOUT, open_store(place.store),
+            site, account("miner", number), learner, LAYOUT, open_store(place.store, search=site.search),
             place.folder / "journals", port=place.ports[number], checks=Checks(), poll=POLL,
             stake=site.ledger.terms.min_stake * 2 - 1, keep=3, claim_every=2,
         ) as made,
