@@ -18,6 +18,7 @@ from pathlib import Path
 import numpy as np
 
 from bcfl.cli import USAGE
+from bcfl.cli.supervisor import die_with
 from bcfl.errors import BcflError
 from bcfl.ledger import networks
 from bcfl.ledger.server import serve
@@ -95,6 +96,8 @@ def run_miner(place: Place, number: int) -> None:
 @contextmanager
 def _spoken(log: Path) -> Iterator[None]:
     """All that the process says goes into a file, tracebacks included; errors end it as they end `bcfl`."""
+    if bind := die_with(os.getppid()):
+        bind()  # no process outlives the server that forked it, and that one not the test
     target = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
     for stream in (1, 2):
         os.dup2(target, stream)

@@ -63,6 +63,7 @@ class Striker:
     federation: Federation
     strikes: list[Strike]
     struck: list[Struck] = field(default_factory=list)
+    lag: float = 0.0  # the longest time that a look at the chain took
     _down: dict[str, float] = field(default_factory=dict)  # who is dead, until when
     _seen: dict[tuple[int, Phase], float] = field(default_factory=dict)  # when a phase was seen first
 
@@ -71,8 +72,10 @@ class Striker:
         until = time.monotonic() + seconds
         while time.monotonic() < until:
             self._wake()
+            begun = time.monotonic()
             seen = self.federation.look()
             if seen is not None:
+                self.lag = max(self.lag, time.monotonic() - begun)
                 clock, history = seen
                 self._seen.setdefault((clock.round, clock.phase), time.monotonic())
                 self._strike(clock, history)
