@@ -16,7 +16,7 @@ WORKERS   ?= 2
 SHELL       := bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help run test setup dev lint contracts gas bench clean
+.PHONY: help run test setup dev lint contracts gas bench chaos clean
 
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 export PIP_NO_INPUT := 1
@@ -80,6 +80,9 @@ gas: $(DEV_SET) ## gas per step of a round
 
 bench: $(DEV_SET) ## the README's figures
 	@$(BIN)/python -m benchmarks
+
+chaos: $(DEV_SET) ## kill the processes of a federation at random, 20 seeds; stopped, it goes on (ARGS="--seeds 5")
+	@$(BIN)/python -m tests.chaos $(ARGS)
 
 clean: ## remove the environment, caches and build output; runs stay
 	@rm -rf '$(VENV)' build dist .mypy_cache .ruff_cache .import_linter_cache .pytest_cache .hypothesis

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Final, Protocol
 
 from bcfl.errors import LedgerError, RelayError, Reverted, StoreError
@@ -34,10 +34,23 @@ class Party(Protocol):
         ...
 
 
+class Chore(Protocol):
+    """Something that a party does when nothing is due, and once more when it ends."""
+
+    def act(self, history: History) -> str | None:
+        """Do a bit of it and say what it was; None if there is nothing to do."""
+        ...
+
+    def end(self, history: History) -> None:
+        """Do what should not be left undone."""
+        ...
+
+
 class Daemon:
     """Lets `party` act, and `mailbox` be attended between its acts; all in the thread that calls `run`.
 
-    `pushes`: whether it also writes down what time alone has brought about, as a miner should.
+    `pushes`: whether it also writes down what time alone has brought about, as a miner should. `longest`: the
+    most seconds between two tries while something is away.
     """
 
     def __init__(
@@ -51,10 +64,13 @@ class Daemon:
         counters: Counters | None = None,
         poll: float = POLL,
         pushes: bool = False,
+        chores: Sequence[Chore] = (),
+        longest: float = LONGEST,
     ) -> None:
         self.party, self.account, self.ledger, self.archive = party, account, ledger, archive
         self.mailbox, self.counters = mailbox or Mailbox(), counters or Counters()
-        self._poll, self._pushes = poll, pushes
+        self._poll, self._pushes, self._longest = poll, pushes, longest
+        self._chores = dict.fromkeys(chores, 0.0)  # each with the time before which it is left alone
         self._ended, self._failures = False, 0
         self._round, self._phase, self._finished = 0, "", 0
         self._rounds: int | None = None
@@ -70,6 +86,7 @@ class Daemon:
         self._rounds = rounds
         while not self._ended:
             self.mailbox.attend(self.turn())
+        self._finish()
         log.info("ended", extra={"account": self.account.address, "round": self._round})
 
     def stop(self, *_: object) -> None:
@@ -80,8 +97,9 @@ class Daemon:
     def turn(self) -> float:
         """One look at the chain and what is due; returns the seconds until the next one is worth while."""
         try:
-            self._look(self.ledger.history())
-            did = None if self._ended else self.party.act() or self._push()
+            history = self.ledger.history()
+            self._look(history)
+            did = None if self._ended else self._act() or self._do_chores(history)
         except Reverted as reverted:
             self._note("reverted", f"not due any more: {reverted}", logging.INFO)
             did = None
@@ -120,6 +138,14 @@ class Daemon:
         self.counters.set("round", current.number)
         self.counters.set("model_ledger_blocks", len(history.blocks))
 
+    def _act(self) -> str | None:
+        """What is due; time is pushed on even where the party's own store is away."""
+        try:
+            return self.party.act() or self._push()
+        except StoreError:
+            self._push()
+            raise
+
     def _push(self) -> str | None:
         """Write down what time has brought about; the miners take turns, so that one of them pays for it."""
         if not self._pushes:
@@ -136,6 +162,27 @@ class Daemon:
         self._since = None
         return "wrote down that a phase is over"
 
+    def _do_chores(self, history: History) -> str | None:
+        """One chore; what ails it does not hold the party up, and it is left alone for a while."""
+        for chore, not_before in self._chores.items():
+            if time.monotonic() < not_before:
+                continue
+            try:
+                if did := chore.act(history):
+                    return did
+            except (LedgerError, StoreError) as error:
+                self._chores[chore] = time.monotonic() + self._longest
+                self._note("failures", f"left for later: {error}", logging.WARNING)
+        return None
+
+    def _finish(self) -> None:
+        """The ends of the chores, as far as they can be done."""
+        for chore in self._chores:
+            try:
+                chore.end(self.ledger.history())
+            except (LedgerError, StoreError) as error:
+                self._note("failures", f"left undone: {error}", logging.WARNING)
+
     def _place(self, round_: int) -> int:
         """How many go before this party, who take turns from round to round; those without a vote go last."""
         history = self.ledger.history()
@@ -147,7 +194,7 @@ class Daemon:
     def _failed(self, error: Exception) -> float:
         """Note what is away; returns the seconds to wait, more each time."""
         self._failures += 1
-        pause = min(LONGEST, self._poll * 2.0 ** min(self._failures, 10))
+        pause = min(self._longest, self._poll * 2.0 ** min(self._failures, 10))
         self._note("failures", f"{error}; the next try is in {pause:g} s", logging.WARNING)
         return pause
 

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from eth_utils.crypto import keccak
 
-from bcfl.daemon import POLL, Daemon
+from bcfl.daemon import LONGEST, POLL, Chore, Daemon
 from bcfl.errors import ConfigError, LedgerError, RunError
 from bcfl.ledger import deployments, networks
 from bcfl.ledger.artifact import artifact, federation_at
@@ -32,11 +32,14 @@ from bcfl.relay.http import SECONDS, Endpoint, HttpRelay
 from bcfl.relay.mailbox import Mailbox
 from bcfl.relay.server import Counters, DeskServer
 from bcfl.roles.archive import Archive
+from bcfl.roles.collector import EVERY, Collector
 from bcfl.roles.device import Device
 from bcfl.roles.journal import Journal
+from bcfl.roles.keeper import ROUNDS, Keeper
 from bcfl.roles.miner import Miner
 from bcfl.roles.peer import OwnDesk, Peer
 from bcfl.roles.verifier import Checks, Verifier
+from bcfl.storage.opening import SEARCH, Pins
 
 if TYPE_CHECKING:
     from bcfl.ledger.rpc import RpcChain
@@ -82,9 +85,23 @@ class Site:
     @property
     def patience(self) -> float:
         """Seconds that a message may take: an eighth of the shortest phase, no longer than is sensible."""
+        return min(SECONDS, self._eighth)
+
+    @property
+    def search(self) -> float:
+        """The most seconds to look for an update's bytes: an eighth of the phase in which they are judged."""
+        return min(SEARCH, max(1.0, self.ledger.terms.vote_seconds / 8))
+
+    @property
+    def longest(self) -> float:
+        """The most seconds between two tries while something is away, so that no phase is missed by it."""
+        return min(LONGEST, self._eighth)
+
+    @property
+    def _eighth(self) -> float:
         terms = self.ledger.terms
-        shortest = min(terms.commit_seconds, terms.reveal_seconds, terms.unveil_seconds)
-        return min(SECONDS, max(1.0, shortest / 8))
+        shortest = min(terms.commit_seconds, terms.reveal_seconds, terms.vote_seconds, terms.unveil_seconds)
+        return max(1.0, min(shortest, terms.propose_seconds, terms.attest_seconds) / 8)
 
 
 @contextmanager
@@ -114,17 +131,22 @@ def device(
     journal: Path | None,
     *,
     poll: float = POLL,
+    keep: int = ROUNDS,
+    claim_every: int = EVERY,
 ) -> Daemon:
     """A device that is ready to run; `journal` is a folder, None only where a crash costs nothing.
 
-    Raises ConfigError in a federation of mode `full`, where every device is a `peer`.
+    `keep`: rounds after which its store may drop what it has pinned; `claim_every`: finished rounds between
+    two claims of what it has earned; 0 for never. Raises ConfigError in a federation of mode `full`, where
+    every device is a `peer`.
     """
     if site.full:
         raise ConfigError(f"{site.name} is of mode full, where every device is a miner too: join as both")
-    archive = site.archive(layout, store)
+    archive, records = site.archive(layout, store), Journal(_own(journal, account))
     relay = HttpRelay(account, site.ledger, site.patience)
-    made = Device(account, learner, site.ledger, relay, archive, Journal(_own(journal, account)))
-    return Daemon(made, account, site.ledger, archive, poll=poll)
+    made = Device(account, learner, site.ledger, relay, archive, records)
+    chores = _chores(account, site.ledger, archive, records, keep, claim_every)
+    return Daemon(made, account, site.ledger, archive, poll=poll, chores=chores, longest=site.longest)
 
 
 @contextmanager
@@ -143,20 +165,27 @@ def miner(
     checks: Checks | None = None,
     wishes: Sequence[Wish] = (),
     poll: float = POLL,
+    keep: int = ROUNDS,
+    claim_every: int = EVERY,
 ) -> Iterator[Daemon]:
     """A miner that is ready to run, with its desk behind a socket; registered with `stake` if it is not yet.
 
     `endpoint` is the URL under which others reach the desk (None: the socket's own). It is announced on chain
-    where that differs. `wishes` are the engines that it votes for. Raises ConfigError when nothing can listen
+    where that differs. `wishes` are the engines that it votes for. `keep` and `claim_every` are as for a
+    device; a miner also claims what its devices leave unclaimed. Raises ConfigError when nothing can listen
     there, no stake is named, or the federation's mode does not fit.
     """
     if site.full:
         raise ConfigError(f"{site.name} is of mode full, where every miner is a device too: join as both")
-    archive, relay = site.archive(layout, store), HttpRelay(account, site.ledger, site.patience)
-    verifier = Verifier(learner, site.ledger, archive, checks or Checks())
-    notes = Journal(_own(journal, account))
-    made = Miner(account, site.ledger, relay, archive, verifier, notes, partial(said, _fitting(site, wishes)))
-    with _served(site, made, made, archive, (host, port), endpoint, stake, poll) as daemon:
+    archive, records = site.archive(layout, store), Journal(_own(journal, account))
+    relay, verifier = (
+        HttpRelay(account, site.ledger, site.patience),
+        _verifier(site, learner, archive, checks),
+    )
+    engines = partial(said, _fitting(site, wishes))
+    made = Miner(account, site.ledger, relay, archive, verifier, records, engines)
+    chores = _chores(account, site.ledger, archive, records, keep, claim_every, helps=True)
+    with _served(site, made, made, archive, chores, (host, port), endpoint, stake, poll) as daemon:
         yield daemon
 
 
@@ -176,6 +205,8 @@ def peer(
     stake: int | None = None,
     checks: Checks | None = None,
     poll: float = POLL,
+    keep: int = ROUNDS,
+    claim_every: int = EVERY,
 ) -> Iterator[Daemon]:
     """Device and miner in one, as mode `full` wants them: one key, one stake, one journal, one desk.
 
@@ -186,12 +217,15 @@ def peer(
         raise ConfigError(f"{site.name} is not of mode full: join as a device or as a miner")
     if site.ledger.history().device_index(account.address) is None:
         raise ConfigError(f"{account.address} is no device of {site.name}: its owner registers devices first")
-    archive, relay = site.archive(layout, store), HttpRelay(account, site.ledger, site.patience)
+    archive, records = site.archive(layout, store), Journal(_own(journal, account))
+    relay = HttpRelay(account, site.ledger, site.patience)
     verifier = Verifier(judge, site.ledger, archive, checks or Checks())
-    notes = Journal(_own(journal, account))
-    miner = Miner(account, site.ledger, relay, archive, verifier, notes)
-    device = Device(account, learner, site.ledger, OwnDesk(relay, miner), archive, notes)
-    with _served(site, Peer(device, miner), miner, archive, (host, port), endpoint, stake, poll) as daemon:
+    miner = Miner(account, site.ledger, relay, archive, verifier, records)
+    device = Device(account, learner, site.ledger, OwnDesk(relay, miner), archive, records)
+    chores = _chores(account, site.ledger, archive, records, keep, claim_every, helps=True)
+    with _served(
+        site, Peer(device, miner), miner, archive, chores, (host, port), endpoint, stake, poll
+    ) as daemon:
         yield daemon
 
 
@@ -201,6 +235,7 @@ def _served(
     party: Miner | Peer,
     desk: Miner,
     archive: Archive,
+    chores: list[Chore],
     listen: tuple[str, int],
     endpoint: str | None,
     stake: int | None,
@@ -209,8 +244,9 @@ def _served(
     """A party with its miner's desk behind a socket; the miner registered and announced."""
     account, ledger, mailbox, counters = desk.account, site.ledger, Mailbox(), Counters()
     daemon = Daemon(
-        party, account, ledger, archive, mailbox=mailbox, counters=counters, poll=poll, pushes=True
-    )
+        party, account, ledger, archive, mailbox=mailbox, counters=counters, poll=poll, pushes=True,
+        chores=chores, longest=site.longest,
+    )  # fmt: skip
     server = DeskServer(
         account.address, desk, ledger, mailbox, *listen, health=daemon.health, counters=counters
     )
@@ -281,6 +317,25 @@ def _by_address(network: networks.Network, chain: RpcChain, address: str) -> Sit
     found = inspect(chain, address)
     ledger = LiveLedger(federation_at(chain, found.address), found.block)
     return Site(found.address, network, chain, ledger, {}, found.block)
+
+
+def _chores(
+    account: Account,
+    ledger: LiveLedger,
+    archive: Archive,
+    journal: Journal,
+    keep: int,
+    claim_every: int,
+    *,
+    helps: bool = False,
+) -> list[Chore]:
+    """What a party does beside its rounds: have its own store keep what the federation needs, and claim."""
+    store, chores = archive.store, list[Chore]()
+    if isinstance(store, Pins):
+        chores.append(Keeper(archive, journal, store.pin, store.unpin, keep))
+    if claim_every:
+        chores.append(Collector(account, ledger, claim_every, helps=helps))
+    return chores
 
 
 def _own(journal: Path | None, account: Account) -> Path | None:

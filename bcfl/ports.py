@@ -118,6 +118,10 @@ class Ledger(Protocol):
         """Take steps, in as few transactions as possible; returns the gas; raises Reverted."""
         ...
 
+    def price(self, account: Account, steps: Sequence[Step]) -> int:
+        """The most that steps would cost now, in wei; raises Reverted where one would fail."""
+        ...
+
 
 @dataclass(frozen=True)
 class SignedCommitment:

@@ -203,7 +203,9 @@ def wrong_rounding(rng: Random, right: Evidence) -> Evidence | None:
     """Towards zero, or always downwards, instead of half to even."""
     case, down = case_of(right), rng.random() < 0.5
     table = np.stack([item.astype(object) for item in case.lanes])
-    model = [_rounded(case, list(column), int(old), down) for column, old in zip(table.T, case.before, strict=True)]
+    model = [
+        _rounded(case, list(column), int(old), down) for column, old in zip(table.T, case.before, strict=True)
+    ]
     return with_model(right, np.array(model, np.int32))
 
 

@@ -32,6 +32,8 @@ if TYPE_CHECKING:
 
 POLL: Final = 0.5
 LOCAL: Final = "127.0.0.1:0"
+KEEP: Final = 8
+CLAIM_EVERY: Final = 5
 log = logging.getLogger(__name__)
 
 StoreOption = Annotated[
@@ -103,6 +105,16 @@ StakeOption = Annotated[
         "--stake", metavar="WEI", show_default=False, help="Join with this stake, if not a miner yet."
     ),
 ]
+KeepOption = Annotated[
+    int,
+    typer.Option(
+        "--keep", metavar="N", min=0, help="Rounds after which an IPFS store may drop their bytes; 0: never."
+    ),
+]
+ClaimOption = Annotated[
+    int,
+    typer.Option("--claim-every", metavar="N", min=0, help="Claim rewards after so many rounds; 0: never."),
+]
 FormatOption = Annotated[LogFormat, typer.Option("--log-format", help="How a line of the log looks.")]
 
 app = typer.Typer(help="One party of a deployed federation.", no_args_is_help=True)
@@ -127,6 +139,8 @@ def device(
     stake: StakeOption = None,
     poll: PollOption = POLL,
     rounds: RoundsOption = None,
+    keep: KeepOption = KEEP,
+    claim_every: ClaimOption = CLAIM_EVERY,
     folder: FolderOption = FOLDER,
     log_format: FormatOption = LogFormat.PLAIN,
 ) -> None:
@@ -142,21 +156,24 @@ def device(
     with joined(network, deployment, folder) as site:
         who = signing(site.network, account, keystore, password_file)
         learner, layout = _learner(site, "device", flags, part)
-        place = open_store(store, gateway)
+        place = open_store(store, gateway, site.search)
         _tell(site, who, "device", f"{learner.samples:,} samples")
         if not site.full:
             if (listen, endpoint, stake) != (LOCAL, None, None):
                 raise ConfigError(
                     f"{site.name} is not of mode full: --listen, --endpoint, --stake are a miner's"
                 )
-            _run(parties.device(site, who, learner, layout, place, journal, poll=poll), rounds)
+            made = parties.device(
+                site, who, learner, layout, place, journal, poll=poll, keep=keep, claim_every=claim_every
+            )
+            _run(made, rounds)
             return
         judge, _ = _learner(site, "miner", flags, part)
         with parties.peer(
             site, who, learner, judge, layout, place, journal, host=host, port=port, endpoint=endpoint,
-            stake=amount, poll=poll, checks=_checks(site, flags),
-        ) as made:  # fmt: skip
-            _run(made, rounds)
+            stake=amount, poll=poll, keep=keep, claim_every=claim_every, checks=_checks(site, flags),
+        ) as peer:  # fmt: skip
+            _run(peer, rounds)
 
 
 @app.command()
@@ -187,6 +204,8 @@ def miner(
     ] = None,
     poll: PollOption = POLL,
     rounds: RoundsOption = None,
+    keep: KeepOption = KEEP,
+    claim_every: ClaimOption = CLAIM_EVERY,
     folder: FolderOption = FOLDER,
     log_format: FormatOption = LogFormat.PLAIN,
 ) -> None:
@@ -202,9 +221,9 @@ def miner(
         who = signing(site.network, account, keystore, password_file)
         learner, layout = _learner(site, "miner", flags, part)
         with parties.miner(
-            site, who, learner, layout, open_store(store, gateway), journal,
+            site, who, learner, layout, open_store(store, gateway, site.search), journal,
             host=host, port=port, endpoint=endpoint, stake=_amount(stake), wishes=wishes, poll=poll,
-            checks=_checks(site, flags),
+            keep=keep, claim_every=claim_every, checks=_checks(site, flags),
         ) as made:  # fmt: skip
             history = site.ledger.history()
             staked = ether(history.miners[who.address].stake)

@@ -124,13 +124,13 @@ class Supervisor:
                     stderr=log,
                     env=self._env,
                     start_new_session=True,  # Ctrl-C is for the supervisor alone
-                    preexec_fn=_die_with(os.getpid()),
+                    preexec_fn=die_with(os.getpid()),
                 )
         except OSError as error:
             raise RunError(f"{child.name} cannot be started: {error.strerror}") from None
 
 
-def _die_with(parent: int) -> Callable[[], None] | None:
+def die_with(parent: int) -> Callable[[], None] | None:
     """What makes a new process die when its parent does, even by SIGKILL; None where nothing can."""
     if not sys.platform.startswith("linux"):
         return None

@@ -20,8 +20,9 @@ from bcfl.cli.deploy import OF_A_RUN
 from bcfl.cli.options import config_parameters
 from bcfl.cli.supervisor import Supervisor
 from bcfl.cli.upview import View, view
-from bcfl.config import PLACES, Config
+from bcfl.config import Config
 from bcfl.errors import BcflError, ConfigError, LedgerError, RunError, Unreachable
+from bcfl.sources import PLACES
 
 if TYPE_CHECKING:
     from bcfl.ledger.networks import Network

@@ -50,7 +50,6 @@ WORDS: Final = {
     "Skipped": "{leader} lost its turn",
     "Refuted": "{challenger} refuted the proposal of {leader}, which loses its stake",
     "ChallengeFailed": "{challenger} challenged a right proposal and loses its bond",
-    "Renewed": "miner {miner} has a new hash chain",
     "Penalized": "miner {miner} pays {amount}",
     "Finalized": "round {round} is final: block {block_hash}, led by {leader}",
     "Voided": "round {round} is void: {reason}",

@@ -114,6 +114,11 @@ class Contract:
         data = self.encode(function, *args)
         return self._receipt(transact(self.chain, key, self.address, data, value, gas))
 
+    def price(self, key: Key, function: str, *args: Any) -> int:
+        """The most that a call would cost now, in wei; raises Reverted where it would fail."""
+        call = {"from": key.address, "to": self.address, "data": _hex(self.encode(function, *args))}
+        return self.chain.gas(call) * self.chain.fees()[0]
+
     def events(
         self, from_block: int = 0, to_block: int | None = None, name: str | None = None
     ) -> Iterator[Event]:

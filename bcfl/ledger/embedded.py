@@ -15,7 +15,7 @@ from eth_utils.address import to_canonical_address
 from bcfl.errors import LedgerError
 from bcfl.ledger.chain import Signed, result_of
 from bcfl.ledger.database import Database
-from bcfl.ledger.evm import CHAIN_ID, open_evm
+from bcfl.ledger.evm import CHAIN_ID, TRANSACTION_GAS, open_evm
 from bcfl.ledger.node import Node
 from bcfl.ledger.records import Records
 
@@ -23,7 +23,6 @@ if TYPE_CHECKING:
     from web3 import Web3
 
 GENESIS_TIME = 1_700_000_000
-TRANSACTION_GAS = 2**24  # the most that one transaction may use (EIP-7825)
 
 
 class EmbeddedChain:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from functools import cached_property
+from typing import Any
 
 from bcfl.errors import Reverted
 from bcfl.ledger.contract import Contract
@@ -75,14 +76,14 @@ class FederationLedger:
         """Take steps in as few transactions as their size allows; returns the gas."""
         return sum(self._send(account, part) for part in self._parts(steps))
 
+    def price(self, account: Account, steps: Sequence[Step]) -> int:
+        """The most that steps would cost now, in wei; raises Reverted where one would fail."""
+        return sum(self.contract.price(account, *_call(part)) for part in self._parts(steps))
+
     def _send(self, account: Account, part: Sequence[tuple[Step, bytes]]) -> int:
-        """One transaction; a step on its own may be larger than what a multicall takes."""
-        if len(part) == 1:
-            step = part[0][0]
-            return self.contract.send(account, step.function, *step.args, value=step.value).gas_used
-        calls = [data for _, data in part]
-        lengths = [len(data) for data in calls]
-        return self.contract.send(account, "multicall", b"".join(calls), lengths).gas_used
+        """One transaction; ether goes along with a step on its own."""
+        value = part[0][0].value if len(part) == 1 else 0
+        return self.contract.send(account, *_call(part), value=value).gas_used
 
     def _parts(self, steps: Sequence[Step]) -> Iterator[list[tuple[Step, bytes]]]:
         """The steps with their calldata, cut where one transaction is full."""
@@ -100,3 +101,11 @@ class FederationLedger:
 
     def _head(self) -> int:
         return int(self.contract.chain.request("eth_blockNumber"), 16)
+
+
+def _call(part: Sequence[tuple[Step, bytes]]) -> tuple[Any, ...]:
+    """Function and arguments of one transaction; a lone step may be larger than what a multicall takes."""
+    if len(part) == 1:
+        return part[0][0].function, *part[0][0].args
+    calls = [data for _, data in part]
+    return "multicall", b"".join(calls), [len(data) for data in calls]

@@ -15,8 +15,7 @@ from eth.exceptions import HeaderNotFound, OutOfGas, TransactionNotFound
 from eth_typing import Address, BlockNumber, Hash32
 
 from bcfl.ledger.deadline import overdue, within
-from bcfl.ledger.embedded import TRANSACTION_GAS
-from bcfl.ledger.evm import Evm, transaction_place
+from bcfl.ledger.evm import TRANSACTION_GAS, Evm, transaction_place
 from bcfl.ledger.filters import Filters
 from bcfl.ledger.node import (
     NOBODY,

@@ -14,16 +14,18 @@ from typing import Any
 from eth._utils.address import generate_contract_address
 from eth.abc import BlockHeaderAPI, ComputationAPI, SignedTransactionAPI
 from eth.exceptions import Revert, TransactionNotFound, UnrecognizedTransactionType
+from eth_keys.exceptions import BadSignature
 from eth_typing import Address, BlockNumber
 from eth_utils.exceptions import ValidationError
 from rlp.exceptions import RLPException  # type: ignore[import-untyped]
 
 from bcfl.ledger.chain import reason_in
 from bcfl.ledger.database import LogRow
-from bcfl.ledger.evm import Evm, transaction_place
+from bcfl.ledger.evm import TRANSACTION_GAS, Evm, transaction_place
 
 Json = dict[str, Any]
 NOBODY = Address(bytes(20))
+TRANSACTION_BYTES = 2**17  # nodes refuse more
 UNKNOWN_METHOD, REFUSED, REVERTED = -32601, -32000, 3
 # What decoding foreign bytes can raise.
 MALFORMED = (ValidationError, RLPException, UnrecognizedTransactionType, ValueError, TypeError)
@@ -102,12 +104,22 @@ class Node:
             raise NodeError(REFUSED, "this chain is open for reading only")
         builder = self._evm.get_vm(self._evm.header).get_transaction_builder()
         try:
-            transaction = builder.decode(_bytes(raw))
+            data = _bytes(raw)
+            if len(data) > TRANSACTION_BYTES:
+                raise ValueError(f"{len(data)} bytes, and at most {TRANSACTION_BYTES} are taken")
+            transaction = builder.decode(data)
         except MALFORMED as error:
             raise NodeError(REFUSED, f"malformed transaction: {error}") from error
+        if transaction.gas > TRANSACTION_GAS:
+            raise NodeError(REFUSED, f"a transaction has at most {TRANSACTION_GAS} gas (EIP-7825)")
+        if transaction.chain_id not in (None, self._evm.chain_id):  # py-evm does not look at it
+            theirs, ours = transaction.chain_id, self._evm.chain_id
+            raise NodeError(
+                REFUSED, f"the transaction is signed for chain {theirs}, and this is chain {ours}"
+            )
         try:
             self._evm.mine((transaction,))
-        except ValidationError as error:
+        except (ValidationError, BadSignature) as error:
             raise NodeError(REFUSED, f"invalid transaction: {error}") from error
         return _hex(transaction.hash)
 

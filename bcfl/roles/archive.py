@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 
 import numpy as np
 
-from bcfl.errors import PayloadError, StoreError
+from bcfl.errors import PayloadError, StoreError, Unavailable
 from bcfl.ports import Store, Vector
 from bcfl.protocol import aggregation, challenges, cid, fixedpoint, merkle, payload
 from bcfl.protocol.fixedpoint import Lanes, Model
@@ -39,19 +40,23 @@ class Archive:
     """Reads and writes the vectors of one federation.
 
     What was read, checked and computed in this round is kept until `forget`, so that parties of one
-    process that look at the same bytes do so once.
+    process that look at the same bytes do so once. `on_touch` hears the CID of all that was written, or read
+    and found right.
     """
 
     def __init__(self, store: Store, layout: Layout, terms: Terms) -> None:
         self.store, self.layout, self.terms = store, layout, terms
         self._checked: dict[tuple[bytes, bytes], Lanes] = {}
         self._made: dict[tuple[bytes, ...], NewModel] = {}
+        self._lost: set[bytes] = set()
+        self.on_touch: Callable[[str], None] = lambda _: None
         self._sizes = {bits: payload.size(layout, bits) for bits in (MODEL_BITS, terms.lane_bits)}
 
     def put(self, lanes: Lanes) -> Stored:
         """Write a vector; returns how the chain names it."""
-        data = payload.encode(self.layout, lanes)
-        return Stored(merkle.root(lanes, self.terms.leaf_lanes), cid.digest(self.store.put(data)))
+        name = self.store.put(payload.encode(self.layout, lanes))
+        self.on_touch(name)
+        return Stored(merkle.root(lanes, self.terms.leaf_lanes), cid.digest(name))
 
     def model(self, block: Block, history: History | None = None) -> Model:
         """The model of a block, as integers; with `history` it is recomputed where its bytes cannot be had.
@@ -93,10 +98,19 @@ class Archive:
             self._made[key] = self._aggregate(self.model(before, history), taken, updates)
         return self._made[key]
 
+    def holds(self, submission: Submission) -> bool:
+        """Whether the lanes of a revealed update have been read in this round."""
+        return (submission.update.root, submission.update.cid) in self._checked
+
+    def give_up(self, submission: Submission) -> None:
+        """From now on, and in this round, call the bytes of a revealed update unavailable unasked."""
+        self._lost.add(submission.update.cid)
+
     def forget(self, keep: Block | None = None) -> None:
         """Drop what is kept in memory, all but the model of one block."""
         name = None if keep is None else (keep.root, keep.cid)
         self._checked = {key: lanes for key, lanes in self._checked.items() if key == name}
+        self._lost.clear()
         self._made.clear()
 
     def _recompute(self, block: Block, history: History) -> Model:
@@ -137,12 +151,14 @@ class Archive:
     def _get(self, root: bytes, digest: bytes, lane_bits: int) -> Lanes:
         key = (root, digest)
         if key not in self._checked:
-            data = self.store.get(self.cid_of(digest, lane_bits), self._sizes[lane_bits])
+            name = self.cid_of(digest, lane_bits)
+            if digest in self._lost:
+                raise Unavailable(f"the bytes of {name} were looked for in vain", name)
+            data = self.store.get(name, self._sizes[lane_bits])
             lanes = payload.decode(data, self.layout, lane_bits)
             if merkle.root(lanes, self.terms.leaf_lanes) != root:
-                raise PayloadError(
-                    f"the bytes of {self.cid_of(digest, lane_bits)} do not have the stated root"
-                )
+                raise PayloadError(f"the bytes of {name} do not have the stated root")
+            self.on_touch(name)
             self._checked[key] = lanes
         return self._checked[key]
 

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from bcfl.errors import Corrupt, Oversized, PayloadError, StoreError, Unavailable
 from bcfl.ports import Step
 from bcfl.protocol import verification
 from bcfl.protocol.hashing import keccak
-from bcfl.protocol.rounds import Round
+from bcfl.protocol.rounds import Round, Submission
 from bcfl.protocol.types import Engine, Opening, Verdict
 from bcfl.roles.clerk import Office, clerk_of
-from bcfl.roles.moment import MIDDLE, SHORT, Moment
+from bcfl.roles.moment import LONG, MIDDLE, SHORT, Moment
 from bcfl.roles.verifier import Verifier
 
 RECORD = "vote.json"
@@ -36,8 +37,7 @@ class Ballots:
             return None
         opening = self._written(moment)
         if opening is None:
-            verdicts = self.verifier.verdicts(moment.history, moment.current)
-            opening = self._write(moment, verdicts, self.wishes(moment.round))
+            opening = self._write(moment, self._judge(moment), self.wishes(moment.round))
         self.office.send(Step("commit_vote", (verification.vote_digest(opening),)))
         return "committed its verdicts"
 
@@ -86,6 +86,34 @@ class Ballots:
             steps.append(Step("tally", verification.tally_args(words, votes, current.engine)))
         self.office.send(*steps)
         return f"unveiled {len(openings)} votes"
+
+    def _judge(self, moment: Moment) -> tuple[Verdict, ...]:
+        """The verdicts; raises StoreError while the miner's own store is to blame that it cannot judge.
+
+        Late in the phase, a store that gives some updates and fails at others is not to blame: they are as
+        good as unavailable. Without that, bytes that make a store fail would keep everybody from voting.
+        """
+        try:
+            return self.verifier.verdicts(moment.history, moment.current)
+        except StoreError:
+            if moment.share < LONG:
+                raise
+            failing = [item for item in moment.current.submissions if not self._readable(item)]
+            if len(failing) == len(moment.current.submissions):
+                raise
+            for item in failing:
+                self.verifier.archive.give_up(item)
+            return self.verifier.verdicts(moment.history, moment.current)
+
+    def _readable(self, item: Submission) -> bool:
+        """Whether the store gives something for an update, be it right or wrong."""
+        try:
+            self.verifier.archive.update(item)
+        except (PayloadError, Corrupt, Oversized, Unavailable):
+            return True
+        except StoreError:
+            return False
+        return True
 
     def _to_unveil(self, moment: Moment) -> Opening | None:
         """This miner's vote, if it has committed to it and not unveiled it."""

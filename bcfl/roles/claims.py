@@ -42,11 +42,17 @@ def claims(history: History, domain: Domain, account: str, rounds: Sequence[int]
             continue
         if rounds and found.number not in rounds:
             continue
+        as_device = device is not None and (account, found.number, False) not in history.claimed
+        as_miner = (account, found.number, True) not in history.claimed
+        as_device = as_device and any(item.update.device == device for item in found.taken())
+        as_miner = as_miner and any(vote.voter.account == account for vote in found.votes)
+        if not as_device and not as_miner:
+            continue
         words = found.words(domain)
         count = verification.tally(words, found.votes, found.engine)
-        if (account, found.number, False) not in history.claimed and device is not None:
+        if as_device and device is not None:
             yield from _of_device(found, found.block, count, words, device)
-        if (account, found.number, True) not in history.claimed:
+        if as_miner:
             yield from _of_miner(found, found.block, count, account)
 
 

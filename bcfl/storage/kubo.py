@@ -46,16 +46,24 @@ NOT_A_FILE = re.compile(r"is a directory|not a file|unrecognized object type|fai
 class KuboStore:
     """The daemon whose RPC is at a multiaddr, as /ip4/127.0.0.1/tcp/5001; implements `bcfl.ports.Store`.
 
-    Nothing is sent before the first call. Each call ends within `timeout` seconds, tries again included; a
-    daemon that is away for less than that is waited for as `retries` says. Raises ConfigError for an address
-    of another form.
+    Nothing is sent before the first call. Each call ends within `timeout` seconds, tries again included, and
+    one that may have to look for bytes elsewhere within `search`; a daemon that is away for less than that is
+    waited for as `retries` says. Raises ConfigError for an address of another form.
     """
 
-    def __init__(self, address: str, *, timeout: float = 60, retries: Retries | None = None) -> None:
+    def __init__(
+        self,
+        address: str,
+        *,
+        timeout: float = 60,
+        search: float | None = None,
+        retries: Retries | None = None,
+    ) -> None:
         if not MULTIADDR.fullmatch(address):
             raise ConfigError(f"{address[:80]!r} is no address of an IPFS daemon, as /ip4/127.0.0.1/tcp/5001")
         self.address = address
         self._timeout, self._retries = timeout, retries or Retries()
+        self._search = timeout if search is None else min(timeout, search)
         self._version: str | None = None
         _ = self._client  # refuses numbers out of range
 
@@ -82,7 +90,7 @@ class KuboStore:
         Oversized as soon as there are more than `max_bytes`, StoreError when the daemon itself fails.
         """
         cids.parse(cid)
-        data = self._retried(lambda deadline: self._read(cid, max_bytes, deadline), cid)
+        data = self._retried(lambda deadline: self._read(cid, max_bytes, deadline), cid, self._search)
         if cids.compute(data) != cid:
             raise Corrupt(f"{self._name}: the bytes it gave for {cid} are not its own; put them again", cid)
         return data
@@ -95,7 +103,7 @@ class KuboStore:
     def pin(self, cid: str) -> None:
         """Fetch what is missing of `cid` and keep it; raises Unavailable when nobody had it in time."""
         cids.parse(cid)
-        self._retried(lambda deadline: self._client.pin.add(cid, **_limits(deadline)), cid)
+        self._retried(lambda deadline: self._client.pin.add(cid, **_limits(deadline)), cid, self._search)
 
     def unpin(self, cid: str) -> None:
         """Let the daemon drop `cid` when it next needs room; nothing happens if it is not pinned."""
@@ -117,12 +125,13 @@ class KuboStore:
         except AddressError as error:
             raise ConfigError(f"{self.address}: no such host or port number") from error
 
-    def _retried(self, action: Callable[[Deadline], T], cid: str) -> T:
+    def _retried(self, action: Callable[[Deadline], T], cid: str, seconds: float | None = None) -> T:
         """What `action` returns, once the daemon is known to be usable; raises StoreError."""
-        deadline = Deadline(self._timeout)
+        limit = self._timeout if seconds is None else seconds
+        deadline = Deadline(limit)
 
         def once() -> T:
-            with self._errors(cid):
+            with self._errors(cid, limit):
                 self._known(deadline)
                 return action(deadline)
 
@@ -185,16 +194,16 @@ class KuboStore:
                 raise
 
     @contextmanager
-    def _errors(self, cid: str) -> Iterator[None]:
+    def _errors(self, cid: str, seconds: float) -> Iterator[None]:
         """Everything that a daemon can do wrong, as Away or a StoreError of one line."""
         from ipfshttpclient.exceptions import Error, ErrorResponse
 
         try:
             yield
         except (ErrorResponse, Interrupted) as error:
-            self._refused(str(error), cid)
+            self._refused(str(error), cid, seconds)
         except TimeoutError as error:
-            raise StoreError(f"{self._name} did not answer within {self._timeout:g} s", cid) from error
+            raise StoreError(f"{self._name} did not answer within {seconds:g} s", cid) from error
         except (OSError, HTTPException) as error:
             raise Away(reason(error)) from error
         except (
@@ -209,12 +218,12 @@ class KuboStore:
             advice = "check the port (5001 is the RPC's, 8080 the gateway's)"
             raise StoreError(f"{self.address}: what answers is not an IPFS daemon; {advice}", cid) from error
 
-    def _refused(self, message: str, cid: str) -> NoReturn:
+    def _refused(self, message: str, cid: str, seconds: float) -> NoReturn:
         said = " ".join(message.split())[:200]
         if NOT_A_FILE.search(said):
             raise Corrupt(f"{self._name}: {cid} is not a file: {said}", cid)
         if ABSENT.search(said):
-            raise Unavailable(f"{self._name}: nobody gave {cid} within {self._timeout:g} s: {said}", cid)
+            raise Unavailable(f"{self._name}: nobody gave {cid} within {seconds:g} s: {said}", cid)
         raise StoreError(f"{self._name} refused: {said}", cid)
 
 

@@ -6,7 +6,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
-from bcfl.errors import ConfigError, StoreError
+from bcfl.errors import ConfigError, Corrupt, StoreError, Unavailable
 from bcfl.storage.directory import DirectoryStore
 from bcfl.storage.gateway import GatewayStore
 from bcfl.storage.kubo import KuboStore
@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from bcfl.ports import Store  # brings the cryptography with it
 
 DAEMON = "ipfs:"
+SEARCH = 60.0  # seconds
 
 
 @runtime_checkable
@@ -26,7 +27,10 @@ class Pins(Protocol):
 
 
 class FallbackStore:
-    """A store, and another to read from when the first does not have the bytes, or not the right ones."""
+    """A store, and another to read from when the first does not have the bytes, or not the right ones.
+
+    What only the other has is kept in the first, if that takes it, so that it can be pinned there.
+    """
 
     def __init__(self, primary: Store, fallback: Store) -> None:
         self.primary, self.fallback = primary, fallback
@@ -45,10 +49,14 @@ class FallbackStore:
             return self.primary.get(cid, max_bytes)
         except StoreError as first:
             try:
-                return self.fallback.get(cid, max_bytes)
+                data = self.fallback.get(cid, max_bytes)
             except StoreError as second:
                 text = f"{first}; and {second}"
                 raise type(first)(text, cid) from second
+            if isinstance(first, Unavailable | Corrupt):
+                with suppress(StoreError):
+                    self.primary.put(data)
+            return data
 
     def has(self, cid: str) -> bool:
         """Whether either holds `cid`, as far as they can be asked."""
@@ -71,16 +79,17 @@ class FallbackStore:
             self.primary.unpin(cid)
 
 
-def open_store(address: str, gateway: str | None = None) -> Store:
+def open_store(address: str, gateway: str | None = None, search: float = SEARCH) -> Store:
     """The store of `--store` and `--gateway`: a folder's path, or `ipfs:` and a daemon's multiaddr.
 
-    Nothing is sent yet. Raises ConfigError for what is none, StoreError for a folder that cannot be made.
+    `search`: the most seconds to look for bytes that nobody may have. Nothing is sent yet. Raises ConfigError
+    for what is none, StoreError for a folder that cannot be made.
     """
     store: Store
     if address.startswith(DAEMON):
-        store = KuboStore(address.removeprefix(DAEMON))
+        store = KuboStore(address.removeprefix(DAEMON), search=search)
     elif not address or "\0" in address or "://" in address or address.startswith(("/ip4/", "/ip6/", "/dns")):
         raise ConfigError(f"{address[:80]!r} is no store: name a folder, or ipfs:/ip4/127.0.0.1/tcp/5001")
     else:
         store = DirectoryStore(Path(address).expanduser())
-    return store if gateway is None else FallbackStore(store, GatewayStore(gateway))
+    return store if gateway is None else FallbackStore(store, GatewayStore(gateway, timeout=search))

@@ -43,6 +43,11 @@ class Daemon:
 
     def start(self) -> None:
         """Start it and wait until it answers; raises RuntimeError with what it said when it does not."""
+        self.launch()
+        self._wait()
+
+    def launch(self) -> None:
+        """Start it, and do not wait for it."""
         shutil.rmtree(self.folder / "repo" / "repo.lock", ignore_errors=True)  # a killed one leaves it
         config = self.folder / "config.json"
         config.write_text(json.dumps(self._config()))
@@ -53,7 +58,6 @@ class Daemon:
             self._process = subprocess.Popen(
                 command, env=environment, stdin=subprocess.DEVNULL, stdout=log, stderr=log
             )
-        self._wait()
 
     def kill(self) -> None:
         """End it at once, as a power failure would."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 import socket
 import subprocess
@@ -12,10 +13,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import requests
 from eth_keys.datatypes import PrivateKey
 
 from bcfl.ledger.contract import Contract
 from bcfl.ledger.embedded import EmbeddedChain
+from bcfl.ledger.server import serve
 
 SOURCE = """
 # pragma version 0.4.3
@@ -166,6 +169,25 @@ def chain(device: Account) -> Iterator[EmbeddedChain]:
 @pytest.fixture
 def contract(chain: EmbeddedChain, device: Account, probe: Artifact) -> Contract:
     return Contract.deploy(chain, device, probe.abi, probe.bytecode, [1])[0]
+
+
+@pytest.fixture(scope="module")
+def served(device: Account) -> Iterator[str]:
+    """The URL of the embedded chain behind a socket."""
+    with serve(None, [device.address], port=0) as started:
+        yield started.url
+
+
+def post(url: str, body: bytes | str, **options: Any) -> requests.Response:
+    """The answer to some bytes."""
+    return requests.post(url, data=body, timeout=10, **options)
+
+
+def ask(url: str, method: str, *params: Any) -> Any:
+    """The result, or the error's code, of one call."""
+    answer = post(url, json.dumps({"jsonrpc": "2.0", "id": 7, "method": method, "params": params})).json()
+    assert answer["id"] == 7
+    return answer["result"] if "result" in answer else answer["error"]["code"]
 
 
 @pytest.fixture(scope="session")

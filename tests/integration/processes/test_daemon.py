@@ -12,7 +12,7 @@ import pytest
 
 from bcfl.cli import doctor, status, watch
 from bcfl.daemon import Daemon
-from bcfl.errors import ConfigError, Reverted, Unreachable
+from bcfl.errors import ConfigError, Reverted, StoreError, Unreachable
 from bcfl.ledger.artifact import federation_at
 from bcfl.ledger.embedded import EmbeddedChain
 from bcfl.ledger.federation import FederationLedger
@@ -113,6 +113,16 @@ def test_a_miner_without_a_vote_pushes_where_nobody_has_one(
     assert village.history.rounds[1].status == "void"
 
 
+class Idle:
+    """A party with nothing to do."""
+
+    asked = 0
+
+    def act(self) -> str | None:
+        self.asked += 1
+        return None
+
+
 class Failing:
     """A party whose every act goes wrong."""
 
@@ -135,6 +145,53 @@ def test_what_is_away_is_tried_again_ever_more_seldom(
     assert village.owner.key.hex() not in caplog.text
     party.error = Reverted("submissions: already revealed")
     assert daemon.turn() == 0.5
+
+
+def test_time_is_pushed_on_even_where_the_own_store_is_away(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else a phase that nobody can act in would not even begin to end."""
+    monkeypatch.setattr("bcfl.daemon.TURN_SECONDS", 0)
+    village = Village(tmp_path)
+    assert village.chain is not None
+    office = village.offices[0]
+    party = Failing(StoreError("the store is away"))
+    daemon = Daemon(party, office.account, village.ledger, village.archive, pushes=True)
+    village.chain.warp(village.chain.now() + village.terms.commit_seconds)
+    before = village.ledger._head()
+    assert daemon.turn() > daemon._poll  # it is tried again, later
+    assert village.ledger._head() == before + 1
+    assert not village.ledger.overdue()
+
+
+def test_a_chore_that_fails_does_not_hold_the_party_up(tmp_path: Path) -> None:
+    village = Village(tmp_path)
+
+    class Ill:
+        tried = 0
+
+        def act(self, _: object) -> str | None:
+            self.tried += 1
+            raise StoreError("the store is away")
+
+        def end(self, _: object) -> None:
+            raise StoreError("the store is away")
+
+    ill, party = Ill(), Idle()
+    daemon = Daemon(party, village.owner, village.ledger, village.archive, chores=[ill], longest=3600)
+    assert [daemon.turn() for _ in range(3)] == [0.5, 0.5, 0.5]
+    assert (ill.tried, party.asked) == (1, 3)
+    daemon.stop()
+    daemon.run()
+
+
+def test_pauses_are_short_where_phases_are(tmp_path: Path) -> None:
+    village = Village(tmp_path)
+    party = Failing(Unreachable("the node is away"))
+    daemon = Daemon(party, village.owner, village.ledger, village.archive, poll=0.5, longest=3)
+    assert [daemon.turn() for _ in range(5)] == [1, 2, 3, 3, 3]
+    site, _ = site_of(village)
+    assert site.longest == site.search == 7.5
 
 
 def test_what_trying_again_cannot_mend_ends_it(tmp_path: Path) -> None:

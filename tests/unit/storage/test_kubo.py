@@ -409,3 +409,12 @@ def test_large_contents_are_sent_in_pieces() -> None:
     with daemon("add", lambda _: reply({"Hash": cid})) as server:
         assert store(server).put(data) == cid
         assert server.requests[-1].headers["transfer-encoding"] == "chunked"
+
+
+def test_looking_for_bytes_takes_no_longer_than_it_may() -> None:
+    """Whoever withholds an update's bytes must not use up the phase in which it is judged."""
+    for command in ("cat", "pin/add"):
+        with daemon(command, lambda _: slow.silence()) as slow:
+            asked = store(slow, timeout=60, search=0.3)
+            with pytest.raises(StoreError, match=r"did not answer within 0\.3 s"):
+                _ = asked.get(CID, 99) if command == "cat" else asked.pin(CID)

@@ -1,0 +1,1 @@
+"""A federation of real processes that are killed at random: what a round has to survive."""

@@ -1,0 +1,76 @@
+"""`make chaos`: many seeds one after the other, each written down: what was stopped goes on.
+
+python -m tests.chaos [--seeds N] [--first N] [--folder DIR] [--store folder|ipfs|both]
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import json
+import shutil
+import sys
+from pathlib import Path
+
+from tests.chaos.checks import Outcome
+from tests.chaos.run import ROUNDS, run
+from tests.daemons import ipfs
+
+
+def main() -> int:
+    """Play what has not been played, print the table; 1 if anything was not as it should be."""
+    options = _options()
+    options.folder.mkdir(parents=True, exist_ok=True)
+    outcomes = []
+    for seed in range(options.first, options.first + options.seeds):
+        real = options.store == "ipfs" or (options.store == "both" and seed % 2 == 1)
+        if real and (reason := ipfs.absent()):
+            print(f"seed {seed}: on a folder, for there is {reason}", file=sys.stderr)
+            real = False
+        outcome = _outcome(seed, options.folder / f"{seed}-{'ipfs' if real else 'folder'}", real)
+        outcomes.append(outcome)
+        print(_line(outcome), flush=True)
+    bad = sum(bool(outcome.faults) for outcome in outcomes)
+    kills = sum(outcome.kills for outcome in outcomes)
+    print(f"{len(outcomes)} runs, {kills} kills, {bad} with faults")
+    return int(bad > 0)
+
+
+def _options() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m tests.chaos")
+    parser.add_argument("--seeds", type=int, default=20)
+    parser.add_argument("--first", type=int, default=0)
+    parser.add_argument("--folder", type=Path, default=Path("runs/chaos"))
+    parser.add_argument("--store", choices=("folder", "ipfs", "both"), default="both")
+    return parser.parse_args()
+
+
+def _outcome(seed: int, folder: Path, real: bool) -> Outcome:
+    """What came of a seed: as written down, or played now; the folder of a good run is removed."""
+    record = folder.with_suffix(".json")
+    if record.exists():
+        content = json.loads(record.read_text())
+        return Outcome(**{**content, "faults": tuple(content["faults"])})
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
+    try:
+        outcome = run(seed, folder, real=real)
+    except TimeoutError as error:
+        outcome = Outcome(seed, "ipfs" if real else "folder", 0, ROUNDS, 0, 0.0, 0, 0.0, (str(error),))
+    record.write_text(json.dumps(dataclasses.asdict(outcome)) + "\n")
+    if not outcome.faults:
+        shutil.rmtree(folder)
+    return outcome
+
+
+def _line(outcome: Outcome) -> str:
+    verdict = "; ".join(outcome.faults) or "ok"
+    return (
+        f"seed {outcome.seed:3}  {outcome.store:6}  {outcome.blocks} blocks of {outcome.rounds} rounds  "
+        f"{outcome.kills:2} kills  {outcome.refused:2} refused  {outcome.seconds:6.1f} s  "
+        f"lag {outcome.lag:4.1f} s  {verdict}"
+    )
+
+
+if __name__ == "__main__":
+    sys.exit(main())

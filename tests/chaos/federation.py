@@ -1,0 +1,202 @@
+"""A federation of real processes that a test starts, kills and starts again."""
+
+from __future__ import annotations
+
+import multiprocessing
+import socket
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import replace
+from multiprocessing.process import BaseProcess
+from pathlib import Path
+from typing import Any
+
+from bcfl.cli import USAGE
+from bcfl.errors import BcflError
+from bcfl.ledger import networks
+from bcfl.ledger.artifact import deploy, federation_at
+from bcfl.ledger.live import LiveLedger
+from bcfl.parties import open_first_round
+from bcfl.protocol.rounds import History
+from bcfl.protocol.types import Clock
+from bcfl.roles.archive import Archive
+from bcfl.storage import open_store
+from tests.chaos import parties
+from tests.chaos.parties import Place, account
+from tests.daemons import ipfs
+from tests.village import ETHER, LAYOUT, TERMS
+
+START_SECONDS = 60.0
+PHASE = 10  # seconds, as a rule not used up
+SLOW = 16  # the same where a killed IPFS daemon takes five of them to come back
+PHASES = ("commit", "reveal", "vote", "unveil", "elect", "propose", "attest")
+
+
+class Federation:
+    """Chain, store, miners and devices in `folder`; `real`: on a real IPFS daemon, else a shared folder."""
+
+    def __init__(self, folder: Path, devices: int, miners: int, *, real: bool = False) -> None:
+        self.folder, self.devices, self.miners = folder, devices, miners
+        self.daemon = ipfs.Daemon(_made(folder / "ipfs")) if real else None
+        store = f"ipfs:{self.daemon.address}" if self.daemon else str(folder / "store")
+        chain, *desks = _free_ports(1 + miners)
+        self.place = Place(folder, chain, store, tuple(desks))
+        self._context = multiprocessing.get_context("forkserver")
+        self._context.set_forkserver_preload([parties.__name__, "bcfl.ledger.rpc"])
+        self._tasks: dict[str, tuple[Callable[..., None], tuple[Any, ...]]] = {}
+        self._running: dict[str, BaseProcess] = {}
+        seconds = {f"{name}_seconds": SLOW if real else PHASE for name in PHASES}
+        self.terms = replace(TERMS, grace=1, **seconds)  # type: ignore[arg-type]
+        self._ledger: LiveLedger | None = None
+
+    @property
+    def names(self) -> list[str]:
+        """The processes, the store's excepted where it is a folder."""
+        return [*self._tasks, *(["store"] if self.daemon else [])]
+
+    @property
+    def ledger(self) -> LiveLedger:
+        """The observer's own view of the chain; raises LedgerError while nobody serves it."""
+        if self._ledger is None:
+            chain = networks.connect(self.place.network, timeout=5)
+            self._ledger = LiveLedger(federation_at(chain, self.place.contract))
+        return self._ledger
+
+    def look(self) -> tuple[Clock, History] | None:
+        """Where the federation stands; None while nobody can be asked."""
+        with suppress(BcflError):
+            return self.ledger.clock(), self.ledger.history()
+        return None
+
+    def open(self) -> None:
+        """Start everything, in the order of `bcfl up`, up to the first round."""
+        if self.daemon is not None:
+            self.daemon.start()
+        owner = account("owner")
+        parts = [account("miner", i) for i in range(self.miners)]
+        parts += [account("device", i) for i in range(self.devices)]
+        self._add("chain", parties.run_chain, [part.address for part in (owner, *parts)])
+        _until("the chain answers", lambda: networks.connect(self.place.network, timeout=5).close() or True)
+        self._deploy(owner)
+        for number in range(self.miners):
+            self._add(f"miner {number}", parties.run_miner, number)
+        for number in range(self.devices):
+            self._add(f"device {number}", parties.run_device, number)
+        _until("all miners have joined", lambda: len(self.ledger.history().endpoints) == self.miners)
+        open_first_round(self.site(), owner)
+
+    def site(self) -> Any:
+        """What `bcfl.parties` needs of a federation that was reached."""
+        from bcfl.parties import Site
+
+        ledger = self.ledger
+        return Site("chaos", self.place.network, ledger.contract.chain, ledger, {}, 0)  # type: ignore[arg-type]
+
+    def kill(self, name: str) -> None:
+        """End a process as `kill -9` does."""
+        if name == "store":
+            assert self.daemon is not None
+            self.daemon.kill()
+            return
+        process = self._running.pop(name)
+        process.kill()
+        process.join()
+        process.close()
+
+    def start(self, name: str) -> None:
+        """Start a process that was killed."""
+        if name == "store":
+            assert self.daemon is not None
+            self.daemon.launch()
+            return
+        task, args = self._tasks[name]
+        process = self._context.Process(target=task, args=(self.place, *args), name=name)
+        process.start()
+        self._running[name] = process
+
+    def revive(self) -> None:
+        """Start again who has ended with an error, as `bcfl up` does: it found no node when it started."""
+        for name, process in list(self._running.items()):
+            if not process.is_alive() and process.exitcode == USAGE:
+                self.start(name)
+
+    def dead(self) -> list[str]:
+        """Who has ended for another reason than being killed, or finding nobody."""
+        ended = {name: process.exitcode for name, process in self._running.items() if not process.is_alive()}
+        return [name for name, code in ended.items() if code != USAGE]
+
+    def close(self) -> None:
+        """End the parties in peace and kill what is left."""
+        for name, process in self._running.items():
+            if name != "chain":
+                process.terminate()
+        until = time.monotonic() + 10
+        for name, process in self._running.items():
+            if name != "chain":
+                process.join(max(0.01, until - time.monotonic()))
+        for process in self._running.values():
+            process.kill()
+            process.join()
+        if self._ledger is not None:
+            self._ledger.contract.chain.close()
+        if self.daemon is not None:
+            self.daemon.kill()
+
+    def archive(self) -> Archive:
+        """The vectors, read anew."""
+        return Archive(open_store(self.place.store), LAYOUT, self.terms)
+
+    def _add(self, name: str, task: Callable[..., None], *args: Any) -> None:
+        self._tasks[name] = (task, args)
+        self.start(name)
+
+    def _deploy(self, owner: Any) -> None:
+        import numpy as np
+
+        from bcfl.protocol import fixedpoint
+
+        zeros = fixedpoint.encode(np.zeros(LAYOUT.parameters, np.float32), self.terms.scale_bits)
+        genesis = self.archive().put(zeros)
+        chain = networks.connect(self.place.network)
+        contract, _ = deploy(chain, owner, self.terms, genesis.root, genesis.cid, 100 * ETHER)
+        contract.send(owner, "register_devices", [account("device", i).address for i in range(self.devices)])
+        chain.close()
+        self.place = replace(self.place, contract=contract.address)
+
+
+@contextmanager
+def opened(folder: Path, devices: int, miners: int, *, real: bool = False) -> Iterator[Federation]:
+    """A federation that runs, and is gone afterwards."""
+    made = Federation(folder, devices, miners, real=real)
+    try:
+        made.open()
+        yield made
+    finally:
+        made.close()
+
+
+def _until(what: str, holds: Callable[[], bool | None]) -> None:
+    until = time.monotonic() + START_SECONDS
+    while time.monotonic() < until:
+        with suppress(BcflError):
+            if holds():
+                return
+        time.sleep(0.05)
+    raise TimeoutError(f"not in {START_SECONDS:g} s: {what}")
+
+
+def _made(folder: Path) -> Path:
+    folder.mkdir(parents=True)
+    return folder
+
+
+def _free_ports(count: int) -> list[int]:
+    taken = [socket.socket() for _ in range(count)]
+    try:
+        for one in taken:
+            one.bind(("127.0.0.1", 0))
+        return [int(one.getsockname()[1]) for one in taken]
+    finally:
+        for one in taken:
+            one.close()

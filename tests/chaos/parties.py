@@ -1,0 +1,110 @@
+"""What runs in each process of a chaos run: the chain, or one party around a learner that costs nothing.
+
+The processes are forked from a server that has imported everything, so that one which was killed is back at
+once; each has its own memory, sockets, files and death.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import signal
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from bcfl.cli import USAGE
+from bcfl.cli.supervisor import die_with
+from bcfl.errors import BcflError
+from bcfl.ledger import networks
+from bcfl.ledger.server import serve
+from bcfl.parties import device, miner, reach
+from bcfl.protocol.accounts import Account
+from bcfl.roles.verifier import Checks
+from bcfl.storage import open_store
+from tests.village import LAYOUT, Quadratic
+
+POLL = 0.1
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where a federation is: its folder, node and store, and the ports of its miners."""
+
+    folder: Path
+    chain_port: int
+    store: str
+    ports: tuple[int, ...]
+    contract: str = ""
+
+    @property
+    def network(self) -> networks.Network:
+        return networks.Network("chaos", f"http://127.0.0.1:{self.chain_port}")
+
+
+def account(role: str, number: int = 0) -> Account:
+    return Account.derived(0, role, number)
+
+
+def optimum(number: int) -> np.ndarray[tuple[int], np.dtype[np.float32]]:
+    """Where a party's data would have the model: near to everybody else's."""
+    truth = np.random.default_rng(7).normal(0, 0.3, LAYOUT.parameters)
+    return (truth + np.random.default_rng(number).normal(0, 0.02, truth.shape)).astype(np.float32)
+
+
+def run_chain(place: Place, funded: list[str]) -> None:
+    """Serve the chain until killed."""
+    with _spoken(place.folder / "chain.log"), serve(place.folder / "chain", funded, port=place.chain_port):
+        signal.pause()
+
+
+def run_device(place: Place, number: int) -> None:
+    """One device until killed, or told to end."""
+    learner = Quadratic(optimum(number), 10 + number, 1000 * (10 + number))
+    with (
+        _spoken(place.folder / f"device-{number}.log"),
+        reach(place.network, place.contract, timeout=10) as site,
+    ):
+        made = device(
+            site, account("device", number), learner, LAYOUT, open_store(place.store, search=site.search),
+            place.folder / "journals", poll=POLL, keep=3, claim_every=2,
+        )  # fmt: skip
+        signal.signal(signal.SIGTERM, made.stop)
+        made.run()
+
+
+def run_miner(place: Place, number: int) -> None:
+    """One miner until killed, or told to end."""
+    learner = Quadratic(optimum(100 + number))
+    with (
+        _spoken(place.folder / f"miner-{number}.log"),
+        reach(place.network, place.contract, timeout=10) as site,
+        miner(
+            site, account("miner", number), learner, LAYOUT, open_store(place.store, search=site.search),
+            place.folder / "journals", port=place.ports[number], checks=Checks(), poll=POLL,
+            stake=site.ledger.terms.min_stake * 2 - 1, keep=3, claim_every=2,
+        ) as made,
+    ):  # fmt: skip
+        signal.signal(signal.SIGTERM, made.stop)
+        made.run()
+
+
+@contextmanager
+def _spoken(log: Path) -> Iterator[None]:
+    """All that the process says goes into a file, tracebacks included; errors end it as they end `bcfl`."""
+    if bind := die_with(os.getppid()):
+        bind()  # no process outlives the server that forked it, and that one not the test
+    target = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+    for stream in (1, 2):
+        os.dup2(target, stream)
+    sys.stdout = sys.stderr = os.fdopen(2, "w", buffering=1, closefd=False)
+    logging.basicConfig(level=logging.INFO, stream=sys.stderr, format="%(asctime)s %(message)s", force=True)
+    try:
+        yield
+    except BcflError as error:
+        print("error:", error, file=sys.stderr)
+        sys.exit(USAGE)

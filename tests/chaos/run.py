@@ -1,0 +1,30 @@
+"""One chaos run from its seed to its outcome."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+
+from tests.chaos.checks import Outcome, failed_transactions, faults
+from tests.chaos.federation import opened
+from tests.chaos.strikes import Striker, plan
+
+ROUNDS, DEVICES, MINERS = 6, 6, 3
+LIMIT = 240.0  # seconds
+
+
+def run(seed: int, folder: Path, *, real: bool, rounds: int = ROUNDS) -> Outcome:
+    """Play, kill and check; raises TimeoutError for a run that does not end."""
+    begun = time.monotonic()
+    with opened(folder, DEVICES, MINERS, real=real) as federation:
+        striker = Striker(federation, plan(seed, rounds, DEVICES, MINERS, store=real))
+        striker.watch(rounds, LIMIT)
+        (folder / "struck.txt").write_text("".join(f"{item}\n" for item in striker.struck))
+        found = tuple(faults(federation, striker.lag))
+        found += tuple(f"{name} has ended by itself" for name in federation.dead())
+        kind = "ipfs" if real else "folder"
+        history = federation.ledger.history()
+        blocks = sum(history.rounds[number].block is not None for number in range(1, rounds + 1))
+        lag = round(striker.lag, 2)
+        seconds, refused = round(time.monotonic() - begun, 1), failed_transactions(federation)
+        return Outcome(seed, kind, len(striker.struck), rounds, blocks, seconds, refused, lag, found)

@@ -1,0 +1,367 @@
+"""A served chain and those who mean it harm: malformed, oversized, slow, many, replayed, forged, endless."""
+
+from __future__ import annotations
+
+import gc
+import json
+import os
+import socket
+import time
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from eth_account import Account as Signer
+
+from bcfl.ledger import jsonrpc, methods
+from bcfl.ledger.contract import Contract, transact
+from bcfl.ledger.rpc import RpcChain
+from bcfl.ledger.server import LIMITS, serve
+
+from .conftest import Account, Artifact, ask, post
+
+FOREVER = "5b600056"  # jumps back to its start
+
+
+def raw(url: str, data: bytes, seconds: float = 5) -> bytes:
+    """What the server says to these bytes before it ends the connection."""
+    host, port = url.removeprefix("http://").split(":")
+    with socket.create_connection((host, int(port)), timeout=seconds) as connection:
+        connection.sendall(data)
+        answer = b""
+        with suppress(ConnectionError):
+            while piece := connection.recv(65_536):
+                answer += piece
+        return answer
+
+
+@pytest.mark.parametrize(
+    ("body", "code"),
+    [
+        (b"", -32700),
+        (b"\xff\xfe", -32700),
+        (b"{", -32700),
+        (b"[" * 200_000, -32700),
+        (b'{"a":' * 100_000 + b"1" + b"}" * 100_000, -32700),
+        (b'{"id": NaN, "method": "eth_chainId"}', -32700),
+        (b'{"id": 1, "method": "eth_chainId", "params": [' + b"9" * 5_000 + b"]}", -32700),
+        (b"7", -32600),
+        (b"[]", -32600),
+        (b"[" + b"1," * 1_000 + b"1]", -32600),
+        (b'{"id": 1, "method": 5}', -32600),
+        (b'{"id": 1, "method": "eth_chainId", "params": {"a": 1}}', -32602),
+        (b'{"id": 1, "method": "eth_nothing"}', -32601),
+        (b'{"id": 1, "method": "__init__"}', -32601),
+        (b'{"id": 1, "method": "' + b"x" * 100_000 + b'"}', -32601),
+    ],
+)
+def test_malformed_requests(served: str, body: bytes, code: int) -> None:
+    answer = post(served, body)
+    assert answer.json()["error"]["code"] == code
+    assert len(answer.content) < 1_000
+    assert ask(served, "eth_chainId") == "0x7a69"
+
+
+@pytest.mark.parametrize(
+    ("method", "params"),
+    [
+        ("eth_chainId", ["one too many"]),
+        ("eth_getBalance", []),
+        ("eth_getBalance", ["0x12"]),
+        ("eth_getBalance", [{"a": 1}]),
+        ("eth_getBalance", [10**12]),
+        ("eth_call", [{"data": 10**12}]),
+        ("eth_getBalance", ["0x" + "11" * 20, "0x" + "f" * 1_000]),
+        ("eth_getBalance", ["0x" + "11" * 20, "lately"]),
+        ("eth_getBlockByHash", ["0x12"]),
+        ("eth_getStorageAt", ["0x" + "11" * 20, "0x" + "f" * 100]),
+        ("eth_call", [None]),
+        ("eth_call", [{"to": "0x" + "11" * 20, "value": hex(2**256)}]),
+        ("eth_call", [{"to": "0x" + "11" * 20, "gas": "-0x5"}]),
+        ("eth_estimateGas", [{"to": "0x" + "11" * 20, "data": "0xzz"}]),
+        ("eth_estimateGas", [{"to": "0x" + "11" * 20, "gas": "0x1"}]),
+        ("eth_sendRawTransaction", ["0x"]),
+        ("eth_sendRawTransaction", ["0x02f8"]),
+        ("eth_sendRawTransaction", ["0x7f" + "00" * 50]),
+        ("eth_sendRawTransaction", [5]),
+        ("eth_getLogs", [[]]),
+        ("eth_getLogs", [{"fromBlock": hex(2**70)}]),
+        ("eth_getLogs", [{"topics": [None] * 5}]),
+        ("eth_getLogs", [{"address": ["0x" + "11" * 20] * 1_001}]),
+        ("eth_getLogs", [{"blockHash": "0x" + "11" * 32}]),
+        ("eth_newFilter", ["latest"]),
+        ("eth_getFilterChanges", [["a"]]),
+        ("eth_getFilterChanges", ["0x1"]),
+        ("eth_feeHistory", ["0x1", hex(-9)]),
+        ("evm_setNextBlockTimestamp", ["soon"]),
+    ],
+)
+def test_params_that_make_no_sense(
+    served: str, method: str, params: list[Any], capfd: pytest.CaptureFixture[str]
+) -> None:
+    head = ask(served, "eth_blockNumber")
+    assert ask(served, method, *params) in (-32602, -32000, -32005)
+    assert ask(served, "eth_blockNumber") == head
+    assert capfd.readouterr().err == ""
+
+
+def test_notifications_get_no_answer(served: str) -> None:
+    call = {"jsonrpc": "2.0", "method": "eth_chainId"}
+    assert post(served, json.dumps(call)).content == b""
+    assert post(served, json.dumps([call, call])).content == b""
+    assert [
+        a["id"] for a in post(served, json.dumps([call, {**call, "id": None}, {**call, "id": 4}])).json()
+    ] == [
+        None,
+        4,
+    ]
+
+
+def test_answers_are_bounded(served: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    block = {"jsonrpc": "2.0", "id": 1, "method": "eth_getBlockByNumber", "params": ["earliest", False]}
+    monkeypatch.setattr(jsonrpc, "MAX_ANSWER", 2_000)
+    answers = post(served, json.dumps([block] * 5)).json()
+    assert ["result" in answer for answer in answers] == [True, True, False, False, False]
+    monkeypatch.setattr(jsonrpc, "BATCH_SECONDS", -1)
+    assert [a["error"]["code"] for a in post(served, json.dumps([block])).json()] == [-32005]
+
+
+def test_more_logs_than_are_given_at_once(
+    served: str, device: Account, probe: Artifact, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    chain = RpcChain(served, poll=0.01)
+    contract, receipt = Contract.deploy(chain, device, probe.abi, probe.bytecode, [1])
+    for slot in range(7):
+        contract.send(device, "store", slot, 1)
+    monkeypatch.setattr(methods, "MAX_LOGS", 2)
+    query = {"address": contract.address, "fromBlock": hex(receipt.block)}
+    assert ask(served, "eth_getLogs", query) == -32005
+    assert [event.args["slot"] for event in contract.events(receipt.block)] == list(range(7))
+    chain.close()
+
+
+@pytest.mark.parametrize("method", ["eth_call", "eth_estimateGas"])
+def test_call_that_takes_too_long(
+    served: str, device: Account, monkeypatch: pytest.MonkeyPatch, method: str
+) -> None:
+    monkeypatch.setattr(methods, "CALL_SECONDS", 0.3)
+    began = time.monotonic()
+    assert ask(served, method, {"data": "0x" + FOREVER}) == -32005
+    assert time.monotonic() - began < 3
+    assert ask(served, "eth_call", {"to": device.address}) == "0x"
+
+
+def test_inner_call_that_takes_too_long_is_no_result(
+    served: str, device: Account, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    chain = RpcChain(served, poll=0.01)
+    loop = bytes.fromhex(FOREVER)
+    creation = bytes.fromhex(f"60{len(loop):02x}600c60003960{len(loop):02x}6000f3") + loop
+    inner = transact(chain, device, None, creation)["contractAddress"]
+    outer = f"600060006000600060007 3{inner[2:]}5af1600160005260206000f3".replace(" ", "")
+    monkeypatch.setattr(methods, "CALL_SECONDS", 0.3)
+    assert ask(served, "eth_call", {"data": "0x" + outer}) == -32005
+    chain.close()
+
+
+def test_filters_are_bounded(served: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("bcfl.ledger.filters.MAX_FILTERS", 2)
+    first, second, third = (ask(served, "eth_newBlockFilter") for _ in range(3))
+    assert ask(served, "eth_getFilterChanges", first) == -32000
+    assert ask(served, "eth_getFilterChanges", second) == ask(served, "eth_getFilterChanges", third) == []
+    assert ask(served, "eth_getFilterLogs", third) == -32000
+
+
+def test_oversized_requests_are_not_read(served: str) -> None:
+    length = LIMITS.body + 1
+    head = f"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: {length}\r\n\r\n".encode()
+    assert raw(served, head + bytes(100_000)).startswith(b"HTTP/1.1 413 ")
+    assert post(served, bytes(length)).status_code == 413
+    assert post(served, bytes(LIMITS.body)).json()["error"]["code"] == -32700
+    for absurd in ("9" * 5_000, "-1", "1e3", "٣", ""):
+        head = f"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: {absurd}\r\n\r\n".encode()
+        assert raw(served, head)[:12] in (b"HTTP/1.1 411", b"HTTP/1.1 413")
+
+
+@pytest.mark.parametrize(
+    ("data", "status"),
+    [
+        (b"GET / HTTP/1.1\r\nHost: x\r\n\r\n", 405),
+        (b"OPTIONS / HTTP/1.1\r\nHost: x\r\nOrigin: http://evil\r\n\r\n", 405),
+        (b"POST / HTTP/1.1\r\nHost: x\r\nOrigin: http://evil\r\nContent-Length: 2\r\n\r\n{}", 403),
+        (b"POST / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n2\r\n{}\r\n0\r\n\r\n", 411),
+        (b"POST / HTTP/1.1\r\n" + b"".join(b"a%d: b\r\n" % i for i in range(200)) + b"\r\n", 431),
+        (b"POST / HTTP/1.1\r\nA: " + b"b" * 100_000 + b"\r\n\r\n", 431),
+        (b"POST /" + b"b" * 100_000 + b" HTTP/1.1\r\n\r\n", 414),
+        (b"POST / HTTP/9.9\r\n\r\n", 505),
+        (b"\x16\x03\x01\x02\x00\x01\x00\r\n\r\n", 400),
+    ],
+)
+def test_what_is_no_post_is_refused(served: str, data: bytes, status: int) -> None:
+    answer = raw(served, data)
+    assert f" {status} ".encode() in answer[:14]
+    assert b"access-control" not in answer.lower()
+    assert len(answer) < 500
+
+
+def test_slow_clients_are_cut_off(device: Account) -> None:
+    hurried = replace(LIMITS, idle=0.3, reading=0.3)
+    with serve(None, [device.address], port=0, limits=hurried) as started:
+        for start in (b"POST / HT", b"POST / HTTP/1.1\r\nContent-Length: 50\r\n\r\n{"):
+            assert drip(started.url, start) < 2
+        assert ask(started.url, "eth_chainId") == "0x7a69"
+
+
+def drip(url: str, start: bytes) -> float:
+    """How long a client lasts that sends a byte now and then."""
+    host, port = url.removeprefix("http://").split(":")
+    began = time.monotonic()
+    with socket.create_connection((host, int(port)), timeout=5) as connection, suppress(ConnectionError):
+        connection.sendall(start)
+        connection.settimeout(0.05)
+        while time.monotonic() < began + 5:
+            connection.sendall(b" ")
+            with suppress(TimeoutError):
+                if connection.recv(1) == b"":
+                    break
+    return time.monotonic() - began
+
+
+def test_client_that_leaves_in_the_middle(served: str) -> None:
+    host, port = served.removeprefix("http://").split(":")
+    for data in (b"PO", b"POST / HTTP/1.1\r\nContent-Length: 50\r\n\r\n{"):
+        socket.create_connection((host, int(port))).close()
+        with socket.create_connection((host, int(port))) as connection:
+            connection.sendall(data)
+    assert ask(served, "eth_chainId") == "0x7a69"
+
+
+def test_more_connections_than_places(device: Account) -> None:
+    with serve(None, [device.address], port=0, limits=replace(LIMITS, connections=3)) as started:
+        host, port = started.url.removeprefix("http://").split(":")
+        held = [socket.create_connection((host, int(port))) for _ in range(3)]
+        assert eventually(lambda: raw(started.url, b"").startswith(b"HTTP/1.1 503 "))
+        for connection in held:
+            connection.close()
+        assert eventually(lambda: post(started.url, b"7").status_code == 200)
+
+
+def eventually(holds: Callable[[], bool]) -> bool:
+    until = time.monotonic() + 5
+    while time.monotonic() < until:
+        if holds():
+            return True
+        time.sleep(0.02)
+    return False
+
+
+def test_defect_is_an_answer_and_a_line(
+    served: str, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    def broken(*_: Any) -> None:
+        raise RuntimeError("secret")
+
+    monkeypatch.setattr(methods, "_block", broken)
+    assert ask(served, "eth_getBlockByNumber", "latest", False) == -32603
+    assert "eth_getBlockByNumber failed: RuntimeError" in capfd.readouterr().err
+
+
+def transfer(chain: RpcChain, signer: Account, to: Account, **changes: Any) -> str:
+    """A signed transaction that sends one wei, bent by `changes`."""
+    nonce = int(chain.request("eth_getTransactionCount", signer.address, "latest"), 16)
+    fields = {"to": to.address, "value": 1, "gas": 21_000, "nonce": nonce, "chainId": chain.chain_id}
+    fields |= {"maxFeePerGas": 10**10, "maxPriorityFeePerGas": 0, **changes}
+    return str(Signer.sign_transaction(fields, signer.key).raw_transaction.to_0x_hex())
+
+
+@pytest.fixture
+def node(served: str) -> Iterator[RpcChain]:
+    chain = RpcChain(served, poll=0.01)
+    yield chain
+    chain.close()
+
+
+def test_a_transaction_is_taken_once(node: RpcChain, served: str, device: Account, outsider: Account) -> None:
+    raw_ = transfer(node, device, outsider)
+    before = int(node.request("eth_getBalance", outsider.address, "latest"), 16)
+    assert isinstance(ask(served, "eth_sendRawTransaction", raw_), str)
+    head = node.request("eth_blockNumber")
+    for _ in range(3):
+        assert ask(served, "eth_sendRawTransaction", raw_) == -32000
+    assert node.request("eth_blockNumber") == head
+    assert int(node.request("eth_getBalance", outsider.address, "latest"), 16) == before + 1
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"chainId": 1},  # signed for another chain
+        {"gas": 2**24 + 1},
+        {"gas": 20_000},
+        {"nonce": 10**6},
+        {"maxFeePerGas": 0},
+        {"value": 2**255},
+        {"data": "0x" + "11" * 2**17, "gas": 2**24},
+    ],
+    ids=["chain", "too much gas", "too little gas", "nonce", "fee", "value", "size"],
+)
+def test_a_transaction_that_cannot_be(
+    node: RpcChain, served: str, device: Account, outsider: Account, changes: dict[str, Any]
+) -> None:
+    head = node.request("eth_blockNumber")
+    assert ask(served, "eth_sendRawTransaction", transfer(node, device, outsider, **changes)) == -32000
+    assert node.request("eth_blockNumber") == head
+
+
+def test_a_legacy_transaction_of_another_chain(node: RpcChain, served: str, device: Account) -> None:
+    nonce = int(node.request("eth_getTransactionCount", device.address, "latest"), 16)
+    fields = {"to": device.address, "value": 1, "gas": 21_000, "gasPrice": 10**10, "nonce": nonce}
+    for chain, taken in ((1, False), (31337, True)):
+        raw_ = Signer.sign_transaction({**fields, "chainId": chain}, device.key).raw_transaction.to_0x_hex()
+        assert isinstance(ask(served, "eth_sendRawTransaction", raw_), str) is taken
+
+
+def test_a_forged_signature_spends_nobodys_ether(
+    node: RpcChain, served: str, device: Account, outsider: Account
+) -> None:
+    """A changed signature is none, or another account's, which has nothing."""
+    good = bytes.fromhex(transfer(node, device, outsider)[2:])
+    head = node.request("eth_blockNumber")
+    for place in (1, 20, 40, 64):
+        forged = bytearray(good)
+        forged[-place] ^= 1
+        assert ask(served, "eth_sendRawTransaction", "0x" + forged.hex()) == -32000
+    assert node.request("eth_blockNumber") == head
+
+
+def test_memory_stays_under_a_flood(served: str) -> None:
+    """Largest requests, refused ones, filters, batches: what they took is given back."""
+    big = b"[" + b"1," * (LIMITS.body // 2 - 2) + b"1]"
+    host, port = served.removeprefix("http://").split(":")
+    batch = json.dumps([{"id": i, "method": "eth_chainId"} for i in range(100)])
+
+    def flood() -> None:
+        for _ in range(6):
+            post(served, big)
+            post(served, b'"' + bytes(LIMITS.body - 2) + b'"')
+            with socket.create_connection((host, int(port))) as connection:  # it never sends the rest
+                connection.sendall(b"POST / HTTP/1.1\r\nContent-Length: 4000000\r\n\r\n" + bytes(10_000))
+            post(served, batch)
+        for _ in range(300):
+            ask(served, "eth_newBlockFilter")
+
+    flood()
+    gc.collect()
+    before = resident()
+    for _ in range(2):
+        flood()
+    gc.collect()
+    assert resident() - before < 32 * 2**20
+
+
+def resident() -> int:
+    """Bytes of memory that this process has."""
+    return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")

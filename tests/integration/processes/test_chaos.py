@@ -1,0 +1,33 @@
+"""Processes killed at random and started again: two seeds of the campaign (`make chaos` plays twenty)."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from tests.chaos.run import run
+from tests.chaos.strikes import LEADER, PHASES, plan
+from tests.daemons import ipfs
+
+QUICK = 1.0  # seconds: a machine that needs longer for a look at the chain may miss phases without any fault
+
+
+def test_every_kind_of_process_is_killed_and_the_leader_in_each_phase() -> None:
+    strikes = plan(1, 6, devices=6, miners=3, store=True)
+    assert {strike.phase for strike in strikes if strike.target == LEADER} == set(PHASES)
+    assert {strike.target.split()[0] for strike in strikes} == {LEADER, "device", "miner", "chain", "store"}
+    assert plan(1, 6, devices=6, miners=3, store=True) == strikes != plan(2, 6, 6, 3, store=True)
+
+
+@pytest.mark.parametrize(("seed", "real"), [(0, False), (1, True)], ids=["folder", "ipfs"])
+def test_default_behavior(tmp_path: Path, seed: int, real: bool) -> None:
+    if real and (reason := ipfs.absent()):
+        pytest.skip(reason)
+    outcome = run(seed, tmp_path, real=real)
+    assert outcome.faults == ()
+    assert outcome.kills >= 10
+    if outcome.lag < QUICK:
+        assert (
+            outcome.blocks >= outcome.rounds - 2
+        )  # a store that is away too long voids a round, and no more

@@ -1,0 +1,172 @@
+"""What goes wrong in the middle of a run: a full disk, a deadline that has passed, no ether."""
+
+from __future__ import annotations
+
+import errno
+import logging
+import os
+import resource
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from bcfl.daemon import Daemon
+from bcfl.errors import LedgerError, RunError
+from bcfl.ledger.contract import transact
+from bcfl.ledger.embedded import EmbeddedChain
+from bcfl.ledger.keystore import derive
+from bcfl.ledger.rpc import RpcChain
+from bcfl.protocol.accounts import Account
+from bcfl.protocol.types import Clock, Phase
+from bcfl.storage import DirectoryStore
+from tests.integration.processes.test_daemon import daemons, until_closed
+from tests.village import TERMS, Village
+
+ROOT = Path(__file__).parents[3]
+MNEMONIC = "test test test test test test test test test test test junk"
+
+
+class Full:
+    """A disk that is full until it is freed: a method that writes then fails as the system does."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, owner: Any, name: str) -> None:
+        self.full, self.refused = False, 0
+        method = getattr(owner, name)
+
+        def write(*args: Any) -> Any:
+            if not self.full:
+                return method(*args)
+            self.refused += 1
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+        monkeypatch.setattr(owner, name, write)
+
+
+def turns(running: list[Daemon], count: int) -> list[float]:
+    return [daemon.turn() for _ in range(count) for daemon in running]
+
+
+def test_a_full_disk_under_the_store_is_waited_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    village = Village(tmp_path)
+    running, disk = daemons(village), Full(monkeypatch, DirectoryStore, "_write")
+    disk.full = True
+    with caplog.at_level(logging.WARNING, "bcfl"):
+        assert all(turns(running, 2))
+    assert disk.refused >= len(village.homes)
+    assert "free some space and try again" in caplog.text
+    assert "Traceback" not in caplog.text
+    disk.full = False
+    until_closed(village, running, 1)
+    assert village.history.rounds[1].status == "finalized"
+    assert len(village.history.rounds[1].submissions) == len(village.homes)
+
+
+def test_a_full_disk_under_the_journal_ends_a_party_which_goes_on_later(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is not written down is not sent, so that nothing is sent twice."""
+    village = Village(tmp_path)
+    running, disk = daemons(village), Full(monkeypatch, os, "fsync")
+    disk.full = True
+    for daemon in running[: len(village.homes)]:
+        with pytest.raises(RunError, match=r"cannot write the journal .*No space left on device") as caught:
+            daemon.turn()
+        assert "\n" not in str(caught.value)
+    assert not village.history.rounds[1].commits
+    disk.full = False
+    again = village.restarted()
+    until_closed(again, daemons(again), 1)
+    found = again.history.rounds[1]
+    assert found.status == "finalized"
+    assert sorted(item.update.device for item in found.submissions) == list(range(len(village.homes)))
+
+
+def test_a_full_disk_under_the_chain_refuses_and_loses_nothing(tmp_path: Path) -> None:
+    """In a process of its own, whose files may not grow: each transaction is there as a whole, or refused."""
+    device = derive(MNEMONIC, 0, 1)[0]
+    process, url = served(tmp_path, lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (200_000, 200_000)))
+    taken: list[str] = []
+    chain = RpcChain(url, poll=0.01)
+
+    def fill() -> None:
+        for _ in range(500):
+            taken.append(transact(chain, device, device.address, b"", 1, 21_000)["transactionHash"])
+
+    with pytest.raises(LedgerError) as caught:
+        fill()
+    chain.close()
+    said = ended(process)
+    assert "\n" not in str(caught.value)
+    assert "Traceback" not in said
+    assert taken
+    process, url = served(tmp_path, None)
+    chain = RpcChain(url, poll=0.01)
+    receipts = [chain.request("eth_getTransactionReceipt", one) for one in taken]
+    transact(chain, device, device.address, b"", 1, 21_000)
+    chain.close()
+    ended(process)
+    assert all(receipt is not None and receipt["status"] == "0x1" for receipt in receipts)
+
+
+def served(folder: Path, limit: Callable[[], None] | None) -> tuple[subprocess.Popen[str], str]:
+    """`bcfl chain up` in a process with a limit."""
+    command = [sys.executable, "-m", "bcfl", "chain", "up", "--port", "0", "--dir", str(folder / "chain")]
+    process = subprocess.Popen(
+        [*command, "--accounts", "1"], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        preexec_fn=limit, env={**os.environ, "PYTHONPATH": str(ROOT)},
+    )  # fmt: skip
+    assert process.stdout is not None
+    line = process.stdout.readline()
+    assert line.startswith("rpc"), process.communicate()
+    return process, line.split()[1]
+
+
+def ended(process: subprocess.Popen[str]) -> str:
+    """All that a process says on stderr until it has been told to end."""
+    process.terminate()
+    return process.communicate(timeout=30)[1]
+
+
+def test_a_deadline_that_has_passed_is_no_error(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """A party whose look at the clock is old comes too late, hears it from the contract, and goes on."""
+    village = Village(tmp_path)
+    assert village.chain is not None
+    office = village.offices[0]
+    daemon = Daemon(office, office.account, village.ledger, village.archive)
+    old: Clock = village.ledger.clock()
+    now = village.chain.now() + village.terms.commit_seconds
+    village.chain.warp(now)
+    clock = village.ledger.clock
+    village.ledger.clock = lambda: replace(old, deadline=now + 1)  # type: ignore[method-assign]
+    with caplog.at_level(logging.INFO, "bcfl"):
+        assert daemon.turn() > 0
+    assert "not due any more: " in caplog.text
+    village.ledger.clock = clock  # type: ignore[method-assign]
+    assert village.ledger.clock().phase is not Phase.COMMIT
+    until_closed(village, daemons(village), 1)
+
+
+def test_a_device_without_ether_that_is_left_alone_goes_on_trying(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    poor = Account.derived(0, "device", 0)
+    others = [Account.derived(0, "device", i) for i in range(1, 4)]
+    miners = [Account.derived(0, "miner", i) for i in range(4)]
+    funded = [Account.derived(0, "owner").address, *(a.address for a in (*others, *miners))]
+    village = Village(tmp_path, chain=EmbeddedChain(None, funded=sorted(funded)))
+    home = village.homes[0]
+    assert home.account.address == poor.address
+    village.dead(village.bound(0))
+    assert village.chain is not None
+    village.chain.warp(village.chain.now() + int(0.8 * TERMS.commit_seconds))
+    daemon = Daemon(home, home.account, village.ledger, village.archive, poll=0.5)
+    with caplog.at_level(logging.WARNING, "bcfl"):
+        assert [daemon.turn() for _ in range(2)] == [1, 2]
+    assert "cannot afford" in caplog.text

@@ -1,0 +1,105 @@
+"""A miner whose own store is away waits and votes later; one update that makes stores fail stops nobody."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from bcfl.errors import StoreError, Unavailable
+from bcfl.protocol.rounds import History, Round
+from bcfl.protocol.types import Phase, Verdict
+from bcfl.roles.archive import Archive
+from bcfl.roles.moment import LONG
+from bcfl.storage import DirectoryStore
+from tests.village import Village
+
+SECONDS = 60  # of the vote
+
+
+class Ailing:
+    """A store that fails where it is told to, as one does whose disk or daemon is ill."""
+
+    def __init__(self, store: DirectoryStore) -> None:
+        self.store = store
+        self.fails: Callable[[str], bool] = lambda _: False
+
+    def __getattr__(self, name: str) -> object:
+        return getattr(self.store, name)
+
+    def get(self, cid: str, max_bytes: int) -> bytes:
+        if self.fails(cid):
+            raise StoreError(f"{cid}: input/output error", cid)
+        return self.store.get(cid, max_bytes)
+
+
+def voting(tmp_path: Path) -> tuple[Village, Ailing, list[str]]:
+    """A village in which one miner with a store of its own is to vote; and the CIDs of the updates."""
+    village = Village(tmp_path)
+    village.until(Phase.VOTE)
+    village.offices[1].act()  # from now on the phase has a deadline that does not move
+    store = Ailing(village.store)
+    verifier = village.offices[0].ballots.verifier
+    archive = Archive(store, village.archive.layout, village.terms)  # type: ignore[arg-type]
+    verifier.archive = archive
+
+    def verdicts(_: History, current: Round) -> tuple[Verdict, ...]:
+        said = []
+        for item in current.submissions:
+            try:
+                archive.update(item)
+                said.append(Verdict.ACCEPTED)
+            except Unavailable:
+                said.append(Verdict.UNAVAILABLE)
+        return tuple(said)
+
+    verifier.verdicts = verdicts  # type: ignore[method-assign]
+    current = village.history.current
+    assert current is not None
+    return village, store, [archive.cid_of(item.update.cid, 16) for item in current.submissions]
+
+
+def later(village: Village, share: float) -> None:
+    assert village.chain is not None
+    begun = village.ledger.clock().deadline - SECONDS
+    village.chain.warp(begun + int(SECONDS * share))
+
+
+def test_a_store_that_is_away_is_waited_for(tmp_path: Path) -> None:
+    village, store, _ = voting(tmp_path)
+    miner = village.offices[0]
+    store.fails = lambda _: True
+    for share in (0.1, LONG + 0.1):
+        later(village, share)
+        with pytest.raises(StoreError, match="input/output error"):
+            miner.act()
+    assert miner.account.address not in village.history.rounds[1].vote_commits
+    store.fails = lambda _: False
+    assert miner.act() == "committed its verdicts"
+
+
+@pytest.mark.parametrize("place", [0, 3])
+def test_one_update_that_makes_the_store_fail_does_not_keep_from_voting(tmp_path: Path, place: int) -> None:
+    village, store, cids = voting(tmp_path)
+    miner = village.offices[0]
+    store.fails = lambda cid: cid == cids[place]
+    with pytest.raises(StoreError):
+        miner.act()  # it may be the store
+    later(village, LONG + 0.05)
+    assert miner.act() == "committed its verdicts"
+    record = miner.ballots.office.journal.read_json("vote.json") or {}
+    said = [Verdict(item) for item in record["verdicts"]]
+    assert said.pop(place) is Verdict.UNAVAILABLE
+    assert set(said) == {Verdict.ACCEPTED}
+
+
+def test_what_was_given_up_is_looked_for_again_in_the_next_round(tmp_path: Path) -> None:
+    village, *_ = voting(tmp_path)
+    archive = village.offices[0].ballots.verifier.archive
+    item = village.history.rounds[1].submissions[0]
+    archive.give_up(item)
+    with pytest.raises(Unavailable, match="in vain"):
+        archive.update(item)
+    archive.forget()
+    assert archive.update(item) is not None

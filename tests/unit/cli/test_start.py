@@ -1,0 +1,92 @@
+"""`bcfl start`: whatever keeps a party from joining is one line that says what to do, and no traceback."""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import typer
+
+from bcfl.cli import deploy, start
+from bcfl.ledger import keystore
+from bcfl.ledger.server import ChainServer, serve
+
+from .conftest import Bcfl
+
+MNEMONIC = "test test test test test test test test test test test junk"
+SMALL = ["--task", "breast-cancer", "--devices", 2, "--miners", 1, "--pool", "1 ether"]
+NETWORKS = """
+[networks.local]
+rpc = "{url}"
+mnemonic = "{mnemonic}"
+
+[networks.elsewhere]
+rpc = "{url}"
+chain_id = 1
+
+[networks.down]
+rpc = "http://127.0.0.1:9"
+"""
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[ChainServer]:
+    addresses = [account.address for account in keystore.derive(MNEMONIC, 0, 3)]
+    with serve(None, addresses, port=0) as started:
+        yield started
+
+
+@pytest.fixture
+def place(bcfl: Bcfl, tmp_path: Path, server: ChainServer, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder with networks, a federation, and a key that has no ether."""
+    app = typer.Typer()
+    deploy.register(app)
+    start.register(app)
+    monkeypatch.setattr("bcfl.cli.app.app", app)
+    for variable in ("ETH_RPC_URL", "ETH_KEYSTORE_PASSWORD"):
+        monkeypatch.delenv(variable, raising=False)
+    (tmp_path / "bcfl.toml").write_text(NETWORKS.format(url=server.url, mnemonic=MNEMONIC))
+    (tmp_path / "password").write_text("open sesame")
+    (tmp_path / "wrong").write_text("close sesame")
+    keystore.save(tmp_path / "keys", b"\x01" * 32, "open sesame", keystore.LIGHT)
+    assert bcfl("deploy", "--network", "local", *SMALL, "--json").code == 0
+    return tmp_path
+
+
+@pytest.fixture(scope="module")
+def taken() -> Iterator[int]:
+    with socket.socket() as listening:
+        listening.bind(("127.0.0.1", 0))
+        listening.listen()
+        yield listening.getsockname()[1]
+
+
+def test_refusals(bcfl: Bcfl, place: Path, taken: int) -> None:
+    """One test, for the deployment costs more than all refusals."""
+    poor = keystore.listed(place / "keys")[0].address
+    by_key = ["--account", poor, "--keystore", "keys", "--password-file"]
+    local = ["--network", "local"]
+    (place / "file").write_text("")
+    cases = [
+        (["device", "--network", "down", "--account", 2], "is the node running and the URL right?"),
+        (["miner", "--network", "down", "--account", 1], "is the node running and the URL right?"),
+        (["device", "--network", "elsewhere", "--account", 2], "network elsewhere is chain 1"),
+        (["device", "--network", "nowhere"], "there is no network 'nowhere'"),
+        (["device", *local, "--deployment", "other"], "other"),
+        (["device", *local, "--deployment", "0x" + "11" * 20, "--account", 2], "0x1111"),
+        (["device", *local, *by_key, "wrong"], "not the password"),
+        (["device", *local, *by_key, "absent"], "absent cannot be read"),
+        (["device", *local, "--account", 2, "--task", "digits"], "another layout"),
+        (["device", *local, "--account", 2, "--store", "/dev/null/x"], "cannot be made"),
+        (["device", *local, "--account", 2, "--store", "ipfs:nonsense"], "no address of an IPFS daemon"),
+        (["device", *local, "--account", 2, "--gateway", "nonsense"], "no URL of a gateway"),
+        (["device", *local, "--account", 2, "--journal", "file"], "cannot be written"),
+        (["miner", *local, "--account", 1], "join with --stake, at least"),
+        (["miner", *local, *by_key, "password", "--stake", "1 ether"], "insufficient funds"),
+        (["miner", *local, "--account", 1, "--journal", "j", "--listen", f"127.0.0.1:{taken}"], "is taken"),
+        (["round", *local, "--account", 0], "no miner has joined yet"),
+    ]  # fmt: skip
+    for arguments, words in cases:
+        assert words in bcfl("start", *arguments).refusal, arguments
