@@ -94,7 +94,9 @@ def wait(
             if monotonic() > until:
                 raise
             sleep(PAUSE)
-    print_fields([("rpc", found.url), ("chain", found.chain_id), ("node", client), ("block", int(block, 16))])
+    print_fields(
+        [("rpc", found.url), ("chain", str(found.chain_id)), ("node", client), ("block", int(block, 16))]
+    )
 
 
 def register(parent: typer.Typer) -> None:

@@ -13,7 +13,9 @@ from threading import Lock
 from typing import TYPE_CHECKING, Any, cast
 from urllib.parse import urlsplit
 
+from requests import ConnectionError as NoConnection
 from requests import RequestException, Session
+from requests import Timeout as RequestsTimeout
 from web3 import HTTPProvider, IPCProvider, Web3
 from web3._utils.threads import Timeout
 from web3.exceptions import Web3Exception
@@ -194,4 +196,12 @@ def _public(url: str) -> str:
 def _short(error: Exception) -> str:
     """What went wrong in a few words; the message itself may hold the URL and thereby a key."""
     status = getattr(getattr(error, "response", None), "status_code", None)
-    return f"HTTP status {status}" if status else type(error).__name__
+    if status:
+        return f"HTTP status {status}"
+    if isinstance(error, RequestsTimeout | TimeoutError | cast(type[Exception], Timeout)):
+        return "no answer in time"
+    if isinstance(error, NoConnection) or not isinstance(
+        error, RequestException | ValueError | Web3Exception
+    ):
+        return "no connection"
+    return type(error).__name__
