@@ -178,10 +178,8 @@ def miner(
     if site.full:
         raise ConfigError(f"{site.name} is of mode full, where every miner is a device too: join as both")
     archive, records = site.archive(layout, store), Journal(_own(journal, account))
-    relay, verifier = (
-        HttpRelay(account, site.ledger, site.patience),
-        _verifier(site, learner, archive, checks),
-    )
+    relay = HttpRelay(account, site.ledger, site.patience)
+    verifier = Verifier(learner, site.ledger, archive, checks or Checks())
     engines = partial(said, _fitting(site, wishes))
     made = Miner(account, site.ledger, relay, archive, verifier, records, engines)
     chores = _chores(account, site.ledger, archive, records, keep, claim_every, helps=True)
