@@ -16,7 +16,7 @@ WORKERS   ?= 2
 SHELL       := bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help run test setup dev lint contracts gas bench chaos clean
+.PHONY: help run test matrix setup dev lint contracts gas bench chaos clean
 
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 export PIP_NO_INPUT := 1
@@ -71,6 +71,9 @@ test: lint ## the gate: lint, contracts, gas snapshot, tests with the contracts'
 	@$(BIN)/python deploy/compile.py --check
 	$(call step,tests)
 	@$(BIN)/python -m pytest -p tests.branches --branches 95 -n $(WORKERS) --dist worksteal
+
+matrix: $(DEV_SET) ## every role away from every phase in every manner, some minutes
+	@LIVENESS=all $(BIN)/python -m pytest -q tests/integration/test_matrix.py -n $(WORKERS) --dist loadfile
 
 contracts: $(DEV_SET) ## compile the contracts into bcfl/ledger/artifacts
 	@$(BIN)/python deploy/compile.py

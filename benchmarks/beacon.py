@@ -1,0 +1,259 @@
+"""How much an attacker gains, in leaderships and in money, by withholding what the next draw is made of.
+
+    python -m benchmarks.beacon                 the tables of docs/randomness.md, some minutes
+    python -m benchmarks.beacon --draws 100000  only how often whom the twin's lottery puts first
+
+The attacker plays the best response with unlimited lookahead: it knows its own next layers, so it knows the
+draw of every round that one of them leads to, and of those that follow. Honest layers are unknown to it until
+they are shown. An attacker with many identities splits its weight evenly among them. Money is in wei.
+"""
+
+from __future__ import annotations
+
+import argparse
+import math
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from itertools import product
+
+import numpy as np
+import numpy.typing as npt
+from scipy.stats import chisquare
+
+from bcfl.config import Config
+from bcfl.protocol.hashing import keccak, word
+from bcfl.protocol.lottery import LEAD, Entrant, order
+
+Values = npt.NDArray[np.float64]
+Flags = npt.NDArray[np.bool_]
+Table = Iterator[tuple[str, ...]]
+
+SHARES = (0.10, 0.20, 0.33)
+HONEST = 18  # miners that follow the protocol
+HEAD = 10  # places of a line of all miners that an attacker can hope to hold in a row
+MANY = 24  # identities of an attacker that splits its stake
+COMMITTEE = 5
+SIZES = (1, 3, 5, 7, 10)
+AHEAD = (0, 1, 5, 30)  # seconds
+WEIGHTS = ((1, 1, 1, 1, 1), (1, 2, 3, 4), (1, 10, 100, 1000), (65_535, 1, 32_768))
+DRAWS = 100_000
+SAMPLES = 40_000  # values of known rounds
+GENERATIONS, SETTLED = 40, 10  # of them, and from which on the gain is averaged
+NOISE = 5e-4  # of what is measured
+ETHER = 10**18
+DEFAULTS = Config()
+LEADER = DEFAULTS.reward * (1 - DEFAULTS.device_share - DEFAULTS.miner_share)  # what a lead is worth, wei
+VERDICTS = DEFAULTS.reward * DEFAULTS.miner_share  # what all verdicts of a round are worth together
+
+
+@dataclass(frozen=True)
+class Game:
+    """What the attacker has, what the rules are, and what a lead and a refusal are worth to it."""
+
+    share: float  # of all weight
+    identities: int
+    committee: int | None = None  # None: all miners vote
+    needed: float = 2 / 3  # more than this share of the voters has to attest
+    blocks: bool = False  # the attacker withholds attestations too, where it has enough of them
+    value: float = 1.0  # of a lead
+    refusal: float = 0.0  # what it costs not to lead when it is one's turn
+
+    @property
+    def miners(self) -> int:
+        """How many there are in all."""
+        return self.identities + HONEST
+
+    @property
+    def voters(self) -> int:
+        """How many of them vote in a round."""
+        return self.committee or self.miners
+
+
+def orders(game: Game, rng: np.random.Generator, count: int) -> Flags:
+    """Who stands where in line in `count` rounds: drawn by weight, without replacement, as the lottery does.
+
+    Shape (count, places); True is the attacker. Of a line of all miners only the head.
+    """
+    places = min(game.committee or HEAD, game.miners)
+    mine, others = np.full(count, float(game.identities)), np.full(count, float(HONEST))
+    each, other = game.share / game.identities, (1 - game.share) / HONEST
+    line = np.empty((count, places), dtype=np.bool_)
+    for place in range(places):
+        drawn = rng.random(count) * (mine * each + others * other) < mine * each
+        line[:, place] = drawn
+        mine, others = mine - drawn, others - ~drawn
+    return (
+        line if game.committee is None else rng.permuted(line, axis=1)
+    )  # members lead in an order of their own
+
+
+def outcomes(game: Game, seed: int = 1) -> tuple[float, float]:
+    """What a round brings the attacker that follows the protocol, and the one that plays the best response.
+
+    The worth X of a round whose draw is known solves X = best choice of (what it brings + the X of the round
+    that it leads to) - g, with mean 0; g is what a round brings. A pool of values stands for the law of X:
+    every draw that can be foreseen has a value from the pool, one that cannot has 0.
+    """
+    rng = np.random.default_rng(seed)
+    pool, brought, honest = np.zeros(SAMPLES), [], []
+    for _ in range(GENERATIONS):
+        line = orders(game, rng, SAMPLES)
+        value = _worth(game, rng, pool, line)
+        pool = value - value.mean()
+        brought.append(float(value.mean()))
+        honest.append(game.value * float(line[:, 0].mean()))
+    return float(np.mean(honest[SETTLED:])), float(np.mean(brought[SETTLED:]))
+
+
+def _worth(game: Game, rng: np.random.Generator, pool: Values, line: Flags) -> Values:
+    """The worth of rounds with a known draw, from the last in line to the first."""
+    voters = line.shape[1]
+    withheld = voters - int(voters * game.needed)  # so many are enough to stop a proposal
+    blocking = game.blocks & (line.sum(axis=1) >= withheld)
+    ordered = np.sort(pool)
+    # Nobody led: the next seed is known to all. In a long line that is beyond reach.
+    worth = rng.permutation(pool) if game.committee else np.zeros(SAMPLES)
+    for place in reversed(range(voters)):
+        mine = np.maximum(game.value + rng.permutation(pool), worth - game.refusal)
+        others = np.where(
+            blocking, _at_least(ordered, worth), 0.0
+        )  # a layer that it hears, and may block then
+        worth = np.where(line[:, place], mine, others)
+    return worth
+
+
+def _at_least(ordered: Values, floor: Values) -> Values:
+    """The expected greater of `floor` and a value from the pool."""
+    above = np.concatenate([np.cumsum(ordered[::-1])[::-1], [0.0]])
+    place = np.searchsorted(ordered, floor)
+    return np.asarray((floor * place + above[place]) / len(ordered))
+
+
+def stopped(share: float, size: int, needed: float, identities: int = MANY) -> float:
+    """How often an attacker has so much of a committee that nothing becomes final against it."""
+    line = orders(Game(share, identities, size), np.random.default_rng(3), 200_000)
+    return float((line.sum(axis=1) >= size - int(size * needed)).mean())
+
+
+def salts(share: float, identities: int, value: float, penalty: float, rounds: int = 4000) -> float:
+    """What a round brought under the beacon before: its seed was the exclusive or of revealed votes' salts.
+
+    Whoever opens last chooses for every identity whether to open; each subset is a draw of its own, in which
+    those that withhold have no part. A lower bound: this round's lead alone, at most 400 subsets of a size.
+    """
+    rng = np.random.default_rng(2)
+    each, brought = share / identities, 0.0
+    for _ in range(rounds):
+        best = 0.0
+        for withheld in range(min(identities, 5)):
+            mine = (identities - withheld) * each
+            draws = rng.random(min(math.comb(identities, withheld), 400))
+            leads = bool((draws < mine / (mine + 1 - share)).any())
+            best = max(best, value * leads - penalty * withheld)
+        brought += best
+    return brought / rounds
+
+
+def race(share: float, ahead: float, wished: float = DEFAULTS.pow_seconds) -> float:
+    """The chance to win a race with this share of the hash rate and the puzzle `ahead` seconds early."""
+    alone = 1 - math.exp(-share * ahead / wished)
+    return alone + (1 - alone) * share
+
+
+def withheld_turns() -> Table:
+    """Refusing to lead, which costs the leader's penalty, and not voting, which costs a share of verdicts."""
+    yield "engine", "weight", "identities", "leads", "gain, points", "ether a round: no turn", "no vote"
+    for committee in (None, COMMITTEE):
+        for share, identities in product(SHARES, (1, MANY)):
+            game = Game(share, identities, committee)
+            honest, best = outcomes(game)
+            yield (
+                "stake, resource" if committee is None else f"committee of {committee}",
+                f"{share:.0%}",
+                str(identities),
+                f"{honest:.1%}",
+                f"{100 * (best - honest):+.2f}",
+                *(_profit(game, cost) for cost in (DEFAULTS.leader_penalty, VERDICTS / game.voters)),
+            )
+
+
+def _profit(game: Game, refusal: float) -> str:
+    """What withholding is worth to whoever wants money, each round; nothing if honesty pays better."""
+    honest, best = outcomes(replace(game, value=LEADER, refusal=refusal))
+    return (
+        "a loss"
+        if best < honest * (1 + NOISE)
+        else f"{(best - honest) / ETHER:+.5f} ({best / honest - 1:+.2%})"
+    )
+
+
+def withheld_attestations() -> Table:
+    """A committee in which the attacker has enough members to keep a proposal from becoming final."""
+    yield "members", "to make final", "weight", "can stop a proposal", "gain, points"
+    for size, needed, share in product(SIZES, (2 / 3, 1 / 2), SHARES):
+        honest, best = outcomes(Game(share, MANY, size, needed, blocks=True))
+        final = f"{int(size * needed) + 1} of {size}"
+        chance = stopped(share, size, needed)
+        yield str(size), final, f"{share:.0%}", f"{chance:.1%}", f"{100 * (best - honest):+.2f}"
+
+
+def head_starts() -> Table:
+    """A race whose puzzle one miner knows before the others do."""
+    yield "hash rate", *(f"{ahead} s ahead" for ahead in AHEAD)
+    for share in SHARES:
+        yield f"{share:.0%}", *(f"{100 * (race(share, ahead) - share):+.1f}" for ahead in AHEAD)
+
+
+def before() -> Table:
+    """The beacon that was replaced."""
+    yield "weight", "identities", "gain, points", "gain in ether a round"
+    for share, identities in product(SHARES, (1, 4, MANY)):
+        points = 100 * (salts(share, identities, 1, 0) - share)
+        ether = salts(share, identities, LEADER, DEFAULTS.vote_penalty) - share * LEADER
+        yield f"{share:.0%}", str(identities), f"{points:+.1f}", f"{ether / ETHER:+.3f}"
+
+
+def frequencies(draws: int) -> Table:
+    """How often whom the twin's lottery puts first, against the weights."""
+    yield "weights", "leads", "expected", "chi-squared", "p"
+    for weights in WEIGHTS:
+        entrants = [Entrant(account + 1, weight) for account, weight in enumerate(weights)]
+        leads = dict.fromkeys(range(1, len(weights) + 1), 0)
+        for number in range(draws):
+            leads[order(keccak(word(number)), LEAD, entrants)[0].account] += 1
+        expected = [draws * weight / sum(weights) for weight in weights]
+        found = chisquare(list(leads.values()), expected)
+        shown = [
+            ", ".join(f"{value:.0f}" for value in values) for values in (weights, leads.values(), expected)
+        ]
+        yield *shown, f"{found.statistic:.2f}", f"{found.pvalue:.3f}"
+
+
+def print_table(title: str, rows: Table) -> None:
+    """A table in Markdown."""
+    print(f"\n{title}\n")
+    for number, row in enumerate(rows):
+        print("| " + " | ".join(row) + " |", flush=True)
+        if number == 0:
+            print("|---" * len(row) + "|")
+
+
+def main() -> int:
+    """Print the tables."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--draws", type=int, help="only the frequencies, over so many draws")
+    draws = parser.parse_args().draws
+    if draws is None:
+        print_table("Turns refused and votes not cast", withheld_turns())
+        print_table("Attestations withheld", withheld_attestations())
+        print_table("A race's puzzle known early: gain, points", head_starts())
+        print_table("Before: the exclusive or of revealed salts", before())
+    print_table("Who leads", frequencies(draws or DRAWS))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,123 @@
+"""Every mode and engine on one task: accuracy, gas per participant, seconds of the chain and of the wall a round.
+
+    python -m benchmarks.modes                              digits, as `bcfl run` has it
+    python -m benchmarks.modes --rounds 3 --devices 8       smaller
+    python -m benchmarks.modes --only "hybrid"              one of them
+
+The same devices, data, seed and rounds everywhere. The hybrid run goes through all four engines.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from bcfl import simulation
+from bcfl.config import Config
+from bcfl.reports import Report
+from bcfl.runs import Run
+from bcfl.simulation import Federation
+
+SPREAD = 0.5  # points of accuracy between the best and the worst
+COMBINATIONS: dict[str, dict[str, Any]] = {
+    "full resource": {"mode": "full"},
+    "full stake": {"mode": "full", "engine": "stake"},
+    "full pow": {"mode": "full", "engine": "pow"},
+    "partial committee": {"mode": "partial"},
+    "partial stake": {"mode": "partial", "engine": "stake"},
+    "partial pow": {"mode": "partial", "engine": "pow"},
+    "hybrid": {"mode": "hybrid"},
+}
+
+
+@dataclass(frozen=True)
+class Row:
+    """What came of one of them."""
+
+    name: str
+    report: Report
+    chain_seconds: float  # a round
+
+    @property
+    def accuracy(self) -> float:
+        return 100 * (self.report.final_accuracy or 0.0)
+
+    def cells(self) -> Iterator[str]:
+        report, rounds = self.report, len(self.report.rounds)
+        yield self.name
+        yield ", ".join(dict.fromkeys(found.engine for found in report.rounds))
+        yield f"{self.accuracy:.2f}"
+        yield f"{report.gas_per_participant:,.0f}"
+        yield f"{self.chain_seconds:.0f}"
+        yield f"{report.seconds / rounds:.1f}"
+        yield str(len({found.leader for found in report.rounds if found.leader}))
+        yield str(sum(found.status == "void" for found in report.rounds))
+
+
+def play(name: str, config: Config) -> Row:
+    """One run; the chain's own time is read from its events."""
+    started = time.perf_counter()
+    task, shares = simulation.material(config)
+    with Run.create(config) as made, Federation.found(made, task, shares) as federation:
+        report = federation.play(None, started)
+        opened = [found.opened for found in federation.ledger.history().rounds.values()]
+    return Row(name, report, (opened[-1] - opened[0]) / len(report.rounds))
+
+
+def wishes(rounds: int) -> tuple[str, ...]:
+    """From a quarter of the rounds on another engine, and so on."""
+    others = ("pow", "committee", "resource")
+    return tuple(
+        f"{1 + max(place, rounds * place // 4)}:{name}" for place, name in enumerate(others, start=1)
+    )
+
+
+def table(rows: list[Row]) -> Iterator[str]:
+    """The rows in Markdown."""
+    heads = (
+        "mode",
+        "engine",
+        "accuracy, %",
+        "gas a participant",
+        "chain s a round",
+        "wall s",
+        "leaders",
+        "void",
+    )
+    yield "| " + " | ".join(heads) + " |"
+    yield "|---|---" + "|---:" * (len(heads) - 2) + "|"
+    for row in rows:
+        yield "| " + " | ".join(row.cells()) + " |"
+
+
+def main() -> int:
+    """Play them all; the code is 1 if their accuracies are further apart than they may be."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--only", choices=COMBINATIONS, help="just this one")
+    for name in ("rounds", "devices", "seed"):
+        parser.add_argument(f"--{name}", type=int, default=getattr(Config(), name))
+    given = vars(parser.parse_args())
+    only = given.pop("only")
+    rows = []
+    with tempfile.TemporaryDirectory() as folder:
+        for name, changes in COMBINATIONS.items():
+            if only in (None, name):
+                extra = {"wish": wishes(given["rounds"])} if name == "hybrid" else {}
+                rows.append(play(name, Config(**given, **changes, **extra, runs=Path(folder))))
+                print(f"{name}: {rows[-1].accuracy:.2f}%", file=sys.stderr, flush=True)
+    print("\n".join(table(rows)))
+    spread = max(row.accuracy for row in rows) - min(row.accuracy for row in rows)
+    print(f"\nbest and worst are {spread:.2f} points apart; at most {SPREAD} are expected")
+    return int(spread > SPREAD)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
