@@ -28,7 +28,9 @@ class Ballots:
             return None
         opening = self._written(moment)
         if opening is None:
+            self.verifier.archive.collect(moment.current.submissions)
             verdicts = self._judge(moment)
+            self.verifier.archive.hope()
             opening = self._write(moment, verdicts)
         self.office.send(Step("commit_vote", (verification.vote_digest(opening),)))
         return "committed its verdicts"
