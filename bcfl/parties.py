@@ -39,6 +39,7 @@ from bcfl.roles.keeper import ROUNDS, Keeper
 from bcfl.roles.miner import Miner
 from bcfl.roles.peer import OwnDesk, Peer
 from bcfl.roles.verifier import Checks, Verifier
+from bcfl.storage.directory import DirectoryStore
 from bcfl.storage.opening import SEARCH, Pins
 
 if TYPE_CHECKING:
@@ -49,6 +50,7 @@ if TYPE_CHECKING:
     from bcfl.protocol.wishes import Wish
 
 LOCK: Final = "lock"
+READERS: Final = 16  # updates that are read side by side from a store across a network
 
 
 @dataclass(frozen=True)
@@ -75,7 +77,7 @@ class Site:
                 f"this model has {layout.parameters:,} parameters and another layout than the federation's "
                 f"({terms.parameters:,} parameters): use the task and model that it was deployed with"
             )
-        return Archive(store, layout, terms)
+        return Archive(store, layout, terms, readers=1 if isinstance(store, DirectoryStore) else READERS)
 
     @property
     def full(self) -> bool:

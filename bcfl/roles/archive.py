@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
 
@@ -41,11 +42,11 @@ class Archive:
 
     What was read, checked and computed in this round is kept until `forget`, so that parties of one
     process that look at the same bytes do so once. `on_touch` hears the CID of all that was written, or read
-    and found right.
+    and found right. `readers`: how many updates are read side by side, on a store where reading is waiting.
     """
 
-    def __init__(self, store: Store, layout: Layout, terms: Terms) -> None:
-        self.store, self.layout, self.terms = store, layout, terms
+    def __init__(self, store: Store, layout: Layout, terms: Terms, readers: int = 1) -> None:
+        self.store, self.layout, self.terms, self.readers = store, layout, terms, readers
         self._checked: dict[tuple[bytes, bytes], Lanes] = {}
         self._made: dict[tuple[bytes, ...], NewModel] = {}
         self._lost: set[bytes] = set()
@@ -102,9 +103,31 @@ class Archive:
         """Whether the lanes of a revealed update have been read in this round."""
         return (submission.update.root, submission.update.cid) in self._checked
 
+    def collect(self, submissions: list[Submission]) -> None:
+        """Read updates side by side; what nobody gives is given up, what fails is left for `update`.
+
+        So those who withhold their bytes cost as much time as one of them, not as all of them.
+        """
+        missing = [item for item in submissions if not self.holds(item)]
+        if self.readers > 1 and missing:
+            with ThreadPoolExecutor(min(self.readers, len(missing))) as pool:
+                pool.map(self._collect, missing)
+
+    def _collect(self, item: Submission) -> None:
+        try:
+            self.update(item)
+        except Unavailable:
+            self.give_up(item)
+        except (PayloadError, StoreError):
+            pass
+
     def give_up(self, submission: Submission) -> None:
-        """From now on, and in this round, call the bytes of a revealed update unavailable unasked."""
+        """Until `hope`, or the end of the round, call the bytes of a revealed update unavailable unasked."""
         self._lost.add(submission.update.cid)
+
+    def hope(self) -> None:
+        """Look again for what was given up."""
+        self._lost.clear()
 
     def forget(self, keep: Block | None = None) -> None:
         """Drop what is kept in memory, all but the model of one block."""

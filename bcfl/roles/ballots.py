@@ -37,7 +37,10 @@ class Ballots:
             return None
         opening = self._written(moment)
         if opening is None:
-            opening = self._write(moment, self._judge(moment), self.wishes(moment.round))
+            self.verifier.archive.collect(moment.current.submissions)
+            verdicts = self._judge(moment)
+            self.verifier.archive.hope()
+            opening = self._write(moment, verdicts, self.wishes(moment.round))
         self.office.send(Step("commit_vote", (verification.vote_digest(opening),)))
         return "committed its verdicts"
 

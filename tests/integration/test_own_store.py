@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable
 from pathlib import Path
 
@@ -92,6 +93,38 @@ def test_one_update_that_makes_the_store_fail_does_not_keep_from_voting(tmp_path
     said = [Verdict(item) for item in record["verdicts"]]
     assert said.pop(place) is Verdict.UNAVAILABLE
     assert set(said) == {Verdict.ACCEPTED}
+
+
+class Slow:
+    """A store across a network, which looks for a while for what nobody gives."""
+
+    def __init__(self, store: DirectoryStore, withheld: set[str]) -> None:
+        self.store, self.withheld = store, withheld
+        self.asked = 0
+        self.lock = threading.Lock()
+        self.together = threading.Barrier(len(withheld))
+
+    def get(self, cid: str, max_bytes: int) -> bytes:
+        if cid not in self.withheld:
+            return self.store.get(cid, max_bytes)
+        with self.lock:
+            self.asked += 1
+        self.together.wait(10)  # a reader that asks for one after the other would never come through
+        raise Unavailable(f"nobody gave {cid}", cid)
+
+
+def test_withheld_updates_cost_the_time_of_one(tmp_path: Path) -> None:
+    village, _, cids = voting(tmp_path)
+    miner = village.offices[0]
+    slow = Slow(village.store, set(cids[1:]))
+    archive = miner.ballots.verifier.archive
+    archive.store, archive.readers = slow, 16  # type: ignore[assignment]
+    assert miner.act() == "committed its verdicts"
+    record = miner.ballots.office.journal.read_json("vote.json") or {}
+    assert [Verdict(item) for item in record["verdicts"]] == [Verdict.ACCEPTED] + [Verdict.UNAVAILABLE] * 3
+    assert slow.asked == 3
+    archive.store = village.store
+    assert archive.update(village.history.rounds[1].submissions[1]) is not None  # it is looked for again
 
 
 def test_what_was_given_up_is_looked_for_again_in_the_next_round(tmp_path: Path) -> None:
