@@ -300,7 +300,11 @@ class Federation:
         block = found.block or history.model_before(found.number)
         result = self.judge.evaluate(self.archive.values(block))
         rejected = [
-            Rejection(history.devices[item.update.device], found.verdict(item.position).name.lower())
+            Rejection(
+                history.devices[item.update.device],
+                found.verdict(item.position).name.lower(),
+                item.update.samples,
+            )
             for item in found.submissions
             if found.accepted is not None and not found.accepted[item.position]
         ]

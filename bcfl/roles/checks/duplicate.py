@@ -3,7 +3,7 @@
 An exact copy has the root of another. A disguised one points the same way: the cosine of two updates does not
 change with their lengths, and noise of a fifth of the update's length leaves it at 0.98. How alike honest updates
 are depends on the data and the round (0.8 in the first of an IID task, 0.1 later on), so the bound follows the
-crowd: a fixed cosine, held between 5 and 10 robust standard deviations above what most updates have with the one
+crowd: a fixed cosine, held between 10 and 25 robust standard deviations above what most updates have with the one
 nearest to them, on Fisher's scale z = artanh(cosine), on which cosines near 1 lie as far apart as others.
 
 Whoever sends the same poison from many devices falls under this rule as well: what makes their poison strong,
@@ -22,8 +22,8 @@ from bcfl.roles.checks.scores import Scores, Square, between, bounded, crowd
 
 LIKE = 0.975  # cosine of two devices' updates
 SELF_LIKE = 0.9995  # of a device's own of two rounds: with little, one-sided data they are alike
-NEAR, FAR = 5.0, 10.0  # robust standard deviations above the crowd
-ALIKE, FEW = 0.1, 2.0  # least standard deviation, and what over the number of pairs is added to it
+NEAR, FAR = 10.0, 25.0  # robust standard deviations above the crowd
+ALIKE, FEW = 0.04, 1.0  # least standard deviation, and what over the number of pairs is added to it
 EDGE = 1.0 - 1e-9  # artanh is finite there
 Pairs = npt.NDArray[np.bool_]  # (updates, others)
 

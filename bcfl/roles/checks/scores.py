@@ -12,7 +12,7 @@ Mask = npt.NDArray[np.bool_]  # (updates,)
 Square = npt.NDArray[np.float64]  # (updates, updates)
 NORMAL = 1.4826  # MAD of a normal distribution to its standard deviation
 FEWEST = 8  # updates that make a crowd; fewer say nothing of what is usual
-SCARCE = 4.0  # of so few, the MAD falls short: it is raised by this share of one over their number
+SCARCE = 8.0  # of so few, the MAD falls short: it is raised by this share of one over their number
 
 
 @dataclass(frozen=True)

@@ -12,13 +12,13 @@ from __future__ import annotations
 
 import numpy as np
 
-from bcfl.roles.checks.scores import FEWEST, Mask, Scores, Square, Values, bounded
+from bcfl.roles.checks.scores import Mask, Scores, Square, Values, bounded
 
 DIRECTIONS = 3
 APART = 4.5  # distance of the clouds' middles in standard deviations within them (a uniform cloud: 3.46)
 GAP = 1.2  # the empty space between them, in the same
-SCARCE = 16.0  # updates of which both are doubled: few make two clouds by chance
-SMALLEST = 2  # updates in a cloud
+SCARCE = 16.0  # updates of which both are doubled
+SMALLEST, FEWEST = 2, 16  # updates in a cloud, and in all: fewer make two clouds by chance
 SURE = 3.0  # standard errors
 
 
