@@ -186,7 +186,10 @@ class Config(_Checked):
         default=3.0, ge=0, le=1e6, description="tolerated turn, in robust standard deviations"
     )
     krum: int | None = Field(
-        default=None, ge=0, le=MAX_DEVICES, description="Multi-Krum's f, attackers expected; none: no Multi-Krum"
+        default=None,
+        ge=0,
+        le=MAX_DEVICES,
+        description="Multi-Krum's f, attackers expected; none: no Multi-Krum",
     )
 
     commit_seconds: int = _seconds(60, "to train and to commit")

@@ -80,7 +80,10 @@ class Report:
                 lost.setdefault(item.device, []).append(item)
         found = [
             Loss(
-                device, len(items), sum(item.samples for item in items), dict(Counter(i.reason for i in items))
+                device,
+                len(items),
+                sum(item.samples for item in items),
+                dict(Counter(i.reason for i in items)),
             )
             for device, items in lost.items()
         ]

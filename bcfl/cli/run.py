@@ -163,7 +163,9 @@ def _losses(report: Report) -> str:
     if not losses:
         return f"none of {plural(total, 'update')}"
     most, count = losses[0], sum(loss.rounds for loss in losses)
-    words = f"{count:,} of {plural(total, 'update')} ({count / total:.1%}), of {plural(len(losses), 'device')}"
+    words = (
+        f"{count:,} of {plural(total, 'update')} ({count / total:.1%}), of {plural(len(losses), 'device')}"
+    )
     return f"{words}; most often {most.device}, {plural(most.rounds, 'time')}"
 
 

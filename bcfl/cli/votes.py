@@ -1,7 +1,7 @@
 """`bcfl votes`: what every miner said of every update of a round, and the numbers that it had for it.
 
-The verdicts are on chain. The numbers are each miner's own and in its journal, where it noted them: in a run's
-folder for all of its miners, elsewhere for those whose journals --journal names.
+The verdicts are on chain. The numbers are each miner's own and in its journal, where it noted them: in a
+run's folder for all of its miners, elsewhere for those whose journals --journal names.
 """
 
 from __future__ import annotations

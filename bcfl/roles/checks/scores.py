@@ -57,5 +57,4 @@ def between(neutral: Values | float, low: float, high: float) -> Values:
     With a crowd that lies close together the bound is nearer to it than any fixed one could be; with one that
     is spread wide it is further away.
     """
-    held: Values = np.clip(np.float64(neutral), min(low, high), max(low, high))
-    return held
+    return np.asarray(np.clip(neutral, min(low, high), max(low, high)), dtype=np.float64)

@@ -1,4 +1,4 @@
-"""Each check of what is on chain against a direct transcription of its definition, and what it must and must not drop."""
+"""Each check of what is on chain against a transcription of its definition, and what it must not drop."""
 
 from __future__ import annotations
 

@@ -121,7 +121,7 @@ def test_hostile_numbers_neither_crash_nor_win(value: np.float32) -> None:
 
 
 def test_a_slope_that_explodes_accuses_nobody() -> None:
-    broken = Eye(eye().own, lambda step: np.full((8, SIZE), np.nan, np.float32))
+    broken = Eye(eye().own, lambda _: np.full((8, SIZE), np.nan, np.float32))
     assert judge(shown(HONEST), broken, Checks()).verdicts == ACCEPTED
 
 

@@ -1,4 +1,4 @@
-"""The rules over a round's numbers, each against a direct transcription of its definition on random inputs."""
+"""The rules over a round's numbers, each against a transcription of its definition on random inputs."""
 
 from __future__ import annotations
 
@@ -185,15 +185,15 @@ def test_a_copy_is_nearer_to_an_earlier_one_than_others_are(seed: int, count: in
     pairs = [every[i, j] for i in range(count) for j in range(count) if i != j]
     nearest = [max(every[i, j] for j in range(count) if j != i) for i in range(count)]
     bound = like(pairs, nearest, 0.975)
-    wanted = [
-        not any(every[i, j] > bound for j in range(count) if ranks[j] < ranks[i]) for i in range(count)
-    ]
+    wanted = [not any(every[i, j] > bound for j in range(count) if ranks[j] < ranks[i]) for i in range(count)]
     assert found.passed.tolist() == wanted
 
 
 @given(st.integers(0, 10**6), st.integers(1, 7), st.integers(1, 7))
 @few
-def test_an_old_copy_is_nearer_to_an_earlier_round_than_others_are(seed: int, count: int, earlier: int) -> None:
+def test_an_old_copy_is_nearer_to_an_earlier_round_than_others_are(
+    seed: int, count: int, earlier: int
+) -> None:
     rng = np.random.default_rng(seed)
     every = rng.uniform(-1, 1, (count, earlier))
     own = np.equal.outer(rng.permutation(9)[:count], rng.permutation(9)[:earlier])

@@ -1,4 +1,4 @@
-"""The miner's judgement of real rounds: bytes, lengths, copies of earlier rounds, and what it notes of them."""
+"""The miner's judgement of real rounds: bytes, lengths, copies of earlier rounds, and its notes."""
 
 from __future__ import annotations
 
