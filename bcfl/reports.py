@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -12,6 +13,17 @@ class Rejection:
 
     device: str  # address
     reason: str  # a Verdict, in lower case
+    samples: int = 0  # that the model does not learn from
+
+
+@dataclass(frozen=True)
+class Loss:
+    """What the filters took from one device over a run; if it was honest, that is their price."""
+
+    device: str  # address
+    rounds: int  # in which its update was left out
+    samples: int  # in those updates
+    reasons: dict[str, int]  # rounds by reason
 
 
 @dataclass(frozen=True)
@@ -60,6 +72,24 @@ class Report:
     gas_per_participant: float  # of a round, divided by devices + miners
     seconds: float  # of wall time, all of it
 
+    @property
+    def losses(self) -> tuple[Loss, ...]:
+        """What the filters took, the devices that lost most first."""
+        lost: dict[str, list[Rejection]] = {}
+        for report in self.rounds:
+            for item in report.rejected:
+                lost.setdefault(item.device, []).append(item)
+        found = [
+            Loss(
+                device,
+                len(items),
+                sum(item.samples for item in items),
+                dict(Counter(i.reason for i in items)),
+            )
+            for device, items in lost.items()
+        ]
+        return tuple(sorted(found, key=lambda loss: (-loss.rounds, loss.device)))
+
     def to_dict(self) -> dict[str, Any]:
         """The same as `bcfl run --json` prints it."""
-        return asdict(self)
+        return asdict(self) | {"losses": [asdict(loss) for loss in self.losses]}

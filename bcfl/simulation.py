@@ -200,12 +200,11 @@ class Federation:
         from bcfl.learning.training import device_learner, miner_learner
 
         config, ledger, relay, archive = self.run.config, self.ledger, self.relay, self.archive
-        checks = Checks(
-            config.check_time, config.check_duplicate, config.check_quality, config.quality_tolerance
-        )
+        checks = Checks(**config.checks)
         for i, account in enumerate(devices):
             learner = device_learner(task, shares, i, config.seed)
-            device = Device(account, learner, ledger, relay, archive, self.journal(account))
+            journal = self.journal(account)
+            device = Device(account, learner, ledger, relay, archive, journal, config.check_norm)
             self.parties[DEVICES].append(device)
         for i, account in enumerate(miners):
             verifier = Verifier(miner_learner(task, shares, i), ledger, archive, checks)
@@ -311,7 +310,11 @@ class Federation:
         block = found.block or history.model_before(found.number)
         result = self.judge.evaluate(self.archive.values(block, history))
         rejected = [
-            Rejection(history.devices[item.update.device], found.verdict(item.position).name.lower())
+            Rejection(
+                history.devices[item.update.device],
+                found.verdict(item.position).name.lower(),
+                item.update.samples,
+            )
             for item in found.submissions
             if found.accepted is not None and not found.accepted[item.position]
         ]

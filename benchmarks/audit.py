@@ -1,7 +1,8 @@
 """What an outsider's work costs: `python -m benchmarks.audit [--quick]`.
 
-The audit of `bcfl run` with its defaults beside the run itself, as commands and by processor time alone. Then a watchtower that finds one wrong lane in a model of 10,000,000 parameters from 20 updates, with its
-time and the largest resident memory of its process.
+The audit of `bcfl run` with its defaults beside the run itself, as commands and by processor time alone. Then a
+watchtower that finds one wrong lane in a model of 10,000,000 parameters from 20 updates, with its time and the
+largest resident memory of its process.
 """
 
 from __future__ import annotations

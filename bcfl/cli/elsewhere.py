@@ -25,7 +25,7 @@ class OpenedSite(Opened):
     go_on = "bcfl start round"
 
     def __init__(self, site: Site, store: Store) -> None:
-        self.path = Path(site.name)
+        self.path, self.journals = Path(site.name), Path("journal")
         self.site, self.first_block = site, site.block
         self.chain, self.ledger, self.store = site.chain, site.ledger, store  # type: ignore[assignment]
 

@@ -14,7 +14,7 @@ import typer
 from bcfl.cli.folders import find_run, runs_folder
 from bcfl.cli.live import Lines, display, participants
 from bcfl.cli.options import config_parameters
-from bcfl.cli.printing import print_fields, print_json
+from bcfl.cli.printing import plural, print_fields, print_json
 from bcfl.config import Config
 from bcfl.errors import BcflError, ConfigError, RunError
 from bcfl.runs import FILE, Run, latest, list_runs, new_path
@@ -145,6 +145,7 @@ def _print_summary(report: Report, config: Config, path: Path) -> None:
         [
             ("accuracy", accuracy),
             ("rounds", f"{len(report.rounds)}" + (f", {void} of them void" if void else "")),
+            ("rejected", _losses(report)),
             (
                 "gas",
                 f"{report.gas_per_participant:,.0f} a round and participant ({participants(config, ' + ')})",
@@ -155,6 +156,19 @@ def _print_summary(report: Report, config: Config, path: Path) -> None:
             ("ask it", _next_commands(report, path)),
         ]
     )
+
+
+def _losses(report: Report) -> str:
+    """How many updates the filters left out, and who lost most by it."""
+    total = sum(len(found.accepted) + len(found.rejected) for found in report.rounds)
+    losses = report.losses
+    if not losses:
+        return f"none of {plural(total, 'update')}"
+    most, count = losses[0], sum(loss.rounds for loss in losses)
+    words = (
+        f"{count:,} of {plural(total, 'update')} ({count / total:.1%}), of {plural(len(losses), 'device')}"
+    )
+    return f"{words}; most often {most.device}, {plural(most.rounds, 'time')}"
 
 
 def _next_commands(report: Report, path: Path) -> str:

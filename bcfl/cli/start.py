@@ -317,7 +317,7 @@ def _checks(site: Site, flags: Mapping[str, Any]) -> Checks:
     from bcfl.roles.verifier import Checks
 
     c = _config(site, flags)
-    return Checks(c.check_time, c.check_duplicate, c.check_quality, c.quality_tolerance)
+    return Checks(**c.checks)
 
 
 def _config(site: Site, flags: Mapping[str, Any]) -> Config:

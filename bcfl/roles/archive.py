@@ -51,6 +51,7 @@ class Archive:
         self._made: dict[tuple[bytes, ...], NewModel] = {}
         self._lost: set[bytes] = set()
         self.on_touch: Callable[[str], None] = lambda _: None
+        self._lengths: dict[tuple[bytes, bytes], float] = {}
         self._sizes = {bits: payload.size(layout, bits) for bits in (MODEL_BITS, terms.lane_bits)}
 
     def put(self, lanes: Lanes) -> Stored:
@@ -86,6 +87,17 @@ class Archive:
         not canonical or do not have the revealed root.
         """
         return self._get(submission.update.root, submission.update.cid, self.terms.lane_bits)
+
+    def length(self, submission: Submission) -> float:
+        """The Euclidean length of a revealed update's values; raises as `update` does, keeps no lanes."""
+        key = (submission.update.root, submission.update.cid)
+        if key not in self._lengths:
+            lanes = self._checked.get(key)
+            if lanes is None:
+                lanes = self._read(*key, self.terms.lane_bits)
+            scale = 2.0 ** (self.terms.shift - self.terms.scale_bits)
+            self._lengths[key] = float(np.linalg.norm(lanes.astype(np.float64))) * scale
+        return self._lengths[key]
 
     def cid_of(self, digest: bytes, lane_bits: int = MODEL_BITS) -> str:
         """The CID that a digest on chain stands for."""
@@ -135,6 +147,7 @@ class Archive:
         self._checked = {key: lanes for key, lanes in self._checked.items() if key == name}
         self._lost.clear()
         self._made.clear()
+        self._lengths.clear()
 
     def _recompute(self, block: Block, history: History) -> Model:
         """A model from the last one that can be read and the updates accepted since; the root decides.
@@ -174,16 +187,20 @@ class Archive:
     def _get(self, root: bytes, digest: bytes, lane_bits: int) -> Lanes:
         key = (root, digest)
         if key not in self._checked:
-            name = self.cid_of(digest, lane_bits)
-            if digest in self._lost:
-                raise Unavailable(f"the bytes of {name} were looked for in vain", name)
-            data = self.store.get(name, self._sizes[lane_bits])
-            lanes = payload.decode(data, self.layout, lane_bits)
-            if merkle.root(lanes, self.terms.leaf_lanes) != root:
-                raise PayloadError(f"the bytes of {name} do not have the stated root")
-            self.on_touch(name)
-            self._checked[key] = lanes
+            self._checked[key] = self._read(root, digest, lane_bits)
         return self._checked[key]
+
+    def _read(self, root: bytes, digest: bytes, lane_bits: int) -> Lanes:
+        """The vector of that root, checked."""
+        name = self.cid_of(digest, lane_bits)
+        if digest in self._lost:
+            raise Unavailable(f"the bytes of {name} were looked for in vain", name)
+        data = self.store.get(name, self._sizes[lane_bits])
+        lanes = payload.decode(data, self.layout, lane_bits)
+        if merkle.root(lanes, self.terms.leaf_lanes) != root:
+            raise PayloadError(f"the bytes of {name} do not have the stated root")
+        self.on_touch(name)
+        return lanes
 
 
 def as_matrix(vectors: list[Lanes], terms: Terms) -> np.ndarray[tuple[int, int], np.dtype[np.float32]]:

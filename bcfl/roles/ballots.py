@@ -10,6 +10,7 @@ from bcfl.protocol import verification
 from bcfl.protocol.hashing import keccak
 from bcfl.protocol.rounds import Round, Submission
 from bcfl.protocol.types import Engine, Opening, Verdict
+from bcfl.roles import notes
 from bcfl.roles.clerk import Office, clerk_of
 from bcfl.roles.moment import LONG, MIDDLE, SHORT, Moment
 from bcfl.roles.verifier import Verifier
@@ -40,6 +41,7 @@ class Ballots:
             self.verifier.archive.collect(moment.current.submissions)
             verdicts = self._judge(moment)
             self.verifier.archive.hope()
+            notes.write(self.office.journal, moment.round, self.verifier.findings)
             opening = self._write(moment, verdicts, self.wishes(moment.round))
         self.office.send(Step("commit_vote", (verification.vote_digest(opening),)))
         return "committed its verdicts"
