@@ -9,7 +9,7 @@ import typer
 from bcfl.cli import account, chain, deploy, doctor, start, status, up, watch
 from bcfl.cli.contracts import call, events
 from bcfl.cli.leaders import leader
-from bcfl.cli.listing import ls, version
+from bcfl.cli.listing import adversaries, ls, version
 from bcfl.cli.members import device, miner
 from bcfl.cli.models import export, fetch, model
 from bcfl.cli.networked import networked
@@ -62,6 +62,7 @@ app.command("events")(networked(events))
 app.command("call", context_settings=NUMBERS)(networked(call))
 app.command("fetch")(networked(fetch))
 app.command("export", context_settings=NUMBERS)(networked(export))
+app.command("adversaries")(adversaries)
 app.command("version")(version)
 for part in (chain, account, deploy, start, up, status, watch, doctor):
     part.register(app)

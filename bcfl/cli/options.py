@@ -21,6 +21,7 @@ PANELS: Final = {
     "scale_bits": "Numbers",
     "rule": "Rules of a round",
     "check_time": "Cross verification",
+    "adversary": "Adversaries",
     "commit_seconds": "Deadlines",
     "stake": "Money (wei, or an amount such as '1.5 ether')",
     "runs": "Where",
@@ -47,6 +48,8 @@ def config_parameters() -> Iterator[inspect.Parameter]:
     for name, field in Config.model_fields.items():
         panel = PANELS.get(name, panel)
         kind: Any = bool if field.annotation is bool else str
+        if get_origin(field.annotation) is tuple:
+            kind = list[str]
         flag = f"--{name.replace('_', '-')}"
         option = typer.Option(
             f"{flag}/--no-{flag[2:]}" if kind is bool else flag,
@@ -81,6 +84,8 @@ def _metavar(name: str, field: FieldInfo) -> str:
     """What stands for the value of a flag."""
     if name in MONEY:
         return "WEI"
+    if get_origin(field.annotation) is tuple:
+        return "SPEC"
     kinds = _kinds(field)
     return "NAME" if isinstance(kinds[0], str) else METAVARS[kinds[0] if len(kinds) == 1 else int]
 
@@ -95,6 +100,8 @@ def _help(name: str, field: FieldInfo) -> str:
 
 def _kinds(field: FieldInfo) -> list[Any]:
     """The choices of a field, or its one type."""
+    if get_origin(field.annotation) is tuple:
+        return [str]
     if get_origin(field.annotation) is Literal:
         return list(get_args(field.annotation))
     return [kind for kind in get_args(field.annotation) if kind is not type(None)] or [field.annotation]
@@ -103,7 +110,7 @@ def _kinds(field: FieldInfo) -> list[Any]:
 def _default(name: str, field: FieldInfo) -> str:
     """The default as a flag's help says it; of None the description tells what follows."""
     value = field.default
-    if value is None:
+    if value is None or value == ():
         return ""
     if isinstance(value, bool):
         return f" (default: {'on' if value else 'off'})"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import sys
+from collections import Counter
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
@@ -64,7 +65,7 @@ def run(**given: Any) -> None:
     environment; the first of these that names it counts. Ctrl-C leaves a run that --resume continues.
     """
     own = {name: given.pop(name) for name in inspect.signature(own_parameters).parameters}
-    flags = {name: value for name, value in given.items() if value is not None}
+    flags = {name: value for name, value in given.items() if value is not None and value != []}
     if own["resume"]:
         path, config = _found(own, flags)
     elif own["folder"] is not None:
@@ -146,6 +147,7 @@ def _print_summary(report: Report, config: Config, path: Path) -> None:
         [
             ("accuracy", accuracy),
             ("rounds", f"{len(report.rounds)}" + (f", {void} of them void" if void else "")),
+            *_adversarial(report),
             ("gas", f"{report.gas_per_participant:,.0f} a round and participant ({participants})"),
             ("seconds", f"{report.seconds:.1f}"),
             ("contract", report.contract),
@@ -153,6 +155,21 @@ def _print_summary(report: Report, config: Config, path: Path) -> None:
             ("ask it", _next_commands(report, path)),
         ]
     )
+
+
+def _adversarial(report: Report) -> list[tuple[str, str]]:
+    """Who misbehaved, what they got through, and what it cost the honest ones."""
+    if report.adversaries is None:
+        return []
+    parts = Counter((found.attack, found.role) for found in report.adversaries)
+    cast = ", ".join(f"{plural(count, role)} {attack}" for (attack, role), count in parts.items())
+    false = (
+        f"{report.false_rejects} of honest devices rejected, {report.false_accepts} of adversaries accepted"
+    )
+    fields = [("adversaries", cast), ("mistakes", false)]
+    if report.attack_success is not None:
+        fields.append(("attack success", f"{report.attack_success:.2%}"))
+    return fields
 
 
 def _next_commands(report: Report, path: Path) -> str:

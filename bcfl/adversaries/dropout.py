@@ -1,0 +1,38 @@
+"""Dropout: a device that disappears, before it commits or before it reveals (steps 2 and 3).
+
+No paper: Bonawitz et al. 2017 (arXiv:1611.04482) is where federated learning began to count on it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from bcfl.adversaries.attack import DeviceAttack, DeviceKit, Scene, option
+from bcfl.protocol.types import Phase
+from bcfl.roles.device import Device
+
+
+@dataclass(frozen=True)
+class Dropout(DeviceAttack):
+    """Is gone in some rounds, before it commits or before it reveals."""
+
+    PAPER: ClassVar[str] = "Bonawitz et al. 2017, arXiv:1611.04482"
+    rate: float = option(0.5, "share of the rounds in which it is gone", least=0, most=1)
+    stage: str = option("commit", "from which phase on", choices=("commit", "reveal"))
+
+    def device(self, kit: DeviceKit, scene: Scene) -> Device:
+        """A device that is not always there."""
+        device = _Absent(kit.account, kit.learner, kit.ledger, kit.relay, kit.archive, kit.journal)
+        device.attack, device.scene = self, scene
+        return device
+
+
+class _Absent(Device):
+    attack: Dropout
+    scene: Scene
+
+    def act(self) -> str | None:
+        clock = self.ledger.clock()
+        gone = self.scene.rng(clock.round).random() < self.attack.rate
+        return None if gone and clock.phase >= Phase[self.attack.stage.upper()] else super().act()
