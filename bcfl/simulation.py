@@ -162,9 +162,9 @@ class Federation:
     archive: Archive
     owner: Account
     judge: Learner
+    parties: dict[str, list[Device | Miner]] = field(default_factory=lambda: {DEVICES: [], MINERS: []})
     cast: Cast = field(default_factory=lambda: Cast(0, 0))  # who misbehaves
     mark: Learner | None = None  # what a backdoor's success is measured with
-    parties: dict[str, list[Device | Miner]] = field(default_factory=lambda: {DEVICES: [], MINERS: []})
 
     @classmethod
     @contextmanager
@@ -189,7 +189,7 @@ class Federation:
             contract = federation_at(chain, run.contract or "")
             ledger, relay = FederationLedger(contract), MemoryRelay()
             cast = Cast.draw(config.adversaries, devices, config.miners, seed, classes(shares))
-            made = cls(run, chain, contract, ledger, relay, archive, owner, judge(task, shares), cast)
+            made = cls(run, chain, contract, ledger, relay, archive, owner, judge(task, shares), cast=cast)
             made.mark = made.marked(task, shares)
             made.admit(task, shares, devices, miners)
             made.register(devices, miners)
