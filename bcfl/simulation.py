@@ -150,6 +150,11 @@ def terms_of(config: Config, layout: Layout, largest: int) -> Terms:
     )
 
 
+def checks_of(config: Config) -> Checks:
+    """What the miners of a configuration look for."""
+    return Checks(config.check_time, config.check_duplicate, config.check_quality, config.quality_tolerance)
+
+
 @dataclass
 class Federation:
     """Everybody who takes part, on the embedded chain of a run directory."""
@@ -203,9 +208,7 @@ class Federation:
         from bcfl.learning.training import device_learner, miner_learner
 
         config, ledger, relay, archive = self.run.config, self.ledger, self.relay, self.archive
-        checks = Checks(
-            config.check_time, config.check_duplicate, config.check_quality, config.quality_tolerance
-        )
+        checks = checks_of(config)
         dealt = self.cast.poisoned(shares)
         honest = [device_learner(task, dealt, i, config.seed) for i in range(len(devices))]
         for i, learner in enumerate(self.cast.introduce(honest)):
