@@ -68,7 +68,7 @@ class Case:
     def config(self) -> Config:
         """The options of `bcfl run` that play this case."""
         name, _, alpha = self.partition.partition(" ")
-        options: dict[str, Any] = {"alpha": float(alpha)} if alpha else {}
+        options: dict[str, Any] = {"partition": name} | ({"alpha": float(alpha)} if alpha else {})
         if self.pipeline == FEDAVG:
             options |= {option: False for option in Config.model_fields if option.startswith("check_")}
         else:
@@ -81,7 +81,6 @@ class Case:
             rounds=self.rounds,
             seed=self.seed,
             task=self.task,
-            partition=name,
             adversary=self.adversaries,
             min_updates=max(1, self.devices // 4),  # honest ones are fewer than usual
             leaf_lanes=4096,  # as many as a tree takes: hashing is not what is measured

@@ -15,7 +15,7 @@ from bcfl import simulation
 from bcfl.adversaries.attack import DeviceKit, MinerKit
 from bcfl.adversaries.cast import Cast
 from bcfl.config import Config
-from bcfl.errors import ConfigError, Unavailable
+from bcfl.errors import ConfigError, Oversized, Unavailable
 from bcfl.learning import Split, Task
 from bcfl.learning.training import device_learner, initial, judge, layout, miner_learner
 from bcfl.ports import Learner, Step
@@ -56,8 +56,10 @@ class MemoryStore:
 
     def get(self, cid: str, max_bytes: int) -> bytes:
         """The bytes of a CID; they are what was put, so nothing needs checking."""
-        if cid not in self._held or len(self._held[cid]) > max_bytes:
+        if cid not in self._held:
             raise Unavailable(f"nobody holds {cid}", cid)
+        if len(self._held[cid]) > max_bytes:
+            raise Oversized(f"{cid} has more than {max_bytes} bytes", cid)
         return self._held[cid]
 
     def has(self, cid: str) -> bool:

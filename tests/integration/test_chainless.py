@@ -47,10 +47,10 @@ def test_a_bench_goes_on_where_it_stopped(tmp_path: Path, monkeypatch: pytest.Mo
     small = {"devices": 6, "miners": 2, "rounds": 2, "task": "breast-cancer"}
     thief = {"attack": "withholder", "adversaries": ("withholder:0.34",), "share": 0.34}
     cases = [
-        Case(**{"attack": "", "adversaries": (), "share": 0.0} | more, **small, partition="iid", pipeline=pipeline, seed=0)  # type: ignore[arg-type]
-        for more in ({}, thief)
+        Case(**more, **small, partition="iid", pipeline=pipeline, seed=0)  # type: ignore[arg-type]
+        for more in ({"attack": "", "adversaries": (), "share": 0.0}, thief)
         for pipeline in (FEDAVG, "mean")
-    ]  # fmt: skip
+    ]
     path = tmp_path / "results.jsonl"
     robustness.campaign(cases[:2], path, 1, False)
     path.write_text(path.read_text()[:-20])  # killed while it wrote
