@@ -147,7 +147,7 @@ def _panel(title: str, rows: Sequence[Row], clean: Row | None, found: Results, t
     for i, (attack, share, _, _, by_pipeline) in enumerate(rows, 1):
         y = top + ROW * i + 12
         parts.append(f'<text x="12" y="{y + 4}">{escape(attack)}, {share:.0%}</text>')
-        for name in PIPELINES:
+        for place, name in enumerate(PIPELINES):
             if by_pipeline.get(name):
                 x = _x(mean(_final(found[case.key]) for case in by_pipeline[name]))
                 parts.append(f'<circle cx="{x}" cy="{y}" r="5" fill="{COLOURS[name]}" fill-opacity="0.85"/>')

@@ -50,10 +50,11 @@ class DeviceKit:
     relay: Relay
     archive: Archive
     journal: Journal
+    kind: type[Device] = Device
 
     def device(self) -> Device:
-        """An honest device of these parts."""
-        return Device(self.account, self.learner, self.ledger, self.relay, self.archive, self.journal)
+        """A device of these parts."""
+        return self.kind(self.account, self.learner, self.ledger, self.relay, self.archive, self.journal)
 
 
 @dataclass(frozen=True)
@@ -66,10 +67,11 @@ class MinerKit:
     archive: Archive
     verifier: Verifier
     journal: Journal
+    kind: type[Miner] = Miner
 
     def miner(self) -> Miner:
-        """An honest miner of these parts."""
-        return Miner(self.account, self.ledger, self.relay, self.archive, self.verifier, self.journal)
+        """A miner of these parts."""
+        return self.kind(self.account, self.ledger, self.relay, self.archive, self.verifier, self.journal)
 
 
 def option(

@@ -5,7 +5,7 @@ No paper: Bonawitz et al. 2017 (arXiv:1611.04482) is where federated learning be
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import ClassVar
 
 from bcfl.adversaries.attack import DeviceAttack, DeviceKit, Scene, option
@@ -23,16 +23,12 @@ class Dropout(DeviceAttack):
 
     def device(self, kit: DeviceKit, scene: Scene) -> Device:
         """A device that is not always there."""
-        device = _Absent(kit.account, kit.learner, kit.ledger, kit.relay, kit.archive, kit.journal)
-        device.attack, device.scene = self, scene
-        return device
+        attack = self
 
+        class Absent(Device):
+            def act(self) -> str | None:
+                clock = self.ledger.clock()
+                gone = scene.rng(clock.round).random() < attack.rate
+                return None if gone and clock.phase >= Phase[attack.stage.upper()] else super().act()
 
-class _Absent(Device):
-    attack: Dropout
-    scene: Scene
-
-    def act(self) -> str | None:
-        clock = self.ledger.clock()
-        gone = self.scene.rng(clock.round).random() < self.attack.rate
-        return None if gone and clock.phase >= Phase[self.attack.stage.upper()] else super().act()
+        return super().device(replace(kit, kind=Absent), scene)

@@ -101,8 +101,7 @@ class SilentMiner(MinerAttack):
 
     def miner(self, kit: MinerKit, scene: Scene) -> Miner:
         """A miner without the step UNVEIL."""
-        kit = replace(kit, verifier=self.verifier(kit, scene))
-        return _Silent(kit.account, kit.ledger, kit.relay, kit.archive, kit.verifier, kit.journal)
+        return super().miner(replace(kit, kind=_Silent), scene)
 
 
 class _Silent(Miner):

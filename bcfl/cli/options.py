@@ -27,6 +27,7 @@ PANELS: Final = {
     "runs": "Where",
 }
 MONEY: Final = frozenset({"stake", "min_stake", "vote_penalty", "leader_penalty", "reward", "pool"})
+SEVERAL: Final = {"adversary": "SPEC"}  # options that may be given several times
 METAVARS: Final = {int: "N", float: "X", str: "NAME", Path: "PATH"}
 ETHER: Final = 10**18
 NUMBER: Final = re.compile(r"-?\d{1,18}", re.ASCII)
@@ -47,9 +48,7 @@ def config_parameters() -> Iterator[inspect.Parameter]:
     panel = ""
     for name, field in Config.model_fields.items():
         panel = PANELS.get(name, panel)
-        kind: Any = bool if field.annotation is bool else str
-        if get_origin(field.annotation) is tuple:
-            kind = list[str]
+        kind: Any = bool if field.annotation is bool else list[str] if name in SEVERAL else str
         flag = f"--{name.replace('_', '-')}"
         option = typer.Option(
             f"{flag}/--no-{flag[2:]}" if kind is bool else flag,
@@ -84,8 +83,8 @@ def _metavar(name: str, field: FieldInfo) -> str:
     """What stands for the value of a flag."""
     if name in MONEY:
         return "WEI"
-    if get_origin(field.annotation) is tuple:
-        return "SPEC"
+    if name in SEVERAL:
+        return SEVERAL[name]
     kinds = _kinds(field)
     return "NAME" if isinstance(kinds[0], str) else METAVARS[kinds[0] if len(kinds) == 1 else int]
 
@@ -93,15 +92,13 @@ def _metavar(name: str, field: FieldInfo) -> str:
 def _help(name: str, field: FieldInfo) -> str:
     """What a flag is for, its choices where it has some, and its default."""
     words = f"{field.description}"
-    kinds = _kinds(field)
+    kinds = [] if name in SEVERAL else _kinds(field)
     choices = f": {', '.join(map(str, kinds[:-1]))} or {kinds[-1]}" if len(kinds) > 1 else ""
     return f"{words[0].upper()}{words[1:]}{choices}.{_default(name, field)}"
 
 
 def _kinds(field: FieldInfo) -> list[Any]:
     """The choices of a field, or its one type."""
-    if get_origin(field.annotation) is tuple:
-        return [str]
     if get_origin(field.annotation) is Literal:
         return list(get_args(field.annotation))
     return [kind for kind in get_args(field.annotation) if kind is not type(None)] or [field.annotation]

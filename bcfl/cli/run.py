@@ -65,7 +65,7 @@ def run(**given: Any) -> None:
     environment; the first of these that names it counts. Ctrl-C leaves a run that --resume continues.
     """
     own = {name: given.pop(name) for name in inspect.signature(own_parameters).parameters}
-    flags = {name: value for name, value in given.items() if value is not None and value != []}
+    flags = {name: value for name, value in given.items() if value is not None}
     if own["resume"]:
         path, config = _found(own, flags)
     elif own["folder"] is not None:
