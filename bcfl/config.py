@@ -177,12 +177,32 @@ class Config(_Checked):
     time_slack: float = Field(
         default=0.02, ge=0, le=3600, description="seconds that never count as a difference"
     )
-    check_duplicate: bool = Field(default=True, description="reject a copy of an earlier update")
+    check_duplicate: bool = Field(
+        default=True, description="reject a copy of an earlier update, exact or disguised"
+    )
     check_quality: bool = Field(
         default=True, description="reject what harms the model on a miner's held-out data"
     )
     quality_tolerance: float = Field(
         default=3.0, ge=0, le=1e6, description="tolerated harm, in robust standard deviations"
+    )
+    check_norm: bool = Field(
+        default=True, description="devices shorten what is longer than twice the usual; reject what is not"
+    )
+    check_split: bool = Field(
+        default=True, description="reject a group that stands apart and is not the honest one"
+    )
+    check_direction: bool = Field(
+        default=True, description="reject what points away from the mean of the others"
+    )
+    direction_tolerance: float = Field(
+        default=3.0, ge=0, le=1e6, description="tolerated turn, in robust standard deviations"
+    )
+    krum: int | None = Field(
+        default=None,
+        ge=0,
+        le=MAX_DEVICES,
+        description="Multi-Krum's f, attackers expected; none: no Multi-Krum",
     )
 
     adversary: Specs = Field(
@@ -215,6 +235,15 @@ class Config(_Checked):
 
     runs: Path = Field(default=Path("runs"), description="folder that holds the runs")
     run_dir: Path | None = Field(default=None, description="this run's own folder; none: a new one in runs")
+
+    @property
+    def checks(self) -> dict[str, Any]:
+        """The options of a miner's checks, by their names in `bcfl.roles.panel.Checks`."""
+        switches = ("time", "duplicate", "quality", "norm", "split", "direction")
+        numbers = ("quality_tolerance", "direction_tolerance", "krum")
+        return {name: getattr(self, f"check_{name}") for name in switches} | {
+            name: getattr(self, name) for name in numbers
+        }
 
     @property
     def lane_shift(self) -> int:

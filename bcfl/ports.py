@@ -15,6 +15,7 @@ from bcfl.protocol.submissions import Domain
 from bcfl.protocol.types import Clock, Opening, SignedUpdate, Terms
 
 Vector = npt.NDArray[np.float32]  # (parameters,)
+Matrix = npt.NDArray[np.float32]  # (rows, parameters)
 
 
 @dataclass(frozen=True)
@@ -36,7 +37,11 @@ class Evaluation:
 
 
 class Learner(Protocol):
-    """Private data of one party, and what it can do with a model."""
+    """Private data of one party, and what it can do with a model.
+
+    A device trains on its data. A miner evaluates on what it holds out, and trains on the same or other data to
+    see for itself where training leads; one that has none to train on judges without that.
+    """
 
     @property
     def samples(self) -> int:
@@ -51,8 +56,11 @@ class Learner(Protocol):
         """Accuracy and loss of `model` on the held-out data."""
         ...
 
-    def gradient(self, model: Vector) -> Vector:
-        """Gradient of the held-out loss at `model`."""
+    def gradients(self, model: Vector, parts: int) -> Matrix:
+        """Gradients, (parts, parameters), of the mean loss of so many equal parts of the held-out data at `model`.
+
+        The parts are as like each other as can be; fewer come back where the data is less than that.
+        """
         ...
 
 

@@ -152,7 +152,7 @@ def terms_of(config: Config, layout: Layout, largest: int) -> Terms:
 
 def checks_of(config: Config) -> Checks:
     """What the miners of a configuration look for."""
-    return Checks(config.check_time, config.check_duplicate, config.check_quality, config.quality_tolerance)
+    return Checks(**config.checks)
 
 
 @dataclass
@@ -212,7 +212,8 @@ class Federation:
         dealt = self.cast.poisoned(shares)
         honest = [device_learner(task, dealt, i, config.seed) for i in range(len(devices))]
         for i, learner in enumerate(self.cast.introduce(honest)):
-            kit = DeviceKit(devices[i], learner, ledger, relay, archive, self.journal(devices[i]))
+            journal, shortens = self.journal(devices[i]), config.check_norm
+            kit = DeviceKit(devices[i], learner, ledger, relay, archive, journal, shortens)
             self.parties[DEVICES].append(self.cast.device(i, kit))
         for i, account in enumerate(miners):
             verifier = Verifier(miner_learner(task, shares, i), ledger, archive, checks)

@@ -21,7 +21,7 @@ from bcfl.learning.training import device_learner, initial, judge, layout, miner
 from bcfl.ports import Learner, Step
 from bcfl.protocol import cid, fixedpoint, verification
 from bcfl.protocol.accounts import Account
-from bcfl.protocol.rewards import prices
+from bcfl.protocol.rewards import block_hash, prices
 from bcfl.protocol.rounds import History, Round, Submission
 from bcfl.protocol.submissions import Domain
 from bcfl.protocol.types import Block, Clock, Opening, Phase, Terms, Update, VoidReason, Voter
@@ -35,22 +35,17 @@ from bcfl.roles.moment import Moment
 from bcfl.roles.verifier import Verifier
 
 NOBODY = "0x" + "0" * 40
-KEPT_ROUNDS = 2  # whose updates stay in the store: plagiarists look back
 
 
 class MemoryStore:
-    """Contents by CID; those that were put as `passing` go when their time is over."""
+    """Contents by CID."""
 
     def __init__(self) -> None:
         self._held: dict[str, bytes] = {}
-        self._passing: list[list[str]] = [[]]
-        self.lasting = True
 
     def put(self, data: bytes) -> str:
         """Keep `data` and return its CID."""
         name = cid.compute(data)
-        if not self.lasting and name not in self._held:
-            self._passing[-1].append(name)
         self._held[name] = data
         return name
 
@@ -65,13 +60,6 @@ class MemoryStore:
     def has(self, cid: str) -> bool:
         """Whether the bytes of a CID are held."""
         return cid in self._held
-
-    def turn(self) -> None:
-        """A round is over."""
-        self._passing.append([])
-        while len(self._passing) > KEPT_ROUNDS:
-            for name in self._passing.pop(0):
-                self._held.pop(name, None)
 
 
 class Paper:
@@ -130,7 +118,6 @@ class Chainless:
     mark: Learner | None
     devices: list[Device]
     miners: list[Miner]
-    store: MemoryStore
     earned: dict[int, int] = field(default_factory=dict)  # device -> wei
 
     @classmethod
@@ -151,7 +138,7 @@ class Chainless:
         made = cls(
             config, archive, ledger, cast, judge(task, shares),
             None if marked is None else judge(task, Split(shares.devices, shares.miners, marked)),
-            [], [], store,
+            [], [],
         )  # fmt: skip
         made._admit(task, shares, accounts)
         return made
@@ -160,7 +147,9 @@ class Chainless:
         relay, dealt = MemoryRelay(), self.cast.poisoned(shares)
         honest = [device_learner(task, dealt, i, self.config.seed) for i in range(len(accounts))]
         for i, learner in enumerate(self.cast.introduce(honest)):
-            kit = DeviceKit(accounts[i], learner, self.ledger, relay, self.archive, Journal(None))
+            kit = DeviceKit(
+                accounts[i], learner, self.ledger, relay, self.archive, Journal(None), self.config.check_norm
+            )
             self.devices.append(self.cast.device(i, kit))
         checks = simulation.checks_of(self.config)
         for i in range(self.config.miners):
@@ -185,7 +174,6 @@ class Chainless:
 
     def _submit(self, current: Round) -> None:
         """Steps 2 and 3: every device trains and has its update revealed, in the order of the registry."""
-        self.store.lasting = False
         submitter = self.miners[0].account.address
         current.commits[submitter] = bytes(32)
         moment = Moment(self.ledger.clock(), self.history, current, self.ledger.terms, 0)
@@ -196,7 +184,6 @@ class Chainless:
                 continue  # sits out, as it would on the chain
             current.submissions.append(Submission(len(current.submissions), update, submitter))
             self.history.roots.setdefault(update.root, current.number)
-        self.store.lasting = True
 
     def _vote(self, current: Round) -> None:
         """Step 4: every miner verifies; the votes are counted as the contract counts them."""
@@ -223,12 +210,13 @@ class Chainless:
         else:
             made = self.archive.next_model(before, taken)
             self.archive.put(made.model)
-            current.block = Block(bytes(32), current.number, bytes(32), made.root, made.cid, NOBODY, 0)
+            parent = block_hash(before)
+            current.block = Block(parent, current.number, bytes(32), made.root, made.cid, NOBODY, 0)
+            current.block_hash = block_hash(current.block)
             self.history.blocks.append(current.block)
             for item in taken:
                 self.history.trained.setdefault(item.update.device, []).append(item.update)
         self.archive.forget()
-        self.store.turn()
 
     def _played(self, current: Round) -> Played:
         model = self.archive.values(self.history.head)

@@ -12,7 +12,7 @@ import numpy.typing as npt
 from bcfl.adversaries.collusion import Circle
 from bcfl.errors import ConfigError
 from bcfl.learning.datasets import Samples
-from bcfl.ports import Evaluation, Learner, Ledger, Relay, Trained, Vector
+from bcfl.ports import Evaluation, Learner, Ledger, Matrix, Relay, Trained, Vector
 from bcfl.protocol.accounts import Account
 from bcfl.roles.archive import Archive
 from bcfl.roles.device import Device
@@ -50,11 +50,14 @@ class DeviceKit:
     relay: Relay
     archive: Archive
     journal: Journal
+    shortens: bool = True  # to the length that miners take
     kind: type[Device] = Device
 
     def device(self) -> Device:
         """A device of these parts."""
-        return self.kind(self.account, self.learner, self.ledger, self.relay, self.archive, self.journal)
+        return self.kind(
+            self.account, self.learner, self.ledger, self.relay, self.archive, self.journal, self.shortens
+        )
 
 
 @dataclass(frozen=True)
@@ -153,9 +156,9 @@ class Bent:
         """As the honest learner does."""
         return self.honest.evaluate(model)
 
-    def gradient(self, model: Vector) -> Vector:
+    def gradients(self, model: Vector, parts: int) -> Matrix:
         """As the honest learner does."""
-        return self.honest.gradient(model)
+        return self.honest.gradients(model, parts)
 
 
 def moved(trained: Trained, model: Vector, delta: Floats) -> Trained:

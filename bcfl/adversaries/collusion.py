@@ -14,6 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from bcfl import ports
 from bcfl.errors import ConfigError
 from bcfl.ports import Evaluation, Learner, Trained, Vector
 
@@ -46,9 +47,9 @@ class Remembering:
         """As the learner does."""
         return self._learner.evaluate(model)
 
-    def gradient(self, model: Vector) -> Vector:
+    def gradients(self, model: Vector, parts: int) -> ports.Matrix:
         """As the learner does."""
-        return self._learner.gradient(model)
+        return self._learner.gradients(model, parts)
 
 
 @dataclass(frozen=True)

@@ -164,7 +164,7 @@ def miner(
         with parties.miner(
             site, who, learner, layout, open_store(store, gateway), journal,
             host=host, port=port, endpoint=endpoint, stake=amount, poll=poll,
-            checks=Checks(c.check_time, c.check_duplicate, c.check_quality, c.quality_tolerance),
+            checks=Checks(**c.checks),
         ) as made:  # fmt: skip
             _run(made, rounds)
 

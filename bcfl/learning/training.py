@@ -19,7 +19,7 @@ from bcfl.learning.datasets import Dataset, Samples
 from bcfl.learning.flat import FlatModule, layout_of
 from bcfl.learning.partitions import Split
 from bcfl.learning.tasks import Task, one_line
-from bcfl.ports import Evaluation, Trained, Vector
+from bcfl.ports import Evaluation, Matrix, Trained, Vector
 from bcfl.protocol.types import Layout
 
 EVALUATION_BATCH = 1024  # samples in one forward pass without training; bounds memory
@@ -43,8 +43,11 @@ def device_learner(task: Task, shares: Split, index: int, seed: int) -> TorchLea
 
 
 def miner_learner(task: Task, shares: Split, index: int) -> TorchLearner:
-    """The learner of miner `index`: it trains nothing and has its own held-out data."""
-    return TorchLearner(task, None, shares.miners[index], FIXED_SEED)
+    """The learner of miner `index`: its own held-out data, on which it also trains, no longer than a device does."""
+    held_out = shares.miners[index]
+    mean = sum(map(len, shares.devices)) // max(1, len(shares.devices))
+    few = held_out.take(np.arange(min(len(held_out), max(1, mean))))
+    return TorchLearner(task, few, held_out, _mix(FIXED_SEED, index))
 
 
 def judge(task: Task, shares: Split) -> TorchLearner:
@@ -140,21 +143,32 @@ class TorchLearner:
         loss = total / max(1, count)
         return Evaluation(right / max(1, count), loss if loss == loss else float("inf"), count)
 
-    def gradient(self, model: Vector) -> Vector:
-        """Gradient, (parameters,), of the held-out mean loss at `model`; zero for what is not trained."""
-        total = torch.zeros_like(self._flat.gradient)
+    def gradients(self, model: Vector, parts: int) -> Matrix:
+        """Gradients, (parts, parameters), of the mean loss of parts of the held-out data at `model`.
+
+        Each part has its share of every class; zero for what is not trained.
+        """
+        features, labels = self._held_out
+        count = min(parts, len(labels))
+        order = torch.argsort(labels, stable=True)
+        total = torch.zeros((count, len(self._flat.gradient)))
         with _isolated(self._seed):
             self._flat.load(model)
             self._flat.module.eval()
-            for features, labels in self._held_out_batches():
-                loss = self._task.loss(self._flat.module(features), labels)
-                total.add_(self._flat.backward(loss), alpha=len(labels) / len(self._held_out[1]))
+            for part in range(count):
+                places = order[part::count]
+                for some, classes in _pieces(features[places], labels[places]):
+                    loss = self._task.loss(self._flat.module(some), classes)
+                    total[part].add_(self._flat.backward(loss), alpha=len(classes) / len(places))
         return np.array(total.numpy(), dtype=np.float32)
 
     def _held_out_batches(self) -> Iterator[tuple[Tensor, Tensor]]:
-        features, labels = self._held_out
-        for start in range(0, len(labels), EVALUATION_BATCH):
-            yield features[start : start + EVALUATION_BATCH], labels[start : start + EVALUATION_BATCH]
+        return _pieces(*self._held_out)
+
+
+def _pieces(features: Tensor, labels: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
+    for start in range(0, len(labels), EVALUATION_BATCH):
+        yield features[start : start + EVALUATION_BATCH], labels[start : start + EVALUATION_BATCH]
 
 
 def _build(task: Task, seed: int) -> nn.Module:

@@ -45,6 +45,7 @@ class Archive:
         self.store, self.layout, self.terms = store, layout, terms
         self._checked: dict[tuple[bytes, bytes], Lanes] = {}
         self._made: dict[tuple[bytes, ...], NewModel] = {}
+        self._lengths: dict[tuple[bytes, bytes], float] = {}
         self._sizes = {bits: payload.size(layout, bits) for bits in (MODEL_BITS, terms.lane_bits)}
 
     def put(self, lanes: Lanes) -> Stored:
@@ -72,6 +73,17 @@ class Archive:
         """
         return self._get(submission.update.root, submission.update.cid, self.terms.lane_bits)
 
+    def length(self, submission: Submission) -> float:
+        """The Euclidean length of a revealed update, as a value; raises as `update` does and keeps no lanes."""
+        key = (submission.update.root, submission.update.cid)
+        if key not in self._lengths:
+            lanes = self._checked.get(key)
+            if lanes is None:
+                lanes = self._read(*key, self.terms.lane_bits)
+            scale = 2.0 ** (self.terms.shift - self.terms.scale_bits)
+            self._lengths[key] = float(np.linalg.norm(lanes.astype(np.float64))) * scale
+        return self._lengths[key]
+
     def cid_of(self, digest: bytes, lane_bits: int = MODEL_BITS) -> str:
         """The CID that a digest on chain stands for."""
         return cid.from_digest(digest, self._sizes[lane_bits])
@@ -88,6 +100,7 @@ class Archive:
         """Drop what is kept in memory."""
         self._checked.clear()
         self._made.clear()
+        self._lengths.clear()
 
     def _aggregate(self, before: Block, taken: list[Submission], updates: list[Lanes]) -> NewModel:
         terms = self.terms
@@ -101,14 +114,16 @@ class Archive:
     def _get(self, root: bytes, digest: bytes, lane_bits: int) -> Lanes:
         key = (root, digest)
         if key not in self._checked:
-            data = self.store.get(self.cid_of(digest, lane_bits), self._sizes[lane_bits])
-            lanes = payload.decode(data, self.layout, lane_bits)
-            if merkle.root(lanes, self.terms.leaf_lanes) != root:
-                raise PayloadError(
-                    f"the bytes of {self.cid_of(digest, lane_bits)} do not have the stated root"
-                )
-            self._checked[key] = lanes
+            self._checked[key] = self._read(root, digest, lane_bits)
         return self._checked[key]
+
+    def _read(self, root: bytes, digest: bytes, lane_bits: int) -> Lanes:
+        """The vector of that root, checked."""
+        data = self.store.get(self.cid_of(digest, lane_bits), self._sizes[lane_bits])
+        lanes = payload.decode(data, self.layout, lane_bits)
+        if merkle.root(lanes, self.terms.leaf_lanes) != root:
+            raise PayloadError(f"the bytes of {self.cid_of(digest, lane_bits)} do not have the stated root")
+        return lanes
 
 
 def as_matrix(vectors: list[Lanes], terms: Terms) -> np.ndarray[tuple[int, int], np.dtype[np.float32]]:

@@ -8,6 +8,7 @@ from bcfl.protocol.hashing import keccak
 from bcfl.protocol.rounds import Round
 from bcfl.protocol.types import Opening, Verdict
 from bcfl.protocol.verification import Vote
+from bcfl.roles import notes
 from bcfl.roles.clerk import Office, clerk_of
 from bcfl.roles.moment import MIDDLE, SHORT, Moment
 from bcfl.roles.verifier import Verifier
@@ -28,6 +29,7 @@ class Ballots:
         opening = self._written(moment)
         if opening is None:
             verdicts = self.verifier.verdicts(moment.history, moment.current)
+            notes.write(self.office.journal, moment.round, self.verifier.findings)
             opening = self._write(moment, verdicts)
         self.office.send(Step("commit_vote", (verification.vote_digest(opening),)))
         return "committed its verdicts"

@@ -31,9 +31,10 @@ class Device:
         relay: Relay,
         archive: Archive,
         journal: Journal,
+        shortens: bool = True,
     ) -> None:
         self.account, self.ledger, self.relay, self.journal = account, ledger, relay, journal
-        self.trainer = Trainer(account, learner, ledger, archive, journal)
+        self.trainer = Trainer(account, learner, ledger, archive, journal, shortens)
         self._handed: tuple[int, Phase, int] | None = None
         self._sits_out: int | None = None
 

@@ -45,6 +45,18 @@ class Journal:
         except OSError as error:
             raise RunError(f"cannot write the journal {self._path / name}: {error.strerror}") from error
 
+    def append(self, name: str, content: dict[str, Any]) -> None:
+        """Add a line to a record that only people read; a crash may cost its last line."""
+        line = json.dumps(content, sort_keys=True).encode() + b"\n"
+        if self._path is None:
+            self._memory[name] = self._memory.get(name, b"") + line
+            return
+        try:
+            with (self._path / name).open("ab") as file:
+                file.write(line)
+        except OSError as error:
+            raise RunError(f"cannot write the journal {self._path / name}: {error.strerror}") from error
+
     def read_json(self, name: str) -> dict[str, Any] | None:
         """The record as an object; raises RunError if it is damaged."""
         data = self.read(name)

@@ -11,6 +11,7 @@ from bcfl.ports import Learner, Ledger, Trained
 from bcfl.protocol import fixedpoint
 from bcfl.protocol.accounts import Account
 from bcfl.protocol.types import Update
+from bcfl.roles import lengths
 from bcfl.roles.archive import Archive
 from bcfl.roles.journal import Journal
 from bcfl.roles.moment import Moment
@@ -21,13 +22,22 @@ Carry = npt.NDArray[np.float64]  # (parameters,)
 
 
 class Trainer:
-    """Makes a device's update of a round, the same one however often it is asked."""
+    """Makes a device's update of a round, the same one however often it is asked.
+
+    `shortens`: an update that is longer than miners take is shortened to what they take.
+    """
 
     def __init__(
-        self, account: Account, learner: Learner, ledger: Ledger, archive: Archive, journal: Journal
+        self,
+        account: Account,
+        learner: Learner,
+        ledger: Ledger,
+        archive: Archive,
+        journal: Journal,
+        shortens: bool = True,
     ) -> None:
         self.account, self.learner, self.ledger = account, learner, ledger
-        self.archive, self.journal = archive, journal
+        self.archive, self.journal, self.shortens = archive, journal, shortens
 
     def update(self, moment: Moment, index: int) -> Update:
         """This round's update, as written down or newly trained; raises ConfigError if training fails."""
@@ -52,9 +62,9 @@ class Trainer:
         terms, before = moment.terms, moment.history.model_before(moment.round)
         model = self.archive.values(before)
         trained = self.learner.train(model, moment.round)
-        delta = trained.vector.astype(np.float64) - model  # (parameters,)
+        delta = self._shortened(moment, trained.vector.astype(np.float64) - model)  # (parameters,)
         lanes, carry = fixedpoint.encode_update(
-            delta, self._carry(SETTLED, None), terms.lane_bits, terms.scale_bits, terms.shift
+            delta, None, terms.lane_bits, terms.scale_bits, terms.shift
         )
         stored = self.archive.put(lanes)
         salt = self.account.secret("salt", self.ledger.domain.separator, moment.round)
@@ -71,6 +81,18 @@ class Trainer:
         self.journal.write(PENDING, moment.round.to_bytes(ROUND, "big") + carry.tobytes())
         self.journal.write_json(RECORD, _to_record(update, before.root))
         return update
+
+    def _shortened(self, moment: Moment, delta: Carry) -> Carry:
+        """What was learnt and what earlier updates could not say, no longer than miners take.
+
+        What shortening takes away is not carried on: it would come back longer each round.
+        """
+        carry = self._carry(SETTLED, None)
+        whole = delta if carry is None else delta + carry
+        if not self.shortens:
+            return whole
+        limit = lengths.reference(self.archive, moment.history, moment.round)
+        return whole * lengths.shortening(float(np.linalg.norm(whole)), limit)
 
     def _settle(self, moment: Moment, index: int) -> None:
         """Keep the last update's remainder if it went into the model; an update left out took nothing away.

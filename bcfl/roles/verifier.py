@@ -2,76 +2,147 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from contextlib import suppress
 
-from bcfl.errors import Oversized, PayloadError, StoreError
-from bcfl.ports import Learner, Ledger
+import numpy as np
+
+from bcfl.errors import Corrupt, Oversized, PayloadError, Unavailable
+from bcfl.ports import Learner, Ledger, Matrix, Vector
 from bcfl.protocol.fixedpoint import Lanes
 from bcfl.protocol.rounds import History, Round, Submission
 from bcfl.protocol.types import Verdict
+from bcfl.roles import lengths, notes, panel
 from bcfl.roles.archive import Archive, as_matrix
 from bcfl.roles.checks import duplicate, quality, time
+from bcfl.roles.memory import Memory
+from bcfl.roles.notes import Finding
+from bcfl.roles.panel import Checks, Exhibits, Eye
 
-
-@dataclass(frozen=True)
-class Checks:
-    """Which checks a miner makes; the first two it always makes."""
-
-    time: bool = True
-    duplicate: bool = True
-    quality: bool = True
-    quality_tolerance: float = 3.0
+__all__ = ["Checks", "Verifier"]
 
 
 class Verifier:
-    """Gives every update of a round its verdict."""
+    """Gives every update of a round its verdict; `findings` are the numbers behind the last ones."""
 
     def __init__(self, learner: Learner, ledger: Ledger, archive: Archive, checks: Checks) -> None:
         self.learner, self.ledger, self.archive, self.checks = learner, ledger, archive, checks
+        self.findings: tuple[Finding, ...] = ()
+        self._memory = Memory(self._present)
 
     def verdicts(self, history: History, current: Round) -> tuple[Verdict, ...]:
-        """One verdict for each submission, in their order."""
-        said: dict[int, Verdict] = {}
-        vectors: dict[int, Lanes] = {}
-        for item in current.submissions:
-            found = self._fetch(item)
-            if isinstance(found, Verdict):
-                said[item.position] = found
-            else:
-                vectors[item.position] = found
+        """One verdict for each submission, in their order.
+
+        Raises StoreError while the miner's own store is away: then it cannot judge anybody, and has to ask again.
+        """
+        items = current.submissions
+        said, found = self._bytes(items)
+        known = [item for item in items if item.position not in said]
+        vectors = [found[item.position] for item in known]
         if self.checks.time:
-            self._mark(said, time.check(history, current, self.ledger.terms), Verdict.TIME)
+            self._mark(said, self._late(history, current))
         if self.checks.duplicate:
-            self._mark(said, duplicate.check(history, current), Verdict.DUPLICATE)
-        candidates = [item for item in current.submissions if item.position not in said]
-        if self.checks.quality and candidates:
-            passed = self._quality(history, current, candidates, vectors)
-            failed = [item for item, good in zip(candidates, passed, strict=True) if not good]
-            said |= {item.position: Verdict.QUALITY for item in failed}
-        return tuple(said.get(item.position, Verdict.ACCEPTED) for item in current.submissions)
+            fresh = duplicate.check(history, current)
+            copies = [
+                notes.plain(item, Verdict.DUPLICATE, "exact copy")
+                for item in items
+                if not fresh[item.position]
+            ]
+            self._mark(said, copies)
+        if self.checks.numbers and vectors:
+            self._judge(said, history, current, known, as_matrix(vectors, self.ledger.terms))
+        self.findings = tuple(finding for position in sorted(said) for finding in said[position])
+        reasons = {position: Verdict[findings[0].reason.upper()] for position, findings in said.items()}
+        return tuple(reasons.get(item.position, Verdict.ACCEPTED) for item in items)
 
-    def _fetch(self, item: Submission) -> Lanes | Verdict:
-        """An update's lanes, or why there are none."""
-        try:
-            return self.archive.update(item)
-        except (PayloadError, Oversized):
-            return Verdict.MALFORMED
-        except StoreError:
-            return Verdict.UNAVAILABLE
+    def _bytes(self, items: Sequence[Submission]) -> tuple[dict[int, list[Finding]], dict[int, Lanes]]:
+        """The lanes of each update by position, or why there are none."""
+        said: dict[int, list[Finding]] = {}
+        found: dict[int, Lanes] = {}
+        for item in items:
+            try:
+                found[item.position] = self.archive.update(item)
+            except (PayloadError, Oversized) as error:
+                said[item.position] = [notes.plain(item, Verdict.MALFORMED, str(error))]
+            except (Unavailable, Corrupt) as error:
+                said[item.position] = [notes.plain(item, Verdict.UNAVAILABLE, str(error))]
+        return said, found
 
-    def _quality(
-        self, history: History, current: Round, candidates: list[Submission], vectors: dict[int, Lanes]
-    ) -> list[bool]:
-        """Whether each candidate leaves the held-out data unharmed."""
+    def _judge(
+        self,
+        said: dict[int, list[Finding]],
+        history: History,
+        current: Round,
+        items: list[Submission],
+        updates: Matrix,
+    ) -> None:
+        """Checks 4 to 6 on the updates whose bytes are there."""
+        terms, places = self.ledger.terms, duplicate.order(current)
         model = self.archive.values(history.model_before(current.number))
-        matrix = as_matrix([vectors[item.position] for item in candidates], self.ledger.terms)
-        samples = [item.update.samples for item in candidates]
-        merits = quality.check(model, matrix, samples, self.learner.gradient, self.checks.quality_tolerance)
-        return merits.passed
+        earlier = None
+        if self.checks.duplicate:
+            devices = [item.update.device for item in items]
+            step = self._last_step(history, current.number)
+            earlier = self._memory.compare(history, current, devices, updates, step)
+        shown = Exhibits(
+            updates,
+            np.array([item.update.samples for item in items], dtype=np.float64),
+            [places.index(item.position) for item in items],
+            np.array([item.position not in said for item in items]),
+            lengths.reference(self.archive, history, current.number),
+            lengths.rounding(terms.parameters, terms.scale_bits, terms.shift),
+            earlier,
+        )
+        eye = Eye(
+            lambda: self._own(model, current.number),
+            lambda step: self.learner.gradients((model + step).astype(np.float32), quality.PARTS),
+        )
+        judged = panel.judge(shown, eye, self.checks)
+        for reason, scores in sorted(judged.scores, key=lambda pair: pair[0]):
+            self._mark(said, notes.failed(items, reason, scores))
+
+    def _own(self, model: Vector, number: int) -> Vector:
+        """Where the miner's own training leads; without data to train on, down the slope of its held-out data."""
+        if self.learner.samples:
+            return (self.learner.train(model, number).vector - model).astype(np.float32)
+        slope = self.learner.gradients(model, 1)
+        return -slope[0] if len(slope) else np.zeros_like(model)
+
+    def _last_step(self, history: History, number: int) -> Vector | None:
+        """What the last round did to the model; None if it cannot be had."""
+        block = history.model_before(number)
+        if not block.round:
+            return None
+        with suppress(Unavailable, Corrupt, Oversized, PayloadError):
+            before = self.archive.values(history.model_before(block.round))
+            return (self.archive.values(block) - before).astype(np.float32)
+        return None
+
+    def _late(self, history: History, current: Round) -> list[Finding]:
+        """What check 3 has against whom: the ratio to the reference rate."""
+        terms = self.ledger.terms
+        factor = terms.time_factor / time.BASIS
+        passed, ratios = time.check(history, current, terms), time.ratios(history, current)
+        return [
+            Finding(
+                item.position, item.update.device, "time", "pace", round(ratio, 4), round(1 / factor, 4), factor
+            )
+            for item, good, ratio in zip(current.submissions, passed, ratios, strict=True)
+            if not good
+        ]
+
+    def _present(self, items: list[Submission]) -> tuple[list[int], Matrix]:
+        """Which of an earlier round's updates can still be had, and their values."""
+        _, found = self._bytes(items)
+        places = [place for place, item in enumerate(items) if item.position in found]
+        if not places:
+            return [], np.empty((0, self.ledger.terms.parameters), np.float32)
+        return places, as_matrix([found[items[place].position] for place in places], self.ledger.terms)
 
     @staticmethod
-    def _mark(said: dict[int, Verdict], passed: list[bool], reason: Verdict) -> None:
-        """Give the reason to everything that fails a check and has no reason yet."""
-        for position, good in enumerate(passed):
-            if not good:
-                said.setdefault(position, reason)
+    def _mark(said: dict[int, list[Finding]], found: list[Finding]) -> None:
+        """Keep the findings of the first reason against each update."""
+        for finding in found:
+            first = said.setdefault(finding.position, [])
+            if not first or first[0].reason == finding.reason:
+                first.append(finding)

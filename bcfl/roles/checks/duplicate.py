@@ -1,8 +1,39 @@
-"""`duplicate`: an exact copy of an update committed earlier, in this round or before (section 5.4)."""
+"""`duplicate`: a copy, exact or disguised by noise or scaling, of an update committed earlier (section 5.4).
+
+An exact copy has the root of another. A disguised one points the same way: the cosine of two updates does not
+change with their lengths, and noise of a fifth of the update's length leaves it at 0.98. How alike honest updates
+are depends on the data and the round (0.8 in the first of an IID task, 0.1 later on), so the bound follows the
+crowd: a fixed cosine, held between 5 and 10 robust standard deviations above what most updates have with the one
+nearest to them, on Fisher's scale z = artanh(cosine), on which cosines near 1 lie as far apart as others.
+
+Whoever sends the same poison from many devices falls under this rule as well: what makes their poison strong,
+that all of it points one way, makes it a copy.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
+import numpy as np
+import numpy.typing as npt
+
 from bcfl.protocol.rounds import History, Round
+from bcfl.roles.checks.scores import Scores, Square, between, bounded, crowd
+
+LIKE = 0.975  # cosine of two devices' updates
+SELF_LIKE = 0.9995  # of a device's own of two rounds: with little, one-sided data they are alike
+NEAR, FAR = 5.0, 10.0  # robust standard deviations above the crowd
+ALIKE, FEW = 0.1, 2.0  # least standard deviation, and what over the number of pairs is added to it
+EDGE = 1.0 - 1e-9  # artanh is finite there
+Pairs = npt.NDArray[np.bool_]  # (updates, others)
+
+
+def order(current: Round) -> list[int]:
+    """The positions of a round's submissions in the order in which they were committed."""
+    places = {submitter: place for place, submitter in enumerate(current.commits)}
+    last = len(places)
+    items = sorted(current.submissions, key=lambda item: (places.get(item.submitter, last), item.position))
+    return [item.position for item in items]
 
 
 def check(history: History, current: Round) -> list[bool]:
@@ -11,13 +42,51 @@ def check(history: History, current: Round) -> list[bool]:
     The root stands for the lanes. Within the round the order of commitment decides: that of
     the batches on chain, then that inside the batch.
     """
-    places = {submitter: place for place, submitter in enumerate(current.commits)}
-    last = len(places)
-    order = sorted(current.submissions, key=lambda item: (places.get(item.submitter, last), item.position))
     seen: set[bytes] = set()
     fresh = {}
-    for item in order:
-        root = item.update.root
-        fresh[item.position] = root not in seen and history.roots.get(root, current.number) >= current.number
+    for position in order(current):
+        root = current.submissions[position].update.root
+        fresh[position] = root not in seen and history.roots.get(root, current.number) >= current.number
         seen.add(root)
     return [fresh[item.position] for item in current.submissions]
+
+
+def within(cosines: Square, ranks: Sequence[int]) -> Scores:
+    """The largest cosine of each update with one of this round that was committed before it.
+
+    `cosines`: (updates, updates). `ranks`: the place of each in the order of commitment.
+    """
+    count = len(cosines)
+    if count < 2:
+        return bounded("copy", np.zeros(count))
+    bound = alike(cosines, ~np.eye(count, dtype=bool), LIKE)
+    before = np.less.outer(ranks, ranks).T  # [i, j]: j was committed before i
+    nearest = np.where(before, cosines, -1.0).max(axis=1)
+    return bounded("copy", nearest, most=bound)
+
+
+def across(cosines: Square, own: Pairs) -> Scores:
+    """The largest cosine of each update with one of an earlier round, less the bound that it had to keep.
+
+    `cosines`: (updates, earlier ones). `own`: where both are of one device; these make a crowd of their own.
+    """
+    margins = np.full(cosines.shape, -1.0)
+    for pairs, like in ((~own, LIKE), (own, SELF_LIKE)):
+        if pairs.any():
+            margins[pairs] = cosines[pairs] - alike(cosines, pairs, like)
+    nearest = margins.max(axis=1, initial=-1.0)
+    return bounded("old copy", nearest, most=0.0)
+
+
+def alike(cosines: Square, pairs: Pairs, like: float) -> float:
+    """The largest cosine that is no sign of a copy, among `pairs` of which most are none.
+
+    What is usual is the median over the updates of the cosine of each with its nearest: several groups may be in a
+    round, each more like itself than like the others.
+    """
+    scale = np.where(pairs, np.arctanh(np.clip(cosines, -EDGE, EDGE)), np.nan)
+    middle = float(np.median(np.nanmax(scale[pairs.any(axis=1)], axis=1)))
+    _, spread = crowd(scale[pairs])
+    spread = max(spread, ALIKE) + FEW / np.count_nonzero(pairs)
+    bound = between(float(np.arctanh(like)), middle + NEAR * spread, middle + FAR * spread)
+    return min(float(np.tanh(bound)), EDGE)

@@ -49,9 +49,20 @@ def check(history: History, current: Round, terms: Terms) -> list[bool]:
     The reference is the device's own accepted history, else the median of the round.
     """
     updates = [item.update for item in current.submissions]
+    rates = references(history, current)
+    return [proportional(update, rate, terms) for update, rate in zip(updates, rates, strict=True)]
+
+
+def ratios(history: History, current: Round) -> list[float]:
+    """The rate of each submission of a round, in its reference rate."""
+    rates = references(history, current)
+    claimed = [nanoseconds_per_sample(item.update) for item in current.submissions]
+    return [claim / max(rate, 1) for claim, rate in zip(claimed, rates, strict=True)]
+
+
+def references(history: History, current: Round) -> list[int]:
+    """The reference rate of each submission of a round, nanoseconds a sample."""
+    updates = [item.update for item in current.submissions]
     common = median([nanoseconds_per_sample(update) for update in updates]) if updates else 0
-    passed = []
-    for update in updates:
-        own = own_rate(history, update.device, current.number)
-        passed.append(proportional(update, common if own is None else own, terms))
-    return passed
+    own = [own_rate(history, update.device, current.number) for update in updates]
+    return [common if rate is None else rate for rate in own]
