@@ -70,7 +70,7 @@ def play(case: Case) -> dict[str, Any]:
     }
 
 
-@lru_cache(maxsize=2)
+@lru_cache(maxsize=1)
 def _material(config: Any) -> Any:
     """Task and shares of a configuration; cases of one seed and partition stand next to each other."""
     from bcfl.simulation import material

@@ -119,7 +119,9 @@ def test_malformed_bytes_of_every_kind(kind: str) -> None:
     assert "antigravity" not in sys.modules  # nothing was unpickled
 
 
-@pytest.mark.parametrize("attack", ["sign-flip:0.3:factor=10", "ipm:0.3:epsilon=100"])
+@pytest.mark.parametrize(
+    "attack", ["sign-flip:0.3", "ipm:0.3:epsilon=100", "noise:0.3:std=1", "label-flip:0.3"]
+)
 def test_gross_poison_is_rejected(attack: str) -> None:
     federation = small(attack)
     for _ in range(2):
