@@ -16,7 +16,7 @@ WORKERS   ?= 2
 SHELL       := bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help run test matrix setup dev lint contracts gas bench chaos clean
+.PHONY: help run test matrix setup dev lint contracts gas bench bench-robustness chaos clean
 
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 export PIP_NO_INPUT := 1
@@ -41,7 +41,7 @@ $(if $(shell $(PYTHON) -c 'import sys; print("yes" * (sys.version_info >= (3, 11
 endef
 
 help: ## what can be made
-	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 20
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 26
 
 $(RUN_SET): pyproject.toml
 	$(call install,.,$(RUN_SET))
@@ -86,6 +86,9 @@ bench: $(DEV_SET) ## the README's figures
 
 chaos: $(DEV_SET) ## kill the processes of a federation at random, 20 seeds; stopped, it goes on (ARGS="--seeds 5")
 	@$(BIN)/python -m tests.chaos $(ARGS)
+
+bench-robustness: $(DEV_SET) ## accuracy under every attack, resumable (ARGS="--quick", "--grid", "--jobs 2")
+	@$(BIN)/python -m benchmarks.robustness $(ARGS)
 
 clean: ## remove the environment, caches and build output; runs stay
 	@rm -rf '$(VENV)' build dist .mypy_cache .ruff_cache .import_linter_cache .pytest_cache .hypothesis

@@ -24,6 +24,7 @@ from pydantic import (
     model_validator,
 )
 
+from bcfl.adversaries import catalog
 from bcfl.errors import ConfigError
 from bcfl.protocol import wishes
 from bcfl.protocol.wishes import Wish
@@ -74,8 +75,20 @@ def parse_wishes(value: object) -> tuple[str, ...]:
     return tuple(str(wish) for wish in wishes.parse_all(parts))
 
 
+def _specs(value: object) -> object:
+    """Adversaries as a list of texts or as one text with blanks between them, in their one spelling."""
+    texts = value.split() if isinstance(value, str) else value
+    if not isinstance(texts, list | tuple) or not all(isinstance(text, str) for text in texts):
+        raise ValueError("must be NAME:SHARE[:KEY=VALUE,...], or a list of these")
+    try:
+        return tuple(catalog.parse(text).text for text in texts)
+    except ConfigError as error:
+        raise ValueError(str(error)) from None
+
+
 Wei = Annotated[int, BeforeValidator(parse_wei)]
 Wishes = Annotated[tuple[str, ...], BeforeValidator(parse_wishes)]
+Specs = Annotated[tuple[str, ...], BeforeValidator(_specs)]
 Lane = Annotated[Literal[32, 16, 8], BeforeValidator(_digits)]
 
 
@@ -218,6 +231,12 @@ class Config(_Checked):
         description="Multi-Krum's f, attackers expected; none: no Multi-Krum",
     )
 
+    adversary: Specs = Field(
+        default=(),
+        description="NAME:SHARE of the devices or miners that misbehave, perhaps :KEY=VALUE,...; "
+        "`bcfl adversaries` lists them",
+    )
+
     commit_seconds: int = _seconds(60, "to train and to commit")
     reveal_seconds: int = _seconds(30, "to reveal updates")
     vote_seconds: int = _seconds(30, "to verify and to commit verdicts")
@@ -291,6 +310,11 @@ class Config(_Checked):
         devices = values.get("devices", cls.model_fields["devices"].default)
         most = min(devices, MAX_MINERS) if isinstance(devices := _digits(devices), int) else devices
         return {**values, "miners": most}
+
+    @property
+    def adversaries(self) -> tuple[catalog.Spec, ...]:
+        """Who misbehaves, and how."""
+        return tuple(catalog.parse(text) for text in self.adversary)
 
     @model_validator(mode="after")
     def _together(self) -> Self:
@@ -372,5 +396,9 @@ def _conflicts(c: Config) -> Iterator[str]:
             yield f"{name}={penalty} is more than min_stake={c.min_stake} covers: lower {name}"
     if round(c.device_share * BASIS_POINTS) + round(c.miner_share * BASIS_POINTS) > BASIS_POINTS:
         yield f"device_share={c.device_share} and miner_share={c.miner_share} are more than 1: lower one"
+    try:
+        catalog.seats(c.adversaries, c.devices, c.miners)
+    except ConfigError as error:
+        yield str(error)
     if c.funding >= 2**WEI_BITS:
         yield f"rounds={c.rounds} of reward={c.reward} are 2**{WEI_BITS} wei or more: lower reward"

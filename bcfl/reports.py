@@ -6,6 +6,8 @@ from collections import Counter
 from dataclasses import asdict, dataclass
 from typing import Any
 
+ADVERSARIAL = frozenset({"adversaries", "false_rejects", "false_accepts", "attack_success"})
+
 
 @dataclass(frozen=True)
 class Rejection:
@@ -27,6 +29,15 @@ class Loss:
 
 
 @dataclass(frozen=True)
+class Adversary:
+    """Somebody whom the configuration made misbehave."""
+
+    account: str
+    role: str  # device or miner
+    attack: str  # as somebody asked for it: NAME:SHARE[:KEY=VALUE,...]
+
+
+@dataclass(frozen=True)
 class RoundReport:
     """What came of one round. The model is the one in force after it: of a void round, the one before."""
 
@@ -44,10 +55,15 @@ class RoundReport:
     accuracy: float | None  # of the global model on the test data, 0 to 1
     loss: float | None
     gas: int  # of all transactions of the round
+    false_rejects: int | None = None  # updates of honest devices that were rejected; None without adversaries
+    false_accepts: int | None = None  # updates of adversaries that were accepted
+    attack_success: float | None = (
+        None  # of a backdoor: triggered test samples that the model calls its target
+    )
 
     def to_dict(self) -> dict[str, Any]:
-        """The same as JSON has it."""
-        return asdict(self)
+        """The same as JSON has it; what only adversaries bring is there only with adversaries."""
+        return _without(asdict(self), ADVERSARIAL)
 
 
 @dataclass(frozen=True)
@@ -71,6 +87,10 @@ class Report:
     final_accuracy: float | None
     gas_per_participant: float  # of a round, divided by devices + miners
     seconds: float  # of wall time, all of it
+    adversaries: tuple[Adversary, ...] | None = None  # None without any
+    false_rejects: int | None = None  # of all rounds
+    false_accepts: int | None = None
+    attack_success: float | None = None  # after the last round
 
     @property
     def losses(self) -> tuple[Loss, ...]:
@@ -91,5 +111,12 @@ class Report:
         return tuple(sorted(found, key=lambda loss: (-loss.rounds, loss.device)))
 
     def to_dict(self) -> dict[str, Any]:
-        """The same as `bcfl run --json` prints it."""
-        return asdict(self) | {"losses": [asdict(loss) for loss in self.losses]}
+        """The same as `bcfl run --json` prints it; what only adversaries bring is there only with them."""
+        content = _without(asdict(self), ADVERSARIAL)
+        rounds = tuple(found.to_dict() for found in self.rounds)
+        return content | {"rounds": rounds, "losses": [asdict(loss) for loss in self.losses]}
+
+
+def _without(content: dict[str, Any], names: frozenset[str]) -> dict[str, Any]:
+    """The same without those of the names that stand for nothing."""
+    return {name: value for name, value in content.items() if value is not None or name not in names}

@@ -8,10 +8,11 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 
+from bcfl.adversaries.cast import Cast
 from bcfl.config import Config
 from bcfl.errors import LedgerError, Reverted
 from bcfl.learning import Split, Task, resolve, split
@@ -23,11 +24,11 @@ from bcfl.ports import Learner, Step
 from bcfl.protocol import fixedpoint, payload
 from bcfl.protocol.accounts import Account
 from bcfl.protocol.beacon import chain_tail
-from bcfl.protocol.rounds import Round
+from bcfl.protocol.rounds import History, Round
 from bcfl.protocol.types import Engine, Layout, Mode, Phase, Rule, Terms
 from bcfl.protocol.wishes import said
 from bcfl.relay.memory import MemoryRelay
-from bcfl.reports import Progress, Rejection, Report, RoundReport
+from bcfl.reports import Adversary, Progress, Rejection, Report, RoundReport
 from bcfl.roles.archive import Archive
 from bcfl.roles.device import Device
 from bcfl.roles.journal import Journal
@@ -100,6 +101,11 @@ def material(config: Config) -> tuple[Task, Split]:
     return task, shares
 
 
+def classes(shares: Split) -> int:
+    """How many classes the labels count."""
+    return 1 + max(int(part.labels.max(initial=0)) for part in (*shares.devices, shares.test))
+
+
 def terms_of(config: Config, layout: Layout, largest: int) -> Terms:
     """The terms that a configuration comes to; `largest` is the most samples that a device holds.
 
@@ -151,6 +157,11 @@ def terms_of(config: Config, layout: Layout, largest: int) -> Terms:
     )
 
 
+def checks_of(config: Config) -> Checks:
+    """What the miners of a configuration look for."""
+    return Checks(**config.checks)
+
+
 @dataclass
 class Federation:
     """Everybody who takes part, on the embedded chain of a run directory."""
@@ -164,6 +175,8 @@ class Federation:
     owner: Account
     judge: Learner
     parties: dict[str, list[Device | Miner]] = field(default_factory=lambda: {DEVICES: [], MINERS: []})
+    cast: Cast = field(default_factory=lambda: Cast(0, 0))  # who misbehaves
+    mark: Learner | None = None  # what a backdoor's success is measured with
 
     @classmethod
     @contextmanager
@@ -188,7 +201,9 @@ class Federation:
                 run.set_contract(contract.address)
             contract = federation_at(chain, run.contract or "")
             ledger, relay = FederationLedger(contract), MemoryRelay()
-            made = cls(run, chain, contract, ledger, relay, archive, owner, judge(task, shares))
+            cast = Cast.draw(config.adversaries, devices, config.miners, seed, classes(shares))
+            made = cls(run, chain, contract, ledger, relay, archive, owner, judge(task, shares), cast=cast)
+            made.mark = made.marked(task, shares)
             made.admit(task, shares, devices, miners)
             made.register(devices, miners)
             yield made
@@ -197,21 +212,30 @@ class Federation:
 
     def admit(self, task: Task, shares: Split, devices: list[Account], miners: list[Account]) -> None:
         """Give everybody data, a journal and, the miners, a desk."""
+        from bcfl.adversaries.attack import DeviceKit, MinerKit
         from bcfl.learning.training import device_learner, miner_learner
 
         config, ledger, relay, archive = self.run.config, self.ledger, self.relay, self.archive
-        checks = Checks(**config.checks)
-        for i, account in enumerate(devices):
-            learner = device_learner(task, shares, i, config.seed)
-            journal = self.journal(account)
-            device = Device(account, learner, ledger, relay, archive, journal, config.check_norm)
-            self.parties[DEVICES].append(device)
+        checks = checks_of(config)
+        dealt = self.cast.poisoned(shares)
+        honest = [device_learner(task, dealt, i, config.seed) for i in range(len(devices))]
+        for i, learner in enumerate(self.cast.introduce(honest)):
+            journal, shortens = self.journal(devices[i]), config.check_norm
+            kit = DeviceKit(devices[i], learner, ledger, relay, archive, journal, shortens)
+            self.parties[DEVICES].append(self.cast.device(i, kit))
         for i, account in enumerate(miners):
             verifier = Verifier(miner_learner(task, shares, i), ledger, archive, checks)
-            notes = self.journal(account)
-            miner = Miner(account, ledger, relay, archive, verifier, notes, partial(said, config.wishes))
+            notes, wishes = self.journal(account), partial(said, config.wishes)
+            miner = self.cast.miner(i, MinerKit(account, ledger, relay, archive, verifier, notes, wishes))
             relay.open(account.address, miner)
             self.parties[MINERS].append(miner)
+
+    def marked(self, task: Task, shares: Split) -> Learner | None:
+        """What measures the success of a backdoor; None without one."""
+        from bcfl.learning.training import judge
+
+        triggered = self.cast.triggered(shares.test)
+        return None if triggered is None else judge(task, replace(shares, test=triggered))
 
     def journal(self, account: Account) -> Journal:
         """Where an account writes down what it must not forget of this federation."""
@@ -308,7 +332,8 @@ class Federation:
         """What a finished round came to, from chain and store."""
         history = self.ledger.history()
         block = found.block or history.model_before(found.number)
-        result = self.judge.evaluate(self.archive.values(block, history))
+        model = self.archive.values(block, history)
+        result = self.judge.evaluate(model)
         rejected = [
             Rejection(
                 history.devices[item.update.device],
@@ -333,6 +358,30 @@ class Federation:
             accuracy=result.accuracy,
             loss=result.loss,
             gas=sum(self.contract.gas_of(transaction) for transaction in found.transactions),
+            attack_success=None if self.mark is None else self.mark.evaluate(model).accuracy,
+            **self._mistakes(history, found),
+        )
+
+    def _mistakes(self, history: History, found: Round) -> dict[str, int]:
+        """Honest updates that were rejected, and others that were not; nothing where all are honest."""
+        if not self.adversaries():
+            return {}
+        honest = [
+            history.devices[item.update.device] not in self.cast.accomplices for item in found.submissions
+        ]
+        pairs = list(zip(honest, found.accepted or (), strict=found.accepted is not None))
+        return {
+            "false_rejects": sum(good and not accepted for good, accepted in pairs),
+            "false_accepts": sum(accepted and not good for good, accepted in pairs),
+        }
+
+    def adversaries(self) -> tuple[Adversary, ...]:
+        """Who misbehaves, devices first."""
+        parts = [("device", self.cast.playing, DEVICES), ("miner", self.cast.mining, MINERS)]
+        return tuple(
+            Adversary(self.parties[kind][index].account.address, role, spec.text)
+            for role, playing, kind in parts
+            for index, spec in playing.items()
         )
 
     def _conclude(self, reports: tuple[RoundReport, ...], seconds: float) -> Report:
@@ -344,6 +393,10 @@ class Federation:
             final_accuracy=reports[-1].accuracy,
             gas_per_participant=gas / len(reports) / self.run.config.participants,
             seconds=seconds,
+            adversaries=(adversaries := self.adversaries()) or None,
+            false_rejects=sum(report.false_rejects or 0 for report in reports) if adversaries else None,
+            false_accepts=sum(report.false_accepts or 0 for report in reports) if adversaries else None,
+            attack_success=reports[-1].attack_success,
         )
 
     def _tell(

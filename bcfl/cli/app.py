@@ -11,7 +11,7 @@ from bcfl.cli.audit import audit
 from bcfl.cli.bundle import bundle
 from bcfl.cli.contracts import call, events
 from bcfl.cli.leaders import leader
-from bcfl.cli.listing import ls, version
+from bcfl.cli.listing import adversaries, ls, version
 from bcfl.cli.members import device, miner
 from bcfl.cli.models import export, fetch, model
 from bcfl.cli.networked import networked
@@ -66,6 +66,7 @@ app.command("fetch")(networked(fetch))
 app.command("export", context_settings=NUMBERS)(networked(export))
 app.command("audit")(networked(audit))
 app.command("bundle")(networked(bundle))
+app.command("adversaries")(adversaries)
 app.command("version")(version)
 for part in (chain, account, deploy, start, up, status, watch, doctor):
     part.register(app)

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from bcfl.protocol.types import Terms
     from bcfl.roles.archive import Stored
 
-OF_A_RUN: Final = frozenset({"runs", "run_dir"})  # options that mean nothing to a deployment
+OF_A_RUN: Final = frozenset({"runs", "run_dir", "adversary"})  # options that mean nothing to a deployment
 
 NetworkOption = Annotated[
     str | None,

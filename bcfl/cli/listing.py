@@ -1,13 +1,16 @@
-"""`bcfl ls`, `bcfl version`: what there is."""
+"""`bcfl ls`, `bcfl adversaries`, `bcfl version`: what there is."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
+import typer
+
+from bcfl.adversaries import catalog
 from bcfl.cli.folders import runs_folder
 from bcfl.cli.options import JsonOption, RunsOption
-from bcfl.cli.printing import Column, print_json, print_table
+from bcfl.cli.printing import Column, aligned, print_json, print_table
 from bcfl.errors import BcflError
 from bcfl.runs import Listed, list_runs
 
@@ -24,6 +27,26 @@ def ls(runs: RunsOption = None, as_json: JsonOption = False) -> None:
         columns = [Column("run"), Column("started"), Column("task"), Column("devices", True)]
         columns += [Column("miners", True), Column("mode"), Column("rounds", True), Column("state")]
         print_table(columns, list(map(_row, views)))
+
+
+def adversaries(
+    name: Annotated[
+        str | None, typer.Argument(metavar="[NAME]", show_default=False, help="Only this one.")
+    ] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """The attacks that `bcfl run --adversary NAME:SHARE[:KEY=VALUE,...]` carries out, with parameters."""
+    found = [catalog.describe(each) for each in ((name,) if name else catalog.NAMES)]
+    if as_json:
+        print_json({"adversaries": [_attack_view(each) for each in found]})
+        return
+    for each in found:
+        headings = [Column("parameter"), Column("default"), Column("meaning")]
+        rows = [(p.name, _plain(p.default), _meaning(p)) for p in each.parameters]
+        print(f"{each.name} ({each.role}): {each.summary}")
+        print(f"    {each.paper}")
+        for line in aligned(headings, rows)[1:]:
+            print(f"    {line}")
 
 
 def version(as_json: JsonOption = False) -> None:
@@ -57,6 +80,32 @@ def run_view(listed: Listed) -> dict[str, Any]:
         "contract": listed.contract,
         "error": error,
     }
+
+
+def _attack_view(found: catalog.Described) -> dict[str, Any]:
+    parameters = [
+        {
+            "name": each.name, "kind": each.kind.__name__, "default": each.default, "meaning": each.meaning,
+            "choices": list(each.choices), "least": each.least, "most": each.most,
+        }
+        for each in found.parameters
+    ]  # fmt: skip
+    return {
+        "name": found.name,
+        "of": found.role,
+        "summary": found.summary,
+        "paper": found.paper,
+        "parameters": parameters,
+    }
+
+
+def _meaning(parameter: catalog.Parameter) -> str:
+    choices = f" ({', '.join(parameter.choices)})" if parameter.choices else ""
+    return parameter.meaning + choices
+
+
+def _plain(value: object) -> str:
+    return str(value).lower() if value is None or isinstance(value, bool) else str(value)
 
 
 def _closed(listed: Listed) -> tuple[int, str | None]:

@@ -21,12 +21,13 @@ PANELS: Final = {
     "scale_bits": "Numbers",
     "rule": "Rules of a round",
     "check_time": "Cross verification",
+    "adversary": "Adversaries",
     "commit_seconds": "Deadlines",
     "stake": "Money (wei, or an amount such as '1.5 ether')",
     "runs": "Where",
 }
 MONEY: Final = frozenset({"stake", "min_stake", "vote_penalty", "leader_penalty", "reward", "pool"})
-SEVERAL: Final = {"wish": "ROUND:ENGINE"}  # options that may be given several times
+SEVERAL: Final = {"wish": "ROUND:ENGINE", "adversary": "SPEC"}  # options that may be given several times
 METAVARS: Final = {int: "N", float: "X", str: "NAME", Path: "PATH"}
 ETHER: Final = 10**18
 NUMBER: Final = re.compile(r"-?\d{1,18}", re.ASCII)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import sys
+from collections import Counter
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
@@ -146,6 +147,7 @@ def _print_summary(report: Report, config: Config, path: Path) -> None:
             ("accuracy", accuracy),
             ("rounds", f"{len(report.rounds)}" + (f", {void} of them void" if void else "")),
             ("rejected", _losses(report)),
+            *_adversarial(report),
             (
                 "gas",
                 f"{report.gas_per_participant:,.0f} a round and participant ({participants(config, ' + ')})",
@@ -169,6 +171,21 @@ def _losses(report: Report) -> str:
         f"{count:,} of {plural(total, 'update')} ({count / total:.1%}), of {plural(len(losses), 'device')}"
     )
     return f"{words}; most often {most.device}, {plural(most.rounds, 'time')}"
+
+
+def _adversarial(report: Report) -> list[tuple[str, str]]:
+    """Who misbehaved, what they got through, and what it cost the honest ones."""
+    if report.adversaries is None:
+        return []
+    parts = Counter((found.attack, found.role) for found in report.adversaries)
+    cast = ", ".join(f"{plural(count, role)} {attack}" for (attack, role), count in parts.items())
+    false = (
+        f"{report.false_rejects} of honest devices rejected, {report.false_accepts} of adversaries accepted"
+    )
+    fields = [("adversaries", cast), ("mistakes", false)]
+    if report.attack_success is not None:
+        fields.append(("attack success", f"{report.attack_success:.2%}"))
+    return fields
 
 
 def _next_commands(report: Report, path: Path) -> str:

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import pytest
 
 import bcfl as package
+from bcfl.adversaries import catalog
 from bcfl.config import Config
 from bcfl.errors import DataError, StoreError
-from bcfl.reports import Progress, Rejection, Report, RoundReport
+from bcfl.reports import Adversary, Progress, Rejection, Report, RoundReport
 from bcfl.runs import Run
 from tests.unit.cli.conftest import Bcfl
 
@@ -287,3 +288,50 @@ def test_an_error_at_the_start_is_the_only_line(bcfl: Bcfl, stage: Stage) -> Non
 def test_the_commands_to_try_name_the_run_where_they_must(bcfl: Bcfl, stage: Stage) -> None:
     assert stage
     assert "`bcfl round 2 --run apart`" in bcfl("run", "--run-dir", "apart").out
+
+
+def test_adversaries_reach_the_run(bcfl: Bcfl, stage: Stage) -> None:
+    assert bcfl("run", "--adversary", "alie:0.3:z=1.0", "--adversary", "lazy-miner:0.4").code == 0
+    Path("bcfl.toml").write_text('adversary = ["ipm:0.1"]\n')
+    assert bcfl("run").code == 0
+    first, second = stage.configs
+    assert first.adversary == ("alie:0.3:z=1", "lazy-miner:0.4")
+    assert second.adversary == ("ipm:0.1",)
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("alei:0.3", "(--adversary) there is no adversary 'alei'; the nearest: alie"),
+        ("alie:3", "the share 3 of alie must be above 0 and at most 1"),
+        ("alie:0.3:q=1", "alie has no parameter 'q'; it has knowledge, spread, z"),
+        ("alie:0.01", "alie:0.01 is not one of devices=20: raise the share"),
+    ],
+)
+def test_adversaries_that_cannot_be_had(bcfl: Bcfl, stage: Stage, text: str, words: str) -> None:
+    assert words in bcfl("run", "--adversary", text).refusal
+    assert stage.configs == []
+
+
+def test_the_summary_names_adversaries(bcfl: Bcfl, stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
+    cast = tuple(Adversary(account, "device", "backdoor:0.1") for account in DEVICES[:2])
+    more = {"adversaries": cast, "false_rejects": 3, "false_accepts": 1, "attack_success": 0.25}
+    whole = stage.play
+    monkeypatch.setattr(stage, "play", lambda *args: replace(whole(*args), **more))
+    shown = bcfl("run").out
+    assert "2 devices backdoor:0.1" in shown
+    assert "3 of honest devices rejected, 1 of adversaries accepted" in shown
+    assert "attack success  25.00%" in shown
+    told = bcfl("run", "--json", "-q").json
+    assert told["adversaries"][0] == {"account": DEVICES[0], "role": "device", "attack": "backdoor:0.1"}
+    assert (told["false_rejects"], told["attack_success"]) == (3, 0.25)
+    assert "false_rejects" not in told["rounds"][0]
+
+
+def test_adversaries_are_listed(bcfl: Bcfl) -> None:
+    shown = bcfl("adversaries").text
+    assert all(f"{name} (" in shown for name in catalog.NAMES)
+    (alie,) = bcfl("adversaries", "alie", "--json").json["adversaries"]
+    assert (alie["name"], alie["of"]) == ("alie", "devices")
+    assert [each["name"] for each in alie["parameters"]] == ["knowledge", "spread", "z"]
+    assert "the nearest: alie" in bcfl("adversaries", "alei").refusal

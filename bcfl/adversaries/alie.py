@@ -1,0 +1,47 @@
+"""ALIE: hide within the spread of the honest updates (step 2).
+
+Baruch, Baruch, Goldberg 2019, "A Little Is Enough: Circumventing Defenses for Distributed Learning"
+(arXiv:1902.06156), algorithm 3. Of n workers m are corrupted; s = floor(n / 2 + 1) - m honest ones have to be
+won over, and
+
+    z_max = max z with Phi(z) < (n - m - s) / (n - m),     update_j = mean_j - z_max * deviation_j
+
+over the updates that the adversary knows, coordinate by coordinate. The sign is that of the authors' code.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from statistics import NormalDist
+from typing import ClassVar
+
+from bcfl.adversaries.attack import Scene, option
+from bcfl.adversaries.colluder import Collusion
+from bcfl.adversaries.collusion import Floats, Matrix
+
+
+def z_max(devices: int, adversaries: int) -> float:
+    """How many deviations away a majority can still be found behind the attackers; 0 if there is no need."""
+    honest = devices - adversaries
+    supporters = devices // 2 + 1 - adversaries
+    share = (honest - supporters) / honest if honest > 0 else 1.0
+    return max(0.0, NormalDist().inv_cdf(min(share, 0.9999))) if share > 0 else 0.0
+
+
+def alie(honest: Matrix, z: float) -> Floats:
+    """(updates, parameters) to the malicious update, (parameters,)."""
+    crafted: Floats = honest.mean(axis=0) - z * honest.std(axis=0)
+    return crafted
+
+
+@dataclass(frozen=True)
+class Alie(Collusion):
+    """The mean of the honest updates less z standard deviations."""
+
+    PAPER: ClassVar[str] = "Baruch et al. 2019, arXiv:1902.06156"
+    z: float | None = option(None, "standard deviations; none: the paper's z_max", least=0, most=100)
+
+    def craft(self, honest: Matrix, scene: Scene) -> Floats:
+        """The paper's vector."""
+        z = z_max(scene.devices, scene.adversaries) if self.z is None else self.z
+        return alie(honest, z)

@@ -1,0 +1,48 @@
+"""The device of an omniscient attack (step 2): it sends what its circle agreed on, in a guise of its own.
+
+The papers let all attackers send one and the same vector. Equal updates are duplicates here, so whoever knows
+the rules sends `target + spread * (own honest update - mean of the colluders' honest updates)`: the colluders
+differ among themselves as honest devices do (with `spread=1` just as much) and their mean is the target.
+`spread=0` is the papers'.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from bcfl.adversaries.attack import Bent, DeviceAttack, DeviceKit, Scene, delta_of, moved, option
+from bcfl.adversaries.collusion import Circle, Floats, Matrix
+from bcfl.ports import Learner, Trained, Vector
+
+
+@dataclass(frozen=True)
+class Collusion(DeviceAttack):
+    """An attack whose update follows from the honest updates of the round."""
+
+    colludes: ClassVar[bool] = True
+    knowledge: str = option(
+        "colluders", "whose honest updates they know: their own, or all", choices=("colluders", "all")
+    )
+    spread: float = option(0.5, "how far colluders differ among themselves; 0: equal", least=0, most=10)
+
+    def craft(self, honest: Matrix, scene: Scene) -> Floats:
+        """The vector of the paper, of the honest updates that are known: (updates, parameters)."""
+        raise NotImplementedError
+
+    def learner(self, kit: DeviceKit, scene: Scene) -> Learner:
+        """Sends what the circle has agreed on; alone, it is a circle of one."""
+        circle = scene.circle or Circle([kit.learner], [])
+        return _Colluder(kit.learner, circle, self, scene)
+
+
+class _Colluder(Bent):
+    def __init__(self, honest: Learner, circle: Circle, attack: Collusion, scene: Scene) -> None:
+        super().__init__(honest)
+        self.circle, self.attack, self.scene = circle, attack, scene
+
+    def bend(self, model: Vector, round_: int) -> Trained:
+        own = self.honest.train(model, round_)
+        plot = self.circle.plot(model, round_, lambda honest: self.attack.craft(honest, self.scene))
+        guise = self.attack.spread * (delta_of(own, model) - plot.centre)
+        return moved(own, model, plot.target + guise)

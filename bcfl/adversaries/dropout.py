@@ -1,0 +1,34 @@
+"""Dropout: a device that disappears, before it commits or before it reveals (steps 2 and 3).
+
+No paper: Bonawitz et al. 2017 (arXiv:1611.04482) is where federated learning began to count on it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import ClassVar
+
+from bcfl.adversaries.attack import DeviceAttack, DeviceKit, Scene, option
+from bcfl.protocol.types import Phase
+from bcfl.roles.device import Device
+
+
+@dataclass(frozen=True)
+class Dropout(DeviceAttack):
+    """Is gone in some rounds, before it commits or before it reveals."""
+
+    PAPER: ClassVar[str] = "Bonawitz et al. 2017, arXiv:1611.04482"
+    rate: float = option(0.5, "share of the rounds in which it is gone", least=0, most=1)
+    stage: str = option("commit", "from which phase on", choices=("commit", "reveal"))
+
+    def device(self, kit: DeviceKit, scene: Scene) -> Device:
+        """A device that is not always there."""
+        attack = self
+
+        class Absent(Device):
+            def act(self) -> str | None:
+                clock = self.ledger.clock()
+                gone = scene.rng(clock.round).random() < attack.rate
+                return None if gone and clock.phase >= Phase[attack.stage.upper()] else super().act()
+
+        return super().device(replace(kit, kind=Absent), scene)

@@ -1,0 +1,35 @@
+"""IPM: turn the inner product between aggregate and truth negative (step 2).
+
+Xie, Koyejo, Gupta 2019, "Fall of Empires: Breaking Byzantine-tolerant SGD by Inner Product Manipulation"
+(arXiv:1903.03936), section 4:   update = -epsilon * mean of the honest updates.
+
+A small epsilon (0.5) hides among the honest updates from rules that look at distances; a large one (100)
+breaks the mean.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from bcfl.adversaries.attack import Scene, option
+from bcfl.adversaries.colluder import Collusion
+from bcfl.adversaries.collusion import Floats, Matrix
+
+
+def ipm(honest: Matrix, epsilon: float) -> Floats:
+    """(updates, parameters) to the malicious update, (parameters,)."""
+    crafted: Floats = -epsilon * honest.mean(axis=0)
+    return crafted
+
+
+@dataclass(frozen=True)
+class Ipm(Collusion):
+    """The mean of the honest updates, reversed: little (epsilon=0.5) or much (epsilon=100)."""
+
+    PAPER: ClassVar[str] = "Xie et al. 2019, arXiv:1903.03936"
+    epsilon: float = option(0.5, "times the mean, reversed", least=0, most=1e6)
+
+    def craft(self, honest: Matrix, scene: Scene) -> Floats:  # noqa: ARG002
+        """The paper's vector."""
+        return ipm(honest, self.epsilon)

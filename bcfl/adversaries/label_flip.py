@@ -1,0 +1,36 @@
+"""Label flip: honest training on wrong labels (step 2).
+
+Fang, Cao, Jia, Gong 2020, "Local Model Poisoning Attacks to Byzantine-Robust Federated Learning"
+(arXiv:1911.11815), section 5: label l of L classes becomes L - l - 1. Tolpegin et al. 2020 (arXiv:2007.08432)
+relabel one class as another: `source` and `target`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import numpy as np
+
+from bcfl.adversaries.attack import DeviceAttack, Scene, option
+from bcfl.learning.datasets import Labels, Samples
+
+
+def flip(labels: Labels, classes: int, source: int | None = None, target: int | None = None) -> Labels:
+    """The wrong labels, (samples,)."""
+    turned = classes - 1 - labels if target is None else np.full_like(labels, target)
+    return turned if source is None else np.where(labels == source, turned, labels)
+
+
+@dataclass(frozen=True)
+class LabelFlip(DeviceAttack):
+    """Trains on wrong labels: l becomes classes - 1 - l."""
+
+    PAPER: ClassVar[str] = "Fang et al. 2020, arXiv:1911.11815; Tolpegin et al. 2020, arXiv:2007.08432"
+    source: int | None = option(None, "the class that is relabelled; none: all", least=0)
+    target: int | None = option(None, "what it is called; none: classes - 1 - l", least=0)
+
+    def samples(self, own: Samples, scene: Scene) -> Samples:
+        """Its samples under wrong labels."""
+        target = None if self.target is None else min(self.target, scene.classes - 1)
+        return Samples(own.features, flip(own.labels, scene.classes, self.source, target))

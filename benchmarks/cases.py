@@ -1,0 +1,164 @@
+"""The cases of the robustness bench: who attacks, on which data, against what, from which seed."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from bcfl.config import Config
+
+FEDAVG = "fedavg"  # every check off, weighted mean
+PIPELINES = (FEDAVG, "mean", "median", "trimmed_mean")
+PARTITIONS = ("iid", "dirichlet 0.5", "dirichlet 0.1")
+SHARES = (0.15, 0.30, 0.45)
+COLLUDING = {"verify": "colluding-miner:0.4", "reject": "colluding-miner:0.4:others=reject"}
+
+# Poison by the name of its row; the omniscient ones know every honest update of the round.
+POISON = {
+    "label flip": "label-flip",
+    "sign flip": "sign-flip",
+    "noise": "noise",
+    "ALIE": "alie:knowledge=all",
+    "IPM 0.5": "ipm:knowledge=all,epsilon=0.5",
+    "IPM 100": "ipm:knowledge=all,epsilon=100",
+    "MinMax unit": "minmax:knowledge=all,perturbation=unit",
+    "MinMax std": "minmax:knowledge=all,perturbation=std",
+    "MinMax sign": "minmax:knowledge=all,perturbation=sign",
+    "MinSum unit": "minsum:knowledge=all,perturbation=unit",
+    "MinSum std": "minsum:knowledge=all,perturbation=std",
+    "MinSum sign": "minsum:knowledge=all,perturbation=sign",
+}
+MORE = {"scaling": "scaling", "ALIE z=1.5": "alie:knowledge=all,z=1.5", "noise 1": "noise:std=1"}
+BACKDOORS = {"backdoor": "backdoor", "backdoor, unscaled": "backdoor:boost=1"}
+EARNERS = {
+    "plagiarist, exact": "plagiarist",
+    "plagiarist, noisy": "plagiarist:kind=noisy",
+    "plagiarist, exact, this round": "plagiarist:victim=present",
+    "plagiarist, noisy, this round": "plagiarist:kind=noisy,victim=present",
+    "free rider, zero": "free-rider",
+    "free rider, stale": "free-rider:kind=stale",
+    "free rider, noise": "free-rider:kind=noise",
+    "inflater, forged time": "inflater",
+    "inflater": "inflater:forged=false",
+}
+
+
+@dataclass(frozen=True)
+class Case:
+    """One run of the bench."""
+
+    attack: str  # the name of its row; empty: nobody misbehaves
+    adversaries: tuple[str, ...]
+    share: float
+    partition: str
+    pipeline: str
+    seed: int
+    devices: int = 60
+    miners: int = 5
+    rounds: int = 20
+    task: str = "fashion-mnist"
+    group: str = "poison"
+
+    @property
+    def key(self) -> str:
+        """What tells this case from all others."""
+        return "|".join(str(value) for name, value in asdict(self).items() if name not in ("attack", "group"))
+
+    def config(self) -> Config:
+        """The options of `bcfl run` that play this case."""
+        name, _, alpha = self.partition.partition(" ")
+        options: dict[str, Any] = {"partition": name} | ({"alpha": float(alpha)} if alpha else {})
+        if self.pipeline == FEDAVG:
+            options |= {option: False for option in Config.model_fields if option.startswith("check_")}
+        else:
+            options["rule"] = self.pipeline
+        if self.task == "fashion-mnist":
+            options |= {"epochs": 2, "batch_size": 32, "learning_rate": 0.1}
+        return Config(
+            devices=self.devices,
+            miners=self.miners,
+            rounds=self.rounds,
+            seed=self.seed,
+            task=self.task,
+            adversary=self.adversaries,
+            min_updates=max(1, self.devices // 4),  # honest ones are fewer than usual
+            leaf_lanes=4096,  # as many as a tree takes: hashing is not what is measured
+            **options,
+        )
+
+
+def named(
+    attack: str, spec: str, share: float, partition: str, pipeline: str, seed: int, **more: Any
+) -> Case:
+    """The case of one attack; `spec` lacks its share."""
+    name, _, parameters = spec.partition(":")
+    text = f"{name}:{share:g}" + (f":{parameters}" if parameters else "")
+    return Case(attack, (text, *more.pop("helpers", ())), share, partition, pipeline, seed, **more)
+
+
+def headline(seeds: int = 3) -> Iterator[Case]:
+    """The rows that the goals speak of, a seed after the other."""
+    for seed in range(seeds):
+        for partition in PARTITIONS:
+            for pipeline in (FEDAVG, "mean"):
+                yield Case("", (), 0.0, partition, pipeline, seed)
+        for partition in PARTITIONS[:2]:
+            for attack, spec in POISON.items():
+                for pipeline in (FEDAVG, "mean"):
+                    yield named(attack, spec, 0.30, partition, pipeline, seed)
+        for attack in ("label flip", "sign flip", "noise"):
+            for pipeline in (FEDAVG, "mean"):
+                yield named(attack, POISON[attack], 0.45, "iid", pipeline, seed)
+        for attack, spec in BACKDOORS.items():
+            for pipeline in (FEDAVG, "mean"):
+                yield named(attack, spec, 0.20, "iid", pipeline, seed, group="backdoor")
+        yield from _colluding(seed)
+        yield from _earning(seed)
+        yield from _vbfl(seed)
+
+
+def grid(seed: int = 0) -> Iterator[Case]:
+    """Every poison against every pipeline, in every share and on all data."""
+    for partition in PARTITIONS:
+        for pipeline in PIPELINES:
+            yield Case("", (), 0.0, partition, pipeline, seed)
+            for share in SHARES:
+                for attack, spec in {**POISON, **MORE}.items():
+                    yield named(attack, spec, share, partition, pipeline, seed)
+                for attack, spec in BACKDOORS.items():
+                    yield named(attack, spec, share, partition, pipeline, seed, group="backdoor")
+
+
+def quick() -> Iterator[Case]:
+    """A few minutes: what the others show, in small."""
+    small: dict[str, Any] = {"devices": 20, "miners": 3, "rounds": 5, "task": "digits"}
+    for pipeline in PIPELINES:
+        yield Case("", (), 0.0, "iid", pipeline, 0, **small)
+        for attack in ("label flip", "sign flip", "ALIE", "IPM 100", "MinMax unit"):
+            yield named(attack, POISON[attack], 0.30, "iid", pipeline, 0, **small)
+        yield named("backdoor", "backdoor", 0.20, "iid", pipeline, 0, group="backdoor", **small)
+    for attack in ("plagiarist, exact", "free rider, zero", "inflater, forged time"):
+        yield named(attack, EARNERS[attack], 0.15, "iid", "mean", 0, group="earnings", **small)
+
+
+def _colluding(seed: int) -> Iterator[Case]:
+    for others, miner in COLLUDING.items():
+        for attack in ("label flip", "sign flip", "IPM 0.5", "MinMax unit"):
+            yield named(
+                f"{attack}, 2 of 5 miners collude ({others})", POISON[attack], 0.30, "iid", "mean", seed,
+                helpers=(miner,), group="miners",
+            )  # fmt: skip
+
+
+def _earning(seed: int) -> Iterator[Case]:
+    for attack, spec in EARNERS.items():
+        for partition in PARTITIONS[:2]:
+            yield named(attack, spec, 0.15, partition, "mean", seed, group="earnings")
+
+
+def _vbfl(seed: int) -> Iterator[Case]:
+    """Chen et al. 2021 (arXiv:2101.03300): 20 devices, 3 of them add noise of variance 1 to the weights."""
+    for pipeline in (FEDAVG, "mean"):
+        yield Case("", (), 0.0, "iid", pipeline, seed, devices=20, group="VBFL")
+        yield named("noise 1", "noise:std=1", 0.15, "iid", pipeline, seed, devices=20, group="VBFL")

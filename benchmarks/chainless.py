@@ -1,0 +1,236 @@
+"""A federation without a chain, for campaigns of thousands of rounds: the same parts, written down by hand.
+
+Learners, adversaries, trainers with their fixed point, archive, verifiers, tally, aggregation and prices are
+the ones that `bcfl run` uses. What the contract would have recorded goes straight into a `History`. Left out:
+keys' signatures, batches, phases, elections. `tests/integration/test_chainless.py` compares accepted sets and
+model roots with a run on the chain.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from bcfl import simulation
+from bcfl.adversaries.attack import DeviceKit, MinerKit
+from bcfl.adversaries.cast import Cast
+from bcfl.config import Config
+from bcfl.errors import ConfigError, Oversized, Unavailable
+from bcfl.learning import Split, Task
+from bcfl.learning.training import device_learner, initial, judge, layout, miner_learner
+from bcfl.ports import Learner, Step
+from bcfl.protocol import cid, fixedpoint, verification
+from bcfl.protocol.accounts import Account
+from bcfl.protocol.rewards import block_hash, prices
+from bcfl.protocol.rounds import History, Round, Submission
+from bcfl.protocol.submissions import Domain
+from bcfl.protocol.types import Block, Clock, Opening, Phase, Terms, Update, VoidReason, Voter
+from bcfl.protocol.verification import Vote
+from bcfl.relay.memory import MemoryRelay
+from bcfl.roles.archive import Archive
+from bcfl.roles.device import Device
+from bcfl.roles.journal import Journal
+from bcfl.roles.miner import Miner
+from bcfl.roles.moment import Moment
+from bcfl.roles.verifier import Verifier
+
+NOBODY = "0x" + "0" * 40
+
+
+class MemoryStore:
+    """Contents by CID."""
+
+    def __init__(self) -> None:
+        self._held: dict[str, bytes] = {}
+
+    def put(self, data: bytes) -> str:
+        """Keep `data` and return its CID."""
+        name = cid.compute(data)
+        self._held[name] = data
+        return name
+
+    def get(self, cid: str, max_bytes: int) -> bytes:
+        """The bytes of a CID; they are what was put, so nothing needs checking."""
+        if cid not in self._held:
+            raise Unavailable(f"nobody holds {cid}", cid)
+        if len(self._held[cid]) > max_bytes:
+            raise Oversized(f"{cid} has more than {max_bytes} bytes", cid)
+        return self._held[cid]
+
+    def has(self, cid: str) -> bool:
+        """Whether the bytes of a CID are held."""
+        return cid in self._held
+
+
+class Paper:
+    """The ledger port as far as trainers and verifiers need it: terms, and a history that another writes."""
+
+    def __init__(self, terms: Terms, history: History) -> None:
+        self.terms, self.domain = terms, Domain(1, NOBODY)
+        self._history = history
+
+    def history(self) -> History:
+        """All that has been written down."""
+        return self._history
+
+    def now(self) -> int:
+        """Time stands still."""
+        return 0
+
+    def clock(self) -> Clock:
+        """Always the phase in which devices train."""
+        return Clock(Phase.COMMIT, 0, max(self._history.rounds, default=0), 0, 0, 0, 0)
+
+    def overdue(self) -> bool:
+        """Nothing is ever late."""
+        return False
+
+    def target(self) -> int:
+        """Nobody races."""
+        return 0
+
+    def send(self, account: Account, steps: Sequence[Step]) -> int:
+        """Nobody may send anything."""
+        raise NotImplementedError
+
+
+@dataclass
+class Played:
+    """What came of a round."""
+
+    accepted: frozenset[int]  # devices
+    rejected: dict[int, str]  # device -> reason
+    root: bytes  # of the model in force after it
+    accuracy: float
+    attack_success: float | None
+    void: bool
+
+
+@dataclass
+class Chainless:
+    """Everybody of a configuration, without a chain."""
+
+    config: Config
+    archive: Archive
+    ledger: Paper
+    cast: Cast
+    judge: Learner
+    mark: Learner | None
+    devices: list[Device]
+    miners: list[Miner]
+    earned: dict[int, int] = field(default_factory=dict)  # device -> wei
+
+    @classmethod
+    def found(cls, config: Config, material: tuple[Task, Split] | None = None) -> Chainless:
+        """Step 1: deal the data, cast the adversaries, write the genesis block."""
+        task, shares = simulation.material(config) if material is None else material
+        seed, shape = config.seed, layout(task)
+        terms = simulation.terms_of(config, shape, max(len(share) for share in shares.devices))
+        accounts = [Account.derived(seed, "device", i) for i in range(config.devices)]
+        cast = Cast.draw(config.adversaries, accounts, config.miners, seed, simulation.classes(shares))
+        store, history = MemoryStore(), History(terms.min_stake)
+        archive, ledger = Archive(store, shape, terms), Paper(terms, history)
+        genesis = archive.put(fixedpoint.encode(initial(task, seed), terms.scale_bits))
+        history.blocks.append(Block(bytes(32), 0, bytes(32), genesis.root, genesis.cid, NOBODY, 0))
+        history.devices = [account.address for account in accounts]
+        history.indices = {address: i for i, address in enumerate(history.devices)}
+        marked = cast.triggered(shares.test)
+        made = cls(
+            config, archive, ledger, cast, judge(task, shares),
+            None if marked is None else judge(task, Split(shares.devices, shares.miners, marked)),
+            [], [],
+        )  # fmt: skip
+        made._admit(task, shares, accounts)
+        return made
+
+    def _admit(self, task: Task, shares: Split, accounts: list[Account]) -> None:
+        relay, dealt = MemoryRelay(), self.cast.poisoned(shares)
+        honest = [device_learner(task, dealt, i, self.config.seed) for i in range(len(accounts))]
+        for i, learner in enumerate(self.cast.introduce(honest)):
+            kit = DeviceKit(
+                accounts[i], learner, self.ledger, relay, self.archive, Journal(None), self.config.check_norm
+            )
+            self.devices.append(self.cast.device(i, kit))
+        checks = simulation.checks_of(self.config)
+        for i in range(self.config.miners):
+            verifier = Verifier(miner_learner(task, shares, i), self.ledger, self.archive, checks)
+            account = Account.derived(self.config.seed, "miner", i)
+            parts = MinerKit(account, self.ledger, relay, self.archive, verifier, Journal(None))
+            self.miners.append(self.cast.miner(i, parts))
+
+    @property
+    def history(self) -> History:
+        """All rounds so far."""
+        return self.ledger.history()
+
+    def play_round(self) -> Played:
+        """One round: train, verify, count, aggregate, pay."""
+        current = Round(len(self.history.rounds) + 1, 0)
+        self.history.rounds[current.number] = current
+        self._submit(current)
+        self._vote(current)
+        self._close(current)
+        return self._played(current)
+
+    def _submit(self, current: Round) -> None:
+        """Steps 2 and 3: every device trains and has its update revealed, in the order of the registry."""
+        submitter = self.miners[0].account.address
+        current.commits[submitter] = bytes(32)
+        moment = Moment(self.ledger.clock(), self.history, current, self.ledger.terms, 0)
+        for index, device in enumerate(self.devices):
+            try:
+                update = device.trainer.update(moment, index)
+            except ConfigError:
+                continue  # sits out, as it would on the chain
+            current.submissions.append(Submission(len(current.submissions), update, submitter))
+            self.history.roots.setdefault(update.root, current.number)
+
+    def _vote(self, current: Round) -> None:
+        """Step 4: every miner verifies; the votes are counted as the contract counts them."""
+        for miner in self.miners:
+            verdicts = miner.ballots.verifier.verdicts(self.history, current)
+            opening = Opening(current.number, miner.account.address, verdicts, bytes(32))
+            current.votes.append(Vote(Voter(miner.account.address, 1), opening))
+        words = current.words(self.ledger.domain)
+        count = verification.tally(words, current.votes)
+        current.accepted, current.samples, current.matches = count.accepted, count.samples, sum(count.matches)
+        price = prices(self.ledger.terms, self.ledger.terms.reward, count)
+        if sum(count.accepted) >= self.ledger.terms.min_updates:
+            for item in current.taken():
+                self._pay(item.update, price.sample)
+
+    def _pay(self, update: Update, price: int) -> None:
+        self.earned[update.device] = self.earned.get(update.device, 0) + price * update.samples
+
+    def _close(self, current: Round) -> None:
+        """Steps 5 to 7: the new model, or none."""
+        before, taken = self.history.head, current.taken()
+        if len(taken) < self.ledger.terms.min_updates:
+            current.void = VoidReason.FEW_ACCEPTED
+        else:
+            made = self.archive.next_model(before, taken)
+            self.archive.put(made.model)
+            parent = block_hash(before)
+            current.block = Block(parent, current.number, bytes(32), made.root, made.cid, NOBODY, 0)
+            current.block_hash = block_hash(current.block)
+            self.history.blocks.append(current.block)
+            for item in taken:
+                self.history.trained.setdefault(item.update.device, []).append(item.update)
+        self.archive.forget()
+
+    def _played(self, current: Round) -> Played:
+        model = self.archive.values(self.history.head)
+        accepted = frozenset(item.update.device for item in current.taken())
+        rejected = {
+            item.update.device: current.verdict(item.position).name.lower()
+            for item in current.submissions
+            if item.update.device not in accepted
+        }
+        return Played(
+            accepted,
+            rejected,
+            self.history.head.root,
+            self.judge.evaluate(model).accuracy,
+            None if self.mark is None else self.mark.evaluate(model).accuracy,
+            current.void is not None,
+        )

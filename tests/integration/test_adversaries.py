@@ -1,0 +1,262 @@
+"""Every adversary carries its attack out, and the system answers: reasons, penalties, earnings, accuracy."""
+
+from __future__ import annotations
+
+import sys
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from bcfl import simulation
+from bcfl.adversaries.hostile_store import MANGLED
+from bcfl.config import Config
+from bcfl.ports import Trained
+from bcfl.protocol.types import Verdict
+from bcfl.reports import Report
+from bcfl.roles.claims import amount, claims
+from bcfl.runs import Run
+from bcfl.simulation import Federation
+from benchmarks.chainless import Chainless
+
+ROUNDS = 3
+CAST = (
+    "withholder:0.05", "malformed:0.05", "dropout:0.05:rate=1", "dropout:0.05:rate=1,stage=reveal",
+    "time-forger:0.05:factor=1000", "inflater:0.05:factor=50,forged=false", "plagiarist:0.05",
+    "sign-flip:0.05", "silent-miner:0.2",
+)  # fmt: skip
+ANSWERS = {
+    "withholder": {"unavailable": 3},
+    "malformed": {"malformed": 3},
+    "dropout": {},
+    "time-forger": {"time": 3},
+    "inflater": {"time": 3},
+    "plagiarist": {"duplicate": 2},  # in the first round there is nothing to copy
+}
+SMALL = {"devices": 10, "miners": 3, "rounds": 2, "task": "digits", "partition": "iid", "min_updates": 2}
+OFF = {option: False for option in Config.model_fields if option.startswith("check_")}
+
+
+@pytest.fixture(scope="module")
+def played(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Federation, Report]]:
+    """One run on the chain in which one device in two is honest, and one miner is silent."""
+    config = Config(
+        devices=20, miners=5, rounds=ROUNDS, partition="iid", adversary=CAST, max_samples=10_000,
+        runs=tmp_path_factory.mktemp("runs"),
+    )  # fmt: skip
+    task, shares = simulation.material(config)
+    with Run.create(config) as made, Federation.found(made, task, shares) as federation:
+        yield federation, federation.play(None, 0.0)
+
+
+def accounts(report: Report, name: str) -> list[str]:
+    return [found.account for found in report.adversaries or () if found.attack.split(":")[0] == name]
+
+
+@pytest.mark.parametrize("name", ANSWERS)
+def test_the_answer_to_a_device(played: tuple[Federation, Report], name: str) -> None:
+    federation, report = played
+    mine = accounts(report, name)
+    assert mine
+    assert not any(set(mine) & set(found.accepted) for found in report.rounds)
+    reasons = Counter(
+        item.reason for found in report.rounds for item in found.rejected if item.device in mine
+    )
+    assert dict(reasons) == ANSWERS[name]
+    for account in mine:
+        assert not list(claims(federation.ledger.history(), federation.ledger.domain, account))
+
+
+def test_honest_devices_earn(played: tuple[Federation, Report]) -> None:
+    federation, report = played
+    history, ledger = federation.ledger.history(), federation.ledger
+    cast = {found.account for found in report.adversaries or ()}
+    for account in set(history.devices) - cast:
+        found = list(claims(history, ledger.domain, account))
+        assert len(found) == ROUNDS
+        assert all(amount(claim, history, ledger.domain, ledger.terms) > 0 for claim in found)
+
+
+def test_a_silent_miner_pays(played: tuple[Federation, Report]) -> None:
+    federation, report = played
+    (silent,) = accounts(report, "silent-miner")
+    for found in federation.ledger.history().rounds.values():
+        if found.number <= ROUNDS:
+            assert found.status == "finalized"
+            assert found.penalties == [(silent, federation.ledger.terms.vote_penalty)]
+            assert silent in found.vote_commits
+            assert silent not in [vote.voter.account for vote in found.votes]
+
+
+def test_the_report_says_who_misbehaved(played: tuple[Federation, Report]) -> None:
+    _, report = played
+    assert Counter(found.role for found in report.adversaries or ()) == {"device": 8, "miner": 1}
+    assert (report.false_rejects, report.false_accepts, report.attack_success) == (0, 0, None)
+    content = report.to_dict()
+    assert content["adversaries"][0].keys() == {"account", "role", "attack"}
+    assert "attack_success" not in content
+    assert content["rounds"][0]["false_rejects"] == 0
+
+
+def test_a_run_without_adversaries_speaks_of_none(tmp_path: Path) -> None:
+    report = simulation.run(Config(devices=3, miners=2, rounds=1, task="breast-cancer", runs=tmp_path))
+    assert report.adversaries is None
+    assert not {"adversaries", "false_rejects"} & (set(report.to_dict()) | set(report.rounds[0].to_dict()))
+
+
+def small(*adversaries: str, **changes: object) -> Chainless:
+    return Chainless.found(Config(**SMALL | {"adversary": adversaries} | changes))  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("kind", MANGLED)
+def test_malformed_bytes_of_every_kind(kind: str) -> None:
+    federation = small(f"malformed:0.2:kind={kind}")
+    found = federation.play_round()
+    assert set(found.rejected) == set(federation.cast.playing)
+    assert set(found.rejected.values()) == {"malformed"}
+    assert "antigravity" not in sys.modules  # nothing was unpickled
+
+
+@pytest.mark.parametrize(
+    "attack", ["sign-flip:0.3", "ipm:0.3:epsilon=100", "noise:0.3:std=1", "label-flip:0.3"]
+)
+def test_gross_poison_is_rejected(attack: str) -> None:
+    federation = small(attack)
+    for _ in range(2):
+        found = federation.play_round()
+        assert set(found.rejected) == set(federation.cast.playing)
+        assert {Verdict[why.upper()] for why in found.rejected.values()} <= {Verdict.QUALITY, Verdict.OUTLIER}
+    assert found.accuracy > 0.8
+
+
+POISON = [
+    "label-flip:0.4", "sign-flip:0.4", "noise:0.4:std=1", "scaling:0.4:factor=100",
+    *(
+        f"{attack},knowledge={knowledge}"
+        for knowledge in ("colluders", "all")
+        for attack in (
+            "ipm:0.4:epsilon=100", "alie:0.4:z=20", "minmax:0.4:perturbation=unit",
+            "minmax:0.4:perturbation=sign", "minsum:0.4:perturbation=std",
+        )
+    ),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("attack", POISON)
+def test_poison_moves_an_unguarded_model(attack: str) -> None:
+    """With every check off it is accepted, and takes the model away from where it would be."""
+    clean, poisoned = small(**OFF), small(attack, **OFF)
+    for _ in range(2):
+        good, bad = clean.play_round(), poisoned.play_round()
+        assert not bad.rejected
+    truth = clean.archive.values(clean.history.head)
+    assert np.linalg.norm(poisoned.archive.values(poisoned.history.head) - truth) > 0.05 * np.linalg.norm(
+        truth
+    )
+    assert bad.accuracy < good.accuracy + 0.03
+
+
+def test_colluders_hit_their_target_together() -> None:
+    """They differ as honest devices do, and their mean is what the paper wants."""
+    federation = small("ipm:0.3:epsilon=2", **OFF)
+    model = federation.archive.values(federation.history.head)
+    playing = sorted(federation.cast.playing)
+    learners = [device.trainer.learner for device in federation.devices]
+    sent = [learners[i].train(model, 1).vector.astype(float) - model for i in playing]
+    honest = [learners[i].honest.train(model, 1).vector.astype(float) - model for i in playing]  # type: ignore[attr-defined]
+    assert np.mean(sent, axis=0) == pytest.approx(-2 * np.mean(honest, axis=0), abs=1e-6)
+    assert np.linalg.norm(sent[0] - sent[1]) == pytest.approx(
+        np.linalg.norm(honest[0] - honest[1]) / 2, rel=1e-3
+    )
+
+
+def test_knowing_all_is_knowing_the_honest() -> None:
+    federation = small("ipm:0.3:epsilon=1,knowledge=all,spread=0", **OFF)
+    model = federation.archive.values(federation.history.head)
+    learners = [device.trainer.learner for device in federation.devices]
+    made = {i: learner.train(model, 1).vector.astype(float) - model for i, learner in enumerate(learners)}
+    honest = [made[i] for i in made if i not in federation.cast.playing]
+    for i in federation.cast.playing:
+        assert made[i] == pytest.approx(-np.mean(honest, axis=0), abs=1e-6)
+
+
+@pytest.mark.parametrize("boost", ["none", "1"])
+def test_a_backdoor_is_measured(boost: str) -> None:
+    federation = small(f"backdoor:0.3:boost={boost}", rounds=4, **OFF)
+    successes = [federation.play_round().attack_success for _ in range(4)]
+    clean = small(**OFF)
+    assert clean.play_round().attack_success is None
+    assert successes[-1] is not None
+    assert successes[-1] > 0.4
+
+
+@pytest.mark.parametrize("kind", ["zero", "stale", "noise"])
+def test_a_free_rider_does_not_train(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    federation = small(f"free-rider:0.1:kind={kind}")
+    (rider,) = federation.cast.playing
+    learner = federation.devices[rider].trainer.learner
+    monkeypatch.setattr(learner.honest, "train", lambda *_: pytest.fail("it has trained"))  # type: ignore[attr-defined]
+    federation.play_round()
+    before = [federation.archive.values(block) for block in federation.history.blocks]
+    made: Trained = learner.train(before[-1], 2)
+    step = np.linalg.norm(before[-1] - before[-2])
+    size = {"zero": 0.0, "stale": step, "noise": step}[kind]
+    assert np.linalg.norm(made.vector - before[-1]) == pytest.approx(size, rel=0.1)
+    second = federation.play_round()
+    assert second.rejected.get(rider) != "time"
+
+
+@pytest.mark.parametrize(("kind", "victim"), [("exact", "present"), ("noisy", "past"), ("noisy", "present")])
+def test_a_plagiarist_sends_another_s_work(kind: str, victim: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    federation = small(f"plagiarist:0.1:kind={kind},victim={victim},noise=0.01", **OFF)
+    (thief,) = federation.cast.playing
+    learner = federation.devices[thief].trainer.learner
+    monkeypatch.setattr(learner.honest, "train", lambda *_: pytest.fail("it has trained"))  # type: ignore[attr-defined]
+    first, second = federation.play_round(), federation.play_round()
+    assert (thief in first.accepted) == (victim == "present")
+    assert thief in second.accepted
+    updates = {item.update.device: item for item in federation.history.rounds[2].submissions}
+    of = 1 if victim == "past" else 2
+    sources = [item for item in federation.history.rounds[of].submissions if item.update.device != thief]
+    copy = updates[thief].update
+    assert any(
+        (copy.samples, copy.microseconds) == (s.update.samples, s.update.microseconds) for s in sources
+    )
+
+
+def test_a_forged_time_hides_an_inflated_claim_up_to_the_cap() -> None:
+    capped, free = small("inflater:0.1"), small("inflater:0.1", max_samples=100_000)
+    (liar,) = capped.cast.playing
+    assert liar in capped.play_round().accepted
+    assert liar in free.play_round().accepted
+    others = max(wage for device, wage in capped.earned.items() if device != liar)
+    assert capped.earned[liar] <= others  # the cap is the largest share of all
+    assert free.earned[liar] > 9 * max(wage for device, wage in free.earned.items() if device != liar)
+
+
+@pytest.mark.parametrize("others", ["verify", "reject"])
+def test_a_minority_of_colluding_miners_gets_nothing_through(others: str) -> None:
+    federation = small("sign-flip:0.3:factor=10", f"colluding-miner:0.34:others={others}")
+    found = federation.play_round()
+    assert set(found.rejected) == set(federation.cast.playing)
+    current = federation.history.rounds[1]
+    (traitor,) = federation.cast.mining
+    said = current.votes[traitor].opening.verdicts
+    for item, verdict in zip(current.submissions, said, strict=True):
+        loyal = item.update.device in federation.cast.playing or others == "verify"
+        assert (verdict is Verdict.ACCEPTED) == loyal
+
+
+@pytest.mark.parametrize("kind", ["accept", "copy"])
+def test_a_lazy_miner_does_not_look(kind: str) -> None:
+    federation = small("sign-flip:0.3:factor=10", f"lazy-miner:0.34:kind={kind}")
+    (lazy,) = federation.cast.mining
+    for number in (1, 2):
+        federation.play_round()
+        current = federation.history.rounds[number]
+        said = current.votes[lazy].opening.verdicts
+        guessed = number == 1 or kind == "accept"
+        wanted = [True] * 10 if guessed else list(current.accepted or ())
+        assert [verdict is Verdict.ACCEPTED for verdict in said] == wanted

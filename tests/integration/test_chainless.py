@@ -1,0 +1,79 @@
+"""The federation of the robustness bench comes to what `bcfl run` comes to: accepted sets and model roots."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from bcfl import simulation
+from bcfl.config import Config
+from benchmarks import robustness
+from benchmarks.cases import FEDAVG, Case, grid, headline, quick
+from benchmarks.chainless import Chainless
+from benchmarks.robustness_report import plot, table
+
+SMALL = {"devices": 8, "miners": 3, "rounds": 3, "task": "breast-cancer", "min_updates": 2}
+ATTACKS = [
+    (),
+    ("sign-flip:0.25",),
+    ("alie:0.25:knowledge=all", "colluding-miner:0.34"),
+    ("malformed:0.125", "withholder:0.125", "free-rider:0.25:kind=stale"),
+    ("backdoor:0.25", "lazy-miner:0.34:kind=copy"),
+]
+
+
+@pytest.mark.parametrize(
+    ("attacks", "changes"),
+    [*((attacks, {}) for attacks in ATTACKS), (ATTACKS[1], {"rule": "median", "check_quality": False})],
+    ids=str,
+)
+def test_a_round_is_what_it_is_on_the_chain(
+    tmp_path: Path, attacks: tuple[str, ...], changes: dict[str, object]
+) -> None:
+    config = Config(**SMALL | changes, adversary=attacks, runs=tmp_path)  # type: ignore[arg-type]
+    report = simulation.run(config)
+    small = Chainless.found(config)
+    names = small.history.devices
+    for found in report.rounds:
+        played = small.play_round()
+        assert {names[device] for device in played.accepted} == set(found.accepted)
+        assert {names[d]: why for d, why in played.rejected.items()} == {
+            item.device: item.reason for item in found.rejected
+        }
+        assert "0x" + played.root.hex() == found.global_root
+        assert (played.accuracy, played.attack_success) == (found.accuracy, found.attack_success)
+    assert [found.status for found in report.rounds] == ["finalized"] * 3
+
+
+def test_a_bench_goes_on_where_it_stopped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    small = {"devices": 6, "miners": 2, "rounds": 2, "task": "breast-cancer"}
+    thief = {"attack": "withholder", "adversaries": ("withholder:0.34",), "share": 0.34}
+    cases = [
+        Case(**more, **small, partition="iid", pipeline=pipeline, seed=0)  # type: ignore[arg-type]
+        for more in ({"attack": "", "adversaries": (), "share": 0.0}, thief)
+        for pipeline in (FEDAVG, "mean")
+    ]
+    path = tmp_path / "results.jsonl"
+    robustness.campaign(cases[:2], path, 1, False)
+    path.write_text(path.read_text()[:-20])  # killed while it wrote
+    played: list[str] = []
+    whole = robustness.play
+    monkeypatch.setattr(robustness, "play", lambda case: played.append(case.key) or whole(case))
+    robustness.campaign(cases, path, 1, False)
+    assert played == [case.key for case in cases[1:]]
+    found = robustness.known(path, False)
+    assert set(found) == {case.key for case in cases}
+    kept = found[cases[3].key]
+    assert (kept["honest"], kept["adversarial"], kept["false_accepts"]) == (8, 4, 0)
+    assert kept["earned"] == 0.0
+    shown = table(cases, found)
+    assert shown.count("| withholder | 34% | iid |") == 1
+    assert plot(cases, found).count("<circle") == 4 + 2  # the legend, and one attack against two pipelines
+    path.write_text(path.read_text().replace(kept["rules"], "other"))
+    assert set(robustness.known(path, False)) < set(robustness.known(path, True))
+
+
+def test_every_case_can_be_played() -> None:
+    assert all(case.config() and case.key for case in (*quick(), *headline(), *grid()))
+    assert len({case.key for case in quick()}) == len(list(quick()))

@@ -1,0 +1,154 @@
+"""Each vector attack against a direct transcription of its paper's definition."""
+
+from __future__ import annotations
+
+from statistics import NormalDist
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from bcfl.adversaries.alie import alie, z_max
+from bcfl.adversaries.backdoor import Backdoor, stamp
+from bcfl.adversaries.free_rider import invented_time, ride
+from bcfl.adversaries.ipm import ipm
+from bcfl.adversaries.label_flip import flip
+from bcfl.adversaries.minmax import PERTURBATIONS, minmax, minsum, perturbation
+from bcfl.adversaries.plagiarist import disguise
+from bcfl.adversaries.vectors import add_noise, flip_sign, scale
+from bcfl.learning import Samples
+from bcfl.protocol.rounds import History
+
+Rows = np.ndarray[tuple[int, int], np.dtype[np.float64]]
+seeds = st.integers(0, 10_000)
+
+
+def honest(seed: int) -> Rows:
+    rng = np.random.default_rng(seed)
+    return rng.normal(rng.normal(0, 1, 6), rng.uniform(0.2, 1, 6), (rng.integers(2, 9), 6))
+
+
+@given(seeds, st.floats(0, 3))
+def test_alie_is_algorithm_3(seed: int, z: float) -> None:
+    updates = honest(seed)
+    made = alie(updates, z)
+    for j in range(6):
+        column = [float(row[j]) for row in updates]
+        mean = sum(column) / len(column)
+        deviation = (sum((value - mean) ** 2 for value in column) / len(column)) ** 0.5
+        assert made[j] == pytest.approx(mean - z * deviation)
+
+
+@given(st.integers(2, 200), st.data())
+def test_z_max_is_the_largest_that_the_supporters_allow(devices: int, data: st.DataObject) -> None:
+    adversaries = data.draw(st.integers(1, max(1, (devices - 1) // 2)))
+    supporters = devices // 2 + 1 - adversaries
+    share = (devices - adversaries - supporters) / (devices - adversaries)
+    found = z_max(devices, adversaries)
+    if share > 0.5:
+        assert NormalDist().cdf(found) == pytest.approx(min(share, 0.9999))
+    else:
+        assert found == 0
+
+
+def test_z_max_of_the_paper() -> None:
+    """The paper's section 4: 50 workers, 24 corrupted: s = 2, Phi(z) < 24/26, z = 1.43."""
+    assert z_max(50, 24) == pytest.approx(1.426, abs=1e-3)
+    assert z_max(4, 4) == pytest.approx(NormalDist().inv_cdf(0.9999))
+
+
+@given(seeds, st.floats(0, 200))
+def test_ipm_has_a_negative_inner_product_with_the_truth(seed: int, epsilon: float) -> None:
+    updates = honest(seed)
+    made = ipm(updates, epsilon)
+    assert made == pytest.approx([-epsilon * sum(column) / len(updates) for column in updates.T.tolist()])
+    assert made @ updates.mean(axis=0) <= 0
+
+
+def searched(updates: Rows, kind: str, sums: bool) -> Rows:
+    """The paper's algorithm 1 with its oracle: gamma by halving steps."""
+    mean, step = updates.mean(axis=0), perturbation(updates, kind)
+    apart = [[float(np.sum((a - b) ** 2)) for b in updates] for a in updates]
+    limit = max(sum(row) for row in apart) if sums else max(max(row) for row in apart)
+    gamma, change, best = 10.0, 10.0, 0.0
+    for _ in range(60):
+        distances = [float(np.sum((mean + gamma * step - row) ** 2)) for row in updates]
+        change /= 2
+        if (sum(distances) if sums else max(distances)) <= limit:
+            best, gamma = gamma, gamma + change
+        else:
+            gamma -= change
+    made: Rows = mean + best * step
+    return made
+
+
+@given(seeds, st.sampled_from(PERTURBATIONS), st.booleans())
+def test_minmax_and_minsum_are_what_the_paper_searches_for(seed: int, kind: str, sums: bool) -> None:
+    updates = honest(seed)
+    made = (minsum if sums else minmax)(updates, kind)
+    assert made == pytest.approx(searched(updates, kind, sums), abs=1e-6)
+
+
+@given(seeds)
+def test_perturbations_are_the_papers(seed: int) -> None:
+    updates = honest(seed)
+    mean = updates.mean(axis=0)
+    assert perturbation(updates, "unit") == pytest.approx(-mean / np.sqrt(np.sum(mean**2)))
+    assert perturbation(updates, "std") == pytest.approx(-np.sqrt(np.mean((updates - mean) ** 2, axis=0)))
+    assert perturbation(updates, "sign").tolist() == [-1.0 if value > 0 else 1.0 for value in mean]
+
+
+def test_a_single_update_leaves_nothing_to_hide_in() -> None:
+    alone = np.array([[1.0, -2.0]])
+    for made in (minmax(alone, "unit"), minsum(alone, "std"), alie(alone, 1.0)):
+        assert made == pytest.approx(alone[0])
+    assert minmax(np.zeros((3, 2)), "unit").tolist() == [0, 0]
+
+
+def test_attacks_on_the_own_update() -> None:
+    update = np.array([1.0, -2.0, 0.0])
+    assert flip_sign(update, 4.0).tolist() == [-4, 8, 0]
+    assert scale(update, 10.0).tolist() == [10, -20, 0]
+    noisy = add_noise(np.zeros(100_000), 0.5, np.random.default_rng(0))
+    assert (noisy.mean(), noisy.std()) == pytest.approx((0, 0.5), abs=0.01)
+
+
+def test_labels_are_turned_round_or_one_into_another() -> None:
+    labels = np.array([0, 1, 9, 5])
+    assert flip(labels, 10).tolist() == [9, 8, 0, 4]
+    assert flip(labels, 10, source=5).tolist() == [0, 1, 9, 4]
+    assert flip(labels, 10, source=5, target=3).tolist() == [0, 1, 9, 3]
+    assert flip(labels, 10, target=3).tolist() == [3, 3, 3, 3]
+
+
+@pytest.mark.parametrize(("shape", "marked"), [((2, 1, 4, 4), 4), ((2, 30), 2)])
+def test_the_trigger_is_in_the_last_corner(shape: tuple[int, ...], marked: int) -> None:
+    plain = np.zeros(shape, np.float32)
+    made = stamp(plain, 2, 5.0)
+    assert (made != 0).sum() == 2 * marked
+    assert (made[..., -1] == 5).any()
+    assert not plain.any()
+
+
+def test_success_counts_other_classes_only() -> None:
+    test = Samples(np.zeros((4, 1, 4, 4), np.float32), np.array([0, 1, 2, 0]))
+    triggered = Backdoor(target=0).triggered(test)
+    assert triggered.labels.tolist() == [0, 0]
+    assert (triggered.features[:, 0, -3:, -3:] == 2).all()
+
+
+def test_free_riders_send_nothing_the_last_step_or_noise_like_it() -> None:
+    step, rng = np.array([0.3, -0.1, 0.2, 0.0] * 5000), np.random.default_rng(0)
+    assert not ride("zero", step, rng).any()
+    assert ride("stale", step, rng) is step
+    assert ride("noise", step, rng).std() == pytest.approx(step.std(), rel=0.05)
+    assert ride("noise", np.zeros(10), rng).any()
+    assert invented_time(History(1), 1, 100) == 2000
+
+
+def test_a_disguise_is_as_large_as_it_says() -> None:
+    victim = np.random.default_rng(1).normal(0, 3, 10_000)
+    copy = disguise(victim, 0.1, np.random.default_rng(0))
+    assert np.linalg.norm(copy - victim) / np.linalg.norm(victim) == pytest.approx(0.1, rel=0.05)
+    assert disguise(victim, 0.0, np.random.default_rng(0)) is victim
