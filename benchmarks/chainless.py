@@ -182,6 +182,7 @@ class Chainless:
                 update = device.trainer.update(moment, index)
             except ConfigError:
                 continue  # sits out, as it would on the chain
+            device.trainer.publish(update)
             current.submissions.append(Submission(len(current.submissions), update, submitter))
             self.history.roots.setdefault(update.root, current.number)
 

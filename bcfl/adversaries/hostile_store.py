@@ -16,7 +16,8 @@ from typing import ClassVar
 from bcfl.adversaries.attack import DeviceAttack, DeviceKit, option
 from bcfl.ports import Store
 from bcfl.protocol import cid
-from bcfl.roles.archive import Archive
+from bcfl.protocol.fixedpoint import Lanes
+from bcfl.roles.archive import Archive, Packed, Stored
 
 HUGE = (1 << 62).to_bytes(8, "little")  # what a header claims for its own length
 
@@ -54,22 +55,17 @@ class _Withholding:
         return self.store.has(cid)
 
 
-class _Mangling(_Withholding):
-    """Puts other bytes in place of what it is given."""
+class _Mangling(Archive):
+    """Packs other bytes than those of the vector."""
 
-    def __init__(self, store: Store, mangle: Callable[[bytes], bytes]) -> None:
-        super().__init__(store)
+    def __init__(self, archive: Archive, mangle: Callable[[bytes], bytes]) -> None:
+        vars(self).update(vars(archive))
         self.mangle = mangle
 
-    def put(self, data: bytes) -> str:
-        return self.store.put(self.mangle(data))
-
-
-def _through(archive: Archive, store: Store) -> Archive:
-    """The same archive, with what it has read, on another store."""
-    twin = copy(archive)
-    twin.store = store
-    return twin
+    def packed(self, lanes: Lanes) -> Packed:
+        honest = super().packed(lanes)
+        data = self.mangle(honest.data)
+        return Packed(Stored(honest.stored.root, cid.digest(cid.compute(data))), data)
 
 
 @dataclass(frozen=True)
@@ -80,7 +76,9 @@ class Withholder(DeviceAttack):
 
     def archive(self, kit: DeviceKit) -> Archive:
         """Puts nothing on the store."""
-        return _through(kit.archive, _Withholding(kit.archive.store))
+        twin = copy(kit.archive)
+        twin.store = _Withholding(kit.archive.store)
+        return twin
 
 
 @dataclass(frozen=True)
@@ -92,4 +90,4 @@ class Malformed(DeviceAttack):
 
     def archive(self, kit: DeviceKit) -> Archive:
         """Puts something else on the store."""
-        return _through(kit.archive, _Mangling(kit.archive.store, MANGLED[self.kind]))
+        return _Mangling(kit.archive, MANGLED[self.kind])

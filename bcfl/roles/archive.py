@@ -28,6 +28,14 @@ class Stored:
 
 
 @dataclass(frozen=True)
+class Packed:
+    """A vector in the form that goes on the store, and how the chain names it."""
+
+    stored: Stored
+    data: bytes
+
+
+@dataclass(frozen=True)
 class NewModel:
     """What a round's accepted updates come to: everything a leader proposes."""
 
@@ -56,9 +64,18 @@ class Archive:
 
     def put(self, lanes: Lanes) -> Stored:
         """Write a vector; returns how the chain names it."""
-        name = self.store.put(payload.encode(self.layout, lanes))
-        self.on_touch(name)
-        return Stored(merkle.root(lanes, self.terms.leaf_lanes), cid.digest(name))
+        return self.publish(self.packed(lanes))
+
+    def packed(self, lanes: Lanes) -> Packed:
+        """A vector as the store will hold it, not written yet."""
+        data = payload.encode(self.layout, lanes)
+        name = cid.compute(data)
+        return Packed(Stored(merkle.root(lanes, self.terms.leaf_lanes), cid.digest(name)), data)
+
+    def publish(self, packed: Packed) -> Stored:
+        """Write what was packed."""
+        self.on_touch(self.store.put(packed.data))
+        return packed.stored
 
     def model(self, block: Block, history: History | None = None) -> Model:
         """The model of a block, as integers; with `history` it is recomputed where its bytes cannot be had.

@@ -86,6 +86,7 @@ class Device:
         found = self._stands(moment, commitment)
         if found is None:
             return None
+        self.trainer.publish(update)
         submitter, batch = found
         signed = SignedUpdate(update, self.account.sign(commitment))
         lone = submitter == self.account.address and batch == (commitment,)

@@ -12,11 +12,11 @@ from bcfl.protocol import fixedpoint
 from bcfl.protocol.accounts import Account
 from bcfl.protocol.types import Update
 from bcfl.roles import lengths
-from bcfl.roles.archive import Archive
+from bcfl.roles.archive import Archive, Packed, Stored
 from bcfl.roles.journal import Journal
 from bcfl.roles.moment import Moment
 
-RECORD, SETTLED, PENDING = "update.json", "carry", "carry.pending"
+RECORD, SEALED, SETTLED, PENDING = "update.json", "update", "carry", "carry.pending"
 ROUND = 8  # bytes of the round's number before a carry
 Carry = npt.NDArray[np.float64]  # (parameters,)
 
@@ -38,6 +38,7 @@ class Trainer:
     ) -> None:
         self.account, self.learner, self.ledger = account, learner, ledger
         self.archive, self.journal, self.shortens = archive, journal, shortens
+        self._published: bytes | None = None
 
     def update(self, moment: Moment, index: int) -> Update:
         """This round's update, as written down or newly trained; raises ConfigError if training fails."""
@@ -57,26 +58,40 @@ class Trainer:
                 return None
             return _from_record(record)
 
+    def publish(self, update: Update) -> None:
+        """Put the update on the store: not before it is committed to, or others could copy it."""
+        data = self.journal.read(SEALED)
+        if (
+            self._published == update.root
+            or data is None
+            or data[:ROUND] != update.round.to_bytes(ROUND, "big")
+        ):
+            return
+        self.archive.publish(Packed(Stored(update.root, update.cid), data[ROUND:]))
+        self._published = update.root
+
     def _train(self, moment: Moment, index: int) -> Update:
-        """Train from the last block's model, put the update on the store and write down what was made."""
+        """Train from the last block's model and write down what was made; nobody else sees it yet."""
         terms, before = moment.terms, moment.history.model_before(moment.round)
         model = self.archive.values(before, moment.history)
         trained = self.learner.train(model, moment.round)
         delta = self._shortened(moment, trained.vector.astype(np.float64) - model)  # (parameters,)
         lanes, carry = fixedpoint.encode_update(delta, None, terms.lane_bits, terms.scale_bits, terms.shift)
-        stored = self.archive.put(lanes)
+        packed = self.archive.packed(lanes)
         salt = self.account.secret("salt", self.ledger.domain.separator, moment.round)
         samples, microseconds = claimed(trained, terms.max_samples)
         update = Update(
             round=moment.round,
             device=index,
-            root=stored.root,
-            cid=stored.cid,
+            root=packed.stored.root,
+            cid=packed.stored.cid,
             samples=samples,
             microseconds=microseconds,
             salt=int.from_bytes(salt[:16], "big"),
         )
-        self.journal.write(PENDING, moment.round.to_bytes(ROUND, "big") + carry.tobytes())
+        number = moment.round.to_bytes(ROUND, "big")
+        self.journal.write(SEALED, number + packed.data)
+        self.journal.write(PENDING, number + carry.tobytes())
         self.journal.write_json(RECORD, _to_record(update, before.root))
         return update
 

@@ -37,7 +37,26 @@ def test_default_behavior(tmp_path: Path) -> None:
     made = device.trainer.update(moment_of(village), 0)
     assert made == device.trainer.update(moment_of(village), 0)
     assert (learner.trained, made.samples, made.microseconds) == (1, learner.samples, learner.microseconds)
+    cid = village.archive.cid_of(made.cid, TERMS.lane_bits)
+    assert not village.store.has(cid)  # whoever sees it before it is committed to could copy it
+    device.trainer.publish(made)
+    assert village.store.has(cid)
+
+
+def test_a_restarted_device_publishes_what_it_trained(tmp_path: Path) -> None:
+    village = Village(tmp_path)
+    made = village.homes[0].trainer.update(moment_of(village), 0)
+    village.restarted().homes[0].trainer.publish(made)
     assert village.store.has(village.archive.cid_of(made.cid, TERMS.lane_bits))
+
+
+def test_an_update_is_published_only_as_it_was_sealed(tmp_path: Path) -> None:
+    """The record of another round, or none, puts nothing on the store."""
+    village = Village(tmp_path)
+    device = village.homes[0]
+    made = device.trainer.update(moment_of(village), 0)
+    device.trainer.publish(replace(made, round=made.round + 1))
+    assert not village.store.has(village.archive.cid_of(made.cid, TERMS.lane_bits))
 
 
 def test_a_restarted_device_does_not_train_again(tmp_path: Path) -> None:
