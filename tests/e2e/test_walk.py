@@ -29,7 +29,7 @@ FENCE = re.compile(r"^```(\w+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 MARK = "\x1e"  # before the number of a line, on stdout
 PORT = "8545"
 ROUNDS = 5
-SECONDS = 540
+SECONDS = 1_800
 GATE = [("embedded", "folder"), ("anvil", "ipfs")]
 ALL = [*GATE, ("embedded", "ipfs"), ("anvil", "folder")]
 
