@@ -27,15 +27,15 @@ def absent(name: str) -> str:
 
 
 @contextmanager
-def anvil() -> Iterator[str]:
-    """The URL of a node of its own; skips the test where anvil is not installed."""
+def anvil(*options: str) -> Iterator[str]:
+    """The URL of a node of its own with such options; skips the test where anvil is not installed."""
     binary = find("anvil")
     if binary is None:
         pytest.skip(absent("anvil"))
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         port = taken.getsockname()[1]
-    process = subprocess.Popen([binary, "--port", str(port), "--silent"])
+    process = subprocess.Popen([binary, "--port", str(port), "--silent", *options])
     try:
         until = time.monotonic() + START_SECONDS
         while not listening(port):

@@ -3,13 +3,8 @@
 from __future__ import annotations
 
 import json
-import shutil
-import socket
-import subprocess
-import time
 from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -19,6 +14,7 @@ from eth_keys.datatypes import PrivateKey
 from bcfl.ledger.contract import Contract
 from bcfl.ledger.embedded import EmbeddedChain
 from bcfl.ledger.server import serve
+from tests import foundry
 
 SOURCE = """
 # pragma version 0.4.3
@@ -193,34 +189,5 @@ def ask(url: str, method: str, *params: Any) -> Any:
 @pytest.fixture(scope="session")
 def anvil() -> Iterator[str]:
     """The URL of a node of another make; skips where anvil is not installed."""
-    binary = _anvil()
-    if binary is None:
-        pytest.skip(
-            "anvil is neither on PATH nor in node_modules (npm package @foundry-rs/anvil-linux-amd64)"
-        )
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    process = subprocess.Popen([binary, "--port", str(port), "--silent", "--timestamp", "1700000000"])
-    try:
-        _wait_for(port)
-        yield f"http://127.0.0.1:{port}"
-    finally:
-        process.kill()
-        process.wait()
-
-
-def _anvil() -> str | None:
-    root = Path(__file__).parents[3]
-    installed = sorted(root.glob("node_modules/@foundry-rs/anvil-*/bin/anvil"))
-    return shutil.which("anvil") or (str(installed[0]) if installed else None)
-
-
-def _wait_for(port: int) -> None:
-    deadline = time.monotonic() + 10
-    while time.monotonic() < deadline:
-        with socket.socket() as probe:
-            if probe.connect_ex(("127.0.0.1", port)) == 0:
-                return
-        time.sleep(0.05)
-    raise RuntimeError("anvil did not start within 10 s")
+    with foundry.anvil("--timestamp", "1700000000") as url:
+        yield url

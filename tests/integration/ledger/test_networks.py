@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 import socket
 import subprocess
 import time
@@ -16,6 +15,7 @@ from bcfl.ledger import networks
 from bcfl.ledger.networks import connect, resolve, signer
 from bcfl.ledger.rpc import RpcChain
 from bcfl.ledger.server import serve
+from tests import foundry
 
 from .conftest import Account
 
@@ -149,9 +149,9 @@ def test_wrong_chain(device: Account) -> None:
 @pytest.fixture
 def sockets(tmp_path: Path) -> Iterator[list[str]]:
     """anvil by WebSocket and by Unix socket, and the process that answers there."""
-    binary = shutil.which("anvil")
+    binary = foundry.find("anvil")
     if binary is None:
-        pytest.skip("anvil is not on PATH (npm package @foundry-rs/anvil-linux-amd64)")
+        pytest.skip(foundry.absent("anvil"))
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from bcfl.cli import doctor, status, watch
+from bcfl.cli import doctor, start, status, watch
 from bcfl.daemon import Daemon
 from bcfl.errors import ConfigError, Reverted, StoreError, Unreachable
 from bcfl.ledger.artifact import federation_at
@@ -257,6 +258,45 @@ def test_status_says_who_is_awaited_for_what_until_when(tmp_path: Path) -> None:
     assert "waits for 4 devices" in status.standing_line(
         {**content, "awaited": [{"role": "device", "account": ""}] * 4}
     )
+
+
+def test_status_when_all_miners_have_committed(tmp_path: Path) -> None:
+    """What is left of the phase is for a device that its miner left out."""
+    village = Village(tmp_path)
+    site, _ = site_of(village)
+    while (clock := village.ledger.clock()).acted != clock.expected:
+        if not village.federation.turn(Phase.COMMIT):
+            village.federation.let_time_pass()
+    assert clock.phase is Phase.COMMIT
+    assert "waits for 4 devices to commit alone, if a miner left" in status.standing_line(
+        status.standing(site)
+    )
+
+
+def test_status_gives_the_address_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    site, _ = site_of(Village(tmp_path))
+    monkeypatch.setattr(status, "joined", contextmanager(lambda *_: iter([site])))
+    status.status(network=None, deployment="x", folder=tmp_path, address=True, as_json=False)
+    assert capsys.readouterr().out == f"{site.address}\n"
+
+
+def test_the_first_round_waits_for_its_miners(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    village = Village(tmp_path)
+    site, _ = site_of(village)
+    coming = iter(village.offices)
+
+    def sleep(_: float) -> None:
+        enrol(site, next(coming).account, "http://127.0.0.1:1", None)
+
+    monkeypatch.setattr("bcfl.cli.start.time.sleep", sleep)
+    start._await_miners(site, 2)
+    said = capsys.readouterr().err.splitlines()
+    assert said == [f"waiting: {ready} of 2 miners can be reached" for ready in (0, 1)]
+    assert next(coming) is village.offices[2]
 
 
 def test_status_prints_one_screen(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
