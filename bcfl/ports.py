@@ -39,8 +39,8 @@ class Evaluation:
 class Learner(Protocol):
     """Private data of one party, and what it can do with a model.
 
-    A device trains on its data. A miner evaluates on what it holds out, and trains on the same or other data to
-    see for itself where training leads; one that has none to train on judges without that.
+    A device trains on its data. A miner evaluates on what it holds out, and trains on the same or other data
+    to see for itself where training leads; one that has none to train on judges without that.
     """
 
     @property
@@ -57,7 +57,7 @@ class Learner(Protocol):
         ...
 
     def gradients(self, model: Vector, parts: int) -> Matrix:
-        """Gradients, (parts, parameters), of the mean loss of so many equal parts of the held-out data at `model`.
+        """Gradients, (parts, parameters), at `model` of the mean loss of equal parts of the held-out data.
 
         The parts are as like each other as can be; fewer come back where the data is less than that.
         """

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -14,6 +15,17 @@ class Rejection:
 
     device: str  # address
     reason: str  # a Verdict, in lower case
+    samples: int = 0  # that the model does not learn from
+
+
+@dataclass(frozen=True)
+class Loss:
+    """What the filters took from one device over a run; if it was honest, that is their price."""
+
+    device: str  # address
+    rounds: int  # in which its update was left out
+    samples: int  # in those updates
+    reasons: dict[str, int]  # rounds by reason
 
 
 @dataclass(frozen=True)
@@ -79,10 +91,29 @@ class Report:
     false_accepts: int | None = None
     attack_success: float | None = None  # after the last round
 
+    @property
+    def losses(self) -> tuple[Loss, ...]:
+        """What the filters took, the devices that lost most first."""
+        lost: dict[str, list[Rejection]] = {}
+        for report in self.rounds:
+            for item in report.rejected:
+                lost.setdefault(item.device, []).append(item)
+        found = [
+            Loss(
+                device,
+                len(items),
+                sum(item.samples for item in items),
+                dict(Counter(i.reason for i in items)),
+            )
+            for device, items in lost.items()
+        ]
+        return tuple(sorted(found, key=lambda loss: (-loss.rounds, loss.device)))
+
     def to_dict(self) -> dict[str, Any]:
         """The same as `bcfl run --json` prints it; what only adversaries bring is there only with them."""
         content = _without(asdict(self), ADVERSARIAL)
-        return content | {"rounds": tuple(found.to_dict() for found in self.rounds)}
+        losses = [asdict(loss) for loss in self.losses]
+        return content | {"rounds": tuple(found.to_dict() for found in self.rounds), "losses": losses}
 
 
 def _without(content: dict[str, Any], names: frozenset[str]) -> dict[str, Any]:

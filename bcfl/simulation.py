@@ -327,7 +327,11 @@ class Federation:
         model = self.archive.values(block)
         result = self.judge.evaluate(model)
         rejected = [
-            Rejection(history.devices[item.update.device], found.verdict(item.position).name.lower())
+            Rejection(
+                history.devices[item.update.device],
+                found.verdict(item.position).name.lower(),
+                item.update.samples,
+            )
             for item in found.submissions
             if found.accepted is not None and not found.accepted[item.position]
         ]

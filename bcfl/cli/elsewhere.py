@@ -23,7 +23,7 @@ class OpenedSite(Opened):
     """A deployed federation as the queries see it."""
 
     def __init__(self, site: Site, store: Store) -> None:
-        self.path = Path(site.name)
+        self.path, self.journals = Path(site.name), Path("journal")
         self.site = site
         self.chain, self.ledger, self.store = site.chain, site.ledger, store  # type: ignore[assignment]
 

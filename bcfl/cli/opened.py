@@ -46,7 +46,7 @@ class Opened:
     def __init__(self, run: Run) -> None:
         if run.contract is None:
             raise RunError(f"{run.path} has no contract yet: go on with `bcfl run --resume {run.path}`")
-        self.path = run.path
+        self.path, self.journals = run.path, run.journal_path
         self.chain = EmbeddedChain(run.chain_path, read_only=True)
         self.ledger = FederationLedger(federation_at(self.chain, run.contract))
         self.store = DirectoryStore(run.store_path)

@@ -147,6 +147,7 @@ def _print_summary(report: Report, config: Config, path: Path) -> None:
         [
             ("accuracy", accuracy),
             ("rounds", f"{len(report.rounds)}" + (f", {void} of them void" if void else "")),
+            ("rejected", _losses(report)),
             *_adversarial(report),
             ("gas", f"{report.gas_per_participant:,.0f} a round and participant ({participants})"),
             ("seconds", f"{report.seconds:.1f}"),
@@ -155,6 +156,19 @@ def _print_summary(report: Report, config: Config, path: Path) -> None:
             ("ask it", _next_commands(report, path)),
         ]
     )
+
+
+def _losses(report: Report) -> str:
+    """How many updates the filters left out, and who lost most by it."""
+    total = sum(len(found.accepted) + len(found.rejected) for found in report.rounds)
+    losses = report.losses
+    if not losses:
+        return f"none of {plural(total, 'update')}"
+    most, count = losses[0], sum(loss.rounds for loss in losses)
+    words = (
+        f"{count:,} of {plural(total, 'update')} ({count / total:.1%}), of {plural(len(losses), 'device')}"
+    )
+    return f"{words}; most often {most.device}, {plural(most.rounds, 'time')}"
 
 
 def _adversarial(report: Report) -> list[tuple[str, str]]:

@@ -1,7 +1,13 @@
-"""`bcfl votes`: what every miner said of every update of a round."""
+"""`bcfl votes`: what every miner said of every update of a round, and the numbers that it had for it.
+
+The verdicts are on chain. The numbers are each miner's own and in its journal, where it noted them: in a
+run's folder for all of its miners, elsewhere for those whose journals --journal names.
+"""
 
 from __future__ import annotations
 
+from dataclasses import asdict
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -10,6 +16,8 @@ from bcfl.cli.options import JsonOption, RunOption, RunsOption
 from bcfl.cli.printing import Column, Row, print_json, print_table, terminal_width
 from bcfl.protocol.rounds import Round
 from bcfl.protocol.verification import matches
+from bcfl.roles import notes
+from bcfl.roles.notes import Finding
 
 if TYPE_CHECKING:
     from bcfl.cli.opened import Opened
@@ -23,32 +31,57 @@ def votes(
     number: Annotated[str, typer.Argument(metavar="N", help="A round.")],
     run: RunOption = None,
     runs: RunsOption = None,
+    journal: Annotated[
+        Path | None,
+        typer.Option(
+            "--journal", metavar="DIR", show_default=False, help="The miners' journals; else the run's."
+        ),
+    ] = None,
     as_json: JsonOption = False,
 ) -> None:
-    """What every miner said of every update of round N."""
+    """What every miner said of every update of round N, and the numbers behind each rejection."""
     from bcfl.cli.opened import opened
 
     with opened(run, runs) as found:
-        view = votes_view(found, found.round(number))
+        view = votes_view(found, found.round(number), journal or found.journals)
     if as_json:
         print_json(view)
     else:
         _print_votes(view)
 
 
-def votes_view(o: Opened, r: Round) -> dict[str, Any]:
-    """The matrix of a round's verdicts, updates by miners."""
+def votes_view(o: Opened, r: Round, journals: Path) -> dict[str, Any]:
+    """The matrix of a round's verdicts, updates by miners; `unexplained` are the miners without notes."""
+    noted = {m: notes.read(journals / m, r.number) for m in (vote.voter.account for vote in r.votes)}
     updates = [
         {
             "position": item.position,
             "device": o.history.devices[item.update.device],
             "verdict": tallied(r, item.position),
             "verdicts": {m: said.name.lower() for m, said in r.reasons(item.position).items()},
+            "numbers": {
+                m: [_numbers(found) for found in findings or () if found.position == item.position]
+                for m, findings in noted.items()
+            },
         }
         for item in r.submissions
     ]
+    unexplained = [m for m, findings in noted.items() if findings is None]
     silent = [miner for miner in r.vote_commits if miner not in {vote.voter.account for vote in r.votes}]
-    return {"round": r.number, "status": r.status, "miners": cast(r), "silent": silent, "updates": updates}
+    return {
+        "round": r.number,
+        "status": r.status,
+        "miners": cast(r),
+        "silent": silent,
+        "unexplained": unexplained,
+        "updates": updates,
+    }
+
+
+def _numbers(found: Finding) -> dict[str, Any]:
+    """A finding without what the view says of the update anyway."""
+    kept = ("reason", "rule", "score", "least", "most")
+    return {name: value for name, value in asdict(found).items() if name in kept}
 
 
 def cast(r: Round) -> list[dict[str, Any]]:
@@ -90,3 +123,29 @@ def _print_votes(view: dict[str, Any]) -> None:
     ]
     title = f"Verdicts of round {view['round']} ({view['status']})"
     print_table(columns, rows, title + LEGEND * (letters == 1))
+    _print_numbers(view, miners)
+
+
+def _print_numbers(view: dict[str, Any], miners: dict[str, str]) -> None:
+    """The scores behind each rejection, miner by miner."""
+    rows: list[Row] = [
+        (u["position"], names, said["reason"], words)
+        for u in view["updates"]
+        for said, words, names in _grouped(u["numbers"], miners)
+    ]
+    if rows:
+        print_table([Column("#", True), Column("miner"), Column("reason"), Column("found")], rows, "Why")
+    for miner in view["unexplained"]:
+        print(f"no numbers from {miners[miner]}: they are in its own journal, name its folder with --journal")
+
+
+def _grouped(
+    numbers: dict[str, list[dict[str, Any]]], miners: dict[str, str]
+) -> list[tuple[dict[str, Any], str, str]]:
+    """Findings on one update in words, those of several miners that are the same as one."""
+    found: dict[str, tuple[dict[str, Any], list[str]]] = {}
+    for miner, findings in numbers.items():
+        for said in findings:
+            words = Finding(position=0, device=0, **said).words
+            found.setdefault(words, (said, []))[1].append(miners[miner])
+    return [(said, words, " ".join(names)) for words, (said, names) in found.items()]

@@ -43,7 +43,7 @@ def device_learner(task: Task, shares: Split, index: int, seed: int) -> TorchLea
 
 
 def miner_learner(task: Task, shares: Split, index: int) -> TorchLearner:
-    """The learner of miner `index`: its own held-out data, on which it also trains, no longer than a device does."""
+    """The learner of miner `index`: its held-out data, on which it also trains, no longer than a device."""
     held_out = shares.miners[index]
     mean = sum(map(len, shares.devices)) // max(1, len(shares.devices))
     few = held_out.take(np.arange(min(len(held_out), max(1, mean))))

@@ -74,7 +74,7 @@ class Archive:
         return self._get(submission.update.root, submission.update.cid, self.terms.lane_bits)
 
     def length(self, submission: Submission) -> float:
-        """The Euclidean length of a revealed update, as a value; raises as `update` does and keeps no lanes."""
+        """The Euclidean length of a revealed update's values; raises as `update` does, keeps no lanes."""
         key = (submission.update.root, submission.update.cid)
         if key not in self._lengths:
             lanes = self._checked.get(key)

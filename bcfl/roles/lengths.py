@@ -1,8 +1,8 @@
-"""How long an update may be (steps 2 and 4): a length that devices and miners read from the last model's updates.
+"""How long an update may be (steps 2 and 4): devices and miners read it from the last model's updates.
 
-It is the median length of a sample of the updates that the last model is made of. Which ones follows from the hash of
-its block, which nobody knows before they are accepted; everybody looks at the same ones, and no device has to fetch
-all updates to train on its own.
+It is the median length of a sample of the updates that the last model is made of. Which ones follows from the
+hash of its block, which nobody knows before they are accepted; everybody looks at the same ones, and no
+device has to fetch all updates to train on its own.
 """
 
 from __future__ import annotations

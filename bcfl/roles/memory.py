@@ -1,8 +1,8 @@
 """What a miner remembers of earlier rounds' updates (step 4): short sketches, enough to know a copy again.
 
-A sketch keeps angles: coordinates get random signs and are summed up in strides (Charikar et al. 2002, "Finding
-Frequent Items in Data Streams", section 3). The signs are the miner's own, so that nobody can make a copy
-whose sketch looks different.
+A sketch keeps angles: coordinates get random signs and are summed up in strides (Charikar et al. 2002,
+"Finding Frequent Items in Data Streams", section 3). The signs are the miner's own, so that nobody can make a
+copy whose sketch looks different.
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ class Memory:
         return bounded("old copy", np.max(margins, axis=0), most=0.0) if margins else None
 
     def sketch(self, updates: Matrix) -> Matrix:
-        """Sketches of unit length, (updates, SIZE); the updates themselves where they are no longer than that."""
+        """Sketches of unit length, (updates, SIZE); the updates themselves where these are no larger."""
         count, parameters = updates.shape
         if parameters > SIZE:
             wide = parameters + -parameters % SIZE

@@ -1,6 +1,7 @@
 """Step 4, what the numbers say: checks 4 to 6 over the updates of a round whose bytes are there.
 
-Pure: matrices in, scores out. Most of it needs no more than the inner products of the updates, which are computed once.
+Pure: matrices in, scores out. Most of it needs no more than the inner products of the updates, which are
+computed once.
 """
 
 from __future__ import annotations
@@ -46,7 +47,9 @@ class Eye:
     """What a miner knows by itself: where its own training leads, and how its held-out loss slopes."""
 
     own: Callable[[], Vector]  # (parameters,): the step of its own training from the round's model
-    slopes: Callable[[Vector], Matrix]  # a step -> gradients of the parts of the held-out data, (parts, parameters)
+    slopes: Callable[
+        [Vector], Matrix
+    ]  # a step -> gradients of the parts of the held-out data, (parts, parameters)
 
 
 @dataclass(frozen=True)
@@ -111,7 +114,9 @@ class _Panel:
     def _judge_directions(self) -> None:
         """The checks that need the miner's own view: camps, quality, direction."""
         checks = self.checks
-        shortened = np.minimum(1.0, SHORTENED * np.median(self.lengths[self.left]) / np.maximum(self.lengths, 1e-30))
+        shortened = np.minimum(
+            1.0, SHORTENED * np.median(self.lengths[self.left]) / np.maximum(self.lengths, 1e-30)
+        )
         parts = shortened * self.shown.samples
         found: list[tuple[Verdict, Scores]] = []
         if checks.split or checks.quality:

@@ -63,9 +63,7 @@ class Trainer:
         model = self.archive.values(before)
         trained = self.learner.train(model, moment.round)
         delta = self._shortened(moment, trained.vector.astype(np.float64) - model)  # (parameters,)
-        lanes, carry = fixedpoint.encode_update(
-            delta, None, terms.lane_bits, terms.scale_bits, terms.shift
-        )
+        lanes, carry = fixedpoint.encode_update(delta, None, terms.lane_bits, terms.scale_bits, terms.shift)
         stored = self.archive.put(lanes)
         salt = self.account.secret("salt", self.ledger.domain.separator, moment.round)
         samples, microseconds = claimed(trained, terms.max_samples)

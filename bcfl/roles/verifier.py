@@ -33,7 +33,8 @@ class Verifier:
     def verdicts(self, history: History, current: Round) -> tuple[Verdict, ...]:
         """One verdict for each submission, in their order.
 
-        Raises StoreError while the miner's own store is away: then it cannot judge anybody, and has to ask again.
+        Raises StoreError while the miner's own store is away: then it cannot judge anybody, and has to ask
+        again.
         """
         items = current.submissions
         said, found = self._bytes(items)
@@ -102,7 +103,7 @@ class Verifier:
             self._mark(said, notes.failed(items, reason, scores))
 
     def _own(self, model: Vector, number: int) -> Vector:
-        """Where the miner's own training leads; without data to train on, down the slope of its held-out data."""
+        """Where the miner's own training leads; without data to train on, down its held-out slope."""
         if self.learner.samples:
             return (self.learner.train(model, number).vector - model).astype(np.float32)
         slope = self.learner.gradients(model, 1)
@@ -125,7 +126,13 @@ class Verifier:
         passed, ratios = time.check(history, current, terms), time.ratios(history, current)
         return [
             Finding(
-                item.position, item.update.device, "time", "pace", round(ratio, 4), round(1 / factor, 4), factor
+                item.position,
+                item.update.device,
+                "time",
+                "pace",
+                round(ratio, 4),
+                round(1 / factor, 4),
+                factor,
             )
             for item, good, ratio in zip(current.submissions, passed, ratios, strict=True)
             if not good

@@ -1,8 +1,8 @@
 """`outlier`, direction (section 5.6): an update that points away from the mean of the other good ones.
 
-The lengths of all are bounded before; the mean leaves the update itself out, so that nobody is judged by itself. FLTrust (Cao
-et al. 2021, arXiv:2012.13995, section IV) takes the cosine with a trusted update; here it is taken with what the updates
-come to that pass the other rules.
+The lengths of all are bounded before; the mean leaves the update itself out, so that nobody is judged by
+itself. FLTrust (Cao et al. 2021, arXiv:2012.13995, section IV) takes the cosine with a trusted update; here
+it is taken with what the updates come to that pass the other rules.
 """
 
 from __future__ import annotations

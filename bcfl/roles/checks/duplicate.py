@@ -1,10 +1,11 @@
 """`duplicate`: a copy, exact or disguised by noise or scaling, of an update committed earlier (section 5.4).
 
 An exact copy has the root of another. A disguised one points the same way: the cosine of two updates does not
-change with their lengths, and noise of a fifth of the update's length leaves it at 0.98. How alike honest updates
-are depends on the data and the round (0.8 in the first of an IID task, 0.1 later on), so the bound follows the
-crowd: a fixed cosine, held between 5 and 10 robust standard deviations above what most updates have with the one
-nearest to them, on Fisher's scale z = artanh(cosine), on which cosines near 1 lie as far apart as others.
+change with their lengths, and noise of a fifth of the update's length leaves it at 0.98. How alike honest
+updates are depends on the data and the round (0.8 in the first of an IID task, 0.1 later on), so the bound
+follows the crowd: a fixed cosine, held between 10 and 25 robust standard deviations above what most updates
+have with the one nearest to them, on Fisher's scale z = artanh(cosine), on which cosines near 1 lie as far
+apart as others.
 
 Whoever sends the same poison from many devices falls under this rule as well: what makes their poison strong,
 that all of it points one way, makes it a copy.
@@ -22,8 +23,8 @@ from bcfl.roles.checks.scores import Scores, Square, between, bounded, crowd
 
 LIKE = 0.975  # cosine of two devices' updates
 SELF_LIKE = 0.9995  # of a device's own of two rounds: with little, one-sided data they are alike
-NEAR, FAR = 5.0, 10.0  # robust standard deviations above the crowd
-ALIKE, FEW = 0.1, 2.0  # least standard deviation, and what over the number of pairs is added to it
+NEAR, FAR = 10.0, 25.0  # robust standard deviations above the crowd
+ALIKE, FEW = 0.04, 1.0  # least standard deviation, and what over the number of pairs is added to it
 EDGE = 1.0 - 1e-9  # artanh is finite there
 Pairs = npt.NDArray[np.bool_]  # (updates, others)
 
@@ -81,8 +82,8 @@ def across(cosines: Square, own: Pairs) -> Scores:
 def alike(cosines: Square, pairs: Pairs, like: float) -> float:
     """The largest cosine that is no sign of a copy, among `pairs` of which most are none.
 
-    What is usual is the median over the updates of the cosine of each with its nearest: several groups may be in a
-    round, each more like itself than like the others.
+    What is usual is the median over the updates of the cosine of each with its nearest: several groups may be
+    in a round, each more like itself than like the others.
     """
     scale = np.where(pairs, np.arctanh(np.clip(cosines, -EDGE, EDGE)), np.nan)
     middle = float(np.median(np.nanmax(scale[pairs.any(axis=1)], axis=1)))

@@ -1,8 +1,9 @@
 """`quality`: on the miner's own held-out data the update harms the model (section 5.5).
 
-The held-out loss is linearised where the round would lead: g is its gradient at the model moved by the mean of
-the updates that the miner trusts, and an update's merit is -d.g, the nats that it takes off the loss. Held-out loss
-of the model plus one update would be a trap: late in training poison often scores better than honest updates.
+The held-out loss is linearised where the round would lead: g is its gradient at the model moved by the mean
+of the updates that the miner trusts, and an update's merit is -d.g, the nats that it takes off the loss.
+Held-out loss of the model plus one update would be a trap: late in training poison often scores better than
+honest updates.
 
 The gradient is taken over several parts of the held-out data. How far an update's merit differs between them
 says what the merit is worth: with little data it says little, and nobody is dropped for it.
@@ -24,9 +25,9 @@ Parts = npt.NDArray[np.float64]  # (updates, parts)
 def check(merits: Parts, trusted: Mask, tolerance: float) -> Scores:
     """The merit of each update: least is what data as scarce as the miner's cannot tell from no harm.
 
-    In a crowd that bound is held between one and two tolerances (robust standard deviations) below the trusted.
-    `merits`: of each update on each part of the held-out data; where the slope is no number,
-    nothing can be said against anybody.
+    In a crowd that bound is held between one and two tolerances (robust standard deviations) below the
+    trusted. `merits`: of each update on each part of the held-out data; where the slope is no number, nothing
+    can be said against anybody.
     """
     if not merits.size or not np.isfinite(merits).all():
         return bounded("merit", np.zeros(len(merits)))

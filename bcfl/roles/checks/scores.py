@@ -12,7 +12,7 @@ Mask = npt.NDArray[np.bool_]  # (updates,)
 Square = npt.NDArray[np.float64]  # (updates, updates)
 NORMAL = 1.4826  # MAD of a normal distribution to its standard deviation
 FEWEST = 8  # updates that make a crowd; fewer say nothing of what is usual
-SCARCE = 4.0  # of so few, the MAD falls short: it is raised by this share of one over their number
+SCARCE = 8.0  # of so few, the MAD falls short: it is raised by this share of one over their number
 
 
 @dataclass(frozen=True)
@@ -57,5 +57,4 @@ def between(neutral: Values | float, low: float, high: float) -> Values:
     With a crowd that lies close together the bound is nearer to it than any fixed one could be; with one that
     is spread wide it is further away.
     """
-    held: Values = np.clip(np.float64(neutral), min(low, high), max(low, high))
-    return held
+    return np.asarray(np.clip(neutral, min(low, high), max(low, high)), dtype=np.float64)

@@ -1,24 +1,24 @@
 """`outlier`, two camps (section 5.6): honest updates scatter, those with a common aim stand apart.
 
-Along the strongest direction in which a round's updates differ, honest ones make one cloud, even when each device
-has classes of its own. A group that follows one aim (a label flip, a backdoor, poison made from common
-statistics) makes a second cloud: noise that its members add is spread over all other directions and does not blur
-it. "Spectral Signatures in Backdoor Attacks", Tran et al. 2018, arXiv:1811.00636, section 3, and DnC, Shejwalkar and
-Houmansadr 2021, section VI, drop a fixed number of those that lie furthest out along this direction. Here nothing is
-dropped unless two clouds are apart.
+Along the strongest direction in which a round's updates differ, honest ones make one cloud, even when each
+device has classes of its own. A group that follows one aim (a label flip, a backdoor, poison made from common
+statistics) makes a second cloud: noise that its members add is spread over all other directions and does not
+blur it. "Spectral Signatures in Backdoor Attacks", Tran et al. 2018, arXiv:1811.00636, section 3, and DnC,
+Shejwalkar and Houmansadr 2021, section VI, drop a fixed number of those that lie furthest out along this
+direction. Here nothing is dropped unless two clouds are apart.
 """
 
 from __future__ import annotations
 
 import numpy as np
 
-from bcfl.roles.checks.scores import FEWEST, Mask, Scores, Square, Values, bounded
+from bcfl.roles.checks.scores import Mask, Scores, Square, Values, bounded
 
 DIRECTIONS = 3
 APART = 4.5  # distance of the clouds' middles in standard deviations within them (a uniform cloud: 3.46)
 GAP = 1.2  # the empty space between them, in the same
-SCARCE = 16.0  # updates of which both are doubled: few make two clouds by chance
-SMALLEST = 2  # updates in a cloud
+SCARCE = 16.0  # updates of which both are doubled
+SMALLEST, FEWEST = 2, 16  # updates in a cloud, and in all: fewer make two clouds by chance
 SURE = 3.0  # standard errors
 
 
@@ -43,7 +43,7 @@ def check(cosines: Square, trust: Values, among: Mask) -> Scores:
 
 
 def camps(cosines: Square) -> tuple[float, Mask] | None:
-    """How far apart, in units of what counts as apart, two clouds are, and who is in one of them; None for one."""
+    """How far apart two clouds are, in what counts as apart, and who is in one; None for one cloud."""
     count = len(cosines)
     if count < FEWEST:
         return None
@@ -60,7 +60,7 @@ def camps(cosines: Square) -> tuple[float, Mask] | None:
 
 
 def widest(places: Values) -> tuple[float, float]:
-    """The cut of sorted places that makes the clearest two clouds: how far apart they are, and where it is."""
+    """The cut of sorted places that makes the clearest two clouds: how far apart, and where it is."""
     best, where = 0.0, 0.0
     scarce = 1 + (SCARCE / len(places)) ** 2
     for cut in range(SMALLEST, len(places) - SMALLEST + 1):
@@ -77,8 +77,8 @@ def widest(places: Values) -> tuple[float, float]:
 def wrong(trust: Values, side: Mask) -> bool:
     """Whether `side` is the camp to drop: the fewer, unless the miner's own training speaks against the many.
 
-    It does if the many point away from it, beyond doubt, and the few do not. That the few point its way more than the many
-    is not enough: poison made from the mean of honest updates has less of their noise.
+    It does if the many point away from it, beyond doubt, and the few do not. That the few point its way more
+    than the many is not enough: poison made from the mean of honest updates has less of their noise.
     """
     few = side if side.sum() * 2 <= len(side) else ~side
     many = trust[~few]

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
 from bcfl.protocol.rewards import block_hash
 from bcfl.protocol.types import Phase
+from bcfl.roles import notes
+from bcfl.roles.journal import Journal
+from bcfl.roles.notes import Finding
 from tests.harness import ETHER, TERMS, Federation
 from tests.unit.cli.conftest import VERDICTS, Bcfl, Played
 
@@ -161,6 +165,22 @@ def test_a_race(bcfl: Bcfl, played: Played) -> None:
     assert view["order"] == []
     assert "nonce" in bcfl("leader").out
     assert "elect" in [phase["phase"] for phase in bcfl("round", "--json").json["phases"]]
+
+
+def test_the_numbers_behind_a_rejection(bcfl: Bcfl, two_rounds: Federation, tmp_path: Path) -> None:
+    first, second, third = addresses(two_rounds.miner_keys)
+    for miner, score in ((first, -0.25), (second, -0.25)):
+        found = Finding(1, 2, "quality", "merit", score, -0.125, None)
+        (tmp_path / "notes" / miner).mkdir(parents=True)
+        notes.write(Journal(tmp_path / "notes" / miner), 1, [found])
+    view = bcfl("votes", 1, "--journal", tmp_path / "notes", "--json").json
+    wanted = {"reason": "quality", "rule": "merit", "score": -0.25, "least": -0.125, "most": None}
+    assert view["updates"][1]["numbers"] == {first: [wanted], second: [wanted], third: []}
+    assert view["updates"][0]["numbers"] == {first: [], second: [], third: []}
+    assert view["unexplained"] == [third]
+    text = bcfl("votes", 1, "--journal", tmp_path / "notes").text
+    assert "1 m0 m1 quality merit -0.25, at least -0.125" in text
+    assert "no numbers from m2: they are in its own journal, name its folder with --journal" in text
 
 
 def test_the_matrix_of_votes(bcfl: Bcfl, two_rounds: Federation) -> None:

@@ -127,6 +127,7 @@ def test_json_is_one_object(bcfl: Bcfl, stage: Stage) -> None:
         "final_accuracy",
         "gas_per_participant",
         "seconds",
+        "losses",
     ]
     first, second = report["rounds"]
     assert {
@@ -134,8 +135,8 @@ def test_json_is_one_object(bcfl: Bcfl, stage: Stage) -> None:
         "block_hash", "accuracy", "loss", "gas",
     } <= set(first)  # fmt: skip
     assert first["rejected"] == [
-        {"device": DEVICES[2], "reason": "time"},
-        {"device": DEVICES[3], "reason": "quality"},
+        {"device": DEVICES[2], "reason": "time", "samples": 0},
+        {"device": DEVICES[3], "reason": "quality", "samples": 0},
     ]
     assert first["accepted"] == list(DEVICES[:2])
     assert (second["status"], second["block_hash"], second["leader"]) == ("void", None, None)

@@ -133,7 +133,7 @@ def test_training_leaves_torch_as_it_was() -> None:
     learner, model = learner_of(task_of(restless)), initial(task_of(restless), 0)
     learner.train(model, 1)
     learner.evaluate(model)
-    learner.gradient(model)
+    learner.gradients(model, 2)
     assert torch.equal(torch.rand(3), expected)
     assert torch.get_num_threads() == 2
     torch.set_num_threads(threads)
@@ -190,11 +190,11 @@ def test_evaluation_counts_right_answers_and_means_the_loss() -> None:
 
 def test_evaluation_and_gradient_in_pieces_are_those_of_the_whole(monkeypatch: pytest.MonkeyPatch) -> None:
     learner, model = learner_of(task_of()), initial(task_of(), 0)
-    whole, gradient = learner.evaluate(model), learner.gradient(model)
+    whole, gradient = learner.evaluate(model), learner.gradients(model, 3)
     monkeypatch.setattr("bcfl.learning.training.EVALUATION_BATCH", 7)
     assert learner.evaluate(model).loss == pytest.approx(whole.loss, rel=1e-5)
     assert learner.evaluate(model).accuracy == whole.accuracy
-    assert np.allclose(learner.gradient(model), gradient, atol=1e-6)
+    assert np.allclose(learner.gradients(model, 3), gradient, atol=1e-6)
 
 
 def test_evaluation_does_not_drop_out_and_uses_the_models_statistics() -> None:
@@ -223,12 +223,32 @@ def test_evaluation_without_held_out_data_says_so() -> None:
 
 def test_the_gradient_points_uphill() -> None:
     learner, model = learner_of(task_of()), initial(task_of(), 0)
-    gradient = learner.gradient(model).astype(np.float64)
+    gradient = learner.gradients(model, 1)[0].astype(np.float64)
     for place in (0, 7, len(model) - 1):
         nudge = np.zeros_like(model)
         nudge[place] = 1e-2
         slope = (learner.evaluate(model + nudge).loss - learner.evaluate(model - nudge).loss) / 2e-2
         assert gradient[place] == pytest.approx(slope, abs=1e-3)
+
+
+@pytest.mark.parametrize("parts", [1, 2, 5])
+def test_gradients_are_those_of_equal_parts_that_make_up_the_whole(parts: int) -> None:
+    task = task_of()
+    data = samples_of(20)
+    learner, model = TorchLearner(task, None, data, 0), initial(task, 0)
+    found = learner.gradients(model, parts)
+    assert found.shape == (parts, len(model))
+    order = np.argsort(data.labels, kind="stable")
+    for part in range(parts):
+        alone = TorchLearner(task, None, data.take(order[part::parts]), 0)
+        assert np.allclose(found[part], alone.gradients(model, 1)[0], atol=1e-6)
+    assert np.allclose(found.mean(axis=0), learner.gradients(model, 1)[0], atol=1e-6)
+
+
+def test_fewer_samples_than_parts_make_fewer_parts() -> None:
+    model = initial(task_of(), 0)
+    assert TorchLearner(task_of(), None, samples_of(3), 0).gradients(model, 8).shape == (3, len(model))
+    assert TorchLearner(task_of(), samples_of(3), None, 0).gradients(model, 8).shape == (0, len(model))
 
 
 def test_initial_follows_the_seed() -> None:

@@ -1,0 +1,156 @@
+"""The checks together: who is dropped of a round that some spoil, and that nobody honest is."""
+
+from __future__ import annotations
+
+from dataclasses import fields
+from typing import Any
+
+import numpy as np
+import pytest
+
+from bcfl.protocol.types import Verdict
+from bcfl.roles.panel import Checks, Exhibits, Eye, Findings, judge
+
+COUNT, SIZE = 30, 3000
+rng = np.random.default_rng(3)
+BEST = rng.normal(0, 1, SIZE).astype(np.float32)
+HONEST = (0.3 * BEST + 0.5 * rng.normal(0, 1, (COUNT, SIZE))).astype(np.float32)
+ACCEPTED = (Verdict.ACCEPTED,) * COUNT
+OFF = Checks(time=False, duplicate=False, quality=False, norm=False, split=False, direction=False)
+
+
+def eye(seed: int = 0, parts: int = 8, noise: float = 0.3) -> Eye:
+    """A miner whose loss is half the squared distance to the optimum, each part of its data a little off."""
+    own = np.random.default_rng(seed)
+
+    def slopes(step: np.ndarray) -> np.ndarray:
+        return (step - BEST + own.normal(0, noise, (parts, SIZE))).astype(np.float32)
+
+    return Eye(lambda: (0.3 * BEST + own.normal(0, 0.5, SIZE)).astype(np.float32), slopes)
+
+
+def shown(updates: np.ndarray, **more: Any) -> Exhibits:
+    count = len(updates)
+    given = {"samples": np.full(count, 10.0), "ranks": list(range(count)), "eligible": np.ones(count, bool)}
+    return Exhibits(updates.astype(np.float32), **(given | more))
+
+
+def verdicts(updates: np.ndarray, checks: Checks | None = None, **more: Any) -> list[Verdict]:
+    return list(judge(shown(updates, **more), eye(), checks or Checks()).verdicts)
+
+
+def spoilt(bad: np.ndarray) -> np.ndarray:
+    """A round whose first updates are replaced."""
+    return np.concatenate([bad, HONEST[len(bad) :]]).astype(np.float32)
+
+
+def test_default_behavior() -> None:
+    found = judge(shown(HONEST), eye(), Checks())
+    assert found.verdicts == ACCEPTED
+    assert [scores.rule for _, scores in found.scores] == ["copy", "merit", "split", "direction", "norm"]
+
+
+def jittered(update: np.ndarray, count: int, share: float) -> np.ndarray:
+    noise = np.random.default_rng(9).normal(size=(count, SIZE))
+    return np.asarray(update + share * np.linalg.norm(update) / np.sqrt(SIZE) * noise)
+
+
+MEAN, SPREAD = HONEST.mean(axis=0), HONEST.std(axis=0)
+POISON = {
+    "sign flip": lambda m: -HONEST[:m],
+    "sign flip, longer": lambda m: -2 * HONEST[:m],
+    "inner product manipulation": lambda m: jittered(-0.5 * MEAN, m, 0.1),
+    "inner product manipulation, in noise": lambda m: jittered(-0.5 * MEAN, m, 1.0),
+    "inner product manipulation, long": lambda m: jittered(-100 * MEAN, m, 0.1),
+    "a little is enough": lambda m: jittered(MEAN - 1.5 * SPREAD, m, 0.5),
+    "noise": lambda m: jittered(0 * MEAN, m, 0) + np.random.default_rng(8).normal(0, 0.6, (m, SIZE)),
+    "nothing": lambda m: np.zeros((m, SIZE)),
+}
+
+
+@pytest.mark.parametrize("poison", POISON)
+@pytest.mark.parametrize("bad", [4, 9, 13])
+def test_poison_is_dropped_and_nobody_honest(poison: str, bad: int) -> None:
+    found = verdicts(spoilt(POISON[poison](bad)))
+    assert Verdict.ACCEPTED not in found[1:bad], "of a group that sends one vector the first is no copy"
+    assert found[bad:] == [Verdict.ACCEPTED] * (COUNT - bad)
+
+
+def test_the_first_of_many_copies_is_judged_by_its_direction() -> None:
+    assert verdicts(spoilt(jittered(-0.5 * MEAN, 9, 0.1)))[0] is not Verdict.ACCEPTED
+
+
+def test_an_aim_that_held_out_data_cannot_see_is_a_camp() -> None:
+    aim = np.random.default_rng(1).normal(0, 0.6, SIZE)
+    found = verdicts(np.concatenate([HONEST[:6] + aim, HONEST[6:]]))
+    assert found == [Verdict.OUTLIER] * 6 + [Verdict.ACCEPTED] * (COUNT - 6)
+
+
+def test_the_first_reason_counts() -> None:
+    """A long copy that harms: `duplicate` comes before `quality`, that before `outlier`."""
+    bad = np.stack([-9 * HONEST[0], -9 * HONEST[0], -9 * HONEST[0]])
+    found = verdicts(spoilt(bad), reference=float(np.linalg.norm(HONEST[3])))
+    assert found[1:3] == [Verdict.DUPLICATE] * 2
+    assert found[0] in (Verdict.QUALITY, Verdict.OUTLIER)
+
+
+def test_who_is_out_already_is_in_no_statistic_and_gets_no_second_reason() -> None:
+    eligible = np.arange(COUNT) >= 13
+    found = verdicts(spoilt(-HONEST[:13]), eligible=eligible)
+    assert found[13:] == [Verdict.ACCEPTED] * (COUNT - 13)
+
+
+@pytest.mark.parametrize("parts", [1, 2, 8])
+def test_little_held_out_data_drops_nobody_honest(parts: int) -> None:
+    for seed in range(5):
+        assert judge(shown(HONEST), eye(seed, parts, noise=3.0), Checks()).verdicts == ACCEPTED
+
+
+def test_a_miner_that_cannot_train_is_no_harm() -> None:
+    blind = Eye(lambda: np.zeros(SIZE, np.float32), eye().slopes)
+    assert judge(shown(HONEST), blind, Checks()).verdicts == ACCEPTED
+
+
+@pytest.mark.parametrize("value", [np.float32(2), np.float32(2**31)])  # lanes hold no more
+def test_hostile_numbers_neither_crash_nor_win(value: np.float32) -> None:
+    bad = np.full((3, SIZE), value, np.float32)
+    bad[1] *= -1
+    found = verdicts(spoilt(bad), reference=float(np.linalg.norm(HONEST[0])))
+    assert Verdict.ACCEPTED not in found[:3]
+    assert found[3:] == [Verdict.ACCEPTED] * (COUNT - 3)
+
+
+def test_a_slope_that_explodes_accuses_nobody() -> None:
+    broken = Eye(eye().own, lambda _: np.full((8, SIZE), np.nan, np.float32))
+    assert judge(shown(HONEST), broken, Checks()).verdicts == ACCEPTED
+
+
+@pytest.mark.parametrize("count", [1, 2, 3, 5, 7])
+def test_few_honest_devices_are_let_be(count: int) -> None:
+    assert verdicts(HONEST[:count]) == [Verdict.ACCEPTED] * count
+
+
+@pytest.mark.parametrize("count", [3, 5, 7])
+def test_among_few_what_plainly_harms_is_dropped(count: int) -> None:
+    found = verdicts(np.concatenate([-HONEST[:1], HONEST[1:count]]))
+    assert found == [Verdict.QUALITY] + [Verdict.ACCEPTED] * (count - 1)
+
+
+@pytest.mark.parametrize("name", [f.name for f in fields(Checks) if f.type == "bool" and f.name != "time"])
+def test_each_check_can_be_off(name: str) -> None:
+    rules = {"duplicate": "copy", "quality": "merit"}
+    found = judge(shown(HONEST), eye(), Checks(**{name: False}))
+    assert rules.get(name, name) not in [scores.rule for _, scores in found.scores]
+    assert len(found.scores) == 4
+
+
+def test_all_off_takes_everything() -> None:
+    untouched: Findings = judge(shown(spoilt(-9 * HONEST[:9])), eye(), OFF)
+    assert untouched == Findings(ACCEPTED, ())
+    assert not OFF.numbers
+
+
+def test_multi_krum_drops_as_many_as_it_is_told() -> None:
+    found = verdicts(HONEST, Checks(krum=5))
+    assert found.count(Verdict.OUTLIER) == 5
+    assert found.count(Verdict.ACCEPTED) == COUNT - 5

@@ -1,0 +1,204 @@
+"""The miner's judgement of real rounds: bytes, lengths, copies of earlier rounds, and its notes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from bcfl.errors import Corrupt, Oversized, PayloadError, StoreError, Unavailable
+from bcfl.ports import Trained, Vector
+from bcfl.protocol.fixedpoint import decode_update
+from bcfl.protocol.rounds import Submission
+from bcfl.protocol.types import Phase, Verdict
+from bcfl.roles import lengths, notes
+from bcfl.roles.archive import Archive
+from bcfl.roles.checks.norm import CLIP
+from bcfl.roles.memory import SIZE, Memory
+from bcfl.roles.moment import look
+from bcfl.roles.verifier import Verifier
+from tests.village import TERMS, Quadratic, Village
+
+Train = Callable[[Vector, int], Trained]
+
+
+def bend(village: Village, device: int, by: Callable[[Vector, int], Vector]) -> None:
+    """Let a device send `by(what it learnt, round)` instead of what it learnt."""
+    learner = village.learners[device]
+    honest: Train = learner.train
+
+    def bent(model: Vector, round_: int) -> Trained:
+        trained = honest(model, round_)
+        return replace(trained, vector=(model + by(trained.vector - model, round_)).astype(np.float32))
+
+    learner.train = bent  # type: ignore[method-assign]
+
+
+def judged(village: Village) -> tuple[Verifier, tuple[Verdict, ...]]:
+    """A miner's verdicts on the running round, once all is revealed."""
+    village.until(Phase.VOTE)
+    verifier = village.offices[0].ballots.verifier
+    moment = look(village.ledger)
+    assert moment is not None
+    return verifier, verifier.verdicts(moment.history, moment.current)
+
+
+@pytest.mark.parametrize(
+    ("error", "verdict"),
+    [
+        (Unavailable, Verdict.UNAVAILABLE),
+        (Corrupt, Verdict.UNAVAILABLE),
+        (Oversized, Verdict.MALFORMED),
+        (PayloadError, Verdict.MALFORMED),
+    ],
+)
+def test_what_the_bytes_are_is_the_devices_fault(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: type[Exception], verdict: Verdict
+) -> None:
+    village = Village(tmp_path)
+    village.until(Phase.VOTE)
+    whole = Archive.update
+
+    def update(archive: Archive, item: Submission) -> object:
+        if item.position == 2:
+            raise error("so it is")
+        return whole(archive, item)
+
+    monkeypatch.setattr(Archive, "update", update)
+    verifier, verdicts = judged(village)
+    assert verdicts == (0, 0, verdict, 0)
+    assert [(item.position, item.rule) for item in verifier.findings] == [(2, "so it is")]
+
+
+def test_a_store_that_is_away_is_nobodys_fault(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """No vote is better than one that slanders everybody; the miner asks again."""
+    village = Village(tmp_path)
+    village.until(Phase.VOTE)
+
+    def away(*_: object) -> None:
+        raise StoreError("the daemon does not answer")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Archive, "update", away)
+        with pytest.raises(StoreError, match="does not answer"):
+            village.offices[0].act()
+    assert village.offices[0].act() == "committed its verdicts"
+    assert village.play().status == "finalized"
+
+
+def test_the_reference_is_the_median_length_of_the_last_models_updates(tmp_path: Path) -> None:
+    village = Village(tmp_path)
+    assert lengths.reference(village.archive, village.history, 1) is None
+    played = village.play()
+    decoded = [decode_update(village.archive.update(item), 24, TERMS.shift) for item in played.taken()]
+    wanted = float(np.median([np.linalg.norm(update.astype(np.float64)) for update in decoded]))
+    village.archive.forget()
+    assert lengths.reference(village.archive, village.history, 2) == pytest.approx(wanted, rel=1e-6)
+
+
+def test_a_reference_is_had_from_what_is_left(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    village = Village(tmp_path)
+    played = village.play()
+    gone = {played.taken()[0].position, played.taken()[1].position}
+    whole = Archive.length
+
+    def length(archive: Archive, item: Submission) -> float:
+        if item.position in gone:
+            raise Unavailable("gone")
+        return whole(archive, item)
+
+    monkeypatch.setattr(Archive, "length", length)
+    kept = [whole(village.archive, item) for item in played.taken() if item.position not in gone]
+    assert lengths.reference(village.archive, village.history, 2) == pytest.approx(float(np.median(kept)))
+    gone |= {item.position for item in played.taken()}
+    assert lengths.reference(village.archive, village.history, 2) is None
+
+
+@pytest.mark.parametrize("lane_bits", [8, 16, 32])
+def test_an_honest_device_shortens_what_miners_would_not_take(tmp_path: Path, lane_bits: int) -> None:
+    shift = {8: 16, 16: 10, 32: 0}[lane_bits]
+    village = Village(tmp_path, terms=replace(TERMS, lane_bits=lane_bits, shift=shift, leaf_lanes=32))
+    bend(village, 3, lambda learnt, round_: learnt * (50 if round_ > 1 else 1))
+    village.play()
+    limit = CLIP * (lengths.reference(village.archive, village.history, 2) or 0)
+    played = village.play()
+    long = next(item for item in played.submissions if item.update.device == 3)
+    slack = lengths.rounding(TERMS.parameters, 24, shift)
+    assert 0.9 * limit - slack <= village.archive.length(long) <= limit + slack
+    assert all(Verdict.OUTLIER not in vote.opening.verdicts for vote in played.votes)
+
+
+def test_a_miner_drops_what_is_longer(tmp_path: Path) -> None:
+    village = Village(tmp_path)
+    village.play()
+    village.homes[3].trainer.shortens = False
+    bend(village, 3, lambda learnt, _: learnt * 8)
+    verifier, verdicts = judged(village)
+    item = next(i for i in village.history.rounds[2].submissions if i.update.device == 3)
+    assert verdicts[item.position] is not Verdict.ACCEPTED
+    assert [found.rule for found in verifier.findings if found.position == item.position]
+
+
+def test_another_devices_update_of_the_last_round_is_a_copy(tmp_path: Path) -> None:
+    """What has been revealed can be had from the store; noise and scaling do not make it new."""
+    village = Village(tmp_path, devices=6)
+    learnt: dict[int, Vector] = {}
+
+    def own(update: Vector, round_: int, device: int) -> Vector:
+        fresh = np.random.default_rng([round_, device]).normal(0, 0.3, update.shape)
+        learnt[round_, device] = (update + fresh).astype(np.float32)  # type: ignore[index]
+        if (round_, device) == (2, 4):
+            return 0.7 * learnt[1, 2]  # type: ignore[index]
+        return learnt[round_, device]  # type: ignore[index]
+
+    for device in range(6):
+        bend(village, device, lambda update, round_, d=device: own(update, round_, d))  # type: ignore[misc]
+    village.play()
+    verifier, verdicts = judged(village)
+    accused = {item.device for item in verifier.findings if item.reason == "duplicate"}
+    assert accused == {4}
+    again = Verifier(Quadratic(village.learners[0].optimum), village.ledger, village.archive, verifier.checks)
+    found = again.verdicts(village.history, village.history.rounds[2])
+    assert found == verdicts, "a miner that was restarted reads the last round anew"
+
+
+def test_sketches_keep_angles() -> None:
+    memory = Memory(lambda _: ([], np.empty((0, 9), np.float32)))
+    rng = np.random.default_rng(0)
+    rows = rng.normal(size=(6, 40 * SIZE + 7)).astype(np.float32)
+    rows[1] = 3 * rows[0] + 0.5 * rows[2]
+    unit = rows / np.linalg.norm(rows, axis=1, keepdims=True)
+    sketches = memory.sketch(rows)
+    assert sketches.shape == (6, SIZE)
+    assert np.abs(sketches @ sketches.T - unit @ unit.T).max() < 0.15
+    short = memory.sketch(rows[:, :SIZE])
+    exact = rows[:, :SIZE] / np.linalg.norm(rows[:, :SIZE], axis=1, keepdims=True)
+    assert np.allclose(short, exact, atol=1e-6)
+    assert not memory.sketch(np.zeros((1, 5), np.float32)).any()
+
+
+def test_a_miner_notes_its_numbers(tmp_path: Path) -> None:
+    village = Village(tmp_path)
+    bend(village, 1, lambda learnt, _: -learnt)
+    village.play()
+    item = next(i for i in village.history.rounds[1].submissions if i.update.device == 1)
+    for office in village.offices:
+        noted = notes.read(tmp_path / "journal" / office.account.address, 1)
+        assert noted is not None
+        said = next(found for found in noted if found.position == item.position)
+        assert (said.device, said.reason, said.rule) == (1, "quality", "merit")
+        assert said.score is not None
+        assert said.least is not None
+        assert said.score < said.least
+        assert said.words == f"merit {said.score:.4g}, at least {said.least:.4g}"
+    assert notes.read(tmp_path / "journal" / office.account.address, 2) is None
+
+
+@pytest.mark.parametrize("damage", [b"{", b'{"round": 1}', b"[]", b'{"round": 1, "findings": [{}]}', b"\xff"])
+def test_damaged_notes_are_missing_notes(tmp_path: Path, damage: bytes) -> None:
+    (tmp_path / notes.FILE).write_bytes(damage)
+    assert notes.read(tmp_path, 1) is None
+    assert notes.read(tmp_path / "absent", 1) is None
