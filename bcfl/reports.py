@@ -113,8 +113,8 @@ class Report:
     def to_dict(self) -> dict[str, Any]:
         """The same as `bcfl run --json` prints it; what only adversaries bring is there only with them."""
         content = _without(asdict(self), ADVERSARIAL)
-        rounds = tuple(found.to_dict() for found in self.rounds)
-        return content | {"rounds": rounds, "losses": [asdict(loss) for loss in self.losses]}
+        losses = [asdict(loss) for loss in self.losses]
+        return content | {"rounds": tuple(found.to_dict() for found in self.rounds), "losses": losses}
 
 
 def _without(content: dict[str, Any], names: frozenset[str]) -> dict[str, Any]:
