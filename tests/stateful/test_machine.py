@@ -94,7 +94,9 @@ class Machine(RuleBasedStateMachine):
             return False
         effect()
         self.model.balance += value
-        self.model.committee = frozenset(self.f.history().current.committee) if self.model.round else frozenset()
+        self.model.committee = (
+            frozenset(self.f.history().current.committee) if self.model.round else frozenset()
+        )
         if self.model.clock.phase is Phase.PROPOSE and not self.model.leader:
             self.model.leader = self.f.leader().address
         return True
