@@ -162,7 +162,7 @@ def test_record_that_is_not_there(made: tuple[Path, Deployment], tmp_path: Path)
 
 @pytest.mark.parametrize(
     "change",
-    [None, [], {"format": 2}, {"address": "0x12"}, {"block": "4"}, {"chain_id": None}, {"options": []}],
+    [None, [], {"format": 1}, {"address": "0x12"}, {"block": "4"}, {"chain_id": None}, {"options": []}],
 )
 def test_damaged_record(made: tuple[Path, Deployment], tmp_path: Path, change: Any) -> None:
     content = json.loads((made[0] / "lab" / "demo.json").read_text())
