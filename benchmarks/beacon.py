@@ -15,7 +15,7 @@ import math
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from itertools import product
+from itertools import chain, product
 
 import numpy as np
 import numpy.typing as npt
@@ -38,9 +38,8 @@ SIZES = (1, 3, 5, 7, 10)
 AHEAD = (0, 1, 5, 30)  # seconds
 WEIGHTS = ((1, 1, 1, 1, 1), (1, 2, 3, 4), (1, 10, 100, 1000), (65_535, 1, 32_768))
 DRAWS = 100_000
-SAMPLES = 40_000  # values of known rounds
-GENERATIONS, SETTLED = 40, 10  # of them, and from which on the gain is averaged
-NOISE = 5e-4  # of what is measured
+SAMPLES = 20_000  # values of known rounds
+GENERATIONS, SETTLED = 32, 8  # of them, and from which on the gain is averaged
 ETHER = 10**18
 DEFAULTS = Config()
 LEADER = DEFAULTS.reward * (1 - DEFAULTS.device_share - DEFAULTS.miner_share)  # what a lead is worth, wei
@@ -88,7 +87,16 @@ def orders(game: Game, rng: np.random.Generator, count: int) -> Flags:
     )  # members lead in an order of their own
 
 
-def outcomes(game: Game, seed: int = 1) -> tuple[float, float]:
+@dataclass(frozen=True)
+class Outcome:
+    """What a round brings the attacker."""
+
+    honest: float  # if it follows the protocol
+    best: float  # if it plays the best response
+    refused: float  # turns that the best response refuses
+
+
+def outcomes(game: Game, seed: int = 1) -> Outcome:
     """What a round brings the attacker that follows the protocol, and the one that plays the best response.
 
     The worth X of a round whose draw is known solves X = best choice of (what it brings + the X of the round
@@ -96,31 +104,31 @@ def outcomes(game: Game, seed: int = 1) -> tuple[float, float]:
     every draw that can be foreseen has a value from the pool, one that cannot has 0.
     """
     rng = np.random.default_rng(seed)
-    pool, brought, honest = np.zeros(SAMPLES), [], []
+    pool, seen = np.zeros(SAMPLES), []
     for _ in range(GENERATIONS):
         line = orders(game, rng, SAMPLES)
-        value = _worth(game, rng, pool, line)
+        value, refused = _worth(game, rng, pool, line)
         pool = value - value.mean()
-        brought.append(float(value.mean()))
-        honest.append(game.value * float(line[:, 0].mean()))
-    return float(np.mean(honest[SETTLED:])), float(np.mean(brought[SETTLED:]))
+        seen.append((game.value * line[:, 0].mean(), value.mean(), refused.mean()))
+    return Outcome(*map(float, np.mean(seen[SETTLED:], axis=0)))
 
 
-def _worth(game: Game, rng: np.random.Generator, pool: Values, line: Flags) -> Values:
-    """The worth of rounds with a known draw, from the last in line to the first."""
+def _worth(game: Game, rng: np.random.Generator, pool: Values, line: Flags) -> tuple[Values, Values]:
+    """The worth of rounds with a known draw and the turns refused, from the last in line to the first."""
     voters = line.shape[1]
     withheld = voters - int(voters * game.needed)  # so many are enough to stop a proposal
     blocking = game.blocks & (line.sum(axis=1) >= withheld)
     ordered = np.sort(pool)
     # Nobody led: the next seed is known to all. In a long line that is beyond reach.
     worth = rng.permutation(pool) if game.committee else np.zeros(SAMPLES)
+    refused = np.zeros(SAMPLES)
     for place in reversed(range(voters)):
-        mine = np.maximum(game.value + rng.permutation(pool), worth - game.refusal)
-        others = np.where(
-            blocking, _at_least(ordered, worth), 0.0
-        )  # a layer that it hears, and may block then
-        worth = np.where(line[:, place], mine, others)
-    return worth
+        lead, wait = game.value + rng.permutation(pool), worth - game.refusal
+        # A layer that the attacker hears, and may keep from becoming final then.
+        others = np.where(blocking, _at_least(ordered, worth), 0.0)
+        refused = np.where(line[:, place] & (wait > lead), refused + 1, 0.0)
+        worth = np.where(line[:, place], np.maximum(lead, wait), others)
+    return worth, refused
 
 
 def _at_least(ordered: Values, floor: Values) -> Values:
@@ -162,40 +170,49 @@ def race(share: float, ahead: float, wished: float = DEFAULTS.pow_seconds) -> fl
 
 
 def withheld_turns() -> Table:
-    """Refusing to lead, which costs the leader's penalty, and not voting, which costs a share of verdicts."""
-    yield "engine", "weight", "identities", "leads", "gain, points", "ether a round: no turn", "no vote"
+    """Refusing to lead, which costs the leader's penalty, and not voting, which costs a share of verdicts.
+
+    For each what is left of the gain, in ether a round, to whoever takes all of it, and to whoever withholds
+    only where that pays.
+    """
+    costs = ("turn: all", "turn: where it pays", "vote: all", "vote: where it pays")
+    yield "engine", "weight", "identities", "leads", "gain, points", *costs
     for committee in (None, COMMITTEE):
         for share, identities in product(SHARES, (1, MANY)):
             game = Game(share, identities, committee)
-            honest, best = outcomes(game)
+            found = outcomes(game)
+            gain = found.best - found.honest
+            costs = (DEFAULTS.leader_penalty, VERDICTS / game.voters)
             yield (
                 "stake, resource" if committee is None else f"committee of {committee}",
                 f"{share:.0%}",
                 str(identities),
-                f"{honest:.1%}",
-                f"{100 * (best - honest):+.2f}",
-                *(_profit(game, cost) for cost in (DEFAULTS.leader_penalty, VERDICTS / game.voters)),
+                f"{found.honest:.1%}",
+                f"{100 * gain:+.2f}",
+                *chain.from_iterable(
+                    (_ether(gain * LEADER - found.refused * cost), _profit(game, cost)) for cost in costs
+                ),
             )
 
 
+def _ether(wei: float) -> str:
+    return f"{wei / ETHER:+.5f}"
+
+
 def _profit(game: Game, refusal: float) -> str:
-    """What withholding is worth to whoever wants money, each round; nothing if honesty pays better."""
-    honest, best = outcomes(replace(game, value=LEADER, refusal=refusal))
-    return (
-        "a loss"
-        if best < honest * (1 + NOISE)
-        else f"{(best - honest) / ETHER:+.5f} ({best / honest - 1:+.2%})"
-    )
+    """What withholding is worth, each round, to whoever wants money and nothing else."""
+    found = outcomes(replace(game, value=LEADER, refusal=refusal))
+    return f"{_ether(found.best - found.honest)} ({found.best / found.honest - 1:+.2%})"
 
 
 def withheld_attestations() -> Table:
     """A committee in which the attacker has enough members to keep a proposal from becoming final."""
     yield "members", "to make final", "weight", "can stop a proposal", "gain, points"
     for size, needed, share in product(SIZES, (2 / 3, 1 / 2), SHARES):
-        honest, best = outcomes(Game(share, MANY, size, needed, blocks=True))
+        found = outcomes(Game(share, MANY, size, needed, blocks=True))
         final = f"{int(size * needed) + 1} of {size}"
         chance = stopped(share, size, needed)
-        yield str(size), final, f"{share:.0%}", f"{chance:.1%}", f"{100 * (best - honest):+.2f}"
+        yield str(size), final, f"{share:.0%}", f"{chance:.1%}", f"{100 * (found.best - found.honest):+.2f}"
 
 
 def head_starts() -> Table:

@@ -13,32 +13,50 @@ import json
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
+from typing import NamedTuple
 
-from bcfl.protocol.types import Engine, Phase
+from bcfl.protocol.types import Engine, Mode, Phase
 from tests.harness import TERMS, Federation
 
 SNAPSHOT = Path(__file__).parent / "gas_snapshot.json"
-GOALS = {(20, 5): 45_000, (60, 5): 25_000, (200, 8): 17_000}
+
+
+class Size(NamedTuple):
+    """A federation to measure; in `full` the miners are the devices, in `hybrid` all votes carry a wish."""
+
+    devices: int
+    miners: int
+    engine: Engine = Engine.STAKE
+    mode: Mode = Mode.PARTIAL
+
+    @property
+    def participants(self) -> int:
+        """The accounts that take part."""
+        return self.devices if self.mode is Mode.FULL else self.devices + self.miners
+
+    def __str__(self) -> str:
+        mode = "" if self.mode is Mode.PARTIAL else f"{self.mode.name.lower()} "
+        return f"{self.devices}/{self.miners} {mode}{self.engine.name.lower()}"
+
+
+GOALS = {Size(20, 5): 45_000, Size(60, 5): 25_000, Size(200, 8): 17_000}
 SIZES = [
-    (20, 5, Engine.STAKE),
-    (60, 5, Engine.STAKE),
-    (200, 8, Engine.STAKE),
-    (20, 5, Engine.POW),
-    (20, 5, Engine.RESOURCE),
-    (20, 5, Engine.COMMITTEE),
+    *GOALS,
+    Size(20, 5, Engine.POW),
+    Size(20, 5, Engine.RESOURCE),
+    Size(20, 5, Engine.COMMITTEE),
+    Size(20, 20, Engine.RESOURCE, Mode.FULL),
+    Size(20, 5, Engine.STAKE, Mode.HYBRID),
 ]
 ROUNDS_BEFORE = 2  # slots that a federation fills once are filled then
 
 Row = dict[str, int]
 
 
-def name_of(devices: int, miners: int, engine: Engine) -> str:
-    return f"{devices}/{miners} {engine.name.lower()}"
-
-
-def steady_round(devices: int, miners: int, engine: Engine = Engine.STAKE) -> Row:
+def steady_round(size: Size) -> Row:
     """Gas of each step of the third round, all transactions of a step together."""
-    federation = Federation(devices, miners, replace(TERMS, engine=engine, pow_target=2**253)).open()
+    terms = replace(TERMS, engine=size.engine, mode=size.mode, pow_target=2**253)
+    federation = Federation(size.devices, size.miners, terms, full=size.mode is Mode.FULL).open()
     for _ in range(ROUNDS_BEFORE):
         federation.finish()
     federation.gas.clear()
@@ -55,7 +73,8 @@ def play(federation: Federation) -> None:
         for index, key in enumerate(federation.miner_keys)
     ]
     federation.multi(clerk, "reveal, all batches", batches)
-    openings = [federation.opening(index) for index in federation.jury()]
+    wish = Engine.STAKE if federation.terms.mode == Mode.HYBRID else None
+    openings = [replace(federation.opening(index), wish=wish) for index in federation.jury()]
     for opening in openings:
         federation.commit_vote(opening)
     votes = [federation.history().vote(opening) for opening in openings]
@@ -127,15 +146,15 @@ def claims(federation: Federation) -> Row:
 
 def measured() -> dict[str, Row]:
     """Everything the snapshot holds."""
-    rows = {name_of(*size): steady_round(*size) for size in SIZES}
+    rows = {str(size): steady_round(size) for size in SIZES}
     return {**rows, "rare": rare_steps()}
 
 
-def table(devices: int, miners: int, engine: Engine, row: Mapping[str, int]) -> str:
+def table(size: Size, row: Mapping[str, int]) -> str:
     """One size as text."""
-    people, total = devices + miners, sum(row.values())
-    goal = GOALS.get((devices, miners)) if engine is Engine.STAKE else None
-    lines = [f"{devices} devices, {miners} miners, {engine.name.lower()}"]
+    people, total, goal = size.participants, sum(row.values()), GOALS.get(size)
+    parties = f"{size.devices} devices, {size.miners} miners"
+    lines = [f"{parties}, {size.mode.name.lower()}, {size.engine.name.lower()}"]
     lines += [f"  {step:<32}{gas:>12,}{gas / people:>12,.0f}" for step, gas in row.items()]
     lines.append(f"  {'all, and per participant':<32}{total:>12,}{total / people:>12,.0f}")
     return "\n".join(lines) + (f"   goal {goal:,}" if goal else "")
@@ -149,7 +168,7 @@ def main() -> None:
     write = parser.parse_args().write
     found = measured()
     for size in SIZES:
-        print(table(*size, found[name_of(*size)]), end="\n\n")
+        print(table(size, found[str(size)]), end="\n\n")
     print("once or seldom (20 devices, 5 miners)")
     for step, gas in found["rare"].items():
         print(f"  {step:<32}{gas:>12,}")

@@ -1,4 +1,4 @@
-"""Every mode and engine on one task: accuracy, gas per participant, seconds of the chain and the wall a round.
+"""Every mode and engine on one task: accuracy, gas per participant, seconds of chain and wall a round.
 
     python -m benchmarks.modes                              digits, as `bcfl run` has it
     python -m benchmarks.modes --rounds 3 --devices 8       smaller

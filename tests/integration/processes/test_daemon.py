@@ -19,11 +19,12 @@ from bcfl.ledger.embedded import EmbeddedChain
 from bcfl.ledger.federation import FederationLedger
 from bcfl.ledger.live import LiveLedger
 from bcfl.ledger.networks import Network
-from bcfl.parties import Site, device, enrol, open_first_round
-from bcfl.protocol.types import Layout, Phase, TensorSpec
+from bcfl.parties import Site, device, enrol, miner, open_first_round, peer
+from bcfl.protocol.types import Layout, Mode, Phase, TensorSpec
+from bcfl.protocol.wishes import parse
 from bcfl.roles.moment import look as look_at
 from bcfl.roles.moment import next_change
-from tests.village import LAYOUT, Village
+from tests.village import LAYOUT, TERMS, Village
 
 
 class Fork:
@@ -402,16 +403,51 @@ def test_two_processes_do_not_share_a_journal(tmp_path: Path) -> None:
         device(*made)
 
 
+def join(site: Site, village: Village, role: str, **options: Any) -> None:
+    """Join as the first device, or the first miner, of a village."""
+    account = (village.miner_accounts if role == "miner" else village.device_accounts)[0]
+    learners = [village.learners[0]] * (2 if role == "peer" else 1)
+    given = (site, account, *learners, LAYOUT, village.store, None)
+    if role == "device":
+        device(*given)
+        return
+    with (miner if role == "miner" else peer)(*given, **options):
+        pass
+
+
+def test_in_full_mode_every_party_is_both(tmp_path: Path) -> None:
+    village = Village(tmp_path, shared=4, terms=replace(TERMS, mode=Mode.FULL))
+    site, _ = site_of(village)
+    for role in ("device", "miner"):
+        with pytest.raises(ConfigError, match=r"village is of mode full, where every .* join as both"):
+            join(site, village, role)
+    join(site, village, "peer")
+    me = village.device_accounts[0].address
+    assert site.ledger.history().endpoints[me].startswith("http://127.0.0.1:")
+    village.device_accounts[0] = village.owner
+    with pytest.raises(ConfigError, match="is no device of village: its owner registers devices first"):
+        join(site, village, "peer")
+
+
+def test_in_other_modes_nobody_is(tmp_path: Path) -> None:
+    village = Village(tmp_path)
+    site, _ = site_of(village)
+    with pytest.raises(ConfigError, match="village is not of mode full: join as a device or as a miner"):
+        join(site, village, "peer")
+    with pytest.raises(ConfigError, match="village is of mode partial: only hybrid changes its engine"):
+        join(site, village, "miner", wishes=(parse("pow"),))
+
+
 def test_a_miner_enrols_once_and_announces_what_is_new(tmp_path: Path) -> None:
     village = Village(tmp_path)
     site, _ = site_of(village)
-    miner = village.offices[0].account
+    account = village.offices[0].account
     blocks = []
     for endpoint in ("http://127.0.0.1:1", "http://127.0.0.1:1", "https://miner.example"):
-        enrol(site, miner, endpoint, None)
+        enrol(site, account, endpoint, None)
         blocks.append(village.chain.request("eth_blockNumber"))  # type: ignore[union-attr]
     assert blocks[0] == blocks[1] != blocks[2]
-    assert site.ledger.history().endpoints[miner.address] == "https://miner.example"
+    assert site.ledger.history().endpoints[account.address] == "https://miner.example"
     with pytest.raises(ConfigError, match="join with --stake, at least 1 ether"):
         enrol(site, village.device_accounts[0], "http://127.0.0.1:1", None)
     assert not open_first_round(site, village.owner)

@@ -9,7 +9,7 @@ import subprocess
 import sys
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -50,10 +50,10 @@ def environment() -> dict[str, str]:
 class Up:
     """`bcfl up` in a folder."""
 
-    def __init__(self, folder: Path, rounds: int) -> None:
+    def __init__(self, folder: Path, rounds: int, options: Sequence[str] = OPTIONS) -> None:
         self.folder = folder
         command = [sys.executable, "-m", "bcfl", "up", "--dir", str(folder), "--port", "0", "--json"]
-        command += [*OPTIONS, "--rounds", str(rounds)]
+        command += [*options, "--rounds", str(rounds)]
         self.process = subprocess.Popen(
             command, stdout=subprocess.PIPE, text=True, env=environment(), cwd=folder
         )
@@ -108,6 +108,24 @@ def test_a_federation_of_processes(tmp_path: Path) -> None:
     check_logs(tmp_path)
     check_chain(tmp_path)
     check_that_it_goes_on(tmp_path, events)
+
+
+def test_a_full_federation_has_one_process_for_both_roles(tmp_path: Path) -> None:
+    (tmp_path / "tiny.py").write_text(TASK)
+    options = ["--mode", "full", "--devices", "3", *OPTIONS[4:]]
+    told, parties = [], 0
+    with closing(Up(tmp_path, 2, options)) as up:
+        for event in up.events():
+            told.append(event)
+            if event["event"] == "round" and not parties:
+                parties = sum("start" in words for _, words in processes(tmp_path))
+        assert up.process.wait(30) == 0
+    rounds = [event for event in told if event["event"] == "round"]
+    assert [(event["status"], event["engine"], event["accepted"]) for event in rounds] == [
+        ("finalized", "resource", 3)
+    ] * 2
+    assert parties == len(list((tmp_path / "journals").iterdir())) == 3
+    assert {event["leader"] for event in rounds} <= {path.name for path in (tmp_path / "journals").iterdir()}
 
 
 def play(folder: Path) -> list[dict[str, Any]]:

@@ -6,16 +6,16 @@ import json
 
 import pytest
 
-from bcfl.protocol.types import Engine
+from bcfl.protocol.types import Engine, Mode
 from benchmarks import gas
 
 SNAPSHOT = json.loads(gas.SNAPSHOT.read_text())
 HINT = "gas has changed; if it is meant, run `python -m benchmarks.gas --write` and commit the snapshot"
 
 
-@pytest.mark.parametrize("size", gas.SIZES, ids=lambda size: gas.name_of(*size))
-def test_steady_round(size: tuple[int, int, Engine]) -> None:
-    assert gas.steady_round(*size) == SNAPSHOT[gas.name_of(*size)], HINT
+@pytest.mark.parametrize("size", gas.SIZES, ids=str)
+def test_steady_round(size: gas.Size) -> None:
+    assert gas.steady_round(size) == SNAPSHOT[str(size)], HINT
 
 
 def test_rare_steps() -> None:
@@ -23,13 +23,16 @@ def test_rare_steps() -> None:
 
 
 @pytest.mark.parametrize(("size", "goal"), gas.GOALS.items(), ids=str)
-def test_goals(size: tuple[int, int], goal: int) -> None:
-    row = SNAPSHOT[gas.name_of(*size, Engine.STAKE)]
-    assert sum(row.values()) / sum(size) <= goal
+def test_goals(size: gas.Size, goal: int) -> None:
+    assert sum(SNAPSHOT[str(size)].values()) / size.participants <= goal
+
+
+def test_an_account_with_both_roles_takes_part_once() -> None:
+    assert gas.Size(20, 20, Engine.RESOURCE, Mode.FULL).participants == 20
 
 
 def test_the_table_names_steps_and_goal() -> None:
-    text = gas.table(20, 5, Engine.STAKE, {"commit": 25_000})
+    text = gas.table(gas.Size(20, 5), {"commit": 25_000})
     assert text.splitlines()[-1].split() == [
         "all,",
         "and",

@@ -1,0 +1,79 @@
+"""Mode `full`: every device is a miner too, and leads as often as its resources are worth."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from bcfl.errors import Reverted
+from bcfl.protocol.beacon import chain_tail
+from bcfl.protocol.election import ranking
+from bcfl.protocol.hashing import keccak, word
+from bcfl.protocol.types import Engine, Mode, Phase
+from tests.absences import Manner, away
+from tests.village import TERMS, Quadratic, Village
+
+DEVICES, RICH = 20, 3
+FASTER = 40  # times as many samples a second
+DRAWS = 3000
+FULL = replace(TERMS, mode=Mode.FULL, engine=Engine.RESOURCE)
+UNEQUAL = replace(FULL, time_factor=1_000_000)  # devices of which one may be 100 times as fast as another
+
+
+def learners() -> list[Quadratic]:
+    """All alike but for one that trains on more samples in the same time."""
+    optima = np.random.default_rng(5).normal(0.2, 0.02, (DEVICES, 38)).astype(np.float32)
+    return [Quadratic(optimum, 10 * (FASTER if i == RICH else 1), 10_000) for i, optimum in enumerate(optima)]
+
+
+def scores_of(village: Village) -> dict[str, int]:
+    """What the contract draws by, account by account."""
+    accounts = [account.address for account in village.device_accounts]
+    return {account: village.federation.contract.call("resources", account)[4] for account in accounts}
+
+
+def lead_share(scores: dict[str, int], account: str) -> float:
+    """How often the twin's draw puts an account first."""
+    words = {int(name, 16): 1 << 160 | int(name, 16) for name in scores}
+    weights = {int(name, 16): score for name, score in scores.items()}
+    firsts = [ranking(keccak(word(n)), list(words.values()), weights)[0] for n in range(DRAWS)]
+    return firsts.count(words[int(account, 16)]) / DRAWS
+
+
+def test_who_has_resources_leads_and_loses_the_lead_when_it_is_away(tmp_path: Path) -> None:
+    village = Village(
+        tmp_path, devices=DEVICES, miners=DEVICES, shared=DEVICES, learners=learners(), terms=UNEQUAL
+    )
+    rich = village.device_accounts[RICH].address
+    assert lead_share(scores_of(village), rich) == pytest.approx(
+        1 / DEVICES, abs=0.02
+    )  # nothing is known yet
+    village.play(4)
+    scores = scores_of(village)
+    assert village.history.current is not None
+    assert scores == village.history.current.scores  # the twin's reading of the same rounds
+    share = scores[rich] / sum(scores.values())
+    assert share > 0.6
+    assert lead_share(scores, rich) == pytest.approx(share, abs=0.03)
+
+    with away(village, Phase.COMMIT, Manner.ABSENT, village.homes[RICH], village.offices[RICH]):
+        village.play()
+    for _ in range(2):
+        with away(village, Phase.COMMIT, Manner.ABSENT, village.homes[RICH], village.offices[RICH]):
+            assert village.play().leader != rich
+    fallen = scores_of(village)
+    assert fallen[rich] < scores[rich] * 0.75**9 * 1.1  # a quarter less of three shares, three times
+    assert fallen[rich] / sum(fallen.values()) < share / 3
+    assert lead_share(fallen, rich) == pytest.approx(fallen[rich] / sum(fallen.values()), abs=0.03)
+    village.play()
+    assert scores_of(village)[rich] > 2 * fallen[rich]  # and it comes back when it does
+
+
+def test_nobody_mines_without_being_a_device(tmp_path: Path) -> None:
+    village = Village(tmp_path, shared=4, terms=FULL)
+    tail = chain_tail(village.owner, village.ledger.domain)
+    with pytest.raises(Reverted, match="registry: not a device"):
+        village.federation.contract.send(village.owner, "register_miner", tail, value=village.terms.min_stake)
