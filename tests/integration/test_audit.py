@@ -435,6 +435,12 @@ ENGINES: dict[str, tuple[dict[str, int], Bend, int, str]] = {
         4,
         "contract.scores",
     ),
+    "full": (
+        {"mode": Mode.FULL, "engine": Engine.RESOURCE},
+        lambda s: s.bent("Elected", 3, turn=1),
+        3,
+        "leader",
+    ),
     "hybrid": ({"mode": Mode.HYBRID}, lambda s: s.bent("RoundOpened", 3, engine=2), 3, "engine"),
 }
 
@@ -442,7 +448,7 @@ ENGINES: dict[str, tuple[dict[str, int], Bend, int, str]] = {
 @pytest.mark.parametrize("name", ENGINES)
 def test_every_engine_is_followed(tmp_path: Path, name: str) -> None:
     changes, bend, number, field = ENGINES[name]
-    village = Village(tmp_path, shared=2, terms=replace(TERMS, **changes))
+    village = Village(tmp_path, shared=4 if name == "full" else 2, terms=replace(TERMS, **changes))
     village.play(3)
     scene = scene_of(village)
     assert scene.audit().passed, scene.audit().first
