@@ -14,7 +14,8 @@ from bcfl.ledger.contract import Event
 from bcfl.ledger.testimony import gather
 from bcfl.ports import Step
 from bcfl.protocol import cid as cids
-from bcfl.protocol.testimony import Call, Testimony
+from bcfl.protocol.testimony import Call
+from bcfl.protocol.testimony import Testimony as Told
 from bcfl.protocol.types import Engine, Mode, Phase
 from bcfl.roles.archive import Archive
 from bcfl.roles.auditor.audit import Audit
@@ -53,7 +54,7 @@ class Held:
 class Scene:
     """A finished run as an outsider sees it; the tests bend copies of it."""
 
-    testimony: Testimony
+    testimony: Told
     contents: Mapping[str, bytes]
 
     def audit(self) -> Verdict:
