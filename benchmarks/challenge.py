@@ -1,7 +1,7 @@
 """What one honest challenger can do, and what it costs: `python -m benchmarks.challenge [--quick]`.
 
-The campaign: forged proposals, every one to be refuted by the challenge that the evidence gives, and right ones,
-none to be refuted by a hostile challenge. On the Python twin for all, on the contract for a random part of them.
+The campaign: forged proposals, every one to be refuted by the challenge that the evidence gives, and right
+ones, none to be refuted by a hostile challenge. On the Python twin for all, on the contract for a random part.
 Then the gas and the bytes of a challenge, and beside it what the trees cost, for the choice of the leaf size.
 """
 
@@ -114,7 +114,7 @@ def terms_of(updates: int, parameters: int, leaf_lanes: int, lane_bits: int, rul
 def lone_place(trial: Trial, updates: int) -> tuple[Docket, SumChallenge]:
     """A forged proposal of which one place exists: its leaves are real, the siblings up to the roots random.
 
-    The contract checks of a tree what it would check of a whole one, and no tree of 100,000,000 lanes is made.
+    The contract checks what it would check of a whole tree, and no tree of 100,000,000 lanes is made.
     """
     terms, rng = trial.terms, np.random.default_rng(updates)
     at, depth = trial.setting, merkle.depth(trial.terms.parameters, trial.terms.leaf_lanes)
@@ -135,7 +135,10 @@ def lone_place(trial: Trial, updates: int) -> tuple[Docket, SumChallenge]:
     tally = Tally(points, rng.bytes(32), at.voters, matches, (True,) * updates, sum(samples))
     candidate = Candidate(roots[2], rng.bytes(32), weights_digest(samples), roots[0], at.layer)
     digests = (candidate.digest(at.round), roots[1], tally_digest(tally))
-    values = [lane_of(b"\x00" + bytes(row.tobytes()), lane, row.itemsize) for row in table.astype(table.dtype.newbyteorder(">"))]
+    values = [
+        lane_of(b"\x00" + bytes(row.tobytes()), lane, row.itemsize)
+        for row in table.astype(table.dtype.newbyteorder(">"))
+    ]
     low, high = aggregation.bounds(terms.rule, values, terms.trim) or (0, 0)
     proofs = (row, before, after)
     challenge = SumChallenge(
@@ -145,7 +148,12 @@ def lone_place(trial: Trial, updates: int) -> tuple[Docket, SumChallenge]:
 
 
 def cost(
-    updates: int, parameters: int, leaf_lanes: int, lane_bits: int = 16, rule: Rule = Rule.MEAN, miners: int = 5
+    updates: int,
+    parameters: int,
+    leaf_lanes: int,
+    lane_bits: int = 16,
+    rule: Rule = Rule.MEAN,
+    miners: int = 5,
 ) -> Cost:
     """A challenge of one lane on the contract."""
     trial = Trial(terms_of(updates, parameters, leaf_lanes, lane_bits, rule), miners)
@@ -194,7 +202,10 @@ def trees(leaf_lanes: int, parameters: int = 1_000_000, updates: int = 20) -> It
 def leaf_table() -> None:
     """What a leaf size costs: challenges on the one side, trees on the other."""
     print("\nLeaf sizes, 16-bit lanes, 1,000,000 parameters: seconds of a root, gas and bytes of a challenge")
-    print(f"{'lanes':>6}{'update':>9}{'model':>9}{'20 rows':>9}" + "".join(f"{f'{u} updates':>23}" for u in (20, 100, 400)))
+    print(
+        f"{'lanes':>6}{'update':>9}{'model':>9}{'20 rows':>9}"
+        + "".join(f"{f'{u} updates':>23}" for u in (20, 100, 400))
+    )
     for leaf_lanes in LEAVES:
         seconds = "".join(f"{value:>9.3f}" for value in trees(leaf_lanes))
         cells = []
@@ -209,7 +220,7 @@ def leaf_table() -> None:
 
 def campaign(forged_count: int, honest_count: int, on_chain: int) -> None:
     """Every forged proposal refuted, no right one."""
-    print(f"Forged proposals refuted by one honest challenger, on the twin: {forged_count:,} of {forged_count:,}")
+    print(f"Forged proposals refuted by one honest challenger, on the twin: {forged_count:,} of as many")
     for name, count in sorted(on_the_twin(forged_count).items()):
         print(f"  {name.replace('_', ' '):<36}{count:>7,}")
     print(f"Right proposals under a hostile challenge, none refuted: {honest_count:,}")
