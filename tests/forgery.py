@@ -16,7 +16,6 @@ from bcfl.protocol.challenges import (
     Docket,
     LeafChallenge,
     PaddingChallenge,
-    SumChallenge,
     Trees,
     WeightsChallenge,
     weights_digest,
@@ -203,9 +202,8 @@ def wrong_rounding(rng: Random, right: Evidence) -> Evidence | None:
     """Towards zero, or always downwards, instead of half to even."""
     case, down = case_of(right), rng.random() < 0.5
     table = np.stack([item.astype(object) for item in case.lanes])
-    model = [
-        _rounded(case, list(column), int(old), down) for column, old in zip(table.T, case.before, strict=True)
-    ]
+    places = zip(table.T, case.before, strict=True)
+    model = [_rounded(case, list(column), int(old), down) for column, old in places]
     return with_model(right, np.array(model, np.int32))
 
 
@@ -304,10 +302,10 @@ def _challenge(rng: Random, right: Evidence) -> Challenge:
     if kind == 3 or docket.leaves == 1 << docket.depth:
         return LeafChallenge(candidate, tally, tree, leaf, source.proof(leaf), b"\x00" + source.leaf(leaf))
     index = rng.randrange(docket.leaves, 1 << docket.depth)
-    return PaddingChallenge(candidate, tally, tree, 0, index, bytes(32), _padding_proof(right, tree, index))
+    return PaddingChallenge(candidate, tally, tree, 0, index, bytes(32), padding_proof(right, tree, index))
 
 
-def _padding_proof(right: Evidence, tree: Trees, index: int) -> tuple[bytes, ...]:
+def padding_proof(right: Evidence, tree: Trees, index: int) -> tuple[bytes, ...]:
     source = right.model if tree is Trees.MODEL else right.rows
     packed = [source.leaf(place) for place in range(right.docket.leaves)]
     levels = merkle.tree_of(packed, right.docket.depth).levels[:-1]
@@ -322,10 +320,10 @@ def bent(rng: Random, made: Challenge) -> Challenge:
     """The challenge with one of its fields changed a little."""
     kept = {"candidate", "tally", "update", "tree"}
     name = rng.choice([field.name for field in fields(made) if field.name not in kept])
-    return replace(made, **{name: _bent(rng, getattr(made, name), made)})
+    return replace(made, **{name: _bent(rng, getattr(made, name), name in {"low", "high"})})
 
 
-def _bent(rng: Random, value: Any, made: Challenge) -> Any:
+def _bent(rng: Random, value: Any, signed: bool) -> Any:
     if isinstance(value, bytes):
         if len(value) != 32 and rng.random() < 0.2:  # 32: a digest, which has no other length
             return rng.choice((value + b"\x00", value[:-1]))
@@ -335,8 +333,7 @@ def _bent(rng: Random, value: Any, made: Challenge) -> Any:
         if not value:
             return value
         place = rng.randrange(len(value))
-        return (*value[:place], _bent(rng, value[place], made), *value[place + 1 :])
-    signed = isinstance(made, SumChallenge) and value in (made.low, made.high)
+        return (*value[:place], _bent(rng, value[place], signed), *value[place + 1 :])
     return value + rng.choice((1, -1)) if signed else max(0, value + rng.choice((1, -1, 32)))
 
 

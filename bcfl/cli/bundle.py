@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 LANE_BITS: Final = 32
 STORAGE: Final = "what the contract's storage said at the last block: ledger, model, seed, balances"
-CODE: Final = "that the code at the address is a federation's (`bcfl verify-contract`)"
+CODE: Final = "that the code of the annex, {}, and of its court are this version's (`bcfl verify-contract`)"
 
 
 def bundle(
@@ -108,7 +108,7 @@ def unbundled(path: Path, trusted: str | None = None) -> Iterator[Source]:
 
 def _source(store: BundleStore, trusted: str | None) -> Source:
     from bcfl.ledger.abi import Abi
-    from bcfl.ledger.artifact import artifact
+    from bcfl.ledger.artifact import artifact, creation
     from bcfl.ledger.bundled import read
     from bcfl.ledger.manifest import MOST, decode, decode_records
     from bcfl.ledger.testimony import calls_in
@@ -127,7 +127,15 @@ def _source(store: BundleStore, trusted: str | None) -> Source:
         raise BundleError(
             f"the bundle's last block is 0x{found.head.hex()}, not {trusted}: it is of another chain"
         )
-    created = found.transactions[found.events[0].transaction]
+    born = found.events[0]
+    created = found.transactions[born.transaction]
+    if created["to"] is not None or created["input"] != creation(
+        manifest.terms, born.args["root"], born.args["cid"], manifest.annex
+    ):
+        raise BundleError(
+            "the contract was created by another transaction than this version of bcfl sends for its terms: "
+            "use the version that deployed it, or do not trust it"
+        )
     testimony = Testimony(
         domain=Domain(manifest.chain_id, manifest.contract),
         terms=manifest.terms,
@@ -136,7 +144,7 @@ def _source(store: BundleStore, trusted: str | None) -> Source:
         endowment=int(created["value"], 16),
         standing=manifest.standing,
     )
-    return Source(testimony, store, tuple(_believed(found, trusted)))
+    return Source(testimony, store, (*_believed(found, trusted), CODE.format(manifest.annex)))
 
 
 def _believed(found: Read, trusted: str | None) -> Iterator[str]:
@@ -149,7 +157,6 @@ def _believed(found: Read, trusted: str | None) -> Iterator[str]:
     if found.gaps:
         yield f"that the contract logged nothing in the {plural(found.gaps, 'stretch')} of blocks left out"
     yield STORAGE
-    yield CODE
 
 
 def _content(store: BundleStore, cid: str, most: int) -> bytes:

@@ -7,6 +7,7 @@ from functools import cache
 from importlib import resources
 from typing import Any
 
+from bcfl.ledger.abi import Abi
 from bcfl.ledger.chain import Chain
 from bcfl.ledger.contract import Contract, Key, Receipt
 from bcfl.protocol.types import Terms
@@ -23,6 +24,13 @@ def artifact() -> dict[str, Any]:
 def federation_at(chain: Chain, address: str) -> Contract:
     """The federation that is deployed at `address`."""
     return Contract(chain, artifact()["abi"], address)
+
+
+def creation(terms: Terms, root: bytes, cid: bytes, annex: str) -> str:
+    """The data of the transaction that creates a federation, as JSON-RPC shows it."""
+    content = artifact()
+    arguments = Abi(content["abi"]).constructor([terms, root, cid, annex])
+    return str(content["bytecode"]["Federation"]) + arguments.hex()
 
 
 def deploy(

@@ -15,7 +15,7 @@ from eth_utils.address import to_canonical_address
 
 from bcfl.errors import LedgerError, Unreachable
 from bcfl.ledger.abi import Abi, address_of
-from bcfl.ledger.artifact import artifact, federation_at
+from bcfl.ledger.artifact import artifact, creation, federation_at
 from bcfl.ledger.chain import Chain
 from bcfl.ledger.contract import Contract, Event
 from bcfl.ledger.deployments import code_at
@@ -109,14 +109,12 @@ def _creator(chain: Chain, contract: Contract, transaction_hash: bytes, argument
     name = "0x" + transaction_hash.hex()
     transaction = chain.request("eth_getTransactionByHash", name)
     receipt = chain.request("eth_getTransactionReceipt", name)
-    content = artifact()
-    sent = content["bytecode"]["Federation"] + Abi(content["abi"]).constructor(arguments).hex()
     created = (receipt or {}).get("contractAddress")
     if (
         not transaction
         or not created
         or address_of(created) != contract.address
-        or transaction["input"] != sent
+        or transaction["input"] != creation(*arguments)
     ):
         raise _stranger(contract.address, "it was created by another transaction than this version sends")
     return address_of(transaction["from"])

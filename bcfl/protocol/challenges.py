@@ -34,6 +34,8 @@ MODEL_BYTES = MODEL_BITS // 8
 WORD = 32
 _ROWS, _LEAF = b"\x02", b"\x00"
 
+Proof = tuple[bytes, ...]  # siblings, the lowest first
+
 
 class Form(IntEnum):
     """How a proposal was challenged; the numbers are those of the contract's events."""
@@ -46,10 +48,10 @@ class Form(IntEnum):
 
 
 class Trees(IntEnum):
-    """The trees that a proposal stands on: which word of the candidate is the root."""
+    """The trees that a proposal stands on."""
 
     MODEL = 0
-    ROWS = 3
+    ROWS = 1
 
 
 @dataclass(frozen=True)
@@ -108,18 +110,11 @@ class Docket:
         _insist(candidate.digest(self.round) == self.proposal, "not what was proposed")
         _insist(tally_digest(tally) == self.accepted, "not the round's tally")
 
-    def place(self, there: bool, siblings: Sequence[bytes], proofs: int) -> None:
-        """Insist on a place of the trees, and on whole proofs."""
-        _insist(there, "no such place")
-        _insist(len(siblings) == proofs * self.depth, "proof of another length")
-
-    def leaf(
-        self, content: bytes, size: int | None, root: bytes, index: int, siblings: Sequence[bytes]
-    ) -> None:
-        """Insist that a leaf, of `size` bytes if it is not None, stands at an index of a tree."""
-        _insist(content[:1] == _LEAF, "not a leaf")
-        _insist(merkle.climb(keccak(content), index, siblings) == root, "not in the tree")
-        _insist(size is None or len(content) == 1 + size, "leaf of another length")
+    def prove(self, leaf: bytes, index: int, proof: Proof, root: bytes) -> None:
+        """Insist that a leaf stands at an index of a tree."""
+        _insist(index < self.leaves, "no such place")
+        _insist(len(proof) == self.depth, "proof of another length")
+        _insist(merkle.climb(keccak(leaf), index, proof) == root, "not in the tree")
 
 
 @dataclass(frozen=True)
@@ -137,7 +132,7 @@ class SumChallenge:
     low: int
     high: int
     samples: tuple[int, ...]
-    siblings: tuple[bytes, ...]  # of the row, then of the old, then of the new leaf
+    proofs: tuple[Proof, Proof, Proof]  # of the row, of the old, of the new leaf
     before: bytes
     after: bytes
     row: bytes
@@ -145,22 +140,23 @@ class SumChallenge:
     def call(self) -> tuple[str, tuple[Any, ...]]:
         """The contract's function and its arguments."""
         return "challenge_sum", (
-            self.candidate.fields, tally_bytes(self.tally), list(self.siblings), self.leaf, self.lane,
+            self.candidate.fields, tally_bytes(self.tally), *_lists(self.proofs), self.leaf, self.lane,
             self.low, self.high, pack_samples(self.samples), self.before, self.after, self.row,
         )  # fmt: skip
 
     def rule(self, docket: Docket) -> bool:
         """The contract's ruling."""
         docket.open(self.candidate, self.tally)
-        lanes, depth = docket.terms.leaf_lanes, docket.depth
-        docket.place(self.leaf < docket.leaves and self.lane < lanes, self.siblings, 3)
+        docket.prove(self.row, self.leaf, self.proofs[0], self.candidate.rows)
+        docket.prove(self.before, self.leaf, self.proofs[1], docket.before)
+        docket.prove(self.after, self.leaf, self.proofs[2], self.candidate.root)
+        _insist(self.lane < docket.terms.leaf_lanes, "no such place")
         count = sum(self.tally.accepted)
         right = keccak(pack_samples(self.samples)) == self.candidate.weights
         _insist(right and len(self.samples) == count, "not the proposed weights")
-        proofs = [self.siblings[start : start + depth] for start in (0, depth, 2 * depth)]
-        docket.leaf(self.row, count * docket.leaf_bytes, self.candidate.rows, self.leaf, proofs[0])
-        docket.leaf(self.before, docket.model_leaf, docket.before, self.leaf, proofs[1])
-        docket.leaf(self.after, docket.model_leaf, self.candidate.root, self.leaf, proofs[2])
+        _content(self.row, count * docket.leaf_bytes)
+        _content(self.before, docket.model_leaf)
+        _content(self.after, docket.model_leaf)
         return lane_of(self.after, self.lane, MODEL_BYTES) != self._expected(docket)
 
     def _expected(self, docket: Docket) -> int:
@@ -187,7 +183,7 @@ class RowChallenge:
     position: int  # of the update among all of the round
     update: Update
     group: tuple[int, ...]  # words of the updates between the two checkpoints around the position
-    siblings: tuple[bytes, ...]  # of the row, then of the update's leaf
+    proofs: tuple[Proof, Proof]  # of the row, of the update's leaf
     part: bytes
     row: bytes
 
@@ -195,18 +191,20 @@ class RowChallenge:
         """The contract's function and its arguments."""
         opening = (self.update.root, self.update.cid, pack_claim(self.update))
         return "challenge_row", (
-            self.candidate.fields, tally_bytes(self.tally), list(self.siblings), self.leaf, self.word,
+            self.candidate.fields, tally_bytes(self.tally), *_lists(self.proofs), self.leaf, self.word,
             self.position, opening, list(self.group), self.part, self.row,
         )  # fmt: skip
 
     def rule(self, docket: Docket) -> bool:
         """The contract's ruling."""
         docket.open(self.candidate, self.tally)
-        depth, size, accepted = docket.depth, docket.leaf_bytes, self.tally.accepted
-        docket.place(self.leaf < docket.leaves and self.word < size // WORD, self.siblings, 2)
+        size, accepted = docket.leaf_bytes, self.tally.accepted
         root = self._root(docket)
-        docket.leaf(self.row, sum(accepted) * size, self.candidate.rows, self.leaf, self.siblings[:depth])
-        docket.leaf(self.part, size, root, self.leaf, self.siblings[depth:])
+        docket.prove(self.row, self.leaf, self.proofs[0], self.candidate.rows)
+        docket.prove(self.part, self.leaf, self.proofs[1], root)
+        _insist(self.word < size // WORD, "no such place")
+        _content(self.row, sum(accepted) * size)
+        _content(self.part, size)
         start = 1 + sum(accepted[: self.position]) * size + self.word * WORD
         at = 1 + self.word * WORD
         return self.row[start : start + WORD] != self.part[at : at + WORD]
@@ -260,13 +258,13 @@ class LeafChallenge:
     tally: Tally
     tree: Trees
     leaf: int
-    siblings: tuple[bytes, ...]
+    proof: Proof
     content: bytes
 
     def call(self) -> tuple[str, tuple[Any, ...]]:
         """The contract's function and its arguments."""
         return "challenge_leaf", (
-            self.candidate.fields, tally_bytes(self.tally), list(self.siblings), int(self.tree), self.leaf,
+            self.candidate.fields, tally_bytes(self.tally), list(self.proof), int(self.tree), self.leaf,
             self.content,
         )  # fmt: skip
 
@@ -276,8 +274,8 @@ class LeafChallenge:
         root, size = self.candidate.root, docket.model_leaf
         if self.tree is Trees.ROWS:
             root, size = self.candidate.rows, docket.leaf_bytes * sum(self.tally.accepted)
-        docket.place(self.leaf < docket.leaves, self.siblings, 1)
-        docket.leaf(self.content, None, root, self.leaf, self.siblings)
+        docket.prove(self.content, self.leaf, self.proof, root)
+        _content(self.content, None)
         return len(self.content) != 1 + size
 
 
@@ -292,12 +290,12 @@ class PaddingChallenge:
     height: int
     index: int  # among the nodes of that height
     digest: bytes
-    siblings: tuple[bytes, ...]
+    proof: Proof
 
     def call(self) -> tuple[str, tuple[Any, ...]]:
         """The contract's function and its arguments."""
         return "challenge_padding", (
-            self.candidate.fields, tally_bytes(self.tally), list(self.siblings), int(self.tree), self.height,
+            self.candidate.fields, tally_bytes(self.tally), list(self.proof), int(self.tree), self.height,
             self.index, self.digest,
         )  # fmt: skip
 
@@ -305,11 +303,11 @@ class PaddingChallenge:
         """The contract's ruling."""
         docket.open(self.candidate, self.tally)
         root = self.candidate.rows if self.tree is Trees.ROWS else self.candidate.root
-        rest = len(self.siblings)
-        _insist(self.height + rest == docket.depth, "proof of another length")
+        rest = len(self.proof)
         place = self.index < 1 << rest and self.index << self.height >= docket.leaves
         _insist(place, "no such place")
-        _insist(merkle.climb(self.digest, self.index, self.siblings) == root, "not in the tree")
+        _insist(self.height + rest == docket.depth, "proof of another length")
+        _insist(merkle.climb(self.digest, self.index, self.proof) == root, "not in the tree")
         return self.digest != merkle.padding(self.height)
 
 
@@ -334,6 +332,15 @@ def rows_digest(weights: bytes, rows: bytes) -> bytes:
 def lane_of(leaf: bytes, lane: int, width: int) -> int:
     """A lane of `width` bytes of a leaf that stands behind its zero byte."""
     return int.from_bytes(leaf[1 + lane * width :][:width], "big", signed=True)
+
+
+def _content(leaf: bytes, size: int | None) -> None:
+    _insist(leaf[:1] == _LEAF, "not a leaf")
+    _insist(size is None or len(leaf) == 1 + size, "leaf of another length")
+
+
+def _lists(proofs: Sequence[Proof]) -> list[list[bytes]]:
+    return [list(proof) for proof in proofs]
 
 
 def _insist(condition: bool, reason: str) -> None:

@@ -194,7 +194,7 @@ class Evidence:
         low, high = aggregation.bounds(terms.rule, values, terms.trim) or (0, 0)
         return SumChallenge(
             self.candidate, self.tally, leaf, lane, low, high, self.samples,
-            (*self.rows.proof(leaf), *old.proof(leaf), *self.model.proof(leaf)),
+            (self.rows.proof(leaf), old.proof(leaf), self.model.proof(leaf)),
             _ZERO + old.leaf(leaf), _ZERO + self.model.leaf(leaf), row,
         )  # fmt: skip
 
@@ -205,7 +205,7 @@ class Evidence:
         own = Vectors([self.lanes[place]], self.docket.terms.leaf_lanes)
         return RowChallenge(
             self.candidate, self.tally, leaf, at // WORD, position, self.updates[position],
-            tuple(self.words[first : first + GROUP]), (*self.rows.proof(leaf), *own.proof(leaf)),
+            tuple(self.words[first : first + GROUP]), (self.rows.proof(leaf), own.proof(leaf)),
             _ZERO + own.leaf(leaf), _ZERO + self.rows.leaf(leaf),
         )  # fmt: skip
 

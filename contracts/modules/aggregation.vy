@@ -58,13 +58,19 @@ def _mean(first: uint256, bits: uint256, count: uint256, samples: uint256) -> in
     @param samples Where the first weight is.
     """
     size: uint256 = leaves._size()
-    at: uint256 = first
+    unused: uint256 = 256 - bits
+    at: uint256 = first - unused // 8  # the word that ends with the lane
     total: int256 = 0
     weights: uint256 = 0
+    eight: uint256 = 0
     for i: uint256 in range(count, bound=MAX_UPDATES):
-        weight: uint256 = leaves._word(unsafe_sub(unsafe_add(samples, unsafe_mul(4, i)), 28)) & MASK32
+        if i & 7 == 0:
+            eight = leaves._word(unsafe_add(samples, i << 2))
+        weight: uint256 = eight >> 224
+        eight <<= 32
+        value: int256 = (convert(slice(msg.data, at, 32), int256) << unused) >> unused
         weights = unsafe_add(weights, weight)
-        total = unsafe_add(total, unsafe_mul(leaves._lane(at, bits), convert(weight, int256)))
+        total = unsafe_add(total, unsafe_mul(value, convert(weight, int256)))
         at = unsafe_add(at, size)
     return self._rounded(total, weights)
 

@@ -10,7 +10,7 @@
 @dev    A row may be longer than everything else together, and memory is paid for by its highest word.
         So the external functions keep no variables behind their arguments: they hash them, and the
         internal functions read single words where they stand in the calldata. The first arguments
-        are the same everywhere: words 0 to 4 are the candidate, 5 leads to the tally, 6 to the proofs.
+        are the same everywhere: words 0 to 4 are the candidate, word 5 leads to the tally.
 """
 
 from interfaces import IFederation
@@ -42,18 +42,27 @@ WEIGHTS: constant(uint256) = 3
 LEAF: constant(uint256) = 4
 PADDING: constant(uint256) = 5
 
-MODEL_TREE: constant(uint256) = 0  # the words of the candidate with the two roots
-ROWS_TREE: constant(uint256) = 3
-WEIGHTS_WORD: constant(uint256) = 2
-TALLY: constant(uint256) = 5  # words of the arguments
-PROOFS: constant(uint256) = 6
+ROWS_PREFIX: constant(bytes1) = 0x02  # what stands before weights and rows when they are hashed
+MODEL_TREE: constant(uint256) = 0
+ROWS_TREE: constant(uint256) = 1
 
+TALLY: constant(uint256) = 5  # words of the arguments that lead to what has no fixed length: in all forms,
+SAMPLES: constant(uint256) = 13  # challenge_sum,
+BEFORE: constant(uint256) = 14
+AFTER: constant(uint256) = 15
+SUM_ROW: constant(uint256) = 16
+GROUP_WORDS: constant(uint256) = 14  # challenge_row,
+PART: constant(uint256) = 15
+ROW_ROW: constant(uint256) = 16
+UPDATES: constant(uint256) = 6  # challenge_weights,
+RIGHT_SAMPLES: constant(uint256) = 7
+CONTENT: constant(uint256) = 9  # challenge_leaf
 CHECKPOINTS: constant(uint256) = 0  # words of the tally
 VOTERS: constant(uint256) = 2
 ACCEPTED: constant(uint256) = 4
 
 MAX_TALLY: constant(uint256) = 5_600
-MAX_LEAF: constant(uint256) = 16_385  # 4,096 lanes of a model behind a zero
+MAX_LEAF: constant(uint256) = 4_097  # 1,024 lanes of a model behind a zero
 MAX_ROW: constant(uint256) = 120_833  # as the terms allow, behind a zero
 MAX_SAMPLES: constant(uint256) = 4_096
 MAX_UPDATES: constant(uint256) = 1_024
@@ -68,7 +77,9 @@ MASK32: constant(uint256) = 2**32 - 1
 def challenge_sum(
     candidate: IFederation.Candidate,
     tally: Bytes[MAX_TALLY],
-    proofs: DynArray[bytes32, 3 * leaves.MAX_DEPTH],
+    row_proof: DynArray[bytes32, leaves.MAX_DEPTH],
+    before_proof: DynArray[bytes32, leaves.MAX_DEPTH],
+    after_proof: DynArray[bytes32, leaves.MAX_DEPTH],
     leaf: uint256,
     lane: uint256,
     low: int256,
@@ -82,7 +93,9 @@ def challenge_sum(
     @notice Wrong arithmetic: a lane of the new model is not what its row and the old model come to.
     @param candidate What was proposed.
     @param tally The round's tally.
-    @param proofs The siblings of the row, the old and the new leaf, one after the other.
+    @param row_proof The siblings of the row, the lowest first.
+    @param before_proof Those of the old model's leaf.
+    @param after_proof Those of the new model's leaf.
     @param leaf Which leaf.
     @param lane Which lane of it.
     @param low The lowest value that the median or the trimmed mean keeps.
@@ -92,8 +105,11 @@ def challenge_sum(
     @param after The new model's leaf.
     @param row The leaf of the rows tree.
     """
-    self._open(keccak256(tally))
-    self._sum(leaf, lane, low, high, keccak256(samples), keccak256(before), keccak256(after), keccak256(row))
+    self._open(candidate, keccak256(tally))
+    leaves._prove(keccak256(row), leaf, row_proof, candidate.rows)
+    leaves._prove(keccak256(before), leaf, before_proof, proposals.root)
+    leaves._prove(keccak256(after), leaf, after_proof, candidate.root)
+    self._sum(leaf, lane, low, high, candidate.weights, keccak256(samples))
 
 
 @external
@@ -101,7 +117,8 @@ def challenge_sum(
 def challenge_row(
     candidate: IFederation.Candidate,
     tally: Bytes[MAX_TALLY],
-    proofs: DynArray[bytes32, 2 * leaves.MAX_DEPTH],
+    row_proof: DynArray[bytes32, leaves.MAX_DEPTH],
+    part_proof: DynArray[bytes32, leaves.MAX_DEPTH],
     leaf: uint256,
     word: uint256,
     position: uint256,
@@ -114,7 +131,8 @@ def challenge_row(
     @notice Wrong row: a word of it is not what the accepted update has there.
     @param candidate What was proposed.
     @param tally The round's tally.
-    @param proofs The siblings of the row and of the update's leaf, one after the other.
+    @param row_proof The siblings of the row, the lowest first.
+    @param part_proof Those of the update's leaf.
     @param leaf Which leaf.
     @param word Which word of the update's leaf.
     @param position The position of the update among the round's updates.
@@ -123,8 +141,11 @@ def challenge_row(
     @param part The update's leaf.
     @param row The leaf of the rows tree.
     """
-    self._open(keccak256(tally))
-    self._row(leaf, word, position, opening, keccak256(part), keccak256(row))
+    self._open(candidate, keccak256(tally))
+    self._check_update(position, opening)
+    leaves._prove(keccak256(row), leaf, row_proof, candidate.rows)
+    leaves._prove(keccak256(part), leaf, part_proof, opening.root)
+    self._row(word, position)
 
 
 @external
@@ -142,8 +163,8 @@ def challenge_weights(
     @param updates The round's words of the chain of updates.
     @param samples The samples of the accepted ones, four bytes each.
     """
-    self._open(keccak256(tally))
-    self._weights(keccak256(samples))
+    self._open(candidate, keccak256(tally))
+    self._weights(candidate.weights, keccak256(samples))
 
 
 @external
@@ -151,7 +172,7 @@ def challenge_weights(
 def challenge_leaf(
     candidate: IFederation.Candidate,
     tally: Bytes[MAX_TALLY],
-    proofs: DynArray[bytes32, leaves.MAX_DEPTH],
+    proof: DynArray[bytes32, leaves.MAX_DEPTH],
     tree: uint256,
     leaf: uint256,
     content: Bytes[MAX_ROW],
@@ -160,13 +181,15 @@ def challenge_leaf(
     @notice A leaf of another length than all leaves of its tree have: an update too few, or too many.
     @param candidate What was proposed.
     @param tally The round's tally.
-    @param proofs The leaf's siblings.
+    @param proof The leaf's siblings, the lowest first.
     @param tree MODEL_TREE or ROWS_TREE.
     @param leaf Which leaf.
     @param content The leaf.
     """
-    self._open(keccak256(tally))
-    self._leaf(tree, leaf, keccak256(content))
+    self._open(candidate, keccak256(tally))
+    assert tree <= ROWS_TREE, "challenges: no such tree"
+    leaves._prove(keccak256(content), leaf, proof, candidate.rows if tree == ROWS_TREE else candidate.root)
+    self._leaf(tree)
 
 
 @external
@@ -174,7 +197,7 @@ def challenge_leaf(
 def challenge_padding(
     candidate: IFederation.Candidate,
     tally: Bytes[MAX_TALLY],
-    proofs: DynArray[bytes32, leaves.MAX_DEPTH],
+    proof: DynArray[bytes32, leaves.MAX_DEPTH],
     tree: uint256,
     height: uint256,
     index: uint256,
@@ -184,35 +207,36 @@ def challenge_padding(
     @notice A node above nothing but padding that has another digest than padding has.
     @param candidate What was proposed.
     @param tally The round's tally.
-    @param proofs The node's siblings.
+    @param proof The node's siblings, the lowest first.
     @param tree MODEL_TREE or ROWS_TREE.
     @param height The node's height above the leaves.
     @param index Its place among the nodes of that height.
     @param digest Its digest.
     """
-    self._open(keccak256(tally))
-    rest: uint256 = len(proofs)
-    leaves._depth(1, height + rest)
-    self._insist(index >> rest == 0 and index << height >= leaves._leaves())
-    leaves._climb(digest, index, leaves._tail(PROOFS), rest, self._root(tree))
+    self._open(candidate, keccak256(tally))
+    assert tree <= ROWS_TREE, "challenges: no such tree"
+    beyond: bool = index >> len(proof) == 0 and index << height >= leaves._leaves()
+    assert beyond, "challenges: no such place"
+    leaves._climb(height, digest, index, proof, candidate.rows if tree == ROWS_TREE else candidate.root)
     padding: bytes32 = empty(bytes32)
     for _: uint256 in range(height, bound=leaves.MAX_DEPTH):
-        padding = keccak256(concat(b"\x01", padding, padding))
+        padding = keccak256(concat(leaves.NODE, padding, padding))
     self._rule(digest != padding, PADDING)
 
 
 @internal
 @payable
-def _open(tally: bytes32):
+def _open(candidate: IFederation.Candidate, tally: bytes32):
     """
     @notice Takes the bond, and insists that proposal and tally are those of the round.
+    @param candidate What was proposed.
     @param tally The digest of the round's tally.
     """
     clock: uint256 = rounds._enter(rounds.ATTEST)
     assert msg.value == terms.TERMS.challenge_bond, "challenges: not the bond"
-    rows: bytes32 = keccak256(concat(b"\x02", self._digest(WEIGHTS_WORD), self._digest(ROWS_TREE)))
+    rows: bytes32 = keccak256(concat(ROWS_PREFIX, candidate.weights, candidate.rows))
     digest: bytes32 = keccak256(
-        abi_encode(rounds._round(clock), self._digest(0), self._digest(1), rows, self._digest(4))
+        abi_encode(rounds._round(clock), candidate.root, candidate.cid, rows, candidate.layer)
     )
     assert digest == proposals.proposal, "challenges: not what was proposed"
     assert tally == verification.accepted, "challenges: not the round's tally"
@@ -231,69 +255,54 @@ def _rule(wrong: bool, form: uint256):
         treasury.books += msg.value
         log IFederation.ChallengeFailed(round=round, challenger=msg.sender, form=form)
         return
-    treasury.credits[msg.sender] += msg.value
-    treasury.books += msg.value << treasury.OWED
     leader: address = registry.miners[election.lead & election.MASK8]
     log IFederation.Refuted(round=round, leader=leader, challenger=msg.sender, form=form)
     voters: DynArray[uint256, 64] = []
     at: uint256 = self._list(VOTERS)
     for i: uint256 in range(leaves._word(at - 32), bound=64):
         voters.append(leaves._word(at + 32 * i))
-    proposals._refuted(voters, msg.sender)
+    proposals._refuted(voters, msg.sender, msg.value)
 
 
 @internal
 @payable
-def _sum(
-    leaf: uint256,
-    lane: uint256,
-    low: int256,
-    high: int256,
-    weights: bytes32,
-    before: bytes32,
-    after: bytes32,
-    row: bytes32,
-):
+def _sum(leaf: uint256, lane: uint256, low: int256, high: int256, proposed: bytes32, weights: bytes32):
     """
-    @notice Rules on one lane of the new model; the digests are those of what is in the calldata.
+    @notice Rules on one lane of the new model.
+    @param leaf Which leaf.
+    @param lane Which lane of it.
+    @param low The lowest value that counts, where there are bounds.
+    @param high The highest one.
+    @param proposed The digest of the proposed weights.
+    @param weights The digest of the weights that are handed in.
     """
-    self._insist(leaf < leaves._leaves() and lane < terms.TERMS.leaf_lanes)
-    proof: uint256 = leaves._tail(PROOFS)
-    depth: uint256 = leaves._depth(3, leaves._length(PROOFS))
+    assert lane < terms.TERMS.leaf_lanes, "challenges: no such place"
     count: uint256 = self._accepted(MAX_UPDATES)
-    same: bool = weights == self._digest(WEIGHTS_WORD)
-    assert same and leaves._length(11) == 4 * count, "challenges: not the proposed weights"
-    size: uint256 = count * leaves._size()
-    parts: uint256 = leaves._open(row, 14, size, leaf, proof, depth, self._root(ROWS_TREE))
-    size = terms.TERMS.leaf_lanes * MODEL_BYTES
-    proof += 32 * depth
-    old: uint256 = leaves._open(before, 12, size, leaf, proof, depth, proposals.root)
-    proof += 32 * depth
-    new: uint256 = leaves._open(after, 13, size, leaf, proof, depth, self._root(MODEL_TREE))
+    same: bool = weights == proposed and leaves._length(SAMPLES) == 4 * count
+    assert same, "challenges: not the proposed weights"
+    parts: uint256 = leaves._content(SUM_ROW, count * leaves._size())
+    old: uint256 = leaves._content(BEFORE, terms.TERMS.leaf_lanes * MODEL_BYTES)
+    new: uint256 = leaves._content(AFTER, terms.TERMS.leaf_lanes * MODEL_BYTES)
     right: int256 = 0
     if leaf * terms.TERMS.leaf_lanes + lane < terms.TERMS.parameters:
         right = leaves._lane(old + lane * MODEL_BYTES, 32)
-        right += aggregation._step(parts, lane, count, leaves._tail(11), low, high)
+        right += aggregation._step(parts, lane, count, leaves._tail(SAMPLES), low, high)
         right = min(max(right, aggregation.LEAST), aggregation.MOST)
     self._rule(leaves._lane(new + lane * MODEL_BYTES, 32) != right, SUM)
 
 
 @internal
 @payable
-def _row(
-    leaf: uint256, word: uint256, position: uint256, opening: IFederation.Opening, part: bytes32, row: bytes32
-):
+def _row(word: uint256, position: uint256):
     """
-    @notice Rules on one word of a row; the digests are those of what is in the calldata.
+    @notice Rules on one word of a row.
+    @param word Which word of the update's leaf.
+    @param position The position of the update.
     """
     size: uint256 = leaves._size()
-    self._insist(leaf < leaves._leaves() and word < size // 32)
-    depth: uint256 = leaves._depth(2, leaves._length(PROOFS))
-    self._check_update(position, opening)
-    proof: uint256 = leaves._tail(PROOFS)
-    count: uint256 = self._accepted(MAX_UPDATES)
-    parts: uint256 = leaves._open(row, 15, count * size, leaf, proof, depth, self._root(ROWS_TREE))
-    own: uint256 = leaves._open(part, 14, size, leaf, proof + 32 * depth, depth, opening.root)
+    assert word < size // 32, "challenges: no such place"
+    parts: uint256 = leaves._content(ROW_ROW, self._accepted(MAX_UPDATES) * size)
+    own: uint256 = leaves._content(PART, size)
     shown: uint256 = leaves._word(parts + self._accepted(position) * size + word * 32)
     self._rule(shown != leaves._word(own + word * 32), ROW)
 
@@ -306,14 +315,14 @@ def _check_update(position: uint256, opening: IFederation.Opening):
     @param position Its position.
     @param opening What its commitment hides.
     """
-    self._insist(self._accepted(position + 1) != self._accepted(position))
+    assert self._accepted(position + 1) != self._accepted(position), "challenges: no such place"
     first: uint256 = position // GROUP
     checkpoints: uint256 = self._list(CHECKPOINTS) + 32 * first
     links: uint256 = 0
     if first != 0:
         links = leaves._word(checkpoints - 32)
-    at: uint256 = leaves._tail(13)
-    self._fold(links, at, leaves._length(13), leaves._word(checkpoints))
+    at: uint256 = leaves._tail(GROUP_WORDS)
+    self._fold(links, at, leaves._length(GROUP_WORDS), leaves._word(checkpoints))
     word: uint256 = leaves._word(at + 32 * (position % GROUP))
     round: uint256 = rounds._round(rounds.clock)
     commitment: bytes32 = submissions._commitment(round, opening.root, opening.cid, opening.claim)
@@ -323,19 +332,20 @@ def _check_update(position: uint256, opening: IFederation.Opening):
 
 @internal
 @payable
-def _weights(right: bytes32):
+def _weights(proposed: bytes32, right: bytes32):
     """
     @notice Rules on the weights.
+    @param proposed Their digest.
     @param right The digest of the samples that are handed in.
     """
-    words: uint256 = leaves._tail(6)
-    count: uint256 = leaves._length(6)
+    words: uint256 = leaves._tail(UPDATES)
+    count: uint256 = leaves._length(UPDATES)
     last: uint256 = self._list(CHECKPOINTS)
     last += 32 * leaves._word(last - 32)
     self._fold(0, words, count, leaves._word(last - 32))
     accepted: uint256 = self._list(ACCEPTED)
-    at: uint256 = leaves._tail(7) - 32
-    end: uint256 = at + leaves._length(7)
+    at: uint256 = leaves._tail(RIGHT_SAMPLES) - 32
+    end: uint256 = at + leaves._length(RIGHT_SAMPLES)
     equal: bool = True
     for i: uint256 in range(count, bound=MAX_UPDATES):
         if (leaves._word(accepted + 32 * (i >> 8)) >> (i & 255)) & 1 == 1:
@@ -343,25 +353,21 @@ def _weights(right: bytes32):
             equal = equal and at <= end
             equal = equal and leaves._word(at) & MASK32 == leaves._word(words + 32 * i) & MASK24
     assert equal and at == end, "challenges: not the accepted samples"
-    self._rule(right != self._digest(WEIGHTS_WORD), WEIGHTS)
+    self._rule(right != proposed, WEIGHTS)
 
 
 @internal
 @payable
-def _leaf(tree: uint256, leaf: uint256, content: bytes32):
+def _leaf(tree: uint256):
     """
     @notice Rules on the length of a leaf.
     @param tree MODEL_TREE or ROWS_TREE.
-    @param leaf Which leaf.
-    @param content Its digest.
     """
-    self._insist(leaf < leaves._leaves())
-    depth: uint256 = leaves._depth(1, leaves._length(PROOFS))
-    leaves._open(content, 9, leaves.ANY, leaf, leaves._tail(PROOFS), depth, self._root(tree))
+    leaves._content(CONTENT, leaves.ANY)
     size: uint256 = terms.TERMS.leaf_lanes * MODEL_BYTES
     if tree == ROWS_TREE:
         size = self._accepted(MAX_UPDATES) * leaves._size()
-    self._rule(leaves._length(9) != 1 + size, LEAF)
+    self._rule(leaves._length(CONTENT) != 1 + size, LEAF)
 
 
 @internal
@@ -409,34 +415,3 @@ def _list(place: uint256) -> uint256:
     """
     tally: uint256 = leaves._tail(TALLY) + 32
     return tally + 32 + leaves._word(tally + 32 * place)
-
-
-@internal
-@view
-def _digest(place: uint256) -> bytes32:
-    """
-    @notice A word of the candidate.
-    @param place Which one.
-    """
-    return convert(leaves._head(place), bytes32)
-
-
-@internal
-@view
-def _root(tree: uint256) -> bytes32:
-    """
-    @notice The root of one of the two trees of a proposal.
-    @param tree MODEL_TREE or ROWS_TREE.
-    """
-    self._insist(tree == MODEL_TREE or tree == ROWS_TREE)
-    return self._digest(tree)
-
-
-@internal
-@pure
-def _insist(there: bool):
-    """
-    @notice Insists that what is shown is a place of the proposal.
-    @param there Whether it is.
-    """
-    assert there, "challenges: no such place"

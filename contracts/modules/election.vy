@@ -152,18 +152,17 @@ def _draw(clock: uint256, voters: DynArray[uint256, MAX_VOTES], failed: uint256)
     least: uint256 = 0
     for voter: uint256 in voters:
         entrant: uint256 = voter & (MASK160 | MASK16 << lottery.WEIGHT)
-        if failed != 0 or by_resources:
-            account: address = convert(voter & MASK160, address)
-            if (failed >> (registry.records[account] & MASK8)) & 1 == 1:
-                continue
-            if by_resources:
-                entrant = voter & MASK160 | scores._score(account, rounds._round(clock)) << lottery.WEIGHT
+        account: address = convert(voter & MASK160, address)
+        if by_resources:
+            entrant = voter & MASK160 | scores._score(account, rounds._round(clock)) << lottery.WEIGHT
         if voter & VOTER_NOVICE != 0:
             entrant |= lottery.NOVICE
         wait: uint256 = lottery._wait(lottery._ticket(seed, lottery.LEAD, entrant & MASK160))
         if first == 0 or lottery._before(wait, entrant, least, first):
-            first = entrant
-            least = wait
+            # Whoever is not in front needs no look at its record.
+            if (failed >> (registry.records[account] & MASK8)) & 1 == 0:
+                first = entrant
+                least = wait
     return convert(first & MASK160, address)
 
 

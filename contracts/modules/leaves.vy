@@ -13,6 +13,7 @@ uses: terms
 
 
 MAX_DEPTH: constant(uint256) = 37  # 2**40 parameters in leaves of 8 lanes
+NODE: constant(bytes1) = 0x01  # what stands before two nodes when they are hashed
 ANY: constant(uint256) = max_value(uint256)  # a length that is not insisted upon
 
 
@@ -66,8 +67,7 @@ def _lane(at: uint256, bits: uint256) -> int256:
     """
     unused: uint256 = unsafe_sub(256, bits)
     # The word that ends with the lane: one that begins with it may go beyond the end.
-    word: uint256 = self._word(unsafe_sub(at, unsafe_div(unused, 8))) << unused
-    return convert(convert(word, bytes32), int256) >> unused
+    return (convert(slice(msg.data, unsafe_sub(at, unused >> 3), 32), int256) << unused) >> unused
 
 
 @internal
@@ -90,66 +90,53 @@ def _size() -> uint256:
 
 @internal
 @view
-def _depth(proofs: uint256, siblings: uint256) -> uint256:
+def _content(head: uint256, size: uint256) -> uint256:
     """
-    @notice The siblings of a proof.
-    @param proofs How many proofs are handed in.
-    @param siblings How many siblings, in all of them.
-    """
-    last: uint256 = unsafe_sub(self._leaves(), 1)
-    depth: uint256 = 0
-    for _: uint256 in range(MAX_DEPTH):
-        if last == 0:
-            break
-        last >>= 1
-        depth = unsafe_add(depth, 1)
-    assert siblings == unsafe_mul(proofs, depth), "challenges: proof of another length"
-    return depth
-
-
-@internal
-@view
-def _open(digest: bytes32, head: uint256, size: uint256, index: uint256, proof: uint256, depth: uint256, root: bytes32) -> uint256:
-    """
-    @notice Insists that a leaf stands in a tree.
-    @param digest Its digest.
+    @notice Where a leaf's first byte is, behind the zero.
     @param head Which word of the arguments leads to it.
     @param size Its length, or ANY.
-    @param index Its place among the leaves.
-    @param proof Where its siblings begin.
-    @param depth How many there are.
-    @param root The root of the tree.
-    @return Where its first byte is, behind the zero.
     """
     at: uint256 = self._tail(head)
     assert self._word(at - 31) & 255 == 0, "challenges: not a leaf"
-    self._climb(digest, index, proof, depth, root)
-    if size != ANY:
-        assert self._word(at - 32) == 1 + size, "challenges: leaf of another length"
+    assert size == ANY or self._word(at - 32) == 1 + size, "challenges: leaf of another length"
     return at + 1
 
 
 @internal
 @view
-def _climb(digest: bytes32, index: uint256, proof: uint256, depth: uint256, root: bytes32):
+def _prove(digest: bytes32, leaf: uint256, proof: DynArray[bytes32, MAX_DEPTH], root: bytes32):
     """
-    @notice Insists that a node stands in a tree.
-    @param digest The node.
-    @param index Its place on its level.
-    @param proof Where its siblings begin, the lowest first.
-    @param depth How many there are.
+    @notice Insists that a leaf stands in a tree.
+    @param digest The leaf's digest.
+    @param leaf Its place.
+    @param proof Its siblings, the lowest first.
     @param root The root of the tree.
     """
+    assert leaf < self._leaves(), "challenges: no such place"
+    self._climb(0, digest, leaf, proof, root)
+
+
+@internal
+@view
+def _climb(height: uint256, digest: bytes32, index: uint256, proof: DynArray[bytes32, MAX_DEPTH], root: bytes32):
+    """
+    @notice Insists that a node stands in a tree.
+    @param height Its height above the leaves.
+    @param digest The node's digest.
+    @param index Its place among the nodes of that height.
+    @param proof Its siblings, the lowest first.
+    @param root The root of the tree.
+    """
+    depth: uint256 = height + len(proof)
+    last: uint256 = self._leaves() - 1
+    exact: bool = last >> depth == 0 and (depth == 0 or last >> (depth - 1) == 1)
+    assert exact, "challenges: proof of another length"
     node: bytes32 = digest
     path: uint256 = index
-    at: uint256 = proof
-    for _: uint256 in range(depth, bound=MAX_DEPTH):
-        left: bytes32 = node
-        right: bytes32 = convert(self._word(at), bytes32)
+    for sibling: bytes32 in proof:
         if path & 1 == 1:
-            left = right
-            right = node
-        node = keccak256(concat(b"\x01", left, right))
+            node = keccak256(concat(NODE, sibling, node))
+        else:
+            node = keccak256(concat(NODE, node, sibling))
         path >>= 1
-        at = unsafe_add(at, 32)
     assert node == root, "challenges: not in the tree"

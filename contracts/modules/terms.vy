@@ -41,7 +41,7 @@ def _check_numbers(terms: IFederation.Terms):
     assert terms.scale_bits < 32, "terms: scale too fine"
     assert terms.lane_bits == 8 or terms.lane_bits == 16 or terms.lane_bits == 32, "terms: lanes of 8, 16 or 32 bits"
     assert terms.lane_bits + terms.shift <= 32, "terms: shift too large"
-    assert terms.leaf_lanes != 0 and terms.leaf_lanes <= 4096, "terms: leaf size"
+    assert terms.leaf_lanes != 0 and terms.leaf_lanes <= 1024, "terms: leaf size"
     assert (terms.leaf_lanes * terms.lane_bits) % 256 == 0, "terms: leaf not of whole words"
     assert terms.max_updates <= MAX_UPDATES, "terms: too many updates"
     leaf: uint256 = terms.leaf_lanes * terms.lane_bits // 8

@@ -14,7 +14,8 @@ from bcfl.ledger.contract import Event
 from bcfl.ledger.testimony import gather
 from bcfl.ports import Step
 from bcfl.protocol import cid as cids
-from bcfl.protocol.testimony import Call, Testimony
+from bcfl.protocol.testimony import Call
+from bcfl.protocol.testimony import Testimony as Told
 from bcfl.protocol.types import Engine, Mode, Phase
 from bcfl.roles.archive import Archive
 from bcfl.roles.auditor.audit import Audit
@@ -53,7 +54,7 @@ class Held:
 class Scene:
     """A finished run as an outsider sees it; the tests bend copies of it."""
 
-    testimony: Testimony
+    testimony: Told
     contents: Mapping[str, bytes]
 
     def audit(self) -> Verdict:
@@ -435,6 +436,12 @@ ENGINES: dict[str, tuple[dict[str, int], Bend, int, str]] = {
         4,
         "contract.scores",
     ),
+    "full": (
+        {"mode": Mode.FULL, "engine": Engine.RESOURCE},
+        lambda s: s.bent("Elected", 3, turn=1),
+        3,
+        "leader",
+    ),
     "hybrid": ({"mode": Mode.HYBRID}, lambda s: s.bent("RoundOpened", 3, engine=2), 3, "engine"),
 }
 
@@ -442,7 +449,7 @@ ENGINES: dict[str, tuple[dict[str, int], Bend, int, str]] = {
 @pytest.mark.parametrize("name", ENGINES)
 def test_every_engine_is_followed(tmp_path: Path, name: str) -> None:
     changes, bend, number, field = ENGINES[name]
-    village = Village(tmp_path, shared=2, terms=replace(TERMS, **changes))
+    village = Village(tmp_path, shared=4 if name == "full" else 2, terms=replace(TERMS, **changes))
     village.play(3)
     scene = scene_of(village)
     assert scene.audit().passed, scene.audit().first

@@ -168,6 +168,7 @@ def test_records_survive_their_encoding(records: list[BlockRecord]) -> None:
         ({"chain_id": -1}, "a number belongs"),
         ({"chain_id": True}, "a number belongs"),
         ({"terms": []}, "another version"),
+        ({"annex": "0x" + "12" * 20}, "another transaction"),
         ({"standing": {}}, "lacks one"),
         ({"records": {}}, "a list belongs"),
         ({"records": ["x"]}, "not a CID"),

@@ -50,9 +50,9 @@ class Audit:
     def _verdict(self, case: Case, findings: list[Finding]) -> RoundVerdict:
         notes = []
         if self._unseen:
-            notes.append(f"{self._unseen} signatures are in calls of other contracts and were not seen")
+            notes.append(f"signatures in calls of other contracts, which were not seen: {self._unseen}")
         if self.models.missing:
-            notes.append(f"{len(self.models.missing)} rejected updates have no bytes, or not the right ones")
+            notes.append(f"rejected updates without the right bytes: {len(self.models.missing)}")
         lazy = tuple(dict.fromkeys(self.models.lazy))
         return RoundVerdict(case.number, case.status, tuple(findings), lazy, tuple(notes))
 

@@ -1,0 +1,274 @@
+"""Each form of challenge on the contract: refuted, failed, and every reason why it does not open."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from random import Random
+from typing import Any
+
+import pytest
+
+from bcfl.protocol import merkle
+from bcfl.protocol.challenges import (
+    Challenge,
+    Form,
+    LeafChallenge,
+    PaddingChallenge,
+    Trees,
+    WeightsChallenge,
+    weights_digest,
+)
+from bcfl.protocol.evidence import Evidence, Leaves
+from bcfl.protocol.hashing import keccak
+from bcfl.protocol.types import Phase, Rule
+from benchmarks.challenge import lone_place, terms_of
+from tests.forgery import assemble, case_of, padding_proof, proposing, random_lanes, ruling, with_model
+from tests.harness import ETHER, TERMS, refused
+from tests.trial import Trial
+
+SMALL = replace(TERMS, parameters=70, leaf_lanes=16, max_updates=64, rule=Rule.MEDIAN)  # 5 leaves, depth 3
+OTHER = bytes(range(32))
+
+
+@pytest.fixture(scope="module")
+def trial() -> Trial:
+    return Trial(SMALL)
+
+
+@pytest.fixture
+def right(trial: Trial) -> Evidence:
+    """A right proposal over 34 updates, all but one accepted, that waits for attestations."""
+    rng = Random(7)
+    accepted = [place != 2 for place in range(34)]
+    lanes = [random_lanes(rng, SMALL, 16) for _ in range(33)]
+    made = assemble(rng, SMALL, random_lanes(rng, SMALL, 32), lanes, accepted, trial.setting)
+    trial.stand(made.docket)
+    return made
+
+
+def weights_of(e: Evidence) -> WeightsChallenge:
+    return WeightsChallenge(e.candidate, e.tally, tuple(e.words), e.samples)
+
+
+def leaf_of(e: Evidence) -> LeafChallenge:
+    return LeafChallenge(e.candidate, e.tally, Trees.ROWS, 3, e.rows.proof(3), b"\0" + e.rows.leaf(3))
+
+
+def padding_of(e: Evidence) -> PaddingChallenge:
+    proof = padding_proof(e, Trees.MODEL, 6)[1:]  # leaves 6 and 7 are padding, and so is their parent
+    return PaddingChallenge(e.candidate, e.tally, Trees.MODEL, 1, 3, merkle.padding(1), proof)
+
+
+MADE: dict[str, Callable[[Evidence], Challenge]] = {
+    "sum": lambda e: e.sum_challenge(3, 5),
+    "row": lambda e: e.row_challenge(3, 32, 0),
+    "weights": weights_of,
+    "leaf": leaf_of,
+    "padding": padding_of,
+}
+
+
+def lane_wrong(e: Evidence) -> Evidence | None:
+    model = case_of(e).model()
+    model[41] ^= 1
+    return with_model(e, model)
+
+
+def beyond_the_parameters(e: Evidence) -> Evidence:
+    packed = [e.model.leaf(index) for index in range(5)]
+    return proposing(e, model=Leaves([*packed[:4], packed[4][:-4] + b"\0\0\0\1"], 5))
+
+
+def row_wrong(e: Evidence) -> Evidence:
+    packed = [e.rows.leaf(index) for index in range(5)]
+    packed[2] = packed[2][:-1] + bytes([packed[2][-1] ^ 1])
+    return proposing(e, rows=Leaves(packed, 5))
+
+
+def row_too_short(e: Evidence) -> Evidence:
+    return proposing(e, rows=Leaves([e.rows.leaf(index)[:-32] for index in range(5)], 5))
+
+
+def leaf_too_long(e: Evidence) -> Evidence:
+    return proposing(e, model=Leaves([e.model.leaf(index) + bytes(32) for index in range(5)], 5))
+
+
+def leaf_too_many(e: Evidence) -> Evidence:
+    return proposing(e, rows=Leaves([e.rows.leaf(index % 5) for index in range(7)], 5))
+
+
+FORGED = [
+    (lane_wrong, Form.SUM),
+    (beyond_the_parameters, Form.SUM),
+    (row_wrong, Form.ROW),
+    (lambda e: proposing(e, weights=weights_digest([*e.samples[:-1], 1])), Form.WEIGHTS),
+    (row_too_short, Form.LEAF),
+    (leaf_too_long, Form.LEAF),
+    (leaf_too_many, Form.PADDING),
+]
+
+
+@pytest.mark.parametrize(("forge", "form"), FORGED)
+def test_a_wrong_proposal_is_refuted(
+    trial: Trial, right: Evidence, forge: Callable[[Evidence], Evidence], form: Form
+) -> None:
+    wrong = forge(right)
+    trial.stand(wrong.docket)
+    challenge = wrong.find()
+    assert challenge is not None
+    assert challenge.form is form
+    federation, leader = trial.federation, trial.federation.miner_keys[0].address
+    before = federation.money()
+    receipt = trial.send(challenge)
+    names = [event.name for event in receipt.events]
+    assert names == ["Refuted", "Penalized", "Elected"]
+    assert receipt.events[0].args == {
+        "round": 1, "leader": leader, "challenger": federation.outsider.address, "form": form,
+    }  # fmt: skip
+    balance, staked, owed, pool = federation.money()
+    assert staked == before[1] - ETHER  # the whole stake of the leader
+    assert owed == before[2] + ETHER // 2 + SMALL.challenge_bond
+    assert pool == before[3] + ETHER // 2
+    assert balance == staked + owed + pool
+    assert federation.contract.call("credits", federation.outsider.address) == owed - before[2]
+    assert federation.clock.phase is Phase.PROPOSE
+    assert federation.contract.call("lead_now")[0] != leader
+    with refused("rounds: not this phase"):
+        trial.send(challenge)
+
+
+@pytest.mark.parametrize("name", MADE)
+def test_a_right_proposal_stands_and_the_bond_goes_to_the_pool(
+    trial: Trial, right: Evidence, name: str
+) -> None:
+    challenge = MADE[name](right)
+    assert ruling(challenge, right.docket) is False
+    before = trial.federation.money()
+    (event,) = trial.send(challenge).events
+    assert event.name == "ChallengeFailed"
+    assert event.args == {
+        "round": 1, "challenger": trial.federation.outsider.address, "form": challenge.form,
+    }  # fmt: skip
+    after = trial.federation.money()
+    assert after[3] == before[3] + SMALL.challenge_bond
+    assert after[1:3] == before[1:3]
+    assert trial.federation.clock.phase is Phase.ATTEST
+
+
+@pytest.mark.parametrize("name", MADE)
+def test_what_every_form_insists_on(trial: Trial, right: Evidence, name: str) -> None:
+    challenge = MADE[name](right)
+    for bond in (0, SMALL.challenge_bond - 1, SMALL.challenge_bond + 1):
+        with refused("challenges: not the bond"):
+            trial.send(challenge, bond)
+    for part in ("root", "cid", "weights", "rows", "layer"):
+        with refused("challenges: not what was proposed"):
+            trial.send(replace(challenge, candidate=replace(right.candidate, **{part: OTHER})))
+    with refused("challenges: not the round's tally"):
+        trial.send(replace(challenge, tally=replace(right.tally, samples=1)))
+    trial.storage.put(("rounds.clock", None, trial.storage.get("rounds.clock") - 1))
+    with refused("rounds: not this phase"):
+        trial.send(challenge)
+
+
+NOT_OPENING: list[tuple[str, str, dict[str, Any]]] = [
+    *[
+        ("challenges: no such place", name, change)
+        for name, change in [
+            ("sum", {"leaf": 5}),
+            ("sum", {"lane": 16}),
+            ("row", {"leaf": 5}),
+            ("row", {"word": 1}),
+            ("row", {"position": 2}),
+            ("row", {"position": 256}),
+            ("leaf", {"leaf": 5}),
+            ("padding", {"index": 2}),
+            ("padding", {"index": 4}),
+        ]
+    ],
+    *[("challenges: not in the tree", name, {"leaf": 2}) for name in ("sum", "row", "leaf")],
+    ("challenges: not in the tree", "padding", {"digest": OTHER}),
+    ("challenges: not the bounds", "sum", {"low": -(2**15) - 1}),
+    ("challenges: not the bounds", "sum", {"low": 2**15}),
+    ("challenges: not the bounds", "sum", {"high": -(2**15) - 1}),
+    ("challenges: not the bounds", "sum", {"high": 2**15}),
+    ("challenges: not the proposed weights", "sum", {"samples": (1,) * 33}),
+    ("challenges: not the round's updates", "row", {"group": (1, 2)}),
+    ("challenges: not the round's updates", "weights", {"updates": (1,) * 34}),
+    ("challenges: not the accepted samples", "weights", {"samples": (1,) * 33}),
+    ("challenges: not the accepted samples", "weights", {"samples": ()}),
+]
+
+
+@pytest.mark.parametrize(("reason", "name", "change"), NOT_OPENING, ids=str)
+def test_what_does_not_open(
+    trial: Trial, right: Evidence, reason: str, name: str, change: dict[str, Any]
+) -> None:
+    challenge = replace(MADE[name](right), **change)
+    assert ruling(challenge, right.docket) == reason
+    with refused(reason):
+        trial.send(challenge)
+
+
+@pytest.mark.parametrize("name", ["sum", "row", "leaf", "padding"])
+def test_a_proof_of_another_length(trial: Trial, right: Evidence, name: str) -> None:
+    challenge: Any = MADE[name](right)
+    for change in (lambda proof: proof[:-1], lambda proof: (*proof, OTHER)):
+        if hasattr(challenge, "proof"):
+            bent = replace(challenge, proof=change(challenge.proof))
+        else:
+            bent = replace(challenge, proofs=(*challenge.proofs[:-1], change(challenge.proofs[-1])))
+        reason = ruling(bent, right.docket)
+        assert reason in ("challenges: proof of another length", "challenges: no such place")
+        with refused(str(reason)):
+            trial.send(bent)
+
+
+def test_what_is_no_leaf_and_no_tree(trial: Trial, right: Evidence) -> None:
+    """A node opens as its two children behind another byte: that is no leaf."""
+    made = leaf_of(right)
+    wrong = Leaves([right.rows.leaf(index) for index in range(5)], 5)
+    digest = wrong.tree.levels[0][3 * 32 : 4 * 32]
+    node = b"\x01" + digest + wrong.tree.levels[0][2 * 32 : 3 * 32]
+    tampered = replace(right.candidate, rows=merkle.climb(keccak(node), 3, made.proof))
+    docket = replace(right.docket, proposal=tampered.digest(1))
+    trial.stand(docket)
+    bent = replace(made, candidate=tampered, content=node)
+    assert ruling(bent, docket) == "challenges: not a leaf"
+    with refused("challenges: not a leaf"):
+        trial.send(bent)
+    function, args = bent.call()
+    with refused("challenges: no such tree"):
+        trial.federation.send(
+            trial.federation.outsider, function, *args[:3], 2, *args[4:], value=SMALL.challenge_bond
+        )
+
+
+def test_leaves_of_another_length_are_a_form_of_their_own(trial: Trial, right: Evidence) -> None:
+    """Neither sum nor row rules on a leaf that has another length."""
+    short = row_too_short(right)
+    trial.stand(short.docket)
+    for challenge in (short.sum_challenge(3, 5), short.row_challenge(3, 31, 0)):
+        with refused("challenges: leaf of another length"):
+            trial.send(challenge)
+
+
+def test_the_opening_of_another_update(trial: Trial, right: Evidence) -> None:
+    """The root of an update that was not committed to proves nothing about a row."""
+    challenge: Any = MADE["row"](right)
+    other = replace(challenge.update, salt=challenge.update.salt ^ 1)
+    with refused("challenges: not the update's opening"):
+        trial.send(replace(challenge, update=other))
+
+
+@pytest.mark.parametrize("rule", Rule)
+def test_the_largest_challenge_that_the_terms_allow(rule: Rule) -> None:
+    """1,024 updates of three words a leaf: within the caps of gas and of a transaction's size."""
+    trial = Trial(terms_of(1024, 2**40 - 1, 48, 16, rule), miners=64)
+    docket, challenge = lone_place(trial, 1024)
+    trial.stand(docket)
+    assert trial.size(challenge) + 256 <= 131_072
+    receipt = trial.send(challenge)
+    assert receipt.events[0].name == "Refuted"
+    assert receipt.gas_used < 2**24
