@@ -12,6 +12,7 @@ import shutil
 import sys
 from pathlib import Path
 
+from bcfl.errors import BcflError
 from tests.chaos.checks import Outcome
 from tests.chaos.run import ROUNDS, run
 from tests.daemons import ipfs
@@ -55,7 +56,7 @@ def _outcome(seed: int, folder: Path, real: bool) -> Outcome:
     folder.mkdir(parents=True)
     try:
         outcome = run(seed, folder, real=real)
-    except TimeoutError as error:
+    except (BcflError, OSError) as error:  # a run that does not end is a TimeoutError
         outcome = Outcome(seed, "ipfs" if real else "folder", 0, ROUNDS, 0, 0.0, 0, False, (str(error),))
     record.write_text(json.dumps(dataclasses.asdict(outcome)) + "\n")
     if not outcome.faults:

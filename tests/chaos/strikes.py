@@ -82,7 +82,7 @@ class Striker:
                 clock, history = seen
                 self._seen.setdefault((clock.round, clock.phase), time.monotonic())
                 self._strike(clock, history)
-                if self._over(history, rounds) and not self._down:
+                if self._over(history, rounds) and not self._down and self._away is None:
                     return history
             time.sleep(TICK)
         raise TimeoutError(f"after {seconds:g} s the run had not ended; dead: {self.federation.dead()}")
