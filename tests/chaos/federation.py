@@ -121,6 +121,12 @@ class Federation:
             if not process.is_alive() and process.exitcode == USAGE:
                 self.start(name)
 
+    def store_answers(self) -> bool:
+        """Whether the daemon that may have been killed is there again."""
+        with suppress(OSError):
+            return self.daemon is None or bool(self.daemon.post("version"))
+        return False
+
     def dead(self) -> list[str]:
         """Who has ended for another reason than being killed, or finding nobody."""
         ended = {name: process.exitcode for name, process in self._running.items() if not process.is_alive()}

@@ -20,11 +20,12 @@ def run(seed: int, folder: Path, *, real: bool, rounds: int = ROUNDS) -> Outcome
         striker = Striker(federation, plan(seed, rounds, DEVICES, MINERS, store=real))
         striker.watch(rounds, LIMIT)
         (folder / "struck.txt").write_text("".join(f"{item}\n" for item in striker.struck))
-        found = tuple(faults(federation, striker.lag))
+        found = tuple(faults(federation, slow=striker.slow()))
         found += tuple(f"{name} has ended by itself" for name in federation.dead())
         kind = "ipfs" if real else "folder"
         history = federation.ledger.history()
         blocks = sum(history.rounds[number].block is not None for number in range(1, rounds + 1))
-        lag = round(striker.lag, 2)
         seconds, refused = round(time.monotonic() - begun, 1), failed_transactions(federation)
-        return Outcome(seed, kind, len(striker.struck), rounds, blocks, seconds, refused, lag, found)
+        return Outcome(
+            seed, kind, len(striker.struck), rounds, blocks, seconds, refused, striker.slow(), found
+        )

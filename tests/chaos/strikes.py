@@ -64,6 +64,8 @@ class Striker:
     strikes: list[Strike]
     struck: list[Struck] = field(default_factory=list)
     lag: float = 0.0  # the longest time that a look at the chain took
+    outage: float = 0.0  # the longest time that a store was away
+    _away: float | None = None  # since when it is
     _down: dict[str, float] = field(default_factory=dict)  # who is dead, until when
     _seen: dict[tuple[int, Phase], float] = field(default_factory=dict)  # when a phase was seen first
 
@@ -74,15 +76,28 @@ class Striker:
             self._wake()
             begun = time.monotonic()
             seen = self.federation.look()
+            self._look_at_store()
             if seen is not None:
                 self.lag = max(self.lag, time.monotonic() - begun)
                 clock, history = seen
                 self._seen.setdefault((clock.round, clock.phase), time.monotonic())
                 self._strike(clock, history)
-                if self._over(history, rounds) and not self._down:
+                if self._over(history, rounds) and not self._down and self._away is None:
                     return history
             time.sleep(TICK)
         raise TimeoutError(f"after {seconds:g} s the run had not ended; dead: {self.federation.dead()}")
+
+    def slow(self) -> bool:
+        """Whether the machine was too busy to say who was back in time."""
+        phase = self.federation.terms.commit_seconds
+        return self.lag >= phase / 4 or self.outage >= phase / 2
+
+    def _look_at_store(self) -> None:
+        """Measure how long a store that was killed is away."""
+        if self._away is not None:
+            self.outage = max(self.outage, time.monotonic() - self._away)
+            if self.federation.store_answers():
+                self._away = None
 
     def _over(self, history: History, rounds: int) -> bool:
         found = history.rounds.get(rounds)
@@ -100,6 +115,8 @@ class Striker:
             if name is None or name in self._down:
                 continue
             self.federation.kill(name)
+            if name == "store":
+                self._away = time.monotonic()
             self.strikes.remove(strike)
             self._down[name] = time.monotonic() + strike.down
             self.struck.append(Struck(strike, name, *here))
