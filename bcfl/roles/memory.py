@@ -8,7 +8,7 @@ copy whose sketch looks different.
 from __future__ import annotations
 
 import secrets
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
@@ -33,16 +33,22 @@ class Memory:
         self._known: dict[tuple[int, int], tuple[list[int], Matrix]] = {}
 
     def compare(
-        self, history: History, current: Round, devices: list[int], updates: Matrix, step: Vector | None
+        self,
+        history: History,
+        current: Round,
+        items: Sequence[Submission],
+        updates: Matrix,
+        step: Vector | None,
     ) -> Scores | None:
-        """How near each update of a round is to one of the rounds before; None if there is none.
+        """How near the updates of `items` are to one of the rounds before; None if there is none.
 
         `step`: the last step of the model, which everybody has and nobody made alone.
         """
         mine = self.sketch(updates)
+        devices = [item.update.device for item in items]
         earlier = sorted((n for n in history.rounds if n < current.number), reverse=True)[:ROUNDS]
         self._known = {key: value for key, value in self._known.items() if key[0] in earlier}
-        self._known[current.number, len(current.submissions)] = (devices, mine)
+        self._known[current.number, len(current.submissions)] = ([item.position for item in items], mine)
         others = [self._of(history, number) for number in earlier]
         if step is not None:
             others.append(([-1], self.sketch(step[None])))
@@ -69,10 +75,16 @@ class Memory:
         return short
 
     def _of(self, history: History, number: int) -> tuple[list[int], Matrix]:
-        """Devices and sketches of an earlier round, made anew after a restart."""
-        items = history.rounds[number].submissions
-        key = number, len(items)
+        """Devices and sketches of an earlier round's updates, made anew after a restart.
+
+        Where the round was counted, of the accepted ones: what was dropped may be a copy, and its
+        original must not be taken for a copy of it.
+        """
+        found = history.rounds[number]
+        key = number, len(found.submissions)
         if key not in self._known:
-            places, rows = self._load(items)
-            self._known[key] = ([items[place].update.device for place in places], self.sketch(rows))
-        return self._known[key]
+            places, rows = self._load(found.submissions)
+            self._known[key] = ([found.submissions[place].position for place in places], self.sketch(rows))
+        positions, sketches = self._known[key]
+        kept = [i for i, place in enumerate(positions) if found.accepted is None or found.accepted[place]]
+        return [found.submissions[positions[i]].update.device for i in kept], sketches[kept]

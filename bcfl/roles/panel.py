@@ -106,10 +106,14 @@ class _Panel:
         return Findings(self._verdicts(), tuple(self.scores))
 
     def _copies(self) -> None:
-        for found in (duplicate.within(self.cosines, self.shown.ranks), self.shown.earlier):
-            if found is not None:
-                self.scores.append((Verdict.DUPLICATE, found))
-                self._narrow(found)
+        originals = self.shown.eligible
+        if self.shown.earlier is not None:
+            self.scores.append((Verdict.DUPLICATE, self.shown.earlier))
+            self._narrow(self.shown.earlier)
+            originals = originals & self.shown.earlier.passed
+        found = duplicate.within(self.cosines, self.shown.ranks, originals)
+        self.scores.append((Verdict.DUPLICATE, found))
+        self._narrow(found)
 
     def _judge_directions(self) -> None:
         """The checks that need the miner's own view: camps, quality, direction."""

@@ -82,9 +82,8 @@ class Verifier:
         model = self.archive.values(history.model_before(current.number), history)
         earlier = None
         if self.checks.duplicate:
-            devices = [item.update.device for item in items]
             step = self._last_step(history, current.number)
-            earlier = self._memory.compare(history, current, devices, updates, step)
+            earlier = self._memory.compare(history, current, items, updates, step)
         shown = Exhibits(
             updates,
             np.array([item.update.samples for item in items], dtype=np.float64),

@@ -19,7 +19,7 @@ import numpy as np
 import numpy.typing as npt
 
 from bcfl.protocol.rounds import History, Round
-from bcfl.roles.checks.scores import Scores, Square, between, bounded, crowd
+from bcfl.roles.checks.scores import Mask, Scores, Square, between, bounded, crowd
 
 LIKE = 0.975  # cosine of two devices' updates
 SELF_LIKE = 0.9995  # of a device's own of two rounds: with little, one-sided data they are alike
@@ -52,16 +52,18 @@ def check(history: History, current: Round) -> list[bool]:
     return [fresh[item.position] for item in current.submissions]
 
 
-def within(cosines: Square, ranks: Sequence[int]) -> Scores:
-    """The largest cosine of each update with one of this round that was committed before it.
+def within(cosines: Square, ranks: Sequence[int], originals: Mask) -> Scores:
+    """The largest cosine of each update with an original of this round that was committed before it.
 
-    `cosines`: (updates, updates). `ranks`: the place of each in the order of commitment.
+    `cosines`: (updates, updates). `ranks`: the place of each in the order of commitment. `originals`: what is
+    no copy of an earlier round's; a device's update may be like a copy of its own last one, and is not to
+    blame.
     """
     count = len(cosines)
     if count < 2:
         return bounded("copy", np.zeros(count))
     bound = alike(cosines, ~np.eye(count, dtype=bool), LIKE)
-    before = np.less.outer(ranks, ranks).T  # [i, j]: j was committed before i
+    before = np.less.outer(ranks, ranks).T & originals  # [i, j]: j was committed before i
     nearest = np.where(before, cosines, -1.0).max(axis=1)
     return bounded("copy", nearest, most=bound)
 

@@ -15,6 +15,7 @@ from bcfl.roles.checks import direction, duplicate, krum, norm, quality, scores,
 
 rounds = st.tuples(st.integers(0, 10**6), st.integers(1, 14), st.integers(1, 12))
 SIZE = 4000
+ALL = np.ones(20, bool)
 few = settings(max_examples=60, deadline=None)
 
 
@@ -159,7 +160,7 @@ def test_no_update_is_no_trouble() -> None:
     assert not len(quality.check(np.empty((0, 8)), np.empty(0, bool), 3.0).passed)
     assert not len(norm.check(np.empty(0), None).passed)
     assert not len(krum.check(nothing, 0).passed)
-    assert not len(duplicate.within(nothing, []).passed)
+    assert not len(duplicate.within(nothing, [], np.empty(0, bool)).passed)
     assert not len(direction.check(nothing, np.empty(0), np.empty(0, bool), 9, 3.0).passed)
     assert not len(split.check(nothing, np.empty(0), np.empty(0, bool)).passed)
 
@@ -181,7 +182,7 @@ def test_a_copy_is_nearer_to_an_earlier_one_than_others_are(seed: int, count: in
     updates = drawn(seed, count, size)
     ranks = np.random.default_rng(seed).permutation(count).tolist()
     every = np.array([[cosine(a, b) for b in updates] for a in updates])
-    found = duplicate.within(every, ranks)
+    found = duplicate.within(every, ranks, np.ones(count, bool))
     pairs = [every[i, j] for i in range(count) for j in range(count) if i != j]
     nearest = [max(every[i, j] for j in range(count) if j != i) for i in range(count)]
     bound = like(pairs, nearest, 0.975)
@@ -221,7 +222,7 @@ def test_honest_devices_with_like_data_are_no_copies(alike: float) -> None:
         updates = honest(np.random.default_rng(seed), 20, alike)
         lengths = np.linalg.norm(updates, axis=1)
         every = updates @ updates.T / np.outer(lengths, lengths)
-        assert duplicate.within(every, list(range(20))).passed.all()
+        assert duplicate.within(every, list(range(20)), ALL).passed.all()
 
 
 @pytest.mark.parametrize(("alike", "noise"), [(0.02, 0.4), (0.3, 0.3), (0.8, 0.2)])
@@ -233,9 +234,20 @@ def test_noise_and_scaling_do_not_hide_a_copy(alike: float, noise: float, factor
     lengths = np.linalg.norm(updates, axis=1)
     every = updates @ updates.T / np.outer(lengths, lengths)
     first = list(range(20))
-    assert np.flatnonzero(~duplicate.within(every, first).passed).tolist() == [7]
+    assert np.flatnonzero(~duplicate.within(every, first, ALL).passed).tolist() == [7]
     later = [20 - rank for rank in first]
-    assert np.flatnonzero(~duplicate.within(every, later).passed).tolist() == [3], "who commits first has it"
+    assert np.flatnonzero(~duplicate.within(every, later, ALL).passed).tolist() == [3], (
+        "who commits first has it"
+    )
+
+
+def test_a_copy_of_an_old_update_does_not_make_its_owner_a_copy() -> None:
+    rng = np.random.default_rng(1)
+    updates = honest(rng, 20, 0.1)
+    updates[7] = updates[3] + 0.02 * rng.normal(size=SIZE)
+    every, order = cosines_of(updates), [20 - rank for rank in range(20)]
+    assert not duplicate.within(every, order, ALL).passed[3]
+    assert duplicate.within(every, order, np.arange(20) != 7).passed.all()
 
 
 # two camps
@@ -308,4 +320,7 @@ def test_every_pair_of_a_triple_counts() -> None:
     for i in (8, 12):
         updates[i] = updates[5] + 0.05 * rng.normal(size=SIZE)
     assert all(cosine(updates[a], updates[b]) > 0.99 for a, b in combinations((5, 8, 12), 2))
-    assert np.flatnonzero(~duplicate.within(cosines_of(updates), list(range(20))).passed).tolist() == [8, 12]
+    assert np.flatnonzero(~duplicate.within(cosines_of(updates), list(range(20)), ALL).passed).tolist() == [
+        8,
+        12,
+    ]

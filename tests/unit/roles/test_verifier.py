@@ -165,6 +165,26 @@ def test_another_devices_update_of_the_last_round_is_a_copy(tmp_path: Path) -> N
     assert found == verdicts, "a miner that was restarted reads the last round anew"
 
 
+def test_a_device_that_was_copied_goes_on_as_before(tmp_path: Path) -> None:
+    """Its updates of three rounds are alike, and so is the copy of the first: only the copy is one."""
+    village = Village(tmp_path, devices=6)
+    own = np.random.default_rng(5).normal(0, 0.3, (6, TERMS.parameters)).astype(np.float32)
+    noise = np.random.default_rng(6)
+
+    def sent(round_: int, device: int) -> Vector:
+        who = 2 if round_ == 2 and device == 4 else device
+        return (own[who] + noise.normal(0, 0.002, own[who].shape)).astype(np.float32)
+
+    for device in range(6):
+        bend(village, device, lambda _, round_, d=device: sent(round_, d))  # type: ignore[misc]
+    for _ in range(3):
+        _, verdicts = judged(village)
+        devices = [item.update.device for item in village.history.current.submissions]  # type: ignore[union-attr]
+        copies = {d for d, said in zip(devices, verdicts, strict=True) if said is Verdict.DUPLICATE}
+        assert copies == ({4} if max(village.history.rounds) == 2 else set())
+        village.play()
+
+
 def test_sketches_keep_angles() -> None:
     memory = Memory(lambda _: ([], np.empty((0, 9), np.float32)))
     rng = np.random.default_rng(0)
