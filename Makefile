@@ -16,7 +16,7 @@ WORKERS   ?= 2
 SHELL       := bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help run test setup dev lint contracts gas bench clean
+.PHONY: help run test setup dev lint contracts gas bench bench-challenge clean
 
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 export PIP_NO_INPUT := 1
@@ -41,7 +41,7 @@ $(if $(shell $(PYTHON) -c 'import sys; print("yes" * (sys.version_info >= (3, 11
 endef
 
 help: ## what can be made
-	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 20
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 20
 
 $(RUN_SET): pyproject.toml
 	$(call install,.,$(RUN_SET))
@@ -77,6 +77,9 @@ contracts: $(DEV_SET) ## compile the contracts into bcfl/ledger/artifacts
 
 gas: $(DEV_SET) ## gas per step of a round
 	@$(BIN)/python -m benchmarks.gas
+
+bench-challenge: $(DEV_SET) ## forged proposals against one honest challenger, and what a challenge costs
+	@$(BIN)/python -m benchmarks.challenge $(ARGS)
 
 bench: $(DEV_SET) ## the README's figures
 	@$(BIN)/python -m benchmarks
