@@ -19,7 +19,14 @@ from tests.harness import TERMS, Federation
 
 SNAPSHOT = Path(__file__).parent / "gas_snapshot.json"
 GOALS = {(20, 5): 45_000, (60, 5): 25_000, (200, 8): 17_000}
-SIZES = [(20, 5, Engine.STAKE), (60, 5, Engine.STAKE), (200, 8, Engine.STAKE), (20, 5, Engine.POW)]
+SIZES = [
+    (20, 5, Engine.STAKE),
+    (60, 5, Engine.STAKE),
+    (200, 8, Engine.STAKE),
+    (20, 5, Engine.POW),
+    (20, 5, Engine.RESOURCE),
+    (20, 5, Engine.COMMITTEE),
+]
 ROUNDS_BEFORE = 2  # slots that a federation fills once are filled then
 
 Row = dict[str, int]
@@ -48,7 +55,7 @@ def play(federation: Federation) -> None:
         for index, key in enumerate(federation.miner_keys)
     ]
     federation.multi(clerk, "reveal, all batches", batches)
-    openings = [federation.opening(index) for index in range(federation.miners)]
+    openings = [federation.opening(index) for index in federation.jury()]
     for opening in openings:
         federation.commit_vote(opening)
     votes = [federation.history().vote(opening) for opening in openings]
@@ -60,8 +67,9 @@ def play(federation: Federation) -> None:
         federation.solve()
     federation.propose()
     leader = federation.leader().address
-    others = [key for key in federation.miner_keys if key.address != leader]
-    needed = 2 * federation.miners // 3  # beside the leader
+    voters = [federation.miner_keys[index] for index in federation.jury()]
+    others = [key for key in voters if key.address != leader]
+    needed = 2 * len(voters) // 3  # beside the leader
     for key in others[: needed - 1]:
         federation.send(key, "attest", federation.proposal_digest())
     last = [("attest", [federation.proposal_digest()]), ("finalize", federation.proposal())]

@@ -3,8 +3,8 @@
     bcfl chain up &
     python deploy/deploy.py --network local --name demo devices=8 miners=3 task=digits
 
-It fixes the terms, publishes the genesis model on the store, deploys court, annex and federation, funds the pool of
-rewards, registers the devices and writes deployments/NETWORK/NAME.json.
+It fixes the terms, publishes the genesis model on the store, deploys court, annex and federation, funds the
+pool of rewards, registers the devices and writes deployments/NETWORK/NAME.json.
 """
 
 from __future__ import annotations

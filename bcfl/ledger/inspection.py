@@ -1,8 +1,8 @@
 """Whether the contract at an address is a federation of this version (step 1, initialization).
 
 Three things are compared: the transaction that created it with what this version deploys, and the code of the
-federation, of its annex and of its court with what this version's constructors return for the same sender, chain, addresses
-and terms, bit for bit. The constructors run here, so no node is believed about that.
+federation, of its annex and of its court with what this version's constructors return for the same sender,
+chain, addresses and terms, bit for bit. The constructors run here, so no node is believed about that.
 """
 
 from __future__ import annotations

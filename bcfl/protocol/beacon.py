@@ -1,6 +1,6 @@
 """Step 5: where seeds come from. Every leader shows one layer of a hash chain that was fixed long before.
 
-    layer n = keccak(layer n + 1); the tail, layer 0, is registered; a leader shows the layer after the last shown.
+    layer n = keccak(layer n + 1); layer 0, the tail, is registered; a leader shows the layer after the last.
 
 There is one right layer, so a leader has no choice but to show it or to lose its turn and a penalty.
 """

@@ -1,8 +1,8 @@
 """Step 5: independent tickets, weighted. The draw of leaders and committees, bit for bit as `lottery.vy`.
 
-A ticket is a uniform number u; -ln(u / 2**256) is an exponential waiting time, and divided by the weight it is
-a key whose smallest is first with its share of the weight (Efraimidis and Spirakis, 2006). Who stays away
-changes nobody else's key.
+A ticket is a uniform number u; -ln(u / 2**256) is an exponential waiting time. Divided by the weight it is a
+key, and the smallest key is first: with its share of the weight (Efraimidis and Spirakis, 2006). Who stays
+away changes nobody else's key.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Step 5: what the contract has seen of a miner's resources, and the score that it draws by; twin of `scores.vy`."""
+"""Step 5: what the contract has seen of a miner's resources, and the score of it; twin of `scores.vy`."""
 
 from __future__ import annotations
 

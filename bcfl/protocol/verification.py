@@ -44,7 +44,7 @@ def missing_of(verdicts: Sequence[Verdict]) -> list[int]:
 
 
 def rows_of(verdicts: Sequence[Verdict], engine: int) -> list[int]:
-    """What is counted of a vote: accepted updates and, for the resource engine, those that could not be had."""
+    """What is counted of a vote: accepted updates and, for the resource engine, those it could not get."""
     return accepted_of(verdicts) + (missing_of(verdicts) if engine == Engine.RESOURCE else [])
 
 

@@ -33,14 +33,72 @@ def __init__(terms_: IFederation.Terms):
 
 
 @external
-@view
-def draw(voters: DynArray[uint256, 64], turn: uint256) -> address:
+def draws(
+    engine: uint256, seeds: DynArray[bytes32, 256], voters: DynArray[uint256, 64], records: DynArray[uint256, 64]
+) -> DynArray[address, 256]:
     """
-    @notice The miner at a place of the ranking.
+    @notice The first in the ranking of each draw.
+    @param engine The round's engine.
+    @param seeds The seed of each draw.
     @param voters Who voted.
-    @param turn The place, from 0.
+    @param records What is known of their resources.
     """
-    return election._draw(voters, turn)
+    for i: uint256 in range(len(voters), bound=64):
+        scores.records[convert(voters[i] & (2**160 - 1), address)] = records[i]
+    found: DynArray[address, 256] = []
+    for seed: bytes32 in seeds:
+        rounds.seed = seed
+        found.append(election._draw(engine << rounds.ENGINE | 1 << rounds.ROUND, voters, 0))
+    return found
+
+
+@external
+@pure
+def proofs(puzzle: bytes32, turn: uint256, miner: address, nonces: DynArray[uint256, 256]) -> DynArray[uint256, 256]:
+    """
+    @notice The numbers that have to be under the target.
+    @param puzzle What the race starts from.
+    @param turn How many leaders have lost their turn.
+    @param miner Whose proofs they are.
+    @param nonces The proofs.
+    """
+    found: DynArray[uint256, 256] = []
+    for nonce: uint256 in nonces:
+        found.append(election._proof(puzzle, turn, miner, nonce))
+    return found
+
+
+@external
+def forget(account: address):
+    """
+    @notice Lets an account be new.
+    @param account The account.
+    """
+    scores.records[account] = 0
+
+
+@external
+def note(account: address, round: uint256, shown: uint256, pace: uint256) -> IFederation.Resources:
+    """
+    @notice What is known of a miner's resources after a round.
+    @param account The miner.
+    @param round The round.
+    @param shown What the round has shown.
+    @param pace Samples per second.
+    """
+    scores._note(account, round, shown, pace)
+    return scores._read(account)
+
+
+@external
+@view
+def score(account: address, round: uint256) -> uint256:
+    """
+    @notice The weight of a miner in the draws of a round.
+    @param account The miner.
+    @param round The round.
+    """
+    return scores._score(account, round)
 
 
 @external

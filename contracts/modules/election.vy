@@ -166,6 +166,19 @@ def _draw(clock: uint256, voters: DynArray[uint256, MAX_VOTES], failed: uint256)
     return convert(first & MASK160, address)
 
 
+@internal
+@pure
+def _proof(puzzle: bytes32, turn: uint256, miner: address, nonce: uint256) -> uint256:
+    """
+    @notice The number that has to be under the target.
+    @param puzzle What the race starts from.
+    @param turn How many leaders have lost their turn.
+    @param miner Whose proof it is.
+    @param nonce The proof.
+    """
+    return convert(keccak256(abi_encode(puzzle, turn, miner, nonce)), uint256)
+
+
 @external
 def solve(nonce: uint256):
     """
@@ -180,8 +193,8 @@ def solve(nonce: uint256):
     lead: uint256 = self.lead
     assert (lead >> FAILED) & bit == 0, "election: lost its turn"
     turn: uint256 = (lead >> TURN) & MASK8
-    proof: bytes32 = keccak256(abi_encode(self.puzzle, turn, msg.sender, nonce))
-    assert convert(proof, uint256) < self.target, "election: above the target"
+    proof: uint256 = self._proof(self.puzzle, turn, msg.sender, nonce)
+    assert proof < self.target, "election: above the target"
     started: uint256 = ((clock >> rounds.DEADLINE) & rounds.MASK36) - terms.TERMS.elect_seconds
     self._retarget(block.timestamp - started)
     self.lead = (lead & ~NOBODY) | record & MASK8

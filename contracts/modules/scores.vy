@@ -120,6 +120,16 @@ def resources(account: address) -> IFederation.Resources:
     @notice What the contract has seen of a miner's resources.
     @param account Its account.
     """
+    return self._read(account)
+
+
+@internal
+@view
+def _read(account: address) -> IFederation.Resources:
+    """
+    @notice A record in words.
+    @param account The account.
+    """
     record: uint256 = self._record(account)
     return IFederation.Resources(
         storage=record & MASK16,

@@ -11,9 +11,9 @@ from hypothesis import strategies as st
 
 from bcfl.ledger.contract import Contract
 from bcfl.protocol import submissions, verification
-from bcfl.protocol.election import ranking, retarget
+from bcfl.protocol.election import retarget
 from bcfl.protocol.rewards import earned, prices
-from bcfl.protocol.types import Opening, Phase, Tally, Update, Verdict, Voter
+from bcfl.protocol.types import Engine, Opening, Phase, Tally, Update, Verdict, Voter
 from bcfl.protocol.verification import Vote
 from tests.harness import ETHER, TERMS, Account, Federation, digest, refused
 from tests.mocks import mock
@@ -174,16 +174,6 @@ def test_ones(number: int) -> None:
     assert of("VerificationMock").call("ones", number) == number.bit_count()
 
 
-@given(st.lists(weights, min_size=1, max_size=64), st.data())
-@some
-def test_draw(drawn: list[int], data: st.DataObject) -> None:
-    voters = [Voter(digest("voter", i)[:20].hex(), weight).word for i, weight in enumerate(drawn)]
-    turn = data.draw(st.integers(0, len(voters) - 1))
-    election = of("ElectionMock")
-    order = ranking(election.call("round_seed"), voters)
-    assert int(election.call("draw", voters, turn), 16) == order[turn] & (1 << 160) - 1
-
-
 @given(st.integers(0, 2**256 - 1), st.integers(0, 2**36))
 @some
 def test_retarget(target: int, seconds: int) -> None:
@@ -210,21 +200,23 @@ def test_prices(pool: int, samples: int, matches: list[int]) -> None:
 
 
 @st.composite
-def rounds(draw: st.DrawFn) -> tuple[int, list[int], list[list[Verdict]], list[int]]:
+def rounds(draw: st.DrawFn) -> tuple[int, list[int], list[list[Verdict]], list[int], Engine]:
     miners = draw(st.integers(1, 6))
     devices = draw(st.integers(miners, 12))
     stakes = draw(st.lists(weights, min_size=miners, max_size=miners))
     verdict = st.one_of(st.just(Verdict.ACCEPTED), st.sampled_from(Verdict))
     rows = [draw(st.lists(verdict, min_size=devices, max_size=devices)) for _ in range(miners)]
-    return devices, stakes, rows, draw(st.permutations(range(miners)))
+    engine = draw(st.sampled_from([Engine.STAKE, Engine.POW, Engine.RESOURCE]))
+    return devices, stakes, rows, draw(st.permutations(range(miners))), engine
 
 
 @given(rounds())
 @few
-def test_a_whole_round(drawn: tuple[int, list[int], list[list[Verdict]], list[int]]) -> None:
-    """Vote digests, tally, seed, leader, tally digest, block hash and claims, out of a round's own calls."""
-    devices, stakes, rows, order = drawn
-    terms = replace(TERMS, min_stake=ETHER // 1000, min_updates=1, vote_penalty=0, leader_penalty=0)
+def test_a_whole_round(drawn: tuple[int, list[int], list[list[Verdict]], list[int], Engine]) -> None:
+    """Vote digests, tally, puzzle, leader, tally digest, block hash and claims, out of a round's calls."""
+    devices, stakes, rows, order, engine = drawn
+    terms = replace(TERMS, engine=engine, pow_target=2**254)
+    terms = replace(terms, min_stake=ETHER // 1000, min_updates=1, vote_penalty=0, leader_penalty=0)
     played = Federation(
         devices, len(stakes), terms, tuple(terms.min_stake * s for s in stakes), full=True
     ).open()
@@ -241,11 +233,12 @@ def test_a_whole_round(drawn: tuple[int, list[int], list[list[Verdict]], list[in
     args = receipt.events[0].args
     assert args["accepted"] == tuple(verification.pack_accepted(twin.accepted))
     assert (args["samples"], args["matches"]) == (twin.samples, sum(twin.matches))
-    assert args["seed"] == verification.next_seed(before, votes)
+    assert args["puzzle"] == (verification.puzzle(before, votes) if engine is Engine.POW else bytes(32))
     if not any(twin.accepted):
         assert played.clock.round == 2
         return
-    assert played.contract.call("lead_now")[0] == played.ranking()[0]
+    if engine is not Engine.POW:
+        assert played.contract.call("lead_now")[0] == played.ranking()[0]
     played.finish()
     check_claims(played, votes)
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 
-from bcfl.protocol.types import Opening, Phase, Terms, Update
+from bcfl.protocol.types import Engine, Mode, Opening, Phase, Terms, Update
 
 NEVER = 2**36 - 1
 FOREVER = 2**32 - 1
@@ -33,6 +33,8 @@ class Seat:
     stake: int
     weight: int = 0
     exit_round: int = 0
+    changed: int = 0  # the round in which it joined, renewed or raised its stake
+    renewed: bool = False  # shows no layer in this round
     gone: bool = False  # no longer votes; the stake is still there
 
 
@@ -59,6 +61,9 @@ class Model:
     failed: set[str] = field(default_factory=set)
     attested: set[str] = field(default_factory=set)
     blocks: list[int] = field(default_factory=list)
+    engine: Engine = Engine.STAKE
+    following: Engine = Engine.STAKE  # of the next round
+    committee: frozenset[str] = frozenset()  # as the contract has drawn it
 
     # Time.
 
@@ -70,7 +75,7 @@ class Model:
         if clock.phase is Phase.COMMIT:
             return self.stage(Phase.REVEAL, now + terms.reveal_seconds, clock.acted)
         if clock.phase is Phase.REVEAL and len(self.revealed) >= terms.min_updates:
-            return self.stage(Phase.VOTE, now + terms.vote_seconds, self.active())
+            return self.stage(Phase.VOTE, now + terms.vote_seconds, self.electors())
         if clock.phase is Phase.VOTE and clock.acted:
             return self.stage(Phase.UNVEIL, now + terms.unveil_seconds, clock.acted)
         if clock.phase is Phase.UNVEIL:
@@ -92,14 +97,20 @@ class Model:
         for seat in self.seats.values():
             seat.gone = seat.exit_round != 0
             seat.weight = 0 if seat.gone else min(seat.stake // self.terms.min_stake, MAX_WEIGHT)
-        self.round, self.opened = number, now
-        self.batches, self.revealed, self.votes = {}, [], {}
+            seat.renewed = False
+        self.round, self.opened, self.engine = number, now, self.following
+        self.batches, self.lone, self.revealed, self.votes = {}, {}, [], {}
         self.clock = self.stage(Phase.COMMIT, now + self.terms.commit_seconds, self.active())
 
     def active(self) -> frozenset[str]:
         return frozenset(who for who, seat in self.seats.items() if seat.weight)
 
+    def electors(self) -> frozenset[str]:
+        return self.committee if self.engine is Engine.COMMITTEE else self.active()
+
     def weight(self, people: frozenset[str] | set[str]) -> int:
+        if self.engine is Engine.COMMITTEE:
+            return len(people)
         return sum(self.seats[who].weight for who in people)
 
     # Membership.
@@ -111,16 +122,32 @@ class Model:
 
     def register_miner(self, now: int, who: str, value: int) -> Effect:
         del now
-        if who in self.seats or value < self.terms.min_stake:
+        barred = self.terms.mode == Mode.FULL and who not in self.devices
+        if who in self.seats or barred or value < self.terms.min_stake:
             return None
-        return lambda: self.seats.update({who: Seat(value)})
+        return lambda: self.seats.update({who: Seat(value, changed=self.round)})
+
+    def renew(self, now: int, who: str) -> Effect:
+        del now
+        seat = self.seats.get(who)
+        if seat is None or seat.gone or seat.exit_round:
+            return None
+
+        def effect() -> None:
+            seat.changed, seat.renewed = self.round, True
+
+        return effect
 
     def top_up(self, now: int, who: str, value: int) -> Effect:
         del now
         seat = self.seats.get(who)
         if seat is None or seat.exit_round or seat.stake + value < self.terms.min_stake:
             return None
-        return lambda: setattr(seat, "stake", seat.stake + value)
+
+        def effect() -> None:
+            seat.stake, seat.changed = seat.stake + value, self.round
+
+        return effect
 
     def leave_miner(self, now: int, who: str) -> Effect:
         del now
@@ -167,10 +194,8 @@ class Model:
         clock = self.due(now)
         if clock.phase is not Phase.COMMIT:
             return None
-        if who not in clock.expected:
+        if who not in clock.expected or who in clock.acted:
             return (lambda: self.lone.update({who: batch})) if who in self.devices else None
-        if who in clock.acted:
-            return None
 
         def effect() -> None:
             self.batches[who] = batch
@@ -181,9 +206,9 @@ class Model:
     def reveal(self, now: int, sender: str, submitter: str, batch: list[Update], mask: int) -> Effect:
         clock = self.due(now)
         shown = [update for place, update in enumerate(batch) if mask >> place & 1]
-        seated = submitter in clock.expected
-        committed = self.batches.get(submitter) if seated else self.lone.get(submitter)
-        if clock.phase is not Phase.REVEAL or batch != committed or not (shown or seated):
+        seated = submitter in clock.expected and batch == self.batches.get(submitter)
+        alone = bool(shown) and batch == self.lone.get(submitter)
+        if clock.phase is not Phase.REVEAL or not (seated or alone):
             return None
         if len(self.revealed) + len(shown) > self.terms.max_updates or not self.proper(shown, now):
             return None
@@ -223,7 +248,10 @@ class Model:
         clock, who = self.due(now), opening.miner
         if clock.phase is not Phase.UNVEIL or who not in clock.expected - clock.acted:
             return None
-        return (lambda: self.acting(clock, who, now, 0)) if self.votes[who] == opening else None
+        barred = opening.wish is not None and self.terms.mode != Mode.HYBRID
+        if barred or self.votes[who] != opening:
+            return None
+        return lambda: self.acting(clock, who, now, 0)
 
     def tally(self, now: int, passed: int) -> Effect:
         """`passed` is what the twin counts as accepted."""
@@ -234,13 +262,21 @@ class Model:
         def effect() -> None:
             for who in clock.expected - clock.acted:
                 self.penalize(who, self.terms.vote_penalty)
-            quorum = self.weight(clock.acted) * 2 >= self.weight(self.active())
+            quorum = self.weight(clock.acted) * 2 >= self.weight(self.electors())
+            if clock.acted and quorum and self.terms.mode == Mode.HYBRID:
+                self.choose(clock.acted)
             if not clock.acted or not quorum or passed < self.terms.min_updates:
                 return self.open_round(self.round + 1, now)
             self.turn, self.failed = 0, set()
             return self.lead(now, clock.acted)
 
         return effect
+
+    def choose(self, voted: frozenset[str]) -> None:
+        for engine in Engine:
+            wishing = {who for who in voted if self.votes[who].wish is engine}
+            if self.weight(wishing) * 2 > self.weight(voted):
+                self.following = engine
 
     def penalize(self, who: str, penalty: int) -> None:
         self.seats[who].stake -= min(penalty, self.seats[who].stake)
@@ -249,7 +285,7 @@ class Model:
         self.leader, self.attested = "", set()
         phase, seconds = (
             (Phase.ELECT, self.terms.elect_seconds)
-            if self.terms.engine
+            if self.engine is Engine.POW
             else (Phase.PROPOSE, self.terms.propose_seconds)
         )
         self.clock = self.stage(phase, now + seconds, voters)
@@ -268,6 +304,8 @@ class Model:
     def propose(self, now: int, who: str) -> Effect:
         clock = self.clock
         if clock.phase is not Phase.PROPOSE or who != self.leader or now >= clock.deadline:
+            return None
+        if self.seats[who].renewed:
             return None
 
         def effect() -> None:

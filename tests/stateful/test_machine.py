@@ -18,7 +18,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 from bcfl.errors import Reverted
 from bcfl.protocol import submissions, verification
 from bcfl.protocol.election import search
-from bcfl.protocol.types import Opening, Phase, Update, Verdict
+from bcfl.protocol.types import Engine, Mode, Opening, Phase, Update, Verdict
 from tests.harness import TERMS, Account, Federation, account, digest
 from tests.stateful.model import Effect, Model
 
@@ -45,19 +45,23 @@ SHORT = replace(
 who = st.integers(0, 7)
 values = st.sampled_from([0, 1, STAKE - 1, STAKE, 3 * STAKE])
 masks = st.integers(0, 7)
+wishes = st.sampled_from([None, None, *Engine])
 
 
 class Machine(RuleBasedStateMachine):
     """Miners 0 to 2, of whom 0 is device 0 too, devices 0 to 3, a late miner and a late device."""
 
-    engine = 0
+    engine, mode = Engine.STAKE, Mode.PARTIAL
+    wish: Engine | None = None
 
     @initialize(stakes=st.lists(st.integers(1, 4), min_size=3, max_size=3), phases=st.integers(-1, 14))
     def begin(self, stakes: list[int], phases: int) -> None:
-        terms = replace(SHORT, engine=self.engine)
+        terms = replace(SHORT, engine=self.engine, mode=self.mode, committee_size=2)
         self.f = Federation(4, 3, terms, tuple(STAKE * n for n in stakes), pool=12_000)
         self.f.device_keys[0] = self.f.miner_keys[0]
-        self.model = Model(terms, self.f.owner.address, 12_000)
+        if self.mode is Mode.FULL:
+            self.f.miner_keys[:] = self.f.device_keys[:3]
+        self.model = Model(terms, self.f.owner.address, 12_000, engine=self.engine, following=self.engine)
         self.last = (0, 0, 0)
         self.paid: set[tuple[str, str, int]] = set()
         self.earned: dict[str, int] = {}
@@ -90,6 +94,9 @@ class Machine(RuleBasedStateMachine):
             return False
         effect()
         self.model.balance += value
+        self.model.committee = (
+            frozenset(self.f.history().current.committee) if self.model.round else frozenset()
+        )
         if self.model.clock.phase is Phase.PROPOSE and not self.model.leader:
             self.model.leader = self.f.leader().address
         return True
@@ -101,7 +108,8 @@ class Machine(RuleBasedStateMachine):
 
     def join(self, sender: Account, function: str, value: int) -> bool:
         effect = getattr(self.model, function)(self.now, sender.address, value)
-        return self.judge(effect, sender, function, value=value)
+        tail = [self.f.tail(sender)] if function == "register_miner" else []
+        return self.judge(effect, sender, function, *tail, value=value)
 
     @property
     def now(self) -> int:
@@ -127,6 +135,11 @@ class Machine(RuleBasedStateMachine):
     @rule(by=who, function=st.sampled_from(["leave_miner", "release_stake"]))
     def leave(self, by: int, function: str) -> None:
         self.act(function, self.people[by])
+
+    @rule(by=who)
+    def renew(self, by: int) -> None:
+        key = self.people[by]
+        self.judge(self.model.renew(self.now, key.address), key, "renew", self.f.tail(key))
 
     @rule(by=st.sampled_from([7, 9]), again=st.booleans())
     def admit(self, by: int, again: bool) -> None:
@@ -211,15 +224,16 @@ class Machine(RuleBasedStateMachine):
         effect = self.model.reveal(self.now, key.address, submitter, batch, mask)
         self.judge(effect, key, "reveal", submitter, *self.f.reveal_args(batch, mask))
 
-    def opening(self, key: Account, bits: int) -> Opening:
+    def opening(self, key: Account, bits: int, wish: Engine | None = None) -> Opening:
         count = len(self.model.revealed)
         said = tuple(Verdict.ACCEPTED if bits >> place & 1 else Verdict.TIME for place in range(count))
-        return Opening(self.model.round, key.address, said, digest("vote", key.address, self.model.round))
+        salt = digest("vote", key.address, self.model.round)
+        return Opening(self.model.round, key.address, said, salt, wish)
 
-    @rule(by=who, bits=st.integers(0, 31))
-    def commit_vote(self, by: int, bits: int) -> None:
+    @rule(by=who, bits=st.integers(0, 31), wish=wishes)
+    def commit_vote(self, by: int, bits: int, wish: Engine | None) -> None:
         key = self.people[by]
-        opening = self.opening(key, bits)
+        opening = self.opening(key, bits, wish)
         effect = self.model.commit_vote(self.now, key.address, opening)
         self.judge(effect, key, "commit_vote", verification.vote_digest(opening))
 
@@ -238,7 +252,7 @@ class Machine(RuleBasedStateMachine):
         number, voted = self.model.round, self.phase is Phase.TALLY
         votes = self.f.votes() if voted else []
         args = self.f.tally_args(votes) if voted else [[], [], [], [], []]
-        twin = verification.tally(self.f.words() if votes else [], votes)
+        twin = verification.tally(self.f.words() if votes else [], votes, self.model.engine)
         effect = self.model.tally(self.now, sum(twin.accepted))
         if self.judge(effect, self.people[by], "tally", *args):
             self.f.tallies[number] = twin
@@ -253,7 +267,7 @@ class Machine(RuleBasedStateMachine):
     @rule(by=who, proven=st.booleans())
     def solve(self, by: int, proven: bool) -> None:
         call, key = self.f.contract.call, self.people[by]
-        seed, target, turn = call("round_seed"), call("target"), call("lead_now")[1]
+        seed, target, turn = call("puzzle"), call("target"), call("lead_now")[1]
         nonce = search(seed, turn, key.address, target, 0, 10**5)
         assert nonce is not None
         while (
@@ -278,7 +292,7 @@ class Machine(RuleBasedStateMachine):
 
     @rule(by=who, right=st.sampled_from([True, True, False]))
     def finalize(self, by: int, right: bool) -> None:
-        stated = self.f.proposal() if right else (digest("other"),) * 3
+        stated = self.f.proposal() if right else (digest("other"),) * 4
         self.judge(self.model.finalize(self.now, right), self.people[by], "finalize", *stated)
 
     @rule(by=who)
@@ -352,7 +366,7 @@ class Machine(RuleBasedStateMachine):
             batch = self.model.batches[key.address]
             self.reveal_batch(key, key.address, batch, (1 << len(batch)) - 1)
         elif phase is Phase.VOTE:
-            self.commit_vote(place, 31)
+            self.commit_vote(place, 31, self.wish)
         elif phase is Phase.UNVEIL:
             self.unveil(place, False)
         elif phase is Phase.ELECT:
@@ -397,7 +411,30 @@ class Machine(RuleBasedStateMachine):
 class Race(Machine):
     """The same with proof of work."""
 
-    engine = 1
+    engine = Engine.POW
+
+
+class Board(Machine):
+    """The same with a committee of two."""
+
+    engine = Engine.COMMITTEE
+
+
+class Everybody(Machine):
+    """The same where all miners are devices, drawn by their resources."""
+
+    engine, mode = Engine.RESOURCE, Mode.FULL
+
+
+class Flexible(Machine):
+    """The same where the miners choose the engine of the next round."""
+
+    mode = Mode.HYBRID
+
+    @rule(wish=wishes)
+    def wish_for(self, wish: Engine | None) -> None:
+        """What all wish for from now on, where they play honestly."""
+        self.wish = wish
 
 
 SIZE = settings(
@@ -409,5 +446,11 @@ SIZE = settings(
 )
 Machine.TestCase.settings = SIZE
 Race.TestCase.settings = SIZE
+Board.TestCase.settings = SIZE
+Everybody.TestCase.settings = SIZE
+Flexible.TestCase.settings = SIZE
 TestLottery = Machine.TestCase
 TestRace = Race.TestCase
+TestCommittee = Board.TestCase
+TestFull = Everybody.TestCase
+TestHybrid = Flexible.TestCase

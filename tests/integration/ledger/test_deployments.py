@@ -76,7 +76,7 @@ def test_record_tells_all(
     content = json.loads((folder / "lab" / "demo.json").read_text())
     contract = Contract(chain, content["abi"], content["address"])
     assert Terms(*contract.call("agreed")) == terms
-    assert contract.call("annex") == content["annex"]
+    assert (contract.call("annex"), contract.call("court")) == (content["annex"], content["court"])
     assert contract.call("owner") == content["owner"] == device.address
     assert contract.call("pool") == ETHER == int(content["constructor"]["pool"])
     assert contract.call("model") == (ROOT, CID)
@@ -92,7 +92,7 @@ def test_record_tells_all(
 
 
 def test_gas_is_what_is_reckoned_with(made: tuple[Path, Deployment], chain: RpcChain) -> None:
-    names = (made[1].transaction, made[1].annex_transaction)
+    names = (made[1].transaction, made[1].annex_transaction, made[1].court_transaction)
     used = sum(int(chain.request("eth_getTransactionReceipt", name)["gasUsed"], 16) for name in names)
     assert used < deployments.DEPLOY_GAS < 1.3 * used
 
@@ -162,7 +162,7 @@ def test_record_that_is_not_there(made: tuple[Path, Deployment], tmp_path: Path)
 
 @pytest.mark.parametrize(
     "change",
-    [None, [], {"format": 2}, {"address": "0x12"}, {"block": "4"}, {"chain_id": None}, {"options": []}],
+    [None, [], {"format": 1}, {"address": "0x12"}, {"block": "4"}, {"chain_id": None}, {"options": []}],
 )
 def test_damaged_record(made: tuple[Path, Deployment], tmp_path: Path, change: Any) -> None:
     content = json.loads((made[0] / "lab" / "demo.json").read_text())
@@ -238,7 +238,7 @@ def test_another_contract(
     made: tuple[Path, Deployment], chain: RpcChain, device: Account, probe: Artifact
 ) -> None:
     other, _ = Contract.deploy(chain, device, probe.abi, probe.bytecode, [1])
-    for address in (other.address, made[1].annex):
+    for address in (other.address, made[1].annex, made[1].court):
         with pytest.raises(LedgerError, match="does not answer as a federation"):
             inspection.inspect(chain, address)
 
@@ -247,7 +247,7 @@ def put(chain: RpcChain, key: Account, part: str, arguments: list[Any], code: by
     """Deploy one part of a federation by itself, as a forger would."""
     content = artifact()
     creation = bytes.fromhex(content["bytecode"][part][2:]) if code is None else code
-    abi = Abi(content["annex_abi" if part == "Annex" else "abi"])
+    abi = Abi(content["abi" if part == "Federation" else f"{part.lower()}_abi"])
     receipt = transact(chain, key, None, creation + abi.constructor(arguments))
     return str(receipt["contractAddress"])
 
@@ -256,19 +256,27 @@ def test_one_byte_of_the_code_changed(chain: RpcChain, device: Account, terms: T
     creation = bytearray.fromhex(artifact()["bytecode"]["Federation"][2:])
     place = creation.rindex(b"federation: lengths do not add up"[:20])
     creation[place] ^= 1
-    annex = put(chain, device, "Annex", [terms])
+    court = put(chain, device, "Court", [terms])
+    annex = put(chain, device, "Annex", [terms, court])
     address = put(chain, device, "Federation", [terms, ROOT, CID, annex], bytes(creation))
     with pytest.raises(LedgerError, match="created by another transaction"):
         inspection.inspect(chain, address)
 
 
-def test_annex_of_other_terms_or_another_owner(
+def test_parts_of_other_terms_or_another_owner(
     chain: RpcChain, device: Account, outsider: Account, terms: Terms
 ) -> None:
     transact(chain, device, outsider.address, b"", ETHER)
-    easy = put(chain, device, "Annex", [replace(terms, min_updates=1)])
-    foreign = put(chain, outsider, "Annex", [terms])
-    for annex, words in ((easy, "created by another"), (foreign, "code of its Annex differs")):
+    court, foreign = (put(chain, key, "Court", [terms]) for key in (device, outsider))
+    other = replace(terms, min_updates=1)
+    easy = put(chain, device, "Court", [other])
+    forged = [
+        (put(chain, device, "Annex", [terms, easy]), "created by another"),
+        (put(chain, device, "Annex", [terms, foreign]), "code of its Court differs"),
+        (put(chain, device, "Annex", [other, court]), "code of its Annex differs"),
+        (put(chain, outsider, "Annex", [terms, court]), "code of its Annex differs"),
+    ]
+    for annex, words in forged:
         address = put(chain, device, "Federation", [terms, ROOT, CID, annex])
         with pytest.raises(LedgerError, match=words):
             inspection.inspect(chain, address)

@@ -13,7 +13,8 @@ JUMPI = 0x57
 SOURCES = (
     "Federation.vy",
     "Annex.vy",
-    *(f"mocks/{n}Mock.vy" for n in ("Registry", "Election", "Verification", "Rewards")),
+    "Court.vy",
+    *(f"mocks/{n}Mock.vy" for n in ("Registry", "Election", "Lottery", "Verification", "Rewards")),
 )
 
 Outcome = tuple[bytes, int, bool]  # code, program counter, whether the jump fell through

@@ -38,9 +38,9 @@ def test_the_order_of_unveiling_does_not_move_the_draw() -> None:
     election, owner = mock("ElectionMock")
     del owner
     words = [1 << 160 | index for index in range(1, 5)]
-    for turn in range(4):
-        orders = permutations(words)
-        assert len({election.call("draw", list(order), turn) for order in orders}) == 1
+    seed = keccak(b"seed")
+    orders = (election.call("draws", 0, [seed], list(order), [0] * 4) for order in permutations(words))
+    assert len(set(orders)) == 1
 
 
 def test_equal_stakes_have_equal_chances() -> None:
@@ -64,7 +64,7 @@ def test_the_race_ends_with_the_first_proof() -> None:
 
 def test_above_the_target() -> None:
     federation = Federation(terms=POW).open().until(Phase.ELECT)
-    key, seed = federation.miner_keys[0], federation.contract.call("round_seed")
+    key, seed = federation.miner_keys[0], federation.contract.call("puzzle")
     nonce = next(n for n in range(1000) if proof_value(seed, 0, key.address, n) >= POW.pow_target)
     with refused("election: above the target"):
         federation.send(key, "solve", nonce)
@@ -72,7 +72,7 @@ def test_above_the_target() -> None:
 
 def test_a_proof_is_bound_to_its_miner() -> None:
     federation = Federation(terms=POW).open().until(Phase.ELECT)
-    seed = federation.contract.call("round_seed")
+    seed = federation.contract.call("puzzle")
     first, second = (key.address for key in federation.miner_keys[:2])
     nonce = next(
         n
@@ -157,7 +157,7 @@ def test_retarget(target: int, seconds: int) -> None:
 
 def test_search_finds_what_the_contract_takes() -> None:
     federation = Federation(terms=POW).open().until(Phase.ELECT)
-    seed, key = federation.contract.call("round_seed"), federation.miner_keys[0]
+    seed, key = federation.contract.call("puzzle"), federation.miner_keys[0]
     assert search(seed, 0, key.address, 0, 0, 10) is None
     nonce = search(seed, 0, key.address, POW.pow_target, 0, 10_000)
     assert nonce is not None

@@ -1,4 +1,4 @@
-"""Federation.vy and Annex.vy: one address, two pieces of code; several calls in one transaction."""
+"""Federation.vy, Annex.vy and Court.vy: one address, three pieces of code; several calls in one transaction."""
 
 from __future__ import annotations
 
@@ -48,6 +48,20 @@ def test_no_annex() -> None:
         federation.contract.deploy(federation.chain, federation.owner, artifact()["abi"], code, args)
 
 
+def test_no_court() -> None:
+    federation = Federation()
+    code, abi = bytes.fromhex(artifact()["bytecode"]["Annex"][2:]), artifact()["annex_abi"]
+    args = [TERMS, federation.outsider.address]
+    with refused("annex: no court"):
+        federation.contract.deploy(federation.chain, federation.owner, abi, code, args)
+
+
+def test_annex_and_court_have_places() -> None:
+    federation = Federation()
+    call, deployed = federation.contract.call, federation.deployed
+    assert (call("court"), call("annex")) == (deployed[0].contract, deployed[1].contract)
+
+
 @pytest.mark.parametrize(("data", "value"), [(b"", 0), (b"", 1), (b"abc", 0)])
 def test_no_such_function(data: bytes, value: int) -> None:
     federation = Federation()
@@ -94,9 +108,9 @@ def test_multicall_keeps_the_sender() -> None:
 
 def test_multicall_takes_no_money() -> None:
     federation = Federation()
-    data = federation.contract.encode("register_miner")
+    data = federation.contract.encode("register_miner", digest("tail"))
     with pytest.raises(Reverted):
-        federation.send(federation.outsider, "multicall", data * 2, [4, 4], value=ETHER)
+        federation.send(federation.outsider, "multicall", data * 2, [36, 36], value=ETHER)
 
 
 @pytest.mark.parametrize("lengths", [[], [3], [4, 4]])
@@ -124,14 +138,15 @@ def replace_address(federation: Federation, address: str) -> object:
     return type(federation.contract)(federation.chain, artifact()["abi"], address)
 
 
-@pytest.mark.parametrize("name", ["Federation", "Annex"])
+@pytest.mark.parametrize("name", ["Federation", "Annex", "Court"])
 def test_fits_eip_170(name: str) -> None:
     assert artifact()["runtime_bytes"][name] <= EIP_170
 
 
-def test_both_pieces_agree_on_storage() -> None:
-    layouts = [compiled(f"{name}.vy").storage_layout["storage_layout"] for name in ("Federation", "Annex")]
-    assert layouts[0] == layouts[1]
+def test_all_pieces_agree_on_storage() -> None:
+    names = ("Federation", "Annex", "Court")
+    layouts = [compiled(f"{name}.vy").storage_layout["storage_layout"] for name in names]
+    assert layouts[0] == layouts[1] == layouts[2]
 
 
 def test_the_interface_is_the_abi() -> None:

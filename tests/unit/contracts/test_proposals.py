@@ -91,7 +91,7 @@ def test_finalize_needs_more_than_two_thirds() -> None:
     federation.finalize()
 
 
-@pytest.mark.parametrize("part", [0, 1, 2])
+@pytest.mark.parametrize("part", [0, 1, 2, 3])
 def test_finalize_something_else(part: int) -> None:
     federation = Federation().open().until(Phase.ATTEST)
     federation.attest_enough()
@@ -128,7 +128,7 @@ def test_finalize_twice() -> None:
     federation.finish()
     with refused("rounds: not this phase"):
         federation.send(
-            federation.outsider, "finalize", digest("model", 1), digest("model cid", 1), digest("rows", 1)
+            federation.outsider, "finalize", digest("model", 1), digest("model cid", 1), digest("rows", 1), bytes(32)
         )
 
 

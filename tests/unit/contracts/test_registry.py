@@ -38,19 +38,19 @@ def test_default_behavior() -> None:
 def test_register_miner_twice() -> None:
     federation = Federation().open()
     with refused("registry: already a miner"):
-        federation.send(federation.miner_keys[0], "register_miner", value=ETHER)
+        federation.send(federation.miner_keys[0], "register_miner", federation.tail(federation.miner_keys[0]), value=ETHER)
 
 
 @pytest.mark.parametrize("value", [0, ETHER - 1])
 def test_register_miner_with_too_little(value: int) -> None:
     federation = Federation().open()
     with refused("registry: stake below the minimum"):
-        federation.send(LATE, "register_miner", value=value)
+        federation.send(LATE, "register_miner", federation.tail(LATE), value=value)
 
 
 def test_register_miner_takes_effect_in_the_next_round() -> None:
     federation = Federation().open()
-    federation.send(LATE, "register_miner", value=2 * ETHER)
+    federation.send(LATE, "register_miner", federation.tail(LATE), value=2 * ETHER)
     assert miner(federation, LATE) == state(3, 0, 2 * ETHER, False)
     with refused("submissions: neither miner nor device"):
         federation.send(LATE, "commit", bytes(32))
@@ -62,7 +62,7 @@ def test_register_miner_takes_effect_in_the_next_round() -> None:
 def test_no_room_for_a_miner() -> None:
     federation = Federation(devices=0, miners=64).open()
     with refused("registry: no room for a miner"):
-        federation.send(LATE, "register_miner", value=ETHER)
+        federation.send(LATE, "register_miner", federation.tail(LATE), value=ETHER)
 
 
 def test_weight_is_capped() -> None:
@@ -101,7 +101,7 @@ def test_leave_and_release() -> None:
     with refused("registry: stake still locked"):
         federation.send(key, "release_stake")
     with refused("registry: already a miner"):
-        federation.send(key, "register_miner", value=ETHER)
+        federation.send(key, "register_miner", federation.tail(key), value=ETHER)
     federation.push()
     before = federation.balance(key.address)
     receipt = federation.send(key, "release_stake")
@@ -109,7 +109,7 @@ def test_leave_and_release() -> None:
     assert receipt.events[0].args["stake"] == 0
     with refused("registry: not leaving"):
         federation.send(key, "release_stake")
-    federation.send(key, "register_miner", value=ETHER)
+    federation.send(key, "register_miner", federation.tail(key), value=ETHER)
     assert miner(federation, key)["index"] == 1
 
 
@@ -125,7 +125,7 @@ def test_leave_without_having_joined() -> None:
 
 def test_leave_before_ever_being_active() -> None:
     federation = Federation(terms=replace(TERMS, exit_rounds=0)).open()
-    federation.send(LATE, "register_miner", value=ETHER)
+    federation.send(LATE, "register_miner", federation.tail(LATE), value=ETHER)
     federation.send(LATE, "leave_miner")
     federation.finish()
     assert federation.contract.call("active_miners") == (0b111, 3)
@@ -136,7 +136,7 @@ def test_an_index_that_is_used_again_brings_no_rights_in_the_running_round() -> 
     federation = Federation().open()
     federation.send(federation.miner_keys[2], "leave_miner")
     federation.finish()
-    federation.send(LATE, "register_miner", value=ETHER)
+    federation.send(LATE, "register_miner", federation.tail(LATE), value=ETHER)
     assert miner(federation, LATE)["index"] == 2
     federation.miners = 2
     federation.miner_keys.pop()
@@ -237,7 +237,7 @@ def test_a_device_admitted_during_a_round_waits_for_the_next() -> None:
 @pytest.mark.parametrize("device_first", [True, False])
 def test_both_roles_in_one_account(device_first: bool) -> None:
     federation = Federation(devices=2, miners=2).open()
-    steps = [(federation.owner, "register_devices", [[LATE.address]], 0), (LATE, "register_miner", [], ETHER)]
+    steps = [(federation.owner, "register_devices", [[LATE.address]], 0), (LATE, "register_miner", [federation.tail(LATE)], ETHER)]
     for sender, function, args, value in steps if device_first else reversed(steps):
         federation.send(sender, function, *args, value=value)
     federation.device_keys.append(LATE)

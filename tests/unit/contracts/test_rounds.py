@@ -7,6 +7,7 @@ from dataclasses import replace
 
 import pytest
 
+from bcfl.protocol import beacon
 from bcfl.protocol.types import Phase, Verdict, VoidReason
 from tests.harness import TERMS, Federation, refused
 
@@ -71,9 +72,9 @@ STEPS = {
     "commit_vote": [bytes(32)],
     "tally": [[], [], [], [], []],
     "solve": [0],
-    "propose": [bytes(32)] * 3,
+    "propose": [bytes(32)] * 4,
     "attest": [bytes(32)],
-    "finalize": [bytes(32)] * 3,
+    "finalize": [bytes(32)] * 4,
     "skip": [[], []],
 }
 DUE = {
@@ -164,13 +165,18 @@ def test_a_round_after_a_void_one_continues_the_ledger() -> None:
     federation.send(federation.outsider, "claim_miner", *federation.claim_miner_args(3, 0))
 
 
-def test_the_seed_changes_with_the_tally_alone() -> None:
+def test_the_seed_changes_between_rounds_alone() -> None:
     federation = Federation().open()
-    seed = federation.contract.call("round_seed")
-    federation.until(Phase.TALLY)
-    assert federation.contract.call("round_seed") == seed
-    federation.tally()
-    assert federation.contract.call("round_seed") != seed
+    call = federation.contract.call
+    seed = call("round_seed")
+    federation.until(Phase.ATTEST)
+    layer = federation.proposal()[-1]
+    federation.attest_enough()
+    assert call("round_seed") == seed
+    federation.finalize()
+    assert call("round_seed") == beacon.seed_after(seed, layer)
+    federation.push()
+    assert call("round_seed") == beacon.seed_after_void(beacon.seed_after(seed, layer), 2)
 
 
 def test_binding_spreads_devices_evenly() -> None:

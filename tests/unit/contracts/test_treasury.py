@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 
 from bcfl.ledger.contract import Contract
-from tests.harness import ETHER, TERMS, Federation, refused
+from tests.harness import ETHER, TERMS, Federation, digest, refused
 from tests.mocks import put
 
 
@@ -46,7 +46,7 @@ def puppet() -> tuple[Federation, Contract]:
     federation = Federation(terms=replace(TERMS, exit_rounds=0)).open()
     held = put(federation.chain, federation.owner, "mocks/Puppet.vy")
     address = federation.contract.address
-    held.send(federation.outsider, "act", address, federation.contract.encode("register_miner"), value=ETHER)
+    held.send(federation.outsider, "act", address, federation.contract.encode("register_miner", digest("tail")), value=ETHER)
     held.send(federation.outsider, "act", address, federation.contract.encode("leave_miner"))
     federation.finish()
     return federation, held

@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 
 from bcfl.protocol import verification
-from bcfl.protocol.types import Opening, Phase, Verdict, VoidReason
+from bcfl.protocol.types import Engine, Opening, Phase, Verdict, VoidReason
 from tests.harness import ETHER, TERMS, Federation, digest, refused
 
 YES, NO = Verdict.ACCEPTED, Verdict.QUALITY
@@ -38,7 +38,7 @@ def test_default_behavior() -> None:
     assert event["accepted"] == (0b1101,)
     assert event["samples"] == 50 + 51 + 52
     assert event["matches"] == 4 + 3 + 2
-    assert event["seed"] == federation.contract.call("round_seed")
+    assert event["puzzle"] == bytes(32)  # there is no race
     assert federation.clock.phase is Phase.PROPOSE
 
 
@@ -110,24 +110,24 @@ def test_a_copied_vote_cannot_be_unveiled() -> None:
 @pytest.mark.parametrize("accepted", [[], [15, 0]])
 def test_unveil_too_many_or_few_words(accepted: list[int]) -> None:
     federation = Federation().open().until(Phase.UNVEIL)
-    miner, _, reasons, salt = federation.unveil_args(federation.opening(0))
+    miner, _, reasons, wish, salt = federation.unveil_args(federation.opening(0))
     with refused("verification: wrong length"):
-        federation.send(federation.outsider, "unveil", miner, accepted, reasons, salt)
+        federation.send(federation.outsider, "unveil", miner, accepted, reasons, wish, salt)
 
 
 @pytest.mark.parametrize("reasons", [b"", b"\0", b"\0\0\0"])
 def test_unveil_too_many_or_few_reasons(reasons: bytes) -> None:
     federation = Federation().open().until(Phase.UNVEIL)
-    miner, accepted, _, salt = federation.unveil_args(federation.opening(0))
+    miner, accepted, _, wish, salt = federation.unveil_args(federation.opening(0))
     with refused("verification: wrong length"):
-        federation.send(federation.outsider, "unveil", miner, accepted, reasons, salt)
+        federation.send(federation.outsider, "unveil", miner, accepted, reasons, wish, salt)
 
 
 def test_unveil_bits_beyond_the_updates() -> None:
     federation = Federation().open().until(Phase.UNVEIL)
-    miner, _, reasons, salt = federation.unveil_args(federation.opening(0))
+    miner, _, reasons, wish, salt = federation.unveil_args(federation.opening(0))
     with refused("verification: bits beyond the updates"):
-        federation.send(federation.outsider, "unveil", miner, [1 << 4], reasons, salt)
+        federation.send(federation.outsider, "unveil", miner, [1 << 4], reasons, wish, salt)
 
 
 def test_256_updates_fill_their_word() -> None:
@@ -295,15 +295,15 @@ def test_who_did_not_commit_does_not_pay() -> None:
     assert [event.name for event in receipt.events] == ["Tallied", "Elected"]
 
 
-def test_the_order_of_unveiling_does_not_move_the_seed() -> None:
-    seeds = []  # of chains that are the same up to here
+def test_the_order_of_unveiling_does_not_move_the_puzzle() -> None:
+    puzzles = []  # of chains that are the same up to here
     for order in ((0, 1, 2), (2, 0, 1)):
-        federation = Federation().open().until(Phase.UNVEIL)
+        federation = Federation(terms=replace(TERMS, engine=Engine.POW)).open().until(Phase.UNVEIL)
         for index in order:
             federation.unveil(federation.opening(index))
         federation.tally()
-        seeds.append(federation.contract.call("round_seed"))
-    assert seeds[0] == seeds[1]
+        puzzles.append(federation.contract.call("puzzle"))
+    assert puzzles[0] == puzzles[1] != bytes(32)
 
 
 def test_few_accepted() -> None:

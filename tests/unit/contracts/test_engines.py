@@ -1,0 +1,387 @@
+"""What the engines and modes do to a round: seeds, novices, committees, resources, wishes, dual accounts."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from bcfl.protocol import beacon, lottery
+from bcfl.protocol.election import search
+from bcfl.protocol.hashing import keccak
+from bcfl.protocol.lottery import COMMITTEE, Entrant
+from bcfl.protocol.scores import WHOLE, Resources
+from bcfl.protocol.types import Engine, Mode, Phase, Verdict
+from tests.harness import ETHER, TERMS, Account, Federation, account, digest, refused
+
+NO, LOST = Verdict.QUALITY, Verdict.UNAVAILABLE
+RESOURCE = replace(TERMS, engine=Engine.RESOURCE, min_updates=1, vote_penalty=0, leader_penalty=0)
+BOARD = replace(TERMS, engine=Engine.COMMITTEE, committee_size=3)
+HYBRID = replace(TERMS, mode=Mode.HYBRID, pow_target=2**253)
+LATE = account("late")
+
+
+# The beacon.
+
+
+def test_a_leader_shows_the_next_layer_and_no_other() -> None:
+    federation = Federation().open().until(Phase.PROPOSE)
+    leader = federation.leader()
+    shown = federation.contract.call("tail", leader.address)
+    *stated, layer = federation.proposal()
+    for wrong in (digest("other"), shown, bytes(32)):
+        with refused("proposals: not the next layer"):
+            federation.send(leader, "propose", *stated, wrong)
+    federation.send(leader, "propose", *stated, layer)
+    assert keccak(layer) == shown
+    assert federation.contract.call("tail", leader.address) == layer == federation.history().tails[leader.address]
+
+
+def test_who_renews_shows_no_layer_in_that_round_and_is_a_novice_for_three() -> None:
+    federation = Federation(terms=replace(TERMS, leader_penalty=0)).open().until(Phase.PROPOSE)
+    leader = federation.leader()
+    with refused("registry: no tail"):
+        federation.send(leader, "renew", bytes(32))
+    federation.send(leader, "renew", federation.tail(leader))
+    with refused("proposals: tail of this round"):
+        federation.propose()
+    federation.push()
+    for expected in (True, True, True, False):
+        federation.until(Phase.PROPOSE)
+        novices = [vote.voter.account for vote in federation.votes() if vote.voter.novice]
+        assert novices == ([leader.address] if expected else [])
+        assert (federation.ranking()[-1] == leader.address) or not expected
+        federation.finish()
+
+
+def test_only_a_miner_renews() -> None:
+    federation = Federation().open()
+    with refused("registry: not a miner"):
+        federation.send(federation.outsider, "renew", digest("tail"))
+    key = federation.miner_keys[0]
+    federation.send(key, "leave_miner")
+    with refused("registry: leaving"):
+        federation.send(key, "renew", digest("tail"))
+
+
+@pytest.mark.parametrize("joins", [True, False])
+def test_who_joins_or_tops_up_while_it_runs_is_a_novice(joins: bool) -> None:
+    federation = Federation().open()
+    key = LATE if joins else federation.miner_keys[1]
+    if joins:
+        federation.send(key, "register_miner", federation.tail(key), value=50 * ETHER)
+        federation.miner_keys.append(key)
+        federation.miners += 1
+    else:
+        federation.send(key, "top_up", value=50 * ETHER)
+    federation.push().until(Phase.PROPOSE)
+    assert federation.ranking()[-1] == key.address
+    assert federation.contract.call("lead_now")[0] != key.address
+
+
+def test_a_place_that_is_taken_again_is_a_novices() -> None:
+    terms = replace(TERMS, exit_rounds=0, leader_penalty=0)
+    federation = Federation(terms=terms).open().finish()
+    gone = federation.miner_keys[0]
+    federation.send(gone, "renew", federation.tail(gone))
+    federation.send(gone, "leave_miner")
+    federation.push()
+    federation.send(LATE, "register_miner", federation.tail(LATE), value=ETHER)
+    federation.miner_keys[0] = LATE
+    for expected in (True, True, True, False):
+        federation.push().until(Phase.TALLY)
+        voters = {vote.voter.account: vote.voter for vote in federation.votes()}
+        assert voters[LATE.address].novice is expected
+        federation.tally()
+
+
+# Committees.
+
+
+def electors(federation: Federation) -> set[str]:
+    return {member.account for member in federation.history().electors()}
+
+
+def test_a_committee_votes_attests_and_leads() -> None:
+    federation = Federation(8, 8, BOARD, tuple(ETHER * (i + 1) for i in range(8))).open()
+    seen = set()
+    for _ in range(3):
+        seed = federation.contract.call("round_seed")
+        seats = federation.history().voters()
+        entrants = [Entrant(int(m.account, 16), m.weight) for m in seats]
+        drawn = {item.account for item in lottery.order(seed, COMMITTEE, entrants)[:3]}
+        assert {int(member, 16) for member in electors(federation)} == drawn
+        federation.until(Phase.VOTE)
+        outside = next(key for key in federation.miner_keys if key.address not in electors(federation))
+        with refused("verification: not a miner of this round"):
+            federation.send(outside, "commit_vote", digest("vote"))
+        federation.until(Phase.ATTEST)
+        assert federation.leader().address in electors(federation)
+        assert federation.contract.call("lead_now")[2:4] == (3, 1)
+        with refused("proposals: not a voter of this round"):
+            federation.send(outside, "attest", federation.proposal_digest())
+        seen |= electors(federation)
+        federation.finish()
+    assert federation.block(1).engine == Engine.COMMITTEE
+    assert len(seen) > 3
+
+
+def test_half_of_a_committee_is_a_quorum() -> None:
+    federation = Federation(4, 5, replace(BOARD, committee_size=4)).open().until(Phase.VOTE)
+    openings = [federation.opening(index) for index in federation.jury()]
+    for opening in openings[:2]:
+        federation.commit_vote(opening)
+    federation.expire()
+    for opening in openings[:2]:
+        federation.unveil(opening)
+    federation.finish()
+    federation.until(Phase.VOTE).commit_vote(federation.opening(federation.jury()[0]))
+    federation.expire()
+    federation.unveil(federation.opening(federation.jury()[0]))
+    assert "Voided" in [event.name for event in federation.tally().events]
+
+
+@pytest.mark.parametrize(("size", "miners"), [(1, 3), (5, 3), (64, 1)])
+def test_sizes_of_committees(size: int, miners: int) -> None:
+    federation = Federation(3, miners, replace(BOARD, committee_size=size)).open()
+    assert len(electors(federation)) == min(size, miners)
+    federation.finish()
+    assert federation.block(1).leader in federation.history().rounds[1].committee
+
+
+def test_members_lead_in_turn() -> None:
+    federation = Federation(4, 4, replace(BOARD, leader_penalty=0)).open().until(Phase.PROPOSE)
+    line, members = federation.ranking(), electors(federation)
+    federation.push()
+    assert [event.args["leader"] for event in federation.contract.events(name="Elected")] == line
+    assert set(line) == members
+
+
+def test_a_committee_of_sixty_four() -> None:
+    """The draw of 63 of 64 and of all: opening a round stays far below the cap of a transaction."""
+    federation = Federation(2, 64, replace(BOARD, committee_size=63, min_updates=1)).open()
+    assert federation.received["start"][0].gas_used < 12_000_000
+    assert len(electors(federation)) == 63
+
+
+# Resources.
+
+
+def resources(federation: Federation, key: Account) -> Resources:
+    storage, quality, stability, rate, score = federation.contract.call("resources", key.address)
+    found = Resources(storage, quality, stability, rate)
+    assert found.score == score
+    assert federation.history().resources.get(key.address, Resources()) == found
+    return found
+
+
+def everybody(rows: list[list[Verdict]] | None = None) -> Federation:
+    """Three devices that are all miners, one round to the tally."""
+    federation = Federation(3, 3, RESOURCE, full=True).open().until(Phase.VOTE)
+    federation.vote_all(rows)
+    federation.tally()
+    return federation
+
+
+def test_an_accepted_update_in_time_raises_all() -> None:
+    federation = everybody()
+    before = Resources()
+    for device, key in enumerate(federation.miner_keys):
+        update = next(u for u in federation.updates(1) if u.device == device)
+        found = resources(federation, key)
+        assert found == before.after(
+            on_time=True, available=True, accepted=True, pace=update.samples * 10**6 // update.microseconds
+        )
+        assert found.score > before.score
+
+
+def row(federation: Federation, device: int, verdict: Verdict) -> list[list[Verdict]]:
+    updates = federation.updates()
+    return [[verdict if u.device == device else Verdict.ACCEPTED for u in updates]] * 3
+
+
+@pytest.mark.parametrize(
+    ("verdict", "storage", "quality"), [(NO, True, False), (LOST, False, False), (Verdict.ACCEPTED, True, True)]
+)
+def test_storage_and_quality_follow_the_majority(verdict: Verdict, storage: bool, quality: bool) -> None:
+    federation = Federation(3, 3, RESOURCE, full=True).open().until(Phase.VOTE)
+    federation.vote_all(row(federation, 0, verdict))
+    federation.tally()
+    found = resources(federation, federation.miner_keys[0])
+    assert (found.storage > WHOLE // 4) is storage
+    assert (found.quality > WHOLE // 4) is quality
+    assert (found.rate > 1) is quality
+    assert found.stability > WHOLE // 4
+
+
+def test_who_does_not_unveil_loses_of_all() -> None:
+    federation = Federation(3, 3, RESOURCE, full=True).open().until(Phase.VOTE)
+    for opening in [federation.opening(index) for index in range(2)]:
+        federation.commit_vote(opening)
+    federation.expire()
+    for index in range(2):
+        federation.unveil(federation.opening(index))
+    federation.tally()
+    absent = resources(federation, federation.miner_keys[2])
+    assert absent == Resources().after(on_time=False, available=False, accepted=False, pace=0)
+
+
+def test_a_device_without_an_update_loses_storage_and_quality() -> None:
+    federation = Federation(3, 3, RESOURCE, full=True).open()
+    for index, key in enumerate(federation.miner_keys):
+        federation.commit(key, [u for u in federation.share(index) if u.device != 0])
+    for index, key in enumerate(federation.miner_keys):
+        federation.reveal(key, [u for u in federation.share(index) if u.device != 0])
+    federation.until(Phase.TALLY).tally()
+    found = resources(federation, federation.miner_keys[0])
+    assert found == Resources().after(on_time=True, available=False, accepted=False, pace=0)
+
+
+def test_a_miner_that_is_no_device_has_nothing_to_lose_but_its_punctuality() -> None:
+    federation = Federation(3, 2, RESOURCE).open().until(Phase.TALLY)
+    federation.tally()
+    for key in federation.miner_keys:
+        found = resources(federation, key)
+        assert found == Resources().after(on_time=True, available=True, accepted=True, pace=0)
+        assert found.rate == 1
+
+
+def test_a_faster_device_has_the_higher_rate() -> None:
+    federation = Federation(2, 2, RESOURCE, full=True).open()
+    quick = [federation.update(0, microseconds=100)], [federation.update(1, microseconds=100_000)]
+    for key, batch in zip(federation.miner_keys, quick, strict=True):
+        federation.commit(key, batch)
+    federation.wait(1)
+    for key, batch in zip(federation.miner_keys, quick, strict=True):
+        federation.reveal(key, batch)
+    federation.until(Phase.TALLY).tally()
+    first, second = (resources(federation, key) for key in federation.miner_keys)
+    assert first.rate > 900 * second.rate
+    assert (first.storage, first.quality, first.stability) == (second.storage, second.quality, second.stability)
+
+
+def test_a_round_is_drawn_by_the_scores_from_before_it() -> None:
+    federation = everybody()
+    assert set(federation.history().rounds[1].scores.values()) == {Resources().score}
+    assert federation.contract.call("lead_now")[0] == federation.ranking()[0]
+    line = federation.ranking()
+    federation.expire()
+    federation.send(federation.outsider, "skip", *federation.skip_args())
+    assert federation.contract.call("lead_now")[0] == line[1]
+    federation.finish()
+    scores = federation.history().rounds[2].scores
+    assert scores == {key.address: resources(federation, key).score for key in federation.miner_keys}
+    federation.finish()
+
+
+# Wishes.
+
+
+def vote_with(federation: Federation, wishes: list[Engine | None]) -> None:
+    federation.until(Phase.VOTE)
+    openings = [federation.opening(i, wish=wishes[i]) for i in range(len(wishes))]
+    for opening in openings:
+        federation.commit_vote(opening)
+    for opening in openings:
+        federation.unveil(opening)
+    federation.finish()
+
+
+def test_a_federation_changes_its_engine_by_votes_without_stopping() -> None:
+    federation = Federation(3, 3, replace(HYBRID, committee_size=3)).open()
+    for engine in (Engine.POW, Engine.RESOURCE, Engine.COMMITTEE, Engine.STAKE):
+        vote_with(federation, [engine, engine, None])
+        assert federation.engine is engine
+    federation.finish()
+    decided = [federation.block(number).engine for number in range(1, 6)]
+    assert decided == [Engine.STAKE, Engine.POW, Engine.RESOURCE, Engine.COMMITTEE, Engine.STAKE]
+
+
+def test_half_of_the_weight_changes_nothing() -> None:
+    federation = Federation(3, 4, HYBRID).open()
+    vote_with(federation, [Engine.POW, Engine.POW, Engine.COMMITTEE, None])
+    assert federation.engine is Engine.STAKE
+
+
+def test_a_wish_is_bound_by_the_vote() -> None:
+    federation = Federation(3, 3, HYBRID).open().until(Phase.VOTE)
+    opening = federation.opening(0, wish=Engine.POW)
+    federation.commit_vote(opening)
+    federation.expire()
+    with refused("verification: not the committed vote"):
+        federation.unveil(replace(opening, wish=Engine.RESOURCE))
+    miner, accepted, reasons, _, salt = federation.unveil_args(opening)
+    with refused("verification: unknown engine"):
+        federation.send(federation.outsider, "unveil", miner, accepted, reasons, 5, salt)
+    federation.unveil(opening)
+
+
+@pytest.mark.parametrize("mode", [Mode.FULL, Mode.PARTIAL])
+def test_no_wishes_elsewhere(mode: Mode) -> None:
+    federation = Federation(3, 3, replace(TERMS, mode=mode), full=True).open().until(Phase.VOTE)
+    federation.commit_vote(federation.opening(0, wish=Engine.POW))
+    federation.expire()
+    with refused("verification: no wishes in this mode"):
+        federation.unveil(federation.opening(0, wish=Engine.POW))
+
+
+# Everybody a device and a miner.
+
+
+def test_in_full_mode_every_miner_is_a_device() -> None:
+    federation = Federation(3, 3, replace(RESOURCE, mode=Mode.FULL), full=True).open()
+    with refused("registry: not a device"):
+        federation.send(LATE, "register_miner", federation.tail(LATE), value=ETHER)
+    federation.finish()
+
+
+def test_a_dual_account_commits_its_batch_and_then_alone() -> None:
+    federation = Federation(3, 3, replace(TERMS, mode=Mode.FULL), full=True).open()
+    first = federation.miner_keys[0]
+    others = [federation.update(1)], [federation.update(2)]
+    federation.commit(first, [])
+    federation.commit(first, [federation.update(0)])
+    for key, batch in zip(federation.miner_keys[1:], others, strict=True):
+        federation.commit(key, batch)
+    assert federation.history().rounds[1].alone == {first.address: digest_of(federation, 0)}
+    federation.reveal(first, [federation.update(0)])
+    assert federation.clock.acted == 0  # its batch is still to come
+    federation.reveal(first, [])
+    for key, batch in zip(federation.miner_keys[1:], others, strict=True):
+        federation.reveal(key, batch)
+    federation.finish()
+    assert len(federation.tallies[1].accepted) == 3
+
+
+def digest_of(federation: Federation, device: int) -> bytes:
+    return keccak(bytes(32) + federation.commitment(federation.update(device)))
+
+
+def test_a_miner_alone() -> None:
+    for engine in (Engine.STAKE, Engine.POW, Engine.RESOURCE, Engine.COMMITTEE):
+        terms = replace(TERMS, engine=engine, pow_target=2**254, min_updates=1)
+        federation = Federation(2, 1, terms).open().finish().finish()
+        assert federation.block(2).leader == federation.miner_keys[0].address
+
+
+def test_two_proofs_at_once() -> None:
+    federation = Federation(terms=replace(TERMS, engine=Engine.POW, pow_target=2**254)).open().until(Phase.ELECT)
+    seed, target = federation.contract.call("puzzle"), federation.contract.call("target")
+    nonces = [search(seed, 0, key.address, target, 0, 1000) for key in federation.miner_keys[:2]]
+    federation.send(federation.miner_keys[0], "solve", nonces[0])
+    with refused("rounds: not this phase"):
+        federation.send(federation.miner_keys[1], "solve", nonces[1])
+    assert federation.leader() == federation.miner_keys[0]
+
+
+def test_chains() -> None:
+    innermost = digest("innermost")
+    shown = beacon.tail(innermost, 5)
+    layers = []
+    while (layer := beacon.next_layer(innermost, shown, 5)) is not None:
+        assert keccak(layer) == shown
+        layers.append(layer)
+        shown = layer
+    assert layers[-1] == innermost
+    assert len(layers) == 5
+    assert beacon.next_layer(innermost, digest("other"), 5) is None

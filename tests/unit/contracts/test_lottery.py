@@ -1,0 +1,138 @@
+"""lottery.vy: twin and bytecode agree, the logarithm is one, and places are won in proportion to the weights."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from decimal import Decimal, localcontext
+from functools import cache
+
+
+import pytest
+
+from bcfl.ledger.contract import Contract
+from bcfl.protocol import lottery
+from bcfl.protocol.hashing import keccak, word
+from bcfl.protocol.lottery import COMMITTEE, LEAD, Entrant
+from tests.mocks import mock
+
+EDGES = [0, 1, 2, 3, 2**128, lottery.ROOT << 128, (lottery.ROOT << 128) - 1, 2**255, 2**255 - 1, 2**256 - 1]
+
+
+@cache
+def contract() -> Contract:
+    return mock("LotteryMock")[0]
+
+
+def seeds(count: int, name: str) -> list[bytes]:
+    return [keccak(name.encode() + word(number)) for number in range(count)]
+
+
+def account(number: int) -> int:
+    return int.from_bytes(keccak(word(number))[:20], "big")
+
+
+def packed(entrants: Sequence[Entrant]) -> list[int]:
+    words = [item.novice << 192 | item.weight << 160 | item.account for item in entrants]
+    return words + [0] * (64 - len(words))
+
+
+def drawn(entrants: Sequence[Entrant], purpose: int, picks: int, count: int) -> list[int]:
+    """The masks of many draws by the contract."""
+    found: list[int] = []
+    for part in parts(seeds(count, "draw"), 10 if picks > 1 else 100):
+        found += contract().call("drawn", part, purpose, packed(entrants), picks)
+    return found
+
+
+def parts(items: list[bytes], size: int) -> list[list[bytes]]:
+    return [items[start : start + size] for start in range(0, len(items), size)]
+
+
+def mask(entrants: Sequence[Entrant], chosen: Sequence[Entrant]) -> int:
+    return sum(1 << entrants.index(item) for item in chosen)
+
+
+def test_twin_and_bytecode_agree_on_committees() -> None:
+    entrants = [Entrant(account(i), 1 + i * i, novice=i % 7 == 6) for i in range(12)]
+    expected = [mask(entrants, lottery.order(seed, COMMITTEE, entrants)[:5]) for seed in seeds(20, "draw")]
+    assert drawn(entrants, COMMITTEE, 5, 20) == expected
+
+
+@pytest.mark.parametrize("picks", [1, 7, 64])
+def test_sixty_four_entrants(picks: int) -> None:
+    entrants = [Entrant(account(i), 1 + i % 3) for i in range(64)]
+    order = lottery.order(seeds(1, "draw")[0], COMMITTEE, entrants)
+    assert drawn(entrants, COMMITTEE, picks, 1) == [mask(entrants, order[:picks])]
+
+
+def test_a_committee_larger_than_the_miners_is_all_of_them() -> None:
+    entrants = [Entrant(account(i), 1) for i in range(3)]
+    assert drawn(entrants, COMMITTEE, 64, 1) == [0b111]
+    assert drawn(entrants[:1], COMMITTEE, 5, 1) == [1]
+    assert drawn([], COMMITTEE, 5, 1) == [0]
+
+
+def test_weight_zero_comes_last() -> None:
+    entrants = [Entrant(account(0), 0), Entrant(account(1), 1), Entrant(account(2), 0)]
+    orders = [lottery.order(seed, LEAD, entrants) for seed in seeds(50, "draw")]
+    assert {order[0].account for order in orders} == {account(1)}
+    ties = sorted([account(0), account(2)])
+    assert {tuple(item.account for item in order[1:]) for order in orders} == {tuple(ties)}
+    assert set(drawn(entrants, LEAD, 1, 20)) == {0b010}
+
+
+def test_novices_rank_after_everybody_else() -> None:
+    entrants = [Entrant(account(0), 65_535, novice=True), Entrant(account(1), 1), Entrant(account(2), 1)]
+    assert all(lottery.order(seed, LEAD, entrants)[-1].novice for seed in seeds(100, "draw"))
+    assert all(found & 1 == 0 for found in drawn(entrants, LEAD, 2, 20))
+
+
+def test_who_stays_away_changes_nobody_elses_place() -> None:
+    entrants = [Entrant(account(i), 1 + i) for i in range(6)]
+    for seed in seeds(50, "draw"):
+        order = lottery.order(seed, LEAD, entrants)
+        for absent in entrants:
+            present = [item for item in entrants if item != absent]
+            assert lottery.order(seed, LEAD, present) == [item for item in order if item != absent]
+
+
+def exact(ticket: int) -> Decimal:
+    return (256 * Decimal(2).ln() - Decimal(ticket | 1).ln()) * 2**128
+
+
+def test_the_logarithm_is_one() -> None:
+    """Bit for bit that of the contract, and within 2**-70 of what sixty digits say."""
+    tickets = EDGES + [int.from_bytes(seed, "big") >> (i % 200) for i, seed in enumerate(seeds(100, "log"))]
+    counted: list[int] = []
+    for start in range(0, len(tickets), 200):
+        counted += contract().call("waits", tickets[start : start + 200])
+    assert counted == [lottery.wait(ticket) for ticket in tickets]
+    with localcontext() as context:
+        context.prec = 90
+        assert max(abs(found - exact(t)) for found, t in zip(counted, tickets, strict=True)) < 2**58
+
+
+def test_waits_fall_as_tickets_rise() -> None:
+    tickets = sorted({int.from_bytes(seed, "big") for seed in seeds(2000, "order")})
+    waits = [lottery.wait(ticket) for ticket in tickets]
+    assert waits == sorted(waits, reverse=True)
+    assert min(waits) >= 0
+
+
+@pytest.mark.parametrize("weights", [(1, 1, 1), (1, 2, 3, 4), (10, 1, 1, 1)])
+def test_places_are_won_in_proportion(weights: tuple[int, ...]) -> None:
+    entrants = [Entrant(account(i), weight) for i, weight in enumerate(weights)]
+    draws = 4000
+    firsts = Counter(lottery.order(seed, LEAD, entrants)[0] for seed in seeds(draws, "share"))
+    total = sum(weights)
+    expected = [draws * item.weight / total for item in entrants]
+    counts = zip(entrants, expected, strict=True)
+    squares = sum((firsts[item] - wished) ** 2 / wished for item, wished in counts)
+    assert squares < 16.3  # one in a thousand for three degrees of freedom
+
+
+def test_purposes_are_drawn_apart() -> None:
+    entrants = [Entrant(account(i), 1) for i in range(5)]
+    orders = [[lottery.order(seed, p, entrants) for p in (LEAD, COMMITTEE)] for seed in seeds(20, "draw")]
+    assert sum(one == other for one, other in orders) < 5
