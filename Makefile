@@ -16,7 +16,7 @@ WORKERS   ?= 2
 SHELL       := bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help run test matrix setup dev lint contracts gas bench bench-robustness chaos clean
+.PHONY: help run test matrix setup dev lint contracts gas bench bench-challenge bench-robustness chaos clean
 
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 export PIP_NO_INPUT := 1
@@ -80,6 +80,9 @@ contracts: $(DEV_SET) ## compile the contracts into bcfl/ledger/artifacts
 
 gas: $(DEV_SET) ## gas per step of a round
 	@$(BIN)/python -m benchmarks.gas
+
+bench-challenge: $(DEV_SET) ## forged proposals against one honest challenger, and what a challenge costs
+	@$(BIN)/python -m benchmarks.challenge $(ARGS)
 
 bench: $(DEV_SET) ## the README's figures
 	@$(BIN)/python -m benchmarks

@@ -34,7 +34,7 @@ BASIS_POINTS: Final = 10_000
 MAX_DEVICES: Final = 1024
 MAX_MINERS: Final = 64
 MAX_BATCH: Final = 64  # devices that one miner serves
-MAX_SHOWN: Final = 120_832  # bytes of a challenge that depend on devices and leaf_lanes
+MAX_SHOWN: Final = 120_704  # bytes of a challenge that depend on devices and leaf_lanes
 WEI_BITS: Final = 96
 MAX_SECONDS: Final = 30 * 24 * 3600
 WEI: Final = {"wei": 0, "gwei": 9, "ether": 18, "eth": 18}
@@ -166,7 +166,7 @@ class Config(_Checked):
     shift: int | None = Field(
         default=None, ge=0, le=30, description="fractional bits an update leaves out; none: by lane"
     )
-    leaf_lanes: int = _count(32, "coordinates in one Merkle leaf", most=2**16)
+    leaf_lanes: int = _count(32, "coordinates in one Merkle leaf", most=1024)
 
     rule: Literal["mean", "median", "trimmed_mean"] = Field(
         default="mean", description="how updates are aggregated"

@@ -12,7 +12,7 @@ from interfaces import IFederation
 MAX_UPDATES: constant(uint256) = 1024
 MAX_SECONDS: constant(uint256) = 2**30
 BASIS: constant(uint256) = 10_000
-MAX_SHOWN: constant(uint256) = 120_832  # bytes of a challenge that depend on the terms; docs/protocol.md derives it
+MAX_SHOWN: constant(uint256) = 120_704  # bytes of a challenge that depend on the terms; docs/protocol.md derives it
 
 TERMS: immutable(IFederation.Terms)
 

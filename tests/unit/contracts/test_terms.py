@@ -18,10 +18,10 @@ REFUSED = [
     ("terms: shift too large", {"lane_bits": 16, "shift": 17}),
     ("terms: shift too large", {"lane_bits": 32, "shift": 1}),
     ("terms: leaf size", {"leaf_lanes": 0}),
-    ("terms: leaf size", {"leaf_lanes": 4112}),
+    ("terms: leaf size", {"leaf_lanes": 1040}),
     ("terms: leaf not of whole words", {"leaf_lanes": 24}),
     ("terms: a challenge would not fit", {"leaf_lanes": 64}),  # 1,024 rows of 132 bytes
-    ("terms: a challenge would not fit", {"leaf_lanes": 4096, "lane_bits": 8, "max_updates": 22}),
+    ("terms: a challenge would not fit", {"leaf_lanes": 1024, "lane_bits": 8, "max_updates": 110}),
     ("terms: unknown rule", {"rule": 3}),
     ("terms: trim too large", {"trim": 5000}),
     ("terms: unknown engine", {"engine": 4}),
@@ -59,7 +59,7 @@ REFUSED = [
     ("terms: shares above one", {"device_share": 7001, "miner_share": 3000}),
 ]
 TAKEN = [
-    {"parameters": 1, "lane_bits": 8, "shift": 24, "leaf_lanes": 4096, "max_updates": 21},
+    {"parameters": 1, "lane_bits": 8, "shift": 24, "leaf_lanes": 1024, "max_updates": 109},
     {"lane_bits": 16, "leaf_lanes": 48, "max_updates": 1024},
     {"parameters": 2**40 - 1, "lane_bits": 32, "shift": 0, "leaf_lanes": 8, "scale_bits": 31},
     {"rule": 2, "trim": 4999, "engine": 1, "pow_target": 1, "pow_seconds": 2**30},

@@ -191,3 +191,18 @@ def test_every_single_lane_of_a_small_vector_counts(lane_bits: int) -> None:
         changed[place] ^= 1
         roots.add(merkle.root(changed, leaf_lanes))
     assert len(roots) == len(lanes) + 1
+
+
+@pytest.mark.parametrize("count", [1, 16, 17, 100, 1000])
+def test_a_proof_in_bounded_memory_is_that_of_the_tree(count: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(merkle, "_BLOCK_BYTES", 256)  # several subtrees, where a real one would be alone
+    rng = np.random.default_rng(count)
+    updates = [random_lanes(rng, 16, count) for _ in range(3)]
+    tree = merkle.rows_tree(updates, 16)
+    assert tree.root == merkle.rows_root(updates, 16)
+    for index in range(merkle.leaves(count, 16)):
+        proof = merkle.rows_proof(updates, 16, index)
+        assert proof == tree.proof(index)
+        assert merkle.verify(tree.root, index, merkle.row(updates, 16, index), proof)
+    with pytest.raises(IndexError, match="no leaf"):
+        merkle.rows_proof(updates, 16, merkle.leaves(count, 16))
