@@ -252,6 +252,13 @@ def _hash(
 ) -> bytes32:
     """
     @notice The EIP-712 hash of an update on the present chain.
+    @param round The round.
+    @param device The device's index.
+    @param root Merkle root of the update.
+    @param cid Digest of its CID.
+    @param samples Samples trained on.
+    @param microseconds Computation time.
+    @param salt 128 random bits.
     """
     return keccak256(
         concat(

@@ -272,3 +272,16 @@ def test_the_largest_challenge_that_the_terms_allow(rule: Rule) -> None:
     receipt = trial.send(challenge)
     assert receipt.events[0].name == "Refuted"
     assert receipt.gas_used < 2**24
+
+
+def test_a_round_that_waits_neither_ends_nor_passes_the_lead_on(trial: Trial, right: Evidence) -> None:
+    """What a dispute over withheld bytes needs: the proposal is neither final nor passed over meanwhile."""
+    federation = trial.federation
+    held = 1 << 255 | trial.storage.get("election.lead")
+    trial.storage.put(("election.lead", None, held), ("verification.votes", None, 0))
+    with refused("proposals: a dispute is open"):
+        federation.send(federation.outsider, "finalize", *[bytes(32)] * 4)
+    federation.expire()
+    with refused("proposals: a dispute is open"):
+        federation.send(federation.outsider, "skip", [], [])
+    assert right.docket.round == federation.clock.round
