@@ -193,7 +193,7 @@ def reveal(
         if submitter == msg.sender or rest == 0:
             clock = rounds._act(clock, bit, terms.TERMS.grace)
     else:
-        assert digest == self.lone[submitter], "submissions: not the committed batch"
+        assert digest == self.lone[submitter] and (bit == 0 or n != 0), "submissions: not the committed batch"
         assert n != 0, "submissions: nothing opened"
     rounds.clock = clock
     log IFederation.Revealed(round=round, submitter=submitter, roots=roots, cids=cids, claims=claims)

@@ -108,7 +108,7 @@ def test_a_lead_is_read_while_it_lasts(tmp_path: Path) -> None:
     assert (leader, turn) == (current.leader, current.elections[-1].turn)
     assert weight == sum(vote.voter.weight for vote in current.votes)
     assert current.seed == village.history.seed == call("round_seed")
-    assert [voter.account for voter in current.line()][0] == leader
+    assert next(voter.account for voter in current.line()) == leader
     assert current.status == "running"
 
 
