@@ -241,7 +241,7 @@ class Config(_Checked):
     reveal_seconds: int = _seconds(30, "to reveal updates")
     vote_seconds: int = _seconds(30, "to verify and to commit verdicts")
     unveil_seconds: int = _seconds(30, "to unveil verdicts")
-    elect_seconds: int = _seconds(30, "to find a leader")
+    elect_seconds: int = _seconds(120, "to win a race; it is over with its winner")
     propose_seconds: int = _seconds(30, "a leader has to propose")
     attest_seconds: int = _seconds(30, "to attest")
     challenge_seconds: int = _seconds(0, "in which a proposal stays open to challenges", least=0)

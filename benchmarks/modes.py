@@ -13,6 +13,7 @@ import argparse
 import sys
 import tempfile
 import time
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -58,6 +59,8 @@ class Row:
         yield f"{report.seconds / rounds:.1f}"
         yield str(len({found.leader for found in report.rounds if found.leader}))
         yield str(sum(found.status == "void" for found in report.rounds))
+        reasons = Counter(item.reason for found in report.rounds for item in found.rejected)
+        yield ", ".join(f"{count} {reason}" for reason, count in sorted(reasons.items())) or "-"
 
 
 def play(name: str, config: Config) -> Row:
@@ -89,6 +92,7 @@ def table(rows: list[Row]) -> Iterator[str]:
         "wall s",
         "leaders",
         "void",
+        "rejected",
     )
     yield "| " + " | ".join(heads) + " |"
     yield "|---|---" + "|---:" * (len(heads) - 2) + "|"

@@ -20,6 +20,7 @@ from bcfl.protocol import submissions, verification
 from bcfl.protocol.election import search
 from bcfl.protocol.types import Engine, Mode, Opening, Phase, Update, Verdict
 from tests.harness import TERMS, Account, Federation, account, digest
+from tests.stateful.invariants import Invariants
 from tests.stateful.model import Effect, Model
 
 CAMPAIGN = os.environ.get("HYPOTHESIS_PROFILE") == "explore"
@@ -48,7 +49,7 @@ masks = st.integers(0, 7)
 wishes = st.sampled_from([None, None, *Engine])
 
 
-class Machine(RuleBasedStateMachine):
+class Machine(Invariants, RuleBasedStateMachine):
     """Miners 0 to 2, of whom 0 is device 0 too, devices 0 to 3, a late miner and a late device."""
 
     engine, mode = Engine.STAKE, Mode.PARTIAL

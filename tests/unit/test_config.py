@@ -178,7 +178,7 @@ def test_a_truth_value_is_no_number(elsewhere: Path) -> None:
         (["scale_bits=4", "shift=5"], "raise scale_bits"),
         (["devices=129", "miners=2"], "at least 3 miners"),
         (["devices=3", "min_updates=4"], "lower min_updates"),
-        (["engine=pow", "pow_seconds=31"], "raise elect_seconds"),
+        (["engine=pow", "pow_seconds=121"], "raise elect_seconds"),
         (["stake=1 gwei"], "raise stake"),
         (["vote_penalty=2 ether"], "lower vote_penalty"),
         (["leader_penalty=2 ether"], "lower leader_penalty"),
@@ -186,7 +186,7 @@ def test_a_truth_value_is_no_number(elsewhere: Path) -> None:
         (["rounds=1000000", "reward=79228162514 ether"], "lower reward"),
         (["mode=full", "devices=65"], "a federation holds 64"),
         (["mode=full", "miners=5"], "leave miners out"),
-        (["mode=hybrid", "wish=3:pow", "pow_seconds=31"], "raise elect_seconds"),
+        (["mode=hybrid", "wish=3:pow", "pow_seconds=121"], "raise elect_seconds"),
         (["mode=full", "wish=3:pow"], "take mode=hybrid"),
     ],
 )

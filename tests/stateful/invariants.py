@@ -1,0 +1,225 @@
+"""What holds after every call, whatever the mode and the engine: money, weights, rounds, draws.
+
+Each invariant looks at the contract alone, or compares it with what its events tell the twin.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from functools import cached_property
+from itertools import pairwise
+
+from hypothesis.stateful import invariant
+
+from bcfl.protocol.rewards import block_hash
+from bcfl.protocol.rounds import History, Round
+from bcfl.protocol.scores import WHOLE, Resources
+from bcfl.protocol.types import Clock, Engine, Mode, Phase, Terms
+from tests.harness import Federation
+
+
+@dataclass
+class Look:
+    """The contract as it stands, each part read once."""
+
+    f: Federation
+
+    @cached_property
+    def money(self) -> tuple[int, int, int, int]:
+        return self.f.money()
+
+    @cached_property
+    def clock(self) -> Clock:
+        return self.f.clock
+
+    @cached_property
+    def history(self) -> History:
+        return self.f.history()
+
+    @cached_property
+    def lead(self) -> tuple[str, int, int, int, int, int, int, int]:
+        found: tuple[str, int, int, int, int, int, int, int] = self.f.contract.call("lead_now")
+        return found
+
+    @cached_property
+    def active(self) -> tuple[int, int]:
+        """The mask of active miners, and their weight."""
+        mask, weight = self.f.contract.call("active_miners")
+        return mask, weight
+
+    @cached_property
+    def miners(self) -> dict[str, tuple[int, int, int, bool, int]]:
+        """Index, weight, stake, whether it is active, and round of exit of each registered miner."""
+        return {account: self.f.contract.call("miner", account) for account in self.registered}
+
+    @property
+    def registered(self) -> list[str]:
+        return [account for account, member in self.history.miners.items() if member.stake or member.weight]
+
+    @property
+    def current(self) -> Round | None:
+        return self.history.current
+
+
+class Invariants:
+    """A machine's checks; it has a federation `f` once it has begun."""
+
+    f: Federation
+
+    @property
+    def look(self) -> Look:
+        """The contract after the last call, read once for all checks."""
+        block = int(self.f.chain.request("eth_blockNumber"), 16), self.f.chain.now()
+        if getattr(self, "_seen", None) != block:
+            self._seen, self._look = block, Look(self.f)
+        return self._look
+
+    @property
+    def terms(self) -> Terms:
+        return self.f.terms
+
+    # Money.
+
+    @invariant()
+    def nobody_is_owed_more_than_is_owed(self) -> None:
+        people = {key.address for key in (*self.f.miner_keys, *self.f.device_keys, self.f.outsider)}
+        assert sum(self.f.contract.call("credits", account) for account in people) <= self.look.money[2]
+
+    @invariant()
+    def the_stakes_add_up(self) -> None:
+        assert self.look.money[1] == sum(member.stake for member in self.look.history.miners.values())
+
+    @invariant()
+    def each_stake_is_what_its_events_tell(self) -> None:
+        told = self.look.history.miners
+        assert all(miner[2] == told[account].stake for account, miner in self.look.miners.items())
+
+    @invariant()
+    def a_round_pays_no_more_than_its_reward(self) -> None:
+        blocks = self.look.history.blocks
+        assert all(block.reward <= self.terms.reward for block in blocks)
+
+    @invariant()
+    def what_was_set_aside_is_owed_or_was_paid(self) -> None:
+        history = self.look.history
+        assert self.look.money[2] <= sum(block.reward for block in history.blocks)
+
+    @invariant()
+    def nobody_is_credited_more_than_was_set_aside(self) -> None:
+        history = self.look.history
+        assert sum(history.credited.values()) <= sum(block.reward for block in history.blocks)
+
+    @invariant()
+    def a_penalty_is_one_of_the_two(self) -> None:
+        dearest = max(self.terms.vote_penalty, self.terms.leader_penalty)
+        rounds = self.look.history.rounds.values()
+        assert all(amount <= dearest for found in rounds for _, amount in found.penalties)
+
+    @invariant()
+    def nobody_pays_twice_for_a_round_but_a_leader(self) -> None:
+        for found in self.look.history.rounds.values():
+            paid = [miner for miner, _ in found.penalties]
+            assert len(paid) == len(set(paid))  # a leader had voted, and whoever had not cannot lead
+
+    @invariant()
+    def a_void_round_sets_nothing_aside(self) -> None:
+        rounds = self.look.history.rounds.values()
+        assert all(found.block is None for found in rounds if found.void is not None)
+
+    # Weight.
+
+    @invariant()
+    def a_weight_is_as_many_stakes_as_fit(self) -> None:
+        if self.look.current is not None:
+            told = self.look.history.miners
+            assert all(m[1] == told[account].weight for account, m in self.look.miners.items() if m[3])
+
+    @invariant()
+    def the_weights_add_up(self) -> None:
+        assert self.look.active[1] == sum(miner[1] for miner in self.look.miners.values() if miner[3])
+
+    @invariant()
+    def who_has_no_weight_has_no_seat(self) -> None:
+        seats = sum(1 << miner[0] for miner in self.look.miners.values() if miner[3])
+        assert seats == self.look.active[0]
+        assert all(miner[1] > 0 for miner in self.look.miners.values() if miner[3])
+
+    @invariant()
+    def in_full_mode_every_miner_is_a_device(self) -> None:
+        if self.terms.mode == Mode.FULL:
+            assert set(self.look.history.miners) <= set(self.look.history.devices)
+
+    # The round.
+
+    @invariant()
+    def who_acted_was_expected(self) -> None:
+        assert self.look.clock.acted & ~self.look.clock.expected == 0
+
+    @invariant()
+    def who_is_expected_is_active(self) -> None:
+        assert self.look.clock.expected & ~self.look.active[0] == 0
+
+    @invariant()
+    def updates_fit_and_no_device_has_two(self) -> None:
+        if self.look.current is not None:
+            devices = [item.update.device for item in self.look.current.submissions]
+            assert len(devices) == len(set(devices)) <= self.terms.max_updates
+
+    @invariant()
+    def no_more_attest_than_may(self) -> None:
+        if self.look.clock.phase in (Phase.PROPOSE, Phase.ATTEST):
+            _, turn, voting, attested, who, failed, *_ = self.look.lead
+            assert attested <= voting <= self.look.active[1]
+            assert who & ~self.look.clock.expected == 0
+            assert turn == failed.bit_count()
+
+    @invariant()
+    def who_leads_is_the_first_in_line_that_has_not_failed(self) -> None:
+        current, phase = self.look.current, self.look.clock.phase
+        if current is not None and phase in (Phase.PROPOSE, Phase.ATTEST):
+            assert self.look.lead[0] not in current.skipped
+            line = [voter.account for voter in current.line() if voter.account not in current.skipped]
+            assert not line or self.look.lead[0] == line[0]
+
+    @invariant()
+    def the_ledger_is_a_chain_of_finished_rounds(self) -> None:
+        blocks = self.look.history.blocks
+        assert all(after.parent == block_hash(before) for before, after in pairwise(blocks))
+        last = blocks[-1]
+        assert self.f.contract.call("ledger", last.round) == block_hash(last)
+
+    # Engines and draws.
+
+    @invariant()
+    def the_engine_changes_in_hybrid_mode_alone(self) -> None:
+        rounds = self.look.history.rounds.values()
+        engines = {found.engine for found in rounds}
+        assert self.terms.mode == Mode.HYBRID or engines <= {Engine(self.terms.engine)}
+        assert all(found.block.engine == found.engine for found in rounds if found.block is not None)
+
+    @invariant()
+    def a_committee_is_as_large_as_it_can_be(self) -> None:
+        current = self.look.current
+        if current is not None:
+            most = min(self.terms.committee_size, self.look.active[0].bit_count())
+            assert len(current.committee) == (most if current.engine is Engine.COMMITTEE else 0)
+
+    @invariant()
+    def only_the_committee_votes(self) -> None:
+        current = self.look.current
+        if current is not None and current.engine is Engine.COMMITTEE:
+            assert set(current.vote_commits) <= set(current.committee)
+
+    @invariant()
+    def seed_and_layers_are_the_twins(self) -> None:
+        history = self.look.history
+        assert self.f.contract.call("round_seed") == history.seed
+        assert all(self.f.contract.call("tail", miner) == history.tails[miner] for miner in self.look.miners)
+
+    @invariant()
+    def resources_are_the_twins_and_no_share_is_more_than_whole(self) -> None:
+        for account in self.look.miners:
+            told = self.look.history.resources.get(account, Resources())
+            found = self.f.contract.call("resources", account)
+            assert found == (*asdict(told).values(), told.score)
+            assert max(found[:3]) <= WHOLE
