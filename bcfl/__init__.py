@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING, Any
 
 from bcfl.errors import (
     BcflError,
+    BundleError,
+    ChallengeError,
     CidError,
     ConfigError,
     Corrupt,
@@ -37,6 +39,8 @@ __version__ = "0.1.0"
 
 __all__ = [
     "BcflError",
+    "BundleError",
+    "ChallengeError",
     "CidError",
     "Config",
     "ConfigError",

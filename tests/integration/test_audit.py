@@ -201,7 +201,7 @@ def wei(amount: int) -> Callable[[int], int]:
     return lambda before: before + amount
 
 
-TAMPERINGS: dict[str, tuple[Bend, int, str]] = {
+TAMPERINGS: dict[str, tuple[Bend, int, str | tuple[str, ...]]] = {
     # the store
     "an update's bytes are others": (
         lambda s: s.stored(update_of(s, 2)[1]["cids"][0], b"other"),
@@ -262,7 +262,11 @@ TAMPERINGS: dict[str, tuple[Bend, int, str]] = {
     "a commitment is gone": (lambda s: s.without("Committed", 4), 4, "batches"),
     "a miner commits twice": (lambda s: s.twice("Committed", 4), 4, "commits"),
     "a reveal is not told": (lambda s: s.without("Revealed", 9, update_of(s, 9)[0]), 9, "batches"),
-    "a reveal is told twice": (lambda s: s.twice("Revealed", 9, update_of(s, 9)[0]), 9, "updates"),
+    "a reveal is told twice": (
+        lambda s: s.twice("Revealed", 9, update_of(s, 9)[0]),
+        9,
+        ("updates", "logs.Voted"),  # the reasons of a vote are for so many updates, or for one more
+    ),
     # votes
     "a vote's salt is another": (lambda s: s.bent("Voted", 6, salt=flipped), 6, "votes"),
     "a vote accepts one less": (lambda s: s.bent("Voted", 6, accepted=lambda a: (a[0] & ~1,)), 6, "votes"),

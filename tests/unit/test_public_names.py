@@ -14,6 +14,8 @@ import bcfl
 ROOT = Path(__file__).parents[2]
 NAMES = [
     "BcflError",
+    "BundleError",
+    "ChallengeError",
     "CidError",
     "Config",
     "ConfigError",

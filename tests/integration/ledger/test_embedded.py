@@ -343,7 +343,7 @@ def test_web3_says_what_is_withheld(chain: EmbeddedChain) -> None:
     with pytest.raises(LedgerError, match="no block 9"):
         chain.request("eth_call", {}, "0x9")
     with pytest.raises(LedgerError, match="through web3 only"):
-        chain.request("eth_getBalance", "0x" + "00" * 20, "latest")
+        chain.request("eth_gasPrice")
 
 
 def test_web3_mines_in_our_time(tmp_path: Path, device: Account) -> None:
