@@ -123,20 +123,23 @@ class _Panel:
         )
         parts = shortened * self.shown.samples
         found: list[tuple[Verdict, Scores]] = []
-        if checks.split or checks.quality:
+        trusted = self.left
+        if checks.split or checks.quality or checks.direction:
             trust = self._trust()
+            trusted = trust > 0
             if checks.split:
                 camps = split.check(self.cosines, trust, self.left)
                 self._narrow(camps)
                 found.append((Verdict.OUTLIER, camps))
             if checks.quality:
-                merits = self._merits(parts, shortened, self.left & (trust > 0))
+                merits = self._merits(parts, shortened, self.left & trusted)
                 self._narrow(merits)
                 self.scores.append((Verdict.QUALITY, merits))
         if checks.direction:
             seen = self.gram * np.outer(shortened, shortened)
             size = self.shown.updates.shape[1]
-            way = direction.check(seen, self.shown.samples, self.left, size, checks.direction_tolerance)
+            good = self.left & trusted if (self.left & trusted).any() else self.left
+            way = direction.check(seen, self.shown.samples, good, size, checks.direction_tolerance)
             self._narrow(way)
             found.append((Verdict.OUTLIER, way))
         if checks.krum is not None:

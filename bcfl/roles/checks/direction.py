@@ -1,8 +1,9 @@
 """`outlier`, direction (section 5.6): an update that points away from the mean of the other good ones.
 
 The lengths of all are bounded before; the mean leaves the update itself out, so that nobody is judged by
-itself. FLTrust (Cao et al. 2021, arXiv:2012.13995, section IV) takes the cosine with a trusted update; here
-it is taken with what the updates come to that pass the other rules.
+itself. FLTrust (Cao et al. 2021, arXiv:2012.13995, section IV) takes the cosine with one trusted update; here
+the trusted update says which of the others are good, and the cosine is taken with what those come to: the
+mean of many points its way with less noise.
 """
 
 from __future__ import annotations

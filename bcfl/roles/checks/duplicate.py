@@ -64,7 +64,7 @@ def within(cosines: Square, ranks: Sequence[int], originals: Mask) -> Scores:
         return bounded("copy", np.zeros(count))
     bound = alike(cosines, ~np.eye(count, dtype=bool), LIKE)
     before = np.less.outer(ranks, ranks).T & originals  # [i, j]: j was committed before i
-    nearest = np.where(before, cosines, -1.0).max(axis=1)
+    nearest = np.where(before, np.minimum(cosines, EDGE), -1.0).max(axis=1)
     return bounded("copy", nearest, most=bound)
 
 
@@ -76,7 +76,7 @@ def across(cosines: Square, own: Pairs) -> Scores:
     margins = np.full(cosines.shape, -1.0)
     for pairs, like in ((~own, LIKE), (own, SELF_LIKE)):
         if pairs.any():
-            margins[pairs] = cosines[pairs] - alike(cosines, pairs, like)
+            margins[pairs] = np.minimum(cosines[pairs], EDGE) - alike(cosines, pairs, like)
     nearest = margins.max(axis=1, initial=-1.0)
     return bounded("old copy", nearest, most=0.0)
 
@@ -92,4 +92,4 @@ def alike(cosines: Square, pairs: Pairs, like: float) -> float:
     _, spread = crowd(scale[pairs])
     spread = max(spread, ALIKE) + FEW / np.count_nonzero(pairs)
     bound = between(float(np.arctanh(like)), middle + NEAR * spread, middle + FAR * spread)
-    return min(float(np.tanh(bound)), EDGE)
+    return float(np.tanh(bound))

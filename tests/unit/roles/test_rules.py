@@ -173,7 +173,7 @@ def like(values: list[float], nearest: list[float], fixed: float) -> float:
     middle = median(math.atanh(max(-1 + 1e-9, min(1 - 1e-9, v))) for v in nearest)
     spread = max(usual(scale)[1], 0.04) + 1 / len(values)
     bound = held(math.atanh(fixed), middle + 10 * spread, middle + 25 * spread)
-    return min(math.tanh(bound), 1 - 1e-9)
+    return math.tanh(bound)
 
 
 @given(st.integers(0, 10**6), st.integers(2, 9), st.integers(2, 12))
@@ -186,7 +186,10 @@ def test_a_copy_is_nearer_to_an_earlier_one_than_others_are(seed: int, count: in
     pairs = [every[i, j] for i in range(count) for j in range(count) if i != j]
     nearest = [max(every[i, j] for j in range(count) if j != i) for i in range(count)]
     bound = like(pairs, nearest, 0.975)
-    wanted = [not any(every[i, j] > bound for j in range(count) if ranks[j] < ranks[i]) for i in range(count)]
+    wanted = [
+        not any(min(every[i, j], 1 - 1e-9) > bound for j in range(count) if ranks[j] < ranks[i])
+        for i in range(count)
+    ]
     assert found.passed.tolist() == wanted
 
 
@@ -205,7 +208,7 @@ def test_an_old_copy_is_nearer_to_an_earlier_round_than_others_are(
             same = [(a, b) for a, b in np.ndindex(every.shape) if own[a, b] == own[i, j]]
             rows = {a: max(every[x, y] for x, y in same if x == a) for a, _ in same}
             fixed = 0.9995 if own[i, j] else 0.975
-            kept &= every[i, j] <= like([every[p] for p in same], list(rows.values()), fixed)
+            kept &= min(every[i, j], 1 - 1e-9) <= like([every[p] for p in same], list(rows.values()), fixed)
         wanted.append(kept)
     assert duplicate.across(every, own).passed.tolist() == wanted
 
@@ -223,6 +226,12 @@ def test_honest_devices_with_like_data_are_no_copies(alike: float) -> None:
         lengths = np.linalg.norm(updates, axis=1)
         every = updates @ updates.T / np.outer(lengths, lengths)
         assert duplicate.within(every, list(range(20)), ALL).passed.all()
+
+
+@pytest.mark.parametrize("count", [2, 3, 9, 20])
+def test_where_all_are_the_same_nobody_is_a_copy(count: int) -> None:
+    """Devices with the very same data: exact copies have the same root, and that is another check."""
+    assert duplicate.within(np.ones((count, count)), list(range(count)), np.ones(count, bool)).passed.all()
 
 
 @pytest.mark.parametrize(("alike", "noise"), [(0.02, 0.4), (0.3, 0.3), (0.8, 0.2)])
