@@ -471,6 +471,7 @@ READERS: dict[str, Callable[[History, Recorded], None]] = {
     "Proposed": _proposed,
     "Attested": _attested,
     "Skipped": _skipped,
+    "Refuted": _skipped,  # its leader has lost its turn too; the stake follows in `Penalized`
     "Penalized": _penalized,
     "Finalized": _finalized,
     "Voided": _voided,
