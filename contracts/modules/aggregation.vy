@@ -92,30 +92,33 @@ def _middle(
     @param high The highest one.
     """
     size: uint256 = leaves._size()
-    at: uint256 = first
+    unused: uint256 = 256 - bits
+    at: uint256 = first - unused // 8  # the word that ends with the lane
     total: int256 = 0
-    below: uint256[2] = [0, 0]  # of low, of high
-    up_to: uint256[2] = [0, 0]
+    below_low: uint256 = 0
+    up_to_low: uint256 = 0
+    below_high: uint256 = 0
+    up_to_high: uint256 = 0
     for _: uint256 in range(count, bound=MAX_UPDATES):
-        value: int256 = leaves._lane(at, bits)
-        if value < low:
-            below[0] = unsafe_add(below[0], 1)
+        value: int256 = (convert(slice(msg.data, at, 32), int256) << unused) >> unused
+        at = unsafe_add(at, size)
         if value <= low:
-            up_to[0] = unsafe_add(up_to[0], 1)
+            up_to_low = unsafe_add(up_to_low, 1)
+            if value < low:
+                below_low = unsafe_add(below_low, 1)
         elif value < high:
             total = unsafe_add(total, value)
-        if value < high:
-            below[1] = unsafe_add(below[1], 1)
         if value <= high:
-            up_to[1] = unsafe_add(up_to[1], 1)
-        at = unsafe_add(at, size)
+            up_to_high = unsafe_add(up_to_high, 1)
+            if value < high:
+                below_high = unsafe_add(below_high, 1)
     last: uint256 = count - cut - 1
-    assert below[0] <= cut and cut < up_to[0], "challenges: not the bounds"
-    assert below[1] <= last and last < up_to[1], "challenges: not the bounds"
+    placed: bool = below_low <= cut and cut < up_to_low and below_high <= last and last < up_to_high
+    assert placed, "challenges: not the bounds"
     if low == high:
         return low * convert(last + 1 - cut, int256)
-    total += low * convert(up_to[0] - cut, int256)
-    return total + high * convert(last + 1 - below[1], int256)
+    total += low * convert(up_to_low - cut, int256)
+    return total + high * convert(last + 1 - below_high, int256)
 
 
 @internal
