@@ -167,8 +167,11 @@ def reveal(
             )
         )
         member: uint256 = registry.devices[device]
-        assert (member >> registry.SINCE) & MASK32 <= round, "submissions: not a device of this round"
-        assert round < member >> registry.UNTIL, "submissions: not a device of this round"
+        since: uint256 = (member >> registry.SINCE) & MASK32
+        # Before its first round the difference wraps around.
+        assert (
+            unsafe_sub(round, since) < unsafe_sub(member >> registry.UNTIL, since)
+        ), "submissions: not a device of this round"
         signature: bytes32[2] = signatures[item]
         vs: uint256 = convert(signature[1], uint256)
         signer: address = ecrecover(
