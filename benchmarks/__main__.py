@@ -5,7 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 
-ALL = ("run", "gas", "core", "ledger", "fedavg", "verify", "audit")
+ALL = ("run", "modes", "gas", "core", "ledger", "fedavg", "beacon", "verify", "audit")
 
 
 def main() -> int:

@@ -19,7 +19,7 @@ from itertools import chain, product
 
 import numpy as np
 import numpy.typing as npt
-from scipy.stats import chisquare
+from scipy.stats import chisquare  # type: ignore[import-untyped]
 
 from bcfl.config import Config
 from bcfl.protocol.hashing import keccak, word
@@ -175,8 +175,8 @@ def withheld_turns() -> Table:
     For each what is left of the gain, in ether a round, to whoever takes all of it, and to whoever withholds
     only where that pays.
     """
-    costs = ("turn: all", "turn: where it pays", "vote: all", "vote: where it pays")
-    yield "engine", "weight", "identities", "leads", "gain, points", *costs
+    heads = ("turn: all", "turn: where it pays", "vote: all", "vote: where it pays")
+    yield "engine", "weight", "identities", "leads", "gain, points", *heads
     for committee in (None, COMMITTEE):
         for share, identities in product(SHARES, (1, MANY)):
             game = Game(share, identities, committee)

@@ -114,7 +114,7 @@ def main() -> int:
     with tempfile.TemporaryDirectory() as folder:
         for name, changes in COMBINATIONS.items():
             if only in (None, name):
-                extra = {"wish": wishes(given["rounds"])} if name == "hybrid" else {}
+                extra: dict[str, Any] = {"wish": wishes(given["rounds"])} if name == "hybrid" else {}
                 rows.append(play(name, Config(**given, **changes, **extra, runs=Path(folder))))
                 print(f"{name}: {rows[-1].accuracy:.2f}%", file=sys.stderr, flush=True)
     print("\n".join(table(rows)))

@@ -20,7 +20,7 @@ from bcfl.ledger.federation import FederationLedger
 from bcfl.ledger.live import LiveLedger
 from bcfl.ledger.networks import Network
 from bcfl.parties import Site, device, enrol, miner, open_first_round, peer
-from bcfl.protocol.types import Layout, Mode, Phase, TensorSpec
+from bcfl.protocol.types import Engine, Layout, Mode, Phase, TensorSpec
 from bcfl.protocol.wishes import parse
 from bcfl.roles.moment import look as look_at
 from bcfl.roles.moment import next_change
@@ -307,6 +307,26 @@ def test_status_prints_one_screen(tmp_path: Path, capsys: pytest.CaptureFixture[
     lines = capsys.readouterr().out.splitlines()
     assert len(lines) < 24
     assert any(line.startswith("so far") and "1 block, 0 void rounds" in line for line in lines)
+
+
+def test_status_and_watch_show_engine_and_committee(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    village = Village(tmp_path, terms=replace(TERMS, engine=Engine.COMMITTEE))
+    site, _ = site_of(village)
+    content = status.standing(site)
+    assert (content["mode"], content["engine"]) == ("partial", "committee")
+    assert content["committee"] == list(village.history.rounds[1].committee)
+    assert len(content["committee"]) == 3
+    status._print(content)
+    shown = " ".join(capsys.readouterr().out.split())
+    assert (
+        f"mode partial, this round is led by committee committee {', '.join(content['committee'])}" in shown
+    )
+    told = (watch.words(event) for event in watch.follow(site, from_start=True, poll=0.01))
+    assert next(line for line in told if line.startswith("round 1")) == (
+        "round 1 is open, led by a committee of 3"
+    )
 
 
 def test_watch_tells_every_event_in_words(tmp_path: Path) -> None:

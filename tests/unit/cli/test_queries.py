@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from bcfl.protocol.rewards import block_hash
-from bcfl.protocol.types import Phase
+from bcfl.protocol.types import Engine, Mode, Phase
 from bcfl.roles import notes
 from bcfl.roles.journal import Journal
 from bcfl.roles.notes import Finding
@@ -248,6 +248,37 @@ def test_a_miner_that_leaves(bcfl: Bcfl, open_rounds: Federation) -> None:
     view = bcfl("miner", open_rounds.miner_keys[1].address, "--json").json
     assert view["exit_round"] == 2 + 1 + TERMS.exit_rounds
     assert view["weight"] == 0
+
+
+def test_the_engine_changes_by_the_miners_votes(bcfl: Bcfl, played: Played) -> None:
+    federation = played(terms=replace(TERMS, mode=Mode.HYBRID, committee_size=2)).open()
+    federation.until(Phase.VOTE)
+    openings = [replace(federation.opening(i), wish=Engine.COMMITTEE if i else None) for i in range(3)]
+    for opening in openings:
+        federation.commit_vote(opening)
+    for opening in openings:
+        federation.unveil(opening)
+    federation.finish()
+    first, second = (bcfl("round", number, "--json").json for number in (1, 2))
+    assert [(view["engine"], len(view["committee"])) for view in (first, second)] == [
+        ("stake", 0),
+        ("committee", 2),
+    ]
+    assert [vote["wish"] for vote in bcfl("votes", 1, "--json").json["miners"]] == [None, *["committee"] * 2]
+    assert "wishes for" in bcfl("round", 1).text
+    assert f"engine committee\ncommittee {', '.join(second['committee'])}" in bcfl("round", 2).text
+    federation.finish()
+    view = bcfl("leader", 2, "--json").json
+    assert (view["engine"], view["committee"]) == ("committee", second["committee"])
+    assert {entry["miner"] for entry in view["order"]} == set(second["committee"])
+    assert f"committee {', '.join(second['committee'])}" in bcfl("leader", 2).text
+
+
+def test_the_list_of_runs_shows_modes(bcfl: Bcfl, two_rounds: Federation) -> None:
+    assert two_rounds
+    (run,) = bcfl("ls", "--json").json["runs"]
+    assert (run["mode"], run["engine"]) == ("partial", "committee")
+    assert "partial, committee" in bcfl("ls").text
 
 
 def test_models(bcfl: Bcfl, two_rounds: Federation) -> None:
