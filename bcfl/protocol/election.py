@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 
 from bcfl.protocol.hashing import keccak, word
 from bcfl.protocol.lottery import LEAD, Entrant, order
+from bcfl.protocol.types import Engine
 
 RETARGET = 4  # a race moves the target by this factor at most
 MIN_TARGET = 2**128
@@ -24,6 +25,13 @@ def ranking(seed: bytes, voters: Sequence[int], scores: Mapping[int, int] | None
         for account, item in words.items()
     ]
     return [words[entrant.account] for entrant in order(seed, LEAD, entrants)]
+
+
+def enough(engine: int, attested: int, voting: int) -> bool:
+    """Whether so much of the voting weight makes a proposal final: over two thirds, over half of a committee."""
+    if engine == Engine.COMMITTEE:
+        return attested * 2 > voting
+    return attested * 3 > voting * 2
 
 
 def proof_value(puzzle: bytes, turn: int, miner: str, nonce: int) -> int:

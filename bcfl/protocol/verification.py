@@ -107,12 +107,12 @@ def vote_chain(votes: Sequence[Vote], engine: int = Engine.STAKE) -> bytes:
     return digest
 
 
-def puzzle(seed: bytes, votes: Sequence[Vote]) -> bytes:
-    """What a race starts from: the round's seed and all salts, whatever the order of unveiling."""
+def puzzle(seed: bytes, votes: Sequence[Vote], parent: bytes) -> bytes:
+    """What a race starts from: the round's seed, all salts, and the hash of the block before the tally's."""
     entropy = 0
     for vote in votes:
         entropy ^= int.from_bytes(keccak(word(vote.voter.word) + vote.opening.salt), "big")
-    return keccak(seed + word(entropy))
+    return keccak(seed + word(entropy) + parent)
 
 
 def own_position(voter: Voter, devices: Sequence[int]) -> int | None:

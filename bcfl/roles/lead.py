@@ -137,6 +137,8 @@ def _weights(current: Round) -> dict[str, int]:
 
 
 def _enough(current: Round, attested: tuple[str, ...]) -> bool:
-    """Whether more than two thirds of the round's voting weight attested."""
+    """Whether so many attested that the proposal can become final."""
     weights = _weights(current)
-    return sum(weights.get(account, 0) for account in attested) * 3 > sum(weights.values()) * 2
+    return election.enough(
+        current.engine, sum(weights.get(account, 0) for account in attested), sum(weights.values())
+    )

@@ -4,7 +4,7 @@
 @license Apache-2.0
 @notice The leader states the new model's root and CID and what stands for the rows of the accepted
         updates, and shows the next layer of its hash chain: it has no choice there, and the next seed
-        comes of it. The others recompute the proposal and attest; more than two thirds of the voting weight make it final
+        comes of it. The others recompute the proposal and attest; more than two thirds of the voting weight, or half of a committee, make it final
         when the challenge window is over. A leader that is late, or that nobody attests, loses its turn.
         While a dispute is open (`_hold`), the round waits for its end (`_let_go`).
 """
@@ -107,13 +107,19 @@ def _support(clock: uint256, lead: uint256, record: uint256, bit: uint256) -> ui
 
 @internal
 @pure
-def _attested(lead: uint256) -> bool:
+def _attested(clock: uint256, lead: uint256) -> bool:
     """
-    @notice Whether more than two thirds of the voting weight attested.
+    @notice Whether more than two thirds of the voting weight attested; of a committee, more than half.
+    @dev    Who holds a third could keep every proposal but its own from becoming final, and a third of a
+            committee is drawn easily.
+    @param clock The clock.
     @param lead The lead.
     """
     attested: uint256 = (lead >> election.ATTESTED_WEIGHT) & election.MASK24
-    return attested * 3 > ((lead >> election.VOTING) & election.MASK24) * 2
+    voting: uint256 = (lead >> election.VOTING) & election.MASK24
+    if clock >> rounds.ENGINE == rounds.COMMITTEE:
+        return attested * 2 > voting
+    return attested * 3 > voting * 2
 
 
 @external
@@ -128,7 +134,7 @@ def finalize(root: bytes32, cid: bytes32, rows: bytes32, layer: bytes32):
     clock: uint256 = rounds._enter(rounds.ATTEST)
     lead: uint256 = election.lead
     assert lead & election.HELD == 0, "proposals: a dispute is open"
-    assert self._attested(lead), "proposals: not enough attestations"
+    assert self._attested(clock, lead), "proposals: not enough attestations"
     proposed: uint256 = ((clock >> rounds.DEADLINE) & rounds.MASK36) - terms.TERMS.attest_seconds
     assert block.timestamp >= proposed + terms.TERMS.challenge_seconds, "proposals: window still open"
     round: uint256 = rounds._round(clock)
@@ -182,7 +188,7 @@ def skip(voters: DynArray[uint256, 64], bodies: DynArray[bytes32, 64]):
     if phase == rounds.PROPOSE:
         treasury.books += registry._penalize(round, lead & election.MASK8, terms.TERMS.leader_penalty)
     else:
-        assert not self._attested(lead), "proposals: attested"
+        assert not self._attested(clock, lead), "proposals: attested"
     log IFederation.Skipped(
         round=round, leader=registry.miners[lead & election.MASK8], turn=(lead >> election.TURN) & election.MASK8
     )

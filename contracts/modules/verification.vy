@@ -185,8 +185,11 @@ def tally(
         rounds._void(round, rounds.NO_QUORUM)
         return
     puzzle: bytes32 = empty(bytes32)
+    parent: bytes32 = empty(bytes32)
     if engine == rounds.POW:
-        puzzle = keccak256(abi_encode(rounds.seed, entropy))
+        # Without the last block whoever unveils last would search before the others.
+        parent = blockhash(block.number - 1)
+        puzzle = keccak256(abi_encode(rounds.seed, entropy, parent))
     if terms.TERMS.mode == HYBRID:
         self._choose(voters, weight)
 
@@ -222,7 +225,7 @@ def tally(
         result.checkpoints.append(links)
     assert links == submissions.links, "verification: not the updates of this round"
     log IFederation.Tallied(
-        round=round, accepted=result.accepted, samples=result.samples, matches=matches, puzzle=puzzle
+        round=round, accepted=result.accepted, samples=result.samples, matches=matches, puzzle=puzzle, parent=parent
     )
     if engine == rounds.RESOURCE:
         absent: uint256 = registry.roster & rounds.MASK64

@@ -56,7 +56,7 @@ class Leaders:
         elif any(vote.opening.wish is not None for vote in case.round.votes):
             yield "votes", "a vote wishes for an engine, and the terms allow none"
         races = case.round.engine is Engine.POW
-        puzzle = verification.puzzle(case.seed, case.round.votes) if races else NOTHING
+        puzzle = verification.puzzle(case.seed, case.round.votes, told.args["parent"]) if races else NOTHING
         if told.args["puzzle"] != puzzle:
             yield "tally.puzzle", f"the votes make it 0x{puzzle.hex()}"
         if case.round.void is VoidReason.FEW_ACCEPTED:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
+from bcfl.protocol import election
 from bcfl.protocol.rounds import Recorded
 from bcfl.protocol.types import Terms, VoidReason
 from bcfl.roles.auditor.reading import Case
@@ -129,10 +130,11 @@ class Turns:
             if closed.args[name] != proposed.args[name]:
                 yield f"block.{name}", "it is not what was proposed"
         if not self._enough(turn):
-            yield "attestations", "no more than two thirds of the voting weight attested"
+            yield "attestations", "not enough of the voting weight attested"
         if closed.timestamp < proposed.timestamp + self.terms.challenge_seconds:
             yield "deadlines.challenge", "the window for challenges was still open"
 
     def _enough(self, turn: Turn) -> bool:
+        assert self.case.round is not None
         weight = sum(self.weights.get(miner, 0) for miner in set(turn.supporters))
-        return weight * 3 > sum(self.weights.values()) * 2
+        return election.enough(self.case.round.engine, weight, sum(self.weights.values()))

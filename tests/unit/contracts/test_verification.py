@@ -296,14 +296,24 @@ def test_who_did_not_commit_does_not_pay() -> None:
 
 
 def test_the_order_of_unveiling_does_not_move_the_puzzle() -> None:
-    puzzles = []  # of chains that are the same up to here
+    """All that an order can move is the hash of the block before."""
     for order in ((0, 1, 2), (2, 0, 1)):
         federation = Federation(terms=replace(TERMS, engine=Engine.POW)).open().until(Phase.UNVEIL)
         for index in order:
             federation.unveil(federation.opening(index))
-        federation.tally()
-        puzzles.append(federation.contract.call("puzzle"))
-    assert puzzles[0] == puzzles[1] != bytes(32)
+        votes, seed = sorted(federation.votes(), key=str), federation.contract.call("round_seed")
+        event = next(event for event in federation.tally().events if event.name == "Tallied")
+        twin = verification.puzzle(seed, votes, event.args["parent"])
+        assert event.args["puzzle"] == federation.contract.call("puzzle") == twin
+
+
+def test_a_puzzle_is_not_known_before_the_tally() -> None:
+    """Whoever has all openings still lacks the hash of the block before."""
+    federation = Federation(terms=replace(TERMS, engine=Engine.POW)).open().until(Phase.TALLY)
+    chain = federation.chain
+    last = chain.request("eth_getBlockByNumber", "latest", False)["hash"]
+    event = next(event for event in federation.tally().events if event.name == "Tallied")
+    assert "0x" + event.args["parent"].hex() == last
 
 
 def test_few_accepted() -> None:
