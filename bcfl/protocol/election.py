@@ -28,7 +28,7 @@ def ranking(seed: bytes, voters: Sequence[int], scores: Mapping[int, int] | None
 
 
 def enough(engine: int, attested: int, voting: int) -> bool:
-    """Whether so much of the voting weight makes a proposal final: over two thirds, over half of a committee."""
+    """Whether so much of the voting weight makes a proposal final: over 2/3, or half of a committee."""
     if engine == Engine.COMMITTEE:
         return attested * 2 > voting
     return attested * 3 > voting * 2
