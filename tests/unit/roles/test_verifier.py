@@ -120,7 +120,9 @@ def test_a_reference_is_had_from_what_is_left(tmp_path: Path, monkeypatch: pytes
 @pytest.mark.parametrize("lane_bits", [8, 16, 32])
 def test_an_honest_device_shortens_what_miners_would_not_take(tmp_path: Path, lane_bits: int) -> None:
     shift = {8: 16, 16: 10, 32: 0}[lane_bits]
-    village = Village(tmp_path, terms=replace(TERMS, lane_bits=lane_bits, shift=shift, leaf_lanes=32))
+    village = Village(
+        tmp_path, terms=replace(TERMS, lane_bits=lane_bits, shift=shift, leaf_lanes=min(32, 512 // lane_bits))
+    )
     bend(village, 3, lambda learnt, round_: learnt * (50 if round_ > 1 else 1))
     village.play()
     limit = CLIP * (lengths.reference(village.archive, village.history, 2) or 0)
