@@ -28,7 +28,7 @@ from bcfl.protocol.types import Terms
 
 FORMAT: Final = 2
 FOLDER: Final = Path("deployments")
-DEPLOY_GAS: Final = 13_500_000  # of the three contracts; what is not used is not paid
+DEPLOY_GAS: Final = 17_000_000  # of the three contracts; what is not used is not paid
 REGISTER_GAS: Final = 100_000  # of one device
 AT_ONCE: Final = 64  # devices registered in one transaction
 SAFE: Final = 2**53  # integers from here on are text in JSON: other readers would round them
