@@ -68,10 +68,12 @@ def parse_wishes(value: object) -> tuple[str, ...]:
 
     Raises ValueError for anything else, and for two of one round.
     """
-    texts = value.split(",") if isinstance(value, str) else value
+    texts = [value] if isinstance(value, str) else value
     if not isinstance(texts, list | tuple) or not all(isinstance(text, str) for text in texts):
         raise ValueError("must be ROUND:ENGINE, or several of them")
-    parts = [part for text in texts for part in text.split(",")] if value != "" else []
+    parts = [part for text in texts for part in text.replace(",", " ").split()]
+    if any(texts) and not parts:
+        raise ValueError("must be ROUND:ENGINE, or several of them")
     return tuple(str(wish) for wish in wishes.parse_all(parts))
 
 

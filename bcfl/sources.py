@@ -70,9 +70,9 @@ def from_pairs(pairs: Sequence[str]) -> list[Given]:
 
 
 def from_flags(flags: Mapping[str, object]) -> list[Given]:
-    """The options that are flags of a command; those given several times are one with commas."""
+    """The options that are flags of a command; those given several times are one with blanks."""
     return [
-        Given(name, ",".join(value) if isinstance(value, list) else value, f"--{name.replace('_', '-')}")
+        Given(name, " ".join(value) if isinstance(value, list) else value, f"--{name.replace('_', '-')}")
         for name, value in flags.items()
         if value is not None
     ]

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from bcfl.cli.options import JsonOption, RoundArgument, RunOption, RunsOption
 from bcfl.cli.printing import Column, print_fields, print_json, print_table
-from bcfl.protocol.rounds import Round
 from bcfl.protocol.types import Engine
+
+if TYPE_CHECKING:
+    from bcfl.protocol.rounds import Round
 
 
 def leader(

@@ -16,10 +16,10 @@ from bcfl.cli.printing import (
     print_table,
 )
 from bcfl.cli.votes import cast, tallied
-from bcfl.protocol.rounds import Round
 
 if TYPE_CHECKING:
     from bcfl.cli.opened import Opened, Transaction
+    from bcfl.protocol.rounds import Round
 
 # The phase that a transaction is of, by the first event in it, in the order of a round.
 PHASES = {

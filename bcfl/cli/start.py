@@ -157,7 +157,7 @@ def device(
         who = signing(site.network, account, keystore, password_file)
         learner, layout = _learner(site, "device", flags, part)
         place = open_store(store, gateway, site.search)
-        _tell(site, who, "device", f"{learner.samples:,} samples")
+        trains = f"{learner.samples:,} samples"
         if not site.full:
             if (listen, endpoint, stake) != (LOCAL, None, None):
                 raise ConfigError(
@@ -166,6 +166,7 @@ def device(
             made = parties.device(
                 site, who, learner, layout, place, journal, poll=poll, keep=keep, claim_every=claim_every
             )
+            _tell(site, who, "device", trains)
             _run(made, rounds)
             return
         judge, _ = _learner(site, "miner", flags, part)
@@ -173,6 +174,7 @@ def device(
             site, who, learner, judge, layout, place, journal, host=host, port=port, endpoint=endpoint,
             stake=amount, poll=poll, keep=keep, claim_every=claim_every, checks=_checks(site, flags),
         ) as peer:  # fmt: skip
+            _tell(site, who, "device and miner", trains)
             _run(peer, rounds)
 
 

@@ -14,13 +14,11 @@ import typer
 
 from bcfl.cli.options import JsonOption, RunOption, RunsOption
 from bcfl.cli.printing import Column, Row, print_json, print_table, terminal_width
-from bcfl.protocol.rounds import Round
-from bcfl.protocol.verification import matches
-from bcfl.roles import notes
-from bcfl.roles.notes import Finding
 
 if TYPE_CHECKING:
     from bcfl.cli.opened import Opened
+    from bcfl.protocol.rounds import Round
+    from bcfl.roles.notes import Finding
 
 WIDTH_BUT_MINERS = 30  # of the matrix, with shortened addresses
 WIDTH_OF_MINER = 13
@@ -52,6 +50,8 @@ def votes(
 
 def votes_view(o: Opened, r: Round, journals: Path) -> dict[str, Any]:
     """The matrix of a round's verdicts, updates by miners; `unexplained` are the miners without notes."""
+    from bcfl.roles import notes
+
     noted = {m: notes.read(journals / m, r.number) for m in (vote.voter.account for vote in r.votes)}
     updates = [
         {
@@ -86,6 +86,8 @@ def _numbers(found: Finding) -> dict[str, Any]:
 
 def cast(r: Round) -> list[dict[str, Any]]:
     """The unveiled votes of a round."""
+    from bcfl.protocol.verification import matches
+
     devices = [item.update.device for item in r.submissions]
     return [
         {
@@ -144,6 +146,8 @@ def _grouped(
     numbers: dict[str, list[dict[str, Any]]], miners: dict[str, str]
 ) -> list[tuple[dict[str, Any], str, str]]:
     """Findings on one update in words, those of several miners that are the same as one."""
+    from bcfl.roles.notes import Finding
+
     found: dict[str, tuple[dict[str, Any], list[str]]] = {}
     for miner, findings in numbers.items():
         for said in findings:

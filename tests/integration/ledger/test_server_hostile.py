@@ -264,7 +264,7 @@ def test_defect_is_an_answer_and_a_line(
     def broken(*_: Any) -> None:
         raise RuntimeError("secret")
 
-    monkeypatch.setattr(methods, "_block", broken)
+    monkeypatch.setattr(methods, "block_json", broken)
     assert ask(served, "eth_getBlockByNumber", "latest", False) == -32603
     assert "eth_getBlockByNumber failed: RuntimeError" in capfd.readouterr().err
 
