@@ -168,10 +168,9 @@ def reveal(
         )
         member: uint256 = registry.devices[device]
         since: uint256 = (member >> registry.SINCE) & MASK32
+        until: uint256 = member >> registry.UNTIL
         # Before its first round the difference wraps around.
-        assert (
-            unsafe_sub(round, since) < unsafe_sub(member >> registry.UNTIL, since)
-        ), "submissions: not a device of this round"
+        assert unsafe_sub(round, since) < unsafe_sub(until, since), "submissions: not a device of this round"
         signature: bytes32[2] = signatures[item]
         vs: uint256 = convert(signature[1], uint256)
         signer: address = ecrecover(

@@ -13,6 +13,7 @@ from bcfl.protocol.beacon import chain_tail
 from bcfl.protocol.election import ranking
 from bcfl.protocol.hashing import keccak, word
 from bcfl.protocol.types import Engine, Mode, Phase
+from bcfl.roles.panel import Checks
 from tests.absences import Manner, away
 from tests.village import TERMS, Quadratic, Village
 
@@ -47,6 +48,8 @@ def test_who_has_resources_leads_and_loses_the_lead_when_it_is_away(tmp_path: Pa
     village = Village(
         tmp_path, devices=DEVICES, miners=DEVICES, shared=DEVICES, learners=learners(), terms=UNEQUAL
     )
+    for miner in village.offices:  # its many samples pull the toy model its way: not what is tested here
+        miner.ballots.verifier.checks = Checks(quality=False, split=False, direction=False)
     rich = village.device_accounts[RICH].address
     assert lead_share(scores_of(village), rich) == pytest.approx(
         1 / DEVICES, abs=0.02
@@ -68,7 +71,8 @@ def test_who_has_resources_leads_and_loses_the_lead_when_it_is_away(tmp_path: Pa
     assert fallen[rich] < scores[rich] * 0.75**9 * 1.1  # a quarter less of three shares, three times
     assert fallen[rich] / sum(fallen.values()) < share / 3
     assert lead_share(fallen, rich) == pytest.approx(fallen[rich] / sum(fallen.values()), abs=0.03)
-    village.play()
+    back = village.play()
+    assert RICH in [item.update.device for item in back.taken()], back.reasons(RICH)
     assert scores_of(village)[rich] > 2 * fallen[rich]  # and it comes back when it does
 
 

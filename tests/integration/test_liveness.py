@@ -155,7 +155,7 @@ def lie(miner: Miner, field: str) -> None:
         if moment.current.leader != miner.account.address or len(moment.current.elections) > 1 or moment.due:
             return honest(moment)
         made: NewModel = replace(miner.lead._compute(moment), **{field: b"\x07" * 32})  # type: ignore[type-var]
-        miner.lead.office.send(Step("propose", (made.root, made.cid, made.rows)))
+        miner.lead.office.send(Step("propose", (made.root, made.cid, made.rows, miner.lead._layer(moment))))
         return "lied"
 
     miner.lead.propose = propose  # type: ignore[method-assign]

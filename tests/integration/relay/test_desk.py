@@ -155,7 +155,7 @@ def test_only_miners_hand_in_batches_and_verdicts_and_only_their_own(desk: Desk)
         (outsider, other, 403),
         (other, other, 409),  # it has committed nothing
     ):
-        opening = {"round": 1, "miner": named.address, "verdicts": [], "salt": salt}
+        opening = {"round": 1, "miner": named.address, "verdicts": [], "wish": 0, "salt": salt}
         assert desk.status("/v1/openings", json.dumps(opening).encode(), account) == status
         body = json.dumps({**batch, "submitter": named.address}).encode()
         assert desk.status("/v1/batches", body, account) == status
