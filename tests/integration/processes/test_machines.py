@@ -102,7 +102,17 @@ def federation(folder: Path) -> Iterator[Any]:
         run("chain", "wait")
         accounts = [f"{account}\n" for account in addresses(1 + MINERS, DEVICES)]
         (folder / "devices.txt").write_text("".join(accounts))
-        options = ["--devices", DEVICES, "--miners", MINERS, "--grace", 1, "--partition", "iid"]
+        options = [
+            "--devices",
+            DEVICES,
+            "--miners",
+            MINERS,
+            "--engine",
+            "stake",
+            "--grace",
+            1,
+        ]  # all three needed
+        options += ["--partition", "iid"]
         run("deploy", *options, "--register", "devices.txt")
         settings = list(MACHINES.values())
         for i in range(MINERS):
