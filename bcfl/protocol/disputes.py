@@ -15,8 +15,9 @@ something else there, no answer fits.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Any, Protocol
 
 from bcfl.errors import ChallengeError
 from bcfl.protocol import merkle
@@ -26,7 +27,6 @@ from bcfl.protocol.types import Terms
 
 LEVELS = 8  # that one answer shows
 UNOPENED = LEVELS + 2  # in `shown`: what is behind `rows` is due
-FORM = 6  # in the event of a refutation
 NOBODY = "0x" + "0" * 40
 _LEAF = b"\x00"
 
@@ -118,15 +118,71 @@ def opened(
     return Dispute(proposal, who, NOBODY, tree, height, 0, node, shown, now, now + terms.answer_seconds)
 
 
+class Told(Protocol):
+    """What a course needs of an event."""
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def args(self) -> Mapping[str, Any]: ...
+    @property
+    def timestamp(self) -> int: ...
+
+
+@dataclass(frozen=True)
+class Course:
+    """A dispute and what it has brought to light so far."""
+
+    state: Dispute
+    weights: bytes | None = None  # the two digests behind `rows`
+    rows: bytes | None = None
+    nodes: tuple[bytes, ...] = ()  # shown last
+    above: tuple[bytes, ...] = ()  # the siblings of the disputed node up to the root, the lowest first
+    leaf: bytes | None = None  # behind its zero byte
+    ended: int | None = None  # timestamp
+
+    def after(self, event: Told, terms: Terms) -> Course:
+        """With one more event of its round; raises ChallengeError where the contract would refuse it."""
+        now, args, state = event.timestamp, event.args, self.state
+        if event.name == "RowsShown":
+            weights, rows = args["weights"], args["rows"]
+            moved = state.answer_rows(terms, args["answerer"], now, weights, rows)
+            return replace(self, state=moved, weights=weights, rows=rows, nodes=(rows,))
+        if event.name == "NodesShown":
+            nodes = tuple(args["nodes"])
+            return replace(self, state=state.answer(terms, args["answerer"], now, nodes), nodes=nodes)
+        if event.name == "LeafShown":
+            content = args["content"]
+            return replace(self, state=state.answer_leaf(args["answerer"], now, content), leaf=content)
+        if event.name == "Pursued":
+            child, proof = args["child"], self.proof(args["child"])
+            moved = state.pursue(terms, args["challenger"], now, child, args["digest"], proof)
+            return replace(self, state=moved, nodes=(), above=proof + self.above)
+        return replace(self, ended=now)
+
+    def proof(self, child: int) -> tuple[bytes, ...]:
+        """The siblings of one of the nodes shown last, up to the disputed node."""
+        levels = self.state.shown - 1
+        height = self.state.height - levels
+        return merkle.siblings(b"".join(self.nodes), child, height, height + levels)
+
+
+def courses(terms: Terms, proposal: bytes, root: bytes, rows: bytes, events: Iterable[Told]) -> list[Course]:
+    """The disputes about one proposal, the last one perhaps open, from what the chain tells of them."""
+    found: list[Course] = []
+    for event in events:
+        if event.name == "Disputed":
+            tree, who = Trees(event.args["tree"]), event.args["challenger"]
+            found.append(Course(opened(terms, proposal, tree, root, rows, who, event.timestamp)))
+        elif found and event.args.get("proposal", proposal) == proposal:
+            found[-1] = found[-1].after(event, terms)
+    return found
+
+
 def strayed(shown: Sequence[bytes], right: Sequence[bytes]) -> int | None:
     """The first of the nodes that were shown that is not the right one."""
     pairs = enumerate(zip(shown, right, strict=True))
     return next((place for place, (one, other) in pairs if one != other), None)
-
-
-def siblings(nodes: Sequence[bytes], height: int, levels: int, child: int) -> tuple[bytes, ...]:
-    """Those of a node among all that were shown at `height`, up to the node `levels` above."""
-    return merkle.siblings(b"".join(nodes), child, height, height + levels)
 
 
 def _leaves(terms: Terms) -> int:
