@@ -1,7 +1,7 @@
-"""Step 6: disputes, when what is behind a proposal is kept back, and the ruling of the contract on each move.
+"""Step 6: disputes, when what is behind a proposal is kept back, and the contract's ruling on each move.
 
-A dispute is about one tree of a proposal, and stands at one of its nodes, at first the root (for the rows tree
-at the `rows` of the proposal). In turn, anybody shows what is below that node,
+A dispute is about one tree of a proposal, and stands at one of its nodes, at first the root (for the rows
+tree at the `rows` of the proposal). In turn, anybody shows what is below that node,
 
     answer_rows   the two digests behind `rows`
     answer        the nodes up to eight levels below, without padding

@@ -118,7 +118,7 @@ def rows_proof(updates: Sequence[Lanes], leaf_lanes: int, index: int) -> tuple[b
 
 
 def rows_node(updates: Sequence[Lanes], leaf_lanes: int, height: int, index: int) -> bytes:
-    """Node `index` of those at `height` of the rows tree; it must be above a leaf, not above padding alone."""
+    """Node `index` of those at `height` of the rows tree; it must be above a leaf."""
     start, stop = (place * leaf_lanes << height for place in (index, index + 1))
     parts = [lanes[start:stop] for lanes in updates]
     below = depth(len(parts[0]), leaf_lanes)

@@ -67,6 +67,11 @@ class Proposal:
     attested: tuple[str, ...] = ()
     disputed: tuple[Recorded, ...] = ()  # the moves of all disputes about it
 
+    @property
+    def held(self) -> bool:
+        """Whether a dispute about it is open."""
+        return bool(self.disputed) and self.disputed[-1].name != "DisputeEnded"
+
 
 @dataclass
 class Round:
