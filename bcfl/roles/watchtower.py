@@ -2,8 +2,8 @@
 
 A watchtower has no stake and no role, only the bond of a challenge. Where a challenge needs what nobody has
 shown, it disputes the tree, picks the first wrong node time after time, and challenges the leaf at the end;
-if nobody answers, the proposal is refuted by that. Vectors go to files as they come, so that memory holds a few
-models, whatever the number of updates.
+if nobody answers, the proposal is refuted by that. Vectors go to files as they come, so that memory holds a
+few models, whatever the number of updates.
 """
 
 from __future__ import annotations
@@ -132,7 +132,7 @@ class Watchtower:
         weights, rows = weights_digest([i.update.samples for i in moment.current.taken()]), right.root
         stated = weights, rows
         source: Source = right
-        model: Source | None = Vectors([before], leaf_lanes)  # as good as any, where the rows are wrong
+        model: Source = Vectors([before], leaf_lanes)  # as good as any, where the rows are wrong
         if rows_digest(weights, rows) != proposal.rows:
             stated = next(((c.weights, c.rows) for c in courses if c.weights and c.rows), stated)
             leaf = shown_leaf(courses, Trees.ROWS, right)
@@ -141,9 +141,10 @@ class Watchtower:
             elif stated[0] == weights:  # nor have the weights been shown to be wrong
                 return Judgement(False, None, "nobody has shown what its rows are made of", Trees.ROWS)
         else:
-            model = self._model(moment, proposal, lanes, before, spool)
-            if model is None:
+            known = self._model(moment, proposal, lanes, before, spool)
+            if known is None:
                 return Judgement(False, None, "nobody has shown the bytes of its model", Trees.MODEL)
+            model = known
         candidate = Candidate(proposal.root, proposal.cid, *stated, proposal.layer)
         evidence = self._evidence(moment, candidate, lanes, before, source, model)
         challenge = evidence.find()

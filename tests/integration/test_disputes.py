@@ -122,7 +122,7 @@ def test_colluders_that_show_their_tree_are_challenged_at_its_leaf(tmp_path: Pat
     tower = watched(village)
     for office in village.offices:
         answers = office.lead.answers
-        answers.agrees = lambda moment, proposal: True
+        answers.agrees = lambda *_: True
 
         def answer(moment: Moment, state: Dispute, right: object = answers.answer) -> Step:
             if moment.round != FORGED:

@@ -14,99 +14,20 @@ from bcfl.protocol.challenges import Form, Trees, rows_digest
 from bcfl.protocol.disputes import Course, Dispute
 from bcfl.protocol.evidence import Evidence, Leaves
 from bcfl.protocol.hashing import keccak, word
-from bcfl.protocol.types import Phase
+from bcfl.protocol.types import Phase, Rule
+from benchmarks.challenge import lone_place, terms_of
 from tests.forgery import assemble, case_of, proposing, random_lanes, with_model
+from tests.game import ANSWERER, Game
 from tests.harness import ETHER, TERMS, account, refused
 from tests.trial import Trial
 
 DEEP = replace(TERMS, parameters=16 * 700, leaf_lanes=16, max_updates=64)  # 700 leaves, depth 10
 OTHER = bytes(range(32))
-ANSWERER = account("late", 0)
 
 
 @pytest.fixture(scope="module")
 def trial() -> Trial:
     return Trial(DEEP)
-
-
-class Game:
-    """A dispute on the contract and on the twin; what stands there is `right`'s, or what was made of it."""
-
-    def __init__(self, trial: Trial, made: Evidence, tree: Trees) -> None:
-        self.trial, self.made, self.terms = trial, made, trial.terms
-        self.federation = trial.federation
-        trial.stand(made.docket)
-        source: Any = made.model if tree is Trees.MODEL else made.rows
-        self.tree = merkle.tree_of([source.leaf(i) for i in range(made.docket.leaves)], made.docket.depth)
-        self.source = source
-        self.kind = tree
-
-    @property
-    def proposal(self) -> tuple[bytes, ...]:
-        c = self.made.candidate
-        return c.root, c.cid, rows_digest(c.weights, c.rows), c.layer
-
-    def open(self, bond: int | None = None, **changes: Any) -> None:
-        fields = dict(zip(("root", "cid", "rows", "layer"), self.proposal, strict=True)) | {"tree": self.kind}
-        value = self.terms.challenge_bond if bond is None else bond
-        self.federation.send(
-            self.federation.outsider, "dispute", *(fields | changes).values(), value=value
-        )
-
-    @property
-    def course(self) -> Course:
-        """Read from the contract's events, by the twin's rules."""
-        names = {"Disputed", "RowsShown", "NodesShown", "LeafShown", "Pursued", "DisputeEnded"}
-        events = [e for e in self.federation.contract.events(self.begun) if e.name in names]
-        root, _, rows, _ = self.proposal
-        return disputes.courses(self.terms, self.made.docket.proposal, root, rows, events)[-1]
-
-    @property
-    def begun(self) -> int:
-        """The block in which the last dispute was opened."""
-        return [e for e in self.federation.contract.events() if e.name == "Disputed"][-1].block
-
-    @property
-    def state(self) -> Dispute:
-        return self.course.state
-
-    def nodes(self) -> list[bytes]:
-        state = self.state
-        height = state.height - min(disputes.LEVELS, state.height)
-        first = state.index << min(disputes.LEVELS, state.height)
-        level = self.tree.levels[height]
-        every = [level[i : i + 32] for i in range(0, len(level), 32)]
-        return every[first : first + state.due_nodes(self.terms)]
-
-    def answer(self) -> Any:
-        state = self.state
-        if state.shown == disputes.UNOPENED:
-            c = self.made.candidate
-            return self.send("answer_rows", c.weights, c.rows)
-        if state.height:
-            return self.send("answer", self.nodes())
-        return self.send("answer_leaf", b"\0" + self.source.leaf(state.index))
-
-    def pursue(self, child: int) -> Any:
-        course = self.course
-        return self.federation.send(
-            self.federation.outsider, "pursue", child, course.nodes[child], list(course.proof(child))
-        )
-
-    def send(self, function: str, *args: Any) -> Any:
-        return self.federation.send(ANSWERER, function, *args)
-
-    def expire(self) -> Any:
-        return self.send("expire", *self.votes())
-
-    def votes(self) -> tuple[list[int], list[bytes]]:
-        voters = list(self.trial.setting.voters)
-        bodies = [bytes(32)] * len(voters)
-        links = bytes(32)
-        for voter, body in zip(voters, bodies, strict=True):
-            links = keccak(links + word(voter) + body)
-        self.trial.storage.put(("verification.votes", None, int.from_bytes(links, "big")))
-        return voters, bodies
 
 
 @pytest.fixture
@@ -406,3 +327,20 @@ def by_the_twin(game: Game, function: str, args: tuple[Any, ...], who: str) -> s
     except ChallengeError as error:
         return str(error)
     return None
+
+
+def test_the_largest_leaf_that_the_terms_allow() -> None:
+    """Its bytes go into calldata and log: within the cap of one transaction's gas."""
+    trial = Trial(terms_of(1024, 2**40 - 1, 48, 16, Rule.MEAN), miners=64)
+    docket, challenge = lone_place(trial, 1024)
+    trial.stand(docket)
+    candidate = challenge.candidate
+    rows = rows_digest(candidate.weights, candidate.rows)
+    federation, bond = trial.federation, trial.terms.challenge_bond
+    fields = (candidate.root, candidate.cid, rows, candidate.layer, Trees.MODEL)
+    federation.send(federation.outsider, "dispute", *fields, value=bond)
+    node = int.from_bytes(keccak(challenge.row), "big")
+    trial.storage.put(("disputes.node", None, node), ("disputes.height", None, 0))
+    receipt = federation.send(ANSWERER, "answer_leaf", challenge.row)
+    assert receipt.events[0].args["content"] == challenge.row
+    assert receipt.gas_used < 2**24
