@@ -13,10 +13,15 @@ import json
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
+from random import Random
 from typing import NamedTuple
 
+from bcfl.protocol.challenges import Trees
 from bcfl.protocol.types import Engine, Mode, Phase
+from tests.forgery import assemble, random_lanes
+from tests.game import Game
 from tests.harness import TERMS, Federation
+from tests.trial import Trial
 
 SNAPSHOT = Path(__file__).parent / "gas_snapshot.json"
 
@@ -144,10 +149,33 @@ def claims(federation: Federation) -> Row:
     return found
 
 
+def dispute_steps() -> Row:
+    """Gas of each move of a dispute: 20 updates, 11,200 parameters in 700 leaves of 16."""
+    terms, rng = replace(TERMS, parameters=11_200, leaf_lanes=16, max_updates=64), Random(5)
+    trial, found = Trial(terms), {}
+    lanes = [random_lanes(rng, terms, 16) for _ in range(20)]
+    made = assemble(rng, terms, random_lanes(rng, terms, 32), lanes, [True] * 20, trial.setting)
+    game, received = Game(trial, made, Trees.ROWS), trial.federation.received
+    game.open()
+    found["open a dispute"] = received["dispute"][-1].gas_used
+    found["show what is behind the rows"] = game.answer().gas_used
+    found["pick the root"] = game.pursue(0).gas_used
+    found["show 175 nodes"] = game.answer().gas_used
+    found["pick one of them"] = game.pursue(3).gas_used
+    game.answer()
+    game.pursue(1)
+    found["show a leaf of 20 updates"] = game.answer().gas_used
+    game = Game(trial, made, Trees.MODEL)
+    game.open()
+    trial.federation.chain.warp(game.state.due)
+    found["refute in default of an answer"] = game.expire().gas_used
+    return found
+
+
 def measured() -> dict[str, Row]:
     """Everything the snapshot holds."""
     rows = {str(size): steady_round(size) for size in SIZES}
-    return {**rows, "rare": rare_steps()}
+    return {**rows, "rare": rare_steps(), "dispute": dispute_steps()}
 
 
 def table(size: Size, row: Mapping[str, int]) -> str:
@@ -170,7 +198,7 @@ def main() -> None:
     for size in SIZES:
         print(table(size, found[str(size)]), end="\n\n")
     print("once or seldom (20 devices, 5 miners)")
-    for step, gas in found["rare"].items():
+    for step, gas in (found["rare"] | found["dispute"]).items():
         print(f"  {step:<32}{gas:>12,}")
     if write:
         SNAPSHOT.write_text(json.dumps(found, indent=1) + "\n")

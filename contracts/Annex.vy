@@ -3,7 +3,8 @@
 """
 @title Annex: what a federation does once a round
 @license Apache-2.0
-@notice Tally, election, the next in line, claims. It is deployed once with the federation's terms and only ever
+@notice Tally, election, the next in line, claims; also how a dispute begins and ends, for want of room
+        in `Court`. It is deployed once with the federation's terms and only ever
         runs on the federation's storage: `Federation` delegates to it, and it delegates what it does
         not know to `Court`. All three initialize the same modules in the same order, so that every
         slot is the same; a test compares the layouts.
@@ -21,6 +22,8 @@ from modules import election
 from modules import verification
 from modules import rewards
 from modules import proposals
+from modules import leaves
+from modules import disputes
 
 initializes: terms
 initializes: registry[terms := terms]
@@ -49,6 +52,17 @@ initializes: proposals[
     rewards := rewards,
     treasury := treasury,
 ]
+initializes: leaves[terms := terms]
+initializes: disputes[
+    terms := terms,
+    treasury := treasury,
+    leaves := leaves,
+    rounds := rounds,
+    registry := registry,
+    election := election,
+    verification := verification,
+    proposals := proposals,
+]
 
 exports: (
     treasury.withdraw,
@@ -63,6 +77,8 @@ exports: (
     verification.tally,
     rewards.__interface__,
     proposals.skip,
+    disputes.dispute,
+    disputes.expire,
 )
 
 COURT: immutable(address)

@@ -20,6 +20,7 @@ from modules import verification
 from modules import rewards
 from modules import proposals
 from modules import leaves
+from modules import disputes
 from modules import aggregation
 from modules import challenges
 
@@ -51,6 +52,16 @@ initializes: proposals[
     treasury := treasury,
 ]
 initializes: leaves[terms := terms]
+initializes: disputes[
+    terms := terms,
+    treasury := treasury,
+    leaves := leaves,
+    rounds := rounds,
+    registry := registry,
+    election := election,
+    verification := verification,
+    proposals := proposals,
+]
 initializes: aggregation[terms := terms, leaves := leaves]
 initializes: challenges[
     terms := terms,
@@ -72,6 +83,10 @@ exports: (
     submissions.update_hash,
     submissions.domain_separator,
     challenges.__interface__,
+    disputes.answer_rows,
+    disputes.answer,
+    disputes.answer_leaf,
+    disputes.pursue,
 )
 
 

@@ -26,6 +26,8 @@ from modules import election
 from modules import verification
 from modules import rewards
 from modules import proposals
+from modules import leaves
+from modules import disputes
 
 initializes: terms
 initializes: registry[terms := terms]
@@ -53,6 +55,17 @@ initializes: proposals[
     verification := verification,
     rewards := rewards,
     treasury := treasury,
+]
+initializes: leaves[terms := terms]
+initializes: disputes[
+    terms := terms,
+    treasury := treasury,
+    leaves := leaves,
+    rounds := rounds,
+    registry := registry,
+    election := election,
+    verification := verification,
+    proposals := proposals,
 ]
 
 exports: (

@@ -9,6 +9,7 @@ from typing import Any, Final
 from bcfl.errors import LedgerError, Reverted
 from bcfl.ledger.abi import Abi
 from bcfl.ledger.contract import Contract, Event
+from bcfl.protocol.disputes import NOBODY
 from bcfl.protocol.submissions import Domain
 from bcfl.protocol.testimony import Call, Standing, Testimony
 from bcfl.protocol.types import Engine, Terms
@@ -56,6 +57,8 @@ def standing(contract: Contract, events: Sequence[Event], block: int) -> Standin
     rounds = {event.args["round"] for event in events if event.name == "RoundOpened"}
     claimed = {event.args["account"] for event in events if event.name in ("Claimed", "Withdrawn")}
     claimed |= {event.args["challenger"] for event in events if event.name == "Refuted"}
+    ended = [event.args for event in events if event.name == "DisputeEnded"]
+    claimed |= {args[name] for args in ended for name in ("challenger", "answerer")} - {NOBODY}
     miners = {event.args["miner"] for event in events if event.name == "MinerRegistered"}
     root, cid = asked("model")
     balance = contract.chain.request("eth_getBalance", contract.address, hex(block))

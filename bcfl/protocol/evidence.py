@@ -135,6 +135,31 @@ class Leaves:
 
 
 @dataclass(frozen=True)
+class Shown:
+    """A tree of which nothing is known but one leaf, with its siblings, and that it is wrong."""
+
+    index: int
+    content: bytes
+    siblings: tuple[bytes, ...]
+
+    def leaf(self, index: int) -> bytes:
+        """The packed leaf, if it is that one."""
+        return {self.index: self.content}[index]
+
+    def proof(self, index: int) -> tuple[bytes, ...]:
+        """Its siblings, lowest first."""
+        return {self.index: self.siblings}[index]
+
+    def unlike(self, right: Vectors) -> int | None:
+        """The leaf that was shown."""
+        return None if self.content == right.leaf(self.index) else self.index
+
+    def stray(self) -> Node | None:
+        """None: what is behind the leaves was not shown."""
+        return None
+
+
+@dataclass(frozen=True)
 class Evidence:
     """All that stands behind a proposal, as its challenger sees it."""
 

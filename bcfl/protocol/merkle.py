@@ -98,8 +98,8 @@ def rows_tree(updates: Sequence[Lanes], leaf_lanes: int) -> Tree:
 def rows_root(updates: Sequence[Lanes], leaf_lanes: int) -> bytes:
     """The root of `rows_tree(updates, leaf_lanes)`, in memory of one digest for every subtree of some MiB."""
     height, below = _heights(updates, leaf_lanes)
-    tops = b"".join(_climb(digests, 0, below) for digests in _leaf_digests(updates, leaf_lanes, 1 << below))
-    return _climb(tops, below, height)
+    tops = b"".join(top(digests, 0, below) for digests in _leaf_digests(updates, leaf_lanes, 1 << below))
+    return top(tops, below, height)
 
 
 def rows_proof(updates: Sequence[Lanes], leaf_lanes: int, index: int) -> tuple[bytes, ...]:
@@ -112,9 +112,17 @@ def rows_proof(updates: Sequence[Lanes], leaf_lanes: int, index: int) -> tuple[b
     tops = []
     for number, digests in enumerate(_leaf_digests(updates, leaf_lanes, 1 << below)):
         if number == index >> below:
-            lower = _siblings(digests, index & ((1 << below) - 1), 0, below)
-        tops.append(_climb(digests, 0, below))
-    return lower + _siblings(b"".join(tops), index >> below, below, height)
+            lower = siblings(digests, index & ((1 << below) - 1), 0, below)
+        tops.append(top(digests, 0, below))
+    return lower + siblings(b"".join(tops), index >> below, below, height)
+
+
+def rows_node(updates: Sequence[Lanes], leaf_lanes: int, height: int, index: int) -> bytes:
+    """Node `index` of those at `height` of the rows tree; it must be above a leaf."""
+    start, stop = (place * leaf_lanes << height for place in (index, index + 1))
+    parts = [lanes[start:stop] for lanes in updates]
+    below = depth(len(parts[0]), leaf_lanes)
+    return top(rows_root(parts, leaf_lanes), below, height)
 
 
 def row(updates: Sequence[Lanes], leaf_lanes: int, index: int) -> bytes:
@@ -156,7 +164,7 @@ def _heights(updates: Sequence[Lanes], leaf_lanes: int) -> tuple[int, int]:
     return height, min(height, (_BLOCK_BYTES // row_bytes).bit_length())
 
 
-def _siblings(digests: bytes, index: int, below: int, height: int) -> tuple[bytes, ...]:
+def siblings(digests: bytes, index: int, below: int, height: int) -> tuple[bytes, ...]:
     """The siblings of node `index` of level `below` and of the nodes above it, up to level `height`."""
     found = []
     for level in range(below, height):
@@ -193,7 +201,7 @@ def _hash_leaves(packed: bytes, size: int) -> bytes:
     return b"".join([keccak_256(_LEAF + packed[i : i + size]).digest() for i in range(0, len(packed), size)])
 
 
-def _climb(digests: bytes, below: int, height: int) -> bytes:
+def top(digests: bytes, below: int, height: int) -> bytes:
     """The one digest at `height` above the consecutive digests of level `below`."""
     for level in range(below, height):
         digests = _parents(digests, level)

@@ -65,6 +65,12 @@ class Proposal:
     rows: bytes
     layer: bytes  # of the leader's hash chain
     attested: tuple[str, ...] = ()
+    disputed: tuple[Recorded, ...] = ()  # the moves of all disputes about it
+
+    @property
+    def held(self) -> bool:
+        """Whether a dispute about it is open."""
+        return bool(self.disputed) and self.disputed[-1].name != "DisputeEnded"
 
 
 @dataclass
@@ -410,6 +416,13 @@ def _attested(history: History, event: Recorded) -> None:
     proposals[-1] = replace(last, attested=attested)
 
 
+def _disputed(history: History, event: Recorded) -> None:
+    """A move of a dispute; one whose proposal has been refuted may end rounds later."""
+    proposals = history.of(event).proposals
+    if proposals:
+        proposals[-1] = replace(proposals[-1], disputed=(*proposals[-1].disputed, event))
+
+
 def _skipped(history: History, event: Recorded) -> None:
     history.of(event).skipped.append(event.args["leader"])
 
@@ -477,6 +490,12 @@ READERS: dict[str, Callable[[History, Recorded], None]] = {
     "Elected": _elected,
     "Proposed": _proposed,
     "Attested": _attested,
+    "Disputed": _disputed,
+    "RowsShown": _disputed,
+    "NodesShown": _disputed,
+    "LeafShown": _disputed,
+    "Pursued": _disputed,
+    "DisputeEnded": _disputed,
     "Skipped": _skipped,
     "Refuted": _refuted,
     "Penalized": _penalized,

@@ -5,10 +5,10 @@ from __future__ import annotations
 from bcfl.errors import PayloadError, StoreError
 from bcfl.ports import Step
 from bcfl.protocol import beacon, election, verification
-from bcfl.protocol.hashing import keccak, word
 from bcfl.protocol.rounds import Proposal, Round
 from bcfl.roles.archive import Archive, NewModel
 from bcfl.roles.clerk import Office
+from bcfl.roles.disputes import Answers, open_dispute, proposal_digest
 from bcfl.roles.moment import Moment
 
 TRIES = 4096  # proofs of work tried in one turn
@@ -19,6 +19,7 @@ class Lead:
 
     def __init__(self, office: Office, archive: Archive) -> None:
         self.office, self.archive = office, archive
+        self.answers = Answers(office, archive, self._is_right)
         self._race: tuple[int, int] | None = None  # round and turn
         self._nonce = 0
         self._shown: tuple[bytes, bytes | None] | None = None  # the layer last shown, and the next one
@@ -54,6 +55,9 @@ class Lead:
     def attest(self, moment: Moment) -> str | None:
         """Recompute the proposal and attest it; make it final as soon as that is possible."""
         current, proposal = moment.current, moment.current.proposals[-1]
+        disputed = open_dispute(moment)
+        if disputed is not None:
+            return self.answers.act(moment, disputed.state)
         begun = moment.clock.deadline - moment.terms.attest_seconds
         over = moment.now >= begun + moment.terms.challenge_seconds
         final = Step("finalize", (proposal.root, proposal.cid, proposal.rows, proposal.layer))
@@ -106,6 +110,11 @@ class Lead:
         except (PayloadError, StoreError):
             return None
 
+    def _is_right(self, moment: Moment, proposal: Proposal) -> bool:
+        """Whether model and rows are what this miner computes."""
+        made = self._compute(moment)
+        return made is not None and (made.root, made.rows) == (proposal.root, proposal.rows)
+
     def _agrees(self, moment: Moment, proposal: Proposal) -> bool:
         """Whether the proposal is what this miner computes, and its bytes can be had."""
         made = self._compute(moment)
@@ -124,11 +133,6 @@ class Lead:
         current = moment.current
         self.office.send(Step("skip", verification.skip_args(current.votes, current.engine)))
         return "passed the lead on"
-
-
-def proposal_digest(round_: int, proposal: Proposal) -> bytes:
-    """What an attestation attests."""
-    return keccak(word(round_) + proposal.root + proposal.cid + proposal.rows + proposal.layer)
 
 
 def _weights(current: Round) -> dict[str, int]:

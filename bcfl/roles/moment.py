@@ -76,6 +76,9 @@ def phase_seconds(phase: Phase, terms: Terms) -> int:
 def next_change(moment: Moment) -> int:
     """The next time at which somebody who has nothing to do now may have something to do."""
     clock, terms = moment.clock, moment.terms
+    if clock.phase is Phase.ATTEST and moment.current.proposals[-1].held:
+        due = moment.current.latest + terms.answer_seconds
+        return moment.now + 1 if moment.now >= due else min(moment.now + TURN_SECONDS, due)
     if clock.phase in (Phase.ELECT, Phase.TALLY, Phase.VOID) or moment.due:
         return moment.now + 1
     seconds = phase_seconds(clock.phase, terms)

@@ -1,7 +1,9 @@
 """Step 6 for anybody: recompute every proposal from chain and store, and challenge the wrong ones in time.
 
-A watchtower has no stake and no role, only the bond of a challenge. Vectors go to files as they come, so that
-memory holds a few models, whatever the number of updates.
+A watchtower has no stake and no role, only the bond of a challenge. Where a challenge needs what nobody has
+shown, it disputes the tree, picks the first wrong node time after time, and challenges the leaf at the end;
+if nobody answers, the proposal is refuted by that. Vectors go to files as they come, so that memory holds a
+few models, whatever the number of updates.
 """
 
 from __future__ import annotations
@@ -10,79 +12,141 @@ from dataclasses import dataclass
 
 from bcfl.errors import BcflError, PayloadError, StoreError
 from bcfl.ports import Ledger, Step
-from bcfl.protocol import aggregation, merkle, verification
+from bcfl.protocol import aggregation, verification
 from bcfl.protocol.accounts import Account
-from bcfl.protocol.challenges import Candidate, Challenge, Docket, rows_digest, weights_digest
-from bcfl.protocol.evidence import Evidence, Vectors
+from bcfl.protocol.challenges import Candidate, Challenge, Docket, Trees, rows_digest, weights_digest
+from bcfl.protocol.disputes import Course, strayed
+from bcfl.protocol.evidence import Evidence, Shown, Source, Vectors
 from bcfl.protocol.fixedpoint import Lanes
 from bcfl.protocol.rounds import Proposal, Submission
 from bcfl.protocol.types import Phase
 from bcfl.roles.archive import Archive
-from bcfl.roles.lead import proposal_digest
+from bcfl.roles.disputes import disputes_of, expiry, nodes_below, proposal_digest
 from bcfl.roles.moment import Moment, look
 from bcfl.roles.spool import Spool
 
 
 @dataclass(frozen=True)
 class Judgement:
-    """What a watchtower thinks of a proposal; `reason` says why there is no challenge of a wrong one."""
+    """What a watchtower thinks of a proposal: right, or wrong and `reason` says why there is no challenge.
+
+    `tree`: what has to be shown before there can be one.
+    """
 
     right: bool
     challenge: Challenge | None = None
     reason: str = ""
+    tree: Trees | None = None
 
 
 class Watchtower:
-    """Looks at each proposal once; `act` challenges a wrong one and says what it did."""
+    """Looks at each proposal once; `act` challenges or disputes a wrong one and says what it did."""
 
     def __init__(self, account: Account, ledger: Ledger, archive: Archive) -> None:
         self.account, self.ledger, self.archive = account, ledger, archive
-        self._seen: bytes | None = None  # digest of the proposal that was looked at last
+        self._seen: tuple[bytes, int] | None = None  # the proposal judged last, and the disputes there were
 
     def act(self) -> str | None:
-        """Judge the proposal that stands, if it is new. Raises Reverted where somebody else was quicker."""
+        """Judge the proposal that stands, if it is new, or go on with a dispute about it.
+
+        Raises Reverted where somebody else was quicker.
+        """
         moment = look(self.ledger)
         if moment is None or moment.clock.phase is not Phase.ATTEST or not moment.current.proposals:
             return None
-        proposal = moment.current.proposals[-1]
-        digest = proposal_digest(moment.round, proposal)
-        if digest == self._seen:
+        proposal, courses = moment.current.proposals[-1], disputes_of(moment)
+        if courses and courses[-1].ended is None:
+            return self._go_on(moment, courses[-1])
+        name = proposal_digest(moment.round, proposal), len(courses)
+        if name == self._seen:
             return None
         found = self.judge(moment, proposal)
-        self._seen = digest
+        done = self._do(moment, found)
+        self._seen = name
+        return done
+
+    def _do(self, moment: Moment, found: Judgement) -> str:
+        bond = moment.terms.challenge_bond
         if found.right:
             return "found the proposal right"
-        if found.challenge is None:
+        if found.challenge is not None:
+            function, args = found.challenge.call()
+            self.ledger.send(self.account, [Step(function, args, bond)])
+            return f"challenged the proposal: {found.challenge.form.name.lower()}"
+        if found.tree is None:
             return f"found the proposal wrong, without a challenge: {found.reason}"
-        function, args = found.challenge.call()
-        self.ledger.send(self.account, [Step(function, args, moment.terms.challenge_bond)])
-        return f"challenged the proposal: {found.challenge.form.name.lower()}"
+        p = moment.current.proposals[-1]
+        step = Step("dispute", (p.root, p.cid, p.rows, p.layer, int(found.tree)), bond)
+        self.ledger.send(self.account, [step])
+        return f"disputed the proposal: {found.reason}"
+
+    def _go_on(self, moment: Moment, course: Course) -> str | None:
+        """What is due in a dispute: to call time, or in an own one to pick a node."""
+        state = course.state
+        if moment.now >= state.due:
+            self.ledger.send(self.account, [expiry(moment)])
+            return "ended a dispute that nobody went on with"
+        if state.answerable or state.challenger != self.account.address:
+            return None
+        with Spool() as spool:
+            lanes, before = self._read(moment, spool)
+            place = self._astray(moment, course, lanes, before)
+            if place is None:  # then the weights are wrong, and they have been shown
+                found = self._compare(moment, moment.current.proposals[-1], lanes, before, spool)
+                return self._do(moment, found) if found.challenge else None
+        step = Step("pursue", (place, course.nodes[place], list(course.proof(place))))
+        self.ledger.send(self.account, [step])
+        return "asked for what is below a node that is wrong"
+
+    def _astray(self, moment: Moment, course: Course, lanes: list[Lanes], before: Lanes) -> int | None:
+        """The first of the nodes that were shown that is not the right one."""
+        state, leaf_lanes = course.state, moment.terms.leaf_lanes
+        vectors = lanes if state.tree is Trees.ROWS else [self._right_model(moment, lanes, before)]
+        tree = Vectors(vectors, leaf_lanes)
+        right = [tree.root] if state.shown == 1 else nodes_below(tree, state, moment.terms)
+        return strayed(course.nodes, right)
 
     def judge(self, moment: Moment, proposal: Proposal) -> Judgement:
         """Recompute a proposal; a challenge is one that the contract upholds, by the twin's ruling."""
         with Spool() as spool:
             try:
-                lanes = [self._update(item, spool) for item in moment.current.taken()]
-                before = self.archive.model(moment.history.model_before(moment.round), moment.history)
+                lanes, before = self._read(moment, spool)
             except (PayloadError, StoreError) as error:
                 return Judgement(False, None, f"the bytes of an accepted update cannot be had ({error})")
-            finally:
-                self.archive.forget()
             return self._compare(moment, proposal, lanes, before, spool)
+
+    def _read(self, moment: Moment, spool: Spool) -> tuple[list[Lanes], Lanes]:
+        """The accepted updates and the last model; raises PayloadError or StoreError without them."""
+        try:
+            lanes = [self._update(item, spool) for item in moment.current.taken()]
+            return lanes, self.archive.model(moment.history.model_before(moment.round), moment.history)
+        finally:
+            self.archive.forget()
 
     def _compare(
         self, moment: Moment, proposal: Proposal, lanes: list[Lanes], before: Lanes, spool: Spool
     ) -> Judgement:
         """What the accepted updates come to, beside what is proposed."""
-        leaf_lanes, samples = moment.terms.leaf_lanes, [i.update.samples for i in moment.current.taken()]
-        weights, rows = weights_digest(samples), merkle.rows_root(lanes, leaf_lanes)
+        leaf_lanes, courses = moment.terms.leaf_lanes, disputes_of(moment)
+        right = Vectors(lanes, leaf_lanes)
+        weights, rows = weights_digest([i.update.samples for i in moment.current.taken()]), right.root
+        stated = weights, rows
+        source: Source = right
+        model: Source = Vectors([before], leaf_lanes)  # as good as any, where the rows are wrong
         if rows_digest(weights, rows) != proposal.rows:
-            return Judgement(False, None, "nobody has shown what its rows are made of")
-        proposed = self._proposed(proposal, spool)
-        if proposed is None:
-            return self._withheld(proposal, lanes, samples, before)
-        candidate = Candidate(proposal.root, proposal.cid, weights, rows, proposal.layer)
-        evidence = self._evidence(moment, candidate, lanes, before, proposed)
+            stated = next(((c.weights, c.rows) for c in courses if c.weights and c.rows), stated)
+            leaf = shown_leaf(courses, Trees.ROWS, right)
+            if leaf is not None:
+                source = leaf
+            elif stated[0] == weights:  # nor have the weights been shown to be wrong
+                return Judgement(False, None, "nobody has shown what its rows are made of", Trees.ROWS)
+        else:
+            known = self._model(moment, proposal, lanes, before, spool)
+            if known is None:
+                return Judgement(False, None, "nobody has shown the bytes of its model", Trees.MODEL)
+            model = known
+        candidate = Candidate(proposal.root, proposal.cid, *stated, proposal.layer)
+        evidence = self._evidence(moment, candidate, lanes, before, source, model)
         challenge = evidence.find()
         if challenge is None:
             return Judgement(True)
@@ -92,10 +156,35 @@ class Watchtower:
             )
         return Judgement(False, challenge)
 
+    def _model(
+        self, moment: Moment, proposal: Proposal, lanes: list[Lanes], before: Lanes, spool: Spool
+    ) -> Source | None:
+        """What is known of the proposed model: its bytes, that it is right, or the leaf that was shown."""
+        leaf_lanes = moment.terms.leaf_lanes
+        proposed = self._proposed(proposal, spool)
+        if proposed is not None:
+            return Vectors([proposed], leaf_lanes)
+        right = Vectors([self._right_model(moment, lanes, before)], leaf_lanes)
+        if right.root == proposal.root:
+            return right
+        return shown_leaf(disputes_of(moment), Trees.MODEL, right)
+
+    def _right_model(self, moment: Moment, lanes: list[Lanes], before: Lanes) -> Lanes:
+        terms, samples = moment.terms, [item.update.samples for item in moment.current.taken()]
+        return aggregation.apply(
+            before, aggregation.aggregate(terms.rule, lanes, samples, terms.shift, terms.trim)
+        )
+
     def _evidence(
-        self, moment: Moment, candidate: Candidate, lanes: list[Lanes], before: Lanes, proposed: Lanes
+        self,
+        moment: Moment,
+        candidate: Candidate,
+        lanes: list[Lanes],
+        before: Lanes,
+        rows: Source,
+        model: Source,
     ) -> Evidence:
-        """Everything behind a proposal whose rows are right."""
+        """Everything that is known of what stands behind a proposal."""
         terms, current, domain = moment.terms, moment.current, self.ledger.domain
         words = current.words(domain)
         count = verification.tally(words, current.votes, current.engine)
@@ -108,18 +197,7 @@ class Watchtower:
             accepted=verification.tally_digest(count),
         )
         updates = [item.update for item in current.submissions]
-        model, rows = (Vectors(vectors, terms.leaf_lanes) for vectors in ([proposed], lanes))
         return Evidence(docket, candidate, count, words, updates, lanes, before, model, rows)
-
-    def _withheld(
-        self, proposal: Proposal, lanes: list[Lanes], samples: list[int], before: Lanes
-    ) -> Judgement:
-        """The proposed model's bytes cannot be had, so the root alone says whether it is right."""
-        terms = self.archive.terms
-        step = aggregation.aggregate(terms.rule, lanes, samples, terms.shift, terms.trim)
-        if merkle.root(aggregation.apply(before, step), terms.leaf_lanes) == proposal.root:
-            return Judgement(True)
-        return Judgement(False, None, "nobody has shown the bytes of its model")
 
     def _update(self, item: Submission, spool: Spool) -> Lanes:
         """An accepted update, checked, in a file."""
@@ -135,3 +213,13 @@ class Watchtower:
             return None
         self.archive.forget()
         return kept
+
+
+def shown_leaf(courses: list[Course], tree: Trees, right: Vectors) -> Shown | None:
+    """The wrong leaf of a tree that a dispute has brought to light."""
+    for course in courses:
+        if course.state.tree is tree and course.leaf is not None:
+            found = Shown(course.state.index, course.leaf[1:], course.above)
+            if found.unlike(right) is not None:
+                return found
+    return None

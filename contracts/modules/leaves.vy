@@ -131,6 +131,18 @@ def _climb(height: uint256, digest: bytes32, index: uint256, proof: DynArray[byt
     last: uint256 = self._leaves() - 1
     exact: bool = last >> depth == 0 and (depth == 0 or last >> (depth - 1) == 1)
     assert exact, "challenges: proof of another length"
+    assert self._above(digest, index, proof) == root, "challenges: not in the tree"
+
+
+@internal
+@pure
+def _above(digest: bytes32, index: uint256, proof: DynArray[bytes32, MAX_DEPTH]) -> bytes32:
+    """
+    @notice The node above another one, as many levels up as there are siblings.
+    @param digest The lower node's digest.
+    @param index Its place among the nodes of its height; the bits beyond the siblings do not matter.
+    @param proof The siblings, the lowest first.
+    """
     node: bytes32 = digest
     path: uint256 = index
     for sibling: bytes32 in proof:
@@ -139,4 +151,4 @@ def _climb(height: uint256, digest: bytes32, index: uint256, proof: DynArray[byt
         else:
             node = keccak256(concat(NODE, node, sibling))
         path >>= 1
-    assert node == root, "challenges: not in the tree"
+    return node

@@ -207,11 +207,11 @@ def _hold():
 def _let_go(since: uint256):
     """
     @notice Lets the round go on after a dispute that came to nothing; attestations and the window get back
-            the time that it took.
+            the time that it took, and as much as a move of it has, for a challenge of what was shown.
     @param since When the dispute was opened.
     """
     election.lead &= ~election.HELD
-    rounds.clock += (block.timestamp - since) << rounds.DEADLINE
+    rounds.clock += (block.timestamp - since + terms.TERMS.answer_seconds) << rounds.DEADLINE
 
 
 @internal

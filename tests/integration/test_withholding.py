@@ -6,6 +6,7 @@ from pathlib import Path
 
 from bcfl.ledger.testimony import gather
 from bcfl.protocol import cid as cids
+from bcfl.protocol.challenges import Trees
 from bcfl.protocol.types import Phase, Verdict
 from bcfl.roles.archive import Archive
 from bcfl.roles.auditor.audit import Audit
@@ -61,11 +62,11 @@ def test_a_wrong_model_whose_bytes_are_withheld_is_noticed_by_its_root(tmp_path:
     assert moment is not None
     tower = Watchtower(village.owner, village.ledger, Archive(village.store, LAYOUT, village.terms))
     proposal = moment.current.proposals[-1]
-    for changes, reason in (
-        ({"root": bytes(32)}, "the bytes of its model"),
-        ({"rows": bytes(32)}, "what its rows are made of"),
+    for changes, reason, tree in (
+        ({"root": bytes(32)}, "the bytes of its model", Trees.MODEL),
+        ({"rows": bytes(32)}, "what its rows are made of", Trees.ROWS),
     ):
         fields = {name: getattr(proposal, name) for name in ("leader", "root", "cid", "rows", "layer")}
         found = tower.judge(moment, type(proposal)(**fields | changes))
-        assert (found.right, found.challenge) == (False, None)
+        assert (found.right, found.challenge, found.tree) == (False, None, tree)
         assert reason in found.reason

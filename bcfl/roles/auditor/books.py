@@ -6,6 +6,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from bcfl.protocol import verification
+from bcfl.protocol.challenges import Form
+from bcfl.protocol.disputes import NOBODY
 from bcfl.protocol.rewards import earned
 from bcfl.protocol.rounds import History, Recorded, Round
 from bcfl.protocol.submissions import Domain
@@ -40,7 +42,12 @@ class Books:
             self.pool += self.terms.challenge_bond
         elif event.name == "Refuted":
             self.winner = args["challenger"]
-            self._credit(args["challenger"], self.terms.challenge_bond)
+            if args["form"] != Form.DISPUTE:  # whose bond has been in the books since it was opened
+                self._credit(args["challenger"], self.terms.challenge_bond)
+        elif event.name == "Disputed":
+            self.owed += self.terms.challenge_bond
+        elif event.name == "DisputeEnded":
+            self._release(args["challenger"], args["answerer"])
         elif event.name == "Finalized":
             yield from self._reserve(args["reward"], number, history)
         elif event.name == "Claimed":
@@ -75,6 +82,16 @@ class Books:
         """What the contract owes an account from now on, though no claim says so."""
         self.credits[account] = self.credits.get(account, 0) + amount
         self.owed += amount
+
+    def _release(self, challenger: str, answerer: str) -> None:
+        """The bond of a dispute goes back, or half of it to who answered last, and the rest to the pool."""
+        bond = self.terms.challenge_bond
+        self.owed -= bond
+        if answerer == NOBODY:
+            self._credit(challenger, bond)
+        else:
+            self._credit(answerer, bond // 2)
+            self.pool += bond - bond // 2
 
     def _reserve(self, reward: int, number: int, history: History) -> Iterator[Finding]:
         """A round's reward is what the terms promise, as far as the pool goes."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from bcfl.errors import PayloadError, StoreError
+from bcfl.protocol.challenges import Form
 from bcfl.protocol.rounds import History, Round, Submission
 from bcfl.protocol.types import Block
 from bcfl.roles.archive import Archive, NewModel
@@ -72,7 +73,8 @@ class Models:
             wrong = [name for name in ("root", "cid", "rows") if args[name] != getattr(made, name)]
             if wrong:
                 self.lazy += tuple(turn.supporters)
-            if turn.refuted is not None and not {"root", "rows"} & set(wrong):
+            silent = turn.refuted is not None and turn.refuted.args["form"] == Form.DISPUTE
+            if turn.refuted is not None and not silent and not {"root", "rows"} & set(wrong):
                 yield "challenges", f"the proposal of {turn.leader} was refuted, and it was right"
             if wrong and turn is turns[-1] and found.block is not None:
                 for name in wrong:

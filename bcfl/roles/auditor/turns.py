@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from bcfl.protocol import election
 from bcfl.protocol.rounds import Recorded
 from bcfl.protocol.types import Terms, VoidReason
+from bcfl.roles.auditor.disputes import MOVES, Disputes
 from bcfl.roles.auditor.reading import Case
 from bcfl.roles.auditor.submissions import Found
 
@@ -22,6 +23,7 @@ class Turn:
     penalized: list[Recorded] = field(default_factory=list)
     skipped: Recorded | None = None
     refuted: Recorded | None = None
+    disputed: list[Recorded] = field(default_factory=list)
 
     @property
     def leader(self) -> str:
@@ -55,6 +57,8 @@ def turns_of(case: Case) -> list[Turn]:
             turns[-1].skipped = event
         elif event.name == "Refuted":
             turns[-1].refuted = event
+        elif event.name in MOVES and turns:
+            turns[-1].disputed.append(event)
     return turns
 
 
@@ -84,12 +88,15 @@ class Turns:
             yield "proposal.leader", f"{turn.proposed.args['leader']} proposes in the turn of {turn.leader}"
         if turn.proposed.timestamp >= turn.elected.timestamp + self.terms.propose_seconds:
             yield "deadlines.propose", "the proposal came too late"
+        disputes = Disputes(turn.proposed, turn.disputed, self.terms)
+        yield from disputes.check(turn.refuted)
         if len(set(turn.supporters)) != len(turn.supporters):
             yield "attestations", "somebody attests twice"
         for event in turn.attested:
             if event.args["miner"] not in self.weights:
                 yield "attestations", f"{event.args['miner']} attests and has not voted in this round"
-            if event.timestamp >= turn.proposed.timestamp + self.terms.attest_seconds:
+            seconds = self.terms.attest_seconds + disputes.delay(event.timestamp)
+            if event.timestamp >= turn.proposed.timestamp + seconds:
                 yield "deadlines.attest", "an attestation came too late"
 
     def _ending(self, turn: Turn, last: bool) -> Iterator[Found]:
@@ -108,7 +115,7 @@ class Turns:
             return
         begun, seconds = turn.elected, self.terms.propose_seconds
         if turn.proposed is not None:
-            begun, seconds = turn.proposed, self.terms.attest_seconds
+            begun, seconds = turn.proposed, self.terms.attest_seconds + self._delay(turn, turn.proposed)
             if self._enough(turn):
                 yield "attestations", "an attested proposal is passed over"
         if turn.skipped.timestamp < begun.timestamp + seconds:
@@ -131,8 +138,14 @@ class Turns:
                 yield f"block.{name}", "it is not what was proposed"
         if not self._enough(turn):
             yield "attestations", "not enough of the voting weight attested"
-        if closed.timestamp < proposed.timestamp + self.terms.challenge_seconds:
+        window = self.terms.challenge_seconds + self._delay(turn, proposed)
+        if closed.timestamp < proposed.timestamp + window:
             yield "deadlines.challenge", "the window for challenges was still open"
+
+    def _delay(self, turn: Turn, proposed: Recorded) -> int:
+        """By how many seconds disputes have put off the end of a turn."""
+        ended = [event.timestamp for event in turn.disputed]
+        return Disputes(proposed, turn.disputed, self.terms).delay(max(ended, default=0))
 
     def _enough(self, turn: Turn) -> bool:
         assert self.case.round is not None

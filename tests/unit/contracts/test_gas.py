@@ -22,6 +22,10 @@ def test_rare_steps() -> None:
     assert gas.rare_steps() == SNAPSHOT["rare"], HINT
 
 
+def test_dispute_steps() -> None:
+    assert gas.dispute_steps() == SNAPSHOT["dispute"], HINT
+
+
 @pytest.mark.parametrize(("size", "goal"), gas.GOALS.items(), ids=str)
 def test_goals(size: gas.Size, goal: int) -> None:
     assert sum(SNAPSHOT[str(size)].values()) / size.participants <= goal
