@@ -26,6 +26,7 @@ PHASES = {
     "Committed": "commit",
     "Revealed": "reveal",
     "VoteCommitted": "vote",
+    "Wished": "unveil",
     "Voted": "unveil",
     "Tallied": "tally",
     "Elected": "elect",

@@ -42,6 +42,7 @@ WORDS: Final = {
     "Committed": "{sender} committed",
     "Revealed": "{updates} of the batch of {submitter} revealed",
     "VoteCommitted": "miner {miner} committed to its verdicts",
+    "Wished": "miner {miner} wishes for another engine",
     "Voted": "miner {miner} unveiled its verdicts",
     "Tallied": "the votes are counted: {samples:,} samples accepted",
     "Elected": "{leader} leads",

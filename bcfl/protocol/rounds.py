@@ -18,7 +18,6 @@ from bcfl.protocol.verification import (
     unavailable,
     unpack_accepted,
     unpack_verdicts,
-    wish_of,
 )
 
 MAX_WEIGHT = 65_535
@@ -87,6 +86,7 @@ class Round:
     alone: dict[str, bytes] = field(default_factory=dict)  # miner -> what it committed as a device, too
     submissions: list[Submission] = field(default_factory=list)
     vote_commits: dict[str, bytes] = field(default_factory=dict)
+    wished: dict[str, Engine] = field(default_factory=dict)  # miner -> the engine it wishes for
     votes: list[Vote] = field(default_factory=list)
     accepted: tuple[bool, ...] | None = None
     samples: int = 0
@@ -361,10 +361,14 @@ def _vote_committed(history: History, event: Recorded) -> None:
     history.of(event).vote_commits[event.args["miner"]] = event.args["digest"]
 
 
+def _wished(history: History, event: Recorded) -> None:
+    history.of(event).wished[event.args["miner"]] = Engine(event.args["engine"])
+
+
 def _voted(history: History, event: Recorded) -> None:
     found, args = history.of(event), event.args
     verdicts = unpack_verdicts(args["accepted"], args["reasons"], len(found.submissions))
-    opening = Opening(found.number, args["miner"], verdicts, args["salt"], wish_of(args["wish"]))
+    opening = Opening(found.number, args["miner"], verdicts, args["salt"], found.wished.get(args["miner"]))
     found.votes.append(history.vote(opening))
 
 
@@ -485,6 +489,7 @@ READERS: dict[str, Callable[[History, Recorded], None]] = {
     "Committed": _committed,
     "Revealed": _revealed,
     "VoteCommitted": _vote_committed,
+    "Wished": _wished,
     "Voted": _voted,
     "Tallied": _tallied,
     "Elected": _elected,

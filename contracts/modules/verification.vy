@@ -119,9 +119,9 @@ def unveil(
             body = keccak256(abi_encode(body, missing))
     self.votes = self._link(links, voter, body)
     rounds.clock = rounds._act(clock, bit, 0)
-    log IFederation.Voted(
-        round=round, miner=miner, accepted=accepted, reasons=reasons, wish=wish, salt=salt
-    )
+    if wish != 0:
+        log IFederation.Wished(round=round, miner=miner, engine=wish - 1)
+    log IFederation.Voted(round=round, miner=miner, accepted=accepted, reasons=reasons, salt=salt)
 
 
 @external

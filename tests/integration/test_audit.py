@@ -97,6 +97,13 @@ class Scene:
         del events[self.index(name, number, nth)]
         return self.with_events(events)
 
+    def wishing(self, number: int) -> Scene:
+        """A miner is said to wish for another engine."""
+        events, place = list(self.testimony.events), self.index("Voted", number, 0)
+        said = {"round": number, "miner": events[place].args["miner"], "engine": 1}
+        events.insert(place, replace(self.event("Voted", number), name="Wished", args=said))
+        return self.with_events(events)
+
     def twice(self, name: str, number: int, nth: int = 0) -> Scene:
         events, place = list(self.testimony.events), self.index(name, number, nth)
         events.insert(place, events[place])
@@ -320,7 +327,7 @@ TAMPERINGS: dict[str, tuple[Bend, int, str | tuple[str, ...]]] = {
     ),
     "another engine": (lambda s: s.bent("RoundOpened", 6, engine=1), 6, "engine"),
     "a committee where there is none": (lambda s: s.bent("RoundOpened", 6, committee=1), 6, "committee"),
-    "a wish where there is none": (lambda s: s.bent("Voted", 6, wish=2), 6, "votes"),
+    "a wish where there is none": (lambda s: s.wishing(6), 6, "votes"),
     "another puzzle": (lambda s: s.bent("Tallied", 6, puzzle=flipped), 6, "tally.puzzle"),
     "another root is proposed": (lambda s: s.bent("Proposed", 6, root=flipped), 6, "block.root"),
     "another rows root is proposed": (lambda s: s.bent("Proposed", 6, rows=flipped), 6, "proposal.rows"),

@@ -45,8 +45,9 @@ class Votes:
     def _digest(self, event: Recorded) -> bytes:
         """What the miner must have committed to, its reasons taken as they are."""
         args = event.args
+        wish = verification.wish_code(self.round.wished.get(args["miner"]))
         return verification.opened_digest(
-            self.round.number, args["miner"], args["accepted"], args["reasons"], args["wish"], args["salt"]
+            self.round.number, args["miner"], args["accepted"], args["reasons"], wish, args["salt"]
         )
 
     def _penalties(self) -> Iterator[Found]:
