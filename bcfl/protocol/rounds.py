@@ -15,6 +15,7 @@ from bcfl.protocol.types import Block, Engine, Opening, Update, Verdict, VoidRea
 from bcfl.protocol.verification import (
     Vote,
     own_position,
+    puzzle,
     unavailable,
     unpack_accepted,
     unpack_verdicts,
@@ -377,7 +378,7 @@ def _tallied(history: History, event: Recorded) -> None:
     found.accepted = unpack_accepted(args["accepted"], len(found.submissions))
     found.samples, found.matches = args["samples"], args["matches"]
     if found.engine is Engine.POW:
-        found.puzzle = args["puzzle"]
+        found.puzzle = puzzle(found.seed, found.votes, args["parent"])
     if found.engine is Engine.RESOURCE:
         _note_resources(history, found, found.accepted)
 

@@ -225,7 +225,7 @@ def tally(
         result.checkpoints.append(links)
     assert links == submissions.links, "verification: not the updates of this round"
     log IFederation.Tallied(
-        round=round, accepted=result.accepted, samples=result.samples, matches=matches, puzzle=puzzle, parent=parent
+        round=round, accepted=result.accepted, samples=result.samples, matches=matches, parent=parent
     )
     if engine == rounds.RESOURCE:
         absent: uint256 = registry.roster & rounds.MASK64

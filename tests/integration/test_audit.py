@@ -328,7 +328,7 @@ TAMPERINGS: dict[str, tuple[Bend, int, str | tuple[str, ...]]] = {
     "another engine": (lambda s: s.bent("RoundOpened", 6, engine=1), 6, "engine"),
     "a committee where there is none": (lambda s: s.bent("RoundOpened", 6, committee=1), 6, "committee"),
     "a wish where there is none": (lambda s: s.wishing(6), 6, "votes"),
-    "another puzzle": (lambda s: s.bent("Tallied", 6, puzzle=flipped), 6, "tally.puzzle"),
+    "a puzzle where there is no race": (lambda s: s.bent("Tallied", 6, parent=flipped), 6, "tally.parent"),
     "another root is proposed": (lambda s: s.bent("Proposed", 6, root=flipped), 6, "block.root"),
     "another rows root is proposed": (lambda s: s.bent("Proposed", 6, rows=flipped), 6, "proposal.rows"),
     "another model became final": (
@@ -435,6 +435,12 @@ def test_a_single_tampering_fails_at_its_round_and_field(scene: Scene, name: str
 
 ENGINES: dict[str, tuple[dict[str, int], Bend, int, str]] = {
     "pow": ({"engine": Engine.POW}, lambda s: s.bent("Elected", 2, nonce=wei(1)), 2, "leader"),
+    "pow from another block": (
+        {"engine": Engine.POW},
+        lambda s: s.bent("Tallied", 2, parent=flipped),
+        2,
+        "leader",
+    ),
     "committee": (
         {"engine": Engine.COMMITTEE, "committee_size": 3},
         lambda s: s.bent("RoundOpened", 2, committee=lambda mask: mask ^ 15),

@@ -56,12 +56,12 @@ class Leaders:
         elif any(vote.opening.wish is not None for vote in case.round.votes):
             yield "votes", "a vote wishes for an engine, and the terms allow none"
         races = case.round.engine is Engine.POW
-        puzzle = verification.puzzle(case.seed, case.round.votes, told.args["parent"]) if races else NOTHING
-        if told.args["puzzle"] != puzzle:
-            yield "tally.puzzle", f"the votes make it 0x{puzzle.hex()}"
+        if not races and told.args["parent"] != NOTHING:
+            yield "tally.parent", "there is no race that could start from it"
         if case.round.void is VoidReason.FEW_ACCEPTED:
             return
         if races:
+            puzzle = verification.puzzle(case.seed, case.round.votes, told.args["parent"])
             yield from self._raced(case, puzzle, turns, told.timestamp)
             return
         line = [voter.account for voter in case.round.line()]
