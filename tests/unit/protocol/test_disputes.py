@@ -1,4 +1,4 @@
-"""disputes.py: whoever knows the right tree is led to its first wrong leaf; nodes without their whole tree."""
+"""disputes.py: whoever knows the right tree is led to its first wrong leaf; nodes without the whole tree."""
 
 from __future__ import annotations
 
