@@ -8,20 +8,22 @@ from pathlib import Path
 
 import pytest
 
+from bcfl.ledger.contract import Event
 from bcfl.ledger.testimony import gather
 from bcfl.ports import Step
 from bcfl.protocol.challenges import Form, Trees
-from bcfl.protocol.disputes import UNOPENED, Dispute
+from bcfl.protocol.disputes import NOBODY, UNOPENED, Dispute
 from bcfl.protocol.evidence import Vectors
 from bcfl.protocol.fixedpoint import Lanes
 from bcfl.protocol.types import Phase
-from bcfl.roles.archive import NewModel
+from bcfl.roles.archive import Archive, NewModel
 from bcfl.roles.auditor.audit import Audit
 from bcfl.roles.disputes import disputes_of, nodes_below
 from bcfl.roles.moment import Moment, look
+from bcfl.roles.watchtower import Watchtower
 from bcfl.simulation import MINERS
 from tests.integration.test_watchtower import FORGED, WINDOWED, honest_roots, roots, watched
-from tests.village import Village
+from tests.village import LAYOUT, Village
 
 GARBAGE = bytes(range(32))
 
@@ -115,11 +117,8 @@ def test_all_miners_collude_to_the_end(tmp_path: Path) -> None:
     assert audited(village) == [()] * 4
 
 
-def test_colluders_that_show_their_tree_are_challenged_at_its_leaf(tmp_path: Path) -> None:
-    """They answer to the end; then the bond is theirs and the stake is lost."""
-    village = Village(tmp_path, terms=WINDOWED)
-    colluding(village, wrong_model)
-    tower = watched(village)
+def showing(village: Village) -> None:
+    """The colluders answer what they are asked about their wrong model."""
     for office in village.offices:
         answers = office.lead.answers
         answers.agrees = lambda *_: True
@@ -135,6 +134,14 @@ def test_colluders_that_show_their_tree_are_challenged_at_its_leaf(tmp_path: Pat
             return Step("answer", (nodes_below(tree, state, WINDOWED),))
 
         answers.answer = answer  # type: ignore[method-assign]
+
+
+def test_colluders_that_show_their_tree_are_challenged_at_its_leaf(tmp_path: Path) -> None:
+    """They answer to the end; then the bond is theirs and the stake is lost."""
+    village = Village(tmp_path, terms=WINDOWED)
+    colluding(village, wrong_model)
+    tower = watched(village)
+    showing(village)
     found = village.play(2)
     assert found.status == "finalized"
     assert roots(village)[1:] == honest_roots(village)
@@ -142,6 +149,82 @@ def test_colluders_that_show_their_tree_are_challenged_at_its_leaf(tmp_path: Pat
     assert (refuted.args["form"], refuted.args["challenger"]) == (Form.SUM, tower.account.address)
     assert [e.args["round"] for e in village.federation.contract.events(name="LeafShown")] == [FORGED]
     assert audited(village) == [()] * 4
+
+
+class Forgetful:
+    """A watchtower whose process is killed after every move."""
+
+    def __init__(self, village: Village) -> None:
+        self.village, self.tower = village, self.started(village)
+
+    @staticmethod
+    def started(village: Village) -> Watchtower:
+        archive = Archive(village.store, LAYOUT, village.terms)
+        return Watchtower(village.device_accounts[-1], village.ledger, archive)
+
+    def act(self) -> str | None:
+        done = self.tower.act()
+        if done and done.startswith(("disputed", "asked")):
+            self.tower = self.started(self.village)
+        return done
+
+
+def test_a_watchtower_that_is_killed_goes_on_with_its_dispute(tmp_path: Path) -> None:
+    village = Village(tmp_path, terms=WINDOWED)
+    colluding(village, wrong_model)
+    showing(village)
+    village.federation.parties[MINERS].append(Forgetful(village))  # type: ignore[arg-type]
+    village.play(2)
+    assert roots(village)[1:] == honest_roots(village)
+    assert [e.args["form"] for e in village.federation.contract.events(name="Refuted")] == [Form.SUM]
+    assert len(list(village.federation.contract.events(name="Disputed"))) == 1
+
+
+TAMPERED: dict[str, Callable[[list[Event]], list[Event]]] = {
+    "an answer is left out": lambda events: [e for e in events if e.name != "NodesShown"],
+    "the leaf is another one": lambda events: changed(events, "LeafShown", content=b"\0"),
+    "the bond goes to another": lambda events: changed(events, "DisputeEnded", answerer=BYSTANDER),
+    "the bond goes back": lambda events: changed(events, "DisputeEnded", answerer=NOBODY),
+    "another has disputed": lambda events: changed(events, "Disputed", challenger=BYSTANDER),
+    "the end is not told": lambda events: [e for e in events if e.name != "DisputeEnded"],
+    "the leaf is not told": lambda events: [e for e in events if e.name != "LeafShown"],
+}
+BYSTANDER = "0x" + "11" * 20
+
+
+def changed(events: list[Event], name: str, **args: object) -> list[Event]:
+    return [replace(e, args={**e.args, **args}) if e.name == name else e for e in events]
+
+
+@pytest.fixture(scope="module")
+def disputed(tmp_path_factory: pytest.TempPathFactory) -> Village:
+    village = Village(tmp_path_factory.mktemp("disputed"), terms=WINDOWED)
+    village.federation.parties[MINERS].append(Griefer(village, Trees.MODEL, 99))  # type: ignore[arg-type]
+    village.play()
+    return village
+
+
+@pytest.mark.parametrize("name", TAMPERED)
+def test_an_audit_follows_every_move(disputed: Village, name: str) -> None:
+    testimony = gather(disputed.federation.contract)
+    bent = replace(testimony, events=TAMPERED[name](list(testimony.events)))
+    verdicts = list(Audit(bent, Archive(disputed.store, LAYOUT, disputed.terms)).verdicts())
+    found = [(finding.round, finding.field) for each in verdicts for finding in each.findings]
+    assert found[0] == (1, "disputes"), found
+
+
+def test_an_audit_asks_whether_an_answer_was_due(tmp_path: Path) -> None:
+    village = Village(tmp_path, terms=WINDOWED)
+    colluding(village, no_rows)
+    watched(village)
+    village.play(2)
+    testimony = gather(village.federation.contract)
+    for moves in ([], changed(list(testimony.events), "Refuted", challenger=BYSTANDER)):
+        events = moves or [e for e in testimony.events if e.name not in ("Disputed", "DisputeEnded")]
+        bent = replace(testimony, events=events)
+        verdicts = list(Audit(bent, Archive(village.store, LAYOUT, village.terms)).verdicts())
+        first = next(finding for each in verdicts for finding in each.findings)
+        assert (first.round, first.field) == (FORGED, "disputes")
 
 
 class Griefer:

@@ -35,10 +35,15 @@ class Disputes:
         over = [each for each in self.courses if each.ended is not None and each.ended <= before]
         return prolonged(over, self.terms)
 
-    def check(self, refuted: Recorded | None) -> Iterator[Found]:
-        """Everything that is wrong with the moves; `refuted` is what ended the turn, if that did."""
+    def check(self, refuted: Recorded | None, over: bool) -> Iterator[Found]:
+        """Everything that is wrong with the moves; `refuted` is what ended the turn, if that did.
+
+        `over`: the turn has ended, however that came.
+        """
         if self.broken:
             yield "disputes", self.broken
+        if over and refuted is None and self.courses and self.courses[-1].ended is None:
+            yield "disputes", "a turn ended while a dispute was open"
         ends = [
             event
             for event in self.moves

@@ -89,7 +89,7 @@ class Turns:
         if turn.proposed.timestamp >= turn.elected.timestamp + self.terms.propose_seconds:
             yield "deadlines.propose", "the proposal came too late"
         disputes = Disputes(turn.proposed, turn.disputed, self.terms)
-        yield from disputes.check(turn.refuted)
+        yield from disputes.check(turn.refuted, turn.ended is not None or self.round.block is not None)
         if len(set(turn.supporters)) != len(turn.supporters):
             yield "attestations", "somebody attests twice"
         for event in turn.attested:

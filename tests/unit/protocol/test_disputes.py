@@ -1,0 +1,111 @@
+"""disputes.py: whoever knows the right tree is led to its first wrong leaf; nodes without the whole tree."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from random import Random
+from typing import Any
+
+import numpy as np
+import pytest
+
+from bcfl.errors import ChallengeError
+from bcfl.protocol import merkle
+from bcfl.protocol.challenges import Trees, rows_digest
+from bcfl.protocol.disputes import NOBODY, UNOPENED, Course, courses, opened, strayed
+from bcfl.protocol.hashing import keccak
+from tests.harness import TERMS
+
+WHO, WEIGHTS = "0x" + "22" * 20, bytes(range(32))
+
+
+@dataclass(frozen=True)
+class Said:
+    """An event."""
+
+    name: str
+    args: dict[str, Any]
+    timestamp: int = 0
+
+
+def levels_of(tree: merkle.Tree, height: int) -> list[bytes]:
+    level = tree.levels[height]
+    return [level[i : i + 32] for i in range(0, len(level), 32)]
+
+
+def below(tree: merkle.Tree, course: Course, terms: Any) -> list[bytes]:
+    state = course.state
+    levels = min(8, state.height)
+    first = state.index << levels
+    return levels_of(tree, state.height - levels)[first : first + state.due_nodes(terms)]
+
+
+@pytest.mark.parametrize("count", [1, 2, 3, 255, 256, 257, 700, 70_000])
+@pytest.mark.parametrize("kind", Trees)
+def test_a_dispute_ends_at_the_first_wrong_leaf(count: int, kind: Trees) -> None:
+    terms, rng = replace(TERMS, parameters=8 * count, leaf_lanes=8), Random(count)
+    packed = [rng.randbytes(4) for _ in range(count)]
+    wrong = rng.randrange(count)
+    forged = [*packed[:wrong], b"wrong", *packed[wrong + 1 :]]
+    height = merkle.depth(8 * count, 8)
+    right, tree = merkle.tree_of(packed, height), merkle.tree_of(forged, height)
+    rows = rows_digest(WEIGHTS, tree.root)
+    events: list[Said] = [Said("Disputed", {"tree": int(kind), "challenger": WHO})]
+    for _ in range(20):
+        (course,) = courses(terms, b"", tree.root, rows, events)
+        if course.leaf is not None:
+            break
+        events.append(move(course, tree, right, forged, terms))
+    assert course.leaf == b"\0wrong"
+    assert course.state.index == wrong
+    assert merkle.climb(keccak(course.leaf), wrong, course.above) == tree.root
+    moves = 2 * -(-height // 8) + 1 + 2 * (kind is Trees.ROWS)
+    assert len(events) == 1 + moves  # what docs/protocol.md says
+
+
+def move(course: Course, tree: merkle.Tree, right: merkle.Tree, packed: Sequence[bytes], terms: Any) -> Said:
+    state = course.state
+    if state.shown == UNOPENED:
+        return Said("RowsShown", {"answerer": WHO, "weights": WEIGHTS, "rows": tree.root})
+    if state.answerable and state.height:
+        return Said("NodesShown", {"answerer": WHO, "nodes": below(tree, course, terms)})
+    if state.answerable:
+        return Said("LeafShown", {"answerer": WHO, "content": b"\0" + packed[state.index]})
+    expected = [right.root] if state.shown == 1 else below(right, course, terms)
+    child = strayed(course.nodes, expected)
+    assert child is not None
+    return Said("Pursued", {"challenger": WHO, "child": child, "digest": course.nodes[child]})
+
+
+def test_nothing_strays_where_nothing_is_wrong() -> None:
+    assert strayed([b"a", b"b"], [b"a", b"b"]) is None
+
+
+def test_time_that_is_over() -> None:
+    state = opened(TERMS, b"", Trees.MODEL, bytes(32), bytes(32), WHO, 100)
+    assert (state.answerer, state.due) == (NOBODY, 100 + TERMS.answer_seconds)
+    with pytest.raises(ChallengeError, match="not yet due"):
+        state.expire(state.due - 1)
+    assert state.expire(state.due)  # an answer was due: the proposal is refuted
+    assert not replace(state, shown=3).expire(state.due)
+
+
+def test_the_end_of_a_dispute_about_another_proposal_is_passed_over() -> None:
+    events = [
+        Said("DisputeEnded", {"proposal": b"old"}),
+        Said("Disputed", {"tree": 0, "challenger": WHO}),
+        Said("DisputeEnded", {"proposal": b"old"}),
+    ]
+    (course,) = courses(TERMS, b"new", bytes(32), bytes(32), events)
+    assert course.ended is None
+
+
+@pytest.mark.parametrize("count", [1, 31, 32, 33, 1000, 4097])
+def test_a_node_without_the_whole_tree(count: int) -> None:
+    rng = np.random.default_rng(count)
+    updates = [rng.integers(-100, 100, count, "int16") for _ in range(3)]
+    tree = merkle.rows_tree(updates, 16)
+    for height in range(len(tree.levels)):
+        found = [merkle.rows_node(updates, 16, height, i) for i in range(len(levels_of(tree, height)))]
+        assert found == levels_of(tree, height)
