@@ -124,15 +124,7 @@ def own_position(voter: Voter, devices: Sequence[int]) -> int | None:
 
 def majority(votes: Sequence[Vote], devices: Sequence[int]) -> tuple[bool, ...]:
     """The updates that more revealed weight accepts than rejects; nobody counts on its own; ties reject."""
-    result = []
-    for position in range(len(devices)):
-        balance = 0
-        for vote in votes:
-            if own_position(vote.voter, devices) != position:
-                yes = vote.opening.verdicts[position] is Verdict.ACCEPTED
-                balance += vote.voter.weight if yes else -vote.voter.weight
-        result.append(balance > 0)
-    return tuple(result)
+    return _most(votes, devices, Verdict.ACCEPTED)
 
 
 def matches(vote: Vote, accepted: Sequence[bool], devices: Sequence[int]) -> int:
@@ -147,13 +139,18 @@ def matches(vote: Vote, accepted: Sequence[bool], devices: Sequence[int]) -> int
 
 def unavailable(votes: Sequence[Vote], devices: Sequence[int]) -> tuple[bool, ...]:
     """The updates that more revealed weight could not get than got; nobody counts on its own."""
+    return _most(votes, devices, Verdict.UNAVAILABLE)
+
+
+def _most(votes: Sequence[Vote], devices: Sequence[int], verdict: Verdict) -> tuple[bool, ...]:
+    """The updates of which more revealed weight says this verdict than another."""
     result = []
     for position in range(len(devices)):
         balance = 0
         for vote in votes:
             if own_position(vote.voter, devices) != position:
-                missing = vote.opening.verdicts[position] is Verdict.UNAVAILABLE
-                balance += vote.voter.weight if missing else -vote.voter.weight
+                said = vote.opening.verdicts[position] is verdict
+                balance += vote.voter.weight if said else -vote.voter.weight
         result.append(balance > 0)
     return tuple(result)
 
