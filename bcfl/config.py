@@ -226,6 +226,9 @@ class Config(_Checked):
     direction_tolerance: float = Field(
         default=3.0, ge=0, le=1e6, description="tolerated turn, in robust standard deviations"
     )
+    check_effort: bool = Field(
+        default=True, description="reject what is too short for the samples that it claims"
+    )
     krum: int | None = Field(
         default=None,
         ge=0,
@@ -282,9 +285,9 @@ class Config(_Checked):
     @property
     def checks(self) -> dict[str, Any]:
         """The options of a miner's checks, by their names in `bcfl.roles.panel.Checks`."""
-        switches = ("time", "duplicate", "quality", "norm", "split", "direction")
+        switches = [name for name in type(self).model_fields if name.startswith("check_")]
         numbers = ("quality_tolerance", "direction_tolerance", "krum")
-        return {name: getattr(self, f"check_{name}") for name in switches} | {
+        return {name.removeprefix("check_"): getattr(self, name) for name in switches} | {
             name: getattr(self, name) for name in numbers
         }
 

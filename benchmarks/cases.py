@@ -39,8 +39,9 @@ EARNERS = {
     "free rider, zero": "free-rider",
     "free rider, stale": "free-rider:kind=stale",
     "free rider, noise": "free-rider:kind=noise",
-    "inflater, forged time": "inflater",
     "inflater": "inflater:forged=false",
+    "inflater, forged time": "inflater",
+    "inflater, forged time, stretched": "inflater:stretched=true",
 }
 
 

@@ -2,8 +2,9 @@
 
 Kim, Park, Bennis, Kim 2020, "Blockchained On-Device Federated Learning" (BlockFL, arXiv:1808.03949), section
 II: rewards follow the samples, and the time bounds a lie about them. `inflater` with `forged=true` knows that
-and forges both in proportion; the cap of the task and the time since the round opened are what is left to
-bound it.
+and forges both in proportion; with `stretched=true` it also knows that an update may be too short for its
+claim, and sends one as long as the round's reference. The cap of the task and the time since the round opened
+bound all of them.
 """
 
 from __future__ import annotations
@@ -12,8 +13,12 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import ClassVar
 
-from bcfl.adversaries.attack import Bent, DeviceAttack, DeviceKit, Scene, option
+import numpy as np
+
+from bcfl.adversaries.attack import Bent, DeviceAttack, DeviceKit, Scene, delta_of, moved, option
+from bcfl.learning.datasets import Samples
 from bcfl.ports import Learner, Trained, Vector
+from bcfl.roles import lengths
 
 PAPER = "Kim et al. 2020 (BlockFL), arXiv:1808.03949"
 
@@ -32,25 +37,45 @@ def timed(trained: Trained, factor: float) -> int:
 
 
 class _Claiming(Bent):
-    def __init__(self, honest: Learner, claim: Callable[[Trained], Trained]) -> None:
+    def __init__(self, honest: Learner, claim: Callable[[Trained, Vector, int], Trained]) -> None:
         super().__init__(honest)
         self.claim = claim
 
     def bend(self, model: Vector, round_: int) -> Trained:
-        return self.claim(self.honest.train(model, round_))
+        return self.claim(self.honest.train(model, round_), model, round_)
+
+
+def stretched(kit: DeviceKit, trained: Trained, model: Vector, round_: int) -> Trained:
+    """The same training, its step as long as the round's reference length where there is one."""
+    usual = lengths.reference(kit.archive, kit.ledger.history(), round_)
+    step = delta_of(trained, model)
+    length = float(np.linalg.norm(step))
+    return trained if usual is None or not length else moved(trained, model, step * (usual / length))
 
 
 @dataclass(frozen=True)
 class Inflater(DeviceAttack):
-    """Trains honestly and claims more samples, with a forged time to match if it is bold."""
+    """Trains on a part of its data and claims more, with a time and a length to match if it is bold."""
 
     PAPER: ClassVar[str] = PAPER
-    factor: float = option(10.0, "claimed for each sample held", least=1, most=1e6)
+    factor: float = option(10.0, "claimed for each sample trained on", least=1, most=1e6)
+    held: float = option(0.1, "share of its data that it trains on", least=1e-6, most=1)
     forged: bool = option(True, "whether the time is forged in proportion")
+    stretched: bool = option(False, "whether the update is as long as the usual one")
+
+    def samples(self, own: Samples, scene: Scene) -> Samples:
+        """The part that it trains on: what it would hold if its claim were a lie about its data."""
+        chosen = scene.rng(0).permutation(len(own))
+        return own.take(np.sort(chosen[: max(1, round(self.held * len(own)))]))
 
     def learner(self, kit: DeviceKit, scene: Scene) -> Learner:  # noqa: ARG002
         """Trains, and lies about how much."""
-        return _Claiming(kit.learner, lambda trained: inflated(trained, self.factor, self.forged))
+
+        def claim(trained: Trained, model: Vector, round_: int) -> Trained:
+            lie = inflated(trained, self.factor, self.forged)
+            return stretched(kit, lie, model, round_) if self.stretched else lie
+
+        return _Claiming(kit.learner, claim)
 
 
 @dataclass(frozen=True)
@@ -63,5 +88,5 @@ class TimeForger(DeviceAttack):
     def learner(self, kit: DeviceKit, scene: Scene) -> Learner:  # noqa: ARG002
         """Trains, and lies about how long."""
         return _Claiming(
-            kit.learner, lambda trained: replace(trained, microseconds=timed(trained, self.factor))
+            kit.learner, lambda trained, *_: replace(trained, microseconds=timed(trained, self.factor))
         )

@@ -14,7 +14,7 @@ import numpy.typing as npt
 
 from bcfl.ports import Vector
 from bcfl.protocol.types import Verdict
-from bcfl.roles.checks import direction, duplicate, krum, norm, quality, split
+from bcfl.roles.checks import direction, duplicate, effort, krum, norm, quality, split
 from bcfl.roles.checks.scores import Mask, Scores, Square, Values
 
 Matrix = npt.NDArray[np.float32]  # (updates, parameters)
@@ -33,12 +33,13 @@ class Checks:
     split: bool = True
     direction: bool = True
     direction_tolerance: float = 3.0  # robust standard deviations
+    effort: bool = True
     krum: int | None = None  # the number of attackers that Multi-Krum is to expect
 
     @property
     def numbers(self) -> bool:
         """Whether any check looks at the numbers of an update."""
-        outlier = self.norm or self.split or self.direction or self.krum is not None
+        outlier = self.norm or self.split or self.direction or self.effort or self.krum is not None
         return self.duplicate or self.quality or outlier
 
 
@@ -142,6 +143,10 @@ class _Panel:
             way = direction.check(seen, self.shown.samples, good, size, checks.direction_tolerance)
             self._narrow(way)
             found.append((Verdict.OUTLIER, way))
+        if checks.effort:
+            ways = effort.check(self.lengths, self.shown.samples, self.left)
+            self._narrow(ways)
+            found.append((Verdict.OUTLIER, ways))
         if checks.krum is not None:
             found.append((Verdict.OUTLIER, self._krum(checks.krum)))
         self.scores += found

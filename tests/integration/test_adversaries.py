@@ -16,6 +16,7 @@ from bcfl.config import Config
 from bcfl.ports import Trained
 from bcfl.protocol.types import Verdict
 from bcfl.reports import Report
+from bcfl.roles import lengths
 from bcfl.roles.claims import amount, claims
 from bcfl.runs import Run
 from bcfl.simulation import Federation
@@ -24,7 +25,7 @@ from benchmarks.chainless import Chainless
 ROUNDS = 3
 CAST = (
     "withholder:0.05", "malformed:0.05", "dropout:0.05:rate=1", "dropout:0.05:rate=1,stage=reveal",
-    "time-forger:0.05:factor=1000", "inflater:0.05:factor=50,forged=false", "plagiarist:0.05",
+    "time-forger:0.05:factor=1000", "inflater:0.05:factor=50,held=1,forged=false", "plagiarist:0.05",
     "sign-flip:0.05", "silent-miner:0.2",
 )  # fmt: skip
 ANSWERS = {
@@ -225,13 +226,33 @@ def test_a_plagiarist_sends_another_s_work(kind: str, victim: str, monkeypatch: 
 
 
 def test_a_forged_time_hides_an_inflated_claim_up_to_the_cap() -> None:
-    capped, free = small("inflater:0.1"), small("inflater:0.1", max_samples=100_000)
+    bold = "inflater:0.1:held=1"
+    capped, free = small(bold), small(bold, max_samples=100_000)
     (liar,) = capped.cast.playing
     assert liar in capped.play_round().accepted
     assert liar in free.play_round().accepted
     others = max(wage for device, wage in capped.earned.items() if device != liar)
     assert capped.earned[liar] <= others  # the cap is the largest share of all
     assert free.earned[liar] > 9 * max(wage for device, wage in free.earned.items() if device != liar)
+
+
+@pytest.mark.parametrize("check_effort", [True, False])
+def test_a_claim_without_the_effort_shows_in_the_length(check_effort: bool) -> None:
+    federation = small("inflater:0.1", **OFF | {"check_effort": check_effort})
+    (liar,) = federation.cast.playing
+    found = federation.play_round()
+    assert found.rejected == ({liar: "outlier"} if check_effort else {})
+
+
+def test_an_inflater_can_be_as_long_as_the_others() -> None:
+    federation = small("inflater:0.1:stretched=true", **OFF)
+    (liar,) = federation.cast.playing
+    for number in (1, 2):
+        federation.play_round()
+        items = federation.history.rounds[number].submissions
+        usual = lengths.reference(federation.archive, federation.history, number)
+        (own,) = (federation.archive.length(item) for item in items if item.update.device == liar)
+        assert usual is None or own == pytest.approx(usual, rel=1e-3)
 
 
 @pytest.mark.parametrize("others", ["verify", "reject"])

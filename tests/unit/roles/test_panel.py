@@ -16,7 +16,9 @@ rng = np.random.default_rng(3)
 BEST = rng.normal(0, 1, SIZE).astype(np.float32)
 HONEST = (0.3 * BEST + 0.5 * rng.normal(0, 1, (COUNT, SIZE))).astype(np.float32)
 ACCEPTED = (Verdict.ACCEPTED,) * COUNT
-OFF = Checks(time=False, duplicate=False, quality=False, norm=False, split=False, direction=False)
+OFF = Checks(
+    time=False, duplicate=False, quality=False, norm=False, split=False, direction=False, effort=False
+)
 
 
 def eye(seed: int = 0, parts: int = 8, noise: float = 0.3) -> Eye:
@@ -47,7 +49,9 @@ def spoilt(bad: np.ndarray) -> np.ndarray:
 def test_default_behavior() -> None:
     found = judge(shown(HONEST), eye(), Checks())
     assert found.verdicts == ACCEPTED
-    assert [scores.rule for _, scores in found.scores] == ["copy", "merit", "split", "direction", "norm"]
+    assert [scores.rule for _, scores in found.scores] == [
+        "copy", "merit", "split", "direction", "effort", "norm",
+    ]  # fmt: skip
 
 
 def jittered(update: np.ndarray, count: int, share: float) -> np.ndarray:
@@ -141,7 +145,7 @@ def test_each_check_can_be_off(name: str) -> None:
     rules = {"duplicate": "copy", "quality": "merit"}
     found = judge(shown(HONEST), eye(), Checks(**{name: False}))
     assert rules.get(name, name) not in [scores.rule for _, scores in found.scores]
-    assert len(found.scores) == 4
+    assert len(found.scores) == 5
 
 
 def test_all_off_takes_everything() -> None:

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bcfl.roles.checks import direction, duplicate, krum, norm, quality, scores, split
+from bcfl.roles.checks import direction, duplicate, effort, krum, norm, quality, scores, split
 
 rounds = st.tuples(st.integers(0, 10**6), st.integers(1, 14), st.integers(1, 12))
 SIZE = 4000
@@ -124,6 +124,40 @@ def test_direction(drawing: tuple[int, int, int], mask: int) -> None:
     assert found.least == pytest.approx(np.full(len(updates), least), abs=1e-6)
 
 
+# effort
+
+
+@given(st.lists(st.tuples(st.floats(0.0, 9.0), st.integers(1, 500), st.booleans()), min_size=1, max_size=14))
+@few
+def test_effort(updates: list[tuple[float, int, bool]]) -> None:
+    lengths, samples = np.array([u[0] for u in updates]), np.array([float(u[1]) for u in updates])
+    good = np.array([u[2] for u in updates])
+    found = effort.check(lengths, samples, good)
+    if good.sum() < 8:
+        assert found.passed.all()
+        return
+    usual_length, usual_claim = np.median(lengths[good]), np.median(samples[good])
+    ways = [
+        length / max(usual_length * min(1.0, claim / usual_claim), 1e-30)
+        for length, claim in zip(lengths, samples, strict=True)
+    ]
+    middle = float(np.median([way for way, g in zip(ways, good, strict=True) if g]))
+    below = [way for way, g in zip(ways, good, strict=True) if g and way <= middle]
+    spread = max(usual([*below, *(2 * middle - way for way in below)])[1], 0.03)
+    assert found.values == pytest.approx(ways)
+    assert found.least[0] == pytest.approx(held(0.6, middle - 6 * spread, middle - 3 * spread))
+
+
+def test_a_claim_of_ten_times_the_samples_goes_too_short_a_way() -> None:
+    """Lengths grow with the root of the samples; six of sixty have a tenth of what they claim."""
+    claimed = np.random.default_rng(3).uniform(50, 500, 60)
+    trained = np.where(np.arange(60) < 6, claimed / 10, claimed)
+    for noise in np.random.default_rng(4).normal(1, 0.05, (20, 60)):
+        found = effort.check(np.sqrt(trained) * noise, claimed, np.ones(60, bool))
+        assert found.passed[6:].all()
+        assert not found.passed[:6][claimed[:6] > 200].any()
+
+
 # quality
 
 
@@ -163,6 +197,7 @@ def test_no_update_is_no_trouble() -> None:
     assert not len(duplicate.within(nothing, [], np.empty(0, bool)).passed)
     assert not len(direction.check(nothing, np.empty(0), np.empty(0, bool), 9, 3.0).passed)
     assert not len(split.check(nothing, np.empty(0), np.empty(0, bool)).passed)
+    assert not len(effort.check(np.empty(0), np.empty(0), np.empty(0, bool)).passed)
 
 
 # copies
