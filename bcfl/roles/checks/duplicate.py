@@ -3,7 +3,7 @@
 An exact copy has the root of another. A disguised one points the same way: the cosine of two updates does not
 change with their lengths, and noise of a fifth of the update's length leaves it at 0.98. How alike honest
 updates are depends on the data and the round (0.8 in the first of an IID task, 0.1 later on), so the bound
-follows the crowd: a fixed cosine, held between 10 and 25 robust standard deviations above what most updates
+follows the crowd: a fixed cosine, held between 10 and 30 robust standard deviations above what most updates
 have with the one nearest to them, on Fisher's scale z = artanh(cosine), on which cosines near 1 lie as far
 apart as others.
 
@@ -23,7 +23,7 @@ from bcfl.roles.checks.scores import Mask, Scores, Square, between, bounded, cro
 
 LIKE = 0.975  # cosine of two devices' updates
 SELF_LIKE = 0.9995  # of a device's own of two rounds: with little, one-sided data they are alike
-NEAR, FAR = 10.0, 25.0  # robust standard deviations above the crowd
+NEAR, FAR = 10.0, 30.0  # robust standard deviations above the crowd
 ALIKE, FEW = 0.04, 1.0  # least standard deviation, and what over the number of pairs is added to it
 EDGE = 1.0 - 1e-9  # artanh is finite there
 Pairs = npt.NDArray[np.bool_]  # (updates, others)
@@ -85,11 +85,12 @@ def alike(cosines: Square, pairs: Pairs, like: float) -> float:
     """The largest cosine that is no sign of a copy, among `pairs` of which most are none.
 
     What is usual is the median over the updates of the cosine of each with its nearest: several groups may be
-    in a round, each more like itself than like the others.
+    in a round, each more like itself than like the others. Where some have a near one and others have none,
+    as with classes that only a few devices hold, the bound does not come down to the crowd.
     """
     scale = np.where(pairs, np.arctanh(np.clip(cosines, -EDGE, EDGE)), np.nan)
-    middle = float(np.median(np.nanmax(scale[pairs.any(axis=1)], axis=1)))
+    middle, differing = crowd(np.nanmax(scale[pairs.any(axis=1)], axis=1))
     _, spread = crowd(scale[pairs])
     spread = max(spread, ALIKE) + FEW / np.count_nonzero(pairs)
-    bound = between(float(np.arctanh(like)), middle + NEAR * spread, middle + FAR * spread)
-    return float(np.tanh(bound))
+    high = middle + FAR * max(spread, differing)
+    return float(np.tanh(between(float(np.arctanh(like)), middle + NEAR * spread, high)))

@@ -269,6 +269,19 @@ def test_where_all_are_the_same_nobody_is_a_copy(count: int) -> None:
     assert duplicate.within(np.ones((count, count)), list(range(count)), np.ones(count, bool)).passed.all()
 
 
+@pytest.mark.parametrize("seed", range(10))
+def test_devices_with_the_same_two_classes_are_no_copies(seed: int) -> None:
+    """Each class pulls its own way; a few devices have both classes in common, most have one or none."""
+    rng = np.random.default_rng(seed)
+    classes = rng.normal(size=(10, SIZE))
+    pairs = [rng.choice(10, 2, replace=False) for _ in range(20)]
+    pairs[1], pairs[3] = pairs[0], pairs[2]
+    updates = np.stack([classes[pair].sum(axis=0) + 0.4 * rng.normal(size=SIZE) for pair in pairs])
+    every = cosines_of(updates)
+    assert every[0, 1] > 0.9
+    assert duplicate.within(every, list(range(20)), ALL).passed.all()
+
+
 @pytest.mark.parametrize(("alike", "noise"), [(0.02, 0.4), (0.3, 0.3), (0.8, 0.2)])
 @pytest.mark.parametrize("factor", [0.5, 1.0, 3.0])
 def test_noise_and_scaling_do_not_hide_a_copy(alike: float, noise: float, factor: float) -> None:
