@@ -23,7 +23,8 @@ VBFL = (
     "VBFL's own result (arXiv:2101.03300), on MNIST with a CNN: 87% accuracy with 15% malicious devices, "
     "7.4 times plain federated learning."
 )
-ROW, LEFT, RIGHT, TOP, WIDTH = 22, 190, 24, 44, 760  # of the picture, pixels
+ROW, LEFT, RIGHT, TOP, WIDTH = 24, 200, 24, 60, 760  # of the picture, pixels
+DASHED = 'stroke="#1a73e8" stroke-dasharray="3 3"'  # where nobody attacks
 
 
 def table(cases: Sequence[Case], found: Results) -> str:
@@ -58,7 +59,7 @@ def _rows(cases: Sequence[Case], found: Results) -> list[Row]:
 
 def _cells(row: Row, pipelines: Sequence[str], found: Results, cases: Sequence[Case]) -> list[str]:
     attack, share, partition, devices, by_pipeline = row
-    ours = by_pipeline.get("mean") or next(iter(by_pipeline.values()))
+    ours = by_pipeline.get("mean", [])
     results = [found[case.key] for case in ours]
     cells = [attack or "nobody", f"{share:.0%}" if share else "", partition]
     cells += [_spread([_final(found[c.key]) for c in by_pipeline.get(name, [])]) for name in pipelines]
@@ -66,7 +67,7 @@ def _cells(row: Row, pipelines: Sequence[str], found: Results, cases: Sequence[C
         case.seed: _final(found[case.key])
         for case in cases
         if not case.attack and case.key in found
-        and (case.partition, case.devices, case.pipeline) == (partition, devices, ours[0].pipeline)
+        and (case.partition, case.devices, case.pipeline) == (partition, devices, "mean")
     }  # fmt: skip
     lost = [clean[case.seed] - _final(found[case.key]) for case in ours if case.seed in clean]
     cells.append(f"{mean(lost):.1f}" if lost and attack else "")
@@ -74,7 +75,7 @@ def _cells(row: Row, pipelines: Sequence[str], found: Results, cases: Sequence[C
     cells.append(_percent(results, lambda result: _ratio(result, "false_rejects", "honest")))
     cells.append(_percent(results, lambda result: _ratio(result, "false_accepts", "adversarial")))
     cells.append(_percent(results, lambda result: result["earned"]))
-    return [*cells, str(len(ours))]
+    return [*cells, str(max(map(len, by_pipeline.values())))]
 
 
 def _final(result: dict[str, Any]) -> float:
@@ -102,56 +103,65 @@ def _line(cells: Sequence[str]) -> str:
 
 
 def plot(cases: Sequence[Case], found: Results) -> str:
-    """One row an attack, one dot a pipeline, the means of all seeds; a line where nobody attacks."""
+    """One row an attack, one dot a pipeline, the means of all seeds; a dashed line where nobody attacks."""
     rows = [row for row in _rows([c for c in cases if c.group in ("poison", "backdoor")], found) if row[0]]
     clean = {row[2]: row for row in _rows([c for c in cases if not c.attack and c.group == "poison"], found)}
     titles = [partition for partition in PARTITIONS if any(row[2] == partition for row in rows)]
     height = TOP + ROW * (len(rows) + 2 * len(titles)) + 30
+    shown = [name for name in PIPELINES if any(row[4].get(name) for row in rows)]
     parts = [
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {height}" '
         'font-family="sans-serif" font-size="12">',
         f'<rect width="{WIDTH}" height="{height}" fill="white"/>',
-        *_legend(),
+        *_legend(shown),
     ]
     y = TOP
     for title in titles:
         chosen = [row for row in rows if row[2] == title]
-        parts += _panel(title, chosen, clean.get(title), found, y)
+        parts += _panel(title, chosen, clean.get(title), shown, found, y)
         y += ROW * (len(chosen) + 2)
     return "\n".join([*parts, "</svg>\n"])
 
 
-def _legend() -> list[str]:
-    parts = ['<text x="12" y="24" font-weight="bold">accuracy after the last round, %</text>']
-    for i, (name, label) in enumerate(NAMES.items()):
-        x = 260 + 125 * i
-        parts.append(f'<circle cx="{x}" cy="20" r="5" fill="{COLOURS[name]}"/>')
-        parts.append(f'<text x="{x + 10}" y="24">{label}</text>')
+def _legend(shown: Sequence[str]) -> list[str]:
+    title = "Accuracy after the last round, by attack and share of attackers"
+    parts = [f'<text x="12" y="24" font-weight="bold">{title}</text>']
+    places = range(12, WIDTH, 120)
+    for x, name in zip(places, shown, strict=False):
+        parts.append(f'<circle cx="{x + 5}" cy="42" r="5" fill="{COLOURS[name]}"/>')
+        parts.append(f'<text x="{x + 15}" y="46">{NAMES[name]}</text>')
+    if "mean" in shown:
+        x = places[len(shown)]
+        parts.append(f'<line x1="{x}" x2="{x + 16}" y1="42" y2="42" {DASHED}/>')
+        parts.append(f'<text x="{x + 21}" y="46">{NAMES["mean"]}, nobody attacks</text>')
     return parts
 
 
-def _panel(title: str, rows: Sequence[Row], clean: Row | None, found: Results, top: int) -> list[str]:
-    """The rows of one way of sharing out the data, over a scale from 0 to 100."""
+def _panel(
+    title: str, rows: Sequence[Row], clean: Row | None, shown: Sequence[str], found: Results, top: int
+) -> list[str]:
+    """The rows of one way of sharing out the data, over a scale from 0 to 100%."""
     bottom = top + ROW * (len(rows) + 1)
-    parts = [f'<text x="12" y="{top + 15}" font-weight="bold">{escape(title)}</text>']
+    parts = [f'<text x="12" y="{top + 15}" font-weight="bold">data: {escape(title)}</text>']
+    for i in range(1, len(rows) + 1, 2):  # bands, so that one sees to which row a dot belongs
+        parts.append(f'<rect y="{top + ROW * i}" width="{WIDTH}" height="{ROW}" fill="#f5f6f8"/>')
     for percent in range(0, 101, 20):
         x = _x(percent)
-        parts.append(f'<line x1="{x}" x2="{x}" y1="{top + 8}" y2="{bottom}" stroke="#e8eaed"/>')
+        parts.append(f'<line x1="{x}" x2="{x}" y1="{top + 20}" y2="{bottom}" stroke="#e8eaed"/>')
         grey = 'text-anchor="middle" fill="#5f6368" font-size="10"'
-        parts.append(f'<text x="{x}" y="{bottom + 13}" {grey}>{percent}</text>')
+        parts += [f'<text x="{x}" y="{y}" {grey}>{percent}%</text>' for y in (top + 15, bottom + 13)]
     if clean is not None and clean[4].get("mean"):
         x = _x(mean(_final(found[case.key]) for case in clean[4]["mean"]))
-        parts.append(
-            f'<line x1="{x}" x2="{x}" y1="{top + 8}" y2="{bottom}" stroke="#1a73e8" stroke-dasharray="3 3"/>'
-        )
+        parts.append(f'<line x1="{x}" x2="{x}" y1="{top + 20}" y2="{bottom}" {DASHED}/>')
     for i, (attack, share, _, _, by_pipeline) in enumerate(rows, 1):
         y = top + ROW * i + 12
         parts.append(f'<text x="12" y="{y + 4}">{escape(attack)}, {share:.0%}</text>')
-        for place, name in enumerate(PIPELINES):
+        for place, name in enumerate(shown):
             if by_pipeline.get(name):
                 x = _x(mean(_final(found[case.key]) for case in by_pipeline[name]))
-                at = f'cx="{x}" cy="{y + 3 * place - 4}"'  # dots that coincide stay visible
-                parts.append(f'<circle {at} r="4.5" fill="{COLOURS[name]}" fill-opacity="0.85"/>')
+                height = y + 4 * place - 2 * (len(shown) - 1)  # dots that coincide stay visible
+                dot = f'<circle cx="{x}" cy="{height}" r="4" fill="{COLOURS[name]}" fill-opacity="0.85"/>'
+                parts.append(dot)
     return parts
 
 

@@ -69,7 +69,7 @@ def test_a_bench_goes_on_where_it_stopped(tmp_path: Path, monkeypatch: pytest.Mo
     assert kept["earned"] == 0.0
     shown = table(cases, found)
     assert shown.count("| withholder | 34% | iid |") == 1
-    assert plot(cases, found).count("<circle") == 4 + 2  # the legend, and one attack against two pipelines
+    assert plot(cases, found).count("<circle") == 2 + 2  # the legend, and one attack against two pipelines
     path.write_text(path.read_text().replace(kept["rules"], "other"))
     assert set(robustness.known(path, False)) < set(robustness.known(path, True))
 
