@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
+from bcfl.cli.options import JsonOption
 from bcfl.cli.printing import Column, print_fields, print_json, print_table
 from bcfl.errors import ConfigError
 from bcfl.ledger.networks import KEYSTORE
@@ -37,12 +38,16 @@ PasswordFile = Annotated[
     ),
 ]
 Light = Annotated[
-    bool, typer.Option("--light", help="Encrypt fast and weakly: for tests, and keys that are worth nothing.")
+    bool,
+    typer.Option(
+        "--light", metavar="", help="Encrypt fast and weakly: for tests, and keys that are worth nothing."
+    ),
 ]
-Json = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
 Addresses = Annotated[
     bool,
-    typer.Option("--addresses", help="Print the addresses alone, one a line, as `bcfl deploy` reads them."),
+    typer.Option(
+        "--addresses", metavar="", help="Print the addresses alone, one a line, as `bcfl deploy` reads them."
+    ),
 ]
 
 app = typer.Typer(help="Keys of devices, miners and owners, encrypted.", no_args_is_help=True)
@@ -55,7 +60,7 @@ def new(
     password_file: PasswordFile = None,
     light: Light = False,
     addresses: Addresses = False,
-    as_json: Json = False,
+    as_json: JsonOption = False,
 ) -> None:
     """Make a new account, or several with the same password."""
     from bcfl.ledger import keystore
@@ -82,7 +87,7 @@ def import_(
     ] = None,
     password_file: PasswordFile = None,
     light: Light = False,
-    as_json: Json = False,
+    as_json: JsonOption = False,
 ) -> None:
     """Encrypt a private key that exists: 64 hexadecimal digits from a file, from stdin or from a prompt."""
     from bcfl.ledger import keystore
@@ -91,7 +96,7 @@ def import_(
 
 
 @app.command("list")
-def list_(folder: Folder = KEYSTORE, addresses: Addresses = False, as_json: Json = False) -> None:
+def list_(folder: Folder = KEYSTORE, addresses: Addresses = False, as_json: JsonOption = False) -> None:
     """List the accounts of a keystore."""
     from bcfl.ledger import keystore
 

@@ -53,7 +53,9 @@ def up(
     time: Annotated[
         Time, typer.Option(help="The wall's time, or a second a block until a client moves it.")
     ] = Time.REAL,
-    anvil: Annotated[bool, typer.Option("--anvil", help="Run anvil instead of the embedded chain.")] = False,
+    anvil: Annotated[
+        bool, typer.Option("--anvil", metavar="", help="Run anvil instead of the embedded chain.")
+    ] = False,
 ) -> None:
     """Serve a chain over JSON-RPC until Ctrl-C or SIGTERM; it goes on where it stood when started again."""
     from bcfl.ledger.keystore import derive

@@ -42,7 +42,10 @@ def events(
         print("no such events")
     else:
         rows = [(e.block, moment(e.timestamp), e.name, _arguments(e.args)) for e in read]
-        print_table([Column("block", True), Column("time"), Column("event"), Column("arguments")], rows)
+        print_table(
+            [Column("block", True), Column("time (UTC)", spare=True), Column("event"), Column("arguments")],
+            rows,
+        )
 
 
 def call(

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 import typer
 
 from bcfl.cli.account import PasswordFile
-from bcfl.cli.options import config_parameters
+from bcfl.cli.options import JsonOption, config_parameters
 from bcfl.cli.printing import ether, plural, print_fields, print_json
 from bcfl.config import Config
 from bcfl.errors import BcflError, ConfigError, LedgerError
@@ -58,7 +58,6 @@ KeystoreOption = Annotated[
         help="The folder of the encrypted keys; else the network's.",
     ),
 ]
-JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
 FOLDER: Final = Path("deployments")
 
 

@@ -15,8 +15,9 @@ from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
-from bcfl.cli.deploy import FOLDER, FolderOption, JsonOption, NetworkOption
+from bcfl.cli.deploy import FOLDER, FolderOption, NetworkOption
 from bcfl.cli.joining import DeploymentOption
+from bcfl.cli.options import JsonOption
 from bcfl.cli.printing import Column, plural, print_json, print_table
 from bcfl.errors import BcflError
 

@@ -10,7 +10,7 @@ import typer
 from bcfl.adversaries import catalog
 from bcfl.cli.folders import runs_folder
 from bcfl.cli.options import JsonOption, RunsOption
-from bcfl.cli.printing import Column, aligned, print_json, print_table
+from bcfl.cli.printing import Column, aligned, print_folded, print_json, print_table
 from bcfl.errors import BcflError
 from bcfl.runs import Listed, list_runs
 
@@ -24,8 +24,13 @@ def ls(runs: RunsOption = None, as_json: JsonOption = False) -> None:
     elif not views:
         print(f"no runs in {folder} yet: start one with `bcfl run`")
     else:
-        columns = [Column("run"), Column("started"), Column("task"), Column("devices", True)]
-        columns += [Column("miners", True), Column("mode"), Column("rounds", True), Column("state")]
+        columns = [Column("run"), Column("started", spare=True), Column("task"), Column("devices", True)]
+        columns += [
+            Column("miners", True),
+            Column("mode", spare=True),
+            Column("rounds", True),
+            Column("state"),
+        ]
         print_table(columns, list(map(_row, views)))
 
 
@@ -43,10 +48,11 @@ def adversaries(
     for each in found:
         headings = [Column("parameter"), Column("default"), Column("meaning")]
         rows = [(p.name, _plain(p.default), _meaning(p)) for p in each.parameters]
-        print(f"{each.name} ({each.role}): {each.summary}")
-        print(f"    {each.paper}")
-        for line in aligned(headings, rows)[1:]:
-            print(f"    {line}")
+        print_folded(f"{each.name} ({each.role}): {each.summary}", 4)
+        print_folded(f"    {each.paper}", 4)
+        head, *lines = aligned(headings, rows)
+        for line in lines:
+            print_folded(f"    {line}", 4 + head.index("meaning"))
 
 
 def version(as_json: JsonOption = False) -> None:

@@ -20,17 +20,18 @@ if TYPE_CHECKING:
 COLUMNS: Final = (
     Column("round", True),
     Column("accuracy", True),
-    Column("loss", True),
+    Column("loss", True, spare=True),
     Column("accepted", True),
     Column("gas", True),
-    Column("seconds", True),
+    Column("seconds", True, spare=True),
     Column("leader"),
     Column("rejected"),
 )
 WIDEST: Final = ("round", "100.00%", "10.0000", "1024/1024", "10,000,000", "seconds", "0x1234…cdef", "")
 LONGEST_ENGINE: Final = " (committee)"
 ADDRESS_WIDTH: Final = 42
-WIDE: Final = 120
+WIDE: Final = 140  # columns of a terminal that has room for whole addresses
+ROOMY: Final = 100  # and of one that has room for every figure
 SPINNER_WIDTH: Final = 3
 NAMED: Final = 3  # of those who are awaited
 RESUMED: Final = "resumed"  # the phase of rounds that an earlier process played
@@ -66,7 +67,7 @@ class Lines:
         now = time.perf_counter()
         took, self._since = now - self._since, now
         seconds = None if progress.phase == RESUMED else took
-        self._row(round_cells(report, seconds, self._wide, self._changes), _style(report))
+        self._row(round_cells(report, seconds, self._width >= WIDE, self._changes), _style(report))
         self.standing(progress)
 
     def _head(self) -> None:
@@ -81,17 +82,12 @@ class Lines:
         self._row([column.heading for column in COLUMNS], "dim")
 
     @property
-    def _wide(self) -> bool:
-        """Whether there is room for whole addresses."""
-        return self._width >= WIDE
-
-    @property
     def _changes(self) -> bool:
         """Whether the engine may differ from round to round."""
         return self._config.mode == "hybrid"
 
     def _row(self, cells: Sequence[str], style: str) -> None:
-        self.line(row_line(cells, self._wide, self._config), style)
+        self.line(row_line(cells, self._width, self._config), style)
 
     def standing(self, progress: Progress) -> None:
         """Show where the running round stands; a log has no place for it."""
@@ -147,8 +143,7 @@ class Table(Lines):
         from rich.spinner import Spinner
         from rich.text import Text
 
-        room = self._width - SPINNER_WIDTH
-        fitted = text if len(text) <= room else text[: room - 1] + "…"
+        fitted = cut(text, self._width - SPINNER_WIDTH)
         self._live.update(Spinner("dots", Text(fitted, style="cyan"), style="cyan"))
 
 
@@ -218,14 +213,21 @@ def standing_line(progress: Progress) -> str:
     return f"{line} · awaiting {len(progress.awaited)}: {named}" + (f", +{more}" if more > 0 else "")
 
 
-def row_line(cells: Sequence[str], wide: bool, config: Config) -> str:
-    """Cells as a line whose columns are as wide in every round."""
+def cut(text: str, room: int) -> str:
+    """A text that is no wider than that."""
+    return text if len(text) <= room else text[: room - 1] + "…"
+
+
+def row_line(cells: Sequence[str], width: int, config: Config) -> str:
+    """Cells as a line whose columns are as wide in every round, of a terminal as wide as `width`."""
     total = f"{config.devices}/{config.devices}"
     widest = list(WIDEST)
     widest[0], widest[3] = str(config.rounds), total
-    widest[6] = "x" * ADDRESS_WIDTH if wide else WIDEST[6]
+    widest[6] = "x" * ADDRESS_WIDTH if width >= WIDE else WIDEST[6]
     widest[6] += LONGEST_ENGINE if config.mode == "hybrid" else ""
-    return aligned(COLUMNS, [widest, list(cells)])[-1].rstrip()
+    shown = [place for place, column in enumerate(COLUMNS) if width >= ROOMY or not column.spare]
+    rows = [[row[place] for place in shown] for row in (widest, cells)]
+    return cut(aligned([COLUMNS[place] for place in shown], rows)[-1], width)
 
 
 def _style(report: RoundReport) -> str:

@@ -176,10 +176,11 @@ def _print_device(view: dict[str, Any]) -> None:
 
 
 def _device_row(entry: dict[str, Any]) -> list[object]:
+    running = entry["status"] == "running"
     if not entry["submitted"]:
-        return [entry["round"], "none came", None, None, None, None]
+        return [entry["round"], "none yet" if running else "none came", None, None, None, None]
     milliseconds = f"{entry['microseconds'] / 1000:,.1f}"
-    verdict = entry["verdict"] or "not counted"
+    verdict = entry["verdict"] or ("not counted yet" if running else "not counted")
     return [entry["round"], verdict, entry["samples"], milliseconds, entry["submitter"], entry["cid"]]
 
 

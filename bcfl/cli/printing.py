@@ -6,6 +6,7 @@ import json
 import re
 import shutil
 import sys
+import textwrap
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -14,9 +15,11 @@ from typing import Any, Final
 
 GAP: Final = "  "
 HEX: Final = re.compile(r"0x([0-9a-fA-F]{4})[0-9a-fA-F]{32,}([0-9a-fA-F]{4})")
+NUMBER: Final = re.compile(r"\b(\d{4})\d{32,}(\d{4})\b")
 CID: Final = re.compile(r"\bb[a-z2-7]{58}\b")
 UNITS: Final = (("ether", 18), ("gwei", 9))
 DECIMALS: Final = 6
+LEAST: Final = 20  # columns that a text is folded to
 Row = Sequence[object]
 
 
@@ -26,6 +29,7 @@ class Column:
 
     heading: str
     right: bool = False
+    spare: bool = False  # left out where a terminal is too narrow
 
 
 def print_json(content: dict[str, Any]) -> None:
@@ -47,8 +51,10 @@ def print_fields(fields: Sequence[tuple[str, object]]) -> None:
     room = terminal_width() - width - len(GAP)
     console = _console()
     for name, value in lines:
-        fitted = value if len(value) <= room else shortened(value)
-        console.print(Text.assemble((name, "dim"), GAP, fitted), soft_wrap=True)
+        first, *rest = folded(value if len(value) <= room else shortened(value), room)
+        console.print(Text.assemble((name, "dim"), GAP, first), soft_wrap=True)
+        for line in rest:
+            console.print(Text(" " * (width + len(GAP)) + line), soft_wrap=True)
 
 
 def print_table(columns: Sequence[Column], rows: Sequence[Row], title: str | None = None) -> None:
@@ -74,9 +80,25 @@ def aligned(columns: Sequence[Column], cells: Sequence[Sequence[str]]) -> list[s
     return lines
 
 
+def print_folded(text: str, hanging: int) -> None:
+    """A line; what a terminal has no room for stands below it, so many columns to the right."""
+    for line in folded(text, terminal_width(), hanging):
+        print(line)
+
+
+def folded(text: str, room: int, hanging: int = 0) -> list[str]:
+    """A text as lines of so many columns, broken between words, all but the first indented."""
+    if len(text) <= room:
+        return [text]
+    return textwrap.wrap(
+        text, max(room, hanging + LEAST), subsequent_indent=" " * hanging, break_on_hyphens=False
+    )
+
+
 def shortened(text: str) -> str:
-    """A text with the middle of its addresses, hashes and CIDs left out."""
-    return CID.sub(lambda m: f"{m[0][:5]}…{m[0][-6:]}", HEX.sub(r"0x\1…\2", text))
+    """A text with the middle of its addresses, hashes, CIDs and longest numbers left out."""
+    text = NUMBER.sub(r"\1…\2", HEX.sub(r"0x\1…\2", text))
+    return CID.sub(lambda m: f"{m[0][:5]}…{m[0][-6:]}", text)
 
 
 def text_of(value: object) -> str:
@@ -126,14 +148,29 @@ def _print_rich(columns: Sequence[Column], cells: Sequence[Sequence[str]], title
     console = _console()
     if title:
         console.print(Text("\n" + title, "bold"))
-    if sum(_widths(columns, cells)) + len(GAP) * (len(columns) - 1) > terminal_width():
+    if _too_wide(columns, cells):
         cells = [[shortened(cell) for cell in row] for row in cells]
+    for column in [column for column in columns if column.spare]:
+        if _too_wide(columns, cells):
+            columns, cells = _without(column, columns, cells)
     table = Table(box=None, pad_edge=False, padding=(0, len(GAP), 0, 0), header_style="dim")
     for column in columns:
         table.add_column(column.heading, justify="right" if column.right else "left", overflow="fold")
     for row in cells:
         table.add_row(*row)
     console.print(table)
+
+
+def _too_wide(columns: Sequence[Column], cells: Sequence[Sequence[str]]) -> bool:
+    return sum(_widths(columns, cells)) + len(GAP) * (len(columns) - 1) > terminal_width()
+
+
+def _without(
+    left_out: Column, columns: Sequence[Column], cells: Sequence[Sequence[str]]
+) -> tuple[list[Column], list[list[str]]]:
+    """A table without one of its columns."""
+    kept = [place for place, column in enumerate(columns) if column is not left_out]
+    return [columns[place] for place in kept], [[row[place] for place in kept] for row in cells]
 
 
 def _widths(columns: Sequence[Column], cells: Sequence[Sequence[str]]) -> list[int]:

@@ -174,7 +174,7 @@ def _print_round(view: dict[str, Any]) -> None:
             (p["phase"], p["transactions"], p["gas"], moment(p["from"]), moment(p["until"]))
             for p in view["phases"]
         ]
-        print_table([*columns, Column("from"), Column("until")], rows, "Phases")
+        print_table([*columns, Column("from (UTC)"), Column("until (UTC)")], rows, "Phases")
     if view["submissions"]:
         columns = [Column("#", True), Column("device"), Column("index", True), Column("samples", True)]
         rows = [
@@ -210,12 +210,12 @@ def _summary(view: dict[str, Any]) -> list[tuple[str, object]]:
     fields: list[tuple[str, object]] = [
         ("round", view["round"]),
         ("status", view["status"] + reason),
-        ("opened", moment(view["opened"])),
-        ("closed", moment(view["closed"])),
+        ("opened", _utc(view["opened"])),
+        ("closed", _utc(view["closed"])),
     ]
     if view["due"]:
         awaited = ", ".join(view["due"]["awaited"]) or "nobody"
-        until = moment(view["due"]["deadline"]) or "somebody takes the step"
+        until = _utc(view["due"]["deadline"]) or "somebody takes the step"
         fields += [("phase", f"{view['due']['phase']}, until {until}"), ("awaited", awaited)]
     if view["skipped"]:
         fields.append(("skipped", ", ".join(view["skipped"])))
@@ -232,6 +232,10 @@ def _summary(view: dict[str, Any]) -> list[tuple[str, object]]:
         ("reward", ether(view["reward"])),
         ("gas", f"{view['gas']:,} in {plural(view['transactions'], 'transaction')}"),
     ]
+
+
+def _utc(timestamp: int | None) -> str | None:
+    return None if timestamp is None else f"{moment(timestamp)} UTC"
 
 
 def _counted(view: dict[str, Any]) -> str:

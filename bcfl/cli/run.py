@@ -179,9 +179,8 @@ def _adversarial(report: Report) -> list[tuple[str, str]]:
         return []
     parts = Counter((found.attack, found.role) for found in report.adversaries)
     cast = ", ".join(f"{plural(count, role)} {attack}" for (attack, role), count in parts.items())
-    false = (
-        f"{report.false_rejects} of honest devices rejected, {report.false_accepts} of adversaries accepted"
-    )
+    false = plural(report.false_rejects or 0, "update")
+    false += f" of honest devices rejected, {report.false_accepts} of adversaries accepted"
     fields = [("adversaries", cast), ("mistakes", false)]
     if report.attack_success is not None:
         fields.append(("attack success", f"{report.attack_success:.2%}"))

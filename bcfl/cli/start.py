@@ -13,9 +13,10 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 import typer
 
 from bcfl.cli.account import PasswordFile
-from bcfl.cli.deploy import FOLDER, AccountOption, FolderOption, JsonOption, KeystoreOption, NetworkOption
+from bcfl.cli.deploy import FOLDER, AccountOption, FolderOption, KeystoreOption, NetworkOption
 from bcfl.cli.joining import DeploymentOption, address, joined, share, signing
 from bcfl.cli.logs import LogFormat, start_logging
+from bcfl.cli.options import JsonOption
 from bcfl.cli.printing import ether, plural, print_fields, print_json
 from bcfl.config import MAX_MINERS, Config
 from bcfl.errors import ConfigError

@@ -6,8 +6,9 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
 
-from bcfl.cli.deploy import FOLDER, FolderOption, JsonOption, NetworkOption
+from bcfl.cli.deploy import FOLDER, FolderOption, NetworkOption
 from bcfl.cli.joining import DeploymentOption, joined
+from bcfl.cli.options import JsonOption
 from bcfl.cli.printing import Column, ether, moment, plural, print_fields, print_json, print_table, shortened
 from bcfl.protocol.types import Engine, Mode, Phase
 
@@ -39,7 +40,7 @@ def status(
     deployment: DeploymentOption = "federation",
     folder: FolderOption = FOLDER,
     address: Annotated[
-        bool, typer.Option("--address", help="Print the contract's address alone, for scripts.")
+        bool, typer.Option("--address", metavar="", help="Print the contract's address alone, for scripts.")
     ] = False,
     as_json: JsonOption = False,
 ) -> None:
@@ -154,6 +155,7 @@ def _print(content: dict[str, Any]) -> None:
     names = ", ".join(map(shortened, accounts[:NAMED]))
     names += f" and {len(accounts) - NAMED} more" if len(accounts) > NAMED else ""
     phase = f", phase {content['phase']}" if content["round"] else ""
+    updates = f"{content['updates']} of {plural(content['devices'], 'device')}"
     fields = [
         ("federation", f"{content['deployment']} on {content['network']}, chain {content['chain_id']}"),
         ("contract", content["contract"]),
@@ -161,8 +163,9 @@ def _print(content: dict[str, Any]) -> None:
         ("waits for", f"{_who(content['awaited'])} {content['waits']}"),
         ("by name", names if len(accounts) > 1 else None),
         ("until", until),
-        ("updates", f"{content['updates']} of {plural(content['devices'], 'device')}"),
-        ("mode", f"{content['mode']}, this round is led by {content['engine']}"),
+        ("updates", updates if content["round"] else None),
+        ("mode", content["mode"]),
+        ("engine", content["engine"]),
         ("committee", ", ".join(content["committee"]) or None),
         ("leader", content["leader"]),
         ("so far", f"{plural(content['blocks'], 'block')}, {plural(content['void'], 'void round')}"),

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from bcfl.cli.options import JsonOption, RunOption, RunsOption
-from bcfl.cli.printing import Column, Row, print_json, print_table, terminal_width
+from bcfl.cli.printing import Column, Row, print_folded, print_json, print_table, terminal_width
 
 if TYPE_CHECKING:
     from bcfl.cli.opened import Opened
@@ -138,8 +138,10 @@ def _print_numbers(view: dict[str, Any], miners: dict[str, str]) -> None:
     ]
     if rows:
         print_table([Column("#", True), Column("miner"), Column("reason"), Column("found")], rows, "Why")
-    for miner in view["unexplained"]:
-        print(f"no numbers from {miners[miner]}: they are in its own journal, name its folder with --journal")
+    if view["unexplained"]:
+        names = ", ".join(miners[miner] for miner in view["unexplained"])
+        text = f"no numbers from {names}: they are in the miner's own journal, name its folder with --journal"
+        print_folded(text, 0)
 
 
 def _grouped(

@@ -67,7 +67,9 @@ WORDS: Final = {
 def watch(
     network: NetworkOption = None,
     deployment: DeploymentOption = "federation",
-    from_start: Annotated[bool, typer.Option("--all", help="Begin with the deployment, not now.")] = False,
+    from_start: Annotated[
+        bool, typer.Option("--all", metavar="", help="Begin with the deployment, not now.")
+    ] = False,
     rounds: Annotated[
         int | None,
         typer.Option("--rounds", metavar="N", min=1, show_default=False, help="End after N rounds."),
@@ -75,7 +77,9 @@ def watch(
     challenge: Annotated[
         bool,
         typer.Option(
-            "--challenge", help="Recompute every proposal, and challenge a wrong one; any funded account may."
+            "--challenge",
+            metavar="",
+            help="Recompute every proposal, and challenge a wrong one; any funded account may.",
         ),
     ] = False,
     account: AccountOption = None,
@@ -87,13 +91,15 @@ def watch(
         float, typer.Option("--poll", metavar="X", min=0.05, max=60, help="Seconds between looks.")
     ] = 1.0,
     folder: FolderOption = FOLDER,
-    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object an event.")] = False,
+    as_json: Annotated[
+        bool, typer.Option("--json", metavar="", help="Print one JSON object an event.")
+    ] = False,
 ) -> None:
     """Follow a federation live, until Ctrl-C or so many rounds have ended."""
     ended = 0
     with joined(network, deployment, folder) as site:
         if not as_json:
-            print(standing_line(standing(site)), flush=True)
+            print(f"{standing_line(standing(site))} · times are UTC", flush=True)
         look = nothing
         if challenge:
             from bcfl.cli.tower import guard
@@ -194,7 +200,7 @@ def _number(contract: Contract, block: str) -> tuple[int, str]:
 
 def _print(event: Event, as_json: bool) -> None:
     if not as_json:
-        print(f"{moment(event.timestamp)}  block {event.block}  {words(event)}", flush=True)
+        print(f"{moment(event.timestamp)}  block {event.block:<4}  {words(event)}", flush=True)
         return
     content = {
         "event": event.name,

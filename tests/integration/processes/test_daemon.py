@@ -320,9 +320,7 @@ def test_status_and_watch_show_engine_and_committee(
     assert len(content["committee"]) == 3
     status._print(content)
     shown = " ".join(capsys.readouterr().out.split())
-    assert (
-        f"mode partial, this round is led by committee committee {', '.join(content['committee'])}" in shown
-    )
+    assert f"mode partial engine committee committee {', '.join(content['committee'])}" in shown
     told = (watch.words(event) for event in watch.follow(site, from_start=True, poll=0.01))
     assert next(line for line in told if line.startswith("round 1")) == (
         "round 1 is open, led by a committee of 3"

@@ -11,6 +11,7 @@ import pytest
 
 from bcfl.cli import printing
 from bcfl.cli.live import (
+    WIDE,
     Table,
     led_by,
     participants,
@@ -19,7 +20,17 @@ from bcfl.cli.live import (
     row_line,
     standing_line,
 )
-from bcfl.cli.printing import Column, ether, moment, plural, print_fields, print_json, print_table, shortened
+from bcfl.cli.printing import (
+    Column,
+    ether,
+    moment,
+    plural,
+    print_fields,
+    print_folded,
+    print_json,
+    print_table,
+    shortened,
+)
 from bcfl.config import Config
 from bcfl.reports import Progress, Report
 from tests.unit.cli.test_run import DEVICES, LEADER, VOID, round_report
@@ -118,10 +129,44 @@ def test_fields_of_a_terminal(capsys: pytest.CaptureFixture[str], terminal: Term
     assert shown.splitlines() == [f"root  {HASH}", "both  0x12ab…12ab 0x12ab…12ab"]
 
 
+def test_what_a_terminal_has_no_room_for_stands_below(
+    capsys: pytest.CaptureFixture[str], terminal: Terminal
+) -> None:
+    terminal(40)
+    print_fields([("earned", "1 ether, of which 1 ether not claimed and 0 not withdrawn")])
+    print_folded("    rate  0.5  share of the rounds in which it is gone", 15)
+    shown = re.sub(r"\x1b\[\d*m", "", capsys.readouterr().out)
+    assert shown.splitlines() == [
+        "earned  1 ether, of which 1 ether not",
+        "        claimed and 0 not withdrawn",
+        "    rate  0.5  share of the rounds in",
+        "               which it is gone",
+    ]
+
+
+def test_spare_columns_go_where_a_terminal_is_too_narrow(
+    capsys: pytest.CaptureFixture[str], terminal: Terminal
+) -> None:
+    columns = [Column("run"), Column("started", spare=True), Column("mode", spare=True)]
+    for width, kept in ((60, [0, 1, 2]), (40, [0, 2]), (20, [0])):
+        terminal(width)
+        row = ("20261122-191100-cef8", "2026-11-22 19:11", "partial, pow")
+        print_table(columns, [row])
+        assert capsys.readouterr().out.splitlines()[1].rstrip() == "  ".join(row[place] for place in kept)
+
+
+def test_a_narrow_terminal_has_a_line_a_round() -> None:
+    cells = ["1", "9.00%", "0.1", "9/9", "1", "0.1", shortened(LEADER), "3 outlier, 4 quality, 1 duplicate"]
+    narrow, wide = (row_line(cells, width, Config()) for width in (80, 110))
+    assert (len(narrow), narrow[-6:]) == (80, "1 dup…")
+    assert "0.1" not in narrow
+    assert wide.endswith("1 duplicate")
+
+
 def test_columns_keep_their_places() -> None:
     config = Config(rounds=1000, devices=1000, miners=16)
     lines = [
-        row_line(cells, True, config)
+        row_line(cells, WIDE, config)
         for cells in (
             ["1", "9.00%", "0.1", "9/9", "1", "0.1", LEADER, "-"],
             ["1000", "100.00%", "10.1000", "1000/1000", "10,000,000", "1000.1", LEADER, "-"],
@@ -137,7 +182,7 @@ def test_where_the_engine_may_change_it_stands_beside_the_leader() -> None:
     cells = [
         ["1", "9.00%", "0.1", "9/9", "1", "0.1", f"{LEADER} ({name})", "-"] for name in ("pow", "committee")
     ]
-    assert len({row_line(each, True, config).rindex("-") for each in cells}) == 1
+    assert len({row_line(each, WIDE, config).rindex("-") for each in cells}) == 1
 
 
 def test_who_takes_part_and_what_decides() -> None:

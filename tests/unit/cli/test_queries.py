@@ -180,7 +180,7 @@ def test_the_numbers_behind_a_rejection(bcfl: Bcfl, two_rounds: Federation, tmp_
     assert view["unexplained"] == [third]
     text = bcfl("votes", 1, "--journal", tmp_path / "notes").text
     assert "1 m0 m1 quality merit -0.25, at least -0.125" in text
-    assert "no numbers from m2: they are in its own journal, name its folder with --journal" in text
+    assert "no numbers from m2: they are in the miner's own journal, name its folder with --journal" in text
 
 
 def test_the_matrix_of_votes(bcfl: Bcfl, two_rounds: Federation) -> None:

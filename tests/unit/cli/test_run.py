@@ -320,7 +320,7 @@ def test_the_summary_names_adversaries(bcfl: Bcfl, stage: Stage, monkeypatch: py
     monkeypatch.setattr(stage, "play", lambda *args: replace(whole(*args), **more))
     shown = bcfl("run").out
     assert "2 devices backdoor:0.1" in shown
-    assert "3 of honest devices rejected, 1 of adversaries accepted" in shown
+    assert "3 updates of honest devices rejected, 1 of adversaries accepted" in shown
     assert "attack success  25.00%" in shown
     told = bcfl("run", "--json", "-q").json
     assert told["adversaries"][0] == {"account": DEVICES[0], "role": "device", "attack": "backdoor:0.1"}
