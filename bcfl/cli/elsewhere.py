@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from bcfl.cli.joining import joined
 from bcfl.cli.networked import PLACE
 from bcfl.cli.opened import Opened
+from bcfl.protocol.events import take_in
 from bcfl.protocol.rounds import History
 
 if TYPE_CHECKING:
@@ -37,7 +38,7 @@ class OpenedSite(Opened):
     @cached_property
     def history(self) -> History:
         """What the events tell."""
-        return History(self.terms.min_stake).read(self.events)
+        return take_in(History(self.terms.min_stake), self.events)
 
 
 @contextmanager

@@ -19,6 +19,7 @@ from bcfl.ledger.embedded import EmbeddedChain
 from bcfl.ledger.federation import FederationLedger
 from bcfl.protocol import cid as cids
 from bcfl.protocol import payload
+from bcfl.protocol.events import take_in
 from bcfl.protocol.rounds import History, Round
 from bcfl.protocol.types import Block, Clock, Layout, Terms
 from bcfl.runs import Run
@@ -77,7 +78,7 @@ class Opened:
     @cached_property
     def history(self) -> History:
         """What the events tell."""
-        return History(self.terms.min_stake).read(self.events)
+        return take_in(History(self.terms.min_stake), self.events)
 
     @cached_property
     def clock(self) -> Clock:

@@ -11,6 +11,7 @@ from bcfl.errors import Reverted
 from bcfl.ledger.contract import Contract
 from bcfl.ports import Step
 from bcfl.protocol.accounts import Account
+from bcfl.protocol.events import take_in
 from bcfl.protocol.rounds import History
 from bcfl.protocol.submissions import Domain
 from bcfl.protocol.types import Clock, Phase, Terms
@@ -68,7 +69,7 @@ class FederationLedger:
         head = self._head()
         if head >= self._next_block:
             events = list(self.contract.events(self._next_block, head))  # all, or none if the node fails
-            self._history.read(events)
+            take_in(self._history, events)
             self._next_block = head + 1
         return self._history
 

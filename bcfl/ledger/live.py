@@ -5,6 +5,7 @@ from __future__ import annotations
 from bcfl.errors import Unreachable
 from bcfl.ledger.contract import Contract
 from bcfl.ledger.federation import FederationLedger
+from bcfl.protocol.events import take_in
 from bcfl.protocol.rounds import History
 
 
@@ -33,7 +34,7 @@ class LiveLedger(FederationLedger):
         if latest[0] >= self._next_block:
             events = list(self.contract.events(self._next_block, latest[0]))
             try:
-                self._history.read(events)
+                take_in(self._history, events)
             except (LookupError, StopIteration, ValueError):  # events of two chains
                 self._forget()
                 raise Unreachable("the chain was reorganised while it was read: it is read again") from None

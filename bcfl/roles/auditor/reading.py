@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
+from bcfl.protocol.events import take_in
 from bcfl.protocol.rounds import History, Recorded, Round
 from bcfl.protocol.testimony import Testimony
 from bcfl.protocol.types import Block, Engine
@@ -82,11 +83,11 @@ def read(testimony: Testimony) -> Record:
         try:
             if event.name == "RoundOpened":
                 _follows(event, case)
-                record.history.read([event])
+                take_in(record.history, [event])
                 case = record.cases[event.args["round"]] = _opened(record.history)
             elif event.name == "Claimed":
                 claims.append(event)
-                record.history.read([event])
+                take_in(record.history, [event])
             else:
                 _belongs(event, case)
                 case.events.append(event)
@@ -94,7 +95,7 @@ def read(testimony: Testimony) -> Record:
                     case.pool = record.books.pool
             case.findings += record.books.take(event, case.number, record.history)
             if event.name not in ("RoundOpened", "Claimed"):
-                record.history.read([event])
+                take_in(record.history, [event])
         except CONTRADICTION as error:
             said = f"the log contradicts those before it ({type(error).__name__}: {error})"
             case.findings.append(Finding(case.number, f"logs.{event.name}", said))

@@ -10,6 +10,7 @@ import pytest
 from bcfl.errors import Reverted
 from bcfl.protocol import verification
 from bcfl.protocol.accounts import Account
+from bcfl.protocol.events import take_in
 from bcfl.protocol.hashing import keccak
 from bcfl.protocol.rewards import block_hash
 from bcfl.protocol.rounds import History, Round, Submission
@@ -95,7 +96,7 @@ def test_the_reading_is_what_the_contract_says(tmp_path: Path, seed: int) -> Non
             shuffle(village, rng, late)
         village.play()
         compare(village)
-    read_at_once = History(village.terms.min_stake).read(village.federation.contract.events())
+    read_at_once = take_in(History(village.terms.min_stake), village.federation.contract.events())
     assert read_at_once == village.history
 
 
