@@ -21,7 +21,8 @@ from bcfl.protocol import beacon, submissions, verification
 from bcfl.protocol.election import search
 from bcfl.protocol.hashing import keccak, word
 from bcfl.protocol.rounds import History
-from bcfl.protocol.types import Block, Clock, Engine, Opening, Phase, Tally, Terms, Update, Verdict, Voter
+from bcfl.protocol.types import Clock, Engine, Opening, Phase, Tally, Terms, Update, Verdict, Voter
+from tests.past import Past
 
 ETHER = 10**18
 BUFFER = 16_384  # bytes that one multicall takes
@@ -70,7 +71,7 @@ def refused(reason: str) -> Iterator[None]:
 
 
 @dataclass
-class Federation:
+class Federation(Past):
     """Devices, miners and an owner; `terms` may be bent with `dataclasses.replace` before `open`."""
 
     devices: int = 4
@@ -380,31 +381,6 @@ class Federation:
         """Whether more than two thirds of the voting weight stand behind the proposal."""
         _, _, voting, attested, *_ = self.contract.call("lead_now")
         return bool(attested * 3 > voting * 2)
-
-    # Past rounds, as claims show them.
-
-    def block(self, number: int) -> Block:
-        events = {e.args["round"]: e.args for e in self.contract.events(name="Finalized")}
-        parent = max((n for n in events if n < number), default=0)
-        found = events[number]
-        return Block(
-            parent=self.contract.call("ledger", parent),
-            round=number,
-            accepted=found["accepted"],
-            root=found["root"],
-            cid=found["cid"],
-            leader=found["leader"],
-            reward=found["reward"],
-            engine=self.history().rounds[number].engine,
-        )
-
-    def claim_device_args(self, number: int, position: int) -> list[object]:
-        first = position // submissions.GROUP * submissions.GROUP
-        updates = self.words(number)[first : first + submissions.GROUP]
-        return [self.block(number), verification.tally_fields(self.tallies[number]), position, updates]
-
-    def claim_miner_args(self, number: int, position: int) -> list[object]:
-        return [self.block(number), verification.tally_fields(self.tallies[number]), position]
 
     def money(self) -> tuple[int, int, int, int]:
         """Balance, stakes, owed and pool."""

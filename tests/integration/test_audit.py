@@ -2,193 +2,37 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import pytest
 
-from bcfl.errors import Corrupt, Unavailable
-from bcfl.ledger.contract import Event
-from bcfl.ledger.testimony import gather
-from bcfl.ports import Step
 from bcfl.protocol import cid as cids
-from bcfl.protocol.testimony import Call
-from bcfl.protocol.testimony import Testimony as Told
-from bcfl.protocol.types import Engine, Mode, Phase
+from bcfl.protocol.types import Engine, Mode
 from bcfl.roles.archive import Archive
 from bcfl.roles.auditor.audit import Audit
-from bcfl.roles.auditor.verdict import Verdict
-from bcfl.roles.claims import claim_steps
-from bcfl.roles.moment import Moment
+from tests.scene import (
+    CLAIMED,
+    ROUNDS,
+    SILENT,
+    SKIPPED,
+    VOID,
+    Held,
+    Scene,
+    first,
+    flipped,
+    play,
+    scene_of,
+    seat_of,
+    update_of,
+)
 from tests.village import LAYOUT, TERMS, Village
-
-ROUNDS = 10
-SILENT, SKIPPED, CLAIMED, VOID = 3, 5, 2, 7  # rounds in which something special happens
-REJECTED = 4
-
-
-@dataclass
-class Held:
-    """A store in memory whose bytes a test can bend; like every store it says when they are not the CID's."""
-
-    contents: dict[str, bytes]
-
-    def put(self, data: bytes) -> str:
-        return cids.compute(data)
-
-    def get(self, cid: str, max_bytes: int) -> bytes:
-        del max_bytes
-        if cid not in self.contents:
-            raise Unavailable(f"nobody holds {cid}", cid)
-        if cids.compute(self.contents[cid]) != cid:
-            raise Corrupt(f"not the bytes of {cid}", cid)
-        return self.contents[cid]
-
-    def has(self, cid: str) -> bool:
-        return cid in self.contents
-
-
-@dataclass(frozen=True)
-class Scene:
-    """A finished run as an outsider sees it; the tests bend copies of it."""
-
-    testimony: Told
-    contents: Mapping[str, bytes]
-
-    def audit(self) -> Verdict:
-        archive = Archive(Held(dict(self.contents)), LAYOUT, self.testimony.terms)
-        return Verdict(list(Audit(self.testimony, archive).verdicts()))
-
-    def index(self, name: str, number: int | None, nth: int = 0) -> int:
-        found = [
-            place
-            for place, event in enumerate(self.testimony.events)
-            if event.name == name and number in (None, event.args.get("round"))
-        ]
-        return found[nth]
-
-    def event(self, name: str, number: int | None, nth: int = 0) -> Event:
-        found = self.testimony.events[self.index(name, number, nth)]
-        assert isinstance(found, Event)
-        return found
-
-    def with_events(self, events: list[Any]) -> Scene:
-        return replace(self, testimony=replace(self.testimony, events=events))
-
-    def bent(self, name: str, number: int | None, nth: int = 0, **args: Any) -> Scene:
-        """One argument of one log is another; a function makes it from the right one."""
-        events, place = list(self.testimony.events), self.index(name, number, nth)
-        old = dict(events[place].args)
-        new = {key: value(old[key]) if callable(value) else value for key, value in args.items()}
-        assert any(old[key] != value for key, value in new.items())
-        events[place] = replace(self.event(name, number, nth), args=old | new)
-        return self.with_events(events)
-
-    def late(self, name: str, number: int, nth: int = 0, seconds: int = 10_000) -> Scene:
-        events, place = list(self.testimony.events), self.index(name, number, nth)
-        event = self.event(name, number, nth)
-        events[place] = replace(event, timestamp=event.timestamp + seconds)
-        return self.with_events(events)
-
-    def without(self, name: str, number: int | None, nth: int = 0) -> Scene:
-        events = list(self.testimony.events)
-        del events[self.index(name, number, nth)]
-        return self.with_events(events)
-
-    def wishing(self, number: int) -> Scene:
-        """A miner is said to wish for another engine."""
-        events, place = list(self.testimony.events), self.index("Voted", number, 0)
-        said = {"round": number, "miner": events[place].args["miner"], "engine": 1}
-        events.insert(place, replace(self.event("Voted", number), name="Wished", args=said))
-        return self.with_events(events)
-
-    def twice(self, name: str, number: int, nth: int = 0) -> Scene:
-        events, place = list(self.testimony.events), self.index(name, number, nth)
-        events.insert(place, events[place])
-        return self.with_events(events)
-
-    def called(self, number: int, bend: Callable[[tuple[Any, ...]], tuple[Any, ...]]) -> Scene:
-        """The calldata of a round's first call of `reveal` that opens something is another."""
-        nth = next(i for i in range(9) if self.event("Revealed", number, i).args["claims"])
-        name = self.event("Revealed", number, nth).transaction
-        calls = list(self.testimony.calls[name])
-        place = next(i for i, call in enumerate(calls) if call.args and call.args[4])
-        calls[place] = Call("reveal", bend(calls[place].args))
-        changed = {**self.testimony.calls, name: tuple(calls)}
-        return replace(self, testimony=replace(self.testimony, calls=changed))
-
-    def standing(self, **fields: Any) -> Scene:
-        changed = replace(self.testimony.standing, **fields)
-        return replace(self, testimony=replace(self.testimony, standing=changed))
-
-    def stored(self, digest: bytes, data: bytes | None) -> Scene:
-        name = str(cids.Cid(cids.RAW, digest))
-        contents = {key: value for key, value in self.contents.items() if key != name}
-        assert len(contents) < len(self.contents)
-        return replace(self, contents=contents if data is None else contents | {name: data})
-
-
-def hesitant(propose: Callable[[Moment], str | None]) -> Callable[[Moment], str | None]:
-    """The first leader of one round does nothing."""
-
-    def asked(moment: Moment) -> str | None:
-        waits = moment.round == SKIPPED and not moment.due and not moment.current.skipped
-        return None if waits else propose(moment)
-
-    return asked
-
-
-def play(path: Path) -> Scene:
-    """Ten rounds of which not all go well, some claims and a withdrawal."""
-    village = Village(path, devices=5)
-    for office in village.offices:
-        office.lead.propose = hesitant(office.lead.propose)  # type: ignore[method-assign]
-    for number in range(1, ROUNDS + 1):
-        if number == SILENT:
-            village.gone_in(Phase.UNVEIL, village.offices[1])
-        if number == VOID:
-            village.gone_in(Phase.VOTE, *village.offices)
-        if number == REJECTED:
-            village.learners[2].optimum = -9 * village.learners[2].optimum
-        village.play()
-    for account in (village.device_accounts[0], village.miner_accounts[0]):
-        steps = claim_steps(village.history, village.ledger.domain, account.address)
-        village.ledger.send(account, steps)
-    address = village.device_accounts[0].address
-    village.ledger.send(village.owner, [Step("withdraw", (address,))])
-    return scene_of(village)
-
-
-def scene_of(village: Village) -> Scene:
-    """What an outsider sees of a village."""
-    files = (village.path / "store").rglob("b*")
-    contents = {file.name: file.read_bytes() for file in files if file.is_file()}
-    return Scene(gather(village.federation.contract), contents)
 
 
 @pytest.fixture(scope="module")
 def scene(tmp_path_factory: pytest.TempPathFactory) -> Scene:
     return play(tmp_path_factory.mktemp("audited"))
-
-
-def flipped(data: bytes) -> bytes:
-    return data[:-1] + bytes([data[-1] ^ 1])
-
-
-def first(items: Any, change: Callable[[Any], Any]) -> Any:
-    return (change(items[0]), *items[1:])
-
-
-def update_of(scene: Scene, number: int) -> Any:
-    nth = next(i for i in range(9) if scene.event("Revealed", number, i).args["claims"])
-    return nth, scene.event("Revealed", number, nth).args
-
-
-def seat_of(scene: Scene, miner: str) -> int:
-    joined = [event.args["miner"] for event in scene.testimony.events if event.name == "MinerRegistered"]
-    return joined.index(miner)
 
 
 def test_default_behavior(scene: Scene) -> None:

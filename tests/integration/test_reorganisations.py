@@ -16,7 +16,7 @@ from bcfl.protocol.rewards import block_hash
 from bcfl.protocol.types import Phase
 from bcfl.roles.moment import look, next_change
 from tests import foundry
-from tests.integration.processes.test_daemon import daemons
+from tests.crew import daemons
 from tests.integration.processes.test_up import ONCE
 from tests.village import ETHER, Village
 

@@ -19,7 +19,7 @@ from bcfl.roles.moment import Moment
 from bcfl.roles.spool import Spool
 from bcfl.roles.watchtower import Watchtower
 from bcfl.simulation import MINERS
-from tests.integration.processes.test_daemon import site_of
+from tests.crew import site_of
 from tests.village import ETHER, LAYOUT, TERMS, Village
 
 WINDOWED = replace(TERMS, challenge_seconds=30, challenge_bond=ETHER // 10)

@@ -10,21 +10,19 @@ import os
 from collections.abc import Sequence
 from dataclasses import replace
 
-from eth_utils.address import to_checksum_address
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from bcfl.errors import Reverted
 from bcfl.protocol import submissions, verification
 from bcfl.protocol.election import search
 from bcfl.protocol.types import Engine, Mode, Opening, Phase, Update, Verdict
 from tests.harness import TERMS, Account, Federation, account, digest
 from tests.stateful.invariants import Invariants
-from tests.stateful.model import Effect, Model
+from tests.stateful.members import STAKE, Members, who
+from tests.stateful.model import Model
 
 CAMPAIGN = os.environ.get("HYPOTHESIS_PROFILE") == "explore"
-STAKE = 10_000  # the least
 SHORT = replace(
     TERMS,
     min_stake=STAKE,
@@ -43,13 +41,11 @@ SHORT = replace(
         for phase in ("commit", "reveal", "vote", "unveil", "elect", "propose", "attest")
     },
 )
-who = st.integers(0, 7)
-values = st.sampled_from([0, 1, STAKE - 1, STAKE, 3 * STAKE])
 masks = st.integers(0, 7)
 wishes = st.sampled_from([None, None, *Engine])
 
 
-class Machine(Invariants, RuleBasedStateMachine):
+class Machine(Members, Invariants, RuleBasedStateMachine):
     """Miners 0 to 2, of whom 0 is device 0 too, devices 0 to 3, a late miner and a late device."""
 
     engine, mode = Engine.STAKE, Mode.PARTIAL
@@ -80,117 +76,6 @@ class Machine(Invariants, RuleBasedStateMachine):
         if phases >= 0:
             self.start(9)
             self.play(phases, set(), False)
-
-    # How a call is judged.
-
-    def judge(self, effect: Effect, sender: Account, function: str, *args: object, value: int = 0) -> bool:
-        """Send; the contract has to take exactly what the model takes."""
-        refusal = None
-        try:
-            self.f.send(sender, function, *args, value=value)
-        except Reverted as error:
-            refusal = error
-        assert (refusal is None) == (effect is not None), f"{function}: {refusal or 'taken'}"
-        if effect is None:
-            return False
-        effect()
-        self.model.balance += value
-        self.model.committee = (
-            frozenset(self.f.history().current.committee) if self.model.round else frozenset()
-        )
-        if self.model.clock.phase is Phase.PROPOSE and not self.model.leader:
-            self.model.leader = self.f.leader().address
-        return True
-
-    def act(self, function: str, sender: Account, *args: object) -> bool:
-        """A call whose arguments the model takes as they are."""
-        effect = getattr(self.model, function)(self.now, sender.address, *args)
-        return self.judge(effect, sender, function, *args)
-
-    def join(self, sender: Account, function: str, value: int) -> bool:
-        effect = getattr(self.model, function)(self.now, sender.address, value)
-        tail = [self.f.tail(sender)] if function == "register_miner" else []
-        return self.judge(effect, sender, function, *tail, value=value)
-
-    @property
-    def now(self) -> int:
-        return self.f.chain.now()
-
-    @property
-    def phase(self) -> Phase:
-        return self.model.due(self.now).phase
-
-    def miners(self) -> list[Account]:
-        return [key for key in self.f.miner_keys if key.address in self.model.due(self.now).expected]
-
-    # Membership and money.
-
-    @rule(by=st.sampled_from([8, 9]))
-    def start(self, by: int) -> None:
-        self.act("start", self.people[by % len(self.people)])
-
-    @rule(by=who, value=values, function=st.sampled_from(["register_miner", "top_up"]))
-    def stake(self, by: int, value: int, function: str) -> None:
-        self.join(self.people[by], function, value)
-
-    @rule(by=who, function=st.sampled_from(["leave_miner", "release_stake"]))
-    def leave(self, by: int, function: str) -> None:
-        self.act(function, self.people[by])
-
-    @rule(by=who)
-    def renew(self, by: int) -> None:
-        key = self.people[by]
-        self.judge(self.model.renew(self.now, key.address), key, "renew", self.f.tail(key))
-
-    @rule(by=st.sampled_from([7, 9]), again=st.booleans())
-    def admit(self, by: int, again: bool) -> None:
-        late = self.people[1 if again else 8]
-        if again and late.address not in self.model.devices:
-            return
-        if self.act("register_devices", self.people[by], [late.address]):
-            self.f.device_keys.append(late)
-
-    @rule(by=st.sampled_from([4, 7, 9]), device=st.sampled_from([4, 5, 7, 8]))
-    def dismiss(self, by: int, device: int) -> None:
-        self.act("leave_device", self.people[by], self.people[device].address)
-
-    @rule(value=st.integers(0, 5_000))
-    def fund(self, value: int) -> None:
-        self.judge(lambda: None, self.f.outsider, "fund", value=value)
-
-    @precondition(lambda self: self.model.blocks)
-    @rule(data=st.data(), times=st.integers(1, 2))
-    def claim(self, data: st.DataObject, times: int) -> None:
-        number = data.draw(st.sampled_from(self.model.blocks))
-        tally = self.f.tallies[number]
-        devices = [self.f.device_keys[update.device].address for update in self.f.updates(number)]
-        miners = ["0x" + f"{voter & 2**160 - 1:040x}" for voter in tally.voters]
-        claims = [("device", *item) for item in zip(devices, tally.accepted, strict=True)]
-        claims += [("miner", miner, True) for miner in miners]
-        picked = data.draw(st.sampled_from(range(len(claims))))
-        role, earner, accepted = claims[picked]
-        position = picked if role == "device" else picked - len(devices)
-        args = getattr(self.f, f"claim_{role}_args")(number, position)
-        for _ in range(times):
-            mark = (role, earner.lower(), number)
-            effect = (lambda mark=mark: self.paid.add(mark)) if accepted and mark not in self.paid else None
-            self.judge(effect, self.f.outsider, f"claim_{role}", *args)
-        earner = to_checksum_address(earner)
-        self.earned[earner] = self.f.contract.call("credits", earner)
-        if times > 1:
-            self.withdraw([key.address for key in self.people].index(earner), times)
-
-    @rule(by=who, times=st.integers(1, 2))
-    def withdraw(self, by: int, times: int) -> None:
-        owner = self.people[by].address
-        for _ in range(times):
-            amount = self.earned.get(owner, 0)
-
-            def effect(amount: int = amount) -> None:
-                self.model.balance -= amount
-                self.earned[owner] = 0
-
-            self.judge(effect if amount else None, self.f.outsider, "withdraw", owner)
 
     # The round, by anybody at any time.
 

@@ -13,9 +13,8 @@ from bcfl.cli.networked import PLACE, networked
 from bcfl.cli.options import RunOption
 from bcfl.cli.rounds import round_, round_view
 from bcfl.errors import ConfigError
+from tests.crew import site_of
 from tests.village import Village
-
-from .test_daemon import site_of
 
 seen: list[object] = []
 

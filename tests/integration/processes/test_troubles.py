@@ -24,7 +24,7 @@ from bcfl.ledger.rpc import RpcChain
 from bcfl.protocol.accounts import Account
 from bcfl.protocol.types import Clock, Phase
 from bcfl.storage import DirectoryStore
-from tests.integration.processes.test_daemon import daemons, until_closed
+from tests.crew import daemons, until_closed
 from tests.village import TERMS, Village
 
 ROOT = Path(__file__).parents[3]

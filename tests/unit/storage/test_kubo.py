@@ -6,52 +6,16 @@ import gzip
 import os
 import time
 import tracemalloc
-from collections.abc import Iterable, Iterator
-from typing import Any
+from collections.abc import Iterator
 
 import pytest
 
 from bcfl.errors import CidError, ConfigError, Corrupt, Oversized, StoreError, Unavailable
 from bcfl.protocol import cid as cids
-from bcfl.storage import KuboStore, Retries
+from bcfl.storage import KuboStore
 from bcfl.storage.transport import PIECE_BYTES
-from tests.daemons.fake import Request, Script, Server, chunked, reply
-
-DATA = b"weights of a model"
-CID = cids.compute(DATA)
-VERSION = {"Version": "0.29.0", "Commit": "", "Repo": "15", "Golang": "go1.22"}
-ONCE = Retries(times=0)
-
-
-def said(message: str) -> list[bytes]:
-    """An error as a daemon gives it."""
-    return reply({"Message": message, "Code": 0, "Type": "error"}, 500)
-
-
-def daemon(command: str, script: Script) -> Server:
-    """A daemon that does all well but for one command."""
-    usual: dict[str, object] = {
-        "version": VERSION,
-        "add": {"Name": CID, "Hash": CID, "Size": "18"},
-        "cat": DATA,
-        "pin/add": {"Pins": [CID]},
-        "pin/rm": {"Pins": [CID]},
-        "pin/ls": {"Keys": {CID: {"Type": "recursive"}}},
-    }
-
-    def answer(request: Request) -> Iterable[bytes]:
-        asked = request.path.removeprefix("/api/v0/")
-        return script(request) if asked == command else reply(usual[asked])
-
-    return Server(answer)
-
-
-def store(server: Server, **options: Any) -> KuboStore:
-    return KuboStore(server.address, **{"timeout": 5.0, "retries": ONCE, **options})
-
-
-def one_line(error: pytest.ExceptionInfo[StoreError]) -> bool:
-    return "\n" not in str(error.value) and len(str(error.value)) < 500
+from tests.daemons.fake import Request, Server, chunked, reply
+from tests.unit.storage.kubo import CID, DATA, ONCE, VERSION, daemon, one_line, said, store
 
 
 def test_default_behavior() -> None:
@@ -357,40 +321,6 @@ def test_an_error_is_not_an_absence(command: str) -> None:
 
     with Server(script) as server, pytest.raises(StoreError, match="refused: the disk burns"):
         store(server).has(CID)
-
-
-@pytest.mark.parametrize(
-    "ill", [b"", b"HTTP/1.1 503 Busy\r\n\r\n", b"HTTP/1.1 200 OK\r\nContent-Length: 18\r\n\r\nwei"]
-)
-def test_a_daemon_that_goes_away_and_comes_back(ill: bytes) -> None:
-    left = [ill, ill, ill]
-    slept: list[float] = []
-    retries = Retries(times=4, first=0.1, longest=0.3, jitter=lambda: 1.0, sleep=slept.append)
-    with daemon("cat", lambda _: [left.pop()] if left else reply(DATA)) as server:
-        assert store(server, retries=retries).get(CID, 100) == DATA
-    assert slept == [0.1, 0.2, 0.3]
-
-
-def test_tries_are_bounded_and_jitter_shortens_pauses() -> None:
-    slept: list[float] = []
-    retries = Retries(times=3, first=0.1, factor=3, longest=9, jitter=lambda: 0.0, sleep=slept.append)
-    with pytest.raises(StoreError, match="connection refused"):
-        KuboStore("/ip4/127.0.0.1/tcp/1", retries=retries).put(DATA)
-    assert slept == pytest.approx([0.05, 0.15, 0.45])
-
-
-def test_no_pause_outlasts_the_time_out() -> None:
-    slept: list[float] = []
-    retries = Retries(times=9, first=1, factor=10, longest=100, sleep=slept.append)
-    with pytest.raises(StoreError, match="connection refused"):
-        KuboStore("/ip4/127.0.0.1/tcp/1", timeout=3, retries=retries).put(DATA)
-    assert len(slept) == 1
-
-
-@pytest.mark.parametrize("options", [{"times": -1}, {"times": 21}, {"first": -1.0}, {"factor": 0.5}])
-def test_retries_without_bounds(options: dict[str, Any]) -> None:
-    with pytest.raises(ConfigError):
-        Retries(**options)
 
 
 def test_no_redirect_is_followed_and_no_proxy_asked(monkeypatch: pytest.MonkeyPatch) -> None:

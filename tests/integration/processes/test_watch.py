@@ -1,0 +1,122 @@
+"""What is seen of a federation from outside while it runs: `bcfl status` and `bcfl watch`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from bcfl.cli import status, watch
+from bcfl.protocol.types import Engine, Phase
+from tests.crew import site_of
+from tests.village import TERMS, Village
+
+
+def test_status_says_who_is_awaited_for_what_until_when(tmp_path: Path) -> None:
+    village = Village(tmp_path)
+    site, _ = site_of(village)
+    seen = set()
+    for phase in (Phase.COMMIT, Phase.REVEAL, Phase.VOTE, Phase.UNVEIL, Phase.PROPOSE, Phase.ATTEST):
+        village.until(phase)
+        content = status.standing(site)
+        assert content["phase"] == phase.name.lower()
+        assert content["awaited"]
+        assert content["deadline"] > content["now"]
+        seen.add(status.standing_line(content))
+    assert len(seen) == 6
+    assert "waits for 4 devices" in status.standing_line(
+        {**content, "awaited": [{"role": "device", "account": ""}] * 4}
+    )
+
+
+def test_status_when_all_miners_have_committed(tmp_path: Path) -> None:
+    """What is left of the phase is for a device that its miner left out."""
+    village = Village(tmp_path)
+    site, _ = site_of(village)
+    while (clock := village.ledger.clock()).acted != clock.expected:
+        if not village.federation.turn(Phase.COMMIT):
+            village.federation.let_time_pass()
+    assert clock.phase is Phase.COMMIT
+    assert "waits for 4 devices to commit alone, if a miner left" in status.standing_line(
+        status.standing(site)
+    )
+
+
+def test_status_gives_the_address_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    site, _ = site_of(Village(tmp_path))
+    monkeypatch.setattr(status, "joined", contextmanager(lambda *_: iter([site])))
+    status.status(network=None, deployment="x", folder=tmp_path, address=True, as_json=False)
+    assert capsys.readouterr().out == f"{site.address}\n"
+
+
+def test_status_prints_one_screen(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    village = Village(tmp_path)
+    village.play()
+    status._print(status.standing(site_of(village)[0]))
+    lines = capsys.readouterr().out.splitlines()
+    assert len(lines) < 24
+    assert any(line.startswith("so far") and "1 block, 0 void rounds" in line for line in lines)
+
+
+def test_status_and_watch_show_engine_and_committee(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    village = Village(tmp_path, terms=replace(TERMS, engine=Engine.COMMITTEE))
+    site, _ = site_of(village)
+    content = status.standing(site)
+    assert (content["mode"], content["engine"]) == ("partial", "committee")
+    assert content["committee"] == list(village.history.rounds[1].committee)
+    assert len(content["committee"]) == 3
+    status._print(content)
+    shown = " ".join(capsys.readouterr().out.split())
+    assert f"mode partial engine committee committee {', '.join(content['committee'])}" in shown
+    told = (watch.words(event) for event in watch.follow(site, from_start=True, poll=0.01))
+    assert next(line for line in told if line.startswith("round 1")) == (
+        "round 1 is open, led by a committee of 3"
+    )
+
+
+def test_watch_tells_every_event_in_words(tmp_path: Path) -> None:
+    village = Village(tmp_path)
+    village.play()
+    site, _ = site_of(village)
+    told = []
+    for event in watch.follow(site, from_start=True, poll=0.01):
+        told.append(watch.words(event))
+        if event.name == "Finalized":
+            break
+    assert told[0] == "the federation was deployed"
+    assert sum("revealed" in line for line in told) >= 1
+    assert told[-1].startswith("round 1 is final: block 0x")
+    assert not any("(" in line for line in told)
+
+
+def test_watch_goes_on_when_the_node_comes_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    village = Village(tmp_path)
+    site, fork = site_of(village)
+    pauses: list[float] = []
+
+    def sleep(seconds: float) -> None:
+        pauses.append(seconds)
+        fork.away = len(pauses) < 4
+        if len(pauses) == 5:
+            village.play()
+
+    monkeypatch.setattr("bcfl.cli.watch.time.sleep", sleep)
+    event = next(watch.follow(site, from_start=False, poll=1.0))
+    assert event.name == "Committed"
+    assert pauses == [1, 2, 4, 8, 1]
+
+
+def test_foreign_text_cannot_write_to_the_terminal() -> None:
+    class Announced:
+        name = "Announced"
+        args: Mapping[str, Any] = {"miner": "0x" + "a" * 40, "endpoint": "http://x\x1b[2J{miner}"}
+
+    assert "\x1b" not in watch.words(Announced())  # type: ignore[arg-type]
