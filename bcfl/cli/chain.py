@@ -17,7 +17,7 @@ from typing import Annotated, Final, NoReturn
 
 import typer
 
-from bcfl.cli.deploy import NetworkOption
+from bcfl.cli.joining import NetworkOption
 from bcfl.cli.printing import print_fields
 from bcfl.errors import ConfigError, RunError, Unreachable
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Mapping
 from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Final
@@ -11,6 +10,15 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 import typer
 
 from bcfl.cli.account import PasswordFile
+from bcfl.cli.joining import (
+    FOLDER,
+    AccountOption,
+    FolderOption,
+    KeystoreOption,
+    NetworkOption,
+    StoreOption,
+    signing,
+)
 from bcfl.cli.options import JsonOption, config_parameters
 from bcfl.cli.printing import ether, plural, print_fields, print_json
 from bcfl.config import Config
@@ -18,47 +26,13 @@ from bcfl.errors import BcflError, ConfigError, LedgerError
 
 if TYPE_CHECKING:
     from bcfl.ledger.deployments import Deployment
-    from bcfl.ledger.networks import Network
     from bcfl.ports import Store
-    from bcfl.protocol.accounts import Account
     from bcfl.protocol.types import Terms
     from bcfl.roles.archive import Stored
 
 OF_A_RUN: Final = frozenset({"runs", "run_dir", "adversary"})  # options that mean nothing to a deployment
 
-NetworkOption = Annotated[
-    str | None,
-    typer.Option(
-        "--network",
-        metavar="NAME",
-        show_default=False,
-        help="A network of bcfl.toml, or local; else BCFL_NETWORK, the node at ETH_RPC_URL, or local.",
-    ),
-]
 NameOption = Annotated[str, typer.Option("--name", metavar="NAME", help="What to call the deployment.")]
-FolderOption = Annotated[
-    Path, typer.Option("--deployments", metavar="DIR", help="The folder of the records of deployments.")
-]
-AccountOption = Annotated[
-    str | None,
-    typer.Option(
-        "--account",
-        metavar="WHO",
-        show_default=False,
-        help="Who signs and pays: an address of the keystore, or on a test network an index of its mnemonic.",
-    ),
-]
-KeystoreOption = Annotated[
-    Path | None,
-    typer.Option(
-        "--keystore",
-        metavar="DIR",
-        show_default=False,
-        envvar="BCFL_KEYSTORE",
-        help="The folder of the encrypted keys; else the network's.",
-    ),
-]
-FOLDER: Final = Path("deployments")
 
 
 def own_parameters(
@@ -67,15 +41,7 @@ def own_parameters(
     account: AccountOption = None,
     keystore: KeystoreOption = None,
     password_file: PasswordFile = None,
-    store: Annotated[
-        str,
-        typer.Option(
-            "--store",
-            metavar="STORE",
-            envvar="BCFL_STORE",
-            help="Where the genesis model goes: a folder, or ipfs:...",
-        ),
-    ] = "store",
+    store: StoreOption = "store",
     register_file: Annotated[
         Path | None,
         typer.Option(
@@ -120,7 +86,7 @@ def deploy(**given: Any) -> None:
             f"{own['register_file']} has {len(devices)} devices, more than devices={config.devices}"
         )
     with closing(networks.connect(network)) as chain:
-        owner = _signer(network, own)
+        owner = signing(network, own["account"], own["keystore"], own["password_file"])
         deployments.check_funds(chain, owner.address, config.funding, len(devices))
         terms, genesis = founding(config, open_store(own["store"]))
         options = config.model_dump(mode="json", exclude=set(OF_A_RUN))
@@ -214,10 +180,10 @@ def register_devices(
     chosen = networks.resolve(network)
     made = deployments.read(folder, chosen.name, name)
     devices = deployments.read_addresses(file)
-    own = {"account": account, "keystore": keystore, "password_file": password_file}
     with closing(networks.connect(chosen)) as chain:
         deployments.code_at(chain, made.address)
-        count = deployments.register(federation_at(chain, made.address), _signer(chosen, own), devices)
+        owner = signing(chosen, account, keystore, password_file)
+        count = deployments.register(federation_at(chain, made.address), owner, devices)
     print_fields(
         [("registered", plural(count, "device")), ("before", plural(len(devices) - count, "device"))]
     )
@@ -228,17 +194,6 @@ def register(parent: typer.Typer) -> None:
     parent.command("deploy")(deploy)
     parent.command("verify-contract")(verify_contract)
     parent.command("register-devices")(register_devices)
-
-
-def _signer(network: Network, own: Mapping[str, Any]) -> Account:
-    """The account that --account names on a network, or in the folder --keystore."""
-    from dataclasses import replace
-
-    from bcfl.ledger import keystore, networks
-
-    if own["keystore"] is not None:
-        network = replace(network, keystore=own["keystore"])
-    return networks.signer(network, own["account"], lambda: keystore.read_password(own["password_file"]))
 
 
 def _print_deployed(made: Deployment, path: Path, registered: int, config: Config, as_json: bool) -> None:

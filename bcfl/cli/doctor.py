@@ -15,8 +15,7 @@ from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
-from bcfl.cli.deploy import FOLDER, FolderOption, NetworkOption
-from bcfl.cli.joining import DeploymentOption
+from bcfl.cli.joining import FOLDER, DeploymentOption, FolderOption, GatewayOption, NetworkOption, StoreOption
 from bcfl.cli.options import JsonOption
 from bcfl.cli.printing import Column, plural, print_json, print_table
 from bcfl.errors import BcflError
@@ -58,16 +57,8 @@ class Finding:
 def doctor(
     network: NetworkOption = None,
     deployment: DeploymentOption = "federation",
-    store: Annotated[
-        str,
-        typer.Option(
-            "--store", metavar="STORE", envvar="BCFL_STORE", help="A folder, or ipfs:/ip4/127.0.0.1/tcp/5001."
-        ),
-    ] = "store",
-    gateway: Annotated[
-        str | None,
-        typer.Option("--gateway", metavar="URL", show_default=False, help="A gateway to read from."),
-    ] = None,
+    store: StoreOption = "store",
+    gateway: GatewayOption = None,
     journal: Annotated[
         Path,
         typer.Option("--journal", metavar="DIR", help="Where a party writes down what it must not forget."),

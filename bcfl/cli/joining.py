@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
@@ -17,9 +17,51 @@ if TYPE_CHECKING:
     from bcfl.parties import Site
     from bcfl.protocol.accounts import Account
 
+FOLDER: Final = Path("deployments")
+NetworkOption = Annotated[
+    str | None,
+    typer.Option(
+        "--network",
+        metavar="NAME",
+        show_default=False,
+        help="A network of bcfl.toml, or local; else BCFL_NETWORK, the node at ETH_RPC_URL, or local.",
+    ),
+]
 DeploymentOption = Annotated[
     str,
     typer.Option("--deployment", metavar="NAME", help="The name of a deployment, or a contract's address."),
+]
+FolderOption = Annotated[
+    Path, typer.Option("--deployments", metavar="DIR", help="The folder of the records of deployments.")
+]
+AccountOption = Annotated[
+    str | None,
+    typer.Option(
+        "--account",
+        metavar="WHO",
+        show_default=False,
+        help="Who signs and pays: an address of the keystore, or on a test network an index of its mnemonic.",
+    ),
+]
+KeystoreOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--keystore",
+        metavar="DIR",
+        show_default=False,
+        envvar="BCFL_KEYSTORE",
+        help="The folder of the encrypted keys; else the network's.",
+    ),
+]
+StoreOption = Annotated[
+    str,
+    typer.Option(
+        "--store", metavar="STORE", envvar="BCFL_STORE", help="A folder, or ipfs:/ip4/127.0.0.1/tcp/5001."
+    ),
+]
+GatewayOption = Annotated[
+    str | None,
+    typer.Option("--gateway", metavar="URL", show_default=False, help="Read from here what the store lacks."),
 ]
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from bcfl.cli.options import JsonOption, RoundArgument, RunOption, RunsOption
-from bcfl.cli.printing import Column, print_fields, print_json, print_table
+from bcfl.cli.printing import Column, print_fields, print_table, show
 from bcfl.protocol.types import Engine
 
 if TYPE_CHECKING:
@@ -23,10 +23,7 @@ def leader(
 
     with opened(run, runs) as found:
         view = leader_view(found.round(number))
-    if as_json:
-        print_json(view)
-    else:
-        _print_leader(view)
+    show(view, as_json, _print_leader)
 
 
 def leader_view(r: Round) -> dict[str, Any]:

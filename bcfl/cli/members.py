@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from bcfl.cli.options import JsonOption, RunOption, RunsOption
-from bcfl.cli.printing import Column, ether, plural, print_fields, print_json, print_table
+from bcfl.cli.printing import Column, ether, plural, print_fields, print_table, show
 from bcfl.protocol.rounds import Round
 from bcfl.protocol.verification import matches
 
@@ -26,10 +26,7 @@ def device(
 
     with opened(run, runs) as found:
         view = device_view(found, found.device(address))
-    if as_json:
-        print_json(view)
-    else:
-        _print_device(view)
+    show(view, as_json, _print_device)
 
 
 def miner(
@@ -43,10 +40,7 @@ def miner(
 
     with opened(run, runs) as found:
         view = miner_view(found, found.miner(address))
-    if as_json:
-        print_json(view)
-    else:
-        _print_miner(view)
+    show(view, as_json, _print_miner)
 
 
 def device_view(o: Opened, index: int) -> dict[str, Any]:

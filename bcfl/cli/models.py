@@ -11,7 +11,7 @@ import typer
 
 from bcfl.cli.files import write_file
 from bcfl.cli.options import JsonOption, RoundArgument, RunOption, RunsOption
-from bcfl.cli.printing import ether, plural, print_fields, print_json
+from bcfl.cli.printing import ether, plural, print_fields, print_json, show
 from bcfl.errors import ConfigError, PayloadError
 
 if TYPE_CHECKING:
@@ -38,28 +38,7 @@ def model(
 
     with opened(run, runs) as found:
         view = model_view(found, *found.model(number))
-    if as_json:
-        print_json(view)
-        return
-    unchanged = view["block_round"] != view["round"]
-    print_fields(
-        [
-            (
-                "round",
-                f"{view['round']}"
-                + (f" (void: the model of round {view['block_round']})" if unchanged else ""),
-            ),
-            ("root", view["root"]),
-            ("CID", view["cid"]),
-            ("block", view["block_hash"]),
-            ("parent", view["parent"]),
-            ("leader", view["leader"]),
-            ("reward", ether(view["reward"])),
-            ("parameters", view["parameters"]),
-            ("size", plural(view["bytes"], "byte") if view["bytes"] else None),
-            ("in the store", view["held"]),
-        ]
-    )
+    show(view, as_json, _print_model)
 
 
 def fetch(
@@ -147,6 +126,26 @@ def verified(o: Opened, block: Block) -> tuple[Layout, Model]:
     if merkle.root(lanes, o.terms.leaf_lanes) != block.root:
         raise PayloadError(f"the model of round {block.round} in the store does not have the root on chain")
     return layout, lanes
+
+
+def _print_model(view: dict[str, Any]) -> None:
+    words = str(view["round"])
+    if view["block_round"] != view["round"]:
+        words += f" (void: the model of round {view['block_round']})"
+    print_fields(
+        [
+            ("round", words),
+            ("root", view["root"]),
+            ("CID", view["cid"]),
+            ("block", view["block_hash"]),
+            ("parent", view["parent"]),
+            ("leader", view["leader"]),
+            ("reward", ether(view["reward"])),
+            ("parameters", view["parameters"]),
+            ("size", plural(view["bytes"], "byte") if view["bytes"] else None),
+            ("in the store", view["held"]),
+        ]
+    )
 
 
 def _safetensors(layout: Layout, lanes: Model, scale_bits: int, facts: dict[str, str]) -> bytes:

@@ -16,7 +16,7 @@ from typing import Annotated, Any, Final
 
 import typer
 
-from bcfl.cli.deploy import FOLDER, FolderOption, NetworkOption
+from bcfl.cli.joining import FOLDER, FolderOption, GatewayOption, NetworkOption, StoreOption
 from bcfl.errors import ConfigError
 
 DEFAULT: Final = "federation"
@@ -45,19 +45,8 @@ def own_parameters(
         ),
     ] = None,
     folder: FolderOption = FOLDER,
-    store: Annotated[
-        str,
-        typer.Option(
-            "--store",
-            metavar="STORE",
-            envvar="BCFL_STORE",
-            help="The deployment's store: a folder, or ipfs:...",
-        ),
-    ] = "store",
-    gateway: Annotated[
-        str | None,
-        typer.Option("--gateway", metavar="URL", show_default=False, help="A gateway to read from."),
-    ] = None,
+    store: StoreOption = "store",
+    gateway: GatewayOption = None,
 ) -> None:
     """The options that `networked` adds."""
 

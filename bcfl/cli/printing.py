@@ -7,7 +7,7 @@ import re
 import shutil
 import sys
 import textwrap
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from decimal import Decimal
@@ -35,6 +35,11 @@ class Column:
 def print_json(content: dict[str, Any]) -> None:
     """One object on stdout, bytes as 0x and digits."""
     print(json.dumps(content, indent=2, default=_encoded, ensure_ascii=False))
+
+
+def show(view: dict[str, Any], as_json: bool, in_words: Callable[[dict[str, Any]], None]) -> None:
+    """What a query found, as JSON or as its own function prints it."""
+    (print_json if as_json else in_words)(view)
 
 
 def print_fields(fields: Sequence[tuple[str, object]]) -> None:

@@ -12,8 +12,8 @@ from bcfl.cli.printing import (
     moment,
     plural,
     print_fields,
-    print_json,
     print_table,
+    show,
 )
 from bcfl.cli.votes import cast, tallied
 
@@ -49,10 +49,7 @@ def round_(
 
     with opened(run, runs) as found:
         view = round_view(found, found.round(number))
-    if as_json:
-        print_json(view)
-    else:
-        _print_round(view)
+    show(view, as_json, _print_round)
 
 
 def round_view(o: Opened, r: Round) -> dict[str, Any]:

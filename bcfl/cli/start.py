@@ -13,8 +13,20 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 import typer
 
 from bcfl.cli.account import PasswordFile
-from bcfl.cli.deploy import FOLDER, AccountOption, FolderOption, KeystoreOption, NetworkOption
-from bcfl.cli.joining import DeploymentOption, address, joined, share, signing
+from bcfl.cli.joining import (
+    FOLDER,
+    AccountOption,
+    DeploymentOption,
+    FolderOption,
+    GatewayOption,
+    KeystoreOption,
+    NetworkOption,
+    StoreOption,
+    address,
+    joined,
+    share,
+    signing,
+)
 from bcfl.cli.logs import LogFormat, start_logging
 from bcfl.cli.options import JsonOption
 from bcfl.cli.printing import ether, plural, print_fields, print_json
@@ -37,16 +49,6 @@ KEEP: Final = 8
 CLAIM_EVERY: Final = 5
 log = logging.getLogger(__name__)
 
-StoreOption = Annotated[
-    str,
-    typer.Option(
-        "--store", metavar="STORE", envvar="BCFL_STORE", help="A folder, or ipfs:/ip4/127.0.0.1/tcp/5001."
-    ),
-]
-GatewayOption = Annotated[
-    str | None,
-    typer.Option("--gateway", metavar="URL", show_default=False, help="Read from here what the store lacks."),
-]
 JournalOption = Annotated[
     Path,
     typer.Option("--journal", metavar="DIR", help="Where the party writes down what it must not forget."),

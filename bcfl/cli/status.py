@@ -6,10 +6,9 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
 
-from bcfl.cli.deploy import FOLDER, FolderOption, NetworkOption
-from bcfl.cli.joining import DeploymentOption, joined
+from bcfl.cli.joining import FOLDER, DeploymentOption, FolderOption, NetworkOption, joined
 from bcfl.cli.options import JsonOption
-from bcfl.cli.printing import Column, ether, moment, plural, print_fields, print_json, print_table, shortened
+from bcfl.cli.printing import Column, ether, moment, plural, print_fields, print_table, shortened, show
 from bcfl.protocol.types import Engine, Mode, Phase
 
 if TYPE_CHECKING:
@@ -49,10 +48,8 @@ def status(
         content = {} if address else standing(site)
     if address:
         print(site.address)
-    elif as_json:
-        print_json(content)
     else:
-        _print(content)
+        show(content, as_json, _print)
 
 
 def register(parent: typer.Typer) -> None:

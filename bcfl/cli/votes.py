@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from bcfl.cli.options import JsonOption, RunOption, RunsOption
-from bcfl.cli.printing import Column, Row, print_folded, print_json, print_table, terminal_width
+from bcfl.cli.printing import Column, Row, print_folded, print_table, show, terminal_width
 
 if TYPE_CHECKING:
     from bcfl.cli.opened import Opened
@@ -42,10 +42,7 @@ def votes(
 
     with opened(run, runs) as found:
         view = votes_view(found, found.round(number), journal or found.journals)
-    if as_json:
-        print_json(view)
-    else:
-        _print_votes(view)
+    show(view, as_json, _print_votes)
 
 
 def votes_view(o: Opened, r: Round, journals: Path) -> dict[str, Any]:

@@ -12,10 +12,19 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 import typer
 
 from bcfl.cli.account import PasswordFile
-from bcfl.cli.deploy import FOLDER, AccountOption, FolderOption, KeystoreOption, NetworkOption
-from bcfl.cli.joining import DeploymentOption, joined, signing
+from bcfl.cli.joining import (
+    FOLDER,
+    AccountOption,
+    DeploymentOption,
+    FolderOption,
+    GatewayOption,
+    KeystoreOption,
+    NetworkOption,
+    StoreOption,
+    joined,
+    signing,
+)
 from bcfl.cli.printing import ether, moment, plural, shortened
-from bcfl.cli.start import GatewayOption, StoreOption
 from bcfl.cli.status import standing, standing_line
 from bcfl.errors import Unreachable
 from bcfl.protocol.types import Engine, VoidReason
