@@ -15,7 +15,7 @@ from bcfl import simulation
 from bcfl.adversaries.attack import DeviceKit, MinerKit
 from bcfl.adversaries.cast import Cast
 from bcfl.config import Config
-from bcfl.errors import ConfigError, Oversized, Unavailable
+from bcfl.errors import ConfigError, LedgerError, Oversized, Unavailable
 from bcfl.learning import Split, Task
 from bcfl.learning.training import device_learner, initial, judge, layout, miner_learner
 from bcfl.ports import Learner, Step
@@ -90,8 +90,8 @@ class Paper:
         return 0
 
     def send(self, account: Account, steps: Sequence[Step]) -> int:
-        """Nobody may send anything."""
-        raise NotImplementedError
+        """Nobody can send anything."""
+        raise LedgerError(f"{account.address} has no chain to send {len(steps)} steps to")
 
 
 @dataclass

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar
@@ -134,7 +135,7 @@ class MinerAttack:
         return replace(kit, verifier=self.verifier(kit, scene)).miner()
 
 
-class Bent:
+class Bent(ABC):
     """A learner whose training somebody has bent; everything else is the honest one's."""
 
     def __init__(self, honest: Learner) -> None:
@@ -152,9 +153,9 @@ class Bent:
             raise ConfigError("the attack comes to numbers that are not finite: lower its parameters")
         return trained
 
+    @abstractmethod
     def bend(self, model: Vector, round_: int) -> Trained:
         """What the device passes off as its training."""
-        raise NotImplementedError
 
     def evaluate(self, model: Vector) -> Evaluation:
         """As the honest learner does."""

@@ -8,6 +8,7 @@ differ among themselves as honest devices do (with `spread=1` just as much) and 
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -17,7 +18,7 @@ from bcfl.ports import Learner, Trained, Vector
 
 
 @dataclass(frozen=True)
-class Collusion(DeviceAttack):
+class Collusion(DeviceAttack, ABC):
     """An attack whose update follows from the honest updates of the round."""
 
     colludes: ClassVar[bool] = True
@@ -26,9 +27,9 @@ class Collusion(DeviceAttack):
     )
     spread: float = option(0.5, "how far colluders differ among themselves; 0: equal", least=0, most=10)
 
+    @abstractmethod
     def craft(self, honest: Matrix, scene: Scene) -> Floats:
         """The vector of the paper, of the honest updates that are known: (updates, parameters)."""
-        raise NotImplementedError
 
     def learner(self, kit: DeviceKit, scene: Scene) -> Learner:
         """Sends what the circle has agreed on; alone, it is a circle of one."""
