@@ -7,15 +7,12 @@ the variable `BCFL_KEY`, the default.
 from __future__ import annotations
 
 import os
-import re
 from collections.abc import Iterator, Mapping, Sequence
-from decimal import Decimal
 from pathlib import Path
-from typing import Annotated, Any, Final, Literal, Self
+from typing import Any, Final, Literal, Self
 
 from pydantic import (
     BaseModel,
-    BeforeValidator,
     ConfigDict,
     Field,
     ValidationError,
@@ -29,69 +26,17 @@ from bcfl.errors import ConfigError
 from bcfl.protocol import wishes
 from bcfl.protocol.wishes import Wish
 from bcfl.sources import Given, explain, from_environment, from_file, from_flags, from_pairs, unknown
+from bcfl.values import WEI_BITS, Lane, Specs, Wei, Wishes, digits
 
 BASIS_POINTS: Final = 10_000
 MAX_DEVICES: Final = 1024
 MAX_MINERS: Final = 64
 MAX_BATCH: Final = 64  # devices that one miner serves
 MAX_SHOWN: Final = 120_704  # bytes of a challenge that depend on devices and leaf_lanes
-WEI_BITS: Final = 96
 MAX_SECONDS: Final = 30 * 24 * 3600
-WEI: Final = {"wei": 0, "gwei": 9, "ether": 18, "eth": 18}
-AMOUNT: Final = re.compile(r"(\d{1,30}(?:\.\d{1,18})?)(?: *([a-z]+))?")
 # At scale_bits = 24, 16-bit lanes reach +-2 and 8-bit lanes +-1/2; what saturates comes with the next update.
 SHIFTS: Final = {32: 0, 16: 10, 8: 16}
 ENGINES: Final = {"full": "resource", "partial": "committee", "hybrid": "stake"}  # by mode
-
-
-def parse_wei(amount: object) -> int:
-    """Wei of an amount such as `"1.5 ether"`, `"100 gwei"`, `"7 wei"` or a whole number of wei.
-
-    Raises ValueError for anything else: a bare fraction would leave its unit to be guessed.
-    """
-    match = AMOUNT.fullmatch(str(amount).strip().lower())
-    unit = match and WEI.get(match[2] or "wei")
-    if match is None or unit is None or isinstance(amount, bool | float):
-        raise ValueError("must be an amount such as '1.5 ether', '100 gwei' or a whole number of wei")
-    wei = Decimal(match[1]).scaleb(unit)
-    if wei != wei.to_integral_value() or wei >= 2**WEI_BITS:
-        raise ValueError("must be a whole number of wei below 2**96")
-    return int(wei)
-
-
-def _digits(value: object) -> object:
-    return int(value) if isinstance(value, str) and value.isdecimal() else value
-
-
-def parse_wishes(value: object) -> tuple[str, ...]:
-    """Wishes as `ROUND:ENGINE` each, in the order of their rounds; a text may hold several, with commas.
-
-    Raises ValueError for anything else, and for two of one round.
-    """
-    texts = [value] if isinstance(value, str) else value
-    if not isinstance(texts, list | tuple) or not all(isinstance(text, str) for text in texts):
-        raise ValueError("must be ROUND:ENGINE, or several of them")
-    parts = [part for text in texts for part in text.replace(",", " ").split()]
-    if any(texts) and not parts:
-        raise ValueError("must be ROUND:ENGINE, or several of them")
-    return tuple(str(wish) for wish in wishes.parse_all(parts))
-
-
-def _specs(value: object) -> object:
-    """Adversaries as a list of texts or as one text with blanks between them, in their one spelling."""
-    texts = value.split() if isinstance(value, str) else value
-    if not isinstance(texts, list | tuple) or not all(isinstance(text, str) for text in texts):
-        raise ValueError("must be NAME:SHARE[:KEY=VALUE,...], or a list of these")
-    try:
-        return tuple(catalog.parse(text).text for text in texts)
-    except ConfigError as error:
-        raise ValueError(str(error)) from None
-
-
-Wei = Annotated[int, BeforeValidator(parse_wei)]
-Wishes = Annotated[tuple[str, ...], BeforeValidator(parse_wishes)]
-Specs = Annotated[tuple[str, ...], BeforeValidator(_specs)]
-Lane = Annotated[Literal[32, 16, 8], BeforeValidator(_digits)]
 
 
 def _count(default: int, description: str, least: int = 1, most: int | None = None) -> Any:
@@ -313,7 +258,7 @@ class Config(_Checked):
         if not isinstance(values, dict) or values.get("mode") != "full" or values.get("miners") is not None:
             return values
         devices = values.get("devices", cls.model_fields["devices"].default)
-        most = min(devices, MAX_MINERS) if isinstance(devices := _digits(devices), int) else devices
+        most = min(devices, MAX_MINERS) if isinstance(devices := digits(devices), int) else devices
         return {**values, "miners": most}
 
     @property

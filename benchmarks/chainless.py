@@ -33,6 +33,7 @@ from bcfl.roles.journal import Journal
 from bcfl.roles.miner import Miner
 from bcfl.roles.moment import Moment
 from bcfl.roles.verifier import Verifier
+from bcfl.terms import terms_of
 
 NOBODY = "0x" + "0" * 40
 
@@ -125,7 +126,7 @@ class Chainless:
         """Step 1: deal the data, cast the adversaries, write the genesis block."""
         task, shares = simulation.material(config) if material is None else material
         seed, shape = config.seed, layout(task)
-        terms = simulation.terms_of(config, shape, max(len(share) for share in shares.devices))
+        terms = terms_of(config, shape, max(len(share) for share in shares.devices))
         accounts = [Account.derived(seed, "device", i) for i in range(config.devices)]
         cast = Cast.draw(config.adversaries, accounts, config.miners, seed, simulation.classes(shares))
         store, history = MemoryStore(), History(terms.min_stake)

@@ -19,8 +19,9 @@ from bcfl.learning.training import initial, layout
 from bcfl.ledger import deployments, keystore, networks
 from bcfl.protocol import fixedpoint
 from bcfl.roles.archive import Archive
-from bcfl.simulation import material, terms_of
+from bcfl.simulation import material
 from bcfl.storage import open_store
+from bcfl.terms import terms_of
 
 
 def main() -> None:

@@ -119,7 +119,8 @@ def founding(config: Config, store: Store) -> tuple[Terms, Stored]:
     from bcfl.learning.training import initial, layout
     from bcfl.protocol import fixedpoint
     from bcfl.roles.archive import Archive
-    from bcfl.simulation import material, terms_of
+    from bcfl.simulation import material
+    from bcfl.terms import terms_of
 
     task, shares = material(config)
     shape = layout(task)

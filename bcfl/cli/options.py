@@ -11,8 +11,9 @@ from typing import Annotated, Any, Final, Literal, get_args, get_origin
 import typer
 from pydantic.fields import FieldInfo
 
-from bcfl.config import WEI_BITS, Config
+from bcfl.config import Config
 from bcfl.errors import ConfigError
+from bcfl.values import WEI_BITS
 
 # The first option of each part of `bcfl run --help`.
 PANELS: Final = {

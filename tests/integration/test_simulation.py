@@ -14,6 +14,7 @@ from bcfl.learning import resolve
 from bcfl.learning.training import layout
 from bcfl.protocol.types import Engine, Mode, Rule
 from bcfl.reports import Progress, Report
+from bcfl.terms import terms_of
 
 SMALL = {"devices": 5, "miners": 3, "rounds": 2, "task": "breast-cancer"}
 
@@ -116,21 +117,21 @@ def test_a_training_that_diverges_ends_in_void_rounds(tmp_path: Path) -> None:
 
 def test_the_terms_leave_time_for_every_transaction_of_a_phase() -> None:
     shape = layout(resolve("breast-cancer"))
-    few = simulation.terms_of(Config(), shape, 10)
+    few = terms_of(Config(), shape, 10)
     assert (few.commit_seconds, few.vote_seconds) == (Config().commit_seconds, Config().vote_seconds)
-    many = simulation.terms_of(Config(devices=600, miners=64), shape, 10)
+    many = terms_of(Config(devices=600, miners=64), shape, 10)
     assert min(many.commit_seconds, many.reveal_seconds, many.vote_seconds, many.attest_seconds) >= 128
-    assert simulation.terms_of(Config(devices=64, miners=1), shape, 10).reveal_seconds == 256
+    assert terms_of(Config(devices=64, miners=1), shape, 10).reveal_seconds == 256
 
 
 def test_the_terms_are_the_options() -> None:
     config = Config(
         rule="trimmed_mean", trim=0.25, engine="pow", time_factor=2.5, time_slack=0.5, max_samples=9
     )
-    terms = simulation.terms_of(config, layout(resolve("breast-cancer")), 77)
+    terms = terms_of(config, layout(resolve("breast-cancer")), 77)
     assert (terms.rule, terms.trim, terms.engine) == (Rule.TRIMMED_MEAN, 2500, Engine.POW)
     assert (terms.mode, terms.committee_size) == (Mode.PARTIAL, 5)
-    full = simulation.terms_of(Config(mode="full", committee_size=9), layout(resolve("breast-cancer")), 77)
+    full = terms_of(Config(mode="full", committee_size=9), layout(resolve("breast-cancer")), 77)
     assert (full.mode, full.engine, full.committee_size) == (Mode.FULL, Engine.RESOURCE, 9)
     assert (terms.time_factor, terms.time_slack, terms.max_samples) == (25_000, 500_000, 9)
-    assert simulation.terms_of(Config(), layout(resolve("breast-cancer")), 77).max_samples == 77
+    assert terms_of(Config(), layout(resolve("breast-cancer")), 77).max_samples == 77

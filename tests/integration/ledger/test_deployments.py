@@ -22,7 +22,7 @@ from bcfl.ledger.networks import Network
 from bcfl.ledger.rpc import RpcChain
 from bcfl.ledger.server import serve
 from bcfl.protocol.types import Layout, TensorSpec, Terms
-from bcfl.simulation import terms_of
+from bcfl.terms import terms_of
 
 from .conftest import Account, Artifact
 

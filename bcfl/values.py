@@ -1,0 +1,68 @@
+"""How the values of options are written: amounts, wishes, adversaries, widths of lanes."""
+
+from __future__ import annotations
+
+import re
+from decimal import Decimal
+from typing import Annotated, Final, Literal
+
+from pydantic import BeforeValidator
+
+from bcfl.adversaries import catalog
+from bcfl.errors import ConfigError
+from bcfl.protocol import wishes
+
+WEI_BITS: Final = 96
+WEI: Final = {"wei": 0, "gwei": 9, "ether": 18, "eth": 18}
+AMOUNT: Final = re.compile(r"(\d{1,30}(?:\.\d{1,18})?)(?: *([a-z]+))?")
+
+
+def parse_wei(amount: object) -> int:
+    """Wei of an amount such as `"1.5 ether"`, `"100 gwei"`, `"7 wei"` or a whole number of wei.
+
+    Raises ValueError for anything else: a bare fraction would leave its unit to be guessed.
+    """
+    match = AMOUNT.fullmatch(str(amount).strip().lower())
+    unit = match and WEI.get(match[2] or "wei")
+    if match is None or unit is None or isinstance(amount, bool | float):
+        raise ValueError("must be an amount such as '1.5 ether', '100 gwei' or a whole number of wei")
+    wei = Decimal(match[1]).scaleb(unit)
+    if wei != wei.to_integral_value() or wei >= 2**WEI_BITS:
+        raise ValueError("must be a whole number of wei below 2**96")
+    return int(wei)
+
+
+def digits(value: object) -> object:
+    """A text of digits as the number that it is, anything else as it was."""
+    return int(value) if isinstance(value, str) and value.isdecimal() else value
+
+
+def parse_wishes(value: object) -> tuple[str, ...]:
+    """Wishes as `ROUND:ENGINE` each, in the order of their rounds; a text may hold several, with commas.
+
+    Raises ValueError for anything else, and for two of one round.
+    """
+    texts = [value] if isinstance(value, str) else value
+    if not isinstance(texts, list | tuple) or not all(isinstance(text, str) for text in texts):
+        raise ValueError("must be ROUND:ENGINE, or several of them")
+    parts = [part for text in texts for part in text.replace(",", " ").split()]
+    if any(texts) and not parts:
+        raise ValueError("must be ROUND:ENGINE, or several of them")
+    return tuple(str(wish) for wish in wishes.parse_all(parts))
+
+
+def parse_specs(value: object) -> object:
+    """Adversaries as a list of texts or as one text with blanks between them, in their one spelling."""
+    texts = value.split() if isinstance(value, str) else value
+    if not isinstance(texts, list | tuple) or not all(isinstance(text, str) for text in texts):
+        raise ValueError("must be NAME:SHARE[:KEY=VALUE,...], or a list of these")
+    try:
+        return tuple(catalog.parse(text).text for text in texts)
+    except ConfigError as error:
+        raise ValueError(str(error)) from None
+
+
+Wei = Annotated[int, BeforeValidator(parse_wei)]
+Wishes = Annotated[tuple[str, ...], BeforeValidator(parse_wishes)]
+Specs = Annotated[tuple[str, ...], BeforeValidator(parse_specs)]
+Lane = Annotated[Literal[32, 16, 8], BeforeValidator(digits)]
