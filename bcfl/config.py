@@ -118,7 +118,7 @@ class Config(_Checked):
     rule: Literal["mean", "median", "trimmed_mean"] = Field(
         default="mean", description="how updates are aggregated"
     )
-    trim: float = _share(0.1, "trimmed_mean: share cut from each end", below=0.5)
+    trim: float = _share(0.1, "share that trimmed_mean cuts from each end", below=0.5)
     mode: Literal["full", "partial", "hybrid"] = Field(
         default="partial",
         description="full: every device is a miner; partial: miners decide; hybrid: they vote for the engine",

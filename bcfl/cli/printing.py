@@ -88,7 +88,7 @@ def aligned(columns: Sequence[Column], cells: Sequence[Sequence[str]]) -> list[s
 def print_folded(text: str, hanging: int) -> None:
     """A line; what a terminal has no room for stands below it, so many columns to the right."""
     for line in folded(text, terminal_width(), hanging):
-        print(line)
+        print(line, flush=True)
 
 
 def folded(text: str, room: int, hanging: int = 0) -> list[str]:

@@ -31,6 +31,7 @@ WAITS: Final = {
     Phase.IDLE: "to open the first round",
     Phase.VOID: "to open the next round",
 }
+TO_END: Final = "to end"  # when all have done their part and its time is not over
 LEFT_OUT: Final = "to commit alone, if a miner left them out"  # when all miners have committed
 
 
@@ -64,6 +65,7 @@ def standing(site: Site) -> dict[str, Any]:
     current = history.current
     deadline = None if clock.deadline >= NEVER or clock.phase in (Phase.IDLE, Phase.VOID) else clock.deadline
     last, awaited = history.head, _awaited(history, clock)
+    done = not awaited and deadline is not None and now < deadline
     alone = clock.phase is Phase.COMMIT and {item["role"] for item in awaited} == {"device"}
     return {
         "deployment": site.name,
@@ -73,7 +75,7 @@ def standing(site: Site) -> dict[str, Any]:
         "now": now,
         "round": 0 if current is None else current.number,
         "phase": clock.phase.name.lower(),
-        "waits": LEFT_OUT if alone else WAITS[clock.phase],
+        "waits": LEFT_OUT if alone else TO_END if done else WAITS[clock.phase],
         "awaited": awaited,
         "deadline": deadline,
         "overdue": deadline is not None and now >= deadline,
@@ -93,7 +95,7 @@ def standing(site: Site) -> dict[str, Any]:
 def standing_line(content: dict[str, Any]) -> str:
     """The same in one line."""
     left = "" if content["deadline"] is None else f", {max(0, content['deadline'] - content['now'])} s left"
-    return f"round {content['round']} · waits for {_who(content['awaited'])} {content['waits']}{left}"
+    return f"round {content['round']} · waits for {_wait(content)}{left}"
 
 
 def _awaited(history: History, clock: Clock) -> list[dict[str, str]]:
@@ -130,16 +132,17 @@ def _miner(history: History, account: str, current: Round | None) -> dict[str, A
     }
 
 
-def _who(awaited: list[dict[str, str]]) -> str:
-    """Those who are awaited in a few words, by role."""
-    words = []
+def _wait(content: dict[str, Any]) -> str:
+    """Who is awaited, by role, and for what."""
+    awaited, words = content["awaited"], []
     for role in dict.fromkeys(item["role"] for item in awaited):
         accounts = [item["account"] for item in awaited if item["role"] == role]
         if len(accounts) == 1:
             words.append(f"the {role} {shortened(accounts[0])}".strip())
         else:
             words.append(plural(len(accounts), role))
-    return " and ".join(words) or "anybody"
+    nobody = "the phase" if content["waits"] == TO_END else "anybody"
+    return f"{' and '.join(words) or nobody} {content['waits']}"
 
 
 def _print(content: dict[str, Any]) -> None:
@@ -157,7 +160,7 @@ def _print(content: dict[str, Any]) -> None:
         ("federation", f"{content['deployment']} on {content['network']}, chain {content['chain_id']}"),
         ("contract", content["contract"]),
         ("round", f"{content['round']}{phase}" if content["round"] else "none yet"),
-        ("waits for", f"{_who(content['awaited'])} {content['waits']}"),
+        ("waits for", _wait(content)),
         ("by name", names if len(accounts) > 1 else None),
         ("until", until),
         ("updates", updates if content["round"] else None),

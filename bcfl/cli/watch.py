@@ -24,7 +24,7 @@ from bcfl.cli.joining import (
     joined,
     signing,
 )
-from bcfl.cli.printing import ether, moment, plural, shortened
+from bcfl.cli.printing import ether, moment, plural, print_folded, shortened
 from bcfl.cli.status import standing, standing_line
 from bcfl.errors import Unreachable
 from bcfl.protocol.types import Engine, VoidReason
@@ -108,7 +108,7 @@ def watch(
     ended = 0
     with joined(network, deployment, folder) as site:
         if not as_json:
-            print(f"{standing_line(standing(site))} · times are UTC", flush=True)
+            print_folded(f"{standing_line(standing(site))} · times are UTC", 0)
         look = nothing
         if challenge:
             from bcfl.cli.tower import guard
@@ -209,7 +209,8 @@ def _number(contract: Contract, block: str) -> tuple[int, str]:
 
 def _print(event: Event, as_json: bool) -> None:
     if not as_json:
-        print(f"{moment(event.timestamp)}  block {event.block:<4}  {words(event)}", flush=True)
+        head = f"{moment(event.timestamp)}  block {event.block:<4}  "
+        print_folded(head + words(event), len(head))
         return
     content = {
         "event": event.name,

@@ -46,6 +46,16 @@ def test_status_when_all_miners_have_committed(tmp_path: Path) -> None:
     )
 
 
+def test_status_when_all_have_revealed(tmp_path: Path) -> None:
+    village = Village(tmp_path)
+    site, _ = site_of(village)
+    village.until(Phase.REVEAL)
+    while (content := status.standing(site))["awaited"]:
+        village.federation.turn(Phase.REVEAL)
+    assert content["phase"] == "reveal"
+    assert status.standing_line(content).startswith("round 1 · waits for the phase to end, ")
+
+
 def test_status_gives_the_address_alone(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
