@@ -32,7 +32,7 @@ WAITS: Final = {
     Phase.VOID: "to open the next round",
 }
 TO_END: Final = "to end"  # when all have done their part and its time is not over
-LEFT_OUT: Final = "to commit alone, if a miner left them out"  # when all miners have committed
+LEFT_OUT: Final = "to commit alone, if left out"  # by their miners, which have all committed
 
 
 def status(

@@ -97,7 +97,7 @@ def processes_line(supervisor: Supervisor) -> str:
     states = Counter(child.state for child in supervisor.children)
     words = [f"{count} {state}" for state, count in sorted(states.items())]
     words += [f"{child.name} restarted {child.restarts}x" for child in supervisor.children if child.restarts]
-    return " · ".join(words)
+    return "processes: " + " · ".join(words)
 
 
 @contextmanager

@@ -41,9 +41,7 @@ def test_status_when_all_miners_have_committed(tmp_path: Path) -> None:
         if not village.federation.turn(Phase.COMMIT):
             village.federation.let_time_pass()
     assert clock.phase is Phase.COMMIT
-    assert "waits for 4 devices to commit alone, if a miner left" in status.standing_line(
-        status.standing(site)
-    )
+    assert "waits for 4 devices to commit alone, if left out" in status.standing_line(status.standing(site))
 
 
 def test_status_when_all_have_revealed(tmp_path: Path) -> None:
