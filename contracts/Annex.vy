@@ -3,8 +3,8 @@
 """
 @title Annex: what a federation does once a round
 @license Apache-2.0
-@notice Tally, election, the next in line, claims; also how a dispute begins and ends, for want of room
-        in `Court`. It is deployed once with the federation's terms and only ever
+@notice Tally, election, the next in line, claims; also how a dispute ends, for want of room in
+        `Court`. It is deployed once with the federation's terms and only ever
         runs on the federation's storage: `Federation` delegates to it, and it delegates what it does
         not know to `Court`. All three initialize the same modules in the same order, so that every
         slot is the same; a test compares the layouts.
@@ -77,7 +77,6 @@ exports: (
     verification.tally,
     rewards.__interface__,
     proposals.skip,
-    disputes.dispute,
     disputes.expire,
 )
 

@@ -83,6 +83,7 @@ exports: (
     submissions.update_hash,
     submissions.domain_separator,
     challenges.__interface__,
+    disputes.dispute,
     disputes.answer_rows,
     disputes.answer,
     disputes.answer_leaf,

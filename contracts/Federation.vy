@@ -84,7 +84,13 @@ exports: (
     proposals.model,
 )
 
+
+interface Annex:
+    def court() -> address: view
+
+
 ANNEX: immutable(address)
+COURT: immutable(address)
 
 
 @deploy
@@ -106,6 +112,7 @@ def __init__(terms_: IFederation.Terms, root: bytes32, cid: bytes32, annex_: add
     treasury.books = msg.value
     assert annex_.is_contract, "federation: no annex"
     ANNEX = annex_
+    COURT = staticcall Annex(annex_).court()
 
 
 @external
@@ -137,7 +144,11 @@ def multicall(calls: Bytes[16384], lengths: DynArray[uint256, 32]):
 @raw_return
 def __default__() -> Bytes[4096]:
     """
-    @notice Hands what is not found here to the annex.
+    @notice Hands what is not found here to the annex. What comes with a bond goes to the court at once: it is a
+            challenge or a dispute.
     """
     assert len(msg.data) >= 4, "federation: no such function"
-    return raw_call(ANNEX, msg.data, max_outsize=4096, is_delegate_call=True)
+    code: address = ANNEX
+    if msg.value != 0:
+        code = COURT
+    return raw_call(code, msg.data, max_outsize=4096, is_delegate_call=True)

@@ -7,13 +7,13 @@ from dataclasses import dataclass, field
 from bcfl.errors import Reverted
 from bcfl.ledger.contract import Receipt
 from bcfl.protocol.challenges import Challenge, Docket
-from bcfl.protocol.types import Phase, Terms
+from bcfl.protocol.types import Phase, Terms, Voter
 from tests.forgery import Setting
 from tests.harness import TERMS, Federation
 from tests.poke import Storage
 
 ROUND, DEADLINE, EXPECTED = 20, 88, 188  # shifts in the clock
-VOTING, ATTESTED_WEIGHT, ATTESTED = 16, 40, 64  # in the lead
+TURN, VOTING, ATTESTED_WEIGHT, ATTESTED = 8, 16, 40, 64  # in the lead
 
 
 @dataclass
@@ -32,7 +32,8 @@ class Trial:
     @property
     def setting(self) -> Setting:
         """What ties a made-up proposal to this federation."""
-        voters = tuple(1 << 160 | int(key.address, 16) for key in self.federation.miner_keys)
+        keys = enumerate(self.federation.miner_keys)
+        voters = tuple(Voter(key.address, 1, index=seat).word for seat, key in keys)
         return Setting(self.federation.domain, voters)
 
     def stand(self, docket: Docket) -> None:

@@ -214,7 +214,7 @@ class History:
         member, current = self.miners[account], self.current
         among_equals = current is not None and current.engine is Engine.COMMITTEE
         weight = 1 if among_equals else member.weight
-        return Voter(account, weight, self.device_index(account), wish, member.novice)
+        return Voter(account, weight, self.device_index(account), wish, member.novice, member.index)
 
     def vote(self, opening: Opening) -> Vote:
         """An opening of the running round as the vote that it becomes."""

@@ -182,13 +182,14 @@ class Voter:
     device: int | None = None  # index of the voter's own device
     wish: Engine | None = None
     novice: bool = False  # ranks after everybody else in a draw
+    index: int = 0  # the miner's, among the seats
 
     @property
     def word(self) -> int:
-        """Packed novice (1 bit), wish + 1 (4), device + 1 (16), weight (16) and account (160)."""
+        """Packed index (8 bits), novice (1), wish + 1 (4), device + 1 (16), weight (16) and account (160)."""
         device = 0 if self.device is None else self.device + 1
         wish = 0 if self.wish is None else self.wish + 1
-        flags = self.novice << 196 | wish << 192
+        flags = self.index << 200 | self.novice << 196 | wish << 192
         return flags | device << 176 | self.weight << 160 | int(self.account, 16)
 
 

@@ -48,7 +48,8 @@ def draws(
     found: DynArray[address, 256] = []
     for seed: bytes32 in seeds:
         rounds.seed = seed
-        found.append(election._draw(engine << rounds.ENGINE | 1 << rounds.ROUND, voters, 0))
+        voter: uint256 = election._draw(engine << rounds.ENGINE | 1 << rounds.ROUND, voters, 0)
+        found.append(convert(voter & (2**160 - 1), address))
     return found
 
 

@@ -217,7 +217,9 @@ def challenge_padding(
     assert tree <= ROWS_TREE, "challenges: no such tree"
     beyond: bool = index >> len(proof) == 0 and index << height >= leaves._leaves()
     assert beyond, "challenges: no such place"
-    leaves._climb(height, digest, index, proof, candidate.rows if tree == ROWS_TREE else candidate.root)
+    leaves._check_depth(height + len(proof))
+    root: bytes32 = candidate.rows if tree == ROWS_TREE else candidate.root
+    assert leaves._above(digest, index, proof) == root, "challenges: not in the tree"
     padding: bytes32 = empty(bytes32)
     for _: uint256 in range(height, bound=leaves.MAX_DEPTH):
         padding = keccak256(concat(leaves.NODE, padding, padding))
@@ -261,7 +263,11 @@ def _rule(wrong: bool, form: uint256):
     at: uint256 = self._list(VOTERS)
     for i: uint256 in range(leaves._word(at - 32), bound=64):
         voters.append(leaves._word(at + 32 * i))
-    proposals._refuted(voters, msg.sender, msg.value)
+    proposals._refuted(msg.sender, msg.value)
+    clock: uint256 = rounds.clock
+    if not election._next(clock, election.lead, voters):
+        # For `advance` to end: to open a round takes code that is not here.
+        rounds.clock = rounds._failed(clock, rounds.NO_LEADER)
 
 
 @internal

@@ -165,13 +165,16 @@ def expire(voters: DynArray[uint256, 64], bodies: DynArray[bytes32, 64]):
         self._lost()
         return
     assert verification._chain(voters, bodies) == verification.votes, "proposals: not the votes of this round"
+    round: uint256 = rounds._round(rounds.clock)
     log IFederation.Refuted(
-        round=rounds._round(rounds.clock),
+        round=round,
         leader=registry.miners[election.lead & election.MASK8],
         challenger=self.challenger,
         form=DISPUTE,
     )
-    proposals._refuted(voters, self.challenger, 0)
+    proposals._refuted(self.challenger, 0)
+    if not election._next(rounds.clock, election.lead, voters):
+        rounds._void(round, rounds.NO_LEADER)
     self._end(empty(address))
 
 

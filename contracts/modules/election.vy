@@ -41,6 +41,7 @@ MASK32: constant(uint256) = 2**32 - 1
 MASK64: constant(uint256) = 2**64 - 1
 MASK160: constant(uint256) = 2**160 - 1
 VOTER_NOVICE: constant(uint256) = 2**196
+VOTER_INDEX: constant(uint256) = 200  # shift
 RETARGET: constant(uint256) = 4  # a race moves the target by this factor at most
 
 lead: uint256
@@ -87,18 +88,17 @@ def _begin(
 
 
 @internal
-def _next(clock: uint256, before: uint256, voters: DynArray[uint256, MAX_VOTES]):
+def _next(clock: uint256, before: uint256, voters: DynArray[uint256, MAX_VOTES]) -> bool:
     """
     @notice Passes the lead on after a leader lost its turn.
     @param clock The clock.
     @param before The lead that failed.
     @param voters Who voted.
+    @return Whether somebody was left; if not, the round is void.
     """
     turn: uint256 = ((before >> TURN) & MASK8) + 1
-    round: uint256 = rounds._round(clock)
     if turn >= len(voters):
-        rounds._void(round, rounds.NO_LEADER)
-        return
+        return False
     failed: uint256 = (before >> FAILED) & MASK64 | 1 << (before & MASK8)
     kept: uint256 = MASK24 << VOTING | MASK32 << SAMPLES | MASK24 << MATCHES
     lead: uint256 = before & kept | turn << TURN | failed << FAILED
@@ -107,6 +107,7 @@ def _next(clock: uint256, before: uint256, voters: DynArray[uint256, MAX_VOTES])
         self._race(clock, lead, seats)
     else:
         self._appoint(clock, lead, seats, self._draw(clock, voters, failed))
+    return True
 
 
 @internal
@@ -122,24 +123,27 @@ def _race(clock: uint256, lead: uint256, seats: uint256):
 
 
 @internal
-def _appoint(clock: uint256, lead: uint256, seats: uint256, leader: address):
+def _appoint(clock: uint256, lead: uint256, seats: uint256, voter: uint256):
     """
     @notice Makes a miner the leader.
     @param clock The clock.
     @param lead The lead, without a leader.
     @param seats The miners of the round.
-    @param leader The miner.
+    @param voter The miner, as a voter of the round.
     """
-    self.lead = lead | registry.records[leader] & MASK8
+    self.lead = lead | voter >> VOTER_INDEX
     rounds.clock = rounds._stage(clock, rounds.PROPOSE, terms.TERMS.propose_seconds, seats)
     log IFederation.Elected(
-        round=rounds._round(clock), leader=leader, turn=(lead >> TURN) & MASK8, nonce=0
+        round=rounds._round(clock),
+        leader=convert(voter & MASK160, address),
+        turn=(lead >> TURN) & MASK8,
+        nonce=0,
     )
 
 
 @internal
 @view
-def _draw(clock: uint256, voters: DynArray[uint256, MAX_VOTES], failed: uint256) -> address:
+def _draw(clock: uint256, voters: DynArray[uint256, MAX_VOTES], failed: uint256) -> uint256:
     """
     @notice The first in the ranking of the voters that have not lost their turn.
     @param clock The clock.
@@ -148,22 +152,24 @@ def _draw(clock: uint256, voters: DynArray[uint256, MAX_VOTES], failed: uint256)
     """
     by_resources: bool = clock >> rounds.ENGINE == rounds.RESOURCE
     seed: bytes32 = rounds.seed
+    leader: uint256 = 0
     first: uint256 = 0
     least: uint256 = 0
     for voter: uint256 in voters:
+        if (failed >> (voter >> VOTER_INDEX)) & 1 == 1:
+            continue
         entrant: uint256 = voter & (MASK160 | MASK16 << lottery.WEIGHT)
-        account: address = convert(voter & MASK160, address)
         if by_resources:
-            entrant = voter & MASK160 | scores._score(account, rounds._round(clock)) << lottery.WEIGHT
+            score: uint256 = scores._score(convert(voter & MASK160, address), rounds._round(clock))
+            entrant = voter & MASK160 | score << lottery.WEIGHT
         if voter & VOTER_NOVICE != 0:
             entrant |= lottery.NOVICE
         wait: uint256 = lottery._wait(lottery._ticket(seed, lottery.LEAD, entrant & MASK160))
         if first == 0 or lottery._before(wait, entrant, least, first):
-            # Whoever is not in front needs no look at its record.
-            if (failed >> (registry.records[account] & MASK8)) & 1 == 0:
-                first = entrant
-                least = wait
-    return convert(first & MASK160, address)
+            leader = voter
+            first = entrant
+            least = wait
+    return leader
 
 
 @internal

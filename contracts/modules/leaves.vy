@@ -113,25 +113,21 @@ def _prove(digest: bytes32, leaf: uint256, proof: DynArray[bytes32, MAX_DEPTH], 
     @param root The root of the tree.
     """
     assert leaf < self._leaves(), "challenges: no such place"
-    self._climb(0, digest, leaf, proof, root)
+    self._check_depth(len(proof))
+    assert self._above(digest, leaf, proof) == root, "challenges: not in the tree"
 
 
 @internal
 @view
-def _climb(height: uint256, digest: bytes32, index: uint256, proof: DynArray[bytes32, MAX_DEPTH], root: bytes32):
+def _check_depth(depth: uint256):
     """
-    @notice Insists that a node stands in a tree.
-    @param height Its height above the leaves.
-    @param digest The node's digest.
-    @param index Its place among the nodes of that height.
-    @param proof Its siblings, the lowest first.
-    @param root The root of the tree.
+    @notice Insists that a node is as far below the root as it has to be.
+    @dev    Apart from the climb: a proof is copied wherever it is handed on.
+    @param depth The node's height above the leaves, and the siblings above it.
     """
-    depth: uint256 = height + len(proof)
     last: uint256 = self._leaves() - 1
     exact: bool = last >> depth == 0 and (depth == 0 or last >> (depth - 1) == 1)
     assert exact, "challenges: proof of another length"
-    assert self._above(digest, index, proof) == root, "challenges: not in the tree"
 
 
 @internal

@@ -192,7 +192,8 @@ def skip(voters: DynArray[uint256, 64], bodies: DynArray[bytes32, 64]):
     log IFederation.Skipped(
         round=round, leader=registry.miners[lead & election.MASK8], turn=(lead >> election.TURN) & election.MASK8
     )
-    election._next(clock, lead, voters)
+    if not election._next(clock, lead, voters):
+        rounds._void(round, rounds.NO_LEADER)
 
 
 @internal
@@ -215,22 +216,18 @@ def _let_go(since: uint256):
 
 
 @internal
-def _refuted(voters: DynArray[uint256, 64], challenger: address, bond: uint256):
+def _refuted(challenger: address, bond: uint256):
     """
     @notice Voids a proposal that was shown to be wrong: the leader loses its whole stake, half of it to the
-            challenger and the rest to the pool, and the next in line leads.
-    @param voters Who voted in the round, in the order of unveiling; the caller has checked them.
+            challenger and the rest to the pool. The caller, who has the voters, lets the next in line lead.
     @param challenger Who showed it.
     @param bond What the challenger put at stake and gets back.
     """
-    clock: uint256 = rounds.clock
-    lead: uint256 = election.lead
-    taken: uint256 = registry._slash(rounds._round(clock), lead & election.MASK8)
+    taken: uint256 = registry._slash(rounds._round(rounds.clock), election.lead & election.MASK8)
     half: uint256 = taken // 2
     treasury.credits[challenger] += half + bond
     treasury.books += ((half + bond) << treasury.OWED) + (taken - half)
     self.proposal = empty(bytes32)
-    election._next(clock, lead, voters)
 
 
 @external

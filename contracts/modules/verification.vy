@@ -39,10 +39,11 @@ MASK24: constant(uint256) = 2**24 - 1
 RECORD: constant(uint256) = 2**32 - 1
 HYBRID: constant(uint256) = 2  # the mode in which miners wish for engines
 ENGINES: constant(uint256) = 4
-# Voter: novice (1) | wish (4) | device + 1 (16) | weight (16) | account (160).
+# Voter: index (8) | spare (3) | novice (1) | wish (4) | device + 1 (16) | weight (16) | account (160).
 DEVICE: constant(uint256) = 176  # shifts
 WISH: constant(uint256) = 192
 NOVICE: constant(uint256) = 2**196
+INDEX: constant(uint256) = 200
 MASK4: constant(uint256) = 2**4 - 1
 MASK160: constant(uint256) = 2**160 - 1
 
@@ -99,7 +100,7 @@ def unveil(
     weight: uint256 = (record >> registry.WEIGHT) & MASK16
     if clock >> rounds.ENGINE == rounds.COMMITTEE:
         weight = 1
-    voter: uint256 = convert(miner, uint256) | weight << 160 | wish << WISH
+    voter: uint256 = convert(miner, uint256) | weight << 160 | wish << WISH | (record & registry.INDEX) << INDEX
     if record & registry.ALSO_DEVICE != 0:
         voter |= registry.device_index[miner] << DEVICE
     if record & registry.NOVICE != 0:
@@ -303,9 +304,8 @@ def _note(voter: uint256, round: uint256, own: uint256, update: uint256, taken: 
         if taken:
             shown |= scores.ACCEPTED
             pace = max(1, (update >> submissions.PACE) & submissions.MAX_PACE)
-    account: address = convert(voter & MASK160, address)
-    scores._note(account, round, shown, pace)
-    return 1 << (registry.records[account] & registry.INDEX)
+    scores._note(convert(voter & MASK160, address), round, shown, pace)
+    return 1 << (voter >> INDEX)
 
 
 @internal

@@ -21,11 +21,11 @@ from bcfl.protocol.challenges import (
 )
 from bcfl.protocol.evidence import Evidence, Leaves
 from bcfl.protocol.hashing import keccak
-from bcfl.protocol.types import Phase, Rule
-from benchmarks.challenge import lone_place, terms_of
+from bcfl.protocol.types import Phase, Rule, VoidReason
+from benchmarks.challenge import cost, lone_place, terms_of
 from tests.forgery import assemble, case_of, padding_proof, proposing, random_lanes, ruling, with_model
 from tests.harness import ETHER, TERMS, refused
-from tests.trial import Trial
+from tests.trial import TURN, Trial
 
 SMALL = replace(TERMS, parameters=70, leaf_lanes=16, max_updates=64, rule=Rule.MEDIAN)  # 5 leaves, depth 3
 OTHER = bytes(range(32))
@@ -260,6 +260,50 @@ def test_the_opening_of_another_update(trial: Trial, right: Evidence) -> None:
     other = replace(challenge.update, salt=challenge.update.salt ^ 1)
     with refused("challenges: not the update's opening"):
         trial.send(replace(challenge, update=other))
+
+
+def test_without_a_bond_a_challenge_costs_gas_alone() -> None:
+    """What brings no ether along comes to the court through the annex."""
+    free = Trial(replace(SMALL, challenge_bond=0))
+    rng = Random(7)
+    lanes = [random_lanes(rng, SMALL, 16) for _ in range(3)]
+    made = assemble(rng, free.terms, random_lanes(rng, SMALL, 32), lanes, [True] * 3, free.setting)
+    free.stand(made.docket)
+    assert free.ruling(leaf_of(made)) is False
+    wrong = lane_wrong(made).find()
+    assert wrong is not None
+    free.stand(lane_wrong(made).docket)
+    assert free.ruling(wrong) is True
+
+
+@pytest.mark.parametrize("rule", Rule)
+@pytest.mark.parametrize("lane_bits", [32, 16, 8])
+def test_a_challenge_of_a_million_parameters_is_cheap(rule: Rule, lane_bits: int) -> None:
+    assert cost(20, 1_000_000, 256 // lane_bits, lane_bits, rule).gas < 200_000
+
+
+def test_the_last_leader_is_refuted_and_anybody_opens_the_next_round(trial: Trial, right: Evidence) -> None:
+    """The court has no code to open a round: the round is void and waits for `advance`."""
+    wrong = lane_wrong(right)
+    trial.stand(wrong.docket)
+    last = trial.storage.get("election.lead") | (trial.miners - 1) << TURN
+    trial.storage.put(("election.lead", None, last))
+    challenge = wrong.find()
+    assert challenge is not None
+    receipt = trial.send(challenge)
+    assert [event.name for event in receipt.events] == ["Refuted", "Penalized"]
+    federation = trial.federation
+    clock = federation.clock
+    assert (clock.phase, clock.updates, clock.round) == (Phase.VOID, VoidReason.NO_LEADER, 1)
+    for function, args in (("skip", [[], []]), ("finalize", [bytes(32)] * 4), ("attest", [bytes(32)])):
+        with refused("rounds: not this phase"):
+            federation.send(federation.outsider, function, *args)
+    receipt = federation.send(federation.outsider, "advance")
+    assert [event.name for event in receipt.events] == ["Voided", "RoundOpened"]
+    assert receipt.events[0].args == {"round": 1, "reason": VoidReason.NO_LEADER}
+    assert (federation.clock.phase, federation.clock.round) == (Phase.COMMIT, 2)
+    with refused("rounds: nothing is due"):
+        federation.send(federation.outsider, "advance")
 
 
 @pytest.mark.parametrize("rule", Rule)

@@ -56,6 +56,15 @@ def test_no_court() -> None:
         federation.contract.deploy(federation.chain, federation.owner, abi, code, args)
 
 
+def test_what_takes_no_ether_refuses_it() -> None:
+    federation = Federation().open().until(Phase.PROPOSE)
+    federation.expire()
+    for function, args in (("skip", federation.skip_args()), ("withdraw", [federation.owner.address])):
+        with pytest.raises(Reverted):
+            federation.send(federation.outsider, function, *args, value=1)
+    federation.send(federation.outsider, "skip", *federation.skip_args())
+
+
 def test_annex_and_court_have_places() -> None:
     federation = Federation()
     call, deployed = federation.contract.call, federation.deployed

@@ -197,6 +197,11 @@ def tallying(full: bool = False) -> tuple[Federation, list[list[object]]]:
             lambda voters: [voters[0] + (1 << 160), *voters[1:]],
             "verification: not the votes of this round",
         ),
+        (
+            1,
+            lambda voters: [voters[0] ^ 1 << 200, *voters[1:]],
+            "verification: not the votes of this round",
+        ),
         (2, lambda salts: salts[:-1], "verification: lists differ"),
         (2, lambda salts: [bytes(32), *salts[1:]], "verification: not the votes of this round"),
         (3, lambda words: words[:-1], "verification: lists differ"),
