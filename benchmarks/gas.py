@@ -165,6 +165,8 @@ def dispute_steps() -> Row:
     game.answer()
     game.pursue(1)
     found["show a leaf of 20 updates"] = game.answer().gas_used
+    Game(trial, made, Trees.UPDATE).open()
+    found["open a dispute of an update"] = received["dispute_update"][-1].gas_used
     game = Game(trial, made, Trees.MODEL)
     game.open()
     trial.federation.chain.warp(game.state.due)

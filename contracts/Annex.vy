@@ -23,6 +23,7 @@ from modules import verification
 from modules import rewards
 from modules import proposals
 from modules import leaves
+from modules import tallies
 from modules import disputes
 
 initializes: terms
@@ -53,6 +54,7 @@ initializes: proposals[
     treasury := treasury,
 ]
 initializes: leaves[terms := terms]
+initializes: tallies[rounds := rounds]
 initializes: disputes[
     terms := terms,
     treasury := treasury,
@@ -62,6 +64,7 @@ initializes: disputes[
     election := election,
     verification := verification,
     proposals := proposals,
+    tallies := tallies,
 ]
 
 exports: (

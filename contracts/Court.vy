@@ -20,6 +20,7 @@ from modules import verification
 from modules import rewards
 from modules import proposals
 from modules import leaves
+from modules import tallies
 from modules import disputes
 from modules import aggregation
 from modules import challenges
@@ -52,6 +53,7 @@ initializes: proposals[
     treasury := treasury,
 ]
 initializes: leaves[terms := terms]
+initializes: tallies[rounds := rounds]
 initializes: disputes[
     terms := terms,
     treasury := treasury,
@@ -61,6 +63,7 @@ initializes: disputes[
     election := election,
     verification := verification,
     proposals := proposals,
+    tallies := tallies,
 ]
 initializes: aggregation[terms := terms, leaves := leaves]
 initializes: challenges[
@@ -73,6 +76,7 @@ initializes: challenges[
     election := election,
     verification := verification,
     proposals := proposals,
+    tallies := tallies,
 ]
 
 exports: (
@@ -84,6 +88,7 @@ exports: (
     submissions.domain_separator,
     challenges.__interface__,
     disputes.dispute,
+    disputes.dispute_update,
     disputes.answer_rows,
     disputes.answer,
     disputes.answer_leaf,

@@ -27,6 +27,7 @@ from modules import verification
 from modules import rewards
 from modules import proposals
 from modules import leaves
+from modules import tallies
 from modules import disputes
 
 initializes: terms
@@ -57,6 +58,7 @@ initializes: proposals[
     treasury := treasury,
 ]
 initializes: leaves[terms := terms]
+initializes: tallies[rounds := rounds]
 initializes: disputes[
     terms := terms,
     treasury := treasury,
@@ -66,6 +68,7 @@ initializes: disputes[
     election := election,
     verification := verification,
     proposals := proposals,
+    tallies := tallies,
 ]
 
 exports: (

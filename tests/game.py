@@ -6,8 +6,8 @@ from typing import Any
 
 from bcfl.protocol import disputes, merkle
 from bcfl.protocol.challenges import Trees, rows_digest
-from bcfl.protocol.disputes import Course, Dispute
-from bcfl.protocol.evidence import Evidence
+from bcfl.protocol.disputes import Course, Dispute, Disputed
+from bcfl.protocol.evidence import Evidence, Vectors
 from bcfl.protocol.hashing import keccak, word
 from tests.harness import account
 from tests.trial import Trial
@@ -22,7 +22,9 @@ class Game:
         self.trial, self.made, self.terms = trial, made, trial.terms
         self.federation = trial.federation
         trial.stand(made.docket)
-        source: Any = made.model if tree is Trees.MODEL else made.rows
+        self.position = max(i for i, bit in enumerate(made.tally.accepted) if bit)
+        own = Vectors([made.lanes[-1]], self.terms.leaf_lanes)
+        source: Any = {Trees.MODEL: made.model, Trees.ROWS: made.rows, Trees.UPDATE: own}[tree]
         self.tree = merkle.tree_of([source.leaf(i) for i in range(made.docket.leaves)], made.docket.depth)
         self.source = source
         self.kind = tree
@@ -33,9 +35,16 @@ class Game:
         return c.root, c.cid, rows_digest(c.weights, c.rows), c.layer
 
     def open(self, bond: int | None = None, **changes: Any) -> None:
-        fields = dict(zip(("root", "cid", "rows", "layer"), self.proposal, strict=True)) | {"tree": self.kind}
+        fields: dict[str, Any] = dict(zip(("root", "cid", "rows", "layer"), self.proposal, strict=True))
+        function, more = "dispute", {"tree": self.kind}
+        if self.kind is Trees.UPDATE:
+            made, place = self.made, self.position
+            opened = disputes.update_args(made.tally, made.words, place, made.updates[place])
+            function = "dispute_update"
+            more = dict(zip(("position", "tally", "opening", "group"), opened, strict=True))
         value = self.terms.challenge_bond if bond is None else bond
-        self.federation.send(self.federation.outsider, "dispute", *(fields | changes).values(), value=value)
+        args = (fields | more | changes).values()
+        self.federation.send(self.federation.outsider, function, *args, value=value)
 
     @property
     def course(self) -> Course:
@@ -43,7 +52,10 @@ class Game:
         names = {"Disputed", "RowsShown", "NodesShown", "LeafShown", "Pursued", "DisputeEnded"}
         events = [e for e in self.federation.contract.events(self.begun) if e.name in names]
         root, _, rows, _ = self.proposal
-        return disputes.courses(self.terms, self.made.docket.proposal, root, rows, events)[-1]
+        taken = enumerate(self.made.tally.accepted)
+        roots = {place: self.made.updates[place].root for place, bit in taken if bit}
+        disputed = Disputed(self.made.docket.proposal, root, rows, roots)
+        return disputes.courses(self.terms, disputed, events)[-1]
 
     @property
     def begun(self) -> int:

@@ -49,10 +49,11 @@ class Form(IntEnum):
 
 
 class Trees(IntEnum):
-    """The trees that a proposal stands on."""
+    """The trees that a proposal stands on; for a dispute, the update at position p is UPDATE + p."""
 
     MODEL = 0
     ROWS = 1
+    UPDATE = 2
 
 
 @dataclass(frozen=True)
@@ -192,8 +193,8 @@ class RowChallenge:
         """The contract's function and its arguments."""
         opening = (self.update.root, self.update.cid, pack_claim(self.update))
         return "challenge_row", (
-            self.candidate.fields, tally_bytes(self.tally), *_lists(self.proofs), self.leaf, self.word,
-            self.position, opening, list(self.group), self.part, self.row,
+            self.candidate.fields, tally_bytes(self.tally), opening, list(self.group), self.position,
+            *_lists(self.proofs), self.leaf, self.word, self.part, self.row,
         )  # fmt: skip
 
     def rule(self, docket: Docket) -> bool:

@@ -1,7 +1,8 @@
 """Step 6: disputes, when what is behind a proposal is kept back, and the contract's ruling on each move.
 
-A dispute is about one tree of a proposal, and stands at one of its nodes, at first the root (for the rows
-tree at the `rows` of the proposal). In turn, anybody shows what is below that node,
+A dispute is about one tree of a proposal, or an accepted update that cannot be had, and stands at a node of
+it, at first the root (for the rows tree at the `rows` of the proposal). In turn, anybody shows what is below
+that node,
 
     answer_rows   the two digests behind `rows`
     answer        the nodes up to eight levels below, without padding
@@ -9,7 +10,8 @@ tree at the `rows` of the proposal). In turn, anybody shows what is below that n
 
 and the challenger picks one of the nodes that were shown (`pursue`). Who knows the right tree picks the first
 that differs from it (`strayed`), so that a dispute of a wrong tree ends at a wrong leaf, for which there is a
-challenge, or in silence, which refutes the proposal (`expire`). Padding is never shown: where a tree has
+challenge, or in silence, which refutes the proposal (`expire`). Who lacks an update picks the nodes above any
+leaf: whoever has made a model of it can show it. Padding is never shown: where a tree has
 something else there, no answer fits.
 """
 
@@ -23,7 +25,9 @@ from bcfl.errors import ChallengeError
 from bcfl.protocol import merkle
 from bcfl.protocol.challenges import Trees, rows_digest
 from bcfl.protocol.hashing import keccak
-from bcfl.protocol.types import Terms
+from bcfl.protocol.submissions import GROUP, pack_claim
+from bcfl.protocol.types import Tally, Terms, Update
+from bcfl.protocol.verification import tally_bytes
 
 LEVELS = 8  # that one answer shows
 UNOPENED = LEVELS + 2  # in `shown`: what is behind `rows` is due
@@ -45,6 +49,7 @@ class Dispute:
     shown: int  # how many levels below the node were shown, plus 1; 0 or UNOPENED: an answer is due
     since: int  # when it was opened
     due: int  # the next move has to come before
+    position: int | None = None  # of the disputed update among those of the round
 
     def answer_rows(self, terms: Terms, who: str, now: int, weights: bytes, rows: bytes) -> Dispute:
         """After the two digests behind `rows` were shown."""
@@ -109,13 +114,37 @@ class Dispute:
         return replace(self, due=now + terms.answer_seconds)
 
 
-def opened(
-    terms: Terms, proposal: bytes, tree: Trees, root: bytes, rows: bytes, who: str, now: int
-) -> Dispute:
-    """A dispute that begins, about the tree of that root, or what is behind `rows`."""
-    node, shown = (rows, UNOPENED) if tree is Trees.ROWS else (root, 0)
-    height = merkle.depth(terms.parameters, terms.leaf_lanes)
-    return Dispute(proposal, who, NOBODY, tree, height, 0, node, shown, now, now + terms.answer_seconds)
+@dataclass(frozen=True)
+class Disputed:
+    """What can be disputed: a proposal, and the updates that it has to be made of."""
+
+    proposal: bytes  # digest
+    root: bytes
+    rows: bytes
+    updates: Mapping[int, bytes]  # position -> root of an accepted update
+
+    def opened(self, terms: Terms, code: int, who: str, now: int) -> Dispute:
+        """A dispute that begins; `code` is how the chain names the tree."""
+        tree = Trees(min(code, Trees.UPDATE))
+        node, shown, position = self.root, 0, None
+        if tree is Trees.ROWS:
+            node, shown = self.rows, UNOPENED
+        elif tree is Trees.UPDATE:
+            position = code - Trees.UPDATE
+            if position not in self.updates:
+                raise ChallengeError("challenges: no such place")
+            node = self.updates[position]
+        height, due = merkle.depth(terms.parameters, terms.leaf_lanes), now + terms.answer_seconds
+        return Dispute(self.proposal, who, NOBODY, tree, height, 0, node, shown, now, due, position)
+
+
+def update_args(
+    tally: Tally, words: Sequence[int], position: int, update: Update
+) -> tuple[int, bytes, tuple[bytes, bytes, int], list[int]]:
+    """What follows the four fields of the proposal in `dispute_update`; `words` are all of the round."""
+    first = position // GROUP * GROUP
+    opening = (update.root, update.cid, pack_claim(update))
+    return position, tally_bytes(tally), opening, list(words[first : first + GROUP])
 
 
 class Told(Protocol):
@@ -167,14 +196,17 @@ class Course:
         return merkle.siblings(b"".join(self.nodes), child, height, height + levels)
 
 
-def courses(terms: Terms, proposal: bytes, root: bytes, rows: bytes, events: Iterable[Told]) -> list[Course]:
-    """The disputes about one proposal, the last one perhaps open, from what the chain tells of them."""
+def courses(terms: Terms, disputed: Disputed, events: Iterable[Told]) -> list[Course]:
+    """The disputes about one proposal, the last one perhaps open, from what the chain tells of them.
+
+    Raises ChallengeError where a move is none that the contract takes.
+    """
     found: list[Course] = []
     for event in events:
         if event.name == "Disputed":
-            tree, who = Trees(event.args["tree"]), event.args["challenger"]
-            found.append(Course(opened(terms, proposal, tree, root, rows, who, event.timestamp)))
-        elif found and event.args.get("proposal", proposal) == proposal:
+            tree, who = event.args["tree"], event.args["challenger"]
+            found.append(Course(disputed.opened(terms, tree, who, event.timestamp)))
+        elif found and event.args.get("proposal", disputed.proposal) == disputed.proposal:
             found[-1] = found[-1].after(event, terms)
     return found
 

@@ -11,11 +11,11 @@ from collections.abc import Callable, Sequence
 from bcfl.ports import Step
 from bcfl.protocol import merkle, verification
 from bcfl.protocol.challenges import Trees, weights_digest
-from bcfl.protocol.disputes import LEVELS, UNOPENED, Course, Dispute, courses
+from bcfl.protocol.disputes import LEVELS, UNOPENED, Course, Dispute, Disputed, courses
 from bcfl.protocol.evidence import Vectors
 from bcfl.protocol.fixedpoint import Lanes
 from bcfl.protocol.hashing import keccak, word
-from bcfl.protocol.rounds import Proposal
+from bcfl.protocol.rounds import Proposal, Round
 from bcfl.protocol.types import Terms
 from bcfl.roles.archive import Archive
 from bcfl.roles.clerk import Office
@@ -49,6 +49,8 @@ class Answers:
         if state.tree is Trees.MODEL:
             before = moment.history.model_before(moment.round)
             vectors = [self.archive.next_model(before, taken, moment.history).model]
+        elif state.tree is Trees.UPDATE:
+            vectors = [self.archive.update(moment.current.submissions[state.position or 0])]
         tree = Vectors(vectors, moment.terms.leaf_lanes)
         if state.shown == UNOPENED:
             return Step("answer_rows", (weights_digest([item.update.samples for item in taken]), tree.root))
@@ -80,7 +82,13 @@ def disputes_of(moment: Moment) -> list[Course]:
     """The disputes about the proposal that stands."""
     proposal = moment.current.proposals[-1]
     name = proposal_digest(moment.round, proposal)
-    return courses(moment.terms, name, proposal.root, proposal.rows, proposal.disputed)
+    disputed = Disputed(name, proposal.root, proposal.rows, accepted_roots(moment.current))
+    return courses(moment.terms, disputed, proposal.disputed)
+
+
+def accepted_roots(round_: Round) -> dict[int, bytes]:
+    """The roots of a round's accepted updates by position."""
+    return {item.position: item.update.root for item in round_.taken()}
 
 
 def open_dispute(moment: Moment) -> Course | None:

@@ -2,24 +2,25 @@
 
 A watchtower has no stake and no role, only the bond of a challenge. Where a challenge needs what nobody has
 shown, it disputes the tree, picks the first wrong node time after time, and challenges the leaf at the end;
-if nobody answers, the proposal is refuted by that. Vectors go to files as they come, so that memory holds a
-few models, whatever the number of updates.
+if nobody answers, the proposal is refuted by that. An accepted update that it cannot get is disputed down to
+a leaf that only it knows beforehand: whoever made the model has it. Vectors go to files as they come, so that
+memory holds a few models, whatever the number of updates.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
-from bcfl.errors import BcflError, PayloadError, StoreError
+from bcfl.errors import BcflError, Corrupt, Oversized, PayloadError, StoreError, Unavailable
 from bcfl.ports import Ledger, Step
-from bcfl.protocol import aggregation, verification
+from bcfl.protocol import aggregation, merkle, verification
 from bcfl.protocol.accounts import Account
 from bcfl.protocol.challenges import Candidate, Challenge, Docket, Trees, rows_digest, weights_digest
-from bcfl.protocol.disputes import Course, strayed
+from bcfl.protocol.disputes import Course, strayed, update_args
 from bcfl.protocol.evidence import Evidence, Shown, Source, Vectors
 from bcfl.protocol.fixedpoint import Lanes
 from bcfl.protocol.rounds import Proposal, Submission
-from bcfl.protocol.types import Phase
+from bcfl.protocol.types import Phase, Tally
 from bcfl.roles.archive import Archive
 from bcfl.roles.disputes import disputes_of, expiry, nodes_below, proposal_digest
 from bcfl.roles.moment import Moment, look
@@ -30,13 +31,14 @@ from bcfl.roles.spool import Spool
 class Judgement:
     """What a watchtower thinks of a proposal: right, or wrong and `reason` says why there is no challenge.
 
-    `tree`: what has to be shown before there can be one.
+    `tree`: what has to be shown before there can be one. `lost`: the accepted update to ask for.
     """
 
     right: bool
     challenge: Challenge | None = None
     reason: str = ""
     tree: Trees | None = None
+    lost: Submission | None = None
 
 
 class Watchtower:
@@ -73,10 +75,16 @@ class Watchtower:
             function, args = found.challenge.call()
             self.ledger.send(self.account, [Step(function, args, bond)])
             return f"challenged the proposal: {found.challenge.form.name.lower()}"
-        if found.tree is None:
-            return f"found the proposal wrong, without a challenge: {found.reason}"
         p = moment.current.proposals[-1]
-        step = Step("dispute", (p.root, p.cid, p.rows, p.layer, int(found.tree)), bond)
+        fields = (p.root, p.cid, p.rows, p.layer)
+        if found.tree is not None:
+            step = Step("dispute", (*fields, int(found.tree)), bond)
+        elif found.lost is not None:
+            position, update = found.lost.position, found.lost.update
+            opened = update_args(*self._count(moment), position, update)
+            step = Step("dispute_update", (*fields, *opened), bond)
+        else:
+            return f"found the proposal wrong, without a challenge: {found.reason}"
         self.ledger.send(self.account, [step])
         return f"disputed the proposal: {found.reason}"
 
@@ -88,15 +96,56 @@ class Watchtower:
             return "ended a dispute that nobody went on with"
         if state.answerable or state.challenger != self.account.address:
             return None
+        if state.tree is Trees.UPDATE:
+            return self._go_down(moment, course)
         with Spool() as spool:
             lanes, before = self._read(moment, spool)
             place = self._astray(moment, course, lanes, before)
             if place is None:  # then the weights are wrong, and they have been shown
                 found = self._compare(moment, moment.current.proposals[-1], lanes, before, spool)
                 return self._do(moment, found) if found.challenge else None
+        self._pursue(course, place)
+        return "asked for what is below a node that is wrong"
+
+    def _go_down(self, moment: Moment, course: Course) -> str:
+        """On the way to a leaf of an update that is lost; should it turn up, the proposal can be judged."""
+        found = self.judge(moment, moment.current.proposals[-1])
+        if found.challenge is not None:
+            return self._do(moment, found)
+        state, terms = course.state, moment.terms
+        leaf = self._dice(moment) % merkle.leaves(terms.parameters, terms.leaf_lanes)
+        levels = state.shown - 1
+        self._pursue(course, (leaf >> (state.height - levels)) & ((1 << levels) - 1))
+        return "asked for what is below a node of a lost update"
+
+    def _pursue(self, course: Course, place: int) -> None:
         step = Step("pursue", (place, course.nodes[place], list(course.proof(place))))
         self.ledger.send(self.account, [step])
-        return "asked for what is below a node that is wrong"
+
+    def _dice(self, moment: Moment) -> int:
+        """A number that nobody else knows beforehand, the same after a restart."""
+        name = proposal_digest(moment.round, moment.current.proposals[-1])
+        return int.from_bytes(self.account.secret("lost update", name), "big")
+
+    def _lost(self, moment: Moment) -> Submission | None:
+        """An accepted update that nobody gives; None if one of this proposal was asked for before."""
+        mine = (c.state for c in disputes_of(moment) if c.state.challenger == self.account.address)
+        if any(state.tree is Trees.UPDATE for state in mine):
+            return None
+        lost = [item for item in moment.current.taken() if not self._given(item)]
+        return lost[self._dice(moment) % len(lost)] if lost else None
+
+    def _given(self, item: Submission) -> bool:
+        """Whether the bytes of an update are there, or it is not the update's fault that they are not."""
+        try:
+            self.archive.update(item)
+        except (PayloadError, Unavailable, Corrupt, Oversized):
+            return False
+        except StoreError:
+            return True
+        finally:
+            self.archive.forget()
+        return True
 
     def _astray(self, moment: Moment, course: Course, lanes: list[Lanes], before: Lanes) -> int | None:
         """The first of the nodes that were shown that is not the right one."""
@@ -112,7 +161,8 @@ class Watchtower:
             try:
                 lanes, before = self._read(moment, spool)
             except (PayloadError, StoreError) as error:
-                return Judgement(False, None, f"the bytes of an accepted update cannot be had ({error})")
+                reason = f"the bytes of an accepted update cannot be had ({error})"
+                return Judgement(False, None, reason, lost=self._lost(moment))
             return self._compare(moment, proposal, lanes, before, spool)
 
     def _read(self, moment: Moment, spool: Spool) -> tuple[list[Lanes], Lanes]:
@@ -186,8 +236,7 @@ class Watchtower:
     ) -> Evidence:
         """Everything that is known of what stands behind a proposal."""
         terms, current, domain = moment.terms, moment.current, self.ledger.domain
-        words = current.words(domain)
-        count = verification.tally(words, current.votes, current.engine)
+        count, words = self._count(moment)
         docket = Docket(
             terms=terms,
             domain=domain,
@@ -198,6 +247,12 @@ class Watchtower:
         )
         updates = [item.update for item in current.submissions]
         return Evidence(docket, candidate, count, words, updates, lanes, before, model, rows)
+
+    def _count(self, moment: Moment) -> tuple[Tally, list[int]]:
+        """The tally of the round, and the words of its updates."""
+        current = moment.current
+        words = current.words(self.ledger.domain)
+        return verification.tally(words, current.votes, current.engine), words
 
     def _update(self, item: Submission, spool: Spool) -> Lanes:
         """An accepted update, checked, in a file."""

@@ -20,7 +20,7 @@ from modules import treasury
 from modules import leaves
 from modules import aggregation
 from modules import rounds
-from modules import submissions
+from modules import tallies
 from modules import election
 from modules import verification
 from modules import proposals
@@ -30,6 +30,7 @@ uses: registry
 uses: treasury
 uses: leaves
 uses: aggregation
+uses: tallies
 uses: rounds
 uses: election
 uses: verification
@@ -46,27 +47,19 @@ ROWS_PREFIX: constant(bytes1) = 0x02  # what stands before weights and rows when
 MODEL_TREE: constant(uint256) = 0
 ROWS_TREE: constant(uint256) = 1
 
-TALLY: constant(uint256) = 5  # words of the arguments that lead to what has no fixed length: in all forms,
-SAMPLES: constant(uint256) = 13  # challenge_sum,
+SAMPLES: constant(uint256) = 13  # words that lead to what has no fixed length: in challenge_sum,
 BEFORE: constant(uint256) = 14
 AFTER: constant(uint256) = 15
 SUM_ROW: constant(uint256) = 16
-GROUP_WORDS: constant(uint256) = 14  # challenge_row,
-PART: constant(uint256) = 15
+PART: constant(uint256) = 15  # challenge_row,
 ROW_ROW: constant(uint256) = 16
 UPDATES: constant(uint256) = 6  # challenge_weights,
 RIGHT_SAMPLES: constant(uint256) = 7
 CONTENT: constant(uint256) = 9  # challenge_leaf
-CHECKPOINTS: constant(uint256) = 0  # words of the tally
-VOTERS: constant(uint256) = 2
-ACCEPTED: constant(uint256) = 4
 
-MAX_TALLY: constant(uint256) = 5_600
 MAX_LEAF: constant(uint256) = 4_097  # 1,024 lanes of a model behind a zero
 MAX_ROW: constant(uint256) = 120_833  # as the terms allow, behind a zero
 MAX_SAMPLES: constant(uint256) = 4_096
-MAX_UPDATES: constant(uint256) = 1_024
-GROUP: constant(uint256) = 32  # updates between two checkpoints
 MODEL_BYTES: constant(uint256) = 4
 MASK24: constant(uint256) = 2**24 - 1
 MASK32: constant(uint256) = 2**32 - 1
@@ -76,7 +69,7 @@ MASK32: constant(uint256) = 2**32 - 1
 @payable
 def challenge_sum(
     candidate: IFederation.Candidate,
-    tally: Bytes[MAX_TALLY],
+    tally: Bytes[tallies.MAX_TALLY],
     row_proof: DynArray[bytes32, leaves.MAX_DEPTH],
     before_proof: DynArray[bytes32, leaves.MAX_DEPTH],
     after_proof: DynArray[bytes32, leaves.MAX_DEPTH],
@@ -116,14 +109,14 @@ def challenge_sum(
 @payable
 def challenge_row(
     candidate: IFederation.Candidate,
-    tally: Bytes[MAX_TALLY],
+    tally: Bytes[tallies.MAX_TALLY],
+    opening: IFederation.Opening,
+    group: DynArray[uint256, tallies.GROUP],
+    position: uint256,
     row_proof: DynArray[bytes32, leaves.MAX_DEPTH],
     part_proof: DynArray[bytes32, leaves.MAX_DEPTH],
     leaf: uint256,
     word: uint256,
-    position: uint256,
-    opening: IFederation.Opening,
-    group: DynArray[uint256, GROUP],
     part: Bytes[MAX_LEAF],
     row: Bytes[MAX_ROW],
 ):
@@ -131,18 +124,18 @@ def challenge_row(
     @notice Wrong row: a word of it is not what the accepted update has there.
     @param candidate What was proposed.
     @param tally The round's tally.
+    @param opening What the update's commitment hides.
+    @param group The words of the group of 32 updates (fewer at the end) that the position is in.
+    @param position The position of the update among the round's updates.
     @param row_proof The siblings of the row, the lowest first.
     @param part_proof Those of the update's leaf.
     @param leaf Which leaf.
     @param word Which word of the update's leaf.
-    @param position The position of the update among the round's updates.
-    @param opening What the update's commitment hides.
-    @param group The words of the group of 32 updates (fewer at the end) that the position is in.
     @param part The update's leaf.
     @param row The leaf of the rows tree.
     """
     self._open(candidate, keccak256(tally))
-    self._check_update(position, opening)
+    tallies._check_update(position, opening)
     leaves._prove(keccak256(row), leaf, row_proof, candidate.rows)
     leaves._prove(keccak256(part), leaf, part_proof, opening.root)
     self._row(word, position)
@@ -152,8 +145,8 @@ def challenge_row(
 @payable
 def challenge_weights(
     candidate: IFederation.Candidate,
-    tally: Bytes[MAX_TALLY],
-    updates: DynArray[uint256, MAX_UPDATES],
+    tally: Bytes[tallies.MAX_TALLY],
+    updates: DynArray[uint256, tallies.MAX_UPDATES],
     samples: Bytes[MAX_SAMPLES],
 ):
     """
@@ -171,7 +164,7 @@ def challenge_weights(
 @payable
 def challenge_leaf(
     candidate: IFederation.Candidate,
-    tally: Bytes[MAX_TALLY],
+    tally: Bytes[tallies.MAX_TALLY],
     proof: DynArray[bytes32, leaves.MAX_DEPTH],
     tree: uint256,
     leaf: uint256,
@@ -196,7 +189,7 @@ def challenge_leaf(
 @payable
 def challenge_padding(
     candidate: IFederation.Candidate,
-    tally: Bytes[MAX_TALLY],
+    tally: Bytes[tallies.MAX_TALLY],
     proof: DynArray[bytes32, leaves.MAX_DEPTH],
     tree: uint256,
     height: uint256,
@@ -260,7 +253,7 @@ def _rule(wrong: bool, form: uint256):
     leader: address = registry.miners[election.lead & election.MASK8]
     log IFederation.Refuted(round=round, leader=leader, challenger=msg.sender, form=form)
     voters: DynArray[uint256, 64] = []
-    at: uint256 = self._list(VOTERS)
+    at: uint256 = tallies._list(tallies.VOTERS)
     for i: uint256 in range(leaves._word(at - 32), bound=64):
         voters.append(leaves._word(at + 32 * i))
     proposals._refuted(msg.sender, msg.value)
@@ -283,7 +276,7 @@ def _sum(leaf: uint256, lane: uint256, low: int256, high: int256, proposed: byte
     @param weights The digest of the weights that are handed in.
     """
     assert lane < terms.TERMS.leaf_lanes, "challenges: no such place"
-    count: uint256 = self._accepted(MAX_UPDATES)
+    count: uint256 = tallies._accepted(tallies.MAX_UPDATES)
     same: bool = weights == proposed and leaves._length(SAMPLES) == 4 * count
     assert same, "challenges: not the proposed weights"
     parts: uint256 = leaves._content(SUM_ROW, count * leaves._size())
@@ -307,33 +300,10 @@ def _row(word: uint256, position: uint256):
     """
     size: uint256 = leaves._size()
     assert word < size // 32, "challenges: no such place"
-    parts: uint256 = leaves._content(ROW_ROW, self._accepted(MAX_UPDATES) * size)
+    parts: uint256 = leaves._content(ROW_ROW, tallies._accepted(tallies.MAX_UPDATES) * size)
     own: uint256 = leaves._content(PART, size)
-    shown: uint256 = leaves._word(parts + self._accepted(position) * size + word * 32)
+    shown: uint256 = leaves._word(parts + tallies._accepted(position) * size + word * 32)
     self._rule(shown != leaves._word(own + word * 32), ROW)
-
-
-@internal
-@view
-def _check_update(position: uint256, opening: IFederation.Opening):
-    """
-    @notice Insists that an opening is that of the accepted update at a position.
-    @param position Its position.
-    @param opening What its commitment hides.
-    """
-    assert self._accepted(position + 1) != self._accepted(position), "challenges: no such place"
-    first: uint256 = position // GROUP
-    checkpoints: uint256 = self._list(CHECKPOINTS) + 32 * first
-    links: uint256 = 0
-    if first != 0:
-        links = leaves._word(checkpoints - 32)
-    at: uint256 = leaves._tail(GROUP_WORDS)
-    self._fold(links, at, leaves._length(GROUP_WORDS), leaves._word(checkpoints))
-    word: uint256 = leaves._word(at + 32 * (position % GROUP))
-    round: uint256 = rounds._round(rounds.clock)
-    commitment: bytes32 = submissions._commitment(round, opening.root, opening.cid, opening.claim)
-    different: uint256 = (convert(commitment, uint256) ^ word) & submissions.COMMITMENT
-    assert different == 0, "challenges: not the update's opening"
 
 
 @internal
@@ -346,14 +316,14 @@ def _weights(proposed: bytes32, right: bytes32):
     """
     words: uint256 = leaves._tail(UPDATES)
     count: uint256 = leaves._length(UPDATES)
-    last: uint256 = self._list(CHECKPOINTS)
+    last: uint256 = tallies._list(tallies.CHECKPOINTS)
     last += 32 * leaves._word(last - 32)
-    self._fold(0, words, count, leaves._word(last - 32))
-    accepted: uint256 = self._list(ACCEPTED)
+    tallies._fold(0, words, count, leaves._word(last - 32))
+    accepted: uint256 = tallies._list(tallies.ACCEPTED)
     at: uint256 = leaves._tail(RIGHT_SAMPLES) - 32
     end: uint256 = at + leaves._length(RIGHT_SAMPLES)
     equal: bool = True
-    for i: uint256 in range(count, bound=MAX_UPDATES):
+    for i: uint256 in range(count, bound=tallies.MAX_UPDATES):
         if (leaves._word(accepted + 32 * (i >> 8)) >> (i & 255)) & 1 == 1:
             at = unsafe_add(at, 4)
             equal = equal and at <= end
@@ -372,52 +342,5 @@ def _leaf(tree: uint256):
     leaves._content(CONTENT, leaves.ANY)
     size: uint256 = terms.TERMS.leaf_lanes * MODEL_BYTES
     if tree == ROWS_TREE:
-        size = self._accepted(MAX_UPDATES) * leaves._size()
+        size = tallies._accepted(tallies.MAX_UPDATES) * leaves._size()
     self._rule(leaves._length(CONTENT) != 1 + size, LEAF)
-
-
-@internal
-@view
-def _fold(start: uint256, at: uint256, count: uint256, end: uint256):
-    """
-    @notice Insists that words of updates are those between two checkpoints.
-    @param start The checkpoint before them.
-    @param at Where they begin.
-    @param count How many they are.
-    @param end The checkpoint behind them.
-    """
-    links: uint256 = start
-    for i: uint256 in range(count, bound=MAX_UPDATES):
-        links = convert(keccak256(abi_encode(links, leaves._word(at + 32 * i))), uint256)
-    assert links == end, "challenges: not the round's updates"
-
-
-@internal
-@view
-def _accepted(before: uint256) -> uint256:
-    """
-    @notice How many updates before a position are accepted.
-    @param before The position.
-    """
-    at: uint256 = self._list(ACCEPTED)
-    left: uint256 = before
-    count: uint256 = 0
-    for i: uint256 in range(leaves._word(at - 32), bound=4):
-        word: uint256 = leaves._word(at + 32 * i)
-        if left < 256:
-            count += verification._ones(word & ((1 << left) - 1))
-            break
-        count += verification._ones(word)
-        left -= 256
-    return count
-
-
-@internal
-@view
-def _list(place: uint256) -> uint256:
-    """
-    @notice Where a list of the tally begins, behind its length.
-    @param place Which word of the tally leads there.
-    """
-    tally: uint256 = leaves._tail(TALLY) + 32
-    return tally + 32 + leaves._word(tally + 32 * place)

@@ -3,11 +3,12 @@
 @title disputes: what is kept back must be shown
 @license Apache-2.0
 @notice A challenge shows a place of the trees behind a proposal; who keeps these back cannot be
-        challenged. So anybody may dispute one of them, with a bond. In turn, somebody shows the nodes up
-        to eight levels below the disputed one, and the challenger picks one of them, down to a leaf, whose
-        bytes are shown. Whoever has the tree can answer. If nobody does in time, the proposal is refuted;
-        if the challenger is silent, or the leaf is shown, the bond is lost and the round goes on, with time
-        for the challenge that is possible now.
+        challenged, nor who alone has an accepted update. So anybody may dispute one of the trees, or an
+        accepted update, with a bond. In turn, somebody shows the nodes up to eight levels below the
+        disputed one, and the challenger picks one of them, down to a leaf, whose bytes are shown. Whoever
+        has the tree can answer. If nobody does in time, the proposal is refuted; if the challenger is
+        silent, or the leaf is shown, the bond is lost and the round goes on, with time for the challenge
+        that is possible now.
 """
 
 from interfaces import IFederation
@@ -19,6 +20,7 @@ from modules import registry
 from modules import election
 from modules import verification
 from modules import proposals
+from modules import tallies
 from modules import challenges
 
 uses: terms
@@ -29,9 +31,11 @@ uses: registry
 uses: election
 uses: verification
 uses: proposals
+uses: tallies
 
 
 DISPUTE: constant(uint256) = 6  # form
+UPDATE_TREES: constant(uint256) = 2  # and the position of the update
 LEVELS: constant(uint256) = 8  # that one answer shows
 NODES: constant(uint256) = 256
 UNOPENED: constant(uint256) = LEVELS + 2  # in `shown`: what is behind `rows` is due
@@ -59,28 +63,43 @@ def dispute(root: bytes32, cid: bytes32, rows: bytes32, layer: bytes32, tree: ui
     @param layer The layer that the leader showed.
     @param tree MODEL_TREE or ROWS_TREE.
     """
-    clock: uint256 = rounds._enter(rounds.ATTEST)
-    assert msg.value == terms.TERMS.challenge_bond, "disputes: not the bond"
     assert tree <= challenges.ROWS_TREE, "disputes: no such tree"
-    assert block.timestamp < (clock >> rounds.DEADLINE) & rounds.MASK36, "disputes: too late"
-    assert election.lead & election.HELD == 0, "disputes: one is open"
-    round: uint256 = rounds._round(clock)
-    proposal: bytes32 = keccak256(abi_encode(round, root, cid, rows, layer))
-    assert proposal == proposals.proposal, "disputes: not what was proposed"
-    if self.proposal != empty(bytes32):
-        self._end(empty(address))
-    treasury.books += msg.value << treasury.OWED
-    proposals._hold()
-    self.proposal = proposal
-    self.challenger = msg.sender
-    self.answerer = empty(address)
-    self.index = 0
-    self.since = block.timestamp
+    self._begin(keccak256(abi_encode(rounds._round(rounds.clock), root, cid, rows, layer)), tree)
     if tree == challenges.MODEL_TREE:
         self._move(self._depth(), root, 0)
     else:
         self._move(self._depth(), rows, UNOPENED)
-    log IFederation.Disputed(round=round, challenger=msg.sender, tree=tree)
+
+
+@external
+@payable
+def dispute_update(
+    root: bytes32,
+    cid: bytes32,
+    rows: bytes32,
+    layer: bytes32,
+    position: uint256,
+    tally: Bytes[tallies.MAX_TALLY],
+    opening: IFederation.Opening,
+    group: DynArray[uint256, tallies.GROUP],
+):
+    """
+    @notice Demands that an accepted update be shown: without its bytes nobody can tell whether the proposal
+            is right.
+    @param root Merkle root of the proposed model.
+    @param cid sha2-256 digest of its CID.
+    @param rows What stands for the accepted updates, row by row.
+    @param layer The layer that the leader showed.
+    @param position The position of the update among the round's updates.
+    @param tally The round's tally.
+    @param opening What the update's commitment hides.
+    @param group The words of the group of 32 updates (fewer at the end) that the position is in.
+    """
+    assert keccak256(tally) == verification.accepted, "challenges: not the round's tally"
+    tallies._check_update(position, opening)
+    proposal: bytes32 = keccak256(abi_encode(rounds._round(rounds.clock), root, cid, rows, layer))
+    self._begin(proposal, UPDATE_TREES + position)
+    self._move(self._depth(), opening.root, 0)
 
 
 @external
@@ -176,6 +195,31 @@ def expire(voters: DynArray[uint256, 64], bodies: DynArray[bytes32, 64]):
     if not election._next(rounds.clock, election.lead, voters):
         rounds._void(round, rounds.NO_LEADER)
     self._end(empty(address))
+
+
+@internal
+@payable
+def _begin(proposal: bytes32, tree: uint256):
+    """
+    @notice Takes the bond of a dispute about the proposal that stands; the round waits.
+    @param proposal The digest of the proposal that the sender means.
+    @param tree MODEL_TREE, ROWS_TREE, or UPDATE_TREES and the position of an accepted update.
+    """
+    clock: uint256 = rounds._enter(rounds.ATTEST)
+    assert msg.value == terms.TERMS.challenge_bond, "disputes: not the bond"
+    assert block.timestamp < (clock >> rounds.DEADLINE) & rounds.MASK36, "disputes: too late"
+    assert election.lead & election.HELD == 0, "disputes: one is open"
+    assert proposal == proposals.proposal, "disputes: not what was proposed"
+    if self.proposal != empty(bytes32):
+        self._end(empty(address))
+    treasury.books += msg.value << treasury.OWED
+    proposals._hold()
+    self.proposal = proposal
+    self.challenger = msg.sender
+    self.answerer = empty(address)
+    self.index = 0
+    self.since = block.timestamp
+    log IFederation.Disputed(round=rounds._round(clock), challenger=msg.sender, tree=tree)
 
 
 @internal

@@ -5,14 +5,18 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from bcfl.errors import Unavailable
 from bcfl.ledger.contract import Event
 from bcfl.ledger.testimony import gather
 from bcfl.ports import Step
+from bcfl.protocol import cid as cids
+from bcfl.protocol import verification
 from bcfl.protocol.challenges import Form, Trees
-from bcfl.protocol.disputes import NOBODY, UNOPENED, Dispute
+from bcfl.protocol.disputes import NOBODY, UNOPENED, Dispute, update_args
 from bcfl.protocol.evidence import Vectors
 from bcfl.protocol.fixedpoint import Lanes
 from bcfl.protocol.types import Phase
@@ -22,7 +26,9 @@ from bcfl.roles.disputes import disputes_of, nodes_below
 from bcfl.roles.moment import Moment, look
 from bcfl.roles.watchtower import Watchtower
 from bcfl.simulation import MINERS
+from bcfl.storage import DirectoryStore
 from tests.integration.test_watchtower import FORGED, WINDOWED, honest_roots, roots, watched
+from tests.integration.test_withholding import drop
 from tests.village import LAYOUT, Village
 
 GARBAGE = bytes(range(32))
@@ -180,6 +186,112 @@ def test_a_watchtower_that_is_killed_goes_on_with_its_dispute(tmp_path: Path) ->
     assert len(list(village.federation.contract.events(name="Disputed"))) == 1
 
 
+class Losing:
+    """In one round all bytes of an accepted update are lost, and those who collude attest blindly.
+
+    `kept`: they keep the bytes among themselves, and show what is asked for.
+    """
+
+    def __init__(self, village: Village, forge: Forgery, kept: bool = False) -> None:
+        self.village, self.forge, self.kept = village, forge, kept
+        self.lost: Lanes | None = None
+        for office in village.offices:
+            lead = office.lead
+            lead._compute = self.computed(lead._compute)  # type: ignore[method-assign]
+            blind, honest = office.lead._agrees, lead.answers.agrees
+            lead._agrees = lambda m, p, b=blind: m.round == FORGED or b(m, p)  # type: ignore[method-assign, misc]
+            lead.answers.agrees = lambda m, p, h=honest: kept if m.round == FORGED else h(m, p)  # type: ignore[misc]
+
+    def computed(self, compute: Callable[[Moment], NewModel | None]) -> Callable[[Moment], NewModel | None]:
+        def made(moment: Moment) -> NewModel | None:
+            found = compute(moment)
+            if moment.round == FORGED and found is not None and self.lost is None:
+                found = self.forge(found)
+                self.lose(moment)
+            return found
+
+        return made
+
+    def lose(self, moment: Moment) -> None:
+        archive, item = self.village.archive, moment.current.taken()[1]
+        self.lost = archive.update(item)
+        drop(self.village.store, item.update.cid)
+        archive.forget()
+        archive._made.clear()
+        if self.kept:  # among themselves
+            archive._checked[item.update.root, item.update.cid] = self.lost
+            archive.forget = lambda: None  # type: ignore[method-assign]
+
+
+def test_a_wrong_model_of_an_update_that_all_have_lost_never_becomes_a_block(tmp_path: Path) -> None:
+    """Nobody can recompute it, nobody can show the update: the outsider's demand refutes it."""
+    village = Village(tmp_path, terms=WINDOWED)
+    Losing(village, wrong_model)
+    tower = watched(village)
+    village.play(2)
+    found = village.history.rounds[FORGED]
+    assert found.status == "void"
+    assert found.refuted[0][1] == tower.account.address
+    assert village.history.miners[found.refuted[0][0]].stake == 0
+    (disputed,) = village.federation.contract.events(name="Disputed")
+    assert disputed.args["tree"] == Trees.UPDATE + found.taken()[1].position
+    (refuted,) = village.federation.contract.events(name="Refuted")
+    assert refuted.args["form"] == Form.DISPUTE
+    assert len(village.history.blocks) == 2
+    assert village.play().status == "finalized"
+    assert audited(village)[:2] == [(), ()]
+
+
+def test_without_a_demand_it_becomes_final(tmp_path: Path) -> None:
+    village = Village(tmp_path, terms=WINDOWED)
+    Losing(village, wrong_model)
+    assert village.play(2).status == "finalized"
+
+
+def test_who_keeps_an_update_to_itself_can_show_it(tmp_path: Path) -> None:
+    """What docs/security.md does not promise: one leaf is shown, and no outsider can recompute the model."""
+    village = Village(tmp_path, terms=WINDOWED)
+    Losing(village, wrong_model, kept=True)
+    tower = watched(village)
+    assert village.play(2).status == "finalized"
+    assert [e.args["round"] for e in village.federation.contract.events(name="LeafShown")] == [FORGED]
+    assert village.federation.contract.call("credits", tower.account.address) == 0
+
+
+class Cut(DirectoryStore):
+    """A store that gives an outsider everything but one update."""
+
+    def __init__(self, store: DirectoryStore, village: Village) -> None:
+        super().__init__(store.path)
+        self.village = village
+
+    def get(self, name: str, *args: Any, **more: Any) -> bytes:
+        taken = self.village.history.rounds[max(self.village.history.rounds)].taken()
+        if taken and cids.digest(name) == taken[0].update.cid:
+            raise Unavailable("nobody gives it", name)
+        return super().get(name, *args, **more)
+
+
+def test_an_honest_leader_that_has_the_update_shows_it(tmp_path: Path) -> None:
+    """To an outsider that cannot get it: the proposal stands, and the outsider has lost its bond."""
+    village = Village(tmp_path, terms=WINDOWED)
+    archive = Archive(Cut(village.store, village), LAYOUT, village.terms)
+    tower = Watchtower(village.device_accounts[-1], village.ledger, archive)
+    village.federation.parties[MINERS].append(tower)  # type: ignore[arg-type]
+    before = {a: m.stake for a, m in village.history.miners.items()}
+    found = [village.play() for _ in range(2)]
+    assert [(each.status, each.refuted, each.skipped) for each in found] == [("finalized", [], [])] * 2
+    assert {a: m.stake for a, m in village.history.miners.items()} == before
+    events = list(village.federation.contract.events(name="Disputed"))
+    assert [(e.args["round"], e.args["tree"]) for e in events] == [(1, Trees.UPDATE), (2, Trees.UPDATE)]
+    shown = list(village.federation.contract.events(name="LeafShown"))
+    assert [e.args["round"] for e in shown] == [1, 2]
+    assert village.federation.contract.call("credits", tower.account.address) == 0
+    earned = sum(village.federation.contract.call("credits", a) for a in before)
+    assert earned == 2 * (WINDOWED.challenge_bond // 2)
+    assert audited(village) == [()] * 4
+
+
 TAMPERED: dict[str, Callable[[list[Event]], list[Event]]] = {
     "an answer is left out": lambda events: [e for e in events if e.name != "NodesShown"],
     "the leaf is another one": lambda events: changed(events, "LeafShown", content=b"\0"),
@@ -187,6 +299,7 @@ TAMPERED: dict[str, Callable[[list[Event]], list[Event]]] = {
     "the bond goes back": lambda events: changed(events, "DisputeEnded", answerer=NOBODY),
     "another has disputed": lambda events: changed(events, "Disputed", challenger=BYSTANDER),
     "the end is not told": lambda events: [e for e in events if e.name != "DisputeEnded"],
+    "what was disputed is none": lambda events: changed(events, "Disputed", tree=Trees.UPDATE + 99),
     "the leaf is not told": lambda events: [e for e in events if e.name != "LeafShown"],
 }
 BYSTANDER = "0x" + "11" * 20
@@ -242,7 +355,10 @@ class Griefer:
         found, p = disputes_of(moment), moment.current.proposals[-1]
         if moment.round not in self.rounds:
             self.rounds.add(moment.round)
-            step = Step("dispute", (p.root, p.cid, p.rows, p.layer, self.tree), WINDOWED.challenge_bond)
+            fields = (p.root, p.cid, p.rows, p.layer)
+            step = Step("dispute", (*fields, self.tree), WINDOWED.challenge_bond)
+            if self.tree is Trees.UPDATE:
+                step = Step("dispute_update", (*fields, *self.opened(moment)), WINDOWED.challenge_bond)
         elif found and found[-1].ended is None and found[-1].state.shown not in (0, UNOPENED) and self.moves:
             self.moves -= 1
             step = Step("pursue", (0, found[-1].nodes[0], list(found[-1].proof(0))))
@@ -250,6 +366,12 @@ class Griefer:
             return None
         self.village.ledger.send(self.account, [step])
         return "grief"
+
+    def opened(self, moment: Moment) -> tuple[Any, ...]:
+        current, item = moment.current, moment.current.taken()[-1]
+        words = current.words(self.village.ledger.domain)
+        count = verification.tally(words, current.votes, current.engine)
+        return update_args(count, words, item.position, item.update)
 
 
 @pytest.mark.parametrize("tree", Trees)

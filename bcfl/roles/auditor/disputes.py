@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 from bcfl.errors import ChallengeError
 from bcfl.protocol.challenges import Form
-from bcfl.protocol.disputes import NOBODY, Course, courses
+from bcfl.protocol.disputes import NOBODY, Course, Disputed, courses
 from bcfl.protocol.hashing import keccak, word
 from bcfl.protocol.rounds import Recorded
 from bcfl.protocol.types import Terms
@@ -17,16 +17,19 @@ MOVES = ("Disputed", "RowsShown", "NodesShown", "LeafShown", "Pursued", "Dispute
 
 
 class Disputes:
-    """The disputes about one proposal, by the twin's rules."""
+    """The disputes about one proposal, by the twin's rules; `updates` are the roots of the accepted ones."""
 
-    def __init__(self, proposed: Recorded, moves: Sequence[Recorded], terms: Terms) -> None:
+    def __init__(
+        self, proposed: Recorded, moves: Sequence[Recorded], terms: Terms, updates: Mapping[int, bytes]
+    ) -> None:
         args, self.terms, self.moves = proposed.args, terms, moves
         fields = (args["root"], args["cid"], args["rows"], args["layer"])
         self.proposal = keccak(word(args["round"]) + b"".join(fields))
         self.courses: list[Course] = []
         self.broken = ""  # why the moves make no sense
         try:
-            self.courses = courses(terms, self.proposal, args["root"], args["rows"], moves)
+            disputed = Disputed(self.proposal, args["root"], args["rows"], updates)
+            self.courses = courses(terms, disputed, moves)
         except ChallengeError as error:
             self.broken = str(error)
 

@@ -11,6 +11,7 @@ from bcfl.protocol.types import Terms, VoidReason
 from bcfl.roles.auditor.disputes import MOVES, Disputes
 from bcfl.roles.auditor.reading import Case
 from bcfl.roles.auditor.submissions import Found
+from bcfl.roles.disputes import accepted_roots
 
 
 @dataclass
@@ -88,7 +89,7 @@ class Turns:
             yield "proposal.leader", f"{turn.proposed.args['leader']} proposes in the turn of {turn.leader}"
         if turn.proposed.timestamp >= turn.elected.timestamp + self.terms.propose_seconds:
             yield "deadlines.propose", "the proposal came too late"
-        disputes = Disputes(turn.proposed, turn.disputed, self.terms)
+        disputes = self._disputes(turn, turn.proposed)
         yield from disputes.check(turn.refuted, turn.ended is not None or self.round.block is not None)
         if len(set(turn.supporters)) != len(turn.supporters):
             yield "attestations", "somebody attests twice"
@@ -145,7 +146,10 @@ class Turns:
     def _delay(self, turn: Turn, proposed: Recorded) -> int:
         """By how many seconds disputes have put off the end of a turn."""
         ended = [event.timestamp for event in turn.disputed]
-        return Disputes(proposed, turn.disputed, self.terms).delay(max(ended, default=0))
+        return self._disputes(turn, proposed).delay(max(ended, default=0))
+
+    def _disputes(self, turn: Turn, proposed: Recorded) -> Disputes:
+        return Disputes(proposed, turn.disputed, self.terms, accepted_roots(self.round))
 
     def _enough(self, turn: Turn) -> bool:
         assert self.case.round is not None

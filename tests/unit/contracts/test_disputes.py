@@ -58,7 +58,8 @@ def test_a_right_proposal_is_shown_to_the_leaf_and_stands(trial: Trial, right: E
     assert [event.name for event in receipt.events] == ["LeafShown", "DisputeEnded"]
     course = game.course
     assert course.leaf is not None and course.ended is not None
-    root = right.candidate.root if tree is Trees.MODEL else right.candidate.rows
+    c, last = right.candidate, right.updates[-1].root
+    root = {Trees.MODEL: c.root, Trees.ROWS: c.rows, Trees.UPDATE: last}[tree]
     assert merkle.climb(keccak(course.leaf), course.state.index, course.above) == root
     after = game.federation.money()
     bond = DEEP.challenge_bond

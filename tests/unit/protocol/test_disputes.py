@@ -13,7 +13,7 @@ import pytest
 from bcfl.errors import ChallengeError
 from bcfl.protocol import merkle
 from bcfl.protocol.challenges import Trees, rows_digest
-from bcfl.protocol.disputes import NOBODY, UNOPENED, Course, courses, opened, strayed
+from bcfl.protocol.disputes import NOBODY, UNOPENED, Course, Disputed, courses, strayed
 from bcfl.protocol.hashing import keccak
 from tests.harness import TERMS
 
@@ -53,7 +53,7 @@ def test_a_dispute_ends_at_the_first_wrong_leaf(count: int, kind: Trees) -> None
     rows = rows_digest(WEIGHTS, tree.root)
     events: list[Said] = [Said("Disputed", {"tree": int(kind), "challenger": WHO})]
     for _ in range(20):
-        (course,) = courses(terms, b"", tree.root, rows, events)
+        (course,) = courses(terms, Disputed(b"", tree.root, rows, {0: tree.root}), events)
         if course.leaf is not None:
             break
         events.append(move(course, tree, right, forged, terms))
@@ -83,7 +83,7 @@ def test_nothing_strays_where_nothing_is_wrong() -> None:
 
 
 def test_time_that_is_over() -> None:
-    state = opened(TERMS, b"", Trees.MODEL, bytes(32), bytes(32), WHO, 100)
+    state = Disputed(b"", bytes(32), bytes(32), {}).opened(TERMS, Trees.MODEL, WHO, 100)
     assert (state.answerer, state.due) == (NOBODY, 100 + TERMS.answer_seconds)
     with pytest.raises(ChallengeError, match="not yet due"):
         state.expire(state.due - 1)
@@ -97,8 +97,17 @@ def test_the_end_of_a_dispute_about_another_proposal_is_passed_over() -> None:
         Said("Disputed", {"tree": 0, "challenger": WHO}),
         Said("DisputeEnded", {"proposal": b"old"}),
     ]
-    (course,) = courses(TERMS, b"new", bytes(32), bytes(32), events)
+    (course,) = courses(TERMS, Disputed(b"new", bytes(32), bytes(32), {}), events)
     assert course.ended is None
+
+
+def test_an_update_that_was_not_accepted_cannot_be_disputed() -> None:
+    disputed = Disputed(b"", bytes(32), bytes(32), {4: b"four"})
+    state = disputed.opened(TERMS, Trees.UPDATE + 4, WHO, 100)
+    assert (state.tree, state.position, state.node, state.answerable) == (Trees.UPDATE, 4, b"four", True)
+    for code in (Trees.UPDATE, Trees.UPDATE + 3):
+        with pytest.raises(ChallengeError, match="no such place"):
+            disputed.opened(TERMS, code, WHO, 100)
 
 
 @pytest.mark.parametrize("count", [1, 31, 32, 33, 1000, 4097])
