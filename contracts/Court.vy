@@ -24,6 +24,7 @@ from modules import tallies
 from modules import disputes
 from modules import aggregation
 from modules import challenges
+from modules import directory
 
 initializes: terms
 initializes: registry[terms := terms]
@@ -78,9 +79,11 @@ initializes: challenges[
     proposals := proposals,
     tallies := tallies,
 ]
+initializes: directory[registry := registry]
 
 exports: (
-    registry.__interface__,
+    registry.staked,
+    directory.__interface__,
     rounds.ledger,
     rounds.round_seed,
     rounds.binding,

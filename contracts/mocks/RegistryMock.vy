@@ -7,11 +7,13 @@
 from interfaces import IFederation
 from modules import terms
 from modules import registry
+from modules import directory
 
 initializes: terms
 initializes: registry[terms := terms]
+initializes: directory[registry := registry]
 
-exports: (registry.devices_registered, registry.device)
+exports: (directory.devices_registered, directory.device)
 
 
 @deploy

@@ -13,6 +13,7 @@ from modules import submissions
 from modules import scores
 from modules import election
 from modules import verification
+from modules import counting
 
 initializes: terms
 initializes: registry[terms := terms]
@@ -62,7 +63,7 @@ def majority(
     @param word Which 256 updates.
     @param weight The sum of the voters' weights.
     """
-    return verification._majority(voters, column, owns, word, weight)
+    return counting._majority(voters, column, owns, word, weight)
 
 
 @external
@@ -72,4 +73,4 @@ def ones(word: uint256) -> uint256:
     @notice The number of bits that are set.
     @param word The word.
     """
-    return verification._ones(word)
+    return counting._ones(word)

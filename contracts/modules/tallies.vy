@@ -8,10 +8,10 @@
 """
 
 from interfaces import IFederation
+from modules import counting
 from modules import leaves
 from modules import rounds
 from modules import submissions
-from modules import verification
 
 uses: rounds
 
@@ -79,9 +79,9 @@ def _accepted(before: uint256) -> uint256:
     for i: uint256 in range(leaves._word(at - 32), bound=4):
         word: uint256 = leaves._word(at + 32 * i)
         if left < 256:
-            count += verification._ones(word & ((1 << left) - 1))
+            count += counting._ones(word & ((1 << left) - 1))
             break
-        count += verification._ones(word)
+        count += counting._ones(word)
         left -= 256
     return count
 

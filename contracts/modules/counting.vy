@@ -1,0 +1,117 @@
+# pragma version 0.4.3
+"""
+@title counting: verdicts as bits, 256 updates at a time
+@license Apache-2.0
+@notice Counting is bit-sliced: one word per binary digit of the weight holds that digit for 256 updates at once.
+"""
+
+
+MAX_VOTES: constant(uint256) = 64
+DIGITS: constant(uint256) = 25  # 64 miners * 65,535 * 2 < 2**24
+MASK16: constant(uint256) = 2**16 - 1
+
+
+@internal
+@pure
+def _majority(
+    voters: DynArray[uint256, MAX_VOTES],
+    column: DynArray[uint256, MAX_VOTES],
+    owns: DynArray[uint256, MAX_VOTES],
+    word: uint256,
+    weight: uint256,
+) -> uint256:
+    """
+    @notice The updates that more weight accepts than not, 256 at a time.
+    @dev    An update passes if 2 * accepting + own > weight: a voter's own update gets half
+            its weight on either side.
+    @param voters Who voted.
+    @param column Their verdicts on these updates.
+    @param owns The positions of their own updates.
+    @param word Which 256 updates.
+    @param weight The sum of the voters' weights.
+    """
+    digits: uint256[DIGITS] = empty(uint256[DIGITS])
+    for i: uint256 in range(len(voters), bound=MAX_VOTES):
+        own: uint256 = self._own_bit(owns[i], word)
+        yes: uint256 = column[i] & ~own
+        carry: uint256 = 0
+        # Accepting counts twice the weight: bit 0 is its digit k, bit 1 that of the weight itself.
+        left: uint256 = ((voters[i] >> 160) & MASK16) << 1
+        for k: uint256 in range(DIGITS):
+            term: uint256 = 0
+            if left & 1 != 0:
+                term = yes
+            if left & 2 != 0:
+                term |= own
+            half: uint256 = digits[k] ^ term
+            both: uint256 = digits[k] & term
+            digits[k] = half ^ carry
+            carry = both | half & carry
+            left >>= 1
+            if left | carry == 0:
+                break
+    more: uint256 = 0
+    equal: uint256 = max_value(uint256)
+    for i: uint256 in range(DIGITS):
+        k: uint256 = DIGITS - 1 - i
+        if (weight >> k) & 1 == 1:
+            equal &= digits[k]
+        else:
+            more |= equal & digits[k]
+            equal &= ~digits[k]
+    return more
+
+
+@internal
+@pure
+def _missing(reasons: Bytes[512], word: uint256) -> uint256:
+    """
+    @notice The updates that a vote could not get, 256 at a time: a bit for each reason that is UNAVAILABLE (1).
+    @param reasons Four bits for each update.
+    @param word Which 256 updates.
+    """
+    padded: Bytes[544] = concat(reasons, empty(bytes32))
+    bits: uint256 = 0
+    for part: uint256 in range(4):
+        start: uint256 = 128 * word + 32 * part
+        if start >= len(reasons):
+            break
+        x: uint256 = convert(extract32(padded, start), uint256)
+        # The lowest bit of each half byte that is 1, then all of them together, the first one lowest.
+        x = x & ~(x >> 1) & ~(x >> 2) & ~(x >> 3) & (max_value(uint256) // 15)
+        x = (x >> 4 | x << 1) & (max_value(uint256) // 85)
+        x = (x >> 8 | x << 2) & (max_value(uint256) // 4_369)
+        x = (x >> 16 | x << 4) & (max_value(uint256) // 16_843_009)
+        x = (x >> 32 | x << 8) & (max_value(uint256) // 281_479_271_743_489)
+        x = (x >> 64 | x << 16) & (max_value(uint256) // (2**96 + 2**64 + 2**32 + 1))
+        x = (x >> 128 | x << 32) & (2**64 - 1)
+        bits |= x << (64 * part)
+    return bits
+
+
+@internal
+@pure
+def _own_bit(own: uint256, word: uint256) -> uint256:
+    """
+    @notice The bit of the voter's own update in one word of verdicts.
+    @param own Its position, or NOT_MINE.
+    @param word The word.
+    """
+    if own // 256 != word:
+        return 0
+    return 1 << (own % 256)
+
+
+@internal
+@pure
+def _ones(word: uint256) -> uint256:
+    """
+    @notice The number of bits that are set.
+    @param word The word.
+    """
+    x: uint256 = word - ((word >> 1) & (max_value(uint256) // 3))
+    x = (x & (max_value(uint256) // 5)) + ((x >> 2) & (max_value(uint256) // 5))
+    x = (x + (x >> 4)) & (max_value(uint256) // 17)
+    # Sixteen-bit sums, so that 256 ones do not wrap a byte; the product adds them up in its top lane.
+    x = (x + (x >> 8)) & (max_value(uint256) // 257)
+    return unsafe_mul(x, max_value(uint256) // 65_535) >> 240
