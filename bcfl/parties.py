@@ -9,9 +9,10 @@ The same roles as in a simulation, on a node, a store and desks behind sockets.
 from __future__ import annotations
 
 import fcntl
+import logging
 import os
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -20,7 +21,7 @@ from typing import TYPE_CHECKING, Any, Final
 from eth_utils.crypto import keccak
 
 from bcfl.daemon import LONGEST, POLL, Chore, Daemon
-from bcfl.errors import ConfigError, LedgerError, RunError
+from bcfl.errors import ConfigError, LedgerError, RelayError, RunError
 from bcfl.ledger import deployments, networks
 from bcfl.ledger.artifact import artifact, federation_at
 from bcfl.ledger.live import LiveLedger
@@ -51,6 +52,7 @@ if TYPE_CHECKING:
 
 LOCK: Final = "lock"
 READERS: Final = 16  # updates that are read side by side from a store across a network
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -173,9 +175,10 @@ def miner(
     """A miner that is ready to run, with its desk behind a socket; registered with `stake` if it is not yet.
 
     `endpoint` is the URL under which others reach the desk (None: the socket's own). It is announced on chain
-    where that differs. `wishes` are the engines that it votes for. `keep` and `claim_every` are as for a
-    device; a miner also claims what its devices leave unclaimed. Raises ConfigError when nothing can listen
-    there, no stake is named, or the federation's mode does not fit.
+    where that differs; port 0 is the one announced before, if it is free, else any. `wishes` are the engines
+    that it votes for. `keep` and `claim_every` are as for a device; a miner also claims what its devices
+    leave unclaimed. Raises ConfigError when nothing can listen there, no stake is named, or the federation's
+    mode does not fit.
     """
     if site.full:
         raise ConfigError(f"{site.name} is of mode full, where every miner is a device too: join as both")
@@ -247,15 +250,29 @@ def _served(
         party, account, ledger, archive, mailbox=mailbox, counters=counters, poll=poll, pushes=True,
         chores=chores, longest=site.longest,
     )  # fmt: skip
-    server = DeskServer(
-        account.address, desk, ledger, mailbox, *listen, health=daemon.health, counters=counters
+    make = partial(
+        DeskServer, account.address, desk, ledger, mailbox, health=daemon.health, counters=counters
     )
+    server = _listening(make, *listen, None if endpoint else ledger.history().endpoints.get(account.address))
     try:
         server.start()
         enrol(site, account, endpoint or server.url, stake)
         yield daemon
     finally:
         server.stop()
+
+
+def _listening(make: Callable[..., DeskServer], host: str, port: int, announced: str | None) -> DeskServer:
+    """The server of a desk; port 0 is the one that was announced for this host, if it is still free.
+
+    So whoever starts again is reached where it was, and a port that somebody else has taken since is no harm.
+    """
+    if port == 0 and announced:
+        with suppress(RelayError, ConfigError):
+            known = Endpoint.parse(announced)
+            if (known.secure, known.host, known.path) == (False, host, ""):
+                return make(host=host, port=known.port)
+    return make(host=host, port=port)
 
 
 def enrol(site: Site, account: Account, endpoint: str, stake: int | None) -> None:
@@ -269,6 +286,9 @@ def enrol(site: Site, account: Account, endpoint: str, stake: int | None) -> Non
             raise ConfigError(f"{account.address} is no miner yet: join with --stake, at least {least}")
         tail = chain_tail(account, site.ledger.domain, history.chains.get(account.address, 0))
         contract.send(account, "register_miner", tail, value=stake)
+        log.info(
+            "registered with a stake of %s", deployments.ether(stake), extra={"account": account.address}
+        )
     elif member.exit_round:
         raise ConfigError(f"{account.address} has left the federation as a miner: take another account")
     if history.endpoints.get(account.address) != endpoint:

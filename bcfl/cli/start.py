@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import faulthandler
 import logging
 import signal
 import sys
 import time
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Final
 
@@ -91,7 +93,10 @@ RoundsOption = Annotated[
     ),
 ]
 ListenOption = Annotated[
-    str, typer.Option("--listen", metavar="HOST:PORT", help="Where to listen; port 0 takes a free one.")
+    str,
+    typer.Option(
+        "--listen", metavar="HOST:PORT", help="Where to listen; port 0: as announced, else a free one."
+    ),
 ]
 EndpointOption = Annotated[
     str | None,
@@ -154,7 +159,7 @@ def device(
     from bcfl import parties
     from bcfl.storage import open_store
 
-    start_logging(log_format)
+    _begin(log_format)
     flags, (host, port), amount = _flags(task, data, pairs), address(listen), _amount(stake)
     with joined(network, deployment, folder) as site:
         who = signing(site.network, account, keystore, password_file)
@@ -218,7 +223,7 @@ def miner(
     from bcfl import parties
     from bcfl.storage import open_store
 
-    start_logging(log_format)
+    _begin(log_format)
     host, port = address(listen)
     flags = _flags(task, data, pairs)
     wishes = Config(mode="hybrid", wish=tuple(wish or ())).wishes
@@ -281,6 +286,13 @@ def _await_miners(site: Site, miners: int) -> None:
             print(text, file=sys.stderr, flush=True)
         told = ready
         time.sleep(POLL)
+
+
+def _begin(form: LogFormat) -> None:
+    """Log to stderr from now on; SIGUSR1 has it written there at which line the party stands."""
+    start_logging(form)
+    with suppress(OSError, ValueError, RuntimeError):  # a stderr that is no file
+        faulthandler.register(signal.SIGUSR1)
 
 
 def _run(daemon: Daemon, rounds: int | None) -> None:

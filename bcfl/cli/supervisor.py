@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import json
 import os
 import signal
 import subprocess
@@ -14,14 +15,18 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
+from bcfl.cli.patience import Patience
 from bcfl.errors import RunError
 
 SET_PDEATHSIG: Final = 1  # of prctl(2)
 FIRST_PAUSE: Final = 0.5  # seconds before a process that died is started again; twice as long each time
 LONGEST_PAUSE: Final = 15.0
 HEALTHY: Final = 30.0  # seconds after which a process is no longer one that keeps dying
-GRACE: Final = 10.0  # seconds to end before a process is killed
+GRACE: Final = 30.0  # seconds to end before a process is killed
+PAUSE: Final = 0.05  # seconds between two looks whether all have ended
 TAIL: Final = 2_000  # bytes of a log that may tell why a process died
+TELL: Final = signal.SIGUSR1  # asks a party to write down where it stands
+TELLING: Final = 1.0  # seconds to do so
 
 
 @dataclass
@@ -55,8 +60,25 @@ class Child:
         with suppress(OSError), self.log.open("rb") as file:
             file.seek(max(0, self.log.stat().st_size - TAIL))
             lines = file.read().decode("utf-8", "replace").split("\n")
-            return next((line.strip() for line in reversed(lines) if line.strip()), "")
+            return _message(next((line.strip() for line in reversed(lines) if line.strip()), ""))
         return ""
+
+    def standing(self) -> str:
+        """What it does and said last, for whoever waits for it."""
+        said = self.last_line()
+        times = f", restarted {self.restarts}x" if self.restarts else ""
+        return f"{self.name} ({self.state}{times}): {said or 'has said nothing'}"
+
+    def unhang(self) -> bool:
+        """Kill a process that is stuck, its log telling where it stood; False if there is none to kill."""
+        process = self.process
+        if process is None or process.poll() is not None:
+            return False
+        process.send_signal(TELL)  # to one that has not even begun it is deadly, which will do
+        with suppress(subprocess.TimeoutExpired):
+            process.wait(TELLING)
+        process.kill()
+        return True
 
 
 class Supervisor:
@@ -64,7 +86,7 @@ class Supervisor:
 
     def __init__(self, env: Mapping[str, str]) -> None:
         self.children: list[Child] = []
-        self._env = dict(env)
+        self.env = dict(env)
 
     def __enter__(self) -> Supervisor:
         return self
@@ -104,10 +126,11 @@ class Supervisor:
             running = [child.process for child in group if child.process is not None]
             for process in running:
                 process.terminate()
-            until = time.monotonic() + GRACE
+            patience = Patience(GRACE)
+            while any(process.poll() is None for process in running) and not patience.over:
+                time.sleep(PAUSE)
+                patience.look(0)
             for process in running:
-                with suppress(subprocess.TimeoutExpired):
-                    process.wait(max(0.01, until - time.monotonic()))
                 if process.poll() is None:
                     process.kill()
                     process.wait()
@@ -122,7 +145,7 @@ class Supervisor:
                     stdin=subprocess.DEVNULL,
                     stdout=log,
                     stderr=log,
-                    env=self._env,
+                    env=self.env,
                     start_new_session=True,  # Ctrl-C is for the supervisor alone
                     preexec_fn=die_with(os.getpid()),
                 )
@@ -142,6 +165,14 @@ def die_with(parent: int) -> Callable[[], None] | None:
             os._exit(1)
 
     return bind
+
+
+def _message(line: str) -> str:
+    """What a line of a log says, if it is JSON as well."""
+    try:
+        return str(json.loads(line)["message"])
+    except (ValueError, LookupError, TypeError, RecursionError):
+        return line
 
 
 def _death(code: int, child: Child) -> str:

@@ -8,7 +8,7 @@ import signal
 import socket
 import sys
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Final
@@ -18,10 +18,11 @@ import typer
 from bcfl.cli.chain import MNEMONIC
 from bcfl.cli.deploy import OF_A_RUN
 from bcfl.cli.options import config_parameters
-from bcfl.cli.supervisor import Supervisor
+from bcfl.cli.patience import Patience
+from bcfl.cli.supervisor import Child, Supervisor
 from bcfl.cli.upview import View, view
 from bcfl.config import Config
-from bcfl.errors import BcflError, ConfigError, LedgerError, RunError, Unreachable
+from bcfl.errors import BcflError, ConfigError, RunError, Unreachable
 from bcfl.sources import PLACES
 
 if TYPE_CHECKING:
@@ -33,8 +34,9 @@ NAME: Final = "up"
 FEW: Final = {"devices": 8, "miners": 3}  # processes that a laptop carries
 PASSWORD: Final = "password"
 TICK: Final = 0.25  # seconds between two looks at the processes
-START_SECONDS: Final = 60.0  # until the chain answers
-JOIN_SECONDS: Final = 180.0  # until all miners have joined
+PATIENCE: Final = 600.0  # seconds without any progress until the start is given up
+PORTS: Final = 3  # free ports to try for the chain: another program may take one before the chain does
+NAMED: Final = 3  # processes that a message tells about
 
 
 def own_parameters(
@@ -107,27 +109,20 @@ def _interrupt(*_: object) -> None:
 def _up(own: Mapping[str, Any], config: Config, shown: View) -> None:
     """Everything in its order: chain, deployment, miners, devices, first round; then watch over them."""
     from bcfl.ledger.keystore import derive
-    from bcfl.ledger.networks import Network
-    from bcfl.parties import open_first_round, reach
+    from bcfl.parties import reach
 
     folder: Path = own["folder"].absolute()
     _make(folder)
-    port = own["port"] or _free_port()
-    network = Network("rpc", f"http://127.0.0.1:{port}")
     accounts = derive(MNEMONIC, 0, 1 + config.participants)
-    env = _environment(network)
-    with Supervisor(env) as supervisor:
-        chain = ["chain", "up", "--port", str(port), "--dir", str(folder / "chain")]
-        chain += ["--accounts", str(len(accounts)), *(["--anvil"] if own["anvil"] else [])]
-        supervisor.add("chain", chain, folder / "logs" / "chain.log")
-        _await_chain(network, supervisor, shown)
+    with Supervisor(_environment()) as supervisor:
+        network = _start_chain(supervisor, own, folder, len(accounts), shown)
         _deploy(network, folder, own, config, accounts, shown)
         with reach(network, NAME, folder / "deployments") as site:
             shown.event("deployed", f"{site.address} on {network.rpc}", address=site.address, rpc=network.rpc)
-            _start_parties(supervisor, site, own, config, accounts, folder)
+            desks = _start_parties(supervisor, own, config, accounts, folder)
             if not site.ledger.history().rounds:
-                _await_miners(site, supervisor, config.miners, shown)
-                open_first_round(site, accounts[0])
+                _await_miners(site, supervisor, desks, shown)
+                _open(site, supervisor, accounts[0], shown)
             _follow(site, supervisor, own["rounds"], shown)
 
 
@@ -144,10 +139,9 @@ def _make(folder: Path) -> None:
         raise RunError(f"{folder} cannot be written: {error.strerror}") from None
 
 
-def _environment(network: Network) -> dict[str, str]:
-    """What the processes see: which chain it is, and the task modules of the current directory."""
+def _environment() -> dict[str, str]:
+    """What the processes see: the task modules of the current directory, and nothing of other networks."""
     env = dict(os.environ)
-    env["ETH_RPC_URL"] = network.rpc
     env["PYTHONPATH"] = os.pathsep.join([os.getcwd(), *filter(None, [env.get("PYTHONPATH")])])
     env["OMP_NUM_THREADS"] = "1"
     for name in ("ETH_KEYSTORE_PASSWORD", *PLACES):
@@ -155,24 +149,58 @@ def _environment(network: Network) -> dict[str, str]:
     return env
 
 
-def _free_port() -> int:
-    with socket.socket() as taken:
-        taken.bind(("127.0.0.1", 0))
-        return int(taken.getsockname()[1])
+def _free_port(port: int = 0) -> int:
+    """The port, or any if it is 0; raises ConfigError where something listens already, a chain maybe."""
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(("127.0.0.1", port))
+        except OSError as error:
+            reason = f"port {port} cannot be used ({error.strerror}): end what listens there, or name another"
+            raise ConfigError(f"{reason} with --port; 0 takes a free one") from None
+        return int(probe.getsockname()[1])
+
+
+def _start_chain(
+    supervisor: Supervisor, own: Mapping[str, Any], folder: Path, accounts: int, shown: View
+) -> Network:
+    """The chain as a process, once it answers; all later processes see where it is.
+
+    Where any port will do, one that is free now may be taken when the chain is there: then another is tried.
+    """
+    from bcfl.ledger.networks import Network
+
+    for tries_left in reversed(range(1 if own["port"] else PORTS)):
+        port = _free_port(own["port"])
+        network = Network("rpc", f"http://127.0.0.1:{port}")
+        chain = ["chain", "up", "--port", str(port), "--dir", str(folder / "chain")]
+        chain += ["--accounts", str(accounts), *(["--anvil"] if own["anvil"] else [])]
+        supervisor.env["ETH_RPC_URL"] = network.rpc
+        supervisor.add("chain", chain, folder / "logs" / "chain.log")
+        try:
+            _await_chain(network, supervisor, shown)
+            break
+        except RunError:
+            if not tries_left:
+                raise
+            supervisor.stop()
+    return network
 
 
 def _await_chain(network: Network, supervisor: Supervisor, shown: View) -> None:
+    """Until the chain answers; raises RunError when it ends or says nothing for long."""
     from bcfl.ledger import networks
 
-    until = time.monotonic() + START_SECONDS
+    patience = Patience(PATIENCE)
     while True:
         _tend(supervisor, shown, only_chain=True)
         try:
             networks.connect(network, timeout=2).close()
             return
         except Unreachable:
-            if time.monotonic() > until:
-                raise
+            patience.look(0)
+            if patience.over:
+                raise RunError(f"no answer from the {supervisor.children[0].standing()}") from None
             time.sleep(TICK)
 
 
@@ -218,14 +246,13 @@ def _store(own: Mapping[str, Any], folder: Path) -> str:
 
 
 def _start_parties(
-    supervisor: Supervisor,
-    site: Site,
-    own: Mapping[str, Any],
-    config: Config,
-    accounts: list[Account],
-    folder: Path,
-) -> None:
-    """One process for every miner and every device, each with its key in the keystore."""
+    supervisor: Supervisor, own: Mapping[str, Any], config: Config, accounts: list[Account], folder: Path
+) -> dict[str, Child]:
+    """One process for every miner and every device, each with its key in the keystore.
+
+    Returns those that are miners, by their accounts. Each listens where it did before, or else at a free port
+    that it finds itself: one that was free a moment ago may be somebody else's by then.
+    """
     from bcfl.ledger import keystore
 
     password = (folder / PASSWORD).read_text().strip()
@@ -235,23 +262,21 @@ def _start_parties(
     common += ["--store", _store(own, folder), "--journal", str(folder / "journals"), "--log-format", "json"]
     if config.data is not None:
         common += ["--data", str(config.data.absolute())]
-    endpoints = site.ledger.history().endpoints
-    miners = _alone(config)
+    miners, desks = _alone(config), dict[str, Child]()
     for role, count, first in (("miner", miners, 1), ("device", config.devices, 1 + miners)):
         for number, account in enumerate(accounts[first : first + count], start=1):
             if account.address not in known:
                 keystore.save(folder / "keystore", account.key, password, keystore.LIGHT)
             arguments = ["start", role, *common, "--account", account.address, "--share", f"{number}/{count}"]
-            if role == "miner" or config.mode == "full":
-                arguments += [
-                    "--stake",
-                    str(config.stake),
-                    "--listen",
-                    _listen(endpoints.get(account.address)),
-                ]
+            votes = role == "miner" or config.mode == "full"
+            if votes:
+                arguments += ["--stake", str(config.stake), "--listen", "127.0.0.1:0"]
             if role == "miner":
                 arguments += [word for wish in config.wish for word in ("--wish", wish)]
-            supervisor.add(f"{role} {number}", arguments, folder / "logs" / f"{role}-{number}.log")
+            child = supervisor.add(f"{role} {number}", arguments, folder / "logs" / f"{role}-{number}.log")
+            if votes:
+                desks[account.address] = child
+    return desks
 
 
 def _alone(config: Config) -> int:
@@ -259,22 +284,59 @@ def _alone(config: Config) -> int:
     return 0 if config.mode == "full" else config.miners
 
 
-def _listen(endpoint: str | None) -> str:
-    """Where a miner listens: where it did before, if it did, so that nothing has to be announced anew."""
-    if endpoint is not None and endpoint.startswith("http://127.0.0.1:"):
-        return endpoint.removeprefix("http://")
-    return f"127.0.0.1:{_free_port()}"
+def _await_miners(site: Site, supervisor: Supervisor, desks: Mapping[str, Child], shown: View) -> None:
+    """Until all miners have joined and said where they are reached.
 
-
-def _await_miners(site: Site, supervisor: Supervisor, miners: int, shown: View) -> None:
-    """Until all miners have joined and said where they are reached."""
-    until = time.monotonic() + JOIN_SECONDS
-    while len(site.ledger.history().endpoints) < miners:
+    Whoever is alive and still not there when half of the patience is used up is started again, its log
+    telling where it stood. Raises RunError, which names who is missing, when nothing gets on any more.
+    """
+    patience, helped, missing = Patience(PATIENCE), False, list(desks.values())
+    while missing:
         _tend(supervisor, shown)
-        shown.standing(f"{len(site.ledger.history().endpoints)} of {miners} miners have joined", supervisor)
-        if time.monotonic() > until:
-            raise LedgerError("the miners do not join: the logs beside the chain tell why")
+        with _patiently(shown):
+            known = site.ledger.history().endpoints
+            missing = [child for account, child in desks.items() if account not in known]
+        joined = len(desks) - len(missing)
+        shown.standing(f"{joined} of {len(desks)} miners have joined", supervisor)
+        patience.look(joined + sum(bool(child.last_line()) for child in desks.values()))
+        if patience.over:
+            raise RunError(_absent(missing, joined))
+        if patience.half and not helped:
+            helped = True
+            _unhang(missing, shown)
         time.sleep(TICK)
+
+
+def _open(site: Site, supervisor: Supervisor, owner: Account, shown: View) -> None:
+    """Open the first round; a chain that is away comes back."""
+    from bcfl.parties import open_first_round
+
+    patience = Patience(PATIENCE)
+    while True:
+        try:
+            open_first_round(site, owner)
+            return
+        except Unreachable:
+            patience.look(0)
+            if patience.over:
+                raise
+            _tend(supervisor, shown)
+            time.sleep(TICK)
+
+
+def _unhang(missing: Sequence[Child], shown: View) -> None:
+    """Have those that are alive and get nowhere started again."""
+    for child in missing:
+        if child.unhang():
+            shown.event("stuck", f"{child.name} does not join: it is started again", process=child.name)
+
+
+def _absent(missing: Sequence[Child], joined: int) -> str:
+    """Who has not joined, and what they said last."""
+    said = "; ".join(child.standing() for child in missing[:NAMED])
+    more = f"; and {len(missing) - NAMED} more" if len(missing) > NAMED else ""
+    where = missing[0].log.parent
+    return f"{len(missing)} of {len(missing) + joined} miners do not join: {said}{more}; more in {where}"
 
 
 def _follow(site: Site, supervisor: Supervisor, rounds: int | None, shown: View) -> None:
