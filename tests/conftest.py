@@ -1,12 +1,19 @@
-"""What all tests share: how hypothesis explores, and an environment without the caller's own settings."""
+"""What all tests share: examples of hypothesis, a clean environment, the last words of processes."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
+from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, settings
+
+from tests.processes import said
+
+FEDERATIONS = ("up", "up_elsewhere", "up_reorganised", "chaos", "machines", "walk")
+SECOND_TRY = {f"test_{name}.py" for name in FEDERATIONS}
 
 # Two test processes on two cores: more threads in each only wait for one another. torch reads it at import.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -25,3 +32,31 @@ def no_settings_of_the_caller() -> Iterator[None]:
         for name in [name for name in os.environ if name.startswith("BCFL_")]:
             patch.delenv(name)
         yield
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """Show with a failure what the processes of the test said last: all that is in its folders."""
+    report = yield
+    if report.failed:
+        folders = [value for value in getattr(item, "funcargs", {}).values() if isinstance(value, Path)]
+        for folder in dict.fromkeys(folders):
+            report.sections += [(f"said in {name}", text) for name, text in said(folder)]
+    return report
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Give tests of real processes a second try (docs/decisions/0048), where its plugin is installed."""
+    if config.pluginmanager.hasplugin("rerunfailures"):
+        for item in items:
+            if item.path.name in SECOND_TRY:
+                item.add_marker(pytest.mark.flaky(reruns=1))
+
+
+def pytest_terminal_summary(terminalreporter: Any) -> None:
+    """Show why a first try failed, although the second one may have succeeded."""
+    for report in terminalreporter.stats.get("rerun", ()):
+        terminalreporter.section(f"first try of {report.nodeid}")
+        terminalreporter.write_line(report.longreprtext)
+        for name, text in report.sections:
+            terminalreporter.write_line(f"--- {name}\n{text}")

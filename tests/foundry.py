@@ -12,7 +12,9 @@ from pathlib import Path
 
 import pytest
 
-START_SECONDS = 30.0
+from tests.processes import PATIENCE
+
+START_SECONDS = PATIENCE
 FOLDER = Path(__file__).parent / "nodes" / "node_modules" / ".bin"
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import multiprocessing
 import socket
 import time
@@ -19,17 +20,19 @@ from bcfl.ledger.artifact import deploy, federation_at
 from bcfl.ledger.live import LiveLedger
 from bcfl.parties import open_first_round
 from bcfl.protocol.rounds import History
-from bcfl.protocol.types import Clock
+from bcfl.protocol.types import Clock, Terms
 from bcfl.roles.archive import Archive
 from bcfl.storage import open_store
 from tests.chaos import parties
 from tests.chaos.parties import Place, account
 from tests.daemons import ipfs
+from tests.processes import PATIENCE
 from tests.village import ETHER, LAYOUT, TERMS
 
-START_SECONDS = 60.0
+START_SECONDS = PATIENCE
 PHASE = 10  # seconds, as a rule not used up
-SLOW = 16  # the same where a killed IPFS daemon takes five of them to come back
+SLOW = 16  # the same where a killed IPFS daemon takes five of them to come back, as on a quiet machine
+BACK = 3.2  # phases are at least so many times as long as the daemon took to start on this one
 PHASES = ("commit", "reveal", "vote", "unveil", "elect", "propose", "attest")
 
 
@@ -46,8 +49,7 @@ class Federation:
         self._context.set_forkserver_preload([parties.__name__, "bcfl.ledger.rpc"])
         self._tasks: dict[str, tuple[Callable[..., None], tuple[Any, ...]]] = {}
         self._running: dict[str, BaseProcess] = {}
-        seconds = {f"{name}_seconds": SLOW if real else PHASE for name in PHASES}
-        self.terms = replace(TERMS, grace=1, **seconds)  # type: ignore[arg-type]
+        self.terms = _terms(SLOW if real else PHASE)
         self._ledger: LiveLedger | None = None
 
     @property
@@ -72,7 +74,9 @@ class Federation:
     def open(self) -> None:
         """Start everything, in the order of `bcfl up`, up to the first round."""
         if self.daemon is not None:
+            begun = time.monotonic()
             self.daemon.start()
+            self.terms = _terms(max(SLOW, math.ceil(BACK * (time.monotonic() - begun))))
         owner = account("owner")
         parts = [account("miner", i) for i in range(self.miners)]
         parts += [account("device", i) for i in range(self.devices)]
@@ -180,6 +184,11 @@ def opened(folder: Path, devices: int, miners: int, *, real: bool = False) -> It
         yield made
     finally:
         made.close()
+
+
+def _terms(seconds: int) -> Terms:
+    """What the parties agree on, each phase so long."""
+    return replace(TERMS, grace=1, **{f"{name}_seconds": seconds for name in PHASES})  # type: ignore[arg-type]
 
 
 def _until(what: str, holds: Callable[[], bool | None]) -> None:

@@ -29,6 +29,7 @@ from bcfl.storage import open_store
 from tests.village import LAYOUT, Quadratic
 
 POLL = 0.1
+KEEP = 3  # rounds that a party keeps what it has touched
 
 
 @dataclass(frozen=True)
@@ -71,7 +72,7 @@ def run_device(place: Place, number: int) -> None:
     ):
         made = device(
             site, account("device", number), learner, LAYOUT, open_store(place.store, search=site.search),
-            place.folder / "journals", poll=POLL, keep=3, claim_every=2,
+            place.folder / "journals", poll=POLL, keep=KEEP, claim_every=2,
         )  # fmt: skip
         signal.signal(signal.SIGTERM, made.stop)
         made.run()
@@ -86,7 +87,7 @@ def run_miner(place: Place, number: int) -> None:
         miner(
             site, account("miner", number), learner, LAYOUT, open_store(place.store, search=site.search),
             place.folder / "journals", port=place.ports[number], checks=Checks(), poll=POLL,
-            stake=site.ledger.terms.min_stake * 2 - 1, keep=3, claim_every=2,
+            stake=site.ledger.terms.min_stake * 2 - 1, keep=KEEP, claim_every=2,
         ) as made,
     ):  # fmt: skip
         signal.signal(signal.SIGTERM, made.stop)

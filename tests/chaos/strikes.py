@@ -63,7 +63,7 @@ class Striker:
     federation: Federation
     strikes: list[Strike]
     struck: list[Struck] = field(default_factory=list)
-    lag: float = 0.0  # the longest time that a look at the chain took
+    lag: float = 0.0  # the longest time from one look at the chain to the next
     outage: float = 0.0  # the longest time that a store was away
     _away: float | None = None  # since when it is
     _down: dict[str, float] = field(default_factory=dict)  # who is dead, until when
@@ -71,14 +71,14 @@ class Striker:
 
     def watch(self, rounds: int, seconds: float) -> History:
         """Until so many rounds have ended and all are back; raises TimeoutError if that takes too long."""
-        until = time.monotonic() + seconds
+        until, looked = time.monotonic() + seconds, time.monotonic()
         while time.monotonic() < until:
             self._wake()
-            begun = time.monotonic()
             seen = self.federation.look()
             self._look_at_store()
+            before, looked = looked, time.monotonic()
             if seen is not None:
-                self.lag = max(self.lag, time.monotonic() - begun)
+                self.lag = max(self.lag, looked - before)
                 clock, history = seen
                 self._seen.setdefault((clock.round, clock.phase), time.monotonic())
                 self._strike(clock, history)

@@ -17,9 +17,11 @@ import urllib.request
 from contextlib import suppress
 from pathlib import Path
 
+from tests.processes import ANSWER, PATIENCE
+
 HERE = Path(__file__).parent
 VARIABLE = "JS_IPFS"
-START_SECONDS = 60.0
+START_SECONDS = PATIENCE
 
 
 def absent() -> str | None:
@@ -69,7 +71,7 @@ class Daemon:
     def post(self, command: str) -> bytes:
         """What one command of its RPC, given with its query, answers."""
         url = f"http://127.0.0.1:{self._api}/api/v0/{command}"
-        with urllib.request.urlopen(urllib.request.Request(url, method="POST"), timeout=10) as answer:
+        with urllib.request.urlopen(urllib.request.Request(url, method="POST"), timeout=ANSWER) as answer:
             return bytes(answer.read())
 
     def _config(self) -> dict[str, object]:

@@ -244,10 +244,12 @@ def started(folder: Path, *arguments: object, **options: Any) -> subprocess.Pope
 def until_round(process: subprocess.Popen[str], number: int) -> None:
     """Wait until a round has been reported."""
     assert process.stderr is not None
+    said = []
     for line in process.stderr:
         if line.split()[0] == str(number):
             return
-    raise AssertionError(f"ended with {process.wait()} before round {number}")
+        said.append(line)
+    raise AssertionError(f"ended with {process.wait()} before round {number}: {''.join(said)}")
 
 
 @pytest.fixture(scope="session")

@@ -14,6 +14,7 @@ from bcfl.protocol.types import Phase, Verdict
 from bcfl.roles.archive import Archive
 from bcfl.roles.moment import LONG
 from bcfl.storage import DirectoryStore
+from tests.processes import ANSWER
 from tests.village import Village
 
 SECONDS = 60  # of the vote
@@ -109,7 +110,7 @@ class Slow:
             return self.store.get(cid, max_bytes)
         with self.lock:
             self.asked += 1
-        self.together.wait(10)  # a reader that asks for one after the other would never come through
+        self.together.wait(ANSWER)  # a reader that asks for one after the other would never come through
         raise Unavailable(f"nobody gave {cid}", cid)
 
 

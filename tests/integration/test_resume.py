@@ -15,6 +15,7 @@ from bcfl import simulation
 from bcfl.config import Config
 from bcfl.protocol.rounds import History
 from bcfl.reports import Progress, Report
+from tests.processes import PATIENCE
 from tests.village import Village
 
 ROUNDS = 2
@@ -23,7 +24,7 @@ ROOT = Path(__file__).parents[2]
 
 def process(folder: Path, kill_at: int) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-m", "tests.killed", str(folder), str(ROUNDS), str(kill_at)]
-    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=120, check=False)
+    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=PATIENCE, check=False)
 
 
 def outcome(folder: Path) -> tuple[list[bytes], History]:

@@ -15,6 +15,7 @@ from bcfl.learning.training import layout
 from bcfl.protocol.types import Engine, Mode, Rule
 from bcfl.reports import Progress, Report
 from bcfl.terms import terms_of
+from tests.processes import PATIENCE
 
 SMALL = {"devices": 5, "miners": 3, "rounds": 2, "task": "breast-cancer"}
 
@@ -48,7 +49,11 @@ def test_the_same_seed_gives_the_same_models(tmp_path: Path) -> None:
         "print(*(f'{r.global_root} {r.leader}' for r in made.rounds))"
     )
     ended = subprocess.run(
-        [sys.executable, "-c", script, str(tmp_path)], capture_output=True, text=True, timeout=120, check=True
+        [sys.executable, "-c", script, str(tmp_path)],
+        capture_output=True,
+        text=True,
+        timeout=PATIENCE,
+        check=True,
     )
     assert ended.stdout.split()[::2] == roots(first)
     assert ended.stdout.split()[1::2] == [found.leader for found in first.rounds]

@@ -15,6 +15,7 @@ from bcfl.ledger.contract import Contract
 from bcfl.ledger.embedded import EmbeddedChain
 from bcfl.ledger.server import serve
 from tests import foundry
+from tests.processes import ANSWER
 
 SOURCE = """
 # pragma version 0.4.3
@@ -176,7 +177,7 @@ def served(device: Account) -> Iterator[str]:
 
 def post(url: str, body: bytes | str, **options: Any) -> requests.Response:
     """The answer to some bytes."""
-    return requests.post(url, data=body, timeout=10, **options)
+    return requests.post(url, data=body, timeout=ANSWER, **options)
 
 
 def ask(url: str, method: str, *params: Any) -> Any:

@@ -16,6 +16,7 @@ from bcfl.ledger import delivery
 from bcfl.ledger.chain import Signed
 from bcfl.ledger.contract import Contract, Receipt, sign
 from bcfl.ledger.rpc import RpcChain
+from tests.processes import ANSWER, PATIENCE
 
 from .conftest import Account, Artifact
 
@@ -59,7 +60,7 @@ def waiting(contract: Contract, device: Account) -> str | None:
     return found[0]["hash"] if found else None
 
 
-def until(look: Callable[[], Any], seconds: float = 15) -> Any:
+def until(look: Callable[[], Any], seconds: float = PATIENCE) -> Any:
     """What `look` finds, as soon as it finds something."""
     end = time.monotonic() + seconds
     while (found := look()) is None:
@@ -75,7 +76,7 @@ def test_a_dropped_transaction_is_handed_over_again(contract: Contract, device: 
             contract.chain.request("anvil_dropTransaction", name)
             assert until(lambda: waiting(contract, device)) == name  # the very same
         contract.chain.request("evm_mine")
-        assert going.result(15).hash.hex() == name[2:]
+        assert going.result(PATIENCE).hash.hex() == name[2:]
     assert contract.call("count") == 1
 
 
@@ -91,7 +92,7 @@ def test_a_replaced_transaction_is_given_up(contract: Contract, device: Account,
         contract.chain.request("eth_sendRawTransaction", "0x" + other.raw.hex())
         contract.chain.request("evm_mine")
         with pytest.raises(LedgerError, match=r"was replaced: another one of .* does something else use"):
-            going.result(15)
+            going.result(PATIENCE)
     assert contract.call("count") == 0
     assert contract.call("amounts", 2) == 0
     contract.chain.request("evm_setAutomine", True)
@@ -204,7 +205,7 @@ def test_two_senders_with_one_key_never_take_one_another_for_themselves(
         result = asked(method, *params)
         if method == "eth_getTransactionCount" and threading.current_thread() not in chosen:
             chosen.add(threading.current_thread())
-            gate.wait(10)
+            gate.wait(ANSWER)
         return result
 
     chosen: set[threading.Thread] = set()
@@ -212,7 +213,7 @@ def test_two_senders_with_one_key_never_take_one_another_for_themselves(
     contract.chain.request = request  # type: ignore[method-assign]
     with Pool(2) as pool:
         both = [pool.submit(contract.send, device, "store", slot, 7, gas=GAS) for slot in (1, 2)]
-        errors = [going.exception(15) for going in both]
+        errors = [going.exception(PATIENCE) for going in both]
     assert sum(error is None for error in errors) == 1
     assert isinstance(next(error for error in errors if error is not None), LedgerError)
     assert contract.call("count") == 1

@@ -16,6 +16,7 @@ from bcfl.ledger.networks import connect, resolve, signer
 from bcfl.ledger.rpc import RpcChain
 from bcfl.ledger.server import serve
 from tests import foundry
+from tests.processes import ANSWER, PATIENCE
 
 from .conftest import Account
 
@@ -158,7 +159,7 @@ def sockets(tmp_path: Path) -> Iterator[list[str]]:
     path = str(tmp_path / "node.ipc")
     process = subprocess.Popen([binary, "--port", str(port), "--silent", "--ipc", path])
     try:
-        until = time.monotonic() + 10
+        until = time.monotonic() + PATIENCE
         while not Path(path).exists() and time.monotonic() < until:
             time.sleep(0.05)
         yield [f"ws://127.0.0.1:{port}", path]
@@ -169,7 +170,7 @@ def sockets(tmp_path: Path) -> Iterator[list[str]]:
 
 def test_websocket_and_unix_socket(sockets: list[str], device: Account) -> None:
     for url in sockets:
-        chain = RpcChain(url, timeout=5)
+        chain = RpcChain(url, timeout=ANSWER)
         assert (chain.chain_id, chain.view) == (31337, "pending")
         assert chain.w3.eth.get_balance(device.address) > 0
         chain.warp(chain.now() + 100)

@@ -303,11 +303,12 @@ def test_killed_at_any_moment_it_goes_on_with_all_it_said(
     for _ in range(2):
         with running(tmp_path / "chain", device) as (process, url):
             chain = RpcChain(url, poll=0.01)
-            killer = threading.Timer(0.25, process.kill)
-            killer.start()
+            before, killer = len(said), threading.Timer(0.2, process.kill)
             with suppress(LedgerError):
                 while True:
                     said.append(transact(chain, device, outsider.address, b"", 1, 21_000)["transactionHash"])
+                    if len(said) == before + 2:
+                        killer.start()
             killer.join()
             chain.close()
     with serve(tmp_path / "chain", [device.address], port=0) as started:

@@ -20,13 +20,14 @@ from bcfl.ledger import jsonrpc, methods
 from bcfl.ledger.contract import Contract, transact
 from bcfl.ledger.rpc import RpcChain
 from bcfl.ledger.server import LIMITS, serve
+from tests.processes import ANSWER, PATIENCE
 
 from .conftest import Account, Artifact, ask, post
 
 FOREVER = "5b600056"  # jumps back to its start
 
 
-def raw(url: str, data: bytes, seconds: float = 5) -> bytes:
+def raw(url: str, data: bytes, seconds: float = ANSWER) -> bytes:
     """What the server says to these bytes before it ends the connection."""
     host, port = url.removeprefix("http://").split(":")
     with socket.create_connection((host, int(port)), timeout=seconds) as connection:
@@ -250,7 +251,7 @@ def test_more_connections_than_places(device: Account) -> None:
 
 
 def eventually(holds: Callable[[], bool]) -> bool:
-    until = time.monotonic() + 5
+    until = time.monotonic() + PATIENCE
     while time.monotonic() < until:
         if holds():
             return True
@@ -354,12 +355,15 @@ def test_memory_stays_under_a_flood(served: str) -> None:
             ask(served, "eth_newBlockFilter")
 
     flood()
-    gc.collect()
-    before = resident()
-    for _ in range(2):
-        flood()
-    gc.collect()
-    assert resident() - before < 32 * 2**20
+    grown = []
+    while len(grown) < 5 and not any(size < 32 * 2**20 for size in grown):  # a leak grows every time
+        gc.collect()
+        before = resident()
+        for _ in range(2):
+            flood()
+        gc.collect()
+        grown.append(resident() - before)
+    assert min(grown) < 32 * 2**20
 
 
 def resident() -> int:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -17,6 +18,7 @@ from bcfl.ledger.keystore import derive
 from bcfl.ledger.server import serve
 from bcfl.parties import open_first_round, reach
 from bcfl.storage import open_store
+from tests.processes import PATIENCE, UNHURRIED
 
 ROOT = Path(__file__).parents[3]
 MNEMONIC = "test test test test test test test test test test test junk"
@@ -27,12 +29,12 @@ rpc = "{url}"
 """
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture
 def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """A folder whose bcfl.toml names a served chain, on which the wine federation is deployed."""
     folder = tmp_path_factory.mktemp("examples")
     accounts = derive(MNEMONIC, 0, 2 + DEVICES)
-    options = {"partition": "iid", "grace": 1, "commit_seconds": 12, "check_quality": False}
+    options = {"partition": "iid", "grace": 1, "check_quality": False, **UNHURRIED}
     with pytest.MonkeyPatch.context() as patch, serve(None, [a.address for a in accounts], port=0) as server:
         patch.chdir(ROOT)
         (folder / "bcfl.toml").write_text(NETWORK.format(url=server.url))
@@ -49,12 +51,15 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
         yield folder
 
 
-def run(place: Path, script: str, *arguments: str) -> subprocess.Popen[str]:
+def run(place: Path, script: str, *arguments: str) -> subprocess.Popen[bytes]:
     env = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
     command = [sys.executable, str(ROOT / "examples" / script), *arguments]
-    return subprocess.Popen(
-        command, cwd=place, env=env, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
-    )
+    with log_of(place, script).open("wb") as log:
+        return subprocess.Popen(command, cwd=place, env=env, stdout=log, stderr=log)
+
+
+def log_of(place: Path, script: str) -> Path:
+    return place / f"{script}.log"
 
 
 def test_the_scripts_train_together_and_the_query_tells(place: Path) -> None:
@@ -65,18 +70,18 @@ def test_the_scripts_train_together_and_the_query_tells(place: Path) -> None:
     try:
         with reach(network, "federation", place / "deployments") as site:
             while not site.ledger.history().endpoints:
-                assert parties[0].poll() is None, parties[0].communicate()[0]
+                assert parties[0].poll() is None
+                time.sleep(0.1)
             assert open_first_round(site, owner)
             assert not open_first_round(site, owner)
-        said = [party.communicate(timeout=60)[0] for party in parties]
+        codes = [party.wait(PATIENCE) for party in parties]
     finally:
         for party in parties:
             party.kill()
             party.wait()
-    assert [party.returncode for party in parties] == [0] * len(parties), said
-    query = run(place, "query.py")
-    output = query.communicate(timeout=60)[0]
-    assert query.returncode == 0, output
+    assert codes == [0] * len(parties)
+    assert run(place, "query.py").wait(PATIENCE) == 0
+    output = log_of(place, "query.py").read_text()
     assert "round 1: finalized, led by 0x7099" in output
     assert float(output.rsplit("accuracy: ", 1)[1]) > 0.5
 

@@ -24,6 +24,7 @@ from bcfl.ledger.deployments import read
 from bcfl.ledger.embedded import EmbeddedChain
 from bcfl.ledger.federation import FederationLedger
 from bcfl.protocol.rounds import History
+from tests.processes import PATIENCE, UNHURRIED_OPTIONS
 
 ROOT = Path(__file__).parents[3]
 PLAIN = "NPY_DISABLE_CPU_FEATURES"
@@ -93,9 +94,8 @@ def federation(folder: Path) -> Iterator[Any]:
 
     def run(*arguments: object) -> None:
         words = [*command, *map(str, arguments)]
-        done = subprocess.run(words, env=env, cwd=folder, capture_output=True, timeout=300, check=False)
-        logs = "\n".join(log.read_text()[-300:] for log in sorted(folder.glob("*.log")))
-        assert done.returncode == 0, f"{done.stderr.decode()}\n{logs}"
+        done = subprocess.run(words, env=env, cwd=folder, capture_output=True, timeout=PATIENCE, check=False)
+        assert done.returncode == 0, done.stderr.decode()
 
     try:
         start({}, "chain", "up", "--port", port)
@@ -112,7 +112,7 @@ def federation(folder: Path) -> Iterator[Any]:
             "--grace",
             1,
         ]  # all three needed
-        options += ["--partition", "iid"]
+        options += ["--partition", "iid", *UNHURRIED_OPTIONS]
         run("deploy", *options, "--register", "devices.txt")
         settings = list(MACHINES.values())
         for i in range(MINERS):
@@ -136,7 +136,7 @@ def federation(folder: Path) -> Iterator[Any]:
         for process in running:
             process.send_signal(signal.SIGTERM)
         for process in running:
-            process.wait(30)
+            process.wait(PATIENCE)
 
 
 def addresses(first: int, count: int) -> list[str]:

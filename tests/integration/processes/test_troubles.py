@@ -25,6 +25,7 @@ from bcfl.protocol.accounts import Account
 from bcfl.protocol.types import Clock, Phase
 from bcfl.storage import DirectoryStore
 from tests.crew import daemons, until_closed
+from tests.processes import PATIENCE
 from tests.village import TERMS, Village
 
 ROOT = Path(__file__).parents[3]
@@ -132,7 +133,7 @@ def served(folder: Path, limit: Callable[[], None] | None) -> tuple[subprocess.P
 def ended(process: subprocess.Popen[str]) -> str:
     """All that a process says on stderr until it has been told to end."""
     process.terminate()
-    return process.communicate(timeout=30)[1]
+    return process.communicate(timeout=PATIENCE)[1]
 
 
 def test_a_deadline_that_has_passed_is_no_error(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:

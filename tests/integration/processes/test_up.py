@@ -7,7 +7,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import closing
@@ -21,12 +20,13 @@ from bcfl.ledger.embedded import EmbeddedChain
 from bcfl.ledger.federation import FederationLedger
 from bcfl.ledger.keystore import derive
 from bcfl.protocol.rewards import block_hash
+from tests.processes import PATIENCE, UNHURRIED_OPTIONS, until
 
 ROOT = Path(__file__).parents[3]
 ONCE = ("Committed", "VoteCommitted", "Voted", "Attested")  # an event of a round and an account
 DEVICES, MINERS, ROUNDS = 4, 3, 3
 OPTIONS = ["--devices", str(DEVICES), "--miners", str(MINERS), "--partition", "iid", "--grace", "1"]
-OPTIONS += ["--task", "tiny:task", "--no-check-quality"]
+OPTIONS += ["--task", "tiny:task", "--no-check-quality", *UNHURRIED_OPTIONS]
 TASK = """
 import numpy as np
 from torch import nn
@@ -54,14 +54,18 @@ class Up:
         self.folder = folder
         command = [sys.executable, "-m", "bcfl", "up", "--dir", str(folder), "--port", "0", "--json"]
         command += [*options, "--rounds", str(rounds)]
-        self.process = subprocess.Popen(
-            command, stdout=subprocess.PIPE, text=True, env=environment(), cwd=folder
-        )
+        with (folder / "errors.log").open("ab") as errors:
+            self.process = subprocess.Popen(
+                command, stdout=subprocess.PIPE, stderr=errors, text=True, env=environment(), cwd=folder
+            )
 
     def events(self) -> Iterator[dict[str, Any]]:
         assert self.process.stdout is not None
-        for line in self.process.stdout:
-            yield json.loads(line)
+        with (self.folder / "told.log").open("a") as told:
+            for line in self.process.stdout:
+                told.write(line)
+                told.flush()
+                yield json.loads(line)
 
     def close(self) -> None:
         """Kill what is left."""
@@ -92,12 +96,9 @@ def processes(folder: Path) -> list[tuple[int, list[str]]]:
     return found
 
 
-def gone(folder: Path, seconds: float = 5.0) -> bool:
-    """Whether no process of a federation is left, soon."""
-    until = time.monotonic() + seconds
-    while processes(folder) and time.monotonic() < until:
-        time.sleep(0.05)
-    return not processes(folder)
+def gone(folder: Path) -> bool:
+    """Whether no process of a federation is left, at last."""
+    return until(lambda: not processes(folder))
 
 
 def test_a_federation_of_processes(tmp_path: Path) -> None:
@@ -117,9 +118,9 @@ def test_a_full_federation_has_one_process_for_both_roles(tmp_path: Path) -> Non
     with closing(Up(tmp_path, 2, options)) as up:
         for event in up.events():
             told.append(event)
-            if event["event"] == "round" and not parties:
-                parties = sum("start" in words for _, words in processes(tmp_path))
-        assert up.process.wait(30) == 0
+            if event["event"] == "round":
+                parties = max(parties, sum("start" in words for _, words in processes(tmp_path)))
+        assert up.process.wait(PATIENCE) == 0
     rounds = [event for event in told if event["event"] == "round"]
     assert [(event["status"], event["engine"], event["accepted"]) for event in rounds] == [
         ("finalized", "resource", 3)
@@ -137,7 +138,7 @@ def play(folder: Path) -> list[dict[str, Any]]:
             if event["event"] == "round" and event["round"] == 1:
                 os.kill(up.pid("device 1/4"), signal.SIGKILL)
                 os.kill(up.pid("miner 1/3"), signal.SIGKILL)
-        assert up.process.wait(30) == 0
+        assert up.process.wait(PATIENCE) == 0
         assert gone(folder)
     return events
 
@@ -145,7 +146,7 @@ def play(folder: Path) -> list[dict[str, Any]]:
 def check_what_was_told(events: list[dict[str, Any]]) -> None:
     """All rounds ended in blocks, and whoever was killed was started again."""
     assert [event["status"] for event in events if event["event"] == "round"] == ["finalized"] * ROUNDS
-    assert {event["process"] for event in events if event["event"] == "died"} == {"device 1", "miner 1"}
+    assert {event["process"] for event in events if event["event"] == "died"} >= {"device 1", "miner 1"}
 
 
 def check_logs(folder: Path) -> None:
@@ -191,7 +192,7 @@ def check_that_it_goes_on(folder: Path, before: list[dict[str, Any]]) -> None:
         address = next(event["address"] for event in events if event["event"] == "deployed")
         assert address == next(event["address"] for event in before if event["event"] == "deployed")
         assert next(event["round"] for event in events if event["event"] == "round") == 1
-        assert len(processes(folder)) == 1 + 1 + MINERS + DEVICES
+        assert until(lambda: len(processes(folder)) == 1 + 1 + MINERS + DEVICES)
         up.process.kill()
         up.process.wait()
         assert gone(folder)

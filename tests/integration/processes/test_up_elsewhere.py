@@ -13,6 +13,7 @@ import pytest
 
 from tests.daemons import ipfs
 from tests.integration.processes.test_up import TASK, environment, gone
+from tests.processes import PATIENCE, UNHURRIED_OPTIONS
 
 ROUNDS = 2
 
@@ -41,11 +42,14 @@ def up(folder: Path, store: str) -> list[dict[str, object]]:
     """What `bcfl up` says of a few rounds until it ends."""
     options = ["--devices", "2", "--miners", "2", "--rounds", str(ROUNDS), "--partition", "iid"]
     options += ["--task", "tiny:task", "--no-check-quality", "--anvil", "--port", "0", "--store", store]
+    options += UNHURRIED_OPTIONS
     command = [sys.executable, "-m", "bcfl", "up", "--dir", str(folder), "--json", *options]
-    done = subprocess.run(
-        command, env=environment() | {"PATH": os.environ["PATH"]}, cwd=folder, capture_output=True, text=True,
-        timeout=240, check=False,
-    )  # fmt: skip
-    assert done.returncode == 0, done.stderr
+    told = folder / "told.log"
+    with told.open("wb") as out, (folder / "errors.log").open("wb") as errors:
+        env = environment() | {"PATH": os.environ["PATH"]}
+        done = subprocess.run(
+            command, env=env, cwd=folder, stdout=out, stderr=errors, timeout=PATIENCE, check=False
+        )
+    assert done.returncode == 0
     assert gone(folder)
-    return [json.loads(line) for line in done.stdout.splitlines()]
+    return [json.loads(line) for line in told.read_text().splitlines()]

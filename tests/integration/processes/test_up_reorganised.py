@@ -20,6 +20,7 @@ from bcfl.errors import BcflError
 from bcfl.ledger.rpc import RpcChain
 from tests import foundry
 from tests.integration.processes.test_up import TASK, environment, gone
+from tests.processes import UNHURRIED_OPTIONS
 
 ROUNDS, BEGUN, BETWEEN = 4, 16, 7  # blocks before the first reorganisation, and between two
 
@@ -46,10 +47,10 @@ def test_processes_go_on_over_reorganisations(tmp_path: Path) -> None:
         "--grace",
         "1",
     ]
-    command += ["--task", "tiny:task", "--no-check-quality"]
+    command += ["--task", "tiny:task", "--no-check-quality", *UNHURRIED_OPTIONS]
     env = environment() | {"PATH": os.pathsep.join([os.environ["PATH"], str(foundry.FOLDER)])}
-    with (tmp_path / "said").open("wb") as said:
-        process = subprocess.Popen(command, env=env, cwd=tmp_path, stdout=said)
+    with (tmp_path / "told.log").open("wb") as said, (tmp_path / "errors.log").open("wb") as errors:
+        process = subprocess.Popen(command, env=env, cwd=tmp_path, stdout=said, stderr=errors)
         try:
             depths = reorganise(process, f"http://127.0.0.1:{port}")
         finally:
@@ -57,7 +58,7 @@ def test_processes_go_on_over_reorganisations(tmp_path: Path) -> None:
             process.wait()
     assert process.returncode == 0
     assert set(depths) == {1, 2, 3}
-    events = [json.loads(line) for line in (tmp_path / "said").read_text().splitlines()]
+    events = [json.loads(line) for line in (tmp_path / "told.log").read_text().splitlines()]
     assert [event["status"] for event in events if event["event"] == "round"] == ["finalized"] * ROUNDS
     assert not [event for event in events if event["event"] == "died"]
     assert gone(tmp_path)

@@ -29,6 +29,7 @@ from bcfl.relay.mailbox import Mailbox
 from bcfl.relay.messages import MAX_BYTES, CommitmentMessage
 from bcfl.relay.server import LIMITS, DeskServer
 from bcfl.roles.moment import look
+from tests.processes import ANSWER
 from tests.village import Village
 
 PATH = "/v1/commitments"
@@ -79,7 +80,7 @@ class Desk:
             ledger = self.village.ledger
             headers[HEADER] = seal(account, domain or ledger.domain, self.miner.account.address, path, body)
         found: int = self.do(
-            lambda: requests.post(self.server.url + path, body, headers=headers, timeout=5)
+            lambda: requests.post(self.server.url + path, body, headers=headers, timeout=ANSWER)
         ).status_code
         return found
 
@@ -270,6 +271,6 @@ def resident() -> int:
 
 def test_health_and_metrics(desk: Desk) -> None:
     desk.status(PATH, b"{}", desk.device)
-    assert requests.get(desk.server.url + "/healthz", timeout=5).json() == {"ok": True}
-    text = requests.get(desk.server.url + "/metrics", timeout=5).text
+    assert requests.get(desk.server.url + "/healthz", timeout=ANSWER).json() == {"ok": True}
+    text = requests.get(desk.server.url + "/metrics", timeout=ANSWER).text
     assert 'bcfl_messages_total{kind="commitment",status="400"} 1' in text

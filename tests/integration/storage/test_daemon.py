@@ -14,14 +14,15 @@ from bcfl.protocol import cid as cids
 from bcfl.storage import DirectoryStore, FallbackStore, GatewayStore, KuboStore, Retries
 from tests.daemons.fake import Request, Server, reply
 from tests.daemons.ipfs import Daemon
+from tests.processes import ANSWER, PATIENCE
 
 CHUNK = cids.CHUNK_BYTES
-PATIENT = Retries(times=20, first=0.1, longest=0.5)
+PATIENT = Retries(times=20, first=0.1, longest=30.0)
 
 
 @pytest.fixture
 def store(daemon: Daemon) -> KuboStore:
-    return KuboStore(daemon.address, timeout=20)
+    return KuboStore(daemon.address, timeout=ANSWER)
 
 
 def test_default_behavior(store: KuboStore) -> None:
@@ -110,7 +111,7 @@ def test_a_folder_is_not_a_payload(daemon: Daemon, store: KuboStore) -> None:
 
 def test_a_daemon_that_is_killed_and_comes_back(daemon: Daemon) -> None:
     data = os.urandom(CHUNK + 1)
-    store = KuboStore(daemon.address, timeout=30, retries=PATIENT)
+    store = KuboStore(daemon.address, timeout=PATIENCE, retries=PATIENT)
     cid = store.put(data)
     daemon.kill()
     with pytest.raises(StoreError, match=r"does not answer: connection refused; is `ipfs daemon` running"):

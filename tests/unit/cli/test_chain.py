@@ -19,6 +19,7 @@ import requests
 import typer
 
 from bcfl.cli import chain
+from tests.processes import ANSWER, PATIENCE
 
 from .conftest import Bcfl
 
@@ -31,6 +32,7 @@ bcfl.cli.app.app = app = typer.Typer()
 chain.register(app)
 sys.exit(main())
 """
+ERRORS = Path("errors.log")  # in the folder of the test
 FIRST = "0xf39Fd6e51aad88F6F4ce6aB8827279cffFb92266"
 OTHER_WORDS = "legal winner thank year wave sausage worth useful legal winner thank yellow"
 
@@ -46,15 +48,15 @@ def command(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
 @contextmanager
 def up(*options: str) -> Iterator[tuple[subprocess.Popen[str], str]]:
     """The command in a process of its own, once it answers, and its URL."""
-    process = subprocess.Popen(
-        [sys.executable, "-c", COMMAND, "chain", "up", *options],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        env={**os.environ, "PYTHONPATH": str(ROOT)},
-    )
+    with ERRORS.open("wb") as errors:
+        process = subprocess.Popen(
+            [sys.executable, "-c", COMMAND, "chain", "up", *options],
+            stdout=subprocess.PIPE,
+            stderr=errors,
+            text=True,
+            env={**os.environ, "PYTHONPATH": str(ROOT)},
+        )
     assert process.stdout is not None
-    assert process.stderr is not None
     try:
         url = process.stdout.readline().split()[-1]
         wait_for(url)
@@ -63,18 +65,16 @@ def up(*options: str) -> Iterator[tuple[subprocess.Popen[str], str]]:
         process.kill()
         process.wait()
         process.stdout.close()
-        process.stderr.close()
 
 
 def said(process: subprocess.Popen[str]) -> tuple[str, str]:
     """What a process that has ended wrote to stdout, after its first line, and to stderr."""
     assert process.stdout is not None
-    assert process.stderr is not None
-    return process.stdout.read(), process.stderr.read()
+    return process.stdout.read(), ERRORS.read_text()
 
 
 def wait_for(url: str) -> None:
-    until = time.monotonic() + 10
+    until = time.monotonic() + PATIENCE
     while time.monotonic() < until:
         try:
             assert ask(url, "eth_chainId") == "0x7a69"
@@ -87,7 +87,7 @@ def wait_for(url: str) -> None:
 
 def ask(url: str, method: str, *params: Any) -> Any:
     request = {"jsonrpc": "2.0", "id": 1, "method": method, "params": params}
-    return requests.post(url, json=request, timeout=5).json()["result"]
+    return requests.post(url, json=request, timeout=ANSWER).json()["result"]
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
@@ -96,7 +96,7 @@ def test_serves_until_told_to_end(number: signal.Signals) -> None:
         assert ask(url, "eth_accounts")[0] == FIRST
         ask(url, "evm_mine")
         process.send_signal(number)
-        assert process.wait(5) == 0
+        assert process.wait(PATIENCE) == 0
         printed, warned = said(process)
     assert FIRST in printed
     assert "and 2 more" in printed
@@ -114,7 +114,7 @@ def test_mnemonic_of_ones_own_is_not_shown() -> None:
         ask(url, "evm_mine")
         assert int(ask(url, "eth_getBlockByNumber", "latest", False)["timestamp"], 16) == head + 1
         process.terminate()
-        process.wait(5)
+        process.wait(PATIENCE)
         printed, warned = said(process)
     assert first != FIRST
     assert warned == ""
@@ -180,6 +180,6 @@ def test_anvil_serves_and_keeps_its_chain(bcfl: Bcfl, taken: int) -> None:
         assert ask(url, "eth_accounts")[0] == FIRST.lower()
         ask(url, "evm_mine")
         process.terminate()
-        assert process.wait(5) == 0
+        assert process.wait(PATIENCE) == 0
     with up("--anvil", "--port", "0", "--accounts", "2") as (_, url):
         assert ask(url, "eth_blockNumber") == "0x1"
