@@ -12,8 +12,9 @@ from hypothesis import HealthCheck, settings
 
 from tests.processes import said
 
-FEDERATIONS = ("up", "up_elsewhere", "up_reorganised", "chaos", "machines", "walk")
-SECOND_TRY = {f"test_{name}.py" for name in FEDERATIONS}
+TESTS = Path(__file__).parent
+PROCESSES = TESTS / "integration" / "processes"
+WALK = TESTS / "e2e" / "test_walk.py"
 
 # Two test processes on two cores: more threads in each only wait for one another. torch reads it at import.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -49,7 +50,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     """Give tests of real processes a second try (docs/decisions/0048), where its plugin is installed."""
     if config.pluginmanager.hasplugin("rerunfailures"):
         for item in items:
-            if item.path.name in SECOND_TRY:
+            if item.path == WALK or PROCESSES in item.path.parents:
                 item.add_marker(pytest.mark.flaky(reruns=1))
 
 
