@@ -60,8 +60,8 @@ TAMPERINGS: dict[str, tuple[Bend, int, str | tuple[str, ...]]] = {
         "updates[0].bytes",
     ),
     "an update's bytes are gone": (
-        lambda s: s.stored(update_of(s, 6)[1]["cids"][0], None),
-        6,
+        lambda s: s.stored(update_of(s, 9)[1]["cids"][0], None),
+        9,
         "updates[0].bytes",
     ),
     "a model's bytes are gone": (
@@ -120,7 +120,11 @@ TAMPERINGS: dict[str, tuple[Bend, int, str | tuple[str, ...]]] = {
     ),
     # votes
     "a vote's salt is another": (lambda s: s.bent("Voted", 6, salt=flipped), 6, "votes"),
-    "a vote accepts one less": (lambda s: s.bent("Voted", 6, accepted=lambda a: (a[0] & ~1,)), 6, "votes"),
+    "a vote accepts one less": (
+        lambda s: s.bent("Voted", 6, accepted=lambda a: (a[0] & (a[0] - 1),)),
+        6,
+        "votes",
+    ),
     "a reason is another": (lambda s: s.bent("Voted", 4, reasons=lambda r: b"\x60" + r[1:]), 4, "votes"),
     "a vote's digest is another": (
         lambda s: s.bent("VoteCommitted", 9, digest=lambda d: bytes([d[0] ^ 1]) + d[1:]),
@@ -131,7 +135,7 @@ TAMPERINGS: dict[str, tuple[Bend, int, str | tuple[str, ...]]] = {
     "a vote's commitment is gone": (lambda s: s.without("VoteCommitted", 8), 8, "votes"),
     # tally
     "the tally accepts one less": (
-        lambda s: s.bent("Tallied", 6, accepted=lambda a: (a[0] & ~1,)),
+        lambda s: s.bent("Tallied", 6, accepted=lambda a: (a[0] & (a[0] - 1),)),
         6,
         "tally.accepted",
     ),
