@@ -65,6 +65,7 @@ def test_rounds_go_on_over_reorganisations(
         play(village, running, number, phase)
         for daemon in running[::2]:
             daemon.turn()
+        village.ledger.history()  # what is taken back has been seen
         happens(village.chain, depth)  # type: ignore[arg-type]
         play(village, running, number)
     assert village.ledger.reorganisations >= len(PHASES) // 2  # type: ignore[attr-defined]

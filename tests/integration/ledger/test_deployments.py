@@ -282,8 +282,17 @@ def test_parts_of_other_terms_or_another_owner(
             inspection.inspect(chain, address)
 
 
-def test_annex_of_another_make(chain: RpcChain, device: Account, terms: Terms, probe: Artifact) -> None:
+def test_annex_without_a_court(chain: RpcChain, device: Account, terms: Terms, probe: Artifact) -> None:
     other, _ = Contract.deploy(chain, device, probe.abi, probe.bytecode, [1])
-    address = put(chain, device, "Federation", [terms, ROOT, CID, other.address])
+    with pytest.raises(Reverted):
+        put(chain, device, "Federation", [terms, ROOT, CID, other.address])
+
+
+def test_annex_of_another_make(chain: RpcChain, device: Account, terms: Terms) -> None:
+    """Its code answers 1 to whatever it is asked, so that the federation finds a court at that address."""
+    answers_one = bytes.fromhex("600160005260206000f3")
+    creation = bytes.fromhex("69") + answers_one + bytes.fromhex("600052600a6016f3")
+    other = str(transact(chain, device, None, creation)["contractAddress"])
+    address = put(chain, device, "Federation", [terms, ROOT, CID, other])
     with pytest.raises(LedgerError, match="does not answer as a federation"):
         inspection.inspect(chain, address)
