@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 from collections.abc import Generator, Iterator
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,10 @@ WALK = TESTS / "e2e" / "test_walk.py"
 
 # Two test processes on two cores: more threads in each only wait for one another. torch reads it at import.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+# A shell lets what it runs in the background ignore Ctrl-C, and processes of tests inherit that.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # The gate tries the same examples every time; HYPOTHESIS_PROFILE=explore looks for new ones, and for longer.
 slow_is_fine = (HealthCheck.too_slow,)
