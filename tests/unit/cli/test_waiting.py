@@ -136,7 +136,9 @@ def test_a_party_that_keeps_dying_does_not_keep_the_waiting_alive(
 
 
 def test_all_have_joined(supervisor: Supervisor) -> None:
-    up._await_miners(site({LOST: "http://..."}), supervisor, {LOST: Child("x", [], Path("x"))}, Told())
+    shown = Told()
+    up._await_miners(site({LOST: "http://..."}), supervisor, {LOST: Child("x", [], Path("x"))}, shown)
+    assert not shown.events
 
 
 def test_the_message_of_a_line_in_json_is_what_was_said(tmp_path: Path) -> None:
