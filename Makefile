@@ -68,7 +68,7 @@ lint: $(DEV_SET) ## style, types and floors
 
 test: lint ## the gate: lint, contracts, gas snapshot, tests with the contracts' branch coverage
 	$(call step,contracts are what their sources compile to and fit EIP-170)
-	@$(BIN)/python deploy/compile.py --check
+	@$(BIN)/python contracts/compile.py --check
 	$(call step,tests)
 	@$(BIN)/python -m pytest -p tests.branches --branches 95 -n $(WORKERS) --dist worksteal
 
@@ -76,7 +76,7 @@ matrix: $(DEV_SET) ## every role away from every phase in every manner, some min
 	@LIVENESS=all $(BIN)/python -m pytest -q tests/integration/test_matrix.py -n $(WORKERS) --dist loadfile
 
 contracts: $(DEV_SET) ## compile the contracts into bcfl/ledger/artifacts
-	@$(BIN)/python deploy/compile.py
+	@$(BIN)/python contracts/compile.py
 
 gas: $(DEV_SET) ## gas per step of a round
 	@$(BIN)/python -m benchmarks.gas

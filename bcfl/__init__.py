@@ -32,8 +32,8 @@ from bcfl.errors import (
 
 if TYPE_CHECKING:
     from bcfl.config import Config
-    from bcfl.reports import Progress, Rejection, Report, RoundReport
-    from bcfl.simulation import resume, run
+    from bcfl.federation.reports import Progress, Rejection, Report, RoundReport
+    from bcfl.federation.simulation import resume, run
 
 __version__ = "0.1.0"
 
@@ -66,12 +66,12 @@ __all__ = [
 
 _LAZY = {
     "Config": "bcfl.config",
-    "Progress": "bcfl.reports",
-    "Rejection": "bcfl.reports",
-    "Report": "bcfl.reports",
-    "RoundReport": "bcfl.reports",
-    "resume": "bcfl.simulation",
-    "run": "bcfl.simulation",
+    "Progress": "bcfl.federation.reports",
+    "Rejection": "bcfl.federation.reports",
+    "Report": "bcfl.federation.reports",
+    "RoundReport": "bcfl.federation.reports",
+    "resume": "bcfl.federation.simulation",
+    "run": "bcfl.federation.simulation",
 }
 
 

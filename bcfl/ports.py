@@ -81,7 +81,7 @@ class Store(Protocol):
 
 
 @dataclass(frozen=True)
-class Step:
+class ContractCall:
     """One call of the contract that is due."""
 
     function: str
@@ -122,11 +122,11 @@ class Ledger(Protocol):
         """All that has happened, up to now."""
         ...
 
-    def send(self, account: Account, steps: Sequence[Step]) -> int:
+    def send(self, account: Account, steps: Sequence[ContractCall]) -> int:
         """Take steps, in as few transactions as possible; returns the gas; raises Reverted."""
         ...
 
-    def price(self, account: Account, steps: Sequence[Step]) -> int:
+    def price(self, account: Account, steps: Sequence[ContractCall]) -> int:
         """The most that steps would cost now, in wei; raises Reverted where one would fail."""
         ...
 
@@ -151,7 +151,7 @@ class Batch:
     updates: tuple[SignedUpdate | None, ...]  # None where the device did not reveal
 
 
-class Desk(Protocol):
+class Inbox(Protocol):
     """What a miner takes in; everything is checked, nothing is believed."""
 
     def take_commitment(self, message: SignedCommitment) -> None: ...
@@ -164,6 +164,6 @@ class Desk(Protocol):
 class Relay(Protocol):
     """How a message reaches a miner."""
 
-    def desk(self, miner: str) -> Desk:
+    def inbox(self, miner: str) -> Inbox:
         """The desk of a miner; its methods raise RelayError when it does not answer."""
         ...

@@ -36,9 +36,9 @@ from bcfl.protocol.types import (
     Voter,
 )
 from bcfl.protocol.verification import Vote
-from bcfl.roles.archive import Archive
-from bcfl.roles.moment import Moment
-from bcfl.roles.watchtower import Watchtower
+from bcfl.roles.common.archive import Archive
+from bcfl.roles.common.snapshot import RoundSnapshot
+from bcfl.roles.watchtower.watchtower import Watchtower
 from bcfl.storage import DirectoryStore
 
 UPDATES = 20
@@ -67,7 +67,7 @@ def command(*arguments: str) -> tuple[float, float]:
 
 def in_process(runs: Path) -> float:
     """Seconds of the audit alone, once everything is loaded."""
-    from bcfl.cli.audit import judged, source
+    from bcfl.cli.query.audit import judged, source
 
     seconds = []
     for _ in range(2):
@@ -137,7 +137,7 @@ def prepare(folder: Path, parameters: int, lane_bits: int) -> None:
     (folder / NAMES).write_text(json.dumps([*names, [rows.hex()]]))
 
 
-def scene(folder: Path, terms: Terms) -> tuple[Moment, Proposal]:
+def context(folder: Path, terms: Terms) -> tuple[RoundSnapshot, Proposal]:
     """The moment at which the proposal stands, from the names of what is on the store."""
     named = [[bytes.fromhex(part) for part in each] for each in json.loads((folder / NAMES).read_text())]
     before, wrong, *updates, rows = named
@@ -152,17 +152,17 @@ def scene(folder: Path, terms: Terms) -> tuple[Moment, Proposal]:
     current.accepted, current.proposals = (True,) * UPDATES, [proposal]
     history = History(terms.min_stake, {1: current}, [genesis], {MINER: Member(MINER, 0, terms.min_stake)})
     clock = Clock(Phase.ATTEST, UPDATES, 1, 0, 3600, 1, 1)
-    return Moment(clock, history, current, terms, 1), proposal
+    return RoundSnapshot(clock, history, current, terms, 1), proposal
 
 
 def judge_here(folder: Path, parameters: int, lane_bits: int) -> None:
     """Judge in this process; prints seconds, those of the processor, and the largest resident memory."""
     layout = flat(parameters)
     terms = terms_of(layout, lane_bits)
-    moment, proposal = scene(folder, terms)
+    snapshot, proposal = context(folder, terms)
     archive = Archive(DirectoryStore(folder), layout, terms)
     started, before = time.perf_counter(), time.process_time()
-    found = Watchtower(None, Bystander(), archive).judge(moment, proposal)  # type: ignore[arg-type]
+    found = Watchtower(None, Bystander(), archive).judge(snapshot, proposal)  # type: ignore[arg-type]
     seconds, processor = time.perf_counter() - started, time.process_time() - before
     assert isinstance(found.challenge, SumChallenge), found.reason
     assert found.challenge.leaf == (parameters - 1) // terms.leaf_lanes

@@ -11,14 +11,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from bcfl import simulation
-from bcfl.adversaries.attack import DeviceKit, MinerKit
-from bcfl.adversaries.cast import Cast
+from bcfl.adversaries.assignment import Assignment
+from bcfl.adversaries.attack import DeviceParts, MinerParts
 from bcfl.config import Config
 from bcfl.errors import ConfigError, LedgerError, Oversized, Unavailable
+from bcfl.federation import simulation
+from bcfl.federation.terms import terms_of
 from bcfl.learning import Split, Task
 from bcfl.learning.training import device_learner, initial, judge, layout, miner_learner
-from bcfl.ports import Learner, Step
+from bcfl.ports import ContractCall, Learner
 from bcfl.protocol import cid, fixedpoint, verification
 from bcfl.protocol.accounts import Account
 from bcfl.protocol.rewards import block_hash, prices
@@ -27,13 +28,12 @@ from bcfl.protocol.submissions import Domain
 from bcfl.protocol.types import Block, Clock, Opening, Phase, Terms, Update, VoidReason, Voter
 from bcfl.protocol.verification import Vote
 from bcfl.relay.memory import MemoryRelay
-from bcfl.roles.archive import Archive
-from bcfl.roles.device import Device
-from bcfl.roles.journal import Journal
-from bcfl.roles.miner import Miner
-from bcfl.roles.moment import Moment
-from bcfl.roles.verifier import Verifier
-from bcfl.terms import terms_of
+from bcfl.roles.common.archive import Archive
+from bcfl.roles.common.journal import Journal
+from bcfl.roles.common.snapshot import RoundSnapshot
+from bcfl.roles.device.device import Device
+from bcfl.roles.miner.miner import Miner
+from bcfl.roles.miner.verifier import Verifier
 
 NOBODY = "0x" + "0" * 40
 
@@ -90,7 +90,7 @@ class Paper:
         """Nobody races."""
         return 0
 
-    def send(self, account: Account, steps: Sequence[Step]) -> int:
+    def send(self, account: Account, steps: Sequence[ContractCall]) -> int:
         """Nobody can send anything."""
         raise LedgerError(f"{account.address} has no chain to send {len(steps)} steps to")
 
@@ -114,7 +114,7 @@ class Chainless:
     config: Config
     archive: Archive
     ledger: Paper
-    cast: Cast
+    assignment: Assignment
     judge: Learner
     mark: Learner | None
     devices: list[Device]
@@ -128,16 +128,18 @@ class Chainless:
         seed, shape = config.seed, layout(task)
         terms = terms_of(config, shape, max(len(share) for share in shares.devices))
         accounts = [Account.derived(seed, "device", i) for i in range(config.devices)]
-        cast = Cast.draw(config.adversaries, accounts, config.miners, seed, simulation.classes(shares))
+        assignment = Assignment.draw(
+            config.adversaries, accounts, config.miners, seed, simulation.classes(shares)
+        )
         store, history = MemoryStore(), History(terms.min_stake)
         archive, ledger = Archive(store, shape, terms), Paper(terms, history)
         genesis = archive.put(fixedpoint.encode(initial(task, seed), terms.scale_bits))
         history.blocks.append(Block(bytes(32), 0, bytes(32), genesis.root, genesis.cid, NOBODY, 0))
         history.devices = [account.address for account in accounts]
         history.indices = {address: i for i, address in enumerate(history.devices)}
-        marked = cast.triggered(shares.test)
+        marked = assignment.triggered(shares.test)
         made = cls(
-            config, archive, ledger, cast, judge(task, shares),
+            config, archive, ledger, assignment, judge(task, shares),
             None if marked is None else judge(task, Split(shares.devices, shares.miners, marked)),
             [], [],
         )  # fmt: skip
@@ -145,19 +147,19 @@ class Chainless:
         return made
 
     def _admit(self, task: Task, shares: Split, accounts: list[Account]) -> None:
-        relay, dealt = MemoryRelay(), self.cast.poisoned(shares)
+        relay, dealt = MemoryRelay(), self.assignment.poisoned(shares)
         honest = [device_learner(task, dealt, i, self.config.seed) for i in range(len(accounts))]
-        for i, learner in enumerate(self.cast.introduce(honest)):
-            kit = DeviceKit(
+        for i, learner in enumerate(self.assignment.introduce(honest)):
+            parts = DeviceParts(
                 accounts[i], learner, self.ledger, relay, self.archive, Journal(None), self.config.check_norm
             )
-            self.devices.append(self.cast.device(i, kit))
+            self.devices.append(self.assignment.device(i, parts))
         checks = simulation.checks_of(self.config)
         for i in range(self.config.miners):
             verifier = Verifier(miner_learner(task, shares, i), self.ledger, self.archive, checks)
             account = Account.derived(self.config.seed, "miner", i)
-            parts = MinerKit(account, self.ledger, relay, self.archive, verifier, Journal(None))
-            self.miners.append(self.cast.miner(i, parts))
+            parts = MinerParts(account, self.ledger, relay, self.archive, verifier, Journal(None))
+            self.miners.append(self.assignment.miner(i, parts))
 
     @property
     def history(self) -> History:
@@ -177,10 +179,10 @@ class Chainless:
         """Steps 2 and 3: every device trains and has its update revealed, in the order of the registry."""
         submitter = self.miners[0].account.address
         current.commits[submitter] = bytes(32)
-        moment = Moment(self.ledger.clock(), self.history, current, self.ledger.terms, 0)
+        snapshot = RoundSnapshot(self.ledger.clock(), self.history, current, self.ledger.terms, 0)
         for index, device in enumerate(self.devices):
             try:
-                update = device.trainer.update(moment, index)
+                update = device.trainer.update(snapshot, index)
             except ConfigError:
                 continue  # sits out, as it would on the chain
             device.trainer.publish(update)
@@ -190,7 +192,7 @@ class Chainless:
     def _vote(self, current: Round) -> None:
         """Step 4: every miner verifies; the votes are counted as the contract counts them."""
         for miner in self.miners:
-            verdicts = miner.ballots.verifier.verdicts(self.history, current)
+            verdicts = miner.voting.verifier.verdicts(self.history, current)
             opening = Opening(current.number, miner.account.address, verdicts, bytes(32))
             current.votes.append(Vote(Voter(miner.account.address, 1), opening))
         words = current.words(self.ledger.domain)

@@ -17,14 +17,14 @@ from random import Random
 import numpy as np
 
 from bcfl.protocol import aggregation, merkle
-from bcfl.protocol.challenges import Candidate, Docket, SumChallenge, lane_of, weights_digest
+from bcfl.protocol.challenges import Candidate, ChallengeContext, SumChallenge, lane_of, weights_digest
 from bcfl.protocol.fixedpoint import lane_dtype
 from bcfl.protocol.hashing import keccak
 from bcfl.protocol.types import Rule, Tally, Terms
 from bcfl.protocol.verification import tally_digest
-from tests.forgery import FORGERIES, Forgery, evidence, forged, hostile, random_terms, ruling
-from tests.harness import TERMS
-from tests.trial import Trial
+from testkit.forged_proposals import FORGERIES, Forgery, evidence, forged, hostile, random_terms, ruling
+from testkit.harness import TERMS
+from testkit.proposal_fixture import ProposalFixture
 
 FORGED, HONEST, ON_CHAIN = 10_000, 10_000, 300
 UPDATES = (4, 20, 100, 400, 1000)
@@ -47,7 +47,7 @@ def on_the_twin(count: int) -> Counter[str]:
         rng, forgery = forgery_of(number)
         wrong = forged(rng, forgery)
         challenge = wrong.find()
-        if challenge is None or ruling(challenge, wrong.docket) is not True:
+        if challenge is None or ruling(challenge, wrong.context) is not True:
             raise SystemExit(f"case {number}: {forgery.__name__} stands")
         refuted[forgery.__name__] += 1
     return refuted
@@ -59,7 +59,7 @@ def against_honest(count: int) -> Counter[str]:
     for number in range(count):
         rng = Random(number)
         right = evidence(rng, random_terms(rng), rng.randint(1, 7))
-        found = ruling(hostile(rng, right), right.docket)
+        found = ruling(hostile(rng, right), right.context)
         if found is True or (number % 10 == 0 and right.find() is not None):
             raise SystemExit(f"case {number}: a right proposal was refuted")
         said["right there, bond lost" if found is False else str(found)] += 1
@@ -72,20 +72,20 @@ def on_the_contract(count: int, seed: int = 0) -> Counter[str]:
     for number in Random(seed).sample(range(FORGED), count):
         rng, forgery = forgery_of(number)
         terms = random_terms(rng)
-        trial = Trial(terms)
+        trial = ProposalFixture(terms)
         wrong = None
         while wrong is None:
             wrong = forgery(rng, evidence(rng, terms, rng.randint(1, 7), trial.setting))
             forgery = FORGERIES[rng.randrange(len(FORGERIES))] if wrong is None else forgery
         challenge = wrong.find()
-        trial.stand(wrong.docket)
+        trial.stand(wrong.context)
         if challenge is None or trial.ruling(challenge) is not True:
             raise SystemExit(f"case {number}: {forgery.__name__} stands on the contract")
         right = evidence(rng, terms, rng.randint(1, 7), trial.setting)
-        trial.stand(right.docket)
+        trial.stand(right.context)
         attack = hostile(rng, right)
         found = trial.ruling(attack)
-        if found is True or found != ruling(attack, right.docket):
+        if found is True or found != ruling(attack, right.context):
             raise SystemExit(f"case {number}: hostile challenge: {found}")
         done[f"{Rule(terms.rule).name.lower()}, {terms.lane_bits} bits"] += 1
     return done
@@ -111,7 +111,7 @@ def terms_of(updates: int, parameters: int, leaf_lanes: int, lane_bits: int, rul
     return replace(TERMS, **sizes, lane_bits=lane_bits, shift=shift, rule=rule)
 
 
-def lone_place(trial: Trial, updates: int) -> tuple[Docket, SumChallenge]:
+def lone_place(trial: ProposalFixture, updates: int) -> tuple[ChallengeContext, SumChallenge]:
     """A forged proposal of which one place exists: its leaves are real, the siblings up to the roots random.
 
     The contract checks what it would check of a whole tree, and no tree of 100,000,000 lanes is made.
@@ -144,7 +144,7 @@ def lone_place(trial: Trial, updates: int) -> tuple[Docket, SumChallenge]:
     challenge = SumChallenge(
         candidate, tally, leaf, lane, low, high, tuple(samples), proofs, opened[1], opened[2], opened[0]
     )
-    return Docket(terms, at.domain, at.round, *digests), challenge
+    return ChallengeContext(terms, at.domain, at.round, *digests), challenge
 
 
 def cost(
@@ -156,9 +156,9 @@ def cost(
     miners: int = 5,
 ) -> Cost:
     """A challenge of one lane on the contract."""
-    trial = Trial(terms_of(updates, parameters, leaf_lanes, lane_bits, rule), miners)
-    docket, challenge = lone_place(trial, updates)
-    trial.stand(docket)
+    trial = ProposalFixture(terms_of(updates, parameters, leaf_lanes, lane_bits, rule), miners)
+    context, challenge = lone_place(trial, updates)
+    trial.stand(context)
     receipt = trial.send(challenge)
     assert any(event.name == "Refuted" for event in receipt.events)
     return Cost(receipt.gas_used, trial.size(challenge) + ENVELOPE)

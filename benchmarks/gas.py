@@ -18,10 +18,10 @@ from typing import NamedTuple
 
 from bcfl.protocol.challenges import Trees
 from bcfl.protocol.types import Engine, Mode, Phase
-from tests.forgery import assemble, random_lanes
-from tests.game import Game
-from tests.harness import TERMS, Federation
-from tests.trial import Trial
+from testkit.dispute_driver import DisputeDriver
+from testkit.forged_proposals import assemble, random_lanes
+from testkit.harness import TERMS, Federation
+from testkit.proposal_fixture import ProposalFixture
 
 SNAPSHOT = Path(__file__).parent / "gas_snapshot.json"
 
@@ -71,13 +71,13 @@ def steady_round(size: Size) -> Row:
 
 def play(federation: Federation) -> None:
     """One round as the roles play it."""
-    clerk = federation.miner_keys[0]
+    batcher = federation.miner_keys[0]
     federation.commit_all()
     batches = [
         ("reveal", [key.address, *federation.reveal_args(federation.share(index))])
         for index, key in enumerate(federation.miner_keys)
     ]
-    federation.multi(clerk, "reveal, all batches", batches)
+    federation.multi(batcher, "reveal, all batches", batches)
     wish = Engine.STAKE if federation.terms.mode == Mode.HYBRID else None
     openings = [replace(federation.opening(index), wish=wish) for index in federation.jury()]
     for opening in openings:
@@ -85,7 +85,7 @@ def play(federation: Federation) -> None:
     votes = [federation.history().vote(opening) for opening in openings]
     unveils = [("unveil", federation.unveil_args(opening)) for opening in openings]
     federation.multi(
-        clerk, "unveil, all votes, and tally", [*unveils, ("tally", federation.tally_args(votes))]
+        batcher, "unveil, all votes, and tally", [*unveils, ("tally", federation.tally_args(votes))]
     )
     if federation.clock.phase is Phase.ELECT:
         federation.solve()
@@ -152,25 +152,25 @@ def claims(federation: Federation) -> Row:
 def dispute_steps() -> Row:
     """Gas of each move of a dispute: 20 updates, 11,200 parameters in 700 leaves of 16."""
     terms, rng = replace(TERMS, parameters=11_200, leaf_lanes=16, max_updates=64), Random(5)
-    trial, found = Trial(terms), {}
+    trial, found = ProposalFixture(terms), {}
     lanes = [random_lanes(rng, terms, 16) for _ in range(20)]
     made = assemble(rng, terms, random_lanes(rng, terms, 32), lanes, [True] * 20, trial.setting)
-    game, received = Game(trial, made, Trees.ROWS), trial.federation.received
-    game.open()
+    driver, received = DisputeDriver(trial, made, Trees.ROWS), trial.federation.received
+    driver.open()
     found["open a dispute"] = received["dispute"][-1].gas_used
-    found["show what is behind the rows"] = game.answer().gas_used
-    found["pick the root"] = game.pursue(0).gas_used
-    found["show 175 nodes"] = game.answer().gas_used
-    found["pick one of them"] = game.pursue(3).gas_used
-    game.answer()
-    game.pursue(1)
-    found["show a leaf of 20 updates"] = game.answer().gas_used
-    Game(trial, made, Trees.UPDATE).open()
+    found["show what is behind the rows"] = driver.answer().gas_used
+    found["pick the root"] = driver.pursue(0).gas_used
+    found["show 175 nodes"] = driver.answer().gas_used
+    found["pick one of them"] = driver.pursue(3).gas_used
+    driver.answer()
+    driver.pursue(1)
+    found["show a leaf of 20 updates"] = driver.answer().gas_used
+    DisputeDriver(trial, made, Trees.UPDATE).open()
     found["open a dispute of an update"] = received["dispute_update"][-1].gas_used
-    game = Game(trial, made, Trees.MODEL)
-    game.open()
-    trial.federation.chain.warp(game.state.due)
-    found["refute in default of an answer"] = game.expire().gas_used
+    driver = DisputeDriver(trial, made, Trees.MODEL)
+    driver.open()
+    trial.federation.chain.warp(driver.state.due)
+    found["refute in default of an answer"] = driver.expire().gas_used
     return found
 
 

@@ -21,7 +21,7 @@ from eth_tester import EthereumTester, PyEVMBackend
 from web3 import EthereumTesterProvider, Web3
 
 from bcfl.ledger.contract import Contract
-from bcfl.ledger.embedded import EmbeddedChain
+from bcfl.ledger.devnet.embedded import EmbeddedChain
 
 SOURCE = """
 # pragma version 0.4.3

@@ -19,11 +19,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from bcfl import simulation
 from bcfl.config import Config
-from bcfl.reports import Report
-from bcfl.runs import Run
-from bcfl.simulation import Federation
+from bcfl.federation import simulation
+from bcfl.federation.reports import Report
+from bcfl.federation.runs import Run
+from bcfl.federation.simulation import Federation
 
 SPREAD = 0.5  # points of accuracy between the best and the worst
 COMBINATIONS: dict[str, dict[str, Any]] = {

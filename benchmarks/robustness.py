@@ -42,7 +42,7 @@ def play(case: Case) -> dict[str, Any]:
     config = case.config()
     federation = Chainless.found(config, _material(config.model_copy(update={"adversary": ()})))
     rounds = [federation.play_round() for _ in range(config.rounds)]
-    playing = set(federation.cast.playing)
+    playing = set(federation.assignment.playing)
     honest = set(range(config.devices)) - playing
     sent = [played.accepted | set(played.rejected) for played in rounds]
     wages = {
@@ -73,7 +73,7 @@ def play(case: Case) -> dict[str, Any]:
 @lru_cache(maxsize=1)
 def _material(config: Any) -> Any:
     """Task and shares of a configuration; cases of one seed and partition stand next to each other."""
-    from bcfl.simulation import material
+    from bcfl.federation.simulation import material
 
     return material(config)
 

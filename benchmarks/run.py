@@ -66,13 +66,13 @@ def breakdown() -> dict[str, float]:
     """Seconds of one default run by what they went into."""
     watch = Stopwatch()
     with watch.part("imports"):
+        import bcfl.federation.simulation
         import bcfl.learning.training
-        import bcfl.simulation
         from bcfl.config import Config
         from bcfl.learning.training import TorchLearner
-        from bcfl.ledger.embedded import EmbeddedChain
-        from bcfl.roles.journal import Journal
-        from bcfl.roles.verifier import Verifier
+        from bcfl.ledger.devnet.embedded import EmbeddedChain
+        from bcfl.roles.common.journal import Journal
+        from bcfl.roles.miner.verifier import Verifier
         from bcfl.storage import DirectoryStore
     patches = [
         watch.timed(EmbeddedChain, "request", "chain"),
@@ -87,7 +87,7 @@ def breakdown() -> dict[str, float]:
     with tempfile.TemporaryDirectory() as folder, watch.part("the rest: roles, hashing, aggregation"):
         for each in patches:
             each.start()
-        bcfl.simulation.run(Config(runs=Path(folder)))
+        bcfl.federation.simulation.run(Config(runs=Path(folder)))
         for each in patches:
             each.stop()
     return watch.seconds
@@ -105,7 +105,7 @@ def wall_seconds() -> float:
 def accuracies(seed: int, lane_bits: int) -> tuple[float, int, int]:
     """Final accuracy of a run, how many updates it saw, and how many of them it rejected."""
     from bcfl.config import Config
-    from bcfl.simulation import run
+    from bcfl.federation.simulation import run
 
     with tempfile.TemporaryDirectory() as folder:
         report = run(Config(runs=Path(folder), seed=seed, lane_bits=lane_bits))

@@ -23,9 +23,8 @@ from torch import nn
 from bcfl.learning import Dataset, Samples, Split, Task
 from bcfl.learning.training import TorchLearner, device_learner, initial, miner_learner
 from bcfl.ports import Matrix, Vector
-from bcfl.roles import panel
-from bcfl.roles.checks import quality
-from bcfl.roles.memory import Memory
+from bcfl.roles.checks import pipeline, quality
+from bcfl.roles.miner.sketches import Sketches
 
 SHARE, HELD_OUT, CLASSES = (
     850,
@@ -58,18 +57,18 @@ def best(action: Callable[[], object], repeat: int) -> float:
     return fastest
 
 
-def judged(miner: TorchLearner, model: Vector, updates: Matrix, memory: Memory) -> panel.Findings:
+def judged(miner: TorchLearner, model: Vector, updates: Matrix, memory: Sketches) -> pipeline.PipelineResult:
     """Checks 4 to 6 on a round's updates."""
     count = len(updates)
     memory.sketch(updates)
-    eye = panel.Eye(
+    reference = pipeline.Reference(
         lambda: miner.train(model, 1).vector - model,
         lambda step: miner.gradients((model + step).astype(np.float32), quality.PARTS),
     )
-    shown = panel.Exhibits(
+    shown = pipeline.CheckInputs(
         updates, np.full(count, float(SHARE)), list(range(count)), np.ones(count, bool), None
     )
-    return panel.judge(shown, eye, panel.Checks())
+    return pipeline.judge(shown, reference, pipeline.Checks())
 
 
 def main() -> None:
@@ -90,7 +89,7 @@ def main() -> None:
     devices = [device_learner(task, shares, index, 0) for index in range(options.updates)]
     updates = np.stack([device.train(model, 1).vector - model for device in devices])
     miner = miner_learner(task, shares, 0)
-    memory = Memory(lambda _: ([], updates[:0]))
+    memory = Sketches(lambda _: ([], updates[:0]))
     accepted = judged(miner, model, updates, memory).verdicts.count(0)
     train = best(lambda: devices[0].train(model, 1), repeat)
     verify = best(lambda: judged(miner, model, updates, memory), repeat)

@@ -10,10 +10,10 @@ import numpy as np
 from sklearn.datasets import load_wine
 from torch import nn
 
+from bcfl.federation.node import device, reach
 from bcfl.learning import Dataset, Samples, Task
 from bcfl.learning.training import TorchLearner, layout
-from bcfl.ledger import keystore, networks
-from bcfl.parties import device, reach
+from bcfl.ledger.deployment import keystore, networks
 from bcfl.storage import open_store
 
 
@@ -32,7 +32,7 @@ if __name__ == "__main__":
     mine = task.dataset().train.take(np.arange(int(sys.argv[2]), 142, 4))
     network = networks.resolve("local")
     account = networks.signer(network, sys.argv[1], lambda: keystore.read_password(None))
-    with reach(network, "federation") as site:
+    with reach(network, "federation") as client:
         learner = TorchLearner(task, mine, None, seed=int(sys.argv[2]))
-        party = device(site, account, learner, layout(task), open_store("store"), Path("journal"))
+        party = device(client, account, learner, layout(task), open_store("store"), Path("journal"))
         party.run(int(sys.argv[3]) if sys.argv[3:] else None)

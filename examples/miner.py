@@ -7,10 +7,10 @@ from pathlib import Path
 
 from device import task
 
+from bcfl.federation.node import miner, reach
 from bcfl.learning.training import TorchLearner, layout
-from bcfl.ledger import keystore, networks
-from bcfl.parties import miner, reach
-from bcfl.roles.verifier import Checks
+from bcfl.ledger.deployment import keystore, networks
+from bcfl.roles.miner.verifier import Checks
 from bcfl.storage import open_store
 
 logging.basicConfig(level=logging.INFO)
@@ -20,8 +20,8 @@ learner = TorchLearner(task, None, task.dataset().test, seed=0)  # what it holds
 options = {"stake": 2 * 10**18, "checks": Checks(quality_tolerance=4.0)}
 
 with (
-    reach(network, "federation") as site,
-    miner(site, account, learner, layout(task), open_store("store"), Path("journal"), **options) as party,
+    reach(network, "federation") as client,
+    miner(client, account, learner, layout(task), open_store("store"), Path("journal"), **options) as party,
 ):
     signal.signal(signal.SIGTERM, party.stop)
     party.run(int(sys.argv[2]) if len(sys.argv) > 2 else None)

@@ -8,9 +8,9 @@ from enum import Enum
 
 from bcfl.errors import RelayError
 from bcfl.protocol.types import Phase
-from bcfl.roles.device import Device
-from bcfl.roles.miner import Miner
-from tests.village import Village
+from bcfl.roles.device.device import Device
+from bcfl.roles.miner.miner import Miner
+from tests.local_federation import LocalFederation
 
 
 class Manner(Enum):
@@ -25,9 +25,9 @@ class Manner(Enum):
 class Absence:
     """When one party is not there."""
 
-    def __init__(self, village: Village, phase: Phase, manner: Manner) -> None:
-        self._village, self._phase, self._manner = village, phase, manner
-        self._round = max(village.history.rounds)
+    def __init__(self, local: LocalFederation, phase: Phase, manner: Manner) -> None:
+        self._village, self._phase, self._manner = local, phase, manner
+        self._round = max(local.history.rounds)
         self._begun = False
 
     @property
@@ -64,18 +64,18 @@ class ClosedDesk:
 
 
 @contextmanager
-def away(village: Village, phase: Phase, manner: Manner, *parties: Device | Miner) -> Iterator[None]:
+def away(local: LocalFederation, phase: Phase, manner: Manner, *parties: Device | Miner) -> Iterator[None]:
     """Let all roles of an account be away from the running round's `phase` on."""
-    absence = Absence(village, phase, manner)
+    absence = Absence(local, phase, manner)
     for party in parties:
         act = party.act
         party.act = lambda act=act: None if absence.now else act()  # type: ignore[method-assign,misc]
         if isinstance(party, Miner):
-            village.relay.open(party.account.address, ClosedDesk(party, absence))  # type: ignore[arg-type]
+            local.relay.open(party.account.address, ClosedDesk(party, absence))  # type: ignore[arg-type]
     try:
         yield
     finally:
         for party in parties:
             del party.act  # type: ignore[method-assign]
             if isinstance(party, Miner):
-                village.relay.open(party.account.address, party)
+                local.relay.open(party.account.address, party)

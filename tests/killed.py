@@ -11,10 +11,10 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from bcfl.ledger.embedded import EmbeddedChain
-from bcfl.roles.journal import Journal
+from bcfl.ledger.devnet.embedded import EmbeddedChain
+from bcfl.roles.common.journal import Journal
 from bcfl.storage import DirectoryStore
-from tests.village import Village
+from tests.local_federation import LocalFederation
 
 writes = 0
 last = 0
@@ -44,9 +44,9 @@ def main(folder: str, rounds: str, kill_at: str) -> None:
     count(Journal, "write", lambda *_: True)
     count(DirectoryStore, "put", lambda *_: True)
     count(EmbeddedChain, "request", lambda method, *_: method == "eth_sendRawTransaction")
-    village = Village(Path(folder), kept=True)
-    while max(village.history.rounds) <= int(rounds):
-        village.play()
+    local = LocalFederation(Path(folder), kept=True)
+    while max(local.history.rounds) <= int(rounds):
+        local.play()
     print(writes)
 
 

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from statistics import NormalDist
 from typing import ClassVar
 
-from bcfl.adversaries.attack import Scene, option
+from bcfl.adversaries.attack import AttackContext, option
 from bcfl.adversaries.colluder import Collusion
 from bcfl.adversaries.collusion import Floats, Matrix
 
@@ -41,7 +41,7 @@ class Alie(Collusion):
     PAPER: ClassVar[str] = "Baruch et al. 2019, arXiv:1902.06156"
     z: float | None = option(None, "standard deviations; none: the paper's z_max", least=0, most=100)
 
-    def craft(self, honest: Matrix, scene: Scene) -> Floats:
+    def craft(self, honest: Matrix, context: AttackContext) -> Floats:
         """The paper's vector."""
-        z = z_max(scene.devices, scene.adversaries) if self.z is None else self.z
+        z = z_max(context.devices, context.adversaries) if self.z is None else self.z
         return alie(honest, z)

@@ -10,23 +10,23 @@ from typing import Any, ClassVar
 import numpy as np
 import numpy.typing as npt
 
-from bcfl.adversaries.collusion import Circle
+from bcfl.adversaries.collusion import Coalition
 from bcfl.errors import ConfigError
 from bcfl.learning.datasets import Samples
 from bcfl.ports import Evaluation, Learner, Ledger, Matrix, Relay, Trained, Vector
 from bcfl.protocol.accounts import Account
-from bcfl.roles.archive import Archive
-from bcfl.roles.ballots import Wishes, no_wish
-from bcfl.roles.device import Device
-from bcfl.roles.journal import Journal
-from bcfl.roles.miner import Miner
-from bcfl.roles.verifier import Verifier
+from bcfl.roles.common.archive import Archive
+from bcfl.roles.common.journal import Journal
+from bcfl.roles.device.device import Device
+from bcfl.roles.miner.miner import Miner
+from bcfl.roles.miner.verifier import Verifier
+from bcfl.roles.miner.voting import Wishes, no_wish
 
 Floats = npt.NDArray[np.float64]  # (parameters,)
 
 
 @dataclass(frozen=True)
-class Scene:
+class AttackContext:
     """What an adversary knows of the run that it plays in."""
 
     seed: int
@@ -35,7 +35,7 @@ class Scene:
     adversaries: int  # devices that misbehave: m in the papers
     classes: int = 0
     accomplices: frozenset[str] = frozenset()  # accounts of the devices that misbehave
-    circle: Circle | None = None  # of those who play the same attack
+    coalition: Coalition | None = None  # of those who play the same attack
 
     def rng(self, round_: int) -> np.random.Generator:
         """Where this adversary's chance of a round comes from."""
@@ -43,7 +43,7 @@ class Scene:
 
 
 @dataclass(frozen=True)
-class DeviceKit:
+class DeviceParts:
     """What a device is made of."""
 
     account: Account
@@ -63,7 +63,7 @@ class DeviceKit:
 
 
 @dataclass(frozen=True)
-class MinerKit:
+class MinerParts:
     """What a miner is made of."""
 
     account: Account
@@ -103,21 +103,21 @@ class DeviceAttack:
     PAPER: ClassVar[str] = ""
     colludes: ClassVar[bool] = False  # whether it needs the circle of its kind
 
-    def samples(self, own: Samples, scene: Scene) -> Samples:  # noqa: ARG002
+    def samples(self, own: Samples, context: AttackContext) -> Samples:  # noqa: ARG002
         """What the device trains on, of the data that are its own."""
         return own
 
-    def learner(self, kit: DeviceKit, scene: Scene) -> Learner:  # noqa: ARG002
+    def learner(self, parts: DeviceParts, context: AttackContext) -> Learner:  # noqa: ARG002
         """What it passes off as its training."""
-        return kit.learner
+        return parts.learner
 
-    def archive(self, kit: DeviceKit) -> Archive:
+    def archive(self, parts: DeviceParts) -> Archive:
         """Where it puts its bytes."""
-        return kit.archive
+        return parts.archive
 
-    def device(self, kit: DeviceKit, scene: Scene) -> Device:
+    def device(self, parts: DeviceParts, context: AttackContext) -> Device:
         """The device that carries the attack out."""
-        return replace(kit, learner=self.learner(kit, scene), archive=self.archive(kit)).device()
+        return replace(parts, learner=self.learner(parts, context), archive=self.archive(parts)).device()
 
 
 @dataclass(frozen=True)
@@ -126,13 +126,13 @@ class MinerAttack:
 
     PAPER: ClassVar[str] = ""
 
-    def verifier(self, kit: MinerKit, scene: Scene) -> Verifier:  # noqa: ARG002
+    def verifier(self, parts: MinerParts, context: AttackContext) -> Verifier:  # noqa: ARG002
         """Where its verdicts come from."""
-        return kit.verifier
+        return parts.verifier
 
-    def miner(self, kit: MinerKit, scene: Scene) -> Miner:
+    def miner(self, parts: MinerParts, context: AttackContext) -> Miner:
         """The miner that carries the attack out."""
-        return replace(kit, verifier=self.verifier(kit, scene)).miner()
+        return replace(parts, verifier=self.verifier(parts, context)).miner()
 
 
 class Bent(ABC):

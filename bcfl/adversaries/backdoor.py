@@ -17,7 +17,7 @@ from typing import ClassVar
 
 import numpy as np
 
-from bcfl.adversaries.attack import DeviceAttack, DeviceKit, Scene, option
+from bcfl.adversaries.attack import AttackContext, DeviceAttack, DeviceParts, option
 from bcfl.adversaries.vectors import Changed, scale
 from bcfl.learning.datasets import Features, Samples
 from bcfl.ports import Learner
@@ -44,20 +44,20 @@ class Backdoor(DeviceAttack):
     value: float = option(2.0, "what the trigger's pixels are, standardised", least=-1000, most=1000)
     boost: float | None = option(None, "gamma; none: n / m; 1: stealthy", least=0, most=1e6)
 
-    def samples(self, own: Samples, scene: Scene) -> Samples:
+    def samples(self, own: Samples, context: AttackContext) -> Samples:
         """Some of its samples with the trigger and the target's label."""
         count = round(self.share * len(own))
         chosen = np.zeros(len(own), dtype=bool)
-        chosen[scene.rng(0).permutation(len(own))[:count]] = True
+        chosen[context.rng(0).permutation(len(own))[:count]] = True
         features, labels = own.features.copy(), own.labels.copy()
         features[chosen] = stamp(own.features[chosen], self.size, self.value)
         labels[chosen] = self.target
         return Samples(features, labels)
 
-    def learner(self, kit: DeviceKit, scene: Scene) -> Learner:
+    def learner(self, parts: DeviceParts, context: AttackContext) -> Learner:
         """Trains on both, and boosts."""
-        gamma = scene.devices / max(1, scene.adversaries) if self.boost is None else self.boost
-        return Changed(kit.learner, lambda honest, _: scale(honest, gamma))
+        gamma = context.devices / max(1, context.adversaries) if self.boost is None else self.boost
+        return Changed(parts.learner, lambda honest, _: scale(honest, gamma))
 
     def triggered(self, test: Samples) -> Samples:
         """Samples of other classes with the trigger, labelled as the target: accuracy on them is success."""

@@ -15,10 +15,10 @@ from typing import ClassVar
 
 import numpy as np
 
-from bcfl.adversaries.attack import Bent, DeviceAttack, DeviceKit, Scene, delta_of, moved, option
+from bcfl.adversaries.attack import AttackContext, Bent, DeviceAttack, DeviceParts, delta_of, moved, option
 from bcfl.learning.datasets import Samples
 from bcfl.ports import Learner, Trained, Vector
-from bcfl.roles import lengths
+from bcfl.roles.common import norm_bound
 
 PAPER = "Kim et al. 2020 (BlockFL), arXiv:1808.03949"
 
@@ -45,9 +45,9 @@ class _Claiming(Bent):
         return self.claim(self.honest.train(model, round_), model, round_)
 
 
-def stretched(kit: DeviceKit, trained: Trained, model: Vector, round_: int) -> Trained:
+def stretched(parts: DeviceParts, trained: Trained, model: Vector, round_: int) -> Trained:
     """The same training, its step as long as the round's reference length where there is one."""
-    usual = lengths.reference(kit.archive, kit.ledger.history(), round_)
+    usual = norm_bound.reference(parts.archive, parts.ledger.history(), round_)
     step = delta_of(trained, model)
     length = float(np.linalg.norm(step))
     return trained if usual is None or not length else moved(trained, model, step * (usual / length))
@@ -63,19 +63,19 @@ class Inflater(DeviceAttack):
     forged: bool = option(True, "whether the time is forged in proportion")
     stretched: bool = option(False, "whether the update is as long as the usual one")
 
-    def samples(self, own: Samples, scene: Scene) -> Samples:
+    def samples(self, own: Samples, context: AttackContext) -> Samples:
         """The part that it trains on: what it would hold if its claim were a lie about its data."""
-        chosen = scene.rng(0).permutation(len(own))
+        chosen = context.rng(0).permutation(len(own))
         return own.take(np.sort(chosen[: max(1, round(self.held * len(own)))]))
 
-    def learner(self, kit: DeviceKit, scene: Scene) -> Learner:  # noqa: ARG002
+    def learner(self, parts: DeviceParts, context: AttackContext) -> Learner:  # noqa: ARG002
         """Trains, and lies about how much."""
 
         def claim(trained: Trained, model: Vector, round_: int) -> Trained:
             lie = inflated(trained, self.factor, self.forged)
-            return stretched(kit, lie, model, round_) if self.stretched else lie
+            return stretched(parts, lie, model, round_) if self.stretched else lie
 
-        return _Claiming(kit.learner, claim)
+        return _Claiming(parts.learner, claim)
 
 
 @dataclass(frozen=True)
@@ -85,8 +85,8 @@ class TimeForger(DeviceAttack):
     PAPER: ClassVar[str] = PAPER
     factor: float = option(10.0, "times the true computation time", least=1e-6, most=1e6)
 
-    def learner(self, kit: DeviceKit, scene: Scene) -> Learner:  # noqa: ARG002
+    def learner(self, parts: DeviceParts, context: AttackContext) -> Learner:  # noqa: ARG002
         """Trains, and lies about how long."""
         return _Claiming(
-            kit.learner, lambda trained, *_: replace(trained, microseconds=timed(trained, self.factor))
+            parts.learner, lambda trained, *_: replace(trained, microseconds=timed(trained, self.factor))
         )

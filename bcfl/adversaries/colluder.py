@@ -12,8 +12,8 @@ from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from typing import ClassVar
 
-from bcfl.adversaries.attack import Bent, DeviceAttack, DeviceKit, Scene, delta_of, moved, option
-from bcfl.adversaries.collusion import Circle, Floats, Matrix
+from bcfl.adversaries.attack import AttackContext, Bent, DeviceAttack, DeviceParts, delta_of, moved, option
+from bcfl.adversaries.collusion import Coalition, Floats, Matrix
 from bcfl.ports import Learner, Trained, Vector
 
 
@@ -28,22 +28,24 @@ class Collusion(DeviceAttack, ABC):
     spread: float = option(0.5, "how far colluders differ among themselves; 0: equal", least=0, most=10)
 
     @abstractmethod
-    def craft(self, honest: Matrix, scene: Scene) -> Floats:
+    def craft(self, honest: Matrix, context: AttackContext) -> Floats:
         """The vector of the paper, of the honest updates that are known: (updates, parameters)."""
 
-    def learner(self, kit: DeviceKit, scene: Scene) -> Learner:
+    def learner(self, parts: DeviceParts, context: AttackContext) -> Learner:
         """Sends what the circle has agreed on; alone, it is a circle of one."""
-        circle = scene.circle or Circle([kit.learner], [])
-        return _Colluder(kit.learner, circle, self, scene)
+        coalition = context.coalition or Coalition([parts.learner], [])
+        return _Colluder(parts.learner, coalition, self, context)
 
 
 class _Colluder(Bent):
-    def __init__(self, honest: Learner, circle: Circle, attack: Collusion, scene: Scene) -> None:
+    def __init__(
+        self, honest: Learner, coalition: Coalition, attack: Collusion, context: AttackContext
+    ) -> None:
         super().__init__(honest)
-        self.circle, self.attack, self.scene = circle, attack, scene
+        self.coalition, self.attack, self.context = coalition, attack, context
 
     def bend(self, model: Vector, round_: int) -> Trained:
         own = self.honest.train(model, round_)
-        plot = self.circle.plot(model, round_, lambda honest: self.attack.craft(honest, self.scene))
+        plot = self.coalition.plot(model, round_, lambda honest: self.attack.craft(honest, self.context))
         guise = self.attack.spread * (delta_of(own, model) - plot.centre)
         return moved(own, model, plot.target + guise)

@@ -61,7 +61,7 @@ class Plot:
     centre: Floats  # (parameters,) the mean of what the colluders have trained honestly
 
 
-class Circle:
+class Coalition:
     """Those who play one attack together; each round they agree once.
 
     `colluders` are their own learners, `honest` those of the others as far as they know them.

@@ -8,9 +8,9 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import ClassVar
 
-from bcfl.adversaries.attack import DeviceAttack, DeviceKit, Scene, option
+from bcfl.adversaries.attack import AttackContext, DeviceAttack, DeviceParts, option
 from bcfl.protocol.types import Phase
-from bcfl.roles.device import Device
+from bcfl.roles.device.device import Device
 
 
 @dataclass(frozen=True)
@@ -21,14 +21,14 @@ class Dropout(DeviceAttack):
     rate: float = option(0.5, "share of the rounds in which it is gone", least=0, most=1)
     stage: str = option("commit", "from which phase on", choices=("commit", "reveal"))
 
-    def device(self, kit: DeviceKit, scene: Scene) -> Device:
+    def device(self, parts: DeviceParts, context: AttackContext) -> Device:
         """A device that is not always there."""
         attack = self
 
         class Absent(Device):
             def act(self) -> str | None:
                 clock = self.ledger.clock()
-                gone = scene.rng(clock.round).random() < attack.rate
+                gone = context.rng(clock.round).random() < attack.rate
                 return None if gone and clock.phase >= Phase[attack.stage.upper()] else super().act()
 
-        return super().device(replace(kit, kind=Absent), scene)
+        return super().device(replace(parts, kind=Absent), context)

@@ -18,7 +18,7 @@ from typing import ClassVar
 
 import numpy as np
 
-from bcfl.adversaries.attack import Bent, DeviceAttack, DeviceKit, Floats, Scene, moved, option
+from bcfl.adversaries.attack import AttackContext, Bent, DeviceAttack, DeviceParts, Floats, moved, option
 from bcfl.ports import Learner, Trained, Vector
 from bcfl.protocol.rounds import History
 
@@ -52,22 +52,22 @@ class FreeRider(DeviceAttack):
     PAPER: ClassVar[str] = "Lin et al. 2019, arXiv:1911.12560; Fraboni et al. 2021, arXiv:2006.11901"
     kind: str = option("zero", "what it sends", choices=("zero", "stale", "noise"))
 
-    def learner(self, kit: DeviceKit, scene: Scene) -> Learner:
+    def learner(self, parts: DeviceParts, context: AttackContext) -> Learner:
         """Does not train."""
-        return _Rider(kit, self, scene)
+        return _Rider(parts, self, context)
 
 
 class _Rider(Bent):
-    def __init__(self, kit: DeviceKit, attack: FreeRider, scene: Scene) -> None:
-        super().__init__(kit.learner)
-        self.kit, self.attack, self.scene = kit, attack, scene
+    def __init__(self, parts: DeviceParts, attack: FreeRider, context: AttackContext) -> None:
+        super().__init__(parts.learner)
+        self.parts, self.attack, self.context = parts, attack, context
 
     def bend(self, model: Vector, round_: int) -> Trained:
-        history = self.kit.ledger.history()
+        history = self.parts.ledger.history()
         samples = self.honest.samples
         claim = Trained(model, samples, invented_time(history, round_, samples))
         step = np.zeros(len(model))
         blocks = [block for block in history.blocks if block.round < round_]
         if len(blocks) > 1 and self.attack.kind != "zero":
-            step = model.astype(np.float64) - self.kit.archive.values(blocks[-2])
-        return moved(claim, model, ride(self.attack.kind, step, self.scene.rng(round_)))
+            step = model.astype(np.float64) - self.parts.archive.values(blocks[-2])
+        return moved(claim, model, ride(self.attack.kind, step, self.context.rng(round_)))

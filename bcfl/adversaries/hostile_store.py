@@ -13,11 +13,11 @@ from copy import copy
 from dataclasses import dataclass
 from typing import ClassVar
 
-from bcfl.adversaries.attack import DeviceAttack, DeviceKit, option
+from bcfl.adversaries.attack import DeviceAttack, DeviceParts, option
 from bcfl.ports import Store
 from bcfl.protocol import cid
 from bcfl.protocol.fixedpoint import Lanes
-from bcfl.roles.archive import Archive, Packed, Stored
+from bcfl.roles.common.archive import Archive, Packed, Stored
 
 HUGE = (1 << 62).to_bytes(8, "little")  # what a header claims for its own length
 
@@ -74,10 +74,10 @@ class Withholder(DeviceAttack):
 
     PAPER: ClassVar[str] = "Al-Bassam et al. 2018, arXiv:1809.09044"
 
-    def archive(self, kit: DeviceKit) -> Archive:
+    def archive(self, parts: DeviceParts) -> Archive:
         """Puts nothing on the store."""
-        twin = copy(kit.archive)
-        twin.store = _Withholding(kit.archive.store)
+        twin = copy(parts.archive)
+        twin.store = _Withholding(parts.archive.store)
         return twin
 
 
@@ -88,6 +88,6 @@ class Malformed(DeviceAttack):
     PAPER: ClassVar[str] = "section 9 of the protocol"
     kind: str = option("root", "what is wrong with them", choices=tuple(MANGLED))
 
-    def archive(self, kit: DeviceKit) -> Archive:
+    def archive(self, parts: DeviceParts) -> Archive:
         """Puts something else on the store."""
-        return _Mangling(kit.archive, MANGLED[self.kind])
+        return _Mangling(parts.archive, MANGLED[self.kind])

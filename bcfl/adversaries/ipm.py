@@ -12,7 +12,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
-from bcfl.adversaries.attack import Scene, option
+from bcfl.adversaries.attack import AttackContext, option
 from bcfl.adversaries.colluder import Collusion
 from bcfl.adversaries.collusion import Floats, Matrix
 
@@ -30,6 +30,6 @@ class Ipm(Collusion):
     PAPER: ClassVar[str] = "Xie et al. 2019, arXiv:1903.03936"
     epsilon: float = option(0.5, "times the mean, reversed", least=0, most=1e6)
 
-    def craft(self, honest: Matrix, scene: Scene) -> Floats:  # noqa: ARG002
+    def craft(self, honest: Matrix, context: AttackContext) -> Floats:  # noqa: ARG002
         """The paper's vector."""
         return ipm(honest, self.epsilon)

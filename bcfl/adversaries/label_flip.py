@@ -12,7 +12,7 @@ from typing import ClassVar
 
 import numpy as np
 
-from bcfl.adversaries.attack import DeviceAttack, Scene, option
+from bcfl.adversaries.attack import AttackContext, DeviceAttack, option
 from bcfl.learning.datasets import Labels, Samples
 
 
@@ -30,7 +30,7 @@ class LabelFlip(DeviceAttack):
     source: int | None = option(None, "the class that is relabelled; none: all", least=0)
     target: int | None = option(None, "what it is called; none: classes - 1 - l", least=0)
 
-    def samples(self, own: Samples, scene: Scene) -> Samples:
+    def samples(self, own: Samples, context: AttackContext) -> Samples:
         """Its samples under wrong labels."""
-        target = None if self.target is None else min(self.target, scene.classes - 1)
-        return Samples(own.features, flip(own.labels, scene.classes, self.source, target))
+        target = None if self.target is None else min(self.target, context.classes - 1)
+        return Samples(own.features, flip(own.labels, context.classes, self.source, target))

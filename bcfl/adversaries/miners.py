@@ -12,12 +12,12 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import ClassVar
 
-from bcfl.adversaries.attack import MinerAttack, MinerKit, Scene, option
+from bcfl.adversaries.attack import AttackContext, MinerAttack, MinerParts, option
 from bcfl.protocol.rounds import History, Round
 from bcfl.protocol.types import Phase, Verdict
-from bcfl.roles.miner import Miner
-from bcfl.roles.moment import Moment
-from bcfl.roles.verifier import Verifier
+from bcfl.roles.common.snapshot import RoundSnapshot
+from bcfl.roles.miner.miner import Miner
+from bcfl.roles.miner.verifier import Verifier
 
 Verdicts = tuple[Verdict, ...]
 
@@ -69,11 +69,11 @@ class LazyMiner(MinerAttack):
     PAPER: ClassVar[str] = "Luu et al. 2015, CCS, the verifier's dilemma"
     kind: str = option("accept", "what it says", choices=("accept", "copy"))
 
-    def verifier(self, kit: MinerKit, scene: Scene) -> Verifier:  # noqa: ARG002
+    def verifier(self, parts: MinerParts, context: AttackContext) -> Verifier:  # noqa: ARG002
         """Looks at nothing."""
         if self.kind == "accept":
-            return Bribed(kit.verifier, lambda _, __, current: accept_all(current))
-        return Bribed(kit.verifier, lambda _, history, current: repeat_last(history, current))
+            return Bribed(parts.verifier, lambda _, __, current: accept_all(current))
+        return Bribed(parts.verifier, lambda _, history, current: repeat_last(history, current))
 
 
 @dataclass(frozen=True)
@@ -83,14 +83,14 @@ class ColludingMiner(MinerAttack):
     PAPER: ClassVar[str] = "Chen et al. 2021 (VBFL), arXiv:2101.03300"
     others: str = option("verify", "what it says of honest devices", choices=("verify", "reject"))
 
-    def verifier(self, kit: MinerKit, scene: Scene) -> Verifier:
+    def verifier(self, parts: MinerParts, context: AttackContext) -> Verifier:
         """Knows its accomplices."""
 
         def rule(honest: Verifier, history: History, current: Round) -> Verdicts:
             said = honest.verdicts(history, current) if self.others == "verify" else accept_all(current)
-            return collude(said, history, current, scene.accomplices, self.others)
+            return collude(said, history, current, context.accomplices, self.others)
 
-        return Bribed(kit.verifier, rule)
+        return Bribed(parts.verifier, rule)
 
 
 @dataclass(frozen=True)
@@ -99,11 +99,11 @@ class SilentMiner(MinerAttack):
 
     PAPER: ClassVar[str] = "section 9 of the protocol: commits and never reveals"
 
-    def miner(self, kit: MinerKit, scene: Scene) -> Miner:
+    def miner(self, parts: MinerParts, context: AttackContext) -> Miner:
         """A miner without the step UNVEIL."""
-        return super().miner(replace(kit, kind=_Silent), scene)
+        return super().miner(replace(parts, kind=_Silent), context)
 
 
 class _Silent(Miner):
-    def _steps(self) -> dict[Phase, Callable[[Moment], str | None]]:
+    def _steps(self) -> dict[Phase, Callable[[RoundSnapshot], str | None]]:
         return {phase: step for phase, step in super()._steps().items() if phase is not Phase.UNVEIL}

@@ -19,7 +19,7 @@ from typing import ClassVar
 
 import numpy as np
 
-from bcfl.adversaries.attack import Scene, option
+from bcfl.adversaries.attack import AttackContext, option
 from bcfl.adversaries.colluder import Collusion
 from bcfl.adversaries.collusion import Floats, Matrix
 
@@ -81,7 +81,7 @@ class MinMax(Collusion):
     PAPER: ClassVar[str] = "Shejwalkar and Houmansadr 2021, NDSS, Min-Max"
     perturbation: str = option("unit", "direction of the perturbation", choices=PERTURBATIONS)
 
-    def craft(self, honest: Matrix, scene: Scene) -> Floats:  # noqa: ARG002
+    def craft(self, honest: Matrix, context: AttackContext) -> Floats:  # noqa: ARG002
         """The paper's vector."""
         return minmax(honest, self.perturbation)
 
@@ -93,6 +93,6 @@ class MinSum(Collusion):
     PAPER: ClassVar[str] = "Shejwalkar and Houmansadr 2021, NDSS, Min-Sum"
     perturbation: str = option("unit", "direction of the perturbation", choices=PERTURBATIONS)
 
-    def craft(self, honest: Matrix, scene: Scene) -> Floats:  # noqa: ARG002
+    def craft(self, honest: Matrix, context: AttackContext) -> Floats:  # noqa: ARG002
         """The paper's vector."""
         return minsum(honest, self.perturbation)

@@ -15,8 +15,17 @@ from typing import ClassVar
 
 import numpy as np
 
-from bcfl.adversaries.attack import Bent, DeviceAttack, DeviceKit, Floats, Scene, delta_of, moved, option
-from bcfl.adversaries.collusion import Circle, trainings
+from bcfl.adversaries.attack import (
+    AttackContext,
+    Bent,
+    DeviceAttack,
+    DeviceParts,
+    Floats,
+    delta_of,
+    moved,
+    option,
+)
+from bcfl.adversaries.collusion import Coalition, trainings
 from bcfl.errors import ConfigError, PayloadError, StoreError
 from bcfl.ports import Learner, Trained, Vector
 from bcfl.protocol import fixedpoint
@@ -40,19 +49,19 @@ class Plagiarist(DeviceAttack):
     noise: float = option(0.1, "noisy: noise relative to the update", least=0, most=1000)
     victim: str = option("past", "whose: an earlier round's, or this one's", choices=("past", "present"))
 
-    def learner(self, kit: DeviceKit, scene: Scene) -> Learner:
+    def learner(self, parts: DeviceParts, context: AttackContext) -> Learner:
         """Does not train."""
-        return _Copier(kit, self, scene)
+        return _Copier(parts, self, context)
 
 
 class _Copier(Bent):
-    def __init__(self, kit: DeviceKit, attack: Plagiarist, scene: Scene) -> None:
-        super().__init__(kit.learner)
-        self.kit, self.attack, self.scene = kit, attack, scene
-        self.circle = scene.circle or Circle([], [])
+    def __init__(self, parts: DeviceParts, attack: Plagiarist, context: AttackContext) -> None:
+        super().__init__(parts.learner)
+        self.parts, self.attack, self.context = parts, attack, context
+        self.coalition = context.coalition or Coalition([], [])
 
     def bend(self, model: Vector, round_: int) -> Trained:
-        rng = self.scene.rng(round_)
+        rng = self.context.rng(round_)
         find = self._past if self.attack.victim == "past" else self._present
         victim = find(model, round_, rng)
         noise = self.attack.noise if self.attack.kind == "noisy" else 0.0
@@ -60,8 +69,8 @@ class _Copier(Bent):
 
     def _past(self, model: Vector, round_: int, rng: np.random.Generator) -> Trained:
         """An accepted update of the last round that had any."""
-        history, archive = self.kit.ledger.history(), self.kit.archive
-        me = history.device_index(self.kit.account.address)
+        history, archive = self.parts.ledger.history(), self.parts.archive
+        me = history.device_index(self.parts.account.address)
         for number in range(round_ - 1, 0, -1):
             taken = history.rounds[number].taken() if number in history.rounds else []
             others = [item for item in taken if item.update.device != me]
@@ -78,7 +87,7 @@ class _Copier(Bent):
 
     def _present(self, model: Vector, round_: int, rng: np.random.Generator) -> Trained:
         """What one of the honest devices trains in this round."""
-        learners = self.circle.honest
+        learners = self.coalition.honest
         if not learners:
             raise ConfigError("there is nobody to copy")
         found = trainings([learners[int(rng.integers(len(learners)))]], model, round_)

@@ -18,7 +18,16 @@ from typing import ClassVar
 
 import numpy as np
 
-from bcfl.adversaries.attack import Bent, DeviceAttack, DeviceKit, Floats, Scene, delta_of, moved, option
+from bcfl.adversaries.attack import (
+    AttackContext,
+    Bent,
+    DeviceAttack,
+    DeviceParts,
+    Floats,
+    delta_of,
+    moved,
+    option,
+)
 from bcfl.ports import Learner, Trained, Vector
 
 Change = Callable[[Floats, int], Floats]  # honest update and round to what is sent
@@ -59,9 +68,9 @@ class SignFlip(DeviceAttack):
     PAPER: ClassVar[str] = "Li et al. 2019, arXiv:1811.03761"
     factor: float = option(4.0, "times the honest update, reversed", least=0, most=1e6)
 
-    def learner(self, kit: DeviceKit, scene: Scene) -> Learner:  # noqa: ARG002
+    def learner(self, parts: DeviceParts, context: AttackContext) -> Learner:  # noqa: ARG002
         """Trains and reverses."""
-        return Changed(kit.learner, lambda honest, _: flip_sign(honest, self.factor))
+        return Changed(parts.learner, lambda honest, _: flip_sign(honest, self.factor))
 
 
 @dataclass(frozen=True)
@@ -71,9 +80,9 @@ class Scaling(DeviceAttack):
     PAPER: ClassVar[str] = "Bhagoji et al. 2019, arXiv:1811.12470"
     factor: float = option(10.0, "times the honest update", least=0, most=1e6)
 
-    def learner(self, kit: DeviceKit, scene: Scene) -> Learner:  # noqa: ARG002
+    def learner(self, parts: DeviceParts, context: AttackContext) -> Learner:  # noqa: ARG002
         """Trains and stretches."""
-        return Changed(kit.learner, lambda honest, _: scale(honest, self.factor))
+        return Changed(parts.learner, lambda honest, _: scale(honest, self.factor))
 
 
 @dataclass(frozen=True)
@@ -83,6 +92,6 @@ class Noise(DeviceAttack):
     PAPER: ClassVar[str] = "Chen et al. 2021 (VBFL), arXiv:2101.03300"
     std: float = option(0.1, "standard deviation of the noise on a weight", least=0, most=1e6)
 
-    def learner(self, kit: DeviceKit, scene: Scene) -> Learner:
+    def learner(self, parts: DeviceParts, context: AttackContext) -> Learner:
         """Trains and adds noise."""
-        return Changed(kit.learner, lambda honest, round_: add_noise(honest, self.std, scene.rng(round_)))
+        return Changed(parts.learner, lambda honest, round_: add_noise(honest, self.std, context.rng(round_)))

@@ -6,18 +6,18 @@ from typing import Annotated
 
 import typer
 
-from bcfl.cli import account, chain, deploy, doctor, start, status, up, watch
-from bcfl.cli.audit import audit
-from bcfl.cli.bundle import bundle
-from bcfl.cli.contracts import call, events
-from bcfl.cli.leaders import leader
-from bcfl.cli.listing import adversaries, ls, version
-from bcfl.cli.members import device, miner
-from bcfl.cli.models import export, fetch, model
-from bcfl.cli.networked import networked
-from bcfl.cli.rounds import round_
-from bcfl.cli.run import run
-from bcfl.cli.votes import votes
+from bcfl.cli.node import account, chain, deploy, doctor, start, status, up, watch
+from bcfl.cli.query.audit import audit
+from bcfl.cli.query.bundle import bundle
+from bcfl.cli.query.contracts import call, events
+from bcfl.cli.query.leaders import leader
+from bcfl.cli.query.listing import adversaries, ls, version
+from bcfl.cli.query.members import device, miner
+from bcfl.cli.query.models import export, fetch, model
+from bcfl.cli.query.networked import networked
+from bcfl.cli.query.rounds import round_
+from bcfl.cli.query.votes import votes
+from bcfl.cli.run.run import run
 
 # So that `bcfl round -1` is about a round, not about an option -1.
 NUMBERS = {"ignore_unknown_options": True}

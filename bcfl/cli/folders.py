@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from bcfl.config import Config
-from bcfl.runs import FILE
+from bcfl.federation.runs import FILE
 
 
 def runs_folder(runs: Path | None) -> Path:

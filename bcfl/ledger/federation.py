@@ -9,7 +9,7 @@ from typing import Any
 
 from bcfl.errors import Reverted
 from bcfl.ledger.contract import Contract
-from bcfl.ports import Step
+from bcfl.ports import ContractCall
 from bcfl.protocol.accounts import Account
 from bcfl.protocol.events import take_in
 from bcfl.protocol.rounds import History
@@ -73,22 +73,22 @@ class FederationLedger:
             self._next_block = head + 1
         return self._history
 
-    def send(self, account: Account, steps: Sequence[Step]) -> int:
+    def send(self, account: Account, steps: Sequence[ContractCall]) -> int:
         """Take steps in as few transactions as their size allows; returns the gas."""
         return sum(self._send(account, part) for part in self._parts(steps))
 
-    def price(self, account: Account, steps: Sequence[Step]) -> int:
+    def price(self, account: Account, steps: Sequence[ContractCall]) -> int:
         """The most that steps would cost now, in wei; raises Reverted where one would fail."""
         return sum(self.contract.price(account, *_call(part)) for part in self._parts(steps))
 
-    def _send(self, account: Account, part: Sequence[tuple[Step, bytes]]) -> int:
+    def _send(self, account: Account, part: Sequence[tuple[ContractCall, bytes]]) -> int:
         """One transaction; ether goes along with a step on its own."""
         value = part[0][0].value if len(part) == 1 else 0
         return self.contract.send(account, *_call(part), value=value).gas_used
 
-    def _parts(self, steps: Sequence[Step]) -> Iterator[list[tuple[Step, bytes]]]:
+    def _parts(self, steps: Sequence[ContractCall]) -> Iterator[list[tuple[ContractCall, bytes]]]:
         """The steps with their calldata, cut where one transaction is full."""
-        part: list[tuple[Step, bytes]] = []
+        part: list[tuple[ContractCall, bytes]] = []
         for step in steps:
             data = self.contract.encode(step.function, *step.args)
             size = sum(len(known) for _, known in part) + len(data)
@@ -104,7 +104,7 @@ class FederationLedger:
         return int(self.contract.chain.request("eth_blockNumber"), 16)
 
 
-def _call(part: Sequence[tuple[Step, bytes]]) -> tuple[Any, ...]:
+def _call(part: Sequence[tuple[ContractCall, bytes]]) -> tuple[Any, ...]:
     """Function and arguments of one transaction; a lone step may be larger than what a multicall takes."""
     if len(part) == 1:
         return part[0][0].function, *part[0][0].args

@@ -77,7 +77,7 @@ class Candidate:
 
 
 @dataclass(frozen=True)
-class Docket:
+class ChallengeContext:
     """What the contract knows when a challenge comes."""
 
     terms: Terms
@@ -146,23 +146,23 @@ class SumChallenge:
             self.low, self.high, pack_samples(self.samples), self.before, self.after, self.row,
         )  # fmt: skip
 
-    def rule(self, docket: Docket) -> bool:
+    def rule(self, context: ChallengeContext) -> bool:
         """The contract's ruling."""
-        docket.open(self.candidate, self.tally)
-        docket.prove(self.row, self.leaf, self.proofs[0], self.candidate.rows)
-        docket.prove(self.before, self.leaf, self.proofs[1], docket.before)
-        docket.prove(self.after, self.leaf, self.proofs[2], self.candidate.root)
-        _insist(self.lane < docket.terms.leaf_lanes, "no such place")
+        context.open(self.candidate, self.tally)
+        context.prove(self.row, self.leaf, self.proofs[0], self.candidate.rows)
+        context.prove(self.before, self.leaf, self.proofs[1], context.before)
+        context.prove(self.after, self.leaf, self.proofs[2], self.candidate.root)
+        _insist(self.lane < context.terms.leaf_lanes, "no such place")
         count = sum(self.tally.accepted)
         right = keccak(pack_samples(self.samples)) == self.candidate.weights
         _insist(right and len(self.samples) == count, "not the proposed weights")
-        _content(self.row, count * docket.leaf_bytes)
-        _content(self.before, docket.model_leaf)
-        _content(self.after, docket.model_leaf)
-        return lane_of(self.after, self.lane, MODEL_BYTES) != self._expected(docket)
+        _content(self.row, count * context.leaf_bytes)
+        _content(self.before, context.model_leaf)
+        _content(self.after, context.model_leaf)
+        return lane_of(self.after, self.lane, MODEL_BYTES) != self._expected(context)
 
-    def _expected(self, docket: Docket) -> int:
-        terms, width = docket.terms, docket.terms.lane_bits // 8
+    def _expected(self, context: ChallengeContext) -> int:
+        terms, width = context.terms, context.terms.lane_bits // 8
         if self.leaf * terms.leaf_lanes + self.lane >= terms.parameters:
             return 0
         part = terms.leaf_lanes
@@ -197,13 +197,13 @@ class RowChallenge:
             *_lists(self.proofs), self.leaf, self.word, self.part, self.row,
         )  # fmt: skip
 
-    def rule(self, docket: Docket) -> bool:
+    def rule(self, context: ChallengeContext) -> bool:
         """The contract's ruling."""
-        docket.open(self.candidate, self.tally)
-        size, accepted = docket.leaf_bytes, self.tally.accepted
-        root = self._root(docket)
-        docket.prove(self.row, self.leaf, self.proofs[0], self.candidate.rows)
-        docket.prove(self.part, self.leaf, self.proofs[1], root)
+        context.open(self.candidate, self.tally)
+        size, accepted = context.leaf_bytes, self.tally.accepted
+        root = self._root(context)
+        context.prove(self.row, self.leaf, self.proofs[0], self.candidate.rows)
+        context.prove(self.part, self.leaf, self.proofs[1], root)
         _insist(self.word < size // WORD, "no such place")
         _content(self.row, sum(accepted) * size)
         _content(self.part, size)
@@ -211,16 +211,16 @@ class RowChallenge:
         at = 1 + self.word * WORD
         return self.row[start : start + WORD] != self.part[at : at + WORD]
 
-    def _root(self, docket: Docket) -> bytes:
+    def _root(self, context: ChallengeContext) -> bytes:
         """The root of the accepted update, once it is shown to be one of the round."""
         accepted, points = self.tally.accepted, self.tally.checkpoints
         _insist(self.position < len(accepted) and accepted[self.position], "no such place")
         place = self.position // GROUP
         start = points[place - 1] if place else bytes(32)
         _insist(fold(map(word, self.group), start) == points[place], "not the round's updates")
-        claimed = unpack_claim(docket.round, self.update.root, self.update.cid, pack_claim(self.update))
+        claimed = unpack_claim(context.round, self.update.root, self.update.cid, pack_claim(self.update))
         shown = self.group[self.position % GROUP]
-        _insist(opens(docket.domain, claimed, shown), "not the update's opening")
+        _insist(opens(context.domain, claimed, shown), "not the update's opening")
         return self.update.root
 
 
@@ -240,9 +240,9 @@ class WeightsChallenge:
             self.candidate.fields, tally_bytes(self.tally), list(self.updates), pack_samples(self.samples),
         )  # fmt: skip
 
-    def rule(self, docket: Docket) -> bool:
+    def rule(self, context: ChallengeContext) -> bool:
         """The contract's ruling."""
-        docket.open(self.candidate, self.tally)
+        context.open(self.candidate, self.tally)
         last = self.tally.checkpoints[-1]
         _insist(fold(map(word, self.updates)) == last, "not the round's updates")
         accepted = zip(self.updates, self.tally.accepted, strict=True)
@@ -270,13 +270,13 @@ class LeafChallenge:
             self.content,
         )  # fmt: skip
 
-    def rule(self, docket: Docket) -> bool:
+    def rule(self, context: ChallengeContext) -> bool:
         """The contract's ruling."""
-        docket.open(self.candidate, self.tally)
-        root, size = self.candidate.root, docket.model_leaf
+        context.open(self.candidate, self.tally)
+        root, size = self.candidate.root, context.model_leaf
         if self.tree is Trees.ROWS:
-            root, size = self.candidate.rows, docket.leaf_bytes * sum(self.tally.accepted)
-        docket.prove(self.content, self.leaf, self.proof, root)
+            root, size = self.candidate.rows, context.leaf_bytes * sum(self.tally.accepted)
+        context.prove(self.content, self.leaf, self.proof, root)
         _content(self.content, None)
         return len(self.content) != 1 + size
 
@@ -301,14 +301,14 @@ class PaddingChallenge:
             self.index, self.digest,
         )  # fmt: skip
 
-    def rule(self, docket: Docket) -> bool:
+    def rule(self, context: ChallengeContext) -> bool:
         """The contract's ruling."""
-        docket.open(self.candidate, self.tally)
+        context.open(self.candidate, self.tally)
         root = self.candidate.rows if self.tree is Trees.ROWS else self.candidate.root
         rest = len(self.proof)
-        place = self.index < 1 << rest and self.index << self.height >= docket.leaves
+        place = self.index < 1 << rest and self.index << self.height >= context.leaves
         _insist(place, "no such place")
-        _insist(self.height + rest == docket.depth, "proof of another length")
+        _insist(self.height + rest == context.depth, "proof of another length")
         _insist(merkle.climb(self.digest, self.index, self.proof) == root, "not in the tree")
         return self.digest != merkle.padding(self.height)
 

@@ -21,7 +21,7 @@ from bcfl.protocol.challenges import (
     WORD,
     Candidate,
     Challenge,
-    Docket,
+    ChallengeContext,
     LeafChallenge,
     PaddingChallenge,
     RowChallenge,
@@ -163,7 +163,7 @@ class Shown:
 class Evidence:
     """All that stands behind a proposal, as its challenger sees it."""
 
-    docket: Docket
+    context: ChallengeContext
     candidate: Candidate
     tally: Tally
     words: Sequence[int]  # of all updates of the round
@@ -185,7 +185,7 @@ class Evidence:
         return self._wrong_rows() or self._wrong_model()
 
     def _wrong_rows(self) -> Challenge | None:
-        right = Vectors(self.lanes, self.docket.terms.leaf_lanes)
+        right = Vectors(self.lanes, self.context.terms.leaf_lanes)
         index = self.rows.unlike(right)
         if index is None:
             return self._stray(Trees.ROWS, self.rows)
@@ -193,10 +193,10 @@ class Evidence:
         if len(shown) != len(expected):
             return self._leaf(Trees.ROWS, self.rows, index)
         at = next(i for i in range(0, len(shown), WORD) if shown[i : i + WORD] != expected[i : i + WORD])
-        return self.row_challenge(index, *divmod(at, self.docket.leaf_bytes))
+        return self.row_challenge(index, *divmod(at, self.context.leaf_bytes))
 
     def _wrong_model(self) -> Challenge | None:
-        terms = self.docket.terms
+        terms = self.context.terms
         step = aggregation.aggregate(terms.rule, self.lanes, self.samples, terms.shift, terms.trim)
         right = Vectors([aggregation.apply(self.before, step)], terms.leaf_lanes)
         index = self.model.unlike(right)
@@ -211,7 +211,7 @@ class Evidence:
 
     def sum_challenge(self, leaf: int, lane: int) -> SumChallenge:
         """The challenge of one lane of the new model, wrong or not."""
-        terms = self.docket.terms
+        terms = self.context.terms
         old = Vectors([self.before], terms.leaf_lanes)
         row, width = _ZERO + self.rows.leaf(leaf), terms.lane_bits // 8
         places = range(lane, (len(row) - 1) // width, terms.leaf_lanes)
@@ -227,7 +227,7 @@ class Evidence:
         """The challenge of the word at byte `at` of accepted update `place` in a row, wrong or not."""
         position = [i for i, bit in enumerate(self.tally.accepted) if bit][place]
         first = position // GROUP * GROUP
-        own = Vectors([self.lanes[place]], self.docket.terms.leaf_lanes)
+        own = Vectors([self.lanes[place]], self.context.terms.leaf_lanes)
         return RowChallenge(
             self.candidate, self.tally, leaf, at // WORD, position, self.updates[position],
             tuple(self.words[first : first + GROUP]), (self.rows.proof(leaf), own.proof(leaf)),

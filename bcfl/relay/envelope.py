@@ -30,5 +30,5 @@ def sender(domain: Domain, miner: str, path: str, body: bytes, seal_: str) -> st
 
 
 def _digest(domain: Domain, miner: str, path: str, body: bytes) -> bytes:
-    desk = bytes.fromhex(miner[2:])
-    return keccak(PURPOSE + domain.separator + desk + keccak(path.encode()) + keccak(body))
+    inbox = bytes.fromhex(miner[2:])
+    return keccak(PURPOSE + domain.separator + inbox + keccak(path.encode()) + keccak(body))

@@ -19,8 +19,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, Final
 
 from bcfl.errors import BcflError, RelayError
-from bcfl.http import Handler, Limits, Server
-from bcfl.ports import Desk, Ledger
+from bcfl.ports import Inbox, Ledger
 from bcfl.relay.envelope import HEADER, sender
 from bcfl.relay.mailbox import Busy, Mailbox
 from bcfl.relay.messages import (
@@ -31,6 +30,7 @@ from bcfl.relay.messages import (
     OpeningMessage,
     UpdateMessage,
 )
+from bcfl.transport.server import Handler, Limits, Server
 
 # Devices of one site share an address: 64 of them, a few messages each at a time.
 LIMITS: Final = Limits(
@@ -81,7 +81,7 @@ class Counters:
         return "\n".join(lines) + "\n"
 
 
-class DeskServer(Server):
+class InboxServer(Server):
     """The desk of `miner` at `host`:`port` (0: a free one); who attends `mailbox` judges the messages.
 
     `ledger` and `desk` are used there only, but for `desk.batch`, which reads one record.
@@ -90,7 +90,7 @@ class DeskServer(Server):
     def __init__(
         self,
         miner: str,
-        desk: Desk,
+        inbox: Inbox,
         ledger: Ledger,
         mailbox: Mailbox,
         host: str = "127.0.0.1",
@@ -100,26 +100,26 @@ class DeskServer(Server):
         counters: Counters | None = None,
         limits: Limits = LIMITS,
     ) -> None:
-        self.miner, self.desk, self.ledger, self.mailbox = miner, desk, ledger, mailbox
+        self.miner, self.inbox, self.ledger, self.mailbox = miner, inbox, ledger, mailbox
         self.domain, self.health, self.counters = ledger.domain, health, counters or Counters()
-        super().__init__(host, port, _DeskHandler, limits)
+        super().__init__(host, port, _InboxHandler, limits)
 
     def take(self, path: str, body: bytes, account: str) -> None:
         """Judge a message that `account` sent; raises RelayError, or Forbidden if it is not its own."""
         if path == "/v1/commitments":
             commitment = CommitmentMessage.parsed(body).opened()
-            self._judge(account, commitment.device, lambda: self.desk.take_commitment(commitment))
+            self._judge(account, commitment.device, lambda: self.inbox.take_commitment(commitment))
         elif path == "/v1/updates":
             update = UpdateMessage.parsed(body).opened()
-            self._judge(account, update.update.device, lambda: self.desk.take_update(update))
+            self._judge(account, update.update.device, lambda: self.inbox.take_update(update))
         elif path == "/v1/batches":
             batch = BatchMessage.parsed(body).opened()
             _own(account, batch.submitter)
-            self._judge(account, None, lambda: self.desk.take_batch(batch))
+            self._judge(account, None, lambda: self.inbox.take_batch(batch))
         else:
             opening = OpeningMessage.parsed(body).opened()
             _own(account, opening.miner)
-            self._judge(account, None, lambda: self.desk.take_opening(opening))
+            self._judge(account, None, lambda: self.inbox.take_opening(opening))
 
     def _judge(self, account: str, device: int | None, take: Callable[[], None]) -> None:
         """Let the miner judge a message, if it comes from a member: the device that it names, or a miner."""
@@ -152,10 +152,10 @@ def _own(account: str, named: str) -> None:
         raise Forbidden(f"{account} speaks for {named}")
 
 
-class _DeskHandler(Handler):
+class _InboxHandler(Handler):
     """The paths of a desk."""
 
-    server: DeskServer
+    server: InboxServer
 
     def get(self) -> None:
         """A batch, health, or counters."""
@@ -171,7 +171,7 @@ class _DeskHandler(Handler):
 
     def _batch(self, round_: int) -> None:
         try:
-            commitments = self.server.desk.batch(round_)
+            commitments = self.server.inbox.batch(round_)
         except BcflError as error:
             self.refuse(503, str(error))
             return
@@ -196,12 +196,12 @@ class _DeskHandler(Handler):
 
     def _taken(self, body: bytes) -> tuple[int, str]:
         """The status that a message gets, and why."""
-        desk = self.server
-        account = sender(desk.domain, desk.miner, self.path, body, self.headers.get(HEADER, ""))
+        inbox = self.server
+        account = sender(inbox.domain, inbox.miner, self.path, body, self.headers.get(HEADER, ""))
         if account is None:
             return 403, "the message is not signed for this desk"
         try:
-            desk.take(self.path, body, account)
+            inbox.take(self.path, body, account)
         except Forbidden as error:
             return 403, str(error)
         except Busy as error:

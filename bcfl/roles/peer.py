@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from bcfl.errors import LedgerError, RelayError, StoreError
-from bcfl.ports import Desk, Relay
-from bcfl.roles.device import Device
-from bcfl.roles.miner import Miner
+from bcfl.ports import Inbox, Relay
+from bcfl.roles.device.device import Device
+from bcfl.roles.miner.miner import Miner
 
 
 class Peer:
@@ -32,7 +32,7 @@ class Peer:
         return ", ".join(said) or None
 
 
-class OwnDesk:
+class OwnInbox:
     """A relay on which an account reaches its own desk without the network.
 
     The desk is attended by the very thread that would wait for its answer.
@@ -41,6 +41,6 @@ class OwnDesk:
     def __init__(self, relay: Relay, miner: Miner) -> None:
         self._relay, self._miner = relay, miner
 
-    def desk(self, miner: str) -> Desk:
+    def inbox(self, miner: str) -> Inbox:
         """The desk of a miner; raises RelayError if it has none."""
-        return self._miner if miner == self._miner.account.address else self._relay.desk(miner)
+        return self._miner if miner == self._miner.account.address else self._relay.inbox(miner)

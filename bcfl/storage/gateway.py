@@ -15,10 +15,10 @@ from urllib.parse import urlsplit
 from bcfl.errors import ConfigError, Corrupt, Oversized, StoreError, Unavailable
 from bcfl.protocol import cid as cids
 from bcfl.protocol.cid import CHUNK_BYTES, RAW, Cid
-from bcfl.storage import car
-from bcfl.storage.dag import Assembly, Malformed, is_own
+from bcfl.storage.ipld import car
+from bcfl.storage.ipld.dag import Assembly, Malformed, is_own
 from bcfl.storage.retries import Away, Retries, reason
-from bcfl.storage.transport import Answer, Deadline, exchange
+from bcfl.transport.client import Answer, Deadline, exchange
 
 T = TypeVar("T")
 BLOCK_TYPE = "application/vnd.ipld.raw"

@@ -17,7 +17,7 @@ from typing import Any, NoReturn, TypeVar
 from bcfl.errors import ConfigError, Corrupt, Oversized, StoreError, Unavailable
 from bcfl.protocol import cid as cids
 from bcfl.storage.retries import Away, Retries, reason
-from bcfl.storage.transport import Deadline, Interrupted
+from bcfl.transport.client import Deadline, Interrupted
 
 T = TypeVar("T")
 HOST = r"[\w:-]{1,63}(\.[\w-]{1,63}){0,9}"

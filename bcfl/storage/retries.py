@@ -10,7 +10,7 @@ from http.client import HTTPException
 from typing import TypeVar
 
 from bcfl.errors import ConfigError
-from bcfl.storage.transport import Deadline, Interrupted
+from bcfl.transport.client import Deadline, Interrupted
 
 MOST_TIMES = 20
 T = TypeVar("T")

@@ -17,7 +17,7 @@ from ipfshttpclient import Client, exceptions  # type: ignore[import-untyped]
 from ipfshttpclient.http_common import ClientSyncBase, multiaddr_to_url_data  # type: ignore[import-untyped]
 
 from bcfl.storage.retries import Away
-from bcfl.storage.transport import Answer, Deadline, exchange
+from bcfl.transport.client import Answer, Deadline, exchange
 
 SENT_BYTES = 1 << 20  # a piece of what is added
 REPLY_BYTES = 65_536  # the longest reply that is no content

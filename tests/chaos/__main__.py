@@ -15,7 +15,7 @@ from pathlib import Path
 from bcfl.errors import BcflError
 from tests.chaos.checks import Outcome
 from tests.chaos.run import ROUNDS, run
-from tests.daemons import ipfs
+from tests.ipfs import ipfs
 
 
 def main() -> int:

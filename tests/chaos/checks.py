@@ -11,7 +11,7 @@ from eth_utils.abi import function_abi_to_4byte_selector
 from bcfl.ledger.artifact import artifact
 from bcfl.protocol.rewards import block_hash
 from bcfl.protocol.rounds import History
-from bcfl.roles.archive import Archive
+from bcfl.roles.common.archive import Archive
 from tests.chaos.federation import Federation
 from tests.chaos.parties import KEEP
 

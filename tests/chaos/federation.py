@@ -15,19 +15,19 @@ from typing import Any
 
 from bcfl.cli import USAGE
 from bcfl.errors import BcflError
-from bcfl.ledger import networks
+from bcfl.federation.node import open_first_round
 from bcfl.ledger.artifact import deploy, federation_at
+from bcfl.ledger.deployment import networks
 from bcfl.ledger.live import LiveLedger
-from bcfl.parties import open_first_round
 from bcfl.protocol.rounds import History
 from bcfl.protocol.types import Clock, Terms
-from bcfl.roles.archive import Archive
+from bcfl.roles.common.archive import Archive
 from bcfl.storage import open_store
 from tests.chaos import parties
 from tests.chaos.parties import Place, account
-from tests.daemons import ipfs
+from tests.ipfs import ipfs
+from tests.local_federation import ETHER, LAYOUT, TERMS
 from tests.processes import PATIENCE
-from tests.village import ETHER, LAYOUT, TERMS
 
 START_SECONDS = PATIENCE
 PHASE = 10  # seconds, as a rule not used up
@@ -65,7 +65,7 @@ class Federation:
             self._ledger = LiveLedger(federation_at(chain, self.place.contract))
         return self._ledger
 
-    def look(self) -> tuple[Clock, History] | None:
+    def take_snapshot(self) -> tuple[Clock, History] | None:
         """Where the federation stands; None while nobody can be asked."""
         with suppress(BcflError):
             return self.ledger.clock(), self.ledger.history()
@@ -88,14 +88,14 @@ class Federation:
         for number in range(self.devices):
             self._add(f"device {number}", parties.run_device, number)
         _until("all miners have joined", lambda: len(self.ledger.history().endpoints) == self.miners)
-        open_first_round(self.site(), owner)
+        open_first_round(self.client(), owner)
 
-    def site(self) -> Any:
-        """What `bcfl.parties` needs of a federation that was reached."""
-        from bcfl.parties import Site
+    def client(self) -> Any:
+        """What `bcfl.federation.node` needs of a federation that was reached."""
+        from bcfl.federation.node import FederationClient
 
         ledger = self.ledger
-        return Site("chaos", self.place.network, ledger.contract.chain, ledger, {}, 0)  # type: ignore[arg-type]
+        return FederationClient("chaos", self.place.network, ledger.contract.chain, ledger, {}, 0)  # type: ignore[arg-type]
 
     def kill(self, name: str) -> None:
         """End a process as `kill -9` does."""

@@ -18,15 +18,15 @@ from pathlib import Path
 import numpy as np
 
 from bcfl.cli import USAGE
-from bcfl.cli.supervisor import die_with
 from bcfl.errors import BcflError
-from bcfl.ledger import networks
-from bcfl.ledger.server import serve
-from bcfl.parties import device, miner, reach
+from bcfl.federation.node import device, miner, reach
+from bcfl.federation.supervisor import die_with
+from bcfl.ledger.deployment import networks
+from bcfl.ledger.devnet.server import serve
 from bcfl.protocol.accounts import Account
-from bcfl.roles.verifier import Checks
+from bcfl.roles.miner.verifier import Checks
 from bcfl.storage import open_store
-from tests.village import LAYOUT, Quadratic
+from tests.local_federation import LAYOUT, Quadratic
 
 POLL = 0.1
 KEEP = 3  # rounds that a party keeps what it has touched
@@ -68,10 +68,10 @@ def run_device(place: Place, number: int) -> None:
     learner = Quadratic(optimum(number), 10 + number, 1000 * (10 + number))
     with (
         _spoken(place.folder / f"device-{number}.log"),
-        reach(place.network, place.contract, timeout=10) as site,
+        reach(place.network, place.contract, timeout=10) as client,
     ):
         made = device(
-            site, account("device", number), learner, LAYOUT, open_store(place.store, search=site.search),
+            client, account("device", number), learner, LAYOUT, open_store(place.store, search=client.search),
             place.folder / "journals", poll=POLL, keep=KEEP, claim_every=2,
         )  # fmt: skip
         signal.signal(signal.SIGTERM, made.stop)
@@ -83,11 +83,11 @@ def run_miner(place: Place, number: int) -> None:
     learner = Quadratic(optimum(100 + number))
     with (
         _spoken(place.folder / f"miner-{number}.log"),
-        reach(place.network, place.contract, timeout=10) as site,
+        reach(place.network, place.contract, timeout=10) as client,
         miner(
-            site, account("miner", number), learner, LAYOUT, open_store(place.store, search=site.search),
+            client, account("miner", number), learner, LAYOUT, open_store(place.store, search=client.search),
             place.folder / "journals", port=place.ports[number], checks=Checks(), poll=POLL,
-            stake=site.ledger.terms.min_stake * 2 - 1, keep=KEEP, claim_every=2,
+            stake=client.ledger.terms.min_stake * 2 - 1, keep=KEEP, claim_every=2,
         ) as made,
     ):  # fmt: skip
         signal.signal(signal.SIGTERM, made.stop)

@@ -8,8 +8,8 @@ import pytest
 
 from bcfl.protocol.types import Rule
 from benchmarks.challenge import against_honest, on_the_twin
-from tests.forgery import FORGERIES, WIDTHS, evidence, forged, hostile, random_terms, ruling
-from tests.trial import Trial
+from testkit.forged_proposals import FORGERIES, WIDTHS, evidence, forged, hostile, random_terms, ruling
+from testkit.proposal_fixture import ProposalFixture
 
 
 @pytest.mark.parametrize("lane_bits", WIDTHS)
@@ -17,7 +17,7 @@ from tests.trial import Trial
 def test_one_ruling(rule: Rule, lane_bits: int) -> None:
     """Two forged proposals and some hostile challenges of right ones for every rule and width."""
     rng = Random(100 * rule + lane_bits)
-    trial = Trial(random_terms(rng, rule, lane_bits))
+    trial = ProposalFixture(random_terms(rng, rule, lane_bits))
     wrong, tried = 0, 0
     while wrong < 2:
         made = evidence(rng, trial.terms, rng.randint(1, 7), trial.setting)
@@ -27,15 +27,15 @@ def test_one_ruling(rule: Rule, lane_bits: int) -> None:
             continue
         challenge = found.find()
         assert challenge is not None
-        assert ruling(challenge, found.docket) is True
-        trial.stand(found.docket)
+        assert ruling(challenge, found.context) is True
+        trial.stand(found.context)
         assert trial.ruling(challenge) is True
         wrong += 1
     right = evidence(rng, trial.terms, rng.randint(1, 7), trial.setting)
-    trial.stand(right.docket)
+    trial.stand(right.context)
     for _ in range(6):
         attack = hostile(rng, right)
-        assert trial.ruling(attack) == ruling(attack, right.docket) is not True
+        assert trial.ruling(attack) == ruling(attack, right.context) is not True
 
 
 def test_a_profile_of_the_campaign() -> None:

@@ -13,8 +13,8 @@ from bcfl.protocol.election import ACCOUNT, proof_value, ranking
 from bcfl.protocol.hashing import keccak, word
 from bcfl.protocol.scores import WHOLE, Resources
 from bcfl.protocol.types import Engine, Voter
-from tests.harness import account as key
-from tests.mocks import mock
+from testkit.harness import account as key
+from testkit.mocks import mock
 
 DRAWS, AT_ONCE = 1000, 100
 FULL = settings().max_examples if settings().max_examples > 100 else 25

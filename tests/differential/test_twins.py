@@ -15,8 +15,8 @@ from bcfl.protocol.election import retarget
 from bcfl.protocol.rewards import earned, prices
 from bcfl.protocol.types import Engine, Opening, Phase, Tally, Update, Verdict, Voter
 from bcfl.protocol.verification import Vote
-from tests.harness import ETHER, TERMS, Account, Federation, digest, refused
-from tests.mocks import mock
+from testkit.harness import ETHER, TERMS, Account, Federation, digest, refused
+from testkit.mocks import mock
 
 NOT_MINE = 2**256 - 1
 words = st.binary(min_size=32, max_size=32)

@@ -21,7 +21,7 @@ from pathlib import Path
 import pytest
 
 from tests import foundry
-from tests.daemons import ipfs
+from tests.ipfs import ipfs
 
 ROOT = Path(__file__).parents[2]
 PAGE = (ROOT / "docs" / "walk.md").read_text(encoding="utf-8")

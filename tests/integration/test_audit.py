@@ -10,42 +10,42 @@ import pytest
 
 from bcfl.protocol import cid as cids
 from bcfl.protocol.types import Engine, Mode
-from bcfl.roles.archive import Archive
 from bcfl.roles.auditor.audit import Audit
-from tests.scene import (
+from bcfl.roles.common.archive import Archive
+from tests.local_federation import LAYOUT, TERMS, LocalFederation
+from tests.recorded_run import (
     CLAIMED,
     ROUNDS,
     SILENT,
     SKIPPED,
     VOID,
     Held,
-    Scene,
+    RecordedRun,
     first,
     flipped,
     play,
-    scene_of,
+    recording_of,
     seat_of,
     update_of,
 )
-from tests.village import LAYOUT, TERMS, Village
 
 
 @pytest.fixture(scope="module")
-def scene(tmp_path_factory: pytest.TempPathFactory) -> Scene:
+def recording(tmp_path_factory: pytest.TempPathFactory) -> RecordedRun:
     return play(tmp_path_factory.mktemp("audited"))
 
 
-def test_default_behavior(scene: Scene) -> None:
-    verdict = scene.audit()
+def test_default_behavior(recording: RecordedRun) -> None:
+    verdict = recording.audit()
     assert verdict.passed, verdict.first
     assert [found.round for found in verdict.rounds] == list(range(ROUNDS + 2))
     assert verdict.rounds[VOID].status == "void"
-    assert scene.event("Penalized", SILENT) is not None
-    assert scene.event("Skipped", SKIPPED) is not None
+    assert recording.event("Penalized", SILENT) is not None
+    assert recording.event("Skipped", SKIPPED) is not None
     assert not any(found.lazy for found in verdict.rounds)
 
 
-Bend = Callable[[Scene], Scene]
+Bend = Callable[[RecordedRun], RecordedRun]
 
 
 def wei(amount: int) -> Callable[[int], int]:
@@ -153,7 +153,7 @@ TAMPERINGS: dict[str, tuple[Bend, int, str | tuple[str, ...]]] = {
             6,
             leader=lambda a: next(
                 e.args["miner"]
-                for e in s.testimony.events
+                for e in s.transcript.events
                 if e.name == "MinerRegistered" and e.args["miner"] != a
             ),
         ),
@@ -201,7 +201,7 @@ TAMPERINGS: dict[str, tuple[Bend, int, str | tuple[str, ...]]] = {
     "a block's CID is another": (lambda s: s.bent("Finalized", 9, cid=flipped), 9, "block.cid"),
     "a block is gone": (lambda s: s.without("Finalized", 9), 9, "logs"),
     "the contract keeps another block": (
-        lambda s: s.standing(ledger={**s.testimony.standing.ledger, 8: bytes(32)}),
+        lambda s: s.standing(ledger={**s.transcript.standing.ledger, 8: bytes(32)}),
         8,
         "contract.ledger",
     ),
@@ -219,28 +219,28 @@ TAMPERINGS: dict[str, tuple[Bend, int, str | tuple[str, ...]]] = {
     "a claim is told twice": (lambda s: s.twice("Claimed", CLAIMED), CLAIMED, "claims"),
     "a withdrawal is one wei more": (lambda s: s.bent("Withdrawn", None, amount=wei(1)), 11, "withdrawals"),
     "the pool is one wei less": (
-        lambda s: s.standing(pool=s.testimony.standing.pool - 1),
+        lambda s: s.standing(pool=s.transcript.standing.pool - 1),
         11,
         "contract.pool",
     ),
     "the balance is one wei less": (
-        lambda s: s.standing(balance=s.testimony.standing.balance - 1),
+        lambda s: s.standing(balance=s.transcript.standing.balance - 1),
         11,
         "contract.balance",
     ),
     "a credit is gone": (lambda s: s.standing(credits={}), 11, "contract.credits"),
     "a stake is another": (
-        lambda s: s.standing(stakes={a: 1 + w for a, w in s.testimony.standing.stakes.items()}),
+        lambda s: s.standing(stakes={a: 1 + w for a, w in s.transcript.standing.stakes.items()}),
         11,
         "contract.stakes",
     ),
     "the current model is another": (
-        lambda s: s.standing(root=flipped(s.testimony.standing.root)),
+        lambda s: s.standing(root=flipped(s.transcript.standing.root)),
         11,
         "contract.model",
     ),
     "the seed is another": (
-        lambda s: s.standing(seed=flipped(s.testimony.standing.seed)),
+        lambda s: s.standing(seed=flipped(s.transcript.standing.seed)),
         11,
         "contract.seed",
     ),
@@ -252,7 +252,7 @@ TAMPERINGS: dict[str, tuple[Bend, int, str | tuple[str, ...]]] = {
     "a device had left": (
         lambda s: s.with_events(
             [
-                *s.testimony.events[: (at := s.index("RoundOpened", 8))],
+                *s.transcript.events[: (at := s.index("RoundOpened", 8))],
                 replace(
                     s.event("DeviceRegistered", None),
                     name="DeviceLeft",
@@ -262,7 +262,7 @@ TAMPERINGS: dict[str, tuple[Bend, int, str | tuple[str, ...]]] = {
                         "until_round": 8,
                     },
                 ),
-                *s.testimony.events[at:],
+                *s.transcript.events[at:],
             ]
         ),
         8,
@@ -272,9 +272,9 @@ TAMPERINGS: dict[str, tuple[Bend, int, str | tuple[str, ...]]] = {
 
 
 @pytest.mark.parametrize("name", TAMPERINGS)
-def test_a_single_tampering_fails_at_its_round_and_field(scene: Scene, name: str) -> None:
+def test_a_single_tampering_fails_at_its_round_and_field(recording: RecordedRun, name: str) -> None:
     bend, number, field = TAMPERINGS[name]
-    verdict = bend(scene).audit()
+    verdict = bend(recording).audit()
     assert not verdict.passed
     assert verdict.first is not None
     assert verdict.first.round == number, verdict.first
@@ -297,7 +297,7 @@ ENGINES: dict[str, tuple[dict[str, int], Bend, int, str]] = {
     ),
     "resource": (
         {"engine": Engine.RESOURCE},
-        lambda s: s.standing(scores={a: v + 1 for a, v in s.testimony.standing.scores.items()}),
+        lambda s: s.standing(scores={a: v + 1 for a, v in s.transcript.standing.scores.items()}),
         4,
         "contract.scores",
     ),
@@ -314,25 +314,25 @@ ENGINES: dict[str, tuple[dict[str, int], Bend, int, str]] = {
 @pytest.mark.parametrize("name", ENGINES)
 def test_every_engine_is_followed(tmp_path: Path, name: str) -> None:
     changes, bend, number, field = ENGINES[name]
-    village = Village(tmp_path, shared=4 if name == "full" else 2, terms=replace(TERMS, **changes))
-    village.play(3)
-    scene = scene_of(village)
-    assert scene.audit().passed, scene.audit().first
-    first = bend(scene).audit().first
+    local = LocalFederation(tmp_path, shared=4 if name == "full" else 2, terms=replace(TERMS, **changes))
+    local.play(3)
+    recording = recording_of(local)
+    assert recording.audit().passed, recording.audit().first
+    first = bend(recording).audit().first
     assert first is not None
     assert (first.round, first.field.split("[")[0]) == (number, field)
 
 
-def test_rounds_can_be_chosen(scene: Scene) -> None:
-    bent = scene.bent("Voted", 6, salt=flipped)
-    archive = Archive(Held(dict(scene.contents)), LAYOUT, scene.testimony.terms)
-    chosen = list(Audit(bent.testimony, archive).verdicts(7, 9))
+def test_rounds_can_be_chosen(recording: RecordedRun) -> None:
+    bent = recording.bent("Voted", 6, salt=flipped)
+    archive = Archive(Held(dict(recording.contents)), LAYOUT, recording.transcript.terms)
+    chosen = list(Audit(bent.transcript, archive).verdicts(7, 9))
     assert [found.round for found in chosen] == [7, 8, 9]
     assert all(found.passed for found in chosen)
 
 
 @pytest.fixture(autouse=True)
-def _unchanged(scene: Scene) -> Iterator[None]:
-    before = len(scene.testimony.events), len(scene.contents)
+def _unchanged(recording: RecordedRun) -> Iterator[None]:
+    before = len(recording.transcript.events), len(recording.contents)
     yield
-    assert (len(scene.testimony.events), len(scene.contents)) == before
+    assert (len(recording.transcript.events), len(recording.contents)) == before

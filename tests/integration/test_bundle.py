@@ -10,58 +10,58 @@ from typing import Any
 
 import pytest
 
+from bcfl.bundle import blocks as chain_side
+from bcfl.bundle import encodings, manifest
+from bcfl.bundle import store as car
+from bcfl.bundle.blocks import BlockRecord
+from bcfl.bundle.proofs import may_log, proof_of, proven, root_of
+from bcfl.bundle.store import BundleStore
 from bcfl.cli import main
-from bcfl.cli.bundle import bundled, unbundled
+from bcfl.cli.query.bundle import bundled, unbundled
 from bcfl.errors import BundleError, ConfigError, StoreError
-from bcfl.ledger import bundled as chain_side
-from bcfl.ledger import encodings, manifest
 from bcfl.ledger.abi import Abi
 from bcfl.ledger.artifact import artifact
-from bcfl.ledger.bundled import BlockRecord
-from bcfl.ledger.proofs import may_log, proof_of, proven, root_of
-from bcfl.ledger.testimony import gather
+from bcfl.ledger.transcript import gather
 from bcfl.protocol import cid as cids
-from bcfl.roles.archive import Archive
 from bcfl.roles.auditor.audit import Audit
-from bcfl.storage import bundle as car
-from bcfl.storage.blocks import blocks_of
-from bcfl.storage.bundle import BundleStore
-from tests.village import LAYOUT, Village
+from bcfl.roles.common.archive import Archive
+from bcfl.storage.ipld.blocks import blocks_of
+from tests.local_federation import LAYOUT, LocalFederation
 
 ROUNDS = 2
 
 
-class Site:
+class FederationClient:
     """What `bundled` asks of an opened federation."""
 
     first_block = 0
 
-    def __init__(self, village: Village) -> None:
-        self.contract, self.store = village.federation.contract, village.store
+    def __init__(self, local: LocalFederation) -> None:
+        self.contract, self.store = local.federation.contract, local.store
 
 
 @pytest.fixture(scope="module")
-def village(tmp_path_factory: pytest.TempPathFactory) -> Village:
-    made = Village(tmp_path_factory.mktemp("bundled"), devices=3, miners=3)
+def local(tmp_path_factory: pytest.TempPathFactory) -> LocalFederation:
+    made = LocalFederation(tmp_path_factory.mktemp("bundled"), devices=3, miners=3)
     made.play(ROUNDS)
     return made
 
 
 @pytest.fixture(scope="module")
-def whole(village: Village) -> tuple[Path, dict[str, Any]]:
-    path = village.path / "run.car"
-    return path, bundled(Site(village), path)  # type: ignore[arg-type]
+def whole(local: LocalFederation) -> tuple[Path, dict[str, Any]]:
+    path = local.path / "run.car"
+    return path, bundled(FederationClient(local), path)  # type: ignore[arg-type]
 
 
 @pytest.fixture(scope="module")
-def records(village: Village) -> list[BlockRecord]:
-    contract = village.federation.contract
-    testimony = gather(contract)
-    return list(chain_side.records(contract, testimony.events, testimony.standing.block))  # type: ignore[arg-type]
+def records(local: LocalFederation) -> list[BlockRecord]:
+    contract = local.federation.contract
+    transcript = gather(contract)
+    return list(chain_side.records(contract, transcript.events, transcript.standing.block))  # type: ignore[arg-type]
 
 
-def read(village: Village, found: list[BlockRecord]) -> chain_side.Read:
-    return chain_side.read(Abi(artifact()["abi"]), village.federation.contract.address, found)
+def read(local: LocalFederation, found: list[BlockRecord]) -> chain_side.Read:
+    return chain_side.read(Abi(artifact()["abi"]), local.federation.contract.address, found)
 
 
 def rebuilt(path: Path, target: Path, **changes: Any) -> Path:
@@ -76,38 +76,38 @@ def rebuilt(path: Path, target: Path, **changes: Any) -> Path:
     return target
 
 
-def test_default_behavior(village: Village, whole: tuple[Path, dict[str, Any]]) -> None:
+def test_default_behavior(local: LocalFederation, whole: tuple[Path, dict[str, Any]]) -> None:
     path, facts = whole
     assert facts["missing"] == []
     assert facts["contents"] == 3 * ROUNDS + ROUNDS + 1
     with unbundled(path, "0x" + facts["block_hash"].hex()) as found:
-        verdicts = list(Audit(found.testimony, Archive(found.store, LAYOUT, village.terms)).verdicts())
+        verdicts = list(Audit(found.transcript, Archive(found.store, LAYOUT, local.terms)).verdicts())
         assert [each.findings for each in verdicts] == [()] * (ROUNDS + 2)
-        assert found.testimony == replace(
-            gather(village.federation.contract),
-            events=found.testimony.events,
-            calls=found.testimony.calls,
+        assert found.transcript == replace(
+            gather(local.federation.contract),
+            events=found.transcript.events,
+            calls=found.transcript.calls,
         )
-        assert list(found.testimony.events) == list(village.federation.contract.events())
+        assert list(found.transcript.events) == list(local.federation.contract.events())
         assert not any("ask anybody" in each for each in found.believed)
     with unbundled(path) as found:
         assert any(facts["block_hash"].hex() in each for each in found.believed)
 
 
-def test_what_was_missing_is_said_and_found(village: Village, tmp_path: Path) -> None:
-    site = Site(village)
-    lost = cids.from_digest(village.history.blocks[1].cid, 1)
+def test_what_was_missing_is_said_and_found(local: LocalFederation, tmp_path: Path) -> None:
+    client = FederationClient(local)
+    lost = cids.from_digest(local.history.blocks[1].cid, 1)
 
     class Forgetful:
         def get(self, cid: str, max_bytes: int) -> bytes:
             if cid == lost:
                 raise StoreError("gone", cid)
-            return village.store.get(cid, max_bytes)
+            return local.store.get(cid, max_bytes)
 
-    site.store = Forgetful()  # type: ignore[assignment]
-    assert bundled(site, tmp_path / "less.car")["missing"] == [lost]  # type: ignore[arg-type]
+    client.store = Forgetful()  # type: ignore[assignment]
+    assert bundled(client, tmp_path / "less.car")["missing"] == [lost]  # type: ignore[arg-type]
     with unbundled(tmp_path / "less.car") as found:
-        verdicts = list(Audit(found.testimony, Archive(found.store, LAYOUT, village.terms)).verdicts())
+        verdicts = list(Audit(found.transcript, Archive(found.store, LAYOUT, local.terms)).verdicts())
     first = next(finding for each in verdicts for finding in each.findings)
     assert (first.round, first.field) == (1, "model.bytes")
 
@@ -119,8 +119,8 @@ def test_another_chain_is_not_trusted(whole: tuple[Path, dict[str, Any]]) -> Non
         pass
 
 
-def test_no_log_can_be_left_out_added_or_changed(village: Village, records: list[BlockRecord]) -> None:
-    assert read(village, records).gaps == 0
+def test_no_log_can_be_left_out_added_or_changed(local: LocalFederation, records: list[BlockRecord]) -> None:
+    assert read(local, records).gaps == 0
     place = next(i for i, record in enumerate(records) if i > 3 and record.receipts)
     record = records[place]
     changed = record.receipts[0][:-1] + bytes([record.receipts[0][-1] ^ 1])
@@ -137,22 +137,22 @@ def test_no_log_can_be_left_out_added_or_changed(village: Village, records: list
         (replace(record, header=b"\xf7" * 56), "cut off|too deep"),
     ):
         with pytest.raises(BundleError, match=reason):
-            read(village, [*records[:place], bent, *records[place + 1 :]])
+            read(local, [*records[:place], bent, *records[place + 1 :]])
     with pytest.raises(BundleError, match="stands after"):
-        read(village, [*records, record])
+        read(local, [*records, record])
     with pytest.raises(BundleError, match="deployment"):
-        read(village, records[place:])
+        read(local, records[place:])
 
 
-def test_a_header_follows_the_one_before(village: Village, records: list[BlockRecord]) -> None:
+def test_a_header_follows_the_one_before(local: LocalFederation, records: list[BlockRecord]) -> None:
     fields = encodings.decode(records[5].header)
     fields[0] = bytes(32)
     import rlp
 
     forged = replace(records[5], header=rlp.encode(fields))
     with pytest.raises(BundleError, match="does not follow"):
-        read(village, [*records[:5], forged, *records[6:]])
-    assert read(village, [*records[:5], *records[6:]]).gaps == 1  # it is said, not refused
+        read(local, [*records[:5], forged, *records[6:]])
+    assert read(local, [*records[:5], *records[6:]]).gaps == 1  # it is said, not refused
 
 
 def test_records_survive_their_encoding(records: list[BlockRecord]) -> None:
@@ -199,15 +199,15 @@ def test_a_file_that_is_cut_off_is_refused(
 
 
 def test_a_block_whose_bytes_are_others_is_noticed(
-    village: Village, whole: tuple[Path, dict[str, Any]], tmp_path: Path
+    local: LocalFederation, whole: tuple[Path, dict[str, Any]], tmp_path: Path
 ) -> None:
     data = bytearray(whole[0].read_bytes())
     data[-3] ^= 1  # in the last vector
     path = tmp_path / "flipped.car"
     path.write_bytes(data)
     with unbundled(path) as found:
-        archive = Archive(found.store, LAYOUT, village.terms)
-        findings = [f for each in Audit(found.testimony, archive).verdicts() for f in each.findings]
+        archive = Archive(found.store, LAYOUT, local.terms)
+        findings = [f for each in Audit(found.transcript, archive).verdicts() for f in each.findings]
     assert findings[0].field.endswith("bytes")
 
 
@@ -248,8 +248,8 @@ def test_every_item_of_a_block_is_proven(count: int) -> None:
             proven(bytes(32), index, proof_of(items, index))
 
 
-def test_a_bloom_filter_never_hides_a_log(village: Village, records: list[BlockRecord]) -> None:
-    address = bytes.fromhex(village.federation.contract.address[2:])
+def test_a_bloom_filter_never_hides_a_log(local: LocalFederation, records: list[BlockRecord]) -> None:
+    address = bytes.fromhex(local.federation.contract.address[2:])
     for record in records:
         bloom = encodings.header_of(record.header)["logsBloom"]
         assert may_log(bloom, address) == bool(record.receipts)

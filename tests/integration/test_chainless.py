@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from bcfl import simulation
 from bcfl.config import Config
+from bcfl.federation import simulation
 from benchmarks import robustness
 from benchmarks.cases import FEDAVG, Case, grid, headline, quick
 from benchmarks.chainless import Chainless

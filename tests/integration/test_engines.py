@@ -10,60 +10,60 @@ import pytest
 
 from bcfl.protocol.hashing import keccak
 from bcfl.protocol.types import Engine, Mode, Phase
+from tests.local_federation import TERMS, LocalFederation
 from tests.unit.protocol.test_rounds import compare
-from tests.village import TERMS, Village
 
 FULL = replace(TERMS, mode=Mode.FULL, pow_target=2**255)
 
 
 @pytest.mark.parametrize("engine", Engine)
 def test_every_engine_where_all_are_devices_and_miners(tmp_path: Path, engine: Engine) -> None:
-    village = Village(tmp_path, terms=replace(FULL, engine=engine), shared=4)
-    village.play(2)
-    compare(village)
-    assert [block.engine for block in village.history.blocks[1:]] == [engine, engine]
+    local = LocalFederation(tmp_path, terms=replace(FULL, engine=engine), shared=4)
+    local.play(2)
+    compare(local)
+    assert [block.engine for block in local.history.blocks[1:]] == [engine, engine]
 
 
 def test_a_committee_decides(tmp_path: Path) -> None:
-    village = Village(tmp_path, miners=5, terms=replace(TERMS, engine=Engine.COMMITTEE))
-    played = village.play(2)
+    local = LocalFederation(tmp_path, miners=5, terms=replace(TERMS, engine=Engine.COMMITTEE))
+    played = local.play(2)
     assert len(played.committee) == 3
     assert {vote.voter.account for vote in played.votes} == set(played.committee)
     assert played.leader in played.committee
-    compare(village)
+    compare(local)
 
 
-def wish(village: Village, chosen: Callable[[int], Engine | None]) -> None:
-    for office in village.offices:
-        office.ballots.wishes = chosen
+def wish(local: LocalFederation, chosen: Callable[[int], Engine | None]) -> None:
+    for context in local.offices:
+        context.voting.wishes = chosen
 
 
 def test_the_miners_choose_the_engine(tmp_path: Path) -> None:
-    village = Village(tmp_path, terms=replace(TERMS, mode=Mode.HYBRID, pow_target=2**255))
-    wish(village, lambda number: Engine(number % 4))
-    village.play(4)
-    engines = [block.engine for block in village.history.blocks[1:]]
+    local = LocalFederation(tmp_path, terms=replace(TERMS, mode=Mode.HYBRID, pow_target=2**255))
+    wish(local, lambda number: Engine(number % 4))
+    local.play(4)
+    engines = [block.engine for block in local.history.blocks[1:]]
     assert engines == [Engine.STAKE, Engine.POW, Engine.RESOURCE, Engine.COMMITTEE]
-    compare(village)
+    compare(local)
 
 
 def test_a_chain_that_is_used_up_is_renewed(tmp_path: Path) -> None:
-    village = Village(tmp_path)
-    account = village.miner_accounts[0]
-    village.send(account, "renew", keccak(b"of no chain"))
-    village.play(2)
-    history = village.history
+    local = LocalFederation(tmp_path)
+    account = local.miner_accounts[0]
+    local.send(account, "renew", keccak(b"of no chain"))
+    local.play(2)
+    history = local.history
     assert history.chains[account.address] == 3  # the first, the one that leads nowhere, and its own
     assert history.miners[account.address].novice
     assert all(found.status == "finalized" for found in list(history.rounds.values())[:2])
 
 
 def test_a_dual_account_whose_miner_withholds_it_commits_alone(tmp_path: Path) -> None:
-    village = Village(tmp_path, terms=FULL, shared=4)
-    while village.bound(0).account == village.device_accounts[0]:  # served by itself, as the seed has it
-        village.play()
+    local = LocalFederation(tmp_path, terms=FULL, shared=4)
+    while local.bound(0).account == local.device_accounts[0]:  # served by itself, as the seed has it
+        local.play()
     device = 0
-    withholding = village.bound(device)
-    village.gone_in(Phase.COMMIT, withholding)
-    played = village.play()
+    withholding = local.bound(device)
+    local.gone_in(Phase.COMMIT, withholding)
+    played = local.play()
     assert device in {item.update.device for item in played.submissions}

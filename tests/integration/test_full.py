@@ -13,9 +13,9 @@ from bcfl.protocol.beacon import chain_tail
 from bcfl.protocol.election import ranking
 from bcfl.protocol.hashing import keccak, word
 from bcfl.protocol.types import Engine, Mode, Phase
-from bcfl.roles.panel import Checks
+from bcfl.roles.checks.pipeline import Checks
 from tests.absences import Manner, away
-from tests.village import TERMS, Quadratic, Village
+from tests.local_federation import TERMS, LocalFederation, Quadratic
 
 DEVICES, RICH = 20, 3
 FASTER = 40  # times as many samples a second
@@ -30,10 +30,10 @@ def learners() -> list[Quadratic]:
     return [Quadratic(optimum, 10 * (FASTER if i == RICH else 1), 10_000) for i, optimum in enumerate(optima)]
 
 
-def scores_of(village: Village) -> dict[str, int]:
+def scores_of(local: LocalFederation) -> dict[str, int]:
     """What the contract draws by, account by account."""
-    accounts = [account.address for account in village.device_accounts]
-    return {account: village.federation.contract.call("resources", account)[4] for account in accounts}
+    accounts = [account.address for account in local.device_accounts]
+    return {account: local.federation.contract.call("resources", account)[4] for account in accounts}
 
 
 def lead_share(scores: dict[str, int], account: str) -> float:
@@ -45,39 +45,37 @@ def lead_share(scores: dict[str, int], account: str) -> float:
 
 
 def test_who_has_resources_leads_and_loses_the_lead_when_it_is_away(tmp_path: Path) -> None:
-    village = Village(
+    local = LocalFederation(
         tmp_path, devices=DEVICES, miners=DEVICES, shared=DEVICES, learners=learners(), terms=UNEQUAL
     )
-    for miner in village.offices:  # its many samples pull the toy model its way: not what is tested here
-        miner.ballots.verifier.checks = Checks(quality=False, split=False, direction=False)
-    rich = village.device_accounts[RICH].address
-    assert lead_share(scores_of(village), rich) == pytest.approx(
-        1 / DEVICES, abs=0.02
-    )  # nothing is known yet
-    village.play(4)
-    scores = scores_of(village)
-    assert village.history.current is not None
-    assert scores == village.history.current.scores  # the twin's reading of the same rounds
+    for miner in local.offices:  # its many samples pull the toy model its way: not what is tested here
+        miner.voting.verifier.checks = Checks(quality=False, split=False, direction=False)
+    rich = local.device_accounts[RICH].address
+    assert lead_share(scores_of(local), rich) == pytest.approx(1 / DEVICES, abs=0.02)  # nothing is known yet
+    local.play(4)
+    scores = scores_of(local)
+    assert local.history.current is not None
+    assert scores == local.history.current.scores  # the twin's reading of the same rounds
     share = scores[rich] / sum(scores.values())
     assert share > 0.6
     assert lead_share(scores, rich) == pytest.approx(share, abs=0.03)
 
-    with away(village, Phase.COMMIT, Manner.ABSENT, village.homes[RICH], village.offices[RICH]):
-        village.play()
+    with away(local, Phase.COMMIT, Manner.ABSENT, local.homes[RICH], local.offices[RICH]):
+        local.play()
     for _ in range(2):
-        with away(village, Phase.COMMIT, Manner.ABSENT, village.homes[RICH], village.offices[RICH]):
-            assert village.play().leader != rich
-    fallen = scores_of(village)
+        with away(local, Phase.COMMIT, Manner.ABSENT, local.homes[RICH], local.offices[RICH]):
+            assert local.play().leader != rich
+    fallen = scores_of(local)
     assert fallen[rich] < scores[rich] * 0.75**9 * 1.1  # a quarter less of three shares, three times
     assert fallen[rich] / sum(fallen.values()) < share / 3
     assert lead_share(fallen, rich) == pytest.approx(fallen[rich] / sum(fallen.values()), abs=0.03)
-    back = village.play()
+    back = local.play()
     assert RICH in [item.update.device for item in back.taken()], back.reasons(RICH)
-    assert scores_of(village)[rich] > 2 * fallen[rich]  # and it comes back when it does
+    assert scores_of(local)[rich] > 2 * fallen[rich]  # and it comes back when it does
 
 
 def test_nobody_mines_without_being_a_device(tmp_path: Path) -> None:
-    village = Village(tmp_path, shared=4, terms=FULL)
-    tail = chain_tail(village.owner, village.ledger.domain)
+    local = LocalFederation(tmp_path, shared=4, terms=FULL)
+    tail = chain_tail(local.owner, local.ledger.domain)
     with pytest.raises(Reverted, match="registry: not a device"):
-        village.federation.contract.send(village.owner, "register_miner", tail, value=village.terms.min_stake)
+        local.federation.contract.send(local.owner, "register_miner", tail, value=local.terms.min_stake)

@@ -11,15 +11,15 @@ import numpy as np
 import pytest
 
 from bcfl.errors import ConfigError, RelayError
-from bcfl.ports import SignedCommitment, Step, Trained, Vector
+from bcfl.ports import ContractCall, SignedCommitment, Trained, Vector
 from bcfl.protocol import submissions
 from bcfl.protocol.rounds import Round
 from bcfl.protocol.types import Phase, SignedUpdate, Verdict, VoidReason
-from bcfl.roles.archive import NewModel
-from bcfl.roles.device import Device
-from bcfl.roles.miner import Miner
-from bcfl.roles.moment import Moment
-from tests.village import ETHER, TERMS, Quadratic, Village
+from bcfl.roles.common.archive import NewModel
+from bcfl.roles.common.snapshot import RoundSnapshot
+from bcfl.roles.device.device import Device
+from bcfl.roles.miner.miner import Miner
+from tests.local_federation import ETHER, TERMS, LocalFederation, Quadratic
 
 STEPS = [Phase.COMMIT, Phase.REVEAL, Phase.VOTE, Phase.UNVEIL, Phase.TALLY, Phase.PROPOSE, Phase.ATTEST]
 CLERK, OTHER = 1, 0  # in the first round
@@ -29,12 +29,12 @@ def devices_of(played: Round) -> list[int]:
     return sorted(item.update.device for item in played.taken())
 
 
-def leader_of(village: Village) -> Miner:
-    return next(m for m in village.offices if m.account.address == village.history.current.leader)  # type: ignore[union-attr]
+def leader_of(local: LocalFederation) -> Miner:
+    return next(m for m in local.offices if m.account.address == local.history.current.leader)  # type: ignore[union-attr]
 
 
 def test_default_behavior(tmp_path: Path) -> None:
-    played = Village(tmp_path).play()
+    played = LocalFederation(tmp_path).play()
     assert (played.status, devices_of(played), played.penalties) == ("finalized", [0, 1, 2, 3], [])
     assert len(played.commits) == len(played.votes) == 4
     assert (played.closed or 0) - played.opened < 30  # nobody waited for a deadline
@@ -43,37 +43,37 @@ def test_default_behavior(tmp_path: Path) -> None:
 @pytest.mark.parametrize("step", STEPS)
 @pytest.mark.parametrize("which", [CLERK, OTHER])
 def test_a_miner_is_absent_from_a_step_on(tmp_path: Path, step: Phase, which: int) -> None:
-    village = Village(tmp_path)
-    absent = village.offices[which]
-    village.gone_in(step, absent)
-    played = village.play()
+    local = LocalFederation(tmp_path)
+    absent = local.offices[which]
+    local.gone_in(step, absent)
+    played = local.play()
     assert (played.status, devices_of(played)) == ("finalized", [0, 1, 2, 3])  # no device is silenced
     penalized = [miner for miner, _ in played.penalties]
     assert penalized == ([absent.account.address] if step is Phase.UNVEIL else penalized)
-    assert len(village.play().votes) == 4
+    assert len(local.play().votes) == 4
 
 
 @pytest.mark.parametrize("step", [Phase.COMMIT, Phase.REVEAL])
 def test_a_device_is_absent(tmp_path: Path, step: Phase) -> None:
-    village = Village(tmp_path)
-    village.gone_in(step, village.homes[1])
-    assert devices_of(village.play()) == [0, 2, 3]
-    assert devices_of(village.play()) == [0, 1, 2, 3]
+    local = LocalFederation(tmp_path)
+    local.gone_in(step, local.homes[1])
+    assert devices_of(local.play()) == [0, 2, 3]
+    assert devices_of(local.play()) == [0, 1, 2, 3]
 
 
 def test_all_devices_are_absent(tmp_path: Path) -> None:
-    village = Village(tmp_path)
-    village.gone_in(Phase.COMMIT, *village.homes)
-    assert village.play().void is VoidReason.FEW_UPDATES
-    assert village.play().status == "finalized"
+    local = LocalFederation(tmp_path)
+    local.gone_in(Phase.COMMIT, *local.homes)
+    assert local.play().void is VoidReason.FEW_UPDATES
+    assert local.play().status == "finalized"
 
 
 @pytest.mark.parametrize("step", [Phase.COMMIT, Phase.VOTE])
 def test_all_miners_are_absent(tmp_path: Path, step: Phase) -> None:
-    village = Village(tmp_path)
-    village.gone_in(step, *village.offices)
-    assert village.play().void is VoidReason.NO_VOTES
-    assert village.play().status == "finalized"
+    local = LocalFederation(tmp_path)
+    local.gone_in(step, *local.offices)
+    assert local.play().void is VoidReason.NO_VOTES
+    assert local.play().status == "finalized"
 
 
 @pytest.mark.parametrize(
@@ -83,41 +83,41 @@ def test_all_miners_are_absent(tmp_path: Path, step: Phase) -> None:
 def test_all_miners_sleep_and_wake(
     tmp_path: Path, step: Phase, stops: Phase, outcome: VoidReason | None
 ) -> None:
-    village = Village(tmp_path)
-    village.gone_in(step, *village.offices)
-    village.until(stops)
-    village.chain.warp(village.ledger.now() + 1000)  # type: ignore[union-attr]
-    for miner in village.offices:
+    local = LocalFederation(tmp_path)
+    local.gone_in(step, *local.offices)
+    local.until(stops)
+    local.chain.warp(local.ledger.now() + 1000)  # type: ignore[union-attr]
+    for miner in local.offices:
         del miner.act  # type: ignore[method-assign]
-    assert village.play().void is outcome
-    assert village.play().status == "finalized"
+    assert local.play().void is outcome
+    assert local.play().status == "finalized"
 
 
 def test_too_few_votes_for_a_quorum(tmp_path: Path) -> None:
-    village = Village(tmp_path, miners=3, stakes=(ETHER, ETHER, 3 * ETHER))
-    village.gone_in(Phase.UNVEIL, village.offices[2])
-    assert village.play().void is VoidReason.NO_QUORUM
-    assert village.play().status == "finalized"
+    local = LocalFederation(tmp_path, miners=3, stakes=(ETHER, ETHER, 3 * ETHER))
+    local.gone_in(Phase.UNVEIL, local.offices[2])
+    assert local.play().void is VoidReason.NO_QUORUM
+    assert local.play().status == "finalized"
 
 
 def test_every_update_is_rejected(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    village = Village(tmp_path)
+    local = LocalFederation(tmp_path)
     with monkeypatch.context() as patch:
-        for miner in village.offices:
+        for miner in local.offices:
             reject: Any = lambda _, current: (Verdict.QUALITY,) * len(current.submissions)  # noqa: E731
-            patch.setattr(miner.ballots.verifier, "verdicts", reject)
-        played = village.play()
+            patch.setattr(miner.voting.verifier, "verdicts", reject)
+        played = local.play()
     assert played.void is VoidReason.FEW_ACCEPTED
     assert played.verdict(0) is Verdict.QUALITY
-    recovered = village.play()
-    assert (recovered.status, recovered.block.parent) == ("finalized", village.contract_head(0))  # type: ignore[union-attr]
+    recovered = local.play()
+    assert (recovered.status, recovered.block.parent) == ("finalized", local.contract_head(0))  # type: ignore[union-attr]
 
 
 def test_a_silent_leader_loses_its_turn(tmp_path: Path) -> None:
-    village = Village(tmp_path)
-    for miner in village.offices:
+    local = LocalFederation(tmp_path)
+    for miner in local.offices:
         silence(miner)
-    played = village.play()
+    played = local.play()
     assert played.status == "finalized"
     assert len(played.skipped) == 1
     assert played.leader not in played.skipped
@@ -128,34 +128,40 @@ def silence(miner: Miner) -> None:
     """Let the first leader of a round forget to propose."""
     propose = miner.lead.propose
 
-    def forgetful(moment: Moment) -> str | None:
-        first = len(moment.current.elections) == 1 and moment.current.leader == miner.account.address
-        return None if first and not moment.due else propose(moment)
+    def forgetful(snapshot: RoundSnapshot) -> str | None:
+        first = len(snapshot.current.elections) == 1 and snapshot.current.leader == miner.account.address
+        return None if first and not snapshot.due else propose(snapshot)
 
     miner.lead.propose = forgetful  # type: ignore[method-assign]
 
 
 @pytest.mark.parametrize("wrong", ["root", "cid", "rows"])
 def test_a_wrong_model_finds_no_support(tmp_path: Path, wrong: str) -> None:
-    village = Village(tmp_path)
-    for miner in village.offices:
+    local = LocalFederation(tmp_path)
+    for miner in local.offices:
         lie(miner, wrong)
-    played = village.play()
+    played = local.play()
     assert played.status == "finalized"
     assert [proposal.attested for proposal in played.proposals[:1]] == [(played.skipped[0],)]
     assert played.block is not None
-    assert village.archive.model(played.block).shape == (38,)
+    assert local.archive.model(played.block).shape == (38,)
 
 
 def lie(miner: Miner, field: str) -> None:
     """Let a miner that leads at the first turn propose something else than it computes."""
     honest = miner.lead.propose
 
-    def propose(moment: Moment) -> str | None:
-        if moment.current.leader != miner.account.address or len(moment.current.elections) > 1 or moment.due:
-            return honest(moment)
-        made: NewModel = replace(miner.lead._compute(moment), **{field: b"\x07" * 32})  # type: ignore[type-var]
-        miner.lead.office.send(Step("propose", (made.root, made.cid, made.rows, miner.lead._layer(moment))))
+    def propose(snapshot: RoundSnapshot) -> str | None:
+        if (
+            snapshot.current.leader != miner.account.address
+            or len(snapshot.current.elections) > 1
+            or snapshot.due
+        ):
+            return honest(snapshot)
+        made: NewModel = replace(miner.lead._compute(snapshot), **{field: b"\x07" * 32})  # type: ignore[type-var]
+        miner.lead.context.send(
+            ContractCall("propose", (made.root, made.cid, made.rows, miner.lead._layer(snapshot)))
+        )
         return "lied"
 
     miner.lead.propose = propose  # type: ignore[method-assign]
@@ -164,90 +170,90 @@ def lie(miner: Miner, field: str) -> None:
 def test_a_model_that_nobody_can_fetch_finds_no_support(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    village = Village(tmp_path)
-    village.until(Phase.VOTE)
+    local = LocalFederation(tmp_path)
+    local.until(Phase.VOTE)
     puts = 0
-    put = village.archive.put
+    put = local.archive.put
 
     def forgetful(lanes: Any) -> Any:
         nonlocal puts
         puts += 1
         return None if puts == 1 else put(lanes)
 
-    monkeypatch.setattr(village.archive, "put", forgetful)
-    played = village.play()
+    monkeypatch.setattr(local.archive, "put", forgetful)
+    played = local.play()
     assert (played.status, len(played.skipped)) == ("finalized", 1)
 
 
 def test_the_bytes_of_an_accepted_update_vanish(tmp_path: Path) -> None:
-    village = Village(tmp_path)
-    for miner in village.offices:
-        vanish(village, miner)
-    played = village.play()
+    local = LocalFederation(tmp_path)
+    for miner in local.offices:
+        vanish(local, miner)
+    played = local.play()
     assert played.void is VoidReason.NO_LEADER
     assert len(played.skipped) == 4
-    for miner in village.offices:
-        del miner.ballots.unveil  # type: ignore[method-assign]
-    assert village.play().status == "finalized"
+    for miner in local.offices:
+        del miner.voting.unveil  # type: ignore[method-assign]
+    assert local.play().status == "finalized"
 
 
-def vanish(village: Village, miner: Miner) -> None:
+def vanish(local: LocalFederation, miner: Miner) -> None:
     """Let the store lose an update after everybody has voted for it."""
-    unveil = miner.ballots.unveil
+    unveil = miner.voting.unveil
 
-    def losing(moment: Moment) -> str | None:
-        lost = moment.current.submissions[0].update.cid
-        cid = village.archive.cid_of(lost, village.terms.lane_bits)
-        (village.path / "store" / cid[-3:-1] / cid).unlink(missing_ok=True)
-        village.archive.forget()
-        return unveil(moment)
+    def losing(snapshot: RoundSnapshot) -> str | None:
+        lost = snapshot.current.submissions[0].update.cid
+        cid = local.archive.cid_of(lost, local.terms.lane_bits)
+        (local.path / "store" / cid[-3:-1] / cid).unlink(missing_ok=True)
+        local.archive.forget()
+        return unveil(snapshot)
 
-    miner.ballots.unveil = losing  # type: ignore[method-assign]
+    miner.voting.unveil = losing  # type: ignore[method-assign]
 
 
 @pytest.mark.parametrize("withheld", ["commitment", "opening"])
 @pytest.mark.parametrize("which", [CLERK, OTHER])
 def test_a_miner_withholds_a_message(tmp_path: Path, withheld: str, which: int) -> None:
-    village = Village(tmp_path)
-    miner = village.offices[which]
-    silenced = next(d for d in range(4) if village.bound(d) is miner)
+    local = LocalFederation(tmp_path)
+    miner = local.offices[which]
+    silenced = next(d for d in range(4) if local.bound(d) is miner)
     if withheld == "commitment":
         take = miner.batches.take_commitment
         miner.take_commitment = lambda m: None if m.device == silenced else take(m)  # type: ignore[method-assign,func-returns-value,assignment]
     else:
         update = miner.inbox.take_update
         miner.take_update = lambda m: None if m.update.device == silenced else update(m)  # type: ignore[method-assign,func-returns-value,assignment]
-    played = village.play()
+    played = local.play()
     assert devices_of(played) == [0, 1, 2, 3]
-    alone = village.device_accounts[silenced].address
+    alone = local.device_accounts[silenced].address
     assert (alone in played.commits) is (withheld == "commitment")
 
 
 def test_a_miner_shows_another_batch_than_it_committed(tmp_path: Path) -> None:
-    village = Village(tmp_path)
-    liar = village.offices[OTHER]
+    local = LocalFederation(tmp_path)
+    liar = local.offices[OTHER]
     honest = liar.batch
     liar.batch = lambda round_: (*(honest(round_) or ()), bytes(32))  # type: ignore[method-assign]
-    played = village.play()
+    played = local.play()
     assert devices_of(played) == [0, 1, 2, 3]
-    served = [d for d in range(4) if played.commits.get(village.device_accounts[d].address)]
+    served = [d for d in range(4) if played.commits.get(local.device_accounts[d].address)]
     assert served  # its devices trust nothing and go their own way
 
 
 def test_a_miner_dies_after_its_batch_stands(tmp_path: Path) -> None:
-    village = Village(tmp_path)
-    village.until(Phase.REVEAL)
-    village.dead(village.offices[OTHER])
-    played = village.play()
+    local = LocalFederation(tmp_path)
+    local.until(Phase.REVEAL)
+    local.dead(local.offices[OTHER])
+    played = local.play()
     assert devices_of(played) == [0, 1, 2, 3]
-    assert not any(a.address in played.commits for a in village.device_accounts)
+    assert not any(a.address in played.commits for a in local.device_accounts)
 
 
 def test_the_clerk_swallows_what_it_is_handed(tmp_path: Path) -> None:
-    village = Village(tmp_path)
-    clerk = village.offices[CLERK]
-    clerk.take_batch = clerk.take_opening = lambda _: None  # type: ignore[method-assign,assignment]
-    played = village.play()
+    local = LocalFederation(tmp_path)
+    batcher = local.offices[CLERK]
+    batcher.take_batch = batcher.take_opening = lambda _: None  # type: ignore[method-assign,assignment]
+    played = local.play()
     assert (played.status, devices_of(played), len(played.votes)) == ("finalized", [0, 1, 2, 3], 4)
 
 
@@ -261,57 +267,57 @@ class Diverging(Quadratic):
 def test_a_device_whose_training_diverges_sits_out(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     optimum = np.full(38, 0.2, np.float32)
     learners = [Diverging(optimum), *(Quadratic(optimum + i / 1000) for i in range(1, 4))]
-    village = Village(tmp_path, learners=learners)
+    local = LocalFederation(tmp_path, learners=learners)
     with caplog.at_level(logging.WARNING):
-        assert devices_of(village.play()) == [1, 2, 3]
+        assert devices_of(local.play()) == [1, 2, 3]
     assert [r.message.count("\n") for r in caplog.records] == [0]
     assert "sits out round 1: training diverged" in caplog.text
-    assert devices_of(village.play()) == [0, 1, 2, 3]
+    assert devices_of(local.play()) == [0, 1, 2, 3]
 
 
 def test_a_device_waits_until_the_chain_has_seen_its_time_pass(tmp_path: Path) -> None:
     slow = Quadratic(np.full(38, 0.2, np.float32), 40_000, 20_000_000)
     others = [Quadratic(np.full(38, 0.2 + i / 1000, np.float32), 20, 10_000) for i in range(1, 4)]
-    village = Village(tmp_path, learners=[slow, *others])
-    played = village.play()
+    local = LocalFederation(tmp_path, learners=[slow, *others])
+    played = local.play()
     assert devices_of(played) == [0, 1, 2, 3]
     assert (played.closed or 0) - played.opened >= 20
 
 
 @pytest.mark.parametrize("lie", ["samples", "microseconds"])
 def test_one_device_cannot_stop_the_batch_it_is_in(tmp_path: Path, lie: str) -> None:
-    village = Village(tmp_path)
-    liar = village.homes[0]
+    local = LocalFederation(tmp_path)
+    liar = local.homes[0]
     written, update = liar.trainer.written, liar.trainer.update
     bad = {lie: 2**40}
     liar.trainer.update = lambda m, i: replace(update(m, i), **bad)  # type: ignore[method-assign]
 
-    def lying(moment: Moment, index: int) -> Any:
-        found = written(moment, index)
-        return None if found is None else replace(found, **bad, round=moment.round)
+    def lying(snapshot: RoundSnapshot, index: int) -> Any:
+        found = written(snapshot, index)
+        return None if found is None else replace(found, **bad, round=snapshot.round)
 
     liar.trainer.written = lying  # type: ignore[method-assign]
     act = liar.act
-    liar.act = lambda: handing_in(village, liar, act)  # type: ignore[method-assign]
-    played = village.play()
+    liar.act = lambda: handing_in(local, liar, act)  # type: ignore[method-assign]
+    played = local.play()
     assert (played.status, devices_of(played)) == ("finalized", [1, 2, 3])
 
 
-def handing_in(village: Village, liar: Device, act: Any) -> str | None:
+def handing_in(local: LocalFederation, liar: Device, act: Any) -> str | None:
     """Like a device, but without its own look at what the contract would refuse."""
-    clock = village.ledger.clock()
+    clock = local.ledger.clock()
     if clock.phase not in (Phase.COMMIT, Phase.REVEAL) or clock.round != 1:
         return None if clock.round == 1 else act()
-    moment = Moment(clock, village.history, village.history.rounds[1], village.terms, village.ledger.now())
-    known = Device.__dict__["_commit"] and liar.trainer.update(moment, 0)
-    commitment = submissions.commitment(village.ledger.domain, known)
+    snapshot = RoundSnapshot(clock, local.history, local.history.rounds[1], local.terms, local.ledger.now())
+    known = Device.__dict__["_commit"] and liar.trainer.update(snapshot, 0)
+    commitment = submissions.commitment(local.ledger.domain, known)
     signature = liar.account.sign(commitment)
-    desk = village.relay.desk(village.bound(0).account.address)
+    inbox = local.relay.inbox(local.bound(0).account.address)
     try:
         if clock.phase is Phase.COMMIT:
-            desk.take_commitment(SignedCommitment(1, 0, commitment, signature))
+            inbox.take_commitment(SignedCommitment(1, 0, commitment, signature))
         else:
-            desk.take_update(SignedUpdate(known, signature))
+            inbox.take_update(SignedUpdate(known, signature))
     except RelayError:
         pass
     return None
@@ -319,33 +325,33 @@ def handing_in(village: Village, liar: Device, act: Any) -> str | None:
 
 @pytest.mark.parametrize("shared", [1, 4])
 def test_accounts_that_are_both(tmp_path: Path, shared: int) -> None:
-    village = Village(tmp_path, shared=shared)
-    played = village.play(2)
+    local = LocalFederation(tmp_path, shared=shared)
+    played = local.play(2)
     assert (played.status, devices_of(played)) == ("finalized", [0, 1, 2, 3])
 
 
 def test_more_miners_than_devices_wait_for_nobody(tmp_path: Path) -> None:
-    village = Village(tmp_path, devices=2, miners=5)
-    played = village.play()
+    local = LocalFederation(tmp_path, devices=2, miners=5)
+    played = local.play()
     assert (played.status, devices_of(played)) == ("finalized", [0, 1])
     assert (played.closed or 0) - played.opened < 40
 
 
 @pytest.mark.parametrize(("devices", "miners"), [(1, 1), (2, 1), (1, 3)])
 def test_the_smallest_federations(tmp_path: Path, devices: int, miners: int) -> None:
-    village = Village(tmp_path, devices=devices, miners=miners, terms=replace(TERMS, min_updates=1))
-    assert len(village.play(2).taken()) == devices
+    local = LocalFederation(tmp_path, devices=devices, miners=miners, terms=replace(TERMS, min_updates=1))
+    assert len(local.play(2).taken()) == devices
 
 
 def test_a_race_stops_with_its_winner(tmp_path: Path) -> None:
-    village = Village(tmp_path, terms=replace(TERMS, engine=1, pow_target=2**255))
-    played = village.play()
+    local = LocalFederation(tmp_path, terms=replace(TERMS, engine=1, pow_target=2**255))
+    played = local.play()
     assert (played.status, len(played.elections)) == ("finalized", 1)
-    assert village.ledger.target() < 2**255  # it was over in less than the wished seconds
+    assert local.ledger.target() < 2**255  # it was over in less than the wished seconds
 
 
 def test_a_race_without_winner_is_void_and_the_next_is_easier(tmp_path: Path) -> None:
-    village = Village(tmp_path, terms=replace(TERMS, engine=1, pow_target=2**216, elect_seconds=5))
-    assert village.play().void is VoidReason.NO_LEADER
-    village.until(Phase.ELECT)
-    assert village.ledger.target() >= 2**217
+    local = LocalFederation(tmp_path, terms=replace(TERMS, engine=1, pow_target=2**216, elect_seconds=5))
+    assert local.play().void is VoidReason.NO_LEADER
+    local.until(Phase.ELECT)
+    assert local.ledger.target() >= 2**217

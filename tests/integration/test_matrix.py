@@ -12,20 +12,20 @@ import pytest
 from bcfl.protocol.election import ranking
 from bcfl.protocol.rounds import Round
 from bcfl.protocol.types import Engine, Mode, Phase, VoidReason
-from bcfl.roles.claims import claims
-from bcfl.roles.device import Device
-from bcfl.roles.miner import Miner
-from bcfl.roles.moment import TURN_SECONDS, phase_seconds
-from bcfl.roles.panel import Checks
+from bcfl.roles.background.claims import claims
+from bcfl.roles.checks.pipeline import Checks
+from bcfl.roles.common.snapshot import TURN_SECONDS, phase_seconds
+from bcfl.roles.device.device import Device
+from bcfl.roles.miner.miner import Miner
 from tests.absences import Manner, away
-from tests.village import ETHER, TERMS, Village
+from tests.local_federation import ETHER, TERMS, LocalFederation
 
 STEPS = [Phase.COMMIT, Phase.REVEAL, Phase.VOTE, Phase.UNVEIL, Phase.TALLY, Phase.PROPOSE, Phase.ATTEST]
 TIMED = [step for step in STEPS if step is not Phase.TALLY]
 MINERS, DEVICES, COMMITTEE = 5, 4, 4
 CHECKS = Checks(duplicate=False, quality=False, norm=False, split=False, direction=False)
 STAKE = 20 * ETHER - 1  # nine penalties do not change its weight
-Villages = dict[Engine, Village]
+Villages = dict[Engine, LocalFederation]
 
 
 @pytest.fixture(scope="module")
@@ -39,45 +39,45 @@ def villages(tmp_path_factory: pytest.TempPathFactory) -> Villages:
             mode=Mode.FULL if full else Mode.PARTIAL,
         )  # fmt: skip
         miners = DEVICES if full else MINERS
-        made[engine] = Village(
+        made[engine] = LocalFederation(
             tmp_path_factory.mktemp(engine.name.lower()), devices=DEVICES, miners=miners, terms=terms,
             shared=miners if full else 0, stakes=(STAKE,) * miners,
         )  # fmt: skip
         for miner in made[engine].offices:  # what toy models look like to them is not what is tested here
-            miner.ballots.verifier.checks = CHECKS
+            miner.voting.verifier.checks = CHECKS
     return made
 
 
-def line_of(village: Village) -> list[Miner]:
+def line_of(local: LocalFederation) -> list[Miner]:
     """The miners that may vote in the running round, in the order in which they lead if all of them do."""
-    history, current = village.history, village.history.current
+    history, current = local.history, local.history.current
     assert current is not None
-    offices = {miner.account.address: miner for miner in village.offices}
+    offices = {miner.account.address: miner for miner in local.offices}
     voters = {history.voter(member.account).word: member.account for member in history.electors()}
     scores = {int(account, 16): score for account, score in current.scores.items()}
     return [offices[voters[item]] for item in ranking(current.seed, list(voters), scores)]
 
 
-def clerk_of(village: Village) -> Miner:
+def batcher_of(local: LocalFederation) -> Miner:
     """Who brings the openings of the running round, if everybody votes."""
-    electors = [member.account for member in village.history.electors()]
-    account = electors[max(village.history.rounds) % len(electors)]
-    return next(miner for miner in village.offices if miner.account.address == account)
+    electors = [member.account for member in local.history.electors()]
+    account = electors[max(local.history.rounds) % len(electors)]
+    return next(miner for miner in local.offices if miner.account.address == account)
 
 
-def cast(village: Village, role: str) -> Device | Miner:
+def cast(local: LocalFederation, role: str) -> Device | Miner:
     """Who has a role in the running round."""
-    line, clerk = line_of(village), clerk_of(village)
+    line, batcher = line_of(local), batcher_of(local)
     if role == "device":
-        return village.homes[1]
+        return local.homes[1]
     if role == "outsider":  # a miner that is not drawn into the committee
-        return next(miner for miner in village.offices if miner not in line)
-    return {"leader": line[0], "clerk": clerk}.get(role) or next(m for m in line[1:] if m is not clerk)
+        return next(miner for miner in local.offices if miner not in line)
+    return {"leader": line[0], "clerk": batcher}.get(role) or next(m for m in line[1:] if m is not batcher)
 
 
-def roles_of(village: Village, party: Device | Miner) -> list[Device | Miner]:
+def roles_of(local: LocalFederation, party: Device | Miner) -> list[Device | Miner]:
     """Everything that its account does."""
-    everybody: list[Device | Miner] = [*village.homes, *village.offices]
+    everybody: list[Device | Miner] = [*local.homes, *local.offices]
     return [each for each in everybody if each.account.address == party.account.address]
 
 
@@ -86,30 +86,30 @@ def misses(phase: Phase, manner: Manner, step: Phase) -> bool:
     return step is phase if manner is Manner.LATE else step >= phase
 
 
-def limit(village: Village, played: Round) -> int:
+def limit(local: LocalFederation, played: Round) -> int:
     """The most seconds that a round may take: deadlines, more turns, the patience of whoever pushes on."""
     turns = 1 + len(played.skipped)
-    seconds = [phase_seconds(step, village.terms) * (turns if step > Phase.TALLY else 1) for step in TIMED]
-    return sum(seconds) + (3 + turns) * TURN_SECONDS * len(village.offices)
+    seconds = [phase_seconds(step, local.terms) * (turns if step > Phase.TALLY else 1) for step in TIMED]
+    return sum(seconds) + (3 + turns) * TURN_SECONDS * len(local.offices)
 
 
-def earned(village: Village, account: str, played: Round) -> bool:
+def earned(local: LocalFederation, account: str, played: Round) -> bool:
     """Whether a miner has something to claim of a round."""
-    found = claims(village.history, village.ledger.domain, account, [played.number])
+    found = claims(local.history, local.ledger.domain, account, [played.number])
     return any(claim.as_miner for claim in found)
 
 
-def check(village: Village, played: Round, gone: Device | Miner, phase: Phase, manner: Manner) -> None:
+def check(local: LocalFederation, played: Round, gone: Device | Miner, phase: Phase, manner: Manner) -> None:
     """The round has ended as the protocol says of who was away."""
     me = gone.account.address
     assert (played.status, played.void) == ("finalized", None)
-    assert (played.closed or 0) - played.opened <= limit(village, played)
-    taken = {village.history.devices[item.update.device] for item in played.taken()}
+    assert (played.closed or 0) - played.opened <= limit(local, played)
+    taken = {local.history.devices[item.update.device] for item in played.taken()}
     silenced = {me} if misses(phase, manner, Phase.COMMIT) or misses(phase, manner, Phase.REVEAL) else set()
-    assert taken == {home.account.address for home in village.homes} - silenced
+    assert taken == {home.account.address for home in local.homes} - silenced
     voters = [vote.voter.account for vote in played.votes]
     promised = not misses(phase, manner, Phase.VOTE)
-    due = [village.terms.vote_penalty] if promised and misses(phase, manner, Phase.UNVEIL) else []
+    due = [local.terms.vote_penalty] if promised and misses(phase, manner, Phase.UNVEIL) else []
     if isinstance(gone, Miner) and me in played.vote_commits:
         assert promised
         assert (me in voters) is not bool(due)
@@ -117,14 +117,14 @@ def check(village: Village, played: Round, gone: Device | Miner, phase: Phase, m
         due = []
     line = [voter.account for voter in played.line()]
     if line and me == line[0] and misses(phase, manner, Phase.PROPOSE):
-        due = [village.terms.leader_penalty]
+        due = [local.terms.leader_penalty]
         assert played.skipped == [me]
         line = line[1:]
     if line:
         assert played.leader == line[0]
     assert played.penalties == [(me, amount) for amount in due]
     if isinstance(gone, Miner):
-        assert earned(village, me, played) is (me in voters)
+        assert earned(local, me, played) is (me in voters)
 
 
 ALL = [
@@ -145,20 +145,20 @@ CELLS = ALL if os.environ.get("LIVENESS") == "all" else ALL[::5]
     ids=lambda value: value if isinstance(value, str) else str(value.name).lower(),
 )
 def test_who_is_away(villages: Villages, engine: Engine, role: str, phase: Phase, manner: Manner) -> None:
-    village = villages[engine]
-    gone = cast(village, role)
-    with away(village, phase, manner, *roles_of(village, gone)):
-        check(village, village.play(), gone, phase, manner)
+    local = villages[engine]
+    gone = cast(local, role)
+    with away(local, phase, manner, *roles_of(local, gone)):
+        check(local, local.play(), gone, phase, manner)
         if manner is Manner.RETURNING:
-            check(village, village.play(), gone, Phase.COMMIT, Manner.ABSENT)
-            check_back(village, village.play(), gone)
+            check(local, local.play(), gone, Phase.COMMIT, Manner.ABSENT)
+            check_back(local, local.play(), gone)
 
 
-def check_back(village: Village, played: Round, back: Device | Miner) -> None:
+def check_back(local: LocalFederation, played: Round, back: Device | Miner) -> None:
     """Who was away takes part again, as if nothing had been."""
     me = back.account.address
     assert (played.status, played.penalties, played.skipped) == ("finalized", [], [])
-    assert len(played.taken()) == len(village.homes)
+    assert len(played.taken()) == len(local.homes)
     if isinstance(back, Miner):
         assert me in played.commits
         assert (me in [vote.voter.account for vote in played.votes]) is (me in (played.committee or [me]))
@@ -185,24 +185,24 @@ def test_the_only_one_is_away(
     reason: VoidReason,
     penalty: str,
 ) -> None:
-    village = Village(tmp_path, miners=miners, stakes=(STAKE,) * miners, terms=replace(TERMS, **terms))
-    gone = line_of(village)[0]
-    with away(village, phase, manner, gone):
-        played = village.play()
+    local = LocalFederation(tmp_path, miners=miners, stakes=(STAKE,) * miners, terms=replace(TERMS, **terms))
+    gone = line_of(local)[0]
+    with away(local, phase, manner, gone):
+        played = local.play()
     assert played.void is reason
-    assert (played.closed or 0) - played.opened <= limit(village, played)
-    due = [] if penalty is None else [(gone.account.address, getattr(village.terms, penalty))]
+    assert (played.closed or 0) - played.opened <= limit(local, played)
+    due = [] if penalty is None else [(gone.account.address, getattr(local.terms, penalty))]
     assert played.penalties == due
-    assert village.play().status == "finalized"
+    assert local.play().status == "finalized"
 
 
 @pytest.mark.parametrize(("absent", "outcome"), [(2, None), (3, VoidReason.FEW_UPDATES)])
 def test_half_of_a_full_federation_is_away(tmp_path: Path, absent: int, outcome: VoidReason | None) -> None:
     terms = replace(TERMS, mode=Mode.FULL, engine=Engine.RESOURCE)
-    village = Village(tmp_path, shared=4, terms=terms)
-    gone = [role for home in village.homes[:absent] for role in roles_of(village, home)]
-    with away(village, Phase.COMMIT, Manner.ABSENT, *gone):
-        played = village.play()
+    local = LocalFederation(tmp_path, shared=4, terms=terms)
+    gone = [role for home in local.homes[:absent] for role in roles_of(local, home)]
+    with away(local, Phase.COMMIT, Manner.ABSENT, *gone):
+        played = local.play()
     assert (played.void, played.penalties) == (outcome, [])
-    again = village.play()
+    again = local.play()
     assert (again.status, len(again.taken()), len(again.votes)) == ("finalized", 4, 4)

@@ -11,11 +11,11 @@ import pytest
 from bcfl.errors import StoreError, Unavailable
 from bcfl.protocol.rounds import History, Round
 from bcfl.protocol.types import Phase, Verdict
-from bcfl.roles.archive import Archive
-from bcfl.roles.moment import LONG
+from bcfl.roles.common.archive import Archive
+from bcfl.roles.common.snapshot import LONG
 from bcfl.storage import DirectoryStore
+from tests.local_federation import LocalFederation
 from tests.processes import ANSWER
-from tests.village import Village
 
 SECONDS = 60  # of the vote
 
@@ -36,14 +36,14 @@ class Ailing:
         return self.store.get(cid, max_bytes)
 
 
-def voting(tmp_path: Path) -> tuple[Village, Ailing, list[str]]:
+def voting(tmp_path: Path) -> tuple[LocalFederation, Ailing, list[str]]:
     """A village in which one miner with a store of its own is to vote; and the CIDs of the updates."""
-    village = Village(tmp_path)
-    village.until(Phase.VOTE)
-    village.offices[1].act()  # from now on the phase has a deadline that does not move
-    store = Ailing(village.store)
-    verifier = village.offices[0].ballots.verifier
-    archive = Archive(store, village.archive.layout, village.terms)  # type: ignore[arg-type]
+    local = LocalFederation(tmp_path)
+    local.until(Phase.VOTE)
+    local.offices[1].act()  # from now on the phase has a deadline that does not move
+    store = Ailing(local.store)
+    verifier = local.offices[0].voting.verifier
+    archive = Archive(store, local.archive.layout, local.terms)  # type: ignore[arg-type]
     verifier.archive = archive
 
     def verdicts(_: History, current: Round) -> tuple[Verdict, ...]:
@@ -57,40 +57,40 @@ def voting(tmp_path: Path) -> tuple[Village, Ailing, list[str]]:
         return tuple(said)
 
     verifier.verdicts = verdicts  # type: ignore[method-assign]
-    current = village.history.current
+    current = local.history.current
     assert current is not None
-    return village, store, [archive.cid_of(item.update.cid, 16) for item in current.submissions]
+    return local, store, [archive.cid_of(item.update.cid, 16) for item in current.submissions]
 
 
-def later(village: Village, share: float) -> None:
-    assert village.chain is not None
-    begun = village.ledger.clock().deadline - SECONDS
-    village.chain.warp(begun + int(SECONDS * share))
+def later(local: LocalFederation, share: float) -> None:
+    assert local.chain is not None
+    begun = local.ledger.clock().deadline - SECONDS
+    local.chain.warp(begun + int(SECONDS * share))
 
 
 def test_a_store_that_is_away_is_waited_for(tmp_path: Path) -> None:
-    village, store, _ = voting(tmp_path)
-    miner = village.offices[0]
+    local, store, _ = voting(tmp_path)
+    miner = local.offices[0]
     store.fails = lambda _: True
     for share in (0.1, LONG + 0.1):
-        later(village, share)
+        later(local, share)
         with pytest.raises(StoreError, match="input/output error"):
             miner.act()
-    assert miner.account.address not in village.history.rounds[1].vote_commits
+    assert miner.account.address not in local.history.rounds[1].vote_commits
     store.fails = lambda _: False
     assert miner.act() == "committed its verdicts"
 
 
 @pytest.mark.parametrize("place", [0, 3])
 def test_one_update_that_makes_the_store_fail_does_not_keep_from_voting(tmp_path: Path, place: int) -> None:
-    village, store, cids = voting(tmp_path)
-    miner = village.offices[0]
+    local, store, cids = voting(tmp_path)
+    miner = local.offices[0]
     store.fails = lambda cid: cid == cids[place]
     with pytest.raises(StoreError):
         miner.act()  # it may be the store
-    later(village, LONG + 0.05)
+    later(local, LONG + 0.05)
     assert miner.act() == "committed its verdicts"
-    record = miner.ballots.office.journal.read_json("vote.json") or {}
+    record = miner.voting.context.journal.read_json("vote.json") or {}
     said = [Verdict(item) for item in record["verdicts"]]
     assert said.pop(place) is Verdict.UNAVAILABLE
     assert set(said) == {Verdict.ACCEPTED}
@@ -115,23 +115,23 @@ class Slow:
 
 
 def test_withheld_updates_cost_the_time_of_one(tmp_path: Path) -> None:
-    village, _, cids = voting(tmp_path)
-    miner = village.offices[0]
-    slow = Slow(village.store, set(cids[1:]))
-    archive = miner.ballots.verifier.archive
+    local, _, cids = voting(tmp_path)
+    miner = local.offices[0]
+    slow = Slow(local.store, set(cids[1:]))
+    archive = miner.voting.verifier.archive
     archive.store, archive.readers = slow, 16  # type: ignore[assignment]
     assert miner.act() == "committed its verdicts"
-    record = miner.ballots.office.journal.read_json("vote.json") or {}
+    record = miner.voting.context.journal.read_json("vote.json") or {}
     assert [Verdict(item) for item in record["verdicts"]] == [Verdict.ACCEPTED] + [Verdict.UNAVAILABLE] * 3
     assert slow.asked == 3
-    archive.store = village.store
-    assert archive.update(village.history.rounds[1].submissions[1]) is not None  # it is looked for again
+    archive.store = local.store
+    assert archive.update(local.history.rounds[1].submissions[1]) is not None  # it is looked for again
 
 
 def test_what_was_given_up_is_looked_for_again_in_the_next_round(tmp_path: Path) -> None:
-    village, *_ = voting(tmp_path)
-    archive = village.offices[0].ballots.verifier.archive
-    item = village.history.rounds[1].submissions[0]
+    local, *_ = voting(tmp_path)
+    archive = local.offices[0].voting.verifier.archive
+    item = local.history.rounds[1].submissions[0]
     archive.give_up(item)
     with pytest.raises(Unavailable, match="in vain"):
         archive.update(item)

@@ -8,17 +8,17 @@ from pathlib import Path
 
 import pytest
 
-from bcfl.daemon import Daemon
+from bcfl.federation.daemon import Daemon
 from bcfl.ledger.live import LiveLedger
 from bcfl.ledger.rpc import RpcChain
 from bcfl.protocol.accounts import Account
 from bcfl.protocol.rewards import block_hash
 from bcfl.protocol.types import Phase
-from bcfl.roles.moment import look, next_change
+from bcfl.roles.common.snapshot import next_change, take_snapshot
 from tests import foundry
-from tests.crew import daemons
+from tests.daemons import daemons
 from tests.integration.processes.test_up import ONCE
-from tests.village import ETHER, Village
+from tests.local_federation import ETHER, LocalFederation
 
 PHASES = (Phase.COMMIT, Phase.REVEAL, Phase.VOTE, Phase.UNVEIL, Phase.PROPOSE, Phase.ATTEST)
 
@@ -30,16 +30,16 @@ def anvil() -> Iterator[str]:
 
 
 @pytest.fixture
-def village(anvil: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Village]:
+def local(anvil: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[LocalFederation]:
     """A village on anvil, whose parties follow the chain as processes do."""
     chain = RpcChain(anvil, poll=0.01)
     for role, count in (("owner", 1), ("device", 4), ("miner", 4)):
         for index in range(count):
             account = Account.derived(0, role, *([index] if role != "owner" else []))
             chain.request("anvil_setBalance", account.address, hex(1000 * ETHER))
-    monkeypatch.setattr("tests.village.FederationLedger", LiveLedger)
-    monkeypatch.setattr("bcfl.daemon.TURN_SECONDS", 0)
-    made = Village(tmp_path, chain=chain)  # type: ignore[arg-type]
+    monkeypatch.setattr("tests.local_federation.FederationLedger", LiveLedger)
+    monkeypatch.setattr("bcfl.federation.daemon.TURN_SECONDS", 0)
+    made = LocalFederation(tmp_path, chain=chain)  # type: ignore[arg-type]
     chain.request("anvil_mine", "0x3")  # what the owner did stays
     yield made
     chain.close()
@@ -57,48 +57,48 @@ def taken_back(chain: RpcChain, depth: int) -> None:
 
 @pytest.mark.parametrize(("happens", "depth"), [(replaced, 1), (replaced, 2), (replaced, 3), (taken_back, 3)])
 def test_rounds_go_on_over_reorganisations(
-    village: Village, depth: int, happens: Callable[[RpcChain, int], None]
+    local: LocalFederation, depth: int, happens: Callable[[RpcChain, int], None]
 ) -> None:
     """Each round loses blocks in another phase, after half of the parties have acted in it."""
-    running = daemons(village)
+    running = daemons(local)
     for number, phase in enumerate(PHASES, start=1):
-        play(village, running, number, phase)
+        play(local, running, number, phase)
         for daemon in running[::2]:
             daemon.turn()
-        village.ledger.history()  # what is taken back has been seen
-        happens(village.chain, depth)  # type: ignore[arg-type]
-        play(village, running, number)
-    assert village.ledger.reorganisations >= len(PHASES) // 2  # type: ignore[attr-defined]
-    check(village)
+        local.ledger.history()  # what is taken back has been seen
+        happens(local.chain, depth)  # type: ignore[arg-type]
+        play(local, running, number)
+    assert local.ledger.reorganisations >= len(PHASES) // 2  # type: ignore[attr-defined]
+    check(local)
 
 
-def play(village: Village, running: list[Daemon], number: int, phase: Phase | None = None) -> None:
+def play(local: LocalFederation, running: list[Daemon], number: int, phase: Phase | None = None) -> None:
     """Turn after turn until a round has ended, or is in a phase; time passes where nobody has to act."""
     for _ in range(400):
-        clock = village.ledger.clock()
-        if ended(village, number) or (clock.round == number and clock.phase is phase):
+        clock = local.ledger.clock()
+        if ended(local, number) or (clock.round == number and clock.phase is phase):
             return
         pauses = [daemon.turn() for daemon in running]
         if all(pauses):
-            moment = look(village.ledger)
-            chain: RpcChain = village.chain  # type: ignore[assignment]
-            chain.warp(chain.now() + 1 if moment is None else next_change(moment))
+            snapshot = take_snapshot(local.ledger)
+            chain: RpcChain = local.chain  # type: ignore[assignment]
+            chain.warp(chain.now() + 1 if snapshot is None else next_change(snapshot))
     raise AssertionError("the round stands still")
 
 
-def ended(village: Village, number: int) -> bool:
+def ended(local: LocalFederation, number: int) -> bool:
     """Whether a round has; blocks that are taken back may take a round with them."""
-    found = village.history.rounds.get(number)
+    found = local.history.rounds.get(number)
     return found is not None and found.closed is not None
 
 
-def check(village: Village) -> None:
+def check(local: LocalFederation) -> None:
     """Every round ended in a block, nobody paid, nothing stands twice, and it is what a newcomer reads."""
-    fresh = LiveLedger(village.federation.contract)
+    fresh = LiveLedger(local.federation.contract)
     history = fresh.history()
-    assert history == village.history
+    assert history == local.history
     counts: Counter[tuple[object, ...]] = Counter()
-    for event in village.federation.contract.events():
+    for event in local.federation.contract.events():
         if event.name in ONCE:
             account = event.args.get("miner") or event.args.get("sender")
             counts[event.name, event.args["round"], account] += 1

@@ -11,12 +11,12 @@ from pathlib import Path
 
 import pytest
 
-from bcfl import simulation
 from bcfl.config import Config
+from bcfl.federation import simulation
+from bcfl.federation.reports import Progress, Report
 from bcfl.protocol.rounds import History
-from bcfl.reports import Progress, Report
+from tests.local_federation import LocalFederation
 from tests.processes import PATIENCE
-from tests.village import Village
 
 ROUNDS = 2
 ROOT = Path(__file__).parents[2]
@@ -28,9 +28,9 @@ def process(folder: Path, kill_at: int) -> subprocess.CompletedProcess[str]:
 
 
 def outcome(folder: Path) -> tuple[list[bytes], History]:
-    village = Village(folder, kept=True)
-    village.chain.close()  # type: ignore[union-attr]
-    return [block.root for block in village.history.blocks], village.history
+    local = LocalFederation(folder, kept=True)
+    local.chain.close()  # type: ignore[union-attr]
+    return [block.root for block in local.history.blocks], local.history
 
 
 @pytest.fixture(scope="module")

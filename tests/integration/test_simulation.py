@@ -8,13 +8,13 @@ from pathlib import Path
 
 import pytest
 
-from bcfl import simulation
 from bcfl.config import Config
+from bcfl.federation import simulation
+from bcfl.federation.reports import Progress, Report
+from bcfl.federation.terms import terms_of
 from bcfl.learning import resolve
 from bcfl.learning.training import layout
 from bcfl.protocol.types import Engine, Mode, Rule
-from bcfl.reports import Progress, Report
-from bcfl.terms import terms_of
 from tests.processes import PATIENCE
 
 SMALL = {"devices": 5, "miners": 3, "rounds": 2, "task": "breast-cancer"}
@@ -44,7 +44,7 @@ def test_default_behavior(tmp_path: Path) -> None:
 def test_the_same_seed_gives_the_same_models(tmp_path: Path) -> None:
     first = play(tmp_path)
     script = (
-        "import sys; from pathlib import Path; from bcfl import simulation; from bcfl.config import Config;"
+        "import sys; from pathlib import Path; from bcfl.federation import simulation; from bcfl.config import Config;"
         f"made = simulation.run(Config(**{SMALL!r}, runs=Path(sys.argv[1])));"
         "print(*(f'{r.global_root} {r.leader}' for r in made.rounds))"
     )

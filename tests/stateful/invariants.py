@@ -15,7 +15,7 @@ from bcfl.protocol.rewards import block_hash
 from bcfl.protocol.rounds import History, Round
 from bcfl.protocol.scores import WHOLE, Resources
 from bcfl.protocol.types import Clock, Engine, Mode, Phase, Terms
-from tests.harness import Federation
+from testkit.harness import Federation
 
 
 @dataclass

@@ -8,7 +8,7 @@ from hypothesis.stateful import precondition, rule
 
 from bcfl.errors import Reverted
 from bcfl.protocol.types import Phase
-from tests.harness import Account, Federation
+from testkit.harness import Account, Federation
 from tests.stateful.model import Effect, Model
 
 STAKE = 10_000  # the least

@@ -17,7 +17,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 from bcfl.protocol import submissions, verification
 from bcfl.protocol.election import search
 from bcfl.protocol.types import Engine, Mode, Opening, Phase, Update, Verdict
-from tests.harness import TERMS, Account, Federation, account, digest
+from testkit.harness import TERMS, Account, Federation, account, digest
 from tests.stateful.invariants import Invariants
 from tests.stateful.members import STAKE, Members, who
 from tests.stateful.model import Model

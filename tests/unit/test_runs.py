@@ -17,7 +17,7 @@ import pytest
 
 from bcfl.config import Config
 from bcfl.errors import ConfigError, RunError
-from bcfl.runs import Run, latest, list_runs, new_path
+from bcfl.federation.runs import Run, latest, list_runs, new_path
 
 NOW = datetime(2026, 3, 4, 5, 6, 7, tzinfo=UTC)
 ADDRESS = "0x" + "aB" * 20
@@ -216,7 +216,8 @@ def test_one_process_writes(runs: Path) -> None:
 
 def test_a_killed_process_holds_nothing(runs: Path) -> None:
     path = made(runs)
-    code = "import sys, pathlib, bcfl.runs\nrun = bcfl.runs.Run.open(pathlib.Path(sys.argv[1]))\n"
+    code = "import sys, pathlib\nfrom bcfl.federation.runs import Run\n"
+    code += "run = Run.open(pathlib.Path(sys.argv[1]))\n"
     command = [sys.executable, "-c", code + "print(1, flush=True)\ninput()", path]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as holder:
         assert holder.stdout is not None

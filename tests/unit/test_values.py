@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bcfl.values import parse_wei
+from bcfl.config.values import parse_wei
 
 ETHER = 10**18
 

@@ -4,29 +4,29 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from bcfl.protocol.testimony import Testimony
+from bcfl.protocol.transcript import Transcript
 from bcfl.protocol.types import VoidReason
-from bcfl.roles.archive import Archive
 from bcfl.roles.auditor.blocks import check_block, check_claims
 from bcfl.roles.auditor.deadlines import Deadlines
 from bcfl.roles.auditor.leaders import Leaders
 from bcfl.roles.auditor.models import Models
 from bcfl.roles.auditor.reading import CONTRADICTION, Case, Record, read
-from bcfl.roles.auditor.standings import check_ledger, check_standing
+from bcfl.roles.auditor.storage import check_ledger, check_standing
 from bcfl.roles.auditor.submissions import Found, Submissions
 from bcfl.roles.auditor.turns import Turns, turns_of
 from bcfl.roles.auditor.verdict import GENESIS, Finding, RoundVerdict
 from bcfl.roles.auditor.votes import Votes
+from bcfl.roles.common.archive import Archive
 
 
 class Audit:
     """One audit: `rounds` says which there are, `verdicts` looks at them one after the other."""
 
-    def __init__(self, testimony: Testimony, archive: Archive) -> None:
-        self.testimony = testimony
-        self.record: Record = read(testimony)
+    def __init__(self, transcript: Transcript, archive: Archive) -> None:
+        self.transcript = transcript
+        self.record: Record = read(transcript)
         self.models = Models(archive)
-        self.leaders = Leaders(testimony.terms)
+        self.leaders = Leaders(transcript.terms)
         self.accounts = dict(enumerate(self.record.history.devices))
         self._unseen = 0
 
@@ -42,7 +42,7 @@ class Audit:
             wanted = first <= number and (last is None or number <= last)
             found = [Finding(number, field, message) for field, message in self._round(case, wanted)]
             if number == self.rounds[-1] and self.record.complete:
-                standing = check_standing(self.record, self.testimony.standing)
+                standing = check_standing(self.record, self.transcript.standing)
                 found += [Finding(number, field, message) for field, message in standing]
             if wanted:
                 yield self._verdict(case, [*case.findings, *found])
@@ -72,10 +72,10 @@ class Audit:
     def _genesis(self, case: Case) -> Iterator[Found]:
         """Block 0 and its model."""
         event = next(case.named("Genesis"))
-        ledger = self.testimony.standing.ledger.get(GENESIS)
+        ledger = self.transcript.standing.ledger.get(GENESIS)
         if event.args["block_hash"] != ledger:
             yield "block.hash", "the contract keeps another block 0"
-        yield from check_ledger(self.record, self.testimony.standing, GENESIS)
+        yield from check_ledger(self.record, self.transcript.standing, GENESIS)
         yield from self.leaders.join(case)
         yield from self.models.stored(self.record.history.blocks[0])
 
@@ -83,14 +83,14 @@ class Audit:
         """The eight steps of a round, each believed by nobody."""
         assert case.round is not None
         assert case.head is not None
-        terms, current = self.testimony.terms, case.round
+        terms, current = self.transcript.terms, case.round
         count, turns = self.record.books.count(current), turns_of(case)
         opened, elected = list(self.leaders.opening(case)), list(self.leaders.check(case, turns))
         self._unseen, self.models.missing, self.models.lazy = 0, [], ()
         if not wanted:
             return
         yield from opened
-        submissions = Submissions(case, self.testimony, self.accounts)
+        submissions = Submissions(case, self.transcript, self.accounts)
         yield from submissions.check()  # 2 and 3
         self._unseen = submissions.unseen
         yield from Votes(case, terms, count).check()  # 4
@@ -101,13 +101,13 @@ class Audit:
         yield from self.models.check(case.head, current, turns, self.record.history)  # 6 to 8
         if current.block is not None and current.block_hash is not None:
             yield from check_block(case, current.block, current.block_hash, count)  # 7
-        yield from check_ledger(self.record, self.testimony.standing, case.number)
-        yield from check_claims(case, self.testimony, count, self.accounts)
+        yield from check_ledger(self.record, self.transcript.standing, case.number)
+        yield from check_claims(case, self.transcript, count, self.accounts)
 
     def _void(self, case: Case) -> Iterator[Found]:
         """A round that came to nothing had the reason that is recorded."""
         assert case.round is not None
-        current, least = case.round, self.testimony.terms.min_updates
+        current, least = case.round, self.transcript.terms.min_updates
         taken = sum(current.accepted or ())
         holds = {
             VoidReason.FEW_UPDATES: len(current.submissions) < least,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from bcfl.protocol.rewards import block_hash, prices
-from bcfl.protocol.testimony import Testimony
+from bcfl.protocol.transcript import Transcript
 from bcfl.protocol.types import Block, Tally
 from bcfl.protocol.verification import tally_digest
 from bcfl.roles.auditor.reading import Case
@@ -25,14 +25,16 @@ def check_block(case: Case, block: Block, stated: bytes, count: Tally) -> Iterat
         yield "block.hash", f"its fields hash to 0x{block_hash(block).hex()}"
 
 
-def check_claims(case: Case, testimony: Testimony, count: Tally, accounts: dict[int, str]) -> Iterator[Found]:
+def check_claims(
+    case: Case, transcript: Transcript, count: Tally, accounts: dict[int, str]
+) -> Iterator[Found]:
     """What was claimed of a round's shares is what was earned, once."""
     assert case.round is not None
     if case.round.block is None:
         if case.claims:
             yield "claims", "a claim of a round without a block"
         return
-    price = prices(testimony.terms, case.round.block.reward, count)
+    price = prices(transcript.terms, case.round.block.reward, count)
     devices = {
         accounts.get(item.update.device): price.sample * item.update.samples for item in case.round.taken()
     }

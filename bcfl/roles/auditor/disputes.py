@@ -11,7 +11,7 @@ from bcfl.protocol.hashing import keccak, word
 from bcfl.protocol.rounds import Recorded
 from bcfl.protocol.types import Terms
 from bcfl.roles.auditor.submissions import Found
-from bcfl.roles.disputes import prolonged
+from bcfl.roles.common.disputes import prolonged
 
 MOVES = ("Disputed", "RowsShown", "NodesShown", "LeafShown", "Pursued", "DisputeEnded")
 

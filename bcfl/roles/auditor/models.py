@@ -8,9 +8,9 @@ from bcfl.errors import PayloadError, StoreError
 from bcfl.protocol.challenges import Form
 from bcfl.protocol.rounds import History, Round, Submission
 from bcfl.protocol.types import Block
-from bcfl.roles.archive import Archive, NewModel
 from bcfl.roles.auditor.submissions import Found
 from bcfl.roles.auditor.turns import Turn
+from bcfl.roles.common.archive import Archive, NewModel
 
 UNREADABLE = (PayloadError, StoreError)
 

@@ -7,9 +7,9 @@ from dataclasses import dataclass, field
 
 from bcfl.protocol.events import take_in
 from bcfl.protocol.rounds import History, Recorded, Round
-from bcfl.protocol.testimony import Testimony
+from bcfl.protocol.transcript import Transcript
 from bcfl.protocol.types import Block, Engine
-from bcfl.roles.auditor.books import Books
+from bcfl.roles.auditor.balances import Books
 from bcfl.roles.auditor.verdict import GENESIS, Finding
 
 # What reading logs that contradict one another can raise.
@@ -72,14 +72,14 @@ class Record:
     complete: bool = True  # no log contradicted what came before it
 
 
-def read(testimony: Testimony) -> Record:
+def read(transcript: Transcript) -> Record:
     """Go through the logs once; where one contradicts those before it, the reading ends there."""
     record = Record(
-        History(testimony.terms.min_stake), Books(testimony.terms, testimony.domain, testimony.endowment)
+        History(transcript.terms.min_stake), Books(transcript.terms, transcript.domain, transcript.endowment)
     )
     case = record.cases[GENESIS] = Case(GENESIS)
     claims: list[Recorded] = []
-    for event in testimony.events:
+    for event in transcript.events:
         try:
             if event.name == "RoundOpened":
                 _follows(event, case)

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from bcfl.protocol.accounts import signer
 from bcfl.protocol.rounds import Recorded, Submission
 from bcfl.protocol.submissions import MAX_BATCH, batch_digest, commitment
-from bcfl.protocol.testimony import Call, Testimony
+from bcfl.protocol.transcript import Call, Transcript
 from bcfl.roles.auditor.reading import Case
 
 MICROSECONDS = 1_000_000
@@ -32,8 +32,8 @@ class Shown:
 class Submissions:
     """The checks of one round's submissions."""
 
-    def __init__(self, case: Case, testimony: Testimony, accounts: Mapping[int, str]) -> None:
-        self.case, self.testimony, self.accounts = case, testimony, accounts
+    def __init__(self, case: Case, transcript: Transcript, accounts: Mapping[int, str]) -> None:
+        self.case, self.transcript, self.accounts = case, transcript, accounts
         assert case.round is not None
         self.updates = case.round.submissions
         self.batches: dict[str, bytes] = {}  # of miners, by sender
@@ -70,7 +70,7 @@ class Submissions:
 
     def _updates(self) -> Iterator[Found]:
         """Devices of the round, each once, within the terms."""
-        terms, seen = self.testimony.terms, set()
+        terms, seen = self.transcript.terms, set()
         if len(self.updates) > terms.max_updates:
             yield "updates", f"{len(self.updates)} updates, more than the {terms.max_updates} of the terms"
         for item in self.updates:
@@ -93,9 +93,9 @@ class Submissions:
         """The calls of `reveal` by transaction; those of other contracts cannot be seen."""
         transactions = dict.fromkeys(event.transaction for event in self.case.named("Revealed"))
         return {
-            name: [call for call in self.testimony.calls[name] if call.function == "reveal"]
+            name: [call for call in self.transcript.calls[name] if call.function == "reveal"]
             for name in transactions
-            if name in self.testimony.calls
+            if name in self.transcript.calls
         }
 
     def _opened(self, shown: Shown, call: Call) -> Iterator[Found]:
@@ -106,7 +106,7 @@ class Submissions:
         if (submitter, tuple(roots), tuple(cids), tuple(claims)) != told or len(signatures) != len(items):
             yield f"batches[{args['submitter']}]", "the log tells something else than the transaction"
             return
-        digests = [commitment(self.testimony.domain, item.update) for item in items]
+        digests = [commitment(self.transcript.domain, item.update) for item in items]
         for item, digest, signature in zip(items, digests, signatures, strict=True):
             yield from self._signed(item, digest, b"".join(signature))
             yield from self._elapsed(item, shown.event.timestamp)

@@ -11,7 +11,7 @@ from bcfl.protocol.types import Terms, VoidReason
 from bcfl.roles.auditor.disputes import MOVES, Disputes
 from bcfl.roles.auditor.reading import Case
 from bcfl.roles.auditor.submissions import Found
-from bcfl.roles.disputes import accepted_roots
+from bcfl.roles.common.disputes import accepted_roots
 
 
 @dataclass

@@ -12,8 +12,8 @@ import requests
 from eth_keys.datatypes import PrivateKey
 
 from bcfl.ledger.contract import Contract
-from bcfl.ledger.embedded import EmbeddedChain
-from bcfl.ledger.server import serve
+from bcfl.ledger.devnet.embedded import EmbeddedChain
+from bcfl.ledger.devnet.server import serve
 from tests import foundry
 from tests.processes import ANSWER
 

@@ -12,7 +12,7 @@ from eth_utils.crypto import keccak
 from bcfl.errors import LedgerError, Reverted, Unreachable
 from bcfl.ledger.chain import refusal
 from bcfl.ledger.contract import Contract, Event
-from bcfl.ledger.embedded import GENESIS_TIME, EmbeddedChain
+from bcfl.ledger.devnet.embedded import GENESIS_TIME, EmbeddedChain
 from bcfl.ledger.rpc import RpcChain
 
 from .conftest import Account, Artifact

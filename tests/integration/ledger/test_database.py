@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from bcfl.errors import RunError
-from bcfl.ledger.database import Database, LogRow
+from bcfl.ledger.devnet.database import Database, LogRow
 
 DIGEST = b"\x01" * 32
 

@@ -13,16 +13,16 @@ from eth_utils.crypto import keccak
 
 from bcfl.config import Config
 from bcfl.errors import ConfigError, LedgerError, Reverted, RunError
-from bcfl.ledger import deployments, inspection
+from bcfl.federation.terms import terms_of
 from bcfl.ledger.abi import Abi
 from bcfl.ledger.artifact import artifact, federation_at
 from bcfl.ledger.contract import Contract, transact
-from bcfl.ledger.deployments import Deployment, found
-from bcfl.ledger.networks import Network
+from bcfl.ledger.deployment import deployments, inspection
+from bcfl.ledger.deployment.deployments import Deployment, found
+from bcfl.ledger.deployment.networks import Network
+from bcfl.ledger.devnet.server import serve
 from bcfl.ledger.rpc import RpcChain
-from bcfl.ledger.server import serve
 from bcfl.protocol.types import Layout, TensorSpec, Terms
-from bcfl.terms import terms_of
 
 from .conftest import Account, Artifact
 

@@ -16,9 +16,9 @@ import pytest
 
 from bcfl.errors import LedgerError, RunError
 from bcfl.ledger.contract import Contract, sign
-from bcfl.ledger.database import Database
-from bcfl.ledger.embedded import GENESIS_TIME, EmbeddedChain
-from bcfl.ledger.evm import open_evm
+from bcfl.ledger.devnet.database import Database
+from bcfl.ledger.devnet.embedded import GENESIS_TIME, EmbeddedChain
+from bcfl.ledger.devnet.evm import open_evm
 
 from .conftest import Account, Artifact
 
@@ -154,7 +154,7 @@ WRITER = """
     import sys
     from pathlib import Path
     from bcfl.ledger.contract import Contract
-    from bcfl.ledger.embedded import EmbeddedChain
+    from bcfl.ledger.devnet.embedded import EmbeddedChain
     from tests.integration.ledger.conftest import account
 
     device = account(bytes.fromhex(sys.argv[2]))

@@ -12,8 +12,8 @@ import pytest
 from eth_account import Account as Signer
 
 from bcfl.errors import ConfigError
-from bcfl.ledger import keystore
-from bcfl.ledger.keystore import (
+from bcfl.ledger.deployment import keystore
+from bcfl.ledger.deployment.keystore import (
     LIGHT,
     decrypt,
     derive,

@@ -11,10 +11,10 @@ from pathlib import Path
 import pytest
 
 from bcfl.errors import ConfigError, LedgerError, Unreachable
-from bcfl.ledger import networks
-from bcfl.ledger.networks import connect, resolve, signer
+from bcfl.ledger.deployment import networks
+from bcfl.ledger.deployment.networks import connect, resolve, signer
+from bcfl.ledger.devnet.server import serve
 from bcfl.ledger.rpc import RpcChain
-from bcfl.ledger.server import serve
 from tests import foundry
 from tests.processes import ANSWER, PATIENCE
 

@@ -21,8 +21,8 @@ from web3.exceptions import ContractLogicError, TransactionNotFound, Web3RPCErro
 
 from bcfl.errors import ConfigError, LedgerError, RunError
 from bcfl.ledger.contract import Contract, transact
+from bcfl.ledger.devnet.server import serve
 from bcfl.ledger.rpc import RpcChain
-from bcfl.ledger.server import serve
 
 from .conftest import Account, Artifact, ask, post
 
@@ -31,7 +31,7 @@ ROOT = Path(__file__).parents[3]
 SERVE = """
 import sys, threading
 from pathlib import Path
-from bcfl.ledger.server import serve
+from bcfl.ledger.devnet.server import serve
 with serve(Path(sys.argv[1]), [sys.argv[2]], port=0) as server:
     print(server.url, flush=True)
     threading.Event().wait()

@@ -16,10 +16,10 @@ from typing import Any
 import pytest
 from eth_account import Account as Signer
 
-from bcfl.ledger import jsonrpc, methods
 from bcfl.ledger.contract import Contract, transact
+from bcfl.ledger.devnet import jsonrpc, methods
+from bcfl.ledger.devnet.server import LIMITS, serve
 from bcfl.ledger.rpc import RpcChain
-from bcfl.ledger.server import LIMITS, serve
 from tests.processes import ANSWER, PATIENCE
 
 from .conftest import Account, Artifact, ask, post
@@ -169,7 +169,7 @@ def test_inner_call_that_takes_too_long_is_no_result(
 
 
 def test_filters_are_bounded(served: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("bcfl.ledger.filters.MAX_FILTERS", 2)
+    monkeypatch.setattr("bcfl.ledger.devnet.filters.MAX_FILTERS", 2)
     first, second, third = (ask(served, "eth_newBlockFilter") for _ in range(3))
     assert ask(served, "eth_getFilterChanges", first) == -32000
     assert ask(served, "eth_getFilterChanges", second) == ask(served, "eth_getFilterChanges", third) == []

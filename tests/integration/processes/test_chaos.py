@@ -8,7 +8,7 @@ import pytest
 
 from tests.chaos.run import run
 from tests.chaos.strikes import LEADER, PHASES, plan
-from tests.daemons import ipfs
+from tests.ipfs import ipfs
 
 
 def test_every_kind_of_process_is_killed_and_the_leader_in_each_phase() -> None:

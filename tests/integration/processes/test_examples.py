@@ -11,12 +11,12 @@ from pathlib import Path
 
 import pytest
 
-from bcfl.cli.deploy import founding
+from bcfl.cli.node.deploy import founding
 from bcfl.config import Config
-from bcfl.ledger import deployments, networks
-from bcfl.ledger.keystore import derive
-from bcfl.ledger.server import serve
-from bcfl.parties import open_first_round, reach
+from bcfl.federation.node import open_first_round, reach
+from bcfl.ledger.deployment import deployments, networks
+from bcfl.ledger.deployment.keystore import derive
+from bcfl.ledger.devnet.server import serve
 from bcfl.storage import open_store
 from tests.processes import PATIENCE, UNHURRIED
 
@@ -68,12 +68,12 @@ def test_the_scripts_train_together_and_the_query_tells(place: Path) -> None:
     parties = [run(place, "miner.py", "1", "1")]
     parties += [run(place, "device.py", str(2 + i), str(i), "1") for i in range(DEVICES)]
     try:
-        with reach(network, "federation", place / "deployments") as site:
-            while not site.ledger.history().endpoints:
+        with reach(network, "federation", place / "deployments") as client:
+            while not client.ledger.history().endpoints:
                 assert parties[0].poll() is None
                 time.sleep(0.1)
-            assert open_first_round(site, owner)
-            assert not open_first_round(site, owner)
+            assert open_first_round(client, owner)
+            assert not open_first_round(client, owner)
         codes = [party.wait(PATIENCE) for party in parties]
     finally:
         for party in parties:

@@ -9,37 +9,37 @@ from typing import Any
 import pytest
 
 from bcfl.errors import ConfigError
-from bcfl.parties import Site, miner
-from bcfl.relay.http import Endpoint
-from tests.village import LAYOUT, Village
+from bcfl.federation.node import FederationClient, miner
+from bcfl.relay.client import Endpoint
+from tests.local_federation import LAYOUT, LocalFederation
 
-from .test_daemon import site_of
+from .test_daemon import client_of
 
 
-def served(site: Site, village: Village, **options: Any) -> str:
+def served(client: FederationClient, local: LocalFederation, **options: Any) -> str:
     """Start a miner and end it again; returns where it said that it is reached."""
-    account = village.miner_accounts[0]
-    with miner(site, account, village.learners[0], LAYOUT, village.store, None, **options):
-        return site.ledger.history().endpoints[account.address]
+    account = local.miner_accounts[0]
+    with miner(client, account, local.learners[0], LAYOUT, local.store, None, **options):
+        return client.ledger.history().endpoints[account.address]
 
 
 def test_who_starts_again_is_reached_where_it_was(tmp_path: Path) -> None:
-    village = Village(tmp_path)
-    site, _ = site_of(village)
-    first = served(site, village)
-    block = site.chain.request("eth_blockNumber")
-    assert [served(site, village) for _ in range(2)] == [first] * 2
-    assert site.chain.request("eth_blockNumber") == block  # nothing had to be announced
+    local = LocalFederation(tmp_path)
+    client, _ = client_of(local)
+    first = served(client, local)
+    block = client.chain.request("eth_blockNumber")
+    assert [served(client, local) for _ in range(2)] == [first] * 2
+    assert client.chain.request("eth_blockNumber") == block  # nothing had to be announced
 
 
 def test_a_port_that_is_taken_by_now_is_left_for_another(tmp_path: Path) -> None:
-    village = Village(tmp_path)
-    site, _ = site_of(village)
-    before = Endpoint.parse(served(site, village)).port
+    local = LocalFederation(tmp_path)
+    client, _ = client_of(local)
+    before = Endpoint.parse(served(client, local)).port
     with socket.create_server(("127.0.0.1", before)):
-        after = Endpoint.parse(served(site, village)).port
+        after = Endpoint.parse(served(client, local)).port
         with pytest.raises(ConfigError, match=f"port {before} of 127.0.0.1 is taken"):
-            served(site, village, port=before)  # asked for by number
+            served(client, local, port=before)  # asked for by number
     assert after != before
 
 
@@ -47,7 +47,7 @@ def test_a_port_that_is_taken_by_now_is_left_for_another(tmp_path: Path) -> None
     "endpoint", ["https://miner.example", "http://127.0.0.1:1/below", "http://miner.example"]
 )
 def test_an_address_of_another_kind_says_nothing_about_the_port(tmp_path: Path, endpoint: str) -> None:
-    village = Village(tmp_path)
-    site, _ = site_of(village)
-    assert served(site, village, endpoint=endpoint) == endpoint
-    assert served(site, village).startswith("http://127.0.0.1:")
+    local = LocalFederation(tmp_path)
+    client, _ = client_of(local)
+    assert served(client, local, endpoint=endpoint) == endpoint
+    assert served(client, local).startswith("http://127.0.0.1:")

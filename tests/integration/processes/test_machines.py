@@ -20,8 +20,8 @@ import numpy as np
 import pytest
 
 from bcfl.ledger.artifact import federation_at
-from bcfl.ledger.deployments import read
-from bcfl.ledger.embedded import EmbeddedChain
+from bcfl.ledger.deployment.deployments import read
+from bcfl.ledger.devnet.embedded import EmbeddedChain
 from bcfl.ledger.federation import FederationLedger
 from bcfl.protocol.rounds import History
 from tests.processes import PATIENCE, UNHURRIED_OPTIONS
@@ -140,8 +140,8 @@ def federation(folder: Path) -> Iterator[Any]:
 
 
 def addresses(first: int, count: int) -> list[str]:
-    from bcfl.cli.chain import MNEMONIC
-    from bcfl.ledger.keystore import derive
+    from bcfl.cli.node.chain import MNEMONIC
+    from bcfl.ledger.deployment.keystore import derive
 
     return [account.address for account in derive(MNEMONIC, first, count)]
 

@@ -8,13 +8,13 @@ from pathlib import Path
 
 import pytest
 
-from bcfl.cli import elsewhere
-from bcfl.cli.networked import PLACE, networked
 from bcfl.cli.options import RunOption
-from bcfl.cli.rounds import round_, round_view
+from bcfl.cli.query.networked import PLACE, networked
+from bcfl.cli.query.rounds import round_, round_view
 from bcfl.errors import ConfigError
-from tests.crew import site_of
-from tests.village import Village
+from bcfl.federation import remote
+from tests.daemons import client_of
+from tests.local_federation import LocalFederation
 
 seen: list[object] = []
 
@@ -67,15 +67,15 @@ def test_the_network_of_the_environment_is_asked_unless_a_run_is_named(
 
 
 def test_a_deployed_federation_answers_as_a_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    village = Village(tmp_path)
-    village.play()
-    site, _ = site_of(village)
-    monkeypatch.setattr(elsewhere, "joined", contextmanager(lambda *_: iter([site])))
-    with elsewhere.elsewhere() as found:
+    local = LocalFederation(tmp_path)
+    local.play()
+    client, _ = client_of(local)
+    monkeypatch.setattr(remote, "joined", contextmanager(lambda *_: iter([client])))
+    with remote.elsewhere() as found:
         assert found is None
 
     def ask() -> None:
-        with elsewhere.elsewhere() as found:
+        with remote.elsewhere() as found:
             assert found is not None
             view = round_view(found, found.round("1"))
             assert view["status"] == "finalized"

@@ -15,18 +15,18 @@ from typing import Any
 
 import pytest
 
-from bcfl.daemon import Daemon
 from bcfl.errors import LedgerError, RunError
+from bcfl.federation.daemon import Daemon
 from bcfl.ledger.contract import transact
-from bcfl.ledger.embedded import EmbeddedChain
-from bcfl.ledger.keystore import derive
+from bcfl.ledger.deployment.keystore import derive
+from bcfl.ledger.devnet.embedded import EmbeddedChain
 from bcfl.ledger.rpc import RpcChain
 from bcfl.protocol.accounts import Account
 from bcfl.protocol.types import Clock, Phase
 from bcfl.storage import DirectoryStore
-from tests.crew import daemons, until_closed
+from tests.daemons import daemons, until_closed
+from tests.local_federation import TERMS, LocalFederation
 from tests.processes import PATIENCE
-from tests.village import TERMS, Village
 
 ROOT = Path(__file__).parents[3]
 MNEMONIC = "test test test test test test test test test test test junk"
@@ -55,39 +55,39 @@ def turns(running: list[Daemon], count: int) -> list[float]:
 def test_a_full_disk_under_the_store_is_waited_for(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    village = Village(tmp_path)
-    village.until(Phase.REVEAL)  # what is committed to goes on the store
-    running, disk = daemons(village), Full(monkeypatch, DirectoryStore, "_write")
+    local = LocalFederation(tmp_path)
+    local.until(Phase.REVEAL)  # what is committed to goes on the store
+    running, disk = daemons(local), Full(monkeypatch, DirectoryStore, "_write")
     disk.full = True
     with caplog.at_level(logging.WARNING, "bcfl"):
-        assert all(turns(running[: len(village.homes)], 2))
-    assert disk.refused >= len(village.homes)
+        assert all(turns(running[: len(local.homes)], 2))
+    assert disk.refused >= len(local.homes)
     assert "free some space and try again" in caplog.text
     assert "Traceback" not in caplog.text
     disk.full = False
-    until_closed(village, running, 1)
-    assert village.history.rounds[1].status == "finalized"
-    assert len(village.history.rounds[1].submissions) == len(village.homes)
+    until_closed(local, running, 1)
+    assert local.history.rounds[1].status == "finalized"
+    assert len(local.history.rounds[1].submissions) == len(local.homes)
 
 
 def test_a_full_disk_under_the_journal_ends_a_party_which_goes_on_later(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """What is not written down is not sent, so that nothing is sent twice."""
-    village = Village(tmp_path)
-    running, disk = daemons(village), Full(monkeypatch, os, "fsync")
+    local = LocalFederation(tmp_path)
+    running, disk = daemons(local), Full(monkeypatch, os, "fsync")
     disk.full = True
-    for daemon in running[: len(village.homes)]:
+    for daemon in running[: len(local.homes)]:
         with pytest.raises(RunError, match=r"cannot write the journal .*No space left on device") as caught:
             daemon.turn()
         assert "\n" not in str(caught.value)
-    assert not village.history.rounds[1].commits
+    assert not local.history.rounds[1].commits
     disk.full = False
-    again = village.restarted()
+    again = local.restarted()
     until_closed(again, daemons(again), 1)
     found = again.history.rounds[1]
     assert found.status == "finalized"
-    assert sorted(item.update.device for item in found.submissions) == list(range(len(village.homes)))
+    assert sorted(item.update.device for item in found.submissions) == list(range(len(local.homes)))
 
 
 def test_a_full_disk_under_the_chain_refuses_and_loses_nothing(tmp_path: Path) -> None:
@@ -138,21 +138,21 @@ def ended(process: subprocess.Popen[str]) -> str:
 
 def test_a_deadline_that_has_passed_is_no_error(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     """A party whose look at the clock is old comes too late, hears it from the contract, and goes on."""
-    village = Village(tmp_path)
-    assert village.chain is not None
-    office = village.offices[0]
-    daemon = Daemon(office, office.account, village.ledger, village.archive)
-    old: Clock = village.ledger.clock()
-    now = village.chain.now() + village.terms.commit_seconds
-    village.chain.warp(now)
-    clock = village.ledger.clock
-    village.ledger.clock = lambda: replace(old, deadline=now + 1)  # type: ignore[method-assign]
+    local = LocalFederation(tmp_path)
+    assert local.chain is not None
+    context = local.offices[0]
+    daemon = Daemon(context, context.account, local.ledger, local.archive)
+    old: Clock = local.ledger.clock()
+    now = local.chain.now() + local.terms.commit_seconds
+    local.chain.warp(now)
+    clock = local.ledger.clock
+    local.ledger.clock = lambda: replace(old, deadline=now + 1)  # type: ignore[method-assign]
     with caplog.at_level(logging.INFO, "bcfl"):
         assert daemon.turn() > 0
     assert "not due any more: " in caplog.text
-    village.ledger.clock = clock  # type: ignore[method-assign]
-    assert village.ledger.clock().phase is not Phase.COMMIT
-    until_closed(village, daemons(village), 1)
+    local.ledger.clock = clock  # type: ignore[method-assign]
+    assert local.ledger.clock().phase is not Phase.COMMIT
+    until_closed(local, daemons(local), 1)
 
 
 def test_a_device_without_ether_that_is_left_alone_goes_on_trying(
@@ -162,13 +162,13 @@ def test_a_device_without_ether_that_is_left_alone_goes_on_trying(
     others = [Account.derived(0, "device", i) for i in range(1, 4)]
     miners = [Account.derived(0, "miner", i) for i in range(4)]
     funded = [Account.derived(0, "owner").address, *(a.address for a in (*others, *miners))]
-    village = Village(tmp_path, chain=EmbeddedChain(None, funded=sorted(funded)))
-    home = village.homes[0]
+    local = LocalFederation(tmp_path, chain=EmbeddedChain(None, funded=sorted(funded)))
+    home = local.homes[0]
     assert home.account.address == poor.address
-    village.dead(village.bound(0))
-    assert village.chain is not None
-    village.chain.warp(village.chain.now() + int(0.8 * TERMS.commit_seconds))
-    daemon = Daemon(home, home.account, village.ledger, village.archive, poll=0.5)
+    local.dead(local.bound(0))
+    assert local.chain is not None
+    local.chain.warp(local.chain.now() + int(0.8 * TERMS.commit_seconds))
+    daemon = Daemon(home, home.account, local.ledger, local.archive, poll=0.5)
     with caplog.at_level(logging.WARNING, "bcfl"):
         assert [daemon.turn() for _ in range(2)] == [1, 2]
     assert "cannot afford" in caplog.text

@@ -13,12 +13,12 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any
 
-from bcfl.cli.chain import MNEMONIC
+from bcfl.cli.node.chain import MNEMONIC
 from bcfl.ledger.artifact import federation_at
-from bcfl.ledger.deployments import read
-from bcfl.ledger.embedded import EmbeddedChain
+from bcfl.ledger.deployment.deployments import read
+from bcfl.ledger.deployment.keystore import derive
+from bcfl.ledger.devnet.embedded import EmbeddedChain
 from bcfl.ledger.federation import FederationLedger
-from bcfl.ledger.keystore import derive
 from bcfl.protocol.rewards import block_hash
 from tests.processes import PATIENCE, UNHURRIED_OPTIONS, until
 

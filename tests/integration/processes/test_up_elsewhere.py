@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.daemons import ipfs
 from tests.integration.processes.test_up import TASK, environment, gone
+from tests.ipfs import ipfs
 from tests.processes import PATIENCE, UNHURRIED_OPTIONS
 
 ROUNDS = 2

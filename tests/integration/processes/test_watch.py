@@ -10,19 +10,19 @@ from typing import Any
 
 import pytest
 
-from bcfl.cli import status, watch
+from bcfl.cli.node import status, watch
 from bcfl.protocol.types import Engine, Phase
-from tests.crew import site_of
-from tests.village import TERMS, Village
+from tests.daemons import client_of
+from tests.local_federation import TERMS, LocalFederation
 
 
 def test_status_says_who_is_awaited_for_what_until_when(tmp_path: Path) -> None:
-    village = Village(tmp_path)
-    site, _ = site_of(village)
+    local = LocalFederation(tmp_path)
+    client, _ = client_of(local)
     seen = set()
     for phase in (Phase.COMMIT, Phase.REVEAL, Phase.VOTE, Phase.UNVEIL, Phase.PROPOSE, Phase.ATTEST):
-        village.until(phase)
-        content = status.standing(site)
+        local.until(phase)
+        content = status.standing(client)
         assert content["phase"] == phase.name.lower()
         assert content["awaited"]
         assert content["deadline"] > content["now"]
@@ -35,21 +35,21 @@ def test_status_says_who_is_awaited_for_what_until_when(tmp_path: Path) -> None:
 
 def test_status_when_all_miners_have_committed(tmp_path: Path) -> None:
     """What is left of the phase is for a device that its miner left out."""
-    village = Village(tmp_path)
-    site, _ = site_of(village)
-    while (clock := village.ledger.clock()).acted != clock.expected:
-        if not village.federation.turn(Phase.COMMIT):
-            village.federation.let_time_pass()
+    local = LocalFederation(tmp_path)
+    client, _ = client_of(local)
+    while (clock := local.ledger.clock()).acted != clock.expected:
+        if not local.federation.turn(Phase.COMMIT):
+            local.federation.let_time_pass()
     assert clock.phase is Phase.COMMIT
-    assert "waits for 4 devices to commit alone, if left out" in status.standing_line(status.standing(site))
+    assert "waits for 4 devices to commit alone, if left out" in status.standing_line(status.standing(client))
 
 
 def test_status_when_all_have_revealed(tmp_path: Path) -> None:
-    village = Village(tmp_path)
-    site, _ = site_of(village)
-    village.until(Phase.REVEAL)
-    while (content := status.standing(site))["awaited"]:
-        village.federation.turn(Phase.REVEAL)
+    local = LocalFederation(tmp_path)
+    client, _ = client_of(local)
+    local.until(Phase.REVEAL)
+    while (content := status.standing(client))["awaited"]:
+        local.federation.turn(Phase.REVEAL)
     assert content["phase"] == "reveal"
     assert status.standing_line(content).startswith("round 1 · waits for the phase to end, ")
 
@@ -57,16 +57,16 @@ def test_status_when_all_have_revealed(tmp_path: Path) -> None:
 def test_status_gives_the_address_alone(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    site, _ = site_of(Village(tmp_path))
-    monkeypatch.setattr(status, "joined", contextmanager(lambda *_: iter([site])))
+    client, _ = client_of(LocalFederation(tmp_path))
+    monkeypatch.setattr(status, "joined", contextmanager(lambda *_: iter([client])))
     status.status(network=None, deployment="x", folder=tmp_path, address=True, as_json=False)
-    assert capsys.readouterr().out == f"{site.address}\n"
+    assert capsys.readouterr().out == f"{client.address}\n"
 
 
 def test_status_prints_one_screen(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    village = Village(tmp_path)
-    village.play()
-    status._print(status.standing(site_of(village)[0]))
+    local = LocalFederation(tmp_path)
+    local.play()
+    status._print(status.standing(client_of(local)[0]))
     lines = capsys.readouterr().out.splitlines()
     assert len(lines) < 24
     assert any(line.startswith("so far") and "1 block, 0 void rounds" in line for line in lines)
@@ -75,27 +75,27 @@ def test_status_prints_one_screen(tmp_path: Path, capsys: pytest.CaptureFixture[
 def test_status_and_watch_show_engine_and_committee(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    village = Village(tmp_path, terms=replace(TERMS, engine=Engine.COMMITTEE))
-    site, _ = site_of(village)
-    content = status.standing(site)
+    local = LocalFederation(tmp_path, terms=replace(TERMS, engine=Engine.COMMITTEE))
+    client, _ = client_of(local)
+    content = status.standing(client)
     assert (content["mode"], content["engine"]) == ("partial", "committee")
-    assert content["committee"] == list(village.history.rounds[1].committee)
+    assert content["committee"] == list(local.history.rounds[1].committee)
     assert len(content["committee"]) == 3
     status._print(content)
     shown = " ".join(capsys.readouterr().out.split())
     assert f"mode partial engine committee committee {', '.join(content['committee'])}" in shown
-    told = (watch.words(event) for event in watch.follow(site, from_start=True, poll=0.01))
+    told = (watch.words(event) for event in watch.follow(client, from_start=True, poll=0.01))
     assert next(line for line in told if line.startswith("round 1")) == (
         "round 1 is open, led by a committee of 3"
     )
 
 
 def test_watch_tells_every_event_in_words(tmp_path: Path) -> None:
-    village = Village(tmp_path)
-    village.play()
-    site, _ = site_of(village)
+    local = LocalFederation(tmp_path)
+    local.play()
+    client, _ = client_of(local)
     told = []
-    for event in watch.follow(site, from_start=True, poll=0.01):
+    for event in watch.follow(client, from_start=True, poll=0.01):
         told.append(watch.words(event))
         if event.name == "Finalized":
             break
@@ -106,18 +106,18 @@ def test_watch_tells_every_event_in_words(tmp_path: Path) -> None:
 
 
 def test_watch_goes_on_when_the_node_comes_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    village = Village(tmp_path)
-    site, fork = site_of(village)
+    local = LocalFederation(tmp_path)
+    client, fork = client_of(local)
     pauses: list[float] = []
 
     def sleep(seconds: float) -> None:
         pauses.append(seconds)
         fork.away = len(pauses) < 4
         if len(pauses) == 5:
-            village.play()
+            local.play()
 
-    monkeypatch.setattr("bcfl.cli.watch.time.sleep", sleep)
-    event = next(watch.follow(site, from_start=False, poll=1.0))
+    monkeypatch.setattr("bcfl.cli.node.watch.time.sleep", sleep)
+    event = next(watch.follow(client, from_start=False, poll=1.0))
     assert event.name == "Committed"
     assert pauses == [1, 2, 4, 8, 1]
 

@@ -17,20 +17,20 @@ import pytest
 import requests
 
 from bcfl.errors import RelayError
-from bcfl.http import Limits
 from bcfl.ports import SignedCommitment
 from bcfl.protocol import submissions
 from bcfl.protocol.accounts import Account
 from bcfl.protocol.submissions import Domain
 from bcfl.protocol.types import SignedUpdate
+from bcfl.relay.client import Endpoint, HttpInbox
 from bcfl.relay.envelope import HEADER, seal
-from bcfl.relay.http import Endpoint, HttpDesk
 from bcfl.relay.mailbox import Mailbox
 from bcfl.relay.messages import MAX_BYTES, CommitmentMessage
-from bcfl.relay.server import LIMITS, DeskServer
-from bcfl.roles.moment import look
+from bcfl.relay.server import LIMITS, InboxServer
+from bcfl.roles.common.snapshot import take_snapshot
+from bcfl.transport.server import Limits
+from tests.local_federation import LocalFederation
 from tests.processes import ANSWER
-from tests.village import Village
 
 PATH = "/v1/commitments"
 TIGHT = Limits(
@@ -38,16 +38,16 @@ TIGHT = Limits(
 )
 
 
-class Desk:
+class Inbox:
     """The desk of the miner that device 0 is bound to; `do` calls from a thread while the miner attends."""
 
     def __init__(self, path: Path, limits: Limits = LIMITS) -> None:
-        self.village = Village(path)
-        self.miner = self.village.bound(0)
-        self.device = self.village.device_accounts[0]
+        self.local = LocalFederation(path)
+        self.miner = self.local.bound(0)
+        self.device = self.local.device_accounts[0]
         self.mailbox = Mailbox()
         address = self.miner.account.address
-        self.server = DeskServer(address, self.miner, self.village.ledger, self.mailbox, limits=limits)
+        self.server = InboxServer(address, self.miner, self.local.ledger, self.mailbox, limits=limits)
         self.server.start()
 
     def do(self, action: Callable[[], Any]) -> Any:
@@ -57,18 +57,18 @@ class Desk:
                 self.mailbox.attend(0.01)
             return done.result()
 
-    def client(self, account: Account) -> HttpDesk:
+    def client(self, account: Account) -> HttpInbox:
         endpoint = Endpoint.parse(self.server.url)
-        return HttpDesk(self.miner.account.address, endpoint, account, self.village.ledger, 5.0)
+        return HttpInbox(self.miner.account.address, endpoint, account, self.local.ledger, 5.0)
 
     def commitment(self, device: int = 0) -> tuple[SignedCommitment, SignedUpdate]:
-        village = self.village
-        moment = look(village.ledger)
-        assert moment is not None
-        village.chain.warp(moment.now + 1)  # type: ignore[union-attr]
-        update = village.homes[device].trainer.update(moment, device)
-        digest = submissions.commitment(village.ledger.domain, update)
-        signature = village.device_accounts[device].sign(digest)
+        local = self.local
+        snapshot = take_snapshot(local.ledger)
+        assert snapshot is not None
+        local.chain.warp(snapshot.now + 1)  # type: ignore[union-attr]
+        update = local.homes[device].trainer.update(snapshot, device)
+        digest = submissions.commitment(local.ledger.domain, update)
+        signature = local.device_accounts[device].sign(digest)
         return SignedCommitment(1, device, digest, signature), SignedUpdate(update, signature)
 
     def status(
@@ -77,7 +77,7 @@ class Desk:
         """What a message gets, signed by `account` (nobody if None) for `domain` (the desk's own)."""
         headers = {}
         if account is not None:
-            ledger = self.village.ledger
+            ledger = self.local.ledger
             headers[HEADER] = seal(account, domain or ledger.domain, self.miner.account.address, path, body)
         found: int = self.do(
             lambda: requests.post(self.server.url + path, body, headers=headers, timeout=ANSWER)
@@ -86,15 +86,15 @@ class Desk:
 
 
 @pytest.fixture
-def desk(tmp_path: Path) -> Iterator[Desk]:
-    made = Desk(tmp_path)
+def inbox(tmp_path: Path) -> Iterator[Inbox]:
+    made = Inbox(tmp_path)
     yield made
     made.server.stop()
 
 
 @pytest.fixture
-def tight(tmp_path: Path) -> Iterator[Desk]:
-    made = Desk(tmp_path, TIGHT)
+def tight(tmp_path: Path) -> Iterator[Inbox]:
+    made = Inbox(tmp_path, TIGHT)
     yield made
     made.server.stop()
 
@@ -103,53 +103,53 @@ def encoded(message: SignedCommitment) -> bytes:
     return CommitmentMessage.of(message).encoded()
 
 
-def test_default_behavior(desk: Desk) -> None:
-    commitment, update = desk.commitment()
-    client = desk.client(desk.device)
-    desk.do(lambda: client.take_commitment(commitment))
-    desk.do(lambda: client.take_update(update))
-    assert desk.miner.inbox.commitments == {0: commitment}
-    assert desk.miner.inbox.updates == {commitment.commitment: update}
-    assert desk.do(lambda: client.batch(1)) is None
-    for device in (d for d in range(1, 4) if desk.village.bound(d) is desk.miner):
-        other, _ = desk.commitment(device)
-        desk.do(lambda m=other, d=device: desk.client(desk.village.device_accounts[d]).take_commitment(m))
-    assert desk.miner.act() is not None
-    assert commitment.commitment in desk.do(lambda: client.batch(1))
+def test_default_behavior(inbox: Inbox) -> None:
+    commitment, update = inbox.commitment()
+    client = inbox.client(inbox.device)
+    inbox.do(lambda: client.take_commitment(commitment))
+    inbox.do(lambda: client.take_update(update))
+    assert inbox.miner.inbox.commitments == {0: commitment}
+    assert inbox.miner.inbox.updates == {commitment.commitment: update}
+    assert inbox.do(lambda: client.batch(1)) is None
+    for device in (d for d in range(1, 4) if inbox.local.bound(d) is inbox.miner):
+        other, _ = inbox.commitment(device)
+        inbox.do(lambda m=other, d=device: inbox.client(inbox.local.device_accounts[d]).take_commitment(m))
+    assert inbox.miner.act() is not None
+    assert commitment.commitment in inbox.do(lambda: client.batch(1))
 
 
-def test_a_refusal_is_a_relay_error_with_the_miners_words(desk: Desk) -> None:
-    commitment, _ = desk.commitment()
+def test_a_refusal_is_a_relay_error_with_the_miners_words(inbox: Inbox) -> None:
+    commitment, _ = inbox.commitment()
     with pytest.raises(RelayError, match="the message is for round 7, and round 1 is running"):
-        desk.do(lambda: desk.client(desk.device).take_commitment(replace(commitment, round=7)))
+        inbox.do(lambda: inbox.client(inbox.device).take_commitment(replace(commitment, round=7)))
 
 
-def test_a_message_for_another_chain_contract_or_desk_is_refused(desk: Desk) -> None:
-    body = encoded(desk.commitment()[0])
-    domain = desk.village.ledger.domain
-    for other in (replace(domain, chain_id=1), replace(domain, contract=desk.device.address)):
-        assert desk.status(PATH, body, desk.device, other) == 403
-    assert desk.status(PATH, body, desk.device) == 204
+def test_a_message_for_another_chain_contract_or_desk_is_refused(inbox: Inbox) -> None:
+    body = encoded(inbox.commitment()[0])
+    domain = inbox.local.ledger.domain
+    for other in (replace(domain, chain_id=1), replace(domain, contract=inbox.device.address)):
+        assert inbox.status(PATH, body, inbox.device, other) == 403
+    assert inbox.status(PATH, body, inbox.device) == 204
 
 
-def test_nobody_can_replay_what_a_device_signed_in_an_earlier_round(desk: Desk) -> None:
+def test_nobody_can_replay_what_a_device_signed_in_an_earlier_round(inbox: Inbox) -> None:
     """They are public after a round, and the round's number is not under the signature inside."""
-    old, _ = desk.commitment()
+    old, _ = inbox.commitment()
     body = encoded(old)
-    for thief in (None, Account.derived(0, "outsider"), desk.village.device_accounts[1], desk.miner.account):
-        assert desk.status(PATH, body, thief) == 403
-    assert desk.miner.inbox.commitments == {}
+    for thief in (None, Account.derived(0, "outsider"), inbox.local.device_accounts[1], inbox.miner.account):
+        assert inbox.status(PATH, body, thief) == 403
+    assert inbox.miner.inbox.commitments == {}
 
 
-def test_a_message_may_come_twice(desk: Desk) -> None:
-    body = encoded(desk.commitment()[0])
-    assert [desk.status(PATH, body, desk.device) for _ in range(2)] == [204, 204]
+def test_a_message_may_come_twice(inbox: Inbox) -> None:
+    body = encoded(inbox.commitment()[0])
+    assert [inbox.status(PATH, body, inbox.device) for _ in range(2)] == [204, 204]
 
 
-def test_only_miners_hand_in_batches_and_verdicts_and_only_their_own(desk: Desk) -> None:
-    outsider, other = Account.derived(0, "outsider"), desk.village.offices[0].account
-    if other.address == desk.miner.account.address:
-        other = desk.village.offices[1].account
+def test_only_miners_hand_in_batches_and_verdicts_and_only_their_own(inbox: Inbox) -> None:
+    outsider, other = Account.derived(0, "outsider"), inbox.local.offices[0].account
+    if other.address == inbox.miner.account.address:
+        other = inbox.local.offices[1].account
     salt, batch = "00" * 32, {"round": 1, "commitments": [], "updates": []}
     for account, named, status in (
         (outsider, outsider, 403),
@@ -157,24 +157,24 @@ def test_only_miners_hand_in_batches_and_verdicts_and_only_their_own(desk: Desk)
         (other, other, 409),  # it has committed nothing
     ):
         opening = {"round": 1, "miner": named.address, "verdicts": [], "wish": 0, "salt": salt}
-        assert desk.status("/v1/openings", json.dumps(opening).encode(), account) == status
+        assert inbox.status("/v1/openings", json.dumps(opening).encode(), account) == status
         body = json.dumps({**batch, "submitter": named.address}).encode()
-        assert desk.status("/v1/batches", body, account) == status
-    assert desk.miner.inbox.openings == {}
+        assert inbox.status("/v1/batches", body, account) == status
+    assert inbox.miner.inbox.openings == {}
 
 
 @pytest.mark.parametrize("body", [b"", b"{}", b"[" * 1000, b"\xff" * 100, b'{"round": 1e999}', b"null"])
-def test_malformed_messages_are_refused(desk: Desk, body: bytes) -> None:
+def test_malformed_messages_are_refused(inbox: Inbox, body: bytes) -> None:
     for path in (PATH, "/v1/updates", "/v1/batches", "/v1/openings"):
-        assert desk.status(path, body, desk.device) == 400
+        assert inbox.status(path, body, inbox.device) == 400
 
 
-def test_a_flipped_byte_is_refused(desk: Desk) -> None:
-    body = encoded(desk.commitment()[0])
+def test_a_flipped_byte_is_refused(inbox: Inbox) -> None:
+    body = encoded(inbox.commitment()[0])
     message = json.loads(body)
     message["signature"] = ("0" if message["signature"][0] != "0" else "1") + message["signature"][1:]
-    assert desk.status(PATH, json.dumps(message).encode(), desk.device) == 409
-    assert desk.miner.inbox.commitments == {}
+    assert inbox.status(PATH, json.dumps(message).encode(), inbox.device) == 409
+    assert inbox.miner.inbox.commitments == {}
 
 
 def raw(url: str, data: bytes, seconds: float = 3.0) -> bytes:
@@ -210,11 +210,11 @@ def raw(url: str, data: bytes, seconds: float = 3.0) -> bytes:
         (b"\x16\x03\x01\x02\x00\x01\x00\n\n", b"400"),
     ],
 )
-def test_what_is_out_of_order_is_refused_before_it_is_read(desk: Desk, data: bytes, status: bytes) -> None:
-    assert raw(desk.server.url, data).split(b" ", 2)[1] == status
+def test_what_is_out_of_order_is_refused_before_it_is_read(inbox: Inbox, data: bytes, status: bytes) -> None:
+    assert raw(inbox.server.url, data).split(b" ", 2)[1] == status
 
 
-def test_slow_clients_lose_their_places(tight: Desk) -> None:
+def test_slow_clients_lose_their_places(tight: Inbox) -> None:
     """Each of them sends a byte now and then; the places come free all the same."""
     host, port = tight.server.url.removeprefix("http://").split(":")
     slow = [socket.create_connection((host, int(port))) for _ in range(4)]
@@ -248,7 +248,7 @@ def test_a_flood_is_cut_off_and_memory_stays(tmp_path: Path) -> None:
     limits = Limits(
         body=MAX_BYTES, connections=8, per_address=8, idle=1, reading=1, answer=1, rate=1, burst=50
     )
-    desk = Desk(tmp_path, limits)
+    inbox = Inbox(tmp_path, limits)
     body = b"[" + b"1," * (MAX_BYTES // 2 - 2) + b"1]"
     raw_ = (
         b"POST %s HTTP/1.1\r\nContent-Length: %d\r\nConnection: close\r\n\r\n" % (PATH.encode(), len(body))
@@ -256,9 +256,9 @@ def test_a_flood_is_cut_off_and_memory_stays(tmp_path: Path) -> None:
     )
     before = resident()
     try:
-        statuses = [raw(desk.server.url, raw_)[9:12] for _ in range(60)]
+        statuses = [raw(inbox.server.url, raw_)[9:12] for _ in range(60)]
     finally:
-        desk.server.stop()
+        inbox.server.stop()
     assert statuses[:50] == [b"403"] * 50
     assert b"429" in statuses[50:]
     assert resident() - before < 32 * 2**20
@@ -269,8 +269,8 @@ def resident() -> int:
     return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
 
 
-def test_health_and_metrics(desk: Desk) -> None:
-    desk.status(PATH, b"{}", desk.device)
-    assert requests.get(desk.server.url + "/healthz", timeout=ANSWER).json() == {"ok": True}
-    text = requests.get(desk.server.url + "/metrics", timeout=ANSWER).text
+def test_health_and_metrics(inbox: Inbox) -> None:
+    inbox.status(PATH, b"{}", inbox.device)
+    assert requests.get(inbox.server.url + "/healthz", timeout=ANSWER).json() == {"ok": True}
+    text = requests.get(inbox.server.url + "/metrics", timeout=ANSWER).text
     assert 'bcfl_messages_total{kind="commitment",status="400"} 1' in text

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.daemons import ipfs
+from tests.ipfs import ipfs
 
 
 @pytest.fixture(scope="session")

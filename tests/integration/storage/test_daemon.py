@@ -12,8 +12,8 @@ import pytest
 from bcfl.errors import Corrupt, Oversized, StoreError, Unavailable
 from bcfl.protocol import cid as cids
 from bcfl.storage import DirectoryStore, FallbackStore, GatewayStore, KuboStore, Retries
-from tests.daemons.fake import Request, Server, reply
-from tests.daemons.ipfs import Daemon
+from tests.ipfs.fake import Request, Server, reply
+from tests.ipfs.ipfs import Daemon
 from tests.processes import ANSWER, PATIENCE
 
 CHUNK = cids.CHUNK_BYTES

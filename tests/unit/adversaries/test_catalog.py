@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from bcfl.adversaries import catalog
+from bcfl.adversaries.assignment import Assignment
 from bcfl.adversaries.attack import DeviceAttack, MinerAttack
-from bcfl.adversaries.cast import Cast
 from bcfl.config import Config
 from bcfl.errors import ConfigError
 from bcfl.protocol.accounts import Account
@@ -14,8 +14,8 @@ from bcfl.protocol.accounts import Account
 ACCOUNTS = [Account.derived(0, "device", i) for i in range(20)]
 
 
-def drawn(*texts: str, miners: int = 5, seed: int = 0) -> Cast:
-    return Cast.draw([catalog.parse(text) for text in texts], ACCOUNTS, miners, seed)
+def drawn(*texts: str, miners: int = 5, seed: int = 0) -> Assignment:
+    return Assignment.draw([catalog.parse(text) for text in texts], ACCOUNTS, miners, seed)
 
 
 def test_default_behavior() -> None:

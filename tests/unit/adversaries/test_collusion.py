@@ -7,11 +7,11 @@ from dataclasses import dataclass
 import numpy as np
 import pytest
 
-from bcfl.adversaries.collusion import Circle, Remembering
+from bcfl.adversaries.collusion import Coalition, Remembering
 from bcfl.adversaries.vectors import Changed, scale
 from bcfl.errors import ConfigError
 from bcfl.ports import Trained, Vector
-from tests.village import Quadratic
+from tests.local_federation import Quadratic
 
 MODEL = np.zeros(3, np.float32)
 
@@ -43,7 +43,7 @@ def test_a_learner_trains_once_a_round() -> None:
 @pytest.mark.parametrize("knows_all", [False, True])
 def test_a_circle_agrees_once_a_round(knows_all: bool) -> None:
     own, others = [quadratic(2, 0, 0), quadratic(4, 0, 0)], [quadratic(0, 2, 0), Diverging(MODEL)]
-    circle = Circle(own, others if knows_all else [])
+    coalition = Coalition(own, others if knows_all else [])
     asked: list[int] = []
 
     def craft(
@@ -52,12 +52,12 @@ def test_a_circle_agrees_once_a_round(knows_all: bool) -> None:
         asked.append(len(known))
         return -known.mean(axis=0)
 
-    plot = circle.plot(MODEL, 1, craft)
-    assert circle.plot(MODEL, 1, craft) is plot
+    plot = coalition.plot(MODEL, 1, craft)
+    assert coalition.plot(MODEL, 1, craft) is plot
     assert asked == [1 if knows_all else 2]
     assert plot.target == pytest.approx([0, -1, 0] if knows_all else [-1.5, 0, 0], abs=0.01)
     assert plot.centre == pytest.approx([1.5, 0, 0], abs=0.01)
-    circle.plot(MODEL, 2, craft)
+    coalition.plot(MODEL, 2, craft)
     assert len(asked) == 2
 
 

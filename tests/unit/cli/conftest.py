@@ -13,10 +13,10 @@ import pytest
 
 from bcfl.cli import main
 from bcfl.config import Config
-from bcfl.ledger.embedded import EmbeddedChain
+from bcfl.federation.runs import Run
+from bcfl.ledger.devnet.embedded import EmbeddedChain
 from bcfl.protocol.types import Phase, Verdict
-from bcfl.runs import Run
-from tests import harness
+from testkit import harness
 
 OK, BAD, LATE, COPY = Verdict.ACCEPTED, Verdict.QUALITY, Verdict.TIME, Verdict.DUPLICATE
 VERDICTS = [[OK, BAD, OK, OK], [OK, BAD, OK, LATE], [OK, COPY, OK, OK]]

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 import typer
 
-from bcfl.cli import account
-from bcfl.ledger import keystore
+from bcfl.cli.node import account
+from bcfl.ledger.deployment import keystore
 
 from .conftest import Bcfl
 

@@ -18,7 +18,7 @@ import pytest
 import requests
 import typer
 
-from bcfl.cli import chain
+from bcfl.cli.node import chain
 from tests.processes import ANSWER, PATIENCE
 
 from .conftest import Bcfl

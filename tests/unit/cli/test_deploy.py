@@ -10,12 +10,12 @@ from pathlib import Path
 import pytest
 import typer
 
-from bcfl.cli import deploy
+from bcfl.cli.node import deploy
 from bcfl.errors import Reverted
-from bcfl.ledger import deployments, keystore
 from bcfl.ledger.artifact import federation_at
-from bcfl.ledger.networks import connect, resolve
-from bcfl.ledger.server import serve
+from bcfl.ledger.deployment import deployments, keystore
+from bcfl.ledger.deployment.networks import connect, resolve
+from bcfl.ledger.devnet.server import serve
 from bcfl.protocol.types import Terms
 
 from .conftest import Bcfl

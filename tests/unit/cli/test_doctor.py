@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from bcfl.cli import doctor
+from bcfl.cli.node import doctor
 from bcfl.errors import Unreachable
 
 

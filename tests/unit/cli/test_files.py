@@ -8,10 +8,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from bcfl.cli.contracts import parse
-from bcfl.cli.files import write_file
-from bcfl.cli.layouts import layout_in
+from bcfl.cli.output.files import write_file
+from bcfl.cli.query.contracts import parse
 from bcfl.errors import ConfigError, PayloadError
+from bcfl.federation.layouts import layout_in
 from bcfl.protocol.payload import encode, layout_digest
 from bcfl.protocol.types import Layout, TensorSpec
 

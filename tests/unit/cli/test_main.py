@@ -12,9 +12,9 @@ from pathlib import Path
 import pytest
 
 import bcfl as package
-from bcfl.cli import listing
+from bcfl.cli.query import listing
 from bcfl.config import Config
-from bcfl.runs import Run
+from bcfl.federation.runs import Run
 from tests.unit.cli.conftest import Bcfl
 
 ROOT = Path(__file__).parents[3]

@@ -9,8 +9,8 @@ from collections.abc import Callable
 
 import pytest
 
-from bcfl.cli import printing
-from bcfl.cli.live import (
+from bcfl.cli.output import printing
+from bcfl.cli.output.live import (
     WIDE,
     Table,
     led_by,
@@ -20,7 +20,7 @@ from bcfl.cli.live import (
     row_line,
     standing_line,
 )
-from bcfl.cli.printing import (
+from bcfl.cli.output.printing import (
     Column,
     ether,
     moment,
@@ -32,7 +32,7 @@ from bcfl.cli.printing import (
     shortened,
 )
 from bcfl.config import Config
-from bcfl.reports import Progress, Report
+from bcfl.federation.reports import Progress, Report
 from tests.unit.cli.test_run import DEVICES, LEADER, VOID, round_report
 
 HASH = "0x" + "12ab" * 16

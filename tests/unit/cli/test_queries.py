@@ -9,10 +9,10 @@ import pytest
 
 from bcfl.protocol.rewards import block_hash
 from bcfl.protocol.types import Engine, Mode, Phase
-from bcfl.roles import notes
-from bcfl.roles.journal import Journal
-from bcfl.roles.notes import Finding
-from tests.harness import ETHER, TERMS, Federation
+from bcfl.roles.common.journal import Journal
+from bcfl.roles.miner import findings
+from bcfl.roles.miner.findings import Finding
+from testkit.harness import ETHER, TERMS, Federation
 from tests.unit.cli.conftest import VERDICTS, Bcfl, Played
 
 
@@ -172,7 +172,7 @@ def test_the_numbers_behind_a_rejection(bcfl: Bcfl, two_rounds: Federation, tmp_
     for miner, score in ((first, -0.25), (second, -0.25)):
         found = Finding(1, 2, "quality", "merit", score, -0.125, None)
         (tmp_path / "notes" / miner).mkdir(parents=True)
-        notes.write(Journal(tmp_path / "notes" / miner), 1, [found])
+        findings.write(Journal(tmp_path / "notes" / miner), 1, [found])
     view = bcfl("votes", 1, "--journal", tmp_path / "notes", "--json").json
     wanted = {"reason": "quality", "rule": "merit", "score": -0.25, "least": -0.125, "most": None}
     assert view["updates"][1]["numbers"] == {first: [wanted], second: [wanted], third: []}

@@ -13,8 +13,8 @@ import bcfl as package
 from bcfl.adversaries import catalog
 from bcfl.config import Config
 from bcfl.errors import DataError, StoreError
-from bcfl.reports import Adversary, Progress, Rejection, Report, RoundReport
-from bcfl.runs import Run
+from bcfl.federation.reports import Adversary, Progress, Rejection, Report, RoundReport
+from bcfl.federation.runs import Run
 from tests.unit.cli.conftest import Bcfl
 
 LEADER = "0x" + "aB" * 20

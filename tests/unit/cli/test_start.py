@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 import typer
 
-from bcfl.cli import deploy, start
-from bcfl.ledger import keystore
-from bcfl.ledger.server import ChainServer, serve
+from bcfl.cli.node import deploy, start
+from bcfl.ledger.deployment import keystore
+from bcfl.ledger.devnet.server import ChainServer, serve
 
 from .conftest import Bcfl
 

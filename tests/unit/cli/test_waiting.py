@@ -13,11 +13,11 @@ from typing import Any
 
 import pytest
 
-from bcfl.cli import up
-from bcfl.cli.patience import MOMENT, Patience
-from bcfl.cli.supervisor import Child, Supervisor
-from bcfl.cli.upview import View
+from bcfl.cli.node import up
+from bcfl.cli.output.upview import View
 from bcfl.errors import ConfigError, RunError, Unreachable
+from bcfl.federation.stall_timeout import MOMENT, StallTimeout
+from bcfl.federation.supervisor import Child, Supervisor
 
 LOST = "an address"
 HANGS = """
@@ -73,14 +73,14 @@ def until(holds: Callable[[], object]) -> None:
         time.sleep(0.02)
 
 
-def site(endpoints: dict[str, str]) -> Any:
+def client(endpoints: dict[str, str]) -> Any:
     """A federation in which these have joined."""
     return SimpleNamespace(ledger=SimpleNamespace(history=lambda: SimpleNamespace(endpoints=endpoints)))
 
 
 def test_patience_runs_out_without_progress() -> None:
     clock = Clock()
-    patience = Patience(60, clock)
+    patience = StallTimeout(60, clock)
     for _ in range(61):
         assert not patience.over
         clock.now += 1
@@ -90,7 +90,7 @@ def test_patience_runs_out_without_progress() -> None:
 
 def test_progress_begins_it_anew_and_going_back_does_not() -> None:
     clock = Clock()
-    patience = Patience(60, clock)
+    patience = StallTimeout(60, clock)
     for reached in (0, 1, 2, 1, 2, 0):
         clock.now += 4
         patience.look(reached)
@@ -100,7 +100,7 @@ def test_progress_begins_it_anew_and_going_back_does_not() -> None:
 
 def test_a_machine_that_stood_still_for_minutes_is_no_reason_to_give_up() -> None:
     clock = Clock()
-    patience = Patience(60, clock)
+    patience = StallTimeout(60, clock)
     clock.now += 7200
     patience.look(0)
     assert patience.waited == MOMENT
@@ -116,7 +116,7 @@ def test_who_has_not_joined_is_named_with_what_it_said_last(
     shown, hangs = Told(), child(supervisor, tmp_path, "device 2", HANGS)
     until(lambda: hangs.last_line() == "begins")
     with pytest.raises(RunError) as caught:
-        up._await_miners(site({"joined": "http://..."}), supervisor, {"joined": hangs, LOST: hangs}, shown)
+        up._await_miners(client({"joined": "http://..."}), supervisor, {"joined": hangs, LOST: hangs}, shown)
     assert "1 of 2 miners do not join: device 2 (" in str(caught.value)
     assert str(tmp_path) in str(caught.value)
     assert "stuck: device 2 does not join: it is started again" in shown.events
@@ -131,13 +131,13 @@ def test_a_party_that_keeps_dying_does_not_keep_the_waiting_alive(
     shown = Told()
     dies = child(supervisor, tmp_path, "miner 1", "import sys; sys.exit('error: port 9 is taken')")
     with pytest.raises(RunError, match=r"1 of 1 miners do not join: miner 1 \(.*\): error: port 9 is taken"):
-        up._await_miners(site({}), supervisor, {LOST: dies}, shown)
+        up._await_miners(client({}), supervisor, {LOST: dies}, shown)
     assert any("died: miner 1 ended with code 1: error: port 9 is taken" in text for text in shown.events)
 
 
 def test_all_have_joined(supervisor: Supervisor) -> None:
     shown = Told()
-    up._await_miners(site({LOST: "http://..."}), supervisor, {LOST: Child("x", [], Path("x"))}, shown)
+    up._await_miners(client({LOST: "http://..."}), supervisor, {LOST: Child("x", [], Path("x"))}, shown)
     assert not shown.events
 
 
@@ -183,9 +183,9 @@ def test_the_first_round_is_opened_when_the_chain_is_back(
         if (error := answers.pop(0)) is not None:
             raise error
 
-    monkeypatch.setattr("bcfl.parties.open_first_round", opened)
+    monkeypatch.setattr("bcfl.federation.node.open_first_round", opened)
     monkeypatch.setattr(up, "TICK", 0.0)
-    up._open(site({}), supervisor, None, Told())  # type: ignore[arg-type]
+    up._open(client({}), supervisor, None, Told())  # type: ignore[arg-type]
     assert not answers
 
 

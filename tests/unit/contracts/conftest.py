@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from tests.mocks import compiled
+from testkit.mocks import compiled
 
 JUMPI = 0x57
 SOURCES = (

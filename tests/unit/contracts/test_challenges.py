@@ -23,27 +23,27 @@ from bcfl.protocol.evidence import Evidence, Leaves
 from bcfl.protocol.hashing import keccak
 from bcfl.protocol.types import Phase, Rule, VoidReason
 from benchmarks.challenge import cost, lone_place, terms_of
-from tests.forgery import assemble, case_of, padding_proof, proposing, random_lanes, ruling, with_model
-from tests.harness import ETHER, TERMS, refused
-from tests.trial import TURN, Trial
+from testkit.forged_proposals import assemble, case_of, padding_proof, proposing, random_lanes, ruling, with_model
+from testkit.harness import ETHER, TERMS, refused
+from testkit.proposal_fixture import TURN, ProposalFixture
 
 SMALL = replace(TERMS, parameters=70, leaf_lanes=16, max_updates=64, rule=Rule.MEDIAN)  # 5 leaves, depth 3
 OTHER = bytes(range(32))
 
 
 @pytest.fixture(scope="module")
-def trial() -> Trial:
-    return Trial(SMALL)
+def trial() -> ProposalFixture:
+    return ProposalFixture(SMALL)
 
 
 @pytest.fixture
-def right(trial: Trial) -> Evidence:
+def right(trial: ProposalFixture) -> Evidence:
     """A right proposal over 34 updates, all but one accepted, that waits for attestations."""
     rng = Random(7)
     accepted = [place != 2 for place in range(34)]
     lanes = [random_lanes(rng, SMALL, 16) for _ in range(33)]
     made = assemble(rng, SMALL, random_lanes(rng, SMALL, 32), lanes, accepted, trial.setting)
-    trial.stand(made.docket)
+    trial.stand(made.context)
     return made
 
 
@@ -111,10 +111,10 @@ FORGED = [
 
 @pytest.mark.parametrize(("forge", "form"), FORGED)
 def test_a_wrong_proposal_is_refuted(
-    trial: Trial, right: Evidence, forge: Callable[[Evidence], Evidence], form: Form
+    trial: ProposalFixture, right: Evidence, forge: Callable[[Evidence], Evidence], form: Form
 ) -> None:
     wrong = forge(right)
-    trial.stand(wrong.docket)
+    trial.stand(wrong.context)
     challenge = wrong.find()
     assert challenge is not None
     assert challenge.form is form
@@ -140,10 +140,10 @@ def test_a_wrong_proposal_is_refuted(
 
 @pytest.mark.parametrize("name", MADE)
 def test_a_right_proposal_stands_and_the_bond_goes_to_the_pool(
-    trial: Trial, right: Evidence, name: str
+    trial: ProposalFixture, right: Evidence, name: str
 ) -> None:
     challenge = MADE[name](right)
-    assert ruling(challenge, right.docket) is False
+    assert ruling(challenge, right.context) is False
     before = trial.federation.money()
     (event,) = trial.send(challenge).events
     assert event.name == "ChallengeFailed"
@@ -157,7 +157,7 @@ def test_a_right_proposal_stands_and_the_bond_goes_to_the_pool(
 
 
 @pytest.mark.parametrize("name", MADE)
-def test_what_every_form_insists_on(trial: Trial, right: Evidence, name: str) -> None:
+def test_what_every_form_insists_on(trial: ProposalFixture, right: Evidence, name: str) -> None:
     challenge = MADE[name](right)
     for bond in (0, SMALL.challenge_bond - 1, SMALL.challenge_bond + 1):
         with refused("challenges: not the bond"):
@@ -203,39 +203,39 @@ NOT_OPENING: list[tuple[str, str, dict[str, Any]]] = [
 
 @pytest.mark.parametrize(("reason", "name", "change"), NOT_OPENING, ids=str)
 def test_what_does_not_open(
-    trial: Trial, right: Evidence, reason: str, name: str, change: dict[str, Any]
+    trial: ProposalFixture, right: Evidence, reason: str, name: str, change: dict[str, Any]
 ) -> None:
     challenge = replace(MADE[name](right), **change)
-    assert ruling(challenge, right.docket) == reason
+    assert ruling(challenge, right.context) == reason
     with refused(reason):
         trial.send(challenge)
 
 
 @pytest.mark.parametrize("name", ["sum", "row", "leaf", "padding"])
-def test_a_proof_of_another_length(trial: Trial, right: Evidence, name: str) -> None:
+def test_a_proof_of_another_length(trial: ProposalFixture, right: Evidence, name: str) -> None:
     challenge: Any = MADE[name](right)
     for change in (lambda proof: proof[:-1], lambda proof: (*proof, OTHER)):
         if hasattr(challenge, "proof"):
             bent = replace(challenge, proof=change(challenge.proof))
         else:
             bent = replace(challenge, proofs=(*challenge.proofs[:-1], change(challenge.proofs[-1])))
-        reason = ruling(bent, right.docket)
+        reason = ruling(bent, right.context)
         assert reason in ("challenges: proof of another length", "challenges: no such place")
         with refused(str(reason)):
             trial.send(bent)
 
 
-def test_what_is_no_leaf_and_no_tree(trial: Trial, right: Evidence) -> None:
+def test_what_is_no_leaf_and_no_tree(trial: ProposalFixture, right: Evidence) -> None:
     """A node opens as its two children behind another byte: that is no leaf."""
     made = leaf_of(right)
     wrong = Leaves([right.rows.leaf(index) for index in range(5)], 5)
     digest = wrong.tree.levels[0][3 * 32 : 4 * 32]
     node = b"\x01" + digest + wrong.tree.levels[0][2 * 32 : 3 * 32]
     tampered = replace(right.candidate, rows=merkle.climb(keccak(node), 3, made.proof))
-    docket = replace(right.docket, proposal=tampered.digest(1))
-    trial.stand(docket)
+    context = replace(right.context, proposal=tampered.digest(1))
+    trial.stand(context)
     bent = replace(made, candidate=tampered, content=node)
-    assert ruling(bent, docket) == "challenges: not a leaf"
+    assert ruling(bent, context) == "challenges: not a leaf"
     with refused("challenges: not a leaf"):
         trial.send(bent)
     function, args = bent.call()
@@ -245,16 +245,16 @@ def test_what_is_no_leaf_and_no_tree(trial: Trial, right: Evidence) -> None:
         )
 
 
-def test_leaves_of_another_length_are_a_form_of_their_own(trial: Trial, right: Evidence) -> None:
+def test_leaves_of_another_length_are_a_form_of_their_own(trial: ProposalFixture, right: Evidence) -> None:
     """Neither sum nor row rules on a leaf that has another length."""
     short = row_too_short(right)
-    trial.stand(short.docket)
+    trial.stand(short.context)
     for challenge in (short.sum_challenge(3, 5), short.row_challenge(3, 31, 0)):
         with refused("challenges: leaf of another length"):
             trial.send(challenge)
 
 
-def test_the_opening_of_another_update(trial: Trial, right: Evidence) -> None:
+def test_the_opening_of_another_update(trial: ProposalFixture, right: Evidence) -> None:
     """The root of an update that was not committed to proves nothing about a row."""
     challenge: Any = MADE["row"](right)
     other = replace(challenge.update, salt=challenge.update.salt ^ 1)
@@ -264,15 +264,15 @@ def test_the_opening_of_another_update(trial: Trial, right: Evidence) -> None:
 
 def test_without_a_bond_a_challenge_costs_gas_alone() -> None:
     """What brings no ether along comes to the court through the annex."""
-    free = Trial(replace(SMALL, challenge_bond=0))
+    free = ProposalFixture(replace(SMALL, challenge_bond=0))
     rng = Random(7)
     lanes = [random_lanes(rng, SMALL, 16) for _ in range(3)]
     made = assemble(rng, free.terms, random_lanes(rng, SMALL, 32), lanes, [True] * 3, free.setting)
-    free.stand(made.docket)
+    free.stand(made.context)
     assert free.ruling(leaf_of(made)) is False
     wrong = lane_wrong(made).find()
     assert wrong is not None
-    free.stand(lane_wrong(made).docket)
+    free.stand(lane_wrong(made).context)
     assert free.ruling(wrong) is True
 
 
@@ -282,10 +282,10 @@ def test_a_challenge_of_a_million_parameters_is_cheap(rule: Rule, lane_bits: int
     assert cost(20, 1_000_000, 256 // lane_bits, lane_bits, rule).gas < 200_000
 
 
-def test_the_last_leader_is_refuted_and_anybody_opens_the_next_round(trial: Trial, right: Evidence) -> None:
+def test_the_last_leader_is_refuted_and_anybody_opens_the_next_round(trial: ProposalFixture, right: Evidence) -> None:
     """The court has no code to open a round: the round is void and waits for `advance`."""
     wrong = lane_wrong(right)
-    trial.stand(wrong.docket)
+    trial.stand(wrong.context)
     last = trial.storage.get("election.lead") | (trial.miners - 1) << TURN
     trial.storage.put(("election.lead", None, last))
     challenge = wrong.find()
@@ -309,16 +309,16 @@ def test_the_last_leader_is_refuted_and_anybody_opens_the_next_round(trial: Tria
 @pytest.mark.parametrize("rule", Rule)
 def test_the_largest_challenge_that_the_terms_allow(rule: Rule) -> None:
     """1,024 updates of three words a leaf: within the caps of gas and of a transaction's size."""
-    trial = Trial(terms_of(1024, 2**40 - 1, 48, 16, rule), miners=64)
-    docket, challenge = lone_place(trial, 1024)
-    trial.stand(docket)
+    trial = ProposalFixture(terms_of(1024, 2**40 - 1, 48, 16, rule), miners=64)
+    context, challenge = lone_place(trial, 1024)
+    trial.stand(context)
     assert trial.size(challenge) + 256 <= 131_072
     receipt = trial.send(challenge)
     assert receipt.events[0].name == "Refuted"
     assert receipt.gas_used < 2**24
 
 
-def test_a_round_that_waits_neither_ends_nor_passes_the_lead_on(trial: Trial, right: Evidence) -> None:
+def test_a_round_that_waits_neither_ends_nor_passes_the_lead_on(trial: ProposalFixture, right: Evidence) -> None:
     """What a dispute over withheld bytes needs: the proposal is neither final nor passed over meanwhile."""
     federation = trial.federation
     held = 1 << 255 | trial.storage.get("election.lead")
@@ -328,4 +328,4 @@ def test_a_round_that_waits_neither_ends_nor_passes_the_lead_on(trial: Trial, ri
     federation.expire()
     with refused("proposals: a dispute is open"):
         federation.send(federation.outsider, "skip", [], [])
-    assert right.docket.round == federation.clock.round
+    assert right.context.round == federation.clock.round

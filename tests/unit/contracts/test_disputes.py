@@ -16,75 +16,75 @@ from bcfl.protocol.evidence import Evidence, Leaves
 from bcfl.protocol.hashing import keccak, word
 from bcfl.protocol.types import Phase, Rule
 from benchmarks.challenge import lone_place, terms_of
-from tests.forgery import assemble, case_of, proposing, random_lanes, with_model
-from tests.game import ANSWERER, Game
-from tests.harness import ETHER, TERMS, account, refused
-from tests.trial import Trial
+from testkit.forged_proposals import assemble, case_of, proposing, random_lanes, with_model
+from testkit.dispute_driver import ANSWERER, DisputeDriver
+from testkit.harness import ETHER, TERMS, account, refused
+from testkit.proposal_fixture import ProposalFixture
 
 DEEP = replace(TERMS, parameters=16 * 700, leaf_lanes=16, max_updates=64)  # 700 leaves, depth 10
 OTHER = bytes(range(32))
 
 
 @pytest.fixture(scope="module")
-def trial() -> Trial:
-    return Trial(DEEP)
+def trial() -> ProposalFixture:
+    return ProposalFixture(DEEP)
 
 
 @pytest.fixture
-def right(trial: Trial) -> Evidence:
+def right(trial: ProposalFixture) -> Evidence:
     rng = Random(5)
     lanes = [random_lanes(rng, DEEP, 16) for _ in range(3)]
     return assemble(rng, DEEP, random_lanes(rng, DEEP, 32), lanes, [True] * 3, trial.setting)
 
 
-def credits(game: Game, who: Any) -> int:
-    return int(game.federation.contract.call("credits", who.address))
+def credits(driver: DisputeDriver, who: Any) -> int:
+    return int(driver.federation.contract.call("credits", who.address))
 
 
 @pytest.mark.parametrize("tree", Trees)
-def test_a_right_proposal_is_shown_to_the_leaf_and_stands(trial: Trial, right: Evidence, tree: Trees) -> None:
-    game = Game(trial, right, tree)
-    clock, before = game.federation.clock, game.federation.money()
-    game.open()
-    assert game.federation.money()[2] == before[2] + DEEP.challenge_bond
+def test_a_right_proposal_is_shown_to_the_leaf_and_stands(trial: ProposalFixture, right: Evidence, tree: Trees) -> None:
+    driver = DisputeDriver(trial, right, tree)
+    clock, before = driver.federation.clock, driver.federation.money()
+    driver.open()
+    assert driver.federation.money()[2] == before[2] + DEEP.challenge_bond
     if tree is Trees.ROWS:
-        game.answer()
-        game.pursue(0)
-    game.answer()
-    game.pursue(174)
-    game.answer()
-    game.pursue(3)
-    receipt = game.answer()
+        driver.answer()
+        driver.pursue(0)
+    driver.answer()
+    driver.pursue(174)
+    driver.answer()
+    driver.pursue(3)
+    receipt = driver.answer()
     assert [event.name for event in receipt.events] == ["LeafShown", "DisputeEnded"]
-    course = game.course
+    course = driver.course
     assert course.leaf is not None and course.ended is not None
     c, last = right.candidate, right.updates[-1].root
     root = {Trees.MODEL: c.root, Trees.ROWS: c.rows, Trees.UPDATE: last}[tree]
     assert merkle.climb(keccak(course.leaf), course.state.index, course.above) == root
-    after = game.federation.money()
+    after = driver.federation.money()
     bond = DEEP.challenge_bond
     assert (after[1], after[2], after[3]) == (before[1], before[2] + bond // 2, before[3] + bond - bond // 2)
     assert after[0] == sum(after[1:])
-    assert credits(game, ANSWERER) == bond // 2
+    assert credits(driver, ANSWERER) == bond // 2
     took = course.ended - course.state.since
-    assert game.federation.clock.deadline == clock.deadline + took + DEEP.answer_seconds
+    assert driver.federation.clock.deadline == clock.deadline + took + DEEP.answer_seconds
 
 
 @pytest.mark.parametrize("tree", Trees)
-def test_nobody_answers(trial: Trial, right: Evidence, tree: Trees) -> None:
-    game = Game(trial, right, tree)
-    federation, leader = game.federation, game.federation.miner_keys[0].address
-    game.open()
+def test_nobody_answers(trial: ProposalFixture, right: Evidence, tree: Trees) -> None:
+    driver = DisputeDriver(trial, right, tree)
+    federation, leader = driver.federation, driver.federation.miner_keys[0].address
+    driver.open()
     before = federation.money()
     with refused("disputes: not yet due"):
-        game.expire()
-    federation.chain.warp(game.state.due)
+        driver.expire()
+    federation.chain.warp(driver.state.due)
     with refused("disputes: move too late"):
-        game.answer()
-    game.votes()
+        driver.answer()
+    driver.votes()
     with refused("proposals: not the votes of this round"):
-        game.send("expire", [], [])
-    receipt = game.expire()
+        driver.send("expire", [], [])
+    receipt = driver.expire()
     assert [e.name for e in receipt.events] == ["Refuted", "Penalized", "Elected", "DisputeEnded"]
     assert receipt.events[0].args == {
         "round": 1, "leader": leader, "challenger": federation.outsider.address, "form": Form.DISPUTE,
@@ -92,219 +92,219 @@ def test_nobody_answers(trial: Trial, right: Evidence, tree: Trees) -> None:
     after = federation.money()
     assert after[1:] == (before[1] - ETHER, before[2] + ETHER // 2, before[3] + ETHER // 2)
     assert after[0] == sum(after[1:])
-    assert credits(game, federation.outsider) == ETHER // 2 + DEEP.challenge_bond
+    assert credits(driver, federation.outsider) == ETHER // 2 + DEEP.challenge_bond
     assert federation.clock.phase is Phase.PROPOSE
     with refused("disputes: none is open"):
-        game.expire()
+        driver.expire()
 
 
-def test_the_challenger_is_silent(trial: Trial, right: Evidence) -> None:
-    game = Game(trial, right, Trees.MODEL)
-    game.open()
-    game.answer()
-    game.federation.chain.warp(game.state.due)
+def test_the_challenger_is_silent(trial: ProposalFixture, right: Evidence) -> None:
+    driver = DisputeDriver(trial, right, Trees.MODEL)
+    driver.open()
+    driver.answer()
+    driver.federation.chain.warp(driver.state.due)
     with refused("disputes: move too late"):
-        game.pursue(0)
-    (event,) = game.expire().events
+        driver.pursue(0)
+    (event,) = driver.expire().events
     assert (event.name, event.args["answerer"]) == ("DisputeEnded", ANSWERER.address)
-    assert credits(game, ANSWERER) == DEEP.challenge_bond // 2
-    assert game.federation.clock.phase is Phase.ATTEST
+    assert credits(driver, ANSWERER) == DEEP.challenge_bond // 2
+    assert driver.federation.clock.phase is Phase.ATTEST
 
 
-def test_what_a_dispute_is_opened_with(trial: Trial, right: Evidence) -> None:
-    game = Game(trial, right, Trees.MODEL)
+def test_what_a_dispute_is_opened_with(trial: ProposalFixture, right: Evidence) -> None:
+    driver = DisputeDriver(trial, right, Trees.MODEL)
     for bond in (0, DEEP.challenge_bond - 1, DEEP.challenge_bond + 1):
         with refused("disputes: not the bond"):
-            game.open(bond)
+            driver.open(bond)
     for part in ("root", "cid", "rows", "layer"):
         with refused("disputes: not what was proposed"):
-            game.open(**{part: OTHER})
+            driver.open(**{part: OTHER})
     with refused("disputes: no such tree"):
-        game.open(tree=2)
+        driver.open(tree=2)
     with refused("disputes: none is open"):
-        game.send("answer_rows", OTHER, OTHER)
-    game.open()
+        driver.send("answer_rows", OTHER, OTHER)
+    driver.open()
     with refused("disputes: one is open"):
-        game.open()
-    trial.stand(right.docket)
-    game.federation.expire()
+        driver.open()
+    trial.stand(right.context)
+    driver.federation.expire()
     with refused("disputes: too late"):
-        game.open()
+        driver.open()
     trial.storage.put(("rounds.clock", None, trial.storage.get("rounds.clock") - 1))
     with refused("rounds: not this phase"):
-        game.open()
+        driver.open()
 
 
-def test_a_move_out_of_turn(trial: Trial, right: Evidence) -> None:
-    game = Game(trial, right, Trees.ROWS)
-    game.open()
+def test_a_move_out_of_turn(trial: ProposalFixture, right: Evidence) -> None:
+    driver = DisputeDriver(trial, right, Trees.ROWS)
+    driver.open()
     leaf = b"\0" + right.rows.leaf(0)
     c = right.candidate
     due = "disputes: not what is due"
     for function, args in {
-        "answer": (game.nodes(),),
+        "answer": (driver.nodes(),),
         "answer_leaf": (leaf,),
         "pursue": (0, c.rows, []),
     }.items():
         with refused(due):
-            game.send(function, *args)
-    game.answer()
+            driver.send(function, *args)
+    driver.answer()
     for function, args in {
         "answer_rows": (c.weights, c.rows),
-        "answer": (game.nodes(),),
+        "answer": (driver.nodes(),),
         "answer_leaf": (leaf,),
     }.items():
         with refused(due):
-            game.send(function, *args)
+            driver.send(function, *args)
     with refused("disputes: not the challenger"):
-        game.send("pursue", 0, c.rows, [])
-    game.pursue(0)
+        driver.send("pursue", 0, c.rows, [])
+    driver.pursue(0)
     with refused(due):
-        game.send("answer_leaf", leaf)
-    game.answer()
-    game.pursue(2)
-    game.answer()
-    game.pursue(0)
+        driver.send("answer_leaf", leaf)
+    driver.answer()
+    driver.pursue(2)
+    driver.answer()
+    driver.pursue(0)
     with refused(due):
-        game.send("answer", [game.state.node])
+        driver.send("answer", [driver.state.node])
 
 
-def test_what_does_not_fit(trial: Trial, right: Evidence) -> None:
-    game = Game(trial, right, Trees.ROWS)
-    game.open()
+def test_what_does_not_fit(trial: ProposalFixture, right: Evidence) -> None:
+    driver = DisputeDriver(trial, right, Trees.ROWS)
+    driver.open()
     with refused("disputes: not the disputed node"):
-        game.send("answer_rows", right.candidate.rows, right.candidate.weights)
-    game.answer()
-    game.pursue(0)
-    nodes = game.nodes()
+        driver.send("answer_rows", right.candidate.rows, right.candidate.weights)
+    driver.answer()
+    driver.pursue(0)
+    nodes = driver.nodes()
     assert len(nodes) == 175  # 700 leaves in groups of four
     for wrong in (nodes[:-1], [*nodes, merkle.padding(2)], []):
         with refused("disputes: not all of its nodes"):
-            game.send("answer", wrong)
+            driver.send("answer", wrong)
     with refused("disputes: not the disputed node"):
-        game.send("answer", [OTHER, *nodes[1:]])
-    game.answer()
-    proof = list(game.course.proof(3))
-    outsider = game.federation.outsider
+        driver.send("answer", [OTHER, *nodes[1:]])
+    driver.answer()
+    proof = list(driver.course.proof(3))
+    outsider = driver.federation.outsider
     for reason, args in (
         ("disputes: proof of another length", (3, nodes[3], proof[:-1])),
-        ("disputes: no such node", (175, merkle.padding(2), list(game.course.proof(175)))),
+        ("disputes: no such node", (175, merkle.padding(2), list(driver.course.proof(175)))),
         ("disputes: no such node", (256 + 3, nodes[3], proof)),
         ("disputes: not a node that was shown", (3, OTHER, proof)),
         ("disputes: not a node that was shown", (2, nodes[3], proof)),
     ):
         with refused(reason):
-            game.federation.send(outsider, "pursue", *args)
-    game.pursue(3)
-    game.answer()
-    game.pursue(1)
+            driver.federation.send(outsider, "pursue", *args)
+    driver.pursue(3)
+    driver.answer()
+    driver.pursue(1)
     with refused("disputes: not the disputed node"):
-        game.send("answer_leaf", b"\0" + right.rows.leaf(12))
-    node = b"\1" + b"".join(game.course.nodes or (OTHER, OTHER))
+        driver.send("answer_leaf", b"\0" + right.rows.leaf(12))
+    node = b"\1" + b"".join(driver.course.nodes or (OTHER, OTHER))
     trial.storage.put(("disputes.node", None, int.from_bytes(keccak(node), "big")))
     with refused("challenges: not a leaf"):
-        game.send("answer_leaf", node)
+        driver.send("answer_leaf", node)
 
 
-def test_a_wrong_leaf_is_shown_and_challenged(trial: Trial, right: Evidence) -> None:
+def test_a_wrong_leaf_is_shown_and_challenged(trial: ProposalFixture, right: Evidence) -> None:
     """The tree's owner answers to the end; then there is time for the challenge, whenever the dispute began."""
     model = case_of(right).model()
     model[16 * 650 + 5] ^= 1
     wrong = with_model(right, model)
     assert wrong is not None
-    game = Game(trial, wrong, Trees.MODEL)
-    game.federation.chain.warp(game.federation.clock.deadline - 2)
-    game.open()
-    honest = Game.__new__(Game)
-    honest.__dict__ |= game.__dict__
+    driver = DisputeDriver(trial, wrong, Trees.MODEL)
+    driver.federation.chain.warp(driver.federation.clock.deadline - 2)
+    driver.open()
+    honest = DisputeDriver.__new__(DisputeDriver)
+    honest.__dict__ |= driver.__dict__
     honest.tree = merkle.build(right.model.vectors[0], 16)  # type: ignore[attr-defined]
-    while game.course.ended is None:
+    while driver.course.ended is None:
         expected = honest.nodes()
-        game.answer()
-        if game.course.ended is None:
-            place = disputes.strayed(game.course.nodes, expected)
+        driver.answer()
+        if driver.course.ended is None:
+            place = disputes.strayed(driver.course.nodes, expected)
             assert place is not None
-            game.pursue(place)
-    assert game.state.index == 650
-    assert game.federation.clock.deadline >= game.federation.chain.now() + DEEP.answer_seconds
+            driver.pursue(place)
+    assert driver.state.index == 650
+    assert driver.federation.clock.deadline >= driver.federation.chain.now() + DEEP.answer_seconds
     challenge = wrong.find()
     assert challenge is not None
     assert trial.ruling(challenge) is True
 
 
-def test_padding_that_is_none_cannot_be_shown(trial: Trial, right: Evidence) -> None:
+def test_padding_that_is_none_cannot_be_shown(trial: ProposalFixture, right: Evidence) -> None:
     packed = [right.rows.leaf(i) for i in range(700)]
-    game = Game(trial, proposing(right, rows=Leaves([*packed, packed[0]], 700)), Trees.ROWS)
-    game.open()
-    game.answer()
-    game.pursue(0)
-    level = game.source.tree.levels[2]
+    driver = DisputeDriver(trial, proposing(right, rows=Leaves([*packed, packed[0]], 700)), Trees.ROWS)
+    driver.open()
+    driver.answer()
+    driver.pursue(0)
+    level = driver.source.tree.levels[2]
     shown = [level[i : i + 32] for i in range(0, len(level), 32)]
     for nodes, reason in (
         (shown[:175], "disputes: not the disputed node"),
         (shown, "disputes: not all of its nodes"),
     ):
         with refused(reason):
-            game.send("answer", nodes)
+            driver.send("answer", nodes)
 
 
-def test_another_refutes_it_meanwhile_and_the_bond_goes_back(trial: Trial, right: Evidence) -> None:
+def test_another_refutes_it_meanwhile_and_the_bond_goes_back(trial: ProposalFixture, right: Evidence) -> None:
     model = case_of(right).model()
     model[0] ^= 1
     wrong = with_model(right, model)
     assert wrong is not None
-    game = Game(trial, wrong, Trees.MODEL)
-    game.open()
-    before = credits(game, game.federation.outsider)
+    driver = DisputeDriver(trial, wrong, Trees.MODEL)
+    driver.open()
+    before = credits(driver, driver.federation.outsider)
     challenge = wrong.find()
     assert challenge is not None
     trial.send(challenge)
     with refused("disputes: none is open"):
-        game.send("answer", [OTHER] * 175)
-    (event,) = game.send("expire", [], []).events
+        driver.send("answer", [OTHER] * 175)
+    (event,) = driver.send("expire", [], []).events
     assert (event.name, int(event.args["answerer"], 16)) == ("DisputeEnded", 0)
     won = ETHER // 2 + DEEP.challenge_bond
-    assert credits(game, game.federation.outsider) == before + won + DEEP.challenge_bond
-    balance, *parts = game.federation.money()
+    assert credits(driver, driver.federation.outsider) == before + won + DEEP.challenge_bond
+    balance, *parts = driver.federation.money()
     assert balance == sum(parts)
 
 
-def test_a_dispute_that_was_forgotten_is_paid_back_when_the_next_one_opens(trial: Trial, right: Evidence) -> None:
-    game = Game(trial, right, Trees.MODEL)
-    game.open()
+def test_a_dispute_that_was_forgotten_is_paid_back_when_the_next_one_opens(trial: ProposalFixture, right: Evidence) -> None:
+    driver = DisputeDriver(trial, right, Trees.MODEL)
+    driver.open()
     trial.storage.put(
         ("disputes.proposal", None, 1), ("election.lead", None, trial.storage.get("election.lead") % 2**255)
     )
-    game.open()
-    assert credits(game, game.federation.outsider) == DEEP.challenge_bond
-    balance, *parts = game.federation.money()
+    driver.open()
+    assert credits(driver, driver.federation.outsider) == DEEP.challenge_bond
+    balance, *parts = driver.federation.money()
     assert balance == sum(parts)
 
 
 @pytest.mark.parametrize("tree", Trees)
-def test_the_twin_refuses_the_same(trial: Trial, right: Evidence, tree: Trees) -> None:
+def test_the_twin_refuses_the_same(trial: ProposalFixture, right: Evidence, tree: Trees) -> None:
     """Random games, in which half of the moves are bent: the twin and the contract agree on every one."""
     rng = Random(int(tree))
     for _ in range(4):
-        game = Game(trial, right, tree)
-        game.open()
+        driver = DisputeDriver(trial, right, tree)
+        driver.open()
         for _ in range(12):
-            if game.course.ended is not None:
+            if driver.course.ended is not None:
                 break
-            function, args, who = random_move(rng, game)
-            said = by_the_twin(game, function, args, who.address)
+            function, args, who = random_move(rng, driver)
+            said = by_the_twin(driver, function, args, who.address)
             if said is None:
-                game.federation.send(who, function, *args)
+                driver.federation.send(who, function, *args)
             else:
                 with refused(said):
-                    game.federation.send(who, function, *args)
+                    driver.federation.send(who, function, *args)
 
 
-def random_move(rng: Random, game: Game) -> tuple[str, tuple[Any, ...], Any]:
-    state, made, outsider = game.state, game.made, game.federation.outsider
+def random_move(rng: Random, driver: DisputeDriver) -> tuple[str, tuple[Any, ...], Any]:
+    state, made, outsider = driver.state, driver.made, driver.federation.outsider
     bent = rng.random() < 0.4
     if not state.answerable and rng.random() < 0.8:
-        course = game.course
+        course = driver.course
         child = rng.randrange(len(course.nodes))
         proof = list(course.proof(child))
         if bent:
@@ -312,19 +312,19 @@ def random_move(rng: Random, game: Game) -> tuple[str, tuple[Any, ...], Any]:
         return "pursue", (child, course.nodes[child % len(course.nodes)], proof), outsider
     moves: list[tuple[str, tuple[Any, ...]]] = [
         ("answer_rows", (made.candidate.weights, made.candidate.rows)),
-        ("answer", (game.nodes(),)),
-        ("answer_leaf", (b"\0" + game.source.leaf(state.index),)),
+        ("answer", (driver.nodes(),)),
+        ("answer_leaf", (b"\0" + driver.source.leaf(state.index),)),
     ]
     place = 0 if state.shown == disputes.UNOPENED else 1 if state.height else 2
     return (*moves[rng.randrange(3) if bent else place], ANSWERER)
 
 
-def by_the_twin(game: Game, function: str, args: tuple[Any, ...], who: str) -> str | None:
+def by_the_twin(driver: DisputeDriver, function: str, args: tuple[Any, ...], who: str) -> str | None:
     """Why the twin refuses a move, None if it takes it."""
-    now = game.federation.chain.now()
-    terms = () if function == "answer_leaf" else (game.terms,)
+    now = driver.federation.chain.now()
+    terms = () if function == "answer_leaf" else (driver.terms,)
     try:
-        getattr(game.state, function)(*terms, who, now, *args)
+        getattr(driver.state, function)(*terms, who, now, *args)
     except ChallengeError as error:
         return str(error)
     return None
@@ -332,9 +332,9 @@ def by_the_twin(game: Game, function: str, args: tuple[Any, ...], who: str) -> s
 
 def test_the_largest_leaf_that_the_terms_allow() -> None:
     """Its bytes go into calldata and log: within the cap of one transaction's gas."""
-    trial = Trial(terms_of(1024, 2**40 - 1, 48, 16, Rule.MEAN), miners=64)
-    docket, challenge = lone_place(trial, 1024)
-    trial.stand(docket)
+    trial = ProposalFixture(terms_of(1024, 2**40 - 1, 48, 16, Rule.MEAN), miners=64)
+    context, challenge = lone_place(trial, 1024)
+    trial.stand(context)
     candidate = challenge.candidate
     rows = rows_digest(candidate.weights, candidate.rows)
     federation, bond = trial.federation, trial.terms.challenge_bond

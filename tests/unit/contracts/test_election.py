@@ -11,8 +11,8 @@ import pytest
 from bcfl.protocol.election import ease, proof_value, ranking, retarget, search
 from bcfl.protocol.hashing import keccak
 from bcfl.protocol.types import Phase, VoidReason
-from tests.harness import ETHER, TERMS, Federation, refused
-from tests.mocks import mock
+from testkit.harness import ETHER, TERMS, Federation, refused
+from testkit.mocks import mock
 
 POW = replace(TERMS, engine=1, pow_target=2**252, pow_seconds=60, elect_seconds=600)
 

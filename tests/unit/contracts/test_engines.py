@@ -12,7 +12,7 @@ from bcfl.protocol.hashing import keccak
 from bcfl.protocol.lottery import COMMITTEE, Entrant
 from bcfl.protocol.scores import WHOLE, Resources
 from bcfl.protocol.types import Engine, Mode, Phase, Verdict
-from tests.harness import ETHER, TERMS, Account, Federation, account, digest, refused
+from testkit.harness import ETHER, TERMS, Account, Federation, account, digest, refused
 
 NO, LOST = Verdict.QUALITY, Verdict.UNAVAILABLE
 RESOURCE = replace(TERMS, engine=Engine.RESOURCE, min_updates=1, vote_penalty=0, leader_penalty=0)

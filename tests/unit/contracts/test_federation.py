@@ -15,8 +15,8 @@ from bcfl.ledger.artifact import artifact
 from bcfl.ledger.contract import transact
 from bcfl.protocol.rewards import block_hash
 from bcfl.protocol.types import Block, Phase
-from tests.harness import ETHER, TERMS, Federation, digest, refused
-from tests.mocks import CONTRACTS, compiled
+from testkit.harness import ETHER, TERMS, Federation, digest, refused
+from testkit.mocks import CONTRACTS, compiled
 
 EIP_170 = 24_576
 

@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 
 from bcfl.protocol.types import Phase
-from tests.harness import ETHER, TERMS, Federation
+from testkit.harness import ETHER, TERMS, Federation
 
 POW = replace(TERMS, engine=1, pow_target=2**252)
 

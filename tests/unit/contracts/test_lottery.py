@@ -14,7 +14,7 @@ from bcfl.ledger.contract import Contract
 from bcfl.protocol import lottery
 from bcfl.protocol.hashing import keccak, word
 from bcfl.protocol.lottery import COMMITTEE, LEAD, Entrant
-from tests.mocks import mock
+from testkit.mocks import mock
 
 EDGES = [0, 1, 2, 3, 2**128, lottery.ROOT << 128, (lottery.ROOT << 128) - 1, 2**255, 2**255 - 1, 2**256 - 1]
 

@@ -10,7 +10,7 @@ from bcfl.protocol.hashing import keccak, word
 from bcfl.protocol.rewards import block_hash
 from bcfl.protocol.types import Phase, VoidReason
 from bcfl.protocol.verification import tally_digest
-from tests.harness import ETHER, TERMS, Federation, digest, refused
+from testkit.harness import ETHER, TERMS, Federation, digest, refused
 
 
 def test_default_behavior() -> None:

@@ -7,8 +7,8 @@ from dataclasses import replace
 import pytest
 
 from bcfl.protocol.types import Phase
-from tests.harness import ETHER, TERMS, Account, Federation, account, refused
-from tests.mocks import mock
+from testkit.harness import ETHER, TERMS, Account, Federation, account, refused
+from testkit.mocks import mock
 
 LATE = account("late", 0)
 

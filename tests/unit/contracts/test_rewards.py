@@ -10,8 +10,8 @@ from bcfl.errors import Reverted
 from bcfl.protocol import verification
 from bcfl.protocol.rewards import earned, prices
 from bcfl.protocol.types import Phase, Verdict
-from tests.harness import ETHER, TERMS, Federation, refused
-from tests.mocks import mock
+from testkit.harness import ETHER, TERMS, Federation, refused
+from testkit.mocks import mock
 
 
 def test_default_behavior() -> None:

@@ -9,7 +9,7 @@ import pytest
 
 from bcfl.protocol import beacon
 from bcfl.protocol.types import Phase, Verdict, VoidReason
-from tests.harness import TERMS, Federation, refused
+from testkit.harness import TERMS, Federation, refused
 
 
 def test_default_behavior() -> None:

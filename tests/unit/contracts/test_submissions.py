@@ -10,7 +10,7 @@ from bcfl.errors import Reverted
 from bcfl.protocol import submissions
 from bcfl.protocol.hashing import keccak
 from bcfl.protocol.types import Phase, Update
-from tests.harness import TERMS, Federation, account, digest, refused
+from testkit.harness import TERMS, Federation, account, digest, refused
 
 
 def revealing(devices: int = 4, miners: int = 2, **terms: int) -> Federation:

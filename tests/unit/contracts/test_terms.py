@@ -7,7 +7,7 @@ from dataclasses import fields, replace
 import pytest
 
 from bcfl.protocol.types import Terms
-from tests.harness import TERMS, Federation, refused
+from testkit.harness import TERMS, Federation, refused
 
 REFUSED = [
     ("terms: no parameters", {"parameters": 0}),

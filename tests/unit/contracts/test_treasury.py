@@ -7,8 +7,8 @@ from dataclasses import replace
 import pytest
 
 from bcfl.ledger.contract import Contract
-from tests.harness import ETHER, TERMS, Federation, digest, refused
-from tests.mocks import put
+from testkit.harness import ETHER, TERMS, Federation, digest, refused
+from testkit.mocks import put
 
 
 def test_default_behavior() -> None:

@@ -8,7 +8,7 @@ import pytest
 
 from bcfl.protocol import verification
 from bcfl.protocol.types import Engine, Opening, Phase, Verdict, VoidReason
-from tests.harness import ETHER, TERMS, Federation, digest, refused
+from testkit.harness import ETHER, TERMS, Federation, digest, refused
 
 YES, NO = Verdict.ACCEPTED, Verdict.QUALITY
 NOT_MINE = 2**256 - 1

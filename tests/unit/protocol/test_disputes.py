@@ -15,7 +15,7 @@ from bcfl.protocol import merkle
 from bcfl.protocol.challenges import Trees, rows_digest
 from bcfl.protocol.disputes import NOBODY, UNOPENED, Course, Disputed, courses, strayed
 from bcfl.protocol.hashing import keccak
-from tests.harness import TERMS
+from testkit.harness import TERMS
 
 WHO, WEIGHTS = "0x" + "22" * 20, bytes(range(32))
 

@@ -12,7 +12,7 @@ from bcfl.protocol import merkle
 from bcfl.protocol.challenges import Form, Trees, rows_digest, weights_digest
 from bcfl.protocol.evidence import Leaves, Vectors, first_difference
 from bcfl.protocol.hashing import keccak
-from tests.forgery import evidence, padding_proof, random_terms, with_model
+from testkit.forged_proposals import evidence, padding_proof, random_terms, with_model
 
 
 def test_default_behavior() -> None:
@@ -26,8 +26,8 @@ def test_default_behavior() -> None:
     challenge = wrong.find()
     assert challenge is not None
     assert challenge.form is Form.SUM
-    assert challenge.leaf == (len(model) - 1) // right.docket.terms.leaf_lanes  # type: ignore[union-attr]
-    assert challenge.rule(wrong.docket)
+    assert challenge.leaf == (len(model) - 1) // right.context.terms.leaf_lanes  # type: ignore[union-attr]
+    assert challenge.rule(wrong.context)
 
 
 @pytest.mark.parametrize("places", [(), (0,), (9,), (10,), (24,), (7, 23), (24, 3)])
@@ -57,10 +57,10 @@ def test_a_proof_of_padding() -> None:
     rng = Random(1)
     while True:
         right = evidence(rng, random_terms(rng), 2)
-        if right.docket.leaves != 1 << right.docket.depth:
+        if right.context.leaves != 1 << right.context.depth:
             break
-    proof = padding_proof(right, Trees.ROWS, right.docket.leaves)
-    assert merkle.climb(bytes(32), right.docket.leaves, proof) == right.candidate.rows
+    proof = padding_proof(right, Trees.ROWS, right.context.leaves)
+    assert merkle.climb(bytes(32), right.context.leaves, proof) == right.candidate.rows
 
 
 def test_what_stands_for_the_rows() -> None:

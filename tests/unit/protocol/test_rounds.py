@@ -16,15 +16,15 @@ from bcfl.protocol.rewards import block_hash
 from bcfl.protocol.rounds import History, Round, Submission
 from bcfl.protocol.types import Opening, Phase, Update, Verdict, Voter
 from bcfl.protocol.verification import Vote
-from tests.village import ETHER, Village
+from tests.local_federation import ETHER, LocalFederation
 
 NOBODY = "0x" + "00" * 20
 
 
-def compare(village: Village) -> None:
+def compare(local: LocalFederation) -> None:
     """The running round, as read and as the contract has it."""
-    call, history = village.federation.contract.call, village.history
-    clock = village.ledger.clock()
+    call, history = local.federation.contract.call, local.history
+    clock = local.ledger.clock()
     assert history.current is not None
     assert (history.current.number, history.current.opened) == (clock.round, clock.opened)
     assert history.seed == call("round_seed")
@@ -54,7 +54,7 @@ def compare(village: Village) -> None:
     assert (history.head.root, history.head.cid) == call("model")
     for block in history.blocks[1:]:
         found = history.rounds[block.round]
-        count = verification.tally(found.words(village.ledger.domain), found.votes, found.engine)
+        count = verification.tally(found.words(local.ledger.domain), found.votes, found.engine)
         assert (verification.tally_digest(count), block_hash(block)) == (block.accepted, found.block_hash)
         assert (count.samples, sum(count.matches), count.accepted) == (
             found.samples,
@@ -63,18 +63,18 @@ def compare(village: Village) -> None:
         )
 
 
-def shuffle(village: Village, rng: random.Random, late: list[Account]) -> None:
+def shuffle(local: LocalFederation, rng: random.Random, late: list[Account]) -> None:
     """Something that may happen to the membership; what is not allowed is refused."""
-    contract, miner = village.federation.contract, rng.choice(village.miner_accounts)
+    contract, miner = local.federation.contract, rng.choice(local.miner_accounts)
     happenings = [
         lambda: contract.send(miner, "top_up", value=rng.randrange(1, 2 * ETHER)),
         lambda: contract.send(miner, "leave_miner"),
         lambda: contract.send(miner, "release_stake"),
-        lambda: contract.send(village.owner, "leave_device", rng.choice(village.device_accounts).address),
-        lambda: contract.send(village.owner, "register_devices", [late.pop().address]),
+        lambda: contract.send(local.owner, "leave_device", rng.choice(local.device_accounts).address),
+        lambda: contract.send(local.owner, "register_devices", [late.pop().address]),
         lambda: contract.send(miner, "register_miner", keccak(b"tail"), value=3 * ETHER),
-        lambda: village.gone_in(
-            rng.choice(list(Phase)[:8]), rng.choice(village.offices), rng.choice(village.homes)
+        lambda: local.gone_in(
+            rng.choice(list(Phase)[:8]), rng.choice(local.offices), rng.choice(local.homes)
         ),
     ]
     with pytest.MonkeyPatch.context():
@@ -87,47 +87,47 @@ def shuffle(village: Village, rng: random.Random, late: list[Account]) -> None:
 @pytest.mark.parametrize("seed", range(2))
 def test_the_reading_is_what_the_contract_says(tmp_path: Path, seed: int) -> None:
     rng = random.Random(seed)
-    village = Village(
+    local = LocalFederation(
         tmp_path, devices=5, miners=5, stakes=(ETHER, 2 * ETHER, 2 * ETHER, 3 * ETHER, 7 * ETHER // 2)
     )
     late = [Account.derived(9, "late", i) for i in range(9)]
     for _ in range(5):
         for _ in range(rng.randrange(3)):
-            shuffle(village, rng, late)
-        village.play()
-        compare(village)
-    read_at_once = take_in(History(village.terms.min_stake), village.federation.contract.events())
-    assert read_at_once == village.history
+            shuffle(local, rng, late)
+        local.play()
+        compare(local)
+    read_at_once = take_in(History(local.terms.min_stake), local.federation.contract.events())
+    assert read_at_once == local.history
 
 
 def test_a_lead_is_read_while_it_lasts(tmp_path: Path) -> None:
-    village = Village(tmp_path)
-    village.until(Phase.PROPOSE)
-    call, current = village.federation.contract.call, village.history.current
+    local = LocalFederation(tmp_path)
+    local.until(Phase.PROPOSE)
+    call, current = local.federation.contract.call, local.history.current
     leader, turn, weight, *_ = call("lead_now")
     assert current is not None
     assert (leader, turn) == (current.leader, current.elections[-1].turn)
     assert weight == sum(vote.voter.weight for vote in current.votes)
-    assert current.seed == village.history.seed == call("round_seed")
+    assert current.seed == local.history.seed == call("round_seed")
     assert next(voter.account for voter in current.line()) == leader
     assert current.status == "running"
 
 
 def test_whoever_commits_again_has_its_later_place(tmp_path: Path) -> None:
-    village = Village(tmp_path)
-    first, second = village.device_accounts[:2]
+    local = LocalFederation(tmp_path)
+    first, second = local.device_accounts[:2]
     for account, digest in ((first, b"\1"), (second, b"\2"), (first, b"\3")):
-        village.send(account, "commit", digest * 32)
-    current = village.history.current
+        local.send(account, "commit", digest * 32)
+    current = local.history.current
     assert current is not None
     assert current.commits == {second.address: b"\2" * 32, first.address: b"\3" * 32}
     assert list(current.commits) == [second.address, first.address]
 
 
 def test_the_transactions_of_a_round_are_those_that_it_took(tmp_path: Path) -> None:
-    village = Village(tmp_path)
-    played = village.play()
-    contract = village.federation.contract
+    local = LocalFederation(tmp_path)
+    played = local.play()
+    contract = local.federation.contract
     gas = [contract.gas_of(transaction) for transaction in played.transactions]
     blocks = {event.transaction for event in contract.events() if event.args.get("round") == 1}
     opened = next(e.transaction for e in contract.events(name="RoundOpened") if e.args["round"] == 1)
@@ -155,13 +155,13 @@ def test_the_reason_is_what_most_of_the_weight_against_says() -> None:
 
 
 def test_a_void_round_leaves_the_model(tmp_path: Path) -> None:
-    village = Village(tmp_path)
-    village.gone_in(Phase.COMMIT, *village.homes)
-    village.play()
-    played = village.play()
-    assert village.history.model_before(2) == village.history.blocks[0]
+    local = LocalFederation(tmp_path)
+    local.gone_in(Phase.COMMIT, *local.homes)
+    local.play()
+    played = local.play()
+    assert local.history.model_before(2) == local.history.blocks[0]
     assert played.block is not None
-    assert played.block.parent == block_hash(village.history.blocks[0])
-    assert village.history.trained[0] == [
+    assert played.block.parent == block_hash(local.history.blocks[0])
+    assert local.history.trained[0] == [
         played.submissions[[i.update.device for i in played.submissions].index(0)].update
     ]

@@ -12,12 +12,12 @@ from types import SimpleNamespace
 import pytest
 
 from bcfl.errors import RelayError
-from bcfl.http import Limits, Rates
 from bcfl.protocol.accounts import Account
 from bcfl.protocol.submissions import Domain
-from bcfl.relay import http
-from bcfl.relay.http import Endpoint, HttpRelay
+from bcfl.relay import client
+from bcfl.relay.client import Endpoint, HttpRelay
 from bcfl.relay.server import Counters
+from bcfl.transport.server import Limits, Rates
 
 DEVICE, MINER = Account.derived(0, "device"), Account.derived(0, "miner").address
 
@@ -46,7 +46,7 @@ def test_endpoints(url: str, expected: Endpoint) -> None:
 )  # fmt: skip
 def test_what_is_no_endpoint_is_refused(url: str) -> None:
     with pytest.raises(RelayError, match=r"not an endpoint|has not announced"):
-        relay(url).desk(MINER)
+        relay(url).inbox(MINER)
 
 
 def relay(url: str, seconds: float = 2.0) -> HttpRelay:
@@ -91,17 +91,17 @@ def say(text: bytes) -> Callable[[socket.socket], None]:
     ],
 )  # fmt: skip
 def test_nonsense_is_a_relay_error(answer: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(http, "PAUSE", 0.001)
+    monkeypatch.setattr(client, "PAUSE", 0.001)
     with answering(say(answer)) as url, pytest.raises(RelayError) as caught:
-        relay(url).desk(MINER).batch(1)
+        relay(url).inbox(MINER).batch(1)
     assert str(caught.value).isprintable()
 
 
 def test_an_answer_for_another_round_is_none() -> None:
     body = b'{"round": 2, "commitments": []}'
     with answering(say(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%s" % (len(body), body))) as url:
-        assert relay(url).desk(MINER).batch(2) == ()
-        assert relay(url).desk(MINER).batch(1) is None
+        assert relay(url).inbox(MINER).batch(2) == ()
+        assert relay(url).inbox(MINER).batch(1) is None
 
 
 def test_drops_do_not_prolong_the_wait() -> None:
@@ -113,23 +113,23 @@ def test_drops_do_not_prolong_the_wait() -> None:
     start = time.monotonic()
     with answering(drip) as url:
         with pytest.raises(RelayError, match="does not answer"):
-            relay(url, seconds=0.3).desk(MINER).batch(1)
+            relay(url, seconds=0.3).inbox(MINER).batch(1)
         assert time.monotonic() - start < 1
 
 
 def test_a_desk_that_is_away_for_a_moment_is_asked_again(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(http, "PAUSE", 0.001)
+    monkeypatch.setattr(client, "PAUSE", 0.001)
     answers = iter([b"", b"HTTP/1.1 503 Busy\r\n\r\n", b"HTTP/1.1 404 None\r\n\r\n"])
     with answering(lambda connection: connection.sendall(next(answers))) as url:
-        assert relay(url).desk(MINER).batch(1) is None
+        assert relay(url).inbox(MINER).batch(1) is None
 
 
 def test_nobody_there_is_a_relay_error(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(http, "PAUSE", 0.001)
+    monkeypatch.setattr(client, "PAUSE", 0.001)
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
     with pytest.raises(RelayError, match="does not answer: Connection refused"):
-        relay(f"http://127.0.0.1:{port}").desk(MINER).batch(1)
+        relay(f"http://127.0.0.1:{port}").inbox(MINER).batch(1)
 
 
 def test_a_bucket_fills_up_again() -> None:

@@ -10,84 +10,84 @@ import pytest
 
 from bcfl.errors import PayloadError, StoreError, Unavailable
 from bcfl.protocol import cid as cids
-from bcfl.roles.archive import Archive
+from bcfl.roles.common.archive import Archive
 from bcfl.storage import DirectoryStore
-from tests.village import LAYOUT, Village
+from tests.local_federation import LAYOUT, LocalFederation
 
 ROUNDS = 4
 
 
 @pytest.fixture
-def village(tmp_path: Path) -> Village:
-    made = Village(tmp_path, devices=3, miners=3)
+def local(tmp_path: Path) -> LocalFederation:
+    made = LocalFederation(tmp_path, devices=3, miners=3)
     made.play(ROUNDS)
     return made
 
 
-def place(village: Village, digest: bytes) -> Path:
+def place(local: LocalFederation, digest: bytes) -> Path:
     name = str(cids.Cid(cids.RAW, digest))
-    return next(path for path in village.store.path.rglob(name))
+    return next(path for path in local.store.path.rglob(name))
 
 
-def fresh(village: Village) -> Archive:
-    return Archive(DirectoryStore(village.store.path), LAYOUT, village.terms)
+def fresh(local: LocalFederation) -> Archive:
+    return Archive(DirectoryStore(local.store.path), LAYOUT, local.terms)
 
 
-def test_default_behavior(village: Village) -> None:
-    block, history = village.history.blocks[2], village.history
-    right = fresh(village).model(block)
-    place(village, block.cid).unlink()
+def test_default_behavior(local: LocalFederation) -> None:
+    block, history = local.history.blocks[2], local.history
+    right = fresh(local).model(block)
+    place(local, block.cid).unlink()
     with pytest.raises(Unavailable):
-        fresh(village).model(block)
-    assert np.array_equal(fresh(village).model(block, history), right)
-    assert np.array_equal(fresh(village).model(block), right)  # it is on the store again
+        fresh(local).model(block)
+    assert np.array_equal(fresh(local).model(block, history), right)
+    assert np.array_equal(fresh(local).model(block), right)  # it is on the store again
 
 
-def test_wrong_bytes_are_no_bytes(village: Village) -> None:
-    block, history = village.history.blocks[3], village.history
-    right = fresh(village).model(block)
-    place(village, block.cid).write_bytes(b"something else")
-    assert np.array_equal(fresh(village).model(block, history), right)
+def test_wrong_bytes_are_no_bytes(local: LocalFederation) -> None:
+    block, history = local.history.blocks[3], local.history
+    right = fresh(local).model(block)
+    place(local, block.cid).write_bytes(b"something else")
+    assert np.array_equal(fresh(local).model(block, history), right)
 
 
-def test_any_number_of_models_may_be_gone(village: Village) -> None:
-    blocks, history = village.history.blocks, village.history
-    right = fresh(village).model(blocks[-1])
+def test_any_number_of_models_may_be_gone(local: LocalFederation) -> None:
+    blocks, history = local.history.blocks, local.history
+    right = fresh(local).model(blocks[-1])
     for block in blocks[1:]:
-        place(village, block.cid).unlink()
-    assert np.array_equal(fresh(village).values(blocks[-1], history), fresh(village).values(blocks[-1]))
-    assert np.array_equal(fresh(village).model(blocks[-1]), right)
+        place(local, block.cid).unlink()
+    assert np.array_equal(fresh(local).values(blocks[-1], history), fresh(local).values(blocks[-1]))
+    assert np.array_equal(fresh(local).model(blocks[-1]), right)
 
 
-def test_a_leader_that_lied_about_the_cid_keeps_nobody_from_the_model(village: Village) -> None:
-    block, history = village.history.blocks[2], village.history
-    right = fresh(village).model(block)
+def test_a_leader_that_lied_about_the_cid_keeps_nobody_from_the_model(local: LocalFederation) -> None:
+    block, history = local.history.blocks[2], local.history
+    right = fresh(local).model(block)
     lied = replace(block, cid=bytes(32))
     history.blocks[2] = lied
-    archive = fresh(village)
+    archive = fresh(local)
     assert np.array_equal(archive.model(lied, history), right)
     taken = history.rounds[3].taken()
     assert archive.next_model(lied, taken, history).root == history.blocks[3].root
 
 
-def test_the_root_decides(village: Village) -> None:
-    block, history = village.history.blocks[2], village.history
-    place(village, block.cid).unlink()
+def test_the_root_decides(local: LocalFederation) -> None:
+    block, history = local.history.blocks[2], local.history
+    place(local, block.cid).unlink()
     forged = replace(block, root=bytes(32))
     history.blocks[2] = forged
     with pytest.raises(PayloadError, match="do not come to its model"):
-        fresh(village).model(forged, history)
+        fresh(local).model(forged, history)
 
 
-def test_nothing_helps_when_the_updates_are_gone_too(village: Village) -> None:
-    block, history = village.history.blocks[2], village.history
-    place(village, block.cid).unlink()
-    place(village, history.rounds[2].submissions[0].update.cid).unlink()
+def test_nothing_helps_when_the_updates_are_gone_too(local: LocalFederation) -> None:
+    block, history = local.history.blocks[2], local.history
+    place(local, block.cid).unlink()
+    place(local, history.rounds[2].submissions[0].update.cid).unlink()
     with pytest.raises(StoreError):
-        fresh(village).model(block, history)
+        fresh(local).model(block, history)
 
 
-def test_the_run_goes_on_when_a_model_is_lost(village: Village) -> None:
-    place(village, village.history.head.cid).unlink()
-    village.archive.forget()
-    assert village.play().status == "finalized"
+def test_the_run_goes_on_when_a_model_is_lost(local: LocalFederation) -> None:
+    place(local, local.history.head.cid).unlink()
+    local.archive.forget()
+    assert local.play().status == "finalized"

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from bcfl.protocol.rounds import History, Round, Submission
 from bcfl.protocol.types import Block, Update
 from bcfl.roles.checks import duplicate, time
-from tests.village import TERMS
+from tests.local_federation import TERMS
 
 NOBODY = "0x" + "00" * 20
 SLACK = TERMS.time_slack

@@ -11,44 +11,44 @@ from typing import Any
 import pytest
 
 from bcfl.errors import RelayError, Reverted
-from bcfl.ports import Batch, SignedCommitment, Step
+from bcfl.ports import Batch, ContractCall, SignedCommitment
 from bcfl.protocol import submissions, verification
 from bcfl.protocol.accounts import Account
 from bcfl.protocol.types import Opening, Phase, SignedUpdate, Update, Verdict
-from bcfl.roles.miner import Miner
-from tests.village import TERMS, Village
+from bcfl.roles.miner.miner import Miner
+from tests.local_federation import TERMS, LocalFederation
 
 
-def signed(village: Village, device: int, key: Account | None = None, **changes: Any) -> SignedUpdate:
+def signed(local: LocalFederation, device: int, key: Account | None = None, **changes: Any) -> SignedUpdate:
     """An update of the running round, signed by its device or with another key."""
-    made = Update(village.ledger.clock().round, device, b"\1" * 32, bytes([device]) * 32, 10, 100, device + 1)
+    made = Update(local.ledger.clock().round, device, b"\1" * 32, bytes([device]) * 32, 10, 100, device + 1)
     update = replace(made, **changes)
-    commitment = submissions.commitment(village.ledger.domain, update)
-    return SignedUpdate(update, (key or village.device_accounts[device]).sign(commitment))
+    commitment = submissions.commitment(local.ledger.domain, update)
+    return SignedUpdate(update, (key or local.device_accounts[device]).sign(commitment))
 
 
-def sealed(village: Village, message: SignedUpdate) -> SignedCommitment:
-    commitment = submissions.commitment(village.ledger.domain, message.update)
+def sealed(local: LocalFederation, message: SignedUpdate) -> SignedCommitment:
+    commitment = submissions.commitment(local.ledger.domain, message.update)
     return SignedCommitment(message.update.round, message.update.device, commitment, message.signature)
 
 
 @pytest.fixture
-def village(tmp_path: Path) -> Village:
-    return Village(tmp_path)
+def local(tmp_path: Path) -> LocalFederation:
+    return LocalFederation(tmp_path)
 
 
 @pytest.fixture
-def desk(village: Village) -> Miner:
-    return village.bound(0)
+def inbox(local: LocalFederation) -> Miner:
+    return local.bound(0)
 
 
-def test_default_behavior(village: Village, desk: Miner) -> None:
-    message = signed(village, 0)
-    desk.take_commitment(sealed(village, message))
-    desk.take_commitment(sealed(village, message))
-    desk.take_update(message)
-    assert list(desk.inbox.commitments) == [0]
-    assert list(desk.inbox.updates.values()) == [message]
+def test_default_behavior(local: LocalFederation, inbox: Miner) -> None:
+    message = signed(local, 0)
+    inbox.take_commitment(sealed(local, message))
+    inbox.take_commitment(sealed(local, message))
+    inbox.take_update(message)
+    assert list(inbox.inbox.commitments) == [0]
+    assert list(inbox.inbox.updates.values()) == [message]
 
 
 @pytest.mark.parametrize(
@@ -66,30 +66,30 @@ def test_default_behavior(village: Village, desk: Miner) -> None:
         lambda v, _: sealed(v, signed(v, 0, v.device_accounts[1])),
     ],
 )
-def test_a_bent_commitment_is_refused(village: Village, desk: Miner, bend: Callable[..., Any]) -> None:
+def test_a_bent_commitment_is_refused(local: LocalFederation, inbox: Miner, bend: Callable[..., Any]) -> None:
     with pytest.raises(RelayError):
-        desk.take_commitment(bend(village, sealed(village, signed(village, 0))))
-    assert desk.inbox.commitments == {}
+        inbox.take_commitment(bend(local, sealed(local, signed(local, 0))))
+    assert inbox.inbox.commitments == {}
 
 
-def test_a_device_that_is_bound_elsewhere_is_refused(village: Village, desk: Miner) -> None:
-    other = next(d for d in range(4) if village.bound(d) is not desk)
+def test_a_device_that_is_bound_elsewhere_is_refused(local: LocalFederation, inbox: Miner) -> None:
+    other = next(d for d in range(4) if local.bound(d) is not inbox)
     with pytest.raises(RelayError, match="not bound"):
-        desk.take_commitment(sealed(village, signed(village, other)))
+        inbox.take_commitment(sealed(local, signed(local, other)))
 
 
-def test_a_device_of_the_next_round_is_refused(village: Village, desk: Miner) -> None:
+def test_a_device_of_the_next_round_is_refused(local: LocalFederation, inbox: Miner) -> None:
     late = Account.derived(5, "late")
-    village.send(village.owner, "register_devices", [late.address])
-    update = signed(village, 4, late)
+    local.send(local.owner, "register_devices", [late.address])
+    update = signed(local, 4, late)
     with pytest.raises(RelayError, match="does not take part"):
-        desk.take_commitment(sealed(village, update))
+        inbox.take_commitment(sealed(local, update))
 
 
-def test_a_closed_batch_takes_nothing(village: Village, desk: Miner) -> None:
-    village.until(Phase.REVEAL)
+def test_a_closed_batch_takes_nothing(local: LocalFederation, inbox: Miner) -> None:
+    local.until(Phase.REVEAL)
     with pytest.raises(RelayError, match="closed"):
-        desk.take_commitment(sealed(village, signed(village, 0)))
+        inbox.take_commitment(sealed(local, signed(local, 0)))
 
 
 @pytest.mark.parametrize(
@@ -107,50 +107,50 @@ def test_a_closed_batch_takes_nothing(village: Village, desk: Miner) -> None:
     ],
 )
 def test_what_the_contract_would_refuse_is_refused(
-    village: Village, desk: Miner, changes: dict[str, Any]
+    local: LocalFederation, inbox: Miner, changes: dict[str, Any]
 ) -> None:
     """A device may commit to anything; what it opens must not stop the others in its batch."""
-    honest = signed(village, 0)
-    desk.take_commitment(sealed(village, honest))
-    known = desk.inbox.commitments[0]
+    honest = signed(local, 0)
+    inbox.take_commitment(sealed(local, honest))
+    known = inbox.inbox.commitments[0]
     with pytest.raises(RelayError):
-        desk.take_update(SignedUpdate(replace(honest.update, **changes), known.signature))
-    assert desk.inbox.updates == {}
+        inbox.take_update(SignedUpdate(replace(honest.update, **changes), known.signature))
+    assert inbox.inbox.updates == {}
 
 
 @pytest.mark.parametrize("changes", [{"samples": 11}, {"root": b"\2" * 32}, {"round": 2}, {"device": 1}])
 def test_an_opening_of_something_else_is_refused(
-    village: Village, desk: Miner, changes: dict[str, Any]
+    local: LocalFederation, inbox: Miner, changes: dict[str, Any]
 ) -> None:
-    honest = signed(village, 0)
-    desk.take_commitment(sealed(village, honest))
+    honest = signed(local, 0)
+    inbox.take_commitment(sealed(local, honest))
     with pytest.raises(RelayError):
-        desk.take_update(SignedUpdate(replace(honest.update, **changes), honest.signature))
+        inbox.take_update(SignedUpdate(replace(honest.update, **changes), honest.signature))
     with pytest.raises(RelayError):
-        desk.take_update(replace(honest, signature=honest.signature[:63] + b"\0"))
+        inbox.take_update(replace(honest, signature=honest.signature[:63] + b"\0"))
 
 
-def batch_of(village: Village, miner: Miner) -> Batch:
+def batch_of(local: LocalFederation, miner: Miner) -> Batch:
     """What a miner would hand the clerk."""
-    round_ = village.ledger.clock().round
+    round_ = local.ledger.clock().round
     commitments = miner.batch(round_) or ()
     return Batch(round_, miner.account.address, commitments, tuple(map(miner.inbox.updates.get, commitments)))
 
 
-def revealing(village: Village) -> tuple[Miner, Miner, Batch]:
+def revealing(local: LocalFederation) -> tuple[Miner, Miner, Batch]:
     """A miner, the desk of another, and the miner's opened batch."""
-    village.until(Phase.REVEAL)
-    for device in village.homes:
+    local.until(Phase.REVEAL)
+    for device in local.homes:
         device.act()
-    miner, desk = village.bound(0), village.bound(1)
-    return miner, desk, batch_of(village, miner)
+    miner, inbox = local.bound(0), local.bound(1)
+    return miner, inbox, batch_of(local, miner)
 
 
-def test_a_batch_is_taken_and_replaced(village: Village) -> None:
-    miner, desk, batch = revealing(village)
-    desk.take_batch(batch)
-    desk.take_batch(batch)
-    assert desk.inbox.batches == {miner.account.address: batch}
+def test_a_batch_is_taken_and_replaced(local: LocalFederation) -> None:
+    miner, inbox, batch = revealing(local)
+    inbox.take_batch(batch)
+    inbox.take_batch(batch)
+    assert inbox.inbox.batches == {miner.account.address: batch}
 
 
 @pytest.mark.parametrize(
@@ -169,27 +169,29 @@ def test_a_batch_is_taken_and_replaced(village: Village) -> None:
         lambda v, b: replace(b, updates=(signed(v, 0, samples=0), *b.updates[1:])),
     ],
 )
-def test_a_miner_that_lies_about_its_batch_is_refused(village: Village, bend: Callable[..., Any]) -> None:
-    _, desk, batch = revealing(village)
+def test_a_miner_that_lies_about_its_batch_is_refused(
+    local: LocalFederation, bend: Callable[..., Any]
+) -> None:
+    _, inbox, batch = revealing(local)
     with pytest.raises(RelayError):
-        desk.take_batch(bend(village, batch))
-    assert desk.inbox.batches == {}
+        inbox.take_batch(bend(local, batch))
+    assert inbox.inbox.batches == {}
 
 
-def test_a_batch_with_a_device_twice_is_refused(village: Village) -> None:
-    liar, desk = village.offices[0], village.offices[1]
-    pair = [signed(village, 0, salt=n) for n in (1, 2)]
-    commitments = tuple(sealed(village, message).commitment for message in pair)
-    village.send(liar.account, "commit", submissions.batch_digest(commitments))
+def test_a_batch_with_a_device_twice_is_refused(local: LocalFederation) -> None:
+    liar, inbox = local.offices[0], local.offices[1]
+    pair = [signed(local, 0, salt=n) for n in (1, 2)]
+    commitments = tuple(sealed(local, message).commitment for message in pair)
+    local.send(liar.account, "commit", submissions.batch_digest(commitments))
     with pytest.raises(RelayError, match="twice"):
-        desk.take_batch(Batch(1, liar.account.address, commitments, tuple(pair)))
+        inbox.take_batch(Batch(1, liar.account.address, commitments, tuple(pair)))
 
 
 def test_the_same_device_in_two_batches_stops_nobody(tmp_path: Path) -> None:
-    village = Village(tmp_path)
-    device, liar = village.homes[0], next(m for m in village.offices if m is not village.bound(0))
+    local = LocalFederation(tmp_path)
+    device, liar = local.homes[0], next(m for m in local.offices if m is not local.bound(0))
     device.act()
-    message = village.bound(0).inbox.commitments[0]
+    message = local.bound(0).inbox.commitments[0]
     liar.inbox.turn(1)
     liar.inbox.commitments[0] = message  # a miner that collects what is not its own
     hand = device.act
@@ -197,22 +199,22 @@ def test_the_same_device_in_two_batches_stops_nobody(tmp_path: Path) -> None:
     def both() -> str | None:
         done = hand()
         if done == "handed in its update":
-            liar.inbox.updates.update(village.bound(0).inbox.updates)
+            liar.inbox.updates.update(local.bound(0).inbox.updates)
         return done
 
     device.act = both  # type: ignore[method-assign]
-    played = village.play()
+    played = local.play()
     assert (played.status, len(played.taken())) == ("finalized", 4)
 
 
-def voting(village: Village) -> tuple[Miner, Opening]:
-    village.until(Phase.UNVEIL)
-    miner, desk = village.offices[0], village.offices[1]
-    current = village.history.current
+def voting(local: LocalFederation) -> tuple[Miner, Opening]:
+    local.until(Phase.UNVEIL)
+    miner, inbox = local.offices[0], local.offices[1]
+    current = local.history.current
     assert current is not None
-    record = miner.ballots.office.journal.read_json("vote.json") or {}
-    salt = miner.account.secret("vote", village.ledger.domain.separator, 1)
-    return desk, Opening(1, miner.account.address, tuple(map(Verdict, record["verdicts"])), salt)
+    record = miner.voting.context.journal.read_json("vote.json") or {}
+    salt = miner.account.secret("vote", local.ledger.domain.separator, 1)
+    return inbox, Opening(1, miner.account.address, tuple(map(Verdict, record["verdicts"])), salt)
 
 
 @pytest.mark.parametrize(
@@ -228,46 +230,46 @@ def voting(village: Village) -> tuple[Miner, Opening]:
         lambda _, o: replace(o, salt=b""),
     ],
 )
-def test_a_bent_vote_is_refused(village: Village, bend: Callable[..., Any]) -> None:
-    desk, opening = voting(village)
+def test_a_bent_vote_is_refused(local: LocalFederation, bend: Callable[..., Any]) -> None:
+    inbox, opening = voting(local)
     with pytest.raises(RelayError):
-        desk.take_opening(bend(village, opening))
-    desk.take_opening(opening)
-    assert list(desk.inbox.openings) == [opening.miner]
+        inbox.take_opening(bend(local, opening))
+    inbox.take_opening(opening)
+    assert list(inbox.inbox.openings) == [opening.miner]
 
 
 def test_a_vote_of_the_wrong_length_stops_nobody_elses(tmp_path: Path) -> None:
-    village = Village(tmp_path)
-    liar = village.offices[0]
-    village.until(Phase.VOTE)
+    local = LocalFederation(tmp_path)
+    liar = local.offices[0]
+    local.until(Phase.VOTE)
     short = Opening(1, liar.account.address, (Verdict.ACCEPTED,), bytes(32))
-    village.send(liar.account, "commit_vote", verification.vote_digest(short))
-    played = village.play()
+    local.send(liar.account, "commit_vote", verification.vote_digest(short))
+    played = local.play()
     assert (played.status, len(played.votes)) == ("finalized", 3)
     assert [miner for miner, _ in played.penalties] == [liar.account.address]
 
 
 def test_a_pre_committed_batch_of_a_device_crashes_nobody(tmp_path: Path) -> None:
     """A device may commit alone, in one round, to what it reveals in a later one."""
-    village = Village(tmp_path)
-    account = village.device_accounts[0]
+    local = LocalFederation(tmp_path)
+    account = local.device_accounts[0]
     early = Update(2, 0, b"\7" * 32, b"\7" * 32, 10, 100, 5)
-    commitment = submissions.commitment(village.ledger.domain, early)
-    village.send(account, "commit", submissions.batch_digest([commitment]))
-    village.play()
-    village.until(Phase.REVEAL)
+    commitment = submissions.commitment(local.ledger.domain, early)
+    local.send(account, "commit", submissions.batch_digest([commitment]))
+    local.play()
+    local.until(Phase.REVEAL)
     opened = submissions.reveal_args(
         account.address, [commitment], [SignedUpdate(early, account.sign(commitment))]
     )
     with suppress(Reverted):  # the contract may insist on a commitment of this round
-        village.ledger.send(account, [Step("reveal", opened)])
-    assert village.play().status == "finalized"
+        local.ledger.send(account, [ContractCall("reveal", opened)])
+    assert local.play().status == "finalized"
 
 
-def test_an_earlier_rounds_messages_are_forgotten(village: Village, desk: Miner) -> None:
-    village.play()
-    desk.act()
-    inbox = desk.inbox
+def test_an_earlier_rounds_messages_are_forgotten(local: LocalFederation, inbox: Miner) -> None:
+    local.play()
+    inbox.act()
+    inbox = inbox.inbox
     assert (inbox.round, inbox.commitments, inbox.updates, inbox.batches, inbox.openings) == (
         2,
         {},

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from bcfl.protocol.types import Verdict
-from bcfl.roles.panel import Checks, Exhibits, Eye, Findings, judge
+from bcfl.roles.checks.pipeline import CheckInputs, Checks, PipelineResult, Reference, judge
 
 COUNT, SIZE = 30, 3000
 rng = np.random.default_rng(3)
@@ -21,24 +21,24 @@ OFF = Checks(
 )
 
 
-def eye(seed: int = 0, parts: int = 8, noise: float = 0.3) -> Eye:
+def reference(seed: int = 0, parts: int = 8, noise: float = 0.3) -> Reference:
     """A miner whose loss is half the squared distance to the optimum, each part of its data a little off."""
     own = np.random.default_rng(seed)
 
     def slopes(step: np.ndarray) -> np.ndarray:
         return (step - BEST + own.normal(0, noise, (parts, SIZE))).astype(np.float32)
 
-    return Eye(lambda: (0.3 * BEST + own.normal(0, 0.5, SIZE)).astype(np.float32), slopes)
+    return Reference(lambda: (0.3 * BEST + own.normal(0, 0.5, SIZE)).astype(np.float32), slopes)
 
 
-def shown(updates: np.ndarray, **more: Any) -> Exhibits:
+def shown(updates: np.ndarray, **more: Any) -> CheckInputs:
     count = len(updates)
     given = {"samples": np.full(count, 10.0), "ranks": list(range(count)), "eligible": np.ones(count, bool)}
-    return Exhibits(updates.astype(np.float32), **(given | more))
+    return CheckInputs(updates.astype(np.float32), **(given | more))
 
 
 def verdicts(updates: np.ndarray, checks: Checks | None = None, **more: Any) -> list[Verdict]:
-    return list(judge(shown(updates, **more), eye(), checks or Checks()).verdicts)
+    return list(judge(shown(updates, **more), reference(), checks or Checks()).verdicts)
 
 
 def spoilt(bad: np.ndarray) -> np.ndarray:
@@ -47,7 +47,7 @@ def spoilt(bad: np.ndarray) -> np.ndarray:
 
 
 def test_default_behavior() -> None:
-    found = judge(shown(HONEST), eye(), Checks())
+    found = judge(shown(HONEST), reference(), Checks())
     assert found.verdicts == ACCEPTED
     assert [scores.rule for _, scores in found.scores] == [
         "copy", "merit", "split", "direction", "effort", "norm",
@@ -107,11 +107,11 @@ def test_who_is_out_already_is_in_no_statistic_and_gets_no_second_reason() -> No
 @pytest.mark.parametrize("parts", [1, 2, 8])
 def test_little_held_out_data_drops_nobody_honest(parts: int) -> None:
     for seed in range(5):
-        assert judge(shown(HONEST), eye(seed, parts, noise=3.0), Checks()).verdicts == ACCEPTED
+        assert judge(shown(HONEST), reference(seed, parts, noise=3.0), Checks()).verdicts == ACCEPTED
 
 
 def test_a_miner_that_cannot_train_is_no_harm() -> None:
-    blind = Eye(lambda: np.zeros(SIZE, np.float32), eye().slopes)
+    blind = Reference(lambda: np.zeros(SIZE, np.float32), reference().slopes)
     assert judge(shown(HONEST), blind, Checks()).verdicts == ACCEPTED
 
 
@@ -125,7 +125,7 @@ def test_hostile_numbers_neither_crash_nor_win(value: np.float32) -> None:
 
 
 def test_a_slope_that_explodes_accuses_nobody() -> None:
-    broken = Eye(eye().own, lambda _: np.full((8, SIZE), np.nan, np.float32))
+    broken = Reference(reference().own, lambda _: np.full((8, SIZE), np.nan, np.float32))
     assert judge(shown(HONEST), broken, Checks()).verdicts == ACCEPTED
 
 
@@ -143,14 +143,14 @@ def test_among_few_what_plainly_harms_is_dropped(count: int) -> None:
 @pytest.mark.parametrize("name", [f.name for f in fields(Checks) if f.type == "bool" and f.name != "time"])
 def test_each_check_can_be_off(name: str) -> None:
     rules = {"duplicate": "copy", "quality": "merit"}
-    found = judge(shown(HONEST), eye(), Checks(**{name: False}))
+    found = judge(shown(HONEST), reference(), Checks(**{name: False}))
     assert rules.get(name, name) not in [scores.rule for _, scores in found.scores]
     assert len(found.scores) == 5
 
 
 def test_all_off_takes_everything() -> None:
-    untouched: Findings = judge(shown(spoilt(-9 * HONEST[:9])), eye(), OFF)
-    assert untouched == Findings(ACCEPTED, ())
+    untouched: PipelineResult = judge(shown(spoilt(-9 * HONEST[:9])), reference(), OFF)
+    assert untouched == PipelineResult(ACCEPTED, ())
     assert not OFF.numbers
 
 

@@ -10,7 +10,7 @@ import pytest
 from bcfl.errors import ConfigError, RelayError, Reverted, StoreError
 from bcfl.protocol.accounts import Account
 from bcfl.relay.memory import MemoryRelay
-from bcfl.roles.peer import OwnDesk, Peer
+from bcfl.roles.peer import OwnInbox, Peer
 
 ME, OTHER = Account.derived(0, "peer", 0), Account.derived(0, "peer", 1)
 
@@ -62,8 +62,8 @@ def test_what_trying_again_cannot_mend_ends_both() -> None:
 def test_the_own_desk_is_reached_without_the_network() -> None:
     relay, mine, other = MemoryRelay(), Role([]), Role([], OTHER)
     relay.open(OTHER.address, other)  # type: ignore[arg-type]
-    own = OwnDesk(relay, mine)  # type: ignore[arg-type]
-    assert own.desk(ME.address) is mine
-    assert own.desk(OTHER.address) is other
+    own = OwnInbox(relay, mine)  # type: ignore[arg-type]
+    assert own.inbox(ME.address) is mine
+    assert own.inbox(OTHER.address) is other
     with pytest.raises(RelayError):
-        relay.desk(ME.address)
+        relay.inbox(ME.address)

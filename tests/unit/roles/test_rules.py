@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bcfl.roles.checks import direction, duplicate, effort, krum, norm, quality, scores, split
+from bcfl.roles.checks import clusters, direction, duplicate, krum, min_norm, norm, quality, scores
 
 rounds = st.tuples(st.integers(0, 10**6), st.integers(1, 14), st.integers(1, 12))
 SIZE = 4000
@@ -132,7 +132,7 @@ def test_direction(drawing: tuple[int, int, int], mask: int) -> None:
 def test_effort(updates: list[tuple[float, int, bool]]) -> None:
     lengths, samples = np.array([u[0] for u in updates]), np.array([float(u[1]) for u in updates])
     good = np.array([u[2] for u in updates])
-    found = effort.check(lengths, samples, good)
+    found = min_norm.check(lengths, samples, good)
     if good.sum() < 8:
         assert found.passed.all()
         return
@@ -153,7 +153,7 @@ def test_a_claim_of_ten_times_the_samples_goes_too_short_a_way() -> None:
     claimed = np.random.default_rng(3).uniform(50, 500, 60)
     trained = np.where(np.arange(60) < 6, claimed / 10, claimed)
     for noise in np.random.default_rng(4).normal(1, 0.05, (20, 60)):
-        found = effort.check(np.sqrt(trained) * noise, claimed, np.ones(60, bool))
+        found = min_norm.check(np.sqrt(trained) * noise, claimed, np.ones(60, bool))
         assert found.passed[6:].all()
         assert not found.passed[:6][claimed[:6] > 200].any()
 
@@ -196,8 +196,8 @@ def test_no_update_is_no_trouble() -> None:
     assert not len(krum.check(nothing, 0).passed)
     assert not len(duplicate.within(nothing, [], np.empty(0, bool)).passed)
     assert not len(direction.check(nothing, np.empty(0), np.empty(0, bool), 9, 3.0).passed)
-    assert not len(split.check(nothing, np.empty(0), np.empty(0, bool)).passed)
-    assert not len(effort.check(np.empty(0), np.empty(0), np.empty(0, bool)).passed)
+    assert not len(clusters.check(nothing, np.empty(0), np.empty(0, bool)).passed)
+    assert not len(min_norm.check(np.empty(0), np.empty(0), np.empty(0, bool)).passed)
 
 
 # copies
@@ -327,7 +327,7 @@ def transcribed(places: list[float]) -> float:
 @given(st.lists(st.floats(-1, 1), min_size=4, max_size=30))
 @few
 def test_the_widest_cut_of_a_line(places: list[float]) -> None:
-    assert split.widest(np.sort(places))[0] == pytest.approx(transcribed(places), rel=1e-4, abs=1e-6)
+    assert clusters.widest(np.sort(places))[0] == pytest.approx(transcribed(places), rel=1e-4, abs=1e-6)
 
 
 def cosines_of(updates: np.ndarray) -> np.ndarray:
@@ -339,7 +339,7 @@ def cosines_of(updates: np.ndarray) -> np.ndarray:
 def test_honest_updates_are_one_camp(alike: float) -> None:
     for seed in range(20):
         every = cosines_of(honest(np.random.default_rng(seed), 40, alike))
-        assert split.check(every, np.ones(40), np.ones(40, bool)).passed.all()
+        assert clusters.check(every, np.ones(40), np.ones(40, bool)).passed.all()
 
 
 @pytest.mark.parametrize("bad", [4, 10, 18])
@@ -347,7 +347,7 @@ def test_a_common_aim_shows_through_noise(bad: int) -> None:
     rng = np.random.default_rng(0)
     updates = honest(rng, 40, 0.2)
     updates[:bad] += 0.7 * rng.normal(size=SIZE)
-    found = split.check(cosines_of(updates), np.ones(40), np.ones(40, bool))
+    found = clusters.check(cosines_of(updates), np.ones(40), np.ones(40, bool))
     assert np.flatnonzero(~found.passed).tolist() == list(range(bad))
 
 
@@ -358,8 +358,8 @@ def test_the_many_are_dropped_only_if_they_point_away() -> None:
     camp = np.arange(40) < 24
     against = np.where(camp, -0.5, 0.3) + rng.normal(0, 0.01, 40)
     every = cosines_of(updates)
-    assert (~split.check(every, against, np.ones(40, bool)).passed == camp).all()
-    assert (~split.check(every, -against, np.ones(40, bool)).passed == ~camp).all()
+    assert (~clusters.check(every, against, np.ones(40, bool)).passed == camp).all()
+    assert (~clusters.check(every, -against, np.ones(40, bool)).passed == ~camp).all()
 
 
 def test_those_who_are_out_are_not_looked_at() -> None:
@@ -367,7 +367,7 @@ def test_those_who_are_out_are_not_looked_at() -> None:
     updates = honest(rng, 40, 0.2)
     updates[:10] += 0.7 * rng.normal(size=SIZE)
     among = np.arange(40) >= 10
-    assert split.check(cosines_of(updates), np.ones(40), among).passed.all()
+    assert clusters.check(cosines_of(updates), np.ones(40), among).passed.all()
 
 
 def test_every_pair_of_a_triple_counts() -> None:

@@ -13,16 +13,16 @@ from bcfl.errors import RunError
 from bcfl.ports import Trained
 from bcfl.protocol import fixedpoint
 from bcfl.protocol.types import Phase, Verdict
-from bcfl.roles.device import Device
-from bcfl.roles.moment import Moment, look
-from bcfl.roles.trainer import PENDING, RECORD, SETTLED, claimed
-from tests.village import TERMS, Village
+from bcfl.roles.common.snapshot import RoundSnapshot, take_snapshot
+from bcfl.roles.device.device import Device
+from bcfl.roles.device.trainer import PENDING, RECORD, SETTLED, claimed
+from tests.local_federation import TERMS, LocalFederation
 
 NARROW = replace(TERMS, lane_bits=8, shift=16, leaf_lanes=32)
 
 
-def moment_of(village: Village) -> Moment:
-    found = look(village.ledger)
+def moment_of(local: LocalFederation) -> RoundSnapshot:
+    found = take_snapshot(local.ledger)
     assert found is not None
     return found
 
@@ -32,55 +32,55 @@ def carry(device: Device, name: str = SETTLED) -> np.ndarray[tuple[int], np.dtyp
 
 
 def test_default_behavior(tmp_path: Path) -> None:
-    village = Village(tmp_path)
-    device, learner = village.homes[0], village.learners[0]
-    made = device.trainer.update(moment_of(village), 0)
-    assert made == device.trainer.update(moment_of(village), 0)
+    local = LocalFederation(tmp_path)
+    device, learner = local.homes[0], local.learners[0]
+    made = device.trainer.update(moment_of(local), 0)
+    assert made == device.trainer.update(moment_of(local), 0)
     assert (learner.trained, made.samples, made.microseconds) == (1, learner.samples, learner.microseconds)
-    cid = village.archive.cid_of(made.cid, TERMS.lane_bits)
-    assert not village.store.has(cid)  # whoever sees it before it is committed to could copy it
+    cid = local.archive.cid_of(made.cid, TERMS.lane_bits)
+    assert not local.store.has(cid)  # whoever sees it before it is committed to could copy it
     device.trainer.publish(made)
-    assert village.store.has(cid)
+    assert local.store.has(cid)
 
 
 def test_a_restarted_device_publishes_what_it_trained(tmp_path: Path) -> None:
-    village = Village(tmp_path)
-    made = village.homes[0].trainer.update(moment_of(village), 0)
-    village.restarted().homes[0].trainer.publish(made)
-    assert village.store.has(village.archive.cid_of(made.cid, TERMS.lane_bits))
+    local = LocalFederation(tmp_path)
+    made = local.homes[0].trainer.update(moment_of(local), 0)
+    local.restarted().homes[0].trainer.publish(made)
+    assert local.store.has(local.archive.cid_of(made.cid, TERMS.lane_bits))
 
 
 def test_an_update_is_published_only_as_it_was_sealed(tmp_path: Path) -> None:
     """The record of another round, or none, puts nothing on the store."""
-    village = Village(tmp_path)
-    device = village.homes[0]
-    made = device.trainer.update(moment_of(village), 0)
+    local = LocalFederation(tmp_path)
+    device = local.homes[0]
+    made = device.trainer.update(moment_of(local), 0)
     device.trainer.publish(replace(made, round=made.round + 1))
-    assert not village.store.has(village.archive.cid_of(made.cid, TERMS.lane_bits))
+    assert not local.store.has(local.archive.cid_of(made.cid, TERMS.lane_bits))
 
 
 def test_a_restarted_device_does_not_train_again(tmp_path: Path) -> None:
-    village = Village(tmp_path)
-    made = village.homes[0].trainer.update(moment_of(village), 0)
-    again = village.restarted()
+    local = LocalFederation(tmp_path)
+    made = local.homes[0].trainer.update(moment_of(local), 0)
+    again = local.restarted()
     assert again.homes[0].trainer.update(moment_of(again), 0) == made
-    assert village.learners[0].trained == 1
+    assert local.learners[0].trained == 1
 
 
 @pytest.mark.parametrize("lane_bits", [8, 16])
 def test_what_was_taken_away_comes_with_the_next_update(tmp_path: Path, lane_bits: int) -> None:
     """The sum of all updates and the carry is the sum of all that was learnt."""
-    village = Village(tmp_path, terms=NARROW if lane_bits == 8 else TERMS)
-    device, learner = village.homes[0], village.learners[0]
+    local = LocalFederation(tmp_path, terms=NARROW if lane_bits == 8 else TERMS)
+    device, learner = local.homes[0], local.learners[0]
     learnt = np.zeros(38)
     said = np.zeros(38)
     for _ in range(4):
-        before = village.archive.values(village.history.head)
-        played = village.play()
+        before = local.archive.values(local.history.head)
+        played = local.play()
         learnt += learner.train(before, played.number).vector.astype(np.float64) - before
         item = next(item for item in played.taken() if item.update.device == 0)
-        said += village.archive.update(item) * 2.0 ** (village.terms.shift - 24)
-    device.trainer._settle(moment_of(village), 0)
+        said += local.archive.update(item) * 2.0 ** (local.terms.shift - 24)
+    device.trainer._settle(moment_of(local), 0)
     left = carry(device)
     assert left is not None
     assert learnt == pytest.approx(said + left, abs=1e-9)
@@ -88,29 +88,29 @@ def test_what_was_taken_away_comes_with_the_next_update(tmp_path: Path, lane_bit
 
 
 def test_an_update_left_out_takes_nothing_away(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    village = Village(tmp_path, terms=NARROW)
-    village.play()
-    village.homes[0].trainer._settle(moment_of(village), 0)
-    before = carry(village.homes[0])
+    local = LocalFederation(tmp_path, terms=NARROW)
+    local.play()
+    local.homes[0].trainer._settle(moment_of(local), 0)
+    before = carry(local.homes[0])
     with monkeypatch.context() as patch:
-        for miner in village.offices:
+        for miner in local.offices:
             verdicts = (Verdict.TIME, *[Verdict.ACCEPTED] * 3)
             order = lambda _, c, v=verdicts: tuple(v[i.update.device] for i in c.submissions)  # noqa: E731
-            patch.setattr(miner.ballots.verifier, "verdicts", order)
-        village.play()
-    village.homes[0].trainer._settle(moment_of(village), 0)
-    after = carry(village.homes[0])
+            patch.setattr(miner.voting.verifier, "verdicts", order)
+        local.play()
+    local.homes[0].trainer._settle(moment_of(local), 0)
+    after = carry(local.homes[0])
     assert before is not None
     assert after is not None
     assert np.array_equal(before, after)
 
 
 def test_settling_twice_is_settling_once(tmp_path: Path) -> None:
-    village = Village(tmp_path, terms=NARROW)
-    village.play()
+    local = LocalFederation(tmp_path, terms=NARROW)
+    local.play()
     for _ in range(3):
-        village.homes[0].trainer._settle(moment_of(village), 0)
-    pending, settled = carry(village.homes[0], PENDING), carry(village.homes[0])
+        local.homes[0].trainer._settle(moment_of(local), 0)
+    pending, settled = carry(local.homes[0], PENDING), carry(local.homes[0])
     assert pending is not None
     assert np.array_equal(pending, settled)  # type: ignore[arg-type]
 
@@ -119,10 +119,10 @@ def test_a_crash_between_carry_and_record_changes_nothing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The remainder of an update that was never written down must not be taken for the last one's."""
-    straight, broken = (Village(tmp_path / name, terms=NARROW) for name in ("straight", "broken"))
-    for village in (straight, broken):
-        village.play(2)
-        village.until(Phase.COMMIT)
+    straight, broken = (LocalFederation(tmp_path / name, terms=NARROW) for name in ("straight", "broken"))
+    for local in (straight, broken):
+        local.play(2)
+        local.until(Phase.COMMIT)
     device = broken.homes[0]
     with monkeypatch.context() as patch:
 
@@ -139,33 +139,33 @@ def test_a_crash_between_carry_and_record_changes_nothing(
 
 def test_an_update_of_another_model_is_not_used(tmp_path: Path) -> None:
     """A journal that belongs to another federation, or to a chain that was put back."""
-    village = Village(tmp_path)
-    device = village.homes[0]
-    device.trainer.update(moment_of(village), 0)
+    local = LocalFederation(tmp_path)
+    device = local.homes[0]
+    device.trainer.update(moment_of(local), 0)
     record = device.journal.read_json(RECORD) or {}
     device.journal.write_json(RECORD, record | {"model": "00" * 32})
-    assert device.trainer.written(moment_of(village), 0) is None
-    device.trainer.update(moment_of(village), 0)
-    assert village.learners[0].trained == 2
+    assert device.trainer.written(moment_of(local), 0) is None
+    device.trainer.update(moment_of(local), 0)
+    assert local.learners[0].trained == 2
 
 
 @pytest.mark.parametrize("damage", [b"", b"{", b"[]", b"{}", b'{"round": 1, "device": 0, "model": 3}'])
 def test_a_damaged_record_is_one_line_that_says_what_to_do(tmp_path: Path, damage: bytes) -> None:
-    village = Village(tmp_path)
-    village.homes[0].trainer.update(moment_of(village), 0)
-    record = village.homes[0].journal.read_json(RECORD) or {}
+    local = LocalFederation(tmp_path)
+    local.homes[0].trainer.update(moment_of(local), 0)
+    record = local.homes[0].journal.read_json(RECORD) or {}
     if damage.endswith(b"3}"):
         damage = json.dumps(record | {"root": 3}).encode()
-    village.homes[0].journal.write(RECORD, damage)
+    local.homes[0].journal.write(RECORD, damage)
     with pytest.raises(RunError, match=r"update.json in .* is damaged; remove it to go on"):
-        village.homes[0].act()
+        local.homes[0].act()
 
 
 def test_a_carry_of_another_length_is_dropped(tmp_path: Path) -> None:
-    village = Village(tmp_path)
-    village.homes[0].journal.write(SETTLED, bytes(99))
-    assert carry(village.homes[0]) is None
-    assert village.play().status == "finalized"
+    local = LocalFederation(tmp_path)
+    local.homes[0].journal.write(SETTLED, bytes(99))
+    assert carry(local.homes[0]) is None
+    assert local.play().status == "finalized"
 
 
 def test_a_device_over_the_cap_claims_the_cap_and_its_time() -> None:
@@ -176,11 +176,11 @@ def test_a_device_over_the_cap_claims_the_cap_and_its_time() -> None:
 
 
 def test_lanes_say_what_was_learnt(tmp_path: Path) -> None:
-    village = Village(tmp_path)
-    item = village.play().taken()[0]
-    lanes = village.archive.update(item)
+    local = LocalFederation(tmp_path)
+    item = local.play().taken()[0]
+    lanes = local.archive.update(item)
     model = np.zeros(38, np.float32)
-    learnt = village.learners[item.update.device].train(model, 1).vector
+    learnt = local.learners[item.update.device].train(model, 1).vector
     step = 2.0 ** (TERMS.shift - TERMS.scale_bits)
     assert lanes * step == pytest.approx(learnt, abs=step / 2)
-    assert fixedpoint.decode(village.archive.model(village.history.blocks[0]), 24) == pytest.approx(model)
+    assert fixedpoint.decode(local.archive.model(local.history.blocks[0]), 24) == pytest.approx(model)

@@ -14,20 +14,21 @@ from bcfl.ports import Trained, Vector
 from bcfl.protocol.fixedpoint import decode_update
 from bcfl.protocol.rounds import Submission
 from bcfl.protocol.types import Phase, Verdict
-from bcfl.roles import lengths, notes
-from bcfl.roles.archive import Archive
 from bcfl.roles.checks.norm import CLIP
-from bcfl.roles.memory import SIZE, Memory
-from bcfl.roles.moment import look
-from bcfl.roles.verifier import Verifier
-from tests.village import TERMS, Quadratic, Village
+from bcfl.roles.common import norm_bound
+from bcfl.roles.common.archive import Archive
+from bcfl.roles.common.snapshot import take_snapshot
+from bcfl.roles.miner import findings
+from bcfl.roles.miner.sketches import SIZE, Sketches
+from bcfl.roles.miner.verifier import Verifier
+from tests.local_federation import TERMS, LocalFederation, Quadratic
 
 Train = Callable[[Vector, int], Trained]
 
 
-def bend(village: Village, device: int, by: Callable[[Vector, int], Vector]) -> None:
+def bend(local: LocalFederation, device: int, by: Callable[[Vector, int], Vector]) -> None:
     """Let a device send `by(what it learnt, round)` instead of what it learnt."""
-    learner = village.learners[device]
+    learner = local.learners[device]
     honest: Train = learner.train
 
     def bent(model: Vector, round_: int) -> Trained:
@@ -37,13 +38,13 @@ def bend(village: Village, device: int, by: Callable[[Vector, int], Vector]) -> 
     learner.train = bent  # type: ignore[method-assign]
 
 
-def judged(village: Village) -> tuple[Verifier, tuple[Verdict, ...]]:
+def judged(local: LocalFederation) -> tuple[Verifier, tuple[Verdict, ...]]:
     """A miner's verdicts on the running round, once all is revealed."""
-    village.until(Phase.VOTE)
-    verifier = village.offices[0].ballots.verifier
-    moment = look(village.ledger)
-    assert moment is not None
-    return verifier, verifier.verdicts(moment.history, moment.current)
+    local.until(Phase.VOTE)
+    verifier = local.offices[0].voting.verifier
+    snapshot = take_snapshot(local.ledger)
+    assert snapshot is not None
+    return verifier, verifier.verdicts(snapshot.history, snapshot.current)
 
 
 @pytest.mark.parametrize(
@@ -58,8 +59,8 @@ def judged(village: Village) -> tuple[Verifier, tuple[Verdict, ...]]:
 def test_what_the_bytes_are_is_the_devices_fault(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: type[Exception], verdict: Verdict
 ) -> None:
-    village = Village(tmp_path)
-    village.until(Phase.VOTE)
+    local = LocalFederation(tmp_path)
+    local.until(Phase.VOTE)
     whole = Archive.update
 
     def update(archive: Archive, item: Submission) -> object:
@@ -68,15 +69,15 @@ def test_what_the_bytes_are_is_the_devices_fault(
         return whole(archive, item)
 
     monkeypatch.setattr(Archive, "update", update)
-    verifier, verdicts = judged(village)
+    verifier, verdicts = judged(local)
     assert verdicts == (0, 0, verdict, 0)
     assert [(item.position, item.rule) for item in verifier.findings] == [(2, "so it is")]
 
 
 def test_a_store_that_is_away_is_nobodys_fault(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """No vote is better than one that slanders everybody; the miner asks again."""
-    village = Village(tmp_path)
-    village.until(Phase.VOTE)
+    local = LocalFederation(tmp_path)
+    local.until(Phase.VOTE)
 
     def away(*_: object) -> None:
         raise StoreError("the daemon does not answer")
@@ -84,24 +85,24 @@ def test_a_store_that_is_away_is_nobodys_fault(tmp_path: Path, monkeypatch: pyte
     with monkeypatch.context() as patch:
         patch.setattr(Archive, "update", away)
         with pytest.raises(StoreError, match="does not answer"):
-            village.offices[0].act()
-    assert village.offices[0].act() == "committed its verdicts"
-    assert village.play().status == "finalized"
+            local.offices[0].act()
+    assert local.offices[0].act() == "committed its verdicts"
+    assert local.play().status == "finalized"
 
 
 def test_the_reference_is_the_median_length_of_the_last_models_updates(tmp_path: Path) -> None:
-    village = Village(tmp_path)
-    assert lengths.reference(village.archive, village.history, 1) is None
-    played = village.play()
-    decoded = [decode_update(village.archive.update(item), 24, TERMS.shift) for item in played.taken()]
+    local = LocalFederation(tmp_path)
+    assert norm_bound.reference(local.archive, local.history, 1) is None
+    played = local.play()
+    decoded = [decode_update(local.archive.update(item), 24, TERMS.shift) for item in played.taken()]
     wanted = float(np.median([np.linalg.norm(update.astype(np.float64)) for update in decoded]))
-    village.archive.forget()
-    assert lengths.reference(village.archive, village.history, 2) == pytest.approx(wanted, rel=1e-6)
+    local.archive.forget()
+    assert norm_bound.reference(local.archive, local.history, 2) == pytest.approx(wanted, rel=1e-6)
 
 
 def test_a_reference_is_had_from_what_is_left(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    village = Village(tmp_path)
-    played = village.play()
+    local = LocalFederation(tmp_path)
+    played = local.play()
     gone = {played.taken()[0].position, played.taken()[1].position}
     whole = Archive.length
 
@@ -111,42 +112,42 @@ def test_a_reference_is_had_from_what_is_left(tmp_path: Path, monkeypatch: pytes
         return whole(archive, item)
 
     monkeypatch.setattr(Archive, "length", length)
-    kept = [whole(village.archive, item) for item in played.taken() if item.position not in gone]
-    assert lengths.reference(village.archive, village.history, 2) == pytest.approx(float(np.median(kept)))
+    kept = [whole(local.archive, item) for item in played.taken() if item.position not in gone]
+    assert norm_bound.reference(local.archive, local.history, 2) == pytest.approx(float(np.median(kept)))
     gone |= {item.position for item in played.taken()}
-    assert lengths.reference(village.archive, village.history, 2) is None
+    assert norm_bound.reference(local.archive, local.history, 2) is None
 
 
 @pytest.mark.parametrize("lane_bits", [8, 16, 32])
 def test_an_honest_device_shortens_what_miners_would_not_take(tmp_path: Path, lane_bits: int) -> None:
     shift = {8: 16, 16: 10, 32: 0}[lane_bits]
-    village = Village(
+    local = LocalFederation(
         tmp_path, terms=replace(TERMS, lane_bits=lane_bits, shift=shift, leaf_lanes=min(32, 512 // lane_bits))
     )
-    bend(village, 3, lambda learnt, round_: learnt * (50 if round_ > 1 else 1))
-    village.play()
-    limit = CLIP * (lengths.reference(village.archive, village.history, 2) or 0)
-    played = village.play()
+    bend(local, 3, lambda learnt, round_: learnt * (50 if round_ > 1 else 1))
+    local.play()
+    limit = CLIP * (norm_bound.reference(local.archive, local.history, 2) or 0)
+    played = local.play()
     long = next(item for item in played.submissions if item.update.device == 3)
-    slack = lengths.rounding(TERMS.parameters, 24, shift)
-    assert 0.9 * limit - slack <= village.archive.length(long) <= limit + slack
+    slack = norm_bound.rounding(TERMS.parameters, 24, shift)
+    assert 0.9 * limit - slack <= local.archive.length(long) <= limit + slack
     assert all(Verdict.OUTLIER not in vote.opening.verdicts for vote in played.votes)
 
 
 def test_a_miner_drops_what_is_longer(tmp_path: Path) -> None:
-    village = Village(tmp_path)
-    village.play()
-    village.homes[3].trainer.shortens = False
-    bend(village, 3, lambda learnt, _: learnt * 8)
-    verifier, verdicts = judged(village)
-    item = next(i for i in village.history.rounds[2].submissions if i.update.device == 3)
+    local = LocalFederation(tmp_path)
+    local.play()
+    local.homes[3].trainer.shortens = False
+    bend(local, 3, lambda learnt, _: learnt * 8)
+    verifier, verdicts = judged(local)
+    item = next(i for i in local.history.rounds[2].submissions if i.update.device == 3)
     assert verdicts[item.position] is not Verdict.ACCEPTED
     assert [found.rule for found in verifier.findings if found.position == item.position]
 
 
 def test_another_devices_update_of_the_last_round_is_a_copy(tmp_path: Path) -> None:
     """What has been revealed can be had from the store; noise and scaling do not make it new."""
-    village = Village(tmp_path, devices=6)
+    local = LocalFederation(tmp_path, devices=6)
     learnt: dict[int, Vector] = {}
 
     def own(update: Vector, round_: int, device: int) -> Vector:
@@ -157,19 +158,19 @@ def test_another_devices_update_of_the_last_round_is_a_copy(tmp_path: Path) -> N
         return learnt[round_, device]  # type: ignore[index]
 
     for device in range(6):
-        bend(village, device, lambda update, round_, d=device: own(update, round_, d))  # type: ignore[misc]
-    village.play()
-    verifier, verdicts = judged(village)
+        bend(local, device, lambda update, round_, d=device: own(update, round_, d))  # type: ignore[misc]
+    local.play()
+    verifier, verdicts = judged(local)
     accused = {item.device for item in verifier.findings if item.reason == "duplicate"}
     assert accused == {4}
-    again = Verifier(Quadratic(village.learners[0].optimum), village.ledger, village.archive, verifier.checks)
-    found = again.verdicts(village.history, village.history.rounds[2])
+    again = Verifier(Quadratic(local.learners[0].optimum), local.ledger, local.archive, verifier.checks)
+    found = again.verdicts(local.history, local.history.rounds[2])
     assert found == verdicts, "a miner that was restarted reads the last round anew"
 
 
 def test_a_device_that_was_copied_goes_on_as_before(tmp_path: Path) -> None:
     """Its updates of three rounds are alike, and so is the copy of the first: only the copy is one."""
-    village = Village(tmp_path, devices=6)
+    local = LocalFederation(tmp_path, devices=6)
     own = np.random.default_rng(5).normal(0, 0.3, (6, TERMS.parameters)).astype(np.float32)
     noise = np.random.default_rng(6)
 
@@ -178,17 +179,17 @@ def test_a_device_that_was_copied_goes_on_as_before(tmp_path: Path) -> None:
         return (own[who] + noise.normal(0, 0.002, own[who].shape)).astype(np.float32)
 
     for device in range(6):
-        bend(village, device, lambda _, round_, d=device: sent(round_, d))  # type: ignore[misc]
+        bend(local, device, lambda _, round_, d=device: sent(round_, d))  # type: ignore[misc]
     for _ in range(3):
-        _, verdicts = judged(village)
-        devices = [item.update.device for item in village.history.current.submissions]  # type: ignore[union-attr]
+        _, verdicts = judged(local)
+        devices = [item.update.device for item in local.history.current.submissions]  # type: ignore[union-attr]
         copies = {d for d, said in zip(devices, verdicts, strict=True) if said is Verdict.DUPLICATE}
-        assert copies == ({4} if max(village.history.rounds) == 2 else set())
-        village.play()
+        assert copies == ({4} if max(local.history.rounds) == 2 else set())
+        local.play()
 
 
 def test_sketches_keep_angles() -> None:
-    memory = Memory(lambda _: ([], np.empty((0, 9), np.float32)))
+    memory = Sketches(lambda _: ([], np.empty((0, 9), np.float32)))
     rng = np.random.default_rng(0)
     rows = rng.normal(size=(6, 40 * SIZE + 7)).astype(np.float32)
     rows[1] = 3 * rows[0] + 0.5 * rows[2]
@@ -203,12 +204,12 @@ def test_sketches_keep_angles() -> None:
 
 
 def test_a_miner_notes_its_numbers(tmp_path: Path) -> None:
-    village = Village(tmp_path)
-    bend(village, 1, lambda learnt, _: -learnt)
-    village.play()
-    item = next(i for i in village.history.rounds[1].submissions if i.update.device == 1)
-    for office in village.offices:
-        noted = notes.read(tmp_path / "journal" / office.account.address, 1)
+    local = LocalFederation(tmp_path)
+    bend(local, 1, lambda learnt, _: -learnt)
+    local.play()
+    item = next(i for i in local.history.rounds[1].submissions if i.update.device == 1)
+    for context in local.offices:
+        noted = findings.read(tmp_path / "journal" / context.account.address, 1)
         assert noted is not None
         said = next(found for found in noted if found.position == item.position)
         assert (said.device, said.reason, said.rule) == (1, "quality", "merit")
@@ -216,11 +217,11 @@ def test_a_miner_notes_its_numbers(tmp_path: Path) -> None:
         assert said.least is not None
         assert said.score < said.least
         assert said.words == f"merit {said.score:.4g}, at least {said.least:.4g}"
-    assert notes.read(tmp_path / "journal" / office.account.address, 2) is None
+    assert findings.read(tmp_path / "journal" / context.account.address, 2) is None
 
 
 @pytest.mark.parametrize("damage", [b"{", b'{"round": 1}', b"[]", b'{"round": 1, "findings": [{}]}', b"\xff"])
 def test_damaged_notes_are_missing_notes(tmp_path: Path, damage: bytes) -> None:
-    (tmp_path / notes.FILE).write_bytes(damage)
-    assert notes.read(tmp_path, 1) is None
-    assert notes.read(tmp_path / "absent", 1) is None
+    (tmp_path / findings.FILE).write_bytes(damage)
+    assert findings.read(tmp_path, 1) is None
+    assert findings.read(tmp_path / "absent", 1) is None

@@ -6,7 +6,7 @@ import hashlib
 
 from bcfl.protocol import cid as cids
 from bcfl.protocol.cid import CHUNK_BYTES, DAG_PB, RAW, Cid
-from tests.daemons.fake import Script, reply
+from tests.ipfs.fake import Script, reply
 
 SMALL = b"weights of a model"
 LARGE = hashlib.shake_128(b"weights").digest(2 * CHUNK_BYTES + 5)

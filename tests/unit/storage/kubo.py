@@ -10,7 +10,7 @@ import pytest
 from bcfl.errors import StoreError
 from bcfl.protocol import cid as cids
 from bcfl.storage import KuboStore, Retries
-from tests.daemons.fake import Request, Script, Server, reply
+from tests.ipfs.fake import Request, Script, Server, reply
 
 DATA = b"weights of a model"
 CID = cids.compute(DATA)

@@ -17,9 +17,9 @@ from bcfl.errors import CidError, ConfigError, Corrupt, Oversized, StoreError, U
 from bcfl.protocol import cid as cids
 from bcfl.protocol.cid import CHUNK_BYTES
 from bcfl.storage import GatewayStore, Retries
-from bcfl.storage.car import Reader, longest
-from bcfl.storage.dag import Assembly, Malformed, parse_node
-from tests.daemons.fake import Request, Script, Server, chunked, reply
+from bcfl.storage.ipld.car import Reader, longest
+from bcfl.storage.ipld.dag import Assembly, Malformed, parse_node
+from tests.ipfs.fake import Request, Script, Server, chunked, reply
 from tests.unit.storage.archives import (
     CAR,
     EMPTY,

@@ -13,8 +13,8 @@ import pytest
 from bcfl.errors import CidError, ConfigError, Corrupt, Oversized, StoreError, Unavailable
 from bcfl.protocol import cid as cids
 from bcfl.storage import KuboStore
-from bcfl.storage.transport import PIECE_BYTES
-from tests.daemons.fake import Request, Server, chunked, reply
+from bcfl.transport.client import PIECE_BYTES
+from tests.ipfs.fake import Request, Server, chunked, reply
 from tests.unit.storage.kubo import CID, DATA, ONCE, VERSION, daemon, one_line, said, store
 
 

@@ -11,7 +11,7 @@ import pytest
 from bcfl.errors import CidError, ConfigError, Corrupt, StoreError, Unavailable
 from bcfl.protocol import cid as cids
 from bcfl.storage import DirectoryStore, FallbackStore, GatewayStore, KuboStore, Pins, Retries, open_store
-from tests.daemons.fake import Server, reply
+from tests.ipfs.fake import Server, reply
 
 DATA = b"weights of a model"
 CID = cids.compute(DATA)

@@ -8,7 +8,7 @@ import pytest
 
 from bcfl.errors import ConfigError, StoreError
 from bcfl.storage import KuboStore, Retries
-from tests.daemons.fake import reply
+from tests.ipfs.fake import reply
 from tests.unit.storage.kubo import CID, DATA, daemon, store
 
 

@@ -1,0 +1,199 @@
+"""What stands in a bundle besides vectors (all steps), as JSON that a stranger may have written.
+
+manifest  {"format", "contract", "chain_id", "annex", "terms", "standing", "records": [CID of a part, ...]}
+part      [{"header", "receipts": [...], "logged": [[index, [node, ...]], ...]}, ...]    a MiB or so each
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import astuple, dataclass, fields
+from typing import Any, Final
+
+from bcfl.bundle.blocks import BlockRecord, Logged
+from bcfl.errors import BundleError
+from bcfl.ledger.abi import address_of
+from bcfl.protocol.transcript import StorageSnapshot
+from bcfl.protocol.types import Terms
+
+FORMAT: Final = "bcfl bundle 1"
+MOST: Final = 1 << 24  # bytes of the manifest, or of one part
+PART: Final = 1 << 20  # bytes after which a part is full
+DEEPEST: Final = 6
+BRACKETS: Final = re.compile(rb"[\[\]{}]")
+HEX: Final = re.compile(r"0x(?:[0-9a-f]{2})*", re.ASCII)
+ADDRESS: Final = re.compile(r"0x[0-9a-fA-F]{40}", re.ASCII)
+WORD = 32
+Json = Any
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """Which federation a bundle is of, what its contract said of itself, and where the records are."""
+
+    contract: str
+    chain_id: int
+    annex: str
+    terms: Terms
+    standing: StorageSnapshot
+    records: tuple[str, ...]  # CIDs
+
+
+def encode(manifest: Manifest) -> bytes:
+    """A manifest as JSON."""
+    standing = {field.name: getattr(manifest.standing, field.name) for field in fields(StorageSnapshot)}
+    content = {
+        "format": FORMAT,
+        "contract": manifest.contract,
+        "chain_id": manifest.chain_id,
+        "annex": manifest.annex,
+        "terms": [_shown(value) for value in astuple(manifest.terms)],
+        "standing": {name: _shown(value) for name, value in standing.items()},
+        "records": list(manifest.records),
+    }
+    return json.dumps(content, separators=(",", ":")).encode("ascii")
+
+
+def decode(data: bytes) -> Manifest:
+    """A manifest from JSON; raises BundleError."""
+    content = _object(_parse(data), "format", "contract", "chain_id", "annex", "terms", "standing", "records")
+    if content["format"] != FORMAT:
+        raise BundleError(f"a bundle of format {str(content['format'])[:40]!r}, this bcfl reads {FORMAT!r}")
+    return Manifest(
+        contract=_address(content["contract"]),
+        chain_id=_number(content["chain_id"]),
+        annex=_address(content["annex"]),
+        terms=_terms(content["terms"]),
+        standing=_standing(content["standing"]),
+        records=tuple(_text(each) for each in _list(content["records"])),
+    )
+
+
+def encode_records(found: Iterable[BlockRecord]) -> Iterator[bytes]:
+    """Records as parts of a MiB or so."""
+    part: list[str] = []
+    for record in found:
+        content = {
+            "header": _shown(record.header),
+            "receipts": [_shown(each) for each in record.receipts],
+            "logged": [[each.index, [_shown(node) for node in each.proof]] for each in record.logged],
+        }
+        part.append(json.dumps(content, separators=(",", ":")))
+        if sum(map(len, part)) > PART:
+            yield f"[{','.join(part)}]".encode("ascii")
+            part = []
+    if part:
+        yield f"[{','.join(part)}]".encode("ascii")
+
+
+def decode_records(data: bytes) -> Iterator[BlockRecord]:
+    """The records of a part; raises BundleError."""
+    for each in _list(_parse(data)):
+        content = _object(each, "header", "receipts", "logged")
+        receipts = tuple(_bytes(receipt) for receipt in _list(content["receipts"]))
+        yield BlockRecord(
+            _bytes(content["header"]), receipts, tuple(_logged(item) for item in _list(content["logged"]))
+        )
+
+
+def _logged(item: Json) -> Logged:
+    if len(_list(item)) != 2:
+        raise BundleError("a transaction of the bundle is not an index and a proof")
+    return Logged(_number(item[0]), tuple(_bytes(node) for node in _list(item[1])))
+
+
+def _terms(content: Json) -> Terms:
+    values = _list(content)
+    if len(values) != len(fields(Terms)):
+        raise BundleError("the bundle's terms are those of another version of bcfl")
+    return Terms(_bytes(values[0], WORD), *(_number(value) for value in values[1:]))
+
+
+def _standing(content: Json) -> StorageSnapshot:
+    names = [field.name for field in fields(StorageSnapshot)]
+    given = _object(content, *names)
+    made: dict[str, Any] = {}
+    for name in names:
+        if name == "ledger":
+            made[name] = {_key(number): _bytes(value, WORD) for number, value in _mapping(given[name])}
+        elif name in ("credits", "stakes", "scores"):
+            made[name] = {_address(account): _number(value) for account, value in _mapping(given[name])}
+        elif name == "tails":
+            made[name] = {_address(account): _bytes(value, WORD) for account, value in _mapping(given[name])}
+        elif name in ("root", "cid", "seed"):
+            made[name] = _bytes(given[name], WORD)
+        else:
+            made[name] = _number(given[name])
+    return StorageSnapshot(**made)
+
+
+def _parse(data: bytes) -> Json:
+    """JSON of no great depth: its nesting is looked at before a parser recurses into it."""
+    depth = 0
+    for bracket in BRACKETS.finditer(data):
+        depth += 1 if bracket[0] in b"[{" else -1
+        if depth > DEEPEST:
+            raise BundleError("the bundle's records are nested too deep")
+    try:
+        return json.loads(data)
+    except ValueError:
+        raise BundleError("the bundle's records are not JSON") from None
+
+
+def _shown(value: Any) -> Json:
+    if isinstance(value, bytes):
+        return "0x" + value.hex()
+    if isinstance(value, Mapping):
+        return {str(key): _shown(item) for key, item in value.items()}
+    return int(value)
+
+
+def _object(content: Json, *names: str) -> dict[str, Json]:
+    if not isinstance(content, dict) or set(content) != set(names):
+        raise BundleError(f"the bundle lacks one of {', '.join(names)}, or has more")
+    return content
+
+
+def _mapping(content: Json) -> Iterable[tuple[str, Json]]:
+    if not isinstance(content, dict):
+        raise BundleError("a list or a value stands in the bundle where an object belongs")
+    return content.items()
+
+
+def _list(content: Json) -> list[Json]:
+    if not isinstance(content, list):
+        raise BundleError("something stands in the bundle where a list belongs")
+    return content
+
+
+def _text(content: Json) -> str:
+    if not isinstance(content, str):
+        raise BundleError("something stands in the bundle where a text belongs")
+    return content
+
+
+def _bytes(content: Json, size: int | None = None) -> bytes:
+    text = _text(content)
+    if not HEX.fullmatch(text) or size not in (None, len(text) // 2 - 1):
+        raise BundleError(f"{text[:40]!r} stands in the bundle where bytes belong")
+    return bytes.fromhex(text[2:])
+
+
+def _address(content: Json) -> str:
+    if not ADDRESS.fullmatch(_text(content)):
+        raise BundleError(f"{content[:40]!r} stands in the bundle where an address belongs")
+    return address_of(content.lower())
+
+
+def _key(text: str) -> int:
+    if not text.isascii() or not text.isdecimal() or len(text) > 10:
+        raise BundleError(f"{text[:40]!r} stands in the bundle where a round belongs")
+    return int(text)
+
+
+def _number(content: Json) -> int:
+    if type(content) is not int or not 0 <= content < 2**256:
+        raise BundleError(f"{str(content)[:40]!r} stands in the bundle where a number belongs")
+    return content

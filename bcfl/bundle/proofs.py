@@ -1,0 +1,52 @@
+"""What a block's hash proves (all steps): its transactions and receipts, and which contracts logged in it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import rlp  # type: ignore[import-untyped]
+from eth_utils.crypto import keccak
+from trie.hexary import HexaryTrie
+
+from bcfl.bundle.encodings import decode
+from bcfl.errors import BundleError
+
+BLOOM_BITS = 2047
+
+
+def root_of(items: Sequence[bytes]) -> bytes:
+    """The root of the trie of a block's receipts or transactions."""
+    return bytes(_trie(items).root_hash)
+
+
+def proof_of(items: Sequence[bytes], index: int) -> list[bytes]:
+    """The nodes that lead from the root to an item."""
+    nodes = _trie(items).get_proof(rlp.encode(index))  # type: ignore[no-untyped-call]
+    return [rlp.encode(node) for node in nodes]
+
+
+def proven(root: bytes, index: int, proof: Sequence[bytes]) -> bytes:
+    """The item at an index, by the nodes that lead to it; raises BundleError where they do not."""
+    try:
+        nodes = [decode(node) for node in proof]
+        found: bytes = HexaryTrie.get_from_proof(root, rlp.encode(index), nodes)  # type: ignore[no-untyped-call]
+    except Exception as error:  # whatever a forged proof makes the library raise
+        raise BundleError(
+            f"a transaction is not proven to be in its block ({type(error).__name__})"
+        ) from None
+    return found
+
+
+def may_log(bloom: bytes, address: bytes) -> bool:
+    """Whether the bloom filter of a header allows for a log of a contract; never wrongly false."""
+    bits = int.from_bytes(bloom, "big")
+    digest = keccak(address)
+    places = (int.from_bytes(digest[i : i + 2], "big") & BLOOM_BITS for i in (0, 2, 4))
+    return all(bits >> place & 1 for place in places)
+
+
+def _trie(items: Sequence[bytes]) -> HexaryTrie:
+    trie = HexaryTrie({}, prune=True)
+    for index, item in enumerate(items):
+        trie[rlp.encode(index)] = item
+    return trie

@@ -1,0 +1,121 @@
+"""One file with many contents (all steps): a CARv1 that is written once and read as a store.
+
+Whoever reads it trusts nothing in it: blocks are hashed when they are used, and memory holds an index of the
+blocks and one content at a time. `ipfs dag import` takes the same file. https://ipld.io/specs/transport/car/carv1
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import BinaryIO, Self
+
+from bcfl.errors import BundleError, Corrupt, StoreError, Unavailable
+from bcfl.protocol import cid as cids
+from bcfl.protocol.cid import Cid
+from bcfl.storage.ipld.blocks import binary, blocks_of, number
+from bcfl.storage.ipld.car import MOST_HEADER, ROOTS_KEY, VERSION, Reader
+from bcfl.storage.ipld.dag import CID_BYTES, Assembly, Malformed, parse_binary, varint
+
+PIECE = 1 << 20
+MOST_BLOCKS = 1 << 20  # in one bundle: 256 GiB of full blocks
+LINK = b"\xd8\x2a\x58" + bytes((CID_BYTES + 1, 0))  # dag-cbor's tag and head of a CID
+
+
+def write(stream: BinaryIO, root: str, contents: Iterable[bytes]) -> None:
+    """Write a CAR whose one root is the content `root`, each block once."""
+    header = ROOTS_KEY + b"\x81" + LINK + binary(cids.parse(root)) + VERSION
+    stream.write(number(len(header)) + header)
+    written: set[Cid] = set()
+    for data in contents:
+        for cid, block in blocks_of(data):
+            if cid not in written:
+                written.add(cid)
+                stream.write(number(CID_BYTES + len(block)) + binary(cid) + block)
+
+
+class BundleStore:
+    """The contents of a bundle, as a store that takes nothing more; a context manager.
+
+    Raises BundleError for a file that is none.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        try:
+            self._stream = path.open("rb")
+        except OSError as error:
+            raise BundleError(f"{path} cannot be read: {error.strerror}") from error
+        try:
+            self.root = self._read_root()
+            self._places = dict(self._index())
+        except Malformed as error:
+            self._stream.close()
+            raise BundleError(f"{path} is not a bundle: {error}") from error
+        except BaseException:
+            self._stream.close()
+            raise
+
+    @property
+    def cids(self) -> list[Cid]:
+        """Every block that the bundle names."""
+        return list(self._places)
+
+    def put(self, data: bytes) -> str:
+        """The CID of `data`; a bundle keeps nothing."""
+        return cids.compute(data)
+
+    def get(self, cid: str, max_bytes: int) -> bytes:
+        """The verified bytes of `cid`; raises Unavailable, Corrupt or Oversized."""
+        parsed = cids.parse(cid)
+        assembly = Assembly(parsed, max_bytes)
+        while wanted := assembly.wanted:
+            for each in wanted:
+                assembly.take(each, self._block(each, cid))
+        return assembly.data()
+
+    def has(self, cid: str) -> bool:
+        """Whether the bundle names `cid`."""
+        return cids.parse(cid) in self._places
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stream.close()
+
+    def _block(self, cid: Cid, content: str) -> bytes:
+        if cid not in self._places:
+            raise Unavailable(f"{self.path} does not hold block {cid} of {content}", content)
+        start, size = self._places[cid]
+        try:
+            block = os.pread(self._stream.fileno(), size, start)
+        except OSError as error:
+            raise StoreError(f"{self.path} cannot be read: {error.strerror}", content) from error
+        if len(block) != size:
+            raise Corrupt(f"{self.path} is cut off", content)
+        return block
+
+    def _read_root(self) -> Cid:
+        """The one root that the header names."""
+        head = self._stream.read(MOST_HEADER)
+        _, start = varint(head, 0)
+        before = start + len(ROOTS_KEY) + 1 + len(LINK)
+        return parse_binary(head[before : before + CID_BYTES])
+
+    def _index(self) -> Iterator[tuple[Cid, tuple[int, int]]]:
+        """Where in the file each block is; the first of two with one CID counts."""
+        self._stream.seek(0)
+        size = os.fstat(self._stream.fileno()).st_size
+        reader = Reader(iter(lambda: self._stream.read(PIECE), b""), self.root, size)
+        header = len(ROOTS_KEY) + 1 + len(LINK) + CID_BYTES + len(VERSION)
+        place, seen = len(number(header)) + header, set()
+        for count, (cid, block) in enumerate(reader.blocks()):
+            if count >= MOST_BLOCKS:
+                raise Malformed(f"more than {MOST_BLOCKS:,} blocks")
+            place += len(number(CID_BYTES + len(block))) + CID_BYTES
+            if cid not in seen:
+                seen.add(cid)
+                yield cid, (place, len(block))
+            place += len(block)

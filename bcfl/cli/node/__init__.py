@@ -1,0 +1,1 @@
+"""Commands around a deployed federation and its processes."""

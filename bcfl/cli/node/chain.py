@@ -1,0 +1,181 @@
+"""`bcfl chain up`: a chain of one's own behind a socket, for as long as the command runs."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import closing
+from enum import StrEnum
+from ipaddress import ip_address
+from pathlib import Path
+from time import monotonic, sleep
+from typing import Annotated, Final, NoReturn
+
+import typer
+
+from bcfl.cli.node.joining import NetworkOption
+from bcfl.cli.output.printing import print_fields
+from bcfl.errors import ConfigError, RunError, Unreachable
+
+MNEMONIC: Final = "test test test test test test test test test test test junk"
+ANVIL: Final = "node_modules/@foundry-rs/anvil-*/bin/anvil"
+ANVIL_PACKAGE: Final = "npm install @foundry-rs/anvil-linux-amd64"
+ANVIL_STATE: Final = "anvil.json"
+ANVIL_SAVES: Final = "2"  # seconds between two copies of its state
+MAX_ACCOUNTS: Final = 1_000
+PAUSE: Final = 0.2  # seconds between two tries to reach a node
+
+app = typer.Typer(help="A chain of one's own, for development and tests.", no_args_is_help=True)
+
+
+class Time(StrEnum):
+    """What the time of a block follows."""
+
+    REAL = "real"
+    SIMULATED = "simulated"
+
+
+@app.command()
+def up(
+    host: Annotated[str, typer.Option(help="The address to listen at.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(min=0, max=65535, help="The port; 0 takes a free one.")] = 8545,
+    folder: Annotated[Path, typer.Option("--dir", metavar="DIR", help="Where the chain is kept.")] = Path(
+        "chain"
+    ),
+    accounts: Annotated[int, typer.Option(min=1, max=MAX_ACCOUNTS, help="Accounts with ether.")] = 20,
+    mnemonic: Annotated[
+        str, typer.Option(show_default=False, help="Where the accounts come from, for a test chain only.")
+    ] = MNEMONIC,
+    time: Annotated[
+        Time, typer.Option(help="The wall's time, or a second a block until a client moves it.")
+    ] = Time.REAL,
+    anvil: Annotated[
+        bool, typer.Option("--anvil", metavar="", help="Run anvil instead of the embedded chain.")
+    ] = False,
+) -> None:
+    """Serve a chain over JSON-RPC until Ctrl-C or SIGTERM; it goes on where it stood when started again."""
+    from bcfl.ledger.deployment.keystore import derive
+
+    addresses = [account.address for account in derive(mnemonic, 0, accounts)]
+    if anvil:
+        _anvil(host, port, folder, accounts, mnemonic, time)
+    from bcfl.ledger.devnet.server import serve
+
+    ended = threading.Event()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda *_: ended.set())
+    with serve(folder, addresses, host, port, simulated=time is Time.SIMULATED) as server:
+        _warn(host, mnemonic)
+        print_fields([("rpc", server.url), ("chain", "31337"), ("kept in", folder), *_listed(addresses)])
+        sys.stdout.flush()
+        ended.wait()
+
+
+@app.command()
+def wait(
+    network: NetworkOption = None,
+    seconds: Annotated[
+        float, typer.Option("--seconds", metavar="X", min=0, max=3600, help="How long at most.")
+    ] = 60.0,
+) -> None:
+    """Wait until the node of a network answers, as after `bcfl chain up` in the background."""
+    from bcfl.ledger.deployment import networks
+
+    chosen = networks.resolve(network)
+    until = monotonic() + seconds
+    while True:
+        try:
+            with closing(networks.connect(chosen)) as found:
+                client, block = found.request("web3_clientVersion"), found.request("eth_blockNumber")
+                break
+        except Unreachable:
+            if monotonic() > until:
+                raise
+            sleep(PAUSE)
+    print_fields(
+        [("rpc", found.url), ("chain", str(found.chain_id)), ("node", client), ("block", int(block, 16))]
+    )
+
+
+def register(parent: typer.Typer) -> None:
+    """Add `bcfl chain`."""
+    parent.add_typer(app, name="chain")
+
+
+def _listed(addresses: list[str]) -> Iterator[tuple[str, object]]:
+    """The accounts, ten at most."""
+    for index, address in enumerate(addresses[:10]):
+        yield f"account {index}", address
+    if len(addresses) > 10:
+        yield "", f"and {len(addresses) - 10} more"
+
+
+def _warn(host: str, mnemonic: str) -> None:
+    """Say what makes the chain unfit for anything but tests."""
+    if mnemonic == MNEMONIC:
+        print(
+            f'warning: everybody knows the keys of these accounts; their mnemonic is "{MNEMONIC}". '
+            "Never send them anything of value on another chain.",
+            file=sys.stderr,
+        )
+    if not _is_loopback(host):
+        print(
+            f"warning: whoever reaches {host} may send transactions to this chain and move its clock.",
+            file=sys.stderr,
+        )
+    sys.stderr.flush()
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
+def _anvil(host: str, port: int, folder: Path, accounts: int, mnemonic: str, time: Time) -> NoReturn:
+    """Become anvil; raises ConfigError where it is not installed or could not start."""
+    from bcfl.ledger.devnet.server import ChainServer
+
+    if time is Time.SIMULATED:
+        raise ConfigError("anvil keeps the wall's time: leave out --time simulated, or --anvil")
+    binary = find_anvil()
+    if binary is None:
+        raise ConfigError(
+            f"anvil is not installed: `{ANVIL_PACKAGE}` puts it here, or put one on the PATH; "
+            "without --anvil the embedded chain is served"
+        )
+    probe = ChainServer(host, port)  # anvil's own words for a port that is taken are many lines
+    port = probe.port
+    probe.stop()
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise RunError(f"{folder} cannot be the folder of a chain: {error.strerror}") from None
+    if not os.access(folder, os.W_OK):
+        raise RunError(f"{folder} cannot be the folder of a chain: it cannot be written")
+    _warn(host, mnemonic)
+    print_fields([("rpc", f"http://{host}:{port}"), ("chain", "31337, anvil"), ("kept in", folder)])
+    sys.stdout.flush()
+    command = [binary, "--host", host, "--port", str(port), "--accounts", str(accounts)]
+    command += ["--balance", "1000000", "--chain-id", "31337", "--quiet"]
+    command += ["--state", str(folder / ANVIL_STATE), "--state-interval", ANVIL_SAVES]
+    command += ["--preserve-historical-states"]
+    if mnemonic != MNEMONIC:
+        command += ["--mnemonic", mnemonic]
+    os.execv(binary, command)
+
+
+def find_anvil() -> str | None:
+    """Where anvil is: on the PATH, or among the npm packages of this folder or one above it."""
+    if found := shutil.which("anvil"):
+        return found
+    here = Path.cwd()
+    for folder in (here, *here.parents):
+        if installed := sorted(folder.glob(ANVIL)):
+            return str(installed[0])
+    return None

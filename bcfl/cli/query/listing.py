@@ -1,0 +1,149 @@
+"""`bcfl ls`, `bcfl adversaries`, `bcfl version`: what there is."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from bcfl.adversaries import catalog
+from bcfl.cli.folders import runs_folder
+from bcfl.cli.options import JsonOption, RunsOption
+from bcfl.cli.output.printing import Column, aligned, print_folded, print_json, print_table
+from bcfl.errors import BcflError
+from bcfl.federation.runs import Listed, list_runs
+
+
+def ls(runs: RunsOption = None, as_json: JsonOption = False) -> None:
+    """The runs, the oldest first, and how far each has come."""
+    folder = runs_folder(runs)
+    views = [run_view(listed) for listed in list_runs(folder)]
+    if as_json:
+        print_json({"runs": views})
+    elif not views:
+        print(f"no runs in {folder} yet: start one with `bcfl run`")
+    else:
+        columns = [Column("run"), Column("started", spare=True), Column("task"), Column("devices", True)]
+        columns += [
+            Column("miners", True),
+            Column("mode", spare=True),
+            Column("rounds", True),
+            Column("state"),
+        ]
+        print_table(columns, list(map(_row, views)))
+
+
+def adversaries(
+    name: Annotated[
+        str | None, typer.Argument(metavar="[NAME]", show_default=False, help="Only this one.")
+    ] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """The attacks that `bcfl run --adversary NAME:SHARE[:KEY=VALUE,...]` carries out, with parameters."""
+    found = [catalog.describe(each) for each in ((name,) if name else catalog.NAMES)]
+    if as_json:
+        print_json({"adversaries": [_attack_view(each) for each in found]})
+        return
+    for each in found:
+        headings = [Column("parameter"), Column("default"), Column("meaning")]
+        rows = [(p.name, _plain(p.default), _meaning(p)) for p in each.parameters]
+        print_folded(f"{each.name} ({each.role}): {each.summary}", 4)
+        print_folded(f"    {each.paper}", 4)
+        head, *lines = aligned(headings, rows)
+        for line in lines:
+            print_folded(f"    {line}", 4 + head.index("meaning"))
+
+
+def version(as_json: JsonOption = False) -> None:
+    """The version of bcfl."""
+    import platform
+
+    from bcfl import __version__
+
+    if as_json:
+        print_json({"bcfl": __version__, "python": platform.python_version()})
+    else:
+        print(f"bcfl {__version__}")
+
+
+def run_view(listed: Listed) -> dict[str, Any]:
+    """A run with the number of rounds that its contract has closed."""
+    config = listed.config
+    closed, error = _closed(listed)
+    wanted = None if config is None else config.rounds
+    return {
+        "run_dir": str(listed.path),
+        "created": listed.created.isoformat(timespec="seconds"),
+        "state": _state(listed.busy, closed, wanted, error),
+        "task": config and config.task,
+        "devices": config and config.devices,
+        "miners": config and config.miners,
+        "mode": config and config.mode,
+        "engine": config and config.first_engine,
+        "rounds": closed,
+        "rounds_wanted": wanted,
+        "contract": listed.contract,
+        "error": error,
+    }
+
+
+def _attack_view(found: catalog.Described) -> dict[str, Any]:
+    parameters = [
+        {
+            "name": each.name, "kind": each.kind.__name__, "default": each.default, "meaning": each.meaning,
+            "choices": list(each.choices), "least": each.least, "most": each.most,
+        }
+        for each in found.parameters
+    ]  # fmt: skip
+    return {
+        "name": found.name,
+        "of": found.role,
+        "summary": found.summary,
+        "paper": found.paper,
+        "parameters": parameters,
+    }
+
+
+def _meaning(parameter: catalog.Parameter) -> str:
+    choices = f" ({', '.join(parameter.choices)})" if parameter.choices else ""
+    return parameter.meaning + choices
+
+
+def _plain(value: object) -> str:
+    return str(value).lower() if value is None or isinstance(value, bool) else str(value)
+
+
+def _closed(listed: Listed) -> tuple[int, str | None]:
+    """How many rounds have ended, or why that cannot be told."""
+    if listed.error or listed.contract is None:
+        return 0, listed.error
+    from bcfl.ledger.artifact import federation_at
+    from bcfl.ledger.devnet.embedded import EmbeddedChain
+
+    try:
+        chain = EmbeddedChain(listed.path / "chain.sqlite", read_only=True)
+        try:
+            return max(federation_at(chain, listed.contract).call("round_clock")[2] - 1, 0), None
+        finally:
+            chain.close()
+    except BcflError as error:
+        return 0, str(error)
+
+
+def _state(busy: bool, closed: int, wanted: int | None, error: str | None) -> str:
+    if error:
+        return "damaged"
+    if busy:
+        return "running"
+    return "done" if wanted is not None and closed >= wanted else "stopped"
+
+
+def _row(view: dict[str, Any]) -> list[object]:
+    started = view["created"].replace("T", " ").removesuffix("+00:00")
+    rounds = f"{view['rounds']}/{view['rounds_wanted']}" if view["rounds_wanted"] else None
+    name = Path(view["run_dir"]).name
+    if view["error"]:
+        return [name, started, None, None, None, None, None, f"damaged: {view['error']}"]
+    mode = f"{view['mode']}, {view['engine']}"
+    return [name, started, view["task"], view["devices"], view["miners"], mode, rounds, view["state"]]

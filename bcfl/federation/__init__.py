@@ -1,0 +1,1 @@
+"""Set up, run and query a federation: in one process, or as processes on a network."""

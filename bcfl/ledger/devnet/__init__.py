@@ -1,0 +1,1 @@
+"""The embedded node: an EVM, its database and its JSON-RPC server."""

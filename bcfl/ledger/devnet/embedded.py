@@ -1,0 +1,103 @@
+"""The chain inside the process: deterministic, kept in one file, readable while it grows.
+
+Serves every step of the round in a simulation, and whoever asks about a run afterwards.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from eth_utils.address import to_canonical_address
+
+from bcfl.errors import LedgerError
+from bcfl.ledger.chain import Signed, result_of
+from bcfl.ledger.devnet.database import Database
+from bcfl.ledger.devnet.evm import CHAIN_ID, TRANSACTION_GAS, open_evm
+from bcfl.ledger.devnet.node import Node
+from bcfl.ledger.devnet.records import Records
+
+if TYPE_CHECKING:
+    from web3 import Web3
+
+GENESIS_TIME = 1_700_000_000
+
+
+class EmbeddedChain:
+    """A py-evm chain in the file `path` (None: in memory), reopened where it stood when it exists.
+
+    `funded` addresses own ether from the first block on; they, `genesis_time` and the transactions
+    decide every block hash. Leave `funded` out to take whatever chain is in the file. A reader
+    (`read_only`) follows a writer in another process. Raises RunError for a file that cannot serve.
+    """
+
+    chain_id = CHAIN_ID
+    view = "pending"  # its state is that of the last block, its clock that of the next
+
+    def __init__(
+        self,
+        path: Path | None,
+        *,
+        funded: Sequence[str] = (),
+        genesis_time: int = GENESIS_TIME,
+        read_only: bool = False,
+    ) -> None:
+        self.database = Database(path, read_only=read_only)
+        try:
+            accounts = [to_canonical_address(address) for address in funded]
+            self._evm = open_evm(self.database, accounts, genesis_time, read_only)
+        except BaseException:
+            self.database.close()
+            raise
+        self._node = Node(self._evm, read_only=read_only)
+        self._records = Records(self._evm, read_only=read_only)
+
+    @cached_property
+    def w3(self) -> Web3:
+        """The same chain through web3 and eth-tester, loaded when first asked for."""
+        from bcfl.ledger.devnet.tester import web3_of
+
+        return web3_of(self._node, self._evm)
+
+    def request(self, method: str, *params: Any) -> Any:
+        """The result of one JSON-RPC call; raises Reverted or LedgerError."""
+        for node in (self._node, self._records):
+            if method in node.methods:
+                return result_of(node.respond(method, list(params)))
+        raise LedgerError(f"the embedded chain answers {method} through web3 only")
+
+    def now(self) -> int:
+        """The timestamp of the next block."""
+        with self._node.locked():
+            return self._evm.header.timestamp
+
+    def warp(self, timestamp: int) -> None:
+        """Let the next block come no earlier than `timestamp`; forgotten if none comes before `close`."""
+        with self._node.locked():
+            self._evm.warp(timestamp)
+
+    def fees(self) -> tuple[int, int]:
+        """Twice the next block's base fee, and no tip: nobody competes for a place."""
+        with self._node.locked():
+            return 2 * (self._evm.header.base_fee_per_gas or 0), 0
+
+    def gas(self, transaction: Mapping[str, str]) -> int:
+        """The most that a transaction may use: what is left over costs nothing."""
+        del transaction
+        return TRANSACTION_GAS
+
+    def deliver(self, sent: Signed) -> Mapping[str, Any]:
+        """The receipt of a transaction: every one is mined at once; LedgerError where it is refused."""
+        try:
+            self.request("eth_sendRawTransaction", "0x" + sent.raw.hex())
+        except LedgerError:  # also what is said to a transaction that is mined already
+            if self.request("eth_getTransactionReceipt", sent.hash) is None:
+                raise
+        found: Mapping[str, Any] = self.request("eth_getTransactionReceipt", sent.hash)
+        return found
+
+    def close(self) -> None:
+        """Release the file."""
+        self.database.close()

@@ -1,0 +1,150 @@
+"""The embedded chain itself: py-evm (Prague) on a Database, one block a transaction, no wall clock.
+
+Serves every step of the round. The same genesis and the same transactions give the same block hashes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from eth._utils.address import generate_contract_address
+from eth.abc import BlockAPI, BlockHeaderAPI, ComputationAPI, ReceiptAPI, SignedTransactionAPI
+from eth.chains.base import MiningChain
+from eth.db.atomic import AtomicDB
+from eth.exceptions import CanonicalHeadNotFound
+from eth.typing import AccountDetails, HeaderParams
+from eth.vm.forks.prague import PragueVM
+from eth.vm.message import Message
+from eth_typing import Address, BlockNumber
+
+from bcfl.errors import RunError
+from bcfl.ledger.devnet.database import Database, LogRow
+
+CHAIN_ID = 31337  # what development chains use
+BLOCK_GAS = 30_000_000
+TRANSACTION_GAS = 2**24  # the most that one transaction may use (EIP-7825)
+WEALTH = 10**24  # wei of each account at genesis: a million ether
+
+
+class Evm(MiningChain):
+    """py-evm's chain with its head in a Database; `header` is the block that is mined next."""
+
+    chain_id = CHAIN_ID
+    vm_configuration = ((BlockNumber(0), PragueVM),)
+
+    def create_header_from_parent(self, parent_header: BlockHeaderAPI, **params: Any) -> BlockHeaderAPI:
+        """The header after `parent_header`: one second later, with the same gas limit."""
+        params.setdefault("timestamp", parent_header.timestamp + 1)
+        return super().create_header_from_parent(parent_header, gas_limit=parent_header.gas_limit, **params)
+
+    @property
+    def database(self) -> Database:
+        """Where the chain is kept."""
+        database = self.chaindb.db
+        assert isinstance(database, Database)
+        return database
+
+    def mine(self, transactions: Sequence[SignedTransactionAPI]) -> BlockAPI:
+        """Put `transactions` into the next block and make it lasting; on failure nothing has changed.
+
+        Raises eth_utils.ValidationError for a transaction that no block can take (nonce, funds, gas).
+        """
+        try:
+            vm = self.get_vm(self.header)
+            header, receipts, _ = vm.apply_all_transactions(transactions, self.header)
+            block = vm.set_block_transactions_and_withdrawals(vm.get_block(), header, transactions, receipts)
+            # What py-evm checks of foreign blocks is left out: this one was made the line before.
+            block = vm.finalize_block(block).block
+            self.chaindb.persist_block(block)
+            self.database.add_logs(_log_rows(block, receipts))
+            self.database.commit()
+            self.header = self.create_header_from_parent(block.header)
+        except BaseException:  # also Ctrl-C, at any place: the head is what the database says
+            self.database.rollback()
+            self.refresh()
+            raise
+        return block
+
+    def call(
+        self, header: BlockHeaderAPI, sender: Address, to: Address, value: int, data: bytes, gas: int
+    ) -> ComputationAPI:
+        """Run a message on the state of `header`, changing nothing; an empty `to` creates a contract."""
+        state = self.get_vm(header).state
+        context = state.get_transaction_context_class()(gas_price=0, origin=sender)
+        message: dict[str, Any] = {"gas": gas, "to": to, "sender": sender, "value": value}
+        if to:
+            called = Message(data=data, code=state.get_code(to), **message)
+            return state.computation_class.apply_message(state, called, context)
+        address = generate_contract_address(sender, state.get_nonce(sender))
+        created = Message(data=b"", code=data, create_address=address, **message)
+        return state.computation_class.apply_create_message(state, created, context)
+
+    def mined(self) -> BlockHeaderAPI:
+        """The header of the last block."""
+        return self.chaindb.get_block_header_by_hash(self.header.parent_hash)
+
+    def warp(self, timestamp: int) -> None:
+        """Let the next block's timestamp be at least `timestamp`; forgotten if no block follows."""
+        if timestamp > self.header.timestamp:
+            self.header = self.header.copy(timestamp=timestamp)
+
+    def refresh(self) -> None:
+        """Follow the head in the database, which another process may have moved."""
+        head = self.chaindb.get_canonical_head()
+        if head.hash != self.header.parent_hash:
+            self.header = self.create_header_from_parent(head)
+
+
+def open_evm(database: Database, funded: Sequence[Address], genesis_time: int, read_only: bool) -> Evm:
+    """The chain in `database`, begun with `funded` accounts at `genesis_time` when there is none yet.
+
+    No accounts: whatever chain is there is taken. Raises RunError when it began otherwise, or never.
+    """
+    try:
+        evm = Evm(database)
+        if funded and not read_only:
+            expected = _genesis(AtomicDB(), funded, genesis_time).get_canonical_head().hash
+            if evm.get_canonical_block_hash(BlockNumber(0)) != expected:
+                raise RunError(f"{database.path}: this chain began with other accounts; use the run's own")
+    except CanonicalHeadNotFound:
+        if read_only:
+            raise RunError(f"{database.path}: the chain holds no block yet; start the run again") from None
+        evm = _genesis(database, funded, genesis_time)
+        database.commit()
+    return evm
+
+
+def transaction_place(evm: Evm, transaction_hash: bytes) -> tuple[BlockHeaderAPI, int]:
+    """The header of the block that holds a transaction and its index there; raises TransactionNotFound."""
+    number, index = evm.get_canonical_transaction_index(transaction_hash)  # type: ignore[arg-type]
+    return evm.get_canonical_block_header_by_number(number), index
+
+
+def _genesis(database: Any, funded: Sequence[Address], genesis_time: int) -> Evm:
+    account: AccountDetails = {"balance": WEALTH, "nonce": 0, "code": b"", "storage": {}}
+    header: dict[str, HeaderParams] = {"gas_limit": BLOCK_GAS, "timestamp": genesis_time}
+    evm = Evm.from_genesis(database, header, dict.fromkeys(funded, account))
+    assert isinstance(evm, Evm)
+    return evm
+
+
+def _log_rows(block: BlockAPI, receipts: Sequence[ReceiptAPI]) -> Iterator[LogRow]:
+    position = 0
+    for index, (transaction, receipt) in enumerate(zip(block.transactions, receipts, strict=True)):
+        for log in receipt.logs:
+            topics: list[bytes | None] = [topic.to_bytes(32, "big") for topic in log.topics]
+            first, second, third, fourth = topics + [None] * (4 - len(topics))
+            yield LogRow(
+                block=block.number,
+                position=position,
+                transaction_index=index,
+                transaction_hash=transaction.hash,
+                address=log.address,
+                topic0=first,
+                topic1=second,
+                topic2=third,
+                topic3=fourth,
+                data=log.data,
+            )
+            position += 1

@@ -1,0 +1,291 @@
+"""What a node answers besides what the project itself asks often: for web3, `cast` and explorers.
+
+Serves every step of the round in a network of separate processes: the embedded chain behind a socket.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from itertools import islice
+from typing import Any, Final
+
+from eth.abc import BlockAPI, BlockHeaderAPI
+from eth.exceptions import HeaderNotFound, OutOfGas, TransactionNotFound
+from eth_typing import Address, BlockNumber, Hash32
+
+from bcfl.ledger.devnet.deadline import overdue, within
+from bcfl.ledger.devnet.evm import TRANSACTION_GAS, Evm, transaction_place
+from bcfl.ledger.devnet.filters import Filters
+from bcfl.ledger.devnet.node import (
+    NOBODY,
+    REFUSED,
+    Json,
+    Node,
+    NodeError,
+    _address,
+    _bytes,
+    _failure,
+    _hex,
+    _number,
+    _price,
+)
+from bcfl.ledger.devnet.records import block_json, transaction_json
+
+CLIENT: Final = "bcfl/embedded/py-evm"
+INVALID_PARAMS: Final = -32602
+TOO_MANY: Final = -32005
+MAX_LOGS: Final = 10_000
+MAX_NAMES: Final = 1_000  # addresses, or values of one topic, in a query of logs
+MAX_TOPICS: Final = 4
+MAX_HISTORY: Final = 1_024  # blocks of eth_feeHistory
+MAX_SECONDS: Final = 2**34  # the clock of the contract has 36 bits
+CALL_SECONDS: Final = 10.0
+LIMITED: Final = frozenset({"eth_call", "eth_estimateGas"})
+PRECISION: Final = 64  # an estimate of gas is at most a 64th above what is needed
+BASE_GAS, CREATION_GAS, WORD_GAS = 21_000, 32_000, 2
+ZERO_GAS, BYTE_GAS, FLOOR_GAS, TOKENS = 4, 16, 10, 4  # of calldata: EIP-2028, EIP-7623
+
+
+class BlockClock:
+    """The time of the next block: the wall's and what was skipped, or, simulated, a second a block.
+
+    It starts where the chain ended if that is ahead of the wall, and goes on from there.
+    """
+
+    def __init__(self, evm: Evm, *, simulated: bool = False, wall: Callable[[], float] = time.time) -> None:
+        self._evm, self._simulated, self._wall = evm, simulated, wall
+        self._parent = evm.mined()
+        self._pinned: int | None = None
+        self._skipped = max(0, self._parent.timestamp - int(wall()))
+
+    def tick(self) -> None:
+        """Let the header of the next block bear the time that it is now."""
+        header = self._evm.header
+        if header.parent_hash != self._parent.hash:
+            self._parent = self._evm.mined()
+            if self._pinned is not None:
+                self._skipped, self._pinned = self._parent.timestamp - int(self._wall()), None
+        timestamp = self._pinned or max(self._parent.timestamp + 1, self._now())
+        if timestamp != header.timestamp:
+            self._evm.header = header.copy(timestamp=timestamp)
+
+    def skip(self, seconds: int) -> int:
+        """Move time forward; returns all that was skipped so far."""
+        if not 0 <= seconds < MAX_SECONDS:
+            raise NodeError(INVALID_PARAMS, f"time goes forward, by less than {MAX_SECONDS} seconds")
+        if self._simulated:
+            self.pin(self._evm.header.timestamp + seconds)
+            return seconds
+        self._skipped += seconds
+        if self._pinned is not None:
+            self._pinned += seconds
+        return self._skipped
+
+    def pin(self, timestamp: int) -> None:
+        """Give the next block exactly this time; it goes on from there."""
+        if not self._parent.timestamp < timestamp < MAX_SECONDS:
+            raise NodeError(
+                INVALID_PARAMS, f"the next block comes after the last, at {self._parent.timestamp}"
+            )
+        self._pinned = timestamp
+
+    def _now(self) -> int:
+        return 0 if self._simulated else int(self._wall()) + self._skipped
+
+
+class ServedNode(Node):
+    """A node for foreign clients: blocks, transactions, estimates, fees, filters and a clock to move."""
+
+    def __init__(self, evm: Evm, accounts: Sequence[str], clock: BlockClock) -> None:
+        super().__init__(evm, read_only=False)
+        self._accounts, self._clock = list(accounts), clock
+        self._filters = Filters(lambda query: Node._logs(self, query), self._hashes)
+        self.methods |= {
+            "web3_clientVersion": lambda: CLIENT,
+            "net_version": lambda: str(evm.chain_id),
+            "net_listening": lambda: True,
+            "eth_syncing": lambda: False,
+            "eth_accounts": lambda: self._accounts,
+            "eth_getBlockByNumber": self._block_by_number,
+            "eth_getBlockByHash": self._block_by_hash,
+            "eth_getTransactionByHash": self._transaction,
+            "eth_getBalance": self._balance,
+            "eth_getCode": self._code,
+            "eth_getStorageAt": self._storage,
+            "eth_estimateGas": self._estimate,
+            "eth_gasPrice": lambda: hex(self._evm.header.base_fee_per_gas or 0),
+            "eth_maxPriorityFeePerGas": lambda: "0x0",
+            "eth_feeHistory": self._fee_history,
+            "eth_newFilter": self._new_filter,
+            "eth_newBlockFilter": lambda: self._filters.add(None, self._height("latest") + 1),
+            "eth_getFilterChanges": lambda key: self._filters.changes(key, self._height("latest")),
+            "eth_getFilterLogs": lambda key: self._logs(self._filters.query(key)),
+            "eth_uninstallFilter": lambda key: self._filters.remove(key),
+            "evm_increaseTime": lambda seconds: self._clock.skip(_number(seconds)),
+            "evm_setNextBlockTimestamp": lambda timestamp: self._clock.pin(_number(timestamp)),
+            "evm_mine": self._mine,
+        }
+
+    def answer(self, method: str, params: Sequence[Any]) -> Any:
+        """The result of one call; raises NodeError, or what decoding foreign values raises."""
+        with self.locked():
+            self._clock.tick()
+            if method not in LIMITED:
+                return self.methods[method](*params)
+            with within(CALL_SECONDS):
+                return self._limited(method, params)
+
+    def _limited(self, method: str, params: Sequence[Any]) -> Any:
+        """The result of a call if it came in time; an inner frame that was stopped makes it worthless."""
+        try:
+            result = self.methods[method](*params)
+        except NodeError:
+            if not overdue():
+                raise
+        if overdue():
+            raise NodeError(TOO_MANY, f"{method} takes more than {CALL_SECONDS:g} seconds")
+        return result
+
+    def _mine(self, *_: Any) -> str:
+        self._evm.mine(())
+        return "0x0"
+
+    def _hashes(self, first: int, last: int) -> list[str]:
+        """The hashes of the blocks `first` to `last`."""
+        numbers = range(first, last + 1)
+        return [_hex(self._evm.get_canonical_block_hash(BlockNumber(number))) for number in numbers]
+
+    def _block_by_number(self, block: Any, full: bool = False) -> Json | None:
+        height, pending = self._height(block), self._evm.header.block_number
+        if not 0 <= height <= pending:
+            return None
+        if height == pending:
+            return block_json(self._evm.get_vm(self._evm.header).get_block(), full) | {
+                "hash": None,
+                "nonce": None,
+            }
+        return block_json(self._evm.get_canonical_block_by_number(BlockNumber(height)), full)
+
+    def _block_by_hash(self, block_hash: Any, full: bool = False) -> Json | None:
+        header = self._header_of(block_hash)
+        return None if header is None else self._block_by_number(header.block_number, full)
+
+    def _header_of(self, block_hash: Any) -> BlockHeaderAPI | None:
+        try:
+            return self._evm.get_block_header_by_hash(Hash32(_bytes(block_hash)))
+        except HeaderNotFound:
+            return None
+
+    def _transaction(self, transaction_hash: Any) -> Json | None:
+        try:
+            header, index = transaction_place(self._evm, _bytes(transaction_hash))
+        except TransactionNotFound:
+            return None
+        transaction = self._evm.get_canonical_transaction_by_index(header.block_number, index)
+        return transaction_json(transaction, header, index)
+
+    def _balance(self, address: str, block: Any = "latest") -> str:
+        return hex(self._evm.get_vm(self._header(block)).state.get_balance(_address(address)))
+
+    def _code(self, address: str, block: Any = "latest") -> str:
+        return _hex(self._evm.get_vm(self._header(block)).state.get_code(_address(address)))
+
+    def _storage(self, address: Any, slot: Any, block: Any = "latest") -> str:
+        state = self._evm.get_vm(self._header(block)).state
+        return _hex(state.get_storage(_address(address), _number(slot)).to_bytes(32, "big"))
+
+    def _logs(self, query: Mapping[str, Any]) -> list[Json]:
+        _check_query(query)
+        if "blockHash" in query:
+            header = self._header_of(query["blockHash"])
+            if header is None:
+                raise NodeError(REFUSED, "no block of that hash")
+            query = {**query, "fromBlock": header.block_number, "toBlock": header.block_number}
+        return super()._logs(query)
+
+    def _placed(self, rows: Any) -> Any:
+        found = list(islice(super()._placed(rows), MAX_LOGS + 1))
+        if len(found) > MAX_LOGS:
+            raise NodeError(TOO_MANY, f"more than {MAX_LOGS} logs: ask for fewer blocks at once")
+        return iter(found)
+
+    def _new_filter(self, query: Mapping[str, Any]) -> str:
+        _check_query(query)
+        return self._filters.add(dict(query), self._height("latest") + 1)
+
+    def _estimate(self, call: Json, block: Any = "pending", *_: Any) -> str:
+        """The least gas, within a 64th, with which the call succeeds: found by trying."""
+        sender, to = _address(call.get("from")) or NOBODY, _address(call.get("to"))
+        data, value = _bytes(call.get("input") or call.get("data") or b""), _number(call.get("value") or 0)
+        header = self._header(block)
+        if value > self._evm.get_vm(header).state.get_balance(sender):
+            raise NodeError(REFUSED, "insufficient funds for gas * price + value")
+        intrinsic = _intrinsic(to, data)
+        most = min(_number(call.get("gas") or TRANSACTION_GAS), TRANSACTION_GAS, header.gas_limit) - intrinsic
+
+        def used(gas: int) -> int | None:
+            """What the call uses of `gas`, None if that is too little."""
+            computation = self._evm.call(header, sender=sender, to=to, value=value, data=data, gas=gas)
+            if not computation.is_error:
+                return computation.get_gas_used()
+            if gas == most and not isinstance(computation.error, OutOfGas):
+                raise _failure(computation)
+            return None
+
+        least = used(most) if most >= 0 else None
+        if least is None:
+            raise NodeError(REFUSED, f"gas required exceeds allowance ({most + intrinsic})")
+        return hex(max(intrinsic + _search(used, least, most), _floor(data)))
+
+    def _fee_history(self, count: Any, newest: Any = "latest", percentiles: Sequence[float] = ()) -> Json:
+        last = self._height(newest)
+        last = min(last, self._evm.header.block_number - 1)
+        first = max(0, last + 1 - min(_number(count), MAX_HISTORY))
+        blocks = [self._evm.get_canonical_block_by_number(BlockNumber(n)) for n in range(first, last + 1)]
+        following = self._header(last + 1)
+        fees = [*(block.header.base_fee_per_gas or 0 for block in blocks), following.base_fee_per_gas or 0]
+        history = {
+            "oldestBlock": hex(first),
+            "baseFeePerGas": [hex(fee) for fee in fees],
+            "gasUsedRatio": [block.header.gas_used / block.header.gas_limit for block in blocks],
+        }
+        if percentiles:
+            history["reward"] = [self._tips(block, len(percentiles)) for block in blocks]
+        return history
+
+    def _tips(self, block: BlockAPI, count: int) -> list[str]:
+        """The tip of a block at each percentile: one, for blocks here have at most one transaction."""
+        tips = [_price(t, block.header) - (block.header.base_fee_per_gas or 0) for t in block.transactions]
+        return [hex(tips[0] if tips else 0)] * min(count, 100)
+
+
+def _search(used: Callable[[int], int | None], least: int, most: int) -> int:
+    """The gas between `least` and `most` that suffices; a call keeps a 64th of it from each inner one."""
+    if used(least) is not None:
+        return least
+    while most - least > max(1, least // PRECISION):
+        middle = min((least + most) // 2, 2 * least)
+        least, most = (middle, most) if used(middle) is None else (least, middle)
+    return most
+
+
+def _intrinsic(to: Address, data: bytes) -> int:
+    """What a transaction costs before its first instruction."""
+    zeros = data.count(0)
+    creation = 0 if to else CREATION_GAS + WORD_GAS * -(-len(data) // 32)
+    return BASE_GAS + creation + ZERO_GAS * zeros + BYTE_GAS * (len(data) - zeros)
+
+
+def _floor(data: bytes) -> int:
+    """What a transaction with this data costs at least."""
+    return BASE_GAS + FLOOR_GAS * (data.count(0) + TOKENS * (len(data) - data.count(0)))
+
+
+def _check_query(query: Mapping[str, Any]) -> None:
+    """Refuse a query of logs that is larger than any real one."""
+    lists = [query.get("address"), *(query.get("topics") or ())]
+    if len(lists) > MAX_TOPICS + 1:
+        raise NodeError(INVALID_PARAMS, f"a log has at most {MAX_TOPICS} topics")
+    if any(isinstance(names, list) and len(names) > MAX_NAMES for names in lists):
+        raise NodeError(INVALID_PARAMS, f"more than {MAX_NAMES} addresses or topics in one query")

@@ -1,0 +1,145 @@
+"""The embedded chain behind a socket: JSON-RPC over HTTP, one block a transaction, kept in a folder.
+
+Serves every step of the round in a network of separate processes. The folder holds
+
+    chain.json    when the chain began and whose accounts it funds
+    chain.sqlite  the chain
+
+Whoever reaches the socket may send transactions and move the clock, so it is the loopback's unless told
+otherwise, and no page in a browser may talk to it.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Final
+
+from eth_utils.address import to_canonical_address
+
+from bcfl.errors import RunError
+from bcfl.ledger.devnet.database import Database
+from bcfl.ledger.devnet.deadline import ServedEvm
+from bcfl.ledger.devnet.evm import open_evm
+from bcfl.ledger.devnet.jsonrpc import respond
+from bcfl.ledger.devnet.methods import BlockClock, ServedNode
+from bcfl.transport.server import Handler, Limits, Server
+
+FORMAT: Final = 1
+FILE: Final = "chain.json"
+CHAIN: Final = "chain.sqlite"
+LIMITS: Final = Limits(body=4 * 2**20, per_address=128)
+
+
+class ChainServer(Server):
+    """Serves a node at `host`:`port` (0: any free port) once it has one; one thread a connection.
+
+    Raises ConfigError when nothing can listen there.
+    """
+
+    node: ServedNode
+
+    def __init__(self, host: str = "127.0.0.1", port: int = 8545, limits: Limits = LIMITS) -> None:
+        super().__init__(host, port, _Handler, limits)
+
+
+class _Handler(Handler):
+    """JSON-RPC by POST, and nothing else."""
+
+    server: ChainServer
+
+    def get(self) -> None:
+        """Refuse a GET."""
+        self.refuse(405, "send JSON-RPC by POST")
+
+    def post(self, body: bytes) -> None:
+        """Answer a request or a batch."""
+        self.answer(200, respond(self.server.node, body) or b"")
+
+
+@contextmanager
+def serve(
+    folder: Path | None,
+    accounts: Sequence[str],
+    host: str = "127.0.0.1",
+    port: int = 8545,
+    simulated: bool = False,
+    limits: Limits = LIMITS,
+) -> Iterator[ChainServer]:
+    """The chain in `folder` (None: in memory) behind a socket; begun with funded `accounts` if it is new.
+
+    Raises ConfigError for a port that is taken, RunError for a folder that cannot serve.
+    """
+    server = ChainServer(host, port, limits)
+    try:
+        with _opened(folder, accounts, simulated) as node:
+            server.node = node
+            server.start()
+            try:
+                yield server
+            finally:
+                server.stop()
+    finally:
+        server.stop()
+
+
+@contextmanager
+def _opened(folder: Path | None, accounts: Sequence[str], simulated: bool) -> Iterator[ServedNode]:
+    began = int(time.time())
+    if folder is not None:
+        began = _began(folder, accounts)
+    database = Database(None if folder is None else folder / CHAIN)
+    try:
+        open_evm(database, [to_canonical_address(account) for account in accounts], began, read_only=False)
+        evm = ServedEvm(database)  # the same chain
+        node = ServedNode(evm, accounts, BlockClock(evm, simulated=simulated))
+        try:
+            yield node
+        finally:
+            with node.locked():  # whoever is writing a block ends it; nobody begins another
+                database.close()
+    finally:
+        database.close()
+
+
+def _began(folder: Path, accounts: Sequence[str]) -> int:
+    """When the chain of a folder began: now, if it is new; raises RunError for a folder of something else."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        if not (folder / FILE).exists():
+            if any(folder.iterdir()):
+                raise RunError(f"{folder} holds something else than a chain: name another folder with --dir")
+            _write(folder / FILE, {"format": FORMAT, "began": int(time.time()), "accounts": list(accounts)})
+        content = json.loads((folder / FILE).read_bytes())
+    except OSError as error:
+        raise RunError(f"{folder} cannot be the folder of a chain: {error.strerror}") from None
+    except (ValueError, RecursionError):
+        content = None
+    if (
+        not isinstance(content, dict)
+        or content.get("format") != FORMAT
+        or type(content.get("began")) is not int
+    ):
+        raise RunError(
+            f"{folder / FILE} is damaged: put it back from a copy, or begin a chain in another --dir"
+        )
+    if content.get("accounts") != list(accounts):
+        raise RunError(
+            f"{folder} holds a chain that began with other accounts: give the same --mnemonic and "
+            "--accounts as then, or another --dir"
+        )
+    return int(content["began"])
+
+
+def _write(path: Path, content: dict[str, Any]) -> None:
+    """Write a file that is there as a whole or not at all."""
+    temporary = path.with_name(f".{path.name}.new")
+    with temporary.open("w", encoding="utf-8") as file:
+        file.write(json.dumps(content, indent=1) + "\n")
+        file.flush()
+        os.fsync(file.fileno())
+    temporary.replace(path)

@@ -1,0 +1,51 @@
+"""What an outsider looks at to check a whole training: logs, calldata, and the contract's storage."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from bcfl.protocol.rounds import Recorded
+from bcfl.protocol.submissions import Domain
+from bcfl.protocol.types import Terms
+
+
+@dataclass(frozen=True)
+class Call:
+    """One call of the contract that a transaction makes."""
+
+    function: str
+    args: tuple[Any, ...]
+
+
+@dataclass(frozen=True)
+class StorageSnapshot:
+    """What the contract's own storage says at the end of a block; money in wei."""
+
+    block: int
+    ledger: Mapping[int, bytes]  # round -> hash of its block, 32 zero bytes where there is none
+    root: bytes  # of the current model
+    cid: bytes
+    seed: bytes
+    round: int
+    pool: int
+    owed: int
+    staked: int
+    balance: int
+    credits: Mapping[str, int] = field(default_factory=dict)  # of everybody who has claimed
+    stakes: Mapping[str, int] = field(default_factory=dict)  # of every miner that is registered
+    tails: Mapping[str, bytes] = field(default_factory=dict)  # what they last showed of their hash chains
+    scores: Mapping[str, int] = field(default_factory=dict)  # theirs, where the resource engine has counted
+
+
+@dataclass(frozen=True)
+class Transcript:
+    """Everything that an audit needs but the bytes of the vectors."""
+
+    domain: Domain
+    terms: Terms
+    events: Sequence[Recorded]  # all of the contract, in the order of the chain
+    calls: Mapping[bytes, tuple[Call, ...]]  # by transaction; none where another contract calls
+    endowment: int  # wei sent with the deployment
+    standing: StorageSnapshot

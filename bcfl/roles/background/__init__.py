@@ -1,0 +1,1 @@
+"""What a party does beside its rounds: claim rewards, pin bytes."""

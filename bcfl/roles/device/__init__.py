@@ -1,0 +1,1 @@
+"""The device: it trains, commits to its update and reveals it."""

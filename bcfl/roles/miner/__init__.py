@@ -1,0 +1,1 @@
+"""The miner: it serves devices, verifies, votes, leads and attests."""

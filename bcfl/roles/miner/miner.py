@@ -1,0 +1,72 @@
+"""Steps 3 to 7: a miner brings its devices' updates, verifies all of them, votes, leads and attests."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from bcfl.ports import Ledger, Relay
+from bcfl.protocol.accounts import Account
+from bcfl.protocol.types import Phase
+from bcfl.roles.common.archive import Archive
+from bcfl.roles.common.journal import Journal
+from bcfl.roles.common.snapshot import RoundSnapshot, take_snapshot
+from bcfl.roles.miner.batches import Batches
+from bcfl.roles.miner.context import MinerContext
+from bcfl.roles.miner.inbox import MinerInbox
+from bcfl.roles.miner.lead import Lead
+from bcfl.roles.miner.verifier import Verifier
+from bcfl.roles.miner.voting import Voting, Wishes, no_wish
+
+
+class Miner:
+    """One miner, and its desk; `act` does whatever is due for it and says what it did."""
+
+    def __init__(
+        self,
+        account: Account,
+        ledger: Ledger,
+        relay: Relay,
+        archive: Archive,
+        verifier: Verifier,
+        journal: Journal,
+        wishes: Wishes = no_wish,
+    ) -> None:
+        self.account, self.ledger = account, ledger
+        self.inbox = MinerInbox(ledger, account.address)
+        context = MinerContext(account, ledger, relay, journal, self.inbox)
+        self.batches = Batches(context)
+        self.voting = Voting(context, verifier, wishes)
+        self.lead = Lead(context, archive)
+        self.take_commitment = self.batches.take_commitment
+        self.take_update = self.inbox.take_update
+        self.take_batch = self.inbox.take_batch
+        self.take_opening = self.inbox.take_opening
+        self.batch = self.batches.committed
+
+    def act(self) -> str | None:
+        """Do what is due; None if nothing is. Raises Reverted where somebody else was quicker."""
+        snapshot = take_snapshot(self.ledger)
+        if snapshot is None:
+            return None
+        me = snapshot.history.miners.get(self.account.address)
+        if me is None or not me.weight:
+            return None
+        self.inbox.turn(snapshot.round)
+        if snapshot.clock.phase is Phase.COMMIT and (renewed := self.lead.renew(snapshot)):
+            return renewed
+        step = self._steps().get(snapshot.clock.phase)
+        return None if step is None else step(snapshot)
+
+    def _steps(self) -> dict[Phase, Callable[[RoundSnapshot], str | None]]:
+        """What a miner does in which phase."""
+        return {
+            Phase.COMMIT: self.batches.commit,
+            Phase.REVEAL: self.batches.reveal,
+            Phase.VOTE: self.voting.vote,
+            Phase.UNVEIL: self.voting.unveil,
+            Phase.TALLY: self.voting.tally,
+            Phase.ELECT: self.lead.race,
+            Phase.PROPOSE: self.lead.propose,
+            Phase.ATTEST: self.lead.attest,
+            Phase.VOID: self.lead.advance,
+        }

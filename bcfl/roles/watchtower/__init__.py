@@ -1,0 +1,1 @@
+"""The watchtower: recomputes every proposal and challenges a wrong one."""

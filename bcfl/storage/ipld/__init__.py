@@ -1,0 +1,1 @@
+"""IPLD as the store needs it: dag-pb nodes, CAR files, blocks."""

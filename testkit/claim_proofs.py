@@ -1,0 +1,42 @@
+"""What finished rounds left behind, as claims have to show it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from bcfl.ledger.contract import Contract
+from bcfl.protocol import submissions, verification
+from bcfl.protocol.rounds import History
+from bcfl.protocol.types import Block, Tally
+
+
+class ClaimProofs:
+    """The finished rounds of a federation."""
+
+    contract: Contract
+    tallies: dict[int, Tally]
+    history: Callable[[], History]
+    words: Callable[[int], list[int]]
+
+    def block(self, number: int) -> Block:
+        events = {e.args["round"]: e.args for e in self.contract.events(name="Finalized")}
+        parent = max((n for n in events if n < number), default=0)
+        found = events[number]
+        return Block(
+            parent=self.contract.call("ledger", parent),
+            round=number,
+            accepted=found["accepted"],
+            root=found["root"],
+            cid=found["cid"],
+            leader=found["leader"],
+            reward=found["reward"],
+            engine=self.history().rounds[number].engine,
+        )
+
+    def claim_device_args(self, number: int, position: int) -> list[object]:
+        first = position // submissions.GROUP * submissions.GROUP
+        updates = self.words(number)[first : first + submissions.GROUP]
+        return [self.block(number), verification.tally_fields(self.tallies[number]), position, updates]
+
+    def claim_miner_args(self, number: int, position: int) -> list[object]:
+        return [self.block(number), verification.tally_fields(self.tallies[number]), position]

@@ -1,0 +1,105 @@
+"""A dispute played on the contract; the twin reads its events and says where it stands."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from bcfl.protocol import disputes, merkle
+from bcfl.protocol.challenges import Trees, rows_digest
+from bcfl.protocol.disputes import Course, Dispute, Disputed
+from bcfl.protocol.evidence import Evidence, Vectors
+from bcfl.protocol.hashing import keccak, word
+from testkit.harness import account
+from testkit.proposal_fixture import ProposalFixture
+
+ANSWERER = account("late", 0)
+
+
+class DisputeDriver:
+    """A dispute on the contract and on the twin; what stands there is `right`'s, or what was made of it."""
+
+    def __init__(self, trial: ProposalFixture, made: Evidence, tree: Trees) -> None:
+        self.trial, self.made, self.terms = trial, made, trial.terms
+        self.federation = trial.federation
+        trial.stand(made.context)
+        self.position = max(i for i, bit in enumerate(made.tally.accepted) if bit)
+        own = Vectors([made.lanes[-1]], self.terms.leaf_lanes)
+        source: Any = {Trees.MODEL: made.model, Trees.ROWS: made.rows, Trees.UPDATE: own}[tree]
+        self.tree = merkle.tree_of([source.leaf(i) for i in range(made.context.leaves)], made.context.depth)
+        self.source = source
+        self.kind = tree
+
+    @property
+    def proposal(self) -> tuple[bytes, ...]:
+        c = self.made.candidate
+        return c.root, c.cid, rows_digest(c.weights, c.rows), c.layer
+
+    def open(self, bond: int | None = None, **changes: Any) -> None:
+        fields: dict[str, Any] = dict(zip(("root", "cid", "rows", "layer"), self.proposal, strict=True))
+        function, more = "dispute", {"tree": self.kind}
+        if self.kind is Trees.UPDATE:
+            made, place = self.made, self.position
+            opened = disputes.update_args(made.tally, made.words, place, made.updates[place])
+            function = "dispute_update"
+            more = dict(zip(("position", "tally", "opening", "group"), opened, strict=True))
+        value = self.terms.challenge_bond if bond is None else bond
+        args = (fields | more | changes).values()
+        self.federation.send(self.federation.outsider, function, *args, value=value)
+
+    @property
+    def course(self) -> Course:
+        """Read from the contract's events, by the twin's rules."""
+        names = {"Disputed", "RowsShown", "NodesShown", "LeafShown", "Pursued", "DisputeEnded"}
+        events = [e for e in self.federation.contract.events(self.begun) if e.name in names]
+        root, _, rows, _ = self.proposal
+        taken = enumerate(self.made.tally.accepted)
+        roots = {place: self.made.updates[place].root for place, bit in taken if bit}
+        disputed = Disputed(self.made.context.proposal, root, rows, roots)
+        return disputes.courses(self.terms, disputed, events)[-1]
+
+    @property
+    def begun(self) -> int:
+        """The block in which the last dispute was opened."""
+        return [e for e in self.federation.contract.events() if e.name == "Disputed"][-1].block
+
+    @property
+    def state(self) -> Dispute:
+        return self.course.state
+
+    def nodes(self) -> list[bytes]:
+        state = self.state
+        height = state.height - min(disputes.LEVELS, state.height)
+        first = state.index << min(disputes.LEVELS, state.height)
+        level = self.tree.levels[height]
+        every = [level[i : i + 32] for i in range(0, len(level), 32)]
+        return every[first : first + state.due_nodes(self.terms)]
+
+    def answer(self) -> Any:
+        state = self.state
+        if state.shown == disputes.UNOPENED:
+            c = self.made.candidate
+            return self.send("answer_rows", c.weights, c.rows)
+        if state.height:
+            return self.send("answer", self.nodes())
+        return self.send("answer_leaf", b"\0" + self.source.leaf(state.index))
+
+    def pursue(self, child: int) -> Any:
+        course = self.course
+        return self.federation.send(
+            self.federation.outsider, "pursue", child, course.nodes[child], list(course.proof(child))
+        )
+
+    def send(self, function: str, *args: Any) -> Any:
+        return self.federation.send(ANSWERER, function, *args)
+
+    def expire(self) -> Any:
+        return self.send("expire", *self.votes())
+
+    def votes(self) -> tuple[list[int], list[bytes]]:
+        voters = list(self.trial.setting.voters)
+        bodies = [bytes(32)] * len(voters)
+        links = bytes(32)
+        for voter, body in zip(voters, bodies, strict=True):
+            links = keccak(links + word(voter) + body)
+        self.trial.storage.put(("verification.votes", None, int.from_bytes(links, "big")))
+        return voters, bodies

@@ -1,0 +1,347 @@
+"""Proposals made up whole, right or wrong in every way that a leader can think of, and hostile challenges."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, fields, replace
+from random import Random
+from typing import Any
+
+import numpy as np
+
+from bcfl.protocol import aggregation, challenges, merkle
+from bcfl.protocol.challenges import (
+    Candidate,
+    Challenge,
+    ChallengeContext,
+    LeafChallenge,
+    PaddingChallenge,
+    Trees,
+    WeightsChallenge,
+    weights_digest,
+)
+from bcfl.protocol.evidence import Evidence, Leaves, Vectors
+from bcfl.protocol.fixedpoint import Lanes, Model, lane_dtype
+from bcfl.protocol.submissions import Domain, checkpoints, update_word
+from bcfl.protocol.types import Rule, Tally, Terms, Update
+from bcfl.protocol.verification import tally_digest
+from testkit.harness import TERMS, digest
+
+DOMAIN = Domain(31337, "0x" + "11" * 20)
+VOTERS = (1 << 160 | 0xA1, 1 << 160 | 0xB2, 1 << 160 | 0xC3)
+WIDTHS = (32, 16, 8)
+
+
+@dataclass(frozen=True)
+class Case:
+    """The parts that a leader puts a proposal together from."""
+
+    terms: Terms
+    before: Model
+    lanes: Sequence[Lanes]  # accepted
+    samples: Sequence[int]  # accepted
+
+    def model(self) -> Model:
+        """What they come to."""
+        return aggregation.apply(self.before, self.step())
+
+    def step(self) -> Model:
+        terms = self.terms
+        return aggregation.aggregate(terms.rule, self.lanes, self.samples, terms.shift, terms.trim)
+
+
+@dataclass(frozen=True)
+class Setting:
+    """Where a made-up proposal stands: what ties it to a chain."""
+
+    domain: Domain = DOMAIN
+    voters: tuple[int, ...] = VOTERS
+    round: int = 1
+    layer: bytes = digest("layer")
+
+
+def random_terms(rng: Random, rule: int | None = None, lane_bits: int | None = None) -> Terms:
+    """Terms of any rule, width and size that a tree of a few leaves has room for."""
+    width = lane_bits or rng.choice(WIDTHS)
+    leaf = rng.choice((1, 1, 2, 4)) * 256 // width
+    return replace(
+        TERMS,
+        parameters=rng.choice((1, leaf, rng.randint(1, 5 * leaf), rng.randint(1, 12 * leaf))),
+        lane_bits=width,
+        shift=rng.randint(0, 32 - width),
+        leaf_lanes=leaf,
+        rule=rng.randrange(3) if rule is None else rule,
+        trim=rng.choice((0, 1000, 2500, 4999)),
+        max_updates=64,
+    )
+
+
+def random_lanes(rng: Random, terms: Terms, lane_bits: int) -> Lanes:
+    """Values of the whole range, few values that tie, or nothing but the ends of the range."""
+    dtype = lane_dtype(lane_bits)
+    bounds = np.iinfo(dtype)
+    source = np.random.default_rng(rng.getrandbits(64))
+    kind = rng.randrange(3)
+    if kind == 0:
+        return source.integers(bounds.min, bounds.max, terms.parameters, dtype, endpoint=True)
+    if kind == 1:
+        return source.integers(-3, 3, terms.parameters, dtype, endpoint=True)
+    return source.choice(np.array([bounds.min, bounds.min + 1, 0, bounds.max], dtype), terms.parameters)
+
+
+def evidence(rng: Random, terms: Terms, updates: int, setting: Setting | None = None) -> Evidence:
+    """A right proposal over `updates` updates, of which at least one is accepted."""
+    at = setting or Setting()
+    accepted = [rng.random() < 0.8 for _ in range(updates)]
+    accepted[rng.randrange(updates)] = True
+    lanes = [random_lanes(rng, terms, terms.lane_bits) for bit in accepted if bit]
+    return assemble(rng, terms, random_lanes(rng, terms, 32), lanes, accepted, at)
+
+
+def assemble(
+    rng: Random,
+    terms: Terms,
+    before: Model,
+    lanes: Sequence[Lanes],
+    accepted: Sequence[bool],
+    at: Setting,
+) -> Evidence:
+    """The right proposal of these vectors."""
+    roots = iter([merkle.root(item, terms.leaf_lanes) for item in lanes])
+    shown = [
+        Update(
+            at.round,
+            position,
+            next(roots) if bit else rng.randbytes(32),
+            rng.randbytes(32),
+            rng.randint(1, terms.max_samples),
+            rng.randint(0, 10**6),
+            rng.getrandbits(128),
+        )
+        for position, bit in enumerate(accepted)
+    ]
+    words = [update_word(at.domain, update) for update in shown]
+    samples = [update.samples for update, bit in zip(shown, accepted, strict=True) if bit]
+    tally = Tally(
+        checkpoints(words), rng.randbytes(32), at.voters, (1,) * len(at.voters), tuple(accepted), sum(samples)
+    )
+    case = Case(terms, before, lanes, samples)
+    model, rows = Vectors([case.model()], terms.leaf_lanes), Vectors(lanes, terms.leaf_lanes)
+    candidate = Candidate(model.root, rng.randbytes(32), weights_digest(samples), rows.root, at.layer)
+    root = merkle.root(before, terms.leaf_lanes)
+    context = ChallengeContext(
+        terms, at.domain, at.round, candidate.digest(at.round), root, tally_digest(tally)
+    )
+    return Evidence(context, candidate, tally, words, shown, lanes, before, model, rows)
+
+
+def case_of(right: Evidence) -> Case:
+    return Case(right.context.terms, right.before, right.lanes, right.samples)
+
+
+def proposing(right: Evidence, **parts: Any) -> Evidence:
+    """The same round with other parts proposed: `model`, `rows` (sources) or `weights` (a digest)."""
+    weights = parts.pop("weights", right.candidate.weights)
+    model, rows = parts.get("model", right.model), parts.get("rows", right.rows)
+    candidate = replace(right.candidate, root=model.root, rows=rows.root, weights=weights)
+    context = replace(right.context, proposal=candidate.digest(right.context.round))
+    return replace(right, context=context, candidate=candidate, **parts)
+
+
+def with_model(right: Evidence, model: Model) -> Evidence | None:
+    if np.array_equal(model, right.model.vectors[0]):  # type: ignore[attr-defined]
+        return None
+    return proposing(right, model=Vectors([model], right.context.terms.leaf_lanes))
+
+
+# What a leader may do. None: it comes to the right proposal in this case.
+
+
+def one_lane_off_by_one(rng: Random, right: Evidence) -> Evidence | None:
+    model = case_of(right).model()
+    lane = rng.randrange(len(model))
+    model[lane] += 1 if model[lane] < 0 else -1
+    return with_model(right, model)
+
+
+def swapped_leaves(rng: Random, right: Evidence) -> Evidence | None:
+    name = rng.choice(("model", "rows"))
+    source = getattr(right, name)
+    packed = [source.leaf(index) for index in range(right.context.leaves)]
+    one, other = rng.randrange(len(packed)), rng.randrange(len(packed))
+    if packed[one] == packed[other]:
+        return None
+    packed[one], packed[other] = packed[other], packed[one]
+    return proposing(right, **{name: Leaves(packed, right.context.leaves)})
+
+
+def dropped_update(rng: Random, right: Evidence) -> Evidence | None:
+    if len(right.lanes) == 1:
+        return None
+    gone = rng.randrange(len(right.lanes))
+    lanes = [item for place, item in enumerate(right.lanes) if place != gone]
+    samples = [item for place, item in enumerate(right.samples) if place != gone]
+    model = replace(case_of(right), lanes=lanes, samples=samples).model()
+    kind = rng.randrange(3)
+    if kind == 0:
+        return with_model(right, model)
+    leaf_lanes = right.context.terms.leaf_lanes
+    parts: dict[str, Any] = {"model": Vectors([model], leaf_lanes), "rows": Vectors(lanes, leaf_lanes)}
+    return proposing(right, **parts, **({"weights": weights_digest(samples)} if kind == 2 else {}))
+
+
+def wrong_weight(rng: Random, right: Evidence) -> Evidence | None:
+    samples = list(right.samples)
+    samples[rng.randrange(len(samples))] += rng.choice((1, 1000))
+    model = replace(case_of(right), samples=samples).model()
+    if rng.random() < 0.5:
+        return with_model(right, model)
+    leaf_lanes = right.context.terms.leaf_lanes
+    return proposing(right, model=Vectors([model], leaf_lanes), weights=weights_digest(samples))
+
+
+def wrong_rounding(rng: Random, right: Evidence) -> Evidence | None:
+    """Towards zero, or always downwards, instead of half to even."""
+    case, down = case_of(right), rng.random() < 0.5
+    table = np.stack([item.astype(object) for item in case.lanes])
+    places = zip(table.T, case.before, strict=True)
+    model = [_rounded(case, list(column), int(old), down) for column, old in places]
+    return with_model(right, np.array(model, np.int32))
+
+
+def _rounded(case: Case, values: list[int], old: int, down: bool) -> int:
+    terms, ordered = case.terms, sorted(values)
+    numerator, denominator = ordered[(len(values) - 1) // 2] + ordered[len(values) // 2], 2
+    if terms.rule == Rule.MEAN:
+        numerator = sum(weight * value for weight, value in zip(case.samples, values, strict=True))
+        denominator = sum(case.samples)
+    elif terms.rule == Rule.TRIMMED_MEAN:
+        first, last = aggregation.kept_places(terms.rule, len(values), terms.trim)
+        numerator, denominator = sum(ordered[first : last + 1]), last + 1 - first
+    scaled = int(numerator) << terms.shift
+    step = scaled // denominator if down else (abs(scaled) // denominator) * (1 if scaled >= 0 else -1)
+    return _held(old + _held(step))
+
+
+def _held(value: int) -> int:
+    return max(-(2**31), min(2**31 - 1, value))
+
+
+def wrong_old_model(rng: Random, right: Evidence) -> Evidence | None:
+    other = random_lanes(rng, right.context.terms, 32)
+    return with_model(right, replace(case_of(right), before=other).model())
+
+
+def wrong_padding(rng: Random, right: Evidence) -> Evidence | None:
+    """Lanes beyond the parameters, leaves beyond the last, or a leaf of another length."""
+    name = rng.choice(("model", "rows"))
+    source, context = getattr(right, name), right.context
+    packed = [source.leaf(index) for index in range(context.leaves)]
+    kind = rng.randrange(3)
+    if kind == 0:
+        spare = context.leaves * context.terms.leaf_lanes - context.terms.parameters
+        if spare == 0:
+            return None
+        packed[-1] = packed[-1][:-1] + b"\x01"
+    elif kind == 1:
+        if context.leaves == 1 << context.depth:
+            return None
+        packed += [rng.randbytes(len(packed[0]))] * rng.randint(1, (1 << context.depth) - context.leaves)
+    else:
+        index = rng.randrange(len(packed))
+        packed[index] = rng.choice((packed[index] + bytes(32), packed[index][:-1], b""))
+    return proposing(right, **{name: Leaves(packed, context.leaves)})
+
+
+def wrapped_instead_of_saturated(rng: Random, right: Evidence) -> Evidence | None:
+    del rng
+    case = case_of(right)
+    wrapped = (case.before.astype(np.int64) + case.step().astype(np.int64)).astype(np.int32)
+    return with_model(right, wrapped)
+
+
+Forgery = Callable[[Random, Evidence], Evidence | None]
+FORGERIES: tuple[Forgery, ...] = (
+    one_lane_off_by_one,
+    swapped_leaves,
+    dropped_update,
+    wrong_weight,
+    wrong_rounding,
+    wrong_old_model,
+    wrong_padding,
+    wrapped_instead_of_saturated,
+)
+
+
+def forged(rng: Random, forgery: Forgery, setting: Setting | None = None, updates: int = 7) -> Evidence:
+    """A wrong proposal over random terms; other terms are tried until the forgery has an effect."""
+    while True:
+        found = forgery(rng, evidence(rng, random_terms(rng), rng.randint(1, updates), setting))
+        if found is not None:
+            return found
+
+
+# What a challenger may do to a right proposal.
+
+
+def hostile(rng: Random, right: Evidence) -> Challenge:
+    """A challenge of a place that is right, in half of the cases with something about it bent."""
+    made = _challenge(rng, right)
+    return bent(rng, made) if rng.random() < 0.5 else made
+
+
+def _challenge(rng: Random, right: Evidence) -> Challenge:
+    context, candidate, tally = right.context, right.candidate, right.tally
+    leaf, kind = rng.randrange(context.leaves), rng.randrange(5)
+    tree = rng.choice((Trees.MODEL, Trees.ROWS))
+    source = right.model if tree is Trees.MODEL else right.rows
+    if kind == 0:
+        return right.sum_challenge(leaf, rng.randrange(context.terms.leaf_lanes))
+    if kind == 1:
+        return right.row_challenge(leaf, rng.randrange(len(right.lanes)), rng.randrange(context.leaf_bytes))
+    if kind == 2:
+        return WeightsChallenge(candidate, tally, tuple(right.words), right.samples)
+    if kind == 3 or context.leaves == 1 << context.depth:
+        return LeafChallenge(candidate, tally, tree, leaf, source.proof(leaf), b"\x00" + source.leaf(leaf))
+    index = rng.randrange(context.leaves, 1 << context.depth)
+    return PaddingChallenge(candidate, tally, tree, 0, index, bytes(32), padding_proof(right, tree, index))
+
+
+def padding_proof(right: Evidence, tree: Trees, index: int) -> tuple[bytes, ...]:
+    source = right.model if tree is Trees.MODEL else right.rows
+    packed = [source.leaf(place) for place in range(right.context.leaves)]
+    levels = merkle.tree_of(packed, right.context.depth).levels[:-1]
+    found = []
+    for height, level in enumerate(levels):
+        start = ((index >> height) ^ 1) * 32
+        found.append(level[start : start + 32] or merkle.padding(height))
+    return tuple(found)
+
+
+def bent(rng: Random, made: Challenge) -> Challenge:
+    """The challenge with one of its fields changed a little."""
+    kept = {"candidate", "tally", "update", "tree"}
+    name = rng.choice([field.name for field in fields(made) if field.name not in kept])
+    return replace(made, **{name: _bent(rng, getattr(made, name), name in {"low", "high"})})
+
+
+def _bent(rng: Random, value: Any, signed: bool) -> Any:
+    if isinstance(value, bytes):
+        if len(value) != 32 and rng.random() < 0.2:  # 32: a digest, which has no other length
+            return rng.choice((value + b"\x00", value[:-1]))
+        place = rng.randrange(len(value))
+        return value[:place] + bytes([value[place] ^ 1 << rng.randrange(8)]) + value[place + 1 :]
+    if isinstance(value, tuple):
+        if not value:
+            return value
+        place = rng.randrange(len(value))
+        return (*value[:place], _bent(rng, value[place], signed), *value[place + 1 :])
+    return value + rng.choice((1, -1)) if signed else max(0, value + rng.choice((1, -1, 32)))
+
+
+def ruling(challenge: Challenge, context: ChallengeContext) -> bool | str:
+    """What the twin says: refuted, failed, or the reason why it does not open."""
+    try:
+        return challenge.rule(context)
+    except challenges.ChallengeError as error:
+        return str(error)

@@ -1,0 +1,395 @@
+"""A federation on the embedded chain whose every step a test can take, bend or leave out."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+
+import pytest
+from eth_keys.datatypes import PrivateKey
+from eth_utils.address import to_canonical_address, to_checksum_address
+
+from bcfl.errors import Reverted
+from bcfl.ledger.artifact import deploy
+from bcfl.ledger.contract import Receipt
+from bcfl.ledger.devnet.embedded import EmbeddedChain
+from bcfl.ledger.federation import FederationLedger
+from bcfl.protocol import beacon, submissions, verification
+from bcfl.protocol.election import search
+from bcfl.protocol.hashing import keccak, word
+from bcfl.protocol.rounds import History
+from bcfl.protocol.types import Clock, Engine, Opening, Phase, Tally, Terms, Update, Verdict, Voter
+from testkit.claim_proofs import ClaimProofs
+
+ETHER = 10**18
+BUFFER = 16_384  # bytes that one multicall takes
+LAYERS = 200  # of a hash chain
+
+TERMS = Terms(
+    layout=keccak(b"layout"), parameters=1000, scale_bits=24, lane_bits=16, shift=8, leaf_lanes=32,
+    rule=0, trim=1000, engine=0, pow_target=2**248, pow_seconds=10,
+    min_updates=2, max_updates=1024, max_samples=100_000, time_factor=100_000, time_slack=100_000, grace=0,
+    commit_seconds=600, reveal_seconds=600, vote_seconds=600, unveil_seconds=600,
+    elect_seconds=600, propose_seconds=600, attest_seconds=600, challenge_seconds=0,
+    min_stake=ETHER, exit_rounds=2, vote_penalty=ETHER // 10, leader_penalty=ETHER // 20,
+    reward=ETHER // 2, device_share=6000, miner_share=3000,
+    mode=1, committee_size=3, challenge_bond=ETHER // 10, answer_seconds=600,
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Account:
+    """A key that signs transactions."""
+
+    key: bytes
+
+    @cached_property
+    def private(self) -> PrivateKey:
+        return PrivateKey(self.key)
+
+    @cached_property
+    def address(self) -> str:
+        return to_checksum_address(self.private.public_key.to_address())
+
+
+def account(name: str, number: int = 0) -> Account:
+    return Account(keccak(f"{name} {number}".encode()))
+
+
+def digest(*parts: object) -> bytes:
+    return keccak(repr(parts).encode())
+
+
+@contextmanager
+def refused(reason: str) -> Iterator[None]:
+    """What is inside has to be refused with exactly this reason."""
+    with pytest.raises(Reverted, match=f"^{re.escape(reason)}$"):
+        yield
+
+
+@dataclass
+class Federation(ClaimProofs):
+    """Devices, miners and an owner; `terms` may be bent with `dataclasses.replace` before `open`."""
+
+    devices: int = 4
+    miners: int = 3
+    terms: Terms = TERMS
+    stakes: tuple[int, ...] = ()
+    pool: int = 5 * ETHER
+    full: bool = False  # every device is a miner too
+    gas: dict[str, int] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self.owner, self.outsider = account("owner"), account("outsider")
+        self.device_keys = [account("device", i) for i in range(self.devices)]
+        self.miner_keys = (
+            self.device_keys[: self.miners]
+            if self.full
+            else [account("miner", i) for i in range(self.miners)]
+        )
+        everyone = {a.address for a in [self.owner, self.outsider, *self.device_keys, *self.miner_keys]}
+        everyone |= {account("late", i).address for i in range(4)}
+        self.chain = EmbeddedChain(None, funded=sorted(everyone))
+        self.contract, self.deployed = deploy(
+            self.chain, self.owner, self.terms, digest("root", 0), digest("cid", 0), self.pool
+        )
+        self.domain = submissions.Domain(self.chain.chain_id, self.contract.address)
+        self.ledger = FederationLedger(self.contract)
+        self.received: dict[str, list[Receipt]] = {}
+        self.tallies: dict[int, Tally] = {}
+
+    def send(self, sender: Account, function: str, *args: object, value: int = 0) -> Receipt:
+        receipt = self.contract.send(sender, function, *args, value=value)
+        self.gas[function] = self.gas.get(function, 0) + receipt.gas_used
+        self.received.setdefault(function, []).append(receipt)
+        return receipt
+
+    def open(self) -> Federation:
+        """Register everybody and open the first round."""
+        addresses = [key.address for key in self.device_keys]
+        for start in range(0, len(addresses), 64):
+            self.send(self.owner, "register_devices", addresses[start : start + 64])
+        stakes = self.stakes or (self.terms.min_stake,) * self.miners
+        for key, stake in zip(self.miner_keys, stakes, strict=True):
+            self.send(key, "register_miner", self.tail(key), value=stake)
+        self.send(self.owner, "start")
+        return self
+
+    def tail(self, key: Account) -> bytes:
+        """The tail of an account's short hash chain."""
+        return beacon.tail(keccak(key.key), LAYERS)
+
+    def layer(self, key: Account) -> bytes:
+        """The layer that an account shows next."""
+        shown = self.contract.call("tail", key.address)
+        return beacon.next_layer(keccak(key.key), shown, LAYERS) or bytes(32)
+
+    @property
+    def engine(self) -> Engine:
+        """The engine of the running round."""
+        current = self.history().current
+        assert current is not None
+        return current.engine
+
+    @property
+    def clock(self) -> Clock:
+        phase, *rest = self.contract.call("round_clock")
+        return Clock(Phase(phase), *rest)
+
+    # One update, one batch, one vote.
+
+    def update(self, device: int, round_: int | None = None, **changes: object) -> Update:
+        number = self.clock.round if round_ is None else round_
+        made = Update(
+            round=number,
+            device=device,
+            root=digest("root", number, device),
+            cid=digest("cid", number, device),
+            samples=50 + device,
+            microseconds=900,
+            salt=int.from_bytes(digest("salt", number, device)[:16], "big"),
+        )
+        return replace(made, **changes)  # type: ignore[arg-type]
+
+    def commitment(self, update: Update) -> bytes:
+        return submissions.commitment(self.domain, update)
+
+    def sign(self, update: Update, key: Account | None = None) -> list[bytes]:
+        signer = key or self.device_keys[update.device]
+        made = signer.private.sign_msg_hash(self.commitment(update))
+        return [word(made.r), word(made.s | made.v << 255)]
+
+    def share(self, miner: int, round_: int | None = None) -> list[Update]:
+        """The updates of the devices that a miner serves, dealt out in turn."""
+        number = self.clock.round if round_ is None else round_
+        return [self.update(device, number) for device in range(miner, self.devices, self.miners)]
+
+    def commit(self, sender: Account, updates: list[Update]) -> Receipt:
+        return self.send(sender, "commit", submissions.batch_digest(map(self.commitment, updates)))
+
+    def reveal_args(self, updates: list[Update], opened: int | None = None) -> list[object]:
+        mask = (1 << len(updates)) - 1 if opened is None else opened
+        shown = [u for i, u in enumerate(updates) if mask >> i & 1]
+        return [
+            mask,
+            [u.root for u in shown],
+            [u.cid for u in shown],
+            [submissions.pack_claim(u) for u in shown],
+            [self.sign(u) for u in shown],
+            [self.commitment(u) for i, u in enumerate(updates) if not mask >> i & 1],
+        ]
+
+    def reveal(
+        self,
+        sender: Account,
+        updates: list[Update],
+        opened: int | None = None,
+        submitter: Account | None = None,
+    ) -> Receipt:
+        return self.send(sender, "reveal", (submitter or sender).address, *self.reveal_args(updates, opened))
+
+    def opening(
+        self, miner: int, verdicts: list[Verdict] | None = None, wish: Engine | None = None
+    ) -> Opening:
+        number, address = self.clock.round, self.miner_keys[miner].address
+        said = tuple(verdicts or [Verdict.ACCEPTED] * len(self.words()))
+        return Opening(number, address, said, digest("vote", number, miner), wish)
+
+    def commit_vote(self, opening: Opening, sender: Account | None = None) -> Receipt:
+        return self.send(sender or self.key_of(opening), "commit_vote", verification.vote_digest(opening))
+
+    def unveil_args(self, opening: Opening) -> list[object]:
+        return list(verification.unveil_args(opening))
+
+    def unveil(self, opening: Opening, sender: Account | None = None) -> Receipt:
+        return self.send(sender or self.key_of(opening), "unveil", *self.unveil_args(opening))
+
+    def key_of(self, opening: Opening) -> Account:
+        return next(key for key in self.miner_keys if key.address == opening.miner)
+
+    # What the running round has brought so far, from the contract's events.
+
+    def this_round(self, name: str, number: int | None = None) -> list[dict[str, object]]:
+        number = self.clock.round if number is None else number
+        return [e.args for e in self.contract.events(name=name) if e.args["round"] == number]
+
+    def updates(self, number: int | None = None) -> list[Update]:
+        number = self.clock.round if number is None else number
+        found = []
+        for args in self.this_round("Revealed", number):
+            for root, cid, claim in zip(args["roots"], args["cids"], args["claims"], strict=True):  # type: ignore[call-overload]
+                found.append(submissions.unpack_claim(number, root, cid, claim))
+        return found
+
+    def words(self, number: int | None = None) -> list[int]:
+        engine = self.history().rounds[self.clock.round if number is None else number].engine
+        return [submissions.update_word(self.domain, update, engine) for update in self.updates(number)]
+
+    def history(self) -> History:
+        return self.ledger.history()
+
+    def voter(self, address: str, wish: Engine | None = None) -> Voter:
+        return self.history().voter(address, wish)
+
+    def votes(self) -> list[verification.Vote]:
+        return self.history().rounds[self.clock.round].votes
+
+    def tally_args(self, votes: Sequence[verification.Vote] = ()) -> list[object]:
+        """The lists for `votes`, those unveiled so far when none are given."""
+        return list(verification.tally_args(self.words(), votes or self.votes(), self.engine))
+
+    def skip_args(self) -> list[object]:
+        return list(verification.skip_args(self.votes(), self.engine))
+
+    # Whole phases, honestly.
+
+    def jury(self) -> list[int]:
+        """Who may vote in the running round."""
+        electors = {member.account for member in self.history().electors()}
+        return [index for index, key in enumerate(self.miner_keys) if key.address in electors]
+
+    def commit_all(self) -> None:
+        for index, key in enumerate(self.miner_keys):
+            self.commit(key, self.share(index))
+
+    def reveal_all(self) -> None:
+        for index, key in enumerate(self.miner_keys):
+            self.reveal(key, self.share(index))
+
+    def vote_all(self, verdicts: list[list[Verdict]] | None = None) -> None:
+        openings = [self.opening(i, verdicts[i] if verdicts else None) for i in self.jury()]
+        for opening in openings:
+            self.commit_vote(opening)
+        for opening in openings:
+            self.unveil(opening)
+
+    def unveil_all(self) -> None:
+        for index in self.jury():
+            self.unveil(self.opening(index))
+
+    def tally(self, sender: Account | None = None) -> Receipt:
+        args = self.tally_args()
+        self.tallies[self.clock.round] = verification.tally(self.words(), self.votes(), self.engine)
+        return self.send(sender or self.outsider, "tally", *args)
+
+    def multi(self, sender: Account, label: str, calls: Sequence[tuple[str, Sequence[object]]]) -> None:
+        """Several calls by one sender, in as few transactions as the buffer allows."""
+        groups: list[list[bytes]] = [[]]
+        for data in [self.contract.encode(name, *args) for name, args in calls]:
+            if sum(map(len, groups[-1])) + len(data) > BUFFER:
+                groups.append([])
+            groups[-1].append(data)
+        for group in groups:
+            receipt = self.contract.send(sender, "multicall", b"".join(group), [len(data) for data in group])
+            self.gas[label] = self.gas.get(label, 0) + receipt.gas_used
+
+    def leader(self) -> Account:
+        address = self.contract.call("lead_now")[0]
+        return next(key for key in self.miner_keys if key.address == address)
+
+    def proposal(self) -> tuple[bytes, bytes, bytes, bytes]:
+        """What the leader proposes, or has proposed."""
+        number, leader = self.clock.round, self.contract.call("lead_now")[0]
+        key = next((key for key in self.miner_keys if key.address == leader), self.outsider)
+        shown = self.contract.call("tail", leader)
+        layer = shown if self.clock.phase is Phase.ATTEST else self.layer(key)
+        return digest("model", number), digest("model cid", number), digest("rows", number), layer
+
+    def proposal_digest(self) -> bytes:
+        return keccak(word(self.clock.round) + b"".join(self.proposal()))
+
+    def solve(self, miner: int = 0) -> Receipt:
+        seed, target = self.contract.call("puzzle"), self.contract.call("target")
+        turn = self.contract.call("lead_now")[1]
+        key = self.miner_keys[miner]
+        nonce = search(seed, turn, key.address, target, 0, 10**6)
+        return self.send(key, "solve", nonce)
+
+    def propose(self) -> Receipt:
+        return self.send(self.leader(), "propose", *self.proposal())
+
+    def attest_enough(self) -> None:
+        for key in self.miner_keys:
+            seat = 1 << self.contract.call("miner", key.address)[0]
+            voted = self.clock.expected & seat
+            if voted and not self.attested() and not self.contract.call("lead_now")[4] & seat:
+                self.send(key, "attest", self.proposal_digest())
+
+    def finalize(self, sender: Account | None = None) -> Receipt:
+        return self.send(sender or self.outsider, "finalize", *self.proposal())
+
+    def until(self, phase: Phase) -> Federation:
+        """Play the running round honestly until `phase` is due."""
+        steps = {
+            Phase.COMMIT: self.commit_all,
+            Phase.REVEAL: self.reveal_all,
+            Phase.VOTE: self.vote_all,
+            Phase.UNVEIL: self.unveil_all,
+            Phase.TALLY: self.tally,
+            Phase.ELECT: self.solve,
+            Phase.PROPOSE: self.propose,
+            Phase.ATTEST: self.attest_enough,
+        }
+        while (now := self.clock.phase) != phase:
+            if phase is Phase.UNVEIL and now is Phase.VOTE:
+                for opening in [self.opening(i) for i in self.jury()]:
+                    self.commit_vote(opening)
+            else:
+                steps[now]()
+        return self
+
+    def finish(self) -> Federation:
+        """Play the running round honestly to its end."""
+        self.until(Phase.ATTEST)
+        self.attest_enough()
+        self.finalize()
+        return self
+
+    def wait(self, seconds: int) -> None:
+        self.chain.warp(self.chain.now() + seconds)
+
+    def expire(self) -> None:
+        """Let the running phase's deadline pass."""
+        self.chain.warp(max(self.chain.now(), self.clock.deadline))
+
+    def push(self) -> Federation:
+        """Let an outsider and the deadlines alone bring the running round to its end."""
+        number = self.clock.round
+        for _ in range(8 + 4 * 64):
+            clock = self.clock
+            if clock.round != number:
+                return self
+            if clock.phase is Phase.TALLY:
+                self.tally()
+            elif clock.phase is Phase.ATTEST and self.attested():
+                self.wait(self.terms.challenge_seconds)
+                shown = self.this_round("Proposed")[-1]
+                stated = [shown[name] for name in ("root", "cid", "rows", "layer")]
+                self.send(self.outsider, "finalize", *stated)
+            elif clock.phase in (Phase.PROPOSE, Phase.ATTEST):
+                self.expire()
+                self.send(self.outsider, "skip", *self.skip_args())
+            else:
+                self.expire()
+                self.send(self.outsider, "advance")
+        raise AssertionError(f"stuck in {self.clock}")
+
+    def attested(self) -> bool:
+        """Whether more than two thirds of the voting weight stand behind the proposal."""
+        _, _, voting, attested, *_ = self.contract.call("lead_now")
+        return bool(attested * 3 > voting * 2)
+
+    def money(self) -> tuple[int, int, int, int]:
+        """Balance, stakes, owed and pool."""
+        call = self.contract.call
+        return self.balance(self.contract.address), call("staked"), call("owed"), call("pool")
+
+    def balance(self, address: str) -> int:
+        evm = self.chain._evm
+        return int(evm.get_vm(evm.header).state.get_balance(to_canonical_address(address)))
+
+    def ranking(self) -> list[str]:
+        return [voter.account for voter in self.history().rounds[self.clock.round].line()]

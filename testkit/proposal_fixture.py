@@ -1,0 +1,71 @@
+"""A made-up proposal put before the contract itself: storage is written by hand, all else is as deployed."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from bcfl.errors import Reverted
+from bcfl.ledger.contract import Receipt
+from bcfl.protocol.challenges import Challenge, ChallengeContext
+from bcfl.protocol.types import Phase, Terms, Voter
+from testkit.forged_proposals import Setting
+from testkit.harness import TERMS, Federation
+from testkit.storage_slots import StorageSlots
+
+ROUND, DEADLINE, EXPECTED = 20, 88, 188  # shifts in the clock
+TURN, VOTING, ATTESTED_WEIGHT, ATTESTED = 8, 16, 40, 64  # in the lead
+
+
+@dataclass
+class ProposalFixture:
+    """A federation in its first round whose miner 0 leads and has proposed what `stand` says."""
+
+    terms: Terms = TERMS
+    miners: int = 3
+    federation: Federation = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.federation = Federation(devices=0, miners=self.miners, terms=self.terms).open()
+        self.storage = StorageSlots(self.federation.chain, self.federation.contract.address)
+        self.opened = self.storage.keep()
+
+    @property
+    def setting(self) -> Setting:
+        """What ties a made-up proposal to this federation."""
+        keys = enumerate(self.federation.miner_keys)
+        voters = tuple(Voter(key.address, 1, index=seat).word for seat, key in keys)
+        return Setting(self.federation.domain, voters)
+
+    def stand(self, context: ChallengeContext) -> None:
+        """Let the round stand where a proposal waits for attestations."""
+        self.storage.back(self.opened)
+        count = self.miners
+        deadline = self.federation.chain.now() + self.terms.attest_seconds
+        clock = Phase.ATTEST | context.round << ROUND | deadline << DEADLINE
+        self.storage.put(
+            ("rounds.clock", None, clock | ((1 << count) - 1) << EXPECTED),
+            ("election.lead", None, count << VOTING | 1 << ATTESTED_WEIGHT | 1 << ATTESTED),
+            ("proposals.proposal", None, int.from_bytes(context.proposal, "big")),
+            ("proposals.root", None, int.from_bytes(context.before, "big")),
+            ("verification.accepted", None, int.from_bytes(context.accepted, "big")),
+        )
+
+    def send(self, challenge: Challenge, bond: int | None = None) -> Receipt:
+        """The challenge as a transaction of an outsider."""
+        function, args = challenge.call()
+        value = self.terms.challenge_bond if bond is None else bond
+        return self.federation.send(self.federation.outsider, function, *args, value=value)
+
+    def ruling(self, challenge: Challenge) -> bool | str:
+        """What the contract says: refuted, failed, or the reason why it does not open."""
+        try:
+            names = {event.name for event in self.send(challenge).events}
+        except Reverted as error:
+            return str(error)
+        assert ("Refuted" in names) != ("ChallengeFailed" in names)
+        return "Refuted" in names
+
+    def size(self, challenge: Challenge) -> int:
+        """Bytes of the calldata."""
+        function, args = challenge.call()
+        return len(self.federation.contract.encode(function, *args))

@@ -1,0 +1,70 @@
+"""The parties of a village as daemons, and the village as a process reaches it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from bcfl.errors import Unreachable
+from bcfl.federation.daemon import Daemon
+from bcfl.federation.node import FederationClient
+from bcfl.ledger.artifact import federation_at
+from bcfl.ledger.deployment.networks import Network
+from bcfl.ledger.devnet.embedded import EmbeddedChain
+from bcfl.ledger.live import LiveLedger
+from bcfl.roles.common.snapshot import next_change
+from bcfl.roles.common.snapshot import take_snapshot as look_at
+from tests.local_federation import LocalFederation
+
+
+class Fork:
+    """An embedded chain that can be exchanged for another, with the blocks that a node gives."""
+
+    url = "http://127.0.0.1:1"
+
+    def __init__(self, chain: EmbeddedChain) -> None:
+        self.chain, self.away = chain, False
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.chain, name)
+
+    def request(self, method: str, *params: Any) -> Any:
+        if self.away:
+            raise Unreachable("http://127.0.0.1:1: ConnectionError; is the node running and the URL right?")
+        if method != "eth_getBlockByNumber":
+            return self.chain.request(method, *params)
+        last = int(self.chain.request("eth_blockNumber"), 16)
+        number = last if params[0] == "latest" else int(params[0], 16)
+        if number > last:
+            return None
+        header = self.chain._evm.get_canonical_block_header_by_number(number)  # type: ignore[arg-type]
+        return {"number": hex(number), "hash": "0x" + header.hash.hex()}
+
+
+def client_of(local: LocalFederation) -> tuple[FederationClient, Fork]:
+    """A village as a process reaches it."""
+    assert local.chain is not None
+    fork = Fork(local.chain)
+    ledger = LiveLedger(federation_at(fork, str(local.contract)))  # type: ignore[arg-type]
+    return FederationClient("village", Network("local", fork.url), fork, ledger, {}, 0), fork  # type: ignore[arg-type]
+
+
+def daemons(local: LocalFederation, *, devices: bool = True) -> list[Daemon]:
+    """A daemon around every party of a village; all share its ledger."""
+    parties = [*(local.homes if devices else []), *local.offices]
+    miners = {id(context) for context in local.offices}
+    return [
+        Daemon(p, p.account, local.ledger, local.archive, pushes=id(p) in miners, poll=0.01) for p in parties
+    ]
+
+
+def until_closed(local: LocalFederation, running: list[Daemon], number: int, turns: int = 400) -> None:
+    """Turn after turn until a round has ended; time passes where nobody has anything to do."""
+    for _ in range(turns):
+        if local.history.rounds[number].closed is not None:
+            return
+        pauses = [daemon.turn() for daemon in running]
+        if all(pauses):
+            snapshot = look_at(local.ledger)
+            assert local.chain is not None
+            local.chain.warp(local.chain.now() + 1 if snapshot is None else next_change(snapshot))
+    raise AssertionError("the round stands still")

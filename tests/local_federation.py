@@ -1,0 +1,221 @@
+"""Real roles on the embedded chain around a learner that costs nothing; a test can bend any of them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import numpy as np
+
+from bcfl.errors import RelayError
+from bcfl.federation.simulation import DEVICES, MINERS, Federation
+from bcfl.ledger.artifact import deploy, federation_at
+from bcfl.ledger.devnet.embedded import EmbeddedChain
+from bcfl.ledger.federation import FederationLedger
+from bcfl.ports import ContractCall, Evaluation, Trained, Vector
+from bcfl.protocol import fixedpoint, payload
+from bcfl.protocol.accounts import Account
+from bcfl.protocol.beacon import chain_tail
+from bcfl.protocol.rounds import History, Round
+from bcfl.protocol.types import Layout, Phase, TensorSpec, Terms
+from bcfl.relay.memory import MemoryRelay
+from bcfl.roles.common.archive import Archive
+from bcfl.roles.common.journal import Journal
+from bcfl.roles.device.device import Device
+from bcfl.roles.miner.miner import Miner
+from bcfl.roles.miner.verifier import Checks, Verifier
+from bcfl.storage import DirectoryStore
+
+ETHER = 10**18
+LAYOUT = Layout((TensorSpec("bias", (3,)), TensorSpec("weight", (5, 7))))
+
+TERMS = Terms(
+    layout=payload.layout_digest(LAYOUT), parameters=LAYOUT.parameters, scale_bits=24, lane_bits=16, shift=10,
+    leaf_lanes=16, rule=0, trim=1000, engine=0, pow_target=2**248, pow_seconds=5,
+    min_updates=2, max_updates=1024, max_samples=100_000, time_factor=50_000, time_slack=20_000, grace=5,
+    commit_seconds=60, reveal_seconds=60, vote_seconds=60, unveil_seconds=60,
+    elect_seconds=60, propose_seconds=60, attest_seconds=60, challenge_seconds=0,
+    min_stake=ETHER, exit_rounds=2, vote_penalty=ETHER // 10, leader_penalty=ETHER // 20,
+    reward=ETHER // 2, device_share=6000, miner_share=3000,
+    mode=1, committee_size=3, challenge_bond=ETHER // 10, answer_seconds=60,
+)  # fmt: skip
+
+
+@dataclass
+class Quadratic:
+    """A learner that steps half way to its own optimum; its held-out loss is the distance to another."""
+
+    optimum: Vector
+    samples: int = 10
+    microseconds: int = 5_000
+    trained: int = 0
+
+    def train(self, model: Vector, round_: int) -> Trained:
+        self.trained += 1
+        drift = np.random.default_rng(round_).normal(0, 1e-3, model.shape)
+        vector = (model + (self.optimum - model) / 2 + drift).astype(np.float32)
+        return Trained(vector, self.samples, self.microseconds)
+
+    def evaluate(self, model: Vector) -> Evaluation:
+        return Evaluation(0.0, float(np.square(model - self.optimum).sum()) / 2, self.samples)
+
+    def gradients(self, model: Vector, parts: int) -> Vector:
+        return np.repeat((model - self.optimum).astype(np.float32)[None], parts, axis=0)
+
+
+@dataclass
+class LocalFederation:
+    """Devices and miners with everything real but the learning; `shared`: so many accounts are both."""
+
+    path: Path
+    devices: int = 4
+    miners: int = 4
+    terms: Terms = TERMS
+    stakes: tuple[int, ...] = ()
+    shared: int = 0
+    kept: bool = False  # on disk, for a later process
+    chain: EmbeddedChain | None = None
+    contract: str | None = None
+    learners: list[Quadratic] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self.owner = Account.derived(0, "owner")
+        self.device_accounts = [Account.derived(0, "device", i) for i in range(self.devices)]
+        self.miner_accounts = [
+            self.device_accounts[i] if i < self.shared else Account.derived(0, "miner", i)
+            for i in range(self.miners)
+        ]
+        everyone = sorted({a.address for a in (self.owner, *self.device_accounts, *self.miner_accounts)})
+        file = self.path / "chain.sqlite" if self.kept else None
+        self.chain = self.chain or EmbeddedChain(file, funded=everyone)
+        self.store = DirectoryStore(self.path / "store")
+        self.archive = Archive(self.store, LAYOUT, self.terms)
+        genesis = self.archive.put(fixedpoint.encode(np.zeros(LAYOUT.parameters, np.float32), 24))
+        place = self.path / "contract"
+        if self.contract is None and place.exists():
+            self.contract = place.read_text()
+        if self.contract is None:
+            made, _ = deploy(self.chain, self.owner, self.terms, genesis.root, genesis.cid, 100 * ETHER)
+            self.contract = made.address
+            place.write_text(self.contract)
+        self._settle()
+
+    def _settle(self) -> None:
+        assert self.chain is not None
+        contract = federation_at(self.chain, str(self.contract))
+        self.ledger, self.relay = FederationLedger(contract), MemoryRelay()
+        rng = np.random.default_rng(7)
+        truth = rng.normal(0, 0.3, LAYOUT.parameters)
+        optima = [(truth + rng.normal(0, 0.02, truth.shape)).astype(np.float32) for _ in range(64)]
+        self.learners = self.learners or [
+            Quadratic(optima[i], 10 + i, 1000 * (10 + i)) for i in range(self.devices)
+        ]
+        self.homes = [
+            Device(a, learner, self.ledger, self.relay, self.archive, self.journal(a))
+            for a, learner in zip(self.device_accounts, self.learners, strict=True)
+        ]
+        self.offices = []
+        for i, a in enumerate(self.miner_accounts):
+            verifier = Verifier(Quadratic(optima[63 - i]), self.ledger, self.archive, Checks())
+            self.offices.append(Miner(a, self.ledger, self.relay, self.archive, verifier, self.journal(a)))
+            self.relay.open(a.address, self.offices[-1])
+        self.federation = Federation(
+            None, self.chain, contract, self.ledger, self.relay, self.archive, self.owner, None,  # type: ignore[arg-type]
+            {DEVICES: list(self.homes), MINERS: list(self.offices)},
+        )  # fmt: skip
+        self.register()
+
+    def journal(self, account: Account) -> Journal:
+        return Journal(self.path / "journal" / account.address)
+
+    def register(self) -> None:
+        """Register whoever is not yet, and open the first round."""
+        known = self.ledger.history()
+        missing = [a.address for a in self.device_accounts if a.address not in known.joined]
+        if missing:
+            self.federation.contract.send(self.owner, "register_devices", missing)
+        stakes = self.stakes or (2 * self.terms.min_stake - 1,) * self.miners  # one vote, penalties or not
+        for a, stake in zip(self.miner_accounts, stakes, strict=True):
+            if a.address not in known.miners:
+                tail = chain_tail(a, self.ledger.domain)
+                self.federation.contract.send(a, "register_miner", tail, value=stake)
+        if self.ledger.clock().phase is Phase.IDLE:
+            self.federation.contract.send(self.owner, "start")
+
+    def restarted(self) -> LocalFederation:
+        """The same village after all its processes have been killed: what was in memory is gone."""
+        return replace(self, learners=self.learners)
+
+    @property
+    def history(self) -> History:
+        return self.ledger.history()
+
+    def play(self, rounds: int = 1) -> Round:
+        """Play to the end of so many rounds; returns the last of them."""
+        first = max(self.history.rounds)
+        for number in range(first, first + rounds):
+            self.federation.play_round(number)
+        return self.history.rounds[first + rounds - 1]
+
+    def until(self, phase: Phase) -> None:
+        """Let everybody act until `phase` is due."""
+        while (now := self.ledger.clock().phase) is not phase:
+            if not self.federation.turn(now):
+                self.federation.let_time_pass()
+
+    def dead(self, *parties: Device | Miner) -> None:
+        """Take parties and their desks away."""
+        for kind in (DEVICES, MINERS):
+            self.federation.parties[kind] = [p for p in self.federation.parties[kind] if p not in parties]
+        for party in parties:
+            if isinstance(party, Miner):
+                self.relay.close(party.account.address)
+
+    def gone_in(self, phase: Phase, *parties: Device | Miner) -> None:
+        """Let parties do nothing, and not answer, from `phase` of this round until the next round opens."""
+        number = max(self.history.rounds)
+        for party in parties:
+            party.act = _absent(party.act, self, phase, number)  # type: ignore[method-assign]
+            if isinstance(party, Miner):
+                self.relay.open(party.account.address, Closing(party, self, phase, number))  # type: ignore[arg-type]
+
+    def bound(self, device: int) -> Miner:
+        """The miner that a device is bound to in the running round."""
+        address = self.history.bound(device)
+        return next(miner for miner in self.offices if miner.account.address == address)
+
+    def contract_head(self, number: int) -> bytes:
+        """The hash of a block of the model ledger, as the contract keeps it."""
+        found: bytes = self.federation.contract.call("ledger", number)
+        return found
+
+    def send(self, account: Account, function: str, *args: object) -> None:
+        self.ledger.send(account, [ContractCall(function, args)])
+
+
+def _away(local: LocalFederation, phase: Phase, number: int) -> bool:
+    clock = local.ledger.clock()
+    return clock.round == number and clock.phase >= phase and clock.phase < Phase.IDLE
+
+
+def _absent(
+    act: Callable[[], str | None], local: LocalFederation, phase: Phase, number: int
+) -> Callable[[], str | None]:
+    return lambda: None if _away(local, phase, number) else act()
+
+
+class Closing:
+    """The desk of a miner that is gone from a phase on."""
+
+    def __init__(self, miner: Miner, local: LocalFederation, phase: Phase, number: int) -> None:
+        self._miner, self._when = miner, (local, phase, number)
+
+    def __getattr__(self, name: str) -> object:
+        if _away(*self._when):
+
+            def refuse(*_: object) -> None:
+                raise RelayError("nobody answers")
+
+            return refuse
+        return getattr(self._miner, name)
