@@ -7,7 +7,7 @@ from random import Random
 import pytest
 
 from bcfl.protocol.types import Rule
-from benchmarks.challenge import against_honest, on_the_twin
+from testkit.challenges import against_honest, on_the_twin
 from testkit.forged_proposals import FORGERIES, WIDTHS, evidence, forged, hostile, random_terms, ruling
 from testkit.proposal_fixture import ProposalFixture
 

@@ -20,7 +20,7 @@ from bcfl.ports import Trained
 from bcfl.protocol.types import Verdict
 from bcfl.roles.background.claims import amount, claims
 from bcfl.roles.common import norm_bound
-from benchmarks.chainless import Chainless
+from testkit.chainless import Chainless
 
 ROUNDS = 3
 CAST = (

@@ -8,10 +8,10 @@ import pytest
 
 from bcfl.config import Config
 from bcfl.federation import simulation
-from benchmarks import robustness
-from benchmarks.cases import FEDAVG, Case, grid, headline, quick
-from benchmarks.chainless import Chainless
-from benchmarks.robustness_report import plot, table
+from testkit import robustness
+from testkit.robustness_cases import FEDAVG, Case, grid, headline, quick
+from testkit.chainless import Chainless
+from testkit.robustness_report import plot, table
 
 SMALL = {"devices": 8, "miners": 3, "rounds": 3, "task": "breast-cancer", "min_updates": 2}
 ATTACKS = [

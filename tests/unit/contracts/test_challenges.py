@@ -22,8 +22,16 @@ from bcfl.protocol.challenges import (
 from bcfl.protocol.evidence import Evidence, Leaves
 from bcfl.protocol.hashing import keccak
 from bcfl.protocol.types import Phase, Rule, VoidReason
-from benchmarks.challenge import cost, lone_place, terms_of
-from testkit.forged_proposals import assemble, case_of, padding_proof, proposing, random_lanes, ruling, with_model
+from testkit.challenges import cost, lone_place, terms_of
+from testkit.forged_proposals import (
+    assemble,
+    case_of,
+    padding_proof,
+    proposing,
+    random_lanes,
+    ruling,
+    with_model,
+)
 from testkit.harness import ETHER, TERMS, refused
 from testkit.proposal_fixture import TURN, ProposalFixture
 
@@ -282,7 +290,9 @@ def test_a_challenge_of_a_million_parameters_is_cheap(rule: Rule, lane_bits: int
     assert cost(20, 1_000_000, 256 // lane_bits, lane_bits, rule).gas < 200_000
 
 
-def test_the_last_leader_is_refuted_and_anybody_opens_the_next_round(trial: ProposalFixture, right: Evidence) -> None:
+def test_the_last_leader_is_refuted_and_anybody_opens_the_next_round(
+    trial: ProposalFixture, right: Evidence
+) -> None:
     """The court has no code to open a round: the round is void and waits for `advance`."""
     wrong = lane_wrong(right)
     trial.stand(wrong.context)
@@ -318,7 +328,9 @@ def test_the_largest_challenge_that_the_terms_allow(rule: Rule) -> None:
     assert receipt.gas_used < 2**24
 
 
-def test_a_round_that_waits_neither_ends_nor_passes_the_lead_on(trial: ProposalFixture, right: Evidence) -> None:
+def test_a_round_that_waits_neither_ends_nor_passes_the_lead_on(
+    trial: ProposalFixture, right: Evidence
+) -> None:
     """What a dispute over withheld bytes needs: the proposal is neither final nor passed over meanwhile."""
     federation = trial.federation
     held = 1 << 255 | trial.storage.get("election.lead")

@@ -11,14 +11,13 @@ import pytest
 from bcfl.errors import ChallengeError
 from bcfl.protocol import disputes, merkle
 from bcfl.protocol.challenges import Form, Trees, rows_digest
-from bcfl.protocol.disputes import Course, Dispute
 from bcfl.protocol.evidence import Evidence, Leaves
-from bcfl.protocol.hashing import keccak, word
+from bcfl.protocol.hashing import keccak
 from bcfl.protocol.types import Phase, Rule
-from benchmarks.challenge import lone_place, terms_of
-from testkit.forged_proposals import assemble, case_of, proposing, random_lanes, with_model
+from testkit.challenges import lone_place, terms_of
 from testkit.dispute_driver import ANSWERER, DisputeDriver
-from testkit.harness import ETHER, TERMS, account, refused
+from testkit.forged_proposals import assemble, case_of, proposing, random_lanes, with_model
+from testkit.harness import ETHER, TERMS, refused
 from testkit.proposal_fixture import ProposalFixture
 
 DEEP = replace(TERMS, parameters=16 * 700, leaf_lanes=16, max_updates=64)  # 700 leaves, depth 10
@@ -42,7 +41,9 @@ def credits(driver: DisputeDriver, who: Any) -> int:
 
 
 @pytest.mark.parametrize("tree", Trees)
-def test_a_right_proposal_is_shown_to_the_leaf_and_stands(trial: ProposalFixture, right: Evidence, tree: Trees) -> None:
+def test_a_right_proposal_is_shown_to_the_leaf_and_stands(
+    trial: ProposalFixture, right: Evidence, tree: Trees
+) -> None:
     driver = DisputeDriver(trial, right, tree)
     clock, before = driver.federation.clock, driver.federation.money()
     driver.open()
@@ -269,7 +270,9 @@ def test_another_refutes_it_meanwhile_and_the_bond_goes_back(trial: ProposalFixt
     assert balance == sum(parts)
 
 
-def test_a_dispute_that_was_forgotten_is_paid_back_when_the_next_one_opens(trial: ProposalFixture, right: Evidence) -> None:
+def test_a_dispute_that_was_forgotten_is_paid_back_when_the_next_one_opens(
+    trial: ProposalFixture, right: Evidence
+) -> None:
     driver = DisputeDriver(trial, right, Trees.MODEL)
     driver.open()
     trial.storage.put(

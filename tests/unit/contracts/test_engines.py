@@ -34,7 +34,11 @@ def test_a_leader_shows_the_next_layer_and_no_other() -> None:
             federation.send(leader, "propose", *stated, wrong)
     federation.send(leader, "propose", *stated, layer)
     assert keccak(layer) == shown
-    assert federation.contract.call("tail", leader.address) == layer == federation.history().tails[leader.address]
+    assert (
+        federation.contract.call("tail", leader.address)
+        == layer
+        == federation.history().tails[leader.address]
+    )
 
 
 def test_who_renews_shows_no_layer_in_that_round_and_is_a_novice_for_three() -> None:
@@ -201,7 +205,8 @@ def row(federation: Federation, device: int, verdict: Verdict) -> list[list[Verd
 
 
 @pytest.mark.parametrize(
-    ("verdict", "storage", "quality"), [(NO, True, False), (LOST, False, False), (Verdict.ACCEPTED, True, True)]
+    ("verdict", "storage", "quality"),
+    [(NO, True, False), (LOST, False, False), (Verdict.ACCEPTED, True, True)],
 )
 def test_storage_and_quality_follow_the_majority(verdict: Verdict, storage: bool, quality: bool) -> None:
     federation = Federation(3, 3, RESOURCE, full=True).open().until(Phase.VOTE)
@@ -257,7 +262,11 @@ def test_a_faster_device_has_the_higher_rate() -> None:
     federation.until(Phase.TALLY).tally()
     first, second = (resources(federation, key) for key in federation.miner_keys)
     assert first.rate > 900 * second.rate
-    assert (first.storage, first.quality, first.stability) == (second.storage, second.quality, second.stability)
+    assert (first.storage, first.quality, first.stability) == (
+        second.storage,
+        second.quality,
+        second.stability,
+    )
 
 
 def test_a_round_is_drawn_by_the_scores_from_before_it() -> None:
@@ -365,7 +374,9 @@ def test_a_miner_alone() -> None:
 
 
 def test_two_proofs_at_once() -> None:
-    federation = Federation(terms=replace(TERMS, engine=Engine.POW, pow_target=2**254)).open().until(Phase.ELECT)
+    federation = (
+        Federation(terms=replace(TERMS, engine=Engine.POW, pow_target=2**254)).open().until(Phase.ELECT)
+    )
     seed, target = federation.contract.call("puzzle"), federation.contract.call("target")
     nonces = [search(seed, 0, key.address, target, 0, 1000) for key in federation.miner_keys[:2]]
     federation.send(federation.miner_keys[0], "solve", nonces[0])

@@ -7,7 +7,7 @@ import json
 import pytest
 
 from bcfl.protocol.types import Engine, Mode
-from benchmarks import gas
+from testkit import gas
 
 SNAPSHOT = json.loads(gas.SNAPSHOT.read_text())
 HINT = "gas has changed; if it is meant, run `python -m benchmarks.gas --write` and commit the snapshot"

@@ -7,7 +7,6 @@ from collections.abc import Sequence
 from decimal import Decimal, localcontext
 from functools import cache
 
-
 import pytest
 
 from bcfl.ledger.contract import Contract

@@ -128,7 +128,12 @@ def test_finalize_twice() -> None:
     federation.finish()
     with refused("rounds: not this phase"):
         federation.send(
-            federation.outsider, "finalize", digest("model", 1), digest("model cid", 1), digest("rows", 1), bytes(32)
+            federation.outsider,
+            "finalize",
+            digest("model", 1),
+            digest("model cid", 1),
+            digest("rows", 1),
+            bytes(32),
         )
 
 

@@ -38,7 +38,9 @@ def test_default_behavior() -> None:
 def test_register_miner_twice() -> None:
     federation = Federation().open()
     with refused("registry: already a miner"):
-        federation.send(federation.miner_keys[0], "register_miner", federation.tail(federation.miner_keys[0]), value=ETHER)
+        federation.send(
+            federation.miner_keys[0], "register_miner", federation.tail(federation.miner_keys[0]), value=ETHER
+        )
 
 
 @pytest.mark.parametrize("value", [0, ETHER - 1])
@@ -237,7 +239,10 @@ def test_a_device_admitted_during_a_round_waits_for_the_next() -> None:
 @pytest.mark.parametrize("device_first", [True, False])
 def test_both_roles_in_one_account(device_first: bool) -> None:
     federation = Federation(devices=2, miners=2).open()
-    steps = [(federation.owner, "register_devices", [[LATE.address]], 0), (LATE, "register_miner", [federation.tail(LATE)], ETHER)]
+    steps = [
+        (federation.owner, "register_devices", [[LATE.address]], 0),
+        (LATE, "register_miner", [federation.tail(LATE)], ETHER),
+    ]
     for sender, function, args, value in steps if device_first else reversed(steps):
         federation.send(sender, function, *args, value=value)
     federation.device_keys.append(LATE)

@@ -46,7 +46,13 @@ def puppet() -> tuple[Federation, Contract]:
     federation = Federation(terms=replace(TERMS, exit_rounds=0)).open()
     held = put(federation.chain, federation.owner, "mocks/Puppet.vy")
     address = federation.contract.address
-    held.send(federation.outsider, "act", address, federation.contract.encode("register_miner", digest("tail")), value=ETHER)
+    held.send(
+        federation.outsider,
+        "act",
+        address,
+        federation.contract.encode("register_miner", digest("tail")),
+        value=ETHER,
+    )
     held.send(federation.outsider, "act", address, federation.contract.encode("leave_miner"))
     federation.finish()
     return federation, held

@@ -15,8 +15,8 @@ from bcfl.protocol.disputes import update_args
 from bcfl.protocol.evidence import Evidence, Vectors
 from bcfl.protocol.types import Phase
 from bcfl.protocol.verification import tally_bytes
-from testkit.forged_proposals import assemble, case_of, random_lanes, with_model
 from testkit.dispute_driver import ANSWERER, DisputeDriver
+from testkit.forged_proposals import assemble, case_of, random_lanes, with_model
 from testkit.harness import ETHER, TERMS, refused
 from testkit.proposal_fixture import ProposalFixture
 
@@ -47,7 +47,9 @@ def at(driver: DisputeDriver, position: int) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize("position", [0, 1, 31, 32, 33])
-def test_each_accepted_update_can_be_asked_for(trial: ProposalFixture, right: Evidence, position: int) -> None:
+def test_each_accepted_update_can_be_asked_for(
+    trial: ProposalFixture, right: Evidence, position: int
+) -> None:
     driver = DisputeDriver(trial, right, Trees.UPDATE)
     driver.open(**at(driver, position))
     (event,) = (e for e in driver.federation.contract.events(name="Disputed") if e.block == driver.begun)
@@ -122,7 +124,9 @@ def test_too_late_and_not_in_this_phase(trial: ProposalFixture, right: Evidence)
         driver.open()
 
 
-def test_the_updates_of_an_earlier_round_are_no_longer_to_be_shown(trial: ProposalFixture, right: Evidence) -> None:
+def test_the_updates_of_an_earlier_round_are_no_longer_to_be_shown(
+    trial: ProposalFixture, right: Evidence
+) -> None:
     """After finality another proposal and another tally stand; what was opened then does not open now."""
     driver = DisputeDriver(trial, right, Trees.UPDATE)
     later = assemble(
@@ -166,10 +170,14 @@ def test_rows_are_no_answer_and_only_the_challenger_goes_on(trial: ProposalFixtu
     with refused("disputes: not the challenger"):
         driver.send("pursue", 0, driver.course.nodes[0], list(driver.course.proof(0)))
     with refused("disputes: no such node"):
-        driver.federation.send(driver.federation.outsider, "pursue", 40, bytes(32), list(driver.course.proof(40)))
+        driver.federation.send(
+            driver.federation.outsider, "pursue", 40, bytes(32), list(driver.course.proof(40))
+        )
 
 
-def test_a_challenge_while_an_update_is_disputed_pays_the_bond_back(trial: ProposalFixture, right: Evidence) -> None:
+def test_a_challenge_while_an_update_is_disputed_pays_the_bond_back(
+    trial: ProposalFixture, right: Evidence
+) -> None:
     model = case_of(right).model()
     model[9] ^= 1
     wrong = with_model(right, model)

@@ -7,7 +7,7 @@ from statistics import mean, stdev
 from typing import Any
 from xml.sax.saxutils import escape
 
-from benchmarks.cases import FEDAVG, PARTITIONS, PIPELINES, Case
+from testkit.robustness_cases import FEDAVG, PARTITIONS, PIPELINES, Case
 
 Results = dict[str, dict[str, Any]]
 NAMES = {FEDAVG: "FedAvg", "mean": "ours, mean", "median": "ours, median", "trimmed_mean": "ours, trimmed"}

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import pytest
 
-from benchmarks import beacon
-from benchmarks.beacon import MANY, Game, outcomes
+from testkit import withholding
+from testkit.withholding import DEFAULTS, LEADER, MANY, Game, outcomes, salts
 
 
 @pytest.fixture(autouse=True)
 def small(monkeypatch: pytest.MonkeyPatch) -> None:
     for name, value in {"SAMPLES": 8000, "GENERATIONS": 14, "SETTLED": 6}.items():
-        monkeypatch.setattr(beacon, name, value)
+        monkeypatch.setattr(withholding, name, value)
 
 
 def gain(game: Game) -> float:
@@ -28,7 +28,7 @@ def test_a_tenth_of_the_weight_gains_less_than_a_point(committee: int | None) ->
 
 def test_whoever_refuses_turns_for_leads_loses_money() -> None:
     found = outcomes(Game(0.2, MANY))
-    assert 0 < (found.best - found.honest) * beacon.LEADER < found.refused * beacon.DEFAULTS.leader_penalty
+    assert 0 < (found.best - found.honest) * LEADER < found.refused * DEFAULTS.leader_penalty
 
 
 def test_withheld_attestations_are_worth_the_more_the_fewer_are_needed_to_withhold() -> None:
@@ -37,4 +37,4 @@ def test_withheld_attestations_are_worth_the_more_the_fewer_are_needed_to_withho
 
 
 def test_the_beacon_before_was_worth_most_of_all_leads() -> None:
-    assert beacon.salts(0.1, MANY, 1, 0, rounds=200) > 0.9
+    assert salts(0.1, MANY, 1, 0, rounds=200) > 0.9

@@ -1,0 +1,152 @@
+"""Play forged and right proposals against one honest challenger, and measure what a challenge costs."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass, replace
+from random import Random
+
+import numpy as np
+
+from bcfl.protocol import aggregation, merkle
+from bcfl.protocol.challenges import Candidate, ChallengeContext, SumChallenge, lane_of, weights_digest
+from bcfl.protocol.fixedpoint import lane_dtype
+from bcfl.protocol.hashing import keccak
+from bcfl.protocol.types import Rule, Tally, Terms
+from bcfl.protocol.verification import tally_digest
+from testkit.forged_proposals import FORGERIES, Forgery, evidence, forged, hostile, random_terms, ruling
+from testkit.harness import TERMS
+from testkit.proposal_fixture import ProposalFixture
+
+FORGED = 10_000  # cases of the campaign
+TRANSACTION = 131_072  # bytes that nodes take
+ENVELOPE = 256  # bytes of a transaction around its calldata, at most
+
+
+def forgery_of(number: int) -> tuple[Random, Forgery]:
+    """The randomness and the kind of forgery of a case."""
+    return Random(number), FORGERIES[number % len(FORGERIES)]
+
+
+def on_the_twin(count: int) -> Counter[str]:
+    """How many forged proposals of each kind were refuted; a survivor ends it."""
+    refuted: Counter[str] = Counter()
+    for number in range(count):
+        rng, forgery = forgery_of(number)
+        wrong = forged(rng, forgery)
+        challenge = wrong.find()
+        if challenge is None or ruling(challenge, wrong.context) is not True:
+            raise SystemExit(f"case {number}: {forgery.__name__} stands")
+        refuted[forgery.__name__] += 1
+    return refuted
+
+
+def against_honest(count: int) -> Counter[str]:
+    """What the twin says to hostile challenges of right proposals; one that is upheld ends it."""
+    said: Counter[str] = Counter()
+    for number in range(count):
+        rng = Random(number)
+        right = evidence(rng, random_terms(rng), rng.randint(1, 7))
+        found = ruling(hostile(rng, right), right.context)
+        if found is True or (number % 10 == 0 and right.find() is not None):
+            raise SystemExit(f"case {number}: a right proposal was refuted")
+        said["right there, bond lost" if found is False else str(found)] += 1
+    return said
+
+
+def on_the_contract(count: int, seed: int = 0) -> Counter[str]:
+    """Cases of the campaign, drawn at random, on the contract: each forged one, and a hostile challenge."""
+    done: Counter[str] = Counter()
+    for number in Random(seed).sample(range(FORGED), count):
+        rng, forgery = forgery_of(number)
+        terms = random_terms(rng)
+        trial = ProposalFixture(terms)
+        wrong = None
+        while wrong is None:
+            wrong = forgery(rng, evidence(rng, terms, rng.randint(1, 7), trial.setting))
+            forgery = FORGERIES[rng.randrange(len(FORGERIES))] if wrong is None else forgery
+        challenge = wrong.find()
+        trial.stand(wrong.context)
+        if challenge is None or trial.ruling(challenge) is not True:
+            raise SystemExit(f"case {number}: {forgery.__name__} stands on the contract")
+        right = evidence(rng, terms, rng.randint(1, 7), trial.setting)
+        trial.stand(right.context)
+        attack = hostile(rng, right)
+        found = trial.ruling(attack)
+        if found is True or found != ruling(attack, right.context):
+            raise SystemExit(f"case {number}: hostile challenge: {found}")
+        done[f"{Rule(terms.rule).name.lower()}, {terms.lane_bits} bits"] += 1
+    return done
+
+
+@dataclass(frozen=True)
+class Cost:
+    """What one challenge took."""
+
+    gas: int
+    size: int  # bytes of the transaction
+
+    @property
+    def fits(self) -> bool:
+        """Whether a node takes it."""
+        return self.gas <= 2**24 and self.size <= TRANSACTION
+
+
+def terms_of(updates: int, parameters: int, leaf_lanes: int, lane_bits: int, rule: Rule) -> Terms:
+    """Terms of a task of a size."""
+    shift = {32: 0, 16: 8, 8: 16}[lane_bits]
+    sizes = {"parameters": parameters, "leaf_lanes": leaf_lanes, "max_updates": updates}
+    return replace(TERMS, **sizes, lane_bits=lane_bits, shift=shift, rule=rule)
+
+
+def lone_place(trial: ProposalFixture, updates: int) -> tuple[ChallengeContext, SumChallenge]:
+    """A forged proposal of which one place exists: its leaves are real, the siblings up to the roots random.
+
+    The contract checks what it would check of a whole tree, and no tree of 100,000,000 lanes is made.
+    """
+    terms, rng = trial.terms, np.random.default_rng(updates)
+    at, depth = trial.setting, merkle.depth(trial.terms.parameters, trial.terms.leaf_lanes)
+    bounds = np.iinfo(lane_dtype(terms.lane_bits))
+    table = rng.integers(bounds.min, bounds.max, (updates, terms.leaf_lanes), bounds.dtype, endpoint=True)
+    samples = [int(item) for item in rng.integers(1, terms.max_samples, updates)]
+    old = rng.integers(-(2**30), 2**30, terms.leaf_lanes, np.int32)
+    step = aggregation.aggregate(terms.rule, list(table), samples, terms.shift, terms.trim)
+    new = aggregation.apply(old, step)
+    new[-1] ^= 1
+    leaf, lane = merkle.leaves(terms.parameters, terms.leaf_lanes) // 2, terms.leaf_lanes - 1
+    opened = [b"\x00" + vector.astype(f">i{vector.itemsize}").tobytes() for vector in (table, old, new)]
+    row, before, after = (tuple(rng.bytes(32) for _ in range(depth)) for _ in opened)
+    paths = zip(opened, (row, before, after), strict=True)
+    roots = [merkle.climb(keccak(content), leaf, path) for content, path in paths]
+    points = tuple(rng.bytes(32) for _ in range(-(-updates // 32)))
+    matches = (updates,) * len(at.voters)
+    tally = Tally(points, rng.bytes(32), at.voters, matches, (True,) * updates, sum(samples))
+    candidate = Candidate(roots[2], rng.bytes(32), weights_digest(samples), roots[0], at.layer)
+    digests = (candidate.digest(at.round), roots[1], tally_digest(tally))
+    values = [
+        lane_of(b"\x00" + bytes(row.tobytes()), lane, row.itemsize)
+        for row in table.astype(table.dtype.newbyteorder(">"))
+    ]
+    low, high = aggregation.bounds(terms.rule, values, terms.trim) or (0, 0)
+    proofs = (row, before, after)
+    challenge = SumChallenge(
+        candidate, tally, leaf, lane, low, high, tuple(samples), proofs, opened[1], opened[2], opened[0]
+    )
+    return ChallengeContext(terms, at.domain, at.round, *digests), challenge
+
+
+def cost(
+    updates: int,
+    parameters: int,
+    leaf_lanes: int,
+    lane_bits: int = 16,
+    rule: Rule = Rule.MEAN,
+    miners: int = 5,
+) -> Cost:
+    """A challenge of one lane on the contract."""
+    trial = ProposalFixture(terms_of(updates, parameters, leaf_lanes, lane_bits, rule), miners)
+    context, challenge = lone_place(trial, updates)
+    trial.stand(context)
+    receipt = trial.send(challenge)
+    assert any(event.name == "Refuted" for event in receipt.events)
+    return Cost(receipt.gas_used, trial.size(challenge) + ENVELOPE)

@@ -1,0 +1,182 @@
+"""Measure the gas of a steady round, step by step, and of what happens seldom."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from random import Random
+from typing import NamedTuple
+
+from bcfl.protocol.challenges import Trees
+from bcfl.protocol.types import Engine, Mode, Phase
+from testkit.dispute_driver import DisputeDriver
+from testkit.forged_proposals import assemble, random_lanes
+from testkit.harness import TERMS, Federation
+from testkit.proposal_fixture import ProposalFixture
+
+SNAPSHOT = Path(__file__).parents[1] / "benchmarks" / "gas_snapshot.json"
+
+
+class Size(NamedTuple):
+    """A federation to measure; in `full` the miners are the devices, in `hybrid` all votes carry a wish."""
+
+    devices: int
+    miners: int
+    engine: Engine = Engine.STAKE
+    mode: Mode = Mode.PARTIAL
+
+    @property
+    def participants(self) -> int:
+        """The accounts that take part."""
+        return self.devices if self.mode is Mode.FULL else self.devices + self.miners
+
+    def __str__(self) -> str:
+        mode = "" if self.mode is Mode.PARTIAL else f"{self.mode.name.lower()} "
+        return f"{self.devices}/{self.miners} {mode}{self.engine.name.lower()}"
+
+
+GOALS = {Size(20, 5): 45_000, Size(60, 5): 25_000, Size(200, 8): 17_000}
+SIZES = [
+    *GOALS,
+    Size(20, 5, Engine.POW),
+    Size(20, 5, Engine.RESOURCE),
+    Size(20, 5, Engine.COMMITTEE),
+    Size(20, 20, Engine.RESOURCE, Mode.FULL),
+    Size(20, 5, Engine.STAKE, Mode.HYBRID),
+]
+ROUNDS_BEFORE = 2  # slots that a federation fills once are filled then
+
+Row = dict[str, int]
+
+
+def steady_round(size: Size) -> Row:
+    """Gas of each step of the third round, all transactions of a step together."""
+    terms = replace(TERMS, engine=size.engine, mode=size.mode, pow_target=2**253)
+    federation = Federation(size.devices, size.miners, terms, full=size.mode is Mode.FULL).open()
+    for _ in range(ROUNDS_BEFORE):
+        federation.finish()
+    federation.gas.clear()
+    play(federation)
+    return dict(federation.gas)
+
+
+def play(federation: Federation) -> None:
+    """One round as the roles play it."""
+    batcher = federation.miner_keys[0]
+    federation.commit_all()
+    batches = [
+        ("reveal", [key.address, *federation.reveal_args(federation.share(index))])
+        for index, key in enumerate(federation.miner_keys)
+    ]
+    federation.multi(batcher, "reveal, all batches", batches)
+    wish = Engine.STAKE if federation.terms.mode == Mode.HYBRID else None
+    openings = [replace(federation.opening(index), wish=wish) for index in federation.jury()]
+    for opening in openings:
+        federation.commit_vote(opening)
+    votes = [federation.history().vote(opening) for opening in openings]
+    unveils = [("unveil", federation.unveil_args(opening)) for opening in openings]
+    federation.multi(
+        batcher, "unveil, all votes, and tally", [*unveils, ("tally", federation.tally_args(votes))]
+    )
+    if federation.clock.phase is Phase.ELECT:
+        federation.solve()
+    federation.propose()
+    leader = federation.leader().address
+    voters = [federation.miner_keys[index] for index in federation.jury()]
+    others = [key for key in voters if key.address != leader]
+    needed = 2 * len(voters) // 3  # beside the leader
+    for key in others[: needed - 1]:
+        federation.send(key, "attest", federation.proposal_digest())
+    last = [("attest", [federation.proposal_digest()]), ("finalize", federation.proposal())]
+    federation.multi(others[needed - 1], "attest and finalize", last)
+
+
+def rare_steps() -> Row:
+    """Gas of what happens once or seldom, with 20 devices and 5 miners."""
+    found: Row = {}
+    federation = Federation(20, 5)
+    for part, receipt in zip(("court", "annex", "federation"), federation.deployed, strict=True):
+        found[f"deploy {part}"] = receipt.gas_used
+    federation.open()
+    received = federation.received
+    found["register 20 devices"] = received["register_devices"][0].gas_used
+    found["register a miner"] = received["register_miner"][-1].gas_used
+    found["start"] = received["start"][0].gas_used
+    found["commit by a device alone"] = federation.commit(
+        federation.device_keys[0], [federation.update(0)]
+    ).gas_used
+    for _ in range(10):
+        federation.finish()
+    found |= claims(federation)
+    federation.until(Phase.PROPOSE).expire()
+    found["skip a late leader"] = federation.send(
+        federation.outsider, "skip", *federation.skip_args()
+    ).gas_used
+    found["top up"] = federation.send(federation.miner_keys[0], "top_up", value=TERMS.min_stake).gas_used
+    found["a device leaves"] = federation.send(
+        federation.owner, "leave_device", federation.device_keys[1].address
+    ).gas_used
+    found["a miner leaves"] = federation.send(federation.miner_keys[1], "leave_miner").gas_used
+    federation.push()
+    federation.expire()
+    found["advance"] = federation.send(federation.outsider, "advance").gas_used
+    federation.push().push().push()
+    found["release a stake"] = federation.send(federation.miner_keys[1], "release_stake").gas_used
+    return found
+
+
+def claims(federation: Federation) -> Row:
+    """Gas of claims: the first one, and ten rounds in one go."""
+    outsider, found = federation.outsider, {}
+    for role, account in (("device", federation.device_keys[0]), ("miner", federation.miner_keys[0])):
+        rounds = {n: getattr(federation, f"claim_{role}_args")(n, 0) for n in range(1, 11)}
+        first = federation.send(outsider, f"claim_{role}", *rounds.pop(1))
+        found[f"claim by a {role}, its first"] = first.gas_used
+        federation.gas.clear()
+        federation.multi(outsider, "nine", [(f"claim_{role}", args) for args in rounds.values()])
+        found[f"claim by a {role}, nine more rounds"] = federation.gas["nine"]
+        paid = federation.send(outsider, "withdraw", account.address)
+        found[f"withdraw by a {role}"] = paid.gas_used
+    return found
+
+
+def dispute_steps() -> Row:
+    """Gas of each move of a dispute: 20 updates, 11,200 parameters in 700 leaves of 16."""
+    terms, rng = replace(TERMS, parameters=11_200, leaf_lanes=16, max_updates=64), Random(5)
+    trial, found = ProposalFixture(terms), {}
+    lanes = [random_lanes(rng, terms, 16) for _ in range(20)]
+    made = assemble(rng, terms, random_lanes(rng, terms, 32), lanes, [True] * 20, trial.setting)
+    driver, received = DisputeDriver(trial, made, Trees.ROWS), trial.federation.received
+    driver.open()
+    found["open a dispute"] = received["dispute"][-1].gas_used
+    found["show what is behind the rows"] = driver.answer().gas_used
+    found["pick the root"] = driver.pursue(0).gas_used
+    found["show 175 nodes"] = driver.answer().gas_used
+    found["pick one of them"] = driver.pursue(3).gas_used
+    driver.answer()
+    driver.pursue(1)
+    found["show a leaf of 20 updates"] = driver.answer().gas_used
+    DisputeDriver(trial, made, Trees.UPDATE).open()
+    found["open a dispute of an update"] = received["dispute_update"][-1].gas_used
+    driver = DisputeDriver(trial, made, Trees.MODEL)
+    driver.open()
+    trial.federation.chain.warp(driver.state.due)
+    found["refute in default of an answer"] = driver.expire().gas_used
+    return found
+
+
+def measured() -> dict[str, Row]:
+    """Everything the snapshot holds."""
+    rows = {str(size): steady_round(size) for size in SIZES}
+    return {**rows, "rare": rare_steps(), "dispute": dispute_steps()}
+
+
+def table(size: Size, row: Mapping[str, int]) -> str:
+    """One size as text."""
+    people, total, goal = size.participants, sum(row.values()), GOALS.get(size)
+    parties = f"{size.devices} devices, {size.miners} miners"
+    lines = [f"{parties}, {size.mode.name.lower()}, {size.engine.name.lower()}"]
+    lines += [f"  {step:<32}{gas:>12,}{gas / people:>12,.0f}" for step, gas in row.items()]
+    lines.append(f"  {'all, and per participant':<32}{total:>12,}{total / people:>12,.0f}")
+    return "\n".join(lines) + (f"   goal {goal:,}" if goal else "")

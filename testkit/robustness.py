@@ -1,0 +1,135 @@
+"""Play the cases of the robustness bench and keep their results, one JSON line each.
+
+A case whose result stands in the file is not played again, one that was interrupted is. A result holds for
+the rules it was made with: when checks or adversaries change, its case is played again.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import time
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from functools import lru_cache
+from multiprocessing import get_context
+from pathlib import Path
+from typing import Any
+
+from testkit.robustness_cases import FEDAVG, Case
+
+ROOT = Path(__file__).parents[1]
+RESULTS = Path("runs/robustness.jsonl")
+JUDGED_BY = ("bcfl/roles/miner/verifier.py", "bcfl/roles/checks/*.py")
+PLAYED_BY = ("bcfl/adversaries/*.py", "bcfl/learning/*.py", "bcfl/protocol/fixedpoint.py")
+
+
+def play(case: Case) -> dict[str, Any]:
+    """The result of a case, as it is written down."""
+    from testkit.chainless import Chainless
+
+    started = time.process_time()
+    config = case.config()
+    federation = Chainless.found(config, _material(config.model_copy(update={"adversary": ()})))
+    rounds = [federation.play_round() for _ in range(config.rounds)]
+    playing = set(federation.assignment.playing)
+    honest = set(range(config.devices)) - playing
+    sent = [played.accepted | set(played.rejected) for played in rounds]
+    wages = {
+        name: sum(federation.earned.get(device, 0) for device in who) / max(1, len(who))
+        for name, who in (("honest", honest), ("playing", playing))
+    }
+    reasons = Counter(
+        f"{'honest' if device in honest else 'adversary'} {reason}"
+        for played in rounds
+        for device, reason in played.rejected.items()
+    )
+    return {
+        "key": case.key,
+        "rules": rules(case.pipeline),
+        "accuracy": [round(played.accuracy, 5) for played in rounds],
+        "success": rounds[-1].attack_success,
+        "honest": sum(len(who & honest) for who in sent),
+        "false_rejects": sum(len(set(played.rejected) & honest) for played in rounds),
+        "adversarial": sum(len(who & playing) for who in sent),
+        "false_accepts": sum(len(played.accepted & playing) for played in rounds),
+        "reasons": dict(sorted(reasons.items())),
+        "earned": wages["playing"] / wages["honest"] if playing and wages["honest"] else None,
+        "void": sum(played.void for played in rounds),
+        "seconds": round(time.process_time() - started, 1),
+    }
+
+
+@lru_cache(maxsize=1)
+def _material(config: Any) -> Any:
+    """Task and shares of a configuration; cases of one seed and partition stand next to each other."""
+    from bcfl.federation.simulation import material
+
+    return material(config)
+
+
+@lru_cache
+def rules(pipeline: str) -> str:
+    """A digest of the sources that decide a case of this pipeline."""
+    patterns = PLAYED_BY if pipeline == FEDAVG else (*PLAYED_BY, *JUDGED_BY)
+    digest = hashlib.sha256()
+    for path in sorted(path for pattern in patterns for path in ROOT.glob(pattern)):
+        digest.update(path.read_bytes())
+    return digest.hexdigest()[:12]
+
+
+def read(path: Path) -> list[dict[str, Any]]:
+    """The results in a file; a last line that was cut off is none."""
+    if not path.exists():
+        return []
+    found = []
+    for line in path.read_text(encoding="utf-8").splitlines():
+        try:
+            found.append(json.loads(line))
+        except json.JSONDecodeError:
+            continue
+    return found
+
+
+def known(path: Path, old: bool) -> dict[str, dict[str, Any]]:
+    """The last result of each case; unless `old`, only of the rules as they are."""
+    current = {rules(FEDAVG), rules("mean")}
+    return {result["key"]: result for result in read(path) if old or result["rules"] in current}
+
+
+def write(path: Path, result: dict[str, Any]) -> None:
+    """Append a result, on disk when this returns; on a line of its own whatever stood there before."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    whole = not path.exists() or path.read_bytes()[-1:] in (b"", b"\n")
+    with path.open("a", encoding="utf-8") as file:
+        file.write(("" if whole else "\n") + json.dumps(result) + "\n")
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def results(cases: Sequence[Case], jobs: int) -> Iterator[dict[str, Any]]:
+    """Play cases, in this process or in several."""
+    if jobs == 1:
+        yield from map(play, cases)
+        return
+    with ProcessPoolExecutor(jobs, mp_context=get_context("spawn")) as pool:
+        for done in as_completed([pool.submit(play, case) for case in cases]):
+            yield done.result()
+
+
+def campaign(cases: Sequence[Case], path: Path, jobs: int, old: bool) -> None:
+    """Play what has not been played yet, with a bar that says how long it will take."""
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    done = known(path, old)
+    todo = [case for case in cases if case.key not in done]
+    columns = TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()
+    with Progress(*columns, console=Console(stderr=True)) as bar:
+        names = {case.key: f"{case.attack or 'nobody'} {case.partition} {case.pipeline}" for case in todo}
+        shown = bar.add_task("robustness", total=len(cases), completed=len(cases) - len(todo))
+        for result in results(todo, jobs):
+            write(path, result)
+            bar.update(shown, advance=1, description=f"{names[result['key']]} {result['accuracy'][-1]:.1%}")

@@ -1,0 +1,150 @@
+"""Compute what an attacker gains, in leads and in money, by withholding what the next draw is made of.
+
+The attacker plays the best response with unlimited lookahead: it knows its own next layers, so it knows the
+draw of every round that one of them leads to, and of those that follow. Honest layers are unknown to it until
+they are shown. An attacker with many identities splits its weight evenly among them. Money is in wei.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from bcfl.config import Config
+
+Values = npt.NDArray[np.float64]
+Flags = npt.NDArray[np.bool_]
+
+HONEST = 18  # miners that follow the protocol
+HEAD = 10  # places of a line of all miners that an attacker can hope to hold in a row
+MANY = 24  # identities of an attacker that splits its stake
+SAMPLES = 20_000  # values of known rounds
+GENERATIONS, SETTLED = 32, 8  # of them, and from which on the gain is averaged
+DEFAULTS = Config()
+LEADER = DEFAULTS.reward * (1 - DEFAULTS.device_share - DEFAULTS.miner_share)  # what a lead is worth, wei
+
+
+@dataclass(frozen=True)
+class Game:
+    """What the attacker has, what the rules are, and what a lead and a refusal are worth to it."""
+
+    share: float  # of all weight
+    identities: int
+    committee: int | None = None  # None: all miners vote
+    needed: float = 2 / 3  # more than this share of the voters has to attest
+    blocks: bool = False  # the attacker withholds attestations too, where it has enough of them
+    value: float = 1.0  # of a lead
+    refusal: float = 0.0  # what it costs not to lead when it is one's turn
+
+    @property
+    def miners(self) -> int:
+        """How many there are in all."""
+        return self.identities + HONEST
+
+    @property
+    def voters(self) -> int:
+        """How many of them vote in a round."""
+        return self.committee or self.miners
+
+
+def orders(game: Game, rng: np.random.Generator, count: int) -> Flags:
+    """Who stands where in line in `count` rounds: drawn by weight, without replacement, as the lottery does.
+
+    Shape (count, places); True is the attacker. Of a line of all miners only the head.
+    """
+    places = min(game.committee or HEAD, game.miners)
+    mine, others = np.full(count, float(game.identities)), np.full(count, float(HONEST))
+    each, other = game.share / game.identities, (1 - game.share) / HONEST
+    line = np.empty((count, places), dtype=np.bool_)
+    for place in range(places):
+        drawn = rng.random(count) * (mine * each + others * other) < mine * each
+        line[:, place] = drawn
+        mine, others = mine - drawn, others - ~drawn
+    return (
+        line if game.committee is None else rng.permuted(line, axis=1)
+    )  # members lead in an order of their own
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a round brings the attacker."""
+
+    honest: float  # if it follows the protocol
+    best: float  # if it plays the best response
+    refused: float  # turns that the best response refuses
+
+
+def outcomes(game: Game, seed: int = 1) -> Outcome:
+    """What a round brings the attacker that follows the protocol, and the one that plays the best response.
+
+    The worth X of a round whose draw is known solves X = best choice of (what it brings + the X of the round
+    that it leads to) - g, with mean 0; g is what a round brings. A pool of values stands for the law of X:
+    every draw that can be foreseen has a value from the pool, one that cannot has 0.
+    """
+    rng = np.random.default_rng(seed)
+    pool, seen = np.zeros(SAMPLES), []
+    for _ in range(GENERATIONS):
+        line = orders(game, rng, SAMPLES)
+        value, refused = _worth(game, rng, pool, line)
+        pool = value - value.mean()
+        seen.append((game.value * line[:, 0].mean(), value.mean(), refused.mean()))
+    return Outcome(*map(float, np.mean(seen[SETTLED:], axis=0)))
+
+
+def _worth(game: Game, rng: np.random.Generator, pool: Values, line: Flags) -> tuple[Values, Values]:
+    """The worth of rounds with a known draw and the turns refused, from the last in line to the first."""
+    voters = line.shape[1]
+    withheld = voters - int(voters * game.needed)  # so many are enough to stop a proposal
+    blocking = game.blocks & (line.sum(axis=1) >= withheld)
+    ordered = np.sort(pool)
+    # Nobody led: the next seed is known to all. In a long line that is beyond reach.
+    worth = rng.permutation(pool) if game.committee else np.zeros(SAMPLES)
+    refused = np.zeros(SAMPLES)
+    for place in reversed(range(voters)):
+        lead, wait = game.value + rng.permutation(pool), worth - game.refusal
+        # A layer that the attacker hears, and may keep from becoming final then.
+        others = np.where(blocking, _at_least(ordered, worth), 0.0)
+        refused = np.where(line[:, place] & (wait > lead), refused + 1, 0.0)
+        worth = np.where(line[:, place], np.maximum(lead, wait), others)
+    return worth, refused
+
+
+def _at_least(ordered: Values, floor: Values) -> Values:
+    """The expected greater of `floor` and a value from the pool."""
+    above = np.concatenate([np.cumsum(ordered[::-1])[::-1], [0.0]])
+    place = np.searchsorted(ordered, floor)
+    return np.asarray((floor * place + above[place]) / len(ordered))
+
+
+def stopped(share: float, size: int, needed: float, identities: int = MANY) -> float:
+    """How often an attacker has so much of a committee that nothing becomes final against it."""
+    line = orders(Game(share, identities, size), np.random.default_rng(3), 200_000)
+    return float((line.sum(axis=1) >= size - int(size * needed)).mean())
+
+
+def salts(share: float, identities: int, value: float, penalty: float, rounds: int = 4000) -> float:
+    """What a round brought under the beacon before: its seed was the exclusive or of revealed votes' salts.
+
+    Whoever opens last chooses for every identity whether to open; each subset is a draw of its own, in which
+    those that withhold have no part. A lower bound: this round's lead alone, at most 400 subsets of a size.
+    """
+    rng = np.random.default_rng(2)
+    each, brought = share / identities, 0.0
+    for _ in range(rounds):
+        best = 0.0
+        for withheld in range(min(identities, 5)):
+            mine = (identities - withheld) * each
+            draws = rng.random(min(math.comb(identities, withheld), 400))
+            leads = bool((draws < mine / (mine + 1 - share)).any())
+            best = max(best, value * leads - penalty * withheld)
+        brought += best
+    return brought / rounds
+
+
+def race(share: float, ahead: float, wished: float = DEFAULTS.pow_seconds) -> float:
+    """The chance to win a race with this share of the hash rate and the puzzle `ahead` seconds early."""
+    alone = 1 - math.exp(-share * ahead / wished)
+    return alone + (1 - alone) * share
