@@ -45,17 +45,17 @@ def withheld_turns() -> Table:
     for committee in (None, COMMITTEE):
         for share, identities in product(SHARES, (1, MANY)):
             game = Game(share, identities, committee)
-            found = outcomes(game)
-            gain = found.best - found.honest
+            outcome = outcomes(game)
+            gain = outcome.best - outcome.honest
             costs = (DEFAULTS.leader_penalty, VERDICTS / game.voters)
             yield (
                 "stake, resource" if committee is None else f"committee of {committee}",
                 f"{share:.0%}",
                 str(identities),
-                f"{found.honest:.1%}",
+                f"{outcome.honest:.1%}",
                 f"{100 * gain:+.2f}",
                 *chain.from_iterable(
-                    (_ether(gain * LEADER - found.refused * cost), _profit(game, cost)) for cost in costs
+                    (_ether(gain * LEADER - outcome.refused * cost), _profit(game, cost)) for cost in costs
                 ),
             )
 
@@ -65,30 +65,36 @@ def _ether(wei: float) -> str:
 
 
 def _profit(game: Game, refusal: float) -> str:
-    """What withholding is worth, each round, to whoever wants money and nothing else."""
-    found = outcomes(replace(game, value=LEADER, refusal=refusal))
-    return f"{_ether(found.best - found.honest)} ({found.best / found.honest - 1:+.2%})"
+    """Return what withholding earns per round for an attacker that wants money alone."""
+    outcome = outcomes(replace(game, value=LEADER, refusal=refusal))
+    return f"{_ether(outcome.best - outcome.honest)} ({outcome.best / outcome.honest - 1:+.2%})"
 
 
 def withheld_attestations() -> Table:
-    """A committee in which the attacker has enough members to keep a proposal from becoming final."""
+    """Measure committees in which the attacker has enough members to keep a proposal from becoming final."""
     yield "members", "to make final", "weight", "can stop a proposal", "gain, points"
     for size, needed, share in product(SIZES, (2 / 3, 1 / 2), SHARES):
-        found = outcomes(Game(share, MANY, size, needed, blocks=True))
+        outcome = outcomes(Game(share, MANY, size, needed, blocks=True))
         final = f"{int(size * needed) + 1} of {size}"
         chance = stopped(share, size, needed)
-        yield str(size), final, f"{share:.0%}", f"{chance:.1%}", f"{100 * (found.best - found.honest):+.2f}"
+        yield (
+            str(size),
+            final,
+            f"{share:.0%}",
+            f"{chance:.1%}",
+            f"{100 * (outcome.best - outcome.honest):+.2f}",
+        )
 
 
 def head_starts() -> Table:
-    """A race whose puzzle one miner knows before the others do."""
+    """Measure races whose puzzle one miner knows before the others do."""
     yield "hash rate", *(f"{ahead} s ahead" for ahead in AHEAD)
     for share in SHARES:
         yield f"{share:.0%}", *(f"{100 * (race(share, ahead) - share):+.1f}" for ahead in AHEAD)
 
 
 def before() -> Table:
-    """The beacon that was replaced."""
+    """Measure the beacon that was replaced."""
     yield "weight", "identities", "gain, points", "gain in ether a round"
     for share, identities in product(SHARES, (1, 4, MANY)):
         points = 100 * (salts(share, identities, 1, 0) - share)
@@ -105,15 +111,15 @@ def frequencies(draws: int) -> Table:
         for number in range(draws):
             leads[order(keccak(word(number)), LEAD, entrants)[0].account] += 1
         expected = [draws * weight / sum(weights) for weight in weights]
-        found = chisquare(list(leads.values()), expected)
-        shown = [
+        test = chisquare(list(leads.values()), expected)
+        cells = [
             ", ".join(f"{value:.0f}" for value in values) for values in (weights, leads.values(), expected)
         ]
-        yield *shown, f"{found.statistic:.2f}", f"{found.pvalue:.3f}"
+        yield *cells, f"{test.statistic:.2f}", f"{test.pvalue:.3f}"
 
 
 def print_table(title: str, rows: Table) -> None:
-    """A table in Markdown."""
+    """Print a table in Markdown."""
     print(f"\n{title}\n")
     for number, row in enumerate(rows):
         print("| " + " | ".join(row) + " |", flush=True)

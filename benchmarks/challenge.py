@@ -31,10 +31,10 @@ def size_table() -> None:
     for updates in UPDATES:
         cells = []
         for parameters in PARAMETERS:
-            found = cost(updates, parameters, 16)
+            measure = cost(updates, parameters, 16)
             goal = GOALS.get((updates, parameters))
-            mark = "" if goal is None else " ok" if found.gas <= goal and found.fits else " OVER"
-            cells.append(f"{found.gas:>13,}{found.size:>9,}{mark:<4}")
+            mark = "" if goal is None else " ok" if measure.gas <= goal and measure.fits else " OVER"
+            cells.append(f"{measure.gas:>13,}{measure.size:>9,}{mark:<4}")
         print(f"{updates:>9,}" + "".join(cells))
 
 
@@ -44,8 +44,8 @@ def rule_table() -> None:
     heads = [(updates, lane_bits) for updates in (20, 400) for lane_bits in (32, 16, 8)]
     print(f"{'':<14}" + "".join(f"{f'{u} updates, {b} bits':>22}" for u, b in heads))
     for rule in Rule:
-        found = [cost(updates, 1_000_000, 256 // bits, bits, rule) for updates, bits in heads]
-        print(f"{rule.name.lower():<14}" + "".join(f"{c.gas:>13,}{c.size:>9,}" for c in found))
+        costs = [cost(updates, 1_000_000, 256 // bits, bits, rule) for updates, bits in heads]
+        print(f"{rule.name.lower():<14}" + "".join(f"{c.gas:>13,}{c.size:>9,}" for c in costs))
 
 
 def trees(leaf_lanes: int, parameters: int = 1_000_000, updates: int = 20) -> Iterator[float]:
@@ -60,7 +60,7 @@ def trees(leaf_lanes: int, parameters: int = 1_000_000, updates: int = 20) -> It
 
 
 def leaf_table() -> None:
-    """What a leaf size costs: challenges on the one side, trees on the other."""
+    """Print what a leaf size costs: challenges on the one side, trees on the other."""
     print("\nLeaf sizes, 16-bit lanes, 1,000,000 parameters: seconds of a root, gas and bytes of a challenge")
     print(
         f"{'lanes':>6}{'update':>9}{'model':>9}{'20 rows':>9}"
@@ -73,8 +73,8 @@ def leaf_table() -> None:
             if updates * (2 * leaf_lanes + 4) + 8 * leaf_lanes > 120_704:
                 cells.append(f"{'refused by the terms':>23}")
                 continue
-            found = cost(updates, 1_000_000, leaf_lanes)
-            cells.append(f"{found.gas:>13,}{found.size:>9,} ")
+            measure = cost(updates, 1_000_000, leaf_lanes)
+            cells.append(f"{measure.gas:>13,}{measure.size:>9,} ")
         print(f"{leaf_lanes:>6}{seconds}" + "".join(cells))
 
 
@@ -92,6 +92,7 @@ def campaign(forged_count: int, honest_count: int, on_chain: int) -> None:
 
 
 def main() -> None:
+    """Play the campaign and print the tables."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )

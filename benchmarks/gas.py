@@ -15,19 +15,20 @@ from testkit.gas import SIZES, SNAPSHOT, measured, table
 
 
 def main() -> None:
+    """Print the tables and write the snapshot if asked to."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--write", action="store_true", help="write the snapshot too")
     write = parser.parse_args().write
-    found = measured()
+    rows = measured()
     for size in SIZES:
-        print(table(size, found[str(size)]), end="\n\n")
+        print(table(size, rows[str(size)]), end="\n\n")
     print("once or seldom (20 devices, 5 miners)")
-    for step, gas in (found["rare"] | found["dispute"]).items():
+    for step, gas in (rows["rare"] | rows["dispute"]).items():
         print(f"  {step:<32}{gas:>12,}")
     if write:
-        SNAPSHOT.write_text(json.dumps(found, indent=1) + "\n")
+        SNAPSHOT.write_text(json.dumps(rows, indent=1) + "\n")
 
 
 if __name__ == "__main__":

@@ -25,10 +25,12 @@ RESULTS = Path("runs/robustness.jsonl")
 
 
 def chosen(options: argparse.Namespace) -> list[Case]:
-    """The cases that the command line asks for, each once."""
+    """Return the cases that the command line asks for, each once."""
     cases: Iterable[Case] = quick() if options.quick else headline(options.seeds)
-    found = list(cases) + (list(grid()) if options.grid else [])
-    unique = {case.key + case.group: case for case in found if options.only in f"{case.key}|{case.attack}"}
+    candidates = list(cases) + (list(grid()) if options.grid else [])
+    unique = {
+        case.key + case.group: case for case in candidates if options.only in f"{case.key}|{case.attack}"
+    }
     return list(unique.values())
 
 
@@ -56,10 +58,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         print("interrupted: the same command goes on", file=sys.stderr)
         return 130
-    found = known(options.results, options.old)
-    print(table(cases, found))
+    results = known(options.results, options.old)
+    print(table(cases, results))
     picture = options.plot or options.results.with_suffix(".svg")
-    picture.write_text(plot(cases, found), encoding="utf-8")
+    picture.write_text(plot(cases, results), encoding="utf-8")
     print(f"\nplot: {picture}")
     return 0
 

@@ -51,7 +51,7 @@ class MemoryStore:
         return name
 
     def get(self, cid: str, max_bytes: int) -> bytes:
-        """The bytes of a CID; they are what was put, so nothing needs checking."""
+        """Return the bytes of a CID; they are what was put, so nothing needs checking."""
         if cid not in self._held:
             raise Unavailable(f"nobody holds {cid}", cid)
         if len(self._held[cid]) > max_bytes:
@@ -79,7 +79,7 @@ class Paper:
         return 0
 
     def clock(self) -> Clock:
-        """Always the phase in which devices train."""
+        """Return the phase in which devices train, always."""
         return Clock(Phase.COMMIT, 0, max(self._history.rounds, default=0), 0, 0, 0, 0)
 
     def overdue(self) -> bool:
@@ -93,6 +93,10 @@ class Paper:
     def send(self, account: Account, steps: Sequence[ContractCall]) -> int:
         """Nobody can send anything."""
         raise LedgerError(f"{account.address} has no chain to send {len(steps)} steps to")
+
+    def price(self, account: Account, calls: Sequence[ContractCall]) -> int:
+        """Refuse: there is nothing to pay for."""
+        raise LedgerError(f"{account.address} has no chain that would price {len(calls)} calls")
 
 
 @dataclass
@@ -123,7 +127,7 @@ class Chainless:
 
     @classmethod
     def found(cls, config: Config, material: tuple[Task, Split] | None = None) -> Chainless:
-        """Step 1: deal the data, cast the adversaries, write the genesis block."""
+        """Share out the data, assign the adversaries, write the genesis block."""
         task, shares = simulation.material(config) if material is None else material
         seed, shape = config.seed, layout(task)
         terms = terms_of(config, shape, max(len(share) for share in shares.devices))
@@ -137,29 +141,29 @@ class Chainless:
         history.blocks.append(Block(bytes(32), 0, bytes(32), genesis.root, genesis.cid, NOBODY, 0))
         history.devices = [account.address for account in accounts]
         history.indices = {address: i for i, address in enumerate(history.devices)}
-        marked = assignment.triggered(shares.test)
-        made = cls(
+        triggered = assignment.triggered(shares.test)
+        federation = cls(
             config, archive, ledger, assignment, judge(task, shares),
-            None if marked is None else judge(task, Split(shares.devices, shares.miners, marked)),
+            None if triggered is None else judge(task, Split(shares.devices, shares.miners, triggered)),
             [], [],
         )  # fmt: skip
-        made._admit(task, shares, accounts)
-        return made
+        federation._admit(task, shares, accounts)
+        return federation
 
     def _admit(self, task: Task, shares: Split, accounts: list[Account]) -> None:
-        relay, dealt = MemoryRelay(), self.assignment.poisoned(shares)
-        honest = [device_learner(task, dealt, i, self.config.seed) for i in range(len(accounts))]
+        relay, poisoned_shares = MemoryRelay(), self.assignment.poisoned(shares)
+        honest = [device_learner(task, poisoned_shares, i, self.config.seed) for i in range(len(accounts))]
         for i, learner in enumerate(self.assignment.introduce(honest)):
-            parts = DeviceParts(
+            device_parts = DeviceParts(
                 accounts[i], learner, self.ledger, relay, self.archive, Journal(None), self.config.check_norm
             )
-            self.devices.append(self.assignment.device(i, parts))
+            self.devices.append(self.assignment.device(i, device_parts))
         checks = simulation.checks_of(self.config)
         for i in range(self.config.miners):
             verifier = Verifier(miner_learner(task, shares, i), self.ledger, self.archive, checks)
             account = Account.derived(self.config.seed, "miner", i)
-            parts = MinerParts(account, self.ledger, relay, self.archive, verifier, Journal(None))
-            self.miners.append(self.assignment.miner(i, parts))
+            miner_parts = MinerParts(account, self.ledger, relay, self.archive, verifier, Journal(None))
+            self.miners.append(self.assignment.miner(i, miner_parts))
 
     @property
     def history(self) -> History:
@@ -167,7 +171,7 @@ class Chainless:
         return self.ledger.history()
 
     def play_round(self) -> Played:
-        """One round: train, verify, count, aggregate, pay."""
+        """Play one round: train, verify, count, aggregate, pay."""
         current = Round(len(self.history.rounds) + 1, 0)
         self.history.rounds[current.number] = current
         self._submit(current)
@@ -176,7 +180,7 @@ class Chainless:
         return self._played(current)
 
     def _submit(self, current: Round) -> None:
-        """Steps 2 and 3: every device trains and has its update revealed, in the order of the registry."""
+        """Train and reveal every device's update, in the order of the registry."""
         submitter = self.miners[0].account.address
         current.commits[submitter] = bytes(32)
         snapshot = RoundSnapshot(self.ledger.clock(), self.history, current, self.ledger.terms, 0)
@@ -190,7 +194,7 @@ class Chainless:
             self.history.roots.setdefault(update.root, current.number)
 
     def _vote(self, current: Round) -> None:
-        """Step 4: every miner verifies; the votes are counted as the contract counts them."""
+        """Verify at every miner and count the votes as the contract does."""
         for miner in self.miners:
             verdicts = miner.voting.verifier.verdicts(self.history, current)
             opening = Opening(current.number, miner.account.address, verdicts, bytes(32))
@@ -207,18 +211,18 @@ class Chainless:
         self.earned[update.device] = self.earned.get(update.device, 0) + price * update.samples
 
     def _close(self, current: Round) -> None:
-        """Steps 5 to 7: the new model, or none."""
-        before, taken = self.history.head, current.taken()
-        if len(taken) < self.ledger.terms.min_updates:
+        """Append the new model's block, or none if the round is void."""
+        parent_block, submissions = self.history.head, current.taken()
+        if len(submissions) < self.ledger.terms.min_updates:
             current.void = VoidReason.FEW_ACCEPTED
         else:
-            made = self.archive.next_model(before, taken)
-            self.archive.put(made.model)
-            parent = block_hash(before)
-            current.block = Block(parent, current.number, bytes(32), made.root, made.cid, NOBODY, 0)
+            model = self.archive.next_model(parent_block, submissions)
+            self.archive.put(model.model)
+            parent = block_hash(parent_block)
+            current.block = Block(parent, current.number, bytes(32), model.root, model.cid, NOBODY, 0)
             current.block_hash = block_hash(current.block)
             self.history.blocks.append(current.block)
-            for item in taken:
+            for item in submissions:
                 self.history.trained.setdefault(item.update.device, []).append(item.update)
         self.archive.forget()
 

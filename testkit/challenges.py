@@ -24,39 +24,39 @@ ENVELOPE = 256  # bytes of a transaction around its calldata, at most
 
 
 def forgery_of(number: int) -> tuple[Random, Forgery]:
-    """The randomness and the kind of forgery of a case."""
+    """Return the randomness and the kind of forgery of a case."""
     return Random(number), FORGERIES[number % len(FORGERIES)]
 
 
 def on_the_twin(count: int) -> Counter[str]:
-    """How many forged proposals of each kind were refuted; a survivor ends it."""
-    refuted: Counter[str] = Counter()
+    """Count the forged proposals of each kind that are refuted; a survivor ends it."""
+    counts: Counter[str] = Counter()
     for number in range(count):
         rng, forgery = forgery_of(number)
         wrong = forged(rng, forgery)
         challenge = wrong.find()
         if challenge is None or ruling(challenge, wrong.context) is not True:
             raise SystemExit(f"case {number}: {forgery.__name__} stands")
-        refuted[forgery.__name__] += 1
-    return refuted
+        counts[forgery.__name__] += 1
+    return counts
 
 
 def against_honest(count: int) -> Counter[str]:
-    """What the twin says to hostile challenges of right proposals; one that is upheld ends it."""
-    said: Counter[str] = Counter()
+    """Count the twin's rulings on hostile challenges of right proposals; one that is upheld ends it."""
+    rulings: Counter[str] = Counter()
     for number in range(count):
         rng = Random(number)
         right = evidence(rng, random_terms(rng), rng.randint(1, 7))
-        found = ruling(hostile(rng, right), right.context)
-        if found is True or (number % 10 == 0 and right.find() is not None):
+        verdict = ruling(hostile(rng, right), right.context)
+        if verdict is True or (number % 10 == 0 and right.find() is not None):
             raise SystemExit(f"case {number}: a right proposal was refuted")
-        said["right there, bond lost" if found is False else str(found)] += 1
-    return said
+        rulings["right there, bond lost" if verdict is False else str(verdict)] += 1
+    return rulings
 
 
 def on_the_contract(count: int, seed: int = 0) -> Counter[str]:
-    """Cases of the campaign, drawn at random, on the contract: each forged one, and a hostile challenge."""
-    done: Counter[str] = Counter()
+    """Play cases of the campaign, drawn at random, on the contract: each forgery, and a hostile challenge."""
+    counts: Counter[str] = Counter()
     for number in Random(seed).sample(range(FORGED), count):
         rng, forgery = forgery_of(number)
         terms = random_terms(rng)
@@ -72,11 +72,11 @@ def on_the_contract(count: int, seed: int = 0) -> Counter[str]:
         right = evidence(rng, terms, rng.randint(1, 7), trial.setting)
         trial.stand(right.context)
         attack = hostile(rng, right)
-        found = trial.ruling(attack)
-        if found is True or found != ruling(attack, right.context):
-            raise SystemExit(f"case {number}: hostile challenge: {found}")
-        done[f"{Rule(terms.rule).name.lower()}, {terms.lane_bits} bits"] += 1
-    return done
+        verdict = trial.ruling(attack)
+        if verdict is True or verdict != ruling(attack, right.context):
+            raise SystemExit(f"case {number}: hostile challenge: {verdict}")
+        counts[f"{Rule(terms.rule).name.lower()}, {terms.lane_bits} bits"] += 1
+    return counts
 
 
 @dataclass(frozen=True)
@@ -93,14 +93,16 @@ class Cost:
 
 
 def terms_of(updates: int, parameters: int, leaf_lanes: int, lane_bits: int, rule: Rule) -> Terms:
-    """Terms of a task of a size."""
+    """Return the terms of a task of a size."""
     shift = {32: 0, 16: 8, 8: 16}[lane_bits]
-    sizes = {"parameters": parameters, "leaf_lanes": leaf_lanes, "max_updates": updates}
-    return replace(TERMS, **sizes, lane_bits=lane_bits, shift=shift, rule=rule)
+    return replace(
+        TERMS, parameters=parameters, leaf_lanes=leaf_lanes, max_updates=updates, lane_bits=lane_bits,
+        shift=shift, rule=rule,
+    )  # fmt: skip
 
 
 def lone_place(trial: ProposalFixture, updates: int) -> tuple[ChallengeContext, SumChallenge]:
-    """A forged proposal of which one place exists: its leaves are real, the siblings up to the roots random.
+    """Forge a proposal of which one place exists: its leaves are real, the siblings up to the roots random.
 
     The contract checks what it would check of a whole tree, and no tree of 100,000,000 lanes is made.
     """
@@ -114,9 +116,9 @@ def lone_place(trial: ProposalFixture, updates: int) -> tuple[ChallengeContext, 
     new = aggregation.apply(old, step)
     new[-1] ^= 1
     leaf, lane = merkle.leaves(terms.parameters, terms.leaf_lanes) // 2, terms.leaf_lanes - 1
-    opened = [b"\x00" + vector.astype(f">i{vector.itemsize}").tobytes() for vector in (table, old, new)]
-    row, before, after = (tuple(rng.bytes(32) for _ in range(depth)) for _ in opened)
-    paths = zip(opened, (row, before, after), strict=True)
+    leaves = [b"\x00" + vector.astype(f">i{vector.itemsize}").tobytes() for vector in (table, old, new)]
+    row, old_path, new_path = (tuple(rng.bytes(32) for _ in range(depth)) for _ in leaves)
+    paths = zip(leaves, (row, old_path, new_path), strict=True)
     roots = [merkle.climb(keccak(content), leaf, path) for content, path in paths]
     points = tuple(rng.bytes(32) for _ in range(-(-updates // 32)))
     matches = (updates,) * len(at.voters)
@@ -128,9 +130,9 @@ def lone_place(trial: ProposalFixture, updates: int) -> tuple[ChallengeContext, 
         for row in table.astype(table.dtype.newbyteorder(">"))
     ]
     low, high = aggregation.bounds(terms.rule, values, terms.trim) or (0, 0)
-    proofs = (row, before, after)
+    proofs = (row, old_path, new_path)
     challenge = SumChallenge(
-        candidate, tally, leaf, lane, low, high, tuple(samples), proofs, opened[1], opened[2], opened[0]
+        candidate, tally, leaf, lane, low, high, tuple(samples), proofs, leaves[1], leaves[2], leaves[0]
     )
     return ChallengeContext(terms, at.domain, at.round, *digests), challenge
 
@@ -143,7 +145,7 @@ def cost(
     rule: Rule = Rule.MEAN,
     miners: int = 5,
 ) -> Cost:
-    """A challenge of one lane on the contract."""
+    """Measure a challenge of one lane on the contract."""
     trial = ProposalFixture(terms_of(updates, parameters, leaf_lanes, lane_bits, rule), miners)
     context, challenge = lone_place(trial, updates)
     trial.stand(context)

@@ -21,15 +21,15 @@ class ClaimProofs:
     def block(self, number: int) -> Block:
         events = {e.args["round"]: e.args for e in self.contract.events(name="Finalized")}
         parent = max((n for n in events if n < number), default=0)
-        found = events[number]
+        args = events[number]
         return Block(
             parent=self.contract.call("ledger", parent),
             round=number,
-            accepted=found["accepted"],
-            root=found["root"],
-            cid=found["cid"],
-            leader=found["leader"],
-            reward=found["reward"],
+            accepted=args["accepted"],
+            root=args["root"],
+            cid=args["cid"],
+            leader=args["leader"],
+            reward=args["reward"],
             engine=self.history().rounds[number].engine,
         )
 

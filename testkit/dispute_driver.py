@@ -18,14 +18,18 @@ ANSWERER = account("late", 0)
 class DisputeDriver:
     """A dispute on the contract and on the twin; what stands there is `right`'s, or what was made of it."""
 
-    def __init__(self, trial: ProposalFixture, made: Evidence, tree: Trees) -> None:
-        self.trial, self.made, self.terms = trial, made, trial.terms
+    def __init__(self, trial: ProposalFixture, evidence: Evidence, tree: Trees) -> None:
+        self.trial, self.made, self.terms = trial, evidence, trial.terms
         self.federation = trial.federation
-        trial.stand(made.context)
-        self.position = max(i for i, bit in enumerate(made.tally.accepted) if bit)
-        own = Vectors([made.lanes[-1]], self.terms.leaf_lanes)
-        source: Any = {Trees.MODEL: made.model, Trees.ROWS: made.rows, Trees.UPDATE: own}[tree]
-        self.tree = merkle.tree_of([source.leaf(i) for i in range(made.context.leaves)], made.context.depth)
+        trial.stand(evidence.context)
+        self.position = max(i for i, bit in enumerate(evidence.tally.accepted) if bit)
+        update_vectors = Vectors([evidence.lanes[-1]], self.terms.leaf_lanes)
+        source: Any = {Trees.MODEL: evidence.model, Trees.ROWS: evidence.rows, Trees.UPDATE: update_vectors}[
+            tree
+        ]
+        self.tree = merkle.tree_of(
+            [source.leaf(i) for i in range(evidence.context.leaves)], evidence.context.depth
+        )
         self.source = source
         self.kind = tree
 
@@ -35,27 +39,28 @@ class DisputeDriver:
         return c.root, c.cid, rows_digest(c.weights, c.rows), c.layer
 
     def open(self, bond: int | None = None, **changes: Any) -> None:
+        """Open the dispute; `changes` replace its arguments by name."""
         fields: dict[str, Any] = dict(zip(("root", "cid", "rows", "layer"), self.proposal, strict=True))
-        function, more = "dispute", {"tree": self.kind}
+        function, extra_fields = "dispute", dict[str, Any](tree=self.kind)
         if self.kind is Trees.UPDATE:
-            made, place = self.made, self.position
-            opened = disputes.update_args(made.tally, made.words, place, made.updates[place])
+            evidence, place = self.made, self.position
+            opening = disputes.update_args(evidence.tally, evidence.words, place, evidence.updates[place])
             function = "dispute_update"
-            more = dict(zip(("position", "tally", "opening", "group"), opened, strict=True))
+            extra_fields = dict(zip(("position", "tally", "opening", "group"), opening, strict=True))
         value = self.terms.challenge_bond if bond is None else bond
-        args = (fields | more | changes).values()
+        args = (fields | extra_fields | changes).values()
         self.federation.send(self.federation.outsider, function, *args, value=value)
 
     @property
     def course(self) -> Course:
-        """Read from the contract's events, by the twin's rules."""
+        """Follow the dispute in the contract's events, by the twin's rules."""
         names = {"Disputed", "RowsShown", "NodesShown", "LeafShown", "Pursued", "DisputeEnded"}
         events = [e for e in self.federation.contract.events(self.begun) if e.name in names]
         root, _, rows, _ = self.proposal
-        taken = enumerate(self.made.tally.accepted)
-        roots = {place: self.made.updates[place].root for place, bit in taken if bit}
-        disputed = Disputed(self.made.context.proposal, root, rows, roots)
-        return disputes.courses(self.terms, disputed, events)[-1]
+        bits = enumerate(self.made.tally.accepted)
+        roots = {place: self.made.updates[place].root for place, bit in bits if bit}
+        proposal = Disputed(self.made.context.proposal, root, rows, roots)
+        return disputes.courses(self.terms, proposal, events)[-1]
 
     @property
     def begun(self) -> int:

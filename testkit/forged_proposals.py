@@ -9,7 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from bcfl.protocol import aggregation, challenges, merkle
+from bcfl.errors import ChallengeError
+from bcfl.protocol import aggregation, merkle
 from bcfl.protocol.challenges import (
     Candidate,
     Challenge,
@@ -42,7 +43,7 @@ class Case:
     samples: Sequence[int]  # accepted
 
     def model(self) -> Model:
-        """What they come to."""
+        """Return the step that the accepted updates come to."""
         return aggregation.apply(self.before, self.step())
 
     def step(self) -> Model:
@@ -90,7 +91,7 @@ def random_lanes(rng: Random, terms: Terms, lane_bits: int) -> Lanes:
 
 
 def evidence(rng: Random, terms: Terms, updates: int, setting: Setting | None = None) -> Evidence:
-    """A right proposal over `updates` updates, of which at least one is accepted."""
+    """Make a right proposal over `updates` updates, of which at least one is accepted."""
     at = setting or Setting()
     accepted = [rng.random() < 0.8 for _ in range(updates)]
     accepted[rng.randrange(updates)] = True
@@ -101,14 +102,14 @@ def evidence(rng: Random, terms: Terms, updates: int, setting: Setting | None = 
 def assemble(
     rng: Random,
     terms: Terms,
-    before: Model,
+    old_model: Model,
     lanes: Sequence[Lanes],
     accepted: Sequence[bool],
     at: Setting,
 ) -> Evidence:
-    """The right proposal of these vectors."""
+    """Assemble the right proposal of these vectors."""
     roots = iter([merkle.root(item, terms.leaf_lanes) for item in lanes])
-    shown = [
+    updates = [
         Update(
             at.round,
             position,
@@ -120,19 +121,19 @@ def assemble(
         )
         for position, bit in enumerate(accepted)
     ]
-    words = [update_word(at.domain, update) for update in shown]
-    samples = [update.samples for update, bit in zip(shown, accepted, strict=True) if bit]
+    words = [update_word(at.domain, update) for update in updates]
+    samples = [update.samples for update, bit in zip(updates, accepted, strict=True) if bit]
     tally = Tally(
         checkpoints(words), rng.randbytes(32), at.voters, (1,) * len(at.voters), tuple(accepted), sum(samples)
     )
-    case = Case(terms, before, lanes, samples)
+    case = Case(terms, old_model, lanes, samples)
     model, rows = Vectors([case.model()], terms.leaf_lanes), Vectors(lanes, terms.leaf_lanes)
     candidate = Candidate(model.root, rng.randbytes(32), weights_digest(samples), rows.root, at.layer)
-    root = merkle.root(before, terms.leaf_lanes)
+    root = merkle.root(old_model, terms.leaf_lanes)
     context = ChallengeContext(
         terms, at.domain, at.round, candidate.digest(at.round), root, tally_digest(tally)
     )
-    return Evidence(context, candidate, tally, words, shown, lanes, before, model, rows)
+    return Evidence(context, candidate, tally, words, updates, lanes, old_model, model, rows)
 
 
 def case_of(right: Evidence) -> Case:
@@ -140,7 +141,7 @@ def case_of(right: Evidence) -> Case:
 
 
 def proposing(right: Evidence, **parts: Any) -> Evidence:
-    """The same round with other parts proposed: `model`, `rows` (sources) or `weights` (a digest)."""
+    """Return the same round with other parts proposed: `model`, `rows` (sources) or `weights` (a digest)."""
     weights = parts.pop("weights", right.candidate.weights)
     model, rows = parts.get("model", right.model), parts.get("rows", right.rows)
     candidate = replace(right.candidate, root=model.root, rows=rows.root, weights=weights)
@@ -167,20 +168,20 @@ def one_lane_off_by_one(rng: Random, right: Evidence) -> Evidence | None:
 def swapped_leaves(rng: Random, right: Evidence) -> Evidence | None:
     name = rng.choice(("model", "rows"))
     source = getattr(right, name)
-    packed = [source.leaf(index) for index in range(right.context.leaves)]
-    one, other = rng.randrange(len(packed)), rng.randrange(len(packed))
-    if packed[one] == packed[other]:
+    leaves = [source.leaf(index) for index in range(right.context.leaves)]
+    one, other = rng.randrange(len(leaves)), rng.randrange(len(leaves))
+    if leaves[one] == leaves[other]:
         return None
-    packed[one], packed[other] = packed[other], packed[one]
-    return proposing(right, **{name: Leaves(packed, right.context.leaves)})
+    leaves[one], leaves[other] = leaves[other], leaves[one]
+    return proposing(right, **{name: Leaves(leaves, right.context.leaves)})
 
 
 def dropped_update(rng: Random, right: Evidence) -> Evidence | None:
     if len(right.lanes) == 1:
         return None
-    gone = rng.randrange(len(right.lanes))
-    lanes = [item for place, item in enumerate(right.lanes) if place != gone]
-    samples = [item for place, item in enumerate(right.samples) if place != gone]
+    position = rng.randrange(len(right.lanes))
+    lanes = [item for place, item in enumerate(right.lanes) if place != position]
+    samples = [item for place, item in enumerate(right.samples) if place != position]
     model = replace(case_of(right), lanes=lanes, samples=samples).model()
     kind = rng.randrange(3)
     if kind == 0:
@@ -210,16 +211,16 @@ def wrong_rounding(rng: Random, right: Evidence) -> Evidence | None:
 
 
 def _rounded(case: Case, values: list[int], old: int, down: bool) -> int:
-    terms, ordered = case.terms, sorted(values)
-    numerator, denominator = ordered[(len(values) - 1) // 2] + ordered[len(values) // 2], 2
+    terms, ranking = case.terms, sorted(values)
+    numerator, denominator = ranking[(len(values) - 1) // 2] + ranking[len(values) // 2], 2
     if terms.rule == Rule.MEAN:
         numerator = sum(weight * value for weight, value in zip(case.samples, values, strict=True))
         denominator = sum(case.samples)
     elif terms.rule == Rule.TRIMMED_MEAN:
         first, last = aggregation.kept_places(terms.rule, len(values), terms.trim)
-        numerator, denominator = sum(ordered[first : last + 1]), last + 1 - first
-    scaled = int(numerator) << terms.shift
-    step = scaled // denominator if down else (abs(scaled) // denominator) * (1 if scaled >= 0 else -1)
+        numerator, denominator = sum(ranking[first : last + 1]), last + 1 - first
+    quotient = int(numerator) << terms.shift
+    step = quotient // denominator if down else (abs(quotient) // denominator) * (1 if quotient >= 0 else -1)
     return _held(old + _held(step))
 
 
@@ -236,28 +237,28 @@ def wrong_padding(rng: Random, right: Evidence) -> Evidence | None:
     """Lanes beyond the parameters, leaves beyond the last, or a leaf of another length."""
     name = rng.choice(("model", "rows"))
     source, context = getattr(right, name), right.context
-    packed = [source.leaf(index) for index in range(context.leaves)]
+    leaves = [source.leaf(index) for index in range(context.leaves)]
     kind = rng.randrange(3)
     if kind == 0:
         spare = context.leaves * context.terms.leaf_lanes - context.terms.parameters
         if spare == 0:
             return None
-        packed[-1] = packed[-1][:-1] + b"\x01"
+        leaves[-1] = leaves[-1][:-1] + b"\x01"
     elif kind == 1:
         if context.leaves == 1 << context.depth:
             return None
-        packed += [rng.randbytes(len(packed[0]))] * rng.randint(1, (1 << context.depth) - context.leaves)
+        leaves += [rng.randbytes(len(leaves[0]))] * rng.randint(1, (1 << context.depth) - context.leaves)
     else:
-        index = rng.randrange(len(packed))
-        packed[index] = rng.choice((packed[index] + bytes(32), packed[index][:-1], b""))
-    return proposing(right, **{name: Leaves(packed, context.leaves)})
+        index = rng.randrange(len(leaves))
+        leaves[index] = rng.choice((leaves[index] + bytes(32), leaves[index][:-1], b""))
+    return proposing(right, **{name: Leaves(leaves, context.leaves)})
 
 
 def wrapped_instead_of_saturated(rng: Random, right: Evidence) -> Evidence | None:
     del rng
     case = case_of(right)
-    wrapped = (case.before.astype(np.int64) + case.step().astype(np.int64)).astype(np.int32)
-    return with_model(right, wrapped)
+    new_model = (case.before.astype(np.int64) + case.step().astype(np.int64)).astype(np.int32)
+    return with_model(right, new_model)
 
 
 Forgery = Callable[[Random, Evidence], Evidence | None]
@@ -274,20 +275,20 @@ FORGERIES: tuple[Forgery, ...] = (
 
 
 def forged(rng: Random, forgery: Forgery, setting: Setting | None = None, updates: int = 7) -> Evidence:
-    """A wrong proposal over random terms; other terms are tried until the forgery has an effect."""
+    """Make a wrong proposal over random terms; other terms are tried until the forgery has an effect."""
     while True:
-        found = forgery(rng, evidence(rng, random_terms(rng), rng.randint(1, updates), setting))
-        if found is not None:
-            return found
+        evidence_ = forgery(rng, evidence(rng, random_terms(rng), rng.randint(1, updates), setting))
+        if evidence_ is not None:
+            return evidence_
 
 
 # What a challenger may do to a right proposal.
 
 
 def hostile(rng: Random, right: Evidence) -> Challenge:
-    """A challenge of a place that is right, in half of the cases with something about it bent."""
-    made = _challenge(rng, right)
-    return bent(rng, made) if rng.random() < 0.5 else made
+    """Make a challenge of a place that is right, in half of the cases with a field of it changed."""
+    challenge = _challenge(rng, right)
+    return bent(rng, challenge) if rng.random() < 0.5 else challenge
 
 
 def _challenge(rng: Random, right: Evidence) -> Challenge:
@@ -309,20 +310,20 @@ def _challenge(rng: Random, right: Evidence) -> Challenge:
 
 def padding_proof(right: Evidence, tree: Trees, index: int) -> tuple[bytes, ...]:
     source = right.model if tree is Trees.MODEL else right.rows
-    packed = [source.leaf(place) for place in range(right.context.leaves)]
-    levels = merkle.tree_of(packed, right.context.depth).levels[:-1]
-    found = []
+    leaves = [source.leaf(place) for place in range(right.context.leaves)]
+    levels = merkle.tree_of(leaves, right.context.depth).levels[:-1]
+    path = []
     for height, level in enumerate(levels):
         start = ((index >> height) ^ 1) * 32
-        found.append(level[start : start + 32] or merkle.padding(height))
-    return tuple(found)
+        path.append(level[start : start + 32] or merkle.padding(height))
+    return tuple(path)
 
 
-def bent(rng: Random, made: Challenge) -> Challenge:
-    """The challenge with one of its fields changed a little."""
-    kept = {"candidate", "tally", "update", "tree"}
-    name = rng.choice([field.name for field in fields(made) if field.name not in kept])
-    return replace(made, **{name: _bent(rng, getattr(made, name), name in {"low", "high"})})
+def bent(rng: Random, challenge: Challenge) -> Challenge:
+    """Return the challenge with one of its fields changed a little."""
+    excluded = {"candidate", "tally", "update", "tree"}
+    name = rng.choice([field.name for field in fields(challenge) if field.name not in excluded])
+    return replace(challenge, **{name: _bent(rng, getattr(challenge, name), name in {"low", "high"})})
 
 
 def _bent(rng: Random, value: Any, signed: bool) -> Any:
@@ -340,8 +341,8 @@ def _bent(rng: Random, value: Any, signed: bool) -> Any:
 
 
 def ruling(challenge: Challenge, context: ChallengeContext) -> bool | str:
-    """What the twin says: refuted, failed, or the reason why it does not open."""
+    """Return the twin's ruling: refuted, failed, or the reason why it does not open."""
     try:
         return challenge.rule(context)
-    except challenges.ChallengeError as error:
+    except ChallengeError as error:
         return str(error)

@@ -84,86 +84,84 @@ def play(federation: Federation) -> None:
     federation.propose()
     leader = federation.leader().address
     voters = [federation.miner_keys[index] for index in federation.jury()]
-    others = [key for key in voters if key.address != leader]
+    attesters = [key for key in voters if key.address != leader]
     needed = 2 * len(voters) // 3  # beside the leader
-    for key in others[: needed - 1]:
+    for key in attesters[: needed - 1]:
         federation.send(key, "attest", federation.proposal_digest())
     last = [("attest", [federation.proposal_digest()]), ("finalize", federation.proposal())]
-    federation.multi(others[needed - 1], "attest and finalize", last)
+    federation.multi(attesters[needed - 1], "attest and finalize", last)
 
 
 def rare_steps() -> Row:
     """Gas of what happens once or seldom, with 20 devices and 5 miners."""
-    found: Row = {}
+    row: Row = {}
     federation = Federation(20, 5)
     for part, receipt in zip(("court", "annex", "federation"), federation.deployed, strict=True):
-        found[f"deploy {part}"] = receipt.gas_used
+        row[f"deploy {part}"] = receipt.gas_used
     federation.open()
-    received = federation.received
-    found["register 20 devices"] = received["register_devices"][0].gas_used
-    found["register a miner"] = received["register_miner"][-1].gas_used
-    found["start"] = received["start"][0].gas_used
-    found["commit by a device alone"] = federation.commit(
+    receipts = federation.received
+    row["register 20 devices"] = receipts["register_devices"][0].gas_used
+    row["register a miner"] = receipts["register_miner"][-1].gas_used
+    row["start"] = receipts["start"][0].gas_used
+    row["commit by a device alone"] = federation.commit(
         federation.device_keys[0], [federation.update(0)]
     ).gas_used
     for _ in range(10):
         federation.finish()
-    found |= claims(federation)
+    row |= claims(federation)
     federation.until(Phase.PROPOSE).expire()
-    found["skip a late leader"] = federation.send(
-        federation.outsider, "skip", *federation.skip_args()
-    ).gas_used
-    found["top up"] = federation.send(federation.miner_keys[0], "top_up", value=TERMS.min_stake).gas_used
-    found["a device leaves"] = federation.send(
+    row["skip a late leader"] = federation.send(federation.outsider, "skip", *federation.skip_args()).gas_used
+    row["top up"] = federation.send(federation.miner_keys[0], "top_up", value=TERMS.min_stake).gas_used
+    row["a device leaves"] = federation.send(
         federation.owner, "leave_device", federation.device_keys[1].address
     ).gas_used
-    found["a miner leaves"] = federation.send(federation.miner_keys[1], "leave_miner").gas_used
+    row["a miner leaves"] = federation.send(federation.miner_keys[1], "leave_miner").gas_used
     federation.push()
     federation.expire()
-    found["advance"] = federation.send(federation.outsider, "advance").gas_used
+    row["advance"] = federation.send(federation.outsider, "advance").gas_used
     federation.push().push().push()
-    found["release a stake"] = federation.send(federation.miner_keys[1], "release_stake").gas_used
-    return found
+    row["release a stake"] = federation.send(federation.miner_keys[1], "release_stake").gas_used
+    return row
 
 
 def claims(federation: Federation) -> Row:
     """Gas of claims: the first one, and ten rounds in one go."""
-    outsider, found = federation.outsider, {}
+    outsider, row = federation.outsider, {}
     for role, account in (("device", federation.device_keys[0]), ("miner", federation.miner_keys[0])):
         rounds = {n: getattr(federation, f"claim_{role}_args")(n, 0) for n in range(1, 11)}
         first = federation.send(outsider, f"claim_{role}", *rounds.pop(1))
-        found[f"claim by a {role}, its first"] = first.gas_used
+        row[f"claim by a {role}, its first"] = first.gas_used
         federation.gas.clear()
         federation.multi(outsider, "nine", [(f"claim_{role}", args) for args in rounds.values()])
-        found[f"claim by a {role}, nine more rounds"] = federation.gas["nine"]
-        paid = federation.send(outsider, "withdraw", account.address)
-        found[f"withdraw by a {role}"] = paid.gas_used
-    return found
+        row[f"claim by a {role}, nine more rounds"] = federation.gas["nine"]
+        receipt = federation.send(outsider, "withdraw", account.address)
+        row[f"withdraw by a {role}"] = receipt.gas_used
+    return row
 
 
 def dispute_steps() -> Row:
     """Gas of each move of a dispute: 20 updates, 11,200 parameters in 700 leaves of 16."""
     terms, rng = replace(TERMS, parameters=11_200, leaf_lanes=16, max_updates=64), Random(5)
-    trial, found = ProposalFixture(terms), {}
+    trial, row = ProposalFixture(terms), {}
     lanes = [random_lanes(rng, terms, 16) for _ in range(20)]
-    made = assemble(rng, terms, random_lanes(rng, terms, 32), lanes, [True] * 20, trial.setting)
-    driver, received = DisputeDriver(trial, made, Trees.ROWS), trial.federation.received
+    evidence = assemble(rng, terms, random_lanes(rng, terms, 32), lanes, [True] * 20, trial.setting)
+    driver, receipts = DisputeDriver(trial, evidence, Trees.ROWS), trial.federation.received
     driver.open()
-    found["open a dispute"] = received["dispute"][-1].gas_used
-    found["show what is behind the rows"] = driver.answer().gas_used
-    found["pick the root"] = driver.pursue(0).gas_used
-    found["show 175 nodes"] = driver.answer().gas_used
-    found["pick one of them"] = driver.pursue(3).gas_used
+    row["open a dispute"] = receipts["dispute"][-1].gas_used
+    row["show what is behind the rows"] = driver.answer().gas_used
+    row["pick the root"] = driver.pursue(0).gas_used
+    row["show 175 nodes"] = driver.answer().gas_used
+    row["pick one of them"] = driver.pursue(3).gas_used
     driver.answer()
     driver.pursue(1)
-    found["show a leaf of 20 updates"] = driver.answer().gas_used
-    DisputeDriver(trial, made, Trees.UPDATE).open()
-    found["open a dispute of an update"] = received["dispute_update"][-1].gas_used
-    driver = DisputeDriver(trial, made, Trees.MODEL)
+    row["show a leaf of 20 updates"] = driver.answer().gas_used
+    DisputeDriver(trial, evidence, Trees.UPDATE).open()
+    row["open a dispute of an update"] = receipts["dispute_update"][-1].gas_used
+    driver = DisputeDriver(trial, evidence, Trees.MODEL)
     driver.open()
     trial.federation.chain.warp(driver.state.due)
-    found["refute in default of an answer"] = driver.expire().gas_used
-    return found
+    row["refute in default of an answer"] = driver.expire().gas_used
+    return row
 
 
 def measured() -> dict[str, Row]:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from functools import cached_property
+from typing import Any
 
 import pytest
 from eth_keys.datatypes import PrivateKey
@@ -65,7 +66,7 @@ def digest(*parts: object) -> bytes:
 
 @contextmanager
 def refused(reason: str) -> Iterator[None]:
-    """What is inside has to be refused with exactly this reason."""
+    """Insist that the body is refused with exactly this reason."""
     with pytest.raises(Reverted, match=f"^{re.escape(reason)}$"):
         yield
 
@@ -119,13 +120,13 @@ class Federation(ClaimProofs):
         return self
 
     def tail(self, key: Account) -> bytes:
-        """The tail of an account's short hash chain."""
+        """Return the tail of an account's short hash chain."""
         return beacon.tail(keccak(key.key), LAYERS)
 
     def layer(self, key: Account) -> bytes:
-        """The layer that an account shows next."""
-        shown = self.contract.call("tail", key.address)
-        return beacon.next_layer(keccak(key.key), shown, LAYERS) or bytes(32)
+        """Return the layer that an account shows next."""
+        tail = self.contract.call("tail", key.address)
+        return beacon.next_layer(keccak(key.key), tail, LAYERS) or bytes(32)
 
     @property
     def engine(self) -> Engine:
@@ -136,14 +137,14 @@ class Federation(ClaimProofs):
 
     @property
     def clock(self) -> Clock:
-        phase, *rest = self.contract.call("round_clock")
-        return Clock(Phase(phase), *rest)
+        phase, *fields = self.contract.call("round_clock")
+        return Clock(Phase(phase), *fields)
 
     # One update, one batch, one vote.
 
     def update(self, device: int, round_: int | None = None, **changes: object) -> Update:
         number = self.clock.round if round_ is None else round_
-        made = Update(
+        update = Update(
             round=number,
             device=device,
             root=digest("root", number, device),
@@ -152,33 +153,33 @@ class Federation(ClaimProofs):
             microseconds=900,
             salt=int.from_bytes(digest("salt", number, device)[:16], "big"),
         )
-        return replace(made, **changes)  # type: ignore[arg-type]
+        return replace(update, **changes)  # type: ignore[arg-type]
 
     def commitment(self, update: Update) -> bytes:
         return submissions.commitment(self.domain, update)
 
     def sign(self, update: Update, key: Account | None = None) -> list[bytes]:
         signer = key or self.device_keys[update.device]
-        made = signer.private.sign_msg_hash(self.commitment(update))
-        return [word(made.r), word(made.s | made.v << 255)]
+        signature = signer.private.sign_msg_hash(self.commitment(update))
+        return [word(signature.r), word(signature.s | signature.v << 255)]
 
     def share(self, miner: int, round_: int | None = None) -> list[Update]:
-        """The updates of the devices that a miner serves, dealt out in turn."""
+        """Return the updates of the devices that a miner serves, dealt out in turn."""
         number = self.clock.round if round_ is None else round_
         return [self.update(device, number) for device in range(miner, self.devices, self.miners)]
 
     def commit(self, sender: Account, updates: list[Update]) -> Receipt:
         return self.send(sender, "commit", submissions.batch_digest(map(self.commitment, updates)))
 
-    def reveal_args(self, updates: list[Update], opened: int | None = None) -> list[object]:
-        mask = (1 << len(updates)) - 1 if opened is None else opened
-        shown = [u for i, u in enumerate(updates) if mask >> i & 1]
+    def reveal_args(self, updates: list[Update], bits: int | None = None) -> list[object]:
+        mask = (1 << len(updates)) - 1 if bits is None else bits
+        revealed = [u for i, u in enumerate(updates) if mask >> i & 1]
         return [
             mask,
-            [u.root for u in shown],
-            [u.cid for u in shown],
-            [submissions.pack_claim(u) for u in shown],
-            [self.sign(u) for u in shown],
+            [u.root for u in revealed],
+            [u.cid for u in revealed],
+            [submissions.pack_claim(u) for u in revealed],
+            [self.sign(u) for u in revealed],
             [self.commitment(u) for i, u in enumerate(updates) if not mask >> i & 1],
         ]
 
@@ -186,17 +187,17 @@ class Federation(ClaimProofs):
         self,
         sender: Account,
         updates: list[Update],
-        opened: int | None = None,
+        bits: int | None = None,
         submitter: Account | None = None,
     ) -> Receipt:
-        return self.send(sender, "reveal", (submitter or sender).address, *self.reveal_args(updates, opened))
+        return self.send(sender, "reveal", (submitter or sender).address, *self.reveal_args(updates, bits))
 
     def opening(
         self, miner: int, verdicts: list[Verdict] | None = None, wish: Engine | None = None
     ) -> Opening:
         number, address = self.clock.round, self.miner_keys[miner].address
-        said = tuple(verdicts or [Verdict.ACCEPTED] * len(self.words()))
-        return Opening(number, address, said, digest("vote", number, miner), wish)
+        codes = tuple(verdicts or [Verdict.ACCEPTED] * len(self.words()))
+        return Opening(number, address, codes, digest("vote", number, miner), wish)
 
     def commit_vote(self, opening: Opening, sender: Account | None = None) -> Receipt:
         return self.send(sender or self.key_of(opening), "commit_vote", verification.vote_digest(opening))
@@ -212,17 +213,17 @@ class Federation(ClaimProofs):
 
     # What the running round has brought so far, from the contract's events.
 
-    def this_round(self, name: str, number: int | None = None) -> list[dict[str, object]]:
+    def this_round(self, name: str, number: int | None = None) -> list[Mapping[str, Any]]:
         number = self.clock.round if number is None else number
         return [e.args for e in self.contract.events(name=name) if e.args["round"] == number]
 
     def updates(self, number: int | None = None) -> list[Update]:
         number = self.clock.round if number is None else number
-        found = []
+        updates = []
         for args in self.this_round("Revealed", number):
-            for root, cid, claim in zip(args["roots"], args["cids"], args["claims"], strict=True):  # type: ignore[call-overload]
-                found.append(submissions.unpack_claim(number, root, cid, claim))
-        return found
+            for root, cid, claim in zip(args["roots"], args["cids"], args["claims"], strict=True):
+                updates.append(submissions.unpack_claim(number, root, cid, claim))
+        return updates
 
     def words(self, number: int | None = None) -> list[int]:
         engine = self.history().rounds[self.clock.round if number is None else number].engine
@@ -238,7 +239,7 @@ class Federation(ClaimProofs):
         return self.history().rounds[self.clock.round].votes
 
     def tally_args(self, votes: Sequence[verification.Vote] = ()) -> list[object]:
-        """The lists for `votes`, those unveiled so far when none are given."""
+        """Return the lists for `votes`, by default for those unveiled so far."""
         return list(verification.tally_args(self.words(), votes or self.votes(), self.engine))
 
     def skip_args(self) -> list[object]:
@@ -247,7 +248,7 @@ class Federation(ClaimProofs):
     # Whole phases, honestly.
 
     def jury(self) -> list[int]:
-        """Who may vote in the running round."""
+        """Return the miners that may vote in the running round, by index."""
         electors = {member.account for member in self.history().electors()}
         return [index for index, key in enumerate(self.miner_keys) if key.address in electors]
 
@@ -291,11 +292,11 @@ class Federation(ClaimProofs):
         return next(key for key in self.miner_keys if key.address == address)
 
     def proposal(self) -> tuple[bytes, bytes, bytes, bytes]:
-        """What the leader proposes, or has proposed."""
+        """Return what the leader proposes, or has proposed."""
         number, leader = self.clock.round, self.contract.call("lead_now")[0]
         key = next((key for key in self.miner_keys if key.address == leader), self.outsider)
-        shown = self.contract.call("tail", leader)
-        layer = shown if self.clock.phase is Phase.ATTEST else self.layer(key)
+        tail = self.contract.call("tail", leader)
+        layer = tail if self.clock.phase is Phase.ATTEST else self.layer(key)
         return digest("model", number), digest("model cid", number), digest("rows", number), layer
 
     def proposal_digest(self) -> bytes:
@@ -314,8 +315,8 @@ class Federation(ClaimProofs):
     def attest_enough(self) -> None:
         for key in self.miner_keys:
             seat = 1 << self.contract.call("miner", key.address)[0]
-            voted = self.clock.expected & seat
-            if voted and not self.attested() and not self.contract.call("lead_now")[4] & seat:
+            has_voted = self.clock.expected & seat
+            if has_voted and not self.attested() and not self.contract.call("lead_now")[4] & seat:
                 self.send(key, "attest", self.proposal_digest())
 
     def finalize(self, sender: Account | None = None) -> Receipt:
@@ -323,7 +324,7 @@ class Federation(ClaimProofs):
 
     def until(self, phase: Phase) -> Federation:
         """Play the running round honestly until `phase` is due."""
-        steps = {
+        acts: dict[Phase, Callable[[], object]] = {
             Phase.COMMIT: self.commit_all,
             Phase.REVEAL: self.reveal_all,
             Phase.VOTE: self.vote_all,
@@ -338,7 +339,7 @@ class Federation(ClaimProofs):
                 for opening in [self.opening(i) for i in self.jury()]:
                     self.commit_vote(opening)
             else:
-                steps[now]()
+                acts[now]()
         return self
 
     def finish(self) -> Federation:
@@ -366,9 +367,9 @@ class Federation(ClaimProofs):
                 self.tally()
             elif clock.phase is Phase.ATTEST and self.attested():
                 self.wait(self.terms.challenge_seconds)
-                shown = self.this_round("Proposed")[-1]
-                stated = [shown[name] for name in ("root", "cid", "rows", "layer")]
-                self.send(self.outsider, "finalize", *stated)
+                args = self.this_round("Proposed")[-1]
+                proposal = [args[name] for name in ("root", "cid", "rows", "layer")]
+                self.send(self.outsider, "finalize", *proposal)
             elif clock.phase in (Phase.PROPOSE, Phase.ATTEST):
                 self.expire()
                 self.send(self.outsider, "skip", *self.skip_args())
@@ -379,8 +380,8 @@ class Federation(ClaimProofs):
 
     def attested(self) -> bool:
         """Whether more than two thirds of the voting weight stand behind the proposal."""
-        _, _, voting, attested, *_ = self.contract.call("lead_now")
-        return bool(attested * 3 > voting * 2)
+        _, _, voting, weight, *_ = self.contract.call("lead_now")
+        return bool(weight * 3 > voting * 2)
 
     def money(self) -> tuple[int, int, int, int]:
         """Balance, stakes, owed and pool."""

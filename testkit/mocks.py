@@ -20,7 +20,7 @@ CONTRACTS = Path(__file__).parents[1] / "contracts"
 
 @cache
 def compiled(path: str) -> CompilerData:
-    """A contract below contracts/, compiled."""
+    """Compile a contract below contracts/."""
     from vyper.compiler.input_bundle import FilesystemInputBundle
     from vyper.compiler.phases import CompilerData
 
@@ -40,7 +40,7 @@ def put(chain: EmbeddedChain, sender: Account, path: str, *args: object, value: 
 
 
 def mock(name: str, terms: Terms = TERMS) -> tuple[Contract, Account]:
-    """A mock on a chain of its own, and who deployed it."""
+    """Deploy a mock on a chain of its own; return it and its deployer."""
     owner = account("owner")
     chain = EmbeddedChain(None, funded=[owner.address])
     return put(chain, owner, f"mocks/{name}.vy", terms), owner

@@ -51,13 +51,13 @@ class ProposalFixture:
         )
 
     def send(self, challenge: Challenge, bond: int | None = None) -> Receipt:
-        """The challenge as a transaction of an outsider."""
+        """Send the challenge as a transaction of an outsider."""
         function, args = challenge.call()
         value = self.terms.challenge_bond if bond is None else bond
         return self.federation.send(self.federation.outsider, function, *args, value=value)
 
     def ruling(self, challenge: Challenge) -> bool | str:
-        """What the contract says: refuted, failed, or the reason why it does not open."""
+        """Return the contract's ruling: refuted, failed, or the reason why it does not open."""
         try:
             names = {event.name for event in self.send(challenge).events}
         except Reverted as error:

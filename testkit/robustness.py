@@ -27,19 +27,19 @@ PLAYED_BY = ("bcfl/adversaries/*.py", "bcfl/learning/*.py", "bcfl/protocol/fixed
 
 
 def play(case: Case) -> dict[str, Any]:
-    """The result of a case, as it is written down."""
+    """Play a case; return its result as it is written down."""
     from testkit.chainless import Chainless
 
-    started = time.process_time()
+    start = time.process_time()
     config = case.config()
     federation = Chainless.found(config, _material(config.model_copy(update={"adversary": ()})))
     rounds = [federation.play_round() for _ in range(config.rounds)]
     playing = set(federation.assignment.playing)
     honest = set(range(config.devices)) - playing
-    sent = [played.accepted | set(played.rejected) for played in rounds]
+    senders = [played.accepted | set(played.rejected) for played in rounds]
     wages = {
-        name: sum(federation.earned.get(device, 0) for device in who) / max(1, len(who))
-        for name, who in (("honest", honest), ("playing", playing))
+        name: sum(federation.earned.get(device, 0) for device in devices) / max(1, len(devices))
+        for name, devices in (("honest", honest), ("playing", playing))
     }
     reasons = Counter(
         f"{'honest' if device in honest else 'adversary'} {reason}"
@@ -51,14 +51,14 @@ def play(case: Case) -> dict[str, Any]:
         "rules": rules(case.pipeline),
         "accuracy": [round(played.accuracy, 5) for played in rounds],
         "success": rounds[-1].attack_success,
-        "honest": sum(len(who & honest) for who in sent),
+        "honest": sum(len(devices & honest) for devices in senders),
         "false_rejects": sum(len(set(played.rejected) & honest) for played in rounds),
-        "adversarial": sum(len(who & playing) for who in sent),
+        "adversarial": sum(len(devices & playing) for devices in senders),
         "false_accepts": sum(len(played.accepted & playing) for played in rounds),
         "reasons": dict(sorted(reasons.items())),
         "earned": wages["playing"] / wages["honest"] if playing and wages["honest"] else None,
         "void": sum(played.void for played in rounds),
-        "seconds": round(time.process_time() - started, 1),
+        "seconds": round(time.process_time() - start, 1),
     }
 
 
@@ -72,7 +72,7 @@ def _material(config: Any) -> Any:
 
 @lru_cache
 def rules(pipeline: str) -> str:
-    """A digest of the sources that decide a case of this pipeline."""
+    """Return a digest of the sources that decide a case of this pipeline."""
     patterns = PLAYED_BY if pipeline == FEDAVG else (*PLAYED_BY, *JUDGED_BY)
     digest = hashlib.sha256()
     for path in sorted(path for pattern in patterns for path in ROOT.glob(pattern)):
@@ -81,20 +81,20 @@ def rules(pipeline: str) -> str:
 
 
 def read(path: Path) -> list[dict[str, Any]]:
-    """The results in a file; a last line that was cut off is none."""
+    """Read the results in a file; a last line that was cut off is none."""
     if not path.exists():
         return []
-    found = []
+    results = []
     for line in path.read_text(encoding="utf-8").splitlines():
         try:
-            found.append(json.loads(line))
+            results.append(json.loads(line))
         except json.JSONDecodeError:
             continue
-    return found
+    return results
 
 
 def known(path: Path, old: bool) -> dict[str, dict[str, Any]]:
-    """The last result of each case; unless `old`, only of the rules as they are."""
+    """Return the last result of each case; unless `old`, only of the rules as they are."""
     current = {rules(FEDAVG), rules("mean")}
     return {result["key"]: result for result in read(path) if old or result["rules"] in current}
 
@@ -115,8 +115,8 @@ def results(cases: Sequence[Case], jobs: int) -> Iterator[dict[str, Any]]:
         yield from map(play, cases)
         return
     with ProcessPoolExecutor(jobs, mp_context=get_context("spawn")) as pool:
-        for done in as_completed([pool.submit(play, case) for case in cases]):
-            yield done.result()
+        for future in as_completed([pool.submit(play, case) for case in cases]):
+            yield future.result()
 
 
 def campaign(cases: Sequence[Case], path: Path, jobs: int, old: bool) -> None:
@@ -124,12 +124,14 @@ def campaign(cases: Sequence[Case], path: Path, jobs: int, old: bool) -> None:
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-    done = known(path, old)
-    todo = [case for case in cases if case.key not in done]
+    results_by_key = known(path, old)
+    todo = [case for case in cases if case.key not in results_by_key]
     columns = TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()
     with Progress(*columns, console=Console(stderr=True)) as bar:
         names = {case.key: f"{case.attack or 'nobody'} {case.partition} {case.pipeline}" for case in todo}
-        shown = bar.add_task("robustness", total=len(cases), completed=len(cases) - len(todo))
+        bar_task = bar.add_task("robustness", total=len(cases), completed=len(cases) - len(todo))
         for result in results(todo, jobs):
             write(path, result)
-            bar.update(shown, advance=1, description=f"{names[result['key']]} {result['accuracy'][-1]:.1%}")
+            bar.update(
+                bar_task, advance=1, description=f"{names[result['key']]} {result['accuracy'][-1]:.1%}"
+            )

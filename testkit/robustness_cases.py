@@ -67,7 +67,7 @@ class Case:
         return "|".join(str(value) for name, value in asdict(self).items() if name not in ("attack", "group"))
 
     def config(self) -> Config:
-        """The options of `bcfl run` that play this case."""
+        """Return the options of `bcfl run` that play this case."""
         name, _, alpha = self.partition.partition(" ")
         options: dict[str, Any] = {"partition": name} | ({"alpha": float(alpha)} if alpha else {})
         if self.pipeline == FEDAVG:
@@ -90,16 +90,16 @@ class Case:
 
 
 def named(
-    attack: str, spec: str, share: float, partition: str, pipeline: str, seed: int, **more: Any
+    attack: str, spec: str, share: float, partition: str, pipeline: str, seed: int, **fields: Any
 ) -> Case:
-    """The case of one attack; `spec` lacks its share."""
+    """Make the case of one attack; `spec` lacks its share."""
     name, _, parameters = spec.partition(":")
     text = f"{name}:{share:g}" + (f":{parameters}" if parameters else "")
-    return Case(attack, (text, *more.pop("helpers", ())), share, partition, pipeline, seed, **more)
+    return Case(attack, (text, *fields.pop("helpers", ())), share, partition, pipeline, seed, **fields)
 
 
 def headline(seeds: int = 3) -> Iterator[Case]:
-    """The rows that the goals speak of, a seed after the other."""
+    """Yield the rows that the goals speak of, a seed after the other."""
     for seed in range(seeds):
         for partition in PARTITIONS:
             for pipeline in (FEDAVG, "mean"):
@@ -132,7 +132,7 @@ def grid(seed: int = 0) -> Iterator[Case]:
 
 
 def quick() -> Iterator[Case]:
-    """A few minutes: what the others show, in small."""
+    """Yield a small campaign of a few minutes."""
     small: dict[str, Any] = {"devices": 20, "miners": 3, "rounds": 5, "task": "digits"}
     for pipeline in PIPELINES:
         yield Case("", (), 0.0, "iid", pipeline, 0, **small)

@@ -27,18 +27,18 @@ ROW, LEFT, RIGHT, TOP, WIDTH = 24, 200, 24, 60, 760  # of the picture, pixels
 DASHED = 'stroke="#1a73e8" stroke-dasharray="3 3"'  # where nobody attacks
 
 
-def table(cases: Sequence[Case], found: Results) -> str:
+def table(cases: Sequence[Case], results: Results) -> str:
     """Sections of rows: accuracy by pipeline, then what ours with the mean let through and dropped."""
     parts = []
     for group, title in GROUPS.items():
-        rows = _rows([case for case in cases if case.group == group], found)
+        rows = _rows([case for case in cases if case.group == group], results)
         if not rows:
             continue
         pipelines = [name for name in PIPELINES if any(row[4].get(name) for row in rows)]
         head = ["attack", "share", "data", *(NAMES[name] for name in pipelines)]
         head += ["lost to no attack", "backdoor", "honest rejected", "attackers accepted", "earn", "seeds"]
         lines = [f"\n### {title}\n", _line(head), _line(["---"] * len(head))]
-        lines += [_line(_cells(row, pipelines, found, cases)) for row in rows]
+        lines += [_line(_cells(row, pipelines, results, cases)) for row in rows]
         parts.append("\n".join(lines) + (f"\n\n{VBFL}" if group == "VBFL" else ""))
     return "\n".join(parts).strip()
 
@@ -46,31 +46,35 @@ def table(cases: Sequence[Case], found: Results) -> str:
 Row = tuple[str, float, str, int, dict[str, list[Case]]]  # attack, share, data, devices, cases by pipeline
 
 
-def _rows(cases: Sequence[Case], found: Results) -> list[Row]:
-    """What has been measured, one row for all pipelines and seeds of an attack."""
+def _rows(cases: Sequence[Case], results: Results) -> list[Row]:
+    """Return what has been measured, one row for all pipelines and seeds of an attack."""
     rows: dict[tuple[str, float, str, int], dict[str, list[Case]]] = {}
     for case in cases:
-        if case.key in found:
+        if case.key in results:
             row = rows.setdefault((case.attack, case.share, case.partition, case.devices), {})
             row.setdefault(case.pipeline, []).append(case)
     order = sorted(rows, key=lambda row: (PARTITIONS.index(row[2]), row[1]))
     return [(*row, rows[row]) for row in order]
 
 
-def _cells(row: Row, pipelines: Sequence[str], found: Results, cases: Sequence[Case]) -> list[str]:
+def _cells(row: Row, pipelines: Sequence[str], results_by_key: Results, cases: Sequence[Case]) -> list[str]:
     attack, share, partition, devices, by_pipeline = row
-    ours = by_pipeline.get("mean", [])
-    results = [found[case.key] for case in ours]
+    mean_cases = by_pipeline.get("mean", [])
+    results = [results_by_key[case.key] for case in mean_cases]
     cells = [attack or "nobody", f"{share:.0%}" if share else "", partition]
-    cells += [_spread([_final(found[c.key]) for c in by_pipeline.get(name, [])]) for name in pipelines]
+    cells += [
+        _spread([_final(results_by_key[c.key]) for c in by_pipeline.get(name, [])]) for name in pipelines
+    ]
     clean = {
-        case.seed: _final(found[case.key])
+        case.seed: _final(results_by_key[case.key])
         for case in cases
-        if not case.attack and case.key in found
+        if not case.attack and case.key in results_by_key
         and (case.partition, case.devices, case.pipeline) == (partition, devices, "mean")
     }  # fmt: skip
-    lost = [clean[case.seed] - _final(found[case.key]) for case in ours if case.seed in clean]
-    cells.append(f"{mean(lost):.1f}" if lost and attack else "")
+    losses = [
+        clean[case.seed] - _final(results_by_key[case.key]) for case in mean_cases if case.seed in clean
+    ]
+    cells.append(f"{mean(losses):.1f}" if losses and attack else "")
     cells.append(_percent(results, lambda result: result["success"]))
     cells.append(_percent(results, lambda result: _ratio(result, "false_rejects", "honest")))
     cells.append(_percent(results, lambda result: _ratio(result, "false_accepts", "adversarial")))
@@ -94,7 +98,7 @@ def _ratio(result: dict[str, Any], part: str, whole: str) -> float | None:
 
 
 def _percent(results: Sequence[dict[str, Any]], value: Callable[[dict[str, Any]], float | None]) -> str:
-    values = [found for result in results if (found := value(result)) is not None]
+    values = [number for result in results if (number := value(result)) is not None]
     return f"{100 * mean(values):.1f}%" if values else ""
 
 
@@ -102,45 +106,47 @@ def _line(cells: Sequence[str]) -> str:
     return "| " + " | ".join(cells) + " |"
 
 
-def plot(cases: Sequence[Case], found: Results) -> str:
+def plot(cases: Sequence[Case], results: Results) -> str:
     """One row an attack, one dot a pipeline, the means of all seeds; a dashed line where nobody attacks."""
-    rows = [row for row in _rows([c for c in cases if c.group in ("poison", "backdoor")], found) if row[0]]
-    clean = {row[2]: row for row in _rows([c for c in cases if not c.attack and c.group == "poison"], found)}
+    rows = [row for row in _rows([c for c in cases if c.group in ("poison", "backdoor")], results) if row[0]]
+    clean = {
+        row[2]: row for row in _rows([c for c in cases if not c.attack and c.group == "poison"], results)
+    }
     titles = [partition for partition in PARTITIONS if any(row[2] == partition for row in rows)]
     height = TOP + ROW * (len(rows) + 2 * len(titles)) + 30
-    shown = [name for name in PIPELINES if any(row[4].get(name) for row in rows)]
+    pipelines = [name for name in PIPELINES if any(row[4].get(name) for row in rows)]
     parts = [
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {height}" '
         'font-family="sans-serif" font-size="12">',
         f'<rect width="{WIDTH}" height="{height}" fill="white"/>',
-        *_legend(shown),
+        *_legend(pipelines),
     ]
     y = TOP
     for title in titles:
-        chosen = [row for row in rows if row[2] == title]
-        parts += _panel(title, chosen, clean.get(title), shown, found, y)
-        y += ROW * (len(chosen) + 2)
+        panel_rows = [row for row in rows if row[2] == title]
+        parts += _panel(title, panel_rows, clean.get(title), pipelines, results, y)
+        y += ROW * (len(panel_rows) + 2)
     return "\n".join([*parts, "</svg>\n"])
 
 
-def _legend(shown: Sequence[str]) -> list[str]:
+def _legend(pipelines: Sequence[str]) -> list[str]:
     title = "Accuracy after the last round, by attack and share of attackers"
     parts = [f'<text x="12" y="24" font-weight="bold">{title}</text>']
     places = range(12, WIDTH, 120)
-    for x, name in zip(places, shown, strict=False):
+    for x, name in zip(places, pipelines, strict=False):
         parts.append(f'<circle cx="{x + 5}" cy="42" r="5" fill="{COLOURS[name]}"/>')
         parts.append(f'<text x="{x + 15}" y="46">{NAMES[name]}</text>')
-    if "mean" in shown:
-        x = places[len(shown)]
+    if "mean" in pipelines:
+        x = places[len(pipelines)]
         parts.append(f'<line x1="{x}" x2="{x + 16}" y1="42" y2="42" {DASHED}/>')
         parts.append(f'<text x="{x + 21}" y="46">{NAMES["mean"]}, nobody attacks</text>')
     return parts
 
 
 def _panel(
-    title: str, rows: Sequence[Row], clean: Row | None, shown: Sequence[str], found: Results, top: int
+    title: str, rows: Sequence[Row], clean: Row | None, pipelines: Sequence[str], results: Results, top: int
 ) -> list[str]:
-    """The rows of one way of sharing out the data, over a scale from 0 to 100%."""
+    """Draw the rows of one partition of the data, over a scale from 0 to 100%."""
     bottom = top + ROW * (len(rows) + 1)
     parts = [f'<text x="12" y="{top + 15}" font-weight="bold">data: {escape(title)}</text>']
     for i in range(1, len(rows) + 1, 2):  # bands, so that one sees to which row a dot belongs
@@ -151,15 +157,15 @@ def _panel(
         grey = 'text-anchor="middle" fill="#5f6368" font-size="10"'
         parts += [f'<text x="{x}" y="{y}" {grey}>{percent}%</text>' for y in (top + 15, bottom + 13)]
     if clean is not None and clean[4].get("mean"):
-        x = _x(mean(_final(found[case.key]) for case in clean[4]["mean"]))
+        x = _x(mean(_final(results[case.key]) for case in clean[4]["mean"]))
         parts.append(f'<line x1="{x}" x2="{x}" y1="{top + 20}" y2="{bottom}" {DASHED}/>')
     for i, (attack, share, _, _, by_pipeline) in enumerate(rows, 1):
         y = top + ROW * i + 12
         parts.append(f'<text x="12" y="{y + 4}">{escape(attack)}, {share:.0%}</text>')
-        for place, name in enumerate(shown):
+        for place, name in enumerate(pipelines):
             if by_pipeline.get(name):
-                x = _x(mean(_final(found[case.key]) for case in by_pipeline[name]))
-                height = y + 4 * place - 2 * (len(shown) - 1)  # dots that coincide stay visible
+                x = _x(mean(_final(results[case.key]) for case in by_pipeline[name]))
+                height = y + 4 * place - 2 * (len(pipelines) - 1)  # dots that coincide stay visible
                 dot = f'<circle cx="{x}" cy="{height}" r="4" fill="{COLOURS[name]}" fill-opacity="0.85"/>'
                 parts.append(dot)
     return parts

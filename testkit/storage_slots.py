@@ -19,7 +19,7 @@ class StorageSlots:
         self.slots = dict(_slots("", compiled(source).storage_layout["storage_layout"]))
 
     def keep(self) -> bytes:
-        """The state as it stands, to come back to."""
+        """Return the state's root, to come back to."""
         return bytes(self.evm.header.state_root)
 
     def back(self, root: bytes) -> None:
@@ -27,7 +27,7 @@ class StorageSlots:
         self.evm.header = self.evm.header.copy(state_root=root)
 
     def get(self, name: str, key: int | None = None) -> int:
-        """The value of a variable, or of a map at a key."""
+        """Return the value of a variable, or of a map at a key."""
         state = self.evm.get_vm(self.evm.header).state
         return int(state.get_storage(self.address, self._slot(name, key)))
 

@@ -56,13 +56,15 @@ def orders(game: Game, rng: np.random.Generator, count: int) -> Flags:
     Shape (count, places); True is the attacker. Of a line of all miners only the head.
     """
     places = min(game.committee or HEAD, game.miners)
-    mine, others = np.full(count, float(game.identities)), np.full(count, float(HONEST))
+    attackers_left, honest_left = np.full(count, float(game.identities)), np.full(count, float(HONEST))
     each, other = game.share / game.identities, (1 - game.share) / HONEST
     line = np.empty((count, places), dtype=np.bool_)
     for place in range(places):
-        drawn = rng.random(count) * (mine * each + others * other) < mine * each
-        line[:, place] = drawn
-        mine, others = mine - drawn, others - ~drawn
+        is_attacker = (
+            rng.random(count) * (attackers_left * each + honest_left * other) < attackers_left * each
+        )
+        line[:, place] = is_attacker
+        attackers_left, honest_left = attackers_left - is_attacker, honest_left - ~is_attacker
     return (
         line if game.committee is None else rng.permuted(line, axis=1)
     )  # members lead in an order of their own
@@ -78,45 +80,45 @@ class Outcome:
 
 
 def outcomes(game: Game, seed: int = 1) -> Outcome:
-    """What a round brings the attacker that follows the protocol, and the one that plays the best response.
+    """Return what a round brings an attacker that follows the protocol, and one that plays the best response.
 
     The worth X of a round whose draw is known solves X = best choice of (what it brings + the X of the round
     that it leads to) - g, with mean 0; g is what a round brings. A pool of values stands for the law of X:
     every draw that can be foreseen has a value from the pool, one that cannot has 0.
     """
     rng = np.random.default_rng(seed)
-    pool, seen = np.zeros(SAMPLES), []
+    pool, means = np.zeros(SAMPLES), []
     for _ in range(GENERATIONS):
         line = orders(game, rng, SAMPLES)
         value, refused = _worth(game, rng, pool, line)
         pool = value - value.mean()
-        seen.append((game.value * line[:, 0].mean(), value.mean(), refused.mean()))
-    return Outcome(*map(float, np.mean(seen[SETTLED:], axis=0)))
+        means.append((game.value * line[:, 0].mean(), value.mean(), refused.mean()))
+    return Outcome(*map(float, np.mean(means[SETTLED:], axis=0)))
 
 
 def _worth(game: Game, rng: np.random.Generator, pool: Values, line: Flags) -> tuple[Values, Values]:
-    """The worth of rounds with a known draw and the turns refused, from the last in line to the first."""
+    """Return the worth of rounds with a known draw and the turns refused, last in line first."""
     voters = line.shape[1]
     withheld = voters - int(voters * game.needed)  # so many are enough to stop a proposal
     blocking = game.blocks & (line.sum(axis=1) >= withheld)
-    ordered = np.sort(pool)
+    sorted_pool = np.sort(pool)
     # Nobody led: the next seed is known to all. In a long line that is beyond reach.
     worth = rng.permutation(pool) if game.committee else np.zeros(SAMPLES)
     refused = np.zeros(SAMPLES)
     for place in reversed(range(voters)):
         lead, wait = game.value + rng.permutation(pool), worth - game.refusal
         # A layer that the attacker hears, and may keep from becoming final then.
-        others = np.where(blocking, _at_least(ordered, worth), 0.0)
+        honest_worth = np.where(blocking, _at_least(sorted_pool, worth), 0.0)
         refused = np.where(line[:, place] & (wait > lead), refused + 1, 0.0)
-        worth = np.where(line[:, place], np.maximum(lead, wait), others)
+        worth = np.where(line[:, place], np.maximum(lead, wait), honest_worth)
     return worth, refused
 
 
-def _at_least(ordered: Values, floor: Values) -> Values:
-    """The expected greater of `floor` and a value from the pool."""
-    above = np.concatenate([np.cumsum(ordered[::-1])[::-1], [0.0]])
-    place = np.searchsorted(ordered, floor)
-    return np.asarray((floor * place + above[place]) / len(ordered))
+def _at_least(values: Values, floor: Values) -> Values:
+    """Return the expected greater of `floor` and a value from the pool."""
+    above = np.concatenate([np.cumsum(values[::-1])[::-1], [0.0]])
+    place = np.searchsorted(values, floor)
+    return np.asarray((floor * place + above[place]) / len(values))
 
 
 def stopped(share: float, size: int, needed: float, identities: int = MANY) -> float:
@@ -126,7 +128,7 @@ def stopped(share: float, size: int, needed: float, identities: int = MANY) -> f
 
 
 def salts(share: float, identities: int, value: float, penalty: float, rounds: int = 4000) -> float:
-    """What a round brought under the beacon before: its seed was the exclusive or of revealed votes' salts.
+    """Return what a round brought under the former beacon: its seed was the exclusive or of revealed salts.
 
     Whoever opens last chooses for every identity whether to open; each subset is a draw of its own, in which
     those that withhold have no part. A lower bound: this round's lead alone, at most 400 subsets of a size.
@@ -136,15 +138,15 @@ def salts(share: float, identities: int, value: float, penalty: float, rounds: i
     for _ in range(rounds):
         best = 0.0
         for withheld in range(min(identities, 5)):
-            mine = (identities - withheld) * each
+            weight = (identities - withheld) * each
             draws = rng.random(min(math.comb(identities, withheld), 400))
-            leads = bool((draws < mine / (mine + 1 - share)).any())
+            leads = bool((draws < weight / (weight + 1 - share)).any())
             best = max(best, value * leads - penalty * withheld)
         brought += best
     return brought / rounds
 
 
-def race(share: float, ahead: float, wished: float = DEFAULTS.pow_seconds) -> float:
-    """The chance to win a race with this share of the hash rate and the puzzle `ahead` seconds early."""
-    alone = 1 - math.exp(-share * ahead / wished)
-    return alone + (1 - alone) * share
+def race(share: float, ahead: float, seconds: float = DEFAULTS.pow_seconds) -> float:
+    """Return the chance to win a race with a share of the hash rate and the puzzle `ahead` seconds early."""
+    chance_alone = 1 - math.exp(-share * ahead / seconds)
+    return chance_alone + (1 - chance_alone) * share

@@ -65,6 +65,11 @@ class Federation:
             self._ledger = LiveLedger(federation_at(chain, self.place.contract))
         return self._ledger
 
+    def _chain_answers(self) -> bool:
+        """Connect once; raises while nobody answers."""
+        networks.connect(self.place.network, timeout=5).close()
+        return True
+
     def take_snapshot(self) -> tuple[Clock, History] | None:
         """Where the federation stands; None while nobody can be asked."""
         with suppress(BcflError):
@@ -81,7 +86,7 @@ class Federation:
         parts = [account("miner", i) for i in range(self.miners)]
         parts += [account("device", i) for i in range(self.devices)]
         self._add("chain", parties.run_chain, [part.address for part in (owner, *parts)])
-        _until("the chain answers", lambda: networks.connect(self.place.network, timeout=5).close() or True)
+        _until("the chain answers", self._chain_answers)
         self._deploy(owner)
         for number in range(self.miners):
             self._add(f"miner {number}", parties.run_miner, number)

@@ -74,7 +74,7 @@ class Striker:
         until, looked = time.monotonic() + seconds, time.monotonic()
         while time.monotonic() < until:
             self._wake()
-            seen = self.federation.look()
+            seen = self.federation.take_snapshot()
             self._look_at_store()
             before, looked = looked, time.monotonic()
             if seen is not None:

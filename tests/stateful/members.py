@@ -39,9 +39,8 @@ class Members:
             return False
         effect()
         self.model.balance += value
-        self.model.committee = (
-            frozenset(self.f.history().current.committee) if self.model.round else frozenset()
-        )
+        current = self.f.history().current
+        self.model.committee = frozenset() if current is None else frozenset(current.committee)
         if self.model.clock.phase is Phase.PROPOSE and not self.model.leader:
             self.model.leader = self.f.leader().address
         return True

@@ -36,10 +36,13 @@ SHORT = replace(
     exit_rounds=1,
     pow_target=2**255,
     challenge_seconds=20,
-    **{
-        f"{phase}_seconds": 60
-        for phase in ("commit", "reveal", "vote", "unveil", "elect", "propose", "attest")
-    },
+    commit_seconds=60,
+    reveal_seconds=60,
+    vote_seconds=60,
+    unveil_seconds=60,
+    elect_seconds=60,
+    propose_seconds=60,
+    attest_seconds=60,
 )
 masks = st.integers(0, 7)
 wishes = st.sampled_from([None, None, *Engine])

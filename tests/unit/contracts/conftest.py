@@ -39,7 +39,7 @@ def _branches(pytestconfig: pytest.Config) -> None:
 
     seen: set[Outcome] = set()
     jump = PragueComputation.opcodes[JUMPI]
-    PragueComputation.opcodes = {**PragueComputation.opcodes, JUMPI: watched(jump, seen)}
+    PragueComputation.opcodes = {**PragueComputation.opcodes, JUMPI: watched(jump, seen)}  # type: ignore[dict-item]
     pytestconfig.pluginmanager.register(Reporter(seen))
 
 

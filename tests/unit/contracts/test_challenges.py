@@ -278,10 +278,12 @@ def test_without_a_bond_a_challenge_costs_gas_alone() -> None:
     made = assemble(rng, free.terms, random_lanes(rng, SMALL, 32), lanes, [True] * 3, free.setting)
     free.stand(made.context)
     assert free.ruling(leaf_of(made)) is False
-    wrong = lane_wrong(made).find()
+    wrong = lane_wrong(made)
     assert wrong is not None
-    free.stand(lane_wrong(made).context)
-    assert free.ruling(wrong) is True
+    challenge = wrong.find()
+    assert challenge is not None
+    free.stand(wrong.context)
+    assert free.ruling(challenge) is True
 
 
 @pytest.mark.parametrize("rule", Rule)
@@ -295,6 +297,7 @@ def test_the_last_leader_is_refuted_and_anybody_opens_the_next_round(
 ) -> None:
     """The court has no code to open a round: the round is void and waits for `advance`."""
     wrong = lane_wrong(right)
+    assert wrong is not None
     trial.stand(wrong.context)
     last = trial.storage.get("election.lead") | (trial.miners - 1) << TURN
     trial.storage.put(("election.lead", None, last))

@@ -58,7 +58,8 @@ def test_a_right_proposal_is_shown_to_the_leaf_and_stands(
     receipt = driver.answer()
     assert [event.name for event in receipt.events] == ["LeafShown", "DisputeEnded"]
     course = driver.course
-    assert course.leaf is not None and course.ended is not None
+    assert course.leaf is not None
+    assert course.ended is not None
     c, last = right.candidate, right.updates[-1].root
     root = {Trees.MODEL: c.root, Trees.ROWS: c.rows, Trees.UPDATE: last}[tree]
     assert merkle.climb(keccak(course.leaf), course.state.index, course.above) == root
@@ -119,7 +120,7 @@ def test_what_a_dispute_is_opened_with(trial: ProposalFixture, right: Evidence) 
             driver.open(bond)
     for part in ("root", "cid", "rows", "layer"):
         with refused("disputes: not what was proposed"):
-            driver.open(**{part: OTHER})
+            driver.open(None, **{part: OTHER})
     with refused("disputes: no such tree"):
         driver.open(tree=2)
     with refused("disputes: none is open"):
@@ -208,7 +209,7 @@ def test_what_does_not_fit(trial: ProposalFixture, right: Evidence) -> None:
 
 
 def test_a_wrong_leaf_is_shown_and_challenged(trial: ProposalFixture, right: Evidence) -> None:
-    """The tree's owner answers to the end; then there is time for the challenge, whenever the dispute began."""
+    """The tree's owner answers to the end; then there is time for the challenge, however late."""
     model = case_of(right).model()
     model[16 * 650 + 5] ^= 1
     wrong = with_model(right, model)

@@ -1,4 +1,4 @@
-"""Federation.vy, Annex.vy and Court.vy: one address, three pieces of code; several calls in one transaction."""
+"""Federation.vy, Annex.vy, Court.vy: one address, three pieces of code; several calls in a transaction."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from vyper.compiler.phases import CompilerData
 
 from bcfl.errors import Reverted
 from bcfl.ledger.artifact import artifact
-from bcfl.ledger.contract import transact
+from bcfl.ledger.contract import Contract, transact
 from bcfl.protocol.rewards import block_hash
 from bcfl.protocol.types import Block, Phase
 from testkit.harness import ETHER, TERMS, Federation, digest, refused
@@ -143,8 +143,8 @@ def test_the_annex_alone_moves_nothing_of_the_federation() -> None:
     assert annex.call("devices_registered") == 0
 
 
-def replace_address(federation: Federation, address: str) -> object:
-    return type(federation.contract)(federation.chain, artifact()["abi"], address)
+def replace_address(federation: Federation, address: str) -> Contract:
+    return Contract(federation.chain, artifact()["abi"], address)
 
 
 @pytest.mark.parametrize("name", ["Federation", "Annex", "Court"])
@@ -169,7 +169,7 @@ def test_the_interface_is_the_abi() -> None:
 def signature(entry: dict[str, object]) -> str:
     def types(fields: object) -> list[object]:
         return [
-            (field["type"], field.get("indexed"), types(field.get("components", ())))  # type: ignore[attr-defined]
+            (field["type"], field.get("indexed"), types(field.get("components", ())))
             for field in fields  # type: ignore[attr-defined]
         ]
 

@@ -40,7 +40,7 @@ def test_one_device_is_absent(absent: int) -> None:
 
 def test_one_device_commits_and_never_reveals() -> None:
     federation = Federation(devices=4, miners=2).open().until(Phase.REVEAL)
-    federation.reveal(federation.miner_keys[0], federation.share(0), opened=0b10)
+    federation.reveal(federation.miner_keys[0], federation.share(0), bits=0b10)
     federation.reveal(federation.miner_keys[1], federation.share(1))
     federation.finish()
     assert len(federation.tallies[1].accepted) == 3

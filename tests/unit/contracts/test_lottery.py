@@ -1,4 +1,4 @@
-"""lottery.vy: twin and bytecode agree, the logarithm is one, and places are won in proportion to the weights."""
+"""lottery.vy: twin and bytecode agree, the logarithm is one, places are won in proportion to the weights."""
 
 from __future__ import annotations
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
@@ -150,6 +151,7 @@ def test_skip_with_other_votes() -> None:
     federation = Federation().open().until(Phase.PROPOSE)
     federation.expire()
     voters, bodies = federation.skip_args()
+    wrong: Any
     for wrong in ([[], []], [voters[::-1], bodies[::-1]], [voters[:2], bodies[:2]]):  # type: ignore[index]
         with refused("proposals: not the votes of this round"):
             federation.send(federation.outsider, "skip", *wrong)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
@@ -239,11 +240,11 @@ def test_a_device_admitted_during_a_round_waits_for_the_next() -> None:
 @pytest.mark.parametrize("device_first", [True, False])
 def test_both_roles_in_one_account(device_first: bool) -> None:
     federation = Federation(devices=2, miners=2).open()
-    steps = [
+    calls: list[tuple[Any, str, list[object], int]] = [
         (federation.owner, "register_devices", [[LATE.address]], 0),
         (LATE, "register_miner", [federation.tail(LATE)], ETHER),
     ]
-    for sender, function, args, value in steps if device_first else reversed(steps):
+    for sender, function, args, value in calls if device_first else reversed(calls):
         federation.send(sender, function, *args, value=value)
     federation.device_keys.append(LATE)
     federation.miner_keys.append(LATE)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
@@ -91,7 +92,7 @@ DUE = {
 @pytest.mark.parametrize("phase", [Phase(n) for n in range(8)])
 def test_what_is_not_due_is_refused(phase: Phase) -> None:
     federation = Federation(terms=replace(TERMS, engine=1)).open().until(phase)
-    calls = [(name, args) for name, args in STEPS.items() if DUE.get(name) is not phase]
+    calls: list[tuple[str, Any]] = [item for item in STEPS.items() if DUE.get(item[0]) is not phase]
     if phase in (Phase.PROPOSE, Phase.ATTEST):
         calls = [(name, args) for name, args in calls if name != "skip"]
     if phase is not Phase.REVEAL:
@@ -125,7 +126,7 @@ def test_grace_keeps_a_phase_open_for_others() -> None:
     federation.reveal_all()
     assert federation.clock.phase is Phase.REVEAL
     federation.expire()
-    assert federation.clock.phase is Phase.VOTE
+    assert Phase(federation.clock.phase) is Phase.VOTE
 
 
 def test_grace_does_not_prolong_a_phase() -> None:

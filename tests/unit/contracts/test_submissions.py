@@ -74,7 +74,7 @@ def test_a_miner_whose_devices_are_silent_need_not_be_waited_for() -> None:
     with refused("submissions: not the committed batch"):
         federation.reveal(federation.miner_keys[0], [])
     federation.reveal(federation.miner_keys[1], federation.share(1))
-    federation.reveal(federation.miner_keys[0], batch, opened=0)
+    federation.reveal(federation.miner_keys[0], batch, bits=0)
     assert (federation.clock.phase, federation.clock.updates) == (Phase.VOTE, 2)
 
 
@@ -116,7 +116,7 @@ def test_a_batch_has_at_most_64() -> None:
     federation.commit_all()
     batch = federation.share(0)
     with pytest.raises(Reverted):
-        federation.reveal(federation.miner_keys[0], batch, opened=1)
+        federation.reveal(federation.miner_keys[0], batch, bits=1)
     assert federation.clock.updates == 0
 
 
@@ -125,7 +125,7 @@ def test_round_is_full() -> None:
     federation.reveal(federation.miner_keys[0], federation.share(0))
     with refused("submissions: round is full"):
         federation.reveal(federation.miner_keys[1], federation.share(1))
-    federation.reveal(federation.miner_keys[1], federation.share(1), opened=0b10)
+    federation.reveal(federation.miner_keys[1], federation.share(1), bits=0b10)
     assert federation.clock.updates == 3
 
 
@@ -172,7 +172,7 @@ def test_a_device_counts_once_however_often_it_was_committed() -> None:
     federation.expire()
     with refused("submissions: already revealed"):
         federation.reveal(federation.miner_keys[0], twice)
-    federation.reveal(federation.miner_keys[0], twice, opened=0b10)
+    federation.reveal(federation.miner_keys[0], twice, bits=0b10)
     with refused("submissions: already revealed"):
         federation.reveal(federation.miner_keys[1], [federation.update(0, samples=98)])
     assert [update.samples for update in federation.updates()] == [99]
@@ -248,12 +248,12 @@ def test_nobody_reveals_without_having_committed() -> None:
 def test_partial_reveals_add_up() -> None:
     federation = Federation(devices=3, miners=1).open().until(Phase.REVEAL)
     key, batch = federation.miner_keys[0], federation.share(0)
-    federation.reveal(federation.outsider, batch, opened=0b010, submitter=key)
+    federation.reveal(federation.outsider, batch, bits=0b010, submitter=key)
     assert federation.clock.phase is Phase.REVEAL  # others do not say that a miner is done
-    federation.reveal(federation.outsider, batch, opened=0b001, submitter=key)
-    federation.reveal(key, batch, opened=0b100)
+    federation.reveal(federation.outsider, batch, bits=0b001, submitter=key)
+    federation.reveal(key, batch, bits=0b100)
     assert [update.device for update in federation.updates()] == [1, 0, 2]
-    assert federation.clock.phase is Phase.VOTE
+    assert Phase(federation.clock.phase) is Phase.VOTE
 
 
 def test_a_withheld_device_reveals_out_of_its_miners_batch() -> None:
@@ -261,8 +261,8 @@ def test_a_withheld_device_reveals_out_of_its_miners_batch() -> None:
     federation.commit_all()
     federation.expire()
     key, batch = federation.miner_keys[0], federation.share(0)
-    federation.reveal(key, batch, opened=0b01)
-    federation.reveal(federation.device_keys[1], batch, opened=0b10, submitter=key)
+    federation.reveal(key, batch, bits=0b01)
+    federation.reveal(federation.device_keys[1], batch, bits=0b10, submitter=key)
     assert federation.clock.updates == 2
 
 

@@ -104,7 +104,7 @@ def test_what_every_dispute_insists_on(trial: ProposalFixture, right: Evidence) 
             driver.open(bond)
     for part in ("root", "cid", "rows", "layer"):
         with refused("disputes: not what was proposed"):
-            driver.open(**{part: OTHER})
+            driver.open(None, **{part: OTHER})
     driver.open()
     with refused("disputes: one is open"):
         driver.open()
@@ -193,7 +193,7 @@ def test_a_challenge_while_an_update_is_disputed_pays_the_bond_back(
     assert balance == sum(parts)
 
 
-FORGED: list[Callable[[Evidence], bytes]] = [lambda e: e.rows.leaf(0), lambda e: bytes(33)]
+FORGED: list[Callable[[Evidence], bytes]] = [lambda e: e.rows.leaf(0), lambda _: bytes(33)]
 
 
 @pytest.mark.parametrize("forge", FORGED)

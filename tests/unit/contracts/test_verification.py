@@ -47,7 +47,7 @@ def test_votes_say_reasons() -> None:
     federation = Federation(devices=7, miners=1).open().until(Phase.VOTE)
     federation.vote_all([said])
     (event,) = federation.this_round("Voted")
-    assert verification.unpack_verdicts(event["accepted"], event["reasons"], 7) == tuple(said)  # type: ignore[arg-type]
+    assert verification.unpack_verdicts(event["accepted"], event["reasons"], 7) == tuple(said)
 
 
 def test_commit_vote_twice() -> None:
