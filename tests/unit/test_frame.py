@@ -48,6 +48,38 @@ def test_other_paths_are_not(line: str) -> None:
     assert not MACHINE.search(line.encode())
 
 
+def test_no_file_is_binary() -> None:
+    """Wheels, archives and pictures that a session leaves behind do not belong here; text does."""
+    binary = [str(path.relative_to(ROOT)) for path in files() if is_binary(path.read_bytes())]
+    assert binary == []
+
+
+@pytest.mark.parametrize("data", [b"PK\x03\x04\x00", b"\x89PNG\r\n\x1a\n\x00", b"\xff\xfe text"])
+def test_a_binary_file_is_found(data: bytes) -> None:
+    assert is_binary(data)
+    assert not is_binary("text, also in Greek: \u03b1".encode())
+
+
+def is_binary(data: bytes) -> bool:
+    """Return whether bytes are no text in UTF-8."""
+    try:
+        return "\0" in data.decode()
+    except UnicodeDecodeError:
+        return True
+
+
+@pytest.mark.parametrize(
+    "path", ["up/keystore/a.json", "up/password", "keys/UTC--0", "journal/vote.json", "bcfl.log", "run.car",
+             "x.whl", "devices.txt", "store/Qm", "runs/1/run.json"]
+)  # fmt: skip
+def test_what_commands_leave_is_ignored(path: str) -> None:
+    command = ["git", "check-ignore", "--quiet", "--no-index", path]
+    checked = subprocess.run(command, cwd=ROOT, check=False)
+    if checked.returncode == 128:
+        pytest.skip("not a git checkout")
+    assert checked.returncode == 0
+
+
 def test_every_target_of_the_makefile_is_explained() -> None:
     makefile = (ROOT / "Makefile").read_text()
     targets = re.search(r"^\.PHONY: (.*)$", makefile, re.MULTILINE)
