@@ -117,9 +117,9 @@ class RecordedRun:
         changed = {**self.transcript.calls, name: tuple(calls)}
         return replace(self, transcript=replace(self.transcript, calls=changed))
 
-    def standing(self, **fields: Any) -> RecordedRun:
-        changed = replace(self.transcript.standing, **fields)
-        return replace(self, transcript=replace(self.transcript, standing=changed))
+    def storage_snapshot(self, **fields: Any) -> RecordedRun:
+        changed = replace(self.transcript.storage_snapshot, **fields)
+        return replace(self, transcript=replace(self.transcript, storage_snapshot=changed))
 
     def stored(self, digest: bytes, data: bytes | None) -> RecordedRun:
         name = str(cids.Cid(cids.RAW, digest))

@@ -37,20 +37,22 @@ class Manifest:
     chain_id: int
     annex: str
     terms: Terms
-    standing: StorageSnapshot
+    storage_snapshot: StorageSnapshot
     records: tuple[str, ...]  # CIDs
 
 
 def encode(manifest: Manifest) -> bytes:
     """A manifest as JSON."""
-    standing = {field.name: getattr(manifest.standing, field.name) for field in fields(StorageSnapshot)}
+    storage_snapshot = {
+        field.name: getattr(manifest.storage_snapshot, field.name) for field in fields(StorageSnapshot)
+    }
     content = {
         "format": FORMAT,
         "contract": manifest.contract,
         "chain_id": manifest.chain_id,
         "annex": manifest.annex,
         "terms": [_shown(value) for value in astuple(manifest.terms)],
-        "standing": {name: _shown(value) for name, value in standing.items()},
+        "standing": {name: _shown(value) for name, value in storage_snapshot.items()},
         "records": list(manifest.records),
     }
     return json.dumps(content, separators=(",", ":")).encode("ascii")
@@ -66,7 +68,7 @@ def decode(data: bytes) -> Manifest:
         chain_id=_number(content["chain_id"]),
         annex=_address(content["annex"]),
         terms=_terms(content["terms"]),
-        standing=_standing(content["standing"]),
+        storage_snapshot=_standing(content["standing"]),
         records=tuple(_text(each) for each in _list(content["records"])),
     )
 

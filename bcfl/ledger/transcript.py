@@ -32,7 +32,7 @@ def gather(contract: Contract, from_block: int = 0, head: int | None = None) -> 
         events=events,
         calls=calls_in(contract.abi, contract.address, {name: found[name] for name in signed}),
         endowment=int(found[events[0].transaction]["value"], 16),
-        standing=standing(contract, events, last),
+        storage_snapshot=storage_snapshot(contract, events, last),
     )
 
 
@@ -48,7 +48,7 @@ def calls_in(
     }
 
 
-def standing(contract: Contract, events: Sequence[Event], block: int) -> StorageSnapshot:
+def storage_snapshot(contract: Contract, events: Sequence[Event], block: int) -> StorageSnapshot:
     """What the contract's storage says at the end of a block of everything that the logs name."""
 
     def asked(function: str, *args: object) -> Any:

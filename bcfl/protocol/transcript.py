@@ -48,4 +48,4 @@ class Transcript:
     events: Sequence[Recorded]  # all of the contract, in the order of the chain
     calls: Mapping[bytes, tuple[Call, ...]]  # by transaction; none where another contract calls
     endowment: int  # wei sent with the deployment
-    standing: StorageSnapshot
+    storage_snapshot: StorageSnapshot

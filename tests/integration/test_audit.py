@@ -201,7 +201,7 @@ TAMPERINGS: dict[str, tuple[Bend, int, str | tuple[str, ...]]] = {
     "a block's CID is another": (lambda s: s.bent("Finalized", 9, cid=flipped), 9, "block.cid"),
     "a block is gone": (lambda s: s.without("Finalized", 9), 9, "logs"),
     "the contract keeps another block": (
-        lambda s: s.standing(ledger={**s.transcript.standing.ledger, 8: bytes(32)}),
+        lambda s: s.storage_snapshot(ledger={**s.transcript.storage_snapshot.ledger, 8: bytes(32)}),
         8,
         "contract.ledger",
     ),
@@ -219,28 +219,28 @@ TAMPERINGS: dict[str, tuple[Bend, int, str | tuple[str, ...]]] = {
     "a claim is told twice": (lambda s: s.twice("Claimed", CLAIMED), CLAIMED, "claims"),
     "a withdrawal is one wei more": (lambda s: s.bent("Withdrawn", None, amount=wei(1)), 11, "withdrawals"),
     "the pool is one wei less": (
-        lambda s: s.standing(pool=s.transcript.standing.pool - 1),
+        lambda s: s.storage_snapshot(pool=s.transcript.storage_snapshot.pool - 1),
         11,
         "contract.pool",
     ),
     "the balance is one wei less": (
-        lambda s: s.standing(balance=s.transcript.standing.balance - 1),
+        lambda s: s.storage_snapshot(balance=s.transcript.storage_snapshot.balance - 1),
         11,
         "contract.balance",
     ),
-    "a credit is gone": (lambda s: s.standing(credits={}), 11, "contract.credits"),
+    "a credit is gone": (lambda s: s.storage_snapshot(credits={}), 11, "contract.credits"),
     "a stake is another": (
-        lambda s: s.standing(stakes={a: 1 + w for a, w in s.transcript.standing.stakes.items()}),
+        lambda s: s.storage_snapshot(stakes={a: 1 + w for a, w in s.transcript.storage_snapshot.stakes.items()}),
         11,
         "contract.stakes",
     ),
     "the current model is another": (
-        lambda s: s.standing(root=flipped(s.transcript.standing.root)),
+        lambda s: s.storage_snapshot(root=flipped(s.transcript.storage_snapshot.root)),
         11,
         "contract.model",
     ),
     "the seed is another": (
-        lambda s: s.standing(seed=flipped(s.transcript.standing.seed)),
+        lambda s: s.storage_snapshot(seed=flipped(s.transcript.storage_snapshot.seed)),
         11,
         "contract.seed",
     ),
@@ -297,7 +297,7 @@ ENGINES: dict[str, tuple[dict[str, int], Bend, int, str]] = {
     ),
     "resource": (
         {"engine": Engine.RESOURCE},
-        lambda s: s.standing(scores={a: v + 1 for a, v in s.transcript.standing.scores.items()}),
+        lambda s: s.storage_snapshot(scores={a: v + 1 for a, v in s.transcript.storage_snapshot.scores.items()}),
         4,
         "contract.scores",
     ),

@@ -57,7 +57,7 @@ def whole(local: LocalFederation) -> tuple[Path, dict[str, Any]]:
 def records(local: LocalFederation) -> list[BlockRecord]:
     contract = local.federation.contract
     transcript = gather(contract)
-    return list(chain_side.records(contract, transcript.events, transcript.standing.block))  # type: ignore[arg-type]
+    return list(chain_side.records(contract, transcript.events, transcript.storage_snapshot.block))  # type: ignore[arg-type]
 
 
 def read(local: LocalFederation, found: list[BlockRecord]) -> chain_side.Read:

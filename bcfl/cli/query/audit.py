@@ -131,7 +131,7 @@ def view(found: Source, verdict: Verdict) -> dict[str, Any]:
         "passed": verdict.passed,
         "contract": transcript.domain.contract,
         "chain_id": transcript.domain.chain_id,
-        "block": transcript.standing.block,
+        "block": transcript.storage_snapshot.block,
         "first": None if first is None else asdict(first),
         "rounds": [{**asdict(each), "passed": each.passed} for each in verdict.rounds],
         "believed": list(found.believed),
@@ -172,7 +172,7 @@ def _print(found: Source, verdict: Verdict) -> None:
         [
             ("verdict", words),
             ("contract", f"{transcript.domain.contract} on chain {transcript.domain.chain_id}"),
-            ("block", transcript.standing.block),
+            ("block", transcript.storage_snapshot.block),
             *(("believed", what) for what in found.believed),
         ]
     )

@@ -61,14 +61,14 @@ def bundled(client: LocalQuery, output: Path) -> dict[str, Any]:
     from bcfl.protocol import cid
 
     transcript = gather(client.contract, client.first_block)
-    found = list(records(client.contract, transcript.events, transcript.standing.block))  # type: ignore[arg-type]
+    found = list(records(client.contract, transcript.events, transcript.storage_snapshot.block))  # type: ignore[arg-type]
     parts = list(encode_records(found))
     manifest = Manifest(
         client.contract.address,
         transcript.domain.chain_id,
         client.contract.call("annex"),
         transcript.terms,
-        transcript.standing,
+        transcript.storage_snapshot,
         tuple(cid.compute(part) for part in parts),
     )
     head = encode(manifest)
@@ -92,7 +92,7 @@ def bundled(client: LocalQuery, output: Path) -> dict[str, Any]:
         "bytes": output.stat().st_size,
         "contents": count,
         "missing": missing,
-        "block": transcript.standing.block,
+        "block": transcript.storage_snapshot.block,
         "block_hash": keccak(found[-1].header),
     }
 
@@ -119,7 +119,7 @@ def _source(store: BundleStore, trusted: str | None) -> Source:
     parts = (_content(store, cid, MOST) for cid in manifest.records)
     abi = Abi(artifact()["abi"])
     found = read(abi, manifest.contract, (record for part in parts for record in decode_records(part)))
-    if found.number != manifest.standing.block:
+    if found.number != manifest.storage_snapshot.block:
         raise BundleError(
             f"the records end at block {found.number}, the manifest at {manifest.standing.block}"
         )
@@ -142,7 +142,7 @@ def _source(store: BundleStore, trusted: str | None) -> Source:
         events=found.events,
         calls=calls_in(abi, manifest.contract, found.transactions),
         endowment=int(created["value"], 16),
-        standing=manifest.standing,
+        storage_snapshot=manifest.storage_snapshot,
     )
     return Source(transcript, store, (*_believed(found, trusted), CODE.format(manifest.annex)))
 

@@ -42,8 +42,8 @@ class Audit:
             wanted = first <= number and (last is None or number <= last)
             found = [Finding(number, field, message) for field, message in self._round(case, wanted)]
             if number == self.rounds[-1] and self.record.complete:
-                standing = check_standing(self.record, self.transcript.standing)
-                found += [Finding(number, field, message) for field, message in standing]
+                storage_snapshot = check_standing(self.record, self.transcript.storage_snapshot)
+                found += [Finding(number, field, message) for field, message in storage_snapshot]
             if wanted:
                 yield self._verdict(case, [*case.findings, *found])
 
@@ -72,10 +72,10 @@ class Audit:
     def _genesis(self, case: Case) -> Iterator[Found]:
         """Block 0 and its model."""
         event = next(case.named("Genesis"))
-        ledger = self.transcript.standing.ledger.get(GENESIS)
+        ledger = self.transcript.storage_snapshot.ledger.get(GENESIS)
         if event.args["block_hash"] != ledger:
             yield "block.hash", "the contract keeps another block 0"
-        yield from check_ledger(self.record, self.transcript.standing, GENESIS)
+        yield from check_ledger(self.record, self.transcript.storage_snapshot, GENESIS)
         yield from self.leaders.join(case)
         yield from self.models.stored(self.record.history.blocks[0])
 
@@ -101,7 +101,7 @@ class Audit:
         yield from self.models.check(case.head, current, turns, self.record.history)  # 6 to 8
         if current.block is not None and current.block_hash is not None:
             yield from check_block(case, current.block, current.block_hash, count)  # 7
-        yield from check_ledger(self.record, self.transcript.standing, case.number)
+        yield from check_ledger(self.record, self.transcript.storage_snapshot, case.number)
         yield from check_claims(case, self.transcript, count, self.accounts)
 
     def _void(self, case: Case) -> Iterator[Found]:

@@ -14,43 +14,43 @@ from bcfl.roles.auditor.submissions import Found
 NOTHING = bytes(32)
 
 
-def check_ledger(record: Record, standing: StorageSnapshot, number: int) -> Iterator[Found]:
+def check_ledger(record: Record, storage_snapshot: StorageSnapshot, number: int) -> Iterator[Found]:
     """The hash that the contract keeps for a round is that of the block that the logs tell of."""
     block = next((each for each in record.history.blocks if each.round == number), None)
     due = NOTHING if block is None else block_hash(block)
-    if standing.ledger.get(number, NOTHING) != due:
+    if storage_snapshot.ledger.get(number, NOTHING) != due:
         yield "contract.ledger", f"the contract keeps 0x{standing.ledger.get(number, NOTHING).hex()}"
 
 
-def check_standing(record: Record, standing: StorageSnapshot) -> Iterator[Found]:
+def check_standing(record: Record, storage_snapshot: StorageSnapshot) -> Iterator[Found]:
     """What holds after the last log."""
     history, books = record.history, record.books
     head = history.head
-    if (standing.root, standing.cid) != (head.root, head.cid):
+    if (storage_snapshot.root, storage_snapshot.cid) != (head.root, head.cid):
         yield "contract.model", "the contract's current model is not that of the last block"
-    if standing.seed != history.seed:
+    if storage_snapshot.seed != history.seed:
         yield "contract.seed", "the contract's seed is not that of the last draw"
-    if standing.round != max(history.rounds, default=0):
+    if storage_snapshot.round != max(history.rounds, default=0):
         yield "contract.round", f"the contract is in round {standing.round}"
     staked = sum(member.stake for member in history.miners.values())
     for name, kept, due in (
-        ("pool", standing.pool, books.pool),
-        ("owed", standing.owed, books.owed),
-        ("staked", standing.staked, staked),
+        ("pool", storage_snapshot.pool, books.pool),
+        ("owed", storage_snapshot.owed, books.owed),
+        ("staked", storage_snapshot.staked, staked),
     ):
         if kept != due:
             yield f"contract.{name}", f"{kept} wei, and the logs come to {due}"
-    if standing.balance < standing.pool + standing.owed + standing.staked:
+    if storage_snapshot.balance < storage_snapshot.pool + storage_snapshot.owed + storage_snapshot.staked:
         yield "contract.balance", f"{standing.balance} wei is less than stakes, debts and pool together"
-    for account in sorted({*standing.credits, *books.credits}):
-        if standing.credits.get(account, 0) != books.credits.get(account, 0):
+    for account in sorted({*storage_snapshot.credits, *books.credits}):
+        if storage_snapshot.credits.get(account, 0) != books.credits.get(account, 0):
             yield f"contract.credits[{account}]", f"not the {books.credits.get(account, 0)} wei of the logs"
     for account, member in sorted(history.miners.items()):
-        if standing.stakes.get(account, 0) != member.stake:
+        if storage_snapshot.stakes.get(account, 0) != member.stake:
             yield f"contract.stakes[{account}]", f"not the {member.stake} wei of the logs"
-        if account in standing.tails and standing.tails[account] != history.tails[account]:
+        if account in storage_snapshot.tails and storage_snapshot.tails[account] != history.tails[account]:
             yield f"contract.tails[{account}]", "not the layer that the logs show last"
-        if account in standing.scores and standing.scores[account] != _score(history, account):
+        if account in storage_snapshot.scores and storage_snapshot.scores[account] != _score(history, account):
             yield f"contract.scores[{account}]", f"not the {_score(history, account)} that the logs come to"
 
 
