@@ -85,7 +85,7 @@ class Daemon:
         """
         self._rounds = rounds
         while not self._ended:
-            self.mailbox.attend(self.turn())
+            self.mailbox.process(self.turn())
         self._finish()
         log.info("ended", extra={"account": self.account.address, "round": self._round})
 

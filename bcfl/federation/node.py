@@ -29,7 +29,7 @@ from bcfl.protocol import payload
 from bcfl.protocol.beacon import chain_tail
 from bcfl.protocol.types import Mode
 from bcfl.protocol.wishes import said
-from bcfl.relay.client import SECONDS, Endpoint, HttpRelay
+from bcfl.relay.client import EXCHANGE_SECONDS, Endpoint, HttpRelay
 from bcfl.relay.mailbox import Mailbox
 from bcfl.relay.server import Counters, InboxServer
 from bcfl.roles.background.claiming import EVERY, Claiming
@@ -89,7 +89,7 @@ class FederationClient:
     @property
     def patience(self) -> float:
         """Seconds that a message may take: an eighth of the shortest phase, no longer than is sensible."""
-        return min(SECONDS, self._eighth)
+        return min(EXCHANGE_SECONDS, self._eighth)
 
     @property
     def search(self) -> float:

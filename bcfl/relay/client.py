@@ -1,20 +1,16 @@
-"""The relay between machines (steps 3 to 7): a desk is where its miner says on chain that it is reached.
+"""Send messages to miners over HTTP: each is reached where it has announced on chain.
 
 An endpoint is foreign text, and whoever answers there is a stranger: http and https only, no redirect
-followed, answers bounded in bytes and in time, all of it.
+followed, answers bounded in bytes and in time.
 """
 
 from __future__ import annotations
 
-import http.client
-import io
 import re
-import socket
-import ssl
 import time
 from dataclasses import dataclass
-from functools import cached_property
-from typing import IO, Final
+from http.client import HTTPException
+from typing import Final
 from urllib.parse import urlsplit
 
 from bcfl.errors import RelayError
@@ -29,31 +25,33 @@ from bcfl.relay.messages import (
     OpeningMessage,
     UpdateMessage,
 )
+from bcfl.transport.client import exchange
+from bcfl.transport.deadline import Deadline
 
-SECONDS: Final = 20.0  # for a message and its answer, tries and pauses included
+EXCHANGE_SECONDS: Final = 20.0  # for a message and its answer, tries and pauses included
 TRIES: Final = 3
-PAUSE: Final = 0.2  # seconds before the second try; twice as long before the next
-MAX_ANSWER: Final = 16_384  # bytes, head included
-MAX_ENDPOINT: Final = 200
-SHOWN: Final = 200  # letters of an answer in a message
-AGAIN: Final = frozenset({429, 502, 503, 504})  # "not now"
+PAUSE_SECONDS: Final = 0.2  # before the second try; twice as long before the next
+MAX_ANSWER_BYTES: Final = 16_384  # of a body; the head is bounded by the transport
+MAX_ENDPOINT_LETTERS: Final = 200
+MAX_REASON_LETTERS: Final = 200  # of an answer, in an error
+BUSY: Final = frozenset({429, 502, 503, 504})  # statuses that mean "not now"
 PATH: Final = re.compile(r"[A-Za-z0-9._~/-]*")
 
 
 @dataclass(frozen=True)
 class Endpoint:
-    """Where a desk is."""
+    """The address of a miner's inbox."""
 
-    secure: bool
+    is_secure: bool
     host: str
     port: int
-    path: str  # what stands before /v1; no slash at its end
+    path: str  # in front of /v1; without a slash at its end
 
     @classmethod
     def parse(cls, url: str) -> Endpoint:
-        """The endpoint of a URL; raises RelayError for one that cannot be a desk's."""
+        """Return the endpoint of a URL; raises RelayError for one that cannot be a miner's."""
         try:
-            if len(url) > MAX_ENDPOINT or not url.isascii() or not url.isprintable() or " " in url:
+            if len(url) > MAX_ENDPOINT_LETTERS or not url.isascii() or not url.isprintable() or " " in url:
                 raise ValueError
             parts = urlsplit(url)
             default = {"http": 80, "https": 443}[parts.scheme]
@@ -69,19 +67,20 @@ class Endpoint:
             ) from None
 
     @property
-    def authority(self) -> str:
-        """Host and port as a request names them."""
-        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+    def url(self) -> str:
+        """Return the URL in front of /v1, without a slash at its end."""
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        return f"{'https' if self.is_secure else 'http'}://{host}:{self.port}{self.path}"
 
 
 class HttpRelay:
-    """Desks by what the miners announced on chain; every message is signed by `account`."""
+    """The inboxes that miners announced on chain; every message is signed by `account`."""
 
-    def __init__(self, account: Account, ledger: Ledger, seconds: float = SECONDS) -> None:
+    def __init__(self, account: Account, ledger: Ledger, seconds: float = EXCHANGE_SECONDS) -> None:
         self._account, self._ledger, self._seconds = account, ledger, seconds
 
     def inbox(self, miner: str) -> HttpInbox:
-        """The desk of a miner; raises RelayError if it has announced none that can be reached."""
+        """Return the inbox of a miner; raises RelayError if it has announced none that can be reached."""
         url = self._ledger.history().endpoints.get(miner)
         if not url:
             raise RelayError(f"miner {miner} has not announced where it is reached")
@@ -89,7 +88,10 @@ class HttpRelay:
 
 
 class HttpInbox:
-    """One miner's desk behind a socket; every method raises RelayError when it refuses or does not answer."""
+    """The inbox of one miner behind a socket.
+
+    Every method raises RelayError when the miner refuses or does not answer.
+    """
 
     def __init__(
         self, miner: str, endpoint: Endpoint, account: Account, ledger: Ledger, seconds: float
@@ -98,29 +100,29 @@ class HttpInbox:
         self._account, self._ledger = account, ledger
 
     def take_commitment(self, message: SignedCommitment) -> None:
-        """Hand in a device's commitment."""
-        self._post("/v1/commitments", CommitmentMessage.of(message).encoded())
+        """Send a device's commitment."""
+        self._post("/v1/commitments", CommitmentMessage.of(message).encode())
 
     def take_update(self, message: SignedUpdate) -> None:
-        """Hand in a device's opened commitment."""
-        self._post("/v1/updates", UpdateMessage.of(message).encoded())
+        """Send a device's opened commitment."""
+        self._post("/v1/updates", UpdateMessage.of(message).encode())
 
     def take_batch(self, message: Batch) -> None:
-        """Hand in an opened batch."""
-        self._post("/v1/batches", BatchMessage.of(message).encoded())
+        """Send an opened batch."""
+        self._post("/v1/batches", BatchMessage.of(message).encode())
 
     def take_opening(self, message: Opening) -> None:
-        """Hand in opened verdicts."""
-        self._post("/v1/openings", OpeningMessage.of(message).encoded())
+        """Send opened verdicts."""
+        self._post("/v1/openings", OpeningMessage.of(message).encode())
 
     def batch(self, round_: int) -> tuple[bytes, ...] | None:
-        """The commitments of the miner's batch of a round; None if it has none."""
-        status, body = self._ask("GET", f"/v1/batches/{round_}", b"")
+        """Return the commitments of the miner's batch of a round; None if it has none."""
+        status, body = self._ask("GET", f"/v1/batches/{round_}", None)
         if status == 404:
             return None
         if status != 200:
             raise RelayError(f"miner {self._miner} refuses: {_line(body.decode('latin-1'))}")
-        message = CommitmentsMessage.parsed(body)
+        message = CommitmentsMessage.parse(body)
         return tuple(message.commitments) if message.round == round_ else None
 
     def _post(self, path: str, body: bytes) -> None:
@@ -128,102 +130,31 @@ class HttpInbox:
         if status != 204:
             raise RelayError(f"miner {self._miner} refuses: {_line(answer.decode('latin-1')) or status}")
 
-    def _ask(self, method: str, path: str, body: bytes) -> tuple[int, bytes]:
-        """Status and body of the answer, tried again while the desk is away or busy and time is left."""
-        until = time.monotonic() + self._seconds
-        request = self._request(method, path, body)
+    def _ask(self, method: str, path: str, body: bytes | None) -> tuple[int, bytes]:
+        """Return status and body of the answer; try again while the miner is away or busy."""
+        deadline = Deadline(self._seconds)
+        headers = {} if body is None else self._headers(path, body)
         for attempt in range(TRIES):
-            pause = PAUSE * 2**attempt
-            last = attempt == TRIES - 1 or time.monotonic() + pause >= until
+            pause = PAUSE_SECONDS * 2**attempt
+            is_last = attempt == TRIES - 1 or not deadline.allows(pause)
             try:
-                status, answer = _exchange(self._endpoint, request, until)
-                if status not in AGAIN or last:
-                    return status, answer
-            except (OSError, http.client.HTTPException, ValueError) as error:
-                if last or isinstance(error, TimeoutError):
+                with exchange(method, self._endpoint.url + path, deadline, headers, body) as answer:
+                    if answer.status not in BUSY or is_last:
+                        return answer.status, answer.body(MAX_ANSWER_BYTES)
+            except (OSError, HTTPException, ValueError) as error:
+                if is_last or isinstance(error, TimeoutError):
                     reason = getattr(error, "strerror", None) or type(error).__name__
                     raise RelayError(f"miner {self._miner} does not answer: {_line(str(reason))}") from None
             time.sleep(pause)
         raise AssertionError("the last try returns or raises")
 
-    def _request(self, method: str, path: str, body: bytes) -> bytes:
-        """The bytes of a request."""
-        lines = [
-            f"{method} {self._endpoint.path}{path} HTTP/1.1",
-            f"Host: {self._endpoint.authority}",
-            "User-Agent: bcfl",
-            "Accept-Encoding: identity",
-            "Connection: close",
-        ]
-        if method == "POST":
-            signature = seal(self._account, self._ledger.domain, self._miner, path, body)
-            lines += [
-                "Content-Type: application/json",
-                f"Content-Length: {len(body)}",
-                f"{HEADER}: {signature}",
-            ]
-        return "\r\n".join([*lines, "", ""]).encode("ascii") + body
-
-
-class _Answer:
-    """Bytes that were received, as http.client reads a socket."""
-
-    def __init__(self, data: bytes) -> None:
-        self._data = data
-
-    def makefile(self, *_: object) -> IO[bytes]:
-        return io.BytesIO(self._data)
-
-
-class _Tls:
-    """The context of all connections, made when first needed."""
-
-    @cached_property
-    def context(self) -> ssl.SSLContext:
-        """Certificates are checked."""
-        return ssl.create_default_context()
-
-
-_TLS = _Tls()
-
-
-def _exchange(endpoint: Endpoint, request: bytes, until: float) -> tuple[int, bytes]:
-    """Send a request and take the whole answer; raises OSError, HTTPException or ValueError."""
-    with socket.create_connection((endpoint.host, endpoint.port), _left(until)) as plain:
-        plain.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        connection = plain
-        if endpoint.secure:
-            connection = _TLS.context.wrap_socket(plain, server_hostname=endpoint.host)
-        with connection:
-            connection.settimeout(_left(until))
-            connection.sendall(request)
-            data = _received(connection, until)
-    response = http.client.HTTPResponse(_Answer(data))  # type: ignore[arg-type]
-    response.begin()
-    return response.status, response.read()
-
-
-def _received(connection: socket.socket, until: float) -> bytes:
-    """What comes until the other side ends; raises HTTPException for too much, TimeoutError for too slow."""
-    data = bytearray()
-    while True:
-        connection.settimeout(_left(until))
-        piece = connection.recv(MAX_ANSWER)
-        data += piece
-        if not piece:
-            return bytes(data)
-        if len(data) > MAX_ANSWER:
-            raise http.client.HTTPException("too long an answer")
-
-
-def _left(until: float) -> float:
-    left = until - time.monotonic()
-    if left <= 0:
-        raise TimeoutError("timed out")
-    return left
+    def _headers(self, path: str, body: bytes) -> dict[str, str]:
+        """Return the headers of a message, the signature over it among them."""
+        signature = seal(self._account, self._ledger.domain, self._miner, path, body)
+        return {"Content-Type": "application/json", HEADER: signature}
 
 
 def _line(text: str) -> str:
-    """One line that a terminal and a log can show, whatever a stranger put into it."""
-    flat = " ".join(text.split())[:SHOWN]
-    return "".join(letter if letter.isprintable() and letter.isascii() else "?" for letter in flat)
+    """Return one line that a terminal and a log can show, whatever a stranger put into the text."""
+    line = " ".join(text.split())[:MAX_REASON_LETTERS]
+    return "".join(letter if letter.isprintable() and letter.isascii() else "?" for letter in line)

@@ -1,7 +1,7 @@
-"""Where a miner's one thread meets those of its socket (steps 3 to 7): messages wait in line to be judged.
+"""Queue messages from the threads of a socket for the one thread of a miner, which judges them.
 
-A miner, its inbox and its ledger belong to one thread. The threads of the socket hand their messages over
-and wait for the verdict; more than there is room for are refused at once.
+A miner, its inbox and its ledger belong to one thread. The threads of the socket submit their messages and
+wait for the verdict; more than the mailbox holds are refused at once.
 """
 
 from __future__ import annotations
@@ -15,17 +15,17 @@ from typing import Final
 
 from bcfl.errors import BcflError, RelayError
 
-ROOM: Final = 64  # messages that wait
-PATIENCE: Final = 20.0  # seconds until a sender gives up
+CAPACITY: Final = 64  # messages that wait
+WAIT_SECONDS: Final = 20.0  # until a sender gives up
 log = logging.getLogger(__name__)
 
 
 class Busy(RelayError):
-    """The owner of the mailbox does not get round to it."""
+    """The owner of the mailbox has no time for the message."""
 
 
 class _Letter:
-    """One message as something to do, and what came of it."""
+    """One message as a call to make, and its outcome."""
 
     def __init__(self, action: Callable[[], None]) -> None:
         self.action, self.done = action, threading.Event()
@@ -34,44 +34,44 @@ class _Letter:
 
 
 class Mailbox:
-    """Passes calls from any thread to the one that waits in `attend`."""
+    """Pass calls from any thread to the owner, the one thread that calls `process`."""
 
-    def __init__(self, room: int = ROOM, patience: float = PATIENCE) -> None:
-        self._room, self._patience = room, patience
-        self._places = threading.BoundedSemaphore(room)
+    def __init__(self, capacity: int = CAPACITY, wait_seconds: float = WAIT_SECONDS) -> None:
+        self._capacity, self._wait_seconds = capacity, wait_seconds
+        self._slots = threading.BoundedSemaphore(capacity)
         self._letters: SimpleQueue[_Letter | None] = SimpleQueue()
 
-    def hand(self, action: Callable[[], None]) -> None:
-        """Have `action` called by the owner, and wait for it; raises what it raises, or Busy."""
-        if not self._places.acquire(blocking=False):
+    def submit(self, action: Callable[[], None]) -> None:
+        """Have `action` called by the owner and wait for it; raises what it raises, or Busy."""
+        if not self._slots.acquire(blocking=False):
             raise Busy("too many messages wait here already: try again in a moment")
         letter = _Letter(action)
         self._letters.put(letter)
-        if not letter.done.wait(self._patience):
+        if not letter.done.wait(self._wait_seconds):
             letter.dropped = True
             raise Busy("nobody looked at the message in time: try again in a moment")
         if letter.error is not None:
             raise letter.error
 
-    def attend(self, seconds: float) -> None:
-        """Do what is handed in, as it comes, for so many seconds; `wake` or a flood ends the wait."""
-        until = time.monotonic() + seconds
-        for _ in range(self._room):
+    def process(self, seconds: float) -> None:
+        """Make the calls that are submitted, for so many seconds; `wake` or a flood ends the wait."""
+        end = time.monotonic() + seconds
+        for _ in range(self._capacity):
             try:
-                letter = self._letters.get(timeout=max(0.0, until - time.monotonic()))
+                letter = self._letters.get(timeout=max(0.0, end - time.monotonic()))
             except Empty:
                 return
             if letter is None:
                 return
             self._open(letter)
-            until = min(until, time.monotonic() + seconds / 4)  # a message may be what one has waited for
+            end = min(end, time.monotonic() + seconds / 4)  # it may be what the owner waits for
 
     def wake(self) -> None:
         """End the owner's wait; safe in a signal handler."""
         self._letters.put(None)
 
     def _open(self, letter: _Letter) -> None:
-        self._places.release()
+        self._slots.release()
         if letter.dropped:
             return
         try:

@@ -1,4 +1,4 @@
-"""The relay inside one process: a miner's desk is the miner itself."""
+"""Deliver messages inside one process: a miner's inbox is the miner itself."""
 
 from __future__ import annotations
 
@@ -7,22 +7,22 @@ from bcfl.ports import Inbox
 
 
 class MemoryRelay:
-    """Desks by their miners' addresses."""
+    """The inboxes of miners by their addresses."""
 
     def __init__(self) -> None:
-        self._desks: dict[str, Inbox] = {}
+        self._inboxes: dict[str, Inbox] = {}
 
     def open(self, miner: str, inbox: Inbox) -> None:
-        """Let messages for `miner` reach `desk`."""
-        self._desks[miner] = inbox
+        """Let messages for `miner` reach `inbox`."""
+        self._inboxes[miner] = inbox
 
     def close(self, miner: str) -> None:
         """Let nothing reach `miner` any more."""
-        self._desks.pop(miner, None)
+        self._inboxes.pop(miner, None)
 
     def inbox(self, miner: str) -> Inbox:
-        """The desk of a miner; raises RelayError if there is none."""
+        """Return the inbox of a miner; raises RelayError if there is none."""
         try:
-            return self._desks[miner]
+            return self._inboxes[miner]
         except KeyError:
             raise RelayError(f"miner {miner} cannot be reached") from None

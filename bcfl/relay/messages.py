@@ -1,4 +1,4 @@
-"""Step 3 on the wire: what devices and miners hand one another, as JSON that is parsed strictly."""
+"""Encode what devices and miners send one another as JSON, and parse it strictly."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ MAX_UPDATES = 1024
 
 
 def _hex(length: int) -> Callable[[object], bytes]:
-    """A parser of so many bytes in lower-case hex."""
+    """Return a parser of `length` bytes in lower-case hex."""
 
     def parse(value: object) -> bytes:
         if not isinstance(value, str) or len(value) != 2 * length or value.strip("0123456789abcdef"):
@@ -28,10 +28,10 @@ def _hex(length: int) -> Callable[[object], bytes]:
     return parse
 
 
-_SHOWN = PlainSerializer(bytes.hex)
-Digest = Annotated[bytes, BeforeValidator(_hex(32)), _SHOWN]
-Salt = Annotated[bytes, BeforeValidator(_hex(16)), _SHOWN]
-Signature = Annotated[bytes, BeforeValidator(_hex(64)), _SHOWN]
+_AS_HEX = PlainSerializer(bytes.hex)
+Digest = Annotated[bytes, BeforeValidator(_hex(32)), _AS_HEX]
+Salt = Annotated[bytes, BeforeValidator(_hex(16)), _AS_HEX]
+Signature = Annotated[bytes, BeforeValidator(_hex(64)), _AS_HEX]
 Number = Annotated[int, Field(ge=0, lt=2**32)]
 Address = Annotated[str, Field(pattern=r"^0x[0-9a-fA-F]{40}$")]
 
@@ -40,17 +40,17 @@ class _Message(BaseModel):
     model_config = ConfigDict(strict=True, extra="forbid", frozen=True)
 
     @classmethod
-    def parsed(cls, data: bytes) -> Self:
-        """The message in some bytes; raises RelayError for anything else."""
+    def parse(cls, data: bytes) -> Self:
+        """Return the message in `data`; raises RelayError for anything else."""
         try:
             return cls.model_validate_json(data)
         except ValidationError as error:
             first = error.errors(include_url=False, include_input=False)[0]
-            place = ".".join(map(str, first["loc"])) or "the message"
-            raise RelayError(f"{place}: {first['msg']}") from None
+            field = ".".join(map(str, first["loc"])) or "the message"
+            raise RelayError(f"{field}: {first['msg']}") from None
 
-    def encoded(self) -> bytes:
-        """The bytes of the message."""
+    def encode(self) -> bytes:
+        """Return the bytes of the message."""
         return self.model_dump_json().encode()
 
 
@@ -64,11 +64,11 @@ class CommitmentMessage(_Message):
 
     @classmethod
     def of(cls, message: SignedCommitment) -> Self:
-        """For the wire."""
+        """Wrap a value for the wire."""
         return cls.model_construct(**message.__dict__)
 
-    def opened(self) -> SignedCommitment:
-        """From the wire."""
+    def unwrap(self) -> SignedCommitment:
+        """Return the value."""
         return SignedCommitment(self.round, self.device, self.commitment, self.signature)
 
 
@@ -86,12 +86,12 @@ class UpdateMessage(_Message):
 
     @classmethod
     def of(cls, message: SignedUpdate) -> Self:
-        """For the wire."""
+        """Wrap a value for the wire."""
         fields = {**message.update.__dict__, "salt": message.update.salt.to_bytes(16, "big")}
         return cls.model_construct(**fields, signature=message.signature)
 
-    def opened(self) -> SignedUpdate:
-        """From the wire."""
+    def unwrap(self) -> SignedUpdate:
+        """Return the value."""
         fields = self.model_copy().__dict__.copy()
         signature = fields.pop("signature")
         fields["salt"] = int.from_bytes(fields["salt"], "big")
@@ -108,7 +108,7 @@ class BatchMessage(_Message):
 
     @classmethod
     def of(cls, message: Batch) -> Self:
-        """For the wire."""
+        """Wrap a value for the wire."""
         updates = [None if item is None else UpdateMessage.of(item) for item in message.updates]
         return cls.model_construct(
             round=message.round,
@@ -117,9 +117,9 @@ class BatchMessage(_Message):
             updates=updates,
         )
 
-    def opened(self) -> Batch:
-        """From the wire."""
-        updates = tuple(None if item is None else item.opened() for item in self.updates)
+    def unwrap(self) -> Batch:
+        """Return the value."""
+        updates = tuple(None if item is None else item.unwrap() for item in self.updates)
         return Batch(self.round, self.submitter, tuple(self.commitments), updates)
 
 
@@ -134,7 +134,7 @@ class OpeningMessage(_Message):
 
     @classmethod
     def of(cls, message: Opening) -> Self:
-        """For the wire."""
+        """Wrap a value for the wire."""
         verdicts = [int(verdict) for verdict in message.verdicts]
         return cls.model_construct(
             round=message.round,
@@ -144,8 +144,8 @@ class OpeningMessage(_Message):
             salt=message.salt,
         )
 
-    def opened(self) -> Opening:
-        """From the wire."""
+    def unwrap(self) -> Opening:
+        """Return the value."""
         verdicts = tuple(map(Verdict, self.verdicts))
         return Opening(self.round, self.miner, verdicts, self.salt, wish_of(self.wish))
 

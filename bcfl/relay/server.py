@@ -1,4 +1,4 @@
-"""A miner's desk behind a socket (steps 3 to 7): what comes is bounded, parsed strictly, judged by the miner.
+"""Serve a miner's inbox on a socket: messages are bounded, parsed strictly and judged by the miner.
 
 POST /v1/commitments   a device's commitment            204, or
 POST /v1/updates       a device's opened commitment     400 malformed  403 not its sender's  409 refused
@@ -32,9 +32,16 @@ from bcfl.relay.messages import (
 )
 from bcfl.transport.server import Handler, Limits, Server
 
-# Devices of one site share an address: 64 of them, a few messages each at a time.
+# The devices of one institution share an address: 64 of them, a few messages each at a time.
 LIMITS: Final = Limits(
-    body=MAX_BYTES, connections=64, per_address=32, idle=10, reading=10, answer=10, rate=64, burst=512
+    body_bytes=MAX_BYTES,
+    connections=64,
+    per_address=32,
+    idle_seconds=10,
+    reading_seconds=10,
+    answer_seconds=10,
+    rate=64,
+    burst=512,
 )
 BATCH: Final = re.compile(r"/v1/batches/([0-9]{1,9})", re.ASCII)
 KINDS: Final = {
@@ -43,11 +50,11 @@ KINDS: Final = {
     "/v1/batches": "batch",
     "/v1/openings": "opening",
 }
-Health = Callable[[], tuple[bool, Mapping[str, Any]]]
+Health = Callable[[], tuple[bool, Mapping[str, Any]]]  # whether all is well, and details
 
 
 class Counters:
-    """Numbers that only grow, and numbers that do not, by name and label; from any thread."""
+    """Count events by name and label, and hold gauges by name; from any thread."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -55,26 +62,24 @@ class Counters:
         self._gauges: dict[str, float] = {}
 
     def count(self, name: str, label: str = "") -> None:
-        """Add one."""
+        """Add one to a counter."""
         with self._lock:
             self._counts[name, label] += 1
 
     def set(self, name: str, value: float) -> None:
-        """Replace a number."""
+        """Set a gauge."""
         with self._lock:
             self._gauges[name] = value
 
     def text(self) -> str:
-        """All of them as Prometheus reads them."""
+        """Return all of them in the text format of Prometheus."""
         with self._lock:
             counts, gauges = sorted(self._counts.items()), sorted(self._gauges.items())
         lines: list[str] = []
         for (name, label), number in counts:
-            lines += (
-                []
-                if any(line.startswith(f"# TYPE bcfl_{name} ") for line in lines)
-                else [f"# TYPE bcfl_{name} counter"]
-            )
+            heading = f"# TYPE bcfl_{name} counter"
+            if heading not in lines:
+                lines.append(heading)
             lines.append(f"bcfl_{name}{{{label}}} {number}" if label else f"bcfl_{name} {number}")
         for name, value in gauges:
             lines += [f"# TYPE bcfl_{name} gauge", f"bcfl_{name} {value:g}"]
@@ -82,9 +87,9 @@ class Counters:
 
 
 class InboxServer(Server):
-    """The desk of `miner` at `host`:`port` (0: a free one); who attends `mailbox` judges the messages.
+    """The inbox of `miner` at `host`:`port` (0: a free one); the owner of `mailbox` judges the messages.
 
-    `ledger` and `desk` are used there only, but for `desk.batch`, which reads one record.
+    `ledger` and `inbox` are used by the owner only, but for `inbox.batch`, which reads one record.
     """
 
     def __init__(
@@ -104,27 +109,31 @@ class InboxServer(Server):
         self.domain, self.health, self.counters = ledger.domain, health, counters or Counters()
         super().__init__(host, port, _InboxHandler, limits)
 
-    def take(self, path: str, body: bytes, account: str) -> None:
-        """Judge a message that `account` sent; raises RelayError, or Forbidden if it is not its own."""
+    def deliver(self, path: str, body: bytes, account: str) -> None:
+        """Have the miner judge a message that `account` sent.
+
+        Raises Busy, Forbidden when `account` may not send it, Refused, or RelayError for a malformed one.
+        """
         if path == "/v1/commitments":
-            commitment = CommitmentMessage.parsed(body).opened()
+            commitment = CommitmentMessage.parse(body).unwrap()
             self._judge(account, commitment.device, lambda: self.inbox.take_commitment(commitment))
         elif path == "/v1/updates":
-            update = UpdateMessage.parsed(body).opened()
-            self._judge(account, update.update.device, lambda: self.inbox.take_update(update))
+            signed_update = UpdateMessage.parse(body).unwrap()
+            device = signed_update.update.device
+            self._judge(account, device, lambda: self.inbox.take_update(signed_update))
         elif path == "/v1/batches":
-            batch = BatchMessage.parsed(body).opened()
-            _own(account, batch.submitter)
+            batch = BatchMessage.parse(body).unwrap()
+            _require_sender(account, batch.submitter)
             self._judge(account, None, lambda: self.inbox.take_batch(batch))
         else:
-            opening = OpeningMessage.parsed(body).opened()
-            _own(account, opening.miner)
+            opening = OpeningMessage.parse(body).unwrap()
+            _require_sender(account, opening.miner)
             self._judge(account, None, lambda: self.inbox.take_opening(opening))
 
     def _judge(self, account: str, device: int | None, take: Callable[[], None]) -> None:
-        """Let the miner judge a message, if it comes from a member: the device that it names, or a miner."""
+        """Have the owner judge a message, if a member sent it: the device that it names, else a miner."""
 
-        def judged() -> None:
+        def judge() -> None:
             history = self.ledger.history()
             if device is None and account not in history.miners:
                 raise Forbidden(f"{account} is not a miner")
@@ -135,37 +144,39 @@ class InboxServer(Server):
             except RelayError as error:
                 raise Refused(str(error)) from None
 
-        self.mailbox.hand(judged)
+        self.mailbox.submit(judge)
 
 
 class Forbidden(RelayError):
-    """A message that somebody else than its sender would have to send."""
+    """A message that its sender may not send."""
 
 
 class Refused(RelayError):
     """A message that the miner has no use for."""
 
 
-def _own(account: str, named: str) -> None:
-    """Insist that a message is about its sender."""
-    if account != named:
-        raise Forbidden(f"{account} speaks for {named}")
+def _require_sender(account: str, author: str) -> None:
+    """Raise Forbidden unless the author that a message names has sent it."""
+    if account != author:
+        raise Forbidden(f"{account} speaks for {author}")
 
 
 class _InboxHandler(Handler):
-    """The paths of a desk."""
+    """The paths of an inbox."""
 
     server: InboxServer
 
     def get(self) -> None:
-        """A batch, health, or counters."""
+        """Answer with health, counters or a batch."""
         if self.path == "/healthz":
-            well, content = self.server.health()
-            self.answer(200 if well else 503, json.dumps({"ok": well, **content}).encode() + b"\n")
+            is_healthy, details = self.server.health()
+            self.answer(
+                200 if is_healthy else 503, json.dumps({"ok": is_healthy, **details}).encode() + b"\n"
+            )
         elif self.path == "/metrics":
             self.answer(200, self.server.counters.text().encode(), "text/plain; version=0.0.4")
-        elif found := BATCH.fullmatch(self.path):
-            self._batch(int(found[1]))
+        elif match := BATCH.fullmatch(self.path):
+            self._batch(int(match[1]))
         else:
             self.refuse(404, "there is nothing here")
 
@@ -179,29 +190,29 @@ class _InboxHandler(Handler):
             self.answer(404)
         else:
             message = CommitmentsMessage.model_construct(round=round_, commitments=list(commitments))
-            self.answer(200, message.encoded())
+            self.answer(200, message.encode())
 
     def post(self, body: bytes) -> None:
-        """A message for the miner."""
+        """Take a message for the miner."""
         kind = KINDS.get(self.path)
         if kind is None:
             self.refuse(404, "there is nothing here")
             return
-        status, text = self._taken(body)
+        status, reason = self._deliver(body)
         self.server.counters.count("messages_total", f'kind="{kind}",status="{status}"')
         if status == 204:
             self.answer(204)
         else:
-            self.refuse(status, text)
+            self.refuse(status, reason)
 
-    def _taken(self, body: bytes) -> tuple[int, str]:
-        """The status that a message gets, and why."""
-        inbox = self.server
-        account = sender(inbox.domain, inbox.miner, self.path, body, self.headers.get(HEADER, ""))
+    def _deliver(self, body: bytes) -> tuple[int, str]:
+        """Deliver a message and return the status that it gets, and the reason."""
+        server = self.server
+        account = sender(server.domain, server.miner, self.path, body, self.headers.get(HEADER, ""))
         if account is None:
-            return 403, "the message is not signed for this desk"
+            return 403, "the message is not signed for this miner"
         try:
-            inbox.take(self.path, body, account)
+            server.deliver(self.path, body, account)
         except Forbidden as error:
             return 403, str(error)
         except Busy as error:

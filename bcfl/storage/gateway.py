@@ -18,7 +18,8 @@ from bcfl.protocol.cid import CHUNK_BYTES, RAW, Cid
 from bcfl.storage.ipld import car
 from bcfl.storage.ipld.dag import Assembly, Malformed, is_own
 from bcfl.storage.retries import Away, Retries, reason
-from bcfl.transport.client import Answer, Deadline, exchange
+from bcfl.transport.client import Answer, exchange
+from bcfl.transport.deadline import Deadline
 
 T = TypeVar("T")
 BLOCK_TYPE = "application/vnd.ipld.raw"
@@ -65,7 +66,7 @@ class GatewayStore:
 
     def _says_yes(self, cid: str, deadline: Deadline) -> bool:
         headers = {"Accept": BLOCK_TYPE, "Cache-Control": "only-if-cached"}
-        limit = Deadline(min(LOCAL, deadline.left()))
+        limit = Deadline(min(LOCAL, deadline.remaining()))
         try:
             with exchange("HEAD", f"{self.url}/ipfs/{cid}?format=raw", limit, headers) as answer:
                 if answer.status != OK and answer.status not in ABSENT:

@@ -17,7 +17,8 @@ from typing import Any, NoReturn, TypeVar
 from bcfl.errors import ConfigError, Corrupt, Oversized, StoreError, Unavailable
 from bcfl.protocol import cid as cids
 from bcfl.storage.retries import Away, Retries, reason
-from bcfl.transport.client import Deadline, Interrupted
+from bcfl.transport.client import Interrupted
+from bcfl.transport.deadline import Deadline
 
 T = TypeVar("T")
 HOST = r"[\w:-]{1,63}(\.[\w-]{1,63}){0,9}"
@@ -76,7 +77,7 @@ class KuboStore:
         cid = cids.compute(data)
 
         def add(deadline: Deadline) -> str:
-            return str(self._client.add_bytes(data, opts=dict(ADD), timeout=deadline.left()))
+            return str(self._client.add_bytes(data, opts=dict(ADD), timeout=deadline.remaining()))
 
         stored = self._retried(add, cid)
         if stored != cid:
@@ -144,7 +145,7 @@ class KuboStore:
     def _known(self, deadline: Deadline) -> str:
         """Name and version of the daemon, asked once."""
         if self._version is None:
-            self._version = self._usable(self._client.version(timeout=deadline.left()).as_json())
+            self._version = self._usable(self._client.version(timeout=deadline.remaining()).as_json())
         return self._version
 
     def _usable(self, said: dict[str, object]) -> str:
@@ -170,14 +171,14 @@ class KuboStore:
         from ipfshttpclient.exceptions import ErrorResponse
 
         try:
-            self._client.pin.ls(cid, type="recursive", timeout=deadline.left())
+            self._client.pin.ls(cid, type="recursive", timeout=deadline.remaining())
             return True
         except ErrorResponse as error:
             if not NOT_PINNED.search(str(error)):
                 raise
-        look = {"offline": "true", "timeout": _milliseconds(min(LOCAL, deadline.left() * SHARE))}
+        look = {"offline": "true", "timeout": _milliseconds(min(LOCAL, deadline.remaining() * SHARE))}
         try:
-            self._client.block.stat(cid, opts=look, timeout=deadline.left())
+            self._client.block.stat(cid, opts=look, timeout=deadline.remaining())
             return True
         except ErrorResponse as error:
             if ABSENT.search(str(error)):
@@ -188,7 +189,7 @@ class KuboStore:
         from ipfshttpclient.exceptions import ErrorResponse
 
         try:
-            self._client.pin.rm(cid, timeout=deadline.left())
+            self._client.pin.rm(cid, timeout=deadline.remaining())
         except ErrorResponse as error:
             if not NOT_PINNED.search(str(error)):
                 raise
@@ -229,7 +230,7 @@ class KuboStore:
 
 def _limits(deadline: Deadline) -> dict[str, Any]:
     """Both what we wait and what the daemon may take."""
-    left = deadline.left()
+    left = deadline.remaining()
     return {"timeout": left, "opts": {"timeout": _milliseconds(left * SHARE)}}
 
 

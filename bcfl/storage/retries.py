@@ -10,7 +10,8 @@ from http.client import HTTPException
 from typing import TypeVar
 
 from bcfl.errors import ConfigError
-from bcfl.transport.client import Deadline, Interrupted
+from bcfl.transport.client import Interrupted
+from bcfl.transport.deadline import Deadline
 
 MOST_TIMES = 20
 T = TypeVar("T")

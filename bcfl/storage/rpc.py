@@ -17,7 +17,8 @@ from ipfshttpclient import Client, exceptions  # type: ignore[import-untyped]
 from ipfshttpclient.http_common import ClientSyncBase, multiaddr_to_url_data  # type: ignore[import-untyped]
 
 from bcfl.storage.retries import Away
-from bcfl.transport.client import Answer, Deadline, exchange
+from bcfl.transport.client import Answer, exchange
+from bcfl.transport.deadline import Deadline
 
 SENT_BYTES = 1 << 20  # a piece of what is added
 REPLY_BYTES = 65_536  # the longest reply that is no content
@@ -94,7 +95,7 @@ def _refuse(answer: Answer) -> None:
     if answer.status in BUSY:
         raise Away(f"HTTP status {answer.status}")
     with suppress(ValueError, RecursionError):
-        said = json.loads(answer.start(REPLY_BYTES))
+        said = json.loads(answer.prefix(REPLY_BYTES))
         if isinstance(said, dict) and isinstance(said.get("Message"), str):
             raise exceptions.ErrorResponse(said["Message"], None)
     raise exceptions.StatusError(None, f"HTTP status {answer.status}")

@@ -1,1 +1,1 @@
-"""The one HTTP server and the one HTTP client, both bounded in bytes and in time."""
+"""One HTTP server and one HTTP client, both bounded in bytes and in time."""

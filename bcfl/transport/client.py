@@ -1,7 +1,7 @@
-"""One HTTP request to a store that nobody trusts (steps 3, 6 and 8): bounded in time and in memory.
+"""Send one HTTP request to a server that nobody trusts: bounded in time and in memory.
 
 No redirect is followed, no proxy asked, nothing decompressed, and no more than a piece of the answer is held.
-The deadline is one for the whole exchange, so a peer that sends a byte now and then gains nothing.
+The deadline is one for the whole exchange, from the first attempt to connect to the last byte of the body.
 """
 
 from __future__ import annotations
@@ -9,43 +9,33 @@ from __future__ import annotations
 import http.client
 import io
 import socket
-import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+import ssl
+from collections.abc import Iterable, Iterator, Mapping
+from functools import cache
 from types import TracebackType
-from typing import Any
+from typing import Any, Final
 from urllib.parse import urlsplit
 
-PIECE_BYTES = 65_536
-TRAILER_LINES = 64
-FAILURE_TRAILER = "x-stream-error"  # how an IPFS daemon says, after its first bytes, that it could not go on
+from bcfl.transport.deadline import Deadline, TimedStream
 
-
-class Deadline:
-    """An instant `seconds` from now."""
-
-    def __init__(self, seconds: float, clock: Callable[[], float] = time.monotonic) -> None:
-        self._clock, self._end = clock, clock() + seconds
-
-    def left(self) -> float:
-        """Seconds until then; raises TimeoutError when none are left."""
-        left = self._end - self._clock()
-        if left <= 0:
-            raise TimeoutError("timed out")
-        return left
-
-    def allows(self, seconds: float) -> bool:
-        """Whether more than `seconds` are left."""
-        return self._end - self._clock() > seconds
+PIECE_BYTES: Final = 65_536
+HEAD_BYTES: Final = 16_384  # of an answer: status line and headers, interim answers included
+TRAILER_LINES: Final = 64
+FAILURE_TRAILER: Final = "x-stream-error"  # in which an IPFS daemon reports that its stream broke off
 
 
 class Interrupted(http.client.HTTPException):
     """The answer ended with an error of the server's instead of its last bytes."""
 
 
-class Answer:
-    """Status, headers and body of an answer, and the connection it comes over; close it."""
+class TooLong(http.client.HTTPException):
+    """The answer, or its head, has more bytes than it may have."""
 
-    def __init__(self, response: http.client.HTTPResponse, connection: _Timed) -> None:
+
+class Answer:
+    """Status, headers and body of an answer, and the connection that it comes over; close it."""
+
+    def __init__(self, response: http.client.HTTPResponse, connection: _Connection) -> None:
         self.status, self.headers = response.status, response.headers
         self._response, self._connection = response, connection
 
@@ -56,20 +46,29 @@ class Answer:
         self.close()
 
     def pieces(self) -> Iterator[bytes]:
-        """The body, at most PIECE_BYTES at a time; raises OSError or HTTPException when it breaks off."""
+        """Yield the body, at most PIECE_BYTES at once; raises OSError or HTTPException when it breaks off."""
         while piece := self._response.read1(PIECE_BYTES):
             yield piece
         if self._response.length:  # read1 takes the end of the connection for the end of the body
             raise http.client.IncompleteRead(b"", self._response.length)
 
-    def start(self, size: int) -> bytes:
-        """The body, cut off after `size` bytes."""
-        taken = b""
+    def body(self, max_bytes: int) -> bytes:
+        """Return the whole body; raises TooLong when it has more than `max_bytes`, else as `pieces`."""
+        content = io.BytesIO()  # hands its bytes over without a copy
         for piece in self.pieces():
-            taken += piece
-            if len(taken) >= size:
+            if content.tell() + len(piece) > max_bytes:
+                raise TooLong(f"more than {max_bytes} bytes")
+            content.write(piece)
+        return content.getvalue()
+
+    def prefix(self, max_bytes: int) -> bytes:
+        """Return the first `max_bytes` bytes of the body, or all of a shorter one."""
+        content = bytearray()
+        for piece in self.pieces():
+            content += piece
+            if len(content) >= max_bytes:
                 break
-        return taken[:size]
+        return bytes(content[:max_bytes])
 
     def close(self) -> None:
         """Drop the connection, whatever is still to come."""
@@ -82,68 +81,112 @@ def exchange(
     url: str,
     deadline: Deadline,
     headers: Mapping[str, str] | None = None,
-    body: Iterable[bytes] | None = None,
+    body: bytes | Iterable[bytes] | None = None,
 ) -> Answer:
-    """Send one request and return the answer; raises OSError (TimeoutError among them) or HTTPException."""
+    """Send one request and return its answer; the head of the answer has at most HEAD_BYTES.
+
+    A body of bytes is sent with its length, an iterable in chunks. Certificates are checked. Raises OSError
+    (TimeoutError among them) or HTTPException.
+    """
     parts = urlsplit(url)
-    kind = http.client.HTTPSConnection if parts.scheme == "https" else http.client.HTTPConnection
-    connection = kind(parts.hostname or "", parts.port, timeout=deadline.left())
-    connection.response_class = _Response
-    try:
-        connection.connect()
-    except UnicodeError as error:
-        raise OSError(f"no host can be called {parts.hostname!r}") from error
-    timed = _Timed(connection.sock, deadline)
-    connection.sock = timed
+    host, is_secure = parts.hostname or "", parts.scheme == "https"
+    kind = http.client.HTTPSConnection if is_secure else http.client.HTTPConnection
+    options: dict[str, Any] = {"context": _tls_context()} if is_secure else {}
+    client = kind(host, parts.port or kind.default_port, **options)
+    client.response_class = _Response
+    connection = _Connection(_connect(host, client.port, is_secure, deadline), deadline)
+    client.sock = connection
     try:
         target = parts.path + (f"?{parts.query}" if parts.query else "")
-        fixed = {"User-Agent": "bcfl", "Accept-Encoding": "identity", "Connection": "close"}
-        connection.request(method, target, body, fixed | dict(headers or {}), encode_chunked=body is not None)
-        return Answer(connection.getresponse(), timed)
+        defaults = {"User-Agent": "bcfl", "Accept-Encoding": "identity", "Connection": "close"}
+        client.request(method, target, body, defaults | dict(headers or {}))
+        response = client.getresponse()
+        connection.end_head()
+        return Answer(response, connection)
     except BaseException:
-        timed.shut()
+        connection.shut()
         raise
 
 
-class _Timed:
-    """What http.client needs of a socket, with every wait cut to what is left of the deadline."""
+@cache
+def _tls_context() -> ssl.SSLContext:
+    """Return the context of all connections, which checks certificates; reading these takes long."""
+    context = ssl.create_default_context()
+    context.set_alpn_protocols(["http/1.1"])
+    return context
 
-    def __init__(self, connected: socket.socket, deadline: Deadline) -> None:
-        self._socket, self._deadline = connected, deadline
+
+def _connect(host: str, port: int, is_secure: bool, deadline: Deadline) -> socket.socket:
+    """Connect to the first address of a host that accepts; raises OSError.
+
+    socket.create_connection would wait for the whole timeout at each of a hostile host's many addresses.
+    """
+    try:
+        addresses = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+    except UnicodeError as error:
+        raise OSError(f"no host can be called {host!r}") from error
+    failure: OSError = OSError(f"{host} has no address")
+    for family, kind, protocol, _, address in addresses:
+        connection = socket.socket(family, kind, protocol)
+        try:
+            connection.settimeout(deadline.remaining())
+            connection.connect(address)
+            connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            if not is_secure:
+                return connection
+            connection.settimeout(deadline.remaining())  # one for the whole handshake
+            return _tls_context().wrap_socket(connection, server_hostname=host)
+        except OSError as error:
+            connection.close()
+            failure = error
+    raise failure
+
+
+class _Connection:
+    """What http.client needs of a socket, with no wait past the deadline and a bound on the answer's head."""
+
+    def __init__(self, connection: socket.socket, deadline: Deadline) -> None:
+        self._socket, self._deadline = connection, deadline
+        self._stream = _AnswerStream(connection, deadline)
 
     def sendall(self, data: bytes) -> None:
-        self._socket.settimeout(self._deadline.left())
-        self._socket.sendall(data)
-
-    def receive(self, buffer: Any) -> int:
-        self._socket.settimeout(self._deadline.left())
-        return self._socket.recv_into(buffer)
+        """Send in parts: TLS would grant each of its records the whole timeout."""
+        view = memoryview(data)
+        while view:
+            self._socket.settimeout(self._deadline.remaining())
+            view = view[self._socket.send(view) :]
 
     def makefile(self, mode: str) -> io.BufferedReader:
         assert mode == "rb"
-        return io.BufferedReader(_Received(self), PIECE_BYTES)
+        return io.BufferedReader(self._stream, PIECE_BYTES)
+
+    def end_head(self) -> None:
+        """Lift the bound on what is received: the head is complete."""
+        self._stream.head_bytes = None
 
     def close(self) -> None:
-        """http.client is done with sending; what there is to read is still wanted."""
+        """Do nothing: http.client is done with sending, and what there is to read is still wanted."""
 
     def shut(self) -> None:
         self._socket.close()
 
 
-class _Received(io.RawIOBase):
-    def __init__(self, timed: _Timed) -> None:
-        self._timed = timed
-
-    def readable(self) -> bool:
-        return True
+class _AnswerStream(TimedStream):
+    head_bytes: int | None = HEAD_BYTES  # that may still come; None when the head is complete
 
     def readinto(self, buffer: Any) -> int:
-        return self._timed.receive(buffer)
+        if self.head_bytes is None:
+            return super().readinto(buffer)
+        if not self.head_bytes:
+            raise TooLong(f"a head of more than {HEAD_BYTES} bytes")
+        size = super().readinto(memoryview(buffer)[: self.head_bytes])
+        self.head_bytes -= size
+        return size
 
 
 class _Response(http.client.HTTPResponse):
     def _read_and_discard_trailer(self) -> None:
-        """Instead of discarding it: the one place where a daemon says that its stream is not whole."""
+        """Read the trailer, the one place where a daemon reports that its stream is not whole."""
         for _ in range(TRAILER_LINES):
             line = self.fp.readline(PIECE_BYTES)
             if line in (b"\r\n", b"\n", b""):

@@ -1,6 +1,6 @@
-"""An HTTP/1.1 server that no client can hold up (steps 3 to 7): bounded in connections, bytes, time, rate.
+"""Serve HTTP/1.1 so that no client can hold the server up: bounded in connections, bytes, time and rate.
 
-A subclass of `Handler` says what is answered; whatever is out of order ends the connection.
+A subclass of `Handler` decides what to answer; the first request that is out of order ends its connection.
 """
 
 from __future__ import annotations
@@ -19,24 +19,25 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any, Final
 
 from bcfl.errors import ConfigError
+from bcfl.transport.deadline import Deadline, TimedStream
 
 BUSY: Final = b"HTTP/1.1 503 Service Unavailable\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
-LINGER_SECONDS: Final = 1.0  # for a client to read a refusal before it has sent all
-KNOWN_ADDRESSES: Final = 1_024  # whose rate is remembered
+LINGER_SECONDS: Final = 1.0  # in which a client that still sends can read a refusal
+KNOWN_ADDRESSES: Final = 1_024  # whose rates are remembered
 
 
 @dataclass(frozen=True)
 class Limits:
-    """What one server bears."""
+    """The bounds of one server."""
 
-    body: int  # bytes of a request
+    body_bytes: int  # of a request
     connections: int = 128
     per_address: int = 64  # connections of one address
-    idle: float = 60.0  # seconds until the head of a request is there
-    reading: float = 10.0  # from then until the rest is
-    answer: float = 30.0  # to take the answer
+    idle_seconds: float = 60.0  # until the head of a request is there
+    reading_seconds: float = 10.0  # from then until the rest is there
+    answer_seconds: float = 30.0  # for the client to take the answer
     rate: float = 0.0  # requests a second and address, in the long run; 0: any
-    burst: int = 1
+    burst: int = 1  # requests at once
 
 
 class Rates:
@@ -44,24 +45,24 @@ class Rates:
 
     def __init__(self, limits: Limits, clock: Callable[[], float] = time.monotonic) -> None:
         self._limits, self._clock, self._lock = limits, clock, threading.Lock()
-        self._left: OrderedDict[str, tuple[float, float]] = OrderedDict()  # address -> requests, since when
+        self._buckets: OrderedDict[str, tuple[float, float]] = OrderedDict()  # address -> requests, time
 
     def allow(self, address: str) -> bool:
-        """Whether an address may make one more request now."""
+        """Return whether an address may make one more request now, and take it from its bucket."""
         if not self._limits.rate:
             return True
         with self._lock:
             now = self._clock()
-            left, since = self._left.pop(address, (float(self._limits.burst), now))
-            left = min(self._limits.burst, left + (now - since) * self._limits.rate)
-            self._left[address] = (left - 1 if left >= 1 else left, now)
-            if len(self._left) > KNOWN_ADDRESSES:
-                self._left.popitem(last=False)
-            return left >= 1
+            requests, time_ = self._buckets.pop(address, (float(self._limits.burst), now))
+            requests = min(self._limits.burst, requests + (now - time_) * self._limits.rate)
+            self._buckets[address] = (requests - 1 if requests >= 1 else requests, now)
+            if len(self._buckets) > KNOWN_ADDRESSES:
+                self._buckets.popitem(last=False)
+            return requests >= 1
 
 
 class Server(ThreadingHTTPServer):
-    """Connections in threads, so many at once; more are refused unheard. Port 0 is any that is free.
+    """Hear connections in threads, so many at once; refuse more unheard. Port 0 is any that is free.
 
     Raises ConfigError when nothing can listen at `host`:`port`.
     """
@@ -71,7 +72,7 @@ class Server(ThreadingHTTPServer):
 
     def __init__(self, host: str, port: int, handler: type[Handler], limits: Limits) -> None:
         self.limits, self.rates = limits, Rates(limits)
-        self._places = threading.BoundedSemaphore(limits.connections)
+        self._slots = threading.BoundedSemaphore(limits.connections)
         self._addresses: Counter[str] = Counter()
         self._lock = threading.Lock()
         try:
@@ -79,18 +80,18 @@ class Server(ThreadingHTTPServer):
             self.address_family = family
             super().__init__((str(address[0]), int(address[1])), handler)
         except (OSError, OverflowError, UnicodeError) as error:
-            raise ConfigError(_no_socket(host, port, error)) from None
+            raise ConfigError(_bind_error(host, port, error)) from None
         name, self.port = self.server_address[:2]
-        shown = f"[{name!s}]" if family is socket.AF_INET6 else str(name)
-        self.url = f"http://{shown}:{self.port}"
+        authority = f"[{name!s}]" if family is socket.AF_INET6 else str(name)
+        self.url = f"http://{authority}:{self.port}"
         self._thread = threading.Thread(target=self.serve_forever, args=(0.1,), daemon=True)
 
     def start(self) -> None:
-        """Answer requests from now on."""
+        """Start to answer requests."""
         self._thread.start()
 
     def stop(self) -> None:
-        """Take no more connections."""
+        """Stop to take connections."""
         if self._thread.is_alive():
             self.shutdown()
             self._thread.join()
@@ -101,8 +102,8 @@ class Server(ThreadingHTTPServer):
         socketserver.TCPServer.server_bind(self)
 
     def process_request(self, request: Any, client_address: Any) -> None:
-        """Hear a connection in a thread of its own, if there is a place for it."""
-        if not self._enter(client_address[0]):
+        """Hear a connection in a thread of its own, if there is a slot for it."""
+        if not self._reserve(client_address[0]):
             with suppress(OSError):
                 request.setblocking(False)
                 request.send(BUSY)
@@ -111,64 +112,40 @@ class Server(ThreadingHTTPServer):
         try:
             super().process_request(request, client_address)
         except BaseException:
-            self._leave(client_address[0])
+            self._release(client_address[0])
             raise
 
     def process_request_thread(self, request: Any, client_address: Any) -> None:
-        """Hear a connection to its end and free its place."""
+        """Hear a connection to its end and free its slot."""
         try:
             super().process_request_thread(request, client_address)
         finally:
-            self._leave(client_address[0])
+            self._release(client_address[0])
 
     def handle_error(self, request: Any, client_address: Any) -> None:
-        """A client that went away is nobody's error."""
+        """Do nothing: a client that went away is nobody's error."""
 
-    def _enter(self, address: str) -> bool:
-        """Take a place; at most so many for one address."""
-        if not self._places.acquire(blocking=False):
+    def _reserve(self, address: str) -> bool:
+        """Take a slot if there is one; each address may have only so many."""
+        if not self._slots.acquire(blocking=False):
             return False
         with self._lock:
             if self._addresses[address] < self.limits.per_address:
                 self._addresses[address] += 1
                 return True
-        self._places.release()
+        self._slots.release()
         return False
 
-    def _leave(self, address: str) -> None:
+    def _release(self, address: str) -> None:
         with self._lock:
             self._addresses[address] -= 1
             if not self._addresses[address]:
                 del self._addresses[address]
-        self._places.release()
-
-
-class Timed(io.RawIOBase):
-    """What a socket receives until a moment, however slowly it comes: drops do not prolong it."""
-
-    def __init__(self, connection: socket.socket) -> None:
-        self._connection = connection
-        self._until = 0.0
-
-    def allow(self, seconds: float) -> None:
-        """Let reading go on for so long from now."""
-        self._until = time.monotonic() + seconds
-
-    def readable(self) -> bool:
-        """It is."""
-        return True
-
-    def readinto(self, buffer: Any) -> int:
-        """Some bytes; raises TimeoutError after the moment."""
-        left = self._until - time.monotonic()
-        if left <= 0:
-            raise TimeoutError
-        self._connection.settimeout(left)
-        return self._connection.recv_into(buffer)
+        self._slots.release()
 
 
 class Handler(BaseHTTPRequestHandler):
-    """One connection, its requests answered in order; `get` and `post` are for the subclass."""
+    """Answer the requests of one connection in order; `get` and `post` are for the subclass."""
 
     protocol_version = "HTTP/1.1"
     server_version, sys_version = "bcfl", ""
@@ -176,42 +153,42 @@ class Handler(BaseHTTPRequestHandler):
     server: Server
 
     def get(self) -> None:
-        """Answer a GET; a server that has nothing to give refuses it."""
+        """Answer a GET; refuse it unless a subclass has something to give."""
         self.refuse(405, "this server answers no GET")
 
     def post(self, body: bytes) -> None:
-        """Answer a POST; a server that takes nothing refuses it."""
+        """Answer a POST; refuse it unless a subclass takes something."""
         del body
         self.refuse(405, "this server answers no POST")
 
     def setup(self) -> None:
-        """Read under deadlines."""
+        """Put all reading under deadlines."""
         super().setup()
-        self._timed = Timed(self.connection)
-        self.rfile = io.BufferedReader(self._timed)
+        self._stream = TimedStream(self.connection, Deadline(self.server.limits.idle_seconds))
+        self.rfile = io.BufferedReader(self._stream)
 
     def handle_one_request(self) -> None:
-        """One request and its answer; the connection ends with the first that is not in order."""
-        self._timed.allow(self.server.limits.idle)
+        """Read one request and answer it; the first that is out of order ends the connection."""
+        self._stream.deadline = Deadline(self.server.limits.idle_seconds)
         super().handle_one_request()
 
     def do_GET(self) -> None:
         """Answer a GET, which has no body."""
-        if self._orderly():
+        if self._is_admitted():
             self.get()
 
     def do_POST(self) -> None:
         """Answer a POST with a body of known length."""
         length = self.headers.get("Content-Length", "")
-        most = self.server.limits.body
-        if not self._orderly():
+        max_bytes = self.server.limits.body_bytes
+        if not self._is_admitted():
             return
         if not (length.isascii() and length.isdecimal()) or self.headers.get("Transfer-Encoding"):
             self.refuse(411, "say the length of the request")
-        elif len(length) > 9 or int(length) > most:
-            self.refuse(413, f"a request has at most {most} bytes")
+        elif len(length) > 9 or int(length) > max_bytes:
+            self.refuse(413, f"a request has at most {max_bytes} bytes")
         else:
-            self._timed.allow(self.server.limits.reading)
+            self._stream.deadline = Deadline(self.server.limits.reading_seconds)
             body = self.rfile.read(int(length))
             if len(body) < int(length):
                 self.close_connection = True
@@ -219,12 +196,12 @@ class Handler(BaseHTTPRequestHandler):
             self.post(body)
 
     def send_error(self, code: int, message: str | None = None, explain: str | None = None) -> None:
-        """Refuse what is neither GET nor POST, or no HTTP."""
+        """Refuse what is neither GET nor POST, or is not HTTP."""
         del explain
         self.refuse(405 if code == 501 else code, message or "send GET or POST")
 
     def log_message(self, *_: Any) -> None:
-        """Nothing: clients poll."""
+        """Log nothing: clients poll."""
 
     def refuse(self, status: int, message: str) -> None:
         """Refuse in one line and end the connection, whatever else the client is sending."""
@@ -233,24 +210,24 @@ class Handler(BaseHTTPRequestHandler):
         self.answer(status, message.encode("ascii", "replace") + b"\n", "text/plain")
         with suppress(OSError):
             self.connection.shutdown(socket.SHUT_WR)
-            self._timed.allow(LINGER_SECONDS)
-            while self._timed.readinto(bytearray(2**16)):
+            self._stream.deadline = Deadline(LINGER_SECONDS)
+            while self._stream.readinto(bytearray(2**16)):
                 pass
 
-    def answer(self, status: int, body: bytes = b"", kind: str = "application/json") -> None:
+    def answer(self, status: int, body: bytes = b"", content_type: str = "application/json") -> None:
         """Send a status and a body."""
-        self.connection.settimeout(self.server.limits.answer)
+        self.connection.settimeout(self.server.limits.answer_seconds)
         self.send_response(status)
         if status != 204:
-            self.send_header("Content-Type", kind)
+            self.send_header("Content-Type", content_type)
             self.send_header("Content-Length", str(len(body)))
         if self.close_connection:
             self.send_header("Connection", "close")
         self.end_headers()
         self.wfile.write(body)
 
-    def _orderly(self) -> bool:
-        """Whether a request comes from no page in a browser, and not too often."""
+    def _is_admitted(self) -> bool:
+        """Return whether a request comes from no page in a browser and not too often; refuse it otherwise."""
         if self.headers.get("Origin") is not None:
             self.refuse(403, "pages in a browser may not talk to this server")
         elif not self.server.rates.allow(self.client_address[0]):
@@ -260,7 +237,7 @@ class Handler(BaseHTTPRequestHandler):
         return False
 
 
-def _no_socket(host: str, port: int, error: Exception) -> str:
+def _bind_error(host: str, port: int, error: Exception) -> str:
     if isinstance(error, OSError) and error.errno == errno.EADDRINUSE:
         return f"port {port} of {host} is taken: end what listens there, or choose another"
     if isinstance(error, socket.gaierror):

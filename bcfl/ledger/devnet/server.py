@@ -32,7 +32,7 @@ from bcfl.transport.server import Handler, Limits, Server
 FORMAT: Final = 1
 FILE: Final = "chain.json"
 CHAIN: Final = "chain.sqlite"
-LIMITS: Final = Limits(body=4 * 2**20, per_address=128)
+LIMITS: Final = Limits(body_bytes=4 * 2**20, per_address=128)
 
 
 class ChainServer(Server):

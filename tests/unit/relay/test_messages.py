@@ -27,24 +27,24 @@ updates = st.builds(
 
 @given(st.builds(SignedCommitment, number, number, digest, signature))
 def test_a_commitment_comes_back(message: SignedCommitment) -> None:
-    assert CommitmentMessage.parsed(CommitmentMessage.of(message).encoded()).opened() == message
+    assert CommitmentMessage.parse(CommitmentMessage.of(message).encode()).unwrap() == message
 
 
 @given(updates)
 def test_an_update_comes_back(message: SignedUpdate) -> None:
-    assert UpdateMessage.parsed(UpdateMessage.of(message).encoded()).opened() == message
+    assert UpdateMessage.parse(UpdateMessage.of(message).encode()).unwrap() == message
 
 
 @given(number, st.lists(st.tuples(digest, st.none() | updates), max_size=5))
 def test_a_batch_comes_back(round_: int, items: list[tuple[bytes, SignedUpdate | None]]) -> None:
     message = Batch(round_, MINER, tuple(d for d, _ in items), tuple(u for _, u in items))
-    assert BatchMessage.parsed(BatchMessage.of(message).encoded()).opened() == message
+    assert BatchMessage.parse(BatchMessage.of(message).encode()).unwrap() == message
 
 
 @given(number, st.lists(st.sampled_from(Verdict)), digest)
 def test_verdicts_come_back(round_: int, verdicts: list[Verdict], salt: bytes) -> None:
     message = Opening(round_, MINER, tuple(verdicts), salt)
-    assert OpeningMessage.parsed(OpeningMessage.of(message).encoded()).opened() == message
+    assert OpeningMessage.parse(OpeningMessage.of(message).encode()).unwrap() == message
 
 
 def test_the_largest_batch_fits() -> None:
@@ -52,7 +52,7 @@ def test_the_largest_batch_fits() -> None:
         Update(2**32 - 1, 2**32 - 1, bytes(32), bytes(32), 2**32 - 1, 2**64 - 1, 2**128 - 1), bytes(64)
     )
     message = Batch(2**32 - 1, MINER, (bytes(32),) * 64, (one,) * 64)
-    assert len(BatchMessage.of(message).encoded()) < MAX_BYTES
+    assert len(BatchMessage.of(message).encode()) < MAX_BYTES
 
 
 GOOD = {"round": 1, "device": 2, "commitment": "ab" * 32, "signature": "cd" * 64}
@@ -78,7 +78,7 @@ GOOD = {"round": 1, "device": 2, "commitment": "ab" * 32, "signature": "cd" * 64
 )
 def test_nothing_else_is_a_commitment(content: object) -> None:
     with pytest.raises(RelayError):
-        CommitmentMessage.parsed(json.dumps(content).encode())
+        CommitmentMessage.parse(json.dumps(content).encode())
 
 
 @pytest.mark.parametrize(
@@ -86,4 +86,4 @@ def test_nothing_else_is_a_commitment(content: object) -> None:
 )
 def test_what_is_no_json_is_refused(data: bytes) -> None:
     with pytest.raises(RelayError):
-        CommitmentMessage.parsed(data)
+        CommitmentMessage.parse(data)

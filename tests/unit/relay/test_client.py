@@ -16,8 +16,6 @@ from bcfl.protocol.accounts import Account
 from bcfl.protocol.submissions import Domain
 from bcfl.relay import client
 from bcfl.relay.client import Endpoint, HttpRelay
-from bcfl.relay.server import Counters
-from bcfl.transport.server import Limits, Rates
 
 DEVICE, MINER = Account.derived(0, "device"), Account.derived(0, "miner").address
 
@@ -91,7 +89,7 @@ def say(text: bytes) -> Callable[[socket.socket], None]:
     ],
 )  # fmt: skip
 def test_nonsense_is_a_relay_error(answer: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(client, "PAUSE", 0.001)
+    monkeypatch.setattr(client, "PAUSE_SECONDS", 0.001)
     with answering(say(answer)) as url, pytest.raises(RelayError) as caught:
         relay(url).inbox(MINER).batch(1)
     assert str(caught.value).isprintable()
@@ -118,43 +116,15 @@ def test_drops_do_not_prolong_the_wait() -> None:
 
 
 def test_a_desk_that_is_away_for_a_moment_is_asked_again(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(client, "PAUSE", 0.001)
+    monkeypatch.setattr(client, "PAUSE_SECONDS", 0.001)
     answers = iter([b"", b"HTTP/1.1 503 Busy\r\n\r\n", b"HTTP/1.1 404 None\r\n\r\n"])
     with answering(lambda connection: connection.sendall(next(answers))) as url:
         assert relay(url).inbox(MINER).batch(1) is None
 
 
 def test_nobody_there_is_a_relay_error(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(client, "PAUSE", 0.001)
+    monkeypatch.setattr(client, "PAUSE_SECONDS", 0.001)
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
     with pytest.raises(RelayError, match="does not answer: Connection refused"):
         relay(f"http://127.0.0.1:{port}").inbox(MINER).batch(1)
-
-
-def test_a_bucket_fills_up_again() -> None:
-    now = [0.0]
-    rates = Rates(Limits(body=1, rate=2, burst=3), clock=lambda: now[0])
-    assert [rates.allow("a") for _ in range(4)] == [True, True, True, False]
-    assert rates.allow("b")
-    now[0] = 0.5
-    assert [rates.allow("a") for _ in range(2)] == [True, False]
-
-
-def test_rates_remember_so_many_addresses_only() -> None:
-    rates = Rates(Limits(body=1, rate=1, burst=1))
-    for number in range(5_000):
-        rates.allow(str(number))
-    assert len(rates._left) <= 1_024
-
-
-def test_counters_are_prometheus_text() -> None:
-    counters = Counters()
-    for label in ('kind="a"', 'kind="b"', 'kind="a"'):
-        counters.count("messages_total", label)
-    counters.set("round", 3)
-    assert counters.text() == (
-        '# TYPE bcfl_messages_total counter\nbcfl_messages_total{kind="a"} 2\n'
-        'bcfl_messages_total{kind="b"} 1\n'
-        "# TYPE bcfl_round gauge\nbcfl_round 3\n"
-    )

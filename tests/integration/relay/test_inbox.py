@@ -34,7 +34,14 @@ from tests.processes import ANSWER
 
 PATH = "/v1/commitments"
 TIGHT = Limits(
-    body=MAX_BYTES, connections=8, per_address=4, idle=0.5, reading=0.5, answer=2, rate=1000, burst=5000
+    body_bytes=MAX_BYTES,
+    connections=8,
+    per_address=4,
+    idle_seconds=0.5,
+    reading_seconds=0.5,
+    answer_seconds=2,
+    rate=1000,
+    burst=5000,
 )
 
 
@@ -54,7 +61,7 @@ class Inbox:
         with ThreadPoolExecutor(1) as pool:
             done = pool.submit(action)
             while not done.done():
-                self.mailbox.attend(0.01)
+                self.mailbox.process(0.01)
             return done.result()
 
     def client(self, account: Account) -> HttpInbox:
@@ -100,7 +107,7 @@ def tight(tmp_path: Path) -> Iterator[Inbox]:
 
 
 def encoded(message: SignedCommitment) -> bytes:
-    return CommitmentMessage.of(message).encoded()
+    return CommitmentMessage.of(message).encode()
 
 
 def test_default_behavior(inbox: Inbox) -> None:
@@ -246,7 +253,14 @@ def test_slow_clients_lose_their_places(tight: Inbox) -> None:
 
 def test_a_flood_is_cut_off_and_memory_stays(tmp_path: Path) -> None:
     limits = Limits(
-        body=MAX_BYTES, connections=8, per_address=8, idle=1, reading=1, answer=1, rate=1, burst=50
+        body_bytes=MAX_BYTES,
+        connections=8,
+        per_address=8,
+        idle_seconds=1,
+        reading_seconds=1,
+        answer_seconds=1,
+        rate=1,
+        burst=50,
     )
     inbox = Inbox(tmp_path, limits)
     body = b"[" + b"1," * (MAX_BYTES // 2 - 2) + b"1]"
