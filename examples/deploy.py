@@ -18,7 +18,9 @@ from bcfl.errors import BcflError
 from bcfl.federation.simulation import material
 from bcfl.federation.terms import terms_of
 from bcfl.learning.training import initial, layout
-from bcfl.ledger.deployment import deployments, keystore, networks
+from bcfl.ledger.deployment import keystore, networks
+from bcfl.ledger.deployment.addresses import read_addresses
+from bcfl.ledger.deployment.deploy import deploy_federation, register
 from bcfl.protocol import fixedpoint
 from bcfl.roles.common.archive import Archive
 from bcfl.storage import open_store
@@ -55,7 +57,7 @@ def main() -> None:
 
     # Three transactions: the court, the annex that delegates to it, and the federation that delegates to
     # the annex, with the pool in it.
-    contract, record = deployments.found(
+    contract, record = deploy_federation(
         chain,
         owner,
         network,
@@ -70,7 +72,7 @@ def main() -> None:
 
     # Devices are admitted by the owner; miners join by themselves, with their stake.
     if given.register is not None:
-        count = deployments.register(contract, owner, deployments.read_addresses(given.register))
+        count = register(contract, owner, read_addresses(given.register))
         print(f"registered {count} devices")
     chain.close()
 

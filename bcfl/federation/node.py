@@ -23,7 +23,10 @@ from eth_utils.crypto import keccak
 from bcfl.errors import ConfigError, LedgerError, RelayError, RunError
 from bcfl.federation.daemon import LONGEST, POLL, Chore, Daemon
 from bcfl.ledger.artifact import artifact, federation_at
-from bcfl.ledger.deployment import deployments, networks
+from bcfl.ledger.chain import code_at
+from bcfl.ledger.deployment import networks, records
+from bcfl.ledger.deployment.addresses import parse_address
+from bcfl.ledger.deployment.deploy import ether
 from bcfl.ledger.live import LiveLedger
 from bcfl.protocol import payload
 from bcfl.protocol.beacon import chain_tail
@@ -110,7 +113,7 @@ class FederationClient:
 
 @contextmanager
 def reach(
-    network: networks.Network, deployment: str, folder: Path = deployments.FOLDER, **options: float
+    network: networks.Network, deployment: str, folder: Path = records.FOLDER, **options: float
 ) -> Iterator[FederationClient]:
     """The federation of that name in `folder`, or at that address; `options` are those of RpcChain.
 
@@ -119,9 +122,9 @@ def reach(
     chain = networks.connect(network, **options)
     try:
         if deployment.startswith("0x"):
-            yield _by_address(network, chain, deployments.address_in(deployment, "--deployment"))
+            yield _by_address(network, chain, parse_address(deployment, "--deployment"))
         else:
-            yield _by_name(network, chain, deployments.read(folder, network.name, deployment))
+            yield _by_name(network, chain, records.read(folder, network.name, deployment))
     finally:
         chain.close()
 
@@ -284,13 +287,11 @@ def enrol(client: FederationClient, account: Account, endpoint: str, stake: int 
     member = history.miners.get(account.address)
     if member is None:
         if stake is None:
-            least = deployments.ether(client.ledger.terms.min_stake)
+            least = ether(client.ledger.terms.min_stake)
             raise ConfigError(f"{account.address} is no miner yet: join with --stake, at least {least}")
         tail = chain_tail(account, client.ledger.domain, history.chains.get(account.address, 0))
         contract.send(account, "register_miner", tail, value=stake)
-        log.info(
-            "registered with a stake of %s", deployments.ether(stake), extra={"account": account.address}
-        )
+        log.info("registered with a stake of %s", ether(stake), extra={"account": account.address})
     elif member.exit_round:
         raise ConfigError(f"{account.address} has left the federation as a miner: take another account")
     if history.endpoints.get(account.address) != endpoint:
@@ -317,7 +318,7 @@ def open_first_round(client: FederationClient, owner: Account) -> bool:
     return True
 
 
-def _by_name(network: networks.Network, chain: RpcChain, record: deployments.Deployment) -> FederationClient:
+def _by_name(network: networks.Network, chain: RpcChain, record: records.Deployment) -> FederationClient:
     """A recorded federation, whose code is what the record says, by the version that this one is."""
     if record.chain_id != chain.chain_id:
         raise ConfigError(
@@ -326,7 +327,7 @@ def _by_name(network: networks.Network, chain: RpcChain, record: deployments.Dep
         )
     if record.sources_sha256 != artifact()["sources_sha256"]:
         raise LedgerError(f"{record.name} was deployed by another version of bcfl: use that one")
-    code = "0x" + keccak(deployments.code_at(chain, record.address)).hex()
+    code = "0x" + keccak(code_at(chain, record.address)).hex()
     if code != record.code_keccak256["Federation"]:
         raise LedgerError(f"the code at {record.address} is not what {record.name} recorded: do not trust it")
     ledger = LiveLedger(federation_at(chain, record.address), record.block)

@@ -95,6 +95,16 @@ class Chain(Protocol):
         ...
 
 
+def code_at(chain: Chain, address: str) -> bytes:
+    """Return the code on chain; raises LedgerError where there is none."""
+    code = bytes.fromhex(chain.request("eth_getCode", address, "latest")[2:])
+    if not code:
+        raise LedgerError(
+            f"there is no contract at {address} on chain {chain.chain_id}: check address and network"
+        )
+    return code
+
+
 def result_of(response: Mapping[str, Any]) -> Any:
     """The result of a JSON-RPC response, or its error raised as Reverted or LedgerError."""
     if (error := response.get("error")) is not None:

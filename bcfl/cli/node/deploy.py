@@ -25,10 +25,10 @@ from bcfl.config import Config
 from bcfl.errors import BcflError, ConfigError, LedgerError
 
 if TYPE_CHECKING:
-    from bcfl.ledger.deployment.deployments import Deployment
+    from bcfl.ledger.deployment.records import Deployment
     from bcfl.ports import Store
     from bcfl.protocol.types import Terms
-    from bcfl.roles.common.archive import Stored
+    from bcfl.roles.common.archive import StoredVector
 
 OF_A_RUN: Final = frozenset({"runs", "run_dir", "adversary"})  # options that mean nothing to a deployment
 
@@ -72,37 +72,39 @@ def deploy(**given: Any) -> None:
 
     The terms follow from the same options as those of `bcfl run`. The record is DIR/NETWORK/NAME.json.
     """
-    from bcfl.ledger.deployment import deployments, networks
+    from bcfl.ledger.deployment import networks, records
+    from bcfl.ledger.deployment.addresses import read_addresses
+    from bcfl.ledger.deployment.deploy import check_funds, deploy_federation, register
     from bcfl.storage import open_store
 
     own = {name: given.pop(name) for name in inspect.signature(own_parameters).parameters}
     flags = {name: value for name, value in given.items() if value is not None}
     config = Config.load(flags, own["pairs"] or (), own["toml"])
     network = networks.resolve(own["network"])
-    deployments.free_place(own["folder"], network, own["name"])
-    devices = [] if own["register_file"] is None else deployments.read_addresses(own["register_file"])
+    records.free_place(own["folder"], network, own["name"])
+    devices = [] if own["register_file"] is None else read_addresses(own["register_file"])
     if len(devices) > config.devices:
         raise ConfigError(
             f"{own['register_file']} has {len(devices)} devices, more than devices={config.devices}"
         )
     with closing(networks.connect(network)) as chain:
         owner = signing(network, own["account"], own["keystore"], own["password_file"])
-        deployments.check_funds(chain, owner.address, config.funding, len(devices))
+        check_funds(chain, owner.address, config.funding, len(devices))
         terms, genesis = founding(config, open_store(own["store"]))
         options = config.model_dump(mode="json", exclude=set(OF_A_RUN))
-        contract, made = deployments.found(
+        contract, made = deploy_federation(
             chain, owner, network, own["name"], terms, genesis.root, genesis.cid, config.funding,
             options, own["folder"], len(devices),
         )  # fmt: skip
         try:
-            registered = deployments.register(contract, owner, devices)
+            registered = register(contract, owner, devices)
         except BcflError as error:
             raise LedgerError(
                 f"{made.address} is deployed, but not all devices are registered ({error}): go on with "
                 f"`bcfl register-devices {own['register_file']} --network {network.name} --name {made.name}`"
             ) from error
     _print_deployed(
-        made, deployments.place(own["folder"], network.name, made.name), registered, config, own["as_json"]
+        made, records.place(own["folder"], network.name, made.name), registered, config, own["as_json"]
     )
 
 
@@ -114,7 +116,7 @@ deploy.__signature__ = inspect.Signature(  # type: ignore[attr-defined]
 )
 
 
-def founding(config: Config, store: Store) -> tuple[Terms, Stored]:
+def founding(config: Config, store: Store) -> tuple[Terms, StoredVector]:
     """The terms that a configuration comes to, and its genesis model, which is put on the store."""
     from bcfl.federation.simulation import material
     from bcfl.federation.terms import terms_of
@@ -138,14 +140,15 @@ def verify_contract(
     as_json: JsonOption = False,
 ) -> None:
     """Check that the code at an address, its annex and its court are what this version of bcfl deploys."""
-    from bcfl.ledger.deployment import deployments, networks
+    from bcfl.ledger.deployment import networks, records
+    from bcfl.ledger.deployment.addresses import parse_address
     from bcfl.ledger.deployment.inspection import inspect
 
     chosen = networks.resolve(network)
     if which.startswith("0x"):
-        address = deployments.address_in(which, "ADDRESS")
+        address = parse_address(which, "ADDRESS")
     else:
-        address = deployments.read(folder, chosen.name, which).address
+        address = records.read(folder, chosen.name, which).address
     with closing(networks.connect(chosen)) as chain:
         found = inspect(chain, address)
     content = {
@@ -176,15 +179,18 @@ def register_devices(
 ) -> None:
     """Register devices with a deployed federation, as its owner; those that are already are passed over."""
     from bcfl.ledger.artifact import federation_at
-    from bcfl.ledger.deployment import deployments, networks
+    from bcfl.ledger.chain import code_at
+    from bcfl.ledger.deployment import networks, records
+    from bcfl.ledger.deployment.addresses import read_addresses
+    from bcfl.ledger.deployment.deploy import register
 
     chosen = networks.resolve(network)
-    made = deployments.read(folder, chosen.name, name)
-    devices = deployments.read_addresses(file)
+    made = records.read(folder, chosen.name, name)
+    devices = read_addresses(file)
     with closing(networks.connect(chosen)) as chain:
-        deployments.code_at(chain, made.address)
+        code_at(chain, made.address)
         owner = signing(chosen, account, keystore, password_file)
-        count = deployments.register(federation_at(chain, made.address), owner, devices)
+        count = register(federation_at(chain, made.address), owner, devices)
     print_fields(
         [("registered", plural(count, "device")), ("before", plural(len(devices) - count, "device"))]
     )

@@ -190,13 +190,14 @@ def clock(of_chain: int, of_machine: float, own: bool) -> Finding:
 
 
 def _contract(chain: RpcChain, network: str, deployment: str, folder: Path) -> Finding:
-    from bcfl.ledger.deployment import deployments
+    from bcfl.ledger.deployment import records
+    from bcfl.ledger.deployment.addresses import parse_address
     from bcfl.ledger.deployment.inspection import inspect
 
     if deployment.startswith("0x"):
-        address = deployments.address_in(deployment, "--deployment")
+        address = parse_address(deployment, "--deployment")
     else:
-        address = deployments.read(folder, network, deployment).address
+        address = records.read(folder, network, deployment).address
     found = inspect(chain, address)
     return Finding("contract", OK, f"{found.address} is this version's (sources {found.sources_sha256[:12]})")
 

@@ -217,20 +217,21 @@ def _deploy(
     """Deploy and register the devices, unless that has been done."""
     from bcfl.cli.node.deploy import founding
     from bcfl.ledger.artifact import federation_at
-    from bcfl.ledger.deployment import deployments, networks
+    from bcfl.ledger.deployment import networks, records
+    from bcfl.ledger.deployment.deploy import deploy_federation, register
     from bcfl.storage import open_store
 
     chain = networks.connect(network)
     try:
-        if not deployments.place(folder / "deployments", network.name, NAME).exists():
+        if not records.place(folder / "deployments", network.name, NAME).exists():
             shown.event("deploying", "deploying the federation")
             terms, genesis = founding(config, open_store(_store(own, folder)))
             options = config.model_dump(mode="json", exclude=set(OF_A_RUN))
-            deployments.found(
+            deploy_federation(
                 chain, accounts[0], network, NAME, terms, genesis.root, genesis.cid, config.funding,
                 options, folder / "deployments", config.devices,
             )  # fmt: skip
-        made = deployments.read(folder / "deployments", network.name, NAME)
+        made = records.read(folder / "deployments", network.name, NAME)
         known = made.options
         if (known["mode"], known["devices"], known["miners"]) != (config.mode, config.devices, config.miners):
             raise ConfigError(
@@ -238,7 +239,7 @@ def _deploy(
                 f"{known['miners']} miners: give the same, or another --dir"
             )
         devices = [account.address for account in accounts[1 + _alone(config) :]]
-        deployments.register(federation_at(chain, made.address), accounts[0], devices)
+        register(federation_at(chain, made.address), accounts[0], devices)
     finally:
         chain.close()
 

@@ -1,8 +1,8 @@
-"""Whether the contract at an address is a federation of this version (step 1, initialization).
+"""Check whether the contract at an address is a federation of this version.
 
-Three things are compared: the transaction that created it with what this version deploys, and the code of the
-federation, of its annex and of its court with what this version's constructors return for the same sender,
-chain, addresses and terms, bit for bit. The constructors run here, so no node is believed about that.
+The transaction that created it is compared with what this version deploys. The code of the federation, of its
+annex and of its court is compared, bit for bit, with what this version's constructors return for the same
+sender, chain, addresses and terms. The constructors run here, so that no node has to be believed about them.
 """
 
 from __future__ import annotations
@@ -16,17 +16,16 @@ from eth_utils.address import to_canonical_address
 from bcfl.errors import LedgerError, Unreachable
 from bcfl.ledger.abi import Abi, address_of
 from bcfl.ledger.artifact import artifact, creation, federation_at
-from bcfl.ledger.chain import Chain
+from bcfl.ledger.chain import Chain, code_at
 from bcfl.ledger.contract import Contract, Event
-from bcfl.ledger.deployment.deployments import code_at
 from bcfl.protocol.types import Terms
 
 CREATION_GAS: Final = 2**26  # more than any constructor takes
 
 
 @dataclass(frozen=True)
-class Federation:
-    """A federation that has been found to be this version's."""
+class InspectedFederation:
+    """A federation whose contracts are those of this version."""
 
     address: str
     annex: str
@@ -40,8 +39,8 @@ class Federation:
     sources_sha256: str
 
 
-def inspect(chain: Chain, address: str) -> Federation:
-    """Look at the contract at `address`; raises LedgerError, which says what differs, unless it is ours."""
+def inspect(chain: Chain, address: str) -> InspectedFederation:
+    """Inspect the contract at `address`; raises LedgerError, which says what differs, unless it is ours."""
     code = code_at(chain, address)
     contract = federation_at(chain, address)
     try:
@@ -51,15 +50,15 @@ def inspect(chain: Chain, address: str) -> Federation:
     except Unreachable:
         raise
     except LedgerError:
-        raise _stranger(address, "it does not answer as a federation") from None
+        raise _foreign_error(address, "it does not answer as a federation") from None
     arguments = [terms, genesis.args["root"], genesis.args["cid"], annex]
     owner = _creator(chain, contract, genesis.transaction, arguments)
-    expected = _codes(chain.chain_id, owner, contract.address, court, arguments)
+    expected_codes = _codes(chain.chain_id, owner, contract.address, court, arguments)
     codes = {"Federation": code, "Annex": code_at(chain, annex), "Court": code_at(chain, court)}
-    for part, found in codes.items():
-        if found != expected[part]:
-            raise _stranger(address, f"the code of its {part} differs")
-    return Federation(
+    for part, bytecode in codes.items():
+        if bytecode != expected_codes[part]:
+            raise _foreign_error(address, f"the code of its {part} differs")
+    return InspectedFederation(
         contract.address,
         annex,
         court,
@@ -73,24 +72,24 @@ def inspect(chain: Chain, address: str) -> Federation:
     )
 
 
-def _stranger(address: str, why: str) -> LedgerError:
+def _foreign_error(address: str, reason: str) -> LedgerError:
     sources = artifact()["sources_sha256"][:12]
     return LedgerError(
-        f"{address} is not a federation of this version of bcfl (sources {sources}): {why}; "
+        f"{address} is not a federation of this version of bcfl (sources {sources}): {reason}; "
         "use the version that deployed it, or do not trust it"
     )
 
 
 def _genesis(contract: Contract) -> Event:
-    """The event of the contract's constructor; raises LedgerError."""
-    event = next(contract.events(_born(contract), name="Genesis"), None)
+    """Return the event of the contract's constructor; raises LedgerError."""
+    event = next(contract.events(_first_block(contract), name="Genesis"), None)
     if event is None:
         raise LedgerError("no genesis")
     return event
 
 
-def _born(contract: Contract) -> int:
-    """The block from which on there is code, by bisection; 0 where the node does not know old states."""
+def _first_block(contract: Contract) -> int:
+    """Find the first block with code there, by bisection; 0 where the node does not know old states."""
     first, last = 0, int(contract.chain.request("eth_blockNumber"), 16)
     try:
         while first < last:
@@ -105,39 +104,41 @@ def _born(contract: Contract) -> int:
 
 
 def _creator(chain: Chain, contract: Contract, transaction_hash: bytes, arguments: Sequence[Any]) -> str:
-    """Who created the contract, by a transaction that is just what this version sends; raises LedgerError."""
+    """Return who created the contract; raises LedgerError unless this version sends that very transaction."""
     name = "0x" + transaction_hash.hex()
     transaction = chain.request("eth_getTransactionByHash", name)
     receipt = chain.request("eth_getTransactionReceipt", name)
-    created = (receipt or {}).get("contractAddress")
+    address = (receipt or {}).get("contractAddress")
     if (
         not transaction
-        or not created
-        or address_of(created) != contract.address
+        or not address
+        or address_of(address) != contract.address
         or transaction["input"] != creation(*arguments)
     ):
-        raise _stranger(contract.address, "it was created by another transaction than this version sends")
+        raise _foreign_error(
+            contract.address, "it was created by another transaction than this version sends"
+        )
     return address_of(transaction["from"])
 
 
 def _codes(chain_id: int, owner: str, address: str, court: str, arguments: Sequence[Any]) -> dict[str, bytes]:
-    """What the constructors leave at the three addresses, by running them; LedgerError if they refuse."""
+    """Run the constructors; returns the code they leave, by contract. Raises LedgerError if they refuse."""
     from eth.db.atomic import AtomicDB
     from eth.vm.message import Message
     from eth_typing import Address
 
     from bcfl.ledger.devnet.evm import BLOCK_GAS, Evm
 
-    class Elsewhere(Evm):
-        """The embedded chain, with the number of another."""
+    class ForeignEvm(Evm):
+        """The embedded chain, with the chain id of another."""
 
-    Elsewhere.chain_id = chain_id
-    evm = Elsewhere.from_genesis(AtomicDB(), {"gas_limit": BLOCK_GAS, "timestamp": 1}, {})
+    ForeignEvm.chain_id = chain_id
+    evm = ForeignEvm.from_genesis(AtomicDB(), {"gas_limit": BLOCK_GAS, "timestamp": 1}, {})
     state = evm.get_vm().state
     sender = to_canonical_address(owner)
     context = state.get_transaction_context_class()(gas_price=0, origin=sender)
     content, codes = artifact(), {}
-    for part, abi, at, values in (
+    for part, abi, account, values in (
         ("Court", "court_abi", court, arguments[:1]),
         ("Annex", "annex_abi", arguments[3], [arguments[0], court]),
         ("Federation", "abi", address, arguments),
@@ -150,10 +151,10 @@ def _codes(chain_id: int, owner: str, address: str, court: str, arguments: Seque
             value=0,
             data=b"",
             code=creation,
-            create_address=to_canonical_address(at),
+            create_address=to_canonical_address(account),
         )
         computation = state.computation_class.apply_create_message(state, message, context)
         if computation.is_error:
-            raise _stranger(address, f"its terms are none that the {part} of this version accepts")
+            raise _foreign_error(address, f"its terms are none that the {part} of this version accepts")
         codes[part] = computation.output
     return codes

@@ -17,9 +17,11 @@ from bcfl.federation.terms import terms_of
 from bcfl.ledger.abi import Abi
 from bcfl.ledger.artifact import artifact, federation_at
 from bcfl.ledger.contract import Contract, transact
-from bcfl.ledger.deployment import deployments, inspection
-from bcfl.ledger.deployment.deployments import Deployment, found
+from bcfl.ledger.deployment import inspection, records
+from bcfl.ledger.deployment.addresses import read_addresses
+from bcfl.ledger.deployment.deploy import DEPLOY_GAS, deploy_federation, register
 from bcfl.ledger.deployment.networks import Network
+from bcfl.ledger.deployment.records import Deployment
 from bcfl.ledger.devnet.server import serve
 from bcfl.ledger.rpc import RpcChain
 from bcfl.protocol.types import Layout, TensorSpec, Terms
@@ -43,8 +45,8 @@ def served(device: Account) -> Iterator[str]:
 
 @pytest.fixture(scope="module", params=["embedded", "anvil"])
 def url(request: pytest.FixtureRequest) -> str:
-    made: str = request.getfixturevalue("served" if request.param == "embedded" else "anvil")
-    return made
+    address: str = request.getfixturevalue("served" if request.param == "embedded" else "anvil")
+    return address
 
 
 @pytest.fixture(scope="module")
@@ -60,19 +62,21 @@ def network(chain: RpcChain) -> Network:
 
 
 @pytest.fixture(scope="module")
-def made(
+def demo(
     chain: RpcChain, network: Network, device: Account, terms: Terms, tmp_path_factory: pytest.TempPathFactory
 ) -> tuple[Path, Deployment]:
     folder = tmp_path_factory.mktemp("deployments")
     options = {"task": "digits"}
-    return folder, found(chain, device, network, "demo", terms, ROOT, CID, ETHER, options, folder)[1]
+    return folder, deploy_federation(
+        chain, device, network, "demo", terms, ROOT, CID, ETHER, options, folder
+    )[1]
 
 
 def test_record_tells_all(
-    made: tuple[Path, Deployment], chain: RpcChain, device: Account, terms: Terms
+    demo: tuple[Path, Deployment], chain: RpcChain, device: Account, terms: Terms
 ) -> None:
-    folder, deployment = made
-    assert deployments.read(folder, "lab", "demo").address == deployment.address
+    folder, deployment = demo
+    assert records.read(folder, "lab", "demo").address == deployment.address
     content = json.loads((folder / "lab" / "demo.json").read_text())
     contract = Contract(chain, content["abi"], content["address"])
     assert Terms(*contract.call("agreed")) == terms
@@ -91,31 +95,31 @@ def test_record_tells_all(
     assert [path.name for path in (folder / "lab").iterdir()] == ["demo.json"]
 
 
-def test_gas_is_what_is_reckoned_with(made: tuple[Path, Deployment], chain: RpcChain) -> None:
-    names = (made[1].transaction, made[1].annex_transaction, made[1].court_transaction)
+def test_gas_is_what_is_reckoned_with(demo: tuple[Path, Deployment], chain: RpcChain) -> None:
+    names = (demo[1].transaction, demo[1].annex_transaction, demo[1].court_transaction)
     used = sum(int(chain.request("eth_getTransactionReceipt", name)["gasUsed"], 16) for name in names)
-    assert used < deployments.DEPLOY_GAS < 1.3 * used
+    assert used < DEPLOY_GAS < 1.3 * used
 
 
 def test_twice_under_one_name(
-    made: tuple[Path, Deployment], chain: RpcChain, network: Network, device: Account, terms: Terms
+    demo: tuple[Path, Deployment], chain: RpcChain, network: Network, device: Account, terms: Terms
 ) -> None:
-    folder, _ = made
+    folder, _ = demo
     before = chain.request("eth_getTransactionCount", device.address, "latest")
     with pytest.raises(ConfigError, match="demo is deployed on lab already"):
-        found(chain, device, network, "demo", terms, ROOT, CID, ETHER, folder=folder)
+        deploy_federation(chain, device, network, "demo", terms, ROOT, CID, ETHER, folder=folder)
     with (
-        deployments.reserved(folder, network, "other"),
+        records.reserve(folder, network, "other"),
         pytest.raises(ConfigError, match="is being deployed"),
     ):
-        found(chain, device, network, "other", terms, ROOT, CID, ETHER, folder=folder)
+        deploy_federation(chain, device, network, "other", terms, ROOT, CID, ETHER, folder=folder)
     assert chain.request("eth_getTransactionCount", device.address, "latest") == before
 
 
 @pytest.mark.parametrize("name", ["", "../x", "a/b", ".hidden", "x" * 41, "a\n"])
 def test_names_that_are_no_file(name: str, network: Network, tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="cannot name a deployment"):
-        deployments.free_place(tmp_path, network, name)
+        records.free_place(tmp_path, network, name)
 
 
 def test_folder_that_cannot_be_written(
@@ -124,20 +128,20 @@ def test_folder_that_cannot_be_written(
     (tmp_path / "file").write_text("")
     before = chain.request("eth_getTransactionCount", device.address, "latest")
     with pytest.raises(RunError, match="cannot be written"):
-        found(chain, device, network, "x", terms, ROOT, CID, 0, folder=tmp_path / "file")
+        deploy_federation(chain, device, network, "x", terms, ROOT, CID, 0, folder=tmp_path / "file")
     assert chain.request("eth_getTransactionCount", device.address, "latest") == before
 
 
-def test_record_that_cannot_be_written_after_all(made: tuple[Path, Deployment], tmp_path: Path) -> None:
-    with pytest.raises(RunError, match=made[1].address):
-        deployments.write(tmp_path / "absent" / "x.json", made[1])
+def test_record_that_cannot_be_written_after_all(demo: tuple[Path, Deployment], tmp_path: Path) -> None:
+    with pytest.raises(RunError, match=demo[1].address):
+        records.write(tmp_path / "absent" / "x.json", demo[1])
 
 
 def test_too_little_ether(
     chain: RpcChain, network: Network, outsider: Account, terms: Terms, tmp_path: Path
 ) -> None:
     with pytest.raises(LedgerError, match=r"has 0 ether and needs 1\.\d+ ether, 1 ether of it for the pool"):
-        found(chain, outsider, network, "x", terms, ROOT, CID, ETHER, folder=tmp_path)
+        deploy_federation(chain, outsider, network, "x", terms, ROOT, CID, ETHER, folder=tmp_path)
     assert [*tmp_path.rglob("*.json")] == []
 
 
@@ -146,31 +150,31 @@ def test_terms_that_the_contract_refuses(
 ) -> None:
     wrong = replace(terms, min_updates=0)
     with pytest.raises(Reverted, match="terms: no updates"):
-        found(chain, device, network, "x", wrong, ROOT, CID, 0, folder=tmp_path)
+        deploy_federation(chain, device, network, "x", wrong, ROOT, CID, 0, folder=tmp_path)
     assert [path for path in tmp_path.rglob("*") if path.is_file()] == []
 
 
 # Records
 
 
-def test_record_that_is_not_there(made: tuple[Path, Deployment], tmp_path: Path) -> None:
+def test_record_that_is_not_there(demo: tuple[Path, Deployment], tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="there is demo"):
-        deployments.read(made[0], "lab", "absent")
+        records.read(demo[0], "lab", "absent")
     with pytest.raises(ConfigError, match="there is nothing"):
-        deployments.read(tmp_path, "lab", "demo")
+        records.read(tmp_path, "lab", "demo")
 
 
 @pytest.mark.parametrize(
     "change",
     [None, [], {"format": 1}, {"address": "0x12"}, {"block": "4"}, {"chain_id": None}, {"options": []}],
 )
-def test_damaged_record(made: tuple[Path, Deployment], tmp_path: Path, change: Any) -> None:
-    content = json.loads((made[0] / "lab" / "demo.json").read_text())
+def test_damaged_record(demo: tuple[Path, Deployment], tmp_path: Path, change: Any) -> None:
+    content = json.loads((demo[0] / "lab" / "demo.json").read_text())
     (tmp_path / "lab").mkdir()
     changed = content | change if isinstance(change, dict) else change
     (tmp_path / "lab" / "demo.json").write_text(json.dumps(changed))
     with pytest.raises(RunError, match="damaged"):
-        deployments.read(tmp_path, "lab", "demo")
+        records.read(tmp_path, "lab", "demo")
 
 
 def test_record_that_is_no_json(tmp_path: Path) -> None:
@@ -178,48 +182,48 @@ def test_record_that_is_no_json(tmp_path: Path) -> None:
     for text in ("", "{", "[" * 20_000):
         (tmp_path / "lab" / "demo.json").write_text(text)
         with pytest.raises(RunError, match="damaged"):
-            deployments.read(tmp_path, "lab", "demo")
+            records.read(tmp_path, "lab", "demo")
 
 
 # Devices
 
 
 def test_devices_are_registered_once(
-    made: tuple[Path, Deployment], chain: RpcChain, device: Account, outsider: Account
+    demo: tuple[Path, Deployment], chain: RpcChain, device: Account, outsider: Account
 ) -> None:
-    contract = federation_at(chain, made[1].address)
+    contract = federation_at(chain, demo[1].address)
     addresses = ["0x" + f"{number:040x}" for number in range(1, 71)]
-    assert deployments.register(contract, device, addresses[:3]) == 3
-    assert deployments.register(contract, device, addresses) == 67
-    assert deployments.register(contract, device, addresses) == 0
+    assert register(contract, device, addresses[:3]) == 3
+    assert register(contract, device, addresses) == 67
+    assert register(contract, device, addresses) == 0
     assert contract.call("device_of", addresses[69]) == 69
     with pytest.raises(Reverted, match="not the owner"):
-        deployments.register(contract, outsider, ["0x" + "77" * 20])
+        register(contract, outsider, ["0x" + "77" * 20])
 
 
 def test_addresses_of_a_file(tmp_path: Path, device: Account, outsider: Account) -> None:
     file = tmp_path / "devices"
     file.write_text(f"# who\n{device.address.lower()}  # the first\n\n {outsider.address}\n")
-    assert deployments.read_addresses(file) == [device.address, outsider.address]
+    assert read_addresses(file) == [device.address, outsider.address]
     file.write_text(f"{device.address}\n{device.address.lower()}\n")
     with pytest.raises(ConfigError, match=r"line 2: .* is on line 1 already"):
-        deployments.read_addresses(file)
+        read_addresses(file)
     wrong = device.address.replace("f39F", "f39f").replace("d6e5", "D6e5")
     for text, words in (("0x12", "not an address"), ("alice", "not an address"), (wrong, "checksum")):
         file.write_text(text)
         with pytest.raises(ConfigError, match=words):
-            deployments.read_addresses(file)
+            read_addresses(file)
     with pytest.raises(ConfigError, match="cannot be read"):
-        deployments.read_addresses(tmp_path / "absent")
+        read_addresses(tmp_path / "absent")
 
 
 # Inspection
 
 
 def test_our_contract_is_ours(
-    made: tuple[Path, Deployment], chain: RpcChain, device: Account, terms: Terms
+    demo: tuple[Path, Deployment], chain: RpcChain, device: Account, terms: Terms
 ) -> None:
-    deployment = made[1]
+    deployment = demo[1]
     federation = inspection.inspect(chain, deployment.address)
     assert (federation.annex, federation.owner) == (deployment.annex, device.address)
     assert (federation.terms, federation.root, federation.cid) == (terms, ROOT, CID)
@@ -235,10 +239,10 @@ def test_no_code(chain: RpcChain, outsider: Account) -> None:
 
 
 def test_another_contract(
-    made: tuple[Path, Deployment], chain: RpcChain, device: Account, probe: Artifact
+    demo: tuple[Path, Deployment], chain: RpcChain, device: Account, probe: Artifact
 ) -> None:
     other, _ = Contract.deploy(chain, device, probe.abi, probe.bytecode, [1])
-    for address in (other.address, made[1].annex, made[1].court):
+    for address in (other.address, demo[1].annex, demo[1].court):
         with pytest.raises(LedgerError, match="does not answer as a federation"):
             inspection.inspect(chain, address)
 

@@ -14,7 +14,8 @@ import pytest
 from bcfl.cli.node.deploy import founding
 from bcfl.config import Config
 from bcfl.federation.node import open_first_round, reach
-from bcfl.ledger.deployment import deployments, networks
+from bcfl.ledger.deployment import networks
+from bcfl.ledger.deployment.deploy import deploy_federation, register
 from bcfl.ledger.deployment.keystore import derive
 from bcfl.ledger.devnet.server import serve
 from bcfl.storage import open_store
@@ -42,11 +43,11 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
         config = Config(task="examples.device:task", devices=DEVICES, miners=1, **options)
         terms, genesis = founding(config, open_store(str(folder / "store")))
         chain = networks.connect(network)
-        contract, _ = deployments.found(
+        contract, _ = deploy_federation(
             chain, accounts[0], network, "federation", terms, genesis.root, genesis.cid, config.funding,
             folder=folder / "deployments",
         )  # fmt: skip
-        deployments.register(contract, accounts[0], [a.address for a in accounts[2:]])
+        register(contract, accounts[0], [a.address for a in accounts[2:]])
         chain.close()
         yield folder
 

@@ -20,7 +20,7 @@ import numpy as np
 import pytest
 
 from bcfl.ledger.artifact import federation_at
-from bcfl.ledger.deployment.deployments import read
+from bcfl.ledger.deployment.records import read
 from bcfl.ledger.devnet.embedded import EmbeddedChain
 from bcfl.ledger.federation import FederationLedger
 from bcfl.protocol.rounds import History

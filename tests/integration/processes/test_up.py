@@ -15,8 +15,8 @@ from typing import Any
 
 from bcfl.cli.node.chain import MNEMONIC
 from bcfl.ledger.artifact import federation_at
-from bcfl.ledger.deployment.deployments import read
 from bcfl.ledger.deployment.keystore import derive
+from bcfl.ledger.deployment.records import read
 from bcfl.ledger.devnet.embedded import EmbeddedChain
 from bcfl.ledger.federation import FederationLedger
 from bcfl.protocol.rewards import block_hash

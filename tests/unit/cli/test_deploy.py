@@ -13,7 +13,7 @@ import typer
 from bcfl.cli.node import deploy
 from bcfl.errors import Reverted
 from bcfl.ledger.artifact import federation_at
-from bcfl.ledger.deployment import deployments, keystore
+from bcfl.ledger.deployment import keystore, records
 from bcfl.ledger.deployment.networks import connect, resolve
 from bcfl.ledger.devnet.server import serve
 from bcfl.protocol.types import Terms
@@ -46,7 +46,7 @@ def test_from_nothing_to_a_checked_federation(bcfl: Bcfl, tmp_path: Path) -> Non
     (tmp_path / "devices").write_text(f"{second}\n")
     where = ["--network", "local"]
     made = bcfl("deploy", *where, "--name", "demo", "--register", "devices", *SMALL, "--json").json
-    record = deployments.read(tmp_path / "deployments", "local", "demo")
+    record = records.read(tmp_path / "deployments", "local", "demo")
     assert made["record"] == "deployments/local/demo.json"
     assert made["address"] == record.address
     assert record.options["devices"] == 3
