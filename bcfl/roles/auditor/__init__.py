@@ -1,1 +1,1 @@
-"""The auditor (section 8): replays a whole training from chain and store and believes neither."""
+"""The auditor: replays a whole training from chain and store, and trusts neither."""

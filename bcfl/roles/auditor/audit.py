@@ -1,51 +1,55 @@
-"""The audit of a training (section 8): the checks stand here in the order of a round."""
+"""The audit of a training: every check, in the order of a round."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 
+from bcfl.protocol.rounds import Round
 from bcfl.protocol.transcript import Transcript
-from bcfl.protocol.types import VoidReason
+from bcfl.protocol.types import Terms, VoidReason
 from bcfl.roles.auditor.blocks import check_block, check_claims
 from bcfl.roles.auditor.deadlines import Deadlines
 from bcfl.roles.auditor.leaders import Leaders
 from bcfl.roles.auditor.models import Models
-from bcfl.roles.auditor.reading import CONTRADICTION, Case, Record, read
-from bcfl.roles.auditor.storage import check_ledger, check_standing
-from bcfl.roles.auditor.submissions import Found, Submissions
+from bcfl.roles.auditor.replay import CONTRADICTION, Case, Replay, replay_transcript
+from bcfl.roles.auditor.storage import check_ledger, check_storage
+from bcfl.roles.auditor.submissions import Submissions
 from bcfl.roles.auditor.turns import Turns, turns_of
-from bcfl.roles.auditor.verdict import GENESIS, Finding, RoundVerdict
+from bcfl.roles.auditor.verdict import GENESIS, Finding, Issue, RoundVerdict
 from bcfl.roles.auditor.votes import Votes
 from bcfl.roles.common.archive import Archive
 
 
 class Audit:
-    """One audit: `rounds` says which there are, `verdicts` looks at them one after the other."""
+    """One audit: `rounds` lists what there is to check, `verdicts` checks one round after the other."""
 
     def __init__(self, transcript: Transcript, archive: Archive) -> None:
         self.transcript = transcript
-        self.record: Record = read(transcript)
+        self.replay: Replay = replay_transcript(transcript)
         self.models = Models(archive)
         self.leaders = Leaders(transcript.terms)
-        self.accounts = dict(enumerate(self.record.history.devices))
+        self.accounts = dict(enumerate(self.replay.history.devices))
         self._unseen = 0
 
     @property
     def rounds(self) -> list[int]:
         """The rounds that have begun, the genesis (0) included."""
-        return sorted(self.record.cases)
+        return sorted(self.replay.cases)
 
     def verdicts(self, first: int = GENESIS, last: int | None = None) -> Iterator[RoundVerdict]:
-        """A verdict for each of the rounds `first` to `last`; the last of all also answers for the end."""
+        """Yield a verdict for each of the rounds `first` to `last`.
+
+        The verdict of the last round of all includes the contract's storage at the end.
+        """
         for number in self.rounds:
-            case = self.record.cases[number]
-            wanted = first <= number and (last is None or number <= last)
-            found = [Finding(number, field, message) for field, message in self._round(case, wanted)]
-            if number == self.rounds[-1] and self.record.complete:
-                storage_snapshot = check_standing(self.record, self.transcript.storage_snapshot)
-                found += [Finding(number, field, message) for field, message in storage_snapshot]
-            if wanted:
-                yield self._verdict(case, [*case.findings, *found])
+            case = self.replay.cases[number]
+            chosen = first <= number and (last is None or number <= last)
+            issues = self._check(case, chosen)
+            if number == self.rounds[-1] and self.replay.complete:
+                issues += check_storage(self.replay, self.transcript.storage_snapshot)
+            if chosen:
+                findings = [Finding(number, field, message) for field, message in issues]
+                yield self._verdict(case, [*case.findings, *findings])
 
     def _verdict(self, case: Case, findings: list[Finding]) -> RoundVerdict:
         notes = []
@@ -56,67 +60,72 @@ class Audit:
         lazy = tuple(dict.fromkeys(self.models.lazy))
         return RoundVerdict(case.number, case.status, tuple(findings), lazy, tuple(notes))
 
-    def _round(self, case: Case, wanted: bool) -> list[Found]:
-        """Everything that is wrong in one round, in its order; logs that make no sense are that too."""
-        found: list[Found] = []
+    def _check(self, case: Case, chosen: bool) -> list[Issue]:
+        """Return everything that is wrong in one round, in its order; contradicting logs are that too."""
+        issues: list[Issue] = []
         try:
-            for finding in self._genesis(case) if case.round is None else self._steps(case, wanted):
-                found.append(finding)
+            checks = (
+                self._check_genesis(case)
+                if case.round is None
+                else self._check_round(case, case.round, chosen)
+            )
+            for issue in checks:
+                issues.append(issue)  # one by one: what was found before a contradiction counts
         except CONTRADICTION as error:
-            found.append(("logs", f"they contradict one another ({type(error).__name__}: {error})"))
+            issues.append(("logs", f"they contradict one another ({type(error).__name__}: {error})"))
         finally:
-            ended = case.round.block if case.round is not None else None
-            self.models.archive.forget(keep=ended or case.head)
-        return found
+            block = case.round.block if case.round is not None else None
+            self.models.archive.forget(keep=block or case.head)
+        return issues
 
-    def _genesis(self, case: Case) -> Iterator[Found]:
-        """Block 0 and its model."""
-        event = next(case.named("Genesis"))
-        ledger = self.transcript.storage_snapshot.ledger.get(GENESIS)
-        if event.args["block_hash"] != ledger:
+    def _check_genesis(self, case: Case) -> Iterator[Issue]:
+        """Check block 0 and its model."""
+        event, storage = next(case.events_named("Genesis")), self.transcript.storage_snapshot
+        if event.args["block_hash"] != storage.ledger.get(GENESIS):
             yield "block.hash", "the contract keeps another block 0"
-        yield from check_ledger(self.record, self.transcript.storage_snapshot, GENESIS)
-        yield from self.leaders.join(case)
-        yield from self.models.stored(self.record.history.blocks[0])
+        yield from check_ledger(self.replay.history, storage, GENESIS)
+        yield from self.leaders.check_chains(case)
+        yield from self.models.check_stored(self.replay.history.blocks[0])
 
-    def _steps(self, case: Case, wanted: bool) -> Iterator[Found]:
-        """The eight steps of a round, each believed by nobody."""
-        assert case.round is not None
+    def _check_round(self, case: Case, round_: Round, chosen: bool) -> Iterator[Issue]:
+        """Check the eight steps of a round; where it is not chosen, only follow the leaders."""
         assert case.head is not None
-        terms, current = self.transcript.terms, case.round
-        count, turns = self.record.books.count(current), turns_of(case)
-        opened, elected = list(self.leaders.opening(case)), list(self.leaders.check(case, turns))
+        terms, history = self.transcript.terms, self.replay.history
+        tally, turns = self.replay.balances.tally(round_), turns_of(case)
+        opening, leaders = list(self.leaders.check_opening(case)), list(self.leaders.check(case, turns))
         self._unseen, self.models.missing, self.models.lazy = 0, [], ()
-        if not wanted:
+        if not chosen:
             return
-        yield from opened
+        yield from opening
         submissions = Submissions(case, self.transcript, self.accounts)
-        yield from submissions.check()  # 2 and 3
+        yield from submissions.check()
         self._unseen = submissions.unseen
-        yield from Votes(case, terms, count).check()  # 4
-        yield from elected  # 5
-        yield from self._void(case)
-        yield from Turns(case, terms, turns).check()  # 5 and 6
+        yield from Votes(case, terms, tally).check()
+        yield from leaders
+        yield from check_void(round_, terms)
+        yield from Turns(case, terms, turns).check()
         yield from Deadlines(case, terms).check()
-        yield from self.models.check(case.head, current, turns, self.record.history)  # 6 to 8
-        if current.block is not None and current.block_hash is not None:
-            yield from check_block(case, current.block, current.block_hash, count)  # 7
-        yield from check_ledger(self.record, self.transcript.storage_snapshot, case.number)
-        yield from check_claims(case, self.transcript, count, self.accounts)
+        yield from self.models.check(case.head, round_, turns, history)
+        if round_.block is not None and round_.block_hash is not None:
+            yield from check_block(case, round_.block, round_.block_hash, tally)
+        yield from check_ledger(history, self.transcript.storage_snapshot, case.number)
+        yield from check_claims(case, self.transcript, tally, self.accounts)
 
-    def _void(self, case: Case) -> Iterator[Found]:
-        """A round that came to nothing had the reason that is recorded."""
-        assert case.round is not None
-        current, least = case.round, self.transcript.terms.min_updates
-        taken = sum(current.accepted or ())
-        holds = {
-            VoidReason.FEW_UPDATES: len(current.submissions) < least,
-            VoidReason.NO_VOTES: not current.vote_commits,
-            VoidReason.NO_QUORUM: current.accepted is None,
-            VoidReason.FEW_ACCEPTED: current.accepted is not None and taken < least,
-            VoidReason.NO_LEADER: current.accepted is not None and taken >= least,
-        }
-        if current.void is not None and not holds[current.void]:
-            yield "void", f"{current.void.name.lower()} is recorded, and it is not so"
-        if current.elections and taken < least:
-            yield "void", f"{taken} updates are accepted, fewer than {least}, and the round goes on"
+
+def check_void(round_: Round, terms: Terms) -> Iterator[Issue]:
+    """Check that a void round had the reason that is recorded."""
+    accepted = sum(round_.accepted or ())
+    is_true = {
+        VoidReason.FEW_UPDATES: len(round_.submissions) < terms.min_updates,
+        VoidReason.NO_VOTES: not round_.vote_commits,
+        VoidReason.NO_QUORUM: round_.accepted is None,
+        VoidReason.FEW_ACCEPTED: round_.accepted is not None and accepted < terms.min_updates,
+        VoidReason.NO_LEADER: round_.accepted is not None and accepted >= terms.min_updates,
+    }
+    if round_.void is not None and not is_true[round_.void]:
+        yield "void", f"{round_.void.name.lower()} is recorded, and it is not so"
+    if round_.elections and accepted < terms.min_updates:
+        yield (
+            "void",
+            f"{accepted} updates are accepted, fewer than {terms.min_updates}, and the round goes on",
+        )

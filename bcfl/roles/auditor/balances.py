@@ -1,9 +1,10 @@
-"""Steps 1 and 7: every wei that the contract holds, followed from log to log."""
+"""The contract's money: every wei that it holds, followed from event to event."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
+from typing import Any, Final
 
 from bcfl.protocol import verification
 from bcfl.protocol.challenges import Form
@@ -14,9 +15,11 @@ from bcfl.protocol.submissions import Domain
 from bcfl.protocol.types import Tally, Terms
 from bcfl.roles.auditor.verdict import Finding
 
+Args = Mapping[str, Any]  # of an event
+
 
 @dataclass
-class Books:
+class Balances:
     """Pool, debts and credits as they must be, in wei."""
 
     terms: Terms
@@ -24,96 +27,126 @@ class Books:
     pool: int
     owed: int = 0
     credits: dict[str, int] = field(default_factory=dict)
-    winner: str | None = None  # who has just refuted a proposal, until the stake of its leader is taken
-    tallies: dict[int, Tally] = field(default_factory=dict)  # of the rounds that were counted
+    winner: str | None = None  # who has just refuted a proposal, until the leader's stake is taken
+    tallies: dict[int, Tally] = field(default_factory=dict)  # by round
 
-    def take(self, event: Recorded, number: int, history: History) -> Iterator[Finding]:
-        """Book an event that happens in round `number`; `history` stands where it was before the event."""
-        # A list, not a generator: what is booked is booked whoever looks at the findings.
-        return iter(list(self._take(event, number, history)))
+    def apply(self, event: Recorded, number: int, history: History) -> list[Finding]:
+        """Book an event of round `number` and return what is wrong with it.
 
-    def _take(self, event: Recorded, number: int, history: History) -> Iterator[Finding]:
-        args = event.args
-        if event.name == "Funded":
-            self.pool += args["amount"]
-        elif event.name == "Penalized":
-            yield from self._penalize(args["miner"], args["amount"], number, history)
-        elif event.name == "ChallengeFailed":
-            self.pool += self.terms.challenge_bond
-        elif event.name == "Refuted":
-            self.winner = args["challenger"]
-            if args["form"] != Form.DISPUTE:  # whose bond has been in the books since it was opened
-                self._credit(args["challenger"], self.terms.challenge_bond)
-        elif event.name == "Disputed":
-            self.owed += self.terms.challenge_bond
-        elif event.name == "DisputeEnded":
-            self._release(args["challenger"], args["answerer"])
-        elif event.name == "Finalized":
-            yield from self._reserve(args["reward"], number, history)
-        elif event.name == "Claimed":
-            self.credits[args["account"]] = self.credits.get(args["account"], 0) + args["amount"]
-        elif event.name == "Withdrawn":
-            yield from self._withdraw(args["account"], args["amount"], number)
-        elif event.name == "StakeChanged":
-            yield from self._stake(args["miner"], args["stake"], number, history)
+        `history` is that of all events before this one.
+        """
+        book = BOOKINGS.get(event.name)
+        return [] if book is None else list(book(self, event.args, number, history))
 
-    def count(self, current: Round) -> Tally:
-        """What the votes of a round come to, counted once."""
-        if current.number not in self.tallies:
-            self.tallies[current.number] = verification.tally(
-                current.words(self.domain), current.votes, current.engine
+    def tally(self, round_: Round) -> Tally:
+        """Count the votes of a round, once."""
+        if round_.number not in self.tallies:
+            self.tallies[round_.number] = verification.tally(
+                round_.words(self.domain), round_.votes, round_.engine
             )
-        return self.tallies[current.number]
+        return self.tallies[round_.number]
 
-    def _penalize(self, miner: str, amount: int, number: int, history: History) -> Iterator[Finding]:
-        """A vote that is not unveiled has its price, a missed turn too; a refuted proposal costs all."""
-        counted = history.rounds[number].accepted is not None
-        price = self.terms.leader_penalty if counted else self.terms.vote_penalty
+    def fund(self, args: Args, *_: object) -> Iterable[Finding]:
+        """Add a donation to the pool."""
+        self.pool += args["amount"]
+        return ()
+
+    def penalize(self, args: Args, number: int, history: History) -> Iterator[Finding]:
+        """Check and book a penalty.
+
+        A vote that is not unveiled has its price, as has a missed turn; a refuted proposal costs the whole
+        stake, of which the challenger gets half.
+        """
+        miner, amount = args["miner"], args["amount"]
+        after_tally = history.rounds[number].accepted is not None
+        price = self.terms.leader_penalty if after_tally else self.terms.vote_penalty
         stake = history.miners[miner].stake
         due = stake if self.winner is not None else min(price, stake)
         if amount != due:
             yield Finding(number, f"penalties[{miner}]", f"it pays {amount} wei and has to pay {due}")
-        if self.winner is not None:  # half of it is the challenger's
+        if self.winner is not None:
             self._credit(self.winner, amount // 2)
             self.winner, amount = None, amount - amount // 2
         self.pool += amount
 
-    def _credit(self, account: str, amount: int) -> None:
-        """What the contract owes an account from now on, though no claim says so."""
-        self.credits[account] = self.credits.get(account, 0) + amount
-        self.owed += amount
+    def forfeit(self, *_: object) -> Iterable[Finding]:
+        """Move the bond of a failed challenge to the pool."""
+        self.pool += self.terms.challenge_bond
+        return ()
 
-    def _release(self, challenger: str, answerer: str) -> None:
-        """The bond of a dispute goes back, or half of it to who answered last, and the rest to the pool."""
+    def refute(self, args: Args, *_: object) -> Iterable[Finding]:
+        """Return the challenger's bond; that of a dispute has been owed since the dispute was opened."""
+        self.winner = args["challenger"]
+        if args["form"] != Form.DISPUTE:
+            self._credit(args["challenger"], self.terms.challenge_bond)
+        return ()
+
+    def open_dispute(self, *_: object) -> Iterable[Finding]:
+        """Owe the bond of a new dispute."""
+        self.owed += self.terms.challenge_bond
+        return ()
+
+    def end_dispute(self, args: Args, *_: object) -> Iterable[Finding]:
+        """Return a dispute's bond, or give half to the last answerer and the other half to the pool."""
         bond = self.terms.challenge_bond
         self.owed -= bond
-        if answerer == NOBODY:
-            self._credit(challenger, bond)
+        if args["answerer"] == NOBODY:
+            self._credit(args["challenger"], bond)
         else:
-            self._credit(answerer, bond // 2)
+            self._credit(args["answerer"], bond // 2)
             self.pool += bond - bond // 2
+        return ()
 
-    def _reserve(self, reward: int, number: int, history: History) -> Iterator[Finding]:
-        """A round's reward is what the terms promise, as far as the pool goes."""
+    def reserve(self, args: Args, number: int, history: History) -> Iterator[Finding]:
+        """Check a round's reward, which is that of the terms as far as the pool goes, and set it aside."""
         due = min(self.pool, self.terms.reward)
-        if reward != due:
-            yield Finding(number, "block.reward", f"the reward is {reward} wei and has to be {due}")
-        aside = earned(self.terms, due, self.count(history.rounds[number]))
-        self.pool -= aside
-        self.owed += aside
+        if args["reward"] != due:
+            yield Finding(number, "block.reward", f"the reward is {args['reward']} wei and has to be {due}")
+        shares = earned(self.terms, due, self.tally(history.rounds[number]))
+        self.pool -= shares
+        self.owed += shares
 
-    def _withdraw(self, account: str, amount: int, number: int) -> Iterator[Finding]:
+    def claim(self, args: Args, *_: object) -> Iterable[Finding]:
+        """Credit an account with a claim, whose wei are owed already."""
+        self.credits[args["account"]] = self.credits.get(args["account"], 0) + args["amount"]
+        return ()
+
+    def withdraw(self, args: Args, number: int, _: History) -> Iterator[Finding]:
+        """Check that an account takes out its whole credit, and book it."""
+        account, amount = args["account"], args["amount"]
         credit = self.credits.pop(account, 0)
         if amount != credit:
             text = f"{account} takes {amount} wei out and has a credit of {credit}"
             yield Finding(number, "withdrawals", text)
         self.owed -= credit
 
-    def _stake(self, miner: str, stake: int, number: int, history: History) -> Iterator[Finding]:
-        """A miner tops its stake up, or has left and takes it."""
+    def change_stake(self, args: Args, number: int, history: History) -> Iterator[Finding]:
+        """Check that a miner tops its stake up, or has left and takes it."""
+        miner, stake = args["miner"], args["stake"]
         member = history.miners[miner]
         if stake == 0:
             if not member.exit_round or member.exit_round > number:
                 yield Finding(number, "stakes", f"{miner} takes its stake before its time")
         elif stake < max(member.stake, self.terms.min_stake):
             yield Finding(number, "stakes", f"{miner} tops its stake up to less than it has to be")
+
+    def _credit(self, account: str, amount: int) -> None:
+        """Owe an account wei that no claim tells of."""
+        self.credits[account] = self.credits.get(account, 0) + amount
+        self.owed += amount
+
+
+Booking = Callable[[Balances, Args, int, History], Iterable[Finding]]
+
+BOOKINGS: Final[dict[str, Booking]] = {
+    "Funded": Balances.fund,
+    "Penalized": Balances.penalize,
+    "ChallengeFailed": Balances.forfeit,
+    "Refuted": Balances.refute,
+    "Disputed": Balances.open_dispute,
+    "DisputeEnded": Balances.end_dispute,
+    "Finalized": Balances.reserve,
+    "Claimed": Balances.claim,
+    "Withdrawn": Balances.withdraw,
+    "StakeChanged": Balances.change_stake,
+}

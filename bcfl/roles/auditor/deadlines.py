@@ -1,8 +1,8 @@
-"""Every step in its phase: what the timestamps of the logs must keep to.
+"""The deadlines of a round: whether every event fell into its phase, by the timestamps.
 
-A phase begins with the first transaction after the end of the one before, and that may log nothing. So a
-phase is known to begin no earlier than the one before could end, and no later than its own first log; what
-follows from that is checked. From the first leader on all times are exact (`turns.py`).
+A phase begins with the first transaction after the end of the previous one, and that transaction may log
+nothing. So a phase begins no earlier than the previous one could end, and no later than its own first event;
+what follows from that is checked. From the first leader on all times are exact (`turns.py`).
 """
 
 from __future__ import annotations
@@ -10,70 +10,71 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from bcfl.protocol.types import Terms, VoidReason
-from bcfl.roles.auditor.reading import Case
-from bcfl.roles.auditor.submissions import Found
+from bcfl.roles.auditor.replay import Case
+from bcfl.roles.auditor.verdict import Issue
 
 
 class Deadlines:
-    """The checks of one round's clock, up to its tally."""
+    """The checks of one round's timestamps, up to its tally."""
 
     def __init__(self, case: Case, terms: Terms) -> None:
         assert case.round is not None
         self.case, self.terms, self.round = case, terms, case.round
 
-    def check(self) -> Iterator[Found]:
-        """Everything that is wrong, in the order of the round."""
+    def check(self) -> Iterator[Issue]:
+        """Yield everything that is wrong, in the order of the round."""
         terms = self.terms
         begin = self.round.opened
-        for name, seconds, done, grace in (
-            ("Committed", terms.commit_seconds, self._committed(), terms.grace),
-            ("Revealed", terms.reveal_seconds, self._revealed(), terms.grace),
-            ("VoteCommitted", terms.vote_seconds, self._voted(), 0),
-            ("Voted", terms.unveil_seconds, self._unveiled(), 0),
+        for name, seconds, completion, grace in (
+            ("Committed", terms.commit_seconds, self._commits_complete(), terms.grace),
+            ("Revealed", terms.reveal_seconds, self._reveals_complete(), terms.grace),
+            ("VoteCommitted", terms.vote_seconds, self._vote_commits_complete(), 0),
+            ("Voted", terms.unveil_seconds, self._votes_complete(), 0),
         ):
-            times = self.case.when(name)
+            times = self.case.timestamps(name)
             if times and times[0] < begin:
                 yield f"deadlines.{name}", "before the phase could begin"
-            opened = self.round.opened if name == "Committed" else (times[0] if times else begin)
-            if times and times[-1] >= opened + seconds:
+            start = self.round.opened if name == "Committed" else (times[0] if times else begin)
+            if times and times[-1] >= start + seconds:
                 yield f"deadlines.{name}", "after the phase was over"
-            begin = begin + seconds if done is None else min(begin + seconds, max(done + grace, begin))
-            if self._ended(name):
+            end = begin + seconds
+            begin = end if completion is None else min(end, max(completion + grace, begin))
+            if self._voids(name):
                 break
-        yield from self._tallied(begin)
+        yield from self._check_tally(begin)
 
-    def _tallied(self, begin: int) -> Iterator[Found]:
-        times = self.case.when("Tallied")
+    def _check_tally(self, begin: int) -> Iterator[Issue]:
+        times = self.case.timestamps("Tallied")
         if times and times[0] < begin:
             yield "deadlines.Tallied", "before the votes were all unveiled or their time was over"
-        if self.round.void is not None and self.case.when("Voided")[0] < begin:
+        if self.round.void is not None and self.case.timestamps("Voided")[0] < begin:
             yield "deadlines.Voided", "before its time"
 
-    def _ended(self, name: str) -> bool:
-        """Whether the round came to nothing with this phase."""
-        ends = {"Revealed": VoidReason.FEW_UPDATES, "VoteCommitted": VoidReason.NO_VOTES}
-        return self.round.void is not None and ends.get(name) is self.round.void
+    def _voids(self, name: str) -> bool:
+        """Whether the round was void after the phase of this event."""
+        reasons = {"Revealed": VoidReason.FEW_UPDATES, "VoteCommitted": VoidReason.NO_VOTES}
+        return self.round.void is not None and reasons.get(name) is self.round.void
 
-    def _committed(self) -> int | None:
-        """When the last of the miners had committed; None if not all have."""
-        return self._last("Committed", "sender", set(self.case.seats))
+    def _commits_complete(self) -> int | None:
+        """Return when the last miner had committed, or None if not all have."""
+        return self._completion("Committed", "sender", set(self.case.seats))
 
-    def _revealed(self) -> int | None:
-        """When every batch of a miner had been opened; None if one was not."""
-        senders = {event.args["sender"] for event in self.case.named("Committed")}
-        return self._last("Revealed", "submitter", senders & set(self.case.seats))
+    def _reveals_complete(self) -> int | None:
+        """Return when every batch of a miner had been opened, or None if one was not."""
+        senders = {event.args["sender"] for event in self.case.events_named("Committed")}
+        return self._completion("Revealed", "submitter", senders & set(self.case.seats))
 
-    def _voted(self) -> int | None:
-        return self._last("VoteCommitted", "miner", set(self.case.electors))
+    def _vote_commits_complete(self) -> int | None:
+        return self._completion("VoteCommitted", "miner", set(self.case.electors))
 
-    def _unveiled(self) -> int | None:
-        return self._last("Voted", "miner", set(self.round.vote_commits))
+    def _votes_complete(self) -> int | None:
+        return self._completion("Voted", "miner", set(self.round.vote_commits))
 
-    def _last(self, name: str, who: str, expected: set[str]) -> int | None:
-        """When the last of those who are expected first did something; None if one of them did not."""
-        first: dict[str, int] = {}
-        for event in self.case.named(name):
-            first.setdefault(event.args[who], event.timestamp)
-        if not expected or not expected <= set(first):
+    def _completion(self, name: str, key: str, accounts: set[str]) -> int | None:
+        """Return when each of these accounts, named by argument `key`, had its first event, or None."""
+        times: dict[str, int] = {}
+        for event in self.case.events_named(name):
+            times.setdefault(event.args[key], event.timestamp)
+        if not accounts or not accounts <= set(times):
             return None
-        return max(first[account] for account in expected)
+        return max(times[account] for account in accounts)

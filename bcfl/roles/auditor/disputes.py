@@ -1,4 +1,4 @@
-"""Step 6: the disputes about a proposal, move after move, and by how long they put off its end."""
+"""The disputes about a proposal: every move by the contract's rules, and the seconds that they added."""
 
 from __future__ import annotations
 
@@ -10,69 +10,69 @@ from bcfl.protocol.disputes import NOBODY, Course, Disputed, courses
 from bcfl.protocol.hashing import keccak, word
 from bcfl.protocol.rounds import Recorded
 from bcfl.protocol.types import Terms
-from bcfl.roles.auditor.submissions import Found
-from bcfl.roles.common.disputes import prolonged
+from bcfl.roles.auditor.verdict import Issue
+from bcfl.roles.common.disputes import extension_seconds
 
 MOVES = ("Disputed", "RowsShown", "NodesShown", "LeafShown", "Pursued", "DisputeEnded")
 
 
 class Disputes:
-    """The disputes about one proposal, by the twin's rules; `updates` are the roots of the accepted ones."""
+    """The disputes about one proposal, by the twin's rules; `updates` maps positions to accepted roots."""
 
     def __init__(
-        self, proposed: Recorded, moves: Sequence[Recorded], terms: Terms, updates: Mapping[int, bytes]
+        self, proposal: Recorded, moves: Sequence[Recorded], terms: Terms, updates: Mapping[int, bytes]
     ) -> None:
-        args, self.terms, self.moves = proposed.args, terms, moves
+        args, self.terms, self.moves = proposal.args, terms, moves
         fields = (args["root"], args["cid"], args["rows"], args["layer"])
-        self.proposal = keccak(word(args["round"]) + b"".join(fields))
+        self.digest = keccak(word(args["round"]) + b"".join(fields))
         self.courses: list[Course] = []
-        self.broken = ""  # why the moves make no sense
+        self.error = ""  # why the moves break the rules
         try:
-            disputed = Disputed(self.proposal, args["root"], args["rows"], updates)
-            self.courses = courses(terms, disputed, moves)
+            subject = Disputed(self.digest, args["root"], args["rows"], updates)
+            self.courses = courses(terms, subject, moves)
         except ChallengeError as error:
-            self.broken = str(error)
+            self.error = str(error)
 
-    def delay(self, before: int) -> int:
-        """Seconds by which the disputes that were over at a time had put off deadline and window."""
-        over = [each for each in self.courses if each.ended is not None and each.ended <= before]
-        return prolonged(over, self.terms)
+    def delay(self, timestamp: int) -> int:
+        """Return the seconds that disputes over by `timestamp` had added to deadline and window."""
+        closed = [each for each in self.courses if each.ended is not None and each.ended <= timestamp]
+        return extension_seconds(closed, self.terms)
 
-    def check(self, refuted: Recorded | None, over: bool) -> Iterator[Found]:
-        """Everything that is wrong with the moves; `refuted` is what ended the turn, if that did.
+    def check(self, refutation: Recorded | None, over: bool) -> Iterator[Issue]:
+        """Yield everything that is wrong with the moves.
 
-        `over`: the turn has ended, however that came.
+        `over` says whether the turn has ended; `refutation` is the event that ended it, if one did.
         """
-        if self.broken:
-            yield "disputes", self.broken
-        if over and refuted is None and self.courses and self.courses[-1].ended is None:
+        if self.error:
+            yield "disputes", self.error
+        if over and refutation is None and self.courses and self.courses[-1].ended is None:
             yield "disputes", "a turn ended while a dispute was open"
-        ends = [
+        endings = [
             event
             for event in self.moves
-            if event.name == "DisputeEnded" and event.args["proposal"] == self.proposal
+            if event.name == "DisputeEnded" and event.args["proposal"] == self.digest
         ]
-        for course, event in zip(self.courses, ends, strict=False):
-            yield from self._end(course, event, refuted)
-        if refuted is not None and refuted.args["form"] == Form.DISPUTE:
-            yield from self._silence(refuted)
+        for course, event in zip(self.courses, endings, strict=False):
+            yield from self._check_ending(course, event, refutation)
+        if refutation is not None and refutation.args["form"] == Form.DISPUTE:
+            yield from self._check_silence(refutation)
 
-    def _end(self, course: Course, event: Recorded, refuted: Recorded | None) -> Iterator[Found]:
+    def _check_ending(self, course: Course, event: Recorded, refutation: Recorded | None) -> Iterator[Issue]:
         state, answerer = course.state, event.args["answerer"]
         if event.args["challenger"] != state.challenger:
             yield "disputes", f"the dispute of {state.challenger} ends as one of {event.args['challenger']}"
         if answerer == NOBODY:
-            if refuted is None:
+            if refutation is None:
                 yield "disputes", "a bond goes back, and nothing is refuted"
             return
         late = not state.answerable and event.timestamp >= state.due
         if answerer != state.answerer or not (late or course.leaf is not None):
             yield "disputes", f"the dispute of {state.challenger} ends before its time"
 
-    def _silence(self, refuted: Recorded) -> Iterator[Found]:
-        """A proposal is refuted because nobody answered in time."""
+    def _check_silence(self, refutation: Recorded) -> Iterator[Issue]:
+        """Check that a proposal refuted for want of an answer owed one, to this challenger."""
         state = self.courses[-1].state if self.courses else None
-        if state is None or not state.answerable or refuted.timestamp < state.due:
+        if state is None or not state.answerable or refutation.timestamp < state.due:
             yield "disputes", "a proposal is refuted for want of an answer that was not due"
-        elif state.challenger != refuted.args["challenger"]:
-            yield "disputes", f"the dispute of {state.challenger} is won by {refuted.args['challenger']}"
+        elif state.challenger != refutation.args["challenger"]:
+            yield "disputes", f"the dispute of {state.challenger} is won by {refutation.args['challenger']}"

@@ -1,4 +1,4 @@
-"""Steps 6 to 8: every CID to its bytes, and every model bit for bit from the accepted updates."""
+"""The vectors: every CID to its bytes, and every model bit for bit from the accepted updates."""
 
 from __future__ import annotations
 
@@ -8,9 +8,10 @@ from bcfl.errors import PayloadError, StoreError
 from bcfl.protocol.challenges import Form
 from bcfl.protocol.rounds import History, Round, Submission
 from bcfl.protocol.types import Block
-from bcfl.roles.auditor.submissions import Found
 from bcfl.roles.auditor.turns import Turn
-from bcfl.roles.common.archive import Archive, NewModel
+from bcfl.roles.auditor.verdict import Issue
+from bcfl.roles.common.aggregation import NewModel
+from bcfl.roles.common.archive import Archive
 
 UNREADABLE = (PayloadError, StoreError)
 
@@ -21,69 +22,69 @@ class Models:
     def __init__(self, archive: Archive) -> None:
         self.archive = archive
         self.lazy: tuple[str, ...] = ()  # of the round that was checked last
-        self.missing: list[int] = []  # rejected updates of it whose bytes cannot be had or are not right
+        self.missing: list[int] = []  # rejected updates of it whose bytes are gone or wrong
 
-    def stored(self, block: Block) -> Iterator[Found]:
-        """Whether the store holds a block's model."""
+    def check_stored(self, block: Block) -> Iterator[Issue]:
+        """Check that the store holds a block's model."""
         try:
             self.archive.model(block)
         except UNREADABLE as error:
             yield "model.bytes", str(error)
 
-    def check(self, before: Block, found: Round, turns: list[Turn], history: History) -> Iterator[Found]:
-        """Everything that is wrong with the vectors of a round that starts from the model `before`."""
+    def check(self, parent: Block, round_: Round, turns: list[Turn], history: History) -> Iterator[Issue]:
+        """Yield everything that is wrong with the vectors of a round, which starts from `parent`."""
         self.lazy, self.missing = (), []
-        bad = list(self._updates(found))
-        yield from bad
-        if found.accepted is None or bad:
+        issues = list(self._check_updates(round_))
+        yield from issues
+        if round_.accepted is None or issues:
             return
-        taken = found.taken()
-        if not taken:
+        updates = round_.taken()
+        if not updates:
             return
         try:
-            made = self.archive.next_model(before, taken, history)
+            model = self.archive.next_model(parent, updates, history)
         except UNREADABLE as error:
             yield "model.before", str(error)
             return
-        yield from self._proposed(made, turns, found)
-        if found.block is not None:
-            yield from self._final(made, found.block)
+        yield from self._check_proposals(model, turns, round_)
+        if round_.block is not None:
+            yield from self._check_final(model, round_.block)
 
-    def _updates(self, found: Round) -> Iterator[Found]:
-        """The bytes of every update; those of a rejected one may be gone, or be what it was rejected for."""
-        for item in found.submissions:
+    def _check_updates(self, round_: Round) -> Iterator[Issue]:
+        """Check the bytes of every update; those of a rejected one may be gone or wrong."""
+        for item in round_.submissions:
             try:
                 self.archive.update(item)
             except UNREADABLE as error:
-                if self._taken(found, item):
+                if self._is_accepted(round_, item):
                     yield f"updates[{item.position}].bytes", str(error)
                 else:
                     self.missing.append(item.position)
 
     @staticmethod
-    def _taken(found: Round, item: Submission) -> bool:
-        return found.accepted is not None and found.accepted[item.position]
+    def _is_accepted(round_: Round, item: Submission) -> bool:
+        return round_.accepted is not None and round_.accepted[item.position]
 
-    def _proposed(self, made: NewModel, turns: list[Turn], found: Round) -> Iterator[Found]:
-        """Every proposal beside what is right; of a wrong one that did not become final, who attested it."""
+    def _check_proposals(self, model: NewModel, turns: list[Turn], round_: Round) -> Iterator[Issue]:
+        """Compare every proposal with the right model, and note who attested a wrong one."""
         for turn in turns:
-            if turn.proposed is None:
+            if turn.proposal is None:
                 continue
-            args = turn.proposed.args
-            wrong = [name for name in ("root", "cid", "rows") if args[name] != getattr(made, name)]
+            args = turn.proposal.args
+            wrong = [name for name in ("root", "cid", "rows") if args[name] != getattr(model, name)]
             if wrong:
                 self.lazy += tuple(turn.supporters)
-            silent = turn.refuted is not None and turn.refuted.args["form"] == Form.DISPUTE
-            if turn.refuted is not None and not silent and not {"root", "rows"} & set(wrong):
+            silent = turn.refutation is not None and turn.refutation.args["form"] == Form.DISPUTE
+            if turn.refutation is not None and not silent and not {"root", "rows"} & set(wrong):
                 yield "challenges", f"the proposal of {turn.leader} was refuted, and it was right"
-            if wrong and turn is turns[-1] and found.block is not None:
+            if turn is turns[-1] and round_.block is not None:
                 for name in wrong:
-                    yield f"proposal.{name}", f"the accepted updates come to 0x{getattr(made, name).hex()}"
+                    yield f"proposal.{name}", f"the accepted updates come to 0x{getattr(model, name).hex()}"
 
-    def _final(self, made: NewModel, block: Block) -> Iterator[Found]:
-        if block.root != made.root:
-            yield "model.root", f"the accepted updates come to 0x{made.root.hex()}"
-        elif block.cid != made.cid:
-            yield "model.cid", f"the bytes of this model have the digest 0x{made.cid.hex()}"
+    def _check_final(self, model: NewModel, block: Block) -> Iterator[Issue]:
+        if block.root != model.root:
+            yield "model.root", f"the accepted updates come to 0x{model.root.hex()}"
+        elif block.cid != model.cid:
+            yield "model.cid", f"the bytes of this model have the digest 0x{model.cid.hex()}"
         else:
-            yield from self.stored(block)
+            yield from self.check_stored(block)

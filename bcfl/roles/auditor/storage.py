@@ -1,4 +1,4 @@
-"""The end of the logs beside what the contract's storage says: rounds, model, seed, and every wei."""
+"""The contract's storage compared with what its events come to: rounds, model, seed, and every wei."""
 
 from __future__ import annotations
 
@@ -8,51 +8,64 @@ from bcfl.protocol.rewards import block_hash
 from bcfl.protocol.rounds import History
 from bcfl.protocol.scores import Resources
 from bcfl.protocol.transcript import StorageSnapshot
-from bcfl.roles.auditor.reading import Record
-from bcfl.roles.auditor.submissions import Found
+from bcfl.roles.auditor.balances import Balances
+from bcfl.roles.auditor.replay import Replay
+from bcfl.roles.auditor.verdict import Issue
 
 NOTHING = bytes(32)
 
 
-def check_ledger(record: Record, storage_snapshot: StorageSnapshot, number: int) -> Iterator[Found]:
-    """The hash that the contract keeps for a round is that of the block that the logs tell of."""
-    block = next((each for each in record.history.blocks if each.round == number), None)
+def check_ledger(history: History, storage: StorageSnapshot, number: int) -> Iterator[Issue]:
+    """Check that the contract keeps the hash of the block that the events of a round give."""
+    block = next((each for each in history.blocks if each.round == number), None)
     due = NOTHING if block is None else block_hash(block)
-    if storage_snapshot.ledger.get(number, NOTHING) != due:
-        yield "contract.ledger", f"the contract keeps 0x{standing.ledger.get(number, NOTHING).hex()}"
+    if storage.ledger.get(number, NOTHING) != due:
+        yield "contract.ledger", f"the contract keeps 0x{storage.ledger.get(number, NOTHING).hex()}"
 
 
-def check_standing(record: Record, storage_snapshot: StorageSnapshot) -> Iterator[Found]:
-    """What holds after the last log."""
-    history, books = record.history, record.books
-    head = history.head
-    if (storage_snapshot.root, storage_snapshot.cid) != (head.root, head.cid):
+def check_storage(replay: Replay, storage: StorageSnapshot) -> Iterator[Issue]:
+    """Check the storage after the last event."""
+    yield from _check_round(replay.history, storage)
+    yield from _check_totals(replay, storage)
+    yield from _check_credits(replay.balances, storage)
+    yield from _check_miners(replay.history, storage)
+
+
+def _check_round(history: History, storage: StorageSnapshot) -> Iterator[Issue]:
+    if (storage.root, storage.cid) != (history.head.root, history.head.cid):
         yield "contract.model", "the contract's current model is not that of the last block"
-    if storage_snapshot.seed != history.seed:
+    if storage.seed != history.seed:
         yield "contract.seed", "the contract's seed is not that of the last draw"
-    if storage_snapshot.round != max(history.rounds, default=0):
-        yield "contract.round", f"the contract is in round {standing.round}"
-    staked = sum(member.stake for member in history.miners.values())
-    for name, kept, due in (
-        ("pool", storage_snapshot.pool, books.pool),
-        ("owed", storage_snapshot.owed, books.owed),
-        ("staked", storage_snapshot.staked, staked),
+    if storage.round != max(history.rounds, default=0):
+        yield "contract.round", f"the contract is in round {storage.round}"
+
+
+def _check_totals(replay: Replay, storage: StorageSnapshot) -> Iterator[Issue]:
+    stakes = sum(member.stake for member in replay.history.miners.values())
+    for name, amount, due in (
+        ("pool", storage.pool, replay.balances.pool),
+        ("owed", storage.owed, replay.balances.owed),
+        ("staked", storage.staked, stakes),
     ):
-        if kept != due:
-            yield f"contract.{name}", f"{kept} wei, and the logs come to {due}"
-    if storage_snapshot.balance < storage_snapshot.pool + storage_snapshot.owed + storage_snapshot.staked:
-        yield "contract.balance", f"{standing.balance} wei is less than stakes, debts and pool together"
-    for account in sorted({*storage_snapshot.credits, *books.credits}):
-        if storage_snapshot.credits.get(account, 0) != books.credits.get(account, 0):
-            yield f"contract.credits[{account}]", f"not the {books.credits.get(account, 0)} wei of the logs"
+        if amount != due:
+            yield f"contract.{name}", f"{amount} wei, and the logs come to {due}"
+    if storage.balance < storage.pool + storage.owed + storage.staked:
+        yield "contract.balance", f"{storage.balance} wei is less than stakes, debts and pool together"
+
+
+def _check_credits(balances: Balances, storage: StorageSnapshot) -> Iterator[Issue]:
+    for account in sorted({*storage.credits, *balances.credits}):
+        due = balances.credits.get(account, 0)
+        if storage.credits.get(account, 0) != due:
+            yield f"contract.credits[{account}]", f"not the {due} wei of the logs"
+
+
+def _check_miners(history: History, storage: StorageSnapshot) -> Iterator[Issue]:
     for account, member in sorted(history.miners.items()):
-        if storage_snapshot.stakes.get(account, 0) != member.stake:
+        if storage.stakes.get(account, 0) != member.stake:
             yield f"contract.stakes[{account}]", f"not the {member.stake} wei of the logs"
-        if account in storage_snapshot.tails and storage_snapshot.tails[account] != history.tails[account]:
+        if account in storage.tails and storage.tails[account] != history.tails[account]:
             yield f"contract.tails[{account}]", "not the layer that the logs show last"
-        if account in storage_snapshot.scores and storage_snapshot.scores[account] != _score(history, account):
-            yield f"contract.scores[{account}]", f"not the {_score(history, account)} that the logs come to"
-
-
-def _score(history: History, account: str) -> int:
-    return history.resources.get(account, Resources()).score
+        score = history.resources.get(account, Resources()).score
+        if storage.scores.get(account, score) != score:
+            yield f"contract.scores[{account}]", f"not the {score} that the logs come to"

@@ -1,4 +1,4 @@
-"""What an audit comes to: a verdict for every round and one for the whole."""
+"""The verdict of an audit: one for every round, and one for the whole training."""
 
 from __future__ import annotations
 
@@ -6,10 +6,12 @@ from dataclasses import dataclass, field
 
 GENESIS = 0  # the round that deployment, genesis model and registrations count as
 
+Issue = tuple[str, str]  # field and message, as the checks of one round yield them
+
 
 @dataclass(frozen=True)
 class Finding:
-    """One thing that is not what it has to be."""
+    """One thing that is wrong, with its round."""
 
     round: int
     field: str  # `updates[3].signature`
@@ -18,13 +20,13 @@ class Finding:
 
 @dataclass(frozen=True)
 class RoundVerdict:
-    """What was found in one round; `lazy`: who attested a proposal that is wrong."""
+    """The findings of one round; `lazy` names those who attested a wrong proposal."""
 
     round: int
     status: str  # genesis, finalized, void or running
     findings: tuple[Finding, ...] = ()
     lazy: tuple[str, ...] = ()
-    notes: tuple[str, ...] = ()  # what could not be looked at, and is not wrong for that
+    notes: tuple[str, ...] = ()  # what could not be checked, and is not wrong for that
 
     @property
     def passed(self) -> bool:
@@ -34,16 +36,16 @@ class RoundVerdict:
 
 @dataclass
 class Verdict:
-    """All rounds that were looked at."""
+    """The verdicts of all audited rounds."""
 
     rounds: list[RoundVerdict] = field(default_factory=list)
 
     @property
     def passed(self) -> bool:
         """Whether nothing is wrong anywhere."""
-        return all(found.passed for found in self.rounds)
+        return all(verdict.passed for verdict in self.rounds)
 
     @property
     def first(self) -> Finding | None:
-        """What is wrong first: the earliest round, and in it the earliest step."""
-        return next((finding for found in self.rounds for finding in found.findings), None)
+        """The first finding: of the earliest round, and in it of the earliest step."""
+        return next((finding for verdict in self.rounds for finding in verdict.findings), None)

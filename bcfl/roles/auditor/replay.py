@@ -1,4 +1,4 @@
-"""The logs as a row of cases, one for each round, with what stood when it opened (all steps)."""
+"""The replay of a transcript: a case for each round, with what held when the round opened."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from bcfl.protocol.events import take_in
 from bcfl.protocol.rounds import History, Recorded, Round
 from bcfl.protocol.transcript import Transcript
 from bcfl.protocol.types import Block, Engine
-from bcfl.roles.auditor.balances import Books
+from bcfl.roles.auditor.balances import Balances
 from bcfl.roles.auditor.verdict import GENESIS, Finding
 
-# What reading logs that contradict one another can raise.
+# What the replay of events that contradict one another can raise.
 CONTRADICTION = (LookupError, StopIteration, ValueError, TypeError, AttributeError, OverflowError)
 
 
@@ -27,7 +27,7 @@ class Seat:
 
 @dataclass
 class Case:
-    """Everything about one round that is to be checked."""
+    """Everything about one round that an audit checks."""
 
     number: int
     seats: dict[str, Seat] = field(default_factory=dict)
@@ -38,7 +38,7 @@ class Case:
     round: Round | None = None
     events: list[Recorded] = field(default_factory=list)
     claims: list[Recorded] = field(default_factory=list)  # of this round's shares, whenever they were made
-    findings: list[Finding] = field(default_factory=list)  # from the reading itself
+    findings: list[Finding] = field(default_factory=list)  # of the replay itself
 
     @property
     def electors(self) -> dict[str, Seat]:
@@ -53,87 +53,92 @@ class Case:
         """`genesis`, or how the round ended."""
         return "genesis" if self.round is None else self.round.status
 
-    def named(self, *names: str) -> Iterator[Recorded]:
-        """The events of these names, in order."""
+    def events_named(self, *names: str) -> Iterator[Recorded]:
+        """Yield the events of these names, in order."""
         return (event for event in self.events if event.name in names)
 
-    def when(self, *names: str) -> list[int]:
-        """The timestamps of the events of these names."""
-        return [event.timestamp for event in self.named(*names)]
+    def timestamps(self, *names: str) -> list[int]:
+        """Return the timestamps of the events of these names, in seconds."""
+        return [event.timestamp for event in self.events_named(*names)]
 
 
 @dataclass
-class Record:
-    """All cases, and what the logs come to at their end."""
+class Replay:
+    """All cases, and what the events come to at their end."""
 
     history: History
-    books: Books
+    balances: Balances
     cases: dict[int, Case] = field(default_factory=dict)
-    complete: bool = True  # no log contradicted what came before it
+    complete: bool = True  # no event contradicted those before it
 
 
-def read(transcript: Transcript) -> Record:
-    """Go through the logs once; where one contradicts those before it, the reading ends there."""
-    record = Record(
-        History(transcript.terms.min_stake), Books(transcript.terms, transcript.domain, transcript.endowment)
-    )
-    case = record.cases[GENESIS] = Case(GENESIS)
+def replay_transcript(transcript: Transcript) -> Replay:
+    """Replay the events once, up to the first that contradicts those before it."""
+    terms = transcript.terms
+    balances = Balances(terms, transcript.domain, transcript.endowment)
+    replay = Replay(History(terms.min_stake), balances)
+    case = replay.cases[GENESIS] = Case(GENESIS)
     claims: list[Recorded] = []
     for event in transcript.events:
         try:
-            if event.name == "RoundOpened":
-                _follows(event, case)
-                take_in(record.history, [event])
-                case = record.cases[event.args["round"]] = _opened(record.history)
-            elif event.name == "Claimed":
+            if event.name == "Claimed":
                 claims.append(event)
-                take_in(record.history, [event])
-            else:
-                _belongs(event, case)
-                case.events.append(event)
-                if event.name == "Finalized":
-                    case.pool = record.books.pool
-            case.findings += record.books.take(event, case.number, record.history)
-            if event.name not in ("RoundOpened", "Claimed"):
-                take_in(record.history, [event])
+            case = _apply(event, case, replay)
         except CONTRADICTION as error:
-            said = f"the log contradicts those before it ({type(error).__name__}: {error})"
-            case.findings.append(Finding(case.number, f"logs.{event.name}", said))
-            record.complete = False
+            text = f"the log contradicts those before it ({type(error).__name__}: {error})"
+            case.findings.append(Finding(case.number, f"logs.{event.name}", text))
+            replay.complete = False
             break
     for event in claims:
-        if (found := record.cases.get(event.args["round"])) is not None:
-            found.claims.append(event)
+        if event.args["round"] in replay.cases:
+            replay.cases[event.args["round"]].claims.append(event)
         else:
             case.findings.append(Finding(case.number, "claims", "a claim of a round that there is not"))
-    return record
+    return replay
 
 
-def _follows(event: Recorded, case: Case) -> None:
-    """A round opens after the one before it has ended, and only then."""
+def _apply(event: Recorded, case: Case, replay: Replay) -> Case:
+    """Add an event to the replay and return the case that is open after it."""
+    if event.name == "RoundOpened":
+        _check_order(event, case)
+        take_in(replay.history, [event])
+        case = replay.cases[event.args["round"]] = _open_case(replay.history)
+        return case
+    if event.name != "Claimed":
+        _check_round(event, case)
+        case.events.append(event)
+    if event.name == "Finalized":
+        case.pool = replay.balances.pool
+    case.findings += replay.balances.apply(event, case.number, replay.history)
+    take_in(replay.history, [event])
+    return case
+
+
+def _check_order(event: Recorded, case: Case) -> None:
+    """Raise ValueError unless a round opens after the previous one has ended."""
     if event.args["round"] != case.number + 1:
         raise ValueError(f"round {event.args['round']} after round {case.number}")
     if case.round is not None and case.round.status == "running":
         raise ValueError(f"round {case.number} has not ended")
 
 
-def _belongs(event: Recorded, case: Case) -> None:
-    """What happens in a round is of the round that is open."""
+def _check_round(event: Recorded, case: Case) -> None:
+    """Raise ValueError unless an event is of the round that is open."""
     if event.args.get("round", case.number) != case.number:
         raise ValueError(f"it is of round {event.args['round']}, and round {case.number} is open")
     if case.round is not None and case.round.status != "running" and "round" in event.args:
         raise ValueError(f"round {case.number} has ended")
 
 
-def _opened(history: History) -> Case:
-    """A case with what the contract counts when it opens a round."""
-    current = history.current
-    assert current is not None
+def _open_case(history: History) -> Case:
+    """Return a case with what the contract counts when it opens a round."""
+    round_ = history.current
+    assert round_ is not None
     return Case(
-        number=current.number,
+        number=round_.number,
         seats={member.account: Seat(member.index, member.weight, member.novice) for member in history.seats},
         devices=frozenset(history.present),
         seed=history.seed,
         head=history.head,
-        round=current,
+        round=round_,
     )
