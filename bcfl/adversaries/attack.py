@@ -52,13 +52,13 @@ class DeviceParts:
     relay: Relay
     archive: Archive
     journal: Journal
-    shortens: bool = True  # to the length that miners take
+    clips: bool = True  # to the length that miners take
     kind: type[Device] = Device
 
     def device(self) -> Device:
         """A device of these parts."""
         return self.kind(
-            self.account, self.learner, self.ledger, self.relay, self.archive, self.journal, self.shortens
+            self.account, self.learner, self.ledger, self.relay, self.archive, self.journal, self.clips
         )
 
 

@@ -47,7 +47,7 @@ class _Claiming(Bent):
 
 def stretched(parts: DeviceParts, trained: Trained, model: Vector, round_: int) -> Trained:
     """The same training, its step as long as the round's reference length where there is one."""
-    usual = norm_bound.reference(parts.archive, parts.ledger.history(), round_)
+    usual = norm_bound.reference_norm(parts.archive, parts.ledger.history(), round_)
     step = delta_of(trained, model)
     length = float(np.linalg.norm(step))
     return trained if usual is None or not length else moved(trained, model, step * (usual / length))

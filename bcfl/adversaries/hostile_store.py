@@ -17,7 +17,7 @@ from bcfl.adversaries.attack import DeviceAttack, DeviceParts, option
 from bcfl.ports import Store
 from bcfl.protocol import cid
 from bcfl.protocol.fixedpoint import Lanes
-from bcfl.roles.common.archive import Archive, Packed, Stored
+from bcfl.roles.common.archive import Archive, PackedVector, StoredVector
 
 HUGE = (1 << 62).to_bytes(8, "little")  # what a header claims for its own length
 
@@ -62,10 +62,10 @@ class _Mangling(Archive):
         vars(self).update(vars(archive))
         self.mangle = mangle
 
-    def packed(self, lanes: Lanes) -> Packed:
-        honest = super().packed(lanes)
+    def pack(self, lanes: Lanes) -> PackedVector:
+        honest = super().pack(lanes)
         data = self.mangle(honest.data)
-        return Packed(Stored(honest.stored.root, cid.digest(cid.compute(data))), data)
+        return PackedVector(StoredVector(honest.stored.root, cid.digest(cid.compute(data))), data)
 
 
 @dataclass(frozen=True)

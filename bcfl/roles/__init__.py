@@ -1,1 +1,1 @@
-"""Who takes part: small state machines that read the ledger and do what is due."""
+"""Take part in a federation: small state machines that read the ledger and do what is due."""

@@ -250,8 +250,8 @@ def test_an_inflater_can_be_as_long_as_the_others() -> None:
     for number in (1, 2):
         federation.play_round()
         items = federation.history.rounds[number].submissions
-        usual = norm_bound.reference(federation.archive, federation.history, number)
-        (own,) = (federation.archive.length(item) for item in items if item.update.device == liar)
+        usual = norm_bound.reference_norm(federation.archive, federation.history, number)
+        (own,) = (federation.archive.norm(item) for item in items if item.update.device == liar)
         assert usual is None or own == pytest.approx(usual, rel=1e-3)
 
 

@@ -95,7 +95,7 @@ def test_a_copied_cid_earns_nothing(tmp_path: Path) -> None:
     assert [c.round for c in claims(local.history, local.ledger.domain, address)] == [1]
     honest = local.device_accounts[0].address
     assert [c.round for c in claims(local.history, local.ledger.domain, honest)] == [1, 2]
-    forged = next(iter(claims(local.history, local.ledger.domain, honest, (2,)))).step
+    forged = next(iter(claims(local.history, local.ledger.domain, honest, (2,)))).call
     forged_step = ContractCall("claim_device", (*forged.args[:2], copied.position, *forged.args[3:]))
     with pytest.raises(Reverted, match="not accepted"):
         local.ledger.send(local.device_accounts[1], [forged_step])

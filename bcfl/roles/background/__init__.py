@@ -1,1 +1,1 @@
-"""What a party does beside its rounds: claim rewards, pin bytes."""
+"""Do what a party does beside its rounds: claim rewards, pin vectors."""

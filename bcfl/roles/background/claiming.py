@@ -1,10 +1,10 @@
-"""Step 7 for a party that runs for long: what it has earned is claimed by itself, many rounds at once."""
+"""Claim what a party that runs for long has earned, many rounds at once."""
 
 from __future__ import annotations
 
 import logging
 from collections.abc import Iterator
-from itertools import islice
+from itertools import chain, islice
 
 from bcfl.errors import LedgerError, Reverted
 from bcfl.ports import ContractCall, Ledger
@@ -12,71 +12,73 @@ from bcfl.protocol.accounts import Account
 from bcfl.protocol.rounds import History
 from bcfl.roles.background.claims import Claim, amount, claims
 
-EVERY = 5  # finished rounds between two claims, unless told otherwise
-PATIENCE = 2  # times as many: after that, a miner claims for a device that has not
-WINDOW = 64  # finished rounds that are looked at again; all of them once, at the start
-MOST = 32  # claims at a time
+CLAIM_EVERY = 5  # finished rounds between two claims, unless told otherwise
+OVERDUE_INTERVALS = 2  # after which a miner claims for a device that has not
+WINDOW_ROUNDS = 64  # finished rounds that are looked at again; all of them once, at the start
+MAX_CLAIMS = 32  # at a time
 log = logging.getLogger(__name__)
 
 
 class Claiming:
-    """Claims for `account` every `every` finished rounds, where that brings more than it costs.
+    """Claims for `account` every `interval` finished rounds, where they bring more than they cost.
 
-    With `helps`, as a miner should, also for devices that are bound to it now and have left a share unclaimed
-    for long: a device needs no ether, so it may be unable to.
+    With `helps`, as a miner should, also claims for devices that are bound to it now and have left a share
+    unclaimed for long: a device needs no ether, so it may be unable to.
     """
 
-    def __init__(self, account: Account, ledger: Ledger, every: int = EVERY, *, helps: bool = False) -> None:
-        self.account, self.ledger, self.every, self.helps = account, ledger, every, helps
-        self._looked: int | None = None  # blocks of the model ledger at the last look
+    def __init__(
+        self, account: Account, ledger: Ledger, interval: int = CLAIM_EVERY, *, helps: bool = False
+    ) -> None:
+        self.account, self.ledger, self.interval, self.helps = account, ledger, interval, helps
+        self._height: int | None = None  # blocks of the model ledger when it was last looked at
 
     def act(self, history: History) -> str | None:
         """Claim, if enough rounds have ended since the last time; None if there was nothing to claim."""
         height = len(history.blocks) - 1
-        if self._looked is not None and height < self._looked + self.every:
+        if self._height is not None and height < self._height + self.interval:
             return None
-        found = self._found(history)
-        self._looked = height
-        return self._claim(history, found)
+        due = self._due(history)
+        self._height = height
+        return self._claim(history, due)
 
     def end(self, history: History) -> None:
         """Claim what is there before the party goes."""
-        self._claim(history, self._found(history, helps=False))
+        self._claim(history, self._due(history, helps=False))
 
-    def _found(self, history: History, *, helps: bool = True) -> list[Claim]:
-        """What can be claimed, one's own first, as much as is handed in at a time."""
+    def _due(self, history: History, *, helps: bool = True) -> list[Claim]:
+        """Return what can be claimed, the party's own first, as much as is handed in at a time."""
         rounds = [block.round for block in history.blocks[1:]]
-        if self._looked is not None:
-            rounds = rounds[-WINDOW:]
-        own = claims(history, self.ledger.domain, self.account.address, rounds or [0])
-        others = self._others(history, rounds) if self.helps and helps else iter(())
-        return list(islice((claim for part in (own, others) for claim in part), MOST))
+        if self._height is not None:
+            rounds = rounds[-WINDOW_ROUNDS:]
+        account_claims = claims(history, self.ledger.domain, self.account.address, rounds or [0])
+        device_claims = self._device_claims(history, rounds) if self.helps and helps else iter(())
+        return list(islice(chain(account_claims, device_claims), MAX_CLAIMS))
 
-    def _others(self, history: History, rounds: list[int]) -> Iterator[Claim]:
-        """What devices that are bound to this miner have left unclaimed for long."""
-        old = rounds[: -PATIENCE * self.every][-WINDOW:]
-        if not old:
+    def _device_claims(self, history: History, rounds: list[int]) -> Iterator[Claim]:
+        """Yield what devices that are bound to this miner have left unclaimed for long."""
+        overdue = rounds[: -OVERDUE_INTERVALS * self.interval][-WINDOW_ROUNDS:]
+        if not overdue:
             return
-        me = self.account.address
+        address = self.account.address
         for device in history.expected_devices():
             account = history.devices[device]
-            if account != me and history.bound(device) == me:
-                mine = claims(history, self.ledger.domain, account, old)
-                yield from (claim for claim in mine if not claim.as_miner)
+            if account != address and history.bound(device) == address:
+                account_claims = claims(history, self.ledger.domain, account, overdue)
+                yield from (claim for claim in account_claims if not claim.as_miner)
 
-    def _claim(self, history: History, found: list[Claim]) -> str | None:
+    def _claim(self, history: History, due: list[Claim]) -> str | None:
         """Hand in claims together if they are worth it."""
-        steps: list[ContractCall] = [claim.step for claim in found]
-        if not steps:
+        calls: list[ContractCall] = [claim.call for claim in due]
+        if not calls:
             return None
-        worth = sum(amount(claim, history, self.ledger.domain, self.ledger.terms) for claim in found)
+        worth = sum(amount(claim, history, self.ledger.domain, self.ledger.terms) for claim in due)
         try:
-            if self.ledger.price(self.account, steps) >= worth:
+            if self.ledger.price(self.account, calls) >= worth:
                 return None
-            self.ledger.send(self.account, steps)
+            self.ledger.send(self.account, calls)
         except Reverted:
             raise
         except LedgerError as error:
             log.info("shares are left for later: %s", error, extra={"account": self.account.address})
             return None
-        return f"claimed {worth} wei for {len(steps)} shares"
+        return f"claimed {worth} wei for {len(calls)} shares"

@@ -1,8 +1,8 @@
-"""Steps 3, 6 and 8: what a party's own store has to keep, and what it may let go of.
+"""Pin the vectors that a party's own store has to keep, and unpin those that it may drop.
 
-Whatever a party has written, or read and found right, is needed by whoever comes later: an update by those
-who recompute the model, a model by those who train from it. So it is kept for a number of rounds, whatever
-became of it, and the last model for as long as it is the last.
+Whatever a party has written, or read and found right, may be needed later: an update by those who recompute
+the model, a model by those who train from it. So its bytes are kept for a number of rounds, whether it was
+accepted or not, and the last model's for as long as it is the last.
 """
 
 from __future__ import annotations
@@ -14,15 +14,15 @@ from bcfl.roles.common.archive import Archive
 from bcfl.roles.common.journal import Journal
 
 RECORD = "pins.json"
-ROUNDS = 8  # that the bytes of a round are kept after it, unless told otherwise
+KEEP_ROUNDS = 8  # that the bytes of a round are kept after it, unless told otherwise
 BATCH = 16  # CIDs in one turn: each takes a request
 
 
 class Pinning:
-    """Pins what `archive` touches and unpins it `rounds` rounds after it has been touched last.
+    """Pins what `archive` touches, and unpins it `rounds` rounds after it was last touched (0: never).
 
-    With 0 rounds it never does. What is pinned is written down before, so that a process which was killed
-    lets go of it all the same. `pin` and `unpin` are those of the store; both may be called twice.
+    Pins are written to the journal first, so that a party whose process was killed unpins them all the same.
+    `pin` and `unpin` are those of the store; both may be called twice.
     """
 
     def __init__(
@@ -31,7 +31,7 @@ class Pinning:
         journal: Journal,
         pin: Callable[[str], None],
         unpin: Callable[[str], None],
-        rounds: int = ROUNDS,
+        rounds: int = KEEP_ROUNDS,
     ) -> None:
         self.archive, self.journal, self.rounds = archive, journal, rounds
         self._pin, self._unpin = pin, unpin
@@ -43,32 +43,33 @@ class Pinning:
         """Pin and unpin a few; None if nothing is left to do. Raises StoreError while the store is away."""
         if history.current is None:
             return None
-        now = history.current.number
+        number = history.current.number
         head = self.archive.cid_of(history.head.cid)
-        self._write_down(now, self._waiting | ({head} & self._pins.keys()))
-        some = sorted(self._waiting)[:BATCH]
-        for cid in some:
+        self._record(number, self._waiting | ({head} & self._pins.keys()))
+        batch = sorted(self._waiting)[:BATCH]
+        for cid in batch:
             self._pin(cid)
             self._waiting.discard(cid)
-        gone = self._let_go(now)
-        return f"pinned {len(some)} and unpinned {gone} vectors" if some or gone else None
+        count = self._unpin_old(number)
+        return f"pinned {len(batch)} and unpinned {count} vectors" if batch or count else None
 
     def end(self, history: History) -> None:
         """Pin what is left, so that it stays when the party has gone."""
         while self.act(history):
             pass
 
-    def _write_down(self, now: int, touched: set[str]) -> None:
-        changed = {cid: now for cid in touched if self._pins.get(cid) != now}
-        if changed:
-            self._pins |= changed
+    def _record(self, number: int, cids: set[str]) -> None:
+        """Write to the journal that vectors were touched in a round."""
+        changes = {cid: number for cid in cids if self._pins.get(cid) != number}
+        if changes:
+            self._pins |= changes
             self.journal.write_json(RECORD, {"pins": self._pins})
 
-    def _let_go(self, now: int) -> int:
-        """Unpin some of what was last touched too long ago; returns how many."""
+    def _unpin_old(self, number: int) -> int:
+        """Unpin a few vectors that were last touched too long before a round; return how many."""
         if not self.rounds:
             return 0
-        old = sorted(cid for cid, last in self._pins.items() if last + self.rounds < now)[:BATCH]
+        old = sorted(cid for cid, last in self._pins.items() if last + self.rounds < number)[:BATCH]
         for cid in old:
             self._unpin(cid)
         if old:

@@ -1,1 +1,1 @@
-"""Share among the roles: vectors on the store, the journal, the snapshot of a round."""
+"""Share vectors on the store, the journal and the snapshot of a round among the roles."""

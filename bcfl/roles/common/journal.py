@@ -1,4 +1,4 @@
-"""What a role must not forget when its process is killed, on disk before it is used."""
+"""Keep what a role must not forget when its process is killed: on disk before it is used."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class Journal:
             path.mkdir(parents=True, exist_ok=True)
 
     def read(self, name: str) -> bytes | None:
-        """The record, or None if there is none."""
+        """Return a record, or None if there is none."""
         if self._path is None:
             return self._memory.get(name)
         try:
@@ -31,7 +31,7 @@ class Journal:
             return None
 
     def write(self, name: str, data: bytes) -> None:
-        """Replace the record; after this it survives the process."""
+        """Replace a record, which then survives the process; raises RunError where the disk refuses."""
         if self._path is None:
             self._memory[name] = data
             return
@@ -46,7 +46,7 @@ class Journal:
             raise RunError(f"cannot write the journal {self._path / name}: {error.strerror}") from error
 
     def append(self, name: str, content: dict[str, Any]) -> None:
-        """Add a line to a record that only people read; a crash may cost its last line."""
+        """Add a line to a record that only people read; a crash may cost its last line. Raises as `write`."""
         line = json.dumps(content, sort_keys=True).encode() + b"\n"
         if self._path is None:
             self._memory[name] = self._memory.get(name, b"") + line
@@ -58,7 +58,7 @@ class Journal:
             raise RunError(f"cannot write the journal {self._path / name}: {error.strerror}") from error
 
     def read_json(self, name: str) -> dict[str, Any] | None:
-        """The record as an object; raises RunError if it is damaged."""
+        """Return a record as an object, or None if there is none; raises RunError if it is damaged."""
         data = self.read(name)
         if data is None:
             return None
@@ -70,7 +70,7 @@ class Journal:
 
     @contextmanager
     def reading(self, name: str) -> Iterator[None]:
-        """While a record is taken apart: whatever it lacks is a RunError that says what to do."""
+        """Turn errors in taking a damaged record apart into a RunError that says what to do."""
         try:
             yield
         except (KeyError, TypeError, ValueError):
@@ -79,5 +79,5 @@ class Journal:
             ) from None
 
     def write_json(self, name: str, content: dict[str, Any]) -> None:
-        """Replace the record by an object."""
+        """Replace a record by an object; raises as `write`."""
         self.write(name, json.dumps(content, sort_keys=True).encode())

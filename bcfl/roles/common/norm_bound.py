@@ -1,8 +1,8 @@
-"""How long an update may be (steps 2 and 4): devices and miners read it from the last model's updates.
+"""Bound the norm of an update by the norms of the updates that the last model is made of.
 
-It is the median length of a sample of the updates that the last model is made of. Which ones follows from the
-hash of its block, which nobody knows before they are accepted; everybody looks at the same ones, and no
-device has to fetch all updates to train on its own.
+The reference is the median norm of a sample of those updates. The sample follows from the hash of the model's
+block, which nobody knows before the updates are accepted; everybody reads the same sample, and no device has
+to fetch all updates to train on its own.
 """
 
 from __future__ import annotations
@@ -10,7 +10,6 @@ from __future__ import annotations
 from contextlib import suppress
 
 import numpy as np
-import numpy.typing as npt
 
 from bcfl.errors import Corrupt, Oversized, PayloadError, Unavailable
 from bcfl.protocol.hashing import keccak, word
@@ -19,39 +18,38 @@ from bcfl.roles.checks.norm import CLIP
 from bcfl.roles.common.archive import Archive
 
 SAMPLE = 15  # updates; odd, and so many that a minority of bad ones does not decide
-Wide = npt.NDArray[np.float64]  # (parameters,)
 
 
-def reference(archive: Archive, history: History, number: int) -> float | None:
-    """The reference length of a round; None in the first, and where there is nothing to go by.
+def reference_norm(archive: Archive, history: History, number: int) -> float | None:
+    """Return the reference norm of a round; None in the first, and where no update can be read.
 
     Raises StoreError while the store is away.
     """
     block = history.model_before(number)
     if not block.round:
         return None
-    found: list[float] = []
+    norms: list[float] = []
     for item in _sample(history, block.round):
         with suppress(Unavailable, Corrupt, Oversized, PayloadError):
-            found.append(archive.length(item))
-    middle = float(np.median(found)) if found else 0.0
-    return middle if middle > 0 else None
+            norms.append(archive.norm(item))
+    median = float(np.median(norms)) if norms else 0.0
+    return median if median > 0 else None
 
 
-def shortening(lengths: float, limit: float | None) -> float:
-    """What an update of that length is multiplied by to keep to `limit`; 1 where there is none."""
-    if limit is None or lengths <= CLIP * limit:
+def clip_factor(norm: float, reference: float | None) -> float:
+    """Return what an update of that norm is multiplied by to keep to the bound; 1 without a reference."""
+    if reference is None or norm <= CLIP * reference:
         return 1.0
-    return CLIP * limit / lengths
+    return CLIP * reference / norm
 
 
-def rounding(parameters: int, scale_bits: int, shift: int) -> float:
-    """The most that rounding to lanes adds to a length."""
+def rounding_norm(parameters: int, scale_bits: int, shift: int) -> float:
+    """Return the most that rounding to lanes adds to a norm."""
     return float(np.sqrt(parameters) * 2.0 ** (shift - scale_bits) / 2)
 
 
 def _sample(history: History, number: int) -> list[Submission]:
-    """The accepted updates of a finalized round that make its reference, in the order of the draw."""
-    found = history.rounds[number]
-    mark = found.block_hash or bytes(32)
-    return sorted(found.taken(), key=lambda item: keccak(mark + word(item.position)))[:SAMPLE]
+    """Return the accepted updates of a finalized round that make its reference, in the order of the draw."""
+    round_ = history.rounds[number]
+    seed = round_.block_hash or bytes(32)
+    return sorted(round_.taken(), key=lambda item: keccak(seed + word(item.position)))[:SAMPLE]

@@ -1,4 +1,4 @@
-"""Where the chain stands when a role is asked to act, and how long a role waits for another (all steps)."""
+"""Hold where a round stands when a role is asked to act, and how long a role waits for another."""
 
 from __future__ import annotations
 
@@ -9,15 +9,15 @@ from bcfl.protocol.rounds import History, Round
 from bcfl.protocol.types import Clock, Phase, Terms
 
 # Shares of a phase.
-SHORT = 0.25  # a clerk waits for the others' openings
-MIDDLE = 0.5  # a miner waits for its devices, and for the clerk
+SHORT = 0.25  # a batcher waits for the others' openings
+MIDDLE = 0.5  # a miner waits for its devices, and for the batcher
 LONG = 0.75  # a device waits for its miner
 TURN_SECONDS = 5  # between one miner and the next, where anybody may act
 
 
 @dataclass(frozen=True)
 class RoundSnapshot:
-    """The running round as it stands now; two looks at the same block are the same moment."""
+    """The running round as it stands at one block of the chain."""
 
     clock: Clock
     history: History
@@ -27,32 +27,32 @@ class RoundSnapshot:
 
     @property
     def round(self) -> int:
-        """The number of the running round."""
+        """Return the number of the running round."""
         return self.clock.round
 
     @property
     def elapsed(self) -> int:
-        """Microseconds since the round opened."""
+        """Return the microseconds since the round opened."""
         return (self.now - self.clock.opened) * 1_000_000
 
     @property
     def share(self) -> float:
-        """How much of the phase is over, 0 to 1; a phase that closes early is as good as over."""
+        """Return how much of the phase is over, 0 to 1; a phase that closes early counts as over."""
         return 1.0 - max(0, self.clock.deadline - self.now) / phase_seconds(self.clock.phase, self.terms)
 
-    def acted(self, miner: str) -> bool:
-        """Whether a miner has done its part in this phase."""
+    def has_acted(self, miner: str) -> bool:
+        """Return whether a miner has done its part in this phase."""
         member = self.history.miners.get(miner)
         return member is not None and self.clock.acted >> member.index & 1 == 1
 
     @property
     def due(self) -> bool:
-        """Whether the deadline of the phase has passed."""
+        """Return whether the deadline of the phase has passed."""
         return self.now >= self.clock.deadline
 
 
 def take_snapshot(ledger: Ledger) -> RoundSnapshot | None:
-    """The present moment; None before the first round, and while the chain moves on under the reader."""
+    """Read the running round; None before the first one, and while the chain moves on under the reader."""
     clock, history = ledger.clock(), ledger.history()
     current = history.current
     if current is None or current.number != clock.round:
@@ -61,7 +61,7 @@ def take_snapshot(ledger: Ledger) -> RoundSnapshot | None:
 
 
 def phase_seconds(phase: Phase, terms: Terms) -> int:
-    """How long a phase may last."""
+    """Return how many seconds a phase may last; 1 where it has no deadline."""
     return {
         Phase.COMMIT: terms.commit_seconds,
         Phase.REVEAL: terms.reveal_seconds,
@@ -74,7 +74,7 @@ def phase_seconds(phase: Phase, terms: Terms) -> int:
 
 
 def next_change(snapshot: RoundSnapshot) -> int:
-    """The next time at which somebody who has nothing to do now may have something to do."""
+    """Return the next time, in seconds of the chain, at which a role that is idle now may have to act."""
     clock, terms = snapshot.clock, snapshot.terms
     if clock.phase is Phase.ATTEST and snapshot.current.proposals[-1].held:
         due = snapshot.current.latest + terms.answer_seconds
@@ -82,7 +82,7 @@ def next_change(snapshot: RoundSnapshot) -> int:
     if clock.phase in (Phase.ELECT, Phase.TALLY, Phase.VOID) or snapshot.due:
         return snapshot.now + 1
     seconds = phase_seconds(clock.phase, terms)
-    begun = clock.deadline - seconds
-    times = [begun + -int(-seconds * share // 1) for share in (SHORT, MIDDLE, LONG)]
-    times.append(begun + terms.challenge_seconds if clock.phase is Phase.ATTEST else clock.deadline)
+    start = clock.deadline - seconds
+    times = [start + -int(-seconds * share // 1) for share in (SHORT, MIDDLE, LONG)]
+    times.append(start + terms.challenge_seconds if clock.phase is Phase.ATTEST else clock.deadline)
     return min((time for time in times if time > snapshot.now), default=clock.deadline)

@@ -1,1 +1,1 @@
-"""The device: it trains, commits to its update and reveals it."""
+"""Train as a device, commit to the update and reveal it."""

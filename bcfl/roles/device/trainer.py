@@ -1,4 +1,4 @@
-"""Step 2 at the device: train once a round and carry on what the lanes could not say."""
+"""Train once a round, and add to each update the residual that the lanes of earlier ones could not hold."""
 
 from __future__ import annotations
 
@@ -12,19 +12,19 @@ from bcfl.protocol import fixedpoint
 from bcfl.protocol.accounts import Account
 from bcfl.protocol.types import Update
 from bcfl.roles.common import norm_bound
-from bcfl.roles.common.archive import Archive, Packed, Stored
+from bcfl.roles.common.archive import Archive, PackedVector, StoredVector
 from bcfl.roles.common.journal import Journal
 from bcfl.roles.common.snapshot import RoundSnapshot
 
-RECORD, SEALED, SETTLED, PENDING = "update.json", "update", "carry", "carry.pending"
-ROUND = 8  # bytes of the round's number before a carry
-Carry = npt.NDArray[np.float64]  # (parameters,)
+RECORD, SEALED, SETTLED, PENDING = "update.json", "update", "carry", "carry.pending"  # names on disk
+ROUND_BYTES = 8  # of the round's number before a sealed update or a residual
+Residual = npt.NDArray[np.float64]  # (parameters,)
 
 
 class Trainer:
-    """Makes a device's update of a round, the same one however often it is asked.
+    """A device's update of a round, the same one however often it is asked for.
 
-    `shortens`: an update that is longer than miners take is shortened to what they take.
+    With `clips`, an update whose norm is above the bound of the miners is scaled down to it.
     """
 
     def __init__(
@@ -34,22 +34,22 @@ class Trainer:
         ledger: Ledger,
         archive: Archive,
         journal: Journal,
-        shortens: bool = True,
+        clips: bool = True,
     ) -> None:
         self.account, self.learner, self.ledger = account, learner, ledger
-        self.archive, self.journal, self.shortens = archive, journal, shortens
-        self._published: bytes | None = None
+        self.archive, self.journal, self.clips = archive, journal, clips
+        self._published: bytes | None = None  # root of the last update on the store
 
     def update(self, snapshot: RoundSnapshot, index: int) -> Update:
-        """This round's update, as written down or newly trained; raises ConfigError if training fails."""
-        known = self.written(snapshot, index)
-        if known is not None:
-            return known
+        """Return this round's update, recorded or newly trained; raises ConfigError if training fails."""
+        update = self.recorded_update(snapshot, index)
+        if update is not None:
+            return update
         self._settle(snapshot, index)
         return self._train(snapshot, index)
 
-    def written(self, snapshot: RoundSnapshot, index: int) -> Update | None:
-        """The update that was trained from this round's model and written down."""
+    def recorded_update(self, snapshot: RoundSnapshot, index: int) -> Update | None:
+        """Return the update in the journal, if it was trained from this round's model."""
         record = self.journal.read_json(RECORD)
         with self.journal.reading(RECORD):
             if record is None or record["round"] != snapshot.round or record["device"] != index:
@@ -59,85 +59,91 @@ class Trainer:
             return _from_record(record)
 
     def publish(self, update: Update) -> None:
-        """Put the update on the store: not before it is committed to, or others could copy it."""
+        """Put the update on the store; call it after the commitment, or others could copy the update."""
         data = self.journal.read(SEALED)
         if (
             self._published == update.root
             or data is None
-            or data[:ROUND] != update.round.to_bytes(ROUND, "big")
+            or data[:ROUND_BYTES] != update.round.to_bytes(ROUND_BYTES, "big")
         ):
             return
-        self.archive.publish(Packed(Stored(update.root, update.cid), data[ROUND:]))
+        vector = PackedVector(StoredVector(update.root, update.cid), data[ROUND_BYTES:])
+        self.archive.publish(vector)
         self._published = update.root
 
     def _train(self, snapshot: RoundSnapshot, index: int) -> Update:
-        """Train from the last block's model and write down what was made; nobody else sees it yet."""
-        terms, before = snapshot.terms, snapshot.history.model_before(snapshot.round)
-        model = self.archive.values(before, snapshot.history)
-        trained = self.learner.train(model, snapshot.round)
-        delta = self._shortened(snapshot, trained.vector.astype(np.float64) - model)  # (parameters,)
-        lanes, carry = fixedpoint.encode_update(delta, None, terms.lane_bits, terms.scale_bits, terms.shift)
-        packed = self.archive.packed(lanes)
+        """Train from the last block's model and write the update to the journal; nobody else sees it yet."""
+        terms, parent = snapshot.terms, snapshot.history.model_before(snapshot.round)
+        model = self.archive.values(parent, snapshot.history)
+        result = self.learner.train(model, snapshot.round)
+        delta = self._clip(snapshot, result.vector.astype(np.float64) - model)
+        lanes, residual = fixedpoint.encode_update(
+            delta, None, terms.lane_bits, terms.scale_bits, terms.shift
+        )
+        vector = self.archive.pack(lanes)
         salt = self.account.secret("salt", self.ledger.domain.separator, snapshot.round)
-        samples, microseconds = claimed(trained, terms.max_samples)
+        samples, microseconds = claim(result, terms.max_samples)
         update = Update(
             round=snapshot.round,
             device=index,
-            root=packed.stored.root,
-            cid=packed.stored.cid,
+            root=vector.stored.root,
+            cid=vector.stored.cid,
             samples=samples,
             microseconds=microseconds,
             salt=int.from_bytes(salt[:16], "big"),
         )
-        number = snapshot.round.to_bytes(ROUND, "big")
-        self.journal.write(SEALED, number + packed.data)
-        self.journal.write(PENDING, number + carry.tobytes())
-        self.journal.write_json(RECORD, _to_record(update, before.root))
+        number = snapshot.round.to_bytes(ROUND_BYTES, "big")
+        self.journal.write(SEALED, number + vector.data)
+        self.journal.write(PENDING, number + residual.tobytes())
+        self.journal.write_json(RECORD, _to_record(update, parent.root))
         return update
 
-    def _shortened(self, snapshot: RoundSnapshot, delta: Carry) -> Carry:
-        """What was learnt and what earlier updates could not say, no longer than miners take.
+    def _clip(self, snapshot: RoundSnapshot, delta: Residual) -> Residual:
+        """Add the settled residual to what was learnt, (parameters,), and scale the sum down to the bound.
 
-        What shortening takes away is not carried on: it would come back longer each round.
+        What clipping takes away is not part of the next residual: it would come back longer each round.
         """
-        carry = self._carry(SETTLED, None)
-        whole = delta if carry is None else delta + carry
-        if not self.shortens:
-            return whole
-        limit = norm_bound.reference(self.archive, snapshot.history, snapshot.round)
-        return whole * norm_bound.shortening(float(np.linalg.norm(whole)), limit)
+        residual = self._residual(SETTLED, None)
+        total = delta if residual is None else delta + residual
+        if not self.clips:
+            return total
+        reference = norm_bound.reference_norm(self.archive, snapshot.history, snapshot.round)
+        return total * norm_bound.clip_factor(float(np.linalg.norm(total)), reference)
 
     def _settle(self, snapshot: RoundSnapshot, index: int) -> None:
-        """Keep the last update's remainder if it went into the model; an update left out took nothing away.
+        """Keep the last update's residual if it went into the model; an update left out took nothing away.
 
-        The remainder replaces the one before, so that settling twice is settling once; the round in
-        front of it tells the last update's from one whose record a crash has cut off.
+        The residual replaces the one before, so that settling twice is settling once. The round in front of
+        it tells the last update's residual from one whose record a crash has cut off.
         """
         record = self.journal.read_json(RECORD)
         if record is None:
             return
         with self.journal.reading(RECORD):
-            last = snapshot.history.rounds.get(record["round"])
-        if last is None or last.block is None:
+            round_ = snapshot.history.rounds.get(record["round"])
+        if round_ is None or round_.block is None:
             return
-        carry = self._carry(PENDING, last.number)
-        if carry is not None and any(item.update.device == index for item in last.taken()):
-            self.journal.write(SETTLED, last.number.to_bytes(ROUND, "big") + carry.tobytes())
+        residual = self._residual(PENDING, round_.number)
+        if residual is not None and any(item.update.device == index for item in round_.taken()):
+            self.journal.write(SETTLED, round_.number.to_bytes(ROUND_BYTES, "big") + residual.tobytes())
 
-    def _carry(self, name: str, round_: int | None) -> Carry | None:
-        """What earlier updates could not say; with a round, only if it is that round's."""
+    def _residual(self, name: str, round_: int | None) -> Residual | None:
+        """Return a residual from the journal, (parameters,); with `round_` only if it is that round's."""
         data = self.journal.read(name)
-        if data is None or len(data) != ROUND + 8 * self.archive.layout.parameters:
+        if data is None or len(data) != ROUND_BYTES + 8 * self.archive.layout.parameters:
             return None
-        if round_ is not None and int.from_bytes(data[:ROUND], "big") != round_:
+        if round_ is not None and int.from_bytes(data[:ROUND_BYTES], "big") != round_:
             return None
-        return np.frombuffer(data[ROUND:], dtype=np.float64)
+        return np.frombuffer(data[ROUND_BYTES:], dtype=np.float64)
 
 
-def claimed(trained: Trained, max_samples: int) -> tuple[int, int]:
-    """Samples and microseconds that a device may claim: above the cap, the cap and the time of as many."""
-    samples = min(trained.samples, max_samples)
-    return samples, max(1, trained.microseconds * samples // trained.samples)
+def claim(result: Trained, max_samples: int) -> tuple[int, int]:
+    """Return the samples and microseconds that a device may claim.
+
+    Above the cap of the terms these are the cap, and the time that so many samples took.
+    """
+    samples = min(result.samples, max_samples)
+    return samples, max(1, result.microseconds * samples // result.samples)
 
 
 def _to_record(update: Update, model: bytes) -> dict[str, Any]:

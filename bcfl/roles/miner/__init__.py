@@ -1,1 +1,1 @@
-"""The miner: it serves devices, verifies, votes, leads and attests."""
+"""Serve devices as a miner; verify, vote, lead and attest."""

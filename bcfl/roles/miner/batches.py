@@ -84,14 +84,14 @@ class Batches:
             if digest != NOTHING
             and account not in (self.context.address, *self.inbox.batches)
             and account in snapshot.history.miners
-            and not snapshot.acted(account)
+            and not snapshot.has_acted(account)
         ]
 
     def _settled(self, batch: Batch, snapshot: RoundSnapshot) -> bool:
         """Whether nothing of a batch is left to be brought, and nobody waits for its miner."""
         shown = {item.update.device for item in snapshot.current.submissions}
         missing = any(item is not None and item.update.device not in shown for item in batch.updates)
-        return snapshot.acted(batch.submitter) and not missing
+        return snapshot.has_acted(batch.submitter) and not missing
 
     def _post(self, snapshot: RoundSnapshot, batches: list[Batch]) -> str | None:
         """Reveal what is missing of some batches, each device once, no more than the round has room for.
@@ -110,7 +110,7 @@ class Batches:
                     shown.add(item.update.device)
                     room -= 1
             closes = not batch.commitments or batch.submitter == self.context.address
-            if any(opened) or (closes and not snapshot.acted(batch.submitter)):
+            if any(opened) or (closes and not snapshot.has_acted(batch.submitter)):
                 args = submissions.reveal_args(batch.submitter, batch.commitments, opened)
                 steps.append(ContractCall("reveal", args))
         if not steps:

@@ -6,9 +6,11 @@ from bcfl.errors import PayloadError, StoreError
 from bcfl.ports import ContractCall
 from bcfl.protocol import beacon, election, verification
 from bcfl.protocol.rounds import Proposal, Round
-from bcfl.roles.common.archive import Archive, NewModel
-from bcfl.roles.common.disputes import Answers, open_dispute, proposal_digest
+from bcfl.roles.common.aggregation import NewModel
+from bcfl.roles.common.archive import Archive
+from bcfl.roles.common.disputes import open_dispute, proposal_digest
 from bcfl.roles.common.snapshot import RoundSnapshot
+from bcfl.roles.miner.answers import Answers
 from bcfl.roles.miner.context import MinerContext
 
 TRIES = 4096  # proofs of work tried in one turn

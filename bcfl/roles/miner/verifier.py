@@ -90,8 +90,8 @@ class Verifier:
             np.array([item.update.samples for item in items], dtype=np.float64),
             [places.index(item.position) for item in items],
             np.array([item.position not in said for item in items]),
-            norm_bound.reference(self.archive, history, current.number),
-            norm_bound.rounding(terms.parameters, terms.scale_bits, terms.shift),
+            norm_bound.reference_norm(self.archive, history, current.number),
+            norm_bound.rounding_norm(terms.parameters, terms.scale_bits, terms.shift),
             earlier,
         )
         reference = Reference(

@@ -40,7 +40,7 @@ class Voting:
         if opening is None:
             self.verifier.archive.collect(snapshot.current.submissions)
             verdicts = self._judge(snapshot)
-            self.verifier.archive.hope()
+            self.verifier.archive.clear_unavailable()
             findings.write(self.context.journal, snapshot.round, self.verifier.findings)
             opening = self._write(snapshot, verdicts, self.wishes(snapshot.round))
         self.context.send(ContractCall("commit_vote", (verification.vote_digest(opening),)))
@@ -111,7 +111,7 @@ class Voting:
             if len(failing) == len(snapshot.current.submissions):
                 raise
             for item in failing:
-                self.verifier.archive.give_up(item)
+                self.verifier.archive.mark_unavailable(item)
             return self.verifier.verdicts(snapshot.history, snapshot.current)
 
     def _readable(self, item: Submission) -> bool:

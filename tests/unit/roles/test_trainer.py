@@ -15,7 +15,7 @@ from bcfl.protocol import fixedpoint
 from bcfl.protocol.types import Phase, Verdict
 from bcfl.roles.common.snapshot import RoundSnapshot, take_snapshot
 from bcfl.roles.device.device import Device
-from bcfl.roles.device.trainer import PENDING, RECORD, SETTLED, claimed
+from bcfl.roles.device.trainer import PENDING, RECORD, SETTLED, claim
 from tests.local_federation import TERMS, LocalFederation
 
 NARROW = replace(TERMS, lane_bits=8, shift=16, leaf_lanes=32)
@@ -27,8 +27,8 @@ def moment_of(local: LocalFederation) -> RoundSnapshot:
     return found
 
 
-def carry(device: Device, name: str = SETTLED) -> np.ndarray[tuple[int], np.dtype[np.float64]] | None:
-    return device.trainer._carry(name, None)
+def residual(device: Device, name: str = SETTLED) -> np.ndarray[tuple[int], np.dtype[np.float64]] | None:
+    return device.trainer._residual(name, None)
 
 
 def test_default_behavior(tmp_path: Path) -> None:
@@ -81,7 +81,7 @@ def test_what_was_taken_away_comes_with_the_next_update(tmp_path: Path, lane_bit
         item = next(item for item in played.taken() if item.update.device == 0)
         said += local.archive.update(item) * 2.0 ** (local.terms.shift - 24)
     device.trainer._settle(moment_of(local), 0)
-    left = carry(device)
+    left = residual(device)
     assert left is not None
     assert learnt == pytest.approx(said + left, abs=1e-9)
     assert np.abs(left).max() > 0
@@ -91,7 +91,7 @@ def test_an_update_left_out_takes_nothing_away(tmp_path: Path, monkeypatch: pyte
     local = LocalFederation(tmp_path, terms=NARROW)
     local.play()
     local.homes[0].trainer._settle(moment_of(local), 0)
-    before = carry(local.homes[0])
+    before = residual(local.homes[0])
     with monkeypatch.context() as patch:
         for miner in local.offices:
             verdicts = (Verdict.TIME, *[Verdict.ACCEPTED] * 3)
@@ -99,7 +99,7 @@ def test_an_update_left_out_takes_nothing_away(tmp_path: Path, monkeypatch: pyte
             patch.setattr(miner.voting.verifier, "verdicts", order)
         local.play()
     local.homes[0].trainer._settle(moment_of(local), 0)
-    after = carry(local.homes[0])
+    after = residual(local.homes[0])
     assert before is not None
     assert after is not None
     assert np.array_equal(before, after)
@@ -110,12 +110,12 @@ def test_settling_twice_is_settling_once(tmp_path: Path) -> None:
     local.play()
     for _ in range(3):
         local.homes[0].trainer._settle(moment_of(local), 0)
-    pending, settled = carry(local.homes[0], PENDING), carry(local.homes[0])
+    pending, settled = residual(local.homes[0], PENDING), residual(local.homes[0])
     assert pending is not None
     assert np.array_equal(pending, settled)  # type: ignore[arg-type]
 
 
-def test_a_crash_between_carry_and_record_changes_nothing(
+def test_a_crash_between_residual_and_record_changes_nothing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The remainder of an update that was never written down must not be taken for the last one's."""
@@ -144,7 +144,7 @@ def test_an_update_of_another_model_is_not_used(tmp_path: Path) -> None:
     device.trainer.update(moment_of(local), 0)
     record = device.journal.read_json(RECORD) or {}
     device.journal.write_json(RECORD, record | {"model": "00" * 32})
-    assert device.trainer.written(moment_of(local), 0) is None
+    assert device.trainer.recorded_update(moment_of(local), 0) is None
     device.trainer.update(moment_of(local), 0)
     assert local.learners[0].trained == 2
 
@@ -161,18 +161,18 @@ def test_a_damaged_record_is_one_line_that_says_what_to_do(tmp_path: Path, damag
         local.homes[0].act()
 
 
-def test_a_carry_of_another_length_is_dropped(tmp_path: Path) -> None:
+def test_a_residual_of_another_length_is_dropped(tmp_path: Path) -> None:
     local = LocalFederation(tmp_path)
     local.homes[0].journal.write(SETTLED, bytes(99))
-    assert carry(local.homes[0]) is None
+    assert residual(local.homes[0]) is None
     assert local.play().status == "finalized"
 
 
 def test_a_device_over_the_cap_claims_the_cap_and_its_time() -> None:
     vector = np.zeros(3, np.float32)
-    assert claimed(Trained(vector, 50, 1000), 100) == (50, 1000)
-    assert claimed(Trained(vector, 400, 1000), 100) == (100, 250)
-    assert claimed(Trained(vector, 400, 1), 100) == (100, 1)
+    assert claim(Trained(vector, 50, 1000), 100) == (50, 1000)
+    assert claim(Trained(vector, 400, 1000), 100) == (100, 250)
+    assert claim(Trained(vector, 400, 1), 100) == (100, 1)
 
 
 def test_lanes_say_what_was_learnt(tmp_path: Path) -> None:

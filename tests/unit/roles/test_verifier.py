@@ -92,30 +92,30 @@ def test_a_store_that_is_away_is_nobodys_fault(tmp_path: Path, monkeypatch: pyte
 
 def test_the_reference_is_the_median_length_of_the_last_models_updates(tmp_path: Path) -> None:
     local = LocalFederation(tmp_path)
-    assert norm_bound.reference(local.archive, local.history, 1) is None
+    assert norm_bound.reference_norm(local.archive, local.history, 1) is None
     played = local.play()
     decoded = [decode_update(local.archive.update(item), 24, TERMS.shift) for item in played.taken()]
     wanted = float(np.median([np.linalg.norm(update.astype(np.float64)) for update in decoded]))
     local.archive.forget()
-    assert norm_bound.reference(local.archive, local.history, 2) == pytest.approx(wanted, rel=1e-6)
+    assert norm_bound.reference_norm(local.archive, local.history, 2) == pytest.approx(wanted, rel=1e-6)
 
 
 def test_a_reference_is_had_from_what_is_left(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     local = LocalFederation(tmp_path)
     played = local.play()
     gone = {played.taken()[0].position, played.taken()[1].position}
-    whole = Archive.length
+    whole = Archive.norm
 
-    def length(archive: Archive, item: Submission) -> float:
+    def norm(archive: Archive, item: Submission) -> float:
         if item.position in gone:
             raise Unavailable("gone")
         return whole(archive, item)
 
-    monkeypatch.setattr(Archive, "length", length)
+    monkeypatch.setattr(Archive, "norm", norm)
     kept = [whole(local.archive, item) for item in played.taken() if item.position not in gone]
-    assert norm_bound.reference(local.archive, local.history, 2) == pytest.approx(float(np.median(kept)))
+    assert norm_bound.reference_norm(local.archive, local.history, 2) == pytest.approx(float(np.median(kept)))
     gone |= {item.position for item in played.taken()}
-    assert norm_bound.reference(local.archive, local.history, 2) is None
+    assert norm_bound.reference_norm(local.archive, local.history, 2) is None
 
 
 @pytest.mark.parametrize("lane_bits", [8, 16, 32])
@@ -126,18 +126,18 @@ def test_an_honest_device_shortens_what_miners_would_not_take(tmp_path: Path, la
     )
     bend(local, 3, lambda learnt, round_: learnt * (50 if round_ > 1 else 1))
     local.play()
-    limit = CLIP * (norm_bound.reference(local.archive, local.history, 2) or 0)
+    limit = CLIP * (norm_bound.reference_norm(local.archive, local.history, 2) or 0)
     played = local.play()
     long = next(item for item in played.submissions if item.update.device == 3)
-    slack = norm_bound.rounding(TERMS.parameters, 24, shift)
-    assert 0.9 * limit - slack <= local.archive.length(long) <= limit + slack
+    slack = norm_bound.rounding_norm(TERMS.parameters, 24, shift)
+    assert 0.9 * limit - slack <= local.archive.norm(long) <= limit + slack
     assert all(Verdict.OUTLIER not in vote.opening.verdicts for vote in played.votes)
 
 
 def test_a_miner_drops_what_is_longer(tmp_path: Path) -> None:
     local = LocalFederation(tmp_path)
     local.play()
-    local.homes[3].trainer.shortens = False
+    local.homes[3].trainer.clips = False
     bend(local, 3, lambda learnt, _: learnt * 8)
     verifier, verdicts = judged(local)
     item = next(i for i in local.history.rounds[2].submissions if i.update.device == 3)

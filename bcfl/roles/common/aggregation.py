@@ -1,0 +1,38 @@
+"""Compute the model that accepted updates make of the one before; any two machines agree on it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from bcfl.protocol import aggregation, challenges, cid, merkle, payload
+from bcfl.protocol.fixedpoint import Lanes, Model
+from bcfl.protocol.rounds import Submission
+from bcfl.protocol.types import Layout, Terms
+
+
+@dataclass(frozen=True)
+class NewModel:
+    """Everything that a leader proposes: the model of a round's accepted updates and its digests."""
+
+    model: Model
+    root: bytes
+    cid: bytes
+    rows: bytes
+
+
+def next_model(
+    parent: Model, submissions: Sequence[Submission], updates: Sequence[Lanes], layout: Layout, terms: Terms
+) -> NewModel:
+    """Apply accepted updates, (updates, parameters), to a model, (parameters,), under the rule of the terms.
+
+    `submissions` are theirs, in the same order: they say how many samples each update stands for.
+    """
+    samples = [item.update.samples for item in submissions]
+    delta = aggregation.aggregate(terms.rule, updates, samples, terms.shift, terms.trim)
+    model = aggregation.apply(parent, delta)
+    rows = challenges.rows_digest(
+        challenges.weights_digest(samples), merkle.rows_root(updates, terms.leaf_lanes)
+    )
+    digest = cid.digest(cid.compute(payload.encode(layout, model)))
+    return NewModel(model, merkle.root(model, terms.leaf_lanes), digest, rows)
