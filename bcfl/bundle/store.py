@@ -14,25 +14,33 @@ from typing import BinaryIO, Self
 from bcfl.errors import BundleError, Corrupt, StoreError, Unavailable
 from bcfl.protocol import cid as cids
 from bcfl.protocol.cid import Cid
-from bcfl.storage.ipld.blocks import binary, blocks_of, number
-from bcfl.storage.ipld.car import MOST_HEADER, ROOTS_KEY, VERSION, Reader
-from bcfl.storage.ipld.dag import CID_BYTES, Assembly, Malformed, parse_binary, varint
+from bcfl.storage.ipld import car
+from bcfl.storage.ipld.blocks import blocks_of
+from bcfl.storage.ipld.dag import Assembly
+from bcfl.storage.ipld.encoding import (
+    CID_BYTES,
+    Malformed,
+    decode_cid,
+    decode_varint,
+    encode_cid,
+    encode_varint,
+)
 
 PIECE = 1 << 20
 MOST_BLOCKS = 1 << 20  # in one bundle: 256 GiB of full blocks
-LINK = b"\xd8\x2a\x58" + bytes((CID_BYTES + 1, 0))  # dag-cbor's tag and head of a CID
+ROOT_OFFSET = len(car.ROOTS_KEY) + 1 + len(car.LINK)  # of the root's CID in the header
 
 
 def write(stream: BinaryIO, root: str, contents: Iterable[bytes]) -> None:
     """Write a CAR whose one root is the content `root`, each block once."""
-    header = ROOTS_KEY + b"\x81" + LINK + binary(cids.parse(root)) + VERSION
-    stream.write(number(len(header)) + header)
+    header = car.header(cids.parse(root))
+    stream.write(encode_varint(len(header)) + header)
     written: set[Cid] = set()
     for data in contents:
         for cid, block in blocks_of(data):
             if cid not in written:
                 written.add(cid)
-                stream.write(number(CID_BYTES + len(block)) + binary(cid) + block)
+                stream.write(encode_varint(CID_BYTES + len(block)) + encode_cid(cid) + block)
 
 
 class BundleStore:
@@ -99,22 +107,21 @@ class BundleStore:
 
     def _read_root(self) -> Cid:
         """The one root that the header names."""
-        head = self._stream.read(MOST_HEADER)
-        _, start = varint(head, 0)
-        before = start + len(ROOTS_KEY) + 1 + len(LINK)
-        return parse_binary(head[before : before + CID_BYTES])
+        header = self._stream.read(car.MAX_HEADER_BYTES)
+        start = decode_varint(header, 0)[1] + ROOT_OFFSET
+        return decode_cid(header[start : start + CID_BYTES])
 
     def _index(self) -> Iterator[tuple[Cid, tuple[int, int]]]:
         """Where in the file each block is; the first of two with one CID counts."""
         self._stream.seek(0)
         size = os.fstat(self._stream.fileno()).st_size
-        reader = Reader(iter(lambda: self._stream.read(PIECE), b""), self.root, size)
-        header = len(ROOTS_KEY) + 1 + len(LINK) + CID_BYTES + len(VERSION)
-        place, seen = len(number(header)) + header, set()
+        reader = car.Reader(iter(lambda: self._stream.read(PIECE), b""), self.root, size)
+        header = len(car.header(self.root))
+        place, seen = len(encode_varint(header)) + header, set()
         for count, (cid, block) in enumerate(reader.blocks()):
             if count >= MOST_BLOCKS:
                 raise Malformed(f"more than {MOST_BLOCKS:,} blocks")
-            place += len(number(CID_BYTES + len(block))) + CID_BYTES
+            place += len(encode_varint(CID_BYTES + len(block))) + CID_BYTES
             if cid not in seen:
                 seen.add(cid)
                 yield cid, (place, len(block))

@@ -35,8 +35,8 @@ from bcfl.protocol.wishes import said
 from bcfl.relay.client import EXCHANGE_SECONDS, Endpoint, HttpRelay
 from bcfl.relay.mailbox import Mailbox
 from bcfl.relay.server import Counters, InboxServer
-from bcfl.roles.background.claiming import EVERY, Claiming
-from bcfl.roles.background.pinning import ROUNDS, Pinning
+from bcfl.roles.background.claiming import CLAIM_EVERY, Claiming
+from bcfl.roles.background.pinning import KEEP_ROUNDS, Pinning
 from bcfl.roles.common.archive import Archive
 from bcfl.roles.common.journal import Journal
 from bcfl.roles.device.device import Device
@@ -44,7 +44,7 @@ from bcfl.roles.miner.miner import Miner
 from bcfl.roles.miner.verifier import Checks, Verifier
 from bcfl.roles.peer import OwnInbox, Peer
 from bcfl.storage.directory import DirectoryStore
-from bcfl.storage.opening import SEARCH, Pins
+from bcfl.storage.address import SEARCH_SECONDS, Pins
 
 if TYPE_CHECKING:
     from bcfl.ledger.rpc import RpcChain
@@ -97,7 +97,7 @@ class FederationClient:
     @property
     def search(self) -> float:
         """The most seconds to look for an update's bytes: an eighth of the phase in which they are judged."""
-        return min(SEARCH, max(1.0, self.ledger.terms.vote_seconds / 8))
+        return min(SEARCH_SECONDS, max(1.0, self.ledger.terms.vote_seconds / 8))
 
     @property
     def longest(self) -> float:
@@ -138,8 +138,8 @@ def device(
     journal: Path | None,
     *,
     poll: float = POLL,
-    keep: int = ROUNDS,
-    claim_every: int = EVERY,
+    keep: int = KEEP_ROUNDS,
+    claim_every: int = CLAIM_EVERY,
 ) -> Daemon:
     """A device that is ready to run; `journal` is a folder, None only where a crash costs nothing.
 
@@ -172,8 +172,8 @@ def miner(
     checks: Checks | None = None,
     wishes: Sequence[Wish] = (),
     poll: float = POLL,
-    keep: int = ROUNDS,
-    claim_every: int = EVERY,
+    keep: int = KEEP_ROUNDS,
+    claim_every: int = CLAIM_EVERY,
 ) -> Iterator[Daemon]:
     """A miner that is ready to run, with its desk behind a socket; registered with `stake` if it is not yet.
 
@@ -211,8 +211,8 @@ def peer(
     stake: int | None = None,
     checks: Checks | None = None,
     poll: float = POLL,
-    keep: int = ROUNDS,
-    claim_every: int = EVERY,
+    keep: int = KEEP_ROUNDS,
+    claim_every: int = CLAIM_EVERY,
 ) -> Iterator[Daemon]:
     """Device and miner in one, as mode `full` wants them: one key, one stake, one journal, one desk.
 
@@ -275,7 +275,7 @@ def _listening(make: Callable[..., InboxServer], host: str, port: int, announced
     if port == 0 and announced:
         with suppress(RelayError, ConfigError):
             known = Endpoint.parse(announced)
-            if (known.secure, known.host, known.path) == (False, host, ""):
+            if (known.is_secure, known.host, known.path) == (False, host, ""):
                 return make(host=host, port=known.port)
     return make(host=host, port=port)
 

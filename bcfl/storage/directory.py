@@ -1,4 +1,4 @@
-"""The data plane in a folder (steps 3, 6 and 8): one file per content, named after its CID.
+"""Store payloads in a folder: one file per payload, named after its CID.
 
 The folder is trusted no more than any other store: what is read is hashed again. What is written appears
 whole or not at all.
@@ -16,11 +16,11 @@ from pathlib import Path
 from bcfl.errors import Corrupt, Oversized, StoreError, Unavailable
 from bcfl.protocol import cid as cids
 
-FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
+NO_SPACE = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 
 
 class DirectoryStore:
-    """Files under `path`, which is made if absent; implements `bcfl.ports.Store`.
+    """Files under `path`, which is created if absent; implements `bcfl.ports.Store`.
 
     Any number of processes may share it. With `sync` every write reaches the disk before `put` returns;
     without, a power failure may damage the last files, which readers notice and `put` repairs.
@@ -32,12 +32,12 @@ class DirectoryStore:
         try:
             path.mkdir(parents=True, exist_ok=True)
         except OSError as error:
-            raise StoreError(f"store {path} cannot be made: {_why(error)}") from error
+            raise StoreError(f"store {path} cannot be made: {_reason(error)}") from error
 
     def put(self, data: bytes) -> str:
-        """Keep `data` and return its CID; raises StoreError, with nothing left behind, when it cannot."""
+        """Write `data` and return its CID; raises StoreError, with nothing left behind, when it cannot."""
         cid = cids.compute(data)
-        target = self._place(cid)
+        target = self._path(cid)
         if _holds(target, data):
             return cid
         temporary = target.with_name(f".{cid}.{secrets.token_hex(8)}")
@@ -48,14 +48,14 @@ class DirectoryStore:
             if self._sync:
                 _sync_folder(target.parent)
         except OSError as error:
-            raise StoreError(f"store {self.path} cannot keep {cid}: {_why(error)}", cid) from error
+            raise StoreError(f"store {self.path} cannot keep {cid}: {_reason(error)}", cid) from error
         finally:
             with suppress(OSError):  # gone when all went well
                 temporary.unlink()
         return cid
 
     def get(self, cid: str, max_bytes: int) -> bytes:
-        """The bytes of `cid`, verified.
+        """Read the bytes of `cid` and verify them.
 
         Raises CidError for no CID, Unavailable without such a file, Corrupt when its bytes are others,
         Oversized when there are more than `max_bytes`, none of which is then read, StoreError on failure.
@@ -67,12 +67,12 @@ class DirectoryStore:
         return data
 
     def has(self, cid: str) -> bool:
-        """Whether there is a file for `cid`; only `get` says whether its bytes are right."""
+        """Return whether there is a file for `cid`; only `get` says whether its bytes are right."""
         cids.parse(cid)
-        return os.path.isfile(self._place(cid))
+        return os.path.isfile(self._path(cid))
 
-    def _place(self, cid: str) -> Path:
-        """The file of `cid`, in one of 1,024 folders by its next to last two characters, as in Kubo."""
+    def _path(self, cid: str) -> Path:
+        """Return the path of `cid`, in one of 1,024 folders by its last letters but one, as in Kubo."""
         return self.path / cid[-3:-1] / cid
 
     def _write(self, temporary: Path, data: bytes) -> None:
@@ -85,7 +85,7 @@ class DirectoryStore:
     def _read(self, cid: str, max_bytes: int) -> bytes:
         try:
             # O_NONBLOCK: a pipe planted under the name of a CID must not hold up the reader
-            descriptor = os.open(self._place(cid), os.O_RDONLY | os.O_NONBLOCK)
+            descriptor = os.open(self._path(cid), os.O_RDONLY | os.O_NONBLOCK)
             try:
                 self._check_size(os.fstat(descriptor), cid, max_bytes)
                 with open(descriptor, "rb", closefd=False) as stream:
@@ -95,14 +95,14 @@ class DirectoryStore:
         except FileNotFoundError as error:
             raise Unavailable(f"store {self.path} does not hold {cid}", cid) from error
         except OSError as error:
-            raise StoreError(f"store {self.path} cannot read {cid}: {_why(error)}", cid) from error
+            raise StoreError(f"store {self.path} cannot read {cid}: {_reason(error)}", cid) from error
 
     def _check_size(self, status: os.stat_result, cid: str, max_bytes: int) -> None:
         if not stat.S_ISREG(status.st_mode):
             raise Corrupt(f"store {self.path}: what stands for {cid} is not a file; remove it", cid)
         if status.st_size > max_bytes:
-            found = f"{status.st_size} bytes, more than the {max_bytes} expected"
-            raise Oversized(f"store {self.path}: {cid} has {found}", cid)
+            excess = f"{status.st_size} bytes, more than the {max_bytes} expected"
+            raise Oversized(f"store {self.path}: {cid} has {excess}", cid)
 
 
 def _holds(target: Path, data: bytes) -> bool:
@@ -119,6 +119,6 @@ def _sync_folder(folder: Path) -> None:
         os.close(descriptor)
 
 
-def _why(error: OSError) -> str:
+def _reason(error: OSError) -> str:
     reason = error.strerror or type(error).__name__
-    return f"{reason}; free some space and try again" if error.errno in FULL else reason
+    return f"{reason}; free some space and try again" if error.errno in NO_SPACE else reason

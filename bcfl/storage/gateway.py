@@ -1,11 +1,10 @@
-"""Reading through somebody's IPFS gateway (steps 6 and 8): the trustless kind, which proves what it gives.
+"""Read through somebody's IPFS gateway of the trustless kind, which proves what it gives.
 
 https://specs.ipfs.tech/http-gateways/trustless-gateway
 """
 
 from __future__ import annotations
 
-import io
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from http.client import HTTPException
@@ -16,9 +15,10 @@ from bcfl.errors import ConfigError, Corrupt, Oversized, StoreError, Unavailable
 from bcfl.protocol import cid as cids
 from bcfl.protocol.cid import CHUNK_BYTES, RAW, Cid
 from bcfl.storage.ipld import car
-from bcfl.storage.ipld.dag import Assembly, Malformed, is_own
-from bcfl.storage.retries import Away, Retries, reason
-from bcfl.transport.client import Answer, exchange
+from bcfl.storage.ipld.dag import Assembly, matches
+from bcfl.storage.ipld.encoding import Malformed
+from bcfl.storage.retries import Retries, TemporaryFailure, reason
+from bcfl.transport.client import Answer, TooLong, exchange
 from bcfl.transport.deadline import Deadline
 
 T = TypeVar("T")
@@ -30,7 +30,7 @@ REDIRECTS = range(300, 400)
 ABSENT = frozenset({404, 410, 412, 504})
 BUSY = frozenset({429, 502, 503})
 NO_CAR = frozenset({400, 406, 415, 501})  # a gateway that gives single blocks alone
-LOCAL = 5.0  # seconds for a gateway to say whether it holds something
+HAS_SECONDS = 5.0  # for a gateway to say whether it holds something
 
 
 class GatewayStore:
@@ -41,36 +41,36 @@ class GatewayStore:
     """
 
     def __init__(self, url: str, *, timeout: float = 60, retries: Retries | None = None) -> None:
-        self.url = _checked(url)
+        self.url = _parse(url)
         self._timeout, self._retries = timeout, retries or Retries()
 
     def put(self, data: bytes) -> str:
-        """Always raises StoreError."""
+        """Raise StoreError, always."""
         cid = cids.compute(data)
         raise StoreError(f"gateway {self.url} is for reading only: {cid} cannot be put there", cid)
 
     def get(self, cid: str, max_bytes: int) -> bytes:
-        """The bytes of `cid`, every block verified as it comes.
+        """Fetch the bytes of `cid` and verify every block as it comes.
 
         Raises CidError for no CID, Unavailable when the gateway cannot find it in time, Corrupt when it gives
         something else, Oversized when the content is proven to have more than `max_bytes`, StoreError else.
         """
-        parsed = cids.parse(cid)
-        fetch = self._block_file if parsed.codec == RAW else self._tree_file
-        return self._retried(lambda deadline: fetch(parsed, max_bytes, deadline), cid)
+        root = cids.parse(cid)
+        fetch = self._block_file if root.codec == RAW else self._tree_file
+        return self._retry(lambda deadline: fetch(root, max_bytes, deadline), cid)
 
     def has(self, cid: str) -> bool:
-        """Whether the gateway says that it holds `cid` itself; silence is a no."""
+        """Return whether the gateway says that it holds `cid` itself; silence is a no."""
         cids.parse(cid)
-        return self._retried(lambda deadline: self._says_yes(cid, deadline), cid)
+        return self._retry(lambda deadline: self._holds(cid, deadline), cid)
 
-    def _says_yes(self, cid: str, deadline: Deadline) -> bool:
+    def _holds(self, cid: str, deadline: Deadline) -> bool:
         headers = {"Accept": BLOCK_TYPE, "Cache-Control": "only-if-cached"}
-        limit = Deadline(min(LOCAL, deadline.remaining()))
+        limit = Deadline(min(HAS_SECONDS, deadline.remaining()))
         try:
             with exchange("HEAD", f"{self.url}/ipfs/{cid}?format=raw", limit, headers) as answer:
                 if answer.status != OK and answer.status not in ABSENT:
-                    self._refused(answer, cid)
+                    self._refuse(answer, cid)
                 return answer.status == OK
         except TimeoutError:
             return False
@@ -78,93 +78,92 @@ class GatewayStore:
     def _block_file(self, cid: Cid, max_bytes: int, deadline: Deadline) -> bytes:
         data = self._block(cid, str(cid), deadline)
         if len(data) > max_bytes:
-            found = f"{len(data)} bytes, more than the {max_bytes} expected"
-            raise Oversized(f"gateway {self.url}: {cid} has {found}", str(cid))
+            excess = f"{len(data)} bytes, more than the {max_bytes} expected"
+            raise Oversized(f"gateway {self.url}: {cid} has {excess}", str(cid))
         return data
 
-    def _block(self, block: Cid, cid: str, deadline: Deadline) -> bytes:
-        """One verified block of a file; none of ours is longer than a chunk, whatever the gateway says."""
-        with self._ask(f"{block}?format=raw", BLOCK_TYPE, deadline) as answer:
+    def _block(self, block_cid: Cid, cid: str, deadline: Deadline) -> bytes:
+        """Fetch one block of a file and verify it; none is longer than a chunk, whatever the gateway says."""
+        with self._ask(f"{block_cid}?format=raw", BLOCK_TYPE, deadline) as answer:
             if answer.status != OK:
-                self._refused(answer, cid)
-            data = self._whole(answer, CHUNK_BYTES, cid)
-        if not is_own(block, data):
-            raise Corrupt(f"gateway {self.url}: the bytes it gave for {block} are not its own", cid)
+                self._refuse(answer, cid)
+            data = self._body(answer, CHUNK_BYTES, cid)
+        if not matches(block_cid, data):
+            raise Corrupt(f"gateway {self.url}: the bytes it gave for {block_cid} are not its own", cid)
         return data
 
     def _tree_file(self, cid: Cid, max_bytes: int, deadline: Deadline) -> bytes:
-        """A file of several blocks: all in one answer, or one by one from a gateway that does only that."""
+        """Fetch a file of several blocks in one answer, or one by one from a gateway that gives only blocks."""
         with self._ask(f"{cid}?format=car&dag-scope=all", CAR_ACCEPT, deadline) as answer:
             if answer.status in NO_CAR:
                 answer.close()
                 return self._one_by_one(cid, max_bytes, deadline)
             if answer.status != OK:
-                self._refused(answer, str(cid))
+                self._refuse(answer, str(cid))
             if answer.headers.get_content_type() == CAR_TYPE:
                 return self._from_car(answer, cid, max_bytes)
-            data = self._whole(answer, max_bytes, str(cid))  # a gateway of the older kind: the file itself
+            data = self._body(answer, max_bytes, str(cid))  # a gateway of the older kind: the file itself
         if cids.compute(data) != str(cid):
             raise Corrupt(f"gateway {self.url}: the bytes it gave for {cid} are not its own", str(cid))
         return data
 
     def _from_car(self, answer: Answer, cid: Cid, max_bytes: int) -> bytes:
         assembly = Assembly(cid, max_bytes)
-        blocks = car.Reader(answer.pieces(), cid, car.longest(max_bytes)).blocks()
+        blocks = car.Reader(answer.pieces(), cid, car.max_car_bytes(max_bytes)).blocks()
         while assembly.wanted:
-            found = next(blocks, None)
-            if found is None:
+            block = next(blocks, None)
+            if block is None:
                 raise Unavailable(f"gateway {self.url} gave only a part of {cid}", str(cid))
-            assembly.take(*found)
+            assembly.take(*block)
         return assembly.data()
 
     def _one_by_one(self, cid: Cid, max_bytes: int, deadline: Deadline) -> bytes:
         assembly = Assembly(cid, max_bytes)
         while assembly.wanted:
-            block = assembly.wanted[0]
-            assembly.take(block, self._block(block, str(cid), deadline))
+            block_cid = assembly.wanted[0]
+            assembly.take(block_cid, self._block(block_cid, str(cid), deadline))
         return assembly.data()
 
     def _ask(self, target: str, accept: str, deadline: Deadline) -> Answer:
         return exchange("GET", f"{self.url}/ipfs/{target}", deadline, {"Accept": accept})
 
-    def _whole(self, answer: Answer, most: int, cid: str) -> bytes:
-        """A body of at most `most` bytes; a longer one proves only that it is not what was asked for."""
-        taken = io.BytesIO()
-        for piece in answer.pieces():
-            if taken.tell() + len(piece) > most:
-                raise Corrupt(f"gateway {self.url} sends more than the {most} bytes that {cid} can have", cid)
-            taken.write(piece)
-        return taken.getvalue()
+    def _body(self, answer: Answer, max_bytes: int, cid: str) -> bytes:
+        """Return a body; a longer one than `max_bytes` proves only that it is not what was asked for."""
+        try:
+            return answer.body(max_bytes)
+        except TooLong as error:
+            text = f"gateway {self.url} sends more than the {max_bytes} bytes that {cid} can have"
+            raise Corrupt(text, cid) from error
 
-    def _refused(self, answer: Answer, cid: str) -> NoReturn:
+    def _refuse(self, answer: Answer, cid: str) -> NoReturn:
         if answer.status in REDIRECTS:
-            where = answer.headers.get("Location", "nowhere")[:120]
+            location = answer.headers.get("Location", "nowhere")[:120]
             raise StoreError(
-                f"gateway {self.url} sends us to {where!r}, where we do not go; name another", cid
+                f"gateway {self.url} sends us to {location!r}, where we do not go; name another", cid
             )
         if answer.status in ABSENT:
             raise Unavailable(f"gateway {self.url} cannot find {cid} (HTTP status {answer.status})", cid)
         if answer.status in BUSY:
-            raise Away(f"HTTP status {answer.status}")
+            raise TemporaryFailure(f"HTTP status {answer.status}")
         raise StoreError(f"gateway {self.url} refused {cid}: HTTP status {answer.status}", cid)
 
-    def _retried(self, action: Callable[[Deadline], T], cid: str) -> T:
+    def _retry(self, action: Callable[[Deadline], T], cid: str) -> T:
         deadline = Deadline(self._timeout)
 
-        def once() -> T:
+        def attempt() -> T:
             with self._errors(cid):
                 return action(deadline)
 
         try:
-            return self._retries.run(once, deadline)
-        except Away as error:
+            return self._retries.run(attempt, deadline)
+        except TemporaryFailure as error:
             raise StoreError(
                 f"gateway {self.url} does not answer: {error}; is the URL right?", cid
             ) from error
 
     @contextmanager
     def _errors(self, cid: str) -> Iterator[None]:
-        """Everything that a gateway can do wrong, as Away or a StoreError of one line."""
+        """Raise whatever a gateway can do wrong as TemporaryFailure or a StoreError of one line."""
         try:
             yield
         except TimeoutError as error:
@@ -174,11 +173,11 @@ class GatewayStore:
         except Malformed as error:
             raise Corrupt(f"gateway {self.url} gave no CAR of {cid}: {error}", cid) from error
         except (OSError, HTTPException) as error:
-            raise Away(reason(error)) from error
+            raise TemporaryFailure(reason(error)) from error
 
 
-def _checked(url: str) -> str:
-    """The URL without its last slashes."""
+def _parse(url: str) -> str:
+    """Return the URL without its last slashes; raises ConfigError for none of a gateway."""
     try:
         parts = urlsplit(url)
         usable = parts.scheme in ("http", "https") and parts.hostname and parts.port != 0

@@ -1,4 +1,4 @@
-"""Trying again (steps 3, 6 and 8): what a store does while its daemon or gateway is away for a moment."""
+"""Try again while a daemon or a gateway is away for a moment."""
 
 from __future__ import annotations
 
@@ -13,17 +13,17 @@ from bcfl.errors import ConfigError
 from bcfl.transport.client import Interrupted
 from bcfl.transport.deadline import Deadline
 
-MOST_TIMES = 20
+MAX_TIMES = 20
 T = TypeVar("T")
 
 
-class Away(Exception):
+class TemporaryFailure(Exception):
     """The other side did not do it now and may do it in a moment; the message is the reason."""
 
 
 @dataclass(frozen=True)
 class Retries:
-    """How often, and after which pauses: exponential, each cut by chance to between half and all of it."""
+    """How often to try again, after exponential pauses, each cut at random to between half and all of it."""
 
     times: int = 4
     first: float = 0.1  # seconds
@@ -33,20 +33,20 @@ class Retries:
     sleep: Callable[[float], None] = time.sleep
 
     def __post_init__(self) -> None:
-        if not 0 <= self.times <= MOST_TIMES or min(self.first, self.longest) < 0 or self.factor < 1:
-            raise ConfigError(f"retries: between 0 and {MOST_TIMES}, with pauses that do not shrink")
+        if not 0 <= self.times <= MAX_TIMES or min(self.first, self.longest) < 0 or self.factor < 1:
+            raise ConfigError(f"retries: between 0 and {MAX_TIMES}, with pauses that do not shrink")
 
     def pauses(self) -> Iterator[float]:
-        """Seconds to wait before each further try."""
+        """Yield the seconds to wait before each further try."""
         for attempt in range(self.times):
             yield min(self.longest, self.first * self.factor**attempt) * (1 + self.jitter()) / 2
 
     def run(self, action: Callable[[], T], deadline: Deadline) -> T:
-        """What `action` returns; raises its last Away when no try or no time is left."""
+        """Return what `action` returns; raises its last TemporaryFailure when no try or no time remains."""
         for pause in self.pauses():
             try:
                 return action()
-            except Away:
+            except TemporaryFailure:
                 if not deadline.allows(pause):
                     raise
                 self.sleep(pause)
@@ -54,7 +54,7 @@ class Retries:
 
 
 def reason(error: OSError | HTTPException) -> str:
-    """Why an exchange failed, in a few words."""
+    """Return in a few words why an exchange failed."""
     if isinstance(error, Interrupted):
         return str(error)[:200]
     if isinstance(error, HTTPException):

@@ -1,4 +1,4 @@
-"""How ipfshttpclient reaches a daemon (steps 3, 6 and 8): its client, over a transport with bounds.
+"""Reach a daemon with ipfshttpclient over a transport that is bounded.
 
 The transports that it ships follow redirects, ask proxies, inflate, read chunks whole however long, and wait
 for ever on a peer that sends a byte now and then.
@@ -16,20 +16,20 @@ from urllib.parse import urlencode
 from ipfshttpclient import Client, exceptions  # type: ignore[import-untyped]
 from ipfshttpclient.http_common import ClientSyncBase, multiaddr_to_url_data  # type: ignore[import-untyped]
 
-from bcfl.storage.retries import Away
+from bcfl.storage.retries import TemporaryFailure
 from bcfl.transport.client import Answer, exchange
 from bcfl.transport.deadline import Deadline
 
-SENT_BYTES = 1 << 20  # a piece of what is added
-REPLY_BYTES = 65_536  # the longest reply that is no content
-CONTENT = frozenset({"cat"})
+PIECE_BYTES = 1 << 20  # of what is added
+MAX_REPLY_BYTES = 65_536  # of a reply that is no content
+CONTENT = frozenset({"cat"})  # commands whose replies are contents
 OK = 200
-BUSY = frozenset({429, 502, 503, 504})  # said by what stands before a daemon
+BUSY = frozenset({429, 502, 503, 504})  # statuses of a proxy in front of a daemon
 
 
 def connect(address: str, timeout: float) -> Client:
-    """A client of the daemon at a multiaddr, not connected yet; raises exceptions.AddressError."""
-    client = Client(address, chunk_size=SENT_BYTES, timeout=timeout)
+    """Return a client of the daemon at a multiaddr, not connected yet; raises exceptions.AddressError."""
+    client = Client(address, chunk_size=PIECE_BYTES, timeout=timeout)
     client._client = Transport(address, "api/v0", timeout=timeout)
     return client
 
@@ -37,8 +37,8 @@ def connect(address: str, timeout: float) -> Client:
 class Transport(ClientSyncBase):  # type: ignore[misc]
     """A backend of ipfshttpclient.
 
-    Requests raise OSError, HTTPException, Away, exceptions.ErrorResponse with what the daemon said, or
-    exceptions.StatusError when it is no daemon that answers.
+    Requests raise OSError, HTTPException, TemporaryFailure, exceptions.ErrorResponse with the message of the
+    daemon, or exceptions.StatusError when it is no daemon that answers.
     """
 
     __slots__ = ("_base", "_headers", "_params", "_timeout")
@@ -52,7 +52,7 @@ class Transport(ClientSyncBase):  # type: ignore[misc]
         self._headers = dict(headers or {}) | _authorization(auth)
 
     def _make_session(self) -> ExitStack:
-        """Every request has a connection of its own: there is nothing to keep open."""
+        """Return nothing to keep open: every request has a connection of its own."""
         return ExitStack()
 
     def _request(
@@ -70,34 +70,34 @@ class Transport(ClientSyncBase):  # type: ignore[misc]
         del chunk_size
         command = path.strip("/")
         url = f"{self._base}{command}?{urlencode([(k, _text(v)) for k, v in [*self._params, *params]])}"
-        sent = self._headers | dict(headers or {}) | _authorization(auth)
-        answer = exchange(method, url, Deadline(timeout or self._timeout), sent, data)
+        all_headers = self._headers | dict(headers or {}) | _authorization(auth)
+        answer = exchange(method, url, Deadline(timeout or self._timeout), all_headers, data)
         try:
             if answer.status != OK:
                 _refuse(answer)
         except BaseException:
             answer.close()
             raise
-        return [answer], _body(answer, None if command in CONTENT else REPLY_BYTES)
+        return [answer], _body(answer, None if command in CONTENT else MAX_REPLY_BYTES)
 
 
-def _body(answer: Answer, most: int | None) -> Generator[bytes, None, None]:
+def _body(answer: Answer, max_bytes: int | None) -> Generator[bytes, None, None]:
     size = 0
     for piece in answer.pieces():
         size += len(piece)
-        if most is not None and size > most:
-            raise exceptions.ProtocolError(None, f"a reply of more than {most} bytes")
+        if max_bytes is not None and size > max_bytes:
+            raise exceptions.ProtocolError(None, f"a reply of more than {max_bytes} bytes")
         yield piece
 
 
 def _refuse(answer: Answer) -> None:
-    """Raise what an answer that is not OK means."""
+    """Raise the error that an answer other than OK stands for."""
     if answer.status in BUSY:
-        raise Away(f"HTTP status {answer.status}")
+        raise TemporaryFailure(f"HTTP status {answer.status}")
     with suppress(ValueError, RecursionError):
-        said = json.loads(answer.prefix(REPLY_BYTES))
-        if isinstance(said, dict) and isinstance(said.get("Message"), str):
-            raise exceptions.ErrorResponse(said["Message"], None)
+        reply = json.loads(answer.prefix(MAX_REPLY_BYTES))
+        if isinstance(reply, dict) and isinstance(reply.get("Message"), str):
+            raise exceptions.ErrorResponse(reply["Message"], None)
     raise exceptions.StatusError(None, f"HTTP status {answer.status}")
 
 

@@ -1,8 +1,8 @@
-"""The blocks of a file (steps 6 and 8): how bytes from strangers become a payload again, block by block.
+"""Put a file together from blocks that strangers send, each verified as it comes.
 
 A CID of this protocol says more than its digest: a file of n bytes has one tree, Kubo's balanced one of raw
 leaves. A block that has another form is refused although its hash is right, so the tree of a hostile author
-is no larger than the file it stands for. https://ipld.io/specs/codecs/dag-pb/spec
+is no larger than the file that it stands for. https://ipld.io/specs/codecs/dag-pb/spec
 """
 
 from __future__ import annotations
@@ -13,48 +13,42 @@ from dataclasses import dataclass
 
 from bcfl.errors import Corrupt, Oversized
 from bcfl.protocol import cid as cids
-from bcfl.protocol.cid import CHUNK_BYTES, DAG_PB, RAW, Cid
+from bcfl.protocol.cid import CHUNK_BYTES, DAG_PB, Cid
+from bcfl.storage.ipld.encoding import Malformed, decode_cid, decode_varint
 
-LINKS = 174
-CID_BYTES = 36
-CID_HEADS = tuple(bytes((1, codec, 0x12, 32)) for codec in (RAW, DAG_PB))
-VARINT_BYTES = 9
+LINKS = 174  # of a node, at most: the width of Kubo's trees
 BYTES, VARINT = 2, 0  # protobuf wire types
-FILE = 2  # UnixFS
-
-
-class Malformed(ValueError):
-    """Bytes that are not what they should be."""
+FILE = 2  # UnixFS's type of a file
 
 
 @dataclass(frozen=True)
 class Node:
-    """An inner block: where its children are, and how many bytes of the file each stands for."""
+    """An inner block: the CIDs of its children, and how many bytes of the file each stands for."""
 
     links: tuple[Cid, ...]
     sizes: tuple[int, ...]
 
 
 @dataclass(frozen=True)
-class Place:
-    """What a block has to be: so many bytes of the file, so many levels above the leaves."""
+class Shape:
+    """The shape that a block must have."""
 
-    size: int
-    height: int
+    size: int  # bytes of the file under it
+    height: int  # levels above the leaves
 
 
 class Assembly:
-    """A file of at most `max_bytes` bytes that grows block by block; it takes none but those it wants."""
+    """A file of at most `max_bytes` bytes that grows block by block; it takes only the blocks it lacks."""
 
     def __init__(self, root: Cid, max_bytes: int) -> None:
         self._root, self._max_bytes = root, max_bytes
-        self._wanted: dict[Cid, Place | None] = {root: None}
+        self._wanted: dict[Cid, Shape | None] = {root: None}
         self._leaves: dict[Cid, bytes] = {}
         self._nodes: dict[Cid, Node] = {}
 
     @property
     def wanted(self) -> list[Cid]:
-        """What is still to come, as far as known."""
+        """Return the CIDs of the blocks that are still to come, as far as they are known."""
         return list(self._wanted)
 
     def take(self, cid: Cid, block: bytes) -> None:
@@ -63,18 +57,18 @@ class Assembly:
             return
         if cid not in self._wanted:
             raise Corrupt(f"{cid} is no block of {self._root}", str(self._root))
-        if not is_own(cid, block):
+        if not matches(cid, block):
             raise Corrupt(f"the bytes given for block {cid} are not its own", str(self._root))
-        place = self._wanted.pop(cid)
+        shape = self._wanted.pop(cid)
         try:
-            self._place(cid, block, place)
+            self._insert(cid, block, shape)
         except Malformed as error:
             raise Corrupt(
                 f"block {cid} is not of a file as `ipfs add` makes it: {error}", str(self._root)
             ) from error
 
     def data(self) -> bytes:
-        """The whole file; raises Corrupt when blocks are missing or the file has another CID."""
+        """Return the whole file; raises Corrupt when blocks are missing or the file has another CID."""
         if self._wanted:
             raise Corrupt(f"{len(self._wanted)} blocks of {self._root} are missing", str(self._root))
         data = b"".join(self._pieces(self._root))
@@ -82,23 +76,23 @@ class Assembly:
             raise Corrupt(f"{self._root} is not as `ipfs add` makes it", str(self._root))
         return data
 
-    def _place(self, cid: Cid, block: bytes, place: Place | None) -> None:
+    def _insert(self, cid: Cid, block: bytes, shape: Shape | None) -> None:
         node = parse_node(block) if cid.codec == DAG_PB else None
         size = len(block) if node is None else sum(node.sizes)
         if size > self._max_bytes:
             text = f"{self._root} has {size} bytes, more than the {self._max_bytes} expected"
             raise Oversized(text, str(self._root))
-        if place is None:  # of the root, whose size says how high the tree is
-            place = Place(size, height(size))
-        if (size, node is None) != (place.size, place.height == 0):
-            raise Malformed(f"it has {size} bytes and not {place.size}, or is not of its level")
+        if shape is None:  # the root's, whose size says how high the tree is
+            shape = Shape(size, height(size))
+        if (size, node is None) != (shape.size, shape.height == 0):
+            raise Malformed(f"it has {size} bytes and not {shape.size}, or is not of its level")
         if node is None:
             self._leaves[cid] = block
             return
         self._nodes[cid] = node
-        for child, part in zip(node.links, parts(node, place.height), strict=True):
+        for child, child_size in zip(node.links, child_sizes(node, shape.height), strict=True):
             if child not in self._leaves and child not in self._nodes:
-                self._wanted.setdefault(child, Place(part, place.height - 1))
+                self._wanted.setdefault(child, Shape(child_size, shape.height - 1))
 
     def _pieces(self, cid: Cid) -> Iterator[bytes]:
         if cid in self._leaves:
@@ -108,29 +102,30 @@ class Assembly:
                 yield from self._pieces(child)
 
 
-def is_own(cid: Cid, block: bytes) -> bool:
-    """Whether a block is the one that `cid` names."""
+def matches(cid: Cid, block: bytes) -> bool:
+    """Return whether a block is the one that `cid` names."""
     return hashlib.sha256(block).digest() == cid.digest
 
 
 def height(size: int) -> int:
-    """The levels of nodes above the leaves in the tree of a file of `size` bytes."""
+    """Return the levels of nodes above the leaves in the tree of a file of `size` bytes."""
     levels = 0
     while CHUNK_BYTES * LINKS**levels < size:
         levels += 1
     return levels
 
 
-def parts(node: Node, levels: int) -> tuple[int, ...]:
-    """The sizes of a node's children, all full but the last; raises Malformed when they are others."""
-    full, rest = divmod(sum(node.sizes), CHUNK_BYTES * LINKS ** (levels - 1))
-    if node.sizes != (CHUNK_BYTES * LINKS ** (levels - 1),) * full + ((rest,) if rest else ()):
+def child_sizes(node: Node, levels: int) -> tuple[int, ...]:
+    """Return the sizes of a node's children; raises Malformed unless all are full but the last."""
+    full_size = CHUNK_BYTES * LINKS ** (levels - 1)
+    count, remainder = divmod(sum(node.sizes), full_size)
+    if node.sizes != (full_size,) * count + ((remainder,) if remainder else ()):
         raise Malformed("its children are not of the sizes that they should be")
     return node.sizes
 
 
 def parse_node(block: bytes) -> Node:
-    """The dag-pb node of a UnixFS file that holds no bytes itself; raises Malformed."""
+    """Parse the dag-pb node of a UnixFS file that holds no bytes itself; raises Malformed."""
     fields = list(_fields(block))
     if len(fields) > LINKS + 1 or [number for number, _ in fields] != [2] * (len(fields) - 1) + [1]:
         raise Malformed("not at most 174 links followed by data")
@@ -144,45 +139,26 @@ def parse_node(block: bytes) -> Node:
     return Node(links, tuple(sizes))
 
 
-def parse_binary(data: bytes) -> Cid:
-    """The CID in 36 bytes; raises Malformed for any other."""
-    if len(data) != CID_BYTES or data[:4] not in CID_HEADS:
-        raise Malformed("not a CIDv1 of raw or dag-pb bytes by sha2-256")
-    return Cid(data[1], data[4:])
-
-
 def _link(value: int | bytes) -> Cid:
     fields = list(_fields(_bytes(value)))
     if [number for number, _ in fields] != [1, 2, 3] or fields[1][1] != b"":
         raise Malformed("not a nameless link")
-    return parse_binary(_bytes(fields[0][1]))
+    return decode_cid(_bytes(fields[0][1]))
 
 
 def _fields(data: bytes) -> Iterator[tuple[int, int | bytes]]:
-    """The fields of a protobuf message: number, and value as int or bytes."""
-    at = 0
-    while at < len(data):
-        key, at = varint(data, at)
-        value, at = varint(data, at)
+    """Yield the fields of a protobuf message: number, and value as int or bytes."""
+    offset = 0
+    while offset < len(data):
+        key, offset = decode_varint(data, offset)
+        value, offset = decode_varint(data, offset)
         if key & 7 == VARINT:
             yield key >> 3, value
-        elif key & 7 == BYTES and at + value <= len(data):
-            yield key >> 3, data[at : at + value]
-            at += value
+        elif key & 7 == BYTES and offset + value <= len(data):
+            yield key >> 3, data[offset : offset + value]
+            offset += value
         else:
             raise Malformed("not protobuf")
-
-
-def varint(data: bytes, at: int) -> tuple[int, int]:
-    """The number at a place, and the place after it; raises Malformed unless it is in its shortest form."""
-    value = 0
-    for index, byte in enumerate(data[at : at + VARINT_BYTES]):
-        value |= (byte & 0x7F) << (7 * index)
-        if byte < 0x80:  # the last
-            if byte == 0 and index:
-                break
-            return value, at + index + 1
-    raise Malformed("not a number in its shortest form")
 
 
 def _bytes(value: int | bytes) -> bytes:

@@ -17,8 +17,9 @@ from bcfl.errors import CidError, ConfigError, Corrupt, Oversized, StoreError, U
 from bcfl.protocol import cid as cids
 from bcfl.protocol.cid import CHUNK_BYTES
 from bcfl.storage import GatewayStore, Retries
-from bcfl.storage.ipld.car import Reader, longest
-from bcfl.storage.ipld.dag import Assembly, Malformed, parse_node
+from bcfl.storage.ipld.car import Reader, max_car_bytes
+from bcfl.storage.ipld.dag import Assembly, parse_node
+from bcfl.storage.ipld.encoding import Malformed
 from tests.ipfs.fake import Request, Script, Server, chunked, reply
 from tests.unit.storage.archives import (
     CAR,
@@ -339,7 +340,7 @@ def test_no_change_of_an_archive_comes_through(data: st.DataObject) -> None:
     pieces = (bytes(whole[at : at + size]) for at in range(0, len(whole), size))
     assembly = Assembly(ROOT, len(LARGE))
     with suppress(Malformed, Corrupt, Oversized):
-        blocks = Reader(pieces, ROOT, longest(len(LARGE))).blocks()
+        blocks = Reader(pieces, ROOT, max_car_bytes(len(LARGE))).blocks()
         while assembly.wanted:
             assembly.take(*next(blocks, (UNASKED, b"")))
         assert assembly.data() == LARGE

@@ -9,7 +9,7 @@ import pytest
 from bcfl.errors import ConfigError, StoreError
 from bcfl.storage import KuboStore, Retries
 from tests.ipfs.fake import reply
-from tests.unit.storage.kubo import CID, DATA, daemon, store
+from tests.unit.storage.fake_daemon import CID, DATA, daemon, store
 
 
 @pytest.mark.parametrize(

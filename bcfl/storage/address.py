@@ -1,4 +1,4 @@
-"""Which store an address means (steps 3, 6 and 8): a folder or an IPFS daemon, and a gateway besides."""
+"""Open the store that an address names: a folder or an IPFS daemon, with a gateway to fall back on."""
 
 from __future__ import annotations
 
@@ -15,75 +15,77 @@ if TYPE_CHECKING:
     from bcfl.ports import Store  # brings the cryptography with it
 
 DAEMON = "ipfs:"
-SEARCH = 60.0  # seconds
+SEARCH_SECONDS = 60.0
 
 
 @runtime_checkable
 class Pins(Protocol):
-    """A store that is told what to keep and what may go."""
+    """A store that keeps what is pinned and may drop the rest."""
 
-    def pin(self, cid: str) -> None: ...
-    def unpin(self, cid: str) -> None: ...
+    def pin(self, cid: str) -> None:
+        """Keep `cid`."""
+
+    def unpin(self, cid: str) -> None:
+        """Let `cid` be dropped."""
 
 
 class FallbackStore:
     """A store, and another to read from when the first does not have the bytes, or not the right ones.
 
-    What only the other has is kept in the first, if that takes it, so that it can be pinned there.
+    What only the other has is put into the first, if that takes it, so that it can be pinned there.
     """
 
     def __init__(self, primary: Store, fallback: Store) -> None:
         self.primary, self.fallback = primary, fallback
 
     def put(self, data: bytes) -> str:
-        """Keep `data` in the first store and return its CID."""
+        """Put `data` into the first store and return its CID."""
         return self.primary.put(data)
 
     def get(self, cid: str, max_bytes: int) -> bytes:
-        """The verified bytes of `cid` from the one or the other.
+        """Return the verified bytes of `cid` from the first store or else from the other.
 
-        When neither has them: Unavailable if the first store says so, whatever ails the other; else the first
-        store's own error.
+        Raises the error of the first store when neither has them, with that of the other in its message.
         """
         try:
             return self.primary.get(cid, max_bytes)
-        except StoreError as first:
+        except StoreError as error:
             try:
                 data = self.fallback.get(cid, max_bytes)
-            except StoreError as second:
-                text = f"{first}; and {second}"
-                raise type(first)(text, cid) from second
-            if isinstance(first, Unavailable | Corrupt):
+            except StoreError as other:
+                raise type(error)(f"{error}; and {other}", cid) from other
+            if isinstance(error, Unavailable | Corrupt):
                 with suppress(StoreError):
                     self.primary.put(data)
             return data
 
     def has(self, cid: str) -> bool:
-        """Whether either holds `cid`, as far as they can be asked."""
+        """Return whether either holds `cid`, as far as they can be asked."""
         try:
-            held = self.primary.has(cid)
+            if self.primary.has(cid):
+                return True
         except StoreError:
             return self.fallback.has(cid)
         with suppress(StoreError):
-            held = held or self.fallback.has(cid)
-        return held
+            return self.fallback.has(cid)
+        return False
 
     def pin(self, cid: str) -> None:
-        """Keep `cid` in the first store, if that is one that pins."""
+        """Pin `cid` in the first store, if that is one that pins."""
         if isinstance(self.primary, Pins):
             self.primary.pin(cid)
 
     def unpin(self, cid: str) -> None:
-        """Let the first store drop `cid`, if that is one that pins."""
+        """Unpin `cid` in the first store, if that is one that pins."""
         if isinstance(self.primary, Pins):
             self.primary.unpin(cid)
 
 
-def open_store(address: str, gateway: str | None = None, search: float = SEARCH) -> Store:
-    """The store of `--store` and `--gateway`: a folder's path, or `ipfs:` and a daemon's multiaddr.
+def open_store(address: str, gateway: str | None = None, search: float = SEARCH_SECONDS) -> Store:
+    """Open the store of `--store` and `--gateway`: a folder's path, or `ipfs:` and a daemon's multiaddr.
 
-    `search`: the most seconds to look for bytes that nobody may have. Nothing is sent yet. Raises ConfigError
-    for what is none, StoreError for a folder that cannot be made.
+    `search` is the most seconds to look for bytes that nobody may have. Nothing is sent yet. Raises
+    ConfigError for what is none, StoreError for a folder that cannot be created.
     """
     store: Store
     if address.startswith(DAEMON):
