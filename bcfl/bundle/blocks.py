@@ -1,4 +1,4 @@
-"""The chain's side of a bundle (all steps): blocks with the contract's logs, such that one hash proves all.
+"""Read the chain's side of a bundle: blocks with the contract's logs, such that one hash proves all of them.
 
 A *record* is one block: its header; all its receipts, if its bloom filter allows for a log of the contract;
 and the transactions that logged, each with its proof. Headers without a gap, down from a hash that somebody
@@ -14,7 +14,7 @@ from typing import Any, Final
 from eth_utils.crypto import keccak
 
 from bcfl.bundle.encodings import call_of, header_bytes, header_of, logs_of, receipt_bytes, transaction_bytes
-from bcfl.bundle.proofs import may_log, proof_of, proven, root_of
+from bcfl.bundle.proofs import may_log, prove, root_of, verified_item
 from bcfl.errors import BundleError, LedgerError
 from bcfl.ledger.abi import Abi, EventType, address_of
 from bcfl.ledger.contract import Contract, Event
@@ -23,8 +23,8 @@ GAPLESS: Final = 50_000  # blocks, 30 MB of headers; of a longer time only those
 
 
 @dataclass(frozen=True)
-class Logged:
-    """A transaction that logged something: its place in the block, its bytes, and what proves it."""
+class ProvenTransaction:
+    """A transaction that logged something: its index in the block, and the nodes that prove it."""
 
     index: int
     proof: tuple[bytes, ...]
@@ -36,12 +36,12 @@ class BlockRecord:
 
     header: bytes
     receipts: tuple[bytes, ...] = ()
-    logged: tuple[Logged, ...] = ()
+    transactions: tuple[ProvenTransaction, ...] = ()
 
 
 @dataclass(frozen=True)
-class Read:
-    """What records come to: the contract's logs, and the transactions that made them, as in JSON-RPC."""
+class ProvenLogs:
+    """The contract's logs in the records of a bundle, and the transactions that made them, as in JSON-RPC."""
 
     events: list[Event]
     transactions: dict[bytes, Mapping[str, Any]]
@@ -50,38 +50,37 @@ class Read:
     gaps: int  # stretches of blocks that are left out
 
 
-def records(contract: Contract, events: Sequence[Event], head: int) -> Iterator[BlockRecord]:
-    """The records of a contract whose logs up to block `head` are `events`; raises LedgerError."""
-    first = events[0].block
-    numbers = range(first, head + 1)
+def fetch_records(contract: Contract, events: Sequence[Event], head: int) -> Iterator[BlockRecord]:
+    """Fetch the records of a contract whose logs up to block `head` are `events`; raises LedgerError."""
+    numbers: Sequence[int] = range(events[0].block, head + 1)
     if len(numbers) > GAPLESS:
-        numbers = sorted({event.block for event in events} | {head})  # type: ignore[assignment]
+        numbers = sorted({event.block for event in events} | {head})
     for number in numbers:
-        yield _record(contract, number)
+        yield _fetch_record(contract, number)
 
 
-def read(abi: Abi, address: str, found: Iterable[BlockRecord]) -> Read:
+def read_records(abi: Abi, address: str, records: Iterable[BlockRecord]) -> ProvenLogs:
     """Check records and read them; raises BundleError at the first that contradicts itself or another."""
-    made = Read([], {}, b"", -1, 0)
-    events, transactions = made.events, made.transactions
-    last, number, gaps = b"", -1, 0
-    for record in found:
+    events: list[Event] = []
+    transactions: dict[bytes, Mapping[str, Any]] = {}
+    head, height, gaps = b"", -1, 0
+    for record in records:
         header = header_of(record.header)
-        here = int.from_bytes(header["number"], "big")
-        if here <= number:
-            raise BundleError(f"block {here} stands after block {number}")
-        if number >= 0 and here != number + 1:
+        number = int.from_bytes(header["number"], "big")
+        if number <= height:
+            raise BundleError(f"block {number} stands after block {height}")
+        if height >= 0 and number != height + 1:
             gaps += 1
-        elif number >= 0 and header["parentHash"] != last:
-            raise BundleError(f"block {here} does not follow the block {number} that stands before it")
-        last, number = keccak(record.header), here
+        elif height >= 0 and header["parentHash"] != head:
+            raise BundleError(f"block {number} does not follow the block {height} that stands before it")
+        head, height = keccak(record.header), number
         events += _events(abi, address, record, header, transactions)
     if not events or events[0].name != "Genesis":
         raise BundleError("the bundle does not begin with the contract's deployment")
-    return Read(events, transactions, last, number, gaps)
+    return ProvenLogs(events, transactions, head, height, gaps)
 
 
-def _record(contract: Contract, number: int) -> BlockRecord:
+def _fetch_record(contract: Contract, number: int) -> BlockRecord:
     request = contract.chain.request
     block = request("eth_getBlockByNumber", hex(number), True)
     if block is None:
@@ -91,17 +90,15 @@ def _record(contract: Contract, number: int) -> BlockRecord:
         raise LedgerError(f"the header of block {number} has fields that this version of bcfl does not know")
     if not may_log(_bytes(block["logsBloom"]), _bytes(contract.address)):
         return BlockRecord(header)
-    found = [request("eth_getTransactionReceipt", each["hash"]) for each in block["transactions"]]
-    receipts = tuple(receipt_bytes(each) for each in found)
-    raw = [transaction_bytes(each) for each in block["transactions"]]
-    if root_of(receipts) != _bytes(block["receiptsRoot"]) or root_of(raw) != _bytes(
-        block["transactionsRoot"]
-    ):
+    answers = [request("eth_getTransactionReceipt", each["hash"]) for each in block["transactions"]]
+    receipts = tuple(receipt_bytes(answer) for answer in answers)
+    payloads = [transaction_bytes(each) for each in block["transactions"]]
+    roots = root_of(receipts), root_of(payloads)
+    if roots != (_bytes(block["receiptsRoot"]), _bytes(block["transactionsRoot"])):
         raise LedgerError(f"block {number} holds what this version of bcfl cannot encode: no bundle of it")
-    logged = [
-        i for i, each in enumerate(found) if any(_own(contract, log["address"]) for log in each["logs"])
-    ]
-    return BlockRecord(header, receipts, tuple(Logged(i, tuple(proof_of(raw, i))) for i in logged))
+    indices = [i for i, answer in enumerate(answers) if _has_log_of(contract, answer)]
+    transactions = tuple(ProvenTransaction(i, tuple(prove(payloads, i))) for i in indices)
+    return BlockRecord(header, receipts, transactions)
 
 
 def _events(
@@ -111,22 +108,22 @@ def _events(
     header: Mapping[str, bytes],
     transactions: dict[bytes, Mapping[str, Any]],
 ) -> Iterator[Event]:
-    """The contract's logs in one block; what makes them is added to `transactions`."""
-    number, own = int.from_bytes(header["number"], "big"), _bytes(address)
+    """Yield the contract's logs in one block; adds the transactions that made them to `transactions`."""
+    number, emitter = int.from_bytes(header["number"], "big"), _bytes(address)
     if not record.receipts:
-        if may_log(header["logsBloom"], own):
+        if may_log(header["logsBloom"], emitter):
             raise BundleError(f"block {number} may hold logs of the contract, and its receipts are left out")
         return
     if root_of(record.receipts) != header["receiptsRoot"]:
         raise BundleError(f"the receipts of block {number} are not those that its header names")
-    proofs = {each.index: each.proof for each in record.logged}
+    proofs = {transaction.index: transaction.proof for transaction in record.transactions}
     timestamp, position = int.from_bytes(header["timestamp"], "big"), 0
     for index, receipt in enumerate(record.receipts):
         name = b""
-        for where, topics, data in logs_of(receipt):
-            kind = abi.events.get(topics[0]) if topics and where == own else None
+        for account, topics, data in logs_of(receipt):
+            kind = abi.events.get(topics[0]) if topics and account == emitter else None
             if kind is not None:
-                name = name or _named(header, index, proofs.get(index), transactions)
+                name = name or _transaction_hash(header, index, proofs.get(index), transactions)
                 args = _args(kind, topics, data)
                 yield Event(kind.name, args, number, timestamp, name, position, address_of(address))
             position += 1
@@ -139,25 +136,25 @@ def _args(kind: EventType, topics: Sequence[bytes], data: bytes) -> dict[str, An
         raise BundleError(str(error)) from None
 
 
-def _named(
+def _transaction_hash(
     header: Mapping[str, bytes],
     index: int,
     proof: tuple[bytes, ...] | None,
     transactions: dict[bytes, Mapping[str, Any]],
 ) -> bytes:
-    """The hash of a transaction that is proven to be in its block."""
+    """Return the hash of a transaction that is proven to be in its block; adds it to `transactions`."""
     if proof is None:
         number = int.from_bytes(header["number"], "big")
         raise BundleError(f"block {number}: transaction {index} logged something and is left out")
-    raw = proven(header["transactionsRoot"], index, proof)
-    to, value, data = call_of(raw)
-    name = keccak(raw)
+    payload = verified_item(header["transactionsRoot"], index, proof)
+    to, value, data = call_of(payload)
+    name = keccak(payload)
     transactions[name] = {"to": _hex(to) if to else None, "value": hex(value), "input": _hex(data)}
     return name
 
 
-def _own(contract: Contract, address: str) -> bool:
-    return address.lower() == contract.address.lower()
+def _has_log_of(contract: Contract, receipt: Mapping[str, Any]) -> bool:
+    return any(log["address"].lower() == contract.address.lower() for log in receipt["logs"])
 
 
 def _bytes(value: str) -> bytes:

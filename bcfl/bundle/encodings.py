@@ -1,6 +1,6 @@
-"""Headers, transactions and receipts between JSON-RPC and the bytes that a chain hashes (all steps).
+"""Encode headers, transactions and receipts of JSON-RPC as the bytes that a chain hashes, and decode those.
 
-What is made of a node's answer is hashed and compared, so an answer that is wrong or unknown is refused.
+The encoding of a node's answer is hashed and compared, so a wrong or unknown answer is refused.
 """
 
 from __future__ import annotations
@@ -22,18 +22,10 @@ HEADER: Final = (
     "baseFeePerGas", "withdrawalsRoot", "blobGasUsed", "excessBlobGas", "parentBeaconBlockRoot",
     "requestsHash",
 )  # fmt: skip
-NUMBERS: Final = frozenset(
-    (
-        "difficulty",
-        "number",
-        "gasLimit",
-        "gasUsed",
-        "timestamp",
-        "baseFeePerGas",
-        "blobGasUsed",
-        "excessBlobGas",
-    )
-)
+NUMBERS: Final = frozenset((
+    "difficulty", "number", "gasLimit", "gasUsed", "timestamp", "baseFeePerGas", "blobGasUsed",
+    "excessBlobGas",
+))  # fmt: skip
 TIP = ("maxPriorityFeePerGas", "maxFeePerGas")
 BODY = ("gas", "to", "value", "input")
 SIGNED = ("yParity", "r", "s")
@@ -48,14 +40,14 @@ WHOLE: Final = frozenset(("to", "input", "accessList", "blobVersionedHashes", "a
 
 
 def header_bytes(block: Json) -> bytes:
-    """The header of a block, as it is hashed."""
+    """Encode the header of a block as it is hashed."""
     present = [name for name in HEADER if block.get(name) not in (None, "0x") or name == "extraData"]
-    encoded: bytes = rlp.encode([_number(block[n]) if n in NUMBERS else _bytes(block[n]) for n in present])
-    return encoded
+    fields = [_number(block[name]) if name in NUMBERS else _bytes(block[name]) for name in present]
+    return _typed(0, fields)
 
 
 def transaction_bytes(transaction: Json) -> bytes:
-    """A signed transaction, as it stands in the block's trie."""
+    """Encode a signed transaction as it stands in the block's trie."""
     kind = int(transaction.get("type", "0x0"), 16)
     if kind not in TRANSACTIONS:
         raise BundleError(f"a transaction of type {kind}, which this version of bcfl does not know")
@@ -64,7 +56,7 @@ def transaction_bytes(transaction: Json) -> bytes:
 
 
 def receipt_bytes(receipt: Json) -> bytes:
-    """A receipt, as it stands in the block's trie."""
+    """Encode a receipt as it stands in the block's trie."""
     logs = [
         [_bytes(log["address"]), [*map(_bytes, log["topics"])], _bytes(log["data"])]
         for log in receipt["logs"]
@@ -74,13 +66,13 @@ def receipt_bytes(receipt: Json) -> bytes:
 
 
 def header_of(encoded: bytes) -> dict[str, bytes]:
-    """The fields of an encoded header; raises BundleError."""
+    """Return the fields of an encoded header by name; raises BundleError."""
     fields = _list(decode(encoded), 15, len(HEADER))
     return {name: _data(value) for name, value in zip(HEADER, fields, strict=False)}
 
 
 def logs_of(encoded: bytes) -> list[tuple[bytes, list[bytes], bytes]]:
-    """Address, topics and data of every log of an encoded receipt; raises BundleError."""
+    """Return address, topics and data of every log of an encoded receipt; raises BundleError."""
     fields = _list(decode(_untyped(encoded)), 4, 4)
     logs = []
     for log in _list(fields[3], 0, 1 << 20):
@@ -90,7 +82,7 @@ def logs_of(encoded: bytes) -> list[tuple[bytes, list[bytes], bytes]]:
 
 
 def call_of(encoded: bytes) -> tuple[bytes, int, bytes]:
-    """Receiver (nobody: empty), wei and data of an encoded transaction; raises BundleError."""
+    """Return receiver (empty: none), wei and data of an encoded transaction; raises BundleError."""
     kind = encoded[0] if encoded and encoded[0] < 0x80 else 0
     names = TRANSACTIONS.get(kind)
     if names is None:
@@ -101,29 +93,28 @@ def call_of(encoded: bytes) -> tuple[bytes, int, bytes]:
 
 
 def decode(data: bytes) -> Item:
-    """RLP that a stranger wrote: one item, no bytes left over, lists no deeper than any real one."""
+    """Decode RLP that a stranger wrote: one item, no bytes left over, lists no deeper than any real one."""
     item, end = _item(data, 0, len(data), 0)
     if end != len(data):
         raise BundleError("bytes follow the end of an encoded record")
     return item
 
 
-def _item(data: bytes, at: int, end: int, depth: int) -> tuple[Item, int]:
-    if at >= end or depth > DEEPEST:
+def _item(data: bytes, position: int, end: int, depth: int) -> tuple[Item, int]:
+    """Decode the item at `position`; returns it and the position after it."""
+    if position >= end or depth > DEEPEST:
         raise BundleError("an encoded record is cut off, or too deep")
-    first = data[at]
-    if first < 0x80:
-        return data[at : at + 1], at + 1
-    listed, short = first >= 0xC0, first - (0xC0 if first >= 0xC0 else 0x80)
-    start = at + 1
-    if short > 55:
-        start, size = at + 1 + short - 55, int.from_bytes(data[at + 1 : at + 1 + short - 55], "big")
-    else:
-        size = short
+    prefix = data[position]
+    if prefix < 0x80:
+        return data[position : position + 1], position + 1
+    is_list = prefix >= 0xC0
+    start, size = position + 1, prefix - (0xC0 if is_list else 0x80)
+    if size > 55:  # so many bytes above 55 hold the size
+        start, size = start + size - 55, int.from_bytes(data[start : start + size - 55], "big")
     stop = start + size
     if stop > end:
         raise BundleError("an encoded record is cut off")
-    if not listed:
+    if not is_list:
         return data[start:stop], stop
     items = []
     while start < stop:
@@ -142,11 +133,11 @@ def _untyped(encoded: bytes) -> bytes:
 
 
 def _field(name: str, value: Any) -> Item:
-    """A transaction's field: bytes, a list of them, or a number."""
+    """Return a transaction's field: bytes, a list of them, or a number."""
     if name not in WHOLE:
         return _number(value)
     if name == "accessList":
-        return [[_bytes(each["address"]), [*map(_bytes, each["storageKeys"])]] for each in value]
+        return [[_bytes(entry["address"]), [*map(_bytes, entry["storageKeys"])]] for entry in value]
     if name == "authorizationList":
         keys = ("chainId", "address", "nonce", "yParity", "r", "s")
         return [[_bytes(e[key]) if key == "address" else _number(e[key]) for key in keys] for e in value]

@@ -1,4 +1,4 @@
-"""What stands in a bundle besides vectors (all steps), as JSON that a stranger may have written.
+"""Encode what stands in a bundle besides vectors, and decode it: JSON that a stranger may have written.
 
 manifest  {"format", "contract", "chain_id", "annex", "terms", "standing", "records": [CID of a part, ...]}
 part      [{"header", "receipts": [...], "logged": [[index, [node, ...]], ...]}, ...]    a MiB or so each
@@ -12,7 +12,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import astuple, dataclass, fields
 from typing import Any, Final
 
-from bcfl.bundle.blocks import BlockRecord, Logged
+from bcfl.bundle.blocks import BlockRecord, ProvenTransaction
 from bcfl.errors import BundleError
 from bcfl.ledger.abi import address_of
 from bcfl.protocol.transcript import StorageSnapshot
@@ -25,7 +25,8 @@ DEEPEST: Final = 6
 BRACKETS: Final = re.compile(rb"[\[\]{}]")
 HEX: Final = re.compile(r"0x(?:[0-9a-f]{2})*", re.ASCII)
 ADDRESS: Final = re.compile(r"0x[0-9a-fA-F]{40}", re.ASCII)
-WORD = 32
+WORD: Final = 32  # bytes
+SNAPSHOT_FIELDS: Final = tuple(field.name for field in fields(StorageSnapshot))
 Json = Any
 
 
@@ -42,24 +43,22 @@ class Manifest:
 
 
 def encode(manifest: Manifest) -> bytes:
-    """A manifest as JSON."""
-    storage_snapshot = {
-        field.name: getattr(manifest.storage_snapshot, field.name) for field in fields(StorageSnapshot)
-    }
+    """Encode a manifest as JSON."""
+    snapshot = manifest.storage_snapshot
     content = {
         "format": FORMAT,
         "contract": manifest.contract,
         "chain_id": manifest.chain_id,
         "annex": manifest.annex,
-        "terms": [_shown(value) for value in astuple(manifest.terms)],
-        "standing": {name: _shown(value) for name, value in storage_snapshot.items()},
+        "terms": [_json(value) for value in astuple(manifest.terms)],
+        "standing": {name: _json(getattr(snapshot, name)) for name in SNAPSHOT_FIELDS},
         "records": list(manifest.records),
     }
     return json.dumps(content, separators=(",", ":")).encode("ascii")
 
 
 def decode(data: bytes) -> Manifest:
-    """A manifest from JSON; raises BundleError."""
+    """Decode a manifest from JSON; raises BundleError."""
     content = _object(_parse(data), "format", "contract", "chain_id", "annex", "terms", "standing", "records")
     if content["format"] != FORMAT:
         raise BundleError(f"a bundle of format {str(content['format'])[:40]!r}, this bcfl reads {FORMAT!r}")
@@ -68,19 +67,19 @@ def decode(data: bytes) -> Manifest:
         chain_id=_number(content["chain_id"]),
         annex=_address(content["annex"]),
         terms=_terms(content["terms"]),
-        storage_snapshot=_standing(content["standing"]),
-        records=tuple(_text(each) for each in _list(content["records"])),
+        storage_snapshot=_storage_snapshot(content["standing"]),
+        records=tuple(_text(cid) for cid in _list(content["records"])),
     )
 
 
-def encode_records(found: Iterable[BlockRecord]) -> Iterator[bytes]:
-    """Records as parts of a MiB or so."""
+def encode_records(records: Iterable[BlockRecord]) -> Iterator[bytes]:
+    """Encode records as parts of a MiB or so."""
     part: list[str] = []
-    for record in found:
+    for record in records:
         content = {
-            "header": _shown(record.header),
-            "receipts": [_shown(each) for each in record.receipts],
-            "logged": [[each.index, [_shown(node) for node in each.proof]] for each in record.logged],
+            "header": _json(record.header),
+            "receipts": [_json(receipt) for receipt in record.receipts],
+            "logged": [[each.index, [_json(node) for node in each.proof]] for each in record.transactions],
         }
         part.append(json.dumps(content, separators=(",", ":")))
         if sum(map(len, part)) > PART:
@@ -91,19 +90,18 @@ def encode_records(found: Iterable[BlockRecord]) -> Iterator[bytes]:
 
 
 def decode_records(data: bytes) -> Iterator[BlockRecord]:
-    """The records of a part; raises BundleError."""
-    for each in _list(_parse(data)):
-        content = _object(each, "header", "receipts", "logged")
+    """Decode the records of a part; raises BundleError."""
+    for item in _list(_parse(data)):
+        content = _object(item, "header", "receipts", "logged")
         receipts = tuple(_bytes(receipt) for receipt in _list(content["receipts"]))
-        yield BlockRecord(
-            _bytes(content["header"]), receipts, tuple(_logged(item) for item in _list(content["logged"]))
-        )
+        transactions = tuple(_transaction(item) for item in _list(content["logged"]))
+        yield BlockRecord(_bytes(content["header"]), receipts, transactions)
 
 
-def _logged(item: Json) -> Logged:
+def _transaction(item: Json) -> ProvenTransaction:
     if len(_list(item)) != 2:
         raise BundleError("a transaction of the bundle is not an index and a proof")
-    return Logged(_number(item[0]), tuple(_bytes(node) for node in _list(item[1])))
+    return ProvenTransaction(_number(item[0]), tuple(_bytes(node) for node in _list(item[1])))
 
 
 def _terms(content: Json) -> Terms:
@@ -113,26 +111,23 @@ def _terms(content: Json) -> Terms:
     return Terms(_bytes(values[0], WORD), *(_number(value) for value in values[1:]))
 
 
-def _standing(content: Json) -> StorageSnapshot:
-    names = [field.name for field in fields(StorageSnapshot)]
-    given = _object(content, *names)
-    made: dict[str, Any] = {}
-    for name in names:
-        if name == "ledger":
-            made[name] = {_key(number): _bytes(value, WORD) for number, value in _mapping(given[name])}
-        elif name in ("credits", "stakes", "scores"):
-            made[name] = {_address(account): _number(value) for account, value in _mapping(given[name])}
-        elif name == "tails":
-            made[name] = {_address(account): _bytes(value, WORD) for account, value in _mapping(given[name])}
-        elif name in ("root", "cid", "seed"):
-            made[name] = _bytes(given[name], WORD)
-        else:
-            made[name] = _number(given[name])
-    return StorageSnapshot(**made)
+def _storage_snapshot(content: Json) -> StorageSnapshot:
+    values = _object(content, *SNAPSHOT_FIELDS)
+    return StorageSnapshot(**{name: _snapshot_value(name, value) for name, value in values.items()})
+
+
+def _snapshot_value(name: str, value: Json) -> Any:
+    if name == "ledger":
+        return {_key(number): _bytes(digest, WORD) for number, digest in _mapping(value)}
+    if name in ("credits", "stakes", "scores"):
+        return {_address(account): _number(amount) for account, amount in _mapping(value)}
+    if name == "tails":
+        return {_address(account): _bytes(tail, WORD) for account, tail in _mapping(value)}
+    return _bytes(value, WORD) if name in ("root", "cid", "seed") else _number(value)
 
 
 def _parse(data: bytes) -> Json:
-    """JSON of no great depth: its nesting is looked at before a parser recurses into it."""
+    """Parse JSON of no great depth: its nesting is checked before a parser recurses into it."""
     depth = 0
     for bracket in BRACKETS.finditer(data):
         depth += 1 if bracket[0] in b"[{" else -1
@@ -144,11 +139,11 @@ def _parse(data: bytes) -> Json:
         raise BundleError("the bundle's records are not JSON") from None
 
 
-def _shown(value: Any) -> Json:
+def _json(value: Any) -> Json:
     if isinstance(value, bytes):
         return "0x" + value.hex()
     if isinstance(value, Mapping):
-        return {str(key): _shown(item) for key, item in value.items()}
+        return {str(key): _json(item) for key, item in value.items()}
     return int(value)
 
 

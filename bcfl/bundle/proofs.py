@@ -1,4 +1,4 @@
-"""What a block's hash proves (all steps): its transactions and receipts, and which contracts logged in it."""
+"""Prove and verify what a block's hash stands for: its transactions, its receipts, and who logged in it."""
 
 from __future__ import annotations
 
@@ -15,30 +15,30 @@ BLOOM_BITS = 2047
 
 
 def root_of(items: Sequence[bytes]) -> bytes:
-    """The root of the trie of a block's receipts or transactions."""
+    """Return the root of the trie of a block's receipts or transactions."""
     return bytes(_trie(items).root_hash)
 
 
-def proof_of(items: Sequence[bytes], index: int) -> list[bytes]:
-    """The nodes that lead from the root to an item."""
+def prove(items: Sequence[bytes], index: int) -> list[bytes]:
+    """Return the nodes that lead from the root to an item."""
     nodes = _trie(items).get_proof(rlp.encode(index))  # type: ignore[no-untyped-call]
     return [rlp.encode(node) for node in nodes]
 
 
-def proven(root: bytes, index: int, proof: Sequence[bytes]) -> bytes:
-    """The item at an index, by the nodes that lead to it; raises BundleError where they do not."""
+def verified_item(root: bytes, index: int, proof: Sequence[bytes]) -> bytes:
+    """Return the item at an index, by the nodes that lead to it; raises BundleError where they do not."""
     try:
         nodes = [decode(node) for node in proof]
-        found: bytes = HexaryTrie.get_from_proof(root, rlp.encode(index), nodes)  # type: ignore[no-untyped-call]
+        item: bytes = HexaryTrie.get_from_proof(root, rlp.encode(index), nodes)  # type: ignore[no-untyped-call]
     except Exception as error:  # whatever a forged proof makes the library raise
         raise BundleError(
             f"a transaction is not proven to be in its block ({type(error).__name__})"
         ) from None
-    return found
+    return item
 
 
 def may_log(bloom: bytes, address: bytes) -> bool:
-    """Whether the bloom filter of a header allows for a log of a contract; never wrongly false."""
+    """Return whether the bloom filter of a header allows for a log of a contract; never wrongly false."""
     bits = int.from_bytes(bloom, "big")
     digest = keccak(address)
     places = (int.from_bytes(digest[i : i + 2], "big") & BLOOM_BITS for i in (0, 2, 4))

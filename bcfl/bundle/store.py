@@ -1,7 +1,7 @@
-"""One file with many contents (all steps): a CARv1 that is written once and read as a store.
+"""Keep many contents in one file: a CARv1 that is written once and read as a store.
 
-Whoever reads it trusts nothing in it: blocks are hashed when they are used, and memory holds an index of the
-blocks and one content at a time. `ipfs dag import` takes the same file. https://ipld.io/specs/transport/car/carv1
+A reader trusts nothing in it: blocks are hashed when they are used. Memory holds an index of the blocks and
+one content at a time. `ipfs dag import` takes the same file. https://ipld.io/specs/transport/car/carv1
 """
 
 from __future__ import annotations
@@ -35,18 +35,18 @@ def write(stream: BinaryIO, root: str, contents: Iterable[bytes]) -> None:
     """Write a CAR whose one root is the content `root`, each block once."""
     header = car.header(cids.parse(root))
     stream.write(encode_varint(len(header)) + header)
-    written: set[Cid] = set()
+    finished: set[Cid] = set()
     for data in contents:
         for cid, block in blocks_of(data):
-            if cid not in written:
-                written.add(cid)
+            if cid not in finished:
+                finished.add(cid)
                 stream.write(encode_varint(CID_BYTES + len(block)) + encode_cid(cid) + block)
 
 
 class BundleStore:
-    """The contents of a bundle, as a store that takes nothing more; a context manager.
+    """The contents of a bundle, as a store that accepts no new ones; a context manager.
 
-    Raises BundleError for a file that is none.
+    Raises BundleError for a file that is not a bundle.
     """
 
     def __init__(self, path: Path) -> None:
@@ -67,24 +67,24 @@ class BundleStore:
 
     @property
     def cids(self) -> list[Cid]:
-        """Every block that the bundle names."""
+        """The CIDs of all blocks in the bundle."""
         return list(self._places)
 
     def put(self, data: bytes) -> str:
-        """The CID of `data`; a bundle keeps nothing."""
+        """Return the CID of `data`; a bundle stores nothing."""
         return cids.compute(data)
 
     def get(self, cid: str, max_bytes: int) -> bytes:
-        """The verified bytes of `cid`; raises Unavailable, Corrupt or Oversized."""
+        """Return the verified bytes of `cid`; raises Unavailable, Corrupt or Oversized."""
         parsed = cids.parse(cid)
         assembly = Assembly(parsed, max_bytes)
-        while wanted := assembly.wanted:
-            for each in wanted:
-                assembly.take(each, self._block(each, cid))
+        while links := assembly.wanted:
+            for link in links:
+                assembly.take(link, self._block(link, cid))
         return assembly.data()
 
     def has(self, cid: str) -> bool:
-        """Whether the bundle names `cid`."""
+        """Return whether the bundle holds `cid`."""
         return cids.parse(cid) in self._places
 
     def __enter__(self) -> Self:
@@ -106,23 +106,23 @@ class BundleStore:
         return block
 
     def _read_root(self) -> Cid:
-        """The one root that the header names."""
+        """Read the one root that the header names."""
         header = self._stream.read(car.MAX_HEADER_BYTES)
         start = decode_varint(header, 0)[1] + ROOT_OFFSET
         return decode_cid(header[start : start + CID_BYTES])
 
     def _index(self) -> Iterator[tuple[Cid, tuple[int, int]]]:
-        """Where in the file each block is; the first of two with one CID counts."""
+        """Yield where in the file each block is, as (start, size); the first of two with one CID counts."""
         self._stream.seek(0)
         size = os.fstat(self._stream.fileno()).st_size
         reader = car.Reader(iter(lambda: self._stream.read(PIECE), b""), self.root, size)
         header = len(car.header(self.root))
-        place, seen = len(encode_varint(header)) + header, set()
+        place, indexed = len(encode_varint(header)) + header, set[Cid]()
         for count, (cid, block) in enumerate(reader.blocks()):
             if count >= MOST_BLOCKS:
                 raise Malformed(f"more than {MOST_BLOCKS:,} blocks")
             place += len(encode_varint(CID_BYTES + len(block))) + CID_BYTES
-            if cid not in seen:
-                seen.add(cid)
+            if cid not in indexed:
+                indexed.add(cid)
                 yield cid, (place, len(block))
             place += len(block)

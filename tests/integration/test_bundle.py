@@ -10,14 +10,14 @@ from typing import Any
 
 import pytest
 
-from bcfl.bundle import blocks as chain_side
 from bcfl.bundle import encodings, manifest
 from bcfl.bundle import store as car
-from bcfl.bundle.blocks import BlockRecord
-from bcfl.bundle.proofs import may_log, proof_of, proven, root_of
+from bcfl.bundle.blocks import BlockRecord, ProvenLogs, fetch_records, read_records
+from bcfl.bundle.proofs import may_log, prove, root_of, verified_item
+from bcfl.bundle.reader import open_bundle
 from bcfl.bundle.store import BundleStore
+from bcfl.bundle.writer import BundleSummary, write_bundle
 from bcfl.cli import main
-from bcfl.cli.query.bundle import bundled, unbundled
 from bcfl.errors import BundleError, ConfigError, StoreError
 from bcfl.ledger.abi import Abi
 from bcfl.ledger.artifact import artifact
@@ -31,37 +31,28 @@ from tests.local_federation import LAYOUT, LocalFederation
 ROUNDS = 2
 
 
-class FederationClient:
-    """What `bundled` asks of an opened federation."""
-
-    first_block = 0
-
-    def __init__(self, local: LocalFederation) -> None:
-        self.contract, self.store = local.federation.contract, local.store
-
-
 @pytest.fixture(scope="module")
 def local(tmp_path_factory: pytest.TempPathFactory) -> LocalFederation:
-    made = LocalFederation(tmp_path_factory.mktemp("bundled"), devices=3, miners=3)
-    made.play(ROUNDS)
-    return made
+    local = LocalFederation(tmp_path_factory.mktemp("bundle"), devices=3, miners=3)
+    local.play(ROUNDS)
+    return local
 
 
 @pytest.fixture(scope="module")
-def whole(local: LocalFederation) -> tuple[Path, dict[str, Any]]:
+def whole(local: LocalFederation) -> tuple[Path, BundleSummary]:
     path = local.path / "run.car"
-    return path, bundled(FederationClient(local), path)  # type: ignore[arg-type]
+    return path, write_bundle(local.federation.contract, local.store, path)
 
 
 @pytest.fixture(scope="module")
 def records(local: LocalFederation) -> list[BlockRecord]:
     contract = local.federation.contract
     transcript = gather(contract)
-    return list(chain_side.records(contract, transcript.events, transcript.storage_snapshot.block))  # type: ignore[arg-type]
+    return list(fetch_records(contract, transcript.events, transcript.storage_snapshot.block))  # type: ignore[arg-type]
 
 
-def read(local: LocalFederation, found: list[BlockRecord]) -> chain_side.Read:
-    return chain_side.read(Abi(artifact()["abi"]), local.federation.contract.address, found)
+def read(local: LocalFederation, records: list[BlockRecord]) -> ProvenLogs:
+    return read_records(Abi(artifact()["abi"]), local.federation.contract.address, records)
 
 
 def rebuilt(path: Path, target: Path, **changes: Any) -> Path:
@@ -76,46 +67,45 @@ def rebuilt(path: Path, target: Path, **changes: Any) -> Path:
     return target
 
 
-def test_default_behavior(local: LocalFederation, whole: tuple[Path, dict[str, Any]]) -> None:
-    path, facts = whole
-    assert facts["missing"] == []
-    assert facts["contents"] == 3 * ROUNDS + ROUNDS + 1
-    with unbundled(path, "0x" + facts["block_hash"].hex()) as found:
-        verdicts = list(Audit(found.transcript, Archive(found.store, LAYOUT, local.terms)).verdicts())
+def test_default_behavior(local: LocalFederation, whole: tuple[Path, BundleSummary]) -> None:
+    path, summary = whole
+    assert summary.missing == []
+    assert summary.contents == 3 * ROUNDS + ROUNDS + 1
+    with open_bundle(path, "0x" + summary.block_hash.hex()) as source:
+        verdicts = list(Audit(source.transcript, Archive(source.store, LAYOUT, local.terms)).verdicts())
         assert [each.findings for each in verdicts] == [()] * (ROUNDS + 2)
-        assert found.transcript == replace(
+        assert source.transcript == replace(
             gather(local.federation.contract),
-            events=found.transcript.events,
-            calls=found.transcript.calls,
+            events=source.transcript.events,
+            calls=source.transcript.calls,
         )
-        assert list(found.transcript.events) == list(local.federation.contract.events())
-        assert not any("ask anybody" in each for each in found.believed)
-    with unbundled(path) as found:
-        assert any(facts["block_hash"].hex() in each for each in found.believed)
+        assert list(source.transcript.events) == list(local.federation.contract.events())
+        assert not any("ask anybody" in each for each in source.believed)
+    with open_bundle(path) as source:
+        assert any(summary.block_hash.hex() in each for each in source.believed)
 
 
 def test_what_was_missing_is_said_and_found(local: LocalFederation, tmp_path: Path) -> None:
-    client = FederationClient(local)
-    lost = cids.from_digest(local.history.blocks[1].cid, 1)
+    missing = cids.from_digest(local.history.blocks[1].cid, 1)
 
     class Forgetful:
         def get(self, cid: str, max_bytes: int) -> bytes:
-            if cid == lost:
+            if cid == missing:
                 raise StoreError("gone", cid)
             return local.store.get(cid, max_bytes)
 
-    client.store = Forgetful()  # type: ignore[assignment]
-    assert bundled(client, tmp_path / "less.car")["missing"] == [lost]  # type: ignore[arg-type]
-    with unbundled(tmp_path / "less.car") as found:
-        verdicts = list(Audit(found.transcript, Archive(found.store, LAYOUT, local.terms)).verdicts())
+    summary = write_bundle(local.federation.contract, Forgetful(), tmp_path / "less.car")  # type: ignore[arg-type]
+    assert summary.missing == [missing]
+    with open_bundle(tmp_path / "less.car") as source:
+        verdicts = list(Audit(source.transcript, Archive(source.store, LAYOUT, local.terms)).verdicts())
     first = next(finding for each in verdicts for finding in each.findings)
     assert (first.round, first.field) == (1, "model.bytes")
 
 
-def test_another_chain_is_not_trusted(whole: tuple[Path, dict[str, Any]]) -> None:
-    with pytest.raises(BundleError, match="of another chain"), unbundled(whole[0], "0x" + "11" * 32):
+def test_another_chain_is_not_trusted(whole: tuple[Path, BundleSummary]) -> None:
+    with pytest.raises(BundleError, match="of another chain"), open_bundle(whole[0], "0x" + "11" * 32):
         pass
-    with pytest.raises(ConfigError, match="--block-hash"), unbundled(whole[0], "0x11"):
+    with pytest.raises(ConfigError, match="--block-hash"), open_bundle(whole[0], "0x11"):
         pass
 
 
@@ -124,20 +114,23 @@ def test_no_log_can_be_left_out_added_or_changed(local: LocalFederation, records
     place = next(i for i, record in enumerate(records) if i > 3 and record.receipts)
     record = records[place]
     changed = record.receipts[0][:-1] + bytes([record.receipts[0][-1] ^ 1])
-    for bent, reason in (
+    for forgery, reason in (
         (replace(record, receipts=()), "its receipts are left out"),
         (replace(record, receipts=(changed,)), "not those that its header names"),
         (replace(record, receipts=record.receipts * 2), "not those that its header names"),
-        (replace(record, logged=()), "logged something and is left out"),
-        (replace(record, logged=(replace(record.logged[0], proof=()),)), "not proven"),
-        (replace(record, logged=(replace(record.logged[0], proof=(b"\xc2\x80\x80",)),)), "not proven"),
+        (replace(record, transactions=()), "logged something and is left out"),
+        (replace(record, transactions=(replace(record.transactions[0], proof=()),)), "not proven"),
+        (
+            replace(record, transactions=(replace(record.transactions[0], proof=(b"\xc2\x80\x80",)),)),
+            "not proven",
+        ),
         (replace(record, header=record.header + b"\x00"), "bytes follow"),
         (replace(record, header=record.header[:-1]), "cut off"),
         (replace(record, header=b"\xc0"), "other fields"),
         (replace(record, header=b"\xf7" * 56), "cut off|too deep"),
     ):
         with pytest.raises(BundleError, match=reason):
-            read(local, [*records[:place], bent, *records[place + 1 :]])
+            read(local, [*records[:place], forgery, *records[place + 1 :]])
     with pytest.raises(BundleError, match="stands after"):
         read(local, [*records, record])
     with pytest.raises(BundleError, match="deployment"):
@@ -147,11 +140,11 @@ def test_no_log_can_be_left_out_added_or_changed(local: LocalFederation, records
 def test_a_header_follows_the_one_before(local: LocalFederation, records: list[BlockRecord]) -> None:
     fields = encodings.decode(records[5].header)
     fields[0] = bytes(32)
-    import rlp
+    import rlp  # type: ignore[import-untyped]
 
-    forged = replace(records[5], header=rlp.encode(fields))
+    record = replace(records[5], header=rlp.encode(fields))
     with pytest.raises(BundleError, match="does not follow"):
-        read(local, [*records[:5], forged, *records[6:]])
+        read(local, [*records[:5], record, *records[6:]])
     assert read(local, [*records[:5], *records[6:]]).gaps == 1  # it is said, not refused
 
 
@@ -181,39 +174,39 @@ def test_records_survive_their_encoding(records: list[BlockRecord]) -> None:
     ],
 )
 def test_a_hostile_manifest_is_refused(
-    whole: tuple[Path, dict[str, Any]], tmp_path: Path, changes: dict[str, Any], reason: str
+    whole: tuple[Path, BundleSummary], tmp_path: Path, changes: dict[str, Any], reason: str
 ) -> None:
     path = rebuilt(whole[0], tmp_path / "bad.car", **changes)
-    with pytest.raises(BundleError, match=reason), unbundled(path):
+    with pytest.raises(BundleError, match=reason), open_bundle(path):
         pass
 
 
 @pytest.mark.parametrize("size", [0, 1, 40, 100, 5000, -1])
 def test_a_file_that_is_cut_off_is_refused(
-    whole: tuple[Path, dict[str, Any]], tmp_path: Path, size: int
+    whole: tuple[Path, BundleSummary], tmp_path: Path, size: int
 ) -> None:
     path = tmp_path / "cut.car"
     path.write_bytes(whole[0].read_bytes()[:size])
-    with pytest.raises(BundleError), unbundled(path):
+    with pytest.raises(BundleError), open_bundle(path):
         pass
 
 
 def test_a_block_whose_bytes_are_others_is_noticed(
-    local: LocalFederation, whole: tuple[Path, dict[str, Any]], tmp_path: Path
+    local: LocalFederation, whole: tuple[Path, BundleSummary], tmp_path: Path
 ) -> None:
     data = bytearray(whole[0].read_bytes())
     data[-3] ^= 1  # in the last vector
     path = tmp_path / "flipped.car"
     path.write_bytes(data)
-    with unbundled(path) as found:
-        archive = Archive(found.store, LAYOUT, local.terms)
-        findings = [f for each in Audit(found.transcript, archive).verdicts() for f in each.findings]
+    with open_bundle(path) as source:
+        archive = Archive(source.store, LAYOUT, local.terms)
+        findings = [f for each in Audit(source.transcript, archive).verdicts() for f in each.findings]
     assert findings[0].field.endswith("bytes")
 
 
 def test_no_folder_and_no_file(tmp_path: Path) -> None:
     for path in (tmp_path, tmp_path / "none"):
-        with pytest.raises(BundleError, match=r"cannot be read|is not a bundle"), unbundled(path):
+        with pytest.raises(BundleError, match=r"cannot be read|is not a bundle"), open_bundle(path):
             pass
 
 
@@ -239,13 +232,13 @@ def test_the_blocks_of_a_file_are_those_of_its_cid(tmp_path: Path, size: int) ->
 
 
 @pytest.mark.parametrize("count", [1, 2, 17, 130])
-def test_every_item_of_a_block_is_proven(count: int) -> None:
+def test_every_item_of_a_block_is_verified_item(count: int) -> None:
     items = [bytes([index % 256]) * (1 + 7 * index % 90) for index in range(count)]
     root = root_of(items)
     for index in {0, count // 2, count - 1}:
-        assert proven(root, index, proof_of(items, index)) == items[index]
+        assert verified_item(root, index, prove(items, index)) == items[index]
         with pytest.raises(BundleError):
-            proven(bytes(32), index, proof_of(items, index))
+            verified_item(bytes(32), index, prove(items, index))
 
 
 def test_a_bloom_filter_never_hides_a_log(local: LocalFederation, records: list[BlockRecord]) -> None:
@@ -262,12 +255,12 @@ Printed = tuple[int, str, str]
 def bcfl(capsys: pytest.CaptureFixture[str], *arguments: object) -> Printed:
     capsys.readouterr()
     code = main([str(argument) for argument in arguments])
-    printed = capsys.readouterr()
-    return code, printed.out, printed.err
+    output = capsys.readouterr()
+    return code, output.out, output.err
 
 
 def test_the_command_says_yes_no_or_why_not(
-    whole: tuple[Path, dict[str, Any]], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    whole: tuple[Path, BundleSummary], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     code, out, err = bcfl(capsys, "audit", whole[0])
     assert (code, err) == (0, "")
@@ -304,7 +297,7 @@ def copied(path: Path, target: Path, **changes: Any) -> Path:
     with BundleStore(path) as store:
         content = json.loads(store.get(str(store.root), manifest.MOST))
         head = json.dumps(content | changes).encode()
-        rest = [store.get(str(each), manifest.MOST) for each in store.cids if each != store.root]
+        contents = [store.get(str(cid), manifest.MOST) for cid in store.cids if cid != store.root]
         with target.open("wb") as stream:
-            car.write(stream, cids.compute(head), [head, *rest])
+            car.write(stream, cids.compute(head), [head, *contents])
     return target

@@ -1,0 +1,113 @@
+"""Write a whole training into one file: logs, transactions, receipts, headers, models and updates."""
+
+from __future__ import annotations
+
+import os
+import secrets
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from itertools import chain
+from pathlib import Path
+from typing import BinaryIO, Final, cast
+
+from eth_utils.crypto import keccak
+
+from bcfl.bundle.blocks import fetch_records
+from bcfl.bundle.manifest import Manifest, encode, encode_records
+from bcfl.bundle.store import write
+from bcfl.errors import ConfigError, PayloadError, StoreError
+from bcfl.federation.audits import layout_of
+from bcfl.ledger.contract import Contract, Event
+from bcfl.ledger.transcript import gather
+from bcfl.ports import Store
+from bcfl.protocol.cid import compute, from_digest
+from bcfl.protocol.payload import size as payload_bytes
+from bcfl.protocol.transcript import Transcript
+
+MODEL_BITS: Final = 32  # of a lane
+
+
+@dataclass(frozen=True)
+class BundleSummary:
+    """What a bundle holds, and what it lacks."""
+
+    size_bytes: int  # of the file
+    contents: int  # vectors
+    missing: list[str]  # CIDs of the vectors that the store did not give
+    block: int  # number of the last block
+    block_hash: bytes
+
+
+def write_bundle(contract: Contract, store: Store, output: Path, first_block: int = 0) -> BundleSummary:
+    """Write the bundle of a federation into the file `output`; `first_block` is that of its deployment.
+
+    Raises ConfigError where the file cannot be written; nothing is left of it then.
+    """
+    transcript = gather(contract, first_block)
+    events = cast(Sequence[Event], transcript.events)  # they come from this contract
+    records = list(fetch_records(contract, events, transcript.storage_snapshot.block))
+    parts = list(encode_records(records))
+    manifest = encode(_manifest(contract, transcript, parts))
+    sizes, missing = _vector_sizes(transcript, store), list[str]()
+    with _whole_file(output) as stream:
+        write(stream, compute(manifest), chain((manifest, *parts), _vectors(store, sizes, missing)))
+    return BundleSummary(
+        size_bytes=output.stat().st_size,
+        contents=len(sizes) - len(missing),
+        missing=missing,
+        block=transcript.storage_snapshot.block,
+        block_hash=keccak(records[-1].header),
+    )
+
+
+def _manifest(contract: Contract, transcript: Transcript, parts: Sequence[bytes]) -> Manifest:
+    return Manifest(
+        contract.address,
+        transcript.domain.chain_id,
+        contract.call("annex"),
+        transcript.terms,
+        transcript.storage_snapshot,
+        tuple(compute(part) for part in parts),
+    )
+
+
+def _vector_sizes(transcript: Transcript, store: Store) -> dict[str, int]:
+    """Return the CID of every model and update, with the bytes that it has."""
+    layout, lane_bits = layout_of(transcript, store), transcript.terms.lane_bits
+    model_bytes, update_bytes = payload_bytes(layout, MODEL_BITS), payload_bytes(layout, lane_bits)
+    sizes: dict[str, int] = {}
+    for event in transcript.events:
+        if event.name == "Revealed":
+            sizes |= {from_digest(digest, update_bytes): update_bytes for digest in event.args["cids"]}
+        if event.name in ("Genesis", "Proposed", "Finalized"):
+            sizes[from_digest(event.args["cid"], model_bytes)] = model_bytes
+    return sizes
+
+
+def _vectors(store: Store, sizes: Mapping[str, int], missing: list[str]) -> Iterator[bytes]:
+    """Yield the bytes of the vectors, one at a time; adds those that cannot be had to `missing`."""
+    for cid, size in sizes.items():
+        try:
+            yield store.get(cid, size)
+        except (StoreError, PayloadError):
+            missing.append(cid)
+
+
+@contextmanager
+def _whole_file(output: Path) -> Iterator[BinaryIO]:
+    """Open a file that appears whole or not at all; raises ConfigError."""
+    temporary = output.with_name(f".{output.name}.{secrets.token_hex(4)}")
+    try:
+        with temporary.open("xb") as stream:
+            yield stream
+            stream.flush()
+            os.fsync(stream.fileno())
+        temporary.replace(output)
+    except OSError as error:
+        raise ConfigError(
+            f"{output} cannot be written: {error.strerror}; name another file with -o"
+        ) from error
+    finally:
+        with suppress(OSError):
+            temporary.unlink()
