@@ -1,4 +1,4 @@
-"""Data, tasks and partitions; what needs torch (`bcfl.learning.training`) is imported where it is used."""
+"""Load data, share it out and train on it; `training`, which needs torch, is imported where it is used."""
 
 from bcfl.learning.datasets import Dataset, Samples
 from bcfl.learning.partitions import Split, split

@@ -1,7 +1,8 @@
-"""Labelled data for step 2 (local model update), and the three data sets that come with bcfl.
+"""Hold labelled data, and load the three data sets that come with bcfl.
 
-Everything here is numpy: float32 features, int64 class labels. Reading a data set imports neither torch nor
-scikit-learn (whose import takes longer than a whole round); only scikit-learn's data files are read.
+Everything here is numpy: float32 features (samples, ...), int64 class labels (samples,). Reading a data set
+imports neither torch nor scikit-learn (whose import takes longer than a whole round); only scikit-learn's
+data files are read.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from bcfl.learning.idx import read_idx
 
 Features = npt.NDArray[np.float32]  # (samples, ...)
 Labels = npt.NDArray[np.int64]  # (samples,)
-Indices = npt.NDArray[np.int64]
+Indices = npt.NDArray[np.int64]  # (samples,)
 
 TEST_SHARE = 0.2
 FASHION_DIRECTORY = Path("/usr/share/datasets/fashion-mnist")  # of Debian's package dataset-fashion-mnist
@@ -33,7 +34,7 @@ FASHION_DEVIATION = 0.3530 * 255
 
 @dataclass(frozen=True, eq=False)
 class Samples:
-    """Labelled samples; raises DataError when the two arrays are not what they should be."""
+    """Labelled samples; raises DataError for arrays of other types, shapes or ranges."""
 
     features: Features  # (samples, ...), finite
     labels: Labels  # (samples,), classes counted from 0
@@ -56,13 +57,13 @@ class Samples:
         return f"Samples({len(self)} of shape {self.features.shape[1:]})"  # never the private data itself
 
     def take(self, indices: Indices) -> Samples:
-        """The samples at `indices`, copied."""
+        """Return a copy of the samples at `indices`, (n,), which may repeat."""
         return Samples(self.features[indices], self.labels[indices])
 
 
 @dataclass(frozen=True, eq=False)
 class Dataset:
-    """What a task loads: the part that is shared out for training, and the final test."""
+    """The data of a task: the part that is shared out for training, and the final test."""
 
     train: Samples
     test: Samples
@@ -75,22 +76,32 @@ class Dataset:
 
 
 def digits(data_dir: Path | None = None) -> Dataset:
-    """scikit-learn's 1,797 handwritten digits: (1, 8, 8) standardised pixels, 10 classes."""
+    """Load scikit-learn's 1,797 handwritten digits: (samples, 1, 8, 8) standardised pixels, 10 classes.
+
+    Raises ConfigError for a `data_dir`, DataError without scikit-learn's files.
+    """
     _refuse_folder("digits", data_dir)
     table = _bundled_table("digits.csv.gz", columns=65)
     pixels = table[:, :-1].astype(np.float32).reshape(-1, 1, 8, 8)
-    return _standardised(_divide(pixels, table[:, -1].astype(np.int64)))
+    return _standardise(_divide(pixels, table[:, -1].astype(np.int64)))
 
 
 def breast_cancer(data_dir: Path | None = None) -> Dataset:
-    """Wisconsin's 569 diagnoses: 30 standardised measurements, 0 malignant or 1 benign."""
+    """Load Wisconsin's 569 diagnoses: (samples, 30) standardised measurements, 0 malignant or 1 benign.
+
+    Raises ConfigError for a `data_dir`, DataError without scikit-learn's files.
+    """
     _refuse_folder("breast-cancer", data_dir)
     table = _bundled_table("breast_cancer.csv", columns=31, header_lines=1)
-    return _standardised(_divide(table[:, :-1].astype(np.float32), table[:, -1].astype(np.int64)))
+    return _standardise(_divide(table[:, :-1].astype(np.float32), table[:, -1].astype(np.int64)))
 
 
 def fashion_mnist(data_dir: Path | None = None) -> Dataset:
-    """Zalando's 60,000 + 10,000 pictures of clothes: (1, 28, 28) standardised pixels, 10 classes."""
+    """Load Zalando's 60,000 + 10,000 pictures of clothes: (samples, 1, 28, 28) pixels, 10 classes.
+
+    The pixels are standardised. They are read from `data_dir`, by default that of Debian's package. Raises
+    DataError for files that are missing or not theirs.
+    """
     directory = data_dir if data_dir is not None else FASHION_DIRECTORY
     if not directory.is_dir():
         remedy = "apt-get install dataset-fashion-mnist, or --data DIR with its four idx .gz files"
@@ -100,8 +111,8 @@ def fashion_mnist(data_dir: Path | None = None) -> Dataset:
 
 def _require_array(name: str, value: object, dtype: type[np.generic]) -> None:
     if not isinstance(value, np.ndarray) or value.dtype != dtype:
-        found = value.dtype if isinstance(value, np.ndarray) else type(value).__name__
-        raise DataError(f"{name} must be a numpy array of {dtype.__name__}, not {found}")
+        kind = value.dtype if isinstance(value, np.ndarray) else type(value).__name__
+        raise DataError(f"{name} must be a numpy array of {dtype.__name__}, not {kind}")
 
 
 def _fashion_part(directory: Path, part: str) -> Samples:
@@ -124,7 +135,7 @@ def _refuse_folder(task: str, data_dir: Path | None) -> None:
 
 
 def _bundled_table(file_name: str, columns: int, header_lines: int = 0) -> npt.NDArray[np.float64]:
-    """The numbers, (samples, columns), of a csv file of scikit-learn's, found without importing it."""
+    """Return the numbers, (samples, columns), of a csv file of scikit-learn's, without importing it."""
     spec = find_spec("sklearn")
     if spec is None or not spec.submodule_search_locations:
         raise DataError(f"{file_name} comes with scikit-learn: pip install scikit-learn")
@@ -142,9 +153,9 @@ def _bundled_table(file_name: str, columns: int, header_lines: int = 0) -> npt.N
 
 
 def _divide(features: Features, labels: Labels) -> Dataset:
-    """Training and test part, each class in the same proportion; the same on every machine.
+    """Divide samples into training and test part, each class in the same proportion.
 
-    (RandomState's stream is frozen by numpy, that of its successor is not.)
+    The parts are the same on every machine: numpy has frozen RandomState's stream, not its successor's.
     """
     order = np.random.RandomState(0).permutation(len(labels)).astype(np.int64)
     in_test = np.zeros(len(labels), dtype=bool)
@@ -155,11 +166,11 @@ def _divide(features: Features, labels: Labels) -> Dataset:
     return Dataset(train=whole.take(order[~in_test[order]]), test=whole.take(order[in_test[order]]))
 
 
-def _standardised(raw: Dataset) -> Dataset:
-    """Each feature less its mean, divided by its standard deviation, both of the training part."""
-    mean, deviation = raw.train.features.mean(axis=0), raw.train.features.std(axis=0)
+def _standardise(dataset: Dataset) -> Dataset:
+    """Return each feature less its mean, divided by its standard deviation, both of the training part."""
+    mean, deviation = dataset.train.features.mean(axis=0), dataset.train.features.std(axis=0)
     deviation[deviation == 0] = 1  # a pixel that is never inked
     return Dataset(
-        Samples((raw.train.features - mean) / deviation, raw.train.labels),
-        Samples((raw.test.features - mean) / deviation, raw.test.labels),
+        Samples((dataset.train.features - mean) / deviation, dataset.train.labels),
+        Samples((dataset.test.features - mean) / deviation, dataset.test.labels),
     )

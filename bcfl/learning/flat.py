@@ -1,9 +1,9 @@
-"""A torch module as one flat vector: what steps 2 and 8 (local update, global download) pass to and fro.
+"""Lay the tensors of a torch module out in one flat vector, (parameters,).
 
 The vector holds every floating-point tensor of the module's state_dict, in its order: parameters, and float
 buffers such as BatchNorm's running statistics, without which a miner could not evaluate the model; they are
-averaged like weights. A tensor under two names (tied weights) is held once, under the first. Other buffers
-(counters, non-persistent ones) stay out and are what `build` made them at the start of every training.
+averaged like weights. A tensor under two names (tied weights) is in it once, under the first. Other buffers
+(counters, non-persistent ones) stay out; every training starts with them as `build` made them.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from bcfl.protocol.types import Layout, TensorSpec
 
 
 def layout_of(module: nn.Module) -> Layout:
-    """Names and shapes of the tensors that make up `module`'s vector, in its order."""
+    """Return names and shapes of the tensors that make up `module`'s vector, in its order."""
     tensors = _float_tensors(module)
     return Layout(tuple(TensorSpec(name, tuple(tensor.shape)) for name, tensor in tensors.items()))
 
@@ -27,8 +27,8 @@ def layout_of(module: nn.Module) -> Layout:
 class FlatModule:
     """A module whose tensors are views into one vector and whose gradients are views into another.
 
-    So a model is put in place with one copy, and a step of SGD is one operation whatever the architecture.
-    Raises ConfigError for a module that is no use here.
+    So a model is loaded with one copy, and a step of SGD is one operation whatever the architecture. Raises
+    ConfigError for a module with lazy layers, or with nothing to train.
     """
 
     def __init__(self, module: nn.Module) -> None:
@@ -37,51 +37,54 @@ class FlatModule:
         size = sum(tensor.numel() for tensor in tensors.values())
         self.vector = torch.zeros(size)  # (parameters,)
         self.gradient = torch.zeros(size)  # (parameters,)
-        self._place(list(tensors.values()))
-        held = {id(tensor) for tensor in tensors.values()}
-        left_out = [buffer for buffer in self.module.buffers() if id(buffer) not in held]
-        self._left_out = [(buffer, buffer.clone()) for buffer in left_out]
+        self._map(list(tensors.values()))
+        ids = {id(tensor) for tensor in tensors.values()}
+        buffers = [buffer for buffer in self.module.buffers() if id(buffer) not in ids]
+        self._other_buffers = [(buffer, buffer.clone()) for buffer in buffers]
 
-    def _place(self, tensors: list[Tensor]) -> None:
+    def _map(self, tensors: list[Tensor]) -> None:
         start = 0
         for tensor in tensors:
-            place = slice(start, start + tensor.numel())
-            view = self.vector[place].view(tensor.shape)
+            span = slice(start, start + tensor.numel())
+            view = self.vector[span].view(tensor.shape)
             view.copy_(tensor.detach())
             tensor.data = view
             if tensor.requires_grad:
-                tensor.grad = self.gradient[place].view(tensor.shape)
-            start = place.stop
+                tensor.grad = self.gradient[span].view(tensor.shape)
+            start = span.stop
 
     def load(self, vector: Vector) -> None:
-        """Put `vector`, (parameters,), in place and everything else back to what it was when built."""
+        """Copy `vector`, (parameters,), in and set all other buffers back to what they were when built.
+
+        Raises ValueError for a vector of another shape.
+        """
         if vector.shape != tuple(self.vector.shape):
             raise ValueError(f"a vector of {tuple(self.vector.shape)} is needed, not {vector.shape}")
         self.vector.numpy()[:] = vector
-        for buffer, built in self._left_out:
-            buffer.copy_(built)
+        for buffer, initial in self._other_buffers:
+            buffer.copy_(initial)
 
     def read(self) -> Vector:
-        """A copy of the vector as it stands, (parameters,)."""
+        """Return a copy of the vector, (parameters,), float32."""
         return np.array(self.vector.numpy(), dtype=np.float32)
 
     def backward(self, loss: Tensor) -> Tensor:
-        """Gradient of `loss`, (parameters,); overwritten by the next call."""
+        """Return the gradient, (parameters,), of a scalar `loss`; the next call overwrites it."""
         self.gradient.zero_()
         loss.backward()  # type: ignore[no-untyped-call]
         return self.gradient
 
 
 def _float_tensors(module: nn.Module) -> dict[str, Tensor]:
-    """The tensors of the vector by name; each once."""
+    """Return the tensors of the vector by name, each once; raises ConfigError."""
     if any(is_lazy(tensor) for tensor in module.parameters()):
         raise ConfigError("the model has lazy layers: give them sizes, every party must know the layout")
-    found: dict[int, tuple[str, Tensor]] = {}
+    tensors: dict[int, tuple[str, Tensor]] = {}
     for name, value in module.state_dict(keep_vars=True).items():
         if isinstance(value, Tensor) and value.is_floating_point():
-            found.setdefault(id(value), (name, value))
-    if any(tensor.requires_grad and id(tensor) not in found for tensor in module.parameters()):
+            tensors.setdefault(id(value), (name, value))
+    if any(tensor.requires_grad and id(tensor) not in tensors for tensor in module.parameters()):
         raise ConfigError("the model has trainable parameters that are not real floating-point numbers")
-    if not any(tensor.requires_grad for _, tensor in found.values()):
+    if not any(tensor.requires_grad for _, tensor in tensors.values()):
         raise ConfigError("the model has nothing to train")
-    return dict(found.values())
+    return dict(tensors.values())

@@ -1,4 +1,4 @@
-"""A strict reader of MNIST's idx files for step 2; sizes are checked before anything is read.
+"""Read MNIST's idx files strictly: sizes are checked before anything else is read.
 
 The format: two zero bytes, the element type (0x08: unsigned byte), the number of dimensions, each extent as a
 big-endian 32-bit integer, then the elements and nothing after them. http://yann.lecun.com/exdb/mnist
@@ -21,7 +21,7 @@ UNSIGNED_BYTE = 0x08
 
 
 def read_idx(path: Path, item_shape: tuple[int, ...], max_items: int) -> npt.NDArray[np.uint8]:
-    """The array in the gzipped idx file at `path`, (items, *item_shape); raises DataError, names the file.
+    """Read the array, (items, *item_shape), in the gzipped idx file at `path`; raises DataError.
 
     Memory is bounded by `max_items` whatever the file claims or unpacks to.
     """
@@ -35,8 +35,8 @@ def read_idx(path: Path, item_shape: tuple[int, ...], max_items: int) -> npt.NDA
     except (OSError, EOFError, zlib.error) as error:
         raise DataError(f"{path} cannot be read: {error}") from error
     if len(content) != size:
-        found = "more" if len(content) > size else f"{len(content)}"
-        raise DataError(f"{path} announces {size} bytes and holds {found}: fetch it again")
+        count = "more" if len(content) > size else f"{len(content)}"
+        raise DataError(f"{path} announces {size} bytes and holds {count}: fetch it again")
     return np.frombuffer(content, dtype=np.uint8).reshape(items, *item_shape)
 
 

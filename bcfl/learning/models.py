@@ -1,4 +1,4 @@
-"""The built-in models that devices train in step 2, made to the measure of a task's data."""
+"""Build the models that come with bcfl, sized for the data of a task."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ HIDDEN = 64
 
 
 class Mlp(nn.Module):
-    """One hidden layer of 64 rectified units."""
+    """A network with one hidden layer of 64 rectified units."""
 
     def __init__(self, shape: tuple[int, ...], classes: int) -> None:
         super().__init__()
@@ -21,14 +21,17 @@ class Mlp(nn.Module):
         self.output = nn.Linear(HIDDEN, classes)
 
     def forward(self, features: Tensor) -> Tensor:
-        """(samples, *shape) to logits (samples, classes)."""
+        """Map features (samples, *shape) to logits (samples, classes)."""
         hidden = functional.relu(self.hidden(features.flatten(1)))  # (samples, HIDDEN)
         logits: Tensor = self.output(hidden)
         return logits
 
 
 class Cnn(nn.Module):
-    """Two 3x3 convolutions (8 and 16 channels), each with 2x2 pooling, and a linear layer."""
+    """A network of two 3x3 convolutions (8 and 16 channels), each with 2x2 pooling, and a linear layer.
+
+    Raises ConfigError for a shape other than (channels, height, width) of at least 4x4 pixels.
+    """
 
     def __init__(self, shape: tuple[int, ...], classes: int) -> None:
         super().__init__()
@@ -40,7 +43,7 @@ class Cnn(nn.Module):
         self.output = nn.Linear(16 * (height // 4) * (width // 4), classes)
 
     def forward(self, features: Tensor) -> Tensor:
-        """(samples, channels, height, width) to logits (samples, classes)."""
+        """Map features (samples, channels, height, width) to logits (samples, classes)."""
         hidden = functional.max_pool2d(functional.relu(self.first(features)), 2)  # (samples, 8, h/2, w/2)
         hidden = functional.max_pool2d(functional.relu(self.second(hidden)), 2)  # (samples, 16, h/4, w/4)
         logits: Tensor = self.output(hidden.flatten(1))

@@ -1,7 +1,7 @@
-"""How the training data is shared out before step 2: among devices, and held-out shares for miners.
+"""Share the training data out among devices, with held-out shares for miners.
 
 The names are Flower's: `iid`, `dirichlet`, `pathological`. Pure numpy, deterministic in the seed; every
-sample goes to exactly one device.
+sample goes to exactly one party.
 """
 
 from __future__ import annotations
@@ -23,10 +23,10 @@ DIRICHLET_ATTEMPTS = 1000
 
 @dataclass(frozen=True, eq=False)
 class Split:
-    """Who holds what; no sample is in two places."""
+    """The samples of every party; no sample is in two places."""
 
     devices: tuple[Samples, ...]
-    miners: tuple[Samples, ...]
+    miners: tuple[Samples, ...]  # held out: no device trains on them
     test: Samples
 
 
@@ -53,11 +53,11 @@ def split(
     cut = round(len(order) * held_out) if miners else 0
     if cut < miners:
         raise ConfigError(f"{cut} held-out samples are too few for {miners} miners: take fewer miners")
-    rest = dataset.train.take(order[cut:])
-    parts = partition(partition_by, rest.labels, devices, seed, alpha=alpha, classes=classes)
+    train = dataset.train.take(order[cut:])
+    parts = partition(partition_by, train.labels, devices, seed, alpha=alpha, classes=classes)
     shares = np.array_split(order[:cut], miners) if miners else []
     return Split(
-        devices=tuple(rest.take(part) for part in parts),
+        devices=tuple(train.take(part) for part in parts),
         miners=tuple(dataset.train.take(share) for share in shares),
         test=dataset.test,
     )
@@ -66,10 +66,10 @@ def split(
 def partition(
     name: str, labels: Labels, parts: int, seed: int, *, alpha: float = 0.5, classes: int = 2
 ) -> list[Indices]:
-    """Indices into `labels` for each of `parts` devices, shuffled; every index is in exactly one of them.
+    """Return indices into `labels`, (samples,), for each of `parts` devices; each index is in one of them.
 
-    `alpha` counts for `dirichlet`, `classes` (per device) for `pathological`. Raises ConfigError for an
-    unknown name and for what cannot be done.
+    Each part is shuffled. `alpha` counts for `dirichlet`, `classes` (per device) for `pathological`. Raises
+    ConfigError for an unknown name and for what cannot be done.
     """
     rules: dict[str, Callable[[np.random.Generator], list[Indices]]] = {
         "iid": lambda rng: iid(labels, parts, rng),
@@ -77,8 +77,8 @@ def partition(
         "pathological": lambda rng: pathological(labels, parts, classes, rng),
     }
     if name not in rules:
-        near = get_close_matches(name, rules, n=1)
-        hint = f"did you mean {near[0]}?" if near else f"known: {', '.join(rules)}"
+        matches = get_close_matches(name, rules, n=1)
+        hint = f"did you mean {matches[0]}?" if matches else f"known: {', '.join(rules)}"
         raise ConfigError(f"unknown partition {name!r}: {hint}")
     if not 1 <= parts <= len(labels):
         raise ConfigError(f"{len(labels)} training samples cannot be shared among {parts} devices")
@@ -87,24 +87,25 @@ def partition(
 
 
 def iid(labels: Labels, parts: int, rng: np.random.Generator) -> list[Indices]:
-    """Equal shares (to one sample) drawn at random."""
+    """Return equal shares (to one sample) drawn at random: indices into `labels`, (samples,)."""
     return np.array_split(rng.permutation(len(labels)).astype(np.int64), parts)
 
 
 def dirichlet(labels: Labels, parts: int, alpha: float, rng: np.random.Generator) -> list[Indices]:
-    """Each class shared out in proportions drawn from Dirichlet(alpha); a small alpha means little in common.
+    """Share each class out in proportions drawn from Dirichlet(alpha); a small alpha means little in common.
 
     A device that already has more than the mean gets nothing of the classes that follow, and the draw is
     repeated until the smallest device has MIN_DIRICHLET_SIZE samples, or a quarter of the mean where that is
-    fewer. Yurochkin et al. 2019, arXiv:1905.12022, as in Flower (which insists on the former).
+    fewer. Yurochkin et al. 2019, arXiv:1905.12022, as in Flower (which insists on the former). Raises
+    ConfigError when no draw does.
     """
     if not (math.isfinite(alpha) and alpha > 0):
         raise ConfigError(f"alpha {alpha}: it must be above 0")
     smallest = max(1, min(MIN_DIRICHLET_SIZE, len(labels) // (4 * parts)))
     for _ in range(DIRICHLET_ATTEMPTS):
-        drawn = _dirichlet_draw(labels, parts, alpha, rng)
-        if min(len(part) for part in drawn) >= smallest:
-            return drawn
+        shares = _dirichlet_draw(labels, parts, alpha, rng)
+        if min(map(len, shares)) >= smallest:
+            return shares
     raise ConfigError(
         f"no draw with alpha {alpha} gave each of {parts} devices at least {smallest} samples: "
         "raise alpha, take fewer devices or partition iid"
@@ -116,10 +117,10 @@ def _dirichlet_draw(labels: Labels, parts: int, alpha: float, rng: np.random.Gen
     sizes = np.zeros(parts, dtype=np.int64)
     for label in np.unique(labels):
         members = np.flatnonzero(labels == label)
-        wanting = sizes <= len(labels) / parts
-        proportions = np.nan_to_num(rng.dirichlet(np.full(parts, alpha))) * wanting
+        is_open = sizes <= len(labels) / parts
+        proportions = np.nan_to_num(rng.dirichlet(np.full(parts, alpha))) * is_open
         if proportions.sum() == 0:  # a tiny alpha gives all to one device: let it be one that has not enough
-            proportions[rng.choice(np.flatnonzero(wanting))] = 1
+            proportions[rng.choice(np.flatnonzero(is_open))] = 1
         cuts = (np.cumsum(proportions / proportions.sum()) * len(members)).astype(np.int64)[:-1]
         for share, piece in zip(shares, np.split(members, cuts), strict=True):
             share.append(piece)
@@ -128,21 +129,22 @@ def _dirichlet_draw(labels: Labels, parts: int, alpha: float, rng: np.random.Gen
 
 
 def pathological(labels: Labels, parts: int, classes: int, rng: np.random.Generator) -> list[Indices]:
-    """Exactly `classes` classes per device, each class on as many devices as any other (to one).
+    """Give each device exactly `classes` classes, and each class as many devices as any other (to one).
 
     Li et al. 2022, arXiv:2102.02079. Flower draws the classes freely and drops those that nobody drew; here
     they are dealt out evenly, so that no sample is lost.
     """
-    known = np.unique(labels)
-    if not 1 <= classes <= len(known):
-        raise ConfigError(f"{classes} classes per device: the training data has {len(known)} classes")
-    if parts * classes < len(known):
+    all_classes = np.unique(labels)
+    count = len(all_classes)
+    if not 1 <= classes <= count:
+        raise ConfigError(f"{classes} classes per device: the training data has {count} classes")
+    if parts * classes < count:
         raise ConfigError(
-            f"{parts} devices of {classes} classes cannot hold all {len(known)}: raise the classes per device"
+            f"{parts} devices of {classes} classes cannot hold all {count}: raise the classes per device"
         )
-    holders = _deal_classes(len(known), parts, classes, rng)
+    holders = _deal_classes(count, parts, classes, rng)
     shares: list[list[Indices]] = [[] for _ in range(parts)]
-    for label, devices in zip(known, holders, strict=True):
+    for label, devices in zip(all_classes, holders, strict=True):
         members = rng.permutation(np.flatnonzero(labels == label))
         if len(members) < len(devices):
             raise ConfigError(
@@ -153,14 +155,14 @@ def pathological(labels: Labels, parts: int, classes: int, rng: np.random.Genera
     return [np.concatenate(share) for share in shares]
 
 
-def _deal_classes(known: int, parts: int, classes: int, rng: np.random.Generator) -> list[list[int]]:
-    """For each class the devices that hold it: every device takes the `classes` that most are left of."""
-    left = np.full(known, parts * classes // known)
-    left[rng.permutation(known)[: parts * classes % known]] += 1
-    holders: list[list[int]] = [[] for _ in range(known)]
+def _deal_classes(count: int, parts: int, classes: int, rng: np.random.Generator) -> list[list[int]]:
+    """Return the devices of each of `count` classes; a device takes the `classes` with most places free."""
+    places = np.full(count, parts * classes // count)
+    places[rng.permutation(count)[: parts * classes % count]] += 1
+    holders: list[list[int]] = [[] for _ in range(count)]
     for device in range(parts):
-        ties = rng.random(known)
-        for label in np.lexsort((ties, -left))[:classes]:
-            left[label] -= 1
+        ties = rng.random(count)
+        for label in np.lexsort((ties, -places))[:classes]:
+            places[label] -= 1
             holders[label].append(device)
     return holders

@@ -1,4 +1,4 @@
-"""What the federation learns: data, model and how a device trains in step 2; built in or the user's own."""
+"""Define what a federation learns: data, model, loss and how a device trains; built in or the user's own."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ MODEL_NAMES = ("mlp", "cnn")
 
 
 def cross_entropy(outputs: Tensor, labels: Tensor) -> Tensor:
-    """Mean cross-entropy in nats of logits (samples, classes) against class labels (samples,)."""
+    """Return the mean cross-entropy in nats of logits (samples, classes) against labels (samples,)."""
     from torch.nn import functional
 
     return functional.cross_entropy(outputs, labels)
@@ -32,9 +32,10 @@ def cross_entropy(outputs: Tensor, labels: Tensor) -> Tensor:
 class Task:
     """One thing to learn; every party of a federation has the same.
 
-    `load` gets the folder given with --data (None without) and returns the data, float32 features and int64
-    labels. `build` returns a new module; what it draws at random follows the run's seed. `loss` is the mean
-    over a batch. Raises ConfigError when a number makes no sense.
+    `load` gets the folder of --data (None without) and returns the data, float32 features (samples, ...) and
+    int64 labels (samples,). `build` returns a new module from features to outputs (samples, classes); what it
+    draws at random follows the run's seed. `loss` is the mean over a batch of outputs and
+    labels. Raises ConfigError for a number out of range.
     """
 
     name: str
@@ -65,9 +66,12 @@ class Task:
         learning_rate: float | None = None,
         model: str | None = None,
     ) -> Task:
-        """This task with what is not None put in place; `model` is one of MODEL_NAMES."""
-        given = {"epochs": epochs, "batch_size": batch_size, "learning_rate": learning_rate}
-        changes: dict[str, Any] = {name: value for name, value in given.items() if value is not None}
+        """Return this task with every option that is not None; `model` is one of MODEL_NAMES.
+
+        Raises ConfigError for a value out of range, and for a `model` where the task brings its own.
+        """
+        options = {"epochs": epochs, "batch_size": batch_size, "learning_rate": learning_rate}
+        changes: dict[str, Any] = {name: value for name, value in options.items() if value is not None}
         if model is not None:
             if not self.shape or self.classes < 1:
                 raise ConfigError(f"task {self.name} brings its own model: leave --model out")
@@ -75,7 +79,7 @@ class Task:
         return replace(self, **changes)
 
     def dataset(self, data_dir: Path | None = None) -> Dataset:
-        """What `load` returns, checked; whatever goes wrong is a DataError or ConfigError of one line."""
+        """Return what `load` returns, checked; raises DataError or ConfigError of one line on failure."""
         try:
             data = self.load(data_dir)
         except BcflError:
@@ -88,19 +92,19 @@ class Task:
 
 
 def resolve(name: str) -> Task:
-    """The built-in task of that name, or the Task at "package.module:attribute".
+    """Return the built-in task of that name, or the Task at "package.module:attribute".
 
     Modules are looked for in the current directory too. Raises ConfigError, one line, whatever goes wrong.
     """
     if ":" in name:
-        return _imported(name)
+        return _import(name)
     if name not in BUILT_IN:
         hint = _nearest(name, BUILT_IN)
         raise ConfigError(f"unknown task {name!r}: {hint} (package.module:attribute for your own)")
     return BUILT_IN[name]
 
 
-def _imported(name: str) -> Task:
+def _import(name: str) -> Task:
     module_name, _, attribute = name.partition(":")
     if not all(part.isidentifier() for part in (*module_name.split("."), attribute)):
         raise ConfigError(f"task {name!r} is not of the form package.module:attribute")
@@ -119,15 +123,15 @@ def _imported(name: str) -> Task:
     raise ConfigError(f"task {name!r}: {module_name} has no {attribute}: {_nearest(attribute, tasks)}")
 
 
-def _nearest(name: str, known: Iterable[str]) -> str:
-    near = get_close_matches(name, known := list(known), n=1)
-    return f"did you mean {near[0]}?" if near else f"known: {', '.join(known) or 'none'}"
+def _nearest(name: str, names: Iterable[str]) -> str:
+    matches = get_close_matches(name, names := list(names), n=1)
+    return f"did you mean {matches[0]}?" if matches else f"known: {', '.join(names) or 'none'}"
 
 
 def one_line(error: BaseException) -> str:
-    """`error` on one line: its type and the first line of what it says."""
-    first = (str(error).strip().splitlines() or [""])[0]
-    return f"{type(error).__name__}: {first}" if first else type(error).__name__
+    """Return `error` on one line: its type and the first line of its message."""
+    message = (str(error).strip().splitlines() or [""])[0]
+    return f"{type(error).__name__}: {message}" if message else type(error).__name__
 
 
 def _builder(model: str, shape: tuple[int, ...], classes: int) -> Callable[[], nn.Module]:

@@ -1,6 +1,6 @@
-"""Step 2, local model update: train, evaluate and differentiate on private data, with torch on one thread.
+"""Train, evaluate and differentiate models on private data, with torch on one thread.
 
-One thread makes the outcome the same on every run and the CPU time of the thread the time of the training.
+On one thread the outcome is the same in every run, and the thread's CPU time is the time of the training.
 `torch.optim` is not used: its first use imports torch's compiler, which takes longer than a run's training.
 """
 
@@ -24,42 +24,42 @@ from bcfl.protocol.types import Layout
 
 EVALUATION_BATCH = 1024  # samples in one forward pass without training; bounds memory
 WARM_UP_STEPS = 4
-FIXED_SEED = 0  # of what a module draws at random and no vector carries: the same for every party
+FIXED_SEED = 0  # for what a module draws at random outside its vector: the same for every party
 
 
 def initial(task: Task, seed: int) -> Vector:
-    """The genesis model: the vector, (parameters,), of a module newly built under `seed`."""
+    """Return the genesis model: the vector, (parameters,), of a module newly built under `seed`."""
     return FlatModule(_build(task, seed)).read()
 
 
 def layout(task: Task) -> Layout:
-    """The canonical order of the tensors of `task`'s model."""
+    """Return names and shapes of the tensors of `task`'s model in their canonical order."""
     return layout_of(_build(task, FIXED_SEED))
 
 
 def device_learner(task: Task, shares: Split, index: int, seed: int) -> TorchLearner:
-    """The learner of device `index`, with its share and a seed of its own drawn from the run's `seed`."""
+    """Return the learner of device `index`, with its share and a seed mixed from it and the run's `seed`."""
     return TorchLearner(task, shares.devices[index], None, _mix(seed, index))
 
 
 def miner_learner(task: Task, shares: Split, index: int) -> TorchLearner:
-    """The learner of miner `index`: its held-out data, on which it also trains, no longer than a device."""
+    """Return the learner of miner `index`: it also trains on its held-out data, no longer than a device."""
     held_out = shares.miners[index]
     mean = sum(map(len, shares.devices)) // max(1, len(shares.devices))
-    few = held_out.take(np.arange(min(len(held_out), max(1, mean))))
-    return TorchLearner(task, few, held_out, _mix(FIXED_SEED, index))
+    train = held_out.take(np.arange(min(len(held_out), max(1, mean))))
+    return TorchLearner(task, train, held_out, _mix(FIXED_SEED, index))
 
 
 def judge(task: Task, shares: Split) -> TorchLearner:
-    """The learner that evaluates on the final test data, which no party holds."""
+    """Return the learner that evaluates on the final test data, which no party holds."""
     return TorchLearner(task, None, shares.test, FIXED_SEED)
 
 
 def check_fit(task: Task, dataset: Dataset) -> None:
     """Raise ConfigError, one line, unless model, loss and data of `task` fit; trains on two samples."""
-    few = dataset.train.take(np.arange(min(2, len(dataset.train))))
+    train = dataset.train.take(np.arange(min(2, len(dataset.train))))
     try:
-        learner = TorchLearner(task, few, dataset.test.take(np.arange(1)), seed=0)
+        learner = TorchLearner(task, train, dataset.test.take(np.arange(1)), seed=0)
         learner.train(initial(task, 0), 0)
         learner.evaluate(initial(task, 0))
     except BcflError:
@@ -69,9 +69,9 @@ def check_fit(task: Task, dataset: Dataset) -> None:
 
 
 class TorchLearner:
-    """Private data of one party and what it can do with a model; implements `bcfl.ports.Learner`.
+    """The private data of one party, and a module to use it with; implements `bcfl.ports.Learner`.
 
-    Nothing but vectors, counts and means leaves it. Not for use from two threads at once.
+    Nothing but vectors (parameters,), counts and means leaves it. Not for use from two threads at once.
     """
 
     def __init__(self, task: Task, train: Samples | None, held_out: Samples | None, seed: int) -> None:
@@ -80,23 +80,23 @@ class TorchLearner:
         self._train = _tensors(train)
         self._held_out = _tensors(held_out)
         self._flat = FlatModule(_build(task, FIXED_SEED))
-        self._warm = False
+        self._is_warm = False
 
     @property
     def samples(self) -> int:
-        """Number of training samples held."""
+        """Return the number of training samples."""
         return len(self._train[1])
 
     def train(self, model: Vector, round_: int) -> Trained:
-        """SGD from `model` for the task's epochs; deterministic in (data, model, round_, seed).
+        """Run SGD from `model`, (parameters,), for the task's epochs; the same for one data, round and seed.
 
         Raises ConfigError without training data or when the training diverges.
         """
         if not self.samples:
             raise ConfigError(f"task {self._task.name}: a device without training samples cannot train")
-        if not self._warm:  # the first steps of a process take tens of times as long and would be measured
+        if not self._is_warm:  # the first steps of a process take tens of times as long and would be measured
             self._run(model, round_, WARM_UP_STEPS)
-            self._warm = True
+            self._is_warm = True
         microseconds = self._run(model, round_, None)
         vector = self._flat.read()
         if not np.isfinite(vector).all():
@@ -105,7 +105,7 @@ class TorchLearner:
         return Trained(vector, self.samples, microseconds)
 
     def _run(self, model: Vector, round_: int, max_steps: int | None) -> int:
-        """Train in place, at most `max_steps` steps; CPU time in microseconds, at least 1."""
+        """Train in place, at most `max_steps` steps; return the CPU time in microseconds, at least 1."""
         with _isolated(_mix(self._seed, round_)):
             self._flat.load(model)
             self._flat.module.train()
@@ -118,35 +118,40 @@ class TorchLearner:
             return max(1, (time.thread_time_ns() - start) // 1000)
 
     def _batches(self) -> Iterator[tuple[Tensor, Tensor]]:
+        """Yield features (batch, ...) and labels (batch,) of all epochs, shuffled anew in each."""
         features, labels = self._train
         size = self._task.batch_size
         for _ in range(self._task.epochs):
             order = torch.randperm(self.samples)
-            shuffled, classes = features[order], labels[order]
+            epoch_features, epoch_labels = features[order], labels[order]
             stop = 0
             while stop < self.samples:
                 start, stop = stop, stop + size
                 if stop == self.samples - 1 and size > 1:  # BatchNorm cannot train on a last batch of one
                     stop = self.samples
-                yield shuffled[start:stop], classes[start:stop]
+                yield epoch_features[start:stop], epoch_labels[start:stop]
 
     def evaluate(self, model: Vector) -> Evaluation:
-        """Accuracy and mean loss on the held-out data; without any, zeros. No number as loss is inf."""
-        right, total, count = 0, 0.0, len(self._held_out[1])
+        """Return accuracy and mean loss of `model`, (parameters,), on the held-out data; zeros without any.
+
+        A loss that is no number counts as infinite.
+        """
+        correct, total, count = 0, 0.0, len(self._held_out[1])
         with _isolated(self._seed), torch.no_grad():
             self._flat.load(model)
             self._flat.module.eval()
-            for features, labels in self._held_out_batches():
+            for features, labels in _pieces(*self._held_out):
                 outputs = self._flat.module(features)  # (samples, classes)
                 total += float(self._task.loss(outputs, labels)) * len(labels)
-                right += int((outputs.argmax(1) == labels).sum())
+                correct += int((outputs.argmax(1) == labels).sum())
         loss = total / max(1, count)
-        return Evaluation(right / max(1, count), loss if loss == loss else float("inf"), count)
+        return Evaluation(correct / max(1, count), loss if loss == loss else float("inf"), count)
 
     def gradients(self, model: Vector, parts: int) -> Matrix:
-        """Gradients, (parts, parameters), of the mean loss of parts of the held-out data at `model`.
+        """Return gradients, (parts, parameters), of the mean loss at `model` on parts of the held-out data.
 
-        Each part has its share of every class; zero for what is not trained.
+        Each part has its share of every class, and no part is empty: few samples make fewer rows. A gradient
+        is zero for what is not trained.
         """
         features, labels = self._held_out
         count = min(parts, len(labels))
@@ -156,17 +161,15 @@ class TorchLearner:
             self._flat.load(model)
             self._flat.module.eval()
             for part in range(count):
-                places = order[part::count]
-                for some, classes in _pieces(features[places], labels[places]):
-                    loss = self._task.loss(self._flat.module(some), classes)
-                    total[part].add_(self._flat.backward(loss), alpha=len(classes) / len(places))
+                indices = order[part::count]
+                for batch, batch_labels in _pieces(features[indices], labels[indices]):
+                    loss = self._task.loss(self._flat.module(batch), batch_labels)
+                    total[part].add_(self._flat.backward(loss), alpha=len(batch_labels) / len(indices))
         return np.array(total.numpy(), dtype=np.float32)
-
-    def _held_out_batches(self) -> Iterator[tuple[Tensor, Tensor]]:
-        return _pieces(*self._held_out)
 
 
 def _pieces(features: Tensor, labels: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
+    """Yield features (batch, ...) and labels (batch,), at most EVALUATION_BATCH samples at a time."""
     for start in range(0, len(labels), EVALUATION_BATCH):
         yield features[start : start + EVALUATION_BATCH], labels[start : start + EVALUATION_BATCH]
 
@@ -185,7 +188,7 @@ def _build(task: Task, seed: int) -> nn.Module:
 
 
 def _tensors(samples: Samples | None) -> tuple[Tensor, Tensor]:
-    """Copies in torch's own memory, whose alignment is always the same: MKL's last bits depend on it."""
+    """Copy samples to torch's own memory, always aligned in one way: MKL's last bits depend on it."""
     if samples is None:
         return torch.zeros(0), torch.zeros(0, dtype=torch.int64)
     return torch.tensor(samples.features), torch.tensor(samples.labels)
@@ -197,7 +200,7 @@ def _mix(*numbers: int) -> int:
 
 @contextmanager
 def _isolated(seed: int) -> Iterator[None]:
-    """torch on one thread with its generator at `seed`; both are put back afterwards."""
+    """Run torch on one thread with its generator at `seed`; put both back afterwards."""
     threads = torch.get_num_threads()
     state = torch.get_rng_state()
     torch.set_num_threads(1)

@@ -72,7 +72,7 @@ class DirectoryStore:
         return os.path.isfile(self._path(cid))
 
     def _path(self, cid: str) -> Path:
-        """Return the path of `cid`, in one of 1,024 folders by its last letters but one, as in Kubo."""
+        """Return the path of `cid`, in a folder named for the two characters before its last, as in Kubo."""
         return self.path / cid[-3:-1] / cid
 
     def _write(self, temporary: Path, data: bytes) -> None:

@@ -93,7 +93,7 @@ class GatewayStore:
         return data
 
     def _tree_file(self, cid: Cid, max_bytes: int, deadline: Deadline) -> bytes:
-        """Fetch a file of several blocks in one answer, or one by one from a gateway that gives only blocks."""
+        """Fetch a file of several blocks: in one answer, or block by block if the gateway does only that."""
         with self._ask(f"{cid}?format=car&dag-scope=all", CAR_ACCEPT, deadline) as answer:
             if answer.status in NO_CAR:
                 answer.close()

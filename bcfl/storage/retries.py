@@ -26,20 +26,26 @@ class Retries:
     """How often to try again, after exponential pauses, each cut at random to between half and all of it."""
 
     times: int = 4
-    first: float = 0.1  # seconds
+    first_seconds: float = 0.1
     factor: float = 2.0
-    longest: float = 2.0  # seconds
+    longest_seconds: float = 2.0
     jitter: Callable[[], float] = random.random  # 0 to 1
     sleep: Callable[[float], None] = time.sleep
 
     def __post_init__(self) -> None:
-        if not 0 <= self.times <= MAX_TIMES or min(self.first, self.longest) < 0 or self.factor < 1:
+        if (
+            not 0 <= self.times <= MAX_TIMES
+            or min(self.first_seconds, self.longest_seconds) < 0
+            or self.factor < 1
+        ):
             raise ConfigError(f"retries: between 0 and {MAX_TIMES}, with pauses that do not shrink")
 
     def pauses(self) -> Iterator[float]:
         """Yield the seconds to wait before each further try."""
         for attempt in range(self.times):
-            yield min(self.longest, self.first * self.factor**attempt) * (1 + self.jitter()) / 2
+            yield (
+                min(self.longest_seconds, self.first_seconds * self.factor**attempt) * (1 + self.jitter()) / 2
+            )
 
     def run(self, action: Callable[[], T], deadline: Deadline) -> T:
         """Return what `action` returns; raises its last TemporaryFailure when no try or no time remains."""

@@ -17,7 +17,7 @@ from tests.ipfs.ipfs import Daemon
 from tests.processes import ANSWER, PATIENCE
 
 CHUNK = cids.CHUNK_BYTES
-PATIENT = Retries(times=20, first=0.1, longest=30.0)
+PATIENT = Retries(times=20, first_seconds=0.1, longest_seconds=30.0)
 
 
 @pytest.fixture
@@ -115,7 +115,7 @@ def test_a_daemon_that_is_killed_and_comes_back(daemon: Daemon) -> None:
     cid = store.put(data)
     daemon.kill()
     with pytest.raises(StoreError, match=r"does not answer: connection refused; is `ipfs daemon` running"):
-        KuboStore(daemon.address, retries=Retries(times=1, first=0.01)).put(b"away")
+        KuboStore(daemon.address, retries=Retries(times=1, first_seconds=0.01)).put(b"away")
     back = threading.Thread(target=daemon.start)
     back.start()
     try:

@@ -240,7 +240,7 @@ def test_other_refusals(status: int) -> None:
 def test_trying_again(ill: bytes) -> None:
     left = [ill, ill]
     slept: list[float] = []
-    retries = Retries(times=2, first=0.1, jitter=lambda: 1.0, sleep=slept.append)
+    retries = Retries(times=2, first_seconds=0.1, jitter=lambda: 1.0, sleep=slept.append)
     script: Callable[[Request], Iterable[bytes]] = lambda _: [left.pop()] if left else reply(SMALL)  # noqa: E731
     assert fetch(script, SMALL_CID, retries=retries) == SMALL
     assert slept == [0.1, 0.2]

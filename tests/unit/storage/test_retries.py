@@ -18,7 +18,7 @@ from tests.unit.storage.fake_daemon import CID, DATA, daemon, store
 def test_a_daemon_that_goes_away_and_comes_back(ill: bytes) -> None:
     left = [ill, ill, ill]
     slept: list[float] = []
-    retries = Retries(times=4, first=0.1, longest=0.3, jitter=lambda: 1.0, sleep=slept.append)
+    retries = Retries(times=4, first_seconds=0.1, longest_seconds=0.3, jitter=lambda: 1.0, sleep=slept.append)
     with daemon("cat", lambda _: [left.pop()] if left else reply(DATA)) as server:
         assert store(server, retries=retries).get(CID, 100) == DATA
     assert slept == [0.1, 0.2, 0.3]
@@ -26,7 +26,9 @@ def test_a_daemon_that_goes_away_and_comes_back(ill: bytes) -> None:
 
 def test_tries_are_bounded_and_jitter_shortens_pauses() -> None:
     slept: list[float] = []
-    retries = Retries(times=3, first=0.1, factor=3, longest=9, jitter=lambda: 0.0, sleep=slept.append)
+    retries = Retries(
+        times=3, first_seconds=0.1, factor=3, longest_seconds=9, jitter=lambda: 0.0, sleep=slept.append
+    )
     with pytest.raises(StoreError, match="connection refused"):
         KuboStore("/ip4/127.0.0.1/tcp/1", retries=retries).put(DATA)
     assert slept == pytest.approx([0.05, 0.15, 0.45])
@@ -34,13 +36,13 @@ def test_tries_are_bounded_and_jitter_shortens_pauses() -> None:
 
 def test_no_pause_outlasts_the_time_out() -> None:
     slept: list[float] = []
-    retries = Retries(times=9, first=1, factor=10, longest=100, sleep=slept.append)
+    retries = Retries(times=9, first_seconds=1, factor=10, longest_seconds=100, sleep=slept.append)
     with pytest.raises(StoreError, match="connection refused"):
         KuboStore("/ip4/127.0.0.1/tcp/1", timeout=3, retries=retries).put(DATA)
     assert len(slept) == 1
 
 
-@pytest.mark.parametrize("options", [{"times": -1}, {"times": 21}, {"first": -1.0}, {"factor": 0.5}])
+@pytest.mark.parametrize("options", [{"times": -1}, {"times": 21}, {"first_seconds": -1.0}, {"factor": 0.5}])
 def test_retries_without_bounds(options: dict[str, Any]) -> None:
     with pytest.raises(ConfigError):
         Retries(**options)
