@@ -18,7 +18,7 @@ from bcfl.errors import ConfigError, LedgerError, Oversized, Unavailable
 from bcfl.federation import simulation
 from bcfl.federation.terms import terms_of
 from bcfl.learning import Split, Task
-from bcfl.learning.training import device_learner, initial, judge, layout, miner_learner
+from bcfl.learning.training import device_learner, initial_model, judge, layout, miner_learner
 from bcfl.ports import ContractCall, Learner
 from bcfl.protocol import cid, fixedpoint, verification
 from bcfl.protocol.accounts import Account
@@ -137,11 +137,11 @@ class Chainless:
         )
         store, history = MemoryStore(), History(terms.min_stake)
         archive, ledger = Archive(store, shape, terms), Paper(terms, history)
-        genesis = archive.put(fixedpoint.encode(initial(task, seed), terms.scale_bits))
+        genesis = archive.put(fixedpoint.encode(initial_model(task, seed), terms.scale_bits))
         history.blocks.append(Block(bytes(32), 0, bytes(32), genesis.root, genesis.cid, NOBODY, 0))
         history.devices = [account.address for account in accounts]
         history.indices = {address: i for i, address in enumerate(history.devices)}
-        triggered = assignment.triggered(shares.test)
+        triggered = assignment.backdoor_test(shares.test)
         federation = cls(
             config, archive, ledger, assignment, judge(task, shares),
             None if triggered is None else judge(task, Split(shares.devices, shares.miners, triggered)),
@@ -151,9 +151,9 @@ class Chainless:
         return federation
 
     def _admit(self, task: Task, shares: Split, accounts: list[Account]) -> None:
-        relay, poisoned_shares = MemoryRelay(), self.assignment.poisoned(shares)
+        relay, poisoned_shares = MemoryRelay(), self.assignment.poison_shares(shares)
         honest = [device_learner(task, poisoned_shares, i, self.config.seed) for i in range(len(accounts))]
-        for i, learner in enumerate(self.assignment.introduce(honest)):
+        for i, learner in enumerate(self.assignment.form_coalitions(honest)):
             device_parts = DeviceParts(
                 accounts[i], learner, self.ledger, relay, self.archive, Journal(None), self.config.check_norm
             )

@@ -34,7 +34,7 @@ def play(case: Case) -> dict[str, Any]:
     config = case.config()
     federation = Chainless.found(config, _material(config.model_copy(update={"adversary": ()})))
     rounds = [federation.play_round() for _ in range(config.rounds)]
-    playing = set(federation.assignment.playing)
+    playing = set(federation.assignment.device_specs)
     honest = set(range(config.devices)) - playing
     senders = [played.accepted | set(played.rejected) for played in rounds]
     wages = {

@@ -1,4 +1,4 @@
-"""ALIE: hide within the spread of the honest updates (step 2).
+"""ALIE: hide within the spread of the honest updates.
 
 Baruch, Baruch, Goldberg 2019, "A Little Is Enough: Circumventing Defenses for Distributed Learning"
 (arXiv:1902.06156), algorithm 3. Of n workers m are corrupted; s = floor(n / 2 + 1) - m honest ones have to be
@@ -16,12 +16,12 @@ from statistics import NormalDist
 from typing import ClassVar
 
 from bcfl.adversaries.attack import AttackContext, option
-from bcfl.adversaries.colluder import Collusion
-from bcfl.adversaries.collusion import Floats, Matrix
+from bcfl.adversaries.collusion import Collusion
+from bcfl.adversaries.learners import Floats, Matrix
 
 
 def z_max(devices: int, adversaries: int) -> float:
-    """How many deviations away a majority can still be found behind the attackers; 0 if there is no need."""
+    """Return how many deviations away a majority still stands behind the attackers; 0 if they need none."""
     honest = devices - adversaries
     supporters = devices // 2 + 1 - adversaries
     share = (honest - supporters) / honest if honest > 0 else 1.0
@@ -29,9 +29,9 @@ def z_max(devices: int, adversaries: int) -> float:
 
 
 def alie(honest: Matrix, z: float) -> Floats:
-    """(updates, parameters) to the malicious update, (parameters,)."""
-    crafted: Floats = honest.mean(axis=0) - z * honest.std(axis=0)
-    return crafted
+    """Return the malicious update, (parameters,), of honest ones, (updates, parameters)."""
+    update: Floats = honest.mean(axis=0) - z * honest.std(axis=0)
+    return update
 
 
 @dataclass(frozen=True)
@@ -39,9 +39,9 @@ class Alie(Collusion):
     """The mean of the honest updates less z standard deviations."""
 
     PAPER: ClassVar[str] = "Baruch et al. 2019, arXiv:1902.06156"
-    z: float | None = option(None, "standard deviations; none: the paper's z_max", least=0, most=100)
+    z: float | None = option(None, "standard deviations; none: the paper's z_max", minimum=0, maximum=100)
 
     def craft(self, honest: Matrix, context: AttackContext) -> Floats:
-        """The paper's vector."""
+        """Return the paper's vector, (parameters,)."""
         z = z_max(context.devices, context.adversaries) if self.z is None else self.z
         return alie(honest, z)

@@ -1,4 +1,4 @@
-"""Who of a run misbehaves and how (step 1): drawn from the seed, the same on every machine."""
+"""The adversaries of a run: which device and which miner misbehaves how, drawn from the seed."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from bcfl.adversaries.catalog import Spec, seats
+from bcfl.adversaries.catalog import AttackSpec, check_counts
 from bcfl.protocol.accounts import Account
 
 if TYPE_CHECKING:
     from bcfl.adversaries.attack import AttackContext, DeviceParts, MinerParts
     from bcfl.adversaries.backdoor import Backdoor
-    from bcfl.adversaries.collusion import Coalition
+    from bcfl.adversaries.coalition import Coalition
     from bcfl.learning import Samples, Split
     from bcfl.ports import Learner
     from bcfl.roles.device.device import Device
@@ -25,95 +25,110 @@ DEVICE_STREAM, MINER_STREAM = 2, 3  # of the seed; 0 and 1 share out the data
 
 @dataclass
 class Assignment:
-    """The adversaries of a run by index: what each device and each miner plays, honest ones left out."""
+    """The adversaries of a run by index; honest devices and miners are left out."""
 
     seed: int
     devices: int
     classes: int = 0
-    playing: dict[int, Spec] = field(default_factory=dict)  # device -> its part
-    mining: dict[int, Spec] = field(default_factory=dict)  # miner -> its part
-    accomplices: frozenset[str] = frozenset()  # accounts of the devices in `playing`
+    device_specs: dict[int, AttackSpec] = field(default_factory=dict)
+    miner_specs: dict[int, AttackSpec] = field(default_factory=dict)
+    accomplices: frozenset[str] = frozenset()  # accounts of the devices in `device_specs`
     coalitions: dict[str, Coalition] = field(default_factory=dict)  # by the text of a spec
 
     @classmethod
     def draw(
-        cls, specs: Sequence[Spec], devices: Sequence[Account], miners: int, seed: int, classes: int = 0
+        cls,
+        specs: Sequence[AttackSpec],
+        devices: Sequence[Account],
+        miners: int,
+        seed: int,
+        classes: int = 0,
     ) -> Assignment:
-        """Deal the parts; raises ConfigError if there are more than members."""
-        seats(specs, len(devices), miners)
+        """Draw who misbehaves, the same on every machine; raises ConfigError for more than there are."""
+        check_counts(specs, len(devices), miners)
         assignment = cls(seed, len(devices), classes)
-        assignment.playing = _deal(
-            [spec for spec in specs if not spec.mines], len(devices), [seed, DEVICE_STREAM]
-        )
-        assignment.mining = _deal([spec for spec in specs if spec.mines], miners, [seed, MINER_STREAM])
-        assignment.accomplices = frozenset(devices[index].address for index in assignment.playing)
+        device_specs = [spec for spec in specs if not spec.is_miner]
+        miner_specs = [spec for spec in specs if spec.is_miner]
+        assignment.device_specs = _draw(device_specs, len(devices), [seed, DEVICE_STREAM])
+        assignment.miner_specs = _draw(miner_specs, miners, [seed, MINER_STREAM])
+        assignment.accomplices = frozenset(devices[index].address for index in assignment.device_specs)
         return assignment
 
-    def poisoned(self, shares: Split) -> Split:
-        """The shares of data as the devices see them: those of data poisoners spoilt."""
-        parts = tuple(
-            self.playing[i].attack.samples(own, self.context(i)) if i in self.playing else own
-            for i, own in enumerate(shares.devices)
-        )
-        return replace(shares, devices=parts)
+    def poison_shares(self, shares: Split) -> Split:
+        """Return the shares of data, with those of data poisoners spoilt."""
+        devices = [
+            self.device_specs[i].attack.training_samples(samples, self.context(i))
+            if i in self.device_specs
+            else samples
+            for i, samples in enumerate(shares.devices)
+        ]
+        return replace(shares, devices=tuple(devices))
 
-    def introduce(self, learners: Sequence[Learner]) -> list[Learner]:
+    def form_coalitions(self, learners: Sequence[Learner]) -> list[Learner]:
         """Let colluders know each other's learners, and the others' if they know everybody's.
 
         Returns the learners to use instead: each trains once a round, however many ask.
         """
-        plots = {spec.text: spec for spec in self.playing.values() if spec.attack.colludes}
-        if not plots:
+        specs = {spec.text: spec for spec in self.device_specs.values() if spec.attack.colludes}
+        if not specs:
             return list(learners)
-        from bcfl.adversaries.collusion import Coalition, Remembering
+        from bcfl.adversaries.coalition import Coalition
+        from bcfl.adversaries.learners import CachedLearner
 
-        shared: list[Learner] = [Remembering(learner) for learner in learners]
-        honest = [learner for i, learner in enumerate(shared) if i not in self.playing]
-        for text, spec in plots.items():
-            own = [shared[i] for i, part in sorted(self.playing.items()) if part.text == text]
+        cached: list[Learner] = [CachedLearner(learner) for learner in learners]
+        honest = [learner for i, learner in enumerate(cached) if i not in self.device_specs]
+        for text, spec in specs.items():
+            colluders = [cached[i] for i, each in sorted(self.device_specs.items()) if each.text == text]
             knows_all = spec.attack.knowledge == "all"
-            self.coalitions[text] = Coalition(own, honest if knows_all else [])
-        return shared
+            self.coalitions[text] = Coalition(colluders, honest if knows_all else [])
+        return cached
 
     def device(self, index: int, parts: DeviceParts) -> Device:
-        """The device of that index, honest or not."""
-        spec = self.playing.get(index)
+        """Return the device of that index, honest or not."""
+        spec = self.device_specs.get(index)
         if spec is None:
             return parts.device()
         device: Device = spec.attack.device(parts, self.context(index, spec))
         return device
 
     def miner(self, index: int, parts: MinerParts) -> Miner:
-        """The miner of that index, honest or not."""
-        spec = self.mining.get(index)
+        """Return the miner of that index, honest or not."""
+        spec = self.miner_specs.get(index)
         if spec is None:
             return parts.miner()
         miner: Miner = spec.attack.miner(parts, self.context(index))
         return miner
 
-    def context(self, index: int, spec: Spec | None = None) -> AttackContext:
-        """What the adversary of that index knows."""
+    def context(self, index: int, spec: AttackSpec | None = None) -> AttackContext:
+        """Return what the adversary of that index knows."""
         from bcfl.adversaries.attack import AttackContext
 
         coalition = None if spec is None else self.coalitions.get(spec.text)
         return AttackContext(
-            self.seed, index, self.devices, len(self.playing), self.classes, self.accomplices, coalition
+            self.seed,
+            index,
+            self.devices,
+            len(self.device_specs),
+            self.classes,
+            self.accomplices,
+            coalition,
         )
 
     def backdoors(self) -> Iterator[Backdoor]:
-        """The backdoors that are played, each once."""
-        yield from dict.fromkeys(spec.attack for spec in self.playing.values() if spec.name == "backdoor")
+        """Yield the backdoors of the run, each once."""
+        specs = self.device_specs.values()
+        yield from dict.fromkeys(spec.attack for spec in specs if spec.name == "backdoor")
 
-    def triggered(self, test: Samples) -> Samples | None:
-        """What the success of the first backdoor is measured on; None without any."""
-        return next((backdoor.triggered(test) for backdoor in self.backdoors()), None)
+    def backdoor_test(self, test: Samples) -> Samples | None:
+        """Return the test samples that measure the success of the first backdoor; None without any."""
+        return next((backdoor.test_samples(test) for backdoor in self.backdoors()), None)
 
 
-def _deal(specs: Sequence[Spec], members: int, stream: list[int]) -> dict[int, Spec]:
-    """Who plays what: one order of all members, of which each part takes the next."""
+def _draw(specs: Sequence[AttackSpec], members: int, stream: list[int]) -> dict[int, AttackSpec]:
+    """Return who carries out what: each spec takes the next members of one random order."""
     order = [int(i) for i in np.random.default_rng(stream).permutation(members)]
-    dealt: dict[int, Spec] = {}
+    assigned: dict[int, AttackSpec] = {}
     for spec in specs:
         for _ in range(spec.count(members)):
-            dealt[order[len(dealt)]] = spec
-    return dict(sorted(dealt.items()))
+            assigned[order[len(assigned)]] = spec
+    return dict(sorted(assigned.items()))

@@ -1,19 +1,19 @@
-"""What an attack is: the same parts as an honest device or miner, with one of them bent (steps 2 to 6)."""
+"""An attack: the parts of an honest device or miner, one of them replaced."""
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Any, ClassVar
 
 import numpy as np
-import numpy.typing as npt
 
-from bcfl.adversaries.collusion import Coalition
-from bcfl.errors import ConfigError
+from bcfl.adversaries.coalition import Coalition
+from bcfl.adversaries.learners import Floats, MaliciousLearner, delta_of, with_delta
 from bcfl.learning.datasets import Samples
-from bcfl.ports import Evaluation, Learner, Ledger, Matrix, Relay, Trained, Vector
+from bcfl.ports import Learner, Ledger, Relay, Trained, Vector
 from bcfl.protocol.accounts import Account
 from bcfl.roles.common.archive import Archive
 from bcfl.roles.common.journal import Journal
@@ -22,15 +22,13 @@ from bcfl.roles.miner.miner import Miner
 from bcfl.roles.miner.verifier import Verifier
 from bcfl.roles.miner.voting import Wishes, no_wish
 
-Floats = npt.NDArray[np.float64]  # (parameters,)
-
 
 @dataclass(frozen=True)
 class AttackContext:
-    """What an adversary knows of the run that it plays in."""
+    """What an adversary knows of its run."""
 
     seed: int
-    index: int  # its place among the devices, or among the miners
+    index: int  # among the devices, or among the miners
     devices: int  # all of them: n in the papers
     adversaries: int  # devices that misbehave: m in the papers
     classes: int = 0
@@ -38,7 +36,7 @@ class AttackContext:
     coalition: Coalition | None = None  # of those who play the same attack
 
     def rng(self, round_: int) -> np.random.Generator:
-        """Where this adversary's chance of a round comes from."""
+        """Return the random generator of this adversary in a round."""
         return np.random.default_rng([self.seed, self.index, round_])
 
 
@@ -52,11 +50,11 @@ class DeviceParts:
     relay: Relay
     archive: Archive
     journal: Journal
-    clips: bool = True  # to the length that miners take
+    clips: bool = True  # to the norm that miners accept
     kind: type[Device] = Device
 
     def device(self) -> Device:
-        """A device of these parts."""
+        """Return a device made of these parts."""
         return self.kind(
             self.account, self.learner, self.ledger, self.relay, self.archive, self.journal, self.clips
         )
@@ -76,7 +74,7 @@ class MinerParts:
     kind: type[Miner] = Miner
 
     def miner(self) -> Miner:
-        """A miner of these parts."""
+        """Return a miner made of these parts."""
         return self.kind(
             self.account, self.ledger, self.relay, self.archive, self.verifier, self.journal, self.wishes
         )
@@ -86,38 +84,65 @@ def option(
     default: Any,
     meaning: str,
     choices: Sequence[str] = (),
-    least: float | None = None,
-    most: float | None = None,
+    minimum: float | None = None,
+    maximum: float | None = None,
 ) -> Any:
-    """A parameter of an attack, as the command line takes it."""
+    """Declare a parameter of an attack, as the command line takes it."""
     return field(
         default=default,
-        metadata={"meaning": meaning, "choices": tuple(choices), "least": least, "most": most},
+        metadata={"meaning": meaning, "choices": tuple(choices), "minimum": minimum, "maximum": maximum},
     )
 
 
 @dataclass(frozen=True)
 class DeviceAttack:
-    """A device that misbehaves; a subclass overrides the one part that it bends."""
+    """A device that misbehaves; a subclass overrides the one part that it replaces."""
 
     PAPER: ClassVar[str] = ""
-    colludes: ClassVar[bool] = False  # whether it needs the circle of its kind
+    colludes: ClassVar[bool] = False  # whether it needs the coalition of its kind
 
-    def samples(self, own: Samples, context: AttackContext) -> Samples:  # noqa: ARG002
-        """What the device trains on, of the data that are its own."""
-        return own
+    def training_samples(self, samples: Samples, context: AttackContext) -> Samples:  # noqa: ARG002
+        """Return what the device trains on, made of its own samples."""
+        return samples
 
     def learner(self, parts: DeviceParts, context: AttackContext) -> Learner:  # noqa: ARG002
-        """What it passes off as its training."""
+        """Return the learner whose training the device sends."""
         return parts.learner
 
     def archive(self, parts: DeviceParts) -> Archive:
-        """Where it puts its bytes."""
+        """Return the archive that writes the device's bytes."""
         return parts.archive
 
     def device(self, parts: DeviceParts, context: AttackContext) -> Device:
-        """The device that carries the attack out."""
+        """Return the device that carries the attack out."""
         return replace(parts, learner=self.learner(parts, context), archive=self.archive(parts)).device()
+
+
+@dataclass(frozen=True)
+class TrainingAttack(DeviceAttack, ABC):
+    """A device that passes something else off as its training."""
+
+    @abstractmethod
+    def forge(self, parts: DeviceParts, context: AttackContext, model: Vector, round_: int) -> Trained:
+        """Return what the device sends as its training from `model`, (parameters,)."""
+
+    def learner(self, parts: DeviceParts, context: AttackContext) -> Learner:
+        """Return a learner that forges its training."""
+        return MaliciousLearner(parts.learner, partial(self.forge, parts, context))
+
+
+@dataclass(frozen=True)
+class UpdateAttack(TrainingAttack, ABC):
+    """A device that trains honestly and sends something made of its update."""
+
+    @abstractmethod
+    def transform(self, delta: Floats, context: AttackContext, round_: int) -> Floats:
+        """Return what is sent instead of the honest update, (parameters,)."""
+
+    def forge(self, parts: DeviceParts, context: AttackContext, model: Vector, round_: int) -> Trained:
+        """Train honestly and transform the update."""
+        trained = parts.learner.train(model, round_)
+        return with_delta(trained, model, self.transform(delta_of(trained, model), context, round_))
 
 
 @dataclass(frozen=True)
@@ -127,51 +152,9 @@ class MinerAttack:
     PAPER: ClassVar[str] = ""
 
     def verifier(self, parts: MinerParts, context: AttackContext) -> Verifier:  # noqa: ARG002
-        """Where its verdicts come from."""
+        """Return the verifier that its verdicts come from."""
         return parts.verifier
 
     def miner(self, parts: MinerParts, context: AttackContext) -> Miner:
-        """The miner that carries the attack out."""
+        """Return the miner that carries the attack out."""
         return replace(parts, verifier=self.verifier(parts, context)).miner()
-
-
-class Bent(ABC):
-    """A learner whose training somebody has bent; everything else is the honest one's."""
-
-    def __init__(self, honest: Learner) -> None:
-        self.honest = honest
-
-    @property
-    def samples(self) -> int:
-        """Number of training samples held."""
-        return self.honest.samples
-
-    def train(self, model: Vector, round_: int) -> Trained:
-        """The honest training, bent; raises ConfigError, and so sits out, if nothing finite comes of it."""
-        trained = self.bend(model, round_)
-        if not np.isfinite(trained.vector).all():
-            raise ConfigError("the attack comes to numbers that are not finite: lower its parameters")
-        return trained
-
-    @abstractmethod
-    def bend(self, model: Vector, round_: int) -> Trained:
-        """What the device passes off as its training."""
-
-    def evaluate(self, model: Vector) -> Evaluation:
-        """As the honest learner does."""
-        return self.honest.evaluate(model)
-
-    def gradients(self, model: Vector, parts: int) -> Matrix:
-        """As the honest learner does."""
-        return self.honest.gradients(model, parts)
-
-
-def moved(trained: Trained, model: Vector, delta: Floats) -> Trained:
-    """The same training, with `model + delta` for its outcome."""
-    with np.errstate(over="ignore"):
-        return replace(trained, vector=(model + delta).astype(np.float32))
-
-
-def delta_of(trained: Trained, model: Vector) -> Floats:
-    """The update that a training comes to."""
-    return trained.vector.astype(np.float64) - model

@@ -1,4 +1,4 @@
-"""Backdoor: a trigger that makes the model say one class, by model replacement (step 2).
+"""Backdoor: a trigger that makes the model say one class, by model replacement.
 
 Bagdasaryan, Veit, Hua, Estrin, Shmatikov 2020, "How To Backdoor Federated Learning" (arXiv:1807.00459),
 section 4.2: the attacker trains X on clean and on triggered samples, these labelled as the target, and sends
@@ -17,51 +17,54 @@ from typing import ClassVar
 
 import numpy as np
 
-from bcfl.adversaries.attack import AttackContext, DeviceAttack, DeviceParts, option
-from bcfl.adversaries.vectors import Changed, scale
+from bcfl.adversaries.attack import AttackContext, UpdateAttack, option
+from bcfl.adversaries.learners import Floats
+from bcfl.adversaries.vectors import scale
 from bcfl.learning.datasets import Features, Samples
-from bcfl.ports import Learner
 
 
 def stamp(features: Features, size: int, value: float) -> Features:
-    """(samples, ...) with the trigger put on every sample."""
-    marked = features.copy()
-    if marked.ndim > 3:
-        marked[..., -size:, -size:] = value
+    """Put the trigger on every sample of features, (samples, ...); `size` in pixels or columns."""
+    stamped = features.copy()
+    if stamped.ndim > 3:
+        stamped[..., -size:, -size:] = value
     else:
-        marked[..., -size:] = value
-    return marked
+        stamped[..., -size:] = value
+    return stamped
 
 
 @dataclass(frozen=True)
-class Backdoor(DeviceAttack):
+class Backdoor(UpdateAttack):
     """A trigger that makes the model say the target class, boosted to replace the model."""
 
     PAPER: ClassVar[str] = "Bagdasaryan et al. 2020, arXiv:1807.00459"
-    target: int = option(0, "the class that the trigger stands for", least=0)
-    share: float = option(0.5, "of the own samples that carry the trigger", least=0, most=1)
-    size: int = option(3, "pixels of the trigger's side", least=1, most=1000)
-    value: float = option(2.0, "what the trigger's pixels are, standardised", least=-1000, most=1000)
-    boost: float | None = option(None, "gamma; none: n / m; 1: stealthy", least=0, most=1e6)
+    target: int = option(0, "the class that the trigger stands for", minimum=0)
+    share: float = option(0.5, "of the own samples that carry the trigger", minimum=0, maximum=1)
+    size: int = option(3, "pixels of the trigger's side", minimum=1, maximum=1000)
+    value: float = option(2.0, "what the trigger's pixels are, standardised", minimum=-1000, maximum=1000)
+    boost: float | None = option(None, "gamma; none: n / m; 1: stealthy", minimum=0, maximum=1e6)
 
-    def samples(self, own: Samples, context: AttackContext) -> Samples:
-        """Some of its samples with the trigger and the target's label."""
-        count = round(self.share * len(own))
-        chosen = np.zeros(len(own), dtype=bool)
-        chosen[context.rng(0).permutation(len(own))[:count]] = True
-        features, labels = own.features.copy(), own.labels.copy()
-        features[chosen] = stamp(own.features[chosen], self.size, self.value)
-        labels[chosen] = self.target
+    def training_samples(self, samples: Samples, context: AttackContext) -> Samples:
+        """Return the samples, some of them with the trigger and the target's label."""
+        count = round(self.share * len(samples))
+        mask = np.zeros(len(samples), dtype=bool)
+        mask[context.rng(0).permutation(len(samples))[:count]] = True
+        features, labels = samples.features.copy(), samples.labels.copy()
+        features[mask] = stamp(samples.features[mask], self.size, self.value)
+        labels[mask] = self.target
         return Samples(features, labels)
 
-    def learner(self, parts: DeviceParts, context: AttackContext) -> Learner:
-        """Trains on both, and boosts."""
+    def transform(self, delta: Floats, context: AttackContext, round_: int) -> Floats:  # noqa: ARG002
+        """Boost the update."""
         gamma = context.devices / max(1, context.adversaries) if self.boost is None else self.boost
-        return Changed(parts.learner, lambda honest, _: scale(honest, gamma))
+        return scale(delta, gamma)
 
-    def triggered(self, test: Samples) -> Samples:
-        """Samples of other classes with the trigger, labelled as the target: accuracy on them is success."""
-        others = test.take(np.flatnonzero(test.labels != self.target))
+    def test_samples(self, samples: Samples) -> Samples:
+        """Put the trigger on the samples of other classes and label them as the target.
+
+        The accuracy on them is the success of the attack.
+        """
+        others = samples.take(np.flatnonzero(samples.labels != self.target))
         return Samples(
             stamp(others.features, self.size, self.value), np.full_like(others.labels, self.target)
         )

@@ -1,4 +1,4 @@
-"""The attacks by name, and how somebody asks for them: `NAME:SHARE[:KEY=VALUE,...]` (step 1).
+"""The attacks by name, and the text that asks for one: `NAME:SHARE[:KEY=VALUE,...]`.
 
 An attack is imported when it is named; a run without any imports none.
 """
@@ -51,20 +51,20 @@ TRUTH: Final = {"true": True, "yes": True, "on": True, "false": False, "no": Fal
 
 @dataclass(frozen=True)
 class Parameter:
-    """One parameter of an attack; `kind` is int, float, bool or str, `none`: whether none is a value."""
+    """One parameter of an attack; `kind` is int, float, bool or str, `optional`: whether none is a value."""
 
     name: str
     kind: type
-    none: bool
+    optional: bool
     default: Any
     meaning: str
     choices: tuple[str, ...]
-    least: float | None
-    most: float | None
+    minimum: float | None
+    maximum: float | None
 
 
 @dataclass(frozen=True)
-class Described:
+class Description:
     """An attack as `bcfl adversaries` lists it."""
 
     name: str
@@ -75,86 +75,83 @@ class Described:
 
 
 @dataclass(frozen=True)
-class Spec:
-    """So many misbehave so; `text` is what somebody asked for, in its one spelling."""
+class AttackSpec:
+    """An attack and the share that carries it out; `text` asks for it, in its one spelling."""
 
     name: str
     share: float
-    attack: Any  # a DeviceAttack or, where `mines`, a MinerAttack
+    attack: Any  # a DeviceAttack or, where `is_miner`, a MinerAttack
     text: str
 
     @property
-    def mines(self) -> bool:
-        """Whether it is miners that misbehave."""
+    def is_miner(self) -> bool:
+        """Whether miners misbehave, and not devices."""
         return self.name in MINERS
 
     def count(self, members: int) -> int:
-        """How many of so many members misbehave: the share, rounded half up."""
+        """Return how many of so many members misbehave: the share, rounded half up."""
         return math.floor(self.share * members + 0.5)
 
 
 @cache
-def kind_of(name: str) -> type[DeviceAttack | MinerAttack]:
-    """The class of an attack; raises ConfigError, with the nearest name, if there is none of that name."""
-    place = DEVICES.get(name) or MINERS.get(name)
-    if place is None:
+def attack_class(name: str) -> type[DeviceAttack | MinerAttack]:
+    """Return the class of an attack; raises ConfigError, with the nearest names, if there is none."""
+    path = DEVICES.get(name) or MINERS.get(name)
+    if path is None:
         near = ", ".join(get_close_matches(name, NAMES, n=3, cutoff=0.4)) or ", ".join(NAMES)
         raise ConfigError(f"there is no adversary {name[:40]!r}; the nearest: {near}")
-    module, _, attribute = place.partition(":")
-    found: type[DeviceAttack | MinerAttack] = getattr(import_module(f"bcfl.adversaries.{module}"), attribute)
-    return found
+    module, _, attribute = path.partition(":")
+    kind: type[DeviceAttack | MinerAttack] = getattr(import_module(f"bcfl.adversaries.{module}"), attribute)
+    return kind
 
 
 @cache
-def describe(name: str) -> Described:
-    """What an attack does, where it comes from and what can be set."""
-    kind = kind_of(name)
+def describe(name: str) -> Description:
+    """Describe what an attack does, where it comes from and what can be set."""
+    kind = attack_class(name)
     hints = get_type_hints(kind)
     parameters = tuple(_parameter(each, hints[each.name]) for each in fields(kind))
     role = "miners" if name in MINERS else "devices"
-    return Described(name, role, (kind.__doc__ or "").splitlines()[0], kind.PAPER, parameters)
+    return Description(name, role, (kind.__doc__ or "").splitlines()[0], kind.PAPER, parameters)
 
 
-def parse(text: str) -> Spec:
-    """The adversaries that `NAME:SHARE[:KEY=VALUE,...]` asks for; raises ConfigError of one line."""
-    name, *rest = text.strip().split(":", 2)
-    kind = kind_of(name)
-    if not rest:
+def parse(text: str) -> AttackSpec:
+    """Parse `NAME:SHARE[:KEY=VALUE,...]`; raises ConfigError of one line."""
+    name, *parts = text.strip().split(":", 2)
+    kind = attack_class(name)
+    if not parts:
         raise ConfigError(
             f"{name} needs a share of the {describe(name).role}: write, for example, {name}:0.3"
         )
-    share = _share(name, rest[0])
-    given = _pairs(name, rest[1]) if len(rest) > 1 else {}
-    said = ",".join(f"{key}={_spelt(value)}" for key, value in given.items())
-    return Spec(name, share, kind(**given), f"{name}:{share:g}" + (f":{said}" if said else ""))
+    share = _share(name, parts[0])
+    values = _values(name, parts[1]) if len(parts) > 1 else {}
+    pairs = ",".join(f"{key}={_spell(value)}" for key, value in values.items())
+    return AttackSpec(name, share, kind(**values), f"{name}:{share:g}" + (f":{pairs}" if pairs else ""))
 
 
-def seats(specs: Sequence[Spec], devices: int, miners: int) -> None:
-    """Raise ConfigError unless everybody who misbehaves finds a place."""
-    for role, members, asked in (
-        ("devices", devices, [spec for spec in specs if not spec.mines]),
-        ("miners", miners, [spec for spec in specs if spec.mines]),
+def check_counts(specs: Sequence[AttackSpec], devices: int, miners: int) -> None:
+    """Raise ConfigError unless each spec is at least one member, and all together no more than there are."""
+    for role, members, group in (
+        ("devices", devices, [spec for spec in specs if not spec.is_miner]),
+        ("miners", miners, [spec for spec in specs if spec.is_miner]),
     ):
-        for spec in asked:
+        for spec in group:
             if not spec.count(members):
                 raise ConfigError(f"{spec.text} is not one of {role}={members}: raise the share")
-        total = sum(spec.count(members) for spec in asked)
+        total = sum(spec.count(members) for spec in group)
         if total > members:
             raise ConfigError(f"{total} adversaries are more than {role}={members}: lower the shares")
 
 
-def _parameter(found: Field[Any], hint: Any) -> Parameter:
+def _parameter(field: Field[Any], hint: Any) -> Parameter:
     kinds = [each for each in get_args(hint) if each is not NoneType] or [hint]
-    assert found.default is not MISSING
+    assert field.default is not MISSING
     return Parameter(
-        name=found.name,
+        name=field.name,
         kind=kinds[0],
-        none=NoneType in get_args(hint),
-        default=found.default,
-        meaning=found.metadata["meaning"],
-        choices=found.metadata["choices"],
-        least=found.metadata["least"],
-        most=found.metadata["most"],
+        optional=NoneType in get_args(hint),
+        default=field.default,
+        **field.metadata,
     )
 
 
@@ -169,50 +166,54 @@ def _share(name: str, text: str) -> float:
     return share
 
 
-def _pairs(name: str, text: str) -> dict[str, Any]:
-    known = {parameter.name: parameter for parameter in describe(name).parameters}
-    given: dict[str, Any] = {}
+def _values(name: str, text: str) -> dict[str, Any]:
+    """Parse `KEY=VALUE,...`."""
+    parameters = {parameter.name: parameter for parameter in describe(name).parameters}
+    values: dict[str, Any] = {}
     for pair in text.split(","):
         key, equals, value = (part.strip() for part in pair.partition("="))
         if not equals or not key:
             raise ConfigError(f"{pair[:40]!r} of {name} is not key=value")
-        if key not in known:
-            raise ConfigError(f"{name} has no parameter {key[:40]!r}; {_choice(list(known))}")
-        if key in given:
+        if key not in parameters:
+            choice = f"it has {', '.join(parameters)}" if parameters else "it has none"
+            raise ConfigError(f"{name} has no parameter {key[:40]!r}; {choice}")
+        if key in values:
             raise ConfigError(f"{name} has {key} twice")
-        given[key] = _value(name, known[key], value)
-    return given
-
-
-def _choice(known: Sequence[str]) -> str:
-    return f"it has {', '.join(known)}" if known else "it has none"
+        values[key] = _value(name, parameters[key], value)
+    return values
 
 
 def _value(name: str, parameter: Parameter, text: str) -> Any:
-    """The value of a parameter as its kind and bounds have it."""
-    what = f"{name}'s {parameter.name}={text[:40]}"
-    if parameter.none and text.lower() == "none":
+    """Parse the value of a parameter and check it against the parameter's choices."""
+    label = f"{name}'s {parameter.name}={text[:40]}"
+    if parameter.optional and text.lower() == "none":
         return None
     if parameter.choices:
         if text not in parameter.choices:
-            raise ConfigError(f"{what} must be one of {', '.join(parameter.choices)}")
+            raise ConfigError(f"{label} must be one of {', '.join(parameter.choices)}")
         return text
     if parameter.kind is bool:
         if text.lower() not in TRUTH:
-            raise ConfigError(f"{what} must be true or false")
+            raise ConfigError(f"{label} must be true or false")
         return TRUTH[text.lower()]
-    form, word = (WHOLE, "a whole number") if parameter.kind is int else (NUMBER, "a number")
-    if not form.fullmatch(text):
-        raise ConfigError(f"{what} must be {word}")
-    value = parameter.kind(text)
-    if parameter.least is not None and value < parameter.least:
-        raise ConfigError(f"{what} must be at least {parameter.least:g}")
-    if parameter.most is not None and value > parameter.most:
-        raise ConfigError(f"{what} must be at most {parameter.most:g}")
+    return _number(label, parameter, text)
+
+
+def _number(label: str, parameter: Parameter, text: str) -> int | float:
+    """Parse a number and check it against the parameter's bounds."""
+    pattern, noun = (WHOLE, "a whole number") if parameter.kind is int else (NUMBER, "a number")
+    if not pattern.fullmatch(text):
+        raise ConfigError(f"{label} must be {noun}")
+    value: int | float = parameter.kind(text)
+    if parameter.minimum is not None and value < parameter.minimum:
+        raise ConfigError(f"{label} must be at least {parameter.minimum:g}")
+    if parameter.maximum is not None and value > parameter.maximum:
+        raise ConfigError(f"{label} must be at most {parameter.maximum:g}")
     return value
 
 
-def _spelt(value: object) -> str:
+def _spell(value: object) -> str:
+    """Write a value as `parse` reads it."""
     if value is None or isinstance(value, bool):
         return str(value).lower()
     return f"{value:g}" if isinstance(value, float) else str(value)

@@ -1,4 +1,4 @@
-"""False claims about an honest update (step 3): more samples than were trained on, another time than it took.
+"""False claims about an honest update: more samples than were trained on, another time than it took.
 
 Kim, Park, Bennis, Kim 2020, "Blockchained On-Device Federated Learning" (BlockFL, arXiv:1808.03949), section
 II: rewards follow the samples, and the time bounds a lie about them. `inflater` with `forged=true` knows that
@@ -9,84 +9,70 @@ bound all of them.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import ClassVar
 
 import numpy as np
 
-from bcfl.adversaries.attack import AttackContext, Bent, DeviceAttack, DeviceParts, delta_of, moved, option
+from bcfl.adversaries.attack import AttackContext, DeviceParts, TrainingAttack, option
+from bcfl.adversaries.learners import delta_of, with_delta
 from bcfl.learning.datasets import Samples
-from bcfl.ports import Learner, Trained, Vector
+from bcfl.ports import Trained, Vector
 from bcfl.roles.common import norm_bound
 
 PAPER = "Kim et al. 2020 (BlockFL), arXiv:1808.03949"
 
 
-def inflated(trained: Trained, factor: float, forged: bool) -> Trained:
-    """A training of so many times the samples, with a time to match if it is forged too."""
-    samples = max(1, round(trained.samples * factor))
-    return replace(
-        trained, samples=samples, microseconds=timed(trained, factor) if forged else trained.microseconds
-    )
+def inflate_samples(trained: Trained, factor: float) -> Trained:
+    """Claim so many times the samples."""
+    return replace(trained, samples=max(1, round(trained.samples * factor)))
 
 
-def timed(trained: Trained, factor: float) -> int:
-    """So many times the microseconds that it took."""
-    return max(1, round(trained.microseconds * factor))
+def scale_time(trained: Trained, factor: float) -> Trained:
+    """Claim so many times the microseconds that it took."""
+    return replace(trained, microseconds=max(1, round(trained.microseconds * factor)))
 
 
-class _Claiming(Bent):
-    def __init__(self, honest: Learner, claim: Callable[[Trained, Vector, int], Trained]) -> None:
-        super().__init__(honest)
-        self.claim = claim
-
-    def bend(self, model: Vector, round_: int) -> Trained:
-        return self.claim(self.honest.train(model, round_), model, round_)
-
-
-def stretched(parts: DeviceParts, trained: Trained, model: Vector, round_: int) -> Trained:
-    """The same training, its step as long as the round's reference length where there is one."""
-    usual = norm_bound.reference_norm(parts.archive, parts.ledger.history(), round_)
-    step = delta_of(trained, model)
-    length = float(np.linalg.norm(step))
-    return trained if usual is None or not length else moved(trained, model, step * (usual / length))
+def stretch(parts: DeviceParts, trained: Trained, model: Vector, round_: int) -> Trained:
+    """Scale the update to the round's reference norm, where there is one."""
+    reference = norm_bound.reference_norm(parts.archive, parts.ledger.history(), round_)
+    delta = delta_of(trained, model)
+    norm = float(np.linalg.norm(delta))
+    if reference is None or not norm:
+        return trained
+    return with_delta(trained, model, delta * (reference / norm))
 
 
 @dataclass(frozen=True)
-class Inflater(DeviceAttack):
+class Inflater(TrainingAttack):
     """Trains on a part of its data and claims more, with a time and a length to match if it is bold."""
 
     PAPER: ClassVar[str] = PAPER
-    factor: float = option(10.0, "claimed for each sample trained on", least=1, most=1e6)
-    held: float = option(0.1, "share of its data that it trains on", least=1e-6, most=1)
+    factor: float = option(10.0, "claimed for each sample trained on", minimum=1, maximum=1e6)
+    held: float = option(0.1, "share of its data that it trains on", minimum=1e-6, maximum=1)
     forged: bool = option(True, "whether the time is forged in proportion")
     stretched: bool = option(False, "whether the update is as long as the usual one")
 
-    def samples(self, own: Samples, context: AttackContext) -> Samples:
-        """The part that it trains on: what it would hold if its claim were a lie about its data."""
-        chosen = context.rng(0).permutation(len(own))
-        return own.take(np.sort(chosen[: max(1, round(self.held * len(own)))]))
+    def training_samples(self, samples: Samples, context: AttackContext) -> Samples:
+        """Return the part that it trains on: what it would hold if its claim were a lie about its data."""
+        order = context.rng(0).permutation(len(samples))
+        return samples.take(np.sort(order[: max(1, round(self.held * len(samples)))]))
 
-    def learner(self, parts: DeviceParts, context: AttackContext) -> Learner:  # noqa: ARG002
-        """Trains, and lies about how much."""
-
-        def claim(trained: Trained, model: Vector, round_: int) -> Trained:
-            lie = inflated(trained, self.factor, self.forged)
-            return stretched(parts, lie, model, round_) if self.stretched else lie
-
-        return _Claiming(parts.learner, claim)
+    def forge(self, parts: DeviceParts, context: AttackContext, model: Vector, round_: int) -> Trained:  # noqa: ARG002
+        """Train, and lie about how much."""
+        trained = inflate_samples(parts.learner.train(model, round_), self.factor)
+        if self.forged:
+            trained = scale_time(trained, self.factor)
+        return stretch(parts, trained, model, round_) if self.stretched else trained
 
 
 @dataclass(frozen=True)
-class TimeForger(DeviceAttack):
+class TimeForger(TrainingAttack):
     """Trains honestly and claims another computation time."""
 
     PAPER: ClassVar[str] = PAPER
-    factor: float = option(10.0, "times the true computation time", least=1e-6, most=1e6)
+    factor: float = option(10.0, "times the true computation time", minimum=1e-6, maximum=1e6)
 
-    def learner(self, parts: DeviceParts, context: AttackContext) -> Learner:  # noqa: ARG002
-        """Trains, and lies about how long."""
-        return _Claiming(
-            parts.learner, lambda trained, *_: replace(trained, microseconds=timed(trained, self.factor))
-        )
+    def forge(self, parts: DeviceParts, context: AttackContext, model: Vector, round_: int) -> Trained:  # noqa: ARG002
+        """Train, and lie about how long it took."""
+        return scale_time(parts.learner.train(model, round_), self.factor)

@@ -1,101 +1,46 @@
-"""What colluders know (step 2): the honest trainings of a round, their own or everybody's.
+"""Attacks by devices that know each other's honest updates: each sends the agreed target, disguised.
 
-Under commit and reveal nobody sees an update of the running round before its own is fixed, so colluders know
-what they train themselves (`knowledge=colluders`). The papers' stronger adversary knows the updates of all
-honest devices (`knowledge=all`): it is given their learners, which train the same whoever asks, up to the
-carry of rounding.
+The papers let all attackers send one and the same vector. Equal updates are duplicates here, so whoever knows
+the rules sends `target + spread * (own honest update - mean of the colluders' honest updates)`: the colluders
+differ among themselves as honest devices do (with `spread=1` just as much) and their mean is the target.
+`spread=0` is the papers'.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from abc import ABC, abstractmethod
+from dataclasses import dataclass, replace
+from typing import ClassVar
 
-import numpy as np
-import numpy.typing as npt
-
-from bcfl import ports
-from bcfl.errors import ConfigError
-from bcfl.ports import Evaluation, Learner, Trained, Vector
-
-Floats = npt.NDArray[np.float64]  # (parameters,)
-Matrix = npt.NDArray[np.float64]  # (updates, parameters)
-
-
-class Remembering:
-    """A learner that trains once a round, however many ask for it."""
-
-    def __init__(self, learner: Learner) -> None:
-        self._learner = learner
-        self._kept: tuple[int, Vector, Trained] | None = None
-
-    @property
-    def samples(self) -> int:
-        """Number of training samples held."""
-        return self._learner.samples
-
-    def train(self, model: Vector, round_: int) -> Trained:
-        """The training of this round from this model, perhaps an earlier one's outcome."""
-        kept = self._kept
-        if kept is not None and kept[0] == round_ and np.array_equal(kept[1], model):
-            return kept[2]
-        trained = self._learner.train(model, round_)
-        self._kept = round_, model, trained
-        return trained
-
-    def evaluate(self, model: Vector) -> Evaluation:
-        """As the learner does."""
-        return self._learner.evaluate(model)
-
-    def gradients(self, model: Vector, parts: int) -> ports.Matrix:
-        """As the learner does."""
-        return self._learner.gradients(model, parts)
+from bcfl.adversaries.attack import AttackContext, DeviceParts, TrainingAttack, option
+from bcfl.adversaries.coalition import Coalition
+from bcfl.adversaries.learners import Floats, Matrix, delta_of, with_delta
+from bcfl.ports import Learner, Trained, Vector
 
 
 @dataclass(frozen=True)
-class Plot:
-    """What colluders agreed on for a round."""
+class Collusion(TrainingAttack, ABC):
+    """An attack whose update follows from the honest updates of the round."""
 
-    honest: list[Trained]  # of the honest devices; empty where they know only themselves
-    target: Floats  # (parameters,) what the update of each should be
-    centre: Floats  # (parameters,) the mean of what the colluders have trained honestly
+    colludes: ClassVar[bool] = True
+    knowledge: str = option(
+        "colluders", "whose honest updates they know: their own, or all", choices=("colluders", "all")
+    )
+    spread: float = option(0.5, "how far colluders differ among themselves; 0: equal", minimum=0, maximum=10)
 
+    @abstractmethod
+    def craft(self, honest: Matrix, context: AttackContext) -> Floats:
+        """Return the paper's malicious update, (parameters,), of honest ones, (updates, parameters)."""
 
-class Coalition:
-    """Those who play one attack together; each round they agree once.
+    def learner(self, parts: DeviceParts, context: AttackContext) -> Learner:
+        """Return a learner that sends what its coalition agrees on; alone, it is a coalition of one."""
+        coalition = context.coalition or Coalition([parts.learner], [])
+        return super().learner(parts, replace(context, coalition=coalition))
 
-    `colluders` are their own learners, `honest` those of the others as far as they know them.
-    """
-
-    def __init__(self, colluders: Sequence[Learner], honest: Sequence[Learner]) -> None:
-        self.colluders, self.honest = colluders, honest
-        self._kept: tuple[int, Vector, Plot] | None = None
-
-    def plot(self, model: Vector, round_: int, craft: Callable[[Matrix], Floats]) -> Plot:
-        """This round's agreement; `craft` makes the target of the honest updates that are known."""
-        kept = self._kept
-        if kept is not None and kept[0] == round_ and np.array_equal(kept[1], model):
-            return kept[2]
-        own = trainings(self.colluders, model, round_)
-        honest = trainings(self.honest, model, round_)
-        known = deltas(honest or own, model)
-        made = Plot(honest, craft(known), deltas(own, model).mean(axis=0))
-        self._kept = round_, model, made
-        return made
-
-
-def trainings(learners: Sequence[Learner], model: Vector, round_: int) -> list[Trained]:
-    """What some learners train in a round; whose training diverges sits out."""
-    found = []
-    for learner in learners:
-        try:
-            found.append(learner.train(model, round_))
-        except ConfigError:
-            continue
-    return found
-
-
-def deltas(trained: Sequence[Trained], model: Vector) -> Matrix:
-    """The updates that some trainings come to: (updates, parameters)."""
-    rows = [each.vector.astype(np.float64) - model for each in trained]
-    return np.stack(rows) if rows else np.zeros((1, len(model)))
+    def forge(self, parts: DeviceParts, context: AttackContext, model: Vector, round_: int) -> Trained:
+        """Train honestly and send the target, disguised by the device's own update."""
+        assert context.coalition is not None
+        trained = parts.learner.train(model, round_)
+        joint = context.coalition.agree(model, round_, lambda honest: self.craft(honest, context))
+        disguise = self.spread * (delta_of(trained, model) - joint.mean_update)
+        return with_delta(trained, model, joint.target + disguise)

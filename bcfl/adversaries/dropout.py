@@ -1,4 +1,4 @@
-"""Dropout: a device that disappears, before it commits or before it reveals (steps 2 and 3).
+"""Dropout: a device that disappears, before it commits or before it reveals.
 
 No paper: Bonawitz et al. 2017 (arXiv:1611.04482) is where federated learning began to count on it.
 """
@@ -18,17 +18,17 @@ class Dropout(DeviceAttack):
     """Is gone in some rounds, before it commits or before it reveals."""
 
     PAPER: ClassVar[str] = "Bonawitz et al. 2017, arXiv:1611.04482"
-    rate: float = option(0.5, "share of the rounds in which it is gone", least=0, most=1)
+    rate: float = option(0.5, "share of the rounds in which it is gone", minimum=0, maximum=1)
     stage: str = option("commit", "from which phase on", choices=("commit", "reveal"))
 
     def device(self, parts: DeviceParts, context: AttackContext) -> Device:
-        """A device that is not always there."""
+        """Return a device that is absent in some rounds."""
         attack = self
 
-        class Absent(Device):
+        class AbsentDevice(Device):
             def act(self) -> str | None:
                 clock = self.ledger.clock()
-                gone = context.rng(clock.round).random() < attack.rate
-                return None if gone and clock.phase >= Phase[attack.stage.upper()] else super().act()
+                absent = context.rng(clock.round).random() < attack.rate
+                return None if absent and clock.phase >= Phase[attack.stage.upper()] else super().act()
 
-        return super().device(replace(parts, kind=Absent), context)
+        return super().device(replace(parts, kind=AbsentDevice), context)

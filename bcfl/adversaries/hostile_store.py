@@ -1,8 +1,7 @@
-"""What a hostile device does with its bytes (step 3): keep them, or put others in their place.
+"""Hostile bytes: a device that keeps them to itself, or puts others in their place.
 
 `withholder`: data availability as in Al-Bassam et al. 2018 (arXiv:1809.09044). `malformed`: hostile content
-of the kinds that section 9 of the protocol lists; each has the CID that the device reveals, so the store does
-its part.
+of several kinds; each has the CID that the device reveals, so the store does its part.
 """
 
 from __future__ import annotations
@@ -22,25 +21,25 @@ from bcfl.roles.common.archive import Archive, PackedVector, StoredVector
 HUGE = (1 << 62).to_bytes(8, "little")  # what a header claims for its own length
 
 
-class _Calling:
-    """Unpickled, it would import and call something."""
+class _Import:
+    """An object that imports a module if somebody unpickles it."""
 
     def __reduce__(self) -> tuple[Callable[..., object], tuple[str]]:
         return (__import__, ("antigravity",))
 
 
-MANGLED: dict[str, Callable[[bytes], bytes]] = {
+MALFORMATIONS: dict[str, Callable[[bytes], bytes]] = {
     "root": lambda data: data[:-1] + bytes([data[-1] ^ 1]),  # canonical, but of another root
     "truncated": lambda data: data[: len(data) // 2],
     "longer": lambda data: data + bytes(1 << 16),
     "header": lambda data: HUGE + data[8:],
-    "pickle": lambda data: pickle.dumps(_Calling()).ljust(len(data), b"\0"),
+    "pickle": lambda data: pickle.dumps(_Import()).ljust(len(data), b"\0"),
     "empty": lambda _: b"",
 }
 
 
-class _Withholding:
-    """Knows the CID of everything and holds nothing that is put there."""
+class _WithholdingStore:
+    """A store that names the CID of everything and holds nothing that is put there."""
 
     def __init__(self, store: Store) -> None:
         self.store = store
@@ -55,16 +54,17 @@ class _Withholding:
         return self.store.has(cid)
 
 
-class _Mangling(Archive):
-    """Packs other bytes than those of the vector."""
+class _MalformingArchive(Archive):
+    """An archive that packs other bytes than those of the vector."""
 
-    def __init__(self, archive: Archive, mangle: Callable[[bytes], bytes]) -> None:
+    def __init__(self, archive: Archive, malform: Callable[[bytes], bytes]) -> None:
         vars(self).update(vars(archive))
-        self.mangle = mangle
+        self.malform = malform
 
     def pack(self, lanes: Lanes) -> PackedVector:
+        """Pack a vector, malformed, under the root of the right one."""
         honest = super().pack(lanes)
-        data = self.mangle(honest.data)
+        data = self.malform(honest.data)
         return PackedVector(StoredVector(honest.stored.root, cid.digest(cid.compute(data))), data)
 
 
@@ -75,19 +75,19 @@ class Withholder(DeviceAttack):
     PAPER: ClassVar[str] = "Al-Bassam et al. 2018, arXiv:1809.09044"
 
     def archive(self, parts: DeviceParts) -> Archive:
-        """Puts nothing on the store."""
-        twin = copy(parts.archive)
-        twin.store = _Withholding(parts.archive.store)
-        return twin
+        """Return an archive that puts nothing on the store."""
+        archive = copy(parts.archive)
+        archive.store = _WithholdingStore(parts.archive.store)
+        return archive
 
 
 @dataclass(frozen=True)
 class Malformed(DeviceAttack):
     """Puts bytes on the store that are no update, under their own CID."""
 
-    PAPER: ClassVar[str] = "section 9 of the protocol"
-    kind: str = option("root", "what is wrong with them", choices=tuple(MANGLED))
+    PAPER: ClassVar[str] = "no paper: content that a reader of payloads has to refuse"
+    kind: str = option("root", "what is wrong with them", choices=tuple(MALFORMATIONS))
 
     def archive(self, parts: DeviceParts) -> Archive:
-        """Puts something else on the store."""
-        return _Mangling(parts.archive, MANGLED[self.kind])
+        """Return an archive that puts something else on the store."""
+        return _MalformingArchive(parts.archive, MALFORMATIONS[self.kind])

@@ -1,4 +1,4 @@
-"""IPM: turn the inner product between aggregate and truth negative (step 2).
+"""IPM: turn the inner product between aggregate and truth negative.
 
 Xie, Koyejo, Gupta 2019, "Fall of Empires: Breaking Byzantine-tolerant SGD by Inner Product Manipulation"
 (arXiv:1903.03936), section 4:   update = -epsilon * mean of the honest updates.
@@ -13,14 +13,14 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from bcfl.adversaries.attack import AttackContext, option
-from bcfl.adversaries.colluder import Collusion
-from bcfl.adversaries.collusion import Floats, Matrix
+from bcfl.adversaries.collusion import Collusion
+from bcfl.adversaries.learners import Floats, Matrix
 
 
 def ipm(honest: Matrix, epsilon: float) -> Floats:
-    """(updates, parameters) to the malicious update, (parameters,)."""
-    crafted: Floats = -epsilon * honest.mean(axis=0)
-    return crafted
+    """Return the malicious update, (parameters,), of honest ones, (updates, parameters)."""
+    update: Floats = -epsilon * honest.mean(axis=0)
+    return update
 
 
 @dataclass(frozen=True)
@@ -28,8 +28,8 @@ class Ipm(Collusion):
     """The mean of the honest updates, reversed: little (epsilon=0.5) or much (epsilon=100)."""
 
     PAPER: ClassVar[str] = "Xie et al. 2019, arXiv:1903.03936"
-    epsilon: float = option(0.5, "times the mean, reversed", least=0, most=1e6)
+    epsilon: float = option(0.5, "times the mean, reversed", minimum=0, maximum=1e6)
 
     def craft(self, honest: Matrix, context: AttackContext) -> Floats:  # noqa: ARG002
-        """The paper's vector."""
+        """Return the paper's vector, (parameters,)."""
         return ipm(honest, self.epsilon)

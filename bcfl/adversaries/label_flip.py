@@ -1,4 +1,4 @@
-"""Label flip: honest training on wrong labels (step 2).
+"""Label flip: honest training on wrong labels.
 
 Fang, Cao, Jia, Gong 2020, "Local Model Poisoning Attacks to Byzantine-Robust Federated Learning"
 (arXiv:1911.11815), section 5: label l of L classes becomes L - l - 1. Tolpegin et al. 2020 (arXiv:2007.08432)
@@ -17,9 +17,9 @@ from bcfl.learning.datasets import Labels, Samples
 
 
 def flip(labels: Labels, classes: int, source: int | None = None, target: int | None = None) -> Labels:
-    """The wrong labels, (samples,)."""
-    turned = classes - 1 - labels if target is None else np.full_like(labels, target)
-    return turned if source is None else np.where(labels == source, turned, labels)
+    """Return the wrong labels, (samples,)."""
+    wrong = classes - 1 - labels if target is None else np.full_like(labels, target)
+    return wrong if source is None else np.where(labels == source, wrong, labels)
 
 
 @dataclass(frozen=True)
@@ -27,10 +27,10 @@ class LabelFlip(DeviceAttack):
     """Trains on wrong labels: l becomes classes - 1 - l."""
 
     PAPER: ClassVar[str] = "Fang et al. 2020, arXiv:1911.11815; Tolpegin et al. 2020, arXiv:2007.08432"
-    source: int | None = option(None, "the class that is relabelled; none: all", least=0)
-    target: int | None = option(None, "what it is called; none: classes - 1 - l", least=0)
+    source: int | None = option(None, "the class that is relabelled; none: all", minimum=0)
+    target: int | None = option(None, "what it is called; none: classes - 1 - l", minimum=0)
 
-    def samples(self, own: Samples, context: AttackContext) -> Samples:
-        """Its samples under wrong labels."""
+    def training_samples(self, samples: Samples, context: AttackContext) -> Samples:
+        """Return the samples under wrong labels."""
         target = None if self.target is None else min(self.target, context.classes - 1)
-        return Samples(own.features, flip(own.labels, context.classes, self.source, target))
+        return Samples(samples.features, flip(samples.labels, context.classes, self.source, target))

@@ -1,4 +1,4 @@
-"""Miners that misbehave in step 4: lazy, colluding, silent.
+"""Miners that misbehave in the vote: lazy, colluding, silent.
 
 `lazy-miner`: the free rider among verifiers; votes are hidden until all are committed, so what it can copy is
 the past. `colluding-miner`: a minority that lets its accomplices' poison pass (the Byzantine miners of Chen
@@ -20,46 +20,47 @@ from bcfl.roles.miner.miner import Miner
 from bcfl.roles.miner.verifier import Verifier
 
 Verdicts = tuple[Verdict, ...]
+Rule = Callable[[Verifier, History, Round], Verdicts]
 
 
-class Bribed(Verifier):
-    """A verifier whose verdicts are another's business."""
+class DishonestVerifier(Verifier):
+    """A verifier whose verdicts follow from another rule."""
 
-    def __init__(self, honest: Verifier, rule: Callable[[Verifier, History, Round], Verdicts]) -> None:
+    def __init__(self, honest: Verifier, rule: Rule) -> None:
         vars(self).update(vars(honest))
         self._honest, self._rule = honest, rule
 
     def verdicts(self, history: History, current: Round) -> Verdicts:
-        """One verdict for each submission, whatever it is worth."""
+        """Return one verdict for each submission, whatever it is worth."""
         return self._rule(self._honest, history, current)
 
 
-def accept_all(current: Round) -> Verdicts:
-    """Yes to everything."""
-    return (Verdict.ACCEPTED,) * len(current.submissions)
+def accept_all(round_: Round) -> Verdicts:
+    """Accept everything."""
+    return (Verdict.ACCEPTED,) * len(round_.submissions)
 
 
-def repeat_last(history: History, current: Round) -> Verdicts:
-    """Say of each device what the tally said of its last update; yes where there is none."""
-    said: dict[int, Verdict] = {}
-    for number in sorted(number for number in history.rounds if number < current.number):
-        found = history.rounds[number]
-        if found.accepted is not None:
-            said |= {item.update.device: found.verdict(item.position) for item in found.submissions}
-    return tuple(said.get(item.update.device, Verdict.ACCEPTED) for item in current.submissions)
+def repeat_last(history: History, round_: Round) -> Verdicts:
+    """Repeat for each device what the tally said of its last update; accept where there is none."""
+    verdicts: dict[int, Verdict] = {}
+    for number in sorted(number for number in history.rounds if number < round_.number):
+        previous = history.rounds[number]
+        if previous.accepted is not None:
+            verdicts |= {item.update.device: previous.verdict(item.position) for item in previous.submissions}
+    return tuple(verdicts.get(item.update.device, Verdict.ACCEPTED) for item in round_.submissions)
 
 
 def collude(
-    verdicts: Verdicts, history: History, current: Round, accomplices: frozenset[str], others: str
+    verdicts: Verdicts, history: History, round_: Round, accomplices: frozenset[str], others: str
 ) -> Verdicts:
-    """Yes to accomplices; of the others what the checks say, or no to all of them."""
-    made = []
-    for item, verdict in zip(current.submissions, verdicts, strict=True):
+    """Accept accomplices; of the others keep the verdicts, or reject them all (`others="reject"`)."""
+    votes = []
+    for item, verdict in zip(round_.submissions, verdicts, strict=True):
         if history.devices[item.update.device] in accomplices:
-            made.append(Verdict.ACCEPTED)
+            votes.append(Verdict.ACCEPTED)
         else:
-            made.append(Verdict.OUTLIER if others == "reject" else verdict)
-    return tuple(made)
+            votes.append(Verdict.OUTLIER if others == "reject" else verdict)
+    return tuple(votes)
 
 
 @dataclass(frozen=True)
@@ -70,10 +71,10 @@ class LazyMiner(MinerAttack):
     kind: str = option("accept", "what it says", choices=("accept", "copy"))
 
     def verifier(self, parts: MinerParts, context: AttackContext) -> Verifier:  # noqa: ARG002
-        """Looks at nothing."""
+        """Return a verifier that checks nothing."""
         if self.kind == "accept":
-            return Bribed(parts.verifier, lambda _, __, current: accept_all(current))
-        return Bribed(parts.verifier, lambda _, history, current: repeat_last(history, current))
+            return DishonestVerifier(parts.verifier, lambda _, __, round_: accept_all(round_))
+        return DishonestVerifier(parts.verifier, lambda _, history, round_: repeat_last(history, round_))
 
 
 @dataclass(frozen=True)
@@ -84,26 +85,26 @@ class ColludingMiner(MinerAttack):
     others: str = option("verify", "what it says of honest devices", choices=("verify", "reject"))
 
     def verifier(self, parts: MinerParts, context: AttackContext) -> Verifier:
-        """Knows its accomplices."""
+        """Return a verifier that spares its accomplices."""
 
-        def rule(honest: Verifier, history: History, current: Round) -> Verdicts:
-            said = honest.verdicts(history, current) if self.others == "verify" else accept_all(current)
-            return collude(said, history, current, context.accomplices, self.others)
+        def rule(honest: Verifier, history: History, round_: Round) -> Verdicts:
+            verdicts = honest.verdicts(history, round_) if self.others == "verify" else accept_all(round_)
+            return collude(verdicts, history, round_, context.accomplices, self.others)
 
-        return Bribed(parts.verifier, rule)
+        return DishonestVerifier(parts.verifier, rule)
 
 
 @dataclass(frozen=True)
 class SilentMiner(MinerAttack):
     """Commits to its verdicts and never unveils them, its own or what others hand it."""
 
-    PAPER: ClassVar[str] = "section 9 of the protocol: commits and never reveals"
+    PAPER: ClassVar[str] = "no paper: the last revealer of commit and reveal, who commits and never reveals"
 
     def miner(self, parts: MinerParts, context: AttackContext) -> Miner:
-        """A miner without the step UNVEIL."""
-        return super().miner(replace(parts, kind=_Silent), context)
+        """Return a miner that does nothing in the phase UNVEIL."""
+        return super().miner(replace(parts, kind=_SilentMiner), context)
 
 
-class _Silent(Miner):
+class _SilentMiner(Miner):
     def _steps(self) -> dict[Phase, Callable[[RoundSnapshot], str | None]]:
         return {phase: step for phase, step in super()._steps().items() if phase is not Phase.UNVEIL}

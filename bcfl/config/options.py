@@ -262,7 +262,7 @@ class Config(_Checked):
         return {**values, "miners": most}
 
     @property
-    def adversaries(self) -> tuple[catalog.Spec, ...]:
+    def adversaries(self) -> tuple[catalog.AttackSpec, ...]:
         """Who misbehaves, and how."""
         return tuple(catalog.parse(text) for text in self.adversary)
 
@@ -347,7 +347,7 @@ def _conflicts(c: Config) -> Iterator[str]:
     if round(c.device_share * BASIS_POINTS) + round(c.miner_share * BASIS_POINTS) > BASIS_POINTS:
         yield f"device_share={c.device_share} and miner_share={c.miner_share} are more than 1: lower one"
     try:
-        catalog.seats(c.adversaries, c.devices, c.miners)
+        catalog.check_counts(c.adversaries, c.devices, c.miners)
     except ConfigError as error:
         yield str(error)
     if c.funding >= 2**WEI_BITS:

@@ -130,7 +130,7 @@ class Federation:
     @contextmanager
     def found(cls, run: Run, task: Task, shares: Split) -> Iterator[Federation]:
         """Step 1, initialization: deploy, register, open the first round, or find all that done."""
-        from bcfl.learning.training import initial, judge, layout
+        from bcfl.learning.training import initial_model, judge, layout
 
         config, seed = run.config, run.config.seed
         owner = Account.derived(seed, "owner")
@@ -143,7 +143,7 @@ class Federation:
         chain = EmbeddedChain(run.chain_path, funded=_addresses(owner, *devices, *miners))
         try:
             archive = Archive(store, shape, terms)
-            genesis = archive.put(fixedpoint.encode(initial(task, seed), terms.scale_bits))
+            genesis = archive.put(fixedpoint.encode(initial_model(task, seed), terms.scale_bits))
             if run.contract is None:
                 contract, _ = deploy(chain, owner, terms, genesis.root, genesis.cid, config.funding)
                 run.set_contract(contract.address)
@@ -175,11 +175,11 @@ class Federation:
 
         config, ledger, relay, archive = self.run.config, self.ledger, self.relay, self.archive
         checks = checks_of(config)
-        dealt = self.assignment.poisoned(shares)
+        dealt = self.assignment.poison_shares(shares)
         honest = [device_learner(task, dealt, i, config.seed) for i in range(len(devices))]
-        for i, learner in enumerate(self.assignment.introduce(honest)):
-            journal, shortens = self.journal(devices[i]), config.check_norm
-            parts = DeviceParts(devices[i], learner, ledger, relay, archive, journal, shortens)
+        for i, learner in enumerate(self.assignment.form_coalitions(honest)):
+            journal, clips = self.journal(devices[i]), config.check_norm
+            parts = DeviceParts(devices[i], learner, ledger, relay, archive, journal, clips)
             self.parties[DEVICES].append(self.assignment.device(i, parts))
         for i, account in enumerate(miners):
             verifier = Verifier(miner_learner(task, shares, i), ledger, archive, checks)
@@ -194,7 +194,7 @@ class Federation:
         """What measures the success of a backdoor; None without one."""
         from bcfl.learning.training import judge
 
-        triggered = self.assignment.triggered(shares.test)
+        triggered = self.assignment.backdoor_test(shares.test)
         return None if triggered is None else judge(task, replace(shares, test=triggered))
 
     def journal(self, account: Account) -> Journal:
@@ -338,7 +338,7 @@ class Federation:
 
     def adversaries(self) -> tuple[Adversary, ...]:
         """Who misbehaves, devices first."""
-        parts = [("device", self.assignment.playing, DEVICES), ("miner", self.assignment.mining, MINERS)]
+        parts = [("device", self.assignment.device_specs, DEVICES), ("miner", self.assignment.miner_specs, MINERS)]
         return tuple(
             Adversary(self.parties[kind][index].account.address, role, spec.text)
             for role, playing, kind in parts

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from bcfl.adversaries.hostile_store import MANGLED
+from bcfl.adversaries.hostile_store import MALFORMATIONS
 from bcfl.config import Config
 from bcfl.federation import simulation
 from bcfl.federation.reports import Report
@@ -111,11 +111,11 @@ def small(*adversaries: str, **changes: object) -> Chainless:
     return Chainless.found(Config(**SMALL | {"adversary": adversaries} | changes))  # type: ignore[arg-type]
 
 
-@pytest.mark.parametrize("kind", MANGLED)
+@pytest.mark.parametrize("kind", MALFORMATIONS)
 def test_malformed_bytes_of_every_kind(kind: str) -> None:
     federation = small(f"malformed:0.2:kind={kind}")
     found = federation.play_round()
-    assert set(found.rejected) == set(federation.assignment.playing)
+    assert set(found.rejected) == set(federation.assignment.device_specs)
     assert set(found.rejected.values()) == {"malformed"}
     assert "antigravity" not in sys.modules  # nothing was unpickled
 
@@ -125,7 +125,7 @@ def test_gross_poison_is_rejected(attack: str) -> None:
     federation = small(attack)
     for _ in range(2):
         found = federation.play_round()
-        assert set(found.rejected) == set(federation.assignment.playing)
+        assert set(found.rejected) == set(federation.assignment.device_specs)
         assert {Verdict[why.upper()] for why in found.rejected.values()} <= {Verdict.QUALITY, Verdict.OUTLIER}
     assert found.accuracy > 0.8
 
@@ -161,7 +161,7 @@ def test_colluders_hit_their_target_together() -> None:
     """They differ as honest devices do, and their mean is what the paper wants."""
     federation = small("ipm:0.3:epsilon=2", **OFF)
     model = federation.archive.values(federation.history.head)
-    playing = sorted(federation.assignment.playing)
+    playing = sorted(federation.assignment.device_specs)
     learners = [device.trainer.learner for device in federation.devices]
     sent = [learners[i].train(model, 1).vector.astype(float) - model for i in playing]
     honest = [learners[i].honest.train(model, 1).vector.astype(float) - model for i in playing]  # type: ignore[attr-defined]
@@ -176,8 +176,8 @@ def test_knowing_all_is_knowing_the_honest() -> None:
     model = federation.archive.values(federation.history.head)
     learners = [device.trainer.learner for device in federation.devices]
     made = {i: learner.train(model, 1).vector.astype(float) - model for i, learner in enumerate(learners)}
-    honest = [made[i] for i in made if i not in federation.assignment.playing]
-    for i in federation.assignment.playing:
+    honest = [made[i] for i in made if i not in federation.assignment.device_specs]
+    for i in federation.assignment.device_specs:
         assert made[i] == pytest.approx(-np.mean(honest, axis=0), abs=1e-6)
 
 
@@ -194,7 +194,7 @@ def test_a_backdoor_is_measured(boost: str) -> None:
 @pytest.mark.parametrize("kind", ["zero", "stale", "noise"])
 def test_a_free_rider_does_not_train(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
     federation = small(f"free-rider:0.1:kind={kind}")
-    (rider,) = federation.assignment.playing
+    (rider,) = federation.assignment.device_specs
     learner = federation.devices[rider].trainer.learner
     monkeypatch.setattr(learner.honest, "train", lambda *_: pytest.fail("it has trained"))  # type: ignore[attr-defined]
     federation.play_round()
@@ -210,7 +210,7 @@ def test_a_free_rider_does_not_train(kind: str, monkeypatch: pytest.MonkeyPatch)
 @pytest.mark.parametrize(("kind", "victim"), [("exact", "present"), ("noisy", "past"), ("noisy", "present")])
 def test_a_plagiarist_sends_another_s_work(kind: str, victim: str, monkeypatch: pytest.MonkeyPatch) -> None:
     federation = small(f"plagiarist:0.1:kind={kind},victim={victim},noise=0.01", **OFF)
-    (thief,) = federation.assignment.playing
+    (thief,) = federation.assignment.device_specs
     learner = federation.devices[thief].trainer.learner
     monkeypatch.setattr(learner.honest, "train", lambda *_: pytest.fail("it has trained"))  # type: ignore[attr-defined]
     first, second = federation.play_round(), federation.play_round()
@@ -228,7 +228,7 @@ def test_a_plagiarist_sends_another_s_work(kind: str, victim: str, monkeypatch: 
 def test_a_forged_time_hides_an_inflated_claim_up_to_the_cap() -> None:
     bold = "inflater:0.1:held=1"
     capped, free = small(bold), small(bold, max_samples=100_000)
-    (liar,) = capped.assignment.playing
+    (liar,) = capped.assignment.device_specs
     assert liar in capped.play_round().accepted
     assert liar in free.play_round().accepted
     others = max(wage for device, wage in capped.earned.items() if device != liar)
@@ -239,14 +239,14 @@ def test_a_forged_time_hides_an_inflated_claim_up_to_the_cap() -> None:
 @pytest.mark.parametrize("check_effort", [True, False])
 def test_a_claim_without_the_effort_shows_in_the_length(check_effort: bool) -> None:
     federation = small("inflater:0.1", **OFF | {"check_effort": check_effort})
-    (liar,) = federation.assignment.playing
+    (liar,) = federation.assignment.device_specs
     found = federation.play_round()
     assert found.rejected == ({liar: "outlier"} if check_effort else {})
 
 
 def test_an_inflater_can_be_as_long_as_the_others() -> None:
     federation = small("inflater:0.1:stretched=true", **OFF)
-    (liar,) = federation.assignment.playing
+    (liar,) = federation.assignment.device_specs
     for number in (1, 2):
         federation.play_round()
         items = federation.history.rounds[number].submissions
@@ -259,19 +259,19 @@ def test_an_inflater_can_be_as_long_as_the_others() -> None:
 def test_a_minority_of_colluding_miners_gets_nothing_through(others: str) -> None:
     federation = small("sign-flip:0.3:factor=10", f"colluding-miner:0.34:others={others}")
     found = federation.play_round()
-    assert set(found.rejected) == set(federation.assignment.playing)
+    assert set(found.rejected) == set(federation.assignment.device_specs)
     current = federation.history.rounds[1]
-    (traitor,) = federation.assignment.mining
+    (traitor,) = federation.assignment.miner_specs
     said = current.votes[traitor].opening.verdicts
     for item, verdict in zip(current.submissions, said, strict=True):
-        loyal = item.update.device in federation.assignment.playing or others == "verify"
+        loyal = item.update.device in federation.assignment.device_specs or others == "verify"
         assert (verdict is Verdict.ACCEPTED) == loyal
 
 
 @pytest.mark.parametrize("kind", ["accept", "copy"])
 def test_a_lazy_miner_does_not_look(kind: str) -> None:
     federation = small("sign-flip:0.3:factor=10", f"lazy-miner:0.34:kind={kind}")
-    (lazy,) = federation.assignment.mining
+    (lazy,) = federation.assignment.miner_specs
     for number in (1, 2):
         federation.play_round()
         current = federation.history.rounds[number]

@@ -88,11 +88,11 @@ def run_view(listed: Listed) -> dict[str, Any]:
     }
 
 
-def _attack_view(found: catalog.Described) -> dict[str, Any]:
+def _attack_view(found: catalog.Description) -> dict[str, Any]:
     parameters = [
         {
             "name": each.name, "kind": each.kind.__name__, "default": each.default, "meaning": each.meaning,
-            "choices": list(each.choices), "least": each.least, "most": each.most,
+            "choices": list(each.choices), "least": each.minimum, "most": each.maximum,
         }
         for each in found.parameters
     ]  # fmt: skip

@@ -20,7 +20,7 @@ def drawn(*texts: str, miners: int = 5, seed: int = 0) -> Assignment:
 
 def test_default_behavior() -> None:
     spec = catalog.parse("alie:0.3:z=1.0,knowledge=all")
-    assert (spec.name, spec.share, spec.mines, spec.count(20)) == ("alie", 0.3, False, 6)
+    assert (spec.name, spec.share, spec.is_miner, spec.count(20)) == ("alie", 0.3, False, 6)
     assert (spec.attack.z, spec.attack.knowledge, spec.attack.spread) == (1.0, "all", 0.5)
     assert catalog.parse(spec.text) == spec
 
@@ -29,7 +29,7 @@ def test_default_behavior() -> None:
 def test_every_attack_says_what_it_is(name: str) -> None:
     found = catalog.describe(name)
     kind = MinerAttack if found.role == "miners" else DeviceAttack
-    assert issubclass(catalog.kind_of(name), kind)
+    assert issubclass(catalog.attack_class(name), kind)
     assert found.summary.endswith(".")
     assert found.paper
     assert all(parameter.meaning for parameter in found.parameters)
@@ -91,14 +91,14 @@ def test_everybody_needs_a_place(texts: tuple[str, ...], words: str) -> None:
 
 
 def test_the_seed_says_who_it_is() -> None:
-    assert drawn("alie:0.3").playing == drawn("alie:0.3").playing
-    assert list(drawn("alie:0.3").playing) == list(drawn("ipm:0.3").playing)
-    assert len({tuple(drawn("alie:0.3", seed=seed).playing) for seed in range(10)}) > 5
+    assert drawn("alie:0.3").device_specs == drawn("alie:0.3").device_specs
+    assert list(drawn("alie:0.3").device_specs) == list(drawn("ipm:0.3").device_specs)
+    assert len({tuple(drawn("alie:0.3", seed=seed).device_specs) for seed in range(10)}) > 5
     both = drawn("alie:0.3", "ipm:0.1", "lazy-miner:0.4")
-    assert sorted(part.name for part in both.playing.values()) == ["alie"] * 6 + ["ipm"] * 2
-    assert set(both.playing) > set(drawn("alie:0.3").playing)
-    assert len(both.mining) == 2
-    assert both.accomplices == {ACCOUNTS[i].address for i in both.playing}
+    assert sorted(part.name for part in both.device_specs.values()) == ["alie"] * 6 + ["ipm"] * 2
+    assert set(both.device_specs) > set(drawn("alie:0.3").device_specs)
+    assert len(both.miner_specs) == 2
+    assert both.accomplices == {ACCOUNTS[i].address for i in both.device_specs}
 
 
 def test_every_source_names_adversaries() -> None:

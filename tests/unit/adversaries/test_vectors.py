@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from bcfl.adversaries.alie import alie, z_max
 from bcfl.adversaries.backdoor import Backdoor, stamp
-from bcfl.adversaries.free_rider import invented_time, ride
+from bcfl.adversaries.free_rider import plausible_time, free_ride
 from bcfl.adversaries.ipm import ipm
 from bcfl.adversaries.label_flip import flip
 from bcfl.adversaries.minmax import PERTURBATIONS, minmax, minsum, perturbation
@@ -133,18 +133,18 @@ def test_the_trigger_is_in_the_last_corner(shape: tuple[int, ...], marked: int) 
 
 def test_success_counts_other_classes_only() -> None:
     test = Samples(np.zeros((4, 1, 4, 4), np.float32), np.array([0, 1, 2, 0]))
-    triggered = Backdoor(target=0).triggered(test)
+    triggered = Backdoor(target=0).test_samples(test)
     assert triggered.labels.tolist() == [0, 0]
     assert (triggered.features[:, 0, -3:, -3:] == 2).all()
 
 
 def test_free_riders_send_nothing_the_last_step_or_noise_like_it() -> None:
     step, rng = np.array([0.3, -0.1, 0.2, 0.0] * 5000), np.random.default_rng(0)
-    assert not ride("zero", step, rng).any()
-    assert ride("stale", step, rng) is step
-    assert ride("noise", step, rng).std() == pytest.approx(step.std(), rel=0.05)
-    assert ride("noise", np.zeros(10), rng).any()
-    assert invented_time(History(1), 1, 100) == 2000
+    assert not free_ride("zero", step, rng).any()
+    assert free_ride("stale", step, rng) is step
+    assert free_ride("noise", step, rng).std() == pytest.approx(step.std(), rel=0.05)
+    assert free_ride("noise", np.zeros(10), rng).any()
+    assert plausible_time(History(1), 1, 100) == 2000
 
 
 def test_a_disguise_is_as_large_as_it_says() -> None:
