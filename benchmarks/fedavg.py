@@ -99,12 +99,12 @@ def prepare(options: argparse.Namespace, seed: int) -> Setting:
 
 def federate(setting: Setting, lanes: Lanes | None) -> list[float]:
     """Accuracy on the test data after each round; float FedAvg when `lanes` is None."""
-    from bcfl.learning.training import device_learner, initial, judge
+    from bcfl.learning.training import device_learner, initial_model, judge
 
     task, shares, seed = setting.task, setting.shares, setting.seed
     devices = [device_learner(task, shares, index, seed) for index in range(len(shares.devices))]
     final = judge(task, shares)
-    genesis = initial(task, seed)
+    genesis = initial_model(task, seed)
     mean = FloatMean(genesis) if lanes is None else LaneMean(genesis, lanes)
     accuracies = []
     for round_ in range(1, setting.rounds + 1):

@@ -21,7 +21,7 @@ import numpy as np
 from torch import nn
 
 from bcfl.learning import Dataset, Samples, Split, Task
-from bcfl.learning.training import TorchLearner, device_learner, initial, miner_learner
+from bcfl.learning.training import TorchLearner, device_learner, initial_model, miner_learner
 from bcfl.ports import Matrix, Vector
 from bcfl.roles.checks import pipeline, quality
 from bcfl.roles.miner.sketches import Sketches
@@ -85,7 +85,7 @@ def main() -> None:
     shares = Split(
         tuple(drawn(SHARE, seed) for seed in range(options.updates)), (drawn(HELD_OUT, 999),), whole.test
     )
-    model = initial(task, 0)
+    model = initial_model(task, 0)
     devices = [device_learner(task, shares, index, 0) for index in range(options.updates)]
     updates = np.stack([device.train(model, 1).vector - model for device in devices])
     miner = miner_learner(task, shares, 0)

@@ -17,7 +17,7 @@ from bcfl.config import Config
 from bcfl.errors import BcflError
 from bcfl.federation.simulation import material
 from bcfl.federation.terms import terms_of
-from bcfl.learning.training import initial, layout
+from bcfl.learning.training import initial_model, layout
 from bcfl.ledger.deployment import keystore, networks
 from bcfl.ledger.deployment.addresses import read_addresses
 from bcfl.ledger.deployment.deploy import deploy_federation, register
@@ -53,7 +53,7 @@ def main() -> None:
 
     # The genesis model goes to the store; the chain gets its Merkle root and the digest of its CID.
     archive = Archive(open_store(given.store), shape, terms)
-    genesis = archive.put(fixedpoint.encode(initial(task, config.seed), terms.scale_bits))
+    genesis = archive.put(fixedpoint.encode(initial_model(task, config.seed), terms.scale_bits))
 
     # Three transactions: the court, the annex that delegates to it, and the federation that delegates to
     # the annex, with the pool in it.

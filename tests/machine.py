@@ -15,7 +15,7 @@ import torch
 
 from bcfl.learning import Task, resolve, split
 from bcfl.learning.partitions import Split
-from bcfl.learning.training import device_learner, initial, layout
+from bcfl.learning.training import device_learner, initial_model, layout
 from bcfl.protocol import aggregation, cid, fixedpoint, merkle, payload
 from bcfl.protocol.fixedpoint import Lanes
 
@@ -33,7 +33,7 @@ def material() -> tuple[Task, Split]:
 def train(folder: Path) -> dict[str, str]:
     """The bits of a model after one round of local training, and the roots of update and gradient."""
     task, shares = material()
-    model = fixedpoint.encode(initial(task, 0), SCALE)
+    model = fixedpoint.encode(initial_model(task, 0), SCALE)
     values = fixedpoint.decode(model, SCALE)
     trained = device_learner(task, shares, 0, 0).train(values, 1).vector
     lanes, _ = fixedpoint.encode_update(trained.astype(np.float64) - values, None, BITS, SCALE, SHIFT)

@@ -61,8 +61,8 @@ class FlatModule:
         if vector.shape != tuple(self.vector.shape):
             raise ValueError(f"a vector of {tuple(self.vector.shape)} is needed, not {vector.shape}")
         self.vector.numpy()[:] = vector
-        for buffer, initial in self._other_buffers:
-            buffer.copy_(initial)
+        for buffer, value in self._other_buffers:
+            buffer.copy_(value)
 
     def read(self) -> Vector:
         """Return a copy of the vector, (parameters,), float32."""

@@ -27,7 +27,7 @@ WARM_UP_STEPS = 4
 FIXED_SEED = 0  # for what a module draws at random outside its vector: the same for every party
 
 
-def initial(task: Task, seed: int) -> Vector:
+def initial_model(task: Task, seed: int) -> Vector:
     """Return the genesis model: the vector, (parameters,), of a module newly built under `seed`."""
     return FlatModule(_build(task, seed)).read()
 
@@ -60,8 +60,8 @@ def check_fit(task: Task, dataset: Dataset) -> None:
     train = dataset.train.take(np.arange(min(2, len(dataset.train))))
     try:
         learner = TorchLearner(task, train, dataset.test.take(np.arange(1)), seed=0)
-        learner.train(initial(task, 0), 0)
-        learner.evaluate(initial(task, 0))
+        learner.train(initial_model(task, 0), 0)
+        learner.evaluate(initial_model(task, 0))
     except BcflError:
         raise
     except Exception as error:

@@ -120,14 +120,14 @@ def founding(config: Config, store: Store) -> tuple[Terms, StoredVector]:
     """The terms that a configuration comes to, and its genesis model, which is put on the store."""
     from bcfl.federation.simulation import material
     from bcfl.federation.terms import terms_of
-    from bcfl.learning.training import initial, layout
+    from bcfl.learning.training import initial_model, layout
     from bcfl.protocol import fixedpoint
     from bcfl.roles.common.archive import Archive
 
     task, shares = material(config)
     shape = layout(task)
     terms = terms_of(config, shape, max(len(share) for share in shares.devices))
-    model = fixedpoint.encode(initial(task, config.seed), terms.scale_bits)
+    model = fixedpoint.encode(initial_model(task, config.seed), terms.scale_bits)
     return terms, Archive(store, shape, terms).put(model)
 
 

@@ -22,7 +22,7 @@ from bcfl.learning.training import (
     TorchLearner,
     check_fit,
     device_learner,
-    initial,
+    initial_model,
     judge,
     layout,
     miner_learner,
@@ -75,7 +75,7 @@ def test_it_is_a_learner() -> None:
 
 def test_one_epoch_in_one_batch_is_one_step_of_gradient_descent() -> None:
     task = task_of().with_options(epochs=1, batch_size=100)
-    model, data = initial(task, 1), samples_of(30)
+    model, data = initial_model(task, 1), samples_of(30)
     weights = torch.tensor(model[:-CLASSES]).view(CLASSES, FEATURES).requires_grad_()
     bias = torch.tensor(model[-CLASSES:]).requires_grad_()
     logits = torch.tensor(data.features) @ weights.T + bias
@@ -92,7 +92,7 @@ def test_training_is_torchs_own_sgd() -> None:
     """Against torch.optim with batches in order, which is what batches of equal samples amount to."""
     task = task_of().with_options(batch_size=5)
     same = Samples(np.ones((20, FEATURES), np.float32), np.zeros(20, np.int64))
-    model = initial(task, 1)
+    model = initial_model(task, 1)
     flat = FlatModule(linear())
     flat.load(model)
     optimizer = torch.optim.SGD(flat.module.parameters(), lr=0.1)
@@ -105,7 +105,7 @@ def test_training_is_torchs_own_sgd() -> None:
 @pytest.mark.parametrize("build", [linear, restless])
 def test_training_is_the_same_every_time(build: Callable[[], nn.Module]) -> None:
     task = task_of(build)
-    model = initial(task, 0)
+    model = initial_model(task, 0)
     first, second = learner_of(task), learner_of(task)
     once = first.train(model, 1).vector
     second.train(model, 2)  # what came before does not count
@@ -118,7 +118,7 @@ def test_training_is_the_same_every_time(build: Callable[[], nn.Module]) -> None
 @pytest.mark.parametrize("build", [linear, restless])
 def test_round_and_seed_change_the_order_of_the_data(build: Callable[[], nn.Module]) -> None:
     task = task_of(build)
-    model = initial(task, 0)
+    model = initial_model(task, 0)
     once = learner_of(task).train(model, 1).vector
     assert not np.array_equal(learner_of(task).train(model, 2).vector, once)
     assert not np.array_equal(learner_of(task, seed=4).train(model, 1).vector, once)
@@ -130,7 +130,7 @@ def test_training_leaves_torch_as_it_was() -> None:
     torch.manual_seed(5)
     expected = torch.rand(3)
     torch.manual_seed(5)
-    learner, model = learner_of(task_of(restless)), initial(task_of(restless), 0)
+    learner, model = learner_of(task_of(restless)), initial_model(task_of(restless), 0)
     learner.train(model, 1)
     learner.evaluate(model)
     learner.gradients(model, 2)
@@ -140,7 +140,7 @@ def test_training_leaves_torch_as_it_was() -> None:
 
 
 def test_training_does_not_touch_the_model_it_is_given() -> None:
-    model = initial(task_of(), 0)
+    model = initial_model(task_of(), 0)
     before = model.copy()
     learner_of(task_of()).train(model, 1)
     assert np.array_equal(model, before)
@@ -149,7 +149,7 @@ def test_training_does_not_touch_the_model_it_is_given() -> None:
 @pytest.mark.parametrize("count", [5, 9, 13])
 def test_batchnorm_survives_a_last_batch_of_one(count: int) -> None:
     task = task_of(restless)
-    assert learner_of(task, count=count).train(initial(task, 0), 1).samples == count
+    assert learner_of(task, count=count).train(initial_model(task, 0), 1).samples == count
 
 
 def test_the_time_is_what_the_processor_worked_not_what_passed() -> None:
@@ -159,7 +159,7 @@ def test_the_time_is_what_the_processor_worked_not_what_passed() -> None:
 
     task = task_of(loss=dawdling)
     start = time.perf_counter_ns()
-    microseconds = learner_of(task).train(initial(task, 0), 1).microseconds
+    microseconds = learner_of(task).train(initial_model(task, 0), 1).microseconds
     assert 1 <= microseconds < (time.perf_counter_ns() - start) // 1000 // 3
 
 
@@ -167,10 +167,10 @@ def test_the_first_time_measured_in_a_process_is_no_outlier() -> None:
     code = """
 import numpy as np
 from bcfl.learning import Samples, resolve
-from bcfl.learning.training import TorchLearner, initial
+from bcfl.learning.training import TorchLearner, initial_model
 task = resolve("digits")
 data = Samples(np.ones((60, 1, 8, 8), np.float32), np.zeros(60, np.int64))
-times = [TorchLearner(task, data, None, 0).train(initial(task, 0), 1).microseconds for _ in range(9)]
+times = [TorchLearner(task, data, None, 0).train(initial_model(task, 0), 1).microseconds for _ in range(9)]
 print(times[0] / sorted(times)[4])
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
@@ -189,7 +189,7 @@ def test_evaluation_counts_right_answers_and_means_the_loss() -> None:
 
 
 def test_evaluation_and_gradient_in_pieces_are_those_of_the_whole(monkeypatch: pytest.MonkeyPatch) -> None:
-    learner, model = learner_of(task_of()), initial(task_of(), 0)
+    learner, model = learner_of(task_of()), initial_model(task_of(), 0)
     whole, gradient = learner.evaluate(model), learner.gradients(model, 3)
     monkeypatch.setattr("bcfl.learning.training.EVALUATION_BATCH", 7)
     assert learner.evaluate(model).loss == pytest.approx(whole.loss, rel=1e-5)
@@ -199,7 +199,7 @@ def test_evaluation_and_gradient_in_pieces_are_those_of_the_whole(monkeypatch: p
 
 def test_evaluation_does_not_drop_out_and_uses_the_models_statistics() -> None:
     task = task_of(restless)
-    learner, model = learner_of(task), initial(task, 0)
+    learner, model = learner_of(task), initial_model(task, 0)
     trained = learner.train(model, 1).vector
     assert learner.evaluate(trained) == learner.evaluate(trained)
     forgotten = trained.copy()
@@ -217,12 +217,12 @@ def test_a_loss_that_is_no_number_is_infinite() -> None:
 
 
 def test_evaluation_without_held_out_data_says_so() -> None:
-    result = TorchLearner(task_of(), samples_of(5), None, 0).evaluate(initial(task_of(), 0))
+    result = TorchLearner(task_of(), samples_of(5), None, 0).evaluate(initial_model(task_of(), 0))
     assert (result.accuracy, result.loss, result.samples) == (0, 0, 0)
 
 
 def test_the_gradient_points_uphill() -> None:
-    learner, model = learner_of(task_of()), initial(task_of(), 0)
+    learner, model = learner_of(task_of()), initial_model(task_of(), 0)
     gradient = learner.gradients(model, 1)[0].astype(np.float64)
     for place in (0, 7, len(model) - 1):
         nudge = np.zeros_like(model)
@@ -235,7 +235,7 @@ def test_the_gradient_points_uphill() -> None:
 def test_gradients_are_those_of_equal_parts_that_make_up_the_whole(parts: int) -> None:
     task = task_of()
     data = samples_of(20)
-    learner, model = TorchLearner(task, None, data, 0), initial(task, 0)
+    learner, model = TorchLearner(task, None, data, 0), initial_model(task, 0)
     found = learner.gradients(model, parts)
     assert found.shape == (parts, len(model))
     order = np.argsort(data.labels, kind="stable")
@@ -246,14 +246,14 @@ def test_gradients_are_those_of_equal_parts_that_make_up_the_whole(parts: int) -
 
 
 def test_fewer_samples_than_parts_make_fewer_parts() -> None:
-    model = initial(task_of(), 0)
+    model = initial_model(task_of(), 0)
     assert TorchLearner(task_of(), None, samples_of(3), 0).gradients(model, 8).shape == (3, len(model))
     assert TorchLearner(task_of(), samples_of(3), None, 0).gradients(model, 8).shape == (0, len(model))
 
 
 def test_initial_follows_the_seed() -> None:
-    assert np.array_equal(initial(task_of(), 1), initial(task_of(), 1))
-    assert not np.array_equal(initial(task_of(), 1), initial(task_of(), 2))
+    assert np.array_equal(initial_model(task_of(), 1), initial_model(task_of(), 1))
+    assert not np.array_equal(initial_model(task_of(), 1), initial_model(task_of(), 2))
 
 
 def test_every_built_in_model_fits_its_data() -> None:
@@ -285,18 +285,18 @@ def test_a_task_that_does_not_fit_is_one_line(task: Task, message: str) -> None:
 def test_divergence_is_one_line_that_says_what_to_do() -> None:
     task = task_of(loss=lambda outputs, _labels: (outputs**4).sum()).with_options(learning_rate=1e6)
     with pytest.raises(ConfigError, match="training diverged, lower the learning rate"):
-        learner_of(task).train(initial(task, 0), 1)
+        learner_of(task).train(initial_model(task, 0), 1)
 
 
 def test_a_device_without_data_cannot_train() -> None:
     with pytest.raises(ConfigError, match="without training samples"):
-        TorchLearner(task_of(), None, samples_of(5), 0).train(initial(task_of(), 0), 1)
+        TorchLearner(task_of(), None, samples_of(5), 0).train(initial_model(task_of(), 0), 1)
 
 
 def test_each_party_gets_its_own_share() -> None:
     task = task_of()
     shares = split(task.dataset(), 2, 2, seed=1)
-    model = initial(task, 0)
+    model = initial_model(task, 0)
     devices = [device_learner(task, shares, index, seed=1) for index in range(2)]
     assert [device.samples for device in devices] == [len(share) for share in shares.devices]
     assert not np.array_equal(devices[0].train(model, 1).vector, devices[1].train(model, 1).vector)
@@ -308,7 +308,7 @@ def test_federated_digits_learn() -> None:
     task = BUILT_IN["digits"]
     shares = split(task.dataset(), 5, 2, "dirichlet", 0)
     devices = [device_learner(task, shares, index, 0) for index in range(5)]
-    model = initial(task, 0)
+    model = initial_model(task, 0)
     for round_ in range(3):
         trained = [device.train(model, round_) for device in devices]
         weights = np.array([each.samples for each in trained]) / sum(each.samples for each in trained)
