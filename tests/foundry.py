@@ -23,7 +23,7 @@ def find(name: str) -> str | None:
     return shutil.which(name) or shutil.which(name, path=str(FOLDER))
 
 
-def absent(name: str) -> str:
+def absence(name: str) -> str:
     """Why a test is skipped."""
     return f"no {name}: npm ci --omit=optional --prefix {FOLDER.parents[1]}, or put one on the PATH"
 
@@ -33,15 +33,15 @@ def anvil(*options: str) -> Iterator[str]:
     """The URL of a node of its own with such options; skips the test where anvil is not installed."""
     binary = find("anvil")
     if binary is None:
-        pytest.skip(absent("anvil"))
-    with socket.socket() as taken:
-        taken.bind(("127.0.0.1", 0))
-        port = taken.getsockname()[1]
+        pytest.skip(absence("anvil"))
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
     process = subprocess.Popen([binary, "--port", str(port), "--silent", *options])
     try:
-        until = time.monotonic() + START_SECONDS
+        end = time.monotonic() + START_SECONDS
         while not listening(port):
-            assert time.monotonic() < until, "anvil does not start"
+            assert time.monotonic() < end, "anvil does not start"
             time.sleep(0.05)
         yield f"http://127.0.0.1:{port}"
     finally:

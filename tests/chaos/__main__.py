@@ -25,7 +25,7 @@ def main() -> int:
     outcomes = []
     for seed in range(options.first, options.first + options.seeds):
         real = options.store == "ipfs" or (options.store == "both" and seed % 2 == 1)
-        if real and (reason := ipfs.absent()):
+        if real and (reason := ipfs.absence()):
             print(f"seed {seed}: on a folder, for there is {reason}", file=sys.stderr)
             real = False
         outcome = _outcome(seed, options.folder / f"{seed}-{'ipfs' if real else 'folder'}", real)

@@ -144,8 +144,8 @@ def stored(store: str, folder: Path) -> Iterator[str]:
 @pytest.mark.parametrize(("chain", "store"), ALL if os.environ.get("WALK") == "all" else GATE)
 def test_every_line_of_the_walk(tmp_path: Path, chain: str, store: str) -> None:
     if chain == "anvil" and foundry.find("anvil") is None:
-        pytest.skip(foundry.absent("anvil"))
-    if store == "ipfs" and (reason := ipfs.absent()):
+        pytest.skip(foundry.absence("anvil"))
+    if store == "ipfs" and (reason := ipfs.absence()):
         pytest.skip(reason)
     folder = tmp_path / "walk"
     folder.mkdir()

@@ -24,7 +24,7 @@ VARIABLE = "JS_IPFS"
 START_SECONDS = PATIENCE
 
 
-def absent() -> str | None:
+def absence() -> str | None:
     """Why there is no daemon to start; None when there is one."""
     if shutil.which("node") is None:
         return "no node: install Node.js 20 or newer"
@@ -93,8 +93,8 @@ class Daemon:
 
 
 def _program() -> Path:
-    named = os.environ.get(VARIABLE)
-    return (Path(named) if named else HERE) / "node_modules" / "ipfs" / "src" / "cli.js"
+    folder = os.environ.get(VARIABLE)
+    return (Path(folder) if folder else HERE) / "node_modules" / "ipfs" / "src" / "cli.js"
 
 
 def _free_ports() -> tuple[int, int]:

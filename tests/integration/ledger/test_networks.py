@@ -152,7 +152,7 @@ def sockets(tmp_path: Path) -> Iterator[list[str]]:
     """anvil by WebSocket and by Unix socket, and the process that answers there."""
     binary = foundry.find("anvil")
     if binary is None:
-        pytest.skip(foundry.absent("anvil"))
+        pytest.skip(foundry.absence("anvil"))
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]

@@ -20,7 +20,7 @@ def test_every_kind_of_process_is_killed_and_the_leader_in_each_phase() -> None:
 
 @pytest.mark.parametrize(("seed", "real"), [(0, False), (1, True)], ids=["folder", "ipfs"])
 def test_default_behavior(tmp_path: Path, seed: int, real: bool) -> None:
-    if real and (reason := ipfs.absent()):
+    if real and (reason := ipfs.absence()):
         pytest.skip(reason)
     outcome = run(seed, tmp_path, real=real)
     assert outcome.faults == ()

@@ -21,7 +21,7 @@ ROUNDS = 2
 def test_on_anvil_and_a_real_ipfs_daemon(tmp_path: Path) -> None:
     if shutil.which("anvil") is None:
         pytest.skip("anvil is not on PATH (npm package @foundry-rs/anvil-linux-amd64)")
-    if reason := ipfs.absent():
+    if reason := ipfs.absence():
         pytest.skip(reason)
     folder = tmp_path / "up"
     folder.mkdir()

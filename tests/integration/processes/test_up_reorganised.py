@@ -28,7 +28,7 @@ ROUNDS, BEGUN, BETWEEN = 4, 16, 7  # blocks before the first reorganisation, and
 @pytest.mark.skipif(os.environ.get("WALK") != "all", reason="WALK=all runs it")
 def test_processes_go_on_over_reorganisations(tmp_path: Path) -> None:
     if foundry.find("anvil") is None:
-        pytest.skip(foundry.absent("anvil"))
+        pytest.skip(foundry.absence("anvil"))
     (tmp_path / "tiny.py").write_text(TASK)
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))

@@ -12,7 +12,7 @@ from tests.ipfs import ipfs
 @pytest.fixture(scope="session")
 def daemon(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ipfs.Daemon]:
     """A running daemon without peers; the test is skipped where none is installed."""
-    if reason := ipfs.absent():
+    if reason := ipfs.absence():
         pytest.skip(reason)
     running = ipfs.Daemon(tmp_path_factory.mktemp("ipfs"))
     running.start()

@@ -39,8 +39,8 @@ def test_digits_are_all_there_and_standardised() -> None:
     labels = np.concatenate([data.train.labels, data.test.labels])
     assert np.bincount(labels).tolist() == [178, 182, 177, 183, 181, 182, 181, 179, 174, 180]
     assert data.train.features.shape[1:] == (1, 8, 8)
-    inked = data.train.features.std(axis=0) > 0
-    assert np.allclose(data.train.features.std(axis=0)[inked], 1, atol=1e-4)
+    is_inked = data.train.features.std(axis=0) > 0
+    assert np.allclose(data.train.features.std(axis=0)[is_inked], 1, atol=1e-4)
     assert np.allclose(data.train.features.mean(axis=0), 0, atol=1e-5)
 
 
@@ -56,14 +56,14 @@ def test_the_test_part_is_a_fifth_of_every_class_and_always_the_same() -> None:
     assert np.array_equal(first.test.features, second.test.features)
     whole = np.bincount(first.train.labels) + np.bincount(first.test.labels)
     assert np.allclose(np.bincount(first.test.labels), whole / 5, atol=0.51)
-    seen = {row.tobytes() for row in first.train.features}
-    assert not any(row.tobytes() in seen for row in first.test.features)
+    train_rows = {row.tobytes() for row in first.train.features}
+    assert not any(row.tobytes() in train_rows for row in first.test.features)
 
 
 def test_loading_imports_neither_torch_nor_scikit_learn() -> None:
     code = "import sys; from bcfl.learning import resolve; resolve('digits').dataset(); print(*sys.modules)"
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert not {"torch", "sklearn", "scipy"} & set(done.stdout.split())
+    process = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert not {"torch", "sklearn", "scipy"} & set(process.stdout.split())
 
 
 def test_bundled_data_takes_no_folder(tmp_path: Path) -> None:

@@ -45,8 +45,8 @@ def test_every_sample_goes_to_exactly_one_device(
 @pytest.mark.parametrize("name", NAMES)
 def test_a_seed_decides(name: str) -> None:
     labels = labels_of(600)
-    first, again, other = (partition(name, labels, 6, seed) for seed in (7, 7, 8))
-    assert all(np.array_equal(a, b) for a, b in zip(first, again, strict=True))
+    first, same, other = (partition(name, labels, 6, seed) for seed in (7, 7, 8))
+    assert all(np.array_equal(a, b) for a, b in zip(first, same, strict=True))
     assert not all(np.array_equal(a, b) for a, b in zip(first, other, strict=True))
 
 
@@ -103,16 +103,16 @@ def test_pathological_devices_have_exactly_so_many_classes(parts: int, classes: 
 def test_the_impossible_is_one_line(
     name: str, samples: int, parts: int, options: dict[str, float], message: str
 ) -> None:
-    with pytest.raises(ConfigError, match=message) as caught:
+    with pytest.raises(ConfigError, match=message) as error:
         partition(name, labels_of(samples), parts, 0, **options)  # type: ignore[arg-type]
-    assert "\n" not in str(caught.value)
+    assert "\n" not in str(error.value)
 
 
 def test_split_gives_no_sample_to_two_parties() -> None:
     data = Dataset(numbered(1000), numbered(100, start=1000))
     shares = split(data, 10, 4, "dirichlet", 3)
-    held = [part.features.ravel() for part in (*shares.devices, *shares.miners, shares.test)]
-    assert np.array_equal(np.sort(np.concatenate(held)), np.arange(1100))
+    parts = [part.features.ravel() for part in (*shares.devices, *shares.miners, shares.test)]
+    assert np.array_equal(np.sort(np.concatenate(parts)), np.arange(1100))
     assert shares.test is data.test
     assert sum(map(len, shares.miners)) == 150
     assert {len(share) for share in shares.miners} == {37, 38}

@@ -34,7 +34,7 @@ def write_module(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Ca
     """Writes modules into the current directory; they are forgotten again."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "path", list(sys.path))
-    known = set(sys.modules)
+    modules = set(sys.modules)
 
     def write(name: str, source: str) -> None:
         path = tmp_path / name
@@ -42,7 +42,7 @@ def write_module(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Ca
         path.write_text(source)
 
     yield write
-    for name in set(sys.modules) - known:
+    for name in set(sys.modules) - modules:
         if name.startswith("own_"):
             del sys.modules[name]
 
@@ -94,14 +94,14 @@ def test_what_cannot_be_resolved_is_one_line(
     write_module: Callable[[str, str], None], name: str, source: str, message: str
 ) -> None:
     write_module("own_tasks.py", source)
-    with pytest.raises(ConfigError, match=message) as caught:
+    with pytest.raises(ConfigError, match=message) as error:
         resolve(name)
-    assert "\n" not in str(caught.value)
+    assert "\n" not in str(error.value)
 
 
 def test_options_replace_what_is_given() -> None:
-    changed = resolve("digits").with_options(epochs=1, learning_rate=0.1)
-    assert (changed.epochs, changed.batch_size, changed.learning_rate) == (1, 16, 0.1)
+    task = resolve("digits").with_options(epochs=1, learning_rate=0.1)
+    assert (task.epochs, task.batch_size, task.learning_rate) == (1, 16, 0.1)
     assert resolve("digits").with_options() == resolve("digits")
 
 
@@ -133,10 +133,10 @@ def test_a_model_can_be_chosen_where_the_task_says_its_shape() -> None:
 
 def test_loading_passes_the_folder_on(tmp_path: Path) -> None:
     samples = Samples(np.eye(2, dtype=np.float32), np.arange(2))
-    seen: list[Path | None] = []
-    task = a_task(lambda folder: seen.append(folder) or Dataset(samples, samples))  # type: ignore[func-returns-value]
+    folders: list[Path | None] = []
+    task = a_task(lambda folder: folders.append(folder) or Dataset(samples, samples))  # type: ignore[func-returns-value]
     task.dataset(tmp_path)
-    assert seen == [tmp_path]
+    assert folders == [tmp_path]
 
 
 def test_loading_that_fails_is_one_line() -> None:

@@ -83,9 +83,9 @@ def test_one_epoch_in_one_batch_is_one_step_of_gradient_descent() -> None:
     assert weights.grad is not None
     assert bias.grad is not None
     expected = model - 0.1 * np.concatenate([weights.grad.numpy().ravel(), bias.grad.numpy()])
-    trained = learner_of(task).train(model, 1)
-    assert np.allclose(trained.vector, expected, atol=1e-6)
-    assert trained.samples == 30
+    local_model = learner_of(task).train(model, 1)
+    assert np.allclose(local_model.vector, expected, atol=1e-6)
+    assert local_model.samples == 30
 
 
 def test_training_is_torchs_own_sgd() -> None:
@@ -141,9 +141,9 @@ def test_training_leaves_torch_as_it_was() -> None:
 
 def test_training_does_not_touch_the_model_it_is_given() -> None:
     model = initial_model(task_of(), 0)
-    before = model.copy()
+    copy = model.copy()
     learner_of(task_of()).train(model, 1)
-    assert np.array_equal(model, before)
+    assert np.array_equal(model, copy)
 
 
 @pytest.mark.parametrize("count", [5, 9, 13])
@@ -173,8 +173,8 @@ data = Samples(np.ones((60, 1, 8, 8), np.float32), np.zeros(60, np.int64))
 times = [TorchLearner(task, data, None, 0).train(initial_model(task, 0), 1).microseconds for _ in range(9)]
 print(times[0] / sorted(times)[4])
 """
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert float(done.stdout) < 4
+    process = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert float(process.stdout) < 4
 
 
 def test_evaluation_counts_right_answers_and_means_the_loss() -> None:
@@ -200,14 +200,14 @@ def test_evaluation_and_gradient_in_pieces_are_those_of_the_whole(monkeypatch: p
 def test_evaluation_does_not_drop_out_and_uses_the_models_statistics() -> None:
     task = task_of(restless)
     learner, model = learner_of(task), initial_model(task, 0)
-    trained = learner.train(model, 1).vector
-    assert learner.evaluate(trained) == learner.evaluate(trained)
-    forgotten = trained.copy()
+    vector = learner.train(model, 1).vector
+    assert learner.evaluate(vector) == learner.evaluate(vector)
+    shifted_vector = vector.copy()
     names = [tensor.name for tensor in layout(task).tensors]
     assert names[3:6] == ["1.bias", "1.running_mean", "1.running_var"]
     start = FEATURES * 8 + 8 + 8 + 8
-    forgotten[start : start + 8] += 5
-    assert learner.evaluate(forgotten).loss != learner.evaluate(trained).loss
+    shifted_vector[start : start + 8] += 5
+    assert learner.evaluate(shifted_vector).loss != learner.evaluate(vector).loss
 
 
 def test_a_loss_that_is_no_number_is_infinite() -> None:
@@ -236,13 +236,13 @@ def test_gradients_are_those_of_equal_parts_that_make_up_the_whole(parts: int) -
     task = task_of()
     data = samples_of(20)
     learner, model = TorchLearner(task, None, data, 0), initial_model(task, 0)
-    found = learner.gradients(model, parts)
-    assert found.shape == (parts, len(model))
+    gradients = learner.gradients(model, parts)
+    assert gradients.shape == (parts, len(model))
     order = np.argsort(data.labels, kind="stable")
     for part in range(parts):
-        alone = TorchLearner(task, None, data.take(order[part::parts]), 0)
-        assert np.allclose(found[part], alone.gradients(model, 1)[0], atol=1e-6)
-    assert np.allclose(found.mean(axis=0), learner.gradients(model, 1)[0], atol=1e-6)
+        part_learner = TorchLearner(task, None, data.take(order[part::parts]), 0)
+        assert np.allclose(gradients[part], part_learner.gradients(model, 1)[0], atol=1e-6)
+    assert np.allclose(gradients.mean(axis=0), learner.gradients(model, 1)[0], atol=1e-6)
 
 
 def test_fewer_samples_than_parts_make_fewer_parts() -> None:
@@ -277,9 +277,9 @@ def test_every_built_in_model_fits_its_data() -> None:
     ],
 )
 def test_a_task_that_does_not_fit_is_one_line(task: Task, message: str) -> None:
-    with pytest.raises(ConfigError, match=message) as caught:
+    with pytest.raises(ConfigError, match=message) as error:
         check_fit(task, task.dataset())
-    assert "\n" not in str(caught.value)
+    assert "\n" not in str(error.value)
 
 
 def test_divergence_is_one_line_that_says_what_to_do() -> None:
@@ -310,7 +310,9 @@ def test_federated_digits_learn() -> None:
     devices = [device_learner(task, shares, index, 0) for index in range(5)]
     model = initial_model(task, 0)
     for round_ in range(3):
-        trained = [device.train(model, round_) for device in devices]
-        weights = np.array([each.samples for each in trained]) / sum(each.samples for each in trained)
-        model = (weights @ np.stack([each.vector for each in trained])).astype(np.float32)
+        local_models = [device.train(model, round_) for device in devices]
+        weights = np.array([each.samples for each in local_models]) / sum(
+            each.samples for each in local_models
+        )
+        model = (weights @ np.stack([each.vector for each in local_models])).astype(np.float32)
     assert judge(task, shares).evaluate(model).accuracy > 0.85

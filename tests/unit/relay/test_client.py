@@ -26,7 +26,7 @@ DEVICE, MINER = Account.derived(0, "device"), Account.derived(0, "miner").addres
         ("http://127.0.0.1:9001", Endpoint(False, "127.0.0.1", 9001, "")),
         ("https://miner.example", Endpoint(True, "miner.example", 443, "")),
         ("http://[::1]:8/", Endpoint(False, "::1", 8, "")),
-        ("https://miner.example/desks/3/", Endpoint(True, "miner.example", 443, "/desks/3")),
+        ("https://miner.example/miners/3/", Endpoint(True, "miner.example", 443, "/miners/3")),
     ],
 )
 def test_endpoints(url: str, expected: Endpoint) -> None:
@@ -56,21 +56,21 @@ def relay(url: str, seconds: float = 2.0) -> HttpRelay:
 @contextmanager
 def answering(answer: Callable[[socket.socket], None]) -> Iterator[str]:
     """A server that hears whoever comes and does `answer`."""
-    with socket.create_server(("127.0.0.1", 0)) as listening:
-        listening.settimeout(0.05)
-        ended = threading.Event()
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        listener.settimeout(0.05)
+        stop = threading.Event()
 
         def serve() -> None:
-            while not ended.is_set():
-                with suppress(OSError), listening.accept()[0] as connection:
+            while not stop.is_set():
+                with suppress(OSError), listener.accept()[0] as connection:
                     connection.settimeout(2)
                     connection.recv(65_536)
                     answer(connection)
 
         thread = threading.Thread(target=serve)
         thread.start()
-        yield f"http://127.0.0.1:{listening.getsockname()[1]}"
-        ended.set()
+        yield f"http://127.0.0.1:{listener.getsockname()[1]}"
+        stop.set()
         thread.join()
 
 
@@ -90,9 +90,9 @@ def say(text: bytes) -> Callable[[socket.socket], None]:
 )  # fmt: skip
 def test_nonsense_is_a_relay_error(answer: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(client, "PAUSE_SECONDS", 0.001)
-    with answering(say(answer)) as url, pytest.raises(RelayError) as caught:
+    with answering(say(answer)) as url, pytest.raises(RelayError) as error:
         relay(url).inbox(MINER).batch(1)
-    assert str(caught.value).isprintable()
+    assert str(error.value).isprintable()
 
 
 def test_an_answer_for_another_round_is_none() -> None:
@@ -115,7 +115,7 @@ def test_drops_do_not_prolong_the_wait() -> None:
         assert time.monotonic() - start < 1
 
 
-def test_a_desk_that_is_away_for_a_moment_is_asked_again(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_miner_that_is_away_for_a_moment_is_asked_again(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(client, "PAUSE_SECONDS", 0.001)
     answers = iter([b"", b"HTTP/1.1 503 Busy\r\n\r\n", b"HTTP/1.1 404 None\r\n\r\n"])
     with answering(lambda connection: connection.sendall(next(answers))) as url:
@@ -124,7 +124,7 @@ def test_a_desk_that_is_away_for_a_moment_is_asked_again(monkeypatch: pytest.Mon
 
 def test_nobody_there_is_a_relay_error(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(client, "PAUSE_SECONDS", 0.001)
-    with socket.create_server(("127.0.0.1", 0)) as taken:
-        port = taken.getsockname()[1]
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        port = listener.getsockname()[1]
     with pytest.raises(RelayError, match="does not answer: Connection refused"):
         relay(f"http://127.0.0.1:{port}").inbox(MINER).batch(1)

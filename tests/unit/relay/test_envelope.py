@@ -1,4 +1,4 @@
-"""A message is for one chain, contract, desk and path; after a change anywhere nobody has sealed it."""
+"""A message is for one chain, contract, miner and path; after a change anywhere nobody has signed it."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def test_the_sender_is_known() -> None:
 
 
 @pytest.mark.parametrize(
-    "changed",
+    "message",
     [
         (Domain(1, DOMAIN.contract), *SEALED[1:]),
         (Domain(31337, OTHER.address), *SEALED[1:]),
@@ -28,8 +28,8 @@ def test_the_sender_is_known() -> None:
         (*SEALED[:3], b"{ }"),
     ],
 )
-def test_for_anything_else_the_sender_is_another(changed: tuple[Domain, str, str, bytes]) -> None:
-    assert sender(*changed, VALUE) != DEVICE.address
+def test_for_anything_else_the_sender_is_another(message: tuple[Domain, str, str, bytes]) -> None:
+    assert sender(*message, VALUE) != DEVICE.address
 
 
 @pytest.mark.parametrize(

@@ -16,9 +16,9 @@ from bcfl.relay.mailbox import Busy, Mailbox
 def test_the_owner_does_it_and_the_sender_waits() -> None:
     mailbox, threads = Mailbox(), []
     with ThreadPoolExecutor(1) as pool:
-        handed = pool.submit(mailbox.submit, lambda: threads.append(threading.get_ident()))
+        future = pool.submit(mailbox.submit, lambda: threads.append(threading.get_ident()))
         mailbox.process(1)
-        handed.result(1)
+        future.result(1)
     assert threads == [threading.get_ident()]
 
 
@@ -28,55 +28,55 @@ def test_a_refusal_reaches_the_sender() -> None:
 
     mailbox = Mailbox()
     with ThreadPoolExecutor(1) as pool:
-        handed = pool.submit(mailbox.submit, refuse)
+        future = pool.submit(mailbox.submit, refuse)
         mailbox.process(1)
         with pytest.raises(RelayError, match="no use"):
-            handed.result(1)
+            future.result(1)
 
 
 def test_a_defect_that_a_message_finds_does_not_stop_the_owner() -> None:
     mailbox = Mailbox()
     with ThreadPoolExecutor(1) as pool:
-        handed = pool.submit(mailbox.submit, lambda: [][0])
+        future = pool.submit(mailbox.submit, lambda: [][0])
         mailbox.process(1)
         with pytest.raises(RelayError, match="could not be judged"):
-            handed.result(1)
+            future.result(1)
 
 
 def test_more_than_there_is_room_for_are_refused_at_once() -> None:
     mailbox = Mailbox(capacity=2)
     with ThreadPoolExecutor(2) as pool:
-        handed = [pool.submit(mailbox.submit, lambda: None) for _ in range(2)]
+        future = [pool.submit(mailbox.submit, lambda: None) for _ in range(2)]
         while mailbox._letters.qsize() < 2:
             time.sleep(0.001)
         with pytest.raises(Busy):
             mailbox.submit(lambda: None)
         mailbox.process(0.1)
-        assert [item.result(1) for item in handed] == [None, None]
+        assert [item.result(1) for item in future] == [None, None]
 
 
 def test_a_message_that_nobody_waits_for_any_more_is_not_looked_at() -> None:
-    mailbox, done = Mailbox(wait_seconds=0.01), []
+    mailbox, calls = Mailbox(wait_seconds=0.01), []
     with pytest.raises(Busy):
-        mailbox.submit(lambda: done.append(1))
+        mailbox.submit(lambda: calls.append(1))
     mailbox.process(0)
-    assert done == []
+    assert calls == []
 
 
 def test_a_flood_does_not_hold_the_owner_up() -> None:
     mailbox = Mailbox(capacity=4)
     with ThreadPoolExecutor(4) as pool:
-        ended = threading.Event()
+        stop = threading.Event()
 
         def flood() -> None:
-            while not ended.is_set():
+            while not stop.is_set():
                 with suppress(Busy):
                     mailbox.submit(lambda: None)
 
         floods = [pool.submit(flood) for _ in range(4)]
         for _ in range(20):
             mailbox.process(0.05)
-        ended.set()
+        stop.set()
         while not all(item.done() for item in floods):
             mailbox.process(0.01)
 

@@ -18,7 +18,7 @@ VERSION = {"Version": "0.29.0", "Commit": "", "Repo": "15", "Golang": "go1.22"}
 ONCE = Retries(times=0)
 
 
-def said(message: str) -> list[bytes]:
+def error_reply(message: str) -> list[bytes]:
     """An error as a daemon gives it."""
     return reply({"Message": message, "Code": 0, "Type": "error"}, 500)
 
@@ -35,8 +35,8 @@ def daemon(command: str, script: Script) -> Server:
     }
 
     def answer(request: Request) -> Iterable[bytes]:
-        asked = request.path.removeprefix("/api/v0/")
-        return script(request) if asked == command else reply(usual[asked])
+        path = request.path.removeprefix("/api/v0/")
+        return script(request) if path == command else reply(usual[path])
 
     return Server(answer)
 

@@ -22,23 +22,23 @@ AWAY = KuboStore("/ip4/127.0.0.1/tcp/1", retries=ONCE)
 def test_a_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HOME", str(tmp_path))
     for address in (str(tmp_path / "a"), "~/a"):
-        opened = open_store(address)
-        assert isinstance(opened, DirectoryStore)
-        assert opened.path == tmp_path / "a"
+        store = open_store(address)
+        assert isinstance(store, DirectoryStore)
+        assert store.path == tmp_path / "a"
 
 
 def test_a_daemon() -> None:
-    opened = open_store("ipfs:/ip4/127.0.0.1/tcp/5001")
-    assert isinstance(opened, KuboStore)
-    assert opened.address == "/ip4/127.0.0.1/tcp/5001"
-    assert isinstance(opened, Pins)
+    store = open_store("ipfs:/ip4/127.0.0.1/tcp/5001")
+    assert isinstance(store, KuboStore)
+    assert store.address == "/ip4/127.0.0.1/tcp/5001"
+    assert isinstance(store, Pins)
 
 
 def test_a_gateway_to_fall_back_on(tmp_path: Path) -> None:
-    opened = open_store(str(tmp_path), "https://gateway.invalid")
-    assert isinstance(opened, FallbackStore)
-    assert isinstance(opened.primary, DirectoryStore)
-    assert isinstance(opened.fallback, GatewayStore)
+    store = open_store(str(tmp_path), "https://gateway.invalid")
+    assert isinstance(store, FallbackStore)
+    assert isinstance(store.primary, DirectoryStore)
+    assert isinstance(store.fallback, GatewayStore)
 
 
 @pytest.mark.parametrize(
@@ -55,9 +55,9 @@ def test_a_gateway_to_fall_back_on(tmp_path: Path) -> None:
     ],
 )
 def test_addresses_that_are_none(address: str) -> None:
-    with pytest.raises(ConfigError) as caught:
+    with pytest.raises(ConfigError) as error:
         open_store(address)
-    assert "/ip4/127.0.0.1/tcp/5001" in str(caught.value)  # what it could look like
+    assert "/ip4/127.0.0.1/tcp/5001" in str(error.value)  # what it could look like
 
 
 def test_a_gateway_that_is_none(tmp_path: Path) -> None:
@@ -72,10 +72,10 @@ def test_no_client_of_a_daemon_is_loaded_without_need() -> None:
 
 def test_the_first_store_is_asked_first(tmp_path: Path) -> None:
     with Server(lambda _: reply(DATA)) as server:
-        both = FallbackStore(DirectoryStore(tmp_path), GatewayStore(server.url))
-        assert both.put(DATA) == CID
-        assert both.get(CID, 99) == DATA
-        assert both.has(CID)
+        fallback = FallbackStore(DirectoryStore(tmp_path), GatewayStore(server.url))
+        assert fallback.put(DATA) == CID
+        assert fallback.get(CID, 99) == DATA
+        assert fallback.has(CID)
         assert server.requests == []
 
 
@@ -86,20 +86,20 @@ def test_the_second_helps_out(tmp_path: Path, ailment: str) -> None:
         folder.put(DATA)
         (tmp_path / CID[-3:-1] / CID).write_bytes(b"rot" * (1 if ailment == "corrupt" else 99))
     with Server(lambda _: reply(DATA)) as server:
-        both = FallbackStore(AWAY if ailment == "away" else folder, GatewayStore(server.url))
-        assert both.get(CID, 99) == DATA
-        assert both.has(CID)
+        fallback = FallbackStore(AWAY if ailment == "away" else folder, GatewayStore(server.url))
+        assert fallback.get(CID, 99) == DATA
+        assert fallback.has(CID)
 
 
 def test_when_both_fail_the_first_decides_and_both_are_named(tmp_path: Path) -> None:
     with Server(lambda _: reply(b"rot")) as server:
         gateway = GatewayStore(server.url, retries=ONCE)
-        with pytest.raises(Unavailable, match=f"does not hold {CID}; and gateway") as caught:
+        with pytest.raises(Unavailable, match=f"does not hold {CID}; and gateway") as error:
             FallbackStore(DirectoryStore(tmp_path), gateway).get(CID, 99)
-        assert caught.value.cid == CID
-        with pytest.raises(StoreError, match="connection refused") as caught_away:
+        assert error.value.cid == CID
+        with pytest.raises(StoreError, match="connection refused") as away_error:
             FallbackStore(AWAY, gateway).get(CID, 99)
-    assert not isinstance(caught_away.value, Unavailable | Corrupt)
+    assert not isinstance(away_error.value, Unavailable | Corrupt)
 
 
 def test_whether_either_holds_it(tmp_path: Path) -> None:
@@ -120,17 +120,17 @@ def test_no_cid_is_no_reason_to_ask_another(tmp_path: Path) -> None:
 
 
 def test_pins_go_to_the_first_store_alone(tmp_path: Path) -> None:
-    asked: list[str] = []
+    paths: list[str] = []
 
     def script(request: object) -> list[bytes]:
-        asked.append(getattr(request, "path", ""))
+        paths.append(getattr(request, "path", ""))
         return reply({"Version": "0.29.0", "Pins": [CID]})
 
     gateway = GatewayStore("http://127.0.0.1:1")
     with Server(script) as server:
-        both = FallbackStore(KuboStore(server.address), gateway)
-        both.pin(CID)
-        both.unpin(CID)
-    assert asked == ["/api/v0/version", "/api/v0/pin/add", "/api/v0/pin/rm"]
+        fallback = FallbackStore(KuboStore(server.address), gateway)
+        fallback.pin(CID)
+        fallback.unpin(CID)
+    assert paths == ["/api/v0/version", "/api/v0/pin/add", "/api/v0/pin/rm"]
     FallbackStore(DirectoryStore(tmp_path), gateway).pin(CID)
     FallbackStore(DirectoryStore(tmp_path), gateway).unpin(CID)

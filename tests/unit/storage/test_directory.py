@@ -49,9 +49,9 @@ def test_the_same_bytes_are_kept_once(store: DirectoryStore) -> None:
 
 def test_absent_content_is_unavailable(store: DirectoryStore) -> None:
     assert not store.has(CID)
-    with pytest.raises(Unavailable, match=CID) as caught:
+    with pytest.raises(Unavailable, match=CID) as error:
         store.get(CID, 100)
-    assert caught.value.cid == CID
+    assert error.value.cid == CID
 
 
 @pytest.mark.parametrize("bad", [b"", b"weights of a modem", DATA + b"!", DATA[:-1]])
@@ -133,9 +133,9 @@ def test_disk_full(store: DirectoryStore, monkeypatch: pytest.MonkeyPatch) -> No
         patch.setattr(Path, "open", lambda path, mode: Full(really_open(path, mode)))
         with pytest.raises(
             StoreError, match=f"cannot keep {CID}: No space left on device; free some"
-        ) as caught:
+        ) as error:
             store.put(DATA)
-    assert "\n" not in str(caught.value)
+    assert "\n" not in str(error.value)
     assert [path.name for path in files(store)] == [cids.compute(b"kept before")]
     assert store.get(store.put(DATA), 100) == DATA
 

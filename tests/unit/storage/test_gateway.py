@@ -50,9 +50,9 @@ from tests.unit.storage.archives import (
 ONCE = Retries(times=0)
 
 
-def fetch(script: Script, cid: str = LARGE_CID, most: int = len(LARGE), **options: Any) -> bytes:
+def fetch(script: Script, cid: str = LARGE_CID, max_bytes: int = len(LARGE), **options: Any) -> bytes:
     with Server(script) as server:
-        return GatewayStore(server.url, **{"timeout": 5.0, "retries": ONCE, **options}).get(cid, most)
+        return GatewayStore(server.url, **{"timeout": 5.0, "retries": ONCE, **options}).get(cid, max_bytes)
 
 
 def test_default_behavior() -> None:
@@ -60,10 +60,10 @@ def test_default_behavior() -> None:
         gateway = GatewayStore(server.url + "/")
         assert gateway.get(SMALL_CID, 100) == SMALL
         assert gateway.has(SMALL_CID)
-        asked, looked = server.requests
-    assert (asked.method, asked.target) == ("GET", f"/ipfs/{SMALL_CID}?format=raw")
-    assert asked.headers["accept"] == "application/vnd.ipld.raw"
-    assert (looked.method, looked.headers["cache-control"]) == ("HEAD", "only-if-cached")
+        request, has_request = server.requests
+    assert (request.method, request.target) == ("GET", f"/ipfs/{SMALL_CID}?format=raw")
+    assert request.headers["accept"] == "application/vnd.ipld.raw"
+    assert (has_request.method, has_request.headers["cache-control"]) == ("HEAD", "only-if-cached")
 
 
 def test_the_tree_of_this_test_is_that_of_the_protocol() -> None:
@@ -101,15 +101,15 @@ def test_two_levels_of_equal_chunks() -> None:
 
 @pytest.mark.parametrize("refusal", [400, 406, 415, 501])
 def test_a_gateway_that_gives_single_blocks_alone(refusal: int) -> None:
-    held = {str(cid): block for cid, block in tree(LARGE)}
+    blocks = {str(cid): block for cid, block in tree(LARGE)}
 
     def script(request: Request) -> list[bytes]:
         if request.query["format"] == "car":
             return reply(b"", refusal)
-        return reply(held[request.path.removeprefix("/ipfs/")])
+        return reply(blocks[request.path.removeprefix("/ipfs/")])
 
     assert fetch(script) == LARGE
-    held[list(held)[1]] = bytes(CHUNK_BYTES)
+    blocks[list(blocks)[1]] = bytes(CHUNK_BYTES)
     with pytest.raises(Corrupt, match="are not its own"):
         fetch(script)
 
@@ -147,22 +147,22 @@ def test_a_gateway_that_gives_the_file_itself() -> None:
     ],
 )
 def test_archives_that_are_none(body: bytes) -> None:
-    with pytest.raises(Corrupt) as caught:
+    with pytest.raises(Corrupt) as error:
         fetch(car(body))
-    assert caught.value.cid == LARGE_CID
-    assert "\n" not in str(caught.value)
-    assert len(str(caught.value)) < 400
+    assert error.value.cid == LARGE_CID
+    assert "\n" not in str(error.value)
+    assert len(str(error.value)) < 400
 
 
-@pytest.mark.parametrize("at", [HEAD, HEAD + 300, HEAD + 300_000])
-def test_half_an_archive(at: int) -> None:
-    whole = at == HEAD
-    with pytest.raises(Unavailable if whole else Corrupt, match="only a part" if whole else "cut off"):
-        fetch(car(GOOD[:at]))
+@pytest.mark.parametrize("size", [HEAD, HEAD + 300, HEAD + 300_000])
+def test_half_an_archive(size: int) -> None:
+    is_empty = size == HEAD
+    with pytest.raises(Unavailable if is_empty else Corrupt, match="only a part" if is_empty else "cut off"):
+        fetch(car(GOOD[:size]))
 
 
 @pytest.mark.parametrize(
-    ("made", "words"),
+    ("root_and_archive", "words"),
     [
         (hostile([(UNASKED, 7)] * 174), "not of its level"),
         (hostile([(UNASKED, 7), (FULL, CHUNK_BYTES)]), "not of the sizes"),
@@ -175,15 +175,15 @@ def test_half_an_archive(at: int) -> None:
         (hostile([]), "not of its level"),
     ],
 )
-def test_trees_that_no_file_has(made: tuple[str, bytes], words: str) -> None:
+def test_trees_that_no_file_has(root_and_archive: tuple[str, bytes], words: str) -> None:
     """Their hashes are right: whoever names the CID on chain may have made them."""
     with pytest.raises(Corrupt, match=words):
-        fetch(car(made[1]), made[0])
+        fetch(car(root_and_archive[1]), root_and_archive[0])
 
 
 def test_a_proven_size_is_oversized_and_a_claimed_one_is_not() -> None:
     with pytest.raises(Oversized, match=f"has {len(LARGE)} bytes, more than the {len(LARGE) - 1} expected"):
-        fetch(car(GOOD), most=len(LARGE) - 1)
+        fetch(car(GOOD), max_bytes=len(LARGE) - 1)
     with pytest.raises(Oversized, match="has 18 bytes, more than the 17 expected"):
         fetch(lambda _: reply(SMALL), SMALL_CID, 17)
     with pytest.raises(Corrupt):
@@ -194,12 +194,12 @@ def test_a_proven_size_is_oversized_and_a_claimed_one_is_not() -> None:
 @pytest.mark.parametrize("kind", [CAR, "application/octet-stream"])
 def test_endless_answers(cid: str, kind: str) -> None:
     start = archive(ROOT, tree(LARGE)[:2]) if kind == CAR else b""
-    again = section(binary(ROOT) + tree(LARGE)[0][1]) * 100
+    sections = section(binary(ROOT) + tree(LARGE)[0][1]) * 100
 
     def script(_: Request) -> Iterator[bytes]:
         yield f"HTTP/1.1 200 OK\r\nContent-Type: {kind}\r\n\r\n".encode() + start
         while True:
-            yield again
+            yield sections
 
     tracemalloc.start()
     with pytest.raises(Corrupt):
@@ -211,14 +211,14 @@ def test_endless_answers(cid: str, kind: str) -> None:
 
 @pytest.mark.parametrize("status", [301, 302, 307, 308])
 def test_no_redirect_is_followed(status: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    with Server(lambda _: reply(SMALL)) as elsewhere:
-        monkeypatch.setenv("http_proxy", elsewhere.url)
-        where = elsewhere.url + "\x1b[31m" + "x" * 500
-        with pytest.raises(StoreError, match="sends us to") as caught:
-            fetch(lambda _: reply(b"", status, Location=where), SMALL_CID)
-        assert elsewhere.requests == []
-    assert "\x1b" not in str(caught.value)
-    assert len(str(caught.value)) < 400
+    with Server(lambda _: reply(SMALL)) as other:
+        monkeypatch.setenv("http_proxy", other.url)
+        location = other.url + "\x1b[31m" + "x" * 500
+        with pytest.raises(StoreError, match="sends us to") as error:
+            fetch(lambda _: reply(b"", status, Location=location), SMALL_CID)
+        assert other.requests == []
+    assert "\x1b" not in str(error.value)
+    assert len(str(error.value)) < 400
 
 
 @pytest.mark.parametrize("status", [404, 410, 504])
@@ -235,17 +235,17 @@ def test_other_refusals(status: int) -> None:
 
 
 @pytest.mark.parametrize(
-    "ill", [b"", b"HTTP/1.1 429 Slow\r\n\r\n", b"HTTP/1.1 200 OK\r\nContent-Length: 18\r\n\r\nwei"]
+    "answer", [b"", b"HTTP/1.1 429 Slow\r\n\r\n", b"HTTP/1.1 200 OK\r\nContent-Length: 18\r\n\r\nwei"]
 )
-def test_trying_again(ill: bytes) -> None:
-    left = [ill, ill]
-    slept: list[float] = []
-    retries = Retries(times=2, first_seconds=0.1, jitter=lambda: 1.0, sleep=slept.append)
-    script: Callable[[Request], Iterable[bytes]] = lambda _: [left.pop()] if left else reply(SMALL)  # noqa: E731
+def test_trying_again(answer: bytes) -> None:
+    answers = [answer, answer]
+    pauses: list[float] = []
+    retries = Retries(times=2, first_seconds=0.1, jitter=lambda: 1.0, sleep=pauses.append)
+    script: Callable[[Request], Iterable[bytes]] = lambda _: [answers.pop()] if answers else reply(SMALL)  # noqa: E731
     assert fetch(script, SMALL_CID, retries=retries) == SMALL
-    assert slept == [0.1, 0.2]
+    assert pauses == [0.1, 0.2]
     with pytest.raises(StoreError, match="does not answer"):
-        fetch(lambda _: [ill], SMALL_CID)
+        fetch(lambda _: [answer], SMALL_CID)
 
 
 @pytest.mark.parametrize("cid", [SMALL_CID, LARGE_CID])
@@ -254,10 +254,10 @@ def test_a_byte_now_and_then(cid: str) -> None:
         yield f"HTTP/1.1 200 OK\r\nContent-Type: {CAR}\r\n\r\n".encode()
         yield from server.drip(GOOD[:500], 0.02)
 
-    started = time.monotonic()
+    start = time.monotonic()
     with Server(script) as server, pytest.raises(Unavailable, match=rf"did not give {cid} within 0\.3 s"):
         GatewayStore(server.url, timeout=0.3).get(cid, len(LARGE))
-    assert time.monotonic() - started < 2
+    assert time.monotonic() - start < 2
 
 
 def test_nothing_listens() -> None:
@@ -265,10 +265,10 @@ def test_nothing_listens() -> None:
         GatewayStore("http://127.0.0.1:1", retries=ONCE).get(SMALL_CID, 99)
 
 
-@pytest.mark.parametrize(("status", "held"), [(200, True), (404, False), (412, False), (504, False)])
-def test_whether_it_holds_something(status: int, held: bool) -> None:
+@pytest.mark.parametrize(("status", "expected"), [(200, True), (404, False), (412, False), (504, False)])
+def test_whether_it_holds_something(status: int, expected: bool) -> None:
     with Server(lambda _: reply(b"", status)) as server:
-        assert GatewayStore(server.url).has(SMALL_CID) is held
+        assert GatewayStore(server.url).has(SMALL_CID) is expected
 
 
 def test_silence_is_a_no_and_a_refusal_an_error() -> None:
@@ -319,14 +319,14 @@ def test_cid_pasted_into_a_url(text: str) -> None:
     ],
 )
 def test_urls_that_are_none(url: str) -> None:
-    with pytest.raises(ConfigError) as caught:
+    with pytest.raises(ConfigError) as error:
         GatewayStore(url)
-    assert "secret" not in str(caught.value)
+    assert "secret" not in str(error.value)
 
 
-@pytest.mark.parametrize("given", ["", "/", "/ipfs", "/ipfs/"])
-def test_ways_to_write_its_url(given: str) -> None:
-    assert GatewayStore(f"https://host:8080{given}").url == "https://host:8080"
+@pytest.mark.parametrize("suffix", ["", "/", "/ipfs", "/ipfs/"])
+def test_ways_to_write_its_url(suffix: str) -> None:
+    assert GatewayStore(f"https://host:8080{suffix}").url == "https://host:8080"
 
 
 @given(st.data())
@@ -349,5 +349,5 @@ def test_no_change_of_an_archive_comes_through(data: st.DataObject) -> None:
 @given(st.binary(max_size=200))
 def test_no_block_breaks_the_parser(block: bytes) -> None:
     with suppress(Malformed):
-        found = parse_node(block)
-        assert len(found.links) == len(found.sizes) <= 174
+        node_ = parse_node(block)
+        assert len(node_.links) == len(node_.sizes) <= 174

@@ -15,7 +15,7 @@ from bcfl.protocol import cid as cids
 from bcfl.storage import KuboStore
 from bcfl.transport.client import PIECE_BYTES
 from tests.ipfs.fake import Request, Server, chunked, reply
-from tests.unit.storage.fake_daemon import CID, DATA, ONCE, VERSION, daemon, one_line, said, store
+from tests.unit.storage.fake_daemon import CID, DATA, ONCE, VERSION, daemon, one_line, error_reply, store
 
 
 def test_default_behavior() -> None:
@@ -31,25 +31,25 @@ def test_every_setting_that_makes_the_cid_is_sent() -> None:
     with daemon("", lambda _: []) as server:
         store(server).put(DATA)
         query = server.requests[-1].query
-    wanted = {"cid-version": "1", "cid-base": "base32", "raw-leaves": "true", "chunker": "size-262144"}
-    wanted |= {
+    options = {"cid-version": "1", "cid-base": "base32", "raw-leaves": "true", "chunker": "size-262144"}
+    options |= {
         "max-file-links": "174",
         "hash": "sha2-256",
         "trickle": "false",
         "inline": "false",
         "pin": "true",
     }
-    assert wanted.items() <= query.items()
+    assert options.items() <= query.items()
 
 
-@pytest.mark.parametrize("other", [cids.compute(b"other"), "", "Qm", "x" * 10_000])
-def test_a_daemon_that_adds_in_another_way(other: str) -> None:
+@pytest.mark.parametrize("hash_", [cids.compute(b"other"), "", "Qm", "x" * 10_000])
+def test_a_daemon_that_adds_in_another_way(hash_: str) -> None:
     with (
-        daemon("add", lambda _: reply({"Hash": other})) as server,
-        pytest.raises(StoreError, match=f"stored {CID} as") as caught,
+        daemon("add", lambda _: reply({"Hash": hash_})) as server,
+        pytest.raises(StoreError, match=f"stored {CID} as") as error,
     ):
         store(server).put(DATA)
-    assert one_line(caught)
+    assert one_line(error)
 
 
 @pytest.mark.parametrize(
@@ -69,12 +69,10 @@ def test_versions_that_will_do(version: dict[str, str], name: str) -> None:
 def test_an_old_version() -> None:
     with (
         daemon("version", lambda _: reply({"Version": "0.4.23"})) as server,
-        pytest.raises(
-            StoreError, match=r"is version 0\.4\.23; bcfl needs 0\.5 or newer: update it"
-        ) as caught,
+        pytest.raises(StoreError, match=r"is version 0\.4\.23; bcfl needs 0\.5 or newer: update it") as error,
     ):
         store(server).get(CID, 100)
-    assert one_line(caught)
+    assert one_line(error)
 
 
 @pytest.mark.parametrize(
@@ -100,24 +98,24 @@ def test_an_old_version() -> None:
 def test_what_answers_is_no_daemon(answer: list[bytes]) -> None:
     with (
         daemon("version", lambda _: answer) as server,
-        pytest.raises(StoreError, match=r"what answers is not an IPFS daemon; check the port") as caught,
+        pytest.raises(StoreError, match=r"what answers is not an IPFS daemon; check the port") as error,
     ):
         store(server).get(CID, 100)
-    assert one_line(caught)
+    assert one_line(error)
 
 
 @pytest.mark.parametrize("noise", [b"SSH-2.0-OpenSSH_9\r\n", b"\0" * 100, b""])
 def test_what_answers_does_not_speak_http(noise: bytes) -> None:
-    with Server(lambda _: [noise]) as server, pytest.raises(StoreError, match="does not answer") as caught:
+    with Server(lambda _: [noise]) as server, pytest.raises(StoreError, match="does not answer") as error:
         store(server).get(CID, 100)
-    assert one_line(caught)
+    assert one_line(error)
 
 
 def test_nothing_listens() -> None:
-    with pytest.raises(StoreError, match=r"does not answer: connection refused; is `ipfs daemon`") as caught:
+    with pytest.raises(StoreError, match=r"does not answer: connection refused; is `ipfs daemon`") as error:
         KuboStore("/ip4/127.0.0.1/tcp/1", retries=ONCE).put(DATA)
-    assert caught.value.cid == CID
-    assert one_line(caught)
+    assert error.value.cid == CID
+    assert one_line(error)
 
 
 @pytest.mark.parametrize(
@@ -144,9 +142,9 @@ def test_addresses_that_are_none(address: str) -> None:
 
 
 def test_a_host_that_does_not_exist() -> None:
-    with pytest.raises(StoreError, match="does not answer") as caught:
+    with pytest.raises(StoreError, match="does not answer") as error:
         KuboStore("/dns4/no-such-host.invalid/tcp/5001", retries=ONCE).get(CID, 100)
-    assert one_line(caught)
+    assert one_line(error)
 
 
 @pytest.mark.parametrize(
@@ -154,12 +152,12 @@ def test_a_host_that_does_not_exist() -> None:
 )
 def test_cid_pasted_into_a_request(text: str) -> None:
     with daemon("", lambda _: []) as server:
-        kept = store(server)
-        for use in (lambda: kept.get(text, 9), lambda: kept.has(text), lambda: kept.pin(text)):
+        kubo = store(server)
+        for use in (lambda: kubo.get(text, 9), lambda: kubo.has(text), lambda: kubo.pin(text)):
             with pytest.raises(CidError):
                 use()
         with pytest.raises(CidError):
-            kept.unpin(text)
+            kubo.unpin(text)
         assert server.requests == []
 
 
@@ -168,9 +166,9 @@ def test_other_bytes_name_their_cid(bad: bytes) -> None:
     def script(_: Request) -> list[bytes]:
         return reply(bad, Content_Encoding="gzip") if bad[:1] == b"\x1f" else reply(bad)
 
-    with daemon("cat", script) as server, pytest.raises(Corrupt, match=CID) as caught:
+    with daemon("cat", script) as server, pytest.raises(Corrupt, match=CID) as error:
         store(server).get(CID, 100)
-    assert caught.value.cid == CID
+    assert error.value.cid == CID
 
 
 def test_nothing_is_inflated() -> None:
@@ -198,11 +196,11 @@ def test_more_than_expected_is_not_read(form: str) -> None:
             yield b"%x\r\n%s\r\n" % (len(piece), piece) if form == "endless chunks" else piece
 
     with daemon("cat", script) as server:
-        kept = store(server)
-        kept.check()
+        kubo = store(server)
+        kubo.check()
         tracemalloc.start()
         with pytest.raises(Oversized, match=f"{CID} has more than the 100000 bytes expected"):
-            kept.get(CID, 100_000)
+            kubo.get(CID, 100_000)
         peak = tracemalloc.get_traced_memory()[1]
         tracemalloc.stop()
     assert peak < 2_000_000
@@ -227,11 +225,11 @@ def test_a_byte_now_and_then(part: str) -> None:
         yield from slow.drip(drops[part], 0.02)
 
     with daemon("cat", script) as slow:
-        started = time.monotonic()
-        with pytest.raises(StoreError, match=r"did not answer within 0\.3 s") as caught:
+        start = time.monotonic()
+        with pytest.raises(StoreError, match=r"did not answer within 0\.3 s") as error:
             store(slow, timeout=0.3).get(CID, 100_000)
-        assert time.monotonic() - started < 2
-    assert not isinstance(caught.value, Unavailable)  # the daemon fails, which says nothing of the content
+        assert time.monotonic() - start < 2
+    assert not isinstance(error.value, Unavailable)  # the daemon fails, which says nothing of the content
 
 
 def test_silence() -> None:
@@ -250,12 +248,12 @@ def test_silence() -> None:
     ],
 )
 def test_what_nobody_has(message: str) -> None:
-    with daemon("cat", lambda _: said(message)) as server:
-        with pytest.raises(Unavailable, match=CID) as caught:
+    with daemon("cat", lambda _: error_reply(message)) as server:
+        with pytest.raises(Unavailable, match=CID) as error:
             store(server).get(CID, 100)
-        assert one_line(caught)
+        assert one_line(error)
         assert server.requests[-1].query["timeout"].endswith("ms")  # the daemon gives up before we do
-    with daemon("pin/add", lambda _: said(message)) as server, pytest.raises(Unavailable, match=CID):
+    with daemon("pin/add", lambda _: error_reply(message)) as server, pytest.raises(Unavailable, match=CID):
         store(server).pin(CID)
 
 
@@ -278,38 +276,38 @@ def test_trailers_without_end() -> None:
 
 def test_other_errors_are_passed_on_in_one_line() -> None:
     with (
-        daemon("pin/rm", lambda _: said("disk\nfull " + "x" * 9999)) as server,
-        pytest.raises(StoreError, match="refused: disk full") as caught,
+        daemon("pin/rm", lambda _: error_reply("disk\nfull " + "x" * 9999)) as server,
+        pytest.raises(StoreError, match="refused: disk full") as error,
     ):
         store(server).unpin(CID)
-    assert one_line(caught)
+    assert one_line(error)
 
 
 def test_a_folder_is_not_a_payload() -> None:
     with (
-        daemon("cat", lambda _: said("this dag node is a directory")) as server,
+        daemon("cat", lambda _: error_reply("this dag node is a directory")) as server,
         pytest.raises(Corrupt, match=f"{CID} is not a file"),
     ):
         store(server).get(CID, 100)
 
 
 def test_unpinning_what_is_not_pinned() -> None:
-    with daemon("pin/rm", lambda _: said("not pinned or pinned indirectly")) as server:
+    with daemon("pin/rm", lambda _: error_reply("not pinned or pinned indirectly")) as server:
         store(server).unpin(CID)
 
 
-@pytest.mark.parametrize(("held", "message"), [(False, "could not find"), (True, "")])
-def test_what_is_not_pinned_is_looked_for_at_home(held: bool, message: str) -> None:
+@pytest.mark.parametrize(("is_held", "message"), [(False, "could not find"), (True, "")])
+def test_what_is_not_pinned_is_looked_for_at_home(is_held: bool, message: str) -> None:
     def script(request: Request) -> list[bytes]:
         if request.path.endswith("pin/ls"):
-            return said("is not pinned")
+            return error_reply("is not pinned")
         if request.path.endswith("version"):
             return reply(VERSION)
         assert request.query["offline"] == "true"
-        return reply({"Key": CID, "Size": 18}) if held else said(message)
+        return reply({"Key": CID, "Size": 18}) if is_held else error_reply(message)
 
     with Server(script) as server:
-        assert store(server).has(CID) is held
+        assert store(server).has(CID) is is_held
 
 
 @pytest.mark.parametrize("command", ["pin/ls", "block/stat"])
@@ -317,20 +315,23 @@ def test_an_error_is_not_an_absence(command: str) -> None:
     def script(request: Request) -> list[bytes]:
         if request.path.endswith("version"):
             return reply(VERSION)
-        return said("the disk burns" if request.path.endswith(command) else "is not pinned")
+        return error_reply("the disk burns" if request.path.endswith(command) else "is not pinned")
 
     with Server(script) as server, pytest.raises(StoreError, match="refused: the disk burns"):
         store(server).has(CID)
 
 
 def test_no_redirect_is_followed_and_no_proxy_asked(monkeypatch: pytest.MonkeyPatch) -> None:
-    with Server(lambda _: reply(DATA)) as elsewhere:
-        monkeypatch.setenv("http_proxy", elsewhere.url)
-        monkeypatch.setenv("HTTP_PROXY", elsewhere.url)
-        away = reply(b"", 307, Location=elsewhere.url)
-        with daemon("cat", lambda _: away) as server, pytest.raises(StoreError, match="not an IPFS daemon"):
+    with Server(lambda _: reply(DATA)) as other:
+        monkeypatch.setenv("http_proxy", other.url)
+        monkeypatch.setenv("HTTP_PROXY", other.url)
+        redirect = reply(b"", 307, Location=other.url)
+        with (
+            daemon("cat", lambda _: redirect) as server,
+            pytest.raises(StoreError, match="not an IPFS daemon"),
+        ):
             store(server).get(CID, 100)
-        assert elsewhere.requests == []
+        assert other.requests == []
 
 
 def test_large_contents_are_sent_in_pieces() -> None:
@@ -345,6 +346,6 @@ def test_looking_for_bytes_takes_no_longer_than_it_may() -> None:
     """Whoever withholds an update's bytes must not use up the phase in which it is judged."""
     for command in ("cat", "pin/add"):
         with daemon(command, lambda _: slow.silence()) as slow:
-            asked = store(slow, timeout=60, search=0.3)
+            kubo = store(slow, timeout=60, search=0.3)
             with pytest.raises(StoreError, match=r"did not answer within 0\.3 s"):
-                _ = asked.get(CID, 99) if command == "cat" else asked.pin(CID)
+                _ = kubo.get(CID, 99) if command == "cat" else kubo.pin(CID)

@@ -13,33 +13,35 @@ from tests.unit.storage.fake_daemon import CID, DATA, daemon, store
 
 
 @pytest.mark.parametrize(
-    "ill", [b"", b"HTTP/1.1 503 Busy\r\n\r\n", b"HTTP/1.1 200 OK\r\nContent-Length: 18\r\n\r\nwei"]
+    "answer", [b"", b"HTTP/1.1 503 Busy\r\n\r\n", b"HTTP/1.1 200 OK\r\nContent-Length: 18\r\n\r\nwei"]
 )
-def test_a_daemon_that_goes_away_and_comes_back(ill: bytes) -> None:
-    left = [ill, ill, ill]
-    slept: list[float] = []
-    retries = Retries(times=4, first_seconds=0.1, longest_seconds=0.3, jitter=lambda: 1.0, sleep=slept.append)
-    with daemon("cat", lambda _: [left.pop()] if left else reply(DATA)) as server:
+def test_a_daemon_that_goes_away_and_comes_back(answer: bytes) -> None:
+    answers = [answer, answer, answer]
+    pauses: list[float] = []
+    retries = Retries(
+        times=4, first_seconds=0.1, longest_seconds=0.3, jitter=lambda: 1.0, sleep=pauses.append
+    )
+    with daemon("cat", lambda _: [answers.pop()] if answers else reply(DATA)) as server:
         assert store(server, retries=retries).get(CID, 100) == DATA
-    assert slept == [0.1, 0.2, 0.3]
+    assert pauses == [0.1, 0.2, 0.3]
 
 
 def test_tries_are_bounded_and_jitter_shortens_pauses() -> None:
-    slept: list[float] = []
+    pauses: list[float] = []
     retries = Retries(
-        times=3, first_seconds=0.1, factor=3, longest_seconds=9, jitter=lambda: 0.0, sleep=slept.append
+        times=3, first_seconds=0.1, factor=3, longest_seconds=9, jitter=lambda: 0.0, sleep=pauses.append
     )
     with pytest.raises(StoreError, match="connection refused"):
         KuboStore("/ip4/127.0.0.1/tcp/1", retries=retries).put(DATA)
-    assert slept == pytest.approx([0.05, 0.15, 0.45])
+    assert pauses == pytest.approx([0.05, 0.15, 0.45])
 
 
 def test_no_pause_outlasts_the_time_out() -> None:
-    slept: list[float] = []
-    retries = Retries(times=9, first_seconds=1, factor=10, longest_seconds=100, sleep=slept.append)
+    pauses: list[float] = []
+    retries = Retries(times=9, first_seconds=1, factor=10, longest_seconds=100, sleep=pauses.append)
     with pytest.raises(StoreError, match="connection refused"):
         KuboStore("/ip4/127.0.0.1/tcp/1", timeout=3, retries=retries).put(DATA)
-    assert len(slept) == 1
+    assert len(pauses) == 1
 
 
 @pytest.mark.parametrize("options", [{"times": -1}, {"times": 21}, {"first_seconds": -1.0}, {"factor": 0.5}])
