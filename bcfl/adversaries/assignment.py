@@ -75,13 +75,15 @@ class Assignment:
         from bcfl.adversaries.coalition import Coalition
         from bcfl.adversaries.learners import CachedLearner
 
-        cached: list[Learner] = [CachedLearner(learner) for learner in learners]
-        honest = [learner for i, learner in enumerate(cached) if i not in self.device_specs]
+        cached_learners: list[Learner] = [CachedLearner(learner) for learner in learners]
+        honest = [learner for i, learner in enumerate(cached_learners) if i not in self.device_specs]
         for text, spec in specs.items():
-            colluders = [cached[i] for i, each in sorted(self.device_specs.items()) if each.text == text]
+            colluders = [
+                cached_learners[i] for i, each in sorted(self.device_specs.items()) if each.text == text
+            ]
             knows_all = spec.attack.knowledge == "all"
             self.coalitions[text] = Coalition(colluders, honest if knows_all else [])
-        return cached
+        return cached_learners
 
     def device(self, index: int, parts: DeviceParts) -> Device:
         """Return the device of that index, honest or not."""
@@ -127,8 +129,8 @@ class Assignment:
 def _draw(specs: Sequence[AttackSpec], members: int, stream: list[int]) -> dict[int, AttackSpec]:
     """Return who carries out what: each spec takes the next members of one random order."""
     order = [int(i) for i in np.random.default_rng(stream).permutation(members)]
-    assigned: dict[int, AttackSpec] = {}
+    spec_of: dict[int, AttackSpec] = {}
     for spec in specs:
         for _ in range(spec.count(members)):
-            assigned[order[len(assigned)]] = spec
-    return dict(sorted(assigned.items()))
+            spec_of[order[len(spec_of)]] = spec
+    return dict(sorted(spec_of.items()))

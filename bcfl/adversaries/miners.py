@@ -106,5 +106,5 @@ class SilentMiner(MinerAttack):
 
 
 class _SilentMiner(Miner):
-    def _steps(self) -> dict[Phase, Callable[[RoundSnapshot], str | None]]:
-        return {phase: step for phase, step in super()._steps().items() if phase is not Phase.UNVEIL}
+    def _actions(self) -> dict[Phase, Callable[[RoundSnapshot], str | None]]:
+        return {phase: step for phase, step in super()._actions().items() if phase is not Phase.UNVEIL}

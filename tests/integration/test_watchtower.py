@@ -9,13 +9,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from bcfl.federation.guard import guard
+from bcfl.federation.watchtower import start_watchtower
 from bcfl.federation.simulation import MINERS
 from bcfl.ledger.transcript import gather
 from bcfl.protocol import cid, merkle, payload
 from bcfl.protocol.accounts import Account
 from bcfl.roles.auditor.audit import Audit
-from bcfl.roles.common.archive import Archive, NewModel
+from bcfl.roles.common.aggregation import NewModel
+from bcfl.roles.common.archive import Archive
 from bcfl.roles.common.snapshot import RoundSnapshot
 from bcfl.roles.watchtower.spool import Spool
 from bcfl.roles.watchtower.watchtower import Watchtower
@@ -148,7 +149,7 @@ def test_the_command_watches_and_challenges(tmp_path: Path, capsys: pytest.Captu
     colluding(local, turns=1)
     local.play()
     client, _ = client_of(local)
-    check = guard(client, local.device_accounts[-1], local.store)
+    check = start_watchtower(client, local.device_accounts[-1], local.store)
 
     class Tower:
         def act(self) -> str | None:
@@ -173,7 +174,7 @@ def test_a_spooled_vector_is_the_vector(bits: int, tmp_path: Path) -> None:
     rng = np.random.default_rng(bits)
     lanes = rng.integers(-100, 100, 1000, f"int{bits}")
     with Spool(tmp_path) as spool:
-        kept = spool.keep(lanes)
+        kept = spool.add(lanes)
         assert len(kept) == 1000
         assert merkle.root(kept, 32) == merkle.root(lanes, 32)
         assert kept[5:9].tolist() == lanes[5:9].tolist()

@@ -111,11 +111,11 @@ def watch(
             print_folded(f"{standing_line(standing(client))} · times are UTC", 0)
         look = nothing
         if challenge:
-            from bcfl.federation.guard import guard
+            from bcfl.federation.watchtower import start_watchtower
             from bcfl.storage import open_store
 
             who = signing(client.network, account, keystore, password_file)
-            look = guard(client, who, open_store(store, gateway))
+            look = start_watchtower(client, who, open_store(store, gateway))
         for event in follow(client, from_start, poll, look):
             _print(event, as_json)
             ended += event.name in ENDS

@@ -1,1 +1,1 @@
-"""The watchtower: recomputes every proposal and challenges a wrong one."""
+"""The watchtower: recomputes every proposal and challenges wrong ones, with no stake and no role."""

@@ -1,4 +1,4 @@
-"""`bcfl watch --challenge`: every proposal recomputed by an outsider, and challenged where it is wrong."""
+"""The watchtower of `bcfl watch --challenge`, which acts whenever the chain has been read."""
 
 from __future__ import annotations
 
@@ -15,21 +15,21 @@ if TYPE_CHECKING:
     from bcfl.protocol.accounts import Account
 
 
-def guard(client: FederationClient, account: Account, store: Store) -> Callable[[], None]:
-    """What is to be called at every look at the chain; raises StoreError when the store knows no model."""
+def start_watchtower(client: FederationClient, account: Account, store: Store) -> Callable[[], None]:
+    """Return what lets the watchtower act once; raises StoreError when the store knows no model."""
     from bcfl.roles.common.archive import Archive
     from bcfl.roles.watchtower.watchtower import Watchtower
 
     terms = client.ledger.terms
     layout = stored_layout(store, terms, [block.cid for block in client.ledger.history().blocks])
-    tower = Watchtower(account, client.ledger, Archive(store, layout, terms))
+    watchtower = Watchtower(account, client.ledger, Archive(store, layout, terms))
 
-    def look() -> None:
+    def act() -> None:
         try:
-            done = tower.act()
+            report = watchtower.act()
         except (Reverted, PayloadError, StoreError) as error:  # another was quicker, or a store is away
-            done = str(error)
-        if done is not None:
-            print(done, file=sys.stderr, flush=True)
+            report = str(error)
+        if report is not None:
+            print(report, file=sys.stderr, flush=True)
 
-    return look
+    return act
