@@ -162,7 +162,7 @@ class Config(_Checked):
     check_norm: bool = Field(
         default=True, description="devices shorten what is longer than twice the usual; reject what is not"
     )
-    check_split: bool = Field(
+    check_clusters: bool = Field(
         default=True, description="reject a group that stands apart and is not the honest one"
     )
     check_direction: bool = Field(
@@ -171,7 +171,7 @@ class Config(_Checked):
     direction_tolerance: float = Field(
         default=3.0, ge=0, le=1e6, description="tolerated turn, in robust standard deviations"
     )
-    check_effort: bool = Field(
+    check_min_norm: bool = Field(
         default=True, description="reject what is too short for the samples that it claims"
     )
     krum: int | None = Field(

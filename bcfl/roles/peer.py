@@ -1,4 +1,4 @@
-"""Steps 2 to 8 in mode `full`: one account that is a device and a miner, in one process."""
+"""Run both roles of one account, a device and a miner, in one process: mode `full`."""
 
 from __future__ import annotations
 
@@ -17,30 +17,30 @@ class Peer:
     def act(self) -> str | None:
         """Do what is due; None if nothing is.
 
-        What goes wrong in one role does not stop the other. It is raised if neither did anything, so that a
-        failure that lasts is seen in the end.
+        An error in one role does not stop the other. It is raised if neither did anything, so that a failure
+        that lasts comes to light in the end.
         """
-        did, failure = [], None
+        results, failure = [], None
         for role in (self.device, self.miner):
             try:
-                did.append(role.act())
+                results.append(role.act())
             except (LedgerError, StoreError, RelayError) as error:
                 failure = failure or error
-        said = [words for words in did if words is not None]
-        if not said and failure is not None:
+        texts = [text for text in results if text is not None]
+        if not texts and failure is not None:
             raise failure
-        return ", ".join(said) or None
+        return ", ".join(texts) or None
 
 
 class OwnInbox:
-    """A relay on which an account reaches its own desk without the network.
+    """A relay on which an account reaches its own inbox without the network.
 
-    The desk is attended by the very thread that would wait for its answer.
+    The messages of that inbox are handled by the very thread that would wait for its answer.
     """
 
     def __init__(self, relay: Relay, miner: Miner) -> None:
         self._relay, self._miner = relay, miner
 
     def inbox(self, miner: str) -> Inbox:
-        """The desk of a miner; raises RelayError if it has none."""
+        """Return the inbox of a miner; raises RelayError if it has none."""
         return self._miner if miner == self._miner.account.address else self._relay.inbox(miner)

@@ -236,12 +236,12 @@ def test_a_forged_time_hides_an_inflated_claim_up_to_the_cap() -> None:
     assert free.earned[liar] > 9 * max(wage for device, wage in free.earned.items() if device != liar)
 
 
-@pytest.mark.parametrize("check_effort", [True, False])
-def test_a_claim_without_the_effort_shows_in_the_length(check_effort: bool) -> None:
-    federation = small("inflater:0.1", **OFF | {"check_effort": check_effort})
+@pytest.mark.parametrize("check_min_norm", [True, False])
+def test_a_claim_without_the_effort_shows_in_the_length(check_min_norm: bool) -> None:
+    federation = small("inflater:0.1", **OFF | {"check_min_norm": check_min_norm})
     (liar,) = federation.assignment.device_specs
     found = federation.play_round()
-    assert found.rejected == ({liar: "outlier"} if check_effort else {})
+    assert found.rejected == ({liar: "outlier"} if check_min_norm else {})
 
 
 def test_an_inflater_can_be_as_long_as_the_others() -> None:

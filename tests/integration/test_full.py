@@ -49,7 +49,7 @@ def test_who_has_resources_leads_and_loses_the_lead_when_it_is_away(tmp_path: Pa
         tmp_path, devices=DEVICES, miners=DEVICES, shared=DEVICES, learners=learners(), terms=UNEQUAL
     )
     for miner in local.offices:  # its many samples pull the toy model its way: not what is tested here
-        miner.voting.verifier.checks = Checks(quality=False, split=False, direction=False)
+        miner.voting.verifier.checks = Checks(quality=False, clusters=False, direction=False)
     rich = local.device_accounts[RICH].address
     assert lead_share(scores_of(local), rich) == pytest.approx(1 / DEVICES, abs=0.02)  # nothing is known yet
     local.play(4)

@@ -23,7 +23,7 @@ from tests.local_federation import ETHER, TERMS, LocalFederation
 STEPS = [Phase.COMMIT, Phase.REVEAL, Phase.VOTE, Phase.UNVEIL, Phase.TALLY, Phase.PROPOSE, Phase.ATTEST]
 TIMED = [step for step in STEPS if step is not Phase.TALLY]
 MINERS, DEVICES, COMMITTEE = 5, 4, 4
-CHECKS = Checks(duplicate=False, quality=False, norm=False, split=False, direction=False)
+CHECKS = Checks(duplicate=False, quality=False, norm=False, clusters=False, direction=False)
 STAKE = 20 * ETHER - 1  # nine penalties do not change its weight
 Villages = dict[Engine, LocalFederation]
 

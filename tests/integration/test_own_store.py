@@ -132,7 +132,7 @@ def test_what_was_given_up_is_looked_for_again_in_the_next_round(tmp_path: Path)
     local, *_ = voting(tmp_path)
     archive = local.offices[0].voting.verifier.archive
     item = local.history.rounds[1].submissions[0]
-    archive.give_up(item)
+    archive.mark_unavailable(item)
     with pytest.raises(Unavailable, match="in vain"):
         archive.update(item)
     archive.forget()

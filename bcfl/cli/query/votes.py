@@ -150,6 +150,6 @@ def _grouped(
     found: dict[str, tuple[dict[str, Any], list[str]]] = {}
     for miner, findings in numbers.items():
         for said in findings:
-            words = Finding(position=0, device=0, **said).words
+            words = Finding(position=0, device=0, **said).text
             found.setdefault(words, (said, []))[1].append(miners[miner])
     return [(said, words, " ".join(names)) for words, (said, names) in found.items()]

@@ -1,8 +1,8 @@
-"""`outlier`, direction (section 5.6): an update that points away from the mean of the other good ones.
+"""Reject as `outlier` an update that points away from the mean of the other good ones.
 
-The lengths of all are bounded before; the mean leaves the update itself out, so that nobody is judged by
+The norms of all are bounded before; the mean leaves the update itself out, so that nobody is judged by
 itself. FLTrust (Cao et al. 2021, arXiv:2012.13995, section IV) takes the cosine with one trusted update; here
-the trusted update says which of the others are good, and the cosine is taken with what those come to: the
+the trusted update says which of the others are good, and the cosine is taken with their weighted mean: the
 mean of many points its way with less noise.
 """
 
@@ -10,28 +10,29 @@ from __future__ import annotations
 
 import numpy as np
 
-from bcfl.roles.checks.scores import FEWEST, Mask, Scores, Square, Values, between, bounded, crowd
+from bcfl.roles.checks.scores import MIN_CROWD, Mask, Scores, Square, Values, bounded, clamp, crowd
 
-FAR = 2.0  # tolerances: a crowd that lies further from nothing leaves no room for nothing
+FAR = 2.0  # tolerances below the crowd at which the bound ends
 NOISE = 4.0  # cosines of noise with anything, in their standard deviations
-CLOSE = 0.01  # least standard deviation of the crowd
+MIN_SPREAD = 0.01  # least standard deviation of the crowd
 
 
 def check(gram: Square, weights: Values, good: Mask, parameters: int, tolerance: float) -> Scores:
-    """The cosine of each update with the weighted mean of the good ones, itself left out; bounded in a crowd.
+    """Score the cosine of each update with the weighted mean of the good ones, itself left out.
 
-    The bound is what noise may reach, held between one and two tolerances (robust standard deviations) below
-    the crowd of the good ones. `gram`: inner products of the updates, shortened to the round's bound.
+    In a crowd the bound is what noise may reach, held between one and two tolerances (robust standard
+    deviations) below the good ones; without one there is no bound. `gram`: inner products of the updates,
+    clipped to the round's bound, (updates, updates). `weights`, `good`: (updates,).
     """
-    lengths = np.sqrt(np.maximum(np.diag(gram), 0.0))
+    norms = np.sqrt(np.maximum(np.diag(gram), 0.0))
     parts = np.where(good, weights, 0.0)
     along = gram @ parts - parts * np.diag(gram)  # (updates,): with the mean that leaves itself out
     total = float(parts @ gram @ parts)
-    others = total - 2 * parts * (gram @ parts) + parts**2 * np.diag(gram)
-    cosines = along / np.maximum(lengths * np.sqrt(np.maximum(others, 0.0)), 1e-30)
-    if good.sum() < FEWEST:
+    squares = total - 2 * parts * (gram @ parts) + parts**2 * np.diag(gram)  # of the norm of that mean
+    cosines = along / np.maximum(norms * np.sqrt(np.maximum(squares, 0.0)), 1e-30)
+    if good.sum() < MIN_CROWD:
         return bounded("direction", cosines)
-    middle, spread = crowd(cosines[good])
-    spread = max(spread, CLOSE)
-    low, high = middle - FAR * tolerance * spread, middle - tolerance * spread
-    return bounded("direction", cosines, least=between(NOISE / np.sqrt(parameters), low, high))
+    median, spread = crowd(cosines[good])
+    spread = max(spread, MIN_SPREAD)
+    low, high = median - FAR * tolerance * spread, median - tolerance * spread
+    return bounded("direction", cosines, minimum=clamp(NOISE / np.sqrt(parameters), low, high))

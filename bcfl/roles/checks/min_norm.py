@@ -1,4 +1,4 @@
-"""`outlier`, effort (section 5.6): an update that is too short for the samples that it claims.
+"""Reject as `outlier` an update whose norm is too small for the samples that it claims.
 
 A device pays for its claim with steps of training: so many samples, so many steps. A path of steps that each
 lose a little of their direction is concave in their number, so a part of the samples goes at least that part
@@ -11,30 +11,32 @@ from __future__ import annotations
 
 import numpy as np
 
-from bcfl.roles.checks.scores import FEWEST, Mask, Scores, Values, between, bounded, crowd
+from bcfl.roles.checks.scores import MIN_CROWD, Mask, Scores, Values, bounded, clamp, crowd
 
-SHARE = 0.6  # of the way that the claimed samples go in the middle
+MIN_SHARE = 0.6  # of the median norm of updates with as many samples
 TOLERANCE, FAR = 3.0, 2.0  # robust standard deviations below the crowd, and how many times those at the most
-CLOSE = 0.03  # least standard deviation of the crowd
+MIN_SPREAD = 0.03  # least standard deviation of the crowd
 
 
-def check(lengths: Values, samples: Values, good: Mask) -> Scores:
-    """The length of each update, in what its claim comes to: the median, or less if it claims less.
+def check(norms: Values, samples: Values, good: Mask) -> Scores:
+    """Score the norm of each update in units of what its claim asks for.
 
-    The bound is `SHARE`, held between one and two tolerances below the crowd of the good ones. Those that go
-    further than their claim asks, as most with few samples do, say nothing of how short a way may be.
+    The unit is the median norm, or less in proportion if the update claims fewer samples than the median. The
+    bound is `MIN_SHARE`, held between one and two tolerances below the crowd of the good ones. Updates that
+    go further than their claim asks, as most with few samples do, say nothing of how short a norm may be, so
+    the spread is that below the median. `norms`, `samples`, `good`: (updates,).
     """
-    if good.sum() < FEWEST:
-        return bounded("effort", np.ones(len(lengths)))
-    fair = np.median(lengths[good]) * np.minimum(1.0, samples / np.median(samples[good]))
-    ways = lengths / np.maximum(fair, 1e-30)
-    middle = float(np.median(ways[good]))
-    _, spread = crowd(mirrored(ways[good], middle))
-    room = TOLERANCE * max(spread, CLOSE)
-    return bounded("effort", ways, least=between(SHARE, middle - FAR * room, middle - room))
+    if good.sum() < MIN_CROWD:
+        return bounded("min_norm", np.ones(len(norms)))
+    units = np.median(norms[good]) * np.minimum(1.0, samples / np.median(samples[good]))
+    ratios = norms / np.maximum(units, 1e-30)
+    median = float(np.median(ratios[good]))
+    _, spread = crowd(mirror(ratios[good], median))
+    room = TOLERANCE * max(spread, MIN_SPREAD)
+    return bounded("min_norm", ratios, minimum=clamp(MIN_SHARE, median - FAR * room, median - room))
 
 
-def mirrored(values: Values, middle: float) -> Values:
-    """What is at or below the middle, and the same above it."""
+def mirror(values: Values, middle: float) -> Values:
+    """Return the values at or below the middle, and their mirror images above it."""
     low = values[values <= middle]
     return np.concatenate([low, 2 * middle - low])

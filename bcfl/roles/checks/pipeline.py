@@ -1,6 +1,6 @@
-"""Step 4, what the numbers say: checks 4 to 6 over the updates of a round whose bytes are there.
+"""Run the checks on the numbers of a round's updates: duplicates, quality and outliers.
 
-Pure: matrices in, scores out. Most of it needs no more than the inner products of the updates, which are
+Pure: matrices in, scores out. Most checks need no more than the inner products of the updates, which are
 computed once.
 """
 
@@ -10,15 +10,13 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 
-from bcfl.ports import Vector
+from bcfl.ports import Matrix, Vector
 from bcfl.protocol.types import Verdict
 from bcfl.roles.checks import clusters, direction, duplicate, krum, min_norm, norm, quality
 from bcfl.roles.checks.scores import Mask, Scores, Square, Values
 
-Matrix = npt.NDArray[np.float32]  # (updates, parameters)
-SHORTENED = 2.0  # median lengths: what counts of a longer update
+CLIP = 2.0  # median norms: what counts of a longer update
 
 
 @dataclass(frozen=True)
@@ -30,163 +28,161 @@ class Checks:
     quality: bool = True
     quality_tolerance: float = 3.0  # robust standard deviations
     norm: bool = True
-    split: bool = True
+    clusters: bool = True
     direction: bool = True
     direction_tolerance: float = 3.0  # robust standard deviations
-    effort: bool = True
+    min_norm: bool = True
     krum: int | None = None  # the number of attackers that Multi-Krum is to expect
 
     @property
     def numbers(self) -> bool:
-        """Whether any check looks at the numbers of an update."""
-        outlier = self.norm or self.split or self.direction or self.effort or self.krum is not None
+        """Return whether any check looks at the numbers of an update."""
+        outlier = self.norm or self.clusters or self.direction or self.min_norm or self.krum is not None
         return self.duplicate or self.quality or outlier
 
 
 @dataclass(frozen=True)
 class Reference:
-    """What a miner knows by itself: where its own training leads, and how its held-out loss slopes."""
+    """What a miner finds out on its own data, to compare the updates with."""
 
-    own: Callable[[], Vector]  # (parameters,): the step of its own training from the round's model
-    slopes: Callable[
-        [Vector], Matrix
-    ]  # a step -> gradients of the parts of the held-out data, (parts, parameters)
+    delta: Callable[[], Vector]  # of its own training from the round's model, (parameters,)
+    gradients: Callable[[Vector], Matrix]  # after a delta, on parts of the held-out data, (parts, parameters)
 
 
 @dataclass(frozen=True)
 class CheckInputs:
-    """The updates of a round that are to be judged."""
+    """The updates of a round to be judged."""
 
-    updates: Matrix
+    updates: Matrix  # (updates, parameters)
     samples: Values
     ranks: Sequence[int]  # place of each in the order of commitment
     eligible: Mask  # no earlier check has a reason against it
-    reference: float | None = None  # the length that the last model's updates had
-    rounding: float = 0.0  # what rounding to lanes may add to a length
-    earlier: Scores | None = None  # how near each is to one of an earlier round
+    reference_norm: float | None = None  # of the last model's updates
+    rounding_norm: float = 0.0  # what rounding to lanes may add to a norm
+    earlier_copies: Scores | None = None  # how near each is to one of an earlier round
 
 
 @dataclass(frozen=True)
 class PipelineResult:
-    """What was found of each update: a verdict, and the scores behind it in the order of the checks."""
+    """A verdict on each update, and the scores behind the verdicts in the order of the checks."""
 
     verdicts: tuple[Verdict, ...]
     scores: tuple[tuple[Verdict, Scores], ...]
 
 
-def judge(shown: CheckInputs, reference: Reference, checks: Checks) -> PipelineResult:
-    """The verdicts on a round's updates by checks 4 to 6.
+def judge(inputs: CheckInputs, reference: Reference, checks: Checks) -> PipelineResult:
+    """Return the verdicts on a round's updates, and their scores.
 
-    A check takes what earlier ones found at its word: no statistic is made from what has been dropped.
+    A check relies on the results of earlier ones: no statistic is made from updates that they dropped.
     """
     with np.errstate(all="ignore"):
-        return _Pipeline(shown, reference, checks).findings()
+        return _Pipeline(inputs, reference, checks).run()
 
 
 class _Pipeline:
-    """One round's judgement; each method adds the scores of its check and narrows who is left."""
+    """One round's judgement; each method adds the scores of its check and narrows what remains."""
 
-    def __init__(self, shown: CheckInputs, reference: Reference, checks: Checks) -> None:
-        self.shown, self.reference, self.checks = shown, reference, checks
-        self.gram = gram(shown.updates)
-        self.lengths: Values = np.sqrt(np.diag(self.gram))
-        self.cosines: Square = self.gram / np.maximum(np.outer(self.lengths, self.lengths), 1e-30)
-        self.left: Mask = np.array(shown.eligible)
+    def __init__(self, inputs: CheckInputs, reference: Reference, checks: Checks) -> None:
+        self.inputs, self.reference, self.checks = inputs, reference, checks
+        self.gram = gram(inputs.updates)
+        self.norms: Values = np.sqrt(np.diag(self.gram))
+        self.cosines: Square = self.gram / np.maximum(np.outer(self.norms, self.norms), 1e-30)
+        self.remaining: Mask = np.array(inputs.eligible)
         self.scores: list[tuple[Verdict, Scores]] = []
 
-    def findings(self) -> PipelineResult:
-        length = norm.check(self.lengths, self.shown.reference, self.shown.rounding)
+    def run(self) -> PipelineResult:
+        scores = norm.check(self.norms, self.inputs.reference_norm, self.inputs.rounding_norm)
         if self.checks.norm:
-            self._narrow(length)
+            self._narrow(scores)
         if self.checks.duplicate:
-            self._copies()
-        if self.left.any():
+            self._judge_copies()
+        if self.remaining.any():
             self._judge_directions()
         if self.checks.norm:
-            self.scores.append((Verdict.OUTLIER, length))
+            self.scores.append((Verdict.OUTLIER, scores))
         return PipelineResult(self._verdicts(), tuple(self.scores))
 
-    def _copies(self) -> None:
-        originals = self.shown.eligible
-        if self.shown.earlier is not None:
-            self.scores.append((Verdict.DUPLICATE, self.shown.earlier))
-            self._narrow(self.shown.earlier)
-            originals = originals & self.shown.earlier.passed
-        found = duplicate.within(self.cosines, self.shown.ranks, originals)
-        self.scores.append((Verdict.DUPLICATE, found))
-        self._narrow(found)
+    def _judge_copies(self) -> None:
+        originals = self.inputs.eligible
+        if self.inputs.earlier_copies is not None:
+            self._add(Verdict.DUPLICATE, self.inputs.earlier_copies)
+            originals = originals & self.inputs.earlier_copies.passed
+        self._add(Verdict.DUPLICATE, duplicate.within_round(self.cosines, self.inputs.ranks, originals))
 
     def _judge_directions(self) -> None:
-        """The checks that need the miner's own view: camps, quality, direction."""
-        checks = self.checks
-        shortened = np.minimum(
-            1.0, SHORTENED * np.median(self.lengths[self.left]) / np.maximum(self.lengths, 1e-30)
-        )
-        parts = shortened * self.shown.samples
-        found: list[tuple[Verdict, Scores]] = []
-        trusted = self.left
-        if checks.split or checks.quality or checks.direction:
+        """Run the checks that may need the miner's own training: clusters, quality, direction, least norm."""
+        checks, samples = self.checks, self.inputs.samples
+        limit = CLIP * np.median(self.norms[self.remaining])
+        factors = np.minimum(1.0, limit / np.maximum(self.norms, 1e-30))  # (updates,): that clip each
+        trusted = self.remaining
+        outliers: list[Scores] = []
+        if checks.clusters or checks.quality or checks.direction:
             trust = self._trust()
             trusted = trust > 0
-            if checks.split:
-                camps = clusters.check(self.cosines, trust, self.left)
-                self._narrow(camps)
-                found.append((Verdict.OUTLIER, camps))
+            if checks.clusters:
+                outliers.append(self._narrow(clusters.check(self.cosines, trust, self.remaining)))
             if checks.quality:
-                merits = self._merits(parts, shortened, self.left & trusted)
-                self._narrow(merits)
-                self.scores.append((Verdict.QUALITY, merits))
+                self._add(Verdict.QUALITY, self._merits(factors, self.remaining & trusted))
         if checks.direction:
-            seen = self.gram * np.outer(shortened, shortened)
-            size = self.shown.updates.shape[1]
-            good = self.left & trusted if (self.left & trusted).any() else self.left
-            way = direction.check(seen, self.shown.samples, good, size, checks.direction_tolerance)
-            self._narrow(way)
-            found.append((Verdict.OUTLIER, way))
-        if checks.effort:
-            ways = min_norm.check(self.lengths, self.shown.samples, self.left)
-            self._narrow(ways)
-            found.append((Verdict.OUTLIER, ways))
+            outliers.append(self._narrow(self._direction(factors, self.remaining & trusted)))
+        if checks.min_norm:
+            outliers.append(self._narrow(min_norm.check(self.norms, samples, self.remaining)))
         if checks.krum is not None:
-            found.append((Verdict.OUTLIER, self._krum(checks.krum)))
-        self.scores += found
+            outliers.append(self._krum(checks.krum))
+        self.scores += [(Verdict.OUTLIER, scores) for scores in outliers]
 
     def _trust(self) -> Values:
-        """The cosine of each update with the miner's own training; FLTrust, arXiv:2012.13995, section IV."""
-        own = self.reference.own()
-        cosines = (self.shown.updates @ own) / np.maximum(self.lengths * np.linalg.norm(own), 1e-30)
+        """Return the cosine of each update with the miner's own training, (updates,).
+
+        FLTrust, Cao et al. 2021, arXiv:2012.13995, section IV.
+        """
+        delta = self.reference.delta()
+        cosines = (self.inputs.updates @ delta) / np.maximum(self.norms * np.linalg.norm(delta), 1e-30)
         return np.nan_to_num(cosines.astype(np.float64))
 
-    def _merits(self, parts: Values, shortened: Values, trusted: Mask) -> Scores:
-        """Merits where the model would be after the trusted updates, or after all if none is."""
-        chosen = trusted if trusted.any() else self.left
-        weights = np.where(chosen, parts, 0.0) / max(float(self.shown.samples[chosen].sum()), 1.0)
-        step = weights.astype(np.float32) @ self.shown.updates
-        slopes = self.reference.slopes(step)  # (parts, parameters)
-        merits = -(self.shown.updates @ slopes.T) * shortened[:, None]  # (updates, parts)
-        return quality.check(merits.astype(np.float64), chosen, self.checks.quality_tolerance)
+    def _merits(self, factors: Values, trusted: Mask) -> Scores:
+        """Score merits where the model would be after the trusted updates, or after all if none is."""
+        good = trusted if trusted.any() else self.remaining
+        samples = self.inputs.samples
+        weights = np.where(good, factors * samples, 0.0) / max(float(samples[good].sum()), 1.0)
+        delta = weights.astype(np.float32) @ self.inputs.updates
+        gradients = self.reference.gradients(delta)  # (parts, parameters)
+        merits = -(self.inputs.updates @ gradients.T) * factors[:, None]  # (updates, parts)
+        return quality.check(merits.astype(np.float64), good, self.checks.quality_tolerance)
+
+    def _direction(self, factors: Values, trusted: Mask) -> Scores:
+        """Score directions against the trusted updates, or against all if none is."""
+        good = trusted if trusted.any() else self.remaining
+        clipped = self.gram * np.outer(factors, factors)
+        parameters = self.inputs.updates.shape[1]
+        tolerance = self.checks.direction_tolerance
+        return direction.check(clipped, self.inputs.samples, good, parameters, tolerance)
 
     def _krum(self, attackers: int) -> Scores:
-        places = np.flatnonzero(self.left)
-        found = krum.check(self.gram[np.ix_(places, places)], attackers)
-        values = np.zeros(len(self.left))
-        values[places] = found.values
-        most = found.most[0] if len(places) else np.inf
-        self.left[places[~found.passed]] = False
-        return Scores(found.rule, values, np.full(len(values), -np.inf), np.full(len(values), most))
+        places = np.flatnonzero(self.remaining)
+        scores = krum.check(self.gram[np.ix_(places, places)], attackers)
+        values = np.zeros(len(self.remaining))
+        values[places] = scores.values
+        maximum = scores.maximum[0] if len(places) else np.inf
+        self.remaining[places[~scores.passed]] = False
+        return Scores(scores.rule, values, np.full(len(values), -np.inf), np.full(len(values), maximum))
 
-    def _narrow(self, found: Scores) -> None:
-        self.left &= found.passed
+    def _add(self, verdict: Verdict, scores: Scores) -> None:
+        self.scores.append((verdict, self._narrow(scores)))
+
+    def _narrow(self, scores: Scores) -> Scores:
+        self.remaining &= scores.passed
+        return scores
 
     def _verdicts(self) -> tuple[Verdict, ...]:
-        """The first reason against each update, in the order of section 5."""
-        said = np.zeros(len(self.left), dtype=int)
-        for verdict, found in sorted(self.scores, key=lambda pair: pair[0]):
-            said[(said == 0) & ~found.passed] = verdict
-        return tuple(Verdict(code) for code in said)
+        """Return the first reason against each update, in the order of the verdicts' numbers."""
+        codes = np.zeros(len(self.remaining), dtype=int)
+        for verdict, scores in sorted(self.scores, key=lambda pair: pair[0]):
+            codes[(codes == 0) & ~scores.passed] = verdict
+        return tuple(Verdict(code) for code in codes)
 
 
 def gram(updates: Matrix) -> Square:
-    """Inner products of the updates: (updates, updates)."""
-    found: Square = (updates @ updates.T).astype(np.float64)
-    return found
+    """Return the inner products of updates, (updates, parameters), as (updates, updates)."""
+    products: Square = (updates @ updates.T).astype(np.float64)
+    return products

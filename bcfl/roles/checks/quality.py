@@ -1,4 +1,4 @@
-"""`quality`: on the miner's own held-out data the update harms the model (section 5.5).
+"""Reject as `quality` an update that harms the model on the miner's own held-out data.
 
 The held-out loss is linearised where the round would lead: g is its gradient at the model moved by the mean
 of the updates that the miner trusts, and an update's merit is -d.g, the nats that it takes off the loss.
@@ -14,7 +14,7 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-from bcfl.roles.checks.scores import FEWEST, Mask, Scores, Values, between, bounded, crowd
+from bcfl.roles.checks.scores import MIN_CROWD, Mask, Scores, Values, bounded, clamp, crowd
 
 PARTS = 8  # of the held-out data
 FAR = 2.0  # tolerances below the crowd at which being of no use is enough
@@ -23,25 +23,25 @@ Parts = npt.NDArray[np.float64]  # (updates, parts)
 
 
 def check(merits: Parts, trusted: Mask, tolerance: float) -> Scores:
-    """The merit of each update: least is what data as scarce as the miner's cannot tell from no harm.
+    """Score the merit of each update; the bound is what data as scarce as the miner's can tell from no harm.
 
     In a crowd that bound is held between one and two tolerances (robust standard deviations) below the
-    trusted. `merits`: of each update on each part of the held-out data; where the slope is no number, nothing
-    can be said against anybody.
+    trusted, (updates,). `merits`: of each update on each part of the held-out data, (updates, parts); where
+    one is not finite, all pass.
     """
     if not merits.size or not np.isfinite(merits).all():
         return bounded("merit", np.zeros(len(merits)))
     mean = merits.mean(axis=1)
-    middle, spread = crowd(mean[trusted])
+    median, spread = crowd(mean[trusted])
     beside = merits - np.median(merits[trusted], axis=0) if trusted.any() else merits
     doubt = DOUBT * np.minimum(standard_error(merits), standard_error(beside))
-    high = middle - tolerance * spread
-    low = high - (FAR - 1) * tolerance * spread if trusted.sum() >= FEWEST else -np.inf
-    return bounded("merit", mean, least=between(0.0, low, high) - doubt)
+    high = median - tolerance * spread
+    low = high - (FAR - 1) * tolerance * spread if trusted.sum() >= MIN_CROWD else -np.inf
+    return bounded("merit", mean, minimum=clamp(0.0, low, high) - doubt)
 
 
 def standard_error(parts: Parts) -> Values:
-    """What the mean over the parts may be off by; without a second part, anything."""
+    """Return the standard error of the mean over the parts, (updates,); infinite where there is but one."""
     count = parts.shape[1]
     if count < 2:
         return np.full(len(parts), np.inf)

@@ -1,4 +1,4 @@
-"""What a rule measured (step 4): a score for each update and the bounds that it had to keep to."""
+"""Score a round's updates under one rule, and bound the scores."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ Values = npt.NDArray[np.float64]  # (updates,)
 Mask = npt.NDArray[np.bool_]  # (updates,)
 Square = npt.NDArray[np.float64]  # (updates, updates)
 NORMAL = 1.4826  # MAD of a normal distribution to its standard deviation
-FEWEST = 8  # updates that make a crowd; fewer say nothing of what is usual
+MIN_CROWD = 8  # updates; fewer say nothing of what is usual
 SCARCE = 8.0  # of so few, the MAD falls short: it is raised by this share of one over their number
 
 
@@ -19,42 +19,44 @@ SCARCE = 8.0  # of so few, the MAD falls short: it is raised by this share of on
 class Scores:
     """The scores of a round's updates under one rule; an update passes between its bounds, both included.
 
-    A score that is no number passes nothing.
+    A score that is no number does not pass.
     """
 
     rule: str
     values: Values
-    least: Values
-    most: Values
+    minimum: Values
+    maximum: Values
 
     @property
     def passed(self) -> Mask:
-        """Whether each update keeps to its bounds."""
-        kept: Mask = (self.values >= self.least) & (self.values <= self.most)
-        return kept
+        """Return whether each update keeps to its bounds, (updates,)."""
+        mask: Mask = (self.values >= self.minimum) & (self.values <= self.maximum)
+        return mask
 
 
 def bounded(
-    rule: str, values: Values, *, least: Values | float = -np.inf, most: Values | float = np.inf
+    rule: str, values: Values, *, minimum: Values | float = -np.inf, maximum: Values | float = np.inf
 ) -> Scores:
-    """Scores whose bounds may be the same for all."""
+    """Return scores, (updates,), whose bounds are one for each update or one for all."""
     full = np.broadcast_to
-    return Scores(rule, values, full(np.float64(least), values.shape), full(np.float64(most), values.shape))
+    return Scores(
+        rule, values, full(np.float64(minimum), values.shape), full(np.float64(maximum), values.shape)
+    )
 
 
 def crowd(values: Values) -> tuple[float, float]:
-    """Middle and robust standard deviation of what most updates have; zeros of none."""
+    """Return the median and the robust standard deviation of values; zeros of none."""
     if not len(values):
         return 0.0, 0.0
-    middle = float(np.median(values))
-    spread = NORMAL * float(np.median(np.abs(values - middle)))
-    return middle, spread * (1 + SCARCE / len(values))
+    median = float(np.median(values))
+    spread = NORMAL * float(np.median(np.abs(values - median)))
+    return median, spread * (1 + SCARCE / len(values))
 
 
-def between(neutral: Values | float, low: float, high: float) -> Values:
-    """`neutral`, held between `low` and `high`: a fixed bound that gives way to the crowd on either side.
+def clamp(neutral: Values | float, low: float, high: float) -> Values:
+    """Return `neutral`, held between `low` and `high`: a fixed bound that gives way to the crowd.
 
-    With a crowd that lies close together the bound is nearer to it than any fixed one could be; with one that
-    is spread wide it is further away.
+    Where the crowd lies close together the bound is nearer to it than any fixed one could be; where the crowd
+    is spread wide the bound is further away.
     """
     return np.asarray(np.clip(neutral, min(low, high), max(low, high)), dtype=np.float64)

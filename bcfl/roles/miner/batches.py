@@ -1,4 +1,4 @@
-"""Step 3 at the miner: one digest for all its devices, then the opened list, through the clerk."""
+"""Serve a miner's devices: commit one digest for all of them, then reveal their updates."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from bcfl.roles.common.snapshot import MIDDLE, SHORT, RoundSnapshot
 from bcfl.roles.miner.context import MinerContext, batcher_of
 
 RECORD = "batch.json"
-NOTHING = ZERO_DIGEST  # the digest of an empty batch: nothing will be revealed
+EMPTY_DIGEST = ZERO_DIGEST  # of an empty batch: nothing will be revealed
 
 
 class Batches:
@@ -20,123 +20,125 @@ class Batches:
         self.context, self.inbox = context, context.inbox
 
     def take_commitment(self, message: SignedCommitment) -> None:
-        """Keep a device's commitment, as long as the batch is open."""
-        if self.committed(message.round) is not None:
+        """Keep a device's commitment; raises RelayError once the batch is closed."""
+        if self.commitments(message.round) is not None:
             raise RelayError(f"the batch of round {message.round} is closed")
         self.inbox.take_commitment(message)
 
-    def committed(self, round_: int) -> tuple[bytes, ...] | None:
-        """The commitments that this miner has written down as its batch of a round."""
-        record = self._record(round_)
+    def commitments(self, round_: int) -> tuple[bytes, ...] | None:
+        """Return the commitments in this miner's batch of a round, once it is closed."""
+        record = self._read(round_)
         return None if record is None else tuple(message.commitment for message in record)
 
     def commit(self, snapshot: RoundSnapshot) -> str | None:
-        """Commit the batch when all devices that are bound to this miner have handed in, or time presses."""
+        """Commit the batch when all devices bound to this miner have handed in, or half the phase is over."""
         if self.context.address in snapshot.current.commits:
             return None
-        batch = self.committed(snapshot.round)
+        batch = self.commitments(snapshot.round)
         if batch is None:
-            if self._waiting(snapshot) and snapshot.share < MIDDLE:
+            if self._awaits_devices(snapshot) and snapshot.share < MIDDLE:
                 return None
-            ready = [self.inbox.commitments[device] for device in sorted(self.inbox.commitments)]
-            batch = self._write(snapshot.round, ready[: submissions.MAX_BATCH])
+            messages = [self.inbox.commitments[device] for device in sorted(self.inbox.commitments)]
+            batch = self._close(snapshot.round, messages[: submissions.MAX_BATCH])
         self.context.send(ContractCall("commit", (submissions.batch_digest(batch),)))
         return f"committed {len(batch)} updates"
 
     def reveal(self, snapshot: RoundSnapshot) -> str | None:
-        """Bring what the devices opened: through the clerk if possible, else alone."""
-        self._recall(snapshot.round)
+        """Reveal the updates of the devices: through the batcher if possible, else alone."""
+        self._restore(snapshot.round)
         batcher = batcher_of(snapshot, snapshot.current.commits)
-        mine = self._opened(snapshot)
+        batch = self._own_batch(snapshot)
         if batcher == self.context.address:
-            return self._bring(snapshot, mine)
-        if mine is None or batcher is None or self._settled(mine, snapshot):
+            return self._reveal_as_batcher(snapshot, batch)
+        if batch is None or batcher is None or self._is_settled(batch, snapshot):
             return None
         if snapshot.share < MIDDLE:
-            if None in mine.updates or not mine.commitments:
+            if None in batch.updates or not batch.commitments:
                 return None
-            taken = self.context.hand(batcher, snapshot, lambda inbox: inbox.take_batch(mine))
-            if taken is not False:
-                return "handed its batch to the clerk" if taken else None
-        return self._post(snapshot, [mine])
+            is_delivered = self.context.deliver(batcher, snapshot, lambda inbox: inbox.take_batch(batch))
+            if is_delivered is not False:
+                return "handed its batch to the batcher" if is_delivered else None
+        return self._send_reveals(snapshot, [batch])
 
-    def _bring(self, snapshot: RoundSnapshot, mine: Batch | None) -> str | None:
-        """The clerk's part: all batches at once, and only its own when the others help themselves."""
-        own = [] if mine is None or self._settled(mine, snapshot) else [mine]
+    def _reveal_as_batcher(self, snapshot: RoundSnapshot, batch: Batch | None) -> str | None:
+        """Reveal all batches at once, and only this miner's when the others help themselves."""
+        batches = [] if batch is None or self._is_settled(batch, snapshot) else [batch]
         if snapshot.share >= MIDDLE:
-            return self._post(snapshot, own)
-        whole = [batch for batch in own if None not in batch.updates]
-        if snapshot.share < SHORT and (self._awaited(snapshot) or whole != own):
+            return self._send_reveals(snapshot, batches)
+        complete = [item for item in batches if None not in item.updates]
+        if snapshot.share < SHORT and (self._awaited_miners(snapshot) or complete != batches):
             return None
         empty = [
             Batch(snapshot.round, account, (), ())
             for account, digest in snapshot.current.commits.items()
-            if digest == NOTHING and account in snapshot.history.miners
+            if digest == EMPTY_DIGEST and account in snapshot.history.miners
         ]
-        ready = [*empty, *self.inbox.batches.values(), *whole]
-        return self._post(snapshot, [batch for batch in ready if not self._settled(batch, snapshot)])
+        candidates = [*empty, *self.inbox.batches.values(), *complete]
+        return self._send_reveals(
+            snapshot, [item for item in candidates if not self._is_settled(item, snapshot)]
+        )
 
-    def _awaited(self, snapshot: RoundSnapshot) -> list[str]:
-        """The miners that may still hand a batch to this clerk."""
+    def _awaited_miners(self, snapshot: RoundSnapshot) -> list[str]:
+        """Return the miners that may still hand a batch to this batcher."""
         return [
             account
             for account, digest in snapshot.current.commits.items()
-            if digest != NOTHING
+            if digest != EMPTY_DIGEST
             and account not in (self.context.address, *self.inbox.batches)
             and account in snapshot.history.miners
             and not snapshot.has_acted(account)
         ]
 
-    def _settled(self, batch: Batch, snapshot: RoundSnapshot) -> bool:
-        """Whether nothing of a batch is left to be brought, and nobody waits for its miner."""
-        shown = {item.update.device for item in snapshot.current.submissions}
-        missing = any(item is not None and item.update.device not in shown for item in batch.updates)
+    def _is_settled(self, batch: Batch, snapshot: RoundSnapshot) -> bool:
+        """Return whether nothing of a batch is left to be revealed, and nobody waits for its miner."""
+        devices = {item.update.device for item in snapshot.current.submissions}
+        missing = any(item is not None and item.update.device not in devices for item in batch.updates)
         return snapshot.has_acted(batch.submitter) and not missing
 
-    def _post(self, snapshot: RoundSnapshot, batches: list[Batch]) -> str | None:
+    def _send_reveals(self, snapshot: RoundSnapshot, batches: list[Batch]) -> str | None:
         """Reveal what is missing of some batches, each device once, no more than the round has room for.
 
-        A batch of which nothing is opened tells, if it is empty or one's own, that nobody need wait.
+        A batch of which nothing is revealed tells, if it is empty or this miner's, that nobody need wait.
         """
-        shown = {item.update.device for item in snapshot.current.submissions}
+        devices = {item.update.device for item in snapshot.current.submissions}
         room = snapshot.terms.max_updates - len(snapshot.current.submissions)
-        steps = []
+        calls = []
         for batch in sorted({item.submitter: item for item in batches}.values(), key=lambda b: b.submitter):
-            opened: list[SignedUpdate | None] = []
+            updates: list[SignedUpdate | None] = []
             for item in batch.updates:
-                fresh = item is not None and item.update.device not in shown and room > 0
-                opened.append(item if fresh else None)
+                fresh = item is not None and item.update.device not in devices and room > 0
+                updates.append(item if fresh else None)
                 if item is not None and fresh:
-                    shown.add(item.update.device)
+                    devices.add(item.update.device)
                     room -= 1
             closes = not batch.commitments or batch.submitter == self.context.address
-            if any(opened) or (closes and not snapshot.has_acted(batch.submitter)):
-                args = submissions.reveal_args(batch.submitter, batch.commitments, opened)
-                steps.append(ContractCall("reveal", args))
-        if not steps:
+            if any(updates) or (closes and not snapshot.has_acted(batch.submitter)):
+                args = submissions.reveal_args(batch.submitter, batch.commitments, updates)
+                calls.append(ContractCall("reveal", args))
+        if not calls:
             return None
-        self.context.send(*steps)
-        return f"revealed {len(steps)} batches"
+        self.context.send(*calls)
+        return f"revealed {len(calls)} batches"
 
-    def _waiting(self, snapshot: RoundSnapshot) -> bool:
-        """Whether a device that is bound to this miner has not handed in."""
+    def _awaits_devices(self, snapshot: RoundSnapshot) -> bool:
+        """Return whether a device that is bound to this miner has not handed in."""
         history = snapshot.history
         return any(
             device not in self.inbox.commitments and history.bound(device) == self.context.address
             for device in history.expected_devices()
         )
 
-    def _opened(self, snapshot: RoundSnapshot) -> Batch | None:
-        """This miner's batch with what its devices have opened so far."""
-        batch = self.committed(snapshot.round)
-        committed = snapshot.current.commits.get(self.context.address)
-        if batch is None or committed != submissions.batch_digest(batch):
+    def _own_batch(self, snapshot: RoundSnapshot) -> Batch | None:
+        """Return this miner's batch with the updates that its devices have handed in so far."""
+        commitments = self.commitments(snapshot.round)
+        digest = snapshot.current.commits.get(self.context.address)
+        if commitments is None or digest != submissions.batch_digest(commitments):
             return None
-        opened = tuple(self.inbox.updates.get(item) for item in batch)
-        return Batch(snapshot.round, self.context.address, batch, opened)
+        updates = tuple(self.inbox.updates.get(item) for item in commitments)
+        return Batch(snapshot.round, self.context.address, commitments, updates)
 
-    def _write(self, round_: int, messages: list[SignedCommitment]) -> tuple[bytes, ...]:
-        """Close the batch: it is written down before it is committed."""
+    def _close(self, round_: int, messages: list[SignedCommitment]) -> tuple[bytes, ...]:
+        """Close the batch: it is written to the journal before it is committed."""
         record = [
             {"device": m.device, "commitment": m.commitment.hex(), "signature": m.signature.hex()}
             for m in messages
@@ -144,8 +146,8 @@ class Batches:
         self.context.journal.write_json(RECORD, {"round": round_, "commitments": record})
         return tuple(message.commitment for message in messages)
 
-    def _record(self, round_: int) -> list[SignedCommitment] | None:
-        """The batch that was written down for a round."""
+    def _read(self, round_: int) -> list[SignedCommitment] | None:
+        """Return the batch in the journal, if it is of that round."""
         record = self.context.journal.read_json(RECORD)
         with self.context.journal.reading(RECORD):
             if record is None or record["round"] != round_:
@@ -160,7 +162,7 @@ class Batches:
                 for item in record["commitments"]
             ]
 
-    def _recall(self, round_: int) -> None:
-        """After a restart: take the commitments of the batch as handed in, so that they can be opened."""
+    def _restore(self, round_: int) -> None:
+        """Restore the commitments of the batch after a restart, so that they can be opened."""
         if not self.inbox.commitments:
-            self.inbox.commitments.update({item.device: item for item in self._record(round_) or ()})
+            self.inbox.commitments.update({item.device: item for item in self._read(round_) or ()})

@@ -1,4 +1,4 @@
-"""Steps 3 to 7: what a miner has at hand, who brings the others' openings, who does what anybody may do."""
+"""Hold what a miner works with; tell which miner is the batcher, and whose turn it is."""
 
 from __future__ import annotations
 
@@ -23,35 +23,35 @@ class MinerContext:
     relay: Relay
     journal: Journal
     inbox: MinerInbox
-    _handed: tuple[int, Phase, int] | None = field(default=None, init=False)
+    _delivery: tuple[int, Phase, int] | None = field(default=None, init=False)  # round, phase and quarter
 
     @property
     def address(self) -> str:
-        """The miner's address."""
+        """Return the miner's address."""
         return self.account.address
 
-    def send(self, *steps: ContractCall) -> None:
-        """Take steps on chain; raises Reverted if they are not due any more."""
-        self.ledger.send(self.account, steps)
+    def send(self, *calls: ContractCall) -> None:
+        """Send calls to the contract; raises Reverted if they are not due any more."""
+        self.ledger.send(self.account, calls)
 
-    def hand(self, batcher: str, snapshot: RoundSnapshot, message: Callable[[Inbox], None]) -> bool | None:
-        """Give the clerk a message, and again each quarter of the phase in case it has lost it.
+    def deliver(self, batcher: str, snapshot: RoundSnapshot, message: Callable[[Inbox], None]) -> bool | None:
+        """Give the batcher a message, and again each quarter of the phase in case it has lost it.
 
-        True if it takes it now, None if it had taken it, False if it refuses or does not answer.
+        Return True if the batcher takes it now, None if it had taken it, False if it refuses or is silent.
         """
         key = snapshot.round, snapshot.clock.phase, int(snapshot.share / SHORT)
-        if self._handed == key:
+        if self._delivery == key:
             return None
         try:
             message(self.relay.inbox(batcher))
         except RelayError:
-            self._handed = None
+            self._delivery = None
             return False
-        self._handed = key
+        self._delivery = key
         return True
 
     def my_turn(self, snapshot: RoundSnapshot) -> bool:
-        """Whether this miner's turn has come to do what anybody may do: one after the other."""
+        """Return whether it is this miner's turn to do what anybody may do: one miner after the other."""
         seats = snapshot.history.voters()
         place = next(i for i, member in enumerate(seats) if member.account == self.address)
         wait = (place - snapshot.round) % len(seats) * TURN_SECONDS
@@ -59,7 +59,7 @@ class MinerContext:
 
 
 def batcher_of(snapshot: RoundSnapshot, accounts: Iterable[str]) -> str | None:
-    """The miner that brings the openings of `accounts` this round: they take turns."""
-    wanted = set(accounts)
-    members = [member.account for member in snapshot.history.voters() if member.account in wanted]
+    """Return the miner that brings the openings of `accounts` in this round; miners take turns."""
+    candidates = set(accounts)
+    members = [member.account for member in snapshot.history.voters() if member.account in candidates]
     return members[snapshot.round % len(members)] if members else None

@@ -1,4 +1,4 @@
-"""Why a miner rejected an update, in numbers (step 4): its own notes, which are not on chain.
+"""Record in numbers why a miner rejected an update: its own findings, which are not on chain.
 
 One line of JSON a round in the file `notes.jsonl` of the miner's journal.
 """
@@ -23,7 +23,10 @@ DIGITS = 6
 
 @dataclass(frozen=True)
 class Finding:
-    """One rule that an update failed: its score and the bound that it did not keep to."""
+    """One rule that an update failed: its score and the bound that it did not keep to.
+
+    The names of the fields are the keys on disk.
+    """
 
     position: int
     device: int
@@ -34,8 +37,8 @@ class Finding:
     most: float | None = None
 
     @property
-    def words(self) -> str:
-        """As a table has it: `merit -0.31, at least -0.02`."""
+    def text(self) -> str:
+        """Return the finding as a table shows it: `merit -0.31, at least -0.02`."""
         if self.score is None:
             return self.rule
         bounds = [f"at least {self.least:.4g}"] if self.least is not None else []
@@ -43,35 +46,35 @@ class Finding:
         return ", ".join([f"{self.rule} {self.score:.4g}", *bounds])
 
 
-def failed(items: Sequence[Submission], reason: Verdict, found: Scores) -> list[Finding]:
-    """What a rule has against which of a round's updates; its scores are in the order of `items`."""
+def failures(submissions: Sequence[Submission], reason: Verdict, scores: Scores) -> list[Finding]:
+    """Return a finding for each update that a rule rejects; the scores are in the order of `submissions`."""
     return [
         Finding(
             item.position,
             item.update.device,
             reason.name.lower(),
-            found.rule,
-            _number(found.values[place]),
-            _number(found.least[place]),
-            _number(found.most[place]),
+            scores.rule,
+            _number(scores.values[place]),
+            _number(scores.minimum[place]),
+            _number(scores.maximum[place]),
         )
-        for place, item in enumerate(items)
-        if not found.passed[place]
+        for place, item in enumerate(submissions)
+        if not scores.passed[place]
     ]
 
 
-def plain(item: Submission, reason: Verdict, words: str) -> Finding:
-    """A finding without a number, such as bytes that are not there."""
-    return Finding(item.position, item.update.device, reason.name.lower(), words)
+def plain(submission: Submission, reason: Verdict, text: str) -> Finding:
+    """Return a finding without a number, such as bytes that are not there."""
+    return Finding(submission.position, submission.update.device, reason.name.lower(), text)
 
 
 def write(journal: Journal, number: int, findings: Iterable[Finding]) -> None:
-    """Note what was found in a round."""
+    """Add the findings of a round to the journal."""
     journal.append(FILE, {"round": number, "findings": [asdict(item) for item in findings]})
 
 
 def read(folder: Path, number: int) -> list[Finding] | None:
-    """What the miner with that journal noted of a round; None if it noted nothing, or nothing readable."""
+    """Return a miner's findings of a round from the folder of its journal; None without a readable line."""
     try:
         lines = (folder / FILE).read_text(encoding="utf-8").splitlines()
     except (OSError, UnicodeDecodeError):
@@ -87,5 +90,5 @@ def read(folder: Path, number: int) -> list[Finding] | None:
 
 
 def _number(value: float) -> float | None:
-    """A number that JSON has; None where there is no bound."""
+    """Return a number that JSON has; None where there is no bound."""
     return float(f"{value:.{DIGITS}g}") if np.isfinite(value) else None

@@ -1,4 +1,4 @@
-"""Steps 5 to 7 at the miner: compete for the lead, propose, recompute what another proposes, finalize."""
+"""Compete for the lead, propose the new model, recompute what another miner proposes, and make it final."""
 
 from __future__ import annotations
 
@@ -24,58 +24,62 @@ class Lead:
         self.answers = Answers(context, archive, self._is_right)
         self._race: tuple[int, int] | None = None  # round and turn
         self._nonce = 0
-        self._shown: tuple[bytes, bytes | None] | None = None  # the layer last shown, and the next one
+        self._layers: tuple[bytes, bytes | None] | None = None  # the layer last shown, and the next one
 
     def race(self, snapshot: RoundSnapshot) -> str | None:
-        """Try some proofs of work; whoever is asked again after another's solution finds no race."""
-        me, current = self.context.address, snapshot.current
-        if me not in _weights(current) or me in current.skipped or current.puzzle is None or snapshot.due:
+        """Try some proofs of work, and send one that wins; None without one, or where the race is over."""
+        address, current = self.context.address, snapshot.current
+        is_out = address not in _weights(current) or address in current.skipped
+        if is_out or current.puzzle is None or snapshot.due:
             return None
         turn = len(current.skipped)
         if self._race != (snapshot.round, turn):
             self._race, self._nonce = (snapshot.round, turn), 0
         start, self._nonce = self._nonce, self._nonce + TRIES
-        found = election.search(current.puzzle, turn, me, self.context.ledger.target(), start, TRIES)
-        if found is None:
+        target = self.context.ledger.target()
+        nonce = election.search(current.puzzle, turn, address, target, start, TRIES)
+        if nonce is None:
             return None
-        self.context.send(ContractCall("solve", (found,)))
+        self.context.send(ContractCall("solve", (nonce,)))
         return "won the race"
 
     def propose(self, snapshot: RoundSnapshot) -> str | None:
-        """The leader's part: aggregate, put the model on the store, propose it; silence is passed over."""
+        """Propose as the leader: aggregate, put the model on the store; pass over a leader that is silent."""
         if snapshot.due:
             return self._skip(snapshot)
         if snapshot.current.leader != self.context.address:
             return None
-        made, layer = self._compute(snapshot), self._layer(snapshot)
-        if made is None or layer is None:
+        result, layer = self._compute(snapshot), self._layer(snapshot)
+        if result is None or layer is None:
             return None
-        self.archive.put(made.model)
-        self.context.send(ContractCall("propose", (made.root, made.cid, made.rows, layer)))
+        self.archive.put(result.model)
+        self.context.send(ContractCall("propose", (result.root, result.cid, result.rows, layer)))
         return "proposed the new model"
 
     def attest(self, snapshot: RoundSnapshot) -> str | None:
         """Recompute the proposal and attest it; make it final as soon as that is possible."""
         current, proposal = snapshot.current, snapshot.current.proposals[-1]
-        disputed = open_dispute(snapshot)
-        if disputed is not None:
-            return self.answers.act(snapshot, disputed.state)
-        begun = snapshot.clock.deadline - snapshot.terms.attest_seconds
-        over = snapshot.now >= begun + snapshot.terms.challenge_seconds
-        final = ContractCall("finalize", (proposal.root, proposal.cid, proposal.rows, proposal.layer))
-        if _enough(current, proposal.attested):
-            if not over or not self.context.my_turn(snapshot):
+        dispute = open_dispute(snapshot)
+        if dispute is not None:
+            return self.answers.act(snapshot, dispute.state)
+        start = snapshot.clock.deadline - snapshot.terms.attest_seconds
+        is_over = snapshot.now >= start + snapshot.terms.challenge_seconds  # of the challenge window
+        finalize = ContractCall("finalize", (proposal.root, proposal.cid, proposal.rows, proposal.layer))
+        if _has_quorum(current, proposal.attested):
+            if not is_over or not self.context.my_turn(snapshot):
                 return None
-            self.context.send(final)
+            self.context.send(finalize)
             return "made the model final"
         if snapshot.due:
             return self._skip(snapshot)
-        me = self.context.address
-        if me in proposal.attested or me not in _weights(current) or not self._agrees(snapshot, proposal):
+        address = self.context.address
+        if address in proposal.attested or address not in _weights(current):
             return None
-        enough = over and _enough(current, (*proposal.attested, me))
+        if not self._agrees(snapshot, proposal):
+            return None
+        is_last = is_over and _has_quorum(current, (*proposal.attested, address))
         attestation = ContractCall("attest", (proposal_digest(current.number, proposal),))
-        self.context.send(attestation, *([final] if enough else []))
+        self.context.send(attestation, *([finalize] if is_last else []))
         return "attested the new model"
 
     def advance(self, snapshot: RoundSnapshot) -> str | None:
@@ -95,32 +99,34 @@ class Lead:
         return "renewed its hash chain"
 
     def _layer(self, snapshot: RoundSnapshot) -> bytes | None:
-        """The next layer of this miner's hash chain; None when it is used up."""
+        """Return the next layer of this miner's hash chain; None when it is used up."""
         history, account = snapshot.history, self.context.account
-        shown = history.tails[account.address]
-        if self._shown is None or self._shown[0] != shown:
+        last = history.tails[account.address]
+        if self._layers is None or self._layers[0] != last:
             number = history.chains[account.address] - 1
             innermost = beacon.secret(account, self.context.ledger.domain, number)
-            self._shown = shown, beacon.next_layer(innermost, shown)
-        return self._shown[1]
+            self._layers = last, beacon.next_layer(innermost, last)
+        return self._layers[1]
 
     def _compute(self, snapshot: RoundSnapshot) -> NewModel | None:
-        """What the accepted updates come to; None if the bytes of one of them cannot be had any more."""
-        before = snapshot.history.model_before(snapshot.round)
+        """Compute the new model; None if the bytes of an accepted update cannot be had any more."""
+        parent = snapshot.history.model_before(snapshot.round)
         try:
-            return self.archive.next_model(before, snapshot.current.taken(), snapshot.history)
+            return self.archive.next_model(parent, snapshot.current.taken(), snapshot.history)
         except (PayloadError, StoreError):
             return None
 
     def _is_right(self, snapshot: RoundSnapshot, proposal: Proposal) -> bool:
-        """Whether model and rows are what this miner computes."""
-        made = self._compute(snapshot)
-        return made is not None and (made.root, made.rows) == (proposal.root, proposal.rows)
+        """Return whether model and rows are what this miner computes."""
+        result = self._compute(snapshot)
+        return result is not None and (result.root, result.rows) == (proposal.root, proposal.rows)
 
     def _agrees(self, snapshot: RoundSnapshot, proposal: Proposal) -> bool:
-        """Whether the proposal is what this miner computes, and its bytes can be had."""
-        made = self._compute(snapshot)
-        if made is None or (made.root, made.cid, made.rows) != (proposal.root, proposal.cid, proposal.rows):
+        """Return whether the proposal is what this miner computes, and its bytes can be had."""
+        result = self._compute(snapshot)
+        if result is None:
+            return False
+        if (result.root, result.cid, result.rows) != (proposal.root, proposal.cid, proposal.rows):
             return False
         try:
             self.archive.fetch_model(proposal.root, proposal.cid)
@@ -138,13 +144,13 @@ class Lead:
 
 
 def _weights(current: Round) -> dict[str, int]:
-    """The voting weight of the round: who unveiled a vote."""
+    """Return the weight of every account that unveiled a vote in the round."""
     return {vote.voter.account: vote.voter.weight for vote in current.votes}
 
 
-def _enough(current: Round, attested: tuple[str, ...]) -> bool:
-    """Whether so many attested that the proposal can become final."""
+def _has_quorum(current: Round, attesters: tuple[str, ...]) -> bool:
+    """Return whether so many attested that the proposal can become final."""
     weights = _weights(current)
     return election.enough(
-        current.engine, sum(weights.get(account, 0) for account in attested), sum(weights.values())
+        current.engine, sum(weights.get(account, 0) for account in attesters), sum(weights.values())
     )

@@ -1,4 +1,4 @@
-"""Steps 3 to 7: a miner brings its devices' updates, verifies all of them, votes, leads and attests."""
+"""Serve devices as a miner, verify all updates, vote, lead and attest."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from bcfl.roles.miner.voting import Voting, Wishes, no_wish
 
 
 class Miner:
-    """One miner, and its desk; `act` does whatever is due for it and says what it did."""
+    """One miner, and its inbox; `act` does whatever is due for it and says what it did."""
 
     def __init__(
         self,
@@ -41,24 +41,24 @@ class Miner:
         self.take_update = self.inbox.take_update
         self.take_batch = self.inbox.take_batch
         self.take_opening = self.inbox.take_opening
-        self.batch = self.batches.committed
+        self.batch = self.batches.commitments
 
     def act(self) -> str | None:
         """Do what is due; None if nothing is. Raises Reverted where somebody else was quicker."""
         snapshot = take_snapshot(self.ledger)
         if snapshot is None:
             return None
-        me = snapshot.history.miners.get(self.account.address)
-        if me is None or not me.weight:
+        member = snapshot.history.miners.get(self.account.address)
+        if member is None or not member.weight:
             return None
-        self.inbox.turn(snapshot.round)
-        if snapshot.clock.phase is Phase.COMMIT and (renewed := self.lead.renew(snapshot)):
-            return renewed
-        step = self._steps().get(snapshot.clock.phase)
-        return None if step is None else step(snapshot)
+        self.inbox.start_round(snapshot.round)
+        if snapshot.clock.phase is Phase.COMMIT and (text := self.lead.renew(snapshot)):
+            return text
+        action = self._actions().get(snapshot.clock.phase)
+        return None if action is None else action(snapshot)
 
-    def _steps(self) -> dict[Phase, Callable[[RoundSnapshot], str | None]]:
-        """What a miner does in which phase."""
+    def _actions(self) -> dict[Phase, Callable[[RoundSnapshot], str | None]]:
+        """Return what a miner does in each phase."""
         return {
             Phase.COMMIT: self.batches.commit,
             Phase.REVEAL: self.batches.reveal,

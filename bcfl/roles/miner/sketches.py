@@ -1,4 +1,4 @@
-"""What a miner remembers of earlier rounds' updates (step 4): short sketches, enough to know a copy again.
+"""Remember the updates of earlier rounds as short sketches, enough to recognise a copy.
 
 A sketch keeps angles: coordinates get random signs and are summed up in strides (Charikar et al. 2002,
 "Finding Frequent Items in Data Streams", section 3). The signs are the miner's own, so that nobody can make a
@@ -22,69 +22,79 @@ ROUNDS = 2  # earlier rounds that are remembered
 
 
 class Sketches:
-    """Sketches of the last rounds' updates; `load` gives the updates of a round that are not sketched yet.
+    """Sketches of the last rounds' updates; `load` reads the updates of a round that are not sketched yet.
 
-    `load` takes submissions and returns which of them it has, as places, and their rows.
+    `load` takes submissions, and returns the places of those that it has and their rows,
+    (places, parameters).
     """
 
     def __init__(self, load: Callable[[list[Submission]], tuple[list[int], Matrix]]) -> None:
         self._load = load
         self._signs: Matrix | None = None
-        self._known: dict[tuple[int, int], tuple[list[int], Matrix]] = {}
+        # By round and number of submissions: positions, and sketches in their order.
+        self._sketches: dict[tuple[int, int], tuple[list[int], Matrix]] = {}
 
     def compare(
         self,
         history: History,
         current: Round,
-        items: Sequence[Submission],
+        submissions: Sequence[Submission],
         updates: Matrix,
-        step: Vector | None,
+        delta: Vector | None,
     ) -> Scores | None:
-        """How near the updates of `items` are to one of the rounds before; None if there is none.
+        """Score how near updates, (updates, parameters), are to one of earlier rounds; None if there is none.
 
-        `step`: the last step of the model, which everybody has and nobody made alone.
+        `submissions` are theirs. `delta`, (parameters,): the last change of the model, which everybody has
+        and nobody made alone.
         """
-        mine = self.sketch(updates)
-        devices = [item.update.device for item in items]
-        earlier = sorted((n for n in history.rounds if n < current.number), reverse=True)[:ROUNDS]
-        self._known = {key: value for key, value in self._known.items() if key[0] in earlier}
-        self._known[current.number, len(current.submissions)] = ([item.position for item in items], mine)
-        others = [self._of(history, number) for number in earlier]
-        if step is not None:
-            others.append(([-1], self.sketch(step[None])))
+        sketches = self.sketch(updates)
+        devices = [item.update.device for item in submissions]
+        numbers = sorted((n for n in history.rounds if n < current.number), reverse=True)[:ROUNDS]
+        self._sketches = {key: value for key, value in self._sketches.items() if key[0] in numbers}
+        positions = [item.position for item in submissions]
+        self._sketches[current.number, len(current.submissions)] = (positions, sketches)
+        earlier = [self._of(history, number) for number in numbers]
+        if delta is not None:
+            earlier.append(([-1], self.sketch(delta[None])))
         margins = [
-            duplicate.across((mine @ theirs.T).astype(np.float64), np.equal.outer(devices, owners)).values
-            for owners, theirs in others
-            if len(theirs)
+            duplicate.across_rounds(
+                (sketches @ rows.T).astype(np.float64), np.equal.outer(devices, owners)
+            ).values
+            for owners, rows in earlier
+            if len(rows)
         ]
-        return bounded("old copy", np.max(margins, axis=0), most=0.0) if margins else None
+        return bounded("old copy", np.max(margins, axis=0), maximum=0.0) if margins else None
 
     def sketch(self, updates: Matrix) -> Matrix:
-        """Sketches of unit length, (updates, SIZE); the updates themselves where these are no larger."""
+        """Return sketches of unit norm, (updates, SIZE), of updates, (updates, parameters).
+
+        Where these are no larger than a sketch, only their norm changes.
+        """
         count, parameters = updates.shape
         if parameters > SIZE:
-            wide = parameters + -parameters % SIZE
+            width = parameters + -parameters % SIZE
             if self._signs is None:
                 rng = np.random.default_rng(secrets.randbits(128))
                 self._signs = rng.choice(np.array([-1, 1], np.float32), (1, parameters))
-            signed = np.zeros((count, wide), np.float32)
-            np.multiply(updates, self._signs, out=signed[:, :parameters])
-            updates = signed.reshape(count, -1, SIZE).sum(axis=1)
-        lengths = np.linalg.norm(updates.astype(np.float64), axis=1, keepdims=True)
-        short: Matrix = (updates / np.maximum(lengths, 1e-30)).astype(np.float32)
-        return short
+            products = np.zeros((count, width), np.float32)
+            np.multiply(updates, self._signs, out=products[:, :parameters])
+            updates = products.reshape(count, -1, SIZE).sum(axis=1)
+        norms = np.linalg.norm(updates.astype(np.float64), axis=1, keepdims=True)
+        sketches: Matrix = (updates / np.maximum(norms, 1e-30)).astype(np.float32)
+        return sketches
 
     def _of(self, history: History, number: int) -> tuple[list[int], Matrix]:
-        """Devices and sketches of an earlier round's updates, made anew after a restart.
+        """Return devices and sketches of an earlier round's updates, made anew after a restart.
 
-        Where the round was counted, of the accepted ones: what was dropped may be a copy, and its
+        Where the round was counted, only of the accepted ones: what was dropped may be a copy, and its
         original must not be taken for a copy of it.
         """
-        found = history.rounds[number]
-        key = number, len(found.submissions)
-        if key not in self._known:
-            places, rows = self._load(found.submissions)
-            self._known[key] = ([found.submissions[place].position for place in places], self.sketch(rows))
-        positions, sketches = self._known[key]
-        kept = [i for i, place in enumerate(positions) if found.accepted is None or found.accepted[place]]
-        return [found.submissions[positions[i]].update.device for i in kept], sketches[kept]
+        round_ = history.rounds[number]
+        key = number, len(round_.submissions)
+        if key not in self._sketches:
+            places, rows = self._load(round_.submissions)
+            self._sketches[key] = ([round_.submissions[i].position for i in places], self.sketch(rows))
+        positions, sketches = self._sketches[key]
+        rows_accepted = [i for i, p in enumerate(positions) if round_.accepted is None or round_.accepted[p]]
+        devices = [round_.submissions[positions[i]].update.device for i in rows_accepted]
+        return devices, sketches[rows_accepted]

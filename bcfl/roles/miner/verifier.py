@@ -1,4 +1,4 @@
-"""Step 4 at the miner: the checks of section 5 in their order; the first that fails is the reason."""
+"""Verify the updates of a round: run all checks; the first that an update fails is the reason against it."""
 
 from __future__ import annotations
 
@@ -22,105 +22,103 @@ from bcfl.roles.miner.sketches import Sketches
 
 __all__ = ["Checks", "Verifier"]
 
+Findings = dict[int, list[Finding]]  # by position: of the first reason against an update
+
 
 class Verifier:
-    """Gives every update of a round its verdict; `findings` are the numbers behind the last ones."""
+    """Verdicts on every update of a round; `findings` are the numbers behind the last ones."""
 
     def __init__(self, learner: Learner, ledger: Ledger, archive: Archive, checks: Checks) -> None:
         self.learner, self.ledger, self.archive, self.checks = learner, ledger, archive, checks
         self.findings: tuple[Finding, ...] = ()
-        self._memory = Sketches(self._present)
+        self._sketches = Sketches(self._load)
 
     def verdicts(self, history: History, current: Round) -> tuple[Verdict, ...]:
-        """One verdict for each submission, in their order.
+        """Return one verdict for each submission, in their order.
 
         Raises StoreError while the miner's own store is away: then it cannot judge anybody, and has to ask
         again.
         """
-        items = current.submissions
-        said, found = self._bytes(items)
-        known = [item for item in items if item.position not in said]
-        vectors = [found[item.position] for item in known]
+        submissions = current.submissions
+        reasons, updates = self._read(submissions)
+        readable = [item for item in submissions if item.position in updates]
         if self.checks.time:
-            self._mark(said, self._late(history, current))
+            _add(reasons, self._time_findings(history, current))
         if self.checks.duplicate:
             fresh = duplicate.check(history, current)
-            copies = [
-                findings.plain(item, Verdict.DUPLICATE, "exact copy")
-                for item in items
-                if not fresh[item.position]
-            ]
-            self._mark(said, copies)
-        if self.checks.numbers and vectors:
-            self._judge(said, history, current, known, as_matrix(vectors, self.ledger.terms))
-        self.findings = tuple(finding for position in sorted(said) for finding in said[position])
-        reasons = {position: Verdict[findings[0].reason.upper()] for position, findings in said.items()}
-        return tuple(reasons.get(item.position, Verdict.ACCEPTED) for item in items)
+            copies = [item for item in submissions if not fresh[item.position]]
+            _add(reasons, [findings.plain(item, Verdict.DUPLICATE, "exact copy") for item in copies])
+        if self.checks.numbers and readable:
+            matrix = as_matrix([updates[item.position] for item in readable], self.ledger.terms)
+            self._judge(reasons, history, current, readable, matrix)
+        self.findings = tuple(finding for position in sorted(reasons) for finding in reasons[position])
+        verdicts = {position: Verdict[group[0].reason.upper()] for position, group in reasons.items()}
+        return tuple(verdicts.get(item.position, Verdict.ACCEPTED) for item in submissions)
 
-    def _bytes(self, items: Sequence[Submission]) -> tuple[dict[int, list[Finding]], dict[int, Lanes]]:
-        """The lanes of each update by position, or why there are none."""
-        said: dict[int, list[Finding]] = {}
-        found: dict[int, Lanes] = {}
-        for item in items:
+    def _read(self, submissions: Sequence[Submission]) -> tuple[Findings, dict[int, Lanes]]:
+        """Return why updates cannot be read, and the lanes of the others, (parameters,), by position."""
+        reasons: Findings = {}
+        updates: dict[int, Lanes] = {}
+        for item in submissions:
             try:
-                found[item.position] = self.archive.update(item)
+                updates[item.position] = self.archive.update(item)
             except (PayloadError, Oversized) as error:
-                said[item.position] = [findings.plain(item, Verdict.MALFORMED, str(error))]
+                reasons[item.position] = [findings.plain(item, Verdict.MALFORMED, str(error))]
             except (Unavailable, Corrupt) as error:
-                said[item.position] = [findings.plain(item, Verdict.UNAVAILABLE, str(error))]
-        return said, found
+                reasons[item.position] = [findings.plain(item, Verdict.UNAVAILABLE, str(error))]
+        return reasons, updates
 
     def _judge(
         self,
-        said: dict[int, list[Finding]],
+        reasons: Findings,
         history: History,
         current: Round,
-        items: list[Submission],
+        submissions: list[Submission],
         updates: Matrix,
     ) -> None:
-        """Checks 4 to 6 on the updates whose bytes are there."""
-        terms, places = self.ledger.terms, duplicate.order(current)
+        """Run the checks on the numbers of updates, (updates, parameters), and add what they find."""
+        terms, order = self.ledger.terms, duplicate.commit_order(current)
         model = self.archive.values(history.model_before(current.number), history)
-        earlier = None
+        earlier_copies = None
         if self.checks.duplicate:
-            step = self._last_step(history, current.number)
-            earlier = self._memory.compare(history, current, items, updates, step)
-        shown = CheckInputs(
+            delta = self._last_delta(history, current.number)
+            earlier_copies = self._sketches.compare(history, current, submissions, updates, delta)
+        inputs = CheckInputs(
             updates,
-            np.array([item.update.samples for item in items], dtype=np.float64),
-            [places.index(item.position) for item in items],
-            np.array([item.position not in said for item in items]),
+            np.array([item.update.samples for item in submissions], dtype=np.float64),
+            [order.index(item.position) for item in submissions],
+            np.array([item.position not in reasons for item in submissions]),
             norm_bound.reference_norm(self.archive, history, current.number),
             norm_bound.rounding_norm(terms.parameters, terms.scale_bits, terms.shift),
-            earlier,
+            earlier_copies,
         )
         reference = Reference(
-            lambda: self._own(model, current.number),
-            lambda step: self.learner.gradients((model + step).astype(np.float32), quality.PARTS),
+            lambda: self._own_delta(model, current.number),
+            lambda delta: self.learner.gradients((model + delta).astype(np.float32), quality.PARTS),
         )
-        judged = pipeline.judge(shown, reference, self.checks)
-        for reason, scores in sorted(judged.scores, key=lambda pair: pair[0]):
-            self._mark(said, findings.failed(items, reason, scores))
+        result = pipeline.judge(inputs, reference, self.checks)
+        for reason, scores in sorted(result.scores, key=lambda pair: pair[0]):
+            _add(reasons, findings.failures(submissions, reason, scores))
 
-    def _own(self, model: Vector, number: int) -> Vector:
-        """Where the miner's own training leads; without data to train on, down its held-out slope."""
+    def _own_delta(self, model: Vector, number: int) -> Vector:
+        """Return where the miner's own training leads, (parameters,); without training data, its descent."""
         if self.learner.samples:
             return (self.learner.train(model, number).vector - model).astype(np.float32)
-        slope = self.learner.gradients(model, 1)
-        return -slope[0] if len(slope) else np.zeros_like(model)
+        gradients = self.learner.gradients(model, 1)
+        return -gradients[0] if len(gradients) else np.zeros_like(model)
 
-    def _last_step(self, history: History, number: int) -> Vector | None:
-        """What the last round did to the model; None if it cannot be had."""
+    def _last_delta(self, history: History, number: int) -> Vector | None:
+        """Return what the last round added to the model, (parameters,); None if it cannot be had."""
         block = history.model_before(number)
         if not block.round:
             return None
         with suppress(Unavailable, Corrupt, Oversized, PayloadError):
-            before = self.archive.values(history.model_before(block.round), history)
-            return (self.archive.values(block, history) - before).astype(np.float32)
+            parent = self.archive.values(history.model_before(block.round), history)
+            return (self.archive.values(block, history) - parent).astype(np.float32)
         return None
 
-    def _late(self, history: History, current: Round) -> list[Finding]:
-        """What check 3 has against whom: the ratio to the reference rate."""
+    def _time_findings(self, history: History, current: Round) -> list[Finding]:
+        """Return a finding, the ratio to the reference rate, for each time out of proportion."""
         terms = self.ledger.terms
         factor = terms.time_factor / time.BASIS
         passed, ratios = time.check(history, current, terms), time.ratios(history, current)
@@ -138,18 +136,19 @@ class Verifier:
             if not good
         ]
 
-    def _present(self, items: list[Submission]) -> tuple[list[int], Matrix]:
-        """Which of an earlier round's updates can still be had, and their values."""
-        _, found = self._bytes(items)
-        places = [place for place, item in enumerate(items) if item.position in found]
+    def _load(self, submissions: list[Submission]) -> tuple[list[int], Matrix]:
+        """Return the places of an earlier round's updates that can still be had, and their values."""
+        _, updates = self._read(submissions)
+        places = [place for place, item in enumerate(submissions) if item.position in updates]
         if not places:
             return [], np.empty((0, self.ledger.terms.parameters), np.float32)
-        return places, as_matrix([found[items[place].position] for place in places], self.ledger.terms)
+        rows = [updates[submissions[place].position] for place in places]
+        return places, as_matrix(rows, self.ledger.terms)
 
-    @staticmethod
-    def _mark(said: dict[int, list[Finding]], found: list[Finding]) -> None:
-        """Keep the findings of the first reason against each update."""
-        for finding in found:
-            first = said.setdefault(finding.position, [])
-            if not first or first[0].reason == finding.reason:
-                first.append(finding)
+
+def _add(reasons: Findings, group: list[Finding]) -> None:
+    """Add findings to those of the first reason against each update; drop those of a later reason."""
+    for finding in group:
+        first = reasons.setdefault(finding.position, [])
+        if not first or first[0].reason == finding.reason:
+            first.append(finding)

@@ -75,8 +75,8 @@ def test_rejected_and_later_rounds_are_no_reference() -> None:
     rejected = round_of(1, [update(0, 1, 100, 900_000, 1)], accepted=(False,))
     later = round_of(3, [update(0, 3, 100, 900_000, 3)], accepted=(True,))
     history = history_of(rejected, later)
-    assert time.own_rate(history, 0, before=3) is None
-    assert time.own_rate(history, 0, before=4) == 9_000_000
+    assert time.own_rate(history, 0, number=3) is None
+    assert time.own_rate(history, 0, number=4) == 9_000_000
 
 
 def test_a_reference_cannot_be_walked_away_from_quickly() -> None:

@@ -192,7 +192,7 @@ def test_the_same_device_in_two_batches_stops_nobody(tmp_path: Path) -> None:
     device, liar = local.homes[0], next(m for m in local.offices if m is not local.bound(0))
     device.act()
     message = local.bound(0).inbox.commitments[0]
-    liar.inbox.turn(1)
+    liar.inbox.start_round(1)
     liar.inbox.commitments[0] = message  # a miner that collects what is not its own
     hand = device.act
 

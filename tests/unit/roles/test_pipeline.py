@@ -17,7 +17,7 @@ BEST = rng.normal(0, 1, SIZE).astype(np.float32)
 HONEST = (0.3 * BEST + 0.5 * rng.normal(0, 1, (COUNT, SIZE))).astype(np.float32)
 ACCEPTED = (Verdict.ACCEPTED,) * COUNT
 OFF = Checks(
-    time=False, duplicate=False, quality=False, norm=False, split=False, direction=False, effort=False
+    time=False, duplicate=False, quality=False, norm=False, clusters=False, direction=False, min_norm=False
 )
 
 
@@ -50,7 +50,7 @@ def test_default_behavior() -> None:
     found = judge(shown(HONEST), reference(), Checks())
     assert found.verdicts == ACCEPTED
     assert [scores.rule for _, scores in found.scores] == [
-        "copy", "merit", "split", "direction", "effort", "norm",
+        "copy", "merit", "clusters", "direction", "min_norm", "norm",
     ]  # fmt: skip
 
 
@@ -93,7 +93,7 @@ def test_an_aim_that_held_out_data_cannot_see_is_a_camp() -> None:
 def test_the_first_reason_counts() -> None:
     """A long copy that harms: `duplicate` comes before `quality`, that before `outlier`."""
     bad = np.stack([-9 * HONEST[0], -9 * HONEST[0], -9 * HONEST[0]])
-    found = verdicts(spoilt(bad), reference=float(np.linalg.norm(HONEST[3])))
+    found = verdicts(spoilt(bad), reference_norm=float(np.linalg.norm(HONEST[3])))
     assert found[1:3] == [Verdict.DUPLICATE] * 2
     assert found[0] in (Verdict.QUALITY, Verdict.OUTLIER)
 
@@ -111,7 +111,7 @@ def test_little_held_out_data_drops_nobody_honest(parts: int) -> None:
 
 
 def test_a_miner_that_cannot_train_is_no_harm() -> None:
-    blind = Reference(lambda: np.zeros(SIZE, np.float32), reference().slopes)
+    blind = Reference(lambda: np.zeros(SIZE, np.float32), reference().gradients)
     assert judge(shown(HONEST), blind, Checks()).verdicts == ACCEPTED
 
 
@@ -119,13 +119,13 @@ def test_a_miner_that_cannot_train_is_no_harm() -> None:
 def test_hostile_numbers_neither_crash_nor_win(value: np.float32) -> None:
     bad = np.full((3, SIZE), value, np.float32)
     bad[1] *= -1
-    found = verdicts(spoilt(bad), reference=float(np.linalg.norm(HONEST[0])))
+    found = verdicts(spoilt(bad), reference_norm=float(np.linalg.norm(HONEST[0])))
     assert Verdict.ACCEPTED not in found[:3]
     assert found[3:] == [Verdict.ACCEPTED] * (COUNT - 3)
 
 
 def test_a_slope_that_explodes_accuses_nobody() -> None:
-    broken = Reference(reference().own, lambda _: np.full((8, SIZE), np.nan, np.float32))
+    broken = Reference(reference().delta, lambda _: np.full((8, SIZE), np.nan, np.float32))
     assert judge(shown(HONEST), broken, Checks()).verdicts == ACCEPTED
 
 

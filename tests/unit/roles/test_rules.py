@@ -53,11 +53,11 @@ def test_nobody_is_no_crowd() -> None:
 @given(st.floats(-9, 9), st.floats(-9, 9), st.floats(-9, 9))
 def test_a_bound_gives_way_to_the_crowd(neutral: float, one: float, other: float) -> None:
     low, high = sorted((one, other))
-    assert float(scores.between(neutral, low, high)) == held(neutral, low, high)
+    assert float(scores.clamp(neutral, low, high)) == held(neutral, low, high)
 
 
 def test_no_number_passes_nothing() -> None:
-    found = scores.bounded("x", np.array([1.0, np.nan, np.inf, 2.0]), least=1.0, most=1.5)
+    found = scores.bounded("x", np.array([1.0, np.nan, np.inf, 2.0]), minimum=1.0, maximum=1.5)
     assert found.passed.tolist() == [True, False, False, False]
 
 
@@ -121,7 +121,7 @@ def test_direction(drawing: tuple[int, int, int], mask: int) -> None:
     middle, spread = usual([c for c, g in zip(cosines, good, strict=True) if g])
     spread = max(spread, 0.01)
     least = held(4 / 100, middle - 6 * spread, middle - 3 * spread)
-    assert found.least == pytest.approx(np.full(len(updates), least), abs=1e-6)
+    assert found.minimum == pytest.approx(np.full(len(updates), least), abs=1e-6)
 
 
 # effort
@@ -145,7 +145,7 @@ def test_effort(updates: list[tuple[float, int, bool]]) -> None:
     below = [way for way, g in zip(ways, good, strict=True) if g and way <= middle]
     spread = max(usual([*below, *(2 * middle - way for way in below)])[1], 0.03)
     assert found.values == pytest.approx(ways)
-    assert found.least[0] == pytest.approx(held(0.6, middle - 6 * spread, middle - 3 * spread))
+    assert found.minimum[0] == pytest.approx(held(0.6, middle - 6 * spread, middle - 3 * spread))
 
 
 def test_a_claim_of_ten_times_the_samples_goes_too_short_a_way() -> None:
@@ -174,7 +174,7 @@ def test_quality(drawing: tuple[int, int, int], mask: int) -> None:
     for i in range(count):
         doubt = min(stdev(merits[i]), stdev(merits[i] - usual_parts)) / math.sqrt(8) * 2.5
         low = middle - 6 * spread if trusted.sum() >= 8 else -math.inf
-        assert found.least[i] == pytest.approx(held(0.0, low, middle - 3 * spread) - doubt, abs=1e-6)
+        assert found.minimum[i] == pytest.approx(held(0.0, low, middle - 3 * spread) - doubt, abs=1e-6)
 
 
 @pytest.mark.parametrize("slope", [np.nan, np.inf])
@@ -194,7 +194,7 @@ def test_no_update_is_no_trouble() -> None:
     assert not len(quality.check(np.empty((0, 8)), np.empty(0, bool), 3.0).passed)
     assert not len(norm.check(np.empty(0), None).passed)
     assert not len(krum.check(nothing, 0).passed)
-    assert not len(duplicate.within(nothing, [], np.empty(0, bool)).passed)
+    assert not len(duplicate.within_round(nothing, [], np.empty(0, bool)).passed)
     assert not len(direction.check(nothing, np.empty(0), np.empty(0, bool), 9, 3.0).passed)
     assert not len(clusters.check(nothing, np.empty(0), np.empty(0, bool)).passed)
     assert not len(min_norm.check(np.empty(0), np.empty(0), np.empty(0, bool)).passed)
@@ -217,7 +217,7 @@ def test_a_copy_is_nearer_to_an_earlier_one_than_others_are(seed: int, count: in
     updates = drawn(seed, count, size)
     ranks = np.random.default_rng(seed).permutation(count).tolist()
     every = np.array([[cosine(a, b) for b in updates] for a in updates])
-    found = duplicate.within(every, ranks, np.ones(count, bool))
+    found = duplicate.within_round(every, ranks, np.ones(count, bool))
     pairs = [every[i, j] for i in range(count) for j in range(count) if i != j]
     nearest = [max(every[i, j] for j in range(count) if j != i) for i in range(count)]
     bound = like(pairs, nearest, 0.975)
@@ -245,7 +245,7 @@ def test_an_old_copy_is_nearer_to_an_earlier_round_than_others_are(
             fixed = 0.9995 if own[i, j] else 0.975
             kept &= min(every[i, j], 1 - 1e-9) <= like([every[p] for p in same], list(rows.values()), fixed)
         wanted.append(kept)
-    assert duplicate.across(every, own).passed.tolist() == wanted
+    assert duplicate.across_rounds(every, own).passed.tolist() == wanted
 
 
 def honest(rng: np.random.Generator, count: int, alike: float, size: int = SIZE) -> np.ndarray:
@@ -260,13 +260,15 @@ def test_honest_devices_with_like_data_are_no_copies(alike: float) -> None:
         updates = honest(np.random.default_rng(seed), 20, alike)
         lengths = np.linalg.norm(updates, axis=1)
         every = updates @ updates.T / np.outer(lengths, lengths)
-        assert duplicate.within(every, list(range(20)), ALL).passed.all()
+        assert duplicate.within_round(every, list(range(20)), ALL).passed.all()
 
 
 @pytest.mark.parametrize("count", [2, 3, 9, 20])
 def test_where_all_are_the_same_nobody_is_a_copy(count: int) -> None:
     """Devices with the very same data: exact copies have the same root, and that is another check."""
-    assert duplicate.within(np.ones((count, count)), list(range(count)), np.ones(count, bool)).passed.all()
+    assert duplicate.within_round(
+        np.ones((count, count)), list(range(count)), np.ones(count, bool)
+    ).passed.all()
 
 
 @pytest.mark.parametrize("seed", range(10))
@@ -279,7 +281,7 @@ def test_devices_with_the_same_two_classes_are_no_copies(seed: int) -> None:
     updates = np.stack([classes[pair].sum(axis=0) + 0.4 * rng.normal(size=SIZE) for pair in pairs])
     every = cosines_of(updates)
     assert every[0, 1] > 0.9
-    assert duplicate.within(every, list(range(20)), ALL).passed.all()
+    assert duplicate.within_round(every, list(range(20)), ALL).passed.all()
 
 
 @pytest.mark.parametrize(("alike", "noise"), [(0.02, 0.4), (0.3, 0.3), (0.8, 0.2)])
@@ -291,9 +293,9 @@ def test_noise_and_scaling_do_not_hide_a_copy(alike: float, noise: float, factor
     lengths = np.linalg.norm(updates, axis=1)
     every = updates @ updates.T / np.outer(lengths, lengths)
     first = list(range(20))
-    assert np.flatnonzero(~duplicate.within(every, first, ALL).passed).tolist() == [7]
+    assert np.flatnonzero(~duplicate.within_round(every, first, ALL).passed).tolist() == [7]
     later = [20 - rank for rank in first]
-    assert np.flatnonzero(~duplicate.within(every, later, ALL).passed).tolist() == [3], (
+    assert np.flatnonzero(~duplicate.within_round(every, later, ALL).passed).tolist() == [3], (
         "who commits first has it"
     )
 
@@ -303,8 +305,8 @@ def test_a_copy_of_an_old_update_does_not_make_its_owner_a_copy() -> None:
     updates = honest(rng, 20, 0.1)
     updates[7] = updates[3] + 0.02 * rng.normal(size=SIZE)
     every, order = cosines_of(updates), [20 - rank for rank in range(20)]
-    assert not duplicate.within(every, order, ALL).passed[3]
-    assert duplicate.within(every, order, np.arange(20) != 7).passed.all()
+    assert not duplicate.within_round(every, order, ALL).passed[3]
+    assert duplicate.within_round(every, order, np.arange(20) != 7).passed.all()
 
 
 # two camps
@@ -327,7 +329,7 @@ def transcribed(places: list[float]) -> float:
 @given(st.lists(st.floats(-1, 1), min_size=4, max_size=30))
 @few
 def test_the_widest_cut_of_a_line(places: list[float]) -> None:
-    assert clusters.widest(np.sort(places))[0] == pytest.approx(transcribed(places), rel=1e-4, abs=1e-6)
+    assert clusters.widest_cut(np.sort(places))[0] == pytest.approx(transcribed(places), rel=1e-4, abs=1e-6)
 
 
 def cosines_of(updates: np.ndarray) -> np.ndarray:
@@ -377,7 +379,9 @@ def test_every_pair_of_a_triple_counts() -> None:
     for i in (8, 12):
         updates[i] = updates[5] + 0.05 * rng.normal(size=SIZE)
     assert all(cosine(updates[a], updates[b]) > 0.99 for a, b in combinations((5, 8, 12), 2))
-    assert np.flatnonzero(~duplicate.within(cosines_of(updates), list(range(20)), ALL).passed).tolist() == [
+    assert np.flatnonzero(
+        ~duplicate.within_round(cosines_of(updates), list(range(20)), ALL).passed
+    ).tolist() == [
         8,
         12,
     ]

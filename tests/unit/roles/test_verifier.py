@@ -216,7 +216,7 @@ def test_a_miner_notes_its_numbers(tmp_path: Path) -> None:
         assert said.score is not None
         assert said.least is not None
         assert said.score < said.least
-        assert said.words == f"merit {said.score:.4g}, at least {said.least:.4g}"
+        assert said.text == f"merit {said.score:.4g}, at least {said.least:.4g}"
     assert findings.read(tmp_path / "journal" / context.account.address, 2) is None
 
 
