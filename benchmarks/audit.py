@@ -1,4 +1,4 @@
-"""What an outsider's work costs: `python -m benchmarks.audit [--quick]`.
+"""Measure what an outsider's work costs: `python -m benchmarks.audit [--quick]`.
 
 The audit of `bcfl run` with its defaults beside the run itself, as commands and by processor time alone.
 Then a watchtower that finds one wrong lane in a model of 10,000,000 parameters from 20 updates, with its
@@ -29,7 +29,6 @@ from bcfl.protocol.types import (
     Layout,
     Opening,
     Phase,
-    TensorSpec,
     Terms,
     Update,
     Verdict,
@@ -40,54 +39,54 @@ from bcfl.roles.common.archive import Archive
 from bcfl.roles.common.snapshot import RoundSnapshot
 from bcfl.roles.watchtower.watchtower import Watchtower
 from bcfl.storage import DirectoryStore
+from benchmarks.measurement import MIB, flat_layout, peak_bytes
 
 UPDATES = 20
 SAMPLES = [100 + 7 * device for device in range(UPDATES)]
 NAMES = "names.json"
 SHIFT = {32: 0, 16: 10}
-MIB = 1 << 20
 MINER = "0x" + "11" * 20
 DOMAIN = Domain(31337, "0x" + "22" * 20)
 NOBODY = "0x" + "0" * 40
 
 
 def command(*arguments: str) -> tuple[float, float]:
-    """Wall and processor seconds of a `bcfl` command, start of the interpreter included."""
-    before = resource.getrusage(resource.RUSAGE_CHILDREN)
-    started = time.perf_counter()
+    """Return wall and processor seconds of a `bcfl` command, start of the interpreter included."""
+    earlier = resource.getrusage(resource.RUSAGE_CHILDREN)
+    start = time.perf_counter()
     subprocess.run(
         [sys.executable, "-m", "bcfl", *arguments],
         check=True,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
     )
-    wall, after = time.perf_counter() - started, resource.getrusage(resource.RUSAGE_CHILDREN)
-    return wall, after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+    seconds, usage = time.perf_counter() - start, resource.getrusage(resource.RUSAGE_CHILDREN)
+    return seconds, usage.ru_utime + usage.ru_stime - earlier.ru_utime - earlier.ru_stime
 
 
 def in_process(runs: Path) -> float:
-    """Seconds of the audit alone, once everything is loaded."""
+    """Return the seconds of the audit alone, once everything is loaded."""
     from bcfl.cli.query.audit import open_source
     from bcfl.federation.audits import judge
 
     seconds = []
     for _ in range(2):
-        started = time.perf_counter()
+        start = time.perf_counter()
         with open_source(None, None, None, runs) as source:
             assert judge(source).passed
-        seconds.append(time.perf_counter() - started)
+        seconds.append(time.perf_counter() - start)
     return min(seconds)
 
 
 def audit_table() -> None:
-    """A default run, its audit, its bundle, and the audit of that."""
+    """Print a default run, its audit, its bundle, and the audit of the bundle."""
     with tempfile.TemporaryDirectory() as name:
         runs, bundle = Path(name) / "runs", str(Path(name) / "run.car")
         rows = [("bcfl run", command("run", "--quiet", "--runs", str(runs)))]
         rows.append(("bcfl audit", min(command("audit", "--runs", str(runs)) for _ in range(3))))
         rows.append(("bcfl bundle", command("bundle", "--runs", str(runs), "-o", bundle)))
         rows.append(("bcfl audit BUNDLE", min(command("audit", bundle) for _ in range(3))))
-        alone, size = in_process(runs), Path(bundle).stat().st_size
+        audit_seconds, size = in_process(runs), Path(bundle).stat().st_size
     (run_wall, run_cpu), (audit_wall, audit_cpu) = rows[0][1], rows[1][1]
     print("20 devices, 5 miners, 10 rounds of digits")
     print(f"{'':20}{'seconds':>9}{'processor':>11}")
@@ -95,17 +94,17 @@ def audit_table() -> None:
         print(f"{label:20}{wall:>9.2f}{processor:>11.2f}")
     ratios = run_wall / audit_wall, run_cpu / audit_cpu
     print(f"an audit takes 1/{ratios[0]:.1f} of the run's time, 1/{ratios[1]:.1f} of its processor time;")
-    print(f"without the start of Python {alone:.2f} s; the bundle has {size / MIB:.1f} MiB\n")
+    print(f"without the start of Python {audit_seconds:.2f} s; the bundle has {size / MIB:.1f} MiB\n")
 
 
 class Bystander:
-    """What a watchtower asks of a ledger when it only judges."""
+    """The part of a ledger that a watchtower needs to judge."""
 
     domain = DOMAIN
 
 
 def terms_of(layout: Layout, lane_bits: int) -> Terms:
-    """The terms of one large task."""
+    """Return the terms of one large task."""
     hour, ether = 3600, 10**18
     numbers = (layout.parameters, 24, lane_bits, SHIFT[lane_bits], 32, 0, 0, 0, 2**240, 10)
     sizes = (1, 1024, 100_000, 50_000, 20_000, 0, hour, hour, hour, hour, hour, hour, hour, hour)
@@ -113,41 +112,36 @@ def terms_of(layout: Layout, lane_bits: int) -> Terms:
     return Terms(payload.layout_digest(layout), *numbers, *sizes, *money, 1, 5, ether // 10, hour)
 
 
-def flat(parameters: int) -> Layout:
-    """A layout of one tensor."""
-    return Layout((TensorSpec("weight", (parameters,)),))
-
-
 def random_lanes(seed: int, parameters: int, lane_bits: int) -> Lanes:
-    """An update as devices make them: small numbers around zero."""
+    """Return lanes, (parameters,), as devices make them: small numbers around zero."""
     return np.random.default_rng(seed).integers(-30_000, 30_000, parameters, lane_dtype(lane_bits))
 
 
 def prepare(folder: Path, parameters: int, lane_bits: int) -> None:
-    """Updates and a model that is wrong in its last lane, on a store; their names go into a file."""
-    layout = flat(parameters)
+    """Store updates and a model that is wrong in its last lane, and write their names into a file."""
+    layout = flat_layout(parameters)
     terms = terms_of(layout, lane_bits)
     archive = Archive(DirectoryStore(folder), layout, terms)
-    before = random_lanes(UPDATES, parameters, 32)
+    parent = random_lanes(UPDATES, parameters, 32)
     lanes = [random_lanes(device, parameters, lane_bits) for device in range(UPDATES)]
-    model = aggregation.apply(before, aggregation.aggregate(0, lanes, SAMPLES, terms.shift, 0))
+    model = aggregation.apply(parent, aggregation.aggregate(0, lanes, SAMPLES, terms.shift, 0))
     model[-1] += 1
-    stored = [archive.put(vector) for vector in (before, model, *lanes)]
-    names = [[each.root.hex(), each.cid.hex()] for each in stored]
+    references = [archive.put(vector) for vector in (parent, model, *lanes)]
+    names = [[reference.root.hex(), reference.cid.hex()] for reference in references]
     rows = rows_digest(weights_digest(SAMPLES), merkle.rows_root(lanes, terms.leaf_lanes))
     (folder / NAMES).write_text(json.dumps([*names, [rows.hex()]]))
 
 
 def context(folder: Path, terms: Terms) -> tuple[RoundSnapshot, Proposal]:
-    """The moment at which the proposal stands, from the names of what is on the store."""
-    named = [[bytes.fromhex(part) for part in each] for each in json.loads((folder / NAMES).read_text())]
-    before, wrong, *updates, rows = named
-    genesis = Block(bytes(32), 0, bytes(32), before[0], before[1], NOBODY, 0)
+    """Return the snapshot in which the proposal stands, and the proposal, from the names on the store."""
+    names = [[bytes.fromhex(part) for part in name] for name in json.loads((folder / NAMES).read_text())]
+    parent, model, *updates, rows = names
+    genesis = Block(bytes(32), 0, bytes(32), parent[0], parent[1], NOBODY, 0)
     submissions = [
         Submission(device, Update(1, device, root, digest, SAMPLES[device], 1000, device), MINER)
         for device, (root, digest) in enumerate(updates)
     ]
-    proposal = Proposal(MINER, wrong[0], wrong[1], rows[0], bytes(32))
+    proposal = Proposal(MINER, model[0], model[1], rows[0], bytes(32))
     opening = Opening(1, MINER, (Verdict.ACCEPTED,) * UPDATES, bytes(32))
     current = Round(1, 0, submissions=submissions, votes=[Vote(Voter(MINER, 1), opening)])
     current.accepted, current.proposals = (True,) * UPDATES, [proposal]
@@ -157,35 +151,34 @@ def context(folder: Path, terms: Terms) -> tuple[RoundSnapshot, Proposal]:
 
 
 def judge_here(folder: Path, parameters: int, lane_bits: int) -> None:
-    """Judge in this process; prints seconds, those of the processor, and the largest resident memory."""
-    layout = flat(parameters)
+    """Judge in this process and print seconds, those of the processor, and the largest resident memory."""
+    layout = flat_layout(parameters)
     terms = terms_of(layout, lane_bits)
     snapshot, proposal = context(folder, terms)
     archive = Archive(DirectoryStore(folder), layout, terms)
-    started, before = time.perf_counter(), time.process_time()
-    found = Watchtower(None, Bystander(), archive).judge(snapshot, proposal)  # type: ignore[arg-type]
-    seconds, processor = time.perf_counter() - started, time.process_time() - before
-    assert isinstance(found.challenge, SumChallenge), found.reason
-    assert found.challenge.leaf == (parameters - 1) // terms.leaf_lanes
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
-    print(json.dumps([seconds, processor, peak]))
+    start, processor_start = time.perf_counter(), time.process_time()
+    judgment = Watchtower(None, Bystander(), archive).judge(snapshot, proposal)  # type: ignore[arg-type]
+    seconds, processor = time.perf_counter() - start, time.process_time() - processor_start
+    assert isinstance(judgment.challenge, SumChallenge), judgment.reason
+    assert judgment.challenge.leaf == (parameters - 1) // terms.leaf_lanes
+    print(json.dumps([seconds, processor, peak_bytes()]))
 
 
 def watch_table(parameters: int) -> None:
-    """The watchtower at both lane widths."""
+    """Print the watchtower at both lane widths."""
     print(f"A watchtower and one wrong lane among {parameters:,}, {UPDATES} updates")
     print(f"{'lanes':>6}{'seconds':>9}{'processor':>11}{'peak MiB':>10}")
     for lane_bits in (16, 32):
         with tempfile.TemporaryDirectory() as folder:
             case = [folder, str(parameters), str(lane_bits)]
             subprocess.run([sys.executable, "-m", "benchmarks.audit", "--prepare", *case], check=True)
-            done = subprocess.run(
+            process = subprocess.run(
                 [sys.executable, "-m", "benchmarks.audit", "--judge", *case],
                 check=True,
                 stdout=subprocess.PIPE,
                 text=True,
             )
-            seconds, processor, peak = json.loads(done.stdout)
+            seconds, processor, peak = json.loads(process.stdout)
         print(f"{lane_bits:>6}{seconds:>9.1f}{processor:>11.1f}{peak / MIB:>10.0f}")
 
 
@@ -194,7 +187,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         prog="python -m benchmarks.audit", description=(__doc__ or "").splitlines()[0]
     )
-    parser.add_argument("--quick", action="store_true", help="a tenth of the parameters")
+    parser.add_argument("--quick", action="store_true", help="measure a tenth of the parameters")
     parser.add_argument("--prepare", nargs=3, help=argparse.SUPPRESS)
     parser.add_argument("--judge", nargs=3, help=argparse.SUPPRESS)
     options = parser.parse_args()

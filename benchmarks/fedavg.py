@@ -1,4 +1,4 @@
-"""The learning of `bcfl run` without chain, store and verification: what its accuracy is measured by.
+"""Measure the learning of `bcfl run` without chain, store and verification.
 
     python -m benchmarks.fedavg --seeds 3 --alpha 0.5
     python -m benchmarks.fedavg --seeds 5 --lanes            # 32, 16 and 8 bits at several shifts
@@ -36,7 +36,7 @@ Lanes = tuple[int, int]  # lane_bits, shift
 
 @dataclass(frozen=True)
 class Setting:
-    """One federation to be, of a seed."""
+    """One federation to train, with its seed."""
 
     task: Task
     shares: Split
@@ -50,10 +50,12 @@ class FloatMean:
     def __init__(self, genesis: Vector) -> None:
         self.model = genesis
 
-    def step(self, trained: Sequence[Trained]) -> None:
+    def aggregate(self, local_models: Sequence[Trained]) -> None:
         """Replace the model by the mean of the local ones."""
-        weights = np.array([each.samples for each in trained], dtype=np.float64)
-        vectors = np.stack([each.vector for each in trained]).astype(np.float64)  # (devices, params)
+        weights = np.array([local.samples for local in local_models], dtype=np.float64)
+        vectors = np.stack([local.vector for local in local_models]).astype(
+            np.float64
+        )  # (devices, parameters)
         self.model = (weights @ vectors / weights.sum()).astype(np.float32)
 
 
@@ -62,43 +64,43 @@ class LaneMean:
 
     def __init__(self, genesis: Vector, lanes: Lanes) -> None:
         self._lane_bits, self._shift = lanes
-        self._integers = fixedpoint.encode(genesis, SCALE_BITS)  # (params,)
-        self._carries: dict[int, Floats] = {}
+        self._integers = fixedpoint.encode(genesis, SCALE_BITS)  # (parameters,)
+        self._residuals: dict[int, Floats] = {}
 
     @property
     def model(self) -> Vector:
-        """What the devices start from, (params,)."""
+        """Return the model from which the devices start, (parameters,)."""
         return fixedpoint.decode(self._integers, SCALE_BITS)
 
-    def step(self, trained: Sequence[Trained]) -> None:
+    def aggregate(self, local_models: Sequence[Trained]) -> None:
         """Add the exact mean of the updates, each as its device would send it."""
         updates = []
-        for device, each in enumerate(trained):
-            delta = each.vector.astype(np.float64) - self.model
-            lanes, self._carries[device] = fixedpoint.encode_update(
-                delta, self._carries.get(device), self._lane_bits, SCALE_BITS, self._shift
+        for device, local in enumerate(local_models):
+            delta = local.vector.astype(np.float64) - self.model
+            lanes, self._residuals[device] = fixedpoint.encode_update(
+                delta, self._residuals.get(device), self._lane_bits, SCALE_BITS, self._shift
             )
             updates.append(lanes)
-        mean = aggregation.mean(updates, [each.samples for each in trained], self._shift)
+        mean = aggregation.mean(updates, [local.samples for local in local_models], self._shift)
         self._integers = aggregation.apply(self._integers, mean)
 
 
 def prepare(options: argparse.Namespace, seed: int) -> Setting:
-    """The task and the shares of everybody, as `bcfl run` makes them from the same options."""
+    """Return the task and everybody's shares, as `bcfl run` makes them from the same options."""
     task = resolve(options.task).with_options(
         epochs=options.epochs,
         batch_size=options.batch_size,
         learning_rate=options.learning_rate,
         model=options.model,
     )
-    sharing: dict[str, Any] = {"alpha": options.alpha, "classes": options.classes}
+    partition: dict[str, Any] = {"alpha": options.alpha, "classes": options.classes}
     dataset = task.dataset(options.data)
-    shares = split(dataset, options.devices, options.miners, options.partition, seed, **sharing)
+    shares = split(dataset, options.devices, options.miners, options.partition, seed, **partition)
     return Setting(task, shares, options.rounds, seed)
 
 
 def federate(setting: Setting, lanes: Lanes | None) -> list[float]:
-    """Accuracy on the test data after each round; float FedAvg when `lanes` is None."""
+    """Return the accuracy on the test data after each round; float FedAvg when `lanes` is None."""
     from bcfl.learning.training import device_learner, initial_model, judge
 
     task, shares, seed = setting.task, setting.shares, setting.seed
@@ -109,13 +111,13 @@ def federate(setting: Setting, lanes: Lanes | None) -> list[float]:
     accuracies = []
     for round_ in range(1, setting.rounds + 1):
         model = mean.model
-        mean.step([device.train(model, round_) for device in devices])
+        mean.aggregate([device.train(model, round_) for device in devices])
         accuracies.append(final.evaluate(mean.model).accuracy)
     return accuracies
 
 
 def report_float(settings: Iterable[Setting]) -> Floats:
-    """Print accuracy in percent per round, a line a seed and their mean; (seeds, rounds)."""
+    """Print accuracy in percent per round, a line a seed and their mean; return it, (seeds, rounds)."""
     accuracies = []
     for setting in settings:
         start = time.perf_counter()
@@ -127,7 +129,7 @@ def report_float(settings: Iterable[Setting]) -> Floats:
 
 
 def report_lanes(settings: Sequence[Setting], choices: Sequence[Lanes], plain: Floats) -> None:
-    """Print the final accuracy of every choice, mean over the seeds, and what it loses."""
+    """Print the final accuracy of every choice, mean over the seeds, and what it loses to `plain`."""
     final = {(32, 0): _finals(settings, (32, 0))}
     print("\nlanes  shift  accuracy  lost to float  lost to 32-bit  (points, mean of the seeds; std error)")
     for lanes in choices:
@@ -171,13 +173,11 @@ def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--data", type=Path, metavar="DIR")
     parser.add_argument("--model", choices=("mlp", "cnn"))
     parser.add_argument("--devices", type=_positive, default=20)
-    parser.add_argument(
-        "--miners", type=int, default=5, help="their held-out data is not trained on; 0: none"
-    )
+    parser.add_argument("--miners", type=int, default=5, help="hold data out for so many; 0: none")
     parser.add_argument("--rounds", type=_positive, default=10)
     parser.add_argument("--partition", default="dirichlet")
     parser.add_argument("--alpha", type=float, default=0.5)
-    parser.add_argument("--classes", type=int, default=2, help="per device, for pathological")
+    parser.add_argument("--classes", type=int, default=2, help="give each device so many, for pathological")
     parser.add_argument("--epochs", type=int)
     parser.add_argument("--batch-size", type=int)
     parser.add_argument("--learning-rate", type=float)
@@ -187,7 +187,7 @@ def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run what the command line asks for; the exit code."""
+    """Run what the command line asks for and return the exit code."""
     options = _options(arguments)
     try:
         settings = [prepare(options, seed) for seed in range(options.seeds)]

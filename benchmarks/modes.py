@@ -1,4 +1,4 @@
-"""Every mode and engine on one task: accuracy, gas per participant, seconds of chain and wall a round.
+"""Compare every mode and engine on one task: accuracy, gas per participant, seconds a round.
 
     python -m benchmarks.modes                              digits, as `bcfl run` has it
     python -m benchmarks.modes --rounds 3 --devices 8       smaller
@@ -39,7 +39,7 @@ COMBINATIONS: dict[str, dict[str, Any]] = {
 
 @dataclass(frozen=True)
 class Row:
-    """What came of one of them."""
+    """The outcome of one combination."""
 
     name: str
     report: Report
@@ -47,43 +47,45 @@ class Row:
 
     @property
     def accuracy(self) -> float:
+        """Return the final accuracy in percent."""
         return 100 * (self.report.final_accuracy or 0.0)
 
     def cells(self) -> Iterator[str]:
+        """Yield the cells of the table."""
         report, rounds = self.report, len(self.report.rounds)
         yield self.name
-        yield ", ".join(dict.fromkeys(found.engine for found in report.rounds))
+        yield ", ".join(dict.fromkeys(round_.engine for round_ in report.rounds))
         yield f"{self.accuracy:.2f}"
         yield f"{report.gas_per_participant:,.0f}"
         yield f"{self.chain_seconds:.0f}"
         yield f"{report.seconds / rounds:.1f}"
-        yield str(len({found.leader for found in report.rounds if found.leader}))
-        yield str(sum(found.status == "void" for found in report.rounds))
-        reasons = Counter(item.reason for found in report.rounds for item in found.rejected)
+        yield str(len({round_.leader for round_ in report.rounds if round_.leader}))
+        yield str(sum(round_.status == "void" for round_ in report.rounds))
+        reasons = Counter(item.reason for round_ in report.rounds for item in round_.rejected)
         yield ", ".join(f"{count} {reason}" for reason, count in sorted(reasons.items())) or "-"
 
 
 def play(name: str, config: Config) -> Row:
-    """One run; the chain's own time is read from its events."""
-    started = time.perf_counter()
+    """Play one run; the chain's own time is read from its events."""
+    start = time.perf_counter()
     task, shares = simulation.material(config)
-    with Run.create(config) as made, Federation.found(made, task, shares) as federation:
-        report = federation.play(None, started)
-        opened = [found.opened for found in federation.ledger.history().rounds.values()]
-    return Row(name, report, (opened[-1] - opened[0]) / len(report.rounds))
+    with Run.create(config) as run, Federation.found(run, task, shares) as federation:
+        report = federation.play(None, start)
+        times = [round_.opened for round_ in federation.ledger.history().rounds.values()]
+    return Row(name, report, (times[-1] - times[0]) / len(report.rounds))
 
 
 def wishes(rounds: int) -> tuple[str, ...]:
-    """From a quarter of the rounds on another engine, and so on."""
-    others = ("pow", "committee", "resource")
+    """Return wishes for another engine after each quarter of the rounds."""
+    engines = ("pow", "committee", "resource")
     return tuple(
-        f"{1 + max(place, rounds * place // 4)}:{name}" for place, name in enumerate(others, start=1)
+        f"{1 + max(place, rounds * place // 4)}:{name}" for place, name in enumerate(engines, start=1)
     )
 
 
 def table(rows: list[Row]) -> Iterator[str]:
-    """The rows in Markdown."""
-    heads = (
+    """Yield the lines of the table in Markdown."""
+    titles = (
         "mode",
         "engine",
         "accuracy, %",
@@ -94,28 +96,28 @@ def table(rows: list[Row]) -> Iterator[str]:
         "void",
         "rejected",
     )
-    yield "| " + " | ".join(heads) + " |"
-    yield "|---|---" + "|---:" * (len(heads) - 2) + "|"
+    yield "| " + " | ".join(titles) + " |"
+    yield "|---|---" + "|---:" * (len(titles) - 2) + "|"
     for row in rows:
         yield "| " + " | ".join(row.cells()) + " |"
 
 
 def main() -> int:
-    """Play them all; the code is 1 if their accuracies are further apart than they may be."""
+    """Play them all; return 1 if their accuracies are further apart than they may be, else 0."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--only", choices=COMBINATIONS, help="just this one")
+    parser.add_argument("--only", choices=COMBINATIONS, help="run just this one")
     for name in ("rounds", "devices", "seed"):
         parser.add_argument(f"--{name}", type=int, default=getattr(Config(), name))
-    given = vars(parser.parse_args())
-    only = given.pop("only")
+    options = vars(parser.parse_args())
+    only = options.pop("only")
     rows = []
     with tempfile.TemporaryDirectory() as folder:
         for name, changes in COMBINATIONS.items():
             if only in (None, name):
-                extra: dict[str, Any] = {"wish": wishes(given["rounds"])} if name == "hybrid" else {}
-                rows.append(play(name, Config(**given, **changes, **extra, runs=Path(folder))))
+                extra: dict[str, Any] = {"wish": wishes(options["rounds"])} if name == "hybrid" else {}
+                rows.append(play(name, Config(**options, **changes, **extra, runs=Path(folder))))
                 print(f"{name}: {rows[-1].accuracy:.2f}%", file=sys.stderr, flush=True)
     print("\n".join(table(rows)))
     spread = max(row.accuracy for row in rows) - min(row.accuracy for row in rows)

@@ -1,4 +1,4 @@
-"""`bcfl run` with its defaults: accuracy beside plain FedAvg, and where the time goes.
+"""Measure `bcfl run` with its defaults: accuracy beside plain FedAvg, and where the time goes.
 
     python -m benchmarks.run              # 3 seeds beside FedAvg, 5 seeds of each lane width, one breakdown
     python -m benchmarks.run --quick      # one seed of each
@@ -16,12 +16,14 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
-from unittest.mock import patch
+from typing import Any, Literal
+from unittest import mock
 
 from benchmarks.fedavg import Setting, federate
 
 ROUNDS = 10
+LaneBits = Literal[32, 16, 8]
+LANE_BITS: tuple[LaneBits, ...] = (32, 16, 8)
 
 
 class Stopwatch:
@@ -34,8 +36,8 @@ class Stopwatch:
     def _switch(self) -> None:
         now = time.perf_counter()
         if self._running:
-            label, since = self._running[-1]
-            self.seconds[label] = self.seconds.get(label, 0.0) + now - since
+            label, start = self._running[-1]
+            self.seconds[label] = self.seconds.get(label, 0.0) + now - start
             self._running[-1] = (label, now)
 
     @contextmanager
@@ -51,19 +53,19 @@ class Stopwatch:
             if self._running:
                 self._running[-1] = (self._running[-1][0], time.perf_counter())
 
-    def timed(self, owner: type, name: str, label: str) -> Any:
-        """A patch that books a method's time on `label`."""
+    def patch(self, owner: type, name: str, label: str) -> Any:
+        """Return a patch that books a method's time on `label`."""
         method: Callable[..., Any] = getattr(owner, name)
 
-        def wrapped(*args: Any, **kwargs: Any) -> Any:
+        def timed(*args: Any, **kwargs: Any) -> Any:
             with self.part(label):
                 return method(*args, **kwargs)
 
-        return patch.object(owner, name, wrapped)
+        return mock.patch.object(owner, name, timed)
 
 
 def breakdown() -> dict[str, float]:
-    """Seconds of one default run by what they went into."""
+    """Return the seconds of one default run by their use."""
     watch = Stopwatch()
     with watch.part("imports"):
         import bcfl.federation.simulation
@@ -75,46 +77,47 @@ def breakdown() -> dict[str, float]:
         from bcfl.roles.miner.verifier import Verifier
         from bcfl.storage import DirectoryStore
     patches = [
-        watch.timed(EmbeddedChain, "request", "chain"),
-        watch.timed(EmbeddedChain, "__init__", "chain"),
-        watch.timed(TorchLearner, "train", "training"),
-        watch.timed(TorchLearner, "evaluate", "evaluation of the global model"),
-        watch.timed(Verifier, "verdicts", "verification"),
-        watch.timed(DirectoryStore, "put", "store and journal"),
-        watch.timed(DirectoryStore, "get", "store and journal"),
-        watch.timed(Journal, "write", "store and journal"),
+        watch.patch(EmbeddedChain, "request", "chain"),
+        watch.patch(EmbeddedChain, "__init__", "chain"),
+        watch.patch(TorchLearner, "train", "training"),
+        watch.patch(TorchLearner, "evaluate", "evaluation of the global model"),
+        watch.patch(Verifier, "verdicts", "verification"),
+        watch.patch(DirectoryStore, "put", "store and journal"),
+        watch.patch(DirectoryStore, "get", "store and journal"),
+        watch.patch(Journal, "write", "store and journal"),
     ]
     with tempfile.TemporaryDirectory() as folder, watch.part("the rest: roles, hashing, aggregation"):
-        for each in patches:
-            each.start()
+        for patch in patches:
+            patch.start()
         bcfl.federation.simulation.run(Config(runs=Path(folder)))
-        for each in patches:
-            each.stop()
+        for patch in patches:
+            patch.stop()
     return watch.seconds
 
 
 def wall_seconds() -> float:
-    """Seconds of `bcfl run` as a command, start of the interpreter included."""
+    """Return the seconds of `bcfl run` as a command, start of the interpreter included."""
     with tempfile.TemporaryDirectory() as folder:
         command = [sys.executable, "-m", "bcfl", "run", "--quiet", "--runs", folder]
-        started = time.perf_counter()
+        start = time.perf_counter()
         subprocess.run(command, check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-        return time.perf_counter() - started
+        return time.perf_counter() - start
 
 
-def accuracies(seed: int, lane_bits: int) -> tuple[float, int, int]:
-    """Final accuracy of a run, how many updates it saw, and how many of them it rejected."""
+def accuracies(seed: int, lane_bits: LaneBits) -> tuple[float, int, int]:
+    """Return the final accuracy of a run, the number of updates that it saw, and of those it rejected."""
     from bcfl.config import Config
     from bcfl.federation.simulation import run
 
     with tempfile.TemporaryDirectory() as folder:
         report = run(Config(runs=Path(folder), seed=seed, lane_bits=lane_bits))
-    rejected = sum(len(found.rejected) for found in report.rounds)
-    return report.final_accuracy or 0.0, rejected + sum(len(f.accepted) for f in report.rounds), rejected
+    rejections = sum(len(round_.rejected) for round_ in report.rounds)
+    updates = rejections + sum(len(round_.accepted) for round_ in report.rounds)
+    return report.final_accuracy or 0.0, updates, rejections
 
 
 def plain(seed: int) -> float:
-    """Final accuracy of float FedAvg on what a run of this seed trains on."""
+    """Return the final accuracy of float FedAvg on the shares of a run with this seed."""
     from bcfl.config import Config
     from bcfl.learning import resolve, split
 
@@ -129,7 +132,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         prog="python -m benchmarks.run", description=(__doc__ or "").splitlines()[0]
     )
-    parser.add_argument("--quick", action="store_true", help="one seed of each")
+    parser.add_argument("--quick", action="store_true", help="measure one seed of each")
     quick = parser.parse_args().quick
 
     parts = breakdown()
@@ -145,10 +148,10 @@ def main() -> None:
     print("seed   float FedAvg   32 bits   16 bits    8 bits   rejected of all updates")
     rows = []
     for seed in seeds:
-        runs = [accuracies(seed, bits) for bits in (32, 16, 8)]
+        runs = [accuracies(seed, lane_bits) for lane_bits in LANE_BITS]
         rows.append([plain(seed), *(accuracy for accuracy, _, _ in runs)])
-        seen, rejected = sum(run[1] for run in runs), sum(run[2] for run in runs)
-        print(f"{seed:4} {_percent(rows[-1])}   {rejected} of {seen}")
+        updates, rejections = sum(run[1] for run in runs), sum(run[2] for run in runs)
+        print(f"{seed:4} {_percent(rows[-1])}   {rejections} of {updates}")
     for count in sorted({min(3, len(rows)), len(rows)}):
         means = [sum(column) / count for column in zip(*rows[:count], strict=True)]
         print(f"mean {_percent(means)}   of {count}")

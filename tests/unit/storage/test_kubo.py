@@ -15,7 +15,7 @@ from bcfl.protocol import cid as cids
 from bcfl.storage import KuboStore
 from bcfl.transport.client import PIECE_BYTES
 from tests.ipfs.fake import Request, Server, chunked, reply
-from tests.unit.storage.fake_daemon import CID, DATA, ONCE, VERSION, daemon, one_line, error_reply, store
+from tests.unit.storage.fake_daemon import CID, DATA, ONCE, VERSION, daemon, error_reply, one_line, store
 
 
 def test_default_behavior() -> None:
