@@ -23,12 +23,12 @@ def test_default_behavior(tmp_path: Path) -> None:
     device = local.device_accounts[0]
     claiming = Claiming(device, local.ledger, 3)
     assert claiming.act(local.history) is None
-    told = []
+    texts = []
     for _ in range(4):
         local.play()
-        told.append(claiming.act(local.history))
-    assert [text is not None for text in told] == [False, False, True, False]
-    assert "for 3 shares" in str(told[2])
+        texts.append(claiming.act(local.history))
+    assert [text is not None for text in texts] == [False, False, True, False]
+    assert "for 3 shares" in str(texts[2])
     assert unclaimed(local, device.address) == 1
     claiming.end(local.history)
     assert unclaimed(local, device.address) == 0
@@ -54,16 +54,16 @@ def test_what_costs_more_than_it_brings_is_left(tmp_path: Path) -> None:
 def test_a_miner_claims_for_the_devices_that_do_not(tmp_path: Path) -> None:
     """Each is bound to some miner in each round, so in a few rounds all old shares are claimed."""
     local = LocalFederation(tmp_path)
-    collectors = [Claiming(account, local.ledger, 1, helps=True) for account in local.miner_accounts]
+    chores = [Claiming(account, local.ledger, 1, helps=True) for account in local.miner_accounts]
     for _ in range(5):
         local.play()
-        for claiming in collectors:
+        for claiming in chores:
             claiming.act(local.history)
     for account in local.device_accounts:
-        claimed = [number for who, number, _ in local.history.claimed if who == account.address]
-        assert 1 in claimed  # two rounds and more ago
-        assert 5 not in claimed  # there is time for the device to do it itself
-    assert sum(unclaimed(local, a.address) for a in local.miner_accounts) <= len(collectors)
+        rounds = [number for claimant, number, _ in local.history.claimed if claimant == account.address]
+        assert 1 in rounds  # two rounds and more ago
+        assert 5 not in rounds  # there is time for the device to do it itself
+    assert sum(unclaimed(local, a.address) for a in local.miner_accounts) <= len(chores)
 
 
 def test_a_device_without_ether_leaves_it_to_its_miner(

@@ -24,37 +24,37 @@ def test_default_behavior(tmp_path: Path, shared: int) -> None:
     local.gone_in(Phase.UNVEIL, local.offices[0])
     local.play(4)
     contract, history, domain = local.federation.contract, local.history, local.ledger.domain
-    owed = contract.call("owed")
+    debt = contract.call("owed")
     everyone = {a.address: a for a in (*local.device_accounts, *local.miner_accounts)}
-    wanted: Counter[str] = Counter()
+    expected: Counter[str] = Counter()
     for address, account in everyone.items():
-        steps = claim_calls(history, domain, address)
-        wanted[address] = sum(
+        calls = claim_calls(history, domain, address)
+        expected[address] = sum(
             amount(claim, history, domain, local.terms) for claim in claims(history, domain, address)
         )
-        local.ledger.send(account, steps)
-        assert contract.call("credits", address) == wanted[address] > 0
-    reserved = 0
-    for found in history.rounds.values():
-        if found.block is not None:
-            words = [submissions.update_word(domain, item.update) for item in found.submissions]
-            reserved += earned(local.terms, found.block.reward, verification.tally(words, found.votes))
-    assert sum(wanted.values()) == reserved == owed
-    assert dict(local.history.credited) == dict(wanted)
+        local.ledger.send(account, calls)
+        assert contract.call("credits", address) == expected[address] > 0
+    reserve = 0
+    for round_ in history.rounds.values():
+        if round_.block is not None:
+            words = [submissions.update_word(domain, item.update) for item in round_.submissions]
+            reserve += earned(local.terms, round_.block.reward, verification.tally(words, round_.votes))
+    assert sum(expected.values()) == reserve == debt
+    assert dict(local.history.credited) == dict(expected)
 
 
 def test_many_rounds_are_one_transaction_and_nothing_is_claimed_twice(tmp_path: Path) -> None:
     local = LocalFederation(tmp_path)
     local.play(3)
     device = local.device_accounts[1]
-    steps = claim_calls(local.history, local.ledger.domain, device.address)
-    assert len(steps) == 3
-    before = local.chain.request("eth_blockNumber")  # type: ignore[union-attr]
-    local.ledger.send(local.owner, steps)  # anybody may hand it in
-    assert int(local.chain.request("eth_blockNumber"), 16) == int(before, 16) + 1  # type: ignore[union-attr]
+    calls = claim_calls(local.history, local.ledger.domain, device.address)
+    assert len(calls) == 3
+    height = local.chain.request("eth_blockNumber")  # type: ignore[union-attr]
+    local.ledger.send(local.owner, calls)  # anybody may hand it in
+    assert int(local.chain.request("eth_blockNumber"), 16) == int(height, 16) + 1  # type: ignore[union-attr]
     assert claim_calls(local.history, local.ledger.domain, device.address) == []
     with pytest.raises(Reverted, match="already claimed"):
-        local.ledger.send(device, steps[:1])
+        local.ledger.send(device, calls[:1])
     local.play()
     assert len(claim_calls(local.history, local.ledger.domain, device.address)) == 1
 
@@ -63,8 +63,8 @@ def test_rounds_can_be_named(tmp_path: Path) -> None:
     local = LocalFederation(tmp_path)
     local.play(3)
     address = local.miner_accounts[0].address
-    found = list(claims(local.history, local.ledger.domain, address, rounds=(2, 7)))
-    assert [(claim.round, claim.as_miner) for claim in found] == [(2, True)]
+    due = list(claims(local.history, local.ledger.domain, address, rounds=(2, 7)))
+    assert [(claim.round, claim.as_miner) for claim in due] == [(2, True)]
 
 
 def test_an_outsider_has_nothing_to_claim(tmp_path: Path) -> None:
@@ -87,18 +87,18 @@ def test_a_copied_cid_earns_nothing(tmp_path: Path) -> None:
     local.play()
     stolen = next(i.update for i in local.history.rounds[1].submissions if i.update.device == 0)
     copy_from(local, 1, stolen)
-    played = local.play()
-    copied = next(i for i in played.submissions if i.update.device == 1)
-    assert (copied.update.root, copied.update.cid) == (stolen.root, stolen.cid)
-    assert played.verdict(copied.position) is Verdict.DUPLICATE
+    round_ = local.play()
+    copy = next(i for i in round_.submissions if i.update.device == 1)
+    assert (copy.update.root, copy.update.cid) == (stolen.root, stolen.cid)
+    assert round_.verdict(copy.position) is Verdict.DUPLICATE
     address = local.device_accounts[1].address
     assert [c.round for c in claims(local.history, local.ledger.domain, address)] == [1]
     honest = local.device_accounts[0].address
     assert [c.round for c in claims(local.history, local.ledger.domain, honest)] == [1, 2]
-    forged = next(iter(claims(local.history, local.ledger.domain, honest, (2,)))).call
-    forged_step = ContractCall("claim_device", (*forged.args[:2], copied.position, *forged.args[3:]))
+    call = next(iter(claims(local.history, local.ledger.domain, honest, (2,)))).call
+    forgery = ContractCall("claim_device", (*call.args[:2], copy.position, *call.args[3:]))
     with pytest.raises(Reverted, match="not accepted"):
-        local.ledger.send(local.device_accounts[1], [forged_step])
+        local.ledger.send(local.device_accounts[1], [forgery])
 
 
 def copy_from(local: LocalFederation, device: int, stolen: Update) -> None:
@@ -107,11 +107,11 @@ def copy_from(local: LocalFederation, device: int, stolen: Update) -> None:
     train = trainer._train
 
     def stealing(snapshot: RoundSnapshot, index: int) -> Update:
-        made = replace(train(snapshot, index), root=stolen.root, cid=stolen.cid)
+        update = replace(train(snapshot, index), root=stolen.root, cid=stolen.cid)
         record = trainer.journal.read_json("update.json") or {}
-        record |= {"root": made.root.hex(), "cid": made.cid.hex()}
+        record |= {"root": update.root.hex(), "cid": update.cid.hex()}
         trainer.journal.write_json("update.json", record)
-        return made
+        return update
 
     trainer._train = stealing  # type: ignore[method-assign]
 
@@ -121,9 +121,9 @@ def test_a_copied_commitment_cannot_be_handed_in(tmp_path: Path) -> None:
     first = local.federation.parties["devices"][0]
     first.act()
     inbox = local.bound(0)
-    known = inbox.inbox.commitments[0]
+    commitment = inbox.inbox.commitments[0]
     for device in (1, 2, 3):
         with pytest.raises(RelayError):
             local.bound(device).take_commitment(
-                SignedCommitment(1, device, known.commitment, known.signature)
+                SignedCommitment(1, device, commitment.commitment, commitment.signature)
             )

@@ -12,7 +12,7 @@ from bcfl.errors import StoreError, Unavailable
 from bcfl.protocol.rounds import History, Round
 from bcfl.protocol.types import Phase, Verdict
 from bcfl.roles.common.archive import Archive
-from bcfl.roles.common.snapshot import LONG
+from bcfl.roles.common.snapshot import LONG_SHARE
 from bcfl.storage import DirectoryStore
 from tests.local_federation import LocalFederation
 from tests.processes import ANSWER
@@ -20,7 +20,7 @@ from tests.processes import ANSWER
 SECONDS = 60  # of the vote
 
 
-class Ailing:
+class FailingStore:
     """A store that fails where it is told to, as one does whose disk or daemon is ill."""
 
     def __init__(self, store: DirectoryStore) -> None:
@@ -36,25 +36,25 @@ class Ailing:
         return self.store.get(cid, max_bytes)
 
 
-def voting(tmp_path: Path) -> tuple[LocalFederation, Ailing, list[str]]:
-    """A village in which one miner with a store of its own is to vote; and the CIDs of the updates."""
+def voting(tmp_path: Path) -> tuple[LocalFederation, FailingStore, list[str]]:
+    """A federation in which one miner with a store of its own is to vote; and the CIDs of the updates."""
     local = LocalFederation(tmp_path)
     local.until(Phase.VOTE)
     local.offices[1].act()  # from now on the phase has a deadline that does not move
-    store = Ailing(local.store)
+    store = FailingStore(local.store)
     verifier = local.offices[0].voting.verifier
     archive = Archive(store, local.archive.layout, local.terms)  # type: ignore[arg-type]
     verifier.archive = archive
 
     def verdicts(_: History, current: Round) -> tuple[Verdict, ...]:
-        said = []
+        result = []
         for item in current.submissions:
             try:
                 archive.update(item)
-                said.append(Verdict.ACCEPTED)
+                result.append(Verdict.ACCEPTED)
             except Unavailable:
-                said.append(Verdict.UNAVAILABLE)
-        return tuple(said)
+                result.append(Verdict.UNAVAILABLE)
+        return tuple(result)
 
     verifier.verdicts = verdicts  # type: ignore[method-assign]
     current = local.history.current
@@ -64,15 +64,15 @@ def voting(tmp_path: Path) -> tuple[LocalFederation, Ailing, list[str]]:
 
 def later(local: LocalFederation, share: float) -> None:
     assert local.chain is not None
-    begun = local.ledger.clock().deadline - SECONDS
-    local.chain.warp(begun + int(SECONDS * share))
+    start = local.ledger.clock().deadline - SECONDS
+    local.chain.warp(start + int(SECONDS * share))
 
 
 def test_a_store_that_is_away_is_waited_for(tmp_path: Path) -> None:
     local, store, _ = voting(tmp_path)
     miner = local.offices[0]
     store.fails = lambda _: True
-    for share in (0.1, LONG + 0.1):
+    for share in (0.1, LONG_SHARE + 0.1):
         later(local, share)
         with pytest.raises(StoreError, match="input/output error"):
             miner.act()
@@ -88,15 +88,15 @@ def test_one_update_that_makes_the_store_fail_does_not_keep_from_voting(tmp_path
     store.fails = lambda cid: cid == cids[place]
     with pytest.raises(StoreError):
         miner.act()  # it may be the store
-    later(local, LONG + 0.05)
+    later(local, LONG_SHARE + 0.05)
     assert miner.act() == "committed its verdicts"
     record = miner.voting.context.journal.read_json("vote.json") or {}
-    said = [Verdict(item) for item in record["verdicts"]]
-    assert said.pop(place) is Verdict.UNAVAILABLE
-    assert set(said) == {Verdict.ACCEPTED}
+    verdicts = [Verdict(item) for item in record["verdicts"]]
+    assert verdicts.pop(place) is Verdict.UNAVAILABLE
+    assert set(verdicts) == {Verdict.ACCEPTED}
 
 
-class Slow:
+class SlowStore:
     """A store across a network, which looks for a while for what nobody gives."""
 
     def __init__(self, store: DirectoryStore, withheld: set[str]) -> None:
@@ -117,7 +117,7 @@ class Slow:
 def test_withheld_updates_cost_the_time_of_one(tmp_path: Path) -> None:
     local, _, cids = voting(tmp_path)
     miner = local.offices[0]
-    slow = Slow(local.store, set(cids[1:]))
+    slow = SlowStore(local.store, set(cids[1:]))
     archive = miner.voting.verifier.archive
     archive.store, archive.readers = slow, 16  # type: ignore[assignment]
     assert miner.act() == "committed its verdicts"

@@ -12,7 +12,7 @@ from bcfl.protocol.accounts import Account
 from bcfl.protocol.rounds import History
 from bcfl.roles.background.claims import Claim, amount, claims
 
-CLAIM_EVERY = 5  # finished rounds between two claims, unless told otherwise
+CLAIM_EVERY = 5  # finished rounds between two claims by default
 OVERDUE_INTERVALS = 2  # after which a miner claims for a device that has not
 WINDOW_ROUNDS = 64  # finished rounds that are looked at again; all of them once, at the start
 MAX_CLAIMS = 32  # at a time

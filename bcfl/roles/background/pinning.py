@@ -14,7 +14,7 @@ from bcfl.roles.common.archive import Archive
 from bcfl.roles.common.journal import Journal
 
 RECORD = "pins.json"
-KEEP_ROUNDS = 8  # that the bytes of a round are kept after it, unless told otherwise
+KEEP_ROUNDS = 8  # that the bytes of a round are kept after it by default
 BATCH = 16  # CIDs in one turn: each takes a request
 
 

@@ -117,8 +117,8 @@ class Archive:
     ) -> NewModel:
         """Return the model that accepted submissions make of a block's; raises as `update` and `model` do."""
         updates = [self.update(item) for item in submissions]
-        weighted = (item.update.root + item.update.samples.to_bytes(4, "big") for item in submissions)
-        key = (parent.root, *weighted)
+        names = (item.update.root + item.update.samples.to_bytes(4, "big") for item in submissions)
+        key = (parent.root, *names)
         if key not in self._next_models:
             model = self.model(parent, history)
             self._next_models[key] = aggregation.next_model(

@@ -9,9 +9,9 @@ from bcfl.protocol.rounds import History, Round
 from bcfl.protocol.types import Clock, Phase, Terms
 
 # Shares of a phase.
-SHORT = 0.25  # a batcher waits for the others' openings
-MIDDLE = 0.5  # a miner waits for its devices, and for the batcher
-LONG = 0.75  # a device waits for its miner
+SHORT_SHARE = 0.25  # a batcher waits for the others' openings
+MIDDLE_SHARE = 0.5  # a miner waits for its devices, and for the batcher
+LONG_SHARE = 0.75  # a device waits for its miner
 TURN_SECONDS = 5  # between one miner and the next, where anybody may act
 
 
@@ -83,6 +83,6 @@ def next_change(snapshot: RoundSnapshot) -> int:
         return snapshot.now + 1
     seconds = phase_seconds(clock.phase, terms)
     start = clock.deadline - seconds
-    times = [start + -int(-seconds * share // 1) for share in (SHORT, MIDDLE, LONG)]
+    times = [start + -int(-seconds * share // 1) for share in (SHORT_SHARE, MIDDLE_SHARE, LONG_SHARE)]
     times.append(start + terms.challenge_seconds if clock.phase is Phase.ATTEST else clock.deadline)
     return min((time for time in times if time > snapshot.now), default=clock.deadline)

@@ -13,7 +13,7 @@ from bcfl.protocol.accounts import Account
 from bcfl.protocol.types import Phase, SignedUpdate
 from bcfl.roles.common.archive import Archive
 from bcfl.roles.common.journal import Journal
-from bcfl.roles.common.snapshot import LONG, SHORT, RoundSnapshot, take_snapshot
+from bcfl.roles.common.snapshot import LONG_SHARE, SHORT_SHARE, RoundSnapshot, take_snapshot
 from bcfl.roles.device.trainer import Trainer
 
 RECORD = "inclusion.json"
@@ -66,7 +66,7 @@ class Device:
         if self._committed_batch(snapshot, commitment) or update.microseconds > snapshot.elapsed:
             return None  # done, or the chain has not seen that much time pass yet
         address, miner = self.account.address, snapshot.history.bound(index)
-        if miner is None or miner in snapshot.current.commits or snapshot.share >= LONG:
+        if miner is None or miner in snapshot.current.commits or snapshot.share >= LONG_SHARE:
             if not self._is_miner(snapshot) or address in snapshot.current.commits:
                 digest = submissions.batch_digest([commitment])
                 self.ledger.send(self.account, [ContractCall("commit", (digest,))])
@@ -91,7 +91,7 @@ class Device:
         submitter, batch = inclusion
         signed_update = SignedUpdate(update, self.account.sign(commitment))
         is_alone = submitter == self.account.address and batch == (commitment,)
-        if is_alone or snapshot.share >= LONG:
+        if is_alone or snapshot.share >= LONG_SHARE:
             return self._reveal_alone(signed_update, submitter, batch)
         is_delivered = self._deliver(snapshot, submitter, lambda inbox: inbox.take_update(signed_update))
         return "handed in its update" if is_delivered else None
@@ -156,7 +156,7 @@ class Device:
 
     def _deliver(self, snapshot: RoundSnapshot, miner: str, message: Callable[[Inbox], None]) -> bool:
         """Give a miner a message, and again each quarter of the phase in case it has lost it."""
-        key = snapshot.round, snapshot.clock.phase, int(snapshot.share / SHORT)
+        key = snapshot.round, snapshot.clock.phase, int(snapshot.share / SHORT_SHARE)
         if self._delivery == key:
             return False
         with suppress(RelayError):

@@ -6,7 +6,7 @@ from bcfl.errors import RelayError
 from bcfl.ports import Batch, ContractCall, SignedCommitment
 from bcfl.protocol import submissions
 from bcfl.protocol.types import ZERO_DIGEST, SignedUpdate
-from bcfl.roles.common.snapshot import MIDDLE, SHORT, RoundSnapshot
+from bcfl.roles.common.snapshot import MIDDLE_SHARE, SHORT_SHARE, RoundSnapshot
 from bcfl.roles.miner.context import MinerContext, batcher_of
 
 RECORD = "batch.json"
@@ -36,7 +36,7 @@ class Batches:
             return None
         batch = self.commitments(snapshot.round)
         if batch is None:
-            if self._awaits_devices(snapshot) and snapshot.share < MIDDLE:
+            if self._awaits_devices(snapshot) and snapshot.share < MIDDLE_SHARE:
                 return None
             messages = [self.inbox.commitments[device] for device in sorted(self.inbox.commitments)]
             batch = self._close(snapshot.round, messages[: submissions.MAX_BATCH])
@@ -52,7 +52,7 @@ class Batches:
             return self._reveal_as_batcher(snapshot, batch)
         if batch is None or batcher is None or self._is_settled(batch, snapshot):
             return None
-        if snapshot.share < MIDDLE:
+        if snapshot.share < MIDDLE_SHARE:
             if None in batch.updates or not batch.commitments:
                 return None
             is_delivered = self.context.deliver(batcher, snapshot, lambda inbox: inbox.take_batch(batch))
@@ -63,10 +63,10 @@ class Batches:
     def _reveal_as_batcher(self, snapshot: RoundSnapshot, batch: Batch | None) -> str | None:
         """Reveal all batches at once, and only this miner's when the others help themselves."""
         batches = [] if batch is None or self._is_settled(batch, snapshot) else [batch]
-        if snapshot.share >= MIDDLE:
+        if snapshot.share >= MIDDLE_SHARE:
             return self._send_reveals(snapshot, batches)
         complete = [item for item in batches if None not in item.updates]
-        if snapshot.share < SHORT and (self._awaited_miners(snapshot) or complete != batches):
+        if snapshot.share < SHORT_SHARE and (self._awaited_miners(snapshot) or complete != batches):
             return None
         empty = [
             Batch(snapshot.round, account, (), ())

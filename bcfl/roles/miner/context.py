@@ -10,7 +10,7 @@ from bcfl.ports import ContractCall, Inbox, Ledger, Relay
 from bcfl.protocol.accounts import Account
 from bcfl.protocol.types import Phase
 from bcfl.roles.common.journal import Journal
-from bcfl.roles.common.snapshot import SHORT, TURN_SECONDS, RoundSnapshot
+from bcfl.roles.common.snapshot import SHORT_SHARE, TURN_SECONDS, RoundSnapshot
 from bcfl.roles.miner.inbox import MinerInbox
 
 
@@ -39,7 +39,7 @@ class MinerContext:
 
         Return True if the batcher takes it now, None if it had taken it, False if it refuses or is silent.
         """
-        key = snapshot.round, snapshot.clock.phase, int(snapshot.share / SHORT)
+        key = snapshot.round, snapshot.clock.phase, int(snapshot.share / SHORT_SHARE)
         if self._delivery == key:
             return None
         try:

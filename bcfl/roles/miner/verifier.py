@@ -121,7 +121,7 @@ class Verifier:
         """Return a finding, the ratio to the reference rate, for each time out of proportion."""
         terms = self.ledger.terms
         factor = terms.time_factor / time.BASIS
-        passed, ratios = time.check(history, current, terms), time.ratios(history, current)
+        mask, ratios = time.check(history, current, terms), time.ratios(history, current)
         return [
             Finding(
                 item.position,
@@ -132,7 +132,7 @@ class Verifier:
                 round(1 / factor, 4),
                 factor,
             )
-            for item, good, ratio in zip(current.submissions, passed, ratios, strict=True)
+            for item, good, ratio in zip(current.submissions, mask, ratios, strict=True)
             if not good
         ]
 

@@ -10,7 +10,7 @@ from bcfl.protocol import verification
 from bcfl.protocol.hashing import keccak
 from bcfl.protocol.rounds import Round, Submission
 from bcfl.protocol.types import Engine, Opening, Verdict
-from bcfl.roles.common.snapshot import LONG, MIDDLE, SHORT, RoundSnapshot
+from bcfl.roles.common.snapshot import LONG_SHARE, MIDDLE_SHARE, SHORT_SHARE, RoundSnapshot
 from bcfl.roles.miner import findings
 from bcfl.roles.miner.context import MinerContext, batcher_of
 from bcfl.roles.miner.verifier import Verifier
@@ -57,7 +57,7 @@ class Voting:
             return self._unveil_as_batcher(snapshot, opening)
         if opening is None or batcher is None:
             return None
-        if snapshot.share < MIDDLE:
+        if snapshot.share < MIDDLE_SHARE:
             is_delivered = self.context.deliver(batcher, snapshot, lambda inbox: inbox.take_opening(opening))
             if is_delivered is not False:
                 return "handed its verdicts to the batcher" if is_delivered else None
@@ -77,13 +77,13 @@ class Voting:
     def _unveil_as_batcher(self, snapshot: RoundSnapshot, opening: Opening | None) -> str | None:
         """Unveil all votes at once, and only this miner's when the others help themselves."""
         openings = [] if opening is None else [opening]
-        if snapshot.share >= MIDDLE:
+        if snapshot.share >= MIDDLE_SHARE:
             return self._send_unveils(snapshot, openings) if openings else None
         voters = {vote.voter.account for vote in snapshot.current.votes}
         openings = [item for item in self.inbox.openings.values() if item.miner not in voters] + openings
-        awaited = set(snapshot.current.vote_commits) - voters - set(self.inbox.openings)
-        awaited.discard(self.context.address)
-        if not openings or (awaited and snapshot.share < SHORT):
+        missing_miners = set(snapshot.current.vote_commits) - voters - set(self.inbox.openings)
+        missing_miners.discard(self.context.address)
+        if not openings or (missing_miners and snapshot.share < SHORT_SHARE):
             return None
         return self._send_unveils(snapshot, openings)
 
@@ -107,7 +107,7 @@ class Voting:
         try:
             return self.verifier.verdicts(snapshot.history, snapshot.current)
         except StoreError:
-            if snapshot.share < LONG:
+            if snapshot.share < LONG_SHARE:
                 raise
             failing = [item for item in snapshot.current.submissions if not self._is_readable(item)]
             if len(failing) == len(snapshot.current.submissions):

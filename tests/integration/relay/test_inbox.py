@@ -1,4 +1,4 @@
-"""A real miner's desk behind a real socket: what honest parties hand in, and everything that others try."""
+"""A real miner's inbox behind a real socket: what honest parties hand in, and everything that others try."""
 
 from __future__ import annotations
 
@@ -45,8 +45,8 @@ TIGHT = Limits(
 )
 
 
-class Inbox:
-    """The desk of the miner that device 0 is bound to; `do` calls from a thread while the miner attends."""
+class ServedInbox:
+    """The inbox of the miner that device 0 is bound to; `do` calls from a thread while the miner answers."""
 
     def __init__(self, path: Path, limits: Limits = LIMITS) -> None:
         self.local = LocalFederation(path)
@@ -59,10 +59,10 @@ class Inbox:
 
     def do(self, action: Callable[[], Any]) -> Any:
         with ThreadPoolExecutor(1) as pool:
-            done = pool.submit(action)
-            while not done.done():
+            future = pool.submit(action)
+            while not future.done():
                 self.mailbox.process(0.01)
-            return done.result()
+            return future.result()
 
     def client(self, account: Account) -> HttpInbox:
         endpoint = Endpoint.parse(self.server.url)
@@ -81,36 +81,36 @@ class Inbox:
     def status(
         self, path: str, body: bytes, account: Account | None = None, domain: Domain | None = None
     ) -> int:
-        """What a message gets, signed by `account` (nobody if None) for `domain` (the desk's own)."""
+        """Status that a message gets, signed by `account` (nobody if None) for `domain` (the inbox's own)."""
         headers = {}
         if account is not None:
             ledger = self.local.ledger
             headers[HEADER] = seal(account, domain or ledger.domain, self.miner.account.address, path, body)
-        found: int = self.do(
+        code: int = self.do(
             lambda: requests.post(self.server.url + path, body, headers=headers, timeout=ANSWER)
         ).status_code
-        return found
+        return code
 
 
 @pytest.fixture
-def inbox(tmp_path: Path) -> Iterator[Inbox]:
-    made = Inbox(tmp_path)
-    yield made
-    made.server.stop()
+def inbox(tmp_path: Path) -> Iterator[ServedInbox]:
+    server = ServedInbox(tmp_path)
+    yield server
+    server.server.stop()
 
 
 @pytest.fixture
-def tight(tmp_path: Path) -> Iterator[Inbox]:
-    made = Inbox(tmp_path, TIGHT)
-    yield made
-    made.server.stop()
+def tight(tmp_path: Path) -> Iterator[ServedInbox]:
+    server = ServedInbox(tmp_path, TIGHT)
+    yield server
+    server.server.stop()
 
 
 def encoded(message: SignedCommitment) -> bytes:
     return CommitmentMessage.of(message).encode()
 
 
-def test_default_behavior(inbox: Inbox) -> None:
+def test_default_behavior(inbox: ServedInbox) -> None:
     commitment, update = inbox.commitment()
     client = inbox.client(inbox.device)
     inbox.do(lambda: client.take_commitment(commitment))
@@ -125,13 +125,13 @@ def test_default_behavior(inbox: Inbox) -> None:
     assert commitment.commitment in inbox.do(lambda: client.batch(1))
 
 
-def test_a_refusal_is_a_relay_error_with_the_miners_words(inbox: Inbox) -> None:
+def test_a_refusal_is_a_relay_error_with_the_miners_words(inbox: ServedInbox) -> None:
     commitment, _ = inbox.commitment()
     with pytest.raises(RelayError, match="the message is for round 7, and round 1 is running"):
         inbox.do(lambda: inbox.client(inbox.device).take_commitment(replace(commitment, round=7)))
 
 
-def test_a_message_for_another_chain_contract_or_desk_is_refused(inbox: Inbox) -> None:
+def test_a_message_for_another_chain_contract_or_inbox_is_refused(inbox: ServedInbox) -> None:
     body = encoded(inbox.commitment()[0])
     domain = inbox.local.ledger.domain
     for other in (replace(domain, chain_id=1), replace(domain, contract=inbox.device.address)):
@@ -139,7 +139,7 @@ def test_a_message_for_another_chain_contract_or_desk_is_refused(inbox: Inbox) -
     assert inbox.status(PATH, body, inbox.device) == 204
 
 
-def test_nobody_can_replay_what_a_device_signed_in_an_earlier_round(inbox: Inbox) -> None:
+def test_nobody_can_replay_what_a_device_signed_in_an_earlier_round(inbox: ServedInbox) -> None:
     """They are public after a round, and the round's number is not under the signature inside."""
     old, _ = inbox.commitment()
     body = encoded(old)
@@ -148,35 +148,35 @@ def test_nobody_can_replay_what_a_device_signed_in_an_earlier_round(inbox: Inbox
     assert inbox.miner.inbox.commitments == {}
 
 
-def test_a_message_may_come_twice(inbox: Inbox) -> None:
+def test_a_message_may_come_twice(inbox: ServedInbox) -> None:
     body = encoded(inbox.commitment()[0])
     assert [inbox.status(PATH, body, inbox.device) for _ in range(2)] == [204, 204]
 
 
-def test_only_miners_hand_in_batches_and_verdicts_and_only_their_own(inbox: Inbox) -> None:
+def test_only_miners_hand_in_batches_and_verdicts_and_only_their_own(inbox: ServedInbox) -> None:
     outsider, other = Account.derived(0, "outsider"), inbox.local.offices[0].account
     if other.address == inbox.miner.account.address:
         other = inbox.local.offices[1].account
     salt, batch = "00" * 32, {"round": 1, "commitments": [], "updates": []}
-    for account, named, status in (
+    for account, subject, status in (
         (outsider, outsider, 403),
         (outsider, other, 403),
         (other, other, 409),  # it has committed nothing
     ):
-        opening = {"round": 1, "miner": named.address, "verdicts": [], "wish": 0, "salt": salt}
+        opening = {"round": 1, "miner": subject.address, "verdicts": [], "wish": 0, "salt": salt}
         assert inbox.status("/v1/openings", json.dumps(opening).encode(), account) == status
-        body = json.dumps({**batch, "submitter": named.address}).encode()
+        body = json.dumps({**batch, "submitter": subject.address}).encode()
         assert inbox.status("/v1/batches", body, account) == status
     assert inbox.miner.inbox.openings == {}
 
 
 @pytest.mark.parametrize("body", [b"", b"{}", b"[" * 1000, b"\xff" * 100, b'{"round": 1e999}', b"null"])
-def test_malformed_messages_are_refused(inbox: Inbox, body: bytes) -> None:
+def test_malformed_messages_are_refused(inbox: ServedInbox, body: bytes) -> None:
     for path in (PATH, "/v1/updates", "/v1/batches", "/v1/openings"):
         assert inbox.status(path, body, inbox.device) == 400
 
 
-def test_a_flipped_byte_is_refused(inbox: Inbox) -> None:
+def test_a_flipped_byte_is_refused(inbox: ServedInbox) -> None:
     body = encoded(inbox.commitment()[0])
     message = json.loads(body)
     message["signature"] = ("0" if message["signature"][0] != "0" else "1") + message["signature"][1:]
@@ -185,17 +185,17 @@ def test_a_flipped_byte_is_refused(inbox: Inbox) -> None:
 
 
 def raw(url: str, data: bytes, seconds: float = 3.0) -> bytes:
-    """What comes back for some bytes."""
+    """Send some bytes and return the answer."""
     host, port = url.removeprefix("http://").split(":")
     with socket.create_connection((host, int(port)), seconds) as connection:
         connection.sendall(data)
-        got = b""
+        answer = b""
         try:
             while piece := connection.recv(65_536):
-                got += piece
+                answer += piece
         except ConnectionResetError:
             pass
-        return got
+        return answer
 
 
 @pytest.mark.parametrize(
@@ -217,18 +217,20 @@ def raw(url: str, data: bytes, seconds: float = 3.0) -> bytes:
         (b"\x16\x03\x01\x02\x00\x01\x00\n\n", b"400"),
     ],
 )
-def test_what_is_out_of_order_is_refused_before_it_is_read(inbox: Inbox, data: bytes, status: bytes) -> None:
+def test_what_is_out_of_order_is_refused_before_it_is_read(
+    inbox: ServedInbox, data: bytes, status: bytes
+) -> None:
     assert raw(inbox.server.url, data).split(b" ", 2)[1] == status
 
 
-def test_slow_clients_lose_their_places(tight: Inbox) -> None:
+def test_slow_clients_lose_their_places(tight: ServedInbox) -> None:
     """Each of them sends a byte now and then; the places come free all the same."""
     host, port = tight.server.url.removeprefix("http://").split(":")
     slow = [socket.create_connection((host, int(port))) for _ in range(4)]
-    ended = threading.Event()
+    stop = threading.Event()
 
     def drip() -> None:
-        while not ended.is_set():
+        while not stop.is_set():
             for connection in slow:
                 try:
                     connection.send(b"P")
@@ -245,7 +247,7 @@ def test_slow_clients_lose_their_places(tight: Inbox) -> None:
         time.sleep(1.0)
         assert raw(tight.server.url, b"GET /healthz HTTP/1.1\r\n\r\n")[:12] == b"HTTP/1.1 200"
     finally:
-        ended.set()
+        stop.set()
         thread.join()
         for connection in slow:
             connection.close()
@@ -262,20 +264,20 @@ def test_a_flood_is_cut_off_and_memory_stays(tmp_path: Path) -> None:
         rate=1,
         burst=50,
     )
-    inbox = Inbox(tmp_path, limits)
+    inbox = ServedInbox(tmp_path, limits)
     body = b"[" + b"1," * (MAX_BYTES // 2 - 2) + b"1]"
-    raw_ = (
+    request = (
         b"POST %s HTTP/1.1\r\nContent-Length: %d\r\nConnection: close\r\n\r\n" % (PATH.encode(), len(body))
         + body
     )
-    before = resident()
+    memory_bytes = resident()
     try:
-        statuses = [raw(inbox.server.url, raw_)[9:12] for _ in range(60)]
+        statuses = [raw(inbox.server.url, request)[9:12] for _ in range(60)]
     finally:
         inbox.server.stop()
     assert statuses[:50] == [b"403"] * 50
     assert b"429" in statuses[50:]
-    assert resident() - before < 32 * 2**20
+    assert resident() - memory_bytes < 32 * 2**20
 
 
 def resident() -> int:
@@ -283,7 +285,7 @@ def resident() -> int:
     return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
 
 
-def test_health_and_metrics(inbox: Inbox) -> None:
+def test_health_and_metrics(inbox: ServedInbox) -> None:
     inbox.status(PATH, b"{}", inbox.device)
     assert requests.get(inbox.server.url + "/healthz", timeout=ANSWER).json() == {"ok": True}
     text = requests.get(inbox.server.url + "/metrics", timeout=ANSWER).text

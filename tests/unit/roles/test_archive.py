@@ -19,9 +19,9 @@ ROUNDS = 4
 
 @pytest.fixture
 def local(tmp_path: Path) -> LocalFederation:
-    made = LocalFederation(tmp_path, devices=3, miners=3)
-    made.play(ROUNDS)
-    return made
+    local_federation = LocalFederation(tmp_path, devices=3, miners=3)
+    local_federation.play(ROUNDS)
+    return local_federation
 
 
 def place(local: LocalFederation, digest: bytes) -> Path:
@@ -35,48 +35,48 @@ def fresh(local: LocalFederation) -> Archive:
 
 def test_default_behavior(local: LocalFederation) -> None:
     block, history = local.history.blocks[2], local.history
-    right = fresh(local).model(block)
+    model = fresh(local).model(block)
     place(local, block.cid).unlink()
     with pytest.raises(Unavailable):
         fresh(local).model(block)
-    assert np.array_equal(fresh(local).model(block, history), right)
-    assert np.array_equal(fresh(local).model(block), right)  # it is on the store again
+    assert np.array_equal(fresh(local).model(block, history), model)
+    assert np.array_equal(fresh(local).model(block), model)  # it is on the store again
 
 
 def test_wrong_bytes_are_no_bytes(local: LocalFederation) -> None:
     block, history = local.history.blocks[3], local.history
-    right = fresh(local).model(block)
+    model = fresh(local).model(block)
     place(local, block.cid).write_bytes(b"something else")
-    assert np.array_equal(fresh(local).model(block, history), right)
+    assert np.array_equal(fresh(local).model(block, history), model)
 
 
 def test_any_number_of_models_may_be_gone(local: LocalFederation) -> None:
     blocks, history = local.history.blocks, local.history
-    right = fresh(local).model(blocks[-1])
+    model = fresh(local).model(blocks[-1])
     for block in blocks[1:]:
         place(local, block.cid).unlink()
     assert np.array_equal(fresh(local).values(blocks[-1], history), fresh(local).values(blocks[-1]))
-    assert np.array_equal(fresh(local).model(blocks[-1]), right)
+    assert np.array_equal(fresh(local).model(blocks[-1]), model)
 
 
 def test_a_leader_that_lied_about_the_cid_keeps_nobody_from_the_model(local: LocalFederation) -> None:
     block, history = local.history.blocks[2], local.history
-    right = fresh(local).model(block)
-    lied = replace(block, cid=bytes(32))
-    history.blocks[2] = lied
+    model = fresh(local).model(block)
+    false_block = replace(block, cid=bytes(32))
+    history.blocks[2] = false_block
     archive = fresh(local)
-    assert np.array_equal(archive.model(lied, history), right)
-    taken = history.rounds[3].taken()
-    assert archive.next_model(lied, taken, history).root == history.blocks[3].root
+    assert np.array_equal(archive.model(false_block, history), model)
+    submissions = history.rounds[3].taken()
+    assert archive.next_model(false_block, submissions, history).root == history.blocks[3].root
 
 
 def test_the_root_decides(local: LocalFederation) -> None:
     block, history = local.history.blocks[2], local.history
     place(local, block.cid).unlink()
-    forged = replace(block, root=bytes(32))
-    history.blocks[2] = forged
+    forgery = replace(block, root=bytes(32))
+    history.blocks[2] = forgery
     with pytest.raises(PayloadError, match="do not come to its model"):
-        fresh(local).model(forged, history)
+        fresh(local).model(forgery, history)
 
 
 def test_nothing_helps_when_the_updates_are_gone_too(local: LocalFederation) -> None:

@@ -26,22 +26,22 @@ def update(
     return Update(round_, device, root.to_bytes(32, "big"), bytes(32), samples, microseconds, 0)
 
 
-def round_of(number: int, updates: list[Update], submitters: list[str] | None = None, **more: Any) -> Round:
+def round_of(number: int, updates: list[Update], submitters: list[str] | None = None, **fields: Any) -> Round:
     names = submitters or [NOBODY] * len(updates)
     items = [Submission(i, u, names[i]) for i, u in enumerate(updates)]
-    return Round(number, 0, submissions=items, **more)
+    return Round(number, 0, submissions=items, **fields)
 
 
 def history_of(*rounds: Round) -> History:
     """What a history remembers of rounds that have ended; those with an accepted set are finalized."""
     history = History(1)
-    for found in rounds:
-        history.rounds[found.number] = found
-        for item in found.submissions:
-            history.roots.setdefault(item.update.root, found.number)
-        if found.accepted is not None:
-            found.block = Block(bytes(32), found.number, bytes(32), bytes(32), bytes(32), NOBODY, 0)
-            for item in found.taken():
+    for round_ in rounds:
+        history.rounds[round_.number] = round_
+        for item in round_.submissions:
+            history.roots.setdefault(item.update.root, round_.number)
+        if round_.accepted is not None:
+            round_.block = Block(bytes(32), round_.number, bytes(32), bytes(32), bytes(32), NOBODY, 0)
+            for item in round_.taken():
                 history.trained.setdefault(item.update.device, []).append(item.update)
     return history
 
@@ -55,12 +55,12 @@ claims = st.lists(st.tuples(st.integers(1, 10**4), st.integers(0, 10**8)), min_s
 def test_time_is_the_rule_of_the_protocol(pairs: list[tuple[int, int]]) -> None:
     current = round_of(1, [update(i, i, s, us) for i, (s, us) in enumerate(pairs)])
     reference = median_low([us * 1000 // s for s, us in pairs])
-    wanted = []
+    expected = []
     for samples, microseconds in pairs:
         fair = Fraction(reference * samples, 1000)
         in_proportion = fair / FACTOR <= microseconds <= fair * FACTOR
-        wanted.append(in_proportion or abs(microseconds - fair) <= SLACK)
-    assert time.check(history_of(), current, TERMS) == wanted
+        expected.append(in_proportion or abs(microseconds - fair) <= SLACK)
+    assert time.check(history_of(), current, TERMS) == expected
 
 
 def test_a_device_is_measured_against_its_own_accepted_rounds() -> None:
@@ -72,31 +72,31 @@ def test_a_device_is_measured_against_its_own_accepted_rounds() -> None:
 
 
 def test_rejected_and_later_rounds_are_no_reference() -> None:
-    rejected = round_of(1, [update(0, 1, 100, 900_000, 1)], accepted=(False,))
+    earlier = round_of(1, [update(0, 1, 100, 900_000, 1)], accepted=(False,))
     later = round_of(3, [update(0, 3, 100, 900_000, 3)], accepted=(True,))
-    history = history_of(rejected, later)
+    history = history_of(earlier, later)
     assert time.own_rate(history, 0, number=3) is None
     assert time.own_rate(history, 0, number=4) == 9_000_000
 
 
 def test_a_reference_cannot_be_walked_away_from_quickly() -> None:
-    """Whoever raises its claim by the tolerated factor whenever it can is held back by its own past."""
-    microseconds, seen = 1_000_000, 0
+    """A device that raises its claim by the tolerated factor whenever it can is held back by its history."""
+    microseconds, count = 1_000_000, 0
     rounds = [round_of(n, [update(0, n, 100, microseconds, n)], accepted=(True,)) for n in range(1, 9)]
     history = history_of(*rounds)
     for number in range(9, 16):
-        bold = update(0, number, 100, microseconds * 4 ** (number - 8), number)
-        passed = time.check(history, round_of(number, [bold]), TERMS)[0]
-        seen += passed
-    assert seen == 1
+        claim = update(0, number, 100, microseconds * 4 ** (number - 8), number)
+        is_proportional = time.check(history, round_of(number, [claim]), TERMS)[0]
+        count += is_proportional
+    assert count == 1
 
 
 @pytest.mark.parametrize("samples", [1, 50, 100_000])
 def test_invented_samples_show(samples: int) -> None:
     honest = [update(d, d, 100, 1_000_000) for d in range(4)]
     liar = update(9, 9, samples, 1_000_000)
-    passed = time.check(history_of(), round_of(1, [*honest, liar]), TERMS)
-    assert passed == [True] * 4 + [20 <= samples <= 500]
+    mask = time.check(history_of(), round_of(1, [*honest, liar]), TERMS)
+    assert mask == [True] * 4 + [20 <= samples <= 500]
 
 
 # duplicate: nobody committed the same lanes earlier.
@@ -113,15 +113,15 @@ def test_duplicate_is_the_first_in_order_of_commitment(items: list[tuple[int, in
     current = round_of(
         2,
         [update(i, root) for i, (root, _) in enumerate(items)],
-        [names[who] for _, who in items],
+        [names[submitter] for _, submitter in items],
         commits=dict.fromkeys(order, b""),
     )
-    places = [(order.index(names[who]), i) for i, (_, who) in enumerate(items)]
-    wanted = [
+    places = [(order.index(names[submitter]), i) for i, (_, submitter) in enumerate(items)]
+    expected = [
         root not in old and all(places[i] <= places[j] for j, (other, _) in enumerate(items) if other == root)
         for i, (root, _) in enumerate(items)
     ]
-    assert duplicate.check(history_of(earlier, current), current) == wanted
+    assert duplicate.check(history_of(earlier, current), current) == expected
 
 
 def test_a_batch_without_a_commitment_in_this_round_comes_last() -> None:

@@ -1,4 +1,4 @@
-"""What a liar hands in at a desk is refused, and what is kept is bounded and of use."""
+"""A miner's inbox refuses what a liar hands in, and what it keeps is bounded and of use."""
 
 from __future__ import annotations
 
@@ -21,8 +21,10 @@ from tests.local_federation import TERMS, LocalFederation
 
 def signed(local: LocalFederation, device: int, key: Account | None = None, **changes: Any) -> SignedUpdate:
     """An update of the running round, signed by its device or with another key."""
-    made = Update(local.ledger.clock().round, device, b"\1" * 32, bytes([device]) * 32, 10, 100, device + 1)
-    update = replace(made, **changes)
+    update_ = Update(
+        local.ledger.clock().round, device, b"\1" * 32, bytes([device]) * 32, 10, 100, device + 1
+    )
+    update = replace(update_, **changes)
     commitment = submissions.commitment(local.ledger.domain, update)
     return SignedUpdate(update, (key or local.device_accounts[device]).sign(commitment))
 
@@ -112,9 +114,9 @@ def test_what_the_contract_would_refuse_is_refused(
     """A device may commit to anything; what it opens must not stop the others in its batch."""
     honest = signed(local, 0)
     inbox.take_commitment(sealed(local, honest))
-    known = inbox.inbox.commitments[0]
+    commitment = inbox.inbox.commitments[0]
     with pytest.raises(RelayError):
-        inbox.take_update(SignedUpdate(replace(honest.update, **changes), known.signature))
+        inbox.take_update(SignedUpdate(replace(honest.update, **changes), commitment.signature))
     assert inbox.inbox.updates == {}
 
 
@@ -131,14 +133,14 @@ def test_an_opening_of_something_else_is_refused(
 
 
 def batch_of(local: LocalFederation, miner: Miner) -> Batch:
-    """What a miner would hand the clerk."""
+    """The batch that a miner would hand to the batcher."""
     round_ = local.ledger.clock().round
     commitments = miner.batch(round_) or ()
     return Batch(round_, miner.account.address, commitments, tuple(map(miner.inbox.updates.get, commitments)))
 
 
 def revealing(local: LocalFederation) -> tuple[Miner, Miner, Batch]:
-    """A miner, the desk of another, and the miner's opened batch."""
+    """A miner, another one, and the batch that the first has opened."""
     local.until(Phase.REVEAL)
     for device in local.homes:
         device.act()
@@ -194,17 +196,17 @@ def test_the_same_device_in_two_batches_stops_nobody(tmp_path: Path) -> None:
     message = local.bound(0).inbox.commitments[0]
     liar.inbox.start_round(1)
     liar.inbox.commitments[0] = message  # a miner that collects what is not its own
-    hand = device.act
+    act = device.act
 
     def both() -> str | None:
-        done = hand()
-        if done == "handed in its update":
+        text = act()
+        if text == "handed in its update":
             liar.inbox.updates.update(local.bound(0).inbox.updates)
-        return done
+        return text
 
     device.act = both  # type: ignore[method-assign]
-    played = local.play()
-    assert (played.status, len(played.taken())) == ("finalized", 4)
+    round_ = local.play()
+    assert (round_.status, len(round_.taken())) == ("finalized", 4)
 
 
 def voting(local: LocalFederation) -> tuple[Miner, Opening]:
@@ -244,9 +246,9 @@ def test_a_vote_of_the_wrong_length_stops_nobody_elses(tmp_path: Path) -> None:
     local.until(Phase.VOTE)
     short = Opening(1, liar.account.address, (Verdict.ACCEPTED,), bytes(32))
     local.send(liar.account, "commit_vote", verification.vote_digest(short))
-    played = local.play()
-    assert (played.status, len(played.votes)) == ("finalized", 3)
-    assert [miner for miner, _ in played.penalties] == [liar.account.address]
+    round_ = local.play()
+    assert (round_.status, len(round_.votes)) == ("finalized", 3)
+    assert [miner for miner, _ in round_.penalties] == [liar.account.address]
 
 
 def test_a_pre_committed_batch_of_a_device_crashes_nobody(tmp_path: Path) -> None:
@@ -258,11 +260,11 @@ def test_a_pre_committed_batch_of_a_device_crashes_nobody(tmp_path: Path) -> Non
     local.send(account, "commit", submissions.batch_digest([commitment]))
     local.play()
     local.until(Phase.REVEAL)
-    opened = submissions.reveal_args(
+    args = submissions.reveal_args(
         account.address, [commitment], [SignedUpdate(early, account.sign(commitment))]
     )
     with suppress(Reverted):  # the contract may insist on a commitment of this round
-        local.ledger.send(account, [ContractCall("reveal", opened)])
+        local.ledger.send(account, [ContractCall("reveal", args)])
     assert local.play().status == "finalized"
 
 

@@ -25,10 +25,10 @@ class Role:
 
     def act(self) -> str | None:
         self.asked += 1
-        said = self.says.pop(0) if self.says else None
-        if isinstance(said, Exception):
-            raise said
-        return said
+        text = self.says.pop(0) if self.says else None
+        if isinstance(text, Exception):
+            raise text
+        return text
 
 
 def peer_of(device: list[Any], miner: list[Any]) -> Peer:
@@ -59,11 +59,11 @@ def test_what_trying_again_cannot_mend_ends_both() -> None:
         peer_of([ConfigError("no")], ["voted"]).act()
 
 
-def test_the_own_desk_is_reached_without_the_network() -> None:
-    relay, mine, other = MemoryRelay(), Role([]), Role([], OTHER)
+def test_the_own_inbox_is_reached_without_the_network() -> None:
+    relay, miner, other = MemoryRelay(), Role([]), Role([], OTHER)
     relay.open(OTHER.address, other)  # type: ignore[arg-type]
-    own = OwnInbox(relay, mine)  # type: ignore[arg-type]
-    assert own.inbox(ME.address) is mine
-    assert own.inbox(OTHER.address) is other
+    own_relay = OwnInbox(relay, miner)  # type: ignore[arg-type]
+    assert own_relay.inbox(ME.address) is miner
+    assert own_relay.inbox(OTHER.address) is other
     with pytest.raises(RelayError):
         relay.inbox(ME.address)

@@ -14,7 +14,7 @@ from bcfl.roles.common.journal import Journal
 from tests.local_federation import LocalFederation
 
 
-class Pinned:
+class PinnedStore:
     """The pins of a store, which can be away."""
 
     def __init__(self) -> None:
@@ -32,13 +32,13 @@ class Pinned:
         self.cids.remove(cid)  # never what is not pinned
 
 
-def pinning(local: LocalFederation, pins: Pinned, rounds: int = 2) -> Pinning:
-    """One that keeps what the parties of a village touch, which share an archive."""
+def pinning(local: LocalFederation, pins: PinnedStore, rounds: int = 2) -> Pinning:
+    """Pins what the parties of a local federation touch, which share an archive."""
     return Pinning(local.archive, Journal(local.path / "pins"), pins.pin, pins.unpin, rounds)
 
 
-def tidy(found: Pinning, local: LocalFederation) -> None:
-    while found.act(local.history):
+def tidy(pinning_: Pinning, local: LocalFederation) -> None:
+    while pinning_.act(local.history):
         pass
 
 
@@ -53,43 +53,43 @@ def model_cids(local: LocalFederation) -> list[str]:
 
 
 def test_default_behavior(tmp_path: Path) -> None:
-    local, pins = LocalFederation(tmp_path), Pinned()
-    found = pinning(local, pins)
+    local, pins = LocalFederation(tmp_path), PinnedStore()
+    pinning_ = pinning(local, pins)
     for number in range(1, 7):
         local.play()
-        tidy(found, local)
+        tidy(pinning_, local)
         local.archive.forget()
-        kept = range(max(1, number - 1), number + 1)  # two rounds, and the one that is open now
-        assert set().union(*(update_cids(local, round_) for round_ in kept)) <= pins.cids
+        rounds = range(max(1, number - 1), number + 1)  # two rounds, and the one that is open now
+        assert set().union(*(update_cids(local, round_) for round_ in rounds)) <= pins.cids
         assert set(model_cids(local)[-2:]) <= pins.cids
         assert len(pins.cids) <= 5 * (4 + 1) + 1
     assert not update_cids(local, 1) & pins.cids  # verification looks two rounds back, which is a touch
-    assert found.act(local.history) is None
+    assert pinning_.act(local.history) is None
 
 
 def test_bytes_that_were_verified_are_pinned_from_the_vote_on(tmp_path: Path) -> None:
-    local, pins = LocalFederation(tmp_path), Pinned()
-    found = pinning(local, pins)
+    local, pins = LocalFederation(tmp_path), PinnedStore()
+    pinning_ = pinning(local, pins)
     local.until(Phase.UNVEIL)
-    tidy(found, local)
+    tidy(pinning_, local)
     assert update_cids(local, 1) <= pins.cids
 
 
 def test_a_store_that_is_away_is_asked_again(tmp_path: Path) -> None:
-    local, pins = LocalFederation(tmp_path), Pinned()
-    found = pinning(local, pins)
+    local, pins = LocalFederation(tmp_path), PinnedStore()
+    pinning_ = pinning(local, pins)
     local.play()
     pins.away = True
     with pytest.raises(StoreError):
-        found.act(local.history)
+        pinning_.act(local.history)
     local.archive.forget()  # the round is over, and what was touched in it is not forgotten
     pins.away = False
-    tidy(found, local)
+    tidy(pinning_, local)
     assert update_cids(local, 1) <= pins.cids
 
 
 def test_a_killed_process_lets_go_of_what_it_had_pinned(tmp_path: Path) -> None:
-    local, pins = LocalFederation(tmp_path), Pinned()
+    local, pins = LocalFederation(tmp_path), PinnedStore()
     local.play()
     first = pinning(local, pins)
     for device in range(4):
@@ -100,46 +100,46 @@ def test_a_killed_process_lets_go_of_what_it_had_pinned(tmp_path: Path) -> None:
     assert pins.cids
     for _ in range(4):
         local.play()
-    again = Pinning(
+    second = Pinning(
         Archive(local.store, local.archive.layout, local.terms),
         Journal(tmp_path / "pins"), pins.pin, pins.unpin, 2,
     )  # fmt: skip
-    pins.cids |= set(again._pins)
-    tidy(again, local)
+    pins.cids |= set(second._pins)
+    tidy(second, local)
     assert pins.cids == set()
 
 
 def test_the_last_model_stays_however_long_it_is_the_last(tmp_path: Path) -> None:
-    local, pins = LocalFederation(tmp_path), Pinned()
-    found = pinning(local, pins)
+    local, pins = LocalFederation(tmp_path), PinnedStore()
+    pinning_ = pinning(local, pins)
     local.play()
-    tidy(found, local)
+    tidy(pinning_, local)
     local.dead(*local.homes)
     for _ in range(5):  # without devices all rounds are void
         local.play()
         local.archive.forget()
-        tidy(found, local)
+        tidy(pinning_, local)
     assert local.history.head.round == 1
     assert pins.cids == {model_cids(local)[-1]}
 
 
 def test_for_good(tmp_path: Path) -> None:
-    local, pins = LocalFederation(tmp_path), Pinned()
-    found = pinning(local, pins, rounds=0)
+    local, pins = LocalFederation(tmp_path), PinnedStore()
+    pinning_ = pinning(local, pins, rounds=0)
     for _ in range(3):
         local.play()
-        found.end(local.history)
+        pinning_.end(local.history)
         local.archive.forget()
     assert set().union(*(update_cids(local, number) for number in (1, 2, 3))) <= pins.cids
 
 
 def test_the_record_is_small(tmp_path: Path) -> None:
     """What is written down does not grow with the rounds."""
-    local, pins, sizes = LocalFederation(tmp_path), Pinned(), []
-    found = pinning(local, pins)
+    local, pins, sizes = LocalFederation(tmp_path), PinnedStore(), []
+    pinning_ = pinning(local, pins)
     for _ in range(8):
         local.play()
-        tidy(found, local)
+        tidy(pinning_, local)
         local.archive.forget()
         sizes.append(len(Journal(tmp_path / "pins").read(RECORD) or b""))
     assert sizes[-1] <= max(sizes[:4])

@@ -23,22 +23,26 @@ OFF = Checks(
 
 def reference(seed: int = 0, parts: int = 8, noise: float = 0.3) -> Reference:
     """A miner whose loss is half the squared distance to the optimum, each part of its data a little off."""
-    own = np.random.default_rng(seed)
+    rng = np.random.default_rng(seed)
 
     def slopes(step: np.ndarray) -> np.ndarray:
-        return (step - BEST + own.normal(0, noise, (parts, SIZE))).astype(np.float32)
+        return (step - BEST + rng.normal(0, noise, (parts, SIZE))).astype(np.float32)
 
-    return Reference(lambda: (0.3 * BEST + own.normal(0, 0.5, SIZE)).astype(np.float32), slopes)
+    return Reference(lambda: (0.3 * BEST + rng.normal(0, 0.5, SIZE)).astype(np.float32), slopes)
 
 
-def shown(updates: np.ndarray, **more: Any) -> CheckInputs:
+def shown(updates: np.ndarray, **fields: Any) -> CheckInputs:
     count = len(updates)
-    given = {"samples": np.full(count, 10.0), "ranks": list(range(count)), "eligible": np.ones(count, bool)}
-    return CheckInputs(updates.astype(np.float32), **(given | more))
+    defaults = {
+        "samples": np.full(count, 10.0),
+        "ranks": list(range(count)),
+        "eligible": np.ones(count, bool),
+    }
+    return CheckInputs(updates.astype(np.float32), **(defaults | fields))
 
 
-def verdicts(updates: np.ndarray, checks: Checks | None = None, **more: Any) -> list[Verdict]:
-    return list(judge(shown(updates, **more), reference(), checks or Checks()).verdicts)
+def verdicts(updates: np.ndarray, checks: Checks | None = None, **fields: Any) -> list[Verdict]:
+    return list(judge(shown(updates, **fields), reference(), checks or Checks()).verdicts)
 
 
 def spoilt(bad: np.ndarray) -> np.ndarray:
@@ -47,9 +51,9 @@ def spoilt(bad: np.ndarray) -> np.ndarray:
 
 
 def test_default_behavior() -> None:
-    found = judge(shown(HONEST), reference(), Checks())
-    assert found.verdicts == ACCEPTED
-    assert [scores.rule for _, scores in found.scores] == [
+    result = judge(shown(HONEST), reference(), Checks())
+    assert result.verdicts == ACCEPTED
+    assert [scores.rule for _, scores in result.scores] == [
         "copy", "merit", "clusters", "direction", "min_norm", "norm",
     ]  # fmt: skip
 
@@ -75,33 +79,33 @@ POISON = {
 @pytest.mark.parametrize("poison", POISON)
 @pytest.mark.parametrize("bad", [4, 9, 13])
 def test_poison_is_dropped_and_nobody_honest(poison: str, bad: int) -> None:
-    found = verdicts(spoilt(POISON[poison](bad)))
-    assert Verdict.ACCEPTED not in found[1:bad], "of a group that sends one vector the first is no copy"
-    assert found[bad:] == [Verdict.ACCEPTED] * (COUNT - bad)
+    codes = verdicts(spoilt(POISON[poison](bad)))
+    assert Verdict.ACCEPTED not in codes[1:bad], "of a group that sends one vector the first is no copy"
+    assert codes[bad:] == [Verdict.ACCEPTED] * (COUNT - bad)
 
 
 def test_the_first_of_many_copies_is_judged_by_its_direction() -> None:
     assert verdicts(spoilt(jittered(-0.5 * MEAN, 9, 0.1)))[0] is not Verdict.ACCEPTED
 
 
-def test_an_aim_that_held_out_data_cannot_see_is_a_camp() -> None:
+def test_an_aim_that_held_out_data_cannot_see_is_a_cluster() -> None:
     aim = np.random.default_rng(1).normal(0, 0.6, SIZE)
-    found = verdicts(np.concatenate([HONEST[:6] + aim, HONEST[6:]]))
-    assert found == [Verdict.OUTLIER] * 6 + [Verdict.ACCEPTED] * (COUNT - 6)
+    codes = verdicts(np.concatenate([HONEST[:6] + aim, HONEST[6:]]))
+    assert codes == [Verdict.OUTLIER] * 6 + [Verdict.ACCEPTED] * (COUNT - 6)
 
 
 def test_the_first_reason_counts() -> None:
     """A long copy that harms: `duplicate` comes before `quality`, that before `outlier`."""
     bad = np.stack([-9 * HONEST[0], -9 * HONEST[0], -9 * HONEST[0]])
-    found = verdicts(spoilt(bad), reference_norm=float(np.linalg.norm(HONEST[3])))
-    assert found[1:3] == [Verdict.DUPLICATE] * 2
-    assert found[0] in (Verdict.QUALITY, Verdict.OUTLIER)
+    codes = verdicts(spoilt(bad), reference_norm=float(np.linalg.norm(HONEST[3])))
+    assert codes[1:3] == [Verdict.DUPLICATE] * 2
+    assert codes[0] in (Verdict.QUALITY, Verdict.OUTLIER)
 
 
 def test_who_is_out_already_is_in_no_statistic_and_gets_no_second_reason() -> None:
     eligible = np.arange(COUNT) >= 13
-    found = verdicts(spoilt(-HONEST[:13]), eligible=eligible)
-    assert found[13:] == [Verdict.ACCEPTED] * (COUNT - 13)
+    codes = verdicts(spoilt(-HONEST[:13]), eligible=eligible)
+    assert codes[13:] == [Verdict.ACCEPTED] * (COUNT - 13)
 
 
 @pytest.mark.parametrize("parts", [1, 2, 8])
@@ -119,9 +123,9 @@ def test_a_miner_that_cannot_train_is_no_harm() -> None:
 def test_hostile_numbers_neither_crash_nor_win(value: np.float32) -> None:
     bad = np.full((3, SIZE), value, np.float32)
     bad[1] *= -1
-    found = verdicts(spoilt(bad), reference_norm=float(np.linalg.norm(HONEST[0])))
-    assert Verdict.ACCEPTED not in found[:3]
-    assert found[3:] == [Verdict.ACCEPTED] * (COUNT - 3)
+    codes = verdicts(spoilt(bad), reference_norm=float(np.linalg.norm(HONEST[0])))
+    assert Verdict.ACCEPTED not in codes[:3]
+    assert codes[3:] == [Verdict.ACCEPTED] * (COUNT - 3)
 
 
 def test_a_slope_that_explodes_accuses_nobody() -> None:
@@ -136,25 +140,25 @@ def test_few_honest_devices_are_let_be(count: int) -> None:
 
 @pytest.mark.parametrize("count", [3, 5, 7])
 def test_among_few_what_plainly_harms_is_dropped(count: int) -> None:
-    found = verdicts(np.concatenate([-HONEST[:1], HONEST[1:count]]))
-    assert found == [Verdict.QUALITY] + [Verdict.ACCEPTED] * (count - 1)
+    codes = verdicts(np.concatenate([-HONEST[:1], HONEST[1:count]]))
+    assert codes == [Verdict.QUALITY] + [Verdict.ACCEPTED] * (count - 1)
 
 
 @pytest.mark.parametrize("name", [f.name for f in fields(Checks) if f.type == "bool" and f.name != "time"])
 def test_each_check_can_be_off(name: str) -> None:
     rules = {"duplicate": "copy", "quality": "merit"}
-    found = judge(shown(HONEST), reference(), Checks(**{name: False}))
-    assert rules.get(name, name) not in [scores.rule for _, scores in found.scores]
-    assert len(found.scores) == 5
+    result = judge(shown(HONEST), reference(), Checks(**{name: False}))
+    assert rules.get(name, name) not in [scores.rule for _, scores in result.scores]
+    assert len(result.scores) == 5
 
 
 def test_all_off_takes_everything() -> None:
-    untouched: PipelineResult = judge(shown(spoilt(-9 * HONEST[:9])), reference(), OFF)
-    assert untouched == PipelineResult(ACCEPTED, ())
+    result: PipelineResult = judge(shown(spoilt(-9 * HONEST[:9])), reference(), OFF)
+    assert result == PipelineResult(ACCEPTED, ())
     assert not OFF.numbers
 
 
 def test_multi_krum_drops_as_many_as_it_is_told() -> None:
-    found = verdicts(HONEST, Checks(krum=5))
-    assert found.count(Verdict.OUTLIER) == 5
-    assert found.count(Verdict.ACCEPTED) == COUNT - 5
+    codes = verdicts(HONEST, Checks(krum=5))
+    assert codes.count(Verdict.OUTLIER) == 5
+    assert codes.count(Verdict.ACCEPTED) == COUNT - 5

@@ -57,8 +57,8 @@ def test_a_bound_gives_way_to_the_crowd(neutral: float, one: float, other: float
 
 
 def test_no_number_passes_nothing() -> None:
-    found = scores.bounded("x", np.array([1.0, np.nan, np.inf, 2.0]), minimum=1.0, maximum=1.5)
-    assert found.passed.tolist() == [True, False, False, False]
+    result = scores.bounded("x", np.array([1.0, np.nan, np.inf, 2.0]), minimum=1.0, maximum=1.5)
+    assert result.passed.tolist() == [True, False, False, False]
 
 
 # norm: from a twentieth of the reference to 2.2 of it; without one, to 3 medians of the round.
@@ -70,8 +70,8 @@ def test_norm(drawing: tuple[int, int, int], reference: float | None, rounding: 
     lengths = np.abs(drawn(*drawing)[:, 0]) + 1e-3
     unit = median(lengths.tolist()) if reference is None else reference
     limit = 3 if reference is None else 2 * 1.1
-    wanted = [unit * 0.05 <= v <= limit * unit + rounding for v in lengths]
-    assert norm.check(lengths, reference, rounding).passed.tolist() == wanted
+    expected = [unit * 0.05 <= v <= limit * unit + rounding for v in lengths]
+    assert norm.check(lengths, reference, rounding).passed.tolist() == expected
 
 
 def test_nothing_is_no_update() -> None:
@@ -87,17 +87,17 @@ def test_nothing_is_no_update() -> None:
 def test_krum_is_that_of_the_paper(drawing: tuple[int, int, int], attackers: int) -> None:
     updates = drawn(*drawing)
     count = len(updates)
-    found = krum.check(updates @ updates.T, attackers)
+    result = krum.check(updates @ updates.T, attackers)
     if count < 2 * attackers + 3:
-        assert found.passed.all()
+        assert result.passed.all()
         return
-    wanted = []
+    expected = []
     for i in range(count):
         squares = sorted(sum((updates[i] - updates[j]) ** 2) for j in range(count) if j != i)
-        wanted.append(sum(squares[: count - attackers - 2]))
-    assert found.values == pytest.approx(wanted, abs=1e-9)
-    assert found.passed.sum() == count - attackers
-    assert set(np.flatnonzero(found.passed)) == set(np.argsort(wanted, kind="stable")[: count - attackers])
+        expected.append(sum(squares[: count - attackers - 2]))
+    assert result.values == pytest.approx(expected, abs=1e-9)
+    assert result.passed.sum() == count - attackers
+    assert set(np.flatnonzero(result.passed)) == set(np.argsort(expected, kind="stable")[: count - attackers])
 
 
 # direction
@@ -109,53 +109,53 @@ def test_direction(drawing: tuple[int, int, int], mask: int) -> None:
     updates = drawn(*drawing)
     weights = np.arange(1.0, len(updates) + 1)
     good = np.array([mask >> i & 1 == 1 for i in range(len(updates))])
-    found = direction.check(updates @ updates.T, weights, good, 10**4, 3.0)
+    result = direction.check(updates @ updates.T, weights, good, 10**4, 3.0)
     cosines = []
     for i, update in enumerate(updates):
-        others = [weights[j] * updates[j] for j in range(len(updates)) if good[j] and j != i]
-        cosines.append(cosine(update, np.sum(others, axis=0)) if others else 0.0)
-    assert found.values == pytest.approx(cosines, abs=1e-6)
+        rows = [weights[j] * updates[j] for j in range(len(updates)) if good[j] and j != i]
+        cosines.append(cosine(update, np.sum(rows, axis=0)) if rows else 0.0)
+    assert result.values == pytest.approx(cosines, abs=1e-6)
     if good.sum() < 8:
-        assert found.passed.all()
+        assert result.passed.all()
         return
     middle, spread = usual([c for c, g in zip(cosines, good, strict=True) if g])
     spread = max(spread, 0.01)
-    least = held(4 / 100, middle - 6 * spread, middle - 3 * spread)
-    assert found.minimum == pytest.approx(np.full(len(updates), least), abs=1e-6)
+    minimum = held(4 / 100, middle - 6 * spread, middle - 3 * spread)
+    assert result.minimum == pytest.approx(np.full(len(updates), minimum), abs=1e-6)
 
 
-# effort
+# min_norm
 
 
 @given(st.lists(st.tuples(st.floats(0.0, 9.0), st.integers(1, 500), st.booleans()), min_size=1, max_size=14))
 @few
-def test_effort(updates: list[tuple[float, int, bool]]) -> None:
+def test_min_norm(updates: list[tuple[float, int, bool]]) -> None:
     lengths, samples = np.array([u[0] for u in updates]), np.array([float(u[1]) for u in updates])
     good = np.array([u[2] for u in updates])
-    found = min_norm.check(lengths, samples, good)
+    result = min_norm.check(lengths, samples, good)
     if good.sum() < 8:
-        assert found.passed.all()
+        assert result.passed.all()
         return
     usual_length, usual_claim = np.median(lengths[good]), np.median(samples[good])
-    ways = [
+    ratios = [
         length / max(usual_length * min(1.0, claim / usual_claim), 1e-30)
         for length, claim in zip(lengths, samples, strict=True)
     ]
-    middle = float(np.median([way for way, g in zip(ways, good, strict=True) if g]))
-    below = [way for way, g in zip(ways, good, strict=True) if g and way <= middle]
+    middle = float(np.median([way for way, g in zip(ratios, good, strict=True) if g]))
+    below = [way for way, g in zip(ratios, good, strict=True) if g and way <= middle]
     spread = max(usual([*below, *(2 * middle - way for way in below)])[1], 0.03)
-    assert found.values == pytest.approx(ways)
-    assert found.minimum[0] == pytest.approx(held(0.6, middle - 6 * spread, middle - 3 * spread))
+    assert result.values == pytest.approx(ratios)
+    assert result.minimum[0] == pytest.approx(held(0.6, middle - 6 * spread, middle - 3 * spread))
 
 
 def test_a_claim_of_ten_times_the_samples_goes_too_short_a_way() -> None:
     """Lengths grow with the root of the samples; six of sixty have a tenth of what they claim."""
-    claimed = np.random.default_rng(3).uniform(50, 500, 60)
-    trained = np.where(np.arange(60) < 6, claimed / 10, claimed)
+    claims = np.random.default_rng(3).uniform(50, 500, 60)
+    samples = np.where(np.arange(60) < 6, claims / 10, claims)
     for noise in np.random.default_rng(4).normal(1, 0.05, (20, 60)):
-        found = min_norm.check(np.sqrt(trained) * noise, claimed, np.ones(60, bool))
-        assert found.passed[6:].all()
-        assert not found.passed[:6][claimed[:6] > 200].any()
+        result = min_norm.check(np.sqrt(samples) * noise, claims, np.ones(60, bool))
+        assert result.passed[6:].all()
+        assert not result.passed[:6][claims[:6] > 200].any()
 
 
 # quality
@@ -167,14 +167,14 @@ def test_quality(drawing: tuple[int, int, int], mask: int) -> None:
     seed, count, _ = drawing
     merits = drawn(seed, count, 8)
     trusted = np.array([mask >> i & 1 == 1 for i in range(count)])
-    found = quality.check(merits, trusted, 3.0)
+    result = quality.check(merits, trusted, 3.0)
     mean = merits.mean(axis=1).tolist()
     usual_parts = [median(merits[trusted, part].tolist()) if trusted.any() else 0.0 for part in range(8)]
     middle, spread = usual([m for m, t in zip(mean, trusted, strict=True) if t]) if trusted.any() else (0, 0)
     for i in range(count):
         doubt = min(stdev(merits[i]), stdev(merits[i] - usual_parts)) / math.sqrt(8) * 2.5
         low = middle - 6 * spread if trusted.sum() >= 8 else -math.inf
-        assert found.minimum[i] == pytest.approx(held(0.0, low, middle - 3 * spread) - doubt, abs=1e-6)
+        assert result.minimum[i] == pytest.approx(held(0.0, low, middle - 3 * spread) - doubt, abs=1e-6)
 
 
 @pytest.mark.parametrize("slope", [np.nan, np.inf])
@@ -203,12 +203,12 @@ def test_no_update_is_no_trouble() -> None:
 # copies
 
 
-def like(values: list[float], nearest: list[float], fixed: float) -> float:
+def like(values: list[float], nearest: list[float], neutral: float) -> float:
     scale = [math.atanh(max(-1 + 1e-9, min(1 - 1e-9, v))) for v in values]
     middle = median(math.atanh(max(-1 + 1e-9, min(1 - 1e-9, v))) for v in nearest)
     spread = max(usual(scale)[1], 0.04) + 1 / len(values)
-    bound = held(math.atanh(fixed), middle + 10 * spread, middle + 25 * spread)
-    return math.tanh(bound)
+    value = held(math.atanh(neutral), middle + 10 * spread, middle + 25 * spread)
+    return math.tanh(value)
 
 
 @given(st.integers(0, 10**6), st.integers(2, 9), st.integers(2, 12))
@@ -217,15 +217,15 @@ def test_a_copy_is_nearer_to_an_earlier_one_than_others_are(seed: int, count: in
     updates = drawn(seed, count, size)
     ranks = np.random.default_rng(seed).permutation(count).tolist()
     every = np.array([[cosine(a, b) for b in updates] for a in updates])
-    found = duplicate.within_round(every, ranks, np.ones(count, bool))
+    result = duplicate.within_round(every, ranks, np.ones(count, bool))
     pairs = [every[i, j] for i in range(count) for j in range(count) if i != j]
     nearest = [max(every[i, j] for j in range(count) if j != i) for i in range(count)]
-    bound = like(pairs, nearest, 0.975)
-    wanted = [
-        not any(min(every[i, j], 1 - 1e-9) > bound for j in range(count) if ranks[j] < ranks[i])
+    limit = like(pairs, nearest, 0.975)
+    expected = [
+        not any(min(every[i, j], 1 - 1e-9) > limit for j in range(count) if ranks[j] < ranks[i])
         for i in range(count)
     ]
-    assert found.passed.tolist() == wanted
+    assert result.passed.tolist() == expected
 
 
 @given(st.integers(0, 10**6), st.integers(1, 7), st.integers(1, 7))
@@ -235,23 +235,25 @@ def test_an_old_copy_is_nearer_to_an_earlier_round_than_others_are(
 ) -> None:
     rng = np.random.default_rng(seed)
     every = rng.uniform(-1, 1, (count, earlier))
-    own = np.equal.outer(rng.permutation(9)[:count], rng.permutation(9)[:earlier])
-    wanted = []
+    same_device = np.equal.outer(rng.permutation(9)[:count], rng.permutation(9)[:earlier])
+    expected = []
     for i in range(count):
-        kept = True
+        is_fresh = True
         for j in range(earlier):
-            same = [(a, b) for a, b in np.ndindex(every.shape) if own[a, b] == own[i, j]]
+            same = [(a, b) for a, b in np.ndindex(every.shape) if same_device[a, b] == same_device[i, j]]
             rows = {a: max(every[x, y] for x, y in same if x == a) for a, _ in same}
-            fixed = 0.9995 if own[i, j] else 0.975
-            kept &= min(every[i, j], 1 - 1e-9) <= like([every[p] for p in same], list(rows.values()), fixed)
-        wanted.append(kept)
-    assert duplicate.across_rounds(every, own).passed.tolist() == wanted
+            neutral = 0.9995 if same_device[i, j] else 0.975
+            is_fresh &= min(every[i, j], 1 - 1e-9) <= like(
+                [every[p] for p in same], list(rows.values()), neutral
+            )
+        expected.append(is_fresh)
+    assert duplicate.across_rounds(every, same_device).passed.tolist() == expected
 
 
 def honest(rng: np.random.Generator, count: int, alike: float, size: int = SIZE) -> np.ndarray:
     """Updates whose cosines lie about `alike`."""
-    common, own = rng.normal(size=size), rng.normal(size=(count, size))
-    return math.sqrt(alike) * common + math.sqrt(1 - alike) * own
+    common, noise = rng.normal(size=size), rng.normal(size=(count, size))
+    return math.sqrt(alike) * common + math.sqrt(1 - alike) * noise
 
 
 @pytest.mark.parametrize("alike", [0.02, 0.3, 0.8, 0.98])
@@ -309,7 +311,7 @@ def test_a_copy_of_an_old_update_does_not_make_its_owner_a_copy() -> None:
     assert duplicate.within_round(every, order, np.arange(20) != 7).passed.all()
 
 
-# two camps
+# clusters
 
 
 def transcribed(places: list[float]) -> float:
@@ -338,7 +340,7 @@ def cosines_of(updates: np.ndarray) -> np.ndarray:
 
 
 @pytest.mark.parametrize("alike", [0.02, 0.5])
-def test_honest_updates_are_one_camp(alike: float) -> None:
+def test_honest_updates_are_one_cluster(alike: float) -> None:
     for seed in range(20):
         every = cosines_of(honest(np.random.default_rng(seed), 40, alike))
         assert clusters.check(every, np.ones(40), np.ones(40, bool)).passed.all()
@@ -349,27 +351,27 @@ def test_a_common_aim_shows_through_noise(bad: int) -> None:
     rng = np.random.default_rng(0)
     updates = honest(rng, 40, 0.2)
     updates[:bad] += 0.7 * rng.normal(size=SIZE)
-    found = clusters.check(cosines_of(updates), np.ones(40), np.ones(40, bool))
-    assert np.flatnonzero(~found.passed).tolist() == list(range(bad))
+    result = clusters.check(cosines_of(updates), np.ones(40), np.ones(40, bool))
+    assert np.flatnonzero(~result.passed).tolist() == list(range(bad))
 
 
 def test_the_many_are_dropped_only_if_they_point_away() -> None:
     rng = np.random.default_rng(0)
     updates = honest(rng, 40, 0.2)
     updates[:24] += 0.9 * rng.normal(size=SIZE)
-    camp = np.arange(40) < 24
-    against = np.where(camp, -0.5, 0.3) + rng.normal(0, 0.01, 40)
+    cluster = np.arange(40) < 24
+    against = np.where(cluster, -0.5, 0.3) + rng.normal(0, 0.01, 40)
     every = cosines_of(updates)
-    assert (~clusters.check(every, against, np.ones(40, bool)).passed == camp).all()
-    assert (~clusters.check(every, -against, np.ones(40, bool)).passed == ~camp).all()
+    assert (~clusters.check(every, against, np.ones(40, bool)).passed == cluster).all()
+    assert (~clusters.check(every, -against, np.ones(40, bool)).passed == ~cluster).all()
 
 
 def test_those_who_are_out_are_not_looked_at() -> None:
     rng = np.random.default_rng(0)
     updates = honest(rng, 40, 0.2)
     updates[:10] += 0.7 * rng.normal(size=SIZE)
-    among = np.arange(40) >= 10
-    assert clusters.check(cosines_of(updates), np.ones(40), among).passed.all()
+    eligible = np.arange(40) >= 10
+    assert clusters.check(cosines_of(updates), np.ones(40), eligible).passed.all()
 
 
 def test_every_pair_of_a_triple_counts() -> None:

@@ -1,4 +1,4 @@
-"""One update a round, whatever happens to the process; what lanes cannot say is carried on exactly once."""
+"""One update a round, whatever happens to the process; its residual goes into the next exactly once."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ from tests.local_federation import TERMS, LocalFederation
 NARROW = replace(TERMS, lane_bits=8, shift=16, leaf_lanes=32)
 
 
-def moment_of(local: LocalFederation) -> RoundSnapshot:
-    found = take_snapshot(local.ledger)
-    assert found is not None
-    return found
+def snapshot_of(local: LocalFederation) -> RoundSnapshot:
+    snapshot = take_snapshot(local.ledger)
+    assert snapshot is not None
+    return snapshot
 
 
 def residual(device: Device, name: str = SETTLED) -> np.ndarray[tuple[int], np.dtype[np.float64]] | None:
@@ -34,82 +34,86 @@ def residual(device: Device, name: str = SETTLED) -> np.ndarray[tuple[int], np.d
 def test_default_behavior(tmp_path: Path) -> None:
     local = LocalFederation(tmp_path)
     device, learner = local.homes[0], local.learners[0]
-    made = device.trainer.update(moment_of(local), 0)
-    assert made == device.trainer.update(moment_of(local), 0)
-    assert (learner.trained, made.samples, made.microseconds) == (1, learner.samples, learner.microseconds)
-    cid = local.archive.cid_of(made.cid, TERMS.lane_bits)
+    update = device.trainer.update(snapshot_of(local), 0)
+    assert update == device.trainer.update(snapshot_of(local), 0)
+    assert (learner.trained, update.samples, update.microseconds) == (
+        1,
+        learner.samples,
+        learner.microseconds,
+    )
+    cid = local.archive.cid_of(update.cid, TERMS.lane_bits)
     assert not local.store.has(cid)  # whoever sees it before it is committed to could copy it
-    device.trainer.publish(made)
+    device.trainer.publish(update)
     assert local.store.has(cid)
 
 
 def test_a_restarted_device_publishes_what_it_trained(tmp_path: Path) -> None:
     local = LocalFederation(tmp_path)
-    made = local.homes[0].trainer.update(moment_of(local), 0)
-    local.restarted().homes[0].trainer.publish(made)
-    assert local.store.has(local.archive.cid_of(made.cid, TERMS.lane_bits))
+    update = local.homes[0].trainer.update(snapshot_of(local), 0)
+    local.restarted().homes[0].trainer.publish(update)
+    assert local.store.has(local.archive.cid_of(update.cid, TERMS.lane_bits))
 
 
 def test_an_update_is_published_only_as_it_was_sealed(tmp_path: Path) -> None:
     """The record of another round, or none, puts nothing on the store."""
     local = LocalFederation(tmp_path)
     device = local.homes[0]
-    made = device.trainer.update(moment_of(local), 0)
-    device.trainer.publish(replace(made, round=made.round + 1))
-    assert not local.store.has(local.archive.cid_of(made.cid, TERMS.lane_bits))
+    update = device.trainer.update(snapshot_of(local), 0)
+    device.trainer.publish(replace(update, round=update.round + 1))
+    assert not local.store.has(local.archive.cid_of(update.cid, TERMS.lane_bits))
 
 
 def test_a_restarted_device_does_not_train_again(tmp_path: Path) -> None:
     local = LocalFederation(tmp_path)
-    made = local.homes[0].trainer.update(moment_of(local), 0)
-    again = local.restarted()
-    assert again.homes[0].trainer.update(moment_of(again), 0) == made
+    update = local.homes[0].trainer.update(snapshot_of(local), 0)
+    restarted = local.restarted()
+    assert restarted.homes[0].trainer.update(snapshot_of(restarted), 0) == update
     assert local.learners[0].trained == 1
 
 
 @pytest.mark.parametrize("lane_bits", [8, 16])
 def test_what_was_taken_away_comes_with_the_next_update(tmp_path: Path, lane_bits: int) -> None:
-    """The sum of all updates and the carry is the sum of all that was learnt."""
+    """The sum of all updates and the residual is the sum of all that was learnt."""
     local = LocalFederation(tmp_path, terms=NARROW if lane_bits == 8 else TERMS)
     device, learner = local.homes[0], local.learners[0]
     learnt = np.zeros(38)
-    said = np.zeros(38)
+    total = np.zeros(38)
     for _ in range(4):
-        before = local.archive.values(local.history.head)
-        played = local.play()
-        learnt += learner.train(before, played.number).vector.astype(np.float64) - before
-        item = next(item for item in played.taken() if item.update.device == 0)
-        said += local.archive.update(item) * 2.0 ** (local.terms.shift - 24)
-    device.trainer._settle(moment_of(local), 0)
-    left = residual(device)
-    assert left is not None
-    assert learnt == pytest.approx(said + left, abs=1e-9)
-    assert np.abs(left).max() > 0
+        parent = local.archive.values(local.history.head)
+        round_ = local.play()
+        learnt += learner.train(parent, round_.number).vector.astype(np.float64) - parent
+        item = next(item for item in round_.taken() if item.update.device == 0)
+        total += local.archive.update(item) * 2.0 ** (local.terms.shift - 24)
+    device.trainer._settle(snapshot_of(local), 0)
+    remainder = residual(device)
+    assert remainder is not None
+    assert learnt == pytest.approx(total + remainder, abs=1e-9)
+    assert np.abs(remainder).max() > 0
 
 
 def test_an_update_left_out_takes_nothing_away(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     local = LocalFederation(tmp_path, terms=NARROW)
     local.play()
-    local.homes[0].trainer._settle(moment_of(local), 0)
-    before = residual(local.homes[0])
+    local.homes[0].trainer._settle(snapshot_of(local), 0)
+    earlier = residual(local.homes[0])
     with monkeypatch.context() as patch:
         for miner in local.offices:
             verdicts = (Verdict.TIME, *[Verdict.ACCEPTED] * 3)
             order = lambda _, c, v=verdicts: tuple(v[i.update.device] for i in c.submissions)  # noqa: E731
             patch.setattr(miner.voting.verifier, "verdicts", order)
         local.play()
-    local.homes[0].trainer._settle(moment_of(local), 0)
-    after = residual(local.homes[0])
-    assert before is not None
-    assert after is not None
-    assert np.array_equal(before, after)
+    local.homes[0].trainer._settle(snapshot_of(local), 0)
+    later = residual(local.homes[0])
+    assert earlier is not None
+    assert later is not None
+    assert np.array_equal(earlier, later)
 
 
 def test_settling_twice_is_settling_once(tmp_path: Path) -> None:
     local = LocalFederation(tmp_path, terms=NARROW)
     local.play()
     for _ in range(3):
-        local.homes[0].trainer._settle(moment_of(local), 0)
+        local.homes[0].trainer._settle(snapshot_of(local), 0)
     pending, settled = residual(local.homes[0], PENDING), residual(local.homes[0])
     assert pending is not None
     assert np.array_equal(pending, settled)  # type: ignore[arg-type]
@@ -131,28 +135,28 @@ def test_a_crash_between_residual_and_record_changes_nothing(
 
         patch.setattr(device.journal, "write_json", killed)
         with pytest.raises(KeyboardInterrupt):
-            device.trainer.update(moment_of(broken), 0)
+            device.trainer.update(snapshot_of(broken), 0)
     broken = broken.restarted()
-    wanted = straight.homes[0].trainer.update(moment_of(straight), 0)
-    assert broken.homes[0].trainer.update(moment_of(broken), 0).root == wanted.root
+    expected = straight.homes[0].trainer.update(snapshot_of(straight), 0)
+    assert broken.homes[0].trainer.update(snapshot_of(broken), 0).root == expected.root
 
 
 def test_an_update_of_another_model_is_not_used(tmp_path: Path) -> None:
     """A journal that belongs to another federation, or to a chain that was put back."""
     local = LocalFederation(tmp_path)
     device = local.homes[0]
-    device.trainer.update(moment_of(local), 0)
+    device.trainer.update(snapshot_of(local), 0)
     record = device.journal.read_json(RECORD) or {}
     device.journal.write_json(RECORD, record | {"model": "00" * 32})
-    assert device.trainer.recorded_update(moment_of(local), 0) is None
-    device.trainer.update(moment_of(local), 0)
+    assert device.trainer.recorded_update(snapshot_of(local), 0) is None
+    device.trainer.update(snapshot_of(local), 0)
     assert local.learners[0].trained == 2
 
 
 @pytest.mark.parametrize("damage", [b"", b"{", b"[]", b"{}", b'{"round": 1, "device": 0, "model": 3}'])
 def test_a_damaged_record_is_one_line_that_says_what_to_do(tmp_path: Path, damage: bytes) -> None:
     local = LocalFederation(tmp_path)
-    local.homes[0].trainer.update(moment_of(local), 0)
+    local.homes[0].trainer.update(snapshot_of(local), 0)
     record = local.homes[0].journal.read_json(RECORD) or {}
     if damage.endswith(b"3}"):
         damage = json.dumps(record | {"root": 3}).encode()

@@ -1,4 +1,4 @@
-"""The miner's judgement of real rounds: bytes, lengths, copies of earlier rounds, and its notes."""
+"""The miner's judgement of real rounds: bytes, norms, copies of earlier rounds, and its findings."""
 
 from __future__ import annotations
 
@@ -32,8 +32,8 @@ def bend(local: LocalFederation, device: int, by: Callable[[Vector, int], Vector
     honest: Train = learner.train
 
     def bent(model: Vector, round_: int) -> Trained:
-        trained = honest(model, round_)
-        return replace(trained, vector=(model + by(trained.vector - model, round_)).astype(np.float32))
+        result = honest(model, round_)
+        return replace(result, vector=(model + by(result.vector - model, round_)).astype(np.float32))
 
     learner.train = bent  # type: ignore[method-assign]
 
@@ -61,12 +61,12 @@ def test_what_the_bytes_are_is_the_devices_fault(
 ) -> None:
     local = LocalFederation(tmp_path)
     local.until(Phase.VOTE)
-    whole = Archive.update
+    original = Archive.update
 
     def update(archive: Archive, item: Submission) -> object:
         if item.position == 2:
             raise error("so it is")
-        return whole(archive, item)
+        return original(archive, item)
 
     monkeypatch.setattr(Archive, "update", update)
     verifier, verdicts = judged(local)
@@ -93,28 +93,30 @@ def test_a_store_that_is_away_is_nobodys_fault(tmp_path: Path, monkeypatch: pyte
 def test_the_reference_is_the_median_length_of_the_last_models_updates(tmp_path: Path) -> None:
     local = LocalFederation(tmp_path)
     assert norm_bound.reference_norm(local.archive, local.history, 1) is None
-    played = local.play()
-    decoded = [decode_update(local.archive.update(item), 24, TERMS.shift) for item in played.taken()]
-    wanted = float(np.median([np.linalg.norm(update.astype(np.float64)) for update in decoded]))
+    round_ = local.play()
+    updates = [decode_update(local.archive.update(item), 24, TERMS.shift) for item in round_.taken()]
+    expected = float(np.median([np.linalg.norm(update.astype(np.float64)) for update in updates]))
     local.archive.forget()
-    assert norm_bound.reference_norm(local.archive, local.history, 2) == pytest.approx(wanted, rel=1e-6)
+    assert norm_bound.reference_norm(local.archive, local.history, 2) == pytest.approx(expected, rel=1e-6)
 
 
 def test_a_reference_is_had_from_what_is_left(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     local = LocalFederation(tmp_path)
-    played = local.play()
-    gone = {played.taken()[0].position, played.taken()[1].position}
-    whole = Archive.norm
+    round_ = local.play()
+    missing = {round_.taken()[0].position, round_.taken()[1].position}
+    original = Archive.norm
 
     def norm(archive: Archive, item: Submission) -> float:
-        if item.position in gone:
+        if item.position in missing:
             raise Unavailable("gone")
-        return whole(archive, item)
+        return original(archive, item)
 
     monkeypatch.setattr(Archive, "norm", norm)
-    kept = [whole(local.archive, item) for item in played.taken() if item.position not in gone]
-    assert norm_bound.reference_norm(local.archive, local.history, 2) == pytest.approx(float(np.median(kept)))
-    gone |= {item.position for item in played.taken()}
+    norms = [original(local.archive, item) for item in round_.taken() if item.position not in missing]
+    assert norm_bound.reference_norm(local.archive, local.history, 2) == pytest.approx(
+        float(np.median(norms))
+    )
+    missing |= {item.position for item in round_.taken()}
     assert norm_bound.reference_norm(local.archive, local.history, 2) is None
 
 
@@ -142,7 +144,7 @@ def test_a_miner_drops_what_is_longer(tmp_path: Path) -> None:
     verifier, verdicts = judged(local)
     item = next(i for i in local.history.rounds[2].submissions if i.update.device == 3)
     assert verdicts[item.position] is not Verdict.ACCEPTED
-    assert [found.rule for found in verifier.findings if found.position == item.position]
+    assert [finding.rule for finding in verifier.findings if finding.position == item.position]
 
 
 def test_another_devices_update_of_the_last_round_is_a_copy(tmp_path: Path) -> None:
@@ -161,67 +163,67 @@ def test_another_devices_update_of_the_last_round_is_a_copy(tmp_path: Path) -> N
         bend(local, device, lambda update, round_, d=device: own(update, round_, d))  # type: ignore[misc]
     local.play()
     verifier, verdicts = judged(local)
-    accused = {item.device for item in verifier.findings if item.reason == "duplicate"}
-    assert accused == {4}
-    again = Verifier(Quadratic(local.learners[0].optimum), local.ledger, local.archive, verifier.checks)
-    found = again.verdicts(local.history, local.history.rounds[2])
-    assert found == verdicts, "a miner that was restarted reads the last round anew"
+    devices = {item.device for item in verifier.findings if item.reason == "duplicate"}
+    assert devices == {4}
+    restarted = Verifier(Quadratic(local.learners[0].optimum), local.ledger, local.archive, verifier.checks)
+    second = restarted.verdicts(local.history, local.history.rounds[2])
+    assert second == verdicts, "a miner that was restarted reads the last round anew"
 
 
 def test_a_device_that_was_copied_goes_on_as_before(tmp_path: Path) -> None:
     """Its updates of three rounds are alike, and so is the copy of the first: only the copy is one."""
     local = LocalFederation(tmp_path, devices=6)
-    own = np.random.default_rng(5).normal(0, 0.3, (6, TERMS.parameters)).astype(np.float32)
+    centres = np.random.default_rng(5).normal(0, 0.3, (6, TERMS.parameters)).astype(np.float32)
     noise = np.random.default_rng(6)
 
     def sent(round_: int, device: int) -> Vector:
-        who = 2 if round_ == 2 and device == 4 else device
-        return (own[who] + noise.normal(0, 0.002, own[who].shape)).astype(np.float32)
+        author = 2 if round_ == 2 and device == 4 else device
+        return (centres[author] + noise.normal(0, 0.002, centres[author].shape)).astype(np.float32)
 
     for device in range(6):
         bend(local, device, lambda _, round_, d=device: sent(round_, d))  # type: ignore[misc]
     for _ in range(3):
         _, verdicts = judged(local)
         devices = [item.update.device for item in local.history.current.submissions]  # type: ignore[union-attr]
-        copies = {d for d, said in zip(devices, verdicts, strict=True) if said is Verdict.DUPLICATE}
+        copies = {d for d, verdict in zip(devices, verdicts, strict=True) if verdict is Verdict.DUPLICATE}
         assert copies == ({4} if max(local.history.rounds) == 2 else set())
         local.play()
 
 
 def test_sketches_keep_angles() -> None:
-    memory = Sketches(lambda _: ([], np.empty((0, 9), np.float32)))
+    sketcher = Sketches(lambda _: ([], np.empty((0, 9), np.float32)))
     rng = np.random.default_rng(0)
     rows = rng.normal(size=(6, 40 * SIZE + 7)).astype(np.float32)
     rows[1] = 3 * rows[0] + 0.5 * rows[2]
     unit = rows / np.linalg.norm(rows, axis=1, keepdims=True)
-    sketches = memory.sketch(rows)
+    sketches = sketcher.sketch(rows)
     assert sketches.shape == (6, SIZE)
     assert np.abs(sketches @ sketches.T - unit @ unit.T).max() < 0.15
-    short = memory.sketch(rows[:, :SIZE])
+    short = sketcher.sketch(rows[:, :SIZE])
     exact = rows[:, :SIZE] / np.linalg.norm(rows[:, :SIZE], axis=1, keepdims=True)
     assert np.allclose(short, exact, atol=1e-6)
-    assert not memory.sketch(np.zeros((1, 5), np.float32)).any()
+    assert not sketcher.sketch(np.zeros((1, 5), np.float32)).any()
 
 
-def test_a_miner_notes_its_numbers(tmp_path: Path) -> None:
+def test_a_miner_records_its_findings(tmp_path: Path) -> None:
     local = LocalFederation(tmp_path)
     bend(local, 1, lambda learnt, _: -learnt)
     local.play()
     item = next(i for i in local.history.rounds[1].submissions if i.update.device == 1)
     for context in local.offices:
-        noted = findings.read(tmp_path / "journal" / context.account.address, 1)
-        assert noted is not None
-        said = next(found for found in noted if found.position == item.position)
-        assert (said.device, said.reason, said.rule) == (1, "quality", "merit")
-        assert said.score is not None
-        assert said.least is not None
-        assert said.score < said.least
-        assert said.text == f"merit {said.score:.4g}, at least {said.least:.4g}"
+        record = findings.read(tmp_path / "journal" / context.account.address, 1)
+        assert record is not None
+        finding = next(entry for entry in record if entry.position == item.position)
+        assert (finding.device, finding.reason, finding.rule) == (1, "quality", "merit")
+        assert finding.score is not None
+        assert finding.least is not None
+        assert finding.score < finding.least
+        assert finding.text == f"merit {finding.score:.4g}, at least {finding.least:.4g}"
     assert findings.read(tmp_path / "journal" / context.account.address, 2) is None
 
 
 @pytest.mark.parametrize("damage", [b"{", b'{"round": 1}', b"[]", b'{"round": 1, "findings": [{}]}', b"\xff"])
-def test_damaged_notes_are_missing_notes(tmp_path: Path, damage: bytes) -> None:
+def test_damaged_findings_are_missing_findings(tmp_path: Path, damage: bytes) -> None:
     (tmp_path / findings.FILE).write_bytes(damage)
     assert findings.read(tmp_path, 1) is None
     assert findings.read(tmp_path / "absent", 1) is None
