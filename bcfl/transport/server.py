@@ -62,7 +62,7 @@ class Rates:
 
 
 class Server(ThreadingHTTPServer):
-    """Hear connections in threads, so many at once; refuse more unheard. Port 0 is any that is free.
+    """A server of connections in threads, so many at once; more are refused unread. Port 0: a free one.
 
     Raises ConfigError when nothing can listen at `host`:`port`.
     """
@@ -87,11 +87,11 @@ class Server(ThreadingHTTPServer):
         self._thread = threading.Thread(target=self.serve_forever, args=(0.1,), daemon=True)
 
     def start(self) -> None:
-        """Start to answer requests."""
+        """Start answering requests."""
         self._thread.start()
 
     def stop(self) -> None:
-        """Stop to take connections."""
+        """Stop taking connections."""
         if self._thread.is_alive():
             self.shutdown()
             self._thread.join()
@@ -102,7 +102,7 @@ class Server(ThreadingHTTPServer):
         socketserver.TCPServer.server_bind(self)
 
     def process_request(self, request: Any, client_address: Any) -> None:
-        """Hear a connection in a thread of its own, if there is a slot for it."""
+        """Serve a connection in a thread of its own, if there is a slot for it."""
         if not self._reserve(client_address[0]):
             with suppress(OSError):
                 request.setblocking(False)
@@ -116,7 +116,7 @@ class Server(ThreadingHTTPServer):
             raise
 
     def process_request_thread(self, request: Any, client_address: Any) -> None:
-        """Hear a connection to its end and free its slot."""
+        """Serve a connection to its end and free its slot."""
         try:
             super().process_request_thread(request, client_address)
         finally:

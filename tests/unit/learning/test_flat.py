@@ -25,11 +25,15 @@ class Tied(nn.Module):
         self.second.weight = self.first.weight
 
     def forward(self, features: Tensor) -> Tensor:
-        return self.second(self.first(features))
+        outputs: Tensor = self.second(self.first(features))
+        return outputs
 
 
 class Scratch(nn.Module):
     """A layer and buffers that stay out of the vector."""
+
+    mask: Tensor
+    calls: Tensor
 
     def __init__(self) -> None:
         super().__init__()

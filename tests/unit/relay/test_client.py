@@ -50,7 +50,7 @@ def test_what_is_no_endpoint_is_refused(url: str) -> None:
 def relay(url: str, seconds: float = 2.0) -> HttpRelay:
     history = SimpleNamespace(endpoints={MINER: url} if url else {})
     ledger = SimpleNamespace(domain=Domain(1, MINER), history=lambda: history)
-    return HttpRelay(DEVICE, ledger, seconds)  # type: ignore[arg-type]
+    return HttpRelay(DEVICE, ledger, seconds)
 
 
 @contextmanager

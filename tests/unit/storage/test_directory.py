@@ -6,6 +6,7 @@ import errno
 import os
 import resource
 import threading
+from collections.abc import Callable
 from pathlib import Path
 from typing import IO
 
@@ -127,10 +128,10 @@ def test_disk_full(store: DirectoryStore, monkeypatch: pytest.MonkeyPatch) -> No
             self.stream.write(data[:3])
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
-    really_open = Path.open
+    original_open: Callable[[Path, str], IO[bytes]] = Path.open
     store.put(b"kept before")
     with monkeypatch.context() as patch:
-        patch.setattr(Path, "open", lambda path, mode: Full(really_open(path, mode)))
+        patch.setattr(Path, "open", lambda path, mode: Full(original_open(path, mode)))
         with pytest.raises(
             StoreError, match=f"cannot keep {CID}: No space left on device; free some"
         ) as error:

@@ -6,7 +6,7 @@ import gzip
 import os
 import time
 import tracemalloc
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import pytest
 
@@ -344,8 +344,12 @@ def test_large_contents_are_sent_in_pieces() -> None:
 
 def test_looking_for_bytes_takes_no_longer_than_it_may() -> None:
     """Whoever withholds an update's bytes must not use up the phase in which it is judged."""
-    for command in ("cat", "pin/add"):
+    uses: dict[str, Callable[[KuboStore], object]] = {
+        "cat": lambda kubo: kubo.get(CID, 99),
+        "pin/add": lambda kubo: kubo.pin(CID),
+    }
+    for command, use in uses.items():
         with daemon(command, lambda _: slow.silence()) as slow:
             kubo = store(slow, timeout=60, search=0.3)
             with pytest.raises(StoreError, match=r"did not answer within 0\.3 s"):
-                _ = kubo.get(CID, 99) if command == "cat" else kubo.pin(CID)
+                use(kubo)
