@@ -1,4 +1,4 @@
-"""Compiles the contracts into the artifact that the package ships, or checks that it is current.
+"""Compile the contracts into the artifact that the package ships, or check that it is current.
 
 python contracts/compile.py            write bcfl/ledger/artifacts/Federation.json
 python contracts/compile.py --check    fail if the sources compile to something else
@@ -22,55 +22,57 @@ MAX_RUNTIME = 24_576  # EIP-170
 
 
 def sources() -> list[Path]:
-    """All sources that the deployables are made of."""
+    """Return all sources that the deployables are made of."""
     return sorted(
         [*CONTRACTS.glob("*.vy"), *CONTRACTS.glob("modules/*.vy"), *CONTRACTS.glob("interfaces/*.vyi")]
     )
 
 
 def compile_one(name: str) -> dict[str, Any]:
-    """ABI, bytecode and storage layout of one deployable."""
+    """Compile one deployable; returns its ABI, bytecode and layout."""
     from vyper.cli.vyper_compile import compile_files
 
     path = CONTRACTS / f"{name}.vy"
     formats = ["abi", "bytecode", "bytecode_runtime", "layout"]
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        found = compile_files([path], formats, paths=[str(CONTRACTS)])
-    return dict(next(iter(found.values())))
+        outputs = compile_files([path], formats, paths=[str(CONTRACTS)])
+    return dict(next(iter(outputs.values())))
 
 
-def immutables(layout: dict[str, Any]) -> int:
-    """Bytes that the constructor puts behind the code: they count for EIP-170 as well."""
+def immutable_bytes(layout: dict[str, Any]) -> int:
+    """Return how many bytes the constructor puts behind the code: they count for EIP-170 as well."""
     if "length" in layout:
         return int(layout["length"])
-    return sum(immutables(part) for part in layout.values())
+    return sum(immutable_bytes(part) for part in layout.values())
 
 
-def merged_abi(outputs: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """One ABI for the one address: the constructor and the fallback are the first deployable's."""
+def merge_abis(outputs: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Merge the ABIs for the one address: the constructor and the fallback are the first deployable's."""
     entries: list[dict[str, Any]] = []
     for position, output in enumerate(outputs):
         for entry in output["abi"]:
-            private = entry["type"] in {"constructor", "fallback"} and position > 0
-            if not private and entry not in entries:
+            is_private = entry["type"] in {"constructor", "fallback"} and position > 0
+            if not is_private and entry not in entries:
                 entries.append(entry)
     return entries
 
 
 def constructor(output: dict[str, Any]) -> list[dict[str, Any]]:
-    """The ABI of one deployable's constructor alone."""
+    """Return the ABI of one deployable's constructor alone."""
     return [entry for entry in output["abi"] if entry["type"] == "constructor"]
 
 
 def build() -> dict[str, Any]:
-    """The artifact; raises SystemExit where a deployable is too large or the layouts differ."""
+    """Build the artifact; raises SystemExit where a deployable is too large or the layouts differ."""
     import vyper
 
     outputs = [compile_one(name) for name in DEPLOYABLES]
     sizes = {}
     for name, output in zip(DEPLOYABLES, outputs, strict=True):
-        sizes[name] = len(output["bytecode_runtime"]) // 2 - 1 + immutables(output["layout"]["code_layout"])
+        sizes[name] = (
+            len(output["bytecode_runtime"]) // 2 - 1 + immutable_bytes(output["layout"]["code_layout"])
+        )
         if sizes[name] > MAX_RUNTIME:
             raise SystemExit(
                 f"{name} is {sizes[name]} bytes, more than the {MAX_RUNTIME} that EIP-170 allows"
@@ -85,7 +87,7 @@ def build() -> dict[str, Any]:
         "compiler": vyper.__version__,
         "sources_sha256": digest,
         "runtime_bytes": sizes,
-        "abi": merged_abi(outputs),
+        "abi": merge_abis(outputs),
         "annex_abi": constructor(outputs[1]),
         "court_abi": constructor(outputs[2]),
         "bytecode": {name: output["bytecode"] for name, output in zip(DEPLOYABLES, outputs, strict=True)},

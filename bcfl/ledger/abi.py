@@ -1,6 +1,6 @@
-"""A contract's ABI as encoders and decoders that are built once and used often.
+"""Encode and decode by a contract's ABI, with coders that are built once and used often.
 
-Serves every step of the round. web3's own work the ABI out again at every call and for every log.
+web3's own work the ABI out again at every call and for every log.
 """
 
 from __future__ import annotations
@@ -26,11 +26,11 @@ Entry = Mapping[str, Any]
 
 @lru_cache(maxsize=4096)
 def address_of(address: str | bytes) -> str:
-    """The checksummed form of an address."""
+    """Return the checksummed form of an address."""
     return to_checksum_address(address)
 
 
-class _Checksummed(AddressDecoder):
+class _ChecksumDecoder(AddressDecoder):
     decoder_fn = staticmethod(address_of)  # type: ignore[assignment]  # the base gives lower case
 
 
@@ -38,7 +38,7 @@ def _codec() -> ABICodec:
     types = registry.copy()  # type: ignore[no-untyped-call]
     types.unregister_decoder("address")
     address = BaseEquals("address")  # type: ignore[no-untyped-call]
-    types.register_decoder(address, _Checksummed, label="address")
+    types.register_decoder(address, _ChecksumDecoder, label="address")
     return ABICodec(types)
 
 
@@ -46,7 +46,7 @@ CODEC = _codec()
 
 
 class FunctionType:
-    """How one function's arguments and results stand in bytes."""
+    """The bytes of one function's arguments and results."""
 
     def __init__(self, entry: Entry) -> None:
         self.name = str(entry["name"])
@@ -55,21 +55,21 @@ class FunctionType:
         self.selector = keccak(text=f"{self.name}({','.join(self._inputs)})")[:4]
 
     def encode(self, args: Sequence[Any]) -> bytes:
-        """Calldata; raises LedgerError for a value that its type cannot hold."""
+        """Return calldata; raises LedgerError for a value that its type cannot hold."""
         return self.selector + _encode(self.name, self._inputs, args)
 
     def decode(self, output: bytes) -> Any:
-        """One value, a tuple of several, or None for none; raises LedgerError for other bytes."""
+        """Return one value, a tuple of several, or None for none; raises LedgerError for other bytes."""
         values = _decode(self.name, self.outputs, output)
         return values[0] if len(values) == 1 else values or None
 
     def arguments(self, calldata: bytes) -> tuple[Any, ...]:
-        """The arguments that calldata holds; raises LedgerError for other bytes."""
+        """Return the arguments that calldata holds; raises LedgerError for other bytes."""
         return _decode(self.name, self._inputs, calldata[4:])
 
 
 class EventType:
-    """How one event's arguments stand in topics and data."""
+    """The topics and data of one event's arguments."""
 
     def __init__(self, entry: Entry) -> None:
         fields = entry["inputs"]
@@ -82,7 +82,7 @@ class EventType:
         self._data = [(name, kind) for name, indexed, kind in kinds if not indexed]
 
     def decode(self, topics: Sequence[bytes], data: bytes) -> dict[str, Any]:
-        """Arguments by name in the order of the ABI; raises LedgerError for other bytes."""
+        """Return arguments by name in the order of the ABI; raises LedgerError for other bytes."""
         names, types = [name for name, _ in self._data], [kind for _, kind in self._data]
         values = dict(zip(names, _decode(self.name, types, data), strict=True))
         names, types = [name for name, _ in self._indexed], [kind for _, kind in self._indexed]
@@ -103,29 +103,30 @@ class Abi:
         self._constructor = next((e["inputs"] for e in entries if e["type"] == "constructor"), ())
 
     def function(self, name: str, arguments: int) -> FunctionType:
-        """The function of that name and number of arguments; raises LedgerError when there is none."""
-        if found := self._functions.get((name, arguments)):
-            return found
-        counts = sorted(count for known, count in self._functions if known == name)
+        """Return the function of that name and number of arguments; raises LedgerError when there is none."""
+        if function := self._functions.get((name, arguments)):
+            return function
+        counts = sorted(count for function_name, count in self._functions if function_name == name)
         if counts:
-            expected = " or ".join(map(str, counts))
-            raise LedgerError(f"{name} takes {expected} arguments, not {arguments}")
-        names = sorted({known for known, _ in self._functions})
+            choices = " or ".join(map(str, counts))
+            raise LedgerError(f"{name} takes {choices} arguments, not {arguments}")
+        names = sorted({function_name for function_name, _ in self._functions})
         raise LedgerError(f"the contract has no function {name}{_nearest(name, names)}")
 
-    def called(self, calldata: bytes) -> FunctionType | None:
-        """The function that calldata calls; None when it is not of this contract."""
+    def function_of(self, calldata: bytes) -> FunctionType | None:
+        """Return the function that calldata calls; None when it is not of this contract."""
         return self._selectors.get(calldata[:4])
 
     def event(self, name: str) -> EventType:
-        """The event of that name; raises LedgerError when there is none."""
-        if found := next((event for event in self.events.values() if event.name == name), None):
-            return found
+        """Return the event of that name; raises LedgerError when there is none."""
+        for event in self.events.values():
+            if event.name == name:
+                return event
         names = sorted(event.name for event in self.events.values())
         raise LedgerError(f"the contract has no event {name}{_nearest(name, names)}")
 
     def constructor(self, args: Sequence[Any]) -> bytes:
-        """What follows the bytecode at deployment; raises LedgerError for arguments that do not fit."""
+        """Return what follows the bytecode at deployment; raises LedgerError for unfit arguments."""
         return _encode("constructor", _types(self._constructor), args)
 
 
@@ -134,7 +135,7 @@ def _types(fields: Iterable[Entry]) -> list[str]:
 
 
 def _topic_type(kind: str) -> str:
-    """An indexed value of no fixed size is on chain as its hash only."""
+    """Return the type of a topic: an indexed value of no fixed size is on chain as its hash only."""
     return "bytes32" if kind in ("string", "bytes") or kind.endswith((")", "]")) else kind
 
 
@@ -153,12 +154,12 @@ def _decode(name: str, types: Sequence[str], data: bytes) -> tuple[Any, ...]:
 
 
 def _plain(value: Any) -> Any:
-    """Structs may be given as dataclasses, in lists too."""
+    """Return a value without dataclasses, which stand for structs, in lists too."""
     if is_dataclass(value):
         return tuple(_plain(getattr(value, field.name)) for field in fields(value))
     return [_plain(item) for item in value] if isinstance(value, (list, tuple)) else value
 
 
 def _nearest(name: str, names: Sequence[str]) -> str:
-    near = get_close_matches(name, names, 1)
-    return f"; did you mean {near[0]}?" if near else ""
+    matches = get_close_matches(name, names, 1)
+    return f"; did you mean {matches[0]}?" if matches else ""

@@ -1,4 +1,4 @@
-"""The compiled contracts that the package ships, and how a federation is put on a chain."""
+"""Read the compiled contracts that the package ships, and deploy them."""
 
 from __future__ import annotations
 
@@ -15,19 +15,19 @@ from bcfl.protocol.types import Terms
 
 @cache
 def artifact() -> dict[str, Any]:
-    """ABI, bytecode and source hash of the deployables."""
-    found = resources.files("bcfl.ledger") / "artifacts" / "Federation.json"
-    content: dict[str, Any] = json.loads(found.read_text())
+    """Return ABI, bytecode and source hash of the deployables."""
+    file = resources.files("bcfl.ledger") / "artifacts" / "Federation.json"
+    content: dict[str, Any] = json.loads(file.read_text())
     return content
 
 
 def federation_at(chain: Chain, address: str) -> Contract:
-    """The federation that is deployed at `address`."""
+    """Return the federation that is deployed at `address`."""
     return Contract(chain, artifact()["abi"], address)
 
 
 def creation(terms: Terms, root: bytes, cid: bytes, annex: str) -> str:
-    """The data of the transaction that creates a federation, as JSON-RPC shows it."""
+    """Return the data of the transaction that creates a federation, as JSON-RPC shows it."""
     content = artifact()
     arguments = Abi(content["abi"]).constructor([terms, root, cid, annex])
     return str(content["bytecode"]["Federation"]) + arguments.hex()
@@ -36,12 +36,15 @@ def creation(terms: Terms, root: bytes, cid: bytes, annex: str) -> str:
 def deploy(
     chain: Chain, key: Key, terms: Terms, root: bytes, cid: bytes, pool: int
 ) -> tuple[Contract, tuple[Receipt, Receipt, Receipt]]:
-    """Put court, annex and federation on chain; `pool` in wei goes into the pool of rewards."""
+    """Deploy court, annex and federation; `pool` wei go into the pool of rewards.
+
+    Returns the federation's contract and the receipts in the order of the deployment.
+    """
     content = artifact()
     code = {name: bytes.fromhex(text[2:]) for name, text in content["bytecode"].items()}
-    court, first = Contract.deploy(chain, key, content["court_abi"], code["Court"], [terms])
+    court, court_receipt = Contract.deploy(chain, key, content["court_abi"], code["Court"], [terms])
     args = [terms, court.address]
-    annex, second = Contract.deploy(chain, key, content["annex_abi"], code["Annex"], args)
+    annex, annex_receipt = Contract.deploy(chain, key, content["annex_abi"], code["Annex"], args)
     args = [terms, root, cid, annex.address]
-    contract, third = Contract.deploy(chain, key, content["abi"], code["Federation"], args, pool)
-    return contract, (first, second, third)
+    contract, receipt = Contract.deploy(chain, key, content["abi"], code["Federation"], args, pool)
+    return contract, (court_receipt, annex_receipt, receipt)

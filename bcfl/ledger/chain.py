@@ -1,6 +1,6 @@
-"""What every chain offers to the contract's adapter, embedded or behind a URL: JSON-RPC and a clock.
+"""Define what a chain offers to the contract's adapter, embedded or behind a URL: JSON-RPC and a clock.
 
-Serves all steps. An error object of a node becomes one of two errors here: Reverted or LedgerError.
+An error object of a node becomes one of two errors here: Reverted or LedgerError.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ PREFIXED = re.compile(r"reverted:\s*(.+)", re.DOTALL)  # geth, anvil, besu
 
 
 @dataclass(frozen=True)
-class Signed:
+class SignedTransaction:
     """A transaction as it is handed to a node."""
 
     raw: bytes
@@ -45,7 +45,7 @@ class Signed:
 
     @property
     def hash(self) -> str:
-        """What the chain calls it."""
+        """The transaction's hash, in hexadecimal."""
         return "0x" + keccak(self.raw).hex()
 
 
@@ -68,25 +68,25 @@ class Chain(Protocol):
         ...
 
     def request(self, method: str, *params: Any) -> Any:
-        """The result of one JSON-RPC call; raises Reverted, LedgerError or Unreachable."""
+        """Return the result of one JSON-RPC call; raises Reverted, LedgerError or Unreachable."""
         ...
 
     def now(self) -> int:
-        """The time that a transaction sent now would see, in seconds since 1970."""
+        """Return the time that a transaction sent now would see, in seconds since 1970."""
         ...
 
     def fees(self) -> tuple[int, int]:
-        """The most to pay for a unit of gas, and the tip in it, in wei."""
+        """Return the most to pay for a unit of gas, and the tip in it, in wei."""
         ...
 
     def gas(self, transaction: Mapping[str, str]) -> int:
-        """A gas limit for `transaction`; raises Reverted where the node can tell that it would fail."""
+        """Return a gas limit for `transaction`; raises Reverted where the node knows that it would fail."""
         ...
 
-    def deliver(self, sent: Signed) -> Mapping[str, Any]:
+    def deliver(self, transaction: SignedTransaction) -> Mapping[str, Any]:
         """Hand over a transaction and wait until it is mined; returns the receipt.
 
-        Raises LedgerError when it is refused or replaced by another, Unreachable when it does not come.
+        Raises LedgerError when it is refused or replaced by another, Unreachable when it is not mined.
         """
         ...
 
@@ -106,14 +106,14 @@ def code_at(chain: Chain, address: str) -> bytes:
 
 
 def result_of(response: Mapping[str, Any]) -> Any:
-    """The result of a JSON-RPC response, or its error raised as Reverted or LedgerError."""
+    """Return the result of a JSON-RPC response; raises its error as Reverted or LedgerError."""
     if (error := response.get("error")) is not None:
         raise refusal(error)
     return response["result"]
 
 
 def refusal(error: Mapping[str, Any] | str) -> LedgerError:
-    """A node's error object as one of ours: Reverted for whatever the contract or the EVM refused."""
+    """Return a node's error object as Reverted, where the contract or the EVM refused, or as LedgerError."""
     if isinstance(error, str):
         error = {"message": error}
     message = str(error.get("message", error))
@@ -124,15 +124,15 @@ def refusal(error: Mapping[str, Any] | str) -> LedgerError:
 
 
 def _payload(data: Any) -> bytes:
-    """What the contract returned with its revert, wherever this node puts it; empty when nowhere."""
+    """Return what the contract returned with its revert, wherever this node puts it; empty when nowhere."""
     if isinstance(data, Mapping):
         data = data.get("data")
-    found = re.search(r"0x((?:[0-9a-fA-F]{2})+)$", data) if isinstance(data, str) else None
-    return bytes.fromhex(found[1]) if found else b""
+    match = re.search(r"0x((?:[0-9a-fA-F]{2})+)$", data) if isinstance(data, str) else None
+    return bytes.fromhex(match[1]) if match else b""
 
 
 def reason_in(payload: bytes) -> str:
-    """The reason that the payload of a revert carries; empty when there is no payload."""
+    """Return the reason that the payload of a revert carries; empty when there is no payload."""
     selector, arguments = payload[:4], payload[4:]
     try:
         if selector == ERROR_STRING:
@@ -146,12 +146,12 @@ def reason_in(payload: bytes) -> str:
 
 
 def _quoted(message: str) -> str:
-    """The reason inside a message without payload: the whole of it when it has no known form."""
-    if found := QUOTED.search(message) or PREFIXED.search(message):
-        return found[1].strip()
+    """Return the reason inside a message without payload: all of it when it has no known form."""
+    if match := QUOTED.search(message) or PREFIXED.search(message):
+        return match[1].strip()
     return NO_REASON if "revert" in message.lower() else message
 
 
 def _printable(text: str) -> str:
-    """One line that a terminal can show, whatever a contract put into it."""
+    """Return one line that a terminal can show, whatever a contract put into it."""
     return "".join(letter if letter.isprintable() else "?" for letter in text)

@@ -1,7 +1,4 @@
-"""One contract on any chain: calls, signed transactions and events, as plain Python values.
-
-Serves every step of the round: whatever a role does or reads on chain passes through here.
-"""
+"""Use one contract on any chain: calls, signed transactions and events, as plain Python values."""
 
 from __future__ import annotations
 
@@ -16,14 +13,14 @@ from eth_utils.crypto import keccak
 
 from bcfl.errors import LedgerError, Reverted, Unreachable
 from bcfl.ledger.abi import Abi, EventType, address_of
-from bcfl.ledger.chain import Chain, Signed
+from bcfl.ledger.chain import Chain, SignedTransaction
 
 RANGE = 1_000  # blocks whose events are asked for at once; halved as often as the node refuses
 DYNAMIC_FEE = b"\x02"  # EIP-1559's transaction type
 
 
 class Key(Protocol):
-    """Who signs: eth-account's LocalAccount, or anything with an address and a secret."""
+    """A signer: eth-account's LocalAccount, or anything with an address and a secret."""
 
     @property
     def address(self) -> str:
@@ -51,7 +48,7 @@ class Event:
 
 @dataclass(frozen=True)
 class Receipt:
-    """What came of a transaction that did not revert."""
+    """The outcome of a transaction that did not revert."""
 
     hash: bytes
     block: int
@@ -65,7 +62,7 @@ class Contract:
     """The contract at `address`, by its ABI, on `chain`.
 
     Every method raises Reverted where the contract refuses, Unreachable where the node is silent, and
-    LedgerError for the rest (no contract there, no funds).
+    LedgerError otherwise (no contract there, no funds).
     """
 
     def __init__(self, chain: Chain, abi: Sequence[Mapping[str, Any]], address: str) -> None:
@@ -84,27 +81,27 @@ class Contract:
         args: Sequence[Any] = (),
         value: int = 0,
     ) -> tuple[Contract, Receipt]:
-        """Put a contract on chain; returns its adapter and the receipt."""
+        """Deploy a contract; returns its adapter and the receipt."""
         data = bytecode + Abi(abi).constructor(args)
         receipt = transact(chain, key, None, data, value)
         contract = cls(chain, abi, receipt["contractAddress"])
         return contract, contract._receipt(receipt)
 
     def encode(self, function: str, *args: Any) -> bytes:
-        """Calldata of a call; dataclasses stand for structs."""
+        """Return the calldata of a call; dataclasses stand for structs."""
         return self.abi.function(function, len(args)).encode(args)
 
     def call(self, function: str, *args: Any, sender: str | None = None, block: int | None = None) -> Any:
-        """What `function` returns: one value, or a tuple of several; structs are tuples.
+        """Call `function`; returns one value, or a tuple of several, structs as tuples.
 
-        Made as `sender` (nobody in particular), at the end of `block` (as if mined next).
+        The call is made as `sender` (nobody in particular), at the end of `block` (as if mined next).
         """
         kind = self.abi.function(function, len(args))
         call = {"to": self.address, "data": _hex(kind.encode(args))}
         if sender is not None:
             call["from"] = sender
-        where = self.chain.view if block is None else hex(block)
-        output = _bytes(self.chain.request("eth_call", call, where))
+        height = self.chain.view if block is None else hex(block)
+        output = _bytes(self.chain.request("eth_call", call, height))
         if not output and kind.outputs:
             raise LedgerError(f"there is no contract with {function} at {self.address}; check the address")
         return kind.decode(output)
@@ -115,30 +112,30 @@ class Contract:
         return self._receipt(transact(self.chain, key, self.address, data, value, gas))
 
     def price(self, key: Key, function: str, *args: Any) -> int:
-        """The most that a call would cost now, in wei; raises Reverted where it would fail."""
+        """Return the most that a call would cost now, in wei; raises Reverted where it would fail."""
         call = {"from": key.address, "to": self.address, "data": _hex(self.encode(function, *args))}
         return self.chain.gas(call) * self.chain.fees()[0]
 
     def events(
         self, from_block: int = 0, to_block: int | None = None, name: str | None = None
     ) -> Iterator[Event]:
-        """Events of the blocks `from_block` to `to_block` (the last), both included, read piece by piece."""
+        """Yield events of the blocks `from_block` to `to_block` (the last), both included, piece by piece."""
         last = int(self.chain.request("eth_blockNumber"), 16) if to_block is None else to_block
         first, span = from_block, RANGE
         while first <= last:
-            until = min(first + span - 1, last)
+            end = min(first + span - 1, last)
             try:
-                logs = self._logs(first, until, name)
+                logs = self._logs(first, end, name)
             except LedgerError as error:
-                if until == first or isinstance(error, Unreachable):
+                if end == first or isinstance(error, Unreachable):
                     raise
-                span = (until - first + 1) // 2  # nodes limit how many logs they give at once
+                span = (end - first + 1) // 2  # nodes limit how many logs they give at once
                 continue
-            yield from self._decoded(logs)
-            first = until + 1
+            yield from self._events(logs)
+            first = end + 1
 
     def gas_of(self, transaction: bytes) -> int:
-        """What a mined transaction used."""
+        """Return the gas that a mined transaction used."""
         receipt = self.chain.request("eth_getTransactionReceipt", _hex(transaction))
         if receipt is None:
             raise LedgerError(f"transaction {_hex(transaction)} is not on this chain")
@@ -150,7 +147,7 @@ class Contract:
             query["topics"] = [_hex(self.abi.event(name).topic)]
         return cast(list[Mapping[str, Any]], self.chain.request("eth_getLogs", query))
 
-    def _decoded(self, logs: Sequence[Mapping[str, Any]]) -> Iterator[Event]:
+    def _events(self, logs: Sequence[Mapping[str, Any]]) -> Iterator[Event]:
         for log in logs:
             topics = [_bytes(topic) for topic in log["topics"]]
             kind = self.abi.events.get(topics[0]) if topics else None
@@ -169,23 +166,23 @@ class Contract:
         )
 
     def _receipt(self, receipt: Mapping[str, Any]) -> Receipt:
-        created = receipt["contractAddress"]
+        address = receipt["contractAddress"]
         return Receipt(
             hash=_bytes(receipt["transactionHash"]),
             block=int(receipt["blockNumber"], 16),
             timestamp=self._time(receipt),
             gas_used=int(receipt["gasUsed"], 16),
-            events=tuple(self._decoded(receipt["logs"])),
-            contract=None if created is None else address_of(created),
+            events=tuple(self._events(receipt["logs"])),
+            contract=None if address is None else address_of(address),
         )
 
-    def _time(self, place: Mapping[str, Any]) -> int:
-        """The timestamp of the block of a log or a receipt; not every node says it along."""
-        if (time := place.get("blockTimestamp")) is not None:
+    def _time(self, item: Mapping[str, Any]) -> int:
+        """Return the timestamp of the block of a log or a receipt; not every node puts it there."""
+        if (time := item.get("blockTimestamp")) is not None:
             return int(time, 16) if isinstance(time, str) else int(time)  # anvil's receipts: a number
-        name = str(place["blockHash"])  # a reorganised chain has another block of the same number
+        name = str(item["blockHash"])  # a reorganised chain has another block of the same number
         if name not in self._times:
-            block = self.chain.request("eth_getBlockByNumber", place["blockNumber"], False)
+            block = self.chain.request("eth_getBlockByNumber", item["blockNumber"], False)
             self._times = {name: int(block["timestamp"], 16)}  # events come block by block
         return self._times[name]
 
@@ -193,33 +190,35 @@ class Contract:
 def transact(
     chain: Chain, key: Key, to: str | None, data: bytes, value: int = 0, gas: int | None = None
 ) -> Mapping[str, Any]:
-    """Sign, send and wait for one transaction; its receipt as JSON-RPC. Raises Reverted if it fails."""
+    """Sign and send one transaction and wait for it; returns its JSON-RPC receipt, raises Reverted."""
     call = {"from": key.address, "value": hex(value), "data": _hex(data)}
     if to is not None:
         call["to"] = to
     limit = chain.gas(call) if gas is None else gas
     receipt = chain.deliver(sign(chain, key, to, data, value, limit))
     if int(receipt["status"], 16) == 0:
-        raise _reason(chain, {**call, "gas": hex(limit)}, receipt)
+        raise _revert(chain, {**call, "gas": hex(limit)}, receipt)
     return receipt
 
 
-def sign(chain: Chain, key: Key, to: str | None, data: bytes, value: int, gas: int) -> Signed:
-    """A signed EIP-1559 transaction, with the next nonce that the chain knows of."""
+def sign(chain: Chain, key: Key, to: str | None, data: bytes, value: int, gas: int) -> SignedTransaction:
+    """Return a signed EIP-1559 transaction, with the next nonce that the chain knows of."""
     nonce = int(chain.request("eth_getTransactionCount", key.address, "pending"), 16)
-    most, tip = chain.fees()
+    max_fee, tip = chain.fees()
     target = b"" if to is None else bytes.fromhex(to[2:])
-    numbers = (chain.chain_id, nonce, tip, most, gas)
+    numbers = (chain.chain_id, nonce, tip, max_fee, gas)
     fields = [*map(_short, numbers), target, _short(value), data, []]
     digest = keccak(DYNAMIC_FEE + rlp.encode(fields))
     signature = PrivateKey(bytes(key.key)).sign_msg_hash(digest)
-    return Signed(DYNAMIC_FEE + rlp.encode([*fields, *map(_short, signature.vrs)]), key.address, nonce)
+    return SignedTransaction(
+        DYNAMIC_FEE + rlp.encode([*fields, *map(_short, signature.vrs)]), key.address, nonce
+    )
 
 
-def _reason(chain: Chain, call: Mapping[str, str], receipt: Mapping[str, Any]) -> Reverted:
-    """Why a mined transaction failed, by making the call again where it stood.
+def _revert(chain: Chain, call: Mapping[str, str], receipt: Mapping[str, Any]) -> Reverted:
+    """Find out why a mined transaction failed, by making the call again on the same state.
 
-    First at the end of its block, where the clock is right, then at the end of the one before.
+    First at the end of its block, where the clock is right, then at the end of the block before.
     """
     if int(receipt["gasUsed"], 16) == int(call["gas"], 16):
         return Reverted(f"out of gas: {receipt['gasUsed']} was not enough")

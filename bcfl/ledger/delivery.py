@@ -1,7 +1,7 @@
-"""How a signed transaction gets into a block of a node that may lose it, be slow or err (every step).
+"""Deliver a signed transaction to a node that may lose it, be slow or err, until it is in a block.
 
-The same signed bytes are handed over until they are mined. They carry one nonce, so however often a node is
-given them they take effect once, or never if another transaction of the account took their place.
+The same signed bytes are handed over until they are mined. They carry one nonce, so however often a node gets
+them they take effect once, or never if another transaction of the account took their place.
 """
 
 from __future__ import annotations
@@ -12,116 +12,117 @@ from contextlib import suppress
 from typing import Any, Final
 
 from bcfl.errors import LedgerError, Unreachable
-from bcfl.ledger.chain import Signed
+from bcfl.ledger.chain import SignedTransaction
 
-LOOK: Final = 2.0  # seconds between two looks whether the node still has the transaction
-SILENCE: Final = 20.0  # seconds of failures in a row after which a node counts as gone
+CHECK_SECONDS: Final = 2.0  # between two checks whether the node still has the transaction
+SILENCE_SECONDS: Final = 20.0  # of failures in a row after which a node counts as gone
 
 Request = Callable[..., Any]
 
 
 class Delivery:
-    """One transaction on its way; `request` is the node's, `where` names it in messages."""
+    """One transaction on its way; `request` is the node's, `node` names it in messages."""
 
-    def __init__(self, request: Request, where: str, sent: Signed) -> None:
-        self._request, self._where, self._sent = request, where, sent
-        self._handed = False  # whether the node had it at the last look
-        self._told = False  # whether it has ever taken it
+    def __init__(self, request: Request, node: str, transaction: SignedTransaction) -> None:
+        self._request, self._node, self._transaction = request, node, transaction
+        self._is_held = False  # whether the node had it at the last check
+        self._was_held = False  # whether the node has ever accepted it
         self._refusal: LedgerError | None = None
-        self._overtaken = 0  # looks in a row at which its nonce was used and it was nowhere
-        self._stuck = 0  # looks in a row at which an earlier nonce was missing
-        self._look_at = 0.0
+        self._overtaken_checks = 0  # in a row at which its nonce was used and it was nowhere
+        self._stuck_checks = 0  # in a row at which an earlier nonce was missing
+        self._next_check = 0.0
 
-    def receipt(self, patience: float, poll: float) -> Mapping[str, Any]:
-        """The receipt once it is mined.
+    def receipt(self, timeout: float, poll: float) -> Mapping[str, Any]:
+        """Wait until it is mined, checking every `poll` seconds; returns the receipt.
 
         Raises LedgerError when the node refuses it or another transaction took its place, Unreachable when
-        the node is silent or it is not mined within `patience` seconds.
+        the node is silent or it is not mined within `timeout` seconds.
         """
-        deadline, silent_since = time.monotonic() + patience, None
+        deadline, silent_since = time.monotonic() + timeout, None
         while True:
             try:
-                if (found := self._mined()) is not None:
-                    return found
+                if (receipt := self._receipt()) is not None:
+                    return receipt
                 self._push()
                 silent_since = None
             except Unreachable:
                 silent_since = silent_since or time.monotonic()
-                if time.monotonic() - silent_since > min(SILENCE, patience):
+                if time.monotonic() - silent_since > min(SILENCE_SECONDS, timeout):
                     raise
             if time.monotonic() > deadline:
-                raise self._late(patience)
+                raise self._timeout_error(timeout)
             time.sleep(poll)
 
-    def _mined(self) -> Mapping[str, Any] | None:
-        found: Mapping[str, Any] | None = self._request("eth_getTransactionReceipt", self._sent.hash)
-        return found
+    def _receipt(self) -> Mapping[str, Any] | None:
+        receipt: Mapping[str, Any] | None = self._request("eth_getTransactionReceipt", self._transaction.hash)
+        return receipt
 
     def _push(self) -> None:
-        """Every now and then: look whether the node still has it, and hand it over where not."""
-        if time.monotonic() < self._look_at:
+        """Check, every now and then, whether the node still has it, and hand it over where not."""
+        if time.monotonic() < self._next_check:
             return
-        self._look_at = time.monotonic() + LOOK
-        if not (self._handed and self._known()):
-            self._hand()
-        if self._handed:
+        self._next_check = time.monotonic() + CHECK_SECONDS
+        if not (self._is_held and self._is_known()):
+            self._hand_over()
+        if self._is_held:
             self._check_queue()
         else:
             self._check_place()
 
-    def _hand(self) -> None:
+    def _hand_over(self) -> None:
         """Give the node the bytes; a refusal counts unless the node had them before, or has them now."""
         try:
-            self._request("eth_sendRawTransaction", "0x" + self._sent.raw.hex())
+            self._request("eth_sendRawTransaction", "0x" + self._transaction.raw.hex())
         except Unreachable:
             raise  # it may have come through: the same bytes go again
         except LedgerError as error:
-            self._handed, self._refusal = self._known(), error
-            if not self._handed and not self._told and self._mined() is None:
+            self._is_held, self._refusal = self._is_known(), error
+            if not self._is_held and not self._was_held and self._receipt() is None:
                 raise
             return
-        self._handed = self._told = True
+        self._is_held = self._was_held = True
 
-    def _known(self) -> bool:
-        """Whether the node has the transaction, waiting or mined."""
-        return self._request("eth_getTransactionByHash", self._sent.hash) is not None
+    def _is_known(self) -> bool:
+        """Return whether the node has the transaction, waiting or mined."""
+        return self._request("eth_getTransactionByHash", self._transaction.hash) is not None
 
     def _check_queue(self) -> None:
         """Raise LedgerError when it waits behind a nonce that nobody uses, twice.
 
         An earlier transaction of the account was lost, with a block that was taken back or with the node's
-        pool. Whoever decides anew what to send fills the gap; then this one is mined too, and refused by the
-        contract if its step has been taken.
+        pool. The sender who decides anew what is due fills the gap; then this one is mined too, and the
+        contract refuses it if its call has been made already.
         """
-        following = int(self._request("eth_getTransactionCount", self._sent.sender, "pending"), 16)
-        self._stuck = self._stuck + 1 if following < self._sent.nonce else 0
-        if self._stuck > 1:
+        sender = self._transaction.sender
+        next_nonce = int(self._request("eth_getTransactionCount", sender, "pending"), 16)
+        self._stuck_checks = self._stuck_checks + 1 if next_nonce < self._transaction.nonce else 0
+        if self._stuck_checks > 1:
             raise LedgerError(
-                f"{self._name} (nonce {self._sent.nonce}) waits for an earlier one of {self._sent.sender} "
-                f"that the chain has lost (nonce {following}): look at the chain, and send what is due"
+                f"{self._name} (nonce {self._transaction.nonce}) waits for an earlier one of {sender} "
+                f"that the chain has lost (nonce {next_nonce}): look at the chain, and send what is due"
             )
 
     def _check_place(self) -> None:
         """Raise LedgerError when the account's nonce has gone by and the transaction is nowhere, twice."""
-        used = int(self._request("eth_getTransactionCount", self._sent.sender, "latest"), 16)
-        gone = used > self._sent.nonce and not self._known() and self._mined() is None
-        self._overtaken = self._overtaken + 1 if gone else 0
-        if self._overtaken > 1:
+        count = int(self._request("eth_getTransactionCount", self._transaction.sender, "latest"), 16)
+        is_lost = count > self._transaction.nonce and not self._is_known() and self._receipt() is None
+        self._overtaken_checks = self._overtaken_checks + 1 if is_lost else 0
+        if self._overtaken_checks > 1:
             raise LedgerError(
-                f"{self._name} was replaced: another one of {self._sent.sender} took its place (nonce "
-                f"{self._sent.nonce}); it will never take effect; does something else use this key?"
+                f"{self._name} was replaced: another one of {self._transaction.sender} took its place (nonce "
+                f"{self._transaction.nonce}); it will never take effect; does something else use this key?"
             )
 
-    def _late(self, patience: float) -> Unreachable:
+    def _timeout_error(self, timeout: float) -> Unreachable:
         reason = ""
         with suppress(LedgerError):
-            if not self._known() and self._refusal is not None:
+            if not self._is_known() and self._refusal is not None:
                 reason = f" (the last answer: {self._refusal})"
         return Unreachable(
-            f"{self._where}: {self._name} was not mined in {patience:g} s{reason}; "
+            f"{self._node}: {self._name} was not mined in {timeout:g} s{reason}; "
             "it may still be: look at the chain before sending it again"
         )
 
     @property
     def _name(self) -> str:
-        return f"transaction {self._sent.hash}"
+        return f"transaction {self._transaction.hash}"

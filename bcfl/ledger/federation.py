@@ -1,4 +1,4 @@
-"""A deployed federation as the roles and the queries see it: terms, clock, history, steps."""
+"""Use a deployed federation as the roles and the queries see it: terms, clock, history, calls."""
 
 from __future__ import annotations
 
@@ -16,8 +16,10 @@ from bcfl.protocol.rounds import History
 from bcfl.protocol.submissions import Domain
 from bcfl.protocol.types import Clock, Phase, Terms
 
-MAX_CALLDATA = 16_384  # of one multicall
-MAX_STEPS = 32
+MAX_CALLDATA = 16_384  # bytes of one multicall
+MAX_CALLS = 32  # in one multicall
+
+Batch = Sequence[tuple[ContractCall, bytes]]  # calls of one transaction, with their calldata
 
 
 class FederationLedger:
@@ -40,30 +42,30 @@ class FederationLedger:
         return Domain(self.contract.chain.chain_id, self.contract.address)
 
     def now(self) -> int:
-        """The time of the chain, in seconds."""
+        """Return the time of the chain, in seconds since 1970."""
         return self.contract.chain.now()
 
     def clock(self) -> Clock:
-        """Where the round stands, with everything that is due counted in."""
+        """Return where the round stands, with everything that is due counted in."""
         key = (self._head(), self.now())
         if self._clock is None or self._clock[0] != key:
-            phase, *rest = self.contract.call("round_clock")
-            self._clock = (key, Clock(Phase(phase), *rest))
+            phase, *values = self.contract.call("round_clock")
+            self._clock = (key, Clock(Phase(phase), *values))
         return self._clock[1]
 
     def overdue(self) -> bool:
-        """Whether time has brought about something that nobody has written down yet."""
+        """Return whether time has brought about something that is not on chain yet."""
         with suppress(Reverted):
             self.contract.call("advance")
             return True
         return False
 
     def target(self) -> int:
-        """What a proof of work has to stay under."""
+        """Return what a proof of work has to stay under."""
         return int(self.contract.call("target"))
 
     def history(self) -> History:
-        """All that has happened, up to the last block."""
+        """Return the history up to the last block."""
         if self._history is None:
             self._history = History(self.terms.min_stake)
         head = self._head()
@@ -73,40 +75,40 @@ class FederationLedger:
             self._next_block = head + 1
         return self._history
 
-    def send(self, account: Account, steps: Sequence[ContractCall]) -> int:
-        """Take steps in as few transactions as their size allows; returns the gas."""
-        return sum(self._send(account, part) for part in self._parts(steps))
+    def send(self, account: Account, calls: Sequence[ContractCall]) -> int:
+        """Make calls in as few transactions as their size allows; returns the gas."""
+        return sum(self._send(account, batch) for batch in self._batches(calls))
 
-    def price(self, account: Account, steps: Sequence[ContractCall]) -> int:
-        """The most that steps would cost now, in wei; raises Reverted where one would fail."""
-        return sum(self.contract.price(account, *_call(part)) for part in self._parts(steps))
+    def price(self, account: Account, calls: Sequence[ContractCall]) -> int:
+        """Return the most that calls would cost now, in wei; raises Reverted where one would fail."""
+        return sum(self.contract.price(account, *_merge(batch)) for batch in self._batches(calls))
 
-    def _send(self, account: Account, part: Sequence[tuple[ContractCall, bytes]]) -> int:
-        """One transaction; ether goes along with a step on its own."""
-        value = part[0][0].value if len(part) == 1 else 0
-        return self.contract.send(account, *_call(part), value=value).gas_used
+    def _send(self, account: Account, batch: Batch) -> int:
+        """Send one transaction; a call that carries ether is alone in its batch."""
+        value = batch[0][0].value if len(batch) == 1 else 0
+        return self.contract.send(account, *_merge(batch), value=value).gas_used
 
-    def _parts(self, steps: Sequence[ContractCall]) -> Iterator[list[tuple[ContractCall, bytes]]]:
-        """The steps with their calldata, cut where one transaction is full."""
-        part: list[tuple[ContractCall, bytes]] = []
-        for step in steps:
-            data = self.contract.encode(step.function, *step.args)
-            size = sum(len(known) for _, known in part) + len(data)
-            alone = step.value or (part and part[-1][0].value)
-            if part and (alone or size > MAX_CALLDATA or len(part) == MAX_STEPS):
-                yield part
-                part = []
-            part.append((step, data))
-        if part:
-            yield part
+    def _batches(self, calls: Sequence[ContractCall]) -> Iterator[list[tuple[ContractCall, bytes]]]:
+        """Yield the calls with their calldata, cut where one transaction is full."""
+        batch: list[tuple[ContractCall, bytes]] = []
+        for call in calls:
+            data = self.contract.encode(call.function, *call.args)
+            size = sum(len(calldata) for _, calldata in batch) + len(data)
+            carries_ether = call.value or (batch and batch[-1][0].value)
+            if batch and (carries_ether or size > MAX_CALLDATA or len(batch) == MAX_CALLS):
+                yield batch
+                batch = []
+            batch.append((call, data))
+        if batch:
+            yield batch
 
     def _head(self) -> int:
         return int(self.contract.chain.request("eth_blockNumber"), 16)
 
 
-def _call(part: Sequence[tuple[ContractCall, bytes]]) -> tuple[Any, ...]:
-    """Function and arguments of one transaction; a lone step may be larger than what a multicall takes."""
-    if len(part) == 1:
-        return part[0][0].function, *part[0][0].args
-    calls = [data for _, data in part]
-    return "multicall", b"".join(calls), [len(data) for data in calls]
+def _merge(batch: Batch) -> tuple[Any, ...]:
+    """Return function and arguments of one transaction; a lone call may be larger than a multicall takes."""
+    if len(batch) == 1:
+        return batch[0][0].function, *batch[0][0].args
+    calldata = [data for _, data in batch]
+    return "multicall", b"".join(calldata), [len(data) for data in calldata]

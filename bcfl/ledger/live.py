@@ -1,4 +1,4 @@
-"""A federation on a chain that may take blocks back (steps 1 to 8): what was read of them is read again."""
+"""Follow a federation on a chain that may take blocks back: what was read of them is read again."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from bcfl.protocol.rounds import History
 
 
 class LiveLedger(FederationLedger):
-    """The ledger port for a process that follows a chain for long; for one thread.
+    """The ledger port for a process that follows a chain for a long time; for one thread.
 
     `from_block` is that of the federation's deployment, so that no older block is ever asked for.
     """
@@ -18,15 +18,15 @@ class LiveLedger(FederationLedger):
     def __init__(self, contract: Contract, from_block: int = 0) -> None:
         super().__init__(contract, from_block)
         self._first = from_block
-        self._seen: tuple[int, str] | None = None  # number and hash of the last block that was read
+        self._last_read: tuple[int, str] | None = None  # number and hash of a block
         self.reorganisations = 0
 
     def history(self) -> History:
-        """All that has happened on the chain as it is now; raises Unreachable while it moves too fast."""
+        """Return the history of the chain as it is now; raises Unreachable while it changes too fast."""
         latest = self._block("latest")
         if latest is None:
             raise Unreachable("the node knows no block: is it still starting?")
-        if self._seen is not None and latest != self._seen and self._block(hex(self._seen[0])) != self._seen:
+        if self._was_reorganised(latest):
             self.reorganisations += 1
             self._forget()
         if self._history is None:
@@ -39,12 +39,17 @@ class LiveLedger(FederationLedger):
                 self._forget()
                 raise Unreachable("the chain was reorganised while it was read: it is read again") from None
             self._next_block = latest[0] + 1
-        self._seen = latest
+        self._last_read = latest
         return self._history
 
+    def _was_reorganised(self, latest: tuple[int, str]) -> bool:
+        """Return whether the block read last is not on the chain any more."""
+        block = self._last_read
+        return block is not None and latest != block and self._block(hex(block[0])) != block
+
     def _forget(self) -> None:
-        """Read everything again."""
-        self._history, self._clock, self._seen = None, None, None
+        """Let everything be read again."""
+        self._history, self._clock, self._last_read = None, None, None
         self._next_block = self._first
 
     def _block(self, name: str) -> tuple[int, str] | None:

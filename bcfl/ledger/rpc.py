@@ -1,7 +1,4 @@
-"""Any EVM node behind a URL, by JSON-RPC over HTTP, a WebSocket or a Unix socket.
-
-Serves every step of the round in a network of separate processes.
-"""
+"""Reach any EVM node behind a URL, by JSON-RPC over HTTP, a WebSocket or a Unix socket."""
 
 from __future__ import annotations
 
@@ -24,7 +21,7 @@ from web3.providers.rpc.utils import ExceptionRetryConfiguration
 from web3.types import RPCEndpoint, RPCResponse
 
 from bcfl.errors import LedgerError, Unreachable
-from bcfl.ledger.chain import Signed, result_of
+from bcfl.ledger.chain import SignedTransaction, result_of
 from bcfl.ledger.delivery import Delivery
 
 if TYPE_CHECKING:
@@ -32,7 +29,11 @@ if TYPE_CHECKING:
 
 MARGIN = 5  # a fifth more gas than estimated: other transactions may come before
 MAX_MESSAGE = 64 * 2**20  # bytes of an answer through a WebSocket
-OWN_CLOCK = ("anvil/", "HardhatNetwork/", "bcfl/")  # nodes whose pending block keeps time between blocks
+DEVELOPMENT_NODES = (
+    "anvil/",
+    "HardhatNetwork/",
+    "bcfl/",
+)  # nodes whose pending block keeps time between blocks
 
 
 class SocketProvider(JSONBaseProvider):
@@ -46,7 +47,7 @@ class SocketProvider(JSONBaseProvider):
         self._connection: ClientConnection | None = None
 
     def make_request(self, method: RPCEndpoint, params: Any) -> RPCResponse:
-        """The response to one request; a connection that has ended in the meantime is made again, once."""
+        """Return the response to one request; a connection that has ended is made again, once."""
         from websockets.exceptions import ConnectionClosed
 
         request = self.encode_rpc_request(method, params)
@@ -69,8 +70,8 @@ class SocketProvider(JSONBaseProvider):
         from websockets.sync.client import connect
 
         if self._connection is None:
-            made = connect(self._url, open_timeout=self._timeout, max_size=MAX_MESSAGE)
-            self._connection = self._stack.enter_context(made)
+            connection = connect(self._url, open_timeout=self._timeout, max_size=MAX_MESSAGE)
+            self._connection = self._stack.enter_context(connection)
         try:
             self._connection.send(request.decode())
             answer = self._connection.recv(self._timeout)
@@ -88,13 +89,14 @@ class RpcChain:
     """The node at `url`; raises Unreachable when it does not answer within `timeout` seconds.
 
     `url` is that of an HTTP or WebSocket endpoint, or the path of a Unix socket (`/...` or `....ipc`).
-
-    `patience` is how many seconds a transaction may take to be mined, `poll` how often to ask for it.
+    A transaction may take `mining_timeout` seconds to be mined; the node is asked every `poll` seconds.
     """
 
-    def __init__(self, url: str, *, timeout: float = 20, patience: float = 180, poll: float = 0.2) -> None:
-        self.url = _public(url)
-        self._patience, self._poll = patience, poll
+    def __init__(
+        self, url: str, *, timeout: float = 20, mining_timeout: float = 180, poll: float = 0.2
+    ) -> None:
+        self.url = _without_secrets(url)
+        self._mining_timeout, self._poll = mining_timeout, poll
         try:
             self._session = Session()
             self._provider = _provider(url, timeout, self._session)
@@ -105,23 +107,26 @@ class RpcChain:
 
     @cached_property
     def view(self) -> str:
-        """ "pending" on a development node, whose blocks come with transactions only; else "latest"."""
+        """The block that calls are made at: "pending" on a development node, else "latest".
+
+        On a development node blocks come with transactions only.
+        """
         client = str(self.request("web3_clientVersion"))
-        return "pending" if client.startswith(OWN_CLOCK) else "latest"
+        return "pending" if client.startswith(DEVELOPMENT_NODES) else "latest"
 
     def request(self, method: str, *params: Any) -> Any:
-        """The result of one JSON-RPC call; raises Reverted, LedgerError or Unreachable."""
+        """Return the result of one JSON-RPC call; raises Reverted, LedgerError or Unreachable."""
         try:
             response: Any = self._provider.make_request(RPCEndpoint(method), list(params))
         except _failures() as error:
-            reason = _short(error)
+            reason = _reason(error)
             raise Unreachable(f"{self.url}: {reason}; is the node running and the URL right?") from None
         if not isinstance(response, dict) or not ("result" in response or response.get("error")):
             raise Unreachable(f"{self.url}: what answers there is not an Ethereum node; check the URL")
         return result_of(response)
 
     def now(self) -> int:
-        """The timestamp of the block that calls are made at."""
+        """Return the timestamp of the block that calls are made at, in seconds since 1970."""
         return int(self._block()["timestamp"], 16)
 
     def warp(self, timestamp: int) -> None:
@@ -132,18 +137,18 @@ class RpcChain:
             self.request("evm_setNextBlockTimestamp", timestamp)
 
     def fees(self) -> tuple[int, int]:
-        """Twice the base fee plus the tip that the node suggests, and that tip."""
+        """Return twice the base fee plus the tip that the node suggests, and that tip, in wei."""
         tip = int(self.request("eth_maxPriorityFeePerGas"), 16)
         return 2 * int(self._block()["baseFeePerGas"], 16) + tip, tip
 
     def gas(self, transaction: Mapping[str, str]) -> int:
-        """The node's estimate and a margin; raises Reverted when the transaction would fail now."""
+        """Return the node's estimate and a margin; raises Reverted when the transaction would fail now."""
         estimate = int(self.request("eth_estimateGas", dict(transaction), self.view), 16)
         return estimate + estimate // MARGIN
 
-    def deliver(self, sent: Signed) -> Mapping[str, Any]:
-        """The receipt, as soon as the transaction is mined; handed over again where the node loses it."""
-        return Delivery(self.request, self.url, sent).receipt(self._patience, self._poll)
+    def deliver(self, transaction: SignedTransaction) -> Mapping[str, Any]:
+        """Hand over a transaction, again where the node loses it; returns the receipt once it is mined."""
+        return Delivery(self.request, self.url, transaction).receipt(self._mining_timeout, self._poll)
 
     def close(self) -> None:
         """Close the connections."""
@@ -159,7 +164,7 @@ class RpcChain:
 
 
 def _provider(url: str, timeout: float, session: Session) -> HTTPProvider | SocketProvider | IPCProvider:
-    """What talks to the node at `url`; raises ValueError where the URL is of no known kind."""
+    """Return what talks to the node at `url`; raises ValueError where the URL is of no known kind."""
     if _is_socket(url):
         return IPCProvider(url, timeout=int(timeout) or 1)
     if url.startswith(("ws://", "wss://")):
@@ -175,14 +180,14 @@ def _is_socket(url: str) -> bool:
 
 
 def _failures() -> tuple[type[Exception], ...]:
-    """What the providers raise; the WebSocket library's errors only where it is in use."""
+    """Return what the providers raise; the WebSocket library's errors only where it is in use."""
     module = sys.modules.get("websockets.exceptions")
     sockets = () if module is None else (module.WebSocketException,)
     return RequestException, Web3Exception, cast(type[Exception], Timeout), ValueError, OSError, *sockets
 
 
-def _public(url: str) -> str:
-    """A URL without what may be secret in it: user, password, path and query (nodes put keys there)."""
+def _without_secrets(url: str) -> str:
+    """Return a URL without what may be secret in it: user, password, path and query (keys are put there)."""
     if _is_socket(url):
         return url
     try:
@@ -193,8 +198,8 @@ def _public(url: str) -> str:
         return "(no URL)"
 
 
-def _short(error: Exception) -> str:
-    """What went wrong in a few words; the message itself may hold the URL and thereby a key."""
+def _reason(error: Exception) -> str:
+    """Say what went wrong in a few words; the message itself may hold the URL and thereby a key."""
     status = getattr(getattr(error, "response", None), "status_code", None)
     if status:
         return f"HTTP status {status}"

@@ -100,7 +100,7 @@ def list_(folder: Folder = KEYSTORE, addresses: Addresses = False, as_json: Json
     """List the accounts of a keystore."""
     from bcfl.ledger.deployment import keystore
 
-    entries = keystore.listed(folder.expanduser())
+    entries = keystore.list_entries(folder.expanduser())
     if entries or addresses or as_json:
         _list(entries, addresses, as_json)
     else:

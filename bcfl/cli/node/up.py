@@ -259,7 +259,7 @@ def _start_parties(
     from bcfl.ledger.deployment import keystore
 
     password = (folder / PASSWORD).read_text().strip()
-    known = {entry.address for entry in keystore.listed(folder / "keystore")}
+    known = {entry.address for entry in keystore.list_entries(folder / "keystore")}
     common = ["--deployment", NAME, "--deployments", str(folder / "deployments")]
     common += ["--keystore", str(folder / "keystore"), "--password-file", str(folder / PASSWORD)]
     common += ["--store", _store(own, folder), "--journal", str(folder / "journals"), "--log-format", "json"]

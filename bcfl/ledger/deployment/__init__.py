@@ -1,1 +1,1 @@
-"""Deploy a federation: networks, keys, records and the inspection of what was deployed."""
+"""Deploy a federation and find it again: networks, keys, addresses, records, inspection."""

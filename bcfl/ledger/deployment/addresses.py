@@ -10,7 +10,7 @@ from bcfl.errors import ConfigError
 
 
 def read_addresses(path: Path) -> list[str]:
-    """Read the addresses of a file, one a line, `#` before remarks; raises ConfigError that names the line."""
+    """Read the addresses of a file, one a line, `#` before remarks; raises ConfigError with the line."""
     try:
         lines = path.read_text(encoding="utf-8").splitlines()
     except (OSError, UnicodeDecodeError) as error:

@@ -42,7 +42,7 @@ def deploy_federation(
     """Deploy court, annex and federation, fund the pool with `pool` wei, and write the record.
 
     The owner must also be able to pay for the registration of so many `devices`. Raises ConfigError and
-    RunError as `reserve` does, LedgerError for too little ether, Reverted for terms that the contract refuses.
+    RunError as `reserve` does, LedgerError for too little ether, Reverted for terms that are refused.
     """
     with reserve(folder, network, name) as path:
         check_funds(chain, key.address, pool, devices)

@@ -1,6 +1,6 @@
-"""Keys at rest (step 1, initialization): encrypted files, one an account, as other Ethereum tools write them.
+"""Keep keys in encrypted files, one an account, as other Ethereum tools write them.
 
-The files are Web3 Secret Storage, version 3, with scrypt. No key and no password is ever part of a message.
+The files are Web3 Secret Storage, version 3, with scrypt. No message ever holds a key or a password.
 """
 
 from __future__ import annotations
@@ -36,19 +36,19 @@ PATH: Final = "m/44'/60'/0'/0/{}"  # BIP-44: where development chains have their
 
 @dataclass(frozen=True)
 class Entry:
-    """A file of a keystore; the address is what the file says."""
+    """A file of a keystore; the address is the one that the file names."""
 
     address: str
     path: Path
 
 
 def new_key() -> bytes:
-    """A fresh private key."""
+    """Return a fresh private key of 32 bytes."""
     return (1 + secrets.randbelow(ORDER - 1)).to_bytes(32, "big")
 
 
 def parse_key(text: str) -> bytes:
-    """The private key that somebody wrote in hexadecimal; raises ConfigError, without showing it."""
+    """Return the private key that a hexadecimal text is; raises ConfigError, without showing it."""
     match = KEY.fullmatch(text.strip())
     key = bytes.fromhex(match[1]) if match else b""
     if not 0 < int.from_bytes(key, "big") < ORDER:
@@ -59,7 +59,7 @@ def parse_key(text: str) -> bytes:
 
 
 def derive(mnemonic: str, first: int, count: int) -> list[Account]:
-    """Accounts of a mnemonic, from `first` on; raises ConfigError, without showing it."""
+    """Derive `count` accounts of a mnemonic, from `first` on; raises ConfigError, without showing it."""
     from eth_account.hdaccount import key_from_seed, seed_from_mnemonic
 
     try:
@@ -72,16 +72,16 @@ def derive(mnemonic: str, first: int, count: int) -> list[Account]:
 
 
 def save(folder: Path, key: bytes, password: str, work: int = STANDARD) -> Entry:
-    """Encrypt a key into a new file of `folder`, which is made if absent; both are the user's alone.
+    """Encrypt a key into a new file of `folder`, which is created if absent; only the user may read them.
 
     `work` is scrypt's N. Raises ConfigError when the account is there already or nothing can be written.
     """
     from eth_keyfile.keyfile import create_keyfile_json
 
     account = Account(key)
-    found = [entry for entry in listed(folder) if entry.address == account.address]
-    if found:
-        raise ConfigError(f"{account.address} is in the keystore already: {found[0].path}")
+    for entry in list_entries(folder):
+        if entry.address == account.address:
+            raise ConfigError(f"{account.address} is in the keystore already: {entry.path}")
     if not password:
         raise ConfigError("the password is empty: whoever reads the file would have the key; choose another")
     content = create_keyfile_json(key, password.encode(), kdf="scrypt", iterations=work)
@@ -95,8 +95,8 @@ def save(folder: Path, key: bytes, password: str, work: int = STANDARD) -> Entry
     return Entry(account.address, path)
 
 
-def listed(folder: Path) -> list[Entry]:
-    """The files of a keystore that say an address, by address; none where there is no folder."""
+def list_entries(folder: Path) -> list[Entry]:
+    """Return the files of a keystore that name an address, by address; none where there is no folder."""
     try:
         paths = sorted(path for path in folder.iterdir() if path.is_file() and not path.name.startswith("."))
     except FileNotFoundError:
@@ -112,27 +112,27 @@ def listed(folder: Path) -> list[Entry]:
     return sorted(entries, key=lambda entry: (entry.address, entry.path))
 
 
-def unlock(folder: Path, who: str, password: Callable[[], str]) -> Account:
-    """The account whose address, or the only one whose address's beginning, is `who`.
+def unlock(folder: Path, name: str, password: Callable[[], str]) -> Account:
+    """Decrypt the account whose address, or the only one whose address's beginning, is `name`.
 
     Raises ConfigError for none, several, a wrong password or a file that is no keystore.
     """
-    wanted = who.lower() if who.lower().startswith("0x") else f"0x{who.lower()}"
-    found = [entry for entry in listed(folder) if entry.address.lower().startswith(wanted)]
-    if len({entry.address for entry in found}) != 1 or len(wanted) < 6:
-        which = "several accounts" if found else "no account"
-        raise ConfigError(f"{folder} holds {which} {who}: give an address that `bcfl account list` shows")
-    return decrypt(found[0], password())
+    prefix = name.lower() if name.lower().startswith("0x") else f"0x{name.lower()}"
+    entries = [entry for entry in list_entries(folder) if entry.address.lower().startswith(prefix)]
+    if len({entry.address for entry in entries}) != 1 or len(prefix) < 6:
+        count = "several accounts" if entries else "no account"
+        raise ConfigError(f"{folder} holds {count} {name}: give an address that `bcfl account list` shows")
+    return decrypt(entries[0], password())
 
 
 def decrypt(entry: Entry, password: str) -> Account:
-    """The account in a file; raises ConfigError for a wrong password or a damaged file."""
+    """Decrypt the account in a file; raises ConfigError for a wrong password or a damaged file."""
     from eth_keyfile.keyfile import decode_keyfile_json
 
     content = _content(entry.path)
-    damaged = f"{entry.path} is damaged, or no keystore of version 3: put it back from a copy"
-    if content.get("version") != 3 or not _bearable(content):
-        raise ConfigError(damaged)
+    message = f"{entry.path} is damaged, or no keystore of version 3: put it back from a copy"
+    if content.get("version") != 3 or not _is_affordable(content):
+        raise ConfigError(message)
     try:
         account = Account(decode_keyfile_json(content, password.encode()))
     except Exception as error:  # whatever wrong types and values make of the library
@@ -140,7 +140,7 @@ def decrypt(entry: Entry, password: str) -> Account:
             raise ConfigError(
                 f"that is not the password of {entry.address}, or {entry.path} is damaged"
             ) from None
-        raise ConfigError(damaged) from None
+        raise ConfigError(message) from None
     if account.address != entry.address:
         raise ConfigError(
             f"{entry.path} says {entry.address} and holds the key of another account: remove it"
@@ -149,15 +149,15 @@ def decrypt(entry: Entry, password: str) -> Account:
 
 
 def read_password(file: Path | None, *, confirm: bool = False, env: Mapping[str, str] | None = None) -> str:
-    """A password: from `file`, else from ETH_KEYSTORE_PASSWORD, else from a prompt (twice to `confirm`).
+    """Read a password from `file`, else from ETH_KEYSTORE_PASSWORD, else from a prompt (twice to `confirm`).
 
     Raises ConfigError where none of them has it.
     """
     if file is not None:
         return read_secret(file).split("\n", 1)[0].rstrip("\r")
-    given = (os.environ if env is None else env).get(PASSWORD_VARIABLE)
-    if given is not None:
-        return given
+    password = (os.environ if env is None else env).get(PASSWORD_VARIABLE)
+    if password is not None:
+        return password
     if not sys.stdin.isatty():
         raise ConfigError(f"no password: name a file with --password-file, or set {PASSWORD_VARIABLE}")
     password = getpass.getpass("Password: ")
@@ -167,7 +167,7 @@ def read_password(file: Path | None, *, confirm: bool = False, env: Mapping[str,
 
 
 def read_secret(file: Path) -> str:
-    """The text of a small file; raises ConfigError."""
+    """Read the text of a small file; raises ConfigError."""
     try:
         with file.open("rb") as stream:
             data = stream.read(MAX_FILE + 1)
@@ -181,7 +181,7 @@ def read_secret(file: Path) -> str:
 
 
 def _content(path: Path) -> dict[str, Any]:
-    """A keystore file's object; raises ConfigError."""
+    """Read a keystore file's object; raises ConfigError."""
     try:
         content = json.loads(read_secret(path))
     except (ValueError, RecursionError):
@@ -191,8 +191,8 @@ def _content(path: Path) -> dict[str, Any]:
     return content
 
 
-def _bearable(content: Mapping[str, Any]) -> bool:
-    """Whether opening a file takes no more memory and time than a keystore should."""
+def _is_affordable(content: Mapping[str, Any]) -> bool:
+    """Return whether opening a file takes no more memory and time than a keystore should."""
     crypto = content.get("crypto", content.get("Crypto"))
     params = crypto.get("kdfparams") if isinstance(crypto, dict) else None
     if not isinstance(params, dict):

@@ -1,6 +1,6 @@
-"""The networks that `--network` names (step 1, initialization): where a chain is, which one, who signs there.
+"""Find the network that `--network` names: where its chain is, which chain that is, who signs there.
 
-A network's keys come from the user's `bcfl.toml`, and where that is silent from the file that comes along.
+A network's keys come from the user's `bcfl.toml`, and where that has none from the file that comes with bcfl.
 """
 
 from __future__ import annotations
@@ -33,46 +33,51 @@ INDEX: Final = re.compile(r"\d{1,4}", re.ASCII)
 
 @dataclass(frozen=True)
 class Network:
-    """One network; what may be secret does not show in its repr."""
+    """One network; its repr shows nothing that may be secret."""
 
     name: str
     rpc: str = field(repr=False)  # a URL may hold a key
     chain_id: int | None = None  # None: whatever the node answers
     mnemonic: str | None = field(default=None, repr=False)
     keystore: Path = KEYSTORE
-    account: str | None = None  # who signs if nobody is named: an index of the mnemonic, or an address
+    account: str | None = None  # the signer if none is named: an index of the mnemonic, or an address
 
 
 KEYS: Final = {"rpc": str, "chain_id": int, "mnemonic": str, "keystore": str, "account": str}
 
 
 def resolve(name: str | None, *files: Path, env: Mapping[str, str] | None = None) -> Network:
-    """The network of that name, from `files`, the strongest first, and the file that comes with bcfl.
+    """Return the network of that name, from `files`, the strongest first, and the packaged file.
 
-    No files: `bcfl.toml`, if it is there. Its `rpc` counts before ETH_RPC_URL, and that before the one that
-    comes with bcfl. No name: the one in BCFL_NETWORK, else the node at ETH_RPC_URL, else `local`. `env`: None
-    takes the process's own. Raises ConfigError for what cannot be used.
+    Without files, `bcfl.toml` counts if it exists. Its `rpc` counts before ETH_RPC_URL, and that before the
+    one that comes with bcfl. Without a name, it is that in BCFL_NETWORK, else the node at ETH_RPC_URL, else
+    `local`. `env`: None means the process's own. Raises ConfigError for what cannot be used.
     """
     env = os.environ if env is None else env
     url = env.get(URL_VARIABLE) or None
     name = name or env.get(NAME_VARIABLE) or None
     if name is None and url is not None:
         return Network(FROM_VARIABLE, url)
-    name = name or DEFAULT
-    layers = [_read(packaged()), *(_read(path) for path in reversed(files or _user_files()))]
-    known = sorted({known for layer in layers for known in layer})
-    if name not in known:
-        raise ConfigError(_unknown(f"there is no network {name!r}", name, known))
-    ours, *theirs = [layer.get(name, {}) for layer in layers]
-    found: dict[str, Any] = {}
-    for section in (ours, {} if url is None else {"rpc": url.replace("$", "$$")}, *theirs):
-        found |= section
-    found = {key: _expanded(name, key, value, env) for key, value in found.items()}
-    if "rpc" not in found:
+    return _network(name or DEFAULT, files or _user_files(), url, env)
+
+
+def _network(name: str, files: Sequence[Path], url: str | None, env: Mapping[str, str]) -> Network:
+    """Merge the sections of a network: the packaged one, the variable's URL, and those of the files."""
+    layers = [_read(packaged()), *(_read(path) for path in reversed(files))]
+    names = sorted({section for layer in layers for section in layer})
+    if name not in names:
+        raise ConfigError(_unknown(f"there is no network {name!r}", name, names))
+    default, *overrides = [layer.get(name, {}) for layer in layers]
+    variable = {} if url is None else {"rpc": url.replace("$", "$$")}
+    values: dict[str, Any] = {}
+    for section in (default, variable, *overrides):
+        values |= section
+    values = {key: _expand(name, key, value, env) for key, value in values.items()}
+    if "rpc" not in values:
         raise ConfigError(f"network {name} has no rpc: add it to bcfl.toml, or set {URL_VARIABLE}")
-    if "keystore" in found:
-        found["keystore"] = Path(found["keystore"])
-    return Network(name, **found)
+    if "keystore" in values:
+        values["keystore"] = Path(values["keystore"])
+    return Network(name, **values)
 
 
 def packaged() -> Path:
@@ -81,9 +86,9 @@ def packaged() -> Path:
 
 
 def connect(network: Network, **options: float) -> RpcChain:
-    """The chain of a network; `options` are those of RpcChain.
+    """Connect to the chain of a network; `options` are those of RpcChain.
 
-    Raises Unreachable when nobody answers, ConfigError when another chain does.
+    Raises Unreachable when no node answers, ConfigError when another chain does.
     """
     from bcfl.ledger.rpc import RpcChain
 
@@ -97,27 +102,27 @@ def connect(network: Network, **options: float) -> RpcChain:
     return chain
 
 
-def signer(network: Network, who: str | None, password: Callable[[], str]) -> Account:
-    """The account that signs on a network: an index of its mnemonic, or an address in its keystore.
+def signer(network: Network, name: str | None, password: Callable[[], str]) -> Account:
+    """Return the account that signs on a network: an index of its mnemonic, or an address in its keystore.
 
-    `who`: None takes the network's own. `password` is asked for when a keystore has to be opened. Raises
+    `name`: None means the network's own. `password` is called when a keystore has to be opened. Raises
     ConfigError when there is no such account or it cannot be opened.
     """
     from bcfl.ledger.deployment import keystore
 
-    chosen = who or network.account
-    if chosen is None:
+    name = name or network.account
+    if name is None:
         raise ConfigError(
             f"nobody signs on network {network.name}: name an account with --account (`bcfl account list`)"
         )
-    if not INDEX.fullmatch(chosen):
-        return keystore.unlock(network.keystore.expanduser(), chosen, password)
+    if not INDEX.fullmatch(name):
+        return keystore.unlock(network.keystore.expanduser(), name, password)
     if network.mnemonic is None:
         raise ConfigError(
-            f"network {network.name} has no mnemonic to take account {chosen} from: "
+            f"network {network.name} has no mnemonic to take account {name} from: "
             "give an address of the keystore"
         )
-    return keystore.derive(network.mnemonic, int(chosen), 1)[0]
+    return keystore.derive(network.mnemonic, int(name), 1)[0]
 
 
 def _user_files() -> Sequence[Path]:
@@ -125,7 +130,7 @@ def _user_files() -> Sequence[Path]:
 
 
 def _read(path: Path) -> dict[str, dict[str, Any]]:
-    """The networks of a file, each checked; raises ConfigError that names file, network and key."""
+    """Read the networks of a file, each checked; raises ConfigError that names file, network and key."""
     try:
         table = tomllib.loads(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError) as error:
@@ -144,22 +149,22 @@ def _read(path: Path) -> dict[str, dict[str, Any]]:
     return networks
 
 
-def _check(where: str, key: str, value: object) -> None:
+def _check(section: str, key: str, value: object) -> None:
     if key not in KEYS:
-        raise ConfigError(_unknown(f"{where}: {key!r} is not a key of a network", key, list(KEYS)))
+        raise ConfigError(_unknown(f"{section}: {key!r} is not a key of a network", key, list(KEYS)))
     if type(value) is not KEYS[key] or value in ("", 0) or (isinstance(value, int) and value < 0):
         kind = "a whole number above 0" if KEYS[key] is int else "a text that is not empty"
-        raise ConfigError(f"{where}: {key} must be {kind}")
+        raise ConfigError(f"{section}: {key} must be {kind}")
 
 
-def _expanded(name: str, key: str, value: str | int, env: Mapping[str, str]) -> str | int:
-    """A value with its variables replaced; raises ConfigError for one that is not set."""
+def _expand(name: str, key: str, value: str | int, env: Mapping[str, str]) -> str | int:
+    """Return a value with its variables replaced; raises ConfigError for one that is not set."""
     if isinstance(value, int):
         return value
     try:
         return Template(value).substitute(env)
-    except KeyError as missing:
-        variable = missing.args[0]
+    except KeyError as error:
+        variable = error.args[0]
         raise ConfigError(f"{key} of network {name} takes ${variable} from the environment: set it") from None
     except ValueError:
         raise ConfigError(
@@ -167,6 +172,6 @@ def _expanded(name: str, key: str, value: str | int, env: Mapping[str, str]) -> 
         ) from None
 
 
-def _unknown(what: str, name: str, known: Sequence[str]) -> str:
-    near = get_close_matches(name, known, 1, 0.5)
-    return f"{what}: did you mean {near[0]}?" if near else f"{what}: there is {', '.join(known)}"
+def _unknown(message: str, name: str, names: Sequence[str]) -> str:
+    matches = get_close_matches(name, names, 1, 0.5)
+    return f"{message}: did you mean {matches[0]}?" if matches else f"{message}: there is {', '.join(names)}"

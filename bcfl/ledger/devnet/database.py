@@ -1,7 +1,7 @@
-"""The embedded chain's file: py-evm's key-value store and an index of the logs, on sqlite.
+"""Keep the embedded chain in a file: py-evm's key-value store and an index of the logs, on sqlite.
 
-Serves every step of the round: what a transaction changes becomes visible to other processes in one
-sqlite transaction a block, so that whoever is killed or reads meanwhile finds a whole block or none.
+A block becomes visible to other processes in one sqlite transaction, so that a process that is killed or
+reads meanwhile finds a whole block or none.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ CREATE INDEX log_topic ON log (address, topic0, block);
 
 @dataclass(frozen=True)
 class LogRow:
-    """One log of a block, as it stands in the index; absent topics are None."""
+    """One log of a block, as the index has it; absent topics are None."""
 
     block: int
     position: int  # in the block
@@ -102,7 +102,7 @@ class Database(BaseAtomicDB):
 
     @contextmanager
     def atomic_batch(self) -> Iterator[AtomicWriteBatchAPI]:
-        """A batch that joins the pending writes at its end, or leaves no trace when it fails."""
+        """Open a batch that joins the pending writes at its end, or leaves no trace when it fails."""
         with AtomicDBWriteBatch._commit_unless_raises(self) as batch:
             yield batch
 
@@ -117,36 +117,36 @@ class Database(BaseAtomicDB):
         addresses: Sequence[bytes] = (),
         topics: Sequence[Sequence[bytes]] = (),
     ) -> Iterator[LogRow]:
-        """Committed logs of the blocks `first` to `last` in order; at each place an empty list allows all."""
-        where = ["block BETWEEN ? AND ?"]
+        """Yield committed logs of the blocks `first` to `last` in order; an empty list allows all values."""
+        conditions = ["block BETWEEN ? AND ?"]
         values: list[int | bytes] = [first, last]
         # `+` keeps sqlite from the index of topics where no topic narrows it: it would read all blocks.
         address = "address" if topics and topics[0] else "+address"
-        columns = [(address, addresses), *((f"topic{i}", allowed) for i, allowed in enumerate(topics))]
-        for column, allowed in columns:
-            if allowed:
-                where.append(f"{column} IN ({', '.join('?' * len(allowed))})")
-                values.extend(allowed)
-        query = f"SELECT * FROM log WHERE {' AND '.join(where)} ORDER BY block, position"
+        columns = [(address, addresses), *((f"topic{i}", choices) for i, choices in enumerate(topics))]
+        for column, choices in columns:
+            if choices:
+                conditions.append(f"{column} IN ({', '.join('?' * len(choices))})")
+                values.extend(choices)
+        query = f"SELECT * FROM log WHERE {' AND '.join(conditions)} ORDER BY block, position"
         for row in self._execute(query, values):
             self.reads += 1
             yield LogRow(*row)
 
     def commit(self) -> None:
         """Make all pending writes lasting in one transaction; on failure none is, and all are dropped."""
-        written = [(key, value) for key, value in self._pending.items() if value is not None]
-        deleted = [(key,) for key, value in self._pending.items() if value is None]
+        updates = [(key, value) for key, value in self._pending.items() if value is not None]
+        deletions = [(key,) for key, value in self._pending.items() if value is None]
         try:
             with self._connection as connection:
                 connection.execute("BEGIN IMMEDIATE")
-                connection.executemany("INSERT OR REPLACE INTO entry VALUES (?, ?)", written)
-                connection.executemany("DELETE FROM entry WHERE key = ?", deleted)
+                connection.executemany("INSERT OR REPLACE INTO entry VALUES (?, ?)", updates)
+                connection.executemany("DELETE FROM entry WHERE key = ?", deletions)
                 rows = map(astuple, self._logs)
                 connection.executemany(f"INSERT INTO log VALUES ({', '.join('?' * 10)})", rows)
         except sqlite3.Error as error:
             raise RunError(f"{self.path}: cannot write the chain: {error}") from error
         else:
-            for key, value in written:
+            for key, value in updates:
                 if len(key) == 32:
                     self._remember(key, value)
         finally:
@@ -206,8 +206,8 @@ def _uri(path: Path | None, read_only: bool) -> str:
     if not read_only:
         return path.absolute().as_uri()
     # A reader of a WAL file writes beside it; where nothing may be written, nobody else writes either.
-    frozen = not os.access(path.parent, os.W_OK)
-    return path.absolute().as_uri() + ("?immutable=1" if frozen else "?mode=ro")
+    immutable = not os.access(path.parent, os.W_OK)
+    return path.absolute().as_uri() + ("?immutable=1" if immutable else "?mode=ro")
 
 
 def _prepare(connection: sqlite3.Connection, path: Path | None, read_only: bool) -> None:
@@ -230,7 +230,7 @@ def _prepare(connection: sqlite3.Connection, path: Path | None, read_only: bool)
 
 
 def _lock(path: Path) -> int:
-    """The right to write to `path`, held until the file is closed or the process ends, however it ends."""
+    """Lock `path` for writing until the returned file is closed or the process ends, however it ends."""
     try:
         lock = os.open(f"{path}.lock", os.O_RDWR | os.O_CREAT, 0o644)
     except OSError as error:

@@ -1,7 +1,7 @@
-"""A limit in seconds to what a foreign call may take of a served chain (every step of the round).
+"""Limit the seconds that a foreign call may take on a served chain.
 
 Gas alone bounds a call at half a minute of py-evm's time, in which nobody else is answered. Code without a
-jump or a call ends soon, so the clock is looked at there, and only where a limit is set: a transaction has
+jump or a call ends soon, so jumps and calls check the clock, and only where a limit is set: a transaction has
 none, for what it does must not depend on the machine.
 """
 
@@ -24,7 +24,7 @@ from eth_typing import BlockNumber
 
 from bcfl.ledger.devnet.evm import Evm
 
-WATCHED: Final = (
+CHECKED: Final = (
     opcode_values.JUMP,
     opcode_values.JUMPI,
     opcode_values.CALL,
@@ -41,20 +41,20 @@ class TooLong(VMError):
     """A call took longer than it may; the frames around it end one after the other."""
 
 
-def _watched(opcode: OpcodeAPI) -> OpcodeAPI:
-    """The same opcode, which looks at the clock first."""
+def _with_deadline(opcode: OpcodeAPI) -> OpcodeAPI:
+    """Return the same opcode with a check of the clock before it."""
 
-    def look_and_do(computation: ComputationAPI) -> None:
+    def checked(computation: ComputationAPI) -> None:
         if overdue():
             raise TooLong("the call takes too long")
         opcode(computation)
 
-    return as_opcode(look_and_do, opcode.mnemonic, 0)  # the opcode itself takes the gas
+    return as_opcode(checked, opcode.mnemonic, 0)  # the opcode itself takes the gas
 
 
 class _Computation(PragueComputation):
     opcodes = PragueComputation.opcodes | {
-        code: _watched(PragueComputation.opcodes[code]) for code in WATCHED
+        code: _with_deadline(PragueComputation.opcodes[code]) for code in CHECKED
     }
 
 
@@ -73,16 +73,16 @@ class ServedEvm(Evm):
 
 
 def overdue() -> bool:
-    """Whether this thread has a limit and is beyond it."""
-    until = getattr(_limit, "until", None)
-    return until is not None and time.monotonic() > until
+    """Return whether this thread has a limit and is beyond it."""
+    deadline = getattr(_limit, "deadline", None)
+    return deadline is not None and time.monotonic() > deadline
 
 
 @contextmanager
 def within(seconds: float) -> Iterator[None]:
-    """Let what is called in this thread in the meantime fail with TooLong after so many seconds."""
-    _limit.until = time.monotonic() + seconds
+    """Let calls in this thread fail with TooLong after so many seconds."""
+    _limit.deadline = time.monotonic() + seconds
     try:
         yield
     finally:
-        _limit.until = None
+        _limit.deadline = None

@@ -1,7 +1,4 @@
-"""The chain inside the process: deterministic, kept in one file, readable while it grows.
-
-Serves every step of the round in a simulation, and whoever asks about a run afterwards.
-"""
+"""Run a chain inside the process: deterministic, kept in one file, readable while it grows."""
 
 from __future__ import annotations
 
@@ -13,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from eth_utils.address import to_canonical_address
 
 from bcfl.errors import LedgerError
-from bcfl.ledger.chain import Signed, result_of
+from bcfl.ledger.chain import SignedTransaction, result_of
 from bcfl.ledger.devnet.database import Database
 from bcfl.ledger.devnet.evm import CHAIN_ID, TRANSACTION_GAS, open_evm
 from bcfl.ledger.devnet.node import Node
@@ -62,14 +59,14 @@ class EmbeddedChain:
         return web3_of(self._node, self._evm)
 
     def request(self, method: str, *params: Any) -> Any:
-        """The result of one JSON-RPC call; raises Reverted or LedgerError."""
+        """Return the result of one JSON-RPC call; raises Reverted or LedgerError."""
         for node in (self._node, self._records):
             if method in node.methods:
                 return result_of(node.respond(method, list(params)))
         raise LedgerError(f"the embedded chain answers {method} through web3 only")
 
     def now(self) -> int:
-        """The timestamp of the next block."""
+        """Return the timestamp of the next block, in seconds since 1970."""
         with self._node.locked():
             return self._evm.header.timestamp
 
@@ -79,24 +76,24 @@ class EmbeddedChain:
             self._evm.warp(timestamp)
 
     def fees(self) -> tuple[int, int]:
-        """Twice the next block's base fee, and no tip: nobody competes for a place."""
+        """Return twice the next block's base fee, and no tip: nobody competes for a place."""
         with self._node.locked():
             return 2 * (self._evm.header.base_fee_per_gas or 0), 0
 
     def gas(self, transaction: Mapping[str, str]) -> int:
-        """The most that a transaction may use: what is left over costs nothing."""
+        """Return the most that a transaction may use: unused gas costs nothing."""
         del transaction
         return TRANSACTION_GAS
 
-    def deliver(self, sent: Signed) -> Mapping[str, Any]:
-        """The receipt of a transaction: every one is mined at once; LedgerError where it is refused."""
+    def deliver(self, transaction: SignedTransaction) -> Mapping[str, Any]:
+        """Mine a transaction at once and return its receipt; raises LedgerError where it is refused."""
         try:
-            self.request("eth_sendRawTransaction", "0x" + sent.raw.hex())
-        except LedgerError:  # also what is said to a transaction that is mined already
-            if self.request("eth_getTransactionReceipt", sent.hash) is None:
+            self.request("eth_sendRawTransaction", "0x" + transaction.raw.hex())
+        except LedgerError:  # also for a transaction that is mined already
+            if self.request("eth_getTransactionReceipt", transaction.hash) is None:
                 raise
-        found: Mapping[str, Any] = self.request("eth_getTransactionReceipt", sent.hash)
-        return found
+        receipt: Mapping[str, Any] = self.request("eth_getTransactionReceipt", transaction.hash)
+        return receipt
 
     def close(self) -> None:
         """Release the file."""

@@ -1,6 +1,6 @@
-"""The embedded chain itself: py-evm (Prague) on a Database, one block a transaction, no wall clock.
+"""Run py-evm (Prague) on a Database: one block a transaction, no wall clock.
 
-Serves every step of the round. The same genesis and the same transactions give the same block hashes.
+The same genesis and the same transactions give the same block hashes.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ class Evm(MiningChain):
     vm_configuration = ((BlockNumber(0), PragueVM),)
 
     def create_header_from_parent(self, parent_header: BlockHeaderAPI, **params: Any) -> BlockHeaderAPI:
-        """The header after `parent_header`: one second later, with the same gas limit."""
+        """Return the header after `parent_header`: one second later, with the same gas limit."""
         params.setdefault("timestamp", parent_header.timestamp + 1)
         return super().create_header_from_parent(parent_header, gas_limit=parent_header.gas_limit, **params)
 
@@ -74,14 +74,14 @@ class Evm(MiningChain):
         context = state.get_transaction_context_class()(gas_price=0, origin=sender)
         message: dict[str, Any] = {"gas": gas, "to": to, "sender": sender, "value": value}
         if to:
-            called = Message(data=data, code=state.get_code(to), **message)
-            return state.computation_class.apply_message(state, called, context)
+            call = Message(data=data, code=state.get_code(to), **message)
+            return state.computation_class.apply_message(state, call, context)
         address = generate_contract_address(sender, state.get_nonce(sender))
-        created = Message(data=b"", code=data, create_address=address, **message)
-        return state.computation_class.apply_create_message(state, created, context)
+        creation = Message(data=b"", code=data, create_address=address, **message)
+        return state.computation_class.apply_create_message(state, creation, context)
 
-    def mined(self) -> BlockHeaderAPI:
-        """The header of the last block."""
+    def last_header(self) -> BlockHeaderAPI:
+        """Return the header of the last block."""
         return self.chaindb.get_block_header_by_hash(self.header.parent_hash)
 
     def warp(self, timestamp: int) -> None:
@@ -97,9 +97,9 @@ class Evm(MiningChain):
 
 
 def open_evm(database: Database, funded: Sequence[Address], genesis_time: int, read_only: bool) -> Evm:
-    """The chain in `database`, begun with `funded` accounts at `genesis_time` when there is none yet.
+    """Open the chain in `database`; a new one starts with `funded` accounts at `genesis_time`.
 
-    No accounts: whatever chain is there is taken. Raises RunError when it began otherwise, or never.
+    Without accounts, any chain that is there will do. Raises RunError when it began otherwise, or never.
     """
     try:
         evm = Evm(database)
@@ -116,7 +116,7 @@ def open_evm(database: Database, funded: Sequence[Address], genesis_time: int, r
 
 
 def transaction_place(evm: Evm, transaction_hash: bytes) -> tuple[BlockHeaderAPI, int]:
-    """The header of the block that holds a transaction and its index there; raises TransactionNotFound."""
+    """Return the header of the block that holds a transaction, and its index; raises TransactionNotFound."""
     number, index = evm.get_canonical_transaction_index(transaction_hash)  # type: ignore[arg-type]
     return evm.get_canonical_block_header_by_number(number), index
 

@@ -1,7 +1,4 @@
-"""The filters of a served chain: what has come since a client last asked.
-
-Serves every step of the round, for clients that poll `eth_getFilterChanges`.
-"""
+"""Keep the filters of a served chain: a client that polls gets what has come since it last asked."""
 
 from __future__ import annotations
 
@@ -32,7 +29,7 @@ class Filters:
         self._filters: dict[str, Filter] = {}
 
     def add(self, query: Query | None, start: int) -> str:
-        """A new filter for what comes from block `start` on; returns its key."""
+        """Add a filter for what comes from block `start` on; returns its key."""
         if len(self._filters) >= MAX_FILTERS:
             del self._filters[next(iter(self._filters))]
         key = hex(secrets.randbits(64) | 1 << 64)
@@ -40,28 +37,28 @@ class Filters:
         return key
 
     def changes(self, key: str, head: int) -> list[Any]:
-        """What has come since the last time, up to block `head`."""
-        found = self._found(key)
-        if found.next > head:
+        """Return what has come since the last time, up to block `head`."""
+        filter_ = self._filter(key)
+        if filter_.next > head:
             return []
-        if found.query is None:
-            new = self._hashes(found.next, head)
+        if filter_.query is None:
+            changes = self._hashes(filter_.next, head)
         else:
-            new = self._logs({**found.query, "fromBlock": hex(found.next), "toBlock": hex(head)})
-        found.next = head + 1
-        return new
+            changes = self._logs({**filter_.query, "fromBlock": hex(filter_.next), "toBlock": hex(head)})
+        filter_.next = head + 1
+        return changes
 
     def query(self, key: str) -> Query:
-        """What a filter of logs asks for."""
-        if (query := self._found(key).query) is None:
+        """Return the query of a filter of logs; raises NodeError for a filter of blocks."""
+        if (query := self._filter(key).query) is None:
             raise NodeError(REFUSED, "that filter is for blocks, not for logs")
         return query
 
     def remove(self, key: str) -> bool:
-        """Forget a filter; whether it was known."""
+        """Remove a filter; returns whether there was one."""
         return self._filters.pop(key, None) is not None
 
-    def _found(self, key: str) -> Filter:
+    def _filter(self, key: str) -> Filter:
         try:
             return self._filters[key]
         except KeyError:

@@ -1,7 +1,4 @@
-"""JSON-RPC 2.0 as it comes over a wire: foreign bytes in, an answer out, whatever the bytes are.
-
-Serves every step of the round at the socket of a served chain.
-"""
+"""Answer JSON-RPC 2.0 as it comes over a wire: foreign bytes in, an answer out, whatever the bytes are."""
 
 from __future__ import annotations
 
@@ -16,7 +13,8 @@ from eth_utils.exceptions import ValidationError
 
 from bcfl.errors import BcflError
 from bcfl.ledger.devnet.methods import INVALID_PARAMS, TOO_MANY, ServedNode
-from bcfl.ledger.devnet.node import UNKNOWN_METHOD, Json, NodeError
+from bcfl.ledger.devnet.node import UNKNOWN_METHOD, NodeError
+from bcfl.ledger.devnet.values import Json
 
 PARSE_ERROR: Final = -32700
 INVALID_REQUEST: Final = -32600
@@ -25,7 +23,7 @@ MAX_BATCH: Final = 1_000
 MAX_ANSWER: Final = 64 * 2**20  # bytes of all answers to one batch
 BATCH_SECONDS: Final = 30
 MAX_DEPTH: Final = 32  # a batch of transactions with access lists has 7
-SHOWN: Final = 120  # letters of a foreign value in a message
+MAX_SHOWN: Final = 120  # letters of a foreign value in a message
 # A string, also one without an end; no part of it is ever tried twice.
 STRING: Final = re.compile(rb'"(?:[^"\\]++|\\.?)*+(?:"|\Z)', re.DOTALL)
 ALL_BUT_BRACKETS: Final = bytes(set(range(256)) - set(b"[]{}"))
@@ -42,14 +40,14 @@ MALFORMED: Final = (
 
 
 def respond(node: ServedNode, body: bytes) -> bytes | None:
-    """The answer to one request or a batch, None to notifications, which get none; never raises."""
+    """Answer one request or a batch; None for notifications, which get no answer. Never raises."""
     try:
         _check_depth(body)
         request = json.loads(body, parse_constant=_refuse)
     except (ValueError, RecursionError):
         return _encode(_error(None, PARSE_ERROR, "the request is not JSON"))
     if not isinstance(request, list):
-        answer = _one(node, request)
+        answer = _response(node, request)
         return None if answer is None else _encode(answer)
     if not 0 < len(request) <= MAX_BATCH:
         return _encode(_error(None, INVALID_REQUEST, f"a batch has 1 to {MAX_BATCH} requests"))
@@ -67,11 +65,11 @@ def _check_depth(body: bytes) -> None:
 
 
 def _batch(node: ServedNode, requests: list[Any]) -> Iterator[bytes]:
-    """The answers in order; those that come too late or would be too much are refusals."""
-    until, room = time.monotonic() + BATCH_SECONDS, MAX_ANSWER
+    """Yield the answers in order; requests that come too late or would be too much are refused."""
+    deadline, room = time.monotonic() + BATCH_SECONDS, MAX_ANSWER
     for request in requests:
-        if room > 0 and time.monotonic() < until:
-            answer = _one(node, request)
+        if room > 0 and time.monotonic() < deadline:
+            answer = _response(node, request)
         else:
             answer = _error(_id(request), TOO_MANY, "the batch takes too long or too much: make it smaller")
         if answer is not None:
@@ -80,7 +78,7 @@ def _batch(node: ServedNode, requests: list[Any]) -> Iterator[bytes]:
             yield encoded
 
 
-def _one(node: ServedNode, request: Any) -> Json | None:
+def _response(node: ServedNode, request: Any) -> Json | None:
     if not isinstance(request, dict) or not isinstance(request.get("method"), str):
         return _error(_id(request), INVALID_REQUEST, "a request is an object with a method")
     method, params = request["method"], request.get("params") or []
@@ -88,7 +86,7 @@ def _one(node: ServedNode, request: Any) -> Json | None:
         return _error(_id(request), INVALID_PARAMS, "params must be a list")
     if method not in node.methods:
         return _error(
-            _id(request), UNKNOWN_METHOD, f"the method {method[:SHOWN]} is not offered by this chain"
+            _id(request), UNKNOWN_METHOD, f"the method {method[:MAX_SHOWN]} is not offered by this chain"
         )
     answer = _answer(node, method, params)
     if "id" not in request:
@@ -97,15 +95,15 @@ def _one(node: ServedNode, request: Any) -> Json | None:
 
 
 def _answer(node: ServedNode, method: str, params: list[Any]) -> Json:
-    """`result` or `error` of a call."""
+    """Return `result` or `error` of a call."""
     try:
         return {"result": node.answer(method, params)}
-    except NodeError as failure:
-        return {"error": failure.error}
+    except NodeError as refusal:
+        return {"error": refusal.error}
     except BcflError as failure:  # the disk is full, the file is damaged
         return {"error": {"code": INTERNAL_ERROR, "message": str(failure)}}
     except MALFORMED as error:
-        reason = f"{type(error).__name__}: {error}"[:SHOWN]
+        reason = f"{type(error).__name__}: {error}"[:MAX_SHOWN]
         return {"error": {"code": INVALID_PARAMS, "message": f"invalid params for {method}: {reason}"}}
     except Exception as error:
         print(f"bcfl: {method} failed: {type(error).__name__}: {error}", file=sys.stderr, flush=True)
@@ -113,9 +111,9 @@ def _answer(node: ServedNode, method: str, params: list[Any]) -> Json:
 
 
 def _id(request: Any) -> int | float | str | None:
-    """The id to answer with; None for one that is none."""
-    found = request.get("id") if isinstance(request, dict) else None
-    return found if isinstance(found, (int, float, str)) and len(str(found)) <= SHOWN else None
+    """Return the id to answer with; None for one that is not valid."""
+    key = request.get("id") if isinstance(request, dict) else None
+    return key if isinstance(key, (int, float, str)) and len(str(key)) <= MAX_SHOWN else None
 
 
 def _error(key: Any, code: int, message: str) -> Json:

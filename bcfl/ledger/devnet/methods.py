@@ -1,36 +1,23 @@
-"""What a node answers besides what the project itself asks often: for web3, `cast` and explorers.
-
-Serves every step of the round in a network of separate processes: the embedded chain behind a socket.
-"""
+"""Answer what foreign clients of a served chain ask: web3, `cast` and explorers."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import islice
 from typing import Any, Final
 
 from eth.abc import BlockAPI, BlockHeaderAPI
-from eth.exceptions import HeaderNotFound, OutOfGas, TransactionNotFound
+from eth.exceptions import HeaderNotFound, OutOfGas
 from eth_typing import Address, BlockNumber, Hash32
 
+from bcfl.ledger.devnet.database import LogRow
 from bcfl.ledger.devnet.deadline import overdue, within
-from bcfl.ledger.devnet.evm import TRANSACTION_GAS, Evm, transaction_place
+from bcfl.ledger.devnet.evm import TRANSACTION_GAS, Evm
 from bcfl.ledger.devnet.filters import Filters
-from bcfl.ledger.devnet.node import (
-    NOBODY,
-    REFUSED,
-    Json,
-    Node,
-    NodeError,
-    _address,
-    _bytes,
-    _failure,
-    _hex,
-    _number,
-    _price,
-)
-from bcfl.ledger.devnet.records import block_json, transaction_json
+from bcfl.ledger.devnet.node import NOBODY, REFUSED, Node, NodeError, call_error
+from bcfl.ledger.devnet.values import Json, parse_address, parse_bytes, parse_number, to_hex
+from bcfl.ledger.devnet.views import block_json, gas_price
 
 CLIENT: Final = "bcfl/embedded/py-evm"
 INVALID_PARAMS: Final = -32602
@@ -50,20 +37,20 @@ ZERO_GAS, BYTE_GAS, FLOOR_GAS, TOKENS = 4, 16, 10, 4  # of calldata: EIP-2028, E
 class BlockClock:
     """The time of the next block: the wall's and what was skipped, or, simulated, a second a block.
 
-    It starts where the chain ended if that is ahead of the wall, and goes on from there.
+    It starts where the chain ended if that is ahead of the wall, and continues from there.
     """
 
     def __init__(self, evm: Evm, *, simulated: bool = False, wall: Callable[[], float] = time.time) -> None:
         self._evm, self._simulated, self._wall = evm, simulated, wall
-        self._parent = evm.mined()
+        self._parent = evm.last_header()
         self._pinned: int | None = None
         self._skipped = max(0, self._parent.timestamp - int(wall()))
 
     def tick(self) -> None:
-        """Let the header of the next block bear the time that it is now."""
+        """Give the header of the next block the time that it is now."""
         header = self._evm.header
         if header.parent_hash != self._parent.hash:
-            self._parent = self._evm.mined()
+            self._parent = self._evm.last_header()
             if self._pinned is not None:
                 self._skipped, self._pinned = self._parent.timestamp - int(self._wall()), None
         timestamp = self._pinned or max(self._parent.timestamp + 1, self._now())
@@ -71,7 +58,7 @@ class BlockClock:
             self._evm.header = header.copy(timestamp=timestamp)
 
     def skip(self, seconds: int) -> int:
-        """Move time forward; returns all that was skipped so far."""
+        """Move time forward by `seconds`; returns all seconds that were skipped so far."""
         if not 0 <= seconds < MAX_SECONDS:
             raise NodeError(INVALID_PARAMS, f"time goes forward, by less than {MAX_SECONDS} seconds")
         if self._simulated:
@@ -83,7 +70,7 @@ class BlockClock:
         return self._skipped
 
     def pin(self, timestamp: int) -> None:
-        """Give the next block exactly this time; it goes on from there."""
+        """Give the next block exactly this time; time continues from there."""
         if not self._parent.timestamp < timestamp < MAX_SECONDS:
             raise NodeError(
                 INVALID_PARAMS, f"the next block comes after the last, at {self._parent.timestamp}"
@@ -122,13 +109,13 @@ class ServedNode(Node):
             "eth_getFilterChanges": lambda key: self._filters.changes(key, self._height("latest")),
             "eth_getFilterLogs": lambda key: self._logs(self._filters.query(key)),
             "eth_uninstallFilter": lambda key: self._filters.remove(key),
-            "evm_increaseTime": lambda seconds: self._clock.skip(_number(seconds)),
-            "evm_setNextBlockTimestamp": lambda timestamp: self._clock.pin(_number(timestamp)),
+            "evm_increaseTime": lambda seconds: self._clock.skip(parse_number(seconds)),
+            "evm_setNextBlockTimestamp": lambda timestamp: self._clock.pin(parse_number(timestamp)),
             "evm_mine": self._mine,
         }
 
     def answer(self, method: str, params: Sequence[Any]) -> Any:
-        """The result of one call; raises NodeError, or what decoding foreign values raises."""
+        """Return the result of one call; raises NodeError, or what decoding foreign values raises."""
         with self.locked():
             self._clock.tick()
             if method not in LIMITED:
@@ -137,7 +124,7 @@ class ServedNode(Node):
                 return self._limited(method, params)
 
     def _limited(self, method: str, params: Sequence[Any]) -> Any:
-        """The result of a call if it came in time; an inner frame that was stopped makes it worthless."""
+        """Return the result of a call that came in time; a result with a stopped inner call is worthless."""
         try:
             result = self.methods[method](*params)
         except NodeError:
@@ -152,9 +139,9 @@ class ServedNode(Node):
         return "0x0"
 
     def _hashes(self, first: int, last: int) -> list[str]:
-        """The hashes of the blocks `first` to `last`."""
+        """Return the hashes of the blocks `first` to `last`."""
         numbers = range(first, last + 1)
-        return [_hex(self._evm.get_canonical_block_hash(BlockNumber(number))) for number in numbers]
+        return [to_hex(self._evm.get_canonical_block_hash(BlockNumber(number))) for number in numbers]
 
     def _block_by_number(self, block: Any, full: bool = False) -> Json | None:
         height, pending = self._height(block), self._evm.header.block_number
@@ -173,27 +160,16 @@ class ServedNode(Node):
 
     def _header_of(self, block_hash: Any) -> BlockHeaderAPI | None:
         try:
-            return self._evm.get_block_header_by_hash(Hash32(_bytes(block_hash)))
+            return self._evm.get_block_header_by_hash(Hash32(parse_bytes(block_hash)))
         except HeaderNotFound:
             return None
 
-    def _transaction(self, transaction_hash: Any) -> Json | None:
-        try:
-            header, index = transaction_place(self._evm, _bytes(transaction_hash))
-        except TransactionNotFound:
-            return None
-        transaction = self._evm.get_canonical_transaction_by_index(header.block_number, index)
-        return transaction_json(transaction, header, index)
-
-    def _balance(self, address: str, block: Any = "latest") -> str:
-        return hex(self._evm.get_vm(self._header(block)).state.get_balance(_address(address)))
-
     def _code(self, address: str, block: Any = "latest") -> str:
-        return _hex(self._evm.get_vm(self._header(block)).state.get_code(_address(address)))
+        return to_hex(self._evm.get_vm(self._header(block)).state.get_code(parse_address(address)))
 
     def _storage(self, address: Any, slot: Any, block: Any = "latest") -> str:
         state = self._evm.get_vm(self._header(block)).state
-        return _hex(state.get_storage(_address(address), _number(slot)).to_bytes(32, "big"))
+        return to_hex(state.get_storage(parse_address(address), parse_number(slot)).to_bytes(32, "big"))
 
     def _logs(self, query: Mapping[str, Any]) -> list[Json]:
         _check_query(query)
@@ -204,47 +180,48 @@ class ServedNode(Node):
             query = {**query, "fromBlock": header.block_number, "toBlock": header.block_number}
         return super()._logs(query)
 
-    def _placed(self, rows: Any) -> Any:
-        found = list(islice(super()._placed(rows), MAX_LOGS + 1))
-        if len(found) > MAX_LOGS:
+    def _log_objects(self, rows: Iterator[LogRow]) -> Iterator[Json]:
+        logs = list(islice(super()._log_objects(rows), MAX_LOGS + 1))
+        if len(logs) > MAX_LOGS:
             raise NodeError(TOO_MANY, f"more than {MAX_LOGS} logs: ask for fewer blocks at once")
-        return iter(found)
+        return iter(logs)
 
     def _new_filter(self, query: Mapping[str, Any]) -> str:
         _check_query(query)
         return self._filters.add(dict(query), self._height("latest") + 1)
 
     def _estimate(self, call: Json, block: Any = "pending", *_: Any) -> str:
-        """The least gas, within a 64th, with which the call succeeds: found by trying."""
-        sender, to = _address(call.get("from")) or NOBODY, _address(call.get("to"))
-        data, value = _bytes(call.get("input") or call.get("data") or b""), _number(call.get("value") or 0)
+        """Find the least gas, within a 64th, with which the call succeeds, by trying."""
+        sender, to = parse_address(call.get("from")) or NOBODY, parse_address(call.get("to"))
+        data = parse_bytes(call.get("input") or call.get("data") or b"")
+        value = parse_number(call.get("value") or 0)
         header = self._header(block)
         if value > self._evm.get_vm(header).state.get_balance(sender):
             raise NodeError(REFUSED, "insufficient funds for gas * price + value")
         intrinsic = _intrinsic(to, data)
-        most = min(_number(call.get("gas") or TRANSACTION_GAS), TRANSACTION_GAS, header.gas_limit) - intrinsic
+        limit = parse_number(call.get("gas") or TRANSACTION_GAS)
+        most = min(limit, TRANSACTION_GAS, header.gas_limit) - intrinsic
 
-        def used(gas: int) -> int | None:
-            """What the call uses of `gas`, None if that is too little."""
+        def gas_used(gas: int) -> int | None:
+            """Return what the call uses of `gas`, None if that is too little."""
             computation = self._evm.call(header, sender=sender, to=to, value=value, data=data, gas=gas)
             if not computation.is_error:
                 return computation.get_gas_used()
             if gas == most and not isinstance(computation.error, OutOfGas):
-                raise _failure(computation)
+                raise call_error(computation)
             return None
 
-        least = used(most) if most >= 0 else None
+        least = gas_used(most) if most >= 0 else None
         if least is None:
             raise NodeError(REFUSED, f"gas required exceeds allowance ({most + intrinsic})")
-        return hex(max(intrinsic + _search(used, least, most), _floor(data)))
+        return hex(max(intrinsic + _search(gas_used, least, most), _floor(data)))
 
     def _fee_history(self, count: Any, newest: Any = "latest", percentiles: Sequence[float] = ()) -> Json:
-        last = self._height(newest)
-        last = min(last, self._evm.header.block_number - 1)
-        first = max(0, last + 1 - min(_number(count), MAX_HISTORY))
+        last = min(self._height(newest), self._evm.header.block_number - 1)
+        first = max(0, last + 1 - min(parse_number(count), MAX_HISTORY))
         blocks = [self._evm.get_canonical_block_by_number(BlockNumber(n)) for n in range(first, last + 1)]
-        following = self._header(last + 1)
-        fees = [*(block.header.base_fee_per_gas or 0 for block in blocks), following.base_fee_per_gas or 0]
+        headers = [*(block.header for block in blocks), self._header(last + 1)]
+        fees = [header.base_fee_per_gas or 0 for header in headers]
         history = {
             "oldestBlock": hex(first),
             "baseFeePerGas": [hex(fee) for fee in fees],
@@ -255,30 +232,31 @@ class ServedNode(Node):
         return history
 
     def _tips(self, block: BlockAPI, count: int) -> list[str]:
-        """The tip of a block at each percentile: one, for blocks here have at most one transaction."""
-        tips = [_price(t, block.header) - (block.header.base_fee_per_gas or 0) for t in block.transactions]
+        """Return the tip of a block at each percentile: the same, for a block has at most one transaction."""
+        base_fee = block.header.base_fee_per_gas or 0
+        tips = [gas_price(transaction, block.header) - base_fee for transaction in block.transactions]
         return [hex(tips[0] if tips else 0)] * min(count, 100)
 
 
-def _search(used: Callable[[int], int | None], least: int, most: int) -> int:
-    """The gas between `least` and `most` that suffices; a call keeps a 64th of it from each inner one."""
-    if used(least) is not None:
+def _search(gas_used: Callable[[int], int | None], least: int, most: int) -> int:
+    """Return the gas, between `least` and `most`, that suffices; each inner call gets a 64th less of it."""
+    if gas_used(least) is not None:
         return least
     while most - least > max(1, least // PRECISION):
         middle = min((least + most) // 2, 2 * least)
-        least, most = (middle, most) if used(middle) is None else (least, middle)
+        least, most = (middle, most) if gas_used(middle) is None else (least, middle)
     return most
 
 
 def _intrinsic(to: Address, data: bytes) -> int:
-    """What a transaction costs before its first instruction."""
+    """Return the gas that a transaction costs before its first instruction."""
     zeros = data.count(0)
     creation = 0 if to else CREATION_GAS + WORD_GAS * -(-len(data) // 32)
     return BASE_GAS + creation + ZERO_GAS * zeros + BYTE_GAS * (len(data) - zeros)
 
 
 def _floor(data: bytes) -> int:
-    """What a transaction with this data costs at least."""
+    """Return the gas that a transaction with this data costs at least."""
     return BASE_GAS + FLOOR_GAS * (data.count(0) + TOKENS * (len(data) - data.count(0)))
 
 

@@ -1,7 +1,7 @@
-"""JSON-RPC answers straight from the embedded chain, at a cost in proportion to what is asked for.
+"""Answer JSON-RPC straight from the embedded chain, at a cost in proportion to what is asked for.
 
-Serves every step of the round. Numbers may come in as hexadecimal text or as integers, and leave as
-hexadecimal text, so that the answers can go to web3 or over a wire.
+Numbers may come in as hexadecimal text or as integers, and leave as hexadecimal text, so that the answers can
+go to web3 or over a wire.
 """
 
 from __future__ import annotations
@@ -11,8 +11,7 @@ from contextlib import contextmanager
 from threading import RLock
 from typing import Any
 
-from eth._utils.address import generate_contract_address
-from eth.abc import BlockHeaderAPI, ComputationAPI, SignedTransactionAPI
+from eth.abc import BlockHeaderAPI, ComputationAPI
 from eth.exceptions import Revert, TransactionNotFound, UnrecognizedTransactionType
 from eth_keys.exceptions import BadSignature
 from eth_typing import Address, BlockNumber
@@ -22,8 +21,9 @@ from rlp.exceptions import RLPException  # type: ignore[import-untyped]
 from bcfl.ledger.chain import reason_in
 from bcfl.ledger.devnet.database import LogRow
 from bcfl.ledger.devnet.evm import TRANSACTION_GAS, Evm, transaction_place
+from bcfl.ledger.devnet.values import Json, as_list, parse_address, parse_bytes, parse_number, to_hex
+from bcfl.ledger.devnet.views import created_contract, gas_price, log_json, transaction_json
 
-Json = dict[str, Any]
 NOBODY = Address(bytes(20))
 TRANSACTION_BYTES = 2**17  # nodes refuse more
 UNKNOWN_METHOD, REFUSED, REVERTED = -32601, -32000, 3
@@ -38,11 +38,11 @@ class NodeError(Exception):
         super().__init__(message)
         self.error: Json = {"code": code, "message": message}
         if data is not None:
-            self.error["data"] = _hex(data)
+            self.error["data"] = to_hex(data)
 
 
 class Node:
-    """The methods of a node that cost time, on an Evm; one request at a time, from any thread."""
+    """The methods of a node that are asked often, on an Evm; one request at a time, from any thread."""
 
     def __init__(self, evm: Evm, *, read_only: bool) -> None:
         self._evm = evm
@@ -59,16 +59,16 @@ class Node:
         }
 
     def respond(self, method: str, params: list[Any]) -> Json:
-        """The response object, `result` or `error`, to a request for one of `methods`."""
+        """Return the response object, `result` or `error`, to a request for one of `methods`."""
         with self.locked():
             try:
                 return {"jsonrpc": "2.0", "id": 1, "result": self.methods[method](*params)}
-            except NodeError as failure:
-                return {"jsonrpc": "2.0", "id": 1, "error": failure.error}
+            except NodeError as refusal:
+                return {"jsonrpc": "2.0", "id": 1, "error": refusal.error}
 
     @contextmanager
     def locked(self) -> Iterator[None]:
-        """The right to use the chain, after a look at where its head is now."""
+        """Hold the right to use the chain; a reader first follows the head that a writer has moved."""
         with self._lock:
             if self._read_only:
                 self._evm.refresh()
@@ -82,29 +82,29 @@ class Node:
 
     def _transaction_count(self, address: str, block: Any = "latest") -> str:
         state = self._evm.get_vm(self._header(block)).state
-        return hex(state.get_nonce(_address(address)))
+        return hex(state.get_nonce(parse_address(address)))
 
     def _call(self, call: Json, block: Any = "latest", *_: Any) -> str:
         header = self._header(block)
         data = call.get("input") or call.get("data") or b""
         computation = self._evm.call(
             header,
-            sender=_address(call.get("from")) or NOBODY,
-            to=_address(call.get("to")),
-            value=_number(call.get("value") or 0),
-            data=_bytes(data),
-            gas=min(_number(call.get("gas") or header.gas_limit), header.gas_limit),
+            sender=parse_address(call.get("from")) or NOBODY,
+            to=parse_address(call.get("to")),
+            value=parse_number(call.get("value") or 0),
+            data=parse_bytes(data),
+            gas=min(parse_number(call.get("gas") or header.gas_limit), header.gas_limit),
         )
         if computation.is_error:
-            raise _failure(computation)
-        return _hex(computation.output)
+            raise call_error(computation)
+        return to_hex(computation.output)
 
     def _send(self, raw: Any) -> str:
         if self._read_only:
             raise NodeError(REFUSED, "this chain is open for reading only")
         builder = self._evm.get_vm(self._evm.header).get_transaction_builder()
         try:
-            data = _bytes(raw)
+            data = parse_bytes(raw)
             if len(data) > TRANSACTION_BYTES:
                 raise ValueError(f"{len(data)} bytes, and at most {TRANSACTION_BYTES} are taken")
             transaction = builder.decode(data)
@@ -113,67 +113,80 @@ class Node:
         if transaction.gas > TRANSACTION_GAS:
             raise NodeError(REFUSED, f"a transaction has at most {TRANSACTION_GAS} gas (EIP-7825)")
         if transaction.chain_id not in (None, self._evm.chain_id):  # py-evm does not look at it
-            theirs, ours = transaction.chain_id, self._evm.chain_id
+            signed_for, served = transaction.chain_id, self._evm.chain_id
             raise NodeError(
-                REFUSED, f"the transaction is signed for chain {theirs}, and this is chain {ours}"
+                REFUSED, f"the transaction is signed for chain {signed_for}, and this is chain {served}"
             )
         try:
             self._evm.mine((transaction,))
         except (ValidationError, BadSignature) as error:
             raise NodeError(REFUSED, f"invalid transaction: {error}") from error
-        return _hex(transaction.hash)
+        return to_hex(transaction.hash)
 
     def _receipt(self, transaction_hash: Any) -> Json | None:
-        wanted = _bytes(transaction_hash)
+        digest = parse_bytes(transaction_hash)
         try:
-            header, index = transaction_place(self._evm, wanted)
+            header, index = transaction_place(self._evm, digest)
         except TransactionNotFound:
             return None
         transaction = self._evm.get_canonical_transaction_by_index(header.block_number, index)
         receipt = self._evm.get_transaction_receipt_by_index(header.block_number, index)
-        before = 0
+        earlier_gas = 0
         if index:
-            before = self._evm.get_transaction_receipt_by_index(header.block_number, index - 1).gas_used
+            earlier_gas = self._evm.get_transaction_receipt_by_index(header.block_number, index - 1).gas_used
         rows = self._evm.database.find_logs(header.block_number, header.block_number)
         return {
-            "transactionHash": _hex(wanted),
+            "transactionHash": to_hex(digest),
             "transactionIndex": hex(index),
-            "blockHash": _hex(header.hash),
+            "blockHash": to_hex(header.hash),
             "blockNumber": hex(header.block_number),
             "blockTimestamp": hex(header.timestamp),
-            "from": _hex(transaction.sender),
-            "to": _hex(transaction.to) if transaction.to else None,
-            "contractAddress": _created(transaction),
+            "from": to_hex(transaction.sender),
+            "to": to_hex(transaction.to) if transaction.to else None,
+            "contractAddress": created_contract(transaction),
             "cumulativeGasUsed": hex(receipt.gas_used),
-            "gasUsed": hex(receipt.gas_used - before),
-            "effectiveGasPrice": hex(_price(transaction, header)),
+            "gasUsed": hex(receipt.gas_used - earlier_gas),
+            "effectiveGasPrice": hex(gas_price(transaction, header)),
             "status": hex(receipt.state_root == b"\x01"),
             "type": hex(getattr(transaction, "type_id", None) or 0),
-            "logsBloom": _hex(receipt.bloom.to_bytes(256, "big")),
-            "logs": [_log(row, header) for row in rows if row.transaction_index == index],
+            "logsBloom": to_hex(receipt.bloom.to_bytes(256, "big")),
+            "logs": [log_json(row, header) for row in rows if row.transaction_index == index],
         }
+
+    def _transaction(self, transaction_hash: Any) -> Json | None:
+        """Return a mined transaction; for subclasses, whose clients ask for it."""
+        try:
+            header, index = transaction_place(self._evm, parse_bytes(transaction_hash))
+        except TransactionNotFound:
+            return None
+        transaction = self._evm.get_canonical_transaction_by_index(header.block_number, index)
+        return transaction_json(transaction, header, index)
+
+    def _balance(self, address: str, block: Any = "latest") -> str:
+        """Return an account's wei; for subclasses, whose clients ask for it."""
+        return hex(self._evm.get_vm(self._header(block)).state.get_balance(parse_address(address)))
 
     def _logs(self, query: Mapping[str, Any]) -> list[Json]:
         rows = self._evm.database.find_logs(
             self._height(query.get("fromBlock")),
             self._height(query.get("toBlock")),
-            [_address(address) for address in _listed(query.get("address"))],
-            [[_bytes(topic) for topic in _listed(allowed)] for allowed in query.get("topics") or ()],
+            [parse_address(address) for address in as_list(query.get("address"))],
+            [[parse_bytes(topic) for topic in as_list(topics)] for topics in query.get("topics") or ()],
         )
-        return list(self._placed(rows))
+        return list(self._log_objects(rows))
 
-    def _placed(self, rows: Iterator[LogRow]) -> Iterator[Json]:
+    def _log_objects(self, rows: Iterator[LogRow]) -> Iterator[Json]:
         header: BlockHeaderAPI | None = None
         for row in rows:
             if header is None or header.block_number != row.block:
                 header = self._evm.get_canonical_block_header_by_number(BlockNumber(row.block))
-            yield _log(row, header)
+            yield log_json(row, header)
 
     def _height(self, block: Any) -> int:
         pending = self._evm.header.block_number
         tags = {None: pending - 1, "pending": pending, "earliest": 0}
         tags |= dict.fromkeys(("latest", "safe", "finalized"), pending - 1)
-        return tags[block] if block in tags else _number(block)
+        return tags[block] if block in tags else parse_number(block)
 
     def _header(self, block: Any) -> BlockHeaderAPI:
         height, pending = self._height(block), self._evm.header.block_number
@@ -184,60 +197,10 @@ class Node:
         raise NodeError(REFUSED, f"no block {height}: the last is {pending - 1}")
 
 
-def _failure(computation: ComputationAPI) -> NodeError:
+def call_error(computation: ComputationAPI) -> NodeError:
+    """Return the error for a call that failed, with the reason of a revert."""
     if isinstance(computation.error, Revert):
         reason = reason_in(computation.output)
         message = f"execution reverted: {reason}" if reason else "execution reverted"
         return NodeError(REVERTED, message, computation.output)
     return NodeError(REFUSED, f"execution failed: {computation.error}")
-
-
-def _log(row: LogRow, header: BlockHeaderAPI) -> Json:
-    topics = (row.topic0, row.topic1, row.topic2, row.topic3)
-    return {
-        "address": _hex(row.address),
-        "topics": [_hex(topic) for topic in topics if topic is not None],
-        "data": _hex(row.data),
-        "blockNumber": hex(row.block),
-        "blockHash": _hex(header.hash),
-        "blockTimestamp": hex(header.timestamp),
-        "transactionHash": _hex(row.transaction_hash),
-        "transactionIndex": hex(row.transaction_index),
-        "logIndex": hex(row.position),
-        "removed": False,
-    }
-
-
-def _created(transaction: SignedTransactionAPI) -> str | None:
-    if transaction.to:
-        return None
-    return _hex(generate_contract_address(transaction.sender, transaction.nonce))
-
-
-def _price(transaction: SignedTransactionAPI, header: BlockHeaderAPI) -> int:
-    base = header.base_fee_per_gas or 0
-    return base + min(transaction.max_fee_per_gas - base, transaction.max_priority_fee_per_gas)
-
-
-def _listed(value: Any) -> list[Any]:
-    if value is None:
-        return []
-    return list(value) if isinstance(value, (list, tuple)) else [value]
-
-
-def _number(value: Any) -> int:
-    return int(value, 16) if isinstance(value, str) else int(value)
-
-
-def _bytes(value: Any) -> bytes:
-    if isinstance(value, int):
-        raise TypeError("a number where bytes are meant")  # bytes() would make as many zeros
-    return bytes.fromhex(value.removeprefix("0x")) if isinstance(value, str) else bytes(value)
-
-
-def _address(value: Any) -> Address:
-    return Address(_bytes(value or b""))
-
-
-def _hex(value: bytes) -> str:
-    return "0x" + value.hex()

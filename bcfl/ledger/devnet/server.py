@@ -1,12 +1,12 @@
-"""The embedded chain behind a socket: JSON-RPC over HTTP, one block a transaction, kept in a folder.
+"""Serve the embedded chain on a socket: JSON-RPC over HTTP, one block a transaction, kept in a folder.
 
-Serves every step of the round in a network of separate processes. The folder holds
+The folder holds
 
-    chain.json    when the chain began and whose accounts it funds
+    chain.json    when the chain began and which accounts it funds
     chain.sqlite  the chain
 
-Whoever reaches the socket may send transactions and move the clock, so it is the loopback's unless told
-otherwise, and no page in a browser may talk to it.
+Everybody who reaches the socket may send transactions and move the clock. It is therefore the loopback's
+unless told otherwise, and no page in a browser may talk to it.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ LIMITS: Final = Limits(body_bytes=4 * 2**20, per_address=128)
 
 
 class ChainServer(Server):
-    """Serves a node at `host`:`port` (0: any free port) once it has one; one thread a connection.
+    """A server of a node at `host`:`port` (0: any free port), once it has one; one thread a connection.
 
     Raises ConfigError when nothing can listen there.
     """
@@ -70,13 +70,13 @@ def serve(
     simulated: bool = False,
     limits: Limits = LIMITS,
 ) -> Iterator[ChainServer]:
-    """The chain in `folder` (None: in memory) behind a socket; begun with funded `accounts` if it is new.
+    """Serve the chain in `folder` (None: in memory) on a socket; a new one funds `accounts`.
 
     Raises ConfigError for a port that is taken, RunError for a folder that cannot serve.
     """
     server = ChainServer(host, port, limits)
     try:
-        with _opened(folder, accounts, simulated) as node:
+        with _open_node(folder, accounts, simulated) as node:
             server.node = node
             server.start()
             try:
@@ -88,26 +88,26 @@ def serve(
 
 
 @contextmanager
-def _opened(folder: Path | None, accounts: Sequence[str], simulated: bool) -> Iterator[ServedNode]:
-    began = int(time.time())
-    if folder is not None:
-        began = _began(folder, accounts)
+def _open_node(folder: Path | None, accounts: Sequence[str], simulated: bool) -> Iterator[ServedNode]:
+    genesis_time = int(time.time()) if folder is None else _genesis_time(folder, accounts)
     database = Database(None if folder is None else folder / CHAIN)
     try:
-        open_evm(database, [to_canonical_address(account) for account in accounts], began, read_only=False)
+        open_evm(
+            database, [to_canonical_address(account) for account in accounts], genesis_time, read_only=False
+        )
         evm = ServedEvm(database)  # the same chain
         node = ServedNode(evm, accounts, BlockClock(evm, simulated=simulated))
         try:
             yield node
         finally:
-            with node.locked():  # whoever is writing a block ends it; nobody begins another
+            with node.locked():  # a block that is being written is finished; no other is begun
                 database.close()
     finally:
         database.close()
 
 
-def _began(folder: Path, accounts: Sequence[str]) -> int:
-    """When the chain of a folder began: now, if it is new; raises RunError for a folder of something else."""
+def _genesis_time(folder: Path, accounts: Sequence[str]) -> int:
+    """Return when the chain of a folder began: now, if it is new; RunError for a folder of something else."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
         if not (folder / FILE).exists():

@@ -1,7 +1,7 @@
-"""web3's view of the embedded chain: eth-tester behind its usual provider, without its slow paths.
+"""Give web3 the embedded chain: eth-tester behind its usual provider, without its slow paths.
 
-What a Node answers, it answers; the rest of web3's interface is eth-tester's own, on the same py-evm
-chain. Imported only when someone asks for `w3`: together they take half a second to load.
+A Node answers what it can; the rest of web3's interface is eth-tester's own, on the same py-evm chain.
+Imported only when `w3` is used: together they take half a second to load.
 """
 
 from __future__ import annotations
@@ -43,25 +43,25 @@ class Backend(PyEVMBackend):  # type: ignore[misc]
         return tuple(self.chain.mine(()).hash for _ in range(num_blocks))
 
     def get_transaction_by_hash(self, transaction_hash: bytes) -> dict[str, Any]:
-        """A mined transaction, found by the chain's index instead of by going back block by block."""
+        """Return a mined transaction by the chain's index, instead of by going back block by block."""
         try:
             header, index = transaction_place(self.chain, transaction_hash)
         except MissingTransaction as error:
             raise TransactionNotFound(str(error)) from error
         block = self.chain.get_block_by_header(header)
-        found: dict[str, Any] = serialize_transaction(block, block.transactions[index], index, False)
-        return found
+        content: dict[str, Any] = serialize_transaction(block, block.transactions[index], index, False)
+        return content
 
 
 class Provider(EthereumTesterProvider):
-    """Answers from a Node first, from eth-tester otherwise."""
+    """A provider that answers from a Node first, from eth-tester otherwise."""
 
     def __init__(self, node: Node, evm: Evm) -> None:
         super().__init__(EthereumTester(Backend(evm)))
         self._node = node
 
     def make_request(self, method: RPCEndpoint, params: Any) -> RPCResponse:
-        """The response to one request."""
+        """Return the response to one request."""
         if method in WITHHELD:
             message = f"{method} is not offered by the embedded chain; read events by eth_getLogs"
             return {"jsonrpc": "2.0", "id": 1, "error": {"code": UNKNOWN_METHOD, "message": message}}
@@ -76,5 +76,5 @@ class Provider(EthereumTesterProvider):
 
 
 def web3_of(node: Node, evm: Evm) -> Web3:
-    """A web3 instance on the embedded chain."""
+    """Return a web3 instance on the embedded chain."""
     return Web3(Provider(node, evm))

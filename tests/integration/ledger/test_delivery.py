@@ -13,7 +13,7 @@ import pytest
 
 from bcfl.errors import LedgerError, Reverted, Unreachable
 from bcfl.ledger import delivery
-from bcfl.ledger.chain import Signed
+from bcfl.ledger.chain import SignedTransaction
 from bcfl.ledger.contract import Contract, Receipt, sign
 from bcfl.ledger.rpc import RpcChain
 from tests.processes import ANSWER, PATIENCE
@@ -26,13 +26,13 @@ GAS = 200_000
 
 @pytest.fixture(autouse=True)
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(delivery, "LOOK", 0.05)
+    monkeypatch.setattr(delivery, "CHECK_SECONDS", 0.05)
 
 
 @pytest.fixture
 def node(anvil: str) -> Iterator[RpcChain]:
     """anvil with blocks of its own while a test is going on."""
-    chain = RpcChain(anvil, poll=0.01, patience=20)
+    chain = RpcChain(anvil, poll=0.01, mining_timeout=20)
     yield chain
     chain.request("anvil_dropAllTransactions")
     chain.request("evm_setAutomine", True)
@@ -100,7 +100,7 @@ def test_a_replaced_transaction_is_given_up(contract: Contract, device: Account,
     assert contract.call("count") == 1
 
 
-def outbid(contract: Contract, device: Account, nonce: int) -> Signed:
+def outbid(contract: Contract, device: Account, nonce: int) -> SignedTransaction:
     """A transaction with a nonce that is taken, and four times the fee."""
 
     class Rich:
@@ -130,11 +130,11 @@ def test_a_transaction_behind_one_that_was_lost_is_given_up(contract: Contract, 
 
 
 def test_a_transaction_that_no_block_takes_ends_in_a_clear_error(contract: Contract, device: Account) -> None:
-    patient = RpcChain(contract.chain.url, poll=0.01, patience=0.3)  # type: ignore[attr-defined]
+    chain = RpcChain(contract.chain.url, poll=0.01, mining_timeout=0.3)  # type: ignore[attr-defined]
     contract.chain.request("evm_setAutomine", False)
     with pytest.raises(Unreachable, match=r"was not mined in 0\.3 s; it may still be: look at the chain"):
-        patient.deliver(sign(patient, device, contract.address, b"", 0, GAS))
-    patient.close()
+        chain.deliver(sign(chain, device, contract.address, b"", 0, GAS))
+    chain.close()
 
 
 def test_what_the_contract_refuses_is_refused_at_once(contract: Contract, device: Account) -> None:
@@ -188,7 +188,7 @@ def test_a_node_that_errs_in_between(
 def test_a_node_that_stays_away_is_told_soon(
     contract: Contract, device: Account, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(delivery, "SILENCE", 0.1)
+    monkeypatch.setattr(delivery, "SILENCE_SECONDS", 0.1)
     bad = Bad(contract.chain, {"eth_getTransactionReceipt": 10**6}, False, AWAY)  # type: ignore[arg-type]
     monkeypatch.setattr(contract.chain, "request", bad)
     with pytest.raises(Unreachable, match="503"):

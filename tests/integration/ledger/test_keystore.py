@@ -17,7 +17,7 @@ from bcfl.ledger.deployment.keystore import (
     LIGHT,
     decrypt,
     derive,
-    listed,
+    list_entries,
     new_key,
     parse_key,
     read_password,
@@ -70,7 +70,7 @@ def refusal(call: Any, *arguments: Any) -> str:
 
 
 def test_default_behavior(folder: Path, entry: keystore.Entry) -> None:
-    assert listed(folder) == [entry]
+    assert list_entries(folder) == [entry]
     assert entry.address == ADDRESS
     assert unlock(folder, ADDRESS, lambda: "open sesame").key == KEY
     assert unlock(folder, "f39fd6", lambda: "open sesame").key == KEY
@@ -99,12 +99,12 @@ def test_wrong_password(folder: Path, entry: keystore.Entry) -> None:
 
 def test_account_twice(folder: Path, entry: keystore.Entry) -> None:
     assert "already" in refusal(save, folder, KEY, "another", LIGHT)
-    assert listed(folder) == [entry]
+    assert list_entries(folder) == [entry]
 
 
 def test_empty_password(folder: Path) -> None:
     assert "empty" in refusal(save, folder, KEY, "", LIGHT)
-    assert listed(folder) == []
+    assert list_entries(folder) == []
 
 
 def test_who_is_not_there(folder: Path, entry: keystore.Entry) -> None:
@@ -112,7 +112,7 @@ def test_who_is_not_there(folder: Path, entry: keystore.Entry) -> None:
     save(folder, new_key(), "open sesame", LIGHT)
     for who in ("0x" + "11" * 20, "", "0x", "f3", "alice", "../x"):
         assert "no account" in refusal(unlock, folder, who, lambda: "") or who in ("", "0x", "f3")
-    assert listed(folder / "absent") == []
+    assert list_entries(folder / "absent") == []
     assert "several" in refusal(unlock, folder, "0x", lambda: "")
 
 
@@ -158,7 +158,7 @@ def merged(content: Any, change: Any) -> Any:
 def test_files_that_are_no_keystore(folder: Path, entry: keystore.Entry, text: str) -> None:
     stray = folder / "notes.json"
     stray.write_text(text)
-    assert listed(folder) == [entry]
+    assert list_entries(folder) == [entry]
     assert unlock(folder, ADDRESS, lambda: "open sesame").key == KEY
     refusal(decrypt, keystore.Entry(ADDRESS, stray), "open sesame")
 

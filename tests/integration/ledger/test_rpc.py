@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from bcfl.errors import LedgerError, Unreachable
-from bcfl.ledger.chain import Signed
+from bcfl.ledger.chain import SignedTransaction
 from bcfl.ledger.contract import Contract
 from bcfl.ledger.rpc import RpcChain
 
@@ -80,7 +80,7 @@ def test_status_of_the_server() -> None:
 
 
 def test_transaction_that_is_never_mined() -> None:
-    sent = Signed(b"signed", "0x" + "11" * 20, 0)
+    sent = SignedTransaction(b"signed", "0x" + "11" * 20, 0)
     answers = {
         "eth_chainId": "0x5",
         "eth_getTransactionReceipt": None,
@@ -88,7 +88,7 @@ def test_transaction_that_is_never_mined() -> None:
         "eth_getTransactionByHash": {},
     }
     with server(answers) as url:
-        chain = RpcChain(url, patience=0.05, poll=0.01)
+        chain = RpcChain(url, mining_timeout=0.05, poll=0.01)
         with pytest.raises(Unreachable, match=rf"{sent.hash} was not mined in 0\.05 s"):
             chain.deliver(sent)
         chain.close()

@@ -177,11 +177,11 @@ def test_filters_are_bounded(served: str, monkeypatch: pytest.MonkeyPatch) -> No
 
 
 def test_oversized_requests_are_not_read(served: str) -> None:
-    length = LIMITS.body + 1
+    length = LIMITS.body_bytes + 1
     head = f"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: {length}\r\n\r\n".encode()
     assert raw(served, head + bytes(100_000)).startswith(b"HTTP/1.1 413 ")
     assert post(served, bytes(length)).status_code == 413
-    assert post(served, bytes(LIMITS.body)).json()["error"]["code"] == -32700
+    assert post(served, bytes(LIMITS.body_bytes)).json()["error"]["code"] == -32700
     for absurd in ("9" * 5_000, "-1", "1e3", "٣", ""):
         head = f"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: {absurd}\r\n\r\n".encode()
         assert raw(served, head)[:12] in (b"HTTP/1.1 411", b"HTTP/1.1 413")
@@ -209,7 +209,7 @@ def test_what_is_no_post_is_refused(served: str, data: bytes, status: int) -> No
 
 
 def test_slow_clients_are_cut_off(device: Account) -> None:
-    hurried = replace(LIMITS, idle=0.3, reading=0.3)
+    hurried = replace(LIMITS, idle_seconds=0.3, reading_seconds=0.3)
     with serve(None, [device.address], port=0, limits=hurried) as started:
         for start in (b"POST / HT", b"POST / HTTP/1.1\r\nContent-Length: 50\r\n\r\n{"):
             assert drip(started.url, start) < 2
@@ -340,14 +340,14 @@ def test_a_forged_signature_spends_nobodys_ether(
 
 def test_memory_stays_under_a_flood(served: str) -> None:
     """Largest requests, refused ones, filters, batches: what they took is given back."""
-    big = b"[" + b"1," * (LIMITS.body // 2 - 2) + b"1]"
+    big = b"[" + b"1," * (LIMITS.body_bytes // 2 - 2) + b"1]"
     host, port = served.removeprefix("http://").split(":")
     batch = json.dumps([{"id": i, "method": "eth_chainId"} for i in range(100)])
 
     def flood() -> None:
         for _ in range(6):
             post(served, big)
-            post(served, b'"' + bytes(LIMITS.body - 2) + b'"')
+            post(served, b'"' + bytes(LIMITS.body_bytes - 2) + b'"')
             with socket.create_connection((host, int(port))) as connection:  # it never sends the rest
                 connection.sendall(b"POST / HTTP/1.1\r\nContent-Length: 4000000\r\n\r\n" + bytes(10_000))
             post(served, batch)

@@ -65,7 +65,7 @@ def taken() -> Iterator[int]:
 
 def test_refusals(bcfl: Bcfl, place: Path, taken: int) -> None:
     """One test, for the deployment costs more than all refusals."""
-    poor = keystore.listed(place / "keys")[0].address
+    poor = keystore.list_entries(place / "keys")[0].address
     by_key = ["--account", poor, "--keystore", "keys", "--password-file"]
     local = ["--network", "local"]
     (place / "file").write_text("")
