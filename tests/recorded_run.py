@@ -1,4 +1,4 @@
-"""A run of ten rounds in which everything happens, as an audit sees it, and as a test may bend it."""
+"""A recorded run of ten rounds with every kind of event, and copies of it that a test has tampered with."""
 
 from __future__ import annotations
 
@@ -12,8 +12,7 @@ from bcfl.ledger.contract import Event
 from bcfl.ledger.transcript import gather
 from bcfl.ports import ContractCall
 from bcfl.protocol import cid as cids
-from bcfl.protocol.transcript import Call
-from bcfl.protocol.transcript import Transcript as Told
+from bcfl.protocol.transcript import Call, Transcript
 from bcfl.protocol.types import Phase
 from bcfl.roles.auditor.audit import Audit
 from bcfl.roles.auditor.verdict import Verdict
@@ -28,8 +27,8 @@ REJECTED = 4
 
 
 @dataclass
-class Held:
-    """A store in memory whose bytes a test can bend; like every store it says when they are not the CID's."""
+class MemoryStore:
+    """A store in memory whose bytes a test may change; like every store it checks them against the CID."""
 
     contents: dict[str, bytes]
 
@@ -50,33 +49,33 @@ class Held:
 
 @dataclass(frozen=True)
 class RecordedRun:
-    """A finished run as an outsider sees it; the tests bend copies of it."""
+    """A finished run as an outsider sees it; its methods return tampered copies."""
 
-    transcript: Told
+    transcript: Transcript
     contents: Mapping[str, bytes]
 
     def audit(self) -> Verdict:
-        archive = Archive(Held(dict(self.contents)), LAYOUT, self.transcript.terms)
+        archive = Archive(MemoryStore(dict(self.contents)), LAYOUT, self.transcript.terms)
         return Verdict(list(Audit(self.transcript, archive).verdicts()))
 
     def index(self, name: str, number: int | None, nth: int = 0) -> int:
-        found = [
+        places = [
             place
             for place, event in enumerate(self.transcript.events)
             if event.name == name and number in (None, event.args.get("round"))
         ]
-        return found[nth]
+        return places[nth]
 
     def event(self, name: str, number: int | None, nth: int = 0) -> Event:
-        found = self.transcript.events[self.index(name, number, nth)]
-        assert isinstance(found, Event)
-        return found
+        event = self.transcript.events[self.index(name, number, nth)]
+        assert isinstance(event, Event)
+        return event
 
     def with_events(self, events: list[Any]) -> RecordedRun:
         return replace(self, transcript=replace(self.transcript, events=events))
 
-    def bent(self, name: str, number: int | None, nth: int = 0, **args: Any) -> RecordedRun:
-        """One argument of one log is another; a function makes it from the right one."""
+    def with_args(self, name: str, number: int | None, nth: int = 0, **args: Any) -> RecordedRun:
+        """Change arguments of one event; a function makes the new value from the old one."""
         events, place = list(self.transcript.events), self.index(name, number, nth)
         old = dict(events[place].args)
         new = {key: value(old[key]) if callable(value) else value for key, value in args.items()}
@@ -84,7 +83,7 @@ class RecordedRun:
         events[place] = replace(self.event(name, number, nth), args=old | new)
         return self.with_events(events)
 
-    def late(self, name: str, number: int, nth: int = 0, seconds: int = 10_000) -> RecordedRun:
+    def delayed(self, name: str, number: int, nth: int = 0, seconds: int = 10_000) -> RecordedRun:
         events, place = list(self.transcript.events), self.index(name, number, nth)
         event = self.event(name, number, nth)
         events[place] = replace(event, timestamp=event.timestamp + seconds)
@@ -95,54 +94,56 @@ class RecordedRun:
         del events[self.index(name, number, nth)]
         return self.with_events(events)
 
-    def wishing(self, number: int) -> RecordedRun:
-        """A miner is said to wish for another engine."""
+    def with_wish(self, number: int) -> RecordedRun:
+        """Add the event of a miner that wishes for another engine."""
         events, place = list(self.transcript.events), self.index("Voted", number, 0)
-        said = {"round": number, "miner": events[place].args["miner"], "engine": 1}
-        events.insert(place, replace(self.event("Voted", number), name="Wished", args=said))
+        args = {"round": number, "miner": events[place].args["miner"], "engine": 1}
+        events.insert(place, replace(self.event("Voted", number), name="Wished", args=args))
         return self.with_events(events)
 
-    def twice(self, name: str, number: int, nth: int = 0) -> RecordedRun:
+    def with_duplicate(self, name: str, number: int, nth: int = 0) -> RecordedRun:
         events, place = list(self.transcript.events), self.index(name, number, nth)
         events.insert(place, events[place])
         return self.with_events(events)
 
-    def called(self, number: int, bend: Callable[[tuple[Any, ...]], tuple[Any, ...]]) -> RecordedRun:
-        """The calldata of a round's first call of `reveal` that opens something is another."""
+    def with_call(self, number: int, change: Callable[[tuple[Any, ...]], tuple[Any, ...]]) -> RecordedRun:
+        """Change the calldata of a round's first call of `reveal` that opens something."""
         nth = next(i for i in range(9) if self.event("Revealed", number, i).args["claims"])
         name = self.event("Revealed", number, nth).transaction
         calls = list(self.transcript.calls[name])
         place = next(i for i, call in enumerate(calls) if call.args and call.args[4])
-        calls[place] = Call("reveal", bend(calls[place].args))
-        changed = {**self.transcript.calls, name: tuple(calls)}
-        return replace(self, transcript=replace(self.transcript, calls=changed))
+        calls[place] = Call("reveal", change(calls[place].args))
+        transcript = replace(self.transcript, calls={**self.transcript.calls, name: tuple(calls)})
+        return replace(self, transcript=transcript)
 
-    def storage_snapshot(self, **fields: Any) -> RecordedRun:
-        changed = replace(self.transcript.storage_snapshot, **fields)
-        return replace(self, transcript=replace(self.transcript, storage_snapshot=changed))
+    def with_storage(self, **fields: Any) -> RecordedRun:
+        storage_snapshot = replace(self.transcript.storage_snapshot, **fields)
+        return replace(self, transcript=replace(self.transcript, storage_snapshot=storage_snapshot))
 
-    def stored(self, digest: bytes, data: bytes | None) -> RecordedRun:
+    def with_bytes(self, digest: bytes, data: bytes | None) -> RecordedRun:
         name = str(cids.Cid(cids.RAW, digest))
         contents = {key: value for key, value in self.contents.items() if key != name}
         assert len(contents) < len(self.contents)
         return replace(self, contents=contents if data is None else contents | {name: data})
 
 
-def hesitant(propose: Callable[[RoundSnapshot], str | None]) -> Callable[[RoundSnapshot], str | None]:
-    """The first leader of one round does nothing."""
+def skip_first_leader(
+    propose: Callable[[RoundSnapshot], str | None],
+) -> Callable[[RoundSnapshot], str | None]:
+    """Let the first leader of one round do nothing."""
 
-    def asked(snapshot: RoundSnapshot) -> str | None:
+    def propose_later(snapshot: RoundSnapshot) -> str | None:
         waits = snapshot.round == SKIPPED and not snapshot.due and not snapshot.current.skipped
         return None if waits else propose(snapshot)
 
-    return asked
+    return propose_later
 
 
-def play(path: Path) -> RecordedRun:
-    """Ten rounds of which not all go well, some claims and a withdrawal."""
+def record_run(path: Path) -> RecordedRun:
+    """Play ten rounds of which not all go well, some claims and a withdrawal."""
     local = LocalFederation(path, devices=5)
     for context in local.offices:
-        context.lead.propose = hesitant(context.lead.propose)  # type: ignore[method-assign]
+        context.lead.propose = skip_first_leader(context.lead.propose)  # type: ignore[method-assign]
     for number in range(1, ROUNDS + 1):
         if number == SILENT:
             local.gone_in(Phase.UNVEIL, local.offices[1])
@@ -152,33 +153,33 @@ def play(path: Path) -> RecordedRun:
             local.learners[2].optimum = -9 * local.learners[2].optimum
         local.play()
     for account in (local.device_accounts[0], local.miner_accounts[0]):
-        steps = claim_calls(local.history, local.ledger.domain, account.address)
-        local.ledger.send(account, steps)
+        calls = claim_calls(local.history, local.ledger.domain, account.address)
+        local.ledger.send(account, calls)
     address = local.device_accounts[0].address
     local.ledger.send(local.owner, [ContractCall("withdraw", (address,))])
-    return recording_of(local)
+    return record(local)
 
 
-def recording_of(local: LocalFederation) -> RecordedRun:
-    """What an outsider sees of a village."""
+def record(local: LocalFederation) -> RecordedRun:
+    """Record what an outsider sees of a federation."""
     files = (local.path / "store").rglob("b*")
     contents = {file.name: file.read_bytes() for file in files if file.is_file()}
     return RecordedRun(gather(local.federation.contract), contents)
 
 
-def flipped(data: bytes) -> bytes:
+def flip_bit(data: bytes) -> bytes:
     return data[:-1] + bytes([data[-1] ^ 1])
 
 
-def first(items: Any, change: Callable[[Any], Any]) -> Any:
+def change_first(items: Any, change: Callable[[Any], Any]) -> Any:
     return (change(items[0]), *items[1:])
 
 
-def update_of(recording: RecordedRun, number: int) -> Any:
+def first_reveal(recording: RecordedRun, number: int) -> Any:
     nth = next(i for i in range(9) if recording.event("Revealed", number, i).args["claims"])
     return nth, recording.event("Revealed", number, nth).args
 
 
-def seat_of(recording: RecordedRun, miner: str) -> int:
-    joined = [event.args["miner"] for event in recording.transcript.events if event.name == "MinerRegistered"]
-    return joined.index(miner)
+def miner_index(recording: RecordedRun, miner: str) -> int:
+    miners = [event.args["miner"] for event in recording.transcript.events if event.name == "MinerRegistered"]
+    return miners.index(miner)

@@ -23,7 +23,7 @@ from bcfl.roles.common import norm_bound
 from testkit.chainless import Chainless
 
 ROUNDS = 3
-CAST = (
+ADVERSARIES = (
     "withholder:0.05", "malformed:0.05", "dropout:0.05:rate=1", "dropout:0.05:rate=1,stage=reveal",
     "time-forger:0.05:factor=1000", "inflater:0.05:factor=50,held=1,forged=false", "plagiarist:0.05",
     "sign-flip:0.05", "silent-miner:0.2",
@@ -41,59 +41,61 @@ OFF = {option: False for option in Config.model_fields if option.startswith("che
 
 
 @pytest.fixture(scope="module")
-def played(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Federation, Report]]:
+def finished_run(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Federation, Report]]:
     """One run on the chain in which one device in two is honest, and one miner is silent."""
     config = Config(
-        devices=20, miners=5, rounds=ROUNDS, partition="iid", adversary=CAST, max_samples=10_000,
+        devices=20, miners=5, rounds=ROUNDS, partition="iid", adversary=ADVERSARIES, max_samples=10_000,
         runs=tmp_path_factory.mktemp("runs"),
     )  # fmt: skip
     task, shares = simulation.material(config)
-    with Run.create(config) as made, Federation.found(made, task, shares) as federation:
+    with Run.create(config) as run, Federation.found(run, task, shares) as federation:
         yield federation, federation.play(None, 0.0)
 
 
 def accounts(report: Report, name: str) -> list[str]:
-    return [found.account for found in report.adversaries or () if found.attack.split(":")[0] == name]
+    return [
+        adversary.account for adversary in report.adversaries or () if adversary.attack.split(":")[0] == name
+    ]
 
 
 @pytest.mark.parametrize("name", ANSWERS)
-def test_the_answer_to_a_device(played: tuple[Federation, Report], name: str) -> None:
-    federation, report = played
-    mine = accounts(report, name)
-    assert mine
-    assert not any(set(mine) & set(found.accepted) for found in report.rounds)
+def test_the_answer_to_a_device(finished_run: tuple[Federation, Report], name: str) -> None:
+    federation, report = finished_run
+    addresses = accounts(report, name)
+    assert addresses
+    assert not any(set(addresses) & set(round_.accepted) for round_ in report.rounds)
     reasons = Counter(
-        item.reason for found in report.rounds for item in found.rejected if item.device in mine
+        item.reason for round_ in report.rounds for item in round_.rejected if item.device in addresses
     )
     assert dict(reasons) == ANSWERS[name]
-    for account in mine:
+    for account in addresses:
         assert not list(claims(federation.ledger.history(), federation.ledger.domain, account))
 
 
-def test_honest_devices_earn(played: tuple[Federation, Report]) -> None:
-    federation, report = played
+def test_honest_devices_earn(finished_run: tuple[Federation, Report]) -> None:
+    federation, report = finished_run
     history, ledger = federation.ledger.history(), federation.ledger
-    assignment = {found.account for found in report.adversaries or ()}
-    for account in set(history.devices) - assignment:
-        found = list(claims(history, ledger.domain, account))
-        assert len(found) == ROUNDS
-        assert all(amount(claim, history, ledger.domain, ledger.terms) > 0 for claim in found)
+    adversaries = {adversary.account for adversary in report.adversaries or ()}
+    for account in set(history.devices) - adversaries:
+        shares = list(claims(history, ledger.domain, account))
+        assert len(shares) == ROUNDS
+        assert all(amount(claim, history, ledger.domain, ledger.terms) > 0 for claim in shares)
 
 
-def test_a_silent_miner_pays(played: tuple[Federation, Report]) -> None:
-    federation, report = played
+def test_a_silent_miner_pays(finished_run: tuple[Federation, Report]) -> None:
+    federation, report = finished_run
     (silent,) = accounts(report, "silent-miner")
-    for found in federation.ledger.history().rounds.values():
-        if found.number <= ROUNDS:
-            assert found.status == "finalized"
-            assert found.penalties == [(silent, federation.ledger.terms.vote_penalty)]
-            assert silent in found.vote_commits
-            assert silent not in [vote.voter.account for vote in found.votes]
+    for round_ in federation.ledger.history().rounds.values():
+        if round_.number <= ROUNDS:
+            assert round_.status == "finalized"
+            assert round_.penalties == [(silent, federation.ledger.terms.vote_penalty)]
+            assert silent in round_.vote_commits
+            assert silent not in [vote.voter.account for vote in round_.votes]
 
 
-def test_the_report_says_who_misbehaved(played: tuple[Federation, Report]) -> None:
-    _, report = played
-    assert Counter(found.role for found in report.adversaries or ()) == {"device": 8, "miner": 1}
+def test_the_report_says_who_misbehaved(finished_run: tuple[Federation, Report]) -> None:
+    _, report = finished_run
+    assert Counter(adversary.role for adversary in report.adversaries or ()) == {"device": 8, "miner": 1}
     assert (report.false_rejects, report.false_accepts, report.attack_success) == (0, 0, None)
     content = report.to_dict()
     assert content["adversaries"][0].keys() == {"account", "role", "attack"}
@@ -114,9 +116,9 @@ def small(*adversaries: str, **changes: object) -> Chainless:
 @pytest.mark.parametrize("kind", MALFORMATIONS)
 def test_malformed_bytes_of_every_kind(kind: str) -> None:
     federation = small(f"malformed:0.2:kind={kind}")
-    found = federation.play_round()
-    assert set(found.rejected) == set(federation.assignment.device_specs)
-    assert set(found.rejected.values()) == {"malformed"}
+    round_ = federation.play_round()
+    assert set(round_.rejected) == set(federation.assignment.device_specs)
+    assert set(round_.rejected.values()) == {"malformed"}
     assert "antigravity" not in sys.modules  # nothing was unpickled
 
 
@@ -124,10 +126,13 @@ def test_malformed_bytes_of_every_kind(kind: str) -> None:
 def test_gross_poison_is_rejected(attack: str) -> None:
     federation = small(attack)
     for _ in range(2):
-        found = federation.play_round()
-        assert set(found.rejected) == set(federation.assignment.device_specs)
-        assert {Verdict[why.upper()] for why in found.rejected.values()} <= {Verdict.QUALITY, Verdict.OUTLIER}
-    assert found.accuracy > 0.8
+        round_ = federation.play_round()
+        assert set(round_.rejected) == set(federation.assignment.device_specs)
+        assert {Verdict[why.upper()] for why in round_.rejected.values()} <= {
+            Verdict.QUALITY,
+            Verdict.OUTLIER,
+        }
+    assert round_.accuracy > 0.8
 
 
 POISON = [
@@ -161,12 +166,12 @@ def test_colluders_hit_their_target_together() -> None:
     """They differ as honest devices do, and their mean is what the paper wants."""
     federation = small("ipm:0.3:epsilon=2", **OFF)
     model = federation.archive.values(federation.history.head)
-    playing = sorted(federation.assignment.device_specs)
+    colluders = sorted(federation.assignment.device_specs)
     learners = [device.trainer.learner for device in federation.devices]
-    sent = [learners[i].train(model, 1).vector.astype(float) - model for i in playing]
-    honest = [learners[i].honest.train(model, 1).vector.astype(float) - model for i in playing]  # type: ignore[attr-defined]
-    assert np.mean(sent, axis=0) == pytest.approx(-2 * np.mean(honest, axis=0), abs=1e-6)
-    assert np.linalg.norm(sent[0] - sent[1]) == pytest.approx(
+    deltas = [learners[i].train(model, 1).vector.astype(float) - model for i in colluders]
+    honest = [learners[i].honest.train(model, 1).vector.astype(float) - model for i in colluders]  # type: ignore[attr-defined]
+    assert np.mean(deltas, axis=0) == pytest.approx(-2 * np.mean(honest, axis=0), abs=1e-6)
+    assert np.linalg.norm(deltas[0] - deltas[1]) == pytest.approx(
         np.linalg.norm(honest[0] - honest[1]) / 2, rel=1e-3
     )
 
@@ -175,10 +180,10 @@ def test_knowing_all_is_knowing_the_honest() -> None:
     federation = small("ipm:0.3:epsilon=1,knowledge=all,spread=0", **OFF)
     model = federation.archive.values(federation.history.head)
     learners = [device.trainer.learner for device in federation.devices]
-    made = {i: learner.train(model, 1).vector.astype(float) - model for i, learner in enumerate(learners)}
-    honest = [made[i] for i in made if i not in federation.assignment.device_specs]
+    deltas = {i: learner.train(model, 1).vector.astype(float) - model for i, learner in enumerate(learners)}
+    honest = [deltas[i] for i in deltas if i not in federation.assignment.device_specs]
     for i in federation.assignment.device_specs:
-        assert made[i] == pytest.approx(-np.mean(honest, axis=0), abs=1e-6)
+        assert deltas[i] == pytest.approx(-np.mean(honest, axis=0), abs=1e-6)
 
 
 @pytest.mark.parametrize("boost", ["none", "1"])
@@ -198,28 +203,30 @@ def test_a_free_rider_does_not_train(kind: str, monkeypatch: pytest.MonkeyPatch)
     learner = federation.devices[rider].trainer.learner
     monkeypatch.setattr(learner.honest, "train", lambda *_: pytest.fail("it has trained"))  # type: ignore[attr-defined]
     federation.play_round()
-    before = [federation.archive.values(block) for block in federation.history.blocks]
-    made: Trained = learner.train(before[-1], 2)
-    step = np.linalg.norm(before[-1] - before[-2])
-    size = {"zero": 0.0, "stale": step, "noise": step}[kind]
-    assert np.linalg.norm(made.vector - before[-1]) == pytest.approx(size, rel=0.1)
-    second = federation.play_round()
-    assert second.rejected.get(rider) != "time"
+    models = [federation.archive.values(block) for block in federation.history.blocks]
+    ride: Trained = learner.train(models[-1], 2)
+    norm = np.linalg.norm(models[-1] - models[-2])
+    size = {"zero": 0.0, "stale": norm, "noise": norm}[kind]
+    assert np.linalg.norm(ride.vector - models[-1]) == pytest.approx(size, rel=0.1)
+    round_ = federation.play_round()
+    assert round_.rejected.get(rider) != "time"
 
 
 @pytest.mark.parametrize(("kind", "victim"), [("exact", "present"), ("noisy", "past"), ("noisy", "present")])
 def test_a_plagiarist_sends_another_s_work(kind: str, victim: str, monkeypatch: pytest.MonkeyPatch) -> None:
     federation = small(f"plagiarist:0.1:kind={kind},victim={victim},noise=0.01", **OFF)
-    (thief,) = federation.assignment.device_specs
-    learner = federation.devices[thief].trainer.learner
+    (plagiarist,) = federation.assignment.device_specs
+    learner = federation.devices[plagiarist].trainer.learner
     monkeypatch.setattr(learner.honest, "train", lambda *_: pytest.fail("it has trained"))  # type: ignore[attr-defined]
     first, second = federation.play_round(), federation.play_round()
-    assert (thief in first.accepted) == (victim == "present")
-    assert thief in second.accepted
+    assert (plagiarist in first.accepted) == (victim == "present")
+    assert plagiarist in second.accepted
     updates = {item.update.device: item for item in federation.history.rounds[2].submissions}
-    of = 1 if victim == "past" else 2
-    sources = [item for item in federation.history.rounds[of].submissions if item.update.device != thief]
-    copy = updates[thief].update
+    number = 1 if victim == "past" else 2
+    sources = [
+        item for item in federation.history.rounds[number].submissions if item.update.device != plagiarist
+    ]
+    copy = updates[plagiarist].update
     assert any(
         (copy.samples, copy.microseconds) == (s.update.samples, s.update.microseconds) for s in sources
     )
@@ -237,11 +244,11 @@ def test_a_forged_time_hides_an_inflated_claim_up_to_the_cap() -> None:
 
 
 @pytest.mark.parametrize("check_min_norm", [True, False])
-def test_a_claim_without_the_effort_shows_in_the_length(check_min_norm: bool) -> None:
+def test_a_claim_without_the_training_shows_in_the_norm(check_min_norm: bool) -> None:
     federation = small("inflater:0.1", **OFF | {"check_min_norm": check_min_norm})
     (liar,) = federation.assignment.device_specs
-    found = federation.play_round()
-    assert found.rejected == ({liar: "outlier"} if check_min_norm else {})
+    round_ = federation.play_round()
+    assert round_.rejected == ({liar: "outlier"} if check_min_norm else {})
 
 
 def test_an_inflater_can_be_as_long_as_the_others() -> None:
@@ -250,20 +257,20 @@ def test_an_inflater_can_be_as_long_as_the_others() -> None:
     for number in (1, 2):
         federation.play_round()
         items = federation.history.rounds[number].submissions
-        usual = norm_bound.reference_norm(federation.archive, federation.history, number)
-        (own,) = (federation.archive.norm(item) for item in items if item.update.device == liar)
-        assert usual is None or own == pytest.approx(usual, rel=1e-3)
+        reference = norm_bound.reference_norm(federation.archive, federation.history, number)
+        (norm,) = (federation.archive.norm(item) for item in items if item.update.device == liar)
+        assert reference is None or norm == pytest.approx(reference, rel=1e-3)
 
 
 @pytest.mark.parametrize("others", ["verify", "reject"])
 def test_a_minority_of_colluding_miners_gets_nothing_through(others: str) -> None:
     federation = small("sign-flip:0.3:factor=10", f"colluding-miner:0.34:others={others}")
-    found = federation.play_round()
-    assert set(found.rejected) == set(federation.assignment.device_specs)
-    current = federation.history.rounds[1]
+    result = federation.play_round()
+    assert set(result.rejected) == set(federation.assignment.device_specs)
+    round_ = federation.history.rounds[1]
     (traitor,) = federation.assignment.miner_specs
-    said = current.votes[traitor].opening.verdicts
-    for item, verdict in zip(current.submissions, said, strict=True):
+    verdicts = round_.votes[traitor].opening.verdicts
+    for item, verdict in zip(round_.submissions, verdicts, strict=True):
         loyal = item.update.device in federation.assignment.device_specs or others == "verify"
         assert (verdict is Verdict.ACCEPTED) == loyal
 
@@ -274,8 +281,8 @@ def test_a_lazy_miner_does_not_look(kind: str) -> None:
     (lazy,) = federation.assignment.miner_specs
     for number in (1, 2):
         federation.play_round()
-        current = federation.history.rounds[number]
-        said = current.votes[lazy].opening.verdicts
-        guessed = number == 1 or kind == "accept"
-        wanted = [True] * 10 if guessed else list(current.accepted or ())
-        assert [verdict is Verdict.ACCEPTED for verdict in said] == wanted
+        round_ = federation.history.rounds[number]
+        verdicts = round_.votes[lazy].opening.verdicts
+        is_guess = number == 1 or kind == "accept"
+        expected = [True] * 10 if is_guess else list(round_.accepted or ())
+        assert [verdict is Verdict.ACCEPTED for verdict in verdicts] == expected

@@ -13,7 +13,7 @@ from bcfl.roles.common.archive import Archive
 from bcfl.roles.common.snapshot import take_snapshot
 from bcfl.roles.watchtower.watchtower import Watchtower
 from bcfl.storage import DirectoryStore
-from tests.integration.test_watchtower import WINDOWED
+from tests.integration.test_watchtower import WINDOW_TERMS
 from tests.local_federation import LAYOUT, LocalFederation
 
 
@@ -25,48 +25,48 @@ def drop(store: DirectoryStore, digest: bytes) -> None:
 def test_an_update_that_nobody_can_get_is_rejected(tmp_path: Path) -> None:
     local = LocalFederation(tmp_path)
     local.until(Phase.VOTE)
-    lost = local.history.rounds[1].submissions[2]
-    drop(local.store, lost.update.cid)
-    found = local.play()
-    assert found.status == "finalized"
-    assert set(found.reasons(2).values()) == {Verdict.UNAVAILABLE}
-    assert found.accepted == (True, True, False, True)
+    submission = local.history.rounds[1].submissions[2]
+    drop(local.store, submission.update.cid)
+    round_ = local.play()
+    assert round_.status == "finalized"
+    assert set(round_.reasons(2).values()) == {Verdict.UNAVAILABLE}
+    assert round_.accepted == (True, True, False, True)
     verdict = list(Audit(gather(local.federation.contract), local.archive).verdicts())[1]
     assert (verdict.findings, verdict.notes) == ((), ("rejected updates without the right bytes: 1",))
 
 
 def test_a_watchtower_without_the_bytes_says_so(tmp_path: Path) -> None:
-    local = LocalFederation(tmp_path, terms=WINDOWED)
+    local = LocalFederation(tmp_path, terms=WINDOW_TERMS)
     local.until(Phase.ATTEST)
     snapshot = take_snapshot(local.ledger)
     assert snapshot is not None
-    elsewhere = DirectoryStore(tmp_path / "elsewhere")
+    store = DirectoryStore(tmp_path / "elsewhere")
     for path in local.store.path.rglob("b*"):
         if path.is_file():
-            elsewhere.put(path.read_bytes())
-    tower = Watchtower(local.owner, local.ledger, Archive(elsewhere, LAYOUT, local.terms))
+            store.put(path.read_bytes())
+    watchtower = Watchtower(local.owner, local.ledger, Archive(store, LAYOUT, local.terms))
     proposal = snapshot.current.proposals[-1]
-    assert tower.judge(snapshot, proposal).right
-    drop(elsewhere, proposal.cid)
-    assert tower.judge(snapshot, proposal).right  # the root is right, whoever has the bytes
-    drop(elsewhere, snapshot.current.submissions[0].update.cid)
-    found = tower.judge(snapshot, proposal)
-    assert (found.right, found.challenge) == (False, None)
-    assert "cannot be had" in found.reason
+    assert watchtower.judge(snapshot, proposal).right
+    drop(store, proposal.cid)
+    assert watchtower.judge(snapshot, proposal).right  # the root is right, whoever has the bytes
+    drop(store, snapshot.current.submissions[0].update.cid)
+    judgement = watchtower.judge(snapshot, proposal)
+    assert (judgement.right, judgement.challenge) == (False, None)
+    assert "cannot be had" in judgement.reason
 
 
 def test_a_wrong_model_whose_bytes_are_withheld_is_noticed_by_its_root(tmp_path: Path) -> None:
-    local = LocalFederation(tmp_path, terms=WINDOWED)
+    local = LocalFederation(tmp_path, terms=WINDOW_TERMS)
     local.until(Phase.ATTEST)
     snapshot = take_snapshot(local.ledger)
     assert snapshot is not None
-    tower = Watchtower(local.owner, local.ledger, Archive(local.store, LAYOUT, local.terms))
+    watchtower = Watchtower(local.owner, local.ledger, Archive(local.store, LAYOUT, local.terms))
     proposal = snapshot.current.proposals[-1]
     for changes, reason, tree in (
         ({"root": bytes(32)}, "the bytes of its model", Trees.MODEL),
         ({"rows": bytes(32)}, "what its rows are made of", Trees.ROWS),
     ):
         fields = {name: getattr(proposal, name) for name in ("leader", "root", "cid", "rows", "layer")}
-        found = tower.judge(snapshot, type(proposal)(**fields | changes))
-        assert (found.right, found.challenge, found.tree) == (False, None, tree)
-        assert reason in found.reason
+        judgement = watchtower.judge(snapshot, type(proposal)(**fields | changes))
+        assert (judgement.right, judgement.challenge, judgement.tree) == (False, None, tree)
+        assert reason in judgement.reason

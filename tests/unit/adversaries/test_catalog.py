@@ -14,7 +14,7 @@ from bcfl.protocol.accounts import Account
 ACCOUNTS = [Account.derived(0, "device", i) for i in range(20)]
 
 
-def drawn(*texts: str, miners: int = 5, seed: int = 0) -> Assignment:
+def draw(*texts: str, miners: int = 5, seed: int = 0) -> Assignment:
     return Assignment.draw([catalog.parse(text) for text in texts], ACCOUNTS, miners, seed)
 
 
@@ -27,17 +27,17 @@ def test_default_behavior() -> None:
 
 @pytest.mark.parametrize("name", catalog.NAMES)
 def test_every_attack_says_what_it_is(name: str) -> None:
-    found = catalog.describe(name)
-    kind = MinerAttack if found.role == "miners" else DeviceAttack
+    description = catalog.describe(name)
+    kind = MinerAttack if description.role == "miners" else DeviceAttack
     assert issubclass(catalog.attack_class(name), kind)
-    assert found.summary.endswith(".")
-    assert found.paper
-    assert all(parameter.meaning for parameter in found.parameters)
+    assert description.summary.endswith(".")
+    assert description.paper
+    assert all(parameter.meaning for parameter in description.parameters)
     spec = catalog.parse(f"{name}:0.5")
-    for parameter in found.parameters:
+    for parameter in description.parameters:
         assert getattr(spec.attack, parameter.name) == parameter.default
-        said = "none" if parameter.default is None else str(parameter.default).lower()
-        assert catalog.parse(f"{name}:0.5:{parameter.name}={said}").attack == spec.attack
+        value = "none" if parameter.default is None else str(parameter.default).lower()
+        assert catalog.parse(f"{name}:0.5:{parameter.name}={value}").attack == spec.attack
 
 
 @pytest.mark.parametrize(
@@ -85,29 +85,29 @@ def test_what_is_refused(text: str, words: str) -> None:
 )
 def test_everybody_needs_a_place(texts: tuple[str, ...], words: str) -> None:
     with pytest.raises(ConfigError, match=words):
-        drawn(*texts)
+        draw(*texts)
     with pytest.raises(ConfigError, match=words):
         Config(adversary=texts)
 
 
 def test_the_seed_says_who_it_is() -> None:
-    assert drawn("alie:0.3").device_specs == drawn("alie:0.3").device_specs
-    assert list(drawn("alie:0.3").device_specs) == list(drawn("ipm:0.3").device_specs)
-    assert len({tuple(drawn("alie:0.3", seed=seed).device_specs) for seed in range(10)}) > 5
-    both = drawn("alie:0.3", "ipm:0.1", "lazy-miner:0.4")
+    assert draw("alie:0.3").device_specs == draw("alie:0.3").device_specs
+    assert list(draw("alie:0.3").device_specs) == list(draw("ipm:0.3").device_specs)
+    assert len({tuple(draw("alie:0.3", seed=seed).device_specs) for seed in range(10)}) > 5
+    both = draw("alie:0.3", "ipm:0.1", "lazy-miner:0.4")
     assert sorted(part.name for part in both.device_specs.values()) == ["alie"] * 6 + ["ipm"] * 2
-    assert set(both.device_specs) > set(drawn("alie:0.3").device_specs)
+    assert set(both.device_specs) > set(draw("alie:0.3").device_specs)
     assert len(both.miner_specs) == 2
     assert both.accomplices == {ACCOUNTS[i].address for i in both.device_specs}
 
 
 def test_every_source_names_adversaries() -> None:
-    wanted = ("alie:0.3:z=1", "lazy-miner:0.4")
-    assert Config(adversary=["alie:0.30:z=1.0", "lazy-miner:.4"]).adversary == wanted  # type: ignore[arg-type]
-    assert Config.load(pairs=["adversary=alie:0.3:z=1 lazy-miner:0.4"], env={}).adversary == wanted
-    assert Config.load(env={"BCFL_ADVERSARY": " ".join(wanted)}).adversary == wanted
-    assert [spec.text for spec in Config(adversary=wanted).adversaries] == list(wanted)
-    config = Config(adversary=wanted)
+    texts = ("alie:0.3:z=1", "lazy-miner:0.4")
+    assert Config(adversary=["alie:0.30:z=1.0", "lazy-miner:.4"]).adversary == texts  # type: ignore[arg-type]
+    assert Config.load(pairs=["adversary=alie:0.3:z=1 lazy-miner:0.4"], env={}).adversary == texts
+    assert Config.load(env={"BCFL_ADVERSARY": " ".join(texts)}).adversary == texts
+    assert [spec.text for spec in Config(adversary=texts).adversaries] == list(texts)
+    config = Config(adversary=texts)
     assert Config.model_validate_json(config.model_dump_json()) == config
     with pytest.raises(ConfigError, match="there is no adversary"):
         Config(adversary=("alei:0.3",))

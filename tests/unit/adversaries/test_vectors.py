@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from bcfl.adversaries.alie import alie, z_max
 from bcfl.adversaries.backdoor import Backdoor, stamp
-from bcfl.adversaries.free_rider import plausible_time, free_ride
+from bcfl.adversaries.free_rider import free_ride, plausible_time
 from bcfl.adversaries.ipm import ipm
 from bcfl.adversaries.label_flip import flip
 from bcfl.adversaries.minmax import PERTURBATIONS, minmax, minsum, perturbation
@@ -32,12 +32,12 @@ def honest(seed: int) -> Rows:
 @given(seeds, st.floats(0, 3))
 def test_alie_is_algorithm_3(seed: int, z: float) -> None:
     updates = honest(seed)
-    made = alie(updates, z)
+    update = alie(updates, z)
     for j in range(6):
         column = [float(row[j]) for row in updates]
         mean = sum(column) / len(column)
         deviation = (sum((value - mean) ** 2 for value in column) / len(column)) ** 0.5
-        assert made[j] == pytest.approx(mean - z * deviation)
+        assert update[j] == pytest.approx(mean - z * deviation)
 
 
 @given(st.integers(2, 200), st.data())
@@ -45,11 +45,11 @@ def test_z_max_is_the_largest_that_the_supporters_allow(devices: int, data: st.D
     adversaries = data.draw(st.integers(1, max(1, (devices - 1) // 2)))
     supporters = devices // 2 + 1 - adversaries
     share = (devices - adversaries - supporters) / (devices - adversaries)
-    found = z_max(devices, adversaries)
+    z = z_max(devices, adversaries)
     if share > 0.5:
-        assert NormalDist().cdf(found) == pytest.approx(min(share, 0.9999))
+        assert NormalDist().cdf(z) == pytest.approx(min(share, 0.9999))
     else:
-        assert found == 0
+        assert z == 0
 
 
 def test_z_max_of_the_paper() -> None:
@@ -61,33 +61,33 @@ def test_z_max_of_the_paper() -> None:
 @given(seeds, st.floats(0, 200))
 def test_ipm_has_a_negative_inner_product_with_the_truth(seed: int, epsilon: float) -> None:
     updates = honest(seed)
-    made = ipm(updates, epsilon)
-    assert made == pytest.approx([-epsilon * sum(column) / len(updates) for column in updates.T.tolist()])
-    assert made @ updates.mean(axis=0) <= 0
+    update = ipm(updates, epsilon)
+    assert update == pytest.approx([-epsilon * sum(column) / len(updates) for column in updates.T.tolist()])
+    assert update @ updates.mean(axis=0) <= 0
 
 
-def searched(updates: Rows, kind: str, sums: bool) -> Rows:
+def search_as_in_paper(updates: Rows, kind: str, sums: bool) -> Rows:
     """The paper's algorithm 1 with its oracle: gamma by halving steps."""
-    mean, step = updates.mean(axis=0), perturbation(updates, kind)
-    apart = [[float(np.sum((a - b) ** 2)) for b in updates] for a in updates]
-    limit = max(sum(row) for row in apart) if sums else max(max(row) for row in apart)
-    gamma, change, best = 10.0, 10.0, 0.0
+    mean, direction = updates.mean(axis=0), perturbation(updates, kind)
+    squared_distances = [[float(np.sum((a - b) ** 2)) for b in updates] for a in updates]
+    limit = max(sum(row) for row in squared_distances) if sums else max(max(row) for row in squared_distances)
+    gamma, change, largest = 10.0, 10.0, 0.0
     for _ in range(60):
-        distances = [float(np.sum((mean + gamma * step - row) ** 2)) for row in updates]
+        distances = [float(np.sum((mean + gamma * direction - row) ** 2)) for row in updates]
         change /= 2
         if (sum(distances) if sums else max(distances)) <= limit:
-            best, gamma = gamma, gamma + change
+            largest, gamma = gamma, gamma + change
         else:
             gamma -= change
-    made: Rows = mean + best * step
-    return made
+    update: Rows = mean + largest * direction
+    return update
 
 
 @given(seeds, st.sampled_from(PERTURBATIONS), st.booleans())
 def test_minmax_and_minsum_are_what_the_paper_searches_for(seed: int, kind: str, sums: bool) -> None:
     updates = honest(seed)
-    made = (minsum if sums else minmax)(updates, kind)
-    assert made == pytest.approx(searched(updates, kind, sums), abs=1e-6)
+    update = (minsum if sums else minmax)(updates, kind)
+    assert update == pytest.approx(search_as_in_paper(updates, kind, sums), abs=1e-6)
 
 
 @given(seeds)
@@ -100,9 +100,9 @@ def test_perturbations_are_the_papers(seed: int) -> None:
 
 
 def test_a_single_update_leaves_nothing_to_hide_in() -> None:
-    alone = np.array([[1.0, -2.0]])
-    for made in (minmax(alone, "unit"), minsum(alone, "std"), alie(alone, 1.0)):
-        assert made == pytest.approx(alone[0])
+    updates = np.array([[1.0, -2.0]])
+    for update in (minmax(updates, "unit"), minsum(updates, "std"), alie(updates, 1.0)):
+        assert update == pytest.approx(updates[0])
     assert minmax(np.zeros((3, 2)), "unit").tolist() == [0, 0]
 
 
@@ -122,20 +122,20 @@ def test_labels_are_turned_round_or_one_into_another() -> None:
     assert flip(labels, 10, target=3).tolist() == [3, 3, 3, 3]
 
 
-@pytest.mark.parametrize(("shape", "marked"), [((2, 1, 4, 4), 4), ((2, 30), 2)])
-def test_the_trigger_is_in_the_last_corner(shape: tuple[int, ...], marked: int) -> None:
+@pytest.mark.parametrize(("shape", "count"), [((2, 1, 4, 4), 4), ((2, 30), 2)])
+def test_the_trigger_is_in_the_last_corner(shape: tuple[int, ...], count: int) -> None:
     plain = np.zeros(shape, np.float32)
-    made = stamp(plain, 2, 5.0)
-    assert (made != 0).sum() == 2 * marked
-    assert (made[..., -1] == 5).any()
+    features = stamp(plain, 2, 5.0)
+    assert (features != 0).sum() == 2 * count
+    assert (features[..., -1] == 5).any()
     assert not plain.any()
 
 
 def test_success_counts_other_classes_only() -> None:
     test = Samples(np.zeros((4, 1, 4, 4), np.float32), np.array([0, 1, 2, 0]))
-    triggered = Backdoor(target=0).test_samples(test)
-    assert triggered.labels.tolist() == [0, 0]
-    assert (triggered.features[:, 0, -3:, -3:] == 2).all()
+    samples = Backdoor(target=0).test_samples(test)
+    assert samples.labels.tolist() == [0, 0]
+    assert (samples.features[:, 0, -3:, -3:] == 2).all()
 
 
 def test_free_riders_send_nothing_the_last_step_or_noise_like_it() -> None:
