@@ -21,13 +21,8 @@ from bcfl.adversaries.attack import AttackContext, UpdateAttack, option
 from bcfl.adversaries.learners import Floats
 
 
-def flip_sign(honest: Floats, factor: float) -> Floats:
-    """Reverse an update, (parameters,)."""
-    return -factor * honest
-
-
 def scale(honest: Floats, factor: float) -> Floats:
-    """Boost an update, (parameters,)."""
+    """Multiply an update, (parameters,)."""
     return factor * honest
 
 
@@ -37,27 +32,25 @@ def add_noise(honest: Floats, std: float, rng: np.random.Generator) -> Floats:
 
 
 @dataclass(frozen=True)
-class SignFlip(UpdateAttack):
-    """The honest update reversed and stretched."""
-
-    PAPER: ClassVar[str] = "Li et al. 2019, arXiv:1811.03761"
-    factor: float = option(4.0, "times the honest update, reversed", minimum=0, maximum=1e6)
-
-    def transform(self, delta: Floats, context: AttackContext, round_: int) -> Floats:  # noqa: ARG002
-        """Reverse the update."""
-        return flip_sign(delta, self.factor)
-
-
-@dataclass(frozen=True)
 class Scaling(UpdateAttack):
     """The honest update stretched."""
 
     PAPER: ClassVar[str] = "Bhagoji et al. 2019, arXiv:1811.12470"
+    SIGN: ClassVar[int] = 1
     factor: float = option(10.0, "times the honest update", minimum=0, maximum=1e6)
 
     def transform(self, delta: Floats, context: AttackContext, round_: int) -> Floats:  # noqa: ARG002
         """Stretch the update."""
-        return scale(delta, self.factor)
+        return scale(delta, self.SIGN * self.factor)
+
+
+@dataclass(frozen=True)
+class SignFlip(Scaling):
+    """The honest update reversed and stretched."""
+
+    PAPER: ClassVar[str] = "Li et al. 2019, arXiv:1811.03761"
+    SIGN: ClassVar[int] = -1
+    factor: float = option(4.0, "times the honest update, reversed", minimum=0, maximum=1e6)
 
 
 @dataclass(frozen=True)

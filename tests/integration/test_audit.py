@@ -122,8 +122,8 @@ TAMPERINGS: dict[str, tuple[Tampering, int, str | tuple[str, ...]]] = {
     ),
     "a commitment is gone": (lambda run: run.without("Committed", 4), 4, "batches"),
     "a miner commits twice": (lambda run: run.with_duplicate("Committed", 4), 4, "commits"),
-    "a reveal is not told": (lambda run: run.without("Revealed", 9, first_reveal(run, 9)[0]), 9, "batches"),
-    "a reveal is told twice": (
+    "a reveal is not logged": (lambda run: run.without("Revealed", 9, first_reveal(run, 9)[0]), 9, "batches"),
+    "a reveal is logged twice": (
         lambda run: run.with_duplicate("Revealed", 9, first_reveal(run, 9)[0]),
         9,
         ("updates", "logs.Voted"),  # the reasons of a vote are for so many updates, or for one more
@@ -218,13 +218,13 @@ TAMPERINGS: dict[str, tuple[Tampering, int, str | tuple[str, ...]]] = {
         6,
         "proposal.root",
     ),
-    "an attestation is told twice": (lambda run: run.with_duplicate("Attested", 6), 6, "attestations"),
+    "an attestation is logged twice": (lambda run: run.with_duplicate("Attested", 6), 6, "attestations"),
     "attestations are gone": (
         lambda run: run.without("Attested", 6).without("Attested", 6),
         6,
         "attestations",
     ),
-    "a lost turn is not told": (lambda run: run.without("Skipped", SKIPPED), SKIPPED, "leader"),
+    "a lost turn is not logged": (lambda run: run.without("Skipped", SKIPPED), SKIPPED, "leader"),
     # blocks
     "a block's hash is another": (
         lambda run: run.with_args("Finalized", 9, block_hash=flip_bit),
@@ -251,14 +251,14 @@ TAMPERINGS: dict[str, tuple[Tampering, int, str | tuple[str, ...]]] = {
         SILENT,
         "penalties",
     ),
-    "a penalty is not told": (lambda run: run.without("Penalized", SILENT), SILENT, "penalties"),
-    "a leader's penalty is not told": (lambda run: run.without("Penalized", SKIPPED), SKIPPED, "penalties"),
+    "a penalty is not logged": (lambda run: run.without("Penalized", SILENT), SILENT, "penalties"),
+    "a leader's penalty is not logged": (lambda run: run.without("Penalized", SKIPPED), SKIPPED, "penalties"),
     "a claim is one wei more": (
         lambda run: run.with_args("Claimed", CLAIMED, amount=wei(1)),
         CLAIMED,
         "claims",
     ),
-    "a claim is told twice": (lambda run: run.with_duplicate("Claimed", CLAIMED), CLAIMED, "claims"),
+    "a claim is logged twice": (lambda run: run.with_duplicate("Claimed", CLAIMED), CLAIMED, "claims"),
     "a withdrawal is one wei more": (
         lambda run: run.with_args("Withdrawn", None, amount=wei(1)),
         11,

@@ -301,9 +301,9 @@ TAMPERINGS: dict[str, Callable[[list[Event]], list[Event]]] = {
     "the bond goes to another": lambda events: with_args(events, "DisputeEnded", answerer=BYSTANDER),
     "the bond goes back": lambda events: with_args(events, "DisputeEnded", answerer=NOBODY),
     "another has disputed": lambda events: with_args(events, "Disputed", challenger=BYSTANDER),
-    "the end is not told": lambda events: [e for e in events if e.name != "DisputeEnded"],
+    "the end is not logged": lambda events: [e for e in events if e.name != "DisputeEnded"],
     "what was disputed is none": lambda events: with_args(events, "Disputed", tree=Trees.UPDATE + 99),
-    "the leaf is not told": lambda events: [e for e in events if e.name != "LeafShown"],
+    "the leaf is not logged": lambda events: [e for e in events if e.name != "LeafShown"],
 }
 BYSTANDER = "0x" + "11" * 20
 

@@ -119,7 +119,7 @@ def test_all_miners_collude_to_the_end_and_others_take_over(tmp_path: Path) -> N
 
 
 MONEY = {
-    "the refutation is not told": ("Refuted", None, "penalties"),
+    "the refutation is not logged": ("Refuted", None, "penalties"),
     "the slash is one wei less": ("Penalized", lambda wei: wei - 1, "penalties"),
 }
 

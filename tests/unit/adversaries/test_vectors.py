@@ -10,13 +10,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bcfl.adversaries.alie import alie, z_max
+from bcfl.adversaries.attack import AttackContext
 from bcfl.adversaries.backdoor import Backdoor, stamp
 from bcfl.adversaries.free_rider import free_ride, plausible_time
 from bcfl.adversaries.ipm import ipm
 from bcfl.adversaries.label_flip import flip
 from bcfl.adversaries.minmax import PERTURBATIONS, minmax, minsum, perturbation
 from bcfl.adversaries.plagiarist import disguise
-from bcfl.adversaries.vectors import add_noise, flip_sign, scale
+from bcfl.adversaries.vectors import Scaling, SignFlip, add_noise
 from bcfl.learning import Samples
 from bcfl.protocol.rounds import History
 
@@ -108,8 +109,9 @@ def test_a_single_update_leaves_nothing_to_hide_in() -> None:
 
 def test_attacks_on_the_own_update() -> None:
     update = np.array([1.0, -2.0, 0.0])
-    assert flip_sign(update, 4.0).tolist() == [-4, 8, 0]
-    assert scale(update, 10.0).tolist() == [10, -20, 0]
+    context = AttackContext(seed=0, index=0, devices=1, adversaries=1)
+    assert SignFlip(factor=4.0).transform(update, context, 1).tolist() == [-4, 8, 0]
+    assert Scaling(factor=10.0).transform(update, context, 1).tolist() == [10, -20, 0]
     noisy = add_noise(np.zeros(100_000), 0.5, np.random.default_rng(0))
     assert (noisy.mean(), noisy.std()) == pytest.approx((0, 0.5), abs=0.01)
 
@@ -139,10 +141,10 @@ def test_success_counts_other_classes_only() -> None:
 
 
 def test_free_riders_send_nothing_the_last_step_or_noise_like_it() -> None:
-    step, rng = np.array([0.3, -0.1, 0.2, 0.0] * 5000), np.random.default_rng(0)
-    assert not free_ride("zero", step, rng).any()
-    assert free_ride("stale", step, rng) is step
-    assert free_ride("noise", step, rng).std() == pytest.approx(step.std(), rel=0.05)
+    delta, rng = np.array([0.3, -0.1, 0.2, 0.0] * 5000), np.random.default_rng(0)
+    assert not free_ride("zero", delta, rng).any()
+    assert free_ride("stale", delta, rng) is delta
+    assert free_ride("noise", delta, rng).std() == pytest.approx(delta.std(), rel=0.05)
     assert free_ride("noise", np.zeros(10), rng).any()
     assert plausible_time(History(1), 1, 100) == 2000
 
