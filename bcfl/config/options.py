@@ -36,6 +36,7 @@ MAX_SHOWN: Final = 120_704  # bytes of a challenge that depend on devices and le
 MAX_SECONDS: Final = 30 * 24 * 3600
 # At scale_bits = 24, 16-bit lanes reach +-2 and 8-bit lanes +-1/2; what saturates comes with the next update.
 SHIFTS: Final = {32: 0, 16: 10, 8: 16}
+RUN_OPTIONS: Final = frozenset({"runs", "run_dir", "adversary"})  # that mean nothing to a deployment
 ENGINES: Final = {"full": "resource", "partial": "committee", "hybrid": "stake"}  # by mode
 
 
@@ -250,6 +251,10 @@ class Config(_Checked):
     def funding(self) -> int:
         """Wei that the owner puts into the pool: `pool`, or the rewards of all rounds."""
         return self.reward * self.rounds if self.pool is None else self.pool
+
+    def recorded_options(self) -> dict[str, Any]:
+        """Return the options that the record of a deployment holds, as JSON has them."""
+        return self.model_dump(mode="json", exclude=set(RUN_OPTIONS))
 
     @model_validator(mode="before")
     @classmethod

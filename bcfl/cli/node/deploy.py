@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 from contextlib import closing
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Final
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -21,16 +21,11 @@ from bcfl.cli.node.joining import (
 )
 from bcfl.cli.options import JsonOption, config_parameters
 from bcfl.cli.output.printing import ether, plural, print_fields, print_json
-from bcfl.config import Config
+from bcfl.config import RUN_OPTIONS, Config
 from bcfl.errors import BcflError, ConfigError, LedgerError
 
 if TYPE_CHECKING:
     from bcfl.ledger.deployment.records import Deployment
-    from bcfl.ports import Store
-    from bcfl.protocol.types import Terms
-    from bcfl.roles.common.archive import StoredVector
-
-OF_A_RUN: Final = frozenset({"runs", "run_dir", "adversary"})  # options that mean nothing to a deployment
 
 NameOption = Annotated[str, typer.Option("--name", metavar="NAME", help="What to call the deployment.")]
 
@@ -72,9 +67,10 @@ def deploy(**given: Any) -> None:
 
     The terms follow from the same options as those of `bcfl run`. The record is DIR/NETWORK/NAME.json.
     """
+    from bcfl.federation.genesis import deploy_genesis
     from bcfl.ledger.deployment import networks, records
     from bcfl.ledger.deployment.addresses import read_addresses
-    from bcfl.ledger.deployment.deploy import check_funds, deploy_federation, register
+    from bcfl.ledger.deployment.deploy import check_funds, register
     from bcfl.storage import open_store
 
     own = {name: given.pop(name) for name in inspect.signature(own_parameters).parameters}
@@ -90,12 +86,9 @@ def deploy(**given: Any) -> None:
     with closing(networks.connect(network)) as chain:
         owner = signing(network, own["account"], own["keystore"], own["password_file"])
         check_funds(chain, owner.address, config.funding, len(devices))
-        terms, genesis = founding(config, open_store(own["store"]))
-        options = config.model_dump(mode="json", exclude=set(OF_A_RUN))
-        contract, made = deploy_federation(
-            chain, owner, network, own["name"], terms, genesis.root, genesis.cid, config.funding,
-            options, own["folder"], len(devices),
-        )  # fmt: skip
+        contract, made = deploy_genesis(
+            config, chain, owner, network, open_store(own["store"]), own["name"], own["folder"], len(devices)
+        )
         try:
             registered = register(contract, owner, devices)
         except BcflError as error:
@@ -111,24 +104,9 @@ def deploy(**given: Any) -> None:
 deploy.__signature__ = inspect.Signature(  # type: ignore[attr-defined]
     [
         *inspect.signature(own_parameters, eval_str=True).parameters.values(),
-        *(option for option in config_parameters() if option.name not in {*OF_A_RUN, "wish"}),
+        *(option for option in config_parameters() if option.name not in {*RUN_OPTIONS, "wish"}),
     ]
 )
-
-
-def founding(config: Config, store: Store) -> tuple[Terms, StoredVector]:
-    """The terms that a configuration comes to, and its genesis model, which is put on the store."""
-    from bcfl.federation.simulation import material
-    from bcfl.federation.terms import terms_of
-    from bcfl.learning.training import initial_model, layout
-    from bcfl.protocol import fixedpoint
-    from bcfl.roles.common.archive import Archive
-
-    task, shares = material(config)
-    shape = layout(task)
-    terms = terms_of(config, shape, max(len(share) for share in shares.devices))
-    model = fixedpoint.encode(initial_model(task, config.seed), terms.scale_bits)
-    return terms, Archive(store, shape, terms).put(model)
 
 
 def verify_contract(

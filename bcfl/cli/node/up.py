@@ -16,10 +16,9 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 import typer
 
 from bcfl.cli.node.chain import MNEMONIC
-from bcfl.cli.node.deploy import OF_A_RUN
 from bcfl.cli.options import config_parameters
 from bcfl.cli.output.upview import View, view
-from bcfl.config import Config
+from bcfl.config import RUN_OPTIONS, Config
 from bcfl.config.sources import PLACES
 from bcfl.errors import BcflError, ConfigError, RunError, Unreachable
 from bcfl.federation.stall_timeout import StallTimeout
@@ -86,7 +85,7 @@ def up(**given: Any) -> None:
 up.__signature__ = inspect.Signature(  # type: ignore[attr-defined]
     [
         *inspect.signature(own_parameters, eval_str=True).parameters.values(),
-        *(option for option in config_parameters() if option.name not in {*OF_A_RUN, "rounds"}),
+        *(option for option in config_parameters() if option.name not in {*RUN_OPTIONS, "rounds"}),
     ]
 )
 
@@ -215,21 +214,19 @@ def _deploy(
     shown: View,
 ) -> None:
     """Deploy and register the devices, unless that has been done."""
-    from bcfl.cli.node.deploy import founding
+    from bcfl.federation.genesis import deploy_genesis
     from bcfl.ledger.artifact import federation_at
     from bcfl.ledger.deployment import networks, records
-    from bcfl.ledger.deployment.deploy import deploy_federation, register
+    from bcfl.ledger.deployment.deploy import register
     from bcfl.storage import open_store
 
     chain = networks.connect(network)
     try:
         if not records.place(folder / "deployments", network.name, NAME).exists():
             shown.event("deploying", "deploying the federation")
-            terms, genesis = founding(config, open_store(_store(own, folder)))
-            options = config.model_dump(mode="json", exclude=set(OF_A_RUN))
-            deploy_federation(
-                chain, accounts[0], network, NAME, terms, genesis.root, genesis.cid, config.funding,
-                options, folder / "deployments", config.devices,
+            deploy_genesis(
+                config, chain, accounts[0], network, open_store(_store(own, folder)), NAME,
+                folder / "deployments", config.devices,
             )  # fmt: skip
         made = records.read(folder / "deployments", network.name, NAME)
         known = made.options

@@ -11,11 +11,11 @@ from pathlib import Path
 
 import pytest
 
-from bcfl.cli.node.deploy import founding
 from bcfl.config import Config
+from bcfl.federation.genesis import deploy_genesis
 from bcfl.federation.node import open_first_round, reach
 from bcfl.ledger.deployment import networks
-from bcfl.ledger.deployment.deploy import deploy_federation, register
+from bcfl.ledger.deployment.deploy import register
 from bcfl.ledger.deployment.keystore import derive
 from bcfl.ledger.devnet.server import serve
 from bcfl.storage import open_store
@@ -41,11 +41,10 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
         (folder / "bcfl.toml").write_text(NETWORK.format(url=server.url))
         network = networks.resolve("local", folder / "bcfl.toml")
         config = Config(task="examples.device:task", devices=DEVICES, miners=1, **options)
-        terms, genesis = founding(config, open_store(str(folder / "store")))
         chain = networks.connect(network)
-        contract, _ = deploy_federation(
-            chain, accounts[0], network, "federation", terms, genesis.root, genesis.cid, config.funding,
-            folder=folder / "deployments",
+        contract, _ = deploy_genesis(
+            config, chain, accounts[0], network, open_store(str(folder / "store")), "federation",
+            folder / "deployments",
         )  # fmt: skip
         register(contract, accounts[0], [a.address for a in accounts[2:]])
         chain.close()

@@ -1,4 +1,4 @@
-"""`bcfl deploy`, `verify-contract`, `register-devices` and deploy/deploy.py on a chain behind a socket."""
+"""`bcfl deploy`, `verify-contract`, `register-devices` and examples/deploy.py on a chain behind a socket."""
 
 from __future__ import annotations
 
@@ -130,9 +130,9 @@ def test_script_does_the_same(
 ) -> None:
     options = ["devices=3", "miners=2", "pool=1 ether"]
     monkeypatch.setattr("sys.argv", ["deploy.py", "--network", "local", "--name", "scripted", *options])
-    runpy.run_path(str(ROOT / "deploy" / "deploy.py"), run_name="__main__")
+    runpy.run_path(str(ROOT / "examples" / "deploy.py"), run_name="__main__")
     record = json.loads((tmp_path / "deployments" / "local" / "scripted.json").read_text())
     assert record["address"] in capsys.readouterr().out
     assert "this version's" in bcfl("verify-contract", "scripted", "--network", "local").text
     with pytest.raises(SystemExit, match="error: scripted is deployed on local already"):
-        runpy.run_path(str(ROOT / "deploy" / "deploy.py"), run_name="__main__")
+        runpy.run_path(str(ROOT / "examples" / "deploy.py"), run_name="__main__")

@@ -1,0 +1,107 @@
+"""Turn a configuration into what a federation starts from: task and data, terms, and the first model."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from bcfl.config import Config
+from bcfl.federation.terms import terms_of
+from bcfl.learning import Split, Task, resolve, split
+from bcfl.ledger.deployment.records import FOLDER
+from bcfl.protocol import fixedpoint
+from bcfl.protocol.types import Terms
+from bcfl.roles.common.archive import Archive, StoredVector
+
+if TYPE_CHECKING:
+    from bcfl.ledger.chain import Chain
+    from bcfl.ledger.contract import Contract
+    from bcfl.ledger.deployment.networks import Network
+    from bcfl.ledger.deployment.records import Deployment
+    from bcfl.ports import Store
+    from bcfl.protocol.accounts import Account
+
+TASK_OPTIONS = ("epochs", "batch_size", "learning_rate", "model")
+
+
+@dataclass(frozen=True)
+class Genesis:
+    """What a federation starts from: its terms, and its first model, which is on the store of `archive`."""
+
+    archive: Archive
+    model: StoredVector
+
+    @property
+    def terms(self) -> Terms:
+        """Return the terms that go on chain."""
+        return self.archive.terms
+
+
+def set_up_data(config: Config) -> tuple[Task, Split]:
+    """Return the learning task and everybody's share of its data; raises ConfigError if they do not fit."""
+    from bcfl.learning.training import check_fit
+
+    task = set_up_task(config)
+    dataset = task.dataset(config.data)
+    check_fit(task, dataset)
+    shares = split(
+        dataset,
+        config.devices,
+        config.miners,
+        config.partition,
+        config.seed,
+        alpha=config.alpha,
+        classes=config.classes_per_device,
+    )
+    return task, shares
+
+
+def set_up_task(config: Config) -> Task:
+    """Return the learning task with those of its options that the configuration sets."""
+    return resolve(config.task).with_options(**{name: getattr(config, name) for name in TASK_OPTIONS})
+
+
+def create_genesis(config: Config, store: Store, data: tuple[Task, Split] | None = None) -> Genesis:
+    """Fix the terms and put the first model on `store`; `data`: of `set_up_data`, if the caller has it."""
+    from bcfl.learning.training import initial_model, layout
+
+    task, shares = set_up_data(config) if data is None else data
+    shape = layout(task)
+    terms = terms_of(config, shape, max(len(share) for share in shares.devices))
+    archive = Archive(store, shape, terms)
+    model = fixedpoint.encode(initial_model(task, config.seed), terms.scale_bits)
+    return Genesis(archive, archive.put(model))
+
+
+def deploy_genesis(
+    config: Config,
+    chain: Chain,
+    owner: Account,
+    network: Network,
+    store: Store,
+    name: str,
+    folder: Path = FOLDER,
+    devices: int = 0,
+) -> tuple[Contract, Deployment]:
+    """Put a new federation on a chain; its first model goes to `store`, its record to `folder`.
+
+    `owner` signs and pays, also for the registration of so many `devices`. Raises what `deploy_federation`
+    raises.
+    """
+    from bcfl.ledger.deployment.deploy import deploy_federation
+
+    genesis = create_genesis(config, store)
+    return deploy_federation(
+        chain,
+        owner,
+        network,
+        name,
+        genesis.terms,
+        genesis.model.root,
+        genesis.model.cid,
+        config.funding,
+        config.recorded_options(),
+        folder,
+        devices,
+    )
