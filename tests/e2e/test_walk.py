@@ -68,8 +68,8 @@ def chosen(chain: str, store: str) -> list[str]:
     return lines if foundry.find("cast") else [line for line in lines if not line.startswith("cast ")]
 
 
-def test_the_short_version_in_the_readme_is_made_of_these_lines() -> None:
-    texts = [text for _, text in FENCE.findall((ROOT / "README.md").read_text(encoding="utf-8"))]
+def test_the_short_version_is_made_of_these_lines() -> None:
+    texts = [text for _, text in FENCE.findall((ROOT / "docs" / "processes.md").read_text(encoding="utf-8"))]
     short = next(text for text in texts if text.startswith(LINES[0])).splitlines()
     assert [line for line in LINES if line in short] == short
 
