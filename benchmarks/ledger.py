@@ -52,7 +52,7 @@ def main(sizes: list[int]) -> None:
     print(f"{'blocks':>7}  {'':34}{'bcfl':>10}{'eth-tester':>12}{'ratio':>8}")
     with TemporaryDirectory() as directory:
         path = Path(directory) / "chain.sqlite"
-        chain = EmbeddedChain(path, funded=[KEY.address])
+        chain = EmbeddedChain(path, accounts=[KEY.address])
         contract, _ = Contract.deploy(chain, KEY, abi, bytecode)
         stock = Stock(abi, bytecode)
         height = 1
@@ -63,7 +63,7 @@ def main(sizes: list[int]) -> None:
             query(size, contract, stock)
             chain.close()
             start = time.perf_counter()
-            chain = EmbeddedChain(path, funded=[KEY.address])
+            chain = EmbeddedChain(path, accounts=[KEY.address])
             show(size, "to reopen", time.perf_counter() - start)
             contract = Contract(chain, abi, contract.address)
             height = size

@@ -93,7 +93,7 @@ class Federation(ClaimProofs):
         )
         everyone = {a.address for a in [self.owner, self.outsider, *self.device_keys, *self.miner_keys]}
         everyone |= {account("late", i).address for i in range(4)}
-        self.chain = EmbeddedChain(None, funded=sorted(everyone))
+        self.chain = EmbeddedChain(None, accounts=sorted(everyone))
         self.contract, self.deployed = deploy(
             self.chain, self.owner, self.terms, digest("root", 0), digest("cid", 0), self.pool
         )

@@ -42,5 +42,5 @@ def put(chain: EmbeddedChain, sender: Account, path: str, *args: object, value: 
 def mock(name: str, terms: Terms = TERMS) -> tuple[Contract, Account]:
     """Deploy a mock on a chain of its own; return it and its deployer."""
     owner = account("owner")
-    chain = EmbeddedChain(None, funded=[owner.address])
+    chain = EmbeddedChain(None, accounts=[owner.address])
     return put(chain, owner, f"mocks/{name}.vy", terms), owner

@@ -63,7 +63,7 @@ def branches_of(code: bytes, nodes: dict[int, Any]) -> dict[int, Branch]:
     opcodes of the condition (the ones before it are checks for overflow).
     """
     direct: dict[int, Any] = {}
-    guessed: dict[Any, int] = {}
+    indirect: dict[Any, int] = {}
     recent: list[Any] = []
     for pc, opcode in opcodes(code):
         node = nodes.get(pc)
@@ -77,9 +77,9 @@ def branches_of(code: bytes, nodes: dict[int, Any]) -> dict[int, Branch]:
                 owner for near in reversed(recent) if near is not None and (owner := condition_of(near))
             ]
             if owners:
-                guessed[owners[0]] = pc
-    known = set(direct.values())
-    jumps = direct | {pc: node for node, pc in guessed.items() if node not in known}
+                indirect[owners[0]] = pc
+    nodes_with_jump = set(direct.values())
+    jumps = direct | {pc: node for node, pc in indirect.items() if node not in nodes_with_jump}
     return {pc: (str(n.module_node.resolved_path), n.lineno, n.col_offset) for pc, n in jumps.items()}
 
 
@@ -91,24 +91,24 @@ def name_of(code: bytes) -> str:
 def record(computation: Any, contract: Any) -> None:
     """Note the outcome of every branch of one call, and of the calls it made."""
     if hasattr(contract, "source_map") and hasattr(contract, "compiler_data"):
-        compiled = contract.compiler_data
-        code = compiled.bytecode if computation.msg.is_create else compiled.bytecode_runtime
-        whole = computation.code._raw_code_bytes
-        if not whole.startswith(code):
-            code = whole  # an internal function called by itself
+        compiler_data = contract.compiler_data
+        code = compiler_data.bytecode if computation.msg.is_create else compiler_data.bytecode_runtime
+        raw_code = computation.code._raw_code_bytes
+        if not raw_code.startswith(code):
+            code = raw_code  # an internal function called by itself
         name = name_of(code)
         if name not in codes:
             codes[name] = Code(branches_of(code, contract.source_map["pc_raw_ast_map"]))
-        known, trace = codes[name], computation.code._trace
+        entry, trace = codes[name], computation.code._trace
         steps = set(pairwise(trace))
-        known.seen.update((pc, after == pc + 1) for pc, after in steps if pc in known.branches)
+        entry.seen.update((pc, next_pc == pc + 1) for pc, next_pc in steps if pc in entry.branches)
     for child in computation.children:
         if child.msg.code_address:
             record(child, boa.env._lookup_contract_fast(child.msg.code_address))
 
 
-def merge(name: str, branches: dict[int, Branch], seen: set[tuple[int, bool]]) -> None:
-    codes.setdefault(name, Code(branches)).seen.update(seen)
+def merge(name: str, branches: dict[int, Branch], outcomes_: set[tuple[int, bool]]) -> None:
+    codes.setdefault(name, Code(branches)).seen.update(outcomes_)
 
 
 def outcomes() -> dict[Branch, int]:
@@ -116,13 +116,13 @@ def outcomes() -> dict[Branch, int]:
     best: dict[Branch, int] = {}
     for code in codes.values():
         for pc, branch in code.branches.items():
-            shown = sum((pc, fell) in code.seen for fell in (True, False))
-            best[branch] = max(best.get(branch, 0), shown)
+            count = sum((pc, fell) in code.seen for fell in (True, False))
+            best[branch] = max(best.get(branch, 0), count)
     return {branch: best[branch] for branch in sorted(best) if "/mocks/" not in branch[0]}
 
 
-def percentage(shown: dict[Branch, int]) -> float:
-    return 100 * sum(shown.values()) / (2 * len(shown)) if shown else 0.0
+def percentage(counts: dict[Branch, int]) -> float:
+    return 100 * sum(counts.values()) / (2 * len(counts)) if counts else 0.0
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -138,33 +138,35 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 def pytest_testnodedown(node: Any) -> None:
-    for name, branches, seen in getattr(node, "workeroutput", {}).get("branches", ()):
-        merge(name, {pc: (path, line, column) for pc, path, line, column in branches}, set(map(tuple, seen)))
+    for name, branches, pairs in getattr(node, "workeroutput", {}).get("branches", ()):
+        merge(name, {pc: (path, line, column) for pc, path, line, column in branches}, set(map(tuple, pairs)))
 
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
-    least = session.config.getoption("branches")
+    minimum = session.config.getoption("branches")
     if hasattr(session.config, "workeroutput"):
         session.config.workeroutput["branches"] = [
             (name, [(pc, *branch) for pc, branch in code.branches.items()], list(code.seen))
             for name, code in codes.items()
         ]
-    elif least is not None and exitstatus == 0 and percentage(outcomes()) < least:
+    elif minimum is not None and exitstatus == 0 and percentage(outcomes()) < minimum:
         session.exitstatus = pytest.ExitCode.TESTS_FAILED
 
 
 def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> None:
     if config.getoption("branches") is None:
         return
-    shown = outcomes()
+    counts = outcomes()
     terminalreporter.section("branch coverage of the contracts")
-    for path in sorted({path for path, _, _ in shown}):
-        own = {branch: count for branch, count in shown.items() if branch[0] == path}
-        missing = [f"{line}{'' if count else '!'}" for (_, line, _), count in own.items() if count < 2]
+    for path in sorted({path for path, _, _ in counts}):
+        counts_of_file = {branch: count for branch, count in counts.items() if branch[0] == path}
+        missing = [
+            f"{line}{'' if count else '!'}" for (_, line, _), count in counts_of_file.items() if count < 2
+        ]
         name = Path(path).relative_to(ROOT) if Path(path).is_relative_to(ROOT) else path
-        terminalreporter.write_line(f"{percentage(own):6.1f}%  {name!s:<36} {' '.join(missing)}")
-    total = f"{percentage(shown):6.1f}%  of {2 * len(shown)} outcomes of {len(shown)} branches"
+        terminalreporter.write_line(f"{percentage(counts_of_file):6.1f}%  {name!s:<36} {' '.join(missing)}")
+    total = f"{percentage(counts):6.1f}%  of {2 * len(counts)} outcomes of {len(counts)} branches"
     terminalreporter.write_line(
         f"{total}, {config.getoption('branches'):g}% wanted (N: one outcome missing, N!: both)"
     )

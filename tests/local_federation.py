@@ -88,7 +88,7 @@ class LocalFederation:
         ]
         everyone = sorted({a.address for a in (self.owner, *self.device_accounts, *self.miner_accounts)})
         file = self.path / "chain.sqlite" if self.kept else None
-        self.chain = self.chain or EmbeddedChain(file, funded=everyone)
+        self.chain = self.chain or EmbeddedChain(file, accounts=everyone)
         self.store = DirectoryStore(self.path / "store")
         self.archive = Archive(self.store, LAYOUT, self.terms)
         genesis = self.archive.put(fixedpoint.encode(np.zeros(LAYOUT.parameters, np.float32), 24))

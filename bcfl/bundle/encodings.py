@@ -65,15 +65,15 @@ def receipt_bytes(receipt: Json) -> bytes:
     return _typed(int(receipt.get("type", "0x0"), 16), [*head, logs])
 
 
-def header_of(encoded: bytes) -> dict[str, bytes]:
+def header_of(data: bytes) -> dict[str, bytes]:
     """Return the fields of an encoded header by name; raises BundleError."""
-    fields = _list(decode(encoded), 15, len(HEADER))
+    fields = _list(decode(data), 15, len(HEADER))
     return {name: _data(value) for name, value in zip(HEADER, fields, strict=False)}
 
 
-def logs_of(encoded: bytes) -> list[tuple[bytes, list[bytes], bytes]]:
+def logs_of(receipt: bytes) -> list[tuple[bytes, list[bytes], bytes]]:
     """Return address, topics and data of every log of an encoded receipt; raises BundleError."""
-    fields = _list(decode(_untyped(encoded)), 4, 4)
+    fields = _list(decode(_untyped(receipt)), 4, 4)
     logs = []
     for log in _list(fields[3], 0, 1 << 20):
         address, topics, data = _list(log, 3, 3)
@@ -81,13 +81,13 @@ def logs_of(encoded: bytes) -> list[tuple[bytes, list[bytes], bytes]]:
     return logs
 
 
-def call_of(encoded: bytes) -> tuple[bytes, int, bytes]:
+def call_of(transaction: bytes) -> tuple[bytes, int, bytes]:
     """Return receiver (empty: none), wei and data of an encoded transaction; raises BundleError."""
-    kind = encoded[0] if encoded and encoded[0] < 0x80 else 0
+    kind = transaction[0] if transaction and transaction[0] < 0x80 else 0
     names = TRANSACTIONS.get(kind)
     if names is None:
         raise BundleError(f"a transaction of type {kind}, which this version of bcfl does not know")
-    fields = _list(decode(_untyped(encoded)), len(names), len(names))
+    fields = _list(decode(_untyped(transaction)), len(names), len(names))
     to, value, data = (_data(fields[names.index(name)]) for name in ("to", "value", "input"))
     return to, int.from_bytes(value, "big"), data
 
@@ -124,12 +124,12 @@ def _item(data: bytes, position: int, end: int, depth: int) -> tuple[Item, int]:
 
 
 def _typed(kind: int, fields: Sequence[Item]) -> bytes:
-    encoded: bytes = rlp.encode(fields)
-    return bytes((kind,)) + encoded if kind else encoded
+    payload: bytes = rlp.encode(fields)
+    return bytes((kind,)) + payload if kind else payload
 
 
-def _untyped(encoded: bytes) -> bytes:
-    return encoded[1:] if encoded and encoded[0] < 0x80 else encoded
+def _untyped(payload: bytes) -> bytes:
+    return payload[1:] if payload and payload[0] < 0x80 else payload
 
 
 def _field(name: str, value: Any) -> Item:
@@ -153,8 +153,8 @@ def _bytes(value: str) -> bytes:
     return bytes.fromhex(value[2:])
 
 
-def _list(item: Item, least: int, most: int) -> list[Item]:
-    if not isinstance(item, list) or not least <= len(item) <= most:
+def _list(item: Item, minimum: int, maximum: int) -> list[Item]:
+    if not isinstance(item, list) or not minimum <= len(item) <= maximum:
         raise BundleError("an encoded record has other fields than it should have")
     return item
 

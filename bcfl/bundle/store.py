@@ -76,8 +76,8 @@ class BundleStore:
 
     def get(self, cid: str, max_bytes: int) -> bytes:
         """Return the verified bytes of `cid`; raises Unavailable, Corrupt or Oversized."""
-        parsed = cids.parse(cid)
-        assembly = Assembly(parsed, max_bytes)
+        root = cids.parse(cid)
+        assembly = Assembly(root, max_bytes)
         while links := assembly.wanted:
             for link in links:
                 assembly.take(link, self._block(link, cid))

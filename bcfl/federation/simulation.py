@@ -140,7 +140,7 @@ class Federation:
         shape = layout(task)
         terms = terms_of(config, shape, max(len(share) for share in shares.devices))
         store = DirectoryStore(run.store_path)
-        chain = EmbeddedChain(run.chain_path, funded=_addresses(owner, *devices, *miners))
+        chain = EmbeddedChain(run.chain_path, accounts=_addresses(owner, *devices, *miners))
         try:
             archive = Archive(store, shape, terms)
             genesis = archive.put(fixedpoint.encode(initial_model(task, seed), terms.scale_bits))

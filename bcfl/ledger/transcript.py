@@ -120,10 +120,10 @@ def _calls(abi: Abi, data: bytes) -> Iterator[Call]:
     if function is None:
         return
     if function.name == "multicall":
-        joined, lengths = function.arguments(data)
+        calldata, lengths = function.arguments(data)
         start = 0
         for length in lengths:
-            yield from _calls(abi, joined[start : start + length])
+            yield from _calls(abi, calldata[start : start + length])
             start += length
     else:
         yield Call(function.name, function.arguments(data) if function.name in EXAMINED else ())

@@ -113,10 +113,10 @@ def test_no_log_can_be_left_out_added_or_changed(local: LocalFederation, records
     assert read(local, records).gaps == 0
     place = next(i for i, record in enumerate(records) if i > 3 and record.receipts)
     record = records[place]
-    changed = record.receipts[0][:-1] + bytes([record.receipts[0][-1] ^ 1])
+    receipt = record.receipts[0][:-1] + bytes([record.receipts[0][-1] ^ 1])
     for forgery, reason in (
         (replace(record, receipts=()), "its receipts are left out"),
-        (replace(record, receipts=(changed,)), "not those that its header names"),
+        (replace(record, receipts=(receipt,)), "not those that its header names"),
         (replace(record, receipts=record.receipts * 2), "not those that its header names"),
         (replace(record, transactions=()), "logged something and is left out"),
         (replace(record, transactions=(replace(record.transactions[0], proof=()),)), "not proven"),

@@ -31,7 +31,7 @@ def anvil() -> Iterator[str]:
 
 @pytest.fixture
 def local(anvil: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[LocalFederation]:
-    """A village on anvil, whose parties follow the chain as processes do."""
+    """A federation on anvil, whose parties follow the chain as processes do."""
     chain = RpcChain(anvil, poll=0.01)
     for role, count in (("owner", 1), ("device", 4), ("miner", 4)):
         for index in range(count):
@@ -39,25 +39,28 @@ def local(anvil: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterat
             chain.request("anvil_setBalance", account.address, hex(1000 * ETHER))
     monkeypatch.setattr("tests.local_federation.FederationLedger", LiveLedger)
     monkeypatch.setattr("bcfl.federation.daemon.TURN_SECONDS", 0)
-    made = LocalFederation(tmp_path, chain=chain)  # type: ignore[arg-type]
+    federation = LocalFederation(tmp_path, chain=chain)  # type: ignore[arg-type]
     chain.request("anvil_mine", "0x3")  # what the owner did stays
-    yield made
+    yield federation
     chain.close()
 
 
-def replaced(chain: RpcChain, depth: int) -> None:
+def replace_blocks(chain: RpcChain, depth: int) -> None:
     """The last blocks give way to empty ones: every transaction in them is lost."""
     chain.request("anvil_reorg", depth, [])
 
 
-def taken_back(chain: RpcChain, depth: int) -> None:
+def take_back_blocks(chain: RpcChain, depth: int) -> None:
     """The chain is shorter by some blocks, as after evm_revert to a snapshot."""
     chain.request("anvil_rollback", depth)
 
 
-@pytest.mark.parametrize(("happens", "depth"), [(replaced, 1), (replaced, 2), (replaced, 3), (taken_back, 3)])
+@pytest.mark.parametrize(
+    ("reorganise", "depth"),
+    [(replace_blocks, 1), (replace_blocks, 2), (replace_blocks, 3), (take_back_blocks, 3)],
+)
 def test_rounds_go_on_over_reorganisations(
-    local: LocalFederation, depth: int, happens: Callable[[RpcChain, int], None]
+    local: LocalFederation, depth: int, reorganise: Callable[[RpcChain, int], None]
 ) -> None:
     """Each round loses blocks in another phase, after half of the parties have acted in it."""
     running = daemons(local)
@@ -66,7 +69,7 @@ def test_rounds_go_on_over_reorganisations(
         for daemon in running[::2]:
             daemon.turn()
         local.ledger.history()  # what is taken back has been seen
-        happens(local.chain, depth)  # type: ignore[arg-type]
+        reorganise(local.chain, depth)  # type: ignore[arg-type]
         play(local, running, number)
     assert local.ledger.reorganisations >= len(PHASES) // 2  # type: ignore[attr-defined]
     check(local)
@@ -76,7 +79,7 @@ def play(local: LocalFederation, running: list[Daemon], number: int, phase: Phas
     """Turn after turn until a round has ended, or is in a phase; time passes where nobody has to act."""
     for _ in range(400):
         clock = local.ledger.clock()
-        if ended(local, number) or (clock.round == number and clock.phase is phase):
+        if has_ended(local, number) or (clock.round == number and clock.phase is phase):
             return
         pauses = [daemon.turn() for daemon in running]
         if all(pauses):
@@ -86,10 +89,10 @@ def play(local: LocalFederation, running: list[Daemon], number: int, phase: Phas
     raise AssertionError("the round stands still")
 
 
-def ended(local: LocalFederation, number: int) -> bool:
+def has_ended(local: LocalFederation, number: int) -> bool:
     """Whether a round has; blocks that are taken back may take a round with them."""
-    found = local.history.rounds.get(number)
-    return found is not None and found.closed is not None
+    round_ = local.history.rounds.get(number)
+    return round_ is not None and round_.closed is not None
 
 
 def check(local: LocalFederation) -> None:
@@ -104,10 +107,10 @@ def check(local: LocalFederation) -> None:
             counts[event.name, event.args["round"], account] += 1
     assert max(counts.values()) == 1
     for number in range(1, len(PHASES) + 1):
-        found = history.rounds[number]
-        assert found.status == "finalized"
-        assert not found.penalties
-        devices = [item.update.device for item in found.submissions]
+        round_ = history.rounds[number]
+        assert round_.status == "finalized"
+        assert not round_.penalties
+        devices = [item.update.device for item in round_.submissions]
         assert len(set(devices)) == len(devices)
-        assert found.block is not None
-        assert found.block.parent == block_hash(history.blocks[number - 1])
+        assert round_.block is not None
+        assert round_.block.parent == block_hash(history.blocks[number - 1])

@@ -76,7 +76,7 @@ def test_every_outcome_is_seen(contract: Any) -> None:
 
 
 @pytest.mark.parametrize(
-    ("calls", "seen"),
+    ("calls", "counts"),
     [
         ([(3, 0)], {12: 1, 13: 1}),
         ([(1, 1)], {12: 1, 13: 1, 15: 1, 17: 1, 22: 1, 24: 1, 25: 1, 27: 1}),
@@ -84,8 +84,8 @@ def test_every_outcome_is_seen(contract: Any) -> None:
     ],
 )
 def test_only_what_happened_is_seen(
-    contract: Any, calls: list[tuple[int, int]], seen: dict[int, int]
+    contract: Any, calls: list[tuple[int, int]], counts: dict[int, int]
 ) -> None:
     for n, m in calls:
         call(contract, n, m)
-    assert {line: 2 - count for line, count in missing().items() if count < 2} == seen
+    assert {line: 2 - count for line, count in missing().items() if count < 2} == counts

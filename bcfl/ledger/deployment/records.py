@@ -1,7 +1,7 @@
 """Write down where a federation was deployed and read it back: the `Deployment` record.
 
-The file `deployments/NETWORK/NAME.json` is enough to find the federation, to check it and to build a client for
-it. The chain decides what is true; `inspection` compares.
+The file `deployments/NETWORK/NAME.json` is enough to find the federation, to check it and to build a client
+for it. The chain decides what is true; `inspection` compares.
 """
 
 from __future__ import annotations

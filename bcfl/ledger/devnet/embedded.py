@@ -23,11 +23,11 @@ GENESIS_TIME = 1_700_000_000
 
 
 class EmbeddedChain:
-    """A py-evm chain in the file `path` (None: in memory), reopened where it stood when it exists.
+    """A py-evm chain in the file `path` (None: in memory), reopened where it ended when it exists.
 
-    `funded` addresses own ether from the first block on; they, `genesis_time` and the transactions
-    decide every block hash. Leave `funded` out to take whatever chain is in the file. A reader
-    (`read_only`) follows a writer in another process. Raises RunError for a file that cannot serve.
+    `accounts` own ether from the first block on; they, `genesis_time` and the transactions decide every
+    block hash. Without `accounts`, any chain in the file will do. A reader (`read_only`) follows a writer in
+    another process. Raises RunError for a file that cannot serve.
     """
 
     chain_id = CHAIN_ID
@@ -37,14 +37,14 @@ class EmbeddedChain:
         self,
         path: Path | None,
         *,
-        funded: Sequence[str] = (),
+        accounts: Sequence[str] = (),
         genesis_time: int = GENESIS_TIME,
         read_only: bool = False,
     ) -> None:
         self.database = Database(path, read_only=read_only)
         try:
-            accounts = [to_canonical_address(address) for address in funded]
-            self._evm = open_evm(self.database, accounts, genesis_time, read_only)
+            addresses = [to_canonical_address(address) for address in accounts]
+            self._evm = open_evm(self.database, addresses, genesis_time, read_only)
         except BaseException:
             self.database.close()
             raise

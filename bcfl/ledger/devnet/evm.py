@@ -96,21 +96,21 @@ class Evm(MiningChain):
             self.header = self.create_header_from_parent(head)
 
 
-def open_evm(database: Database, funded: Sequence[Address], genesis_time: int, read_only: bool) -> Evm:
-    """Open the chain in `database`; a new one starts with `funded` accounts at `genesis_time`.
+def open_evm(database: Database, accounts: Sequence[Address], genesis_time: int, read_only: bool) -> Evm:
+    """Open the chain in `database`; a new one starts with funded `accounts` at `genesis_time`.
 
     Without accounts, any chain that is there will do. Raises RunError when it began otherwise, or never.
     """
     try:
         evm = Evm(database)
-        if funded and not read_only:
-            expected = _genesis(AtomicDB(), funded, genesis_time).get_canonical_head().hash
-            if evm.get_canonical_block_hash(BlockNumber(0)) != expected:
+        if accounts and not read_only:
+            genesis_hash = _genesis(AtomicDB(), accounts, genesis_time).get_canonical_head().hash
+            if evm.get_canonical_block_hash(BlockNumber(0)) != genesis_hash:
                 raise RunError(f"{database.path}: this chain began with other accounts; use the run's own")
     except CanonicalHeadNotFound:
         if read_only:
             raise RunError(f"{database.path}: the chain holds no block yet; start the run again") from None
-        evm = _genesis(database, funded, genesis_time)
+        evm = _genesis(database, accounts, genesis_time)
         database.commit()
     return evm
 
@@ -121,10 +121,10 @@ def transaction_place(evm: Evm, transaction_hash: bytes) -> tuple[BlockHeaderAPI
     return evm.get_canonical_block_header_by_number(number), index
 
 
-def _genesis(database: Any, funded: Sequence[Address], genesis_time: int) -> Evm:
+def _genesis(database: Any, accounts: Sequence[Address], genesis_time: int) -> Evm:
     account: AccountDetails = {"balance": WEALTH, "nonce": 0, "code": b"", "storage": {}}
     header: dict[str, HeaderParams] = {"gas_limit": BLOCK_GAS, "timestamp": genesis_time}
-    evm = Evm.from_genesis(database, header, dict.fromkeys(funded, account))
+    evm = Evm.from_genesis(database, header, dict.fromkeys(accounts, account))
     assert isinstance(evm, Evm)
     return evm
 

@@ -73,9 +73,9 @@ def _batch(node: ServedNode, requests: list[Any]) -> Iterator[bytes]:
         else:
             answer = _error(_id(request), TOO_MANY, "the batch takes too long or too much: make it smaller")
         if answer is not None:
-            encoded = _encode(answer)
-            room -= len(encoded)
-            yield encoded
+            data = _encode(answer)
+            room -= len(data)
+            yield data
 
 
 def _response(node: ServedNode, request: Any) -> Json | None:

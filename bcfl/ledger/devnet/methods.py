@@ -200,21 +200,21 @@ class ServedNode(Node):
             raise NodeError(REFUSED, "insufficient funds for gas * price + value")
         intrinsic = _intrinsic(to, data)
         limit = parse_number(call.get("gas") or TRANSACTION_GAS)
-        most = min(limit, TRANSACTION_GAS, header.gas_limit) - intrinsic
+        max_gas = min(limit, TRANSACTION_GAS, header.gas_limit) - intrinsic
 
         def gas_used(gas: int) -> int | None:
             """Return what the call uses of `gas`, None if that is too little."""
             computation = self._evm.call(header, sender=sender, to=to, value=value, data=data, gas=gas)
             if not computation.is_error:
                 return computation.get_gas_used()
-            if gas == most and not isinstance(computation.error, OutOfGas):
+            if gas == max_gas and not isinstance(computation.error, OutOfGas):
                 raise call_error(computation)
             return None
 
-        least = gas_used(most) if most >= 0 else None
-        if least is None:
-            raise NodeError(REFUSED, f"gas required exceeds allowance ({most + intrinsic})")
-        return hex(max(intrinsic + _search(gas_used, least, most), _floor(data)))
+        min_gas = gas_used(max_gas) if max_gas >= 0 else None
+        if min_gas is None:
+            raise NodeError(REFUSED, f"gas required exceeds allowance ({max_gas + intrinsic})")
+        return hex(max(intrinsic + _search(gas_used, min_gas, max_gas), _floor(data)))
 
     def _fee_history(self, count: Any, newest: Any = "latest", percentiles: Sequence[float] = ()) -> Json:
         last = min(self._height(newest), self._evm.header.block_number - 1)
@@ -238,14 +238,14 @@ class ServedNode(Node):
         return [hex(tips[0] if tips else 0)] * min(count, 100)
 
 
-def _search(gas_used: Callable[[int], int | None], least: int, most: int) -> int:
+def _search(gas_used: Callable[[int], int | None], min_gas: int, max_gas: int) -> int:
     """Return the gas, between `least` and `most`, that suffices; each inner call gets a 64th less of it."""
-    if gas_used(least) is not None:
-        return least
-    while most - least > max(1, least // PRECISION):
-        middle = min((least + most) // 2, 2 * least)
-        least, most = (middle, most) if gas_used(middle) is None else (least, middle)
-    return most
+    if gas_used(min_gas) is not None:
+        return min_gas
+    while max_gas - min_gas > max(1, min_gas // PRECISION):
+        middle = min((min_gas + max_gas) // 2, 2 * min_gas)
+        min_gas, max_gas = (middle, max_gas) if gas_used(middle) is None else (min_gas, middle)
+    return max_gas
 
 
 def _intrinsic(to: Address, data: bytes) -> int:

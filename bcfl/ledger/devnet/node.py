@@ -113,9 +113,10 @@ class Node:
         if transaction.gas > TRANSACTION_GAS:
             raise NodeError(REFUSED, f"a transaction has at most {TRANSACTION_GAS} gas (EIP-7825)")
         if transaction.chain_id not in (None, self._evm.chain_id):  # py-evm does not look at it
-            signed_for, served = transaction.chain_id, self._evm.chain_id
+            signed_chain_id, chain_id = transaction.chain_id, self._evm.chain_id
             raise NodeError(
-                REFUSED, f"the transaction is signed for chain {signed_for}, and this is chain {served}"
+                REFUSED,
+                f"the transaction is signed for chain {signed_chain_id}, and this is chain {chain_id}",
             )
         try:
             self._evm.mine((transaction,))

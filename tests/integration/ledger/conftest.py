@@ -152,13 +152,13 @@ def outsider() -> Account:
 def probe() -> Artifact:
     import vyper
 
-    compiled = vyper.compile_code(SOURCE, output_formats=["abi", "bytecode"])
-    return Artifact(compiled["abi"], bytes.fromhex(compiled["bytecode"][2:]))
+    output = vyper.compile_code(SOURCE, output_formats=["abi", "bytecode"])
+    return Artifact(output["abi"], bytes.fromhex(output["bytecode"][2:]))
 
 
 @pytest.fixture
 def chain(device: Account) -> Iterator[EmbeddedChain]:
-    chain = EmbeddedChain(None, funded=[device.address])
+    chain = EmbeddedChain(None, accounts=[device.address])
     yield chain
     chain.close()
 
@@ -169,10 +169,10 @@ def contract(chain: EmbeddedChain, device: Account, probe: Artifact) -> Contract
 
 
 @pytest.fixture(scope="module")
-def served(device: Account) -> Iterator[str]:
+def embedded_url(device: Account) -> Iterator[str]:
     """The URL of the embedded chain behind a socket."""
-    with serve(None, [device.address], port=0) as started:
-        yield started.url
+    with serve(None, [device.address], port=0) as server:
+        yield server.url
 
 
 def post(url: str, body: bytes | str, **options: Any) -> requests.Response:

@@ -28,25 +28,25 @@ class Item:
 
 
 @pytest.fixture(params=["embedded", "anvil"])
-def place(request: pytest.FixtureRequest, device: Account) -> Iterator[EmbeddedChain | RpcChain]:
+def any_chain(request: pytest.FixtureRequest, device: Account) -> Iterator[EmbeddedChain | RpcChain]:
     """The same tests on both kinds of chain."""
-    place: EmbeddedChain | RpcChain
+    any_chain: EmbeddedChain | RpcChain
     if request.param == "embedded":
-        place = EmbeddedChain(None, funded=[device.address])
+        any_chain = EmbeddedChain(None, accounts=[device.address])
     else:
-        place = RpcChain(request.getfixturevalue("anvil"), poll=0.01)
-    yield place
-    place.close()
+        any_chain = RpcChain(request.getfixturevalue("anvil"), poll=0.01)
+    yield any_chain
+    any_chain.close()
 
 
 @pytest.fixture
-def deployed(place: EmbeddedChain | RpcChain, device: Account, probe: Artifact) -> Contract:
-    return Contract.deploy(place, device, probe.abi, probe.bytecode, [1])[0]
+def any_contract(any_chain: EmbeddedChain | RpcChain, device: Account, probe: Artifact) -> Contract:
+    return Contract.deploy(any_chain, device, probe.abi, probe.bytecode, [1])[0]
 
 
-def test_default_behavior(deployed: Contract, device: Account) -> None:
-    receipt = deployed.send(device, "store", 3, 4, "hello", value=7)
-    assert deployed.call("amounts", 3) == 4
+def test_default_behavior(any_contract: Contract, device: Account) -> None:
+    receipt = any_contract.send(device, "store", 3, 4, "hello", value=7)
+    assert any_contract.call("amounts", 3) == 4
     assert receipt.contract is None
     assert 21_000 < receipt.gas_used < 100_000
     (event,) = receipt.events
@@ -57,23 +57,23 @@ def test_default_behavior(deployed: Contract, device: Account) -> None:
         timestamp=receipt.timestamp,
         transaction=receipt.hash,
         log_index=0,
-        address=deployed.address,
+        address=any_contract.address,
     )
     assert list(event.args) == ["device", "slot", "amount", "note"]
-    assert list(deployed.events(receipt.block)) == [event]
+    assert list(any_contract.events(receipt.block)) == [event]
     with pytest.raises(FrozenInstanceError):
         event.block = 0  # type: ignore[misc]
 
 
-def test_deploy(place: EmbeddedChain | RpcChain, device: Account, probe: Artifact) -> None:
-    contract, receipt = Contract.deploy(place, device, probe.abi, probe.bytecode, [9], value=5)
+def test_deploy(any_chain: EmbeddedChain | RpcChain, device: Account, probe: Artifact) -> None:
+    contract, receipt = Contract.deploy(any_chain, device, probe.abi, probe.bytecode, [9], value=5)
     assert receipt.contract == contract.address
     assert contract.call("start") == 9
-    assert place.w3.eth.get_balance(contract.address) == 5  # type: ignore[arg-type]
+    assert any_chain.w3.eth.get_balance(contract.address) == 5  # type: ignore[arg-type]
     with pytest.raises(Reverted, match="probe: start is zero"):
-        Contract.deploy(place, device, probe.abi, probe.bytecode, [0])
+        Contract.deploy(any_chain, device, probe.abi, probe.bytecode, [0])
     with pytest.raises(LedgerError, match="constructor: arguments that do not fit"):
-        Contract.deploy(place, device, probe.abi, probe.bytecode, [-1])
+        Contract.deploy(any_chain, device, probe.abi, probe.bytecode, [-1])
 
 
 def test_structs_and_lists(contract: Contract, device: Account) -> None:
@@ -118,19 +118,19 @@ def test_encode(contract: Contract) -> None:
 def test_arguments_that_cannot_be_sent(
     contract: Contract, function: str, args: tuple[Any, ...], message: str
 ) -> None:
-    with pytest.raises(LedgerError, match=message) as caught:
+    with pytest.raises(LedgerError, match=message) as excinfo:
         contract.encode(function, *args)
-    assert "\n" not in str(caught.value)
+    assert "\n" not in str(excinfo.value)
 
 
 def test_wrong_address_and_wrong_abi(contract: Contract, chain: EmbeddedChain, probe: Artifact) -> None:
     with pytest.raises(LedgerError, match="no contract with count at"):
         Contract(chain, probe.abi, ZERO).call("count")
-    wrong = [
+    other_abi = [
         {**entry, "outputs": [{"type": "string"}]} for entry in probe.abi if entry.get("name") == "count"
     ]
     with pytest.raises(LedgerError, match="do not fit the ABI"):
-        Contract(chain, wrong, contract.address).call("count")
+        Contract(chain, other_abi, contract.address).call("count")
 
 
 REFUSALS = [
@@ -145,25 +145,25 @@ REFUSALS = [
 
 @pytest.mark.parametrize(("function", "args", "module", "reason"), REFUSALS)
 def test_revert_is_the_same_by_call_by_transaction_and_on_any_chain(
-    deployed: Contract, device: Account, function: str, args: tuple[Any, ...], module: str, reason: str
+    any_contract: Contract, device: Account, function: str, args: tuple[Any, ...], module: str, reason: str
 ) -> None:
     for act in (
-        lambda: deployed.call(function, *args),
-        lambda: deployed.send(device, function, *args),
-        lambda: deployed.send(device, function, *args, gas=200_000),  # mined, then found to have failed
+        lambda: any_contract.call(function, *args),
+        lambda: any_contract.send(device, function, *args),
+        lambda: any_contract.send(device, function, *args, gas=200_000),  # mined, then found to have failed
     ):
-        with pytest.raises(Reverted) as caught:
+        with pytest.raises(Reverted) as excinfo:
             act()
-        assert (caught.value.module, caught.value.reason) == (module, reason)
+        assert (excinfo.value.module, excinfo.value.reason) == (module, reason)
 
 
-def test_other_failures_count_as_reverts(deployed: Contract, device: Account) -> None:
+def test_other_failures_count_as_reverts(any_contract: Contract, device: Account) -> None:
     with pytest.raises(Reverted, match=r"(?i)invalid.*opcode"):
-        deployed.call("unreachable")
+        any_contract.call("unreachable")
     with pytest.raises(Reverted):
-        deployed.send(device, "unreachable", gas=100_000)
+        any_contract.send(device, "unreachable", gas=100_000)
     with pytest.raises(Reverted, match="out of gas"):
-        deployed.send(device, "burn", 50, gas=100_000)
+        any_contract.send(device, "burn", 50, gas=100_000)
 
 
 def test_reason_of_a_mined_failure_is_told_by_its_own_clock(
@@ -176,10 +176,10 @@ def test_reason_of_a_mined_failure_is_told_by_its_own_clock(
         contract.send(device, "before_deadline", deadline)
 
 
-def test_failed_transaction_does_not_stop_the_next(deployed: Contract, device: Account) -> None:
+def test_failed_transaction_does_not_stop_the_next(any_contract: Contract, device: Account) -> None:
     with pytest.raises(Reverted):
-        deployed.send(device, "store", 1, 0, gas=200_000)
-    assert deployed.send(device, "store", 1, 1).events[0].args["amount"] == 1
+        any_contract.send(device, "store", 1, 0, gas=200_000)
+    assert any_contract.send(device, "store", 1, 1).events[0].args["amount"] == 1
 
 
 def test_sent_twice_is_one_transaction(
@@ -204,16 +204,16 @@ def test_events_by_name_and_range(
     for number in range(6):
         contract.send(device, "store", number, 1)
         contract.send(device, "enlist", "", [], [], b"")
-    everything = list(contract.events())
-    assert [event.block for event in everything] == list(range(2, 14))
-    assert [event.name for event in everything[:3]] == ["Stored", "Listed", "Stored"]
+    events = list(contract.events())
+    assert [event.block for event in events] == list(range(2, 14))
+    assert [event.name for event in events[:3]] == ["Stored", "Listed", "Stored"]
     assert [event.args["slot"] for event in contract.events(name="Stored")] == list(range(6))
-    assert list(contract.events(4, 6)) == everything[2:5]
+    assert list(contract.events(4, 6)) == events[2:5]
     assert list(contract.events(99)) == []
     with pytest.raises(LedgerError, match="no event Store; did you mean Stored"):
         next(contract.events(name="Store"))
     monkeypatch.setattr("bcfl.ledger.contract.RANGE", 4)
-    assert list(contract.events()) == everything
+    assert list(contract.events()) == events
 
 
 def test_events_of_a_node_that_gives_little_at_once(
@@ -221,24 +221,24 @@ def test_events_of_a_node_that_gives_little_at_once(
 ) -> None:
     for number in range(5):
         contract.send(device, "store", number, 1)
-    expected, request = list(contract.events()), chain.request
-    asked: list[int] = []
+    events, request = list(contract.events()), chain.request
+    spans: list[int] = []
 
     def stingy(method: str, *params: Any) -> Any:
         if method == "eth_getBlockByNumber":
             return {"timestamp": hex(GENESIS_TIME + int(params[0], 16))}
         if method != "eth_getLogs":
             return request(method, *params)
-        asked.append(int(params[0]["toBlock"], 16) - int(params[0]["fromBlock"], 16) + 1)
-        if asked[-1] > limit:
+        spans.append(int(params[0]["toBlock"], 16) - int(params[0]["fromBlock"], 16) + 1)
+        if spans[-1] > limit:
             raise LedgerError(f"query returns more than {limit} results")
         without = {"blockTimestamp"}  # older nodes do not say the time along
         return [{k: v for k, v in log.items() if k not in without} for log in request(method, *params)]
 
     monkeypatch.setattr(chain, "request", stingy)
     limit = 2
-    assert list(contract.events()) == expected
-    assert asked == [7, 3, 1, 1, 1, 1, 1, 1, 1]
+    assert list(contract.events()) == events
+    assert spans == [7, 3, 1, 1, 1, 1, 1, 1, 1]
     limit = 0
     with pytest.raises(LedgerError, match="more than 0 results"):
         list(contract.events())
@@ -247,16 +247,16 @@ def test_events_of_a_node_that_gives_little_at_once(
 def test_silent_node_is_not_asked_for_less(
     contract: Contract, chain: EmbeddedChain, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    asked = []
+    methods = []
 
     def silent(method: str, *_: Any) -> Any:
-        asked.append(method)
+        methods.append(method)
         raise Unreachable("no answer")
 
     monkeypatch.setattr(chain, "request", silent)
     with pytest.raises(Unreachable):
         list(contract.events(0, 100))
-    assert asked == ["eth_getLogs"]
+    assert methods == ["eth_getLogs"]
 
 
 ZERO_AMOUNT = (
@@ -297,9 +297,9 @@ ZERO_AMOUNT = (
     ],
 )
 def test_reverts_as_nodes_of_all_makes_report_them(error: dict[str, Any], message: str) -> None:
-    reverted = refusal(error)
-    assert isinstance(reverted, Reverted)
-    assert str(reverted) == message
+    revert = refusal(error)
+    assert isinstance(revert, Reverted)
+    assert str(revert) == message
 
 
 @pytest.mark.parametrize(

@@ -46,10 +46,10 @@ def test_default_behavior(database: Database, path: Path) -> None:
     database[b"head"] = b"two"
     database.commit()
     database.close()
-    again = Database(path)
-    assert (again[b"head"], again[DIGEST]) == (b"two", b"node")
-    assert b"tail" not in again
-    again.close()
+    reader = Database(path)
+    assert (reader[b"head"], reader[DIGEST]) == (b"two", b"node")
+    assert b"tail" not in reader
+    reader.close()
 
 
 def test_nothing_shows_before_commit_and_rollback_drops_it(database: Database, path: Path) -> None:
@@ -83,11 +83,11 @@ def test_delete(database: Database, key: bytes) -> None:
 
 
 def test_batch_that_fails_leaves_no_trace(database: Database) -> None:
-    def write(key: bytes, then: type[BaseException] | None = None) -> None:
+    def write(key: bytes, error: type[BaseException] | None = None) -> None:
         with database.atomic_batch() as batch:
             batch[key] = b"1"
-            if then is not None:
-                raise then
+            if error is not None:
+                raise error
 
     write(b"kept")
     with pytest.raises(KeyboardInterrupt):
@@ -151,9 +151,9 @@ def test_full_disk(database: Database) -> None:
     database._connection.execute(f"PRAGMA max_page_count = {pages}")
     database[b"head"] = b"two"
     database[b"big"] = bytes(1_000_000)
-    with pytest.raises(RunError, match="full") as caught:
+    with pytest.raises(RunError, match="full") as excinfo:
         database.commit()
-    assert "\n" not in str(caught.value)
+    assert "\n" not in str(excinfo.value)
     assert database[b"head"] == b"one"
 
 
@@ -185,10 +185,10 @@ def test_not_a_database(tmp_path: Path, read_only: bool) -> None:
 def test_somebody_elses_database(tmp_path: Path, read_only: bool) -> None:
     path = tmp_path / "chain.sqlite"
     raw(path, "CREATE TABLE entry (key BLOB)")
-    before = path.read_bytes()
+    content = path.read_bytes()
     with pytest.raises(RunError, match="not a chain of bcfl"):
         Database(path, read_only=read_only)
-    assert path.read_bytes() == before
+    assert path.read_bytes() == content
 
 
 @pytest.mark.parametrize("read_only", [True, False])
@@ -208,9 +208,9 @@ def test_damaged_in_the_middle(database: Database, path: Path) -> None:
     content[4096 * 3 :] = b"\xff" * (len(content) - 4096 * 3)
     path.write_bytes(content)
     reader = Database(path, read_only=True)
-    with pytest.raises(RunError, match="cannot be read") as caught:
+    with pytest.raises(RunError, match="cannot be read") as excinfo:
         [reader.get(f"key {number}".encode()) for number in range(2_000)]
-    assert "\n" not in str(caught.value)
+    assert "\n" not in str(excinfo.value)
     reader.close()
 
 

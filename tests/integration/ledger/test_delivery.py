@@ -25,7 +25,7 @@ GAS = 200_000
 
 
 @pytest.fixture(autouse=True)
-def quick(monkeypatch: pytest.MonkeyPatch) -> None:
+def fast_checks(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(delivery, "CHECK_SECONDS", 0.05)
 
 
@@ -44,55 +44,55 @@ def contract(node: RpcChain, device: Account, probe: Artifact) -> Contract:
     return Contract.deploy(node, device, probe.abi, probe.bytecode, [1])[0]
 
 
-def sending(contract: Contract, device: Account, pool: Pool) -> tuple[Future[Receipt], str]:
+def start_sending(contract: Contract, device: Account, pool: Pool) -> tuple[Future[Receipt], str]:
     """A transaction that waits in the node's pool, and its hash."""
     contract.chain.request("evm_setAutomine", False)
-    going = pool.submit(contract.send, device, "store", 1, 7, gas=GAS)
-    return going, until(lambda: waiting(contract, device))
+    future = pool.submit(contract.send, device, "store", 1, 7, gas=GAS)
+    return future, wait_for(lambda: pooled_transaction(contract, device))
 
 
-def waiting(contract: Contract, device: Account) -> str | None:
+def pooled_transaction(contract: Contract, device: Account) -> str | None:
     """The hash of the account's transaction in the pool."""
     pool = contract.chain.request("txpool_content")["pending"]
-    found = next(
-        (list(each.values()) for who, each in pool.items() if who.lower() == device.address.lower()), []
-    )
-    return found[0]["hash"] if found else None
+    for account, transactions in pool.items():
+        if account.lower() == device.address.lower():
+            return str(next(iter(transactions.values()))["hash"])
+    return None
 
 
-def until(look: Callable[[], Any], seconds: float = PATIENCE) -> Any:
-    """What `look` finds, as soon as it finds something."""
-    end = time.monotonic() + seconds
-    while (found := look()) is None:
-        assert time.monotonic() < end
+def wait_for(probe: Callable[[], Any], seconds: float = PATIENCE) -> Any:
+    """Return what `probe` returns, as soon as that is something."""
+    deadline = time.monotonic() + seconds
+    while (value := probe()) is None:
+        assert time.monotonic() < deadline
         time.sleep(0.01)
-    return found
+    return value
 
 
 def test_a_dropped_transaction_is_handed_over_again(contract: Contract, device: Account) -> None:
     with Pool(1) as pool:
-        going, name = sending(contract, device, pool)
+        future, name = start_sending(contract, device, pool)
         for _ in range(2):
             contract.chain.request("anvil_dropTransaction", name)
-            assert until(lambda: waiting(contract, device)) == name  # the very same
+            assert wait_for(lambda: pooled_transaction(contract, device)) == name  # the very same
         contract.chain.request("evm_mine")
-        assert going.result(PATIENCE).hash.hex() == name[2:]
+        assert future.result(PATIENCE).hash.hex() == name[2:]
     assert contract.call("count") == 1
 
 
-@pytest.mark.parametrize("dropped", [True, False])
-def test_a_replaced_transaction_is_given_up(contract: Contract, device: Account, dropped: bool) -> None:
+@pytest.mark.parametrize("is_dropped", [True, False])
+def test_a_replaced_transaction_is_given_up(contract: Contract, device: Account, is_dropped: bool) -> None:
     """Somebody with the same key takes its place: by a higher fee, or in a block while it was lost."""
     with Pool(1) as pool:
-        going, name = sending(contract, device, pool)
+        future, name = start_sending(contract, device, pool)
         nonce = int(contract.chain.request("eth_getTransactionByHash", name)["nonce"], 16)
-        if dropped:
+        if is_dropped:
             contract.chain.request("anvil_dropTransaction", name)
-        other = outbid(contract, device, nonce)
-        contract.chain.request("eth_sendRawTransaction", "0x" + other.raw.hex())
+        rival = outbid(contract, device, nonce)
+        contract.chain.request("eth_sendRawTransaction", "0x" + rival.raw.hex())
         contract.chain.request("evm_mine")
         with pytest.raises(LedgerError, match=r"was replaced: another one of .* does something else use"):
-            going.result(PATIENCE)
+            future.result(PATIENCE)
     assert contract.call("count") == 0
     assert contract.call("amounts", 2) == 0
     contract.chain.request("evm_setAutomine", True)
@@ -107,8 +107,8 @@ def outbid(contract: Contract, device: Account, nonce: int) -> SignedTransaction
         chain_id = contract.chain.chain_id
 
         def fees(self) -> tuple[int, int]:
-            most, tip = contract.chain.fees()
-            return 4 * most, 4 * tip
+            max_fee, tip = contract.chain.fees()
+            return 4 * max_fee, 4 * tip
 
         def request(self, *_: object) -> str:
             return hex(nonce)
@@ -120,10 +120,10 @@ def test_a_transaction_behind_one_that_was_lost_is_given_up(contract: Contract, 
     """A block with the account's last transaction is taken back while the next one is on its way."""
     contract.send(device, "store", 1, 7)
     data = contract.encode("store", 2, 7)
-    behind = sign(contract.chain, device, contract.address, data, 0, GAS)
+    successor = sign(contract.chain, device, contract.address, data, 0, GAS)
     contract.chain.request("anvil_reorg", 1, [])
     with pytest.raises(LedgerError, match=r"waits for an earlier one of .* send what is due"):
-        contract.chain.deliver(behind)
+        contract.chain.deliver(successor)
     contract.send(device, "store", 5, 7)  # fills the gap
     contract.send(device, "store", 6, 7)
     assert [contract.call("amounts", slot) for slot in (1, 2, 5, 6)] == [0, 7, 7, 7]
@@ -144,11 +144,11 @@ def test_what_the_contract_refuses_is_refused_at_once(contract: Contract, device
         contract.chain.deliver(outbid(contract, device, 0))
 
 
-class Bad:
-    """A connection that fails so often at what `fails` names, before or after the node has heard."""
+class FailingRequest:
+    """A connection that fails so often at the methods of `failures`, before or after the node has heard."""
 
-    def __init__(self, chain: RpcChain, fails: dict[str, int], heard: bool, error: LedgerError) -> None:
-        self._request, self._fails, self._heard, self._error = chain.request, fails, heard, error
+    def __init__(self, chain: RpcChain, failures: dict[str, int], is_heard: bool, error: LedgerError) -> None:
+        self._request, self._fails, self._heard, self._error = chain.request, failures, is_heard, error
         self.sent = 0
 
     def __call__(self, method: str, *params: Any) -> Any:
@@ -164,9 +164,9 @@ class Bad:
 AWAY = Unreachable("http://node: HTTP status 503; is the node running and the URL right?")
 
 
-@pytest.mark.parametrize("heard", [True, False])
+@pytest.mark.parametrize("is_heard", [True, False])
 @pytest.mark.parametrize(
-    "fails",
+    "failures",
     [
         {"eth_sendRawTransaction": 2},
         {"eth_getTransactionReceipt": 3},
@@ -174,23 +174,27 @@ AWAY = Unreachable("http://node: HTTP status 503; is the node running and the UR
     ],
 )
 def test_a_node_that_errs_in_between(
-    contract: Contract, device: Account, monkeypatch: pytest.MonkeyPatch, fails: dict[str, int], heard: bool
+    contract: Contract,
+    device: Account,
+    monkeypatch: pytest.MonkeyPatch,
+    failures: dict[str, int],
+    is_heard: bool,
 ) -> None:
     """It takes the bytes and the answer is lost, or it hears nothing: either way they take effect once."""
-    bad = Bad(contract.chain, dict(fails), heard, AWAY)  # type: ignore[arg-type]
-    monkeypatch.setattr(contract.chain, "request", bad)
+    failing_request = FailingRequest(contract.chain, dict(failures), is_heard, AWAY)  # type: ignore[arg-type]
+    monkeypatch.setattr(contract.chain, "request", failing_request)
     contract.send(device, "store", 1, 7, gas=GAS)
     monkeypatch.undo()
     assert contract.call("count") == 1
-    assert bad.sent <= 3
+    assert failing_request.sent <= 3
 
 
 def test_a_node_that_stays_away_is_told_soon(
     contract: Contract, device: Account, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(delivery, "SILENCE_SECONDS", 0.1)
-    bad = Bad(contract.chain, {"eth_getTransactionReceipt": 10**6}, False, AWAY)  # type: ignore[arg-type]
-    monkeypatch.setattr(contract.chain, "request", bad)
+    failing_request = FailingRequest(contract.chain, {"eth_getTransactionReceipt": 10**6}, False, AWAY)  # type: ignore[arg-type]
+    monkeypatch.setattr(contract.chain, "request", failing_request)
     with pytest.raises(Unreachable, match="503"):
         contract.send(device, "store", 1, 7, gas=GAS)
 
@@ -202,18 +206,18 @@ def test_two_senders_with_one_key_never_take_one_another_for_themselves(
     gate = threading.Barrier(2)
 
     def request(method: str, *params: Any) -> Any:
-        result = asked(method, *params)
-        if method == "eth_getTransactionCount" and threading.current_thread() not in chosen:
-            chosen.add(threading.current_thread())
+        result = send_request(method, *params)
+        if method == "eth_getTransactionCount" and threading.current_thread() not in threads:
+            threads.add(threading.current_thread())
             gate.wait(ANSWER)
         return result
 
-    chosen: set[threading.Thread] = set()
-    asked = contract.chain.request
+    threads: set[threading.Thread] = set()
+    send_request = contract.chain.request
     contract.chain.request = request  # type: ignore[method-assign]
     with Pool(2) as pool:
-        both = [pool.submit(contract.send, device, "store", slot, 7, gas=GAS) for slot in (1, 2)]
-        errors = [going.exception(PATIENCE) for going in both]
+        futures = [pool.submit(contract.send, device, "store", slot, 7, gas=GAS) for slot in (1, 2)]
+        errors = [future.exception(PATIENCE) for future in futures]
     assert sum(error is None for error in errors) == 1
     assert isinstance(next(error for error in errors if error is not None), LedgerError)
     assert contract.call("count") == 1

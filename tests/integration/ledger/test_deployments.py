@@ -38,14 +38,14 @@ def terms() -> Terms:
 
 
 @pytest.fixture(scope="module")
-def served(device: Account) -> Iterator[str]:
-    with serve(None, [device.address], port=0) as started:
-        yield started.url
+def embedded_url(device: Account) -> Iterator[str]:
+    with serve(None, [device.address], port=0) as server:
+        yield server.url
 
 
 @pytest.fixture(scope="module", params=["embedded", "anvil"])
 def url(request: pytest.FixtureRequest) -> str:
-    address: str = request.getfixturevalue("served" if request.param == "embedded" else "anvil")
+    address: str = request.getfixturevalue("embedded_url" if request.param == "embedded" else "anvil")
     return address
 
 
@@ -97,15 +97,15 @@ def test_record_tells_all(
 
 def test_gas_is_what_is_reckoned_with(demo: tuple[Path, Deployment], chain: RpcChain) -> None:
     names = (demo[1].transaction, demo[1].annex_transaction, demo[1].court_transaction)
-    used = sum(int(chain.request("eth_getTransactionReceipt", name)["gasUsed"], 16) for name in names)
-    assert used < DEPLOY_GAS < 1.3 * used
+    gas = sum(int(chain.request("eth_getTransactionReceipt", name)["gasUsed"], 16) for name in names)
+    assert gas < DEPLOY_GAS < 1.3 * gas
 
 
 def test_twice_under_one_name(
     demo: tuple[Path, Deployment], chain: RpcChain, network: Network, device: Account, terms: Terms
 ) -> None:
     folder, _ = demo
-    before = chain.request("eth_getTransactionCount", device.address, "latest")
+    nonce = chain.request("eth_getTransactionCount", device.address, "latest")
     with pytest.raises(ConfigError, match="demo is deployed on lab already"):
         deploy_federation(chain, device, network, "demo", terms, ROOT, CID, ETHER, folder=folder)
     with (
@@ -113,7 +113,7 @@ def test_twice_under_one_name(
         pytest.raises(ConfigError, match="is being deployed"),
     ):
         deploy_federation(chain, device, network, "other", terms, ROOT, CID, ETHER, folder=folder)
-    assert chain.request("eth_getTransactionCount", device.address, "latest") == before
+    assert chain.request("eth_getTransactionCount", device.address, "latest") == nonce
 
 
 @pytest.mark.parametrize("name", ["", "../x", "a/b", ".hidden", "x" * 41, "a\n"])
@@ -126,10 +126,10 @@ def test_folder_that_cannot_be_written(
     chain: RpcChain, network: Network, device: Account, terms: Terms, tmp_path: Path
 ) -> None:
     (tmp_path / "file").write_text("")
-    before = chain.request("eth_getTransactionCount", device.address, "latest")
+    nonce = chain.request("eth_getTransactionCount", device.address, "latest")
     with pytest.raises(RunError, match="cannot be written"):
         deploy_federation(chain, device, network, "x", terms, ROOT, CID, 0, folder=tmp_path / "file")
-    assert chain.request("eth_getTransactionCount", device.address, "latest") == before
+    assert chain.request("eth_getTransactionCount", device.address, "latest") == nonce
 
 
 def test_record_that_cannot_be_written_after_all(demo: tuple[Path, Deployment], tmp_path: Path) -> None:
@@ -171,8 +171,8 @@ def test_record_that_is_not_there(demo: tuple[Path, Deployment], tmp_path: Path)
 def test_damaged_record(demo: tuple[Path, Deployment], tmp_path: Path, change: Any) -> None:
     content = json.loads((demo[0] / "lab" / "demo.json").read_text())
     (tmp_path / "lab").mkdir()
-    changed = content | change if isinstance(change, dict) else change
-    (tmp_path / "lab" / "demo.json").write_text(json.dumps(changed))
+    record = content | change if isinstance(change, dict) else change
+    (tmp_path / "lab" / "demo.json").write_text(json.dumps(record))
     with pytest.raises(RunError, match="damaged"):
         records.read(tmp_path, "lab", "demo")
 
@@ -274,13 +274,13 @@ def test_parts_of_other_terms_or_another_owner(
     court, foreign = (put(chain, key, "Court", [terms]) for key in (device, outsider))
     other = replace(terms, min_updates=1)
     easy = put(chain, device, "Court", [other])
-    forged = [
+    forgeries = [
         (put(chain, device, "Annex", [terms, easy]), "created by another"),
         (put(chain, device, "Annex", [terms, foreign]), "code of its Court differs"),
         (put(chain, device, "Annex", [other, court]), "code of its Annex differs"),
         (put(chain, outsider, "Annex", [terms, court]), "code of its Annex differs"),
     ]
-    for annex, words in forged:
+    for annex, words in forgeries:
         address = put(chain, device, "Federation", [terms, ROOT, CID, annex])
         with pytest.raises(LedgerError, match=words):
             inspection.inspect(chain, address)

@@ -11,8 +11,11 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
+from eth_typing import BlockNumber
+from eth_utils.address import to_canonical_address
 
 from bcfl.errors import LedgerError, RunError
 from bcfl.ledger.contract import Contract, sign
@@ -29,7 +32,7 @@ def head(chain: EmbeddedChain) -> bytes:
 
 def history(path: Path | None, device: Account, probe: Artifact, time: int = GENESIS_TIME) -> list[bytes]:
     """Block hashes of one fixed course of events."""
-    chain = EmbeddedChain(path, funded=[device.address], genesis_time=time)
+    chain = EmbeddedChain(path, accounts=[device.address], genesis_time=time)
     contract, receipt = Contract.deploy(chain, device, probe.abi, probe.bytecode, [1])
     contract.send(device, "store", 1, 2)
     chain.warp(time + 1_000)
@@ -48,18 +51,18 @@ def test_same_inputs_same_block_hashes(tmp_path: Path, device: Account, probe: A
 
 def test_blocks_are_those_of_py_evm(device: Account, probe: Artifact) -> None:
     """The short way to mine leaves out checks, nothing else: py-evm's own way gives the same hashes."""
-    chain = EmbeddedChain(None, funded=[device.address])
+    chain = EmbeddedChain(None, accounts=[device.address])
     contract, _ = Contract.deploy(chain, device, probe.abi, probe.bytecode, [1])
     database = Database(None)
-    plain = open_evm(database, [bytes.fromhex(device.address[2:])], GENESIS_TIME, False)
+    evm = open_evm(database, [to_canonical_address(device.address)], GENESIS_TIME, False)
     for number in range(1, 5):
-        block = chain._evm.get_canonical_block_by_number(number - 1 or 1)
+        block = chain._evm.get_canonical_block_by_number(BlockNumber(number - 1 or 1))
         if number > 1:
             contract.send(device, "store", number, 7)
-            block = chain._evm.get_canonical_block_by_number(number)
+            block = chain._evm.get_canonical_block_by_number(BlockNumber(number))
         (transaction,) = block.transactions
-        plain.apply_transaction(transaction)
-        assert plain.mine_block().hash == block.hash
+        evm.apply_transaction(transaction)
+        assert evm.mine_block().hash == block.hash
     chain.close()
     database.close()
 
@@ -79,31 +82,31 @@ def test_time_moves_by_blocks_and_warps_only(
 
 def test_reopens_where_it_stood(tmp_path: Path, device: Account, probe: Artifact) -> None:
     path = tmp_path / "chain.sqlite"
-    chain = EmbeddedChain(path, funded=[device.address])
-    contract, deployed = Contract.deploy(chain, device, probe.abi, probe.bytecode, [1])
+    chain = EmbeddedChain(path, accounts=[device.address])
+    contract, deploy_receipt = Contract.deploy(chain, device, probe.abi, probe.bytecode, [1])
     chain.warp(GENESIS_TIME + 700)
     receipt = contract.send(device, "store", 1, 5)
-    last = head(chain)
+    head_hash = head(chain)
     chain.close()
 
-    again = EmbeddedChain(path, funded=[device.address])
-    contract = Contract(again, probe.abi, contract.address)
-    assert head(again) == last
-    assert again.now() == contract.call("clock") == GENESIS_TIME + 701
+    reopened_chain = EmbeddedChain(path, accounts=[device.address])
+    contract = Contract(reopened_chain, probe.abi, contract.address)
+    assert head(reopened_chain) == head_hash
+    assert reopened_chain.now() == contract.call("clock") == GENESIS_TIME + 701
     assert contract.call("amounts", 1) == 5
     assert list(contract.events()) == list(receipt.events)
-    assert contract.send(device, "store", 2, 6).block == receipt.block + 1 == deployed.block + 2
-    again.close()
+    assert contract.send(device, "store", 2, 6).block == receipt.block + 1 == deploy_receipt.block + 2
+    reopened_chain.close()
 
 
 def test_reopened_without_accounts_or_with_others(tmp_path: Path, device: Account, outsider: Account) -> None:
     path = tmp_path / "chain.sqlite"
-    EmbeddedChain(path, funded=[device.address]).close()
+    EmbeddedChain(path, accounts=[device.address]).close()
     chain = EmbeddedChain(path)
-    assert chain.w3.eth.get_balance(device.address) == 10**24
+    assert chain.w3.eth.get_balance(device.address) == 10**24  # type: ignore[arg-type]
     chain.close()
     with pytest.raises(RunError, match="began with other accounts"):
-        EmbeddedChain(path, funded=[outsider.address])
+        EmbeddedChain(path, accounts=[outsider.address])
 
 
 def test_begun_and_killed_before_the_first_block(tmp_path: Path, device: Account) -> None:
@@ -111,7 +114,7 @@ def test_begun_and_killed_before_the_first_block(tmp_path: Path, device: Account
     Database(path).close()
     with pytest.raises(RunError, match="holds no block yet"):
         EmbeddedChain(path, read_only=True)
-    chain = EmbeddedChain(path, funded=[device.address])
+    chain = EmbeddedChain(path, accounts=[device.address])
     assert chain.w3.eth.block_number == 0
     chain.close()
 
@@ -119,18 +122,18 @@ def test_begun_and_killed_before_the_first_block(tmp_path: Path, device: Account
 def test_transaction_that_no_block_takes_changes_nothing(
     chain: EmbeddedChain, contract: Contract, device: Account, outsider: Account
 ) -> None:
-    last, now = head(chain), chain.now()
+    head_hash, time = head(chain), chain.now()
     with pytest.raises(LedgerError, match="invalid transaction"):
         contract.send(outsider, "store", 1, 1)  # has no funds
-    old = sign(chain, device, contract.address, b"", 0, 100_000)
+    earlier_transaction = sign(chain, device, contract.address, b"", 0, 100_000)
     contract.send(device, "store", 1, 1)
     with pytest.raises(LedgerError, match="nonce"):
-        chain.request("eth_sendRawTransaction", "0x" + old.raw.hex())
-    for malformed in ("0x", "0x02", "0x02c0", "0xzz"):
+        chain.request("eth_sendRawTransaction", "0x" + earlier_transaction.raw.hex())
+    for payload in ("0x", "0x02", "0x02c0", "0xzz"):
         with pytest.raises(LedgerError, match="malformed transaction"):
-            chain.request("eth_sendRawTransaction", malformed)
-    assert chain.w3.eth.get_block(2)["parentHash"] == last
-    assert chain.now() == now + 1
+            chain.request("eth_sendRawTransaction", payload)
+    assert chain.w3.eth.get_block(2)["parentHash"] == head_hash
+    assert chain.now() == time + 1
 
 
 def test_failed_write_leaves_the_chain_at_its_last_block(
@@ -140,12 +143,12 @@ def test_failed_write_leaves_the_chain_at_its_last_block(
         self.rollback()
         raise RunError("the disk is full")
 
-    last = head(chain)
+    head_hash = head(chain)
     with monkeypatch.context() as patch:
         patch.setattr(Database, "commit", full)
         with pytest.raises(RunError, match="full"):
             contract.send(device, "store", 1, 9)
-    assert head(chain) == last
+    assert head(chain) == head_hash
     assert contract.call("amounts", 1) == 0
     assert contract.send(device, "store", 1, 9).block == 2
 
@@ -158,7 +161,7 @@ WRITER = """
     from tests.integration.ledger.conftest import account
 
     device = account(bytes.fromhex(sys.argv[2]))
-    chain = EmbeddedChain(Path(sys.argv[1]), funded=[device.address])
+    chain = EmbeddedChain(Path(sys.argv[1]), accounts=[device.address])
     abi = [{"type": "function", "name": "store", "outputs": [],
             "inputs": [{"type": "uint256"}, {"type": "uint256"}]}]
     contract = Contract(chain, abi, sys.argv[3])
@@ -188,9 +191,9 @@ def writer(path: Path, device: Account, contract: Contract) -> Iterator[Callable
 
 
 @pytest.fixture
-def begun(tmp_path: Path, device: Account, probe: Artifact) -> tuple[Path, Contract]:
+def deployment(tmp_path: Path, device: Account, probe: Artifact) -> tuple[Path, Contract]:
     path = tmp_path / "chain.sqlite"
-    chain = EmbeddedChain(path, funded=[device.address])
+    chain = EmbeddedChain(path, accounts=[device.address])
     contract, _ = Contract.deploy(chain, device, probe.abi, probe.bytecode, [1])
     chain.close()
     return path, contract
@@ -213,9 +216,9 @@ def check_whole(chain: EmbeddedChain, contract: Contract) -> int:
 
 @pytest.mark.parametrize("statement", ["BEGIN", "INSERT OR REPLACE INTO entry", "INSERT INTO log", "COMMIT"])
 def test_killed_inside_a_commit(
-    begun: tuple[Path, Contract], device: Account, probe: Artifact, statement: str
+    deployment: tuple[Path, Contract], device: Account, probe: Artifact, statement: str
 ) -> None:
-    path, first = begun
+    path, first = deployment
     child = os.fork()
     if child == 0:
         chain = EmbeddedChain(path)
@@ -225,7 +228,7 @@ def test_killed_inside_a_commit(
         Contract(chain, probe.abi, first.address).send(device, "store", 0, 1)
         os._exit(0)
     assert os.waitpid(child, 0)[1] == signal.SIGKILL
-    chain = EmbeddedChain(path, funded=[device.address])
+    chain = EmbeddedChain(path, accounts=[device.address])
     contract = Contract(chain, probe.abi, first.address)
     assert check_whole(chain, contract) == 0
     contract.send(device, "store", 0, 1)
@@ -233,17 +236,17 @@ def test_killed_inside_a_commit(
     chain.close()
 
 
-def test_killed_while_writing(begun: tuple[Path, Contract], device: Account, probe: Artifact) -> None:
-    path, first = begun
+def test_killed_while_writing(deployment: tuple[Path, Contract], device: Account, probe: Artifact) -> None:
+    path, first = deployment
     counts = [0]
     for kill in range(2):
-        with writer(path, device, first) as say:
-            said = [say() for _ in range(20)]
+        with writer(path, device, first) as read_line:
+            lines = [read_line() for _ in range(20)]
             time.sleep(0.0013 * kill)  # killed somewhere inside a block
-        chain = EmbeddedChain(path, funded=[device.address])
+        chain = EmbeddedChain(path, accounts=[device.address])
         contract = Contract(chain, probe.abi, first.address)
         count = int(contract.call("count"))
-        assert count >= counts[-1] + len(said)  # whatever it said that it had written is there
+        assert count >= counts[-1] + len(lines)  # whatever it said that it had written is there
         assert int(chain.request("eth_blockNumber"), 16) == count + 1
         assert len(list(contract.events())) == count
         counts.append(count)
@@ -251,16 +254,16 @@ def test_killed_while_writing(begun: tuple[Path, Contract], device: Account, pro
 
 
 def test_read_from_another_process_while_writing(
-    begun: tuple[Path, Contract], device: Account, probe: Artifact
+    deployment: tuple[Path, Contract], device: Account, probe: Artifact
 ) -> None:
-    path, first = begun
-    with writer(path, device, first) as say:
-        say()
+    path, first = deployment
+    with writer(path, device, first) as read_line:
+        read_line()
         reader = EmbeddedChain(path, read_only=True)
         contract = Contract(reader, probe.abi, first.address)
         counts = [check_whole(reader, contract) for _ in range(5)]
         while counts[-1] < counts[0] + 5:
-            assert say()
+            assert read_line()
             counts.append(int(contract.call("count")))
         with pytest.raises(LedgerError, match="reading only"):
             contract.send(device, "store", 1, 1)
@@ -273,30 +276,30 @@ def test_read_from_another_process_while_writing(
 def test_history_costs_what_is_read(tmp_path: Path, device: Account, probe: Artifact) -> None:
     """eth-tester walks back from the head, so that a receipt costs more the older it is."""
     path = tmp_path / "chain.sqlite"
-    chain = EmbeddedChain(path, funded=[device.address])
-    contract, deployed = Contract.deploy(chain, device, probe.abi, probe.bytecode, [1])
+    chain = EmbeddedChain(path, accounts=[device.address])
+    contract, deploy_receipt = Contract.deploy(chain, device, probe.abi, probe.bytecode, [1])
     contract.send(device, "enlist", "early", [], [], b"")
 
     def reads(ask: str) -> int:
         reader = EmbeddedChain(path, read_only=True)
         early = Contract(reader, probe.abi, contract.address)
-        before = reader.database.reads
+        start = reader.database.reads
         if ask == "receipt":
-            found = reader.request("eth_getTransactionReceipt", "0x" + deployed.hash.hex())
-            assert found["blockNumber"] == "0x1"
+            receipt = reader.request("eth_getTransactionReceipt", "0x" + deploy_receipt.hash.hex())
+            assert receipt["blockNumber"] == "0x1"
         else:
             assert len(list(early.events(name=None if ask == "all" else ask))) == (
                 total if ask == "all" else 1
             )
-        spent = reader.database.reads - before
+        reads = reader.database.reads - start
         reader.close()
-        return spent
+        return reads
 
     costs, total = [], 1
-    for more in (5, 60):
-        for number in range(more):
+    for count in (5, 60):
+        for number in range(count):
             contract.send(device, "store", number, 1)
-        total += more
+        total += count
         costs.append({ask: reads(ask) for ask in ("receipt", "Listed", "all")})
     young, old = costs
     assert old["receipt"] == young["receipt"] < 15
@@ -307,7 +310,7 @@ def test_history_costs_what_is_read(tmp_path: Path, device: Account, probe: Arti
 
 def test_web3_sees_the_same_chain(chain: EmbeddedChain, contract: Contract, device: Account) -> None:
     receipt = contract.send(device, "store", 4, 5)
-    w3 = chain.w3
+    w3: Any = chain.w3
     assert w3.eth.chain_id == chain.chain_id
     assert w3.eth.block_number == receipt.block == 2
     assert w3.eth.get_transaction_count(device.address) == 2
@@ -317,8 +320,12 @@ def test_web3_sees_the_same_chain(chain: EmbeddedChain, contract: Contract, devi
     assert bytes(block["transactions"][0]) == receipt.hash
     transaction = w3.eth.get_transaction(receipt.hash)
     assert (transaction["from"], transaction["to"]) == (device.address, contract.address)
-    found = w3.eth.get_transaction_receipt(receipt.hash)
-    assert (found["status"], found["gasUsed"], len(found["logs"])) == (1, receipt.gas_used, 1)
+    web3_receipt = w3.eth.get_transaction_receipt(receipt.hash)
+    assert (web3_receipt["status"], web3_receipt["gasUsed"], len(web3_receipt["logs"])) == (
+        1,
+        receipt.gas_used,
+        1,
+    )
     logs = w3.eth.get_logs({"fromBlock": 0, "toBlock": "latest", "address": contract.address})
     assert [bytes(log["transactionHash"]) for log in logs] == [receipt.hash]
     assert w3.eth.get_logs({"fromBlock": 1, "toBlock": 1}) == []
@@ -348,11 +355,11 @@ def test_web3_says_what_is_withheld(chain: EmbeddedChain) -> None:
 
 def test_web3_mines_in_our_time(tmp_path: Path, device: Account) -> None:
     path = tmp_path / "chain.sqlite"
-    chain = EmbeddedChain(path, funded=[device.address])
+    chain = EmbeddedChain(path, accounts=[device.address])
     chain.w3.provider.make_request("evm_mine", [2])  # type: ignore[arg-type]
     assert chain.now() == GENESIS_TIME + 3
-    last = head(chain)
+    head_hash = head(chain)
     chain.close()
-    again = EmbeddedChain(path)
-    assert (again.w3.eth.block_number, head(again)) == (2, last)
-    again.close()
+    reopened_chain = EmbeddedChain(path)
+    assert (reopened_chain.w3.eth.block_number, head(reopened_chain)) == (2, head_hash)
+    reopened_chain.close()

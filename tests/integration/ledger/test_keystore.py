@@ -60,12 +60,12 @@ def entry(folder: Path) -> keystore.Entry:
 
 
 def refusal(call: Any, *arguments: Any) -> str:
-    with pytest.raises(ConfigError) as caught:
+    with pytest.raises(ConfigError) as excinfo:
         call(*arguments)
-    message = str(caught.value)
+    message = str(excinfo.value)
     assert "\n" not in message
     assert not any(secret in message for secret in (KEY.hex(), "sesame", "junk"))
-    assert caught.value.__suppress_context__ or caught.value.__context__ is None
+    assert excinfo.value.__suppress_context__ or excinfo.value.__context__ is None
     return message
 
 
@@ -110,8 +110,8 @@ def test_empty_password(folder: Path) -> None:
 def test_who_is_not_there(folder: Path, entry: keystore.Entry) -> None:
     del entry
     save(folder, new_key(), "open sesame", LIGHT)
-    for who in ("0x" + "11" * 20, "", "0x", "f3", "alice", "../x"):
-        assert "no account" in refusal(unlock, folder, who, lambda: "") or who in ("", "0x", "f3")
+    for name in ("0x" + "11" * 20, "", "0x", "f3", "alice", "../x"):
+        assert "no account" in refusal(unlock, folder, name, lambda: "") or name in ("", "0x", "f3")
     assert list_entries(folder / "absent") == []
     assert "several" in refusal(unlock, folder, "0x", lambda: "")
 
@@ -141,17 +141,17 @@ def test_who_is_not_there(folder: Path, entry: keystore.Entry) -> None:
 )
 def test_damaged_and_hostile_files(entry: keystore.Entry, change: dict[str, Any]) -> None:
     content = json.loads(entry.path.read_text())
-    entry.path.write_text(json.dumps(merged(content, change)))
+    entry.path.write_text(json.dumps(merge(content, change)))
     if change == {"crypto": {"kdf": "scrypt"}}:
         assert decrypt(entry, "open sesame").key == KEY
     else:
         assert "damaged" in refusal(decrypt, entry, "open sesame")
 
 
-def merged(content: Any, change: Any) -> Any:
+def merge(content: Any, change: Any) -> Any:
     if not isinstance(change, dict) or not change or not isinstance(content, dict):
         return change
-    return content | {name: merged(content.get(name), value) for name, value in change.items()}
+    return content | {name: merge(content.get(name), value) for name, value in change.items()}
 
 
 @pytest.mark.parametrize("text", ["", "{", "[]", "[" * 20_000, "\x00", '{"version": 3}', "x" * 70_000])
@@ -204,8 +204,8 @@ def test_password_comes_from_file_then_environment_then_prompt(
     file = tmp_path / "password"
     file.write_bytes(b"from file \r\nsecond line")
     env = {"ETH_KEYSTORE_PASSWORD": "from environment"}
-    asked = iter(["typed", "typed", "typed", "mistyped"])
-    monkeypatch.setattr("getpass.getpass", lambda _: next(asked))
+    answers = iter(["typed", "typed", "typed", "mistyped"])
+    monkeypatch.setattr("getpass.getpass", lambda _: next(answers))
     monkeypatch.setattr("sys.stdin.isatty", lambda: True, raising=False)
     assert read_password(file, env=env) == "from file "
     assert read_password(None, env=env) == "from environment"

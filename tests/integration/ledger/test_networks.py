@@ -24,7 +24,7 @@ FIRST = "0xf39Fd6e51aad88F6F4ce6aB8827279cffFb92266"  # of the mnemonic that eve
 
 
 @pytest.fixture(autouse=True)
-def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def empty_environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """No bcfl.toml and no URL but the test's own."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("ETH_RPC_URL", raising=False)
@@ -36,11 +36,11 @@ def toml(text: str, name: str = "bcfl.toml") -> Path:
     return path
 
 
-def refused(name: str | None, *files: Path, env: dict[str, str] | None = None) -> str:
-    with pytest.raises(ConfigError) as caught:
+def refusal(name: str | None, *files: Path, env: dict[str, str] | None = None) -> str:
+    with pytest.raises(ConfigError) as excinfo:
         resolve(name, *files, env=env)
-    assert "\n" not in str(caught.value)
-    return str(caught.value)
+    assert "\n" not in str(excinfo.value)
+    return str(excinfo.value)
 
 
 def test_default_behavior() -> None:
@@ -67,7 +67,7 @@ def test_name_of_the_environment() -> None:
     env = {"BCFL_NETWORK": "sepolia", "ETH_RPC_URL": "http://node:1"}
     assert resolve(None, env=env) == networks.Network("sepolia", "http://node:1", 11155111)
     assert resolve("local", env=env).name == "local"
-    assert "there is no network 'sepolla'" in refused(None, env={"BCFL_NETWORK": "sepolla"})
+    assert "there is no network 'sepolla'" in refusal(None, env={"BCFL_NETWORK": "sepolla"})
 
 
 def test_url_of_the_environment() -> None:
@@ -79,7 +79,7 @@ def test_url_of_the_environment() -> None:
     assert resolve("local", env=env).rpc == "http://mine"
     assert resolve("bare", env=env).rpc == "http://node:1/$ecret"
     assert resolve(None, env={"ETH_RPC_URL": ""}).name == "local"
-    assert "set ETH_RPC_URL" in refused("bare", env={})
+    assert "set ETH_RPC_URL" in refusal("bare", env={})
 
 
 def test_variables() -> None:
@@ -89,10 +89,10 @@ def test_variables() -> None:
     assert (lab.rpc, lab.keystore, lab.mnemonic) == ("https://h/k/$5", Path("/me/keys"), "a b")
     assert not any(secret in repr(lab) for secret in ("https", "a b"))
     del env["KEY"]
-    assert refused("lab", env=env) == "rpc of network lab takes $KEY from the environment: set it"
+    assert refusal("lab", env=env) == "rpc of network lab takes $KEY from the environment: set it"
     assert resolve("local", env={}).rpc  # whose variables are not needed need not be set
     toml('[networks.lab]\nrpc = "https://host/5$"\n')
-    assert "write $$ for a $" in refused("lab", env={})
+    assert "write $$ for a $" in refusal("lab", env={})
 
 
 @pytest.mark.parametrize(
@@ -111,37 +111,39 @@ def test_variables() -> None:
     ],
 )
 def test_file_that_cannot_be_used(text: str, words: str) -> None:
-    assert words in refused("local", toml(text))
+    assert words in refusal("local", toml(text))
 
 
 def test_name_that_is_none() -> None:
-    assert refused("locl") == "there is no network 'locl': did you mean local?"
-    assert "there is hoodi, local, sepolia" in refused("zzzzzzzz")
-    assert "cannot be read" in refused("local", Path("absent.toml"))
+    assert refusal("locl") == "there is no network 'locl': did you mean local?"
+    assert "there is hoodi, local, sepolia" in refusal("zzzzzzzz")
+    assert "cannot be read" in refusal("local", Path("absent.toml"))
     Path("binary.toml").write_bytes(b"\xff")
-    assert "not UTF-8" in refused("local", Path("binary.toml"))
+    assert "not UTF-8" in refusal("local", Path("binary.toml"))
 
 
 def test_signer_needs_a_name_and_a_place() -> None:
     bare = networks.Network("bare", "http://x", keystore=Path("keys"))
-    for who, words in (
+    for name, words in (
         (None, "nobody signs on network bare"),
         ("3", "has no mnemonic"),
         (FIRST, "no account"),
     ):
         with pytest.raises(ConfigError, match=words):
-            signer(bare, who, lambda: "")
+            signer(bare, name, lambda: "")
 
 
 def test_wrong_chain(device: Account) -> None:
-    with serve(None, [device.address], port=0) as started:
-        connect(networks.Network("lab", started.url, 31337)).close()
-        connect(networks.Network("lab", started.url)).close()
-        with pytest.raises(ConfigError, match=r"network lab is chain 5, and .* serves chain 31337") as caught:
-            connect(networks.Network("lab", started.url, 5))
-        assert "\n" not in str(caught.value)
+    with serve(None, [device.address], port=0) as server:
+        connect(networks.Network("lab", server.url, 31337)).close()
+        connect(networks.Network("lab", server.url)).close()
+        with pytest.raises(
+            ConfigError, match=r"network lab is chain 5, and .* serves chain 31337"
+        ) as excinfo:
+            connect(networks.Network("lab", server.url, 5))
+        assert "\n" not in str(excinfo.value)
     with pytest.raises(Unreachable):
-        connect(networks.Network("lab", started.url), timeout=1)
+        connect(networks.Network("lab", server.url), timeout=1)
 
 
 # Other ways to a node
@@ -159,8 +161,8 @@ def sockets(tmp_path: Path) -> Iterator[list[str]]:
     path = str(tmp_path / "node.ipc")
     process = subprocess.Popen([binary, "--port", str(port), "--silent", "--ipc", path])
     try:
-        until = time.monotonic() + PATIENCE
-        while not Path(path).exists() and time.monotonic() < until:
+        deadline = time.monotonic() + PATIENCE
+        while not Path(path).exists() and time.monotonic() < deadline:
             time.sleep(0.05)
         yield [f"ws://127.0.0.1:{port}", path]
     finally:
@@ -172,7 +174,7 @@ def test_websocket_and_unix_socket(sockets: list[str], device: Account) -> None:
     for url in sockets:
         chain = RpcChain(url, timeout=ANSWER)
         assert (chain.chain_id, chain.view) == (31337, "pending")
-        assert chain.w3.eth.get_balance(device.address) > 0
+        assert chain.w3.eth.get_balance(device.address) > 0  # type: ignore[arg-type]
         chain.warp(chain.now() + 100)
         with pytest.raises(LedgerError):
             chain.request("eth_getBalance", "nonsense")
@@ -182,6 +184,6 @@ def test_websocket_and_unix_socket(sockets: list[str], device: Account) -> None:
 
 @pytest.mark.parametrize("url", ["ws://127.0.0.1:9", "ws://[bad", "wss://", "ws://alice:secret@127.0.0.1:9"])
 def test_websocket_that_is_none(url: str) -> None:
-    with pytest.raises(Unreachable) as caught:
+    with pytest.raises(Unreachable) as excinfo:
         RpcChain(url, timeout=1)
-    assert "secret" not in str(caught.value)
+    assert "secret" not in str(excinfo.value)

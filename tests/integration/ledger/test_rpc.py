@@ -48,49 +48,49 @@ def server(answers: dict[str, Any], status: int = 200) -> Iterator[str]:
         http.server_close()
 
 
-def refused(url: str) -> str:
-    with pytest.raises(Unreachable) as caught:
+def refusal(url: str) -> str:
+    with pytest.raises(Unreachable) as excinfo:
         RpcChain(url, timeout=1)
-    message = str(caught.value)
+    message = str(excinfo.value)
     assert "\n" not in message
     assert not any(secret in message for secret in ("alice", "secret", "key", "token"))
     return message
 
 
 def test_nobody_there() -> None:
-    message = refused("http://alice:secret@127.0.0.1:9/v3/key")
+    message = refusal("http://alice:secret@127.0.0.1:9/v3/key")
     assert message.startswith("http://127.0.0.1:9: ")
     assert "is the node running" in message
 
 
 @pytest.mark.parametrize("url", ["", "nonsense", "http://", "ftp://alice:secret@host", "http://[bad"])
 def test_not_a_url(url: str) -> None:
-    refused(url)
+    refusal(url)
 
 
 @pytest.mark.parametrize("body", ["<html>hello</html>", "[]", "{}", '"text"', ""])
 def test_not_a_node(body: str) -> None:
     with server({"body": body}) as url:
-        refused(url)
+        refusal(url)
 
 
 def test_status_of_the_server() -> None:
     with server({"body": "no"}, status=403) as url:
-        assert "HTTP status 403" in refused(url)
+        assert "HTTP status 403" in refusal(url)
 
 
 def test_transaction_that_is_never_mined() -> None:
-    sent = SignedTransaction(b"signed", "0x" + "11" * 20, 0)
-    answers = {
+    transaction = SignedTransaction(b"signed", "0x" + "11" * 20, 0)
+    answers: dict[str, Any] = {
         "eth_chainId": "0x5",
         "eth_getTransactionReceipt": None,
-        "eth_sendRawTransaction": sent.hash,
+        "eth_sendRawTransaction": transaction.hash,
         "eth_getTransactionByHash": {},
     }
     with server(answers) as url:
         chain = RpcChain(url, mining_timeout=0.05, poll=0.01)
-        with pytest.raises(Unreachable, match=rf"{sent.hash} was not mined in 0\.05 s"):
-            chain.deliver(sent)
+        with pytest.raises(Unreachable, match=rf"{transaction.hash} was not mined in 0\.05 s"):
+            chain.deliver(transaction)
         chain.close()
 
 

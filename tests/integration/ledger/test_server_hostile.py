@@ -59,11 +59,11 @@ def raw(url: str, data: bytes, seconds: float = ANSWER) -> bytes:
         (b'{"id": 1, "method": "' + b"x" * 100_000 + b'"}', -32601),
     ],
 )
-def test_malformed_requests(served: str, body: bytes, code: int) -> None:
-    answer = post(served, body)
+def test_malformed_requests(embedded_url: str, body: bytes, code: int) -> None:
+    answer = post(embedded_url, body)
     assert answer.json()["error"]["code"] == code
     assert len(answer.content) < 1_000
-    assert ask(served, "eth_chainId") == "0x7a69"
+    assert ask(embedded_url, "eth_chainId") == "0x7a69"
 
 
 @pytest.mark.parametrize(
@@ -101,90 +101,95 @@ def test_malformed_requests(served: str, body: bytes, code: int) -> None:
     ],
 )
 def test_params_that_make_no_sense(
-    served: str, method: str, params: list[Any], capfd: pytest.CaptureFixture[str]
+    embedded_url: str, method: str, params: list[Any], capfd: pytest.CaptureFixture[str]
 ) -> None:
-    head = ask(served, "eth_blockNumber")
-    assert ask(served, method, *params) in (-32602, -32000, -32005)
-    assert ask(served, "eth_blockNumber") == head
+    head = ask(embedded_url, "eth_blockNumber")
+    assert ask(embedded_url, method, *params) in (-32602, -32000, -32005)
+    assert ask(embedded_url, "eth_blockNumber") == head
     assert capfd.readouterr().err == ""
 
 
-def test_notifications_get_no_answer(served: str) -> None:
+def test_notifications_get_no_answer(embedded_url: str) -> None:
     call = {"jsonrpc": "2.0", "method": "eth_chainId"}
-    assert post(served, json.dumps(call)).content == b""
-    assert post(served, json.dumps([call, call])).content == b""
+    assert post(embedded_url, json.dumps(call)).content == b""
+    assert post(embedded_url, json.dumps([call, call])).content == b""
     assert [
-        a["id"] for a in post(served, json.dumps([call, {**call, "id": None}, {**call, "id": 4}])).json()
+        a["id"]
+        for a in post(embedded_url, json.dumps([call, {**call, "id": None}, {**call, "id": 4}])).json()
     ] == [
         None,
         4,
     ]
 
 
-def test_answers_are_bounded(served: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_answers_are_bounded(embedded_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
     block = {"jsonrpc": "2.0", "id": 1, "method": "eth_getBlockByNumber", "params": ["earliest", False]}
     monkeypatch.setattr(jsonrpc, "MAX_ANSWER", 2_000)
-    answers = post(served, json.dumps([block] * 5)).json()
+    answers = post(embedded_url, json.dumps([block] * 5)).json()
     assert ["result" in answer for answer in answers] == [True, True, False, False, False]
     monkeypatch.setattr(jsonrpc, "BATCH_SECONDS", -1)
-    assert [a["error"]["code"] for a in post(served, json.dumps([block])).json()] == [-32005]
+    assert [a["error"]["code"] for a in post(embedded_url, json.dumps([block])).json()] == [-32005]
 
 
 def test_more_logs_than_are_given_at_once(
-    served: str, device: Account, probe: Artifact, monkeypatch: pytest.MonkeyPatch
+    embedded_url: str, device: Account, probe: Artifact, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    chain = RpcChain(served, poll=0.01)
+    chain = RpcChain(embedded_url, poll=0.01)
     contract, receipt = Contract.deploy(chain, device, probe.abi, probe.bytecode, [1])
     for slot in range(7):
         contract.send(device, "store", slot, 1)
     monkeypatch.setattr(methods, "MAX_LOGS", 2)
     query = {"address": contract.address, "fromBlock": hex(receipt.block)}
-    assert ask(served, "eth_getLogs", query) == -32005
+    assert ask(embedded_url, "eth_getLogs", query) == -32005
     assert [event.args["slot"] for event in contract.events(receipt.block)] == list(range(7))
     chain.close()
 
 
 @pytest.mark.parametrize("method", ["eth_call", "eth_estimateGas"])
 def test_call_that_takes_too_long(
-    served: str, device: Account, monkeypatch: pytest.MonkeyPatch, method: str
+    embedded_url: str, device: Account, monkeypatch: pytest.MonkeyPatch, method: str
 ) -> None:
     monkeypatch.setattr(methods, "CALL_SECONDS", 0.3)
     began = time.monotonic()
-    assert ask(served, method, {"data": "0x" + FOREVER}) == -32005
+    assert ask(embedded_url, method, {"data": "0x" + FOREVER}) == -32005
     assert time.monotonic() - began < 3
-    assert ask(served, "eth_call", {"to": device.address}) == "0x"
+    assert ask(embedded_url, "eth_call", {"to": device.address}) == "0x"
 
 
 def test_inner_call_that_takes_too_long_is_no_result(
-    served: str, device: Account, monkeypatch: pytest.MonkeyPatch
+    embedded_url: str, device: Account, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    chain = RpcChain(served, poll=0.01)
+    chain = RpcChain(embedded_url, poll=0.01)
     loop = bytes.fromhex(FOREVER)
     creation = bytes.fromhex(f"60{len(loop):02x}600c60003960{len(loop):02x}6000f3") + loop
     inner = transact(chain, device, None, creation)["contractAddress"]
     outer = f"600060006000600060007 3{inner[2:]}5af1600160005260206000f3".replace(" ", "")
     monkeypatch.setattr(methods, "CALL_SECONDS", 0.3)
-    assert ask(served, "eth_call", {"data": "0x" + outer}) == -32005
+    assert ask(embedded_url, "eth_call", {"data": "0x" + outer}) == -32005
     chain.close()
 
 
-def test_filters_are_bounded(served: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_filters_are_bounded(embedded_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("bcfl.ledger.devnet.filters.MAX_FILTERS", 2)
-    first, second, third = (ask(served, "eth_newBlockFilter") for _ in range(3))
-    assert ask(served, "eth_getFilterChanges", first) == -32000
-    assert ask(served, "eth_getFilterChanges", second) == ask(served, "eth_getFilterChanges", third) == []
-    assert ask(served, "eth_getFilterLogs", third) == -32000
+    first, second, third = (ask(embedded_url, "eth_newBlockFilter") for _ in range(3))
+    assert ask(embedded_url, "eth_getFilterChanges", first) == -32000
+    assert (
+        ask(embedded_url, "eth_getFilterChanges", second)
+        == ask(embedded_url, "eth_getFilterChanges", third)
+        == []
+    )
+    assert ask(embedded_url, "eth_getFilterLogs", third) == -32000
 
 
-def test_oversized_requests_are_not_read(served: str) -> None:
+def test_oversized_requests_are_not_read(embedded_url: str) -> None:
     length = LIMITS.body_bytes + 1
     head = f"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: {length}\r\n\r\n".encode()
-    assert raw(served, head + bytes(100_000)).startswith(b"HTTP/1.1 413 ")
-    assert post(served, bytes(length)).status_code == 413
-    assert post(served, bytes(LIMITS.body_bytes)).json()["error"]["code"] == -32700
+    assert raw(embedded_url, head + bytes(100_000)).startswith(b"HTTP/1.1 413 ")
+    assert post(embedded_url, bytes(length)).status_code == 413
+    assert post(embedded_url, bytes(LIMITS.body_bytes)).json()["error"]["code"] == -32700
     for absurd in ("9" * 5_000, "-1", "1e3", "٣", ""):
         head = f"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: {absurd}\r\n\r\n".encode()
-        assert raw(served, head)[:12] in (b"HTTP/1.1 411", b"HTTP/1.1 413")
+        assert raw(embedded_url, head)[:12] in (b"HTTP/1.1 411", b"HTTP/1.1 413")
 
 
 @pytest.mark.parametrize(
@@ -201,19 +206,19 @@ def test_oversized_requests_are_not_read(served: str) -> None:
         (b"\x16\x03\x01\x02\x00\x01\x00\r\n\r\n", 400),
     ],
 )
-def test_what_is_no_post_is_refused(served: str, data: bytes, status: int) -> None:
-    answer = raw(served, data)
+def test_what_is_no_post_is_refused(embedded_url: str, data: bytes, status: int) -> None:
+    answer = raw(embedded_url, data)
     assert f" {status} ".encode() in answer[:14]
     assert b"access-control" not in answer.lower()
     assert len(answer) < 500
 
 
 def test_slow_clients_are_cut_off(device: Account) -> None:
-    hurried = replace(LIMITS, idle_seconds=0.3, reading_seconds=0.3)
-    with serve(None, [device.address], port=0, limits=hurried) as started:
+    limits = replace(LIMITS, idle_seconds=0.3, reading_seconds=0.3)
+    with serve(None, [device.address], port=0, limits=limits) as server:
         for start in (b"POST / HT", b"POST / HTTP/1.1\r\nContent-Length: 50\r\n\r\n{"):
-            assert drip(started.url, start) < 2
-        assert ask(started.url, "eth_chainId") == "0x7a69"
+            assert drip(server.url, start) < 2
+        assert ask(server.url, "eth_chainId") == "0x7a69"
 
 
 def drip(url: str, start: bytes) -> float:
@@ -231,23 +236,23 @@ def drip(url: str, start: bytes) -> float:
     return time.monotonic() - began
 
 
-def test_client_that_leaves_in_the_middle(served: str) -> None:
-    host, port = served.removeprefix("http://").split(":")
+def test_client_that_leaves_in_the_middle(embedded_url: str) -> None:
+    host, port = embedded_url.removeprefix("http://").split(":")
     for data in (b"PO", b"POST / HTTP/1.1\r\nContent-Length: 50\r\n\r\n{"):
         socket.create_connection((host, int(port))).close()
         with socket.create_connection((host, int(port))) as connection:
             connection.sendall(data)
-    assert ask(served, "eth_chainId") == "0x7a69"
+    assert ask(embedded_url, "eth_chainId") == "0x7a69"
 
 
 def test_more_connections_than_places(device: Account) -> None:
-    with serve(None, [device.address], port=0, limits=replace(LIMITS, connections=3)) as started:
-        host, port = started.url.removeprefix("http://").split(":")
-        held = [socket.create_connection((host, int(port))) for _ in range(3)]
-        assert eventually(lambda: raw(started.url, b"").startswith(b"HTTP/1.1 503 "))
-        for connection in held:
+    with serve(None, [device.address], port=0, limits=replace(LIMITS, connections=3)) as server:
+        host, port = server.url.removeprefix("http://").split(":")
+        connections = [socket.create_connection((host, int(port))) for _ in range(3)]
+        assert eventually(lambda: raw(server.url, b"").startswith(b"HTTP/1.1 503 "))
+        for connection in connections:
             connection.close()
-        assert eventually(lambda: post(started.url, b"7").status_code == 200)
+        assert eventually(lambda: post(server.url, b"7").status_code == 200)
 
 
 def eventually(holds: Callable[[], bool]) -> bool:
@@ -260,13 +265,13 @@ def eventually(holds: Callable[[], bool]) -> bool:
 
 
 def test_defect_is_an_answer_and_a_line(
-    served: str, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+    embedded_url: str, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
     def broken(*_: Any) -> None:
         raise RuntimeError("secret")
 
     monkeypatch.setattr(methods, "block_json", broken)
-    assert ask(served, "eth_getBlockByNumber", "latest", False) == -32603
+    assert ask(embedded_url, "eth_getBlockByNumber", "latest", False) == -32603
     assert "eth_getBlockByNumber failed: RuntimeError" in capfd.readouterr().err
 
 
@@ -279,21 +284,23 @@ def transfer(chain: RpcChain, signer: Account, to: Account, **changes: Any) -> s
 
 
 @pytest.fixture
-def node(served: str) -> Iterator[RpcChain]:
-    chain = RpcChain(served, poll=0.01)
+def node(embedded_url: str) -> Iterator[RpcChain]:
+    chain = RpcChain(embedded_url, poll=0.01)
     yield chain
     chain.close()
 
 
-def test_a_transaction_is_taken_once(node: RpcChain, served: str, device: Account, outsider: Account) -> None:
+def test_a_transaction_is_taken_once(
+    node: RpcChain, embedded_url: str, device: Account, outsider: Account
+) -> None:
     raw_ = transfer(node, device, outsider)
-    before = int(node.request("eth_getBalance", outsider.address, "latest"), 16)
-    assert isinstance(ask(served, "eth_sendRawTransaction", raw_), str)
+    balance = int(node.request("eth_getBalance", outsider.address, "latest"), 16)
+    assert isinstance(ask(embedded_url, "eth_sendRawTransaction", raw_), str)
     head = node.request("eth_blockNumber")
     for _ in range(3):
-        assert ask(served, "eth_sendRawTransaction", raw_) == -32000
+        assert ask(embedded_url, "eth_sendRawTransaction", raw_) == -32000
     assert node.request("eth_blockNumber") == head
-    assert int(node.request("eth_getBalance", outsider.address, "latest"), 16) == before + 1
+    assert int(node.request("eth_getBalance", outsider.address, "latest"), 16) == balance + 1
 
 
 @pytest.mark.parametrize(
@@ -310,60 +317,60 @@ def test_a_transaction_is_taken_once(node: RpcChain, served: str, device: Accoun
     ids=["chain", "too much gas", "too little gas", "nonce", "fee", "value", "size"],
 )
 def test_a_transaction_that_cannot_be(
-    node: RpcChain, served: str, device: Account, outsider: Account, changes: dict[str, Any]
+    node: RpcChain, embedded_url: str, device: Account, outsider: Account, changes: dict[str, Any]
 ) -> None:
     head = node.request("eth_blockNumber")
-    assert ask(served, "eth_sendRawTransaction", transfer(node, device, outsider, **changes)) == -32000
+    assert ask(embedded_url, "eth_sendRawTransaction", transfer(node, device, outsider, **changes)) == -32000
     assert node.request("eth_blockNumber") == head
 
 
-def test_a_legacy_transaction_of_another_chain(node: RpcChain, served: str, device: Account) -> None:
+def test_a_legacy_transaction_of_another_chain(node: RpcChain, embedded_url: str, device: Account) -> None:
     nonce = int(node.request("eth_getTransactionCount", device.address, "latest"), 16)
     fields = {"to": device.address, "value": 1, "gas": 21_000, "gasPrice": 10**10, "nonce": nonce}
-    for chain, taken in ((1, False), (31337, True)):
+    for chain, is_accepted in ((1, False), (31337, True)):
         raw_ = Signer.sign_transaction({**fields, "chainId": chain}, device.key).raw_transaction.to_0x_hex()
-        assert isinstance(ask(served, "eth_sendRawTransaction", raw_), str) is taken
+        assert isinstance(ask(embedded_url, "eth_sendRawTransaction", raw_), str) is is_accepted
 
 
 def test_a_forged_signature_spends_nobodys_ether(
-    node: RpcChain, served: str, device: Account, outsider: Account
+    node: RpcChain, embedded_url: str, device: Account, outsider: Account
 ) -> None:
     """A changed signature is none, or another account's, which has nothing."""
     good = bytes.fromhex(transfer(node, device, outsider)[2:])
     head = node.request("eth_blockNumber")
     for place in (1, 20, 40, 64):
-        forged = bytearray(good)
-        forged[-place] ^= 1
-        assert ask(served, "eth_sendRawTransaction", "0x" + forged.hex()) == -32000
+        forgery = bytearray(good)
+        forgery[-place] ^= 1
+        assert ask(embedded_url, "eth_sendRawTransaction", "0x" + forgery.hex()) == -32000
     assert node.request("eth_blockNumber") == head
 
 
-def test_memory_stays_under_a_flood(served: str) -> None:
+def test_memory_stays_under_a_flood(embedded_url: str) -> None:
     """Largest requests, refused ones, filters, batches: what they took is given back."""
     big = b"[" + b"1," * (LIMITS.body_bytes // 2 - 2) + b"1]"
-    host, port = served.removeprefix("http://").split(":")
+    host, port = embedded_url.removeprefix("http://").split(":")
     batch = json.dumps([{"id": i, "method": "eth_chainId"} for i in range(100)])
 
     def flood() -> None:
         for _ in range(6):
-            post(served, big)
-            post(served, b'"' + bytes(LIMITS.body_bytes - 2) + b'"')
+            post(embedded_url, big)
+            post(embedded_url, b'"' + bytes(LIMITS.body_bytes - 2) + b'"')
             with socket.create_connection((host, int(port))) as connection:  # it never sends the rest
                 connection.sendall(b"POST / HTTP/1.1\r\nContent-Length: 4000000\r\n\r\n" + bytes(10_000))
-            post(served, batch)
+            post(embedded_url, batch)
         for _ in range(300):
-            ask(served, "eth_newBlockFilter")
+            ask(embedded_url, "eth_newBlockFilter")
 
     flood()
-    grown = []
-    while len(grown) < 5 and not any(size < 32 * 2**20 for size in grown):  # a leak grows every time
+    growths: list[int] = []
+    while len(growths) < 5 and not any(size < 32 * 2**20 for size in growths):  # a leak grows every time
         gc.collect()
-        before = resident()
+        start = resident()
         for _ in range(2):
             flood()
         gc.collect()
-        grown.append(resident() - before)
-    assert min(grown) < 32 * 2**20
+        growths.append(resident() - start)
+    assert min(growths) < 32 * 2**20
 
 
 def resident() -> int:

@@ -162,7 +162,7 @@ def test_a_device_without_ether_that_is_left_alone_goes_on_trying(
     others = [Account.derived(0, "device", i) for i in range(1, 4)]
     miners = [Account.derived(0, "miner", i) for i in range(4)]
     funded = [Account.derived(0, "owner").address, *(a.address for a in (*others, *miners))]
-    local = LocalFederation(tmp_path, chain=EmbeddedChain(None, funded=sorted(funded)))
+    local = LocalFederation(tmp_path, chain=EmbeddedChain(None, accounts=sorted(funded)))
     home = local.homes[0]
     assert home.account.address == poor.address
     local.dead(local.bound(0))
