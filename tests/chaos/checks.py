@@ -44,9 +44,9 @@ def failed_transactions(federation: Federation) -> int:
 
 
 def _stakes(federation: Federation, history: History) -> Iterator[str]:
-    for found in history.rounds.values():
-        for who, amount in found.penalties:
-            yield f"{who} lost {amount} wei in round {found.number}"
+    for round_ in history.rounds.values():
+        for account, amount in round_.penalties:
+            yield f"{account} lost {amount} wei in round {round_.number}"
     for member in history.miners.values():
         if member.stake != federation.terms.min_stake * 2 - 1:
             yield f"{member.account} has a stake of {member.stake}"
@@ -58,10 +58,10 @@ def _twice(federation: Federation, history: History) -> Iterator[str]:
     for event in federation.ledger.contract.events():
         if event.name in ONCE:
             args = event.args
-            who = args.get("miner") or args.get("sender") or args.get("account")
-            counts[event.name, args.get("round"), who, args.get("as_miner")] += 1
-    for found in history.rounds.values():
-        counts.update(("device", found.number, item.update.device) for item in found.submissions)
+            sender = args.get("miner") or args.get("sender") or args.get("account")
+            counts[event.name, args.get("round"), sender, args.get("as_miner")] += 1
+    for round_ in history.rounds.values():
+        counts.update(("device", round_.number, item.update.device) for item in round_.submissions)
     often = {_selector(name) for name in OFTEN}
     for item in _transactions(federation):
         if item["input"][:10] not in often and not item["input"].endswith(EMPTY):
@@ -83,17 +83,17 @@ def _transactions(federation: Federation) -> Iterator[dict[str, str]]:
 
 def _recomputed(archive: Archive, history: History, first: int) -> Iterator[str]:
     """Each block follows from the one before, and its model from that one's and the accepted updates."""
-    for before, block in zip(history.blocks, history.blocks[1:], strict=False):
+    for parent, block in zip(history.blocks, history.blocks[1:], strict=False):
         if block.round < first:
             continue
-        found = history.rounds[block.round]
-        if block.parent != block_hash(before):
+        round_ = history.rounds[block.round]
+        if block.parent != block_hash(parent):
             yield f"block of round {block.round} does not follow the one before"
-        made = archive.next_model(before, found.taken())
-        proposal = found.proposals[-1]
-        if (made.root, made.cid, made.rows) != (block.root, block.cid, proposal.rows):
+        model = archive.next_model(parent, round_.taken())
+        proposal = round_.proposals[-1]
+        if (model.root, model.cid, model.rows) != (block.root, block.cid, proposal.rows):
             yield f"the model of round {block.round} is another one"
-        if not (archive.fetch_model(block.root, block.cid) == made.model).all():
+        if not (archive.fetch_model(block.root, block.cid) == model.model).all():
             yield f"the bytes of the model of round {block.round} are others"
 
 
@@ -106,10 +106,10 @@ def _kept(federation: Federation, history: History) -> Iterator[str]:
     yield from _recomputed(federation.archive(), history, last - 2)
     archive, lanes = federation.archive(), federation.terms.lane_bits
     early = [archive.cid_of(item.update.cid, lanes) for item in history.rounds[1].submissions]
-    held = [cid for cid in early if archive.store.has(cid)]
+    pins = [cid for cid in early if archive.store.has(cid)]
     # Miners look for copies of them for the last time in the round of the next block: void ones do not count.
-    if held and len(history.blocks) > 2 and last > history.blocks[2].round + KEEP:
-        yield f"{len(held)} updates of round 1 are kept for ever"
+    if pins and len(history.blocks) > 2 and last > history.blocks[2].round + KEEP:
+        yield f"{len(pins)} updates of round 1 are kept for ever"
 
 
 def _logs(federation: Federation) -> Iterator[str]:

@@ -79,9 +79,9 @@ class Federation:
     def open(self) -> None:
         """Start everything, in the order of `bcfl up`, up to the first round."""
         if self.daemon is not None:
-            begun = time.monotonic()
+            start = time.monotonic()
             self.daemon.start()
-            self.terms = _terms(max(SLOW, math.ceil(BACK * (time.monotonic() - begun))))
+            self.terms = _terms(max(SLOW, math.ceil(BACK * (time.monotonic() - start))))
         owner = account("owner")
         parts = [account("miner", i) for i in range(self.miners)]
         parts += [account("device", i) for i in range(self.devices)]
@@ -138,8 +138,10 @@ class Federation:
 
     def dead(self) -> list[str]:
         """Who has ended for another reason than being killed, or finding nobody."""
-        ended = {name: process.exitcode for name, process in self._running.items() if not process.is_alive()}
-        return [name for name, code in ended.items() if code != USAGE]
+        exit_codes = {
+            name: process.exitcode for name, process in self._running.items() if not process.is_alive()
+        }
+        return [name for name, code in exit_codes.items() if code != USAGE]
 
     def close(self) -> None:
         """End the parties in peace and kill what is left."""
@@ -183,12 +185,12 @@ class Federation:
 @contextmanager
 def opened(folder: Path, devices: int, miners: int, *, real: bool = False) -> Iterator[Federation]:
     """A federation that runs, and is gone afterwards."""
-    made = Federation(folder, devices, miners, real=real)
+    federation = Federation(folder, devices, miners, real=real)
     try:
-        made.open()
-        yield made
+        federation.open()
+        yield federation
     finally:
-        made.close()
+        federation.close()
 
 
 def _terms(seconds: int) -> Terms:
@@ -196,14 +198,14 @@ def _terms(seconds: int) -> Terms:
     return replace(TERMS, grace=1, **{f"{name}_seconds": seconds for name in PHASES})  # type: ignore[arg-type]
 
 
-def _until(what: str, holds: Callable[[], bool | None]) -> None:
+def _until(goal: str, holds: Callable[[], bool | None]) -> None:
     until = time.monotonic() + START_SECONDS
     while time.monotonic() < until:
         with suppress(BcflError):
             if holds():
                 return
         time.sleep(0.05)
-    raise TimeoutError(f"not in {START_SECONDS:g} s: {what}")
+    raise TimeoutError(f"not in {START_SECONDS:g} s: {goal}")
 
 
 def _made(folder: Path) -> Path:
@@ -212,11 +214,11 @@ def _made(folder: Path) -> Path:
 
 
 def _free_ports(count: int) -> list[int]:
-    taken = [socket.socket() for _ in range(count)]
+    sockets = [socket.socket() for _ in range(count)]
     try:
-        for one in taken:
+        for one in sockets:
             one.bind(("127.0.0.1", 0))
-        return [int(one.getsockname()[1]) for one in taken]
+        return [int(one.getsockname()[1]) for one in sockets]
     finally:
-        for one in taken:
+        for one in sockets:
             one.close()

@@ -57,9 +57,9 @@ def optimum(number: int) -> np.ndarray[tuple[int], np.dtype[np.float32]]:
     return (truth + np.random.default_rng(number).normal(0, 0.02, truth.shape)).astype(np.float32)
 
 
-def run_chain(place: Place, funded: list[str]) -> None:
+def run_chain(place: Place, addresses: list[str]) -> None:
     """Serve the chain until killed."""
-    with _spoken(place.folder / "chain.log"), serve(place.folder / "chain", funded, port=place.chain_port):
+    with _spoken(place.folder / "chain.log"), serve(place.folder / "chain", addresses, port=place.chain_port):
         signal.pause()
 
 
@@ -70,12 +70,12 @@ def run_device(place: Place, number: int) -> None:
         _spoken(place.folder / f"device-{number}.log"),
         reach(place.network, place.contract, timeout=10) as client,
     ):
-        made = device(
+        daemon = device(
             client, account("device", number), learner, LAYOUT, open_store(place.store, search=client.search),
             place.folder / "journals", poll=POLL, keep=KEEP, claim_every=2,
         )  # fmt: skip
-        signal.signal(signal.SIGTERM, made.stop)
-        made.run()
+        signal.signal(signal.SIGTERM, daemon.stop)
+        daemon.run()
 
 
 def run_miner(place: Place, number: int) -> None:
@@ -88,10 +88,10 @@ def run_miner(place: Place, number: int) -> None:
             client, account("miner", number), learner, LAYOUT, open_store(place.store, search=client.search),
             place.folder / "journals", port=place.ports[number], checks=Checks(), poll=POLL,
             stake=client.ledger.terms.min_stake * 2 - 1, keep=KEEP, claim_every=2,
-        ) as made,
+        ) as daemon,
     ):  # fmt: skip
-        signal.signal(signal.SIGTERM, made.stop)
-        made.run()
+        signal.signal(signal.SIGTERM, daemon.stop)
+        daemon.run()
 
 
 @contextmanager

@@ -15,17 +15,17 @@ LIMIT = 1_800.0  # seconds; a run takes one or two minutes on a quiet machine
 
 def run(seed: int, folder: Path, *, real: bool, rounds: int = ROUNDS) -> Outcome:
     """Play, kill and check; raises TimeoutError for a run that does not end."""
-    begun = time.monotonic()
+    start = time.monotonic()
     with opened(folder, DEVICES, MINERS, real=real) as federation:
         striker = Striker(federation, plan(seed, rounds, DEVICES, MINERS, store=real))
         striker.watch(rounds, LIMIT)
         (folder / "struck.txt").write_text("".join(f"{item}\n" for item in striker.struck))
-        found = tuple(faults(federation, slow=striker.slow()))
-        found += tuple(f"{name} has ended by itself" for name in federation.dead())
+        findings = tuple(faults(federation, slow=striker.slow()))
+        findings += tuple(f"{name} has ended by itself" for name in federation.dead())
         kind = "ipfs" if real else "folder"
         history = federation.ledger.history()
         blocks = sum(history.rounds[number].block is not None for number in range(1, rounds + 1))
-        seconds, refused = round(time.monotonic() - begun, 1), failed_transactions(federation)
+        seconds, failures = round(time.monotonic() - start, 1), failed_transactions(federation)
         return Outcome(
-            seed, kind, len(striker.struck), rounds, blocks, seconds, refused, striker.slow(), found
+            seed, kind, len(striker.struck), rounds, blocks, seconds, failures, striker.slow(), findings
         )

@@ -47,13 +47,13 @@ def plan(seed: int, rounds: int, devices: int, miners: int, *, store: bool) -> l
         names = [f"device {rng.randrange(devices)}", f"miner {rng.randrange(miners)}", "chain"]
         names += ["store"] if store else []
         targets += [(name, rng.choice(PHASES)) for name in names]
-    drawn = [
+    strikes = [
         Strike(
             rng.randint(1, rounds), phase, rng.choice((0.0, rng.uniform(0, LATEST))), name, rng.uniform(*DOWN)
         )
         for name, phase in targets
     ]
-    return sorted(drawn, key=lambda strike: (strike.round, strike.phase, strike.after))
+    return sorted(strikes, key=lambda strike: (strike.round, strike.phase, strike.after))
 
 
 @dataclass
@@ -71,15 +71,15 @@ class Striker:
 
     def watch(self, rounds: int, seconds: float) -> History:
         """Until so many rounds have ended and all are back; raises TimeoutError if that takes too long."""
-        until, looked = time.monotonic() + seconds, time.monotonic()
+        until, time_ = time.monotonic() + seconds, time.monotonic()
         while time.monotonic() < until:
             self._wake()
-            seen = self.federation.take_snapshot()
+            snapshot = self.federation.take_snapshot()
             self._look_at_store()
-            before, looked = looked, time.monotonic()
-            if seen is not None:
-                self.lag = max(self.lag, looked - before)
-                clock, history = seen
+            last_time, time_ = time_, time.monotonic()
+            if snapshot is not None:
+                self.lag = max(self.lag, time_ - last_time)
+                clock, history = snapshot
                 self._seen.setdefault((clock.round, clock.phase), time.monotonic())
                 self._strike(clock, history)
                 if self._over(history, rounds) and not self._down and self._away is None:
@@ -100,16 +100,16 @@ class Striker:
                 self._away = None
 
     def _over(self, history: History, rounds: int) -> bool:
-        found = history.rounds.get(rounds)
-        return found is not None and found.closed is not None
+        round_ = history.rounds.get(rounds)
+        return round_ is not None and round_.closed is not None
 
     def _strike(self, clock: Clock, history: History) -> None:
         """Kill whoever is due; one that is dead already is struck when it is back."""
-        here = (clock.round, clock.phase)
+        place_ = (clock.round, clock.phase)
         for strike in list(self.strikes):
             place = (strike.round, strike.phase)
-            begun = self._seen.get(place, self._seen[here])
-            if place > here or time.monotonic() < begun + strike.after:
+            start = self._seen.get(place, self._seen[place_])
+            if place > place_ or time.monotonic() < start + strike.after:
                 continue
             name = _leader(history) if strike.target == LEADER else strike.target
             if name is None or name in self._down:
@@ -119,7 +119,7 @@ class Striker:
                 self._away = time.monotonic()
             self.strikes.remove(strike)
             self._down[name] = time.monotonic() + strike.down
-            self.struck.append(Struck(strike, name, *here))
+            self.struck.append(Struck(strike, name, *place_))
             return
 
     def _wake(self) -> None:

@@ -38,8 +38,8 @@ class Look:
 
     @cached_property
     def lead(self) -> tuple[str, int, int, int, int, int, int, int]:
-        found: tuple[str, int, int, int, int, int, int, int] = self.f.contract.call("lead_now")
-        return found
+        fields: tuple[str, int, int, int, int, int, int, int] = self.f.contract.call("lead_now")
+        return fields
 
     @cached_property
     def active(self) -> tuple[int, int]:
@@ -91,8 +91,8 @@ class Invariants:
 
     @invariant()
     def each_stake_is_what_its_events_tell(self) -> None:
-        told = self.look.history.miners
-        assert all(miner[2] == told[account].stake for account, miner in self.look.miners.items())
+        members = self.look.history.miners
+        assert all(miner[2] == members[account].stake for account, miner in self.look.miners.items())
 
     @invariant()
     def a_round_pays_no_more_than_its_reward(self) -> None:
@@ -113,26 +113,26 @@ class Invariants:
     def a_penalty_is_one_of_the_two(self) -> None:
         dearest = max(self.terms.vote_penalty, self.terms.leader_penalty)
         rounds = self.look.history.rounds.values()
-        assert all(amount <= dearest for found in rounds for _, amount in found.penalties)
+        assert all(amount <= dearest for round_ in rounds for _, amount in round_.penalties)
 
     @invariant()
     def nobody_pays_twice_for_a_round_but_a_leader(self) -> None:
-        for found in self.look.history.rounds.values():
-            paid = [miner for miner, _ in found.penalties]
-            assert len(paid) == len(set(paid))  # a leader had voted, and whoever had not cannot lead
+        for round_ in self.look.history.rounds.values():
+            payers = [miner for miner, _ in round_.penalties]
+            assert len(payers) == len(set(payers))  # a leader had voted, and whoever had not cannot lead
 
     @invariant()
     def a_void_round_sets_nothing_aside(self) -> None:
         rounds = self.look.history.rounds.values()
-        assert all(found.block is None for found in rounds if found.void is not None)
+        assert all(round_.block is None for round_ in rounds if round_.void is not None)
 
     # Weight.
 
     @invariant()
     def a_weight_is_as_many_stakes_as_fit(self) -> None:
         if self.look.current is not None:
-            told = self.look.history.miners
-            assert all(m[1] == told[account].weight for account, m in self.look.miners.items() if m[3])
+            members = self.look.history.miners
+            assert all(m[1] == members[account].weight for account, m in self.look.miners.items() if m[3])
 
     @invariant()
     def the_weights_add_up(self) -> None:
@@ -168,10 +168,10 @@ class Invariants:
     @invariant()
     def no_more_attest_than_may(self) -> None:
         if self.look.clock.phase in (Phase.PROPOSE, Phase.ATTEST):
-            _, turn, voting, attested, who, failed, *_ = self.look.lead
-            assert attested <= voting <= self.look.active[1]
-            assert who & ~self.look.clock.expected == 0
-            assert turn == failed.bit_count()
+            _, turn, voting, weight, attesters, failures, *_ = self.look.lead
+            assert weight <= voting <= self.look.active[1]
+            assert attesters & ~self.look.clock.expected == 0
+            assert turn == failures.bit_count()
 
     @invariant()
     def who_leads_is_the_first_in_line_that_has_not_failed(self) -> None:
@@ -184,7 +184,7 @@ class Invariants:
     @invariant()
     def the_ledger_is_a_chain_of_finished_rounds(self) -> None:
         blocks = self.look.history.blocks
-        assert all(after.parent == block_hash(before) for before, after in pairwise(blocks))
+        assert all(block.parent == block_hash(parent) for parent, block in pairwise(blocks))
         last = blocks[-1]
         assert self.f.contract.call("ledger", last.round) == block_hash(last)
 
@@ -193,16 +193,16 @@ class Invariants:
     @invariant()
     def the_engine_changes_in_hybrid_mode_alone(self) -> None:
         rounds = self.look.history.rounds.values()
-        engines = {found.engine for found in rounds}
+        engines = {round_.engine for round_ in rounds}
         assert self.terms.mode == Mode.HYBRID or engines <= {Engine(self.terms.engine)}
-        assert all(found.block.engine == found.engine for found in rounds if found.block is not None)
+        assert all(round_.block.engine == round_.engine for round_ in rounds if round_.block is not None)
 
     @invariant()
     def a_committee_is_as_large_as_it_can_be(self) -> None:
         current = self.look.current
         if current is not None:
-            most = min(self.terms.committee_size, self.look.active[0].bit_count())
-            assert len(current.committee) == (most if current.engine is Engine.COMMITTEE else 0)
+            size = min(self.terms.committee_size, self.look.active[0].bit_count())
+            assert len(current.committee) == (size if current.engine is Engine.COMMITTEE else 0)
 
     @invariant()
     def only_the_committee_votes(self) -> None:
@@ -219,7 +219,7 @@ class Invariants:
     @invariant()
     def resources_are_the_twins_and_no_share_is_more_than_whole(self) -> None:
         for account in self.look.miners:
-            told = self.look.history.resources.get(account, Resources())
-            found = self.f.contract.call("resources", account)
-            assert found == (*asdict(told).values(), told.score)
-            assert max(found[:3]) <= WHOLE
+            expected = self.look.history.resources.get(account, Resources())
+            scores = self.f.contract.call("resources", account)
+            assert scores == (*asdict(expected).values(), expected.score)
+            assert max(scores[:3]) <= WHOLE

@@ -88,8 +88,8 @@ class Model:
     def stage(phase: Phase, deadline: int, expected: frozenset[str]) -> Now:
         return Now(phase, deadline, frozenset(), expected)
 
-    def acting(self, clock: Now, who: str, now: int, grace: int) -> None:
-        acted = clock.acted | {who}
+    def acting(self, clock: Now, account: str, now: int, grace: int) -> None:
+        acted = clock.acted | {account}
         deadline = min(clock.deadline, now + grace) if acted == clock.expected else clock.deadline
         self.clock = replace(clock, acted=acted, deadline=deadline)
 
@@ -103,7 +103,7 @@ class Model:
         self.clock = self.stage(Phase.COMMIT, now + self.terms.commit_seconds, self.active())
 
     def active(self) -> frozenset[str]:
-        return frozenset(who for who, seat in self.seats.items() if seat.weight)
+        return frozenset(account for account, seat in self.seats.items() if seat.weight)
 
     def electors(self) -> frozenset[str]:
         return self.committee if self.engine is Engine.COMMITTEE else self.active()
@@ -111,7 +111,7 @@ class Model:
     def weight(self, people: frozenset[str] | set[str]) -> int:
         if self.engine is Engine.COMMITTEE:
             return len(people)
-        return sum(self.seats[who].weight for who in people)
+        return sum(self.seats[account].weight for account in people)
 
     # Membership.
 
@@ -120,16 +120,16 @@ class Model:
             return None
         return lambda: self.open_round(1, now)
 
-    def register_miner(self, now: int, who: str, value: int) -> Effect:
+    def register_miner(self, now: int, account: str, value: int) -> Effect:
         del now
-        barred = self.terms.mode == Mode.FULL and who not in self.devices
-        if who in self.seats or barred or value < self.terms.min_stake:
+        is_barred = self.terms.mode == Mode.FULL and account not in self.devices
+        if account in self.seats or is_barred or value < self.terms.min_stake:
             return None
-        return lambda: self.seats.update({who: Seat(value, changed=self.round)})
+        return lambda: self.seats.update({account: Seat(value, changed=self.round)})
 
-    def renew(self, now: int, who: str) -> Effect:
+    def renew(self, now: int, account: str) -> Effect:
         del now
-        seat = self.seats.get(who)
+        seat = self.seats.get(account)
         if seat is None or seat.gone or seat.exit_round:
             return None
 
@@ -138,9 +138,9 @@ class Model:
 
         return effect
 
-    def top_up(self, now: int, who: str, value: int) -> Effect:
+    def top_up(self, now: int, account: str, value: int) -> Effect:
         del now
-        seat = self.seats.get(who)
+        seat = self.seats.get(account)
         if seat is None or seat.exit_round or seat.stake + value < self.terms.min_stake:
             return None
 
@@ -149,21 +149,21 @@ class Model:
 
         return effect
 
-    def leave_miner(self, now: int, who: str) -> Effect:
+    def leave_miner(self, now: int, account: str) -> Effect:
         del now
-        seat = self.seats.get(who)
+        seat = self.seats.get(account)
         if seat is None or seat.exit_round:
             return None
         return lambda: setattr(seat, "exit_round", self.round + 1 + self.terms.exit_rounds)
 
-    def release_stake(self, now: int, who: str) -> Effect:
+    def release_stake(self, now: int, account: str) -> Effect:
         del now
-        seat = self.seats.get(who)
+        seat = self.seats.get(account)
         if seat is None or not seat.exit_round or self.round < seat.exit_round:
             return None
 
         def effect() -> None:
-            self.balance -= self.seats.pop(who).stake
+            self.balance -= self.seats.pop(account).stake
 
         return effect
 
@@ -190,96 +190,96 @@ class Model:
 
     # The round.
 
-    def commit(self, now: int, who: str, batch: list[Update]) -> Effect:
+    def commit(self, now: int, account: str, batch: list[Update]) -> Effect:
         clock = self.due(now)
         if clock.phase is not Phase.COMMIT:
             return None
-        if who not in clock.expected or who in clock.acted:
-            return (lambda: self.lone.update({who: batch})) if who in self.devices else None
+        if account not in clock.expected or account in clock.acted:
+            return (lambda: self.lone.update({account: batch})) if account in self.devices else None
 
         def effect() -> None:
-            self.batches[who] = batch
-            self.acting(clock, who, now, self.terms.grace)
+            self.batches[account] = batch
+            self.acting(clock, account, now, self.terms.grace)
 
         return effect
 
     def reveal(self, now: int, sender: str, submitter: str, batch: list[Update], mask: int) -> Effect:
         clock = self.due(now)
-        shown = [update for place, update in enumerate(batch) if mask >> place & 1]
-        seated = submitter in clock.expected and batch == self.batches.get(submitter)
-        alone = bool(shown) and batch == self.lone.get(submitter)
-        if clock.phase is not Phase.REVEAL or not (seated or alone):
+        updates = [update for place, update in enumerate(batch) if mask >> place & 1]
+        is_seated = submitter in clock.expected and batch == self.batches.get(submitter)
+        is_alone = bool(updates) and batch == self.lone.get(submitter)
+        if clock.phase is not Phase.REVEAL or not (is_seated or is_alone):
             return None
-        if len(self.revealed) + len(shown) > self.terms.max_updates or not self.proper(shown, now):
+        if len(self.revealed) + len(updates) > self.terms.max_updates or not self.proper(updates, now):
             return None
 
         def effect() -> None:
             self.clock = clock
-            self.revealed += shown
-            if seated and (sender == submitter or len(shown) == len(batch)):
+            self.revealed += updates
+            if is_seated and (sender == submitter or len(updates) == len(batch)):
                 self.acting(clock, submitter, now, self.terms.grace)
 
         return effect
 
-    def proper(self, shown: list[Update], now: int) -> bool:
+    def proper(self, updates: list[Update], now: int) -> bool:
         """Whether each update is one that its device may reveal now, signed with its own key."""
-        devices = [update.device for update in self.revealed + shown]
+        devices = [update.device for update in self.revealed + updates]
         return len(set(devices)) == len(devices) and all(
             update.round == self.round
             and 0 < update.samples <= self.terms.max_samples
             and update.microseconds <= (now - self.opened) * 1_000_000
             and update.device < len(self.devices)
             and self.since[update.device] <= self.round < self.until[update.device]
-            for update in shown
+            for update in updates
         )
 
-    def commit_vote(self, now: int, who: str, opening: Opening) -> Effect:
+    def commit_vote(self, now: int, account: str, opening: Opening) -> Effect:
         clock = self.due(now)
-        if clock.phase is not Phase.VOTE or who not in clock.expected - clock.acted:
+        if clock.phase is not Phase.VOTE or account not in clock.expected - clock.acted:
             return None
 
         def effect() -> None:
-            self.votes[who] = opening
-            self.acting(clock, who, now, 0)
+            self.votes[account] = opening
+            self.acting(clock, account, now, 0)
 
         return effect
 
     def unveil(self, now: int, opening: Opening) -> Effect:
-        clock, who = self.due(now), opening.miner
-        if clock.phase is not Phase.UNVEIL or who not in clock.expected - clock.acted:
+        clock, account = self.due(now), opening.miner
+        if clock.phase is not Phase.UNVEIL or account not in clock.expected - clock.acted:
             return None
-        barred = opening.wish is not None and self.terms.mode != Mode.HYBRID
-        if barred or self.votes[who] != opening:
+        is_barred = opening.wish is not None and self.terms.mode != Mode.HYBRID
+        if is_barred or self.votes[account] != opening:
             return None
-        return lambda: self.acting(clock, who, now, 0)
+        return lambda: self.acting(clock, account, now, 0)
 
-    def tally(self, now: int, passed: int) -> Effect:
+    def tally(self, now: int, weight: int) -> Effect:
         """`passed` is what the twin counts as accepted."""
         clock = self.due(now)
         if clock.phase is not Phase.TALLY:
             return None
 
         def effect() -> None:
-            for who in clock.expected - clock.acted:
-                self.penalize(who, self.terms.vote_penalty)
+            for account in clock.expected - clock.acted:
+                self.penalize(account, self.terms.vote_penalty)
             quorum = self.weight(clock.acted) * 2 >= self.weight(self.electors())
             if clock.acted and quorum and self.terms.mode == Mode.HYBRID:
                 self.choose(clock.acted)
-            if not clock.acted or not quorum or passed < self.terms.min_updates:
+            if not clock.acted or not quorum or weight < self.terms.min_updates:
                 return self.open_round(self.round + 1, now)
             self.turn, self.failed = 0, set()
             return self.lead(now, clock.acted)
 
         return effect
 
-    def choose(self, voted: frozenset[str]) -> None:
+    def choose(self, voters: frozenset[str]) -> None:
         for engine in Engine:
-            wishing = {who for who in voted if self.votes[who].wish is engine}
-            if self.weight(wishing) * 2 > self.weight(voted):
+            wishing = {account for account in voters if self.votes[account].wish is engine}
+            if self.weight(wishing) * 2 > self.weight(voters):
                 self.following = engine
 
-    def penalize(self, who: str, penalty: int) -> None:
-        self.seats[who].stake -= min(penalty, self.seats[who].stake)
+    def penalize(self, account: str, penalty: int) -> None:
+        self.seats[account].stake -= min(penalty, self.seats[account].stake)
 
     def lead(self, now: int, voters: frozenset[str]) -> None:
         self.leader, self.attested = "", set()
@@ -290,35 +290,35 @@ class Model:
         )
         self.clock = self.stage(phase, now + seconds, voters)
 
-    def solve(self, now: int, who: str, proven: bool) -> Effect:
+    def solve(self, now: int, account: str, proven: bool) -> Effect:
         clock = self.due(now)
-        if clock.phase is not Phase.ELECT or who not in clock.expected - self.failed or not proven:
+        if clock.phase is not Phase.ELECT or account not in clock.expected - self.failed or not proven:
             return None
 
         def effect() -> None:
-            self.leader = who
+            self.leader = account
             self.clock = self.stage(Phase.PROPOSE, now + self.terms.propose_seconds, clock.expected)
 
         return effect
 
-    def propose(self, now: int, who: str) -> Effect:
+    def propose(self, now: int, account: str) -> Effect:
         clock = self.clock
-        if clock.phase is not Phase.PROPOSE or who != self.leader or now >= clock.deadline:
+        if clock.phase is not Phase.PROPOSE or account != self.leader or now >= clock.deadline:
             return None
-        if self.seats[who].renewed:
+        if self.seats[account].renewed:
             return None
 
         def effect() -> None:
-            self.attested = {who}
+            self.attested = {account}
             self.clock = self.stage(Phase.ATTEST, now + self.terms.attest_seconds, clock.expected)
 
         return effect
 
-    def attest(self, now: int, who: str, right: bool) -> Effect:
+    def attest(self, now: int, account: str, right: bool) -> Effect:
         clock = self.clock
         if clock.phase is not Phase.ATTEST or now >= clock.deadline or not right:
             return None
-        return (lambda: self.attested.add(who)) if who in clock.expected - self.attested else None
+        return (lambda: self.attested.add(account)) if account in clock.expected - self.attested else None
 
     def supported(self) -> bool:
         return self.weight(self.attested) * 3 > self.weight(self.clock.expected) * 2

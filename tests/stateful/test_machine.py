@@ -85,8 +85,8 @@ class Machine(Members, Invariants, RuleBasedStateMachine):
     def batch(self, devices: Sequence[int], samples: int = 50, seconds: int = 0) -> list[Update]:
         number = self.model.round
         changes = {"samples": samples, "microseconds": seconds * 1_000_000}
-        known = [device for device in devices if device < len(self.f.device_keys)]
-        return [self.f.update(device, number, **changes) for device in known]
+        members = [device for device in devices if device < len(self.f.device_keys)]
+        return [self.f.update(device, number, **changes) for device in members]
 
     @rule(
         by=who,
@@ -115,9 +115,9 @@ class Machine(Members, Invariants, RuleBasedStateMachine):
 
     def opening(self, key: Account, bits: int, wish: Engine | None = None) -> Opening:
         count = len(self.model.revealed)
-        said = tuple(Verdict.ACCEPTED if bits >> place & 1 else Verdict.TIME for place in range(count))
+        verdicts = tuple(Verdict.ACCEPTED if bits >> place & 1 else Verdict.TIME for place in range(count))
         salt = digest("vote", key.address, self.model.round)
-        return Opening(self.model.round, key.address, said, salt, wish)
+        return Opening(self.model.round, key.address, verdicts, salt, wish)
 
     @rule(by=who, bits=st.integers(0, 31), wish=wishes)
     def commit_vote(self, by: int, bits: int, wish: Engine | None) -> None:
@@ -138,9 +138,9 @@ class Machine(Members, Invariants, RuleBasedStateMachine):
 
     @rule(by=who)
     def tally(self, by: int) -> None:
-        number, voted = self.model.round, self.phase is Phase.TALLY
-        votes = self.f.votes() if voted else []
-        args = self.f.tally_args(votes) if voted else [[], [], [], [], []]
+        number, is_tally = self.model.round, self.phase is Phase.TALLY
+        votes = self.f.votes() if is_tally else []
+        args = self.f.tally_args(votes) if is_tally else [[], [], [], [], []]
         twin = verification.tally(self.f.words() if votes else [], votes, self.model.engine)
         effect = self.model.tally(self.now, sum(twin.accepted))
         if self.judge(effect, self.people[by], "tally", *args):
@@ -176,13 +176,13 @@ class Machine(Members, Invariants, RuleBasedStateMachine):
     @rule(by=who, right=st.sampled_from([True, True, False]))
     def attest(self, by: int, right: bool) -> None:
         key = self.people[by]
-        stated = self.f.proposal_digest() if right else digest("other")
-        self.judge(self.model.attest(self.now, key.address, right), key, "attest", stated)
+        digest_ = self.f.proposal_digest() if right else digest("other")
+        self.judge(self.model.attest(self.now, key.address, right), key, "attest", digest_)
 
     @rule(by=who, right=st.sampled_from([True, True, False]))
     def finalize(self, by: int, right: bool) -> None:
-        stated = self.f.proposal() if right else (digest("other"),) * 4
-        self.judge(self.model.finalize(self.now, right), self.people[by], "finalize", *stated)
+        proposal = self.f.proposal() if right else (digest("other"),) * 4
+        self.judge(self.model.finalize(self.now, right), self.people[by], "finalize", *proposal)
 
     @rule(by=who)
     def skip(self, by: int) -> None:

@@ -23,8 +23,8 @@ Outcome = tuple[bytes, int, bool]  # code, program counter, whether the jump fel
 class Reporter:
     """Hands over before the measure sums up: a plugin that is registered later is called earlier."""
 
-    def __init__(self, seen: set[Outcome]) -> None:
-        self.seen = seen
+    def __init__(self, outcomes: set[Outcome]) -> None:
+        self.seen = outcomes
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_sessionfinish(self) -> None:
@@ -37,26 +37,26 @@ def _branches(pytestconfig: pytest.Config) -> None:
         return
     from eth.vm.forks.prague.computation import PragueComputation
 
-    seen: set[Outcome] = set()
+    outcomes: set[Outcome] = set()
     jump = PragueComputation.opcodes[JUMPI]
-    PragueComputation.opcodes = {**PragueComputation.opcodes, JUMPI: watched(jump, seen)}  # type: ignore[dict-item]
-    pytestconfig.pluginmanager.register(Reporter(seen))
+    PragueComputation.opcodes = {**PragueComputation.opcodes, JUMPI: watched(jump, outcomes)}  # type: ignore[dict-item]
+    pytestconfig.pluginmanager.register(Reporter(outcomes))
 
 
-def watched(jump: Callable[..., Any], seen: set[Outcome]) -> Callable[..., Any]:
+def watched(jump: Callable[..., Any], outcomes: set[Outcome]) -> Callable[..., Any]:
     """The conditional jump, noting each outcome."""
 
     def noting(computation: Any) -> None:
         code = computation.code
         condition = computation._stack.values[-2]
         fell = not (condition if isinstance(condition, int) else any(condition))
-        seen.add((code._raw_code_bytes, code.program_counter - 1, fell))
+        outcomes.add((code._raw_code_bytes, code.program_counter - 1, fell))
         jump(computation=computation)
 
     return noting
 
 
-def hand_over(seen: set[Outcome]) -> None:
+def hand_over(outcomes: set[Outcome]) -> None:
     """Give the measure what was seen in code that it can map to sources."""
     from vyper.ir.compile_ir import assembly_to_evm
 
@@ -69,10 +69,10 @@ def hand_over(seen: set[Outcome]) -> None:
             (data.bytecode, *assembly_to_evm(data.assembly, compiler_metadata=metadata)),
             (data.bytecode_runtime, *assembly_to_evm(data.assembly_runtime)),
         ]
-        for code, assembled, maps in pieces:
-            assert code == assembled
-            found = {(pc, fell) for raw, pc, fell in seen if raw.startswith(code)}
-            if found:
+        for code, assembly, maps in pieces:
+            assert code == assembly
+            taken_jumps = {(pc, fell) for raw, pc, fell in outcomes if raw.startswith(code)}
+            if taken_jumps:
                 places = branches.branches_of(code, maps["pc_raw_ast_map"])
-                known = {(pc, fell) for pc, fell in found if pc in places}
-                branches.merge(branches.name_of(code), places, known)
+                source_jumps = {(pc, fell) for pc, fell in taken_jumps if pc in places}
+                branches.merge(branches.name_of(code), places, source_jumps)

@@ -50,9 +50,9 @@ def right(trial: ProposalFixture) -> Evidence:
     rng = Random(7)
     accepted = [place != 2 for place in range(34)]
     lanes = [random_lanes(rng, SMALL, 16) for _ in range(33)]
-    made = assemble(rng, SMALL, random_lanes(rng, SMALL, 32), lanes, accepted, trial.setting)
-    trial.stand(made.context)
-    return made
+    evidence = assemble(rng, SMALL, random_lanes(rng, SMALL, 32), lanes, accepted, trial.setting)
+    trial.stand(evidence.context)
+    return evidence
 
 
 def weights_of(e: Evidence) -> WeightsChallenge:
@@ -84,14 +84,14 @@ def lane_wrong(e: Evidence) -> Evidence | None:
 
 
 def beyond_the_parameters(e: Evidence) -> Evidence:
-    packed = [e.model.leaf(index) for index in range(5)]
-    return proposing(e, model=Leaves([*packed[:4], packed[4][:-4] + b"\0\0\0\1"], 5))
+    leaves = [e.model.leaf(index) for index in range(5)]
+    return proposing(e, model=Leaves([*leaves[:4], leaves[4][:-4] + b"\0\0\0\1"], 5))
 
 
 def row_wrong(e: Evidence) -> Evidence:
-    packed = [e.rows.leaf(index) for index in range(5)]
-    packed[2] = packed[2][:-1] + bytes([packed[2][-1] ^ 1])
-    return proposing(e, rows=Leaves(packed, 5))
+    leaves = [e.rows.leaf(index) for index in range(5)]
+    leaves[2] = leaves[2][:-1] + bytes([leaves[2][-1] ^ 1])
+    return proposing(e, rows=Leaves(leaves, 5))
 
 
 def row_too_short(e: Evidence) -> Evidence:
@@ -127,19 +127,19 @@ def test_a_wrong_proposal_is_refuted(
     assert challenge is not None
     assert challenge.form is form
     federation, leader = trial.federation, trial.federation.miner_keys[0].address
-    before = federation.money()
+    money_before = federation.money()
     receipt = trial.send(challenge)
     names = [event.name for event in receipt.events]
     assert names == ["Refuted", "Penalized", "Elected"]
     assert receipt.events[0].args == {
         "round": 1, "leader": leader, "challenger": federation.outsider.address, "form": form,
     }  # fmt: skip
-    balance, staked, owed, pool = federation.money()
-    assert staked == before[1] - ETHER  # the whole stake of the leader
-    assert owed == before[2] + ETHER // 2 + SMALL.challenge_bond
-    assert pool == before[3] + ETHER // 2
-    assert balance == staked + owed + pool
-    assert federation.contract.call("credits", federation.outsider.address) == owed - before[2]
+    balance, stakes, owed, pool = federation.money()
+    assert stakes == money_before[1] - ETHER  # the whole stake of the leader
+    assert owed == money_before[2] + ETHER // 2 + SMALL.challenge_bond
+    assert pool == money_before[3] + ETHER // 2
+    assert balance == stakes + owed + pool
+    assert federation.contract.call("credits", federation.outsider.address) == owed - money_before[2]
     assert federation.clock.phase is Phase.PROPOSE
     assert federation.contract.call("lead_now")[0] != leader
     with refused("rounds: not this phase"):
@@ -152,15 +152,15 @@ def test_a_right_proposal_stands_and_the_bond_goes_to_the_pool(
 ) -> None:
     challenge = MADE[name](right)
     assert ruling(challenge, right.context) is False
-    before = trial.federation.money()
+    money_before = trial.federation.money()
     (event,) = trial.send(challenge).events
     assert event.name == "ChallengeFailed"
     assert event.args == {
         "round": 1, "challenger": trial.federation.outsider.address, "form": challenge.form,
     }  # fmt: skip
-    after = trial.federation.money()
-    assert after[3] == before[3] + SMALL.challenge_bond
-    assert after[1:3] == before[1:3]
+    money_after = trial.federation.money()
+    assert money_after[3] == money_before[3] + SMALL.challenge_bond
+    assert money_after[1:3] == money_before[1:3]
     assert trial.federation.clock.phase is Phase.ATTEST
 
 
@@ -224,29 +224,29 @@ def test_a_proof_of_another_length(trial: ProposalFixture, right: Evidence, name
     challenge: Any = MADE[name](right)
     for change in (lambda proof: proof[:-1], lambda proof: (*proof, OTHER)):
         if hasattr(challenge, "proof"):
-            bent = replace(challenge, proof=change(challenge.proof))
+            variant = replace(challenge, proof=change(challenge.proof))
         else:
-            bent = replace(challenge, proofs=(*challenge.proofs[:-1], change(challenge.proofs[-1])))
-        reason = ruling(bent, right.context)
+            variant = replace(challenge, proofs=(*challenge.proofs[:-1], change(challenge.proofs[-1])))
+        reason = ruling(variant, right.context)
         assert reason in ("challenges: proof of another length", "challenges: no such place")
         with refused(str(reason)):
-            trial.send(bent)
+            trial.send(variant)
 
 
 def test_what_is_no_leaf_and_no_tree(trial: ProposalFixture, right: Evidence) -> None:
     """A node opens as its two children behind another byte: that is no leaf."""
-    made = leaf_of(right)
+    challenge = leaf_of(right)
     wrong = Leaves([right.rows.leaf(index) for index in range(5)], 5)
     digest = wrong.tree.levels[0][3 * 32 : 4 * 32]
     node = b"\x01" + digest + wrong.tree.levels[0][2 * 32 : 3 * 32]
-    tampered = replace(right.candidate, rows=merkle.climb(keccak(node), 3, made.proof))
-    context = replace(right.context, proposal=tampered.digest(1))
+    candidate = replace(right.candidate, rows=merkle.climb(keccak(node), 3, challenge.proof))
+    context = replace(right.context, proposal=candidate.digest(1))
     trial.stand(context)
-    bent = replace(made, candidate=tampered, content=node)
-    assert ruling(bent, context) == "challenges: not a leaf"
+    variant = replace(challenge, candidate=candidate, content=node)
+    assert ruling(variant, context) == "challenges: not a leaf"
     with refused("challenges: not a leaf"):
-        trial.send(bent)
-    function, args = bent.call()
+        trial.send(variant)
+    function, args = variant.call()
     with refused("challenges: no such tree"):
         trial.federation.send(
             trial.federation.outsider, function, *args[:3], 2, *args[4:], value=SMALL.challenge_bond
@@ -275,10 +275,10 @@ def test_without_a_bond_a_challenge_costs_gas_alone() -> None:
     free = ProposalFixture(replace(SMALL, challenge_bond=0))
     rng = Random(7)
     lanes = [random_lanes(rng, SMALL, 16) for _ in range(3)]
-    made = assemble(rng, free.terms, random_lanes(rng, SMALL, 32), lanes, [True] * 3, free.setting)
-    free.stand(made.context)
-    assert free.ruling(leaf_of(made)) is False
-    wrong = lane_wrong(made)
+    evidence = assemble(rng, free.terms, random_lanes(rng, SMALL, 32), lanes, [True] * 3, free.setting)
+    free.stand(evidence.context)
+    assert free.ruling(leaf_of(evidence)) is False
+    wrong = lane_wrong(evidence)
     assert wrong is not None
     challenge = wrong.find()
     assert challenge is not None
@@ -336,8 +336,8 @@ def test_a_round_that_waits_neither_ends_nor_passes_the_lead_on(
 ) -> None:
     """What a dispute over withheld bytes needs: the proposal is neither final nor passed over meanwhile."""
     federation = trial.federation
-    held = 1 << 255 | trial.storage.get("election.lead")
-    trial.storage.put(("election.lead", None, held), ("verification.votes", None, 0))
+    lead = 1 << 255 | trial.storage.get("election.lead")
+    trial.storage.put(("election.lead", None, lead), ("verification.votes", None, 0))
     with refused("proposals: a dispute is open"):
         federation.send(federation.outsider, "finalize", *[bytes(32)] * 4)
     federation.expire()

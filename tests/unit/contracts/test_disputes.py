@@ -36,8 +36,8 @@ def right(trial: ProposalFixture) -> Evidence:
     return assemble(rng, DEEP, random_lanes(rng, DEEP, 32), lanes, [True] * 3, trial.setting)
 
 
-def credits(driver: DisputeDriver, who: Any) -> int:
-    return int(driver.federation.contract.call("credits", who.address))
+def credits(driver: DisputeDriver, account: Any) -> int:
+    return int(driver.federation.contract.call("credits", account.address))
 
 
 @pytest.mark.parametrize("tree", Trees)
@@ -45,9 +45,9 @@ def test_a_right_proposal_is_shown_to_the_leaf_and_stands(
     trial: ProposalFixture, right: Evidence, tree: Trees
 ) -> None:
     driver = DisputeDriver(trial, right, tree)
-    clock, before = driver.federation.clock, driver.federation.money()
+    clock, money_before = driver.federation.clock, driver.federation.money()
     driver.open()
-    assert driver.federation.money()[2] == before[2] + DEEP.challenge_bond
+    assert driver.federation.money()[2] == money_before[2] + DEEP.challenge_bond
     if tree is Trees.ROWS:
         driver.answer()
         driver.pursue(0)
@@ -63,10 +63,14 @@ def test_a_right_proposal_is_shown_to_the_leaf_and_stands(
     c, last = right.candidate, right.updates[-1].root
     root = {Trees.MODEL: c.root, Trees.ROWS: c.rows, Trees.UPDATE: last}[tree]
     assert merkle.climb(keccak(course.leaf), course.state.index, course.above) == root
-    after = driver.federation.money()
+    money_after = driver.federation.money()
     bond = DEEP.challenge_bond
-    assert (after[1], after[2], after[3]) == (before[1], before[2] + bond // 2, before[3] + bond - bond // 2)
-    assert after[0] == sum(after[1:])
+    assert (money_after[1], money_after[2], money_after[3]) == (
+        money_before[1],
+        money_before[2] + bond // 2,
+        money_before[3] + bond - bond // 2,
+    )
+    assert money_after[0] == sum(money_after[1:])
     assert credits(driver, ANSWERER) == bond // 2
     took = course.ended - course.state.since
     assert driver.federation.clock.deadline == clock.deadline + took + DEEP.answer_seconds
@@ -77,7 +81,7 @@ def test_nobody_answers(trial: ProposalFixture, right: Evidence, tree: Trees) ->
     driver = DisputeDriver(trial, right, tree)
     federation, leader = driver.federation, driver.federation.miner_keys[0].address
     driver.open()
-    before = federation.money()
+    money_before = federation.money()
     with refused("disputes: not yet due"):
         driver.expire()
     federation.chain.warp(driver.state.due)
@@ -91,9 +95,13 @@ def test_nobody_answers(trial: ProposalFixture, right: Evidence, tree: Trees) ->
     assert receipt.events[0].args == {
         "round": 1, "leader": leader, "challenger": federation.outsider.address, "form": Form.DISPUTE,
     }  # fmt: skip
-    after = federation.money()
-    assert after[1:] == (before[1] - ETHER, before[2] + ETHER // 2, before[3] + ETHER // 2)
-    assert after[0] == sum(after[1:])
+    money_after = federation.money()
+    assert money_after[1:] == (
+        money_before[1] - ETHER,
+        money_before[2] + ETHER // 2,
+        money_before[3] + ETHER // 2,
+    )
+    assert money_after[0] == sum(money_after[1:])
     assert credits(driver, federation.outsider) == ETHER // 2 + DEEP.challenge_bond
     assert federation.clock.phase is Phase.PROPOSE
     with refused("disputes: none is open"):
@@ -235,8 +243,8 @@ def test_a_wrong_leaf_is_shown_and_challenged(trial: ProposalFixture, right: Evi
 
 
 def test_padding_that_is_none_cannot_be_shown(trial: ProposalFixture, right: Evidence) -> None:
-    packed = [right.rows.leaf(i) for i in range(700)]
-    driver = DisputeDriver(trial, proposing(right, rows=Leaves([*packed, packed[0]], 700)), Trees.ROWS)
+    leaves = [right.rows.leaf(i) for i in range(700)]
+    driver = DisputeDriver(trial, proposing(right, rows=Leaves([*leaves, leaves[0]], 700)), Trees.ROWS)
     driver.open()
     driver.answer()
     driver.pursue(0)
@@ -257,7 +265,7 @@ def test_another_refutes_it_meanwhile_and_the_bond_goes_back(trial: ProposalFixt
     assert wrong is not None
     driver = DisputeDriver(trial, wrong, Trees.MODEL)
     driver.open()
-    before = credits(driver, driver.federation.outsider)
+    money_before = credits(driver, driver.federation.outsider)
     challenge = wrong.find()
     assert challenge is not None
     trial.send(challenge)
@@ -265,8 +273,8 @@ def test_another_refutes_it_meanwhile_and_the_bond_goes_back(trial: ProposalFixt
         driver.send("answer", [OTHER] * 175)
     (event,) = driver.send("expire", [], []).events
     assert (event.name, int(event.args["answerer"], 16)) == ("DisputeEnded", 0)
-    won = ETHER // 2 + DEEP.challenge_bond
-    assert credits(driver, driver.federation.outsider) == before + won + DEEP.challenge_bond
+    prize = ETHER // 2 + DEEP.challenge_bond
+    assert credits(driver, driver.federation.outsider) == money_before + prize + DEEP.challenge_bond
     balance, *parts = driver.federation.money()
     assert balance == sum(parts)
 
@@ -295,40 +303,40 @@ def test_the_twin_refuses_the_same(trial: ProposalFixture, right: Evidence, tree
         for _ in range(12):
             if driver.course.ended is not None:
                 break
-            function, args, who = random_move(rng, driver)
-            said = by_the_twin(driver, function, args, who.address)
-            if said is None:
-                driver.federation.send(who, function, *args)
+            function, args, account = random_move(rng, driver)
+            ruling = by_the_twin(driver, function, args, account.address)
+            if ruling is None:
+                driver.federation.send(account, function, *args)
             else:
-                with refused(said):
-                    driver.federation.send(who, function, *args)
+                with refused(ruling):
+                    driver.federation.send(account, function, *args)
 
 
 def random_move(rng: Random, driver: DisputeDriver) -> tuple[str, tuple[Any, ...], Any]:
-    state, made, outsider = driver.state, driver.made, driver.federation.outsider
-    bent = rng.random() < 0.4
+    state, evidence, outsider = driver.state, driver.made, driver.federation.outsider
+    is_bent = rng.random() < 0.4
     if not state.answerable and rng.random() < 0.8:
         course = driver.course
         child = rng.randrange(len(course.nodes))
         proof = list(course.proof(child))
-        if bent:
+        if is_bent:
             child, proof = rng.choice([(child + 1, proof), (child ^ 1 << 9, proof), (child, proof[1:])])
         return "pursue", (child, course.nodes[child % len(course.nodes)], proof), outsider
     moves: list[tuple[str, tuple[Any, ...]]] = [
-        ("answer_rows", (made.candidate.weights, made.candidate.rows)),
+        ("answer_rows", (evidence.candidate.weights, evidence.candidate.rows)),
         ("answer", (driver.nodes(),)),
         ("answer_leaf", (b"\0" + driver.source.leaf(state.index),)),
     ]
     place = 0 if state.shown == disputes.UNOPENED else 1 if state.height else 2
-    return (*moves[rng.randrange(3) if bent else place], ANSWERER)
+    return (*moves[rng.randrange(3) if is_bent else place], ANSWERER)
 
 
-def by_the_twin(driver: DisputeDriver, function: str, args: tuple[Any, ...], who: str) -> str | None:
+def by_the_twin(driver: DisputeDriver, function: str, args: tuple[Any, ...], account: str) -> str | None:
     """Why the twin refuses a move, None if it takes it."""
     now = driver.federation.chain.now()
     terms = () if function == "answer_leaf" else (driver.terms,)
     try:
-        getattr(driver.state, function)(*terms, who, now, *args)
+        getattr(driver.state, function)(*terms, account, now, *args)
     except ChallengeError as error:
         return str(error)
     return None

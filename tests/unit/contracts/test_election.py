@@ -21,8 +21,8 @@ def test_default_behavior() -> None:
     federation = (
         Federation(miners=4, stakes=(ETHER, 2 * ETHER, 3 * ETHER, 4 * ETHER)).open().until(Phase.PROPOSE)
     )
-    leader, turn, voting, attested, *_ = federation.contract.call("lead_now")
-    assert (leader, turn, voting, attested) == (federation.ranking()[0], 0, 10, 0)
+    leader, turn, voting, weight, *_ = federation.contract.call("lead_now")
+    assert (leader, turn, voting, weight) == (federation.ranking()[0], 0, 10, 0)
     assert federation.this_round("Elected") == [{"round": 1, "leader": leader, "turn": 0, "nonce": 0}]
 
 

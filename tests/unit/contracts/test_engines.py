@@ -27,13 +27,13 @@ LATE = account("late")
 def test_a_leader_shows_the_next_layer_and_no_other() -> None:
     federation = Federation().open().until(Phase.PROPOSE)
     leader = federation.leader()
-    shown = federation.contract.call("tail", leader.address)
-    *stated, layer = federation.proposal()
-    for wrong in (digest("other"), shown, bytes(32)):
+    tail = federation.contract.call("tail", leader.address)
+    *proposal, layer = federation.proposal()
+    for wrong in (digest("other"), tail, bytes(32)):
         with refused("proposals: not the next layer"):
-            federation.send(leader, "propose", *stated, wrong)
-    federation.send(leader, "propose", *stated, layer)
-    assert keccak(layer) == shown
+            federation.send(leader, "propose", *proposal, wrong)
+    federation.send(leader, "propose", *proposal, layer)
+    assert keccak(layer) == tail
     assert (
         federation.contract.call("tail", leader.address)
         == layer
@@ -86,9 +86,9 @@ def test_who_joins_or_tops_up_while_it_runs_is_a_novice(joins: bool) -> None:
 def test_a_place_that_is_taken_again_is_a_novices() -> None:
     terms = replace(TERMS, exit_rounds=0, leader_penalty=0)
     federation = Federation(terms=terms).open().finish()
-    gone = federation.miner_keys[0]
-    federation.send(gone, "renew", federation.tail(gone))
-    federation.send(gone, "leave_miner")
+    leaver = federation.miner_keys[0]
+    federation.send(leaver, "renew", federation.tail(leaver))
+    federation.send(leaver, "leave_miner")
     federation.push()
     federation.send(LATE, "register_miner", federation.tail(LATE), value=ETHER)
     federation.miner_keys[0] = LATE
@@ -108,13 +108,13 @@ def electors(federation: Federation) -> set[str]:
 
 def test_a_committee_votes_attests_and_leads() -> None:
     federation = Federation(8, 8, BOARD, tuple(ETHER * (i + 1) for i in range(8))).open()
-    seen = set()
+    committees = set()
     for _ in range(3):
         seed = federation.contract.call("round_seed")
         seats = federation.history().voters()
         entrants = [Entrant(int(m.account, 16), m.weight) for m in seats]
-        drawn = {item.account for item in lottery.order(seed, COMMITTEE, entrants)[:3]}
-        assert {int(member, 16) for member in electors(federation)} == drawn
+        members = {item.account for item in lottery.order(seed, COMMITTEE, entrants)[:3]}
+        assert {int(member, 16) for member in electors(federation)} == members
         federation.until(Phase.VOTE)
         outside = next(key for key in federation.miner_keys if key.address not in electors(federation))
         with refused("verification: not a miner of this round"):
@@ -124,10 +124,10 @@ def test_a_committee_votes_attests_and_leads() -> None:
         assert federation.contract.call("lead_now")[2:4] == (3, 1)
         with refused("proposals: not a voter of this round"):
             federation.send(outside, "attest", federation.proposal_digest())
-        seen |= electors(federation)
+        committees |= electors(federation)
         federation.finish()
     assert federation.block(1).engine == Engine.COMMITTEE
-    assert len(seen) > 3
+    assert len(committees) > 3
 
 
 def test_half_of_a_committee_is_a_quorum() -> None:
@@ -173,10 +173,10 @@ def test_a_committee_of_sixty_four() -> None:
 
 def resources(federation: Federation, key: Account) -> Resources:
     storage, quality, stability, rate, score = federation.contract.call("resources", key.address)
-    found = Resources(storage, quality, stability, rate)
-    assert found.score == score
-    assert federation.history().resources.get(key.address, Resources()) == found
-    return found
+    scores = Resources(storage, quality, stability, rate)
+    assert scores.score == score
+    assert federation.history().resources.get(key.address, Resources()) == scores
+    return scores
 
 
 def everybody(rows: list[list[Verdict]] | None = None) -> Federation:
@@ -189,14 +189,14 @@ def everybody(rows: list[list[Verdict]] | None = None) -> Federation:
 
 def test_an_accepted_update_in_time_raises_all() -> None:
     federation = everybody()
-    before = Resources()
+    initial = Resources()
     for device, key in enumerate(federation.miner_keys):
         update = next(u for u in federation.updates(1) if u.device == device)
-        found = resources(federation, key)
-        assert found == before.after(
+        scores = resources(federation, key)
+        assert scores == initial.after(
             on_time=True, available=True, accepted=True, pace=update.samples * 10**6 // update.microseconds
         )
-        assert found.score > before.score
+        assert scores.score > initial.score
 
 
 def row(federation: Federation, device: int, verdict: Verdict) -> list[list[Verdict]]:
@@ -212,11 +212,11 @@ def test_storage_and_quality_follow_the_majority(verdict: Verdict, storage: bool
     federation = Federation(3, 3, RESOURCE, full=True).open().until(Phase.VOTE)
     federation.vote_all(row(federation, 0, verdict))
     federation.tally()
-    found = resources(federation, federation.miner_keys[0])
-    assert (found.storage > WHOLE // 4) is storage
-    assert (found.quality > WHOLE // 4) is quality
-    assert (found.rate > 1) is quality
-    assert found.stability > WHOLE // 4
+    scores = resources(federation, federation.miner_keys[0])
+    assert (scores.storage > WHOLE // 4) is storage
+    assert (scores.quality > WHOLE // 4) is quality
+    assert (scores.rate > 1) is quality
+    assert scores.stability > WHOLE // 4
 
 
 def test_who_does_not_unveil_loses_of_all() -> None:
@@ -238,17 +238,17 @@ def test_a_device_without_an_update_loses_storage_and_quality() -> None:
     for index, key in enumerate(federation.miner_keys):
         federation.reveal(key, [u for u in federation.share(index) if u.device != 0])
     federation.until(Phase.TALLY).tally()
-    found = resources(federation, federation.miner_keys[0])
-    assert found == Resources().after(on_time=True, available=False, accepted=False, pace=0)
+    scores = resources(federation, federation.miner_keys[0])
+    assert scores == Resources().after(on_time=True, available=False, accepted=False, pace=0)
 
 
 def test_a_miner_that_is_no_device_has_nothing_to_lose_but_its_punctuality() -> None:
     federation = Federation(3, 2, RESOURCE).open().until(Phase.TALLY)
     federation.tally()
     for key in federation.miner_keys:
-        found = resources(federation, key)
-        assert found == Resources().after(on_time=True, available=True, accepted=True, pace=0)
-        assert found.rate == 1
+        scores = resources(federation, key)
+        assert scores == Resources().after(on_time=True, available=True, accepted=True, pace=0)
+        assert scores.rate == 1
 
 
 def test_a_faster_device_has_the_higher_rate() -> None:
@@ -302,8 +302,8 @@ def test_a_federation_changes_its_engine_by_votes_without_stopping() -> None:
         vote_with(federation, [engine, engine, None])
         assert federation.engine is engine
     federation.finish()
-    decided = [federation.block(number).engine for number in range(1, 6)]
-    assert decided == [Engine.STAKE, Engine.POW, Engine.RESOURCE, Engine.COMMITTEE, Engine.STAKE]
+    engines = [federation.block(number).engine for number in range(1, 6)]
+    assert engines == [Engine.STAKE, Engine.POW, Engine.RESOURCE, Engine.COMMITTEE, Engine.STAKE]
 
 
 def test_half_of_the_weight_changes_nothing() -> None:
@@ -347,16 +347,16 @@ def test_in_full_mode_every_miner_is_a_device() -> None:
 def test_a_dual_account_commits_its_batch_and_then_alone() -> None:
     federation = Federation(3, 3, replace(TERMS, mode=Mode.FULL), full=True).open()
     first = federation.miner_keys[0]
-    others = [federation.update(1)], [federation.update(2)]
+    batches = [federation.update(1)], [federation.update(2)]
     federation.commit(first, [])
     federation.commit(first, [federation.update(0)])
-    for key, batch in zip(federation.miner_keys[1:], others, strict=True):
+    for key, batch in zip(federation.miner_keys[1:], batches, strict=True):
         federation.commit(key, batch)
     assert federation.history().rounds[1].alone == {first.address: digest_of(federation, 0)}
     federation.reveal(first, [federation.update(0)])
     assert federation.clock.acted == 0  # its batch is still to come
     federation.reveal(first, [])
-    for key, batch in zip(federation.miner_keys[1:], others, strict=True):
+    for key, batch in zip(federation.miner_keys[1:], batches, strict=True):
         federation.reveal(key, batch)
     federation.finish()
     assert len(federation.tallies[1].accepted) == 3
@@ -387,12 +387,12 @@ def test_two_proofs_at_once() -> None:
 
 def test_chains() -> None:
     innermost = digest("innermost")
-    shown = beacon.tail(innermost, 5)
+    tail = beacon.tail(innermost, 5)
     layers = []
-    while (layer := beacon.next_layer(innermost, shown, 5)) is not None:
-        assert keccak(layer) == shown
+    while (layer := beacon.next_layer(innermost, tail, 5)) is not None:
+        assert keccak(layer) == tail
         layers.append(layer)
-        shown = layer
+        tail = layer
     assert layers[-1] == innermost
     assert len(layers) == 5
     assert beacon.next_layer(innermost, digest("other"), 5) is None

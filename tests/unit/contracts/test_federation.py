@@ -67,8 +67,8 @@ def test_what_takes_no_ether_refuses_it() -> None:
 
 def test_annex_and_court_have_places() -> None:
     federation = Federation()
-    call, deployed = federation.contract.call, federation.deployed
-    assert (call("court"), call("annex")) == (deployed[0].contract, deployed[1].contract)
+    call, receipts = federation.contract.call, federation.deployed
+    assert (call("court"), call("annex")) == (receipts[0].contract, receipts[1].contract)
 
 
 @pytest.mark.parametrize(("data", "value"), [(b"", 0), (b"", 1), (b"abc", 0)])
@@ -161,9 +161,9 @@ def test_all_pieces_agree_on_storage() -> None:
 def test_the_interface_is_the_abi() -> None:
     bundle = FilesystemInputBundle([CONTRACTS])
     module = CompilerData(bundle.load_file(Path("interfaces/IFederation.vyi")), bundle).annotated_vyper_module
-    stated = module._metadata["type"].interface.to_toplevel_abi_dict()
-    built = [entry for entry in artifact()["abi"] if entry["type"] not in ("constructor", "fallback")]
-    assert sorted(map(signature, stated)) == sorted(map(signature, built))
+    interface = module._metadata["type"].interface.to_toplevel_abi_dict()
+    entries = [entry for entry in artifact()["abi"] if entry["type"] not in ("constructor", "fallback")]
+    assert sorted(map(signature, interface)) == sorted(map(signature, entries))
 
 
 def signature(entry: dict[str, object]) -> str:
@@ -173,26 +173,26 @@ def signature(entry: dict[str, object]) -> str:
             for field in fields  # type: ignore[attr-defined]
         ]
 
-    shown = [entry["type"], entry["name"], entry.get("stateMutability")]
-    return repr([*shown, types(entry["inputs"]), types(entry.get("outputs", ()))])
+    parts = [entry["type"], entry["name"], entry.get("stateMutability")]
+    return repr([*parts, types(entry["inputs"]), types(entry.get("outputs", ()))])
 
 
 def functions() -> list[tuple[str, str, str]]:
     """File, name and parameters, docstring of every function in contracts/."""
-    found = []
+    names = []
     for path in [*CONTRACTS.rglob("*.vy"), *CONTRACTS.rglob("*.vyi")]:
         for match in re.finditer(
             r"^def (\w+)\(([^)]*)\)[^\n]*:\n(\s+\"\"\".*?\"\"\")?", path.read_text(), re.M | re.S
         ):
-            found.append((f"{path.name}:{match[1]}", match[2], match[3] or ""))
-    return found
+            names.append((f"{path.name}:{match[1]}", match[2], match[3] or ""))
+    return names
 
 
 @pytest.mark.parametrize(("name", "parameters", "text"), functions(), ids=lambda value: str(value)[:40])
 def test_every_function_is_explained(name: str, parameters: str, text: str) -> None:
     assert "@notice" in text, name
-    wanted = re.findall(r"(\w+):", parameters)
-    assert re.findall(r"@param (\w+)", text) == wanted
+    names = re.findall(r"(\w+):", parameters)
+    assert re.findall(r"@param (\w+)", text) == names
 
 
 def reasons() -> set[str]:
@@ -201,8 +201,8 @@ def reasons() -> set[str]:
 
 
 def test_every_refusal_has_a_test() -> None:
-    here = "".join(path.read_text() for path in Path(__file__).parent.glob("test_*.py"))
-    assert {reason for reason in reasons() if f'"{reason}"' not in here} == set()
+    sources = "".join(path.read_text() for path in Path(__file__).parent.glob("test_*.py"))
+    assert {reason for reason in reasons() if f'"{reason}"' not in sources} == set()
 
 
 def test_every_assert_has_a_reason() -> None:

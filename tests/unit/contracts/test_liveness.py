@@ -91,8 +91,8 @@ def reach(federation: Federation, phase: Phase) -> None:
 
 def test_no_miner_at_all() -> None:
     federation = Federation(devices=2, miners=0).open()
-    alone = [federation.update(0)]
-    federation.commit(federation.device_keys[0], alone)
+    batch = [federation.update(0)]
+    federation.commit(federation.device_keys[0], batch)
     federation.push()
     assert federation.clock.round == 2
     assert federation.contract.call("active_miners") == (0, 0)

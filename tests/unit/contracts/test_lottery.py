@@ -38,18 +38,18 @@ def packed(entrants: Sequence[Entrant]) -> list[int]:
 
 def drawn(entrants: Sequence[Entrant], purpose: int, picks: int, count: int) -> list[int]:
     """The masks of many draws by the contract."""
-    found: list[int] = []
+    masks: list[int] = []
     for part in parts(seeds(count, "draw"), 10 if picks > 1 else 100):
-        found += contract().call("drawn", part, purpose, packed(entrants), picks)
-    return found
+        masks += contract().call("drawn", part, purpose, packed(entrants), picks)
+    return masks
 
 
 def parts(items: list[bytes], size: int) -> list[list[bytes]]:
     return [items[start : start + size] for start in range(0, len(items), size)]
 
 
-def mask(entrants: Sequence[Entrant], chosen: Sequence[Entrant]) -> int:
-    return sum(1 << entrants.index(item) for item in chosen)
+def mask(entrants: Sequence[Entrant], members: Sequence[Entrant]) -> int:
+    return sum(1 << entrants.index(item) for item in members)
 
 
 def test_twin_and_bytecode_agree_on_committees() -> None:
@@ -84,7 +84,7 @@ def test_weight_zero_comes_last() -> None:
 def test_novices_rank_after_everybody_else() -> None:
     entrants = [Entrant(account(0), 65_535, novice=True), Entrant(account(1), 1), Entrant(account(2), 1)]
     assert all(lottery.order(seed, LEAD, entrants)[-1].novice for seed in seeds(100, "draw"))
-    assert all(found & 1 == 0 for found in drawn(entrants, LEAD, 2, 20))
+    assert all(bits & 1 == 0 for bits in drawn(entrants, LEAD, 2, 20))
 
 
 def test_who_stays_away_changes_nobody_elses_place() -> None:
@@ -103,13 +103,13 @@ def exact(ticket: int) -> Decimal:
 def test_the_logarithm_is_one() -> None:
     """Bit for bit that of the contract, and within 2**-70 of what sixty digits say."""
     tickets = EDGES + [int.from_bytes(seed, "big") >> (i % 200) for i, seed in enumerate(seeds(100, "log"))]
-    counted: list[int] = []
+    waits: list[int] = []
     for start in range(0, len(tickets), 200):
-        counted += contract().call("waits", tickets[start : start + 200])
-    assert counted == [lottery.wait(ticket) for ticket in tickets]
+        waits += contract().call("waits", tickets[start : start + 200])
+    assert waits == [lottery.wait(ticket) for ticket in tickets]
     with localcontext() as context:
         context.prec = 90
-        assert max(abs(found - exact(t)) for found, t in zip(counted, tickets, strict=True)) < 2**58
+        assert max(abs(wait - exact(t)) for wait, t in zip(waits, tickets, strict=True)) < 2**58
 
 
 def test_waits_fall_as_tickets_rise() -> None:
@@ -127,7 +127,7 @@ def test_places_are_won_in_proportion(weights: tuple[int, ...]) -> None:
     total = sum(weights)
     expected = [draws * item.weight / total for item in entrants]
     counts = zip(entrants, expected, strict=True)
-    squares = sum((firsts[item] - wished) ** 2 / wished for item, wished in counts)
+    squares = sum((firsts[item] - mean) ** 2 / mean for item, mean in counts)
     assert squares < 16.3  # one in a thousand for three degrees of freedom
 
 

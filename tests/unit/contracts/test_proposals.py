@@ -163,13 +163,13 @@ def test_a_late_leader_pays_and_the_next_in_line_leads() -> None:
     federation = Federation().open().until(Phase.PROPOSE)
     late, following = federation.ranking()[:2]
     federation.expire()
-    before = federation.money()
+    money_before = federation.money()
     receipt = federation.send(federation.outsider, "skip", *federation.skip_args())
     assert [event.name for event in receipt.events] == ["Penalized", "Skipped", "Elected"]
     assert receipt.events[1].args == {"round": 1, "leader": late, "turn": 0}
     assert receipt.events[2].args["leader"] == following
-    assert federation.money()[1] == before[1] - TERMS.leader_penalty
-    assert federation.money()[3] == before[3] + TERMS.leader_penalty
+    assert federation.money()[1] == money_before[1] - TERMS.leader_penalty
+    assert federation.money()[3] == money_before[3] + TERMS.leader_penalty
     federation.finish()
     assert federation.block(1).leader == following
 
@@ -177,13 +177,13 @@ def test_a_late_leader_pays_and_the_next_in_line_leads() -> None:
 def test_a_leader_without_support_pays_nothing_and_loses_its_turn() -> None:
     federation = Federation().open().until(Phase.ATTEST)
     following = federation.ranking()[1]
-    before = federation.money()
+    money_before = federation.money()
     federation.expire()
     federation.send(federation.outsider, "skip", *federation.skip_args())
-    leader, turn, voting, attested, mask, failed, *_ = federation.contract.call("lead_now")
-    assert (leader, turn, voting, attested, mask) == (following, 1, 3, 0, 0)
-    assert failed.bit_count() == 1
-    assert federation.money() == before
+    leader, turn, voting, weight, mask, failures, *_ = federation.contract.call("lead_now")
+    assert (leader, turn, voting, weight, mask) == (following, 1, 3, 0, 0)
+    assert failures.bit_count() == 1
+    assert federation.money() == money_before
     federation.finish()
 
 

@@ -106,9 +106,9 @@ def test_leave_and_release() -> None:
     with refused("registry: already a miner"):
         federation.send(key, "register_miner", federation.tail(key), value=ETHER)
     federation.push()
-    before = federation.balance(key.address)
+    balance = federation.balance(key.address)
     receipt = federation.send(key, "release_stake")
-    assert federation.balance(key.address) > before
+    assert federation.balance(key.address) > balance
     assert receipt.events[0].args["stake"] == 0
     with refused("registry: not leaving"):
         federation.send(key, "release_stake")

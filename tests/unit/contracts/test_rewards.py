@@ -161,9 +161,9 @@ def test_an_empty_pool_pays_nothing_and_stops_nothing() -> None:
 
 def test_a_pool_that_runs_dry() -> None:
     federation = Federation(pool=TERMS.reward + 1000).open().finish()
-    left = federation.contract.call("pool")
+    remainder = federation.contract.call("pool")
     federation.finish()
-    assert federation.block(2).reward == left < TERMS.reward
+    assert federation.block(2).reward == remainder < TERMS.reward
     balance, stakes, owed, pool = federation.money()
     assert balance == stakes + owed + pool
     assert owed + pool == TERMS.reward + 1000
@@ -197,7 +197,7 @@ def test_reserve(pool: int, reward: int) -> None:
     owed = 7 * ETHER
     set_aside, books = rewards.call("reserve", owed << 128 | pool, 100, 9)
     sample, verdict, leader = rewards.call("prices", reward, 100, 9)
-    taken = sample * 100 + verdict * 9 + leader
+    total = sample * 100 + verdict * 9 + leader
     assert set_aside == reward
-    assert taken <= reward
-    assert books == (owed + taken) << 128 | pool - taken
+    assert total <= reward
+    assert books == (owed + total) << 128 | pool - total

@@ -15,14 +15,14 @@ from testkit.harness import TERMS, Federation, refused
 
 def test_default_behavior() -> None:
     federation = Federation().open()
-    seen = []
+    phases = []
     for phase in (0, 1, 2, 3, 4, 6, 7):
         federation.until(Phase(phase))
-        seen.append(federation.clock)
-    assert [clock.phase for clock in seen] == [Phase(n) for n in (0, 1, 2, 3, 4, 6, 7)]
-    assert {clock.round for clock in seen} == {1}
-    assert len({clock.opened for clock in seen}) == 1
-    assert seen[0].expected == 0b111
+        phases.append(federation.clock)
+    assert [clock.phase for clock in phases] == [Phase(n) for n in (0, 1, 2, 3, 4, 6, 7)]
+    assert {clock.round for clock in phases} == {1}
+    assert len({clock.opened for clock in phases}) == 1
+    assert phases[0].expected == 0b111
     federation.finish()
     assert federation.clock.round == 2
     assert federation.clock.phase is Phase.COMMIT
@@ -119,8 +119,8 @@ def test_grace_keeps_a_phase_open_for_others() -> None:
     clock = federation.clock
     assert clock.phase is Phase.COMMIT
     assert clock.deadline <= federation.chain.now() + 30
-    alone = [federation.update(0)]
-    federation.commit(federation.device_keys[0], alone)
+    batch = [federation.update(0)]
+    federation.commit(federation.device_keys[0], batch)
     federation.expire()
     assert federation.clock.phase is Phase.REVEAL
     federation.reveal_all()
@@ -152,9 +152,9 @@ def test_a_void_round_opens_the_next() -> None:
 
 def test_the_model_stays_in_a_void_round() -> None:
     federation = Federation().open()
-    before = federation.contract.call("model"), federation.contract.call("ledger", 0)
+    model = federation.contract.call("model"), federation.contract.call("ledger", 0)
     federation.push()
-    assert (federation.contract.call("model"), federation.contract.call("ledger", 0)) == before
+    assert (federation.contract.call("model"), federation.contract.call("ledger", 0)) == model
     assert federation.contract.call("ledger", 1) == bytes(32)
 
 
@@ -182,16 +182,16 @@ def test_the_seed_changes_between_rounds_alone() -> None:
 
 def test_binding_spreads_devices_evenly() -> None:
     federation = Federation(devices=0, miners=3).open()
-    bound = Counter(federation.contract.call("binding", device) for device in range(30))
-    assert bound == Counter({key.address: 10 for key in federation.miner_keys})
+    counts = Counter(federation.contract.call("binding", device) for device in range(30))
+    assert counts == Counter({key.address: 10 for key in federation.miner_keys})
 
 
 def test_binding_leaves_out_who_has_left() -> None:
     federation = Federation().open()
-    gone = federation.miner_keys[0]
-    federation.send(gone, "leave_miner")
+    leaver = federation.miner_keys[0]
+    federation.send(leaver, "leave_miner")
     federation.finish()
-    assert gone.address not in {federation.contract.call("binding", device) for device in range(6)}
+    assert leaver.address not in {federation.contract.call("binding", device) for device in range(6)}
 
 
 def test_no_miner_to_bind_to() -> None:

@@ -209,9 +209,9 @@ def test_wrong_signature() -> None:
 @pytest.mark.parametrize("change", ["chain_id", "contract"])
 def test_a_signature_for_another_chain_or_contract(change: str) -> None:
     federation = revealing()
-    elsewhere = {"chain_id": 1, "contract": federation.outsider.address}[change]
+    domains = {"chain_id": 1, "contract": federation.outsider.address}[change]
     args = federation.reveal_args(federation.share(0))
-    federation.domain = replace(federation.domain, **{change: elsewhere})  # type: ignore[arg-type]
+    federation.domain = replace(federation.domain, **{change: domains})  # type: ignore[arg-type]
     args[4] = [federation.sign(update) for update in federation.share(0)]
     with refused("submissions: wrong signature"):
         federation.send(federation.outsider, "reveal", federation.miner_keys[0].address, *args)
@@ -222,10 +222,10 @@ def test_what_is_revealed_is_what_was_committed(change: str) -> None:
     federation = revealing()
     batch = federation.share(0)
     other = digest("other") if change in ("root", "cid") else 7
-    forged = [replace(batch[0], **{change: other}), batch[1]]  # type: ignore[arg-type]
+    batch_ = [replace(batch[0], **{change: other}), batch[1]]  # type: ignore[arg-type]
     reason = "not the committed batch" if change != "round" else "wrong signature"
     with refused(f"submissions: {reason}"):
-        federation.reveal(federation.miner_keys[0], forged)
+        federation.reveal(federation.miner_keys[0], batch_)
 
 
 def test_order_and_completeness_of_a_batch() -> None:
@@ -268,11 +268,11 @@ def test_a_withheld_device_reveals_out_of_its_miners_batch() -> None:
 
 def test_a_device_submits_alone() -> None:
     federation = Federation(devices=3, miners=1, terms=replace(TERMS, grace=60)).open()
-    alone = [federation.update(2)]
-    federation.commit(federation.device_keys[2], alone)
+    batch = [federation.update(2)]
+    federation.commit(federation.device_keys[2], batch)
     federation.commit(federation.miner_keys[0], federation.share(0)[:2])
     federation.expire()
-    federation.reveal(federation.device_keys[2], alone)
+    federation.reveal(federation.device_keys[2], batch)
     federation.reveal(federation.miner_keys[0], federation.share(0)[:2])
     federation.expire()
     assert federation.clock.phase is Phase.VOTE
@@ -282,12 +282,12 @@ def test_a_device_submits_alone() -> None:
 
 def test_last_rounds_lone_commitment_is_no_good() -> None:
     federation = Federation().open()
-    alone = [federation.update(0)]
-    federation.commit(federation.device_keys[0], alone)
+    batch = [federation.update(0)]
+    federation.commit(federation.device_keys[0], batch)
     federation.push()
     federation.expire()
     with refused("submissions: wrong signature"):
-        federation.reveal(federation.device_keys[0], alone)
+        federation.reveal(federation.device_keys[0], batch)
 
 
 def test_a_copied_commitment_cannot_be_opened_by_the_copier() -> None:

@@ -19,10 +19,10 @@ def test_default_behavior() -> None:
     key = federation.miner_keys[0]
     federation.send(federation.outsider, "claim_miner", *federation.claim_miner_args(1, 0))
     amount = federation.contract.call("credits", key.address)
-    before, owed = federation.balance(key.address), federation.contract.call("owed")
+    balance, owed = federation.balance(key.address), federation.contract.call("owed")
     receipt = federation.send(federation.outsider, "withdraw", key.address)
     assert receipt.events[0].args == {"account": key.address, "amount": amount}
-    assert federation.balance(key.address) == before + amount
+    assert federation.balance(key.address) == balance + amount
     assert federation.contract.call("owed") == owed - amount
     assert federation.contract.call("credits", key.address) == 0
 
@@ -44,50 +44,50 @@ def test_fund(value: int) -> None:
 def puppet() -> tuple[Federation, Contract]:
     """A federation of which a contract is a miner that is about to leave for good."""
     federation = Federation(terms=replace(TERMS, exit_rounds=0)).open()
-    held = put(federation.chain, federation.owner, "mocks/Puppet.vy")
+    contract = put(federation.chain, federation.owner, "mocks/Puppet.vy")
     address = federation.contract.address
-    held.send(
+    contract.send(
         federation.outsider,
         "act",
         address,
         federation.contract.encode("register_miner", digest("tail")),
         value=ETHER,
     )
-    held.send(federation.outsider, "act", address, federation.contract.encode("leave_miner"))
+    contract.send(federation.outsider, "act", address, federation.contract.encode("leave_miner"))
     federation.finish()
-    return federation, held
+    return federation, contract
 
 
 def test_a_receiver_that_refuses_harms_only_itself() -> None:
-    federation, held = puppet()
-    before = federation.money()
+    federation, contract = puppet()
+    money_before = federation.money()
     release = federation.contract.encode("release_stake")
     with refused("treasury: receiver refused"):
-        held.send(federation.outsider, "act", federation.contract.address, release)
-    assert federation.money() == before
+        contract.send(federation.outsider, "act", federation.contract.address, release)
+    assert federation.money() == money_before
 
 
 @pytest.mark.parametrize("function", ["release_stake", "leave_miner"])
 def test_a_receiver_that_calls_back_gets_nothing_twice(function: str) -> None:
-    federation, held = puppet()
-    before = federation.money()
-    held.send(federation.outsider, "learn", federation.contract.encode(function))
+    federation, contract = puppet()
+    money_before = federation.money()
+    contract.send(federation.outsider, "learn", federation.contract.encode(function))
     with refused("treasury: receiver refused"):
-        held.send(
+        contract.send(
             federation.outsider,
             "act",
             federation.contract.address,
             federation.contract.encode("release_stake"),
         )
-    assert federation.money() == before
+    assert federation.money() == money_before
 
 
 def test_a_receiver_may_call_what_anybody_may() -> None:
-    federation, held = puppet()
-    held.send(federation.outsider, "learn", federation.contract.encode("fund"))
-    held.send(
+    federation, contract = puppet()
+    contract.send(federation.outsider, "learn", federation.contract.encode("fund"))
+    contract.send(
         federation.outsider, "act", federation.contract.address, federation.contract.encode("release_stake")
     )
-    assert federation.balance(held.address) == ETHER
+    assert federation.balance(contract.address) == ETHER
     balance, stakes, owed, pool = federation.money()
     assert balance == stakes + owed + pool

@@ -41,9 +41,9 @@ def right(trial: ProposalFixture) -> Evidence:
 
 def at(driver: DisputeDriver, position: int) -> dict[str, Any]:
     """The arguments that open the update at a position."""
-    made = driver.made
-    found = update_args(made.tally, made.words, position, made.updates[position])
-    return dict(zip(("position", "tally", "opening", "group"), found, strict=True))
+    evidence = driver.made
+    args = update_args(evidence.tally, evidence.words, position, evidence.updates[position])
+    return dict(zip(("position", "tally", "opening", "group"), args, strict=True))
 
 
 @pytest.mark.parametrize("position", [0, 1, 31, 32, 33])
@@ -57,14 +57,14 @@ def test_each_accepted_update_can_be_asked_for(
     state = driver.state
     assert (state.position, state.node, state.height) == (position, right.updates[position].root, 6)
     # Its own leaf is the answer, to the end.
-    own = Vectors([right.lanes[position - (position > REJECTED)]], 16)
-    driver.send("answer", nodes_of(own))
+    vectors = Vectors([right.lanes[position - (position > REJECTED)]], 16)
+    driver.send("answer", nodes_of(vectors))
     driver.pursue(39)
     with refused("disputes: not the disputed node"):
-        driver.send("answer_leaf", b"\0" + own.leaf(38))
+        driver.send("answer_leaf", b"\0" + vectors.leaf(38))
     with refused("disputes: not the disputed node"):
         driver.send("answer_leaf", b"\0" + right.rows.leaf(39))
-    receipt = driver.send("answer_leaf", b"\0" + own.leaf(39))
+    receipt = driver.send("answer_leaf", b"\0" + vectors.leaf(39))
     assert [e.name for e in receipt.events] == ["LeafShown", "DisputeEnded"]
 
 
@@ -148,12 +148,12 @@ def opened_later(driver: DisputeDriver, later: Evidence) -> dict[str, Any]:
 def test_silence_refutes_and_costs_the_whole_stake(trial: ProposalFixture, right: Evidence) -> None:
     driver = DisputeDriver(trial, right, Trees.UPDATE)
     driver.open()
-    before = driver.federation.money()
+    money_before = driver.federation.money()
     driver.federation.chain.warp(driver.state.due)
     receipt = driver.expire()
     assert receipt.events[0].args["form"] == Form.DISPUTE
-    after = driver.federation.money()
-    assert (after[1], after[0]) == (before[1] - ETHER, sum(after[1:]))
+    money_after = driver.federation.money()
+    assert (money_after[1], money_after[0]) == (money_before[1] - ETHER, sum(money_after[1:]))
     assert driver.federation.clock.phase is Phase.PROPOSE
 
 
@@ -208,6 +208,6 @@ def test_no_other_bytes_are_a_leaf_of_it(
         driver.send("answer_leaf", b"\0" + forge(right))
 
 
-def nodes_of(own: Vectors) -> list[bytes]:
+def nodes_of(vectors: Vectors) -> list[bytes]:
     """The digests of the 40 leaves of a vector."""
-    return [merkle.rows_node(own.vectors, own.leaf_lanes, 0, place) for place in range(40)]
+    return [merkle.rows_node(vectors.vectors, vectors.leaf_lanes, 0, place) for place in range(40)]

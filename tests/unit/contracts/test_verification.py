@@ -43,11 +43,11 @@ def test_default_behavior() -> None:
 
 
 def test_votes_say_reasons() -> None:
-    said = [Verdict(number) for number in range(7)]
+    reasons = [Verdict(number) for number in range(7)]
     federation = Federation(devices=7, miners=1).open().until(Phase.VOTE)
-    federation.vote_all([said])
+    federation.vote_all([reasons])
     (event,) = federation.this_round("Voted")
-    assert verification.unpack_verdicts(event["accepted"], event["reasons"], 7) == tuple(said)
+    assert verification.unpack_verdicts(event["accepted"], event["reasons"], 7) == tuple(reasons)
 
 
 def test_commit_vote_twice() -> None:
@@ -99,12 +99,12 @@ def test_unveil_something_else(change: str) -> None:
 
 def test_a_copied_vote_cannot_be_unveiled() -> None:
     federation = Federation(miners=2).open().until(Phase.VOTE)
-    mine = federation.opening(0)
-    federation.commit_vote(mine)
-    federation.commit_vote(mine, federation.miner_keys[1])
-    federation.unveil(mine)
+    opening = federation.opening(0)
+    federation.commit_vote(opening)
+    federation.commit_vote(opening, federation.miner_keys[1])
+    federation.unveil(opening)
     with refused("verification: not the committed vote"):
-        federation.unveil(replace(mine, miner=federation.miner_keys[1].address))
+        federation.unveil(replace(opening, miner=federation.miner_keys[1].address))
 
 
 @pytest.mark.parametrize("accepted", [[], [15, 0]])
@@ -349,15 +349,15 @@ def test_the_largest_round_runs_to_its_end() -> None:
     openings = [federation.opening(index, rows[index]) for index in range(64)]
     for opening in openings:
         federation.commit_vote(opening)
-    unveiled = [federation.unveil(opening).gas_used for opening in openings]
-    tallied = federation.tally()
-    assert max(unveiled) < 100_000
-    assert tallied.gas_used < 6_000_000
-    (event,) = [event for event in tallied.events if event.name == "Tallied"]
+    gas = [federation.unveil(opening).gas_used for opening in openings]
+    tally = federation.tally()
+    assert max(gas) < 100_000
+    assert tally.gas_used < 6_000_000
+    (event,) = [event for event in tally.events if event.name == "Tallied"]
     twin = federation.tallies[1]
     assert event.args["accepted"] == tuple(verification.pack_accepted(twin.accepted))
     assert event.args["matches"] == sum(twin.matches)
     assert event.args["samples"] == twin.samples
     federation.finish()
-    claimed = federation.send(federation.outsider, "claim_device", *federation.claim_device_args(1, 31))
-    assert claimed.gas_used < 400_000
+    claim = federation.send(federation.outsider, "claim_device", *federation.claim_device_args(1, 31))
+    assert claim.gas_used < 400_000
