@@ -143,7 +143,7 @@ def record_run(path: Path) -> RecordedRun:
     """Play ten rounds of which not all go well, some claims and a withdrawal."""
     local = LocalFederation(path, devices=5)
     for context in local.offices:
-        context.lead.propose = skip_first_leader(context.lead.propose)  # type: ignore[method-assign]
+        context.lead.propose = skip_first_leader(context.lead.propose)  # type: ignore[assignment, method-assign]
     for number in range(1, ROUNDS + 1):
         if number == SILENT:
             local.gone_in(Phase.UNVEIL, local.offices[1])

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -333,7 +334,7 @@ def test_a_single_tampering_fails_at_its_round_and_field(recording: RecordedRun,
     assert verdict.first.field.startswith(field), verdict.first
 
 
-ENGINES: dict[str, tuple[dict[str, int], Tampering, int, str]] = {
+ENGINES: dict[str, tuple[dict[str, Any], Tampering, int, str]] = {
     "pow": ({"engine": Engine.POW}, lambda run: run.with_args("Elected", 2, nonce=wei(1)), 2, "leader"),
     "pow from another block": (
         {"engine": Engine.POW},

@@ -46,7 +46,7 @@ def forge(local: LocalFederation, compute: Compute, turns: int) -> Compute:
 
 def collude(local: LocalFederation, turns: int) -> None:
     for context in local.offices:
-        context.lead._compute = forge(local, context.lead._compute, turns)  # type: ignore[method-assign]
+        context.lead._compute = forge(local, context.lead._compute, turns)  # type: ignore[assignment, method-assign]
 
 
 def add_watchtower(local: LocalFederation) -> Watchtower:

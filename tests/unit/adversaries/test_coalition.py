@@ -51,7 +51,8 @@ def test_a_coalition_agrees_once_a_round(knows_all: bool) -> None:
         updates: np.ndarray[tuple[int, int], np.dtype[np.float64]],
     ) -> np.ndarray[tuple[int], np.dtype[np.float64]]:
         counts.append(len(updates))
-        return -updates.mean(axis=0)
+        target: np.ndarray[tuple[int], np.dtype[np.float64]] = -updates.mean(axis=0)
+        return target
 
     joint = coalition.agree(MODEL, 1, craft)
     assert coalition.agree(MODEL, 1, craft) is joint
