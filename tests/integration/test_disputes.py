@@ -224,7 +224,7 @@ class UpdateLoss:
         archive._next_models.clear()
         if self.keeps_copy:  # among themselves
             archive._vectors[item.update.root, item.update.cid] = self.lanes
-            archive.forget = lambda _=None: None  # type: ignore[method-assign]
+            archive.forget = lambda keep=None: None  # type: ignore[method-assign]  # noqa: ARG005
 
 
 def test_a_wrong_model_of_an_update_that_all_have_lost_never_becomes_a_block(tmp_path: Path) -> None:
