@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import importlib
 import re
+import tomllib
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -13,7 +14,7 @@ import pytest
 ROOT = Path(__file__).parents[2]
 DOCS = ROOT / "docs"
 DECISIONS = DOCS / "decisions"
-PROTOCOL = DOCS / "protocol.md"
+PROTOCOL, ARCHITECTURE = DOCS / "protocol.md", DOCS / "architecture.md"
 PATHS = [
     *(ROOT / f"{name}.md" for name in ("README", "CONTRIBUTING", "CHANGELOG")),
     *sorted(DOCS.rglob("*.md")),
@@ -116,6 +117,23 @@ def is_defined(path: Path, name: str) -> bool:
     )
 
 
+def defines(path: Path, name: str) -> bool:
+    """Whether a file of Python or Vyper defines a class, a function, or a method as `Class.method`."""
+    if not path.is_file():
+        return False
+    if path.suffix != ".py":
+        return re.search(rf"^def {name}\(", text_of(path), re.MULTILINE) is not None
+    body: list[ast.stmt] = ast.parse(text_of(path)).body
+    for part in name.split("."):
+        nodes = [
+            node for node in body if isinstance(node, ast.ClassDef | ast.FunctionDef) and node.name == part
+        ]
+        if not nodes:
+            return False
+        body = nodes[0].body
+    return True
+
+
 def resolves(name: str) -> bool:
     """Whether a dotted name is a module, or an attribute of one."""
     parts = name.split(".")
@@ -175,6 +193,31 @@ def test_every_file_that_is_named_exists(name: str) -> None:
 def test_every_test_that_is_named_exists(name: str) -> None:
     named = NAMED_TEST.findall(text_of(PAGES[name]))
     assert [test for path, test in named if not is_defined(ROOT / path, test)] == []
+
+
+def test_every_hop_of_a_journey_exists() -> None:
+    hops = re.findall(r"`([\w/]+\.\w+)::([\w.]+)`", text_of(ARCHITECTURE))
+    assert len(hops) > 60
+    assert [f"{path}::{name}" for path, name in hops if not defines(ROOT / path, name)] == []
+
+
+def test_every_room_stands_in_the_plan_in_the_order_of_imports() -> None:
+    rooms = re.findall(r"^\| \d+ \| `(\w+)` \|", text_of(ARCHITECTURE), re.MULTILINE)
+    layers = tomllib.loads(text_of(ROOT / "pyproject.toml"))["tool"]["importlinter"]["contracts"][0]["layers"]
+    assert rooms == [room for layer in layers for room in layer.split(" | ") if room != "(__main__)"]
+
+
+def test_every_module_of_protocol_roles_and_contracts_serves_a_step() -> None:
+    rows = re.search(r"^\| step \|.*\n\|[-|]+\n((?:\|.*\n)+)", text_of(ARCHITECTURE), re.MULTILINE)
+    assert rows is not None
+    cells = [[CODE.findall(cell) for cell in row.split("|")[2:5]] for row in rows[1].splitlines()]
+    contracts, protocol, others = ([name for row in cells for name in row[column]] for column in range(3))
+    assert sorted(contracts) == sorted(path.stem for path in (ROOT / "contracts" / "modules").glob("*.vy"))
+    names = {path.stem for path in (ROOT / "bcfl" / "protocol").glob("*.py")} - {"__init__"}
+    assert sorted(protocol) == sorted(names)
+    roles = [str(path.relative_to(ROOT)) for path in (ROOT / "bcfl" / "roles").rglob("*.py")]
+    served = [path for path in roles if any(path == name or path.startswith(name) for name in others)]
+    assert [path for path in roles if path not in served and "__init__" not in path] == []
 
 
 @pytest.mark.parametrize("name", PAGES)
