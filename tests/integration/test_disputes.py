@@ -17,7 +17,7 @@ from bcfl.ports import ContractCall
 from bcfl.protocol import cid as cids
 from bcfl.protocol import verification
 from bcfl.protocol.challenges import Form, Trees
-from bcfl.protocol.disputes import NOBODY, UNOPENED, Dispute, update_args
+from bcfl.protocol.disputes import NOBODY, Dispute, update_args
 from bcfl.protocol.evidence import Vectors
 from bcfl.protocol.fixedpoint import Lanes
 from bcfl.protocol.rounds import Recorded
@@ -325,11 +325,10 @@ def disputed_federation(tmp_path_factory: pytest.TempPathFactory) -> LocalFedera
 
 @pytest.mark.parametrize("name", TAMPERINGS)
 def test_an_audit_follows_every_move(disputed_federation: LocalFederation, name: str) -> None:
-    transcript = gather(disputed_federation.federation.contract)
+    local = disputed_federation
+    transcript = gather(local.federation.contract)
     tampered = replace(transcript, events=TAMPERINGS[name](transcript.events))
-    verdicts = list(
-        Audit(tampered, Archive(disputed_federation.store, LAYOUT, disputed_federation.terms)).verdicts()
-    )
+    verdicts = list(Audit(tampered, Archive(local.store, LAYOUT, local.terms)).verdicts())
     findings = [(finding.round, finding.field) for each in verdicts for finding in each.findings]
     assert findings[0] == (1, "disputes"), findings
 
@@ -364,17 +363,11 @@ class Griefer:
         if snapshot.round not in self.rounds:
             self.rounds.add(snapshot.round)
             fields = (proposal.root, proposal.cid, proposal.rows, proposal.layer)
-            call = ContractCall("dispute", (*fields, self.tree), WINDOW_TERMS.challenge_bond)
-            if self.tree is Trees.UPDATE:
-                call = ContractCall(
-                    "dispute_update", (*fields, *self.opening(snapshot)), WINDOW_TERMS.challenge_bond
-                )
-        elif (
-            disputes
-            and disputes[-1].ended is None
-            and disputes[-1].state.shown not in (0, UNOPENED)
-            and self.moves
-        ):
+            by_tree = self.tree is not Trees.UPDATE
+            subject = (self.tree,) if by_tree else self.opening(snapshot)
+            name = "dispute" if by_tree else "dispute_update"
+            call = ContractCall(name, (*fields, *subject), WINDOW_TERMS.challenge_bond)
+        elif self.moves and disputes and disputes[-1].ended is None and not disputes[-1].state.answerable:
             self.moves -= 1
             call = ContractCall("pursue", (0, disputes[-1].nodes[0], list(disputes[-1].proof(0))))
         else:
