@@ -56,7 +56,7 @@ def voting(tmp_path: Path) -> tuple[LocalFederation, FailingStore, list[str]]:
                 result.append(Verdict.UNAVAILABLE)
         return tuple(result)
 
-    verifier.verdicts = verdicts  # type: ignore[method-assign]
+    verifier.verdicts = verdicts  # type: ignore[assignment,method-assign]
     current = local.history.current
     assert current is not None
     return local, store, [archive.cid_of(item.update.cid, 16) for item in current.submissions]

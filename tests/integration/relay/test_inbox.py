@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -120,7 +121,8 @@ def test_default_behavior(inbox: ServedInbox) -> None:
     assert inbox.do(lambda: client.batch(1)) is None
     for device in (d for d in range(1, 4) if inbox.local.bound(d) is inbox.miner):
         other, _ = inbox.commitment(device)
-        inbox.do(lambda m=other, d=device: inbox.client(inbox.local.device_accounts[d]).take_commitment(m))
+        other_client = inbox.client(inbox.local.device_accounts[device])
+        inbox.do(partial(other_client.take_commitment, other))
     assert inbox.miner.act() is not None
     assert commitment.commitment in inbox.do(lambda: client.batch(1))
 

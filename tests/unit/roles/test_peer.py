@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
 from bcfl.errors import ConfigError, RelayError, Reverted, StoreError
 from bcfl.protocol.accounts import Account
 from bcfl.relay.memory import MemoryRelay
+from bcfl.roles.miner.miner import Miner
 from bcfl.roles.peer import OwnInbox, Peer
 
 ME, OTHER = Account.derived(0, "peer", 0), Account.derived(0, "peer", 1)
@@ -60,9 +61,9 @@ def test_what_trying_again_cannot_mend_ends_both() -> None:
 
 
 def test_the_own_inbox_is_reached_without_the_network() -> None:
-    relay, miner, other = MemoryRelay(), Role([]), Role([], OTHER)
-    relay.open(OTHER.address, other)  # type: ignore[arg-type]
-    own_relay = OwnInbox(relay, miner)  # type: ignore[arg-type]
+    relay, miner, other = MemoryRelay(), cast(Miner, Role([])), cast(Miner, Role([], OTHER))
+    relay.open(OTHER.address, other)
+    own_relay = OwnInbox(relay, miner)
     assert own_relay.inbox(ME.address) is miner
     assert own_relay.inbox(OTHER.address) is other
     with pytest.raises(RelayError):

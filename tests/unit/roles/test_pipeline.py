@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import fields
 from typing import Any
 
@@ -33,7 +34,7 @@ def reference(seed: int = 0, parts: int = 8, noise: float = 0.3) -> Reference:
 
 def shown(updates: np.ndarray, **fields: Any) -> CheckInputs:
     count = len(updates)
-    defaults = {
+    defaults: dict[str, Any] = {
         "samples": np.full(count, 10.0),
         "ranks": list(range(count)),
         "eligible": np.ones(count, bool),
@@ -64,7 +65,7 @@ def jittered(update: np.ndarray, count: int, share: float) -> np.ndarray:
 
 
 MEAN, SPREAD = HONEST.mean(axis=0), HONEST.std(axis=0)
-POISON = {
+POISON: dict[str, Callable[[int], np.ndarray]] = {
     "sign flip": lambda m: -HONEST[:m],
     "sign flip, longer": lambda m: -2 * HONEST[:m],
     "inner product manipulation": lambda m: jittered(-0.5 * MEAN, m, 0.1),

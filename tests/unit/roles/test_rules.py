@@ -25,7 +25,7 @@ def drawn(seed: int, count: int, size: int) -> np.ndarray:
 
 def cosine(a: np.ndarray, b: np.ndarray) -> float:
     lengths = math.sqrt(sum(x * x for x in a)) * math.sqrt(sum(x * x for x in b))
-    return sum(x * y for x, y in zip(a, b, strict=True)) / max(lengths, 1e-30)
+    return float(sum(x * y for x, y in zip(a, b, strict=True)) / max(lengths, 1e-30))
 
 
 def usual(values: list[float]) -> tuple[float, float]:
@@ -241,10 +241,10 @@ def test_an_old_copy_is_nearer_to_an_earlier_round_than_others_are(
         is_fresh = True
         for j in range(earlier):
             same = [(a, b) for a, b in np.ndindex(every.shape) if same_device[a, b] == same_device[i, j]]
-            rows = {a: max(every[x, y] for x, y in same if x == a) for a, _ in same}
+            nearest = {a: max(float(every[x, y]) for x, y in same if x == a) for a, _ in same}
             neutral = 0.9995 if same_device[i, j] else 0.975
             is_fresh &= min(every[i, j], 1 - 1e-9) <= like(
-                [every[p] for p in same], list(rows.values()), neutral
+                [float(every[p]) for p in same], list(nearest.values()), neutral
             )
         expected.append(is_fresh)
     assert duplicate.across_rounds(every, same_device).passed.tolist() == expected

@@ -178,7 +178,8 @@ def test_a_device_that_was_copied_goes_on_as_before(tmp_path: Path) -> None:
 
     def sent(round_: int, device: int) -> Vector:
         author = 2 if round_ == 2 and device == 4 else device
-        return (centres[author] + noise.normal(0, 0.002, centres[author].shape)).astype(np.float32)
+        update: Vector = (centres[author] + noise.normal(0, 0.002, TERMS.parameters)).astype(np.float32)
+        return update
 
     for device in range(6):
         bend(local, device, lambda _, round_, d=device: sent(round_, d))  # type: ignore[misc]
