@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import importlib
+import json
 import re
 import tomllib
 from collections.abc import Iterator
@@ -28,7 +29,7 @@ LINK = re.compile(r"\[[^\]]*\]\(([^)\s]+)\)")
 HEADING = re.compile(r"^#{1,6} (.+)$", re.MULTILINE)
 CODE = re.compile(r"`([^`\n]+)`")
 SECTION = re.compile(r"\bsections? (\d+(?:\.\d+)?)(?:(?:, | and | to )(\d+(?:\.\d+)?))?", re.IGNORECASE)
-PAPER = re.compile(r'arXiv|papers?\b|et al|"[A-Z][a-z]+ ')
+PAPER = re.compile(r'arXiv|papers?\b|et al|(?<!")"[A-Z][a-z]+ ')
 FILE = re.compile(r"[\w.-]+(?:/[\w.-]+)*\.(?:py|vyi?|md|toml|json)")
 NAMED_TEST = re.compile(r"(tests/[a-z0-9_/]+\.py)::([A-Za-z0-9_]+)")
 RECORD = re.compile(
@@ -78,17 +79,17 @@ def sections(path: Path) -> set[str]:
     }
 
 
-def numbers(page: str) -> Iterator[tuple[str, str]]:
-    """Yield every number of a section that a text names, and the 200 characters before it."""
+def numbers(page: str) -> Iterator[tuple[str, str, str]]:
+    """Yield every number of a section that a text names, 200 characters before it and 40 after it."""
     for match in SECTION.finditer(page):
         for number in filter(None, match.groups()):
-            yield number, page[max(0, match.start() - 200) : match.start()]
+            yield number, page[max(0, match.start() - 200) : match.start()], page[match.end() :][:40]
 
 
 def dead_sections(path: Path) -> Iterator[str]:
     """Yield the sections of a page or of another one that a page names and that do not exist."""
-    for number, context in numbers(prose(path)):
-        link = re.search(r"\]\(([^)#]+\.md)[^)]*\),? $", context)
+    for number, before, _ in numbers(prose(path)):
+        link = re.search(r"\]\(([^)#]+\.md)[^)]*\),? $", before)
         target = (path.parent / link[1]).resolve() if link else path
         if number not in {name.rstrip(".") for name in sections(target)}:
             yield number
@@ -171,6 +172,7 @@ def test_every_section_that_a_page_names_exists(name: str) -> None:
 
 
 def test_code_names_no_section_that_is_not_there() -> None:
+    """Papers have sections of their own; any other is one of the protocol, and says so."""
     sources = [path for folder in FOLDERS if folder != "docs" for path in (ROOT / folder).rglob("*.py")]
     contracts = list((ROOT / "contracts").rglob("*.vy*"))
     protocol = {number.rstrip(".") for number in sections(PROTOCOL)}
@@ -178,8 +180,9 @@ def test_code_names_no_section_that_is_not_there() -> None:
         f"{path.relative_to(ROOT)}: section {number}"
         for path in [*sources, *contracts]
         if path != Path(__file__) and "node_modules" not in path.parts
-        for number, context in numbers(text_of(path))
-        if number not in protocol and not PAPER.search(context)
+        for number, before, after in numbers(text_of(path))
+        if not PAPER.search(before)
+        and (number not in protocol or (path in sources and not after.startswith(" of the protocol")))
     }
     assert dead == set()
 
@@ -245,6 +248,21 @@ def test_every_page_stands_in_the_index() -> None:
 
 def test_the_readme_is_short() -> None:
     assert len(text_of(ROOT / "README.md").splitlines()) <= MAX_README_LINES
+
+
+def test_the_gas_of_the_figures_is_that_of_the_snapshot() -> None:
+    snapshot = json.loads(text_of(ROOT / "benchmarks" / "gas_snapshot.json"))
+    page = text_of(DOCS / "figures.md")
+    rows = re.findall(
+        r"^\| (\d+) / (\d+)(?:, [a-z ]*?(\w+)(?: of \d+)?)? \| ([\d,]+) \| ([\d,]+) \|", page, re.MULTILINE
+    )
+    assert len(rows) == 5
+    for devices, miners, engine, gas, share in rows:
+        total = sum(
+            snapshot[f"{devices}/{miners} { {'work': 'pow', '': 'stake'}.get(engine, engine) }"].values()
+        )
+        assert gas == f"{total:,}"
+        assert share == f"{total / (int(devices) + int(miners)):,.0f}"
 
 
 def test_the_audit_s_page_counts_the_tamperings() -> None:
