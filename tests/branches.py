@@ -34,7 +34,7 @@ class Code:
     """One piece of bytecode: the branch at each conditional jump, and the outcomes seen."""
 
     branches: dict[int, Branch]
-    seen: set[tuple[int, bool]] = field(default_factory=set)
+    outcomes: set[tuple[int, bool]] = field(default_factory=set)
 
 
 codes: dict[str, Code] = {}
@@ -64,17 +64,17 @@ def branches_of(code: bytes, nodes: dict[int, Any]) -> dict[int, Branch]:
     """
     direct: dict[int, Any] = {}
     indirect: dict[Any, int] = {}
-    recent: list[Any] = []
+    recent_nodes: list[Any] = []
     for pc, opcode in opcodes(code):
         node = nodes.get(pc)
-        recent = [*recent[1 - LOOK_BACK :], node]
+        recent_nodes = [*recent_nodes[1 - LOOK_BACK :], node]
         if opcode != JUMPI:
             continue
         if isinstance(node, KINDS):
             direct[pc] = node
         elif node is None:
             owners = [
-                owner for near in reversed(recent) if near is not None and (owner := condition_of(near))
+                owner for near in reversed(recent_nodes) if near is not None and (owner := condition_of(near))
             ]
             if owners:
                 indirect[owners[0]] = pc
@@ -100,15 +100,15 @@ def record(computation: Any, contract: Any) -> None:
         if name not in codes:
             codes[name] = Code(branches_of(code, contract.source_map["pc_raw_ast_map"]))
         entry, trace = codes[name], computation.code._trace
-        steps = set(pairwise(trace))
-        entry.seen.update((pc, next_pc == pc + 1) for pc, next_pc in steps if pc in entry.branches)
+        transitions = set(pairwise(trace))
+        entry.outcomes.update((pc, next_pc == pc + 1) for pc, next_pc in transitions if pc in entry.branches)
     for child in computation.children:
         if child.msg.code_address:
             record(child, boa.env._lookup_contract_fast(child.msg.code_address))
 
 
-def merge(name: str, branches: dict[int, Branch], outcomes_: set[tuple[int, bool]]) -> None:
-    codes.setdefault(name, Code(branches)).seen.update(outcomes_)
+def merge(name: str, branches: dict[int, Branch], pairs: set[tuple[int, bool]]) -> None:
+    codes.setdefault(name, Code(branches)).outcomes.update(pairs)
 
 
 def outcomes() -> dict[Branch, int]:
@@ -116,7 +116,7 @@ def outcomes() -> dict[Branch, int]:
     best: dict[Branch, int] = {}
     for code in codes.values():
         for pc, branch in code.branches.items():
-            count = sum((pc, fell) in code.seen for fell in (True, False))
+            count = sum((pc, fell) in code.outcomes for fell in (True, False))
             best[branch] = max(best.get(branch, 0), count)
     return {branch: best[branch] for branch in sorted(best) if "/mocks/" not in branch[0]}
 
@@ -147,7 +147,7 @@ def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
     minimum = session.config.getoption("branches")
     if hasattr(session.config, "workeroutput"):
         session.config.workeroutput["branches"] = [
-            (name, [(pc, *branch) for pc, branch in code.branches.items()], list(code.seen))
+            (name, [(pc, *branch) for pc, branch in code.branches.items()], list(code.outcomes))
             for name, code in codes.items()
         ]
     elif minimum is not None and exitstatus == 0 and percentage(outcomes()) < minimum:

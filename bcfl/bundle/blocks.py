@@ -1,8 +1,8 @@
 """Read the chain's side of a bundle: blocks with the contract's logs, such that one hash proves all of them.
 
 A *record* is one block: its header; all its receipts, if its bloom filter allows for a log of the contract;
-and the transactions that logged, each with its proof. Headers without a gap, down from a hash that somebody
-trusts, prove that no log is missing and none is added.
+and the transactions that logged, each with its proof. Headers without a gap, down from a trusted hash,
+prove that no log is missing and none is added.
 """
 
 from __future__ import annotations

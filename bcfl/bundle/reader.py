@@ -53,7 +53,7 @@ def _source(store: BundleStore, block_hash: str | None) -> AuditSource:
 
 
 def _check_head(logs: ProvenLogs, manifest: Manifest, block_hash: str | None) -> None:
-    """Raise BundleError unless the last block is the manifest's, and the one that somebody trusts."""
+    """Raise BundleError unless the last block is the manifest's, and has the trusted hash."""
     if logs.number != manifest.storage_snapshot.block:
         raise BundleError(
             f"the records end at block {logs.number}, the manifest at {manifest.storage_snapshot.block}"

@@ -31,7 +31,7 @@ class AuditSource:
 
     transcript: Transcript
     store: Store
-    believed: tuple[str, ...]
+    assumptions: tuple[str, ...]
 
 
 def source_of(contract: Contract, store: Store, first_block: int = 0) -> AuditSource:

@@ -132,7 +132,7 @@ def _payload(data: Any) -> bytes:
 
 
 def reason_in(payload: bytes) -> str:
-    """Return the reason that the payload of a revert carries; empty when there is no payload."""
+    """Return the reason in the payload of a revert; empty when there is no payload."""
     selector, arguments = payload[:4], payload[4:]
     try:
         if selector == ERROR_STRING:

@@ -58,7 +58,7 @@ class Delivery:
         return receipt
 
     def _push(self) -> None:
-        """Check, every now and then, whether the node still has it, and hand it over where not."""
+        """Check, every CHECK_SECONDS, whether the node still has it, and hand it over where not."""
         if time.monotonic() < self._next_check:
             return
         self._next_check = time.monotonic() + CHECK_SECONDS
@@ -87,7 +87,7 @@ class Delivery:
         return self._request("eth_getTransactionByHash", self._transaction.hash) is not None
 
     def _check_queue(self) -> None:
-        """Raise LedgerError when it waits behind a nonce that nobody uses, twice.
+        """Raise LedgerError when two checks in a row find it behind an unused nonce.
 
         An earlier transaction of the account was lost, with a block that was taken back or with the node's
         pool. The sender who decides anew what is due fills the gap; then this one is mined too, and the
@@ -103,7 +103,7 @@ class Delivery:
             )
 
     def _check_place(self) -> None:
-        """Raise LedgerError when the account's nonce has gone by and the transaction is nowhere, twice."""
+        """Raise LedgerError when two checks in a row find its nonce used and the transaction nowhere."""
         count = int(self._request("eth_getTransactionCount", self._transaction.sender, "latest"), 16)
         is_lost = count > self._transaction.nonce and not self._is_known() and self._receipt() is None
         self._overtaken_checks = self._overtaken_checks + 1 if is_lost else 0

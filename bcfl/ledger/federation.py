@@ -84,7 +84,7 @@ class FederationLedger:
         return sum(self.contract.price(account, *_merge(batch)) for batch in self._batches(calls))
 
     def _send(self, account: Account, batch: Batch) -> int:
-        """Send one transaction; a call that carries ether is alone in its batch."""
+        """Send one transaction; a call with ether is alone in its batch."""
         value = batch[0][0].value if len(batch) == 1 else 0
         return self.contract.send(account, *_merge(batch), value=value).gas_used
 
@@ -94,8 +94,8 @@ class FederationLedger:
         for call in calls:
             data = self.contract.encode(call.function, *call.args)
             size = sum(len(calldata) for _, calldata in batch) + len(data)
-            carries_ether = call.value or (batch and batch[-1][0].value)
-            if batch and (carries_ether or size > MAX_CALLDATA or len(batch) == MAX_CALLS):
+            has_ether = call.value or (batch and batch[-1][0].value)
+            if batch and (has_ether or size > MAX_CALLDATA or len(batch) == MAX_CALLS):
                 yield batch
                 batch = []
             batch.append((call, data))

@@ -39,7 +39,7 @@ def local(tmp_path_factory: pytest.TempPathFactory) -> LocalFederation:
 
 
 @pytest.fixture(scope="module")
-def whole(local: LocalFederation) -> tuple[Path, BundleSummary]:
+def whole_bundle(local: LocalFederation) -> tuple[Path, BundleSummary]:
     path = local.path / "run.car"
     return path, write_bundle(local.federation.contract, local.store, path)
 
@@ -55,8 +55,8 @@ def read(local: LocalFederation, records: list[BlockRecord]) -> ProvenLogs:
     return read_records(Abi(artifact()["abi"]), local.federation.contract.address, records)
 
 
-def rebuilt(path: Path, target: Path, **changes: Any) -> Path:
-    """The bundle at `path` with another manifest."""
+def rebuild_bundle(path: Path, target: Path, **changes: Any) -> Path:
+    """Write the bundle at `path` again with another manifest."""
     with BundleStore(path) as store:
         content = json.loads(store.get(str(store.root), manifest.MOST))
         parts = [store.get(each, manifest.MOST) for each in content["records"]]
@@ -67,8 +67,8 @@ def rebuilt(path: Path, target: Path, **changes: Any) -> Path:
     return target
 
 
-def test_default_behavior(local: LocalFederation, whole: tuple[Path, BundleSummary]) -> None:
-    path, summary = whole
+def test_default_behavior(local: LocalFederation, whole_bundle: tuple[Path, BundleSummary]) -> None:
+    path, summary = whole_bundle
     assert summary.missing == []
     assert summary.contents == 3 * ROUNDS + ROUNDS + 1
     with open_bundle(path, "0x" + summary.block_hash.hex()) as source:
@@ -80,9 +80,9 @@ def test_default_behavior(local: LocalFederation, whole: tuple[Path, BundleSumma
             calls=source.transcript.calls,
         )
         assert list(source.transcript.events) == list(local.federation.contract.events())
-        assert not any("ask anybody" in each for each in source.believed)
+        assert not any("ask anybody" in each for each in source.assumptions)
     with open_bundle(path) as source:
-        assert any(summary.block_hash.hex() in each for each in source.believed)
+        assert any(summary.block_hash.hex() in each for each in source.assumptions)
 
 
 def test_what_was_missing_is_said_and_found(local: LocalFederation, tmp_path: Path) -> None:
@@ -102,10 +102,10 @@ def test_what_was_missing_is_said_and_found(local: LocalFederation, tmp_path: Pa
     assert (first.round, first.field) == (1, "model.bytes")
 
 
-def test_another_chain_is_not_trusted(whole: tuple[Path, BundleSummary]) -> None:
-    with pytest.raises(BundleError, match="of another chain"), open_bundle(whole[0], "0x" + "11" * 32):
+def test_another_chain_is_not_trusted(whole_bundle: tuple[Path, BundleSummary]) -> None:
+    with pytest.raises(BundleError, match="of another chain"), open_bundle(whole_bundle[0], "0x" + "11" * 32):
         pass
-    with pytest.raises(ConfigError, match="--block-hash"), open_bundle(whole[0], "0x11"):
+    with pytest.raises(ConfigError, match="--block-hash"), open_bundle(whole_bundle[0], "0x11"):
         pass
 
 
@@ -174,27 +174,27 @@ def test_records_survive_their_encoding(records: list[BlockRecord]) -> None:
     ],
 )
 def test_a_hostile_manifest_is_refused(
-    whole: tuple[Path, BundleSummary], tmp_path: Path, changes: dict[str, Any], reason: str
+    whole_bundle: tuple[Path, BundleSummary], tmp_path: Path, changes: dict[str, Any], reason: str
 ) -> None:
-    path = rebuilt(whole[0], tmp_path / "bad.car", **changes)
+    path = rebuild_bundle(whole_bundle[0], tmp_path / "bad.car", **changes)
     with pytest.raises(BundleError, match=reason), open_bundle(path):
         pass
 
 
 @pytest.mark.parametrize("size", [0, 1, 40, 100, 5000, -1])
 def test_a_file_that_is_cut_off_is_refused(
-    whole: tuple[Path, BundleSummary], tmp_path: Path, size: int
+    whole_bundle: tuple[Path, BundleSummary], tmp_path: Path, size: int
 ) -> None:
     path = tmp_path / "cut.car"
-    path.write_bytes(whole[0].read_bytes()[:size])
+    path.write_bytes(whole_bundle[0].read_bytes()[:size])
     with pytest.raises(BundleError), open_bundle(path):
         pass
 
 
 def test_a_block_whose_bytes_are_others_is_noticed(
-    local: LocalFederation, whole: tuple[Path, BundleSummary], tmp_path: Path
+    local: LocalFederation, whole_bundle: tuple[Path, BundleSummary], tmp_path: Path
 ) -> None:
-    data = bytearray(whole[0].read_bytes())
+    data = bytearray(whole_bundle[0].read_bytes())
     data[-3] ^= 1  # in the last vector
     path = tmp_path / "flipped.car"
     path.write_bytes(data)
@@ -260,31 +260,33 @@ def bcfl(capsys: pytest.CaptureFixture[str], *arguments: object) -> Printed:
 
 
 def test_the_command_says_yes_no_or_why_not(
-    whole: tuple[Path, BundleSummary], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    whole_bundle: tuple[Path, BundleSummary], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    code, out, err = bcfl(capsys, "audit", whole[0])
+    code, out, err = bcfl(capsys, "audit", whole_bundle[0])
     assert (code, err) == (0, "")
     assert "all of it holds" in out
     assert "believed" in out
-    code, out, err = bcfl(capsys, "audit", whole[0], "--json", "--from", 1, "--to", 2)
+    code, out, err = bcfl(capsys, "audit", whole_bundle[0], "--json", "--from", 1, "--to", 2)
     assert (code, err) == (0, "")
     view = json.loads(out)
     assert (view["passed"], view["first"], [each["round"] for each in view["rounds"]]) == (True, None, [1, 2])
-    with BundleStore(whole[0]) as store:
+    with BundleStore(whole_bundle[0]) as store:
         standing = json.loads(store.get(str(store.root), manifest.MOST))["standing"]
-    wrong = copied(whole[0], tmp_path / "wrong.car", standing=standing | {"pool": standing["pool"] + 1})
-    code, out, err = bcfl(capsys, "audit", wrong, "--json")
+    forgery = copy_bundle(
+        whole_bundle[0], tmp_path / "wrong.car", standing=standing | {"pool": standing["pool"] + 1}
+    )
+    code, out, err = bcfl(capsys, "audit", forgery, "--json")
     view = json.loads(out)
     assert (code, err, view["passed"]) == (1, "", False)
     assert (view["first"]["round"], view["first"]["field"]) == (ROUNDS + 1, "contract.pool")
-    code, out, err = bcfl(capsys, "audit", wrong)
+    code, out, err = bcfl(capsys, "audit", forgery)
     assert code == 1
     assert f"WRONG, first in round {ROUNDS + 1}: contract.pool" in out
     for arguments in (
         (tmp_path / "none.car",),
-        (whole[0], "--from", 9),
-        (whole[0], "--run", "x"),
-        (whole[0], "--block-hash", "0x12"),
+        (whole_bundle[0], "--from", 9),
+        (whole_bundle[0], "--run", "x"),
+        (whole_bundle[0], "--block-hash", "0x12"),
         ("--block-hash", "0x12"),
     ):
         code, out, err = bcfl(capsys, "audit", *arguments)
@@ -292,8 +294,8 @@ def test_the_command_says_yes_no_or_why_not(
         assert err.startswith("error: ")
 
 
-def copied(path: Path, target: Path, **changes: Any) -> Path:
-    """The bundle at `path` with another manifest and all its contents."""
+def copy_bundle(path: Path, target: Path, **changes: Any) -> Path:
+    """Write the bundle at `path` again with another manifest and all its contents."""
     with BundleStore(path) as store:
         content = json.loads(store.get(str(store.root), manifest.MOST))
         head = json.dumps(content | changes).encode()

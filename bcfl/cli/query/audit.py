@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
 
-from bcfl.cli.options import JsonOption, RunOption, RunsOption
+from bcfl.cli.options import JsonOption
 from bcfl.cli.output.printing import Column, plural, print_fields, print_json, print_table
+from bcfl.cli.query.target import QueryTarget
 from bcfl.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -23,6 +24,7 @@ WRONG: Final = 1  # exit code
 
 
 def audit(
+    target: QueryTarget,
     bundle: Annotated[
         Path | None,
         typer.Argument(metavar="[BUNDLE]", show_default=False, help="A file that `bcfl bundle` has written."),
@@ -42,15 +44,13 @@ def audit(
             help="With BUNDLE: the hash of its last block, from somebody you trust.",
         ),
     ] = None,
-    run: RunOption = None,
-    runs: RunsOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Check everything that can be checked of a training: by address, node and store, or by a bundle.
 
     Exit code 0 if all of it holds, 1 if something does not, 2 if it cannot be looked at.
     """
-    with open_source(bundle, block_hash, run, runs) as source:
+    with open_source(bundle, block_hash, target) as source:
         verdict = _judge(source, first, last, quiet=as_json)
     if as_json:
         print_json(view(source, verdict))
@@ -62,13 +62,13 @@ def audit(
 
 @contextmanager
 def open_source(
-    bundle: Path | None, block_hash: str | None, run: Path | None, runs: Path | None
+    bundle: Path | None, block_hash: str | None, target: QueryTarget
 ) -> Iterator[AuditSource]:
     """Open what the options name: a bundle, a run, or a deployed federation."""
     if bundle is not None:
         from bcfl.bundle.reader import open_bundle
 
-        if run is not None or runs is not None:
+        if target.run is not None or target.runs is not None:
             raise ConfigError("a bundle is audited alone: leave --run and --runs out")
         with open_bundle(bundle, block_hash) as source:
             yield source
@@ -76,10 +76,9 @@ def open_source(
     if block_hash is not None:
         raise ConfigError("--block-hash is for a bundle: name the file")
     from bcfl.federation.audits import source_of
-    from bcfl.federation.query import opened
 
-    with opened(run, runs) as client:
-        yield source_of(client.contract, client.store, client.first_block)
+    with target.open() as query:
+        yield source_of(query.contract, query.store, query.first_block)
 
 
 def view(source: AuditSource, verdict: Verdict) -> dict[str, Any]:
@@ -92,7 +91,7 @@ def view(source: AuditSource, verdict: Verdict) -> dict[str, Any]:
         "block": transcript.storage_snapshot.block,
         "first": None if first is None else asdict(first),
         "rounds": [{**asdict(round_), "passed": round_.passed} for round_ in verdict.rounds],
-        "believed": list(source.believed),
+        "believed": list(source.assumptions),
     }
 
 
@@ -124,7 +123,7 @@ def _print(source: AuditSource, verdict: Verdict) -> None:
             ("verdict", words),
             ("contract", f"{transcript.domain.contract} on chain {transcript.domain.chain_id}"),
             ("block", transcript.storage_snapshot.block),
-            *(("believed", assumption) for assumption in source.believed),
+            *(("believed", assumption) for assumption in source.assumptions),
         ]
     )
 

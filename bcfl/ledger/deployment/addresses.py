@@ -1,4 +1,4 @@
-"""Read addresses that somebody wrote, with their checksums: one of them, or a file with one a line."""
+"""Parse addresses and check their checksums: one of them, or a file with one a line."""
 
 from __future__ import annotations
 

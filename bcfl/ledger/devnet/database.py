@@ -62,8 +62,8 @@ class Database(BaseAtomicDB):
 
     def __init__(self, path: Path | None, *, read_only: bool = False) -> None:
         self.path = path
-        self.reads = 0  # entries and logs fetched from sqlite, for whoever measures
-        self._pending: dict[bytes, bytes | None] = {}
+        self.reads = 0  # entries and logs fetched from sqlite, for measurements
+        self._writes: dict[bytes, bytes | None] = {}
         self._logs: list[LogRow] = []
         self._cache: dict[bytes, bytes] = {}
         self._lock = None if path is None or read_only else _lock(path)
@@ -74,8 +74,8 @@ class Database(BaseAtomicDB):
             raise
 
     def __getitem__(self, key: bytes) -> bytes:
-        if key in self._pending:
-            value = self._pending[key]
+        if key in self._writes:
+            value = self._writes[key]
         elif (value := self._cache.get(key)) is None:
             value = self._read(key)
             if value is not None and len(key) == 32:  # keys of 32 bytes are digests: they never change
@@ -85,12 +85,12 @@ class Database(BaseAtomicDB):
         return value
 
     def __setitem__(self, key: bytes, value: bytes) -> None:
-        self._pending[key] = value
+        self._writes[key] = value
 
     def __delitem__(self, key: bytes) -> None:
         if key not in self:
             raise KeyError(key)
-        self._pending[key] = None
+        self._writes[key] = None
         self._cache.pop(key, None)
 
     def _exists(self, key: bytes) -> bool:
@@ -134,8 +134,8 @@ class Database(BaseAtomicDB):
 
     def commit(self) -> None:
         """Make all pending writes lasting in one transaction; on failure none is, and all are dropped."""
-        updates = [(key, value) for key, value in self._pending.items() if value is not None]
-        deletions = [(key,) for key, value in self._pending.items() if value is None]
+        updates = [(key, value) for key, value in self._writes.items() if value is not None]
+        deletions = [(key,) for key, value in self._writes.items() if value is None]
         try:
             with self._connection as connection:
                 connection.execute("BEGIN IMMEDIATE")
@@ -154,7 +154,7 @@ class Database(BaseAtomicDB):
 
     def rollback(self) -> None:
         """Drop what was written since the last commit."""
-        self._pending.clear()
+        self._writes.clear()
         self._logs.clear()
 
     def close(self) -> None:

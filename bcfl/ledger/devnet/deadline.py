@@ -1,8 +1,8 @@
 """Limit the seconds that a foreign call may take on a served chain.
 
-Gas alone bounds a call at half a minute of py-evm's time, in which nobody else is answered. Code without a
-jump or a call ends soon, so jumps and calls check the clock, and only where a limit is set: a transaction has
-none, for what it does must not depend on the machine.
+Gas alone bounds a call at half a minute of py-evm's time, in which no other client is answered. Code without
+a jump or a call ends soon, so jumps and calls check the clock, and only where a limit is set. A transaction
+has none, for what it does must not depend on the machine.
 """
 
 from __future__ import annotations

@@ -67,17 +67,17 @@ class EmbeddedChain:
 
     def now(self) -> int:
         """Return the timestamp of the next block, in seconds since 1970."""
-        with self._node.locked():
+        with self._node.lock():
             return self._evm.header.timestamp
 
     def warp(self, timestamp: int) -> None:
         """Let the next block come no earlier than `timestamp`; forgotten if none comes before `close`."""
-        with self._node.locked():
+        with self._node.lock():
             self._evm.warp(timestamp)
 
     def fees(self) -> tuple[int, int]:
         """Return twice the next block's base fee, and no tip: nobody competes for a place."""
-        with self._node.locked():
+        with self._node.lock():
             return 2 * (self._evm.header.base_fee_per_gas or 0), 0
 
     def gas(self, transaction: Mapping[str, str]) -> int:

@@ -43,17 +43,17 @@ class BlockClock:
     def __init__(self, evm: Evm, *, simulated: bool = False, wall: Callable[[], float] = time.time) -> None:
         self._evm, self._simulated, self._wall = evm, simulated, wall
         self._parent = evm.last_header()
-        self._pinned: int | None = None
-        self._skipped = max(0, self._parent.timestamp - int(wall()))
+        self._pinned_time: int | None = None
+        self._skipped_seconds = max(0, self._parent.timestamp - int(wall()))
 
     def tick(self) -> None:
         """Give the header of the next block the time that it is now."""
         header = self._evm.header
         if header.parent_hash != self._parent.hash:
             self._parent = self._evm.last_header()
-            if self._pinned is not None:
-                self._skipped, self._pinned = self._parent.timestamp - int(self._wall()), None
-        timestamp = self._pinned or max(self._parent.timestamp + 1, self._now())
+            if self._pinned_time is not None:
+                self._skipped_seconds, self._pinned_time = self._parent.timestamp - int(self._wall()), None
+        timestamp = self._pinned_time or max(self._parent.timestamp + 1, self._now())
         if timestamp != header.timestamp:
             self._evm.header = header.copy(timestamp=timestamp)
 
@@ -64,10 +64,10 @@ class BlockClock:
         if self._simulated:
             self.pin(self._evm.header.timestamp + seconds)
             return seconds
-        self._skipped += seconds
-        if self._pinned is not None:
-            self._pinned += seconds
-        return self._skipped
+        self._skipped_seconds += seconds
+        if self._pinned_time is not None:
+            self._pinned_time += seconds
+        return self._skipped_seconds
 
     def pin(self, timestamp: int) -> None:
         """Give the next block exactly this time; time continues from there."""
@@ -75,10 +75,10 @@ class BlockClock:
             raise NodeError(
                 INVALID_PARAMS, f"the next block comes after the last, at {self._parent.timestamp}"
             )
-        self._pinned = timestamp
+        self._pinned_time = timestamp
 
     def _now(self) -> int:
-        return 0 if self._simulated else int(self._wall()) + self._skipped
+        return 0 if self._simulated else int(self._wall()) + self._skipped_seconds
 
 
 class ServedNode(Node):
@@ -116,7 +116,7 @@ class ServedNode(Node):
 
     def answer(self, method: str, params: Sequence[Any]) -> Any:
         """Return the result of one call; raises NodeError, or what decoding foreign values raises."""
-        with self.locked():
+        with self.lock():
             self._clock.tick()
             if method not in LIMITED:
                 return self.methods[method](*params)

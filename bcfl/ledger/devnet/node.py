@@ -60,14 +60,14 @@ class Node:
 
     def respond(self, method: str, params: list[Any]) -> Json:
         """Return the response object, `result` or `error`, to a request for one of `methods`."""
-        with self.locked():
+        with self.lock():
             try:
                 return {"jsonrpc": "2.0", "id": 1, "result": self.methods[method](*params)}
             except NodeError as refusal:
                 return {"jsonrpc": "2.0", "id": 1, "error": refusal.error}
 
     @contextmanager
-    def locked(self) -> Iterator[None]:
+    def lock(self) -> Iterator[None]:
         """Hold the right to use the chain; a reader first follows the head that a writer has moved."""
         with self._lock:
             if self._read_only:

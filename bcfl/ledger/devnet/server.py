@@ -100,7 +100,7 @@ def _open_node(folder: Path | None, accounts: Sequence[str], simulated: bool) ->
         try:
             yield node
         finally:
-            with node.locked():  # a block that is being written is finished; no other is begun
+            with node.lock():  # a block that is being written is finished; no other is begun
                 database.close()
     finally:
         database.close()

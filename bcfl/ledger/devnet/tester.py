@@ -66,7 +66,7 @@ class Provider(EthereumTesterProvider):
             message = f"{method} is not offered by the embedded chain; read events by eth_getLogs"
             return {"jsonrpc": "2.0", "id": 1, "error": {"code": UNKNOWN_METHOD, "message": message}}
         if method not in self._node.methods:
-            with self._node.locked():
+            with self._node.lock():
                 return super().make_request(method, params)
         if method == "eth_getLogs":
             names = {"from_block": "fromBlock", "to_block": "toBlock"}  # eth-tester's middleware renames

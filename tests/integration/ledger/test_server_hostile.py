@@ -256,8 +256,8 @@ def test_more_connections_than_places(device: Account) -> None:
 
 
 def eventually(holds: Callable[[], bool]) -> bool:
-    until = time.monotonic() + PATIENCE
-    while time.monotonic() < until:
+    deadline = time.monotonic() + PATIENCE
+    while time.monotonic() < deadline:
         if holds():
             return True
         time.sleep(0.02)
