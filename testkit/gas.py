@@ -5,13 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
-from random import Random
 from typing import NamedTuple
 
 from bcfl.protocol.challenges import Trees
 from bcfl.protocol.types import Engine, Mode, Phase
 from testkit.dispute_driver import DisputeDriver
-from testkit.forged_proposals import assemble, random_lanes
 from testkit.harness import TERMS, Federation
 from testkit.proposal_fixture import ProposalFixture
 
@@ -141,10 +139,9 @@ def claims(federation: Federation) -> Row:
 
 def dispute_steps() -> Row:
     """Gas of each move of a dispute: 20 updates, 11,200 parameters in 700 leaves of 16."""
-    terms, rng = replace(TERMS, parameters=11_200, leaf_lanes=16, max_updates=64), Random(5)
+    terms = replace(TERMS, parameters=11_200, leaf_lanes=16, max_updates=64)
     trial, row = ProposalFixture(terms), {}
-    lanes = [random_lanes(rng, terms, 16) for _ in range(20)]
-    evidence = assemble(rng, terms, random_lanes(rng, terms, 32), lanes, [True] * 20, trial.setting)
+    evidence = trial.evidence(5, [True] * 20)
     driver, receipts = DisputeDriver(trial, evidence, Trees.ROWS), trial.federation.received
     driver.open()
     row["open a dispute"] = receipts["dispute"][-1].gas_used

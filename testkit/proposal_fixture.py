@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
+from random import Random
 
 from bcfl.errors import Reverted
 from bcfl.ledger.contract import Receipt
 from bcfl.protocol.challenges import Challenge, ChallengeContext
+from bcfl.protocol.evidence import Evidence
+from bcfl.protocol.fixedpoint import MODEL_BITS
 from bcfl.protocol.types import Phase, Terms, Voter
-from testkit.forged_proposals import Setting
+from testkit.forged_proposals import Setting, assemble, random_lanes
 from testkit.harness import TERMS, Federation
 from testkit.storage_slots import StorageSlots
 
@@ -35,6 +39,12 @@ class ProposalFixture:
         keys = enumerate(self.federation.miner_keys)
         voters = tuple(Voter(key.address, 1, index=seat).word for seat, key in keys)
         return Setting(self.federation.domain, voters)
+
+    def evidence(self, seed: int, accepted: Sequence[bool]) -> Evidence:
+        """Assemble a right proposal of random updates, of which some are accepted."""
+        rng, terms = Random(seed), self.terms
+        lanes = [random_lanes(rng, terms, terms.lane_bits) for _ in range(sum(accepted))]
+        return assemble(rng, terms, random_lanes(rng, terms, MODEL_BITS), lanes, list(accepted), self.setting)
 
     def stand(self, context: ChallengeContext) -> None:
         """Let the round stand where a proposal waits for attestations."""

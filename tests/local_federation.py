@@ -26,19 +26,17 @@ from bcfl.roles.device.device import Device
 from bcfl.roles.miner.miner import Miner
 from bcfl.roles.miner.verifier import Checks, Verifier
 from bcfl.storage import DirectoryStore
+from testkit import harness
 
 ETHER = 10**18
 LAYOUT = Layout((TensorSpec("bias", (3,)), TensorSpec("weight", (5, 7))))
 
-TERMS = Terms(
-    layout=payload.layout_digest(LAYOUT), parameters=LAYOUT.parameters, scale_bits=24, lane_bits=16, shift=10,
-    leaf_lanes=16, rule=0, trim=1000, engine=0, pow_target=2**248, pow_seconds=5,
-    min_updates=2, max_updates=1024, max_samples=100_000, time_factor=50_000, time_slack=20_000, grace=5,
+TERMS = replace(
+    harness.TERMS,
+    layout=payload.layout_digest(LAYOUT), parameters=LAYOUT.parameters, shift=10, leaf_lanes=16,
+    pow_seconds=5, time_factor=50_000, time_slack=20_000, grace=5,
     commit_seconds=60, reveal_seconds=60, vote_seconds=60, unveil_seconds=60,
-    elect_seconds=60, propose_seconds=60, attest_seconds=60, challenge_seconds=0,
-    min_stake=ETHER, exit_rounds=2, vote_penalty=ETHER // 10, leader_penalty=ETHER // 20,
-    reward=ETHER // 2, device_share=6000, miner_share=3000,
-    mode=1, committee_size=3, challenge_bond=ETHER // 10, answer_seconds=60,
+    elect_seconds=60, propose_seconds=60, attest_seconds=60, answer_seconds=60,
 )  # fmt: skip
 
 

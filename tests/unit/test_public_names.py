@@ -13,31 +13,11 @@ import bcfl
 
 ROOT = Path(__file__).parents[2]
 NAMES = [
-    "BcflError",
-    "BundleError",
-    "ChallengeError",
-    "CidError",
-    "Config",
-    "ConfigError",
-    "Corrupt",
-    "DataError",
-    "LedgerError",
-    "Oversized",
-    "PayloadError",
-    "Progress",
-    "Rejection",
-    "RelayError",
-    "Report",
-    "Reverted",
-    "RoundReport",
-    "RunError",
-    "StoreError",
-    "Unavailable",
-    "Unreachable",
-    "__version__",
-    "resume",
-    "run",
-]
+    "BcflError", "BundleError", "ChallengeError", "CidError", "Config", "ConfigError", "Corrupt",
+    "DataError", "LedgerError", "Oversized", "PayloadError", "Progress", "Rejection", "RelayError",
+    "Report", "Reverted", "RoundReport", "RunError", "StoreError", "Unavailable", "Unreachable",
+    "__version__", "resume", "run",
+]  # fmt: skip
 
 
 def test_the_public_names_are_these() -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
-from random import Random
 from typing import Any
 
 import pytest
@@ -24,11 +23,9 @@ from bcfl.protocol.hashing import keccak
 from bcfl.protocol.types import Phase, Rule, VoidReason
 from testkit.challenges import cost, lone_place, terms_of
 from testkit.forged_proposals import (
-    assemble,
     case_of,
     padding_proof,
     proposing,
-    random_lanes,
     ruling,
     with_model,
 )
@@ -47,10 +44,7 @@ def trial() -> ProposalFixture:
 @pytest.fixture
 def right(trial: ProposalFixture) -> Evidence:
     """A right proposal over 34 updates, all but one accepted, that waits for attestations."""
-    rng = Random(7)
-    accepted = [place != 2 for place in range(34)]
-    lanes = [random_lanes(rng, SMALL, 16) for _ in range(33)]
-    evidence = assemble(rng, SMALL, random_lanes(rng, SMALL, 32), lanes, accepted, trial.setting)
+    evidence = trial.evidence(7, [place != 2 for place in range(34)])
     trial.stand(evidence.context)
     return evidence
 
@@ -273,9 +267,7 @@ def test_the_opening_of_another_update(trial: ProposalFixture, right: Evidence) 
 def test_without_a_bond_a_challenge_costs_gas_alone() -> None:
     """What brings no ether along comes to the court through the annex."""
     free = ProposalFixture(replace(SMALL, challenge_bond=0))
-    rng = Random(7)
-    lanes = [random_lanes(rng, SMALL, 16) for _ in range(3)]
-    evidence = assemble(rng, free.terms, random_lanes(rng, SMALL, 32), lanes, [True] * 3, free.setting)
+    evidence = free.evidence(7, [True] * 3)
     free.stand(evidence.context)
     assert free.ruling(leaf_of(evidence)) is False
     wrong = lane_wrong(evidence)

@@ -16,7 +16,7 @@ from bcfl.protocol.hashing import keccak
 from bcfl.protocol.types import Phase, Rule
 from testkit.challenges import lone_place, terms_of
 from testkit.dispute_driver import ANSWERER, DisputeDriver
-from testkit.forged_proposals import assemble, case_of, proposing, random_lanes, with_model
+from testkit.forged_proposals import case_of, proposing, with_model
 from testkit.harness import ETHER, TERMS, refused
 from testkit.proposal_fixture import ProposalFixture
 
@@ -31,9 +31,7 @@ def trial() -> ProposalFixture:
 
 @pytest.fixture
 def right(trial: ProposalFixture) -> Evidence:
-    rng = Random(5)
-    lanes = [random_lanes(rng, DEEP, 16) for _ in range(3)]
-    return assemble(rng, DEEP, random_lanes(rng, DEEP, 32), lanes, [True] * 3, trial.setting)
+    return trial.evidence(5, [True] * 3)
 
 
 def credits(driver: DisputeDriver, account: Any) -> int:

@@ -13,6 +13,7 @@ from bcfl.protocol.hashing import keccak
 from bcfl.protocol.types import Phase, VoidReason
 from testkit.harness import ETHER, TERMS, Federation, refused
 from testkit.mocks import mock
+from tests.unit.contracts.votes import vote_some
 
 POW = replace(TERMS, engine=1, pow_target=2**252, pow_seconds=60, elect_seconds=600)
 
@@ -85,12 +86,7 @@ def test_a_proof_is_bound_to_its_miner() -> None:
 
 def test_only_voters_race() -> None:
     federation = Federation(terms=POW).open().until(Phase.VOTE)
-    openings = [federation.opening(index) for index in range(2)]
-    for opening in openings:
-        federation.commit_vote(opening)
-    federation.expire()
-    for opening in openings:
-        federation.unveil(opening)
+    vote_some(federation, 2)
     federation.tally()
     with refused("election: not a voter of this round"):
         federation.solve(2)

@@ -16,7 +16,7 @@ from bcfl.protocol.evidence import Evidence, Vectors
 from bcfl.protocol.types import Phase
 from bcfl.protocol.verification import tally_bytes
 from testkit.dispute_driver import ANSWERER, DisputeDriver
-from testkit.forged_proposals import assemble, case_of, random_lanes, with_model
+from testkit.forged_proposals import assemble, case_of, with_model
 from testkit.harness import ETHER, TERMS, refused
 from testkit.proposal_fixture import ProposalFixture
 
@@ -33,10 +33,7 @@ def trial() -> ProposalFixture:
 @pytest.fixture
 def right(trial: ProposalFixture) -> Evidence:
     """A right proposal over 34 updates, two groups of words, all but one accepted."""
-    rng = Random(11)
-    accepted = [place != REJECTED for place in range(34)]
-    lanes = [random_lanes(rng, SMALL, 16) for _ in range(33)]
-    return assemble(rng, SMALL, random_lanes(rng, SMALL, 32), lanes, accepted, trial.setting)
+    return trial.evidence(11, [place != REJECTED for place in range(34)])
 
 
 def at(driver: DisputeDriver, position: int) -> dict[str, Any]:

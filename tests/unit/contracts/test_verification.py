@@ -9,6 +9,7 @@ import pytest
 from bcfl.protocol import verification
 from bcfl.protocol.types import Engine, Opening, Phase, Verdict, VoidReason
 from testkit.harness import ETHER, TERMS, Federation, digest, refused
+from tests.unit.contracts.votes import vote_some
 
 YES, NO = Verdict.ACCEPTED, Verdict.QUALITY
 NOT_MINE = 2**256 - 1
@@ -290,12 +291,7 @@ def test_nobody_unveils_and_all_pay() -> None:
 
 def test_who_did_not_commit_does_not_pay() -> None:
     federation = Federation().open().until(Phase.VOTE)
-    openings = [federation.opening(index) for index in range(2)]
-    for opening in openings:
-        federation.commit_vote(opening)
-    federation.expire()
-    for opening in openings:
-        federation.unveil(opening)
+    vote_some(federation, 2)
     receipt = federation.tally()
     assert [event.name for event in receipt.events] == ["Tallied", "Elected"]
 
