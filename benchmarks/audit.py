@@ -66,14 +66,14 @@ def command(*arguments: str) -> tuple[float, float]:
 
 def in_process(runs: Path) -> float:
     """Return the seconds of the audit alone, once everything is loaded."""
-    from bcfl.cli.query.audit import open_source
-    from bcfl.federation.audits import judge
+    from bcfl.federation.audits import judge, source_of
+    from bcfl.federation.query import open_run
 
     seconds = []
     for _ in range(2):
         start = time.perf_counter()
-        with open_source(None, None, None, runs) as source:
-            assert judge(source).passed
+        with open_run(runs=runs) as query:
+            assert judge(source_of(query.contract, query.store)).passed
         seconds.append(time.perf_counter() - start)
     return min(seconds)
 

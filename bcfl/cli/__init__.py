@@ -61,7 +61,7 @@ def _refuse(error: Exception) -> int:
 
 
 def _usage(error: Exception) -> str:
-    """A usage error in our words, with the command whose help explains."""
+    """Return a usage error in one sentence, with the command whose help explains."""
     message: str = error.format_message()  # type: ignore[attr-defined]
     context = getattr(error, "ctx", None)
     hint = f" (`{context.command_path} --help` lists what there is)" if context is not None else ""

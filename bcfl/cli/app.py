@@ -6,6 +6,7 @@ from typing import Annotated
 
 import typer
 
+from bcfl.cli.groups import grouped
 from bcfl.cli.node import account, chain, deploy, doctor, start, status, up, watch
 from bcfl.cli.query.audit import audit
 from bcfl.cli.query.bundle import bundle
@@ -14,7 +15,6 @@ from bcfl.cli.query.leaders import leader
 from bcfl.cli.query.listing import adversaries, ls, version
 from bcfl.cli.query.members import device, miner
 from bcfl.cli.query.models import export, fetch, model
-from bcfl.cli.query.networked import networked
 from bcfl.cli.query.rounds import round_
 from bcfl.cli.query.votes import votes
 from bcfl.cli.run.run import run
@@ -54,18 +54,18 @@ def bcfl(
 
 app.command("run")(run)
 app.command("ls")(ls)
-app.command("round", context_settings=NUMBERS)(networked(round_))
-app.command("model", context_settings=NUMBERS)(networked(model))
-app.command("leader", context_settings=NUMBERS)(networked(leader))
-app.command("device", context_settings=NUMBERS)(networked(device))
-app.command("miner", context_settings=NUMBERS)(networked(miner))
-app.command("votes", context_settings=NUMBERS)(networked(votes))
-app.command("events")(networked(events))
-app.command("call", context_settings=NUMBERS)(networked(call))
-app.command("fetch")(networked(fetch))
-app.command("export", context_settings=NUMBERS)(networked(export))
-app.command("audit")(networked(audit))
-app.command("bundle")(networked(bundle))
+app.command("round", context_settings=NUMBERS)(grouped(round_))
+app.command("model", context_settings=NUMBERS)(grouped(model))
+app.command("leader", context_settings=NUMBERS)(grouped(leader))
+app.command("device", context_settings=NUMBERS)(grouped(device))
+app.command("miner", context_settings=NUMBERS)(grouped(miner))
+app.command("votes", context_settings=NUMBERS)(grouped(votes))
+app.command("events")(grouped(events))
+app.command("call", context_settings=NUMBERS)(grouped(call))
+app.command("fetch")(grouped(fetch))
+app.command("export", context_settings=NUMBERS)(grouped(export))
+app.command("audit")(grouped(audit))
+app.command("bundle")(grouped(bundle))
 app.command("adversaries")(adversaries)
 app.command("version")(version)
 for part in (chain, account, deploy, start, up, status, watch, doctor):

@@ -18,7 +18,7 @@ from bcfl.errors import ConfigError
 # The first option of each part of `bcfl run --help`.
 PANELS: Final = {
     "devices": "The run",
-    "task": "What is learnt",
+    "task": "What is learned",
     "scale_bits": "Numbers",
     "rule": "Rules of a round",
     "check_time": "Cross verification",
@@ -40,12 +40,36 @@ RunOption = Annotated[
 RunsOption = Annotated[
     Path | None, typer.Option("--runs", metavar="DIR", help="The folder that holds the runs.")
 ]
+PairsOption = Annotated[
+    list[str] | None,
+    typer.Option("-c", metavar="KEY=VALUE", show_default=False, help="Set an option; may be repeated."),
+]
+ConfigFileOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--config", metavar="FILE", show_default=False, help="Read options from FILE, not bcfl.toml."
+    ),
+]
 JsonOption = Annotated[bool, typer.Option("--json", metavar="", help="Print one JSON object.")]
-RoundArgument = Annotated[str | None, typer.Argument(metavar="[N]", show_default=False, help="A round.")]
+
+
+def round_argument(metavar: str) -> Any:
+    """Return the argument for a round's number, which may look like an option: `bcfl round -1`."""
+    return typer.Argument(metavar=metavar, show_default=False, help="A round.", callback=_refuse_option)
+
+
+def _refuse_option(text: str | None) -> str | None:
+    """Raise ConfigError for an option that the command does not know."""
+    if text is not None and text.startswith("-") and not NUMBER.fullmatch(text):
+        raise ConfigError(f"no such option: {text}")
+    return text
+
+
+RoundArgument = Annotated[str | None, round_argument("[N]")]
 
 
 def config_parameters() -> Iterator[inspect.Parameter]:
-    """A keyword parameter for every option of a run, as typer reads it; None where it is not given."""
+    """Yield a keyword parameter for every option of a run, as typer reads it; None where it is not given."""
     panel = ""
     for name, field in Config.model_fields.items():
         panel = PANELS.get(name, panel)
@@ -63,25 +87,13 @@ def config_parameters() -> Iterator[inspect.Parameter]:
         )
 
 
-def round_number(text: str, first: int, last: int) -> int:
-    """A round's number as somebody wrote it; raises ConfigError that says which rounds there are."""
-    if text.startswith("-") and not NUMBER.fullmatch(text):
-        raise ConfigError(f"no such option: {text}")
-    if not NUMBER.fullmatch(text):
-        raise ConfigError(f"{text!r} is not the number of a round: {_rounds(first, last)}")
-    if not first <= int(text) <= last:
-        raise ConfigError(f"there is no round {int(text)}: {_rounds(first, last)}")
-    return int(text)
-
-
-def _rounds(first: int, last: int) -> str:
-    if last < first:
-        return "the federation has no round yet"
-    return f"the federation has {f'rounds {first} to {last}' if last > first else f'round {last} only'}"
+def runs_folder(runs: Path | None) -> Path:
+    """Return the folder of the runs, from --runs or where the options of `bcfl run` come from."""
+    return Config.load({"runs": runs}).runs
 
 
 def _metavar(name: str, field: FieldInfo) -> str:
-    """What stands for the value of a flag."""
+    """Return what stands for the value of a flag."""
     if name in MONEY:
         return "WEI"
     if name in SEVERAL:
@@ -91,7 +103,7 @@ def _metavar(name: str, field: FieldInfo) -> str:
 
 
 def _help(name: str, field: FieldInfo) -> str:
-    """What a flag is for, its choices where it has some, and its default."""
+    """Return what a flag is for, its choices where it has some, and its default."""
     words = f"{field.description}"
     kinds = [] if name in SEVERAL else _kinds(field)
     choices = f": {', '.join(map(str, kinds[:-1]))} or {kinds[-1]}" if len(kinds) > 1 else ""
@@ -99,7 +111,7 @@ def _help(name: str, field: FieldInfo) -> str:
 
 
 def _kinds(field: FieldInfo) -> list[Any]:
-    """The choices of a field, or its one type."""
+    """Return the choices of a field, or its one type."""
     if get_origin(field.annotation) is Literal:
         return list(get_args(field.annotation))
     kinds = [kind for kind in get_args(field.annotation) if kind is not type(None)] or [field.annotation]
@@ -107,7 +119,7 @@ def _kinds(field: FieldInfo) -> list[Any]:
 
 
 def _default(name: str, field: FieldInfo) -> str:
-    """The default as a flag's help says it; of None the description tells what follows."""
+    """Return the default as a flag's help says it; the description says what None means."""
     value = field.default
     if value is None or value == ():
         return ""

@@ -1,192 +1,211 @@
-"""A run as the queries see it: what its contract recorded and what its store holds, nothing else."""
+"""Ask a federation what its contract recorded and what its store holds: a run's folder, or a deployment.
+
+    with open_run() as query:  # the latest run; open_deployment("federation", network="local") elsewhere
+        for number in query.history.rounds:
+            print(query.round_view(number)["accepted"], query.leader_view(number)["leader"])
+
+The answers are what `bcfl round --json` and its like print.
+"""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
-from dataclasses import dataclass
-from functools import cached_property
+from contextlib import contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING, Final
 
-from bcfl.cli.folders import find_run, runs_folder
-from bcfl.cli.options import round_number
-from bcfl.errors import BcflError, ConfigError, RunError, Unavailable
-from bcfl.federation.layouts import HEADER_BYTES, layout_in
-from bcfl.federation.runs import Run
+from bcfl.errors import ConfigError, RunError
+from bcfl.federation.runs import Run, find_run
+from bcfl.federation.views.call import CallView, call_view, parse_call
+from bcfl.federation.views.leader import LeaderView, leader_view
+from bcfl.federation.views.member import DeviceView, MinerView, device_view, miner_view
+from bcfl.federation.views.model import ModelView, model_view
+from bcfl.federation.views.round import RoundView, round_view
+from bcfl.federation.views.source import Source
+from bcfl.federation.views.votes import VotesView, votes_view
 from bcfl.ledger.artifact import federation_at
-from bcfl.ledger.contract import Contract, Event
+from bcfl.ledger.deployment import networks, records
 from bcfl.ledger.devnet.embedded import EmbeddedChain
 from bcfl.ledger.federation import FederationLedger
-from bcfl.protocol import cid as cids
-from bcfl.protocol import payload
-from bcfl.protocol.events import take_in
-from bcfl.protocol.rounds import History, Round
-from bcfl.protocol.types import Block, Clock, Layout, Terms
-from bcfl.storage import DirectoryStore
+from bcfl.protocol.rounds import Round
+from bcfl.protocol.types import Block
+from bcfl.storage import DirectoryStore, open_store
 
-MODEL_BITS = 32
-LANE_BYTES = 4
-INDEX = re.compile(r"\d{1,6}", re.ASCII)
+if TYPE_CHECKING:
+    from bcfl.federation.client import FederationClient
+    from bcfl.ports import Store
 
-
-@dataclass(frozen=True)
-class Transaction:
-    """One transaction of a round, and what it logged."""
-
-    hash: bytes
-    block: int
-    timestamp: int
-    gas: int
-    names: tuple[str, ...]  # of its events
+Number = int | str | None  # of a round, as somebody wrote it; None: the last
+INDEX: Final = re.compile(r"\d{1,6}", re.ASCII)
+NUMBER: Final = re.compile(r"-?\d{1,18}", re.ASCII)
 
 
-class LocalQuery:
-    """A run opened for reading; raises RunError when there is no contract to ask yet."""
+class Query(Source):
+    """A federation opened for reading. Rounds, models and accounts are named as on the command line.
 
-    first_block = 0  # that can hold a log of the contract
-    go_on = "bcfl run --resume"  # what brings the first round
+    `journals` is the folder of the miners' journals; `to_begin` the command that opens the first round.
+    """
+
+    def __init__(
+        self, ledger: FederationLedger, store: Store, journals: Path, to_begin: str, first_block: int = 0
+    ) -> None:
+        super().__init__(ledger, store, first_block)
+        self.journals, self.to_begin = journals, to_begin
+
+    def round_view(self, number: Number = None) -> RoundView:
+        """Return everything of a round, the last one when None; raises ConfigError."""
+        return round_view(self, self.find_round(number))
+
+    def leader_view(self, number: Number = None) -> LeaderView:
+        """Return who led a round and who would have been next; raises ConfigError."""
+        return leader_view(self.find_round(number))
+
+    def votes_view(self, number: Number = None, journals: Path | None = None) -> VotesView:
+        """Return what every miner said of every update of a round; raises ConfigError."""
+        return votes_view(self, self.find_round(number), journals or self.journals)
+
+    def model_view(self, number: Number = None) -> ModelView:
+        """Return the model in force after a round; raises ConfigError."""
+        return model_view(self, *self.find_model(number))
+
+    def device_view(self, device: int | str) -> DeviceView:
+        """Return a device's membership, money and updates, by address or index; raises ConfigError."""
+        return device_view(self, self.find_device(str(device)))
+
+    def miner_view(self, miner: int | str) -> MinerView:
+        """Return a miner's stake, money and rounds, by address or index; raises ConfigError."""
+        return miner_view(self, self.find_miner(str(miner)))
+
+    def call(self, function: str, *arguments: str) -> CallView:
+        """Call a function that only reads, its arguments as text; raises ConfigError for anything else."""
+        return call_view(self.contract, *parse_call(function, arguments))
+
+    def find_round(self, number: Number = None) -> Round:
+        """Return a round, the last in which something happened when None; raises ConfigError."""
+        rounds = self.history.rounds
+        index = _last(rounds) if number is None else _parse_number(number, 1, max(rounds, default=0))
+        if index not in rounds:
+            raise ConfigError(f"the federation has no round yet: go on with `{self.to_begin}`")
+        return rounds[index]
+
+    def find_model(self, number: Number = None) -> tuple[int, Block]:
+        """Return a round and the block whose model is in force after it; 0 is the genesis, None the latest.
+
+        Raises ConfigError for a round that has not ended.
+        """
+        ended = [round_.number for round_ in self.history.rounds.values() if round_.closed is not None]
+        last = max(ended, default=0)
+        index = last if number in (None, "latest") else _parse_number(number, 0, last)
+        return index, self.history.model_before(index + 1)
+
+    def find_device(self, text: str) -> int:
+        """Return the index of a device, from its address or index; raises ConfigError."""
+        devices = self.history.devices
+        if INDEX.fullmatch(text) and int(text) < len(devices):
+            return int(text)
+        return devices.index(_find_account("device", text, devices))
+
+    def find_miner(self, text: str) -> str:
+        """Return the address of a miner, from its address or index; raises ConfigError."""
+        miners = self.history.miners
+        by_index = {str(member.index): account for account, member in miners.items()}
+        return by_index.get(text) or _find_account("miner", text, list(miners))
+
+
+class LocalQuery(Query):
+    """A run's folder, opened for reading; raises RunError when it has no contract yet."""
 
     def __init__(self, run: Run) -> None:
         if run.contract is None:
             raise RunError(f"{run.path} has no contract yet: go on with `bcfl run --resume {run.path}`")
-        self.path, self.journals = run.path, run.journal_path
+        self.path = run.path
         self.chain = EmbeddedChain(run.chain_path, read_only=True)
-        self.ledger = FederationLedger(federation_at(self.chain, run.contract))
-        self.store = DirectoryStore(run.store_path)
+        ledger = FederationLedger(federation_at(self.chain, run.contract))
+        super().__init__(ledger, DirectoryStore(run.store_path), run.journal_path, "bcfl run --resume")
 
-    @property
-    def contract(self) -> Contract:
-        """The federation's contract."""
-        return self.ledger.contract
-
-    @property
-    def terms(self) -> Terms:
-        """What the parties agreed on."""
-        return self.ledger.terms
-
-    @property
-    def max_bytes(self) -> int:
-        """More than any payload of this federation has."""
-        return self.terms.parameters * LANE_BYTES + HEADER_BYTES
-
-    @cached_property
-    def events(self) -> list[Event]:
-        """All events of the contract."""
-        return list(self.contract.events())
-
-    @cached_property
-    def history(self) -> History:
-        """What the events tell."""
-        return take_in(History(self.terms.min_stake), self.events)
-
-    @cached_property
-    def clock(self) -> Clock:
-        """Where the running round stands."""
-        return self.ledger.clock()
-
-    @cached_property
-    def layout(self) -> Layout | None:
-        """The layout of the terms, read from a model of the store; None where the store holds none."""
-        for block in (self.history.blocks[0], self.history.head):
-            with suppress(BcflError):
-                return layout_in(self.model_bytes(block), self.terms.layout)
-        return None
-
-    def last_round(self) -> int:
-        """The last round in which something happened; 0 before the first."""
-        numbers = sorted(self.history.rounds, reverse=True)
-        return next((n for n in numbers if begun(self.history.rounds[n]) or n == 1), 0)
-
-    def round(self, text: str | None) -> Round:
-        """The round that somebody named, the last when None; raises ConfigError when there is none."""
-        known = self.history.rounds
-        last = max(known, default=0)
-        number = round_number(text, 1, last) if text is not None else self.last_round()
-        if number not in known:
-            raise ConfigError(f"the federation has no round yet: go on with `{self.go_on}`")
-        return known[number]
-
-    def model(self, text: str | None) -> tuple[int, Block]:
-        """A round and the block whose model is in force after it; 0 is the genesis, None the latest."""
-        ended = [n for n, found in self.history.rounds.items() if found.closed is not None]
-        last = max(ended, default=0)
-        number = last if text in (None, "latest") else round_number(str(text), 0, last)
-        return number, self.history.model_before(number + 1)
-
-    def device(self, text: str) -> int:
-        """The index of a device that somebody named by address or index; raises ConfigError."""
-        devices = self.history.devices
-        if INDEX.fullmatch(text) and int(text) < len(devices):
-            return int(text)
-        return devices.index(_named("device", text, devices))
-
-    def miner(self, text: str) -> str:
-        """The address of a miner that somebody named by address or index; raises ConfigError."""
-        miners = self.history.miners
-        by_index = {str(member.index): account for account, member in miners.items()}
-        return by_index.get(text) or _named("miner", text, list(miners))
-
-    def cid_of(self, digest: bytes, lane_bits: int = MODEL_BITS) -> str:
-        """The CID that a digest on chain stands for.
-
-        Its codec follows from the payload's size. Without any model in the store the header's length is
-        unknown and left out, which is right but for payloads within a header's length of one chunk.
-        """
-        if self.layout is not None:
-            return cids.from_digest(digest, payload.size(self.layout, lane_bits))
-        return cids.from_digest(digest, self.terms.parameters * lane_bits // 8)
-
-    def model_bytes(self, block: Block) -> bytes:
-        """The verified bytes of a block's model; raises Unavailable, Corrupt or another StoreError."""
-        for codec in (cids.RAW, cids.DAG_PB):
-            cid = str(cids.Cid(codec, block.cid))
-            if self.store.has(cid):
-                return self.store.get(cid, self.max_bytes)
-        raise Unavailable(f"the store does not hold the model of round {block.round}")
-
-    def transactions(self, found: Round) -> list[Transaction]:
-        """The transactions of a round in their order, with their gas from their receipts."""
-        grouped: dict[bytes, list[Event]] = {transaction: [] for transaction in found.transactions}
-        for event in self.events:
-            if event.transaction in grouped:
-                grouped[event.transaction].append(event)
-        return [self._transaction(events) for events in grouped.values()]
-
-    def _transaction(self, events: list[Event]) -> Transaction:
-        gas = self.contract.gas_of(events[0].transaction)
-        names = tuple(event.name for event in events)
-        return Transaction(events[0].transaction, events[0].block, events[0].timestamp, gas, names)
+    def close(self) -> None:
+        """Close the chain."""
+        self.chain.close()
 
 
-def _named(role: str, text: str, accounts: Sequence[str]) -> str:
-    """The one account that an address, its beginning, or its shortened form names; raises ConfigError."""
-    begin, _, end = text.lower().partition("…")
-    found = [each for each in accounts if each.lower().startswith(begin) and each.lower().endswith(end)]
-    if len(found) == 1:
-        return found[0]
-    if found and len(begin) > len("0x"):
-        raise ConfigError(f"{len(found)} {role}s begin with {text}: write more of the address")
-    known = f"{role}s 0 to {len(accounts) - 1}" if accounts else f"no {role}s"
-    raise ConfigError(f"there is no {role} {text}: the federation has {known}")
+class RemoteQuery(Query):
+    """A deployed federation, read from a node from its deployment on."""
 
-
-def begun(found: Round) -> bool:
-    """Whether anybody has done anything in a round; the contract opens the next one by itself."""
-    return bool(found.commits) or found.closed is not None
+    def __init__(self, client: FederationClient, store: Store) -> None:
+        self.client = client
+        super().__init__(client.ledger, store, Path("journal"), "bcfl start round", client.block)
 
 
 @contextmanager
-def opened(run: Path | None, runs: Path | None) -> Iterator[LocalQuery]:
-    """The run that --run and --runs name, or the federation on --network, for one query."""
-    from bcfl.federation.remote import elsewhere
+def open_run(path: Path | None = None, runs: Path = Path("runs")) -> Iterator[LocalQuery]:
+    """Open the run in the folder `path`, or of that name in `runs`; the latest of `runs` when None.
 
-    with elsewhere() as client:
-        if client is not None:
-            yield client
-            return
-    found = LocalQuery(Run.open(find_run(run, runs), runs_folder(runs), read_only=True))
+    Raises RunError when there is no such run, it is damaged, or it has no contract yet.
+    """
+    query = LocalQuery(Run.open(find_run(path, runs), runs, read_only=True))
     try:
-        yield found
+        yield query
     finally:
-        found.chain.close()
+        query.close()
+
+
+@contextmanager
+def open_deployment(
+    deployment: str = "federation",
+    network: str | None = None,
+    folder: Path = records.FOLDER,
+    store: str = "store",
+    gateway: str | None = None,
+) -> Iterator[RemoteQuery]:
+    """Open a deployed federation, by its name in `folder` or its address, on a network of bcfl.toml.
+
+    `store` is a folder or an IPFS daemon (`ipfs:/ip4/127.0.0.1/tcp/5001`), `gateway` a URL to read from what
+    it lacks. Raises ConfigError for a name that is not there, LedgerError for another version's contract.
+    """
+    from bcfl.federation.client import connect
+
+    with connect(networks.resolve(network), deployment, folder) as client:
+        yield RemoteQuery(client, open_store(store, gateway))
+
+
+def _last(rounds: dict[int, Round]) -> int:
+    """Return the last round in which something happened; 0 before the first is open."""
+    newest_first = sorted(rounds, reverse=True)
+    return next((number for number in newest_first if number == 1 or _has_begun(rounds[number])), 0)
+
+
+def _has_begun(round_: Round) -> bool:
+    """Return whether anybody has done anything in a round; the contract opens the next one by itself."""
+    return bool(round_.commits) or round_.closed is not None
+
+
+def _parse_number(number: Number, first: int, last: int) -> int:
+    """Return a round's number; raises ConfigError that says which rounds there are."""
+    text = str(number)
+    if not NUMBER.fullmatch(text):
+        raise ConfigError(f"{text!r} is not the number of a round: {_rounds(first, last)}")
+    if not first <= int(text) <= last:
+        raise ConfigError(f"there is no round {int(text)}: {_rounds(first, last)}")
+    return int(text)
+
+
+def _rounds(first: int, last: int) -> str:
+    if last < first:
+        return "the federation has no round yet"
+    return f"the federation has {f'rounds {first} to {last}' if last > first else f'round {last} only'}"
+
+
+def _find_account(role: str, text: str, accounts: Sequence[str]) -> str:
+    """Return the one account that an address, its beginning, or its shortened form names.
+
+    Raises ConfigError when there is none, or several.
+    """
+    begin, _, end = text.lower().partition("…")
+    fitting = [each for each in accounts if each.lower().startswith(begin) and each.lower().endswith(end)]
+    if len(fitting) == 1:
+        return fitting[0]
+    if fitting and len(begin) > len("0x"):
+        raise ConfigError(f"{len(fitting)} {role}s begin with {text}: write more of the address")
+    members = f"{role}s 0 to {len(accounts) - 1}" if accounts else f"no {role}s"
+    raise ConfigError(f"there is no {role} {text}: the federation has {members}")

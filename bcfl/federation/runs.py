@@ -198,6 +198,14 @@ def latest(runs: Path) -> Path:
     return listed[-1].path
 
 
+def find_run(path: Path | None, runs: Path) -> Path | None:
+    """Return the folder of the run that `path` names, also by its name in `runs`; None means the latest."""
+    if path is None or (path / FILE).exists():
+        return path
+    by_name = runs / path
+    return by_name if (by_name / FILE).exists() else path
+
+
 def new_path(runs: Path, now: datetime, suffix: str | None = None) -> Path:
     """The folder of a new run: by UTC time, and something random for two in the same second."""
     return runs / f"{now.astimezone(UTC):{STAMP}}-{suffix or secrets.token_hex(2)}"

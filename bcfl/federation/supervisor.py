@@ -1,4 +1,4 @@
-"""Processes that live and die together (`bcfl up`): restarted when they die, gone with their supervisor."""
+"""Keep processes running together (`bcfl up`): restart those that exit, end all with their supervisor."""
 
 from __future__ import annotations
 
@@ -19,19 +19,19 @@ from bcfl.errors import RunError
 from bcfl.federation.stall_timeout import StallTimeout
 
 SET_PDEATHSIG: Final = 1  # of prctl(2)
-FIRST_PAUSE: Final = 0.5  # seconds before a process that died is started again; twice as long each time
-LONGEST_PAUSE: Final = 15.0
-HEALTHY: Final = 30.0  # seconds after which a process is no longer one that keeps dying
-GRACE: Final = 30.0  # seconds to end before a process is killed
-PAUSE: Final = 0.05  # seconds between two looks whether all have ended
-TAIL: Final = 2_000  # bytes of a log that may tell why a process died
-TELL: Final = signal.SIGUSR1  # asks a party to write down where it stands
-TELLING: Final = 1.0  # seconds to do so
+FIRST_RETRY_SECONDS: Final = 0.5  # before a process that has exited is restarted; twice as long each time
+LONGEST_RETRY_SECONDS: Final = 15.0
+HEALTHY_SECONDS: Final = 30.0  # after which a process is no longer one that keeps exiting
+GRACE_SECONDS: Final = 30.0  # to end before a process is killed
+POLL: Final = 0.05  # seconds between two checks whether all have ended
+TAIL_BYTES: Final = 2_000  # of a log that may say why a process exited
+DUMP_SIGNAL: Final = signal.SIGUSR1  # asks a party to write down where it stands
+DUMP_SECONDS: Final = 1.0  # to do so
 
 
 @dataclass
 class Child:
-    """One process: what it runs, and how often it had to be started again."""
+    """One process: what it runs, and how often it had to be restarted."""
 
     name: str
     command: Sequence[str]
@@ -39,50 +39,49 @@ class Child:
     process: subprocess.Popen[bytes] | None = None
     restarts: int = 0
     done: bool = False  # ended by itself, with success
-    _begun: float = 0.0
-    _next: float = 0.0
-    _quick: int = field(default=0)  # deaths in a row, each soon after the start
+    _start_time: float = 0.0
+    _restart_time: float = 0.0
+    _quick_exits: int = field(default=0)  # in a row, each soon after the start
 
     @property
     def pid(self) -> int | None:
-        """The process's number while it runs."""
+        """Return the number of the process while it runs."""
         return self.process.pid if self.process is not None and self.process.poll() is None else None
 
     @property
     def state(self) -> str:
-        """In one word."""
+        """Return `running`, `done` or `waiting`."""
         if self.pid is not None:
             return "running"
         return "done" if self.done else "waiting"
 
     def last_line(self) -> str:
-        """The last thing that the process said."""
+        """Return the last line of the log."""
         with suppress(OSError), self.log.open("rb") as file:
-            file.seek(max(0, self.log.stat().st_size - TAIL))
+            file.seek(max(0, self.log.stat().st_size - TAIL_BYTES))
             lines = file.read().decode("utf-8", "replace").split("\n")
             return _message(next((line.strip() for line in reversed(lines) if line.strip()), ""))
         return ""
 
-    def standing(self) -> str:
-        """What it does and said last, for whoever waits for it."""
-        said = self.last_line()
+    def summary(self) -> str:
+        """Return the state and the last line of the process."""
         times = f", restarted {self.restarts}x" if self.restarts else ""
-        return f"{self.name} ({self.state}{times}): {said or 'has said nothing'}"
+        return f"{self.name} ({self.state}{times}): {self.last_line() or 'has said nothing'}"
 
-    def unhang(self) -> bool:
-        """Kill a process that is stuck, its log telling where it stood; False if there is none to kill."""
+    def kill_stuck(self) -> bool:
+        """Kill a stuck process, which first logs where it stands; returns False if none runs."""
         process = self.process
         if process is None or process.poll() is not None:
             return False
-        process.send_signal(TELL)  # to one that has not even begun it is deadly, which will do
+        process.send_signal(DUMP_SIGNAL)  # kills one that has not even begun, which will do
         with suppress(subprocess.TimeoutExpired):
-            process.wait(TELLING)
+            process.wait(DUMP_SECONDS)
         process.kill()
         return True
 
 
 class Supervisor:
-    """Keeps children alive; leaves none behind, however it ends itself. For one thread."""
+    """Keep children running; leave none behind, however the supervisor ends. For one thread."""
 
     def __init__(self, env: Mapping[str, str]) -> None:
         self.children: list[Child] = []
@@ -101,12 +100,12 @@ class Supervisor:
         self._start(child)
         return child
 
-    def check(self) -> Iterator[tuple[Child, str]]:
-        """Start again what has died and waited long enough; every death is told once, with its reason."""
+    def restart_ended(self) -> Iterator[tuple[Child, str]]:
+        """Restart children that have exited and waited long enough; yield every exit once, with a reason."""
         now = time.monotonic()
         for child in self.children:
             if child.process is None:
-                if not child.done and now >= child._next:
+                if not child.done and now >= child._restart_time:
                     child.restarts += 1
                     self._start(child)
                 continue
@@ -115,21 +114,22 @@ class Supervisor:
                 continue
             child.process = None
             child.done = code == 0
-            child._quick = child._quick + 1 if now - child._begun < HEALTHY else 0
-            child._next = now + min(LONGEST_PAUSE, FIRST_PAUSE * 2.0**child._quick)
-            yield child, _death(code, child)
+            is_quick = now - child._start_time < HEALTHY_SECONDS
+            child._quick_exits = child._quick_exits + 1 if is_quick else 0
+            delay = FIRST_RETRY_SECONDS * 2.0**child._quick_exits
+            child._restart_time = now + min(LONGEST_RETRY_SECONDS, delay)
+            yield child, _exit_reason(code, child)
 
     def stop(self) -> None:
         """End all children, the first to be started last, and wait until they are gone."""
-        first, rest = self.children[:1], self.children[1:]
-        for group in (rest, first):
+        for group in (self.children[1:], self.children[:1]):
             running = [child.process for child in group if child.process is not None]
             for process in running:
                 process.terminate()
-            patience = StallTimeout(GRACE)
-            while any(process.poll() is None for process in running) and not patience.over:
-                time.sleep(PAUSE)
-                patience.look(0)
+            timeout = StallTimeout(GRACE_SECONDS)
+            while any(process.poll() is None for process in running) and not timeout.is_over:
+                time.sleep(POLL)
+                timeout.update(0)
             for process in running:
                 if process.poll() is None:
                     process.kill()
@@ -137,7 +137,7 @@ class Supervisor:
         self.children.clear()
 
     def _start(self, child: Child) -> None:
-        child._begun = time.monotonic()
+        child._start_time = time.monotonic()
         try:
             with child.log.open("ab") as log:
                 child.process = subprocess.Popen(
@@ -154,30 +154,30 @@ class Supervisor:
 
 
 def die_with(parent: int) -> Callable[[], None] | None:
-    """What makes a new process die when its parent does, even by SIGKILL; None where nothing can."""
+    """Return what makes a new process die with its parent, even by SIGKILL; None where nothing can."""
     if not sys.platform.startswith("linux"):
         return None
     prctl = ctypes.CDLL(None, use_errno=True).prctl
 
     def bind() -> None:
         prctl(SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
-        if os.getppid() != parent:  # it died before
+        if os.getppid() != parent:  # it was gone already
             os._exit(1)
 
     return bind
 
 
 def _message(line: str) -> str:
-    """What a line of a log says, if it is JSON as well."""
+    """Return the message of a line of a log, which may be JSON."""
     try:
         return str(json.loads(line)["message"])
     except (ValueError, LookupError, TypeError, RecursionError):
         return line
 
 
-def _death(code: int, child: Child) -> str:
+def _exit_reason(code: int, child: Child) -> str:
     if code == 0:
         return "has ended"
-    how = f"was killed by {signal.Signals(-code).name}" if code < 0 else f"ended with code {code}"
-    said = child.last_line()
-    return f"{how}: {said}" if code > 0 and said else how
+    reason = f"was killed by {signal.Signals(-code).name}" if code < 0 else f"ended with code {code}"
+    line = child.last_line()
+    return f"{reason}: {line}" if code > 0 and line else reason

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
+from bcfl.cli.node.options import PasswordFileOption
 from bcfl.cli.options import JsonOption
 from bcfl.cli.output.printing import Column, print_fields, print_json, print_table
 from bcfl.errors import ConfigError
@@ -19,22 +20,12 @@ if TYPE_CHECKING:
     from bcfl.ledger.deployment.keystore import Entry
 
 MAX_KEY: Final = 4_096  # letters read from stdin in search of a key
-
-MAX_NEW: Final = 1_000
+MAX_NEW: Final = 1_000  # accounts
 
 Folder = Annotated[
     Path,
     typer.Option(
         "--keystore", metavar="DIR", envvar="BCFL_KEYSTORE", help="The folder of the encrypted keys."
-    ),
-]
-PasswordFile = Annotated[
-    Path | None,
-    typer.Option(
-        "--password-file",
-        metavar="FILE",
-        show_default=False,
-        help="Read the password from FILE; else it is ETH_KEYSTORE_PASSWORD, or asked for.",
     ),
 ]
 Light = Annotated[
@@ -56,8 +47,10 @@ app = typer.Typer(help="Keys of devices, miners and owners, encrypted.", no_args
 @app.command("new")
 def new(
     folder: Folder = KEYSTORE,
-    count: Annotated[int, typer.Option("--count", metavar="N", min=1, max=MAX_NEW, help="So many.")] = 1,
-    password_file: PasswordFile = None,
+    count: Annotated[
+        int, typer.Option("--count", metavar="N", min=1, max=MAX_NEW, help="How many accounts.")
+    ] = 1,
+    password_file: PasswordFileOption = None,
     light: Light = False,
     addresses: Addresses = False,
     as_json: JsonOption = False,
@@ -66,7 +59,7 @@ def new(
     from bcfl.ledger.deployment import keystore
 
     keys = [keystore.new_key() for _ in range(count)]
-    entries = _saved(folder, keys, password_file, light)
+    entries = _save(folder, keys, password_file, light)
     if as_json and count == 1:
         _print(entries[0], as_json)
     else:
@@ -85,14 +78,14 @@ def import_(
             help="Read the key from FILE; else from stdin, or it is asked for.",
         ),
     ] = None,
-    password_file: PasswordFile = None,
+    password_file: PasswordFileOption = None,
     light: Light = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Encrypt a private key that exists: 64 hexadecimal digits from a file, from stdin or from a prompt."""
+    """Encrypt an existing private key: 64 hexadecimal digits from a file, from stdin or from a prompt."""
     from bcfl.ledger.deployment import keystore
 
-    _print(_saved(folder, [keystore.parse_key(_key_text(key_file))], password_file, light)[0], as_json)
+    _print(_save(folder, [keystore.parse_key(_key_text(key_file))], password_file, light)[0], as_json)
 
 
 @app.command("list")
@@ -112,7 +105,7 @@ def register(parent: typer.Typer) -> None:
     parent.add_typer(app, name="account")
 
 
-def _saved(folder: Path, keys: Sequence[bytes], password_file: Path | None, light: bool) -> list[Entry]:
+def _save(folder: Path, keys: Sequence[bytes], password_file: Path | None, light: bool) -> list[Entry]:
     """Encrypt keys with one password."""
     from bcfl.ledger.deployment import keystore
 
@@ -140,7 +133,7 @@ def _print(entry: Entry, as_json: bool) -> None:
 
 
 def _key_text(file: Path | None) -> str:
-    """The key as somebody wrote it, without an echo; raises ConfigError where there is none."""
+    """Read a key from a file, stdin or, without an echo, the terminal; raises ConfigError where none is."""
     from bcfl.ledger.deployment import keystore
 
     if file is not None:

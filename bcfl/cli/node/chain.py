@@ -1,4 +1,4 @@
-"""`bcfl chain up`: a chain of one's own behind a socket, for as long as the command runs."""
+"""`bcfl chain up`: a chain of your own behind a socket, for as long as the command runs."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from typing import Annotated, Final, NoReturn
 
 import typer
 
-from bcfl.cli.node.joining import NetworkOption
+from bcfl.cli.node.options import NetworkOption
 from bcfl.cli.output.printing import print_fields
 from bcfl.errors import ConfigError, RunError, Unreachable
 
@@ -25,15 +25,15 @@ MNEMONIC: Final = "test test test test test test test test test test test junk"
 ANVIL: Final = "node_modules/@foundry-rs/anvil-*/bin/anvil"
 ANVIL_PACKAGE: Final = "npm install @foundry-rs/anvil-linux-amd64"
 ANVIL_STATE: Final = "anvil.json"
-ANVIL_SAVES: Final = "2"  # seconds between two copies of its state
+ANVIL_SAVE_SECONDS: Final = "2"  # between two copies of its state
 MAX_ACCOUNTS: Final = 1_000
-PAUSE: Final = 0.2  # seconds between two tries to reach a node
+POLL: Final = 0.2  # seconds between two tries to reach a node
 
-app = typer.Typer(help="A chain of one's own, for development and tests.", no_args_is_help=True)
+app = typer.Typer(help="A chain of your own, for development and tests.", no_args_is_help=True)
 
 
 class Time(StrEnum):
-    """What the time of a block follows."""
+    """The clock that the time of a block follows."""
 
     REAL = "real"
     SIMULATED = "simulated"
@@ -85,19 +85,25 @@ def wait(
     """Wait until the node of a network answers, as after `bcfl chain up` in the background."""
     from bcfl.ledger.deployment import networks
 
-    chosen = networks.resolve(network)
-    until = monotonic() + seconds
+    resolved = networks.resolve(network)
+    deadline = monotonic() + seconds
     while True:
         try:
-            with closing(networks.connect(chosen)) as found:
-                client, block = found.request("web3_clientVersion"), found.request("eth_blockNumber")
+            with closing(networks.connect(resolved)) as chain_client:
+                client = chain_client.request("web3_clientVersion")
+                block = chain_client.request("eth_blockNumber")
                 break
         except Unreachable:
-            if monotonic() > until:
+            if monotonic() > deadline:
                 raise
-            sleep(PAUSE)
+            sleep(POLL)
     print_fields(
-        [("rpc", found.url), ("chain", str(found.chain_id)), ("node", client), ("block", int(block, 16))]
+        [
+            ("rpc", chain_client.url),
+            ("chain", str(chain_client.chain_id)),
+            ("node", client),
+            ("block", int(block, 16)),
+        ]
     )
 
 
@@ -107,7 +113,7 @@ def register(parent: typer.Typer) -> None:
 
 
 def _listed(addresses: list[str]) -> Iterator[tuple[str, object]]:
-    """The accounts, ten at most."""
+    """Yield the accounts, ten at most."""
     for index, address in enumerate(addresses[:10]):
         yield f"account {index}", address
     if len(addresses) > 10:
@@ -163,7 +169,7 @@ def _anvil(host: str, port: int, folder: Path, accounts: int, mnemonic: str, tim
     sys.stdout.flush()
     command = [binary, "--host", host, "--port", str(port), "--accounts", str(accounts)]
     command += ["--balance", "1000000", "--chain-id", "31337", "--quiet"]
-    command += ["--state", str(folder / ANVIL_STATE), "--state-interval", ANVIL_SAVES]
+    command += ["--state", str(folder / ANVIL_STATE), "--state-interval", ANVIL_SAVE_SECONDS]
     command += ["--preserve-historical-states"]
     if mnemonic != MNEMONIC:
         command += ["--mnemonic", mnemonic]
@@ -171,11 +177,11 @@ def _anvil(host: str, port: int, folder: Path, accounts: int, mnemonic: str, tim
 
 
 def find_anvil() -> str | None:
-    """Where anvil is: on the PATH, or among the npm packages of this folder or one above it."""
-    if found := shutil.which("anvil"):
-        return found
-    here = Path.cwd()
-    for folder in (here, *here.parents):
-        if installed := sorted(folder.glob(ANVIL)):
-            return str(installed[0])
+    """Return where anvil is: on the PATH, or among the npm packages of this folder or one above it."""
+    if command := shutil.which("anvil"):
+        return command
+    current = Path.cwd()
+    for folder in (current, *current.parents):
+        if binaries := sorted(folder.glob(ANVIL)):
+            return str(binaries[0])
     return None

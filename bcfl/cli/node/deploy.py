@@ -2,24 +2,23 @@
 
 from __future__ import annotations
 
-import inspect
+from collections.abc import Mapping
 from contextlib import closing
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from bcfl.cli.node.account import PasswordFile
-from bcfl.cli.node.joining import (
+from bcfl.cli.groups import grouped, with_flags
+from bcfl.cli.node.options import (
     FOLDER,
-    AccountOption,
     FolderOption,
-    KeystoreOption,
     NetworkOption,
+    SignerOptions,
     StoreOption,
-    signing,
 )
-from bcfl.cli.options import JsonOption, config_parameters
+from bcfl.cli.options import ConfigFileOption, JsonOption, PairsOption
 from bcfl.cli.output.printing import ether, plural, print_fields, print_json
 from bcfl.config import RUN_OPTIONS, Config
 from bcfl.errors import BcflError, ConfigError, LedgerError
@@ -27,15 +26,24 @@ from bcfl.errors import BcflError, ConfigError, LedgerError
 if TYPE_CHECKING:
     from bcfl.ledger.deployment.records import Deployment
 
-NameOption = Annotated[str, typer.Option("--name", metavar="NAME", help="What to call the deployment.")]
+NameOption = Annotated[str, typer.Option("--name", metavar="NAME", help="The name of the deployment.")]
 
 
-def own_parameters(
-    network: NetworkOption = None,
-    name: NameOption = "federation",
-    account: AccountOption = None,
-    keystore: KeystoreOption = None,
-    password_file: PasswordFile = None,
+@dataclass(frozen=True)
+class RecordOptions:
+    """Where the record of a deployment is: DIR/NETWORK/NAME.json."""
+
+    network: NetworkOption = None
+    name: NameOption = "federation"
+    folder: FolderOption = FOLDER
+
+
+@with_flags(*RUN_OPTIONS, "wish")
+@grouped
+def deploy(
+    record: RecordOptions,
+    signer: SignerOptions,
+    flags: Mapping[str, object],
     store: StoreOption = "store",
     register_file: Annotated[
         Path | None,
@@ -46,23 +54,10 @@ def own_parameters(
             help="Register the devices of FILE, an address a line.",
         ),
     ] = None,
-    folder: FolderOption = FOLDER,
-    pairs: Annotated[
-        list[str] | None,
-        typer.Option("-c", metavar="KEY=VALUE", show_default=False, help="Set an option; may be repeated."),
-    ] = None,
-    toml: Annotated[
-        Path | None,
-        typer.Option(
-            "--config", metavar="FILE", show_default=False, help="Read options from FILE, not bcfl.toml."
-        ),
-    ] = None,
+    pairs: PairsOption = None,
+    toml: ConfigFileOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """The parameters of `bcfl deploy` that are no options of a run."""
-
-
-def deploy(**given: Any) -> None:
     """Deploy a federation: fix its terms, fund its pool, publish its genesis model, write down where it is.
 
     The terms follow from the same options as those of `bcfl run`. The record is DIR/NETWORK/NAME.json.
@@ -73,44 +68,31 @@ def deploy(**given: Any) -> None:
     from bcfl.ledger.deployment.deploy import check_funds, register
     from bcfl.storage import open_store
 
-    own = {name: given.pop(name) for name in inspect.signature(own_parameters).parameters}
-    flags = {name: value for name, value in given.items() if value is not None}
-    config = Config.load(flags, own["pairs"] or (), own["toml"])
-    network = networks.resolve(own["network"])
-    records.free_place(own["folder"], network, own["name"])
-    devices = [] if own["register_file"] is None else read_addresses(own["register_file"])
+    config = Config.load(flags, pairs or (), toml)
+    network = networks.resolve(record.network)
+    records.free_place(record.folder, network, record.name)
+    devices = [] if register_file is None else read_addresses(register_file)
     if len(devices) > config.devices:
-        raise ConfigError(
-            f"{own['register_file']} has {len(devices)} devices, more than devices={config.devices}"
-        )
+        raise ConfigError(f"{register_file} has {len(devices)} devices, more than devices={config.devices}")
     with closing(networks.connect(network)) as chain:
-        owner = signing(network, own["account"], own["keystore"], own["password_file"])
+        owner = signer.unlock(network)
         check_funds(chain, owner.address, config.funding, len(devices))
-        contract, made = deploy_genesis(
-            config, chain, owner, network, open_store(own["store"]), own["name"], own["folder"], len(devices)
+        contract, deployment = deploy_genesis(
+            config, chain, owner, network, open_store(store), record.name, record.folder, len(devices)
         )
         try:
             registered = register(contract, owner, devices)
         except BcflError as error:
             raise LedgerError(
-                f"{made.address} is deployed, but not all devices are registered ({error}): go on with "
-                f"`bcfl register-devices {own['register_file']} --network {network.name} --name {made.name}`"
+                f"{deployment.address} is deployed, but not all devices are registered ({error}): go on with "
+                f"`bcfl register-devices {register_file} --network {network.name} --name {deployment.name}`"
             ) from error
-    _print_deployed(
-        made, records.place(own["folder"], network.name, made.name), registered, config, own["as_json"]
-    )
-
-
-deploy.__signature__ = inspect.Signature(  # type: ignore[attr-defined]
-    [
-        *inspect.signature(own_parameters, eval_str=True).parameters.values(),
-        *(option for option in config_parameters() if option.name not in {*RUN_OPTIONS, "wish"}),
-    ]
-)
+    path = records.place(record.folder, network.name, deployment.name)
+    _print_deployed(deployment, path, registered, config, as_json)
 
 
 def verify_contract(
-    which: Annotated[
+    contract: Annotated[
         str, typer.Argument(metavar="ADDRESS", help="The contract, or the name of a deployment.")
     ],
     network: NetworkOption = None,
@@ -122,21 +104,21 @@ def verify_contract(
     from bcfl.ledger.deployment.addresses import parse_address
     from bcfl.ledger.deployment.inspection import inspect
 
-    chosen = networks.resolve(network)
-    if which.startswith("0x"):
-        address = parse_address(which, "ADDRESS")
+    resolved = networks.resolve(network)
+    if contract.startswith("0x"):
+        address = parse_address(contract, "ADDRESS")
     else:
-        address = records.read(folder, chosen.name, which).address
-    with closing(networks.connect(chosen)) as chain:
-        found = inspect(chain, address)
+        address = records.read(folder, resolved.name, contract).address
+    with closing(networks.connect(resolved)) as chain:
+        federation = inspect(chain, address)
     content = {
-        "address": found.address,
-        "annex": found.annex,
-        "court": found.court,
-        "owner": found.owner,
-        "block": found.block,
-        "transaction": found.transaction,
-        "sources_sha256": found.sources_sha256,
+        "address": federation.address,
+        "annex": federation.annex,
+        "court": federation.court,
+        "owner": federation.owner,
+        "block": federation.block,
+        "transaction": federation.transaction,
+        "sources_sha256": federation.sources_sha256,
     }
     if as_json:
         print_json({"verified": True, **content})
@@ -146,14 +128,11 @@ def verify_contract(
         )
 
 
+@grouped
 def register_devices(
     file: Annotated[Path, typer.Argument(metavar="FILE", help="The devices, an address a line.")],
-    name: NameOption = "federation",
-    network: NetworkOption = None,
-    account: AccountOption = None,
-    keystore: KeystoreOption = None,
-    password_file: PasswordFile = None,
-    folder: FolderOption = FOLDER,
+    record: RecordOptions,
+    signer: SignerOptions,
 ) -> None:
     """Register devices with a deployed federation, as its owner; those that are already are passed over."""
     from bcfl.ledger.artifact import federation_at
@@ -162,13 +141,13 @@ def register_devices(
     from bcfl.ledger.deployment.addresses import read_addresses
     from bcfl.ledger.deployment.deploy import register
 
-    chosen = networks.resolve(network)
-    made = records.read(folder, chosen.name, name)
+    network = networks.resolve(record.network)
+    deployment = records.read(record.folder, network.name, record.name)
     devices = read_addresses(file)
-    with closing(networks.connect(chosen)) as chain:
-        code_at(chain, made.address)
-        owner = signing(chosen, account, keystore, password_file)
-        count = register(federation_at(chain, made.address), owner, devices)
+    with closing(networks.connect(network)) as chain:
+        code_at(chain, deployment.address)
+        owner = signer.unlock(network)
+        count = register(federation_at(chain, deployment.address), owner, devices)
     print_fields(
         [("registered", plural(count, "device")), ("before", plural(len(devices) - count, "device"))]
     )
@@ -181,19 +160,22 @@ def register(parent: typer.Typer) -> None:
     parent.command("register-devices")(register_devices)
 
 
-def _print_deployed(made: Deployment, path: Path, registered: int, config: Config, as_json: bool) -> None:
-    content = {
-        "address": made.address,
-        "annex": made.annex,
-        "court": made.court,
-        "owner": made.owner,
-        "network": made.network,
-        "chain": str(made.chain_id),
-        "block": str(made.block),
-        "transaction": made.transaction,
+def _print_deployed(
+    deployment: Deployment, path: Path, registered: int, config: Config, as_json: bool
+) -> None:
+    content: dict[str, object] = {
+        "address": deployment.address,
+        "annex": deployment.annex,
+        "court": deployment.court,
+        "owner": deployment.owner,
+        "network": deployment.network,
+        "chain": str(deployment.chain_id),
+        "block": str(deployment.block),
+        "transaction": deployment.transaction,
     }
     if as_json:
-        print_json({**content, "chain": made.chain_id, "block": made.block, "record": str(path)})
+        numbers = {"chain": deployment.chain_id, "block": deployment.block}
+        print_json({**content, **numbers, "record": str(path)})
         return
-    shown = [("pool", ether(config.funding)), ("registered", plural(registered, "device")), ("record", path)]
-    print_fields([*content.items(), *shown])
+    fields = [("pool", ether(config.funding)), ("registered", plural(registered, "device")), ("record", path)]
+    print_fields([*content.items(), *fields])

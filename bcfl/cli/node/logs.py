@@ -1,4 +1,4 @@
-"""What a running party tells on stderr: a line an event, for people or as JSON; never a key."""
+"""Log what a running party does to stderr: a line an event, for people or as JSON; never a key."""
 
 from __future__ import annotations
 
@@ -24,8 +24,8 @@ class _Plain(logging.Formatter):
         level = "" if record.levelno == logging.INFO else f"{record.levelname.lower()}: "
         round_ = getattr(record, "round", 0)
         text = _text(record, self)
-        where = f"round {round_}  " if round_ and not text.startswith("round ") else ""
-        return f"{_time(record)}  {where}{level}{text}"
+        prefix = f"round {round_}  " if round_ and not text.startswith("round ") else ""
+        return f"{_time(record)}  {prefix}{level}{text}"
 
 
 class _Json(logging.Formatter):
@@ -53,7 +53,7 @@ def _time(record: logging.LogRecord) -> str:
 
 
 def _text(record: logging.LogRecord, formatter: logging.Formatter) -> str:
-    """The message, and where it comes from if it is a defect, on one line."""
+    """Return the message, and where it comes from if it is a defect, on one line."""
     text = record.getMessage()
     if record.exc_info:
         text += " | " + formatter.formatException(record.exc_info)

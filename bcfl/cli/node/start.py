@@ -7,43 +7,34 @@ import logging
 import signal
 import sys
 import time
-from collections.abc import Mapping
 from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
 
-from bcfl.cli.node.account import PasswordFile
-from bcfl.cli.node.joining import (
-    FOLDER,
-    AccountOption,
-    DeploymentOption,
-    FolderOption,
-    GatewayOption,
-    KeystoreOption,
-    NetworkOption,
-    StoreOption,
-    address,
-    joined,
-    share,
-    signing,
-)
+from bcfl.cli.groups import grouped
 from bcfl.cli.node.logs import LogFormat, start_logging
+from bcfl.cli.node.options import (
+    FederationOptions,
+    SignerOptions,
+    StoreOptions,
+    parse_listen,
+    parse_share,
+)
 from bcfl.cli.options import JsonOption
 from bcfl.cli.output.printing import ether, plural, print_fields, print_json
 from bcfl.config import MAX_MINERS, Config
 from bcfl.errors import ConfigError
 
 if TYPE_CHECKING:
+    from bcfl.federation.client import FederationClient
     from bcfl.federation.daemon import Daemon
-    from bcfl.federation.node import FederationClient
-    from bcfl.learning import Task
-    from bcfl.learning.partitions import Split
-    from bcfl.learning.training import TorchLearner
+    from bcfl.federation.node import MinerOptions, NodeOptions
     from bcfl.protocol.accounts import Account
-    from bcfl.protocol.types import Layout
-    from bcfl.roles.miner.verifier import Checks
+    from bcfl.protocol.wishes import Wish
+    from bcfl.roles.checks.pipeline import Checks
 
 POLL: Final = 0.5
 LOCAL: Final = "127.0.0.1:0"
@@ -58,7 +49,7 @@ JournalOption = Annotated[
 TaskOption = Annotated[
     str | None,
     typer.Option(
-        "--task", metavar="NAME", show_default=False, help="What is learnt; else as it was deployed."
+        "--task", metavar="NAME", show_default=False, help="The learning task; else as it was deployed."
     ),
 ]
 DataOption = Annotated[
@@ -125,84 +116,138 @@ ClaimOption = Annotated[
 ]
 FormatOption = Annotated[LogFormat, typer.Option("--log-format", help="How a line of the log looks.")]
 
+
+@dataclass(frozen=True)
+class LearningOptions:
+    """What a party learns from."""
+
+    task: TaskOption = None
+    data: DataOption = None
+    part: ShareOption = None
+    pairs: PairsOption = None
+
+    @property
+    def flags(self) -> dict[str, Any]:
+        """Return the options of learning that are set; raises ConfigError for a pair that is none."""
+        flags: dict[str, Any] = {}
+        for pair in self.pairs or ():
+            key, equals, value = pair.partition("=")
+            if not equals:
+                raise ConfigError(f"-c {pair[:60]} is not key=value: write, for example, -c partition=iid")
+            flags[key.strip().replace("-", "_")] = value.strip()
+        named = {"task": self.task, "data": self.data}
+        return flags | {name: value for name, value in named.items() if value is not None}
+
+    @property
+    def share(self) -> tuple[int, int] | None:
+        """Return index and number of the shares; raises ConfigError."""
+        return None if self.part is None else parse_share(self.part)
+
+
+@dataclass(frozen=True)
+class InboxOptions:
+    """How a miner is reached, and with what it joins."""
+
+    listen: ListenOption = LOCAL
+    endpoint: EndpointOption = None
+    stake: StakeOption = None
+
+    def refuse(self, client: FederationClient) -> None:
+        """Raise ConfigError where one is set, for a device that is no miner."""
+        if self != InboxOptions():
+            raise ConfigError(
+                f"{client.name} is not of mode full: --listen, --endpoint, --stake are a miner's"
+            )
+
+    def of_miner(self, checks: Checks, wishes: tuple[Wish, ...] = ()) -> MinerOptions:
+        """Return the options of a miner; raises ConfigError."""
+        from bcfl.federation.node import MinerOptions
+
+        stake = None if self.stake is None else Config.model_validate({"stake": self.stake}).stake
+        return MinerOptions(*parse_listen(self.listen), self.endpoint, stake, checks, wishes)
+
+
+@dataclass(frozen=True)
+class PartyOptions:
+    """How a party of any role runs."""
+
+    journal: JournalOption = Path("journal")
+    poll: PollOption = POLL
+    rounds: RoundsOption = None
+    keep: KeepOption = KEEP
+    claim_every: ClaimOption = CLAIM_EVERY
+    log_format: FormatOption = LogFormat.PLAIN
+
+    def of_node(self) -> NodeOptions:
+        """Return the options of a node."""
+        from bcfl.federation.node import NodeOptions
+
+        return NodeOptions(self.journal, self.poll, self.keep, self.claim_every)
+
+    def begin(self) -> None:
+        """Log to stderr from now on; SIGUSR1 has it written there at which line the party stands."""
+        start_logging(self.log_format)
+        with suppress(OSError, ValueError, RuntimeError):  # a stderr that is no file
+            faulthandler.register(signal.SIGUSR1)
+
+    def run(self, daemon: Daemon) -> None:
+        """Run until the rounds have ended or a signal comes; a second one ends at once."""
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, lambda *_, number=number: _end(daemon, number))
+        daemon.run(self.rounds)
+
+
 app = typer.Typer(help="One party of a deployed federation.", no_args_is_help=True)
 
 
 @app.command()
+@grouped
 def device(
-    network: NetworkOption = None,
-    deployment: DeploymentOption = "federation",
-    account: AccountOption = None,
-    keystore: KeystoreOption = None,
-    password_file: PasswordFile = None,
-    store: StoreOption = "store",
-    gateway: GatewayOption = None,
-    journal: JournalOption = Path("journal"),
-    task: TaskOption = None,
-    data: DataOption = None,
-    part: ShareOption = None,
-    pairs: PairsOption = None,
-    listen: ListenOption = LOCAL,
-    endpoint: EndpointOption = None,
-    stake: StakeOption = None,
-    poll: PollOption = POLL,
-    rounds: RoundsOption = None,
-    keep: KeepOption = KEEP,
-    claim_every: ClaimOption = CLAIM_EVERY,
-    folder: FolderOption = FOLDER,
-    log_format: FormatOption = LogFormat.PLAIN,
+    federation: FederationOptions,
+    signer: SignerOptions,
+    stores: StoreOptions,
+    learning: LearningOptions,
+    inbox: InboxOptions,
+    party: PartyOptions,
 ) -> None:
     """Train on data of one's own, round after round, until Ctrl-C or SIGTERM.
 
     In a federation of mode full the device is a miner too: --listen, --endpoint and --stake are for that.
     """
-    from bcfl.federation import node
-    from bcfl.storage import open_store
+    from bcfl.federation.learners import checks_of, create_learner, layout_of, learning_config
+    from bcfl.federation.node import Node
 
-    _begin(log_format)
-    flags, (host, port), amount = _flags(task, data, pairs), address(listen), _amount(stake)
-    with joined(network, deployment, folder) as client:
-        who = signing(client.network, account, keystore, password_file)
-        learner, layout = _learner(client, "device", flags, part)
-        place = open_store(store, gateway, client.search)
+    party.begin()
+    flags, _ = learning.flags, parse_listen(inbox.listen)
+    with federation.connect() as client:
+        account = signer.unlock(client.network)
+        config = learning_config(client, flags)
+        learner = create_learner(config, "device", learning.share)
+        node = Node(
+            client, account, layout_of(config), stores.open(search=client.search_seconds), party.of_node()
+        )
         trains = f"{learner.samples:,} samples"
-        if not client.full:
-            if (listen, endpoint, stake) != (LOCAL, None, None):
-                raise ConfigError(
-                    f"{client.name} is not of mode full: --listen, --endpoint, --stake are a miner's"
-                )
-            made = node.device(
-                client, who, learner, layout, place, journal, poll=poll, keep=keep, claim_every=claim_every
-            )
-            _tell(client, who, "device", trains)
-            _run(made, rounds)
+        if not client.is_full:
+            inbox.refuse(client)
+            daemon = node.device(learner)
+            _announce(client, account, "device", trains)
+            party.run(daemon)
             return
-        judge, _ = _learner(client, "miner", flags, part)
-        with node.peer(
-            client, who, learner, judge, layout, place, journal, host=host, port=port, endpoint=endpoint,
-            stake=amount, poll=poll, keep=keep, claim_every=claim_every, checks=_checks(client, flags),
-        ) as peer:  # fmt: skip
-            _tell(client, who, "device and miner", trains)
-            _run(peer, rounds)
+        judge = create_learner(config, "miner", learning.share)
+        with node.peer(learner, judge, inbox.of_miner(checks_of(config))) as daemon:
+            _announce(client, account, "device and miner", trains)
+            party.run(daemon)
 
 
 @app.command()
+@grouped
 def miner(
-    network: NetworkOption = None,
-    deployment: DeploymentOption = "federation",
-    account: AccountOption = None,
-    keystore: KeystoreOption = None,
-    password_file: PasswordFile = None,
-    store: StoreOption = "store",
-    gateway: GatewayOption = None,
-    journal: JournalOption = Path("journal"),
-    task: TaskOption = None,
-    data: DataOption = None,
-    part: ShareOption = None,
-    pairs: PairsOption = None,
-    listen: ListenOption = LOCAL,
-    endpoint: EndpointOption = None,
-    stake: StakeOption = None,
+    federation: FederationOptions,
+    signer: SignerOptions,
+    stores: StoreOptions,
+    learning: LearningOptions,
+    inbox: InboxOptions,
+    party: PartyOptions,
     wish: Annotated[
         list[str] | None,
         typer.Option(
@@ -212,56 +257,47 @@ def miner(
             help="In mode hybrid: vote for ENGINE, from round ROUND on; may be repeated.",
         ),
     ] = None,
-    poll: PollOption = POLL,
-    rounds: RoundsOption = None,
-    keep: KeepOption = KEEP,
-    claim_every: ClaimOption = CLAIM_EVERY,
-    folder: FolderOption = FOLDER,
-    log_format: FormatOption = LogFormat.PLAIN,
 ) -> None:
-    """Verify, vote, lead and attest, with a desk for devices, until Ctrl-C or SIGTERM."""
-    from bcfl.federation import node
-    from bcfl.storage import open_store
+    """Verify, vote, lead and attest, with an inbox for devices, until Ctrl-C or SIGTERM."""
+    from bcfl.federation.learners import checks_of, create_learner, layout_of, learning_config
+    from bcfl.federation.node import Node
 
-    _begin(log_format)
-    host, port = address(listen)
-    flags = _flags(task, data, pairs)
+    party.begin()
+    flags, _ = learning.flags, parse_listen(inbox.listen)
     wishes = Config(mode="hybrid", wish=tuple(wish or ())).wishes
-    with joined(network, deployment, folder) as client:
-        who = signing(client.network, account, keystore, password_file)
-        learner, layout = _learner(client, "miner", flags, part)
-        with node.miner(
-            client, who, learner, layout, open_store(store, gateway, client.search), journal,
-            host=host, port=port, endpoint=endpoint, stake=_amount(stake), wishes=wishes, poll=poll,
-            keep=keep, claim_every=claim_every, checks=_checks(client, flags),
-        ) as made:  # fmt: skip
+    with federation.connect() as client:
+        account = signer.unlock(client.network)
+        config = learning_config(client, flags)
+        learner = create_learner(config, "miner", learning.share)
+        node = Node(
+            client, account, layout_of(config), stores.open(search=client.search_seconds), party.of_node()
+        )
+        with node.miner(learner, inbox.of_miner(checks_of(config), wishes)) as daemon:
             history = client.ledger.history()
-            staked = ether(history.miners[who.address].stake)
-            _tell(client, who, "miner", f"stake {staked}, reached at {history.endpoints[who.address]}")
-            _run(made, rounds)
+            stake = ether(history.miners[account.address].stake)
+            endpoint = history.endpoints[account.address]
+            _announce(client, account, "miner", f"stake {stake}, reached at {endpoint}")
+            party.run(daemon)
 
 
 @app.command("round")
+@grouped
 def round_(
-    network: NetworkOption = None,
-    deployment: DeploymentOption = "federation",
-    account: AccountOption = None,
-    keystore: KeystoreOption = None,
-    password_file: PasswordFile = None,
+    federation: FederationOptions,
+    signer: SignerOptions,
     miners: Annotated[
         int,
         typer.Option(
             "--miners", metavar="N", min=0, max=MAX_MINERS, help="Wait until so many miners can be reached."
         ),
     ] = 0,
-    folder: FolderOption = FOLDER,
     as_json: JsonOption = False,
 ) -> None:
     """Open the first round, as the owner, when devices and miners have joined."""
-    from bcfl.federation.node import open_first_round
+    from bcfl.federation.registration import open_first_round
 
-    with joined(network, deployment, folder) as client:
-        owner = signing(client.network, account, keystore, password_file)
+    with federation.connect() as client:
+        owner = signer.unlock(client.network)
         _await_miners(client, miners)
         opened = open_first_round(client, owner)
         current = client.ledger.history().current
@@ -278,97 +314,22 @@ def register(parent: typer.Typer) -> None:
 
 
 def _await_miners(client: FederationClient, miners: int) -> None:
-    """Until so many miners have announced where they are reached; tells on stderr how many have."""
-    told = None
+    """Wait until so many miners have announced where they are reached; print to stderr how many have."""
+    printed = None
     while (ready := len(client.ledger.history().endpoints)) < miners:
-        if ready != told:
+        if ready != printed:
             text = f"waiting: {ready} of {plural(miners, 'miner')} can be reached"
             print(text, file=sys.stderr, flush=True)
-        told = ready
+        printed = ready
         time.sleep(POLL)
 
 
-def _begin(form: LogFormat) -> None:
-    """Log to stderr from now on; SIGUSR1 has it written there at which line the party stands."""
-    start_logging(form)
-    with suppress(OSError, ValueError, RuntimeError):  # a stderr that is no file
-        faulthandler.register(signal.SIGUSR1)
-
-
-def _run(daemon: Daemon, rounds: int | None) -> None:
-    """Run until a signal comes; a second one ends at once."""
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, lambda *_, number=number: _end(daemon, number))
-    daemon.run(rounds)
-
-
-def _tell(client: FederationClient, who: Account, role: str, what: str) -> None:
-    """The first line of the log: who takes part in what."""
-    text = f"{role} {who.address} of {client.name} on {client.network.name} ({client.address}): {what}"
-    log.info(text, extra={"account": who.address})
+def _announce(client: FederationClient, account: Account, role: str, text: str) -> None:
+    """Log who takes part in what: the first line of the log."""
+    party = f"{role} {account.address} of {client.name} on {client.network.name} ({client.address})"
+    log.info("%s: %s", party, text, extra={"account": account.address})
 
 
 def _end(daemon: Daemon, number: int) -> None:
     signal.signal(number, signal.SIG_DFL)
     daemon.stop()
-
-
-def _flags(task: str | None, data: Path | None, pairs: list[str] | None) -> dict[str, Any]:
-    """What the command line says of learning."""
-    flags: dict[str, Any] = {}
-    for pair in pairs or ():
-        key, equals, value = pair.partition("=")
-        if not equals:
-            raise ConfigError(f"-c {pair[:60]} is not key=value: write, for example, -c partition=iid")
-        flags[key.strip().replace("-", "_")] = value.strip()
-    return flags | {name: value for name, value in (("task", task), ("data", data)) if value is not None}
-
-
-def _amount(stake: str | None) -> int | None:
-    """Wei of a stake."""
-    return None if stake is None else Config.model_validate({"stake": stake}).stake
-
-
-def _checks(client: FederationClient, flags: Mapping[str, Any]) -> Checks:
-    """Which checks a miner makes."""
-    from bcfl.roles.miner.verifier import Checks
-
-    c = _config(client, flags)
-    return Checks(**c.checks)
-
-
-def _config(client: FederationClient, flags: Mapping[str, Any]) -> Config:
-    """The options of learning: the deployment's, and what the command line puts in their place."""
-    known = {name: client.options[name] for name in Config.model_fields if name in client.options}
-    known.pop("data", None)  # a folder of the owner's machine
-    return Config(**{**known, **flags})
-
-
-def _learner(
-    client: FederationClient, role: str, flags: Mapping[str, Any], part: str | None
-) -> tuple[TorchLearner, Layout]:
-    """The private data of a party, and the layout of the model."""
-    from bcfl.learning import resolve
-    from bcfl.learning.training import device_learner, layout, miner_learner
-
-    config = _config(client, flags)
-    names = ("epochs", "batch_size", "learning_rate", "model")
-    task = resolve(config.task).with_options(**{name: getattr(config, name) for name in names})
-    index, shares = _shares(task, config, role, part)
-    if role == "device":
-        return device_learner(task, shares, index, config.seed), layout(task)
-    return miner_learner(task, shares, index), layout(task)
-
-
-def _shares(task: Task, config: Config, role: str, part: str | None) -> tuple[int, Split]:
-    """Which share of which split a party holds; without a share, all training data, or all held-out data."""
-    from bcfl.learning import split
-    from bcfl.learning.partitions import Split
-
-    dataset = task.dataset(config.data)
-    if part is None:
-        return 0, Split((dataset.train,), (dataset.test,), dataset.test)
-    index, count = share(part)
-    devices, miners = (count, config.miners) if role == "device" else (config.devices, count)
-    options: dict[str, Any] = {"alpha": config.alpha, "classes": config.classes_per_device}
-    return index, split(dataset, devices, miners, config.partition, config.seed, **options)

@@ -4,39 +4,22 @@ from __future__ import annotations
 
 import json
 import sys
-import time
-from collections import deque
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
 
-from bcfl.cli.node.account import PasswordFile
-from bcfl.cli.node.joining import (
-    FOLDER,
-    AccountOption,
-    DeploymentOption,
-    FolderOption,
-    GatewayOption,
-    KeystoreOption,
-    NetworkOption,
-    StoreOption,
-    joined,
-    signing,
-)
-from bcfl.cli.node.status import standing, standing_line
-from bcfl.cli.output.printing import ether, moment, plural, print_folded, shortened
-from bcfl.errors import Unreachable
+from bcfl.cli.groups import grouped
+from bcfl.cli.node.options import FederationOptions, SignerOptions, StoreOptions
+from bcfl.cli.node.status import status_line
+from bcfl.cli.output.printing import ether, format_time, plural, print_folded, shortened
 from bcfl.protocol.types import Engine, VoidReason
 
 if TYPE_CHECKING:
-    from bcfl.federation.node import FederationClient
-    from bcfl.ledger.contract import Contract, Event
+    from bcfl.ledger.contract import Event
 
-REMEMBERED: Final = 64  # blocks that may be taken back without reading everything again
-LONGEST: Final = 15.0  # seconds between two tries while the node is away
 ENDS: Final = ("Finalized", "Voided")
-# What an event says, in words; its arguments by name, addresses shortened.
+# The words for an event; its arguments by name, addresses shortened.
 WORDS: Final = {
     "Genesis": "the federation was deployed",
     "Funded": "{amount} for the pool",
@@ -73,9 +56,11 @@ WORDS: Final = {
 }
 
 
+@grouped
 def watch(
-    network: NetworkOption = None,
-    deployment: DeploymentOption = "federation",
+    federation: FederationOptions,
+    signer: SignerOptions,
+    stores: StoreOptions,
     from_start: Annotated[
         bool, typer.Option("--all", metavar="", help="Begin with the deployment, not now.")
     ] = False,
@@ -91,32 +76,27 @@ def watch(
             help="Recompute every proposal, and challenge a wrong one; any funded account may.",
         ),
     ] = False,
-    account: AccountOption = None,
-    keystore: KeystoreOption = None,
-    password_file: PasswordFile = None,
-    store: StoreOption = "store",
-    gateway: GatewayOption = None,
     poll: Annotated[
-        float, typer.Option("--poll", metavar="X", min=0.05, max=60, help="Seconds between looks.")
+        float,
+        typer.Option("--poll", metavar="X", min=0.05, max=60, help="Seconds between two reads of the chain."),
     ] = 1.0,
-    folder: FolderOption = FOLDER,
     as_json: Annotated[
         bool, typer.Option("--json", metavar="", help="Print one JSON object an event.")
     ] = False,
 ) -> None:
     """Follow a federation live, until Ctrl-C or so many rounds have ended."""
-    ended = 0
-    with joined(network, deployment, folder) as client:
+    from bcfl.federation.event_stream import follow_events
+    from bcfl.federation.views.status import status_view
+
+    ended, act = 0, _do_nothing
+    with federation.connect() as client:
         if not as_json:
-            print_folded(f"{standing_line(standing(client))} · times are UTC", 0)
-        look = nothing
+            print_folded(f"{status_line(status_view(client))} · times are UTC", 0)
         if challenge:
             from bcfl.federation.watchtower import start_watchtower
-            from bcfl.storage import open_store
 
-            who = signing(client.network, account, keystore, password_file)
-            look = start_watchtower(client, who, open_store(store, gateway))
-        for event in follow(client, from_start, poll, look):
+            act = start_watchtower(client, signer.unlock(client.network), stores.open())
+        for event in follow_events(client, from_start=from_start, poll=poll, act=act, report=_retry):
             _print(event, as_json)
             ended += event.name in ENDS
             if ended == rounds:
@@ -128,41 +108,16 @@ def register(parent: typer.Typer) -> None:
     parent.command("watch")(watch)
 
 
-def nothing() -> None:
-    """What is done at a look at the chain, besides looking."""
+def _do_nothing() -> None:
+    """Do nothing between two reads."""
 
 
-def follow(
-    client: FederationClient, from_start: bool, poll: float, look: Callable[[], None] = nothing
-) -> Iterator[Event]:
-    """The events as they come, for ever; those of blocks that replace others too. A node may be away.
-
-    `look` is called whenever the chain has been looked at.
-    """
-    contract = client.ledger.contract
-    seen: deque[tuple[int, str]] = deque(maxlen=REMEMBERED)
-    following = client.block if from_start else _number(contract, "latest")[0] + 1
-    failures = 0
-    while True:
-        try:
-            while seen and _number(contract, hex(seen[-1][0])) != seen[-1]:
-                following = seen.pop()[0]  # these blocks were taken back: what stands there now is told
-            latest = _number(contract, "latest")
-            if latest[0] >= following:
-                events = list(contract.events(following, latest[0]))
-                following = latest[0] + 1
-                seen.append(latest)
-                yield from events
-            look()
-            failures = 0
-        except Unreachable as error:
-            failures += 1
-            print(f"{error}; trying again", file=sys.stderr, flush=True)
-        time.sleep(min(LONGEST, poll * 2.0**failures))
+def _retry(reason: str) -> None:
+    print(f"{reason}; trying again", file=sys.stderr, flush=True)
 
 
 def words(event: Event) -> str:
-    """What an event says."""
+    """Return what an event says."""
     template = WORDS.get(event.name)
     if template is None:
         return f"{event.name} {' '.join(f'{name}={value}' for name, value in event.args.items())}"
@@ -194,24 +149,19 @@ class _Arguments(dict[str, Any]):
 
 
 def _led_by(engine: int, committee: int) -> str:
-    """What decides who leads a round that opens."""
-    known = Engine(engine).name.lower() if engine in set(Engine) else f"engine {engine}"
-    return f"a committee of {committee.bit_count()}" if committee else known
+    """Return what decides who leads a round that opens."""
+    name = Engine(engine).name.lower() if engine in set(Engine) else f"engine {engine}"
+    return f"a committee of {committee.bit_count()}" if committee else name
 
 
 def _printable(text: str) -> str:
-    """Foreign text, as a terminal can show it."""
+    """Return foreign text as a terminal can show it."""
     return "".join(letter if letter.isprintable() else "?" for letter in text)
-
-
-def _number(contract: Contract, block: str) -> tuple[int, str]:
-    found = contract.chain.request("eth_getBlockByNumber", block, False)
-    return (-1, "") if found is None else (int(found["number"], 16), str(found["hash"]))
 
 
 def _print(event: Event, as_json: bool) -> None:
     if not as_json:
-        head = f"{moment(event.timestamp)}  block {event.block:<4}  "
+        head = f"{format_time(event.timestamp)}  block {event.block:<4}  "
         print_folded(head + words(event), len(head))
         return
     content = {

@@ -7,11 +7,11 @@ import re
 import shutil
 import sys
 import textwrap
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from decimal import Decimal
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 GAP: Final = "  "
 HEX: Final = re.compile(r"0x([0-9a-fA-F]{4})[0-9a-fA-F]{32,}([0-9a-fA-F]{4})")
@@ -21,6 +21,7 @@ UNITS: Final = (("ether", 18), ("gwei", 9))
 DECIMALS: Final = 6
 LEAST: Final = 20  # columns that a text is folded to
 Row = Sequence[object]
+View = TypeVar("View", bound=Mapping[str, object])
 
 
 @dataclass(frozen=True)
@@ -32,21 +33,23 @@ class Column:
     spare: bool = False  # left out where a terminal is too narrow
 
 
-def print_json(content: dict[str, Any]) -> None:
-    """One object on stdout, bytes as 0x and digits."""
+def print_json(content: Mapping[str, object]) -> None:
+    """Print one object on stdout, bytes as 0x and digits."""
     print(json.dumps(content, indent=2, default=_encoded, ensure_ascii=False))
 
 
-def show(view: dict[str, Any], as_json: bool, in_words: Callable[[dict[str, Any]], None]) -> None:
-    """What a query found, as JSON or as its own function prints it."""
-    (print_json if as_json else in_words)(view)
+def show(view: View, as_json: bool, print_text: Callable[[View], None]) -> None:
+    """Print a view as JSON, or as `print_text` does."""
+    if as_json:
+        print_json(view)
+    else:
+        print_text(view)
 
 
 def print_fields(fields: Sequence[tuple[str, object]]) -> None:
-    """One `name  value` a line."""
-    shown = [(name, text_of(value)) for name, value in fields]
-    width = max(len(name) for name, _ in shown)
-    lines = [(f"{name:<{width}}", value) for name, value in shown]
+    """Print one `name  value` a line."""
+    width = max(len(name) for name, _ in fields)
+    lines = [(f"{name:<{width}}", text_of(value)) for name, value in fields]
     if not sys.stdout.isatty():
         for name, value in lines:
             print((name + GAP + value).rstrip())
@@ -56,14 +59,14 @@ def print_fields(fields: Sequence[tuple[str, object]]) -> None:
     room = terminal_width() - width - len(GAP)
     console = _console()
     for name, value in lines:
-        first, *rest = folded(value if len(value) <= room else shortened(value), room)
+        first, *others = folded(value if len(value) <= room else shortened(value), room)
         console.print(Text.assemble((name, "dim"), GAP, first), soft_wrap=True)
-        for line in rest:
+        for line in others:
             console.print(Text(" " * (width + len(GAP)) + line), soft_wrap=True)
 
 
 def print_table(columns: Sequence[Column], rows: Sequence[Row], title: str | None = None) -> None:
-    """A table under its title; piped, its cells are whole and two blanks apart."""
+    """Print a table under its title; piped, its cells are whole and two blanks apart."""
     cells = [[text_of(cell) for cell in row] for row in rows]
     if sys.stdout.isatty():
         _print_rich(columns, cells, title)
@@ -73,7 +76,7 @@ def print_table(columns: Sequence[Column], rows: Sequence[Row], title: str | Non
 
 
 def aligned(columns: Sequence[Column], cells: Sequence[Sequence[str]]) -> list[str]:
-    """Heading and rows as lines of columns of equal width."""
+    """Return heading and rows as lines of columns of equal width."""
     widths = _widths(columns, cells)
     lines = []
     for row in [[column.heading for column in columns], *cells]:
@@ -86,13 +89,13 @@ def aligned(columns: Sequence[Column], cells: Sequence[Sequence[str]]) -> list[s
 
 
 def print_folded(text: str, hanging: int) -> None:
-    """A line; what a terminal has no room for stands below it, so many columns to the right."""
+    """Print a line; what a terminal has no room for stands below it, `hanging` columns to the right."""
     for line in folded(text, terminal_width(), hanging):
         print(line, flush=True)
 
 
 def folded(text: str, room: int, hanging: int = 0) -> list[str]:
-    """A text as lines of so many columns, broken between words, all but the first indented."""
+    """Return a text as lines of `room` columns, broken between words, all but the first indented."""
     if len(text) <= room:
         return [text]
     return textwrap.wrap(
@@ -101,13 +104,13 @@ def folded(text: str, room: int, hanging: int = 0) -> list[str]:
 
 
 def shortened(text: str) -> str:
-    """A text with the middle of its addresses, hashes, CIDs and longest numbers left out."""
+    """Return a text with the middle of its addresses, hashes, CIDs and longest numbers left out."""
     text = NUMBER.sub(r"\1…\2", HEX.sub(r"0x\1…\2", text))
     return CID.sub(lambda m: f"{m[0][:5]}…{m[0][-6:]}", text)
 
 
 def text_of(value: object) -> str:
-    """A value as a table shows it."""
+    """Return a value as a table shows it."""
     if value is None:
         return "-"
     if isinstance(value, bool):
@@ -118,31 +121,31 @@ def text_of(value: object) -> str:
 
 
 def ether(wei: int) -> str:
-    """An amount in the largest unit in which six decimals say all of it, or nearly (~) in ether."""
+    """Return an amount in the largest unit in which six decimals say all of it, or nearly (~) in ether."""
     for unit, digits in UNITS:
-        whole, rest = divmod(wei, 10**digits)
-        if wei and rest % 10 ** (digits - DECIMALS) == 0:
-            decimals = f"{rest // 10 ** (digits - DECIMALS):0{DECIMALS}}".rstrip("0")
+        whole, fraction = divmod(wei, 10**digits)
+        if wei and fraction % 10 ** (digits - DECIMALS) == 0:
+            decimals = f"{fraction // 10 ** (digits - DECIMALS):0{DECIMALS}}".rstrip("0")
             return f"{whole:,}" + f".{decimals}" * bool(decimals) + f" {unit}"
     if wei >= 10**14:
         return f"~{Decimal(wei).scaleb(-18):,.6f} ether"
     return f"{wei:,} wei" if wei else "0"
 
 
-def moment(timestamp: int | None) -> str | None:
-    """A time of the chain, UTC."""
+def format_time(timestamp: int | None) -> str | None:
+    """Return a timestamp of the chain as a date and a time, UTC."""
     if timestamp is None:
         return None
     return f"{datetime.fromtimestamp(timestamp, UTC):%Y-%m-%d %H:%M:%S}"
 
 
 def terminal_width() -> int:
-    """Columns of the terminal that stdout is; as many as needed where it is none."""
+    """Return the columns of the terminal that stdout is; no limit where it is none."""
     return shutil.get_terminal_size().columns if sys.stdout.isatty() else sys.maxsize
 
 
 def plural(count: int, word: str) -> str:
-    """A count and its noun."""
+    """Return a count and its noun."""
     return f"{count:,} {word}" if count == 1 else f"{count:,} {word}s"
 
 
@@ -171,11 +174,11 @@ def _too_wide(columns: Sequence[Column], cells: Sequence[Sequence[str]]) -> bool
 
 
 def _without(
-    left_out: Column, columns: Sequence[Column], cells: Sequence[Sequence[str]]
+    column: Column, columns: Sequence[Column], cells: Sequence[Sequence[str]]
 ) -> tuple[list[Column], list[list[str]]]:
-    """A table without one of its columns."""
-    kept = [place for place, column in enumerate(columns) if column is not left_out]
-    return [columns[place] for place in kept], [[row[place] for place in kept] for row in cells]
+    """Return a table without one of its columns."""
+    places = [place for place, other in enumerate(columns) if other is not column]
+    return [columns[place] for place in places], [[row[place] for place in places] for row in cells]
 
 
 def _widths(columns: Sequence[Column], cells: Sequence[Sequence[str]]) -> list[int]:

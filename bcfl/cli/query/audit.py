@@ -61,9 +61,7 @@ def audit(
 
 
 @contextmanager
-def open_source(
-    bundle: Path | None, block_hash: str | None, target: QueryTarget
-) -> Iterator[AuditSource]:
+def open_source(bundle: Path | None, block_hash: str | None, target: QueryTarget) -> Iterator[AuditSource]:
     """Open what the options name: a bundle, a run, or a deployed federation."""
     if bundle is not None:
         from bcfl.bundle.reader import open_bundle

@@ -7,22 +7,21 @@ from typing import Annotated
 
 import typer
 
-from bcfl.cli.options import JsonOption, RunOption, RunsOption
+from bcfl.cli.options import JsonOption
 from bcfl.cli.output.printing import plural, print_fields, print_json
+from bcfl.cli.query.target import QueryTarget
 
 
 def bundle(
+    target: QueryTarget,
     output: Annotated[Path, typer.Option("--output", "-o", metavar="FILE", help="The file to write.")],
-    run: RunOption = None,
-    runs: RunsOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Write a training into one file: logs, transactions, receipts, headers, every model and every update."""
     from bcfl.bundle.writer import write_bundle
-    from bcfl.federation.query import opened
 
-    with opened(run, runs) as client:
-        summary = write_bundle(client.contract, client.store, output, client.first_block)
+    with target.open() as query:
+        summary = write_bundle(query.contract, query.store, output, query.first_block)
     if as_json:
         content = {"file": str(output), "bytes": summary.size_bytes, "contents": summary.contents}
         place = {"block": summary.block, "block_hash": summary.block_hash}

@@ -8,15 +8,14 @@ from typing import Annotated, Any
 import typer
 
 from bcfl.adversaries import catalog
-from bcfl.cli.folders import runs_folder
-from bcfl.cli.options import JsonOption, RunsOption
+from bcfl.cli.options import JsonOption, RunsOption, runs_folder
 from bcfl.cli.output.printing import Column, aligned, print_folded, print_json, print_table
-from bcfl.errors import BcflError
-from bcfl.federation.runs import Listed, list_runs
+from bcfl.federation.runs import list_runs
+from bcfl.federation.views.run import RunView, run_view
 
 
 def ls(runs: RunsOption = None, as_json: JsonOption = False) -> None:
-    """The runs, the oldest first, and how far each has come."""
+    """List the runs, the oldest first, and how far each has come."""
     folder = runs_folder(runs)
     views = [run_view(listed) for listed in list_runs(folder)]
     if as_json:
@@ -40,12 +39,12 @@ def adversaries(
     ] = None,
     as_json: JsonOption = False,
 ) -> None:
-    """The attacks that `bcfl run --adversary NAME:SHARE[:KEY=VALUE,...]` carries out, with parameters."""
-    found = [catalog.describe(each) for each in ((name,) if name else catalog.NAMES)]
+    """List the attacks of `bcfl run --adversary NAME:SHARE[:KEY=VALUE,...]`, with their parameters."""
+    attacks = [catalog.describe(each) for each in ((name,) if name else catalog.NAMES)]
     if as_json:
-        print_json({"adversaries": [_attack_view(each) for each in found]})
+        print_json({"adversaries": [_attack_view(each) for each in attacks]})
         return
-    for each in found:
+    for each in attacks:
         headings = [Column("parameter"), Column("default"), Column("meaning")]
         rows = [(p.name, _plain(p.default), _meaning(p)) for p in each.parameters]
         print_folded(f"{each.name} ({each.role}): {each.summary}", 4)
@@ -56,7 +55,7 @@ def adversaries(
 
 
 def version(as_json: JsonOption = False) -> None:
-    """The version of bcfl."""
+    """Print the version of bcfl."""
     import platform
 
     from bcfl import __version__
@@ -67,40 +66,19 @@ def version(as_json: JsonOption = False) -> None:
         print(f"bcfl {__version__}")
 
 
-def run_view(listed: Listed) -> dict[str, Any]:
-    """A run with the number of rounds that its contract has closed."""
-    config = listed.config
-    closed, error = _closed(listed)
-    wanted = None if config is None else config.rounds
-    return {
-        "run_dir": str(listed.path),
-        "created": listed.created.isoformat(timespec="seconds"),
-        "state": _state(listed.busy, closed, wanted, error),
-        "task": config and config.task,
-        "devices": config and config.devices,
-        "miners": config and config.miners,
-        "mode": config and config.mode,
-        "engine": config and config.first_engine,
-        "rounds": closed,
-        "rounds_wanted": wanted,
-        "contract": listed.contract,
-        "error": error,
-    }
-
-
-def _attack_view(found: catalog.Description) -> dict[str, Any]:
+def _attack_view(attack: catalog.Description) -> dict[str, Any]:
     parameters = [
         {
             "name": each.name, "kind": each.kind.__name__, "default": each.default, "meaning": each.meaning,
             "choices": list(each.choices), "least": each.minimum, "most": each.maximum,
         }
-        for each in found.parameters
+        for each in attack.parameters
     ]  # fmt: skip
     return {
-        "name": found.name,
-        "of": found.role,
-        "summary": found.summary,
-        "paper": found.paper,
+        "name": attack.name,
+        "of": attack.role,
+        "summary": attack.summary,
+        "paper": attack.paper,
         "parameters": parameters,
     }
 
@@ -114,32 +92,7 @@ def _plain(value: object) -> str:
     return str(value).lower() if value is None or isinstance(value, bool) else str(value)
 
 
-def _closed(listed: Listed) -> tuple[int, str | None]:
-    """How many rounds have ended, or why that cannot be told."""
-    if listed.error or listed.contract is None:
-        return 0, listed.error
-    from bcfl.ledger.artifact import federation_at
-    from bcfl.ledger.devnet.embedded import EmbeddedChain
-
-    try:
-        chain = EmbeddedChain(listed.path / "chain.sqlite", read_only=True)
-        try:
-            return max(federation_at(chain, listed.contract).call("round_clock")[2] - 1, 0), None
-        finally:
-            chain.close()
-    except BcflError as error:
-        return 0, str(error)
-
-
-def _state(busy: bool, closed: int, wanted: int | None, error: str | None) -> str:
-    if error:
-        return "damaged"
-    if busy:
-        return "running"
-    return "done" if wanted is not None and closed >= wanted else "stopped"
-
-
-def _row(view: dict[str, Any]) -> list[object]:
+def _row(view: RunView) -> list[object]:
     started = view["created"].replace("T", " ").removesuffix("+00:00")
     rounds = f"{view['rounds']}/{view['rounds_wanted']}" if view["rounds_wanted"] else None
     name = Path(view["run_dir"]).name

@@ -11,6 +11,8 @@ from typing import Any
 import pytest
 
 from bcfl.cli.node import status, watch
+from bcfl.federation import event_stream
+from bcfl.federation.views.status import status_view
 from bcfl.protocol.types import Engine, Phase
 from tests.daemons import client_of
 from tests.local_federation import TERMS, LocalFederation
@@ -19,17 +21,17 @@ from tests.local_federation import TERMS, LocalFederation
 def test_status_says_who_is_awaited_for_what_until_when(tmp_path: Path) -> None:
     local = LocalFederation(tmp_path)
     client, _ = client_of(local)
-    seen = set()
+    lines = set()
     for phase in (Phase.COMMIT, Phase.REVEAL, Phase.VOTE, Phase.UNVEIL, Phase.PROPOSE, Phase.ATTEST):
         local.until(phase)
-        content = status.standing(client)
-        assert content["phase"] == phase.name.lower()
-        assert content["awaited"]
-        assert content["deadline"] > content["now"]
-        seen.add(status.standing_line(content))
-    assert len(seen) == 6
-    assert "waits for 4 devices" in status.standing_line(
-        {**content, "awaited": [{"role": "device", "account": ""}] * 4}
+        view = status_view(client)
+        assert view["phase"] == phase.name.lower()
+        assert view["awaited"]
+        assert view["deadline"] > view["now"]
+        lines.add(status.status_line(view))
+    assert len(lines) == 6
+    assert "waits for 4 devices" in status.status_line(
+        {**view, "awaited": [{"role": "device", "account": ""}] * 4}
     )
 
 
@@ -41,24 +43,24 @@ def test_status_when_all_miners_have_committed(tmp_path: Path) -> None:
         if not local.federation.turn(Phase.COMMIT):
             local.federation.let_time_pass()
     assert clock.phase is Phase.COMMIT
-    assert "waits for 4 devices to commit alone, if left out" in status.standing_line(status.standing(client))
+    assert "waits for 4 devices to commit alone, if left out" in status.status_line(status_view(client))
 
 
 def test_status_when_all_have_revealed(tmp_path: Path) -> None:
     local = LocalFederation(tmp_path)
     client, _ = client_of(local)
     local.until(Phase.REVEAL)
-    while (content := status.standing(client))["awaited"]:
+    while (view := status_view(client))["awaited"]:
         local.federation.turn(Phase.REVEAL)
-    assert content["phase"] == "reveal"
-    assert status.standing_line(content).startswith("round 1 · waits for the phase to end, ")
+    assert view["phase"] == "reveal"
+    assert status.status_line(view).startswith("round 1 · waits for the phase to end, ")
 
 
 def test_status_gives_the_address_alone(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     client, _ = client_of(LocalFederation(tmp_path))
-    monkeypatch.setattr(status, "joined", contextmanager(lambda *_: iter([client])))
+    monkeypatch.setattr(status.FederationOptions, "connect", contextmanager(lambda _: iter([client])))
     status.status(network=None, deployment="x", folder=tmp_path, address=True, as_json=False)
     assert capsys.readouterr().out == f"{client.address}\n"
 
@@ -66,7 +68,7 @@ def test_status_gives_the_address_alone(
 def test_status_prints_one_screen(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     local = LocalFederation(tmp_path)
     local.play()
-    status._print(status.standing(client_of(local)[0]))
+    status._print(status_view(client_of(local)[0]))
     lines = capsys.readouterr().out.splitlines()
     assert len(lines) < 24
     assert any(line.startswith("so far") and "1 block, 0 void rounds" in line for line in lines)
@@ -77,15 +79,15 @@ def test_status_and_watch_show_engine_and_committee(
 ) -> None:
     local = LocalFederation(tmp_path, terms=replace(TERMS, engine=Engine.COMMITTEE))
     client, _ = client_of(local)
-    content = status.standing(client)
-    assert (content["mode"], content["engine"]) == ("partial", "committee")
-    assert content["committee"] == list(local.history.rounds[1].committee)
-    assert len(content["committee"]) == 3
-    status._print(content)
-    shown = " ".join(capsys.readouterr().out.split())
-    assert f"mode partial engine committee committee {', '.join(content['committee'])}" in shown
-    told = (watch.words(event) for event in watch.follow(client, from_start=True, poll=0.01))
-    assert next(line for line in told if line.startswith("round 1")) == (
+    view = status_view(client)
+    assert (view["mode"], view["engine"]) == ("partial", "committee")
+    assert view["committee"] == list(local.history.rounds[1].committee)
+    assert len(view["committee"]) == 3
+    status._print(view)
+    screen = " ".join(capsys.readouterr().out.split())
+    assert f"mode partial engine committee committee {', '.join(view['committee'])}" in screen
+    lines = (watch.words(event) for event in event_stream.follow_events(client, from_start=True, poll=0.01))
+    assert next(line for line in lines if line.startswith("round 1")) == (
         "round 1 is open, led by a committee of 3"
     )
 
@@ -94,15 +96,15 @@ def test_watch_tells_every_event_in_words(tmp_path: Path) -> None:
     local = LocalFederation(tmp_path)
     local.play()
     client, _ = client_of(local)
-    told = []
-    for event in watch.follow(client, from_start=True, poll=0.01):
-        told.append(watch.words(event))
+    lines = []
+    for event in event_stream.follow_events(client, from_start=True, poll=0.01):
+        lines.append(watch.words(event))
         if event.name == "Finalized":
             break
-    assert told[0] == "the federation was deployed"
-    assert sum("revealed" in line for line in told) >= 1
-    assert told[-1].startswith("round 1 is final: block 0x")
-    assert not any("(" in line for line in told)
+    assert lines[0] == "the federation was deployed"
+    assert sum("revealed" in line for line in lines) >= 1
+    assert lines[-1].startswith("round 1 is final: block 0x")
+    assert not any("(" in line for line in lines)
 
 
 def test_watch_goes_on_when_the_node_comes_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -116,8 +118,8 @@ def test_watch_goes_on_when_the_node_comes_back(tmp_path: Path, monkeypatch: pyt
         if len(pauses) == 5:
             local.play()
 
-    monkeypatch.setattr("bcfl.cli.node.watch.time.sleep", sleep)
-    event = next(watch.follow(client, from_start=False, poll=1.0))
+    monkeypatch.setattr("bcfl.federation.event_stream.time.sleep", sleep)
+    event = next(event_stream.follow_events(client, from_start=False, poll=1.0))
     assert event.name == "Committed"
     assert pauses == [1, 2, 4, 8, 1]
 

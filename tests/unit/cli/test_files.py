@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 
 from bcfl.cli.output.files import write_file
-from bcfl.cli.query.contracts import parse
 from bcfl.errors import ConfigError, PayloadError
 from bcfl.federation.layouts import layout_in
+from bcfl.federation.views.call import parse_argument
 from bcfl.protocol.payload import encode, layout_digest
 from bcfl.protocol.types import Layout, TensorSpec
 
@@ -78,7 +78,7 @@ def test_a_device_file_is_written_in_place() -> None:
     ],
 )
 def test_an_argument_by_its_type(kind: str, text: str, value: object) -> None:
-    assert parse(kind, text) == value
+    assert parse_argument(kind, text) == value
 
 
 @pytest.mark.parametrize(
@@ -98,4 +98,4 @@ def test_an_argument_by_its_type(kind: str, text: str, value: object) -> None:
 )
 def test_an_argument_that_does_not_fit(kind: str, text: str) -> None:
     with pytest.raises(ConfigError):
-        parse(kind, text)
+        parse_argument(kind, text)

@@ -6,30 +6,32 @@ import json
 import re
 import sys
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
 from bcfl.cli.output import printing
-from bcfl.cli.output.live import (
-    WIDE,
-    Table,
-    led_by,
-    participants,
-    rejected_words,
-    round_cells,
-    row_line,
-    standing_line,
-)
+from bcfl.cli.output.display import LiveDisplay
 from bcfl.cli.output.printing import (
     Column,
     ether,
-    moment,
+    format_time,
     plural,
     print_fields,
     print_folded,
     print_json,
     print_table,
     shortened,
+)
+from bcfl.cli.output.run_display import (
+    WIDE,
+    RunDisplay,
+    led_by,
+    participants,
+    progress_line,
+    rejected_words,
+    round_cells,
+    row_line,
 )
 from bcfl.config import Config
 from bcfl.federation.reports import Progress, Report
@@ -80,7 +82,7 @@ def test_words() -> None:
         "0 rounds",
         "1,000 rounds",
     )
-    assert (moment(1_700_000_000), moment(None)) == ("2023-11-14 22:13:20", None)
+    assert (format_time(1_700_000_000), format_time(None)) == ("2023-11-14 22:13:20", None)
     assert [printing.text_of(value) for value in (None, True, False, 1234, b"\x01")] == [
         "-", "yes", "no", "1,234", "0x01",
     ]  # fmt: skip
@@ -201,16 +203,16 @@ def test_why_updates_were_rejected() -> None:
 
 
 def test_who_is_awaited() -> None:
-    assert standing_line(Progress(2, 9, "tally", ())) == "round 2 of 9 · tally"
-    assert standing_line(Progress(2, 9, "vote", (LEADER,))) == "round 2 of 9 · vote · awaiting 1: 0xaBaB…aBaB"
-    assert standing_line(Progress(2, 9, "vote", DEVICES)).endswith("0x0303…0303, +1")
+    assert progress_line(Progress(2, 9, "tally", ())) == "round 2 of 9 · tally"
+    assert progress_line(Progress(2, 9, "vote", (LEADER,))) == "round 2 of 9 · vote · awaiting 1: 0xaBaB…aBaB"
+    assert progress_line(Progress(2, 9, "vote", DEVICES)).endswith("0x0303…0303, +1")
 
 
 def test_a_live_table_leaves_its_rows_and_takes_its_last_line_back(
-    capsys: pytest.CaptureFixture[str], terminal: Terminal, tmp_path: object
+    capsys: pytest.CaptureFixture[str], terminal: Terminal, tmp_path: Path
 ) -> None:
     terminal(100)
-    with Table(Config(), tmp_path) as table:  # type: ignore[arg-type]
+    with RunDisplay(Config(), tmp_path, LiveDisplay(spins=True)) as table:
         table(Progress(1, 2, "vote", DEVICES))
         table(Progress(1, 2, "finalized", (), round_report(1)))
         table(Progress(2, 2, "void", (), round_report(2, **VOID)))

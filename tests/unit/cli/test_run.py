@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-import bcfl as package
+from bcfl import federation
 from bcfl.adversaries import catalog
 from bcfl.config import Config
 from bcfl.errors import DataError, StoreError
@@ -75,9 +75,9 @@ class Stage:
 
 @pytest.fixture
 def stage(monkeypatch: pytest.MonkeyPatch) -> Stage:
-    made = Stage()
-    monkeypatch.setattr(package, "simulation", made, raising=False)
-    return made
+    stage = Stage()
+    monkeypatch.setattr(federation, "simulation", stage, raising=False)
+    return stage
 
 
 def test_default_behavior(bcfl: Bcfl, stage: Stage) -> None:

@@ -13,11 +13,15 @@ from typing import Any
 
 import pytest
 
-from bcfl.cli.node import up
-from bcfl.cli.output.upview import View
+from bcfl.cli.output.display import Display
+from bcfl.cli.output.up_display import UpDisplay
+from bcfl.config import Config
 from bcfl.errors import ConfigError, RunError, Unreachable
-from bcfl.federation.stall_timeout import MOMENT, StallTimeout
+from bcfl.federation import local_processes
+from bcfl.federation.local_processes import LocalOptions, LocalProcesses
+from bcfl.federation.stall_timeout import LONGEST_GAP, StallTimeout
 from bcfl.federation.supervisor import Child, Supervisor
+from bcfl.protocol.accounts import Account
 
 LOST = "an address"
 HANGS = """
@@ -41,10 +45,11 @@ class Clock:
         return self.now
 
 
-class Told(View):
+class EventRecorder(UpDisplay):
     """Keeps what is shown."""
 
     def __init__(self) -> None:
+        super().__init__(Display())
         self.events: list[str] = []
 
     def event(self, kind: str, text: str, **fields: Any) -> None:
@@ -54,100 +59,113 @@ class Told(View):
 
 @pytest.fixture
 def supervisor() -> Iterator[Supervisor]:
-    with Supervisor(dict(os.environ)) as made:
-        yield made
+    with Supervisor(dict(os.environ)) as supervisor:
+        yield supervisor
 
 
-def child(supervisor: Supervisor, folder: Path, name: str, program: str) -> Child:
+def start_child(supervisor: Supervisor, folder: Path, name: str, program: str) -> Child:
     """A process that runs a few lines of Python in place of a party."""
-    made = Child(name, [sys.executable, "-c", program], folder / f"{name}.log")
-    supervisor.children.append(made)
-    supervisor._start(made)
-    return made
+    child = Child(name, [sys.executable, "-c", program], folder / f"{name}.log")
+    supervisor.children.append(child)
+    supervisor._start(child)
+    return child
 
 
-def until(holds: Callable[[], object]) -> None:
+def wait_until(holds: Callable[[], object]) -> None:
     end = time.monotonic() + 300
     while not holds():
         assert time.monotonic() < end
         time.sleep(0.02)
 
 
-def client(endpoints: dict[str, str]) -> Any:
+def client_of(endpoints: dict[str, str]) -> Any:
     """A federation in which these have joined."""
     return SimpleNamespace(ledger=SimpleNamespace(history=lambda: SimpleNamespace(endpoints=endpoints)))
 
 
-def test_patience_runs_out_without_progress() -> None:
+def processes(
+    supervisor: Supervisor, observer: UpDisplay, folder: Path = Path(), port: int = 0
+) -> LocalProcesses:
+    """The processes of a federation of nobody but its owner."""
+    return LocalProcesses(
+        Config(), LocalOptions(folder, port), [Account(bytes(31) + b"\x01")], supervisor, observer
+    )
+
+
+def test_the_timeout_runs_out_without_progress() -> None:
     clock = Clock()
-    patience = StallTimeout(60, clock)
+    timeout = StallTimeout(60, clock)
     for _ in range(61):
-        assert not patience.over
+        assert not timeout.is_over
         clock.now += 1
-        patience.look(0)
-    assert patience.over
+        timeout.update(0)
+    assert timeout.is_over
 
 
 def test_progress_begins_it_anew_and_going_back_does_not() -> None:
     clock = Clock()
-    patience = StallTimeout(60, clock)
+    timeout = StallTimeout(60, clock)
     for reached in (0, 1, 2, 1, 2, 0):
         clock.now += 4
-        patience.look(reached)
-    assert patience.waited == 12
-    assert not patience.half
+        timeout.update(reached)
+    assert timeout.waited_seconds == 12
+    assert not timeout.is_half_over
 
 
 def test_a_machine_that_stood_still_for_minutes_is_no_reason_to_give_up() -> None:
     clock = Clock()
-    patience = StallTimeout(60, clock)
+    timeout = StallTimeout(60, clock)
     clock.now += 7200
-    patience.look(0)
-    assert patience.waited == MOMENT
-    assert not patience.half
+    timeout.update(0)
+    assert timeout.waited_seconds == LONGEST_GAP
+    assert not timeout.is_half_over
 
 
 def test_who_has_not_joined_is_named_with_what_it_said_last(
     tmp_path: Path, supervisor: Supervisor, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The process is alive and gets nowhere: it is started again once, and then given up."""
-    monkeypatch.setattr(up, "PATIENCE", 1.5)
-    monkeypatch.setattr(up, "TICK", 0.05)
-    shown, hangs = Told(), child(supervisor, tmp_path, "device 2", HANGS)
-    until(lambda: hangs.last_line() == "begins")
+    monkeypatch.setattr(local_processes, "STALL_SECONDS", 1.5)
+    monkeypatch.setattr(local_processes, "POLL", 0.05)
+    observer, hangs = EventRecorder(), start_child(supervisor, tmp_path, "device 2", HANGS)
+    wait_until(lambda: hangs.last_line() == "begins")
     with pytest.raises(RunError) as caught:
-        up._await_miners(client({"joined": "http://..."}), supervisor, {"joined": hangs, LOST: hangs}, shown)
+        processes(supervisor, observer).await_miners(
+            client_of({"joined": "http://..."}), {"joined": hangs, LOST: hangs}
+        )
     assert "1 of 2 miners do not join: device 2 (" in str(caught.value)
     assert str(tmp_path) in str(caught.value)
-    assert "stuck: device 2 does not join: it is started again" in shown.events
+    assert "stuck: device 2 does not join: it is started again" in observer.events
     assert "waits_for_ever" in (tmp_path / "device 2.log").read_text()
 
 
 def test_a_party_that_keeps_dying_does_not_keep_the_waiting_alive(
     tmp_path: Path, supervisor: Supervisor, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(up, "PATIENCE", 1.5)
-    monkeypatch.setattr(up, "TICK", 0.05)
-    shown = Told()
-    dies = child(supervisor, tmp_path, "miner 1", "import sys; sys.exit('error: port 9 is taken')")
+    monkeypatch.setattr(local_processes, "STALL_SECONDS", 1.5)
+    monkeypatch.setattr(local_processes, "POLL", 0.05)
+    observer = EventRecorder()
+    dies = start_child(supervisor, tmp_path, "miner 1", "import sys; sys.exit('error: port 9 is taken')")
     with pytest.raises(RunError, match=r"1 of 1 miners do not join: miner 1 \(.*\): error: port 9 is taken"):
-        up._await_miners(client({}), supervisor, {LOST: dies}, shown)
-    assert any("died: miner 1 ended with code 1: error: port 9 is taken" in text for text in shown.events)
+        processes(supervisor, observer).await_miners(client_of({}), {LOST: dies})
+    assert any("died: miner 1 ended with code 1: error: port 9 is taken" in text for text in observer.events)
 
 
 def test_all_have_joined(supervisor: Supervisor) -> None:
-    shown = Told()
-    up._await_miners(client({LOST: "http://..."}), supervisor, {LOST: Child("x", [], Path("x"))}, shown)
-    assert not shown.events
+    observer = EventRecorder()
+    processes(supervisor, observer).await_miners(
+        client_of({LOST: "http://..."}), {LOST: Child("x", [], Path("x"))}
+    )
+    assert not observer.events
 
 
 def test_the_message_of_a_line_in_json_is_what_was_said(tmp_path: Path) -> None:
     log = tmp_path / "log"
     log.write_text('{"level": "info", "message": "listens at http://127.0.0.1:1"}\n\n')
-    assert Child("device 1", [], log).standing() == "device 1 (waiting): listens at http://127.0.0.1:1"
+    assert Child("device 1", [], log).summary() == "device 1 (waiting): listens at http://127.0.0.1:1"
     log.write_text("[1]\n")
     assert Child("device 1", [], log).last_line() == "[1]"
-    assert Child("device 1", [], tmp_path / "none").standing() == "device 1 (waiting): has said nothing"
+    assert Child("device 1", [], tmp_path / "none").summary() == "device 1 (waiting): has said nothing"
 
 
 def test_the_chain_takes_another_port_where_the_first_was_taken_meanwhile(
@@ -156,10 +174,10 @@ def test_the_chain_takes_another_port_where_the_first_was_taken_meanwhile(
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         taken.listen()
-        ports, free = [taken.getsockname()[1]], up._free_port
-        monkeypatch.setattr(up, "_free_port", lambda port: ports.pop() if ports else free(port))
+        ports, free = [taken.getsockname()[1]], local_processes.free_port
+        monkeypatch.setattr(local_processes, "free_port", lambda port: ports.pop() if ports else free(port))
         (tmp_path / "logs").mkdir()
-        network = up._start_chain(supervisor, {"port": 0, "anvil": False}, tmp_path, 2, Told())
+        network = processes(supervisor, EventRecorder(), tmp_path).start_chain()
         assert network.rpc == supervisor.env["ETH_RPC_URL"] != f"http://127.0.0.1:{taken.getsockname()[1]}"
         assert [item.state for item in supervisor.children] == ["running"]
 
@@ -169,9 +187,9 @@ def test_a_port_that_was_asked_for_and_is_taken_is_an_error(tmp_path: Path, supe
         taken.bind(("127.0.0.1", 0))
         taken.listen()
         (tmp_path / "logs").mkdir()
-        own = {"port": taken.getsockname()[1], "anvil": False}
+        port = taken.getsockname()[1]
         with pytest.raises(ConfigError, match=r"cannot be used .* --port; 0 takes a free one"):
-            up._start_chain(supervisor, own, tmp_path, 2, Told())
+            processes(supervisor, EventRecorder(), tmp_path, port).start_chain()
 
 
 def test_the_first_round_is_opened_when_the_chain_is_back(
@@ -183,14 +201,14 @@ def test_the_first_round_is_opened_when_the_chain_is_back(
         if (error := answers.pop(0)) is not None:
             raise error
 
-    monkeypatch.setattr("bcfl.federation.node.open_first_round", opened)
-    monkeypatch.setattr(up, "TICK", 0.0)
-    up._open(client({}), supervisor, None, Told())  # type: ignore[arg-type]
+    monkeypatch.setattr("bcfl.federation.registration.open_first_round", opened)
+    monkeypatch.setattr(local_processes, "POLL", 0.0)
+    processes(supervisor, EventRecorder()).open_first_round(client_of({}))
     assert not answers
 
 
 def test_a_process_that_has_ended_is_not_killed(tmp_path: Path, supervisor: Supervisor) -> None:
-    made = child(supervisor, tmp_path, "device 1", "")
-    until(lambda: made.pid is None)
-    assert not made.unhang()
-    assert not Child("device 2", [], tmp_path / "log").unhang()
+    ended = start_child(supervisor, tmp_path, "device 1", "")
+    wait_until(lambda: ended.pid is None)
+    assert not ended.kill_stuck()
+    assert not Child("device 2", [], tmp_path / "log").kill_stuck()

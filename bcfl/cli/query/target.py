@@ -1,0 +1,73 @@
+"""What a query command asks: a run (`--run DIR`) or a deployed federation (`--network N --deployment NAME`).
+
+The variable BCFL_NETWORK stands for --network where neither a run nor a deployment is named.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Annotated, Final
+
+import typer
+
+from bcfl.cli.node.options import FOLDER, FolderOption, GatewayOption, NetworkOption, StoreOption
+from bcfl.cli.options import RunOption, RunsOption, runs_folder
+from bcfl.errors import ConfigError
+
+if TYPE_CHECKING:
+    from bcfl.federation.query import Query
+
+DEPLOYMENT: Final = "federation"
+
+
+@dataclass(frozen=True)
+class QueryTarget:
+    """The run, or the deployed federation, that a query is about."""
+
+    run: RunOption = None
+    runs: RunsOption = None
+    network: NetworkOption = None
+    deployment: Annotated[
+        str | None,
+        typer.Option(
+            "--deployment",
+            metavar="NAME",
+            show_default=False,
+            help="Ask a deployed federation, by its name or address, instead of a run.",
+        ),
+    ] = None
+    folder: FolderOption = FOLDER
+    store: StoreOption = "store"
+    gateway: GatewayOption = None
+
+    @property
+    def is_deployed(self) -> bool:
+        """Whether a deployed federation is meant."""
+        if self.network is not None or self.deployment is not None:
+            return True
+        return self.run is None and self.runs is None and bool(_default_network())
+
+    @contextmanager
+    def open(self) -> Iterator[Query]:
+        """Open the run or the deployed federation; raises ConfigError where the options name both."""
+        from bcfl.federation.query import open_deployment, open_run
+
+        if not self.is_deployed:
+            with open_run(self.run, runs_folder(self.runs)) as query:
+                yield query
+            return
+        for name, value in (("run", self.run), ("runs", self.runs)):
+            if value is not None:
+                raise ConfigError(f"--{name} is for runs on this machine: leave it out, or --deployment")
+        deployment = self.deployment or DEPLOYMENT
+        with open_deployment(deployment, self.network, self.folder, self.store, self.gateway) as remote:
+            yield remote
+
+
+def _default_network() -> str | None:
+    from bcfl.ledger.deployment.networks import NAME_VARIABLE
+
+    return os.environ.get(NAME_VARIABLE)

@@ -1,0 +1,72 @@
+"""Turn a deployment's recorded options and a party's share of the data into its learner and its checks."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, Literal
+
+from bcfl.config import Config
+from bcfl.federation.genesis import set_up_task
+
+if TYPE_CHECKING:
+    from bcfl.federation.client import FederationClient
+    from bcfl.learning import Task
+    from bcfl.learning.partitions import Split
+    from bcfl.learning.training import TorchLearner
+    from bcfl.protocol.types import Layout
+    from bcfl.roles.checks.pipeline import Checks
+
+Role = Literal["device", "miner"]
+Share = tuple[int, int]  # index, from 0, and number of the shares
+
+
+def learning_config(client: FederationClient, flags: Mapping[str, Any]) -> Config:
+    """Return the options that the federation was deployed with, with `flags` in their place.
+
+    Raises ConfigError for flags that are not options, or do not fit together.
+    """
+    recorded = {name: client.options[name] for name in Config.model_fields if name in client.options}
+    recorded.pop("data", None)  # a folder of the owner's machine
+    return Config(**{**recorded, **flags})
+
+
+def create_learner(config: Config, role: Role, share: Share | None = None) -> TorchLearner:
+    """Return a party's learner on its share of the data.
+
+    Without a share a device holds all training data, a miner all held-out data.
+    """
+    from bcfl.learning.training import device_learner, miner_learner
+
+    task = set_up_task(config)
+    index, split = _split(task, config, role, share)
+    if role == "device":
+        return device_learner(task, split, index, config.seed)
+    return miner_learner(task, split, index)
+
+
+def layout_of(config: Config) -> Layout:
+    """Return the layout of the task's model."""
+    from bcfl.learning.training import layout
+
+    return layout(set_up_task(config))
+
+
+def checks_of(config: Config) -> Checks:
+    """Return the checks that a miner makes."""
+    from bcfl.roles.checks.pipeline import Checks
+
+    return Checks(**config.checks)
+
+
+def _split(task: Task, config: Config, role: Role, share: Share | None) -> tuple[int, Split]:
+    """Return which share of which split a party holds."""
+    from bcfl.learning import split
+    from bcfl.learning.partitions import Split
+
+    dataset = task.dataset(config.data)
+    if share is None:
+        return 0, Split((dataset.train,), (dataset.test,), dataset.test)
+    index, count = share
+    devices, miners = (count, config.miners) if role == "device" else (config.devices, count)
+    options: dict[str, Any] = {"alpha": config.alpha, "classes": config.classes_per_device}
+    return index, split(dataset, devices, miners, config.partition, config.seed, **options)

@@ -1,0 +1,169 @@
+"""View one account over all rounds: a device's updates, a miner's work, and the money of both."""
+
+from __future__ import annotations
+
+from typing import NotRequired, TypedDict
+
+from bcfl.federation.views.source import Source
+from bcfl.federation.views.votes import tallied
+from bcfl.protocol.rounds import Round
+from bcfl.protocol.verification import matches
+from bcfl.roles.background.claims import amount, claims
+
+
+class MoneyView(TypedDict):
+    """What an account has earned, in wei: withdrawable, claimed so far, and not claimed yet."""
+
+    credits: int
+    claimed: int
+    unclaimed: int
+    claimed_rounds: list[int]
+
+
+class UpdateView(TypedDict):
+    """A device's part in a round; only `round`, `status` and `submitted` where it sent no update."""
+
+    round: int
+    status: str
+    submitted: bool
+    position: NotRequired[int]
+    verdict: NotRequired[str | None]
+    samples: NotRequired[int]
+    microseconds: NotRequired[int]
+    submitter: NotRequired[str]
+    root: NotRequired[bytes]
+    cid: NotRequired[str]
+
+
+class DeviceView(MoneyView):
+    """A device's membership, money and updates; `bound_to` is the miner that it sends them to."""
+
+    device: str
+    index: int
+    from_round: int
+    until_round: int | None
+    bound_to: str | None
+    submitted: int
+    accepted: int
+    samples: int
+    rounds: list[UpdateView]
+
+
+class ServiceView(TypedDict):
+    """A miner's part in a round; `brought` counts updates, `matches` verdicts as the tally has them."""
+
+    round: int
+    status: str
+    brought: int
+    committed: bool
+    voted: bool
+    matches: int | None
+    led: bool
+    skipped: bool
+    attested: bool
+    penalty: int
+
+
+class MinerView(MoneyView):
+    """A miner's stake, money and rounds."""
+
+    miner: str
+    index: int
+    stake: int
+    weight: int
+    exit_round: int | None
+    voted: int
+    led: list[int]
+    attested: int
+    penalties: int
+    rounds: list[ServiceView]
+
+
+def device_view(source: Source, index: int) -> DeviceView:
+    """Return a device's membership, money and updates."""
+    history = source.history
+    account = history.devices[index]
+    updates = [_update(source, round_, index) for round_ in history.rounds.values() if round_.commits]
+    accepted = [update for update in updates if update.get("verdict") == "accepted"]
+    return {
+        "device": account,
+        "index": index,
+        "from_round": history.joined[account],
+        "until_round": history.left.get(account),
+        "bound_to": source.contract.call("binding", index) if history.voters() else None,
+        "submitted": sum(update["submitted"] for update in updates),
+        "accepted": len(accepted),
+        "samples": sum(update["samples"] for update in accepted),
+        **_money(source, account, as_miner=False),
+        "rounds": updates,
+    }
+
+
+def miner_view(source: Source, account: str) -> MinerView:
+    """Return a miner's stake, money and what it did in every round."""
+    member = source.history.miners[account]
+    rounds = [_service(round_, account) for round_ in source.history.rounds.values() if round_.commits]
+    return {
+        "miner": account,
+        "index": member.index,
+        "stake": member.stake,
+        "weight": member.weight,
+        "exit_round": member.exit_round or None,
+        "voted": sum(entry["voted"] for entry in rounds),
+        "led": [entry["round"] for entry in rounds if entry["led"]],
+        "attested": sum(entry["attested"] for entry in rounds),
+        "penalties": sum(entry["penalty"] for entry in rounds),
+        **_money(source, account, as_miner=True),
+        "rounds": rounds,
+    }
+
+
+def _money(source: Source, account: str, *, as_miner: bool) -> MoneyView:
+    """Return an account's money in all its roles, and the rounds that it has claimed in this one."""
+    history, domain = source.history, source.ledger.domain
+    return {
+        "credits": source.contract.call("credits", account),
+        "claimed": history.credited.get(account, 0),
+        "unclaimed": sum(
+            amount(claim, history, domain, source.terms) for claim in claims(history, domain, account)
+        ),
+        "claimed_rounds": sorted(
+            number for claimer, number, miner in history.claimed if claimer == account and miner is as_miner
+        ),
+    }
+
+
+def _update(source: Source, round_: Round, index: int) -> UpdateView:
+    """Return what a device submitted in a round."""
+    view: UpdateView = {"round": round_.number, "status": round_.status, "submitted": False}
+    for item in round_.submissions:
+        if item.update.device == index:
+            view |= {
+                "submitted": True,
+                "position": item.position,
+                "verdict": tallied(round_, item.position),
+                "samples": item.update.samples,
+                "microseconds": item.update.microseconds,
+                "submitter": item.submitter,
+                "root": item.update.root,
+                "cid": source.cid_of(item.update.cid, source.terms.lane_bits),
+            }
+    return view
+
+
+def _service(round_: Round, account: str) -> ServiceView:
+    """Return what a miner did in a round."""
+    vote = next((vote for vote in round_.votes if vote.voter.account == account), None)
+    devices = [item.update.device for item in round_.submissions]
+    return {
+        "round": round_.number,
+        "status": round_.status,
+        "brought": sum(item.submitter == account for item in round_.submissions),
+        "committed": account in round_.vote_commits,
+        "voted": vote is not None,
+        "matches": matches(vote, round_.accepted, devices) if vote and round_.accepted is not None else None,
+        "led": round_.leader == account,
+        "skipped": account in round_.skipped,
+        "attested": bool(round_.proposals) and account in round_.proposals[-1].attested,
+        "penalty": sum(amount for miner, amount in round_.penalties if miner == account),
+    }

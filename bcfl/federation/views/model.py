@@ -1,0 +1,59 @@
+"""View a global model: what the model ledger says of it, what the store has, and the model as a file."""
+
+from __future__ import annotations
+
+from math import prod
+from typing import TypedDict
+
+from bcfl.federation.views.source import MODEL_BITS, Source
+from bcfl.protocol import payload
+from bcfl.protocol.fixedpoint import Model, decode
+from bcfl.protocol.rewards import block_hash
+from bcfl.protocol.types import Block, Layout
+
+
+class ModelView(TypedDict):
+    """A model in the ledger; `block_round` is the round that made it, `held` whether the store has it."""
+
+    round: int
+    block_round: int
+    root: bytes
+    cid: str
+    block_hash: bytes
+    parent: bytes
+    leader: str | None
+    reward: int
+    parameters: int
+    bytes: int | None
+    held: bool
+
+
+def model_view(source: Source, number: int, block: Block) -> ModelView:
+    """Return the model of `block` as the one in force after round `number`."""
+    cid = source.cid_of(block.cid)
+    return {
+        "round": number,
+        "block_round": block.round,
+        "root": block.root,
+        "cid": cid,
+        "block_hash": block_hash(block),
+        "parent": block.parent,
+        "leader": block.leader if block.round else None,
+        "reward": block.reward,
+        "parameters": source.terms.parameters,
+        "bytes": None if source.layout is None else payload.size(source.layout, MODEL_BITS),
+        "held": source.store.has(cid),
+    }
+
+
+def to_safetensors(layout: Layout, lanes: Model, scale_bits: int, facts: dict[str, str]) -> bytes:
+    """Return a model, `(parameters,)`, as a file of float32 tensors with `facts` as its metadata."""
+    from safetensors.numpy import save
+
+    values = decode(lanes, scale_bits)  # (parameters,)
+    tensors, start = {}, 0
+    for tensor in layout.tensors:
+        end = start + prod(tensor.shape)
+        tensors[tensor.name] = values[start:end].reshape(tensor.shape)
+        start = end
+    return save(tensors, {f"bcfl.{name}": fact for name, fact in facts.items()})

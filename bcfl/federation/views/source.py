@@ -1,0 +1,125 @@
+"""Read what a federation's contract recorded and its store holds: every view is made from this alone."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from dataclasses import dataclass
+from functools import cached_property
+
+from bcfl.errors import BcflError, PayloadError, Unavailable
+from bcfl.federation.layouts import HEADER_BYTES, LANE_BYTES, layout_in
+from bcfl.ledger.contract import Contract, Event
+from bcfl.ledger.federation import FederationLedger
+from bcfl.ports import Store
+from bcfl.protocol import cid as cids
+from bcfl.protocol import merkle, payload
+from bcfl.protocol.events import take_in
+from bcfl.protocol.fixedpoint import Model
+from bcfl.protocol.rounds import History, Round
+from bcfl.protocol.types import Block, Clock, Layout, Terms
+
+MODEL_BITS = 32
+
+
+@dataclass(frozen=True)
+class Transaction:
+    """One transaction of a round, and what it logged."""
+
+    hash: bytes
+    block: int
+    timestamp: int
+    gas: int
+    names: tuple[str, ...]  # of its events
+
+
+class Source:
+    """A contract and a store, read once: later blocks are not seen.
+
+    `first_block` is the first that can hold a log of the contract.
+    """
+
+    def __init__(self, ledger: FederationLedger, store: Store, first_block: int = 0) -> None:
+        self.ledger, self.store, self.first_block = ledger, store, first_block
+
+    @property
+    def contract(self) -> Contract:
+        """Return the federation's contract."""
+        return self.ledger.contract
+
+    @property
+    def terms(self) -> Terms:
+        """Return what the parties agreed on."""
+        return self.ledger.terms
+
+    @property
+    def max_bytes(self) -> int:
+        """Return more bytes than any payload of this federation has."""
+        return self.terms.parameters * LANE_BYTES + HEADER_BYTES
+
+    @cached_property
+    def events(self) -> list[Event]:
+        """Return all events of the contract, from its deployment on."""
+        return list(self.contract.events(self.first_block))
+
+    @cached_property
+    def history(self) -> History:
+        """Return what the events say of rounds, parties and models."""
+        return take_in(History(self.terms.min_stake), self.events)
+
+    @cached_property
+    def clock(self) -> Clock:
+        """Return the phase of the running round."""
+        return self.ledger.clock()
+
+    @cached_property
+    def layout(self) -> Layout | None:
+        """Return the layout of the terms from a stored model; None where the store holds none."""
+        for block in (self.history.blocks[0], self.history.head):
+            with suppress(BcflError):
+                return layout_in(self.model_bytes(block), self.terms.layout)
+        return None
+
+    def cid_of(self, digest: bytes, lane_bits: int = MODEL_BITS) -> str:
+        """Return the CID that a digest on chain stands for, of lanes of so many bits.
+
+        Its codec follows from the payload's size. Without any model in the store the header's length is
+        unknown and left out, which is right but for payloads within a header's length of one chunk.
+        """
+        if self.layout is not None:
+            return cids.from_digest(digest, payload.size(self.layout, lane_bits))
+        return cids.from_digest(digest, self.terms.parameters * lane_bits // 8)
+
+    def model_bytes(self, block: Block) -> bytes:
+        """Return the verified bytes of a block's model; raises Unavailable, Corrupt or another StoreError."""
+        for codec in (cids.RAW, cids.DAG_PB):
+            cid = str(cids.Cid(codec, block.cid))
+            if self.store.has(cid):
+                return self.store.get(cid, self.max_bytes)
+        raise Unavailable(f"the store does not hold the model of round {block.round}")
+
+    def read_model(self, block: Block) -> tuple[Layout, Model]:
+        """Return a block's model from the store, `(parameters,)`, and its layout: CID, form and root checked.
+
+        Raises Unavailable, Corrupt or another StoreError, or PayloadError.
+        """
+        data = self.model_bytes(block)
+        layout = layout_in(data, self.terms.layout)
+        lanes = payload.decode(data, layout, MODEL_BITS)
+        if merkle.root(lanes, self.terms.leaf_lanes) != block.root:
+            raise PayloadError(
+                f"the model of round {block.round} in the store does not have the root on chain"
+            )
+        return layout, lanes
+
+    def transactions(self, round_: Round) -> list[Transaction]:
+        """Return the transactions of a round in their order, with their gas from their receipts."""
+        grouped: dict[bytes, list[Event]] = {transaction: [] for transaction in round_.transactions}
+        for event in self.events:
+            if event.transaction in grouped:
+                grouped[event.transaction].append(event)
+        return [self._transaction(events) for events in grouped.values()]
+
+    def _transaction(self, events: list[Event]) -> Transaction:
+        gas = self.contract.gas_of(events[0].transaction)
+        names = tuple(event.name for event in events)
+        return Transaction(events[0].transaction, events[0].block, events[0].timestamp, gas, names)

@@ -1,0 +1,129 @@
+"""View the votes of a round: each miner's verdict on each update, and the numbers that it had for it.
+
+The verdicts are on chain. The numbers are each miner's own and in its journal.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TypedDict
+
+from bcfl.federation.views.source import Source
+from bcfl.protocol.rounds import Round
+from bcfl.protocol.verification import matches
+from bcfl.roles.miner import findings
+from bcfl.roles.miner.findings import Finding
+
+
+class VoteView(TypedDict):
+    """An unveiled vote; `matches` counts the verdicts as the tally has them, None before it."""
+
+    miner: str
+    weight: int
+    accepted: int
+    rejected: int
+    matches: int | None
+    wish: str | None
+    salt: bytes
+
+
+class FindingView(TypedDict):
+    """A rule that an update failed in a miner's check: its score and the bounds it was held to."""
+
+    reason: str
+    rule: str
+    score: float | None
+    least: float | None
+    most: float | None
+
+
+class JudgedView(TypedDict):
+    """An update: the tally's verdict, and each miner's, with the findings behind it."""
+
+    position: int
+    device: str
+    verdict: str | None
+    verdicts: dict[str, str]
+    numbers: dict[str, list[FindingView]]
+
+
+class VotesView(TypedDict):
+    """The verdicts of a round, updates by miners.
+
+    `silent` are the miners that never unveiled, `unexplained` those whose journal has nothing of the round.
+    """
+
+    round: int
+    status: str
+    miners: list[VoteView]
+    silent: list[str]
+    unexplained: list[str]
+    updates: list[JudgedView]
+
+
+def votes_view(source: Source, round_: Round, journals: Path) -> VotesView:
+    """Return the verdicts of a round; `journals` is the folder of the miners' journals."""
+    voters = [vote.voter.account for vote in round_.votes]
+    recorded = {miner: findings.read(journals / miner, round_.number) for miner in voters}
+    return {
+        "round": round_.number,
+        "status": round_.status,
+        "miners": cast_votes(round_),
+        "silent": [miner for miner in round_.vote_commits if miner not in voters],
+        "unexplained": [miner for miner, notes in recorded.items() if notes is None],
+        "updates": [
+            {
+                "position": item.position,
+                "device": source.history.devices[item.update.device],
+                "verdict": tallied(round_, item.position),
+                "verdicts": verdicts_on(round_, item.position),
+                "numbers": _numbers(recorded, item.position),
+            }
+            for item in round_.submissions
+        ],
+    }
+
+
+def cast_votes(round_: Round) -> list[VoteView]:
+    """Return the unveiled votes of a round."""
+    devices = [item.update.device for item in round_.submissions]
+    return [
+        {
+            "miner": vote.voter.account,
+            "weight": vote.voter.weight,
+            "accepted": sum(not verdict for verdict in vote.opening.verdicts),
+            "rejected": sum(bool(verdict) for verdict in vote.opening.verdicts),
+            "matches": None if round_.accepted is None else matches(vote, round_.accepted, devices),
+            "wish": None if vote.opening.wish is None else vote.opening.wish.name.lower(),
+            "salt": vote.opening.salt,
+        }
+        for vote in round_.votes
+    ]
+
+
+def verdicts_on(round_: Round, position: int) -> dict[str, str]:
+    """Return each miner's verdict on an update, in words."""
+    return {miner: verdict.name.lower() for miner, verdict in round_.reasons(position).items()}
+
+
+def tallied(round_: Round, position: int) -> str | None:
+    """Return the tally's verdict on an update; None before the tally."""
+    return None if round_.accepted is None else round_.verdict(position).name.lower()
+
+
+def _numbers(recorded: dict[str, list[Finding] | None], position: int) -> dict[str, list[FindingView]]:
+    """Return what each miner found of one update."""
+    return {
+        miner: [_finding(item) for item in items or () if item.position == position]
+        for miner, items in recorded.items()
+    }
+
+
+def _finding(finding: Finding) -> FindingView:
+    return {
+        "reason": finding.reason,
+        "rule": finding.rule,
+        "score": finding.score,
+        "least": finding.least,
+        "most": finding.most,
+    }
