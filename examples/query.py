@@ -1,17 +1,44 @@
-"""What the chain says of every round, and how good the last model is: `python examples/query.py`."""
+"""Print every round, its leader and its votes: `python examples/query.py [RUN]`.
 
-from device import task
+RUN is the folder of a run (`bcfl run`). Without it the federation of `examples/device.py` is asked, as it was
+deployed on the network `local`, and its last model is tested.
+"""
 
-from bcfl.federation.node import reach
-from bcfl.learning.training import TorchLearner, layout
-from bcfl.ledger.deployment import networks
-from bcfl.storage import open_store
+import sys
+from pathlib import Path
 
-with reach(networks.resolve("local"), "federation") as client:
-    history = client.ledger.history()
-    for found in history.rounds.values():
-        accepted = [history.devices[item.update.device] for item in found.taken()]
-        print(f"round {found.number}: {found.status}, led by {found.leader}, accepted {accepted}")
-    print("credits of the first device:", client.ledger.contract.call("credits", history.devices[0]), "wei")
-    model = client.archive(layout(task), open_store("store")).values(history.head)
-    print("accuracy:", TorchLearner(task, None, task.dataset().test, seed=0).evaluate(model).accuracy)
+from bcfl.federation.query import Query, open_deployment, open_run
+
+
+def print_rounds(query: Query) -> None:
+    """Print what `bcfl round`, `bcfl leader` and `bcfl votes` answer."""
+    for number in query.history.rounds:
+        round_, line, votes = query.round_view(number), query.leader_view(number), query.votes_view(number)
+        accepted = len(round_["accepted"])
+        print(f"round {number}: {round_['status']}, led by {line['leader']}, {accepted} updates accepted")
+        for candidate in line["order"]:
+            print(f"  {candidate['miner']} stood in line with {candidate['share']:.0%} of all weight")
+        for update in votes["updates"]:
+            print(f"  {update['device']}: {update['verdict']} {sorted(update['verdicts'].values())}")
+
+
+def print_accuracy(query: Query) -> None:
+    """Print how good the last model is, which is read from the store and verified."""
+    from device import task
+
+    from bcfl.learning.training import TorchLearner
+    from bcfl.protocol.fixedpoint import decode
+
+    _, lanes = query.read_model(query.history.head)
+    learner = TorchLearner(task, None, task.dataset().test, seed=0)
+    print("accuracy:", learner.evaluate(decode(lanes, query.terms.scale_bits)).accuracy)
+
+
+if __name__ == "__main__":
+    if sys.argv[1:]:
+        with open_run(Path(sys.argv[1])) as run:
+            print_rounds(run)
+    else:
+        with open_deployment("federation", network="local") as deployment:
+            print_rounds(deployment)
+            print_accuracy(deployment)

@@ -1,4 +1,4 @@
-"""The command line: parse, wire, print. Whatever goes wrong is one line on stderr and an exit code.
+"""Run the commands of `bcfl`: parse and print. Every error is one line on stderr and an exit code.
 
 0    done
 2    an error that the person at the terminal can do something about
@@ -25,18 +25,18 @@ FULL: Final = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the command that `arguments` (the process's own when None) name; returns the exit code."""
-    given = list(sys.argv[1:] if arguments is None else arguments)
-    debug = "--debug" in given
+    """Run the command that `arguments` (the process's own when None) name; return the exit code."""
+    words = list(sys.argv[1:] if arguments is None else arguments)
+    debug = "--debug" in words
     try:
         from bcfl.cli.app import app
 
-        code = app([text for text in given if text != "--debug"], prog_name="bcfl", standalone_mode=False)
+        code = app([word for word in words if word != "--debug"], prog_name="bcfl", standalone_mode=False)
         sys.stdout.flush()
         return int(code or 0)
-    except SystemExit as ended:  # typer's own: the reader of a pipe is gone
+    except SystemExit as end:  # typer's own: the reader of a pipe is gone
         _silence()
-        return ended.code if isinstance(ended.code, int) else USAGE
+        return end.code if isinstance(end.code, int) else USAGE
     except KeyboardInterrupt:
         return _fail("interrupted", INTERRUPTED)
     except Exception as error:
@@ -46,7 +46,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _refuse(error: Exception) -> int:
-    """Say in one line what went wrong; returns the exit code."""
+    """Print in one line what went wrong; return the exit code."""
     if isinstance(error, BcflError):
         return _fail(str(error), USAGE)
     if hasattr(error, "format_message"):  # typer's family of usage errors, wherever this version keeps it
@@ -56,25 +56,34 @@ def _refuse(error: Exception) -> int:
         return 1
     if isinstance(error, OSError):
         return _fail(_system(error), USAGE)
-    what = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
-    return _fail(f"{what} (a defect of bcfl: please report it with what --debug shows)", DEFECT)
+    text = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
+    return _fail(f"{text} (a defect of bcfl: please report it with what --debug shows)", DEFECT)
 
 
 def _usage(error: Exception) -> str:
     """Return a usage error in one sentence, with the command whose help explains."""
     message: str = error.format_message()  # type: ignore[attr-defined]
+    if new_name := _new_name(getattr(error, "option_name", "")):
+        message = f"No such option: {error.option_name}, it is now {new_name}"  # type: ignore[attr-defined]
     context = getattr(error, "ctx", None)
     hint = f" (`{context.command_path} --help` lists what there is)" if context is not None else ""
     return message.strip().rstrip(".") + hint
 
 
+def _new_name(flag: str) -> str | None:
+    """Return what a flag is called that had another name in earlier versions; None for any other."""
+    from bcfl.cli.options import RENAMED_FLAGS
+
+    return RENAMED_FLAGS.get(flag)
+
+
 def _system(error: OSError) -> str:
     reason = error.strerror or type(error).__name__
-    where = f"{error.filename}: " if error.filename else ""
+    path = f"{error.filename}: " if error.filename else ""
     if error.errno in FULL:
         _silence()
-        return f"{where}{reason}: free some space and try again"
-    return f"{where}{reason}"
+        return f"{path}{reason}: free some space and try again"
+    return f"{path}{reason}"
 
 
 def _fail(message: str, code: int) -> int:
@@ -86,6 +95,6 @@ def _fail(message: str, code: int) -> int:
 def _silence() -> None:
     """Let nothing more be written to a stdout that takes nothing, not at the interpreter's end either."""
     with suppress(OSError, ValueError):
-        nowhere = os.open(os.devnull, os.O_WRONLY)
-        os.dup2(nowhere, sys.stdout.fileno())
-        os.close(nowhere)
+        null = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(null, sys.stdout.fileno())
+        os.close(null)

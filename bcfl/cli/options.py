@@ -30,6 +30,12 @@ PANELS: Final = {
 MONEY: Final = frozenset({"stake", "min_stake", "vote_penalty", "leader_penalty", "reward", "pool"})
 SEVERAL: Final = {"wish": "ROUND:ENGINE", "adversary": "SPEC"}  # options that may be given several times
 METAVARS: Final = {int: "N", float: "X", str: "NAME", Path: "PATH"}
+RENAMED_FLAGS: Final = {
+    "--check-effort": "--check-min-norm",
+    "--no-check-effort": "--no-check-min-norm",
+    "--check-split": "--check-clusters",
+    "--no-check-split": "--no-check-clusters",
+}
 ETHER: Final = 10**18
 NUMBER: Final = re.compile(r"-?\d{1,18}", re.ASCII)
 

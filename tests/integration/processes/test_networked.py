@@ -3,84 +3,90 @@
 from __future__ import annotations
 
 import inspect
+import json
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
-from bcfl.cli.options import RunOption
-from bcfl.cli.query.networked import PLACE, networked
-from bcfl.cli.query.rounds import round_, round_view
+from bcfl.cli.groups import grouped
+from bcfl.cli.query.rounds import round_
+from bcfl.cli.query.target import QueryTarget
 from bcfl.errors import ConfigError
-from bcfl.federation import remote
+from bcfl.federation.client import FederationClient
 from tests.daemons import client_of
 from tests.local_federation import LocalFederation
 
-seen: list[object] = []
+OPTIONS = {"run": None, "runs": None, "network": None, "deployment": None, "gateway": None}
 
 
-def command(number: int = 1, run: RunOption = None) -> None:
-    """What is asked."""
-    seen.append((number, run, PLACE.get()))
-
-
-def test_a_command_takes_the_options_of_a_network_too() -> None:
-    asked = networked(round_)
-    assert asked.__doc__ == round_.__doc__
-    names = list(inspect.signature(asked).parameters)
+def test_a_command_takes_the_options_of_a_run_and_of_a_network() -> None:
+    command = grouped(round_)
+    assert command.__doc__ == round_.__doc__
+    names = list(inspect.signature(command).parameters)
     assert names == [
-        "number",
         "run",
         "runs",
-        "as_json",
         "network",
         "deployment",
         "folder",
         "store",
         "gateway",
+        "number",
+        "as_json",
     ]
 
 
-def test_what_they_name_holds_for_that_command_only() -> None:
-    place = {"network": None, "folder": Path("deployments"), "store": "store", "gateway": None}
-    asked = networked(command)
-    asked(number=2, run=None, deployment=None, **place)
-    asked(number=3, run=None, deployment="demo", **place)
-    assert [item[0] for item in seen] == [2, 3]  # type: ignore[index]
-    assert seen[0][2] is None  # type: ignore[index]
-    assert seen[1][2].deployment == "demo"  # type: ignore[index]
-    assert PLACE.get() is None
-    with pytest.raises(ConfigError, match="--run is for runs on this machine"):
-        asked(number=3, run=Path("run"), deployment="demo", **place)
+def test_the_command_gets_what_they_name() -> None:
+    targets = []
+
+    def command(target: QueryTarget, number: int = 1) -> None:
+        targets.append((number, target))
+
+    options = {**OPTIONS, "folder": Path("deployments"), "store": "store"}
+    grouped(command)(number=2, **options)
+    grouped(command)(number=3, **{**options, "deployment": "demo"})
+    assert targets == [(2, QueryTarget()), (3, QueryTarget(deployment="demo"))]
+    assert [target.is_deployed for _, target in targets] == [False, True]
+
+
+def test_a_run_and_a_deployment_are_not_asked_together() -> None:
+    for target in (
+        QueryTarget(run=Path("run"), deployment="demo"),
+        QueryTarget(run=Path("run"), network="lab"),
+    ):
+        with pytest.raises(ConfigError, match="--run is for runs on this machine"), target.open():
+            pass
 
 
 def test_the_network_of_the_environment_is_asked_unless_a_run_is_named(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setenv("BCFL_NETWORK", "lab")
-    place = {"network": None, "folder": Path("deployments"), "store": "store", "gateway": None}
-    asked = networked(command)
-    asked(number=4, run=None, deployment=None, **place)
-    asked(number=5, run=Path("run"), deployment=None, **place)
-    assert seen[-2][2].deployment == "federation"  # type: ignore[index]
-    assert seen[-1][1:] == (Path("run"), None)  # type: ignore[index]
+    assert QueryTarget().is_deployed
+    assert not QueryTarget(run=Path("run")).is_deployed
+    assert not QueryTarget(runs=Path("runs")).is_deployed
 
 
-def test_a_deployed_federation_answers_as_a_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_deployed_federation_answers_as_a_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     local = LocalFederation(tmp_path)
     local.play()
     client, _ = client_of(local)
-    monkeypatch.setattr(remote, "joined", contextmanager(lambda *_: iter([client])))
-    with remote.elsewhere() as found:
-        assert found is None
+    deployments = []
 
-    def ask() -> None:
-        with remote.elsewhere() as found:
-            assert found is not None
-            view = round_view(found, found.round("1"))
-            assert view["status"] == "finalized"
-            assert len(view["accepted"]) == 4
-            assert found.model_bytes(found.history.head)
+    @contextmanager
+    def connect(_: object, deployment: str, folder: Path) -> Iterator[FederationClient]:
+        deployments.append((deployment, folder))
+        yield client
 
-    store = str(tmp_path / "store")
-    networked(ask)(network=None, deployment="x", folder=Path(), store=store, gateway=None)
+    monkeypatch.setattr("bcfl.federation.client.connect", connect)
+    target = QueryTarget(deployment="demo", store=str(tmp_path / "store"))
+    round_(target, "1", as_json=True)
+    view = json.loads(capsys.readouterr().out)
+    assert (view["status"], len(view["accepted"])) == ("finalized", 4)
+    assert deployments == [("demo", Path("deployments"))]
+    with target.open() as query:
+        assert query.model_bytes(query.history.head)

@@ -78,6 +78,21 @@ def test_usage_errors(bcfl: Bcfl, arguments: tuple[str, ...], words: str) -> Non
     assert words in bcfl(*arguments).refusal
 
 
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        ("--check-split", "--check-clusters"),
+        ("--no-check-split", "--no-check-clusters"),
+        ("--check-effort", "--check-min-norm"),
+        ("--no-check-effort", "--no-check-min-norm"),
+    ],
+)
+@pytest.mark.parametrize("command", ["run", "deploy", "up"])
+def test_a_flag_that_was_renamed_names_the_new_one(bcfl: Bcfl, command: str, old: str, new: str) -> None:
+    refusal = bcfl(command, old).refusal
+    assert refusal.startswith(f"No such option: {old}, it is now {new} (`bcfl {command} --help`")
+
+
 def test_a_defect_says_so(bcfl: Bcfl, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(listing, "list_runs", raising(KeyError("a\nb")))
     answer = bcfl("ls")

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from bcfl.protocol.accounts import Account
 from bcfl.protocol.rewards import block_hash
 from bcfl.protocol.types import Engine, Mode, Phase
 from bcfl.roles.common.journal import Journal
@@ -20,7 +21,7 @@ def hexed(data: bytes) -> str:
     return "0x" + data.hex()
 
 
-def addresses(keys: list) -> list[str]:
+def addresses(keys: list[Account]) -> list[str]:
     return [key.address for key in keys]
 
 
@@ -275,7 +276,7 @@ def test_the_engine_changes_by_the_miners_votes(bcfl: Bcfl, played: Played) -> N
 
 
 def test_the_list_of_runs_shows_modes(bcfl: Bcfl, two_rounds: Federation) -> None:
-    assert two_rounds
+    assert two_rounds is not None
     (run,) = bcfl("ls", "--json").json["runs"]
     assert (run["mode"], run["engine"]) == ("partial", "committee")
     assert "partial, committee" in bcfl("ls").text
@@ -357,7 +358,7 @@ def test_calls(bcfl: Bcfl, two_rounds: Federation) -> None:
 def test_what_cannot_be_asked(
     bcfl: Bcfl, two_rounds: Federation, arguments: tuple[object, ...], words: str
 ) -> None:
-    assert two_rounds
+    assert two_rounds is not None
     assert words in bcfl(*arguments).refusal
 
 

@@ -144,7 +144,7 @@ def test_json_is_one_object(bcfl: Bcfl, stage: Stage) -> None:
 
 
 def test_quiet(bcfl: Bcfl, stage: Stage) -> None:
-    assert stage
+    assert stage is not None
     assert bcfl("run", "--quiet").text
     assert bcfl("run", "-q", "--json").json["contract"] == CONTRACT
 
@@ -286,7 +286,7 @@ def test_an_error_at_the_start_is_the_only_line(bcfl: Bcfl, stage: Stage) -> Non
 
 
 def test_the_commands_to_try_name_the_run_where_they_must(bcfl: Bcfl, stage: Stage) -> None:
-    assert stage
+    assert stage is not None
     assert "`bcfl round 2 --run apart`" in bcfl("run", "--run-dir", "apart").out
 
 
