@@ -40,8 +40,8 @@ def with_flags(*left_out: str) -> Callable[[Command], Command]:
         flags = [option for option in config_parameters() if option.name not in left_out]
 
         def call(**values: Any) -> None:
-            given = {option.name: values.pop(option.name) for option in flags}
-            command(**values, flags={name: value for name, value in given.items() if value is not None})
+            options = {option.name: values.pop(option.name) for option in flags}
+            command(**values, flags={name: value for name, value in options.items() if value is not None})
 
         return _signed(call, command, [*(item for item in parameters if item.name != "flags"), *flags])
 

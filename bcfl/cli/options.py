@@ -39,6 +39,12 @@ RENAMED_FLAGS: Final = {
 ETHER: Final = 10**18
 NUMBER: Final = re.compile(r"-?\d{1,18}", re.ASCII)
 
+
+def optional(flag: str, metavar: str, help_text: str) -> Any:
+    """Return an option without a default of its own."""
+    return typer.Option(flag, metavar=metavar, show_default=False, help=help_text)
+
+
 RunOption = Annotated[
     Path | None,
     typer.Option("--run", metavar="DIR", help="The run's folder, or its name in the runs; else the latest."),
@@ -48,13 +54,11 @@ RunsOption = Annotated[
 ]
 PairsOption = Annotated[
     list[str] | None,
-    typer.Option("-c", metavar="KEY=VALUE", show_default=False, help="Set an option; may be repeated."),
+    optional("-c", "KEY=VALUE", "Set an option; may be repeated."),
 ]
 ConfigFileOption = Annotated[
     Path | None,
-    typer.Option(
-        "--config", metavar="FILE", show_default=False, help="Read options from FILE, not bcfl.toml."
-    ),
+    optional("--config", "FILE", "Read options from FILE, not bcfl.toml."),
 ]
 JsonOption = Annotated[bool, typer.Option("--json", metavar="", help="Print one JSON object.")]
 

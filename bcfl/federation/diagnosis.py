@@ -110,10 +110,10 @@ def check_network(name: str | None, deployment: str, folder: Path) -> Iterator[F
         return
     try:
         yield _attempt("node", lambda: check_node(chain))
-        expected = (
+        note = (
             "" if network.chain_id else "; the network's section of bcfl.toml does not say which to expect"
         )
-        yield Finding("chain id", OK, f"{chain.chain_id}{expected}")
+        yield Finding("chain id", OK, f"{chain.chain_id}{note}")
         yield _attempt("clock", lambda: check_clock(chain.now(), time.time(), chain.view == "pending"))
         yield _attempt("contract", lambda: check_contract(chain, network.name, deployment, folder))
     finally:
@@ -123,9 +123,9 @@ def check_network(name: str | None, deployment: str, folder: Path) -> Iterator[F
 def check_node(chain: RpcChain) -> Finding:
     """Check which node answers, and how fast."""
     client = str(chain.request("web3_clientVersion"))[:60]
-    started = time.monotonic()
+    start = time.monotonic()
     block = int(chain.request("eth_blockNumber"), 16)
-    seconds = time.monotonic() - started
+    seconds = time.monotonic() - start
     if chain.request("eth_syncing"):
         return Finding(
             "node", WARNING, f"{client} is still syncing, at block {block:,}", "wait until it is done"
@@ -170,11 +170,11 @@ def check_store(address: str, gateway: str | None) -> Finding:
     from bcfl.storage import open_store
 
     def probe() -> Finding:
-        started = time.monotonic()
+        start = time.monotonic()
         store = open_store(address, gateway)
         store.get(store.put(PROBE), len(PROBE))
         return Finding(
-            "store", OK, f"{address} keeps and gives, in {(time.monotonic() - started) * 1000:.0f} ms"
+            "store", OK, f"{address} keeps and gives, in {(time.monotonic() - start) * 1000:.0f} ms"
         )
 
     return _attempt("store", probe)
@@ -190,8 +190,8 @@ def _attempt(check: str, action: Callable[[], Finding]) -> Finding:
 def _failed(check: str, error: BcflError) -> Finding:
     """Return an error as a finding; an error says what to do after its last colon or semicolon, if at all."""
     text = " ".join(str(error).split())
-    found, _, advice = max(text.rpartition("; "), text.rpartition(": "), key=lambda parts: len(parts[0]))
-    return Finding(check, FAILED, found or text, advice if found else "see `bcfl doctor --debug`")
+    reason, _, advice = max(text.rpartition("; "), text.rpartition(": "), key=lambda parts: len(parts[0]))
+    return Finding(check, FAILED, reason or text, advice if reason else "see `bcfl doctor --debug`")
 
 
 def _version(package: str) -> str | None:

@@ -1,4 +1,4 @@
-"""The layout of a federation, whose digest is on chain, from the header of a stored model."""
+"""Read the layout of a federation, whose digest is on chain, from the header of a stored model."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ TENSOR = re.compile(
 
 
 def layout_in(data: bytes, digest: bytes) -> Layout:
-    """The layout that a payload's header describes; raises PayloadError unless its digest is `digest`."""
+    """Return the layout in a payload's header; raises PayloadError unless its digest is `digest`."""
     length = min(int.from_bytes(data[:LENGTH_BYTES], "little"), HEADER_BYTES)
     header = data[LENGTH_BYTES : LENGTH_BYTES + length]
     tensors = tuple(_tensor(name, shape) for name, shape in TENSOR.findall(header))
@@ -35,15 +35,15 @@ def layout_in(data: bytes, digest: bytes) -> Layout:
 
 
 def stored_layout(store: Store, terms: Terms, models: Sequence[bytes]) -> Layout:
-    """The layout of the terms from any model that a store holds, the first and the latest tried first.
+    """Return the layout of the terms from any model of a store, the first and the latest tried first.
 
     `models` are the CID digests of all models. Raises StoreError when the store holds none of them.
     """
-    most = terms.parameters * LANE_BYTES + HEADER_BYTES
+    max_bytes = terms.parameters * LANE_BYTES + HEADER_BYTES
     for digest in [models[0], *reversed(models)]:
         for codec in (RAW, DAG_PB):
             with suppress(BcflError):
-                return layout_in(store.get(str(Cid(codec, digest)), most), terms.layout)
+                return layout_in(store.get(str(Cid(codec, digest)), max_bytes), terms.layout)
     raise StoreError("the store holds no model of this federation: name its own with --store")
 
 

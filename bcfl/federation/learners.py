@@ -25,9 +25,9 @@ def learning_config(client: FederationClient, flags: Mapping[str, Any]) -> Confi
 
     Raises ConfigError for flags that are not options, or do not fit together.
     """
-    recorded = {name: client.options[name] for name in Config.model_fields if name in client.options}
-    recorded.pop("data", None)  # a folder of the owner's machine
-    return Config(**{**recorded, **flags})
+    options = {name: client.options[name] for name in Config.model_fields if name in client.options}
+    options.pop("data", None)  # a folder of the owner's machine
+    return Config(**{**options, **flags})
 
 
 def create_learner(config: Config, role: Role, share: Share | None = None) -> TorchLearner:

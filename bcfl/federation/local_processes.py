@@ -209,10 +209,10 @@ class LocalProcesses:
         finally:
             chain.close()
 
-    def _check_fit(self, recorded: Mapping[str, Any]) -> None:
+    def _check_fit(self, options: Mapping[str, Any]) -> None:
         """Raise ConfigError unless the federation in the folder has these parties."""
         config = self.config
-        mode, devices, miners = (recorded[name] for name in ("mode", "devices", "miners"))
+        mode, devices, miners = (options[name] for name in ("mode", "devices", "miners"))
         if (mode, devices, miners) != (config.mode, config.devices, config.miners):
             raise ConfigError(
                 f"{self.options.folder} holds a federation of mode {mode} with {devices} devices and "
@@ -226,10 +226,10 @@ class LocalProcesses:
         may be somebody else's by then.
         """
         self._save_keys()
-        config, shared, miners = self.config, self._shared_arguments(), dict[str, Child]()
+        config, common, miners = self.config, self._shared_arguments(), dict[str, Child]()
         for role, accounts in (("miner", self._miners), ("device", self._devices)):
             for number, account in enumerate(accounts, start=1):
-                arguments = ["start", role, *shared, "--account", account.address]
+                arguments = ["start", role, *common, "--account", account.address]
                 arguments += ["--share", f"{number}/{len(accounts)}"]
                 votes = role == "miner" or config.mode == "full"
                 if votes:
@@ -248,9 +248,9 @@ class LocalProcesses:
 
         folder = self.options.folder / "keystore"
         password = (self.options.folder / PASSWORD).read_text().strip()
-        saved = {entry.address for entry in keystore.list_entries(folder)}
+        addresses = {entry.address for entry in keystore.list_entries(folder)}
         for account in (*self._miners, *self._devices):
-            if account.address not in saved:
+            if account.address not in addresses:
                 keystore.save(folder, account.key, password, keystore.LIGHT)
 
     def _shared_arguments(self) -> list[str]:
@@ -264,18 +264,18 @@ class LocalProcesses:
 
     def _follow(self, client: FederationClient, rounds: int | None) -> None:
         """Keep the processes running and show where the federation stands, until enough rounds have ended."""
-        shown = 0
-        while rounds is None or shown < rounds:
+        last = 0
+        while rounds is None or last < rounds:
             self._restart_ended()
             with self._chain_may_be_away():
                 history = client.ledger.history()
                 for number in sorted(history.rounds):
-                    if number > shown and history.rounds[number].closed is not None:
+                    if number > last and history.rounds[number].closed is not None:
                         self.observer.round(history.rounds[number])
-                        shown = number
+                        last = number
                 self.observer.round_status(client, self.supervisor)
             time.sleep(POLL)
-        self.observer.event("done", f"{shown} rounds have ended")
+        self.observer.event("done", f"{last} rounds have ended")
 
     @contextmanager
     def _chain_may_be_away(self) -> Iterator[None]:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Final
 import typer
 
 from bcfl.cli.node.options import PasswordFileOption
-from bcfl.cli.options import JsonOption
+from bcfl.cli.options import JsonOption, optional
 from bcfl.cli.output.printing import Column, print_fields, print_json, print_table
 from bcfl.errors import ConfigError
 from bcfl.ledger.deployment.networks import KEYSTORE
@@ -71,12 +71,7 @@ def import_(
     folder: Folder = KEYSTORE,
     key_file: Annotated[
         Path | None,
-        typer.Option(
-            "--key-file",
-            metavar="FILE",
-            show_default=False,
-            help="Read the key from FILE; else from stdin, or it is asked for.",
-        ),
+        optional("--key-file", "FILE", "Read the key from FILE; else from stdin, or it is asked for."),
     ] = None,
     password_file: PasswordFileOption = None,
     light: Light = False,

@@ -65,14 +65,14 @@ def up(
         _anvil(host, port, folder, accounts, mnemonic, time)
     from bcfl.ledger.devnet.server import serve
 
-    ended = threading.Event()
+    end = threading.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, lambda *_: ended.set())
+        signal.signal(number, lambda *_: end.set())
     with serve(folder, addresses, host, port, simulated=time is Time.SIMULATED) as server:
         _warn(host, mnemonic)
         print_fields([("rpc", server.url), ("chain", "31337"), ("kept in", folder), *_listed(addresses)])
         sys.stdout.flush()
-        ended.wait()
+        end.wait()
 
 
 @app.command()

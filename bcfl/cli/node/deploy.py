@@ -18,7 +18,7 @@ from bcfl.cli.node.options import (
     SignerOptions,
     StoreOption,
 )
-from bcfl.cli.options import ConfigFileOption, JsonOption, PairsOption
+from bcfl.cli.options import ConfigFileOption, JsonOption, PairsOption, optional
 from bcfl.cli.output.printing import ether, plural, print_fields, print_json
 from bcfl.config import RUN_OPTIONS, Config
 from bcfl.errors import BcflError, ConfigError, LedgerError
@@ -47,12 +47,7 @@ def deploy(
     store: StoreOption = "store",
     register_file: Annotated[
         Path | None,
-        typer.Option(
-            "--register",
-            metavar="FILE",
-            show_default=False,
-            help="Register the devices of FILE, an address a line.",
-        ),
+        optional("--register", "FILE", "Register the devices of FILE, an address a line."),
     ] = None,
     pairs: PairsOption = None,
     toml: ConfigFileOption = None,

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
+from bcfl.cli.options import optional
 from bcfl.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -22,11 +23,10 @@ MAX_SHARES: Final = 1024
 FOLDER: Final = Path("deployments")
 NetworkOption = Annotated[
     str | None,
-    typer.Option(
+    optional(
         "--network",
-        metavar="NAME",
-        show_default=False,
-        help="A network of bcfl.toml, or local; else BCFL_NETWORK, the node at ETH_RPC_URL, or local.",
+        "NAME",
+        "A network of bcfl.toml, or local; else BCFL_NETWORK, the node at ETH_RPC_URL, or local.",
     ),
 ]
 DeploymentOption = Annotated[
@@ -38,11 +38,10 @@ FolderOption = Annotated[
 ]
 AccountOption = Annotated[
     str | None,
-    typer.Option(
+    optional(
         "--account",
-        metavar="WHO",
-        show_default=False,
-        help="The account that signs: an address of the keystore, or an index of a test network's mnemonic.",
+        "ACCOUNT",
+        "The account that signs: an address of the keystore, or an index of a test network's mnemonic.",
     ),
 ]
 KeystoreOption = Annotated[
@@ -63,15 +62,14 @@ StoreOption = Annotated[
 ]
 GatewayOption = Annotated[
     str | None,
-    typer.Option("--gateway", metavar="URL", show_default=False, help="Read from here what the store lacks."),
+    optional("--gateway", "URL", "Read from here what the store lacks."),
 ]
 PasswordFileOption = Annotated[
     Path | None,
-    typer.Option(
+    optional(
         "--password-file",
-        metavar="FILE",
-        show_default=False,
-        help="Read the password from FILE; else it is ETH_KEYSTORE_PASSWORD, or asked for.",
+        "FILE",
+        "Read the password from FILE; else it is ETH_KEYSTORE_PASSWORD, or asked for.",
     ),
 ]
 

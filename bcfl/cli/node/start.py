@@ -23,7 +23,7 @@ from bcfl.cli.node.options import (
     parse_listen,
     parse_share,
 )
-from bcfl.cli.options import JsonOption
+from bcfl.cli.options import JsonOption, optional
 from bcfl.cli.output.printing import ether, plural, print_fields, print_json
 from bcfl.config import MAX_MINERS, Config
 from bcfl.errors import ConfigError
@@ -48,30 +48,22 @@ JournalOption = Annotated[
 ]
 TaskOption = Annotated[
     str | None,
-    typer.Option(
-        "--task", metavar="NAME", show_default=False, help="The learning task; else as it was deployed."
-    ),
+    optional("--task", "NAME", "The learning task; else as it was deployed."),
 ]
 DataOption = Annotated[
     Path | None,
-    typer.Option("--data", metavar="DIR", show_default=False, help="The folder of the task's data set."),
+    optional("--data", "DIR", "The folder of the task's data set."),
 ]
 ShareOption = Annotated[
     str | None,
-    typer.Option(
-        "--share",
-        metavar="I/N",
-        show_default=False,
-        help="Hold one share of the data set: 1/8 is the first of eight; else all of it.",
-    ),
+    optional("--share", "I/N", "Hold one share of the data set: 1/8 is the first of eight; else all of it."),
 ]
 PairsOption = Annotated[
     list[str] | None,
-    typer.Option(
+    optional(
         "-c",
-        metavar="KEY=VALUE",
-        show_default=False,
-        help="An option of learning (partition, seed, epochs...), where it differs from the deployment's.",
+        "KEY=VALUE",
+        "An option of learning (partition, seed, epochs...), where it differs from the deployment's.",
     ),
 ]
 PollOption = Annotated[
@@ -91,18 +83,11 @@ ListenOption = Annotated[
 ]
 EndpointOption = Annotated[
     str | None,
-    typer.Option(
-        "--endpoint",
-        metavar="URL",
-        show_default=False,
-        help="Where others reach it, announced on chain; else where it listens.",
-    ),
+    optional("--endpoint", "URL", "Where others reach it, announced on chain; else where it listens."),
 ]
 StakeOption = Annotated[
     str | None,
-    typer.Option(
-        "--stake", metavar="WEI", show_default=False, help="Join with this stake, if not a miner yet."
-    ),
+    optional("--stake", "WEI", "Join with this stake, if not a miner yet."),
 ]
 KeepOption = Annotated[
     int,
@@ -135,8 +120,8 @@ class LearningOptions:
             if not equals:
                 raise ConfigError(f"-c {pair[:60]} is not key=value: write, for example, -c partition=iid")
             flags[key.strip().replace("-", "_")] = value.strip()
-        named = {"task": self.task, "data": self.data}
-        return flags | {name: value for name, value in named.items() if value is not None}
+        fields = {"task": self.task, "data": self.data}
+        return flags | {name: value for name, value in fields.items() if value is not None}
 
     @property
     def share(self) -> tuple[int, int] | None:
@@ -250,11 +235,10 @@ def miner(
     party: PartyOptions,
     wish: Annotated[
         list[str] | None,
-        typer.Option(
+        optional(
             "--wish",
-            metavar="[ROUND:]ENGINE",
-            show_default=False,
-            help="In mode hybrid: vote for ENGINE, from round ROUND on; may be repeated.",
+            "[ROUND:]ENGINE",
+            "In mode hybrid: vote for ENGINE, from round ROUND on; may be repeated.",
         ),
     ] = None,
 ) -> None:
@@ -299,13 +283,13 @@ def round_(
     with federation.connect() as client:
         owner = signer.unlock(client.network)
         _await_miners(client, miners)
-        opened = open_first_round(client, owner)
+        is_new = open_first_round(client, owner)
         current = client.ledger.history().current
     number = 0 if current is None else current.number
     if as_json:
-        print_json({"opened": opened, "round": number})
+        print_json({"opened": is_new, "round": number})
     else:
-        print_fields([("opened", opened), ("round", number)])
+        print_fields([("opened", is_new), ("round", number)])
 
 
 def register(parent: typer.Typer) -> None:
@@ -315,12 +299,12 @@ def register(parent: typer.Typer) -> None:
 
 def _await_miners(client: FederationClient, miners: int) -> None:
     """Wait until so many miners have announced where they are reached; print to stderr how many have."""
-    printed = None
+    previous = None
     while (ready := len(client.ledger.history().endpoints)) < miners:
-        if ready != printed:
+        if ready != previous:
             text = f"waiting: {ready} of {plural(miners, 'miner')} can be reached"
             print(text, file=sys.stderr, flush=True)
-        printed = ready
+        previous = ready
         time.sleep(POLL)
 
 

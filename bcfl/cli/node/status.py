@@ -52,8 +52,8 @@ def register(parent: typer.Typer) -> None:
 
 def status_line(view: StatusView) -> str:
     """Return the round, and what it waits for, in one line."""
-    left = "" if view["deadline"] is None else f", {max(0, view['deadline'] - view['now'])} s left"
-    return f"round {view['round']} · waits for {_wait(view)}{left}"
+    remaining = "" if view["deadline"] is None else f", {max(0, view['deadline'] - view['now'])} s left"
+    return f"round {view['round']} · waits for {_wait(view)}{remaining}"
 
 
 def _wait(view: StatusView) -> str:
@@ -74,8 +74,8 @@ def _wait(view: StatusView) -> str:
 def _until(view: StatusView) -> str:
     if view["deadline"] is None:
         return "as soon as somebody does it"
-    left = view["deadline"] - view["now"]
-    remaining = f"{left} s left" if left > 0 else "over: anybody may go on"
+    seconds = view["deadline"] - view["now"]
+    remaining = f"{seconds} s left" if seconds > 0 else "over: anybody may go on"
     return f"{format_time(view['deadline'])} UTC ({remaining})"
 
 

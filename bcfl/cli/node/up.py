@@ -12,6 +12,7 @@ import typer
 
 from bcfl.cli.groups import grouped, with_flags
 from bcfl.cli.node.chain import MNEMONIC
+from bcfl.cli.options import optional
 from bcfl.cli.output.up_display import open_up_display
 from bcfl.config import RUN_OPTIONS, Config
 
@@ -33,9 +34,7 @@ class UpOptions:
     ] = 8545
     store: Annotated[
         str | None,
-        typer.Option(
-            "--store", metavar="STORE", show_default=False, help="Else the folder DIR/store; or ipfs:..."
-        ),
+        optional("--store", "STORE", "Else the folder DIR/store; or ipfs:..."),
     ] = None
     anvil: Annotated[bool, typer.Option("--anvil", help="Run anvil instead of the embedded chain.")] = False
 

@@ -88,7 +88,7 @@ def watch(
     from bcfl.federation.event_stream import follow_events
     from bcfl.federation.views.status import status_view
 
-    ended, act = 0, _do_nothing
+    rounds_ended, act = 0, _do_nothing
     with federation.connect() as client:
         if not as_json:
             print_folded(f"{status_line(status_view(client))} · times are UTC", 0)
@@ -98,8 +98,8 @@ def watch(
             act = start_watchtower(client, signer.unlock(client.network), stores.open())
         for event in follow_events(client, from_start=from_start, poll=poll, act=act, report=_retry):
             _print(event, as_json)
-            ended += event.name in ENDS
-            if ended == rounds:
+            rounds_ended += event.name in ENDS
+            if rounds_ended == rounds:
                 return
 
 

@@ -94,8 +94,8 @@ class LiveDisplay(Display):
         from rich.text import Text
 
         if self._spins:
-            fitted = Text(cut(text, self.width - SPINNER_WIDTH), style="cyan")
-            self._live.update(Spinner("dots", fitted, style="cyan"))
+            line = Text(cut(text, self.width - SPINNER_WIDTH), style="cyan")
+            self._live.update(Spinner("dots", line, style="cyan"))
         else:
             self._live.update(Text(text, "cyan", no_wrap=True, overflow="ellipsis"), refresh=True)
 

@@ -59,9 +59,9 @@ def print_fields(fields: Sequence[tuple[str, object]]) -> None:
     room = terminal_width() - width - len(GAP)
     console = _console()
     for name, value in lines:
-        first, *others = folded(value if len(value) <= room else shortened(value), room)
+        first, *following = folded(value if len(value) <= room else shortened(value), room)
         console.print(Text.assemble((name, "dim"), GAP, first), soft_wrap=True)
-        for line in others:
+        for line in following:
             console.print(Text(" " * (width + len(GAP)) + line), soft_wrap=True)
 
 

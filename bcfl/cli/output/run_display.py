@@ -109,7 +109,7 @@ def led_by(config: Config) -> str:
 def round_cells(report: RoundReport, seconds: float | None, wide: bool, engine: bool = False) -> list[str]:
     """Return a round as one row of the table; `engine`: name it beside the leader that it made."""
     leader = report.leader or "-"
-    decided = f" ({report.engine})" if engine else ""
+    suffix = f" ({report.engine})" if engine else ""
     total = len(report.accepted) + len(report.rejected)
     return [
         str(report.round),
@@ -118,7 +118,7 @@ def round_cells(report: RoundReport, seconds: float | None, wide: bool, engine: 
         f"{len(report.accepted)}/{total}",
         f"{report.gas:,}",
         "-" if seconds is None else f"{seconds:.1f}",
-        (leader if wide else shortened(leader)) + decided,
+        (leader if wide else shortened(leader)) + suffix,
         rejected_words(report),
     ]
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
 
-from bcfl.cli.options import JsonOption
+from bcfl.cli.options import JsonOption, optional
 from bcfl.cli.output.printing import Column, plural, print_fields, print_json, print_table
 from bcfl.cli.query.target import QueryTarget
 from bcfl.errors import ConfigError
@@ -37,12 +37,7 @@ def audit(
     ] = None,
     block_hash: Annotated[
         str | None,
-        typer.Option(
-            "--block-hash",
-            metavar="HASH",
-            show_default=False,
-            help="With BUNDLE: the hash of its last block, from somebody you trust.",
-        ),
+        optional("--block-hash", "HASH", "With BUNDLE: the hash of its last block, from somebody you trust."),
     ] = None,
     as_json: JsonOption = False,
 ) -> None:

@@ -17,7 +17,7 @@ from bcfl.federation.views.run import RunView, run_view
 def ls(runs: RunsOption = None, as_json: JsonOption = False) -> None:
     """List the runs, the oldest first, and how far each has come."""
     folder = runs_folder(runs)
-    views = [run_view(listed) for listed in list_runs(folder)]
+    views = [run_view(run) for run in list_runs(folder)]
     if as_json:
         print_json({"runs": views})
     elif not views:
@@ -93,10 +93,10 @@ def _plain(value: object) -> str:
 
 
 def _row(view: RunView) -> list[object]:
-    started = view["created"].replace("T", " ").removesuffix("+00:00")
+    start = view["created"].replace("T", " ").removesuffix("+00:00")
     rounds = f"{view['rounds']}/{view['rounds_wanted']}" if view["rounds_wanted"] else None
     name = Path(view["run_dir"]).name
     if view["error"]:
-        return [name, started, None, None, None, None, None, f"damaged: {view['error']}"]
+        return [name, start, None, None, None, None, None, f"damaged: {view['error']}"]
     mode = f"{view['mode']}, {view['engine']}"
-    return [name, started, view["task"], view["devices"], view["miners"], mode, rounds, view["state"]]
+    return [name, start, view["task"], view["devices"], view["miners"], mode, rounds, view["state"]]

@@ -11,10 +11,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Final
 
-import typer
-
 from bcfl.cli.node.options import FOLDER, FolderOption, GatewayOption, NetworkOption, StoreOption
-from bcfl.cli.options import RunOption, RunsOption, runs_folder
+from bcfl.cli.options import RunOption, RunsOption, optional, runs_folder
 from bcfl.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -32,11 +30,8 @@ class QueryTarget:
     network: NetworkOption = None
     deployment: Annotated[
         str | None,
-        typer.Option(
-            "--deployment",
-            metavar="NAME",
-            show_default=False,
-            help="Ask a deployed federation, by its name or address, instead of a run.",
+        optional(
+            "--deployment", "NAME", "Ask a deployed federation, by its name or address, instead of a run."
         ),
     ] = None
     folder: FolderOption = FOLDER

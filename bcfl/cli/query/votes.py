@@ -9,9 +9,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
-import typer
-
-from bcfl.cli.options import JsonOption, round_argument
+from bcfl.cli.options import JsonOption, optional, round_argument
 from bcfl.cli.output.printing import Column, Row, print_folded, print_table, show, terminal_width
 from bcfl.cli.query.target import QueryTarget
 
@@ -28,9 +26,7 @@ def votes(
     number: Annotated[str, round_argument("N")],
     journal: Annotated[
         Path | None,
-        typer.Option(
-            "--journal", metavar="DIR", show_default=False, help="The miners' journals; else the run's."
-        ),
+        optional("--journal", "DIR", "The miners' journals; else the run's."),
     ] = None,
     as_json: JsonOption = False,
 ) -> None:

@@ -56,10 +56,10 @@ class SourceOptions:
 
     def _resumed(self, flags: Mapping[str, Any]) -> tuple[Path, Config]:
         """Return the run to go on with, and its options; more rounds than it began with are taken over."""
-        refused = [f"--{name.replace('_', '-')}" for name in flags if name not in WITH_RESUME]
-        refused += ["-c"] * bool(self.pairs) + ["--config"] * bool(self.toml)
-        if refused:
-            raise ConfigError(f"{refused[0]} cannot be given with --resume: a run keeps what it began with")
+        conflicts = [f"--{name.replace('_', '-')}" for name in flags if name not in WITH_RESUME]
+        conflicts += ["-c"] * bool(self.pairs) + ["--config"] * bool(self.toml)
+        if conflicts:
+            raise ConfigError(f"{conflicts[0]} cannot be given with --resume: a run keeps what it began with")
         runs = runs_folder(flags.get("runs"))
         path = find_run(self.folder, runs) or latest(runs)
         if "rounds" not in flags:
@@ -155,11 +155,11 @@ def _losses(report: Report) -> str:
     losses = report.losses
     if not losses:
         return f"none of {plural(total, 'update')}"
-    most, count = losses[0], sum(loss.rounds for loss in losses)
+    first, count = losses[0], sum(loss.rounds for loss in losses)
     words = (
         f"{count:,} of {plural(total, 'update')} ({count / total:.1%}), of {plural(len(losses), 'device')}"
     )
-    return f"{words}; most often {most.device}, {plural(most.rounds, 'time')}"
+    return f"{words}; most often {first.device}, {plural(first.rounds, 'time')}"
 
 
 def _adversarial(report: Report) -> list[tuple[str, str]]:

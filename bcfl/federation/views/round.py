@@ -201,10 +201,10 @@ def _rejected(source: Source, round_: Round) -> list[RejectedView]:
 
 def _phases(transactions: list[Transaction]) -> list[PhaseView]:
     """Return the phases in the order in which they began."""
-    grouped: dict[str, list[Transaction]] = {}
+    groups: dict[str, list[Transaction]] = {}
     for item in transactions:
         phase = next((PHASES[name] for name in item.names if name in PHASES), "other")
-        grouped.setdefault(phase, []).append(item)
+        groups.setdefault(phase, []).append(item)
     return [
         {
             "phase": phase,
@@ -213,7 +213,7 @@ def _phases(transactions: list[Transaction]) -> list[PhaseView]:
             "transactions": len(items),
             "gas": sum(item.gas for item in items),
         }
-        for phase, items in grouped.items()
+        for phase, items in groups.items()
     ]
 
 

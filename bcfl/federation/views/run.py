@@ -25,47 +25,47 @@ class RunView(TypedDict):
     error: str | None
 
 
-def run_view(listed: Listed) -> RunView:
+def run_view(run: Listed) -> RunView:
     """Return a run with the number of rounds that its contract has closed."""
-    config = listed.config
-    closed, error = _closed(listed)
-    wanted = None if config is None else config.rounds
+    config = run.config
+    rounds, error = _closed(run)
+    target = None if config is None else config.rounds
     return {
-        "run_dir": str(listed.path),
-        "created": listed.created.isoformat(timespec="seconds"),
-        "state": _state(listed.busy, closed, wanted, error),
+        "run_dir": str(run.path),
+        "created": run.created.isoformat(timespec="seconds"),
+        "state": _state(run.busy, rounds, target, error),
         "task": None if config is None else config.task,
         "devices": None if config is None else config.devices,
         "miners": None if config is None else config.miners,
         "mode": None if config is None else config.mode,
         "engine": None if config is None else config.first_engine,
-        "rounds": closed,
-        "rounds_wanted": wanted,
-        "contract": listed.contract,
+        "rounds": rounds,
+        "rounds_wanted": target,
+        "contract": run.contract,
         "error": error,
     }
 
 
-def _closed(listed: Listed) -> tuple[int, str | None]:
+def _closed(run: Listed) -> tuple[int, str | None]:
     """Return how many rounds have ended, or why nobody can tell."""
-    if listed.error or listed.contract is None:
-        return 0, listed.error
+    if run.error or run.contract is None:
+        return 0, run.error
     from bcfl.ledger.artifact import federation_at
     from bcfl.ledger.devnet.embedded import EmbeddedChain
 
     try:
-        chain = EmbeddedChain(listed.path / "chain.sqlite", read_only=True)
+        chain = EmbeddedChain(run.path / "chain.sqlite", read_only=True)
         try:
-            return max(federation_at(chain, listed.contract).call("round_clock")[2] - 1, 0), None
+            return max(federation_at(chain, run.contract).call("round_clock")[2] - 1, 0), None
         finally:
             chain.close()
     except BcflError as error:
         return 0, str(error)
 
 
-def _state(busy: bool, closed: int, wanted: int | None, error: str | None) -> str:
+def _state(busy: bool, rounds: int, target: int | None, error: str | None) -> str:
     if error:
         return "damaged"
     if busy:
         return "running"
-    return "done" if wanted is not None and closed >= wanted else "stopped"
+    return "done" if target is not None and rounds >= target else "stopped"

@@ -113,11 +113,11 @@ class Source:
 
     def transactions(self, round_: Round) -> list[Transaction]:
         """Return the transactions of a round in their order, with their gas from their receipts."""
-        grouped: dict[bytes, list[Event]] = {transaction: [] for transaction in round_.transactions}
+        groups: dict[bytes, list[Event]] = {transaction: [] for transaction in round_.transactions}
         for event in self.events:
-            if event.transaction in grouped:
-                grouped[event.transaction].append(event)
-        return [self._transaction(events) for events in grouped.values()]
+            if event.transaction in groups:
+                groups[event.transaction].append(event)
+        return [self._transaction(events) for events in groups.values()]
 
     def _transaction(self, events: list[Event]) -> Transaction:
         gas = self.contract.gas_of(events[0].transaction)

@@ -64,20 +64,20 @@ class VotesView(TypedDict):
 def votes_view(source: Source, round_: Round, journals: Path) -> VotesView:
     """Return the verdicts of a round; `journals` is the folder of the miners' journals."""
     voters = [vote.voter.account for vote in round_.votes]
-    recorded = {miner: findings.read(journals / miner, round_.number) for miner in voters}
+    findings_of = {miner: findings.read(journals / miner, round_.number) for miner in voters}
     return {
         "round": round_.number,
         "status": round_.status,
         "miners": cast_votes(round_),
         "silent": [miner for miner in round_.vote_commits if miner not in voters],
-        "unexplained": [miner for miner, notes in recorded.items() if notes is None],
+        "unexplained": [miner for miner, notes in findings_of.items() if notes is None],
         "updates": [
             {
                 "position": item.position,
                 "device": source.history.devices[item.update.device],
                 "verdict": tallied(round_, item.position),
                 "verdicts": verdicts_on(round_, item.position),
-                "numbers": _numbers(recorded, item.position),
+                "numbers": _numbers(findings_of, item.position),
             }
             for item in round_.submissions
         ],
@@ -111,11 +111,11 @@ def tallied(round_: Round, position: int) -> str | None:
     return None if round_.accepted is None else round_.verdict(position).name.lower()
 
 
-def _numbers(recorded: dict[str, list[Finding] | None], position: int) -> dict[str, list[FindingView]]:
+def _numbers(findings_of: dict[str, list[Finding] | None], position: int) -> dict[str, list[FindingView]]:
     """Return what each miner found of one update."""
     return {
         miner: [_finding(item) for item in items or () if item.position == position]
-        for miner, items in recorded.items()
+        for miner, items in findings_of.items()
     }
 
 
