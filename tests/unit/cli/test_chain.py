@@ -27,7 +27,8 @@ ROOT = Path(__file__).parents[3]
 COMMAND = """
 import sys, typer
 import bcfl.cli.app
-from bcfl.cli import chain, main
+from bcfl.cli import main
+from bcfl.cli.node import chain
 bcfl.cli.app.app = app = typer.Typer()
 chain.register(app)
 sys.exit(main())
