@@ -61,10 +61,10 @@ class Up:
 
     def events(self) -> Iterator[dict[str, Any]]:
         assert self.process.stdout is not None
-        with (self.folder / "told.log").open("a") as told:
+        with (self.folder / "events.log").open("a") as log:
             for line in self.process.stdout:
-                told.write(line)
-                told.flush()
+                log.write(line)
+                log.flush()
                 yield json.loads(line)
 
     def close(self) -> None:
@@ -77,14 +77,14 @@ class Up:
     def pid(self, name: str) -> int:
         """The process of a party by its share, as `device 1/4`."""
         role, part = name.split()
-        found = [pid for pid, words in processes(self.folder) if role in words and part in words]
-        assert len(found) == 1
-        return found[0]
+        pids = [pid for pid, words in processes(self.folder) if role in words and part in words]
+        assert len(pids) == 1
+        return pids[0]
 
 
 def processes(folder: Path) -> list[tuple[int, list[str]]]:
     """The processes of a federation, by the folder that their command lines name."""
-    found = []
+    entries = []
     for entry in Path("/proc").iterdir():
         if entry.name.isdecimal():
             try:
@@ -92,8 +92,8 @@ def processes(folder: Path) -> list[tuple[int, list[str]]]:
             except OSError:
                 continue
             if any(word.startswith(str(folder)) for word in words):
-                found.append((int(entry.name), words))
-    return found
+                entries.append((int(entry.name), words))
+    return entries
 
 
 def gone(folder: Path) -> bool:
@@ -105,7 +105,7 @@ def test_a_federation_of_processes(tmp_path: Path) -> None:
     """One test, for the processes cost more than all that is asked about them."""
     (tmp_path / "tiny.py").write_text(TASK)
     events = play(tmp_path)
-    check_what_was_told(events)
+    check_events(events)
     check_logs(tmp_path)
     check_chain(tmp_path)
     check_that_it_goes_on(tmp_path, events)
@@ -114,14 +114,14 @@ def test_a_federation_of_processes(tmp_path: Path) -> None:
 def test_a_full_federation_has_one_process_for_both_roles(tmp_path: Path) -> None:
     (tmp_path / "tiny.py").write_text(TASK)
     options = ["--mode", "full", "--devices", "3", *OPTIONS[4:]]
-    told, parties = [], 0
+    events, parties = [], 0
     with closing(Up(tmp_path, 2, options)) as up:
         for event in up.events():
-            told.append(event)
+            events.append(event)
             if event["event"] == "round":
                 parties = max(parties, sum("start" in words for _, words in processes(tmp_path)))
         assert up.process.wait(PATIENCE) == 0
-    rounds = [event for event in told if event["event"] == "round"]
+    rounds = [event for event in events if event["event"] == "round"]
     assert [(event["status"], event["engine"], event["accepted"]) for event in rounds] == [
         ("finalized", "resource", 3)
     ] * 2
@@ -143,7 +143,7 @@ def play(folder: Path) -> list[dict[str, Any]]:
     return events
 
 
-def check_what_was_told(events: list[dict[str, Any]]) -> None:
+def check_events(events: list[dict[str, Any]]) -> None:
     """All rounds ended in blocks, and whoever was killed was started again."""
     assert [event["status"] for event in events if event["event"] == "round"] == ["finalized"] * ROUNDS
     assert {event["process"] for event in events if event["event"] == "died"} >= {"device 1", "miner 1"}
@@ -164,8 +164,8 @@ def check_logs(folder: Path) -> None:
 def check_chain(folder: Path) -> None:
     """Nothing was submitted twice, nobody was penalized, and every block follows from the one before."""
     with closing(EmbeddedChain(folder / "chain" / "chain.sqlite", read_only=True)) as chain:
-        made = read(folder / "deployments", "rpc", "up")
-        ledger = FederationLedger(federation_at(chain, made.address))
+        deployment = read(folder / "deployments", "rpc", "up")
+        ledger = FederationLedger(federation_at(chain, deployment.address))
         history = ledger.history()
         counts: Counter[tuple[object, ...]] = Counter()
         for event in ledger.contract.events():
@@ -177,20 +177,20 @@ def check_chain(folder: Path) -> None:
     assert len(history.blocks) >= 1 + ROUNDS
     assert max(counts.values()) == 1
     for number in range(1, ROUNDS + 1):
-        found = history.rounds[number]
-        devices = [item.update.device for item in found.submissions]
+        round_ = history.rounds[number]
+        devices = [item.update.device for item in round_.submissions]
         assert len(set(devices)) == len(devices) >= DEVICES // 2
-        assert not found.penalties
-        assert found.block is not None
-        assert found.block.parent == block_hash(history.blocks[number - 1])
+        assert not round_.penalties
+        assert round_.block is not None
+        assert round_.block.parent == block_hash(history.blocks[number - 1])
 
 
-def check_that_it_goes_on(folder: Path, before: list[dict[str, Any]]) -> None:
+def check_that_it_goes_on(folder: Path, earlier: list[dict[str, Any]]) -> None:
     """Started again it stands where it stood; a supervisor that is killed leaves nobody behind."""
     with closing(Up(folder, ROUNDS + 5)) as up:
         events = up.events()
         address = next(event["address"] for event in events if event["event"] == "deployed")
-        assert address == next(event["address"] for event in before if event["event"] == "deployed")
+        assert address == next(event["address"] for event in earlier if event["event"] == "deployed")
         assert next(event["round"] for event in events if event["event"] == "round") == 1
         assert until(lambda: len(processes(folder)) == 1 + 1 + MINERS + DEVICES)
         up.process.kill()

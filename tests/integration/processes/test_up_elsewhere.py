@@ -44,12 +44,12 @@ def up(folder: Path, store: str) -> list[dict[str, object]]:
     options += ["--task", "tiny:task", "--no-check-quality", "--anvil", "--port", "0", "--store", store]
     options += UNHURRIED_OPTIONS
     command = [sys.executable, "-m", "bcfl", "up", "--dir", str(folder), "--json", *options]
-    told = folder / "told.log"
-    with told.open("wb") as out, (folder / "errors.log").open("wb") as errors:
+    log = folder / "events.log"
+    with log.open("wb") as out, (folder / "errors.log").open("wb") as errors:
         env = environment() | {"PATH": os.environ["PATH"]}
-        done = subprocess.run(
+        process = subprocess.run(
             command, env=env, cwd=folder, stdout=out, stderr=errors, timeout=PATIENCE, check=False
         )
-    assert done.returncode == 0
+    assert process.returncode == 0
     assert gone(folder)
-    return [json.loads(line) for line in told.read_text().splitlines()]
+    return [json.loads(line) for line in log.read_text().splitlines()]

@@ -30,9 +30,9 @@ def test_processes_go_on_over_reorganisations(tmp_path: Path) -> None:
     if foundry.find("anvil") is None:
         pytest.skip(foundry.absence("anvil"))
     (tmp_path / "tiny.py").write_text(TASK)
-    with socket.socket() as taken:
-        taken.bind(("127.0.0.1", 0))
-        port = taken.getsockname()[1]
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        port = listener.getsockname()[1]
     command = [sys.executable, "-m", "bcfl", "up", "--anvil", "--json", "--port", str(port)]
     command += ["--dir", str(tmp_path)]
     command += [
@@ -49,8 +49,8 @@ def test_processes_go_on_over_reorganisations(tmp_path: Path) -> None:
     ]
     command += ["--task", "tiny:task", "--no-check-quality", *UNHURRIED_OPTIONS]
     env = environment() | {"PATH": os.pathsep.join([os.environ["PATH"], str(foundry.FOLDER)])}
-    with (tmp_path / "told.log").open("wb") as said, (tmp_path / "errors.log").open("wb") as errors:
-        process = subprocess.Popen(command, env=env, cwd=tmp_path, stdout=said, stderr=errors)
+    with (tmp_path / "events.log").open("wb") as output, (tmp_path / "errors.log").open("wb") as errors:
+        process = subprocess.Popen(command, env=env, cwd=tmp_path, stdout=output, stderr=errors)
         try:
             depths = reorganise(process, f"http://127.0.0.1:{port}")
         finally:
@@ -58,7 +58,7 @@ def test_processes_go_on_over_reorganisations(tmp_path: Path) -> None:
             process.wait()
     assert process.returncode == 0
     assert set(depths) == {1, 2, 3}
-    events = [json.loads(line) for line in (tmp_path / "told.log").read_text().splitlines()]
+    events = [json.loads(line) for line in (tmp_path / "events.log").read_text().splitlines()]
     assert [event["status"] for event in events if event["event"] == "round"] == ["finalized"] * ROUNDS
     assert not [event for event in events if event["event"] == "died"]
     assert gone(tmp_path)

@@ -63,8 +63,8 @@ def bcfl(capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest
     def run(*arguments: object) -> Answer:
         capsys.readouterr()
         code = main([str(argument) for argument in arguments])
-        printed = capsys.readouterr()
-        return Answer(code, printed.out, printed.err)
+        output = capsys.readouterr()
+        return Answer(code, output.out, output.err)
 
     return run
 
@@ -76,8 +76,8 @@ def play(runs: Path, **options: Any) -> harness.Federation:
     """A federation whose chain is that of a new run; its store is empty."""
     with Run.create(Config(runs=runs)) as run, pytest.MonkeyPatch.context() as patch:
 
-        def on_file(_: None, **given: Any) -> EmbeddedChain:
-            return EmbeddedChain(run.chain_path, **given)
+        def on_file(_: None, **options_: Any) -> EmbeddedChain:
+            return EmbeddedChain(run.chain_path, **options_)
 
         patch.setattr(harness, "EmbeddedChain", on_file)
         federation = harness.Federation(**options)
@@ -93,7 +93,7 @@ def play_two_rounds(runs: Path) -> harness.Federation:
 
 
 @pytest.fixture
-def played(tmp_path: Path) -> Played:
+def play_federation(tmp_path: Path) -> Played:
     """Plays a federation in the folder that the commands are run in."""
     return partial(play, tmp_path / "runs")
 

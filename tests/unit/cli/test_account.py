@@ -31,13 +31,13 @@ def command(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
 
 
 def test_new_list_and_use(bcfl: Bcfl, tmp_path: Path) -> None:
-    made = bcfl("account", "new", "--light", "--password-file", "password", "--json").json
-    assert bcfl("account", "list", "--json").json == {"accounts": [made]}
-    assert made["address"] in bcfl("account", "list").text
+    account = bcfl("account", "new", "--light", "--password-file", "password", "--json").json
+    assert bcfl("account", "list", "--json").json == {"accounts": [account]}
+    assert account["address"] in bcfl("account", "list").text
     folder = tmp_path / "home" / ".bcfl" / "keystore"
-    assert Path(made["file"]).parent == folder
-    assert stat.S_IMODE(Path(made["file"]).stat().st_mode) == 0o600
-    assert keystore.unlock(folder, made["address"], lambda: "open sesame").address == made["address"]
+    assert Path(account["file"]).parent == folder
+    assert stat.S_IMODE(Path(account["file"]).stat().st_mode) == 0o600
+    assert keystore.unlock(folder, account["address"], lambda: "open sesame").address == account["address"]
 
 
 def test_several_at_once_and_their_addresses_alone(bcfl: Bcfl, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -58,13 +58,13 @@ def test_no_account_yet(bcfl: Bcfl) -> None:
 
 @pytest.mark.parametrize("source", ["file", "stdin", "prompt"])
 def test_import(bcfl: Bcfl, monkeypatch: pytest.MonkeyPatch, source: str) -> None:
-    typed = iter([KEY, "open sesame", "open sesame"])
+    answers = iter([KEY, "open sesame", "open sesame"])
     if source == "stdin":
         monkeypatch.setattr("sys.stdin", io.StringIO(KEY + "\n"))
         monkeypatch.setenv("ETH_KEYSTORE_PASSWORD", "open sesame")
     if source == "prompt":
         monkeypatch.setattr("sys.stdin.isatty", lambda: True, raising=False)
-        monkeypatch.setattr("getpass.getpass", lambda _: next(typed))
+        monkeypatch.setattr("getpass.getpass", lambda _: next(answers))
     options = ["--key-file", "key", "--password-file", "password"] if source == "file" else []
     answer = bcfl("account", "import", "--light", "--keystore", "keys", *options)
     assert ADDRESS in answer.text

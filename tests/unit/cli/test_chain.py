@@ -68,7 +68,7 @@ def up(*options: str) -> Iterator[tuple[subprocess.Popen[str], str]]:
         process.stdout.close()
 
 
-def said(process: subprocess.Popen[str]) -> tuple[str, str]:
+def output_of(process: subprocess.Popen[str]) -> tuple[str, str]:
     """What a process that has ended wrote to stdout, after its first line, and to stderr."""
     assert process.stdout is not None
     return process.stdout.read(), ERRORS.read_text()
@@ -87,22 +87,22 @@ def wait_for(url: str) -> None:
 
 
 def ask(url: str, method: str, *params: Any) -> Any:
-    request = {"jsonrpc": "2.0", "id": 1, "method": method, "params": params}
+    request: Any = {"jsonrpc": "2.0", "id": 1, "method": method, "params": params}
     return requests.post(url, json=request, timeout=ANSWER).json()["result"]
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_serves_until_told_to_end(number: signal.Signals) -> None:
+def test_serves_until_a_signal(number: signal.Signals) -> None:
     with up("--port", "0", "--accounts", "12") as (process, url):
         assert ask(url, "eth_accounts")[0] == FIRST
         ask(url, "evm_mine")
         process.send_signal(number)
         assert process.wait(PATIENCE) == 0
-        printed, warned = said(process)
-    assert FIRST in printed
-    assert "and 2 more" in printed
-    assert warned.startswith("warning: everybody knows the keys")
-    assert warned.count("\n") == 1
+        output, warnings = output_of(process)
+    assert FIRST in output
+    assert "and 2 more" in output
+    assert warnings.startswith("warning: everybody knows the keys")
+    assert warnings.count("\n") == 1
     with up("--port", "0", "--accounts", "12") as (_, url):
         assert ask(url, "eth_blockNumber") == "0x1"
 
@@ -116,25 +116,25 @@ def test_mnemonic_of_ones_own_is_not_shown() -> None:
         assert int(ask(url, "eth_getBlockByNumber", "latest", False)["timestamp"], 16) == head + 1
         process.terminate()
         process.wait(PATIENCE)
-        printed, warned = said(process)
+        output, warnings = output_of(process)
     assert first != FIRST
-    assert warned == ""
-    assert "sausage" not in printed
+    assert warnings == ""
+    assert "sausage" not in output
 
 
 @pytest.fixture
-def taken() -> Iterator[int]:
+def busy_port() -> Iterator[int]:
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))
         listener.listen()
         yield listener.getsockname()[1]
 
 
-def test_refusals(bcfl: Bcfl, taken: int, tmp_path: Path) -> None:
+def test_refusals(bcfl: Bcfl, busy_port: int, tmp_path: Path) -> None:
     (tmp_path / "full").mkdir()
     (tmp_path / "full" / "notes").write_text("mine")
     for options, words in (
-        (["--port", taken], f"port {taken} of 127.0.0.1 is taken"),
+        (["--port", busy_port], f"port {busy_port} of 127.0.0.1 is taken"),
         (["--port", 0, "--dir", "full"], "full holds something else than a chain"),
         (["--port", 0, "--dir", "full/notes"], "cannot be the folder of a chain"),
         (["--port", 0, "--mnemonic", "some words"], "the mnemonic is not one"),
@@ -174,8 +174,8 @@ def test_anvil_of_npm_is_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
 
 
 @pytest.mark.skipif(shutil.which("anvil") is None, reason="anvil is not on PATH")
-def test_anvil_serves_and_keeps_its_chain(bcfl: Bcfl, taken: int) -> None:
-    assert f"port {taken} of" in bcfl("chain", "up", "--anvil", "--port", taken).refusal
+def test_anvil_serves_and_keeps_its_chain(bcfl: Bcfl, busy_port: int) -> None:
+    assert f"port {busy_port} of" in bcfl("chain", "up", "--anvil", "--port", busy_port).refusal
     with up("--anvil", "--port", "0", "--accounts", "2") as (process, url):
         assert ask(url, "web3_clientVersion").startswith("anvil/")
         assert ask(url, "eth_accounts")[0] == FIRST.lower()

@@ -28,8 +28,8 @@ SMALL = ["--devices", 3, "--miners", 2, "--pool", "2 ether"]
 @pytest.fixture(scope="module")
 def url() -> Iterator[str]:
     addresses = [account.address for account in keystore.derive(MNEMONIC, 0, 3)]
-    with serve(None, addresses, port=0) as started:
-        yield started.url
+    with serve(None, addresses, port=0) as server:
+        yield server.url
 
 
 @pytest.fixture(autouse=True)
@@ -44,11 +44,11 @@ def command(monkeypatch: pytest.MonkeyPatch, url: str) -> None:
 def test_from_nothing_to_a_checked_federation(bcfl: Bcfl, tmp_path: Path) -> None:
     first, second, third = (account.address for account in keystore.derive(MNEMONIC, 0, 3))
     (tmp_path / "devices").write_text(f"{second}\n")
-    where = ["--network", "local"]
-    made = bcfl("deploy", *where, "--name", "demo", "--register", "devices", *SMALL, "--json").json
+    network = ["--network", "local"]
+    answer = bcfl("deploy", *network, "--name", "demo", "--register", "devices", *SMALL, "--json").json
     record = records.read(tmp_path / "deployments", "local", "demo")
-    assert made["record"] == "deployments/local/demo.json"
-    assert made["address"] == record.address
+    assert answer["record"] == "deployments/local/demo.json"
+    assert answer["address"] == record.address
     assert record.options["devices"] == 3
     chain = connect(resolve("local"))
     contract = federation_at(chain, record.address)
@@ -59,13 +59,13 @@ def test_from_nothing_to_a_checked_federation(bcfl: Bcfl, tmp_path: Path) -> Non
     assert any(cid_bytes(path) == cid for path in (tmp_path / "store").rglob("b*"))
     assert record.constructor["root"] == "0x" + root.hex()
 
-    assert "demo is deployed on local already" in bcfl("deploy", *where, "--name", "demo", *SMALL).refusal
-    assert bcfl("verify-contract", "demo", *where, "--json").json["address"] == record.address
-    assert "this version's" in bcfl("verify-contract", record.address, *where).text
+    assert "demo is deployed on local already" in bcfl("deploy", *network, "--name", "demo", *SMALL).refusal
+    assert bcfl("verify-contract", "demo", *network, "--json").json["address"] == record.address
+    assert "this version's" in bcfl("verify-contract", record.address, *network).text
 
     (tmp_path / "devices").write_text(f"{second}\n{third}\n")
-    shown = bcfl("register-devices", "devices", "--name", "demo", *where).text
-    assert shown == "registered 1 device\nbefore 1 device"
+    text = bcfl("register-devices", "devices", "--name", "demo", *network).text
+    assert text == "registered 1 device\nbefore 1 device"
     assert contract.call("device_of", third) == 1
     with pytest.raises(Reverted):
         contract.call("device_of", first)
@@ -83,11 +83,11 @@ def test_account_of_a_keystore(bcfl: Bcfl, tmp_path: Path) -> None:
     key = keystore.derive(MNEMONIC, 1, 1)[0]
     keystore.save(tmp_path / "keys", key.key, "open sesame", keystore.LIGHT)
     (tmp_path / "password").write_text("open sesame")
-    who = ["--keystore", "keys", "--account", key.address, "--password-file", "password"]
-    made = bcfl("deploy", *SMALL, *who, "--json").json
-    assert (made["owner"], made["network"]) == (key.address, "rpc")
+    signer = ["--keystore", "keys", "--account", key.address, "--password-file", "password"]
+    deployment = bcfl("deploy", *SMALL, *signer, "--json").json
+    assert (deployment["owner"], deployment["network"]) == (key.address, "rpc")
     (tmp_path / "password").write_text("close sesame")
-    assert "not the password" in bcfl("deploy", *SMALL, *who, "--name", "other").refusal
+    assert "not the password" in bcfl("deploy", *SMALL, *signer, "--name", "other").refusal
 
 
 def test_too_many_devices(bcfl: Bcfl, tmp_path: Path) -> None:

@@ -40,16 +40,16 @@ def raising(error: Exception) -> object:
 
 
 def test_help_lists_every_command(bcfl: Bcfl) -> None:
-    shown = bcfl("--help")
-    assert shown.code == 0
-    assert [word for word in COMMANDS if f"│ {word} " not in shown.out] == []
+    answer = bcfl("--help")
+    assert answer.code == 0
+    assert [word for word in COMMANDS if f"│ {word} " not in answer.out] == []
 
 
 @pytest.mark.parametrize("command", COMMANDS)
 def test_every_command_has_help(bcfl: Bcfl, command: str) -> None:
-    shown = bcfl(command, "--help")
-    assert shown.code == 0
-    assert f"bcfl {command}" in shown.out
+    answer = bcfl(command, "--help")
+    assert answer.code == 0
+    assert f"bcfl {command}" in answer.out
 
 
 def test_every_query_but_fetch_answers_in_json(bcfl: Bcfl) -> None:
@@ -100,9 +100,9 @@ def test_a_defect_says_so(bcfl: Bcfl, monkeypatch: pytest.MonkeyPatch) -> None:
     assert answer.err.count("\n") == 1
     assert "KeyError" in answer.err
     assert "please report" in answer.err
-    debugged = bcfl("ls", "--debug")
-    assert debugged.code == 70
-    assert "Traceback" in debugged.err
+    traced = bcfl("ls", "--debug")
+    assert traced.code == 70
+    assert "Traceback" in traced.err
     assert bcfl("--debug", "version").code == 0
 
 
@@ -165,14 +165,14 @@ def test_runs_are_listed_whatever_state_they_are_in(bcfl: Bcfl, two_rounds: obje
     (runs / "torn" / "run.json").write_text("{")
     Run.create(Config(run_dir=runs / "fresh", devices=7)).close()
     with Run.create(Config(run_dir=runs / "busy")):
-        listed = {
+        views = {
             Path(view["run_dir"]).name: view for view in bcfl("ls", "--runs", runs, "--json").json["runs"]
         }
-        assert {name: view["state"] for name, view in listed.items()} == {
+        assert {name: view["state"] for name, view in views.items()} == {
             "whole": "stopped", "torn": "damaged", "fresh": "stopped", "busy": "running",
         }  # fmt: skip
-    assert (listed["whole"]["rounds"], listed["whole"]["rounds_wanted"]) == (1, 10)
-    assert listed["fresh"]["devices"] == 7
+    assert (views["whole"]["rounds"], views["whole"]["rounds_wanted"]) == (1, 10)
+    assert views["fresh"]["devices"] == 7
     text = bcfl("ls", "--runs", runs).text
     assert "damaged: " in text
     assert "1/10 stopped" in text
@@ -196,30 +196,30 @@ def test_the_environment_names_the_runs(
 
 def test_a_reader_that_goes_away(two_rounds: object, tmp_path: Path) -> None:
     assert two_rounds
-    read, write = os.pipe()
-    os.close(read)
-    done = started("events", cwd=tmp_path, stdout=write)
-    os.close(write)
-    assert done.returncode == 1
-    assert done.stderr == ""
+    reader, writer = os.pipe()
+    os.close(reader)
+    process = started("events", cwd=tmp_path, stdout=writer)
+    os.close(writer)
+    assert process.returncode == 1
+    assert process.stderr == ""
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="no /dev/full on this system")
 def test_a_full_disk_under_stdout(tmp_path: Path) -> None:
     with open("/dev/full", "w") as full:
-        done = started("version", cwd=tmp_path, stdout=full)
-    assert done.returncode == 2
-    assert done.stderr == "error: No space left on device: free some space and try again\n"
+        process = started("version", cwd=tmp_path, stdout=full)
+    assert process.returncode == 2
+    assert process.stderr == "error: No space left on device: free some space and try again\n"
 
 
 def test_help_loads_nothing_heavy(tmp_path: Path) -> None:
-    loaded = f"print(*({set(HEAVY)!r} & set(sys.modules)))"
-    code = f"import sys; from bcfl.cli import main; main(['--help']); {loaded}"
-    done = subprocess.run(
+    probe = f"print(*({set(HEAVY)!r} & set(sys.modules)))"
+    code = f"import sys; from bcfl.cli import main; main(['--help']); {probe}"
+    process = subprocess.run(
         [sys.executable, "-c", code], cwd=tmp_path, env=os.environ | {"PYTHONPATH": str(ROOT)},
         capture_output=True, text=True, check=True,
     )  # fmt: skip
-    assert done.stdout.splitlines()[-1] == ""
+    assert process.stdout.splitlines()[-1] == ""
 
 
 def test_queries_need_no_torch(two_rounds: object, tmp_path: Path) -> None:

@@ -96,8 +96,8 @@ def test_only_long_names_are_shortened() -> None:
 
 def test_json_is_exact(capsys: pytest.CaptureFixture[str]) -> None:
     print_json({"root": bytes(32), "wei": 2**200, "list": [b"\xff"], "name": "é"})
-    printed = capsys.readouterr().out
-    assert json.loads(printed) == {"root": "0x" + "00" * 32, "wei": 2**200, "list": ["0xff"], "name": "é"}
+    text = capsys.readouterr().out
+    assert json.loads(text) == {"root": "0x" + "00" * 32, "wei": 2**200, "list": ["0xff"], "name": "é"}
     with pytest.raises(TypeError):
         print_json({"what": object()})
 
@@ -127,8 +127,8 @@ def test_a_terminal_that_is_too_narrow_shortens(
 def test_fields_of_a_terminal(capsys: pytest.CaptureFixture[str], terminal: Terminal) -> None:
     terminal(80)
     print_fields([("root", HASH), ("both", f"{HASH} {HASH}")])
-    shown = re.sub(r"\x1b\[\d*m", "", capsys.readouterr().out)
-    assert shown.splitlines() == [f"root  {HASH}", "both  0x12ab…12ab 0x12ab…12ab"]
+    text = re.sub(r"\x1b\[\d*m", "", capsys.readouterr().out)
+    assert text.splitlines() == [f"root  {HASH}", "both  0x12ab…12ab 0x12ab…12ab"]
 
 
 def test_what_a_terminal_has_no_room_for_stands_below(
@@ -137,8 +137,8 @@ def test_what_a_terminal_has_no_room_for_stands_below(
     terminal(40)
     print_fields([("earned", "1 ether, of which 1 ether not claimed and 0 not withdrawn")])
     print_folded("    rate  0.5  share of the rounds in which it is gone", 15)
-    shown = re.sub(r"\x1b\[\d*m", "", capsys.readouterr().out)
-    assert shown.splitlines() == [
+    text = re.sub(r"\x1b\[\d*m", "", capsys.readouterr().out)
+    assert text.splitlines() == [
         "earned  1 ether, of which 1 ether not",
         "        claimed and 0 not withdrawn",
         "    rate  0.5  share of the rounds in",
@@ -150,11 +150,11 @@ def test_spare_columns_go_where_a_terminal_is_too_narrow(
     capsys: pytest.CaptureFixture[str], terminal: Terminal
 ) -> None:
     columns = [Column("run"), Column("started", spare=True), Column("mode", spare=True)]
-    for width, kept in ((60, [0, 1, 2]), (40, [0, 2]), (20, [0])):
+    for width, places in ((60, [0, 1, 2]), (40, [0, 2]), (20, [0])):
         terminal(width)
         row = ("20261122-191100-cef8", "2026-11-22 19:11", "partial, pow")
         print_table(columns, [row])
-        assert capsys.readouterr().out.splitlines()[1].rstrip() == "  ".join(row[place] for place in kept)
+        assert capsys.readouterr().out.splitlines()[1].rstrip() == "  ".join(row[place] for place in places)
 
 
 def test_a_narrow_terminal_has_a_line_a_round() -> None:
@@ -217,11 +217,11 @@ def test_a_live_table_leaves_its_rows_and_takes_its_last_line_back(
         table(Progress(1, 2, "finalized", (), round_report(1)))
         table(Progress(2, 2, "void", (), round_report(2, **VOID)))
         table.stop("interrupted")
-    shown = capsys.readouterr().err
-    assert "digits · 20 devices" in shown
-    assert "0xaBaB…aBaB  1 quality, 1 time" in shown
-    assert "void: few accepted" in shown
-    assert shown.rstrip().endswith("interrupted")
+    text = capsys.readouterr().err
+    assert "digits · 20 devices" in text
+    assert "0xaBaB…aBaB  1 quality, 1 time" in text
+    assert "void: few accepted" in text
+    assert text.rstrip().endswith("interrupted")
 
 
 def test_a_report_is_what_json_prints() -> None:

@@ -7,13 +7,12 @@ from pathlib import Path
 
 import pytest
 
-from bcfl.protocol.accounts import Account
 from bcfl.protocol.rewards import block_hash
 from bcfl.protocol.types import Engine, Mode, Phase
 from bcfl.roles.common.journal import Journal
 from bcfl.roles.miner import findings
 from bcfl.roles.miner.findings import Finding
-from testkit.harness import ETHER, TERMS, Federation
+from testkit.harness import ETHER, TERMS, Account, Federation
 from tests.unit.cli.conftest import VERDICTS, Bcfl, Played
 
 
@@ -95,8 +94,8 @@ def test_the_last_round_is_the_one_in_which_something_happened(bcfl: Bcfl, open_
     assert open_rounds.miner_keys[0].address not in view["due"]["awaited"]
 
 
-def test_a_void_round(bcfl: Bcfl, played: Played) -> None:
-    federation = played().open()
+def test_a_void_round(bcfl: Bcfl, play_federation: Played) -> None:
+    federation = play_federation().open()
     federation.commit(federation.miner_keys[0], federation.share(0))
     federation.expire()
     federation.send(federation.outsider, "advance")
@@ -112,8 +111,8 @@ def test_a_void_round(bcfl: Bcfl, played: Played) -> None:
     assert "(void: the model of round 0)" in bcfl("model", 1).out
 
 
-def test_who_never_unveils_is_shown_with_its_penalty(bcfl: Bcfl, played: Played) -> None:
-    federation = played(stakes=(2 * ETHER,) * 3).open().until(Phase.VOTE)
+def test_who_never_unveils_is_shown_with_its_penalty(bcfl: Bcfl, play_federation: Played) -> None:
+    federation = play_federation(stakes=(2 * ETHER,) * 3).open().until(Phase.VOTE)
     openings = [federation.opening(i) for i in range(3)]
     for opening in openings:
         federation.commit_vote(opening)
@@ -132,8 +131,8 @@ def test_who_never_unveils_is_shown_with_its_penalty(bcfl: Bcfl, played: Played)
     assert view["stake"] == federation.contract.call("miner", silent)[2]
 
 
-def test_a_leader_that_missed_its_turn(bcfl: Bcfl, played: Played) -> None:
-    federation = played().open().until(Phase.PROPOSE)
+def test_a_leader_that_missed_its_turn(bcfl: Bcfl, play_federation: Played) -> None:
+    federation = play_federation().open().until(Phase.PROPOSE)
     first = federation.leader().address
     federation.expire()
     federation.send(federation.outsider, "skip", *federation.skip_args())
@@ -147,19 +146,19 @@ def test_a_leader_that_missed_its_turn(bcfl: Bcfl, played: Played) -> None:
     assert "skipped" in bcfl("miner", first).out
 
 
-def test_who_stood_in_line(bcfl: Bcfl, played: Played) -> None:
-    federation = played(stakes=(ETHER, 3 * ETHER, 2 * ETHER)).open().until(Phase.PROPOSE)
-    ranked = federation.ranking()
+def test_who_stood_in_line(bcfl: Bcfl, play_federation: Played) -> None:
+    federation = play_federation(stakes=(ETHER, 3 * ETHER, 2 * ETHER)).open().until(Phase.PROPOSE)
+    ranking = federation.ranking()
     federation.finish()
     view = bcfl("leader", "--json").json
-    assert [entry["miner"] for entry in view["order"]] == ranked
-    assert view["leader"] == ranked[0]
+    assert [entry["miner"] for entry in view["order"]] == ranking
+    assert view["leader"] == ranking[0]
     assert sum(entry["share"] for entry in view["order"]) == pytest.approx(1, abs=1e-5)
     assert "50.0%" in bcfl("leader").out
 
 
-def test_a_race(bcfl: Bcfl, played: Played) -> None:
-    federation = played(terms=replace(TERMS, engine=1)).open().finish()
+def test_a_race(bcfl: Bcfl, play_federation: Played) -> None:
+    federation = play_federation(terms=replace(TERMS, engine=1)).open().finish()
     view = bcfl("leader", "--json").json
     assert (view["engine"], view["leader"]) == ("pow", federation.block(1).leader)
     assert view["nonce"] >= 0
@@ -171,12 +170,12 @@ def test_a_race(bcfl: Bcfl, played: Played) -> None:
 def test_the_numbers_behind_a_rejection(bcfl: Bcfl, two_rounds: Federation, tmp_path: Path) -> None:
     first, second, third = addresses(two_rounds.miner_keys)
     for miner, score in ((first, -0.25), (second, -0.25)):
-        found = Finding(1, 2, "quality", "merit", score, -0.125, None)
+        finding = Finding(1, 2, "quality", "merit", score, -0.125, None)
         (tmp_path / "notes" / miner).mkdir(parents=True)
-        findings.write(Journal(tmp_path / "notes" / miner), 1, [found])
+        findings.write(Journal(tmp_path / "notes" / miner), 1, [finding])
     view = bcfl("votes", 1, "--journal", tmp_path / "notes", "--json").json
-    wanted = {"reason": "quality", "rule": "merit", "score": -0.25, "least": -0.125, "most": None}
-    assert view["updates"][1]["numbers"] == {first: [wanted], second: [wanted], third: []}
+    expected = {"reason": "quality", "rule": "merit", "score": -0.25, "least": -0.125, "most": None}
+    assert view["updates"][1]["numbers"] == {first: [expected], second: [expected], third: []}
     assert view["updates"][0]["numbers"] == {first: [], second: [], third: []}
     assert view["unexplained"] == [third]
     text = bcfl("votes", 1, "--journal", tmp_path / "notes").text
@@ -187,8 +186,8 @@ def test_the_numbers_behind_a_rejection(bcfl: Bcfl, two_rounds: Federation, tmp_
 def test_the_matrix_of_votes(bcfl: Bcfl, two_rounds: Federation) -> None:
     view = bcfl("votes", 1, "--json").json
     miners = addresses(two_rounds.miner_keys)
-    said = [[update["verdicts"][miner] for update in view["updates"]] for miner in miners]
-    assert said == [[verdict.name.lower() for verdict in verdicts] for verdicts in VERDICTS]
+    matrix = [[update["verdicts"][miner] for update in view["updates"]] for miner in miners]
+    assert matrix == [[verdict.name.lower() for verdict in verdicts] for verdicts in VERDICTS]
     assert [update["verdict"] for update in view["updates"]] == [
         "accepted",
         "quality",
@@ -201,17 +200,17 @@ def test_the_matrix_of_votes(bcfl: Bcfl, two_rounds: Federation) -> None:
 
 def test_a_device(bcfl: Bcfl, two_rounds: Federation) -> None:
     updates = two_rounds.updates(1)
-    rejected = updates[1].device
-    view = bcfl("device", rejected, "--json").json
-    assert view["device"] == two_rounds.device_keys[rejected].address
+    device = updates[1].device
+    view = bcfl("device", device, "--json").json
+    assert view["device"] == two_rounds.device_keys[device].address
     assert (view["submitted"], view["accepted"], view["samples"]) == (1, 0, 0)
     (entry,) = view["rounds"]
-    assert (entry["verdict"], entry["samples"], entry["microseconds"]) == ("quality", 50 + rejected, 900)
+    assert (entry["verdict"], entry["samples"], entry["microseconds"]) == ("quality", 50 + device, 900)
     assert entry["root"] == hexed(updates[1].root)
     assert bcfl("device", view["device"].lower(), "--json").json == view
     assert bcfl("device", view["device"][:8], "--json").json == view
     assert bcfl("device", f"{view['device'][:6]}…{view['device'][-4:]}", "--json").json == view
-    assert "1 submitted, 0 accepted" in bcfl("device", rejected).text
+    assert "1 submitted, 0 accepted" in bcfl("device", device).text
 
 
 def test_a_device_that_leaves(bcfl: Bcfl, open_rounds: Federation) -> None:
@@ -251,8 +250,8 @@ def test_a_miner_that_leaves(bcfl: Bcfl, open_rounds: Federation) -> None:
     assert view["weight"] == 0
 
 
-def test_the_engine_changes_by_the_miners_votes(bcfl: Bcfl, played: Played) -> None:
-    federation = played(terms=replace(TERMS, mode=Mode.HYBRID, committee_size=2)).open()
+def test_the_engine_changes_by_the_miners_votes(bcfl: Bcfl, play_federation: Played) -> None:
+    federation = play_federation(terms=replace(TERMS, mode=Mode.HYBRID, committee_size=2)).open()
     federation.until(Phase.VOTE)
     openings = [replace(federation.opening(i), wish=Engine.COMMITTEE if i else None) for i in range(3)]
     for opening in openings:
@@ -294,10 +293,10 @@ def test_models(bcfl: Bcfl, two_rounds: Federation) -> None:
 def test_events(bcfl: Bcfl, two_rounds: Federation) -> None:
     every = bcfl("events", "--json").json["events"]
     assert [event["name"] for event in every[:1]] == ["Genesis"]
-    voted = bcfl("events", "Voted", "--json").json["events"]
-    assert [event["args"]["miner"] for event in voted] == addresses(two_rounds.miner_keys)
-    late = bcfl("events", "--from-block", voted[0]["block"], "--json").json["events"]
-    assert late == [event for event in every if event["block"] >= voted[0]["block"]]
+    events = bcfl("events", "Voted", "--json").json["events"]
+    assert [event["args"]["miner"] for event in events] == addresses(two_rounds.miner_keys)
+    late = bcfl("events", "--from-block", events[0]["block"], "--json").json["events"]
+    assert late == [event for event in every if event["block"] >= events[0]["block"]]
     assert len(bcfl("events").out.splitlines()) == len(every) + 1
     assert bcfl("events", "Withdrawn").text == "no such events"
     assert "did you mean Voted?" in bcfl("events", "Vote").refusal
@@ -311,8 +310,8 @@ def test_calls(bcfl: Bcfl, two_rounds: Federation) -> None:
     assert bcfl("call", "ledger", "0x1", "--json").json["result"] == hexed(
         two_rounds.contract.call("ledger", 1)
     )
-    named = bcfl("call", "round_clock", "--json").json["result"]
-    assert (named["round"], named["phase"]) == (2, 0)
+    fields = bcfl("call", "round_clock", "--json").json["result"]
+    assert (fields["round"], fields["phase"]) == (2, 0)
     assert "round 2" in bcfl("call", "round_clock").text
     root, cid = bcfl("call", "model", "--json").json["result"]
     assert [root, cid] == [hexed(part) for part in two_rounds.contract.call("model")]
@@ -362,8 +361,8 @@ def test_what_cannot_be_asked(
     assert words in bcfl(*arguments).refusal
 
 
-def test_before_the_first_round(bcfl: Bcfl, played: Played) -> None:
-    played()
+def test_before_the_first_round(bcfl: Bcfl, play_federation: Played) -> None:
+    play_federation()
     assert "no round yet" in bcfl("round").refusal
     assert "no round yet" in bcfl("votes", 1).refusal
     assert "there is no round 1: the federation has round 0 only" in bcfl("model", 1).refusal

@@ -6,6 +6,7 @@ import json
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -45,7 +46,7 @@ VOID = {
 
 @dataclass
 class Stage:
-    """Stands in for the simulation: remembers what it was asked, and plays what it was told."""
+    """Stands in for the simulation: records its arguments, and plays two rounds or raises an error."""
 
     configs: list[Config] = field(default_factory=list)
     resumed: list[Path] = field(default_factory=list)
@@ -55,8 +56,8 @@ class Stage:
     def run(self, config: Config, *, on_progress: Callable[[Progress], None]) -> Report:
         self.configs.append(config)
         if self.deployed:
-            with Run.create(config) as made:
-                made.set_contract(CONTRACT)
+            with Run.create(config) as run:
+                run.set_contract(CONTRACT)
         return self.play(config, on_progress)
 
     def resume(self, path: Path, *, on_progress: Callable[[Progress], None]) -> Report:
@@ -150,13 +151,13 @@ def test_quiet(bcfl: Bcfl, stage: Stage) -> None:
 
 
 def test_every_option_is_a_flag(bcfl: Bcfl) -> None:
-    shown = bcfl("run", "--help").out
-    assert [name for name in Config.model_fields if f"--{name.replace('_', '-')}" not in shown] == []
+    text = bcfl("run", "--help").out
+    assert [name for name in Config.model_fields if f"--{name.replace('_', '-')}" not in text] == []
 
 
 def test_flags_reach_the_run(bcfl: Bcfl, stage: Stage) -> None:
     flags = ["--devices", 7, "--lane-bits", 8, "--alpha", 0.25, "--no-check-time", "--check-quality"]
-    more = [
+    values = [
         "--stake",
         "2 ether",
         "--partition",
@@ -168,7 +169,7 @@ def test_flags_reach_the_run(bcfl: Bcfl, stage: Stage) -> None:
         "--engine",
         "pow",
     ]
-    assert bcfl("run", *flags, *more).code == 0
+    assert bcfl("run", *flags, *values).code == 0
     (config,) = stage.configs
     assert (config.devices, config.lane_bits, config.alpha) == (7, 8, 0.25)
     assert (config.check_time, config.check_quality, config.check_duplicate) == (False, True, True)
@@ -314,23 +315,28 @@ def test_adversaries_that_cannot_be_had(bcfl: Bcfl, stage: Stage, text: str, wor
 
 
 def test_the_summary_names_adversaries(bcfl: Bcfl, stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
-    cast = tuple(Adversary(account, "device", "backdoor:0.1") for account in DEVICES[:2])
-    more = {"adversaries": cast, "false_rejects": 3, "false_accepts": 1, "attack_success": 0.25}
-    whole = stage.play
-    monkeypatch.setattr(stage, "play", lambda *args: replace(whole(*args), **more))
-    shown = bcfl("run").out
-    assert "2 devices backdoor:0.1" in shown
-    assert "3 updates of honest devices rejected, 1 of adversaries accepted" in shown
-    assert "attack success  25.00%" in shown
-    told = bcfl("run", "--json", "-q").json
-    assert told["adversaries"][0] == {"account": DEVICES[0], "role": "device", "attack": "backdoor:0.1"}
-    assert (told["false_rejects"], told["attack_success"]) == (3, 0.25)
-    assert "false_rejects" not in told["rounds"][0]
+    adversaries = tuple(Adversary(account, "device", "backdoor:0.1") for account in DEVICES[:2])
+    fields: dict[str, Any] = {
+        "adversaries": adversaries,
+        "false_rejects": 3,
+        "false_accepts": 1,
+        "attack_success": 0.25,
+    }
+    play = stage.play
+    monkeypatch.setattr(stage, "play", lambda *args: replace(play(*args), **fields))
+    text = bcfl("run").out
+    assert "2 devices backdoor:0.1" in text
+    assert "3 updates of honest devices rejected, 1 of adversaries accepted" in text
+    assert "attack success  25.00%" in text
+    report = bcfl("run", "--json", "-q").json
+    assert report["adversaries"][0] == {"account": DEVICES[0], "role": "device", "attack": "backdoor:0.1"}
+    assert (report["false_rejects"], report["attack_success"]) == (3, 0.25)
+    assert "false_rejects" not in report["rounds"][0]
 
 
 def test_adversaries_are_listed(bcfl: Bcfl) -> None:
-    shown = bcfl("adversaries").text
-    assert all(f"{name} (" in shown for name in catalog.NAMES)
+    text = bcfl("adversaries").text
+    assert all(f"{name} (" in text for name in catalog.NAMES)
     (alie,) = bcfl("adversaries", "alie", "--json").json["adversaries"]
     assert (alie["name"], alie["of"]) == ("alie", "devices")
     assert [each["name"] for each in alie["parameters"]] == ["knowledge", "spread", "z"]

@@ -34,8 +34,8 @@ rpc = "http://127.0.0.1:9"
 @pytest.fixture(scope="module")
 def server() -> Iterator[ChainServer]:
     addresses = [account.address for account in keystore.derive(MNEMONIC, 0, 3)]
-    with serve(None, addresses, port=0) as started:
-        yield started
+    with serve(None, addresses, port=0) as server:
+        yield server
 
 
 @pytest.fixture
@@ -56,20 +56,20 @@ def place(bcfl: Bcfl, tmp_path: Path, server: ChainServer, monkeypatch: pytest.M
 
 
 @pytest.fixture(scope="module")
-def taken() -> Iterator[int]:
+def busy_port() -> Iterator[int]:
     with socket.socket() as listening:
         listening.bind(("127.0.0.1", 0))
         listening.listen()
         yield listening.getsockname()[1]
 
 
-def test_refusals(bcfl: Bcfl, place: Path, taken: int) -> None:
+def test_refusals(bcfl: Bcfl, place: Path, busy_port: int) -> None:
     """One test, for the deployment costs more than all refusals."""
     poor = keystore.list_entries(place / "keys")[0].address
     by_key = ["--account", poor, "--keystore", "keys", "--password-file"]
-    local = ["--network", "local"]
+    local, busy = ["--network", "local"], f"127.0.0.1:{busy_port}"
     (place / "file").write_text("")
-    cases = [
+    cases: list[tuple[list[object], str]] = [
         (["device", "--network", "down", "--account", 2], "is the node running and the URL right?"),
         (["miner", "--network", "down", "--account", 1], "is the node running and the URL right?"),
         (["device", "--network", "elsewhere", "--account", 2], "network elsewhere is chain 1"),
@@ -85,7 +85,7 @@ def test_refusals(bcfl: Bcfl, place: Path, taken: int) -> None:
         (["device", *local, "--account", 2, "--journal", "file"], "cannot be written"),
         (["miner", *local, "--account", 1], "join with --stake, at least"),
         (["miner", *local, *by_key, "password", "--stake", "1 ether"], "insufficient funds"),
-        (["miner", *local, "--account", 1, "--journal", "j", "--listen", f"127.0.0.1:{taken}"], "is taken"),
+        (["miner", *local, "--account", 1, "--journal", "j", "--listen", busy], "is taken"),
         (["round", *local, "--account", 0], "no miner has joined yet"),
     ]  # fmt: skip
     for arguments, words in cases:

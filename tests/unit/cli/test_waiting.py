@@ -105,9 +105,9 @@ def test_the_timeout_runs_out_without_progress() -> None:
 def test_progress_begins_it_anew_and_going_back_does_not() -> None:
     clock = Clock()
     timeout = StallTimeout(60, clock)
-    for reached in (0, 1, 2, 1, 2, 0):
+    for progress in (0, 1, 2, 1, 2, 0):
         clock.now += 4
-        timeout.update(reached)
+        timeout.update(progress)
     assert timeout.waited_seconds == 12
     assert not timeout.is_half_over
 
@@ -129,12 +129,12 @@ def test_who_has_not_joined_is_named_with_what_it_said_last(
     monkeypatch.setattr(local_processes, "POLL", 0.05)
     observer, hangs = EventRecorder(), start_child(supervisor, tmp_path, "device 2", HANGS)
     wait_until(lambda: hangs.last_line() == "begins")
-    with pytest.raises(RunError) as caught:
+    with pytest.raises(RunError) as error:
         processes(supervisor, observer).await_miners(
             client_of({"joined": "http://..."}), {"joined": hangs, LOST: hangs}
         )
-    assert "1 of 2 miners do not join: device 2 (" in str(caught.value)
-    assert str(tmp_path) in str(caught.value)
+    assert "1 of 2 miners do not join: device 2 (" in str(error.value)
+    assert str(tmp_path) in str(error.value)
     assert "stuck: device 2 does not join: it is started again" in observer.events
     assert "waits_for_ever" in (tmp_path / "device 2.log").read_text()
 
@@ -171,23 +171,23 @@ def test_the_message_of_a_line_in_json_is_what_was_said(tmp_path: Path) -> None:
 def test_the_chain_takes_another_port_where_the_first_was_taken_meanwhile(
     tmp_path: Path, supervisor: Supervisor, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    with socket.socket() as taken:
-        taken.bind(("127.0.0.1", 0))
-        taken.listen()
-        ports, free = [taken.getsockname()[1]], local_processes.free_port
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        listener.listen()
+        ports, free = [listener.getsockname()[1]], local_processes.free_port
         monkeypatch.setattr(local_processes, "free_port", lambda port: ports.pop() if ports else free(port))
         (tmp_path / "logs").mkdir()
         network = processes(supervisor, EventRecorder(), tmp_path).start_chain()
-        assert network.rpc == supervisor.env["ETH_RPC_URL"] != f"http://127.0.0.1:{taken.getsockname()[1]}"
+        assert network.rpc == supervisor.env["ETH_RPC_URL"] != f"http://127.0.0.1:{listener.getsockname()[1]}"
         assert [item.state for item in supervisor.children] == ["running"]
 
 
 def test_a_port_that_was_asked_for_and_is_taken_is_an_error(tmp_path: Path, supervisor: Supervisor) -> None:
-    with socket.socket() as taken:
-        taken.bind(("127.0.0.1", 0))
-        taken.listen()
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        listener.listen()
         (tmp_path / "logs").mkdir()
-        port = taken.getsockname()[1]
+        port = listener.getsockname()[1]
         with pytest.raises(ConfigError, match=r"cannot be used .* --port; 0 takes a free one"):
             processes(supervisor, EventRecorder(), tmp_path, port).start_chain()
 
@@ -208,7 +208,7 @@ def test_the_first_round_is_opened_when_the_chain_is_back(
 
 
 def test_a_process_that_has_ended_is_not_killed(tmp_path: Path, supervisor: Supervisor) -> None:
-    ended = start_child(supervisor, tmp_path, "device 1", "")
-    wait_until(lambda: ended.pid is None)
-    assert not ended.kill_stuck()
+    process = start_child(supervisor, tmp_path, "device 1", "")
+    wait_until(lambda: process.pid is None)
+    assert not process.kill_stuck()
     assert not Child("device 2", [], tmp_path / "log").kill_stuck()
