@@ -19,7 +19,7 @@ Matrix = npt.NDArray[np.float32]  # (rows, parameters)
 
 
 @dataclass(frozen=True)
-class Trained:
+class TrainingResult:
     """The outcome of local training: the new local vector and what it took."""
 
     vector: Vector  # (parameters,)
@@ -48,7 +48,7 @@ class Learner(Protocol):
         """Number of training samples held."""
         ...
 
-    def train(self, model: Vector, round_: int) -> Trained:
+    def train(self, model: Vector, round_: int) -> TrainingResult:
         """Train locally from `model`; deterministic in (data, model, round_, the learner's seed)."""
         ...
 

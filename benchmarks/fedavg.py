@@ -24,7 +24,7 @@ import numpy.typing as npt
 
 from bcfl.errors import BcflError
 from bcfl.learning import Split, Task, resolve, split
-from bcfl.ports import Trained, Vector
+from bcfl.ports import TrainingResult, Vector
 from bcfl.protocol import aggregation, fixedpoint
 
 SCALE_BITS = 24
@@ -50,7 +50,7 @@ class FloatMean:
     def __init__(self, genesis: Vector) -> None:
         self.model = genesis
 
-    def aggregate(self, local_models: Sequence[Trained]) -> None:
+    def aggregate(self, local_models: Sequence[TrainingResult]) -> None:
         """Replace the model by the mean of the local ones."""
         weights = np.array([local.samples for local in local_models], dtype=np.float64)
         vectors = np.stack([local.vector for local in local_models]).astype(
@@ -72,7 +72,7 @@ class LaneMean:
         """Return the model from which the devices start, (parameters,)."""
         return fixedpoint.decode(self._integers, SCALE_BITS)
 
-    def aggregate(self, local_models: Sequence[Trained]) -> None:
+    def aggregate(self, local_models: Sequence[TrainingResult]) -> None:
         """Add the exact mean of the updates, each as its device would send it."""
         updates = []
         for device, local in enumerate(local_models):

@@ -204,7 +204,7 @@ class Chainless:
         current.accepted, current.samples, current.matches = count.accepted, count.samples, sum(count.matches)
         price = prices(self.ledger.terms, self.ledger.terms.reward, count)
         if sum(count.accepted) >= self.ledger.terms.min_updates:
-            for item in current.taken():
+            for item in current.accepted_submissions():
                 self._pay(item.update, price.sample)
 
     def _pay(self, update: Update, price: int) -> None:
@@ -212,7 +212,7 @@ class Chainless:
 
     def _close(self, current: Round) -> None:
         """Append the new model's block, or none if the round is void."""
-        parent_block, submissions = self.history.head, current.taken()
+        parent_block, submissions = self.history.head, current.accepted_submissions()
         if len(submissions) < self.ledger.terms.min_updates:
             current.void = VoidReason.FEW_ACCEPTED
         else:
@@ -228,7 +228,7 @@ class Chainless:
 
     def _played(self, current: Round) -> Played:
         model = self.archive.values(self.history.head)
-        accepted = frozenset(item.update.device for item in current.taken())
+        accepted = frozenset(item.update.device for item in current.accepted_submissions())
         rejected = {
             item.update.device: current.verdict(item.position).name.lower()
             for item in current.submissions

@@ -6,7 +6,7 @@ from typing import Any
 
 from bcfl.protocol import disputes, merkle
 from bcfl.protocol.challenges import Trees, rows_digest
-from bcfl.protocol.disputes import Course, Dispute, Disputed
+from bcfl.protocol.disputes import Course, Dispute, DisputeSubject
 from bcfl.protocol.evidence import Evidence, Vectors
 from bcfl.protocol.hashing import keccak, word
 from testkit.harness import account
@@ -55,15 +55,15 @@ class DisputeDriver:
     def course(self) -> Course:
         """Follow the dispute in the contract's events, by the twin's rules."""
         names = {"Disputed", "RowsShown", "NodesShown", "LeafShown", "Pursued", "DisputeEnded"}
-        events = [e for e in self.federation.contract.events(self.begun) if e.name in names]
+        events = [e for e in self.federation.contract.events(self.opening_block) if e.name in names]
         root, _, rows, _ = self.proposal
         bits = enumerate(self.made.tally.accepted)
         roots = {place: self.made.updates[place].root for place, bit in bits if bit}
-        proposal = Disputed(self.made.context.proposal, root, rows, roots)
+        proposal = DisputeSubject(self.made.context.proposal, root, rows, roots)
         return disputes.courses(self.terms, proposal, events)[-1]
 
     @property
-    def begun(self) -> int:
+    def opening_block(self) -> int:
         """The block in which the last dispute was opened."""
         return [e for e in self.federation.contract.events() if e.name == "Disputed"][-1].block
 

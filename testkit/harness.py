@@ -393,4 +393,4 @@ class Federation(ClaimProofs):
         return int(evm.get_vm(evm.header).state.get_balance(to_canonical_address(address)))
 
     def ranking(self) -> list[str]:
-        return [voter.account for voter in self.history().rounds[self.clock.round].line()]
+        return [voter.account for voter in self.history().rounds[self.clock.round].leader_order()]

@@ -13,7 +13,7 @@ from bcfl.federation.simulation import DEVICES, MINERS, Federation
 from bcfl.ledger.artifact import deploy, federation_at
 from bcfl.ledger.devnet.embedded import EmbeddedChain
 from bcfl.ledger.federation import FederationLedger
-from bcfl.ports import ContractCall, Evaluation, Trained, Vector
+from bcfl.ports import ContractCall, Evaluation, TrainingResult, Vector
 from bcfl.protocol import fixedpoint, payload
 from bcfl.protocol.accounts import Account
 from bcfl.protocol.beacon import chain_tail
@@ -49,11 +49,11 @@ class Quadratic:
     microseconds: int = 5_000
     trained: int = 0
 
-    def train(self, model: Vector, round_: int) -> Trained:
+    def train(self, model: Vector, round_: int) -> TrainingResult:
         self.trained += 1
         drift = np.random.default_rng(round_).normal(0, 1e-3, model.shape)
         vector = (model + (self.optimum - model) / 2 + drift).astype(np.float32)
-        return Trained(vector, self.samples, self.microseconds)
+        return TrainingResult(vector, self.samples, self.microseconds)
 
     def evaluate(self, model: Vector) -> Evaluation:
         return Evaluation(0.0, float(np.square(model - self.optimum).sum()) / 2, self.samples)
@@ -130,7 +130,7 @@ class LocalFederation:
     def register(self) -> None:
         """Register whoever is not yet, and open the first round."""
         known = self.ledger.history()
-        missing = [a.address for a in self.device_accounts if a.address not in known.joined]
+        missing = [a.address for a in self.device_accounts if a.address not in known.join_rounds]
         if missing:
             self.federation.contract.send(self.owner, "register_devices", missing)
         stakes = self.stakes or (2 * self.terms.min_stake - 1,) * self.miners  # one vote, penalties or not
@@ -180,7 +180,7 @@ class LocalFederation:
 
     def bound(self, device: int) -> Miner:
         """The miner that a device is bound to in the running round."""
-        address = self.history.bound(device)
+        address = self.history.binding(device)
         return next(miner for miner in self.offices if miner.account.address == address)
 
     def contract_head(self, number: int) -> bytes:

@@ -13,7 +13,7 @@ import numpy as np
 from bcfl.adversaries.coalition import Coalition
 from bcfl.adversaries.learners import Floats, MaliciousLearner, delta_of, with_delta
 from bcfl.learning.datasets import Samples
-from bcfl.ports import Learner, Ledger, Relay, Trained, Vector
+from bcfl.ports import Learner, Ledger, Relay, TrainingResult, Vector
 from bcfl.protocol.accounts import Account
 from bcfl.roles.common.archive import Archive
 from bcfl.roles.common.journal import Journal
@@ -123,7 +123,7 @@ class TrainingAttack(DeviceAttack, ABC):
     """A device that passes something else off as its training."""
 
     @abstractmethod
-    def forge(self, parts: DeviceParts, context: AttackContext, model: Vector, round_: int) -> Trained:
+    def forge(self, parts: DeviceParts, context: AttackContext, model: Vector, round_: int) -> TrainingResult:
         """Return what the device sends as its training from `model`, (parameters,)."""
 
     def learner(self, parts: DeviceParts, context: AttackContext) -> Learner:
@@ -139,7 +139,7 @@ class UpdateAttack(TrainingAttack, ABC):
     def transform(self, delta: Floats, context: AttackContext, round_: int) -> Floats:
         """Return what is sent instead of the honest update, (parameters,)."""
 
-    def forge(self, parts: DeviceParts, context: AttackContext, model: Vector, round_: int) -> Trained:
+    def forge(self, parts: DeviceParts, context: AttackContext, model: Vector, round_: int) -> TrainingResult:
         """Train honestly and transform the update."""
         trained = parts.learner.train(model, round_)
         return with_delta(trained, model, self.transform(delta_of(trained, model), context, round_))

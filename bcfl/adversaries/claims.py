@@ -17,23 +17,23 @@ import numpy as np
 from bcfl.adversaries.attack import AttackContext, DeviceParts, TrainingAttack, option
 from bcfl.adversaries.learners import delta_of, with_delta
 from bcfl.learning.datasets import Samples
-from bcfl.ports import Trained, Vector
+from bcfl.ports import TrainingResult, Vector
 from bcfl.roles.common import norm_bound
 
 PAPER = "Kim et al. 2020 (BlockFL), arXiv:1808.03949"
 
 
-def inflate_samples(trained: Trained, factor: float) -> Trained:
+def inflate_samples(trained: TrainingResult, factor: float) -> TrainingResult:
     """Claim so many times the samples."""
     return replace(trained, samples=max(1, round(trained.samples * factor)))
 
 
-def scale_time(trained: Trained, factor: float) -> Trained:
+def scale_time(trained: TrainingResult, factor: float) -> TrainingResult:
     """Claim so many times the microseconds that it took."""
     return replace(trained, microseconds=max(1, round(trained.microseconds * factor)))
 
 
-def stretch(parts: DeviceParts, trained: Trained, model: Vector, round_: int) -> Trained:
+def stretch(parts: DeviceParts, trained: TrainingResult, model: Vector, round_: int) -> TrainingResult:
     """Scale the update to the round's reference norm, where there is one."""
     reference = norm_bound.reference_norm(parts.archive, parts.ledger.history(), round_)
     delta = delta_of(trained, model)
@@ -58,7 +58,7 @@ class Inflater(TrainingAttack):
         order = context.rng(0).permutation(len(samples))
         return samples.take(np.sort(order[: max(1, round(self.held * len(samples)))]))
 
-    def forge(self, parts: DeviceParts, context: AttackContext, model: Vector, round_: int) -> Trained:  # noqa: ARG002
+    def forge(self, parts: DeviceParts, context: AttackContext, model: Vector, round_: int) -> TrainingResult:  # noqa: ARG002
         """Train, and lie about how much."""
         trained = inflate_samples(parts.learner.train(model, round_), self.factor)
         if self.forged:
@@ -73,6 +73,6 @@ class TimeForger(TrainingAttack):
     PAPER: ClassVar[str] = PAPER
     factor: float = option(10.0, "times the true computation time", minimum=1e-6, maximum=1e6)
 
-    def forge(self, parts: DeviceParts, context: AttackContext, model: Vector, round_: int) -> Trained:  # noqa: ARG002
+    def forge(self, parts: DeviceParts, context: AttackContext, model: Vector, round_: int) -> TrainingResult:  # noqa: ARG002
         """Train, and lie about how long it took."""
         return scale_time(parts.learner.train(model, round_), self.factor)

@@ -15,7 +15,7 @@ import numpy as np
 
 from bcfl.adversaries.learners import Floats, Matrix, RoundCache, delta_of
 from bcfl.errors import ConfigError
-from bcfl.ports import Learner, Trained, Vector
+from bcfl.ports import Learner, TrainingResult, Vector
 
 
 @dataclass(frozen=True)
@@ -47,7 +47,7 @@ class Coalition:
         return JointAttack(target, deltas_of(trainings, model).mean(axis=0))
 
 
-def trainings_of(learners: Sequence[Learner], model: Vector, round_: int) -> list[Trained]:
+def trainings_of(learners: Sequence[Learner], model: Vector, round_: int) -> list[TrainingResult]:
     """Return the trainings of a round; learners whose training diverges are left out."""
     trainings = []
     for learner in learners:
@@ -58,7 +58,7 @@ def trainings_of(learners: Sequence[Learner], model: Vector, round_: int) -> lis
     return trainings
 
 
-def deltas_of(trainings: Sequence[Trained], model: Vector) -> Matrix:
+def deltas_of(trainings: Sequence[TrainingResult], model: Vector) -> Matrix:
     """Return what each training added to the model, (updates, parameters); one row of zeros for none."""
     rows = [delta_of(trained, model) for trained in trainings]
     return np.stack(rows) if rows else np.zeros((1, len(model)))

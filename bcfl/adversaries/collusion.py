@@ -15,7 +15,7 @@ from typing import ClassVar
 from bcfl.adversaries.attack import AttackContext, DeviceParts, TrainingAttack, option
 from bcfl.adversaries.coalition import Coalition
 from bcfl.adversaries.learners import Floats, Matrix, delta_of, with_delta
-from bcfl.ports import Learner, Trained, Vector
+from bcfl.ports import Learner, TrainingResult, Vector
 
 
 @dataclass(frozen=True)
@@ -37,7 +37,7 @@ class Collusion(TrainingAttack, ABC):
         coalition = context.coalition or Coalition([parts.learner], [])
         return super().learner(parts, replace(context, coalition=coalition))
 
-    def forge(self, parts: DeviceParts, context: AttackContext, model: Vector, round_: int) -> Trained:
+    def forge(self, parts: DeviceParts, context: AttackContext, model: Vector, round_: int) -> TrainingResult:
         """Train honestly and send the target, disguised by the device's own update."""
         assert context.coalition is not None
         trained = parts.learner.train(model, round_)

@@ -20,7 +20,7 @@ import numpy as np
 
 from bcfl.adversaries.attack import AttackContext, DeviceParts, TrainingAttack, option
 from bcfl.adversaries.learners import Floats, with_delta
-from bcfl.ports import Trained, Vector
+from bcfl.ports import TrainingResult, Vector
 from bcfl.protocol.rounds import History
 
 FIRST_NANOSECONDS = 20_000  # a sample, for want of anything better in the first round
@@ -30,7 +30,7 @@ FIRST_DEVIATION = 1e-3  # of the first round's noise
 def plausible_time(history: History, round_: int, samples: int) -> int:
     """Return microseconds that nobody can call out of proportion: at the last rounds' median rate."""
     for number in range(round_ - 1, 0, -1):
-        updates = history.rounds[number].taken() if number in history.rounds else []
+        updates = history.rounds[number].accepted_submissions() if number in history.rounds else []
         rates = sorted(item.update.microseconds * 1000 // item.update.samples for item in updates)
         if rates:
             return max(1, rates[(len(rates) - 1) // 2] * samples // 1000)
@@ -53,10 +53,10 @@ class FreeRider(TrainingAttack):
     PAPER: ClassVar[str] = "Lin et al. 2019, arXiv:1911.12560; Fraboni et al. 2021, arXiv:2006.11901"
     kind: str = option("zero", "what it sends", choices=("zero", "stale", "noise"))
 
-    def forge(self, parts: DeviceParts, context: AttackContext, model: Vector, round_: int) -> Trained:
+    def forge(self, parts: DeviceParts, context: AttackContext, model: Vector, round_: int) -> TrainingResult:
         """Claim a training that never was."""
         history, samples = parts.ledger.history(), parts.learner.samples
-        claim = Trained(model, samples, plausible_time(history, round_, samples))
+        claim = TrainingResult(model, samples, plausible_time(history, round_, samples))
         last_delta = np.zeros(len(model))
         blocks = [block for block in history.blocks if block.round < round_]
         if len(blocks) > 1 and self.kind != "zero":

@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from bcfl import ports
 from bcfl.errors import ConfigError
-from bcfl.ports import Evaluation, Learner, Trained, Vector
+from bcfl.ports import Evaluation, Learner, TrainingResult, Vector
 
 Floats = npt.NDArray[np.float64]  # (parameters,)
 Matrix = npt.NDArray[np.float64]  # (updates, parameters)
@@ -59,9 +59,9 @@ class CachedLearner(LearnerProxy):
 
     def __init__(self, honest: Learner) -> None:
         super().__init__(honest)
-        self._cache: RoundCache[Trained] = RoundCache()
+        self._cache: RoundCache[TrainingResult] = RoundCache()
 
-    def train(self, model: Vector, round_: int) -> Trained:
+    def train(self, model: Vector, round_: int) -> TrainingResult:
         """Train from `model`, or return what this round's training came to."""
         return self._cache.get(model, round_, lambda: self.honest.train(model, round_))
 
@@ -69,11 +69,11 @@ class CachedLearner(LearnerProxy):
 class MaliciousLearner(LearnerProxy):
     """A learner that passes what `forge` makes of model and round off as its training."""
 
-    def __init__(self, honest: Learner, forge: Callable[[Vector, int], Trained]) -> None:
+    def __init__(self, honest: Learner, forge: Callable[[Vector, int], TrainingResult]) -> None:
         super().__init__(honest)
         self.forge = forge
 
-    def train(self, model: Vector, round_: int) -> Trained:
+    def train(self, model: Vector, round_: int) -> TrainingResult:
         """Carry the attack out; raises ConfigError, and so sits out, if nothing finite comes of it."""
         trained = self.forge(model, round_)
         if not np.isfinite(trained.vector).all():
@@ -81,12 +81,12 @@ class MaliciousLearner(LearnerProxy):
         return trained
 
 
-def with_delta(trained: Trained, model: Vector, delta: Floats) -> Trained:
+def with_delta(trained: TrainingResult, model: Vector, delta: Floats) -> TrainingResult:
     """Return a training with the same claims whose outcome is `model + delta`, both (parameters,)."""
     with np.errstate(over="ignore"):
         return replace(trained, vector=(model + delta).astype(np.float32))
 
 
-def delta_of(trained: Trained, model: Vector) -> Floats:
+def delta_of(trained: TrainingResult, model: Vector) -> Floats:
     """Return what a training added to the model, (parameters,)."""
     return trained.vector.astype(np.float64) - model

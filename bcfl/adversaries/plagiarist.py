@@ -19,7 +19,7 @@ from bcfl.adversaries.attack import AttackContext, DeviceParts, TrainingAttack, 
 from bcfl.adversaries.coalition import trainings_of
 from bcfl.adversaries.learners import Floats, delta_of, with_delta
 from bcfl.errors import ConfigError, PayloadError, StoreError
-from bcfl.ports import Trained, Vector
+from bcfl.ports import TrainingResult, Vector
 from bcfl.protocol import fixedpoint
 from bcfl.protocol.rounds import History, Submission
 
@@ -42,7 +42,7 @@ class Plagiarist(TrainingAttack):
     noise: float = option(0.1, "noisy: noise relative to the update", minimum=0, maximum=1000)
     victim: str = option("past", "whose: an earlier round's, or this one's", choices=("past", "present"))
 
-    def forge(self, parts: DeviceParts, context: AttackContext, model: Vector, round_: int) -> Trained:
+    def forge(self, parts: DeviceParts, context: AttackContext, model: Vector, round_: int) -> TrainingResult:
         """Copy a training; raises ConfigError, and so sits out, where there is none to copy."""
         rng = context.rng(round_)
         if self.victim == "past":
@@ -53,7 +53,9 @@ class Plagiarist(TrainingAttack):
         return with_delta(victim, model, disguise(delta_of(victim, model), noise, rng))
 
 
-def _past_training(parts: DeviceParts, model: Vector, round_: int, rng: np.random.Generator) -> Trained:
+def _past_training(
+    parts: DeviceParts, model: Vector, round_: int, rng: np.random.Generator
+) -> TrainingResult:
     """Return an accepted update of the last round that had any readable one, as a training."""
     history, archive = parts.ledger.history(), parts.archive
     for number in range(round_ - 1, 0, -1):
@@ -66,7 +68,7 @@ def _past_training(parts: DeviceParts, model: Vector, round_: int, rng: np.rando
         except (PayloadError, StoreError):
             continue
         delta = fixedpoint.decode_update(lanes, archive.terms.scale_bits, archive.terms.shift)
-        claim = Trained(model, item.update.samples, item.update.microseconds)
+        claim = TrainingResult(model, item.update.samples, item.update.microseconds)
         return with_delta(claim, model, delta.astype(np.float64))
     raise ConfigError("there is nothing to copy yet")
 
@@ -76,12 +78,12 @@ def _updates_of_others(history: History, number: int, account: str) -> list[Subm
     if number not in history.rounds:
         return []
     device = history.device_index(account)
-    return [item for item in history.rounds[number].taken() if item.update.device != device]
+    return [item for item in history.rounds[number].accepted_submissions() if item.update.device != device]
 
 
 def _present_training(
     context: AttackContext, model: Vector, round_: int, rng: np.random.Generator
-) -> Trained:
+) -> TrainingResult:
     """Return what one of the honest devices trains in this round."""
     learners = context.coalition.honest if context.coalition is not None else []
     if not learners:

@@ -204,7 +204,7 @@ class Federation:
     def register(self, devices: list[Account], miners: list[Account]) -> None:
         """Register whoever is not yet, and open the first round."""
         history = self.ledger.history()
-        missing = [account.address for account in devices if account.address not in history.joined]
+        missing = [account.address for account in devices if account.address not in history.join_rounds]
         for start in range(0, len(missing), 64):
             self.contract.send(self.owner, "register_devices", missing[start : start + 64])
         for account in miners:
@@ -310,7 +310,7 @@ class Federation:
             engine=found.engine.name.lower(),
             committee=found.committee,
             leader=None if found.block is None else found.leader,
-            accepted=tuple(history.devices[item.update.device] for item in found.taken()),
+            accepted=tuple(history.devices[item.update.device] for item in found.accepted_submissions()),
             rejected=tuple(rejected),
             global_root="0x" + block.root.hex(),
             global_cid=self.archive.cid_of(block.cid),
@@ -338,7 +338,10 @@ class Federation:
 
     def adversaries(self) -> tuple[Adversary, ...]:
         """Who misbehaves, devices first."""
-        parts = [("device", self.assignment.device_specs, DEVICES), ("miner", self.assignment.miner_specs, MINERS)]
+        parts = [
+            ("device", self.assignment.device_specs, DEVICES),
+            ("miner", self.assignment.miner_specs, MINERS),
+        ]
         return tuple(
             Adversary(self.parties[kind][index].account.address, role, spec.text)
             for role, playing, kind in parts

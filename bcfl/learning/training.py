@@ -19,7 +19,7 @@ from bcfl.learning.datasets import Dataset, Samples
 from bcfl.learning.flat import FlatModule, layout_of
 from bcfl.learning.partitions import Split
 from bcfl.learning.tasks import Task, one_line
-from bcfl.ports import Evaluation, Matrix, Trained, Vector
+from bcfl.ports import Evaluation, Matrix, TrainingResult, Vector
 from bcfl.protocol.types import Layout
 
 EVALUATION_BATCH = 1024  # samples in one forward pass without training; bounds memory
@@ -87,7 +87,7 @@ class TorchLearner:
         """Return the number of training samples."""
         return len(self._train[1])
 
-    def train(self, model: Vector, round_: int) -> Trained:
+    def train(self, model: Vector, round_: int) -> TrainingResult:
         """Run SGD from `model`, (parameters,), for the task's epochs; the same for one data, round and seed.
 
         Raises ConfigError without training data or when the training diverges.
@@ -102,7 +102,7 @@ class TorchLearner:
         if not np.isfinite(vector).all():
             rate = self._task.learning_rate
             raise ConfigError(f"task {self._task.name}: training diverged, lower the learning rate ({rate})")
-        return Trained(vector, self.samples, microseconds)
+        return TrainingResult(vector, self.samples, microseconds)
 
     def _run(self, model: Vector, round_: int, max_steps: int | None) -> int:
         """Train in place, at most `max_steps` steps; return the CPU time in microseconds, at least 1."""

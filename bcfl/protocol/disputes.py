@@ -1,35 +1,35 @@
-"""Step 6: disputes, when what is behind a proposal is kept back, and the contract's ruling on each move.
+"""Rule on disputes: a demand to show what is behind a proposal, and the contract's ruling on each move.
 
-A dispute is about one tree of a proposal, or an accepted update that cannot be had, and stands at a node of
-it, at first the root (for the rows tree at the `rows` of the proposal). In turn, anybody shows what is below
-that node,
+A dispute is about one tree of a proposal, or about an accepted update that cannot be had. It stands at a node
+of that tree, at first the root (for the rows tree, the `rows` of the proposal). In turn, anybody shows what
+is below that node,
 
     answer_rows   the two digests behind `rows`
     answer        the nodes up to eight levels below, without padding
     answer_leaf   the bytes of a leaf, which ends it
 
-and the challenger picks one of the nodes that were shown (`pursue`). Who knows the right tree picks the first
-that differs from it (`strayed`), so that a dispute of a wrong tree ends at a wrong leaf, for which there is a
-challenge, or in silence, which refutes the proposal (`expire`). Who lacks an update picks the nodes above any
-leaf: whoever has made a model of it can show it. Padding is never shown: where a tree has
-something else there, no answer fits.
+and the challenger picks one of the nodes that were shown (`pursue`). A challenger that knows the right tree
+picks the first node that differs from it (`first_mismatch`). So a dispute of a wrong tree ends at a wrong
+leaf, for which there is a challenge, or in silence, which refutes the proposal (`expire`). A challenger that
+lacks an update picks the nodes above any leaf: whoever has made a model of the update can show them. Padding
+is never shown: where a tree has something else there, no answer fits.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Protocol
 
 from bcfl.errors import ChallengeError
 from bcfl.protocol import merkle
 from bcfl.protocol.challenges import Trees, rows_digest
+from bcfl.protocol.event import LogEvent
 from bcfl.protocol.hashing import keccak
 from bcfl.protocol.submissions import GROUP, pack_claim
 from bcfl.protocol.types import Tally, Terms, Update
 from bcfl.protocol.verification import tally_bytes
 
-LEVELS = 8  # that one answer shows
+LEVELS = 8  # of nodes in one answer
 UNOPENED = LEVELS + 2  # in `shown`: what is behind `rows` is due
 NOBODY = "0x" + "0" * 40
 _LEAF = b"\x00"
@@ -37,62 +37,63 @@ _LEAF = b"\x00"
 
 @dataclass(frozen=True)
 class Dispute:
-    """A dispute as it stands."""
+    """The state of a dispute, as the contract holds it; every move returns the next state.
+
+    Times are timestamps in seconds. A move raises ChallengeError where the contract would refuse it.
+    """
 
     proposal: bytes  # digest
     challenger: str
-    answerer: str  # who answered last
+    answerer: str  # of the last answer
     tree: Trees
     height: int
     index: int  # of the node among those of its height
     node: bytes
     shown: int  # how many levels below the node were shown, plus 1; 0 or UNOPENED: an answer is due
-    since: int  # when it was opened
-    due: int  # the next move has to come before
+    since: int  # time of its opening
+    due: int  # the next move has to come before this time
     position: int | None = None  # of the disputed update among those of the round
 
-    def answer_rows(self, terms: Terms, who: str, now: int, weights: bytes, rows: bytes) -> Dispute:
-        """After the two digests behind `rows` were shown."""
-        self._answerable(now, self.shown == UNOPENED)
-        _insist(rows_digest(weights, rows) == self.node, "not the disputed node")
-        after = replace(self, answerer=who, node=rows, shown=1)
-        return after._from(now, terms)
+    def answer_rows(self, terms: Terms, answerer: str, now: int, weights: bytes, rows: bytes) -> Dispute:
+        """Show the two digests behind `rows`."""
+        self._require_due(now, self.shown == UNOPENED)
+        _require(rows_digest(weights, rows) == self.node, "not the disputed node")
+        return replace(self, answerer=answerer, node=rows, shown=1)._renewed(now, terms)
 
-    def answer(self, terms: Terms, who: str, now: int, nodes: Sequence[bytes]) -> Dispute:
-        """After the nodes below were shown."""
-        _insist(len(nodes) == self.due_nodes(terms), "not all of its nodes")
-        self._answerable(now, self.shown == 0 and self.height != 0)
+    def answer(self, terms: Terms, answerer: str, now: int, nodes: Sequence[bytes]) -> Dispute:
+        """Show the nodes below the disputed one."""
+        _require(len(nodes) == self.due_nodes(terms), "not all of its nodes")
+        self._require_due(now, self.shown == 0 and self.height != 0)
         levels = min(LEVELS, self.height)
         top = merkle.top(b"".join(nodes), self.height - levels, self.height)
-        _insist(top == self.node, "not the disputed node")
-        return replace(self, answerer=who, shown=1 + levels)._from(now, terms)
+        _require(top == self.node, "not the disputed node")
+        return replace(self, answerer=answerer, shown=1 + levels)._renewed(now, terms)
 
-    def answer_leaf(self, who: str, now: int, content: bytes) -> Dispute:
-        """With the one who showed the leaf, behind its zero byte; the dispute is over then."""
-        self._answerable(now, self.shown == 0 and self.height == 0)
-        _insist(keccak(content) == self.node, "not the disputed node")
+    def answer_leaf(self, answerer: str, now: int, content: bytes) -> Dispute:
+        """Show the leaf, `content` being its zero byte and its bytes; this ends the dispute."""
+        self._require_due(now, self.shown == 0 and self.height == 0)
+        _require(keccak(content) == self.node, "not the disputed node")
         if content[:1] != _LEAF:
             raise ChallengeError("challenges: not a leaf")
-        return replace(self, answerer=who)
+        return replace(self, answerer=answerer)
 
     def pursue(
-        self, terms: Terms, who: str, now: int, child: int, digest: bytes, proof: Sequence[bytes]
+        self, terms: Terms, challenger: str, now: int, child: int, digest: bytes, proof: Sequence[bytes]
     ) -> Dispute:
-        """After the challenger has picked a node."""
-        _insist(now < self.due, "move too late")
-        _insist(not self.answerable, "not what is due")
-        _insist(who == self.challenger, "not the challenger")
+        """Pick one of the nodes that were shown: `proof` leads from it to the disputed node."""
+        self._require_due(now, not self.answerable)
+        _require(challenger == self.challenger, "not the challenger")
         levels = self.shown - 1
-        _insist(len(proof) == levels, "proof of another length")
+        _require(len(proof) == levels, "proof of another length")
         height, index = self.height - levels, (self.index << levels) + child
-        real = child >> levels == 0 and index << height < _leaves(terms)
-        _insist(real, "no such node")
-        _insist(merkle.climb(digest, child, proof) == self.node, "not a node that was shown")
-        return replace(self, height=height, index=index, node=digest, shown=0)._from(now, terms)
+        exists = child >> levels == 0 and index << height < _leaves(terms)
+        _require(exists, "no such node")
+        _require(merkle.climb(digest, child, proof) == self.node, "not a node that was shown")
+        return replace(self, height=height, index=index, node=digest, shown=0)._renewed(now, terms)
 
     def expire(self, now: int) -> bool:
-        """Whether what happens when time is over refutes the proposal; else the challenger was silent."""
-        _insist(now >= self.due, "not yet due")
+        """End an overdue dispute: True refutes the proposal, False means that the challenger was silent."""
+        _require(now >= self.due, "not yet due")
         return self.answerable
 
     @property
@@ -101,30 +102,34 @@ class Dispute:
         return self.shown in (0, UNOPENED)
 
     def due_nodes(self, terms: Terms) -> int:
-        """How many nodes an answer has to show."""
+        """Return how many nodes an answer has to show."""
         levels = min(LEVELS, self.height)
-        there = ((_leaves(terms) - 1) >> (self.height - levels)) + 1 - (self.index << levels)
-        return min(there, 1 << levels)
+        nodes = ((_leaves(terms) - 1) >> (self.height - levels)) + 1 - (self.index << levels)
+        return min(nodes, 1 << levels)
 
-    def _answerable(self, now: int, right: bool) -> None:
-        _insist(now < self.due, "move too late")
-        _insist(right, "not what is due")
+    def _require_due(self, now: int, is_due: bool) -> None:
+        _require(now < self.due, "move too late")
+        _require(is_due, "not what is due")
 
-    def _from(self, now: int, terms: Terms) -> Dispute:
+    def _renewed(self, now: int, terms: Terms) -> Dispute:
+        """Return the same with the whole time for the next move."""
         return replace(self, due=now + terms.answer_seconds)
 
 
 @dataclass(frozen=True)
-class Disputed:
-    """What can be disputed: a proposal, and the updates that it has to be made of."""
+class DisputeSubject:
+    """The subject of disputes: a proposal, and the updates that it has to be made of."""
 
     proposal: bytes  # digest
     root: bytes
     rows: bytes
     updates: Mapping[int, bytes]  # position -> root of an accepted update
 
-    def opened(self, terms: Terms, code: int, who: str, now: int) -> Dispute:
-        """A dispute that begins; `code` is how the chain names the tree."""
+    def open(self, terms: Terms, code: int, challenger: str, now: int) -> Dispute:
+        """Open a dispute; `code` names the tree as the contract does, `Trees.UPDATE + p` for update p.
+
+        Raises ChallengeError for an update that is not among `updates`.
+        """
         tree = Trees(min(code, Trees.UPDATE))
         node, shown, position = self.root, 0, None
         if tree is Trees.ROWS:
@@ -135,48 +140,40 @@ class Disputed:
                 raise ChallengeError("challenges: no such place")
             node = self.updates[position]
         height, due = merkle.depth(terms.parameters, terms.leaf_lanes), now + terms.answer_seconds
-        return Dispute(self.proposal, who, NOBODY, tree, height, 0, node, shown, now, due, position)
+        return Dispute(self.proposal, challenger, NOBODY, tree, height, 0, node, shown, now, due, position)
 
 
 def update_args(
     tally: Tally, words: Sequence[int], position: int, update: Update
 ) -> tuple[int, bytes, tuple[bytes, bytes, int], list[int]]:
-    """What follows the four fields of the proposal in `dispute_update`; `words` are all of the round."""
+    """Return the arguments of `dispute_update` behind the four fields of the proposal.
+
+    `words` are the words of all updates of the round, and `position` is that of the disputed one among them.
+    """
     first = position // GROUP * GROUP
     opening = (update.root, update.cid, pack_claim(update))
     return position, tally_bytes(tally), opening, list(words[first : first + GROUP])
 
 
-class Told(Protocol):
-    """What a course needs of an event."""
-
-    @property
-    def name(self) -> str: ...
-    @property
-    def args(self) -> Mapping[str, Any]: ...
-    @property
-    def timestamp(self) -> int: ...
-
-
 @dataclass(frozen=True)
 class Course:
-    """A dispute and what it has brought to light so far."""
+    """The course of a dispute: its state after the moves so far, and everything that they have shown."""
 
     state: Dispute
     weights: bytes | None = None  # the two digests behind `rows`
     rows: bytes | None = None
-    nodes: tuple[bytes, ...] = ()  # shown last
-    above: tuple[bytes, ...] = ()  # the siblings of the disputed node up to the root, the lowest first
-    leaf: bytes | None = None  # behind its zero byte
-    ended: int | None = None  # timestamp
+    nodes: tuple[bytes, ...] = ()  # of the last answer
+    above: tuple[bytes, ...] = ()  # siblings of the disputed node up to the root, the lowest first
+    leaf: bytes | None = None  # with its zero byte in front
+    end_time: int | None = None  # timestamp
 
-    def after(self, event: Told, terms: Terms) -> Course:
-        """With one more event of its round; raises ChallengeError where the contract would refuse it."""
+    def apply(self, event: LogEvent, terms: Terms) -> Course:
+        """Follow one more event of its round; raises ChallengeError where the contract would refuse it."""
         now, args, state = event.timestamp, event.args, self.state
         if event.name == "RowsShown":
             weights, rows = args["weights"], args["rows"]
-            moved = state.answer_rows(terms, args["answerer"], now, weights, rows)
-            return replace(self, state=moved, weights=weights, rows=rows, nodes=(rows,))
+            state = state.answer_rows(terms, args["answerer"], now, weights, rows)
+            return replace(self, state=state, weights=weights, rows=rows, nodes=(rows,))
         if event.name == "NodesShown":
             nodes = tuple(args["nodes"])
             return replace(self, state=state.answer(terms, args["answerer"], now, nodes), nodes=nodes)
@@ -185,42 +182,42 @@ class Course:
             return replace(self, state=state.answer_leaf(args["answerer"], now, content), leaf=content)
         if event.name == "Pursued":
             child, proof = args["child"], self.proof(args["child"])
-            moved = state.pursue(terms, args["challenger"], now, child, args["digest"], proof)
-            return replace(self, state=moved, nodes=(), above=proof + self.above)
-        return replace(self, ended=now)
+            state = state.pursue(terms, args["challenger"], now, child, args["digest"], proof)
+            return replace(self, state=state, nodes=(), above=proof + self.above)
+        return replace(self, end_time=now)
 
     def proof(self, child: int) -> tuple[bytes, ...]:
-        """The siblings of one of the nodes shown last, up to the disputed node."""
+        """Return the siblings of one of the nodes of the last answer, up to the disputed node."""
         levels = self.state.shown - 1
         height = self.state.height - levels
         return merkle.siblings(b"".join(self.nodes), child, height, height + levels)
 
 
-def courses(terms: Terms, disputed: Disputed, events: Iterable[Told]) -> list[Course]:
-    """The disputes about one proposal, the last one perhaps open, from what the chain tells of them.
+def courses(terms: Terms, subject: DisputeSubject, events: Iterable[LogEvent]) -> list[Course]:
+    """Follow all disputes about one proposal through the events of its round; the last one may be open.
 
-    Raises ChallengeError where a move is none that the contract takes.
+    Raises ChallengeError at a move that the contract would refuse.
     """
-    found: list[Course] = []
+    result: list[Course] = []
     for event in events:
         if event.name == "Disputed":
-            tree, who = event.args["tree"], event.args["challenger"]
-            found.append(Course(disputed.opened(terms, tree, who, event.timestamp)))
-        elif found and event.args.get("proposal", disputed.proposal) == disputed.proposal:
-            found[-1] = found[-1].after(event, terms)
-    return found
+            code, challenger = event.args["tree"], event.args["challenger"]
+            result.append(Course(subject.open(terms, code, challenger, event.timestamp)))
+        elif result and event.args.get("proposal", subject.proposal) == subject.proposal:
+            result[-1] = result[-1].apply(event, terms)
+    return result
 
 
-def strayed(shown: Sequence[bytes], right: Sequence[bytes]) -> int | None:
-    """The first of the nodes that were shown that is not the right one."""
-    pairs = enumerate(zip(shown, right, strict=True))
-    return next((place for place, (one, other) in pairs if one != other), None)
+def first_mismatch(nodes: Sequence[bytes], expected: Sequence[bytes]) -> int | None:
+    """Return the place of the first node that is not the expected one; None if there is none."""
+    pairs = enumerate(zip(nodes, expected, strict=True))
+    return next((place for place, (node, right) in pairs if node != right), None)
 
 
 def _leaves(terms: Terms) -> int:
     return merkle.leaves(terms.parameters, terms.leaf_lanes)
 
 
-def _insist(condition: bool, reason: str) -> None:
+def _require(condition: bool, reason: str) -> None:
     if not condition:
         raise ChallengeError(f"disputes: {reason}")

@@ -135,7 +135,7 @@ class Leaves:
 
 
 @dataclass(frozen=True)
-class Shown:
+class SingleLeaf:
     """A tree of which nothing is known but one leaf, with its siblings, and that it is wrong."""
 
     index: int

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from bcfl.protocol.rounds import Recorded
+from bcfl.protocol.event import LogEvent
 from bcfl.protocol.submissions import Domain
 from bcfl.protocol.types import Terms
 
@@ -45,7 +45,7 @@ class Transcript:
 
     domain: Domain
     terms: Terms
-    events: Sequence[Recorded]  # all of the contract, in the order of the chain
+    events: Sequence[LogEvent]  # all of the contract, in the order of the chain
     calls: Mapping[bytes, tuple[Call, ...]]  # by transaction; none where another contract calls
     endowment: int  # wei sent with the deployment
     storage_snapshot: StorageSnapshot

@@ -89,7 +89,7 @@ def _recomputed(archive: Archive, history: History, first: int) -> Iterator[str]
         round_ = history.rounds[block.round]
         if block.parent != block_hash(parent):
             yield f"block of round {block.round} does not follow the one before"
-        model = archive.next_model(parent, round_.taken())
+        model = archive.next_model(parent, round_.accepted_submissions())
         proposal = round_.proposals[-1]
         if (model.root, model.cid, model.rows) != (block.root, block.cid, proposal.rows):
             yield f"the model of round {block.round} is another one"

@@ -16,7 +16,7 @@ from bcfl.federation import simulation
 from bcfl.federation.reports import Report
 from bcfl.federation.runs import Run
 from bcfl.federation.simulation import Federation
-from bcfl.ports import Trained
+from bcfl.ports import TrainingResult
 from bcfl.protocol.types import Verdict
 from bcfl.roles.background.claims import amount, claims
 from bcfl.roles.common import norm_bound
@@ -204,7 +204,7 @@ def test_a_free_rider_does_not_train(kind: str, monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setattr(learner.honest, "train", lambda *_: pytest.fail("it has trained"))  # type: ignore[attr-defined]
     federation.play_round()
     models = [federation.archive.values(block) for block in federation.history.blocks]
-    ride: Trained = learner.train(models[-1], 2)
+    ride: TrainingResult = learner.train(models[-1], 2)
     norm = np.linalg.norm(models[-1] - models[-2])
     size = {"zero": 0.0, "stale": norm, "noise": norm}[kind]
     assert np.linalg.norm(ride.vector - models[-1]) == pytest.approx(size, rel=0.1)

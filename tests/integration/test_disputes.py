@@ -18,9 +18,9 @@ from bcfl.protocol import cid as cids
 from bcfl.protocol import verification
 from bcfl.protocol.challenges import Form, Trees
 from bcfl.protocol.disputes import NOBODY, Dispute, update_args
+from bcfl.protocol.event import LogEvent
 from bcfl.protocol.evidence import Vectors
 from bcfl.protocol.fixedpoint import Lanes
-from bcfl.protocol.rounds import Recorded
 from bcfl.protocol.types import Phase
 from bcfl.roles.auditor.audit import Audit
 from bcfl.roles.common.aggregation import NewModel
@@ -94,7 +94,7 @@ def test_what_all_miners_keep_back_never_becomes_a_block(tmp_path: Path, forge: 
     rounds = [local.play() for _ in range(3)]
     assert [each.status for each in rounds] == ["finalized"] * 3
     assert roots(local)[1:] == honest_roots(local)
-    ((leader, challenger),) = rounds[1].refuted
+    ((leader, challenger),) = rounds[1].refutations
     assert challenger == watchtower.account.address
     assert local.history.miners[leader].stake == 0
     names = [event.name for event in local.federation.contract.events()]
@@ -120,7 +120,7 @@ def test_all_miners_collude_to_the_end(tmp_path: Path) -> None:
     add_watchtower(local)
     local.play(2)
     assert local.history.rounds[FORGED].status == "void"
-    assert len(local.history.rounds[FORGED].refuted) == len(local.offices)
+    assert len(local.history.rounds[FORGED].refutations) == len(local.offices)
     assert len(local.history.blocks) == 2
     assert audit_findings(local) == [()] * 4
 
@@ -134,7 +134,10 @@ def show_wrong_tree(local: LocalFederation) -> None:
         def answer(snapshot: RoundSnapshot, state: Dispute, right: object = answers.answer) -> ContractCall:
             if snapshot.round != FORGED:
                 return right(snapshot, state)  # type: ignore[no-any-return, operator]
-            updates, parent = snapshot.current.taken(), snapshot.history.model_before(snapshot.round)
+            updates, parent = (
+                snapshot.current.accepted_submissions(),
+                snapshot.history.model_before(snapshot.round),
+            )
             model = wrong_lanes(local.archive.next_model(parent, updates, snapshot.history).model)
             tree = Vectors([model], WINDOW_TERMS.leaf_lanes)
             if state.height == 0:
@@ -217,7 +220,7 @@ class UpdateLoss:
         return computed_model
 
     def lose(self, snapshot: RoundSnapshot) -> None:
-        archive, item = self.local.archive, snapshot.current.taken()[1]
+        archive, item = self.local.archive, snapshot.current.accepted_submissions()[1]
         self.lanes = archive.update(item)
         drop(self.local.store, item.update.cid)
         archive.forget()
@@ -235,10 +238,10 @@ def test_a_wrong_model_of_an_update_that_all_have_lost_never_becomes_a_block(tmp
     local.play(2)
     round_ = local.history.rounds[FORGED]
     assert round_.status == "void"
-    assert round_.refuted[0][1] == watchtower.account.address
-    assert local.history.miners[round_.refuted[0][0]].stake == 0
+    assert round_.refutations[0][1] == watchtower.account.address
+    assert local.history.miners[round_.refutations[0][0]].stake == 0
     (dispute,) = local.federation.contract.events(name="Disputed")
-    assert dispute.args["tree"] == Trees.UPDATE + round_.taken()[1].position
+    assert dispute.args["tree"] == Trees.UPDATE + round_.accepted_submissions()[1].position
     (refutation,) = local.federation.contract.events(name="Refuted")
     assert refutation.args["form"] == Form.DISPUTE
     assert len(local.history.blocks) == 2
@@ -270,7 +273,7 @@ class PartialStore(DirectoryStore):
         self.local = local
 
     def get(self, cid: str, max_bytes: int) -> bytes:
-        updates = self.local.history.rounds[max(self.local.history.rounds)].taken()
+        updates = self.local.history.rounds[max(self.local.history.rounds)].accepted_submissions()
         if updates and cids.digest(cid) == updates[0].update.cid:
             raise Unavailable("nobody gives it", cid)
         return super().get(cid, max_bytes)
@@ -284,7 +287,7 @@ def test_an_honest_leader_that_has_the_update_shows_it(tmp_path: Path) -> None:
     local.federation.parties[MINERS].append(watchtower)  # type: ignore[arg-type]
     stakes = {a: m.stake for a, m in local.history.miners.items()}
     rounds = [local.play() for _ in range(2)]
-    assert [(each.status, each.refuted, each.skipped) for each in rounds] == [("finalized", [], [])] * 2
+    assert [(each.status, each.refutations, each.skipped) for each in rounds] == [("finalized", [], [])] * 2
     assert {a: m.stake for a, m in local.history.miners.items()} == stakes
     events = list(local.federation.contract.events(name="Disputed"))
     assert [(e.args["round"], e.args["tree"]) for e in events] == [(1, Trees.UPDATE), (2, Trees.UPDATE)]
@@ -296,7 +299,7 @@ def test_an_honest_leader_that_has_the_update_shows_it(tmp_path: Path) -> None:
     assert audit_findings(local) == [()] * 4
 
 
-TAMPERINGS: dict[str, Callable[[Sequence[Recorded]], list[Recorded]]] = {
+TAMPERINGS: dict[str, Callable[[Sequence[LogEvent]], list[LogEvent]]] = {
     "an answer is left out": lambda events: [e for e in events if e.name != "NodesShown"],
     "the leaf is another one": lambda events: with_args(events, "LeafShown", content=b"\0"),
     "the bond goes to another": lambda events: with_args(events, "DisputeEnded", answerer=BYSTANDER),
@@ -309,7 +312,7 @@ TAMPERINGS: dict[str, Callable[[Sequence[Recorded]], list[Recorded]]] = {
 BYSTANDER = "0x" + "11" * 20
 
 
-def with_args(events: Sequence[Recorded], name: str, **args: object) -> list[Recorded]:
+def with_args(events: Sequence[LogEvent], name: str, **args: object) -> list[LogEvent]:
     return [
         replace(e, args={**e.args, **args}) if isinstance(e, Event) and e.name == name else e for e in events
     ]
@@ -367,7 +370,7 @@ class Griefer:
             subject = (self.tree,) if by_tree else self.opening(snapshot)
             name = "dispute" if by_tree else "dispute_update"
             call = ContractCall(name, (*fields, *subject), WINDOW_TERMS.challenge_bond)
-        elif self.moves and disputes and disputes[-1].ended is None and not disputes[-1].state.answerable:
+        elif self.moves and disputes and disputes[-1].end_time is None and not disputes[-1].state.answerable:
             self.moves -= 1
             call = ContractCall("pursue", (0, disputes[-1].nodes[0], list(disputes[-1].proof(0))))
         else:
@@ -376,7 +379,7 @@ class Griefer:
         return "grief"
 
     def opening(self, snapshot: RoundSnapshot) -> tuple[Any, ...]:
-        round_, item = snapshot.current, snapshot.current.taken()[-1]
+        round_, item = snapshot.current, snapshot.current.accepted_submissions()[-1]
         words = round_.words(self.local.ledger.domain)
         tally = verification.tally(words, round_.votes, round_.engine)
         return update_args(tally, words, item.position, item.update)
@@ -392,7 +395,7 @@ def test_an_honest_leader_is_disputed(tmp_path: Path, tree: Trees, moves: int) -
     count = 2
     rounds = [local.play() for _ in range(count)]
     assert [each.status for each in rounds] == ["finalized"] * count
-    assert all(not each.refuted and not each.skipped for each in rounds)
+    assert all(not each.refutations and not each.skipped for each in rounds)
     assert {a: m.stake for a, m in local.history.miners.items()} == stakes
     credits = sum(local.federation.contract.call("credits", a) for a in stakes)
     assert credits == count * (WINDOW_TERMS.challenge_bond // 2)

@@ -70,7 +70,7 @@ def test_who_has_resources_leads_and_loses_the_lead_when_it_is_away(tmp_path: Pa
     assert fallen[rich] / sum(fallen.values()) < share / 3
     assert lead_share(fallen, rich) == pytest.approx(fallen[rich] / sum(fallen.values()), abs=0.03)
     back = local.play()
-    assert RICH in [item.update.device for item in back.taken()], back.reasons(RICH)
+    assert RICH in [item.update.device for item in back.accepted_submissions()], back.verdicts(RICH)
     assert scores_of(local)[rich] > 2 * fallen[rich]  # and it comes back when it does
 
 

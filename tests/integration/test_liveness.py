@@ -11,11 +11,11 @@ import numpy as np
 import pytest
 
 from bcfl.errors import ConfigError, RelayError
-from bcfl.ports import ContractCall, SignedCommitment, Trained, Vector
+from bcfl.ports import ContractCall, SignedCommitment, TrainingResult, Vector
 from bcfl.protocol import submissions
 from bcfl.protocol.rounds import Round
 from bcfl.protocol.types import Phase, SignedUpdate, Verdict, VoidReason
-from bcfl.roles.common.archive import NewModel
+from bcfl.roles.common.aggregation import NewModel
 from bcfl.roles.common.snapshot import RoundSnapshot
 from bcfl.roles.device.device import Device
 from bcfl.roles.miner.miner import Miner
@@ -26,7 +26,7 @@ CLERK, OTHER = 1, 0  # in the first round
 
 
 def devices_of(played: Round) -> list[int]:
-    return sorted(item.update.device for item in played.taken())
+    return sorted(item.update.device for item in played.accepted_submissions())
 
 
 def leader_of(local: LocalFederation) -> Miner:
@@ -258,7 +258,7 @@ def test_the_clerk_swallows_what_it_is_handed(tmp_path: Path) -> None:
 
 
 class Diverging(Quadratic):
-    def train(self, model: Vector, round_: int) -> Trained:
+    def train(self, model: Vector, round_: int) -> TrainingResult:
         if round_ == 1:
             raise ConfigError("training diverged, lower the learning rate")
         return super().train(model, round_)
@@ -288,7 +288,7 @@ def test_a_device_waits_until_the_chain_has_seen_its_time_pass(tmp_path: Path) -
 def test_one_device_cannot_stop_the_batch_it_is_in(tmp_path: Path, lie: str) -> None:
     local = LocalFederation(tmp_path)
     liar = local.homes[0]
-    written, update = liar.trainer.written, liar.trainer.update
+    written, update = liar.trainer.recorded_update, liar.trainer.update
     bad = {lie: 2**40}
     liar.trainer.update = lambda m, i: replace(update(m, i), **bad)  # type: ignore[method-assign]
 
@@ -296,7 +296,7 @@ def test_one_device_cannot_stop_the_batch_it_is_in(tmp_path: Path, lie: str) -> 
         found = written(snapshot, index)
         return None if found is None else replace(found, **bad, round=snapshot.round)
 
-    liar.trainer.written = lying  # type: ignore[method-assign]
+    liar.trainer.recorded_update = lying  # type: ignore[method-assign]
     act = liar.act
     liar.act = lambda: handing_in(local, liar, act)  # type: ignore[method-assign]
     played = local.play()
@@ -340,7 +340,7 @@ def test_more_miners_than_devices_wait_for_nobody(tmp_path: Path) -> None:
 @pytest.mark.parametrize(("devices", "miners"), [(1, 1), (2, 1), (1, 3)])
 def test_the_smallest_federations(tmp_path: Path, devices: int, miners: int) -> None:
     local = LocalFederation(tmp_path, devices=devices, miners=miners, terms=replace(TERMS, min_updates=1))
-    assert len(local.play(2).taken()) == devices
+    assert len(local.play(2).accepted_submissions()) == devices
 
 
 def test_a_race_stops_with_its_winner(tmp_path: Path) -> None:

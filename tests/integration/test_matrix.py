@@ -104,7 +104,7 @@ def check(local: LocalFederation, played: Round, gone: Device | Miner, phase: Ph
     me = gone.account.address
     assert (played.status, played.void) == ("finalized", None)
     assert (played.closed or 0) - played.opened <= limit(local, played)
-    taken = {local.history.devices[item.update.device] for item in played.taken()}
+    taken = {local.history.devices[item.update.device] for item in played.accepted_submissions()}
     silenced = {me} if misses(phase, manner, Phase.COMMIT) or misses(phase, manner, Phase.REVEAL) else set()
     assert taken == {home.account.address for home in local.homes} - silenced
     voters = [vote.voter.account for vote in played.votes]
@@ -115,7 +115,7 @@ def check(local: LocalFederation, played: Round, gone: Device | Miner, phase: Ph
         assert (me in voters) is not bool(due)
     elif isinstance(gone, Miner):
         due = []
-    line = [voter.account for voter in played.line()]
+    line = [voter.account for voter in played.leader_order()]
     if line and me == line[0] and misses(phase, manner, Phase.PROPOSE):
         due = [local.terms.leader_penalty]
         assert played.skipped == [me]
@@ -158,7 +158,7 @@ def check_back(local: LocalFederation, played: Round, back: Device | Miner) -> N
     """Who was away takes part again, as if nothing had been."""
     me = back.account.address
     assert (played.status, played.penalties, played.skipped) == ("finalized", [], [])
-    assert len(played.taken()) == len(local.homes)
+    assert len(played.accepted_submissions()) == len(local.homes)
     if isinstance(back, Miner):
         assert me in played.commits
         assert (me in [vote.voter.account for vote in played.votes]) is (me in (played.committee or [me]))
@@ -205,4 +205,4 @@ def test_half_of_a_full_federation_is_away(tmp_path: Path, absent: int, outcome:
         played = local.play()
     assert (played.void, played.penalties) == (outcome, [])
     again = local.play()
-    assert (again.status, len(again.taken()), len(again.votes)) == ("finalized", 4, 4)
+    assert (again.status, len(again.accepted_submissions()), len(again.votes)) == ("finalized", 4, 4)

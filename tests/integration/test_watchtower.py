@@ -66,7 +66,9 @@ def honest_roots(local: LocalFederation) -> list[bytes]:
     archive, model_roots = Archive(local.store, LAYOUT, local.terms), []
     for block in local.history.blocks[1:]:
         parent = local.history.model_before(block.round)
-        model_roots.append(archive.next_model(parent, local.history.rounds[block.round].taken()).root)
+        model_roots.append(
+            archive.next_model(parent, local.history.rounds[block.round].accepted_submissions()).root
+        )
     return model_roots
 
 
@@ -77,7 +79,7 @@ def test_default_behavior(tmp_path: Path) -> None:
     rounds = [local.play() for _ in range(3)]
     assert [each.status for each in rounds] == ["finalized"] * 3
     assert roots(local)[1:] == honest_roots(local)
-    (leader, challenger), *refutations = rounds[1].refuted
+    (leader, challenger), *refutations = rounds[1].refutations
     assert (challenger, refutations) == (watchtower.account.address, [])
     assert rounds[1].block is not None
     assert rounds[1].block.leader != leader
@@ -107,7 +109,7 @@ def test_all_miners_collude_to_the_end_and_others_take_over(tmp_path: Path) -> N
     add_watchtower(local)
     local.play(2)
     assert local.history.rounds[FORGED].status == "void"
-    assert len(local.history.rounds[FORGED].refuted) == len(local.offices)
+    assert len(local.history.rounds[FORGED].refutations) == len(local.offices)
     assert len(local.history.blocks) == 2
     newcomer = Account.derived(0, "miner", 0)
     local.federation.contract.send(
@@ -157,7 +159,7 @@ def test_the_command_watches_and_challenges(tmp_path: Path, capsys: pytest.Captu
             return None
 
     local.federation.parties[MINERS].append(CommandWatchtower())  # type: ignore[arg-type]
-    assert local.play().refuted
+    assert local.play().refutations
     assert "challenged the proposal: sum" in capsys.readouterr().err
 
 
@@ -166,7 +168,7 @@ def test_an_honest_proposal_is_left_alone(tmp_path: Path) -> None:
     watchtower = add_watchtower(local)
     local.play(2)
     assert local.federation.contract.call("credits", watchtower.account.address) == 0
-    assert [local.history.rounds[n].refuted for n in (1, 2)] == [[], []]
+    assert [local.history.rounds[n].refutations for n in (1, 2)] == [[], []]
 
 
 @pytest.mark.parametrize("bits", [8, 16, 32])

@@ -178,7 +178,7 @@ class Invariants:
         current, phase = self.look.current, self.look.clock.phase
         if current is not None and phase in (Phase.PROPOSE, Phase.ATTEST):
             assert self.look.lead[0] not in current.skipped
-            line = [voter.account for voter in current.line() if voter.account not in current.skipped]
+            line = [voter.account for voter in current.leader_order() if voter.account not in current.skipped]
             assert not line or self.look.lead[0] == line[0]
 
     @invariant()

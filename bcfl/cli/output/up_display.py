@@ -31,7 +31,7 @@ class UpDisplay:
 
     def round(self, round_: Round) -> None:
         """Show how a round ended."""
-        accepted, total = len(round_.taken()), len(round_.submissions)
+        accepted, total = len(round_.accepted_submissions()), len(round_.submissions)
         reason = f" ({round_.void.name.lower().replace('_', ' ')})" if round_.void is not None else ""
         text = f"round {round_.number} {round_.status}{reason}: {accepted} of {total} updates accepted"
         leader = round_.leader if round_.block is not None else None

@@ -33,7 +33,7 @@ class LeaderView(TypedDict):
 
 def leader_view(round_: Round) -> LeaderView:
     """Return who led a round, and the order in which the miners stood in line."""
-    line = round_.line()
+    line = round_.leader_order()
     weights = {voter.account: round_.scores.get(voter.account, voter.weight) for voter in line}
     total = sum(weights.values())
     election = round_.elections[-1] if round_.elections else None

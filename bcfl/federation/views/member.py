@@ -88,8 +88,8 @@ def device_view(source: Source, index: int) -> DeviceView:
     return {
         "device": account,
         "index": index,
-        "from_round": history.joined[account],
-        "until_round": history.left.get(account),
+        "from_round": history.join_rounds[account],
+        "until_round": history.leave_rounds.get(account),
         "bound_to": source.contract.call("binding", index) if history.voters() else None,
         "submitted": sum(update["submitted"] for update in updates),
         "accepted": len(accepted),

@@ -151,7 +151,7 @@ def round_view(source: Source, round_: Round) -> RoundView:
         "closed": round_.closed,
         "due": _due(source) if round_.closed is None else None,
         "leader": round_.leader,
-        "accepted": [source.history.devices[item.update.device] for item in round_.taken()],
+        "accepted": [source.history.devices[item.update.device] for item in round_.accepted_submissions()],
         "rejected": _rejected(source, round_),
         "samples": round_.samples,
         "global_root": model.root,

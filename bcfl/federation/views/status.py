@@ -172,7 +172,7 @@ def _miner(history: History, account: str, current: Round) -> MinerStatusView:
         "weight": member.weight,
         "endpoint": history.endpoints.get(account),
         "left": bool(member.exit_round),
-        "devices": sum(history.bound(device) == account for device in history.expected_devices()),
+        "devices": sum(history.binding(device) == account for device in history.expected_devices()),
         "committed": account in current.commits,
         "voted": account in current.vote_commits,
     }

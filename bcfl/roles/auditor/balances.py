@@ -9,8 +9,9 @@ from typing import Any, Final
 from bcfl.protocol import verification
 from bcfl.protocol.challenges import Form
 from bcfl.protocol.disputes import NOBODY
+from bcfl.protocol.event import LogEvent
 from bcfl.protocol.rewards import earned
-from bcfl.protocol.rounds import History, Recorded, Round
+from bcfl.protocol.rounds import History, Round
 from bcfl.protocol.submissions import Domain
 from bcfl.protocol.types import Tally, Terms
 from bcfl.roles.auditor.verdict import Finding
@@ -30,7 +31,7 @@ class Balances:
     winner: str | None = None  # who has just refuted a proposal, until the leader's stake is taken
     tallies: dict[int, Tally] = field(default_factory=dict)  # by round
 
-    def apply(self, event: Recorded, number: int, history: History) -> list[Finding]:
+    def apply(self, event: LogEvent, number: int, history: History) -> list[Finding]:
         """Book an event of round `number` and return what is wrong with it.
 
         `history` is that of all events before this one.

@@ -36,7 +36,8 @@ def check_claims(
         return
     price = prices(transcript.terms, case.round.block.reward, tally)
     devices = {
-        accounts.get(item.update.device): price.sample * item.update.samples for item in case.round.taken()
+        accounts.get(item.update.device): price.sample * item.update.samples
+        for item in case.round.accepted_submissions()
     }
     miners: dict[str, int] = {}
     for voter, matches in zip(tally.voters, tally.matches, strict=True):

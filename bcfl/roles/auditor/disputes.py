@@ -6,9 +6,9 @@ from collections.abc import Iterator, Mapping, Sequence
 
 from bcfl.errors import ChallengeError
 from bcfl.protocol.challenges import Form
-from bcfl.protocol.disputes import NOBODY, Course, Disputed, courses
+from bcfl.protocol.disputes import NOBODY, Course, DisputeSubject, courses
+from bcfl.protocol.event import LogEvent
 from bcfl.protocol.hashing import keccak, word
-from bcfl.protocol.rounds import Recorded
 from bcfl.protocol.types import Terms
 from bcfl.roles.auditor.verdict import Issue
 from bcfl.roles.common.disputes import extension_seconds
@@ -20,7 +20,7 @@ class Disputes:
     """The disputes about one proposal, by the twin's rules; `updates` maps positions to accepted roots."""
 
     def __init__(
-        self, proposal: Recorded, moves: Sequence[Recorded], terms: Terms, updates: Mapping[int, bytes]
+        self, proposal: LogEvent, moves: Sequence[LogEvent], terms: Terms, updates: Mapping[int, bytes]
     ) -> None:
         args, self.terms, self.moves = proposal.args, terms, moves
         fields = (args["root"], args["cid"], args["rows"], args["layer"])
@@ -28,24 +28,24 @@ class Disputes:
         self.courses: list[Course] = []
         self.error = ""  # why the moves break the rules
         try:
-            subject = Disputed(self.digest, args["root"], args["rows"], updates)
+            subject = DisputeSubject(self.digest, args["root"], args["rows"], updates)
             self.courses = courses(terms, subject, moves)
         except ChallengeError as error:
             self.error = str(error)
 
     def delay(self, timestamp: int) -> int:
         """Return the seconds that disputes over by `timestamp` had added to deadline and window."""
-        closed = [each for each in self.courses if each.ended is not None and each.ended <= timestamp]
+        closed = [each for each in self.courses if each.end_time is not None and each.end_time <= timestamp]
         return extension_seconds(closed, self.terms)
 
-    def check(self, refutation: Recorded | None, over: bool) -> Iterator[Issue]:
+    def check(self, refutation: LogEvent | None, over: bool) -> Iterator[Issue]:
         """Yield everything that is wrong with the moves.
 
         `over` says whether the turn has ended; `refutation` is the event that ended it, if one did.
         """
         if self.error:
             yield "disputes", self.error
-        if over and refutation is None and self.courses and self.courses[-1].ended is None:
+        if over and refutation is None and self.courses and self.courses[-1].end_time is None:
             yield "disputes", "a turn ended while a dispute was open"
         endings = [
             event
@@ -57,7 +57,7 @@ class Disputes:
         if refutation is not None and refutation.args["form"] == Form.DISPUTE:
             yield from self._check_silence(refutation)
 
-    def _check_ending(self, course: Course, event: Recorded, refutation: Recorded | None) -> Iterator[Issue]:
+    def _check_ending(self, course: Course, event: LogEvent, refutation: LogEvent | None) -> Iterator[Issue]:
         state, answerer = course.state, event.args["answerer"]
         if event.args["challenger"] != state.challenger:
             yield "disputes", f"the dispute of {state.challenger} ends as one of {event.args['challenger']}"
@@ -69,7 +69,7 @@ class Disputes:
         if answerer != state.answerer or not (late or course.leaf is not None):
             yield "disputes", f"the dispute of {state.challenger} ends before its time"
 
-    def _check_silence(self, refutation: Recorded) -> Iterator[Issue]:
+    def _check_silence(self, refutation: LogEvent) -> Iterator[Issue]:
         """Check that a proposal refuted for want of an answer owed one, to this challenger."""
         state = self.courses[-1].state if self.courses else None
         if state is None or not state.answerable or refutation.timestamp < state.due:

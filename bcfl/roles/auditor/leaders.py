@@ -64,7 +64,7 @@ class Leaders:
             puzzle = verification.puzzle(case.seed, case.round.votes, tally.args["parent"])
             yield from self._check_race(case, puzzle, turns, tally.timestamp)
             return
-        line = [voter.account for voter in case.round.line()]
+        line = [voter.account for voter in case.round.leader_order()]
         for place, turn in enumerate(turns):
             if place >= len(line) or turn.leader != line[place]:
                 yield "leader", f"{turn.leader} leads turn {place}, and the draw names another"

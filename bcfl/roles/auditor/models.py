@@ -38,7 +38,7 @@ class Models:
         yield from issues
         if round_.accepted is None or issues:
             return
-        updates = round_.taken()
+        updates = round_.accepted_submissions()
         if not updates:
             return
         try:

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
+from bcfl.protocol.event import LogEvent
 from bcfl.protocol.events import take_in
-from bcfl.protocol.rounds import History, Recorded, Round
+from bcfl.protocol.rounds import History, Round
 from bcfl.protocol.transcript import Transcript
 from bcfl.protocol.types import Block, Engine
 from bcfl.roles.auditor.balances import Balances
@@ -36,8 +37,8 @@ class Case:
     head: Block | None = None  # whose model the round starts from
     pool: int = 0  # wei, before the round's reward is set aside
     round: Round | None = None
-    events: list[Recorded] = field(default_factory=list)
-    claims: list[Recorded] = field(default_factory=list)  # of this round's shares, whenever they were made
+    events: list[LogEvent] = field(default_factory=list)
+    claims: list[LogEvent] = field(default_factory=list)  # of this round's shares, whenever they were made
     findings: list[Finding] = field(default_factory=list)  # of the replay itself
 
     @property
@@ -53,7 +54,7 @@ class Case:
         """`genesis`, or how the round ended."""
         return "genesis" if self.round is None else self.round.status
 
-    def events_named(self, *names: str) -> Iterator[Recorded]:
+    def events_named(self, *names: str) -> Iterator[LogEvent]:
         """Yield the events of these names, in order."""
         return (event for event in self.events if event.name in names)
 
@@ -78,7 +79,7 @@ def replay_transcript(transcript: Transcript) -> Replay:
     balances = Balances(terms, transcript.domain, transcript.endowment)
     replay = Replay(History(terms.min_stake), balances)
     case = replay.cases[GENESIS] = Case(GENESIS)
-    claims: list[Recorded] = []
+    claims: list[LogEvent] = []
     for event in transcript.events:
         try:
             if event.name == "Claimed":
@@ -97,7 +98,7 @@ def replay_transcript(transcript: Transcript) -> Replay:
     return replay
 
 
-def _apply(event: Recorded, case: Case, replay: Replay) -> Case:
+def _apply(event: LogEvent, case: Case, replay: Replay) -> Case:
     """Add an event to the replay and return the case that is open after it."""
     if event.name == "RoundOpened":
         _check_order(event, case)
@@ -114,7 +115,7 @@ def _apply(event: Recorded, case: Case, replay: Replay) -> Case:
     return case
 
 
-def _check_order(event: Recorded, case: Case) -> None:
+def _check_order(event: LogEvent, case: Case) -> None:
     """Raise ValueError unless a round opens after the previous one has ended."""
     if event.args["round"] != case.number + 1:
         raise ValueError(f"round {event.args['round']} after round {case.number}")
@@ -122,7 +123,7 @@ def _check_order(event: Recorded, case: Case) -> None:
         raise ValueError(f"round {case.number} has not ended")
 
 
-def _check_round(event: Recorded, case: Case) -> None:
+def _check_round(event: LogEvent, case: Case) -> None:
     """Raise ValueError unless an event is of the round that is open."""
     if event.args.get("round", case.number) != case.number:
         raise ValueError(f"it is of round {event.args['round']}, and round {case.number} is open")

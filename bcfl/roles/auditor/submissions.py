@@ -6,7 +6,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 from bcfl.protocol.accounts import signer
-from bcfl.protocol.rounds import Recorded, Submission
+from bcfl.protocol.event import LogEvent
+from bcfl.protocol.rounds import Submission
 from bcfl.protocol.submissions import MAX_BATCH, batch_digest, commitment
 from bcfl.protocol.transcript import Call, Transcript
 from bcfl.roles.auditor.replay import Case
@@ -20,7 +21,7 @@ DIGEST_BYTES = 28  # of a miner's digest, as many as its record has room for
 class Reveal:
     """A `Revealed` event, with the position of its first update in the round."""
 
-    event: Recorded
+    event: LogEvent
     first: int
 
     @property

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from bcfl.protocol import election
-from bcfl.protocol.rounds import Recorded
+from bcfl.protocol.event import LogEvent
 from bcfl.protocol.types import Terms, VoidReason
 from bcfl.roles.auditor.disputes import MOVES, Disputes
 from bcfl.roles.auditor.replay import Case
@@ -18,13 +18,13 @@ from bcfl.roles.common.disputes import accepted_roots
 class Turn:
     """The events of one leader's turn."""
 
-    election: Recorded
-    proposal: Recorded | None = None
-    attestations: list[Recorded] = field(default_factory=list)
-    penalties: list[Recorded] = field(default_factory=list)
-    skip: Recorded | None = None
-    refutation: Recorded | None = None
-    moves: list[Recorded] = field(default_factory=list)  # of disputes
+    election: LogEvent
+    proposal: LogEvent | None = None
+    attestations: list[LogEvent] = field(default_factory=list)
+    penalties: list[LogEvent] = field(default_factory=list)
+    skip: LogEvent | None = None
+    refutation: LogEvent | None = None
+    moves: list[LogEvent] = field(default_factory=list)  # of disputes
 
     @property
     def leader(self) -> str:
@@ -32,7 +32,7 @@ class Turn:
         return str(self.election.args["leader"])
 
     @property
-    def ending(self) -> Recorded | None:
+    def ending(self) -> LogEvent | None:
         """The event that took the lead away."""
         return self.skip or self.refutation
 
@@ -89,7 +89,7 @@ class Turns:
         if self.round.void is VoidReason.NO_LEADER and self.turns and self.turns[-1].ending is None:
             yield "void", "the last leader has not lost its turn"
 
-    def _check_proposal(self, turn: Turn, proposal: Recorded) -> Iterator[Issue]:
+    def _check_proposal(self, turn: Turn, proposal: LogEvent) -> Iterator[Issue]:
         if proposal.args["leader"] != turn.leader:
             yield "proposal.leader", f"{proposal.args['leader']} proposes in the turn of {turn.leader}"
         if proposal.timestamp >= turn.election.timestamp + self.terms.propose_seconds:
@@ -105,7 +105,7 @@ class Turns:
             if event.timestamp >= proposal.timestamp + seconds:
                 yield "deadlines.attest", "an attestation came too late"
 
-    def _check_ending(self, turn: Turn, ending: Recorded) -> Iterator[Issue]:
+    def _check_ending(self, turn: Turn, ending: LogEvent) -> Iterator[Issue]:
         if ending.args["leader"] != turn.leader:
             yield "leader", f"{ending.args['leader']} loses the turn of {turn.leader}"
         yield from self._check_penalty(turn)
@@ -121,7 +121,7 @@ class Turns:
         if payers != due:
             yield f"penalties[{turn.leader}]", f"{len(payers)} penalties for this turn, {len(due)} due"
 
-    def _check_skip(self, turn: Turn, skip: Recorded) -> Iterator[Issue]:
+    def _check_skip(self, turn: Turn, skip: LogEvent) -> Iterator[Issue]:
         """Check that a leader was passed over in time, and not with an attested proposal."""
         start, seconds = turn.election, self.terms.propose_seconds
         if turn.proposal is not None:
@@ -145,12 +145,12 @@ class Turns:
         if block.timestamp < proposal.timestamp + window:
             yield "deadlines.challenge", "the window for challenges was still open"
 
-    def _delay(self, turn: Turn, proposal: Recorded) -> int:
+    def _delay(self, turn: Turn, proposal: LogEvent) -> int:
         """Return the seconds by which disputes have put off the end of a turn."""
         timestamps = [event.timestamp for event in turn.moves]
         return self._disputes(turn, proposal).delay(max(timestamps, default=0))
 
-    def _disputes(self, turn: Turn, proposal: Recorded) -> Disputes:
+    def _disputes(self, turn: Turn, proposal: LogEvent) -> Disputes:
         return Disputes(proposal, turn.moves, self.terms, accepted_roots(self.round))
 
     def _has_support(self, turn: Turn) -> bool:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from bcfl.protocol import verification
-from bcfl.protocol.rounds import Recorded
+from bcfl.protocol.event import LogEvent
 from bcfl.protocol.types import Engine, Tally, Terms, VoidReason
 from bcfl.protocol.verification import Vote
 from bcfl.roles.auditor.replay import Case
@@ -46,10 +46,10 @@ class Votes:
                 yield f"votes[{miner}]", "it is not the vote that was committed"
             miners.add(miner)
 
-    def _digest(self, event: Recorded) -> bytes:
+    def _digest(self, event: LogEvent) -> bytes:
         """Return what the miner must have committed to, with its reasons as logged."""
         args = event.args
-        wish = verification.wish_code(self.round.wished.get(args["miner"]))
+        wish = verification.wish_code(self.round.wishes.get(args["miner"]))
         return verification.opened_digest(
             self.round.number, args["miner"], args["accepted"], args["reasons"], wish, args["salt"]
         )
@@ -97,7 +97,7 @@ def weight_of(votes: list[Vote]) -> int:
     return sum(vote.voter.weight for vote in votes)
 
 
-def penalties_before_tally(case: Case) -> Iterator[Recorded]:
+def penalties_before_tally(case: Case) -> Iterator[LogEvent]:
     """Yield the penalties before the count, which are for votes that were never unveiled."""
     for event in case.events:
         if event.name in ("Tallied", "Voided"):

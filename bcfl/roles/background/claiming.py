@@ -62,7 +62,7 @@ class Claiming:
         address = self.account.address
         for device in history.expected_devices():
             account = history.devices[device]
-            if account != address and history.bound(device) == address:
+            if account != address and history.binding(device) == address:
                 account_claims = claims(history, self.ledger.domain, account, overdue)
                 yield from (claim for claim in account_claims if not claim.as_miner)
 

@@ -46,7 +46,7 @@ def claims(history: History, domain: Domain, account: str, rounds: Sequence[int]
             continue
         as_device = device is not None and (account, round_.number, False) not in history.claimed
         as_miner = (account, round_.number, True) not in history.claimed
-        as_device = as_device and any(item.update.device == device for item in round_.taken())
+        as_device = as_device and any(item.update.device == device for item in round_.accepted_submissions())
         as_miner = as_miner and any(vote.voter.account == account for vote in round_.votes)
         if not as_device and not as_miner:
             continue
@@ -60,7 +60,7 @@ def claims(history: History, domain: Domain, account: str, rounds: Sequence[int]
 
 def _of_device(round_: Round, block: Block, tally: Tally, words: list[int], device: int) -> Iterator[Claim]:
     """Yield the share of a device whose update was accepted; the group of updates around it proves it."""
-    for item in round_.taken():
+    for item in round_.accepted_submissions():
         if item.update.device == device:
             start = item.position // GROUP * GROUP
             group = words[start : start + GROUP]

@@ -180,7 +180,9 @@ class Archive:
                     raise
                 missing.append(parent)
         for each in reversed(missing):
-            result = self.next_model(history.model_before(each.round), history.rounds[each.round].taken())
+            result = self.next_model(
+                history.model_before(each.round), history.rounds[each.round].accepted_submissions()
+            )
             if result.root != each.root:
                 raise PayloadError(f"the accepted updates of round {each.round} do not come to its model")
             self._vectors[each.root, each.cid] = result.model

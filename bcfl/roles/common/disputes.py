@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from bcfl.ports import ContractCall
 from bcfl.protocol import merkle, verification
-from bcfl.protocol.disputes import LEVELS, Course, Dispute, Disputed, courses
+from bcfl.protocol.disputes import LEVELS, Course, Dispute, DisputeSubject, courses
 from bcfl.protocol.evidence import Vectors
 from bcfl.protocol.hashing import keccak, word
 from bcfl.protocol.rounds import Proposal, Round
@@ -37,22 +37,22 @@ def disputes_of(snapshot: RoundSnapshot) -> list[Course]:
     """Return the disputes about the last proposal, in their order."""
     proposal = snapshot.current.proposals[-1]
     digest = proposal_digest(snapshot.round, proposal)
-    subject = Disputed(digest, proposal.root, proposal.rows, accepted_roots(snapshot.current))
-    return courses(snapshot.terms, subject, proposal.disputed)
+    subject = DisputeSubject(digest, proposal.root, proposal.rows, accepted_roots(snapshot.current))
+    return courses(snapshot.terms, subject, proposal.dispute_moves)
 
 
 def accepted_roots(round_: Round) -> dict[int, bytes]:
     """Return the roots of a round's accepted updates by position."""
-    return {item.position: item.update.root for item in round_.taken()}
+    return {item.position: item.update.root for item in round_.accepted_submissions()}
 
 
 def open_dispute(snapshot: RoundSnapshot) -> Course | None:
     """Return the dispute that the round waits for, or None."""
     disputes = disputes_of(snapshot)
-    return disputes[-1] if disputes and disputes[-1].ended is None else None
+    return disputes[-1] if disputes and disputes[-1].end_time is None else None
 
 
 def extension_seconds(disputes: Sequence[Course], terms: Terms) -> int:
     """Return by how many seconds ended disputes have put off the deadline and the challenge window."""
-    durations = (course.ended - course.state.since for course in disputes if course.ended is not None)
+    durations = (course.end_time - course.state.since for course in disputes if course.end_time is not None)
     return sum(seconds + terms.answer_seconds for seconds in durations)

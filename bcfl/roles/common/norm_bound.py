@@ -52,4 +52,4 @@ def _sample(history: History, number: int) -> list[Submission]:
     """Return the accepted updates of a finalized round that make its reference, in the order of the draw."""
     round_ = history.rounds[number]
     seed = round_.block_hash or bytes(32)
-    return sorted(round_.taken(), key=lambda item: keccak(seed + word(item.position)))[:SAMPLE]
+    return sorted(round_.accepted_submissions(), key=lambda item: keccak(seed + word(item.position)))[:SAMPLE]

@@ -76,8 +76,8 @@ def phase_seconds(phase: Phase, terms: Terms) -> int:
 def next_change(snapshot: RoundSnapshot) -> int:
     """Return the next time, in seconds of the chain, at which a role that is idle now may have to act."""
     clock, terms = snapshot.clock, snapshot.terms
-    if clock.phase is Phase.ATTEST and snapshot.current.proposals[-1].held:
-        due = snapshot.current.latest + terms.answer_seconds
+    if clock.phase is Phase.ATTEST and snapshot.current.proposals[-1].in_dispute:
+        due = snapshot.current.latest_time + terms.answer_seconds
         return snapshot.now + 1 if snapshot.now >= due else min(snapshot.now + TURN_SECONDS, due)
     if clock.phase in (Phase.ELECT, Phase.TALLY, Phase.VOID) or snapshot.due:
         return snapshot.now + 1

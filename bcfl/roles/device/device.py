@@ -65,7 +65,7 @@ class Device:
         commitment = submissions.commitment(self.ledger.domain, update)
         if self._committed_batch(snapshot, commitment) or update.microseconds > snapshot.elapsed:
             return None  # done, or the chain has not seen that much time pass yet
-        address, miner = self.account.address, snapshot.history.bound(index)
+        address, miner = self.account.address, snapshot.history.binding(index)
         if miner is None or miner in snapshot.current.commits or snapshot.share >= LONG_SHARE:
             if not self._is_miner(snapshot) or address in snapshot.current.commits:
                 digest = submissions.batch_digest([commitment])
@@ -111,12 +111,12 @@ class Device:
         """Return who committed a batch that contains a commitment, and that batch; None if nobody did."""
         commits, address = snapshot.current.commits, self.account.address
         digest = submissions.batch_digest([commitment])
-        if snapshot.current.alone.get(address) == digest or (
+        if snapshot.current.device_commits.get(address) == digest or (
             commits.get(address) == digest and not self._is_miner(snapshot)
         ):
             return address, (commitment,)
         index = snapshot.history.device_index(address)
-        bound_miner = None if index is None else snapshot.history.bound(index)
+        bound_miner = None if index is None else snapshot.history.binding(index)
         for miner in (bound_miner, address):
             if miner is not None and miner in commits:
                 batch = self._batch_of(snapshot, miner, commitment)

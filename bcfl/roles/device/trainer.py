@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from bcfl.ports import Learner, Ledger, Trained
+from bcfl.ports import Learner, Ledger, TrainingResult
 from bcfl.protocol import fixedpoint
 from bcfl.protocol.accounts import Account
 from bcfl.protocol.types import Update
@@ -124,7 +124,9 @@ class Trainer:
         if round_ is None or round_.block is None:
             return
         residual = self._residual(PENDING, round_.number)
-        if residual is not None and any(item.update.device == index for item in round_.taken()):
+        if residual is not None and any(
+            item.update.device == index for item in round_.accepted_submissions()
+        ):
             self.journal.write(SETTLED, round_.number.to_bytes(ROUND_BYTES, "big") + residual.tobytes())
 
     def _residual(self, name: str, round_: int | None) -> Residual | None:
@@ -137,7 +139,7 @@ class Trainer:
         return np.frombuffer(data[ROUND_BYTES:], dtype=np.float64)
 
 
-def claim(result: Trained, max_samples: int) -> tuple[int, int]:
+def claim(result: TrainingResult, max_samples: int) -> tuple[int, int]:
     """Return the samples and microseconds that a device may claim.
 
     Above the cap of the terms these are the cap, and the time that so many samples took.

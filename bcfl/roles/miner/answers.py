@@ -47,7 +47,7 @@ class Answers:
 
         Raises StoreError or PayloadError where the bytes of an accepted update cannot be had.
         """
-        submissions = snapshot.current.taken()
+        submissions = snapshot.current.accepted_submissions()
         vectors: Sequence[Lanes] = [self.archive.update(item) for item in submissions]
         if state.tree is Trees.MODEL:
             parent = snapshot.history.model_before(snapshot.round)

@@ -124,7 +124,7 @@ class Batches:
         """Return whether a device that is bound to this miner has not handed in."""
         history = snapshot.history
         return any(
-            device not in self.inbox.commitments and history.bound(device) == self.context.address
+            device not in self.inbox.commitments and history.binding(device) == self.context.address
             for device in history.expected_devices()
         )
 

@@ -55,7 +55,7 @@ class MinerContext:
         seats = snapshot.history.voters()
         place = next(i for i, member in enumerate(seats) if member.account == self.address)
         wait = (place - snapshot.round) % len(seats) * TURN_SECONDS
-        return snapshot.now >= snapshot.current.latest + wait
+        return snapshot.now >= snapshot.current.latest_time + wait
 
 
 def batcher_of(snapshot: RoundSnapshot, accounts: Iterable[str]) -> str | None:

@@ -40,7 +40,7 @@ class MinerInbox:
         if not history.takes_part(device):
             raise RelayError(f"device {device} does not take part in round {message.round}")
         account = history.devices[device]
-        if self.miner not in (history.bound(device), account):
+        if self.miner not in (history.binding(device), account):
             raise RelayError(f"device {device} is not bound to {self.miner} in round {message.round}")
         if signer(message.commitment, message.signature) != account:
             raise RelayError(f"the commitment of device {device} is not signed by it")

@@ -112,7 +112,7 @@ class Lead:
         """Compute the new model; None if the bytes of an accepted update cannot be had any more."""
         parent = snapshot.history.model_before(snapshot.round)
         try:
-            return self.archive.next_model(parent, snapshot.current.taken(), snapshot.history)
+            return self.archive.next_model(parent, snapshot.current.accepted_submissions(), snapshot.history)
         except (PayloadError, StoreError):
             return None
 

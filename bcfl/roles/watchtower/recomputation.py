@@ -18,8 +18,8 @@ from bcfl.protocol.challenges import (
     rows_digest,
     weights_digest,
 )
-from bcfl.protocol.disputes import Course, strayed
-from bcfl.protocol.evidence import Evidence, Shown, Source, Vectors
+from bcfl.protocol.disputes import Course, first_mismatch
+from bcfl.protocol.evidence import Evidence, SingleLeaf, Source, Vectors
 from bcfl.protocol.fixedpoint import Lanes
 from bcfl.protocol.rounds import Proposal, Submission
 from bcfl.protocol.submissions import Domain
@@ -56,9 +56,9 @@ class Recomputation:
         self.snapshot, self.proposal, self.domain = snapshot, proposal, domain
         self.archive, self.spool = archive, spool
         self.disputes, self.leaf_lanes = disputes_of(snapshot), snapshot.terms.leaf_lanes
-        self.samples = [item.update.samples for item in snapshot.current.taken()]
+        self.samples = [item.update.samples for item in snapshot.current.accepted_submissions()]
         try:
-            self.updates = [self._read_update(item) for item in snapshot.current.taken()]
+            self.updates = [self._read_update(item) for item in snapshot.current.accepted_submissions()]
             self.parent = snapshot.history.model_before(snapshot.round)
             self.parent_model = archive.model(self.parent, snapshot.history)
         finally:
@@ -102,7 +102,7 @@ class Recomputation:
         state = course.state
         tree = self.rows if state.tree is Trees.ROWS else self.model
         nodes = [tree.root] if state.shown == 1 else nodes_below(tree, state, self.snapshot.terms)
-        return strayed(course.nodes, nodes)
+        return first_mismatch(course.nodes, nodes)
 
     def _judge(self, evidence: Evidence) -> Judgement:
         challenge = evidence.find()
@@ -143,11 +143,11 @@ class Recomputation:
             context, candidate, tally, words, updates, self.updates, self.parent_model, model, rows
         )
 
-    def _wrong_leaf(self, tree: Trees, right: Vectors) -> Shown | None:
+    def _wrong_leaf(self, tree: Trees, right: Vectors) -> SingleLeaf | None:
         """Return the wrong leaf of a tree that a dispute has brought to light, or None."""
         for course in self.disputes:
             if course.state.tree is tree and course.leaf is not None:
-                leaf = Shown(course.state.index, course.leaf[1:], course.above)
+                leaf = SingleLeaf(course.state.index, course.leaf[1:], course.above)
                 if leaf.unlike(right) is not None:
                     return leaf
         return None

@@ -39,7 +39,7 @@ class Watchtower:
         if snapshot is None or snapshot.clock.phase is not Phase.ATTEST or not snapshot.current.proposals:
             return None
         proposal, courses = snapshot.current.proposals[-1], disputes_of(snapshot)
-        if courses and courses[-1].ended is None:
+        if courses and courses[-1].end_time is None:
             return self._go_on(snapshot, proposal, courses[-1])
         key = proposal_digest(snapshot.round, proposal), len(courses)
         if key == self._judged:
@@ -127,7 +127,7 @@ class Watchtower:
         states = (course.state for course in disputes_of(snapshot))
         if any(s.tree is Trees.UPDATE and s.challenger == self.account.address for s in states):
             return None
-        updates = [item for item in snapshot.current.taken() if self._is_lost(item)]
+        updates = [item for item in snapshot.current.accepted_submissions() if self._is_lost(item)]
         return updates[self._secret_number(snapshot) % len(updates)] if updates else None
 
     def _is_lost(self, item: Submission) -> bool:

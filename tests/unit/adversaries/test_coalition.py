@@ -11,7 +11,7 @@ from bcfl.adversaries.coalition import Coalition
 from bcfl.adversaries.learners import CachedLearner, MaliciousLearner, delta_of, with_delta
 from bcfl.adversaries.vectors import scale
 from bcfl.errors import ConfigError
-from bcfl.ports import Trained, Vector
+from bcfl.ports import TrainingResult, Vector
 from tests.local_federation import Quadratic
 
 MODEL = np.zeros(3, np.float32)
@@ -23,7 +23,7 @@ def quadratic(*optimum: float) -> Quadratic:
 
 @dataclass
 class Diverging(Quadratic):
-    def train(self, model: Vector, round_: int) -> Trained:
+    def train(self, model: Vector, round_: int) -> TrainingResult:
         raise ConfigError(f"round {round_} diverged from a model of {len(model)} numbers")
 
 
@@ -66,7 +66,7 @@ def test_a_coalition_agrees_once_a_round(knows_all: bool) -> None:
 def test_an_attack_without_finite_numbers_sits_out() -> None:
     honest = quadratic(1, 2, 3)
 
-    def forge(model: Vector, round_: int) -> Trained:
+    def forge(model: Vector, round_: int) -> TrainingResult:
         trained = honest.train(model, round_)
         return with_delta(trained, model, scale(delta_of(trained, model), 1e300))
 

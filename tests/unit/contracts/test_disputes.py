@@ -57,7 +57,7 @@ def test_a_right_proposal_is_shown_to_the_leaf_and_stands(
     assert [event.name for event in receipt.events] == ["LeafShown", "DisputeEnded"]
     course = driver.course
     assert course.leaf is not None
-    assert course.ended is not None
+    assert course.end_time is not None
     c, last = right.candidate, right.updates[-1].root
     root = {Trees.MODEL: c.root, Trees.ROWS: c.rows, Trees.UPDATE: last}[tree]
     assert merkle.climb(keccak(course.leaf), course.state.index, course.above) == root
@@ -70,7 +70,7 @@ def test_a_right_proposal_is_shown_to_the_leaf_and_stands(
     )
     assert money_after[0] == sum(money_after[1:])
     assert credits(driver, ANSWERER) == bond // 2
-    took = course.ended - course.state.since
+    took = course.end_time - course.state.since
     assert driver.federation.clock.deadline == clock.deadline + took + DEEP.answer_seconds
 
 
@@ -226,11 +226,11 @@ def test_a_wrong_leaf_is_shown_and_challenged(trial: ProposalFixture, right: Evi
     honest = DisputeDriver.__new__(DisputeDriver)
     honest.__dict__ |= driver.__dict__
     honest.tree = merkle.build(right.model.vectors[0], 16)  # type: ignore[attr-defined]
-    while driver.course.ended is None:
+    while driver.course.end_time is None:
         expected = honest.nodes()
         driver.answer()
-        if driver.course.ended is None:
-            place = disputes.strayed(driver.course.nodes, expected)
+        if driver.course.end_time is None:
+            place = disputes.first_mismatch(driver.course.nodes, expected)
             assert place is not None
             driver.pursue(place)
     assert driver.state.index == 650
@@ -299,7 +299,7 @@ def test_the_twin_refuses_the_same(trial: ProposalFixture, right: Evidence, tree
         driver = DisputeDriver(trial, right, tree)
         driver.open()
         for _ in range(12):
-            if driver.course.ended is not None:
+            if driver.course.end_time is not None:
                 break
             function, args, account = random_move(rng, driver)
             ruling = by_the_twin(driver, function, args, account.address)

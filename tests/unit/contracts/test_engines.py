@@ -352,7 +352,7 @@ def test_a_dual_account_commits_its_batch_and_then_alone() -> None:
     federation.commit(first, [federation.update(0)])
     for key, batch in zip(federation.miner_keys[1:], batches, strict=True):
         federation.commit(key, batch)
-    assert federation.history().rounds[1].alone == {first.address: digest_of(federation, 0)}
+    assert federation.history().rounds[1].device_commits == {first.address: digest_of(federation, 0)}
     federation.reveal(first, [federation.update(0)])
     assert federation.clock.acted == 0  # its batch is still to come
     federation.reveal(first, [])

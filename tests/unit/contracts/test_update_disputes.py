@@ -49,7 +49,7 @@ def test_each_accepted_update_can_be_asked_for(
 ) -> None:
     driver = DisputeDriver(trial, right, Trees.UPDATE)
     driver.open(**at(driver, position))
-    (event,) = (e for e in driver.federation.contract.events(name="Disputed") if e.block == driver.begun)
+    (event,) = (e for e in driver.federation.contract.events(name="Disputed") if e.block == driver.opening_block)
     assert event.args["tree"] == Trees.UPDATE + position
     state = driver.state
     assert (state.position, state.node, state.height) == (position, right.updates[position].root, 6)

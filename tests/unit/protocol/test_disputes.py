@@ -13,7 +13,7 @@ import pytest
 from bcfl.errors import ChallengeError
 from bcfl.protocol import merkle
 from bcfl.protocol.challenges import Trees, rows_digest
-from bcfl.protocol.disputes import NOBODY, UNOPENED, Course, Disputed, courses, strayed
+from bcfl.protocol.disputes import NOBODY, UNOPENED, Course, DisputeSubject, courses, first_mismatch
 from bcfl.protocol.hashing import keccak
 from testkit.harness import TERMS
 
@@ -21,12 +21,13 @@ WHO, WEIGHTS = "0x" + "22" * 20, bytes(range(32))
 
 
 @dataclass(frozen=True)
-class Said:
-    """An event."""
+class FakeEvent:
+    """An event of the contract, as the log has it."""
 
     name: str
     args: dict[str, Any]
     timestamp: int = 0
+    transaction: bytes = b""
 
 
 def levels_of(tree: merkle.Tree, height: int) -> list[bytes]:
@@ -51,9 +52,9 @@ def test_a_dispute_ends_at_the_first_wrong_leaf(count: int, kind: Trees) -> None
     height = merkle.depth(8 * count, 8)
     right, tree = merkle.tree_of(packed, height), merkle.tree_of(forged, height)
     rows = rows_digest(WEIGHTS, tree.root)
-    events: list[Said] = [Said("Disputed", {"tree": int(kind), "challenger": WHO})]
+    events: list[FakeEvent] = [FakeEvent("Disputed", {"tree": int(kind), "challenger": WHO})]
     for _ in range(20):
-        (course,) = courses(terms, Disputed(b"", tree.root, rows, {0: tree.root}), events)
+        (course,) = courses(terms, DisputeSubject(b"", tree.root, rows, {0: tree.root}), events)
         if course.leaf is not None:
             break
         events.append(move(course, tree, right, forged, terms))
@@ -64,26 +65,26 @@ def test_a_dispute_ends_at_the_first_wrong_leaf(count: int, kind: Trees) -> None
     assert len(events) == 1 + moves  # what docs/protocol.md says
 
 
-def move(course: Course, tree: merkle.Tree, right: merkle.Tree, packed: Sequence[bytes], terms: Any) -> Said:
+def move(course: Course, tree: merkle.Tree, right: merkle.Tree, packed: Sequence[bytes], terms: Any) -> FakeEvent:
     state = course.state
     if state.shown == UNOPENED:
-        return Said("RowsShown", {"answerer": WHO, "weights": WEIGHTS, "rows": tree.root})
+        return FakeEvent("RowsShown", {"answerer": WHO, "weights": WEIGHTS, "rows": tree.root})
     if state.answerable and state.height:
-        return Said("NodesShown", {"answerer": WHO, "nodes": below(tree, course, terms)})
+        return FakeEvent("NodesShown", {"answerer": WHO, "nodes": below(tree, course, terms)})
     if state.answerable:
-        return Said("LeafShown", {"answerer": WHO, "content": b"\0" + packed[state.index]})
+        return FakeEvent("LeafShown", {"answerer": WHO, "content": b"\0" + packed[state.index]})
     expected = [right.root] if state.shown == 1 else below(right, course, terms)
-    child = strayed(course.nodes, expected)
+    child = first_mismatch(course.nodes, expected)
     assert child is not None
-    return Said("Pursued", {"challenger": WHO, "child": child, "digest": course.nodes[child]})
+    return FakeEvent("Pursued", {"challenger": WHO, "child": child, "digest": course.nodes[child]})
 
 
 def test_nothing_strays_where_nothing_is_wrong() -> None:
-    assert strayed([b"a", b"b"], [b"a", b"b"]) is None
+    assert first_mismatch([b"a", b"b"], [b"a", b"b"]) is None
 
 
 def test_time_that_is_over() -> None:
-    state = Disputed(b"", bytes(32), bytes(32), {}).opened(TERMS, Trees.MODEL, WHO, 100)
+    state = DisputeSubject(b"", bytes(32), bytes(32), {}).open(TERMS, Trees.MODEL, WHO, 100)
     assert (state.answerer, state.due) == (NOBODY, 100 + TERMS.answer_seconds)
     with pytest.raises(ChallengeError, match="not yet due"):
         state.expire(state.due - 1)
@@ -93,21 +94,21 @@ def test_time_that_is_over() -> None:
 
 def test_the_end_of_a_dispute_about_another_proposal_is_passed_over() -> None:
     events = [
-        Said("DisputeEnded", {"proposal": b"old"}),
-        Said("Disputed", {"tree": 0, "challenger": WHO}),
-        Said("DisputeEnded", {"proposal": b"old"}),
+        FakeEvent("DisputeEnded", {"proposal": b"old"}),
+        FakeEvent("Disputed", {"tree": 0, "challenger": WHO}),
+        FakeEvent("DisputeEnded", {"proposal": b"old"}),
     ]
-    (course,) = courses(TERMS, Disputed(b"new", bytes(32), bytes(32), {}), events)
-    assert course.ended is None
+    (course,) = courses(TERMS, DisputeSubject(b"new", bytes(32), bytes(32), {}), events)
+    assert course.end_time is None
 
 
 def test_an_update_that_was_not_accepted_cannot_be_disputed() -> None:
-    disputed = Disputed(b"", bytes(32), bytes(32), {4: b"four"})
-    state = disputed.opened(TERMS, Trees.UPDATE + 4, WHO, 100)
+    disputed = DisputeSubject(b"", bytes(32), bytes(32), {4: b"four"})
+    state = disputed.open(TERMS, Trees.UPDATE + 4, WHO, 100)
     assert (state.tree, state.position, state.node, state.answerable) == (Trees.UPDATE, 4, b"four", True)
     for code in (Trees.UPDATE, Trees.UPDATE + 3):
         with pytest.raises(ChallengeError, match="no such place"):
-            disputed.opened(TERMS, code, WHO, 100)
+            disputed.open(TERMS, code, WHO, 100)
 
 
 @pytest.mark.parametrize("count", [1, 31, 32, 33, 1000, 4097])

@@ -42,7 +42,7 @@ def compare(local: LocalFederation) -> None:
         assert member.exit_round or (member.index, member.weight) == (index, weight)
     for device, account in enumerate(history.devices):
         assert call("device_of", account) == device == history.device_index(account)
-        assert call("binding", device) == history.bound(device)
+        assert call("binding", device) == history.binding(device)
         _, since, until = call("device", device)
         assert (
             (device in history.expected_devices())
@@ -109,7 +109,7 @@ def test_a_lead_is_read_while_it_lasts(tmp_path: Path) -> None:
     assert (leader, turn) == (current.leader, current.elections[-1].turn)
     assert weight == sum(vote.voter.weight for vote in current.votes)
     assert current.seed == local.history.seed == call("round_seed")
-    assert next(voter.account for voter in current.line()) == leader
+    assert next(voter.account for voter in current.leader_order()) == leader
     assert current.status == "running"
 
 

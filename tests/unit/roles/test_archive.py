@@ -66,7 +66,7 @@ def test_a_leader_that_lied_about_the_cid_keeps_nobody_from_the_model(local: Loc
     history.blocks[2] = false_block
     archive = fresh(local)
     assert np.array_equal(archive.model(false_block, history), model)
-    submissions = history.rounds[3].taken()
+    submissions = history.rounds[3].accepted_submissions()
     assert archive.next_model(false_block, submissions, history).root == history.blocks[3].root
 
 

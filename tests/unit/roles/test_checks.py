@@ -41,7 +41,7 @@ def history_of(*rounds: Round) -> History:
             history.roots.setdefault(item.update.root, round_.number)
         if round_.accepted is not None:
             round_.block = Block(bytes(32), round_.number, bytes(32), bytes(32), bytes(32), NOBODY, 0)
-            for item in round_.taken():
+            for item in round_.accepted_submissions():
                 history.trained.setdefault(item.update.device, []).append(item.update)
     return history
 

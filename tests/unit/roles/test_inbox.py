@@ -206,7 +206,7 @@ def test_the_same_device_in_two_batches_stops_nobody(tmp_path: Path) -> None:
 
     device.act = both  # type: ignore[method-assign]
     round_ = local.play()
-    assert (round_.status, len(round_.taken())) == ("finalized", 4)
+    assert (round_.status, len(round_.accepted_submissions())) == ("finalized", 4)
 
 
 def voting(local: LocalFederation) -> tuple[Miner, Opening]:

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from bcfl.errors import RunError
-from bcfl.ports import Trained
+from bcfl.ports import TrainingResult
 from bcfl.protocol import fixedpoint
 from bcfl.protocol.types import Phase, Verdict
 from bcfl.roles.common.snapshot import RoundSnapshot, take_snapshot
@@ -82,7 +82,7 @@ def test_what_was_taken_away_comes_with_the_next_update(tmp_path: Path, lane_bit
         parent = local.archive.values(local.history.head)
         round_ = local.play()
         learnt += learner.train(parent, round_.number).vector.astype(np.float64) - parent
-        item = next(item for item in round_.taken() if item.update.device == 0)
+        item = next(item for item in round_.accepted_submissions() if item.update.device == 0)
         total += local.archive.update(item) * 2.0 ** (local.terms.shift - 24)
     device.trainer._settle(snapshot_of(local), 0)
     remainder = residual(device)
@@ -174,14 +174,14 @@ def test_a_residual_of_another_length_is_dropped(tmp_path: Path) -> None:
 
 def test_a_device_over_the_cap_claims_the_cap_and_its_time() -> None:
     vector = np.zeros(3, np.float32)
-    assert claim(Trained(vector, 50, 1000), 100) == (50, 1000)
-    assert claim(Trained(vector, 400, 1000), 100) == (100, 250)
-    assert claim(Trained(vector, 400, 1), 100) == (100, 1)
+    assert claim(TrainingResult(vector, 50, 1000), 100) == (50, 1000)
+    assert claim(TrainingResult(vector, 400, 1000), 100) == (100, 250)
+    assert claim(TrainingResult(vector, 400, 1), 100) == (100, 1)
 
 
 def test_lanes_say_what_was_learnt(tmp_path: Path) -> None:
     local = LocalFederation(tmp_path)
-    item = local.play().taken()[0]
+    item = local.play().accepted_submissions()[0]
     lanes = local.archive.update(item)
     model = np.zeros(38, np.float32)
     learnt = local.learners[item.update.device].train(model, 1).vector

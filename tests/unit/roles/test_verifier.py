@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from bcfl.errors import Corrupt, Oversized, PayloadError, StoreError, Unavailable
-from bcfl.ports import Trained, Vector
+from bcfl.ports import TrainingResult, Vector
 from bcfl.protocol.fixedpoint import decode_update
 from bcfl.protocol.rounds import Submission
 from bcfl.protocol.types import Phase, Verdict
@@ -23,7 +23,7 @@ from bcfl.roles.miner.sketches import SIZE, Sketches
 from bcfl.roles.miner.verifier import Verifier
 from tests.local_federation import TERMS, LocalFederation, Quadratic
 
-Train = Callable[[Vector, int], Trained]
+Train = Callable[[Vector, int], TrainingResult]
 
 
 def bend(local: LocalFederation, device: int, by: Callable[[Vector, int], Vector]) -> None:
@@ -31,7 +31,7 @@ def bend(local: LocalFederation, device: int, by: Callable[[Vector, int], Vector
     learner = local.learners[device]
     honest: Train = learner.train
 
-    def bent(model: Vector, round_: int) -> Trained:
+    def bent(model: Vector, round_: int) -> TrainingResult:
         result = honest(model, round_)
         return replace(result, vector=(model + by(result.vector - model, round_)).astype(np.float32))
 
@@ -94,7 +94,9 @@ def test_the_reference_is_the_median_length_of_the_last_models_updates(tmp_path:
     local = LocalFederation(tmp_path)
     assert norm_bound.reference_norm(local.archive, local.history, 1) is None
     round_ = local.play()
-    updates = [decode_update(local.archive.update(item), 24, TERMS.shift) for item in round_.taken()]
+    updates = [
+        decode_update(local.archive.update(item), 24, TERMS.shift) for item in round_.accepted_submissions()
+    ]
     expected = float(np.median([np.linalg.norm(update.astype(np.float64)) for update in updates]))
     local.archive.forget()
     assert norm_bound.reference_norm(local.archive, local.history, 2) == pytest.approx(expected, rel=1e-6)
@@ -103,7 +105,7 @@ def test_the_reference_is_the_median_length_of_the_last_models_updates(tmp_path:
 def test_a_reference_is_had_from_what_is_left(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     local = LocalFederation(tmp_path)
     round_ = local.play()
-    missing = {round_.taken()[0].position, round_.taken()[1].position}
+    missing = {round_.accepted_submissions()[0].position, round_.accepted_submissions()[1].position}
     original = Archive.norm
 
     def norm(archive: Archive, item: Submission) -> float:
@@ -112,11 +114,15 @@ def test_a_reference_is_had_from_what_is_left(tmp_path: Path, monkeypatch: pytes
         return original(archive, item)
 
     monkeypatch.setattr(Archive, "norm", norm)
-    norms = [original(local.archive, item) for item in round_.taken() if item.position not in missing]
+    norms = [
+        original(local.archive, item)
+        for item in round_.accepted_submissions()
+        if item.position not in missing
+    ]
     assert norm_bound.reference_norm(local.archive, local.history, 2) == pytest.approx(
         float(np.median(norms))
     )
-    missing |= {item.position for item in round_.taken()}
+    missing |= {item.position for item in round_.accepted_submissions()}
     assert norm_bound.reference_norm(local.archive, local.history, 2) is None
 
 
