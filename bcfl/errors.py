@@ -1,4 +1,4 @@
-"""Every error that bcfl raises on purpose, each one line that says what was wrong and what to do.
+"""Define every error that bcfl raises on purpose: one line each that says what is wrong and what to do.
 
 BcflError
 ├── ConfigError            an option, a key or a value that cannot be used
@@ -8,9 +8,9 @@ BcflError
 ├── PayloadError           bytes that are not the one canonical encoding of a vector
 ├── CidError               text that is not a CID of this protocol
 ├── StoreError             the data plane
-│   ├── Unavailable        nobody holds the bytes of a CID
+│   ├── Unavailable        no party holds the bytes of a CID
 │   ├── Corrupt            the bytes held do not hash to their CID
-│   └── Oversized          more bytes are held than could be meant
+│   └── Oversized          the bytes held are more than the content can have
 ├── ChallengeError         a challenge that does not open what it is about
 ├── RelayError             a message between a device and its miner that does not arrive
 └── LedgerError            the control plane
@@ -58,7 +58,7 @@ class StoreError(BcflError):
 
 
 class Unavailable(StoreError):
-    """Nobody holds the bytes of `cid`."""
+    """No party holds the bytes of `cid`."""
 
 
 class Corrupt(StoreError):
@@ -66,7 +66,7 @@ class Corrupt(StoreError):
 
 
 class Oversized(StoreError):
-    """More bytes are held for `cid` than could be meant."""
+    """The bytes held for `cid` are more than the content can have."""
 
 
 class ChallengeError(BcflError):

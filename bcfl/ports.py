@@ -1,4 +1,4 @@
-"""What the roles speak through: a ledger, a store, a relay and a learner."""
+"""Define what the roles depend on: a ledger, a store, a relay and a learner."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ Matrix = npt.NDArray[np.float32]  # (rows, parameters)
 
 @dataclass(frozen=True)
 class TrainingResult:
-    """The outcome of local training: the new local vector and what it took."""
+    """The outcome of local training: the new local vector, and what it took."""
 
     vector: Vector  # (parameters,)
     samples: int
@@ -29,7 +29,7 @@ class TrainingResult:
 
 @dataclass(frozen=True)
 class Evaluation:
-    """How a model does on held-out data."""
+    """The quality of a model on held-out data."""
 
     accuracy: float  # share of right answers, 0 to 1
     loss: float  # mean cross-entropy, nats
@@ -37,46 +37,47 @@ class Evaluation:
 
 
 class Learner(Protocol):
-    """Private data of one party, and what it can do with a model.
+    """The private data of one party, and what the party can do with a model.
 
-    A device trains on its data. A miner evaluates on what it holds out, and trains on the same or other data
-    to see for itself where training leads; one that has none to train on judges without that.
+    A device trains on its data. A miner evaluates on its held-out data, and trains on the same or other data
+    for a reference of its own; a miner without training data judges without that.
     """
 
     @property
     def samples(self) -> int:
-        """Number of training samples held."""
+        """Return the number of training samples."""
         ...
 
     def train(self, model: Vector, round_: int) -> TrainingResult:
-        """Train locally from `model`; deterministic in (data, model, round_, the learner's seed)."""
+        """Train locally from `model`, (parameters,); deterministic in data, model, round and seed."""
         ...
 
     def evaluate(self, model: Vector) -> Evaluation:
-        """Accuracy and loss of `model` on the held-out data."""
+        """Return accuracy and loss of `model`, (parameters,), on the held-out data."""
         ...
 
     def gradients(self, model: Vector, parts: int) -> Matrix:
-        """Gradients, (parts, parameters), at `model` of the mean loss of equal parts of the held-out data.
+        """Return gradients, (parts, parameters), of the mean loss of equal parts of the held-out data.
 
-        The parts are as like each other as can be; fewer come back where the data is less than that.
+        They are taken at `model`, (parameters,). The parts are as alike as possible; where there are fewer
+        samples than parts, there are fewer rows.
         """
         ...
 
 
 class Store(Protocol):
-    """A content-addressed store; whoever reads gets the bytes of the CID or an error."""
+    """A content-addressed store: a read returns the bytes of the CID or raises."""
 
     def put(self, data: bytes) -> str:
-        """Keep `data` and return its CID; the same bytes may be put any number of times."""
+        """Store `data` and return its CID; the same bytes may be put any number of times."""
         ...
 
     def get(self, cid: str, max_bytes: int) -> bytes:
-        """The verified bytes of `cid`; raises Unavailable, Corrupt, Oversized or StoreError."""
+        """Return the verified bytes of `cid`; raises Unavailable, Corrupt, Oversized or StoreError."""
         ...
 
     def has(self, cid: str) -> bool:
-        """Whether the bytes of `cid` are held."""
+        """Whether the store holds the bytes of `cid`."""
         ...
 
 
@@ -86,54 +87,54 @@ class ContractCall:
 
     function: str
     args: tuple[Any, ...] = ()
-    value: int = 0  # wei that go with it; such a step goes alone
+    value: int = 0  # wei sent with it; a call with value is sent alone
 
 
 class Ledger(Protocol):
-    """The control plane as the roles see it."""
+    """The contract and its chain, as the roles see them."""
 
     @property
     def terms(self) -> Terms:
-        """What the parties agreed on."""
+        """Return the terms of the federation."""
         ...
 
     @property
     def domain(self) -> Domain:
-        """What signatures are bound to."""
+        """Return the chain and the contract that signatures are bound to."""
         ...
 
     def now(self) -> int:
-        """The time of the chain, in seconds."""
+        """Return the time of the chain, in seconds."""
         ...
 
     def clock(self) -> Clock:
-        """Where the round stands, with everything that is due counted in."""
+        """Return where the round stands, with everything that is due counted in."""
         ...
 
     def overdue(self) -> bool:
-        """Whether time has brought about something that nobody has written down yet."""
+        """Whether a transition is due by time that no transaction has made yet."""
         ...
 
     def target(self) -> int:
-        """What a proof of work has to stay under."""
+        """Return the number that a proof of work has to stay under."""
         ...
 
     def history(self) -> History:
-        """All that has happened, up to now."""
+        """Return all rounds, blocks and members up to now."""
         ...
 
     def send(self, account: Account, steps: Sequence[ContractCall]) -> int:
-        """Take steps, in as few transactions as possible; returns the gas; raises Reverted."""
+        """Send calls in as few transactions as possible and return the gas used; raises Reverted."""
         ...
 
     def price(self, account: Account, steps: Sequence[ContractCall]) -> int:
-        """The most that steps would cost now, in wei; raises Reverted where one would fail."""
+        """Return the most that the calls would cost now, in wei; raises Reverted where one would fail."""
         ...
 
 
 @dataclass(frozen=True)
 class SignedCommitment:
-    """What a device hands its miner in the first phase; the signature is the one it reveals with."""
+    """A device's message to its miner in COMMIT; it reveals with the same signature."""
 
     round: int
     device: int
@@ -143,7 +144,7 @@ class SignedCommitment:
 
 @dataclass(frozen=True)
 class Batch:
-    """An opened batch, as one miner hands it to another: every commitment, and the updates behind them."""
+    """An opened batch, as miners exchange it: every commitment, and the updates behind them."""
 
     round: int
     submitter: str
@@ -152,18 +153,32 @@ class Batch:
 
 
 class Inbox(Protocol):
-    """What a miner takes in; everything is checked, nothing is believed."""
+    """The inbox of a miner: it checks every message; its methods raise RelayError where that fails."""
 
-    def take_commitment(self, message: SignedCommitment) -> None: ...
-    def take_update(self, message: SignedUpdate) -> None: ...
-    def take_batch(self, message: Batch) -> None: ...
-    def take_opening(self, message: Opening) -> None: ...
-    def batch(self, round_: int) -> tuple[bytes, ...] | None: ...
+    def take_commitment(self, message: SignedCommitment) -> None:
+        """Accept the commitment of a device, in COMMIT."""
+        ...
+
+    def take_update(self, message: SignedUpdate) -> None:
+        """Accept the update behind a commitment, in REVEAL."""
+        ...
+
+    def take_batch(self, message: Batch) -> None:
+        """Accept the opened batch of another miner, to reveal it where that miner fails to."""
+        ...
+
+    def take_opening(self, message: Opening) -> None:
+        """Accept the opening of another miner's vote, to unveil it where that miner fails to."""
+        ...
+
+    def batch(self, round_: int) -> tuple[bytes, ...] | None:
+        """Return the commitments of the miner's own batch in a round; None where it has none."""
+        ...
 
 
 class Relay(Protocol):
-    """How a message reaches a miner."""
+    """The way of a message to a miner."""
 
     def inbox(self, miner: str) -> Inbox:
-        """The desk of a miner; its methods raise RelayError when it does not answer."""
+        """Return the inbox of a miner; its methods raise RelayError where it does not answer."""
         ...

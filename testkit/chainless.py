@@ -90,9 +90,9 @@ class Paper:
         """Nobody races."""
         return 0
 
-    def send(self, account: Account, steps: Sequence[ContractCall]) -> int:
+    def send(self, account: Account, calls: Sequence[ContractCall]) -> int:
         """Nobody can send anything."""
-        raise LedgerError(f"{account.address} has no chain to send {len(steps)} steps to")
+        raise LedgerError(f"{account.address} has no chain to send {len(calls)} calls to")
 
     def price(self, account: Account, calls: Sequence[ContractCall]) -> int:
         """Refuse: there is nothing to pay for."""
@@ -131,7 +131,7 @@ class Chainless:
         task, shares = simulation.material(config) if material is None else material
         seed, shape = config.seed, layout(task)
         terms = terms_of(config, shape, max(len(share) for share in shares.devices))
-        accounts = [Account.derived(seed, "device", i) for i in range(config.devices)]
+        accounts = [Account.derive(seed, "device", i) for i in range(config.devices)]
         assignment = Assignment.draw(
             config.adversaries, accounts, config.miners, seed, simulation.classes(shares)
         )
@@ -161,7 +161,7 @@ class Chainless:
         checks = simulation.checks_of(self.config)
         for i in range(self.config.miners):
             verifier = Verifier(miner_learner(task, shares, i), self.ledger, self.archive, checks)
-            account = Account.derived(self.config.seed, "miner", i)
+            account = Account.derive(self.config.seed, "miner", i)
             miner_parts = MinerParts(account, self.ledger, relay, self.archive, verifier, Journal(None))
             self.miners.append(self.assignment.miner(i, miner_parts))
 

@@ -38,15 +38,15 @@ class Case:
     """The parts that a leader puts a proposal together from."""
 
     terms: Terms
-    before: Model
+    parent_model: Model
     lanes: Sequence[Lanes]  # accepted
     samples: Sequence[int]  # accepted
 
     def model(self) -> Model:
-        """Return the step that the accepted updates come to."""
-        return aggregation.apply(self.before, self.step())
+        """Return the model that the accepted updates come to."""
+        return aggregation.apply(self.parent_model, self.delta())
 
-    def step(self) -> Model:
+    def delta(self) -> Model:
         terms = self.terms
         return aggregation.aggregate(terms.rule, self.lanes, self.samples, terms.shift, terms.trim)
 
@@ -137,7 +137,7 @@ def assemble(
 
 
 def case_of(right: Evidence) -> Case:
-    return Case(right.context.terms, right.before, right.lanes, right.samples)
+    return Case(right.context.terms, right.parent_model, right.lanes, right.samples)
 
 
 def proposing(right: Evidence, **parts: Any) -> Evidence:
@@ -205,7 +205,7 @@ def wrong_rounding(rng: Random, right: Evidence) -> Evidence | None:
     """Towards zero, or always downwards, instead of half to even."""
     case, down = case_of(right), rng.random() < 0.5
     table = np.stack([item.astype(object) for item in case.lanes])
-    places = zip(table.T, case.before, strict=True)
+    places = zip(table.T, case.parent_model, strict=True)
     model = [_rounded(case, list(column), int(old), down) for column, old in places]
     return with_model(right, np.array(model, np.int32))
 
@@ -220,8 +220,8 @@ def _rounded(case: Case, values: list[int], old: int, down: bool) -> int:
         first, last = aggregation.kept_places(terms.rule, len(values), terms.trim)
         numerator, denominator = sum(ranking[first : last + 1]), last + 1 - first
     quotient = int(numerator) << terms.shift
-    step = quotient // denominator if down else (abs(quotient) // denominator) * (1 if quotient >= 0 else -1)
-    return _held(old + _held(step))
+    delta = quotient // denominator if down else (abs(quotient) // denominator) * (1 if quotient >= 0 else -1)
+    return _held(old + _held(delta))
 
 
 def _held(value: int) -> int:
@@ -230,7 +230,7 @@ def _held(value: int) -> int:
 
 def wrong_old_model(rng: Random, right: Evidence) -> Evidence | None:
     other = random_lanes(rng, right.context.terms, 32)
-    return with_model(right, replace(case_of(right), before=other).model())
+    return with_model(right, replace(case_of(right), parent_model=other).model())
 
 
 def wrong_padding(rng: Random, right: Evidence) -> Evidence | None:
@@ -257,7 +257,7 @@ def wrong_padding(rng: Random, right: Evidence) -> Evidence | None:
 def wrapped_instead_of_saturated(rng: Random, right: Evidence) -> Evidence | None:
     del rng
     case = case_of(right)
-    new_model = (case.before.astype(np.int64) + case.step().astype(np.int64)).astype(np.int32)
+    new_model = (case.parent_model.astype(np.int64) + case.delta().astype(np.int64)).astype(np.int32)
     return with_model(right, new_model)
 
 

@@ -10,7 +10,7 @@ from bcfl.errors import Reverted
 from bcfl.ledger.contract import Receipt
 from bcfl.protocol.challenges import Challenge, ChallengeContext
 from bcfl.protocol.evidence import Evidence
-from bcfl.protocol.fixedpoint import MODEL_BITS
+from bcfl.protocol.limits import MODEL_BITS
 from bcfl.protocol.types import Phase, Terms, Voter
 from testkit.forged_proposals import Setting, assemble, random_lanes
 from testkit.harness import TERMS, Federation
@@ -56,7 +56,7 @@ class ProposalFixture:
             ("rounds.clock", None, clock | ((1 << count) - 1) << EXPECTED),
             ("election.lead", None, count << VOTING | 1 << ATTESTED_WEIGHT | 1 << ATTESTED),
             ("proposals.proposal", None, int.from_bytes(context.proposal, "big")),
-            ("proposals.root", None, int.from_bytes(context.before, "big")),
+            ("proposals.root", None, int.from_bytes(context.parent_root, "big")),
             ("verification.accepted", None, int.from_bytes(context.accepted, "big")),
         )
 

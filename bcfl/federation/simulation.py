@@ -29,7 +29,7 @@ from bcfl.protocol.accounts import Account
 from bcfl.protocol.beacon import chain_tail
 from bcfl.protocol.rounds import History, Round
 from bcfl.protocol.types import Phase
-from bcfl.protocol.wishes import said
+from bcfl.protocol.wishes import engine_after
 from bcfl.relay.memory import MemoryRelay
 from bcfl.roles.common.archive import Archive
 from bcfl.roles.common.journal import Journal
@@ -133,9 +133,9 @@ class Federation:
         from bcfl.learning.training import initial_model, judge, layout
 
         config, seed = run.config, run.config.seed
-        owner = Account.derived(seed, "owner")
-        devices = [Account.derived(seed, "device", i) for i in range(config.devices)]
-        own = [Account.derived(seed, "miner", i) for i in range(config.miners)]
+        owner = Account.derive(seed, "owner")
+        devices = [Account.derive(seed, "device", i) for i in range(config.devices)]
+        own = [Account.derive(seed, "miner", i) for i in range(config.miners)]
         miners = devices if config.mode == "full" else own
         shape = layout(task)
         terms = terms_of(config, shape, max(len(share) for share in shares.devices))
@@ -183,7 +183,7 @@ class Federation:
             self.parties[DEVICES].append(self.assignment.device(i, parts))
         for i, account in enumerate(miners):
             verifier = Verifier(miner_learner(task, shares, i), ledger, archive, checks)
-            notes, wishes = self.journal(account), partial(said, config.wishes)
+            notes, wishes = self.journal(account), partial(engine_after, config.wishes)
             miner = self.assignment.miner(
                 i, MinerParts(account, ledger, relay, archive, verifier, notes, wishes)
             )

@@ -25,11 +25,11 @@ from bcfl.protocol import merkle
 from bcfl.protocol.challenges import Trees, rows_digest
 from bcfl.protocol.event import LogEvent
 from bcfl.protocol.hashing import keccak
-from bcfl.protocol.submissions import GROUP, pack_claim
+from bcfl.protocol.limits import GROUP, LEVELS
+from bcfl.protocol.submissions import pack_claim
 from bcfl.protocol.types import Tally, Terms, Update
 from bcfl.protocol.verification import tally_bytes
 
-LEVELS = 8  # of nodes in one answer
 UNOPENED = LEVELS + 2  # in `shown`: what is behind `rows` is due
 NOBODY = "0x" + "0" * 40
 _LEAF = b"\x00"

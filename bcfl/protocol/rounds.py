@@ -4,15 +4,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from bcfl.protocol.beacon import NOVICE_ROUNDS
 from bcfl.protocol.election import ranking
 from bcfl.protocol.event import LogEvent
+from bcfl.protocol.limits import MAX_WEIGHT, NOVICE_ROUNDS
 from bcfl.protocol.scores import Resources
 from bcfl.protocol.submissions import Domain, update_word
 from bcfl.protocol.types import Block, Engine, Opening, Update, Verdict, VoidReason, Voter
 from bcfl.protocol.verification import Vote
-
-MAX_WEIGHT = 65_535
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""What an outsider looks at to check a whole training: logs, calldata, and the contract's storage."""
+"""Hold what an outsider needs to check a whole training: logs, calldata and the contract's storage."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from bcfl.protocol.types import Terms
 
 @dataclass(frozen=True)
 class Call:
-    """One call of the contract that a transaction makes."""
+    """One call of the contract in a transaction."""
 
     function: str
     args: tuple[Any, ...]
@@ -21,7 +21,7 @@ class Call:
 
 @dataclass(frozen=True)
 class StorageSnapshot:
-    """What the contract's own storage says at the end of a block; money in wei."""
+    """The values in the contract's own storage at the end of a block; money in wei."""
 
     block: int
     ledger: Mapping[int, bytes]  # round -> hash of its block, 32 zero bytes where there is none
@@ -33,19 +33,19 @@ class StorageSnapshot:
     owed: int
     staked: int
     balance: int
-    credits: Mapping[str, int] = field(default_factory=dict)  # of everybody who has claimed
+    credits: Mapping[str, int] = field(default_factory=dict)  # of every account that has claimed
     stakes: Mapping[str, int] = field(default_factory=dict)  # of every miner that is registered
-    tails: Mapping[str, bytes] = field(default_factory=dict)  # what they last showed of their hash chains
-    scores: Mapping[str, int] = field(default_factory=dict)  # theirs, where the resource engine has counted
+    tails: Mapping[str, bytes] = field(default_factory=dict)  # last revealed layers of their hash chains
+    scores: Mapping[str, int] = field(default_factory=dict)  # of these miners, under the resource engine
 
 
 @dataclass(frozen=True)
 class Transcript:
-    """Everything that an audit needs but the bytes of the vectors."""
+    """Everything that an audit needs except the bytes of the vectors."""
 
     domain: Domain
     terms: Terms
-    events: Sequence[LogEvent]  # all of the contract, in the order of the chain
-    calls: Mapping[bytes, tuple[Call, ...]]  # by transaction; none where another contract calls
+    events: Sequence[LogEvent]  # all of the contract, in order
+    calls: Mapping[bytes, tuple[Call, ...]]  # by transaction hash; none where another contract calls
     endowment: int  # wei sent with the deployment
     storage_snapshot: StorageSnapshot

@@ -1,27 +1,27 @@
-"""Step 4: verdicts, how they are hidden and unveiled, and what the votes of a round come to."""
+"""Pack, hide and unveil verdicts, and count the votes of a round."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from bcfl.protocol.hashing import dynamic, fold, keccak, word
+from bcfl.protocol.hashing import abi_encode, fold, keccak, word
 from bcfl.protocol.submissions import checkpoints
 from bcfl.protocol.types import Engine, Opening, Tally, Verdict, Voter
 
-NOT_MINE = 2**256 - 1  # position of the own update of a voter that has none
+NOT_MINE = 2**256 - 1  # own position of a voter that has no update
 
 
 @dataclass(frozen=True)
 class Vote:
-    """One unveiled vote: who, with which weight, and what."""
+    """An unveiled vote: the voter with its weight, and its verdicts."""
 
     voter: Voter
     opening: Opening
 
 
 def pack_accepted(accepted: Sequence[bool]) -> list[int]:
-    """A bit for each update, update i at bit i % 256 of word i // 256."""
+    """Pack a bit for each update: update i at bit i % 256 of word i // 256."""
     words = [0] * ((len(accepted) + 255) // 256)
     for position, bit in enumerate(accepted):
         words[position // 256] |= int(bit) << (position % 256)
@@ -29,78 +29,78 @@ def pack_accepted(accepted: Sequence[bool]) -> list[int]:
 
 
 def unpack_accepted(words: Sequence[int], count: int) -> tuple[bool, ...]:
-    """The bits of `count` updates."""
+    """Return the bits of `count` updates."""
     return tuple(bool(words[i // 256] >> (i % 256) & 1) for i in range(count))
 
 
-def accepted_of(verdicts: Sequence[Verdict]) -> list[int]:
-    """The words of the updates that a vote accepts."""
+def accepted_words(verdicts: Sequence[Verdict]) -> list[int]:
+    """Return the packed bits of the updates that a vote accepts."""
     return pack_accepted([verdict is Verdict.ACCEPTED for verdict in verdicts])
 
 
-def missing_of(verdicts: Sequence[Verdict]) -> list[int]:
-    """The words of the updates that a voter could not get."""
+def missing_words(verdicts: Sequence[Verdict]) -> list[int]:
+    """Return the packed bits of the updates that a voter could not get."""
     return pack_accepted([verdict is Verdict.UNAVAILABLE for verdict in verdicts])
 
 
-def rows_of(verdicts: Sequence[Verdict], engine: int) -> list[int]:
-    """What is counted of a vote: accepted updates and, for the resource engine, those it could not get."""
-    return accepted_of(verdicts) + (missing_of(verdicts) if engine == Engine.RESOURCE else [])
+def counted_words(verdicts: Sequence[Verdict], engine: int) -> list[int]:
+    """Return the words that are counted: accepted updates and, for the resource engine, those it lacked."""
+    return accepted_words(verdicts) + (missing_words(verdicts) if engine == Engine.RESOURCE else [])
 
 
 def pack_reasons(verdicts: Sequence[Verdict]) -> bytes:
-    """Four bits for each update, the first in the high half of the first byte."""
-    padded = [*verdicts, Verdict.ACCEPTED] if len(verdicts) % 2 else list(verdicts)
-    return bytes(padded[i] << 4 | padded[i + 1] for i in range(0, len(padded), 2))
+    """Pack four bits for each update, the first in the high half of the first byte."""
+    codes = [*verdicts, Verdict.ACCEPTED] if len(verdicts) % 2 else list(verdicts)
+    return bytes(codes[i] << 4 | codes[i + 1] for i in range(0, len(codes), 2))
 
 
 def unpack_verdicts(accepted: Sequence[int], reasons: bytes, count: int) -> tuple[Verdict, ...]:
-    """The verdicts that a vote's bits and reasons state; a rejection without a known reason is `OUTLIER`."""
-    found = []
+    """Return the verdicts behind bits and reasons; a rejection without a known reason is `OUTLIER`."""
+    verdicts = []
     for position, bit in enumerate(unpack_accepted(accepted, count)):
         code = reasons[position // 2] >> (0 if position % 2 else 4) & 15
-        known = code if 0 < code <= Verdict.OUTLIER else Verdict.OUTLIER
-        found.append(Verdict.ACCEPTED if bit else Verdict(known))
-    return tuple(found)
+        reason = Verdict(code) if 0 < code <= Verdict.OUTLIER else Verdict.OUTLIER
+        verdicts.append(Verdict.ACCEPTED if bit else reason)
+    return tuple(verdicts)
 
 
 def vote_digest(opening: Opening) -> bytes:
-    """What a miner commits to before it unveils: keccak of the ABI encoding of the opening."""
-    accepted, reasons = accepted_of(opening.verdicts), pack_reasons(opening.verdicts)
-    return opened_digest(
+    """Return what a miner commits to before it unveils: keccak of the ABI encoding of its opening."""
+    accepted, reasons = accepted_words(opening.verdicts), pack_reasons(opening.verdicts)
+    return opening_digest(
         opening.round, opening.miner, accepted, reasons, wish_code(opening.wish), opening.salt
     )
 
 
-def opened_digest(
+def opening_digest(
     round_: int, miner: str, accepted: Sequence[int], reasons: bytes, wish: int, salt: bytes
 ) -> bytes:
-    """The same of what an event shows, whatever its miner wrote for reasons."""
-    padded = reasons + bytes(-len(reasons) % 32)
+    """Return the digest of an opening from its fields as an event has them, whatever the reasons are."""
+    tail = reasons + bytes(-len(reasons) % 32)
     words = [word(item) for item in accepted]
-    encoded = dynamic(word(round_), word(int(miner, 16)), words, [padded], word(wish), salt)
+    encoding = abi_encode(word(round_), word(int(miner, 16)), words, [tail], word(wish), salt)
     # `bytes` differs from a word array in the unit of its length.
-    at = 192 + 32 * (len(words) + 1)
-    return keccak(encoded[:at] + word(len(reasons)) + encoded[at + 32 :])
+    start = 192 + 32 * (len(words) + 1)
+    return keccak(encoding[:start] + word(len(reasons)) + encoding[start + 32 :])
 
 
 def wish_code(wish: Engine | None) -> int:
-    """A wish as the chain has it: 0 for none, else the engine plus one."""
+    """Return a wish as the chain has it: 0 for none, else the engine plus one."""
     return 0 if wish is None else wish + 1
 
 
 def wish_of(code: int) -> Engine | None:
-    """The wish that a code stands for."""
+    """Return the wish that a code stands for."""
     return Engine(code - 1) if code else None
 
 
 def vote_body(opening: Opening, engine: int = Engine.STAKE) -> bytes:
-    """The fold of a vote's salt and what is counted of it."""
-    return fold((word(item) for item in rows_of(opening.verdicts, engine)), opening.salt)
+    """Return the fold of a vote's salt and what is counted of it."""
+    return fold((word(item) for item in counted_words(opening.verdicts, engine)), opening.salt)
 
 
 def vote_chain(votes: Sequence[Vote], engine: int = Engine.STAKE) -> bytes:
-    """The digest that stands on chain for all unveiled votes in their order."""
+    """Return the digest that stands on chain for all unveiled votes in their order."""
     digest = bytes(32)
     for vote in votes:
         digest = keccak(digest + word(vote.voter.word) + vote_body(vote.opening, engine))
@@ -108,7 +108,10 @@ def vote_chain(votes: Sequence[Vote], engine: int = Engine.STAKE) -> bytes:
 
 
 def puzzle(seed: bytes, votes: Sequence[Vote], parent: bytes) -> bytes:
-    """What a race starts from: the round's seed, all salts, and the hash of the block before the tally's."""
+    """Return the input of a race: the round's seed, all salts, and `parent` in one hash.
+
+    `parent` is the hash of the block before that of the tally.
+    """
     entropy = 0
     for vote in votes:
         entropy ^= int.from_bytes(keccak(word(vote.voter.word) + vote.opening.salt), "big")
@@ -116,47 +119,50 @@ def puzzle(seed: bytes, votes: Sequence[Vote], parent: bytes) -> bytes:
 
 
 def own_position(voter: Voter, devices: Sequence[int]) -> int | None:
-    """Where the voter's own update stands among the updates, `devices` being their devices."""
+    """Return the position of the voter's own update, `devices` being those of the updates, or None."""
     if voter.device is None or voter.device not in devices:
         return None
     return list(devices).index(voter.device)
 
 
 def majority(votes: Sequence[Vote], devices: Sequence[int]) -> tuple[bool, ...]:
-    """The updates that more revealed weight accepts than rejects; nobody counts on its own; ties reject."""
-    return _most(votes, devices, Verdict.ACCEPTED)
+    """Return which updates more revealed weight accepts than rejects; ties reject.
+
+    No vote counts on the voter's own update.
+    """
+    return _prevailing(votes, devices, Verdict.ACCEPTED)
 
 
 def matches(vote: Vote, accepted: Sequence[bool], devices: Sequence[int]) -> int:
-    """How many verdicts of a vote the tally agrees with, its own update left out."""
-    own = own_position(vote.voter, devices)
+    """Count the verdicts of a vote that the tally agrees with, the voter's own update left out."""
+    own_place = own_position(vote.voter, devices)
     return sum(
         (verdict is Verdict.ACCEPTED) == bit
         for position, (verdict, bit) in enumerate(zip(vote.opening.verdicts, accepted, strict=True))
-        if position != own
+        if position != own_place
     )
 
 
 def unavailable(votes: Sequence[Vote], devices: Sequence[int]) -> tuple[bool, ...]:
-    """The updates that more revealed weight could not get than got; nobody counts on its own."""
-    return _most(votes, devices, Verdict.UNAVAILABLE)
+    """Return which updates more revealed weight could not get than got, voters' own ones left out."""
+    return _prevailing(votes, devices, Verdict.UNAVAILABLE)
 
 
-def _most(votes: Sequence[Vote], devices: Sequence[int], verdict: Verdict) -> tuple[bool, ...]:
-    """The updates of which more revealed weight says this verdict than another."""
+def _prevailing(votes: Sequence[Vote], devices: Sequence[int], verdict: Verdict) -> tuple[bool, ...]:
+    """Return of which updates more revealed weight says `verdict` than anything else."""
     result = []
     for position in range(len(devices)):
         balance = 0
         for vote in votes:
             if own_position(vote.voter, devices) != position:
-                said = vote.opening.verdicts[position] is verdict
-                balance += vote.voter.weight if said else -vote.voter.weight
+                weight = vote.voter.weight
+                balance += weight if vote.opening.verdicts[position] is verdict else -weight
         result.append(balance > 0)
     return tuple(result)
 
 
-def chosen(votes: Sequence[Vote]) -> Engine | None:
-    """The engine that more than half of the revealed weight wishes for."""
+def chosen_engine(votes: Sequence[Vote]) -> Engine | None:
+    """Return the engine that more than half of the revealed weight wishes for, or None."""
     total = sum(vote.voter.weight for vote in votes)
     for engine in Engine:
         if sum(vote.voter.weight for vote in votes if vote.opening.wish is engine) * 2 > total:
@@ -179,7 +185,7 @@ def tally(words: Sequence[int], votes: Sequence[Vote], engine: int = Engine.STAK
 
 
 def tally_fields(count: Tally) -> tuple[list[bytes], bytes, list[int], list[int], list[int], int]:
-    """A tally in the order and form of the contract's struct."""
+    """Return a tally in the order and form of the contract's struct."""
     return (
         list(count.checkpoints),
         count.votes,
@@ -191,38 +197,38 @@ def tally_fields(count: Tally) -> tuple[list[bytes], bytes, list[int], list[int]
 
 
 def tally_digest(count: Tally) -> bytes:
-    """The accepted set of a block."""
+    """Return the hash of a tally: the accepted set of a block."""
     return keccak(tally_bytes(count))
 
 
 def tally_bytes(count: Tally) -> bytes:
-    """The ABI encoding of a tally, whose hash is the accepted set."""
+    """Return the ABI encoding of a tally, whose hash is the accepted set."""
     points, votes, voters, matching, accepted, samples = tally_fields(count)
     lists = [[word(item) for item in items] for items in (voters, matching, accepted)]
-    return word(32) + dynamic(points, votes, *lists, word(samples))
+    return word(32) + abi_encode(points, votes, *lists, word(samples))
 
 
 def unveil_args(opening: Opening) -> tuple[str, list[int], bytes, int, bytes]:
-    """The arguments of `unveil`."""
-    said = accepted_of(opening.verdicts), pack_reasons(opening.verdicts)
-    return opening.miner, *said, wish_code(opening.wish), opening.salt
+    """Return the arguments of `unveil`."""
+    accepted, reasons = accepted_words(opening.verdicts), pack_reasons(opening.verdicts)
+    return opening.miner, accepted, reasons, wish_code(opening.wish), opening.salt
 
 
 def tally_args(
     words: Sequence[int], votes: Sequence[Vote], engine: int = Engine.STAKE
 ) -> tuple[list[int], list[int], list[bytes], list[int], list[int]]:
-    """The arguments of `tally`: updates, voters, salts, verdicts and the voters' own positions."""
+    """Return the arguments of `tally`: updates, voters, salts, verdicts and the voters' own positions."""
     devices = [item >> 24 & 0xFFFF for item in words]
-    owns = [own_position(vote.voter, devices) for vote in votes]
+    positions = [own_position(vote.voter, devices) for vote in votes]
     return (
         list(words),
         [vote.voter.word for vote in votes],
         [vote.opening.salt for vote in votes],
-        [bits for vote in votes for bits in rows_of(vote.opening.verdicts, engine)],
-        [NOT_MINE if own is None else own for own in owns],
+        [bits for vote in votes for bits in counted_words(vote.opening.verdicts, engine)],
+        [NOT_MINE if position is None else position for position in positions],
     )
 
 
 def skip_args(votes: Sequence[Vote], engine: int = Engine.STAKE) -> tuple[list[int], list[bytes]]:
-    """The arguments of `skip`: who voted, and what."""
+    """Return the arguments of `skip`: the voters, and the bodies of their votes."""
     return [vote.voter.word for vote in votes], [vote_body(vote.opening, engine) for vote in votes]

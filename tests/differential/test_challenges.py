@@ -1,4 +1,4 @@
-"""The campaign's forged and right proposals, a few of each, on the twin and on the contract: one ruling."""
+"""Twin and contract rule alike on a few forged and right proposals of the campaign."""
 
 from __future__ import annotations
 
@@ -17,25 +17,24 @@ from testkit.proposal_fixture import ProposalFixture
 def test_one_ruling(rule: Rule, lane_bits: int) -> None:
     """Two forged proposals and some hostile challenges of right ones for every rule and width."""
     rng = Random(100 * rule + lane_bits)
-    trial = ProposalFixture(random_terms(rng, rule, lane_bits))
-    wrong, tried = 0, 0
-    while wrong < 2:
-        made = evidence(rng, trial.terms, rng.randint(1, 7), trial.setting)
-        found = rng.choice(FORGERIES)(rng, made)
-        tried += 1
-        if found is None:
+    fixture = ProposalFixture(random_terms(rng, rule, lane_bits))
+    count = 0
+    while count < 2:
+        honest = evidence(rng, fixture.terms, rng.randint(1, 7), fixture.setting)
+        forgery = rng.choice(FORGERIES)(rng, honest)
+        if forgery is None:
             continue
-        challenge = found.find()
+        challenge = forgery.find()
         assert challenge is not None
-        assert ruling(challenge, found.context) is True
-        trial.stand(found.context)
-        assert trial.ruling(challenge) is True
-        wrong += 1
-    right = evidence(rng, trial.terms, rng.randint(1, 7), trial.setting)
-    trial.stand(right.context)
+        assert ruling(challenge, forgery.context) is True
+        fixture.stand(forgery.context)
+        assert fixture.ruling(challenge) is True
+        count += 1
+    right = evidence(rng, fixture.terms, rng.randint(1, 7), fixture.setting)
+    fixture.stand(right.context)
     for _ in range(6):
         attack = hostile(rng, right)
-        assert trial.ruling(attack) == ruling(attack, right.context) is not True
+        assert fixture.ruling(attack) == ruling(attack, right.context) is not True
 
 
 def test_a_profile_of_the_campaign() -> None:
@@ -46,5 +45,5 @@ def test_a_profile_of_the_campaign() -> None:
 @pytest.mark.parametrize("forgery", FORGERIES)
 def test_no_forgery_is_right(forgery: object) -> None:
     """What the campaign counts as refuted was wrong in the first place: no honest proposal has its digest."""
-    wrong = forged(Random(1), forgery)  # type: ignore[arg-type]
-    assert wrong.find() is not None
+    proposal = forged(Random(1), forgery)  # type: ignore[arg-type]
+    assert proposal.find() is not None

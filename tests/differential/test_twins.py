@@ -37,21 +37,21 @@ some = settings(max_examples=settings().max_examples if settings().max_examples 
 
 
 @cache
-def federation() -> Federation:
+def shared_federation() -> Federation:
     return Federation()
 
 
 @cache
-def of(name: str) -> Contract:
+def contract_of(name: str) -> Contract:
     return mock(name)[0]
 
 
 @given(updates)
 @some
 def test_commitment(update: Update) -> None:
-    deployed = federation()
-    assert deployed.contract.call("update_hash", *vars(update).values()) == submissions.commitment(
-        deployed.domain, update
+    federation = shared_federation()
+    assert federation.contract.call("update_hash", *vars(update).values()) == submissions.commitment(
+        federation.domain, update
     )
 
 
@@ -84,23 +84,23 @@ def test_batches_signatures_and_update_words(
     fields: list[tuple[int, bytes, bytes, int, int, int]], data: st.DataObject
 ) -> None:
     """A committed batch opens piece by piece; the chain of updates is that of the twin."""
-    played = Federation(devices=6, miners=1, terms=replace(TERMS, min_updates=1)).open()
-    batch = [Update(1, *rest) for rest in fields]
-    key = played.miner_keys[0]
-    played.commit(key, batch)
-    played.wait(2)
-    first = data.draw(st.integers(1, (1 << len(batch)) - 1))
-    rest = (1 << len(batch)) - 1 & ~first
-    if rest:
-        played.reveal(played.outsider, batch, first, submitter=key)
-        played.reveal(key, batch, rest)
+    federation = Federation(devices=6, miners=1, terms=replace(TERMS, min_updates=1)).open()
+    batch = [Update(1, *row) for row in fields]
+    key = federation.miner_keys[0]
+    federation.commit(key, batch)
+    federation.wait(2)
+    first_mask = data.draw(st.integers(1, (1 << len(batch)) - 1))
+    rest_mask = (1 << len(batch)) - 1 & ~first_mask
+    if rest_mask:
+        federation.reveal(federation.outsider, batch, first_mask, submitter=key)
+        federation.reveal(key, batch, rest_mask)
     else:
-        played.reveal(key, batch)
-    order = [u for mask in (first, rest) for i, u in enumerate(batch) if mask >> i & 1]
-    assert played.updates() == order
-    played.until(Phase.TALLY)
-    played.tally()  # takes the words of the twin or reverts
-    (event,) = played.this_round("Tallied")
+        federation.reveal(key, batch)
+    order = [u for mask in (first_mask, rest_mask) for i, u in enumerate(batch) if mask >> i & 1]
+    assert federation.updates() == order
+    federation.until(Phase.TALLY)
+    federation.tally()  # takes the words of the twin or reverts
+    (event,) = federation.this_round("Tallied")
     assert event["samples"] == sum(update.samples for update in batch)
 
 
@@ -108,31 +108,31 @@ def test_batches_signatures_and_update_words(
 @few
 def test_signatures(secret: bytes, root: bytes) -> None:
     signer = Account(secret)
-    played = federation_of(signer)
-    update = played.update(0, 1, root=root)
-    played.commit(played.miner_keys[0], [update])
-    wrong = played.reveal_args([update])
-    wrong[4] = [played.sign(update, played.outsider)]
+    federation = federation_of(signer)
+    update = federation.update(0, 1, root=root)
+    federation.commit(federation.miner_keys[0], [update])
+    args = federation.reveal_args([update])
+    args[4] = [federation.sign(update, federation.outsider)]
     with refused("submissions: wrong signature"):
-        played.send(played.outsider, "reveal", played.miner_keys[0].address, *wrong)
-    played.reveal(played.miner_keys[0], [update])
+        federation.send(federation.outsider, "reveal", federation.miner_keys[0].address, *args)
+    federation.reveal(federation.miner_keys[0], [update])
 
 
 def federation_of(device: Account) -> Federation:
-    played = Federation(devices=0, miners=1)
-    played.device_keys = [device]
-    return played.open()
+    federation = Federation(devices=0, miners=1)
+    federation.device_keys = [device]
+    return federation.open()
 
 
 @st.composite
 def elections(draw: st.DrawFn) -> tuple[list[Voter], list[list[bool]], list[int | None]]:
     """Voters, their verdicts on up to 300 updates, and the positions of their own updates."""
     count, size = draw(st.integers(1, 12)), draw(st.integers(1, 300))
-    ours = draw(st.lists(st.sampled_from(range(size)), unique=True, max_size=min(count, size)))
+    positions = draw(st.lists(st.sampled_from(range(size)), unique=True, max_size=min(count, size)))
     seed = draw(st.randoms(use_true_random=False))
     share = draw(st.sampled_from([0.0, 0.3, 0.5, 0.9, 1.0]))
     voters = [
-        Voter(digest("voter", i)[:20].hex(), draw(weights), ours[i] if i < len(ours) else None)
+        Voter(digest("voter", i)[:20].hex(), draw(weights), positions[i] if i < len(positions) else None)
         for i in range(count)
     ]
     rows = [[seed.random() < share for _ in range(size)] for _ in voters]
@@ -141,8 +141,8 @@ def elections(draw: st.DrawFn) -> tuple[list[Voter], list[list[bool]], list[int 
 
 @given(elections())
 @some
-def test_majority(drawn: tuple[list[Voter], list[list[bool]], list[int | None]]) -> None:
-    voters, rows, owns = drawn
+def test_majority(election: tuple[list[Voter], list[list[bool]], list[int | None]]) -> None:
+    voters, rows, positions = election
     size = len(rows[0])
     votes = [
         Vote(
@@ -153,32 +153,32 @@ def test_majority(drawn: tuple[list[Voter], list[list[bool]], list[int | None]])
         )
         for voter, row in zip(voters, rows, strict=True)
     ]
-    expected = verification.pack_accepted(verification.majority(votes, range(size)))
+    masks = verification.pack_accepted(verification.majority(votes, range(size)))
     columns = list(zip(*[verification.pack_accepted(row) for row in rows], strict=True))
     for place, column in enumerate(columns):
-        counted = of("VerificationMock").call(
+        accepted_word = contract_of("VerificationMock").call(
             "majority",
             [voter.word for voter in voters],
             column,
-            [NOT_MINE if own is None else own for own in owns],
+            [NOT_MINE if position is None else position for position in positions],
             place,
             sum(voter.weight for voter in voters),
         )
         mask = (1 << min(256, size - 256 * place)) - 1
-        assert counted & mask == expected[place]
+        assert accepted_word & mask == masks[place]
 
 
 @given(st.integers(0, 2**256 - 1))
 @some
 def test_ones(number: int) -> None:
-    assert of("VerificationMock").call("ones", number) == number.bit_count()
+    assert contract_of("VerificationMock").call("ones", number) == number.bit_count()
 
 
 @given(st.integers(0, 2**256 - 1), st.integers(0, 2**36))
 @some
 def test_retarget(target: int, seconds: int) -> None:
-    found = of("ElectionMock").call("retarget", target, seconds)
-    assert found == retarget(target, seconds, TERMS.pow_seconds)
+    next_target = contract_of("ElectionMock").call("retarget", target, seconds)
+    assert next_target == retarget(target, seconds, TERMS.pow_seconds)
 
 
 @given(st.integers(0, 2**128 - 1), st.integers(0, 2**31 - 1), st.lists(st.integers(0, 1024), max_size=64))
@@ -187,16 +187,16 @@ def test_prices(pool: int, samples: int, matches: list[int]) -> None:
     count = Tally((), bytes(32), (), tuple(matches), (), samples)
     reward = min(pool, TERMS.reward)
     price = prices(TERMS, reward, count)
-    rewards = of("RewardsMock")
+    rewards = contract_of("RewardsMock")
     assert rewards.call("prices", reward, samples, sum(matches)) == (
         price.sample,
         price.verdict,
         price.leader,
     )
-    set_aside, books = rewards.call("reserve", pool, samples, sum(matches))
-    assert set_aside == reward
-    assert books >> 128 == earned(TERMS, reward, count) <= reward
-    assert (books >> 128) + (books & (1 << 128) - 1) == pool
+    reserved, balances = rewards.call("reserve", pool, samples, sum(matches))
+    assert reserved == reward
+    assert balances >> 128 == earned(TERMS, reward, count) <= reward
+    assert (balances >> 128) + (balances & (1 << 128) - 1) == pool
 
 
 @st.composite
@@ -212,68 +212,72 @@ def rounds(draw: st.DrawFn) -> tuple[int, list[int], list[list[Verdict]], list[i
 
 @given(rounds())
 @few
-def test_a_whole_round(drawn: tuple[int, list[int], list[list[Verdict]], list[int], Engine]) -> None:
+def test_a_whole_round(round_: tuple[int, list[int], list[list[Verdict]], list[int], Engine]) -> None:
     """Vote digests, tally, puzzle, leader, tally digest, block hash and claims, out of a round's calls."""
-    devices, stakes, rows, order, engine = drawn
+    devices, stakes, rows, order, engine = round_
     terms = replace(TERMS, engine=engine, pow_target=2**254)
     terms = replace(terms, min_stake=ETHER // 1000, min_updates=1, vote_penalty=0, leader_penalty=0)
-    played = Federation(
+    federation = Federation(
         devices, len(stakes), terms, tuple(terms.min_stake * s for s in stakes), full=True
     ).open()
-    played.until(Phase.VOTE)
-    openings = [played.opening(index, row) for index, row in enumerate(rows)]
+    federation.until(Phase.VOTE)
+    openings = [federation.opening(index, row) for index, row in enumerate(rows)]
     for opening in openings:
-        played.commit_vote(opening)
+        federation.commit_vote(opening)
     for index in order:
-        played.unveil(openings[index])
-    before, votes = played.contract.call("round_seed"), played.votes()
+        federation.unveil(openings[index])
+    seed, votes = federation.contract.call("round_seed"), federation.votes()
     assert [vote.opening for vote in votes] == [openings[index] for index in order]
-    receipt = played.tally()
-    twin = played.tallies[1]
+    receipt = federation.tally()
+    twin = federation.tallies[1]
     args = receipt.events[0].args
     assert args["accepted"] == tuple(verification.pack_accepted(twin.accepted))
     assert (args["samples"], args["matches"]) == (twin.samples, sum(twin.matches))
     assert (args["parent"] != bytes(32)) == (engine is Engine.POW)
     if engine is Engine.POW and any(twin.accepted):
-        assert played.contract.call("puzzle") == verification.puzzle(before, votes, args["parent"])
+        assert federation.contract.call("puzzle") == verification.puzzle(seed, votes, args["parent"])
     if not any(twin.accepted):
-        assert played.clock.round == 2
+        assert federation.clock.round == 2
         return
     if engine is not Engine.POW:
-        assert played.contract.call("lead_now")[0] == played.ranking()[0]
-    played.finish()
-    check_claims(played, votes)
+        assert federation.contract.call("lead_now")[0] == federation.ranking()[0]
+    federation.finish()
+    check_claims(federation, votes)
 
 
-def check_claims(played: Federation, votes: list[Vote]) -> None:
+def check_claims(federation: Federation, votes: list[Vote]) -> None:
     """Claims recompute tally digest and block hash, and pay what the twin says."""
-    twin, block = played.tallies[1], played.block(1)
-    price = prices(played.terms, block.reward, twin)
+    twin, block = federation.tallies[1], federation.block(1)
+    price = prices(federation.terms, block.reward, twin)
     for place, vote in enumerate(votes):
-        receipt = played.send(played.outsider, "claim_miner", *played.claim_miner_args(1, place))
+        receipt = federation.send(federation.outsider, "claim_miner", *federation.claim_miner_args(1, place))
         leads = price.leader if vote.voter.account == block.leader else 0
         assert receipt.events[0].args["amount"] == price.verdict * twin.matches[place] + leads
     for place, bit in enumerate(twin.accepted):
         if bit:
-            receipt = played.send(played.outsider, "claim_device", *played.claim_device_args(1, place))
-            assert receipt.events[0].args["amount"] == price.sample * played.updates(1)[place].samples
+            receipt = federation.send(
+                federation.outsider, "claim_device", *federation.claim_device_args(1, place)
+            )
+            assert receipt.events[0].args["amount"] == price.sample * federation.updates(1)[place].samples
     assert sum(
-        event.args["amount"] for event in played.contract.events(name="Claimed")
-    ) == played.contract.call("owed")
+        event.args["amount"] for event in federation.contract.events(name="Claimed")
+    ) == federation.contract.call("owed")
 
 
 @pytest.mark.parametrize("miners", [5])
 def test_a_few_hundred_updates(miners: int) -> None:
-    played = Federation(
+    federation = Federation(
         300, miners, replace(TERMS, min_updates=1), tuple(ETHER * (i + 1) for i in range(miners)), full=True
     )
-    played.open().until(Phase.VOTE)
+    federation.open().until(Phase.VOTE)
     rows = [[Verdict(max(0, digest(i, j)[0] % 12 - 5)) for j in range(300)] for i in range(miners)]
-    played.vote_all(rows)
-    played.tally()
-    (event,) = played.contract.events(name="Tallied")
-    twin = played.tallies[1]
+    federation.vote_all(rows)
+    federation.tally()
+    (event,) = federation.contract.events(name="Tallied")
+    twin = federation.tallies[1]
     assert event.args["accepted"] == tuple(verification.pack_accepted(twin.accepted))
     assert (event.args["samples"], event.args["matches"]) == (twin.samples, sum(twin.matches))
-    played.finish()
-    played.send(played.outsider, "claim_device", *played.claim_device_args(1, twin.accepted.index(True, 270)))
+    federation.finish()
+    federation.send(
+        federation.outsider, "claim_device", *federation.claim_device_args(1, twin.accepted.index(True, 270))
+    )

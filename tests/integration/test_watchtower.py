@@ -111,7 +111,7 @@ def test_all_miners_collude_to_the_end_and_others_take_over(tmp_path: Path) -> N
     assert local.history.rounds[FORGED].status == "void"
     assert len(local.history.rounds[FORGED].refutations) == len(local.offices)
     assert len(local.history.blocks) == 2
-    newcomer = Account.derived(0, "miner", 0)
+    newcomer = Account.derive(0, "miner", 0)
     local.federation.contract.send(
         newcomer, "top_up", value=2 * ETHER
     )  # whoever has ether may mine, also one that has paid for its fault

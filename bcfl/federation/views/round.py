@@ -6,10 +6,10 @@ from typing import Final, TypedDict
 
 from bcfl.federation.views.source import Source, Transaction
 from bcfl.federation.views.votes import VoteView, cast_votes, tallied, verdicts_on
+from bcfl.protocol.limits import NO_DEADLINE
 from bcfl.protocol.rounds import Round
 from bcfl.protocol.types import Clock
 
-NO_DEADLINE: Final = 2**36 - 1  # the deadline of a phase that time does not end
 # The phase that a transaction is of, by the first event in it, in the order of a round.
 PHASES: Final = {
     "Committed": "commit",

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from bcfl.protocol.election import ACCOUNT
 from bcfl.protocol.rewards import block_hash, prices
 from bcfl.protocol.transcript import Transcript
 from bcfl.protocol.types import Block, Tally
 from bcfl.protocol.verification import tally_digest
 from bcfl.roles.auditor.replay import Case
 from bcfl.roles.auditor.verdict import Issue
-
-ACCOUNT = (1 << 160) - 1
 
 
 def check_block(case: Case, block: Block, logged_hash: bytes, tally: Tally) -> Iterator[Issue]:

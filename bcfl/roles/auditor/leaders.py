@@ -94,7 +94,7 @@ class Leaders:
         """Take the engine of the next round from the votes' wishes, where the terms allow them."""
         assert case.round is not None
         if self.terms.mode == Mode.HYBRID:
-            self.engine = verification.chosen(case.round.votes) or self.engine
+            self.engine = verification.chosen_engine(case.round.votes) or self.engine
         elif any(vote.opening.wish is not None for vote in case.round.votes):
             yield "votes", "a vote wishes for an engine, and the terms allow none"
 

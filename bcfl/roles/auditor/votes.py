@@ -50,7 +50,7 @@ class Votes:
         """Return what the miner must have committed to, with its reasons as logged."""
         args = event.args
         wish = verification.wish_code(self.round.wishes.get(args["miner"]))
-        return verification.opened_digest(
+        return verification.opening_digest(
             self.round.number, args["miner"], args["accepted"], args["reasons"], wish, args["salt"]
         )
 

@@ -7,13 +7,14 @@ from dataclasses import dataclass
 
 from bcfl.ports import ContractCall
 from bcfl.protocol import verification
+from bcfl.protocol.election import ACCOUNT
+from bcfl.protocol.limits import GROUP
 from bcfl.protocol.rewards import prices
 from bcfl.protocol.rounds import History, Round
-from bcfl.protocol.submissions import GROUP, Domain
+from bcfl.protocol.submissions import Domain
 from bcfl.protocol.types import Block, Tally, Terms
 
 Fields = tuple[object, ...]  # a struct of the contract
-ACCOUNT = (1 << 160) - 1  # the bits of a voter's word that hold its account
 
 
 @dataclass(frozen=True)

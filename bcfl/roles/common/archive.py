@@ -12,7 +12,8 @@ import numpy as np
 from bcfl.errors import PayloadError, StoreError, Unavailable
 from bcfl.ports import Matrix, Store, Vector
 from bcfl.protocol import cid, fixedpoint, merkle, payload
-from bcfl.protocol.fixedpoint import MODEL_BITS, Lanes, Model
+from bcfl.protocol.fixedpoint import Lanes, Model
+from bcfl.protocol.limits import MODEL_BITS
 from bcfl.protocol.rounds import History, Submission
 from bcfl.protocol.types import Block, Layout, Terms
 from bcfl.roles.common import aggregation

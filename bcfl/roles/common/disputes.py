@@ -6,9 +6,10 @@ from collections.abc import Sequence
 
 from bcfl.ports import ContractCall
 from bcfl.protocol import merkle, verification
-from bcfl.protocol.disputes import LEVELS, Course, Dispute, DisputeSubject, courses
+from bcfl.protocol.disputes import Course, Dispute, DisputeSubject, courses
 from bcfl.protocol.evidence import Vectors
 from bcfl.protocol.hashing import keccak, word
+from bcfl.protocol.limits import LEVELS
 from bcfl.protocol.rounds import Proposal, Round
 from bcfl.protocol.types import Terms
 from bcfl.roles.common.snapshot import RoundSnapshot

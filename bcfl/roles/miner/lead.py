@@ -151,6 +151,6 @@ def _weights(current: Round) -> dict[str, int]:
 def _has_quorum(current: Round, attesters: tuple[str, ...]) -> bool:
     """Return whether so many attested that the proposal can become final."""
     weights = _weights(current)
-    return election.enough(
+    return election.is_attested(
         current.engine, sum(weights.get(account, 0) for account in attesters), sum(weights.values())
     )

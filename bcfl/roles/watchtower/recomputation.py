@@ -135,7 +135,7 @@ class Recomputation:
             domain=self.domain,
             round=snapshot.round,
             proposal=candidate.digest(snapshot.round),
-            before=self.parent.root,
+            parent_root=self.parent.root,
             accepted=verification.tally_digest(tally),
         )
         updates = [item.update for item in snapshot.current.submissions]
@@ -148,7 +148,7 @@ class Recomputation:
         for course in self.disputes:
             if course.state.tree is tree and course.leaf is not None:
                 leaf = SingleLeaf(course.state.index, course.leaf[1:], course.above)
-                if leaf.unlike(right) is not None:
+                if leaf.first_wrong_leaf(right) is not None:
                     return leaf
         return None
 

@@ -49,7 +49,9 @@ def test_each_accepted_update_can_be_asked_for(
 ) -> None:
     driver = DisputeDriver(trial, right, Trees.UPDATE)
     driver.open(**at(driver, position))
-    (event,) = (e for e in driver.federation.contract.events(name="Disputed") if e.block == driver.opening_block)
+    (event,) = (
+        e for e in driver.federation.contract.events(name="Disputed") if e.block == driver.opening_block
+    )
     assert event.args["tree"] == Trees.UPDATE + position
     state = driver.state
     assert (state.position, state.node, state.height) == (position, right.updates[position].root, 6)
@@ -127,7 +129,12 @@ def test_the_updates_of_an_earlier_round_are_no_longer_to_be_shown(
     """After finality another proposal and another tally stand; what was opened then does not open now."""
     driver = DisputeDriver(trial, right, Trees.UPDATE)
     later = assemble(
-        Random(12), SMALL, right.before, right.lanes, right.tally.accepted, replace(trial.setting, round=2)
+        Random(12),
+        SMALL,
+        right.parent_model,
+        right.lanes,
+        right.tally.accepted,
+        replace(trial.setting, round=2),
     )
     trial.stand(later.context)
     with refused("challenges: not the round's tally"):

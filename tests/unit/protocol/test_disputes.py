@@ -1,4 +1,4 @@
-"""disputes.py: whoever knows the right tree is led to its first wrong leaf; nodes without the whole tree."""
+"""A dispute leads whoever knows the right tree to the first wrong leaf; nodes without the whole tree."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from bcfl.protocol.disputes import NOBODY, UNOPENED, Course, DisputeSubject, cou
 from bcfl.protocol.hashing import keccak
 from testkit.harness import TERMS
 
-WHO, WEIGHTS = "0x" + "22" * 20, bytes(range(32))
+ACCOUNT, WEIGHTS = "0x" + "22" * 20, bytes(range(32))
 
 
 @dataclass(frozen=True)
@@ -46,37 +46,39 @@ def below(tree: merkle.Tree, course: Course, terms: Any) -> list[bytes]:
 @pytest.mark.parametrize("kind", Trees)
 def test_a_dispute_ends_at_the_first_wrong_leaf(count: int, kind: Trees) -> None:
     terms, rng = replace(TERMS, parameters=8 * count, leaf_lanes=8), Random(count)
-    packed = [rng.randbytes(4) for _ in range(count)]
-    wrong = rng.randrange(count)
-    forged = [*packed[:wrong], b"wrong", *packed[wrong + 1 :]]
+    leaves = [rng.randbytes(4) for _ in range(count)]
+    position = rng.randrange(count)
+    forged_leaves = [*leaves[:position], b"wrong", *leaves[position + 1 :]]
     height = merkle.depth(8 * count, 8)
-    right, tree = merkle.tree_of(packed, height), merkle.tree_of(forged, height)
+    right_tree, tree = merkle.tree_of(leaves, height), merkle.tree_of(forged_leaves, height)
     rows = rows_digest(WEIGHTS, tree.root)
-    events: list[FakeEvent] = [FakeEvent("Disputed", {"tree": int(kind), "challenger": WHO})]
+    events: list[FakeEvent] = [FakeEvent("Disputed", {"tree": int(kind), "challenger": ACCOUNT})]
     for _ in range(20):
         (course,) = courses(terms, DisputeSubject(b"", tree.root, rows, {0: tree.root}), events)
         if course.leaf is not None:
             break
-        events.append(move(course, tree, right, forged, terms))
+        events.append(move(course, tree, right_tree, forged_leaves, terms))
     assert course.leaf == b"\0wrong"
-    assert course.state.index == wrong
-    assert merkle.climb(keccak(course.leaf), wrong, course.above) == tree.root
+    assert course.state.index == position
+    assert merkle.climb(keccak(course.leaf), position, course.above) == tree.root
     moves = 2 * -(-height // 8) + 1 + 2 * (kind is Trees.ROWS)
     assert len(events) == 1 + moves  # what docs/protocol.md says
 
 
-def move(course: Course, tree: merkle.Tree, right: merkle.Tree, packed: Sequence[bytes], terms: Any) -> FakeEvent:
+def move(
+    course: Course, tree: merkle.Tree, right_tree: merkle.Tree, leaves: Sequence[bytes], terms: Any
+) -> FakeEvent:
     state = course.state
     if state.shown == UNOPENED:
-        return FakeEvent("RowsShown", {"answerer": WHO, "weights": WEIGHTS, "rows": tree.root})
+        return FakeEvent("RowsShown", {"answerer": ACCOUNT, "weights": WEIGHTS, "rows": tree.root})
     if state.answerable and state.height:
-        return FakeEvent("NodesShown", {"answerer": WHO, "nodes": below(tree, course, terms)})
+        return FakeEvent("NodesShown", {"answerer": ACCOUNT, "nodes": below(tree, course, terms)})
     if state.answerable:
-        return FakeEvent("LeafShown", {"answerer": WHO, "content": b"\0" + packed[state.index]})
-    expected = [right.root] if state.shown == 1 else below(right, course, terms)
-    child = first_mismatch(course.nodes, expected)
+        return FakeEvent("LeafShown", {"answerer": ACCOUNT, "content": b"\0" + leaves[state.index]})
+    nodes = [right_tree.root] if state.shown == 1 else below(right_tree, course, terms)
+    child = first_mismatch(course.nodes, nodes)
     assert child is not None
-    return FakeEvent("Pursued", {"challenger": WHO, "child": child, "digest": course.nodes[child]})
+    return FakeEvent("Pursued", {"challenger": ACCOUNT, "child": child, "digest": course.nodes[child]})
 
 
 def test_nothing_strays_where_nothing_is_wrong() -> None:
@@ -84,7 +86,7 @@ def test_nothing_strays_where_nothing_is_wrong() -> None:
 
 
 def test_time_that_is_over() -> None:
-    state = DisputeSubject(b"", bytes(32), bytes(32), {}).open(TERMS, Trees.MODEL, WHO, 100)
+    state = DisputeSubject(b"", bytes(32), bytes(32), {}).open(TERMS, Trees.MODEL, ACCOUNT, 100)
     assert (state.answerer, state.due) == (NOBODY, 100 + TERMS.answer_seconds)
     with pytest.raises(ChallengeError, match="not yet due"):
         state.expire(state.due - 1)
@@ -95,7 +97,7 @@ def test_time_that_is_over() -> None:
 def test_the_end_of_a_dispute_about_another_proposal_is_passed_over() -> None:
     events = [
         FakeEvent("DisputeEnded", {"proposal": b"old"}),
-        FakeEvent("Disputed", {"tree": 0, "challenger": WHO}),
+        FakeEvent("Disputed", {"tree": 0, "challenger": ACCOUNT}),
         FakeEvent("DisputeEnded", {"proposal": b"old"}),
     ]
     (course,) = courses(TERMS, DisputeSubject(b"new", bytes(32), bytes(32), {}), events)
@@ -103,12 +105,12 @@ def test_the_end_of_a_dispute_about_another_proposal_is_passed_over() -> None:
 
 
 def test_an_update_that_was_not_accepted_cannot_be_disputed() -> None:
-    disputed = DisputeSubject(b"", bytes(32), bytes(32), {4: b"four"})
-    state = disputed.open(TERMS, Trees.UPDATE + 4, WHO, 100)
+    subject = DisputeSubject(b"", bytes(32), bytes(32), {4: b"four"})
+    state = subject.open(TERMS, Trees.UPDATE + 4, ACCOUNT, 100)
     assert (state.tree, state.position, state.node, state.answerable) == (Trees.UPDATE, 4, b"four", True)
     for code in (Trees.UPDATE, Trees.UPDATE + 3):
         with pytest.raises(ChallengeError, match="no such place"):
-            disputed.open(TERMS, code, WHO, 100)
+            subject.open(TERMS, code, ACCOUNT, 100)
 
 
 @pytest.mark.parametrize("count", [1, 31, 32, 33, 1000, 4097])
@@ -117,5 +119,5 @@ def test_a_node_without_the_whole_tree(count: int) -> None:
     updates = [rng.integers(-100, 100, count, "int16") for _ in range(3)]
     tree = merkle.rows_tree(updates, 16)
     for height in range(len(tree.levels)):
-        found = [merkle.rows_node(updates, 16, height, i) for i in range(len(levels_of(tree, height)))]
-        assert found == levels_of(tree, height)
+        nodes = [merkle.rows_node(updates, 16, height, i) for i in range(len(levels_of(tree, height)))]
+        assert nodes == levels_of(tree, height)

@@ -1,4 +1,4 @@
-"""What the evidence finds: the first wrong place, in slices, and nothing where nothing is wrong."""
+"""Evidence finds the first wrong place, in slices, and nothing where nothing is wrong."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ def test_default_behavior() -> None:
     assert right.find() is None
     model = right.model.vectors[0].copy()  # type: ignore[attr-defined]
     model[-1] ^= 1
-    wrong = with_model(right, model)
-    assert wrong is not None
-    challenge = wrong.find()
+    forged = with_model(right, model)
+    assert forged is not None
+    challenge = forged.find()
     assert challenge is not None
     assert challenge.form is Form.SUM
     assert challenge.leaf == (len(model) - 1) // right.context.terms.leaf_lanes  # type: ignore[union-attr]
-    assert challenge.rule(wrong.context)
+    assert challenge.rule(forged.context)
 
 
 @pytest.mark.parametrize("places", [(), (0,), (9,), (10,), (24,), (7, 23), (24, 3)])
@@ -35,11 +35,11 @@ def test_the_first_difference_over_all_slices(
     places: tuple[int, ...], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(module, "_SLICE", 10)
-    these = [np.zeros(25, np.int16), np.zeros(25, np.int16)]
-    others = [item.copy() for item in these]
+    vectors = [np.zeros(25, np.int16), np.zeros(25, np.int16)]
+    others = [item.copy() for item in vectors]
     for number, place in enumerate(places):
         others[number % 2][place] = 1
-    assert first_difference(these, others) == (min(places) if places else None)
+    assert first_difference(vectors, others) == (min(places) if places else None)
 
 
 def test_leaves_and_vectors_are_one_tree() -> None:
@@ -48,9 +48,9 @@ def test_leaves_and_vectors_are_one_tree() -> None:
     leaves = Leaves([vectors.leaf(index) for index in range(5)], 5)
     assert leaves.root == vectors.root
     assert all(leaves.proof(index) == vectors.proof(index) for index in range(5))
-    assert leaves.unlike(vectors) is None
-    assert leaves.stray() is None
-    assert Leaves([*leaves.packed, b"", b"x"], 5).stray() is not None
+    assert leaves.first_wrong_leaf(vectors) is None
+    assert leaves.node_in_padding() is None
+    assert Leaves([*leaves.packed, b"", b"x"], 5).node_in_padding() is not None
 
 
 def test_a_proof_of_padding() -> None:

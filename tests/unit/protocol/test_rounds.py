@@ -1,8 +1,10 @@
-"""The reading of a federation's events against what the contract itself says."""
+"""The history read from a federation's events is what the contract itself says."""
 
 from __future__ import annotations
 
+import contextlib
 import random
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -22,7 +24,7 @@ NOBODY = "0x" + "00" * 20
 
 
 def compare(local: LocalFederation) -> None:
-    """The running round, as read and as the contract has it."""
+    """Compare the running round as read with the contract's own values."""
     call, history = local.federation.contract.call, local.history
     clock = local.ledger.clock()
     assert history.current is not None
@@ -53,35 +55,32 @@ def compare(local: LocalFederation) -> None:
         assert block_hash(block) == call("ledger", block.round)
     assert (history.head.root, history.head.cid) == call("model")
     for block in history.blocks[1:]:
-        found = history.rounds[block.round]
-        count = verification.tally(found.words(local.ledger.domain), found.votes, found.engine)
-        assert (verification.tally_digest(count), block_hash(block)) == (block.accepted, found.block_hash)
+        round_ = history.rounds[block.round]
+        count = verification.tally(round_.words(local.ledger.domain), round_.votes, round_.engine)
+        assert (verification.tally_digest(count), block_hash(block)) == (block.accepted, round_.block_hash)
         assert (count.samples, sum(count.matches), count.accepted) == (
-            found.samples,
-            found.matches,
-            found.accepted,
+            round_.samples,
+            round_.matches,
+            round_.accepted,
         )
 
 
-def shuffle(local: LocalFederation, rng: random.Random, late: list[Account]) -> None:
-    """Something that may happen to the membership; what is not allowed is refused."""
+def shuffle(local: LocalFederation, rng: random.Random, newcomers: list[Account]) -> None:
+    """Change the membership by chance; the contract refuses what is not allowed."""
     contract, miner = local.federation.contract, rng.choice(local.miner_accounts)
-    happenings = [
+    changes: list[Callable[[], object]] = [
         lambda: contract.send(miner, "top_up", value=rng.randrange(1, 2 * ETHER)),
         lambda: contract.send(miner, "leave_miner"),
         lambda: contract.send(miner, "release_stake"),
         lambda: contract.send(local.owner, "leave_device", rng.choice(local.device_accounts).address),
-        lambda: contract.send(local.owner, "register_devices", [late.pop().address]),
+        lambda: contract.send(local.owner, "register_devices", [newcomers.pop().address]),
         lambda: contract.send(miner, "register_miner", keccak(b"tail"), value=3 * ETHER),
         lambda: local.gone_in(
             rng.choice(list(Phase)[:8]), rng.choice(local.offices), rng.choice(local.homes)
         ),
     ]
-    with pytest.MonkeyPatch.context():
-        try:
-            rng.choice(happenings)()
-        except (Reverted, IndexError):
-            return
+    with contextlib.suppress(Reverted, IndexError):
+        rng.choice(changes)()
 
 
 @pytest.mark.parametrize("seed", range(2))
@@ -90,14 +89,14 @@ def test_the_reading_is_what_the_contract_says(tmp_path: Path, seed: int) -> Non
     local = LocalFederation(
         tmp_path, devices=5, miners=5, stakes=(ETHER, 2 * ETHER, 2 * ETHER, 3 * ETHER, 7 * ETHER // 2)
     )
-    late = [Account.derived(9, "late", i) for i in range(9)]
+    newcomers = [Account.derive(9, "late", i) for i in range(9)]
     for _ in range(5):
         for _ in range(rng.randrange(3)):
-            shuffle(local, rng, late)
+            shuffle(local, rng, newcomers)
         local.play()
         compare(local)
-    read_at_once = take_in(History(local.terms.min_stake), local.federation.contract.events())
-    assert read_at_once == local.history
+    history = take_in(History(local.terms.min_stake), local.federation.contract.events())
+    assert history == local.history
 
 
 def test_a_lead_is_read_while_it_lasts(tmp_path: Path) -> None:
@@ -126,20 +125,20 @@ def test_whoever_commits_again_has_its_later_place(tmp_path: Path) -> None:
 
 def test_the_transactions_of_a_round_are_those_that_it_took(tmp_path: Path) -> None:
     local = LocalFederation(tmp_path)
-    played = local.play()
+    round_ = local.play()
     contract = local.federation.contract
-    gas = [contract.gas_of(transaction) for transaction in played.transactions]
-    blocks = {event.transaction for event in contract.events() if event.args.get("round") == 1}
-    opened = next(e.transaction for e in contract.events(name="RoundOpened") if e.args["round"] == 1)
-    assert set(played.transactions) == blocks - {opened}
+    gas = [contract.gas_of(transaction) for transaction in round_.transactions]
+    transactions = {event.transaction for event in contract.events() if event.args.get("round") == 1}
+    opening = next(e.transaction for e in contract.events(name="RoundOpened") if e.args["round"] == 1)
+    assert set(round_.transactions) == transactions - {opening}
     assert min(gas) > 21_000
 
 
-def verdict_of(*said: tuple[int, Verdict], accepted: bool = False) -> Verdict:
-    """What a round says of one update on which votes of these weights fell."""
+def verdict_of(*pairs: tuple[int, Verdict], accepted: bool = False) -> Verdict:
+    """Return the verdict of a round on one update, from weights and verdicts of its votes."""
     update = Update(1, 0, bytes(32), bytes(32), 1, 1, 0)
     votes = [
-        Vote(Voter(NOBODY, weight), Opening(1, NOBODY, (verdict,), bytes(32))) for weight, verdict in said
+        Vote(Voter(NOBODY, weight), Opening(1, NOBODY, (verdict,), bytes(32))) for weight, verdict in pairs
     ]
     return Round(
         1, 0, submissions=[Submission(0, update, NOBODY)], votes=votes, accepted=(accepted,)
@@ -158,10 +157,10 @@ def test_a_void_round_leaves_the_model(tmp_path: Path) -> None:
     local = LocalFederation(tmp_path)
     local.gone_in(Phase.COMMIT, *local.homes)
     local.play()
-    played = local.play()
+    round_ = local.play()
     assert local.history.model_before(2) == local.history.blocks[0]
-    assert played.block is not None
-    assert played.block.parent == block_hash(local.history.blocks[0])
+    assert round_.block is not None
+    assert round_.block.parent == block_hash(local.history.blocks[0])
     assert local.history.trained[0] == [
-        played.submissions[[i.update.device for i in played.submissions].index(0)].update
+        round_.submissions[[i.update.device for i in round_.submissions].index(0)].update
     ]

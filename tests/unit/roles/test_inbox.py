@@ -81,7 +81,7 @@ def test_a_device_that_is_bound_elsewhere_is_refused(local: LocalFederation, min
 
 
 def test_a_device_of_the_next_round_is_refused(local: LocalFederation, miner: Miner) -> None:
-    late = Account.derived(5, "late")
+    late = Account.derive(5, "late")
     local.send(local.owner, "register_devices", [late.address])
     update = signed(local, 4, late)
     with pytest.raises(RelayError, match="does not take part"):
