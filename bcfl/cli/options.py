@@ -12,8 +12,8 @@ import typer
 from pydantic.fields import FieldInfo
 
 from bcfl.config import Config
-from bcfl.config.values import WEI_BITS
 from bcfl.errors import ConfigError
+from bcfl.protocol.limits import WEI_BITS
 
 # The first option of each part of `bcfl run --help`.
 PANELS: Final = {

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import shutil
 import signal
 import sys
 import threading
@@ -19,13 +17,9 @@ import typer
 
 from bcfl.cli.node.options import NetworkOption
 from bcfl.cli.output.printing import print_fields
-from bcfl.errors import ConfigError, RunError, Unreachable
+from bcfl.errors import ConfigError, Unreachable
 
 MNEMONIC: Final = "test test test test test test test test test test test junk"
-ANVIL: Final = "node_modules/@foundry-rs/anvil-*/bin/anvil"
-ANVIL_PACKAGE: Final = "npm install @foundry-rs/anvil-linux-amd64"
-ANVIL_STATE: Final = "anvil.json"
-ANVIL_SAVE_SECONDS: Final = "2"  # between two copies of its state
 MAX_ACCOUNTS: Final = 1_000
 POLL: Final = 0.2  # seconds between two tries to reach a node
 
@@ -145,43 +139,12 @@ def _is_loopback(host: str) -> bool:
 
 def _anvil(host: str, port: int, folder: Path, accounts: int, mnemonic: str, time: Time) -> NoReturn:
     """Become anvil; raises ConfigError where it is not installed or could not start."""
-    from bcfl.ledger.devnet.server import ChainServer
+    from bcfl.ledger.devnet.anvil import become_anvil, prepare_anvil
 
     if time is Time.SIMULATED:
         raise ConfigError("anvil keeps the wall's time: leave out --time simulated, or --anvil")
-    binary = find_anvil()
-    if binary is None:
-        raise ConfigError(
-            f"anvil is not installed: `{ANVIL_PACKAGE}` puts it here, or put one on the PATH; "
-            "without --anvil the embedded chain is served"
-        )
-    probe = ChainServer(host, port)  # anvil's own words for a port that is taken are many lines
-    port = probe.port
-    probe.stop()
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise RunError(f"{folder} cannot be the folder of a chain: {error.strerror}") from None
-    if not os.access(folder, os.W_OK):
-        raise RunError(f"{folder} cannot be the folder of a chain: it cannot be written")
+    binary, port = prepare_anvil(host, port, folder)
     _warn(host, mnemonic)
     print_fields([("rpc", f"http://{host}:{port}"), ("chain", "31337, anvil"), ("kept in", folder)])
     sys.stdout.flush()
-    command = [binary, "--host", host, "--port", str(port), "--accounts", str(accounts)]
-    command += ["--balance", "1000000", "--chain-id", "31337", "--quiet"]
-    command += ["--state", str(folder / ANVIL_STATE), "--state-interval", ANVIL_SAVE_SECONDS]
-    command += ["--preserve-historical-states"]
-    if mnemonic != MNEMONIC:
-        command += ["--mnemonic", mnemonic]
-    os.execv(binary, command)
-
-
-def find_anvil() -> str | None:
-    """Return where anvil is: on the PATH, or among the npm packages of this folder or one above it."""
-    if command := shutil.which("anvil"):
-        return command
-    current = Path.cwd()
-    for folder in (current, *current.parents):
-        if binaries := sorted(folder.glob(ANVIL)):
-            return str(binaries[0])
-    return None
+    become_anvil(binary, host, port, folder, accounts, None if mnemonic == MNEMONIC else mnemonic)

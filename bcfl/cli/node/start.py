@@ -25,8 +25,9 @@ from bcfl.cli.node.options import (
 )
 from bcfl.cli.options import JsonOption, optional
 from bcfl.cli.output.printing import ether, plural, print_fields, print_json
-from bcfl.config import MAX_MINERS, Config
+from bcfl.config import Config
 from bcfl.errors import ConfigError
+from bcfl.protocol.limits import MAX_MINERS
 
 if TYPE_CHECKING:
     from bcfl.federation.client import FederationClient
@@ -195,7 +196,7 @@ def device(
     inbox: InboxOptions,
     party: PartyOptions,
 ) -> None:
-    """Train on data of one's own, round after round, until Ctrl-C or SIGTERM.
+    """Train on your own data, round after round, until Ctrl-C or SIGTERM.
 
     In a federation of mode full the device is a miner too: --listen, --endpoint and --stake are for that.
     """

@@ -19,6 +19,7 @@ import requests
 import typer
 
 from bcfl.cli.node import chain
+from bcfl.ledger.devnet.anvil import find_anvil
 from tests.processes import ANSWER, PATIENCE
 
 from .conftest import Bcfl
@@ -170,7 +171,7 @@ def test_anvil_of_npm_is_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     binary.write_text("")
     (tmp_path / "deeper").mkdir()
     monkeypatch.chdir(tmp_path / "deeper")
-    assert chain.find_anvil() == str(binary)
+    assert find_anvil() == str(binary)
 
 
 @pytest.mark.skipif(shutil.which("anvil") is None, reason="anvil is not on PATH")
