@@ -43,74 +43,33 @@ KEEP: Final = 8
 CLAIM_EVERY: Final = 5
 log = logging.getLogger(__name__)
 
-JournalOption = Annotated[
-    Path,
-    typer.Option("--journal", metavar="DIR", help="Where the party writes down what it must not forget."),
-]
-TaskOption = Annotated[
-    str | None,
-    optional("--task", "NAME", "The learning task; else as it was deployed."),
-]
-DataOption = Annotated[
-    Path | None,
-    optional("--data", "DIR", "The folder of the task's data set."),
-]
-ShareOption = Annotated[
-    str | None,
-    optional("--share", "I/N", "Hold one share of the data set: 1/8 is the first of eight; else all of it."),
-]
-PairsOption = Annotated[
-    list[str] | None,
-    optional(
-        "-c",
-        "KEY=VALUE",
-        "An option of learning (partition, seed, epochs...), where it differs from the deployment's.",
-    ),
-]
-PollOption = Annotated[
-    float, typer.Option("--poll", metavar="X", min=0.05, max=60, help="Seconds between looks at the chain.")
-]
-RoundsOption = Annotated[
-    int | None,
-    typer.Option(
-        "--rounds", metavar="N", min=1, show_default=False, help="End when N more rounds have ended."
-    ),
-]
-ListenOption = Annotated[
-    str,
-    typer.Option(
-        "--listen", metavar="HOST:PORT", help="Where to listen; port 0: as announced, else a free one."
-    ),
-]
-EndpointOption = Annotated[
-    str | None,
-    optional("--endpoint", "URL", "Where others reach it, announced on chain; else where it listens."),
-]
-StakeOption = Annotated[
-    str | None,
-    optional("--stake", "WEI", "Join with this stake, if not a miner yet."),
-]
-KeepOption = Annotated[
-    int,
-    typer.Option(
-        "--keep", metavar="N", min=0, help="Rounds after which an IPFS store may drop their bytes; 0: never."
-    ),
-]
-ClaimOption = Annotated[
-    int,
-    typer.Option("--claim-every", metavar="N", min=0, help="Claim rewards after so many rounds; 0: never."),
-]
-FormatOption = Annotated[LogFormat, typer.Option("--log-format", help="How a line of the log looks.")]
-
 
 @dataclass(frozen=True)
 class LearningOptions:
     """What a party learns from."""
 
-    task: TaskOption = None
-    data: DataOption = None
-    part: ShareOption = None
-    pairs: PairsOption = None
+    task: Annotated[
+        str | None,
+        optional("--task", "NAME", "The learning task; else as it was deployed."),
+    ] = None
+    data: Annotated[
+        Path | None,
+        optional("--data", "DIR", "The folder of the task's data set."),
+    ] = None
+    part: Annotated[
+        str | None,
+        optional(
+            "--share", "I/N", "Hold one share of the data set: 1/8 is the first of eight; else all of it."
+        ),
+    ] = None
+    pairs: Annotated[
+        list[str] | None,
+        optional(
+            "-c",
+            "KEY=VALUE",
+            "An option of learning (partition, seed, epochs...), where it differs from the deployment's.",
+        ),
+    ] = None
 
     @property
     def flags(self) -> dict[str, Any]:
@@ -134,9 +93,20 @@ class LearningOptions:
 class InboxOptions:
     """How a miner is reached, and with what it joins."""
 
-    listen: ListenOption = LOCAL
-    endpoint: EndpointOption = None
-    stake: StakeOption = None
+    listen: Annotated[
+        str,
+        typer.Option(
+            "--listen", metavar="HOST:PORT", help="Where to listen; port 0: as announced, else a free one."
+        ),
+    ] = LOCAL
+    endpoint: Annotated[
+        str | None,
+        optional("--endpoint", "URL", "Where others reach it, announced on chain; else where it listens."),
+    ] = None
+    stake: Annotated[
+        str | None,
+        optional("--stake", "WEI", "Join with this stake, if not a miner yet."),
+    ] = None
 
     def refuse(self, client: FederationClient) -> None:
         """Raise ConfigError where one is set, for a device that is no miner."""
@@ -157,12 +127,38 @@ class InboxOptions:
 class PartyOptions:
     """How a party of any role runs."""
 
-    journal: JournalOption = Path("journal")
-    poll: PollOption = POLL
-    rounds: RoundsOption = None
-    keep: KeepOption = KEEP
-    claim_every: ClaimOption = CLAIM_EVERY
-    log_format: FormatOption = LogFormat.PLAIN
+    journal: Annotated[
+        Path,
+        typer.Option("--journal", metavar="DIR", help="Where the party writes down what it must not forget."),
+    ] = Path("journal")
+    poll: Annotated[
+        float,
+        typer.Option("--poll", metavar="X", min=0.05, max=60, help="Seconds between two reads of the chain."),
+    ] = POLL
+    rounds: Annotated[
+        int | None,
+        typer.Option(
+            "--rounds", metavar="N", min=1, show_default=False, help="End when N more rounds have ended."
+        ),
+    ] = None
+    keep: Annotated[
+        int,
+        typer.Option(
+            "--keep",
+            metavar="N",
+            min=0,
+            help="Rounds after which an IPFS store may drop their bytes; 0: never.",
+        ),
+    ] = KEEP
+    claim_every: Annotated[
+        int,
+        typer.Option(
+            "--claim-every", metavar="N", min=0, help="Claim rewards after so many rounds; 0: never."
+        ),
+    ] = CLAIM_EVERY
+    log_format: Annotated[LogFormat, typer.Option("--log-format", help="How a line of the log looks.")] = (
+        LogFormat.PLAIN
+    )
 
     def of_node(self) -> NodeOptions:
         """Return the options of a node."""
