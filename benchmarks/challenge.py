@@ -14,6 +14,7 @@ from collections.abc import Iterator
 import numpy as np
 
 from bcfl.protocol import merkle
+from bcfl.protocol.limits import MAX_SHOWN
 from bcfl.protocol.types import Rule
 from testkit.challenges import FORGED, against_honest, cost, on_the_contract, on_the_twin
 
@@ -70,7 +71,7 @@ def leaf_table() -> None:
         seconds = "".join(f"{value:>9.3f}" for value in trees(leaf_lanes))
         cells = []
         for updates in (20, 100, 400):
-            if updates * (2 * leaf_lanes + 4) + 8 * leaf_lanes > 120_704:
+            if updates * (2 * leaf_lanes + 4) + 8 * leaf_lanes > MAX_SHOWN:
                 cells.append(f"{'refused by the terms':>23}")
                 continue
             measure = cost(updates, 1_000_000, leaf_lanes)

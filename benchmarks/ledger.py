@@ -23,6 +23,7 @@ from web3 import EthereumTesterProvider, Web3
 
 from bcfl.ledger.contract import Contract
 from bcfl.ledger.devnet.embedded import EmbeddedChain
+from bcfl.protocol.limits import TRANSACTION_GAS
 from benchmarks.measurement import best_seconds
 
 SOURCE = """
@@ -40,7 +41,6 @@ def store(slot: uint256, amount: uint256):
     log Stored(slot=slot, amount=amount)
 """
 KEY = Account.from_key(b"\x00" * 31 + b"\x01")  # the first account of eth-tester
-GAS = 2**24
 OLD = 2  # a block near the beginning
 SPAN = 100  # blocks of the longer query
 
@@ -109,7 +109,7 @@ class Stock:
     def send(self, call: dict[str, Any]) -> Any:
         """Sign and send one transaction and read its receipt."""
         fees = {"maxFeePerGas": 2 * 10**9, "maxPriorityFeePerGas": 0}
-        fields = {"value": 0, "gas": GAS, "chainId": self.w3.eth.chain_id, "nonce": self.nonce}
+        fields = {"value": 0, "gas": TRANSACTION_GAS, "chainId": self.w3.eth.chain_id, "nonce": self.nonce}
         self.nonce += 1
         raw = KEY.sign_transaction({**fields, **fees, **call}).raw_transaction
         return self.w3.eth.get_transaction_receipt(self.w3.eth.send_raw_transaction(raw))

@@ -12,6 +12,7 @@ from bcfl.protocol import aggregation, merkle
 from bcfl.protocol.challenges import Candidate, ChallengeContext, SumChallenge, lane_of, weights_digest
 from bcfl.protocol.fixedpoint import lane_dtype
 from bcfl.protocol.hashing import keccak
+from bcfl.protocol.limits import TRANSACTION_BYTES, TRANSACTION_GAS
 from bcfl.protocol.types import Rule, Tally, Terms
 from bcfl.protocol.verification import tally_digest
 from testkit.forged_proposals import FORGERIES, Forgery, evidence, forged, hostile, random_terms, ruling
@@ -19,7 +20,6 @@ from testkit.harness import TERMS
 from testkit.proposal_fixture import ProposalFixture
 
 FORGED = 10_000  # cases of the campaign
-TRANSACTION = 131_072  # bytes that nodes take
 ENVELOPE = 256  # bytes of a transaction around its calldata, at most
 
 
@@ -89,7 +89,7 @@ class Cost:
     @property
     def fits(self) -> bool:
         """Whether a node takes it."""
-        return self.gas <= 2**24 and self.size <= TRANSACTION
+        return self.gas <= TRANSACTION_GAS and self.size <= TRANSACTION_BYTES
 
 
 def terms_of(updates: int, parameters: int, leaf_lanes: int, lane_bits: int, rule: Rule) -> Terms:

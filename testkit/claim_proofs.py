@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from bcfl.ledger.contract import Contract
-from bcfl.protocol import submissions, verification
+from bcfl.protocol import verification
+from bcfl.protocol.limits import GROUP
 from bcfl.protocol.rounds import History
 from bcfl.protocol.types import Block, Tally
 
@@ -34,8 +35,8 @@ class ClaimProofs:
         )
 
     def claim_device_args(self, number: int, position: int) -> list[object]:
-        first = position // submissions.GROUP * submissions.GROUP
-        updates = self.words(number)[first : first + submissions.GROUP]
+        first = position // GROUP * GROUP
+        updates = self.words(number)[first : first + GROUP]
         return [self.block(number), verification.tally_fields(self.tallies[number]), position, updates]
 
     def claim_miner_args(self, number: int, position: int) -> list[object]:

@@ -9,6 +9,7 @@ from bcfl.protocol.challenges import Trees, rows_digest
 from bcfl.protocol.disputes import Course, Dispute, DisputeSubject
 from bcfl.protocol.evidence import Evidence, Vectors
 from bcfl.protocol.hashing import keccak, word
+from bcfl.protocol.limits import LEVELS
 from testkit.harness import account
 from testkit.proposal_fixture import ProposalFixture
 
@@ -73,8 +74,8 @@ class DisputeDriver:
 
     def nodes(self) -> list[bytes]:
         state = self.state
-        height = state.height - min(disputes.LEVELS, state.height)
-        first = state.index << min(disputes.LEVELS, state.height)
+        height = state.height - min(LEVELS, state.height)
+        first = state.index << min(LEVELS, state.height)
         level = self.tree.levels[height]
         every = [level[i : i + 32] for i in range(0, len(level), 32)]
         return every[first : first + state.due_nodes(self.terms)]

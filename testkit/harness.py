@@ -21,12 +21,12 @@ from bcfl.ledger.federation import FederationLedger
 from bcfl.protocol import beacon, submissions, verification
 from bcfl.protocol.election import search
 from bcfl.protocol.hashing import keccak, word
+from bcfl.protocol.limits import MULTICALL_BYTES
 from bcfl.protocol.rounds import History
 from bcfl.protocol.types import Clock, Engine, Opening, Phase, Tally, Terms, Update, Verdict, Voter
 from testkit.claim_proofs import ClaimProofs
 
 ETHER = 10**18
-BUFFER = 16_384  # bytes that one multicall takes
 LAYERS = 200  # of a hash chain
 
 TERMS = Terms(
@@ -280,7 +280,7 @@ class Federation(ClaimProofs):
         """Several calls by one sender, in as few transactions as the buffer allows."""
         groups: list[list[bytes]] = [[]]
         for data in [self.contract.encode(name, *args) for name, args in calls]:
-            if sum(map(len, groups[-1])) + len(data) > BUFFER:
+            if sum(map(len, groups[-1])) + len(data) > MULTICALL_BYTES:
                 groups.append([])
             groups[-1].append(data)
         for group in groups:

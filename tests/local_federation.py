@@ -78,10 +78,10 @@ class LocalFederation:
     learners: list[Quadratic] = field(default_factory=list)
 
     def __post_init__(self) -> None:
-        self.owner = Account.derived(0, "owner")
-        self.device_accounts = [Account.derived(0, "device", i) for i in range(self.devices)]
+        self.owner = Account.derive(0, "owner")
+        self.device_accounts = [Account.derive(0, "device", i) for i in range(self.devices)]
         self.miner_accounts = [
-            self.device_accounts[i] if i < self.shared else Account.derived(0, "miner", i)
+            self.device_accounts[i] if i < self.shared else Account.derive(0, "miner", i)
             for i in range(self.miners)
         ]
         everyone = sorted({a.address for a in (self.owner, *self.device_accounts, *self.miner_accounts)})

@@ -9,7 +9,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
-from typing import BinaryIO, Final, cast
+from typing import BinaryIO, cast
 
 from eth_utils.crypto import keccak
 
@@ -22,10 +22,9 @@ from bcfl.ledger.contract import Contract, Event
 from bcfl.ledger.transcript import gather
 from bcfl.ports import Store
 from bcfl.protocol.cid import compute, from_digest
+from bcfl.protocol.limits import MODEL_BITS
 from bcfl.protocol.payload import size as payload_bytes
 from bcfl.protocol.transcript import Transcript
-
-MODEL_BITS: Final = 32  # of a lane
 
 
 @dataclass(frozen=True)

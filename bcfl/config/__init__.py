@@ -1,5 +1,5 @@
 """Every option of a run: what it means, what it may be, and where its value came from."""
 
-from bcfl.config.options import MAX_MINERS, RUN_OPTIONS, Config
+from bcfl.config.options import RUN_OPTIONS, Config
 
-__all__ = ["MAX_MINERS", "RUN_OPTIONS", "Config"]
+__all__ = ["RUN_OPTIONS", "Config"]

@@ -23,17 +23,21 @@ from pydantic import (
 
 from bcfl.adversaries import catalog
 from bcfl.config.sources import Given, explain, from_environment, from_file, from_flags, from_pairs, unknown
-from bcfl.config.values import WEI_BITS, Lane, Specs, Wei, Wishes, digits
+from bcfl.config.values import Lane, Specs, Wei, Wishes, digits
 from bcfl.errors import ConfigError
 from bcfl.protocol import wishes
+from bcfl.protocol.limits import (
+    BASIS_POINTS,
+    MAX_BATCH,
+    MAX_LEAF_LANES,
+    MAX_MINERS,
+    MAX_PHASE_SECONDS,
+    MAX_SHOWN,
+    MAX_UPDATES,
+    WEI_BITS,
+)
 from bcfl.protocol.wishes import Wish
 
-BASIS_POINTS: Final = 10_000
-MAX_DEVICES: Final = 1024
-MAX_MINERS: Final = 64
-MAX_BATCH: Final = 64  # devices that one miner serves
-MAX_SHOWN: Final = 120_704  # bytes of a challenge that depend on devices and leaf_lanes
-MAX_SECONDS: Final = 30 * 24 * 3600
 # At scale_bits = 24, 16-bit lanes reach +-2 and 8-bit lanes +-1/2; what saturates comes with the next update.
 SHIFTS: Final = {32: 0, 16: 10, 8: 16}
 RUN_OPTIONS: Final = frozenset({"runs", "run_dir", "adversary"})  # that mean nothing to a deployment
@@ -45,7 +49,7 @@ def _count(default: int, description: str, least: int = 1, most: int | None = No
 
 
 def _seconds(default: int, description: str, least: int = 1) -> Any:
-    return Field(default, ge=least, le=MAX_SECONDS, description=f"seconds {description}")
+    return Field(default, ge=least, le=MAX_PHASE_SECONDS, description=f"seconds {description}")
 
 
 def _share(default: float, description: str, below: float | None = None) -> Any:
@@ -82,7 +86,7 @@ class Config(_Checked):
     follow from the task or from other options.
     """
 
-    devices: int = _count(20, "devices that train", most=MAX_DEVICES)
+    devices: int = _count(20, "devices that train", most=MAX_UPDATES)
     miners: int = _count(5, "miners that verify, vote and lead", most=MAX_MINERS)
     rounds: int = _count(10, "rounds to run", most=1_000_000)
     seed: int = _count(0, "every random choice follows from it", least=0, most=2**63 - 1)
@@ -114,7 +118,7 @@ class Config(_Checked):
     shift: int | None = Field(
         default=None, ge=0, le=30, description="fractional bits an update leaves out; none: by lane"
     )
-    leaf_lanes: int = _count(32, "coordinates in one Merkle leaf", most=1024)
+    leaf_lanes: int = _count(32, "coordinates in one Merkle leaf", most=MAX_LEAF_LANES)
 
     rule: Literal["mean", "median", "trimmed_mean"] = Field(
         default="mean", description="how updates are aggregated"
@@ -178,7 +182,7 @@ class Config(_Checked):
     krum: int | None = Field(
         default=None,
         ge=0,
-        le=MAX_DEVICES,
+        le=MAX_UPDATES,
         description="Multi-Krum's f, attackers expected; none: no Multi-Krum",
     )
 

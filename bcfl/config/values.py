@@ -11,8 +11,8 @@ from pydantic import BeforeValidator
 from bcfl.adversaries import catalog
 from bcfl.errors import ConfigError
 from bcfl.protocol import wishes
+from bcfl.protocol.limits import WEI_BITS
 
-WEI_BITS: Final = 96
 WEI: Final = {"wei": 0, "gwei": 9, "ether": 18, "eth": 18}
 AMOUNT: Final = re.compile(r"(\d{1,30}(?:\.\d{1,18})?)(?: *([a-z]+))?")
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from bcfl.errors import BcflError, PayloadError, StoreError
 from bcfl.protocol.cid import DAG_PB, RAW, Cid
+from bcfl.protocol.limits import MODEL_BYTES
 from bcfl.protocol.payload import layout_digest
 from bcfl.protocol.types import Layout, TensorSpec, Terms
 
@@ -17,7 +18,6 @@ if TYPE_CHECKING:
 
 HEADER_BYTES = 2**20
 LENGTH_BYTES = 8
-LANE_BYTES = 4
 # One entry of a canonical header. It is searched for, not parsed as JSON: no nesting to be bombed with.
 TENSOR = re.compile(
     rb'"([A-Za-z0-9_.-]{1,256})":\{"dtype":"I32","shape":\[((?:\d{1,18},?)*)\],"data_offsets":\[\d+,\d+\]\}'
@@ -39,7 +39,7 @@ def stored_layout(store: Store, terms: Terms, models: Sequence[bytes]) -> Layout
 
     `models` are the CID digests of all models. Raises StoreError when the store holds none of them.
     """
-    max_bytes = terms.parameters * LANE_BYTES + HEADER_BYTES
+    max_bytes = terms.parameters * MODEL_BYTES + HEADER_BYTES
     for digest in [models[0], *reversed(models)]:
         for codec in (RAW, DAG_PB):
             with suppress(BcflError):

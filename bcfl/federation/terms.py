@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from bcfl.config import Config
 from bcfl.protocol import payload
+from bcfl.protocol.limits import BASIS_POINTS
 from bcfl.protocol.types import Engine, Layout, Mode, Rule, Terms
 from bcfl.roles.miner.lead import TRIES
-
-BASIS = 10_000
 
 
 def terms_of(config: Config, layout: Layout, largest: int) -> Terms:
@@ -29,14 +28,14 @@ def terms_of(config: Config, layout: Layout, largest: int) -> Terms:
         shift=config.lane_shift,
         leaf_lanes=config.leaf_lanes,
         rule=Rule[config.rule.upper()],
-        trim=round(config.trim * BASIS),
+        trim=round(config.trim * BASIS_POINTS),
         engine=Engine[config.first_engine.upper()],
         pow_target=2**256 // (config.pow_seconds * config.miners * TRIES),
         pow_seconds=config.pow_seconds,
         min_updates=config.required_updates,
         max_updates=config.devices,
         max_samples=config.max_samples or largest,
-        time_factor=round(config.time_factor * BASIS),
+        time_factor=round(config.time_factor * BASIS_POINTS),
         time_slack=round(config.time_slack * 1e6),
         grace=config.grace,
         commit_seconds=lasting(config.commit_seconds),
@@ -52,8 +51,8 @@ def terms_of(config: Config, layout: Layout, largest: int) -> Terms:
         vote_penalty=config.vote_penalty,
         leader_penalty=config.leader_penalty,
         reward=config.reward,
-        device_share=round(config.device_share * BASIS),
-        miner_share=round(config.miner_share * BASIS),
+        device_share=round(config.device_share * BASIS_POINTS),
+        miner_share=round(config.miner_share * BASIS_POINTS),
         mode=Mode[config.mode.upper()],
         committee_size=config.committee_size,
         challenge_bond=config.stake // 10,

@@ -12,12 +12,10 @@ from bcfl.ledger.contract import Contract
 from bcfl.ports import ContractCall
 from bcfl.protocol.accounts import Account
 from bcfl.protocol.events import take_in
+from bcfl.protocol.limits import MAX_CALLS, MULTICALL_BYTES
 from bcfl.protocol.rounds import History
 from bcfl.protocol.submissions import Domain
 from bcfl.protocol.types import Clock, Phase, Terms
-
-MAX_CALLDATA = 16_384  # bytes of one multicall
-MAX_CALLS = 32  # in one multicall
 
 Batch = Sequence[tuple[ContractCall, bytes]]  # calls of one transaction, with their calldata
 
@@ -95,7 +93,7 @@ class FederationLedger:
             data = self.contract.encode(call.function, *call.args)
             size = sum(len(calldata) for _, calldata in batch) + len(data)
             has_ether = call.value or (batch and batch[-1][0].value)
-            if batch and (has_ether or size > MAX_CALLDATA or len(batch) == MAX_CALLS):
+            if batch and (has_ether or size > MULTICALL_BYTES or len(batch) == MAX_CALLS):
                 yield batch
                 batch = []
             batch.append((call, data))

@@ -17,7 +17,7 @@ class Account:
         self._private = PrivateKey(key)
 
     @classmethod
-    def derived(cls, seed: int, name: str, index: int = 0) -> Account:
+    def derive(cls, seed: int, name: str, index: int = 0) -> Account:
         """The key that a seed, a name and an index always give."""
         return cls(keccak(f"bcfl account {seed} {name} {index}".encode()))
 
@@ -34,8 +34,8 @@ class Account:
 
     def sign(self, digest: bytes) -> bytes:
         """A 64-byte signature (EIP-2098) of a 32-byte digest: r, then parity and s."""
-        made = self._private.sign_msg_hash(digest)
-        return word(made.r) + word(made.s | made.v << 255)
+        signature = self._private.sign_msg_hash(digest)
+        return word(signature.r) + word(signature.s | signature.v << 255)
 
     def secret(self, *parts: object) -> bytes:
         """32 bytes that only this key can derive, the same for the same parts: salts survive a crash."""
@@ -51,7 +51,7 @@ def signer(digest: bytes, signature: bytes) -> str | None:
         return None
     vs = int.from_bytes(signature[32:], "big")
     try:
-        made = Signature(vrs=(vs >> 255, int.from_bytes(signature[:32], "big"), vs & (1 << 255) - 1))
-        return str(to_checksum_address(made.recover_public_key_from_msg_hash(digest).to_address()))
+        recoverable = Signature(vrs=(vs >> 255, int.from_bytes(signature[:32], "big"), vs & (1 << 255) - 1))
+        return str(to_checksum_address(recoverable.recover_public_key_from_msg_hash(digest).to_address()))
     except Exception:  # whatever a forged signature makes the library raise
         return None

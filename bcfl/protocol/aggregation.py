@@ -25,9 +25,9 @@ from functools import lru_cache
 import numpy as np
 
 from bcfl.protocol.fixedpoint import Lanes, Model, Wide, divide_half_even, saturate
+from bcfl.protocol.limits import BASIS_POINTS
 from bcfl.protocol.types import Rule
 
-WHOLE = 10_000  # basis points
 _SLICE = 1 << 14  # coordinates worked on at a time
 
 Rows = list[Lanes]  # the same slice of every update
@@ -71,18 +71,18 @@ def median(updates: Sequence[Lanes], shift: int) -> Model:
 
 def trimmed_mean(updates: Sequence[Lanes], trim: int, shift: int) -> Model:
     """The coordinate-wise unweighted mean of what is left when `trim` basis points are cut from each end."""
-    cut = len(updates) * trim // WHOLE
-    kept = len(updates) - 2 * cut
+    cut = len(updates) * trim // BASIS_POINTS
+    count = len(updates) - 2 * cut
 
     def kernel(rows: Rows) -> Wide:
-        return divide_half_even(_sum(_order(rows, cut, cut + kept)[cut : cut + kept]) << shift, kept)
+        return divide_half_even(_sum(_order(rows, cut, cut + count)[cut : cut + count]) << shift, count)
 
     return _by_slices(updates, kernel)
 
 
-def apply(model: Model, step: Model) -> Model:
+def apply(model: Model, delta: Model) -> Model:
     """The new model, `model + step` held to the range of int32: (parameters,)."""
-    return _by_slices([model, step], _sum)
+    return _by_slices([model, delta], _sum)
 
 
 def aggregate_lane(rule: int, lanes: Sequence[int], samples: Sequence[int], shift: int, trim: int) -> int:
@@ -95,7 +95,7 @@ def aggregate_lane(rule: int, lanes: Sequence[int], samples: Sequence[int], shif
     elif rule == Rule.MEDIAN:
         numerator, denominator = ordered[(count - 1) // 2] + ordered[count // 2], 2
     elif rule == Rule.TRIMMED_MEAN:
-        cut = count * trim // WHOLE
+        cut = count * trim // BASIS_POINTS
         numerator, denominator = sum(ordered[cut : count - cut]), count - 2 * cut
     else:
         raise ValueError(f"no aggregation rule {rule}")
@@ -117,7 +117,7 @@ def kept_places(rule: int, count: int, trim: int) -> tuple[int, int]:
     """The first and the last place, in ascending order, of the values that count."""
     if rule == Rule.MEDIAN:
         return (count - 1) // 2, count // 2
-    cut = count * trim // WHOLE
+    cut = count * trim // BASIS_POINTS
     return cut, count - cut - 1
 
 
@@ -173,12 +173,12 @@ def _order(rows: Rows, first: int, last: int) -> Rows:
 def _network(count: int, first: int, last: int) -> tuple[tuple[int, int, bool, bool], ...]:
     """Exchanges that put rows `first` to `last` in place: low, high, and whether each matters later."""
     matters = set(range(first, last))
-    kept = []
+    exchanges = []
     for low, high in reversed(_exchanges(count)):
         if low in matters or high in matters:
-            kept.append((low, high, low in matters, high in matters))
+            exchanges.append((low, high, low in matters, high in matters))
             matters |= {low, high}
-    return tuple(reversed(kept))
+    return tuple(reversed(exchanges))
 
 
 def _exchanges(count: int) -> list[tuple[int, int]]:

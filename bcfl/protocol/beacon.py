@@ -12,7 +12,6 @@ from bcfl.protocol.hashing import keccak, word
 from bcfl.protocol.submissions import Domain
 
 LENGTH = 4096  # layers that a chain has beside its tail
-NOVICE_ROUNDS = 4  # in which whoever joined, renewed or raised its stake ranks after everybody else
 
 
 def secret(account: Account, domain: Domain, number: int = 0) -> bytes:
@@ -33,14 +32,14 @@ def chain_tail(account: Account, domain: Domain, number: int = 0) -> bytes:
     return tail(secret(account, domain, number))
 
 
-def next_layer(innermost: bytes, shown: bytes, length: int = LENGTH) -> bytes | None:
+def next_layer(innermost: bytes, last_layer: bytes, length: int = LENGTH) -> bytes | None:
     """The layer whose hash is the one last shown; None if the chain is used up or another."""
     layer = innermost
     for _ in range(length):
-        following = keccak(layer)
-        if following == shown:
+        hash_ = keccak(layer)
+        if hash_ == last_layer:
             return layer
-        layer = following
+        layer = hash_
     return None
 
 

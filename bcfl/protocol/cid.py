@@ -57,7 +57,7 @@ def parse(text: str) -> Cid:
     if not _SHAPE.fullmatch(text):
         raise CidError(f"not a CID (CIDv1, base32, 59 characters): {text[:80]!r}")
     binary = b32decode(text[1:].upper() + "=" * 6)
-    parsed = Cid(binary[1], binary[4:])
-    if parsed.codec not in (RAW, DAG_PB) or str(parsed) != text:
+    cid = Cid(binary[1], binary[4:])
+    if cid.codec not in (RAW, DAG_PB) or str(cid) != text:
         raise CidError(f"not a CIDv1 of raw or dag-pb bytes by sha2-256: {text!r}")
-    return parsed
+    return cid

@@ -27,11 +27,11 @@ def ranking(seed: bytes, voters: Sequence[int], scores: Mapping[int, int] | None
     return [words[entrant.account] for entrant in order(seed, LEAD, entrants)]
 
 
-def enough(engine: int, attested: int, voting: int) -> bool:
+def is_attested(engine: int, attested_weight: int, voting_weight: int) -> bool:
     """Whether so much of the voting weight makes a proposal final: over 2/3, or half of a committee."""
     if engine == Engine.COMMITTEE:
-        return attested * 2 > voting
-    return attested * 3 > voting * 2
+        return attested_weight * 2 > voting_weight
+    return attested_weight * 3 > voting_weight * 2
 
 
 def proof_value(puzzle: bytes, turn: int, miner: str, nonce: int) -> int:
@@ -48,12 +48,12 @@ def search(puzzle: bytes, turn: int, miner: str, target: int, start: int, tries:
     return None
 
 
-def retarget(target: int, took: int, wished: int) -> int:
+def retarget(target: int, duration: int, target_duration: int) -> int:
     """The next race's target after one that took `took` seconds."""
-    clipped = min(max(took * RETARGET, wished), wished * RETARGET * RETARGET)
-    return min(max(target // (wished * RETARGET) * clipped, MIN_TARGET), 2**256 - 1)
+    clipped = min(max(duration * RETARGET, target_duration), target_duration * RETARGET * RETARGET)
+    return min(max(target // (target_duration * RETARGET) * clipped, MIN_TARGET), 2**256 - 1)
 
 
-def ease(target: int, wished: int) -> int:
+def ease(target: int, target_duration: int) -> int:
     """The next race's target after one that nobody won in time."""
-    return retarget(target, wished * RETARGET, wished)
+    return retarget(target, target_duration * RETARGET, target_duration)

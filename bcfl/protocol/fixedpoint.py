@@ -12,13 +12,13 @@ import numpy as np
 import numpy.typing as npt
 
 from bcfl.errors import PayloadError
+from bcfl.protocol.limits import MODEL_BITS
 
 Lanes = npt.NDArray[np.signedinteger[Any]]  # (parameters,) of int8, int16 or int32
 Model = npt.NDArray[np.int32]  # (parameters,)
 Wide = npt.NDArray[np.int64]  # sums and products of lanes
 Reals = npt.NDArray[np.float32] | npt.NDArray[np.float64]
 
-MODEL_BITS = 32
 _DTYPES: dict[int, np.dtype[np.signedinteger[Any]]] = {
     8: np.dtype(np.int8),
     16: np.dtype(np.int16),
@@ -65,7 +65,7 @@ def decode(lanes: Lanes, scale_bits: int) -> npt.NDArray[np.float32]:
 
 
 def encode_update(
-    delta: Reals, carry: Reals | None, lane_bits: int, scale_bits: int, shift: int
+    delta: Reals, residual: Reals | None, lane_bits: int, scale_bits: int, shift: int
 ) -> tuple[Lanes, npt.NDArray[np.float64]]:
     """Lanes of `delta + carry`, and the new carry: what rounding and saturation took away.
 
@@ -73,7 +73,7 @@ def encode_update(
     carry is the sum of all deltas. `carry` is None or the second result of the device's previous call.
     """
     bits = scale_bits - shift
-    scaled = _scaled(delta if carry is None else delta.astype(np.float64) + carry, bits)
+    scaled = _scaled(delta if residual is None else delta.astype(np.float64) + residual, bits)
     rounded = _round(scaled, lane_bits)
     lanes = rounded.astype(lane_dtype(lane_bits))
     scaled -= rounded

@@ -28,7 +28,7 @@ def fold(items: Iterable[bytes], start: bytes = ZERO_DIGEST) -> bytes:
     return digest
 
 
-def dynamic(*fields: list[bytes] | bytes) -> bytes:
+def abi_encode(*fields: list[bytes] | bytes) -> bytes:
     """ABI encoding of static words (bytes of 32) and word arrays (lists), as `abi_encode` lays them out."""
     head, tail = [], b""
     offset = 32 * len(fields)

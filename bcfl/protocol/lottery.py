@@ -34,9 +34,9 @@ def ticket(seed: bytes, purpose: int, account: int) -> int:
     return int.from_bytes(keccak(seed + word(purpose) + word(account)), "big")
 
 
-def wait(drawn: int) -> int:
+def wait(ticket_: int) -> int:
     """-ln(drawn / 2**256) * 2**128, the lowest bit taken as set; off by less than 2**-70."""
-    odd = drawn | 1
+    odd = ticket_ | 1
     zeros = 256 - odd.bit_length()
     m, base = (odd << zeros) >> 128, zeros * LN2
     below = m < ROOT

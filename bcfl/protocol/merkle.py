@@ -166,12 +166,12 @@ def _heights(updates: Sequence[Lanes], leaf_lanes: int) -> tuple[int, int]:
 
 def siblings(digests: bytes, index: int, below: int, height: int) -> tuple[bytes, ...]:
     """The siblings of node `index` of level `below` and of the nodes above it, up to level `height`."""
-    found = []
+    path = []
     for level in range(below, height):
         start = ((index >> (level - below)) ^ 1) * _DIGEST
-        found.append(digests[start : start + _DIGEST] or padding(level))
+        path.append(digests[start : start + _DIGEST] or padding(level))
         digests = _parents(digests, level)
-    return tuple(found)
+    return tuple(path)
 
 
 def _pack(updates: Sequence[Lanes], leaf_lanes: int, start: int, stop: int) -> bytes:
@@ -179,10 +179,10 @@ def _pack(updates: Sequence[Lanes], leaf_lanes: int, start: int, stop: int) -> b
     rows = np.zeros((stop - start, len(updates), leaf_lanes), updates[0].dtype.newbyteorder(">"))
     for position, lanes in enumerate(updates):
         part = lanes[start * leaf_lanes : stop * leaf_lanes]
-        full, rest = divmod(len(part), leaf_lanes)
+        full, remainder = divmod(len(part), leaf_lanes)
         rows[:full, position] = part[: full * leaf_lanes].reshape(full, leaf_lanes)
-        if rest:
-            rows[full, position, :rest] = part[full * leaf_lanes :]
+        if remainder:
+            rows[full, position, :remainder] = part[full * leaf_lanes :]
     return rows.tobytes()
 
 

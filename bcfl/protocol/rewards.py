@@ -5,9 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from bcfl.protocol.hashing import keccak, word
+from bcfl.protocol.limits import BASIS_POINTS
 from bcfl.protocol.types import Block, Tally, Terms
-
-BASIS = 10_000
 
 
 @dataclass(frozen=True)
@@ -21,11 +20,11 @@ class Prices:
 
 def prices(terms: Terms, reward: int, tally: Tally) -> Prices:
     """The prices of a round; divisions round down and leave the remainder in the pool."""
-    leader_share = BASIS - terms.device_share - terms.miner_share
+    leader_share = BASIS_POINTS - terms.device_share - terms.miner_share
     return Prices(
-        sample=reward * terms.device_share // BASIS // max(tally.samples, 1),
-        verdict=reward * terms.miner_share // BASIS // max(sum(tally.matches), 1),
-        leader=reward * leader_share // BASIS,
+        sample=reward * terms.device_share // BASIS_POINTS // max(tally.samples, 1),
+        verdict=reward * terms.miner_share // BASIS_POINTS // max(sum(tally.matches), 1),
+        leader=reward * leader_share // BASIS_POINTS,
     )
 
 

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from bcfl.protocol.hashing import fold, keccak, word
+from bcfl.protocol.limits import GROUP, MAX_PACE
 from bcfl.protocol.types import Engine, SignedUpdate, Update
 
 DOMAIN_TYPE = keccak(b"EIP712Domain(string name,string version,uint256 chainId,address verifyingContract)")
@@ -13,9 +14,6 @@ UPDATE_TYPE = keccak(
     b"Update(uint256 round,uint256 device,bytes32 root,bytes32 cid,"
     b"uint256 samples,uint256 microseconds,uint256 salt)"
 )
-MAX_BATCH = 64
-GROUP = 32  # updates between two checkpoints
-MAX_PACE = 2**24 - 1
 
 
 @dataclass(frozen=True)
@@ -82,40 +80,40 @@ def update_word(domain: Domain, update: Update, engine: int = Engine.STAKE) -> i
     The pace is there only in a round of the resource engine.
     """
     top = int.from_bytes(commitment(domain, update), "big") >> 64 << 64
-    paced = pace(update) if engine == Engine.RESOURCE else 0
-    return top | paced << 40 | update.device << 24 | update.samples
+    pace_bits = pace(update) if engine == Engine.RESOURCE else 0
+    return top | pace_bits << 40 | update.device << 24 | update.samples
 
 
-def opens(domain: Domain, update: Update, shown: int) -> bool:
+def opens(domain: Domain, update: Update, chain_word: int) -> bool:
     """Whether an update is what stands behind a word of the chain of updates."""
-    return update_word(domain, update) == shown
+    return update_word(domain, update) == chain_word
 
 
 def checkpoints(words: Iterable[int]) -> tuple[bytes, ...]:
     """The chain of updates after every 32nd update and at the end."""
-    found: list[bytes] = []
+    digests: list[bytes] = []
     digest = bytes(32)
     position = -1
     for position, item in enumerate(words):
         digest = fold([word(item)], digest)
         if position % GROUP == GROUP - 1:
-            found.append(digest)
+            digests.append(digest)
     if position >= 0 and position % GROUP != GROUP - 1:
-        found.append(digest)
-    return tuple(found)
+        digests.append(digest)
+    return tuple(digests)
 
 
 def reveal_args(
-    submitter: str, batch: Sequence[bytes], opened: Sequence[SignedUpdate | None]
+    submitter: str, batch: Sequence[bytes], openings: Sequence[SignedUpdate | None]
 ) -> tuple[str, int, list[bytes], list[bytes], list[int], list[list[bytes]], list[bytes]]:
     """The arguments of `reveal` for a batch of commitments and the updates behind them, None where sealed."""
-    shown = [item for item in opened if item is not None]
+    revealed = [item for item in openings if item is not None]
     return (
         submitter,
-        sum(1 << position for position, item in enumerate(opened) if item is not None),
-        [item.update.root for item in shown],
-        [item.update.cid for item in shown],
-        [pack_claim(item.update) for item in shown],
-        [[item.signature[:32], item.signature[32:]] for item in shown],
-        [commitment for commitment, item in zip(batch, opened, strict=True) if item is None],
+        sum(1 << position for position, item in enumerate(openings) if item is not None),
+        [item.update.root for item in revealed],
+        [item.update.cid for item in revealed],
+        [pack_claim(item.update) for item in revealed],
+        [[item.signature[:32], item.signature[32:]] for item in revealed],
+        [commitment for commitment, item in zip(batch, openings, strict=True) if item is None],
     )

@@ -40,15 +40,15 @@ def parse(text: str) -> Wish:
 
 def parse_all(texts: Iterable[str]) -> tuple[Wish, ...]:
     """Several wishes in the order of their rounds; raises ValueError, also for two of one round."""
-    found = sorted(map(parse, texts))
-    rounds = [wish.round for wish in found]
+    wishes = sorted(map(parse, texts))
+    rounds = [wish.round for wish in wishes]
     for round_ in rounds:
         if rounds.count(round_) > 1:
             raise ValueError(f"must not name round {round_} twice")
-    return tuple(found)
+    return tuple(wishes)
 
 
-def said(wishes: Sequence[Wish], round_: int) -> Engine | None:
+def engine_after(wishes: Sequence[Wish], round_: int) -> Engine | None:
     """What the vote of a round says of the round after it: the last wish that has begun by then."""
-    begun = [wish for wish in wishes if wish.round <= round_ + 1]
-    return begun[-1].engine if begun else None
+    current = [wish for wish in wishes if wish.round <= round_ + 1]
+    return current[-1].engine if current else None

@@ -9,12 +9,11 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainSeriali
 
 from bcfl.errors import RelayError
 from bcfl.ports import Batch, SignedCommitment
-from bcfl.protocol.submissions import MAX_BATCH
+from bcfl.protocol.limits import MAX_BATCH, MAX_UPDATES
 from bcfl.protocol.types import Engine, Opening, SignedUpdate, Update, Verdict
 from bcfl.protocol.verification import wish_code, wish_of
 
 MAX_BYTES = 128 * 1024  # the largest message: a whole batch
-MAX_UPDATES = 1024
 
 
 def _hex(length: int) -> Callable[[object], bytes]:

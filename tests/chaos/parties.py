@@ -19,12 +19,12 @@ import numpy as np
 
 from bcfl.cli import USAGE
 from bcfl.errors import BcflError
-from bcfl.federation.node import device, miner, reach
+from bcfl.federation.client import FederationClient, connect
+from bcfl.federation.node import MinerOptions, Node, NodeOptions
 from bcfl.federation.supervisor import die_with
 from bcfl.ledger.deployment import networks
 from bcfl.ledger.devnet.server import serve
 from bcfl.protocol.accounts import Account
-from bcfl.roles.miner.verifier import Checks
 from bcfl.storage import open_store
 from tests.local_federation import LAYOUT, Quadratic
 
@@ -48,7 +48,7 @@ class Place:
 
 
 def account(role: str, number: int = 0) -> Account:
-    return Account.derived(0, role, number)
+    return Account.derive(0, role, number)
 
 
 def optimum(number: int) -> np.ndarray[tuple[int], np.dtype[np.float32]]:
@@ -68,12 +68,9 @@ def run_device(place: Place, number: int) -> None:
     learner = Quadratic(optimum(number), 10 + number, 1000 * (10 + number))
     with (
         _spoken(place.folder / f"device-{number}.log"),
-        reach(place.network, place.contract, timeout=10) as client,
+        connect(place.network, place.contract, timeout=10) as client,
     ):
-        daemon = device(
-            client, account("device", number), learner, LAYOUT, open_store(place.store, search=client.search),
-            place.folder / "journals", poll=POLL, keep=KEEP, claim_every=2,
-        )  # fmt: skip
+        daemon = node_of(client, place, account("device", number)).device(learner)
         signal.signal(signal.SIGTERM, daemon.stop)
         daemon.run()
 
@@ -83,15 +80,19 @@ def run_miner(place: Place, number: int) -> None:
     learner = Quadratic(optimum(100 + number))
     with (
         _spoken(place.folder / f"miner-{number}.log"),
-        reach(place.network, place.contract, timeout=10) as client,
-        miner(
-            client, account("miner", number), learner, LAYOUT, open_store(place.store, search=client.search),
-            place.folder / "journals", port=place.ports[number], checks=Checks(), poll=POLL,
-            stake=client.ledger.terms.min_stake * 2 - 1, keep=KEEP, claim_every=2,
-        ) as daemon,
-    ):  # fmt: skip
-        signal.signal(signal.SIGTERM, daemon.stop)
-        daemon.run()
+        connect(place.network, place.contract, timeout=10) as client,
+    ):
+        stake = client.ledger.terms.min_stake * 2 - 1
+        options = MinerOptions(port=place.ports[number], stake=stake)
+        with node_of(client, place, account("miner", number)).miner(learner, options) as daemon:
+            signal.signal(signal.SIGTERM, daemon.stop)
+            daemon.run()
+
+
+def node_of(client: FederationClient, place: Place, account: Account) -> Node:
+    store = open_store(place.store, search=client.search_seconds)
+    options = NodeOptions(place.folder / "journals", POLL, KEEP, claim_every=2)
+    return Node(client, account, LAYOUT, store, options)
 
 
 @contextmanager

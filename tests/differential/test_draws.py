@@ -27,9 +27,9 @@ def contract() -> Contract:
     return mock("ElectionMock")[0]
 
 
-def packed(found: Resources) -> int:
+def packed(resources: Resources) -> int:
     """A record of the module `scores`, noted before the first round."""
-    return found.storage | found.quality << 16 | found.stability << 32 | found.rate << 48
+    return resources.storage | resources.quality << 16 | resources.stability << 32 | resources.rate << 48
 
 
 @pytest.mark.parametrize("engine", [Engine.STAKE, Engine.RESOURCE, Engine.COMMITTEE])
@@ -38,21 +38,23 @@ def test_leaders(engine: Engine) -> None:
     voters = [Voter(account, weight).word for account, weight in zip(accounts, weights, strict=True)]
     scores = {int(a, 16): found.score for a, found in zip(accounts, known, strict=True)}
     seeds = [keccak(word(number)) for number in range(DRAWS)]
-    drawn: list[str] = []
+    leaders: list[str] = []
     for start in range(0, DRAWS, AT_ONCE):
         part = seeds[start : start + AT_ONCE]
-        drawn += contract().call("draws", engine, part, voters, [packed(item) for item in known])
+        leaders += contract().call("draws", engine, part, voters, [packed(item) for item in known])
     by = scores if engine is Engine.RESOURCE else None
-    assert [int(leader, 16) for leader in drawn] == [ranking(seed, voters, by)[0] & ACCOUNT for seed in seeds]
-    assert len(set(drawn)) > 1
+    assert [int(leader, 16) for leader in leaders] == [
+        ranking(seed, voters, by)[0] & ACCOUNT for seed in seeds
+    ]
+    assert len(set(leaders)) > 1
 
 
 def test_proofs_of_work() -> None:
     puzzle, nonces = keccak(b"puzzle"), [int.from_bytes(keccak(word(i)), "big") for i in range(DRAWS)]
-    found: list[int] = []
+    proofs: list[int] = []
     for start in range(0, DRAWS, 250):
-        found += contract().call("proofs", puzzle, 3, accounts[0], nonces[start : start + 250])
-    assert found == [proof_value(puzzle, 3, accounts[0], nonce) for nonce in nonces]
+        proofs += contract().call("proofs", puzzle, 3, accounts[0], nonces[start : start + 250])
+    assert proofs == [proof_value(puzzle, 3, accounts[0], nonce) for nonce in nonces]
 
 
 @given(
@@ -69,9 +71,9 @@ def test_resources(rounds: list[tuple[bool, bool, bool, int]], salt: int) -> Non
     address = f"0x{keccak(word(salt) + word(len(rounds)))[:20].hex()}"
     election.send(key("owner"), "forget", address)
     for number, (on_time, available, accepted, pace) in enumerate(rounds, start=1):
-        before = twin.score
-        shown = on_time | available << 1 | accepted << 2
-        election.send(key("owner"), "note", address, number, shown, pace)
+        score = twin.score
+        flags = on_time | available << 1 | accepted << 2
+        election.send(key("owner"), "note", address, number, flags, pace)
         twin = twin.after(on_time=on_time, available=available, accepted=accepted, pace=pace)
-        assert election.call("score", address, number) == before
+        assert election.call("score", address, number) == score
         assert election.call("score", address, number + 1) == twin.score

@@ -35,7 +35,7 @@ def local(anvil: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterat
     chain = RpcChain(anvil, poll=0.01)
     for role, count in (("owner", 1), ("device", 4), ("miner", 4)):
         for index in range(count):
-            account = Account.derived(0, role, *([index] if role != "owner" else []))
+            account = Account.derive(0, role, *([index] if role != "owner" else []))
             chain.request("anvil_setBalance", account.address, hex(1000 * ETHER))
     monkeypatch.setattr("tests.local_federation.FederationLedger", LiveLedger)
     monkeypatch.setattr("bcfl.federation.daemon.TURN_SECONDS", 0)

@@ -5,9 +5,10 @@ from __future__ import annotations
 from math import prod
 from typing import TypedDict
 
-from bcfl.federation.views.source import MODEL_BITS, Source
+from bcfl.federation.views.source import Source
 from bcfl.protocol import payload
 from bcfl.protocol.fixedpoint import Model, decode
+from bcfl.protocol.limits import MODEL_BITS
 from bcfl.protocol.rewards import block_hash
 from bcfl.protocol.types import Block, Layout
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from bcfl.errors import BcflError, PayloadError, Unavailable
-from bcfl.federation.layouts import HEADER_BYTES, LANE_BYTES, layout_in
+from bcfl.federation.layouts import HEADER_BYTES, layout_in
 from bcfl.ledger.contract import Contract, Event
 from bcfl.ledger.federation import FederationLedger
 from bcfl.ports import Store
@@ -15,10 +15,9 @@ from bcfl.protocol import cid as cids
 from bcfl.protocol import merkle, payload
 from bcfl.protocol.events import take_in
 from bcfl.protocol.fixedpoint import Model
+from bcfl.protocol.limits import MODEL_BITS, MODEL_BYTES
 from bcfl.protocol.rounds import History, Round
 from bcfl.protocol.types import Block, Clock, Layout, Terms
-
-MODEL_BITS = 32
 
 
 @dataclass(frozen=True)
@@ -54,7 +53,7 @@ class Source:
     @property
     def max_bytes(self) -> int:
         """Return more bytes than any payload of this federation has."""
-        return self.terms.parameters * LANE_BYTES + HEADER_BYTES
+        return self.terms.parameters * MODEL_BYTES + HEADER_BYTES
 
     @cached_property
     def events(self) -> list[Event]:

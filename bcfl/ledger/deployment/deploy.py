@@ -16,11 +16,11 @@ from bcfl.ledger.chain import Chain, code_at
 from bcfl.ledger.contract import Contract, Key
 from bcfl.ledger.deployment.networks import Network
 from bcfl.ledger.deployment.records import FOLDER, Deployment, reserve, write
+from bcfl.protocol.limits import MAX_REGISTRATIONS
 from bcfl.protocol.types import Terms
 
 DEPLOY_GAS: Final = 17_000_000  # of the three contracts; what is not used is not paid
 REGISTER_GAS: Final = 100_000  # of one device
-AT_ONCE: Final = 64  # devices registered in one transaction
 ETHER: Final = 10**18
 
 
@@ -81,8 +81,8 @@ def deploy_federation(
 def register(contract: Contract, owner: Key, devices: Sequence[str]) -> int:
     """Register the devices that are not yet registered, in their order; returns how many those were."""
     missing = [device for device in devices if not _is_registered(contract, device)]
-    for start in range(0, len(missing), AT_ONCE):
-        contract.send(owner, "register_devices", missing[start : start + AT_ONCE])
+    for start in range(0, len(missing), MAX_REGISTRATIONS):
+        contract.send(owner, "register_devices", missing[start : start + MAX_REGISTRATIONS])
     return len(missing)
 
 

@@ -18,6 +18,7 @@ from bcfl.ledger.abi import Abi, address_of
 from bcfl.ledger.artifact import artifact, creation, federation_at
 from bcfl.ledger.chain import Chain, code_at
 from bcfl.ledger.contract import Contract, Event
+from bcfl.protocol.limits import BLOCK_GAS
 from bcfl.protocol.types import Terms
 
 CREATION_GAS: Final = 2**26  # more than any constructor takes
@@ -127,7 +128,7 @@ def _codes(chain_id: int, owner: str, address: str, court: str, arguments: Seque
     from eth.vm.message import Message
     from eth_typing import Address
 
-    from bcfl.ledger.devnet.evm import BLOCK_GAS, Evm
+    from bcfl.ledger.devnet.evm import Evm
 
     class ForeignEvm(Evm):
         """The embedded chain, with the chain id of another."""

@@ -12,9 +12,10 @@ from eth_utils.address import to_canonical_address
 from bcfl.errors import LedgerError
 from bcfl.ledger.chain import SignedTransaction, result_of
 from bcfl.ledger.devnet.database import Database
-from bcfl.ledger.devnet.evm import CHAIN_ID, TRANSACTION_GAS, open_evm
+from bcfl.ledger.devnet.evm import CHAIN_ID, open_evm
 from bcfl.ledger.devnet.node import Node
 from bcfl.ledger.devnet.records import Records
+from bcfl.protocol.limits import TRANSACTION_GAS
 
 if TYPE_CHECKING:
     from web3 import Web3

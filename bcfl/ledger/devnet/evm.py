@@ -20,10 +20,9 @@ from eth_typing import Address, BlockNumber
 
 from bcfl.errors import RunError
 from bcfl.ledger.devnet.database import Database, LogRow
+from bcfl.protocol.limits import BLOCK_GAS
 
 CHAIN_ID = 31337  # what development chains use
-BLOCK_GAS = 30_000_000
-TRANSACTION_GAS = 2**24  # the most that one transaction may use (EIP-7825)
 WEALTH = 10**24  # wei of each account at genesis: a million ether
 
 

@@ -13,11 +13,12 @@ from eth_typing import Address, BlockNumber, Hash32
 
 from bcfl.ledger.devnet.database import LogRow
 from bcfl.ledger.devnet.deadline import overdue, within
-from bcfl.ledger.devnet.evm import TRANSACTION_GAS, Evm
+from bcfl.ledger.devnet.evm import Evm
 from bcfl.ledger.devnet.filters import Filters
 from bcfl.ledger.devnet.node import NOBODY, REFUSED, Node, NodeError, call_error
 from bcfl.ledger.devnet.values import Json, parse_address, parse_bytes, parse_number, to_hex
 from bcfl.ledger.devnet.views import block_json, gas_price
+from bcfl.protocol.limits import TRANSACTION_GAS
 
 CLIENT: Final = "bcfl/embedded/py-evm"
 INVALID_PARAMS: Final = -32602

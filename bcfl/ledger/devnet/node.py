@@ -20,12 +20,12 @@ from rlp.exceptions import RLPException  # type: ignore[import-untyped]
 
 from bcfl.ledger.chain import reason_in
 from bcfl.ledger.devnet.database import LogRow
-from bcfl.ledger.devnet.evm import TRANSACTION_GAS, Evm, transaction_place
+from bcfl.ledger.devnet.evm import Evm, transaction_place
 from bcfl.ledger.devnet.values import Json, as_list, parse_address, parse_bytes, parse_number, to_hex
 from bcfl.ledger.devnet.views import created_contract, gas_price, log_json, transaction_json
+from bcfl.protocol.limits import TRANSACTION_BYTES, TRANSACTION_GAS
 
 NOBODY = Address(bytes(20))
-TRANSACTION_BYTES = 2**17  # nodes refuse more
 UNKNOWN_METHOD, REFUSED, REVERTED = -32601, -32000, 3
 # What decoding foreign bytes can raise.
 MALFORMED = (ValidationError, RLPException, UnrecognizedTransactionType, ValueError, TypeError)

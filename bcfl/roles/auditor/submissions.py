@@ -7,8 +7,9 @@ from dataclasses import dataclass
 
 from bcfl.protocol.accounts import signer
 from bcfl.protocol.event import LogEvent
+from bcfl.protocol.limits import MAX_BATCH
 from bcfl.protocol.rounds import Submission
-from bcfl.protocol.submissions import MAX_BATCH, batch_digest, commitment
+from bcfl.protocol.submissions import batch_digest, commitment
 from bcfl.protocol.transcript import Call, Transcript
 from bcfl.roles.auditor.replay import Case
 from bcfl.roles.auditor.verdict import Issue

@@ -156,4 +156,4 @@ class Turns:
     def _has_support(self, turn: Turn) -> bool:
         """Whether enough of the voting weight is behind a proposal."""
         weight = sum(self.weights.get(miner, 0) for miner in set(turn.supporters))
-        return election.enough(self.round.engine, weight, sum(self.weights.values()))
+        return election.is_attested(self.round.engine, weight, sum(self.weights.values()))

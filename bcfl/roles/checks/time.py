@@ -10,10 +10,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from itertools import islice
 
+from bcfl.protocol.limits import BASIS_POINTS
 from bcfl.protocol.rounds import History, Round
 from bcfl.protocol.types import Terms, Update
 
-BASIS = 10_000
 HISTORY_ROUNDS = 32  # accepted ones of a device that make its reference: too many to drift away from quickly
 
 
@@ -39,8 +39,8 @@ def proportional(update: Update, rate: int, terms: Terms) -> bool:
     nanoseconds = update.microseconds * 1000
     fair = rate * update.samples
     slack = terms.time_slack * 1000
-    too_long = nanoseconds * BASIS > fair * terms.time_factor and nanoseconds > fair + slack
-    too_short = nanoseconds * terms.time_factor < fair * BASIS and nanoseconds + slack < fair
+    too_long = nanoseconds * BASIS_POINTS > fair * terms.time_factor and nanoseconds > fair + slack
+    too_short = nanoseconds * terms.time_factor < fair * BASIS_POINTS and nanoseconds + slack < fair
     return not (too_long or too_short)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from bcfl.errors import RelayError
 from bcfl.ports import Batch, ContractCall, SignedCommitment
 from bcfl.protocol import submissions
+from bcfl.protocol.limits import MAX_BATCH
 from bcfl.protocol.types import ZERO_DIGEST, SignedUpdate
 from bcfl.roles.common.snapshot import MIDDLE_SHARE, SHORT_SHARE, RoundSnapshot
 from bcfl.roles.miner.context import MinerContext, batcher_of
@@ -39,7 +40,7 @@ class Batches:
             if self._awaits_devices(snapshot) and snapshot.share < MIDDLE_SHARE:
                 return None
             messages = [self.inbox.commitments[device] for device in sorted(self.inbox.commitments)]
-            batch = self._close(snapshot.round, messages[: submissions.MAX_BATCH])
+            batch = self._close(snapshot.round, messages[:MAX_BATCH])
         self.context.send(ContractCall("commit", (submissions.batch_digest(batch),)))
         return f"committed {len(batch)} updates"
 

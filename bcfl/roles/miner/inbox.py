@@ -9,6 +9,7 @@ from bcfl.errors import RelayError
 from bcfl.ports import Batch, Ledger, SignedCommitment
 from bcfl.protocol import submissions, verification
 from bcfl.protocol.accounts import signer
+from bcfl.protocol.limits import MAX_BATCH
 from bcfl.protocol.types import Opening, SignedUpdate, Update, Verdict
 from bcfl.roles.common.snapshot import RoundSnapshot, take_snapshot
 
@@ -64,10 +65,7 @@ class MinerInbox:
         """Keep another miner's opened batch, if it is what stands on chain and the contract would take it."""
         snapshot = self._snapshot(message.round)
         name = f"the batch of {message.submitter}"
-        if (
-            message.submitter not in snapshot.history.miners
-            or len(message.commitments) > submissions.MAX_BATCH
-        ):
+        if message.submitter not in snapshot.history.miners or len(message.commitments) > MAX_BATCH:
             raise RelayError(f"{name} is not one of a miner, or too long")
         if len(message.updates) != len(message.commitments):
             raise RelayError(f"{name} has lists of different lengths")

@@ -10,6 +10,7 @@ import numpy as np
 from bcfl.errors import Corrupt, Oversized, PayloadError, Unavailable
 from bcfl.ports import Learner, Ledger, Matrix, Vector
 from bcfl.protocol.fixedpoint import Lanes
+from bcfl.protocol.limits import BASIS_POINTS
 from bcfl.protocol.rounds import History, Round, Submission
 from bcfl.protocol.types import Verdict
 from bcfl.roles.checks import duplicate, pipeline, quality, time
@@ -120,7 +121,7 @@ class Verifier:
     def _time_findings(self, history: History, current: Round) -> list[Finding]:
         """Return a finding, the ratio to the reference rate, for each time out of proportion."""
         terms = self.ledger.terms
-        factor = terms.time_factor / time.BASIS
+        factor = terms.time_factor / BASIS_POINTS
         mask, ratios = time.check(history, current, terms), time.ratios(history, current)
         return [
             Finding(

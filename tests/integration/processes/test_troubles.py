@@ -158,10 +158,10 @@ def test_a_deadline_that_has_passed_is_no_error(tmp_path: Path, caplog: pytest.L
 def test_a_device_without_ether_that_is_left_alone_goes_on_trying(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    poor = Account.derived(0, "device", 0)
-    others = [Account.derived(0, "device", i) for i in range(1, 4)]
-    miners = [Account.derived(0, "miner", i) for i in range(4)]
-    funded = [Account.derived(0, "owner").address, *(a.address for a in (*others, *miners))]
+    poor = Account.derive(0, "device", 0)
+    others = [Account.derive(0, "device", i) for i in range(1, 4)]
+    miners = [Account.derive(0, "miner", i) for i in range(4)]
+    funded = [Account.derive(0, "owner").address, *(a.address for a in (*others, *miners))]
     local = LocalFederation(tmp_path, chain=EmbeddedChain(None, accounts=sorted(funded)))
     home = local.homes[0]
     assert home.account.address == poor.address

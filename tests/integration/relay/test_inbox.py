@@ -145,7 +145,7 @@ def test_nobody_can_replay_what_a_device_signed_in_an_earlier_round(inbox: Serve
     """They are public after a round, and the round's number is not under the signature inside."""
     old, _ = inbox.commitment()
     body = encoded(old)
-    for thief in (None, Account.derived(0, "outsider"), inbox.local.device_accounts[1], inbox.miner.account):
+    for thief in (None, Account.derive(0, "outsider"), inbox.local.device_accounts[1], inbox.miner.account):
         assert inbox.status(PATH, body, thief) == 403
     assert inbox.miner.inbox.commitments == {}
 
@@ -156,7 +156,7 @@ def test_a_message_may_come_twice(inbox: ServedInbox) -> None:
 
 
 def test_only_miners_hand_in_batches_and_verdicts_and_only_their_own(inbox: ServedInbox) -> None:
-    outsider, other = Account.derived(0, "outsider"), inbox.local.offices[0].account
+    outsider, other = Account.derive(0, "outsider"), inbox.local.offices[0].account
     if other.address == inbox.miner.account.address:
         other = inbox.local.offices[1].account
     salt, batch = "00" * 32, {"round": 1, "commitments": [], "updates": []}

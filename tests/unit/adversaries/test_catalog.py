@@ -11,7 +11,7 @@ from bcfl.config import Config
 from bcfl.errors import ConfigError
 from bcfl.protocol.accounts import Account
 
-ACCOUNTS = [Account.derived(0, "device", i) for i in range(20)]
+ACCOUNTS = [Account.derive(0, "device", i) for i in range(20)]
 
 
 def draw(*texts: str, miners: int = 5, seed: int = 0) -> Assignment:

@@ -19,9 +19,11 @@ def test_default_behavior() -> None:
 
 
 def test_a_key_follows_from_seed_name_and_index() -> None:
-    made = {Account.derived(s, n, i).address for s in range(3) for n in ("device", "miner") for i in range(3)}
-    assert len(made) == 18
-    assert Account.derived(1, "device", 2).address == Account.derived(1, "device", 2).address
+    addresses = {
+        Account.derive(s, n, i).address for s in range(3) for n in ("device", "miner") for i in range(3)
+    }
+    assert len(addresses) == 18
+    assert Account.derive(1, "device", 2).address == Account.derive(1, "device", 2).address
 
 
 @given(st.binary(min_size=32, max_size=32), st.integers(1, 2**128))
@@ -47,15 +49,15 @@ def test_a_signature_beyond_the_curve_is_nobodys(r: int, s: int) -> None:
 
 def test_a_secret_is_the_same_again_and_no_other() -> None:
     account = Account(KNOWN)
-    made = {
+    secrets = {
         account.secret(name, domain, n) for name in ("a", "b") for domain in (b"x", b"y") for n in range(3)
     }
-    assert len(made) == 12
+    assert len(secrets) == 12
     assert account.secret("a", b"x", 1) == Account(KNOWN).secret("a", b"x", 1)
-    assert account.secret("a") != Account.derived(0, "device").secret("a")
+    assert account.secret("a") != Account.derive(0, "device").secret("a")
 
 
 def test_an_account_does_not_show_its_key() -> None:
-    shown = repr(Account(KNOWN)) + str(Account(KNOWN))
-    assert KNOWN.hex() not in shown
-    assert str(PrivateKey(KNOWN)) not in shown
+    text = repr(Account(KNOWN)) + str(Account(KNOWN))
+    assert KNOWN.hex() not in text
+    assert str(PrivateKey(KNOWN)) not in text

@@ -32,8 +32,8 @@ def exact(rule: Rule, lanes: list[int], samples: list[int], shift: int, trim: in
         value = Fraction(float_median([Fraction(lane) for lane in lanes]))
     else:
         ordered, cut = sorted(lanes), len(lanes) * trim // 10_000
-        kept = ordered[cut : len(lanes) - cut]
-        value = Fraction(sum(kept), len(kept))
+        middle = ordered[cut : len(lanes) - cut]
+        value = Fraction(sum(middle), len(middle))
     return held(round(value * scale))
 
 
@@ -53,13 +53,13 @@ def rounds(draw: st.DrawFn) -> tuple[list[list[int]], list[int], int, int, int]:
 @settings(max_examples=150, deadline=None)
 @given(rounds(), st.sampled_from(RULES))
 def test_vector_twin_and_definition_agree(
-    drawn: tuple[list[list[int]], list[int], int, int, int], rule: Rule
+    round_: tuple[list[list[int]], list[int], int, int, int], rule: Rule
 ) -> None:
-    updates, samples, lane_bits, shift, trim = drawn
+    updates, samples, lane_bits, shift, trim = round_
     arrays = [np.array(update, DTYPES[lane_bits]) for update in updates]
-    step = aggregation.aggregate(rule, arrays, samples, shift, trim)
-    assert step.dtype == np.int32
-    for lane, column in zip(step.tolist(), zip(*updates, strict=True), strict=True):
+    delta = aggregation.aggregate(rule, arrays, samples, shift, trim)
+    assert delta.dtype == np.int32
+    for lane, column in zip(delta.tolist(), zip(*updates, strict=True), strict=True):
         assert lane == exact(rule, list(column), samples, shift, trim)
         assert lane == aggregation.aggregate_lane(rule, column, samples, shift, trim)
 
@@ -97,8 +97,8 @@ def test_the_largest_round_that_terms_admit_is_exact(rule: Rule, lane_bits: int)
     low, high = -(2 ** (lane_bits - 1)), 2 ** (lane_bits - 1) - 1
     updates = [np.array([low, high], DTYPES[lane_bits])] * count
     samples = [(2**31 - 1) // count] * count
-    step = aggregation.aggregate(rule, updates, samples, shift, 1000)
-    assert step.tolist() == [low << shift, high << shift]
+    delta = aggregation.aggregate(rule, updates, samples, shift, 1000)
+    assert delta.tolist() == [low << shift, high << shift]
 
 
 @pytest.mark.parametrize("rule", RULES)
@@ -118,8 +118,8 @@ def test_median_and_trimmed_mean_of_many_updates(count: int) -> None:
     middle = ordered[(count - 1) // 2] + ordered[count // 2]
     assert np.array_equal(aggregation.median(list(stack), 1), middle)
     cut = count // 10
-    kept = ordered[cut : count - cut]
-    exactly = [round(Fraction(int(total), len(kept))) for total in kept.sum(axis=0)]
+    inner = ordered[cut : count - cut]
+    exactly = [round(Fraction(int(total), len(inner))) for total in inner.sum(axis=0)]
     assert aggregation.trimmed_mean(list(stack), 1000, 0).tolist() == exactly
 
 
@@ -142,8 +142,8 @@ def test_updates_are_left_alone_and_may_be_read_only_maps(rule: Rule, tmp_path: 
     for place, array in enumerate(arrays):
         array.tofile(f"{tmp_path}/{place}")
         maps.append(np.memmap(f"{tmp_path}/{place}", np.int32, "r"))
-    step = aggregation.aggregate(rule, maps, [1, 2, 3, 4, 5], 0, 2000)
-    assert np.array_equal(step, aggregation.aggregate(rule, arrays, [1, 2, 3, 4, 5], 0, 2000))
+    delta = aggregation.aggregate(rule, maps, [1, 2, 3, 4, 5], 0, 2000)
+    assert np.array_equal(delta, aggregation.aggregate(rule, arrays, [1, 2, 3, 4, 5], 0, 2000))
 
 
 @pytest.mark.parametrize("rule", RULES)
@@ -161,15 +161,15 @@ def test_memory_is_the_result_and_a_few_slices(rule: Rule) -> None:
 def test_a_minority_cannot_pull_the_robust_rules(rule: Rule) -> None:
     honest = [np.full(10, value, np.int32) for value in range(90, 110)]
     hostile = [np.full(10, 2**31 - 1, np.int32)] * 5
-    step = aggregation.aggregate(rule, honest + hostile, [1] * 25, 0, 2000)
-    assert step.min() >= 90
-    assert step.max() <= 110
+    delta = aggregation.aggregate(rule, honest + hostile, [1] * 25, 0, 2000)
+    assert delta.min() >= 90
+    assert delta.max() <= 110
 
 
 def test_apply_saturates() -> None:
     model = np.array([2**31 - 1, -(2**31), 5, -5], np.int32)
-    step = np.array([1, -1, -7, 2**31 - 1], np.int32)
-    assert aggregation.apply(model, step).tolist() == [2**31 - 1, -(2**31), -2, 2**31 - 6]
+    delta = np.array([1, -1, -7, 2**31 - 1], np.int32)
+    assert aggregation.apply(model, delta).tolist() == [2**31 - 1, -(2**31), -2, 2**31 - 6]
     assert model.tolist() == [2**31 - 1, -(2**31), 5, -5]
 
 

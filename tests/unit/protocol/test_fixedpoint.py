@@ -58,12 +58,14 @@ def test_the_carry_is_exactly_what_the_lanes_do_not_say(
     pairs: list[tuple[float, float]], lane_bits: int, shift: int
 ) -> None:
     delta = np.array([pair[0] for pair in pairs], np.float32)
-    carry = np.array([pair[1] for pair in pairs], np.float64)
-    lanes, left = fixedpoint.encode_update(delta, carry, lane_bits, 24, shift)
+    residual = np.array([pair[1] for pair in pairs], np.float64)
+    lanes, new_residual = fixedpoint.encode_update(delta, residual, lane_bits, 24, shift)
     assert lanes.dtype == fixedpoint.lane_dtype(lane_bits)
-    for wanted, lane, rest in zip((delta + carry).tolist(), lanes.tolist(), left.tolist(), strict=True):
-        assert lane == exact_lane(Fraction(wanted), 24 - shift, lane_bits)
-        assert Fraction(lane, 2 ** (24 - shift)) + Fraction(rest) == Fraction(wanted)
+    for value, lane, remainder in zip(
+        (delta + residual).tolist(), lanes.tolist(), new_residual.tolist(), strict=True
+    ):
+        assert lane == exact_lane(Fraction(value), 24 - shift, lane_bits)
+        assert Fraction(lane, 2 ** (24 - shift)) + Fraction(remainder) == Fraction(value)
 
 
 @pytest.mark.parametrize("lane_bits", [8, 16, 32])
@@ -71,29 +73,29 @@ def test_narrow_lanes_lose_nothing_in_the_long_run(lane_bits: int) -> None:
     shift = {8: 14, 16: 8, 32: 0}[lane_bits]
     rng = np.random.default_rng(0)
     deltas = rng.normal(0, 0.02, (300, 50)).astype(np.float32)  # (rounds, parameters), some beyond 8 bits
-    carry = None
-    sent = np.zeros(50)
+    residual = None
+    total = np.zeros(50)
     for delta in deltas:
-        lanes, carry = fixedpoint.encode_update(delta, carry, lane_bits, 24, shift)
-        sent += fixedpoint.decode_update(lanes, 24, shift)
+        lanes, residual = fixedpoint.encode_update(delta, residual, lane_bits, 24, shift)
+        total += fixedpoint.decode_update(lanes, 24, shift)
     unit = 2.0 ** -(24 - shift)
-    assert np.abs(sent - deltas.sum(axis=0, dtype=np.float64)).max() <= unit / 2 + 1e-9
+    assert np.abs(total - deltas.sum(axis=0, dtype=np.float64)).max() <= unit / 2 + 1e-9
 
 
 def test_without_carry_is_with_a_carry_of_zero() -> None:
     delta = np.linspace(-1, 1, 101, dtype=np.float32)
-    alone = fixedpoint.encode_update(delta, None, 16, 24, 10)
+    without = fixedpoint.encode_update(delta, None, 16, 24, 10)
     with_zero = fixedpoint.encode_update(delta, np.zeros(101), 16, 24, 10)
-    assert np.array_equal(alone[0], with_zero[0])
-    assert np.array_equal(alone[1], with_zero[1])
+    assert np.array_equal(without[0], with_zero[0])
+    assert np.array_equal(without[1], with_zero[1])
 
 
 def test_inputs_are_left_alone() -> None:
-    delta, carry = np.full(4, 0.3, np.float64), np.full(4, 0.1, np.float64)
-    fixedpoint.encode_update(delta, carry, 8, 24, 20)
+    delta, residual = np.full(4, 0.3, np.float64), np.full(4, 0.1, np.float64)
+    fixedpoint.encode_update(delta, residual, 8, 24, 20)
     fixedpoint.encode_update(delta, None, 8, 24, 20)
     assert delta.tolist() == [0.3] * 4
-    assert carry.tolist() == [0.1] * 4
+    assert residual.tolist() == [0.1] * 4
 
 
 @given(st.lists(st.integers(-(2**62), 2**62), max_size=20), st.integers(1, 2**31))
@@ -114,9 +116,9 @@ def test_division_rounds_half_to_even_where_halves_are_common(
 def test_saturation_holds_both_ends(lane_bits: int) -> None:
     low, high = -(2 ** (lane_bits - 1)), 2 ** (lane_bits - 1) - 1
     wide = np.array([-(2**62), low - 1, low, 0, high, high + 1, 2**62], np.int64)
-    held = fixedpoint.saturate(wide, lane_bits)
-    assert held.dtype == fixedpoint.lane_dtype(lane_bits)
-    assert held.tolist() == [low, low, low, 0, high, high, high]
+    lanes = fixedpoint.saturate(wide, lane_bits)
+    assert lanes.dtype == fixedpoint.lane_dtype(lane_bits)
+    assert lanes.tolist() == [low, low, low, 0, high, high, high]
 
 
 def test_other_lane_widths_are_refused() -> None:

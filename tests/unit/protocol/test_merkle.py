@@ -135,9 +135,9 @@ def test_a_proof_opens_no_other_place_and_no_other_leaf() -> None:
     for index in [-1, 0, 1, 2, 4, 5, 6, 7, 3 + 8, 3 + 2**64]:
         assert not merkle.verify(TREE.root, index, leaf, proof)
     for position in range(len(leaf)):
-        changed = bytearray(leaf)
-        changed[position] ^= 1
-        assert not merkle.verify(TREE.root, 3, bytes(changed), proof)
+        forged_leaf = bytearray(leaf)
+        forged_leaf[position] ^= 1
+        assert not merkle.verify(TREE.root, 3, bytes(forged_leaf), proof)
     assert not merkle.verify(bytes(32), 3, leaf, proof)
     assert not merkle.verify(TREE.root, 3, leaf, proof[:-1])
     assert not merkle.verify(TREE.root, 3, leaf, (*proof, bytes(32)))
@@ -175,10 +175,10 @@ ROOT, CID = merkle.root(WEIGHTS, 16), cid.compute(payload.encode(LAYOUT, WEIGHTS
 @settings(max_examples=25, deadline=None)
 @given(st.integers(0, len(WEIGHTS) - 1), st.integers(0, 31))
 def test_a_single_changed_weight_anywhere_changes_the_root_and_the_cid(place: int, bit: int) -> None:
-    changed = WEIGHTS.copy()
-    changed.view(np.uint32)[place] ^= np.uint32(1 << bit)
-    assert merkle.root(changed, 16) != ROOT
-    assert cid.compute(payload.encode(LAYOUT, changed)) != CID
+    weights = WEIGHTS.copy()
+    weights.view(np.uint32)[place] ^= np.uint32(1 << bit)
+    assert merkle.root(weights, 16) != ROOT
+    assert cid.compute(payload.encode(LAYOUT, weights)) != CID
 
 
 @pytest.mark.parametrize("lane_bits", [8, 16, 32])
@@ -187,9 +187,9 @@ def test_every_single_lane_of_a_small_vector_counts(lane_bits: int) -> None:
     lanes = random_lanes(np.random.default_rng(4), lane_bits, 2 * leaf_lanes + 3)
     roots = {merkle.root(lanes, leaf_lanes)}
     for place in range(len(lanes)):
-        changed = lanes.copy()
-        changed[place] ^= 1
-        roots.add(merkle.root(changed, leaf_lanes))
+        vector = lanes.copy()
+        vector[place] ^= 1
+        roots.add(merkle.root(vector, leaf_lanes))
     assert len(roots) == len(lanes) + 1
 
 

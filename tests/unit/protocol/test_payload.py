@@ -154,10 +154,10 @@ def test_hostile_bytes_are_refused_and_nothing_is_executed(
     monkeypatch.chdir(tmp_path)
     with pytest.raises(PayloadError):
         payload.decode(HOSTILE[name], LAYOUT, 16)
-    padded = HOSTILE[name].ljust(payload.size(LAYOUT, 16), b"\0")[: payload.size(LAYOUT, 16)]
+    payload_ = HOSTILE[name].ljust(payload.size(LAYOUT, 16), b"\0")[: payload.size(LAYOUT, 16)]
     if name not in ("cut", "longer"):
         with pytest.raises(PayloadError):
-            payload.decode(padded, LAYOUT, 16)
+            payload.decode(payload_, LAYOUT, 16)
     assert list(tmp_path.iterdir()) == []
 
 

@@ -7,14 +7,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bcfl.protocol.types import Engine
-from bcfl.protocol.wishes import FIRST, Wish, parse, parse_all, said
+from bcfl.protocol.wishes import FIRST, Wish, engine_after, parse, parse_all
 
 
 def test_default_behavior() -> None:
     wishes = parse_all(["6:stake", "3:pow"])
     assert wishes == (Wish(3, Engine.POW), Wish(6, Engine.STAKE))
-    told = [said(wishes, round_) for round_ in range(1, 8)]
-    assert told == [None, *[Engine.POW] * 3, *[Engine.STAKE] * 3]
+    engines = [engine_after(wishes, round_) for round_ in range(1, 8)]
+    assert engines == [None, *[Engine.POW] * 3, *[Engine.STAKE] * 3]
 
 
 @given(st.integers(FIRST, 10**9 - 1), st.sampled_from(Engine))
@@ -28,7 +28,7 @@ def test_an_engine_alone_is_wished_for_as_soon_as_possible() -> None:
 
 
 def test_who_wishes_for_nothing_says_nothing() -> None:
-    assert [said((), round_) for round_ in (1, 2, 99)] == [None] * 3
+    assert [engine_after((), round_) for round_ in (1, 2, 99)] == [None] * 3
 
 
 @pytest.mark.parametrize(

@@ -17,7 +17,7 @@ from bcfl.protocol.submissions import Domain
 from bcfl.relay import client
 from bcfl.relay.client import Endpoint, HttpRelay
 
-DEVICE, MINER = Account.derived(0, "device"), Account.derived(0, "miner").address
+DEVICE, MINER = Account.derive(0, "device"), Account.derive(0, "miner").address
 
 
 @pytest.mark.parametrize(

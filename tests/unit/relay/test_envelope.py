@@ -8,8 +8,8 @@ from bcfl.protocol.accounts import Account
 from bcfl.protocol.submissions import Domain
 from bcfl.relay.envelope import seal, sender
 
-DEVICE, MINER, OTHER = (Account.derived(0, name) for name in ("device", "miner", "other"))
-DOMAIN = Domain(31337, Account.derived(0, "contract").address)
+DEVICE, MINER, OTHER = (Account.derive(0, name) for name in ("device", "miner", "other"))
+DOMAIN = Domain(31337, Account.derive(0, "contract").address)
 SEALED = (DOMAIN, MINER.address, "/v1/updates", b"{}")
 VALUE = seal(DEVICE, *SEALED)
 

@@ -13,7 +13,7 @@ from bcfl.relay.memory import MemoryRelay
 from bcfl.roles.miner.miner import Miner
 from bcfl.roles.peer import OwnInbox, Peer
 
-ME, OTHER = Account.derived(0, "peer", 0), Account.derived(0, "peer", 1)
+ME, OTHER = Account.derive(0, "peer", 0), Account.derive(0, "peer", 1)
 
 
 @dataclass
