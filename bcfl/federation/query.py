@@ -23,6 +23,7 @@ from bcfl.federation.views.member import DeviceView, MinerView, device_view, min
 from bcfl.federation.views.model import ModelView, model_view
 from bcfl.federation.views.round import RoundView, round_view
 from bcfl.federation.views.source import Source
+from bcfl.federation.views.status import StatusView, status_view
 from bcfl.federation.views.votes import VotesView, votes_view
 from bcfl.ledger.artifact import federation_at
 from bcfl.ledger.deployment import networks, records
@@ -135,6 +136,10 @@ class RemoteQuery(Query):
     def __init__(self, client: FederationClient, store: Store) -> None:
         self.client = client
         super().__init__(client.ledger, store, Path("journal"), "bcfl start round", client.block)
+
+    def status_view(self) -> StatusView:
+        """Return what the federation waits for now, from whom, until when; and how it went so far."""
+        return status_view(self.client)
 
 
 @contextmanager

@@ -17,7 +17,6 @@ from bcfl.federation.query import LocalQuery, RemoteQuery, open_deployment, open
 from bcfl.federation.runs import Run
 from bcfl.federation.views.model import to_safetensors
 from bcfl.federation.views.run import run_view
-from bcfl.federation.views.status import status_view
 from bcfl.protocol.fixedpoint import decode
 from bcfl.protocol.rewards import block_hash
 from testkit.harness import TERMS, Federation
@@ -148,7 +147,7 @@ def test_a_model_of_the_store_is_verified_and_becomes_a_file(deployed: RemoteQue
 
 
 def test_the_status_of_a_deployed_federation(deployed: RemoteQuery) -> None:
-    view = status_view(deployed.client)
+    view = deployed.status_view()
     assert (view["round"], view["phase"], view["blocks"], view["void"]) == (2, "commit", 1, 0)
     assert {item["role"] for item in view["awaited"]} == {"miner", "device"}
     assert view["last"]["root"] == deployed.round_view(1)["global_root"]
