@@ -34,7 +34,6 @@ from tests.integration.test_withholding import drop
 from tests.local_federation import LAYOUT, LocalFederation
 
 GARBAGE = bytes(range(32))
-
 Forgery = Callable[[NewModel], NewModel]
 
 
@@ -134,11 +133,9 @@ def show_wrong_tree(local: LocalFederation) -> None:
         def answer(snapshot: RoundSnapshot, state: Dispute, right: object = answers.answer) -> ContractCall:
             if snapshot.round != FORGED:
                 return right(snapshot, state)  # type: ignore[no-any-return, operator]
-            updates, parent = (
-                snapshot.current.accepted_submissions(),
-                snapshot.history.model_before(snapshot.round),
-            )
-            model = wrong_lanes(local.archive.next_model(parent, updates, snapshot.history).model)
+            history, updates = snapshot.history, snapshot.current.accepted_submissions()
+            parent = history.model_before(snapshot.round)
+            model = wrong_lanes(local.archive.next_model(parent, updates, history).model)
             tree = Vectors([model], WINDOW_TERMS.leaf_lanes)
             if state.height == 0:
                 return ContractCall("answer_leaf", (b"\0" + tree.leaf(state.index),))
