@@ -1,4 +1,4 @@
-"""A miner that verifies with data of one's own: `python examples/miner.py ACCOUNT [ROUNDS]`."""
+"""Run a miner that verifies with data of one's own: `python examples/miner.py ACCOUNT [ROUNDS]`."""
 
 import logging
 import signal
@@ -7,7 +7,8 @@ from pathlib import Path
 
 from device import task
 
-from bcfl.federation.node import miner, reach
+from bcfl.federation.client import connect
+from bcfl.federation.node import MinerOptions, Node, NodeOptions
 from bcfl.learning.training import TorchLearner, layout
 from bcfl.ledger.deployment import keystore, networks
 from bcfl.roles.miner.verifier import Checks
@@ -17,11 +18,10 @@ logging.basicConfig(level=logging.INFO)
 network = networks.resolve("local")
 account = networks.signer(network, sys.argv[1], lambda: keystore.read_password(None))
 learner = TorchLearner(task, None, task.dataset().test, seed=0)  # what it holds out is what it judges by
-options = {"stake": 2 * 10**18, "checks": Checks(quality_tolerance=4.0)}
+options = MinerOptions(stake=2 * 10**18, checks=Checks(quality_tolerance=4.0))
 
-with (
-    reach(network, "federation") as client,
-    miner(client, account, learner, layout(task), open_store("store"), Path("journal"), **options) as party,
-):
-    signal.signal(signal.SIGTERM, party.stop)
-    party.run(int(sys.argv[2]) if len(sys.argv) > 2 else None)
+with connect(network, "federation") as client:
+    node = Node(client, account, layout(task), open_store("store"), NodeOptions(Path("journal")))
+    with node.miner(learner, options) as daemon:
+        signal.signal(signal.SIGTERM, daemon.stop)
+        daemon.run(int(sys.argv[2]) if len(sys.argv) > 2 else None)

@@ -1,4 +1,4 @@
-"""A task of one's own: `bcfl run --task examples.task:wine`."""
+"""Define a task of one's own: `bcfl run --task examples.task:wine`."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ TEST_SAMPLES = 36
 
 
 def load(_: Path | None) -> Dataset:
-    """178 wines of three growers, 13 measurements each; the argument is the folder that --data names."""
+    """Load 178 wines of three growers, 13 measurements each; the argument is the folder that --data names."""
     features, labels = load_wine(return_X_y=True)
     order = np.random.RandomState(0).permutation(len(labels))
     train, test = order[TEST_SAMPLES:], order[:TEST_SAMPLES]
@@ -24,7 +24,7 @@ def load(_: Path | None) -> Dataset:
 
 
 def build() -> nn.Module:
-    """A new model; bcfl seeds what it draws at random."""
+    """Build a new model; bcfl seeds what it draws at random."""
     return nn.Sequential(nn.Linear(13, 32), nn.ReLU(), nn.Linear(32, 3))
 
 

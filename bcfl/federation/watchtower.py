@@ -10,7 +10,7 @@ from bcfl.errors import PayloadError, Reverted, StoreError
 from bcfl.federation.layouts import stored_layout
 
 if TYPE_CHECKING:
-    from bcfl.federation.node import FederationClient
+    from bcfl.federation.client import FederationClient
     from bcfl.ports import Store
     from bcfl.protocol.accounts import Account
 

@@ -15,7 +15,7 @@ from typing import Any
 
 from bcfl.cli import USAGE
 from bcfl.errors import BcflError
-from bcfl.federation.node import open_first_round
+from bcfl.federation.registration import open_first_round
 from bcfl.ledger.artifact import deploy, federation_at
 from bcfl.ledger.deployment import networks
 from bcfl.ledger.live import LiveLedger
@@ -96,8 +96,8 @@ class Federation:
         open_first_round(self.client(), owner)
 
     def client(self) -> Any:
-        """What `bcfl.federation.node` needs of a federation that was reached."""
-        from bcfl.federation.node import FederationClient
+        """What `bcfl.federation.registration` needs of a federation that was reached."""
+        from bcfl.federation.client import FederationClient
 
         ledger = self.ledger
         return FederationClient("chaos", self.place.network, ledger.contract.chain, ledger, {}, 0)  # type: ignore[arg-type]

@@ -85,7 +85,7 @@ def test_a_party_that_ends_claims_first(tmp_path: Path) -> None:
     home = local.homes[0]
     chore = Claiming(home.account, local.ledger, 100)
     chore.act(local.history.__class__(local.terms.min_stake, blocks=local.history.blocks[:1]))
-    daemon = Daemon(home, home.account, local.ledger, local.archive, chores=[chore])
+    daemon = Daemon(home, home.account, local.ledger, local.archive, background=[chore])
     daemon.stop()
     daemon.run()
     assert unclaimed(local, home.account.address) == 0

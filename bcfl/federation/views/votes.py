@@ -103,7 +103,7 @@ def cast_votes(round_: Round) -> list[VoteView]:
 
 def verdicts_on(round_: Round, position: int) -> dict[str, str]:
     """Return each miner's verdict on an update, in words."""
-    return {miner: verdict.name.lower() for miner, verdict in round_.reasons(position).items()}
+    return {miner: verdict.name.lower() for miner, verdict in round_.verdicts(position).items()}
 
 
 def tallied(round_: Round, position: int) -> str | None:

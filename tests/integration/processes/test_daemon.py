@@ -92,7 +92,7 @@ def test_time_is_pushed_on_even_where_the_own_store_is_away(
     assert local.chain is not None
     context = local.offices[0]
     party = Failing(StoreError("the store is away"))
-    daemon = Daemon(party, context.account, local.ledger, local.archive, pushes=True)
+    daemon = Daemon(party, context.account, local.ledger, local.archive, advances=True)
     local.chain.warp(local.chain.now() + local.terms.commit_seconds)
     before = local.ledger._head()
     assert daemon.turn() > daemon._poll  # it is tried again, later
@@ -114,7 +114,7 @@ def test_a_chore_that_fails_does_not_hold_the_party_up(tmp_path: Path) -> None:
             raise StoreError("the store is away")
 
     ill, party = Ill(), Idle()
-    daemon = Daemon(party, local.owner, local.ledger, local.archive, chores=[ill], longest=3600)
+    daemon = Daemon(party, local.owner, local.ledger, local.archive, background=[ill], retry_seconds=3600)
     assert [daemon.turn() for _ in range(3)] == [0.5, 0.5, 0.5]
     assert (ill.tried, party.asked) == (1, 3)
     daemon.stop()
@@ -124,10 +124,10 @@ def test_a_chore_that_fails_does_not_hold_the_party_up(tmp_path: Path) -> None:
 def test_pauses_are_short_where_phases_are(tmp_path: Path) -> None:
     local = LocalFederation(tmp_path)
     party = Failing(Unreachable("the node is away"))
-    daemon = Daemon(party, local.owner, local.ledger, local.archive, poll=0.5, longest=3)
+    daemon = Daemon(party, local.owner, local.ledger, local.archive, poll=0.5, retry_seconds=3)
     assert [daemon.turn() for _ in range(5)] == [1, 2, 3, 3, 3]
     client, _ = client_of(local)
-    assert client.longest == client.search == 7.5
+    assert client.retry_seconds == client.search_seconds == 7.5
 
 
 def test_what_trying_again_cannot_mend_ends_it(tmp_path: Path) -> None:

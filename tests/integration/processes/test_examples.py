@@ -12,8 +12,9 @@ from pathlib import Path
 import pytest
 
 from bcfl.config import Config
+from bcfl.federation.client import connect
 from bcfl.federation.genesis import deploy_genesis
-from bcfl.federation.node import open_first_round, reach
+from bcfl.federation.registration import open_first_round
 from bcfl.ledger.deployment import networks
 from bcfl.ledger.deployment.deploy import register
 from bcfl.ledger.deployment.keystore import derive
@@ -68,7 +69,7 @@ def test_the_scripts_train_together_and_the_query_tells(place: Path) -> None:
     parties = [run(place, "miner.py", "1", "1")]
     parties += [run(place, "device.py", str(2 + i), str(i), "1") for i in range(DEVICES)]
     try:
-        with reach(network, "federation", place / "deployments") as client:
+        with connect(network, "federation", place / "deployments") as client:
             while not client.ledger.history().endpoints:
                 assert parties[0].poll() is None
                 time.sleep(0.1)

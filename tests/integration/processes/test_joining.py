@@ -10,7 +10,9 @@ import pytest
 
 from bcfl.cli.node import start
 from bcfl.errors import ConfigError
-from bcfl.federation.node import FederationClient, device, enrol, miner, open_first_round, peer
+from bcfl.federation.client import FederationClient
+from bcfl.federation.node import MinerOptions, Node, NodeOptions
+from bcfl.federation.registration import open_first_round, register_miner
 from bcfl.protocol.types import Layout, Mode, TensorSpec
 from bcfl.protocol.wishes import parse
 from tests.daemons import client_of
@@ -25,12 +27,12 @@ def test_the_first_round_waits_for_its_miners(
     coming = iter(local.offices)
 
     def sleep(_: float) -> None:
-        enrol(client, next(coming).account, "http://127.0.0.1:1", None)
+        register_miner(client, next(coming).account, "http://127.0.0.1:1", None)
 
     monkeypatch.setattr("bcfl.cli.node.start.time.sleep", sleep)
     start._await_miners(client, 2)
-    said = capsys.readouterr().err.splitlines()
-    assert said == [f"waiting: {ready} of 2 miners can be reached" for ready in (0, 1)]
+    lines = capsys.readouterr().err.splitlines()
+    assert lines == [f"waiting: {ready} of 2 miners can be reached" for ready in (0, 1)]
     assert next(coming) is local.offices[2]
 
 
@@ -46,28 +48,25 @@ def test_another_model_is_refused(tmp_path: Path) -> None:
 def test_two_processes_do_not_share_a_journal(tmp_path: Path) -> None:
     local = LocalFederation(tmp_path)
     client, _ = client_of(local)
-    made = (
-        client,
-        local.device_accounts[0],
-        local.learners[0],
-        LAYOUT,
-        local.store,
-        tmp_path / "journal",
-    )
-    device(*made)
+    options = NodeOptions(tmp_path / "journal")
+
+    def start() -> None:
+        Node(client, local.device_accounts[0], LAYOUT, local.store, options).device(local.learners[0])
+
+    start()
     with pytest.raises(ConfigError, match="runs already"):
-        device(*made)
+        start()
 
 
 def join(client: FederationClient, local: LocalFederation, role: str, **options: Any) -> None:
     """Join as the first device, or the first miner, of a village."""
     account = (local.miner_accounts if role == "miner" else local.device_accounts)[0]
     learners = [local.learners[0]] * (2 if role == "peer" else 1)
-    given = (client, account, *learners, LAYOUT, local.store, None)
+    node = Node(client, account, LAYOUT, local.store, NodeOptions(None))
     if role == "device":
-        device(*given)
+        node.device(*learners)
         return
-    with (miner if role == "miner" else peer)(*given, **options):
+    with (node.miner if role == "miner" else node.peer)(*learners, MinerOptions(**options)):
         pass
 
 
@@ -100,11 +99,11 @@ def test_a_miner_enrols_once_and_announces_what_is_new(tmp_path: Path) -> None:
     account = local.offices[0].account
     blocks = []
     for endpoint in ("http://127.0.0.1:1", "http://127.0.0.1:1", "https://miner.example"):
-        enrol(client, account, endpoint, None)
+        register_miner(client, account, endpoint, None)
         blocks.append(local.chain.request("eth_blockNumber"))  # type: ignore[union-attr]
     assert blocks[0] == blocks[1] != blocks[2]
     assert client.ledger.history().endpoints[account.address] == "https://miner.example"
     with pytest.raises(ConfigError, match="join with --stake, at least 1 ether"):
-        enrol(client, local.device_accounts[0], "http://127.0.0.1:1", None)
+        register_miner(client, local.device_accounts[0], "http://127.0.0.1:1", None)
     assert not open_first_round(client, local.owner)
     assert replace(client, name="x").address == client.address

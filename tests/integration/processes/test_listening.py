@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 
 from bcfl.errors import ConfigError
-from bcfl.federation.node import FederationClient, miner
+from bcfl.federation.client import FederationClient
+from bcfl.federation.node import MinerOptions, Node, NodeOptions
 from bcfl.relay.client import Endpoint
 from tests.local_federation import LAYOUT, LocalFederation
 
@@ -19,7 +20,8 @@ from .test_daemon import client_of
 def served(client: FederationClient, local: LocalFederation, **options: Any) -> str:
     """Start a miner and end it again; returns where it said that it is reached."""
     account = local.miner_accounts[0]
-    with miner(client, account, local.learners[0], LAYOUT, local.store, None, **options):
+    node = Node(client, account, LAYOUT, local.store, NodeOptions(None))
+    with node.miner(local.learners[0], MinerOptions(**options)):
         return client.ledger.history().endpoints[account.address]
 
 
