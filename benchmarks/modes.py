@@ -20,10 +20,10 @@ from pathlib import Path
 from typing import Any
 
 from bcfl.config import Config
-from bcfl.federation import simulation
+from bcfl.federation.genesis import set_up_data
 from bcfl.federation.reports import Report
 from bcfl.federation.runs import Run
-from bcfl.federation.simulation import Federation
+from bcfl.federation.simulation import Simulation
 
 SPREAD = 0.5  # points of accuracy between the best and the worst
 COMBINATIONS: dict[str, dict[str, Any]] = {
@@ -68,10 +68,10 @@ class Row:
 def play(name: str, config: Config) -> Row:
     """Play one run; the chain's own time is read from its events."""
     start = time.perf_counter()
-    task, shares = simulation.material(config)
-    with Run.create(config) as run, Federation.found(run, task, shares) as federation:
-        report = federation.play(None, start)
-        times = [round_.opened for round_ in federation.ledger.history().rounds.values()]
+    task, shares = set_up_data(config)
+    with Run.create(config) as run, Simulation.open(run, task, shares) as simulation:
+        report = simulation.play(None, start)
+        times = [round_.opened for round_ in simulation.ledger.history().rounds.values()]
     return Row(name, report, (times[-1] - times[0]) / len(report.rounds))
 
 

@@ -15,12 +15,11 @@ from bcfl.adversaries.assignment import Assignment
 from bcfl.adversaries.attack import DeviceParts, MinerParts
 from bcfl.config import Config
 from bcfl.errors import ConfigError, LedgerError, Oversized, Unavailable
-from bcfl.federation import simulation
-from bcfl.federation.terms import terms_of
+from bcfl.federation.genesis import create_genesis, set_up_data
 from bcfl.learning import Split, Task
-from bcfl.learning.training import device_learner, initial_model, judge, layout, miner_learner
+from bcfl.learning.training import device_learner, judge, miner_learner
 from bcfl.ports import ContractCall, Learner
-from bcfl.protocol import cid, fixedpoint, verification
+from bcfl.protocol import cid, verification
 from bcfl.protocol.accounts import Account
 from bcfl.protocol.rewards import block_hash, prices
 from bcfl.protocol.rounds import History, Round, Submission
@@ -33,7 +32,7 @@ from bcfl.roles.common.journal import Journal
 from bcfl.roles.common.snapshot import RoundSnapshot
 from bcfl.roles.device.device import Device
 from bcfl.roles.miner.miner import Miner
-from bcfl.roles.miner.verifier import Verifier
+from bcfl.roles.miner.verifier import Checks, Verifier
 
 NOBODY = "0x" + "0" * 40
 
@@ -126,19 +125,18 @@ class Chainless:
     earned: dict[int, int] = field(default_factory=dict)  # device -> wei
 
     @classmethod
-    def found(cls, config: Config, material: tuple[Task, Split] | None = None) -> Chainless:
+    def found(cls, config: Config, data: tuple[Task, Split] | None = None) -> Chainless:
         """Share out the data, assign the adversaries, write the genesis block."""
-        task, shares = simulation.material(config) if material is None else material
-        seed, shape = config.seed, layout(task)
-        terms = terms_of(config, shape, max(len(share) for share in shares.devices))
+        task, shares = set_up_data(config) if data is None else data
+        seed = config.seed
         accounts = [Account.derive(seed, "device", i) for i in range(config.devices)]
-        assignment = Assignment.draw(
-            config.adversaries, accounts, config.miners, seed, simulation.classes(shares)
+        assignment = Assignment.draw(config.adversaries, accounts, config.miners, seed, shares.classes)
+        genesis = create_genesis(config, MemoryStore(), (task, shares))
+        archive, history = genesis.archive, History(genesis.terms.min_stake)
+        ledger = Paper(genesis.terms, history)
+        history.blocks.append(
+            Block(bytes(32), 0, bytes(32), genesis.model.root, genesis.model.cid, NOBODY, 0)
         )
-        store, history = MemoryStore(), History(terms.min_stake)
-        archive, ledger = Archive(store, shape, terms), Paper(terms, history)
-        genesis = archive.put(fixedpoint.encode(initial_model(task, seed), terms.scale_bits))
-        history.blocks.append(Block(bytes(32), 0, bytes(32), genesis.root, genesis.cid, NOBODY, 0))
         history.devices = [account.address for account in accounts]
         history.indices = {address: i for i, address in enumerate(history.devices)}
         triggered = assignment.backdoor_test(shares.test)
@@ -158,7 +156,7 @@ class Chainless:
                 accounts[i], learner, self.ledger, relay, self.archive, Journal(None), self.config.check_norm
             )
             self.devices.append(self.assignment.device(i, device_parts))
-        checks = simulation.checks_of(self.config)
+        checks = Checks(**self.config.checks)
         for i in range(self.config.miners):
             verifier = Verifier(miner_learner(task, shares, i), self.ledger, self.archive, checks)
             account = Account.derive(self.config.seed, "miner", i)

@@ -65,9 +65,9 @@ def play(case: Case) -> dict[str, Any]:
 @lru_cache(maxsize=1)
 def _material(config: Any) -> Any:
     """Task and shares of a configuration; cases of one seed and partition stand next to each other."""
-    from bcfl.federation.simulation import material
+    from bcfl.federation.genesis import set_up_data
 
-    return material(config)
+    return set_up_data(config)
 
 
 @lru_cache

@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from bcfl.errors import Unreachable
-from bcfl.federation.daemon import Daemon
 from bcfl.federation.client import FederationClient
+from bcfl.federation.daemon import Daemon
 from bcfl.ledger.artifact import federation_at
 from bcfl.ledger.deployment.networks import Network
 from bcfl.ledger.devnet.embedded import EmbeddedChain
@@ -53,7 +53,8 @@ def daemons(local: LocalFederation, *, devices: bool = True) -> list[Daemon]:
     parties = [*(local.homes if devices else []), *local.offices]
     miners = {id(context) for context in local.offices}
     return [
-        Daemon(p, p.account, local.ledger, local.archive, advances=id(p) in miners, poll=0.01) for p in parties
+        Daemon(p, p.account, local.ledger, local.archive, advances=id(p) in miners, poll=0.01)
+        for p in parties
     ]
 
 

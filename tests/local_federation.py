@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from bcfl.errors import RelayError
-from bcfl.federation.simulation import DEVICES, MINERS, Federation
+from bcfl.federation.schedule import DEVICES, MINERS, Schedule
 from bcfl.ledger.artifact import deploy, federation_at
 from bcfl.ledger.devnet.embedded import EmbeddedChain
 from bcfl.ledger.federation import FederationLedger
@@ -118,10 +118,8 @@ class LocalFederation:
             verifier = Verifier(Quadratic(optima[63 - i]), self.ledger, self.archive, Checks())
             self.offices.append(Miner(a, self.ledger, self.relay, self.archive, verifier, self.journal(a)))
             self.relay.open(a.address, self.offices[-1])
-        self.federation = Federation(
-            None, self.chain, contract, self.ledger, self.relay, self.archive, self.owner, None,  # type: ignore[arg-type]
-            {DEVICES: list(self.homes), MINERS: list(self.offices)},
-        )  # fmt: skip
+        parties: dict[str, list[Device | Miner]] = {DEVICES: [*self.homes], MINERS: [*self.offices]}
+        self.schedule = Schedule(self.chain, self.ledger, self.owner, parties)
         self.register()
 
     def journal(self, account: Account) -> Journal:
@@ -132,14 +130,14 @@ class LocalFederation:
         known = self.ledger.history()
         missing = [a.address for a in self.device_accounts if a.address not in known.join_rounds]
         if missing:
-            self.federation.contract.send(self.owner, "register_devices", missing)
+            self.ledger.contract.send(self.owner, "register_devices", missing)
         stakes = self.stakes or (2 * self.terms.min_stake - 1,) * self.miners  # one vote, penalties or not
         for a, stake in zip(self.miner_accounts, stakes, strict=True):
             if a.address not in known.miners:
                 tail = chain_tail(a, self.ledger.domain)
-                self.federation.contract.send(a, "register_miner", tail, value=stake)
+                self.ledger.contract.send(a, "register_miner", tail, value=stake)
         if self.ledger.clock().phase is Phase.IDLE:
-            self.federation.contract.send(self.owner, "start")
+            self.ledger.contract.send(self.owner, "start")
 
     def restarted(self) -> LocalFederation:
         """The same village after all its processes have been killed: what was in memory is gone."""
@@ -153,19 +151,19 @@ class LocalFederation:
         """Play to the end of so many rounds; returns the last of them."""
         first = max(self.history.rounds)
         for number in range(first, first + rounds):
-            self.federation.play_round(number)
+            self.schedule.play_round(number)
         return self.history.rounds[first + rounds - 1]
 
     def until(self, phase: Phase) -> None:
         """Let everybody act until `phase` is due."""
         while (now := self.ledger.clock().phase) is not phase:
-            if not self.federation.turn(now):
-                self.federation.let_time_pass()
+            if not self.schedule.turn(now):
+                self.schedule.let_time_pass()
 
     def dead(self, *parties: Device | Miner) -> None:
         """Take parties and their desks away."""
         for kind in (DEVICES, MINERS):
-            self.federation.parties[kind] = [p for p in self.federation.parties[kind] if p not in parties]
+            self.schedule.parties[kind] = [p for p in self.schedule.parties[kind] if p not in parties]
         for party in parties:
             if isinstance(party, Miner):
                 self.relay.close(party.account.address)
@@ -185,7 +183,7 @@ class LocalFederation:
 
     def contract_head(self, number: int) -> bytes:
         """The hash of a block of the model ledger, as the contract keeps it."""
-        found: bytes = self.federation.contract.call("ledger", number)
+        found: bytes = self.ledger.contract.call("ledger", number)
         return found
 
     def send(self, account: Account, function: str, *args: object) -> None:

@@ -164,7 +164,7 @@ def record(local: LocalFederation) -> RecordedRun:
     """Record what an outsider sees of a federation."""
     files = (local.path / "store").rglob("b*")
     contents = {file.name: file.read_bytes() for file in files if file.is_file()}
-    return RecordedRun(gather(local.federation.contract), contents)
+    return RecordedRun(gather(local.ledger.contract), contents)
 
 
 def flip_bit(data: bytes) -> bytes:

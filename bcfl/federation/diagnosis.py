@@ -110,9 +110,7 @@ def check_network(name: str | None, deployment: str, folder: Path) -> Iterator[F
         return
     try:
         yield _attempt("node", lambda: check_node(chain))
-        note = (
-            "" if network.chain_id else "; the network's section of bcfl.toml does not say which to expect"
-        )
+        note = "" if network.chain_id else "; the network's section of bcfl.toml does not say which to expect"
         yield Finding("chain id", OK, f"{chain.chain_id}{note}")
         yield _attempt("clock", lambda: check_clock(chain.now(), time.time(), chain.view == "pending"))
         yield _attempt("contract", lambda: check_contract(chain, network.name, deployment, folder))

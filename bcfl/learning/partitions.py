@@ -29,6 +29,11 @@ class Split:
     miners: tuple[Samples, ...]  # held out: no device trains on them
     test: Samples
 
+    @property
+    def classes(self) -> int:
+        """Return how many classes the labels of devices and test data count."""
+        return 1 + max(int(part.labels.max(initial=0)) for part in (*self.devices, self.test))
+
 
 def split(
     dataset: Dataset,

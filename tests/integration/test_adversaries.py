@@ -13,9 +13,10 @@ import pytest
 from bcfl.adversaries.hostile_store import MALFORMATIONS
 from bcfl.config import Config
 from bcfl.federation import simulation
+from bcfl.federation.genesis import set_up_data
 from bcfl.federation.reports import Report
 from bcfl.federation.runs import Run
-from bcfl.federation.simulation import Federation
+from bcfl.federation.simulation import Simulation
 from bcfl.ports import TrainingResult
 from bcfl.protocol.types import Verdict
 from bcfl.roles.background.claims import amount, claims
@@ -41,15 +42,15 @@ OFF = {option: False for option in Config.model_fields if option.startswith("che
 
 
 @pytest.fixture(scope="module")
-def finished_run(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Federation, Report]]:
+def finished_run(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Simulation, Report]]:
     """One run on the chain in which one device in two is honest, and one miner is silent."""
     config = Config(
         devices=20, miners=5, rounds=ROUNDS, partition="iid", adversary=ADVERSARIES, max_samples=10_000,
         runs=tmp_path_factory.mktemp("runs"),
     )  # fmt: skip
-    task, shares = simulation.material(config)
-    with Run.create(config) as run, Federation.found(run, task, shares) as federation:
-        yield federation, federation.play(None, 0.0)
+    task, shares = set_up_data(config)
+    with Run.create(config) as run, Simulation.open(run, task, shares) as simulation_:
+        yield simulation_, simulation_.play(None, 0.0)
 
 
 def accounts(report: Report, name: str) -> list[str]:
@@ -59,7 +60,7 @@ def accounts(report: Report, name: str) -> list[str]:
 
 
 @pytest.mark.parametrize("name", ANSWERS)
-def test_the_answer_to_a_device(finished_run: tuple[Federation, Report], name: str) -> None:
+def test_the_answer_to_a_device(finished_run: tuple[Simulation, Report], name: str) -> None:
     federation, report = finished_run
     addresses = accounts(report, name)
     assert addresses
@@ -72,7 +73,7 @@ def test_the_answer_to_a_device(finished_run: tuple[Federation, Report], name: s
         assert not list(claims(federation.ledger.history(), federation.ledger.domain, account))
 
 
-def test_honest_devices_earn(finished_run: tuple[Federation, Report]) -> None:
+def test_honest_devices_earn(finished_run: tuple[Simulation, Report]) -> None:
     federation, report = finished_run
     history, ledger = federation.ledger.history(), federation.ledger
     adversaries = {adversary.account for adversary in report.adversaries or ()}
@@ -82,7 +83,7 @@ def test_honest_devices_earn(finished_run: tuple[Federation, Report]) -> None:
         assert all(amount(claim, history, ledger.domain, ledger.terms) > 0 for claim in shares)
 
 
-def test_a_silent_miner_pays(finished_run: tuple[Federation, Report]) -> None:
+def test_a_silent_miner_pays(finished_run: tuple[Simulation, Report]) -> None:
     federation, report = finished_run
     (silent,) = accounts(report, "silent-miner")
     for round_ in federation.ledger.history().rounds.values():
@@ -93,7 +94,7 @@ def test_a_silent_miner_pays(finished_run: tuple[Federation, Report]) -> None:
             assert silent not in [vote.voter.account for vote in round_.votes]
 
 
-def test_the_report_says_who_misbehaved(finished_run: tuple[Federation, Report]) -> None:
+def test_the_report_says_who_misbehaved(finished_run: tuple[Simulation, Report]) -> None:
     _, report = finished_run
     assert Counter(adversary.role for adversary in report.adversaries or ()) == {"device": 8, "miner": 1}
     assert (report.false_rejects, report.false_accepts, report.attack_success) == (0, 0, None)

@@ -41,18 +41,18 @@ def local(tmp_path_factory: pytest.TempPathFactory) -> LocalFederation:
 @pytest.fixture(scope="module")
 def whole_bundle(local: LocalFederation) -> tuple[Path, BundleSummary]:
     path = local.path / "run.car"
-    return path, write_bundle(local.federation.contract, local.store, path)
+    return path, write_bundle(local.ledger.contract, local.store, path)
 
 
 @pytest.fixture(scope="module")
 def records(local: LocalFederation) -> list[BlockRecord]:
-    contract = local.federation.contract
+    contract = local.ledger.contract
     transcript = gather(contract)
     return list(fetch_records(contract, transcript.events, transcript.storage_snapshot.block))  # type: ignore[arg-type]
 
 
 def read(local: LocalFederation, records: list[BlockRecord]) -> ProvenLogs:
-    return read_records(Abi(artifact()["abi"]), local.federation.contract.address, records)
+    return read_records(Abi(artifact()["abi"]), local.ledger.contract.address, records)
 
 
 def rebuild_bundle(path: Path, target: Path, **changes: Any) -> Path:
@@ -75,11 +75,11 @@ def test_default_behavior(local: LocalFederation, whole_bundle: tuple[Path, Bund
         verdicts = list(Audit(source.transcript, Archive(source.store, LAYOUT, local.terms)).verdicts())
         assert [each.findings for each in verdicts] == [()] * (ROUNDS + 2)
         assert source.transcript == replace(
-            gather(local.federation.contract),
+            gather(local.ledger.contract),
             events=source.transcript.events,
             calls=source.transcript.calls,
         )
-        assert list(source.transcript.events) == list(local.federation.contract.events())
+        assert list(source.transcript.events) == list(local.ledger.contract.events())
         assert not any("ask anybody" in each for each in source.assumptions)
     with open_bundle(path) as source:
         assert any(summary.block_hash.hex() in each for each in source.assumptions)
@@ -94,7 +94,7 @@ def test_what_was_missing_is_said_and_found(local: LocalFederation, tmp_path: Pa
                 raise StoreError("gone", cid)
             return local.store.get(cid, max_bytes)
 
-    summary = write_bundle(local.federation.contract, Forgetful(), tmp_path / "less.car")  # type: ignore[arg-type]
+    summary = write_bundle(local.ledger.contract, Forgetful(), tmp_path / "less.car")  # type: ignore[arg-type]
     assert summary.missing == [missing]
     with open_bundle(tmp_path / "less.car") as source:
         verdicts = list(Audit(source.transcript, Archive(source.store, LAYOUT, local.terms)).verdicts())
@@ -242,7 +242,7 @@ def test_every_item_of_a_block_is_verified_item(count: int) -> None:
 
 
 def test_a_bloom_filter_never_hides_a_log(local: LocalFederation, records: list[BlockRecord]) -> None:
-    address = bytes.fromhex(local.federation.contract.address[2:])
+    address = bytes.fromhex(local.ledger.contract.address[2:])
     for record in records:
         bloom = encodings.header_of(record.header)["logsBloom"]
         assert may_log(bloom, address) == bool(record.receipts)

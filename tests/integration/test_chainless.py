@@ -9,8 +9,8 @@ import pytest
 from bcfl.config import Config
 from bcfl.federation import simulation
 from testkit import robustness
-from testkit.robustness_cases import FEDAVG, Case, grid, headline, quick
 from testkit.chainless import Chainless
+from testkit.robustness_cases import FEDAVG, Case, grid, headline, quick
 from testkit.robustness_report import plot, table
 
 SMALL = {"devices": 8, "miners": 3, "rounds": 3, "task": "breast-cancer", "min_updates": 2}

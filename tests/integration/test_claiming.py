@@ -32,7 +32,7 @@ def test_default_behavior(tmp_path: Path) -> None:
     assert unclaimed(local, device.address) == 1
     claiming.end(local.history)
     assert unclaimed(local, device.address) == 0
-    assert local.federation.contract.call("credits", device.address) > 0
+    assert local.ledger.contract.call("credits", device.address) > 0
     claiming.end(local.history)  # and nothing is left to claim
 
 

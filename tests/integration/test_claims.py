@@ -23,7 +23,7 @@ def test_default_behavior(tmp_path: Path, shared: int) -> None:
     local = LocalFederation(tmp_path, devices=5, shared=shared)
     local.gone_in(Phase.UNVEIL, local.offices[0])
     local.play(4)
-    contract, history, domain = local.federation.contract, local.history, local.ledger.domain
+    contract, history, domain = local.ledger.contract, local.history, local.ledger.domain
     debt = contract.call("owed")
     everyone = {a.address: a for a in (*local.device_accounts, *local.miner_accounts)}
     expected: Counter[str] = Counter()
@@ -79,7 +79,7 @@ def test_an_empty_pool_pays_nothing_and_stops_nothing(tmp_path: Path) -> None:
     assert [block.reward // 10**18 for block in blocks if block] == [60, 40, 0]
     for account in local.device_accounts:
         local.ledger.send(account, claim_calls(local.history, local.ledger.domain, account.address))
-    assert sum(local.history.credited.values()) <= local.federation.contract.call("owed")
+    assert sum(local.history.credited.values()) <= local.ledger.contract.call("owed")
 
 
 def test_a_copied_cid_earns_nothing(tmp_path: Path) -> None:
@@ -118,7 +118,7 @@ def copy_from(local: LocalFederation, device: int, stolen: Update) -> None:
 
 def test_a_copied_commitment_cannot_be_handed_in(tmp_path: Path) -> None:
     local = LocalFederation(tmp_path)
-    first = local.federation.parties["devices"][0]
+    first = local.schedule.parties["devices"][0]
     first.act()
     inbox = local.bound(0)
     commitment = inbox.inbox.commitments[0]

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from bcfl.errors import Unavailable
-from bcfl.federation.simulation import MINERS
+from bcfl.federation.schedule import MINERS
 from bcfl.ledger.contract import Event
 from bcfl.ledger.transcript import gather
 from bcfl.ports import ContractCall
@@ -82,7 +82,7 @@ def collude(local: LocalFederation, forge: Forgery, turns: int = 1) -> None:
 
 
 def audit_findings(local: LocalFederation) -> list[tuple[object, ...]]:
-    return [each.findings for each in Audit(gather(local.federation.contract), local.archive).verdicts()]
+    return [each.findings for each in Audit(gather(local.ledger.contract), local.archive).verdicts()]
 
 
 @pytest.mark.parametrize("forge", [no_rows, no_model, wrong_model])
@@ -96,12 +96,12 @@ def test_what_all_miners_keep_back_never_becomes_a_block(tmp_path: Path, forge: 
     ((leader, challenger),) = rounds[1].refutations
     assert challenger == watchtower.account.address
     assert local.history.miners[leader].stake == 0
-    names = [event.name for event in local.federation.contract.events()]
+    names = [event.name for event in local.ledger.contract.events()]
     assert names.count("Disputed") == 1
-    (refutation,) = local.federation.contract.events(name="Refuted")
+    (refutation,) = local.ledger.contract.events(name="Refuted")
     assert refutation.args["form"] == Form.DISPUTE
     stake = 2 * local.terms.min_stake - 1
-    assert local.federation.contract.call("credits", challenger) == stake // 2 + WINDOW_TERMS.challenge_bond
+    assert local.ledger.contract.call("credits", challenger) == stake // 2 + WINDOW_TERMS.challenge_bond
     assert audit_findings(local) == [()] * 5
 
 
@@ -153,9 +153,9 @@ def test_colluders_that_show_their_tree_are_challenged_at_its_leaf(tmp_path: Pat
     round_ = local.play(2)
     assert round_.status == "finalized"
     assert roots(local)[1:] == honest_roots(local)
-    (refutation,) = local.federation.contract.events(name="Refuted")
+    (refutation,) = local.ledger.contract.events(name="Refuted")
     assert (refutation.args["form"], refutation.args["challenger"]) == (Form.SUM, watchtower.account.address)
-    assert [e.args["round"] for e in local.federation.contract.events(name="LeafShown")] == [FORGED]
+    assert [e.args["round"] for e in local.ledger.contract.events(name="LeafShown")] == [FORGED]
     assert audit_findings(local) == [()] * 4
 
 
@@ -181,11 +181,11 @@ def test_a_watchtower_that_is_killed_goes_on_with_its_dispute(tmp_path: Path) ->
     local = LocalFederation(tmp_path, terms=WINDOW_TERMS)
     collude(local, wrong_model)
     show_wrong_tree(local)
-    local.federation.parties[MINERS].append(KilledWatchtower(local))  # type: ignore[arg-type]
+    local.schedule.parties[MINERS].append(KilledWatchtower(local))  # type: ignore[arg-type]
     local.play(2)
     assert roots(local)[1:] == honest_roots(local)
-    assert [e.args["form"] for e in local.federation.contract.events(name="Refuted")] == [Form.SUM]
-    assert len(list(local.federation.contract.events(name="Disputed"))) == 1
+    assert [e.args["form"] for e in local.ledger.contract.events(name="Refuted")] == [Form.SUM]
+    assert len(list(local.ledger.contract.events(name="Disputed"))) == 1
 
 
 class UpdateLoss:
@@ -237,9 +237,9 @@ def test_a_wrong_model_of_an_update_that_all_have_lost_never_becomes_a_block(tmp
     assert round_.status == "void"
     assert round_.refutations[0][1] == watchtower.account.address
     assert local.history.miners[round_.refutations[0][0]].stake == 0
-    (dispute,) = local.federation.contract.events(name="Disputed")
+    (dispute,) = local.ledger.contract.events(name="Disputed")
     assert dispute.args["tree"] == Trees.UPDATE + round_.accepted_submissions()[1].position
-    (refutation,) = local.federation.contract.events(name="Refuted")
+    (refutation,) = local.ledger.contract.events(name="Refuted")
     assert refutation.args["form"] == Form.DISPUTE
     assert len(local.history.blocks) == 2
     assert local.play().status == "finalized"
@@ -258,8 +258,8 @@ def test_who_keeps_an_update_to_itself_can_show_it(tmp_path: Path) -> None:
     UpdateLoss(local, wrong_model, keeps_copy=True)
     watchtower = add_watchtower(local)
     assert local.play(2).status == "finalized"
-    assert [e.args["round"] for e in local.federation.contract.events(name="LeafShown")] == [FORGED]
-    assert local.federation.contract.call("credits", watchtower.account.address) == 0
+    assert [e.args["round"] for e in local.ledger.contract.events(name="LeafShown")] == [FORGED]
+    assert local.ledger.contract.call("credits", watchtower.account.address) == 0
 
 
 class PartialStore(DirectoryStore):
@@ -281,17 +281,17 @@ def test_an_honest_leader_that_has_the_update_shows_it(tmp_path: Path) -> None:
     local = LocalFederation(tmp_path, terms=WINDOW_TERMS)
     archive = Archive(PartialStore(local.store, local), LAYOUT, local.terms)
     watchtower = Watchtower(local.device_accounts[-1], local.ledger, archive)
-    local.federation.parties[MINERS].append(watchtower)  # type: ignore[arg-type]
+    local.schedule.parties[MINERS].append(watchtower)  # type: ignore[arg-type]
     stakes = {a: m.stake for a, m in local.history.miners.items()}
     rounds = [local.play() for _ in range(2)]
     assert [(each.status, each.refutations, each.skipped) for each in rounds] == [("finalized", [], [])] * 2
     assert {a: m.stake for a, m in local.history.miners.items()} == stakes
-    events = list(local.federation.contract.events(name="Disputed"))
+    events = list(local.ledger.contract.events(name="Disputed"))
     assert [(e.args["round"], e.args["tree"]) for e in events] == [(1, Trees.UPDATE), (2, Trees.UPDATE)]
-    leaves = list(local.federation.contract.events(name="LeafShown"))
+    leaves = list(local.ledger.contract.events(name="LeafShown"))
     assert [e.args["round"] for e in leaves] == [1, 2]
-    assert local.federation.contract.call("credits", watchtower.account.address) == 0
-    credits = sum(local.federation.contract.call("credits", a) for a in stakes)
+    assert local.ledger.contract.call("credits", watchtower.account.address) == 0
+    credits = sum(local.ledger.contract.call("credits", a) for a in stakes)
     assert credits == 2 * (WINDOW_TERMS.challenge_bond // 2)
     assert audit_findings(local) == [()] * 4
 
@@ -318,7 +318,7 @@ def with_args(events: Sequence[LogEvent], name: str, **args: object) -> list[Log
 @pytest.fixture(scope="module")
 def disputed_federation(tmp_path_factory: pytest.TempPathFactory) -> LocalFederation:
     local = LocalFederation(tmp_path_factory.mktemp("disputed"), terms=WINDOW_TERMS)
-    local.federation.parties[MINERS].append(Griefer(local, Trees.MODEL, 99))  # type: ignore[arg-type]
+    local.schedule.parties[MINERS].append(Griefer(local, Trees.MODEL, 99))  # type: ignore[arg-type]
     local.play()
     return local
 
@@ -326,7 +326,7 @@ def disputed_federation(tmp_path_factory: pytest.TempPathFactory) -> LocalFedera
 @pytest.mark.parametrize("name", TAMPERINGS)
 def test_an_audit_follows_every_move(disputed_federation: LocalFederation, name: str) -> None:
     local = disputed_federation
-    transcript = gather(local.federation.contract)
+    transcript = gather(local.ledger.contract)
     tampered = replace(transcript, events=TAMPERINGS[name](transcript.events))
     verdicts = list(Audit(tampered, Archive(local.store, LAYOUT, local.terms)).verdicts())
     findings = [(finding.round, finding.field) for each in verdicts for finding in each.findings]
@@ -338,7 +338,7 @@ def test_an_audit_asks_whether_an_answer_was_due(tmp_path: Path) -> None:
     collude(local, no_rows)
     add_watchtower(local)
     local.play(2)
-    transcript = gather(local.federation.contract)
+    transcript = gather(local.ledger.contract)
     for moves in ([], with_args(transcript.events, "Refuted", challenger=BYSTANDER)):
         events = moves or [e for e in transcript.events if e.name not in ("Disputed", "DisputeEnded")]
         tampered = replace(transcript, events=events)
@@ -387,14 +387,14 @@ class Griefer:
 def test_an_honest_leader_is_disputed(tmp_path: Path, tree: Trees, moves: int) -> None:
     local = LocalFederation(tmp_path, terms=WINDOW_TERMS)
     griefer = Griefer(local, tree, moves)
-    local.federation.parties[MINERS].append(griefer)  # type: ignore[arg-type]
+    local.schedule.parties[MINERS].append(griefer)  # type: ignore[arg-type]
     stakes = {a: m.stake for a, m in local.history.miners.items()}
     count = 2
     rounds = [local.play() for _ in range(count)]
     assert [each.status for each in rounds] == ["finalized"] * count
     assert all(not each.refutations and not each.skipped for each in rounds)
     assert {a: m.stake for a, m in local.history.miners.items()} == stakes
-    credits = sum(local.federation.contract.call("credits", a) for a in stakes)
+    credits = sum(local.ledger.contract.call("credits", a) for a in stakes)
     assert credits == count * (WINDOW_TERMS.challenge_bond // 2)
-    assert local.federation.contract.call("credits", griefer.account.address) == 0
+    assert local.ledger.contract.call("credits", griefer.account.address) == 0
     assert audit_findings(local) == [()] * (count + 2)

@@ -33,7 +33,7 @@ def learners() -> list[Quadratic]:
 def scores_of(local: LocalFederation) -> dict[str, int]:
     """What the contract draws by, account by account."""
     accounts = [account.address for account in local.device_accounts]
-    return {account: local.federation.contract.call("resources", account)[4] for account in accounts}
+    return {account: local.ledger.contract.call("resources", account)[4] for account in accounts}
 
 
 def lead_share(scores: dict[str, int], account: str) -> float:
@@ -78,4 +78,4 @@ def test_nobody_mines_without_being_a_device(tmp_path: Path) -> None:
     local = LocalFederation(tmp_path, shared=4, terms=FULL)
     tail = chain_tail(local.owner, local.ledger.domain)
     with pytest.raises(Reverted, match="registry: not a device"):
-        local.federation.contract.send(local.owner, "register_miner", tail, value=local.terms.min_stake)
+        local.ledger.contract.send(local.owner, "register_miner", tail, value=local.terms.min_stake)

@@ -97,11 +97,11 @@ def has_ended(local: LocalFederation, number: int) -> bool:
 
 def check(local: LocalFederation) -> None:
     """Every round ended in a block, nobody paid, nothing stands twice, and it is what a newcomer reads."""
-    fresh = LiveLedger(local.federation.contract)
+    fresh = LiveLedger(local.ledger.contract)
     history = fresh.history()
     assert history == local.history
     counts: Counter[tuple[object, ...]] = Counter()
-    for event in local.federation.contract.events():
+    for event in local.ledger.contract.events():
         if event.name in ONCE:
             account = event.args.get("miner") or event.args.get("sender")
             counts[event.name, event.args["round"], account] += 1

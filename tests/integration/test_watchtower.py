@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from bcfl.federation.simulation import MINERS
+from bcfl.federation.schedule import MINERS
 from bcfl.federation.watchtower import start_watchtower
 from bcfl.ledger.transcript import gather
 from bcfl.protocol import cid, merkle, payload
@@ -53,7 +53,7 @@ def add_watchtower(local: LocalFederation) -> Watchtower:
     """An outsider with some ether and nothing else."""
     outsider = local.device_accounts[-1]  # funded; what it knows as a device is of no use here
     watchtower = Watchtower(outsider, local.ledger, Archive(local.store, LAYOUT, local.terms))
-    local.federation.parties[MINERS].append(watchtower)  # type: ignore[arg-type]
+    local.schedule.parties[MINERS].append(watchtower)  # type: ignore[arg-type]
     return watchtower
 
 
@@ -86,8 +86,8 @@ def test_default_behavior(tmp_path: Path) -> None:
     # The leader's whole stake: half of it, and the bond, are the challenger's.
     stake = 2 * local.terms.min_stake - 1
     assert local.history.miners[leader].stake == 0
-    assert local.federation.contract.call("credits", challenger) == stake // 2 + WINDOW_TERMS.challenge_bond
-    verdicts = list(Audit(gather(local.federation.contract), local.archive).verdicts())
+    assert local.ledger.contract.call("credits", challenger) == stake // 2 + WINDOW_TERMS.challenge_bond
+    verdicts = list(Audit(gather(local.ledger.contract), local.archive).verdicts())
     assert [each.findings for each in verdicts] == [()] * 5
     assert set(verdicts[FORGED].lazy) >= {leader}
 
@@ -97,7 +97,7 @@ def test_without_the_watchtower_the_wrong_model_becomes_final(tmp_path: Path) ->
     collude(local, turns=1)
     local.play(3)
     assert roots(local)[1:] != honest_roots(local)
-    verdicts = list(Audit(gather(local.federation.contract), local.archive).verdicts())
+    verdicts = list(Audit(gather(local.ledger.contract), local.archive).verdicts())
     first = next(finding for each in verdicts for finding in each.findings)
     assert (first.round, first.field) == (FORGED, "proposal.root")
     assert len(verdicts[FORGED].lazy) >= 3
@@ -112,7 +112,7 @@ def test_all_miners_collude_to_the_end_and_others_take_over(tmp_path: Path) -> N
     assert len(local.history.rounds[FORGED].refutations) == len(local.offices)
     assert len(local.history.blocks) == 2
     newcomer = Account.derive(0, "miner", 0)
-    local.federation.contract.send(
+    local.ledger.contract.send(
         newcomer, "top_up", value=2 * ETHER
     )  # whoever has ether may mine, also one that has paid for its fault
     local.play(2)
@@ -132,7 +132,7 @@ def test_an_audit_follows_what_a_refutation_costs(tmp_path: Path, name: str) -> 
     collude(local, turns=1)
     add_watchtower(local)
     local.play(2)
-    transcript, (kind, change, field) = gather(local.federation.contract), MONEY[name]
+    transcript, (kind, change, field) = gather(local.ledger.contract), MONEY[name]
     events = list(transcript.events)
     place = next(i for i, e in enumerate(events) if e.name == kind and e.args["round"] == FORGED)
     if change is None:
@@ -158,7 +158,7 @@ def test_the_command_watches_and_challenges(tmp_path: Path, capsys: pytest.Captu
             act_once()
             return None
 
-    local.federation.parties[MINERS].append(CommandWatchtower())  # type: ignore[arg-type]
+    local.schedule.parties[MINERS].append(CommandWatchtower())  # type: ignore[arg-type]
     assert local.play().refutations
     assert "challenged the proposal: sum" in capsys.readouterr().err
 
@@ -167,7 +167,7 @@ def test_an_honest_proposal_is_left_alone(tmp_path: Path) -> None:
     local = LocalFederation(tmp_path, terms=WINDOW_TERMS)
     watchtower = add_watchtower(local)
     local.play(2)
-    assert local.federation.contract.call("credits", watchtower.account.address) == 0
+    assert local.ledger.contract.call("credits", watchtower.account.address) == 0
     assert [local.history.rounds[n].refutations for n in (1, 2)] == [[], []]
 
 

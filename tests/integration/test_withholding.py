@@ -29,9 +29,9 @@ def test_an_update_that_nobody_can_get_is_rejected(tmp_path: Path) -> None:
     drop(local.store, submission.update.cid)
     round_ = local.play()
     assert round_.status == "finalized"
-    assert set(round_.reasons(2).values()) == {Verdict.UNAVAILABLE}
+    assert set(round_.verdicts(2).values()) == {Verdict.UNAVAILABLE}
     assert round_.accepted == (True, True, False, True)
-    verdict = list(Audit(gather(local.federation.contract), local.archive).verdicts())[1]
+    verdict = list(Audit(gather(local.ledger.contract), local.archive).verdicts())[1]
     assert (verdict.findings, verdict.notes) == ((), ("rejected updates without the right bytes: 1",))
 
 

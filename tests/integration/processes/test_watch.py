@@ -41,8 +41,8 @@ def test_status_when_all_miners_have_committed(tmp_path: Path) -> None:
     local = LocalFederation(tmp_path)
     client, _ = client_of(local)
     while (clock := local.ledger.clock()).acted != clock.expected:
-        if not local.federation.turn(Phase.COMMIT):
-            local.federation.let_time_pass()
+        if not local.schedule.turn(Phase.COMMIT):
+            local.schedule.let_time_pass()
     assert clock.phase is Phase.COMMIT
     assert "waits for 4 devices to commit alone, if left out" in status.status_line(status_view(client))
 
@@ -52,7 +52,7 @@ def test_status_when_all_have_revealed(tmp_path: Path) -> None:
     client, _ = client_of(local)
     local.until(Phase.REVEAL)
     while (view := status_view(client))["awaited"]:
-        local.federation.turn(Phase.REVEAL)
+        local.schedule.turn(Phase.REVEAL)
     assert view["phase"] == "reveal"
     assert status.status_line(view).startswith("round 1 · waits for the phase to end, ")
 

@@ -25,7 +25,7 @@ NOBODY = "0x" + "00" * 20
 
 def compare(local: LocalFederation) -> None:
     """Compare the running round as read with the contract's own values."""
-    call, history = local.federation.contract.call, local.history
+    call, history = local.ledger.contract.call, local.history
     clock = local.ledger.clock()
     assert history.current is not None
     assert (history.current.number, history.current.opened) == (clock.round, clock.opened)
@@ -67,7 +67,7 @@ def compare(local: LocalFederation) -> None:
 
 def shuffle(local: LocalFederation, rng: random.Random, newcomers: list[Account]) -> None:
     """Change the membership by chance; the contract refuses what is not allowed."""
-    contract, miner = local.federation.contract, rng.choice(local.miner_accounts)
+    contract, miner = local.ledger.contract, rng.choice(local.miner_accounts)
     changes: list[Callable[[], object]] = [
         lambda: contract.send(miner, "top_up", value=rng.randrange(1, 2 * ETHER)),
         lambda: contract.send(miner, "leave_miner"),
@@ -95,14 +95,14 @@ def test_the_reading_is_what_the_contract_says(tmp_path: Path, seed: int) -> Non
             shuffle(local, rng, newcomers)
         local.play()
         compare(local)
-    history = take_in(History(local.terms.min_stake), local.federation.contract.events())
+    history = take_in(History(local.terms.min_stake), local.ledger.contract.events())
     assert history == local.history
 
 
 def test_a_lead_is_read_while_it_lasts(tmp_path: Path) -> None:
     local = LocalFederation(tmp_path)
     local.until(Phase.PROPOSE)
-    call, current = local.federation.contract.call, local.history.current
+    call, current = local.ledger.contract.call, local.history.current
     leader, turn, weight, *_ = call("lead_now")
     assert current is not None
     assert (leader, turn) == (current.leader, current.elections[-1].turn)
@@ -126,7 +126,7 @@ def test_whoever_commits_again_has_its_later_place(tmp_path: Path) -> None:
 def test_the_transactions_of_a_round_are_those_that_it_took(tmp_path: Path) -> None:
     local = LocalFederation(tmp_path)
     round_ = local.play()
-    contract = local.federation.contract
+    contract = local.ledger.contract
     gas = [contract.gas_of(transaction) for transaction in round_.transactions]
     transactions = {event.transaction for event in contract.events() if event.args.get("round") == 1}
     opening = next(e.transaction for e in contract.events(name="RoundOpened") if e.args["round"] == 1)

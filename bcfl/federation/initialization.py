@@ -1,0 +1,142 @@
+"""Set up a federation on the embedded chain of a run: contract, parties, registration, first round."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from functools import partial
+
+from bcfl.adversaries.assignment import Assignment
+from bcfl.adversaries.attack import DeviceParts, MinerParts
+from bcfl.federation.genesis import create_genesis
+from bcfl.federation.reporting import Reporter
+from bcfl.federation.reports import Adversary
+from bcfl.federation.runs import Run
+from bcfl.federation.schedule import DEVICES, MINERS, Schedule
+from bcfl.learning import Split, Task
+from bcfl.ledger.artifact import deploy, federation_at
+from bcfl.ledger.devnet.embedded import EmbeddedChain
+from bcfl.ledger.federation import FederationLedger
+from bcfl.ports import Learner
+from bcfl.protocol.accounts import Account
+from bcfl.protocol.beacon import chain_tail
+from bcfl.protocol.limits import MAX_REGISTRATIONS
+from bcfl.protocol.types import Phase
+from bcfl.protocol.wishes import engine_after
+from bcfl.relay.memory import MemoryRelay
+from bcfl.roles.common.archive import Archive
+from bcfl.roles.common.journal import Journal
+from bcfl.roles.device.device import Device
+from bcfl.roles.miner.miner import Miner
+from bcfl.roles.miner.verifier import Checks, Verifier
+from bcfl.storage import DirectoryStore
+
+
+class Initialization:
+    """The accounts of a run, derived from its seed, and what is set up for them."""
+
+    def __init__(self, run: Run, task: Task, shares: Split) -> None:
+        config, seed = run.config, run.config.seed
+        self.run, self.config, self.task, self.shares = run, config, task, shares
+        self.owner = Account.derive(seed, "owner")
+        self.devices = [Account.derive(seed, "device", i) for i in range(config.devices)]
+        miners = [Account.derive(seed, "miner", i) for i in range(config.miners)]
+        self.miners = self.devices if config.mode == "full" else miners
+        self.assignment = Assignment.draw(
+            config.adversaries, self.devices, config.miners, seed, shares.classes
+        )
+
+    def open_chain(self) -> EmbeddedChain:
+        """Open the run's chain; every account has ether on it."""
+        accounts = dict.fromkeys(account.address for account in (self.owner, *self.devices, *self.miners))
+        return EmbeddedChain(self.run.chain_path, accounts=list(accounts))
+
+    def deploy(self, chain: EmbeddedChain) -> tuple[FederationLedger, Archive]:
+        """Put the first model on the store and the contract on the chain, unless it is there already."""
+        store = DirectoryStore(self.run.store_path)
+        genesis = create_genesis(self.config, store, (self.task, self.shares))
+        if self.run.contract is None:
+            root, cid = genesis.model.root, genesis.model.cid
+            contract, _ = deploy(chain, self.owner, genesis.terms, root, cid, self.config.funding)
+            self.run.set_contract(contract.address)
+        return FederationLedger(federation_at(chain, self.run.contract or "")), genesis.archive
+
+    def schedule(self, chain: EmbeddedChain, ledger: FederationLedger, archive: Archive) -> Schedule:
+        """Give everybody data, a journal and, the miners, an inbox; register who is not a member yet."""
+        relay = MemoryRelay()
+        parties: dict[str, list[Device | Miner]] = {
+            DEVICES: [*self._make_devices(ledger, relay, archive)],
+            MINERS: [*self._make_miners(ledger, relay, archive)],
+        }
+        self._register(ledger)
+        return Schedule(chain, ledger, self.owner, parties)
+
+    def reporter(self, ledger: FederationLedger, archive: Archive) -> Reporter:
+        """Return what makes the reports of this run."""
+        from bcfl.learning.training import judge
+
+        evaluator = judge(self.task, self.shares)
+        return Reporter(
+            self.run, ledger, archive, evaluator, self._backdoor_judge(), self.assignment, self._adversaries()
+        )
+
+    def _make_devices(self, ledger: FederationLedger, relay: MemoryRelay, archive: Archive) -> list[Device]:
+        from bcfl.learning.training import device_learner
+
+        shares = self.assignment.poison_shares(self.shares)
+        honest = [device_learner(self.task, shares, i, self.config.seed) for i in range(len(self.devices))]
+        learners = self.assignment.form_coalitions(honest)
+        clips = self.config.check_norm
+        return [
+            self.assignment.device(
+                i, DeviceParts(account, learner, ledger, relay, archive, self._journal(account), clips)
+            )
+            for i, (account, learner) in enumerate(zip(self.devices, learners, strict=True))
+        ]
+
+    def _make_miners(self, ledger: FederationLedger, relay: MemoryRelay, archive: Archive) -> list[Miner]:
+        from bcfl.learning.training import miner_learner
+
+        miners, checks = list[Miner](), Checks(**self.config.checks)
+        wishes = partial(engine_after, self.config.wishes)
+        for i, account in enumerate(self.miners):
+            verifier = Verifier(miner_learner(self.task, self.shares, i), ledger, archive, checks)
+            parts = MinerParts(account, ledger, relay, archive, verifier, self._journal(account), wishes)
+            miners.append(self.assignment.miner(i, parts))
+            relay.open(account.address, miners[-1])
+        return miners
+
+    def _journal(self, account: Account) -> Journal:
+        """Return where an account writes down what it must not forget of this federation."""
+        return Journal(self.run.journal_path / account.address)
+
+    def _register(self, ledger: FederationLedger) -> None:
+        """Register whoever is not yet, and open the first round."""
+        history, contract = ledger.history(), ledger.contract
+        missing = [item.address for item in self.devices if item.address not in history.join_rounds]
+        for start in range(0, len(missing), MAX_REGISTRATIONS):
+            contract.send(self.owner, "register_devices", missing[start : start + MAX_REGISTRATIONS])
+        for account in self.miners:
+            if account.address not in history.miners:
+                tail = chain_tail(account, ledger.domain)
+                contract.send(account, "register_miner", tail, value=self.config.stake)
+        if ledger.clock().phase is Phase.IDLE:
+            contract.send(self.owner, "start")
+
+    def _backdoor_judge(self) -> Learner | None:
+        """Return what measures the success of a backdoor; None without one."""
+        from bcfl.learning.training import judge
+
+        test = self.assignment.backdoor_test(self.shares.test)
+        return None if test is None else judge(self.task, replace(self.shares, test=test))
+
+    def _adversaries(self) -> tuple[Adversary, ...]:
+        """Return who misbehaves, devices first."""
+        groups = [
+            ("device", self.assignment.device_specs, self.devices),
+            ("miner", self.assignment.miner_specs, self.miners),
+        ]
+        return tuple(
+            Adversary(accounts[index].address, role, spec.text)
+            for role, specs, accounts in groups
+            for index, spec in specs.items()
+        )

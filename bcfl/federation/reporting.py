@@ -1,0 +1,118 @@
+"""Report what rounds came to, from what chain and store say of them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from bcfl.adversaries.assignment import Assignment
+from bcfl.federation.reports import Adversary, Rejection, Report, RoundReport
+from bcfl.federation.runs import Run
+from bcfl.ledger.federation import FederationLedger
+from bcfl.ports import Learner
+from bcfl.protocol.rounds import History, Round
+from bcfl.protocol.types import Phase
+from bcfl.roles.common.archive import Archive
+
+
+@dataclass(frozen=True)
+class Reporter:
+    """What reports are made from: the chain, the models, test data, and who misbehaves."""
+
+    run: Run
+    ledger: FederationLedger
+    archive: Archive
+    judge: Learner  # holds the test data
+    backdoor_judge: Learner | None  # holds the triggered test data; None without a backdoor
+    assignment: Assignment
+    adversaries: tuple[Adversary, ...]  # devices first
+
+    def round_report(self, round_: Round) -> RoundReport:
+        """Return what a finished round came to."""
+        history = self.ledger.history()
+        block = round_.block or history.model_before(round_.number)
+        model = self.archive.values(block, history)
+        evaluation = self.judge.evaluate(model)
+        devices = [history.devices[item.update.device] for item in round_.accepted_submissions()]
+        backdoor = None if self.backdoor_judge is None else self.backdoor_judge.evaluate(model)
+        return RoundReport(
+            round=round_.number,
+            status=round_.status,
+            reason=None if round_.void is None else round_.void.name.lower(),
+            engine=round_.engine.name.lower(),
+            committee=round_.committee,
+            leader=None if round_.block is None else round_.leader,
+            accepted=tuple(devices),
+            rejected=tuple(_rejections(history, round_)),
+            global_root="0x" + block.root.hex(),
+            global_cid=self.archive.cid_of(block.cid),
+            block_hash=None if round_.block_hash is None else "0x" + round_.block_hash.hex(),
+            accuracy=evaluation.accuracy,
+            loss=evaluation.loss,
+            gas=sum(self.ledger.contract.gas_of(transaction) for transaction in round_.transactions),
+            attack_success=None if backdoor is None else backdoor.accuracy,
+            **self._mistakes(history, round_),
+        )
+
+    def report(self, rounds: tuple[RoundReport, ...], seconds: float) -> Report:
+        """Return what a run came to; `seconds` of wall time."""
+        gas = sum(round_.gas for round_ in rounds)
+        false_rejects = sum(round_.false_rejects or 0 for round_ in rounds)
+        false_accepts = sum(round_.false_accepts or 0 for round_ in rounds)
+        return Report(
+            run_dir=str(self.run.path),
+            contract=self.ledger.contract.address,
+            rounds=rounds,
+            final_accuracy=rounds[-1].accuracy,
+            gas_per_participant=gas / len(rounds) / self.run.config.participants,
+            seconds=seconds,
+            adversaries=self.adversaries or None,
+            false_rejects=false_rejects if self.adversaries else None,
+            false_accepts=false_accepts if self.adversaries else None,
+            attack_success=rounds[-1].attack_success,
+        )
+
+    def _mistakes(self, history: History, round_: Round) -> dict[str, int]:
+        """Count honest updates that were rejected, and others that were not; empty where all are honest."""
+        if not self.adversaries:
+            return {}
+        accounts = [history.devices[item.update.device] for item in round_.submissions]
+        honest = [account not in self.assignment.accomplices for account in accounts]
+        pairs = list(zip(honest, round_.accepted or (), strict=round_.accepted is not None))
+        return {
+            "false_rejects": sum(is_honest and not accepted for is_honest, accepted in pairs),
+            "false_accepts": sum(accepted and not is_honest for is_honest, accepted in pairs),
+        }
+
+
+def _rejections(history: History, round_: Round) -> list[Rejection]:
+    """Return the devices whose updates the tally did not accept, with the reason; none before the tally."""
+    if round_.accepted is None:
+        return []
+    return [
+        Rejection(
+            history.devices[item.update.device],
+            round_.verdict(item.position).name.lower(),
+            item.update.samples,
+        )
+        for item in round_.submissions
+        if not round_.accepted[item.position]
+    ]
+
+
+def awaited(history: History, current: Round, phase: Phase) -> tuple[str, ...]:
+    """Return who has not acted yet in this phase, as the chain knows it."""
+    if phase is Phase.REVEAL:
+        revealed = {item.update.device for item in current.submissions}
+        return tuple(history.devices[d] for d in history.expected_devices() if d not in revealed)
+    if phase is Phase.PROPOSE:
+        return (current.leader,) if current.leader else ()
+    attesters = current.proposals[-1].attested if current.proposals else ()
+    voters = [vote.voter.account for vote in current.votes]
+    members = [member.account for member in history.voters()]
+    expected, done = {
+        Phase.COMMIT: (members, list(current.commits)),
+        Phase.VOTE: ([member.account for member in history.electors()], list(current.vote_commits)),
+        Phase.UNVEIL: (list(current.vote_commits), voters),
+        Phase.ATTEST: (voters, list(attesters)),
+    }.get(phase, (members, []))
+    return tuple(account for account in expected if account not in done)
