@@ -1,4 +1,4 @@
-"""Where an option's value comes from, and what is said of one that is of no use (step 1, initialization)."""
+"""Read options from their sources, and say what is wrong with one that is of no use."""
 
 from __future__ import annotations
 
@@ -16,6 +16,8 @@ from bcfl.errors import ConfigError
 FILE: Final = Path("bcfl.toml")
 PREFIX: Final = "BCFL_"
 PLACES: Final = frozenset({"BCFL_NETWORK", "BCFL_STORE", "BCFL_KEYSTORE"})  # where things are, no options
+# Former names of options. A user is told the new one; what was stored with a former name is still read.
+RENAMED: Final = {"check_effort": "check_min_norm", "check_split": "check_clusters"}
 NAMED: Final = re.compile(r"\b([a-z_]+)=[^\s,:]+")
 
 
@@ -28,7 +30,7 @@ class Given(NamedTuple):
 
 
 def from_environment(env: Mapping[str, str]) -> list[Given]:
-    """The options in the environment."""
+    """Return the options in the environment."""
     return [
         Given(key.removeprefix(PREFIX).lower(), env[key], f"{key} in the environment")
         for key in sorted(env)
@@ -37,7 +39,7 @@ def from_environment(env: Mapping[str, str]) -> list[Given]:
 
 
 def from_file(path: Path | None) -> list[Given]:
-    """The options of a file; None: of `bcfl.toml`, where there is one."""
+    """Return the options of a file; None: of `bcfl.toml`, where there is one."""
     if path is None:
         if not FILE.exists():
             return []
@@ -59,18 +61,18 @@ def from_file(path: Path | None) -> list[Given]:
 
 
 def from_pairs(pairs: Sequence[str]) -> list[Given]:
-    """The options written as `key=value`."""
-    given = []
+    """Return the options written as `key=value`."""
+    options = []
     for pair in pairs:
         key, equals, value = pair.partition("=")
         if not equals or not key.strip():
-            raise ConfigError(f"-c {_shown(pair)} is not key=value: write, for example, -c rounds=3")
-        given.append(Given(key.strip(), value.strip(), "-c"))
-    return given
+            raise ConfigError(f"-c {_short(pair)} is not key=value: write, for example, -c rounds=3")
+        options.append(Given(key.strip(), value.strip(), "-c"))
+    return options
 
 
 def from_flags(flags: Mapping[str, object]) -> list[Given]:
-    """The options that are flags of a command; those given several times are one with blanks."""
+    """Return the options that are flags of a command; those given several times are one with blanks."""
     return [
         Given(name, " ".join(value) if isinstance(value, list) else value, f"--{name.replace('_', '-')}")
         for name, value in flags.items()
@@ -79,16 +81,32 @@ def from_flags(flags: Mapping[str, object]) -> list[Given]:
 
 
 def unknown(model: type[BaseModel], name: str, source: str) -> str:
-    """The refusal of a key that is no option, with the nearest that is, spelt as that source spells it."""
-    nearest = get_close_matches(name.lower().replace("-", "_"), model.model_fields, n=1, cutoff=0.0)[0]
+    """Return the refusal of a key that is no option: its new name, or the nearest option.
+
+    Each is spelled as that source spells it.
+    """
+    key = name.lower().replace("-", "_")
+    if key in RENAMED:
+        return f"{_short(name)} ({source}) is now {_spelled(RENAMED[key], source)}"
+    nearest = get_close_matches(key, model.model_fields, n=1, cutoff=0.0)[0]
     meaning = model.model_fields[nearest].description
-    if source.startswith(PREFIX):
-        nearest = PREFIX + nearest.upper()
-    return f"{_shown(name)} ({source}) is not an option; the nearest is {nearest} [{meaning}]"
+    return (
+        f"{_short(name)} ({source}) is not an option; the nearest is {_spelled(nearest, source)} [{meaning}]"
+    )
+
+
+def _spelled(name: str, source: str) -> str:
+    """Return an option's name as a source spells it."""
+    return PREFIX + name.upper() if source.startswith(PREFIX) else name
+
+
+def with_new_names(options: Mapping[str, Any]) -> dict[str, Any]:
+    """Return stored options under the names that they have now."""
+    return {RENAMED.get(name, name): value for name, value in options.items()}
 
 
 def explain(model: type[BaseModel], error: ValidationError, sources: Mapping[str, str]) -> str:
-    """The first thing wrong, as one line: key, value, source, and what it must be."""
+    """Return the first thing wrong, as one line: key, value, source, and what it must be."""
     first = error.errors(include_url=False)[0]
     if not first["loc"]:
         reason = _reason(first["type"], first["msg"], first.get("ctx", {}))
@@ -98,11 +116,11 @@ def explain(model: type[BaseModel], error: ValidationError, sources: Mapping[str
     if first["type"] == "extra_forbidden":
         return unknown(model, name, source)
     reason = _reason(first["type"], first["msg"], first.get("ctx", {}))
-    return f"{name}={_shown(first['input'])} ({source}) {reason} [{model.model_fields[name].description}]"
+    return f"{name}={_short(first['input'])} ({source}) {reason} [{model.model_fields[name].description}]"
 
 
 def _reason(kind: str, message: str, context: Mapping[str, Any]) -> str:
-    """In our words what pydantic's kind of error asks for."""
+    """Return what pydantic's kind of error asks for, in plain words."""
     if kind == "value_error":
         return str(context["error"])
     if kind.startswith("int_"):
@@ -117,7 +135,7 @@ def _reason(kind: str, message: str, context: Mapping[str, Any]) -> str:
     return words.replace("greater than or equal to", "at least").replace("less than or equal to", "at most")
 
 
-def _shown(value: object) -> str:
-    """A value short enough for one line."""
+def _short(value: object) -> str:
+    """Return a value short enough for one line."""
     text = value if isinstance(value, str) and value.isprintable() and value else repr(value)
     return text if len(text) <= 60 else text[:57] + "..."

@@ -1,4 +1,4 @@
-"""How the values of options are written: amounts, wishes, adversaries, widths of lanes."""
+"""Parse the values of options: amounts, wishes, adversaries, widths of lanes."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ AMOUNT: Final = re.compile(r"(\d{1,30}(?:\.\d{1,18})?)(?: *([a-z]+))?")
 
 
 def parse_wei(amount: object) -> int:
-    """Wei of an amount such as `"1.5 ether"`, `"100 gwei"`, `"7 wei"` or a whole number of wei.
+    """Return the wei of an amount such as `"1.5 ether"`, `"100 gwei"`, `"7 wei"` or a whole number of wei.
 
     Raises ValueError for anything else: a bare fraction would leave its unit to be guessed.
     """
@@ -33,12 +33,12 @@ def parse_wei(amount: object) -> int:
 
 
 def digits(value: object) -> object:
-    """A text of digits as the number that it is, anything else as it was."""
+    """Return a text of digits as the number that it is, anything else as it was."""
     return int(value) if isinstance(value, str) and value.isdecimal() else value
 
 
 def parse_wishes(value: object) -> tuple[str, ...]:
-    """Wishes as `ROUND:ENGINE` each, in the order of their rounds; a text may hold several, with commas.
+    """Return wishes as `ROUND:ENGINE` each, in the order of rounds; a text may hold several, with commas.
 
     Raises ValueError for anything else, and for two of one round.
     """
@@ -52,7 +52,7 @@ def parse_wishes(value: object) -> tuple[str, ...]:
 
 
 def parse_specs(value: object) -> object:
-    """Adversaries as a list of texts or as one text with blanks between them, in their one spelling."""
+    """Return adversaries, given as a list of texts or as one text with blanks, in their one spelling."""
     texts = value.split() if isinstance(value, str) else value
     if not isinstance(texts, list | tuple) or not all(isinstance(text, str) for text in texts):
         raise ValueError("must be NAME:SHARE[:KEY=VALUE,...], or a list of these")

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Literal
 
 from bcfl.config import Config
+from bcfl.config.sources import with_new_names
 from bcfl.federation.genesis import set_up_task
 
 if TYPE_CHECKING:
@@ -25,7 +26,8 @@ def learning_config(client: FederationClient, flags: Mapping[str, Any]) -> Confi
 
     Raises ConfigError for flags that are not options, or do not fit together.
     """
-    options = {name: client.options[name] for name in Config.model_fields if name in client.options}
+    recorded = with_new_names(client.options)
+    options = {name: recorded[name] for name in Config.model_fields if name in recorded}
     options.pop("data", None)  # a folder of the owner's machine
     return Config(**{**options, **flags})
 

@@ -13,7 +13,7 @@ import fcntl
 import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -67,7 +67,7 @@ class MinerOptions:
     port: int = 0
     endpoint: str | None = None
     stake: int | None = None  # wei; needed by an account that is no miner yet
-    checks: Checks = Checks()
+    checks: Checks = field(default_factory=Checks)
     wishes: Sequence[Wish] = ()  # engines, in mode hybrid
 
 

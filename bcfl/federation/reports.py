@@ -1,4 +1,4 @@
-"""What a run tells while it goes on, and when it has ended (steps 1 to 8, for whoever watches)."""
+"""Define what a run reports while it goes on, and when it has ended."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ class RoundReport:
     )
 
     def to_dict(self) -> dict[str, Any]:
-        """The same as JSON has it; what only adversaries bring is there only with adversaries."""
+        """Return the fields as JSON has them; those of adversaries only where there are any."""
         return _without(asdict(self), ADVERSARIAL)
 
 
@@ -94,29 +94,29 @@ class Report:
 
     @property
     def losses(self) -> tuple[Loss, ...]:
-        """What the filters took, the devices that lost most first."""
-        lost: dict[str, list[Rejection]] = {}
+        """Return what the filters took, the devices that lost most first."""
+        rejections: dict[str, list[Rejection]] = {}
         for report in self.rounds:
             for item in report.rejected:
-                lost.setdefault(item.device, []).append(item)
-        found = [
+                rejections.setdefault(item.device, []).append(item)
+        losses = [
             Loss(
                 device,
                 len(items),
                 sum(item.samples for item in items),
                 dict(Counter(i.reason for i in items)),
             )
-            for device, items in lost.items()
+            for device, items in rejections.items()
         ]
-        return tuple(sorted(found, key=lambda loss: (-loss.rounds, loss.device)))
+        return tuple(sorted(losses, key=lambda loss: (-loss.rounds, loss.device)))
 
     def to_dict(self) -> dict[str, Any]:
-        """The same as `bcfl run --json` prints it; what only adversaries bring is there only with them."""
+        """Return the fields as `bcfl run --json` prints them; adversaries only where there are any."""
         content = _without(asdict(self), ADVERSARIAL)
         losses = [asdict(loss) for loss in self.losses]
-        return content | {"rounds": tuple(found.to_dict() for found in self.rounds), "losses": losses}
+        return content | {"rounds": tuple(report.to_dict() for report in self.rounds), "losses": losses}
 
 
 def _without(content: dict[str, Any], names: frozenset[str]) -> dict[str, Any]:
-    """The same without those of the names that stand for nothing."""
+    """Return the content without those of the names whose value is None."""
     return {name: value for name, value in content.items() if value is not None or name not in names}

@@ -1,4 +1,4 @@
-"""The folder of a run (step 1, initialization): where its chain, store and journals are, and its options.
+"""Keep a run in a folder: its chain, its store, its journals and its options.
 
     run.json     format, options, the contract's address
     run.lock     who writes to the run; held until that process ends, however it ends
@@ -25,6 +25,7 @@ from pathlib import Path
 from typing import Final, Self
 
 from bcfl.config import Config
+from bcfl.config.sources import with_new_names
 from bcfl.errors import ConfigError, RunError
 
 FORMAT: Final = 1
@@ -33,7 +34,7 @@ LOCK: Final = "run.lock"
 KEYS: Final = {"format", "created", "config", "contract"}
 STAMP: Final = "%Y%m%d-%H%M%S"
 ADDRESS: Final = re.compile("0x[0-9a-fA-F]{40}")
-PATIENCE: Final = 0.2  # seconds; whoever asks if a run is busy holds its lock for an instant
+LOCK_SECONDS: Final = 0.2  # seconds; whoever asks if a run is busy holds its lock for an instant
 DEEPEST: Final = 100  # brackets; many more exhaust the stack where py-evm has lifted the limit
 FULL: Final = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 
@@ -52,37 +53,37 @@ class Run:
 
     @classmethod
     def create(cls, config: Config, now: datetime | None = None, suffix: str | None = None) -> Self:
-        """A new run of `config`, in `config.run_dir` or a folder of its own under `config.runs`.
+        """Create a new run of `config`, in `config.run_dir` or a folder of its own under `config.runs`.
 
         `now` (the clock's, UTC) and `suffix` (random) name that folder. Raises RunError when the folder holds
         something already or cannot be written; then nothing new is left behind.
         """
         created = datetime.now(UTC) if now is None else now
         path = config.run_dir or new_path(config.runs, created, suffix)
-        made = _make(path)
+        is_new = _make(path)
         lock = _take(path)
         run = cls(path, _absolute(config), created, None, lock)
         try:
             run._write()
         except BaseException:
             run.close()
-            _remove(path, made)
+            _remove(path, is_new)
             raise
         return run
 
     @classmethod
     def open(cls, path: Path | None, runs: Path = Path("runs"), read_only: bool = False) -> Self:
-        """The run in the folder `path`, the latest in the folder `runs` when None.
+        """Open the run in the folder `path`, the latest in the folder `runs` when None.
 
         Raises RunError when there is none, it is damaged, of another format, or, unless `read_only`,
         another process is writing to it.
         """
-        found = latest(runs) if path is None else path
-        if not (found / FILE).exists():
-            raise RunError(f"{found} is not the directory of a run: no {FILE}; `bcfl ls` lists the runs")
-        lock = None if read_only else _take(found)
+        folder = latest(runs) if path is None else path
+        if not (folder / FILE).exists():
+            raise RunError(f"{folder} is not the directory of a run: no {FILE}; `bcfl ls` lists the runs")
+        lock = None if read_only else _take(folder)
         try:
-            return cls(found, *_read(found), lock)
+            return cls(folder, *_read(folder), lock)
         except BaseException:
             if lock is not None:
                 os.close(lock)
@@ -90,46 +91,46 @@ class Run:
 
     @property
     def config(self) -> Config:
-        """The options of the run; `run_dir` is where the run is now."""
+        """Return the options of the run; `run_dir` is where the run is now."""
         return self._config.model_copy(update={"run_dir": self.path})
 
     @property
     def contract(self) -> str | None:
-        """The address of the contract, None until it is deployed."""
+        """Return the address of the contract, None until it is deployed."""
         return self._contract
 
     @property
     def chain_path(self) -> Path:
-        """The file of the embedded chain."""
+        """Return the file of the embedded chain."""
         return self.path / "chain.sqlite"
 
     @property
     def store_path(self) -> Path:
-        """The folder of the store."""
+        """Return the folder of the store."""
         return self.path / "store"
 
     @property
     def journal_path(self) -> Path:
-        """The folder of the journals."""
+        """Return the folder of the journals."""
         return self.path / "journal"
 
     def set_contract(self, address: str) -> None:
         """Record where the contract is; raises RunError, with nothing lost, when that cannot be written."""
-        before, self._contract = self._contract, address
+        old_contract, self._contract = self._contract, address
         try:
             self._write()
         except BaseException:
-            self._contract = before
+            self._contract = old_contract
             raise
 
     def set_rounds(self, rounds: int) -> None:
         """Let the run have `rounds` rounds in all; raises ConfigError or RunError, with nothing changed."""
-        before = self._config
-        self._config = Config(**before.model_dump() | {"rounds": rounds})
+        old_config = self._config
+        self._config = Config(**old_config.model_dump() | {"rounds": rounds})
         try:
             self._write()
         except BaseException:
-            self._config = before
+            self._config = old_config
             raise
 
     def close(self) -> None:
@@ -178,24 +179,24 @@ class Listed:
 
 
 def list_runs(runs: Path) -> list[Listed]:
-    """The runs in the folder `runs`, the oldest first; none where there is no such folder."""
+    """Return the runs in the folder `runs`, the oldest first; none where there is no such folder."""
     try:
-        found = [path for path in runs.iterdir() if (path / FILE).exists()]
+        paths = [path for path in runs.iterdir() if (path / FILE).exists()]
     except FileNotFoundError:
         return []
     except OSError as error:
         raise RunError(f"{runs} cannot be read: {_why(error)}; name another folder with --runs") from error
-    return sorted((_listed(path) for path in found), key=lambda run: (run.created, run.path.name))
+    return sorted((_listed(path) for path in paths), key=lambda run: (run.created, run.path.name))
 
 
 def latest(runs: Path) -> Path:
-    """The folder of the run that began last; raises RunError when there is none."""
-    listed = list_runs(runs)
-    if not listed:
+    """Return the folder of the run that began last; raises RunError when there is none."""
+    entries = list_runs(runs)
+    if not entries:
         raise RunError(
             f"there is no run in {runs} yet: start one with `bcfl run`, or name another with --runs"
         )
-    return listed[-1].path
+    return entries[-1].path
 
 
 def find_run(path: Path | None, runs: Path) -> Path | None:
@@ -207,17 +208,17 @@ def find_run(path: Path | None, runs: Path) -> Path | None:
 
 
 def new_path(runs: Path, now: datetime, suffix: str | None = None) -> Path:
-    """The folder of a new run: by UTC time, and something random for two in the same second."""
+    """Return the folder of a new run: by UTC time, and something random for two in the same second."""
     return runs / f"{now.astimezone(UTC):{STAMP}}-{suffix or secrets.token_hex(2)}"
 
 
 def _absolute(config: Config) -> Config:
-    """The options such that they mean the same wherever the run is resumed from."""
+    """Return the options such that they mean the same wherever the run is resumed from."""
     return config if config.data is None else config.model_copy(update={"data": config.data.absolute()})
 
 
 def _make(path: Path) -> bool:
-    """Make the folder of a new run; whether it was absent. Raises RunError when it is of no use."""
+    """Make the folder of a new run; return whether it was absent. Raises RunError when it is of no use."""
     try:
         if (path / FILE).exists():
             raise RunError(
@@ -232,21 +233,21 @@ def _make(path: Path) -> bool:
     return absent
 
 
-def _remove(path: Path, made: bool) -> None:
+def _remove(path: Path, is_new: bool) -> None:
     """Take back what `create` left of a run that did not come to be."""
     with suppress(OSError):
         (path / LOCK).unlink()
-        if made:
+        if is_new:
             path.rmdir()
 
 
 def _take(path: Path) -> int:
-    """The right to write to a run, until it is closed or the process ends; raises RunError."""
+    """Take the right to write to a run, until it is closed or the process ends; raises RunError."""
     try:
         lock = os.open(path / LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
     except OSError as error:
         raise RunError(f"{path} cannot be written: {_why(error)}") from error
-    if not _locked(lock, fcntl.LOCK_EX, PATIENCE):
+    if not _locked(lock, fcntl.LOCK_EX, LOCK_SECONDS):
         writer = os.pread(lock, 32, 0).decode("ascii", "replace").strip() or "unknown"
         os.close(lock)
         raise RunError(f"{path} is busy: process {writer} is writing to it; wait for it to end, or end it")
@@ -256,9 +257,9 @@ def _take(path: Path) -> int:
     return lock
 
 
-def _locked(lock: int, kind: int, patience: float = 0.0) -> bool:
-    """Lock an open file, within so many seconds; whether that was possible."""
-    until = time.monotonic() + patience
+def _locked(lock: int, kind: int, seconds: float = 0.0) -> bool:
+    """Lock an open file, within so many seconds; return whether that was possible."""
+    until = time.monotonic() + seconds
     while True:
         try:
             fcntl.flock(lock, kind | fcntl.LOCK_NB)
@@ -271,7 +272,7 @@ def _locked(lock: int, kind: int, patience: float = 0.0) -> bool:
 
 
 def _busy(path: Path) -> bool:
-    """Whether a process is writing to the run."""
+    """Return whether a process is writing to the run."""
     try:
         lock = os.open(path / LOCK, os.O_RDONLY | os.O_CLOEXEC)
     except OSError:
@@ -286,13 +287,13 @@ def _listed(path: Path) -> Listed:
     try:
         config, created, contract = _read(path)
     except RunError as error:
-        changed = datetime.fromtimestamp((path / FILE).stat().st_mtime, UTC)
-        return Listed(path, changed, None, None, _busy(path), str(error))
+        time_ = datetime.fromtimestamp((path / FILE).stat().st_mtime, UTC)
+        return Listed(path, time_, None, None, _busy(path), str(error))
     return Listed(path, created, config, contract, _busy(path), None)
 
 
 def _read(path: Path) -> tuple[Config, datetime, str | None]:
-    """Options, time of creation and contract; raises RunError for anything but a run.json of this format."""
+    """Read options, time of creation and contract; raises RunError for any other run.json."""
     try:
         text = (path / FILE).read_bytes()
         content = json.loads(text) if text.count(b"[") + text.count(b"{") < DEEPEST else None
@@ -317,6 +318,7 @@ def _read(path: Path) -> tuple[Config, datetime, str | None]:
 def _config(path: Path, options: object) -> Config:
     if not isinstance(options, dict):
         raise _damaged(path, "config is not an object")
+    options = with_new_names(options)
     missing = set(Config.model_fields) - {"runs", "run_dir"} - set(options)
     if missing:
         raise _damaged(path, f"config lacks {min(missing)}")
@@ -328,9 +330,9 @@ def _config(path: Path, options: object) -> Config:
 
 def _created(path: Path, text: object) -> datetime:
     with suppress(ValueError, TypeError):
-        created = datetime.fromisoformat(text)  # type: ignore[arg-type]
-        if created.tzinfo is not None:
-            return created
+        time_ = datetime.fromisoformat(text)  # type: ignore[arg-type]
+        if time_.tzinfo is not None:
+            return time_
     raise _damaged(path, "created is not a time")
 
 
@@ -340,8 +342,8 @@ def _address(path: Path, address: object) -> str | None:
     raise _damaged(path, "contract is not an address")
 
 
-def _damaged(path: Path, what: str) -> RunError:
-    return RunError(f"{path / FILE} is damaged ({what}): put it back from a copy, or start a new run")
+def _damaged(path: Path, reason: str) -> RunError:
+    return RunError(f"{path / FILE} is damaged ({reason}): put it back from a copy, or start a new run")
 
 
 def _why(error: OSError) -> str:

@@ -1,4 +1,4 @@
-"""The terms of a federation (step 1, initialization): what a configuration and a model come to on chain."""
+"""Turn a configuration and a model's layout into the terms that stand on chain."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from bcfl.roles.miner.lead import TRIES
 
 
 def terms_of(config: Config, layout: Layout, largest: int) -> Terms:
-    """The terms that a configuration comes to; `largest` is the most samples that a device holds.
+    """Return the terms that a configuration comes to; `largest` is the most samples that a device holds.
 
     On the embedded chain every transaction is a block and every block a second: a phase is at least
     so long that all miners may act in half of it, and the devices of one miner in a quarter.

@@ -44,9 +44,9 @@ def test_default_behavior(tmp_path: Path) -> None:
 def test_the_same_seed_gives_the_same_models(tmp_path: Path) -> None:
     first = play(tmp_path)
     script = (
-        "import sys; from pathlib import Path; from bcfl.federation import simulation; from bcfl.config import Config;"
-        f"made = simulation.run(Config(**{SMALL!r}, runs=Path(sys.argv[1])));"
-        "print(*(f'{r.global_root} {r.leader}' for r in made.rounds))"
+        "import sys; from pathlib import Path; from bcfl import Config, run as train;"
+        f"report = train(Config(**{SMALL!r}, runs=Path(sys.argv[1])));"
+        "print(*(f'{r.global_root} {r.leader}' for r in report.rounds))"
     )
     ended = subprocess.run(
         [sys.executable, "-c", script, str(tmp_path)],

@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bcfl.config import Config
+from bcfl.config.sources import RENAMED
 from bcfl.errors import ConfigError
 
 
@@ -107,6 +108,17 @@ def test_an_unknown_key_is_refused_with_the_nearest(sources: dict[str, object], 
 def test_an_unknown_key_in_the_file_is_refused_with_the_nearest(elsewhere: Path) -> None:
     (elsewhere / "bcfl.toml").write_text("lanebits = 8\n")
     assert "lanebits (bcfl.toml) is not an option; the nearest is lane_bits" in refusal()
+
+
+@pytest.mark.parametrize(("old", "new"), RENAMED.items())
+def test_a_former_name_names_the_new_one(old: str, new: str) -> None:
+    assert new in Config.model_fields
+    with pytest.raises(ConfigError, match=rf"^{old} \(-c\) is now {new}$"):
+        Config.load(pairs=[f"{old}=false"])
+    with pytest.raises(ConfigError, match=f"is now BCFL_{new.upper()}$"):
+        Config.load(env={f"BCFL_{old.upper()}": "false"})
+    with pytest.raises(ConfigError, match=f"{old} .* is now {new}$"):
+        Config(**{old: False})
 
 
 def test_an_unknown_argument_is_refused_with_the_nearest() -> None:

@@ -12,10 +12,12 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from bcfl.config import Config
+from bcfl.config.sources import RENAMED
 from bcfl.errors import ConfigError, RunError
 from bcfl.federation.runs import Run, latest, list_runs, new_path
 
@@ -28,7 +30,7 @@ def runs(tmp_path: Path) -> Path:
     return tmp_path / "runs"
 
 
-def made(runs: Path, minutes: int = 0, **options: object) -> Path:
+def made(runs: Path, minutes: int = 0, **options: Any) -> Path:
     """A run that began so many minutes after NOW, and that nobody has open."""
     config = Config(runs=runs, **options)
     with Run.create(config, NOW + timedelta(minutes=minutes), "ab12") as run:
@@ -269,3 +271,13 @@ def test_a_full_disk_loses_nothing(runs: Path) -> None:
         assert sorted(entry.name for entry in path.iterdir()) == ["run.json", "run.lock"]
         run.set_contract(ADDRESS)
     assert Run.open(path, read_only=True).contract == ADDRESS
+
+
+def test_a_run_with_former_names_of_options_is_read(runs: Path) -> None:
+    path = made(runs, check_clusters=False)
+    content = json.loads((path / "run.json").read_text())
+    options = content["config"]
+    content["config"] = {old: options.pop(new) for old, new in RENAMED.items()} | options
+    (path / "run.json").write_text(json.dumps(content))
+    config = Run.open(path, read_only=True).config
+    assert (config.check_clusters, config.check_min_norm) == (False, True)

@@ -1,0 +1,99 @@
+"""Find options that cannot stand together: a rule each, with what to do about it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Final
+
+from bcfl.adversaries import catalog
+from bcfl.config.options import Options
+from bcfl.errors import ConfigError
+from bcfl.protocol.limits import BASIS_POINTS, MAX_BATCH, MAX_MINERS, MAX_SHOWN, MODEL_BITS, WEI_BITS
+
+Rule = Callable[[Options], Iterator[str]]
+WORD_BITS: Final = 256
+
+
+def conflicts(options: Options) -> Iterator[str]:
+    """Yield every set of options that cannot stand together, as `key=value` with what to do about it."""
+    for rule in RULES:
+        yield from rule(options)
+
+
+def _leaves(c: Options) -> Iterator[str]:
+    if c.leaf_lanes * c.lane_bits % WORD_BITS:
+        words = f"leaf_lanes={c.leaf_lanes} with lane_bits={c.lane_bits} is no whole number of 32-byte words"
+        yield f"{words}: take a multiple of {WORD_BITS // c.lane_bits} for leaf_lanes"
+    size = c.devices * (c.leaf_lanes * c.lane_bits // 8 + 4) + 8 * c.leaf_lanes
+    if size > MAX_SHOWN:
+        words = f"leaf_lanes={c.leaf_lanes} with devices={c.devices} makes a challenge of {size} bytes"
+        yield f"{words}, more than {MAX_SHOWN}: lower leaf_lanes"
+
+
+def _lanes(c: Options) -> Iterator[str]:
+    if c.lane_bits + c.lane_shift > MODEL_BITS:
+        yield f"shift={c.lane_shift} with lane_bits={c.lane_bits} is wider than 32 bits: lower shift"
+    if c.lane_shift > c.scale_bits:
+        yield f"shift={c.lane_shift} is more than scale_bits={c.scale_bits}: lower shift or raise scale_bits"
+
+
+def _updates(c: Options) -> Iterator[str]:
+    if c.required_updates > c.devices:
+        yield f"min_updates={c.min_updates} voids every round of devices={c.devices}: lower min_updates"
+
+
+def _full_mode(c: Options) -> Iterator[str]:
+    if c.mode == "full" and c.devices > MAX_MINERS:
+        words = f"devices={c.devices} with mode={c.mode} are as many miners"
+        yield f"{words}, and a federation holds {MAX_MINERS}: take fewer devices, or another mode"
+    if c.mode == "full" and c.miners != c.devices:
+        words = f"miners={c.miners} with mode={c.mode} is not devices={c.devices}"
+        yield f"{words}: every device is a miner there, leave miners out"
+
+
+def _wishes(c: Options) -> Iterator[str]:
+    if c.wish and c.mode != "hybrid":
+        yield f"wishes ({', '.join(c.wish)}) mean nothing with mode={c.mode}: take mode=hybrid"
+
+
+def _batches(c: Options) -> Iterator[str]:
+    if c.devices > MAX_BATCH * c.miners:
+        words = f"devices={c.devices} are more than miners={c.miners} can serve"
+        yield f"{words}: a batch holds {MAX_BATCH}, take at least {-(-c.devices // MAX_BATCH)} miners"
+
+
+def _race(c: Options) -> Iterator[str]:
+    engines = {wish.engine.name.lower() for wish in c.wishes}
+    if "pow" in (c.first_engine, *engines) and c.pow_seconds > c.elect_seconds:
+        yield f"pow_seconds={c.pow_seconds} is more than elect_seconds={c.elect_seconds}: raise elect_seconds"
+
+
+def _stakes(c: Options) -> Iterator[str]:
+    if c.stake < c.min_stake:
+        yield f"stake={c.stake} is less than min_stake={c.min_stake} and carries no vote: raise stake"
+    for name, penalty in (("vote_penalty", c.vote_penalty), ("leader_penalty", c.leader_penalty)):
+        if penalty > c.min_stake:
+            yield f"{name}={penalty} is more than min_stake={c.min_stake} covers: lower {name}"
+
+
+def _rewards(c: Options) -> Iterator[str]:
+    if round(c.device_share * BASIS_POINTS) + round(c.miner_share * BASIS_POINTS) > BASIS_POINTS:
+        yield f"device_share={c.device_share} and miner_share={c.miner_share} are more than 1: lower one"
+
+
+def _adversaries(c: Options) -> Iterator[str]:
+    try:
+        catalog.check_counts(c.adversaries, c.devices, c.miners)
+    except ConfigError as error:
+        yield str(error)
+
+
+def _funding(c: Options) -> Iterator[str]:
+    if c.funding >= 2**WEI_BITS:
+        yield f"rounds={c.rounds} of reward={c.reward} are 2**{WEI_BITS} wei or more: lower reward"
+
+
+RULES: Final[tuple[Rule, ...]] = (  # the first conflict is the one that is told
+    _leaves, _lanes, _updates, _full_mode, _wishes, _batches, _race, _stakes, _rewards,
+    _adversaries, _funding,
+)  # fmt: skip
