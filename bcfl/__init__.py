@@ -29,6 +29,7 @@ from bcfl.errors import (
     Unavailable,
     Unreachable,
 )
+from bcfl.renamed import watch_imports
 
 if TYPE_CHECKING:
     from bcfl.config import Config
@@ -73,6 +74,8 @@ _LAZY = {
     "resume": "bcfl.federation.simulation",
     "run": "bcfl.federation.simulation",
 }
+
+watch_imports()
 
 
 def __getattr__(name: str) -> Any:

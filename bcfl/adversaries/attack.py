@@ -15,6 +15,7 @@ from bcfl.adversaries.learners import Floats, MaliciousLearner, delta_of, with_d
 from bcfl.learning.datasets import Samples
 from bcfl.ports import Learner, Ledger, Relay, TrainingResult, Vector
 from bcfl.protocol.accounts import Account
+from bcfl.renamed import former_names
 from bcfl.roles.common.archive import Archive
 from bcfl.roles.common.journal import Journal
 from bcfl.roles.device.device import Device
@@ -158,3 +159,8 @@ class MinerAttack:
     def miner(self, parts: MinerParts, context: AttackContext) -> Miner:
         """Return the miner that carries the attack out."""
         return replace(parts, verifier=self.verifier(parts, context)).miner()
+
+
+__getattr__ = former_names(
+    __name__, {"Scene": "AttackContext", "DeviceKit": "DeviceParts", "MinerKit": "MinerParts"}
+)

@@ -21,6 +21,7 @@ from bcfl.learning.partitions import Split
 from bcfl.learning.tasks import Task, one_line
 from bcfl.ports import Evaluation, Matrix, TrainingResult, Vector
 from bcfl.protocol.types import Layout
+from bcfl.renamed import former_names
 
 EVALUATION_BATCH = 1024  # samples in one forward pass without training; bounds memory
 WARM_UP_STEPS = 4
@@ -210,3 +211,6 @@ def _isolated(seed: int) -> Iterator[None]:
     finally:
         torch.set_num_threads(threads)
         torch.set_rng_state(state)
+
+
+__getattr__ = former_names(__name__, {"initial": "initial_model"})
