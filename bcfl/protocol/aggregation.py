@@ -1,14 +1,15 @@
-"""The aggregation rules (step 7): pure integer functions of the accepted updates in submission order.
+"""Aggregate the accepted updates, in submission order, by pure integer functions.
 
 For each coordinate, `v_1 ... v_n` being the updates' lanes there and `half_even(a / b)` the exact quotient
 rounded to the nearest integer, a half to the even one:
 
     mean            half_even((sum samples_i * v_i) * 2**shift / sum samples_i)
     median          half_even((lower + upper) * 2**shift / 2), the middle two of n, equal if n is odd
-    trimmed_mean    half_even((sum of the values left) * 2**shift / (n - 2k)), with k = n * trim // 10000
-                    values cut from each end
+    trimmed_mean    half_even((sum of the middle n - 2k values) * 2**shift / (n - 2k)),
+                    k = n * trim // 10000 values cut from each end
 
-held to the range of int32. The step is in the model's scale; the new model is `saturate(model + step)`.
+saturated to the range of int32. The result, a delta, is in the model's scale; the new model is
+`saturate(model + delta)`.
 The terms keep every number below 2**63: `lane_bits - 1 + shift <= 31`, samples positive and below 2**31 in
 sum, trim below 5000. Median and trimmed mean: Yin et al. 2018, "Byzantine-robust distributed learning".
 
@@ -34,10 +35,10 @@ Rows = list[Lanes]  # the same slice of every update
 
 
 def aggregate(rule: int, updates: Sequence[Lanes], samples: Sequence[int], shift: int, trim: int) -> Model:
-    """One step of the model by a task's rule: (parameters,) int32.
+    """Aggregate updates into the model's delta by a task's rule: (parameters,) int32.
 
-    `updates` are the accepted ones in submission order, of one length and lane type; `samples` and `trim`
-    count only for the rules that use them.
+    `updates` are the accepted ones in submission order, each (parameters,) of one lane type; `samples` and
+    `trim` (basis points) count only for the rules that use them. Raises ValueError for another rule.
     """
     if rule == Rule.MEAN:
         return mean(updates, samples, shift)
@@ -49,7 +50,7 @@ def aggregate(rule: int, updates: Sequence[Lanes], samples: Sequence[int], shift
 
 
 def mean(updates: Sequence[Lanes], samples: Sequence[int], shift: int) -> Model:
-    """The mean weighted by samples."""
+    """Return the mean weighted by samples, (parameters,); each update needs its samples, else ValueError."""
     total = sum(samples)
 
     def kernel(rows: Rows) -> Wide:
@@ -59,18 +60,18 @@ def mean(updates: Sequence[Lanes], samples: Sequence[int], shift: int) -> Model:
 
 
 def median(updates: Sequence[Lanes], shift: int) -> Model:
-    """The coordinate-wise median; of an even number the average of the middle two."""
+    """Return the coordinate-wise median, (parameters,); of an even number the average of the middle two."""
     lower, upper = (len(updates) - 1) // 2, len(updates) // 2
 
     def kernel(rows: Rows) -> Wide:
-        ordered = _order(rows, lower, upper + 1)
-        return divide_half_even(_sum([ordered[lower], ordered[upper]]) << shift, 2)
+        sorted_rows = _order(rows, lower, upper + 1)
+        return divide_half_even(_sum([sorted_rows[lower], sorted_rows[upper]]) << shift, 2)
 
     return _by_slices(updates, kernel)
 
 
 def trimmed_mean(updates: Sequence[Lanes], trim: int, shift: int) -> Model:
-    """The coordinate-wise unweighted mean of what is left when `trim` basis points are cut from each end."""
+    """Return the coordinate-wise unweighted mean, (parameters,), without `trim` basis points at each end."""
     cut = len(updates) * trim // BASIS_POINTS
     count = len(updates) - 2 * cut
 
@@ -81,22 +82,22 @@ def trimmed_mean(updates: Sequence[Lanes], trim: int, shift: int) -> Model:
 
 
 def apply(model: Model, delta: Model) -> Model:
-    """The new model, `model + step` held to the range of int32: (parameters,)."""
+    """Return the new model, `model + delta` saturated to the range of int32: (parameters,)."""
     return _by_slices([model, delta], _sum)
 
 
 def aggregate_lane(rule: int, lanes: Sequence[int], samples: Sequence[int], shift: int, trim: int) -> int:
-    """One coordinate of `aggregate`, in Python's integers: the twin of the contract's arithmetic."""
-    ordered = sorted(lanes)
+    """Return one coordinate of `aggregate`, in Python's integers: the twin of the contract's arithmetic."""
+    values = sorted(lanes)
     count = len(lanes)
     if rule == Rule.MEAN:
         numerator = sum(weight * lane for weight, lane in zip(samples, lanes, strict=True))
         denominator = sum(samples)
     elif rule == Rule.MEDIAN:
-        numerator, denominator = ordered[(count - 1) // 2] + ordered[count // 2], 2
+        numerator, denominator = values[(count - 1) // 2] + values[count // 2], 2
     elif rule == Rule.TRIMMED_MEAN:
         cut = count * trim // BASIS_POINTS
-        numerator, denominator = sum(ordered[cut : count - cut]), count - 2 * cut
+        numerator, denominator = sum(values[cut : count - cut]), count - 2 * cut
     else:
         raise ValueError(f"no aggregation rule {rule}")
     quotient, remainder = divmod(numerator << shift, denominator)
@@ -105,16 +106,16 @@ def aggregate_lane(rule: int, lanes: Sequence[int], samples: Sequence[int], shif
 
 
 def bounds(rule: int, lanes: Sequence[int], trim: int) -> tuple[int, int] | None:
-    """The lowest and the highest value that the median or the trimmed mean keeps; the mean has no bounds."""
+    """Return the lowest and the highest value that median or trimmed mean keeps; None for the mean."""
     if rule == Rule.MEAN:
         return None
     first, last = kept_places(rule, len(lanes), trim)
-    ordered = sorted(lanes)
-    return ordered[first], ordered[last]
+    values = sorted(lanes)
+    return values[first], values[last]
 
 
 def kept_places(rule: int, count: int, trim: int) -> tuple[int, int]:
-    """The first and the last place, in ascending order, of the values that count."""
+    """Return the first and the last place, in ascending order, of the values that count."""
     if rule == Rule.MEDIAN:
         return (count - 1) // 2, count // 2
     cut = count * trim // BASIS_POINTS
@@ -122,7 +123,7 @@ def kept_places(rule: int, count: int, trim: int) -> tuple[int, int]:
 
 
 def _by_slices(vectors: Sequence[Lanes], kernel: Callable[[Rows], Wide]) -> Model:
-    """`kernel` over the same slice of all vectors, slice after slice, saturated.
+    """Apply `kernel` to the same slice of all vectors, slice after slice, and saturate: (parameters,).
 
     The kernel may overwrite its rows: they are copies, in memory that every slice reuses.
     """
@@ -154,7 +155,7 @@ def _sum(rows: Rows) -> Wide:
 
 
 def _order(rows: Rows, first: int, last: int) -> Rows:
-    """Overwrites rows: those from `first` to `last` hold what sorting each coordinate would put there."""
+    """Overwrite rows: those from `first` to `last` hold what sorting each coordinate would put there."""
     rows = list(rows)
     spare = np.empty_like(rows[0])
     for low, high, low_counts, high_counts in _network(len(rows), first, last):
@@ -171,7 +172,7 @@ def _order(rows: Rows, first: int, last: int) -> Rows:
 
 @lru_cache(maxsize=16)
 def _network(count: int, first: int, last: int) -> tuple[tuple[int, int, bool, bool], ...]:
-    """Exchanges that put rows `first` to `last` in place: low, high, and whether each matters later."""
+    """List exchanges that put rows `first` to `last` in place: low, high, and whether each matters later."""
     matters = set(range(first, last))
     exchanges = []
     for low, high in reversed(_exchanges(count)):
@@ -182,7 +183,7 @@ def _network(count: int, first: int, last: int) -> tuple[tuple[int, int, bool, b
 
 
 def _exchanges(count: int) -> list[tuple[int, int]]:
-    """Batcher's merge exchange: pairs to put in order, one after the other, to sort `count` values."""
+    """Return the pairs that Batcher's merge exchange puts in order, one by one, to sort `count` values."""
     pairs = []
     top = 1 << max(0, (count - 1).bit_length() - 1)
     width = top

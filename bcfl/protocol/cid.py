@@ -1,4 +1,4 @@
-"""Content identifiers (steps 3 and 7): what the store calls a payload, and 32 bytes of it for the chain.
+"""Compute and parse content identifiers: names of payloads in the store, and their 32 bytes on chain.
 
 A CID here is CIDv1, base32, sha2-256, as `ipfs add --cid-version=1` computes it: of one chunk the raw leaf
 itself, of more the root of Kubo's balanced dag-pb tree over raw leaves, at most 174 links to a node. The two
@@ -24,7 +24,7 @@ _VERSION, _SHA2_256 = 1, (0x12, 32)
 
 @dataclass(frozen=True)
 class Cid:
-    """The parts of a CID that vary; `str()` is its one spelling."""
+    """The parts of a CID that vary; `str()` gives its one spelling."""
 
     codec: int  # RAW or DAG_PB
     digest: bytes  # sha2-256, 32 bytes
@@ -35,7 +35,7 @@ class Cid:
 
 
 def compute(data: bytes | Iterable[bytes]) -> str:
-    """The CID of bytes, given whole or in pieces of any length."""
+    """Compute the CID of bytes, whole or in pieces of any length."""
     hasher = CidHasher.for_ipfs_v1_raw_leaves()
     for piece in [data] if isinstance(data, bytes) else data:
         hasher.update(piece)
@@ -43,17 +43,17 @@ def compute(data: bytes | Iterable[bytes]) -> str:
 
 
 def digest(cid: str) -> bytes:
-    """The 32 bytes that the chain records."""
+    """Return the 32 bytes of a CID that the chain records; raises CidError."""
     return parse(cid).digest
 
 
 def from_digest(digest: bytes, size: int) -> str:
-    """The CID of `size` bytes whose recorded digest is `digest`."""
+    """Return the CID of `size` bytes whose recorded digest is `digest`."""
     return str(Cid(RAW if size <= CHUNK_BYTES else DAG_PB, digest))
 
 
 def parse(text: str) -> Cid:
-    """The parts of a CID written in its one spelling; anything else, whoever sent it, is a CidError."""
+    """Parse a CID written in its one spelling; any other text raises CidError."""
     if not _SHAPE.fullmatch(text):
         raise CidError(f"not a CID (CIDv1, base32, 59 characters): {text[:80]!r}")
     binary = b32decode(text[1:].upper() + "=" * 6)

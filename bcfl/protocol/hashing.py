@@ -1,4 +1,4 @@
-"""Hashes as the contract computes them: keccak-256, ABI words, and the fold of a list into one digest."""
+"""Hash as the contract does: keccak-256, ABI words, and the fold of a list into one digest."""
 
 from __future__ import annotations
 
@@ -10,18 +10,18 @@ from bcfl.protocol.types import ZERO_DIGEST
 
 
 def keccak(data: bytes) -> bytes:
-    """The keccak-256 digest of `data`."""
+    """Return the keccak-256 digest of `data`, 32 bytes."""
     digest: bytes = keccak_256(data).digest()
     return digest
 
 
 def word(value: int) -> bytes:
-    """An unsigned integer as a 32-byte word."""
+    """Encode an unsigned integer as a 32-byte word, most significant byte first."""
     return value.to_bytes(32, "big")
 
 
 def fold(items: Iterable[bytes], start: bytes = ZERO_DIGEST) -> bytes:
-    """One digest of a list of words: `digest = keccak(digest + item)` for each in turn."""
+    """Fold a list of words into one digest: `digest = keccak(digest + item)` for each in turn."""
     digest = start
     for item in items:
         digest = keccak(digest + item)
@@ -29,7 +29,7 @@ def fold(items: Iterable[bytes], start: bytes = ZERO_DIGEST) -> bytes:
 
 
 def abi_encode(*fields: list[bytes] | bytes) -> bytes:
-    """ABI encoding of static words (bytes of 32) and word arrays (lists), as `abi_encode` lays them out."""
+    """Encode static words (32 bytes each) and arrays of words (lists) as Vyper's `abi_encode` does."""
     head, tail = [], b""
     offset = 32 * len(fields)
     for field in fields:

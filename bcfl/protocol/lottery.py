@@ -1,8 +1,8 @@
-"""Step 5: independent tickets, weighted. The draw of leaders and committees, bit for bit as `lottery.vy`.
+"""Draw leaders and committees by independent weighted tickets, bit for bit as `lottery.vy`.
 
 A ticket is a uniform number u; -ln(u / 2**256) is an exponential waiting time. Divided by the weight it is a
-key, and the smallest key is first: with its share of the weight (Efraimidis and Spirakis, 2006). Who stays
-away changes nobody else's key.
+key, and the smallest key is first, with a probability of its share of the weight (Efraimidis and Spirakis,
+2006). An account that stays away changes nobody else's key.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ TERMS = 14  # of the series
 
 @dataclass(frozen=True)
 class Entrant:
-    """Who takes part in a draw."""
+    """An account that takes part in a draw."""
 
     account: int
     weight: int
@@ -30,13 +30,13 @@ class Entrant:
 
 
 def ticket(seed: bytes, purpose: int, account: int) -> int:
-    """A uniform number below 2**256 that nobody can choose."""
+    """Return an account's ticket: a uniform number below 2**256 that nobody can choose."""
     return int.from_bytes(keccak(seed + word(purpose) + word(account)), "big")
 
 
-def wait(ticket_: int) -> int:
-    """-ln(drawn / 2**256) * 2**128, the lowest bit taken as set; off by less than 2**-70."""
-    odd = ticket_ | 1
+def wait(number: int) -> int:
+    """Return -ln(number / 2**256) * 2**128, the lowest bit taken as set; off by less than 2**-70."""
+    odd = number | 1
     zeros = 256 - odd.bit_length()
     m, base = (odd << zeros) >> 128, zeros * LN2
     below = m < ROOT
@@ -52,13 +52,13 @@ def wait(ticket_: int) -> int:
 
 
 def order(seed: bytes, purpose: int, entrants: Iterable[Entrant]) -> list[Entrant]:
-    """All entrants, the first one first; novices after everybody else, ties by account."""
+    """Sort entrants by their keys, the smallest first; novices after everybody else, ties by account."""
     waits = {item: wait(ticket(seed, purpose, item.account)) for item in entrants}
 
     def compare(one: Entrant, other: Entrant) -> int:
         if one.novice != other.novice:
             return 1 if one.novice else -1
-        left, right = waits[one] * other.weight, waits[other] * one.weight
-        return left - right or one.account - other.account
+        product, other_product = waits[one] * other.weight, waits[other] * one.weight
+        return product - other_product or one.account - other.account
 
     return sorted(waits, key=cmp_to_key(compare))

@@ -1,4 +1,4 @@
-"""The bytes of a vector on the store (steps 3 and 7): one canonical safetensors file for each vector.
+"""Encode a vector for the store: one canonical safetensors file for each vector.
 
 The header is written here and not by the safetensors library, whose writer orders tensors by name; the
 protocol orders them by the layout, so that the file's data is the flat vector itself. `safetensors.load`
@@ -30,9 +30,9 @@ _ALIGNMENT = 8
 
 
 def encode(layout: Layout, lanes: Lanes) -> bytes:
-    """The one file of a vector: model lanes are int32, update lanes int32, int16 or int8.
+    """Encode a vector, (parameters,), as its file: model lanes int32, update lanes int32, int16 or int8.
 
-    A vector of another length than the layout's, or a layout that no file can have, is a PayloadError.
+    Raises PayloadError for a vector of another length than the layout's, or a layout that no file can have.
     """
     if lanes.shape != (layout.parameters,):
         raise PayloadError(f"a layout of {layout.parameters} parameters, a vector of shape {lanes.shape}")
@@ -43,15 +43,15 @@ def encode(layout: Layout, lanes: Lanes) -> bytes:
 
 
 def decode(data: bytes | bytearray | memoryview, layout: Layout, lane_bits: int) -> Lanes:
-    """The lanes of a file, as a read-only view of `data`: (parameters,).
+    """Return the lanes of a file, (parameters,), as a read-only view of `data`.
 
-    Any bytes but those that `encode` gives for a vector of this layout and width are a PayloadError. Nothing
-    of `data` is interpreted, copied or executed, whatever it is.
+    Raises PayloadError for any bytes but those that `encode` gives for a vector of this layout and width.
+    Nothing of `data` is interpreted, copied or executed, whatever it is.
     """
     header = _header(layout, lane_bits)
-    expected = size(layout, lane_bits)
-    if len(data) != expected:
-        raise PayloadError(f"a payload of {len(data)} bytes, expected {expected}: not an update of this task")
+    length = size(layout, lane_bits)
+    if len(data) != length:
+        raise PayloadError(f"a payload of {len(data)} bytes, expected {length}: not an update of this task")
     if data[: len(header)] != header:
         raise PayloadError("the payload's header is not the canonical one of this layout and lane width")
     lanes = np.frombuffer(data, lane_dtype(lane_bits).newbyteorder("<"), offset=len(header))
@@ -60,12 +60,12 @@ def decode(data: bytes | bytearray | memoryview, layout: Layout, lane_bits: int)
 
 
 def size(layout: Layout, lane_bits: int) -> int:
-    """The exact length of a file in bytes."""
+    """Return the exact length of a file in bytes."""
     return len(_header(layout, lane_bits)) + layout.parameters * lane_bits // 8
 
 
 def layout_digest(layout: Layout) -> bytes:
-    """What the terms record of a layout: keccak-256 of `[["name",[extent,...]],...]` as compact JSON."""
+    """Hash a layout for the terms: keccak-256 of `[["name",[extent,...]],...]` as compact JSON."""
     _check(layout)
     description = [[tensor.name, list(tensor.shape)] for tensor in layout.tensors]
     return keccak(json.dumps(description, separators=(",", ":")).encode("ascii"))
@@ -73,7 +73,7 @@ def layout_digest(layout: Layout) -> bytes:
 
 @lru_cache(maxsize=8)
 def _header(layout: Layout, lane_bits: int) -> bytes:
-    """Everything before the data."""
+    """Return the bytes of a file before the data."""
     _check(layout)
     lane_bytes = lane_dtype(lane_bits).itemsize
     entries: dict[str, dict[str, object]] = {}
@@ -92,7 +92,7 @@ def _header(layout: Layout, lane_bits: int) -> bytes:
 
 
 def _check(layout: Layout) -> None:
-    """A layout names each tensor once, in plain characters, and has no negative extent."""
+    """Reject layouts that name a tensor twice, not in plain characters, or with a negative extent."""
     names = [tensor.name for tensor in layout.tensors]
     if len(set(names)) != len(names):
         raise PayloadError("the layout names a tensor twice")

@@ -1,4 +1,4 @@
-"""Step 7: what a finished round earns whom."""
+"""Compute what a finished round earns devices, miners and the leader, and the hash of its block."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ class Prices:
 
 
 def prices(terms: Terms, reward: int, tally: Tally) -> Prices:
-    """The prices of a round; divisions round down and leave the remainder in the pool."""
+    """Return the prices of a round; divisions round down and leave the remainder in the pool."""
     leader_share = BASIS_POINTS - terms.device_share - terms.miner_share
     return Prices(
         sample=reward * terms.device_share // BASIS_POINTS // max(tally.samples, 1),
@@ -29,13 +29,13 @@ def prices(terms: Terms, reward: int, tally: Tally) -> Prices:
 
 
 def earned(terms: Terms, reward: int, tally: Tally) -> int:
-    """All that a finished round sets aside."""
+    """Return the wei that a finished round sets aside for all."""
     price = prices(terms, reward, tally)
     return price.sample * tally.samples + price.verdict * sum(tally.matches) + price.leader if reward else 0
 
 
 def block_hash(block: Block) -> bytes:
-    """The block's place in the model ledger: keccak of the ABI encoding of its fields."""
+    """Hash a block for the model ledger: keccak of the ABI encoding of its fields."""
     return keccak(
         block.parent
         + word(block.round)

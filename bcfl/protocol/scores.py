@@ -1,11 +1,11 @@
-"""Step 5: what the contract has seen of a miner's resources, and the score of it; twin of `scores.vy`."""
+"""Score what the contract has seen of a miner's resources; twin of `scores.vy`."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
 WHOLE = 65_535  # a share of one
-PART = 4  # of an average is new
+PART = 4  # one part in so many of an average is new
 SCALE = 40  # bits between the product and the score
 
 
@@ -13,18 +13,18 @@ SCALE = 40  # bits between the product and the score
 class Resources:
     """Exponential averages over the rounds of the resource engine; shares in 1/65,535, samples per second."""
 
-    storage: int = WHOLE // 4  # its own update could be had
-    quality: int = WHOLE // 4  # its own update was accepted
-    stability: int = WHOLE // 4  # it unveiled its verdicts in time
-    rate: int = 1
+    storage: int = WHOLE // 4  # share of rounds in which its own update was available
+    quality: int = WHOLE // 4  # share of rounds in which its own update was accepted
+    stability: int = WHOLE // 4  # share of rounds in which it unveiled its verdicts in time
+    rate: int = 1  # samples per second
 
     @property
     def score(self) -> int:
-        """The weight in a draw: at least 1, below 2**32."""
+        """Return the weight in a draw: at least 1, below 2**32."""
         return max(1, self.rate * self.storage * self.quality * self.stability >> SCALE)
 
     def after(self, *, on_time: bool, available: bool, accepted: bool, pace: int) -> Resources:
-        """The averages with one more round in them; `pace` is 0 where no own update was accepted."""
+        """Return the averages with one more round in them; `pace` is 0 where no own update was accepted."""
         return Resources(
             storage=towards(self.storage, WHOLE * available),
             quality=towards(self.quality, WHOLE * accepted),
@@ -34,7 +34,7 @@ class Resources:
 
 
 def towards(average: int, latest: int) -> int:
-    """An average with a new value in it; it reaches a value that stays the same."""
+    """Move an average towards a new value; it reaches a value that stays the same."""
     if latest >= average:
         return average + (latest - average + PART - 1) // PART
     return average - (average - latest + PART - 1) // PART

@@ -1,4 +1,4 @@
-"""Steps 2 and 3: what a device signs and commits to, and the word its update leaves on chain."""
+"""Encode what a device signs and commits to, and the word that its update leaves on chain."""
 
 from __future__ import annotations
 
@@ -18,21 +18,21 @@ UPDATE_TYPE = keccak(
 
 @dataclass(frozen=True)
 class Domain:
-    """What binds a signature to one chain and one contract."""
+    """The chain and the contract to which a signature is bound."""
 
     chain_id: int
     contract: str
 
     @property
     def separator(self) -> bytes:
-        """The EIP-712 domain separator."""
+        """Return the EIP-712 domain separator, 32 bytes."""
         return keccak(
             DOMAIN_TYPE + keccak(b"bcfl") + keccak(b"1") + word(self.chain_id) + word(int(self.contract, 16))
         )
 
 
 def commitment(domain: Domain, update: Update) -> bytes:
-    """The EIP-712 hash of an update: what the device signs is what it commits to."""
+    """Return the EIP-712 hash of an update: what the device signs is what it commits to."""
     struct = keccak(
         UPDATE_TYPE
         + word(update.round)
@@ -47,17 +47,17 @@ def commitment(domain: Domain, update: Update) -> bytes:
 
 
 def batch_digest(commitments: Iterable[bytes]) -> bytes:
-    """The digest that stands on chain for a batch."""
+    """Fold commitments into the digest that stands on chain for a batch."""
     return fold(commitments)
 
 
 def pack_claim(update: Update) -> int:
-    """Device (32 bits), samples (32), microseconds (64) and salt (128) in one word."""
+    """Pack device (32 bits), samples (32), microseconds (64) and salt (128) into one word."""
     return update.device << 224 | update.samples << 192 | update.microseconds << 128 | update.salt
 
 
 def unpack_claim(round_: int, root: bytes, cid: bytes, claim: int) -> Update:
-    """The update that a revealed root, CID and claim describe."""
+    """Return the update that a revealed root, CID digest and claim describe."""
     return Update(
         round=round_,
         device=claim >> 224,
@@ -70,12 +70,12 @@ def unpack_claim(round_: int, root: bytes, cid: bytes, claim: int) -> Update:
 
 
 def pace(update: Update) -> int:
-    """Samples per second, as far as 24 bits go."""
+    """Return samples per second, at most MAX_PACE."""
     return min(update.samples * 1_000_000 // max(update.microseconds, 1), MAX_PACE)
 
 
 def update_word(domain: Domain, update: Update, engine: int = Engine.STAKE) -> int:
-    """What the chain of updates keeps: commitment (192 bits), pace (24), device (16), samples (24).
+    """Pack what the chain of updates keeps: commitment (192 bits), pace (24), device (16), samples (24).
 
     The pace is there only in a round of the resource engine.
     """
@@ -85,12 +85,12 @@ def update_word(domain: Domain, update: Update, engine: int = Engine.STAKE) -> i
 
 
 def opens(domain: Domain, update: Update, chain_word: int) -> bool:
-    """Whether an update is what stands behind a word of the chain of updates."""
+    """Return whether an update is what stands behind a word of the chain of updates."""
     return update_word(domain, update) == chain_word
 
 
 def checkpoints(words: Iterable[int]) -> tuple[bytes, ...]:
-    """The chain of updates after every 32nd update and at the end."""
+    """Return the chain of updates after every GROUP updates and at the end."""
     digests: list[bytes] = []
     digest = bytes(32)
     position = -1
@@ -106,14 +106,14 @@ def checkpoints(words: Iterable[int]) -> tuple[bytes, ...]:
 def reveal_args(
     submitter: str, batch: Sequence[bytes], openings: Sequence[SignedUpdate | None]
 ) -> tuple[str, int, list[bytes], list[bytes], list[int], list[list[bytes]], list[bytes]]:
-    """The arguments of `reveal` for a batch of commitments and the updates behind them, None where sealed."""
-    revealed = [item for item in openings if item is not None]
+    """Return the arguments of `reveal` for a batch of commitments and their updates, None where sealed."""
+    signed_updates = [item for item in openings if item is not None]
     return (
         submitter,
         sum(1 << position for position, item in enumerate(openings) if item is not None),
-        [item.update.root for item in revealed],
-        [item.update.cid for item in revealed],
-        [pack_claim(item.update) for item in revealed],
-        [[item.signature[:32], item.signature[32:]] for item in revealed],
+        [item.update.root for item in signed_updates],
+        [item.update.cid for item in signed_updates],
+        [pack_claim(item.update) for item in signed_updates],
+        [[item.signature[:32], item.signature[32:]] for item in signed_updates],
         [commitment for commitment, item in zip(batch, openings, strict=True) if item is None],
     )

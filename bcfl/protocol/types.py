@@ -1,4 +1,4 @@
-"""The nouns of the protocol that cross from one floor to another, as frozen values."""
+"""Define the nouns of the protocol that cross from one floor to another, as frozen values."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ ZERO_DIGEST = bytes(32)
 
 
 class Phase(IntEnum):
-    """Where a round stands; the numbers are those of the contract."""
+    """The phase of a round; the numbers are those of the contract."""
 
     COMMIT = 0
     REVEAL = 1
@@ -20,11 +20,11 @@ class Phase(IntEnum):
     PROPOSE = 6
     ATTEST = 7
     IDLE = 14  # the owner has not opened the first round
-    VOID = 15  # the round came to nothing, the next one is due
+    VOID = 15  # the round failed, the next one is due
 
 
 class Verdict(IntEnum):
-    """What a miner says of one update: accepted, or the first check of section 5 that fails."""
+    """A miner's verdict on one update: accepted, or the first check that fails."""
 
     ACCEPTED = 0
     UNAVAILABLE = 1
@@ -36,7 +36,7 @@ class Verdict(IntEnum):
 
 
 class VoidReason(IntEnum):
-    """Why a round came to nothing."""
+    """The reason for which a round is void."""
 
     FEW_UPDATES = 1
     NO_VOTES = 2
@@ -46,7 +46,7 @@ class VoidReason(IntEnum):
 
 
 class Engine(IntEnum):
-    """What decides who leads a round."""
+    """The rule that decides who leads a round."""
 
     STAKE = 0
     POW = 1
@@ -55,7 +55,7 @@ class Engine(IntEnum):
 
 
 class Mode(IntEnum):
-    """Who may decide, and whether that may change."""
+    """The rule that says who may be a miner, and whether the engine may change."""
 
     FULL = 0  # every miner is a device
     PARTIAL = 1
@@ -63,7 +63,7 @@ class Mode(IntEnum):
 
 
 class Rule(IntEnum):
-    """How accepted updates become one step of the model."""
+    """The rule by which accepted updates become the delta of the model."""
 
     MEAN = 0
     MEDIAN = 1
@@ -72,7 +72,7 @@ class Rule(IntEnum):
 
 @dataclass(frozen=True)
 class Terms:
-    """What the parties agree on at deployment; the fields and their order are those of the contract.
+    """The terms, fixed at deployment; the fields and their order are those of the contract.
 
     Time is in seconds, money in wei, shares in basis points (1/10,000).
     """
@@ -112,7 +112,7 @@ class Terms:
     mode: int  # Mode
     committee_size: int  # members that the committee engine draws for a round, 1 to 64
     challenge_bond: int  # wei that a challenge puts at stake
-    answer_seconds: int  # to answer a step of a dispute
+    answer_seconds: int  # to answer a move of a dispute
 
 
 @dataclass(frozen=True)
@@ -125,13 +125,13 @@ class TensorSpec:
 
 @dataclass(frozen=True)
 class Layout:
-    """The canonical order of a model's float tensors: it makes a flat vector of them."""
+    """The canonical order of a model's float tensors in its flat vector."""
 
     tensors: tuple[TensorSpec, ...]
 
     @property
     def parameters(self) -> int:
-        """The number of lanes of the vector."""
+        """Return the number of lanes of the vector."""
         total = 0
         for tensor in self.tensors:
             size = 1
@@ -143,7 +143,7 @@ class Layout:
 
 @dataclass(frozen=True)
 class Update:
-    """What a device says of one training: signed, committed to, then revealed."""
+    """The claim of a device about one training: signed, committed to, then revealed."""
 
     round: int
     device: int  # the device's index in the registry
@@ -164,7 +164,7 @@ class SignedUpdate:
 
 @dataclass(frozen=True)
 class Opening:
-    """What a miner unveils: its verdicts on a round's updates, in submission order."""
+    """The vote that a miner unveils: its verdicts on a round's updates, in submission order."""
 
     round: int
     miner: str
@@ -175,7 +175,7 @@ class Opening:
 
 @dataclass(frozen=True)
 class Voter:
-    """Who cast a vote, as the chain of votes names it."""
+    """A miner that cast a vote, as the chain of votes names it."""
 
     account: str
     weight: int
@@ -186,7 +186,7 @@ class Voter:
 
     @property
     def word(self) -> int:
-        """Packed index (8 bits), novice (1), wish + 1 (4), device + 1 (16), weight (16) and account (160)."""
+        """Pack index (8 bits), novice (1), wish + 1 (4), device + 1 (16), weight (16) and account (160)."""
         device = 0 if self.device is None else self.device + 1
         wish = 0 if self.wish is None else self.wish + 1
         flags = self.index << 200 | self.novice << 196 | wish << 192
@@ -195,7 +195,7 @@ class Voter:
 
 @dataclass(frozen=True)
 class Tally:
-    """What a round's votes came to; its hash is the accepted set of the block."""
+    """The result of a round's votes; its hash is the accepted set of the block."""
 
     checkpoints: tuple[bytes, ...]  # chain of updates after every 32nd update and at the end
     votes: bytes  # chain of votes
@@ -221,7 +221,7 @@ class Block:
 
 @dataclass(frozen=True)
 class Clock:
-    """Where the round stands, with everything that is due counted in; `updates` is the reason if void."""
+    """The state of the round, everything that is due counted in; `updates` is the reason if it is void."""
 
     phase: Phase
     updates: int

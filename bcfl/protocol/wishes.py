@@ -1,4 +1,4 @@
-"""Step 4 in mode `hybrid`: which engine a miner wishes for, and from which round on."""
+"""Parse a miner's wishes in mode `hybrid`: which engine, and from which round on."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ FORM: Final = re.compile(r"(?:(\d{1,9}):)?([a-z]+)", re.ASCII)
 
 @dataclass(frozen=True, order=True)
 class Wish:
-    """From `round` on, `engine` should decide who leads."""
+    """The wish that from `round` on `engine` decides who leads."""
 
     round: int
     engine: Engine
@@ -25,7 +25,7 @@ class Wish:
 
 
 def parse(text: str) -> Wish:
-    """The wish that `ROUND:ENGINE` writes down, or `ENGINE` alone: as soon as possible; raises ValueError."""
+    """Parse `ROUND:ENGINE`, or `ENGINE` alone for as soon as possible; raises ValueError."""
     match = FORM.fullmatch(text.strip())
     names = [engine.name.lower() for engine in Engine]
     if match is None or match[2] not in names:
@@ -39,7 +39,7 @@ def parse(text: str) -> Wish:
 
 
 def parse_all(texts: Iterable[str]) -> tuple[Wish, ...]:
-    """Several wishes in the order of their rounds; raises ValueError, also for two of one round."""
+    """Parse several wishes into the order of their rounds; raises ValueError, also for two of one round."""
     wishes = sorted(map(parse, texts))
     rounds = [wish.round for wish in wishes]
     for round_ in rounds:
@@ -49,6 +49,6 @@ def parse_all(texts: Iterable[str]) -> tuple[Wish, ...]:
 
 
 def engine_after(wishes: Sequence[Wish], round_: int) -> Engine | None:
-    """What the vote of a round says of the round after it: the last wish that has begun by then."""
+    """Return the engine that the vote of a round wishes for the round after it: the last that has begun."""
     current = [wish for wish in wishes if wish.round <= round_ + 1]
     return current[-1].engine if current else None

@@ -19,11 +19,11 @@ from bcfl.ledger.devnet.values import Json
 PARSE_ERROR: Final = -32700
 INVALID_REQUEST: Final = -32600
 INTERNAL_ERROR: Final = -32603
-MAX_BATCH: Final = 1_000
+MAX_REQUESTS: Final = 1_000
 MAX_ANSWER: Final = 64 * 2**20  # bytes of all answers to one batch
 BATCH_SECONDS: Final = 30
 MAX_DEPTH: Final = 32  # a batch of transactions with access lists has 7
-MAX_SHOWN: Final = 120  # letters of a foreign value in a message
+MAX_LETTERS: Final = 120  # letters of a foreign value in a message
 # A string, also one without an end; no part of it is ever tried twice.
 STRING: Final = re.compile(rb'"(?:[^"\\]++|\\.?)*+(?:"|\Z)', re.DOTALL)
 ALL_BUT_BRACKETS: Final = bytes(set(range(256)) - set(b"[]{}"))
@@ -49,8 +49,8 @@ def respond(node: ServedNode, body: bytes) -> bytes | None:
     if not isinstance(request, list):
         answer = _response(node, request)
         return None if answer is None else _encode(answer)
-    if not 0 < len(request) <= MAX_BATCH:
-        return _encode(_error(None, INVALID_REQUEST, f"a batch has 1 to {MAX_BATCH} requests"))
+    if not 0 < len(request) <= MAX_REQUESTS:
+        return _encode(_error(None, INVALID_REQUEST, f"a batch has 1 to {MAX_REQUESTS} requests"))
     answers = list(_batch(node, request))
     return b"[" + b",".join(answers) + b"]" if answers else None
 
@@ -86,7 +86,7 @@ def _response(node: ServedNode, request: Any) -> Json | None:
         return _error(_id(request), INVALID_PARAMS, "params must be a list")
     if method not in node.methods:
         return _error(
-            _id(request), UNKNOWN_METHOD, f"the method {method[:MAX_SHOWN]} is not offered by this chain"
+            _id(request), UNKNOWN_METHOD, f"the method {method[:MAX_LETTERS]} is not offered by this chain"
         )
     answer = _answer(node, method, params)
     if "id" not in request:
@@ -103,7 +103,7 @@ def _answer(node: ServedNode, method: str, params: list[Any]) -> Json:
     except BcflError as failure:  # the disk is full, the file is damaged
         return {"error": {"code": INTERNAL_ERROR, "message": str(failure)}}
     except MALFORMED as error:
-        reason = f"{type(error).__name__}: {error}"[:MAX_SHOWN]
+        reason = f"{type(error).__name__}: {error}"[:MAX_LETTERS]
         return {"error": {"code": INVALID_PARAMS, "message": f"invalid params for {method}: {reason}"}}
     except Exception as error:
         print(f"bcfl: {method} failed: {type(error).__name__}: {error}", file=sys.stderr, flush=True)
@@ -113,7 +113,7 @@ def _answer(node: ServedNode, method: str, params: list[Any]) -> Json:
 def _id(request: Any) -> int | float | str | None:
     """Return the id to answer with; None for one that is not valid."""
     key = request.get("id") if isinstance(request, dict) else None
-    return key if isinstance(key, (int, float, str)) and len(str(key)) <= MAX_SHOWN else None
+    return key if isinstance(key, (int, float, str)) and len(str(key)) <= MAX_LETTERS else None
 
 
 def _error(key: Any, code: int, message: str) -> Json:

@@ -20,7 +20,7 @@ LANE_BITS = st.sampled_from([8, 16, 32])
 def exact_lane(value: Fraction, bits: int, lane_bits: int) -> int:
     """The definition: Python's round() of a fraction is half to even and exact."""
     bound = 2 ** (lane_bits - 1)
-    return max(-bound, min(bound - 1, round(value * Fraction(2) ** bits)))
+    return int(max(-bound, min(bound - 1, round(value * Fraction(2) ** bits))))
 
 
 @given(st.lists(FLOAT32, max_size=20), st.integers(0, 30))
@@ -54,7 +54,7 @@ def test_what_is_not_finite_is_refused(value: float) -> None:
 
 
 @given(st.lists(st.tuples(DELTA, DELTA), min_size=1, max_size=12), LANE_BITS, st.integers(0, 16))
-def test_the_carry_is_exactly_what_the_lanes_do_not_say(
+def test_the_residual_is_exactly_what_the_lanes_do_not_say(
     pairs: list[tuple[float, float]], lane_bits: int, shift: int
 ) -> None:
     delta = np.array([pair[0] for pair in pairs], np.float32)
@@ -82,7 +82,7 @@ def test_narrow_lanes_lose_nothing_in_the_long_run(lane_bits: int) -> None:
     assert np.abs(total - deltas.sum(axis=0, dtype=np.float64)).max() <= unit / 2 + 1e-9
 
 
-def test_without_carry_is_with_a_carry_of_zero() -> None:
+def test_without_residual_is_with_a_residual_of_zero() -> None:
     delta = np.linspace(-1, 1, 101, dtype=np.float32)
     without = fixedpoint.encode_update(delta, None, 16, 24, 10)
     with_zero = fixedpoint.encode_update(delta, np.zeros(101), 16, 24, 10)

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from eth_utils import keccak
+from eth_utils.crypto import keccak
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bcfl.protocol import cid, merkle, payload
 from bcfl.protocol.types import Layout, TensorSpec
 
-DTYPES = {8: np.int8, 16: np.int16, 32: np.int32}
+DTYPES: dict[int, type[np.signedinteger]] = {8: np.int8, 16: np.int16, 32: np.int32}
 
 
 def packed(lanes: list[int], lane_bits: int) -> bytes:

@@ -1,0 +1,176 @@
+"""Limits and other numbers are the same in Python and in the contract, whose source is read for them."""
+
+from __future__ import annotations
+
+import ast
+import operator
+import re
+from collections.abc import Mapping
+from enum import IntEnum
+from pathlib import Path
+
+import pytest
+
+from bcfl.protocol import disputes, election, limits, lottery, scores, verification
+from bcfl.protocol.types import Engine, Mode, Phase, Rule, VoidReason
+
+CONTRACTS = Path(__file__).parents[3] / "contracts"
+SOURCES = {path.stem: path.read_text() for path in CONTRACTS.rglob("*.vy") if path.parent.name != "mocks"}
+CONSTANT = re.compile(r"^([A-Z][A-Z0-9_]*): constant\(u?int256\) = ([^#\n]+)", re.MULTILINE)
+OPERATORS = {
+    ast.Add: operator.add,
+    ast.Sub: operator.sub,
+    ast.Mult: operator.mul,
+    ast.FloorDiv: operator.floordiv,
+    ast.Pow: operator.pow,
+    ast.LShift: operator.lshift,
+    ast.BitOr: operator.or_,
+}
+
+LIMITS = {name: value for name, value in vars(limits).items() if name.isupper()}
+MACHINES = {"TRANSACTION_BYTES", "TRANSACTION_GAS", "BLOCK_GAS"}  # limits of nodes, not of the contract
+
+# Number of Python, and the constants of the contract that are the same, as `module.NAME`.
+TWINS = {
+    "BASIS_POINTS": (limits.BASIS_POINTS, "aggregation.BASIS rewards.BASIS terms.BASIS"),
+    "MODEL_BYTES": (limits.MODEL_BYTES, "challenges.MODEL_BYTES"),
+    "MODEL_BITS": (-(2 ** (limits.MODEL_BITS - 1)), "aggregation.LEAST"),
+    "MAX_LEAF_LANES": (limits.MAX_LEAF_LANES * limits.MODEL_BYTES + 1, "challenges.MAX_LEAF"),
+    "MAX_MINERS": (
+        limits.MAX_MINERS,
+        "registry.MAX_MINERS registry.COHORT lottery.MAX_ENTRANTS election.MAX_VOTES counting.MAX_VOTES "
+        "verification.MAX_VOTES",
+    ),
+    "MAX_WEIGHT": (limits.MAX_WEIGHT, "registry.MAX_WEIGHT"),
+    "NOVICE_ROUNDS": (256 // limits.NOVICE_ROUNDS, "registry.COHORT"),  # a mask a round, in one word
+    "MAX_UPDATES": (
+        limits.MAX_UPDATES,
+        "terms.MAX_UPDATES aggregation.MAX_UPDATES tallies.MAX_UPDATES verification.MAX_UPDATES",
+    ),
+    "updates in a mask": (limits.MAX_UPDATES // 256, "verification.MAX_WORDS"),
+    "bytes of weights": (limits.MAX_UPDATES * 4, "challenges.MAX_SAMPLES"),
+    "MAX_BATCH": (limits.MAX_BATCH, "submissions.MAX_BATCH"),
+    "MAX_PACE": (limits.MAX_PACE, "submissions.MAX_PACE"),
+    "GROUP": (limits.GROUP, "tallies.GROUP rewards.GROUP verification.GROUP"),
+    "LEVELS": (limits.LEVELS, "disputes.LEVELS"),
+    "nodes of an answer": (2**limits.LEVELS, "disputes.NODES"),
+    "UNOPENED": (disputes.UNOPENED, "disputes.UNOPENED"),
+    "MAX_SHOWN": (limits.MAX_SHOWN, "terms.MAX_SHOWN"),
+    "NO_DEADLINE": (limits.NO_DEADLINE, "rounds.NEVER"),
+    "NOT_MINE": (verification.NOT_MINE, "verification.NOT_MINE"),
+    "RETARGET": (election.RETARGET, "election.RETARGET"),
+    "NOVICE": (election.NOVICE, "election.VOTER_NOVICE verification.NOVICE"),
+    "LEAD": (lottery.LEAD, "lottery.LEAD"),
+    "COMMITTEE": (lottery.COMMITTEE, "lottery.COMMITTEE"),
+    "ONE": (lottery.ONE, "lottery.ONE"),
+    "LN2": (lottery.LN2, "lottery.LN2"),
+    "ROOT": (lottery.ROOT, "lottery.ROOT"),
+    "WHOLE": (scores.WHOLE, "scores.WHOLE"),
+    "PART": (scores.PART, "scores.PART"),
+    "SCALE": (scores.SCALE, "scores.SCALE"),
+    "full": (Mode.FULL, "registry.FULL"),
+    "hybrid": (Mode.HYBRID, "verification.HYBRID"),
+    "engines": (len(Engine), "verification.ENGINES"),
+    "mean": (Rule.MEAN, "aggregation.MEAN"),
+    "median": (Rule.MEDIAN, "aggregation.MEDIAN"),
+}
+
+# Number of Python, and where the contract writes it out: module, and a pattern whose group is the number.
+BOUNDS = {
+    "MAX_CALLS": (limits.MAX_CALLS, "Federation", r"def multicall\(.*lengths: DynArray\[uint256, (\d+)\]"),
+    "MULTICALL_BYTES": (limits.MULTICALL_BYTES, "Federation", r"def multicall\(calls: Bytes\[(\d+)\]"),
+    "MAX_REGISTRATIONS": (
+        limits.MAX_REGISTRATIONS,
+        "registry",
+        r"def \w*register_devices\(accounts: DynArray\[address, (\d+)\]",
+    ),
+    "leaf_lanes": (limits.MAX_LEAF_LANES, "terms", r"terms\.leaf_lanes <= (\d+)"),
+    "committee_size": (limits.MAX_MINERS, "terms", r"terms\.committee_size <= (\d+)"),
+}
+
+# Number of Python that is narrower than the contract's on purpose, and where the contract writes that.
+NARROWER = {
+    "MAX_PHASE_SECONDS": (limits.MAX_PHASE_SECONDS, "terms", r"MAX_SECONDS: constant\(uint256\) = ([^#\n]+)"),
+    "WEI_BITS": (2**limits.WEI_BITS, "terms", r"terms\.reward < (2\*\*\d+)"),
+}
+
+
+def evaluate(text: str, names: Mapping[str, int]) -> int:
+    """Return the value of a constant's expression in whole numbers."""
+
+    def value(node: ast.expr) -> int:
+        match node:
+            case ast.Constant(int(number)):
+                return number
+            case ast.Name(name):
+                return names[name]
+            case ast.UnaryOp(ast.USub(), operand):
+                return -value(operand)
+            case ast.Call(ast.Name("max_value"), [ast.Name("uint256")]):
+                return 2**256 - 1
+            case ast.BinOp(left, operation, right):
+                result = OPERATORS[type(operation)](value(left), value(right))
+                return int(result)
+        raise ValueError(f"not an expression of a constant: {text}")
+
+    return value(ast.parse(text.strip(), mode="eval").body)
+
+
+def constants(source: str) -> dict[str, int]:
+    """Return the whole numbers that a module of the contract names."""
+    numbers: dict[str, int] = {}
+    for name, text in CONSTANT.findall(source):
+        numbers[name] = evaluate(text, numbers)
+    return numbers
+
+
+CONSTANTS = {module: constants(source) for module, source in SOURCES.items()}
+
+
+@pytest.mark.parametrize("name", TWINS)
+def test_a_number_is_the_contracts(name: str) -> None:
+    number, twins = TWINS[name]
+    for twin in twins.split():
+        module, constant = twin.split(".")
+        assert CONSTANTS[module][constant] == number, twin
+
+
+@pytest.mark.parametrize("name", BOUNDS)
+def test_a_bound_is_the_contracts(name: str) -> None:
+    number, module, pattern = BOUNDS[name]
+    assert [int(text) for text in re.findall(pattern, SOURCES[module])] == [number]
+
+
+@pytest.mark.parametrize("name", NARROWER)
+def test_a_narrower_limit_is_within_the_contracts(name: str) -> None:
+    number, module, pattern = NARROWER[name]
+    (text,) = re.findall(pattern, SOURCES[module])
+    assert 0 < number <= evaluate(text, {})
+
+
+@pytest.mark.parametrize("phase", Phase)
+def test_phases_are_the_contracts(phase: Phase) -> None:
+    assert CONSTANTS["rounds"][phase.name] == phase
+
+
+@pytest.mark.parametrize("member", [*VoidReason, *Engine], ids=lambda member: member.name)
+def test_reasons_and_engines_are_the_contracts(member: IntEnum) -> None:
+    assert CONSTANTS["rounds"][member.name] == member
+
+
+def test_every_limit_is_compared() -> None:
+    assert LIMITS.keys() - {*TWINS, *BOUNDS, *NARROWER} == MACHINES
+
+
+def test_one_name_is_one_number() -> None:
+    """A module of the contract that names a limit of Python means the same number."""
+    named = [(name, module) for name in LIMITS for module in CONSTANTS if name in CONSTANTS[module]]
+    assert [(n, m) for n, m in named if CONSTANTS[m][n] != LIMITS[n]] == []
+
+
+def test_no_other_module_states_a_limit_again() -> None:
+    root = CONTRACTS.parent
+    definition = re.compile(rf"^({'|'.join(LIMITS)})(?:: Final)? =", re.MULTILINE)
+    paths = [path for folder in ("bcfl", "testkit", "benchmarks") for path in (root / folder).rglob("*.py")]
+    repeated = {path: names for path in paths if (names := definition.findall(path.read_text()))}
+    assert repeated.keys() == {Path(limits.__file__).resolve()}
