@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 
 import numpy as np
-from sklearn.datasets import load_wine
+from sklearn.datasets import load_wine  # type: ignore[import-untyped]
 from torch import nn
 
 from bcfl.federation.client import connect

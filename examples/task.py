@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
-from sklearn.datasets import load_wine
+from sklearn.datasets import load_wine  # type: ignore[import-untyped]
 from torch import nn
 
 from bcfl.learning import Dataset, Samples, Task

@@ -76,6 +76,6 @@ def away(local: LocalFederation, phase: Phase, manner: Manner, *parties: Device 
         yield
     finally:
         for party in parties:
-            del party.act  # type: ignore[method-assign]
+            del party.act
             if isinstance(party, Miner):
                 local.relay.open(party.account.address, party)

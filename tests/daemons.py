@@ -11,8 +11,9 @@ from bcfl.ledger.artifact import federation_at
 from bcfl.ledger.deployment.networks import Network
 from bcfl.ledger.devnet.embedded import EmbeddedChain
 from bcfl.ledger.live import LiveLedger
-from bcfl.roles.common.snapshot import next_change
-from bcfl.roles.common.snapshot import take_snapshot as look_at
+from bcfl.roles.common.snapshot import next_change, take_snapshot
+from bcfl.roles.device.device import Device
+from bcfl.roles.miner.miner import Miner
 from tests.local_federation import LocalFederation
 
 
@@ -41,17 +42,17 @@ class Fork:
 
 
 def client_of(local: LocalFederation) -> tuple[FederationClient, Fork]:
-    """A village as a process reaches it."""
+    """The federation as a process reaches it."""
     assert local.chain is not None
     fork = Fork(local.chain)
-    ledger = LiveLedger(federation_at(fork, str(local.contract)))  # type: ignore[arg-type]
+    ledger = LiveLedger(federation_at(fork, str(local.contract)))
     return FederationClient("village", Network("local", fork.url), fork, ledger, {}, 0), fork  # type: ignore[arg-type]
 
 
 def daemons(local: LocalFederation, *, devices: bool = True) -> list[Daemon]:
-    """A daemon around every party of a village; all share its ledger."""
-    parties = [*(local.homes if devices else []), *local.offices]
-    miners = {id(context) for context in local.offices}
+    """A daemon around every party of a local federation; all share its ledger."""
+    parties: list[Device | Miner] = [*(local.homes if devices else []), *local.offices]
+    miners = {id(miner) for miner in local.offices}
     return [
         Daemon(p, p.account, local.ledger, local.archive, advances=id(p) in miners, poll=0.01)
         for p in parties
@@ -65,7 +66,7 @@ def until_closed(local: LocalFederation, running: list[Daemon], number: int, tur
             return
         pauses = [daemon.turn() for daemon in running]
         if all(pauses):
-            snapshot = look_at(local.ledger)
+            snapshot = take_snapshot(local.ledger)
             assert local.chain is not None
             local.chain.warp(local.chain.now() + 1 if snapshot is None else next_change(snapshot))
     raise AssertionError("the round stands still")

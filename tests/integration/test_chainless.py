@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -59,21 +60,26 @@ def test_a_bench_goes_on_where_it_stopped(tmp_path: Path, monkeypatch: pytest.Mo
     path.write_text(path.read_text()[:-20])  # killed while it wrote
     played: list[str] = []
     whole = robustness.play
-    monkeypatch.setattr(robustness, "play", lambda case: played.append(case.key) or whole(case))
+
+    def play(case: Case) -> dict[str, Any]:
+        played.append(case.key)
+        return whole(case)
+
+    monkeypatch.setattr(robustness, "play", play)
     robustness.campaign(cases, path, 1, False)
     assert played == [case.key for case in cases[1:]]
-    found = robustness.known(path, False)
-    assert set(found) == {case.key for case in cases}
-    kept = found[cases[3].key]
-    assert (kept["honest"], kept["adversarial"], kept["false_accepts"]) == (8, 4, 0)
-    assert kept["earned"] == 0.0
-    shown = table(cases, found)
-    assert shown.count("| withholder | 34% | iid |") == 1
-    assert plot(cases, found).count("<circle") == 2 + 2  # the legend, and one attack against two pipelines
-    path.write_text(path.read_text().replace(kept["rules"], "other"))
+    results = robustness.known(path, False)
+    assert set(results) == {case.key for case in cases}
+    result = results[cases[3].key]
+    assert (result["honest"], result["adversarial"], result["false_accepts"]) == (8, 4, 0)
+    assert result["earned"] == 0.0
+    text = table(cases, results)
+    assert text.count("| withholder | 34% | iid |") == 1
+    assert plot(cases, results).count("<circle") == 2 + 2  # the legend, and one attack against two pipelines
+    path.write_text(path.read_text().replace(result["rules"], "other"))
     assert set(robustness.known(path, False)) < set(robustness.known(path, True))
 
 
 def test_every_case_can_be_played() -> None:
-    assert all(case.config() and case.key for case in (*quick(), *headline(), *grid()))
+    assert all(case.config().devices and case.key for case in (*quick(), *headline(), *grid()))
     assert len({case.key for case in quick()}) == len(list(quick()))

@@ -88,7 +88,7 @@ def test_all_miners_sleep_and_wake(
     local.until(stops)
     local.chain.warp(local.ledger.now() + 1000)  # type: ignore[union-attr]
     for miner in local.offices:
-        del miner.act  # type: ignore[method-assign]
+        del miner.act
     assert local.play().void is outcome
     assert local.play().status == "finalized"
 
@@ -158,9 +158,11 @@ def lie(miner: Miner, field: str) -> None:
             or snapshot.due
         ):
             return honest(snapshot)
-        made: NewModel = replace(miner.lead._compute(snapshot), **{field: b"\x07" * 32})  # type: ignore[type-var]
+        model = miner.lead._compute(snapshot)
+        assert model is not None
+        forged: NewModel = replace(model, **{field: b"\x07" * 32})  # type: ignore[arg-type]
         miner.lead.context.send(
-            ContractCall("propose", (made.root, made.cid, made.rows, miner.lead._layer(snapshot)))
+            ContractCall("propose", (forged.root, forged.cid, forged.rows, miner.lead._layer(snapshot)))
         )
         return "lied"
 
@@ -193,7 +195,7 @@ def test_the_bytes_of_an_accepted_update_vanish(tmp_path: Path) -> None:
     assert played.void is VoidReason.NO_LEADER
     assert len(played.skipped) == 4
     for miner in local.offices:
-        del miner.voting.unveil  # type: ignore[method-assign]
+        del miner.voting.unveil
     assert local.play().status == "finalized"
 
 
@@ -219,10 +221,10 @@ def test_a_miner_withholds_a_message(tmp_path: Path, withheld: str, which: int) 
     silenced = next(d for d in range(4) if local.bound(d) is miner)
     if withheld == "commitment":
         take = miner.batches.take_commitment
-        miner.take_commitment = lambda m: None if m.device == silenced else take(m)  # type: ignore[method-assign,func-returns-value,assignment]
+        miner.take_commitment = lambda m: None if m.device == silenced else take(m)  # type: ignore[assignment]
     else:
         update = miner.inbox.take_update
-        miner.take_update = lambda m: None if m.update.device == silenced else update(m)  # type: ignore[method-assign,func-returns-value,assignment]
+        miner.take_update = lambda m: None if m.update.device == silenced else update(m)  # type: ignore[assignment]
     played = local.play()
     assert devices_of(played) == [0, 1, 2, 3]
     alone = local.device_accounts[silenced].address
@@ -233,7 +235,7 @@ def test_a_miner_shows_another_batch_than_it_committed(tmp_path: Path) -> None:
     local = LocalFederation(tmp_path)
     liar = local.offices[OTHER]
     honest = liar.batch
-    liar.batch = lambda round_: (*(honest(round_) or ()), bytes(32))  # type: ignore[method-assign]
+    liar.batch = lambda round_: (*(honest(round_) or ()), bytes(32))
     played = local.play()
     assert devices_of(played) == [0, 1, 2, 3]
     served = [d for d in range(4) if played.commits.get(local.device_accounts[d].address)]
@@ -252,7 +254,7 @@ def test_a_miner_dies_after_its_batch_stands(tmp_path: Path) -> None:
 def test_the_clerk_swallows_what_it_is_handed(tmp_path: Path) -> None:
     local = LocalFederation(tmp_path)
     batcher = local.offices[CLERK]
-    batcher.take_batch = batcher.take_opening = lambda _: None  # type: ignore[method-assign,assignment]
+    batcher.take_batch = batcher.take_opening = lambda _: None  # type: ignore[assignment]
     played = local.play()
     assert (played.status, devices_of(played), len(played.votes)) == ("finalized", [0, 1, 2, 3], 4)
 
@@ -289,8 +291,8 @@ def test_one_device_cannot_stop_the_batch_it_is_in(tmp_path: Path, lie: str) -> 
     local = LocalFederation(tmp_path)
     liar = local.homes[0]
     written, update = liar.trainer.recorded_update, liar.trainer.update
-    bad = {lie: 2**40}
-    liar.trainer.update = lambda m, i: replace(update(m, i), **bad)  # type: ignore[method-assign]
+    bad: dict[str, Any] = {lie: 2**40}
+    liar.trainer.update = lambda m, i: replace(update(m, i), **bad)  # type: ignore[method-assign,assignment]
 
     def lying(snapshot: RoundSnapshot, index: int) -> Any:
         found = written(snapshot, index)

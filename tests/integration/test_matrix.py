@@ -6,6 +6,7 @@ import os
 from dataclasses import replace
 from itertools import product
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -179,11 +180,11 @@ ONE = {"engine": Engine.COMMITTEE, "committee_size": 1}
 def test_the_only_one_is_away(
     tmp_path: Path,
     miners: int,
-    terms: dict[str, int],
+    terms: dict[str, Any],
     phase: Phase,
     manner: Manner,
     reason: VoidReason,
-    penalty: str,
+    penalty: str | None,
 ) -> None:
     local = LocalFederation(tmp_path, miners=miners, stakes=(STAKE,) * miners, terms=replace(TERMS, **terms))
     gone = line_of(local)[0]

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import json
 import os
+import site
 import subprocess
 import sys
 import sysconfig
 import zipfile
 from pathlib import Path
 
-import client
 import pytest
 
 ROOT = Path(__file__).parents[2]
@@ -54,10 +54,10 @@ def installed(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("environment")
     ran(sys.executable, "-m", "venv", "--without-pip", folder, cwd=folder)
     own = Path(sysconfig.get_path("purelib", "venv", {"base": str(folder), "platbase": str(folder)}))
-    borrowed = dict.fromkeys((*client.getsitepackages(), sysconfig.get_path("platlib")))
+    borrowed = dict.fromkeys((*site.getsitepackages(), sysconfig.get_path("platlib")))
     (own / "borrowed.pth").write_text("\n".join(borrowed) + "\n")
     python = folder / "bin" / "python"
-    pip = [sys.executable, "-m", "pip", "--python", python]
+    pip: list[str | Path] = [sys.executable, "-m", "pip", "--python", python]
     ran(*pip, "install", "-q", "--no-deps", "--no-index", "--ignore-installed", wheel, cwd=folder)
     return python.parent
 

@@ -46,7 +46,7 @@ def test_every_option_is_described() -> None:
 
 def test_a_config_does_not_change() -> None:
     with pytest.raises(Exception, match="frozen"):
-        Config().devices = 3  # type: ignore[misc]
+        Config().devices = 3
 
 
 def test_a_config_survives_json() -> None:
@@ -118,7 +118,7 @@ def test_a_former_name_names_the_new_one(old: str, new: str) -> None:
     with pytest.raises(ConfigError, match=f"is now BCFL_{new.upper()}$"):
         Config.load(env={f"BCFL_{old.upper()}": "false"})
     with pytest.raises(ConfigError, match=f"{old} .* is now {new}$"):
-        Config(**{old: False})
+        Config.model_validate({old: False})
 
 
 def test_an_unknown_argument_is_refused_with_the_nearest() -> None:

@@ -15,7 +15,7 @@ from bcfl.renamed import MODULES, NAMES
 def test_a_former_module_names_the_new_one(old: str, new: str) -> None:
     with pytest.raises(ModuleNotFoundError, match=rf"^bcfl\.{old} is now bcfl\.{new}( |$)"):
         import_module(f"bcfl.{old}")
-    assert import_module(f"bcfl.{new}")
+    assert import_module(f"bcfl.{new}").__doc__
 
 
 @pytest.mark.parametrize(

@@ -59,7 +59,7 @@ def no_room() -> Iterator[None]:
 
 
 def test_default_behavior(runs: Path) -> None:
-    config = Config(runs=runs, rounds=3, seed=2**62, stake="2 ether", alpha=0.1)
+    config = Config(runs=runs, rounds=3, seed=2**62, stake="2 ether", alpha=0.1)  # type: ignore[arg-type]
     with Run.create(config, NOW, "ab12") as run:
         assert run.path == runs / "20260304-050607-ab12"
         assert run.contract is None
@@ -220,7 +220,7 @@ def test_a_killed_process_holds_nothing(runs: Path) -> None:
     path = made(runs)
     code = "import sys, pathlib\nfrom bcfl.federation.runs import Run\n"
     code += "run = Run.open(pathlib.Path(sys.argv[1]))\n"
-    command = [sys.executable, "-c", code + "print(1, flush=True)\ninput()", path]
+    command = [sys.executable, "-c", code + "print(1, flush=True)\ninput()", str(path)]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as holder:
         assert holder.stdout is not None
         holder.stdout.readline()

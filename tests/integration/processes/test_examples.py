@@ -8,6 +8,7 @@ import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -36,7 +37,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """A folder whose bcfl.toml names a served chain, on which the wine federation is deployed."""
     folder = tmp_path_factory.mktemp("examples")
     accounts = derive(MNEMONIC, 0, 2 + DEVICES)
-    options = {"partition": "iid", "grace": 1, "check_quality": False, **UNHURRIED}
+    options: dict[str, Any] = {"partition": "iid", "grace": 1, "check_quality": False, **UNHURRIED}
     with pytest.MonkeyPatch.context() as patch, serve(None, [a.address for a in accounts], port=0) as server:
         patch.chdir(ROOT)
         (folder / "bcfl.toml").write_text(NETWORK.format(url=server.url))

@@ -59,15 +59,18 @@ def test_two_processes_do_not_share_a_journal(tmp_path: Path) -> None:
 
 
 def join(client: FederationClient, local: LocalFederation, role: str, **options: Any) -> None:
-    """Join as the first device, or the first miner, of a village."""
+    """Join as the first device, or the first miner, of a local federation."""
     account = (local.miner_accounts if role == "miner" else local.device_accounts)[0]
-    learners = [local.learners[0]] * (2 if role == "peer" else 1)
+    learner = local.learners[0]
     node = Node(client, account, LAYOUT, local.store, NodeOptions(None))
     if role == "device":
-        node.device(*learners)
-        return
-    with (node.miner if role == "miner" else node.peer)(*learners, MinerOptions(**options)):
-        pass
+        node.device(learner)
+    elif role == "miner":
+        with node.miner(learner, MinerOptions(**options)):
+            pass
+    else:
+        with node.peer(learner, learner, MinerOptions(**options)):
+            pass
 
 
 def test_in_full_mode_every_party_is_both(tmp_path: Path) -> None:

@@ -12,9 +12,8 @@ from bcfl.errors import ConfigError
 from bcfl.federation.client import FederationClient
 from bcfl.federation.node import MinerOptions, Node, NodeOptions
 from bcfl.relay.client import Endpoint
+from tests.daemons import client_of
 from tests.local_federation import LAYOUT, LocalFederation
-
-from .test_daemon import client_of
 
 
 def served(client: FederationClient, local: LocalFederation, **options: Any) -> str:

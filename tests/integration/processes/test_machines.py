@@ -85,7 +85,7 @@ def federation(folder: Path) -> Iterator[Any]:
     env = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", "BCFL_NETWORK": "local"}
     env |= {"ETH_RPC_URL": f"http://127.0.0.1:{port}", "HOME": str(folder)}
     command = [sys.executable, "-W", "ignore", "-m", "bcfl"]
-    running = []
+    running: list[subprocess.Popen[bytes]] = []
 
     def start(settings: dict[str, str], *arguments: object) -> None:
         with (folder / f"{len(running)}.log").open("wb") as log:
