@@ -77,16 +77,12 @@ class Case:
         if self.task == "fashion-mnist":
             options |= {"epochs": 2, "batch_size": 32, "learning_rate": 0.1}
         return Config(
-            devices=self.devices,
-            miners=self.miners,
-            rounds=self.rounds,
-            seed=self.seed,
-            task=self.task,
+            devices=self.devices, miners=self.miners, rounds=self.rounds, seed=self.seed, task=self.task,
             adversary=self.adversaries,
             min_updates=max(1, self.devices // 4),  # honest ones are fewer than usual
             leaf_lanes=512,  # large ones: hashing is not what is measured
             **options,
-        )
+        )  # fmt: skip
 
 
 def named(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import tomllib
 from collections.abc import Mapping, Sequence
 from difflib import get_close_matches
 from pathlib import Path
@@ -12,6 +11,7 @@ from typing import Any, Final, NamedTuple
 from pydantic import BaseModel, ValidationError
 
 from bcfl.errors import ConfigError
+from bcfl.toml import read_toml
 
 FILE: Final = Path("bcfl.toml")
 PREFIX: Final = "BCFL_"
@@ -44,13 +44,7 @@ def from_file(path: Path | None) -> list[Given]:
         if not FILE.exists():
             return []
         path = FILE
-    try:
-        table = tomllib.loads(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError) as error:
-        reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8"
-        raise ConfigError(f"{path} cannot be read ({reason}): name another file or mend this one") from None
-    except tomllib.TOMLDecodeError as error:
-        raise ConfigError(f"{path} is not TOML ({error}): write one key = value a line") from None
+    table = read_toml(path, "write one key = value a line")
     table.pop("networks", None)  # for whoever deploys
     for key, value in table.items():
         if isinstance(value, dict):

@@ -19,7 +19,7 @@ from testkit.mocks import mock
 DRAWS, AT_ONCE = 1000, 100
 FULL = settings().max_examples if settings().max_examples > 100 else 25
 accounts = [f"0x{keccak(word(i))[:20].hex()}" for i in range(3)]
-known = [Resources(), Resources(WHOLE, WHOLE // 2, WHOLE, 900), Resources(WHOLE, WHOLE, WHOLE, 300)]
+RESOURCES = [Resources(), Resources(WHOLE, WHOLE // 2, WHOLE, 900), Resources(WHOLE, WHOLE, WHOLE, 300)]
 
 
 @cache
@@ -27,7 +27,7 @@ def contract() -> Contract:
     return mock("ElectionMock")[0]
 
 
-def packed(resources: Resources) -> int:
+def pack(resources: Resources) -> int:
     """A record of the module `scores`, noted before the first round."""
     return resources.storage | resources.quality << 16 | resources.stability << 32 | resources.rate << 48
 
@@ -36,15 +36,15 @@ def packed(resources: Resources) -> int:
 def test_leaders(engine: Engine) -> None:
     weights = (1, 1, 1) if engine is Engine.COMMITTEE else (1, 2, 300)
     voters = [Voter(account, weight).word for account, weight in zip(accounts, weights, strict=True)]
-    scores = {int(a, 16): found.score for a, found in zip(accounts, known, strict=True)}
+    scores = {int(a, 16): found.score for a, found in zip(accounts, RESOURCES, strict=True)}
     seeds = [keccak(word(number)) for number in range(DRAWS)]
     leaders: list[str] = []
     for start in range(0, DRAWS, AT_ONCE):
         part = seeds[start : start + AT_ONCE]
-        leaders += contract().call("draws", engine, part, voters, [packed(item) for item in known])
-    by = scores if engine is Engine.RESOURCE else None
+        leaders += contract().call("draws", engine, part, voters, [pack(item) for item in RESOURCES])
+    weights_by_account = scores if engine is Engine.RESOURCE else None
     assert [int(leader, 16) for leader in leaders] == [
-        ranking(seed, voters, by)[0] & ACCOUNT for seed in seeds
+        ranking(seed, voters, weights_by_account)[0] & ACCOUNT for seed in seeds
     ]
     assert len(set(leaders)) > 1
 

@@ -46,8 +46,7 @@ def deploy(
     flags: Mapping[str, object],
     store: StoreOption = "store",
     register_file: Annotated[
-        Path | None,
-        optional("--register", "FILE", "Register the devices of FILE, an address a line."),
+        Path | None, optional("--register", "FILE", "Register the devices of FILE, an address a line.")
     ] = None,
     pairs: PairsOption = None,
     toml: ConfigFileOption = None,

@@ -48,14 +48,10 @@ log = logging.getLogger(__name__)
 class LearningOptions:
     """What a party learns from."""
 
-    task: Annotated[
-        str | None,
-        optional("--task", "NAME", "The learning task; else as it was deployed."),
-    ] = None
-    data: Annotated[
-        Path | None,
-        optional("--data", "DIR", "The folder of the task's data set."),
-    ] = None
+    task: Annotated[str | None, optional("--task", "NAME", "The learning task; else as it was deployed.")] = (
+        None
+    )
+    data: Annotated[Path | None, optional("--data", "DIR", "The folder of the task's data set.")] = None
     part: Annotated[
         str | None,
         optional(
@@ -103,10 +99,9 @@ class InboxOptions:
         str | None,
         optional("--endpoint", "URL", "Where others reach it, announced on chain; else where it listens."),
     ] = None
-    stake: Annotated[
-        str | None,
-        optional("--stake", "WEI", "Join with this stake, if not a miner yet."),
-    ] = None
+    stake: Annotated[str | None, optional("--stake", "WEI", "Join with this stake, if not a miner yet.")] = (
+        None
+    )
 
     def refuse(self, client: FederationClient) -> None:
         """Raise ConfigError where one is set, for a device that is no miner."""

@@ -32,10 +32,9 @@ class UpOptions:
     port: Annotated[
         int, typer.Option("--port", min=0, max=65535, help="Of the chain's JSON-RPC; 0 takes a free one.")
     ] = 8545
-    store: Annotated[
-        str | None,
-        optional("--store", "STORE", "Else the folder DIR/store; or ipfs:..."),
-    ] = None
+    store: Annotated[str | None, optional("--store", "STORE", "Else the folder DIR/store; or ipfs:...")] = (
+        None
+    )
     anvil: Annotated[bool, typer.Option("--anvil", help="Run anvil instead of the embedded chain.")] = False
 
     def absolute(self) -> LocalOptions:

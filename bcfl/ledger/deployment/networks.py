@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import os
 import re
-import tomllib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from difflib import get_close_matches
@@ -16,6 +15,7 @@ from string import Template
 from typing import TYPE_CHECKING, Any, Final
 
 from bcfl.errors import ConfigError
+from bcfl.toml import read_toml
 
 if TYPE_CHECKING:
     from bcfl.ledger.rpc import RpcChain
@@ -131,13 +131,7 @@ def _user_files() -> Sequence[Path]:
 
 def _read(path: Path) -> dict[str, dict[str, Any]]:
     """Read the networks of a file, each checked; raises ConfigError that names file, network and key."""
-    try:
-        table = tomllib.loads(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError) as error:
-        reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8"
-        raise ConfigError(f"{path} cannot be read ({reason}): name another file or mend this one") from None
-    except tomllib.TOMLDecodeError as error:
-        raise ConfigError(f"{path} is not TOML ({error}): mend it") from None
+    table = read_toml(path, "mend it")
     networks = table.get("networks", {})
     if not isinstance(networks, dict) or not all(isinstance(section, dict) for section in networks.values()):
         raise ConfigError(f"{path}: networks are tables: write [networks.NAME], and its keys below")

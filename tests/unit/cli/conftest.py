@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import typer
 
 from bcfl.cli import main
 from bcfl.config import Config
@@ -52,6 +53,13 @@ class Answer:
 
 
 Bcfl = Callable[..., Answer]
+
+
+def install(monkeypatch: pytest.MonkeyPatch, register: Callable[[typer.Typer], None]) -> None:
+    """Have the command line offer one group of commands alone."""
+    app = typer.Typer()
+    register(app)
+    monkeypatch.setattr("bcfl.cli.app.app", app)
 
 
 @pytest.fixture

@@ -7,12 +7,11 @@ import stat
 from pathlib import Path
 
 import pytest
-import typer
 
 from bcfl.cli.node import account
 from bcfl.ledger.deployment import keystore
 
-from .conftest import Bcfl
+from .conftest import Bcfl, install
 
 KEY = "ac0974bec39a17e36ba4a6b4d238ff944bacb478cbed5efcae784d7bf4f2ff80"
 ADDRESS = "0xf39Fd6e51aad88F6F4ce6aB8827279cffFb92266"
@@ -20,9 +19,7 @@ ADDRESS = "0xf39Fd6e51aad88F6F4ce6aB8827279cffFb92266"
 
 @pytest.fixture(autouse=True)
 def command(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    app = typer.Typer()
-    account.register(app)
-    monkeypatch.setattr("bcfl.cli.app.app", app)
+    install(monkeypatch, account.register)
     monkeypatch.setenv("HOME", str(tmp_path / "home"))
     monkeypatch.delenv("ETH_KEYSTORE_PASSWORD", raising=False)
     monkeypatch.setattr("sys.stdin", io.StringIO(""))

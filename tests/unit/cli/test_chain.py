@@ -16,13 +16,12 @@ from typing import Any
 
 import pytest
 import requests
-import typer
 
 from bcfl.cli.node import chain
 from bcfl.ledger.devnet.anvil import find_anvil
 from tests.processes import ANSWER, PATIENCE
 
-from .conftest import Bcfl
+from .conftest import Bcfl, install
 
 ROOT = Path(__file__).parents[3]
 COMMAND = """
@@ -41,9 +40,7 @@ OTHER_WORDS = "legal winner thank year wave sausage worth useful legal winner th
 
 @pytest.fixture(autouse=True)
 def command(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    app = typer.Typer()
-    chain.register(app)
-    monkeypatch.setattr("bcfl.cli.app.app", app)
+    install(monkeypatch, chain.register)
     monkeypatch.chdir(tmp_path)
 
 

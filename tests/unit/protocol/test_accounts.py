@@ -10,12 +10,12 @@ from hypothesis import strategies as st
 from bcfl.protocol.accounts import Account, signer
 from bcfl.protocol.hashing import keccak
 
-KNOWN = bytes.fromhex("ac0974bec39a17e36ba4a6b4d238ff944bacb478cbed5efcae784d7bf4f2ff80")
+KEY = bytes.fromhex("ac0974bec39a17e36ba4a6b4d238ff944bacb478cbed5efcae784d7bf4f2ff80")
 
 
 def test_default_behavior() -> None:
-    assert Account(KNOWN).address == "0xf39Fd6e51aad88F6F4ce6aB8827279cffFb92266"
-    assert Account(KNOWN).key == KNOWN
+    assert Account(KEY).address == "0xf39Fd6e51aad88F6F4ce6aB8827279cffFb92266"
+    assert Account(KEY).key == KEY
 
 
 def test_a_key_follows_from_seed_name_and_index() -> None:
@@ -48,16 +48,16 @@ def test_a_signature_beyond_the_curve_is_nobodys(r: int, s: int) -> None:
 
 
 def test_a_secret_is_the_same_again_and_no_other() -> None:
-    account = Account(KNOWN)
+    account = Account(KEY)
     secrets = {
         account.secret(name, domain, n) for name in ("a", "b") for domain in (b"x", b"y") for n in range(3)
     }
     assert len(secrets) == 12
-    assert account.secret("a", b"x", 1) == Account(KNOWN).secret("a", b"x", 1)
+    assert account.secret("a", b"x", 1) == Account(KEY).secret("a", b"x", 1)
     assert account.secret("a") != Account.derive(0, "device").secret("a")
 
 
 def test_an_account_does_not_show_its_key() -> None:
-    text = repr(Account(KNOWN)) + str(Account(KNOWN))
-    assert KNOWN.hex() not in text
-    assert str(PrivateKey(KNOWN)) not in text
+    text = repr(Account(KEY)) + str(Account(KEY))
+    assert KEY.hex() not in text
+    assert str(PrivateKey(KEY)) not in text

@@ -19,7 +19,7 @@ DTYPES = {8: np.int8, 16: np.int16, 32: np.int32}
 RULES = list(Rule)
 
 
-def held(value: int) -> int:
+def clip(value: int) -> int:
     return max(-(2**31), min(2**31 - 1, value))
 
 
@@ -31,10 +31,10 @@ def exact(rule: Rule, lanes: list[int], samples: list[int], shift: int, trim: in
     elif rule == Rule.MEDIAN:
         value = Fraction(float_median([Fraction(lane) for lane in lanes]))
     else:
-        ordered, cut = sorted(lanes), len(lanes) * trim // 10_000
-        middle = ordered[cut : len(lanes) - cut]
+        values, cut = sorted(lanes), len(lanes) * trim // 10_000
+        middle = values[cut : len(lanes) - cut]
         value = Fraction(sum(middle), len(middle))
-    return held(round(value * scale))
+    return clip(round(value * scale))
 
 
 @st.composite
@@ -114,24 +114,24 @@ def test_slices_meet_without_a_seam(rule: Rule, monkeypatch: pytest.MonkeyPatch)
 def test_median_and_trimmed_mean_of_many_updates(count: int) -> None:
     rng = np.random.default_rng(count)
     stack = rng.integers(-100, 100, (count, 500)).astype(np.int8)  # (updates, parameters), many ties
-    ordered = np.sort(stack, axis=0).astype(np.int64)
-    middle = ordered[(count - 1) // 2] + ordered[count // 2]
+    sorted_rows = np.sort(stack, axis=0).astype(np.int64)
+    middle = sorted_rows[(count - 1) // 2] + sorted_rows[count // 2]
     assert np.array_equal(aggregation.median(list(stack), 1), middle)
     cut = count // 10
-    inner = ordered[cut : count - cut]
-    exactly = [round(Fraction(int(total), len(inner))) for total in inner.sum(axis=0)]
-    assert aggregation.trimmed_mean(list(stack), 1000, 0).tolist() == exactly
+    inner = sorted_rows[cut : count - cut]
+    means = [round(Fraction(int(total), len(inner))) for total in inner.sum(axis=0)]
+    assert aggregation.trimmed_mean(list(stack), 1000, 0).tolist() == means
 
 
 @pytest.mark.parametrize("count", range(1, 12))
 def test_the_network_sorts_every_pattern_of_zeros_and_ones(count: int) -> None:
     """Which is enough for every input (Knuth's zero-one principle), for every row that is asked for."""
     patterns = np.array(list(product([0, 1], repeat=count)), np.int8).T  # (rows, patterns)
-    ordered = np.sort(patterns, axis=0)
+    sorted_rows = np.sort(patterns, axis=0)
     for first in range(count):
         for last in range(first + 1, count + 1):
             rows = aggregation._order(list(patterns.copy()), first, last)
-            assert all(np.array_equal(rows[place], ordered[place]) for place in range(first, last))
+            assert all(np.array_equal(rows[place], sorted_rows[place]) for place in range(first, last))
 
 
 @pytest.mark.parametrize("rule", RULES)

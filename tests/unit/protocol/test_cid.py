@@ -49,7 +49,7 @@ def node(children: list[Child]) -> Child:
     return binary_cid(0x70, block), len(block) + sum(child[1] for child in children), size
 
 
-def transcribed(chunks: Iterable[bytes]) -> str:
+def expected_cid(chunks: Iterable[bytes]) -> str:
     level = [(binary_cid(0x55, chunk), len(chunk), len(chunk)) for chunk in chunks]
     while len(level) > 1:
         level = [node(level[start : start + 174]) for start in range(0, len(level), 174)]
@@ -76,7 +76,7 @@ def kubo_test_data(seed: str, size: int) -> Iterator[bytes]:
 )
 def test_the_transcription_agrees_with_kubo(mebibytes: int, expected: str) -> None:
     """Expected values from Kubo's test/cli/add_test.go: CIDv1, raw leaves, 174 links, chunks of 1 MiB."""
-    assert transcribed(kubo_test_data("v1-seed", mebibytes * MIB)) == expected
+    assert expected_cid(kubo_test_data("v1-seed", mebibytes * MIB)) == expected
 
 
 @pytest.mark.parametrize(("data", "expected"), [(b"", EMPTY), (b"hello world", HELLO)])
@@ -100,7 +100,7 @@ def test_known_cids_of_one_chunk(data: bytes, expected: str) -> None:
 )
 def test_below_and_above_one_chunk_and_one_node(size: int) -> None:
     data = np.random.default_rng(size).bytes(size)
-    expected = transcribed(pieces(data))
+    expected = expected_cid(pieces(data))
     assert cid.compute(data) == expected
     assert cid.parse(expected).codec == (cid.RAW if size <= 262_144 else cid.DAG_PB)
     assert cid.from_digest(cid.digest(expected), size) == expected
@@ -121,7 +121,7 @@ def test_parse_reads_what_is_written(digest: bytes, codec: int) -> None:
     assert cid.parse(str(cid.Cid(codec, digest))) == cid.Cid(codec, digest)
 
 
-def spelled(binary: bytes) -> str:
+def spell(binary: bytes) -> str:
     return "b" + b32encode(binary).decode().rstrip("=").lower()
 
 
@@ -149,10 +149,10 @@ REFUSED = {
     "digit of another script": HELLO[:-1] + "\u0665",
     "letters outside base32": HELLO[:-1] + "1",
     "bits after the end": HELLO[:-1] + "f",
-    "codec dag-cbor": spelled(bytes([1, 0x71, 0x12, 0x20]) + DIGEST),
-    "sha3": spelled(bytes([1, 0x55, 0x16, 0x20]) + DIGEST),
-    "version 2": spelled(bytes([2, 0x55, 0x12, 0x20]) + DIGEST),
-    "digest length 31": spelled(bytes([1, 0x55, 0x12, 0x1F]) + DIGEST),
+    "codec dag-cbor": spell(bytes([1, 0x71, 0x12, 0x20]) + DIGEST),
+    "sha3": spell(bytes([1, 0x55, 0x16, 0x20]) + DIGEST),
+    "version 2": spell(bytes([2, 0x55, 0x12, 0x20]) + DIGEST),
+    "digest length 31": spell(bytes([1, 0x55, 0x12, 0x1F]) + DIGEST),
 }
 
 

@@ -164,13 +164,13 @@ def test_every_limit_is_compared() -> None:
 
 def test_one_name_is_one_number() -> None:
     """A module of the contract that names a limit of Python means the same number."""
-    named = [(name, module) for name in LIMITS for module in CONSTANTS if name in CONSTANTS[module]]
-    assert [(n, m) for n, m in named if CONSTANTS[m][n] != LIMITS[n]] == []
+    pairs = [(name, module) for name in LIMITS for module in CONSTANTS if name in CONSTANTS[module]]
+    assert [(n, m) for n, m in pairs if CONSTANTS[m][n] != LIMITS[n]] == []
 
 
 def test_no_other_module_states_a_limit_again() -> None:
     root = CONTRACTS.parent
     definition = re.compile(rf"^({'|'.join(LIMITS)})(?:: Final)? =", re.MULTILINE)
     paths = [path for folder in ("bcfl", "testkit", "benchmarks") for path in (root / folder).rglob("*.py")]
-    repeated = {path: names for path in paths if (names := definition.findall(path.read_text()))}
-    assert repeated.keys() == {Path(limits.__file__).resolve()}
+    names_by_path = {path: names for path in paths if (names := definition.findall(path.read_text()))}
+    assert names_by_path.keys() == {Path(limits.__file__).resolve()}

@@ -14,23 +14,23 @@ from bcfl.protocol.types import Layout, TensorSpec
 DTYPES: dict[int, type[np.signedinteger]] = {8: np.int8, 16: np.int16, 32: np.int32}
 
 
-def packed(lanes: list[int], lane_bits: int) -> bytes:
+def pack(lanes: list[int], lane_bits: int) -> bytes:
     return b"".join(lane.to_bytes(lane_bits // 8, "big", signed=True) for lane in lanes)
 
 
-def transcribed_leaves(updates: list[list[int]], lane_bits: int, leaf_lanes: int) -> list[bytes]:
+def expected_leaves(updates: list[list[int]], lane_bits: int, leaf_lanes: int) -> list[bytes]:
     """Leaf i of the first update, then of the second, and so on; zero lanes fill the last leaf."""
     rows = []
     for start in range(0, len(updates[0]), leaf_lanes):
         row = b""
         for lanes in updates:
             part = lanes[start : start + leaf_lanes]
-            row += packed(part + [0] * (leaf_lanes - len(part)), lane_bits)
+            row += pack(part + [0] * (leaf_lanes - len(part)), lane_bits)
         rows.append(row)
     return rows
 
 
-def transcribed_root(leaves: list[bytes]) -> bytes:
+def expected_root(leaves: list[bytes]) -> bytes:
     depth = 0
     while 2**depth < len(leaves):
         depth += 1
@@ -59,9 +59,9 @@ def test_root_tree_and_proofs_are_the_definition(
     rng = np.random.default_rng(seed)
     leaf_lanes = words * 256 // lane_bits
     vectors = [random_lanes(rng, lane_bits, count) for _ in range(updates)]
-    leaves = transcribed_leaves([vector.tolist() for vector in vectors], lane_bits, leaf_lanes)
+    leaves = expected_leaves([vector.tolist() for vector in vectors], lane_bits, leaf_lanes)
     tree = merkle.rows_tree(vectors, leaf_lanes)
-    assert tree.root == transcribed_root(leaves) == merkle.rows_root(vectors, leaf_lanes)
+    assert tree.root == expected_root(leaves) == merkle.rows_root(vectors, leaf_lanes)
     for index, leaf in enumerate(leaves):
         assert merkle.row(vectors, leaf_lanes, index) == leaf
         assert len(tree.proof(index)) == merkle.depth(count, leaf_lanes)
@@ -79,7 +79,7 @@ def test_golden_roots() -> None:
         merkle.rows_root([lanes, -lanes], 16).hex()
         == "c0560a20226dc0cbbcd0e06b48ef96d009f9847025e9cb7d17da71ea5e3b5465"
     )
-    assert merkle.root(lanes[:16], 16) == keccak(b"\x00" + packed(list(range(-50, -34)), 32))
+    assert merkle.root(lanes[:16], 16) == keccak(b"\x00" + pack(list(range(-50, -34)), 32))
 
 
 def test_one_vector_is_a_rows_tree_of_one() -> None:
@@ -95,10 +95,10 @@ def test_streaming_in_blocks_of_any_size_gives_the_same_root(
 ) -> None:
     rng = np.random.default_rng(1)
     vectors = [random_lanes(rng, 16, 1777) for _ in range(3)]
-    leaves = transcribed_leaves([vector.tolist() for vector in vectors], 16, 16)
+    leaves = expected_leaves([vector.tolist() for vector in vectors], 16, 16)
     monkeypatch.setattr(merkle, "_BLOCK_BYTES", block_bytes)
-    assert merkle.rows_root(vectors, 16) == transcribed_root(leaves)
-    assert merkle.rows_tree(vectors, 16).root == transcribed_root(leaves)
+    assert merkle.rows_root(vectors, 16) == expected_root(leaves)
+    assert merkle.rows_tree(vectors, 16).root == expected_root(leaves)
 
 
 def test_memory_maps_are_read_as_they_are(tmp_path: object) -> None:

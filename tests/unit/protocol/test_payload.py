@@ -107,7 +107,7 @@ def hostile_torch_file() -> bytes:
     return buffer.getvalue()
 
 
-def altered(old: str, new: str) -> bytes:
+def alter(old: str, new: str) -> bytes:
     """A well-formed file of the right length in which the header says something else."""
     good = payload.encode(LAYOUT, lanes_of(16))
     text = HEADER.replace(old, new, 1).encode()
@@ -124,15 +124,15 @@ HOSTILE = {
     "header of 2**64": b"\xff" * 8 + b"{" * 300,
     "not JSON": with_header(b"{" * 200, bytes(18)),
     "deep JSON": with_header(b"[" * 100_000, bytes(18)),
-    "other dtype": altered('"I16"', '"F16"'),
-    "unsigned": altered('"I16"', '"U16"'),
-    "other shape": altered("[2,3]", "[3,2]"),
-    "other name": altered("a.bias", "b.bias"),
-    "path in a name": altered("w.weight", "/etc/pwd"),
-    "duplicate name": altered("a.bias", "w.weight"),
-    "overlap": altered("[12,16]", "[0,4]"),
-    "space in the header": altered(',"a.bias"', ', "a.bias"'),
-    "metadata": altered("{", '{"__metadata__":{"format":"pt"},'),
+    "other dtype": alter('"I16"', '"F16"'),
+    "unsigned": alter('"I16"', '"U16"'),
+    "other shape": alter("[2,3]", "[3,2]"),
+    "other name": alter("a.bias", "b.bias"),
+    "path in a name": alter("w.weight", "/etc/pwd"),
+    "duplicate name": alter("a.bias", "w.weight"),
+    "overlap": alter("[12,16]", "[0,4]"),
+    "space in the header": alter(',"a.bias"', ', "a.bias"'),
+    "metadata": alter("{", '{"__metadata__":{"format":"pt"},'),
     "order of the library": safetensors.numpy.save(
         {
             "w.weight": np.zeros((2, 3), np.int16),
