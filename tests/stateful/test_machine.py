@@ -24,7 +24,8 @@ from tests.stateful.model import Model
 
 CAMPAIGN = os.environ.get("HYPOTHESIS_PROFILE") == "explore"
 SHORT = replace(
-    TERMS, min_stake=STAKE, vote_penalty=STAKE, leader_penalty=STAKE // 2, reward=5_000, max_updates=5, grace=7,
+    TERMS, min_stake=STAKE, vote_penalty=STAKE, leader_penalty=STAKE // 2, reward=5_000,
+    max_updates=5, grace=7,
     min_updates=2, max_samples=1000, exit_rounds=1, pow_target=2**255, challenge_seconds=20,
     commit_seconds=60, reveal_seconds=60, vote_seconds=60, unveil_seconds=60, elect_seconds=60,
     propose_seconds=60, attest_seconds=60,
