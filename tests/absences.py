@@ -14,11 +14,11 @@ from tests.local_federation import LocalFederation
 
 
 class Manner(Enum):
-    """How somebody is not there."""
+    """How a party is not there."""
 
-    ABSENT = "absent"  # from a phase on until the round ends; nobody answers at its desk
+    ABSENT = "absent"  # from a phase on until the round ends; nobody answers at its inbox
     LATE = "late"  # in one phase, until its deadline has passed
-    SILENT = "silent"  # its desk takes everything, but it does nothing more in the round
+    SILENT = "silent"  # its inbox takes everything, but it does nothing more in the round
     RETURNING = "returning"  # absent, all of the next round too
 
 
@@ -26,29 +26,29 @@ class Absence:
     """When one party is not there."""
 
     def __init__(self, local: LocalFederation, phase: Phase, manner: Manner) -> None:
-        self._village, self._phase, self._manner = local, phase, manner
+        self._local, self._phase, self._manner = local, phase, manner
         self._round = max(local.history.rounds)
-        self._begun = False
+        self._has_begun = False
 
     @property
     def now(self) -> bool:
         """Whether it is away at this moment; from a phase on means also when the lead is passed on."""
-        clock = self._village.ledger.clock()
+        clock = self._local.ledger.clock()
         if clock.round != self._round:
             return self._manner is Manner.RETURNING and clock.round == self._round + 1
         if self._manner is Manner.LATE:
-            return clock.phase is self._phase and self._village.ledger.now() < clock.deadline
-        self._begun = self._begun or self._phase <= clock.phase < Phase.IDLE
-        return self._begun
+            return clock.phase is self._phase and self._local.ledger.now() < clock.deadline
+        self._has_begun = self._has_begun or self._phase <= clock.phase < Phase.IDLE
+        return self._has_begun
 
     @property
     def closed(self) -> bool:
-        """Whether nobody answers at its desk."""
+        """Whether nobody answers at its inbox."""
         return self._manner is not Manner.SILENT and self.now
 
 
-class ClosedDesk:
-    """A miner's desk at which nobody answers while it is away."""
+class ClosedInbox:
+    """A miner's inbox at which nobody answers while it is away."""
 
     def __init__(self, miner: Miner, absence: Absence) -> None:
         self._miner, self._absence = miner, absence
@@ -71,7 +71,7 @@ def away(local: LocalFederation, phase: Phase, manner: Manner, *parties: Device 
         act = party.act
         party.act = lambda act=act: None if absence.now else act()  # type: ignore[method-assign,misc]
         if isinstance(party, Miner):
-            local.relay.open(party.account.address, ClosedDesk(party, absence))  # type: ignore[arg-type]
+            local.relay.open(party.account.address, ClosedInbox(party, absence))  # type: ignore[arg-type]
     try:
         yield
     finally:

@@ -1,4 +1,4 @@
-"""The parties of a village as daemons, and the village as a process reaches it."""
+"""Run the parties of a local federation as daemons, and connect to it as a process does."""
 
 from __future__ import annotations
 
@@ -42,17 +42,17 @@ class Fork:
 
 
 def client_of(local: LocalFederation) -> tuple[FederationClient, Fork]:
-    """The federation as a process reaches it."""
+    """Return a client of a local federation, and the chain below it."""
     assert local.chain is not None
     fork = Fork(local.chain)
     ledger = LiveLedger(federation_at(fork, str(local.contract)))
-    return FederationClient("village", Network("local", fork.url), fork, ledger, {}, 0), fork  # type: ignore[arg-type]
+    return FederationClient("demo", Network("local", fork.url), fork, ledger, {}, 0), fork  # type: ignore[arg-type]
 
 
 def daemons(local: LocalFederation, *, devices: bool = True) -> list[Daemon]:
-    """A daemon around every party of a local federation; all share its ledger."""
-    parties: list[Device | Miner] = [*(local.homes if devices else []), *local.offices]
-    miners = {id(miner) for miner in local.offices}
+    """Return a daemon around every party; all share the ledger of the federation."""
+    parties: list[Device | Miner] = [*(local.device_parties if devices else []), *local.miner_parties]
+    miners = {id(miner) for miner in local.miner_parties}
     return [
         Daemon(p, p.account, local.ledger, local.archive, advances=id(p) in miners, poll=0.01)
         for p in parties
@@ -60,7 +60,7 @@ def daemons(local: LocalFederation, *, devices: bool = True) -> list[Daemon]:
 
 
 def until_closed(local: LocalFederation, running: list[Daemon], number: int, turns: int = 400) -> None:
-    """Turn after turn until a round has ended; time passes where nobody has anything to do."""
+    """Take turns until a round has ended; time passes where nobody has anything to do."""
     for _ in range(turns):
         if local.history.rounds[number].closed is not None:
             return

@@ -1,4 +1,4 @@
-"""A village in a process of its own that ends as by `kill -9`, at its Nth write to chain, store or journal.
+"""Run a local federation whose process ends as by `kill -9`, at its Nth write to chain, store or journal.
 
 python -m tests.killed FOLDER ROUNDS N: N = 0 lets it end. It prints how many writes there were.
 """
@@ -44,7 +44,7 @@ def main(folder: str, rounds: str, kill_at: str) -> None:
     count(Journal, "write", lambda *_: True)
     count(DirectoryStore, "put", lambda *_: True)
     count(EmbeddedChain, "request", lambda method, *_: method == "eth_sendRawTransaction")
-    local = LocalFederation(Path(folder), kept=True)
+    local = LocalFederation(Path(folder), on_disk=True)
     while max(local.history.rounds) <= int(rounds):
         local.play()
     print(writes)

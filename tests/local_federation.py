@@ -1,4 +1,4 @@
-"""Real roles on the embedded chain around a learner that costs nothing; a test can bend any of them."""
+"""Run real roles on the embedded chain around a learner that costs nothing; tests can change any of them."""
 
 from __future__ import annotations
 
@@ -47,10 +47,10 @@ class Quadratic:
     optimum: Vector
     samples: int = 10
     microseconds: int = 5_000
-    trained: int = 0
+    trainings: int = 0
 
     def train(self, model: Vector, round_: int) -> TrainingResult:
-        self.trained += 1
+        self.trainings += 1
         drift = np.random.default_rng(round_).normal(0, 1e-3, model.shape)
         vector = (model + (self.optimum - model) / 2 + drift).astype(np.float32)
         return TrainingResult(vector, self.samples, self.microseconds)
@@ -64,15 +64,18 @@ class Quadratic:
 
 @dataclass
 class LocalFederation:
-    """Devices and miners with everything real but the learning; `shared`: so many accounts are both."""
+    """Devices and miners with everything real but the learning.
+
+    `dual_accounts`: so many accounts are both; `on_disk`: for a later process.
+    """
 
     path: Path
     devices: int = 4
     miners: int = 4
     terms: Terms = TERMS
     stakes: tuple[int, ...] = ()
-    shared: int = 0
-    kept: bool = False  # on disk, for a later process
+    dual_accounts: int = 0
+    on_disk: bool = False
     chain: EmbeddedChain | None = None
     contract: str | None = None
     learners: list[Quadratic] = field(default_factory=list)
@@ -81,25 +84,25 @@ class LocalFederation:
         self.owner = Account.derive(0, "owner")
         self.device_accounts = [Account.derive(0, "device", i) for i in range(self.devices)]
         self.miner_accounts = [
-            self.device_accounts[i] if i < self.shared else Account.derive(0, "miner", i)
+            self.device_accounts[i] if i < self.dual_accounts else Account.derive(0, "miner", i)
             for i in range(self.miners)
         ]
         everyone = sorted({a.address for a in (self.owner, *self.device_accounts, *self.miner_accounts)})
-        file = self.path / "chain.sqlite" if self.kept else None
+        file = self.path / "chain.sqlite" if self.on_disk else None
         self.chain = self.chain or EmbeddedChain(file, accounts=everyone)
         self.store = DirectoryStore(self.path / "store")
         self.archive = Archive(self.store, LAYOUT, self.terms)
         genesis = self.archive.put(fixedpoint.encode(np.zeros(LAYOUT.parameters, np.float32), 24))
-        place = self.path / "contract"
-        if self.contract is None and place.exists():
-            self.contract = place.read_text()
+        contract_file = self.path / "contract"
+        if self.contract is None and contract_file.exists():
+            self.contract = contract_file.read_text()
         if self.contract is None:
-            made, _ = deploy(self.chain, self.owner, self.terms, genesis.root, genesis.cid, 100 * ETHER)
-            self.contract = made.address
-            place.write_text(self.contract)
-        self._settle()
+            contract, _ = deploy(self.chain, self.owner, self.terms, genesis.root, genesis.cid, 100 * ETHER)
+            self.contract = contract.address
+            contract_file.write_text(self.contract)
+        self._set_up()
 
-    def _settle(self) -> None:
+    def _set_up(self) -> None:
         assert self.chain is not None
         contract = federation_at(self.chain, str(self.contract))
         self.ledger, self.relay = FederationLedger(contract), MemoryRelay()
@@ -109,16 +112,21 @@ class LocalFederation:
         self.learners = self.learners or [
             Quadratic(optima[i], 10 + i, 1000 * (10 + i)) for i in range(self.devices)
         ]
-        self.homes = [
+        self.device_parties = [
             Device(a, learner, self.ledger, self.relay, self.archive, self.journal(a))
             for a, learner in zip(self.device_accounts, self.learners, strict=True)
         ]
-        self.offices = []
+        self.miner_parties = []
         for i, a in enumerate(self.miner_accounts):
             verifier = Verifier(Quadratic(optima[63 - i]), self.ledger, self.archive, Checks())
-            self.offices.append(Miner(a, self.ledger, self.relay, self.archive, verifier, self.journal(a)))
-            self.relay.open(a.address, self.offices[-1])
-        parties: dict[str, list[Device | Miner]] = {DEVICES: [*self.homes], MINERS: [*self.offices]}
+            self.miner_parties.append(
+                Miner(a, self.ledger, self.relay, self.archive, verifier, self.journal(a))
+            )
+            self.relay.open(a.address, self.miner_parties[-1])
+        parties: dict[str, list[Device | Miner]] = {
+            DEVICES: [*self.device_parties],
+            MINERS: [*self.miner_parties],
+        }
         self.schedule = Schedule(self.chain, self.ledger, self.owner, parties)
         self.register()
 
@@ -127,20 +135,20 @@ class LocalFederation:
 
     def register(self) -> None:
         """Register whoever is not yet, and open the first round."""
-        known = self.ledger.history()
-        missing = [a.address for a in self.device_accounts if a.address not in known.join_rounds]
+        history = self.ledger.history()
+        missing = [a.address for a in self.device_accounts if a.address not in history.join_rounds]
         if missing:
             self.ledger.contract.send(self.owner, "register_devices", missing)
         stakes = self.stakes or (2 * self.terms.min_stake - 1,) * self.miners  # one vote, penalties or not
         for a, stake in zip(self.miner_accounts, stakes, strict=True):
-            if a.address not in known.miners:
+            if a.address not in history.miners:
                 tail = chain_tail(a, self.ledger.domain)
                 self.ledger.contract.send(a, "register_miner", tail, value=stake)
         if self.ledger.clock().phase is Phase.IDLE:
             self.ledger.contract.send(self.owner, "start")
 
-    def restarted(self) -> LocalFederation:
-        """The same village after all its processes have been killed: what was in memory is gone."""
+    def restart(self) -> LocalFederation:
+        """Return the same federation after all its processes have been killed: memory is lost."""
         return replace(self, learners=self.learners)
 
     @property
@@ -160,31 +168,31 @@ class LocalFederation:
             if not self.schedule.turn(now):
                 self.schedule.let_time_pass()
 
-    def dead(self, *parties: Device | Miner) -> None:
-        """Take parties and their desks away."""
+    def remove(self, *parties: Device | Miner) -> None:
+        """Take parties and their inboxes away."""
         for kind in (DEVICES, MINERS):
             self.schedule.parties[kind] = [p for p in self.schedule.parties[kind] if p not in parties]
         for party in parties:
             if isinstance(party, Miner):
                 self.relay.close(party.account.address)
 
-    def gone_in(self, phase: Phase, *parties: Device | Miner) -> None:
+    def leave_in(self, phase: Phase, *parties: Device | Miner) -> None:
         """Let parties do nothing, and not answer, from `phase` of this round until the next round opens."""
         number = max(self.history.rounds)
         for party in parties:
             party.act = _absent(party.act, self, phase, number)  # type: ignore[method-assign]
             if isinstance(party, Miner):
-                self.relay.open(party.account.address, Closing(party, self, phase, number))  # type: ignore[arg-type]
+                self.relay.open(party.account.address, ClosingInbox(party, self, phase, number))  # type: ignore[arg-type]
 
-    def bound(self, device: int) -> Miner:
-        """The miner that a device is bound to in the running round."""
+    def miner_of(self, device: int) -> Miner:
+        """Return the miner that a device is bound to in the running round."""
         address = self.history.binding(device)
-        return next(miner for miner in self.offices if miner.account.address == address)
+        return next(miner for miner in self.miner_parties if miner.account.address == address)
 
     def contract_head(self, number: int) -> bytes:
-        """The hash of a block of the model ledger, as the contract keeps it."""
-        found: bytes = self.ledger.contract.call("ledger", number)
-        return found
+        """Return the hash of a block of the model ledger, as the contract keeps it."""
+        head: bytes = self.ledger.contract.call("ledger", number)
+        return head
 
     def send(self, account: Account, function: str, *args: object) -> None:
         self.ledger.send(account, [ContractCall(function, args)])
@@ -201,8 +209,8 @@ def _absent(
     return lambda: None if _away(local, phase, number) else act()
 
 
-class Closing:
-    """The desk of a miner that is gone from a phase on."""
+class ClosingInbox:
+    """The inbox of a miner that is gone from a phase on."""
 
     def __init__(self, miner: Miner, local: LocalFederation, phase: Phase, number: int) -> None:
         self._miner, self._when = miner, (local, phase, number)

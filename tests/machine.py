@@ -1,4 +1,4 @@
-"""A machine among several, as a process: `python -m tests.machine THREADS FOLDER [MACHINES]`.
+"""Act as one machine among several, as a process: `python -m tests.machine THREADS FOLDER [MACHINES]`.
 
 With FOLDER alone it trains on a share of the digits, puts the update there and prints what it is. With the
 number of machines whose updates are there it prints what they come to under each rule.
@@ -24,7 +24,7 @@ SAMPLES = (134, 205, 99, 150)
 RULES = {"mean": 0, "median": 1, "trimmed_mean": 2}
 
 
-def material() -> tuple[Task, Split]:
+def set_up_data() -> tuple[Task, Split]:
     """The digits, dealt to four devices and two miners."""
     task = resolve("digits")
     return task, split(task.dataset(None), 4, 2, "iid", 0, alpha=0.5, classes=2)
@@ -32,31 +32,35 @@ def material() -> tuple[Task, Split]:
 
 def train(folder: Path) -> dict[str, str]:
     """The bits of a model after one round of local training, and the roots of update and gradient."""
-    task, shares = material()
+    task, shares = set_up_data()
     model = fixedpoint.encode(initial_model(task, 0), SCALE)
     values = fixedpoint.decode(model, SCALE)
-    trained = device_learner(task, shares, 0, 0).train(values, 1).vector
-    lanes, _ = fixedpoint.encode_update(trained.astype(np.float64) - values, None, BITS, SCALE, SHIFT)
+    vector = device_learner(task, shares, 0, 0).train(values, 1).vector
+    lanes, _ = fixedpoint.encode_update(vector.astype(np.float64) - values, None, BITS, SCALE, SHIFT)
     np.save(folder / f"update-{len(list(folder.glob('update-*')))}", lanes)
     np.save(folder / "model", model)
     return {
         "capability": torch.backends.cpu.get_cpu_capability(),
-        "trained": trained.tobytes().hex(),
+        "trained": vector.tobytes().hex(),
         "update": merkle.root(lanes, LEAF).hex(),
     }
 
 
 def roots(folder: Path, machines: int) -> dict[str, list[str]]:
     """Root and CID of the new model under each rule, and the root of the rows tree."""
-    task, _ = material()
+    task, _ = set_up_data()
     updates: list[Lanes] = [np.load(folder / f"update-{number}.npy") for number in range(machines)]
     rows = merkle.rows_root(updates, LEAF).hex()
-    found = {}
+    roots_by_rule = {}
     for name, rule in RULES.items():
         step = aggregation.aggregate(rule, updates, SAMPLES[:machines], SHIFT, TRIM)
         model = aggregation.apply(np.load(folder / "model.npy"), step)
-        found[name] = [merkle.root(model, LEAF).hex(), cid.compute(payload.encode(layout(task), model)), rows]
-    return found
+        roots_by_rule[name] = [
+            merkle.root(model, LEAF).hex(),
+            cid.compute(payload.encode(layout(task), model)),
+            rows,
+        ]
+    return roots_by_rule
 
 
 if __name__ == "__main__":

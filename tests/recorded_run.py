@@ -142,13 +142,13 @@ def skip_first_leader(
 def record_run(path: Path) -> RecordedRun:
     """Play ten rounds of which not all go well, some claims and a withdrawal."""
     local = LocalFederation(path, devices=5)
-    for context in local.offices:
+    for context in local.miner_parties:
         context.lead.propose = skip_first_leader(context.lead.propose)  # type: ignore[assignment, method-assign]
     for number in range(1, ROUNDS + 1):
         if number == SILENT:
-            local.gone_in(Phase.UNVEIL, local.offices[1])
+            local.leave_in(Phase.UNVEIL, local.miner_parties[1])
         if number == VOID:
-            local.gone_in(Phase.VOTE, *local.offices)
+            local.leave_in(Phase.VOTE, *local.miner_parties)
         if number == REJECTED:
             local.learners[2].optimum = -9 * local.learners[2].optimum
         local.play()

@@ -109,10 +109,10 @@ def awaited(history: History, current: Round, phase: Phase) -> tuple[str, ...]:
     attesters = current.proposals[-1].attested if current.proposals else ()
     voters = [vote.voter.account for vote in current.votes]
     members = [member.account for member in history.voters()]
-    expected, done = {
+    expected, actors = {
         Phase.COMMIT: (members, list(current.commits)),
         Phase.VOTE: ([member.account for member in history.electors()], list(current.vote_commits)),
         Phase.UNVEIL: (list(current.vote_commits), voters),
         Phase.ATTEST: (voters, list(attesters)),
     }.get(phase, (members, []))
-    return tuple(account for account in expected if account not in done)
+    return tuple(account for account in expected if account not in actors)

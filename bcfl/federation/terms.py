@@ -15,10 +15,10 @@ def terms_of(config: Config, layout: Layout, largest: int) -> Terms:
     On the embedded chain every transaction is a block and every block a second: a phase is at least
     so long that all miners may act in half of it, and the devices of one miner in a quarter.
     """
-    served = -(-config.devices // config.miners)
+    devices_per_miner = -(-config.devices // config.miners)
 
     def lasting(seconds: int) -> int:
-        return max(seconds, 2 * config.miners, 4 * served)
+        return max(seconds, 2 * config.miners, 4 * devices_per_miner)
 
     return Terms(
         layout=payload.layout_digest(layout),

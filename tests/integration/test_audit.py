@@ -369,7 +369,9 @@ ENGINES: dict[str, tuple[dict[str, Any], Tampering, int, str]] = {
 @pytest.mark.parametrize("name", ENGINES)
 def test_every_engine_is_followed(tmp_path: Path, name: str) -> None:
     changes, tamper, number, field = ENGINES[name]
-    local = LocalFederation(tmp_path, shared=4 if name == "full" else 2, terms=replace(TERMS, **changes))
+    local = LocalFederation(
+        tmp_path, dual_accounts=4 if name == "full" else 2, terms=replace(TERMS, **changes)
+    )
     local.play(3)
     recording = record(local)
     assert recording.audit().passed, recording.audit().first

@@ -82,7 +82,7 @@ def test_a_device_without_ether_leaves_it_to_its_miner(
 def test_a_party_that_ends_claims_first(tmp_path: Path) -> None:
     local = LocalFederation(tmp_path)
     local.play()
-    home = local.homes[0]
+    home = local.device_parties[0]
     chore = Claiming(home.account, local.ledger, 100)
     chore.act(local.history.__class__(local.terms.min_stake, blocks=local.history.blocks[:1]))
     daemon = Daemon(home, home.account, local.ledger, local.archive, background=[chore])

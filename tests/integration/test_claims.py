@@ -18,10 +18,10 @@ from bcfl.roles.common.snapshot import RoundSnapshot
 from tests.local_federation import TERMS, LocalFederation
 
 
-@pytest.mark.parametrize("shared", [0, 2])
-def test_default_behavior(tmp_path: Path, shared: int) -> None:
-    local = LocalFederation(tmp_path, devices=5, shared=shared)
-    local.gone_in(Phase.UNVEIL, local.offices[0])
+@pytest.mark.parametrize("dual_accounts", [0, 2])
+def test_default_behavior(tmp_path: Path, dual_accounts: int) -> None:
+    local = LocalFederation(tmp_path, devices=5, dual_accounts=dual_accounts)
+    local.leave_in(Phase.UNVEIL, local.miner_parties[0])
     local.play(4)
     contract, history, domain = local.ledger.contract, local.history, local.ledger.domain
     debt = contract.call("owed")
@@ -103,7 +103,7 @@ def test_a_copied_cid_earns_nothing(tmp_path: Path) -> None:
 
 def copy_from(local: LocalFederation, device: int, stolen: Update) -> None:
     """Let a device hand in what another has made, under its own name."""
-    trainer = local.homes[device].trainer
+    trainer = local.device_parties[device].trainer
     train = trainer._train
 
     def stealing(snapshot: RoundSnapshot, index: int) -> Update:
@@ -120,10 +120,10 @@ def test_a_copied_commitment_cannot_be_handed_in(tmp_path: Path) -> None:
     local = LocalFederation(tmp_path)
     first = local.schedule.parties["devices"][0]
     first.act()
-    inbox = local.bound(0)
+    inbox = local.miner_of(0)
     commitment = inbox.inbox.commitments[0]
     for device in (1, 2, 3):
         with pytest.raises(RelayError):
-            local.bound(device).take_commitment(
+            local.miner_of(device).take_commitment(
                 SignedCommitment(1, device, commitment.commitment, commitment.signature)
             )

@@ -61,7 +61,7 @@ def wrong_lanes(right: Lanes) -> Lanes:
 
 def collude(local: LocalFederation, forge: Forgery, turns: int = 1) -> None:
     """In one round, all miners propose and attest what `forge` makes, and tell nobody more."""
-    for context in local.offices:
+    for context in local.miner_parties:
         lead, compute = context.lead, context.lead._compute
 
         def computed(
@@ -119,14 +119,14 @@ def test_all_miners_collude_to_the_end(tmp_path: Path) -> None:
     add_watchtower(local)
     local.play(2)
     assert local.history.rounds[FORGED].status == "void"
-    assert len(local.history.rounds[FORGED].refutations) == len(local.offices)
+    assert len(local.history.rounds[FORGED].refutations) == len(local.miner_parties)
     assert len(local.history.blocks) == 2
     assert audit_findings(local) == [()] * 4
 
 
 def show_wrong_tree(local: LocalFederation) -> None:
     """The colluders answer what they are asked about their wrong model."""
-    for context in local.offices:
+    for context in local.miner_parties:
         answers = context.lead.answers
         answers.agrees = lambda *_: True
 
@@ -197,7 +197,7 @@ class UpdateLoss:
     def __init__(self, local: LocalFederation, forge: Forgery, keeps_copy: bool = False) -> None:
         self.local, self.forge, self.keeps_copy = local, forge, keeps_copy
         self.lanes: Lanes | None = None
-        for context in local.offices:
+        for context in local.miner_parties:
             lead = context.lead
             lead._compute = self.wrap(lead._compute)  # type: ignore[assignment, method-assign]
             blind, honest = lead._agrees, lead.answers.agrees

@@ -18,7 +18,7 @@ FULL = replace(TERMS, mode=Mode.FULL, pow_target=2**255)
 
 @pytest.mark.parametrize("engine", Engine)
 def test_every_engine_where_all_are_devices_and_miners(tmp_path: Path, engine: Engine) -> None:
-    local = LocalFederation(tmp_path, terms=replace(FULL, engine=engine), shared=4)
+    local = LocalFederation(tmp_path, terms=replace(FULL, engine=engine), dual_accounts=4)
     local.play(2)
     compare(local)
     assert [block.engine for block in local.history.blocks[1:]] == [engine, engine]
@@ -26,16 +26,16 @@ def test_every_engine_where_all_are_devices_and_miners(tmp_path: Path, engine: E
 
 def test_a_committee_decides(tmp_path: Path) -> None:
     local = LocalFederation(tmp_path, miners=5, terms=replace(TERMS, engine=Engine.COMMITTEE))
-    played = local.play(2)
-    assert len(played.committee) == 3
-    assert {vote.voter.account for vote in played.votes} == set(played.committee)
-    assert played.leader in played.committee
+    round_ = local.play(2)
+    assert len(round_.committee) == 3
+    assert {vote.voter.account for vote in round_.votes} == set(round_.committee)
+    assert round_.leader in round_.committee
     compare(local)
 
 
-def wish(local: LocalFederation, chosen: Callable[[int], Engine | None]) -> None:
-    for context in local.offices:
-        context.voting.wishes = chosen
+def wish(local: LocalFederation, engine_of: Callable[[int], Engine | None]) -> None:
+    for miner in local.miner_parties:
+        miner.voting.wishes = engine_of
 
 
 def test_the_miners_choose_the_engine(tmp_path: Path) -> None:
@@ -55,15 +55,15 @@ def test_a_chain_that_is_used_up_is_renewed(tmp_path: Path) -> None:
     history = local.history
     assert history.chains[account.address] == 3  # the first, the one that leads nowhere, and its own
     assert history.miners[account.address].novice
-    assert all(found.status == "finalized" for found in list(history.rounds.values())[:2])
+    assert all(round_.status == "finalized" for round_ in list(history.rounds.values())[:2])
 
 
 def test_a_dual_account_whose_miner_withholds_it_commits_alone(tmp_path: Path) -> None:
-    local = LocalFederation(tmp_path, terms=FULL, shared=4)
-    while local.bound(0).account == local.device_accounts[0]:  # served by itself, as the seed has it
+    local = LocalFederation(tmp_path, terms=FULL, dual_accounts=4)
+    while local.miner_of(0).account == local.device_accounts[0]:  # served by itself, as the seed has it
         local.play()
     device = 0
-    withholding = local.bound(device)
-    local.gone_in(Phase.COMMIT, withholding)
-    played = local.play()
-    assert device in {item.update.device for item in played.submissions}
+    withholding = local.miner_of(device)
+    local.leave_in(Phase.COMMIT, withholding)
+    round_ = local.play()
+    assert device in {item.update.device for item in round_.submissions}

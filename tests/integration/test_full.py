@@ -46,9 +46,9 @@ def lead_share(scores: dict[str, int], account: str) -> float:
 
 def test_who_has_resources_leads_and_loses_the_lead_when_it_is_away(tmp_path: Path) -> None:
     local = LocalFederation(
-        tmp_path, devices=DEVICES, miners=DEVICES, shared=DEVICES, learners=learners(), terms=UNEQUAL
+        tmp_path, devices=DEVICES, miners=DEVICES, dual_accounts=DEVICES, learners=learners(), terms=UNEQUAL
     )
-    for miner in local.offices:  # its many samples pull the toy model its way: not what is tested here
+    for miner in local.miner_parties:  # its many samples pull the toy model its way: not what is tested here
         miner.voting.verifier.checks = Checks(quality=False, clusters=False, direction=False)
     rich = local.device_accounts[RICH].address
     assert lead_share(scores_of(local), rich) == pytest.approx(1 / DEVICES, abs=0.02)  # nothing is known yet
@@ -60,22 +60,24 @@ def test_who_has_resources_leads_and_loses_the_lead_when_it_is_away(tmp_path: Pa
     assert share > 0.6
     assert lead_share(scores, rich) == pytest.approx(share, abs=0.03)
 
-    with away(local, Phase.COMMIT, Manner.ABSENT, local.homes[RICH], local.offices[RICH]):
+    with away(local, Phase.COMMIT, Manner.ABSENT, local.device_parties[RICH], local.miner_parties[RICH]):
         local.play()
     for _ in range(2):
-        with away(local, Phase.COMMIT, Manner.ABSENT, local.homes[RICH], local.offices[RICH]):
+        with away(local, Phase.COMMIT, Manner.ABSENT, local.device_parties[RICH], local.miner_parties[RICH]):
             assert local.play().leader != rich
-    fallen = scores_of(local)
-    assert fallen[rich] < scores[rich] * 0.75**9 * 1.1  # a quarter less of three shares, three times
-    assert fallen[rich] / sum(fallen.values()) < share / 3
-    assert lead_share(fallen, rich) == pytest.approx(fallen[rich] / sum(fallen.values()), abs=0.03)
-    back = local.play()
-    assert RICH in [item.update.device for item in back.accepted_submissions()], back.verdicts(RICH)
-    assert scores_of(local)[rich] > 2 * fallen[rich]  # and it comes back when it does
+    fallen_scores = scores_of(local)
+    assert fallen_scores[rich] < scores[rich] * 0.75**9 * 1.1  # a quarter less of three shares, three times
+    assert fallen_scores[rich] / sum(fallen_scores.values()) < share / 3
+    assert lead_share(fallen_scores, rich) == pytest.approx(
+        fallen_scores[rich] / sum(fallen_scores.values()), abs=0.03
+    )
+    round_ = local.play()
+    assert RICH in [item.update.device for item in round_.accepted_submissions()], round_.verdicts(RICH)
+    assert scores_of(local)[rich] > 2 * fallen_scores[rich]  # and it comes back when it does
 
 
 def test_nobody_mines_without_being_a_device(tmp_path: Path) -> None:
-    local = LocalFederation(tmp_path, shared=4, terms=FULL)
+    local = LocalFederation(tmp_path, dual_accounts=4, terms=FULL)
     tail = chain_tail(local.owner, local.ledger.domain)
     with pytest.raises(Reverted, match="registry: not a device"):
         local.ledger.contract.send(local.owner, "register_miner", tail, value=local.terms.min_stake)

@@ -1,4 +1,4 @@
-"""Whoever is absent, silent or lying at whatever step: the round ends, and the chain says why."""
+"""A party is absent, silent or lying at any step: the round ends, and the chain says why."""
 
 from __future__ import annotations
 
@@ -22,48 +22,48 @@ from bcfl.roles.miner.miner import Miner
 from tests.local_federation import ETHER, TERMS, LocalFederation, Quadratic
 
 STEPS = [Phase.COMMIT, Phase.REVEAL, Phase.VOTE, Phase.UNVEIL, Phase.TALLY, Phase.PROPOSE, Phase.ATTEST]
-CLERK, OTHER = 1, 0  # in the first round
+BATCHER, OTHER = 1, 0  # in the first round
 
 
-def devices_of(played: Round) -> list[int]:
-    return sorted(item.update.device for item in played.accepted_submissions())
+def devices_of(round_: Round) -> list[int]:
+    return sorted(item.update.device for item in round_.accepted_submissions())
 
 
 def leader_of(local: LocalFederation) -> Miner:
-    return next(m for m in local.offices if m.account.address == local.history.current.leader)  # type: ignore[union-attr]
+    return next(m for m in local.miner_parties if m.account.address == local.history.current.leader)  # type: ignore[union-attr]
 
 
 def test_default_behavior(tmp_path: Path) -> None:
-    played = LocalFederation(tmp_path).play()
-    assert (played.status, devices_of(played), played.penalties) == ("finalized", [0, 1, 2, 3], [])
-    assert len(played.commits) == len(played.votes) == 4
-    assert (played.closed or 0) - played.opened < 30  # nobody waited for a deadline
+    round_ = LocalFederation(tmp_path).play()
+    assert (round_.status, devices_of(round_), round_.penalties) == ("finalized", [0, 1, 2, 3], [])
+    assert len(round_.commits) == len(round_.votes) == 4
+    assert (round_.closed or 0) - round_.opened < 30  # nobody waited for a deadline
 
 
 @pytest.mark.parametrize("step", STEPS)
-@pytest.mark.parametrize("which", [CLERK, OTHER])
+@pytest.mark.parametrize("which", [BATCHER, OTHER])
 def test_a_miner_is_absent_from_a_step_on(tmp_path: Path, step: Phase, which: int) -> None:
     local = LocalFederation(tmp_path)
-    absent = local.offices[which]
-    local.gone_in(step, absent)
-    played = local.play()
-    assert (played.status, devices_of(played)) == ("finalized", [0, 1, 2, 3])  # no device is silenced
-    penalized = [miner for miner, _ in played.penalties]
-    assert penalized == ([absent.account.address] if step is Phase.UNVEIL else penalized)
+    absent = local.miner_parties[which]
+    local.leave_in(step, absent)
+    round_ = local.play()
+    assert (round_.status, devices_of(round_)) == ("finalized", [0, 1, 2, 3])  # no device is silenced
+    accounts = [miner for miner, _ in round_.penalties]
+    assert accounts == ([absent.account.address] if step is Phase.UNVEIL else accounts)
     assert len(local.play().votes) == 4
 
 
 @pytest.mark.parametrize("step", [Phase.COMMIT, Phase.REVEAL])
 def test_a_device_is_absent(tmp_path: Path, step: Phase) -> None:
     local = LocalFederation(tmp_path)
-    local.gone_in(step, local.homes[1])
+    local.leave_in(step, local.device_parties[1])
     assert devices_of(local.play()) == [0, 2, 3]
     assert devices_of(local.play()) == [0, 1, 2, 3]
 
 
 def test_all_devices_are_absent(tmp_path: Path) -> None:
     local = LocalFederation(tmp_path)
-    local.gone_in(Phase.COMMIT, *local.homes)
+    local.leave_in(Phase.COMMIT, *local.device_parties)
     assert local.play().void is VoidReason.FEW_UPDATES
     assert local.play().status == "finalized"
 
@@ -71,7 +71,7 @@ def test_all_devices_are_absent(tmp_path: Path) -> None:
 @pytest.mark.parametrize("step", [Phase.COMMIT, Phase.VOTE])
 def test_all_miners_are_absent(tmp_path: Path, step: Phase) -> None:
     local = LocalFederation(tmp_path)
-    local.gone_in(step, *local.offices)
+    local.leave_in(step, *local.miner_parties)
     assert local.play().void is VoidReason.NO_VOTES
     assert local.play().status == "finalized"
 
@@ -84,10 +84,10 @@ def test_all_miners_sleep_and_wake(
     tmp_path: Path, step: Phase, stops: Phase, outcome: VoidReason | None
 ) -> None:
     local = LocalFederation(tmp_path)
-    local.gone_in(step, *local.offices)
+    local.leave_in(step, *local.miner_parties)
     local.until(stops)
     local.chain.warp(local.ledger.now() + 1000)  # type: ignore[union-attr]
-    for miner in local.offices:
+    for miner in local.miner_parties:
         del miner.act
     assert local.play().void is outcome
     assert local.play().status == "finalized"
@@ -95,7 +95,7 @@ def test_all_miners_sleep_and_wake(
 
 def test_too_few_votes_for_a_quorum(tmp_path: Path) -> None:
     local = LocalFederation(tmp_path, miners=3, stakes=(ETHER, ETHER, 3 * ETHER))
-    local.gone_in(Phase.UNVEIL, local.offices[2])
+    local.leave_in(Phase.UNVEIL, local.miner_parties[2])
     assert local.play().void is VoidReason.NO_QUORUM
     assert local.play().status == "finalized"
 
@@ -103,25 +103,25 @@ def test_too_few_votes_for_a_quorum(tmp_path: Path) -> None:
 def test_every_update_is_rejected(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     local = LocalFederation(tmp_path)
     with monkeypatch.context() as patch:
-        for miner in local.offices:
+        for miner in local.miner_parties:
             reject: Any = lambda _, current: (Verdict.QUALITY,) * len(current.submissions)  # noqa: E731
             patch.setattr(miner.voting.verifier, "verdicts", reject)
-        played = local.play()
-    assert played.void is VoidReason.FEW_ACCEPTED
-    assert played.verdict(0) is Verdict.QUALITY
-    recovered = local.play()
-    assert (recovered.status, recovered.block.parent) == ("finalized", local.contract_head(0))  # type: ignore[union-attr]
+        round_ = local.play()
+    assert round_.void is VoidReason.FEW_ACCEPTED
+    assert round_.verdict(0) is Verdict.QUALITY
+    next_round = local.play()
+    assert (next_round.status, next_round.block.parent) == ("finalized", local.contract_head(0))  # type: ignore[union-attr]
 
 
 def test_a_silent_leader_loses_its_turn(tmp_path: Path) -> None:
     local = LocalFederation(tmp_path)
-    for miner in local.offices:
+    for miner in local.miner_parties:
         silence(miner)
-    played = local.play()
-    assert played.status == "finalized"
-    assert len(played.skipped) == 1
-    assert played.leader not in played.skipped
-    assert [miner for miner, _ in played.penalties] == played.skipped
+    round_ = local.play()
+    assert round_.status == "finalized"
+    assert len(round_.skipped) == 1
+    assert round_.leader not in round_.skipped
+    assert [miner for miner, _ in round_.penalties] == round_.skipped
 
 
 def silence(miner: Miner) -> None:
@@ -138,13 +138,13 @@ def silence(miner: Miner) -> None:
 @pytest.mark.parametrize("wrong", ["root", "cid", "rows"])
 def test_a_wrong_model_finds_no_support(tmp_path: Path, wrong: str) -> None:
     local = LocalFederation(tmp_path)
-    for miner in local.offices:
+    for miner in local.miner_parties:
         lie(miner, wrong)
-    played = local.play()
-    assert played.status == "finalized"
-    assert [proposal.attested for proposal in played.proposals[:1]] == [(played.skipped[0],)]
-    assert played.block is not None
-    assert local.archive.model(played.block).shape == (38,)
+    round_ = local.play()
+    assert round_.status == "finalized"
+    assert [proposal.attested for proposal in round_.proposals[:1]] == [(round_.skipped[0],)]
+    assert round_.block is not None
+    assert local.archive.model(round_.block).shape == (38,)
 
 
 def lie(miner: Miner, field: str) -> None:
@@ -160,9 +160,9 @@ def lie(miner: Miner, field: str) -> None:
             return honest(snapshot)
         model = miner.lead._compute(snapshot)
         assert model is not None
-        forged: NewModel = replace(model, **{field: b"\x07" * 32})  # type: ignore[arg-type]
+        forgery: NewModel = replace(model, **{field: b"\x07" * 32})  # type: ignore[arg-type]
         miner.lead.context.send(
-            ContractCall("propose", (forged.root, forged.cid, forged.rows, miner.lead._layer(snapshot)))
+            ContractCall("propose", (forgery.root, forgery.cid, forgery.rows, miner.lead._layer(snapshot)))
         )
         return "lied"
 
@@ -175,26 +175,26 @@ def test_a_model_that_nobody_can_fetch_finds_no_support(
     local = LocalFederation(tmp_path)
     local.until(Phase.VOTE)
     puts = 0
-    put = local.archive.put
+    original = local.archive.put
 
     def forgetful(lanes: Any) -> Any:
         nonlocal puts
         puts += 1
-        return None if puts == 1 else put(lanes)
+        return None if puts == 1 else original(lanes)
 
     monkeypatch.setattr(local.archive, "put", forgetful)
-    played = local.play()
-    assert (played.status, len(played.skipped)) == ("finalized", 1)
+    round_ = local.play()
+    assert (round_.status, len(round_.skipped)) == ("finalized", 1)
 
 
 def test_the_bytes_of_an_accepted_update_vanish(tmp_path: Path) -> None:
     local = LocalFederation(tmp_path)
-    for miner in local.offices:
+    for miner in local.miner_parties:
         vanish(local, miner)
-    played = local.play()
-    assert played.void is VoidReason.NO_LEADER
-    assert len(played.skipped) == 4
-    for miner in local.offices:
+    round_ = local.play()
+    assert round_.void is VoidReason.NO_LEADER
+    assert len(round_.skipped) == 4
+    for miner in local.miner_parties:
         del miner.voting.unveil
     assert local.play().status == "finalized"
 
@@ -204,8 +204,8 @@ def vanish(local: LocalFederation, miner: Miner) -> None:
     unveil = miner.voting.unveil
 
     def losing(snapshot: RoundSnapshot) -> str | None:
-        lost = snapshot.current.submissions[0].update.cid
-        cid = local.archive.cid_of(lost, local.terms.lane_bits)
+        digest = snapshot.current.submissions[0].update.cid
+        cid = local.archive.cid_of(digest, local.terms.lane_bits)
         (local.path / "store" / cid[-3:-1] / cid).unlink(missing_ok=True)
         local.archive.forget()
         return unveil(snapshot)
@@ -214,49 +214,49 @@ def vanish(local: LocalFederation, miner: Miner) -> None:
 
 
 @pytest.mark.parametrize("withheld", ["commitment", "opening"])
-@pytest.mark.parametrize("which", [CLERK, OTHER])
+@pytest.mark.parametrize("which", [BATCHER, OTHER])
 def test_a_miner_withholds_a_message(tmp_path: Path, withheld: str, which: int) -> None:
     local = LocalFederation(tmp_path)
-    miner = local.offices[which]
-    silenced = next(d for d in range(4) if local.bound(d) is miner)
+    miner = local.miner_parties[which]
+    device = next(d for d in range(4) if local.miner_of(d) is miner)
     if withheld == "commitment":
         take = miner.batches.take_commitment
-        miner.take_commitment = lambda m: None if m.device == silenced else take(m)  # type: ignore[assignment]
+        miner.take_commitment = lambda m: None if m.device == device else take(m)  # type: ignore[assignment]
     else:
         update = miner.inbox.take_update
-        miner.take_update = lambda m: None if m.update.device == silenced else update(m)  # type: ignore[assignment]
-    played = local.play()
-    assert devices_of(played) == [0, 1, 2, 3]
-    alone = local.device_accounts[silenced].address
-    assert (alone in played.commits) is (withheld == "commitment")
+        miner.take_update = lambda m: None if m.update.device == device else update(m)  # type: ignore[assignment]
+    round_ = local.play()
+    assert devices_of(round_) == [0, 1, 2, 3]
+    account = local.device_accounts[device].address
+    assert (account in round_.commits) is (withheld == "commitment")
 
 
 def test_a_miner_shows_another_batch_than_it_committed(tmp_path: Path) -> None:
     local = LocalFederation(tmp_path)
-    liar = local.offices[OTHER]
+    liar = local.miner_parties[OTHER]
     honest = liar.batch
     liar.batch = lambda round_: (*(honest(round_) or ()), bytes(32))
-    played = local.play()
-    assert devices_of(played) == [0, 1, 2, 3]
-    served = [d for d in range(4) if played.commits.get(local.device_accounts[d].address)]
-    assert served  # its devices trust nothing and go their own way
+    result = local.play()
+    assert devices_of(result) == [0, 1, 2, 3]
+    devices = [d for d in range(4) if result.commits.get(local.device_accounts[d].address)]
+    assert devices  # its devices do not trust it and commit by themselves
 
 
 def test_a_miner_dies_after_its_batch_stands(tmp_path: Path) -> None:
     local = LocalFederation(tmp_path)
     local.until(Phase.REVEAL)
-    local.dead(local.offices[OTHER])
-    played = local.play()
-    assert devices_of(played) == [0, 1, 2, 3]
-    assert not any(a.address in played.commits for a in local.device_accounts)
+    local.remove(local.miner_parties[OTHER])
+    round_ = local.play()
+    assert devices_of(round_) == [0, 1, 2, 3]
+    assert not any(a.address in round_.commits for a in local.device_accounts)
 
 
-def test_the_clerk_swallows_what_it_is_handed(tmp_path: Path) -> None:
+def test_the_batcher_swallows_what_it_is_handed(tmp_path: Path) -> None:
     local = LocalFederation(tmp_path)
-    batcher = local.offices[CLERK]
+    batcher = local.miner_parties[BATCHER]
     batcher.take_batch = batcher.take_opening = lambda _: None  # type: ignore[assignment]
-    played = local.play()
-    assert (played.status, devices_of(played), len(played.votes)) == ("finalized", [0, 1, 2, 3], 4)
+    round_ = local.play()
+    assert (round_.status, devices_of(round_), len(round_.votes)) == ("finalized", [0, 1, 2, 3], 4)
 
 
 class Diverging(Quadratic):
@@ -279,64 +279,64 @@ def test_a_device_whose_training_diverges_sits_out(tmp_path: Path, caplog: pytes
 
 def test_a_device_waits_until_the_chain_has_seen_its_time_pass(tmp_path: Path) -> None:
     slow = Quadratic(np.full(38, 0.2, np.float32), 40_000, 20_000_000)
-    others = [Quadratic(np.full(38, 0.2 + i / 1000, np.float32), 20, 10_000) for i in range(1, 4)]
-    local = LocalFederation(tmp_path, learners=[slow, *others])
-    played = local.play()
-    assert devices_of(played) == [0, 1, 2, 3]
-    assert (played.closed or 0) - played.opened >= 20
+    learners = [Quadratic(np.full(38, 0.2 + i / 1000, np.float32), 20, 10_000) for i in range(1, 4)]
+    local = LocalFederation(tmp_path, learners=[slow, *learners])
+    round_ = local.play()
+    assert devices_of(round_) == [0, 1, 2, 3]
+    assert (round_.closed or 0) - round_.opened >= 20
 
 
 @pytest.mark.parametrize("lie", ["samples", "microseconds"])
 def test_one_device_cannot_stop_the_batch_it_is_in(tmp_path: Path, lie: str) -> None:
     local = LocalFederation(tmp_path)
-    liar = local.homes[0]
-    written, update = liar.trainer.recorded_update, liar.trainer.update
+    liar = local.device_parties[0]
+    recorded_update, update = liar.trainer.recorded_update, liar.trainer.update
     bad: dict[str, Any] = {lie: 2**40}
     liar.trainer.update = lambda m, i: replace(update(m, i), **bad)  # type: ignore[method-assign,assignment]
 
     def lying(snapshot: RoundSnapshot, index: int) -> Any:
-        found = written(snapshot, index)
-        return None if found is None else replace(found, **bad, round=snapshot.round)
+        record = recorded_update(snapshot, index)
+        return None if record is None else replace(record, **bad, round=snapshot.round)
 
     liar.trainer.recorded_update = lying  # type: ignore[method-assign]
     act = liar.act
     liar.act = lambda: handing_in(local, liar, act)  # type: ignore[method-assign]
-    played = local.play()
-    assert (played.status, devices_of(played)) == ("finalized", [1, 2, 3])
+    round_ = local.play()
+    assert (round_.status, devices_of(round_)) == ("finalized", [1, 2, 3])
 
 
 def handing_in(local: LocalFederation, liar: Device, act: Any) -> str | None:
-    """Like a device, but without its own look at what the contract would refuse."""
+    """Act like a device, but without checking first what the contract would refuse."""
     clock = local.ledger.clock()
     if clock.phase not in (Phase.COMMIT, Phase.REVEAL) or clock.round != 1:
         return None if clock.round == 1 else act()
     snapshot = RoundSnapshot(clock, local.history, local.history.rounds[1], local.terms, local.ledger.now())
-    known = Device.__dict__["_commit"] and liar.trainer.update(snapshot, 0)
-    commitment = submissions.commitment(local.ledger.domain, known)
+    update = Device.__dict__["_commit"] and liar.trainer.update(snapshot, 0)
+    commitment = submissions.commitment(local.ledger.domain, update)
     signature = liar.account.sign(commitment)
-    inbox = local.relay.inbox(local.bound(0).account.address)
+    inbox = local.relay.inbox(local.miner_of(0).account.address)
     try:
         if clock.phase is Phase.COMMIT:
             inbox.take_commitment(SignedCommitment(1, 0, commitment, signature))
         else:
-            inbox.take_update(SignedUpdate(known, signature))
+            inbox.take_update(SignedUpdate(update, signature))
     except RelayError:
         pass
     return None
 
 
-@pytest.mark.parametrize("shared", [1, 4])
-def test_accounts_that_are_both(tmp_path: Path, shared: int) -> None:
-    local = LocalFederation(tmp_path, shared=shared)
-    played = local.play(2)
-    assert (played.status, devices_of(played)) == ("finalized", [0, 1, 2, 3])
+@pytest.mark.parametrize("dual_accounts", [1, 4])
+def test_accounts_that_are_both(tmp_path: Path, dual_accounts: int) -> None:
+    local = LocalFederation(tmp_path, dual_accounts=dual_accounts)
+    round_ = local.play(2)
+    assert (round_.status, devices_of(round_)) == ("finalized", [0, 1, 2, 3])
 
 
 def test_more_miners_than_devices_wait_for_nobody(tmp_path: Path) -> None:
     local = LocalFederation(tmp_path, devices=2, miners=5)
-    played = local.play()
-    assert (played.status, devices_of(played)) == ("finalized", [0, 1])
-    assert (played.closed or 0) - played.opened < 40
+    round_ = local.play()
+    assert (round_.status, devices_of(round_)) == ("finalized", [0, 1])
+    assert (round_.closed or 0) - round_.opened < 40
 
 
 @pytest.mark.parametrize(("devices", "miners"), [(1, 1), (2, 1), (1, 3)])
@@ -347,8 +347,8 @@ def test_the_smallest_federations(tmp_path: Path, devices: int, miners: int) -> 
 
 def test_a_race_stops_with_its_winner(tmp_path: Path) -> None:
     local = LocalFederation(tmp_path, terms=replace(TERMS, engine=1, pow_target=2**255))
-    played = local.play()
-    assert (played.status, len(played.elections)) == ("finalized", 1)
+    round_ = local.play()
+    assert (round_.status, len(round_.elections)) == ("finalized", 1)
     assert local.ledger.target() < 2**255  # it was over in less than the wished seconds
 
 

@@ -40,9 +40,9 @@ def voting(tmp_path: Path) -> tuple[LocalFederation, FailingStore, list[str]]:
     """A federation in which one miner with a store of its own is to vote; and the CIDs of the updates."""
     local = LocalFederation(tmp_path)
     local.until(Phase.VOTE)
-    local.offices[1].act()  # from now on the phase has a deadline that does not move
+    local.miner_parties[1].act()  # from now on the phase has a deadline that does not move
     store = FailingStore(local.store)
-    verifier = local.offices[0].voting.verifier
+    verifier = local.miner_parties[0].voting.verifier
     archive = Archive(store, local.archive.layout, local.terms)  # type: ignore[arg-type]
     verifier.archive = archive
 
@@ -70,7 +70,7 @@ def later(local: LocalFederation, share: float) -> None:
 
 def test_a_store_that_is_away_is_waited_for(tmp_path: Path) -> None:
     local, store, _ = voting(tmp_path)
-    miner = local.offices[0]
+    miner = local.miner_parties[0]
     store.fails = lambda _: True
     for share in (0.1, LONG_SHARE + 0.1):
         later(local, share)
@@ -84,7 +84,7 @@ def test_a_store_that_is_away_is_waited_for(tmp_path: Path) -> None:
 @pytest.mark.parametrize("place", [0, 3])
 def test_one_update_that_makes_the_store_fail_does_not_keep_from_voting(tmp_path: Path, place: int) -> None:
     local, store, cids = voting(tmp_path)
-    miner = local.offices[0]
+    miner = local.miner_parties[0]
     store.fails = lambda cid: cid == cids[place]
     with pytest.raises(StoreError):
         miner.act()  # it may be the store
@@ -116,7 +116,7 @@ class SlowStore:
 
 def test_withheld_updates_cost_the_time_of_one(tmp_path: Path) -> None:
     local, _, cids = voting(tmp_path)
-    miner = local.offices[0]
+    miner = local.miner_parties[0]
     slow = SlowStore(local.store, set(cids[1:]))
     archive = miner.voting.verifier.archive
     archive.store, archive.readers = slow, 16  # type: ignore[assignment]
@@ -130,7 +130,7 @@ def test_withheld_updates_cost_the_time_of_one(tmp_path: Path) -> None:
 
 def test_what_was_given_up_is_looked_for_again_in_the_next_round(tmp_path: Path) -> None:
     local, *_ = voting(tmp_path)
-    archive = local.offices[0].voting.verifier.archive
+    archive = local.miner_parties[0].voting.verifier.archive
     item = local.history.rounds[1].submissions[0]
     archive.mark_unavailable(item)
     with pytest.raises(Unavailable, match="in vain"):

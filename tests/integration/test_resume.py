@@ -28,40 +28,40 @@ def process(folder: Path, kill_at: int) -> subprocess.CompletedProcess[str]:
 
 
 def outcome(folder: Path) -> tuple[list[bytes], History]:
-    local = LocalFederation(folder, kept=True)
+    local = LocalFederation(folder, on_disk=True)
     local.chain.close()  # type: ignore[union-attr]
     return [block.root for block in local.history.blocks], local.history
 
 
 @pytest.fixture(scope="module")
-def straight(tmp_path_factory: pytest.TempPathFactory) -> tuple[int, list[bytes]]:
-    """How many writes an uninterrupted run takes, and the models that come of it."""
-    folder = tmp_path_factory.mktemp("straight")
-    ended = process(folder, 0)
-    assert ended.returncode == 0, ended.stderr
-    return int(ended.stdout), outcome(folder)[0]
+def reference(tmp_path_factory: pytest.TempPathFactory) -> tuple[int, list[bytes]]:
+    """Return how many writes an uninterrupted run takes, and the models that come of it."""
+    folder = tmp_path_factory.mktemp("reference")
+    run = process(folder, 0)
+    assert run.returncode == 0, run.stderr
+    return int(run.stdout), outcome(folder)[0]
 
 
 @pytest.mark.parametrize("seed", range(2))
-def test_a_killed_run_goes_on(tmp_path: Path, straight: tuple[int, list[bytes]], seed: int) -> None:
-    total, roots = straight
+def test_a_killed_run_goes_on(tmp_path: Path, reference: tuple[int, list[bytes]], seed: int) -> None:
+    total, roots = reference
     rng = random.Random(seed)
-    left = total
+    writes = total
     for _ in range(2):
-        kill_at = rng.randrange(1, max(2, left))
-        killed = process(tmp_path, kill_at)
-        assert killed.returncode in (-signal.SIGKILL, 0), killed.stderr
-        left = max(2, left - kill_at)
-    ended = process(tmp_path, 0)
-    assert ended.returncode == 0, ended.stderr
-    found, history = outcome(tmp_path)
-    assert found == roots
+        kill_at = rng.randrange(1, max(2, writes))
+        crash = process(tmp_path, kill_at)
+        assert crash.returncode in (-signal.SIGKILL, 0), crash.stderr
+        writes = max(2, writes - kill_at)
+    run = process(tmp_path, 0)
+    assert run.returncode == 0, run.stderr
+    models, history = outcome(tmp_path)
+    assert models == roots
     for number in range(1, ROUNDS + 1):
-        played = history.rounds[number]
-        assert Counter(item.update.device for item in played.submissions) == Counter(range(4))
-        assert Counter(vote.voter.account for vote in played.votes) == Counter(list(history.miners))
-        assert played.penalties == []
-        assert played.status == "finalized"
+        round_ = history.rounds[number]
+        assert Counter(item.update.device for item in round_.submissions) == Counter(range(4))
+        assert Counter(vote.voter.account for vote in round_.votes) == Counter(list(history.miners))
+        assert round_.penalties == []
+        assert round_.status == "finalized"
 
 
 def small(tmp_path: Path, **changes: object) -> Config:
@@ -70,28 +70,26 @@ def small(tmp_path: Path, **changes: object) -> Config:
 
 
 def roots(report: Report) -> list[str]:
-    return [found.global_root for found in report.rounds]
+    return [round_.global_root for round_ in report.rounds]
 
 
 @pytest.fixture(scope="module")
-def uninterrupted(tmp_path_factory: pytest.TempPathFactory) -> Report:
+def full_report(tmp_path_factory: pytest.TempPathFactory) -> Report:
     return simulation.run(small(tmp_path_factory.mktemp("uninterrupted")))
 
 
 @pytest.mark.parametrize("stop", [(1, "commit"), (1, "vote"), (2, "reveal"), (2, "finalized")])
-def test_ctrl_c_leaves_a_run_that_goes_on(
-    tmp_path: Path, uninterrupted: Report, stop: tuple[int, str]
-) -> None:
+def test_ctrl_c_leaves_a_run_that_goes_on(tmp_path: Path, full_report: Report, stop: tuple[int, str]) -> None:
     def interrupt(progress: Progress) -> None:
         if (progress.round, progress.phase) == stop:
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
         simulation.run(small(tmp_path), on_progress=interrupt)
-    resumed = simulation.resume(runs=tmp_path)
-    assert roots(resumed) == roots(uninterrupted)
-    assert [found.status for found in resumed.rounds] == ["finalized"] * 3
+    report = simulation.resume(runs=tmp_path)
+    assert roots(report) == roots(full_report)
+    assert [round_.status for round_ in report.rounds] == ["finalized"] * 3
 
 
-def test_a_run_that_has_ended_is_told_again(uninterrupted: Report) -> None:
-    assert simulation.resume(Path(uninterrupted.run_dir)).rounds == uninterrupted.rounds
+def test_a_run_that_has_ended_is_told_again(full_report: Report) -> None:
+    assert simulation.resume(Path(full_report.run_dir)).rounds == full_report.rounds

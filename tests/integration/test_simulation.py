@@ -25,20 +25,20 @@ def play(tmp_path: Path, **changes: object) -> Report:
 
 
 def roots(report: Report) -> list[str]:
-    return [found.global_root for found in report.rounds]
+    return [round_.global_root for round_ in report.rounds]
 
 
 def test_default_behavior(tmp_path: Path) -> None:
-    told: list[Progress] = []
+    events: list[Progress] = []
     config = Config(**SMALL | {"runs": tmp_path})  # type: ignore[arg-type]
-    report = simulation.run(config, on_progress=told.append)
-    assert [found.status for found in report.rounds] == ["finalized"] * 2
-    assert all(len(found.accepted) == 5 and not found.rejected for found in report.rounds)
+    report = simulation.run(config, on_progress=events.append)
+    assert [round_.status for round_ in report.rounds] == ["finalized"] * 2
+    assert all(len(round_.accepted) == 5 and not round_.rejected for round_ in report.rounds)
     assert report.final_accuracy is not None
     assert report.final_accuracy > 0.9
-    assert [p.report.round for p in told if p.report] == [1, 2]
-    assert {p.phase for p in told} >= {"commit", "reveal", "vote", "unveil", "finalized"}
-    assert all(p.rounds == 2 for p in told)
+    assert [p.report.round for p in events if p.report] == [1, 2]
+    assert {p.phase for p in events} >= {"commit", "reveal", "vote", "unveil", "finalized"}
+    assert all(p.rounds == 2 for p in events)
 
 
 def test_the_same_seed_gives_the_same_models(tmp_path: Path) -> None:
@@ -48,15 +48,15 @@ def test_the_same_seed_gives_the_same_models(tmp_path: Path) -> None:
         f"report = train(Config(**{SMALL!r}, runs=Path(sys.argv[1])));"
         "print(*(f'{r.global_root} {r.leader}' for r in report.rounds))"
     )
-    ended = subprocess.run(
+    process = subprocess.run(
         [sys.executable, "-c", script, str(tmp_path)],
         capture_output=True,
         text=True,
         timeout=PATIENCE,
         check=True,
     )
-    assert ended.stdout.split()[::2] == roots(first)
-    assert ended.stdout.split()[1::2] == [found.leader for found in first.rounds]
+    assert process.stdout.split()[::2] == roots(first)
+    assert process.stdout.split()[1::2] == [round_.leader for round_ in first.rounds]
     assert roots(play(tmp_path)) == roots(first)
 
 
@@ -87,36 +87,42 @@ def test_another_seed_gives_another_model(tmp_path: Path) -> None:
 )
 def test_every_option_plays(tmp_path: Path, changes: dict[str, object]) -> None:
     report = play(tmp_path, **changes)
-    assert [found.status for found in report.rounds] == ["finalized"] * 2
-    assert all(not found.rejected for found in report.rounds)
+    assert [round_.status for round_ in report.rounds] == ["finalized"] * 2
+    assert all(not round_.rejected for round_ in report.rounds)
 
 
 def test_miners_change_the_engine_while_the_federation_runs(tmp_path: Path) -> None:
     wishes = ("2:pow", "3:committee", "5:resource")
     report = play(tmp_path, mode="hybrid", wish=wishes, rounds=5, elect_seconds=120)
-    assert [found.engine for found in report.rounds] == ["stake", "pow", "committee", "committee", "resource"]
-    assert [len(found.committee) for found in report.rounds] == [0, 0, 3, 3, 0]
-    assert all(found.status == "finalized" for found in report.rounds)
+    assert [round_.engine for round_ in report.rounds] == [
+        "stake",
+        "pow",
+        "committee",
+        "committee",
+        "resource",
+    ]
+    assert [len(round_.committee) for round_ in report.rounds] == [0, 0, 3, 3, 0]
+    assert all(round_.status == "finalized" for round_ in report.rounds)
 
 
 def test_in_full_a_device_and_its_miner_are_one_account(tmp_path: Path) -> None:
     report = play(tmp_path, mode="full", miners=5)
     journals = {path.name for path in (Path(report.run_dir) / "journal").iterdir()}
     assert journals == {*report.rounds[0].accepted} | {item.device for item in report.rounds[0].rejected}
-    assert {found.leader for found in report.rounds} <= journals
-    assert report.gas_per_participant == sum(found.gas for found in report.rounds) / 2 / 5
+    assert {round_.leader for round_ in report.rounds} <= journals
+    assert report.gas_per_participant == sum(round_.gas for round_ in report.rounds) / 2 / 5
 
 
 def test_lanes_and_rules_make_different_models(tmp_path: Path) -> None:
-    made = [
+    reports = [
         play(tmp_path, rounds=1, lane_bits=bits, rule=rule) for bits in (32, 8) for rule in ("mean", "median")
     ]
-    assert len({found.rounds[0].global_root for found in made}) == 4
+    assert len({round_.rounds[0].global_root for round_ in reports}) == 4
 
 
 def test_a_training_that_diverges_ends_in_void_rounds(tmp_path: Path) -> None:
     report = play(tmp_path, learning_rate=1e3, epochs=20)
-    assert [(found.status, found.reason) for found in report.rounds] == [("void", "few_updates")] * 2
+    assert [(round_.status, round_.reason) for round_ in report.rounds] == [("void", "few_updates")] * 2
     assert report.rounds[0].global_root == report.rounds[1].global_root
 
 

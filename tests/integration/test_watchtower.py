@@ -45,7 +45,7 @@ def forge(local: LocalFederation, compute: Compute, turns: int) -> Compute:
 
 
 def collude(local: LocalFederation, turns: int) -> None:
-    for context in local.offices:
+    for context in local.miner_parties:
         context.lead._compute = forge(local, context.lead._compute, turns)  # type: ignore[assignment, method-assign]
 
 
@@ -109,7 +109,7 @@ def test_all_miners_collude_to_the_end_and_others_take_over(tmp_path: Path) -> N
     add_watchtower(local)
     local.play(2)
     assert local.history.rounds[FORGED].status == "void"
-    assert len(local.history.rounds[FORGED].refutations) == len(local.offices)
+    assert len(local.history.rounds[FORGED].refutations) == len(local.miner_parties)
     assert len(local.history.blocks) == 2
     newcomer = Account.derive(0, "miner", 0)
     local.ledger.contract.send(

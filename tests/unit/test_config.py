@@ -15,7 +15,7 @@ from bcfl.errors import ConfigError
 
 
 @pytest.fixture(autouse=True)
-def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A working directory without a bcfl.toml, and no BCFL_* variable."""
     monkeypatch.chdir(tmp_path)
     for name in [name for name in os.environ if name.startswith("BCFL_")]:
@@ -25,9 +25,9 @@ def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def refusal(**sources: object) -> str:
     """The one line that Config.load says to these sources."""
-    with pytest.raises(ConfigError) as caught:
+    with pytest.raises(ConfigError) as error:
         Config.load(**sources)  # type: ignore[arg-type]
-    message = str(caught.value)
+    message = str(error.value)
     assert "\n" not in message
     return message
 
@@ -40,8 +40,8 @@ def test_default_behavior() -> None:
 
 
 def test_every_option_is_described() -> None:
-    bare = [name for name, field in Config.model_fields.items() if not field.description]
-    assert bare == []
+    undescribed = [name for name, field in Config.model_fields.items() if not field.description]
+    assert undescribed == []
 
 
 def test_a_config_does_not_change() -> None:
@@ -55,11 +55,11 @@ def test_a_config_survives_json() -> None:
 
 
 @pytest.mark.parametrize("strongest", ["flag", "-c", "file", "variable", "default"])
-def test_the_strongest_source_wins(elsewhere: Path, strongest: str) -> None:
+def test_the_strongest_source_wins(folder: Path, strongest: str) -> None:
     order = ["default", "variable", "file", "-c", "flag"]
     level = order.index(strongest)
     if level >= 2:
-        (elsewhere / "bcfl.toml").write_text("devices = 32\n")
+        (folder / "bcfl.toml").write_text("devices = 32\n")
     config = Config.load(
         flags={"devices": 34 if level >= 4 else None},
         pairs=["devices=33"] if level >= 3 else [],
@@ -68,8 +68,8 @@ def test_the_strongest_source_wins(elsewhere: Path, strongest: str) -> None:
     assert config.devices == [20, 31, 32, 33, 34][level]
 
 
-def test_sources_add_up(elsewhere: Path) -> None:
-    file = elsewhere / "mine.toml"
+def test_sources_add_up(folder: Path) -> None:
+    file = folder / "mine.toml"
     file.write_text('rule = "median"\nreward = "2 gwei"\ncheck_time = false\n')
     config = Config.load({"seed": 4}, ["alpha=0.1", "batch-size=8"], file, {"BCFL_ROUNDS": "3", "HOME": "x"})
     assert (config.seed, config.alpha, config.batch_size, config.rounds) == (4, 0.1, 8, 3)
@@ -85,8 +85,8 @@ def test_the_last_of_two_pairs_wins() -> None:
     assert Config.load(pairs=["seed=1", "seed=2"]).seed == 2
 
 
-def test_none_gives_an_option_back_to_the_task(elsewhere: Path) -> None:
-    (elsewhere / "bcfl.toml").write_text("epochs = 9\n")
+def test_none_gives_an_option_back_to_the_task(folder: Path) -> None:
+    (folder / "bcfl.toml").write_text("epochs = 9\n")
     assert Config.load().epochs == 9
     assert Config.load(pairs=["epochs=none"]).epochs is None
 
@@ -105,8 +105,8 @@ def test_an_unknown_key_is_refused_with_the_nearest(sources: dict[str, object], 
     assert all(word in message for word in words), message
 
 
-def test_an_unknown_key_in_the_file_is_refused_with_the_nearest(elsewhere: Path) -> None:
-    (elsewhere / "bcfl.toml").write_text("lanebits = 8\n")
+def test_an_unknown_key_in_the_file_is_refused_with_the_nearest(folder: Path) -> None:
+    (folder / "bcfl.toml").write_text("lanebits = 8\n")
     assert "lanebits (bcfl.toml) is not an option; the nearest is lane_bits" in refusal()
 
 
@@ -127,7 +127,7 @@ def test_an_unknown_argument_is_refused_with_the_nearest() -> None:
 
 
 @pytest.mark.parametrize(
-    ("pair", "wanted"),
+    ("pair", "words"),
     [
         ("devices=0", "at least 1"),
         ("devices=-1", "at least 1"),
@@ -157,11 +157,11 @@ def test_an_unknown_argument_is_refused_with_the_nearest() -> None:
         ("time_factor=0.5", "at least 1"),
     ],
 )
-def test_a_value_that_cannot_be_used_is_refused(pair: str, wanted: str) -> None:
+def test_a_value_that_cannot_be_used_is_refused(pair: str, words: str) -> None:
     key, _, value = pair.partition("=")
     message = refusal(pairs=[pair])
     assert message.startswith(f"{key}={value or repr(value)} (-c) must ")
-    assert wanted in message
+    assert words in message
 
 
 @pytest.mark.parametrize("pair", ["rounds", "=3", ""])
@@ -174,8 +174,8 @@ def test_the_variables_that_say_where_things_are_set_no_option() -> None:
     assert Config.load(env=env) == Config(rounds=3)
 
 
-def test_a_truth_value_is_no_number(elsewhere: Path) -> None:
-    (elsewhere / "bcfl.toml").write_text("devices = true\n")
+def test_a_truth_value_is_no_number(folder: Path) -> None:
+    (folder / "bcfl.toml").write_text("devices = true\n")
     assert "devices=True (bcfl.toml) must not be true or false" in refusal()
 
 
@@ -222,8 +222,8 @@ def test_the_mode_decides_what_is_left_open(mode: str, engine: str, miners: int,
     assert Config.load({"mode": mode, "engine": "pow"}).first_engine == "pow"
 
 
-def test_in_full_the_miners_are_the_devices(elsewhere: Path) -> None:
-    (elsewhere / "bcfl.toml").write_text('mode = "full"\n')
+def test_in_full_the_miners_are_the_devices(folder: Path) -> None:
+    (folder / "bcfl.toml").write_text('mode = "full"\n')
     assert Config.load({"devices": "7"}).miners == 7
     assert Config.load({"devices": "7", "miners": "7"}).miners == 7
     assert Config(mode="full", devices=64).miners == 64
@@ -232,13 +232,13 @@ def test_in_full_the_miners_are_the_devices(elsewhere: Path) -> None:
 
 
 @pytest.mark.parametrize("pairs", [["wish=6:stake,3:pow"], ["wish= 3:pow , 6:stake"]])
-def test_wishes_from_every_source(elsewhere: Path, pairs: list[str]) -> None:
-    (elsewhere / "bcfl.toml").write_text('mode = "hybrid"\nwish = ["6:stake", "3:pow"]\n')
-    found = [Config.load(pairs=pairs), Config.load(), Config.load({"wish": ["6:stake", "3:pow"]})]
-    assert {config.wish for config in found} == {("3:pow", "6:stake")}
-    assert [wish.round for wish in found[0].wishes] == [3, 6]
+def test_wishes_from_every_source(folder: Path, pairs: list[str]) -> None:
+    (folder / "bcfl.toml").write_text('mode = "hybrid"\nwish = ["6:stake", "3:pow"]\n')
+    configs = [Config.load(pairs=pairs), Config.load(), Config.load({"wish": ["6:stake", "3:pow"]})]
+    assert {config.wish for config in configs} == {("3:pow", "6:stake")}
+    assert [wish.round for wish in configs[0].wishes] == [3, 6]
     assert Config.load(pairs=["wish="]).wish == ()
-    assert Config.model_validate_json(found[0].model_dump_json()) == found[0]
+    assert Config.model_validate_json(configs[0].model_dump_json()) == configs[0]
 
 
 @pytest.mark.parametrize("value", ["3:work", "pow:3", "1:pow", "3:pow,3:stake", ",", 3, None, ["3:pow", 4]])
@@ -247,16 +247,16 @@ def test_a_wish_that_is_none_is_refused(value: object) -> None:
         Config(mode="hybrid", wish=value)  # type: ignore[arg-type]
 
 
-def test_a_command_has_defaults_of_its_own(elsewhere: Path) -> None:
+def test_a_command_has_defaults_of_its_own(folder: Path) -> None:
     few = {"devices": 8, "miners": 3}
     assert (Config.load(defaults=few).devices, Config.load(defaults=few).miners) == (8, 3)
     assert Config.load({"mode": "full"}, defaults=few).miners == 8
-    (elsewhere / "bcfl.toml").write_text("devices = 9\n")
+    (folder / "bcfl.toml").write_text("devices = 9\n")
     assert Config.load(defaults=few).devices == 9
 
 
-def test_a_conflict_names_the_sources(elsewhere: Path) -> None:
-    (elsewhere / "bcfl.toml").write_text("min_updates = 9\n")
+def test_a_conflict_names_the_sources(folder: Path) -> None:
+    (folder / "bcfl.toml").write_text("min_updates = 9\n")
     message = refusal(env={"BCFL_DEVICES": "4"})
     assert "min_updates=9 (bcfl.toml)" in message
     assert "devices=4 (BCFL_DEVICES in the environment)" in message
@@ -270,22 +270,22 @@ def test_a_conflict_names_the_sources(elsewhere: Path) -> None:
         (b"[run]\ndevices = 3", "[run] in mine.toml is a table"),
     ],
 )
-def test_a_file_that_is_no_list_of_options_is_refused(elsewhere: Path, content: bytes, words: str) -> None:
-    (elsewhere / "mine.toml").write_bytes(content)
+def test_a_file_that_is_no_list_of_options_is_refused(folder: Path, content: bytes, words: str) -> None:
+    (folder / "mine.toml").write_bytes(content)
     assert words in refusal(toml=Path("mine.toml"))
 
 
-def test_a_file_that_is_absent_or_a_folder_is_refused(elsewhere: Path) -> None:
+def test_a_file_that_is_absent_or_a_folder_is_refused(folder: Path) -> None:
     assert "mine.toml cannot be read (No such file or directory)" in refusal(toml=Path("mine.toml"))
-    (elsewhere / "bcfl.toml").mkdir()
+    (folder / "bcfl.toml").mkdir()
     assert "bcfl.toml cannot be read (Is a directory)" in refusal()
 
 
 def test_what_is_left_open_follows_from_the_rest() -> None:
     config = Config(devices=7, rounds=3, reward=5, lane_bits=8)
     assert (config.required_updates, config.funding, config.lane_shift) == (4, 15, 16)
-    named = Config(devices=7, min_updates=2, pool=0, shift=0)
-    assert (named.required_updates, named.funding, named.lane_shift) == (2, 0, 0)
+    explicit = Config(devices=7, min_updates=2, pool=0, shift=0)
+    assert (explicit.required_updates, explicit.funding, explicit.lane_shift) == (2, 0, 0)
 
 
 @given(key=st.sampled_from(sorted(Config.model_fields)) | st.text(max_size=20), value=st.text(max_size=80))

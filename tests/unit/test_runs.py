@@ -30,7 +30,7 @@ def runs(tmp_path: Path) -> Path:
     return tmp_path / "runs"
 
 
-def made(runs: Path, minutes: int = 0, **options: Any) -> Path:
+def create_run(runs: Path, minutes: int = 0, **options: Any) -> Path:
     """A run that began so many minutes after NOW, and that nobody has open."""
     config = Config(runs=runs, **options)
     with Run.create(config, NOW + timedelta(minutes=minutes), "ab12") as run:
@@ -39,22 +39,22 @@ def made(runs: Path, minutes: int = 0, **options: Any) -> Path:
 
 def refusal(act: Callable[[], object]) -> str:
     """The one line that a RunError says."""
-    with pytest.raises(RunError) as caught:
+    with pytest.raises(RunError) as error:
         act()
-    assert "\n" not in str(caught.value)
-    return str(caught.value)
+    assert "\n" not in str(error.value)
+    return str(error.value)
 
 
 @contextmanager
 def no_room() -> Iterator[None]:
     """Files cannot grow, as on a full disk."""
-    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
     handler = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (0, before[1]))
+    resource.setrlimit(resource.RLIMIT_FSIZE, (0, limits[1]))
     try:
         yield
     finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
         signal.signal(signal.SIGXFSZ, handler)
 
 
@@ -64,14 +64,14 @@ def test_default_behavior(runs: Path) -> None:
         assert run.path == runs / "20260304-050607-ab12"
         assert run.contract is None
         run.set_contract(ADDRESS)
-    with Run.open(None, runs) as again:
-        assert again.path == run.path
-        assert again.created == NOW
-        assert again.contract == ADDRESS
-        assert again.config.model_dump(exclude={"runs", "run_dir"}) == config.model_dump(
+    with Run.open(None, runs) as reopened:
+        assert reopened.path == run.path
+        assert reopened.created == NOW
+        assert reopened.contract == ADDRESS
+        assert reopened.config.model_dump(exclude={"runs", "run_dir"}) == config.model_dump(
             exclude={"runs", "run_dir"}
         )
-        assert {again.chain_path, again.store_path, again.journal_path} == {
+        assert {reopened.chain_path, reopened.store_path, reopened.journal_path} == {
             run.path / "chain.sqlite",
             run.path / "store",
             run.path / "journal",
@@ -82,15 +82,15 @@ def test_the_clock_and_chance_name_the_folder(runs: Path) -> None:
     first, second = new_path(runs, NOW), new_path(runs, NOW)
     assert first != second
     assert first.name.startswith("20260304-050607-")
-    elsewhere = NOW.astimezone(tz=datetime.fromisoformat("2026-01-01T00:00:00+05:00").tzinfo)
-    assert new_path(runs, elsewhere, "x").name == "20260304-050607-x"
+    local_time = NOW.astimezone(tz=datetime.fromisoformat("2026-01-01T00:00:00+05:00").tzinfo)
+    assert new_path(runs, local_time, "x").name == "20260304-050607-x"
 
 
 def test_a_run_goes_where_its_config_says(tmp_path: Path) -> None:
-    there = tmp_path / "a" / "b"
-    with Run.create(Config(run_dir=there)) as run:
-        assert run.path == there
-    there.rename(tmp_path / "moved")
+    folder = tmp_path / "a" / "b"
+    with Run.create(Config(run_dir=folder)) as run:
+        assert run.path == folder
+    folder.rename(tmp_path / "moved")
     with Run.open(tmp_path / "moved") as run:
         assert run.config.run_dir == tmp_path / "moved"
 
@@ -119,16 +119,16 @@ def test_data_is_found_from_anywhere(tmp_path: Path, monkeypatch: pytest.MonkeyP
 
 
 def test_the_latest_run_is_the_one_that_began_last(runs: Path) -> None:
-    made(runs, 5)
-    made(runs, 1)
-    named = made(runs, 9, run_dir=runs / "a-name-that-sorts-first")
+    create_run(runs, 5)
+    create_run(runs, 1)
+    newest = create_run(runs, 9, run_dir=runs / "a-name-that-sorts-first")
     os.utime(runs / "20260304-050707-ab12" / "run.json", (4e9, 4e9))
-    assert latest(runs) == named
-    assert [run.path.name for run in list_runs(runs)][-1] == named.name
+    assert latest(runs) == newest
+    assert [run.path.name for run in list_runs(runs)][-1] == newest.name
 
 
 def test_other_folders_are_no_runs(runs: Path) -> None:
-    path = made(runs)
+    path = create_run(runs)
     (runs / "notes").mkdir()
     (runs / "file").write_text("")
     assert [run.path for run in list_runs(runs)] == [path]
@@ -156,14 +156,14 @@ def test_no_runs(runs: Path) -> None:
     ],
 )
 def test_a_damaged_run(runs: Path, content: bytes, words: str) -> None:
-    path = made(runs)
+    path = create_run(runs)
     (path / "run.json").write_bytes(content)
     message = refusal(lambda: Run.open(path, read_only=True))
     assert words in message
     assert "start a new run" in message
-    (listed,) = list_runs(runs)
-    assert listed.error == message
-    assert listed.config is None
+    (entry,) = list_runs(runs)
+    assert entry.error == message
+    assert entry.config is None
 
 
 @pytest.mark.parametrize(
@@ -178,14 +178,14 @@ def test_a_damaged_run(runs: Path, content: bytes, words: str) -> None:
     ],
 )
 def test_a_key_that_is_damaged(runs: Path, key: str, value: object, words: str) -> None:
-    path = made(runs)
+    path = create_run(runs)
     content = json.loads((path / "run.json").read_text())
     (path / "run.json").write_text(json.dumps(content | {key: value}))
     assert words in refusal(lambda: Run.open(path))
 
 
 def test_options_that_cannot_be(runs: Path) -> None:
-    path = made(runs)
+    path = create_run(runs)
     content = json.loads((path / "run.json").read_text())
     content["config"]["devices"] = -3
     (path / "run.json").write_text(json.dumps(content))
@@ -196,7 +196,7 @@ def test_options_that_cannot_be(runs: Path) -> None:
 
 
 def test_another_format_names_both(runs: Path) -> None:
-    path = made(runs)
+    path = create_run(runs)
     content = json.loads((path / "run.json").read_text())
     (path / "run.json").write_text(json.dumps(content | {"format": 7, "unheard": "of"}))
     message = refusal(lambda: Run.open(path))
@@ -206,7 +206,7 @@ def test_another_format_names_both(runs: Path) -> None:
 
 
 def test_one_process_writes(runs: Path) -> None:
-    path = made(runs)
+    path = create_run(runs)
     with Run.open(path):
         message = refusal(lambda: Run.open(path))
         assert f"process {os.getpid()} " in message
@@ -217,7 +217,7 @@ def test_one_process_writes(runs: Path) -> None:
 
 
 def test_a_killed_process_holds_nothing(runs: Path) -> None:
-    path = made(runs)
+    path = create_run(runs)
     code = "import sys, pathlib\nfrom bcfl.federation.runs import Run\n"
     code += "run = Run.open(pathlib.Path(sys.argv[1]))\n"
     command = [sys.executable, "-c", code + "print(1, flush=True)\ninput()", str(path)]
@@ -230,14 +230,14 @@ def test_a_killed_process_holds_nothing(runs: Path) -> None:
 
 
 def test_a_reader_writes_nothing(runs: Path) -> None:
-    path = made(runs)
+    path = create_run(runs)
     (path / "run.lock").unlink()
     Run.open(path, read_only=True)
     assert [entry.name for entry in path.iterdir()] == ["run.json"]
 
 
 def test_more_rounds(runs: Path) -> None:
-    path = made(runs, rounds=3)
+    path = create_run(runs, rounds=3)
     with Run.open(path) as run:
         run.set_rounds(8)
         with pytest.raises(ConfigError):
@@ -247,34 +247,34 @@ def test_more_rounds(runs: Path) -> None:
 
 
 def test_a_full_disk_leaves_no_new_run(runs: Path, tmp_path: Path) -> None:
-    mine = tmp_path / "mine"
-    mine.mkdir()
+    folder = tmp_path / "mine"
+    folder.mkdir()
     runs.mkdir()
     with no_room():
-        message = refusal(lambda: made(runs))
-        refusal(lambda: Run.create(Config(run_dir=mine)))
+        message = refusal(lambda: create_run(runs))
+        refusal(lambda: Run.create(Config(run_dir=folder)))
     assert "free some space" in message
     assert list(runs.iterdir()) == []
-    assert list(mine.iterdir()) == []
+    assert list(folder.iterdir()) == []
 
 
 def test_a_full_disk_loses_nothing(runs: Path) -> None:
-    path = made(runs)
+    path = create_run(runs)
     with Run.open(path) as run:
-        before = (path / "run.json").read_bytes()
+        content = (path / "run.json").read_bytes()
         with no_room():
             assert "free some space" in refusal(lambda: run.set_contract(ADDRESS))
             refusal(lambda: run.set_rounds(99))
         assert run.contract is None
         assert run.config.rounds == 10
-        assert (path / "run.json").read_bytes() == before
+        assert (path / "run.json").read_bytes() == content
         assert sorted(entry.name for entry in path.iterdir()) == ["run.json", "run.lock"]
         run.set_contract(ADDRESS)
     assert Run.open(path, read_only=True).contract == ADDRESS
 
 
 def test_a_run_with_former_names_of_options_is_read(runs: Path) -> None:
-    path = made(runs, check_clusters=False)
+    path = create_run(runs, check_clusters=False)
     content = json.loads((path / "run.json").read_text())
     options = content["config"]
     content["config"] = {old: options.pop(new) for old, new in RENAMED.items()} | options

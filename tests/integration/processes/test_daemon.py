@@ -1,4 +1,4 @@
-"""How one party follows a chain: time is pushed on, who is away comes back, a new chain is read anew."""
+"""One party follows a chain: it ends phases, waits for what is away, and reads a new chain anew."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def test_parties_play_rounds_by_their_turns_alone(tmp_path: Path) -> None:
     assert "bcfl_acts_total" in running[0].counters.text()
 
 
-def test_miners_push_on_what_time_has_brought_about(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_miners_end_a_phase_whose_time_is_over(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """No device ever comes: round after round is void, and somebody writes that down."""
     monkeypatch.setattr("bcfl.federation.daemon.TURN_SECONDS", 0)
     local = LocalFederation(tmp_path)
@@ -36,7 +36,7 @@ def test_miners_push_on_what_time_has_brought_about(tmp_path: Path, monkeypatch:
     assert local.history.rounds[1].status == "void"
 
 
-def test_a_miner_without_a_vote_pushes_where_nobody_has_one(
+def test_a_miner_without_a_vote_ends_a_phase_where_nobody_has_one(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("bcfl.federation.daemon.TURN_SECONDS", 0)
@@ -52,10 +52,10 @@ def test_a_miner_without_a_vote_pushes_where_nobody_has_one(
 class Idle:
     """A party with nothing to do."""
 
-    asked = 0
+    turns = 0
 
     def act(self) -> str | None:
-        self.asked += 1
+        self.turns += 1
         return None
 
 
@@ -83,40 +83,40 @@ def test_what_is_away_is_tried_again_ever_more_seldom(
     assert daemon.turn() == 0.5
 
 
-def test_time_is_pushed_on_even_where_the_own_store_is_away(
+def test_a_phase_is_ended_even_where_the_own_store_is_away(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Else a phase that nobody can act in would not even begin to end."""
     monkeypatch.setattr("bcfl.federation.daemon.TURN_SECONDS", 0)
     local = LocalFederation(tmp_path)
     assert local.chain is not None
-    context = local.offices[0]
+    miner = local.miner_parties[0]
     party = Failing(StoreError("the store is away"))
-    daemon = Daemon(party, context.account, local.ledger, local.archive, advances=True)
+    daemon = Daemon(party, miner.account, local.ledger, local.archive, advances=True)
     local.chain.warp(local.chain.now() + local.terms.commit_seconds)
-    before = local.ledger._head()
+    block = local.ledger._head()
     assert daemon.turn() > daemon._poll  # it is tried again, later
-    assert local.ledger._head() == before + 1
+    assert local.ledger._head() == block + 1
     assert not local.ledger.overdue()
 
 
-def test_a_chore_that_fails_does_not_hold_the_party_up(tmp_path: Path) -> None:
+def test_a_background_task_that_fails_does_not_hold_the_party_up(tmp_path: Path) -> None:
     local = LocalFederation(tmp_path)
 
-    class Ill:
-        tried = 0
+    class FailingTask:
+        tries = 0
 
         def act(self, _: object) -> str | None:
-            self.tried += 1
+            self.tries += 1
             raise StoreError("the store is away")
 
         def end(self, _: object) -> None:
             raise StoreError("the store is away")
 
-    ill, party = Ill(), Idle()
-    daemon = Daemon(party, local.owner, local.ledger, local.archive, background=[ill], retry_seconds=3600)
+    task, party = FailingTask(), Idle()
+    daemon = Daemon(party, local.owner, local.ledger, local.archive, background=[task], retry_seconds=3600)
     assert [daemon.turn() for _ in range(3)] == [0.5, 0.5, 0.5]
-    assert (ill.tried, party.asked) == (1, 3)
+    assert (task.tries, party.turns) == (1, 3)
     daemon.stop()
     daemon.run()
 
@@ -155,17 +155,17 @@ def test_a_reorganised_chain_is_read_again(tmp_path: Path) -> None:
     client, fork = client_of(one)
     assert client.ledger.history().rounds[1].number == 1
     one.until(Phase.VOTE)
-    other.dead(other.homes[0])
+    other.remove(other.device_parties[0])
     other.until(Phase.VOTE)
-    before = client.ledger.history()
-    assert len(before.rounds[1].submissions) == 4
+    old_history = client.ledger.history()
+    assert len(old_history.rounds[1].submissions) == 4
     fork.chain = other.chain  # type: ignore[assignment]
-    after = client.ledger.history()
-    fresh = FederationLedger(federation_at(other.chain, str(other.contract))).history()  # type: ignore[arg-type]
+    new_history = client.ledger.history()
+    expected = FederationLedger(federation_at(other.chain, str(other.contract))).history()  # type: ignore[arg-type]
     assert client.ledger.reorganisations == 1
-    assert after == fresh
-    assert after != before
-    assert client.ledger.history() is after
+    assert new_history == expected
+    assert new_history != old_history
+    assert client.ledger.history() is new_history
 
 
 def test_a_chain_that_only_grows_is_read_once(tmp_path: Path) -> None:

@@ -24,7 +24,7 @@ def test_the_first_round_waits_for_its_miners(
 ) -> None:
     local = LocalFederation(tmp_path)
     client, _ = client_of(local)
-    coming = iter(local.offices)
+    coming = iter(local.miner_parties)
 
     def sleep(_: float) -> None:
         register_miner(client, next(coming).account, "http://127.0.0.1:1", None)
@@ -33,7 +33,7 @@ def test_the_first_round_waits_for_its_miners(
     start._await_miners(client, 2)
     lines = capsys.readouterr().err.splitlines()
     assert lines == [f"waiting: {ready} of 2 miners can be reached" for ready in (0, 1)]
-    assert next(coming) is local.offices[2]
+    assert next(coming) is local.miner_parties[2]
 
 
 def test_another_model_is_refused(tmp_path: Path) -> None:
@@ -74,32 +74,32 @@ def join(client: FederationClient, local: LocalFederation, role: str, **options:
 
 
 def test_in_full_mode_every_party_is_both(tmp_path: Path) -> None:
-    local = LocalFederation(tmp_path, shared=4, terms=replace(TERMS, mode=Mode.FULL))
+    local = LocalFederation(tmp_path, dual_accounts=4, terms=replace(TERMS, mode=Mode.FULL))
     client, _ = client_of(local)
     for role in ("device", "miner"):
-        with pytest.raises(ConfigError, match=r"village is of mode full, where every .* join as both"):
+        with pytest.raises(ConfigError, match=r"demo is of mode full, where every .* join as both"):
             join(client, local, role)
     join(client, local, "peer")
     me = local.device_accounts[0].address
     assert client.ledger.history().endpoints[me].startswith("http://127.0.0.1:")
     local.device_accounts[0] = local.owner
-    with pytest.raises(ConfigError, match="is no device of village: its owner registers devices first"):
+    with pytest.raises(ConfigError, match="is no device of demo: its owner registers devices first"):
         join(client, local, "peer")
 
 
 def test_in_other_modes_nobody_is(tmp_path: Path) -> None:
     local = LocalFederation(tmp_path)
     client, _ = client_of(local)
-    with pytest.raises(ConfigError, match="village is not of mode full: join as a device or as a miner"):
+    with pytest.raises(ConfigError, match="demo is not of mode full: join as a device or as a miner"):
         join(client, local, "peer")
-    with pytest.raises(ConfigError, match="village is of mode partial: only hybrid changes its engine"):
+    with pytest.raises(ConfigError, match="demo is of mode partial: only hybrid changes its engine"):
         join(client, local, "miner", wishes=(parse("pow"),))
 
 
 def test_a_miner_enrols_once_and_announces_what_is_new(tmp_path: Path) -> None:
     local = LocalFederation(tmp_path)
     client, _ = client_of(local)
-    account = local.offices[0].account
+    account = local.miner_parties[0].account
     blocks = []
     for endpoint in ("http://127.0.0.1:1", "http://127.0.0.1:1", "https://miner.example"):
         register_miner(client, account, endpoint, None)

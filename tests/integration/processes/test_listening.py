@@ -1,4 +1,4 @@
-"""Where a miner listens: where it did before, and anywhere else when that port has become somebody else's."""
+"""A miner listens where it did before, or at another port when that one is taken by now."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ from tests.daemons import client_of
 from tests.local_federation import LAYOUT, LocalFederation
 
 
-def served(client: FederationClient, local: LocalFederation, **options: Any) -> str:
-    """Start a miner and end it again; returns where it said that it is reached."""
+def serve_once(client: FederationClient, local: LocalFederation, **options: Any) -> str:
+    """Start a miner and end it again; returns the URL that it announced."""
     account = local.miner_accounts[0]
     node = Node(client, account, LAYOUT, local.store, NodeOptions(None))
     with node.miner(local.learners[0], MinerOptions(**options)):
@@ -27,21 +27,21 @@ def served(client: FederationClient, local: LocalFederation, **options: Any) -> 
 def test_who_starts_again_is_reached_where_it_was(tmp_path: Path) -> None:
     local = LocalFederation(tmp_path)
     client, _ = client_of(local)
-    first = served(client, local)
+    first = serve_once(client, local)
     block = client.chain.request("eth_blockNumber")
-    assert [served(client, local) for _ in range(2)] == [first] * 2
+    assert [serve_once(client, local) for _ in range(2)] == [first] * 2
     assert client.chain.request("eth_blockNumber") == block  # nothing had to be announced
 
 
 def test_a_port_that_is_taken_by_now_is_left_for_another(tmp_path: Path) -> None:
     local = LocalFederation(tmp_path)
     client, _ = client_of(local)
-    before = Endpoint.parse(served(client, local)).port
-    with socket.create_server(("127.0.0.1", before)):
-        after = Endpoint.parse(served(client, local)).port
-        with pytest.raises(ConfigError, match=f"port {before} of 127.0.0.1 is taken"):
-            served(client, local, port=before)  # asked for by number
-    assert after != before
+    old_port = Endpoint.parse(serve_once(client, local)).port
+    with socket.create_server(("127.0.0.1", old_port)):
+        new_port = Endpoint.parse(serve_once(client, local)).port
+        with pytest.raises(ConfigError, match=f"port {old_port} of 127.0.0.1 is taken"):
+            serve_once(client, local, port=old_port)  # asked for by number
+    assert new_port != old_port
 
 
 @pytest.mark.parametrize(
@@ -50,5 +50,5 @@ def test_a_port_that_is_taken_by_now_is_left_for_another(tmp_path: Path) -> None
 def test_an_address_of_another_kind_says_nothing_about_the_port(tmp_path: Path, endpoint: str) -> None:
     local = LocalFederation(tmp_path)
     client, _ = client_of(local)
-    assert served(client, local, endpoint=endpoint) == endpoint
-    assert served(client, local).startswith("http://127.0.0.1:")
+    assert serve_once(client, local, endpoint=endpoint) == endpoint
+    assert serve_once(client, local).startswith("http://127.0.0.1:")

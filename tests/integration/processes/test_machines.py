@@ -1,6 +1,6 @@
-"""Machines whose floats differ in their last bits agree on every root: what section 3 of the protocol is for.
+"""Machines whose floats differ in their last bits agree on every root: what integers in aggregation are for.
 
-Stood in for by instruction sets that torch, MKL and numpy are told to do without, and by numbers of threads.
+Instruction sets that torch, MKL and numpy have to do without, and numbers of threads, stand in for machines.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import signal
 import socket
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
@@ -39,28 +39,28 @@ ROUNDS, DEVICES, MINERS = 2, 3, 3
 
 
 def machine(settings: dict[str, str], threads: int, *arguments: object) -> Any:
-    """What a machine says."""
+    """Return what a machine prints."""
     command = [sys.executable, "-W", "ignore", "-m", "tests.machine", str(threads), *map(str, arguments)]
     env = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": str(threads), **settings}
-    done = subprocess.run(command, env=env, cwd=ROOT, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
-    return json.loads(done.stdout)
+    process = subprocess.run(command, env=env, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert process.returncode == 0, process.stderr
+    return json.loads(process.stdout)
 
 
 def test_training_differs_and_aggregation_does_not(tmp_path: Path) -> None:
-    trained = {name: machine(settings, 1, tmp_path) for name, settings in MACHINES.items()}
-    if trained["as it is"]["capability"] == trained["no vectors"]["capability"]:
+    outputs = {name: machine(settings, 1, tmp_path) for name, settings in MACHINES.items()}
+    if outputs["as it is"]["capability"] == outputs["no vectors"]["capability"]:
         pytest.skip("this machine has no vector instructions that torch could do without")
-    assert len({found["trained"] for found in trained.values()}) > 1
-    assert len({found["update"] for found in trained.values()}) > 1
+    assert len({output["trained"] for output in outputs.values()}) > 1
+    assert len({output["update"] for output in outputs.values()}) > 1
     # Parties train on one thread, whatever torch is told: a machine agrees with itself.
-    assert machine({}, 2, tmp_path)["trained"] == trained["as it is"]["trained"]
-    made = [
+    assert machine({}, 2, tmp_path)["trained"] == outputs["as it is"]["trained"]
+    roots = [
         machine(settings, threads, tmp_path, len(MACHINES))
         for settings, threads in zip(MACHINES.values(), (1, 2, 1), strict=True)
     ]
-    assert all(found == made[0] for found in made)
-    assert len({found[0] for found in made[0].values()}) > 1  # the rules are different ones
+    assert all(output == roots[0] for output in roots)
+    assert len({output[0] for output in roots[0].values()}) > 1  # the rules are different ones
 
 
 def test_miners_on_different_machines_all_attest(tmp_path: Path) -> None:
@@ -68,20 +68,20 @@ def test_miners_on_different_machines_all_attest(tmp_path: Path) -> None:
     with federation(tmp_path) as bcfl:
         bcfl("start", "round", "--miners", MINERS)
         bcfl("watch", "--all", "--rounds", ROUNDS)
-        history = ended(tmp_path)
+        history = history_of(tmp_path)
     for number in range(1, ROUNDS + 1):
-        found = history.rounds[number]
-        assert found.status == "finalized"
-        assert len(found.proposals) == 1
-        assert len(found.proposals[0].attested) == MINERS
+        round_ = history.rounds[number]
+        assert round_.status == "finalized"
+        assert len(round_.proposals) == 1
+        assert len(round_.proposals[0].attested) == MINERS
 
 
 @contextmanager
 def federation(folder: Path) -> Iterator[Any]:
-    """Chain, devices and miners as processes; what it gives runs `bcfl` to its end."""
-    with socket.socket() as taken:
-        taken.bind(("127.0.0.1", 0))
-        port = taken.getsockname()[1]
+    """Start chain, devices and miners as processes; yields a function that runs `bcfl` to its end."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
     env = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", "BCFL_NETWORK": "local"}
     env |= {"ETH_RPC_URL": f"http://127.0.0.1:{port}", "HOME": str(folder)}
     command = [sys.executable, "-W", "ignore", "-m", "bcfl"]
@@ -94,40 +94,20 @@ def federation(folder: Path) -> Iterator[Any]:
 
     def run(*arguments: object) -> None:
         words = [*command, *map(str, arguments)]
-        done = subprocess.run(words, env=env, cwd=folder, capture_output=True, timeout=PATIENCE, check=False)
-        assert done.returncode == 0, done.stderr.decode()
+        result = subprocess.run(
+            words, env=env, cwd=folder, capture_output=True, timeout=PATIENCE, check=False
+        )
+        assert result.returncode == 0, result.stderr.decode()
 
     try:
         start({}, "chain", "up", "--port", port)
         run("chain", "wait")
-        accounts = [f"{account}\n" for account in addresses(1 + MINERS, DEVICES)]
-        (folder / "devices.txt").write_text("".join(accounts))
-        options = [
-            "--devices",
-            DEVICES,
-            "--miners",
-            MINERS,
-            "--engine",
-            "stake",
-            "--grace",
-            1,
-        ]  # all three needed
-        options += ["--partition", "iid", *UNHURRIED_OPTIONS]
-        run("deploy", *options, "--register", "devices.txt")
+        deploy(folder, run)
         settings = list(MACHINES.values())
         for i in range(MINERS):
-            machine_ = settings[i] | {"OMP_NUM_THREADS": str(THREADS[i % 2])}
-            start(
-                machine_,
-                "start",
-                "miner",
-                "--account",
-                1 + i,
-                "--share",
-                f"{1 + i}/{MINERS}",
-                "--stake",
-                "1ether",
-            )
+            share, threads = f"{1 + i}/{MINERS}", {"OMP_NUM_THREADS": str(THREADS[i % 2])}
+            arguments = ("--account", 1 + i, "--share", share, "--stake", "1ether")
+            start(settings[i] | threads, "start", "miner", *arguments)
         for i in range(DEVICES):
             share = f"{1 + i}/{DEVICES}"
             start(settings[i], "start", "device", "--account", 1 + MINERS + i, "--share", share)
@@ -139,6 +119,15 @@ def federation(folder: Path) -> Iterator[Any]:
             process.wait(PATIENCE)
 
 
+def deploy(folder: Path, run: Callable[..., None]) -> None:
+    """Deploy the federation; with the engine `stake` all three miners are needed."""
+    accounts = [f"{account}\n" for account in addresses(1 + MINERS, DEVICES)]
+    (folder / "devices.txt").write_text("".join(accounts))
+    options = ["--devices", DEVICES, "--miners", MINERS, "--engine", "stake", "--grace", 1]
+    options += ["--partition", "iid", *UNHURRIED_OPTIONS]
+    run("deploy", *options, "--register", "devices.txt")
+
+
 def addresses(first: int, count: int) -> list[str]:
     from bcfl.cli.node.chain import MNEMONIC
     from bcfl.ledger.deployment.keystore import derive
@@ -146,8 +135,8 @@ def addresses(first: int, count: int) -> list[str]:
     return [account.address for account in derive(MNEMONIC, first, count)]
 
 
-def ended(folder: Path) -> History:
-    """What the chain tells."""
+def history_of(folder: Path) -> History:
+    """Return what the chain records."""
     with closing(EmbeddedChain(folder / "chain" / "chain.sqlite", read_only=True)) as chain:
-        made = read(folder / "deployments", "local", "federation")
-        return FederationLedger(federation_at(chain, made.address)).history()
+        record = read(folder / "deployments", "local", "federation")
+        return FederationLedger(federation_at(chain, record.address)).history()

@@ -32,17 +32,17 @@ ROOT = Path(__file__).parents[3]
 MNEMONIC = "test test test test test test test test test test test junk"
 
 
-class Full:
+class FullDisk:
     """A disk that is full until it is freed: a method that writes then fails as the system does."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch, owner: Any, name: str) -> None:
-        self.full, self.refused = False, 0
+        self.is_full, self.refusals = False, 0
         method = getattr(owner, name)
 
         def write(*args: Any) -> Any:
-            if not self.full:
+            if not self.is_full:
                 return method(*args)
-            self.refused += 1
+            self.refusals += 1
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
         monkeypatch.setattr(owner, name, write)
@@ -57,17 +57,17 @@ def test_a_full_disk_under_the_store_is_waited_for(
 ) -> None:
     local = LocalFederation(tmp_path)
     local.until(Phase.REVEAL)  # what is committed to goes on the store
-    running, disk = daemons(local), Full(monkeypatch, DirectoryStore, "_write")
-    disk.full = True
+    running, disk = daemons(local), FullDisk(monkeypatch, DirectoryStore, "_write")
+    disk.is_full = True
     with caplog.at_level(logging.WARNING, "bcfl"):
-        assert all(turns(running[: len(local.homes)], 2))
-    assert disk.refused >= len(local.homes)
+        assert all(turns(running[: len(local.device_parties)], 2))
+    assert disk.refusals >= len(local.device_parties)
     assert "free some space and try again" in caplog.text
     assert "Traceback" not in caplog.text
-    disk.full = False
+    disk.is_full = False
     until_closed(local, running, 1)
     assert local.history.rounds[1].status == "finalized"
-    assert len(local.history.rounds[1].submissions) == len(local.homes)
+    assert len(local.history.rounds[1].submissions) == len(local.device_parties)
 
 
 def test_a_full_disk_under_the_journal_ends_a_party_which_goes_on_later(
@@ -75,50 +75,52 @@ def test_a_full_disk_under_the_journal_ends_a_party_which_goes_on_later(
 ) -> None:
     """What is not written down is not sent, so that nothing is sent twice."""
     local = LocalFederation(tmp_path)
-    running, disk = daemons(local), Full(monkeypatch, os, "fsync")
-    disk.full = True
-    for daemon in running[: len(local.homes)]:
-        with pytest.raises(RunError, match=r"cannot write the journal .*No space left on device") as caught:
+    running, disk = daemons(local), FullDisk(monkeypatch, os, "fsync")
+    disk.is_full = True
+    for daemon in running[: len(local.device_parties)]:
+        with pytest.raises(RunError, match=r"cannot write the journal .*No space left on device") as refusal:
             daemon.turn()
-        assert "\n" not in str(caught.value)
+        assert "\n" not in str(refusal.value)
     assert not local.history.rounds[1].commits
-    disk.full = False
-    again = local.restarted()
-    until_closed(again, daemons(again), 1)
-    found = again.history.rounds[1]
-    assert found.status == "finalized"
-    assert sorted(item.update.device for item in found.submissions) == list(range(len(local.homes)))
+    disk.is_full = False
+    restarted = local.restart()
+    until_closed(restarted, daemons(restarted), 1)
+    round_ = restarted.history.rounds[1]
+    assert round_.status == "finalized"
+    assert sorted(item.update.device for item in round_.submissions) == list(range(len(local.device_parties)))
 
 
 def test_a_full_disk_under_the_chain_refuses_and_loses_nothing(tmp_path: Path) -> None:
     """In a process of its own, whose files may not grow: each transaction is there as a whole, or refused."""
     device = derive(MNEMONIC, 0, 1)[0]
-    process, url = served(tmp_path, lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (200_000, 200_000)))
-    taken: list[str] = []
+    process, url = start_chain(
+        tmp_path, lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (200_000, 200_000))
+    )
+    transactions: list[str] = []
     chain = RpcChain(url, poll=0.01)
 
     def fill() -> None:
         for _ in range(500):
-            taken.append(transact(chain, device, device.address, b"", 1, 21_000)["transactionHash"])
+            transactions.append(transact(chain, device, device.address, b"", 1, 21_000)["transactionHash"])
 
-    with pytest.raises(LedgerError) as caught:
+    with pytest.raises(LedgerError) as refusal:
         fill()
     chain.close()
-    said = ended(process)
-    assert "\n" not in str(caught.value)
-    assert "Traceback" not in said
-    assert taken
-    process, url = served(tmp_path, None)
+    log = end(process)
+    assert "\n" not in str(refusal.value)
+    assert "Traceback" not in log
+    assert transactions
+    process, url = start_chain(tmp_path, None)
     chain = RpcChain(url, poll=0.01)
-    receipts = [chain.request("eth_getTransactionReceipt", one) for one in taken]
+    receipts = [chain.request("eth_getTransactionReceipt", transaction) for transaction in transactions]
     transact(chain, device, device.address, b"", 1, 21_000)
     chain.close()
-    ended(process)
+    end(process)
     assert all(receipt is not None and receipt["status"] == "0x1" for receipt in receipts)
 
 
-def served(folder: Path, limit: Callable[[], None] | None) -> tuple[subprocess.Popen[str], str]:
-    """`bcfl chain up` in a process with a limit."""
+def start_chain(folder: Path, limit: Callable[[], None] | None) -> tuple[subprocess.Popen[str], str]:
+    """Run `bcfl chain up` in a process with a limit; returns it and its URL."""
     command = [sys.executable, "-m", "bcfl", "chain", "up", "--port", "0", "--dir", str(folder / "chain")]
     process = subprocess.Popen(
         [*command, "--accounts", "1"], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
@@ -130,23 +132,23 @@ def served(folder: Path, limit: Callable[[], None] | None) -> tuple[subprocess.P
     return process, line.split()[1]
 
 
-def ended(process: subprocess.Popen[str]) -> str:
-    """All that a process says on stderr until it has been told to end."""
+def end(process: subprocess.Popen[str]) -> str:
+    """Return all that a process prints to stderr until it has been asked to end."""
     process.terminate()
     return process.communicate(timeout=PATIENCE)[1]
 
 
 def test_a_deadline_that_has_passed_is_no_error(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    """A party whose look at the clock is old comes too late, hears it from the contract, and goes on."""
+    """A party whose snapshot is old comes too late: the contract refuses, and the party goes on."""
     local = LocalFederation(tmp_path)
     assert local.chain is not None
-    context = local.offices[0]
-    daemon = Daemon(context, context.account, local.ledger, local.archive)
-    old: Clock = local.ledger.clock()
+    miner = local.miner_parties[0]
+    daemon = Daemon(miner, miner.account, local.ledger, local.archive)
+    old_clock: Clock = local.ledger.clock()
     now = local.chain.now() + local.terms.commit_seconds
     local.chain.warp(now)
     clock = local.ledger.clock
-    local.ledger.clock = lambda: replace(old, deadline=now + 1)  # type: ignore[method-assign]
+    local.ledger.clock = lambda: replace(old_clock, deadline=now + 1)  # type: ignore[method-assign]
     with caplog.at_level(logging.INFO, "bcfl"):
         assert daemon.turn() > 0
     assert "not due any more: " in caplog.text
@@ -159,16 +161,16 @@ def test_a_device_without_ether_that_is_left_alone_goes_on_trying(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     poor = Account.derive(0, "device", 0)
-    others = [Account.derive(0, "device", i) for i in range(1, 4)]
+    devices = [Account.derive(0, "device", i) for i in range(1, 4)]
     miners = [Account.derive(0, "miner", i) for i in range(4)]
-    funded = [Account.derive(0, "owner").address, *(a.address for a in (*others, *miners))]
-    local = LocalFederation(tmp_path, chain=EmbeddedChain(None, accounts=sorted(funded)))
-    home = local.homes[0]
-    assert home.account.address == poor.address
-    local.dead(local.bound(0))
+    addresses = [Account.derive(0, "owner").address, *(a.address for a in (*devices, *miners))]
+    local = LocalFederation(tmp_path, chain=EmbeddedChain(None, accounts=sorted(addresses)))
+    device = local.device_parties[0]
+    assert device.account.address == poor.address
+    local.remove(local.miner_of(0))
     assert local.chain is not None
     local.chain.warp(local.chain.now() + int(0.8 * TERMS.commit_seconds))
-    daemon = Daemon(home, home.account, local.ledger, local.archive, poll=0.5)
+    daemon = Daemon(device, device.account, local.ledger, local.archive, poll=0.5)
     with caplog.at_level(logging.WARNING, "bcfl"):
         assert [daemon.turn() for _ in range(2)] == [1, 2]
     assert "cannot afford" in caplog.text

@@ -45,7 +45,7 @@ class ServedInbox:
 
     def __init__(self, path: Path, limits: Limits = LIMITS) -> None:
         self.local = LocalFederation(path)
-        self.miner = self.local.bound(0)
+        self.miner = self.local.miner_of(0)
         self.device = self.local.device_accounts[0]
         self.mailbox = Mailbox()
         address = self.miner.account.address
@@ -68,7 +68,7 @@ class ServedInbox:
         snapshot = take_snapshot(local.ledger)
         assert snapshot is not None
         local.chain.warp(snapshot.now + 1)  # type: ignore[union-attr]
-        update = local.homes[device].trainer.update(snapshot, device)
+        update = local.device_parties[device].trainer.update(snapshot, device)
         digest = submissions.commitment(local.ledger.domain, update)
         signature = local.device_accounts[device].sign(digest)
         return SignedCommitment(1, device, digest, signature), SignedUpdate(update, signature)
@@ -113,7 +113,7 @@ def test_default_behavior(inbox: ServedInbox) -> None:
     assert inbox.miner.inbox.commitments == {0: commitment}
     assert inbox.miner.inbox.updates == {commitment.commitment: update}
     assert inbox.do(lambda: client.batch(1)) is None
-    for device in (d for d in range(1, 4) if inbox.local.bound(d) is inbox.miner):
+    for device in (d for d in range(1, 4) if inbox.local.miner_of(d) is inbox.miner):
         other, _ = inbox.commitment(device)
         other_client = inbox.client(inbox.local.device_accounts[device])
         inbox.do(partial(other_client.take_commitment, other))
@@ -150,9 +150,9 @@ def test_a_message_may_come_twice(inbox: ServedInbox) -> None:
 
 
 def test_only_miners_hand_in_batches_and_verdicts_and_only_their_own(inbox: ServedInbox) -> None:
-    outsider, other = Account.derive(0, "outsider"), inbox.local.offices[0].account
+    outsider, other = Account.derive(0, "outsider"), inbox.local.miner_parties[0].account
     if other.address == inbox.miner.account.address:
-        other = inbox.local.offices[1].account
+        other = inbox.local.miner_parties[1].account
     salt, batch = "00" * 32, {"round": 1, "commitments": [], "updates": []}
     for account, subject, status in (
         (outsider, outsider, 403),

@@ -32,10 +32,10 @@ def test_a_learner_trains_once_a_round() -> None:
     cached = CachedLearner(honest)
     first = cached.train(MODEL, 1)
     assert cached.train(MODEL.copy(), 1) is first
-    assert honest.trained == 1
+    assert honest.trainings == 1
     cached.train(MODEL, 2)
     cached.train(MODEL + 1, 2)
-    assert honest.trained == 3
+    assert honest.trainings == 3
     assert cached.samples == honest.samples
     assert cached.evaluate(MODEL) == honest.evaluate(MODEL)
     assert np.array_equal(cached.gradients(MODEL, 2), honest.gradients(MODEL, 2))

@@ -75,8 +75,8 @@ def shuffle(local: LocalFederation, rng: random.Random, newcomers: list[Account]
         lambda: contract.send(local.owner, "leave_device", rng.choice(local.device_accounts).address),
         lambda: contract.send(local.owner, "register_devices", [newcomers.pop().address]),
         lambda: contract.send(miner, "register_miner", keccak(b"tail"), value=3 * ETHER),
-        lambda: local.gone_in(
-            rng.choice(list(Phase)[:8]), rng.choice(local.offices), rng.choice(local.homes)
+        lambda: local.leave_in(
+            rng.choice(list(Phase)[:8]), rng.choice(local.miner_parties), rng.choice(local.device_parties)
         ),
     ]
     with contextlib.suppress(Reverted, IndexError):
@@ -155,7 +155,7 @@ def test_the_reason_is_what_most_of_the_weight_against_says() -> None:
 
 def test_a_void_round_leaves_the_model(tmp_path: Path) -> None:
     local = LocalFederation(tmp_path)
-    local.gone_in(Phase.COMMIT, *local.homes)
+    local.leave_in(Phase.COMMIT, *local.device_parties)
     local.play()
     round_ = local.play()
     assert local.history.model_before(2) == local.history.blocks[0]

@@ -41,7 +41,7 @@ def local(tmp_path: Path) -> LocalFederation:
 
 @pytest.fixture
 def miner(local: LocalFederation) -> Miner:
-    return local.bound(0)
+    return local.miner_of(0)
 
 
 def test_default_behavior(local: LocalFederation, miner: Miner) -> None:
@@ -75,7 +75,7 @@ def test_a_bent_commitment_is_refused(local: LocalFederation, miner: Miner, bend
 
 
 def test_a_device_that_is_bound_elsewhere_is_refused(local: LocalFederation, miner: Miner) -> None:
-    other = next(d for d in range(4) if local.bound(d) is not miner)
+    other = next(d for d in range(4) if local.miner_of(d) is not miner)
     with pytest.raises(RelayError, match="not bound"):
         miner.take_commitment(sealed(local, signed(local, other)))
 
@@ -142,9 +142,9 @@ def batch_of(local: LocalFederation, miner: Miner) -> Batch:
 def revealing(local: LocalFederation) -> tuple[Miner, Miner, Batch]:
     """A miner, another one, and the batch that the first has opened."""
     local.until(Phase.REVEAL)
-    for device in local.homes:
+    for device in local.device_parties:
         device.act()
-    miner, receiver = local.bound(0), local.bound(1)
+    miner, receiver = local.miner_of(0), local.miner_of(1)
     return miner, receiver, batch_of(local, miner)
 
 
@@ -159,7 +159,7 @@ def test_a_batch_is_taken_and_replaced(local: LocalFederation) -> None:
     "bend",
     [
         lambda _, b: replace(b, round=b.round + 1),
-        lambda v, b: replace(b, submitter=v.bound(1).account.address),
+        lambda v, b: replace(b, submitter=v.miner_of(1).account.address),
         lambda v, b: replace(b, submitter=v.owner.address),
         lambda v, b: replace(b, submitter=v.device_accounts[0].address),
         lambda _, b: replace(b, updates=()),
@@ -181,7 +181,7 @@ def test_a_miner_that_lies_about_its_batch_is_refused(
 
 
 def test_a_batch_with_a_device_twice_is_refused(local: LocalFederation) -> None:
-    liar, receiver = local.offices[0], local.offices[1]
+    liar, receiver = local.miner_parties[0], local.miner_parties[1]
     pair = [signed(local, 0, salt=n) for n in (1, 2)]
     commitments = tuple(sealed(local, message).commitment for message in pair)
     local.send(liar.account, "commit", submissions.batch_digest(commitments))
@@ -191,9 +191,9 @@ def test_a_batch_with_a_device_twice_is_refused(local: LocalFederation) -> None:
 
 def test_the_same_device_in_two_batches_stops_nobody(tmp_path: Path) -> None:
     local = LocalFederation(tmp_path)
-    device, liar = local.homes[0], next(m for m in local.offices if m is not local.bound(0))
+    device, liar = local.device_parties[0], next(m for m in local.miner_parties if m is not local.miner_of(0))
     device.act()
-    message = local.bound(0).inbox.commitments[0]
+    message = local.miner_of(0).inbox.commitments[0]
     liar.inbox.start_round(1)
     liar.inbox.commitments[0] = message  # a miner that collects what is not its own
     act = device.act
@@ -201,7 +201,7 @@ def test_the_same_device_in_two_batches_stops_nobody(tmp_path: Path) -> None:
     def both() -> str | None:
         text = act()
         if text == "handed in its update":
-            liar.inbox.updates.update(local.bound(0).inbox.updates)
+            liar.inbox.updates.update(local.miner_of(0).inbox.updates)
         return text
 
     device.act = both  # type: ignore[method-assign]
@@ -211,7 +211,7 @@ def test_the_same_device_in_two_batches_stops_nobody(tmp_path: Path) -> None:
 
 def voting(local: LocalFederation) -> tuple[Miner, Opening]:
     local.until(Phase.UNVEIL)
-    miner, receiver = local.offices[0], local.offices[1]
+    miner, receiver = local.miner_parties[0], local.miner_parties[1]
     current = local.history.current
     assert current is not None
     record = miner.voting.context.journal.read_json("vote.json") or {}
@@ -242,7 +242,7 @@ def test_a_bent_vote_is_refused(local: LocalFederation, bend: Callable[..., Any]
 
 def test_a_vote_of_the_wrong_length_stops_nobody_elses(tmp_path: Path) -> None:
     local = LocalFederation(tmp_path)
-    liar = local.offices[0]
+    liar = local.miner_parties[0]
     local.until(Phase.VOTE)
     short = Opening(1, liar.account.address, (Verdict.ACCEPTED,), bytes(32))
     local.send(liar.account, "commit_vote", verification.vote_digest(short))

@@ -114,7 +114,7 @@ def test_the_last_model_stays_however_long_it_is_the_last(tmp_path: Path) -> Non
     pinning_ = pinning(local, pins)
     local.play()
     tidy(pinning_, local)
-    local.dead(*local.homes)
+    local.remove(*local.device_parties)
     for _ in range(5):  # without devices all rounds are void
         local.play()
         local.archive.forget()

@@ -33,10 +33,10 @@ def residual(device: Device, name: str = SETTLED) -> np.ndarray[tuple[int], np.d
 
 def test_default_behavior(tmp_path: Path) -> None:
     local = LocalFederation(tmp_path)
-    device, learner = local.homes[0], local.learners[0]
+    device, learner = local.device_parties[0], local.learners[0]
     update = device.trainer.update(snapshot_of(local), 0)
     assert update == device.trainer.update(snapshot_of(local), 0)
-    assert (learner.trained, update.samples, update.microseconds) == (
+    assert (learner.trainings, update.samples, update.microseconds) == (
         1,
         learner.samples,
         learner.microseconds,
@@ -49,15 +49,15 @@ def test_default_behavior(tmp_path: Path) -> None:
 
 def test_a_restarted_device_publishes_what_it_trained(tmp_path: Path) -> None:
     local = LocalFederation(tmp_path)
-    update = local.homes[0].trainer.update(snapshot_of(local), 0)
-    local.restarted().homes[0].trainer.publish(update)
+    update = local.device_parties[0].trainer.update(snapshot_of(local), 0)
+    local.restart().device_parties[0].trainer.publish(update)
     assert local.store.has(local.archive.cid_of(update.cid, TERMS.lane_bits))
 
 
 def test_an_update_is_published_only_as_it_was_sealed(tmp_path: Path) -> None:
     """The record of another round, or none, puts nothing on the store."""
     local = LocalFederation(tmp_path)
-    device = local.homes[0]
+    device = local.device_parties[0]
     update = device.trainer.update(snapshot_of(local), 0)
     device.trainer.publish(replace(update, round=update.round + 1))
     assert not local.store.has(local.archive.cid_of(update.cid, TERMS.lane_bits))
@@ -65,17 +65,17 @@ def test_an_update_is_published_only_as_it_was_sealed(tmp_path: Path) -> None:
 
 def test_a_restarted_device_does_not_train_again(tmp_path: Path) -> None:
     local = LocalFederation(tmp_path)
-    update = local.homes[0].trainer.update(snapshot_of(local), 0)
-    restarted = local.restarted()
-    assert restarted.homes[0].trainer.update(snapshot_of(restarted), 0) == update
-    assert local.learners[0].trained == 1
+    update = local.device_parties[0].trainer.update(snapshot_of(local), 0)
+    restarted = local.restart()
+    assert restarted.device_parties[0].trainer.update(snapshot_of(restarted), 0) == update
+    assert local.learners[0].trainings == 1
 
 
 @pytest.mark.parametrize("lane_bits", [8, 16])
 def test_what_was_taken_away_comes_with_the_next_update(tmp_path: Path, lane_bits: int) -> None:
     """The sum of all updates and the residual is the sum of all that was learnt."""
     local = LocalFederation(tmp_path, terms=NARROW if lane_bits == 8 else TERMS)
-    device, learner = local.homes[0], local.learners[0]
+    device, learner = local.device_parties[0], local.learners[0]
     learnt = np.zeros(38)
     total = np.zeros(38)
     for _ in range(4):
@@ -94,16 +94,16 @@ def test_what_was_taken_away_comes_with_the_next_update(tmp_path: Path, lane_bit
 def test_an_update_left_out_takes_nothing_away(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     local = LocalFederation(tmp_path, terms=NARROW)
     local.play()
-    local.homes[0].trainer._settle(snapshot_of(local), 0)
-    earlier = residual(local.homes[0])
+    local.device_parties[0].trainer._settle(snapshot_of(local), 0)
+    earlier = residual(local.device_parties[0])
     with monkeypatch.context() as patch:
-        for miner in local.offices:
+        for miner in local.miner_parties:
             verdicts = (Verdict.TIME, *[Verdict.ACCEPTED] * 3)
             order = lambda _, c, v=verdicts: tuple(v[i.update.device] for i in c.submissions)  # noqa: E731
             patch.setattr(miner.voting.verifier, "verdicts", order)
         local.play()
-    local.homes[0].trainer._settle(snapshot_of(local), 0)
-    later = residual(local.homes[0])
+    local.device_parties[0].trainer._settle(snapshot_of(local), 0)
+    later = residual(local.device_parties[0])
     assert earlier is not None
     assert later is not None
     assert np.array_equal(earlier, later)
@@ -113,8 +113,8 @@ def test_settling_twice_is_settling_once(tmp_path: Path) -> None:
     local = LocalFederation(tmp_path, terms=NARROW)
     local.play()
     for _ in range(3):
-        local.homes[0].trainer._settle(snapshot_of(local), 0)
-    pending, settled = residual(local.homes[0], PENDING), residual(local.homes[0])
+        local.device_parties[0].trainer._settle(snapshot_of(local), 0)
+    pending, settled = residual(local.device_parties[0], PENDING), residual(local.device_parties[0])
     assert pending is not None
     assert np.array_equal(pending, settled)  # type: ignore[arg-type]
 
@@ -127,7 +127,7 @@ def test_a_crash_between_residual_and_record_changes_nothing(
     for local in (straight, broken):
         local.play(2)
         local.until(Phase.COMMIT)
-    device = broken.homes[0]
+    device = broken.device_parties[0]
     with monkeypatch.context() as patch:
 
         def killed(*_: object) -> None:
@@ -136,39 +136,39 @@ def test_a_crash_between_residual_and_record_changes_nothing(
         patch.setattr(device.journal, "write_json", killed)
         with pytest.raises(KeyboardInterrupt):
             device.trainer.update(snapshot_of(broken), 0)
-    broken = broken.restarted()
-    expected = straight.homes[0].trainer.update(snapshot_of(straight), 0)
-    assert broken.homes[0].trainer.update(snapshot_of(broken), 0).root == expected.root
+    broken = broken.restart()
+    expected = straight.device_parties[0].trainer.update(snapshot_of(straight), 0)
+    assert broken.device_parties[0].trainer.update(snapshot_of(broken), 0).root == expected.root
 
 
 def test_an_update_of_another_model_is_not_used(tmp_path: Path) -> None:
     """A journal that belongs to another federation, or to a chain that was put back."""
     local = LocalFederation(tmp_path)
-    device = local.homes[0]
+    device = local.device_parties[0]
     device.trainer.update(snapshot_of(local), 0)
     record = device.journal.read_json(RECORD) or {}
     device.journal.write_json(RECORD, record | {"model": "00" * 32})
     assert device.trainer.recorded_update(snapshot_of(local), 0) is None
     device.trainer.update(snapshot_of(local), 0)
-    assert local.learners[0].trained == 2
+    assert local.learners[0].trainings == 2
 
 
 @pytest.mark.parametrize("damage", [b"", b"{", b"[]", b"{}", b'{"round": 1, "device": 0, "model": 3}'])
 def test_a_damaged_record_is_one_line_that_says_what_to_do(tmp_path: Path, damage: bytes) -> None:
     local = LocalFederation(tmp_path)
-    local.homes[0].trainer.update(snapshot_of(local), 0)
-    record = local.homes[0].journal.read_json(RECORD) or {}
+    local.device_parties[0].trainer.update(snapshot_of(local), 0)
+    record = local.device_parties[0].journal.read_json(RECORD) or {}
     if damage.endswith(b"3}"):
         damage = json.dumps(record | {"root": 3}).encode()
-    local.homes[0].journal.write(RECORD, damage)
+    local.device_parties[0].journal.write(RECORD, damage)
     with pytest.raises(RunError, match=r"update.json in .* is damaged; remove it to go on"):
-        local.homes[0].act()
+        local.device_parties[0].act()
 
 
 def test_a_residual_of_another_length_is_dropped(tmp_path: Path) -> None:
     local = LocalFederation(tmp_path)
-    local.homes[0].journal.write(SETTLED, bytes(99))
-    assert residual(local.homes[0]) is None
+    local.device_parties[0].journal.write(SETTLED, bytes(99))
+    assert residual(local.device_parties[0]) is None
     assert local.play().status == "finalized"
 
 

@@ -41,7 +41,7 @@ def bend(local: LocalFederation, device: int, by: Callable[[Vector, int], Vector
 def judged(local: LocalFederation) -> tuple[Verifier, tuple[Verdict, ...]]:
     """A miner's verdicts on the running round, once all is revealed."""
     local.until(Phase.VOTE)
-    verifier = local.offices[0].voting.verifier
+    verifier = local.miner_parties[0].voting.verifier
     snapshot = take_snapshot(local.ledger)
     assert snapshot is not None
     return verifier, verifier.verdicts(snapshot.history, snapshot.current)
@@ -85,8 +85,8 @@ def test_a_store_that_is_away_is_nobodys_fault(tmp_path: Path, monkeypatch: pyte
     with monkeypatch.context() as patch:
         patch.setattr(Archive, "update", away)
         with pytest.raises(StoreError, match="does not answer"):
-            local.offices[0].act()
-    assert local.offices[0].act() == "committed its verdicts"
+            local.miner_parties[0].act()
+    assert local.miner_parties[0].act() == "committed its verdicts"
     assert local.play().status == "finalized"
 
 
@@ -145,7 +145,7 @@ def test_an_honest_device_shortens_what_miners_would_not_take(tmp_path: Path, la
 def test_a_miner_drops_what_is_longer(tmp_path: Path) -> None:
     local = LocalFederation(tmp_path)
     local.play()
-    local.homes[3].trainer.clips = False
+    local.device_parties[3].trainer.clips = False
     bend(local, 3, lambda learnt, _: learnt * 8)
     verifier, verdicts = judged(local)
     item = next(i for i in local.history.rounds[2].submissions if i.update.device == 3)
@@ -217,7 +217,7 @@ def test_a_miner_records_its_findings(tmp_path: Path) -> None:
     bend(local, 1, lambda learnt, _: -learnt)
     local.play()
     item = next(i for i in local.history.rounds[1].submissions if i.update.device == 1)
-    for context in local.offices:
+    for context in local.miner_parties:
         record = findings.read(tmp_path / "journal" / context.account.address, 1)
         assert record is not None
         finding = next(entry for entry in record if entry.position == item.position)
