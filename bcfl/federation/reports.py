@@ -57,9 +57,7 @@ class RoundReport:
     gas: int  # of all transactions of the round
     false_rejects: int | None = None  # updates of honest devices that were rejected; None without adversaries
     false_accepts: int | None = None  # updates of adversaries that were accepted
-    attack_success: float | None = (
-        None  # of a backdoor: triggered test samples that the model calls its target
-    )
+    attack_success: float | None = None  # of a backdoor: share of triggered samples taken for its target
 
     def to_dict(self) -> dict[str, Any]:
         """Return the fields as JSON has them; those of adversaries only where there are any."""

@@ -34,7 +34,7 @@ LOCK: Final = "run.lock"
 KEYS: Final = {"format", "created", "config", "contract"}
 STAMP: Final = "%Y%m%d-%H%M%S"
 ADDRESS: Final = re.compile("0x[0-9a-fA-F]{40}")
-LOCK_SECONDS: Final = 0.2  # seconds; whoever asks if a run is busy holds its lock for an instant
+LOCK_SECONDS: Final = 0.2  # to wait: a process that asks if a run is busy holds its lock for an instant
 DEEPEST: Final = 100  # brackets; many more exhaust the stack where py-evm has lifted the limit
 FULL: Final = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 
