@@ -84,7 +84,7 @@ gas: $(DEV_SET) ## gas per step of a round
 bench-challenge: $(DEV_SET) ## forged proposals against one honest challenger, and what a challenge costs
 	@$(BIN)/python -m benchmarks.challenge $(ARGS)
 
-bench: $(DEV_SET) ## the README's figures
+bench: $(DEV_SET) ## the figures of docs/figures.md
 	@$(BIN)/python -m benchmarks
 
 chaos: $(DEV_SET) ## kill the processes of a federation at random, 20 seeds; stopped, it goes on (ARGS="--seeds 5")

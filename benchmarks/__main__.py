@@ -1,4 +1,4 @@
-"""Every benchmark that the README's figures come from, one after the other: `python -m benchmarks`."""
+"""Run every benchmark that the figures of docs/figures.md come from, one after the other: `python -m benchmarks`."""
 
 from __future__ import annotations
 

@@ -110,6 +110,14 @@ def test_the_library_s_block_runs(capsys: pytest.CaptureFixture[str]) -> None:
     assert len(lines) == 3
 
 
+@pytest.mark.usefixtures("folder")
+def test_the_query_s_block_runs(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["run", "--devices", "4", "--miners", "2", "--rounds", "2", "--quiet"]) == 0
+    capsys.readouterr()
+    exec(compile(blocks(COMMANDS, "python")[0], "commands.md", "exec"), {})
+    assert re.fullmatch(r"finalized 0x[0-9a-fA-F]{40}\n", capsys.readouterr().out)
+
+
 def test_what_python_blocks_import_exists() -> None:
     for page in PAGES.values():
         for block in blocks(page, "python"):
