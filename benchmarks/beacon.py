@@ -20,7 +20,7 @@ from scipy.stats import chisquare  # type: ignore[import-untyped]
 
 from bcfl.protocol.hashing import keccak, word
 from bcfl.protocol.lottery import LEAD, Entrant, order
-from testkit.withholding import DEFAULTS, LEADER, MANY, Game, outcomes, race, salts, stopped
+from testkit.withholding import DEFAULTS, LEADER, MANY, Scenario, blocking_rate, outcomes, race, salts
 
 Table = Iterator[tuple[str, ...]]
 
@@ -44,10 +44,10 @@ def withheld_turns() -> Table:
     yield "engine", "weight", "identities", "leads", "gain, points", *heads
     for committee in (None, COMMITTEE):
         for share, identities in product(SHARES, (1, MANY)):
-            game = Game(share, identities, committee)
-            outcome = outcomes(game)
+            scenario = Scenario(share, identities, committee)
+            outcome = outcomes(scenario)
             gain = outcome.best - outcome.honest
-            costs = (DEFAULTS.leader_penalty, VERDICTS / game.voters)
+            costs = (DEFAULTS.leader_penalty, VERDICTS / scenario.voters)
             yield (
                 "stake, resource" if committee is None else f"committee of {committee}",
                 f"{share:.0%}",
@@ -55,7 +55,8 @@ def withheld_turns() -> Table:
                 f"{outcome.honest:.1%}",
                 f"{100 * gain:+.2f}",
                 *chain.from_iterable(
-                    (_ether(gain * LEADER - outcome.refused * cost), _profit(game, cost)) for cost in costs
+                    (_ether(gain * LEADER - outcome.refusals * cost), _profit(scenario, cost))
+                    for cost in costs
                 ),
             )
 
@@ -64,19 +65,19 @@ def _ether(wei: float) -> str:
     return f"{wei / ETHER:+.5f}"
 
 
-def _profit(game: Game, refusal: float) -> str:
+def _profit(scenario: Scenario, refusal: float) -> str:
     """Return what withholding earns per round for an attacker that wants money alone."""
-    outcome = outcomes(replace(game, value=LEADER, refusal=refusal))
+    outcome = outcomes(replace(scenario, value=LEADER, refusal=refusal))
     return f"{_ether(outcome.best - outcome.honest)} ({outcome.best / outcome.honest - 1:+.2%})"
 
 
 def withheld_attestations() -> Table:
     """Measure committees in which the attacker has enough members to keep a proposal from becoming final."""
     yield "members", "to make final", "weight", "can stop a proposal", "gain, points"
-    for size, needed, share in product(SIZES, (2 / 3, 1 / 2), SHARES):
-        outcome = outcomes(Game(share, MANY, size, needed, blocks=True))
-        final = f"{int(size * needed) + 1} of {size}"
-        chance = stopped(share, size, needed)
+    for size, threshold, share in product(SIZES, (2 / 3, 1 / 2), SHARES):
+        outcome = outcomes(Scenario(share, MANY, size, threshold, blocks=True))
+        final = f"{int(size * threshold) + 1} of {size}"
+        chance = blocking_rate(share, size, threshold)
         yield (
             str(size),
             final,

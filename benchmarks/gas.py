@@ -1,9 +1,9 @@
-"""Gas of a steady round, step by step and per participant, and of what happens seldom.
+"""Gas of a steady round, call by call and per participant, and of what happens seldom.
 
     python -m benchmarks.gas            print the tables, with the goals of the protocol
     python -m benchmarks.gas --write    also write benchmarks/gas_snapshot.json, which a test compares
 
-One miner ("the clerk") hands in all openings together, as the roles do. All transactions count.
+One miner, the batcher, hands in all openings together, as the roles do. All transactions count.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from __future__ import annotations
 import argparse
 import json
 
-from testkit.gas import SIZES, SNAPSHOT, measured, table
+from testkit.gas import SIZES, SNAPSHOT, measure, table
 
 
 def main() -> None:
@@ -21,7 +21,7 @@ def main() -> None:
     )
     parser.add_argument("--write", action="store_true", help="write the snapshot too")
     write = parser.parse_args().write
-    rows = measured()
+    rows = measure()
     for size in SIZES:
         print(table(size, rows[str(size)]), end="\n\n")
     print("once or seldom (20 devices, 5 miners)")

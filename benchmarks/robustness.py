@@ -17,7 +17,7 @@ import sys
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from testkit.robustness import campaign, known
+from testkit.robustness import campaign, last_results
 from testkit.robustness_cases import Case, grid, headline, quick
 from testkit.robustness_report import plot, table
 
@@ -58,7 +58,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         print("interrupted: the same command goes on", file=sys.stderr)
         return 130
-    results = known(options.results, options.old)
+    results = last_results(options.results, options.old)
     print(table(cases, results))
     picture = options.plot or options.results.with_suffix(".svg")
     picture.write_text(plot(cases, results), encoding="utf-8")

@@ -1,7 +1,7 @@
-"""A federation without a chain, for campaigns of thousands of rounds: the same parts, written down by hand.
+"""Play a federation without a chain, for campaigns of thousands of rounds.
 
 Learners, adversaries, trainers with their fixed point, archive, verifiers, tally, aggregation and prices are
-the ones that `bcfl run` uses. What the contract would have recorded goes straight into a `History`. Left out:
+the ones that `bcfl run` uses. What the contract would record goes straight into a `History`. Left out:
 keys' signatures, batches, phases, elections. `tests/integration/test_chainless.py` compares accepted sets and
 model roots with a run on the chain.
 """
@@ -41,40 +41,40 @@ class MemoryStore:
     """Contents by CID."""
 
     def __init__(self) -> None:
-        self._held: dict[str, bytes] = {}
+        self._contents: dict[str, bytes] = {}
 
     def put(self, data: bytes) -> str:
-        """Keep `data` and return its CID."""
+        """Store `data` and return its CID."""
         name = cid.compute(data)
-        self._held[name] = data
+        self._contents[name] = data
         return name
 
     def get(self, cid: str, max_bytes: int) -> bytes:
         """Return the bytes of a CID; they are what was put, so nothing needs checking."""
-        if cid not in self._held:
+        if cid not in self._contents:
             raise Unavailable(f"nobody holds {cid}", cid)
-        if len(self._held[cid]) > max_bytes:
+        if len(self._contents[cid]) > max_bytes:
             raise Oversized(f"{cid} has more than {max_bytes} bytes", cid)
-        return self._held[cid]
+        return self._contents[cid]
 
     def has(self, cid: str) -> bool:
-        """Whether the bytes of a CID are held."""
-        return cid in self._held
+        """Return whether the bytes of a CID are held."""
+        return cid in self._contents
 
 
-class Paper:
-    """The ledger port as far as trainers and verifiers need it: terms, and a history that another writes."""
+class HistoryLedger:
+    """The ledger port as far as trainers and verifiers need it; `Chainless` writes the history."""
 
     def __init__(self, terms: Terms, history: History) -> None:
         self.terms, self.domain = terms, Domain(1, NOBODY)
         self._history = history
 
     def history(self) -> History:
-        """All that has been written down."""
+        """Return the rounds so far."""
         return self._history
 
     def now(self) -> int:
-        """Time stands still."""
+        """Return 0: time stands still."""
         return 0
 
     def clock(self) -> Clock:
@@ -82,15 +82,15 @@ class Paper:
         return Clock(Phase.COMMIT, 0, max(self._history.rounds, default=0), 0, 0, 0, 0)
 
     def overdue(self) -> bool:
-        """Nothing is ever late."""
+        """Return False: nothing is ever late."""
         return False
 
     def target(self) -> int:
-        """Nobody races."""
+        """Return 0: nobody races."""
         return 0
 
     def send(self, account: Account, calls: Sequence[ContractCall]) -> int:
-        """Nobody can send anything."""
+        """Refuse: there is no chain."""
         raise LedgerError(f"{account.address} has no chain to send {len(calls)} calls to")
 
     def price(self, account: Account, calls: Sequence[ContractCall]) -> int:
@@ -99,8 +99,8 @@ class Paper:
 
 
 @dataclass
-class Played:
-    """What came of a round."""
+class RoundOutcome:
+    """The outcome of a round."""
 
     accepted: frozenset[int]  # devices
     rejected: dict[int, str]  # device -> reason
@@ -112,20 +112,20 @@ class Played:
 
 @dataclass
 class Chainless:
-    """Everybody of a configuration, without a chain."""
+    """All parties of a configuration, without a chain."""
 
     config: Config
     archive: Archive
-    ledger: Paper
+    ledger: HistoryLedger
     assignment: Assignment
     judge: Learner
-    mark: Learner | None
+    backdoor_judge: Learner | None
     devices: list[Device]
     miners: list[Miner]
     earned: dict[int, int] = field(default_factory=dict)  # device -> wei
 
     @classmethod
-    def found(cls, config: Config, data: tuple[Task, Split] | None = None) -> Chainless:
+    def create(cls, config: Config, data: tuple[Task, Split] | None = None) -> Chainless:
         """Share out the data, assign the adversaries, write the genesis block."""
         task, shares = set_up_data(config) if data is None else data
         seed = config.seed
@@ -133,18 +133,17 @@ class Chainless:
         assignment = Assignment.draw(config.adversaries, accounts, config.miners, seed, shares.classes)
         genesis = create_genesis(config, MemoryStore(), (task, shares))
         archive, history = genesis.archive, History(genesis.terms.min_stake)
-        ledger = Paper(genesis.terms, history)
+        ledger = HistoryLedger(genesis.terms, history)
         history.blocks.append(
             Block(bytes(32), 0, bytes(32), genesis.model.root, genesis.model.cid, NOBODY, 0)
         )
         history.devices = [account.address for account in accounts]
         history.indices = {address: i for i, address in enumerate(history.devices)}
-        triggered = assignment.backdoor_test(shares.test)
-        federation = cls(
-            config, archive, ledger, assignment, judge(task, shares),
-            None if triggered is None else judge(task, Split(shares.devices, shares.miners, triggered)),
-            [], [],
-        )  # fmt: skip
+        backdoor_test = assignment.backdoor_test(shares.test)
+        backdoor_judge = None
+        if backdoor_test is not None:
+            backdoor_judge = judge(task, Split(shares.devices, shares.miners, backdoor_test))
+        federation = cls(config, archive, ledger, assignment, judge(task, shares), backdoor_judge, [], [])
         federation._admit(task, shares, accounts)
         return federation
 
@@ -168,14 +167,14 @@ class Chainless:
         """All rounds so far."""
         return self.ledger.history()
 
-    def play_round(self) -> Played:
+    def play_round(self) -> RoundOutcome:
         """Play one round: train, verify, count, aggregate, pay."""
         current = Round(len(self.history.rounds) + 1, 0)
         self.history.rounds[current.number] = current
         self._submit(current)
         self._vote(current)
         self._close(current)
-        return self._played(current)
+        return self._outcome(current)
 
     def _submit(self, current: Round) -> None:
         """Train and reveal every device's update, in the order of the registry."""
@@ -224,7 +223,7 @@ class Chainless:
                 self.history.trained.setdefault(item.update.device, []).append(item.update)
         self.archive.forget()
 
-    def _played(self, current: Round) -> Played:
+    def _outcome(self, current: Round) -> RoundOutcome:
         model = self.archive.values(self.history.head)
         accepted = frozenset(item.update.device for item in current.accepted_submissions())
         rejected = {
@@ -232,11 +231,11 @@ class Chainless:
             for item in current.submissions
             if item.update.device not in accepted
         }
-        return Played(
+        return RoundOutcome(
             accepted,
             rejected,
             self.history.head.root,
             self.judge.evaluate(model).accuracy,
-            None if self.mark is None else self.mark.evaluate(model).accuracy,
+            None if self.backdoor_judge is None else self.backdoor_judge.evaluate(model).accuracy,
             current.void is not None,
         )

@@ -15,7 +15,15 @@ from bcfl.protocol.hashing import keccak
 from bcfl.protocol.limits import TRANSACTION_BYTES, TRANSACTION_GAS
 from bcfl.protocol.types import Rule, Tally, Terms
 from bcfl.protocol.verification import tally_digest
-from testkit.forged_proposals import FORGERIES, Forgery, evidence, forged, hostile, random_terms, ruling
+from testkit.forged_proposals import (
+    FORGERIES,
+    Forgery,
+    evidence,
+    forge,
+    hostile_challenge,
+    random_terms,
+    ruling,
+)
 from testkit.harness import TERMS
 from testkit.proposal_fixture import ProposalFixture
 
@@ -33,7 +41,7 @@ def on_the_twin(count: int) -> Counter[str]:
     counts: Counter[str] = Counter()
     for number in range(count):
         rng, forgery = forgery_of(number)
-        wrong = forged(rng, forgery)
+        wrong = forge(rng, forgery)
         challenge = wrong.find()
         if challenge is None or ruling(challenge, wrong.context) is not True:
             raise SystemExit(f"case {number}: {forgery.__name__} stands")
@@ -47,7 +55,7 @@ def against_honest(count: int) -> Counter[str]:
     for number in range(count):
         rng = Random(number)
         right = evidence(rng, random_terms(rng), rng.randint(1, 7))
-        verdict = ruling(hostile(rng, right), right.context)
+        verdict = ruling(hostile_challenge(rng, right), right.context)
         if verdict is True or (number % 10 == 0 and right.find() is not None):
             raise SystemExit(f"case {number}: a right proposal was refuted")
         rulings["right there, bond lost" if verdict is False else str(verdict)] += 1
@@ -60,20 +68,20 @@ def on_the_contract(count: int, seed: int = 0) -> Counter[str]:
     for number in Random(seed).sample(range(FORGED), count):
         rng, forgery = forgery_of(number)
         terms = random_terms(rng)
-        trial = ProposalFixture(terms)
+        fixture = ProposalFixture(terms)
         wrong = None
         while wrong is None:
-            wrong = forgery(rng, evidence(rng, terms, rng.randint(1, 7), trial.setting))
+            wrong = forgery(rng, evidence(rng, terms, rng.randint(1, 7), fixture.setting))
             forgery = FORGERIES[rng.randrange(len(FORGERIES))] if wrong is None else forgery
         challenge = wrong.find()
-        trial.stand(wrong.context)
-        if challenge is None or trial.ruling(challenge) is not True:
+        fixture.put_proposal(wrong.context)
+        if challenge is None or fixture.ruling(challenge) is not True:
             raise SystemExit(f"case {number}: {forgery.__name__} stands on the contract")
-        right = evidence(rng, terms, rng.randint(1, 7), trial.setting)
-        trial.stand(right.context)
-        attack = hostile(rng, right)
-        verdict = trial.ruling(attack)
-        if verdict is True or verdict != ruling(attack, right.context):
+        evidence_ = evidence(rng, terms, rng.randint(1, 7), fixture.setting)
+        fixture.put_proposal(evidence_.context)
+        attack = hostile_challenge(rng, evidence_)
+        verdict = fixture.ruling(attack)
+        if verdict is True or verdict != ruling(attack, evidence_.context):
             raise SystemExit(f"case {number}: hostile challenge: {verdict}")
         counts[f"{Rule(terms.rule).name.lower()}, {terms.lane_bits} bits"] += 1
     return counts
@@ -101,19 +109,19 @@ def terms_of(updates: int, parameters: int, leaf_lanes: int, lane_bits: int, rul
     )  # fmt: skip
 
 
-def lone_place(trial: ProposalFixture, updates: int) -> tuple[ChallengeContext, SumChallenge]:
+def lone_place(fixture: ProposalFixture, updates: int) -> tuple[ChallengeContext, SumChallenge]:
     """Forge a proposal of which one place exists: its leaves are real, the siblings up to the roots random.
 
-    The contract checks what it would check of a whole tree, and no tree of 100,000,000 lanes is made.
+    The contract checks what it would check of a whole tree, and no tree of 100,000,000 lanes is built.
     """
-    terms, rng = trial.terms, np.random.default_rng(updates)
-    at, depth = trial.setting, merkle.depth(trial.terms.parameters, trial.terms.leaf_lanes)
+    terms, rng = fixture.terms, np.random.default_rng(updates)
+    setting, depth = fixture.setting, merkle.depth(fixture.terms.parameters, fixture.terms.leaf_lanes)
     bounds = np.iinfo(lane_dtype(terms.lane_bits))
     table = rng.integers(bounds.min, bounds.max, (updates, terms.leaf_lanes), bounds.dtype, endpoint=True)
     samples = [int(item) for item in rng.integers(1, terms.max_samples, updates)]
     old = rng.integers(-(2**30), 2**30, terms.leaf_lanes, np.int32)
-    step = aggregation.aggregate(terms.rule, list(table), samples, terms.shift, terms.trim)
-    new = aggregation.apply(old, step)
+    delta = aggregation.aggregate(terms.rule, list(table), samples, terms.shift, terms.trim)
+    new = aggregation.apply(old, delta)
     new[-1] ^= 1
     leaf, lane = merkle.leaves(terms.parameters, terms.leaf_lanes) // 2, terms.leaf_lanes - 1
     leaves = [b"\x00" + vector.astype(f">i{vector.itemsize}").tobytes() for vector in (table, old, new)]
@@ -121,10 +129,10 @@ def lone_place(trial: ProposalFixture, updates: int) -> tuple[ChallengeContext, 
     paths = zip(leaves, (row, old_path, new_path), strict=True)
     roots = [merkle.climb(keccak(content), leaf, path) for content, path in paths]
     points = tuple(rng.bytes(32) for _ in range(-(-updates // 32)))
-    matches = (updates,) * len(at.voters)
-    tally = Tally(points, rng.bytes(32), at.voters, matches, (True,) * updates, sum(samples))
-    candidate = Candidate(roots[2], rng.bytes(32), weights_digest(samples), roots[0], at.layer)
-    digests = (candidate.digest(at.round), roots[1], tally_digest(tally))
+    matches = (updates,) * len(setting.voters)
+    tally = Tally(points, rng.bytes(32), setting.voters, matches, (True,) * updates, sum(samples))
+    candidate = Candidate(roots[2], rng.bytes(32), weights_digest(samples), roots[0], setting.layer)
+    digests = (candidate.digest(setting.round), roots[1], tally_digest(tally))
     values = [
         lane_of(b"\x00" + bytes(row.tobytes()), lane, row.itemsize)
         for row in table.astype(table.dtype.newbyteorder(">"))
@@ -134,7 +142,7 @@ def lone_place(trial: ProposalFixture, updates: int) -> tuple[ChallengeContext, 
     challenge = SumChallenge(
         candidate, tally, leaf, lane, low, high, tuple(samples), proofs, leaves[1], leaves[2], leaves[0]
     )
-    return ChallengeContext(terms, at.domain, at.round, *digests), challenge
+    return ChallengeContext(terms, setting.domain, setting.round, *digests), challenge
 
 
 def cost(
@@ -146,9 +154,9 @@ def cost(
     miners: int = 5,
 ) -> Cost:
     """Measure a challenge of one lane on the contract."""
-    trial = ProposalFixture(terms_of(updates, parameters, leaf_lanes, lane_bits, rule), miners)
-    context, challenge = lone_place(trial, updates)
-    trial.stand(context)
-    receipt = trial.send(challenge)
+    fixture = ProposalFixture(terms_of(updates, parameters, leaf_lanes, lane_bits, rule), miners)
+    context, challenge = lone_place(fixture, updates)
+    fixture.put_proposal(context)
+    receipt = fixture.send(challenge)
     assert any(event.name == "Refuted" for event in receipt.events)
-    return Cost(receipt.gas_used, trial.size(challenge) + ENVELOPE)
+    return Cost(receipt.gas_used, fixture.size(challenge) + ENVELOPE)

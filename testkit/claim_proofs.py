@@ -1,4 +1,4 @@
-"""What finished rounds left behind, as claims have to show it."""
+"""The blocks, tallies and updates of finished rounds, as claims have to show them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A dispute played on the contract; the twin reads its events and says where it stands."""
+"""Play a dispute on the contract; the twin follows its events."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ ANSWERER = account("late", 0)
 
 
 class DisputeDriver:
-    """A dispute on the contract and on the twin; what stands there is `right`'s, or what was made of it."""
+    """A dispute of a proposal, right or forged, on the contract and on the twin."""
 
-    def __init__(self, trial: ProposalFixture, evidence: Evidence, tree: Trees) -> None:
-        self.trial, self.made, self.terms = trial, evidence, trial.terms
-        self.federation = trial.federation
-        trial.stand(evidence.context)
+    def __init__(self, fixture: ProposalFixture, evidence: Evidence, tree: Trees) -> None:
+        self.fixture, self.evidence, self.terms = fixture, evidence, fixture.terms
+        self.federation = fixture.federation
+        fixture.put_proposal(evidence.context)
         self.position = max(i for i, bit in enumerate(evidence.tally.accepted) if bit)
         update_vectors = Vectors([evidence.lanes[-1]], self.terms.leaf_lanes)
         source: Any = {Trees.MODEL: evidence.model, Trees.ROWS: evidence.rows, Trees.UPDATE: update_vectors}[
@@ -36,7 +36,7 @@ class DisputeDriver:
 
     @property
     def proposal(self) -> tuple[bytes, ...]:
-        c = self.made.candidate
+        c = self.evidence.candidate
         return c.root, c.cid, rows_digest(c.weights, c.rows), c.layer
 
     def open(self, bond: int | None = None, **changes: Any) -> None:
@@ -44,7 +44,7 @@ class DisputeDriver:
         fields: dict[str, Any] = dict(zip(("root", "cid", "rows", "layer"), self.proposal, strict=True))
         function, extra_fields = "dispute", dict[str, Any](tree=self.kind)
         if self.kind is Trees.UPDATE:
-            evidence, place = self.made, self.position
+            evidence, place = self.evidence, self.position
             opening = disputes.update_args(evidence.tally, evidence.words, place, evidence.updates[place])
             function = "dispute_update"
             extra_fields = dict(zip(("position", "tally", "opening", "group"), opening, strict=True))
@@ -58,9 +58,9 @@ class DisputeDriver:
         names = {"Disputed", "RowsShown", "NodesShown", "LeafShown", "Pursued", "DisputeEnded"}
         events = [e for e in self.federation.contract.events(self.opening_block) if e.name in names]
         root, _, rows, _ = self.proposal
-        bits = enumerate(self.made.tally.accepted)
-        roots = {place: self.made.updates[place].root for place, bit in bits if bit}
-        proposal = DisputeSubject(self.made.context.proposal, root, rows, roots)
+        bits = enumerate(self.evidence.tally.accepted)
+        roots = {place: self.evidence.updates[place].root for place, bit in bits if bit}
+        proposal = DisputeSubject(self.evidence.context.proposal, root, rows, roots)
         return disputes.courses(self.terms, proposal, events)[-1]
 
     @property
@@ -83,7 +83,7 @@ class DisputeDriver:
     def answer(self) -> Any:
         state = self.state
         if state.shown == disputes.UNOPENED:
-            c = self.made.candidate
+            c = self.evidence.candidate
             return self.send("answer_rows", c.weights, c.rows)
         if state.height:
             return self.send("answer", self.nodes())
@@ -102,10 +102,10 @@ class DisputeDriver:
         return self.send("expire", *self.votes())
 
     def votes(self) -> tuple[list[int], list[bytes]]:
-        voters = list(self.trial.setting.voters)
+        voters = list(self.fixture.setting.voters)
         bodies = [bytes(32)] * len(voters)
         links = bytes(32)
         for voter, body in zip(voters, bodies, strict=True):
             links = keccak(links + word(voter) + body)
-        self.trial.storage.put(("verification.votes", None, int.from_bytes(links, "big")))
+        self.fixture.storage.put(("verification.votes", None, int.from_bytes(links, "big")))
         return voters, bodies

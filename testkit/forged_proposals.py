@@ -1,4 +1,4 @@
-"""Proposals made up whole, right or wrong in every way that a leader can think of, and hostile challenges."""
+"""Generate proposals, right or wrong in every way that a leader can think of, and hostile challenges."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ class Case:
 
 @dataclass(frozen=True)
 class Setting:
-    """Where a made-up proposal stands: what ties it to a chain."""
+    """What ties a generated proposal to a chain and a round."""
 
     domain: Domain = DOMAIN
     voters: tuple[int, ...] = VOTERS
@@ -62,7 +62,7 @@ class Setting:
 
 
 def random_terms(rng: Random, rule: int | None = None, lane_bits: int | None = None) -> Terms:
-    """Terms of any rule, width and size that a tree of a few leaves has room for."""
+    """Return terms of any rule, width and size that a tree of a few leaves has room for."""
     width = lane_bits or rng.choice(WIDTHS)
     leaf = rng.choice((1, 1, 2, 4)) * 256 // width
     return replace(
@@ -78,7 +78,7 @@ def random_terms(rng: Random, rule: int | None = None, lane_bits: int | None = N
 
 
 def random_lanes(rng: Random, terms: Terms, lane_bits: int) -> Lanes:
-    """Values of the whole range, few values that tie, or nothing but the ends of the range."""
+    """Return lanes, shape (parameters,): of the whole range, of few values that tie, or of its ends alone."""
     dtype = lane_dtype(lane_bits)
     bounds = np.iinfo(dtype)
     source = np.random.default_rng(rng.getrandbits(64))
@@ -92,11 +92,10 @@ def random_lanes(rng: Random, terms: Terms, lane_bits: int) -> Lanes:
 
 def evidence(rng: Random, terms: Terms, updates: int, setting: Setting | None = None) -> Evidence:
     """Make a right proposal over `updates` updates, of which at least one is accepted."""
-    at = setting or Setting()
     accepted = [rng.random() < 0.8 for _ in range(updates)]
     accepted[rng.randrange(updates)] = True
     lanes = [random_lanes(rng, terms, terms.lane_bits) for bit in accepted if bit]
-    return assemble(rng, terms, random_lanes(rng, terms, 32), lanes, accepted, at)
+    return assemble(rng, terms, random_lanes(rng, terms, 32), lanes, accepted, setting or Setting())
 
 
 def assemble(
@@ -105,13 +104,13 @@ def assemble(
     old_model: Model,
     lanes: Sequence[Lanes],
     accepted: Sequence[bool],
-    at: Setting,
+    setting: Setting,
 ) -> Evidence:
     """Assemble the right proposal of these vectors."""
     roots = iter([merkle.root(item, terms.leaf_lanes) for item in lanes])
     updates = [
         Update(
-            at.round,
+            setting.round,
             position,
             next(roots) if bit else rng.randbytes(32),
             rng.randbytes(32),
@@ -121,17 +120,22 @@ def assemble(
         )
         for position, bit in enumerate(accepted)
     ]
-    words = [update_word(at.domain, update) for update in updates]
+    words = [update_word(setting.domain, update) for update in updates]
     samples = [update.samples for update, bit in zip(updates, accepted, strict=True) if bit]
     tally = Tally(
-        checkpoints(words), rng.randbytes(32), at.voters, (1,) * len(at.voters), tuple(accepted), sum(samples)
+        checkpoints(words),
+        rng.randbytes(32),
+        setting.voters,
+        (1,) * len(setting.voters),
+        tuple(accepted),
+        sum(samples),
     )
     case = Case(terms, old_model, lanes, samples)
     model, rows = Vectors([case.model()], terms.leaf_lanes), Vectors(lanes, terms.leaf_lanes)
-    candidate = Candidate(model.root, rng.randbytes(32), weights_digest(samples), rows.root, at.layer)
+    candidate = Candidate(model.root, rng.randbytes(32), weights_digest(samples), rows.root, setting.layer)
     root = merkle.root(old_model, terms.leaf_lanes)
     context = ChallengeContext(
-        terms, at.domain, at.round, candidate.digest(at.round), root, tally_digest(tally)
+        terms, setting.domain, setting.round, candidate.digest(setting.round), root, tally_digest(tally)
     )
     return Evidence(context, candidate, tally, words, updates, lanes, old_model, model, rows)
 
@@ -140,7 +144,7 @@ def case_of(right: Evidence) -> Case:
     return Case(right.context.terms, right.parent_model, right.lanes, right.samples)
 
 
-def proposing(right: Evidence, **parts: Any) -> Evidence:
+def with_parts(right: Evidence, **parts: Any) -> Evidence:
     """Return the same round with other parts proposed: `model`, `rows` (sources) or `weights` (a digest)."""
     weights = parts.pop("weights", right.candidate.weights)
     model, rows = parts.get("model", right.model), parts.get("rows", right.rows)
@@ -152,10 +156,10 @@ def proposing(right: Evidence, **parts: Any) -> Evidence:
 def with_model(right: Evidence, model: Model) -> Evidence | None:
     if np.array_equal(model, right.model.vectors[0]):  # type: ignore[attr-defined]
         return None
-    return proposing(right, model=Vectors([model], right.context.terms.leaf_lanes))
+    return with_parts(right, model=Vectors([model], right.context.terms.leaf_lanes))
 
 
-# What a leader may do. None: it comes to the right proposal in this case.
+# What a leader may do; None where it comes to the right proposal.
 
 
 def one_lane_off_by_one(rng: Random, right: Evidence) -> Evidence | None:
@@ -169,11 +173,11 @@ def swapped_leaves(rng: Random, right: Evidence) -> Evidence | None:
     name = rng.choice(("model", "rows"))
     source = getattr(right, name)
     leaves = [source.leaf(index) for index in range(right.context.leaves)]
-    one, other = rng.randrange(len(leaves)), rng.randrange(len(leaves))
-    if leaves[one] == leaves[other]:
+    first_place, second_place = rng.randrange(len(leaves)), rng.randrange(len(leaves))
+    if leaves[first_place] == leaves[second_place]:
         return None
-    leaves[one], leaves[other] = leaves[other], leaves[one]
-    return proposing(right, **{name: Leaves(leaves, right.context.leaves)})
+    leaves[first_place], leaves[second_place] = leaves[second_place], leaves[first_place]
+    return with_parts(right, **{name: Leaves(leaves, right.context.leaves)})
 
 
 def dropped_update(rng: Random, right: Evidence) -> Evidence | None:
@@ -188,7 +192,7 @@ def dropped_update(rng: Random, right: Evidence) -> Evidence | None:
         return with_model(right, model)
     leaf_lanes = right.context.terms.leaf_lanes
     parts: dict[str, Any] = {"model": Vectors([model], leaf_lanes), "rows": Vectors(lanes, leaf_lanes)}
-    return proposing(right, **parts, **({"weights": weights_digest(samples)} if kind == 2 else {}))
+    return with_parts(right, **parts, **({"weights": weights_digest(samples)} if kind == 2 else {}))
 
 
 def wrong_weight(rng: Random, right: Evidence) -> Evidence | None:
@@ -198,19 +202,19 @@ def wrong_weight(rng: Random, right: Evidence) -> Evidence | None:
     if rng.random() < 0.5:
         return with_model(right, model)
     leaf_lanes = right.context.terms.leaf_lanes
-    return proposing(right, model=Vectors([model], leaf_lanes), weights=weights_digest(samples))
+    return with_parts(right, model=Vectors([model], leaf_lanes), weights=weights_digest(samples))
 
 
 def wrong_rounding(rng: Random, right: Evidence) -> Evidence | None:
-    """Towards zero, or always downwards, instead of half to even."""
-    case, down = case_of(right), rng.random() < 0.5
+    """Round towards zero, or always downwards, instead of half to even."""
+    case, is_floor = case_of(right), rng.random() < 0.5
     table = np.stack([item.astype(object) for item in case.lanes])
     places = zip(table.T, case.parent_model, strict=True)
-    model = [_rounded(case, list(column), int(old), down) for column, old in places]
+    model = [_round_wrongly(case, list(column), int(old), is_floor) for column, old in places]
     return with_model(right, np.array(model, np.int32))
 
 
-def _rounded(case: Case, values: list[int], old: int, down: bool) -> int:
+def _round_wrongly(case: Case, values: list[int], old: int, is_floor: bool) -> int:
     terms, ranking = case.terms, sorted(values)
     numerator, denominator = ranking[(len(values) - 1) // 2] + ranking[len(values) // 2], 2
     if terms.rule == Rule.MEAN:
@@ -220,21 +224,23 @@ def _rounded(case: Case, values: list[int], old: int, down: bool) -> int:
         first, last = aggregation.kept_places(terms.rule, len(values), terms.trim)
         numerator, denominator = sum(ranking[first : last + 1]), last + 1 - first
     quotient = int(numerator) << terms.shift
-    delta = quotient // denominator if down else (abs(quotient) // denominator) * (1 if quotient >= 0 else -1)
-    return _held(old + _held(delta))
+    delta = (
+        quotient // denominator if is_floor else (abs(quotient) // denominator) * (1 if quotient >= 0 else -1)
+    )
+    return _saturate(old + _saturate(delta))
 
 
-def _held(value: int) -> int:
+def _saturate(value: int) -> int:
     return max(-(2**31), min(2**31 - 1, value))
 
 
 def wrong_old_model(rng: Random, right: Evidence) -> Evidence | None:
-    other = random_lanes(rng, right.context.terms, 32)
-    return with_model(right, replace(case_of(right), parent_model=other).model())
+    other_model = random_lanes(rng, right.context.terms, 32)
+    return with_model(right, replace(case_of(right), parent_model=other_model).model())
 
 
 def wrong_padding(rng: Random, right: Evidence) -> Evidence | None:
-    """Lanes beyond the parameters, leaves beyond the last, or a leaf of another length."""
+    """Fill lanes beyond the parameters, add leaves beyond the last, or give a leaf another length."""
     name = rng.choice(("model", "rows"))
     source, context = getattr(right, name), right.context
     leaves = [source.leaf(index) for index in range(context.leaves)]
@@ -251,7 +257,7 @@ def wrong_padding(rng: Random, right: Evidence) -> Evidence | None:
     else:
         index = rng.randrange(len(leaves))
         leaves[index] = rng.choice((leaves[index] + bytes(32), leaves[index][:-1], b""))
-    return proposing(right, **{name: Leaves(leaves, context.leaves)})
+    return with_parts(right, **{name: Leaves(leaves, context.leaves)})
 
 
 def wrapped_instead_of_saturated(rng: Random, right: Evidence) -> Evidence | None:
@@ -274,21 +280,21 @@ FORGERIES: tuple[Forgery, ...] = (
 )
 
 
-def forged(rng: Random, forgery: Forgery, setting: Setting | None = None, updates: int = 7) -> Evidence:
-    """Make a wrong proposal over random terms; other terms are tried until the forgery has an effect."""
+def forge(rng: Random, forgery: Forgery, setting: Setting | None = None, updates: int = 7) -> Evidence:
+    """Forge a proposal over random terms; try other terms until the forgery has an effect."""
     while True:
-        evidence_ = forgery(rng, evidence(rng, random_terms(rng), rng.randint(1, updates), setting))
-        if evidence_ is not None:
-            return evidence_
+        proposal = forgery(rng, evidence(rng, random_terms(rng), rng.randint(1, updates), setting))
+        if proposal is not None:
+            return proposal
 
 
 # What a challenger may do to a right proposal.
 
 
-def hostile(rng: Random, right: Evidence) -> Challenge:
-    """Make a challenge of a place that is right, in half of the cases with a field of it changed."""
+def hostile_challenge(rng: Random, right: Evidence) -> Challenge:
+    """Challenge a place that is right, in half of the cases with a field of the challenge changed."""
     challenge = _challenge(rng, right)
-    return bent(rng, challenge) if rng.random() < 0.5 else challenge
+    return change_field(rng, challenge) if rng.random() < 0.5 else challenge
 
 
 def _challenge(rng: Random, right: Evidence) -> Challenge:
@@ -319,14 +325,14 @@ def padding_proof(right: Evidence, tree: Trees, index: int) -> tuple[bytes, ...]
     return tuple(path)
 
 
-def bent(rng: Random, challenge: Challenge) -> Challenge:
+def change_field(rng: Random, challenge: Challenge) -> Challenge:
     """Return the challenge with one of its fields changed a little."""
-    excluded = {"candidate", "tally", "update", "tree"}
-    name = rng.choice([field.name for field in fields(challenge) if field.name not in excluded])
-    return replace(challenge, **{name: _bent(rng, getattr(challenge, name), name in {"low", "high"})})
+    excluded_fields = {"candidate", "tally", "update", "tree"}
+    name = rng.choice([field.name for field in fields(challenge) if field.name not in excluded_fields])
+    return replace(challenge, **{name: _change(rng, getattr(challenge, name), name in {"low", "high"})})
 
 
-def _bent(rng: Random, value: Any, signed: bool) -> Any:
+def _change(rng: Random, value: Any, is_signed: bool) -> Any:
     if isinstance(value, bytes):
         if len(value) != 32 and rng.random() < 0.2:  # 32: a digest, which has no other length
             return rng.choice((value + b"\x00", value[:-1]))
@@ -336,8 +342,8 @@ def _bent(rng: Random, value: Any, signed: bool) -> Any:
         if not value:
             return value
         place = rng.randrange(len(value))
-        return (*value[:place], _bent(rng, value[place], signed), *value[place + 1 :])
-    return value + rng.choice((1, -1)) if signed else max(0, value + rng.choice((1, -1, 32)))
+        return (*value[:place], _change(rng, value[place], is_signed), *value[place + 1 :])
+    return value + rng.choice((1, -1)) if is_signed else max(0, value + rng.choice((1, -1, 32)))
 
 
 def ruling(challenge: Challenge, context: ChallengeContext) -> bool | str:

@@ -1,4 +1,4 @@
-"""Measure the gas of a steady round, step by step, and of what happens seldom."""
+"""Measure the gas of a steady round, call by call, and of what happens seldom."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ Row = dict[str, int]
 
 
 def steady_round(size: Size) -> Row:
-    """Gas of each step of the third round, all transactions of a step together."""
+    """Return the gas of each call of the third round, all transactions of a call together."""
     terms = replace(TERMS, engine=size.engine, mode=size.mode, pow_target=2**253)
     federation = Federation(size.devices, size.miners, terms, full=size.mode is Mode.FULL).open()
     for _ in range(ROUNDS_BEFORE):
@@ -60,7 +60,7 @@ def steady_round(size: Size) -> Row:
 
 
 def play(federation: Federation) -> None:
-    """One round as the roles play it."""
+    """Play one round as the roles do."""
     batcher = federation.miner_keys[0]
     federation.commit_all()
     batches = [
@@ -83,21 +83,21 @@ def play(federation: Federation) -> None:
     leader = federation.leader().address
     voters = [federation.miner_keys[index] for index in federation.jury()]
     attesters = [key for key in voters if key.address != leader]
-    needed = 2 * len(voters) // 3  # beside the leader
-    for key in attesters[: needed - 1]:
+    attestations = 2 * len(voters) // 3  # beside the leader
+    for key in attesters[: attestations - 1]:
         federation.send(key, "attest", federation.proposal_digest())
     last = [("attest", [federation.proposal_digest()]), ("finalize", federation.proposal())]
-    federation.multi(attesters[needed - 1], "attest and finalize", last)
+    federation.multi(attesters[attestations - 1], "attest and finalize", last)
 
 
-def rare_steps() -> Row:
-    """Gas of what happens once or seldom, with 20 devices and 5 miners."""
+def rare_calls() -> Row:
+    """Return the gas of what happens once or seldom, with 20 devices and 5 miners."""
     row: Row = {}
     federation = Federation(20, 5)
     for part, receipt in zip(("court", "annex", "federation"), federation.deployed, strict=True):
         row[f"deploy {part}"] = receipt.gas_used
     federation.open()
-    receipts = federation.received
+    receipts = federation.receipts
     row["register 20 devices"] = receipts["register_devices"][0].gas_used
     row["register a miner"] = receipts["register_miner"][-1].gas_used
     row["start"] = receipts["start"][0].gas_used
@@ -123,7 +123,7 @@ def rare_steps() -> Row:
 
 
 def claims(federation: Federation) -> Row:
-    """Gas of claims: the first one, and ten rounds in one go."""
+    """Return the gas of claims: of the first one, and of nine more rounds in one go."""
     outsider, row = federation.outsider, {}
     for role, account in (("device", federation.device_keys[0]), ("miner", federation.miner_keys[0])):
         rounds = {n: getattr(federation, f"claim_{role}_args")(n, 0) for n in range(1, 11)}
@@ -137,12 +137,12 @@ def claims(federation: Federation) -> Row:
     return row
 
 
-def dispute_steps() -> Row:
-    """Gas of each move of a dispute: 20 updates, 11,200 parameters in 700 leaves of 16."""
+def dispute_calls() -> Row:
+    """Return the gas of each move of a dispute: 20 updates, 11,200 parameters in 700 leaves of 16."""
     terms = replace(TERMS, parameters=11_200, leaf_lanes=16, max_updates=64)
-    trial, row = ProposalFixture(terms), {}
-    evidence = trial.evidence(5, [True] * 20)
-    driver, receipts = DisputeDriver(trial, evidence, Trees.ROWS), trial.federation.received
+    fixture, row = ProposalFixture(terms), {}
+    evidence = fixture.evidence(5, [True] * 20)
+    driver, receipts = DisputeDriver(fixture, evidence, Trees.ROWS), fixture.federation.receipts
     driver.open()
     row["open a dispute"] = receipts["dispute"][-1].gas_used
     row["show what is behind the rows"] = driver.answer().gas_used
@@ -152,26 +152,26 @@ def dispute_steps() -> Row:
     driver.answer()
     driver.pursue(1)
     row["show a leaf of 20 updates"] = driver.answer().gas_used
-    DisputeDriver(trial, evidence, Trees.UPDATE).open()
+    DisputeDriver(fixture, evidence, Trees.UPDATE).open()
     row["open a dispute of an update"] = receipts["dispute_update"][-1].gas_used
-    driver = DisputeDriver(trial, evidence, Trees.MODEL)
+    driver = DisputeDriver(fixture, evidence, Trees.MODEL)
     driver.open()
-    trial.federation.chain.warp(driver.state.due)
+    fixture.federation.chain.warp(driver.state.due)
     row["refute in default of an answer"] = driver.expire().gas_used
     return row
 
 
-def measured() -> dict[str, Row]:
-    """Everything the snapshot holds."""
+def measure() -> dict[str, Row]:
+    """Return everything that the snapshot holds."""
     rows = {str(size): steady_round(size) for size in SIZES}
-    return {**rows, "rare": rare_steps(), "dispute": dispute_steps()}
+    return {**rows, "rare": rare_calls(), "dispute": dispute_calls()}
 
 
 def table(size: Size, row: Mapping[str, int]) -> str:
-    """One size as text."""
-    people, total, goal = size.participants, sum(row.values()), GOALS.get(size)
+    """Return the gas of one size as text."""
+    participants, total, goal = size.participants, sum(row.values()), GOALS.get(size)
     parties = f"{size.devices} devices, {size.miners} miners"
     lines = [f"{parties}, {size.mode.name.lower()}, {size.engine.name.lower()}"]
-    lines += [f"  {step:<32}{gas:>12,}{gas / people:>12,.0f}" for step, gas in row.items()]
-    lines.append(f"  {'all, and per participant':<32}{total:>12,}{total / people:>12,.0f}")
+    lines += [f"  {call:<32}{gas:>12,}{gas / participants:>12,.0f}" for call, gas in row.items()]
+    lines.append(f"  {'all, and per participant':<32}{total:>12,}{total / participants:>12,.0f}")
     return "\n".join(lines) + (f"   goal {goal:,}" if goal else "")

@@ -1,4 +1,4 @@
-"""A federation on the embedded chain whose every step a test can take, bend or leave out."""
+"""A federation on the embedded chain of which a test can make, change or leave out every call."""
 
 from __future__ import annotations
 
@@ -65,15 +65,15 @@ def digest(*parts: object) -> bytes:
 
 
 @contextmanager
-def refused(reason: str) -> Iterator[None]:
-    """Insist that the body is refused with exactly this reason."""
+def reverts(reason: str) -> Iterator[None]:
+    """Check that the body reverts with exactly this reason."""
     with pytest.raises(Reverted, match=f"^{re.escape(reason)}$"):
         yield
 
 
 @dataclass
 class Federation(ClaimProofs):
-    """Devices, miners and an owner; `terms` may be bent with `dataclasses.replace` before `open`."""
+    """Devices, miners and an owner; `terms` may be changed with `dataclasses.replace` before `open`."""
 
     devices: int = 4
     miners: int = 3
@@ -99,13 +99,13 @@ class Federation(ClaimProofs):
         )
         self.domain = submissions.Domain(self.chain.chain_id, self.contract.address)
         self.ledger = FederationLedger(self.contract)
-        self.received: dict[str, list[Receipt]] = {}
+        self.receipts: dict[str, list[Receipt]] = {}
         self.tallies: dict[int, Tally] = {}
 
     def send(self, sender: Account, function: str, *args: object, value: int = 0) -> Receipt:
         receipt = self.contract.send(sender, function, *args, value=value)
         self.gas[function] = self.gas.get(function, 0) + receipt.gas_used
-        self.received.setdefault(function, []).append(receipt)
+        self.receipts.setdefault(function, []).append(receipt)
         return receipt
 
     def open(self) -> Federation:
@@ -164,7 +164,7 @@ class Federation(ClaimProofs):
         return [word(signature.r), word(signature.s | signature.v << 255)]
 
     def share(self, miner: int, round_: int | None = None) -> list[Update]:
-        """Return the updates of the devices that a miner serves, dealt out in turn."""
+        """Return the updates of the devices that a miner serves; devices take miners in turn."""
         number = self.clock.round if round_ is None else round_
         return [self.update(device, number) for device in range(miner, self.devices, self.miners)]
 
@@ -173,13 +173,13 @@ class Federation(ClaimProofs):
 
     def reveal_args(self, updates: list[Update], bits: int | None = None) -> list[object]:
         mask = (1 << len(updates)) - 1 if bits is None else bits
-        revealed = [u for i, u in enumerate(updates) if mask >> i & 1]
+        revealed_updates = [u for i, u in enumerate(updates) if mask >> i & 1]
         return [
             mask,
-            [u.root for u in revealed],
-            [u.cid for u in revealed],
-            [submissions.pack_claim(u) for u in revealed],
-            [self.sign(u) for u in revealed],
+            [u.root for u in revealed_updates],
+            [u.cid for u in revealed_updates],
+            [submissions.pack_claim(u) for u in revealed_updates],
+            [self.sign(u) for u in revealed_updates],
             [self.commitment(u) for i, u in enumerate(updates) if not mask >> i & 1],
         ]
 
@@ -211,16 +211,16 @@ class Federation(ClaimProofs):
     def key_of(self, opening: Opening) -> Account:
         return next(key for key in self.miner_keys if key.address == opening.miner)
 
-    # What the running round has brought so far, from the contract's events.
+    # The running round so far, from the contract's events.
 
-    def this_round(self, name: str, number: int | None = None) -> list[Mapping[str, Any]]:
+    def round_events(self, name: str, number: int | None = None) -> list[Mapping[str, Any]]:
         number = self.clock.round if number is None else number
         return [e.args for e in self.contract.events(name=name) if e.args["round"] == number]
 
     def updates(self, number: int | None = None) -> list[Update]:
         number = self.clock.round if number is None else number
         updates = []
-        for args in self.this_round("Revealed", number):
+        for args in self.round_events("Revealed", number):
             for root, cid, claim in zip(args["roots"], args["cids"], args["claims"], strict=True):
                 updates.append(submissions.unpack_claim(number, root, cid, claim))
         return updates
@@ -277,7 +277,7 @@ class Federation(ClaimProofs):
         return self.send(sender or self.outsider, "tally", *args)
 
     def multi(self, sender: Account, label: str, calls: Sequence[tuple[str, Sequence[object]]]) -> None:
-        """Several calls by one sender, in as few transactions as the buffer allows."""
+        """Send several calls of one sender, in as few transactions as the buffer allows."""
         groups: list[list[bytes]] = [[]]
         for data in [self.contract.encode(name, *args) for name, args in calls]:
             if sum(map(len, groups[-1])) + len(data) > MULTICALL_BYTES:
@@ -292,7 +292,7 @@ class Federation(ClaimProofs):
         return next(key for key in self.miner_keys if key.address == address)
 
     def proposal(self) -> tuple[bytes, bytes, bytes, bytes]:
-        """Return what the leader proposes, or has proposed."""
+        """Return root, CID, rows and layer that the leader proposes, or has proposed."""
         number, leader = self.clock.round, self.contract.call("lead_now")[0]
         key = next((key for key in self.miner_keys if key.address == leader), self.outsider)
         tail = self.contract.call("tail", leader)
@@ -367,7 +367,7 @@ class Federation(ClaimProofs):
                 self.tally()
             elif clock.phase is Phase.ATTEST and self.attested():
                 self.wait(self.terms.challenge_seconds)
-                args = self.this_round("Proposed")[-1]
+                args = self.round_events("Proposed")[-1]
                 proposal = [args[name] for name in ("root", "cid", "rows", "layer")]
                 self.send(self.outsider, "finalize", *proposal)
             elif clock.phase in (Phase.PROPOSE, Phase.ATTEST):
@@ -379,12 +379,12 @@ class Federation(ClaimProofs):
         raise AssertionError(f"stuck in {self.clock}")
 
     def attested(self) -> bool:
-        """Whether more than two thirds of the voting weight stand behind the proposal."""
+        """Return whether more than two thirds of the voting weight attest the proposal."""
         _, _, voting, weight, *_ = self.contract.call("lead_now")
         return bool(weight * 3 > voting * 2)
 
     def money(self) -> tuple[int, int, int, int]:
-        """Balance, stakes, owed and pool."""
+        """Return balance, stakes, owed and pool, wei."""
         call = self.contract.call
         return self.balance(self.contract.address), call("staked"), call("owed"), call("pool")
 

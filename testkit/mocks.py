@@ -1,4 +1,4 @@
-"""Contracts compiled where they are tested: mocks of the modules, and the sources of what is deployed."""
+"""Compile and deploy contracts for tests: mocks of the modules, and the sources of what is deployed."""
 
 from __future__ import annotations
 

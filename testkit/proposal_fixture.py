@@ -1,4 +1,4 @@
-"""A made-up proposal put before the contract itself: storage is written by hand, all else is as deployed."""
+"""Put a generated proposal before the contract: its storage is written, all else is as deployed."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ TURN, VOTING, ATTESTED_WEIGHT, ATTESTED = 8, 16, 40, 64  # in the lead
 
 @dataclass
 class ProposalFixture:
-    """A federation in its first round whose miner 0 leads and has proposed what `stand` says."""
+    """A federation in its first round whose miner 0 leads and has proposed what `put_proposal` says."""
 
     terms: Terms = TERMS
     miners: int = 3
@@ -31,11 +31,11 @@ class ProposalFixture:
     def __post_init__(self) -> None:
         self.federation = Federation(devices=0, miners=self.miners, terms=self.terms).open()
         self.storage = StorageSlots(self.federation.chain, self.federation.contract.address)
-        self.opened = self.storage.keep()
+        self.opened_root = self.storage.snapshot()
 
     @property
     def setting(self) -> Setting:
-        """What ties a made-up proposal to this federation."""
+        """What ties a generated proposal to this federation."""
         keys = enumerate(self.federation.miner_keys)
         voters = tuple(Voter(key.address, 1, index=seat).word for seat, key in keys)
         return Setting(self.federation.domain, voters)
@@ -46,9 +46,9 @@ class ProposalFixture:
         lanes = [random_lanes(rng, terms, terms.lane_bits) for _ in range(sum(accepted))]
         return assemble(rng, terms, random_lanes(rng, terms, MODEL_BITS), lanes, list(accepted), self.setting)
 
-    def stand(self, context: ChallengeContext) -> None:
-        """Let the round stand where a proposal waits for attestations."""
-        self.storage.back(self.opened)
+    def put_proposal(self, context: ChallengeContext) -> None:
+        """Set the round to where a proposal waits for attestations."""
+        self.storage.restore(self.opened_root)
         count = self.miners
         deadline = self.federation.chain.now() + self.terms.attest_seconds
         clock = Phase.ATTEST | context.round << ROUND | deadline << DEADLINE
@@ -76,6 +76,6 @@ class ProposalFixture:
         return "Refuted" in names
 
     def size(self, challenge: Challenge) -> int:
-        """Bytes of the calldata."""
+        """Return the number of bytes of the calldata."""
         function, args = challenge.call()
         return len(self.federation.contract.encode(function, *args))

@@ -1,4 +1,4 @@
-"""Play the cases of the robustness bench and keep their results, one JSON line each.
+"""Play the cases of the robustness bench and record their results, one JSON line each.
 
 A case whose result stands in the file is not played again, one that was interrupted is. A result holds for
 the rules it was made with: when checks or adversaries change, its case is played again.
@@ -32,39 +32,39 @@ def play(case: Case) -> dict[str, Any]:
 
     start = time.process_time()
     config = case.config()
-    federation = Chainless.found(config, _material(config.model_copy(update={"adversary": ()})))
+    federation = Chainless.create(config, _data(config.model_copy(update={"adversary": ()})))
     rounds = [federation.play_round() for _ in range(config.rounds)]
-    playing = set(federation.assignment.device_specs)
-    honest = set(range(config.devices)) - playing
-    senders = [played.accepted | set(played.rejected) for played in rounds]
+    adversaries = set(federation.assignment.device_specs)
+    honest = set(range(config.devices)) - adversaries
+    senders = [outcome.accepted | set(outcome.rejected) for outcome in rounds]
     wages = {
         name: sum(federation.earned.get(device, 0) for device in devices) / max(1, len(devices))
-        for name, devices in (("honest", honest), ("playing", playing))
+        for name, devices in (("honest", honest), ("playing", adversaries))
     }
     reasons = Counter(
         f"{'honest' if device in honest else 'adversary'} {reason}"
-        for played in rounds
-        for device, reason in played.rejected.items()
+        for outcome in rounds
+        for device, reason in outcome.rejected.items()
     )
     return {
         "key": case.key,
         "rules": rules(case.pipeline),
-        "accuracy": [round(played.accuracy, 5) for played in rounds],
+        "accuracy": [round(outcome.accuracy, 5) for outcome in rounds],
         "success": rounds[-1].attack_success,
         "honest": sum(len(devices & honest) for devices in senders),
-        "false_rejects": sum(len(set(played.rejected) & honest) for played in rounds),
-        "adversarial": sum(len(devices & playing) for devices in senders),
-        "false_accepts": sum(len(played.accepted & playing) for played in rounds),
+        "false_rejects": sum(len(set(outcome.rejected) & honest) for outcome in rounds),
+        "adversarial": sum(len(devices & adversaries) for devices in senders),
+        "false_accepts": sum(len(outcome.accepted & adversaries) for outcome in rounds),
         "reasons": dict(sorted(reasons.items())),
-        "earned": wages["playing"] / wages["honest"] if playing and wages["honest"] else None,
-        "void": sum(played.void for played in rounds),
+        "earned": wages["playing"] / wages["honest"] if adversaries and wages["honest"] else None,
+        "void": sum(outcome.void for outcome in rounds),
         "seconds": round(time.process_time() - start, 1),
     }
 
 
 @lru_cache(maxsize=1)
-def _material(config: Any) -> Any:
-    """Task and shares of a configuration; cases of one seed and partition stand next to each other."""
+def _data(config: Any) -> Any:
+    """Return task and shares of a configuration; cases of one seed and partition follow each other."""
     from bcfl.federation.genesis import set_up_data
 
     return set_up_data(config)
@@ -93,18 +93,18 @@ def read(path: Path) -> list[dict[str, Any]]:
     return results
 
 
-def known(path: Path, old: bool) -> dict[str, dict[str, Any]]:
-    """Return the last result of each case; unless `old`, only of the rules as they are."""
+def last_results(path: Path, old: bool) -> dict[str, dict[str, Any]]:
+    """Return the last result of each case; without `old`, only those of the rules as they are."""
     current = {rules(FEDAVG), rules("mean")}
     return {result["key"]: result for result in read(path) if old or result["rules"] in current}
 
 
 def write(path: Path, result: dict[str, Any]) -> None:
-    """Append a result, on disk when this returns; on a line of its own whatever stood there before."""
+    """Append a result on a line of its own, also after a line that was cut off; sync before returning."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    whole = not path.exists() or path.read_bytes()[-1:] in (b"", b"\n")
+    ends_line = not path.exists() or path.read_bytes()[-1:] in (b"", b"\n")
     with path.open("a", encoding="utf-8") as file:
-        file.write(("" if whole else "\n") + json.dumps(result) + "\n")
+        file.write(("" if ends_line else "\n") + json.dumps(result) + "\n")
         file.flush()
         os.fsync(file.fileno())
 
@@ -120,17 +120,19 @@ def results(cases: Sequence[Case], jobs: int) -> Iterator[dict[str, Any]]:
 
 
 def campaign(cases: Sequence[Case], path: Path, jobs: int, old: bool) -> None:
-    """Play what has not been played yet, with a bar that says how long it will take."""
+    """Play the cases that have no result, with a progress bar."""
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-    results_by_key = known(path, old)
-    todo = [case for case in cases if case.key not in results_by_key]
+    results_by_key = last_results(path, old)
+    pending_cases = [case for case in cases if case.key not in results_by_key]
     columns = TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()
     with Progress(*columns, console=Console(stderr=True)) as bar:
-        names = {case.key: f"{case.attack or 'nobody'} {case.partition} {case.pipeline}" for case in todo}
-        bar_task = bar.add_task("robustness", total=len(cases), completed=len(cases) - len(todo))
-        for result in results(todo, jobs):
+        names = {
+            case.key: f"{case.attack or 'nobody'} {case.partition} {case.pipeline}" for case in pending_cases
+        }
+        bar_task = bar.add_task("robustness", total=len(cases), completed=len(cases) - len(pending_cases))
+        for result in results(pending_cases, jobs):
             write(path, result)
             bar.update(
                 bar_task, advance=1, description=f"{names[result['key']]} {result['accuracy'][-1]:.1%}"

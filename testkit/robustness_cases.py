@@ -1,4 +1,4 @@
-"""The cases of the robustness bench: who attacks, on which data, against what, from which seed."""
+"""The cases of the robustness bench: who attacks, on which data, against which pipeline, from which seed."""
 
 from __future__ import annotations
 
@@ -22,14 +22,13 @@ POISON = {
     "ALIE": "alie:knowledge=all",
     "IPM 0.5": "ipm:knowledge=all,epsilon=0.5",
     "IPM 100": "ipm:knowledge=all,epsilon=100",
-    "MinMax unit": "minmax:knowledge=all,perturbation=unit",
-    "MinMax std": "minmax:knowledge=all,perturbation=std",
-    "MinMax sign": "minmax:knowledge=all,perturbation=sign",
-    "MinSum unit": "minsum:knowledge=all,perturbation=unit",
-    "MinSum std": "minsum:knowledge=all,perturbation=std",
-    "MinSum sign": "minsum:knowledge=all,perturbation=sign",
+    **{
+        f"{name} {perturbation}": f"{name.lower()}:knowledge=all,perturbation={perturbation}"
+        for name in ("MinMax", "MinSum")
+        for perturbation in ("unit", "std", "sign")
+    },
 }
-MORE = {"scaling": "scaling", "ALIE z=1.5": "alie:knowledge=all,z=1.5", "noise 1": "noise:std=1"}
+GRID_POISON = {"scaling": "scaling", "ALIE z=1.5": "alie:knowledge=all,z=1.5", "noise 1": "noise:std=1"}
 BACKDOORS = {"backdoor": "backdoor", "backdoor, unscaled": "backdoor:boost=1"}
 EARNERS = {
     "plagiarist, exact": "plagiarist",
@@ -63,7 +62,7 @@ class Case:
 
     @property
     def key(self) -> str:
-        """What tells this case from all others."""
+        """The text that tells this case from all others."""
         return "|".join(str(value) for name, value in asdict(self).items() if name not in ("attack", "group"))
 
     def config(self) -> Config:
@@ -85,10 +84,10 @@ class Case:
         )  # fmt: skip
 
 
-def named(
+def attack_case(
     attack: str, spec: str, share: float, partition: str, pipeline: str, seed: int, **fields: Any
 ) -> Case:
-    """Make the case of one attack; `spec` lacks its share."""
+    """Return the case of one attack; `spec` lacks its share."""
     name, _, parameters = spec.partition(":")
     text = f"{name}:{share:g}" + (f":{parameters}" if parameters else "")
     return Case(attack, (text, *fields.pop("helpers", ())), share, partition, pipeline, seed, **fields)
@@ -103,28 +102,28 @@ def headline(seeds: int = 3) -> Iterator[Case]:
         for partition in PARTITIONS[:2]:
             for attack, spec in POISON.items():
                 for pipeline in (FEDAVG, "mean"):
-                    yield named(attack, spec, 0.30, partition, pipeline, seed)
+                    yield attack_case(attack, spec, 0.30, partition, pipeline, seed)
         for attack in ("label flip", "sign flip", "noise"):
             for pipeline in (FEDAVG, "mean"):
-                yield named(attack, POISON[attack], 0.45, "iid", pipeline, seed)
+                yield attack_case(attack, POISON[attack], 0.45, "iid", pipeline, seed)
         for attack, spec in BACKDOORS.items():
             for pipeline in (FEDAVG, "mean"):
-                yield named(attack, spec, 0.20, "iid", pipeline, seed, group="backdoor")
+                yield attack_case(attack, spec, 0.20, "iid", pipeline, seed, group="backdoor")
         yield from _colluding(seed)
         yield from _earning(seed)
         yield from _vbfl(seed)
 
 
 def grid(seed: int = 0) -> Iterator[Case]:
-    """Every poison against every pipeline, in every share and on all data."""
+    """Yield every poison against every pipeline, in every share and on all data."""
     for partition in PARTITIONS:
         for pipeline in PIPELINES:
             yield Case("", (), 0.0, partition, pipeline, seed)
             for share in SHARES:
-                for attack, spec in {**POISON, **MORE}.items():
-                    yield named(attack, spec, share, partition, pipeline, seed)
+                for attack, spec in {**POISON, **GRID_POISON}.items():
+                    yield attack_case(attack, spec, share, partition, pipeline, seed)
                 for attack, spec in BACKDOORS.items():
-                    yield named(attack, spec, share, partition, pipeline, seed, group="backdoor")
+                    yield attack_case(attack, spec, share, partition, pipeline, seed, group="backdoor")
 
 
 def quick() -> Iterator[Case]:
@@ -133,17 +132,17 @@ def quick() -> Iterator[Case]:
     for pipeline in PIPELINES:
         yield Case("", (), 0.0, "iid", pipeline, 0, **small)
         for attack in ("label flip", "sign flip", "ALIE", "IPM 100", "MinMax unit"):
-            yield named(attack, POISON[attack], 0.30, "iid", pipeline, 0, **small)
-        yield named("backdoor", "backdoor", 0.20, "iid", pipeline, 0, group="backdoor", **small)
+            yield attack_case(attack, POISON[attack], 0.30, "iid", pipeline, 0, **small)
+        yield attack_case("backdoor", "backdoor", 0.20, "iid", pipeline, 0, group="backdoor", **small)
     for attack in ("plagiarist, exact", "free rider, zero", "inflater, forged time"):
-        yield named(attack, EARNERS[attack], 0.15, "iid", "mean", 0, group="earnings", **small)
+        yield attack_case(attack, EARNERS[attack], 0.15, "iid", "mean", 0, group="earnings", **small)
 
 
 def _colluding(seed: int) -> Iterator[Case]:
-    for others, miner in COLLUDING.items():
+    for policy, miner in COLLUDING.items():
         for attack in ("label flip", "sign flip", "IPM 0.5", "MinMax unit"):
-            yield named(
-                f"{attack}, 2 of 5 miners collude ({others})", POISON[attack], 0.30, "iid", "mean", seed,
+            yield attack_case(
+                f"{attack}, 2 of 5 miners collude ({policy})", POISON[attack], 0.30, "iid", "mean", seed,
                 helpers=(miner,), group="miners",
             )  # fmt: skip
 
@@ -151,11 +150,11 @@ def _colluding(seed: int) -> Iterator[Case]:
 def _earning(seed: int) -> Iterator[Case]:
     for attack, spec in EARNERS.items():
         for partition in PARTITIONS[:2]:
-            yield named(attack, spec, 0.15, partition, "mean", seed, group="earnings")
+            yield attack_case(attack, spec, 0.15, partition, "mean", seed, group="earnings")
 
 
 def _vbfl(seed: int) -> Iterator[Case]:
-    """Chen et al. 2021 (arXiv:2101.03300): 20 devices, 3 of them add noise of variance 1 to the weights."""
+    """Yield the setting of Chen et al. 2021 (arXiv:2101.03300): 3 of 20 devices add noise of variance 1."""
     for pipeline in (FEDAVG, "mean"):
         yield Case("", (), 0.0, "iid", pipeline, seed, devices=20, group="VBFL")
-        yield named("noise 1", "noise:std=1", 0.15, "iid", pipeline, seed, devices=20, group="VBFL")
+        yield attack_case("noise 1", "noise:std=1", 0.15, "iid", pipeline, seed, devices=20, group="VBFL")

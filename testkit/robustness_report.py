@@ -1,4 +1,4 @@
-"""What the robustness bench has measured, as a table in Markdown and as a picture in SVG."""
+"""Render what the robustness bench has measured, as a table in Markdown and as a picture in SVG."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ DASHED = 'stroke="#1a73e8" stroke-dasharray="3 3"'  # where nobody attacks
 
 
 def table(cases: Sequence[Case], results: Results) -> str:
-    """Sections of rows: accuracy by pipeline, then what ours with the mean let through and dropped."""
+    """Return sections of rows: accuracy by pipeline, then what ours with the mean let through and dropped."""
     parts = []
     for group, title in GROUPS.items():
         rows = _rows([case for case in cases if case.group == group], results)
@@ -83,7 +83,7 @@ def _cells(row: Row, pipelines: Sequence[str], results_by_key: Results, cases: S
 
 
 def _final(result: dict[str, Any]) -> float:
-    """Accuracy after the last round, percent."""
+    """Return the accuracy after the last round, percent."""
     return 100 * float(result["accuracy"][-1])
 
 
@@ -107,7 +107,7 @@ def _line(cells: Sequence[str]) -> str:
 
 
 def plot(cases: Sequence[Case], results: Results) -> str:
-    """One row an attack, one dot a pipeline, the means of all seeds; a dashed line where nobody attacks."""
+    """Draw a row an attack, a dot a pipeline, the means of all seeds; a dashed line where nobody attacks."""
     rows = [row for row in _rows([c for c in cases if c.group in ("poison", "backdoor")], results) if row[0]]
     clean = {
         row[2]: row for row in _rows([c for c in cases if not c.attack and c.group == "poison"], results)
@@ -123,9 +123,9 @@ def plot(cases: Sequence[Case], results: Results) -> str:
     ]
     y = TOP
     for title in titles:
-        panel_rows = [row for row in rows if row[2] == title]
-        parts += _panel(title, panel_rows, clean.get(title), pipelines, results, y)
-        y += ROW * (len(panel_rows) + 2)
+        partition_rows = [row for row in rows if row[2] == title]
+        parts += _partition(title, partition_rows, clean.get(title), pipelines, results, y)
+        y += ROW * (len(partition_rows) + 2)
     return "\n".join([*parts, "</svg>\n"])
 
 
@@ -143,7 +143,7 @@ def _legend(pipelines: Sequence[str]) -> list[str]:
     return parts
 
 
-def _panel(
+def _partition(
     title: str, rows: Sequence[Row], clean: Row | None, pipelines: Sequence[str], results: Results, top: int
 ) -> list[str]:
     """Draw the rows of one partition of the data, over a scale from 0 to 100%."""

@@ -1,4 +1,4 @@
-"""A federation's storage written by hand: any round, proposal and tally, without playing up to them."""
+"""Read and write a contract's storage: any round, proposal and tally, without playing up to them."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ class StorageSlots:
         self.evm, self.address = chain._evm, to_canonical_address(address)
         self.slots = dict(_slots("", compiled(source).storage_layout["storage_layout"]))
 
-    def keep(self) -> bytes:
-        """Return the state's root, to come back to."""
+    def snapshot(self) -> bytes:
+        """Return the state's root, for `restore`."""
         return bytes(self.evm.header.state_root)
 
-    def back(self, root: bytes) -> None:
-        """Return to a state."""
+    def restore(self, root: bytes) -> None:
+        """Go back to the state with this root."""
         self.evm.header = self.evm.header.copy(state_root=root)
 
     def get(self, name: str, key: int | None = None) -> int:

@@ -28,45 +28,46 @@ LEADER = DEFAULTS.reward * (1 - DEFAULTS.device_share - DEFAULTS.miner_share)  #
 
 
 @dataclass(frozen=True)
-class Game:
+class Scenario:
     """What the attacker has, what the rules are, and what a lead and a refusal are worth to it."""
 
     share: float  # of all weight
     identities: int
     committee: int | None = None  # None: all miners vote
-    needed: float = 2 / 3  # more than this share of the voters has to attest
+    threshold: float = 2 / 3  # more than this share of the voters has to attest
     blocks: bool = False  # the attacker withholds attestations too, where it has enough of them
     value: float = 1.0  # of a lead
     refusal: float = 0.0  # what it costs not to lead when it is one's turn
 
     @property
     def miners(self) -> int:
-        """How many there are in all."""
+        """The number of all miners."""
         return self.identities + HONEST
 
     @property
     def voters(self) -> int:
-        """How many of them vote in a round."""
+        """The number of miners that vote in a round."""
         return self.committee or self.miners
 
 
-def orders(game: Game, rng: np.random.Generator, count: int) -> Flags:
-    """Who stands where in line in `count` rounds: drawn by weight, without replacement, as the lottery does.
+def orders(scenario: Scenario, rng: np.random.Generator, count: int) -> Flags:
+    """Draw who stands where in line in `count` rounds: by weight, without replacement, as the lottery does.
 
     Shape (count, places); True is the attacker. Of a line of all miners only the head.
     """
-    places = min(game.committee or HEAD, game.miners)
-    attackers_left, honest_left = np.full(count, float(game.identities)), np.full(count, float(HONEST))
-    each, other = game.share / game.identities, (1 - game.share) / HONEST
-    line = np.empty((count, places), dtype=np.bool_)
+    places = min(scenario.committee or HEAD, scenario.miners)
+    attackers_left, honest_left = np.full(count, float(scenario.identities)), np.full(count, float(HONEST))
+    attacker_weight, honest_weight = scenario.share / scenario.identities, (1 - scenario.share) / HONEST
+    is_attacker_at = np.empty((count, places), dtype=np.bool_)
     for place in range(places):
         is_attacker = (
-            rng.random(count) * (attackers_left * each + honest_left * other) < attackers_left * each
+            rng.random(count) * (attackers_left * attacker_weight + honest_left * honest_weight)
+            < attackers_left * attacker_weight
         )
-        line[:, place] = is_attacker
+        is_attacker_at[:, place] = is_attacker
         attackers_left, honest_left = attackers_left - is_attacker, honest_left - ~is_attacker
     return (
-        line if game.committee is None else rng.permuted(line, axis=1)
+        is_attacker_at if scenario.committee is None else rng.permuted(is_attacker_at, axis=1)
     )  # members lead in an order of their own
 
 
@@ -76,10 +77,10 @@ class Outcome:
 
     honest: float  # if it follows the protocol
     best: float  # if it plays the best response
-    refused: float  # turns that the best response refuses
+    refusals: float  # turns that the best response refuses
 
 
-def outcomes(game: Game, seed: int = 1) -> Outcome:
+def outcomes(scenario: Scenario, seed: int = 1) -> Outcome:
     """Return what a round brings an attacker that follows the protocol, and one that plays the best response.
 
     The worth X of a round whose draw is known solves X = best choice of (what it brings + the X of the round
@@ -89,29 +90,29 @@ def outcomes(game: Game, seed: int = 1) -> Outcome:
     rng = np.random.default_rng(seed)
     pool, means = np.zeros(SAMPLES), []
     for _ in range(GENERATIONS):
-        line = orders(game, rng, SAMPLES)
-        value, refused = _worth(game, rng, pool, line)
+        line = orders(scenario, rng, SAMPLES)
+        value, refusals = _worth(scenario, rng, pool, line)
         pool = value - value.mean()
-        means.append((game.value * line[:, 0].mean(), value.mean(), refused.mean()))
+        means.append((scenario.value * line[:, 0].mean(), value.mean(), refusals.mean()))
     return Outcome(*map(float, np.mean(means[SETTLED:], axis=0)))
 
 
-def _worth(game: Game, rng: np.random.Generator, pool: Values, line: Flags) -> tuple[Values, Values]:
-    """Return the worth of rounds with a known draw and the turns refused, last in line first."""
+def _worth(scenario: Scenario, rng: np.random.Generator, pool: Values, line: Flags) -> tuple[Values, Values]:
+    """Return the worth of rounds with a known draw and the turns refused, each of shape (SAMPLES,)."""
     voters = line.shape[1]
-    withheld = voters - int(voters * game.needed)  # so many are enough to stop a proposal
-    blocking = game.blocks & (line.sum(axis=1) >= withheld)
+    withheld = voters - int(voters * scenario.threshold)  # so many are enough to stop a proposal
+    blocking = scenario.blocks & (line.sum(axis=1) >= withheld)
     sorted_pool = np.sort(pool)
     # Nobody led: the next seed is known to all. In a long line that is beyond reach.
-    worth = rng.permutation(pool) if game.committee else np.zeros(SAMPLES)
-    refused = np.zeros(SAMPLES)
+    worth = rng.permutation(pool) if scenario.committee else np.zeros(SAMPLES)
+    refusals = np.zeros(SAMPLES)
     for place in reversed(range(voters)):
-        lead, wait = game.value + rng.permutation(pool), worth - game.refusal
+        lead, wait = scenario.value + rng.permutation(pool), worth - scenario.refusal
         # A layer that the attacker hears, and may keep from becoming final then.
         honest_worth = np.where(blocking, _at_least(sorted_pool, worth), 0.0)
-        refused = np.where(line[:, place] & (wait > lead), refused + 1, 0.0)
+        refusals = np.where(line[:, place] & (wait > lead), refusals + 1, 0.0)
         worth = np.where(line[:, place], np.maximum(lead, wait), honest_worth)
-    return worth, refused
+    return worth, refusals
 
 
 def _at_least(values: Values, floor: Values) -> Values:
@@ -121,10 +122,10 @@ def _at_least(values: Values, floor: Values) -> Values:
     return np.asarray((floor * place + above[place]) / len(values))
 
 
-def stopped(share: float, size: int, needed: float, identities: int = MANY) -> float:
-    """How often an attacker has so much of a committee that nothing becomes final against it."""
-    line = orders(Game(share, identities, size), np.random.default_rng(3), 200_000)
-    return float((line.sum(axis=1) >= size - int(size * needed)).mean())
+def blocking_rate(share: float, size: int, threshold: float, identities: int = MANY) -> float:
+    """Return how often an attacker has so much of a committee that nothing becomes final against it."""
+    line = orders(Scenario(share, identities, size), np.random.default_rng(3), 200_000)
+    return float((line.sum(axis=1) >= size - int(size * threshold)).mean())
 
 
 def salts(share: float, identities: int, value: float, penalty: float, rounds: int = 4000) -> float:
@@ -134,16 +135,16 @@ def salts(share: float, identities: int, value: float, penalty: float, rounds: i
     those that withhold have no part. A lower bound: this round's lead alone, at most 400 subsets of a size.
     """
     rng = np.random.default_rng(2)
-    each, brought = share / identities, 0.0
+    weight_each, income = share / identities, 0.0
     for _ in range(rounds):
         best = 0.0
         for withheld in range(min(identities, 5)):
-            weight = (identities - withheld) * each
+            weight = (identities - withheld) * weight_each
             draws = rng.random(min(math.comb(identities, withheld), 400))
             leads = bool((draws < weight / (weight + 1 - share)).any())
             best = max(best, value * leads - penalty * withheld)
-        brought += best
-    return brought / rounds
+        income += best
+    return income / rounds
 
 
 def race(share: float, ahead: float, seconds: float = DEFAULTS.pow_seconds) -> float:

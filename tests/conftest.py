@@ -1,4 +1,4 @@
-"""What all tests share: examples of hypothesis, a clean environment, the last words of processes."""
+"""What all tests share: examples of hypothesis, a clean environment, the last output of processes."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, settings
 
-from tests.processes import said
+from tests.processes import last_outputs
 
 TESTS = Path(__file__).parent
 PROCESSES = TESTS / "integration" / "processes"
@@ -24,7 +24,7 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
-# The gate tries the same examples every time; HYPOTHESIS_PROFILE=explore looks for new ones, and for longer.
+# The gate tries the same examples every time; HYPOTHESIS_PROFILE=explore tries new ones, and longer.
 slow_is_fine = (HealthCheck.too_slow,)
 settings.register_profile("gate", derandomize=True, deadline=None, suppress_health_check=slow_is_fine)
 settings.register_profile("explore", deadline=None, suppress_health_check=slow_is_fine, max_examples=2000)
@@ -42,12 +42,12 @@ def no_settings_of_the_caller() -> Iterator[None]:
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestReport, pytest.TestReport]:
-    """Show with a failure what the processes of the test said last: all that is in its folders."""
+    """Add to the report of a failure the last output of the test's processes, from all its folders."""
     report = yield
     if report.failed:
         folders = [value for value in getattr(item, "funcargs", {}).values() if isinstance(value, Path)]
         for folder in dict.fromkeys(folders):
-            report.sections += [(f"said in {name}", text) for name, text in said(folder)]
+            report.sections += [(f"last output in {name}", text) for name, text in last_outputs(folder)]
     return report
 
 

@@ -12,9 +12,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.processes import PATIENCE
+from tests.processes import STALL_SECONDS
 
-START_SECONDS = PATIENCE
+START_SECONDS = STALL_SECONDS
 FOLDER = Path(__file__).parent / "nodes" / "node_modules" / ".bin"
 
 

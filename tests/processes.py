@@ -1,4 +1,4 @@
-"""Processes that tests start: how patient to be with them, and what they said when a test fails.
+"""Time limits for processes that tests start, and their last output for the report of a failed test.
 
 A machine may be ten times slower than its neighbour, or stand still for minutes while its host is busy. So no
 test fails because something took long: it waits for a condition, and gives up where nothing will come.
@@ -10,30 +10,30 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-PATIENCE = 900.0  # seconds until what should be there by now will not come
+STALL_SECONDS = 900.0  # until a test gives up waiting for a condition
 ANSWER = 120.0  # seconds in which a process that is up answers
-TAIL = 3_000  # letters of what one process said
-SAID = ("*.log", "log", "out", "err")  # the files in which it is
+TAIL = 3_000  # characters of the output of one process
+OUTPUT_FILES = ("*.log", "log", "out", "err")
 
 # Phases long enough for a machine that stands still for two minutes; they close as soon as all have acted.
-UNHURRIED = {f"{name}_seconds": 180 for name in ("commit", "reveal", "vote", "unveil", "propose", "attest")}
-UNHURRIED_OPTIONS = [
-    word for name, value in UNHURRIED.items() for word in (f"--{name.replace('_', '-')}", str(value))
+LONG_PHASES = {f"{name}_seconds": 180 for name in ("commit", "reveal", "vote", "unveil", "propose", "attest")}
+LONG_PHASE_OPTIONS = [
+    word for name, value in LONG_PHASES.items() for word in (f"--{name.replace('_', '-')}", str(value))
 ]
 
 
-def until(holds: Callable[[], object], seconds: float = PATIENCE) -> bool:
-    """Whether something holds at last."""
+def until(condition: Callable[[], object], seconds: float = STALL_SECONDS) -> bool:
+    """Wait for a condition; whether it holds in time."""
     end = time.monotonic() + seconds
-    while not holds():
+    while not condition():
         if time.monotonic() > end:
             return False
         time.sleep(0.05)
     return True
 
 
-def said(folder: Path) -> Iterator[tuple[str, str]]:
-    """Each file below a folder in which a process spoke, and its end."""
-    for path in sorted({path for pattern in SAID for path in folder.rglob(pattern)}):
+def last_outputs(folder: Path) -> Iterator[tuple[str, str]]:
+    """Each file below a folder to which a process wrote, and its end."""
+    for path in sorted({path for pattern in OUTPUT_FILES for path in folder.rglob(pattern)}):
         if path.is_file() and (text := path.read_text(errors="replace").strip()):
             yield str(path.relative_to(folder)), text[-TAIL:]

@@ -27,9 +27,9 @@ from tests.chaos import parties
 from tests.chaos.parties import Place, account
 from tests.ipfs import ipfs
 from tests.local_federation import ETHER, LAYOUT, TERMS
-from tests.processes import PATIENCE
+from tests.processes import STALL_SECONDS
 
-START_SECONDS = PATIENCE
+START_SECONDS = STALL_SECONDS
 PHASE = 10  # seconds, as a rule not used up
 SLOW = 16  # the same where a killed IPFS daemon takes five of them to come back, as on a quiet machine
 BACK = 3.2  # phases are at least so many times as long as the daemon took to start on this one

@@ -8,7 +8,15 @@ import pytest
 
 from bcfl.protocol.types import Rule
 from testkit.challenges import against_honest, on_the_twin
-from testkit.forged_proposals import FORGERIES, WIDTHS, evidence, forged, hostile, random_terms, ruling
+from testkit.forged_proposals import (
+    FORGERIES,
+    WIDTHS,
+    evidence,
+    forge,
+    hostile_challenge,
+    random_terms,
+    ruling,
+)
 from testkit.proposal_fixture import ProposalFixture
 
 
@@ -27,13 +35,13 @@ def test_one_ruling(rule: Rule, lane_bits: int) -> None:
         challenge = forgery.find()
         assert challenge is not None
         assert ruling(challenge, forgery.context) is True
-        fixture.stand(forgery.context)
+        fixture.put_proposal(forgery.context)
         assert fixture.ruling(challenge) is True
         count += 1
     right = evidence(rng, fixture.terms, rng.randint(1, 7), fixture.setting)
-    fixture.stand(right.context)
+    fixture.put_proposal(right.context)
     for _ in range(6):
-        attack = hostile(rng, right)
+        attack = hostile_challenge(rng, right)
         assert fixture.ruling(attack) == ruling(attack, right.context) is not True
 
 
@@ -45,5 +53,5 @@ def test_a_profile_of_the_campaign() -> None:
 @pytest.mark.parametrize("forgery", FORGERIES)
 def test_no_forgery_is_right(forgery: object) -> None:
     """What the campaign counts as refuted was wrong in the first place: no honest proposal has its digest."""
-    proposal = forged(Random(1), forgery)  # type: ignore[arg-type]
+    proposal = forge(Random(1), forgery)  # type: ignore[arg-type]
     assert proposal.find() is not None

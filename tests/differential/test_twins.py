@@ -15,7 +15,7 @@ from bcfl.protocol.election import retarget
 from bcfl.protocol.rewards import earned, prices
 from bcfl.protocol.types import Engine, Opening, Phase, Tally, Update, Verdict, Voter
 from bcfl.protocol.verification import Vote
-from testkit.harness import ETHER, TERMS, Account, Federation, digest, refused
+from testkit.harness import ETHER, TERMS, Account, Federation, digest, reverts
 from testkit.mocks import mock
 
 NOT_MINE = 2**256 - 1
@@ -100,7 +100,7 @@ def test_batches_signatures_and_update_words(
     assert federation.updates() == order
     federation.until(Phase.TALLY)
     federation.tally()  # takes the words of the twin or reverts
-    (event,) = federation.this_round("Tallied")
+    (event,) = federation.round_events("Tallied")
     assert event["samples"] == sum(update.samples for update in batch)
 
 
@@ -113,7 +113,7 @@ def test_signatures(secret: bytes, root: bytes) -> None:
     federation.commit(federation.miner_keys[0], [update])
     args = federation.reveal_args([update])
     args[4] = [federation.sign(update, federation.outsider)]
-    with refused("submissions: wrong signature"):
+    with reverts("submissions: wrong signature"):
         federation.send(federation.outsider, "reveal", federation.miner_keys[0].address, *args)
     federation.reveal(federation.miner_keys[0], [update])
 

@@ -1,4 +1,4 @@
-"""docs/walk.md as a reader follows it: every line, in one shell, from an empty folder.
+"""Follow docs/walk.md as a reader does: every line, in one shell, from an empty folder.
 
 On two chains and two stores: WALK=all walks all four combinations, the gate two of them. Without cast its
 lines are left out.
@@ -39,32 +39,32 @@ def lines_of(language: str) -> list[str]:
 
 
 LINES = lines_of("sh")
-ELSEWHERE = {"anvil": "bcfl chain up --anvil", "ipfs": "export BCFL_STORE=ipfs:"}  # how the other line begins
-REPLACED = {"anvil": "bcfl chain up", "ipfs": "export BCFL_STORE="}
+ALTERNATIVES = {"anvil": "bcfl chain up --anvil", "ipfs": "export BCFL_STORE=ipfs:"}  # begins of lines
+ORIGINALS = {"anvil": "bcfl chain up", "ipfs": "export BCFL_STORE="}
 
 
 @dataclass(frozen=True)
 class Walk:
-    """What a walk left: the folder, and what each line said."""
+    """The folder of a walk, and the output of each line."""
 
     folder: Path
-    said: dict[str, str]
+    outputs: dict[str, str]
 
-    def of(self, begin: str) -> str:
-        """What the only line that begins so said."""
-        found = [text for line, text in self.said.items() if line.startswith(begin)]
-        assert len(found) == 1, begin
-        return found[0]
+    def output(self, prefix: str) -> str:
+        """The output of the only line that begins with `prefix`."""
+        texts = [text for line, text in self.outputs.items() if line.startswith(prefix)]
+        assert len(texts) == 1, prefix
+        return texts[0]
 
 
-def chosen(chain: str, store: str) -> list[str]:
+def page_lines(chain: str, store: str) -> list[str]:
     """The lines of the page for a chain and a store."""
     lines = LINES
     for kind in (chain, store):
-        if kind in ELSEWHERE:
-            other = next(line for line in lines_of("text") if line.startswith(ELSEWHERE[kind]))
-            lines = [other if line.startswith(REPLACED[kind]) else line for line in lines]
-            assert other in lines
+        if kind in ALTERNATIVES:
+            replacement = next(line for line in lines_of("text") if line.startswith(ALTERNATIVES[kind]))
+            lines = [replacement if line.startswith(ORIGINALS[kind]) else line for line in lines]
+            assert replacement in lines
     return lines if foundry.find("cast") else [line for line in lines if not line.startswith("cast ")]
 
 
@@ -74,22 +74,22 @@ def test_the_short_version_is_made_of_these_lines() -> None:
     assert [line for line in LINES if line in short] == short
 
 
-def walk(folder: Path, lines: list[str], ports: dict[str, str]) -> Walk:
+def run_walk(folder: Path, lines: list[str], ports: dict[str, str]) -> Walk:
     """Run the lines in one shell, with ports that are free here; each must succeed."""
     script = ["set -eu"]
     for number, line in enumerate(lines):
         script += [f"printf '{MARK}%s\\n' {number}", re.sub(r"\b(8545|5001)\b", lambda m: ports[m[1]], line)]
     (folder / "walk.sh").write_text("\n".join(script) + "\n")
-    code = played(folder)
+    code = run_script(folder)
     output = (folder / "out").read_text(encoding="utf-8")
     assert code == 0, f"{output[-1500:]}\n{(folder / 'err').read_text()[-1500:]}\n{logs(folder)}"
     parts = [part.split("\n", 1) for part in output.split(MARK)[1:]]
     assert len(parts) == len(lines)
-    return Walk(folder, {lines[int(number)]: said for number, said in parts})
+    return Walk(folder, {lines[int(number)]: text for number, text in parts})
 
 
-def played(folder: Path) -> int | None:
-    """The exit code of the script; None if it takes too long. Nothing of it is left."""
+def run_script(folder: Path) -> int | None:
+    """The exit code of the script; None if it takes too long. All its processes are killed."""
     with (folder / "out").open("wb") as out, (folder / "err").open("wb") as err:
         shell = subprocess.Popen(
             ["bash", "walk.sh"], cwd=folder, env=environment(folder), stdin=subprocess.DEVNULL,
@@ -106,14 +106,14 @@ def played(folder: Path) -> int | None:
 
 
 def environment(folder: Path) -> dict[str, str]:
-    """That of somebody who has installed bcfl, and has no settings yet."""
+    """The environment of somebody who has installed bcfl and has no settings yet."""
     command = folder / "bin" / "bcfl"
     command.parent.mkdir()
     command.write_text(f'#!/bin/sh\nexec {sys.executable} -m bcfl "$@"\n')
     command.chmod(0o755)
     path = os.pathsep.join([str(command.parent), os.environ["PATH"], str(foundry.FOLDER)])
-    kept = {name: value for name, value in os.environ.items() if not name.startswith(("BCFL_", "ETH_"))}
-    return {**kept, "PATH": path, "PYTHONPATH": str(ROOT), "HOME": str(folder), "OMP_NUM_THREADS": "1"}
+    variables = {name: value for name, value in os.environ.items() if not name.startswith(("BCFL_", "ETH_"))}
+    return {**variables, "PATH": path, "PYTHONPATH": str(ROOT), "HOME": str(folder), "OMP_NUM_THREADS": "1"}
 
 
 def logs(folder: Path) -> str:
@@ -121,13 +121,13 @@ def logs(folder: Path) -> str:
 
 
 def free_port() -> str:
-    with socket.socket() as taken:
-        taken.bind(("127.0.0.1", 0))
-        return str(taken.getsockname()[1])
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return str(probe.getsockname()[1])
 
 
 @contextmanager
-def stored(store: str, folder: Path) -> Iterator[str]:
+def daemon_port(store: str, folder: Path) -> Iterator[str]:
     """The port of an IPFS daemon, if one is wanted."""
     if store == "folder":
         yield "5001"
@@ -149,55 +149,55 @@ def test_every_line_of_the_walk(tmp_path: Path, chain: str, store: str) -> None:
         pytest.skip(reason)
     folder = tmp_path / "walk"
     folder.mkdir()
-    with stored(store, tmp_path) as port:
-        walked = walk(folder, chosen(chain, store), {PORT: free_port(), "5001": port})
-        check_rounds(walked)
-        check_answers(walked)
+    with daemon_port(store, tmp_path) as port:
+        walk = run_walk(folder, page_lines(chain, store), {PORT: free_port(), "5001": port})
+        check_rounds(walk)
+        check_answers(walk)
         if foundry.find("cast"):
-            check_cast(walked)
-        check_what_is_left(walked, store)
+            check_cast(walk)
+        check_files_and_processes(walk, store)
 
 
-def check_rounds(walked: Walk) -> None:
+def check_rounds(walk: Walk) -> None:
     """Five rounds ended in blocks."""
-    told = walked.of("bcfl watch")
-    assert [f"round {number} is final" in told for number in range(1, ROUNDS + 1)] == [True] * ROUNDS
-    assert " is void" not in told
+    report = walk.output("bcfl watch")
+    assert [f"round {number} is final" in report for number in range(1, ROUNDS + 1)] == [True] * ROUNDS
+    assert " is void" not in report
 
 
-def check_answers(walked: Walk) -> None:
+def check_answers(walk: Walk) -> None:
     """Every query answers, and with the same block."""
-    for line, said in walked.said.items():
-        assert bool(said.strip()) == (line.startswith(("bcfl", "cast", "echo")) and ">" not in line), line
-    assert "finalized" in walked.of("bcfl round 5")
-    assert "led" in walked.of("bcfl leader 5")
-    block = field(walked.of("bcfl model 5"), "block")
-    assert block == field(walked.of("bcfl round 5"), "block")
-    assert block in walked.of("bcfl events")
-    assert "submitted" in field(walked.of("bcfl device 0"), "updates")
-    assert "nothing stands in the way" in walked.of("bcfl doctor")
-    assert walked.of("bcfl call").startswith("phase")
+    for line, text in walk.outputs.items():
+        assert bool(text.strip()) == (line.startswith(("bcfl", "cast", "echo")) and ">" not in line), line
+    assert "finalized" in walk.output("bcfl round 5")
+    assert "led" in walk.output("bcfl leader 5")
+    block = field(walk.output("bcfl model 5"), "block")
+    assert block == field(walk.output("bcfl round 5"), "block")
+    assert block in walk.output("bcfl events")
+    assert "submitted" in field(walk.output("bcfl device 0"), "updates")
+    assert "nothing stands in the way" in walk.output("bcfl doctor")
+    assert walk.output("bcfl call").startswith("phase")
 
 
-def check_cast(walked: Walk) -> None:
+def check_cast(walk: Walk) -> None:
     """What cast reads is what bcfl reads."""
-    address = field(walked.of("bcfl deploy"), "address")
-    assert walked.of("cast call $federation 'ledger").strip() == field(walked.of("bcfl model 5"), "block")
-    assert int(walked.of("cast call $federation 'round_clock").splitlines()[2]) > ROUNDS
-    assert len(walked.of("cast call $federation 'model").split()) == 2
-    stake = walked.of("cast call $federation 'miner").splitlines()[2]
+    address = field(walk.output("bcfl deploy"), "address")
+    assert walk.output("cast call $federation 'ledger").strip() == field(walk.output("bcfl model 5"), "block")
+    assert int(walk.output("cast call $federation 'round_clock").splitlines()[2]) > ROUNDS
+    assert len(walk.output("cast call $federation 'model").split()) == 2
+    stake = walk.output("cast call $federation 'miner").splitlines()[2]
     assert stake.split()[0] == str(2 * 10**18)
-    assert walked.of("cast logs").count(f"address: {address}") >= ROUNDS
-    assert "1 (success)" in walked.of("cast send")
-    assert walked.of("cast call $federation 'pool").split()[0].isdecimal()
-    assert float(walked.of("cast balance")) > 6
+    assert walk.output("cast logs").count(f"address: {address}") >= ROUNDS
+    assert "1 (success)" in walk.output("cast send")
+    assert walk.output("cast call $federation 'pool").split()[0].isdecimal()
+    assert float(walk.output("cast balance")) > 6
 
 
-def check_what_is_left(walked: Walk, store: str) -> None:
+def check_files_and_processes(walk: Walk, store: str) -> None:
     """A record, a model and clean logs; no folder that nobody named; no process."""
-    folder = walked.folder
+    folder = walk.folder
     record = json.loads((folder / "deployments" / "local" / "federation.json").read_text())
-    assert record["address"] == field(walked.of("bcfl deploy"), "address")
+    assert record["address"] == field(walk.output("bcfl deploy"), "address")
     assert (folder / "model.safetensors").stat().st_size > 0
     assert (folder / "store").exists() == (store == "folder")
     parties = sorted(folder.glob("device-*.log")) + sorted(folder.glob("miner-*.log"))
@@ -209,6 +209,6 @@ def check_what_is_left(walked: Walk, store: str) -> None:
 
 def field(text: str, name: str) -> str:
     """The value of a line `name  value`."""
-    found = re.search(rf"^{name} {{2,}}(.+)$", text, re.MULTILINE)
-    assert found is not None, name
-    return found[1]
+    match = re.search(rf"^{name} {{2,}}(.+)$", text, re.MULTILINE)
+    assert match is not None, name
+    return match[1]

@@ -111,7 +111,7 @@ def test_a_run_without_adversaries_speaks_of_none(tmp_path: Path) -> None:
 
 
 def small(*adversaries: str, **changes: object) -> Chainless:
-    return Chainless.found(Config(**SMALL | {"adversary": adversaries} | changes))  # type: ignore[arg-type]
+    return Chainless.create(Config(**SMALL | {"adversary": adversaries} | changes))  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("kind", MALFORMATIONS)
@@ -129,7 +129,7 @@ def test_gross_poison_is_rejected(attack: str) -> None:
     for _ in range(2):
         round_ = federation.play_round()
         assert set(round_.rejected) == set(federation.assignment.device_specs)
-        assert {Verdict[why.upper()] for why in round_.rejected.values()} <= {
+        assert {Verdict[reason.upper()] for reason in round_.rejected.values()} <= {
             Verdict.QUALITY,
             Verdict.OUTLIER,
         }
@@ -234,13 +234,13 @@ def test_a_plagiarist_sends_another_s_work(kind: str, victim: str, monkeypatch: 
 
 
 def test_a_forged_time_hides_an_inflated_claim_up_to_the_cap() -> None:
-    bold = "inflater:0.1:held=1"
-    capped, free = small(bold), small(bold, max_samples=100_000)
+    spec = "inflater:0.1:held=1"
+    capped, free = small(spec), small(spec, max_samples=100_000)
     (liar,) = capped.assignment.device_specs
     assert liar in capped.play_round().accepted
     assert liar in free.play_round().accepted
-    others = max(wage for device, wage in capped.earned.items() if device != liar)
-    assert capped.earned[liar] <= others  # the cap is the largest share of all
+    honest_wage = max(wage for device, wage in capped.earned.items() if device != liar)
+    assert capped.earned[liar] <= honest_wage  # the cap is the largest share of all
     assert free.earned[liar] > 9 * max(wage for device, wage in free.earned.items() if device != liar)
 
 
@@ -263,21 +263,21 @@ def test_an_inflater_can_be_as_long_as_the_others() -> None:
         assert reference is None or norm == pytest.approx(reference, rel=1e-3)
 
 
-@pytest.mark.parametrize("others", ["verify", "reject"])
-def test_a_minority_of_colluding_miners_gets_nothing_through(others: str) -> None:
-    federation = small("sign-flip:0.3:factor=10", f"colluding-miner:0.34:others={others}")
+@pytest.mark.parametrize("policy", ["verify", "reject"])
+def test_a_minority_of_colluding_miners_gets_nothing_through(policy: str) -> None:
+    federation = small("sign-flip:0.3:factor=10", f"colluding-miner:0.34:others={policy}")
     result = federation.play_round()
     assert set(result.rejected) == set(federation.assignment.device_specs)
     round_ = federation.history.rounds[1]
     (traitor,) = federation.assignment.miner_specs
     verdicts = round_.votes[traitor].opening.verdicts
     for item, verdict in zip(round_.submissions, verdicts, strict=True):
-        loyal = item.update.device in federation.assignment.device_specs or others == "verify"
-        assert (verdict is Verdict.ACCEPTED) == loyal
+        is_loyal = item.update.device in federation.assignment.device_specs or policy == "verify"
+        assert (verdict is Verdict.ACCEPTED) == is_loyal
 
 
 @pytest.mark.parametrize("kind", ["accept", "copy"])
-def test_a_lazy_miner_does_not_look(kind: str) -> None:
+def test_a_lazy_miner_does_not_verify(kind: str) -> None:
     federation = small("sign-flip:0.3:factor=10", f"lazy-miner:0.34:kind={kind}")
     (lazy,) = federation.assignment.miner_specs
     for number in (1, 2):

@@ -39,11 +39,11 @@ def recording(tmp_path_factory: pytest.TempPathFactory) -> RecordedRun:
 def test_default_behavior(recording: RecordedRun) -> None:
     verdict = recording.audit()
     assert verdict.passed, verdict.first
-    assert [each.round for each in verdict.rounds] == list(range(ROUNDS + 2))
+    assert [item.round for item in verdict.rounds] == list(range(ROUNDS + 2))
     assert verdict.rounds[VOID].status == "void"
     assert recording.event("Penalized", SILENT) is not None
     assert recording.event("Skipped", SKIPPED) is not None
-    assert not any(each.lazy for each in verdict.rounds)
+    assert not any(item.lazy for item in verdict.rounds)
 
 
 Tampering = Callable[[RecordedRun], RecordedRun]
@@ -381,11 +381,11 @@ def test_every_engine_is_followed(tmp_path: Path, name: str) -> None:
 
 
 def test_rounds_can_be_chosen(recording: RecordedRun) -> None:
-    tampered = recording.with_args("Voted", 6, salt=flip_bit)
+    tampered_run = recording.with_args("Voted", 6, salt=flip_bit)
     archive = Archive(MemoryStore(dict(recording.contents)), LAYOUT, recording.transcript.terms)
-    verdicts = list(Audit(tampered.transcript, archive).verdicts(7, 9))
-    assert [each.round for each in verdicts] == [7, 8, 9]
-    assert all(each.passed for each in verdicts)
+    verdicts = list(Audit(tampered_run.transcript, archive).verdicts(7, 9))
+    assert [verdict.round for verdict in verdicts] == [7, 8, 9]
+    assert all(verdict.passed for verdict in verdicts)
 
 
 @pytest.fixture(autouse=True)

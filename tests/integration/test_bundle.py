@@ -59,7 +59,7 @@ def rebuild_bundle(path: Path, target: Path, **changes: Any) -> Path:
     """Write the bundle at `path` again with another manifest."""
     with BundleStore(path) as store:
         content = json.loads(store.get(str(store.root), manifest.MOST))
-        parts = [store.get(each, manifest.MOST) for each in content["records"]]
+        parts = [store.get(name, manifest.MOST) for name in content["records"]]
         extra = changes.pop("parts", parts)
         head = json.dumps(content | {"records": [cids.compute(part) for part in extra]} | changes).encode()
         with target.open("wb") as stream:
@@ -73,32 +73,32 @@ def test_default_behavior(local: LocalFederation, whole_bundle: tuple[Path, Bund
     assert summary.contents == 3 * ROUNDS + ROUNDS + 1
     with open_bundle(path, "0x" + summary.block_hash.hex()) as source:
         verdicts = list(Audit(source.transcript, Archive(source.store, LAYOUT, local.terms)).verdicts())
-        assert [each.findings for each in verdicts] == [()] * (ROUNDS + 2)
+        assert [verdict.findings for verdict in verdicts] == [()] * (ROUNDS + 2)
         assert source.transcript == replace(
             gather(local.ledger.contract),
             events=source.transcript.events,
             calls=source.transcript.calls,
         )
         assert list(source.transcript.events) == list(local.ledger.contract.events())
-        assert not any("ask anybody" in each for each in source.assumptions)
+        assert not any("ask anybody" in assumption for assumption in source.assumptions)
     with open_bundle(path) as source:
-        assert any(summary.block_hash.hex() in each for each in source.assumptions)
+        assert any(summary.block_hash.hex() in assumption for assumption in source.assumptions)
 
 
-def test_what_was_missing_is_said_and_found(local: LocalFederation, tmp_path: Path) -> None:
+def test_missing_contents_are_reported_and_found(local: LocalFederation, tmp_path: Path) -> None:
     missing = cids.from_digest(local.history.blocks[1].cid, 1)
 
-    class Forgetful:
+    class ForgetfulStore:
         def get(self, cid: str, max_bytes: int) -> bytes:
             if cid == missing:
                 raise StoreError("gone", cid)
             return local.store.get(cid, max_bytes)
 
-    summary = write_bundle(local.ledger.contract, Forgetful(), tmp_path / "less.car")  # type: ignore[arg-type]
+    summary = write_bundle(local.ledger.contract, ForgetfulStore(), tmp_path / "less.car")  # type: ignore[arg-type]
     assert summary.missing == [missing]
     with open_bundle(tmp_path / "less.car") as source:
         verdicts = list(Audit(source.transcript, Archive(source.store, LAYOUT, local.terms)).verdicts())
-    first = next(finding for each in verdicts for finding in each.findings)
+    first = next(finding for verdict in verdicts for finding in verdict.findings)
     assert (first.round, first.field) == (1, "model.bytes")
 
 
@@ -200,7 +200,7 @@ def test_a_block_whose_bytes_are_others_is_noticed(
     path.write_bytes(data)
     with open_bundle(path) as source:
         archive = Archive(source.store, LAYOUT, local.terms)
-        findings = [f for each in Audit(source.transcript, archive).verdicts() for f in each.findings]
+        findings = [f for verdict in Audit(source.transcript, archive).verdicts() for f in verdict.findings]
     assert findings[0].field.endswith("bytes")
 
 
@@ -249,10 +249,10 @@ def test_a_bloom_filter_never_hides_a_log(local: LocalFederation, records: list[
     assert not may_log(bytes(256), address)
 
 
-Printed = tuple[int, str, str]
+CommandOutput = tuple[int, str, str]
 
 
-def bcfl(capsys: pytest.CaptureFixture[str], *arguments: object) -> Printed:
+def bcfl(capsys: pytest.CaptureFixture[str], *arguments: object) -> CommandOutput:
     capsys.readouterr()
     code = main([str(argument) for argument in arguments])
     output = capsys.readouterr()
@@ -269,11 +269,13 @@ def test_the_command_says_yes_no_or_why_not(
     code, out, err = bcfl(capsys, "audit", whole_bundle[0], "--json", "--from", 1, "--to", 2)
     assert (code, err) == (0, "")
     view = json.loads(out)
-    assert (view["passed"], view["first"], [each["round"] for each in view["rounds"]]) == (True, None, [1, 2])
+    assert (view["passed"], view["first"], [item["round"] for item in view["rounds"]]) == (True, None, [1, 2])
     with BundleStore(whole_bundle[0]) as store:
-        standing = json.loads(store.get(str(store.root), manifest.MOST))["standing"]
+        storage_snapshot = json.loads(store.get(str(store.root), manifest.MOST))["standing"]
     forgery = copy_bundle(
-        whole_bundle[0], tmp_path / "wrong.car", standing=standing | {"pool": standing["pool"] + 1}
+        whole_bundle[0],
+        tmp_path / "wrong.car",
+        standing=storage_snapshot | {"pool": storage_snapshot["pool"] + 1},
     )
     code, out, err = bcfl(capsys, "audit", forgery, "--json")
     view = json.loads(out)

@@ -1,4 +1,4 @@
-"""The federation of the robustness bench comes to what `bcfl run` comes to: accepted sets and model roots."""
+"""The federation of the robustness bench has the accepted sets and model roots of `bcfl run`."""
 
 from __future__ import annotations
 
@@ -34,41 +34,44 @@ def test_a_round_is_what_it_is_on_the_chain(
 ) -> None:
     config = Config(**SMALL | changes, adversary=attacks, runs=tmp_path)  # type: ignore[arg-type]
     report = simulation.run(config)
-    small = Chainless.found(config)
-    names = small.history.devices
-    for found in report.rounds:
-        played = small.play_round()
-        assert {names[device] for device in played.accepted} == set(found.accepted)
-        assert {names[d]: why for d, why in played.rejected.items()} == {
-            item.device: item.reason for item in found.rejected
+    federation = Chainless.create(config)
+    names = federation.history.devices
+    for round_report in report.rounds:
+        outcome = federation.play_round()
+        assert {names[device] for device in outcome.accepted} == set(round_report.accepted)
+        assert {names[d]: reason for d, reason in outcome.rejected.items()} == {
+            item.device: item.reason for item in round_report.rejected
         }
-        assert "0x" + played.root.hex() == found.global_root
-        assert (played.accuracy, played.attack_success) == (found.accuracy, found.attack_success)
-    assert [found.status for found in report.rounds] == ["finalized"] * 3
+        assert "0x" + outcome.root.hex() == round_report.global_root
+        assert (outcome.accuracy, outcome.attack_success) == (
+            round_report.accuracy,
+            round_report.attack_success,
+        )
+    assert [round_report.status for round_report in report.rounds] == ["finalized"] * 3
 
 
 def test_a_bench_goes_on_where_it_stopped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    small = {"devices": 6, "miners": 2, "rounds": 2, "task": "breast-cancer"}
+    options = {"devices": 6, "miners": 2, "rounds": 2, "task": "breast-cancer"}
     thief = {"attack": "withholder", "adversaries": ("withholder:0.34",), "share": 0.34}
     cases = [
-        Case(**more, **small, partition="iid", pipeline=pipeline, seed=0)  # type: ignore[arg-type]
-        for more in ({"attack": "", "adversaries": (), "share": 0.0}, thief)
+        Case(**fields, **options, partition="iid", pipeline=pipeline, seed=0)  # type: ignore[arg-type]
+        for fields in ({"attack": "", "adversaries": (), "share": 0.0}, thief)
         for pipeline in (FEDAVG, "mean")
     ]
     path = tmp_path / "results.jsonl"
     robustness.campaign(cases[:2], path, 1, False)
     path.write_text(path.read_text()[:-20])  # killed while it wrote
-    played: list[str] = []
-    whole = robustness.play
+    keys: list[str] = []
+    play_case = robustness.play
 
     def play(case: Case) -> dict[str, Any]:
-        played.append(case.key)
-        return whole(case)
+        keys.append(case.key)
+        return play_case(case)
 
     monkeypatch.setattr(robustness, "play", play)
     robustness.campaign(cases, path, 1, False)
-    assert played == [case.key for case in cases[1:]]
-    results = robustness.known(path, False)
+    assert keys == [case.key for case in cases[1:]]
+    results = robustness.last_results(path, False)
     assert set(results) == {case.key for case in cases}
     result = results[cases[3].key]
     assert (result["honest"], result["adversarial"], result["false_accepts"]) == (8, 4, 0)
@@ -77,7 +80,7 @@ def test_a_bench_goes_on_where_it_stopped(tmp_path: Path, monkeypatch: pytest.Mo
     assert text.count("| withholder | 34% | iid |") == 1
     assert plot(cases, results).count("<circle") == 2 + 2  # the legend, and one attack against two pipelines
     path.write_text(path.read_text().replace(result["rules"], "other"))
-    assert set(robustness.known(path, False)) < set(robustness.known(path, True))
+    assert set(robustness.last_results(path, False)) < set(robustness.last_results(path, True))
 
 
 def test_every_case_can_be_played() -> None:

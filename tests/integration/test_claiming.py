@@ -1,4 +1,4 @@
-"""What parties claim by themselves: many rounds at once, for devices that cannot, where it is worth it."""
+"""Parties claim by themselves: many rounds at once, for devices that cannot, where it is worth it."""
 
 from __future__ import annotations
 

@@ -64,7 +64,7 @@ def collude(local: LocalFederation, forge: Forgery, turns: int = 1) -> None:
     for context in local.miner_parties:
         lead, compute = context.lead, context.lead._compute
 
-        def computed(
+        def compute_forged(
             snapshot: RoundSnapshot, compute: Callable[[RoundSnapshot], NewModel | None] = compute
         ) -> NewModel | None:
             model = compute(snapshot)
@@ -72,17 +72,17 @@ def collude(local: LocalFederation, forge: Forgery, turns: int = 1) -> None:
                 return model
             return forge(model)
 
-        def agreed(snapshot: RoundSnapshot, proposal: object, lead: object = lead) -> bool:
+        def agree(snapshot: RoundSnapshot, proposal: object, lead: object = lead) -> bool:
             model = lead._compute(snapshot)  # type: ignore[attr-defined]
             return model is not None and (model.root, model.rows) == (proposal.root, proposal.rows)  # type: ignore[attr-defined]
 
-        lead._compute, lead._agrees = computed, agreed  # type: ignore[method-assign]
+        lead._compute, lead._agrees = compute_forged, agree  # type: ignore[method-assign]
         if turns:
             lead.answers.agrees = lambda snapshot, _: snapshot.round != FORGED
 
 
 def audit_findings(local: LocalFederation) -> list[tuple[object, ...]]:
-    return [each.findings for each in Audit(gather(local.ledger.contract), local.archive).verdicts()]
+    return [verdict.findings for verdict in Audit(gather(local.ledger.contract), local.archive).verdicts()]
 
 
 @pytest.mark.parametrize("forge", [no_rows, no_model, wrong_model])
@@ -91,7 +91,7 @@ def test_what_all_miners_keep_back_never_becomes_a_block(tmp_path: Path, forge: 
     collude(local, forge)
     watchtower = add_watchtower(local)
     rounds = [local.play() for _ in range(3)]
-    assert [each.status for each in rounds] == ["finalized"] * 3
+    assert [round_.status for round_ in rounds] == ["finalized"] * 3
     assert roots(local)[1:] == honest_roots(local)
     ((leader, challenger),) = rounds[1].refutations
     assert challenger == watchtower.account.address
@@ -200,21 +200,21 @@ class UpdateLoss:
         for context in local.miner_parties:
             lead = context.lead
             lead._compute = self.wrap(lead._compute)  # type: ignore[assignment, method-assign]
-            blind, honest = lead._agrees, lead.answers.agrees
-            lead._agrees = lambda m, p, b=blind: m.round == FORGED or b(m, p)  # type: ignore[method-assign, misc]
-            lead.answers.agrees = lambda m, p, h=honest: keeps_copy if m.round == FORGED else h(m, p)  # type: ignore[misc]
+            agrees, answer_agrees = lead._agrees, lead.answers.agrees
+            lead._agrees = lambda m, p, b=agrees: m.round == FORGED or b(m, p)  # type: ignore[method-assign, misc]
+            lead.answers.agrees = lambda m, p, h=answer_agrees: keeps_copy if m.round == FORGED else h(m, p)  # type: ignore[misc]
 
     def wrap(
         self, compute: Callable[[RoundSnapshot], NewModel | None]
     ) -> Callable[[RoundSnapshot], NewModel | None]:
-        def computed_model(snapshot: RoundSnapshot) -> NewModel | None:
+        def compute_once(snapshot: RoundSnapshot) -> NewModel | None:
             model = compute(snapshot)
             if snapshot.round == FORGED and model is not None and self.lanes is None:
                 model = self.forge(model)
                 self.lose(snapshot)
             return model
 
-        return computed_model
+        return compute_once
 
     def lose(self, snapshot: RoundSnapshot) -> None:
         archive, item = self.local.archive, snapshot.current.accepted_submissions()[1]
@@ -284,7 +284,9 @@ def test_an_honest_leader_that_has_the_update_shows_it(tmp_path: Path) -> None:
     local.schedule.parties[MINERS].append(watchtower)  # type: ignore[arg-type]
     stakes = {a: m.stake for a, m in local.history.miners.items()}
     rounds = [local.play() for _ in range(2)]
-    assert [(each.status, each.refutations, each.skipped) for each in rounds] == [("finalized", [], [])] * 2
+    assert [(round_.status, round_.refutations, round_.skipped) for round_ in rounds] == [
+        ("finalized", [], [])
+    ] * 2
     assert {a: m.stake for a, m in local.history.miners.items()} == stakes
     events = list(local.ledger.contract.events(name="Disputed"))
     assert [(e.args["round"], e.args["tree"]) for e in events] == [(1, Trees.UPDATE), (2, Trees.UPDATE)]
@@ -327,9 +329,9 @@ def disputed_federation(tmp_path_factory: pytest.TempPathFactory) -> LocalFedera
 def test_an_audit_follows_every_move(disputed_federation: LocalFederation, name: str) -> None:
     local = disputed_federation
     transcript = gather(local.ledger.contract)
-    tampered = replace(transcript, events=TAMPERINGS[name](transcript.events))
-    verdicts = list(Audit(tampered, Archive(local.store, LAYOUT, local.terms)).verdicts())
-    findings = [(finding.round, finding.field) for each in verdicts for finding in each.findings]
+    tampered_transcript = replace(transcript, events=TAMPERINGS[name](transcript.events))
+    verdicts = list(Audit(tampered_transcript, Archive(local.store, LAYOUT, local.terms)).verdicts())
+    findings = [(finding.round, finding.field) for verdict in verdicts for finding in verdict.findings]
     assert findings[0] == (1, "disputes"), findings
 
 
@@ -339,11 +341,11 @@ def test_an_audit_asks_whether_an_answer_was_due(tmp_path: Path) -> None:
     add_watchtower(local)
     local.play(2)
     transcript = gather(local.ledger.contract)
-    for moves in ([], with_args(transcript.events, "Refuted", challenger=BYSTANDER)):
-        events = moves or [e for e in transcript.events if e.name not in ("Disputed", "DisputeEnded")]
-        tampered = replace(transcript, events=events)
-        verdicts = list(Audit(tampered, Archive(local.store, LAYOUT, local.terms)).verdicts())
-        first = next(finding for each in verdicts for finding in each.findings)
+    for tampering in ([], with_args(transcript.events, "Refuted", challenger=BYSTANDER)):
+        events = tampering or [e for e in transcript.events if e.name not in ("Disputed", "DisputeEnded")]
+        tampered_transcript = replace(transcript, events=events)
+        verdicts = list(Audit(tampered_transcript, Archive(local.store, LAYOUT, local.terms)).verdicts())
+        first = next(finding for verdict in verdicts for finding in verdict.findings)
         assert (first.round, first.field) == (FORGED, "disputes")
 
 
@@ -363,9 +365,9 @@ class Griefer:
         if snapshot.round not in self.rounds:
             self.rounds.add(snapshot.round)
             fields = (proposal.root, proposal.cid, proposal.rows, proposal.layer)
-            by_tree = self.tree is not Trees.UPDATE
-            subject = (self.tree,) if by_tree else self.opening(snapshot)
-            name = "dispute" if by_tree else "dispute_update"
+            is_tree = self.tree is not Trees.UPDATE
+            subject = (self.tree,) if is_tree else self.opening(snapshot)
+            name = "dispute" if is_tree else "dispute_update"
             call = ContractCall(name, (*fields, *subject), WINDOW_TERMS.challenge_bond)
         elif self.moves and disputes and disputes[-1].end_time is None and not disputes[-1].state.answerable:
             self.moves -= 1
@@ -391,8 +393,8 @@ def test_an_honest_leader_is_disputed(tmp_path: Path, tree: Trees, moves: int) -
     stakes = {a: m.stake for a, m in local.history.miners.items()}
     count = 2
     rounds = [local.play() for _ in range(count)]
-    assert [each.status for each in rounds] == ["finalized"] * count
-    assert all(not each.refutations and not each.skipped for each in rounds)
+    assert [round_.status for round_ in rounds] == ["finalized"] * count
+    assert all(not round_.refutations and not round_.skipped for round_ in rounds)
     assert {a: m.stake for a, m in local.history.miners.items()} == stakes
     credits = sum(local.ledger.contract.call("credits", a) for a in stakes)
     assert credits == count * (WINDOW_TERMS.challenge_bond // 2)

@@ -21,7 +21,7 @@ SECONDS = 60  # of the vote
 
 
 class FailingStore:
-    """A store that fails where it is told to, as one does whose disk or daemon is ill."""
+    """A store that fails for the CIDs that `fails` selects, like one with a broken disk or daemon."""
 
     def __init__(self, store: DirectoryStore) -> None:
         self.store = store
@@ -36,7 +36,7 @@ class FailingStore:
         return self.store.get(cid, max_bytes)
 
 
-def voting(tmp_path: Path) -> tuple[LocalFederation, FailingStore, list[str]]:
+def voting_federation(tmp_path: Path) -> tuple[LocalFederation, FailingStore, list[str]]:
     """A federation in which one miner with a store of its own is to vote; and the CIDs of the updates."""
     local = LocalFederation(tmp_path)
     local.until(Phase.VOTE)
@@ -62,18 +62,18 @@ def voting(tmp_path: Path) -> tuple[LocalFederation, FailingStore, list[str]]:
     return local, store, [archive.cid_of(item.update.cid, 16) for item in current.submissions]
 
 
-def later(local: LocalFederation, share: float) -> None:
+def warp(local: LocalFederation, share: float) -> None:
     assert local.chain is not None
     start = local.ledger.clock().deadline - SECONDS
     local.chain.warp(start + int(SECONDS * share))
 
 
 def test_a_store_that_is_away_is_waited_for(tmp_path: Path) -> None:
-    local, store, _ = voting(tmp_path)
+    local, store, _ = voting_federation(tmp_path)
     miner = local.miner_parties[0]
     store.fails = lambda _: True
     for share in (0.1, LONG_SHARE + 0.1):
-        later(local, share)
+        warp(local, share)
         with pytest.raises(StoreError, match="input/output error"):
             miner.act()
     assert miner.account.address not in local.history.rounds[1].vote_commits
@@ -83,12 +83,12 @@ def test_a_store_that_is_away_is_waited_for(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("place", [0, 3])
 def test_one_update_that_makes_the_store_fail_does_not_keep_from_voting(tmp_path: Path, place: int) -> None:
-    local, store, cids = voting(tmp_path)
+    local, store, cids = voting_federation(tmp_path)
     miner = local.miner_parties[0]
     store.fails = lambda cid: cid == cids[place]
     with pytest.raises(StoreError):
         miner.act()  # it may be the store
-    later(local, LONG_SHARE + 0.05)
+    warp(local, LONG_SHARE + 0.05)
     assert miner.act() == "committed its verdicts"
     record = miner.voting.context.journal.read_json("vote.json") or {}
     verdicts = [Verdict(item) for item in record["verdicts"]]
@@ -97,25 +97,25 @@ def test_one_update_that_makes_the_store_fail_does_not_keep_from_voting(tmp_path
 
 
 class SlowStore:
-    """A store across a network, which looks for a while for what nobody gives."""
+    """A store across a network, which searches for a while for withheld contents."""
 
-    def __init__(self, store: DirectoryStore, withheld: set[str]) -> None:
-        self.store, self.withheld = store, withheld
-        self.asked = 0
+    def __init__(self, store: DirectoryStore, cids: set[str]) -> None:
+        self.store, self.withheld = store, cids
+        self.request_count = 0
         self.lock = threading.Lock()
-        self.together = threading.Barrier(len(withheld))
+        self.together = threading.Barrier(len(cids))
 
     def get(self, cid: str, max_bytes: int) -> bytes:
         if cid not in self.withheld:
             return self.store.get(cid, max_bytes)
         with self.lock:
-            self.asked += 1
+            self.request_count += 1
         self.together.wait(ANSWER)  # a reader that asks for one after the other would never come through
         raise Unavailable(f"nobody gave {cid}", cid)
 
 
 def test_withheld_updates_cost_the_time_of_one(tmp_path: Path) -> None:
-    local, _, cids = voting(tmp_path)
+    local, _, cids = voting_federation(tmp_path)
     miner = local.miner_parties[0]
     slow = SlowStore(local.store, set(cids[1:]))
     archive = miner.voting.verifier.archive
@@ -123,13 +123,13 @@ def test_withheld_updates_cost_the_time_of_one(tmp_path: Path) -> None:
     assert miner.act() == "committed its verdicts"
     record = miner.voting.context.journal.read_json("vote.json") or {}
     assert [Verdict(item) for item in record["verdicts"]] == [Verdict.ACCEPTED] + [Verdict.UNAVAILABLE] * 3
-    assert slow.asked == 3
+    assert slow.request_count == 3
     archive.store = local.store
-    assert archive.update(local.history.rounds[1].submissions[1]) is not None  # it is looked for again
+    assert archive.update(local.history.rounds[1].submissions[1]) is not None  # it is requested again
 
 
-def test_what_was_given_up_is_looked_for_again_in_the_next_round(tmp_path: Path) -> None:
-    local, *_ = voting(tmp_path)
+def test_a_missing_update_is_requested_again_in_the_next_round(tmp_path: Path) -> None:
+    local, *_ = voting_federation(tmp_path)
     archive = local.miner_parties[0].voting.verifier.archive
     item = local.history.rounds[1].submissions[0]
     archive.mark_unavailable(item)

@@ -63,25 +63,25 @@ def test_rounds_go_on_over_reorganisations(
     local: LocalFederation, depth: int, reorganise: Callable[[RpcChain, int], None]
 ) -> None:
     """Each round loses blocks in another phase, after half of the parties have acted in it."""
-    running = daemons(local)
+    parties = daemons(local)
     for number, phase in enumerate(PHASES, start=1):
-        play(local, running, number, phase)
-        for daemon in running[::2]:
+        play(local, parties, number, phase)
+        for daemon in parties[::2]:
             daemon.turn()
         local.ledger.history()  # what is taken back has been seen
         reorganise(local.chain, depth)  # type: ignore[arg-type]
-        play(local, running, number)
+        play(local, parties, number)
     assert local.ledger.reorganisations >= len(PHASES) // 2  # type: ignore[attr-defined]
     check(local)
 
 
-def play(local: LocalFederation, running: list[Daemon], number: int, phase: Phase | None = None) -> None:
+def play(local: LocalFederation, parties: list[Daemon], number: int, phase: Phase | None = None) -> None:
     """Turn after turn until a round has ended, or is in a phase; time passes where nobody has to act."""
     for _ in range(400):
         clock = local.ledger.clock()
         if has_ended(local, number) or (clock.round == number and clock.phase is phase):
             return
-        pauses = [daemon.turn() for daemon in running]
+        pauses = [daemon.turn() for daemon in parties]
         if all(pauses):
             snapshot = take_snapshot(local.ledger)
             chain: RpcChain = local.chain  # type: ignore[assignment]
@@ -97,8 +97,8 @@ def has_ended(local: LocalFederation, number: int) -> bool:
 
 def check(local: LocalFederation) -> None:
     """Every round ended in a block, nobody paid, nothing stands twice, and it is what a newcomer reads."""
-    fresh = LiveLedger(local.ledger.contract)
-    history = fresh.history()
+    ledger = LiveLedger(local.ledger.contract)
+    history = ledger.history()
     assert history == local.history
     counts: Counter[tuple[object, ...]] = Counter()
     for event in local.ledger.contract.events():

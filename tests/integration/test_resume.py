@@ -16,7 +16,7 @@ from bcfl.federation import simulation
 from bcfl.federation.reports import Progress, Report
 from bcfl.protocol.rounds import History
 from tests.local_federation import LocalFederation
-from tests.processes import PATIENCE
+from tests.processes import STALL_SECONDS
 
 ROUNDS = 2
 ROOT = Path(__file__).parents[2]
@@ -24,7 +24,7 @@ ROOT = Path(__file__).parents[2]
 
 def process(folder: Path, kill_at: int) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-m", "tests.killed", str(folder), str(ROUNDS), str(kill_at)]
-    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=PATIENCE, check=False)
+    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=STALL_SECONDS, check=False)
 
 
 def outcome(folder: Path) -> tuple[list[bytes], History]:

@@ -15,7 +15,7 @@ from bcfl.federation.terms import terms_of
 from bcfl.learning import resolve
 from bcfl.learning.training import layout
 from bcfl.protocol.types import Engine, Mode, Rule
-from tests.processes import PATIENCE
+from tests.processes import STALL_SECONDS
 
 SMALL = {"devices": 5, "miners": 3, "rounds": 2, "task": "breast-cancer"}
 
@@ -52,7 +52,7 @@ def test_the_same_seed_gives_the_same_models(tmp_path: Path) -> None:
         [sys.executable, "-c", script, str(tmp_path)],
         capture_output=True,
         text=True,
-        timeout=PATIENCE,
+        timeout=STALL_SECONDS,
         check=True,
     )
     assert process.stdout.split()[::2] == roots(first)

@@ -1,4 +1,4 @@
-"""One honest outsider is enough: what all miners agree on wrongly never becomes a block."""
+"""One honest outsider is enough: a wrong model that all miners attest never becomes a block."""
 
 from __future__ import annotations
 
@@ -30,9 +30,9 @@ Compute = Callable[[RoundSnapshot], NewModel | None]
 
 
 def forge(local: LocalFederation, compute: Compute, turns: int) -> Compute:
-    """The same model with one lane off by one, in the first `turns` turns of one round; its trees fit it."""
+    """Compute a model with one lane off by one in the first `turns` turns of one round; its trees fit it."""
 
-    def computed(snapshot: RoundSnapshot) -> NewModel | None:
+    def compute_forged(snapshot: RoundSnapshot) -> NewModel | None:
         proposal = compute(snapshot)
         if proposal is None or snapshot.round != FORGED or len(snapshot.current.skipped) >= turns:
             return proposal
@@ -41,7 +41,7 @@ def forge(local: LocalFederation, compute: Compute, turns: int) -> Compute:
         root = merkle.root(model, local.terms.leaf_lanes)
         return NewModel(model, root, cid.digest(cid.compute(payload.encode(LAYOUT, model))), proposal.rows)
 
-    return computed
+    return compute_forged
 
 
 def collude(local: LocalFederation, turns: int) -> None:
@@ -77,7 +77,7 @@ def test_default_behavior(tmp_path: Path) -> None:
     collude(local, turns=1)
     watchtower = add_watchtower(local)
     rounds = [local.play() for _ in range(3)]
-    assert [each.status for each in rounds] == ["finalized"] * 3
+    assert [round_.status for round_ in rounds] == ["finalized"] * 3
     assert roots(local)[1:] == honest_roots(local)
     (leader, challenger), *refutations = rounds[1].refutations
     assert (challenger, refutations) == (watchtower.account.address, [])
@@ -88,7 +88,7 @@ def test_default_behavior(tmp_path: Path) -> None:
     assert local.history.miners[leader].stake == 0
     assert local.ledger.contract.call("credits", challenger) == stake // 2 + WINDOW_TERMS.challenge_bond
     verdicts = list(Audit(gather(local.ledger.contract), local.archive).verdicts())
-    assert [each.findings for each in verdicts] == [()] * 5
+    assert [verdict.findings for verdict in verdicts] == [()] * 5
     assert set(verdicts[FORGED].lazy) >= {leader}
 
 
@@ -98,7 +98,7 @@ def test_without_the_watchtower_the_wrong_model_becomes_final(tmp_path: Path) ->
     local.play(3)
     assert roots(local)[1:] != honest_roots(local)
     verdicts = list(Audit(gather(local.ledger.contract), local.archive).verdicts())
-    first = next(finding for each in verdicts for finding in each.findings)
+    first = next(finding for verdict in verdicts for finding in verdict.findings)
     assert (first.round, first.field) == (FORGED, "proposal.root")
     assert len(verdicts[FORGED].lazy) >= 3
 
@@ -140,9 +140,9 @@ def test_an_audit_follows_what_a_refutation_costs(tmp_path: Path, name: str) -> 
     else:
         args = events[place].args
         events[place] = replace(events[place], args={**args, "amount": change(args["amount"])})  # type: ignore[type-var]
-    tampered = replace(transcript, events=events)
-    verdicts = list(Audit(tampered, Archive(local.store, LAYOUT, local.terms)).verdicts())
-    first = next(finding for each in verdicts for finding in each.findings)
+    tampered_transcript = replace(transcript, events=events)
+    verdicts = list(Audit(tampered_transcript, Archive(local.store, LAYOUT, local.terms)).verdicts())
+    first = next(finding for verdict in verdicts for finding in verdict.findings)
     assert (first.round, first.field.split("[")[0]) == (FORGED, field)
 
 

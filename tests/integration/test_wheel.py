@@ -16,18 +16,18 @@ import pytest
 ROOT = Path(__file__).parents[2]
 
 
-def ran(*command: str | Path, cwd: Path) -> str:
+def run(*command: str | Path, cwd: Path) -> str:
     """What a command that has to succeed prints, without this checkout in sight."""
     env = {key: value for key, value in os.environ.items() if not key.startswith(("BCFL_", "PYTHON", "COV_"))}
-    done = subprocess.run(command, cwd=cwd, env=env, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, f"{command}: {done.stderr}"
-    return done.stdout
+    process = subprocess.run(command, cwd=cwd, env=env, capture_output=True, text=True, check=False)
+    assert process.returncode == 0, f"{command}: {process.stderr}"
+    return process.stdout
 
 
 @pytest.fixture(scope="module")
 def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("wheel")
-    ran(
+    run(
         sys.executable,
         "-m",
         "pip",
@@ -40,25 +40,25 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
         ROOT,
         cwd=folder,
     )
-    (built,) = folder.glob("bcfl-*.whl")
-    return built
+    (path,) = folder.glob("bcfl-*.whl")
+    return path
 
 
 @pytest.fixture(scope="module")
-def installed(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def commands(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder of the commands of an environment that holds the wheel, and borrows its dependencies alone.
 
     A .pth file names the folders to borrow from. The .pth files inside those are not read, so the editable
     checkout of the environment that runs this test stays out of sight.
     """
     folder = tmp_path_factory.mktemp("environment")
-    ran(sys.executable, "-m", "venv", "--without-pip", folder, cwd=folder)
-    own = Path(sysconfig.get_path("purelib", "venv", {"base": str(folder), "platbase": str(folder)}))
-    borrowed = dict.fromkeys((*site.getsitepackages(), sysconfig.get_path("platlib")))
-    (own / "borrowed.pth").write_text("\n".join(borrowed) + "\n")
+    run(sys.executable, "-m", "venv", "--without-pip", folder, cwd=folder)
+    packages = Path(sysconfig.get_path("purelib", "venv", {"base": str(folder), "platbase": str(folder)}))
+    dependencies = dict.fromkeys((*site.getsitepackages(), sysconfig.get_path("platlib")))
+    (packages / "borrowed.pth").write_text("\n".join(dependencies) + "\n")
     python = folder / "bin" / "python"
     pip: list[str | Path] = [sys.executable, "-m", "pip", "--python", python]
-    ran(*pip, "install", "-q", "--no-deps", "--no-index", "--ignore-installed", wheel, cwd=folder)
+    run(*pip, "install", "-q", "--no-deps", "--no-index", "--ignore-installed", wheel, cwd=folder)
     return python.parent
 
 
@@ -71,19 +71,19 @@ def test_the_wheel_holds_contracts_artifact_and_types(wheel: Path) -> None:
     assert not [name for name in names if name.startswith(("tests/", "benchmarks/", "contracts/", "deploy/"))]
 
 
-def test_it_is_the_wheel_that_is_imported(installed: Path, tmp_path: Path) -> None:
-    where = ran(installed / "python", "-c", "import bcfl; print(bcfl.__file__)", cwd=tmp_path)
-    assert Path(where.strip()).is_relative_to(installed.parent)
+def test_it_is_the_wheel_that_is_imported(commands: Path, tmp_path: Path) -> None:
+    path = run(commands / "python", "-c", "import bcfl; print(bcfl.__file__)", cwd=tmp_path)
+    assert Path(path.strip()).is_relative_to(commands.parent)
 
 
-def test_a_small_federation_runs_outside_the_checkout(installed: Path, tmp_path: Path) -> None:
+def test_a_small_federation_runs_outside_the_checkout(commands: Path, tmp_path: Path) -> None:
     options = ["--devices", "4", "--miners", "2", "--rounds", "1", "--json"]
-    summary = json.loads(ran(installed / "bcfl", "run", *options, cwd=tmp_path))
+    summary = json.loads(run(commands / "bcfl", "run", *options, cwd=tmp_path))
     (round_,) = summary["rounds"]
     assert (tmp_path / summary["run_dir"] / "run.json").is_file()
     assert summary["final_accuracy"] > 0.2
     assert (round_["round"], round_["leader"][:2]) == (1, "0x")
 
-    asked = json.loads(ran(installed / "bcfl", "round", "--json", cwd=tmp_path))
+    round_view = json.loads(run(commands / "bcfl", "round", "--json", cwd=tmp_path))
     for field in ("round", "status", "leader", "global_root", "global_cid", "block_hash"):
-        assert asked[field] == round_[field]
+        assert round_view[field] == round_[field]

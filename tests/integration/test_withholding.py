@@ -1,4 +1,4 @@
-"""What happens when bytes cannot be had: before the vote, after it, and for who watches."""
+"""Bytes that cannot be had: before the vote, after it, and for a watchtower."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def test_a_watchtower_without_the_bytes_says_so(tmp_path: Path) -> None:
     local.until(Phase.ATTEST)
     snapshot = take_snapshot(local.ledger)
     assert snapshot is not None
-    store = DirectoryStore(tmp_path / "elsewhere")
+    store = DirectoryStore(tmp_path / "copy")
     for path in local.store.path.rglob("b*"):
         if path.is_file():
             store.put(path.read_bytes())

@@ -17,11 +17,11 @@ import urllib.request
 from contextlib import suppress
 from pathlib import Path
 
-from tests.processes import ANSWER, PATIENCE
+from tests.processes import ANSWER, STALL_SECONDS
 
 HERE = Path(__file__).parent
 VARIABLE = "JS_IPFS"
-START_SECONDS = PATIENCE
+START_SECONDS = STALL_SECONDS
 
 
 def absence() -> str | None:

@@ -19,7 +19,7 @@ from testkit.harness import Federation
 
 
 @dataclass
-class Look:
+class ContractSnapshot:
     """The contract as it stands, each part read once."""
 
     f: Federation
@@ -67,11 +67,11 @@ class Invariants:
     f: Federation
 
     @property
-    def look(self) -> Look:
+    def look(self) -> ContractSnapshot:
         """The contract after the last call, read once for all checks."""
         block = int(self.f.chain.request("eth_blockNumber"), 16), self.f.chain.now()
         if getattr(self, "_seen", None) != block:
-            self._seen, self._look = block, Look(self.f)
+            self._seen, self._look = block, ContractSnapshot(self.f)
         return self._look
 
     @property

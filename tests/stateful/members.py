@@ -29,12 +29,12 @@ class Members:
 
     def judge(self, effect: Effect, sender: Account, function: str, *args: object, value: int = 0) -> bool:
         """Send; the contract has to take exactly what the model takes."""
-        refusal = None
+        revert = None
         try:
             self.f.send(sender, function, *args, value=value)
         except Reverted as error:
-            refusal = error
-        assert (refusal is None) == (effect is not None), f"{function}: {refusal or 'taken'}"
+            revert = error
+        assert (revert is None) == (effect is not None), f"{function}: {revert or 'taken'}"
         if effect is None:
             return False
         effect()
@@ -110,13 +110,15 @@ class Members:
         miners = ["0x" + f"{voter & 2**160 - 1:040x}" for voter in tally.voters]
         claims = [("device", *item) for item in zip(devices, tally.accepted, strict=True)]
         claims += [("miner", miner, True) for miner in miners]
-        picked = data.draw(st.sampled_from(range(len(claims))))
-        role, earner, accepted = claims[picked]
-        position = picked if role == "device" else picked - len(devices)
+        index = data.draw(st.sampled_from(range(len(claims))))
+        role, earner, is_accepted = claims[index]
+        position = index if role == "device" else index - len(devices)
         args = getattr(self.f, f"claim_{role}_args")(number, position)
         for _ in range(times):
             mark = (role, earner.lower(), number)
-            effect = (lambda mark=mark: self.paid.add(mark)) if accepted and mark not in self.paid else None
+            effect = (
+                (lambda mark=mark: self.paid.add(mark)) if is_accepted and mark not in self.paid else None
+            )
             self.judge(effect, self.f.outsider, f"claim_{role}", *args)
         earner = to_checksum_address(earner)
         self.earned[earner] = self.f.contract.call("credits", earner)

@@ -89,9 +89,9 @@ class Model:
         return Now(phase, deadline, frozenset(), expected)
 
     def acting(self, clock: Now, account: str, now: int, grace: int) -> None:
-        acted = clock.acted | {account}
-        deadline = min(clock.deadline, now + grace) if acted == clock.expected else clock.deadline
-        self.clock = replace(clock, acted=acted, deadline=deadline)
+        accounts = clock.acted | {account}
+        deadline = min(clock.deadline, now + grace) if accounts == clock.expected else clock.deadline
+        self.clock = replace(clock, acted=accounts, deadline=deadline)
 
     def open_round(self, number: int, now: int) -> None:
         for seat in self.seats.values():

@@ -88,10 +88,10 @@ class Machine(Members, Invariants, RuleBasedStateMachine):
         self.judge(effect, key, "commit", submissions.batch_digest(map(self.f.commitment, batch)))
 
     @rule(by=who, submitter=who, mask=masks, forged=st.sampled_from([False, False, False, True]))
-    def reveal(self, by: int, submitter: int, mask: int, forged: bool) -> None:
+    def reveal(self, by: int, submitter: int, mask: int, is_forged: bool) -> None:
         owner = self.people[submitter].address
         batch = list(self.model.batches.get(owner) or self.model.lone.get(owner) or [])
-        if forged:
+        if is_forged:
             batch = [replace(update, salt=update.salt ^ 1) for update in batch]
         self.reveal_batch(self.people[by], owner, batch, mask & (1 << len(batch)) - 1)
 

@@ -1,4 +1,4 @@
-"""The frame around the code: the Makefile's commands, CI, cheap imports, nothing of anybody's machine."""
+"""What stands around the code: the Makefile's commands, CI, cheap imports, nothing of anybody's machine."""
 
 from __future__ import annotations
 
@@ -20,20 +20,20 @@ HEAVY = ("torch", "web3", "eth_tester", "eth", "sklearn", "scipy", "pydantic", "
 def files() -> list[Path]:
     """All files that are committed or about to be."""
     command = ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"]
-    listed = subprocess.run(command, cwd=ROOT, capture_output=True, check=False)
-    if listed.returncode != 0:
+    process = subprocess.run(command, cwd=ROOT, capture_output=True, check=False)
+    if process.returncode != 0:
         pytest.skip("not a git checkout")
-    return [path for name in listed.stdout.decode().split("\0") if name and (path := ROOT / name).is_file()]
+    return [path for name in process.stdout.decode().split("\0") if name and (path := ROOT / name).is_file()]
 
 
 def test_no_file_names_a_path_of_somebody_s_machine() -> None:
-    found = [
+    lines = [
         f"{path.relative_to(ROOT)}:{number}: {match[0].decode()}"
         for path in files()
         for number, line in enumerate(path.read_bytes().split(b"\n"), 1)
         if (match := MACHINE.search(line))
     ]
-    assert found == []
+    assert lines == []
 
 
 @pytest.mark.parametrize("line", ["cd /" + "home/ada/bcfl", "'/" + "tmp/run/x'", "C:" + "\\Users\\ada"])
@@ -49,7 +49,7 @@ def test_other_paths_are_not(line: str) -> None:
 
 
 def test_no_file_is_binary() -> None:
-    """Wheels, archives and pictures that a session leaves behind do not belong here; text does."""
+    """Wheels, archives and pictures do not belong into the repository; text does."""
     binary = [str(path.relative_to(ROOT)) for path in files() if is_binary(path.read_bytes())]
     assert binary == []
 
@@ -74,20 +74,20 @@ def is_binary(data: bytes) -> bool:
 )  # fmt: skip
 def test_what_commands_leave_is_ignored(path: str) -> None:
     command = ["git", "check-ignore", "--quiet", "--no-index", path]
-    checked = subprocess.run(command, cwd=ROOT, check=False)
-    if checked.returncode == 128:
+    process = subprocess.run(command, cwd=ROOT, check=False)
+    if process.returncode == 128:
         pytest.skip("not a git checkout")
-    assert checked.returncode == 0
+    assert process.returncode == 0
 
 
 def test_every_target_of_the_makefile_is_explained() -> None:
     makefile = (ROOT / "Makefile").read_text()
     targets = re.search(r"^\.PHONY: (.*)$", makefile, re.MULTILINE)
     assert targets is not None
-    said = subprocess.run(
+    text = subprocess.run(
         ["make", "--no-print-directory", "help"], cwd=ROOT, capture_output=True, text=True, check=True
     ).stdout
-    assert {line.split()[1] for line in said.splitlines()} == set(targets[1].split())
+    assert {line.split()[1] for line in text.splitlines()} == set(targets[1].split())
 
 
 @pytest.mark.parametrize("goal", ["run", "test"])
@@ -100,11 +100,11 @@ def test_a_python_that_is_too_old_or_absent_is_one_line(
         python.write_text(f'#!/bin/sh\n[ "$1" = --version ] && echo "Python {version}"\n')
         python.chmod(0o755)
     command = ["make", goal, f"PYTHON={python}", f"VENV={tmp_path / 'venv'}"]
-    made = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
-    assert made.returncode == 2
-    assert len(made.stderr.splitlines()) == 1
-    assert "needs Python 3.11 or newer" in made.stderr
-    assert (f"Python {version}" if version else "not found") in made.stderr
+    process = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert process.returncode == 2
+    assert len(process.stderr.splitlines()) == 1
+    assert "needs Python 3.11 or newer" in process.stderr
+    assert (f"Python {version}" if version else "not found") in process.stderr
     assert not (tmp_path / "venv").exists()
 
 
@@ -117,10 +117,10 @@ def test_ci_runs_the_gate() -> None:
 
 def test_importing_bcfl_is_cheap() -> None:
     code = f"import sys, bcfl; print(*(set({HEAVY!r}) & set(sys.modules)))"
-    loaded = subprocess.run(
+    process = subprocess.run(
         [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True
     )
-    assert loaded.stdout.split() == []
+    assert process.stdout.split() == []
 
 
 def test_the_change_log_knows_the_version() -> None:
@@ -131,8 +131,8 @@ def test_the_change_log_knows_the_version() -> None:
 def test_prereleases_are_pinned_exactly() -> None:
     """An installer takes a pre-release without a flag only where it is named exactly, and directly."""
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-    loose = [
+    unpinned_names = [
         name for name in project["dependencies"] if re.search(r"\d(a|b|rc)\d", name) and "==" not in name
     ]
-    assert loose == []
+    assert unpinned_names == []
     assert any(name.startswith("py-evm==") for name in project["dependencies"])

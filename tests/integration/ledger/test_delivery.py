@@ -16,7 +16,7 @@ from bcfl.ledger import delivery
 from bcfl.ledger.chain import SignedTransaction
 from bcfl.ledger.contract import Contract, Receipt, sign
 from bcfl.ledger.rpc import RpcChain
-from tests.processes import ANSWER, PATIENCE
+from tests.processes import ANSWER, STALL_SECONDS
 
 from .conftest import Account, Artifact
 
@@ -60,7 +60,7 @@ def pooled_transaction(contract: Contract, device: Account) -> str | None:
     return None
 
 
-def wait_for(probe: Callable[[], Any], seconds: float = PATIENCE) -> Any:
+def wait_for(probe: Callable[[], Any], seconds: float = STALL_SECONDS) -> Any:
     """Return what `probe` returns, as soon as that is something."""
     deadline = time.monotonic() + seconds
     while (value := probe()) is None:
@@ -76,7 +76,7 @@ def test_a_dropped_transaction_is_handed_over_again(contract: Contract, device: 
             contract.chain.request("anvil_dropTransaction", name)
             assert wait_for(lambda: pooled_transaction(contract, device)) == name  # the very same
         contract.chain.request("evm_mine")
-        assert future.result(PATIENCE).hash.hex() == name[2:]
+        assert future.result(STALL_SECONDS).hash.hex() == name[2:]
     assert contract.call("count") == 1
 
 
@@ -92,7 +92,7 @@ def test_a_replaced_transaction_is_given_up(contract: Contract, device: Account,
         contract.chain.request("eth_sendRawTransaction", "0x" + rival.raw.hex())
         contract.chain.request("evm_mine")
         with pytest.raises(LedgerError, match=r"was replaced: another one of .* does something else use"):
-            future.result(PATIENCE)
+            future.result(STALL_SECONDS)
     assert contract.call("count") == 0
     assert contract.call("amounts", 2) == 0
     contract.chain.request("evm_setAutomine", True)
@@ -217,7 +217,7 @@ def test_two_senders_with_one_key_never_take_one_another_for_themselves(
     contract.chain.request = request  # type: ignore[method-assign]
     with Pool(2) as pool:
         futures = [pool.submit(contract.send, device, "store", slot, 7, gas=GAS) for slot in (1, 2)]
-        errors = [future.exception(PATIENCE) for future in futures]
+        errors = [future.exception(STALL_SECONDS) for future in futures]
     assert sum(error is None for error in errors) == 1
     assert isinstance(next(error for error in errors if error is not None), LedgerError)
     assert contract.call("count") == 1

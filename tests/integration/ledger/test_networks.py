@@ -16,7 +16,7 @@ from bcfl.ledger.deployment.networks import connect, resolve, signer
 from bcfl.ledger.devnet.server import serve
 from bcfl.ledger.rpc import RpcChain
 from tests import foundry
-from tests.processes import ANSWER, PATIENCE
+from tests.processes import ANSWER, STALL_SECONDS
 
 from .conftest import Account
 
@@ -161,7 +161,7 @@ def sockets(tmp_path: Path) -> Iterator[list[str]]:
     path = str(tmp_path / "node.ipc")
     process = subprocess.Popen([binary, "--port", str(port), "--silent", "--ipc", path])
     try:
-        deadline = time.monotonic() + PATIENCE
+        deadline = time.monotonic() + STALL_SECONDS
         while not Path(path).exists() and time.monotonic() < deadline:
             time.sleep(0.05)
         yield [f"ws://127.0.0.1:{port}", path]

@@ -20,7 +20,7 @@ from bcfl.ledger.contract import Contract, transact
 from bcfl.ledger.devnet import jsonrpc, methods
 from bcfl.ledger.devnet.server import LIMITS, serve
 from bcfl.ledger.rpc import RpcChain
-from tests.processes import ANSWER, PATIENCE
+from tests.processes import ANSWER, STALL_SECONDS
 
 from .conftest import Account, Artifact, ask, post
 
@@ -256,7 +256,7 @@ def test_more_connections_than_places(device: Account) -> None:
 
 
 def eventually(holds: Callable[[], bool]) -> bool:
-    deadline = time.monotonic() + PATIENCE
+    deadline = time.monotonic() + STALL_SECONDS
     while time.monotonic() < deadline:
         if holds():
             return True

@@ -21,7 +21,7 @@ from bcfl.ledger.deployment.deploy import register
 from bcfl.ledger.deployment.keystore import derive
 from bcfl.ledger.devnet.server import serve
 from bcfl.storage import open_store
-from tests.processes import PATIENCE, UNHURRIED
+from tests.processes import STALL_SECONDS, LONG_PHASES
 
 ROOT = Path(__file__).parents[3]
 MNEMONIC = "test test test test test test test test test test test junk"
@@ -37,7 +37,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """A folder whose bcfl.toml names a served chain, on which the wine federation is deployed."""
     folder = tmp_path_factory.mktemp("examples")
     accounts = derive(MNEMONIC, 0, 2 + DEVICES)
-    options: dict[str, Any] = {"partition": "iid", "grace": 1, "check_quality": False, **UNHURRIED}
+    options: dict[str, Any] = {"partition": "iid", "grace": 1, "check_quality": False, **LONG_PHASES}
     with pytest.MonkeyPatch.context() as patch, serve(None, [a.address for a in accounts], port=0) as server:
         patch.chdir(ROOT)
         (folder / "bcfl.toml").write_text(NETWORK.format(url=server.url))
@@ -76,13 +76,13 @@ def test_the_scripts_train_together_and_the_query_tells(place: Path) -> None:
                 time.sleep(0.1)
             assert open_first_round(client, owner)
             assert not open_first_round(client, owner)
-        codes = [party.wait(PATIENCE) for party in parties]
+        codes = [party.wait(STALL_SECONDS) for party in parties]
     finally:
         for party in parties:
             party.kill()
             party.wait()
     assert codes == [0] * len(parties)
-    assert run(place, "query.py").wait(PATIENCE) == 0
+    assert run(place, "query.py").wait(STALL_SECONDS) == 0
     output = log_of(place, "query.py").read_text()
     assert "round 1: finalized, led by 0x7099" in output
     assert float(output.rsplit("accuracy: ", 1)[1]) > 0.5

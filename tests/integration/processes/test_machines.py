@@ -24,7 +24,7 @@ from bcfl.ledger.deployment.records import read
 from bcfl.ledger.devnet.embedded import EmbeddedChain
 from bcfl.ledger.federation import FederationLedger
 from bcfl.protocol.rounds import History
-from tests.processes import PATIENCE, UNHURRIED_OPTIONS
+from tests.processes import STALL_SECONDS, LONG_PHASE_OPTIONS
 
 ROOT = Path(__file__).parents[3]
 PLAIN = "NPY_DISABLE_CPU_FEATURES"
@@ -95,7 +95,7 @@ def federation(folder: Path) -> Iterator[Any]:
     def run(*arguments: object) -> None:
         words = [*command, *map(str, arguments)]
         result = subprocess.run(
-            words, env=env, cwd=folder, capture_output=True, timeout=PATIENCE, check=False
+            words, env=env, cwd=folder, capture_output=True, timeout=STALL_SECONDS, check=False
         )
         assert result.returncode == 0, result.stderr.decode()
 
@@ -116,7 +116,7 @@ def federation(folder: Path) -> Iterator[Any]:
         for process in running:
             process.send_signal(signal.SIGTERM)
         for process in running:
-            process.wait(PATIENCE)
+            process.wait(STALL_SECONDS)
 
 
 def deploy(folder: Path, run: Callable[..., None]) -> None:
@@ -124,7 +124,7 @@ def deploy(folder: Path, run: Callable[..., None]) -> None:
     accounts = [f"{account}\n" for account in addresses(1 + MINERS, DEVICES)]
     (folder / "devices.txt").write_text("".join(accounts))
     options = ["--devices", DEVICES, "--miners", MINERS, "--engine", "stake", "--grace", 1]
-    options += ["--partition", "iid", *UNHURRIED_OPTIONS]
+    options += ["--partition", "iid", *LONG_PHASE_OPTIONS]
     run("deploy", *options, "--register", "devices.txt")
 
 

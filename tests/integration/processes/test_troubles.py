@@ -26,7 +26,7 @@ from bcfl.protocol.types import Clock, Phase
 from bcfl.storage import DirectoryStore
 from tests.daemons import daemons, until_closed
 from tests.local_federation import TERMS, LocalFederation
-from tests.processes import PATIENCE
+from tests.processes import STALL_SECONDS
 
 ROOT = Path(__file__).parents[3]
 MNEMONIC = "test test test test test test test test test test test junk"
@@ -135,7 +135,7 @@ def start_chain(folder: Path, limit: Callable[[], None] | None) -> tuple[subproc
 def end(process: subprocess.Popen[str]) -> str:
     """Return all that a process prints to stderr until it has been asked to end."""
     process.terminate()
-    return process.communicate(timeout=PATIENCE)[1]
+    return process.communicate(timeout=STALL_SECONDS)[1]
 
 
 def test_a_deadline_that_has_passed_is_no_error(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:

@@ -20,13 +20,13 @@ from bcfl.ledger.deployment.records import read
 from bcfl.ledger.devnet.embedded import EmbeddedChain
 from bcfl.ledger.federation import FederationLedger
 from bcfl.protocol.rewards import block_hash
-from tests.processes import PATIENCE, UNHURRIED_OPTIONS, until
+from tests.processes import STALL_SECONDS, LONG_PHASE_OPTIONS, until
 
 ROOT = Path(__file__).parents[3]
 ONCE = ("Committed", "VoteCommitted", "Voted", "Attested")  # an event of a round and an account
 DEVICES, MINERS, ROUNDS = 4, 3, 3
 OPTIONS = ["--devices", str(DEVICES), "--miners", str(MINERS), "--partition", "iid", "--grace", "1"]
-OPTIONS += ["--task", "tiny:task", "--no-check-quality", *UNHURRIED_OPTIONS]
+OPTIONS += ["--task", "tiny:task", "--no-check-quality", *LONG_PHASE_OPTIONS]
 TASK = """
 import numpy as np
 from torch import nn
@@ -120,7 +120,7 @@ def test_a_full_federation_has_one_process_for_both_roles(tmp_path: Path) -> Non
             events.append(event)
             if event["event"] == "round":
                 parties = max(parties, sum("start" in words for _, words in processes(tmp_path)))
-        assert up.process.wait(PATIENCE) == 0
+        assert up.process.wait(STALL_SECONDS) == 0
     rounds = [event for event in events if event["event"] == "round"]
     assert [(event["status"], event["engine"], event["accepted"]) for event in rounds] == [
         ("finalized", "resource", 3)
@@ -138,7 +138,7 @@ def play(folder: Path) -> list[dict[str, Any]]:
             if event["event"] == "round" and event["round"] == 1:
                 os.kill(up.pid("device 1/4"), signal.SIGKILL)
                 os.kill(up.pid("miner 1/3"), signal.SIGKILL)
-        assert up.process.wait(PATIENCE) == 0
+        assert up.process.wait(STALL_SECONDS) == 0
         assert gone(folder)
     return events
 

@@ -13,7 +13,7 @@ import pytest
 
 from tests.integration.processes.test_up import TASK, environment, gone
 from tests.ipfs import ipfs
-from tests.processes import PATIENCE, UNHURRIED_OPTIONS
+from tests.processes import STALL_SECONDS, LONG_PHASE_OPTIONS
 
 ROUNDS = 2
 
@@ -42,13 +42,13 @@ def up(folder: Path, store: str) -> list[dict[str, object]]:
     """What `bcfl up` says of a few rounds until it ends."""
     options = ["--devices", "2", "--miners", "2", "--rounds", str(ROUNDS), "--partition", "iid"]
     options += ["--task", "tiny:task", "--no-check-quality", "--anvil", "--port", "0", "--store", store]
-    options += UNHURRIED_OPTIONS
+    options += LONG_PHASE_OPTIONS
     command = [sys.executable, "-m", "bcfl", "up", "--dir", str(folder), "--json", *options]
     log = folder / "events.log"
     with log.open("wb") as out, (folder / "errors.log").open("wb") as errors:
         env = environment() | {"PATH": os.environ["PATH"]}
         process = subprocess.run(
-            command, env=env, cwd=folder, stdout=out, stderr=errors, timeout=PATIENCE, check=False
+            command, env=env, cwd=folder, stdout=out, stderr=errors, timeout=STALL_SECONDS, check=False
         )
     assert process.returncode == 0
     assert gone(folder)

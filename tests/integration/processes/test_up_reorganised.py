@@ -20,7 +20,7 @@ from bcfl.errors import BcflError
 from bcfl.ledger.rpc import RpcChain
 from tests import foundry
 from tests.integration.processes.test_up import TASK, environment, gone
-from tests.processes import UNHURRIED_OPTIONS
+from tests.processes import LONG_PHASE_OPTIONS
 
 ROUNDS, BEGUN, BETWEEN = 4, 16, 7  # blocks before the first reorganisation, and between two
 
@@ -47,7 +47,7 @@ def test_processes_go_on_over_reorganisations(tmp_path: Path) -> None:
         "--grace",
         "1",
     ]
-    command += ["--task", "tiny:task", "--no-check-quality", *UNHURRIED_OPTIONS]
+    command += ["--task", "tiny:task", "--no-check-quality", *LONG_PHASE_OPTIONS]
     env = environment() | {"PATH": os.pathsep.join([os.environ["PATH"], str(foundry.FOLDER)])}
     with (tmp_path / "events.log").open("wb") as output, (tmp_path / "errors.log").open("wb") as errors:
         process = subprocess.Popen(command, env=env, cwd=tmp_path, stdout=output, stderr=errors)

@@ -14,7 +14,7 @@ from bcfl.protocol import cid as cids
 from bcfl.storage import DirectoryStore, FallbackStore, GatewayStore, KuboStore, Retries
 from tests.ipfs.fake import Request, Server, reply
 from tests.ipfs.ipfs import Daemon
-from tests.processes import ANSWER, PATIENCE
+from tests.processes import ANSWER, STALL_SECONDS
 
 CHUNK = cids.CHUNK_BYTES
 RETRIES = Retries(times=20, first_seconds=0.1, longest_seconds=30.0)
@@ -111,7 +111,7 @@ def test_a_folder_is_not_a_payload(daemon: Daemon, store: KuboStore) -> None:
 
 def test_a_daemon_that_is_killed_and_comes_back(daemon: Daemon) -> None:
     data = os.urandom(CHUNK + 1)
-    store = KuboStore(daemon.address, timeout=PATIENCE, retries=RETRIES)
+    store = KuboStore(daemon.address, timeout=STALL_SECONDS, retries=RETRIES)
     cid = store.put(data)
     daemon.kill()
     with pytest.raises(StoreError, match=r"does not answer: connection refused; is `ipfs daemon` running"):

@@ -1,4 +1,4 @@
-"""What may be asked for, and what is refused in which words."""
+"""Which attacks can be named, and how a wrong specification is refused."""
 
 from __future__ import annotations
 

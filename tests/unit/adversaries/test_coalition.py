@@ -1,4 +1,4 @@
-"""What colluders share, and what becomes of an attack that comes to nothing."""
+"""What colluders share, and an attack without finite numbers."""
 
 from __future__ import annotations
 
@@ -29,22 +29,25 @@ class Diverging(Quadratic):
 
 def test_a_learner_trains_once_a_round() -> None:
     honest = quadratic(1, 2, 3)
-    cached = CachedLearner(honest)
-    first = cached.train(MODEL, 1)
-    assert cached.train(MODEL.copy(), 1) is first
+    cached_learner = CachedLearner(honest)
+    first = cached_learner.train(MODEL, 1)
+    assert cached_learner.train(MODEL.copy(), 1) is first
     assert honest.trainings == 1
-    cached.train(MODEL, 2)
-    cached.train(MODEL + 1, 2)
+    cached_learner.train(MODEL, 2)
+    cached_learner.train(MODEL + 1, 2)
     assert honest.trainings == 3
-    assert cached.samples == honest.samples
-    assert cached.evaluate(MODEL) == honest.evaluate(MODEL)
-    assert np.array_equal(cached.gradients(MODEL, 2), honest.gradients(MODEL, 2))
+    assert cached_learner.samples == honest.samples
+    assert cached_learner.evaluate(MODEL) == honest.evaluate(MODEL)
+    assert np.array_equal(cached_learner.gradients(MODEL, 2), honest.gradients(MODEL, 2))
 
 
 @pytest.mark.parametrize("knows_all", [False, True])
 def test_a_coalition_agrees_once_a_round(knows_all: bool) -> None:
-    colluders, others = [quadratic(2, 0, 0), quadratic(4, 0, 0)], [quadratic(0, 2, 0), Diverging(MODEL)]
-    coalition = Coalition(colluders, others if knows_all else [])
+    colluders, honest = (
+        [quadratic(2, 0, 0), quadratic(4, 0, 0)],
+        [quadratic(0, 2, 0), Diverging(MODEL)],
+    )
+    coalition = Coalition(colluders, honest if knows_all else [])
     counts: list[int] = []
 
     def craft(
@@ -67,8 +70,8 @@ def test_an_attack_without_finite_numbers_sits_out() -> None:
     honest = quadratic(1, 2, 3)
 
     def forge(model: Vector, round_: int) -> TrainingResult:
-        trained = honest.train(model, round_)
-        return with_delta(trained, model, scale(delta_of(trained, model), 1e300))
+        result = honest.train(model, round_)
+        return with_delta(result, model, scale(delta_of(result, model), 1e300))
 
     with pytest.raises(ConfigError, match="not finite"):
         MaliciousLearner(honest, forge).train(MODEL, 1)

@@ -19,7 +19,7 @@ import requests
 
 from bcfl.cli.node import chain
 from bcfl.ledger.devnet.anvil import find_anvil
-from tests.processes import ANSWER, PATIENCE
+from tests.processes import ANSWER, STALL_SECONDS
 
 from .conftest import Bcfl, install
 
@@ -73,7 +73,7 @@ def output_of(process: subprocess.Popen[str]) -> tuple[str, str]:
 
 
 def wait_for(url: str) -> None:
-    until = time.monotonic() + PATIENCE
+    until = time.monotonic() + STALL_SECONDS
     while time.monotonic() < until:
         try:
             assert ask(url, "eth_chainId") == "0x7a69"
@@ -95,7 +95,7 @@ def test_serves_until_a_signal(number: signal.Signals) -> None:
         assert ask(url, "eth_accounts")[0] == FIRST
         ask(url, "evm_mine")
         process.send_signal(number)
-        assert process.wait(PATIENCE) == 0
+        assert process.wait(STALL_SECONDS) == 0
         output, warnings = output_of(process)
     assert FIRST in output
     assert "and 2 more" in output
@@ -113,7 +113,7 @@ def test_mnemonic_of_ones_own_is_not_shown() -> None:
         ask(url, "evm_mine")
         assert int(ask(url, "eth_getBlockByNumber", "latest", False)["timestamp"], 16) == head + 1
         process.terminate()
-        process.wait(PATIENCE)
+        process.wait(STALL_SECONDS)
         output, warnings = output_of(process)
     assert first != FIRST
     assert warnings == ""
@@ -179,6 +179,6 @@ def test_anvil_serves_and_keeps_its_chain(bcfl: Bcfl, busy_port: int) -> None:
         assert ask(url, "eth_accounts")[0] == FIRST.lower()
         ask(url, "evm_mine")
         process.terminate()
-        assert process.wait(PATIENCE) == 0
+        assert process.wait(STALL_SECONDS) == 0
     with up("--anvil", "--port", "0", "--accounts", "2") as (_, url):
         assert ask(url, "eth_blockNumber") == "0x1"

@@ -229,7 +229,7 @@ def test_what_was_claimed(bcfl: Bcfl, open_rounds: Federation) -> None:
     assert view["claimed_rounds"] == [1]
     assert view["credits"] == view["claimed"] == open_rounds.contract.call("credits", account) > 0
     assert "claimed round 1" in bcfl("device", 0).text
-    voter = open_rounds.this_round("Voted", 1)[0]["miner"]
+    voter = open_rounds.round_events("Voted", 1)[0]["miner"]
     assert bcfl("miner", voter, "--json").json["claimed_rounds"] == [1]
     assert bcfl("device", 1, "--json").json["claimed_rounds"] == []
 

@@ -1,4 +1,4 @@
-"""Lets the measure of branch coverage (tests/branches.py) see what runs on the embedded chain."""
+"""Report branches that run on the embedded chain to the measure of coverage (tests/branches.py)."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ Outcome = tuple[bytes, int, bool]  # code, program counter, whether the jump fel
 
 
 class Reporter:
-    """Hands over before the measure sums up: a plugin that is registered later is called earlier."""
+    """Report before the measure sums up: a plugin that is registered later is called earlier."""
 
     def __init__(self, outcomes: set[Outcome]) -> None:
-        self.seen = outcomes
+        self.outcomes = outcomes
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_sessionfinish(self) -> None:
-        hand_over(self.seen)
+        report(self.outcomes)
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -39,25 +39,25 @@ def _branches(pytestconfig: pytest.Config) -> None:
 
     outcomes: set[Outcome] = set()
     jump = PragueComputation.opcodes[JUMPI]
-    PragueComputation.opcodes = {**PragueComputation.opcodes, JUMPI: watched(jump, outcomes)}  # type: ignore[dict-item]
+    PragueComputation.opcodes = {**PragueComputation.opcodes, JUMPI: record_jumps(jump, outcomes)}  # type: ignore[dict-item]
     pytestconfig.pluginmanager.register(Reporter(outcomes))
 
 
-def watched(jump: Callable[..., Any], outcomes: set[Outcome]) -> Callable[..., Any]:
-    """The conditional jump, noting each outcome."""
+def record_jumps(jump: Callable[..., Any], outcomes: set[Outcome]) -> Callable[..., Any]:
+    """The conditional jump, recording each outcome."""
 
-    def noting(computation: Any) -> None:
+    def record_jump(computation: Any) -> None:
         code = computation.code
         condition = computation._stack.values[-2]
-        fell = not (condition if isinstance(condition, int) else any(condition))
-        outcomes.add((code._raw_code_bytes, code.program_counter - 1, fell))
+        falls_through = not (condition if isinstance(condition, int) else any(condition))
+        outcomes.add((code._raw_code_bytes, code.program_counter - 1, falls_through))
         jump(computation=computation)
 
-    return noting
+    return record_jump
 
 
-def hand_over(outcomes: set[Outcome]) -> None:
-    """Give the measure what was seen in code that it can map to sources."""
+def report(outcomes: set[Outcome]) -> None:
+    """Report the outcomes in code that can be mapped to sources."""
     from vyper.ir.compile_ir import assembly_to_evm
 
     from tests import branches
@@ -71,8 +71,8 @@ def hand_over(outcomes: set[Outcome]) -> None:
         ]
         for code, assembly, maps in pieces:
             assert code == assembly
-            taken_jumps = {(pc, fell) for raw, pc, fell in outcomes if raw.startswith(code)}
+            taken_jumps = {(pc, falls_through) for raw, pc, falls_through in outcomes if raw.startswith(code)}
             if taken_jumps:
                 places = branches.branches_of(code, maps["pc_raw_ast_map"])
-                source_jumps = {(pc, fell) for pc, fell in taken_jumps if pc in places}
+                source_jumps = {(pc, falls_through) for pc, falls_through in taken_jumps if pc in places}
                 branches.merge(branches.name_of(code), places, source_jumps)

@@ -25,11 +25,11 @@ from testkit.challenges import cost, lone_place, terms_of
 from testkit.forged_proposals import (
     case_of,
     padding_proof,
-    proposing,
     ruling,
     with_model,
+    with_parts,
 )
-from testkit.harness import ETHER, TERMS, refused
+from testkit.harness import ETHER, TERMS, reverts
 from testkit.proposal_fixture import TURN, ProposalFixture
 
 SMALL = replace(TERMS, parameters=70, leaf_lanes=16, max_updates=64, rule=Rule.MEDIAN)  # 5 leaves, depth 3
@@ -37,15 +37,15 @@ OTHER = bytes(range(32))
 
 
 @pytest.fixture(scope="module")
-def trial() -> ProposalFixture:
+def fixture() -> ProposalFixture:
     return ProposalFixture(SMALL)
 
 
 @pytest.fixture
-def right(trial: ProposalFixture) -> Evidence:
+def right(fixture: ProposalFixture) -> Evidence:
     """A right proposal over 34 updates, all but one accepted, that waits for attestations."""
-    evidence = trial.evidence(7, [place != 2 for place in range(34)])
-    trial.stand(evidence.context)
+    evidence = fixture.evidence(7, [place != 2 for place in range(34)])
+    fixture.put_proposal(evidence.context)
     return evidence
 
 
@@ -62,7 +62,7 @@ def padding_of(e: Evidence) -> PaddingChallenge:
     return PaddingChallenge(e.candidate, e.tally, Trees.MODEL, 1, 3, merkle.padding(1), proof)
 
 
-MADE: dict[str, Callable[[Evidence], Challenge]] = {
+CHALLENGES: dict[str, Callable[[Evidence], Challenge]] = {
     "sum": lambda e: e.sum_challenge(3, 5),
     "row": lambda e: e.row_challenge(3, 32, 0),
     "weights": weights_of,
@@ -79,32 +79,32 @@ def lane_wrong(e: Evidence) -> Evidence | None:
 
 def beyond_the_parameters(e: Evidence) -> Evidence:
     leaves = [e.model.leaf(index) for index in range(5)]
-    return proposing(e, model=Leaves([*leaves[:4], leaves[4][:-4] + b"\0\0\0\1"], 5))
+    return with_parts(e, model=Leaves([*leaves[:4], leaves[4][:-4] + b"\0\0\0\1"], 5))
 
 
 def row_wrong(e: Evidence) -> Evidence:
     leaves = [e.rows.leaf(index) for index in range(5)]
     leaves[2] = leaves[2][:-1] + bytes([leaves[2][-1] ^ 1])
-    return proposing(e, rows=Leaves(leaves, 5))
+    return with_parts(e, rows=Leaves(leaves, 5))
 
 
 def row_too_short(e: Evidence) -> Evidence:
-    return proposing(e, rows=Leaves([e.rows.leaf(index)[:-32] for index in range(5)], 5))
+    return with_parts(e, rows=Leaves([e.rows.leaf(index)[:-32] for index in range(5)], 5))
 
 
 def leaf_too_long(e: Evidence) -> Evidence:
-    return proposing(e, model=Leaves([e.model.leaf(index) + bytes(32) for index in range(5)], 5))
+    return with_parts(e, model=Leaves([e.model.leaf(index) + bytes(32) for index in range(5)], 5))
 
 
 def leaf_too_many(e: Evidence) -> Evidence:
-    return proposing(e, rows=Leaves([e.rows.leaf(index % 5) for index in range(7)], 5))
+    return with_parts(e, rows=Leaves([e.rows.leaf(index % 5) for index in range(7)], 5))
 
 
 FORGED = [
     (lane_wrong, Form.SUM),
     (beyond_the_parameters, Form.SUM),
     (row_wrong, Form.ROW),
-    (lambda e: proposing(e, weights=weights_digest([*e.samples[:-1], 1])), Form.WEIGHTS),
+    (lambda e: with_parts(e, weights=weights_digest([*e.samples[:-1], 1])), Form.WEIGHTS),
     (row_too_short, Form.LEAF),
     (leaf_too_long, Form.LEAF),
     (leaf_too_many, Form.PADDING),
@@ -113,16 +113,16 @@ FORGED = [
 
 @pytest.mark.parametrize(("forge", "form"), FORGED)
 def test_a_wrong_proposal_is_refuted(
-    trial: ProposalFixture, right: Evidence, forge: Callable[[Evidence], Evidence], form: Form
+    fixture: ProposalFixture, right: Evidence, forge: Callable[[Evidence], Evidence], form: Form
 ) -> None:
     wrong = forge(right)
-    trial.stand(wrong.context)
+    fixture.put_proposal(wrong.context)
     challenge = wrong.find()
     assert challenge is not None
     assert challenge.form is form
-    federation, leader = trial.federation, trial.federation.miner_keys[0].address
+    federation, leader = fixture.federation, fixture.federation.miner_keys[0].address
     money_before = federation.money()
-    receipt = trial.send(challenge)
+    receipt = fixture.send(challenge)
     names = [event.name for event in receipt.events]
     assert names == ["Refuted", "Penalized", "Elected"]
     assert receipt.events[0].args == {
@@ -136,45 +136,45 @@ def test_a_wrong_proposal_is_refuted(
     assert federation.contract.call("credits", federation.outsider.address) == owed - money_before[2]
     assert federation.clock.phase is Phase.PROPOSE
     assert federation.contract.call("lead_now")[0] != leader
-    with refused("rounds: not this phase"):
-        trial.send(challenge)
+    with reverts("rounds: not this phase"):
+        fixture.send(challenge)
 
 
-@pytest.mark.parametrize("name", MADE)
+@pytest.mark.parametrize("name", CHALLENGES)
 def test_a_right_proposal_stands_and_the_bond_goes_to_the_pool(
-    trial: ProposalFixture, right: Evidence, name: str
+    fixture: ProposalFixture, right: Evidence, name: str
 ) -> None:
-    challenge = MADE[name](right)
+    challenge = CHALLENGES[name](right)
     assert ruling(challenge, right.context) is False
-    money_before = trial.federation.money()
-    (event,) = trial.send(challenge).events
+    money_before = fixture.federation.money()
+    (event,) = fixture.send(challenge).events
     assert event.name == "ChallengeFailed"
     assert event.args == {
-        "round": 1, "challenger": trial.federation.outsider.address, "form": challenge.form,
+        "round": 1, "challenger": fixture.federation.outsider.address, "form": challenge.form,
     }  # fmt: skip
-    money_after = trial.federation.money()
+    money_after = fixture.federation.money()
     assert money_after[3] == money_before[3] + SMALL.challenge_bond
     assert money_after[1:3] == money_before[1:3]
-    assert trial.federation.clock.phase is Phase.ATTEST
+    assert fixture.federation.clock.phase is Phase.ATTEST
 
 
-@pytest.mark.parametrize("name", MADE)
-def test_what_every_form_insists_on(trial: ProposalFixture, right: Evidence, name: str) -> None:
-    challenge = MADE[name](right)
+@pytest.mark.parametrize("name", CHALLENGES)
+def test_what_every_form_insists_on(fixture: ProposalFixture, right: Evidence, name: str) -> None:
+    challenge = CHALLENGES[name](right)
     for bond in (0, SMALL.challenge_bond - 1, SMALL.challenge_bond + 1):
-        with refused("challenges: not the bond"):
-            trial.send(challenge, bond)
+        with reverts("challenges: not the bond"):
+            fixture.send(challenge, bond)
     for part in ("root", "cid", "weights", "rows", "layer"):
-        with refused("challenges: not what was proposed"):
-            trial.send(replace(challenge, candidate=replace(right.candidate, **{part: OTHER})))
-    with refused("challenges: not the round's tally"):
-        trial.send(replace(challenge, tally=replace(right.tally, samples=1)))
-    trial.storage.put(("rounds.clock", None, trial.storage.get("rounds.clock") - 1))
-    with refused("rounds: not this phase"):
-        trial.send(challenge)
+        with reverts("challenges: not what was proposed"):
+            fixture.send(replace(challenge, candidate=replace(right.candidate, **{part: OTHER})))
+    with reverts("challenges: not the round's tally"):
+        fixture.send(replace(challenge, tally=replace(right.tally, samples=1)))
+    fixture.storage.put(("rounds.clock", None, fixture.storage.get("rounds.clock") - 1))
+    with reverts("rounds: not this phase"):
+        fixture.send(challenge)
 
 
-NOT_OPENING: list[tuple[str, str, dict[str, Any]]] = [
+REFUSALS: list[tuple[str, str, dict[str, Any]]] = [
     *[
         ("challenges: no such place", name, change)
         for name, change in [
@@ -203,19 +203,19 @@ NOT_OPENING: list[tuple[str, str, dict[str, Any]]] = [
 ]
 
 
-@pytest.mark.parametrize(("reason", "name", "change"), NOT_OPENING, ids=str)
+@pytest.mark.parametrize(("reason", "name", "change"), REFUSALS, ids=str)
 def test_what_does_not_open(
-    trial: ProposalFixture, right: Evidence, reason: str, name: str, change: dict[str, Any]
+    fixture: ProposalFixture, right: Evidence, reason: str, name: str, change: dict[str, Any]
 ) -> None:
-    challenge = replace(MADE[name](right), **change)
+    challenge = replace(CHALLENGES[name](right), **change)
     assert ruling(challenge, right.context) == reason
-    with refused(reason):
-        trial.send(challenge)
+    with reverts(reason):
+        fixture.send(challenge)
 
 
 @pytest.mark.parametrize("name", ["sum", "row", "leaf", "padding"])
-def test_a_proof_of_another_length(trial: ProposalFixture, right: Evidence, name: str) -> None:
-    challenge: Any = MADE[name](right)
+def test_a_proof_of_another_length(fixture: ProposalFixture, right: Evidence, name: str) -> None:
+    challenge: Any = CHALLENGES[name](right)
     for change in (lambda proof: proof[:-1], lambda proof: (*proof, OTHER)):
         if hasattr(challenge, "proof"):
             variant = replace(challenge, proof=change(challenge.proof))
@@ -223,11 +223,11 @@ def test_a_proof_of_another_length(trial: ProposalFixture, right: Evidence, name
             variant = replace(challenge, proofs=(*challenge.proofs[:-1], change(challenge.proofs[-1])))
         reason = ruling(variant, right.context)
         assert reason in ("challenges: proof of another length", "challenges: no such place")
-        with refused(str(reason)):
-            trial.send(variant)
+        with reverts(str(reason)):
+            fixture.send(variant)
 
 
-def test_what_is_no_leaf_and_no_tree(trial: ProposalFixture, right: Evidence) -> None:
+def test_what_is_no_leaf_and_no_tree(fixture: ProposalFixture, right: Evidence) -> None:
     """A node opens as its two children behind another byte: that is no leaf."""
     challenge = leaf_of(right)
     wrong = Leaves([right.rows.leaf(index) for index in range(5)], 5)
@@ -235,47 +235,47 @@ def test_what_is_no_leaf_and_no_tree(trial: ProposalFixture, right: Evidence) ->
     node = b"\x01" + digest + wrong.tree.levels[0][2 * 32 : 3 * 32]
     candidate = replace(right.candidate, rows=merkle.climb(keccak(node), 3, challenge.proof))
     context = replace(right.context, proposal=candidate.digest(1))
-    trial.stand(context)
+    fixture.put_proposal(context)
     variant = replace(challenge, candidate=candidate, content=node)
     assert ruling(variant, context) == "challenges: not a leaf"
-    with refused("challenges: not a leaf"):
-        trial.send(variant)
+    with reverts("challenges: not a leaf"):
+        fixture.send(variant)
     function, args = variant.call()
-    with refused("challenges: no such tree"):
-        trial.federation.send(
-            trial.federation.outsider, function, *args[:3], 2, *args[4:], value=SMALL.challenge_bond
+    with reverts("challenges: no such tree"):
+        fixture.federation.send(
+            fixture.federation.outsider, function, *args[:3], 2, *args[4:], value=SMALL.challenge_bond
         )
 
 
-def test_leaves_of_another_length_are_a_form_of_their_own(trial: ProposalFixture, right: Evidence) -> None:
+def test_leaves_of_another_length_are_a_form_of_their_own(fixture: ProposalFixture, right: Evidence) -> None:
     """Neither sum nor row rules on a leaf that has another length."""
-    short = row_too_short(right)
-    trial.stand(short.context)
-    for challenge in (short.sum_challenge(3, 5), short.row_challenge(3, 31, 0)):
-        with refused("challenges: leaf of another length"):
-            trial.send(challenge)
+    short_rows = row_too_short(right)
+    fixture.put_proposal(short_rows.context)
+    for challenge in (short_rows.sum_challenge(3, 5), short_rows.row_challenge(3, 31, 0)):
+        with reverts("challenges: leaf of another length"):
+            fixture.send(challenge)
 
 
-def test_the_opening_of_another_update(trial: ProposalFixture, right: Evidence) -> None:
+def test_the_opening_of_another_update(fixture: ProposalFixture, right: Evidence) -> None:
     """The root of an update that was not committed to proves nothing about a row."""
-    challenge: Any = MADE["row"](right)
-    other = replace(challenge.update, salt=challenge.update.salt ^ 1)
-    with refused("challenges: not the update's opening"):
-        trial.send(replace(challenge, update=other))
+    challenge: Any = CHALLENGES["row"](right)
+    other_update = replace(challenge.update, salt=challenge.update.salt ^ 1)
+    with reverts("challenges: not the update's opening"):
+        fixture.send(replace(challenge, update=other_update))
 
 
 def test_without_a_bond_a_challenge_costs_gas_alone() -> None:
     """What brings no ether along comes to the court through the annex."""
-    free = ProposalFixture(replace(SMALL, challenge_bond=0))
-    evidence = free.evidence(7, [True] * 3)
-    free.stand(evidence.context)
-    assert free.ruling(leaf_of(evidence)) is False
+    free_fixture = ProposalFixture(replace(SMALL, challenge_bond=0))
+    evidence = free_fixture.evidence(7, [True] * 3)
+    free_fixture.put_proposal(evidence.context)
+    assert free_fixture.ruling(leaf_of(evidence)) is False
     wrong = lane_wrong(evidence)
     assert wrong is not None
     challenge = wrong.find()
     assert challenge is not None
-    free.stand(wrong.context)
-    assert free.ruling(challenge) is True
+    free_fixture.put_proposal(wrong.context)
+    assert free_fixture.ruling(challenge) is True
 
 
 @pytest.mark.parametrize("rule", Rule)
@@ -285,54 +285,54 @@ def test_a_challenge_of_a_million_parameters_is_cheap(rule: Rule, lane_bits: int
 
 
 def test_the_last_leader_is_refuted_and_anybody_opens_the_next_round(
-    trial: ProposalFixture, right: Evidence
+    fixture: ProposalFixture, right: Evidence
 ) -> None:
     """The court has no code to open a round: the round is void and waits for `advance`."""
     wrong = lane_wrong(right)
     assert wrong is not None
-    trial.stand(wrong.context)
-    last = trial.storage.get("election.lead") | (trial.miners - 1) << TURN
-    trial.storage.put(("election.lead", None, last))
+    fixture.put_proposal(wrong.context)
+    last = fixture.storage.get("election.lead") | (fixture.miners - 1) << TURN
+    fixture.storage.put(("election.lead", None, last))
     challenge = wrong.find()
     assert challenge is not None
-    receipt = trial.send(challenge)
+    receipt = fixture.send(challenge)
     assert [event.name for event in receipt.events] == ["Refuted", "Penalized"]
-    federation = trial.federation
+    federation = fixture.federation
     clock = federation.clock
     assert (clock.phase, clock.updates, clock.round) == (Phase.VOID, VoidReason.NO_LEADER, 1)
     for function, args in (("skip", [[], []]), ("finalize", [bytes(32)] * 4), ("attest", [bytes(32)])):
-        with refused("rounds: not this phase"):
+        with reverts("rounds: not this phase"):
             federation.send(federation.outsider, function, *args)
     receipt = federation.send(federation.outsider, "advance")
     assert [event.name for event in receipt.events] == ["Voided", "RoundOpened"]
     assert receipt.events[0].args == {"round": 1, "reason": VoidReason.NO_LEADER}
     assert (federation.clock.phase, federation.clock.round) == (Phase.COMMIT, 2)
-    with refused("rounds: nothing is due"):
+    with reverts("rounds: nothing is due"):
         federation.send(federation.outsider, "advance")
 
 
 @pytest.mark.parametrize("rule", Rule)
 def test_the_largest_challenge_that_the_terms_allow(rule: Rule) -> None:
     """1,024 updates of three words a leaf: within the caps of gas and of a transaction's size."""
-    trial = ProposalFixture(terms_of(1024, 2**40 - 1, 48, 16, rule), miners=64)
-    context, challenge = lone_place(trial, 1024)
-    trial.stand(context)
-    assert trial.size(challenge) + 256 <= 131_072
-    receipt = trial.send(challenge)
+    fixture = ProposalFixture(terms_of(1024, 2**40 - 1, 48, 16, rule), miners=64)
+    context, challenge = lone_place(fixture, 1024)
+    fixture.put_proposal(context)
+    assert fixture.size(challenge) + 256 <= 131_072
+    receipt = fixture.send(challenge)
     assert receipt.events[0].name == "Refuted"
     assert receipt.gas_used < 2**24
 
 
 def test_a_round_that_waits_neither_ends_nor_passes_the_lead_on(
-    trial: ProposalFixture, right: Evidence
+    fixture: ProposalFixture, right: Evidence
 ) -> None:
     """What a dispute over withheld bytes needs: the proposal is neither final nor passed over meanwhile."""
-    federation = trial.federation
-    lead = 1 << 255 | trial.storage.get("election.lead")
-    trial.storage.put(("election.lead", None, lead), ("verification.votes", None, 0))
-    with refused("proposals: a dispute is open"):
+    federation = fixture.federation
+    lead = 1 << 255 | fixture.storage.get("election.lead")
+    fixture.storage.put(("election.lead", None, lead), ("verification.votes", None, 0))
+    with reverts("proposals: a dispute is open"):
         federation.send(federation.outsider, "finalize", *[bytes(32)] * 4)
     federation.expire()
-    with refused("proposals: a dispute is open"):
+    with reverts("proposals: a dispute is open"):
         federation.send(federation.outsider, "skip", [], [])
     assert right.context.round == federation.clock.round

@@ -16,8 +16,8 @@ from bcfl.protocol.hashing import keccak
 from bcfl.protocol.types import Phase, Rule
 from testkit.challenges import lone_place, terms_of
 from testkit.dispute_driver import ANSWERER, DisputeDriver
-from testkit.forged_proposals import case_of, proposing, with_model
-from testkit.harness import ETHER, TERMS, refused
+from testkit.forged_proposals import case_of, with_model, with_parts
+from testkit.harness import ETHER, TERMS, reverts
 from testkit.proposal_fixture import ProposalFixture
 
 DEEP = replace(TERMS, parameters=16 * 700, leaf_lanes=16, max_updates=64)  # 700 leaves, depth 10
@@ -25,13 +25,13 @@ OTHER = bytes(range(32))
 
 
 @pytest.fixture(scope="module")
-def trial() -> ProposalFixture:
+def fixture() -> ProposalFixture:
     return ProposalFixture(DEEP)
 
 
 @pytest.fixture
-def right(trial: ProposalFixture) -> Evidence:
-    return trial.evidence(5, [True] * 3)
+def right(fixture: ProposalFixture) -> Evidence:
+    return fixture.evidence(5, [True] * 3)
 
 
 def credits(driver: DisputeDriver, account: Any) -> int:
@@ -40,9 +40,9 @@ def credits(driver: DisputeDriver, account: Any) -> int:
 
 @pytest.mark.parametrize("tree", Trees)
 def test_a_right_proposal_is_shown_to_the_leaf_and_stands(
-    trial: ProposalFixture, right: Evidence, tree: Trees
+    fixture: ProposalFixture, right: Evidence, tree: Trees
 ) -> None:
-    driver = DisputeDriver(trial, right, tree)
+    driver = DisputeDriver(fixture, right, tree)
     clock, money_before = driver.federation.clock, driver.federation.money()
     driver.open()
     assert driver.federation.money()[2] == money_before[2] + DEEP.challenge_bond
@@ -70,23 +70,23 @@ def test_a_right_proposal_is_shown_to_the_leaf_and_stands(
     )
     assert money_after[0] == sum(money_after[1:])
     assert credits(driver, ANSWERER) == bond // 2
-    took = course.end_time - course.state.since
-    assert driver.federation.clock.deadline == clock.deadline + took + DEEP.answer_seconds
+    duration = course.end_time - course.state.since
+    assert driver.federation.clock.deadline == clock.deadline + duration + DEEP.answer_seconds
 
 
 @pytest.mark.parametrize("tree", Trees)
-def test_nobody_answers(trial: ProposalFixture, right: Evidence, tree: Trees) -> None:
-    driver = DisputeDriver(trial, right, tree)
+def test_nobody_answers(fixture: ProposalFixture, right: Evidence, tree: Trees) -> None:
+    driver = DisputeDriver(fixture, right, tree)
     federation, leader = driver.federation, driver.federation.miner_keys[0].address
     driver.open()
     money_before = federation.money()
-    with refused("disputes: not yet due"):
+    with reverts("disputes: not yet due"):
         driver.expire()
     federation.chain.warp(driver.state.due)
-    with refused("disputes: move too late"):
+    with reverts("disputes: move too late"):
         driver.answer()
     driver.votes()
-    with refused("proposals: not the votes of this round"):
+    with reverts("proposals: not the votes of this round"):
         driver.send("expire", [], [])
     receipt = driver.expire()
     assert [e.name for e in receipt.events] == ["Refuted", "Penalized", "Elected", "DisputeEnded"]
@@ -102,16 +102,16 @@ def test_nobody_answers(trial: ProposalFixture, right: Evidence, tree: Trees) ->
     assert money_after[0] == sum(money_after[1:])
     assert credits(driver, federation.outsider) == ETHER // 2 + DEEP.challenge_bond
     assert federation.clock.phase is Phase.PROPOSE
-    with refused("disputes: none is open"):
+    with reverts("disputes: none is open"):
         driver.expire()
 
 
-def test_the_challenger_is_silent(trial: ProposalFixture, right: Evidence) -> None:
-    driver = DisputeDriver(trial, right, Trees.MODEL)
+def test_the_challenger_is_silent(fixture: ProposalFixture, right: Evidence) -> None:
+    driver = DisputeDriver(fixture, right, Trees.MODEL)
     driver.open()
     driver.answer()
     driver.federation.chain.warp(driver.state.due)
-    with refused("disputes: move too late"):
+    with reverts("disputes: move too late"):
         driver.pursue(0)
     (event,) = driver.expire().events
     assert (event.name, event.args["answerer"]) == ("DisputeEnded", ANSWERER.address)
@@ -119,42 +119,42 @@ def test_the_challenger_is_silent(trial: ProposalFixture, right: Evidence) -> No
     assert driver.federation.clock.phase is Phase.ATTEST
 
 
-def test_what_a_dispute_is_opened_with(trial: ProposalFixture, right: Evidence) -> None:
-    driver = DisputeDriver(trial, right, Trees.MODEL)
+def test_what_a_dispute_is_opened_with(fixture: ProposalFixture, right: Evidence) -> None:
+    driver = DisputeDriver(fixture, right, Trees.MODEL)
     for bond in (0, DEEP.challenge_bond - 1, DEEP.challenge_bond + 1):
-        with refused("disputes: not the bond"):
+        with reverts("disputes: not the bond"):
             driver.open(bond)
     for part in ("root", "cid", "rows", "layer"):
-        with refused("disputes: not what was proposed"):
+        with reverts("disputes: not what was proposed"):
             driver.open(None, **{part: OTHER})
-    with refused("disputes: no such tree"):
+    with reverts("disputes: no such tree"):
         driver.open(tree=2)
-    with refused("disputes: none is open"):
+    with reverts("disputes: none is open"):
         driver.send("answer_rows", OTHER, OTHER)
     driver.open()
-    with refused("disputes: one is open"):
+    with reverts("disputes: one is open"):
         driver.open()
-    trial.stand(right.context)
+    fixture.put_proposal(right.context)
     driver.federation.expire()
-    with refused("disputes: too late"):
+    with reverts("disputes: too late"):
         driver.open()
-    trial.storage.put(("rounds.clock", None, trial.storage.get("rounds.clock") - 1))
-    with refused("rounds: not this phase"):
+    fixture.storage.put(("rounds.clock", None, fixture.storage.get("rounds.clock") - 1))
+    with reverts("rounds: not this phase"):
         driver.open()
 
 
-def test_a_move_out_of_turn(trial: ProposalFixture, right: Evidence) -> None:
-    driver = DisputeDriver(trial, right, Trees.ROWS)
+def test_a_move_out_of_turn(fixture: ProposalFixture, right: Evidence) -> None:
+    driver = DisputeDriver(fixture, right, Trees.ROWS)
     driver.open()
     leaf = b"\0" + right.rows.leaf(0)
     c = right.candidate
-    due = "disputes: not what is due"
+    reason = "disputes: not what is due"
     for function, args in {
         "answer": (driver.nodes(),),
         "answer_leaf": (leaf,),
         "pursue": (0, c.rows, []),
     }.items():
-        with refused(due):
+        with reverts(reason):
             driver.send(function, *args)
     driver.answer()
     for function, args in {
@@ -162,34 +162,34 @@ def test_a_move_out_of_turn(trial: ProposalFixture, right: Evidence) -> None:
         "answer": (driver.nodes(),),
         "answer_leaf": (leaf,),
     }.items():
-        with refused(due):
+        with reverts(reason):
             driver.send(function, *args)
-    with refused("disputes: not the challenger"):
+    with reverts("disputes: not the challenger"):
         driver.send("pursue", 0, c.rows, [])
     driver.pursue(0)
-    with refused(due):
+    with reverts(reason):
         driver.send("answer_leaf", leaf)
     driver.answer()
     driver.pursue(2)
     driver.answer()
     driver.pursue(0)
-    with refused(due):
+    with reverts(reason):
         driver.send("answer", [driver.state.node])
 
 
-def test_what_does_not_fit(trial: ProposalFixture, right: Evidence) -> None:
-    driver = DisputeDriver(trial, right, Trees.ROWS)
+def test_what_does_not_fit(fixture: ProposalFixture, right: Evidence) -> None:
+    driver = DisputeDriver(fixture, right, Trees.ROWS)
     driver.open()
-    with refused("disputes: not the disputed node"):
+    with reverts("disputes: not the disputed node"):
         driver.send("answer_rows", right.candidate.rows, right.candidate.weights)
     driver.answer()
     driver.pursue(0)
     nodes = driver.nodes()
     assert len(nodes) == 175  # 700 leaves in groups of four
     for wrong in (nodes[:-1], [*nodes, merkle.padding(2)], []):
-        with refused("disputes: not all of its nodes"):
+        with reverts("disputes: not all of its nodes"):
             driver.send("answer", wrong)
-    with refused("disputes: not the disputed node"):
+    with reverts("disputes: not the disputed node"):
         driver.send("answer", [OTHER, *nodes[1:]])
     driver.answer()
     proof = list(driver.course.proof(3))
@@ -201,73 +201,75 @@ def test_what_does_not_fit(trial: ProposalFixture, right: Evidence) -> None:
         ("disputes: not a node that was shown", (3, OTHER, proof)),
         ("disputes: not a node that was shown", (2, nodes[3], proof)),
     ):
-        with refused(reason):
+        with reverts(reason):
             driver.federation.send(outsider, "pursue", *args)
     driver.pursue(3)
     driver.answer()
     driver.pursue(1)
-    with refused("disputes: not the disputed node"):
+    with reverts("disputes: not the disputed node"):
         driver.send("answer_leaf", b"\0" + right.rows.leaf(12))
     node = b"\1" + b"".join(driver.course.nodes or (OTHER, OTHER))
-    trial.storage.put(("disputes.node", None, int.from_bytes(keccak(node), "big")))
-    with refused("challenges: not a leaf"):
+    fixture.storage.put(("disputes.node", None, int.from_bytes(keccak(node), "big")))
+    with reverts("challenges: not a leaf"):
         driver.send("answer_leaf", node)
 
 
-def test_a_wrong_leaf_is_shown_and_challenged(trial: ProposalFixture, right: Evidence) -> None:
+def test_a_wrong_leaf_is_shown_and_challenged(fixture: ProposalFixture, right: Evidence) -> None:
     """The tree's owner answers to the end; then there is time for the challenge, however late."""
     model = case_of(right).model()
     model[16 * 650 + 5] ^= 1
     wrong = with_model(right, model)
     assert wrong is not None
-    driver = DisputeDriver(trial, wrong, Trees.MODEL)
+    driver = DisputeDriver(fixture, wrong, Trees.MODEL)
     driver.federation.chain.warp(driver.federation.clock.deadline - 2)
     driver.open()
-    honest = DisputeDriver.__new__(DisputeDriver)
-    honest.__dict__ |= driver.__dict__
-    honest.tree = merkle.build(right.model.vectors[0], 16)  # type: ignore[attr-defined]
+    honest_driver = DisputeDriver.__new__(DisputeDriver)
+    honest_driver.__dict__ |= driver.__dict__
+    honest_driver.tree = merkle.build(right.model.vectors[0], 16)  # type: ignore[attr-defined]
     while driver.course.end_time is None:
-        expected = honest.nodes()
+        honest_nodes = honest_driver.nodes()
         driver.answer()
         if driver.course.end_time is None:
-            place = disputes.first_mismatch(driver.course.nodes, expected)
+            place = disputes.first_mismatch(driver.course.nodes, honest_nodes)
             assert place is not None
             driver.pursue(place)
     assert driver.state.index == 650
     assert driver.federation.clock.deadline >= driver.federation.chain.now() + DEEP.answer_seconds
     challenge = wrong.find()
     assert challenge is not None
-    assert trial.ruling(challenge) is True
+    assert fixture.ruling(challenge) is True
 
 
-def test_padding_that_is_none_cannot_be_shown(trial: ProposalFixture, right: Evidence) -> None:
+def test_padding_that_is_none_cannot_be_shown(fixture: ProposalFixture, right: Evidence) -> None:
     leaves = [right.rows.leaf(i) for i in range(700)]
-    driver = DisputeDriver(trial, proposing(right, rows=Leaves([*leaves, leaves[0]], 700)), Trees.ROWS)
+    driver = DisputeDriver(fixture, with_parts(right, rows=Leaves([*leaves, leaves[0]], 700)), Trees.ROWS)
     driver.open()
     driver.answer()
     driver.pursue(0)
     level = driver.source.tree.levels[2]
-    shown = [level[i : i + 32] for i in range(0, len(level), 32)]
+    digests = [level[i : i + 32] for i in range(0, len(level), 32)]
     for nodes, reason in (
-        (shown[:175], "disputes: not the disputed node"),
-        (shown, "disputes: not all of its nodes"),
+        (digests[:175], "disputes: not the disputed node"),
+        (digests, "disputes: not all of its nodes"),
     ):
-        with refused(reason):
+        with reverts(reason):
             driver.send("answer", nodes)
 
 
-def test_another_refutes_it_meanwhile_and_the_bond_goes_back(trial: ProposalFixture, right: Evidence) -> None:
+def test_another_refutes_it_meanwhile_and_the_bond_goes_back(
+    fixture: ProposalFixture, right: Evidence
+) -> None:
     model = case_of(right).model()
     model[0] ^= 1
     wrong = with_model(right, model)
     assert wrong is not None
-    driver = DisputeDriver(trial, wrong, Trees.MODEL)
+    driver = DisputeDriver(fixture, wrong, Trees.MODEL)
     driver.open()
     money_before = credits(driver, driver.federation.outsider)
     challenge = wrong.find()
     assert challenge is not None
-    trial.send(challenge)
-    with refused("disputes: none is open"):
+    fixture.send(challenge)
+    with reverts("disputes: none is open"):
         driver.send("answer", [OTHER] * 175)
     (event,) = driver.send("expire", [], []).events
     assert (event.name, int(event.args["answerer"], 16)) == ("DisputeEnded", 0)
@@ -278,12 +280,12 @@ def test_another_refutes_it_meanwhile_and_the_bond_goes_back(trial: ProposalFixt
 
 
 def test_a_dispute_that_was_forgotten_is_paid_back_when_the_next_one_opens(
-    trial: ProposalFixture, right: Evidence
+    fixture: ProposalFixture, right: Evidence
 ) -> None:
-    driver = DisputeDriver(trial, right, Trees.MODEL)
+    driver = DisputeDriver(fixture, right, Trees.MODEL)
     driver.open()
-    trial.storage.put(
-        ("disputes.proposal", None, 1), ("election.lead", None, trial.storage.get("election.lead") % 2**255)
+    fixture.storage.put(
+        ("disputes.proposal", None, 1), ("election.lead", None, fixture.storage.get("election.lead") % 2**255)
     )
     driver.open()
     assert credits(driver, driver.federation.outsider) == DEEP.challenge_bond
@@ -292,11 +294,11 @@ def test_a_dispute_that_was_forgotten_is_paid_back_when_the_next_one_opens(
 
 
 @pytest.mark.parametrize("tree", Trees)
-def test_the_twin_refuses_the_same(trial: ProposalFixture, right: Evidence, tree: Trees) -> None:
-    """Random games, in which half of the moves are bent: the twin and the contract agree on every one."""
+def test_the_twin_refuses_the_same(fixture: ProposalFixture, right: Evidence, tree: Trees) -> None:
+    """Random disputes, in which half of the moves are wrong: the twin and the contract agree on each."""
     rng = Random(int(tree))
     for _ in range(4):
-        driver = DisputeDriver(trial, right, tree)
+        driver = DisputeDriver(fixture, right, tree)
         driver.open()
         for _ in range(12):
             if driver.course.end_time is not None:
@@ -306,18 +308,18 @@ def test_the_twin_refuses_the_same(trial: ProposalFixture, right: Evidence, tree
             if ruling is None:
                 driver.federation.send(account, function, *args)
             else:
-                with refused(ruling):
+                with reverts(ruling):
                     driver.federation.send(account, function, *args)
 
 
 def random_move(rng: Random, driver: DisputeDriver) -> tuple[str, tuple[Any, ...], Any]:
-    state, evidence, outsider = driver.state, driver.made, driver.federation.outsider
-    is_bent = rng.random() < 0.4
+    state, evidence, outsider = driver.state, driver.evidence, driver.federation.outsider
+    is_changed = rng.random() < 0.4
     if not state.answerable and rng.random() < 0.8:
         course = driver.course
         child = rng.randrange(len(course.nodes))
         proof = list(course.proof(child))
-        if is_bent:
+        if is_changed:
             child, proof = rng.choice([(child + 1, proof), (child ^ 1 << 9, proof), (child, proof[1:])])
         return "pursue", (child, course.nodes[child % len(course.nodes)], proof), outsider
     moves: list[tuple[str, tuple[Any, ...]]] = [
@@ -326,7 +328,7 @@ def random_move(rng: Random, driver: DisputeDriver) -> tuple[str, tuple[Any, ...
         ("answer_leaf", (b"\0" + driver.source.leaf(state.index),)),
     ]
     place = 0 if state.shown == disputes.UNOPENED else 1 if state.height else 2
-    return (*moves[rng.randrange(3) if is_bent else place], ANSWERER)
+    return (*moves[rng.randrange(3) if is_changed else place], ANSWERER)
 
 
 def by_the_twin(driver: DisputeDriver, function: str, args: tuple[Any, ...], account: str) -> str | None:
@@ -342,16 +344,16 @@ def by_the_twin(driver: DisputeDriver, function: str, args: tuple[Any, ...], acc
 
 def test_the_largest_leaf_that_the_terms_allow() -> None:
     """Its bytes go into calldata and log: within the cap of one transaction's gas."""
-    trial = ProposalFixture(terms_of(1024, 2**40 - 1, 48, 16, Rule.MEAN), miners=64)
-    context, challenge = lone_place(trial, 1024)
-    trial.stand(context)
+    fixture = ProposalFixture(terms_of(1024, 2**40 - 1, 48, 16, Rule.MEAN), miners=64)
+    context, challenge = lone_place(fixture, 1024)
+    fixture.put_proposal(context)
     candidate = challenge.candidate
     rows = rows_digest(candidate.weights, candidate.rows)
-    federation, bond = trial.federation, trial.terms.challenge_bond
+    federation, bond = fixture.federation, fixture.terms.challenge_bond
     fields = (candidate.root, candidate.cid, rows, candidate.layer, Trees.MODEL)
     federation.send(federation.outsider, "dispute", *fields, value=bond)
     node = int.from_bytes(keccak(challenge.row), "big")
-    trial.storage.put(("disputes.node", None, node), ("disputes.height", None, 0))
+    fixture.storage.put(("disputes.node", None, node), ("disputes.height", None, 0))
     receipt = federation.send(ANSWERER, "answer_leaf", challenge.row)
     assert receipt.events[0].args["content"] == challenge.row
     assert receipt.gas_used < 2**24

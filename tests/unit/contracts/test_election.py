@@ -11,7 +11,7 @@ import pytest
 from bcfl.protocol.election import ease, proof_value, ranking, retarget, search
 from bcfl.protocol.hashing import keccak
 from bcfl.protocol.types import Phase, VoidReason
-from testkit.harness import ETHER, TERMS, Federation, refused
+from testkit.harness import ETHER, TERMS, Federation, reverts
 from testkit.mocks import mock
 from tests.unit.contracts.votes import vote_some
 
@@ -24,7 +24,7 @@ def test_default_behavior() -> None:
     )
     leader, turn, voting, weight, *_ = federation.contract.call("lead_now")
     assert (leader, turn, voting, weight) == (federation.ranking()[0], 0, 10, 0)
-    assert federation.this_round("Elected") == [{"round": 1, "leader": leader, "turn": 0, "nonce": 0}]
+    assert federation.round_events("Elected") == [{"round": 1, "leader": leader, "turn": 0, "nonce": 0}]
 
 
 def test_every_voter_leads_once_in_the_order_of_the_ranking() -> None:
@@ -56,9 +56,9 @@ def test_the_race_ends_with_the_first_proof() -> None:
     federation.solve(1)
     leader = federation.miner_keys[1].address
     assert federation.contract.call("lead_now")[0] == leader
-    (event,) = federation.this_round("Elected")
+    (event,) = federation.round_events("Elected")
     assert event["leader"] == leader
-    with refused("rounds: not this phase"):
+    with reverts("rounds: not this phase"):
         federation.solve(0)
     federation.finish()
 
@@ -67,7 +67,7 @@ def test_above_the_target() -> None:
     federation = Federation(terms=POW).open().until(Phase.ELECT)
     key, seed = federation.miner_keys[0], federation.contract.call("puzzle")
     nonce = next(n for n in range(1000) if proof_value(seed, 0, key.address, n) >= POW.pow_target)
-    with refused("election: above the target"):
+    with reverts("election: above the target"):
         federation.send(key, "solve", nonce)
 
 
@@ -80,7 +80,7 @@ def test_a_proof_is_bound_to_its_miner() -> None:
         for n in range(10_000)
         if proof_value(seed, 0, first, n) < POW.pow_target <= proof_value(seed, 0, second, n)
     )
-    with refused("election: above the target"):
+    with reverts("election: above the target"):
         federation.send(federation.miner_keys[1], "solve", nonce)
 
 
@@ -88,9 +88,9 @@ def test_only_voters_race() -> None:
     federation = Federation(terms=POW).open().until(Phase.VOTE)
     vote_some(federation, 2)
     federation.tally()
-    with refused("election: not a voter of this round"):
+    with reverts("election: not a voter of this round"):
         federation.solve(2)
-    with refused("election: not a voter of this round"):
+    with reverts("election: not a voter of this round"):
         federation.send(federation.outsider, "solve", 0)
 
 
@@ -101,7 +101,7 @@ def test_who_lost_its_turn_does_not_race_again() -> None:
     federation.send(federation.outsider, "skip", *federation.skip_args())
     assert federation.clock.phase is Phase.ELECT
     assert federation.contract.call("lead_now")[1] == 1
-    with refused("election: lost its turn"):
+    with reverts("election: lost its turn"):
         federation.solve(0)
     federation.solve(2)
     federation.finish()

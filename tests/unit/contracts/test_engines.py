@@ -12,7 +12,7 @@ from bcfl.protocol.hashing import keccak
 from bcfl.protocol.lottery import COMMITTEE, Entrant
 from bcfl.protocol.scores import WHOLE, Resources
 from bcfl.protocol.types import Engine, Mode, Phase, Verdict
-from testkit.harness import ETHER, TERMS, Account, Federation, account, digest, refused
+from testkit.harness import ETHER, TERMS, Account, Federation, account, digest, reverts
 
 NO, LOST = Verdict.QUALITY, Verdict.UNAVAILABLE
 RESOURCE = replace(TERMS, engine=Engine.RESOURCE, min_updates=1, vote_penalty=0, leader_penalty=0)
@@ -30,7 +30,7 @@ def test_a_leader_shows_the_next_layer_and_no_other() -> None:
     tail = federation.contract.call("tail", leader.address)
     *proposal, layer = federation.proposal()
     for wrong in (digest("other"), tail, bytes(32)):
-        with refused("proposals: not the next layer"):
+        with reverts("proposals: not the next layer"):
             federation.send(leader, "propose", *proposal, wrong)
     federation.send(leader, "propose", *proposal, layer)
     assert keccak(layer) == tail
@@ -44,10 +44,10 @@ def test_a_leader_shows_the_next_layer_and_no_other() -> None:
 def test_who_renews_shows_no_layer_in_that_round_and_is_a_novice_for_three() -> None:
     federation = Federation(terms=replace(TERMS, leader_penalty=0)).open().until(Phase.PROPOSE)
     leader = federation.leader()
-    with refused("registry: no tail"):
+    with reverts("registry: no tail"):
         federation.send(leader, "renew", bytes(32))
     federation.send(leader, "renew", federation.tail(leader))
-    with refused("proposals: tail of this round"):
+    with reverts("proposals: tail of this round"):
         federation.propose()
     federation.push()
     for expected in (True, True, True, False):
@@ -60,11 +60,11 @@ def test_who_renews_shows_no_layer_in_that_round_and_is_a_novice_for_three() -> 
 
 def test_only_a_miner_renews() -> None:
     federation = Federation().open()
-    with refused("registry: not a miner"):
+    with reverts("registry: not a miner"):
         federation.send(federation.outsider, "renew", digest("tail"))
     key = federation.miner_keys[0]
     federation.send(key, "leave_miner")
-    with refused("registry: leaving"):
+    with reverts("registry: leaving"):
         federation.send(key, "renew", digest("tail"))
 
 
@@ -117,12 +117,12 @@ def test_a_committee_votes_attests_and_leads() -> None:
         assert {int(member, 16) for member in electors(federation)} == members
         federation.until(Phase.VOTE)
         outside = next(key for key in federation.miner_keys if key.address not in electors(federation))
-        with refused("verification: not a miner of this round"):
+        with reverts("verification: not a miner of this round"):
             federation.send(outside, "commit_vote", digest("vote"))
         federation.until(Phase.ATTEST)
         assert federation.leader().address in electors(federation)
         assert federation.contract.call("lead_now")[2:4] == (3, 1)
-        with refused("proposals: not a voter of this round"):
+        with reverts("proposals: not a voter of this round"):
             federation.send(outside, "attest", federation.proposal_digest())
         committees |= electors(federation)
         federation.finish()
@@ -164,7 +164,7 @@ def test_members_lead_in_turn() -> None:
 def test_a_committee_of_sixty_four() -> None:
     """The draw of 63 of 64 and of all: opening a round stays far below the cap of a transaction."""
     federation = Federation(2, 64, replace(BOARD, committee_size=63, min_updates=1)).open()
-    assert federation.received["start"][0].gas_used < 12_000_000
+    assert federation.receipts["start"][0].gas_used < 12_000_000
     assert len(electors(federation)) == 63
 
 
@@ -317,10 +317,10 @@ def test_a_wish_is_bound_by_the_vote() -> None:
     opening = federation.opening(0, wish=Engine.POW)
     federation.commit_vote(opening)
     federation.expire()
-    with refused("verification: not the committed vote"):
+    with reverts("verification: not the committed vote"):
         federation.unveil(replace(opening, wish=Engine.RESOURCE))
     miner, accepted, reasons, _, salt = federation.unveil_args(opening)
-    with refused("verification: unknown engine"):
+    with reverts("verification: unknown engine"):
         federation.send(federation.outsider, "unveil", miner, accepted, reasons, 5, salt)
     federation.unveil(opening)
 
@@ -330,7 +330,7 @@ def test_no_wishes_elsewhere(mode: Mode) -> None:
     federation = Federation(3, 3, replace(TERMS, mode=mode), full=True).open().until(Phase.VOTE)
     federation.commit_vote(federation.opening(0, wish=Engine.POW))
     federation.expire()
-    with refused("verification: no wishes in this mode"):
+    with reverts("verification: no wishes in this mode"):
         federation.unveil(federation.opening(0, wish=Engine.POW))
 
 
@@ -339,7 +339,7 @@ def test_no_wishes_elsewhere(mode: Mode) -> None:
 
 def test_in_full_mode_every_miner_is_a_device() -> None:
     federation = Federation(3, 3, replace(RESOURCE, mode=Mode.FULL), full=True).open()
-    with refused("registry: not a device"):
+    with reverts("registry: not a device"):
         federation.send(LATE, "register_miner", federation.tail(LATE), value=ETHER)
     federation.finish()
 
@@ -380,7 +380,7 @@ def test_two_proofs_at_once() -> None:
     seed, target = federation.contract.call("puzzle"), federation.contract.call("target")
     nonces = [search(seed, 0, key.address, target, 0, 1000) for key in federation.miner_keys[:2]]
     federation.send(federation.miner_keys[0], "solve", nonces[0])
-    with refused("rounds: not this phase"):
+    with reverts("rounds: not this phase"):
         federation.send(federation.miner_keys[1], "solve", nonces[1])
     assert federation.leader() == federation.miner_keys[0]
 

@@ -15,7 +15,7 @@ from bcfl.ledger.artifact import artifact
 from bcfl.ledger.contract import Contract, transact
 from bcfl.protocol.rewards import block_hash
 from bcfl.protocol.types import Block, Phase
-from testkit.harness import ETHER, TERMS, Federation, digest, refused
+from testkit.harness import ETHER, TERMS, Federation, digest, reverts
 from testkit.mocks import CONTRACTS, compiled
 
 EIP_170 = 24_576
@@ -44,7 +44,7 @@ def test_no_annex() -> None:
     federation = Federation()
     code = bytes.fromhex(artifact()["bytecode"]["Federation"][2:])
     args = [TERMS, digest("root", 0), digest("cid", 0), federation.outsider.address]
-    with refused("federation: no annex"):
+    with reverts("federation: no annex"):
         federation.contract.deploy(federation.chain, federation.owner, artifact()["abi"], code, args)
 
 
@@ -52,7 +52,7 @@ def test_no_court() -> None:
     federation = Federation()
     code, abi = bytes.fromhex(artifact()["bytecode"]["Annex"][2:]), artifact()["annex_abi"]
     args = [TERMS, federation.outsider.address]
-    with refused("annex: no court"):
+    with reverts("annex: no court"):
         federation.contract.deploy(federation.chain, federation.owner, abi, code, args)
 
 
@@ -74,7 +74,7 @@ def test_annex_and_court_have_places() -> None:
 @pytest.mark.parametrize(("data", "value"), [(b"", 0), (b"", 1), (b"abc", 0)])
 def test_no_such_function(data: bytes, value: int) -> None:
     federation = Federation()
-    with refused("federation: no such function"):
+    with reverts("federation: no such function"):
         transact(federation.chain, federation.outsider, federation.contract.address, data, value)
 
 
@@ -89,14 +89,14 @@ def test_multicall_does_all_in_order() -> None:
     federation.until(Phase.UNVEIL)
     openings = [federation.opening(i) for i in range(3)]
     federation.multi(federation.outsider, "all", [("unveil", federation.unveil_args(o)) for o in openings])
-    assert [args["miner"] for args in federation.this_round("Voted")] == [o.miner for o in openings]
+    assert [args["miner"] for args in federation.round_events("Voted")] == [o.miner for o in openings]
     assert federation.clock.phase is Phase.TALLY
 
 
 def test_multicall_does_all_or_nothing_and_tells_why() -> None:
     federation = Federation().open()
     key = federation.miner_keys[0]
-    with refused("submissions: already committed"):
+    with reverts("submissions: already committed"):
         federation.multi(key, "both", [("commit", [digest(1)]), ("commit", [digest(2)])])
     assert federation.clock.acted == 0
 
@@ -111,7 +111,7 @@ def test_multicall_reaches_the_annex() -> None:
 
 def test_multicall_keeps_the_sender() -> None:
     federation = Federation()
-    with refused("rounds: not the owner"):
+    with reverts("rounds: not the owner"):
         federation.multi(federation.outsider, "start", [("start", [])])
 
 
@@ -127,7 +127,7 @@ def test_multicall_lengths(lengths: list[int]) -> None:
     federation = Federation()
     data = federation.contract.encode("start")
     if sum(lengths) < len(data):
-        with refused("federation: lengths do not add up" if not lengths else "federation: no such function"):
+        with reverts("federation: lengths do not add up" if not lengths else "federation: no such function"):
             federation.send(federation.owner, "multicall", data, lengths)
     else:
         with pytest.raises(Reverted):

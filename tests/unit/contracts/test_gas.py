@@ -18,12 +18,12 @@ def test_steady_round(size: gas.Size) -> None:
     assert gas.steady_round(size) == SNAPSHOT[str(size)], HINT
 
 
-def test_rare_steps() -> None:
-    assert gas.rare_steps() == SNAPSHOT["rare"], HINT
+def test_rare_calls() -> None:
+    assert gas.rare_calls() == SNAPSHOT["rare"], HINT
 
 
-def test_dispute_steps() -> None:
-    assert gas.dispute_steps() == SNAPSHOT["dispute"], HINT
+def test_dispute_calls() -> None:
+    assert gas.dispute_calls() == SNAPSHOT["dispute"], HINT
 
 
 @pytest.mark.parametrize(("size", "goal"), gas.GOALS.items(), ids=str)
@@ -35,7 +35,7 @@ def test_an_account_with_both_roles_takes_part_once() -> None:
     assert gas.Size(20, 20, Engine.RESOURCE, Mode.FULL).participants == 20
 
 
-def test_the_table_names_steps_and_goal() -> None:
+def test_the_table_names_calls_and_goal() -> None:
     text = gas.table(gas.Size(20, 5), {"commit": 25_000})
     assert text.splitlines()[-1].split() == [
         "all,",

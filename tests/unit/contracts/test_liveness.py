@@ -1,4 +1,4 @@
-"""Each role absent at each step: the round still ends, and the next one works."""
+"""Each role absent in each phase: the round still ends, and the next one works."""
 
 from __future__ import annotations
 
@@ -46,27 +46,27 @@ def test_one_device_commits_and_never_reveals() -> None:
     assert len(federation.tallies[1].accepted) == 3
 
 
-@pytest.mark.parametrize("step", ["commit", "reveal", "commit_vote", "unveil", "attest"])
-def test_one_miner_is_absent(step: str) -> None:
-    """The last of four miners does nothing from `step` on."""
+@pytest.mark.parametrize("first_missing", ["commit", "reveal", "commit_vote", "unveil", "attest"])
+def test_one_miner_is_absent(first_missing: str) -> None:
+    """The last of four miners makes no call from `first_missing` on."""
     federation = Federation(devices=6, miners=4, stakes=(9 * ETHER,) * 4).open()
-    steps = ["commit", "reveal", "commit_vote", "unveil", "attest"]
-    gone = steps.index(step)
+    calls = ["commit", "reveal", "commit_vote", "unveil", "attest"]
+    absence = calls.index(first_missing)
 
-    def present(position: int) -> int:
-        return 4 if position < gone else 3
+    def miner_count(position: int) -> int:
+        return 4 if position < absence else 3
 
-    for index in range(present(0)):
+    for index in range(miner_count(0)):
         federation.commit(federation.miner_keys[index], federation.share(index))
     reach(federation, Phase.REVEAL)
-    for index in range(present(1)):
+    for index in range(miner_count(1)):
         federation.reveal(federation.miner_keys[index], federation.share(index))
     reach(federation, Phase.VOTE)
     openings = [federation.opening(index) for index in range(4)]
-    for opening in openings[: present(2)]:
+    for opening in openings[: miner_count(2)]:
         federation.commit_vote(opening)
     reach(federation, Phase.UNVEIL)
-    for opening in openings[: present(3)]:
+    for opening in openings[: miner_count(3)]:
         federation.unveil(opening)
     reach(federation, Phase.TALLY)
     federation.tally()

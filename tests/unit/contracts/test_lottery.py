@@ -36,7 +36,7 @@ def packed(entrants: Sequence[Entrant]) -> list[int]:
     return words + [0] * (64 - len(words))
 
 
-def drawn(entrants: Sequence[Entrant], purpose: int, picks: int, count: int) -> list[int]:
+def draw_masks(entrants: Sequence[Entrant], purpose: int, picks: int, count: int) -> list[int]:
     """The masks of many draws by the contract."""
     masks: list[int] = []
     for part in parts(seeds(count, "draw"), 10 if picks > 1 else 100):
@@ -55,21 +55,21 @@ def mask(entrants: Sequence[Entrant], members: Sequence[Entrant]) -> int:
 def test_twin_and_bytecode_agree_on_committees() -> None:
     entrants = [Entrant(account(i), 1 + i * i, novice=i % 7 == 6) for i in range(12)]
     expected = [mask(entrants, lottery.order(seed, COMMITTEE, entrants)[:5]) for seed in seeds(20, "draw")]
-    assert drawn(entrants, COMMITTEE, 5, 20) == expected
+    assert draw_masks(entrants, COMMITTEE, 5, 20) == expected
 
 
 @pytest.mark.parametrize("picks", [1, 7, 64])
 def test_sixty_four_entrants(picks: int) -> None:
     entrants = [Entrant(account(i), 1 + i % 3) for i in range(64)]
     order = lottery.order(seeds(1, "draw")[0], COMMITTEE, entrants)
-    assert drawn(entrants, COMMITTEE, picks, 1) == [mask(entrants, order[:picks])]
+    assert draw_masks(entrants, COMMITTEE, picks, 1) == [mask(entrants, order[:picks])]
 
 
 def test_a_committee_larger_than_the_miners_is_all_of_them() -> None:
     entrants = [Entrant(account(i), 1) for i in range(3)]
-    assert drawn(entrants, COMMITTEE, 64, 1) == [0b111]
-    assert drawn(entrants[:1], COMMITTEE, 5, 1) == [1]
-    assert drawn([], COMMITTEE, 5, 1) == [0]
+    assert draw_masks(entrants, COMMITTEE, 64, 1) == [0b111]
+    assert draw_masks(entrants[:1], COMMITTEE, 5, 1) == [1]
+    assert draw_masks([], COMMITTEE, 5, 1) == [0]
 
 
 def test_weight_zero_comes_last() -> None:
@@ -78,13 +78,13 @@ def test_weight_zero_comes_last() -> None:
     assert {order[0].account for order in orders} == {account(1)}
     ties = sorted([account(0), account(2)])
     assert {tuple(item.account for item in order[1:]) for order in orders} == {tuple(ties)}
-    assert set(drawn(entrants, LEAD, 1, 20)) == {0b010}
+    assert set(draw_masks(entrants, LEAD, 1, 20)) == {0b010}
 
 
 def test_novices_rank_after_everybody_else() -> None:
     entrants = [Entrant(account(0), 65_535, novice=True), Entrant(account(1), 1), Entrant(account(2), 1)]
     assert all(lottery.order(seed, LEAD, entrants)[-1].novice for seed in seeds(100, "draw"))
-    assert all(bits & 1 == 0 for bits in drawn(entrants, LEAD, 2, 20))
+    assert all(bits & 1 == 0 for bits in draw_masks(entrants, LEAD, 2, 20))
 
 
 def test_who_stays_away_changes_nobody_elses_place() -> None:
@@ -125,8 +125,8 @@ def test_places_are_won_in_proportion(weights: tuple[int, ...]) -> None:
     draws = 4000
     firsts = Counter(lottery.order(seed, LEAD, entrants)[0] for seed in seeds(draws, "share"))
     total = sum(weights)
-    expected = [draws * item.weight / total for item in entrants]
-    counts = zip(entrants, expected, strict=True)
+    expected_counts = [draws * item.weight / total for item in entrants]
+    counts = zip(entrants, expected_counts, strict=True)
     squares = sum((firsts[item] - mean) ** 2 / mean for item, mean in counts)
     assert squares < 16.3  # one in a thousand for three degrees of freedom
 

@@ -11,7 +11,7 @@ from bcfl.protocol.hashing import keccak, word
 from bcfl.protocol.rewards import block_hash
 from bcfl.protocol.types import Phase, VoidReason
 from bcfl.protocol.verification import tally_digest
-from testkit.harness import ETHER, TERMS, Federation, digest, refused
+from testkit.harness import ETHER, TERMS, Federation, digest, reverts
 
 
 def test_default_behavior() -> None:
@@ -33,14 +33,14 @@ def test_propose_by_another() -> None:
     leader = federation.leader()
     for key in [*federation.miner_keys, federation.outsider]:
         if key is not leader:
-            with refused("proposals: not the leader"):
+            with reverts("proposals: not the leader"):
                 federation.send(key, "propose", *federation.proposal())
 
 
 def test_propose_too_late() -> None:
     federation = Federation().open().until(Phase.PROPOSE)
     federation.expire()
-    with refused("proposals: too late"):
+    with reverts("proposals: too late"):
         federation.propose()
 
 
@@ -54,7 +54,7 @@ def test_the_leaders_own_weight_attests() -> None:
     federation = Federation(miners=3, stakes=(ETHER, 2 * ETHER, 3 * ETHER)).open().until(Phase.ATTEST)
     weight = federation.contract.call("miner", federation.leader().address)[1]
     assert federation.contract.call("lead_now")[2:4] == (6, weight)
-    with refused("proposals: already attested"):
+    with reverts("proposals: already attested"):
         federation.send(federation.leader(), "attest", federation.proposal_digest())
 
 
@@ -66,27 +66,27 @@ def other(federation: Federation) -> object:
 def test_attest_something_else() -> None:
     federation = Federation().open().until(Phase.ATTEST)
     wrong = keccak(word(1) + digest("other") + b"".join(federation.proposal()[1:]))
-    with refused("proposals: not what was proposed"):
+    with reverts("proposals: not what was proposed"):
         federation.send(other(federation), "attest", wrong)  # type: ignore[arg-type]
 
 
 def test_attest_by_a_stranger() -> None:
     federation = Federation().open().until(Phase.ATTEST)
-    with refused("proposals: not a voter of this round"):
+    with reverts("proposals: not a voter of this round"):
         federation.send(federation.outsider, "attest", federation.proposal_digest())
 
 
 def test_attest_too_late() -> None:
     federation = Federation().open().until(Phase.ATTEST)
     federation.expire()
-    with refused("proposals: too late"):
+    with reverts("proposals: too late"):
         federation.send(other(federation), "attest", federation.proposal_digest())  # type: ignore[arg-type]
 
 
 def test_finalize_needs_more_than_two_thirds() -> None:
     federation = Federation(miners=3).open().until(Phase.ATTEST)
     federation.send(other(federation), "attest", federation.proposal_digest())  # type: ignore[arg-type]
-    with refused("proposals: not enough attestations"):
+    with reverts("proposals: not enough attestations"):
         federation.finalize()  # two of three are exactly two thirds
     federation.attest_enough()
     federation.finalize()
@@ -98,18 +98,18 @@ def test_finalize_something_else(part: int) -> None:
     federation.attest_enough()
     proposal = list(federation.proposal())
     proposal[part] = digest("other")
-    with refused("proposals: not what was proposed"):
+    with reverts("proposals: not what was proposed"):
         federation.send(federation.outsider, "finalize", *proposal)
 
 
 def test_finalize_inside_the_window() -> None:
     federation = Federation(terms=replace(TERMS, challenge_seconds=300)).open().until(Phase.ATTEST)
     federation.attest_enough()
-    with refused("proposals: window still open"):
+    with reverts("proposals: window still open"):
         federation.finalize()
     opens = federation.clock.deadline - TERMS.attest_seconds + 300
     federation.chain.warp(opens - 1)
-    with refused("proposals: window still open"):
+    with reverts("proposals: window still open"):
         federation.finalize()
     assert federation.chain.now() == opens
     federation.finalize()
@@ -119,7 +119,7 @@ def test_finalize_has_no_deadline() -> None:
     federation = Federation().open().until(Phase.ATTEST)
     federation.attest_enough()
     federation.wait(10**6)
-    with refused("proposals: attested"):
+    with reverts("proposals: attested"):
         federation.send(federation.outsider, "skip", *federation.skip_args())
     federation.finalize()
 
@@ -127,7 +127,7 @@ def test_finalize_has_no_deadline() -> None:
 def test_finalize_twice() -> None:
     federation = Federation().open()
     federation.finish()
-    with refused("rounds: not this phase"):
+    with reverts("rounds: not this phase"):
         federation.send(
             federation.outsider,
             "finalize",
@@ -142,7 +142,7 @@ def test_finalize_twice() -> None:
 def test_skip_before_the_deadline(phase: Phase) -> None:
     federation = Federation().open().until(phase)
     federation.chain.warp(federation.clock.deadline - 1)
-    with refused("proposals: not yet due"):
+    with reverts("proposals: not yet due"):
         federation.send(federation.outsider, "skip", *federation.skip_args())
     federation.send(federation.outsider, "skip", *federation.skip_args())
 
@@ -153,9 +153,9 @@ def test_skip_with_other_votes() -> None:
     voters, bodies = federation.skip_args()
     wrong: Any
     for wrong in ([[], []], [voters[::-1], bodies[::-1]], [voters[:2], bodies[:2]]):  # type: ignore[index]
-        with refused("proposals: not the votes of this round"):
+        with reverts("proposals: not the votes of this round"):
             federation.send(federation.outsider, "skip", *wrong)
-    with refused("verification: lists differ"):
+    with reverts("verification: lists differ"):
         federation.send(federation.outsider, "skip", voters, bodies[:2])  # type: ignore[index]
 
 
@@ -201,7 +201,7 @@ def test_attestations_of_a_failed_proposal_do_not_count_for_the_next() -> None:
     federation.send(federation.outsider, "skip", *federation.skip_args())
     federation.propose()
     assert federation.contract.call("lead_now")[3] == 1
-    with refused("proposals: not enough attestations"):
+    with reverts("proposals: not enough attestations"):
         federation.finalize()
 
 
@@ -210,6 +210,6 @@ def test_distinct_attesters_are_counted() -> None:
     key = other(federation)
     federation.send(key, "attest", federation.proposal_digest())  # type: ignore[arg-type]
     for _ in range(2):
-        with refused("proposals: already attested"):
+        with reverts("proposals: already attested"):
             federation.send(key, "attest", federation.proposal_digest())  # type: ignore[arg-type]
     assert federation.contract.call("lead_now")[3] == 2

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from bcfl.protocol.types import Phase
-from testkit.harness import ETHER, TERMS, Account, Federation, account, refused
+from testkit.harness import ETHER, TERMS, Account, Federation, account, reverts
 from testkit.mocks import mock
 
 LATE = account("late", 0)
@@ -38,7 +38,7 @@ def test_default_behavior() -> None:
 
 def test_register_miner_twice() -> None:
     federation = Federation().open()
-    with refused("registry: already a miner"):
+    with reverts("registry: already a miner"):
         federation.send(
             federation.miner_keys[0], "register_miner", federation.tail(federation.miner_keys[0]), value=ETHER
         )
@@ -47,7 +47,7 @@ def test_register_miner_twice() -> None:
 @pytest.mark.parametrize("value", [0, ETHER - 1])
 def test_register_miner_with_too_little(value: int) -> None:
     federation = Federation().open()
-    with refused("registry: stake below the minimum"):
+    with reverts("registry: stake below the minimum"):
         federation.send(LATE, "register_miner", federation.tail(LATE), value=value)
 
 
@@ -55,7 +55,7 @@ def test_register_miner_takes_effect_in_the_next_round() -> None:
     federation = Federation().open()
     federation.send(LATE, "register_miner", federation.tail(LATE), value=2 * ETHER)
     assert miner(federation, LATE) == state(3, 0, 2 * ETHER, False)
-    with refused("submissions: neither miner nor device"):
+    with reverts("submissions: neither miner nor device"):
         federation.send(LATE, "commit", bytes(32))
     federation.finish()
     assert miner(federation, LATE)["weight"] == 2
@@ -64,7 +64,7 @@ def test_register_miner_takes_effect_in_the_next_round() -> None:
 
 def test_no_room_for_a_miner() -> None:
     federation = Federation(devices=0, miners=64).open()
-    with refused("registry: no room for a miner"):
+    with reverts("registry: no room for a miner"):
         federation.send(LATE, "register_miner", federation.tail(LATE), value=ETHER)
 
 
@@ -86,7 +86,7 @@ def test_top_up() -> None:
 
 def test_top_up_by_a_stranger() -> None:
     federation = Federation().open()
-    with refused("registry: not a miner"):
+    with reverts("registry: not a miner"):
         federation.send(LATE, "top_up", value=ETHER)
 
 
@@ -96,21 +96,21 @@ def test_leave_and_release() -> None:
     federation.send(key, "leave_miner")
     assert miner(federation, key)["exit_round"] == 3
     for function, value in (("leave_miner", 0), ("top_up", ETHER)):
-        with refused("registry: leaving"):
+        with reverts("registry: leaving"):
             federation.send(key, function, value=value)
     federation.finish()  # it still does its part in the running round
     assert federation.contract.call("active_miners") == (0b101, 2)
     assert federation.contract.call("miner_at", 1) == "0x" + "00" * 20
-    with refused("registry: stake still locked"):
+    with reverts("registry: stake still locked"):
         federation.send(key, "release_stake")
-    with refused("registry: already a miner"):
+    with reverts("registry: already a miner"):
         federation.send(key, "register_miner", federation.tail(key), value=ETHER)
     federation.push()
     balance = federation.balance(key.address)
     receipt = federation.send(key, "release_stake")
     assert federation.balance(key.address) > balance
     assert receipt.events[0].args["stake"] == 0
-    with refused("registry: not leaving"):
+    with reverts("registry: not leaving"):
         federation.send(key, "release_stake")
     federation.send(key, "register_miner", federation.tail(key), value=ETHER)
     assert miner(federation, key)["index"] == 1
@@ -118,11 +118,11 @@ def test_leave_and_release() -> None:
 
 def test_leave_without_having_joined() -> None:
     federation = Federation().open()
-    with refused("registry: not a miner"):
+    with reverts("registry: not a miner"):
         federation.send(LATE, "leave_miner")
-    with refused("registry: not leaving"):
+    with reverts("registry: not leaving"):
         federation.send(LATE, "release_stake")
-    with refused("registry: not a miner"):
+    with reverts("registry: not a miner"):
         federation.contract.call("miner", LATE.address)
 
 
@@ -144,7 +144,7 @@ def test_an_index_that_is_used_again_brings_no_rights_in_the_running_round() -> 
     federation.miners = 2
     federation.miner_keys.pop()
     federation.until(Phase.VOTE)
-    with refused("verification: not a miner of this round"):
+    with reverts("verification: not a miner of this round"):
         federation.send(LATE, "commit_vote", bytes(32))
 
 
@@ -167,26 +167,26 @@ def test_a_penalty_below_the_minimum_suspends_until_topped_up() -> None:
 
 def test_only_the_owner_admits_devices() -> None:
     federation = Federation()
-    with refused("registry: not the owner"):
+    with reverts("registry: not the owner"):
         federation.send(federation.outsider, "register_devices", [LATE.address])
 
 
 def test_devices_are_admitted_once_and_have_an_account() -> None:
     federation = Federation()
-    with refused("registry: already a device"):
+    with reverts("registry: already a device"):
         federation.send(federation.owner, "register_devices", [LATE.address, LATE.address])
-    with refused("registry: no account"):
+    with reverts("registry: no account"):
         federation.send(federation.owner, "register_devices", ["0x" + "00" * 20])
 
 
 def test_no_room_for_a_device() -> None:
     registry, owner = mock("RegistryMock")
     registry.send(owner, "pretend_devices", 65_534)
-    with refused("registry: no room for a device"):
+    with reverts("registry: no room for a device"):
         registry.send(owner, "register_devices", [LATE.address, owner.address], 1)
     registry.send(owner, "register_devices", [LATE.address], 1)
     assert registry.call("device", 65_534) == (LATE.address, 1, 2**32 - 1)
-    with refused("registry: no room for a device"):
+    with reverts("registry: no room for a device"):
         registry.send(owner, "register_devices", [owner.address], 1)
 
 
@@ -197,27 +197,27 @@ def test_a_device_leaves_from_the_next_round_on() -> None:
     assert federation.contract.call("device", 0) == (device.address, 1, 2)
     federation.finish()
     federation.until(Phase.REVEAL)
-    with refused("submissions: not a device of this round"):
+    with reverts("submissions: not a device of this round"):
         federation.reveal(federation.miner_keys[0], federation.share(0))
-    with refused("registry: leaving"):
+    with reverts("registry: leaving"):
         federation.send(device, "leave_device", device.address)
 
 
 def test_the_owner_lets_a_device_go_and_nobody_else() -> None:
     federation = Federation().open()
     device = federation.device_keys[0]
-    with refused("registry: not the device"):
+    with reverts("registry: not the device"):
         federation.send(federation.outsider, "leave_device", device.address)
     federation.send(federation.owner, "leave_device", device.address)
-    with refused("registry: not a device"):
+    with reverts("registry: not a device"):
         federation.send(federation.owner, "leave_device", LATE.address)
 
 
 def test_strangers_are_not_devices() -> None:
     federation = Federation().open()
-    with refused("registry: not a device"):
+    with reverts("registry: not a device"):
         federation.contract.call("device", 4)
-    with refused("registry: not a device"):
+    with reverts("registry: not a device"):
         federation.contract.call("device_of", LATE.address)
 
 
@@ -228,7 +228,7 @@ def test_a_device_admitted_during_a_round_waits_for_the_next() -> None:
     early = [federation.update(2)]
     federation.commit(LATE, early)
     federation.commit_all()
-    with refused("submissions: not a device of this round"):
+    with reverts("submissions: not a device of this round"):
         federation.reveal(LATE, early)
     federation.reveal_all()
     federation.finish()
@@ -261,5 +261,5 @@ def test_a_miner_announces_where_it_is_reached() -> None:
     federation.send(miner, "announce", "http://127.0.0.1:9000")
     (event,) = federation.contract.events(name="Announced")
     assert event.args == {"miner": miner.address, "endpoint": "http://127.0.0.1:9000"}
-    with refused("membership: not a miner"):
+    with reverts("membership: not a miner"):
         federation.send(federation.outsider, "announce", "http://127.0.0.1:9000")

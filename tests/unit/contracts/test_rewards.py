@@ -10,7 +10,7 @@ from bcfl.errors import Reverted
 from bcfl.protocol import verification
 from bcfl.protocol.rewards import earned, prices
 from bcfl.protocol.types import Phase, Verdict
-from testkit.harness import ETHER, TERMS, Federation, refused
+from testkit.harness import ETHER, TERMS, Federation, reverts
 from testkit.mocks import mock
 
 
@@ -54,7 +54,7 @@ def test_rejected_updates_earn_nothing() -> None:
     federation = Federation().open().until(Phase.VOTE)
     federation.vote_all([[Verdict.QUALITY, *[Verdict.ACCEPTED] * 3]] * 3)
     federation.finish()
-    with refused("rewards: not accepted"):
+    with reverts("rewards: not accepted"):
         federation.send(federation.outsider, "claim_device", *federation.claim_device_args(1, 0))
     federation.send(federation.outsider, "claim_device", *federation.claim_device_args(1, 1))
 
@@ -64,7 +64,7 @@ def test_claim_twice(role: str) -> None:
     federation = Federation().open().finish()
     args = getattr(federation, f"claim_{role}_args")(1, 0)
     federation.send(federation.outsider, f"claim_{role}", *args)
-    with refused("rewards: already claimed"):
+    with reverts("rewards: already claimed"):
         federation.send(federation.outsider, f"claim_{role}", *args)
 
 
@@ -74,7 +74,7 @@ def test_a_claim_by_somebody_else_takes_no_other_round_away(role: str) -> None:
     for number in (3, 1, 2):
         args = getattr(federation, f"claim_{role}_args")(number, 0)
         federation.send(federation.outsider, f"claim_{role}", *args)
-        with refused("rewards: already claimed"):
+        with reverts("rewards: already claimed"):
             federation.send(federation.outsider, f"claim_{role}", *args)
     amounts = [event.args["amount"] for event in federation.contract.events(name="Claimed")]
     assert len(amounts) == 3
@@ -104,7 +104,7 @@ def test_a_block_that_is_not_in_the_ledger(field: str) -> None:
     args = federation.claim_miner_args(1, 0)
     other = {"leader": federation.outsider.address, "reward": 2 * TERMS.reward}.get(field, bytes(32))
     args[0] = replace(args[0], **{field: other})  # type: ignore[type-var]
-    with refused("rewards: not in the ledger"):
+    with reverts("rewards: not in the ledger"):
         federation.send(federation.outsider, "claim_miner", *args)
 
 
@@ -112,7 +112,7 @@ def test_the_block_of_another_round() -> None:
     federation = Federation().open().finish().finish()
     args = federation.claim_miner_args(1, 0)
     for number in (0, 2, 99):
-        with refused("rewards: not in the ledger"):
+        with reverts("rewards: not in the ledger"):
             federation.send(federation.outsider, "claim_miner", replace(args[0], round=number), *args[1:])  # type: ignore[type-var]
 
 
@@ -123,7 +123,7 @@ def test_another_tally(role: str) -> None:
     twin = federation.tallies[1]
     for other in (replace(twin, samples=1), replace(twin, matches=(12, 0, 0)), replace(twin, accepted=())):
         args[1] = verification.tally_fields(other)
-        with refused("rewards: not the block's tally"):
+        with reverts("rewards: not the block's tally"):
             federation.send(federation.outsider, f"claim_{role}", *args)
 
 
@@ -132,7 +132,7 @@ def test_other_updates() -> None:
     args = federation.claim_device_args(1, 35)
     words = federation.words(1)
     for other in (words[:32], words[32:-1], [*words[32:-1], words[-1] ^ 1], []):
-        with refused("rewards: not the round's updates"):
+        with reverts("rewards: not the round's updates"):
             federation.send(federation.outsider, "claim_device", *args[:3], other)
     federation.send(federation.outsider, "claim_device", *args)
     device = federation.updates(1)[35].device
@@ -195,9 +195,9 @@ def test_a_void_round_pays_nobody() -> None:
 def test_reserve(pool: int, reward: int) -> None:
     rewards, _ = mock("RewardsMock")
     owed = 7 * ETHER
-    set_aside, books = rewards.call("reserve", owed << 128 | pool, 100, 9)
+    set_aside, totals = rewards.call("reserve", owed << 128 | pool, 100, 9)
     sample, verdict, leader = rewards.call("prices", reward, 100, 9)
     total = sample * 100 + verdict * 9 + leader
     assert set_aside == reward
     assert total <= reward
-    assert books == (owed + total) << 128 | pool - total
+    assert totals == (owed + total) << 128 | pool - total

@@ -10,7 +10,7 @@ import pytest
 
 from bcfl.protocol import beacon
 from bcfl.protocol.types import Phase, Verdict, VoidReason
-from testkit.harness import TERMS, Federation, refused
+from testkit.harness import TERMS, Federation, reverts
 
 
 def test_default_behavior() -> None:
@@ -30,28 +30,28 @@ def test_default_behavior() -> None:
 
 def test_only_the_owner_starts_and_once() -> None:
     federation = Federation()
-    with refused("rounds: not the owner"):
+    with reverts("rounds: not the owner"):
         federation.send(federation.outsider, "start")
     federation.open()
-    with refused("rounds: already started"):
+    with reverts("rounds: already started"):
         federation.send(federation.owner, "start")
 
 
 def test_nothing_is_due_before_a_deadline() -> None:
     federation = Federation()
-    with refused("rounds: nothing is due"):
+    with reverts("rounds: nothing is due"):
         federation.send(federation.outsider, "advance")
     federation.open()
     deadline = federation.clock.deadline
     federation.chain.warp(deadline - 1)
-    with refused("rounds: nothing is due"):
+    with reverts("rounds: nothing is due"):
         federation.send(federation.outsider, "advance")
     assert federation.chain.now() == deadline
     federation.send(federation.outsider, "advance")
     assert federation.clock.phase is Phase.REVEAL
 
 
-def test_a_deadline_counts_from_the_step_that_noticed_it() -> None:
+def test_a_deadline_counts_from_the_call_that_noticed_it() -> None:
     federation = Federation().open()
     federation.commit(federation.miner_keys[0], federation.share(0))
     federation.wait(5000)
@@ -62,9 +62,9 @@ def test_a_deadline_counts_from_the_step_that_noticed_it() -> None:
 
 def test_nothing_of_a_round_before_the_start() -> None:
     federation = Federation()
-    with refused("rounds: not this phase"):
+    with reverts("rounds: not this phase"):
         federation.send(federation.miner_keys[0], "commit", bytes(32))
-    with refused("rounds: not this phase"):
+    with reverts("rounds: not this phase"):
         federation.send(federation.outsider, "skip", [], [])
 
 
@@ -101,7 +101,7 @@ def test_what_is_not_due_is_refused(phase: Phase) -> None:
     if phase is not Phase.UNVEIL:
         calls.append(("unveil", [federation.miner_keys[0].address, [0], b"\0\0", 0, bytes(32)]))
     for name, args in calls:
-        with refused("rounds: not this phase"):
+        with reverts("rounds: not this phase"):
             federation.send(federation.miner_keys[0], name, *args)
     assert federation.clock.phase is phase
 
@@ -142,7 +142,7 @@ def test_a_void_round_opens_the_next() -> None:
     federation.reveal_all()
     clock = federation.clock
     assert (clock.phase, clock.updates) == (Phase.VOID, VoidReason.FEW_UPDATES)
-    with refused("rounds: not this phase"):
+    with reverts("rounds: not this phase"):
         federation.send(federation.miner_keys[0], "commit", bytes(32))
     receipt = federation.send(federation.outsider, "advance")
     assert [event.name for event in receipt.events] == ["Voided", "RoundOpened"]
@@ -196,7 +196,7 @@ def test_binding_leaves_out_who_has_left() -> None:
 
 def test_no_miner_to_bind_to() -> None:
     federation = Federation(miners=0).open()
-    with refused("rounds: no miner"):
+    with reverts("rounds: no miner"):
         federation.contract.call("binding", 0)
 
 

@@ -10,21 +10,21 @@ from bcfl.errors import Reverted
 from bcfl.protocol import submissions
 from bcfl.protocol.hashing import keccak
 from bcfl.protocol.types import Phase, Update
-from testkit.harness import TERMS, Federation, account, digest, refused
+from testkit.harness import TERMS, Federation, account, digest, reverts
 
 
-def revealing(devices: int = 4, miners: int = 2, **terms: int) -> Federation:
+def federation_in_reveal(devices: int = 4, miners: int = 2, **terms: int) -> Federation:
     """A federation in the reveal phase, with honest batches."""
     return Federation(devices, miners, replace(TERMS, **terms)).open().until(Phase.REVEAL)  # type: ignore[arg-type]
 
 
 def test_default_behavior() -> None:
-    federation = revealing()
+    federation = federation_in_reveal()
     federation.reveal_all()
     assert federation.clock.phase is Phase.VOTE
     assert federation.clock.updates == 4
     assert [update.device for update in federation.updates()] == [0, 2, 1, 3]
-    (first, second) = federation.this_round("Revealed")
+    (first, second) = federation.round_events("Revealed")
     assert first["submitter"] == federation.miner_keys[0].address
     assert second["roots"] == (digest("root", 1, 1), digest("root", 1, 3))
 
@@ -32,13 +32,13 @@ def test_default_behavior() -> None:
 def test_commit_twice() -> None:
     federation = Federation().open()
     federation.commit(federation.miner_keys[0], federation.share(0))
-    with refused("submissions: already committed"):
+    with reverts("submissions: already committed"):
         federation.commit(federation.miner_keys[0], federation.share(0))
 
 
 def test_commit_by_a_stranger() -> None:
     federation = Federation().open()
-    with refused("submissions: neither miner nor device"):
+    with reverts("submissions: neither miner nor device"):
         federation.send(federation.outsider, "commit", digest(1))
 
 
@@ -48,19 +48,19 @@ def test_a_device_may_change_its_own_commitment() -> None:
     federation.commit(device, [federation.update(0, samples=1)])
     federation.commit(device, [federation.update(0, samples=2)])
     federation.expire()
-    with refused("submissions: not the committed batch"):
+    with reverts("submissions: not the committed batch"):
         federation.reveal(device, [federation.update(0, samples=1)])
     federation.reveal(device, [federation.update(0, samples=2)])
 
 
 def test_reveal_nothing() -> None:
-    federation = revealing()
-    with refused("submissions: nothing opened"):
+    federation = federation_in_reveal()
+    with reverts("submissions: nothing opened"):
         federation.send(federation.outsider, "reveal", federation.outsider.address, 0, [], [], [], [], [])
 
 
 def test_a_miner_without_devices_need_not_be_waited_for() -> None:
-    federation = revealing(devices=2, miners=3)
+    federation = federation_in_reveal(devices=2, miners=3)
     federation.reveal(federation.miner_keys[0], federation.share(0))
     federation.reveal(federation.miner_keys[1], federation.share(1))
     assert federation.clock.phase is Phase.REVEAL
@@ -69,9 +69,9 @@ def test_a_miner_without_devices_need_not_be_waited_for() -> None:
 
 
 def test_a_miner_whose_devices_are_silent_need_not_be_waited_for() -> None:
-    federation = revealing()
+    federation = federation_in_reveal()
     batch = federation.share(0)
-    with refused("submissions: not the committed batch"):
+    with reverts("submissions: not the committed batch"):
         federation.reveal(federation.miner_keys[0], [])
     federation.reveal(federation.miner_keys[1], federation.share(1))
     federation.reveal(federation.miner_keys[0], batch, bits=0)
@@ -80,32 +80,32 @@ def test_a_miner_whose_devices_are_silent_need_not_be_waited_for() -> None:
 
 @pytest.mark.parametrize("field", [2, 3, 4])
 def test_reveal_lists_of_different_lengths(field: int) -> None:
-    federation = revealing()
+    federation = federation_in_reveal()
     args = federation.reveal_args(federation.share(0))
     args[field] = args[field][:-1]  # type: ignore[index]
-    with refused("submissions: lists differ"):
+    with reverts("submissions: lists differ"):
         federation.send(federation.outsider, "reveal", federation.miner_keys[0].address, *args)
 
 
-@pytest.mark.parametrize("opened", [0b01, 0b1001, 0])
-def test_reveal_with_a_mask_that_does_not_fit(opened: int) -> None:
-    federation = revealing()
+@pytest.mark.parametrize("mask", [0b01, 0b1001, 0])
+def test_reveal_with_a_mask_that_does_not_fit(mask: int) -> None:
+    federation = federation_in_reveal()
     args = federation.reveal_args(federation.share(0))
-    with refused("submissions: lists differ"):
-        federation.send(federation.outsider, "reveal", federation.miner_keys[0].address, opened, *args[1:])
+    with reverts("submissions: lists differ"):
+        federation.send(federation.outsider, "reveal", federation.miner_keys[0].address, mask, *args[1:])
 
 
 def test_bits_beyond_the_batch_say_nothing() -> None:
-    federation = revealing()
+    federation = federation_in_reveal()
     args = federation.reveal_args(federation.share(0))
     federation.send(federation.outsider, "reveal", federation.miner_keys[0].address, 2**256 - 1, *args[1:])
     assert federation.clock.updates == 2
 
 
 def test_reveal_with_a_sealed_one_too_many() -> None:
-    federation = revealing()
+    federation = federation_in_reveal()
     args = federation.reveal_args(federation.share(0))
-    with refused("submissions: lists differ"):
+    with reverts("submissions: lists differ"):
         federation.send(
             federation.outsider, "reveal", federation.miner_keys[0].address, 0b111, *args[1:-1], [digest(1)]
         )
@@ -121,9 +121,9 @@ def test_a_batch_has_at_most_64() -> None:
 
 
 def test_round_is_full() -> None:
-    federation = revealing(max_updates=3)
+    federation = federation_in_reveal(max_updates=3)
     federation.reveal(federation.miner_keys[0], federation.share(0))
-    with refused("submissions: round is full"):
+    with reverts("submissions: round is full"):
         federation.reveal(federation.miner_keys[1], federation.share(1))
     federation.reveal(federation.miner_keys[1], federation.share(1), bits=0b10)
     assert federation.clock.updates == 3
@@ -135,32 +135,32 @@ def test_samples_out_of_bounds(samples: int) -> None:
     batch = [federation.update(0, samples=samples)]
     federation.commit(federation.miner_keys[0], batch)
     federation.expire()
-    with refused("submissions: samples out of bounds"):
+    with reverts("submissions: samples out of bounds"):
         federation.reveal(federation.miner_keys[0], batch)
 
 
 def test_time_beyond_the_round() -> None:
     federation = Federation(devices=2, miners=2).open()
-    opened = federation.clock.opened
+    start = federation.clock.opened
     batches = [
         [federation.update(0, microseconds=40_000_000)],
         [federation.update(1, microseconds=40_000_001)],
     ]
     for key, batch in zip(federation.miner_keys, batches, strict=True):
         federation.commit(key, batch)
-    federation.chain.warp(opened + 40)
-    with refused("submissions: time beyond the round"):
+    federation.chain.warp(start + 40)
+    with reverts("submissions: time beyond the round"):
         federation.reveal(federation.miner_keys[1], batches[1])
-    federation.chain.warp(opened + 41)
+    federation.chain.warp(start + 41)
     federation.reveal(federation.miner_keys[0], batches[0])
     federation.reveal(federation.miner_keys[1], batches[1])
 
 
 def test_already_revealed() -> None:
-    federation = revealing()
+    federation = federation_in_reveal()
     batch = federation.share(0)
     federation.reveal(federation.miner_keys[0], batch)
-    with refused("submissions: already revealed"):
+    with reverts("submissions: already revealed"):
         federation.reveal(federation.miner_keys[0], batch)
 
 
@@ -170,10 +170,10 @@ def test_a_device_counts_once_however_often_it_was_committed() -> None:
     federation.commit(federation.miner_keys[0], twice)
     federation.commit(federation.miner_keys[1], [federation.update(0, samples=98)])
     federation.expire()
-    with refused("submissions: already revealed"):
+    with reverts("submissions: already revealed"):
         federation.reveal(federation.miner_keys[0], twice)
     federation.reveal(federation.miner_keys[0], twice, bits=0b10)
-    with refused("submissions: already revealed"):
+    with reverts("submissions: already revealed"):
         federation.reveal(federation.miner_keys[1], [federation.update(0, samples=98)])
     assert [update.samples for update in federation.updates()] == [99]
 
@@ -192,47 +192,47 @@ def test_not_a_device(device: int) -> None:
     batch = [federation.update(device)]
     federation.commit(federation.miner_keys[0], batch)
     federation.expire()
-    with refused("submissions: not a device of this round"):
+    with reverts("submissions: not a device of this round"):
         federation.reveal(federation.miner_keys[0], batch)
 
 
 def test_wrong_signature() -> None:
-    federation = revealing()
+    federation = federation_in_reveal()
     args = federation.reveal_args(federation.share(0))
     signatures = args[4]
     for bad in ([bytes(32), bytes(32)], signatures[1], [signatures[0][1], signatures[0][0]]):  # type: ignore[index]
         args[4] = [bad, signatures[1]]  # type: ignore[index]
-        with refused("submissions: wrong signature"):
+        with reverts("submissions: wrong signature"):
             federation.send(federation.outsider, "reveal", federation.miner_keys[0].address, *args)
 
 
 @pytest.mark.parametrize("change", ["chain_id", "contract"])
 def test_a_signature_for_another_chain_or_contract(change: str) -> None:
-    federation = revealing()
+    federation = federation_in_reveal()
     domains = {"chain_id": 1, "contract": federation.outsider.address}[change]
     args = federation.reveal_args(federation.share(0))
     federation.domain = replace(federation.domain, **{change: domains})  # type: ignore[arg-type]
     args[4] = [federation.sign(update) for update in federation.share(0)]
-    with refused("submissions: wrong signature"):
+    with reverts("submissions: wrong signature"):
         federation.send(federation.outsider, "reveal", federation.miner_keys[0].address, *args)
 
 
 @pytest.mark.parametrize("change", ["root", "cid", "samples", "microseconds", "salt", "round"])
 def test_what_is_revealed_is_what_was_committed(change: str) -> None:
-    federation = revealing()
+    federation = federation_in_reveal()
     batch = federation.share(0)
     other = digest("other") if change in ("root", "cid") else 7
     batch_ = [replace(batch[0], **{change: other}), batch[1]]  # type: ignore[arg-type]
     reason = "not the committed batch" if change != "round" else "wrong signature"
-    with refused(f"submissions: {reason}"):
+    with reverts(f"submissions: {reason}"):
         federation.reveal(federation.miner_keys[0], batch_)
 
 
 def test_order_and_completeness_of_a_batch() -> None:
-    federation = revealing()
+    federation = federation_in_reveal()
     batch = federation.share(0)
     for other in (batch[::-1], batch[:1], [*batch, federation.update(1)]):
-        with refused("submissions: not the committed batch"):
+        with reverts("submissions: not the committed batch"):
             federation.reveal(federation.miner_keys[0], other)
 
 
@@ -241,7 +241,7 @@ def test_nobody_reveals_without_having_committed() -> None:
     federation.commit(federation.miner_keys[0], federation.share(0))
     federation.expire()
     for key in (federation.miner_keys[1], federation.device_keys[1], federation.outsider):
-        with refused("submissions: not the committed batch"):
+        with reverts("submissions: not the committed batch"):
             federation.reveal(key, federation.share(1))
 
 
@@ -286,7 +286,7 @@ def test_last_rounds_lone_commitment_is_no_good() -> None:
     federation.commit(federation.device_keys[0], batch)
     federation.push()
     federation.expire()
-    with refused("submissions: wrong signature"):
+    with reverts("submissions: wrong signature"):
         federation.reveal(federation.device_keys[0], batch)
 
 
@@ -297,9 +297,9 @@ def test_a_copied_commitment_cannot_be_opened_by_the_copier() -> None:
     federation.commit(federation.miner_keys[0], [honest])
     federation.commit(federation.miner_keys[1], [honest])  # the same digest, seen on chain
     federation.reveal(federation.miner_keys[0], [honest])
-    with refused("submissions: already revealed"):
+    with reverts("submissions: already revealed"):
         federation.reveal(federation.miner_keys[1], [honest])
-    with refused("submissions: not the committed batch"):
+    with reverts("submissions: not the committed batch"):
         federation.reveal(federation.miner_keys[1], [replace(honest, device=1)])
 
 
@@ -322,13 +322,13 @@ def test_hash_is_that_of_eip_712() -> None:
 
 
 def test_after_a_fork_signatures_are_bound_to_the_new_chain(monkeypatch: pytest.MonkeyPatch) -> None:
-    federation = revealing()
+    federation = federation_in_reveal()
     batch = federation.share(0)
     old = [federation.miner_keys[0].address, *federation.reveal_args(batch)]
     monkeypatch.setattr(type(federation.chain._evm), "chain_id", 99)
-    with refused("submissions: wrong signature"):
+    with reverts("submissions: wrong signature"):
         federation.contract.call("reveal", *old)
     federation.domain = replace(federation.domain, chain_id=99)
     assert federation.contract.call("domain_separator") == federation.domain.separator
-    with refused("submissions: not the committed batch"):  # the commitments are of the old chain
+    with reverts("submissions: not the committed batch"):  # the commitments are of the old chain
         federation.contract.call("reveal", federation.miner_keys[0].address, *federation.reveal_args(batch))

@@ -7,7 +7,7 @@ from dataclasses import fields, replace
 import pytest
 
 from bcfl.protocol.types import Terms
-from testkit.harness import TERMS, Federation, refused
+from testkit.harness import TERMS, Federation, reverts
 
 REFUSED = [
     ("terms: no parameters", {"parameters": 0}),
@@ -80,7 +80,7 @@ def test_default_behavior() -> None:
 
 @pytest.mark.parametrize(("reason", "changes"), REFUSED, ids=str)
 def test_refused(reason: str, changes: dict[str, int]) -> None:
-    with refused(reason):
+    with reverts(reason):
         Federation(terms=replace(TERMS, **changes))  # type: ignore[arg-type]
 
 

@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 
 from bcfl.ledger.contract import Contract
-from testkit.harness import ETHER, TERMS, Federation, digest, refused
+from testkit.harness import ETHER, TERMS, Federation, digest, reverts
 from testkit.mocks import put
 
 
@@ -29,7 +29,7 @@ def test_default_behavior() -> None:
 
 def test_nothing_to_withdraw() -> None:
     federation = Federation().open()
-    with refused("treasury: nothing to withdraw"):
+    with reverts("treasury: nothing to withdraw"):
         federation.send(federation.outsider, "withdraw", federation.miner_keys[0].address)
 
 
@@ -62,7 +62,7 @@ def test_a_receiver_that_refuses_harms_only_itself() -> None:
     federation, contract = puppet()
     money_before = federation.money()
     release = federation.contract.encode("release_stake")
-    with refused("treasury: receiver refused"):
+    with reverts("treasury: receiver refused"):
         contract.send(federation.outsider, "act", federation.contract.address, release)
     assert federation.money() == money_before
 
@@ -72,7 +72,7 @@ def test_a_receiver_that_calls_back_gets_nothing_twice(function: str) -> None:
     federation, contract = puppet()
     money_before = federation.money()
     contract.send(federation.outsider, "learn", federation.contract.encode(function))
-    with refused("treasury: receiver refused"):
+    with reverts("treasury: receiver refused"):
         contract.send(
             federation.outsider,
             "act",

@@ -17,7 +17,7 @@ from bcfl.protocol.types import Phase
 from bcfl.protocol.verification import tally_bytes
 from testkit.dispute_driver import ANSWERER, DisputeDriver
 from testkit.forged_proposals import assemble, case_of, with_model
-from testkit.harness import ETHER, TERMS, refused
+from testkit.harness import ETHER, TERMS, reverts
 from testkit.proposal_fixture import ProposalFixture
 
 SMALL = replace(TERMS, parameters=16 * 40, leaf_lanes=16, max_updates=64)  # 40 leaves, depth 6
@@ -26,28 +26,28 @@ OTHER = bytes(range(32))
 
 
 @pytest.fixture(scope="module")
-def trial() -> ProposalFixture:
+def fixture() -> ProposalFixture:
     return ProposalFixture(SMALL)
 
 
 @pytest.fixture
-def right(trial: ProposalFixture) -> Evidence:
+def right(fixture: ProposalFixture) -> Evidence:
     """A right proposal over 34 updates, two groups of words, all but one accepted."""
-    return trial.evidence(11, [place != REJECTED for place in range(34)])
+    return fixture.evidence(11, [place != REJECTED for place in range(34)])
 
 
 def at(driver: DisputeDriver, position: int) -> dict[str, Any]:
     """The arguments that open the update at a position."""
-    evidence = driver.made
+    evidence = driver.evidence
     args = update_args(evidence.tally, evidence.words, position, evidence.updates[position])
     return dict(zip(("position", "tally", "opening", "group"), args, strict=True))
 
 
 @pytest.mark.parametrize("position", [0, 1, 31, 32, 33])
 def test_each_accepted_update_can_be_asked_for(
-    trial: ProposalFixture, right: Evidence, position: int
+    fixture: ProposalFixture, right: Evidence, position: int
 ) -> None:
-    driver = DisputeDriver(trial, right, Trees.UPDATE)
+    driver = DisputeDriver(fixture, right, Trees.UPDATE)
     driver.open(**at(driver, position))
     (event,) = (
         e for e in driver.federation.contract.events(name="Disputed") if e.block == driver.opening_block
@@ -59,98 +59,98 @@ def test_each_accepted_update_can_be_asked_for(
     vectors = Vectors([right.lanes[position - (position > REJECTED)]], 16)
     driver.send("answer", nodes_of(vectors))
     driver.pursue(39)
-    with refused("disputes: not the disputed node"):
+    with reverts("disputes: not the disputed node"):
         driver.send("answer_leaf", b"\0" + vectors.leaf(38))
-    with refused("disputes: not the disputed node"):
+    with reverts("disputes: not the disputed node"):
         driver.send("answer_leaf", b"\0" + right.rows.leaf(39))
     receipt = driver.send("answer_leaf", b"\0" + vectors.leaf(39))
     assert [e.name for e in receipt.events] == ["LeafShown", "DisputeEnded"]
 
 
-def test_what_is_asked_for_has_to_be_an_accepted_update(trial: ProposalFixture, right: Evidence) -> None:
-    driver = DisputeDriver(trial, right, Trees.UPDATE)
-    place, unopened = "challenges: no such place", "challenges: not the update's opening"
+def test_what_is_asked_for_has_to_be_an_accepted_update(fixture: ProposalFixture, right: Evidence) -> None:
+    driver = DisputeDriver(fixture, right, Trees.UPDATE)
+    place, opening = "challenges: no such place", "challenges: not the update's opening"
     updates, tally = "challenges: not the round's updates", "challenges: not the round's tally"
-    taken = replace(right.tally, accepted=(True,) * 34)
+    other_tally = replace(right.tally, accepted=(True,) * 34)
     attempts: list[tuple[str, dict[str, Any]]] = [
         (place, at(driver, REJECTED)),
         (place, at(driver, 0) | {"position": 34}),
         (place, at(driver, 0) | {"position": 255}),
         (place, at(driver, 0) | {"position": 256}),
         (place, at(driver, 0) | {"position": 2**255}),
-        (unopened, at(driver, 1) | {"position": 0}),  # the opening of another update
-        (unopened, at(driver, 1) | {"position": 31}),
+        (opening, at(driver, 1) | {"position": 0}),  # the opening of another update
+        (opening, at(driver, 1) | {"position": 31}),
         (updates, at(driver, 1) | {"position": 33}),  # of another group
         (updates, at(driver, 32) | {"position": 0}),
         (updates, at(driver, 0) | {"group": right.words[:31]}),
         (updates, at(driver, 0) | {"group": []}),
         (updates, at(driver, 33) | {"group": right.words[32:33]}),
-        (unopened, at(driver, 0) | {"opening": (OTHER, *at(driver, 0)["opening"][1:])}),
-        (unopened, at(driver, 0) | {"opening": (*at(driver, 0)["opening"][:2], 0)}),
-        (tally, at(driver, REJECTED) | {"tally": tally_bytes(taken)}),
+        (opening, at(driver, 0) | {"opening": (OTHER, *at(driver, 0)["opening"][1:])}),
+        (opening, at(driver, 0) | {"opening": (*at(driver, 0)["opening"][:2], 0)}),
+        (tally, at(driver, REJECTED) | {"tally": tally_bytes(other_tally)}),
         (tally, at(driver, 0) | {"tally": at(driver, 0)["tally"] + bytes(32)}),
     ]
     for reason, changes in attempts:
-        with refused(reason):
+        with reverts(reason):
             driver.open(**changes)
     driver.open()
 
 
-def test_what_every_dispute_insists_on(trial: ProposalFixture, right: Evidence) -> None:
-    driver = DisputeDriver(trial, right, Trees.UPDATE)
+def test_what_every_dispute_insists_on(fixture: ProposalFixture, right: Evidence) -> None:
+    driver = DisputeDriver(fixture, right, Trees.UPDATE)
     for bond in (0, SMALL.challenge_bond - 1, SMALL.challenge_bond + 1):
-        with refused("disputes: not the bond"):
+        with reverts("disputes: not the bond"):
             driver.open(bond)
     for part in ("root", "cid", "rows", "layer"):
-        with refused("disputes: not what was proposed"):
+        with reverts("disputes: not what was proposed"):
             driver.open(None, **{part: OTHER})
     driver.open()
-    with refused("disputes: one is open"):
+    with reverts("disputes: one is open"):
         driver.open()
-    with refused("disputes: one is open"):
+    with reverts("disputes: one is open"):
         driver.open(**at(driver, 0))
-    with refused("proposals: a dispute is open"):
+    with reverts("proposals: a dispute is open"):
         driver.federation.send(ANSWERER, "finalize", *driver.proposal)
 
 
-def test_too_late_and_not_in_this_phase(trial: ProposalFixture, right: Evidence) -> None:
-    driver = DisputeDriver(trial, right, Trees.UPDATE)
+def test_too_late_and_not_in_this_phase(fixture: ProposalFixture, right: Evidence) -> None:
+    driver = DisputeDriver(fixture, right, Trees.UPDATE)
     driver.federation.expire()
-    with refused("disputes: too late"):
+    with reverts("disputes: too late"):
         driver.open()
-    trial.storage.put(("rounds.clock", None, trial.storage.get("rounds.clock") - 1))
-    with refused("rounds: not this phase"):
+    fixture.storage.put(("rounds.clock", None, fixture.storage.get("rounds.clock") - 1))
+    with reverts("rounds: not this phase"):
         driver.open()
 
 
 def test_the_updates_of_an_earlier_round_are_no_longer_to_be_shown(
-    trial: ProposalFixture, right: Evidence
+    fixture: ProposalFixture, right: Evidence
 ) -> None:
     """After finality another proposal and another tally stand; what was opened then does not open now."""
-    driver = DisputeDriver(trial, right, Trees.UPDATE)
+    driver = DisputeDriver(fixture, right, Trees.UPDATE)
     later = assemble(
         Random(12),
         SMALL,
         right.parent_model,
         right.lanes,
         right.tally.accepted,
-        replace(trial.setting, round=2),
+        replace(fixture.setting, round=2),
     )
-    trial.stand(later.context)
-    with refused("challenges: not the round's tally"):
+    fixture.put_proposal(later.context)
+    with reverts("challenges: not the round's tally"):
         driver.open()
-    with refused("disputes: not what was proposed"):
+    with reverts("disputes: not what was proposed"):
         driver.open(tally=tally_bytes(later.tally), **opened_later(driver, later))
 
 
-def opened_later(driver: DisputeDriver, later: Evidence) -> dict[str, Any]:
+def opened_later(driver: DisputeDriver, evidence: Evidence) -> dict[str, Any]:
     place = driver.position
-    _, _, opening, group = update_args(later.tally, later.words, place, later.updates[place])
+    _, _, opening, group = update_args(evidence.tally, evidence.words, place, evidence.updates[place])
     return {"opening": opening, "group": group}
 
 
-def test_silence_refutes_and_costs_the_whole_stake(trial: ProposalFixture, right: Evidence) -> None:
-    driver = DisputeDriver(trial, right, Trees.UPDATE)
+def test_silence_refutes_and_costs_the_whole_stake(fixture: ProposalFixture, right: Evidence) -> None:
+    driver = DisputeDriver(fixture, right, Trees.UPDATE)
     driver.open()
     money_before = driver.federation.money()
     driver.federation.chain.warp(driver.state.due)
@@ -161,36 +161,38 @@ def test_silence_refutes_and_costs_the_whole_stake(trial: ProposalFixture, right
     assert driver.federation.clock.phase is Phase.PROPOSE
 
 
-def test_rows_are_no_answer_and_only_the_challenger_goes_on(trial: ProposalFixture, right: Evidence) -> None:
-    driver = DisputeDriver(trial, right, Trees.UPDATE)
+def test_rows_are_no_answer_and_only_the_challenger_goes_on(
+    fixture: ProposalFixture, right: Evidence
+) -> None:
+    driver = DisputeDriver(fixture, right, Trees.UPDATE)
     driver.open()
-    with refused("disputes: not what is due"):
+    with reverts("disputes: not what is due"):
         driver.send("answer_rows", right.candidate.weights, right.candidate.rows)
-    with refused("disputes: not what is due"):
+    with reverts("disputes: not what is due"):
         driver.send("answer_leaf", b"\0" + driver.source.leaf(0))
-    with refused("disputes: not the disputed node"):
+    with reverts("disputes: not the disputed node"):
         driver.send("answer", nodes_of(Vectors([right.lanes[0]], 16)))  # another accepted update
     driver.answer()
-    with refused("disputes: not the challenger"):
+    with reverts("disputes: not the challenger"):
         driver.send("pursue", 0, driver.course.nodes[0], list(driver.course.proof(0)))
-    with refused("disputes: no such node"):
+    with reverts("disputes: no such node"):
         driver.federation.send(
             driver.federation.outsider, "pursue", 40, bytes(32), list(driver.course.proof(40))
         )
 
 
 def test_a_challenge_while_an_update_is_disputed_pays_the_bond_back(
-    trial: ProposalFixture, right: Evidence
+    fixture: ProposalFixture, right: Evidence
 ) -> None:
     model = case_of(right).model()
     model[9] ^= 1
     wrong = with_model(right, model)
     assert wrong is not None
-    driver = DisputeDriver(trial, wrong, Trees.UPDATE)
+    driver = DisputeDriver(fixture, wrong, Trees.UPDATE)
     driver.open()
     challenge = wrong.find()
     assert challenge is not None
-    assert trial.ruling(challenge) is True
+    assert fixture.ruling(challenge) is True
     (event,) = driver.send("expire", [], []).events
     assert (event.name, int(event.args["answerer"], 16)) == ("DisputeEnded", 0)
     balance, *parts = driver.federation.money()
@@ -202,13 +204,13 @@ FORGED: list[Callable[[Evidence], bytes]] = [lambda e: e.rows.leaf(0), lambda _:
 
 @pytest.mark.parametrize("forge", FORGED)
 def test_no_other_bytes_are_a_leaf_of_it(
-    trial: ProposalFixture, right: Evidence, forge: Callable[[Evidence], bytes]
+    fixture: ProposalFixture, right: Evidence, forge: Callable[[Evidence], bytes]
 ) -> None:
-    driver = DisputeDriver(trial, right, Trees.UPDATE)
+    driver = DisputeDriver(fixture, right, Trees.UPDATE)
     driver.open()
     driver.answer()
     driver.pursue(0)
-    with refused("disputes: not the disputed node"):
+    with reverts("disputes: not the disputed node"):
         driver.send("answer_leaf", b"\0" + forge(right))
 
 

@@ -8,7 +8,7 @@ import pytest
 
 from bcfl.protocol import verification
 from bcfl.protocol.types import Engine, Opening, Phase, Verdict, VoidReason
-from testkit.harness import ETHER, TERMS, Federation, digest, refused
+from testkit.harness import ETHER, TERMS, Federation, digest, reverts
 from tests.unit.contracts.votes import vote_some
 
 YES, NO = Verdict.ACCEPTED, Verdict.QUALITY
@@ -34,7 +34,7 @@ def accepted(federation: Federation) -> tuple[bool, ...]:
 def test_default_behavior() -> None:
     verdicts = [[YES, NO, YES, YES], [YES, NO, NO, YES], [NO, YES, YES, YES]]
     federation = counted(verdicts)
-    (event,) = federation.this_round("Tallied")
+    (event,) = federation.round_events("Tallied")
     # Updates stand in the order 0, 3, 1, 2: miner 0 revealed first, with devices 0 and 3.
     assert event["accepted"] == (0b1101,)
     assert event["samples"] == 50 + 51 + 52
@@ -47,20 +47,20 @@ def test_votes_say_reasons() -> None:
     reasons = [Verdict(number) for number in range(7)]
     federation = Federation(devices=7, miners=1).open().until(Phase.VOTE)
     federation.vote_all([reasons])
-    (event,) = federation.this_round("Voted")
+    (event,) = federation.round_events("Voted")
     assert verification.unpack_verdicts(event["accepted"], event["reasons"], 7) == tuple(reasons)
 
 
 def test_commit_vote_twice() -> None:
     federation = Federation().open().until(Phase.VOTE)
     federation.commit_vote(federation.opening(0))
-    with refused("verification: already committed"):
+    with reverts("verification: already committed"):
         federation.commit_vote(federation.opening(0))
 
 
 def test_commit_vote_by_a_stranger() -> None:
     federation = Federation().open().until(Phase.VOTE)
-    with refused("verification: not a miner of this round"):
+    with reverts("verification: not a miner of this round"):
         federation.commit_vote(federation.opening(0), federation.outsider)
 
 
@@ -68,9 +68,9 @@ def test_unveil_what_was_not_committed() -> None:
     federation = Federation().open().until(Phase.VOTE)
     federation.commit_vote(federation.opening(0))
     federation.expire()
-    with refused("verification: nothing to unveil"):
+    with reverts("verification: nothing to unveil"):
         federation.unveil(federation.opening(1))
-    with refused("verification: nothing to unveil"):
+    with reverts("verification: nothing to unveil"):
         federation.unveil(
             replace(federation.opening(0), miner=federation.outsider.address), federation.outsider
         )
@@ -79,7 +79,7 @@ def test_unveil_what_was_not_committed() -> None:
 def test_unveil_twice() -> None:
     federation = Federation().open().until(Phase.UNVEIL)
     federation.unveil(federation.opening(0))
-    with refused("verification: already unveiled"):
+    with reverts("verification: already unveiled"):
         federation.unveil(federation.opening(0))
 
 
@@ -94,7 +94,7 @@ def test_unveil_something_else(change: str) -> None:
     args = federation.unveil_args(other.get(change, opening))
     if change == "reason":
         args[2] = b"\x50\x00"
-    with refused("verification: not the committed vote"):
+    with reverts("verification: not the committed vote"):
         federation.send(federation.outsider, "unveil", *args)
 
 
@@ -104,30 +104,30 @@ def test_a_copied_vote_cannot_be_unveiled() -> None:
     federation.commit_vote(opening)
     federation.commit_vote(opening, federation.miner_keys[1])
     federation.unveil(opening)
-    with refused("verification: not the committed vote"):
+    with reverts("verification: not the committed vote"):
         federation.unveil(replace(opening, miner=federation.miner_keys[1].address))
 
 
-@pytest.mark.parametrize("accepted", [[], [15, 0]])
-def test_unveil_too_many_or_few_words(accepted: list[int]) -> None:
+@pytest.mark.parametrize("words", [[], [15, 0]])
+def test_unveil_too_many_or_few_words(words: list[int]) -> None:
     federation = Federation().open().until(Phase.UNVEIL)
     miner, _, reasons, wish, salt = federation.unveil_args(federation.opening(0))
-    with refused("verification: wrong length"):
-        federation.send(federation.outsider, "unveil", miner, accepted, reasons, wish, salt)
+    with reverts("verification: wrong length"):
+        federation.send(federation.outsider, "unveil", miner, words, reasons, wish, salt)
 
 
 @pytest.mark.parametrize("reasons", [b"", b"\0", b"\0\0\0"])
 def test_unveil_too_many_or_few_reasons(reasons: bytes) -> None:
     federation = Federation().open().until(Phase.UNVEIL)
-    miner, accepted, _, wish, salt = federation.unveil_args(federation.opening(0))
-    with refused("verification: wrong length"):
-        federation.send(federation.outsider, "unveil", miner, accepted, reasons, wish, salt)
+    miner, words, _, wish, salt = federation.unveil_args(federation.opening(0))
+    with reverts("verification: wrong length"):
+        federation.send(federation.outsider, "unveil", miner, words, reasons, wish, salt)
 
 
 def test_unveil_bits_beyond_the_updates() -> None:
     federation = Federation().open().until(Phase.UNVEIL)
     miner, _, reasons, wish, salt = federation.unveil_args(federation.opening(0))
-    with refused("verification: bits beyond the updates"):
+    with reverts("verification: bits beyond the updates"):
         federation.send(federation.outsider, "unveil", miner, [1 << 4], reasons, wish, salt)
 
 
@@ -215,23 +215,23 @@ def tallying(full: bool = False) -> tuple[Federation, list[list[object]]]:
 def test_tally_with_other_lists(part: int, change: object, reason: str) -> None:
     federation, args = tallying()
     args[part] = change(args[part])  # type: ignore[operator]
-    with refused(reason):
+    with reverts(reason):
         federation.send(federation.outsider, "tally", *args)
     federation.tally()
 
 
 def test_tally_without_the_last_vote() -> None:
     federation, args = tallying()
-    with refused("verification: not the votes of this round"):
+    with reverts("verification: not the votes of this round"):
         federation.send(federation.outsider, "tally", args[0], *[part[:-1] for part in args[1:]])
 
 
-@pytest.mark.parametrize("own", [NOT_MINE, 1, 4, 2**200])
-def test_an_own_update_cannot_be_hidden(own: int) -> None:
+@pytest.mark.parametrize("position", [NOT_MINE, 1, 4, 2**200])
+def test_an_own_update_cannot_be_hidden(position: int) -> None:
     federation, args = tallying(full=True)
     assert args[4][0] == 0
-    args[4][0] = own
-    with refused("verification: not the voter's update"):
+    args[4][0] = position
+    with reverts("verification: not the voter's update"):
         federation.send(federation.outsider, "tally", *args)
 
 
@@ -243,7 +243,7 @@ def test_who_is_a_device_but_revealed_nothing_has_no_own_update() -> None:
     federation.until(Phase.TALLY)
     args = federation.tally_args()
     assert args[4] == [0, 1, NOT_MINE]
-    with refused("verification: not the voter's update"):
+    with reverts("verification: not the voter's update"):
         federation.send(federation.outsider, "tally", *args[:4], [0, 1, 1])
     federation.tally()
 
@@ -331,7 +331,7 @@ def test_votes_for_another_round_do_not_open() -> None:
     assert isinstance(opening, Opening)
     federation.commit_vote(opening)
     federation.expire()
-    with refused("verification: not the committed vote"):
+    with reverts("verification: not the committed vote"):
         federation.unveil(opening)
 
 

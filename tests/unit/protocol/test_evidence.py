@@ -21,13 +21,13 @@ def test_default_behavior() -> None:
     assert right.find() is None
     model = right.model.vectors[0].copy()  # type: ignore[attr-defined]
     model[-1] ^= 1
-    forged = with_model(right, model)
-    assert forged is not None
-    challenge = forged.find()
+    forge = with_model(right, model)
+    assert forge is not None
+    challenge = forge.find()
     assert challenge is not None
     assert challenge.form is Form.SUM
     assert challenge.leaf == (len(model) - 1) // right.context.terms.leaf_lanes  # type: ignore[union-attr]
-    assert challenge.rule(forged.context)
+    assert challenge.rule(forge.context)
 
 
 @pytest.mark.parametrize("places", [(), (0,), (9,), (10,), (24,), (7, 23), (24, 3)])

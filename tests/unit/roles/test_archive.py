@@ -24,47 +24,49 @@ def local(tmp_path: Path) -> LocalFederation:
     return local_federation
 
 
-def place(local: LocalFederation, digest: bytes) -> Path:
+def path_of(local: LocalFederation, digest: bytes) -> Path:
     name = str(cids.Cid(cids.RAW, digest))
     return next(path for path in local.store.path.rglob(name))
 
 
-def fresh(local: LocalFederation) -> Archive:
+def new_archive(local: LocalFederation) -> Archive:
     return Archive(DirectoryStore(local.store.path), LAYOUT, local.terms)
 
 
 def test_default_behavior(local: LocalFederation) -> None:
     block, history = local.history.blocks[2], local.history
-    model = fresh(local).model(block)
-    place(local, block.cid).unlink()
+    model = new_archive(local).model(block)
+    path_of(local, block.cid).unlink()
     with pytest.raises(Unavailable):
-        fresh(local).model(block)
-    assert np.array_equal(fresh(local).model(block, history), model)
-    assert np.array_equal(fresh(local).model(block), model)  # it is on the store again
+        new_archive(local).model(block)
+    assert np.array_equal(new_archive(local).model(block, history), model)
+    assert np.array_equal(new_archive(local).model(block), model)  # it is on the store again
 
 
 def test_wrong_bytes_are_no_bytes(local: LocalFederation) -> None:
     block, history = local.history.blocks[3], local.history
-    model = fresh(local).model(block)
-    place(local, block.cid).write_bytes(b"something else")
-    assert np.array_equal(fresh(local).model(block, history), model)
+    model = new_archive(local).model(block)
+    path_of(local, block.cid).write_bytes(b"something else")
+    assert np.array_equal(new_archive(local).model(block, history), model)
 
 
 def test_any_number_of_models_may_be_gone(local: LocalFederation) -> None:
     blocks, history = local.history.blocks, local.history
-    model = fresh(local).model(blocks[-1])
+    model = new_archive(local).model(blocks[-1])
     for block in blocks[1:]:
-        place(local, block.cid).unlink()
-    assert np.array_equal(fresh(local).values(blocks[-1], history), fresh(local).values(blocks[-1]))
-    assert np.array_equal(fresh(local).model(blocks[-1]), model)
+        path_of(local, block.cid).unlink()
+    assert np.array_equal(
+        new_archive(local).values(blocks[-1], history), new_archive(local).values(blocks[-1])
+    )
+    assert np.array_equal(new_archive(local).model(blocks[-1]), model)
 
 
 def test_a_leader_that_lied_about_the_cid_keeps_nobody_from_the_model(local: LocalFederation) -> None:
     block, history = local.history.blocks[2], local.history
-    model = fresh(local).model(block)
+    model = new_archive(local).model(block)
     false_block = replace(block, cid=bytes(32))
     history.blocks[2] = false_block
-    archive = fresh(local)
+    archive = new_archive(local)
     assert np.array_equal(archive.model(false_block, history), model)
     submissions = history.rounds[3].accepted_submissions()
     assert archive.next_model(false_block, submissions, history).root == history.blocks[3].root
@@ -72,22 +74,22 @@ def test_a_leader_that_lied_about_the_cid_keeps_nobody_from_the_model(local: Loc
 
 def test_the_root_decides(local: LocalFederation) -> None:
     block, history = local.history.blocks[2], local.history
-    place(local, block.cid).unlink()
+    path_of(local, block.cid).unlink()
     forgery = replace(block, root=bytes(32))
     history.blocks[2] = forgery
     with pytest.raises(PayloadError, match="do not come to its model"):
-        fresh(local).model(forgery, history)
+        new_archive(local).model(forgery, history)
 
 
 def test_nothing_helps_when_the_updates_are_gone_too(local: LocalFederation) -> None:
     block, history = local.history.blocks[2], local.history
-    place(local, block.cid).unlink()
-    place(local, history.rounds[2].submissions[0].update.cid).unlink()
+    path_of(local, block.cid).unlink()
+    path_of(local, history.rounds[2].submissions[0].update.cid).unlink()
     with pytest.raises(StoreError):
-        fresh(local).model(block, history)
+        new_archive(local).model(block, history)
 
 
 def test_the_run_goes_on_when_a_model_is_lost(local: LocalFederation) -> None:
-    place(local, local.history.head.cid).unlink()
+    path_of(local, local.history.head.cid).unlink()
     local.archive.forget()
     assert local.play().status == "finalized"

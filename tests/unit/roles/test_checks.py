@@ -33,7 +33,7 @@ def round_of(number: int, updates: list[Update], submitters: list[str] | None = 
 
 
 def history_of(*rounds: Round) -> History:
-    """What a history remembers of rounds that have ended; those with an accepted set are finalized."""
+    """The history of rounds that have ended; those with an accepted set are finalized."""
     history = History(1)
     for round_ in rounds:
         history.rounds[round_.number] = round_
@@ -57,17 +57,17 @@ def test_time_is_the_rule_of_the_protocol(pairs: list[tuple[int, int]]) -> None:
     reference = median_low([us * 1000 // s for s, us in pairs])
     expected = []
     for samples, microseconds in pairs:
-        fair = Fraction(reference * samples, 1000)
-        in_proportion = fair / FACTOR <= microseconds <= fair * FACTOR
-        expected.append(in_proportion or abs(microseconds - fair) <= SLACK)
+        fair_time = Fraction(reference * samples, 1000)
+        is_proportional = fair_time / FACTOR <= microseconds <= fair_time * FACTOR
+        expected.append(is_proportional or abs(microseconds - fair_time) <= SLACK)
     assert time.check(history_of(), current, TERMS) == expected
 
 
 def test_a_device_is_measured_against_its_own_accepted_rounds() -> None:
-    slow = [round_of(n, [update(0, n, 100, 900_000, n)], accepted=(True,)) for n in (1, 2, 3)]
-    others = [update(d, 90 + d, 100, 10_000, 4) for d in (1, 2, 3, 4)]
-    current = round_of(4, [update(0, 80, 100, 900_000, 4), *others])
-    assert time.check(history_of(*slow), current, TERMS) == [True] * 5
+    slow_rounds = [round_of(n, [update(0, n, 100, 900_000, n)], accepted=(True,)) for n in (1, 2, 3)]
+    other_updates = [update(d, 90 + d, 100, 10_000, 4) for d in (1, 2, 3, 4)]
+    current = round_of(4, [update(0, 80, 100, 900_000, 4), *other_updates])
+    assert time.check(history_of(*slow_rounds), current, TERMS) == [True] * 5
     assert time.check(history_of(), current, TERMS) == [False, True, True, True, True]
 
 

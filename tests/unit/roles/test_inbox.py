@@ -1,4 +1,4 @@
-"""A miner's inbox refuses what a liar hands in, and what it keeps is bounded and of use."""
+"""A miner's inbox refuses what a liar hands in; its contents are bounded and of use."""
 
 from __future__ import annotations
 
@@ -19,17 +19,17 @@ from bcfl.roles.miner.miner import Miner
 from tests.local_federation import TERMS, LocalFederation
 
 
-def signed(local: LocalFederation, device: int, key: Account | None = None, **changes: Any) -> SignedUpdate:
+def sign_update(
+    local: LocalFederation, device: int, key: Account | None = None, **changes: Any
+) -> SignedUpdate:
     """An update of the running round, signed by its device or with another key."""
-    update_ = Update(
-        local.ledger.clock().round, device, b"\1" * 32, bytes([device]) * 32, 10, 100, device + 1
-    )
-    update = replace(update_, **changes)
+    update = Update(local.ledger.clock().round, device, b"\1" * 32, bytes([device]) * 32, 10, 100, device + 1)
+    update = replace(update, **changes)
     commitment = submissions.commitment(local.ledger.domain, update)
     return SignedUpdate(update, (key or local.device_accounts[device]).sign(commitment))
 
 
-def sealed(local: LocalFederation, message: SignedUpdate) -> SignedCommitment:
+def seal(local: LocalFederation, message: SignedUpdate) -> SignedCommitment:
     commitment = submissions.commitment(local.ledger.domain, message.update)
     return SignedCommitment(message.update.round, message.update.device, commitment, message.signature)
 
@@ -45,9 +45,9 @@ def miner(local: LocalFederation) -> Miner:
 
 
 def test_default_behavior(local: LocalFederation, miner: Miner) -> None:
-    message = signed(local, 0)
-    miner.take_commitment(sealed(local, message))
-    miner.take_commitment(sealed(local, message))
+    message = sign_update(local, 0)
+    miner.take_commitment(seal(local, message))
+    miner.take_commitment(seal(local, message))
     miner.take_update(message)
     assert list(miner.inbox.commitments) == [0]
     assert list(miner.inbox.updates.values()) == [message]
@@ -65,33 +65,33 @@ def test_default_behavior(local: LocalFederation, miner: Miner) -> None:
         lambda _, m: replace(m, commitment=b""),
         lambda _, m: replace(m, signature=bytes(64)),
         lambda _, m: replace(m, signature=m.signature + b"\0"),
-        lambda v, _: sealed(v, signed(v, 0, v.device_accounts[1])),
+        lambda v, _: seal(v, sign_update(v, 0, v.device_accounts[1])),
     ],
 )
 def test_a_bent_commitment_is_refused(local: LocalFederation, miner: Miner, bend: Callable[..., Any]) -> None:
     with pytest.raises(RelayError):
-        miner.take_commitment(bend(local, sealed(local, signed(local, 0))))
+        miner.take_commitment(bend(local, seal(local, sign_update(local, 0))))
     assert miner.inbox.commitments == {}
 
 
-def test_a_device_that_is_bound_elsewhere_is_refused(local: LocalFederation, miner: Miner) -> None:
-    other = next(d for d in range(4) if local.miner_of(d) is not miner)
+def test_a_device_that_is_bound_to_another_miner_is_refused(local: LocalFederation, miner: Miner) -> None:
+    other_device = next(d for d in range(4) if local.miner_of(d) is not miner)
     with pytest.raises(RelayError, match="not bound"):
-        miner.take_commitment(sealed(local, signed(local, other)))
+        miner.take_commitment(seal(local, sign_update(local, other_device)))
 
 
 def test_a_device_of_the_next_round_is_refused(local: LocalFederation, miner: Miner) -> None:
-    late = Account.derive(5, "late")
-    local.send(local.owner, "register_devices", [late.address])
-    update = signed(local, 4, late)
+    late_account = Account.derive(5, "late")
+    local.send(local.owner, "register_devices", [late_account.address])
+    update = sign_update(local, 4, late_account)
     with pytest.raises(RelayError, match="does not take part"):
-        miner.take_commitment(sealed(local, update))
+        miner.take_commitment(seal(local, update))
 
 
 def test_a_closed_batch_takes_nothing(local: LocalFederation, miner: Miner) -> None:
     local.until(Phase.REVEAL)
     with pytest.raises(RelayError, match="closed"):
-        miner.take_commitment(sealed(local, signed(local, 0)))
+        miner.take_commitment(seal(local, sign_update(local, 0)))
 
 
 @pytest.mark.parametrize(
@@ -112,11 +112,11 @@ def test_what_the_contract_would_refuse_is_refused(
     local: LocalFederation, miner: Miner, changes: dict[str, Any]
 ) -> None:
     """A device may commit to anything; what it opens must not stop the others in its batch."""
-    honest = signed(local, 0)
-    miner.take_commitment(sealed(local, honest))
+    honest_update = sign_update(local, 0)
+    miner.take_commitment(seal(local, honest_update))
     commitment = miner.inbox.commitments[0]
     with pytest.raises(RelayError):
-        miner.take_update(SignedUpdate(replace(honest.update, **changes), commitment.signature))
+        miner.take_update(SignedUpdate(replace(honest_update.update, **changes), commitment.signature))
     assert miner.inbox.updates == {}
 
 
@@ -124,12 +124,12 @@ def test_what_the_contract_would_refuse_is_refused(
 def test_an_opening_of_something_else_is_refused(
     local: LocalFederation, miner: Miner, changes: dict[str, Any]
 ) -> None:
-    honest = signed(local, 0)
-    miner.take_commitment(sealed(local, honest))
+    honest_update = sign_update(local, 0)
+    miner.take_commitment(seal(local, honest_update))
     with pytest.raises(RelayError):
-        miner.take_update(SignedUpdate(replace(honest.update, **changes), honest.signature))
+        miner.take_update(SignedUpdate(replace(honest_update.update, **changes), honest_update.signature))
     with pytest.raises(RelayError):
-        miner.take_update(replace(honest, signature=honest.signature[:63] + b"\0"))
+        miner.take_update(replace(honest_update, signature=honest_update.signature[:63] + b"\0"))
 
 
 def batch_of(local: LocalFederation, miner: Miner) -> Batch:
@@ -139,8 +139,8 @@ def batch_of(local: LocalFederation, miner: Miner) -> Batch:
     return Batch(round_, miner.account.address, commitments, tuple(map(miner.inbox.updates.get, commitments)))
 
 
-def revealing(local: LocalFederation) -> tuple[Miner, Miner, Batch]:
-    """A miner, another one, and the batch that the first has opened."""
+def reveal_batch(local: LocalFederation) -> tuple[Miner, Miner, Batch]:
+    """A miner, another one, and the batch that the first may reveal."""
     local.until(Phase.REVEAL)
     for device in local.device_parties:
         device.act()
@@ -149,7 +149,7 @@ def revealing(local: LocalFederation) -> tuple[Miner, Miner, Batch]:
 
 
 def test_a_batch_is_taken_and_replaced(local: LocalFederation) -> None:
-    miner, receiver, batch = revealing(local)
+    miner, receiver, batch = reveal_batch(local)
     receiver.take_batch(batch)
     receiver.take_batch(batch)
     assert receiver.inbox.batches == {miner.account.address: batch}
@@ -167,14 +167,14 @@ def test_a_batch_is_taken_and_replaced(local: LocalFederation) -> None:
         lambda _, b: replace(b, commitments=b.commitments[:0]),
         lambda _, b: replace(b, commitments=b.commitments * 80, updates=b.updates * 80),
         lambda _, b: replace(b, updates=(replace(b.updates[0], signature=bytes(64)), *b.updates[1:])),
-        lambda v, b: replace(b, updates=(signed(v, 1), *b.updates[1:])),
-        lambda v, b: replace(b, updates=(signed(v, 0, samples=0), *b.updates[1:])),
+        lambda v, b: replace(b, updates=(sign_update(v, 1), *b.updates[1:])),
+        lambda v, b: replace(b, updates=(sign_update(v, 0, samples=0), *b.updates[1:])),
     ],
 )
 def test_a_miner_that_lies_about_its_batch_is_refused(
     local: LocalFederation, bend: Callable[..., Any]
 ) -> None:
-    _, receiver, batch = revealing(local)
+    _, receiver, batch = reveal_batch(local)
     with pytest.raises(RelayError):
         receiver.take_batch(bend(local, batch))
     assert receiver.inbox.batches == {}
@@ -182,8 +182,8 @@ def test_a_miner_that_lies_about_its_batch_is_refused(
 
 def test_a_batch_with_a_device_twice_is_refused(local: LocalFederation) -> None:
     liar, receiver = local.miner_parties[0], local.miner_parties[1]
-    pair = [signed(local, 0, salt=n) for n in (1, 2)]
-    commitments = tuple(sealed(local, message).commitment for message in pair)
+    pair = [sign_update(local, 0, salt=n) for n in (1, 2)]
+    commitments = tuple(seal(local, message).commitment for message in pair)
     local.send(liar.account, "commit", submissions.batch_digest(commitments))
     with pytest.raises(RelayError, match="twice"):
         receiver.take_batch(Batch(1, liar.account.address, commitments, tuple(pair)))
@@ -198,18 +198,18 @@ def test_the_same_device_in_two_batches_stops_nobody(tmp_path: Path) -> None:
     liar.inbox.commitments[0] = message  # a miner that collects what is not its own
     act = device.act
 
-    def both() -> str | None:
+    def act_and_copy() -> str | None:
         text = act()
         if text == "handed in its update":
             liar.inbox.updates.update(local.miner_of(0).inbox.updates)
         return text
 
-    device.act = both  # type: ignore[method-assign]
+    device.act = act_and_copy  # type: ignore[method-assign]
     round_ = local.play()
     assert (round_.status, len(round_.accepted_submissions())) == ("finalized", 4)
 
 
-def voting(local: LocalFederation) -> tuple[Miner, Opening]:
+def commit_vote(local: LocalFederation) -> tuple[Miner, Opening]:
     local.until(Phase.UNVEIL)
     miner, receiver = local.miner_parties[0], local.miner_parties[1]
     current = local.history.current
@@ -233,7 +233,7 @@ def voting(local: LocalFederation) -> tuple[Miner, Opening]:
     ],
 )
 def test_a_bent_vote_is_refused(local: LocalFederation, bend: Callable[..., Any]) -> None:
-    receiver, opening = voting(local)
+    receiver, opening = commit_vote(local)
     with pytest.raises(RelayError):
         receiver.take_opening(bend(local, opening))
     receiver.take_opening(opening)
@@ -244,8 +244,8 @@ def test_a_vote_of_the_wrong_length_stops_nobody_elses(tmp_path: Path) -> None:
     local = LocalFederation(tmp_path)
     liar = local.miner_parties[0]
     local.until(Phase.VOTE)
-    short = Opening(1, liar.account.address, (Verdict.ACCEPTED,), bytes(32))
-    local.send(liar.account, "commit_vote", verification.vote_digest(short))
+    short_opening = Opening(1, liar.account.address, (Verdict.ACCEPTED,), bytes(32))
+    local.send(liar.account, "commit_vote", verification.vote_digest(short_opening))
     round_ = local.play()
     assert (round_.status, len(round_.votes)) == ("finalized", 3)
     assert [miner for miner, _ in round_.penalties] == [liar.account.address]
@@ -255,13 +255,13 @@ def test_a_pre_committed_batch_of_a_device_crashes_nobody(tmp_path: Path) -> Non
     """A device may commit alone, in one round, to what it reveals in a later one."""
     local = LocalFederation(tmp_path)
     account = local.device_accounts[0]
-    early = Update(2, 0, b"\7" * 32, b"\7" * 32, 10, 100, 5)
-    commitment = submissions.commitment(local.ledger.domain, early)
+    early_update = Update(2, 0, b"\7" * 32, b"\7" * 32, 10, 100, 5)
+    commitment = submissions.commitment(local.ledger.domain, early_update)
     local.send(account, "commit", submissions.batch_digest([commitment]))
     local.play()
     local.until(Phase.REVEAL)
     args = submissions.reveal_args(
-        account.address, [commitment], [SignedUpdate(early, account.sign(commitment))]
+        account.address, [commitment], [SignedUpdate(early_update, account.sign(commitment))]
     )
     with suppress(Reverted):  # the contract may insist on a commitment of this round
         local.ledger.send(account, [ContractCall("reveal", args)])

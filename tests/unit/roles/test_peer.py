@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, cast
 
 import pytest
@@ -18,15 +18,13 @@ ME, OTHER = Account.derive(0, "peer", 0), Account.derive(0, "peer", 1)
 
 @dataclass
 class Role:
-    """Stands in for a device or a miner: says or raises what it is told, one after the other."""
+    """A device or a miner that returns or raises the given values, one after the other."""
 
-    says: list[str | Exception | None]
+    results: list[str | Exception | None]
     account: Account = ME
-    asked: int = field(default=0)
 
     def act(self) -> str | None:
-        self.asked += 1
-        text = self.says.pop(0) if self.says else None
+        text = self.results.pop(0) if self.results else None
         if isinstance(text, Exception):
             raise text
         return text

@@ -1,4 +1,4 @@
-"""What a party has its store keep: what was touched, for so many rounds; the last model for good."""
+"""A party pins what was touched, for so many rounds, and the last model for good."""
 
 from __future__ import annotations
 
@@ -15,19 +15,19 @@ from tests.local_federation import LocalFederation
 
 
 class PinnedStore:
-    """The pins of a store, which can be away."""
+    """The pins of a store, which can be unreachable."""
 
     def __init__(self) -> None:
         self.cids: set[str] = set()
-        self.away = False
+        self.is_away = False
 
     def pin(self, cid: str) -> None:
-        if self.away:
+        if self.is_away:
             raise StoreError("the store is away")
         self.cids.add(cid)
 
     def unpin(self, cid: str) -> None:
-        if self.away:
+        if self.is_away:
             raise StoreError("the store is away")
         self.cids.remove(cid)  # never what is not pinned
 
@@ -63,7 +63,7 @@ def test_default_behavior(tmp_path: Path) -> None:
         assert set().union(*(update_cids(local, round_) for round_ in rounds)) <= pins.cids
         assert set(model_cids(local)[-2:]) <= pins.cids
         assert len(pins.cids) <= 5 * (4 + 1) + 1
-    assert not update_cids(local, 1) & pins.cids  # verification looks two rounds back, which is a touch
+    assert not update_cids(local, 1) & pins.cids  # verification reads two rounds back, which is a touch
     assert pinning_.act(local.history) is None
 
 
@@ -79,11 +79,11 @@ def test_a_store_that_is_away_is_asked_again(tmp_path: Path) -> None:
     local, pins = LocalFederation(tmp_path), PinnedStore()
     pinning_ = pinning(local, pins)
     local.play()
-    pins.away = True
+    pins.is_away = True
     with pytest.raises(StoreError):
         pinning_.act(local.history)
     local.archive.forget()  # the round is over, and what was touched in it is not forgotten
-    pins.away = False
+    pins.is_away = False
     tidy(pinning_, local)
     assert update_cids(local, 1) <= pins.cids
 

@@ -1,4 +1,4 @@
-"""The checks together: who is dropped of a round that some spoil, and that nobody honest is."""
+"""The checks together: attackers of a round are rejected, and nobody honest is."""
 
 from __future__ import annotations
 
@@ -26,13 +26,13 @@ def reference(seed: int = 0, parts: int = 8, noise: float = 0.3) -> Reference:
     """A miner whose loss is half the squared distance to the optimum, each part of its data a little off."""
     rng = np.random.default_rng(seed)
 
-    def slopes(step: np.ndarray) -> np.ndarray:
-        return (step - BEST + rng.normal(0, noise, (parts, SIZE))).astype(np.float32)
+    def slopes(delta: np.ndarray) -> np.ndarray:
+        return (delta - BEST + rng.normal(0, noise, (parts, SIZE))).astype(np.float32)
 
     return Reference(lambda: (0.3 * BEST + rng.normal(0, 0.5, SIZE)).astype(np.float32), slopes)
 
 
-def shown(updates: np.ndarray, **fields: Any) -> CheckInputs:
+def inputs_of(updates: np.ndarray, **fields: Any) -> CheckInputs:
     count = len(updates)
     defaults: dict[str, Any] = {
         "samples": np.full(count, 10.0),
@@ -43,23 +43,23 @@ def shown(updates: np.ndarray, **fields: Any) -> CheckInputs:
 
 
 def verdicts(updates: np.ndarray, checks: Checks | None = None, **fields: Any) -> list[Verdict]:
-    return list(judge(shown(updates, **fields), reference(), checks or Checks()).verdicts)
+    return list(judge(inputs_of(updates, **fields), reference(), checks or Checks()).verdicts)
 
 
-def spoilt(bad: np.ndarray) -> np.ndarray:
-    """A round whose first updates are replaced."""
+def replace_first(bad: np.ndarray) -> np.ndarray:
+    """The honest updates, the first of them replaced."""
     return np.concatenate([bad, HONEST[len(bad) :]]).astype(np.float32)
 
 
 def test_default_behavior() -> None:
-    result = judge(shown(HONEST), reference(), Checks())
+    result = judge(inputs_of(HONEST), reference(), Checks())
     assert result.verdicts == ACCEPTED
     assert [scores.rule for _, scores in result.scores] == [
         "copy", "merit", "clusters", "direction", "min_norm", "norm",
     ]  # fmt: skip
 
 
-def jittered(update: np.ndarray, count: int, share: float) -> np.ndarray:
+def add_noise(update: np.ndarray, count: int, share: float) -> np.ndarray:
     noise = np.random.default_rng(9).normal(size=(count, SIZE))
     return np.asarray(update + share * np.linalg.norm(update) / np.sqrt(SIZE) * noise)
 
@@ -68,11 +68,11 @@ MEAN, SPREAD = HONEST.mean(axis=0), HONEST.std(axis=0)
 POISON: dict[str, Callable[[int], np.ndarray]] = {
     "sign flip": lambda m: -HONEST[:m],
     "sign flip, longer": lambda m: -2 * HONEST[:m],
-    "inner product manipulation": lambda m: jittered(-0.5 * MEAN, m, 0.1),
-    "inner product manipulation, in noise": lambda m: jittered(-0.5 * MEAN, m, 1.0),
-    "inner product manipulation, long": lambda m: jittered(-100 * MEAN, m, 0.1),
-    "a little is enough": lambda m: jittered(MEAN - 1.5 * SPREAD, m, 0.5),
-    "noise": lambda m: jittered(0 * MEAN, m, 0) + np.random.default_rng(8).normal(0, 0.6, (m, SIZE)),
+    "inner product manipulation": lambda m: add_noise(-0.5 * MEAN, m, 0.1),
+    "inner product manipulation, in noise": lambda m: add_noise(-0.5 * MEAN, m, 1.0),
+    "inner product manipulation, long": lambda m: add_noise(-100 * MEAN, m, 0.1),
+    "a little is enough": lambda m: add_noise(MEAN - 1.5 * SPREAD, m, 0.5),
+    "noise": lambda m: add_noise(0 * MEAN, m, 0) + np.random.default_rng(8).normal(0, 0.6, (m, SIZE)),
     "nothing": lambda m: np.zeros((m, SIZE)),
 }
 
@@ -80,13 +80,13 @@ POISON: dict[str, Callable[[int], np.ndarray]] = {
 @pytest.mark.parametrize("poison", POISON)
 @pytest.mark.parametrize("bad", [4, 9, 13])
 def test_poison_is_dropped_and_nobody_honest(poison: str, bad: int) -> None:
-    codes = verdicts(spoilt(POISON[poison](bad)))
+    codes = verdicts(replace_first(POISON[poison](bad)))
     assert Verdict.ACCEPTED not in codes[1:bad], "of a group that sends one vector the first is no copy"
     assert codes[bad:] == [Verdict.ACCEPTED] * (COUNT - bad)
 
 
 def test_the_first_of_many_copies_is_judged_by_its_direction() -> None:
-    assert verdicts(spoilt(jittered(-0.5 * MEAN, 9, 0.1)))[0] is not Verdict.ACCEPTED
+    assert verdicts(replace_first(add_noise(-0.5 * MEAN, 9, 0.1)))[0] is not Verdict.ACCEPTED
 
 
 def test_an_aim_that_held_out_data_cannot_see_is_a_cluster() -> None:
@@ -98,40 +98,40 @@ def test_an_aim_that_held_out_data_cannot_see_is_a_cluster() -> None:
 def test_the_first_reason_counts() -> None:
     """A long copy that harms: `duplicate` comes before `quality`, that before `outlier`."""
     bad = np.stack([-9 * HONEST[0], -9 * HONEST[0], -9 * HONEST[0]])
-    codes = verdicts(spoilt(bad), reference_norm=float(np.linalg.norm(HONEST[3])))
+    codes = verdicts(replace_first(bad), reference_norm=float(np.linalg.norm(HONEST[3])))
     assert codes[1:3] == [Verdict.DUPLICATE] * 2
     assert codes[0] in (Verdict.QUALITY, Verdict.OUTLIER)
 
 
-def test_who_is_out_already_is_in_no_statistic_and_gets_no_second_reason() -> None:
+def test_a_rejected_update_is_in_no_statistic_and_gets_no_second_reason() -> None:
     eligible = np.arange(COUNT) >= 13
-    codes = verdicts(spoilt(-HONEST[:13]), eligible=eligible)
+    codes = verdicts(replace_first(-HONEST[:13]), eligible=eligible)
     assert codes[13:] == [Verdict.ACCEPTED] * (COUNT - 13)
 
 
 @pytest.mark.parametrize("parts", [1, 2, 8])
 def test_little_held_out_data_drops_nobody_honest(parts: int) -> None:
     for seed in range(5):
-        assert judge(shown(HONEST), reference(seed, parts, noise=3.0), Checks()).verdicts == ACCEPTED
+        assert judge(inputs_of(HONEST), reference(seed, parts, noise=3.0), Checks()).verdicts == ACCEPTED
 
 
 def test_a_miner_that_cannot_train_is_no_harm() -> None:
-    blind = Reference(lambda: np.zeros(SIZE, np.float32), reference().gradients)
-    assert judge(shown(HONEST), blind, Checks()).verdicts == ACCEPTED
+    blind_reference = Reference(lambda: np.zeros(SIZE, np.float32), reference().gradients)
+    assert judge(inputs_of(HONEST), blind_reference, Checks()).verdicts == ACCEPTED
 
 
 @pytest.mark.parametrize("value", [np.float32(2), np.float32(2**31)])  # lanes hold no more
 def test_hostile_numbers_neither_crash_nor_win(value: np.float32) -> None:
     bad = np.full((3, SIZE), value, np.float32)
     bad[1] *= -1
-    codes = verdicts(spoilt(bad), reference_norm=float(np.linalg.norm(HONEST[0])))
+    codes = verdicts(replace_first(bad), reference_norm=float(np.linalg.norm(HONEST[0])))
     assert Verdict.ACCEPTED not in codes[:3]
     assert codes[3:] == [Verdict.ACCEPTED] * (COUNT - 3)
 
 
 def test_a_slope_that_explodes_accuses_nobody() -> None:
-    broken = Reference(reference().delta, lambda _: np.full((8, SIZE), np.nan, np.float32))
-    assert judge(shown(HONEST), broken, Checks()).verdicts == ACCEPTED
+    broken_reference = Reference(reference().delta, lambda _: np.full((8, SIZE), np.nan, np.float32))
+    assert judge(inputs_of(HONEST), broken_reference, Checks()).verdicts == ACCEPTED
 
 
 @pytest.mark.parametrize("count", [1, 2, 3, 5, 7])
@@ -148,18 +148,18 @@ def test_among_few_what_plainly_harms_is_dropped(count: int) -> None:
 @pytest.mark.parametrize("name", [f.name for f in fields(Checks) if f.type == "bool" and f.name != "time"])
 def test_each_check_can_be_off(name: str) -> None:
     rules = {"duplicate": "copy", "quality": "merit"}
-    result = judge(shown(HONEST), reference(), Checks(**{name: False}))
+    result = judge(inputs_of(HONEST), reference(), Checks(**{name: False}))
     assert rules.get(name, name) not in [scores.rule for _, scores in result.scores]
     assert len(result.scores) == 5
 
 
 def test_all_off_takes_everything() -> None:
-    result: PipelineResult = judge(shown(spoilt(-9 * HONEST[:9])), reference(), OFF)
+    result: PipelineResult = judge(inputs_of(replace_first(-9 * HONEST[:9])), reference(), OFF)
     assert result == PipelineResult(ACCEPTED, ())
     assert not OFF.numbers
 
 
-def test_multi_krum_drops_as_many_as_it_is_told() -> None:
+def test_multi_krum_drops_as_many_as_it_has_to() -> None:
     codes = verdicts(HONEST, Checks(krum=5))
     assert codes.count(Verdict.OUTLIER) == 5
     assert codes.count(Verdict.ACCEPTED) == COUNT - 5

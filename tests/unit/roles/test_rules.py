@@ -16,25 +16,25 @@ from bcfl.roles.checks import clusters, direction, duplicate, krum, min_norm, no
 rounds = st.tuples(st.integers(0, 10**6), st.integers(1, 14), st.integers(1, 12))
 SIZE = 4000
 ALL = np.ones(20, bool)
-few = settings(max_examples=60, deadline=None)
+few_examples = settings(max_examples=60, deadline=None)
 
 
-def drawn(seed: int, count: int, size: int) -> np.ndarray:
+def draw_updates(seed: int, count: int, size: int) -> np.ndarray:
     return np.random.default_rng(seed).normal(0.2, 1, (count, size))
 
 
 def cosine(a: np.ndarray, b: np.ndarray) -> float:
-    lengths = math.sqrt(sum(x * x for x in a)) * math.sqrt(sum(x * x for x in b))
-    return float(sum(x * y for x, y in zip(a, b, strict=True)) / max(lengths, 1e-30))
+    norms = math.sqrt(sum(x * x for x in a)) * math.sqrt(sum(x * x for x in b))
+    return float(sum(x * y for x, y in zip(a, b, strict=True)) / max(norms, 1e-30))
 
 
-def usual(values: list[float]) -> tuple[float, float]:
+def median_and_mad(values: list[float]) -> tuple[float, float]:
     """Median, and MAD as a standard deviation, raised where there are few."""
     middle = median(values)
     return middle, 1.4826 * median(abs(v - middle) for v in values) * (1 + 8 / len(values))
 
 
-def held(neutral: float, low: float, high: float) -> float:
+def clamp(neutral: float, low: float, high: float) -> float:
     return max(low, min(neutral, high))
 
 
@@ -43,7 +43,7 @@ def held(neutral: float, low: float, high: float) -> float:
 
 @given(st.lists(st.floats(-1e6, 1e6), min_size=1, max_size=20))
 def test_a_crowd_is_its_median_and_its_mad(values: list[float]) -> None:
-    assert scores.crowd(np.array(values)) == pytest.approx(usual(values))
+    assert scores.crowd(np.array(values)) == pytest.approx(median_and_mad(values))
 
 
 def test_nobody_is_no_crowd() -> None:
@@ -53,7 +53,7 @@ def test_nobody_is_no_crowd() -> None:
 @given(st.floats(-9, 9), st.floats(-9, 9), st.floats(-9, 9))
 def test_a_bound_gives_way_to_the_crowd(neutral: float, one: float, other: float) -> None:
     low, high = sorted((one, other))
-    assert float(scores.clamp(neutral, low, high)) == held(neutral, low, high)
+    assert float(scores.clamp(neutral, low, high)) == clamp(neutral, low, high)
 
 
 def test_no_number_passes_nothing() -> None:
@@ -65,13 +65,13 @@ def test_no_number_passes_nothing() -> None:
 
 
 @given(rounds, st.none() | st.floats(0.1, 9), st.floats(0, 0.5))
-@few
+@few_examples
 def test_norm(drawing: tuple[int, int, int], reference: float | None, rounding: float) -> None:
-    lengths = np.abs(drawn(*drawing)[:, 0]) + 1e-3
-    unit = median(lengths.tolist()) if reference is None else reference
-    limit = 3 if reference is None else 2 * 1.1
-    expected = [unit * 0.05 <= v <= limit * unit + rounding for v in lengths]
-    assert norm.check(lengths, reference, rounding).passed.tolist() == expected
+    norms = np.abs(draw_updates(*drawing)[:, 0]) + 1e-3
+    reference_norm = median(norms.tolist()) if reference is None else reference
+    factor = 3 if reference is None else 2 * 1.1
+    expected = [reference_norm * 0.05 <= v <= factor * reference_norm + rounding for v in norms]
+    assert norm.check(norms, reference, rounding).passed.tolist() == expected
 
 
 def test_nothing_is_no_update() -> None:
@@ -83,9 +83,9 @@ def test_nothing_is_no_update() -> None:
 
 
 @given(rounds, st.integers(0, 4))
-@few
+@few_examples
 def test_krum_is_that_of_the_paper(drawing: tuple[int, int, int], attackers: int) -> None:
-    updates = drawn(*drawing)
+    updates = draw_updates(*drawing)
     count = len(updates)
     result = krum.check(updates @ updates.T, attackers)
     if count < 2 * attackers + 3:
@@ -104,9 +104,9 @@ def test_krum_is_that_of_the_paper(drawing: tuple[int, int, int], attackers: int
 
 
 @given(rounds, st.integers(0, 2**14 - 1))
-@few
+@few_examples
 def test_direction(drawing: tuple[int, int, int], mask: int) -> None:
-    updates = drawn(*drawing)
+    updates = draw_updates(*drawing)
     weights = np.arange(1.0, len(updates) + 1)
     good = np.array([mask >> i & 1 == 1 for i in range(len(updates))])
     result = direction.check(updates @ updates.T, weights, good, 10**4, 3.0)
@@ -118,9 +118,9 @@ def test_direction(drawing: tuple[int, int, int], mask: int) -> None:
     if good.sum() < 8:
         assert result.passed.all()
         return
-    middle, spread = usual([c for c, g in zip(cosines, good, strict=True) if g])
+    middle, spread = median_and_mad([c for c, g in zip(cosines, good, strict=True) if g])
     spread = max(spread, 0.01)
-    minimum = held(4 / 100, middle - 6 * spread, middle - 3 * spread)
+    minimum = clamp(4 / 100, middle - 6 * spread, middle - 3 * spread)
     assert result.minimum == pytest.approx(np.full(len(updates), minimum), abs=1e-6)
 
 
@@ -128,28 +128,28 @@ def test_direction(drawing: tuple[int, int, int], mask: int) -> None:
 
 
 @given(st.lists(st.tuples(st.floats(0.0, 9.0), st.integers(1, 500), st.booleans()), min_size=1, max_size=14))
-@few
+@few_examples
 def test_min_norm(updates: list[tuple[float, int, bool]]) -> None:
-    lengths, samples = np.array([u[0] for u in updates]), np.array([float(u[1]) for u in updates])
+    norms, samples = np.array([u[0] for u in updates]), np.array([float(u[1]) for u in updates])
     good = np.array([u[2] for u in updates])
-    result = min_norm.check(lengths, samples, good)
+    result = min_norm.check(norms, samples, good)
     if good.sum() < 8:
         assert result.passed.all()
         return
-    usual_length, usual_claim = np.median(lengths[good]), np.median(samples[good])
+    median_norm, median_claim = np.median(norms[good]), np.median(samples[good])
     ratios = [
-        length / max(usual_length * min(1.0, claim / usual_claim), 1e-30)
-        for length, claim in zip(lengths, samples, strict=True)
+        norm_ / max(median_norm * min(1.0, claim / median_claim), 1e-30)
+        for norm_, claim in zip(norms, samples, strict=True)
     ]
-    middle = float(np.median([way for way, g in zip(ratios, good, strict=True) if g]))
-    below = [way for way, g in zip(ratios, good, strict=True) if g and way <= middle]
-    spread = max(usual([*below, *(2 * middle - way for way in below)])[1], 0.03)
+    middle = float(np.median([ratio for ratio, g in zip(ratios, good, strict=True) if g]))
+    ratios_below = [ratio for ratio, g in zip(ratios, good, strict=True) if g and ratio <= middle]
+    spread = max(median_and_mad([*ratios_below, *(2 * middle - ratio for ratio in ratios_below)])[1], 0.03)
     assert result.values == pytest.approx(ratios)
-    assert result.minimum[0] == pytest.approx(held(0.6, middle - 6 * spread, middle - 3 * spread))
+    assert result.minimum[0] == pytest.approx(clamp(0.6, middle - 6 * spread, middle - 3 * spread))
 
 
-def test_a_claim_of_ten_times_the_samples_goes_too_short_a_way() -> None:
-    """Lengths grow with the root of the samples; six of sixty have a tenth of what they claim."""
+def test_a_claim_of_ten_times_the_samples_has_too_small_a_norm() -> None:
+    """Norms grow with the root of the samples; six of sixty have a tenth of what they claim."""
     claims = np.random.default_rng(3).uniform(50, 500, 60)
     samples = np.where(np.arange(60) < 6, claims / 10, claims)
     for noise in np.random.default_rng(4).normal(1, 0.05, (20, 60)):
@@ -162,19 +162,21 @@ def test_a_claim_of_ten_times_the_samples_goes_too_short_a_way() -> None:
 
 
 @given(rounds, st.integers(0, 2**14 - 1))
-@few
+@few_examples
 def test_quality(drawing: tuple[int, int, int], mask: int) -> None:
     seed, count, _ = drawing
-    merits = drawn(seed, count, 8)
+    merits = draw_updates(seed, count, 8)
     trusted = np.array([mask >> i & 1 == 1 for i in range(count)])
     result = quality.check(merits, trusted, 3.0)
     mean = merits.mean(axis=1).tolist()
-    usual_parts = [median(merits[trusted, part].tolist()) if trusted.any() else 0.0 for part in range(8)]
-    middle, spread = usual([m for m, t in zip(mean, trusted, strict=True) if t]) if trusted.any() else (0, 0)
+    median_parts = [median(merits[trusted, part].tolist()) if trusted.any() else 0.0 for part in range(8)]
+    middle, spread = (
+        median_and_mad([m for m, t in zip(mean, trusted, strict=True) if t]) if trusted.any() else (0, 0)
+    )
     for i in range(count):
-        doubt = min(stdev(merits[i]), stdev(merits[i] - usual_parts)) / math.sqrt(8) * 2.5
+        doubt = min(stdev(merits[i]), stdev(merits[i] - median_parts)) / math.sqrt(8) * 2.5
         low = middle - 6 * spread if trusted.sum() >= 8 else -math.inf
-        assert result.minimum[i] == pytest.approx(held(0.0, low, middle - 3 * spread) - doubt, abs=1e-6)
+        assert result.minimum[i] == pytest.approx(clamp(0.0, low, middle - 3 * spread) - doubt, abs=1e-6)
 
 
 @pytest.mark.parametrize("slope", [np.nan, np.inf])
@@ -190,79 +192,79 @@ def test_one_sample_can_say_nothing() -> None:
 
 
 def test_no_update_is_no_trouble() -> None:
-    nothing = np.empty((0, 0))
+    gram = np.empty((0, 0))
     assert not len(quality.check(np.empty((0, 8)), np.empty(0, bool), 3.0).passed)
     assert not len(norm.check(np.empty(0), None).passed)
-    assert not len(krum.check(nothing, 0).passed)
-    assert not len(duplicate.within_round(nothing, [], np.empty(0, bool)).passed)
-    assert not len(direction.check(nothing, np.empty(0), np.empty(0, bool), 9, 3.0).passed)
-    assert not len(clusters.check(nothing, np.empty(0), np.empty(0, bool)).passed)
+    assert not len(krum.check(gram, 0).passed)
+    assert not len(duplicate.within_round(gram, [], np.empty(0, bool)).passed)
+    assert not len(direction.check(gram, np.empty(0), np.empty(0, bool), 9, 3.0).passed)
+    assert not len(clusters.check(gram, np.empty(0), np.empty(0, bool)).passed)
     assert not len(min_norm.check(np.empty(0), np.empty(0), np.empty(0, bool)).passed)
 
 
 # copies
 
 
-def like(values: list[float], nearest: list[float], neutral: float) -> float:
+def copy_limit(values: list[float], nearest: list[float], neutral: float) -> float:
     scale = [math.atanh(max(-1 + 1e-9, min(1 - 1e-9, v))) for v in values]
     middle = median(math.atanh(max(-1 + 1e-9, min(1 - 1e-9, v))) for v in nearest)
-    spread = max(usual(scale)[1], 0.04) + 1 / len(values)
-    value = held(math.atanh(neutral), middle + 10 * spread, middle + 25 * spread)
+    spread = max(median_and_mad(scale)[1], 0.04) + 1 / len(values)
+    value = clamp(math.atanh(neutral), middle + 10 * spread, middle + 25 * spread)
     return math.tanh(value)
 
 
 @given(st.integers(0, 10**6), st.integers(2, 9), st.integers(2, 12))
-@few
+@few_examples
 def test_a_copy_is_nearer_to_an_earlier_one_than_others_are(seed: int, count: int, size: int) -> None:
-    updates = drawn(seed, count, size)
+    updates = draw_updates(seed, count, size)
     ranks = np.random.default_rng(seed).permutation(count).tolist()
-    every = np.array([[cosine(a, b) for b in updates] for a in updates])
-    result = duplicate.within_round(every, ranks, np.ones(count, bool))
-    pairs = [every[i, j] for i in range(count) for j in range(count) if i != j]
-    nearest = [max(every[i, j] for j in range(count) if j != i) for i in range(count)]
-    limit = like(pairs, nearest, 0.975)
+    cosines = np.array([[cosine(a, b) for b in updates] for a in updates])
+    result = duplicate.within_round(cosines, ranks, np.ones(count, bool))
+    pairs = [cosines[i, j] for i in range(count) for j in range(count) if i != j]
+    nearest = [max(cosines[i, j] for j in range(count) if j != i) for i in range(count)]
+    limit = copy_limit(pairs, nearest, 0.975)
     expected = [
-        not any(min(every[i, j], 1 - 1e-9) > limit for j in range(count) if ranks[j] < ranks[i])
+        not any(min(cosines[i, j], 1 - 1e-9) > limit for j in range(count) if ranks[j] < ranks[i])
         for i in range(count)
     ]
     assert result.passed.tolist() == expected
 
 
 @given(st.integers(0, 10**6), st.integers(1, 7), st.integers(1, 7))
-@few
+@few_examples
 def test_an_old_copy_is_nearer_to_an_earlier_round_than_others_are(
     seed: int, count: int, earlier: int
 ) -> None:
     rng = np.random.default_rng(seed)
-    every = rng.uniform(-1, 1, (count, earlier))
+    cosines = rng.uniform(-1, 1, (count, earlier))
     same_device = np.equal.outer(rng.permutation(9)[:count], rng.permutation(9)[:earlier])
     expected = []
     for i in range(count):
         is_fresh = True
         for j in range(earlier):
-            same = [(a, b) for a, b in np.ndindex(every.shape) if same_device[a, b] == same_device[i, j]]
-            nearest = {a: max(float(every[x, y]) for x, y in same if x == a) for a, _ in same}
+            places = [(a, b) for a, b in np.ndindex(cosines.shape) if same_device[a, b] == same_device[i, j]]
+            nearest = {a: max(float(cosines[x, y]) for x, y in places if x == a) for a, _ in places}
             neutral = 0.9995 if same_device[i, j] else 0.975
-            is_fresh &= min(every[i, j], 1 - 1e-9) <= like(
-                [float(every[p]) for p in same], list(nearest.values()), neutral
+            is_fresh &= min(cosines[i, j], 1 - 1e-9) <= copy_limit(
+                [float(cosines[p]) for p in places], list(nearest.values()), neutral
             )
         expected.append(is_fresh)
-    assert duplicate.across_rounds(every, same_device).passed.tolist() == expected
+    assert duplicate.across_rounds(cosines, same_device).passed.tolist() == expected
 
 
-def honest(rng: np.random.Generator, count: int, alike: float, size: int = SIZE) -> np.ndarray:
-    """Updates whose cosines lie about `alike`."""
+def honest(rng: np.random.Generator, count: int, similarity: float, size: int = SIZE) -> np.ndarray:
+    """Updates of shape (count, size) whose cosines lie about `similarity`."""
     common, noise = rng.normal(size=size), rng.normal(size=(count, size))
-    return math.sqrt(alike) * common + math.sqrt(1 - alike) * noise
+    return math.sqrt(similarity) * common + math.sqrt(1 - similarity) * noise
 
 
-@pytest.mark.parametrize("alike", [0.02, 0.3, 0.8, 0.98])
-def test_honest_devices_with_like_data_are_no_copies(alike: float) -> None:
+@pytest.mark.parametrize("similarity", [0.02, 0.3, 0.8, 0.98])
+def test_honest_devices_with_like_data_are_no_copies(similarity: float) -> None:
     for seed in range(20):
-        updates = honest(np.random.default_rng(seed), 20, alike)
-        lengths = np.linalg.norm(updates, axis=1)
-        every = updates @ updates.T / np.outer(lengths, lengths)
-        assert duplicate.within_round(every, list(range(20)), ALL).passed.all()
+        updates = honest(np.random.default_rng(seed), 20, similarity)
+        norms = np.linalg.norm(updates, axis=1)
+        cosines = updates @ updates.T / np.outer(norms, norms)
+        assert duplicate.within_round(cosines, list(range(20)), ALL).passed.all()
 
 
 @pytest.mark.parametrize("count", [2, 3, 9, 20])
@@ -281,23 +283,23 @@ def test_devices_with_the_same_two_classes_are_no_copies(seed: int) -> None:
     pairs = [rng.choice(10, 2, replace=False) for _ in range(20)]
     pairs[1], pairs[3] = pairs[0], pairs[2]
     updates = np.stack([classes[pair].sum(axis=0) + 0.4 * rng.normal(size=SIZE) for pair in pairs])
-    every = cosines_of(updates)
-    assert every[0, 1] > 0.9
-    assert duplicate.within_round(every, list(range(20)), ALL).passed.all()
+    cosines = cosines_of(updates)
+    assert cosines[0, 1] > 0.9
+    assert duplicate.within_round(cosines, list(range(20)), ALL).passed.all()
 
 
-@pytest.mark.parametrize(("alike", "noise"), [(0.02, 0.4), (0.3, 0.3), (0.8, 0.2)])
+@pytest.mark.parametrize(("similarity", "noise"), [(0.02, 0.4), (0.3, 0.3), (0.8, 0.2)])
 @pytest.mark.parametrize("factor", [0.5, 1.0, 3.0])
-def test_noise_and_scaling_do_not_hide_a_copy(alike: float, noise: float, factor: float) -> None:
+def test_noise_and_scaling_do_not_hide_a_copy(similarity: float, noise: float, factor: float) -> None:
     rng = np.random.default_rng(1)
-    updates = honest(rng, 20, alike)
+    updates = honest(rng, 20, similarity)
     updates[7] = factor * (updates[3] + noise * rng.normal(size=SIZE))
-    lengths = np.linalg.norm(updates, axis=1)
-    every = updates @ updates.T / np.outer(lengths, lengths)
-    first = list(range(20))
-    assert np.flatnonzero(~duplicate.within_round(every, first, ALL).passed).tolist() == [7]
-    later = [20 - rank for rank in first]
-    assert np.flatnonzero(~duplicate.within_round(every, later, ALL).passed).tolist() == [3], (
+    norms = np.linalg.norm(updates, axis=1)
+    cosines = updates @ updates.T / np.outer(norms, norms)
+    ranks = list(range(20))
+    assert np.flatnonzero(~duplicate.within_round(cosines, ranks, ALL).passed).tolist() == [7]
+    reversed_ranks = [20 - rank for rank in ranks]
+    assert np.flatnonzero(~duplicate.within_round(cosines, reversed_ranks, ALL).passed).tolist() == [3], (
         "who commits first has it"
     )
 
@@ -306,16 +308,16 @@ def test_a_copy_of_an_old_update_does_not_make_its_owner_a_copy() -> None:
     rng = np.random.default_rng(1)
     updates = honest(rng, 20, 0.1)
     updates[7] = updates[3] + 0.02 * rng.normal(size=SIZE)
-    every, order = cosines_of(updates), [20 - rank for rank in range(20)]
-    assert not duplicate.within_round(every, order, ALL).passed[3]
-    assert duplicate.within_round(every, order, np.arange(20) != 7).passed.all()
+    cosines, ranks = cosines_of(updates), [20 - rank for rank in range(20)]
+    assert not duplicate.within_round(cosines, ranks, ALL).passed[3]
+    assert duplicate.within_round(cosines, ranks, np.arange(20) != 7).passed.all()
 
 
 # clusters
 
 
-def transcribed(places: list[float]) -> float:
-    """The clearest two clouds of a line: the lesser of distance and gap in units of what counts."""
+def separation(places: list[float]) -> float:
+    """The clearest two clouds of a line: the lesser of distance and gap, in units of their thresholds."""
     places, count, best = sorted(places), len(places), 0.0
     factor = 1 + (16 / count) ** 2
     for cut in range(2, count - 1):
@@ -323,15 +325,15 @@ def transcribed(places: list[float]) -> float:
         middles = sum(low) / len(low), sum(high) / len(high)
         within = sum((x - middles[0]) ** 2 for x in low) + sum((x - middles[1]) ** 2 for x in high)
         deviation = max(math.sqrt(within / (count - 2)), 1e-12)
-        apart, gap = (middles[1] - middles[0]) / deviation, (high[0] - low[-1]) / deviation
-        best = max(best, min(apart / (4.5 * factor), gap / (1.2 * factor)))
+        distance, gap = (middles[1] - middles[0]) / deviation, (high[0] - low[-1]) / deviation
+        best = max(best, min(distance / (4.5 * factor), gap / (1.2 * factor)))
     return best
 
 
 @given(st.lists(st.floats(-1, 1), min_size=4, max_size=30))
-@few
+@few_examples
 def test_the_widest_cut_of_a_line(places: list[float]) -> None:
-    assert clusters.widest_cut(np.sort(places))[0] == pytest.approx(transcribed(places), rel=1e-4, abs=1e-6)
+    assert clusters.widest_cut(np.sort(places))[0] == pytest.approx(separation(places), rel=1e-4, abs=1e-6)
 
 
 def cosines_of(updates: np.ndarray) -> np.ndarray:
@@ -339,11 +341,11 @@ def cosines_of(updates: np.ndarray) -> np.ndarray:
     return np.asarray(unit @ unit.T)
 
 
-@pytest.mark.parametrize("alike", [0.02, 0.5])
-def test_honest_updates_are_one_cluster(alike: float) -> None:
+@pytest.mark.parametrize("similarity", [0.02, 0.5])
+def test_honest_updates_are_one_cluster(similarity: float) -> None:
     for seed in range(20):
-        every = cosines_of(honest(np.random.default_rng(seed), 40, alike))
-        assert clusters.check(every, np.ones(40), np.ones(40, bool)).passed.all()
+        cosines = cosines_of(honest(np.random.default_rng(seed), 40, similarity))
+        assert clusters.check(cosines, np.ones(40), np.ones(40, bool)).passed.all()
 
 
 @pytest.mark.parametrize("bad", [4, 10, 18])
@@ -359,14 +361,14 @@ def test_the_many_are_dropped_only_if_they_point_away() -> None:
     rng = np.random.default_rng(0)
     updates = honest(rng, 40, 0.2)
     updates[:24] += 0.9 * rng.normal(size=SIZE)
-    cluster = np.arange(40) < 24
-    against = np.where(cluster, -0.5, 0.3) + rng.normal(0, 0.01, 40)
-    every = cosines_of(updates)
-    assert (~clusters.check(every, against, np.ones(40, bool)).passed == cluster).all()
-    assert (~clusters.check(every, -against, np.ones(40, bool)).passed == ~cluster).all()
+    mask = np.arange(40) < 24
+    slopes = np.where(mask, -0.5, 0.3) + rng.normal(0, 0.01, 40)
+    cosines = cosines_of(updates)
+    assert (~clusters.check(cosines, slopes, np.ones(40, bool)).passed == mask).all()
+    assert (~clusters.check(cosines, -slopes, np.ones(40, bool)).passed == ~mask).all()
 
 
-def test_those_who_are_out_are_not_looked_at() -> None:
+def test_rejected_updates_are_in_no_cluster() -> None:
     rng = np.random.default_rng(0)
     updates = honest(rng, 40, 0.2)
     updates[:10] += 0.7 * rng.normal(size=SIZE)

@@ -66,8 +66,8 @@ def test_an_update_is_published_only_as_it_was_sealed(tmp_path: Path) -> None:
 def test_a_restarted_device_does_not_train_again(tmp_path: Path) -> None:
     local = LocalFederation(tmp_path)
     update = local.device_parties[0].trainer.update(snapshot_of(local), 0)
-    restarted = local.restart()
-    assert restarted.device_parties[0].trainer.update(snapshot_of(restarted), 0) == update
+    second = local.restart()
+    assert second.device_parties[0].trainer.update(snapshot_of(second), 0) == update
     assert local.learners[0].trainings == 1
 
 
@@ -76,18 +76,18 @@ def test_what_was_taken_away_comes_with_the_next_update(tmp_path: Path, lane_bit
     """The sum of all updates and the residual is the sum of all that was learnt."""
     local = LocalFederation(tmp_path, terms=NARROW if lane_bits == 8 else TERMS)
     device, learner = local.device_parties[0], local.learners[0]
-    learnt = np.zeros(38)
-    total = np.zeros(38)
+    learnt_sum = np.zeros(38)
+    update_sum = np.zeros(38)
     for _ in range(4):
         parent = local.archive.values(local.history.head)
         round_ = local.play()
-        learnt += learner.train(parent, round_.number).vector.astype(np.float64) - parent
+        learnt_sum += learner.train(parent, round_.number).vector.astype(np.float64) - parent
         item = next(item for item in round_.accepted_submissions() if item.update.device == 0)
-        total += local.archive.update(item) * 2.0 ** (local.terms.shift - 24)
+        update_sum += local.archive.update(item) * 2.0 ** (local.terms.shift - 24)
     device.trainer._settle(snapshot_of(local), 0)
     remainder = residual(device)
     assert remainder is not None
-    assert learnt == pytest.approx(total + remainder, abs=1e-9)
+    assert learnt_sum == pytest.approx(update_sum + remainder, abs=1e-9)
     assert np.abs(remainder).max() > 0
 
 
@@ -95,7 +95,7 @@ def test_an_update_left_out_takes_nothing_away(tmp_path: Path, monkeypatch: pyte
     local = LocalFederation(tmp_path, terms=NARROW)
     local.play()
     local.device_parties[0].trainer._settle(snapshot_of(local), 0)
-    earlier = residual(local.device_parties[0])
+    first_residual = residual(local.device_parties[0])
     with monkeypatch.context() as patch:
         for miner in local.miner_parties:
             verdicts = (Verdict.TIME, *[Verdict.ACCEPTED] * 3)
@@ -103,10 +103,10 @@ def test_an_update_left_out_takes_nothing_away(tmp_path: Path, monkeypatch: pyte
             patch.setattr(miner.voting.verifier, "verdicts", order)
         local.play()
     local.device_parties[0].trainer._settle(snapshot_of(local), 0)
-    later = residual(local.device_parties[0])
-    assert earlier is not None
-    assert later is not None
-    assert np.array_equal(earlier, later)
+    second_residual = residual(local.device_parties[0])
+    assert first_residual is not None
+    assert second_residual is not None
+    assert np.array_equal(first_residual, second_residual)
 
 
 def test_settling_twice_is_settling_once(tmp_path: Path) -> None:
@@ -114,31 +114,34 @@ def test_settling_twice_is_settling_once(tmp_path: Path) -> None:
     local.play()
     for _ in range(3):
         local.device_parties[0].trainer._settle(snapshot_of(local), 0)
-    pending, settled = residual(local.device_parties[0], PENDING), residual(local.device_parties[0])
-    assert pending is not None
-    assert np.array_equal(pending, settled)  # type: ignore[arg-type]
+    pending_residual, settled_residual = (
+        residual(local.device_parties[0], PENDING),
+        residual(local.device_parties[0]),
+    )
+    assert pending_residual is not None
+    assert np.array_equal(pending_residual, settled_residual)  # type: ignore[arg-type]
 
 
 def test_a_crash_between_residual_and_record_changes_nothing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The remainder of an update that was never written down must not be taken for the last one's."""
-    straight, broken = (LocalFederation(tmp_path / name, terms=NARROW) for name in ("straight", "broken"))
-    for local in (straight, broken):
+    federation, crashed = (LocalFederation(tmp_path / name, terms=NARROW) for name in ("straight", "crashed"))
+    for local in (federation, crashed):
         local.play(2)
         local.until(Phase.COMMIT)
-    device = broken.device_parties[0]
+    device = crashed.device_parties[0]
     with monkeypatch.context() as patch:
 
-        def killed(*_: object) -> None:
+        def kill(*_: object) -> None:
             raise KeyboardInterrupt
 
-        patch.setattr(device.journal, "write_json", killed)
+        patch.setattr(device.journal, "write_json", kill)
         with pytest.raises(KeyboardInterrupt):
-            device.trainer.update(snapshot_of(broken), 0)
-    broken = broken.restart()
-    expected = straight.device_parties[0].trainer.update(snapshot_of(straight), 0)
-    assert broken.device_parties[0].trainer.update(snapshot_of(broken), 0).root == expected.root
+            device.trainer.update(snapshot_of(crashed), 0)
+    crashed = crashed.restart()
+    expected = federation.device_parties[0].trainer.update(snapshot_of(federation), 0)
+    assert crashed.device_parties[0].trainer.update(snapshot_of(crashed), 0).root == expected.root
 
 
 def test_an_update_of_another_model_is_not_used(tmp_path: Path) -> None:
@@ -184,7 +187,7 @@ def test_lanes_say_what_was_learnt(tmp_path: Path) -> None:
     item = local.play().accepted_submissions()[0]
     lanes = local.archive.update(item)
     model = np.zeros(38, np.float32)
-    learnt = local.learners[item.update.device].train(model, 1).vector
-    step = 2.0 ** (TERMS.shift - TERMS.scale_bits)
-    assert lanes * step == pytest.approx(learnt, abs=step / 2)
+    vector = local.learners[item.update.device].train(model, 1).vector
+    resolution = 2.0 ** (TERMS.shift - TERMS.scale_bits)
+    assert lanes * resolution == pytest.approx(vector, abs=resolution / 2)
     assert fixedpoint.decode(local.archive.model(local.history.blocks[0]), 24) == pytest.approx(model)

@@ -26,19 +26,19 @@ from tests.local_federation import TERMS, LocalFederation, Quadratic
 Train = Callable[[Vector, int], TrainingResult]
 
 
-def bend(local: LocalFederation, device: int, by: Callable[[Vector, int], Vector]) -> None:
-    """Let a device send `by(what it learnt, round)` instead of what it learnt."""
+def bend(local: LocalFederation, device: int, change: Callable[[Vector, int], Vector]) -> None:
+    """Let a device send `change(update, round)` instead of its update."""
     learner = local.learners[device]
     honest: Train = learner.train
 
-    def bent(model: Vector, round_: int) -> TrainingResult:
+    def train_and_change(model: Vector, round_: int) -> TrainingResult:
         result = honest(model, round_)
-        return replace(result, vector=(model + by(result.vector - model, round_)).astype(np.float32))
+        return replace(result, vector=(model + change(result.vector - model, round_)).astype(np.float32))
 
-    learner.train = bent  # type: ignore[method-assign]
+    learner.train = train_and_change  # type: ignore[method-assign]
 
 
-def judged(local: LocalFederation) -> tuple[Verifier, tuple[Verdict, ...]]:
+def judge_round(local: LocalFederation) -> tuple[Verifier, tuple[Verdict, ...]]:
     """A miner's verdicts on the running round, once all is revealed."""
     local.until(Phase.VOTE)
     verifier = local.miner_parties[0].voting.verifier
@@ -61,15 +61,15 @@ def test_what_the_bytes_are_is_the_devices_fault(
 ) -> None:
     local = LocalFederation(tmp_path)
     local.until(Phase.VOTE)
-    original = Archive.update
+    archive_update = Archive.update
 
     def update(archive: Archive, item: Submission) -> object:
         if item.position == 2:
             raise error("so it is")
-        return original(archive, item)
+        return archive_update(archive, item)
 
     monkeypatch.setattr(Archive, "update", update)
-    verifier, verdicts = judged(local)
+    verifier, verdicts = judge_round(local)
     assert verdicts == (0, 0, verdict, 0)
     assert [(item.position, item.rule) for item in verifier.findings] == [(2, "so it is")]
 
@@ -79,11 +79,11 @@ def test_a_store_that_is_away_is_nobodys_fault(tmp_path: Path, monkeypatch: pyte
     local = LocalFederation(tmp_path)
     local.until(Phase.VOTE)
 
-    def away(*_: object) -> None:
+    def fail(*_: object) -> None:
         raise StoreError("the daemon does not answer")
 
     with monkeypatch.context() as patch:
-        patch.setattr(Archive, "update", away)
+        patch.setattr(Archive, "update", fail)
         with pytest.raises(StoreError, match="does not answer"):
             local.miner_parties[0].act()
     assert local.miner_parties[0].act() == "committed its verdicts"
@@ -105,24 +105,24 @@ def test_the_reference_is_the_median_length_of_the_last_models_updates(tmp_path:
 def test_a_reference_is_had_from_what_is_left(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     local = LocalFederation(tmp_path)
     round_ = local.play()
-    missing = {round_.accepted_submissions()[0].position, round_.accepted_submissions()[1].position}
-    original = Archive.norm
+    missing_positions = {round_.accepted_submissions()[0].position, round_.accepted_submissions()[1].position}
+    archive_norm = Archive.norm
 
     def norm(archive: Archive, item: Submission) -> float:
-        if item.position in missing:
+        if item.position in missing_positions:
             raise Unavailable("gone")
-        return original(archive, item)
+        return archive_norm(archive, item)
 
     monkeypatch.setattr(Archive, "norm", norm)
     norms = [
-        original(local.archive, item)
+        archive_norm(local.archive, item)
         for item in round_.accepted_submissions()
-        if item.position not in missing
+        if item.position not in missing_positions
     ]
     assert norm_bound.reference_norm(local.archive, local.history, 2) == pytest.approx(
         float(np.median(norms))
     )
-    missing |= {item.position for item in round_.accepted_submissions()}
+    missing_positions |= {item.position for item in round_.accepted_submissions()}
     assert norm_bound.reference_norm(local.archive, local.history, 2) is None
 
 
@@ -132,22 +132,22 @@ def test_an_honest_device_shortens_what_miners_would_not_take(tmp_path: Path, la
     local = LocalFederation(
         tmp_path, terms=replace(TERMS, lane_bits=lane_bits, shift=shift, leaf_lanes=min(32, 512 // lane_bits))
     )
-    bend(local, 3, lambda learnt, round_: learnt * (50 if round_ > 1 else 1))
+    bend(local, 3, lambda update, round_: update * (50 if round_ > 1 else 1))
     local.play()
     limit = CLIP * (norm_bound.reference_norm(local.archive, local.history, 2) or 0)
-    played = local.play()
-    long = next(item for item in played.submissions if item.update.device == 3)
+    second_round = local.play()
+    long_submission = next(item for item in second_round.submissions if item.update.device == 3)
     slack = norm_bound.rounding_norm(TERMS.parameters, 24, shift)
-    assert 0.9 * limit - slack <= local.archive.norm(long) <= limit + slack
-    assert all(Verdict.OUTLIER not in vote.opening.verdicts for vote in played.votes)
+    assert 0.9 * limit - slack <= local.archive.norm(long_submission) <= limit + slack
+    assert all(Verdict.OUTLIER not in vote.opening.verdicts for vote in second_round.votes)
 
 
 def test_a_miner_drops_what_is_longer(tmp_path: Path) -> None:
     local = LocalFederation(tmp_path)
     local.play()
     local.device_parties[3].trainer.clips = False
-    bend(local, 3, lambda learnt, _: learnt * 8)
-    verifier, verdicts = judged(local)
+    bend(local, 3, lambda update, _: update * 8)
+    verifier, verdicts = judge_round(local)
     item = next(i for i in local.history.rounds[2].submissions if i.update.device == 3)
     assert verdicts[item.position] is not Verdict.ACCEPTED
     assert [finding.rule for finding in verifier.findings if finding.position == item.position]
@@ -156,24 +156,26 @@ def test_a_miner_drops_what_is_longer(tmp_path: Path) -> None:
 def test_another_devices_update_of_the_last_round_is_a_copy(tmp_path: Path) -> None:
     """What has been revealed can be had from the store; noise and scaling do not make it new."""
     local = LocalFederation(tmp_path, devices=6)
-    learnt: dict[int, Vector] = {}
+    vectors: dict[int, Vector] = {}
 
-    def own(update: Vector, round_: int, device: int) -> Vector:
+    def send(update: Vector, round_: int, device: int) -> Vector:
         fresh = np.random.default_rng([round_, device]).normal(0, 0.3, update.shape)
-        learnt[round_, device] = (update + fresh).astype(np.float32)  # type: ignore[index]
+        vectors[round_, device] = (update + fresh).astype(np.float32)  # type: ignore[index]
         if (round_, device) == (2, 4):
-            return 0.7 * learnt[1, 2]  # type: ignore[index]
-        return learnt[round_, device]  # type: ignore[index]
+            return 0.7 * vectors[1, 2]  # type: ignore[index]
+        return vectors[round_, device]  # type: ignore[index]
 
     for device in range(6):
-        bend(local, device, lambda update, round_, d=device: own(update, round_, d))  # type: ignore[misc]
+        bend(local, device, lambda update, round_, d=device: send(update, round_, d))  # type: ignore[misc]
     local.play()
-    verifier, verdicts = judged(local)
+    verifier, verdicts = judge_round(local)
     devices = {item.device for item in verifier.findings if item.reason == "duplicate"}
     assert devices == {4}
-    restarted = Verifier(Quadratic(local.learners[0].optimum), local.ledger, local.archive, verifier.checks)
-    second = restarted.verdicts(local.history, local.history.rounds[2])
-    assert second == verdicts, "a miner that was restarted reads the last round anew"
+    second_verifier = Verifier(
+        Quadratic(local.learners[0].optimum), local.ledger, local.archive, verifier.checks
+    )
+    second_verdicts = second_verifier.verdicts(local.history, local.history.rounds[2])
+    assert second_verdicts == verdicts, "a miner that was restarted reads the last round anew"
 
 
 def test_a_device_that_was_copied_goes_on_as_before(tmp_path: Path) -> None:
@@ -182,15 +184,15 @@ def test_a_device_that_was_copied_goes_on_as_before(tmp_path: Path) -> None:
     centres = np.random.default_rng(5).normal(0, 0.3, (6, TERMS.parameters)).astype(np.float32)
     noise = np.random.default_rng(6)
 
-    def sent(round_: int, device: int) -> Vector:
+    def send(round_: int, device: int) -> Vector:
         author = 2 if round_ == 2 and device == 4 else device
         update: Vector = (centres[author] + noise.normal(0, 0.002, TERMS.parameters)).astype(np.float32)
         return update
 
     for device in range(6):
-        bend(local, device, lambda _, round_, d=device: sent(round_, d))  # type: ignore[misc]
+        bend(local, device, lambda _, round_, d=device: send(round_, d))  # type: ignore[misc]
     for _ in range(3):
-        _, verdicts = judged(local)
+        _, verdicts = judge_round(local)
         devices = [item.update.device for item in local.history.current.submissions]  # type: ignore[union-attr]
         copies = {d for d, verdict in zip(devices, verdicts, strict=True) if verdict is Verdict.DUPLICATE}
         assert copies == ({4} if max(local.history.rounds) == 2 else set())
@@ -206,15 +208,15 @@ def test_sketches_keep_angles() -> None:
     sketches = sketcher.sketch(rows)
     assert sketches.shape == (6, SIZE)
     assert np.abs(sketches @ sketches.T - unit @ unit.T).max() < 0.15
-    short = sketcher.sketch(rows[:, :SIZE])
-    exact = rows[:, :SIZE] / np.linalg.norm(rows[:, :SIZE], axis=1, keepdims=True)
-    assert np.allclose(short, exact, atol=1e-6)
+    short_sketches = sketcher.sketch(rows[:, :SIZE])
+    unit_rows = rows[:, :SIZE] / np.linalg.norm(rows[:, :SIZE], axis=1, keepdims=True)
+    assert np.allclose(short_sketches, unit_rows, atol=1e-6)
     assert not sketcher.sketch(np.zeros((1, 5), np.float32)).any()
 
 
 def test_a_miner_records_its_findings(tmp_path: Path) -> None:
     local = LocalFederation(tmp_path)
-    bend(local, 1, lambda learnt, _: -learnt)
+    bend(local, 1, lambda update, _: -update)
     local.play()
     item = next(i for i in local.history.rounds[1].submissions if i.update.device == 1)
     for context in local.miner_parties:
