@@ -1,4 +1,4 @@
-"""Run every benchmark that the figures of docs/figures.md come from, one after the other: `python -m benchmarks`."""
+"""Run the benchmarks behind docs/figures.md, one after the other: `python -m benchmarks`."""
 
 from __future__ import annotations
 

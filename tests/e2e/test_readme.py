@@ -168,7 +168,8 @@ def root_command() -> Any:
 
 
 def flags_of(command: Any) -> set[str]:
-    return {flag for parameter in command.params for flag in parameter.opts} | {"--help"}
+    options = [flag for parameter in command.params for flag in [*parameter.opts, *parameter.secondary_opts]]
+    return {*options, "--help"}
 
 
 def all_commands() -> dict[tuple[str, ...], Any]:
