@@ -1,6 +1,6 @@
 """What holds after every call, whatever the mode and the engine: money, weights, rounds, draws.
 
-Each invariant looks at the contract alone, or compares it with what its events tell the twin.
+Each invariant reads the contract alone, or compares it with what the twin makes of its events.
 """
 
 from __future__ import annotations
@@ -67,12 +67,12 @@ class Invariants:
     f: Federation
 
     @property
-    def look(self) -> ContractSnapshot:
+    def snapshot(self) -> ContractSnapshot:
         """The contract after the last call, read once for all checks."""
         block = int(self.f.chain.request("eth_blockNumber"), 16), self.f.chain.now()
-        if getattr(self, "_seen", None) != block:
-            self._seen, self._look = block, ContractSnapshot(self.f)
-        return self._look
+        if getattr(self, "_block", None) != block:
+            self._block, self._snapshot = block, ContractSnapshot(self.f)
+        return self._snapshot
 
     @property
     def terms(self) -> Terms:
@@ -83,107 +83,107 @@ class Invariants:
     @invariant()
     def nobody_is_owed_more_than_is_owed(self) -> None:
         people = {key.address for key in (*self.f.miner_keys, *self.f.device_keys, self.f.outsider)}
-        assert sum(self.f.contract.call("credits", account) for account in people) <= self.look.money[2]
+        assert sum(self.f.contract.call("credits", account) for account in people) <= self.snapshot.money[2]
 
     @invariant()
     def the_stakes_add_up(self) -> None:
-        assert self.look.money[1] == sum(member.stake for member in self.look.history.miners.values())
+        assert self.snapshot.money[1] == sum(member.stake for member in self.snapshot.history.miners.values())
 
     @invariant()
-    def each_stake_is_what_its_events_tell(self) -> None:
-        members = self.look.history.miners
-        assert all(miner[2] == members[account].stake for account, miner in self.look.miners.items())
+    def each_stake_is_that_of_its_events(self) -> None:
+        members = self.snapshot.history.miners
+        assert all(miner[2] == members[account].stake for account, miner in self.snapshot.miners.items())
 
     @invariant()
     def a_round_pays_no_more_than_its_reward(self) -> None:
-        blocks = self.look.history.blocks
+        blocks = self.snapshot.history.blocks
         assert all(block.reward <= self.terms.reward for block in blocks)
 
     @invariant()
     def what_was_set_aside_is_owed_or_was_paid(self) -> None:
-        history = self.look.history
-        assert self.look.money[2] <= sum(block.reward for block in history.blocks)
+        history = self.snapshot.history
+        assert self.snapshot.money[2] <= sum(block.reward for block in history.blocks)
 
     @invariant()
     def nobody_is_credited_more_than_was_set_aside(self) -> None:
-        history = self.look.history
+        history = self.snapshot.history
         assert sum(history.credited.values()) <= sum(block.reward for block in history.blocks)
 
     @invariant()
     def a_penalty_is_one_of_the_two(self) -> None:
         dearest = max(self.terms.vote_penalty, self.terms.leader_penalty)
-        rounds = self.look.history.rounds.values()
+        rounds = self.snapshot.history.rounds.values()
         assert all(amount <= dearest for round_ in rounds for _, amount in round_.penalties)
 
     @invariant()
     def nobody_pays_twice_for_a_round_but_a_leader(self) -> None:
-        for round_ in self.look.history.rounds.values():
+        for round_ in self.snapshot.history.rounds.values():
             payers = [miner for miner, _ in round_.penalties]
             assert len(payers) == len(set(payers))  # a leader had voted, and whoever had not cannot lead
 
     @invariant()
     def a_void_round_sets_nothing_aside(self) -> None:
-        rounds = self.look.history.rounds.values()
+        rounds = self.snapshot.history.rounds.values()
         assert all(round_.block is None for round_ in rounds if round_.void is not None)
 
     # Weight.
 
     @invariant()
     def a_weight_is_as_many_stakes_as_fit(self) -> None:
-        if self.look.current is not None:
-            members = self.look.history.miners
-            assert all(m[1] == members[account].weight for account, m in self.look.miners.items() if m[3])
+        if self.snapshot.current is not None:
+            members = self.snapshot.history.miners
+            assert all(m[1] == members[account].weight for account, m in self.snapshot.miners.items() if m[3])
 
     @invariant()
     def the_weights_add_up(self) -> None:
-        assert self.look.active[1] == sum(miner[1] for miner in self.look.miners.values() if miner[3])
+        assert self.snapshot.active[1] == sum(miner[1] for miner in self.snapshot.miners.values() if miner[3])
 
     @invariant()
     def who_has_no_weight_has_no_seat(self) -> None:
-        seats = sum(1 << miner[0] for miner in self.look.miners.values() if miner[3])
-        assert seats == self.look.active[0]
-        assert all(miner[1] > 0 for miner in self.look.miners.values() if miner[3])
+        seats = sum(1 << miner[0] for miner in self.snapshot.miners.values() if miner[3])
+        assert seats == self.snapshot.active[0]
+        assert all(miner[1] > 0 for miner in self.snapshot.miners.values() if miner[3])
 
     @invariant()
     def in_full_mode_every_miner_is_a_device(self) -> None:
         if self.terms.mode == Mode.FULL:
-            assert set(self.look.history.miners) <= set(self.look.history.devices)
+            assert set(self.snapshot.history.miners) <= set(self.snapshot.history.devices)
 
     # The round.
 
     @invariant()
     def who_acted_was_expected(self) -> None:
-        assert self.look.clock.acted & ~self.look.clock.expected == 0
+        assert self.snapshot.clock.acted & ~self.snapshot.clock.expected == 0
 
     @invariant()
     def who_is_expected_is_active(self) -> None:
-        assert self.look.clock.expected & ~self.look.active[0] == 0
+        assert self.snapshot.clock.expected & ~self.snapshot.active[0] == 0
 
     @invariant()
     def updates_fit_and_no_device_has_two(self) -> None:
-        if self.look.current is not None:
-            devices = [item.update.device for item in self.look.current.submissions]
+        if self.snapshot.current is not None:
+            devices = [item.update.device for item in self.snapshot.current.submissions]
             assert len(devices) == len(set(devices)) <= self.terms.max_updates
 
     @invariant()
     def no_more_attest_than_may(self) -> None:
-        if self.look.clock.phase in (Phase.PROPOSE, Phase.ATTEST):
-            _, turn, voting, weight, attesters, failures, *_ = self.look.lead
-            assert weight <= voting <= self.look.active[1]
-            assert attesters & ~self.look.clock.expected == 0
+        if self.snapshot.clock.phase in (Phase.PROPOSE, Phase.ATTEST):
+            _, turn, voting, weight, attesters, failures, *_ = self.snapshot.lead
+            assert weight <= voting <= self.snapshot.active[1]
+            assert attesters & ~self.snapshot.clock.expected == 0
             assert turn == failures.bit_count()
 
     @invariant()
     def who_leads_is_the_first_in_line_that_has_not_failed(self) -> None:
-        current, phase = self.look.current, self.look.clock.phase
+        current, phase = self.snapshot.current, self.snapshot.clock.phase
         if current is not None and phase in (Phase.PROPOSE, Phase.ATTEST):
-            assert self.look.lead[0] not in current.skipped
+            assert self.snapshot.lead[0] not in current.skipped
             line = [voter.account for voter in current.leader_order() if voter.account not in current.skipped]
-            assert not line or self.look.lead[0] == line[0]
+            assert not line or self.snapshot.lead[0] == line[0]
 
     @invariant()
     def the_ledger_is_a_chain_of_finished_rounds(self) -> None:
-        blocks = self.look.history.blocks
+        blocks = self.snapshot.history.blocks
         assert all(block.parent == block_hash(parent) for parent, block in pairwise(blocks))
         last = blocks[-1]
         assert self.f.contract.call("ledger", last.round) == block_hash(last)
@@ -192,34 +192,36 @@ class Invariants:
 
     @invariant()
     def the_engine_changes_in_hybrid_mode_alone(self) -> None:
-        rounds = self.look.history.rounds.values()
+        rounds = self.snapshot.history.rounds.values()
         engines = {round_.engine for round_ in rounds}
         assert self.terms.mode == Mode.HYBRID or engines <= {Engine(self.terms.engine)}
         assert all(round_.block.engine == round_.engine for round_ in rounds if round_.block is not None)
 
     @invariant()
     def a_committee_is_as_large_as_it_can_be(self) -> None:
-        current = self.look.current
+        current = self.snapshot.current
         if current is not None:
-            size = min(self.terms.committee_size, self.look.active[0].bit_count())
+            size = min(self.terms.committee_size, self.snapshot.active[0].bit_count())
             assert len(current.committee) == (size if current.engine is Engine.COMMITTEE else 0)
 
     @invariant()
     def only_the_committee_votes(self) -> None:
-        current = self.look.current
+        current = self.snapshot.current
         if current is not None and current.engine is Engine.COMMITTEE:
             assert set(current.vote_commits) <= set(current.committee)
 
     @invariant()
     def seed_and_layers_are_the_twins(self) -> None:
-        history = self.look.history
+        history = self.snapshot.history
         assert self.f.contract.call("round_seed") == history.seed
-        assert all(self.f.contract.call("tail", miner) == history.tails[miner] for miner in self.look.miners)
+        assert all(
+            self.f.contract.call("tail", miner) == history.tails[miner] for miner in self.snapshot.miners
+        )
 
     @invariant()
     def resources_are_the_twins_and_no_share_is_more_than_whole(self) -> None:
-        for account in self.look.miners:
-            expected = self.look.history.resources.get(account, Resources())
+        for account in self.snapshot.miners:
+            expected = self.snapshot.history.resources.get(account, Resources())
             scores = self.f.contract.call("resources", account)
             assert scores == (*asdict(expected).values(), expected.score)
             assert max(scores[:3]) <= WHOLE

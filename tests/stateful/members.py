@@ -1,4 +1,4 @@
-"""How a call is judged, and the calls that a round does not need: membership and money."""
+"""How a call is judged, and the calls outside rounds: membership and money."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from testkit.harness import Account, Federation
 from tests.stateful.model import Effect, Model
 
 STAKE = 10_000  # the least
-who = st.integers(0, 7)
+people_indices = st.integers(0, 7)
 values = st.sampled_from([0, 1, STAKE - 1, STAKE, 3 * STAKE])
 
 
@@ -22,13 +22,13 @@ class Members:
     f: Federation
     model: Model
     people: list[Account]
-    paid: set[tuple[str, str, int]]  # role, earner and round of each claim
-    earned: dict[str, int]  # claimed and not withdrawn, by account
+    claims_paid: set[tuple[str, str, int]]  # role, earner and round of each claim
+    earnings: dict[str, int]  # claimed and not withdrawn, by account
 
     # How a call is judged.
 
     def judge(self, effect: Effect, sender: Account, function: str, *args: object, value: int = 0) -> bool:
-        """Send; the contract has to take exactly what the model takes."""
+        """Send a call; the contract has to take exactly what the model takes."""
         revert = None
         try:
             self.f.send(sender, function, *args, value=value)
@@ -46,7 +46,7 @@ class Members:
         return True
 
     def act(self, function: str, sender: Account, *args: object) -> bool:
-        """A call whose arguments the model takes as they are."""
+        """Make a call whose arguments the model takes as they are."""
         effect = getattr(self.model, function)(self.now, sender.address, *args)
         return self.judge(effect, sender, function, *args)
 
@@ -68,34 +68,34 @@ class Members:
 
     # Membership and money.
 
-    @rule(by=st.sampled_from([8, 9]))
-    def start(self, by: int) -> None:
-        self.act("start", self.people[by % len(self.people)])
+    @rule(caller=st.sampled_from([8, 9]))
+    def start(self, caller: int) -> None:
+        self.act("start", self.people[caller % len(self.people)])
 
-    @rule(by=who, value=values, function=st.sampled_from(["register_miner", "top_up"]))
-    def stake(self, by: int, value: int, function: str) -> None:
-        self.join(self.people[by], function, value)
+    @rule(caller=people_indices, value=values, function=st.sampled_from(["register_miner", "top_up"]))
+    def stake(self, caller: int, value: int, function: str) -> None:
+        self.join(self.people[caller], function, value)
 
-    @rule(by=who, function=st.sampled_from(["leave_miner", "release_stake"]))
-    def leave(self, by: int, function: str) -> None:
-        self.act(function, self.people[by])
+    @rule(caller=people_indices, function=st.sampled_from(["leave_miner", "release_stake"]))
+    def leave(self, caller: int, function: str) -> None:
+        self.act(function, self.people[caller])
 
-    @rule(by=who)
-    def renew(self, by: int) -> None:
-        key = self.people[by]
+    @rule(caller=people_indices)
+    def renew(self, caller: int) -> None:
+        key = self.people[caller]
         self.judge(self.model.renew(self.now, key.address), key, "renew", self.f.tail(key))
 
-    @rule(by=st.sampled_from([7, 9]), again=st.booleans())
-    def admit(self, by: int, again: bool) -> None:
-        late = self.people[1 if again else 8]
-        if again and late.address not in self.model.devices:
+    @rule(caller=st.sampled_from([7, 9]), repeats=st.booleans())
+    def admit(self, caller: int, repeats: bool) -> None:
+        late = self.people[1 if repeats else 8]
+        if repeats and late.address not in self.model.devices:
             return
-        if self.act("register_devices", self.people[by], [late.address]):
+        if self.act("register_devices", self.people[caller], [late.address]):
             self.f.device_keys.append(late)
 
-    @rule(by=st.sampled_from([4, 7, 9]), device=st.sampled_from([4, 5, 7, 8]))
-    def dismiss(self, by: int, device: int) -> None:
-        self.act("leave_device", self.people[by], self.people[device].address)
+    @rule(caller=st.sampled_from([4, 7, 9]), device=st.sampled_from([4, 5, 7, 8]))
+    def dismiss(self, caller: int, device: int) -> None:
+        self.act("leave_device", self.people[caller], self.people[device].address)
 
     @rule(value=st.integers(0, 5_000))
     def fund(self, value: int) -> None:
@@ -117,22 +117,24 @@ class Members:
         for _ in range(times):
             mark = (role, earner.lower(), number)
             effect = (
-                (lambda mark=mark: self.paid.add(mark)) if is_accepted and mark not in self.paid else None
+                (lambda mark=mark: self.claims_paid.add(mark))
+                if is_accepted and mark not in self.claims_paid
+                else None
             )
             self.judge(effect, self.f.outsider, f"claim_{role}", *args)
         earner = to_checksum_address(earner)
-        self.earned[earner] = self.f.contract.call("credits", earner)
+        self.earnings[earner] = self.f.contract.call("credits", earner)
         if times > 1:
             self.withdraw([key.address for key in self.people].index(earner), times)
 
-    @rule(by=who, times=st.integers(1, 2))
-    def withdraw(self, by: int, times: int) -> None:
-        owner = self.people[by].address
+    @rule(caller=people_indices, times=st.integers(1, 2))
+    def withdraw(self, caller: int, times: int) -> None:
+        owner = self.people[caller].address
         for _ in range(times):
-            amount = self.earned.get(owner, 0)
+            amount = self.earnings.get(owner, 0)
 
             def effect(amount: int = amount) -> None:
                 self.model.balance -= amount
-                self.earned[owner] = 0
+                self.earnings[owner] = 0
 
             self.judge(effect if amount else None, self.f.outsider, "withdraw", owner)

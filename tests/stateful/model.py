@@ -1,4 +1,4 @@
-"""What the contract allows, said once more in Python: each call answers with its effect, or None if illegal.
+"""What the contract allows, once more in Python: each call returns its effect, or None if it is illegal.
 
 Miners and devices are named by their accounts. Hashes, signatures and the draw are left to the twins.
 """
@@ -17,7 +17,7 @@ Effect = Callable[[], None] | None
 
 
 @dataclass(frozen=True)
-class Now:
+class ModelClock:
     """The clock, with sets of accounts in place of masks."""
 
     phase: Phase = Phase.IDLE
@@ -28,7 +28,7 @@ class Now:
 
 @dataclass
 class Seat:
-    """A miner's place in the registry."""
+    """A miner's seat in the registry."""
 
     stake: int
     weight: int = 0
@@ -45,7 +45,7 @@ class Model:
     terms: Terms
     owner: str
     balance: int
-    clock: Now = Now()
+    clock: ModelClock = ModelClock()
     round: int = 0
     opened: int = 0
     seats: dict[str, Seat] = field(default_factory=dict)
@@ -67,28 +67,28 @@ class Model:
 
     # Time.
 
-    def due(self, now: int) -> Now:
-        """The clock with everything counted in that time alone has brought about."""
+    def due(self, now: int) -> ModelClock:
+        """The clock with all that time alone has brought about."""
         clock, terms = self.clock, self.terms
         if now < clock.deadline:
             return clock
         if clock.phase is Phase.COMMIT:
-            return self.stage(Phase.REVEAL, now + terms.reveal_seconds, clock.acted)
+            return self.clock_at(Phase.REVEAL, now + terms.reveal_seconds, clock.acted)
         if clock.phase is Phase.REVEAL and len(self.revealed) >= terms.min_updates:
-            return self.stage(Phase.VOTE, now + terms.vote_seconds, self.electors())
+            return self.clock_at(Phase.VOTE, now + terms.vote_seconds, self.electors())
         if clock.phase is Phase.VOTE and clock.acted:
-            return self.stage(Phase.UNVEIL, now + terms.unveil_seconds, clock.acted)
+            return self.clock_at(Phase.UNVEIL, now + terms.unveil_seconds, clock.acted)
         if clock.phase is Phase.UNVEIL:
             return replace(clock, phase=Phase.TALLY, deadline=NEVER)
         if clock.phase in (Phase.REVEAL, Phase.VOTE, Phase.ELECT):
-            return Now(Phase.VOID, 0)
+            return ModelClock(Phase.VOID, 0)
         return clock
 
     @staticmethod
-    def stage(phase: Phase, deadline: int, expected: frozenset[str]) -> Now:
-        return Now(phase, deadline, frozenset(), expected)
+    def clock_at(phase: Phase, deadline: int, expected: frozenset[str]) -> ModelClock:
+        return ModelClock(phase, deadline, frozenset(), expected)
 
-    def acting(self, clock: Now, account: str, now: int, grace: int) -> None:
+    def record_act(self, clock: ModelClock, account: str, now: int, grace: int) -> None:
         accounts = clock.acted | {account}
         deadline = min(clock.deadline, now + grace) if accounts == clock.expected else clock.deadline
         self.clock = replace(clock, acted=accounts, deadline=deadline)
@@ -100,7 +100,7 @@ class Model:
             seat.renewed = False
         self.round, self.opened, self.engine = number, now, self.following
         self.batches, self.lone, self.revealed, self.votes = {}, {}, [], {}
-        self.clock = self.stage(Phase.COMMIT, now + self.terms.commit_seconds, self.active())
+        self.clock = self.clock_at(Phase.COMMIT, now + self.terms.commit_seconds, self.active())
 
     def active(self) -> frozenset[str]:
         return frozenset(account for account, seat in self.seats.items() if seat.weight)
@@ -199,7 +199,7 @@ class Model:
 
         def effect() -> None:
             self.batches[account] = batch
-            self.acting(clock, account, now, self.terms.grace)
+            self.record_act(clock, account, now, self.terms.grace)
 
         return effect
 
@@ -210,18 +210,18 @@ class Model:
         is_alone = bool(updates) and batch == self.lone.get(submitter)
         if clock.phase is not Phase.REVEAL or not (is_seated or is_alone):
             return None
-        if len(self.revealed) + len(updates) > self.terms.max_updates or not self.proper(updates, now):
+        if len(self.revealed) + len(updates) > self.terms.max_updates or not self.are_valid(updates, now):
             return None
 
         def effect() -> None:
             self.clock = clock
             self.revealed += updates
             if is_seated and (sender == submitter or len(updates) == len(batch)):
-                self.acting(clock, submitter, now, self.terms.grace)
+                self.record_act(clock, submitter, now, self.terms.grace)
 
         return effect
 
-    def proper(self, updates: list[Update], now: int) -> bool:
+    def are_valid(self, updates: list[Update], now: int) -> bool:
         """Whether each update is one that its device may reveal now, signed with its own key."""
         devices = [update.device for update in self.revealed + updates]
         return len(set(devices)) == len(devices) and all(
@@ -240,7 +240,7 @@ class Model:
 
         def effect() -> None:
             self.votes[account] = opening
-            self.acting(clock, account, now, 0)
+            self.record_act(clock, account, now, 0)
 
         return effect
 
@@ -251,10 +251,10 @@ class Model:
         is_barred = opening.wish is not None and self.terms.mode != Mode.HYBRID
         if is_barred or self.votes[account] != opening:
             return None
-        return lambda: self.acting(clock, account, now, 0)
+        return lambda: self.record_act(clock, account, now, 0)
 
     def tally(self, now: int, weight: int) -> Effect:
-        """`passed` is what the twin counts as accepted."""
+        """`weight` is the number of updates that the twin counts as accepted."""
         clock = self.due(now)
         if clock.phase is not Phase.TALLY:
             return None
@@ -288,7 +288,7 @@ class Model:
             if self.engine is Engine.POW
             else (Phase.PROPOSE, self.terms.propose_seconds)
         )
-        self.clock = self.stage(phase, now + seconds, voters)
+        self.clock = self.clock_at(phase, now + seconds, voters)
 
     def solve(self, now: int, account: str, proven: bool) -> Effect:
         clock = self.due(now)
@@ -297,7 +297,7 @@ class Model:
 
         def effect() -> None:
             self.leader = account
-            self.clock = self.stage(Phase.PROPOSE, now + self.terms.propose_seconds, clock.expected)
+            self.clock = self.clock_at(Phase.PROPOSE, now + self.terms.propose_seconds, clock.expected)
 
         return effect
 
@@ -310,7 +310,7 @@ class Model:
 
         def effect() -> None:
             self.attested = {account}
-            self.clock = self.stage(Phase.ATTEST, now + self.terms.attest_seconds, clock.expected)
+            self.clock = self.clock_at(Phase.ATTEST, now + self.terms.attest_seconds, clock.expected)
 
         return effect
 
@@ -320,12 +320,12 @@ class Model:
             return None
         return (lambda: self.attested.add(account)) if account in clock.expected - self.attested else None
 
-    def supported(self) -> bool:
+    def is_supported(self) -> bool:
         return self.weight(self.attested) * 3 > self.weight(self.clock.expected) * 2
 
     def finalize(self, now: int, right: bool) -> Effect:
         window = self.clock.deadline - self.terms.attest_seconds + self.terms.challenge_seconds
-        if self.clock.phase is not Phase.ATTEST or not right or not self.supported() or now < window:
+        if self.clock.phase is not Phase.ATTEST or not right or not self.is_supported() or now < window:
             return None
 
         def effect() -> None:
@@ -338,7 +338,7 @@ class Model:
         clock = self.clock
         if clock.phase not in (Phase.PROPOSE, Phase.ATTEST) or now < clock.deadline:
             return None
-        if clock.phase is Phase.ATTEST and self.supported():
+        if clock.phase is Phase.ATTEST and self.is_supported():
             return None
 
         def effect() -> None:

@@ -19,7 +19,7 @@ from bcfl.protocol.election import search
 from bcfl.protocol.types import Engine, Mode, Opening, Phase, Update, Verdict
 from testkit.harness import TERMS, Account, Federation, account, digest
 from tests.stateful.invariants import Invariants
-from tests.stateful.members import STAKE, Members, who
+from tests.stateful.members import STAKE, Members, people_indices
 from tests.stateful.model import Model
 
 CAMPAIGN = os.environ.get("HYPOTHESIS_PROFILE") == "explore"
@@ -49,8 +49,8 @@ class Machine(Members, Invariants, RuleBasedStateMachine):
             self.f.miner_keys[:] = self.f.device_keys[:3]
         self.model = Model(terms, self.f.owner.address, 12_000, engine=self.engine, following=self.engine)
         self.last = (0, 0, 0)
-        self.paid: set[tuple[str, str, int]] = set()
-        self.earned: dict[str, int] = {}
+        self.claims_paid: set[tuple[str, str, int]] = set()
+        self.earnings: dict[str, int] = {}
         self.act("register_devices", self.f.owner, [key.address for key in self.f.device_keys])
         for key, stake in zip(self.f.miner_keys, self.f.stakes, strict=True):
             self.join(key, "register_miner", stake)
@@ -75,25 +75,30 @@ class Machine(Members, Invariants, RuleBasedStateMachine):
         return [self.f.update(device, number, **changes) for device in members]
 
     @rule(
-        by=who,
+        caller=people_indices,
         devices=st.lists(st.integers(0, 4), max_size=3),
         samples=st.sampled_from([1, 50, 50, 1001]),
         seconds=st.sampled_from([0, 0, 0, 500]),
     )
-    def commit(self, by: int, devices: list[int], samples: int, seconds: int) -> None:
-        self.commit_batch(self.people[by], self.batch(devices, samples, seconds))
+    def commit(self, caller: int, devices: list[int], samples: int, seconds: int) -> None:
+        self.commit_batch(self.people[caller], self.batch(devices, samples, seconds))
 
     def commit_batch(self, key: Account, batch: list[Update]) -> None:
         effect = self.model.commit(self.now, key.address, batch)
         self.judge(effect, key, "commit", submissions.batch_digest(map(self.f.commitment, batch)))
 
-    @rule(by=who, submitter=who, mask=masks, forged=st.sampled_from([False, False, False, True]))
-    def reveal(self, by: int, submitter: int, mask: int, is_forged: bool) -> None:
+    @rule(
+        caller=people_indices,
+        submitter=people_indices,
+        mask=masks,
+        forged=st.sampled_from([False, False, False, True]),
+    )
+    def reveal(self, caller: int, submitter: int, mask: int, is_forged: bool) -> None:
         owner = self.people[submitter].address
         batch = list(self.model.batches.get(owner) or self.model.lone.get(owner) or [])
         if is_forged:
             batch = [replace(update, salt=update.salt ^ 1) for update in batch]
-        self.reveal_batch(self.people[by], owner, batch, mask & (1 << len(batch)) - 1)
+        self.reveal_batch(self.people[caller], owner, batch, mask & (1 << len(batch)) - 1)
 
     def reveal_batch(self, key: Account, submitter: str, batch: list[Update], mask: int) -> None:
         effect = self.model.reveal(self.now, key.address, submitter, batch, mask)
@@ -105,16 +110,16 @@ class Machine(Members, Invariants, RuleBasedStateMachine):
         salt = digest("vote", key.address, self.model.round)
         return Opening(self.model.round, key.address, verdicts, salt, wish)
 
-    @rule(by=who, bits=st.integers(0, 31), wish=wishes)
-    def commit_vote(self, by: int, bits: int, wish: Engine | None) -> None:
-        key = self.people[by]
+    @rule(caller=people_indices, bits=st.integers(0, 31), wish=wishes)
+    def commit_vote(self, caller: int, bits: int, wish: Engine | None) -> None:
+        key = self.people[caller]
         opening = self.opening(key, bits, wish)
         effect = self.model.commit_vote(self.now, key.address, opening)
         self.judge(effect, key, "commit_vote", verification.vote_digest(opening))
 
-    @rule(by=who, other=st.booleans())
-    def unveil(self, by: int, other: bool) -> None:
-        key = self.people[by]
+    @rule(caller=people_indices, other=st.booleans())
+    def unveil(self, caller: int, other: bool) -> None:
+        key = self.people[caller]
         opening = self.model.votes.get(key.address, self.opening(key, 3))
         if other:
             opening = replace(opening, salt=digest("other"))
@@ -122,26 +127,26 @@ class Machine(Members, Invariants, RuleBasedStateMachine):
             self.model.unveil(self.now, opening), self.f.outsider, "unveil", *self.f.unveil_args(opening)
         )
 
-    @rule(by=who)
-    def tally(self, by: int) -> None:
+    @rule(caller=people_indices)
+    def tally(self, caller: int) -> None:
         number, is_tally = self.model.round, self.phase is Phase.TALLY
         votes = self.f.votes() if is_tally else []
         args = self.f.tally_args(votes) if is_tally else [[], [], [], [], []]
         twin = verification.tally(self.f.words() if votes else [], votes, self.model.engine)
         effect = self.model.tally(self.now, sum(twin.accepted))
-        if self.judge(effect, self.people[by], "tally", *args):
+        if self.judge(effect, self.people[caller], "tally", *args):
             self.f.tallies[number] = twin
 
     @precondition(lambda self: self.phase is Phase.TALLY and self.model.due(self.now).acted)
     @rule(part=st.integers(0, 4))
     def miscount(self, part: int) -> None:
-        args = [list(one) for one in self.f.tally_args()]  # type: ignore[call-overload]
+        args = [list(words) for words in self.f.tally_args()]  # type: ignore[call-overload]
         args[part] = args[part][:-1] if part % 2 else [*args[part], args[part][-1]]
         self.judge(None, self.f.outsider, "tally", *args)
 
-    @rule(by=who, proven=st.booleans())
-    def solve(self, by: int, proven: bool) -> None:
-        call, key = self.f.contract.call, self.people[by]
+    @rule(caller=people_indices, proven=st.booleans())
+    def solve(self, caller: int, proven: bool) -> None:
+        call, key = self.f.contract.call, self.people[caller]
         seed, target, turn = call("puzzle"), call("target"), call("lead_now")[1]
         nonce = search(seed, turn, key.address, target, 0, 10**5)
         assert nonce is not None
@@ -154,30 +159,30 @@ class Machine(Members, Invariants, RuleBasedStateMachine):
         proven = search(seed, turn, key.address, target, nonce, 1) is not None
         self.judge(self.model.solve(self.now, key.address, proven), key, "solve", nonce)
 
-    @rule(by=who)
-    def propose(self, by: int) -> None:
-        key = self.people[by]
+    @rule(caller=people_indices)
+    def propose(self, caller: int) -> None:
+        key = self.people[caller]
         self.judge(self.model.propose(self.now, key.address), key, "propose", *self.f.proposal())
 
-    @rule(by=who, right=st.sampled_from([True, True, False]))
-    def attest(self, by: int, right: bool) -> None:
-        key = self.people[by]
+    @rule(caller=people_indices, right=st.sampled_from([True, True, False]))
+    def attest(self, caller: int, right: bool) -> None:
+        key = self.people[caller]
         digest_ = self.f.proposal_digest() if right else digest("other")
         self.judge(self.model.attest(self.now, key.address, right), key, "attest", digest_)
 
-    @rule(by=who, right=st.sampled_from([True, True, False]))
-    def finalize(self, by: int, right: bool) -> None:
+    @rule(caller=people_indices, right=st.sampled_from([True, True, False]))
+    def finalize(self, caller: int, right: bool) -> None:
         proposal = self.f.proposal() if right else (digest("other"),) * 4
-        self.judge(self.model.finalize(self.now, right), self.people[by], "finalize", *proposal)
+        self.judge(self.model.finalize(self.now, right), self.people[caller], "finalize", *proposal)
 
-    @rule(by=who)
-    def skip(self, by: int) -> None:
+    @rule(caller=people_indices)
+    def skip(self, caller: int) -> None:
         args = self.f.skip_args() if self.model.clock.phase in (Phase.PROPOSE, Phase.ATTEST) else [[], []]
-        self.judge(self.model.skip(self.now), self.people[by], "skip", *args)
+        self.judge(self.model.skip(self.now), self.people[caller], "skip", *args)
 
-    @rule(by=who)
-    def advance(self, by: int) -> None:
-        self.judge(self.model.advance(self.now), self.people[by], "advance")
+    @rule(caller=people_indices)
+    def advance(self, caller: int) -> None:
+        self.judge(self.model.advance(self.now), self.people[caller], "advance")
 
     # Time, and honest play, so that late phases are reached.
 
@@ -191,38 +196,38 @@ class Machine(Members, Invariants, RuleBasedStateMachine):
             self.f.chain.warp(max(self.now, self.model.clock.deadline + offset))
 
     @precondition(lambda self: self.phase is not Phase.IDLE)
-    @rule(absent=st.sampled_from(range(8)), again=st.booleans())
-    def play_one(self, absent: int, again: bool) -> None:
-        """Honest play for a phase: everybody does its part, but one, and perhaps once more than it may."""
-        self.play_phase({absent}, again)
+    @rule(absent=st.sampled_from(range(8)), repeats=st.booleans())
+    def play_one(self, absent: int, repeats: bool) -> None:
+        """Play a phase honestly: all but one act, and perhaps once more than they may."""
+        self.play_phase({absent}, repeats)
 
     @precondition(lambda self: self.phase is not Phase.IDLE)
-    @rule(phases=st.integers(1, 8), absent=st.sets(st.integers(0, 3), max_size=2), again=st.booleans())
-    def play(self, phases: int, absent: set[int], again: bool) -> None:
+    @rule(phases=st.integers(1, 8), absent=st.sets(st.integers(0, 3), max_size=2), repeats=st.booleans())
+    def play(self, phases: int, absent: set[int], repeats: bool) -> None:
         """The same for some phases; up to two miners are absent."""
         for _ in range(phases):
-            self.play_phase(absent, again)
+            self.play_phase(absent, repeats)
 
     @precondition(lambda self: self.phase is not Phase.IDLE)
     @rule(phases=st.integers(1, 4))
     def sleep(self, phases: int) -> None:
-        """Nobody does anything but push the round on."""
+        """Nobody acts; deadlines alone move the round on."""
         for _ in range(phases):
             self.play_phase({0, 1, 2, 3}, False)
 
-    def play_phase(self, absent: set[int], again: bool) -> None:
+    def play_phase(self, absent: set[int], repeats: bool) -> None:
         phase = self.phase
         for place, key in enumerate(self.people[:4]):
             if key in self.miners() and place not in absent and self.phase is phase:
-                for _ in range(1 + again):
-                    self.part(phase, place)
+                for _ in range(1 + repeats):
+                    self.act_in(phase, place)
         if phase is Phase.COMMIT:
             for place, key in enumerate(self.people[:4]):
                 if key.address in self.model.seats and self.model.seats[key.address].exit_round:
                     self.leave(place, "release_stake")
         elif phase is Phase.TALLY:
             self.tally(7)
-        elif self.phase is Phase.ATTEST and self.model.supported():
+        elif self.phase is Phase.ATTEST and self.model.is_supported():
             self.finalize(7, True)  # inside the window, most of the time
             self.expire(0)
             self.skip(7)
@@ -232,8 +237,8 @@ class Machine(Members, Invariants, RuleBasedStateMachine):
             self.advance(7)
             self.skip(7)
 
-    def part(self, phase: Phase, place: int) -> None:
-        """What one miner does in a phase."""
+    def act_in(self, phase: Phase, place: int) -> None:
+        """Let one miner act in a phase."""
         key = self.people[place]
         if phase is Phase.COMMIT:
             self.commit_batch(key, self.batch([device for device in range(4) if device % 3 == place % 3]))
@@ -254,7 +259,7 @@ class Machine(Members, Invariants, RuleBasedStateMachine):
     # What holds after every call.
 
     @invariant()
-    def books_balance(self) -> None:
+    def the_balance_adds_up(self) -> None:
         balance, stakes, owed, pool = self.f.money()
         assert balance == stakes + owed + pool == self.model.balance
         assert stakes == sum(seat.stake for seat in self.model.seats.values())
@@ -283,32 +288,32 @@ class Machine(Members, Invariants, RuleBasedStateMachine):
             assert sum(self.f.contract.call("credits", account) for account in accounts) <= owed
 
 
-class Race(Machine):
+class PowMachine(Machine):
     """The same with proof of work."""
 
     engine = Engine.POW
 
 
-class Board(Machine):
+class CommitteeMachine(Machine):
     """The same with a committee of two."""
 
     engine = Engine.COMMITTEE
 
 
-class Everybody(Machine):
+class FullMachine(Machine):
     """The same where all miners are devices, drawn by their resources."""
 
     engine, mode = Engine.RESOURCE, Mode.FULL
 
 
-class Flexible(Machine):
+class HybridMachine(Machine):
     """The same where the miners choose the engine of the next round."""
 
     mode = Mode.HYBRID
 
     @rule(wish=wishes)
     def wish_for(self, wish: Engine | None) -> None:
-        """What all wish for from now on, where they play honestly."""
+        """Set what all wish for from now on, where they play honestly."""
         self.wish = wish
 
 
@@ -320,12 +325,12 @@ SIZE = settings(
     suppress_health_check=list(HealthCheck),
 )
 Machine.TestCase.settings = SIZE
-Race.TestCase.settings = SIZE
-Board.TestCase.settings = SIZE
-Everybody.TestCase.settings = SIZE
-Flexible.TestCase.settings = SIZE
+PowMachine.TestCase.settings = SIZE
+CommitteeMachine.TestCase.settings = SIZE
+FullMachine.TestCase.settings = SIZE
+HybridMachine.TestCase.settings = SIZE
 TestLottery = Machine.TestCase
-TestRace = Race.TestCase
-TestCommittee = Board.TestCase
-TestFull = Everybody.TestCase
-TestHybrid = Flexible.TestCase
+TestRace = PowMachine.TestCase
+TestCommittee = CommitteeMachine.TestCase
+TestFull = FullMachine.TestCase
+TestHybrid = HybridMachine.TestCase

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from testkit.mocks import compiled
+from testkit.proposal_fixture import ProposalFixture
 
 JUMPI = 0x57
 SOURCES = (
@@ -29,6 +30,12 @@ class Reporter:
     @pytest.hookimpl(tryfirst=True)
     def pytest_sessionfinish(self) -> None:
         report(self.outcomes)
+
+
+@pytest.fixture(scope="module")
+def fixture(request: pytest.FixtureRequest) -> ProposalFixture:
+    """A proposal fixture with the `PROPOSAL_TERMS` of the test's module."""
+    return ProposalFixture(request.module.PROPOSAL_TERMS)
 
 
 @pytest.fixture(scope="session", autouse=True)

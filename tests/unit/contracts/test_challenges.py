@@ -32,13 +32,10 @@ from testkit.forged_proposals import (
 from testkit.harness import ETHER, TERMS, reverts
 from testkit.proposal_fixture import TURN, ProposalFixture
 
-SMALL = replace(TERMS, parameters=70, leaf_lanes=16, max_updates=64, rule=Rule.MEDIAN)  # 5 leaves, depth 3
+SMALL = PROPOSAL_TERMS = replace(
+    TERMS, parameters=70, leaf_lanes=16, max_updates=64, rule=Rule.MEDIAN
+)  # 5 leaves, depth 3
 OTHER = bytes(range(32))
-
-
-@pytest.fixture(scope="module")
-def fixture() -> ProposalFixture:
-    return ProposalFixture(SMALL)
 
 
 @pytest.fixture

@@ -19,14 +19,16 @@ from testkit.dispute_driver import ANSWERER, DisputeDriver
 from testkit.forged_proposals import case_of, with_model, with_parts
 from testkit.harness import ETHER, TERMS, reverts
 from testkit.proposal_fixture import ProposalFixture
+from tests.unit.contracts.dispute_checks import (
+    OTHER,
+    check_bond_and_proposal,
+    check_bond_goes_back,
+    check_deadline_and_phase,
+)
 
-DEEP = replace(TERMS, parameters=16 * 700, leaf_lanes=16, max_updates=64)  # 700 leaves, depth 10
-OTHER = bytes(range(32))
-
-
-@pytest.fixture(scope="module")
-def fixture() -> ProposalFixture:
-    return ProposalFixture(DEEP)
+DEEP = PROPOSAL_TERMS = replace(
+    TERMS, parameters=16 * 700, leaf_lanes=16, max_updates=64
+)  # 700 leaves, depth 10
 
 
 @pytest.fixture
@@ -121,12 +123,7 @@ def test_the_challenger_is_silent(fixture: ProposalFixture, right: Evidence) -> 
 
 def test_what_a_dispute_is_opened_with(fixture: ProposalFixture, right: Evidence) -> None:
     driver = DisputeDriver(fixture, right, Trees.MODEL)
-    for bond in (0, DEEP.challenge_bond - 1, DEEP.challenge_bond + 1):
-        with reverts("disputes: not the bond"):
-            driver.open(bond)
-    for part in ("root", "cid", "rows", "layer"):
-        with reverts("disputes: not what was proposed"):
-            driver.open(None, **{part: OTHER})
+    check_bond_and_proposal(driver)
     with reverts("disputes: no such tree"):
         driver.open(tree=2)
     with reverts("disputes: none is open"):
@@ -135,12 +132,7 @@ def test_what_a_dispute_is_opened_with(fixture: ProposalFixture, right: Evidence
     with reverts("disputes: one is open"):
         driver.open()
     fixture.put_proposal(right.context)
-    driver.federation.expire()
-    with reverts("disputes: too late"):
-        driver.open()
-    fixture.storage.put(("rounds.clock", None, fixture.storage.get("rounds.clock") - 1))
-    with reverts("rounds: not this phase"):
-        driver.open()
+    check_deadline_and_phase(driver)
 
 
 def test_a_move_out_of_turn(fixture: ProposalFixture, right: Evidence) -> None:
@@ -271,12 +263,9 @@ def test_another_refutes_it_meanwhile_and_the_bond_goes_back(
     fixture.send(challenge)
     with reverts("disputes: none is open"):
         driver.send("answer", [OTHER] * 175)
-    (event,) = driver.send("expire", [], []).events
-    assert (event.name, int(event.args["answerer"], 16)) == ("DisputeEnded", 0)
+    check_bond_goes_back(driver)
     prize = ETHER // 2 + DEEP.challenge_bond
     assert credits(driver, driver.federation.outsider) == money_before + prize + DEEP.challenge_bond
-    balance, *parts = driver.federation.money()
-    assert balance == sum(parts)
 
 
 def test_a_dispute_that_was_forgotten_is_paid_back_when_the_next_one_opens(

@@ -19,15 +19,17 @@ from testkit.dispute_driver import ANSWERER, DisputeDriver
 from testkit.forged_proposals import assemble, case_of, with_model
 from testkit.harness import ETHER, TERMS, reverts
 from testkit.proposal_fixture import ProposalFixture
+from tests.unit.contracts.dispute_checks import (
+    OTHER,
+    check_bond_and_proposal,
+    check_bond_goes_back,
+    check_deadline_and_phase,
+)
 
-SMALL = replace(TERMS, parameters=16 * 40, leaf_lanes=16, max_updates=64)  # 40 leaves, depth 6
+SMALL = PROPOSAL_TERMS = replace(
+    TERMS, parameters=16 * 40, leaf_lanes=16, max_updates=64
+)  # 40 leaves, depth 6
 REJECTED = 2
-OTHER = bytes(range(32))
-
-
-@pytest.fixture(scope="module")
-def fixture() -> ProposalFixture:
-    return ProposalFixture(SMALL)
 
 
 @pytest.fixture
@@ -98,12 +100,7 @@ def test_what_is_asked_for_has_to_be_an_accepted_update(fixture: ProposalFixture
 
 def test_what_every_dispute_insists_on(fixture: ProposalFixture, right: Evidence) -> None:
     driver = DisputeDriver(fixture, right, Trees.UPDATE)
-    for bond in (0, SMALL.challenge_bond - 1, SMALL.challenge_bond + 1):
-        with reverts("disputes: not the bond"):
-            driver.open(bond)
-    for part in ("root", "cid", "rows", "layer"):
-        with reverts("disputes: not what was proposed"):
-            driver.open(None, **{part: OTHER})
+    check_bond_and_proposal(driver)
     driver.open()
     with reverts("disputes: one is open"):
         driver.open()
@@ -114,13 +111,7 @@ def test_what_every_dispute_insists_on(fixture: ProposalFixture, right: Evidence
 
 
 def test_too_late_and_not_in_this_phase(fixture: ProposalFixture, right: Evidence) -> None:
-    driver = DisputeDriver(fixture, right, Trees.UPDATE)
-    driver.federation.expire()
-    with reverts("disputes: too late"):
-        driver.open()
-    fixture.storage.put(("rounds.clock", None, fixture.storage.get("rounds.clock") - 1))
-    with reverts("rounds: not this phase"):
-        driver.open()
+    check_deadline_and_phase(DisputeDriver(fixture, right, Trees.UPDATE))
 
 
 def test_the_updates_of_an_earlier_round_are_no_longer_to_be_shown(
@@ -193,10 +184,7 @@ def test_a_challenge_while_an_update_is_disputed_pays_the_bond_back(
     challenge = wrong.find()
     assert challenge is not None
     assert fixture.ruling(challenge) is True
-    (event,) = driver.send("expire", [], []).events
-    assert (event.name, int(event.args["answerer"], 16)) == ("DisputeEnded", 0)
-    balance, *parts = driver.federation.money()
-    assert balance == sum(parts)
+    check_bond_goes_back(driver)
 
 
 FORGED: list[Callable[[Evidence], bytes]] = [lambda e: e.rows.leaf(0), lambda _: bytes(33)]
