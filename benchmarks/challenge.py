@@ -16,7 +16,7 @@ import numpy as np
 from bcfl.protocol import merkle
 from bcfl.protocol.limits import MAX_SHOWN
 from bcfl.protocol.types import Rule
-from testkit.challenges import FORGED, against_honest, cost, on_the_contract, on_the_twin
+from testkit.challenges import FORGED_CASES, against_honest, cost, on_the_contract, on_the_twin
 
 HONEST, ON_CHAIN = 10_000, 300
 UPDATES = (4, 20, 100, 400, 1000)
@@ -102,7 +102,7 @@ def main() -> None:
     options = parser.parse_args()
     if not options.tables:
         part = 100 if options.quick else 1
-        campaign(FORGED // part, HONEST // part, 20 if options.quick else ON_CHAIN)
+        campaign(FORGED_CASES // part, HONEST // part, 20 if options.quick else ON_CHAIN)
     size_table()
     rule_table()
     leaf_table()

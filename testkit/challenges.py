@@ -27,7 +27,7 @@ from testkit.forged_proposals import (
 from testkit.harness import TERMS
 from testkit.proposal_fixture import ProposalFixture
 
-FORGED = 10_000  # cases of the campaign
+FORGED_CASES = 10_000  # cases of the campaign
 ENVELOPE = 256  # bytes of a transaction around its calldata, at most
 
 
@@ -65,7 +65,7 @@ def against_honest(count: int) -> Counter[str]:
 def on_the_contract(count: int, seed: int = 0) -> Counter[str]:
     """Play cases of the campaign, drawn at random, on the contract: each forgery, and a hostile challenge."""
     counts: Counter[str] = Counter()
-    for number in Random(seed).sample(range(FORGED), count):
+    for number in Random(seed).sample(range(FORGED_CASES), count):
         rng, forgery = forgery_of(number)
         terms = random_terms(rng)
         fixture = ProposalFixture(terms)

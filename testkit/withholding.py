@@ -131,7 +131,7 @@ def blocking_rate(share: float, size: int, threshold: float, identities: int = M
 def salts(share: float, identities: int, value: float, penalty: float, rounds: int = 4000) -> float:
     """Return what a round brought under the former beacon: its seed was the exclusive or of revealed salts.
 
-    Whoever opens last chooses for every identity whether to open; each subset is a draw of its own, in which
+    The last to open chooses for every identity whether to open; each subset is a draw of its own, in which
     those that withhold have no part. A lower bound: this round's lead alone, at most 400 subsets of a size.
     """
     rng = np.random.default_rng(2)

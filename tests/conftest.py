@@ -33,7 +33,7 @@ settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "gate"))
 
 @pytest.fixture(autouse=True, scope="session")
 def no_settings_of_the_caller() -> Iterator[None]:
-    """No test depends on the BCFL_* variables of whoever runs it."""
+    """No test depends on the caller's BCFL_* variables."""
     with pytest.MonkeyPatch.context() as patch:
         for name in [name for name in os.environ if name.startswith("BCFL_")]:
             patch.delenv(name)

@@ -145,7 +145,7 @@ def test_a_header_follows_the_one_before(local: LocalFederation, records: list[B
     record = replace(records[5], header=rlp.encode(fields))
     with pytest.raises(BundleError, match="does not follow"):
         read(local, [*records[:5], record, *records[6:]])
-    assert read(local, [*records[:5], *records[6:]]).gaps == 1  # it is said, not refused
+    assert read(local, [*records[:5], *records[6:]]).gaps == 1  # it is reported, not refused
 
 
 def test_records_survive_their_encoding(records: list[BlockRecord]) -> None:

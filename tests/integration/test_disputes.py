@@ -1,4 +1,4 @@
-"""What leaders keep back: a watching outsider asks for it, and an honest leader has nothing to fear."""
+"""Bytes that leaders withhold: a watchtower asks for them, and an honest leader has nothing to fear."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ from bcfl.roles.common.disputes import disputes_of, nodes_below
 from bcfl.roles.common.snapshot import RoundSnapshot, take_snapshot
 from bcfl.roles.watchtower.watchtower import Watchtower
 from bcfl.storage import DirectoryStore
-from tests.integration.test_watchtower import FORGED, WINDOW_TERMS, add_watchtower, honest_roots, roots
+from tests.integration.test_watchtower import FORGED_ROUND, WINDOW_TERMS, add_watchtower, honest_roots, roots
 from tests.integration.test_withholding import drop
 from tests.local_federation import LAYOUT, LocalFederation
 
@@ -60,7 +60,7 @@ def wrong_lanes(right: Lanes) -> Lanes:
 
 
 def collude(local: LocalFederation, forge: Forgery, turns: int = 1) -> None:
-    """In one round, all miners propose and attest what `forge` makes, and tell nobody more."""
+    """In one round, all miners propose and attest what `forge` returns, and give nobody its bytes."""
     for context in local.miner_parties:
         lead, compute = context.lead, context.lead._compute
 
@@ -68,7 +68,7 @@ def collude(local: LocalFederation, forge: Forgery, turns: int = 1) -> None:
             snapshot: RoundSnapshot, compute: Callable[[RoundSnapshot], NewModel | None] = compute
         ) -> NewModel | None:
             model = compute(snapshot)
-            if model is None or snapshot.round != FORGED or len(snapshot.current.skipped) >= turns:
+            if model is None or snapshot.round != FORGED_ROUND or len(snapshot.current.skipped) >= turns:
                 return model
             return forge(model)
 
@@ -78,7 +78,7 @@ def collude(local: LocalFederation, forge: Forgery, turns: int = 1) -> None:
 
         lead._compute, lead._agrees = compute_forged, agree  # type: ignore[method-assign]
         if turns:
-            lead.answers.agrees = lambda snapshot, _: snapshot.round != FORGED
+            lead.answers.agrees = lambda snapshot, _: snapshot.round != FORGED_ROUND
 
 
 def audit_findings(local: LocalFederation) -> list[tuple[object, ...]]:
@@ -118,8 +118,8 @@ def test_all_miners_collude_to_the_end(tmp_path: Path) -> None:
     collude(local, no_rows, turns=99)
     add_watchtower(local)
     local.play(2)
-    assert local.history.rounds[FORGED].status == "void"
-    assert len(local.history.rounds[FORGED].refutations) == len(local.miner_parties)
+    assert local.history.rounds[FORGED_ROUND].status == "void"
+    assert len(local.history.rounds[FORGED_ROUND].refutations) == len(local.miner_parties)
     assert len(local.history.blocks) == 2
     assert audit_findings(local) == [()] * 4
 
@@ -131,7 +131,7 @@ def show_wrong_tree(local: LocalFederation) -> None:
         answers.agrees = lambda *_: True
 
         def answer(snapshot: RoundSnapshot, state: Dispute, right: object = answers.answer) -> ContractCall:
-            if snapshot.round != FORGED:
+            if snapshot.round != FORGED_ROUND:
                 return right(snapshot, state)  # type: ignore[no-any-return, operator]
             history, updates = snapshot.history, snapshot.current.accepted_submissions()
             parent = history.model_before(snapshot.round)
@@ -155,7 +155,7 @@ def test_colluders_that_show_their_tree_are_challenged_at_its_leaf(tmp_path: Pat
     assert roots(local)[1:] == honest_roots(local)
     (refutation,) = local.ledger.contract.events(name="Refuted")
     assert (refutation.args["form"], refutation.args["challenger"]) == (Form.SUM, watchtower.account.address)
-    assert [e.args["round"] for e in local.ledger.contract.events(name="LeafShown")] == [FORGED]
+    assert [e.args["round"] for e in local.ledger.contract.events(name="LeafShown")] == [FORGED_ROUND]
     assert audit_findings(local) == [()] * 4
 
 
@@ -200,16 +200,16 @@ class UpdateLoss:
         for context in local.miner_parties:
             lead = context.lead
             lead._compute = self.wrap(lead._compute)  # type: ignore[assignment, method-assign]
-            agrees, answer_agrees = lead._agrees, lead.answers.agrees
-            lead._agrees = lambda m, p, b=agrees: m.round == FORGED or b(m, p)  # type: ignore[method-assign, misc]
-            lead.answers.agrees = lambda m, p, h=answer_agrees: keeps_copy if m.round == FORGED else h(m, p)  # type: ignore[misc]
+            agrees, honest = lead._agrees, lead.answers.agrees
+            lead._agrees = lambda m, p, b=agrees: m.round == FORGED_ROUND or b(m, p)  # type: ignore[method-assign, misc]
+            lead.answers.agrees = lambda m, p, h=honest: keeps_copy if m.round == FORGED_ROUND else h(m, p)  # type: ignore[misc]
 
     def wrap(
         self, compute: Callable[[RoundSnapshot], NewModel | None]
     ) -> Callable[[RoundSnapshot], NewModel | None]:
         def compute_once(snapshot: RoundSnapshot) -> NewModel | None:
             model = compute(snapshot)
-            if snapshot.round == FORGED and model is not None and self.lanes is None:
+            if snapshot.round == FORGED_ROUND and model is not None and self.lanes is None:
                 model = self.forge(model)
                 self.lose(snapshot)
             return model
@@ -233,7 +233,7 @@ def test_a_wrong_model_of_an_update_that_all_have_lost_never_becomes_a_block(tmp
     UpdateLoss(local, wrong_model)
     watchtower = add_watchtower(local)
     local.play(2)
-    round_ = local.history.rounds[FORGED]
+    round_ = local.history.rounds[FORGED_ROUND]
     assert round_.status == "void"
     assert round_.refutations[0][1] == watchtower.account.address
     assert local.history.miners[round_.refutations[0][0]].stake == 0
@@ -258,7 +258,7 @@ def test_who_keeps_an_update_to_itself_can_show_it(tmp_path: Path) -> None:
     UpdateLoss(local, wrong_model, keeps_copy=True)
     watchtower = add_watchtower(local)
     assert local.play(2).status == "finalized"
-    assert [e.args["round"] for e in local.ledger.contract.events(name="LeafShown")] == [FORGED]
+    assert [e.args["round"] for e in local.ledger.contract.events(name="LeafShown")] == [FORGED_ROUND]
     assert local.ledger.contract.call("credits", watchtower.account.address) == 0
 
 
@@ -346,7 +346,7 @@ def test_an_audit_asks_whether_an_answer_was_due(tmp_path: Path) -> None:
         tampered_transcript = replace(transcript, events=events)
         verdicts = list(Audit(tampered_transcript, Archive(local.store, LAYOUT, local.terms)).verdicts())
         first = next(finding for verdict in verdicts for finding in verdict.findings)
-        assert (first.round, first.field) == (FORGED, "disputes")
+        assert (first.round, first.field) == (FORGED_ROUND, "disputes")
 
 
 class Griefer:
@@ -391,12 +391,11 @@ def test_an_honest_leader_is_disputed(tmp_path: Path, tree: Trees, moves: int) -
     griefer = Griefer(local, tree, moves)
     local.schedule.parties[MINERS].append(griefer)  # type: ignore[arg-type]
     stakes = {a: m.stake for a, m in local.history.miners.items()}
-    count = 2
-    rounds = [local.play() for _ in range(count)]
-    assert [round_.status for round_ in rounds] == ["finalized"] * count
+    rounds = [local.play() for _ in range(2)]
+    assert [round_.status for round_ in rounds] == ["finalized"] * 2
     assert all(not round_.refutations and not round_.skipped for round_ in rounds)
     assert {a: m.stake for a, m in local.history.miners.items()} == stakes
     credits = sum(local.ledger.contract.call("credits", a) for a in stakes)
-    assert credits == count * (WINDOW_TERMS.challenge_bond // 2)
+    assert credits == 2 * (WINDOW_TERMS.challenge_bond // 2)
     assert local.ledger.contract.call("credits", griefer.account.address) == 0
-    assert audit_findings(local) == [()] * (count + 2)
+    assert audit_findings(local) == [()] * 4

@@ -1,4 +1,4 @@
-"""A miner whose own store is away waits and votes later; one update that makes stores fail stops nobody."""
+"""A miner whose own store fails waits and votes later; one update that makes stores fail stops nobody."""
 
 from __future__ import annotations
 
@@ -21,17 +21,17 @@ SECONDS = 60  # of the vote
 
 
 class FailingStore:
-    """A store that fails for the CIDs that `fails` selects, like one with a broken disk or daemon."""
+    """A store that fails for the CIDs that `is_failing` selects, like one with a broken disk or daemon."""
 
     def __init__(self, store: DirectoryStore) -> None:
         self.store = store
-        self.fails: Callable[[str], bool] = lambda _: False
+        self.is_failing: Callable[[str], bool] = lambda _: False
 
     def __getattr__(self, name: str) -> object:
         return getattr(self.store, name)
 
     def get(self, cid: str, max_bytes: int) -> bytes:
-        if self.fails(cid):
+        if self.is_failing(cid):
             raise StoreError(f"{cid}: input/output error", cid)
         return self.store.get(cid, max_bytes)
 
@@ -71,13 +71,13 @@ def warp(local: LocalFederation, share: float) -> None:
 def test_a_store_that_is_away_is_waited_for(tmp_path: Path) -> None:
     local, store, _ = voting_federation(tmp_path)
     miner = local.miner_parties[0]
-    store.fails = lambda _: True
+    store.is_failing = lambda _: True
     for share in (0.1, LONG_SHARE + 0.1):
         warp(local, share)
         with pytest.raises(StoreError, match="input/output error"):
             miner.act()
     assert miner.account.address not in local.history.rounds[1].vote_commits
-    store.fails = lambda _: False
+    store.is_failing = lambda _: False
     assert miner.act() == "committed its verdicts"
 
 
@@ -85,7 +85,7 @@ def test_a_store_that_is_away_is_waited_for(tmp_path: Path) -> None:
 def test_one_update_that_makes_the_store_fail_does_not_keep_from_voting(tmp_path: Path, place: int) -> None:
     local, store, cids = voting_federation(tmp_path)
     miner = local.miner_parties[0]
-    store.fails = lambda cid: cid == cids[place]
+    store.is_failing = lambda cid: cid == cids[place]
     with pytest.raises(StoreError):
         miner.act()  # it may be the store
     warp(local, LONG_SHARE + 0.05)
@@ -100,13 +100,13 @@ class SlowStore:
     """A store across a network, which searches for a while for withheld contents."""
 
     def __init__(self, store: DirectoryStore, cids: set[str]) -> None:
-        self.store, self.withheld = store, cids
+        self.store, self.withheld_cids = store, cids
         self.request_count = 0
         self.lock = threading.Lock()
         self.together = threading.Barrier(len(cids))
 
     def get(self, cid: str, max_bytes: int) -> bytes:
-        if cid not in self.withheld:
+        if cid not in self.withheld_cids:
             return self.store.get(cid, max_bytes)
         with self.lock:
             self.request_count += 1

@@ -24,7 +24,7 @@ from tests.daemons import client_of
 from tests.local_federation import ETHER, LAYOUT, TERMS, LocalFederation
 
 WINDOW_TERMS = replace(TERMS, challenge_seconds=30, challenge_bond=ETHER // 10)
-FORGED = 2  # the round in which the miners collude
+FORGED_ROUND = 2  # the round in which the miners collude
 
 Compute = Callable[[RoundSnapshot], NewModel | None]
 
@@ -34,7 +34,7 @@ def forge(local: LocalFederation, compute: Compute, turns: int) -> Compute:
 
     def compute_forged(snapshot: RoundSnapshot) -> NewModel | None:
         proposal = compute(snapshot)
-        if proposal is None or snapshot.round != FORGED or len(snapshot.current.skipped) >= turns:
+        if proposal is None or snapshot.round != FORGED_ROUND or len(snapshot.current.skipped) >= turns:
             return proposal
         model = proposal.model.copy()
         model[7] += 1
@@ -89,7 +89,7 @@ def test_default_behavior(tmp_path: Path) -> None:
     assert local.ledger.contract.call("credits", challenger) == stake // 2 + WINDOW_TERMS.challenge_bond
     verdicts = list(Audit(gather(local.ledger.contract), local.archive).verdicts())
     assert [verdict.findings for verdict in verdicts] == [()] * 5
-    assert set(verdicts[FORGED].lazy) >= {leader}
+    assert set(verdicts[FORGED_ROUND].lazy) >= {leader}
 
 
 def test_without_the_watchtower_the_wrong_model_becomes_final(tmp_path: Path) -> None:
@@ -99,8 +99,8 @@ def test_without_the_watchtower_the_wrong_model_becomes_final(tmp_path: Path) ->
     assert roots(local)[1:] != honest_roots(local)
     verdicts = list(Audit(gather(local.ledger.contract), local.archive).verdicts())
     first = next(finding for verdict in verdicts for finding in verdict.findings)
-    assert (first.round, first.field) == (FORGED, "proposal.root")
-    assert len(verdicts[FORGED].lazy) >= 3
+    assert (first.round, first.field) == (FORGED_ROUND, "proposal.root")
+    assert len(verdicts[FORGED_ROUND].lazy) >= 3
 
 
 def test_all_miners_collude_to_the_end_and_others_take_over(tmp_path: Path) -> None:
@@ -108,15 +108,15 @@ def test_all_miners_collude_to_the_end_and_others_take_over(tmp_path: Path) -> N
     collude(local, turns=99)
     add_watchtower(local)
     local.play(2)
-    assert local.history.rounds[FORGED].status == "void"
-    assert len(local.history.rounds[FORGED].refutations) == len(local.miner_parties)
+    assert local.history.rounds[FORGED_ROUND].status == "void"
+    assert len(local.history.rounds[FORGED_ROUND].refutations) == len(local.miner_parties)
     assert len(local.history.blocks) == 2
     newcomer = Account.derive(0, "miner", 0)
     local.ledger.contract.send(
         newcomer, "top_up", value=2 * ETHER
     )  # whoever has ether may mine, also one that has paid for its fault
     local.play(2)
-    assert local.history.rounds[FORGED + 2].status == "finalized"
+    assert local.history.rounds[FORGED_ROUND + 2].status == "finalized"
     assert roots(local)[1:] == honest_roots(local)
 
 
@@ -134,7 +134,7 @@ def test_an_audit_follows_what_a_refutation_costs(tmp_path: Path, name: str) -> 
     local.play(2)
     transcript, (kind, change, field) = gather(local.ledger.contract), MONEY[name]
     events = list(transcript.events)
-    place = next(i for i, e in enumerate(events) if e.name == kind and e.args["round"] == FORGED)
+    place = next(i for i, e in enumerate(events) if e.name == kind and e.args["round"] == FORGED_ROUND)
     if change is None:
         del events[place]
     else:
@@ -143,7 +143,7 @@ def test_an_audit_follows_what_a_refutation_costs(tmp_path: Path, name: str) -> 
     tampered_transcript = replace(transcript, events=events)
     verdicts = list(Audit(tampered_transcript, Archive(local.store, LAYOUT, local.terms)).verdicts())
     first = next(finding for verdict in verdicts for finding in verdict.findings)
-    assert (first.round, first.field.split("[")[0]) == (FORGED, field)
+    assert (first.round, first.field.split("[")[0]) == (FORGED_ROUND, field)
 
 
 def test_the_command_watches_and_challenges(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

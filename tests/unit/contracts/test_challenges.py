@@ -97,7 +97,7 @@ def leaf_too_many(e: Evidence) -> Evidence:
     return with_parts(e, rows=Leaves([e.rows.leaf(index % 5) for index in range(7)], 5))
 
 
-FORGED = [
+FORGERIES = [
     (lane_wrong, Form.SUM),
     (beyond_the_parameters, Form.SUM),
     (row_wrong, Form.ROW),
@@ -108,7 +108,7 @@ FORGED = [
 ]
 
 
-@pytest.mark.parametrize(("forge", "form"), FORGED)
+@pytest.mark.parametrize(("forge", "form"), FORGERIES)
 def test_a_wrong_proposal_is_refuted(
     fixture: ProposalFixture, right: Evidence, forge: Callable[[Evidence], Evidence], form: Form
 ) -> None:

@@ -101,7 +101,7 @@ def exact(ticket: int) -> Decimal:
 
 
 def test_the_logarithm_is_one() -> None:
-    """Bit for bit that of the contract, and within 2**-70 of what sixty digits say."""
+    """Bit for bit that of the contract, and within 2**-70 of the value with sixty digits."""
     tickets = EDGES + [int.from_bytes(seed, "big") >> (i % 200) for i, seed in enumerate(seeds(100, "log"))]
     waits: list[int] = []
     for start in range(0, len(tickets), 200):

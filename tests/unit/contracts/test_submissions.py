@@ -249,7 +249,7 @@ def test_partial_reveals_add_up() -> None:
     federation = Federation(devices=3, miners=1).open().until(Phase.REVEAL)
     key, batch = federation.miner_keys[0], federation.share(0)
     federation.reveal(federation.outsider, batch, bits=0b010, submitter=key)
-    assert federation.clock.phase is Phase.REVEAL  # others do not say that a miner is done
+    assert federation.clock.phase is Phase.REVEAL  # others do not end a miner's part
     federation.reveal(federation.outsider, batch, bits=0b001, submitter=key)
     federation.reveal(key, batch, bits=0b100)
     assert [update.device for update in federation.updates()] == [1, 0, 2]

@@ -9,7 +9,7 @@ import pytest
 from bcfl.protocol.types import Terms
 from testkit.harness import TERMS, Federation, reverts
 
-REFUSED = [
+REFUSALS = [
     ("terms: no parameters", {"parameters": 0}),
     ("terms: too many parameters", {"parameters": 2**40}),
     ("terms: scale too fine", {"scale_bits": 32}),
@@ -58,7 +58,7 @@ REFUSED = [
     ("terms: shares above one", {"device_share": 0, "miner_share": 10_001}),
     ("terms: shares above one", {"device_share": 7001, "miner_share": 3000}),
 ]
-TAKEN = [
+EDGES = [
     {"parameters": 1, "lane_bits": 8, "shift": 24, "leaf_lanes": 1024, "max_updates": 109},
     {"lane_bits": 16, "leaf_lanes": 48, "max_updates": 1024},
     {"parameters": 2**40 - 1, "lane_bits": 32, "shift": 0, "leaf_lanes": 8, "scale_bits": 31},
@@ -78,13 +78,13 @@ def test_default_behavior() -> None:
     )
 
 
-@pytest.mark.parametrize(("reason", "changes"), REFUSED, ids=str)
+@pytest.mark.parametrize(("reason", "changes"), REFUSALS, ids=str)
 def test_refused(reason: str, changes: dict[str, int]) -> None:
     with reverts(reason):
         Federation(terms=replace(TERMS, **changes))  # type: ignore[arg-type]
 
 
-@pytest.mark.parametrize("changes", TAKEN, ids=str)
+@pytest.mark.parametrize("changes", EDGES, ids=str)
 def test_taken_at_the_edge(changes: dict[str, int]) -> None:
     terms = replace(TERMS, **changes)  # type: ignore[arg-type]
     assert Federation(terms=terms).contract.call("agreed") == tuple(vars(terms).values())

@@ -187,10 +187,10 @@ def test_a_challenge_while_an_update_is_disputed_pays_the_bond_back(
     check_bond_goes_back(driver)
 
 
-FORGED: list[Callable[[Evidence], bytes]] = [lambda e: e.rows.leaf(0), lambda _: bytes(33)]
+WRONG_LEAVES: list[Callable[[Evidence], bytes]] = [lambda e: e.rows.leaf(0), lambda _: bytes(33)]
 
 
-@pytest.mark.parametrize("forge", FORGED)
+@pytest.mark.parametrize("forge", WRONG_LEAVES)
 def test_no_other_bytes_are_a_leaf_of_it(
     fixture: ProposalFixture, right: Evidence, forge: Callable[[Evidence], bytes]
 ) -> None:

@@ -309,7 +309,7 @@ def test_the_order_of_unveiling_does_not_move_the_puzzle() -> None:
 
 
 def test_a_puzzle_is_not_known_before_the_tally() -> None:
-    """Whoever has all openings still lacks the hash of the block before."""
+    """All openings together still lack the hash of the last block."""
     federation = Federation(terms=replace(TERMS, engine=Engine.POW)).open().until(Phase.TALLY)
     chain = federation.chain
     last = chain.request("eth_getBlockByNumber", "latest", False)["hash"]

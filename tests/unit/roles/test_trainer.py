@@ -42,7 +42,7 @@ def test_default_behavior(tmp_path: Path) -> None:
         learner.microseconds,
     )
     cid = local.archive.cid_of(update.cid, TERMS.lane_bits)
-    assert not local.store.has(cid)  # whoever sees it before it is committed to could copy it
+    assert not local.store.has(cid)  # before the commitment it could be copied
     device.trainer.publish(update)
     assert local.store.has(cid)
 
