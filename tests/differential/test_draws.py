@@ -36,7 +36,7 @@ def pack(resources: Resources) -> int:
 def test_leaders(engine: Engine) -> None:
     weights = (1, 1, 1) if engine is Engine.COMMITTEE else (1, 2, 300)
     voters = [Voter(account, weight).word for account, weight in zip(accounts, weights, strict=True)]
-    scores = {int(a, 16): found.score for a, found in zip(accounts, RESOURCES, strict=True)}
+    scores = {int(a, 16): resources.score for a, resources in zip(accounts, RESOURCES, strict=True)}
     seeds = [keccak(word(number)) for number in range(DRAWS)]
     leaders: list[str] = []
     for start in range(0, DRAWS, AT_ONCE):
