@@ -35,6 +35,7 @@ from tests.local_federation import LAYOUT, LocalFederation
 
 GARBAGE = bytes(range(32))
 Forgery = Callable[[NewModel], NewModel]
+Compute = Callable[[RoundSnapshot], NewModel | None]
 
 
 def no_rows(model: NewModel) -> NewModel:
@@ -64,9 +65,7 @@ def collude(local: LocalFederation, forge: Forgery, turns: int = 1) -> None:
     for context in local.miner_parties:
         lead, compute = context.lead, context.lead._compute
 
-        def compute_forged(
-            snapshot: RoundSnapshot, compute: Callable[[RoundSnapshot], NewModel | None] = compute
-        ) -> NewModel | None:
+        def compute_forged(snapshot: RoundSnapshot, compute: Compute = compute) -> NewModel | None:
             model = compute(snapshot)
             if model is None or snapshot.round != FORGED_ROUND or len(snapshot.current.skipped) >= turns:
                 return model
@@ -204,9 +203,7 @@ class UpdateLoss:
             lead._agrees = lambda m, p, b=agrees: m.round == FORGED_ROUND or b(m, p)  # type: ignore[method-assign, misc]
             lead.answers.agrees = lambda m, p, h=honest: keeps_copy if m.round == FORGED_ROUND else h(m, p)  # type: ignore[misc]
 
-    def wrap(
-        self, compute: Callable[[RoundSnapshot], NewModel | None]
-    ) -> Callable[[RoundSnapshot], NewModel | None]:
+    def wrap(self, compute: Compute) -> Compute:
         def compute_once(snapshot: RoundSnapshot) -> NewModel | None:
             model = compute(snapshot)
             if snapshot.round == FORGED_ROUND and model is not None and self.lanes is None:

@@ -91,7 +91,7 @@ class Machine(Members, Invariants, RuleBasedStateMachine):
         caller=people_indices,
         submitter=people_indices,
         mask=masks,
-        forged=st.sampled_from([False, False, False, True]),
+        is_forged=st.sampled_from([False, False, False, True]),
     )
     def reveal(self, caller: int, submitter: int, mask: int, is_forged: bool) -> None:
         owner = self.people[submitter].address
