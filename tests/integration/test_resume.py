@@ -24,7 +24,9 @@ ROOT = Path(__file__).parents[2]
 
 def process(folder: Path, kill_at: int) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-m", "tests.killed", str(folder), str(ROUNDS), str(kill_at)]
-    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=STALL_SECONDS, check=False)
+    return subprocess.run(
+        command, cwd=ROOT, capture_output=True, text=True, timeout=STALL_SECONDS, check=False
+    )
 
 
 def outcome(folder: Path) -> tuple[list[bytes], History]:

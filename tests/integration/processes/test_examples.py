@@ -21,7 +21,7 @@ from bcfl.ledger.deployment.deploy import register
 from bcfl.ledger.deployment.keystore import derive
 from bcfl.ledger.devnet.server import serve
 from bcfl.storage import open_store
-from tests.processes import STALL_SECONDS, LONG_PHASES
+from tests.processes import LONG_PHASES, STALL_SECONDS
 
 ROOT = Path(__file__).parents[3]
 MNEMONIC = "test test test test test test test test test test test junk"

@@ -24,7 +24,7 @@ from bcfl.ledger.deployment.records import read
 from bcfl.ledger.devnet.embedded import EmbeddedChain
 from bcfl.ledger.federation import FederationLedger
 from bcfl.protocol.rounds import History
-from tests.processes import STALL_SECONDS, LONG_PHASE_OPTIONS
+from tests.processes import LONG_PHASE_OPTIONS, STALL_SECONDS
 
 ROOT = Path(__file__).parents[3]
 PLAIN = "NPY_DISABLE_CPU_FEATURES"

@@ -20,7 +20,7 @@ from bcfl.ledger.deployment.records import read
 from bcfl.ledger.devnet.embedded import EmbeddedChain
 from bcfl.ledger.federation import FederationLedger
 from bcfl.protocol.rewards import block_hash
-from tests.processes import STALL_SECONDS, LONG_PHASE_OPTIONS, until
+from tests.processes import LONG_PHASE_OPTIONS, STALL_SECONDS, until
 
 ROOT = Path(__file__).parents[3]
 ONCE = ("Committed", "VoteCommitted", "Voted", "Attested")  # an event of a round and an account

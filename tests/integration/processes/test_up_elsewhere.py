@@ -13,7 +13,7 @@ import pytest
 
 from tests.integration.processes.test_up import TASK, environment, gone
 from tests.ipfs import ipfs
-from tests.processes import STALL_SECONDS, LONG_PHASE_OPTIONS
+from tests.processes import LONG_PHASE_OPTIONS, STALL_SECONDS
 
 ROUNDS = 2
 
