@@ -43,8 +43,8 @@ class Federation:
         self.folder, self.devices, self.miners = folder, devices, miners
         self.daemon = ipfs.Daemon(_made(folder / "ipfs")) if real else None
         store = f"ipfs:{self.daemon.address}" if self.daemon else str(folder / "store")
-        chain, *desks = _free_ports(1 + miners)
-        self.place = Place(folder, chain, store, tuple(desks))
+        chain, *ports = _free_ports(1 + miners)
+        self.place = Place(folder, chain, store, tuple(ports))
         self._context = multiprocessing.get_context("forkserver")
         self._context.set_forkserver_preload([parties.__name__, "bcfl.ledger.rpc"])
         self._tasks: dict[str, tuple[Callable[..., None], tuple[Any, ...]]] = {}
