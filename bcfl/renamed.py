@@ -38,17 +38,54 @@ MODULES: Final[Mapping[str, str]] = {
     "ledger.server": "ledger.devnet.server",
     "ledger.tester": "ledger.devnet.tester",
     "ledger.testimony": "ledger.transcript",
-    "parties": (
-        "reach is connect and Site is FederationClient, both in bcfl.federation.client; device, miner and peer are "
-        "methods of Node; enrol is register_miner in bcfl.federation.registration, beside open_first_round"
-    ),
-    "simulation": "Federation.found is Simulation.open; material is set_up_data in bcfl.federation.genesis",
+    "parties": "federation.node",
+    "protocol.testimony": "protocol.transcript",
+    "relay.http": "relay.client",
+    "reports": "federation.reports",
+    "roles.archive": "roles.common.archive",
+    "roles.auditor.books": "roles.auditor.balances",
+    "roles.auditor.reading": "roles.auditor.replay",
+    "roles.auditor.standings": "roles.auditor.storage",
+    "roles.ballots": "roles.miner.voting",
+    "roles.batches": "roles.miner.batches",
+    "roles.checks.effort": "roles.checks.min_norm",
+    "roles.checks.split": "roles.checks.clusters",
+    "roles.claims": "roles.background.claims",
+    "roles.clerk": "roles.miner.context",
+    "roles.collector": "roles.background.claiming",
+    "roles.desk": "roles.miner.inbox",
+    "roles.disputes": "roles.common.disputes",
+    "roles.journal": "roles.common.journal",
+    "roles.keeper": "roles.background.pinning",
+    "roles.lead": "roles.miner.lead",
+    "roles.lengths": "roles.common.norm_bound",
+    "roles.memory": "roles.miner.sketches",
+    "roles.moment": "roles.common.snapshot",
+    "roles.notes": "roles.miner.findings",
+    "roles.panel": "roles.checks.pipeline",
+    "roles.spool": "roles.watchtower.spool",
+    "roles.trainer": "roles.device.trainer",
+    "roles.verifier": "roles.miner.verifier",
+    "runs": "federation.runs",
+    "simulation": "federation.simulation",
+    "sources": "config.sources",
+    "storage.blocks": "storage.ipld.blocks",
+    "storage.bundle": "bundle.store",
+    "storage.car": "storage.ipld.car",
+    "storage.dag": "storage.ipld.dag",
+    "storage.opening": "storage.address",
+    "storage.transport": "transport.client",
+    "terms": "federation.terms",
+    "values": "config.values",
 }
 # Where a module was split or its names changed, the names that scripts use.
 NAMES: Final[Mapping[str, str]] = {
     "ledger.deployments": "found is deploy_federation; the record is in bcfl.ledger.deployment.records",
-    "parties": "reach is connect and Site is FederationClient, both in bcfl.federation.client",
-    "simulation": "material is set_up_data in bcfl.federation.genesis",
+    "parties": (
+        "reach is connect and Site is FederationClient, both in bcfl.federation.client; device, miner and peer "
+        "are methods of Node; enrol is register_miner in bcfl.federation.registration, beside open_first_round"
+    ),
+    "simulation": "Federation.found is Simulation.open; material is set_up_data in bcfl.federation.genesis",
 }
 
 
