@@ -82,8 +82,9 @@ MODULES: Final[Mapping[str, str]] = {
 NAMES: Final[Mapping[str, str]] = {
     "ledger.deployments": "found is deploy_federation; the record is in bcfl.ledger.deployment.records",
     "parties": (
-        "reach is connect and Site is FederationClient, both in bcfl.federation.client; device, miner and peer "
-        "are methods of Node; enrol is register_miner in bcfl.federation.registration, beside open_first_round"
+        "reach is connect and Site is FederationClient, both in bcfl.federation.client; "
+        "device, miner and peer are methods of Node; "
+        "enrol is register_miner in bcfl.federation.registration, beside open_first_round"
     ),
     "simulation": "Federation.found is Simulation.open; material is set_up_data in bcfl.federation.genesis",
 }
