@@ -30,8 +30,8 @@ COMBINATIONS: dict[str, dict[str, Any]] = {
     "full resource": {"mode": "full"},
     "full stake": {"mode": "full", "engine": "stake"},
     "full pow": {"mode": "full", "engine": "pow"},
-    "partial committee": {"mode": "partial"},
-    "partial stake": {"mode": "partial", "engine": "stake"},
+    "partial committee": {"mode": "partial", "engine": "committee"},
+    "partial stake": {"mode": "partial"},
     "partial pow": {"mode": "partial", "engine": "pow"},
     "hybrid": {"mode": "hybrid"},
 }

@@ -30,7 +30,7 @@ from bcfl.protocol.wishes import Wish
 # At scale_bits = 24, 16-bit lanes reach +-2 and 8-bit lanes +-1/2; what saturates comes with the next update.
 SHIFTS: Final = {32: 0, 16: 10, 8: 16}
 RUN_OPTIONS: Final = frozenset({"runs", "run_dir", "adversary"})  # that mean nothing to a deployment
-ENGINES: Final = {"full": "resource", "partial": "committee", "hybrid": "stake"}  # by mode
+ENGINES: Final = {"full": "resource", "partial": "stake", "hybrid": "stake"}  # by mode
 
 
 def _count(default: int, description: str, minimum: int = 1, maximum: int | None = None) -> Any:
@@ -118,10 +118,10 @@ class Options(_Checked):
     )
     engine: Literal["stake", "pow", "resource", "committee"] | None = Field(
         default=None,
-        description="what decides who leads; none: resource in full, committee in partial, stake in hybrid",
+        description="what decides who leads; none: resource in full, stake in partial and hybrid",
     )
     committee_size: int = _count(
-        5, "committee: members drawn for a round; where there are fewer miners, all", maximum=MAX_MINERS
+        5, "committee: members drawn by stake; where there are fewer miners, all", maximum=MAX_MINERS
     )
     wish: Wishes = Field(
         default=(), description="hybrid: from round ROUND on the miners vote for ENGINE; may be repeated"

@@ -213,7 +213,7 @@ def test_shares_may_fill_the_whole_reward() -> None:
 
 @pytest.mark.parametrize(
     ("mode", "engine", "miners", "participants"),
-    [("full", "resource", 20, 20), ("partial", "committee", 5, 25), ("hybrid", "stake", 5, 25)],
+    [("full", "resource", 20, 20), ("partial", "stake", 5, 25), ("hybrid", "stake", 5, 25)],
 )
 def test_the_mode_decides_what_is_left_open(mode: str, engine: str, miners: int, participants: int) -> None:
     config = Config.load({"mode": mode})

@@ -19,11 +19,13 @@ from bcfl.cli.node.options import (
     StoreOption,
 )
 from bcfl.cli.options import ConfigFileOption, JsonOption, PairsOption, optional
+from bcfl.cli.output.committee import committee_fields, warn
 from bcfl.cli.output.printing import ether, plural, print_fields, print_json
 from bcfl.config import RUN_OPTIONS, Config
 from bcfl.errors import BcflError, ConfigError, LedgerError
 
 if TYPE_CHECKING:
+    from bcfl.federation.views.committee import CommitteeView
     from bcfl.ledger.deployment.records import Deployment
 
 NameOption = Annotated[str, typer.Option("--name", metavar="NAME", help="The name of the deployment.")]
@@ -57,6 +59,7 @@ def deploy(
     The terms follow from the same options as those of `bcfl run`. The record is DIR/NETWORK/NAME.json.
     """
     from bcfl.federation.genesis import deploy_genesis
+    from bcfl.federation.views.committee import deployment_committee
     from bcfl.ledger.deployment import networks, records
     from bcfl.ledger.deployment.addresses import read_addresses
     from bcfl.ledger.deployment.deploy import check_funds, register
@@ -68,9 +71,11 @@ def deploy(
     devices = [] if register_file is None else read_addresses(register_file)
     if len(devices) > config.devices:
         raise ConfigError(f"{register_file} has {len(devices)} devices, more than devices={config.devices}")
+    committee = deployment_committee(config)
     with closing(networks.connect(network)) as chain:
         owner = signer.unlock(network)
         check_funds(chain, owner.address, config.funding, len(devices))
+        warn(committee)
         contract, deployment = deploy_genesis(
             config, chain, owner, network, open_store(store), record.name, record.folder, len(devices)
         )
@@ -82,7 +87,7 @@ def deploy(
                 f"`bcfl register-devices {register_file} --network {network.name} --name {deployment.name}`"
             ) from error
     path = records.place(record.folder, network.name, deployment.name)
-    _print_deployed(deployment, path, registered, config, as_json)
+    _print_deployed(deployment, path, registered, config, committee, as_json)
 
 
 def verify_contract(
@@ -155,7 +160,12 @@ def register(parent: typer.Typer) -> None:
 
 
 def _print_deployed(
-    deployment: Deployment, path: Path, registered: int, config: Config, as_json: bool
+    deployment: Deployment,
+    path: Path,
+    registered: int,
+    config: Config,
+    committee: CommitteeView | None,
+    as_json: bool,
 ) -> None:
     content: dict[str, object] = {
         "address": deployment.address,
@@ -169,7 +179,8 @@ def _print_deployed(
     }
     if as_json:
         numbers = {"chain": deployment.chain_id, "block": deployment.block}
-        print_json({**content, **numbers, "record": str(path)})
+        extra = {} if committee is None else {"committee": committee}
+        print_json({**content, **numbers, "record": str(path), **extra})
         return
     fields = [("pool", ether(config.funding)), ("registered", plural(registered, "device")), ("record", path)]
-    print_fields([*content.items(), *fields])
+    print_fields([*content.items(), *fields, *committee_fields(committee)])

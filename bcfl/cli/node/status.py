@@ -9,6 +9,7 @@ import typer
 from bcfl.cli.groups import grouped
 from bcfl.cli.node.options import FederationOptions
 from bcfl.cli.options import JsonOption
+from bcfl.cli.output.committee import capture_fields
 from bcfl.cli.output.printing import (
     Column,
     ether,
@@ -89,7 +90,7 @@ def _names(view: StatusView) -> str | None:
 def _print(view: StatusView) -> None:
     number = view["round"]
     updates = f"{view['updates']} of {plural(view['devices'], 'device')}"
-    fields = [
+    fields: list[tuple[str, object]] = [
         ("federation", f"{view['deployment']} on {view['network']}, chain {view['chain_id']}"),
         ("contract", view["contract"]),
         ("round", f"{number}, phase {view['phase']}" if number else "none yet"),
@@ -100,6 +101,7 @@ def _print(view: StatusView) -> None:
         ("mode", view["mode"]),
         ("engine", view["engine"]),
         ("committee", ", ".join(view["committee"]) or None),
+        *([] if view["capture"] is None else capture_fields(view["capture"])),
         ("leader", view["leader"]),
         ("so far", f"{plural(view['blocks'], 'block')}, {plural(view['void'], 'void round')}"),
     ]

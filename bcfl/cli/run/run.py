@@ -14,6 +14,7 @@ import typer
 
 from bcfl.cli.groups import grouped, with_flags
 from bcfl.cli.options import ConfigFileOption, PairsOption, runs_folder
+from bcfl.cli.output.committee import committee_fields, warn
 from bcfl.cli.output.printing import plural, print_fields, print_json
 from bcfl.cli.output.run_display import RunDisplay, open_run_display, participants
 from bcfl.config import Config
@@ -22,6 +23,7 @@ from bcfl.federation.runs import FILE, Run, find_run, latest, list_runs, new_pat
 
 if TYPE_CHECKING:
     from bcfl.federation.reports import Report
+    from bcfl.federation.views.committee import CommitteeView
 
 INTERRUPTED: Final = 130  # exit code
 WITH_RESUME: Final = frozenset({"rounds", "runs"})  # options that may be given with --resume
@@ -87,13 +89,17 @@ def run(
     An option comes from its flag, from -c KEY=VALUE, from bcfl.toml or --config FILE, or from BCFL_KEY in the
     environment; the first of these that names it counts. Ctrl-C leaves a run that --resume continues.
     """
+    from bcfl.federation.views.committee import run_committee
+
     path, config = source.load(flags)
+    committee = run_committee(config)
+    warn(committee)
     with open_run_display(config, path, quiet) as display:
         report = _play(path, config, source.resume, display)
     if as_json:
-        print_json(report.to_dict())
+        print_json(report.to_dict() | ({} if committee is None else {"committee": committee}))
     else:
-        _print_summary(report, config, path)
+        _print_summary(report, config, path, committee)
 
 
 def _play(path: Path, config: Config, resume: bool, display: RunDisplay) -> Report:
@@ -126,7 +132,7 @@ def _next_step(path: Path) -> str:
     return f"go on with `bcfl run --resume {path}`"
 
 
-def _print_summary(report: Report, config: Config, path: Path) -> None:
+def _print_summary(report: Report, config: Config, path: Path, committee: CommitteeView | None) -> None:
     void = sum(round_.status == "void" for round_ in report.rounds)
     accuracy = "-" if report.final_accuracy is None else f"{report.final_accuracy:.2%}"
     if not sys.stdout.isatty() or sys.stderr.isatty():
@@ -137,6 +143,7 @@ def _print_summary(report: Report, config: Config, path: Path) -> None:
             ("rounds", f"{len(report.rounds)}" + (f", {void} of them void" if void else "")),
             ("rejected", _losses(report)),
             *_adversarial(report),
+            *committee_fields(committee),
             (
                 "gas",
                 f"{report.gas_per_participant:,.0f} a round and participant ({participants(config, ' + ')})",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final, TypedDict
 
+from bcfl.federation.views.committee import CommitteeView, federation_committee
 from bcfl.federation.views.round import deadline_of
 from bcfl.protocol.rounds import History, Round
 from bcfl.protocol.types import Clock, Engine, Mode, Phase
@@ -70,7 +71,10 @@ class CurrentView(TypedDict):
 
 
 class StatusView(CurrentView):
-    """A deployed federation now; amounts are in wei, times in seconds since 1970."""
+    """A deployed federation now; amounts are in wei, times in seconds since 1970.
+
+    `capture`: how often a third of the weight captures a committee, where one is drawn or may be wished for.
+    """
 
     deployment: str
     contract: str
@@ -80,6 +84,7 @@ class StatusView(CurrentView):
     mode: str
     engine: str
     committee: list[str]
+    capture: CommitteeView | None
     leader: str | None
     devices: int
     miners: list[MinerStatusView]
@@ -104,6 +109,7 @@ def status_view(client: FederationClient) -> StatusView:
         "mode": Mode(ledger.terms.mode).name.lower(),
         "engine": current.engine.name.lower(),
         "committee": list(current.committee),
+        "capture": federation_committee(history, ledger.terms, current.engine),
         "leader": current.leader,
         "devices": len(devices),
         "miners": [_miner(history, account, current) for account in history.miners],

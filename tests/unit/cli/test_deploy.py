@@ -72,6 +72,30 @@ def test_from_nothing_to_a_checked_federation(bcfl: Bcfl, tmp_path: Path) -> Non
     chain.close()
 
 
+def test_what_a_committee_is_worth(bcfl: Bcfl) -> None:
+    options = ["--network", "local", *SMALL]
+    answer = bcfl("deploy", *options, "--name", "small", "--engine", "committee")
+    assert answer.err == (
+        "warning: committee_size=5: 21 of 64 miners (33% of the weight) would capture 3.6% of committees, "
+        "more than one in a thousand; take committee_size=15, or engine=stake\n"
+    )
+    words = " ".join(answer.out.split())
+    assert "committee 5 members captured never by 1 of 3 miners (33% of the weight)" in words
+    assert (
+        "captured 3.6% of committees by 21 of 64 miners (33% of the weight): 4 of 5 members decide" in words
+    )
+
+    answer = bcfl("deploy", *options, "--name", "hybrid", "--mode", "hybrid", "--json")
+    assert answer.err.rstrip().endswith(
+        "take committee_size=15, or a mode in which nobody wishes for a committee"
+    )
+    view = json.loads(answer.out)["committee"]
+    assert (view["chosen"], view["risky"], view["rounds"], len(view["cases"])) == (False, True, 1000, 2)
+    safe = ["--engine", "committee", "--committee-size", 15]
+    assert "0.03% of committees by 21 of 64" in bcfl("deploy", *options, "--name", "safe", *safe).text
+    assert "committee" not in bcfl("deploy", *options, "--name", "stake", "--json").json
+
+
 def cid_bytes(path: Path) -> bytes:
     """The digest in the name of a file of the store."""
     from bcfl.protocol import cid

@@ -190,8 +190,9 @@ def test_where_the_engine_may_change_it_stands_beside_the_leader() -> None:
 def test_who_takes_part_and_what_decides() -> None:
     assert participants(Config(), " + ") == "20 devices + 5 miners"
     assert participants(Config(mode="full"), " + ") == "20 devices that are all miners"
-    assert led_by(Config()) == "a committee of 5"
-    assert led_by(Config(miners=3)) == "a committee of 3"
+    assert led_by(Config()) == "stake"
+    assert led_by(Config(engine="committee")) == "a committee of 5"
+    assert led_by(Config(engine="committee", miners=3)) == "a committee of 3"
     assert [led_by(Config(mode=mode)) for mode in ("full", "hybrid")] == ["resource (full)", "stake (hybrid)"]
     assert led_by(Config(engine="pow")) == "pow"
 

@@ -277,8 +277,8 @@ def test_the_engine_changes_by_the_miners_votes(bcfl: Bcfl, play_federation: Pla
 def test_the_list_of_runs_shows_modes(bcfl: Bcfl, two_rounds: Federation) -> None:
     assert two_rounds is not None
     (run,) = bcfl("ls", "--json").json["runs"]
-    assert (run["mode"], run["engine"]) == ("partial", "committee")
-    assert "partial, committee" in bcfl("ls").text
+    assert (run["mode"], run["engine"]) == ("partial", "stake")
+    assert "partial, stake" in bcfl("ls").text
 
 
 def test_models(bcfl: Bcfl, two_rounds: Federation) -> None:

@@ -89,7 +89,7 @@ def test_default_behavior(bcfl: Bcfl, stage: Stage) -> None:
     assert config.run_dir is not None
     assert config.run_dir.parent == Path("runs")
     head, columns, first, second = answer.err.splitlines()
-    assert head == f"digits · 20 devices · 5 miners · 10 rounds · led by a committee of 5 · {config.run_dir}"
+    assert head == f"digits · 20 devices · 5 miners · 10 rounds · led by stake · {config.run_dir}"
     assert columns.split() == [
         "round",
         "accuracy",
@@ -341,3 +341,39 @@ def test_adversaries_are_listed(bcfl: Bcfl) -> None:
     assert (alie["name"], alie["of"]) == ("alie", "devices")
     assert [each["name"] for each in alie["parameters"]] == ["knowledge", "spread", "z"]
     assert "the nearest: alie" in bcfl("adversaries", "alei").refusal
+
+
+RISKY = ("--engine", "committee", "--committee-size", 3, "--miners", 20)
+WARNING = (
+    "warning: committee_size=3: 6 of 20 miners (30% of the weight) would capture 1.8% of committees, "
+    "more than one in a thousand; take committee_size=9, or engine=stake"
+)
+
+
+def test_a_run_says_how_often_a_committee_is_captured(bcfl: Bcfl, stage: Stage) -> None:
+    assert stage is not None
+    answer = bcfl("run", *RISKY)
+    assert answer.err.splitlines()[0] == WARNING
+    words = " ".join(answer.out.split())
+    assert "committee 3 members captured 1.8% of committees by 6 of 20 miners (30% of the weight)" in words
+    assert "in 10 rounds at least once 12%, 38% if it keeps openings back" in words
+    view = json.loads(bcfl("run", *RISKY, "--json").out)["committee"]
+    assert (view["committee_size"], view["risky"], view["safer_size"]) == (3, True, 9)
+    assert [(case["coalition"], case["deciding"]) for case in view["cases"]] == [(6, 3)]
+
+
+def test_a_committee_that_is_not_captured_has_no_warning(bcfl: Bcfl, stage: Stage) -> None:
+    assert stage is not None
+    answer = bcfl("run", "--engine", "committee", "--quiet")
+    assert "never by 1 of 5 miners (20% of the weight): 4 of 5 members decide" in answer.text
+    assert "captured" not in bcfl("run", "--quiet").text
+    hybrid = bcfl("run", "--mode", "hybrid", "--quiet").text
+    assert "captured if wished for, never by 1 of 5 miners" in hybrid
+
+
+def test_a_committee_of_one_is_a_single_trusted_miner(bcfl: Bcfl, stage: Stage) -> None:
+    assert stage is not None
+    answer = bcfl("run", "--engine", "committee", "--committee-size", 1, "--quiet")
+    assert "1 member: a single trusted miner a round, whoever is drawn decides alone" in answer.out
+    assert "20% of committees by 1 of 5 miners" in answer.out
+    assert "committee_size=1 is a single trusted miner a round" in answer.err
