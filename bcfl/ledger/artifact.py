@@ -5,12 +5,20 @@ from __future__ import annotations
 import json
 from functools import cache
 from importlib import resources
-from typing import Any
+from typing import Any, Final
 
 from bcfl.ledger.abi import Abi
 from bcfl.ledger.chain import Chain
 from bcfl.ledger.contract import Contract, Key, Receipt
 from bcfl.protocol.types import Terms
+
+# The facets in the order of their deployment, and to which each hands what it does not know.
+FACETS: Final = (
+    ("MembershipFacet", None),
+    ("DisputeFacet", "MembershipFacet"),
+    ("SettlementFacet", "DisputeFacet"),
+    ("ChallengeFacet", "DisputeFacet"),
+)
 
 
 @cache
@@ -26,25 +34,29 @@ def federation_at(chain: Chain, address: str) -> Contract:
     return Contract(chain, artifact()["abi"], address)
 
 
-def creation(terms: Terms, root: bytes, cid: bytes, annex: str) -> str:
+def creation(terms: Terms, root: bytes, cid: bytes, settlement: str, challenge: str) -> str:
     """Return the data of the transaction that creates a federation, as JSON-RPC shows it."""
     content = artifact()
-    arguments = Abi(content["abi"]).constructor([terms, root, cid, annex])
+    arguments = Abi(content["abi"]).constructor([terms, root, cid, settlement, challenge])
     return str(content["bytecode"]["Federation"]) + arguments.hex()
 
 
 def deploy(
     chain: Chain, key: Key, terms: Terms, root: bytes, cid: bytes, pool: int
-) -> tuple[Contract, tuple[Receipt, Receipt, Receipt]]:
-    """Deploy court, annex and federation; `pool` wei go into the pool of rewards.
+) -> tuple[Contract, tuple[Receipt, ...]]:
+    """Deploy the facets and the federation; `pool` wei go into the pool of rewards.
 
     Returns the federation's contract and the receipts in the order of the deployment.
     """
     content = artifact()
     code = {name: bytes.fromhex(text[2:]) for name, text in content["bytecode"].items()}
-    court, court_receipt = Contract.deploy(chain, key, content["court_abi"], code["Court"], [terms])
-    args = [terms, court.address]
-    annex, annex_receipt = Contract.deploy(chain, key, content["annex_abi"], code["Annex"], args)
-    args = [terms, root, cid, annex.address]
+    facets: dict[str, str] = {}
+    receipts = []
+    for name, following in FACETS:
+        args = [terms, *([facets[following]] if following else [])]
+        facet, receipt = Contract.deploy(chain, key, content["constructors"][name], code[name], args)
+        facets[name] = facet.address
+        receipts.append(receipt)
+    args = [terms, root, cid, facets["SettlementFacet"], facets["ChallengeFacet"]]
     contract, receipt = Contract.deploy(chain, key, content["abi"], code["Federation"], args, pool)
-    return contract, (court_receipt, annex_receipt, receipt)
+    return contract, (*receipts, receipt)

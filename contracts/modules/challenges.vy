@@ -3,38 +3,42 @@
 @title challenges: one honest party is enough
 @license Apache-2.0
 @notice Anybody shows one place at which a proposal is wrong, and the contract computes that place
-        anew. What is shown must open: the proposal and the tally to their digests, every leaf to its
+        anew. It has to be announced: a sealed hash binds sender, proposal and place, and is opened later, so that
+        nobody can copy what is found out of a transaction that waits. In a dispute that has come to a leaf, the challenger rules
+        at that leaf without announcing. What is shown must open: the proposal and the tally to their digests, every leaf to its
         root. Then either the place is wrong, and the proposal is refuted, or it is right, and the
-        bond goes to the pool. Leaves are handed in as they are hashed, behind their zero byte; the
+        bond is lost. Leaves are handed in as they are hashed, behind their zero byte; the
         tally as the bytes whose hash is the accepted set.
 @dev    A row may be longer than everything else together, and memory is paid for by its highest word.
         So the external functions keep no variables behind their arguments: they hash them, and the
         internal functions read single words where they stand in the calldata. The first arguments
-        are the same everywhere: words 0 to 4 are the candidate, word 5 leads to the tally.
+        are the same everywhere: words 0 to 3 are the candidate, word 4 is the right to challenge, the salt of an
+        announcement or the number of a dispute, word 5 leads to the tally.
 """
 
 from interfaces import IFederation
+from modules import constants
 from modules import terms
-from modules import registry
-from modules import treasury
 from modules import leaves
 from modules import aggregation
 from modules import rounds
 from modules import tallies
-from modules import election
 from modules import verification
 from modules import proposals
+from modules import docket
+from modules import refutations
+from modules import disputes
 
 uses: terms
-uses: registry
-uses: treasury
 uses: leaves
 uses: aggregation
 uses: tallies
 uses: rounds
-uses: election
 uses: verification
 uses: proposals
+uses: docket
+uses: refutations
+uses: disputes
 
 
 SUM: constant(uint256) = 1  # forms
@@ -43,10 +47,9 @@ WEIGHTS: constant(uint256) = 3
 LEAF: constant(uint256) = 4
 PADDING: constant(uint256) = 5
 
-ROWS_PREFIX: constant(bytes1) = 0x02  # what stands before weights and rows when they are hashed
-MODEL_TREE: constant(uint256) = 0
-ROWS_TREE: constant(uint256) = 1
+MAX_NUMBER: constant(uint256) = 2**64  # below it, what gives the right to challenge is the number of a dispute
 
+RIGHT: constant(uint256) = 4  # word of the arguments
 SAMPLES: constant(uint256) = 13  # words that lead to what has no fixed length: in challenge_sum,
 BEFORE: constant(uint256) = 14
 AFTER: constant(uint256) = 15
@@ -58,17 +61,35 @@ RIGHT_SAMPLES: constant(uint256) = 7
 CONTENT: constant(uint256) = 9  # challenge_leaf
 
 MAX_LEAF: constant(uint256) = 4_097  # 1,024 lanes of a model behind a zero
-MAX_ROW: constant(uint256) = 120_833  # as the terms allow, behind a zero
 MAX_SAMPLES: constant(uint256) = 4_096
 MODEL_BYTES: constant(uint256) = 4
-MASK24: constant(uint256) = 2**24 - 1
-MASK32: constant(uint256) = 2**32 - 1
 
 
 @external
 @payable
+def announce_challenge(sealed: bytes32):
+    """
+    @notice Announces a challenge with its bond, sealed; it is opened within the second and third quarter of the
+            challenge window from now on, and not before.
+    @param sealed keccak of (sender, digest of the proposal, form, leaf, place of it, salt).
+    """
+    docket._announce(sealed)
+
+
+@external
+def settle(challenger: address, sealed: bytes32):
+    """
+    @notice Ends an announcement that was not opened in time, or whose proposal another has refuted; anybody may.
+    @param challenger Who announced.
+    @param sealed What it announced.
+    """
+    docket._settle(challenger, sealed)
+
+
+@external
 def challenge_sum(
     candidate: IFederation.Candidate,
+    right: uint256,
     tally: Bytes[tallies.MAX_TALLY],
     row_proof: DynArray[bytes32, leaves.MAX_DEPTH],
     before_proof: DynArray[bytes32, leaves.MAX_DEPTH],
@@ -80,11 +101,12 @@ def challenge_sum(
     samples: Bytes[MAX_SAMPLES],
     before: Bytes[MAX_LEAF],
     after: Bytes[MAX_LEAF],
-    row: Bytes[MAX_ROW],
+    row: Bytes[disputes.MAX_ROW],
 ):
     """
     @notice Wrong arithmetic: a lane of the new model is not what its row and the old model come to.
     @param candidate What was proposed.
+    @param right The salt of the announcement, or the number of the dispute.
     @param tally The round's tally.
     @param row_proof The siblings of the row, the lowest first.
     @param before_proof Those of the old model's leaf.
@@ -98,7 +120,7 @@ def challenge_sum(
     @param after The new model's leaf.
     @param row The leaf of the rows tree.
     """
-    self._open(candidate, keccak256(tally))
+    self._open(candidate, right, keccak256(tally), SUM, leaf, lane)
     leaves._prove(keccak256(row), leaf, row_proof, candidate.rows)
     leaves._prove(keccak256(before), leaf, before_proof, proposals.root)
     leaves._prove(keccak256(after), leaf, after_proof, candidate.root)
@@ -106,23 +128,24 @@ def challenge_sum(
 
 
 @external
-@payable
 def challenge_row(
     candidate: IFederation.Candidate,
+    right: uint256,
     tally: Bytes[tallies.MAX_TALLY],
     opening: IFederation.Opening,
-    group: DynArray[uint256, tallies.GROUP],
+    group: DynArray[uint256, constants.GROUP],
     position: uint256,
     row_proof: DynArray[bytes32, leaves.MAX_DEPTH],
     part_proof: DynArray[bytes32, leaves.MAX_DEPTH],
     leaf: uint256,
     word: uint256,
     part: Bytes[MAX_LEAF],
-    row: Bytes[MAX_ROW],
+    row: Bytes[disputes.MAX_ROW],
 ):
     """
     @notice Wrong row: a word of it is not what the accepted update has there.
     @param candidate What was proposed.
+    @param right The salt of the announcement, or the number of the dispute.
     @param tally The round's tally.
     @param opening What the update's commitment hides.
     @param group The words of the group of 32 updates (fewer at the end) that the position is in.
@@ -134,7 +157,7 @@ def challenge_row(
     @param part The update's leaf.
     @param row The leaf of the rows tree.
     """
-    self._open(candidate, keccak256(tally))
+    self._open(candidate, right, keccak256(tally), ROW, leaf, position << 16 | word)
     tallies._check_update(position, opening)
     leaves._prove(keccak256(row), leaf, row_proof, candidate.rows)
     leaves._prove(keccak256(part), leaf, part_proof, opening.root)
@@ -142,53 +165,55 @@ def challenge_row(
 
 
 @external
-@payable
 def challenge_weights(
     candidate: IFederation.Candidate,
+    right: uint256,
     tally: Bytes[tallies.MAX_TALLY],
-    updates: DynArray[uint256, tallies.MAX_UPDATES],
+    updates: DynArray[uint256, constants.MAX_UPDATES],
     samples: Bytes[MAX_SAMPLES],
 ):
     """
     @notice Wrong weights: they are not the samples of the accepted updates.
     @param candidate What was proposed.
+    @param right The salt of the announcement, or the number of the dispute.
     @param tally The round's tally.
     @param updates The round's words of the chain of updates.
     @param samples The samples of the accepted ones, four bytes each.
     """
-    self._open(candidate, keccak256(tally))
+    self._open(candidate, right, keccak256(tally), WEIGHTS, 0, 0)
     self._weights(candidate.weights, keccak256(samples))
 
 
 @external
-@payable
 def challenge_leaf(
     candidate: IFederation.Candidate,
+    right: uint256,
     tally: Bytes[tallies.MAX_TALLY],
     proof: DynArray[bytes32, leaves.MAX_DEPTH],
     tree: uint256,
     leaf: uint256,
-    content: Bytes[MAX_ROW],
+    content: Bytes[disputes.MAX_ROW],
 ):
     """
     @notice A leaf of another length than all leaves of its tree have: an update too few, or too many.
     @param candidate What was proposed.
+    @param right The salt of the announcement, or the number of the dispute.
     @param tally The round's tally.
     @param proof The leaf's siblings, the lowest first.
     @param tree MODEL_TREE or ROWS_TREE.
     @param leaf Which leaf.
     @param content The leaf.
     """
-    self._open(candidate, keccak256(tally))
-    assert tree <= ROWS_TREE, "challenges: no such tree"
-    leaves._prove(keccak256(content), leaf, proof, candidate.rows if tree == ROWS_TREE else candidate.root)
+    self._open(candidate, right, keccak256(tally), LEAF, leaf, tree)
+    assert tree <= disputes.ROWS_TREE, "challenges: no such tree"
+    leaves._prove(keccak256(content), leaf, proof, candidate.rows if tree == disputes.ROWS_TREE else candidate.root)
     self._leaf(tree)
 
 
 @external
-@payable
 def challenge_padding(
     candidate: IFederation.Candidate,
+    right: uint256,
     tally: Bytes[tallies.MAX_TALLY],
     proof: DynArray[bytes32, leaves.MAX_DEPTH],
     tree: uint256,
@@ -199,6 +224,7 @@ def challenge_padding(
     """
     @notice A node above nothing but padding that has another digest than padding has.
     @param candidate What was proposed.
+    @param right The salt of the announcement, or the number of the dispute.
     @param tally The round's tally.
     @param proof The node's siblings, the lowest first.
     @param tree MODEL_TREE or ROWS_TREE.
@@ -206,12 +232,12 @@ def challenge_padding(
     @param index Its place among the nodes of that height.
     @param digest Its digest.
     """
-    self._open(candidate, keccak256(tally))
-    assert tree <= ROWS_TREE, "challenges: no such tree"
+    self._open(candidate, right, keccak256(tally), PADDING, index, tree << 8 | height)
+    assert tree <= disputes.ROWS_TREE, "challenges: no such tree"
     beyond: bool = index >> len(proof) == 0 and index << height >= leaves._leaves()
     assert beyond, "challenges: no such place"
     leaves._check_depth(height + len(proof))
-    root: bytes32 = candidate.rows if tree == ROWS_TREE else candidate.root
+    root: bytes32 = candidate.rows if tree == disputes.ROWS_TREE else candidate.root
     assert leaves._above(digest, index, proof) == root, "challenges: not in the tree"
     padding: bytes32 = empty(bytes32)
     for _: uint256 in range(height, bound=leaves.MAX_DEPTH):
@@ -220,51 +246,75 @@ def challenge_padding(
 
 
 @internal
-@payable
-def _open(candidate: IFederation.Candidate, tally: bytes32):
+def _open(
+    candidate: IFederation.Candidate, right: uint256, tally: bytes32, form: uint256, leaf: uint256, place: uint256
+):
     """
-    @notice Takes the bond, and insists that proposal and tally are those of the round.
+    @notice Insists that the sender may challenge this place, and that proposal and tally are those of the round.
     @param candidate What was proposed.
+    @param right The salt of the announcement, or the number of the dispute.
     @param tally The digest of the round's tally.
+    @param form The form of the challenge.
+    @param leaf Which leaf.
+    @param place Which place of it.
     """
-    clock: uint256 = rounds._enter(rounds.ATTEST)
-    assert msg.value == terms.TERMS.challenge_bond, "challenges: not the bond"
-    rows: bytes32 = keccak256(concat(ROWS_PREFIX, candidate.weights, candidate.rows))
-    digest: bytes32 = keccak256(
-        abi_encode(rounds._round(clock), candidate.root, candidate.cid, rows, candidate.layer)
-    )
-    assert digest == proposals.proposal, "challenges: not what was proposed"
+    clock: uint256 = rounds._enter(constants.ATTEST)
+    rows: bytes32 = keccak256(concat(disputes.ROWS_PREFIX, candidate.weights, candidate.rows))
+    digest: uint256 = proposals._digest(rounds._round(clock), candidate.root, candidate.cid, rows)
+    proposals._check(digest)
     assert tally == verification.accepted, "challenges: not the round's tally"
+    if right >= MAX_NUMBER:
+        docket._unseal(clock, digest, form, leaf, place, right)
+    else:
+        self._check_dispute(right, form, leaf)
 
 
 @internal
-@payable
+@view
+def _check_dispute(number: uint256, form: uint256, leaf: uint256):
+    """
+    @notice Insists that the sender may rule in its dispute by such a challenge: at the leaf that was shown, or on the
+            weights when these were shown with the rows.
+    @param number The dispute.
+    @param form The form of the challenge.
+    @param leaf Which leaf.
+    """
+    dispute: IFederation.Dispute = disputes._turn(number)
+    if form == WEIGHTS:
+        assert dispute.tree == disputes.ROWS_TREE, "challenges: not what is disputed"
+    else:
+        at_leaf: bool = dispute.state == disputes.RULE and dispute.index == leaf
+        assert form != PADDING and at_leaf, "challenges: not what is disputed"
+
+
+@internal
 def _rule(wrong: bool, form: uint256):
     """
     @notice Ends a challenge: the proposal is refuted, or the bond is lost.
     @param wrong Whether the shown place is wrong.
     @param form The form of the challenge.
     """
-    round: uint256 = rounds._round(rounds.clock)
+    right: uint256 = leaves._head(RIGHT)
+    bond: uint256 = terms.TERMS.challenge_bond
+    if right < MAX_NUMBER:
+        bond = disputes.disputes[right].bond
     if not wrong:
-        treasury.books += msg.value
-        log IFederation.ChallengeFailed(round=round, challenger=msg.sender, form=form)
+        if right < MAX_NUMBER:
+            disputes._lose(right)
+        else:
+            docket._return(msg.sender, bond, False)
+        log IFederation.ChallengeFailed(round=rounds._round(rounds.clock), challenger=msg.sender, form=form)
         return
-    leader: address = registry.miners[election.lead & election.MASK8]
-    log IFederation.Refuted(round=round, leader=leader, challenger=msg.sender, form=form)
-    voters: DynArray[uint256, 64] = []
+    if right < MAX_NUMBER:
+        disputes._close(right)
+    voters: DynArray[uint256, constants.MAX_MINERS] = []
     at: uint256 = tallies._list(tallies.VOTERS)
-    for i: uint256 in range(leaves._word(at - 32), bound=64):
+    for i: uint256 in range(leaves._word(at - 32), bound=constants.MAX_MINERS):
         voters.append(leaves._word(at + 32 * i))
-    proposals._refuted(msg.sender, msg.value)
-    clock: uint256 = rounds.clock
-    if not election._next(clock, election.lead, voters):
-        # For `advance` to end: to open a round takes code that is not here.
-        rounds.clock = rounds._failed(clock, rounds.NO_LEADER)
+    refutations._refute(msg.sender, bond, form, voters)
 
 
 @internal
-@payable
 def _sum(leaf: uint256, lane: uint256, low: int256, high: int256, proposed: bytes32, weights: bytes32):
     """
     @notice Rules on one lane of the new model.
@@ -276,7 +326,7 @@ def _sum(leaf: uint256, lane: uint256, low: int256, high: int256, proposed: byte
     @param weights The digest of the weights that are handed in.
     """
     assert lane < terms.TERMS.leaf_lanes, "challenges: no such place"
-    count: uint256 = tallies._accepted(tallies.MAX_UPDATES)
+    count: uint256 = tallies._accepted(constants.MAX_UPDATES)
     same: bool = weights == proposed and leaves._length(SAMPLES) == 4 * count
     assert same, "challenges: not the proposed weights"
     parts: uint256 = leaves._content(SUM_ROW, count * leaves._size())
@@ -291,7 +341,6 @@ def _sum(leaf: uint256, lane: uint256, low: int256, high: int256, proposed: byte
 
 
 @internal
-@payable
 def _row(word: uint256, position: uint256):
     """
     @notice Rules on one word of a row.
@@ -300,14 +349,13 @@ def _row(word: uint256, position: uint256):
     """
     size: uint256 = leaves._size()
     assert word < size // 32, "challenges: no such place"
-    parts: uint256 = leaves._content(ROW_ROW, tallies._accepted(tallies.MAX_UPDATES) * size)
+    parts: uint256 = leaves._content(ROW_ROW, tallies._accepted(constants.MAX_UPDATES) * size)
     own: uint256 = leaves._content(PART, size)
     shown: uint256 = leaves._word(parts + tallies._accepted(position) * size + word * 32)
     self._rule(shown != leaves._word(own + word * 32), ROW)
 
 
 @internal
-@payable
 def _weights(proposed: bytes32, right: bytes32):
     """
     @notice Rules on the weights.
@@ -323,17 +371,16 @@ def _weights(proposed: bytes32, right: bytes32):
     at: uint256 = leaves._tail(RIGHT_SAMPLES) - 32
     end: uint256 = at + leaves._length(RIGHT_SAMPLES)
     equal: bool = True
-    for i: uint256 in range(count, bound=tallies.MAX_UPDATES):
+    for i: uint256 in range(count, bound=constants.MAX_UPDATES):
         if (leaves._word(accepted + 32 * (i >> 8)) >> (i & 255)) & 1 == 1:
             at = unsafe_add(at, 4)
             equal = equal and at <= end
-            equal = equal and leaves._word(at) & MASK32 == leaves._word(words + 32 * i) & MASK24
+            equal = equal and leaves._word(at) & constants.MASK32 == leaves._word(words + 32 * i) & constants.MASK24
     assert equal and at == end, "challenges: not the accepted samples"
     self._rule(right != proposed, WEIGHTS)
 
 
 @internal
-@payable
 def _leaf(tree: uint256):
     """
     @notice Rules on the length of a leaf.
@@ -341,6 +388,6 @@ def _leaf(tree: uint256):
     """
     leaves._content(CONTENT, leaves.ANY)
     size: uint256 = terms.TERMS.leaf_lanes * MODEL_BYTES
-    if tree == ROWS_TREE:
-        size = tallies._accepted(tallies.MAX_UPDATES) * leaves._size()
+    if tree == disputes.ROWS_TREE:
+        size = tallies._accepted(constants.MAX_UPDATES) * leaves._size()
     self._rule(leaves._length(CONTENT) != 1 + size, LEAF)

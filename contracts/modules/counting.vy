@@ -5,10 +5,12 @@
 @notice Counting is bit-sliced: one word per binary digit of the weight holds that digit for 256 updates at once.
 """
 
+from modules import constants
+from modules import packing
 
-MAX_VOTES: constant(uint256) = 64
-DIGITS: constant(uint256) = 25  # 64 miners * 65,535 * 2 < 2**24
-MASK16: constant(uint256) = 2**16 - 1
+
+MAX_VOTES: constant(uint256) = constants.MAX_MINERS
+DIGITS: constant(uint256) = 25  # 64 miners * 65,535 * 2 < 2**23
 
 
 @internal
@@ -18,43 +20,53 @@ def _majority(
     column: DynArray[uint256, MAX_VOTES],
     owns: DynArray[uint256, MAX_VOTES],
     word: uint256,
-    weight: uint256,
+    whole: uint256,
+    is_committee: bool,
 ) -> uint256:
     """
-    @notice The updates that more weight accepts than not, 256 at a time.
-    @dev    An update passes if 2 * accepting + own > weight: a voter's own update gets half
-            its weight on either side.
+    @notice The updates that so much weight accepts as decides, 256 at a time.
+    @dev    More than half of all but the voter's own weight accepts an update if 2 * accepting + own > whole, more
+            than two thirds if 3 * accepting + 2 * own > 2 * whole.
     @param voters Who voted.
     @param column Their verdicts on these updates.
     @param owns The positions of their own updates.
     @param word Which 256 updates.
-    @param weight The sum of the voters' weights.
+    @param whole The weight of all who may vote.
+    @param is_committee Whether it takes two thirds.
     """
+    yes_factor: uint256 = 2
+    own_factor: uint256 = 1
+    limit: uint256 = whole
+    if is_committee:
+        yes_factor = 3
+        own_factor = 2
+        limit = 2 * whole
     digits: uint256[DIGITS] = empty(uint256[DIGITS])
     for i: uint256 in range(len(voters), bound=MAX_VOTES):
         own: uint256 = self._own_bit(owns[i], word)
         yes: uint256 = column[i] & ~own
         carry: uint256 = 0
-        # Accepting counts twice the weight: bit 0 is its digit k, bit 1 that of the weight itself.
-        left: uint256 = ((voters[i] >> 160) & MASK16) << 1
+        accepting: uint256 = packing._weight(voters[i]) * yes_factor
+        abstaining: uint256 = packing._weight(voters[i]) * own_factor
         for k: uint256 in range(DIGITS):
             term: uint256 = 0
-            if left & 1 != 0:
+            if accepting & 1 != 0:
                 term = yes
-            if left & 2 != 0:
+            if abstaining & 1 != 0:
                 term |= own
             half: uint256 = digits[k] ^ term
             both: uint256 = digits[k] & term
             digits[k] = half ^ carry
             carry = both | half & carry
-            left >>= 1
-            if left | carry == 0:
+            accepting >>= 1
+            abstaining >>= 1
+            if accepting | carry == 0:
                 break
     more: uint256 = 0
     equal: uint256 = max_value(uint256)
     for i: uint256 in range(DIGITS):
         k: uint256 = DIGITS - 1 - i
-        if (weight >> k) & 1 == 1:
+        if (limit >> k) & 1 == 1:
             equal &= digits[k]
         else:
             more |= equal & digits[k]

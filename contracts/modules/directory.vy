@@ -6,18 +6,11 @@
 """
 
 from interfaces import IFederation
+from modules import constants
+from modules import packing
 from modules import registry
 
 uses: registry
-
-
-@external
-@view
-def owner() -> address:
-    """
-    @notice Who deployed the federation.
-    """
-    return registry.OWNER
 
 
 @external
@@ -35,7 +28,8 @@ def miner(account: address) -> IFederation.Miner:
         weight=(record >> registry.WEIGHT) & registry.MAX_WEIGHT,
         stake=registry.stakes[account],
         active=(registry.roster >> index) & 1 == 1 and registry.miners[index] == account,
-        exit_round=registry.exits[account],
+        exit_round=registry.exits[account] & constants.MASK32,
+        exit_time=registry.exits[account] >> registry.EXIT_TIME,
     )
 
 
@@ -55,7 +49,7 @@ def active_miners() -> (uint256, uint256):
     """
     @notice The mask of active miners and their total weight.
     """
-    return registry.roster & registry.MASK64, (registry.roster >> registry.TOTAL) & registry.MASK32
+    return registry.roster & constants.MASK64, (registry.roster >> registry.TOTAL) & constants.MASK32
 
 
 @external
@@ -68,8 +62,8 @@ def device(index: uint256) -> IFederation.Device:
     assert index < registry.device_count, "registry: not a device"
     word: uint256 = registry.devices[index]
     return IFederation.Device(
-        account=convert(word & (2**160 - 1), address),
-        from_round=(word >> registry.SINCE) & registry.MASK32,
+        account=packing._account(word),
+        from_round=(word >> registry.SINCE) & constants.MASK32,
         until_round=word >> registry.UNTIL,
     )
 
@@ -94,12 +88,3 @@ def devices_registered() -> uint256:
     """
     return registry.device_count
 
-
-@external
-@view
-def tail(account: address) -> bytes32:
-    """
-    @notice The last shown layer of a miner's hash chain.
-    @param account Its account.
-    """
-    return registry.tails[account]

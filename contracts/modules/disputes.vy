@@ -4,14 +4,15 @@
 @license Apache-2.0
 @notice A challenge shows a place of the trees behind a proposal; who keeps these back cannot be
         challenged, nor who alone has an accepted update. So anybody may dispute one of the trees, or an
-        accepted update, with a bond. In turn, somebody shows the nodes up to eight levels below the
-        disputed one, and the challenger picks one of them, down to a leaf, whose bytes are shown. Whoever
-        has the tree can answer. If nobody does in time, the proposal is refuted; if the challenger is
-        silent, or the leaf is shown, the bond is lost and the round goes on, with time for the challenge
-        that is possible now.
+        accepted update, with a bond, and any number of disputes run side by side. In turn, somebody shows the
+        nodes up to eight levels below the disputed one, and the challenger picks one of them, down to a leaf,
+        whose bytes are shown; then the challenger alone rules, by a challenge at that leaf. Whoever has the
+        tree can answer. If nobody does in time, the proposal is refuted; if the challenger is silent, or
+        what it rules is right, its bond is lost. The challenger has the time of one answer for all its moves.
 """
 
 from interfaces import IFederation
+from modules import constants
 from modules import terms
 from modules import treasury
 from modules import leaves
@@ -20,8 +21,9 @@ from modules import registry
 from modules import election
 from modules import verification
 from modules import proposals
+from modules import docket
+from modules import refutations
 from modules import tallies
-from modules import challenges
 
 uses: terms
 uses: treasury
@@ -31,279 +33,366 @@ uses: registry
 uses: election
 uses: verification
 uses: proposals
+uses: docket
+uses: refutations
 uses: tallies
 
 
-DISPUTE: constant(uint256) = 6  # form
+MODEL_TREE: constant(uint256) = 0
+ROWS_TREE: constant(uint256) = 1
 UPDATE_TREES: constant(uint256) = 2  # and the position of the update
-LEVELS: constant(uint256) = 8  # that one answer shows
+ROWS_PREFIX: constant(bytes1) = 0x02  # what stands before weights and rows when they are hashed
 NODES: constant(uint256) = 256
-UNOPENED: constant(uint256) = LEVELS + 2  # in `shown`: what is behind `rows` is due
-CONTENT: constant(uint256) = 0  # word of the arguments that leads to the leaf
+MAX_ROW: constant(uint256) = 120_833  # as the terms allow, behind a zero
+CONTENT: constant(uint256) = 1  # word of the arguments that leads to the leaf
+MAX_DISPUTES: constant(uint256) = 64  # about one proposal
 
-proposal: bytes32  # whose tree is disputed; empty if no dispute is open
-challenger: address
-answerer: address  # who answered last
-height: uint256  # of the disputed node,
-index: uint256  # its place among the nodes of that height
-node: bytes32  # and its digest
-shown: uint256  # how many levels below the node were shown, plus 1; 0 or UNOPENED if an answer is due
-since: uint256
-due: uint256  # the next move has to come before
+ROWS: constant(uint256) = 1  # states: what is behind `rows` is due, and nodes with it;
+ANSWER: constant(uint256) = 2  # nodes or a leaf are due;
+PICK: constant(uint256) = 3  # the challenger picks a node,
+RULE: constant(uint256) = 4  # or shows the place that is wrong
+
+
+disputes: HashMap[uint256, IFederation.Dispute]
+dispute_count: uint256
 
 
 @external
 @payable
-def dispute(root: bytes32, cid: bytes32, rows: bytes32, layer: bytes32, tree: uint256):
+def dispute(root: bytes32, cid: bytes32, rows: bytes32, tree: uint256) -> uint256:
     """
     @notice Demands that a tree behind the proposal be shown, as far as the sender will ask for it.
     @param root Merkle root of the proposed model.
     @param cid sha2-256 digest of its CID.
     @param rows What stands for the accepted updates, row by row.
-    @param layer The layer that the leader showed.
     @param tree MODEL_TREE or ROWS_TREE.
+    @return The number of the dispute.
     """
-    assert tree <= challenges.ROWS_TREE, "disputes: no such tree"
-    self._begin(keccak256(abi_encode(rounds._round(rounds.clock), root, cid, rows, layer)), tree)
-    if tree == challenges.MODEL_TREE:
-        self._move(self._depth(), root, 0)
-    else:
-        self._move(self._depth(), rows, UNOPENED)
+    assert tree <= ROWS_TREE, "disputes: no such tree"
+    clock: uint256 = docket._open_window()
+    digest: uint256 = proposals._digest(rounds._round(clock), root, cid, rows)
+    if tree == MODEL_TREE:
+        return self._begin(clock, digest, tree, root, ANSWER)
+    return self._begin(clock, digest, tree, rows, ROWS)
 
 
 @external
 @payable
 def dispute_update(
+    accepted: bytes32,
     root: bytes32,
     cid: bytes32,
     rows: bytes32,
-    layer: bytes32,
     position: uint256,
     tally: Bytes[tallies.MAX_TALLY],
     opening: IFederation.Opening,
-    group: DynArray[uint256, tallies.GROUP],
-):
+    group: DynArray[uint256, constants.GROUP],
+) -> uint256:
     """
     @notice Demands that an accepted update be shown: without its bytes nobody can tell whether the proposal
             is right.
+    @param accepted The accepted set, the digest of the tally.
     @param root Merkle root of the proposed model.
     @param cid sha2-256 digest of its CID.
     @param rows What stands for the accepted updates, row by row.
-    @param layer The layer that the leader showed.
     @param position The position of the update among the round's updates.
     @param tally The round's tally.
     @param opening What the update's commitment hides.
     @param group The words of the group of 32 updates (fewer at the end) that the position is in.
+    @return The number of the dispute.
     """
-    assert keccak256(tally) == verification.accepted, "challenges: not the round's tally"
+    clock: uint256 = docket._open_window()
+    assert accepted == verification.accepted, "proposals: another accepted set"
+    assert keccak256(tally) == accepted, "challenges: not the round's tally"
     tallies._check_update(position, opening)
-    proposal: bytes32 = keccak256(abi_encode(rounds._round(rounds.clock), root, cid, rows, layer))
-    self._begin(proposal, UPDATE_TREES + position)
-    self._move(self._depth(), opening.root, 0)
+    digest: uint256 = proposals._digest(rounds._round(clock), root, cid, rows)
+    return self._begin(clock, digest, UPDATE_TREES + position, opening.root, ANSWER)
 
 
 @external
-def answer_rows(weights: bytes32, rows: bytes32):
+def answer_rows(number: uint256, weights: bytes32, rows: bytes32):
     """
-    @notice Shows the two digests behind the `rows` of a proposal; anybody may.
+    @notice Shows the two digests behind the `rows` of a proposal; anybody may. The nodes below are due at the same time.
+    @param number The dispute.
     @param weights The digest of the weights.
     @param rows The root of the rows tree.
     """
-    self._answer(True, UNOPENED, keccak256(concat(challenges.ROWS_PREFIX, weights, rows)))
-    self._move(self.height, rows, 1)
+    dispute: IFederation.Dispute = self._answer(number, ROWS, keccak256(concat(ROWS_PREFIX, weights, rows)))
+    self.disputes[number].state = ANSWER
+    self.disputes[number].node = rows
     log IFederation.RowsShown(
-        round=rounds._round(rounds.clock), answerer=msg.sender, weights=weights, rows=rows
+        round=dispute.proposal >> 8, answerer=msg.sender, number=number, weights=weights, rows=rows
     )
 
 
 @external
-def answer(nodes: DynArray[bytes32, NODES]):
+def answer(number: uint256, nodes: DynArray[bytes32, NODES]):
     """
     @notice Shows all nodes, but for padding, so many levels below the disputed one; anybody may.
+    @param number The dispute.
     @param nodes Their digests: eight levels below, or the leaves' if these are nearer.
     """
-    height: uint256 = self.height
-    levels: uint256 = min(LEVELS, height)
-    there: uint256 = ((leaves._leaves() - 1) >> (height - levels)) + 1 - (self.index << levels)
+    height: uint256 = self.disputes[number].height
+    levels: uint256 = min(docket.LEVELS, height)
+    below: uint256 = ((leaves._leaves() - 1) >> (height - levels)) + 1
+    there: uint256 = below - (self.disputes[number].index << levels)
     assert len(nodes) == min(there, 1 << levels), "disputes: not all of its nodes"
-    self._answer(height != 0, 0, self._top(nodes, height - levels, levels))
-    self._move(height, self.node, 1 + levels)
-    log IFederation.NodesShown(round=rounds._round(rounds.clock), answerer=msg.sender, nodes=nodes)
+    assert height != 0, "disputes: not what is due"
+    dispute: IFederation.Dispute = self._answer(number, ANSWER, self._top(nodes, height - levels, levels))
+    self.disputes[number].state = PICK
+    self.disputes[number].levels = levels
+    self._move(number)
+    log IFederation.NodesShown(
+        round=dispute.proposal >> 8, answerer=msg.sender, number=number, nodes=nodes
+    )
 
 
 @external
-def answer_leaf(content: Bytes[challenges.MAX_ROW]):
+def answer_leaf(number: uint256, content: Bytes[MAX_ROW]):
     """
-    @notice Shows the bytes of the disputed leaf, which ends the dispute; anybody may.
+    @notice Shows the bytes of the disputed leaf; anybody may.
+    @param number The dispute.
     @param content The leaf, behind its zero byte.
     """
-    self._answer(self.height == 0, 0, keccak256(content))
+    assert self.disputes[number].height == 0, "disputes: not what is due"
+    dispute: IFederation.Dispute = self._answer(number, ANSWER, keccak256(content))
     leaves._content(CONTENT, leaves.ANY)
-    log IFederation.LeafShown(round=rounds._round(rounds.clock), answerer=msg.sender, content=content)
-    self._lost()
+    self.disputes[number].state = RULE
+    self._move(number)
+    log IFederation.LeafShown(
+        round=dispute.proposal >> 8, answerer=msg.sender, number=number, content=content
+    )
 
 
 @external
-def pursue(child: uint256, digest: bytes32, proof: DynArray[bytes32, LEVELS]):
+def pursue(number: uint256, child: uint256, digest: bytes32, proof: DynArray[bytes32, docket.LEVELS]):
     """
     @notice Picks the node to go on with, among those that were shown.
+    @param number The dispute.
     @param child Its place among them.
     @param digest Its digest.
     @param proof Its siblings up to the disputed node, the lowest first.
     """
-    shown: uint256 = self._check()
-    assert shown % UNOPENED != 0, "disputes: not what is due"
-    assert msg.sender == self.challenger, "disputes: not the challenger"
-    levels: uint256 = shown - 1
-    assert len(proof) == levels, "disputes: proof of another length"
-    height: uint256 = self.height - levels
-    index: uint256 = (self.index << levels) + child
-    real: bool = child >> levels == 0 and index << height < leaves._leaves()
+    dispute: IFederation.Dispute = self._turn(number)
+    assert dispute.state == PICK, "disputes: not what is due"
+    assert len(proof) == dispute.levels, "disputes: proof of another length"
+    height: uint256 = dispute.height - dispute.levels
+    index: uint256 = (dispute.index << dispute.levels) + child
+    real: bool = child >> dispute.levels == 0 and index << height < leaves._leaves()
     assert real, "disputes: no such node"
-    assert leaves._above(digest, child, proof) == self.node, "disputes: not a node that was shown"
-    self.index = index
-    self._move(height, digest, 0)
-    log IFederation.Pursued(round=rounds._round(rounds.clock), challenger=msg.sender, child=child, digest=digest)
+    assert leaves._above(digest, child, proof) == dispute.node, "disputes: not a node that was shown"
+    self.disputes[number].state = ANSWER
+    self.disputes[number].height = height
+    self.disputes[number].index = index
+    self.disputes[number].node = digest
+    self.disputes[number].left = dispute.left - min(dispute.left, block.timestamp - dispute.moved)
+    self._move(number)
+    log IFederation.Pursued(
+        round=dispute.proposal >> 8, challenger=msg.sender, number=number, child=child, digest=digest
+    )
 
 
 @external
-def expire(voters: DynArray[uint256, 64], bodies: DynArray[bytes32, 64]):
+def expire(
+    number: uint256,
+    voters: DynArray[uint256, constants.MAX_MINERS],
+    bodies: DynArray[bytes32, constants.MAX_MINERS],
+):
     """
-    @notice Ends a dispute in which the next move did not come in time, or whose proposal another has
-            refuted meanwhile; anybody may.
+    @notice Ends a dispute in which the next move did not come in time, or whose proposal is gone; anybody may.
+    @param number The dispute.
     @param voters Who voted in the round, in the order of unveiling; needed where an answer did not come.
     @param bodies What they voted.
     """
-    proposal: bytes32 = self.proposal
-    assert proposal != empty(bytes32), "disputes: none is open"
-    if proposal != proposals.proposal:
-        self._end(empty(address))
+    dispute: IFederation.Dispute = self.disputes[number]
+    assert dispute.state != 0, "disputes: none is open"
+    if not self._stands(dispute):
+        self._end(number, True)
         return
-    assert block.timestamp >= self.due, "disputes: not yet due"
-    if self.shown % UNOPENED != 0:
-        self._lost()
+    if dispute.state == PICK or dispute.state == RULE:
+        assert self._late(dispute, dispute.moved + dispute.left), "disputes: not yet due"
+        self._lose(number)
         return
+    assert self._late(dispute, dispute.due), "disputes: not yet due"
     assert verification._chain(voters, bodies) == verification.votes, "proposals: not the votes of this round"
-    round: uint256 = rounds._round(rounds.clock)
-    log IFederation.Refuted(
-        round=round,
-        leader=registry.miners[election.lead & election.MASK8],
-        challenger=self.challenger,
-        form=DISPUTE,
+    self._close(number)
+    refutations._refute(dispute.challenger, dispute.bond, refutations.SILENCE, voters)
+    log IFederation.DisputeEnded(
+        round=dispute.proposal >> 8, challenger=dispute.challenger, number=number, returned=True
     )
-    proposals._refuted(self.challenger, 0)
-    if not election._next(rounds.clock, election.lead, voters):
-        rounds._void(round, rounds.NO_LEADER)
-    self._end(empty(address))
 
 
 @internal
 @payable
-def _begin(proposal: bytes32, tree: uint256):
+def _begin(clock: uint256, digest: uint256, tree: uint256, node: bytes32, state: uint256) -> uint256:
     """
     @notice Takes the bond of a dispute about the proposal that stands; the round waits.
-    @param proposal The digest of the proposal that the sender means.
-    @param tree MODEL_TREE, ROWS_TREE, or UPDATE_TREES and the position of an accepted update.
+    @param clock The clock.
+    @param digest The digest of the proposal that the sender means.
+    @param tree Which tree.
+    @param node Its root.
+    @param state ROWS or ANSWER.
+    @return The number of the dispute.
     """
-    clock: uint256 = rounds._enter(rounds.ATTEST)
-    assert msg.value == terms.TERMS.challenge_bond, "disputes: not the bond"
-    assert block.timestamp < (clock >> rounds.DEADLINE) & rounds.MASK36, "disputes: too late"
-    assert election.lead & election.HELD == 0, "disputes: one is open"
-    assert proposal == proposals.proposal, "disputes: not what was proposed"
-    if self.proposal != empty(bytes32):
-        self._end(empty(address))
+    proposals._check(digest)
+    round: uint256 = rounds._round(clock)
+    entry: uint256 = docket._entry(clock)
+    assert msg.value >= docket._price(entry, round), "disputes: not the bond"
+    opened: uint256 = (entry >> docket.OPENED) & constants.MASK8
+    assert opened < MAX_DISPUTES, "disputes: too many"
+    docket.word = entry + 1 + (1 << docket.OPENED)
+    election.lead |= election.HELD
     treasury.books += msg.value << treasury.OWED
-    proposals._hold()
-    self.proposal = proposal
-    self.challenger = msg.sender
-    self.answerer = empty(address)
-    self.index = 0
-    self.since = block.timestamp
-    log IFederation.Disputed(round=rounds._round(clock), challenger=msg.sender, tree=tree)
-
-
-@internal
-def _move(height: uint256, node: bytes32, shown: uint256):
-    """
-    @notice Where a dispute stands after a move; the next one is due from now on.
-    @param height The height of the disputed node.
-    @param node Its digest.
-    @param shown How many levels below it were shown, plus 1; 0 or UNOPENED if an answer is due.
-    """
-    self.height = height
-    self.node = node
-    self.shown = shown
-    self.due = block.timestamp + terms.TERMS.answer_seconds
+    number: uint256 = self.dispute_count + 1
+    self.dispute_count = number
+    self.disputes[number] = IFederation.Dispute(
+        challenger=msg.sender,
+        bond=msg.value,
+        proposal=docket._name(clock),
+        tree=tree,
+        state=state,
+        height=leaves._depth(),
+        index=0,
+        node=node,
+        levels=0,
+        due=block.timestamp + terms.TERMS.answer_seconds,
+        left=terms.TERMS.answer_seconds,
+        moved=block.timestamp,
+        block=block.number,
+    )
+    log IFederation.Disputed(round=round, challenger=msg.sender, tree=tree, number=number, bond=msg.value)
+    return number
 
 
 @internal
 @view
-def _check() -> uint256:
+def _late(dispute: IFederation.Dispute, deadline: uint256) -> bool:
     """
-    @notice What was shown, if the dispute goes on.
+    @notice Whether a move of a dispute comes too late, in seconds and in blocks.
+    @param dispute The dispute.
+    @param deadline When the move was due.
     """
-    proposal: bytes32 = self.proposal
-    assert proposal != empty(bytes32) and proposal == proposals.proposal, "disputes: none is open"
-    assert block.timestamp < self.due, "disputes: move too late"
-    return self.shown
+    return block.timestamp >= deadline and block.number >= dispute.block + terms.TERMS.min_blocks
 
 
 @internal
-def _answer(fits: bool, kind: uint256, digest: bytes32):
+@view
+def _stands(dispute: IFederation.Dispute) -> bool:
     """
-    @notice Takes an answer, if this one is due.
-    @param fits Whether the disputed node has the height for it.
-    @param kind 0, or UNOPENED.
+    @notice Whether the proposal that a dispute is about still stands.
+    @param dispute The dispute.
+    """
+    clock: uint256 = rounds.clock
+    return clock & constants.MASK4 == constants.ATTEST and dispute.proposal == docket._name(clock)
+
+
+@internal
+@view
+def _answering(number: uint256, state: uint256) -> IFederation.Dispute:
+    """
+    @notice A dispute in which an answer is due.
+    @param number Its number.
+    @param state ROWS or ANSWER.
+    """
+    dispute: IFederation.Dispute = self.disputes[number]
+    assert dispute.state != 0 and self._stands(dispute), "disputes: none is open"
+    assert dispute.state == state, "disputes: not what is due"
+    assert not self._late(dispute, dispute.due), "disputes: move too late"
+    return dispute
+
+
+@internal
+@view
+def _answer(number: uint256, state: uint256, digest: bytes32) -> IFederation.Dispute:
+    """
+    @notice A dispute, if this answer is due.
+    @param number Its number.
+    @param state ROWS or ANSWER.
     @param digest What was shown comes to.
     """
-    assert self._check() == kind and fits, "disputes: not what is due"
-    assert digest == self.node, "disputes: not the disputed node"
-    self.answerer = msg.sender
-
-
-@internal
-def _lost():
-    """
-    @notice Ends a dispute that the challenger has lost; the round goes on.
-    """
-    proposals._let_go(self.since)
-    self._end(self.answerer)
-
-
-@internal
-def _end(answerer: address):
-    """
-    @notice Ends a dispute. The bond goes back, or half of it to the last who answered and the rest to the
-            pool, so that nobody disputes and answers in turn for nothing.
-    @param answerer Who gets half of it; nobody if it goes back.
-    """
-    bond: uint256 = terms.TERMS.challenge_bond
-    challenger: address = self.challenger
-    if answerer == empty(address):
-        treasury.credits[challenger] += bond
-    else:
-        treasury.credits[answerer] += bond // 2
-        rest: uint256 = bond - bond // 2
-        treasury.books = treasury.books - (rest << treasury.OWED) + rest
-    log IFederation.DisputeEnded(
-        round=rounds._round(rounds.clock), challenger=challenger, answerer=answerer, proposal=self.proposal
-    )
-    self.proposal = empty(bytes32)
+    dispute: IFederation.Dispute = self._answering(number, state)
+    assert digest == dispute.node, "disputes: not the disputed node"
+    return dispute
 
 
 @internal
 @view
-def _depth() -> uint256:
+def _turn(number: uint256) -> IFederation.Dispute:
     """
-    @notice The height of every tree.
+    @notice A dispute in which the sender, its challenger, has the move.
+    @param number Its number.
     """
-    last: uint256 = leaves._leaves() - 1
-    depth: uint256 = 0
-    for _: uint256 in range(leaves.MAX_DEPTH):
-        if last >> depth == 0:
-            break
-        depth += 1
-    return depth
+    dispute: IFederation.Dispute = self.disputes[number]
+    assert dispute.state != 0 and self._stands(dispute), "disputes: none is open"
+    assert msg.sender == dispute.challenger, "disputes: not the challenger"
+    assert dispute.state == PICK or dispute.state == RULE, "disputes: not what is due"
+    assert not self._late(dispute, dispute.moved + dispute.left), "disputes: move too late"
+    return dispute
+
+
+@internal
+def _move(number: uint256):
+    """
+    @notice The next move of a dispute is due from now on.
+    @param number Its number.
+    """
+    self.disputes[number].moved = block.timestamp
+    self.disputes[number].block = block.number
+    self.disputes[number].due = block.timestamp + terms.TERMS.answer_seconds
+
+
+@internal
+def _close(number: uint256):
+    """
+    @notice Ends a dispute; the round no longer waits for it.
+    @param number Its number.
+    """
+    if docket.word >> docket.PROPOSAL == self.disputes[number].proposal:
+        docket.word -= 1
+    self.disputes[number].state = 0
+
+
+@internal
+def _end(number: uint256, returned: bool):
+    """
+    @notice Ends a dispute that the challenger has not won. The bond goes back where the proposal is gone. Where it
+            is lost, half goes to the author of the proposal, who had to answer, and the rest to the pool: whoever
+            sent an answer earns nothing by copying it.
+    @param number Its number.
+    @param returned Whether the bond goes back.
+    """
+    dispute: IFederation.Dispute = self.disputes[number]
+    if returned:
+        docket._return(dispute.challenger, dispute.bond, True)
+    else:
+        author: address = registry.miners[proposals.proposal & constants.MASK8]
+        half: uint256 = dispute.bond // 2
+        docket._return(author, half, True)
+        docket._return(author, dispute.bond - half, False)
+    self._close(number)
+    log IFederation.DisputeEnded(
+        round=dispute.proposal >> 8, challenger=dispute.challenger, number=number, returned=returned
+    )
+
+
+@internal
+def _lose(number: uint256):
+    """
+    @notice Ends a dispute that the challenger has lost; the next ones cost more.
+    @param number Its number.
+    """
+    self._end(number, False)
+    docket._note_lost(rounds._round(rounds.clock))
+
+
+@external
+@view
+def dispute_state(number: uint256) -> IFederation.Dispute:
+    """
+    @notice Where a dispute stands.
+    @param number Its number.
+    """
+    return self.disputes[number]
 
 
 @internal
@@ -320,7 +409,7 @@ def _top(nodes: DynArray[bytes32, NODES], height: uint256, levels: uint256) -> b
     padding: bytes32 = empty(bytes32)
     for _: uint256 in range(height, bound=leaves.MAX_DEPTH):
         padding = keccak256(concat(leaves.NODE, padding, padding))
-    for _: uint256 in range(levels, bound=LEVELS):
+    for _: uint256 in range(levels, bound=docket.LEVELS):
         for i: uint256 in range(width // 2, bound=128):
             level[i] = keccak256(concat(leaves.NODE, level[2 * i], level[2 * i + 1]))
         if width % 2 == 1:

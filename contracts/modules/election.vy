@@ -2,46 +2,40 @@
 """
 @title election: who leads
 @license Apache-2.0
-@notice A lottery among the voters of the round: weighted by stake (`stake`), by what the contract has
-        seen of their resources (`resource`), or evenly among the members (`committee`). Tickets are
-        independent, so that there is always a next in line, whoever stays away. `pow`: the first voter
-        whose keccak(puzzle, turn, miner, nonce) is below the target. The lead is one word:
-        leader (8) | turn (8) | voting weight (24) | attested weight (24) | attested (64) | failed (64)
-        | accepted samples (32) | matching verdicts (24) | spare (7) | held (1).
+@notice The voters of a round lead in turns (`turns`), by stake or, where the engine is `resource`, by what the
+        contract has seen of their resources. `pow` is a race: the first voter whose keccak(puzzle, turn,
+        miner, nonce) is below the target. The lead is one word:
+        leader (8) | turn (6) | standing (1) | held (1) | whole weight (24) | attested weight (24) | attested (64)
+        | failed (64) | accepted samples (31) | matching verdicts, weighted (32) | spare (1).
+        While a proposal stands, who passes it on neither earns nor pays a lead.
 """
 
 from interfaces import IFederation
+from modules import constants
+from modules import packing
 from modules import terms
 from modules import registry
 from modules import rounds
 from modules import scores
-from modules import lottery
+from modules import turns
 
 uses: terms
 uses: registry
 uses: rounds
 uses: scores
+uses: turns
 
-
-MAX_VOTES: constant(uint256) = 64
 
 TURN: constant(uint256) = 8  # shifts
-VOTING: constant(uint256) = 16
+WHOLE: constant(uint256) = 16
 ATTESTED_WEIGHT: constant(uint256) = 40
 ATTESTED: constant(uint256) = 64
 FAILED: constant(uint256) = 128
 SAMPLES: constant(uint256) = 192
-MATCHES: constant(uint256) = 224
-HELD: constant(uint256) = 2**255  # a dispute is open: the round waits for its end
-NOBODY: constant(uint256) = 255  # the leader's index while a race is on
-MASK8: constant(uint256) = 2**8 - 1
-MASK16: constant(uint256) = 2**16 - 1
-MASK24: constant(uint256) = 2**24 - 1
-MASK32: constant(uint256) = 2**32 - 1
-MASK64: constant(uint256) = 2**64 - 1
-MASK160: constant(uint256) = 2**160 - 1
-VOTER_NOVICE: constant(uint256) = 2**196
-VOTER_INDEX: constant(uint256) = 200  # shift
+MATCHES: constant(uint256) = 223
+STANDING: constant(uint256) = 2**14  # a proposal was made that nobody has refuted
+HELD: constant(uint256) = 2**15  # the round waits for a dispute
+NOBODY: constant(uint256) = constants.MASK8  # the leader's index while a race is on
 RETARGET: constant(uint256) = 4  # a race moves the target by this factor at most
 
 lead: uint256
@@ -60,116 +54,102 @@ def __init__():
 @internal
 def _begin(
     clock: uint256,
-    weight: uint256,
     samples: uint256,
     matches: uint256,
-    voters: DynArray[uint256, MAX_VOTES],
+    voters: DynArray[uint256, constants.MAX_MINERS],
     puzzle: bytes32,
 ):
     """
     @notice Starts the election of a counted round.
     @param clock The clock.
-    @param weight The round's voting weight.
     @param samples The accepted samples.
-    @param matches The verdicts that matched the tally.
+    @param matches The verdicts that matched the tally, each with its voter's weight.
     @param voters Who voted.
     @param puzzle What a race starts from.
     """
-    lead: uint256 = weight << VOTING | samples << SAMPLES | matches << MATCHES
-    seats: uint256 = (clock >> rounds.ACTED) & MASK64
-    if clock >> rounds.ENGINE == rounds.POW:
+    lead: uint256 = rounds._whole(clock) << WHOLE | samples << SAMPLES | matches << MATCHES
+    seats: uint256 = (clock >> rounds.ACTED) & constants.MASK64
+    if clock >> rounds.ENGINE == constants.POW:
         self.puzzle = puzzle
-        if self.lead & MASK8 == NOBODY:
+        if self.lead & constants.MASK8 == NOBODY:
             # The last race ended without a winner: the target is too hard for those who are left.
             self._retarget(terms.TERMS.pow_seconds * RETARGET)
-        self._race(clock, lead, seats)
-    else:
-        self._appoint(clock, lead, seats, self._draw(clock, voters, 0))
+    self._pass_on(clock, lead, seats, voters)
 
 
 @internal
-def _next(clock: uint256, before: uint256, voters: DynArray[uint256, MAX_VOTES]) -> bool:
+def _next(clock: uint256, before: uint256, voters: DynArray[uint256, constants.MAX_MINERS]) -> bool:
     """
-    @notice Passes the lead on after a leader lost its turn.
+    @notice Passes the lead on after a leader lost its turn. What was attested stays while a proposal stands.
     @param clock The clock.
     @param before The lead that failed.
     @param voters Who voted.
     @return Whether somebody was left; if not, the round is void.
     """
-    turn: uint256 = ((before >> TURN) & MASK8) + 1
+    turn: uint256 = ((before >> TURN) & constants.MASK6) + 1
     if turn >= len(voters):
         return False
-    failed: uint256 = (before >> FAILED) & MASK64 | 1 << (before & MASK8)
-    kept: uint256 = MASK24 << VOTING | MASK32 << SAMPLES | MASK24 << MATCHES
-    lead: uint256 = before & kept | turn << TURN | failed << FAILED
-    seats: uint256 = clock >> rounds.EXPECTED
-    if clock >> rounds.ENGINE == rounds.POW:
-        self._race(clock, lead, seats)
-    else:
-        self._appoint(clock, lead, seats, self._draw(clock, voters, failed))
+    failed: uint256 = (before >> FAILED) & constants.MASK64 | 1 << (before & constants.MASK8)
+    kept: uint256 = (
+        constants.MASK24 << WHOLE | constants.MASK31 << SAMPLES | constants.MASK32 << MATCHES
+    )
+    if before & STANDING != 0:
+        kept |= STANDING | constants.MASK24 << ATTESTED_WEIGHT | constants.MASK64 << ATTESTED
+    self._pass_on(clock, before & kept | turn << TURN | failed << FAILED, clock >> rounds.EXPECTED, voters)
     return True
 
 
 @internal
-def _race(clock: uint256, lead: uint256, seats: uint256):
+def _pass_on(
+    clock: uint256, lead: uint256, seats: uint256, voters: DynArray[uint256, constants.MAX_MINERS]
+):
     """
-    @notice Opens a race for a proof of work.
+    @notice Opens a race, or makes the next in turn the leader.
     @param clock The clock.
     @param lead The lead, without a leader.
     @param seats The miners of the round.
+    @param voters Who voted.
     """
-    self.lead = lead | NOBODY
-    rounds.clock = rounds._stage(clock, rounds.ELECT, terms.TERMS.elect_seconds, seats)
-
-
-@internal
-def _appoint(clock: uint256, lead: uint256, seats: uint256, voter: uint256):
-    """
-    @notice Makes a miner the leader.
-    @param clock The clock.
-    @param lead The lead, without a leader.
-    @param seats The miners of the round.
-    @param voter The miner, as a voter of the round.
-    """
-    self.lead = lead | voter >> VOTER_INDEX
-    rounds.clock = rounds._stage(clock, rounds.PROPOSE, terms.TERMS.propose_seconds, seats)
+    if clock >> rounds.ENGINE == constants.POW:
+        self.lead = lead | NOBODY
+        rounds.clock = rounds._stage(clock, constants.ELECT, terms.TERMS.elect_seconds, seats)
+        return
+    failed: uint256 = (lead >> FAILED) & constants.MASK64
+    if lead & STANDING == 0:
+        turns._share(voters, self._weights(clock, voters, failed))
+    voter: uint256 = turns._first(voters, failed)
+    if lead & STANDING == 0:
+        turns._charge(voter >> packing.SEAT)
+    self.lead = lead | voter >> packing.SEAT
+    rounds.clock = rounds._stage(clock, constants.PROPOSE, terms.TERMS.propose_seconds, seats)
     log IFederation.Elected(
         round=rounds._round(clock),
-        leader=convert(voter & MASK160, address),
-        turn=(lead >> TURN) & MASK8,
+        leader=packing._account(voter),
+        turn=(lead >> TURN) & constants.MASK6,
         nonce=0,
     )
 
 
 @internal
 @view
-def _draw(clock: uint256, voters: DynArray[uint256, MAX_VOTES], failed: uint256) -> uint256:
+def _weights(
+    clock: uint256, voters: DynArray[uint256, constants.MAX_MINERS], failed: uint256
+) -> DynArray[uint256, constants.MAX_MINERS]:
     """
-    @notice The first in the ranking of the voters that have not lost their turn.
+    @notice By what a lead is shared out: stake, or the score before the round; 0 for who has lost its turn.
     @param clock The clock.
     @param voters Who voted.
     @param failed The mask of those that lost their turn.
     """
-    by_resources: bool = clock >> rounds.ENGINE == rounds.RESOURCE
-    seed: bytes32 = rounds.seed
-    leader: uint256 = 0
-    first: uint256 = 0
-    least: uint256 = 0
+    weights: DynArray[uint256, constants.MAX_MINERS] = []
     for voter: uint256 in voters:
-        if (failed >> (voter >> VOTER_INDEX)) & 1 == 1:
-            continue
-        entrant: uint256 = voter & (MASK160 | MASK16 << lottery.WEIGHT)
-        if by_resources:
-            score: uint256 = scores._score(convert(voter & MASK160, address), rounds._round(clock))
-            entrant = voter & MASK160 | score << lottery.WEIGHT
-        if voter & VOTER_NOVICE != 0:
-            entrant |= lottery.NOVICE
-        wait: uint256 = lottery._wait(lottery._ticket(seed, lottery.LEAD, entrant & MASK160))
-        if first == 0 or lottery._before(wait, entrant, least, first):
-            leader = voter
-            first = entrant
-            least = wait
-    return leader
+        weight: uint256 = 0
+        if (failed >> (voter >> packing.SEAT)) & 1 == 0:
+            weight = packing._weight(voter)
+            if clock >> rounds.ENGINE == constants.RESOURCE:
+                weight = scores._score(packing._account(voter), rounds._round(clock))
+        weights.append(weight)
+    return weights
 
 
 @internal
@@ -191,21 +171,21 @@ def solve(nonce: uint256):
     @notice Ends the race: the sender has found a proof of work and leads.
     @param nonce The proof.
     """
-    clock: uint256 = rounds._enter(rounds.ELECT)
+    clock: uint256 = rounds._enter(constants.ELECT)
     record: uint256 = 0
     bit: uint256 = 0
     record, bit = registry._seat(msg.sender, clock >> rounds.EXPECTED)
     assert bit != 0, "election: not a voter of this round"
     lead: uint256 = self.lead
     assert (lead >> FAILED) & bit == 0, "election: lost its turn"
-    turn: uint256 = (lead >> TURN) & MASK8
+    turn: uint256 = (lead >> TURN) & constants.MASK6
     proof: uint256 = self._proof(self.puzzle, turn, msg.sender, nonce)
     assert proof < self.target, "election: above the target"
-    started: uint256 = ((clock >> rounds.DEADLINE) & rounds.MASK36) - terms.TERMS.elect_seconds
+    started: uint256 = rounds._deadline(clock) - terms.TERMS.elect_seconds
     self._retarget(block.timestamp - started)
-    self.lead = (lead & ~NOBODY) | record & MASK8
+    self.lead = lead & ~NOBODY | record & registry.INDEX
     rounds.clock = rounds._stage(
-        clock, rounds.PROPOSE, terms.TERMS.propose_seconds, clock >> rounds.EXPECTED
+        clock, constants.PROPOSE, terms.TERMS.propose_seconds, clock >> rounds.EXPECTED
     )
     log IFederation.Elected(round=rounds._round(clock), leader=msg.sender, turn=turn, nonce=nonce)
 
@@ -234,12 +214,13 @@ def lead_now() -> IFederation.Lead:
     """
     lead: uint256 = self.lead
     return IFederation.Lead(
-        leader=registry.miners[lead & MASK8],
-        turn=(lead >> TURN) & MASK8,
-        voting_weight=(lead >> VOTING) & MASK24,
-        attested_weight=(lead >> ATTESTED_WEIGHT) & MASK24,
-        attested=(lead >> ATTESTED) & MASK64,
-        failed=(lead >> FAILED) & MASK64,
-        samples=(lead >> SAMPLES) & MASK32,
-        matches=(lead >> MATCHES) & MASK24,
+        leader=registry.miners[lead & constants.MASK8],
+        turn=(lead >> TURN) & constants.MASK6,
+        whole_weight=(lead >> WHOLE) & constants.MASK24,
+        attested_weight=(lead >> ATTESTED_WEIGHT) & constants.MASK24,
+        attested=(lead >> ATTESTED) & constants.MASK64,
+        failed=(lead >> FAILED) & constants.MASK64,
+        samples=(lead >> SAMPLES) & constants.MASK31,
+        matches=(lead >> MATCHES) & constants.MASK32,
+        standing=lead & STANDING != 0,
     )

@@ -148,3 +148,18 @@ def _above(digest: bytes32, index: uint256, proof: DynArray[bytes32, MAX_DEPTH])
             node = keccak256(concat(NODE, node, sibling))
         path >>= 1
     return node
+
+
+@internal
+@view
+def _depth() -> uint256:
+    """
+    @notice The height of every tree.
+    """
+    last: uint256 = self._leaves() - 1
+    depth: uint256 = 0
+    for _: uint256 in range(MAX_DEPTH):
+        if last >> depth == 0:
+            break
+        depth += 1
+    return depth

@@ -1,24 +1,19 @@
 # pragma version 0.4.3
 """
-@title lottery: independent tickets, weighted
+@title lottery: the members of committees, by independent weighted tickets
 @license Apache-2.0
-@notice Everybody has a ticket of its own, a uniform number out of seed, purpose and account. The
+@notice Every miner has a ticket of its own, a uniform number out of seed, committee and account. The
         ticket's logarithm is an exponential waiting time; divided by the weight it is a key, and the
-        smallest key is first. So each is first with its share of the weight, and whoever stays
-        away changes nobody else's key. Novices rank after everybody else. The Python twin is
-        `bcfl.protocol.lottery`, bit for bit.
+        smallest keys are drawn. So each is first with its share of the weight, and whoever stays
+        away changes nobody else's key. The Python twin is `bcfl.protocol.lottery`, bit for bit.
 """
 
 
-LEAD: constant(uint256) = 0  # purposes
-COMMITTEE: constant(uint256) = 1
-MAX_ENTRANTS: constant(uint256) = 64
+from modules import constants
 
-# Entrant: novice (1) | weight (32) | account (160).
+
+# Entrant: weight (16) | account (160); 0 where a seat is not drawn from.
 WEIGHT: constant(uint256) = 160  # shift
-NOVICE: constant(uint256) = 2**192
-MASK32: constant(uint256) = 2**32 - 1
-MASK160: constant(uint256) = 2**160 - 1
 TAKEN: constant(uint256) = max_value(uint256)
 
 ONE: constant(uint256) = 2**128
@@ -28,14 +23,14 @@ ROOT: constant(uint256) = 240615969168004511545033772477625056927  # sqrt(1/2) *
 
 @internal
 @pure
-def _ticket(seed: bytes32, purpose: uint256, account: uint256) -> uint256:
+def _ticket(seed: bytes32, committee: uint256, account: uint256) -> uint256:
     """
     @notice A uniform number that nobody can choose.
-    @param seed The round's seed.
-    @param purpose What is drawn.
+    @param seed What the draw starts from.
+    @param committee Which of the committees that are drawn at once.
     @param account Whose ticket it is.
     """
-    return convert(keccak256(abi_encode(seed, purpose, account)), uint256)
+    return convert(keccak256(abi_encode(seed, committee, account)), uint256)
 
 
 @internal
@@ -86,28 +81,28 @@ def _wait(ticket: uint256) -> uint256:
 
 @internal
 @pure
-def _drawn(seed: bytes32, purpose: uint256, entrants: uint256[MAX_ENTRANTS], picks: uint256) -> uint256:
+def _drawn(seed: bytes32, committee: uint256, entrants: uint256[constants.MAX_MINERS], picks: uint256) -> uint256:
     """
-    @notice The places of the first `picks` entrants, as a mask; all of them where there are no more.
-    @param seed The round's seed.
-    @param purpose What is drawn.
-    @param entrants Who takes part, packed; 0 where nobody has the place.
+    @notice The seats of the first `picks` entrants, as a mask; all of them where there are no more.
+    @param seed What the draw starts from.
+    @param committee Which of the committees that are drawn at once.
+    @param entrants Who takes part, by seat.
     @param picks How many are drawn.
     """
-    waits: uint256[MAX_ENTRANTS] = empty(uint256[MAX_ENTRANTS])
-    for i: uint256 in range(MAX_ENTRANTS):
+    waits: uint256[constants.MAX_MINERS] = empty(uint256[constants.MAX_MINERS])
+    for i: uint256 in range(constants.MAX_MINERS):
         waits[i] = TAKEN
         if entrants[i] != 0:
-            waits[i] = self._wait(self._ticket(seed, purpose, entrants[i] & MASK160))
+            waits[i] = self._wait(self._ticket(seed, committee, entrants[i] & constants.MASK160))
     mask: uint256 = 0
-    for _: uint256 in range(picks, bound=MAX_ENTRANTS):
-        first: uint256 = MAX_ENTRANTS
-        for i: uint256 in range(MAX_ENTRANTS):
+    for _: uint256 in range(picks, bound=constants.MAX_MINERS):
+        first: uint256 = constants.MAX_MINERS
+        for i: uint256 in range(constants.MAX_MINERS):
             if waits[i] == TAKEN:
                 continue
-            if first == MAX_ENTRANTS or self._before(waits[i], entrants[i], waits[first], entrants[first]):
+            if first == constants.MAX_MINERS or self._before(waits[i], entrants[i], waits[first], entrants[first]):
                 first = i
-        if first == MAX_ENTRANTS:
+        if first == constants.MAX_MINERS:
             break
         waits[first] = TAKEN
         mask |= 1 << first
@@ -124,10 +119,8 @@ def _before(wait: uint256, entrant: uint256, other_wait: uint256, other: uint256
     @param other_wait That of the other.
     @param other The other, packed.
     """
-    if (entrant ^ other) & NOVICE != 0:
-        return other & NOVICE != 0
-    left: uint256 = unsafe_mul(wait, (other >> WEIGHT) & MASK32)
-    right: uint256 = unsafe_mul(other_wait, (entrant >> WEIGHT) & MASK32)
+    left: uint256 = unsafe_mul(wait, other >> WEIGHT)
+    right: uint256 = unsafe_mul(other_wait, entrant >> WEIGHT)
     if left == right:
-        return entrant & MASK160 < other & MASK160
+        return entrant & constants.MASK160 < other & constants.MASK160
     return left < right

@@ -4,55 +4,51 @@
 @license Apache-2.0
 @notice Miners with their stakes and weights, devices with their accounts. What
         changes during a round takes effect when the next one opens. A miner's
-        record is one word, so that a commitment costs one slot: digest (224 bits) | renewed (1) |
-        novice (1) | left (1) | also a device (1) | registered (1) | weight (16) | index (8).
-        A miner's *tail* is the last shown layer of its hash chain, from which the draws get their seeds.
+        record is one word, so that a commitment costs one slot: digest (224 bits) | spare (2) |
+        slashed (1) | consents to be a device (1) | suspended (1) | left (1) | also a device (1) | registered (1) |
+        weight (16) | index (8). An exit is one word: time (36) | round (32).
 """
 
 from interfaces import IFederation
+from modules import constants
 from modules import terms
+from modules import turns
 
 uses: terms
+uses: turns
 
 
-MAX_MINERS: constant(uint256) = 64
-MAX_WEIGHT: constant(uint256) = 65_535
+MAX_WEIGHT: constant(uint256) = constants.MASK16
 
-INDEX: constant(uint256) = 255
+INDEX: constant(uint256) = constants.MASK8
 WEIGHT: constant(uint256) = 8  # shift
 REGISTERED: constant(uint256) = 2**24
 ALSO_DEVICE: constant(uint256) = 2**25
 LEFT: constant(uint256) = 2**26
-NOVICE: constant(uint256) = 2**27  # ranks after everybody else in a draw
-RENEWED: constant(uint256) = 2**28  # has a new tail, and shows no layer of it in this round
-RECORD: constant(uint256) = 2**32 - 1  # all but the digest
+SUSPENDED: constant(uint256) = 2**27  # has a seat without weight until it resumes
+CONSENT: constant(uint256) = 2**28  # becomes a device too when the next round opens
+SLASHED: constant(uint256) = 2**29  # has made or attested a proposal of this round that was refuted
+RECORD: constant(uint256) = constants.MASK32  # all but the digest
 
-# Roster: active (64) | changed (64) | leaving (64) | total weight (32) | next engine (8) | novices (1).
-MASK64: constant(uint256) = 2**64 - 1
+# Roster: active (64) | changed (64) | leaving (64) | total weight (32) | next engine (8).
 CHANGED: constant(uint256) = 64
 LEAVING: constant(uint256) = 128
 TOTAL: constant(uint256) = 192
 ENGINE: constant(uint256) = 224
-MASK8: constant(uint256) = 2**8 - 1
-NOVICES: constant(uint256) = 2**232  # `novices` is not empty
-FULL: constant(uint256) = 0  # the mode in which every miner is a device
-COHORT: constant(uint256) = 64  # bits
 
 # Device: until round (32) | from round (32) | account (160).
 SINCE: constant(uint256) = 160
 UNTIL: constant(uint256) = 192
-MASK32: constant(uint256) = 2**32 - 1
 MAX_DEVICES: constant(uint256) = 65_535
 
-OWNER: immutable(address)
+EXIT_TIME: constant(uint256) = 32  # shift
 
+owner: public(address)
 records: HashMap[address, uint256]
 stakes: HashMap[address, uint256]
 exits: HashMap[address, uint256]
 miners: HashMap[uint256, address]
-tails: HashMap[address, bytes32]
 roster: uint256
-novices: uint256  # four masks: who became a novice in the running round, and in the three before
 staked: public(uint256)
 devices: HashMap[uint256, uint256]
 device_index: HashMap[address, uint256]  # index + 1
@@ -64,37 +60,49 @@ def __init__():
     """
     @notice The deployer owns the federation: it admits devices and opens the first round.
     """
-    OWNER = msg.sender
+    self.owner = msg.sender
     self.roster = terms.TERMS.engine << ENGINE
 
 
 @internal
+def _transfer_ownership(account: address):
+    """
+    @notice Hands the ownership on; only the owner may. The zero address gives it up for ever.
+    @param account The next owner.
+    """
+    assert msg.sender == self.owner, "registry: not the owner"
+    self.owner = account
+    log IFederation.OwnershipTransferred(previous=msg.sender, owner=account)
+
+
+@internal
 @payable
-def _register_miner(tail: bytes32, round: uint256):
+def _register_miner(round: uint256):
     """
     @notice Takes the sender's stake; it votes from the next round on.
-    @param tail The last layer of its hash chain.
     @param round The running round.
     """
     assert self.records[msg.sender] == 0, "registry: already a miner"
-    assert tail != empty(bytes32), "registry: no tail"
-    if terms.TERMS.mode == FULL:
-        assert self.device_index[msg.sender] != 0, "registry: not a device"
-    index: uint256 = MAX_MINERS
-    for i: uint256 in range(MAX_MINERS):
+    position: uint256 = self.device_index[msg.sender]
+    if position != 0 and self.devices[position - 1] >> UNTIL != constants.MASK32:
+        position = 0
+    if terms.TERMS.mode == constants.FULL:
+        assert position != 0, "registry: not a device"
+    index: uint256 = constants.MAX_MINERS
+    for i: uint256 in range(constants.MAX_MINERS):
         if self.miners[i] == empty(address):
             index = i
             break
-    assert index < MAX_MINERS, "registry: no room for a miner"
+    assert index < constants.MAX_MINERS, "registry: no room for a miner"
     record: uint256 = index | REGISTERED
-    if self.device_index[msg.sender] != 0:
+    if position != 0:
         record |= ALSO_DEVICE
     self.records[msg.sender] = record
     self.miners[index] = msg.sender
-    self.tails[msg.sender] = tail
-    self._change(index, round)
+    turns._join(index)
+    self.roster |= 1 << (CHANGED + index)
     self._add_stake()
-    log IFederation.MinerRegistered(miner=msg.sender, index=index, stake=msg.value, tail=tail)
+    log IFederation.MinerRegistered(miner=msg.sender, index=index, stake=msg.value)
 
 
 @internal
@@ -110,95 +118,71 @@ def _add_stake():
 
 
 @internal
-def _change(index: uint256, round: uint256):
+@view
+def _staying(account: address) -> uint256:
     """
-    @notice Lets a miner's new stake or tail take effect in the next round, as a novice's. Whoever leads knows
-            the next seed before the others: what it changes then must not win it a draw.
-    @param index The miner's index.
-    @param round The running round; before the first one nobody knows a seed.
+    @notice The record of a miner that has a seat and has not asked to leave.
+    @param account Its account.
     """
-    roster: uint256 = self.roster | 1 << (CHANGED + index)
-    if round != 0:
-        self.novices |= 1 << index
-        roster |= NOVICES
-    self.roster = roster
-
-
-@internal
-def _renew(tail: bytes32, round: uint256):
-    """
-    @notice Replaces the sender's hash chain; it shows a layer of the new one from the next round on.
-    @param tail The last layer of the new chain.
-    @param round The running round.
-    """
-    record: uint256 = self.records[msg.sender]
+    record: uint256 = self.records[account]
     assert record & REGISTERED != 0, "registry: not a miner"
-    assert self.exits[msg.sender] == 0, "registry: leaving"
-    assert tail != empty(bytes32), "registry: no tail"
-    self.records[msg.sender] = record | RENEWED
-    self.tails[msg.sender] = tail
-    self._change(record & INDEX, round)
-    log IFederation.Renewed(miner=msg.sender, tail=tail)
+    assert self.exits[account] == 0, "registry: leaving"
+    return record
 
 
 @internal
 @payable
-def _top_up(round: uint256):
+def _top_up():
     """
     @notice Raises the sender's stake; its weight follows when the next round opens.
-    @param round The running round.
     """
-    record: uint256 = self.records[msg.sender]
-    assert record != 0, "registry: not a miner"
-    assert self.exits[msg.sender] == 0, "registry: leaving"
+    record: uint256 = self._staying(msg.sender)
     self._add_stake()
-    self._change(record & INDEX, round)
+    self.roster |= 1 << (CHANGED + (record & INDEX))
     log IFederation.StakeChanged(miner=msg.sender, stake=self.stakes[msg.sender])
 
 
 @internal
-def _leave_miner(round: uint256):
+def _leave_miner(account: address, round: uint256):
     """
-    @notice The sender stops voting when the next round opens; its stake stays for a while.
+    @notice A miner stops voting when the next round opens; its stake stays for a while.
+    @param account The miner.
     @param round The running round.
     """
-    record: uint256 = self.records[msg.sender]
-    assert record != 0, "registry: not a miner"
-    assert self.exits[msg.sender] == 0, "registry: leaving"
+    record: uint256 = self._staying(account)
     exit_round: uint256 = round + 1 + terms.TERMS.exit_rounds
-    self.exits[msg.sender] = exit_round
+    self.exits[account] = exit_round
     self.roster |= 1 << (LEAVING + (record & INDEX))
-    log IFederation.MinerLeft(miner=msg.sender, exit_round=exit_round)
+    log IFederation.MinerLeft(miner=account, exit_round=exit_round)
 
 
 @internal
-def _release_stake(round: uint256) -> uint256:
+def _release_stake(account: address, round: uint256, idle: bool) -> uint256:
     """
-    @notice Ends the sender's membership and hands back what is left of its stake.
+    @notice Ends a miner's membership and hands back what is left of its stake: some rounds or some time
+            after its last round, whichever comes first, and at once before the first round.
+    @param account The miner.
     @param round The running round.
+    @param idle Whether the first round has not been opened.
     @return The amount, for the caller to pay out.
     """
-    exit_round: uint256 = self.exits[msg.sender]
-    assert exit_round != 0, "registry: not leaving"
-    assert round >= exit_round, "registry: stake still locked"
-    stake: uint256 = self.stakes[msg.sender]
-    self.stakes[msg.sender] = 0
-    self.exits[msg.sender] = 0
-    self.records[msg.sender] = 0
+    exit: uint256 = self.exits[account]
+    assert exit != 0, "registry: not leaving"
+    left: uint256 = exit >> EXIT_TIME
+    late: bool = left != 0 and block.timestamp >= left + terms.TERMS.exit_seconds
+    assert idle or late or (left != 0 and round >= exit & constants.MASK32), "registry: stake still locked"
+    if idle:
+        # No refresh has freed the seat.
+        index: uint256 = self.records[account] & INDEX
+        self.miners[index] = empty(address)
+        self.roster &= ~(1 << (CHANGED + index) | 1 << (LEAVING + index))
+    stake: uint256 = self.stakes[account]
+    self.stakes[account] = 0
+    self.exits[account] = 0
+    self.records[account] = 0
     self.staked -= stake
-    log IFederation.StakeChanged(miner=msg.sender, stake=0)
+    log IFederation.StakeChanged(miner=account, stake=0)
     return stake
-
-
-@internal
-def _slash(round: uint256, index: uint256) -> uint256:
-    """
-    @notice Takes the whole stake of a miner.
-    @param round The running round.
-    @param index The miner's index.
-    @return The amount taken, for the caller to share out.
-    """
-    return self._penalize(round, index, max_value(uint256))
 
 
 @internal
@@ -221,92 +205,140 @@ def _penalize(round: uint256, index: uint256, penalty: uint256) -> uint256:
 
 
 @internal
-def _refresh() -> uint256:
+def _slash(round: uint256, index: uint256, part: uint256) -> uint256:
     """
-    @notice Lets what changed take effect; called when a round opens.
+    @notice Takes a part of a miner's stake; it neither attests nor leads any more in this round.
+    @param round The running round.
+    @param index The miner's index.
+    @param part How much, in basis points.
+    @return The amount taken, for the caller to share out.
+    """
+    miner: address = self.miners[index]
+    self.records[miner] |= SLASHED
+    return self._penalize(round, index, self.stakes[miner] * part // constants.BASIS)
+
+
+@internal
+def _refresh(round: uint256) -> uint256:
+    """
+    @notice Lets what changed take effect; called when a round opens. A seat whose stake is below the
+            minimum is freed, and what is left of the stake goes the way of an exit.
+    @param round The round that opens.
     @return The roster.
     """
     roster: uint256 = self.roster
-    changes: uint256 = (roster >> CHANGED | roster >> LEAVING) & MASK64
-    novices: uint256 = 0
-    if roster & NOVICES != 0:
-        # The oldest of the four masks falls off at the top.
-        cohorts: uint256 = self.novices
-        changes |= cohorts >> (3 * COHORT)
-        novices = (cohorts | cohorts >> COHORT | cohorts >> (2 * COHORT)) & MASK64
-        self.novices = cohorts << COHORT
-        if novices == 0:
-            roster &= ~NOVICES
+    leaving: uint256 = (roster >> LEAVING) & constants.MASK64
+    changes: uint256 = (roster >> CHANGED) & constants.MASK64 | leaving
     if changes == 0:
         return roster
-    leaving: uint256 = (roster >> LEAVING) & MASK64
-    active: uint256 = roster & MASK64
-    total: uint256 = (roster >> TOTAL) & MASK32
-    for index: uint256 in range(MAX_MINERS):
-        if (changes >> index) & 1 == 0:
+    active: uint256 = roster & constants.MASK64
+    total: uint256 = (roster >> TOTAL) & constants.MASK32
+    for index: uint256 in range(constants.MAX_MINERS):
+        bit: uint256 = 1 << index
+        if changes & bit == 0:
             continue
         miner: address = self.miners[index]
         if miner == empty(address):
             continue
-        record: uint256 = self.records[miner] & ~(NOVICE | RENEWED)
-        bit: uint256 = 1 << index
-        if novices & bit != 0:
-            record |= NOVICE
+        record: uint256 = self.records[miner] & ~SLASHED
         if active & bit != 0:
             total -= (record >> WEIGHT) & MAX_WEIGHT
-        if leaving & bit != 0:
-            active &= ~bit
-            self.records[miner] = LEFT
-            self.miners[index] = empty(address)
-            continue
         weight: uint256 = min(self.stakes[miner] // terms.TERMS.min_stake, MAX_WEIGHT)
-        total += weight
+        if leaving & bit != 0 or weight == 0:
+            active &= ~bit
+            self._free(miner, index, round)
+            continue
+        if record & SUSPENDED != 0:
+            weight = 0
         if weight == 0:
             active &= ~bit
         else:
             active |= bit
-        self.records[miner] = (record & ~(MAX_WEIGHT << WEIGHT)) | weight << WEIGHT
-    roster = active | total << TOTAL | roster & (MASK8 << ENGINE | NOVICES)
+        total += weight
+        if record & CONSENT != 0:
+            record = record & ~CONSENT | ALSO_DEVICE
+        self.records[miner] = record & ~(MAX_WEIGHT << WEIGHT) | weight << WEIGHT
+    roster = active | total << TOTAL | roster & (constants.MASK8 << ENGINE)
     self.roster = roster
     return roster
 
 
 @internal
-def _register_devices(accounts: DynArray[address, 64], from_round: uint256):
+def _free(miner: address, index: uint256, round: uint256):
     """
-    @notice Admits devices; only the owner may.
+    @notice Frees a seat; from now on the time of the exit runs.
+    @param miner Who had it.
+    @param index The seat.
+    @param round The round that opens.
+    """
+    exit: uint256 = self.exits[miner]
+    if exit == 0:
+        exit = round + terms.TERMS.exit_rounds
+        log IFederation.MinerLeft(miner=miner, exit_round=exit)
+    self.exits[miner] = exit | block.timestamp << EXIT_TIME
+    self.records[miner] = LEFT
+    self.miners[index] = empty(address)
+
+
+@internal
+def _register_devices(accounts: DynArray[address, 64], round: uint256):
+    """
+    @notice Admits devices from the next round on; only the owner may. A device that has left returns to its
+            index. A miner becomes a device too only with its consent.
     @param accounts Their accounts.
-    @param from_round The first round they take part in.
+    @param round The running round.
     """
-    assert msg.sender == OWNER, "registry: not the owner"
+    assert msg.sender == self.owner, "registry: not the owner"
     count: uint256 = self.device_count
-    assert count + len(accounts) <= MAX_DEVICES, "registry: no room for a device"
     for account: address in accounts:
         assert account != empty(address), "registry: no account"
-        assert self.device_index[account] == 0, "registry: already a device"
-        self.devices[count] = convert(account, uint256) | from_round << SINCE | MASK32 << UNTIL
-        self.device_index[account] = count + 1
-        if self.records[account] != 0:
-            self.records[account] |= ALSO_DEVICE
-        log IFederation.DeviceRegistered(device=account, index=count, from_round=from_round)
-        count += 1
+        index: uint256 = count
+        position: uint256 = self.device_index[account]
+        if position == 0:
+            assert count < MAX_DEVICES, "registry: no room for a device"
+            count += 1
+            self.device_index[account] = count
+        else:
+            index = position - 1
+            assert self.devices[index] >> UNTIL <= round, "registry: already a device"
+        self.devices[index] = (
+            convert(account, uint256) | (round + 1) << SINCE | constants.MASK32 << UNTIL
+        )
+        log IFederation.DeviceRegistered(device=account, index=index, from_round=round + 1)
     self.device_count = count
 
 
 @internal
-def _leave_device(account: address, until_round: uint256):
+def _accept_device():
     """
-    @notice Lets a device go; the device itself or the owner may ask for it.
+    @notice A miner consents to be a device too, from the next round on.
+    """
+    record: uint256 = self._staying(msg.sender)
+    position: uint256 = self.device_index[msg.sender]
+    assert position != 0 and self.devices[position - 1] >> UNTIL == constants.MASK32, "registry: not a device"
+    assert record & (ALSO_DEVICE | CONSENT) == 0, "registry: already a device"
+    self.records[msg.sender] = record | CONSENT
+    self.roster |= 1 << (CHANGED + (record & INDEX))
+    log IFederation.DeviceAccepted(miner=msg.sender, index=position - 1)
+
+
+@internal
+def _leave_device(account: address, round: uint256):
+    """
+    @notice Lets a device go from the next round on; the device itself or the owner may ask for it. Where
+            every miner has to be a device, it loses its seat as well.
     @param account The device.
-    @param until_round The first round it no longer takes part in.
+    @param round The running round.
     """
-    assert msg.sender == account or msg.sender == OWNER, "registry: not the device"
+    assert msg.sender == account or msg.sender == self.owner, "registry: not the device"
     position: uint256 = self.device_index[account]
     assert position != 0, "registry: not a device"
     device: uint256 = self.devices[position - 1]
-    assert device >> UNTIL == MASK32, "registry: leaving"
-    self.devices[position - 1] = (device & ~(MASK32 << UNTIL)) | until_round << UNTIL
-    log IFederation.DeviceLeft(device=account, index=position - 1, until_round=until_round)
+    assert device >> UNTIL == constants.MASK32, "registry: leaving"
+    self.devices[position - 1] = device & ~(constants.MASK32 << UNTIL) | (round + 1) << UNTIL
+    log IFederation.DeviceLeft(device=account, index=position - 1, until_round=round + 1)
+    if terms.TERMS.mode == constants.FULL and self.records[account] & REGISTERED != 0 and self.exits[account] == 0:
+        self._leave_miner(account, round)
 
 
 @internal

@@ -2,61 +2,37 @@
 """
 @title rounds: where the round stands
 @license Apache-2.0
-@notice The clock is one word: phase (4) | updates (16) | round (32) | opened (36) |
-        deadline (36) | acted (64) | expected (64) | engine (4). A phase ends when its deadline has
-        passed or all who may act have acted; whoever comes next moves the clock on.
+@notice The clock is one word: phase (4) | updates (16) | round (24) | opened (32) | deadline (32) |
+        since (16) | acted (64) | expected (64) | engine (2). A phase ends when its deadline has
+        passed, in seconds and in blocks, or all who may act have acted; whoever comes next moves the clock on.
+        Blocks count so that nobody is late because the chain stood still.
 """
 
 from interfaces import IFederation
+from modules import constants
 from modules import terms
 from modules import registry
-from modules import lottery
 
 uses: terms
 uses: registry
 
 
-COMMIT: constant(uint256) = 0
-REVEAL: constant(uint256) = 1
-VOTE: constant(uint256) = 2
-UNVEIL: constant(uint256) = 3
-TALLY: constant(uint256) = 4
-ELECT: constant(uint256) = 5
-PROPOSE: constant(uint256) = 6
-ATTEST: constant(uint256) = 7
-IDLE: constant(uint256) = 14  # the owner has not opened the first round
-VOID: constant(uint256) = 15  # the round failed, the next one is due
-
-FEW_UPDATES: constant(uint256) = 1
-NO_VOTES: constant(uint256) = 2
-NO_QUORUM: constant(uint256) = 3
-FEW_ACCEPTED: constant(uint256) = 4
-NO_LEADER: constant(uint256) = 5
-
-STAKE: constant(uint256) = 0  # engines
-POW: constant(uint256) = 1
-RESOURCE: constant(uint256) = 2
-COMMITTEE: constant(uint256) = 3
-
 UPDATES: constant(uint256) = 4  # shifts
 ROUND: constant(uint256) = 20
-OPENED: constant(uint256) = 52
-DEADLINE: constant(uint256) = 88
+OPENED: constant(uint256) = 44
+DEADLINE: constant(uint256) = 76
+SINCE: constant(uint256) = 108  # the block in which the phase began, its low 16 bits
 ACTED: constant(uint256) = 124
 EXPECTED: constant(uint256) = 188
 ENGINE: constant(uint256) = 252
-MASK4: constant(uint256) = 2**4 - 1
-MASK16: constant(uint256) = 2**16 - 1
-MASK32: constant(uint256) = 2**32 - 1
-MASK36: constant(uint256) = 2**36 - 1
-MASK64: constant(uint256) = 2**64 - 1
-NEVER: constant(uint256) = 2**36 - 1
+DRAWN: constant(uint256) = 192  # shift of the size of the drawn committees
+NEVER: constant(uint256) = constants.MASK32
 
 clock: uint256
-seed: bytes32
 head: bytes32
 ledger: public(HashMap[uint256, bytes32])
-committee: uint256  # mask (64) | size, of the running round where its engine is COMMITTEE
+committee: uint256  # mask (64) | size, of the running round; 0 where everybody votes
+draws: uint256  # size (64) | masks (64) of the committees of the next three rounds, the next one lowest; 0: everybody votes
 
 
 @deploy
@@ -77,15 +53,14 @@ def __init__(root: bytes32, cid: bytes32):
                 leader=empty(address),
                 reward=0,
                 engine=0,
+                attested=0,
             )
         )
     )
     self.head = head
     self.ledger[0] = head
-    seed: bytes32 = keccak256(concat(head, blockhash(block.number - 1)))
-    self.seed = seed
-    self.clock = IDLE | NEVER << DEADLINE
-    log IFederation.Genesis(root=root, cid=cid, seed=seed, block_hash=head)
+    self.clock = constants.IDLE | block.timestamp << OPENED | NEVER << DEADLINE
+    log IFederation.Genesis(root=root, cid=cid, block_hash=head)
 
 
 @internal
@@ -95,7 +70,28 @@ def _round(clock: uint256) -> uint256:
     @notice The number of the running round.
     @param clock The clock.
     """
-    return (clock >> ROUND) & MASK32
+    return (clock >> ROUND) & constants.MASK24
+
+
+@internal
+@pure
+def _deadline(clock: uint256) -> uint256:
+    """
+    @notice When the running phase ends.
+    @param clock The clock.
+    """
+    return (clock >> DEADLINE) & constants.MASK32
+
+
+@internal
+@view
+def _reached(clock: uint256) -> bool:
+    """
+    @notice Whether the running phase is over.
+    @param clock The clock.
+    """
+    blocks: uint256 = (block.number - (clock >> SINCE)) & constants.MASK16
+    return block.timestamp >= self._deadline(clock) and blocks >= terms.TERMS.min_blocks
 
 
 @internal
@@ -109,8 +105,10 @@ def _stage(clock: uint256, phase: uint256, seconds: uint256, expected: uint256) 
     @param expected The miners that may act in it.
     @return The clock.
     """
-    kept: uint256 = clock & (MASK16 << UPDATES | MASK32 << ROUND | MASK36 << OPENED | MASK4 << ENGINE)
-    return kept | phase | (block.timestamp + seconds) << DEADLINE | (expected & MASK64) << EXPECTED
+    fields: uint256 = constants.MASK16 << UPDATES | constants.MASK24 << ROUND | constants.MASK32 << OPENED
+    kept: uint256 = clock & (fields | constants.MASK4 << ENGINE)
+    ending: uint256 = (block.timestamp + seconds) << DEADLINE | (block.number & constants.MASK16) << SINCE
+    return kept | phase | ending | (expected & constants.MASK64) << EXPECTED
 
 
 @internal
@@ -122,7 +120,8 @@ def _failed(clock: uint256, reason: uint256) -> uint256:
     @param reason Why.
     @return The clock.
     """
-    return (clock & (MASK32 << ROUND | MASK36 << OPENED)) | VOID | reason << UPDATES
+    kept: uint256 = clock & (constants.MASK24 << ROUND | constants.MASK32 << OPENED)
+    return kept | constants.VOID | reason << UPDATES
 
 
 @internal
@@ -134,29 +133,78 @@ def _due(before: uint256) -> uint256:
     @return The clock.
     """
     clock: uint256 = before
-    if block.timestamp < (clock >> DEADLINE) & MASK36:
+    if not self._reached(clock):
         return clock
-    phase: uint256 = clock & MASK4
-    acted: uint256 = (clock >> ACTED) & MASK64
-    if phase == COMMIT:
-        return self._stage(clock, REVEAL, terms.TERMS.reveal_seconds, acted)
-    if phase == REVEAL:
-        if (clock >> UPDATES) & MASK16 < terms.TERMS.min_updates:
-            return self._failed(clock, FEW_UPDATES)
-        voters: uint256 = registry.roster
-        if clock >> ENGINE == COMMITTEE:
-            voters = self.committee
-        return self._stage(clock, VOTE, terms.TERMS.vote_seconds, voters)
-    if phase == VOTE:
+    phase: uint256 = clock & constants.MASK4
+    acted: uint256 = (clock >> ACTED) & constants.MASK64
+    if phase == constants.COMMIT:
+        return self._stage(clock, constants.REVEAL, terms.TERMS.reveal_seconds, acted)
+    if phase == constants.REVEAL:
+        if (clock >> UPDATES) & constants.MASK16 < terms.TERMS.min_updates:
+            return self._failed(clock, constants.FEW_UPDATES)
+        return self._stage(clock, constants.VOTE, terms.TERMS.vote_seconds, self._electors(clock))
+    if phase == constants.VOTE:
         if acted == 0:
-            return self._failed(clock, NO_VOTES)
-        return self._stage(clock, UNVEIL, terms.TERMS.unveil_seconds, acted)
-    if phase == UNVEIL:
-        # The tally has no deadline, and must know who was to unveil and who did.
-        return (clock & ~(MASK36 << DEADLINE | MASK4)) | TALLY | NEVER << DEADLINE
-    if phase == ELECT:
-        return self._failed(clock, NO_LEADER)
+            return self._failed(clock, constants.NO_VOTES)
+        return self._stage(clock, constants.UNVEIL, terms.TERMS.unveil_seconds, acted)
+    if phase == constants.UNVEIL:
+        # The tally must know who was to unveil and who did.
+        expected: uint256 = (clock >> EXPECTED) & constants.MASK64
+        return self._stage(clock, constants.TALLY, terms.TERMS.tally_seconds, expected) | acted << ACTED
+    if phase == constants.TALLY:
+        return self._failed(clock, constants.NO_TALLY)
+    if phase == constants.ELECT:
+        return self._failed(clock, constants.NO_LEADER)
     return clock
+
+
+@internal
+@view
+def _is_committee(clock: uint256) -> bool:
+    """
+    @notice Whether a committee decides in the running round, and not everybody.
+    @param clock The clock.
+    """
+    return clock >> ENGINE == constants.COMMITTEE and self.committee != 0
+
+
+@internal
+@view
+def _electors(clock: uint256) -> uint256:
+    """
+    @notice The mask of the miners that may vote in the running round.
+    @param clock The clock.
+    """
+    if self._is_committee(clock):
+        return self.committee & constants.MASK64
+    return registry.roster & constants.MASK64
+
+
+@internal
+@view
+def _whole(clock: uint256) -> uint256:
+    """
+    @notice The weight of all who may vote in the running round, there or not; the members of a committee weigh 1.
+    @param clock The clock.
+    """
+    if self._is_committee(clock):
+        return self.committee >> 64
+    return (registry.roster >> registry.TOTAL) & constants.MASK32
+
+
+@internal
+@pure
+def _decides(weight: uint256, whole: uint256, is_committee: bool) -> bool:
+    """
+    @notice Whether so much weight decides: more than half of all active weight, or more than two thirds of all
+            members of a committee.
+    @param weight The weight.
+    @param whole The weight of all who may vote.
+    @param is_committee Whether a committee decides.
+    """
+    if is_committee:
+        return 3 * weight > 2 * whole
+    return 2 * weight > whole
 
 
 @internal
@@ -168,7 +216,7 @@ def _enter(phase: uint256) -> uint256:
     @return The clock, for the caller to change and store.
     """
     clock: uint256 = self._due(self.clock)
-    assert clock & MASK4 == phase, "rounds: not this phase"
+    assert clock & constants.MASK4 == phase, "rounds: not this phase"
     return clock
 
 
@@ -183,9 +231,12 @@ def _act(before: uint256, bit: uint256, grace: uint256) -> uint256:
     @return The clock.
     """
     clock: uint256 = before | bit << ACTED
-    if (clock >> ACTED) & MASK64 == (clock >> EXPECTED) & MASK64:
-        deadline: uint256 = min((clock >> DEADLINE) & MASK36, block.timestamp + grace)
-        clock = (clock & ~(MASK36 << DEADLINE)) | deadline << DEADLINE
+    if (clock >> ACTED) & constants.MASK64 == (clock >> EXPECTED) & constants.MASK64:
+        deadline: uint256 = min(self._deadline(clock), block.timestamp + grace)
+        # Nobody is left who could be late: blocks need not pass.
+        since: uint256 = (block.number - terms.TERMS.min_blocks) & constants.MASK16
+        clock &= ~(constants.MASK32 << DEADLINE | constants.MASK16 << SINCE)
+        clock |= deadline << DEADLINE | since << SINCE
     return clock
 
 
@@ -195,70 +246,56 @@ def _open(round: uint256):
     @notice Opens a round; what changed in the registry takes effect.
     @param round Its number.
     """
-    roster: uint256 = registry._refresh()
-    active: uint256 = roster & MASK64
-    engine: uint256 = (roster >> registry.ENGINE) & registry.MASK8
-    committee: uint256 = 0
-    if engine == COMMITTEE:
-        committee = self._seated(active)
+    roster: uint256 = registry._refresh(round)
+    active: uint256 = roster & constants.MASK64
+    engine: uint256 = (roster >> registry.ENGINE) & constants.MASK8
+    members: uint256 = 0
+    if engine == constants.COMMITTEE:
+        # A member that has left counts as one that says no, and who takes its seat is no member.
+        draws: uint256 = self.draws
+        members = draws & active
+        self.committee = 0
+        if members != 0:
+            self.committee = members | (draws >> DRAWN) << 64
+        if draws != 0:
+            later: uint256 = (draws >> 64) & (active | active << 64)
+            if later != 0:
+                later |= (draws >> DRAWN) << DRAWN
+            self.draws = later
     self.clock = (
-        COMMIT
+        constants.COMMIT
         | engine << ENGINE
         | round << ROUND
         | block.timestamp << OPENED
         | (block.timestamp + terms.TERMS.commit_seconds) << DEADLINE
+        | (block.number & constants.MASK16) << SINCE
         | active << EXPECTED
     )
-    log IFederation.RoundOpened(round=round, engine=engine, committee=committee)
-
-
-@internal
-def _seated(active: uint256) -> uint256:
-    """
-    @notice Draws the committee of a round, by stake.
-    @param active The miners it is drawn from.
-    @return The mask of its members.
-    """
-    entrants: uint256[64] = empty(uint256[64])
-    count: uint256 = 0
-    for index: uint256 in range(64):
-        if (active >> index) & 1 == 0:
-            continue
-        miner: address = registry.miners[index]
-        record: uint256 = registry.records[miner]
-        entrant: uint256 = convert(miner, uint256)
-        entrant |= ((record >> registry.WEIGHT) & registry.MAX_WEIGHT) << lottery.WEIGHT
-        if record & registry.NOVICE != 0:
-            entrant |= lottery.NOVICE
-        entrants[index] = entrant
-        count += 1
-    size: uint256 = terms.TERMS.committee_size
-    members: uint256 = active
-    if size < count:
-        members = lottery._drawn(self.seed, lottery.COMMITTEE, entrants, size)
-    self.committee = members | min(size, count) << 64
-    return members
+    log IFederation.RoundOpened(round=round, engine=engine, committee=members)
 
 
 @internal
 def _void(round: uint256, reason: uint256):
     """
-    @notice Ends a round without a new model and opens the next.
+    @notice Ends a round without a new model and opens the next, in which everybody votes.
     @param round Its number.
     @param reason Why it came to nothing.
     """
     log IFederation.Voided(round=round, reason=reason)
-    self.seed = keccak256(abi_encode(self.seed, round))
+    if self.draws != 0:
+        self.draws = 0
     self._open(round + 1)
 
 
 @external
 def start():
     """
-    @notice Opens the first round.
+    @notice Opens the first round: the owner may, and some time after the deployment anybody.
     """
-    assert msg.sender == registry.OWNER, "rounds: not the owner"
-    assert self.clock & MASK4 == IDLE, "rounds: already started"
+    clock: uint256 = self.clock
+    late: bool = block.timestamp >= ((clock >> OPENED) & constants.MASK32) + terms.TERMS.exit_seconds
+    assert msg.sender == registry.owner or late, "rounds: not the owner"
+    assert clock & constants.MASK4 == constants.IDLE, "rounds: already started"
     self._open(1)
 
 
@@ -269,9 +306,9 @@ def advance():
     """
     before: uint256 = self.clock
     clock: uint256 = self._due(before)
-    assert clock != before or clock & MASK4 == VOID, "rounds: nothing is due"
-    if clock & MASK4 == VOID:
-        self._void(self._round(clock), (clock >> UPDATES) & MASK16)
+    assert clock != before or clock & constants.MASK4 == constants.VOID, "rounds: nothing is due"
+    if clock & constants.MASK4 == constants.VOID:
+        self._void(self._round(clock), (clock >> UPDATES) & constants.MASK16)
     else:
         self.clock = clock
 
@@ -284,23 +321,14 @@ def round_clock() -> IFederation.Clock:
     """
     clock: uint256 = self._due(self.clock)
     return IFederation.Clock(
-        phase=clock & MASK4,
-        updates=(clock >> UPDATES) & MASK16,
+        phase=clock & constants.MASK4,
+        updates=(clock >> UPDATES) & constants.MASK16,
         round=self._round(clock),
-        opened=(clock >> OPENED) & MASK36,
-        deadline=(clock >> DEADLINE) & MASK36,
-        acted=(clock >> ACTED) & MASK64,
-        expected=(clock >> EXPECTED) & MASK64,
+        opened=(clock >> OPENED) & constants.MASK32,
+        deadline=self._deadline(clock),
+        acted=(clock >> ACTED) & constants.MASK64,
+        expected=(clock >> EXPECTED) & constants.MASK64,
     )
-
-
-@external
-@view
-def round_seed() -> bytes32:
-    """
-    @notice What the running round's draws start from.
-    """
-    return self.seed
 
 
 @external
@@ -310,11 +338,10 @@ def binding(device: uint256) -> address:
     @notice The miner that a device hands its messages to in the running round.
     @param device The device's index.
     """
-    active: uint256 = registry.roster & MASK64
+    active: uint256 = registry.roster & constants.MASK64
     miners: DynArray[address, 64] = []
     for index: uint256 in range(64):
         if (active >> index) & 1 == 1:
             miners.append(registry.miners[index])
     assert len(miners) != 0, "rounds: no miner"
-    offset: uint256 = convert(self.seed, uint256) % len(miners)
-    return miners[(device + offset) % len(miners)]
+    return miners[(device + self._round(self.clock)) % len(miners)]

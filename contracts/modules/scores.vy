@@ -2,15 +2,16 @@
 """
 @title scores: what the contract has seen of a miner's resources
 @license Apache-2.0
-@notice The resource engine draws by rate * storage * quality * stability. Each is an exponential average, a
+@notice The resource engine shares out leads by rate * storage * quality * stability. Each is an exponential average, a
         quarter new, over the rounds of that engine: how often a miner's own update could be had (storage),
         was accepted (quality), how often it unveiled its verdicts in time (stability), and the samples per
-        second of its accepted updates (rate). A draw takes the score from before the round, so that
-        nobody can move it when the seed is known. The Python twin is `bcfl.protocol.scores`.
+        second of its accepted updates (rate). A turn takes the score from before the round: what
+        is shared out is known before it. The Python twin is `bcfl.protocol.scores`.
         A record is one word: round (32) | score before it (32) | rate (24) | stability (16) | quality (16) | storage (16).
 """
 
 from interfaces import IFederation
+from modules import constants
 
 
 WHOLE: constant(uint256) = 65_535  # a share of one
@@ -19,9 +20,6 @@ STABILITY: constant(uint256) = 32
 RATE: constant(uint256) = 48
 BEFORE: constant(uint256) = 72
 ROUND: constant(uint256) = 104
-MASK16: constant(uint256) = 2**16 - 1
-MASK24: constant(uint256) = 2**24 - 1
-MASK32: constant(uint256) = 2**32 - 1
 PART: constant(uint256) = 4  # of an average is new
 SCALE: constant(uint256) = 40  # shift from the product to the score
 
@@ -56,21 +54,21 @@ def _product(record: uint256) -> uint256:
     @notice The score that a record comes to, at least 1, below 2**32.
     @param record The record.
     """
-    shares: uint256 = (record & MASK16) * ((record >> QUALITY) & MASK16) * ((record >> STABILITY) & MASK16)
-    return max(1, shares * ((record >> RATE) & MASK24) >> SCALE)
+    shares: uint256 = (record & constants.MASK16) * ((record >> QUALITY) & constants.MASK16) * ((record >> STABILITY) & constants.MASK16)
+    return max(1, shares * ((record >> RATE) & constants.MASK24) >> SCALE)
 
 
 @internal
 @view
 def _score(account: address, round: uint256) -> uint256:
     """
-    @notice The weight of a miner in the draws of a round.
+    @notice What a round's leads are shared out to a miner by.
     @param account The miner.
     @param round The running round.
     """
     record: uint256 = self._record(account)
     if record >> ROUND == round:
-        return (record >> BEFORE) & MASK32
+        return (record >> BEFORE) & constants.MASK32
     return self._product(record)
 
 
@@ -97,10 +95,10 @@ def _note(account: address, round: uint256, shown: uint256, pace: uint256):
     @param pace Samples per second of its accepted update, 0 if there is none.
     """
     record: uint256 = self._record(account)
-    storage_: uint256 = self._towards(record & MASK16, WHOLE * (shown // AVAILABLE & 1))
-    quality: uint256 = self._towards((record >> QUALITY) & MASK16, WHOLE * (shown // ACCEPTED & 1))
-    stability: uint256 = self._towards((record >> STABILITY) & MASK16, WHOLE * (shown & 1))
-    rate: uint256 = (record >> RATE) & MASK24
+    storage_: uint256 = self._towards(record & constants.MASK16, WHOLE * (shown // AVAILABLE & 1))
+    quality: uint256 = self._towards((record >> QUALITY) & constants.MASK16, WHOLE * (shown // ACCEPTED & 1))
+    stability: uint256 = self._towards((record >> STABILITY) & constants.MASK16, WHOLE * (shown & 1))
+    rate: uint256 = (record >> RATE) & constants.MASK24
     if pace != 0:
         rate = self._towards(rate, pace)
     self.records[account] = (
@@ -132,9 +130,9 @@ def _read(account: address) -> IFederation.Resources:
     """
     record: uint256 = self._record(account)
     return IFederation.Resources(
-        storage=record & MASK16,
-        quality=(record >> QUALITY) & MASK16,
-        stability=(record >> STABILITY) & MASK16,
-        rate=(record >> RATE) & MASK24,
+        storage=record & constants.MASK16,
+        quality=(record >> QUALITY) & constants.MASK16,
+        stability=(record >> STABILITY) & constants.MASK16,
+        rate=(record >> RATE) & constants.MASK24,
         score=self._product(record),
     )

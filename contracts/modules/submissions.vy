@@ -9,6 +9,7 @@
 """
 
 from interfaces import IFederation
+from modules import constants
 from modules import terms
 from modules import registry
 from modules import rounds
@@ -20,17 +21,9 @@ uses: rounds
 
 MAX_BATCH: constant(uint256) = 64
 PER_SLOT: constant(uint256) = 224  # devices whose reveal one slot records, beside the round
-MASK16: constant(uint256) = 2**16 - 1
-MASK32: constant(uint256) = 2**32 - 1
-MASK36: constant(uint256) = 2**36 - 1
-MASK64: constant(uint256) = 2**64 - 1
-MASK128: constant(uint256) = 2**128 - 1
-MASK255: constant(uint256) = 2**255 - 1
-MASK160: constant(uint256) = 2**160 - 1
 COMMITMENT: constant(uint256) = max_value(uint256) - (2**64 - 1)
 PACE: constant(uint256) = 40  # shift
 MAX_PACE: constant(uint256) = 2**24 - 1
-RECORD: constant(uint256) = 2**32 - 1
 
 DOMAIN_TYPE: constant(bytes32) = keccak256(
     "EIP712Domain(string name,string version,uint256 chainId,address verifyingContract)"
@@ -73,12 +66,12 @@ def commit(digest: bytes32):
     @notice Commits a batch: a miner for its devices, or a device for itself.
     @param digest The fold of the batch's commitments.
     """
-    clock: uint256 = rounds._enter(rounds.COMMIT)
+    clock: uint256 = rounds._enter(constants.COMMIT)
     record: uint256 = 0
     bit: uint256 = 0
     record, bit = registry._seat(msg.sender, clock >> rounds.EXPECTED)
     if bit != 0 and (clock >> rounds.ACTED) & bit == 0:
-        registry.records[msg.sender] = (convert(digest, uint256) & ~RECORD) | (record & RECORD)
+        registry.records[msg.sender] = (convert(digest, uint256) & ~registry.RECORD) | (record & registry.RECORD)
         rounds.clock = rounds._act(clock, bit, terms.TERMS.grace)
     else:
         # A miner that is a device too may, after its batch, commit its own update alone.
@@ -100,6 +93,7 @@ def reveal(
 ):
     """
     @notice Opens all or some of a committed batch; anybody who holds openings may hand them in.
+            A place whose device has revealed already is skipped, whoever opened it.
             A miner whose devices are silent, or that has none, opens nothing, so that nobody waits for it.
     @param submitter Who committed the batch.
     @param opened The mask of the positions that are opened; the others stay sealed.
@@ -111,14 +105,13 @@ def reveal(
     """
     n: uint256 = len(roots)
     assert len(cids) == n and len(claims) == n and len(signatures) == n, "submissions: lists differ"
-    clock: uint256 = rounds._enter(rounds.REVEAL)
-    updates: uint256 = (clock >> rounds.UPDATES) & MASK16
-    assert updates + n <= terms.TERMS.max_updates, "submissions: round is full"
+    clock: uint256 = rounds._enter(constants.REVEAL)
+    updates: uint256 = (clock >> rounds.UPDATES) & constants.MASK16
     round: uint256 = rounds._round(clock)
     domain: bytes32 = DOMAIN
     if chain.id != CHAIN:
         domain = self._domain()
-    elapsed: uint256 = (block.timestamp - ((clock >> rounds.OPENED) & MASK36)) * 1_000_000
+    elapsed: uint256 = (block.timestamp - ((clock >> rounds.OPENED) & constants.MASK32)) * 1_000_000
 
     links: bytes32 = empty(bytes32)
     if updates != 0:
@@ -127,8 +120,10 @@ def reveal(
     slot: uint256 = max_value(uint256)
     seen: uint256 = 0
     rest: uint256 = 0
+    taken: uint256 = 0
     max_samples: uint256 = terms.TERMS.max_samples
-    paced: bool = clock >> rounds.ENGINE == rounds.RESOURCE
+    max_updates: uint256 = terms.TERMS.max_updates
+    paced: bool = clock >> rounds.ENGINE == constants.RESOURCE
     for position: uint256 in range(n + len(sealed), bound=MAX_BATCH):
         if (opened >> position) & 1 == 0:
             assert rest < len(sealed), "submissions: lists differ"
@@ -139,8 +134,8 @@ def reveal(
         assert item < n, "submissions: lists differ"
         claim: uint256 = claims[item]
         device: uint256 = claim >> 224
-        samples: uint256 = (claim >> 192) & MASK32
-        microseconds: uint256 = (claim >> 128) & MASK64
+        samples: uint256 = (claim >> 192) & constants.MASK32
+        microseconds: uint256 = (claim >> 128) & constants.MASK64
         # None at all wraps around.
         assert unsafe_sub(samples, 1) < max_samples, "submissions: samples out of bounds"
         assert microseconds <= elapsed, "submissions: time beyond the round"
@@ -150,47 +145,52 @@ def reveal(
                 self.seen[slot] = seen
             slot = place
             seen = self.seen[slot]
-            if seen & MASK32 != round:
+            if seen & constants.MASK32 != round:
                 seen = round
         mark: uint256 = 1 << unsafe_add(32, unsafe_sub(device, unsafe_mul(place, PER_SLOT)))
-        assert seen & mark == 0, "submissions: already revealed"
-        seen |= mark
         commitment: bytes32 = keccak256(
             concat(
                 PREFIX,
                 domain,
                 keccak256(
                     abi_encode(
-                        UPDATE_TYPE, round, device, roots[item], cids[item], samples, microseconds, claim & MASK128
+                        UPDATE_TYPE, round, device, roots[item], cids[item], samples, microseconds, claim & constants.MASK128
                     )
                 ),
             )
         )
+        digest = keccak256(abi_encode(digest, commitment))
+        if seen & mark != 0:
+            # Somebody was quicker: the place counts once, and nobody's batch fails for it.
+            continue
+        assert updates < max_updates, "submissions: round is full"
+        updates = unsafe_add(updates, 1)
+        seen |= mark
+        taken |= 1 << item
         member: uint256 = registry.devices[device]
-        since: uint256 = (member >> registry.SINCE) & MASK32
+        since: uint256 = (member >> registry.SINCE) & constants.MASK32
         until: uint256 = member >> registry.UNTIL
         # Before its first round the difference wraps around.
         assert unsafe_sub(round, since) < unsafe_sub(until, since), "submissions: not a device of this round"
         signature: bytes32[2] = signatures[item]
         vs: uint256 = convert(signature[1], uint256)
         signer: address = ecrecover(
-            commitment, unsafe_add(27, vs >> 255), convert(signature[0], uint256), vs & MASK255
+            commitment, unsafe_add(27, vs >> 255), convert(signature[0], uint256), vs & constants.MASK255
         )
-        assert convert(signer, uint256) == member & MASK160, "submissions: wrong signature"
-        digest = keccak256(abi_encode(digest, commitment))
+        assert convert(signer, uint256) == member & constants.MASK160, "submissions: wrong signature"
         word: uint256 = convert(commitment, uint256) & COMMITMENT | device << 24 | samples
         if paced:
             word |= min(samples * 1_000_000 // max(microseconds, 1), MAX_PACE) << PACE
         links = keccak256(abi_encode(links, word))
-    if n != 0:
+    if taken != 0:
         self.seen[slot] = seen
         self.links = links
-    clock += n << rounds.UPDATES
+        clock = clock & ~(constants.MASK16 << rounds.UPDATES) | updates << rounds.UPDATES
 
     record: uint256 = 0
     bit: uint256 = 0
     record, bit = registry._seat(submitter, clock >> rounds.EXPECTED)
-    batch: bool = bit != 0 and (convert(digest, uint256) ^ record) & ~RECORD == 0
+    batch: bool = bit != 0 and (convert(digest, uint256) ^ record) & ~registry.RECORD == 0
     if batch:
         if submitter == msg.sender or rest == 0:
             clock = rounds._act(clock, bit, terms.TERMS.grace)
@@ -198,7 +198,9 @@ def reveal(
         assert digest == self.lone[submitter] and (bit == 0 or n != 0), "submissions: not the committed batch"
         assert n != 0, "submissions: nothing opened"
     rounds.clock = clock
-    log IFederation.Revealed(round=round, submitter=submitter, roots=roots, cids=cids, claims=claims)
+    log IFederation.Revealed(
+        round=round, submitter=submitter, roots=roots, cids=cids, claims=claims, taken=taken
+    )
 
 
 @internal
@@ -212,9 +214,9 @@ def _commitment(round: uint256, root: bytes32, cid: bytes32, claim: uint256) -> 
     @param claim Packed device (32) | samples (32) | microseconds (64) | salt (128).
     """
     device: uint256 = claim >> 224
-    samples: uint256 = (claim >> 192) & MASK32
-    microseconds: uint256 = (claim >> 128) & MASK64
-    return self._hash(round, device, root, cid, samples, microseconds, claim & MASK128)
+    samples: uint256 = (claim >> 192) & constants.MASK32
+    microseconds: uint256 = (claim >> 128) & constants.MASK64
+    return self._hash(round, device, root, cid, samples, microseconds, claim & constants.MASK128)
 
 
 @external
@@ -289,4 +291,4 @@ def _revealed(device: uint256, round: uint256) -> bool:
     @param round The running round.
     """
     seen: uint256 = self.seen[device // PER_SLOT]
-    return seen & MASK32 == round and (seen >> (32 + device % PER_SLOT)) & 1 == 1
+    return seen & constants.MASK32 == round and (seen >> (32 + device % PER_SLOT)) & 1 == 1

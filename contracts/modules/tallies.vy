@@ -8,6 +8,7 @@
 """
 
 from interfaces import IFederation
+from modules import constants
 from modules import counting
 from modules import leaves
 from modules import rounds
@@ -23,8 +24,6 @@ VOTERS: constant(uint256) = 2
 ACCEPTED: constant(uint256) = 4
 
 MAX_TALLY: constant(uint256) = 5_600
-MAX_UPDATES: constant(uint256) = 1_024
-GROUP: constant(uint256) = 32  # updates between two checkpoints
 
 
 @internal
@@ -36,14 +35,14 @@ def _check_update(position: uint256, opening: IFederation.Opening):
     @param opening What its commitment hides.
     """
     assert self._accepted(position + 1) != self._accepted(position), "challenges: no such place"
-    first: uint256 = position // GROUP
+    first: uint256 = position // constants.GROUP
     checkpoints: uint256 = self._list(CHECKPOINTS) + 32 * first
     links: uint256 = 0
     if first != 0:
         links = leaves._word(checkpoints - 32)
     at: uint256 = leaves._tail(GROUP_WORDS)
     self._fold(links, at, leaves._length(GROUP_WORDS), leaves._word(checkpoints))
-    word: uint256 = leaves._word(at + 32 * (position % GROUP))
+    word: uint256 = leaves._word(at + 32 * (position % constants.GROUP))
     round: uint256 = rounds._round(rounds.clock)
     commitment: bytes32 = submissions._commitment(round, opening.root, opening.cid, opening.claim)
     different: uint256 = (convert(commitment, uint256) ^ word) & submissions.COMMITMENT
@@ -61,7 +60,7 @@ def _fold(start: uint256, at: uint256, count: uint256, end: uint256):
     @param end The checkpoint behind them.
     """
     links: uint256 = start
-    for i: uint256 in range(count, bound=MAX_UPDATES):
+    for i: uint256 in range(count, bound=constants.MAX_UPDATES):
         links = convert(keccak256(abi_encode(links, leaves._word(at + 32 * i))), uint256)
     assert links == end, "challenges: not the round's updates"
 

@@ -7,10 +7,10 @@
 """
 
 from interfaces import IFederation
+from modules import constants
 
 
 OWED: constant(uint256) = 128  # shift
-MASK128: constant(uint256) = 2**128 - 1
 
 books: uint256  # owed (128) | pool (128)
 credits: public(HashMap[address, uint256])
@@ -22,7 +22,7 @@ def pool() -> uint256:
     """
     @notice What rewards are paid from.
     """
-    return self.books & MASK128
+    return self.books & constants.MASK128
 
 
 @external
@@ -67,3 +67,13 @@ def _send(account: address, amount: uint256):
     """
     success: bool = raw_call(account, b"", value=amount, revert_on_failure=False)
     assert success, "treasury: receiver refused"
+
+
+@internal
+def _burn(amount: uint256):
+    """
+    @notice Destroys what was slashed and is paid to nobody.
+    @param amount The amount in wei.
+    """
+    if amount != 0:
+        raw_call(empty(address), b"", value=amount)

@@ -2,19 +2,22 @@
 """
 @title verification: what the miners say of the updates
 @license Apache-2.0
-@notice Verdicts are committed to, unveiled, and counted by weight. An update is accepted if the
-        revealed weight that accepts it is more than the weight that does not; a miner's verdict on
-        its own update counts for neither side. Where the engine is RESOURCE, the votes also say which updates
+@notice Verdicts are committed to, unveiled, and counted by weight. An update is accepted by more than half of
+        all active weight, or by two thirds of a committee, whoever is absent; a miner's own update
+        is judged by the others. Where the engine is RESOURCE, the votes also say which updates
         could not be had, and the tally notes what the round has shown of everybody.
 """
 
 from interfaces import IFederation
+from modules import constants
+from modules import packing
 from modules import terms
 from modules import registry
 from modules import rounds
 from modules import submissions
 from modules import election
-from modules import treasury
+from modules import absence
+from modules import committees
 from modules import scores
 from modules import counting
 
@@ -23,28 +26,17 @@ uses: registry
 uses: rounds
 uses: submissions
 uses: election
-uses: treasury
+uses: absence
+uses: committees
 uses: scores
 
 
-MAX_VOTES: constant(uint256) = 64
+MAX_VOTES: constant(uint256) = constants.MAX_MINERS
 MAX_WORDS: constant(uint256) = 4
 MAX_VERDICTS: constant(uint256) = 512
-MAX_UPDATES: constant(uint256) = 1024
-GROUP: constant(uint256) = 32  # updates between two checkpoints
+MAX_UPDATES: constant(uint256) = constants.MAX_UPDATES
 NOT_MINE: constant(uint256) = max_value(uint256)
-MASK16: constant(uint256) = 2**16 - 1
-MASK24: constant(uint256) = 2**24 - 1
-RECORD: constant(uint256) = 2**32 - 1
-HYBRID: constant(uint256) = 2  # the mode in which miners wish for engines
 ENGINES: constant(uint256) = 4
-# Voter: index (8) | spare (3) | novice (1) | wish (4) | device + 1 (16) | weight (16) | account (160).
-DEVICE: constant(uint256) = 176  # shifts
-WISH: constant(uint256) = 192
-NOVICE: constant(uint256) = 2**196
-INDEX: constant(uint256) = 200
-MASK4: constant(uint256) = 2**4 - 1
-MASK160: constant(uint256) = 2**160 - 1
 
 votes: bytes32
 accepted: bytes32
@@ -53,16 +45,20 @@ accepted: bytes32
 @external
 def commit_vote(digest: bytes32):
     """
-    @notice Commits the sender's verdicts on all updates of the round.
-    @param digest keccak of (round, miner, accepted, reasons, wish, salt).
+    @notice Commits the sender's verdicts on all updates of the round. A vote on other updates, or on the same in
+            another order, reverts: it was meant for another fork.
+    @param digest keccak of (round, miner, accepted, reasons, wish, salt); its low 32 bits are those of the
+           chain of updates.
     """
-    clock: uint256 = rounds._enter(rounds.VOTE)
+    clock: uint256 = rounds._enter(constants.VOTE)
+    different: uint256 = (convert(digest, uint256) ^ convert(submissions.links, uint256)) & registry.RECORD
+    assert different == 0, "verification: not on these updates"
     record: uint256 = 0
     bit: uint256 = 0
     record, bit = registry._seat(msg.sender, clock >> rounds.EXPECTED)
     assert bit != 0, "verification: not a miner of this round"
     assert (clock >> rounds.ACTED) & bit == 0, "verification: already committed"
-    registry.records[msg.sender] = (convert(digest, uint256) & ~RECORD) | (record & RECORD)
+    registry.records[msg.sender] = (convert(digest, uint256) & ~registry.RECORD) | (record & registry.RECORD)
     rounds.clock = rounds._act(clock, bit, 0)
     log IFederation.VoteCommitted(round=rounds._round(clock), miner=msg.sender, digest=digest)
 
@@ -72,45 +68,45 @@ def unveil(
     miner: address, accepted: DynArray[uint256, MAX_WORDS], reasons: Bytes[512], wish: uint256, salt: bytes32
 ):
     """
-    @notice Opens a committed vote; anybody who holds the opening may hand it in.
+    @notice Opens a committed vote; anybody who holds the opening may hand it in. One that is open already stays.
     @param miner Whose vote it is.
     @param accepted The updates accepted, bit i % 256 of word i // 256 for update i.
     @param reasons Four bits for each update, the first update in the high half of the first byte.
     @param wish 0, or the engine wished for the next round, plus one.
     @param salt What hid the vote; it becomes part of a race's puzzle.
     """
-    clock: uint256 = rounds._enter(rounds.UNVEIL)
+    clock: uint256 = rounds._enter(constants.UNVEIL)
     record: uint256 = 0
     bit: uint256 = 0
     record, bit = registry._seat(miner, clock >> rounds.EXPECTED)
     assert bit != 0, "verification: nothing to unveil"
-    assert (clock >> rounds.ACTED) & bit == 0, "verification: already unveiled"
+    if (clock >> rounds.ACTED) & bit != 0:
+        return
     round: uint256 = rounds._round(clock)
-    updates: uint256 = (clock >> rounds.UPDATES) & MASK16
+    updates: uint256 = (clock >> rounds.UPDATES) & constants.MASK16
     assert len(accepted) == (updates + 255) // 256, "verification: wrong length"
     assert len(reasons) == (updates + 1) // 2, "verification: wrong length"
     if updates % 256 != 0:
         assert accepted[updates // 256] >> (updates % 256) == 0, "verification: bits beyond the updates"
     if wish != 0:
-        assert terms.TERMS.mode == HYBRID, "verification: no wishes in this mode"
+        assert terms.TERMS.mode == constants.HYBRID, "verification: no wishes in this mode"
         assert wish <= ENGINES, "verification: unknown engine"
     digest: bytes32 = keccak256(abi_encode(round, miner, accepted, reasons, wish, salt))
-    assert (convert(digest, uint256) ^ record) & ~RECORD == 0, "verification: not the committed vote"
-    weight: uint256 = (record >> registry.WEIGHT) & MASK16
-    if clock >> rounds.ENGINE == rounds.COMMITTEE:
+    assert (convert(digest, uint256) ^ record) & ~registry.RECORD == 0, "verification: not the committed vote"
+    weight: uint256 = (record >> registry.WEIGHT) & registry.MAX_WEIGHT
+    if rounds._is_committee(clock):
         weight = 1
-    voter: uint256 = convert(miner, uint256) | weight << 160 | wish << WISH | (record & registry.INDEX) << INDEX
+    voter: uint256 = convert(miner, uint256) | weight << packing.WEIGHT | wish << packing.WISH
+    voter |= (record & registry.INDEX) << packing.SEAT
     if record & registry.ALSO_DEVICE != 0:
-        voter |= registry.device_index[miner] << DEVICE
-    if record & registry.NOVICE != 0:
-        voter |= NOVICE
+        voter |= registry.device_index[miner] << packing.DEVICE
     links: bytes32 = empty(bytes32)
-    if (clock >> rounds.ACTED) & rounds.MASK64 != 0:
+    if (clock >> rounds.ACTED) & constants.MASK64 != 0:
         links = self.votes
     body: bytes32 = salt
     for word: uint256 in accepted:
         body = keccak256(abi_encode(body, word))
-    if clock >> rounds.ENGINE == rounds.RESOURCE:
+    if clock >> rounds.ENGINE == constants.RESOURCE:
         for word: uint256 in range(len(accepted), bound=MAX_WORDS):
             # What is accepted, or no update at all, is not missing.
             missing: uint256 = counting._missing(reasons, word) & ~accepted[word]
@@ -141,21 +137,20 @@ def tally(
            each voter's accepted updates are followed by those that it could not get.
     @param owns The positions of the voters' own updates, NOT_MINE where there is none.
     """
-    clock: uint256 = rounds._enter(rounds.TALLY)
+    clock: uint256 = rounds._enter(constants.TALLY)
     round: uint256 = rounds._round(clock)
-    count: uint256 = (clock >> rounds.UPDATES) & MASK16
+    count: uint256 = (clock >> rounds.UPDATES) & constants.MASK16
     words: uint256 = (count + 255) // 256
     engine: uint256 = clock >> rounds.ENGINE
     row: uint256 = words
-    if engine == rounds.RESOURCE:
+    if engine == constants.RESOURCE:
         row = 2 * words
-    acted: uint256 = (clock >> rounds.ACTED) & rounds.MASK64
-    missing: uint256 = (clock >> rounds.EXPECTED) & ~acted & rounds.MASK64
-    if missing != 0:
-        self._penalize(round, missing)
+    acted: uint256 = (clock >> rounds.ACTED) & constants.MASK64
+    unopened: uint256 = (clock >> rounds.EXPECTED) & ~acted & constants.MASK64
     if acted == 0:
-        rounds._void(round, rounds.NO_QUORUM)
+        rounds._void(round, constants.NO_QUORUM)
         return
+    absence._settle(round, rounds._electors(clock), acted, unopened)
     assert len(updates) == count, "verification: not the updates of this round"
     assert len(salts) == len(voters) and len(owns) == len(voters), "verification: lists differ"
     assert len(verdicts) == len(voters) * row, "verification: lists differ"
@@ -163,6 +158,9 @@ def tally(
     result: IFederation.Tally = IFederation.Tally(
         checkpoints=[], votes=empty(bytes32), voters=voters, matches=[], accepted=[], samples=0
     )
+    is_committee: bool = rounds._is_committee(clock)
+    whole: uint256 = rounds._whole(clock)
+    draws: bool = engine == constants.POW or engine == constants.COMMITTEE or terms.TERMS.mode == constants.HYBRID
     weight: uint256 = 0
     entropy: bytes32 = empty(bytes32)
     for i: uint256 in range(len(voters), bound=MAX_VOTES):
@@ -171,27 +169,30 @@ def tally(
         for word: uint256 in range(row, bound=2 * MAX_WORDS):
             body = keccak256(abi_encode(body, verdicts[i * row + word]))
         result.votes = self._link(result.votes, voter, body)
-        if engine == rounds.POW:
-            # Exclusive or: the order in which votes are unveiled must not move the puzzle.
+        if draws:
+            # Exclusive or: the order in which votes are unveiled must not move what is drawn.
             entropy ^= keccak256(abi_encode(voter, salts[i]))
         own: uint256 = 0
         if owns[i] < count:
             own = updates[owns[i]]
-        self._check_own((voter >> DEVICE) & MASK16, owns[i], own, round)
-        weight += (voter >> 160) & MASK16
+        self._check_own((voter >> packing.DEVICE) & constants.MASK16, owns[i], own, round)
+        weight += packing._weight(voter)
         result.matches.append(0)
     assert result.votes == self.votes, "verification: not the votes of this round"
-    if weight * 2 < self._whole(engine):
-        rounds._void(round, rounds.NO_QUORUM)
+    if not rounds._decides(weight, whole, is_committee):
+        rounds._void(round, constants.NO_QUORUM)
         return
     puzzle: bytes32 = empty(bytes32)
     parent: bytes32 = empty(bytes32)
-    if engine == rounds.POW:
+    if engine == constants.POW:
         # Without the last block whoever unveils last would search before the others.
         parent = blockhash(block.number - 1)
-        puzzle = keccak256(abi_encode(rounds.seed, entropy, parent))
-    if terms.TERMS.mode == HYBRID:
-        self._choose(voters, weight)
+        puzzle = keccak256(abi_encode(rounds.head, round, entropy, parent))
+    next_engine: uint256 = (registry.roster >> registry.ENGINE) & constants.MASK8
+    if terms.TERMS.mode == constants.HYBRID:
+        next_engine = self._choose(voters, whole, is_committee, next_engine)
+    if next_engine == constants.COMMITTEE and not is_committee and unopened == 0:
+        committees._draw(entropy)
 
     passed: uint256 = 0
     matches: uint256 = 0
@@ -202,13 +203,13 @@ def tally(
         column: DynArray[uint256, MAX_VOTES] = []
         for i: uint256 in range(len(voters), bound=MAX_VOTES):
             column.append(verdicts[i * row + word])
-        bits: uint256 = counting._majority(voters, column, owns, word, weight) & mask
+        bits: uint256 = counting._majority(voters, column, owns, word, whole, is_committee) & mask
         result.accepted.append(bits)
         passed += counting._ones(bits)
         for i: uint256 in range(len(voters), bound=MAX_VOTES):
             matching: uint256 = counting._ones(~(column[i] ^ bits) & mask & ~counting._own_bit(owns[i], word))
             result.matches[i] += matching
-            matches += matching
+            matches += matching * packing._weight(voters[i])
     links: bytes32 = empty(bytes32)
     bits: uint256 = 0
     for i: uint256 in range(count, bound=MAX_UPDATES):
@@ -217,7 +218,7 @@ def tally(
         if i & 255 == 0:
             bits = result.accepted[i >> 8]
         # A product instead of a branch: it is done for every update of the round.
-        result.samples = unsafe_add(result.samples, unsafe_mul(bits & 1, update & MASK24))
+        result.samples = unsafe_add(result.samples, unsafe_mul(bits & 1, update & constants.MASK24))
         bits >>= 1
         if i & 31 == 31:
             result.checkpoints.append(links)
@@ -227,14 +228,14 @@ def tally(
     log IFederation.Tallied(
         round=round, accepted=result.accepted, samples=result.samples, matches=matches, parent=parent
     )
-    if engine == rounds.RESOURCE:
-        absent: uint256 = registry.roster & rounds.MASK64
+    if engine == constants.RESOURCE:
+        absent: uint256 = registry.roster & constants.MASK64
         missed: uint256[MAX_WORDS] = empty(uint256[MAX_WORDS])
         for word: uint256 in range(words, bound=MAX_WORDS):
             column: DynArray[uint256, MAX_VOTES] = []
             for i: uint256 in range(len(voters), bound=MAX_VOTES):
                 column.append(verdicts[i * row + words + word])
-            missed[word] = counting._majority(voters, column, owns, word, weight)
+            missed[word] = counting._majority(voters, column, owns, word, weight, False)
         for i: uint256 in range(len(voters), bound=MAX_VOTES):
             own: uint256 = owns[i]
             update: uint256 = 0
@@ -247,38 +248,34 @@ def tally(
             absent &= ~self._note(voters[i], round, own, update, taken, gone)
         self._note_absent(round, absent)
     if passed < terms.TERMS.min_updates:
-        rounds._void(round, rounds.FEW_ACCEPTED)
+        rounds._void(round, constants.FEW_ACCEPTED)
         return
     self.accepted = keccak256(abi_encode(result))
-    election._begin(clock, weight, result.samples, matches, voters, puzzle)
+    election._begin(clock, result.samples, matches, voters, puzzle)
 
 
 @internal
-@view
-def _whole(engine: uint256) -> uint256:
+def _choose(
+    voters: DynArray[uint256, MAX_VOTES], whole: uint256, is_committee: bool, engine: uint256
+) -> uint256:
     """
-    @notice The weight of all who may vote, half of which makes the quorum.
-    @param engine The round's engine.
-    """
-    if engine == rounds.COMMITTEE:
-        return rounds.committee >> 64
-    return (registry.roster >> registry.TOTAL) & registry.MASK32
-
-
-@internal
-def _choose(voters: DynArray[uint256, MAX_VOTES], weight: uint256):
-    """
-    @notice Sets the engine of the next round, if more than half of the weight wishes for the same.
+    @notice Sets the engine of the next round, if so much weight wishes for the same as accepts an update.
     @param voters Who voted.
-    @param weight The sum of their weights.
+    @param whole The weight of all who may vote.
+    @param is_committee Whether a committee decides.
+    @param engine The engine until now.
+    @return The engine of the next round.
     """
     wishes: uint256[ENGINES + 1] = empty(uint256[ENGINES + 1])
     for voter: uint256 in voters:
-        wishes[(voter >> WISH) & MASK4] += (voter >> 160) & MASK16
-    for engine: uint256 in range(ENGINES):
-        if wishes[engine + 1] * 2 > weight:
-            kept: uint256 = registry.roster & ~(registry.MASK8 << registry.ENGINE)
-            registry.roster = kept | engine << registry.ENGINE
+        wishes[(voter >> packing.WISH) & constants.MASK4] += packing._weight(voter)
+    for wish: uint256 in range(ENGINES):
+        if wish != engine and rounds._decides(wishes[wish + 1], whole, is_committee):
+            kept: uint256 = registry.roster & ~(constants.MASK8 << registry.ENGINE)
+            registry.roster = kept | wish << registry.ENGINE
+            rounds.draws = 0
+            return wish
+    return engine
 
 
 @internal
@@ -295,7 +292,7 @@ def _note(voter: uint256, round: uint256, own: uint256, update: uint256, taken: 
     """
     shown: uint256 = scores.ON_TIME
     pace: uint256 = 0
-    if (voter >> DEVICE) & MASK16 == 0:
+    if (voter >> packing.DEVICE) & constants.MASK16 == 0:
         shown |= scores.AVAILABLE | scores.ACCEPTED
     elif own != NOT_MINE:
         if not missing:
@@ -303,8 +300,8 @@ def _note(voter: uint256, round: uint256, own: uint256, update: uint256, taken: 
         if taken:
             shown |= scores.ACCEPTED
             pace = max(1, (update >> submissions.PACE) & submissions.MAX_PACE)
-    scores._note(convert(voter & MASK160, address), round, shown, pace)
-    return 1 << (voter >> INDEX)
+    scores._note(packing._account(voter), round, shown, pace)
+    return 1 << (voter >> packing.SEAT)
 
 
 @internal
@@ -347,18 +344,6 @@ def _chain(voters: DynArray[uint256, MAX_VOTES], bodies: DynArray[bytes32, MAX_V
 
 
 @internal
-def _penalize(round: uint256, missing: uint256):
-    """
-    @notice Takes the penalty from those who committed verdicts and did not unveil them.
-    @param round The running round.
-    @param missing Their mask.
-    """
-    for index: uint256 in range(64):
-        if (missing >> index) & 1 == 1:
-            treasury.books += registry._penalize(round, index, terms.TERMS.vote_penalty)
-
-
-@internal
 @view
 def _check_own(device: uint256, own: uint256, update: uint256, round: uint256):
     """
@@ -371,4 +356,4 @@ def _check_own(device: uint256, own: uint256, update: uint256, round: uint256):
     if device == 0 or not submissions._revealed(device - 1, round):
         assert own == NOT_MINE, "verification: not the voter's update"
     else:
-        assert update != 0 and (update >> 24) & MASK16 == device - 1, "verification: not the voter's update"
+        assert update != 0 and (update >> 24) & constants.MASK16 == device - 1, "verification: not the voter's update"
