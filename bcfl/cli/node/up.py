@@ -13,6 +13,7 @@ import typer
 from bcfl.cli.groups import grouped, with_flags
 from bcfl.cli.node.chain import MNEMONIC
 from bcfl.cli.options import optional
+from bcfl.cli.output.committee import committee_warning
 from bcfl.cli.output.up_display import open_up_display
 from bcfl.config import RUN_OPTIONS, Config
 
@@ -65,12 +66,15 @@ def up(
     """
     from bcfl.federation.local_processes import LocalProcesses, environment
     from bcfl.federation.supervisor import Supervisor
+    from bcfl.federation.views.committee import run_committee
     from bcfl.ledger.deployment.keystore import derive
 
     config = Config.load({**flags, "rounds": rounds}, defaults=FEW)
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, _interrupt)
     with open_up_display(as_json, options.folder) as display:
+        if text := committee_warning(run_committee(config)):
+            display.event("warning", text)
         try:
             accounts = derive(MNEMONIC, 0, 1 + config.participants)
             with Supervisor(environment()) as supervisor:

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from bcfl.federation.supervisor import Supervisor
     from bcfl.protocol.rounds import Round
 
-STYLES: Final = {"died": "yellow", "round": "bold"}  # of kinds of events
+STYLES: Final = {"died": "yellow", "round": "bold", "warning": "yellow"}  # of kinds of events
 
 
 class UpDisplay:

@@ -65,7 +65,7 @@ def deployment_committee(config: Config) -> CommitteeView | None:
     cases = [_among(config.miners, weight)]
     if config.mode != "full":
         crowd = max(honest for honest in range(1, MAX_MINERS) if honest + honest * weight // 2 <= MAX_MINERS)
-        cases = [_joined_by(config.miners, weight), *[_joined_by(crowd, weight)] * (crowd > config.miners)]
+        cases = [joined_by(config.miners, weight), *[joined_by(crowd, weight)] * (crowd > config.miners)]
     return _configured(config, cases, max(LONG, config.rounds))
 
 
@@ -104,7 +104,7 @@ def _among(miners: int, weight: int) -> Parties:
     return Parties((weight,) * coalition, (weight,) * (miners - coalition))
 
 
-def _joined_by(honest: int, weight: int) -> Parties:
+def joined_by(honest: int, weight: int) -> Parties:
     """Return so many miners, and a coalition with a third of the weight in as many accounts as it can."""
     total = honest * weight // 2
     accounts = min(total, MAX_MINERS - honest)
