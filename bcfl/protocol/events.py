@@ -5,14 +5,23 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from dataclasses import replace
 
-from bcfl.protocol.beacon import seed_after, seed_after_void
+from bcfl.protocol import turns
 from bcfl.protocol.event import LogEvent
+from bcfl.protocol.lottery import Entrant, committees
 from bcfl.protocol.rewards import block_hash
 from bcfl.protocol.rounds import Election, History, Member, Proposal, Round, Submission
 from bcfl.protocol.scores import Resources
 from bcfl.protocol.submissions import pace, unpack_claim
-from bcfl.protocol.types import Block, Engine, Opening, VoidReason
-from bcfl.protocol.verification import own_position, puzzle, unavailable, unpack_accepted, unpack_verdicts
+from bcfl.protocol.types import Block, Electorate, Engine, Opening, VoidReason
+from bcfl.protocol.verification import (
+    chosen_engine,
+    entropy,
+    own_position,
+    puzzle,
+    unavailable,
+    unpack_accepted,
+    unpack_verdicts,
+)
 
 
 def take_in(history: History, events: Iterable[LogEvent]) -> History:
@@ -31,27 +40,32 @@ def take_in(history: History, events: Iterable[LogEvent]) -> History:
 
 def _genesis(history: History, event: LogEvent) -> None:
     args = event.args
-    history.seed = args["seed"]
     nobody = "0x" + "0" * 40
     history.blocks.append(Block(bytes(32), 0, bytes(32), args["root"], args["cid"], nobody, 0))
 
 
+def _ownership_transferred(history: History, event: LogEvent) -> None:
+    history.owner = event.args["owner"]
+
+
 def _miner_registered(history: History, event: LogEvent) -> None:
-    args = event.args
-    number = max(history.rounds, default=0)
-    history.miners[args["miner"]] = Member(args["miner"], args["index"], args["stake"], changed=number)
-    _new_tail(history, event)
+    miner, index = event.args["miner"], event.args["index"]
+    is_device = history.is_device(miner)
+    history.miners[miner] = Member(miner, index, event.args["stake"], also_device=is_device)
+    history.credits[index] = turns.JOINING
 
 
-def _renewed(history: History, event: LogEvent) -> None:
-    history.miners[event.args["miner"]].changed = max(history.rounds, default=0)
-    _new_tail(history, event)
+def _device_accepted(history: History, event: LogEvent) -> None:
+    history.miners[event.args["miner"]].consents = True
 
 
-def _new_tail(history: History, event: LogEvent) -> None:
-    miner = event.args["miner"]
-    history.tails[miner] = event.args["tail"]
-    history.chains[miner] = history.chains.get(miner, 0) + 1
+def _suspended(history: History, event: LogEvent) -> None:
+    member = history.miners[event.args["miner"]]
+    member.suspended, member.until_round = True, event.args["until_round"]
+
+
+def _resumed(history: History, event: LogEvent) -> None:
+    history.miners[event.args["miner"]].suspended = False
 
 
 def _announced(history: History, event: LogEvent) -> None:
@@ -59,10 +73,7 @@ def _announced(history: History, event: LogEvent) -> None:
 
 
 def _stake_changed(history: History, event: LogEvent) -> None:
-    member, stake = history.miners[event.args["miner"]], event.args["stake"]
-    if stake:  # not what is left when a miner has gone
-        member.changed = max(history.rounds, default=0)
-    member.stake = stake
+    history.miners[event.args["miner"]].stake = event.args["stake"]
 
 
 def _miner_left(history: History, event: LogEvent) -> None:
@@ -70,9 +81,11 @@ def _miner_left(history: History, event: LogEvent) -> None:
 
 
 def _device_registered(history: History, event: LogEvent) -> None:
-    account = event.args["device"]
-    history.indices[account] = len(history.devices)
-    history.devices.append(account)
+    account, index = event.args["device"], event.args["index"]
+    if index == len(history.devices):
+        history.devices.append(account)
+    history.indices[account] = index
+    history.leave_rounds.pop(account, None)
     history.join_rounds[account] = event.args["from_round"]
 
 
@@ -81,11 +94,15 @@ def _device_left(history: History, event: LogEvent) -> None:
 
 
 def _round_opened(history: History, event: LogEvent) -> None:
-    number, engine, mask = event.args["round"], Engine(event.args["engine"]), event.args["committee"]
-    round_ = Round(number, event.timestamp, engine, history.seed)
+    number, engine, committee = event.args["round"], Engine(event.args["engine"]), event.args["committee"]
+    round_ = Round(number, event.timestamp, engine)
     history.rounds[number] = round_
-    history.seat_members(number)
-    round_.committee = tuple(member.account for member in history.seats if mask >> member.index & 1)
+    history.seat_members()
+    round_.electorate = Electorate(sum(member.weight for member in history.seats))
+    if committee:
+        round_.electorate = Electorate(committee >> 64, is_committee=True)
+        round_.committee = tuple(member.account for member in history.seats if committee >> member.index & 1)
+    history.draws = history.draws[1:] if engine is Engine.COMMITTEE else []
     if engine is Engine.RESOURCE:
         round_.scores = {member.account: _resources(history, member).score for member in history.seats}
 
@@ -107,7 +124,8 @@ def _committed(history: History, event: LogEvent) -> None:
 def _revealed(history: History, event: LogEvent) -> None:
     round_ = history.round_of(event)
     args = event.args
-    for root, cid, claim in zip(args["roots"], args["cids"], args["claims"], strict=True):
+    items = zip(args["roots"], args["cids"], args["claims"], strict=True)
+    for root, cid, claim in (item for place, item in enumerate(items) if args["taken"] >> place & 1):
         update = unpack_claim(round_.number, root, cid, claim)
         round_.submissions.append(Submission(len(round_.submissions), update, args["submitter"]))
         history.roots.setdefault(root, round_.number)
@@ -133,9 +151,25 @@ def _tallied(history: History, event: LogEvent) -> None:
     round_.accepted = unpack_accepted(args["accepted"], len(round_.submissions))
     round_.samples, round_.matches = args["samples"], args["matches"]
     if round_.engine is Engine.POW:
-        round_.puzzle = puzzle(round_.seed, round_.votes, args["parent"])
+        round_.puzzle = puzzle(block_hash(history.head), round_.number, round_.votes, args["parent"])
     if round_.engine is Engine.RESOURCE:
         _count_resources(history, round_, round_.accepted)
+    round_.credits = dict(history.credits)
+    engine = history.next_engine or round_.engine
+    history.next_engine = chosen_engine(round_.votes, round_.electorate, engine)
+    _draw_committees(history, round_)
+
+
+def _draw_committees(history: History, round_: Round) -> None:
+    """Draw the committees of the next rounds, where everybody votes and all committed votes are open."""
+    if history.next_engine is not Engine.COMMITTEE or round_.electorate.is_committee:
+        return
+    if len(round_.votes) != len(round_.vote_commits):
+        return
+    seats = {int(member.account, 16): member for member in history.seats}
+    entrants = [Entrant(account, member.weight) for account, member in seats.items()]
+    drawn = committees(entropy(round_.votes), entrants, history.committee_size)
+    history.draws = [frozenset(seats[account].index for account in members) for members in drawn]
 
 
 def _count_resources(history: History, round_: Round, accepted: tuple[bool, ...]) -> None:
@@ -160,22 +194,37 @@ def _count_resources(history: History, round_: Round, accepted: tuple[bool, ...]
 
 
 def _elected(history: History, event: LogEvent) -> None:
-    args = event.args
-    history.round_of(event).elections.append(Election(args["leader"], args["turn"], args["nonce"]))
+    round_, args = history.round_of(event), event.args
+    round_.elections.append(Election(args["leader"], args["turn"], args["nonce"]))
+    if round_.engine is not Engine.POW and not round_.standing:
+        out = {history.miners[account].index for account in round_.failed}
+        shares = {seat: weight for seat, weight in round_.shares().items() if seat not in out}
+        shared = turns.share(history.credits, shares)
+        history.credits = turns.charge(shared, history.miners[args["leader"]].index)
 
 
 def _proposed(history: History, event: LogEvent) -> None:
-    args = event.args
-    leader, layer = args["leader"], args["layer"]
-    proposal = Proposal(leader, args["root"], args["cid"], args["rows"], layer, (leader,))
-    history.round_of(event).proposals.append(proposal)
-    history.tails[leader] = layer
+    round_, args = history.round_of(event), event.args
+    leader = args["leader"]
+    proposal = Proposal(leader, args["author"], args["root"], args["cid"], args["rows"], (leader,))
+    if round_.standing and round_.proposals[-1].content == proposal.content:
+        before = [account for account in round_.proposals[-1].attested if account != leader]
+        proposal = replace(proposal, attested=(*before, leader))
+    elif round_.standing:
+        history.credits = turns.charge(history.credits, history.miners[leader].index)
+    round_.standing = True
+    round_.proposals.append(proposal)
 
 
 def _attested(history: History, event: LogEvent) -> None:
     proposals = history.round_of(event).proposals
     proposal = proposals[-1]
     proposals[-1] = replace(proposal, attested=(*proposal.attested, event.args["miner"]))
+
+
+def _announced_challenge(history: History, event: LogEvent) -> None:
+    proposals = history.round_of(event).proposals
+    proposals[-1] = replace(proposals[-1], announcements=(*proposals[-1].announcements, event))
 
 
 def _dispute_moved(history: History, event: LogEvent) -> None:
@@ -187,12 +236,16 @@ def _dispute_moved(history: History, event: LogEvent) -> None:
 
 
 def _skipped(history: History, event: LogEvent) -> None:
-    history.round_of(event).skipped.append(event.args["leader"])
+    round_, leader = history.round_of(event), event.args["leader"]
+    round_.skipped.append(leader)
+    round_.failed.add(leader)
 
 
 def _refuted(history: History, event: LogEvent) -> None:
     round_, args = history.round_of(event), event.args
     round_.skipped.append(args["leader"])
+    round_.failed |= {args["leader"], round_.elections[-1].leader, *round_.proposals[-1].attested}
+    round_.standing = False
     round_.refutations.append((args["leader"], args["challenger"]))
 
 
@@ -213,8 +266,8 @@ def _finalized(history: History, event: LogEvent) -> None:
         leader=args["leader"],
         reward=args["reward"],
         engine=round_.engine,
+        attested=args["attested"],
     )
-    history.seed = seed_after(round_.seed, round_.proposals[-1].layer)
     round_.block_hash = args["block_hash"]
     round_.closed = event.timestamp
     history.blocks.append(round_.block)
@@ -225,7 +278,7 @@ def _finalized(history: History, event: LogEvent) -> None:
 def _voided(history: History, event: LogEvent) -> None:
     round_ = history.round_of(event)
     round_.void = VoidReason(event.args["reason"])
-    history.seed = seed_after_void(round_.seed, round_.number)
+    history.draws = []
     round_.closed = event.timestamp
 
 
@@ -237,8 +290,11 @@ def _claimed(history: History, event: LogEvent) -> None:
 
 READERS: dict[str, Callable[[History, LogEvent], None]] = {
     "Genesis": _genesis,
+    "OwnershipTransferred": _ownership_transferred,
     "MinerRegistered": _miner_registered,
-    "Renewed": _renewed,
+    "DeviceAccepted": _device_accepted,
+    "Suspended": _suspended,
+    "Resumed": _resumed,
     "Announced": _announced,
     "StakeChanged": _stake_changed,
     "MinerLeft": _miner_left,
@@ -254,6 +310,7 @@ READERS: dict[str, Callable[[History, LogEvent], None]] = {
     "Elected": _elected,
     "Proposed": _proposed,
     "Attested": _attested,
+    "ChallengeAnnounced": _announced_challenge,
     "Disputed": _dispute_moved,
     "RowsShown": _dispute_moved,
     "NodesShown": _dispute_moved,

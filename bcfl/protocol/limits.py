@@ -12,10 +12,10 @@ MAX_LEAF_LANES: Final = 1_024  # lanes of a Merkle leaf
 
 MAX_MINERS: Final = 64  # miners of a federation: votes of a round, members of a committee
 MAX_WEIGHT: Final = 65_535  # full minimal stakes that count of one miner
-NOVICE_ROUNDS: Final = 4  # rounds in which whoever joined, renewed or raised its stake ranks after all others
 MAX_REGISTRATIONS: Final = 64  # devices registered in one call
 
 MAX_UPDATES: Final = 1_024  # updates of a round
+COMMITTEES: Final = 3  # committees that a round in which everybody votes draws
 MAX_BATCH: Final = 64  # updates of one miner's batch
 MAX_PACE: Final = 2**24 - 1  # samples per second that a word of the chain of updates holds
 GROUP: Final = 32  # updates between two checkpoints
@@ -23,7 +23,7 @@ GROUP: Final = 32  # updates between two checkpoints
 LEVELS: Final = 8  # levels of a tree of which one answer in a dispute shows the nodes
 MAX_SHOWN: Final = 120_704  # bytes of a challenge that depend on the terms; docs/protocol.md derives it
 
-NO_DEADLINE: Final = 2**36 - 1  # seconds: the deadline of a phase that time does not end
+NO_DEADLINE: Final = 2**32 - 1  # seconds: the deadline of a phase that time does not end
 MAX_PHASE_SECONDS: Final = 30 * 24 * 3600  # seconds of a phase in a configuration; the contract admits more
 WEI_BITS: Final = 96  # bits of an amount of wei in a configuration; the contract admits more
 

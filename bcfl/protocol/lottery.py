@@ -1,4 +1,4 @@
-"""Draw leaders and committees by independent weighted tickets, bit for bit as `lottery.vy`.
+"""Draw committees by independent weighted tickets, bit for bit as `lottery.vy`.
 
 A ticket is a uniform number u; -ln(u / 2**256) is an exponential waiting time. Divided by the weight it is a
 key, and the smallest key is first, with a probability of its share of the weight (Efraimidis and Spirakis,
@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from functools import cmp_to_key
 
 from bcfl.protocol.hashing import keccak, word
+from bcfl.protocol.limits import COMMITTEES
 
-LEAD, COMMITTEE = 0, 1  # purposes
 ONE = 2**128
 LN2 = 235865763225513294137944142764154484399  # ln(2) * 2**128
 ROOT = 240615969168004511545033772477625056927  # sqrt(1/2) * 2**128
@@ -26,12 +26,11 @@ class Entrant:
 
     account: int
     weight: int
-    novice: bool = False
 
 
-def ticket(seed: bytes, purpose: int, account: int) -> int:
+def ticket(seed: bytes, committee: int, account: int) -> int:
     """Return an account's ticket: a uniform number below 2**256 that nobody can choose."""
-    return int.from_bytes(keccak(seed + word(purpose) + word(account)), "big")
+    return int.from_bytes(keccak(seed + word(committee) + word(account)), "big")
 
 
 def wait(number: int) -> int:
@@ -51,14 +50,20 @@ def wait(number: int) -> int:
     return base - series if below else base + series
 
 
-def order(seed: bytes, purpose: int, entrants: Iterable[Entrant]) -> list[Entrant]:
-    """Sort entrants by their keys, the smallest first; novices after everybody else, ties by account."""
-    waits = {item: wait(ticket(seed, purpose, item.account)) for item in entrants}
+def order(seed: bytes, committee: int, entrants: Iterable[Entrant]) -> list[Entrant]:
+    """Sort entrants by their keys, the smallest first, ties by account."""
+    waits = {item: wait(ticket(seed, committee, item.account)) for item in entrants}
 
     def compare(one: Entrant, other: Entrant) -> int:
-        if one.novice != other.novice:
-            return 1 if one.novice else -1
         product, other_product = waits[one] * other.weight, waits[other] * one.weight
         return product - other_product or one.account - other.account
 
     return sorted(waits, key=cmp_to_key(compare))
+
+
+def committees(seed: bytes, entrants: Iterable[Entrant], size: int) -> list[set[int]]:
+    """Return the accounts of the committees of the next rounds, each of `size` members or of all entrants."""
+    drawn = list(entrants)
+    return [
+        {entrant.account for entrant in order(seed, committee, drawn)[:size]} for committee in range(COMMITTEES)
+    ]

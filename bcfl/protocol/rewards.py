@@ -6,12 +6,12 @@ from dataclasses import dataclass
 
 from bcfl.protocol.hashing import keccak, word
 from bcfl.protocol.limits import BASIS_POINTS
-from bcfl.protocol.types import Block, Tally, Terms
+from bcfl.protocol.types import SEAT, Block, Tally, Terms, weight_of
 
 
 @dataclass(frozen=True)
 class Prices:
-    """What one accepted sample, one matching verdict and the lead earn, in wei."""
+    """What one accepted sample, one matching verdict (for each weight of its voter) and the lead earn, in wei."""
 
     sample: int
     verdict: int
@@ -23,15 +23,34 @@ def prices(terms: Terms, reward: int, tally: Tally) -> Prices:
     leader_share = BASIS_POINTS - terms.device_share - terms.miner_share
     return Prices(
         sample=reward * terms.device_share // BASIS_POINTS // max(tally.samples, 1),
-        verdict=reward * terms.miner_share // BASIS_POINTS // max(sum(tally.matches), 1),
+        verdict=reward * terms.miner_share // BASIS_POINTS // max(weighted_matches(tally), 1),
         leader=reward * leader_share // BASIS_POINTS,
     )
+
+
+def weighted_matches(tally: Tally) -> int:
+    """Return the matching verdicts of all voters, each times its voter's weight."""
+    return sum(
+        count * weight_of(voter) for voter, count in zip(tally.voters, tally.matches, strict=True)
+    )
+
+
+def verdict_pay(terms: Terms, block: Block, tally: Tally, position: int) -> tuple[int, int]:
+    """Return what a voter's verdicts earn it and what goes back to the pool, in wei.
+
+    Where proposals can be challenged, everybody has had the time to attest, and only who did is paid.
+    """
+    voter = tally.voters[position]
+    price = prices(terms, block.reward, tally).verdict
+    amount = price * tally.matches[position] * weight_of(voter)
+    is_paid = not terms.challenge_seconds or bool(block.attested >> (voter >> SEAT) & 1)
+    return (amount, 0) if is_paid else (0, amount)
 
 
 def earned(terms: Terms, reward: int, tally: Tally) -> int:
     """Return the wei that a finished round sets aside for all."""
     price = prices(terms, reward, tally)
-    return price.sample * tally.samples + price.verdict * sum(tally.matches) + price.leader if reward else 0
+    return price.sample * tally.samples + price.verdict * weighted_matches(tally) + price.leader if reward else 0
 
 
 def block_hash(block: Block) -> bytes:
@@ -45,4 +64,5 @@ def block_hash(block: Block) -> bytes:
         + word(int(block.leader, 16))
         + word(block.reward)
         + word(block.engine)
+        + word(block.attested)
     )

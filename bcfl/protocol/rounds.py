@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from bcfl.protocol.election import ranking
+from bcfl.protocol import turns
 from bcfl.protocol.event import LogEvent
-from bcfl.protocol.limits import MAX_WEIGHT, NOVICE_ROUNDS
+from bcfl.protocol.hashing import fold, word
+from bcfl.protocol.limits import MAX_WEIGHT
 from bcfl.protocol.scores import Resources
 from bcfl.protocol.submissions import Domain, update_word
-from bcfl.protocol.types import Block, Engine, Opening, Update, Verdict, VoidReason, Voter
+from bcfl.protocol.types import Block, Electorate, Engine, Opening, Update, Verdict, VoidReason, Voter
 from bcfl.protocol.verification import Vote
 
 
@@ -33,20 +34,30 @@ class Election:
 
 @dataclass(frozen=True)
 class Proposal:
-    """The model that a leader proposed, who attested it, and the disputes about it."""
+    """The model that a leader proposed, who attested it, and the disputes about it.
+
+    The author is who proposed this content first; a later leader that proposes the same attests it.
+    """
 
     leader: str
+    author: str
     root: bytes
     cid: bytes
     rows: bytes
-    layer: bytes  # of the leader's hash chain
     attested: tuple[str, ...] = ()
+    announcements: tuple[LogEvent, ...] = ()  # of challenges, sealed
     dispute_moves: tuple[LogEvent, ...] = ()  # of all disputes about it, in order
+
+    @property
+    def content(self) -> tuple[bytes, bytes, bytes]:
+        """Return what it is about, whoever proposes it."""
+        return self.root, self.cid, self.rows
 
     @property
     def in_dispute(self) -> bool:
         """Whether a dispute about it is open."""
-        return bool(self.dispute_moves) and self.dispute_moves[-1].name != "DisputeEnded"
+        names = [event.name for event in self.dispute_moves]
+        return names.count("Disputed") > names.count("DisputeEnded")
 
 
 @dataclass
@@ -56,9 +67,10 @@ class Round:
     number: int
     opened: int  # timestamp
     engine: Engine = Engine.STAKE
-    seed: bytes = bytes(32)  # of its draws
-    committee: tuple[str, ...] = ()  # accounts, where the engine draws a committee
-    scores: dict[str, int] = field(default_factory=dict)  # miner -> weight in a draw of the resource engine
+    committee: tuple[str, ...] = ()  # accounts, where a committee decides
+    electorate: Electorate = Electorate(0)
+    scores: dict[str, int] = field(default_factory=dict)  # miner -> its score, where the engine is resource
+    credits: turns.Credits = field(default_factory=dict)  # seat -> its credit before the first turn
     commits: dict[str, bytes] = field(default_factory=dict)  # submitter -> digest, in order
     device_commits: dict[str, bytes] = field(default_factory=dict)  # miner -> its second commit, as a device
     submissions: list[Submission] = field(default_factory=list)
@@ -71,6 +83,8 @@ class Round:
     puzzle: bytes | None = None  # input of the proofs of work
     elections: list[Election] = field(default_factory=list)
     skipped: list[str] = field(default_factory=list)  # leaders that failed, in order
+    failed: set[str] = field(default_factory=set)  # miners that cannot lead any more in this round
+    standing: bool = False  # a proposal was made that nobody has refuted
     proposals: list[Proposal] = field(default_factory=list)
     refutations: list[tuple[str, str]] = field(default_factory=list)  # leader and challenger
     penalties: list[tuple[str, int]] = field(default_factory=list)  # miner and wei
@@ -103,13 +117,28 @@ class Round:
         """Return the words of the round's chain of updates, in the order of its submissions."""
         return [update_word(domain, item.update, self.engine) for item in self.submissions]
 
+    def links(self, domain: Domain) -> bytes:
+        """Return the digest of the round's chain of updates."""
+        return fold(word(item) for item in self.words(domain))
+
+    def shares(self) -> dict[int, int]:
+        """Return by what a lead is shared out: seat -> stake weight, or score before the round."""
+        voters = [vote.voter for vote in self.votes]
+        if self.engine is Engine.RESOURCE:
+            return {voter.index: self.scores[voter.account] for voter in voters}
+        return {voter.index: voter.weight for voter in voters}
+
     def leader_order(self) -> list[Voter]:
-        """Return the voters in the order in which they may lead; none where there is a race."""
+        """Return the voters in the order in which they lead if each is silent; none where there is a race."""
         if self.engine is Engine.POW:
             return []
-        voters = {vote.voter.word: vote.voter for vote in self.votes}
-        scores = {int(account, 16): score for account, score in self.scores.items()}
-        return [voters[item] for item in ranking(self.seed, list(voters), scores)]
+        voters = {vote.voter.index: vote.voter for vote in self.votes}
+        shares, credits, order = self.shares(), self.credits, []
+        while shares:
+            leader, credits = turns.take_turn(credits, shares)
+            order.append(voters[leader])
+            del shares[leader]
+        return order
 
     def verdicts(self, position: int) -> dict[str, Verdict]:
         """Return the verdict of each voter on the update at `position`, by account."""
@@ -136,8 +165,10 @@ class Member:
     stake: int  # wei
     weight: int = 0  # full minimal stakes, at most MAX_WEIGHT; 0: it has no seat
     exit_round: int = 0  # 0 while it stays
-    changed: int = 0  # round in which it last joined, renewed its chain or raised its stake
-    novice: bool = False  # ranks last in the running round's draws
+    also_device: bool = False  # has its own update left out where it votes
+    consents: bool = False  # becomes a device too when the next round opens
+    suspended: bool = False  # its weight counts for nothing until it resumes
+    until_round: int = 0  # from which it may resume
 
 
 @dataclass
@@ -145,11 +176,14 @@ class History:
     """All rounds, blocks and members, from the events read so far (`events.take_in`)."""
 
     min_stake: int
+    committee_size: int = 1
     rounds: dict[int, Round] = field(default_factory=dict)
     blocks: list[Block] = field(default_factory=list)  # the model ledger, from the genesis on
     miners: dict[str, Member] = field(default_factory=dict)
-    tails: dict[str, bytes] = field(default_factory=dict)  # miner -> last revealed layer of its hash chain
-    chains: dict[str, int] = field(default_factory=dict)  # miner -> number of its hash chains
+    owner: str = ""  # admits devices; the zero address where the ownership was given up
+    credits: dict[int, int] = field(default_factory=dict)  # seat -> credit of the turns
+    next_engine: Engine | None = None  # that the miners have wished for
+    draws: list[frozenset[int]] = field(default_factory=list)  # seats of the next committees, the next first
     resources: dict[str, Resources] = field(
         default_factory=dict
     )  # miner -> its record under the resource engine
@@ -160,7 +194,6 @@ class History:
     join_rounds: dict[str, int] = field(default_factory=dict)  # device -> first round with it
     claimed: set[tuple[str, int, bool]] = field(default_factory=set)  # account, round, as a miner
     credited: dict[str, int] = field(default_factory=dict)  # account -> wei claimed so far
-    seed: bytes = bytes(32)  # the running round's
     seats: list[Member] = field(default_factory=list)  # who may act in the running round, by index
     present: list[int] = field(default_factory=list)  # the devices that may take part in it
     trained: dict[int, list[Update]] = field(default_factory=dict)  # device -> its accepted updates, in order
@@ -191,16 +224,17 @@ class History:
     def electors(self) -> list[Member]:
         """Return the miners that may vote in the running round, by index."""
         current = self.current
-        if current is None or current.engine is not Engine.COMMITTEE:
+        if current is None or not current.electorate.is_committee:
             return self.seats
         return [member for member in self.seats if member.account in current.committee]
 
     def voter(self, account: str, wish: Engine | None = None) -> Voter:
         """Return a miner as the running round's chain of votes names it."""
         member, current = self.miners[account], self.current
-        is_committee = current is not None and current.engine is Engine.COMMITTEE
+        is_committee = current is not None and current.electorate.is_committee
         weight = 1 if is_committee else member.weight
-        return Voter(account, weight, self.device_index(account), wish, member.novice, member.index)
+        device = self.device_index(account) if member.also_device else None
+        return Voter(account, weight, device, wish, member.index)
 
     def vote(self, opening: Opening) -> Vote:
         """Return the vote that an opening of the running round becomes."""
@@ -210,8 +244,7 @@ class History:
         """Return the miner that serves a device in the running round; None where no miner is active."""
         if not self.seats:
             return None
-        offset = int.from_bytes(self.seed, "big") % len(self.seats)
-        return self.seats[(device + offset) % len(self.seats)].account
+        return self.seats[(device + max(self.rounds, default=0)) % len(self.seats)].account
 
     def takes_part(self, device: int) -> bool:
         """Whether a device may take part in the running round."""
@@ -229,11 +262,16 @@ class History:
         """Return the round that an event belongs to."""
         return self.rounds[event.args["round"]]
 
-    def seat_members(self, number: int) -> None:
-        """Count who takes part when round `number` opens, as the contract does: weights, seats, devices."""
+    def is_device(self, account: str) -> bool:
+        """Whether an account is registered as a device and has not asked to leave."""
+        return account in self.indices and account not in self.leave_rounds
+
+    def seat_members(self) -> None:
+        """Count who takes part when a round opens, as the contract does: weights, seats, devices."""
         for member in self.miners.values():
-            member.novice = member.changed != 0 and number - member.changed < NOVICE_ROUNDS
-            member.weight = 0 if member.exit_round else min(member.stake // self.min_stake, MAX_WEIGHT)
+            is_out = member.exit_round or member.suspended
+            member.weight = 0 if is_out else min(member.stake // self.min_stake, MAX_WEIGHT)
+            member.also_device, member.consents = member.also_device or member.consents, False
         members = (member for member in self.miners.values() if member.weight)
         self.seats = sorted(members, key=lambda member: member.index)
         self.present = [device for device in range(len(self.devices)) if self.takes_part(device)]

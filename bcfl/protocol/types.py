@@ -19,7 +19,7 @@ class Phase(IntEnum):
     ELECT = 5
     PROPOSE = 6
     ATTEST = 7
-    IDLE = 14  # the owner has not opened the first round
+    IDLE = 14  # the first round has not been opened
     VOID = 15  # the round failed, the next one is due
 
 
@@ -43,6 +43,7 @@ class VoidReason(IntEnum):
     NO_QUORUM = 3
     FEW_ACCEPTED = 4
     NO_LEADER = 5
+    NO_TALLY = 6
 
 
 class Engine(IntEnum):
@@ -101,18 +102,24 @@ class Terms:
     elect_seconds: int
     propose_seconds: int
     attest_seconds: int
-    challenge_seconds: int  # the window before a proposal can become final
+    challenge_seconds: int  # the window before a proposal can become final; 0: no challenges
     min_stake: int  # one vote for each full min_stake
-    exit_rounds: int  # finished rounds between leaving and getting the stake back
-    vote_penalty: int  # for a miner that commits verdicts and never unveils them
+    exit_rounds: int  # rounds between leaving and getting the stake back
+    vote_penalty: int  # for each minimum stake of a miner that commits verdicts and never unveils them
     leader_penalty: int  # for a leader that misses its deadline
     reward: int  # paid out of the pool each round
     device_share: int  # basis points of the reward, by accepted samples
     miner_share: int  # basis points of the reward, by matching verdicts; the leader gets the rest
     mode: int  # Mode
     committee_size: int  # members that the committee engine draws for a round, 1 to 64
-    challenge_bond: int  # wei that a challenge puts at stake
+    challenge_bond: int  # wei that a challenge puts at stake; 0 where there are none
     answer_seconds: int  # to answer a move of a dispute
+    tally_seconds: int  # to count the votes
+    exit_seconds: int  # after which a stake is free, and anybody may open the first round
+    absence_penalty: int  # basis points of the stake, for a missed round
+    absence_seconds: int  # of missed rounds after which a miner is suspended
+    attest_slash: int  # basis points of the stake of who attested a refuted proposal
+    min_blocks: int  # blocks that a phase lasts at least
 
 
 @dataclass(frozen=True)
@@ -181,16 +188,22 @@ class Voter:
     weight: int
     device: int | None = None  # index of the voter's own device
     wish: Engine | None = None
-    novice: bool = False  # ranks after everybody else in a draw
     index: int = 0  # the miner's, among the seats
 
     @property
     def word(self) -> int:
-        """Pack index (8 bits), novice (1), wish + 1 (4), device + 1 (16), weight (16) and account (160)."""
+        """Pack index (8 bits), wish + 1 (4), device + 1 (16), weight (16) and account (160)."""
         device = 0 if self.device is None else self.device + 1
         wish = 0 if self.wish is None else self.wish + 1
-        flags = self.index << 200 | self.novice << 196 | wish << 192
-        return flags | device << 176 | self.weight << 160 | int(self.account, 16)
+        return self.index << 200 | wish << 192 | device << 176 | self.weight << 160 | int(self.account, 16)
+
+
+SEAT = 200  # shift of the index in the word of a voter
+
+
+def weight_of(voter: int) -> int:
+    """Return the weight in the word of a voter."""
+    return voter >> 160 & 0xFFFF
 
 
 @dataclass(frozen=True)
@@ -217,6 +230,23 @@ class Block:
     leader: str
     reward: int
     engine: int = 0  # Engine
+    attested: int = 0  # mask of miners
+
+
+@dataclass(frozen=True)
+class Electorate:
+    """All who may vote in a round, there or not: their weight, or the number of members of a committee."""
+
+    whole: int
+    is_committee: bool = False
+
+    def decides(self, weight: int) -> bool:
+        """Return whether so much decides: over 1/2 of all active weight, over 2/3 of all members."""
+        return 3 * weight > 2 * self.whole if self.is_committee else 2 * weight > self.whole
+
+    def without(self, weight: int) -> Electorate:
+        """Return the electorate without a voter of this weight, which may not judge its own update."""
+        return Electorate(self.whole - weight, self.is_committee)
 
 
 @dataclass(frozen=True)

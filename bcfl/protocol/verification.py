@@ -7,9 +7,10 @@ from dataclasses import dataclass
 
 from bcfl.protocol.hashing import abi_encode, fold, keccak, word
 from bcfl.protocol.submissions import checkpoints
-from bcfl.protocol.types import Engine, Opening, Tally, Verdict, Voter
+from bcfl.protocol.types import Electorate, Engine, Opening, Tally, Verdict, Voter
 
 NOT_MINE = 2**256 - 1  # own position of a voter that has no update
+BOUND_BYTES = 4  # of the digest of a vote that name the chain of updates
 
 
 @dataclass(frozen=True)
@@ -64,8 +65,21 @@ def unpack_verdicts(accepted: Sequence[int], reasons: bytes, count: int) -> tupl
     return tuple(verdicts)
 
 
-def vote_digest(opening: Opening) -> bytes:
-    """Return what a miner commits to before it unveils: keccak of the ABI encoding of its opening."""
+def vote_digest(opening: Opening, links: bytes) -> bytes:
+    """Return what a miner commits to before it unveils: keccak of the ABI encoding of its opening.
+
+    The low 32 bits are those of `links`, the digest of the chain of updates that the vote is about.
+    """
+    return bound_digest(hidden_vote(opening), links)
+
+
+def bound_digest(digest: bytes, links: bytes) -> bytes:
+    """Return a digest of a vote with the low 32 bits of the chain of updates in place of its own."""
+    return digest[:-BOUND_BYTES] + links[-BOUND_BYTES:]
+
+
+def hidden_vote(opening: Opening) -> bytes:
+    """Return the digest of an opening, before it is bound to a chain of updates."""
     accepted, reasons = accepted_words(opening.verdicts), pack_reasons(opening.verdicts)
     return opening_digest(
         opening.round, opening.miner, accepted, reasons, wish_code(opening.wish), opening.salt
@@ -107,15 +121,20 @@ def vote_chain(votes: Sequence[Vote], engine: int = Engine.STAKE) -> bytes:
     return digest
 
 
-def puzzle(seed: bytes, votes: Sequence[Vote], parent: bytes) -> bytes:
-    """Return the input of a race: the round's seed, all salts, and `parent` in one hash.
-
-    `parent` is the hash of the block before that of the tally.
-    """
-    entropy = 0
+def entropy(votes: Sequence[Vote]) -> bytes:
+    """Return what the salts of all votes come to, in whatever order they were unveiled."""
+    value = 0
     for vote in votes:
-        entropy ^= int.from_bytes(keccak(word(vote.voter.word) + vote.opening.salt), "big")
-    return keccak(seed + word(entropy) + parent)
+        value ^= int.from_bytes(keccak(word(vote.voter.word) + vote.opening.salt), "big")
+    return word(value)
+
+
+def puzzle(head: bytes, round_: int, votes: Sequence[Vote], parent: bytes) -> bytes:
+    """Return the input of a race: the hash of the last block, the round, all salts, and `parent` in one hash.
+
+    `parent` is the hash of the chain's block before that of the tally.
+    """
+    return keccak(head + word(round_) + entropy(votes) + parent)
 
 
 def own_position(voter: Voter, devices: Sequence[int]) -> int | None:
@@ -125,12 +144,22 @@ def own_position(voter: Voter, devices: Sequence[int]) -> int | None:
     return list(devices).index(voter.device)
 
 
-def majority(votes: Sequence[Vote], devices: Sequence[int]) -> tuple[bool, ...]:
-    """Return which updates more revealed weight accepts than rejects; ties reject.
+def majority(votes: Sequence[Vote], devices: Sequence[int], electorate: Electorate) -> tuple[bool, ...]:
+    """Return which updates are accepted by as much as decides, whoever is absent.
 
-    No vote counts on the voter's own update.
+    No vote counts on the voter's own update, and that needs as much of the others.
     """
-    return _prevailing(votes, devices, Verdict.ACCEPTED)
+    result = []
+    for position in range(len(devices)):
+        others = electorate
+        weight = 0
+        for vote in votes:
+            if own_position(vote.voter, devices) == position:
+                others = electorate.without(vote.voter.weight)
+            elif vote.opening.verdicts[position] is Verdict.ACCEPTED:
+                weight += vote.voter.weight
+        result.append(others.decides(weight))
+    return tuple(result)
 
 
 def matches(vote: Vote, accepted: Sequence[bool], devices: Sequence[int]) -> int:
@@ -145,35 +174,32 @@ def matches(vote: Vote, accepted: Sequence[bool], devices: Sequence[int]) -> int
 
 def unavailable(votes: Sequence[Vote], devices: Sequence[int]) -> tuple[bool, ...]:
     """Return which updates more revealed weight could not get than got, voters' own ones left out."""
-    return _prevailing(votes, devices, Verdict.UNAVAILABLE)
-
-
-def _prevailing(votes: Sequence[Vote], devices: Sequence[int], verdict: Verdict) -> tuple[bool, ...]:
-    """Return of which updates more revealed weight says `verdict` than anything else."""
     result = []
     for position in range(len(devices)):
         balance = 0
         for vote in votes:
             if own_position(vote.voter, devices) != position:
-                weight = vote.voter.weight
-                balance += weight if vote.opening.verdicts[position] is verdict else -weight
+                is_missing = vote.opening.verdicts[position] is Verdict.UNAVAILABLE
+                balance += vote.voter.weight if is_missing else -vote.voter.weight
         result.append(balance > 0)
     return tuple(result)
 
 
-def chosen_engine(votes: Sequence[Vote]) -> Engine | None:
-    """Return the engine that more than half of the revealed weight wishes for, or None."""
-    total = sum(vote.voter.weight for vote in votes)
-    for engine in Engine:
-        if sum(vote.voter.weight for vote in votes if vote.opening.wish is engine) * 2 > total:
-            return engine
-    return None
+def chosen_engine(votes: Sequence[Vote], electorate: Electorate, engine: Engine) -> Engine:
+    """Return the engine of the next round: another one if as much wishes for it as decides."""
+    for wish in Engine:
+        weight = sum(vote.voter.weight for vote in votes if vote.opening.wish is wish)
+        if wish is not engine and electorate.decides(weight):
+            return wish
+    return engine
 
 
-def tally(words: Sequence[int], votes: Sequence[Vote], engine: int = Engine.STAKE) -> Tally:
+def tally(
+    words: Sequence[int], votes: Sequence[Vote], electorate: Electorate, engine: int = Engine.STAKE
+) -> Tally:
     """Count the votes of a round over the words of its chain of updates."""
     devices = [item >> 24 & 0xFFFF for item in words]
-    accepted = majority(votes, devices)
+    accepted = majority(votes, devices, electorate)
     return Tally(
         checkpoints=checkpoints(words),
         votes=vote_chain(votes, engine),

@@ -249,14 +249,13 @@ def _open(round: uint256):
     roster: uint256 = registry._refresh(round)
     active: uint256 = roster & constants.MASK64
     engine: uint256 = (roster >> registry.ENGINE) & constants.MASK8
-    members: uint256 = 0
+    committee: uint256 = 0
     if engine == constants.COMMITTEE:
         # A member that has left counts as one that says no, and who takes its seat is no member.
         draws: uint256 = self.draws
-        members = draws & active
-        self.committee = 0
-        if members != 0:
-            self.committee = members | (draws >> DRAWN) << 64
+        if draws & active != 0:
+            committee = draws & active | (draws >> DRAWN) << 64
+        self.committee = committee
         if draws != 0:
             later: uint256 = (draws >> 64) & (active | active << 64)
             if later != 0:
@@ -271,7 +270,7 @@ def _open(round: uint256):
         | (block.number & constants.MASK16) << SINCE
         | active << EXPECTED
     )
-    log IFederation.RoundOpened(round=round, engine=engine, committee=members)
+    log IFederation.RoundOpened(round=round, engine=engine, committee=committee)
 
 
 @internal
