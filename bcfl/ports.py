@@ -88,6 +88,7 @@ class ContractCall:
     function: str
     args: tuple[Any, ...] = ()
     value: int = 0  # wei sent with it; a call with value is sent alone
+    optional: bool = False  # somebody else may have done it before: then the others stand
 
 
 class Ledger(Protocol):

@@ -12,6 +12,8 @@ from bcfl.protocol.limits import BASIS_POINTS, MAX_BATCH, MAX_MINERS, MAX_SHOWN,
 
 Rule = Callable[[Options], Iterator[str]]
 WORD_BITS: Final = 256
+MOST_SHARED: Final = 9_500  # basis points of the reward for devices and miners: a lead earns something
+SPELL: Final = 3  # missed rounds in a row that cost a fee
 
 
 def conflicts(options: Options) -> Iterator[str]:
@@ -38,6 +40,9 @@ def _lanes(c: Options) -> Iterator[str]:
 
 
 def _updates(c: Options) -> Iterator[str]:
+    if c.required_updates < c.devices < 2 * c.required_updates - 1:
+        words = f"min_updates={c.required_updates} of devices={c.devices} lets a few refusals void a round"
+        yield f"{words}: lower min_updates to {(c.devices + 1) // 2}, or take {c.devices} to insist on all"
     if c.required_updates > c.devices:
         yield f"min_updates={c.min_updates} voids every round of devices={c.devices}: lower min_updates"
 
@@ -71,14 +76,47 @@ def _race(c: Options) -> Iterator[str]:
 def _stakes(c: Options) -> Iterator[str]:
     if c.stake < c.min_stake:
         yield f"stake={c.stake} is less than min_stake={c.min_stake} and carries no vote: raise stake"
+    if c.reward > c.min_stake:
+        words = f"reward={c.reward} is more than min_stake={c.min_stake}"
+        yield f"{words}: a round would be worth more than what a miner can lose; lower reward"
     for name, penalty in (("vote_penalty", c.vote_penalty), ("leader_penalty", c.leader_penalty)):
         if penalty > c.min_stake:
             yield f"{name}={penalty} is more than min_stake={c.min_stake} covers: lower {name}"
+    absence = round(c.absence_penalty * BASIS_POINTS)
+    paid = (c.vote_penalty + c.leader_penalty) * BASIS_POINTS + SPELL * absence * c.min_stake
+    if 2 * paid > c.min_stake * BASIS_POINTS:
+        words = f"vote_penalty={c.vote_penalty}, leader_penalty={c.leader_penalty} and three times absence_penalty"
+        yield f"{words} are more than half of min_stake={c.min_stake}, which is kept for slashing: lower one"
 
 
 def _rewards(c: Options) -> Iterator[str]:
-    if round(c.device_share * BASIS_POINTS) + round(c.miner_share * BASIS_POINTS) > BASIS_POINTS:
-        yield f"device_share={c.device_share} and miner_share={c.miner_share} are more than 1: lower one"
+    shares = round(c.device_share * BASIS_POINTS) + round(c.miner_share * BASIS_POINTS)
+    words = f"device_share={c.device_share} and miner_share={c.miner_share}"
+    if shares > BASIS_POINTS:
+        yield f"{words} are more than 1: lower one"
+    elif shares > MOST_SHARED:
+        yield f"{words} leave less than 0.05 for the leader: lower one"
+    if 4 * c.vote_penalty * BASIS_POINTS < c.reward * round(c.miner_share * BASIS_POINTS):
+        least = c.reward * round(c.miner_share * BASIS_POINTS) // (4 * BASIS_POINTS) + 1
+        words = f"vote_penalty={c.vote_penalty} is less than a quarter of what verdicts earn in a round"
+        yield f"{words}: raise it to {least}"
+
+
+def _windows(c: Options) -> Iterator[str]:
+    if c.grace > c.commit_seconds // 2:
+        yield f"grace={c.grace} is more than half of commit_seconds={c.commit_seconds}: lower grace"
+    window = c.challenge_seconds
+    if not window:
+        return
+    least = max(4, 2 * c.propose_seconds)
+    if window < least:
+        words = f"challenge_seconds={window} is too short to find and announce what is wrong"
+        yield f"{words}: raise it to {least}, or take 0 for no challenges at all"
+    if window > c.attest_seconds:
+        yield f"challenge_seconds={window} is more than attest_seconds={c.attest_seconds}: raise attest_seconds"
+    if c.answer_seconds < max(c.propose_seconds, -(-window // 4)):
+        words = f"answer_seconds={c.answer_seconds} is less than it takes to make what is shown"
+        yield f"{words}: raise it to {max(c.propose_seconds, -(-window // 4))}"
 
 
 def _adversaries(c: Options) -> Iterator[str]:
@@ -94,6 +132,6 @@ def _funding(c: Options) -> Iterator[str]:
 
 
 RULES: Final[tuple[Rule, ...]] = (  # the first conflict is the one that is told
-    _leaves, _lanes, _updates, _full_mode, _wishes, _batches, _race, _stakes, _rewards,
+    _leaves, _lanes, _updates, _full_mode, _wishes, _batches, _race, _stakes, _rewards, _windows,
     _adversaries, _funding,
 )  # fmt: skip

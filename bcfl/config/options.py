@@ -121,7 +121,9 @@ class Options(_Checked):
         description="what decides who leads; none: resource in full, stake in partial and hybrid",
     )
     committee_size: int = _count(
-        5, "committee: members drawn by stake; where there are fewer miners, all", maximum=MAX_MINERS
+        5,
+        "committee: members, or all where there are fewer; 1: a single trusted miner a round",
+        maximum=MAX_MINERS,
     )
     wish: Wishes = Field(
         default=(), description="hybrid: from round ROUND on the miners vote for ENGINE; may be repeated"
@@ -184,16 +186,44 @@ class Options(_Checked):
     reveal_seconds: int = _seconds(30, "to reveal updates")
     vote_seconds: int = _seconds(30, "to verify and to commit verdicts")
     unveil_seconds: int = _seconds(30, "to unveil verdicts")
+    tally_seconds: int = _seconds(30, "to count the votes")
     elect_seconds: int = _seconds(120, "to win a race; it is over with its winner")
     propose_seconds: int = _seconds(30, "a leader has to propose")
-    attest_seconds: int = _seconds(30, "to attest")
-    challenge_seconds: int = _seconds(0, "in which a proposal stays open to challenges", minimum=0)
+    attest_seconds: int = _seconds(60, "to attest")
+    challenge_seconds: int = _seconds(
+        60, "in which a proposal stays open to challenges; 0: no challenges at all", minimum=0
+    )
+    answer_seconds: int = _seconds(60, "to answer in a dispute")
     grace: int = _seconds(5, "a phase stays open for devices after all miners have acted", minimum=0)
 
     stake: Wei = Field(default=15 * 10**17, description="what each miner stakes")
     min_stake: Wei = Field(default=10**18, gt=0, description="stake that carries one vote")
-    exit_rounds: int = _count(2, "finished rounds before a miner that left gets its stake back", 0, 1_000_000)
-    vote_penalty: Wei = Field(default=10**17, description="for verdicts committed and never unveiled")
+    exit_rounds: int = _count(2, "rounds before a miner that left gets its stake back", 1, 65_535)
+    exit_seconds: int | None = Field(
+        default=None,
+        ge=1,
+        lt=2**31,
+        description="seconds after which it gets it back in any case; none: a day, or the longest round",
+    )
+    vote_penalty: Wei = Field(
+        default=10**17, description="for verdicts committed and never unveiled, for each minimum stake"
+    )
+    absence_penalty: float = Field(
+        default=0.01, ge=0.005, le=0.05, description="share of its stake that a miner pays for a missed round"
+    )
+    absence_seconds: int | None = Field(
+        default=None,
+        ge=1,
+        lt=2**29,
+        description="seconds of missed rounds until a miner is suspended, and so long an honest majority "
+        "may be down; none: six hours, or three of the longest rounds",
+    )
+    attest_slash: float = Field(
+        default=0.25, ge=0.1, le=1, description="share of its stake that an attester of a wrong model loses"
+    )
+    min_blocks: int = _count(
+        0, "blocks that a phase lasts at least, where a chain may stand still: 3 with blocks of 12 s", 0, 64
+    )
     leader_penalty: Wei = Field(default=2 * 10**17, description="for a leader that misses its deadline")
     reward: Wei = Field(default=10**18, description="paid out of the pool each round")
     device_share: float = _share(0.5, "of the reward, by accepted samples")

@@ -18,7 +18,6 @@ from bcfl.ledger.devnet.embedded import EmbeddedChain
 from bcfl.ledger.federation import FederationLedger
 from bcfl.ports import Learner
 from bcfl.protocol.accounts import Account
-from bcfl.protocol.beacon import chain_tail
 from bcfl.protocol.limits import MAX_REGISTRATIONS
 from bcfl.protocol.types import Phase
 from bcfl.protocol.wishes import engine_after
@@ -117,8 +116,7 @@ class Initialization:
             contract.send(self.owner, "register_devices", missing[start : start + MAX_REGISTRATIONS])
         for account in self.miners:
             if account.address not in history.miners:
-                tail = chain_tail(account, ledger.domain)
-                contract.send(account, "register_miner", tail, value=self.config.stake)
+                contract.send(account, "register_miner", value=self.config.stake)
         if ledger.clock().phase is Phase.IDLE:
             contract.send(self.owner, "start")
 

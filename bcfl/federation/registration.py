@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING
 
 from bcfl.errors import ConfigError
 from bcfl.ledger.deployment.deploy import ether
-from bcfl.protocol.beacon import chain_tail
 from bcfl.relay.client import Endpoint
 
 if TYPE_CHECKING:
@@ -29,8 +28,7 @@ def register_miner(client: FederationClient, account: Account, endpoint: str, st
         if stake is None:
             minimum = ether(client.ledger.terms.min_stake)
             raise ConfigError(f"{account.address} is no miner yet: join with --stake, at least {minimum}")
-        tail = chain_tail(account, client.ledger.domain, history.chains.get(account.address, 0))
-        contract.send(account, "register_miner", tail, value=stake)
+        contract.send(account, "register_miner", value=stake)
         log.info("registered with a stake of %s", ether(stake), extra={"account": account.address})
     elif member.exit_round:
         raise ConfigError(f"{account.address} has left the federation as a miner: take another account")

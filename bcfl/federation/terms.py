@@ -2,11 +2,20 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from typing import Final
+
 from bcfl.config import Config
+from bcfl.errors import ConfigError
 from bcfl.protocol import payload
+from bcfl.protocol.disputes import longest_dispute_seconds
 from bcfl.protocol.limits import BASIS_POINTS
 from bcfl.protocol.types import Engine, Layout, Mode, Rule, Terms
 from bcfl.roles.miner.lead import TRIES
+
+BOND_PART: Final = 10  # of the minimum stake is the bond of a challenge
+DAY: Final = 24 * 3600  # seconds until a stake is free, whatever happens
+ABSENCE: Final = 6 * 3600  # seconds of missed rounds until a miner is suspended
 
 
 def terms_of(config: Config, layout: Layout, largest: int) -> Terms:
@@ -20,7 +29,7 @@ def terms_of(config: Config, layout: Layout, largest: int) -> Terms:
     def lasting(seconds: int) -> int:
         return max(seconds, 2 * config.miners, 4 * devices_per_miner)
 
-    return Terms(
+    terms = Terms(
         layout=payload.layout_digest(layout),
         parameters=layout.parameters,
         scale_bits=config.scale_bits,
@@ -55,6 +64,38 @@ def terms_of(config: Config, layout: Layout, largest: int) -> Terms:
         miner_share=round(config.miner_share * BASIS_POINTS),
         mode=Mode[config.mode.upper()],
         committee_size=config.committee_size,
-        challenge_bond=config.stake // 10,
-        answer_seconds=lasting(config.attest_seconds),
+        challenge_bond=config.min_stake // BOND_PART if config.challenge_seconds else 0,
+        answer_seconds=lasting(config.answer_seconds),
+        tally_seconds=config.tally_seconds,
+        exit_seconds=config.exit_seconds or DAY,
+        absence_penalty=round(config.absence_penalty * BASIS_POINTS),
+        absence_seconds=config.absence_seconds or ABSENCE,
+        attest_slash=round(config.attest_slash * BASIS_POINTS),
+        min_blocks=config.min_blocks,
     )
+    return _with_floors(terms, config)
+
+
+def _with_floors(terms: Terms, config: Config) -> Terms:
+    """Return the terms with times that cover the longest round, where the configuration leaves them open.
+
+    Raises ConfigError where it names shorter ones, which the contract refuses.
+    """
+    longest = longest_round(terms)
+    floors = {"exit_seconds": longest, "absence_seconds": 3 * longest}
+    for name, floor in floors.items():
+        if (getattr(config, name) or floor) < floor:
+            raise ConfigError(
+                f"{name}={getattr(config, name)} is less than {floor}, what rounds of these lengths may take: "
+                f"raise {name}, or leave it out"
+            )
+    return replace(terms, **{name: max(getattr(terms, name), floor) for name, floor in floors.items()})
+
+
+def longest_round(terms: Terms) -> int:
+    """Return the seconds of a round in which every phase has its full length, and a dispute as well."""
+    phases = terms.commit_seconds + terms.reveal_seconds + terms.vote_seconds + terms.unveil_seconds
+    phases += terms.tally_seconds + terms.elect_seconds + terms.propose_seconds
+    window = terms.challenge_seconds
+    judging = window + max(longest_dispute_seconds(terms), 3 * (window // 4)) if window else 0
+    return phases + max(terms.attest_seconds, judging)

@@ -65,7 +65,7 @@ class FederationLedger:
     def history(self) -> History:
         """Return the history up to the last block."""
         if self._history is None:
-            self._history = History(self.terms.min_stake)
+            self._history = History(self.terms.min_stake, self.terms.committee_size)
         head = self._head()
         if head >= self._next_block:
             events = list(self.contract.events(self._next_block, head))  # all, or none if the node fails
@@ -109,4 +109,5 @@ def _merge(batch: Batch) -> tuple[Any, ...]:
     if len(batch) == 1:
         return batch[0][0].function, *batch[0][0].args
     calldata = [data for _, data in batch]
-    return "multicall", b"".join(calldata), [len(data) for data in calldata]
+    optional = sum(1 << place for place, (call, _) in enumerate(batch) if call.optional)
+    return "multicall", b"".join(calldata), [len(data) for data in calldata], optional

@@ -102,7 +102,9 @@ def _round_opened(history: History, event: LogEvent) -> None:
     if committee:
         round_.electorate = Electorate(committee >> 64, is_committee=True)
         round_.committee = tuple(member.account for member in history.seats if committee >> member.index & 1)
-    history.draws = history.draws[1:] if engine is Engine.COMMITTEE else []
+    seats = frozenset(member.index for member in history.seats)
+    later = [members & seats for members in history.draws[1:]] if engine is Engine.COMMITTEE else []
+    history.draws = later if any(later) else []
     if engine is Engine.RESOURCE:
         round_.scores = {member.account: _resources(history, member).score for member in history.seats}
 
@@ -157,6 +159,8 @@ def _tallied(history: History, event: LogEvent) -> None:
     round_.credits = dict(history.credits)
     engine = history.next_engine or round_.engine
     history.next_engine = chosen_engine(round_.votes, round_.electorate, engine)
+    if history.next_engine is not engine:
+        history.draws = []
     _draw_committees(history, round_)
 
 
@@ -245,6 +249,7 @@ def _refuted(history: History, event: LogEvent) -> None:
     round_, args = history.round_of(event), event.args
     round_.skipped.append(args["leader"])
     round_.failed |= {args["leader"], round_.elections[-1].leader, *round_.proposals[-1].attested}
+    round_.slashed |= {args["leader"], *round_.proposals[-1].attested}
     round_.standing = False
     round_.refutations.append((args["leader"], args["challenger"]))
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from bcfl.protocol import turns
@@ -10,8 +11,18 @@ from bcfl.protocol.hashing import fold, word
 from bcfl.protocol.limits import MAX_WEIGHT
 from bcfl.protocol.scores import Resources
 from bcfl.protocol.submissions import Domain, update_word
-from bcfl.protocol.types import Block, Electorate, Engine, Opening, Update, Verdict, VoidReason, Voter
-from bcfl.protocol.verification import Vote
+from bcfl.protocol.types import (
+    Block,
+    Electorate,
+    Engine,
+    Opening,
+    Tally,
+    Update,
+    Verdict,
+    VoidReason,
+    Voter,
+)
+from bcfl.protocol.verification import Vote, tally
 
 
 @dataclass(frozen=True)
@@ -84,6 +95,7 @@ class Round:
     elections: list[Election] = field(default_factory=list)
     skipped: list[str] = field(default_factory=list)  # leaders that failed, in order
     failed: set[str] = field(default_factory=set)  # miners that cannot lead any more in this round
+    slashed: set[str] = field(default_factory=set)  # miners that cannot attest any more in it
     standing: bool = False  # a proposal was made that nobody has refuted
     proposals: list[Proposal] = field(default_factory=list)
     refutations: list[tuple[str, str]] = field(default_factory=list)  # leader and challenger
@@ -113,6 +125,10 @@ class Round:
             return []
         return [item for item, bit in zip(self.submissions, self.accepted, strict=True) if bit]
 
+    def tally(self, domain: Domain) -> Tally:
+        """Count the votes of the round."""
+        return tally(self.words(domain), self.votes, self.electorate, self.engine)
+
     def words(self, domain: Domain) -> list[int]:
         """Return the words of the round's chain of updates, in the order of its submissions."""
         return [update_word(domain, item.update, self.engine) for item in self.submissions]
@@ -120,6 +136,15 @@ class Round:
     def links(self, domain: Domain) -> bytes:
         """Return the digest of the round's chain of updates."""
         return fold(word(item) for item in self.words(domain))
+
+    def weights(self) -> dict[str, int]:
+        """Return the weight of every account that unveiled a vote."""
+        return {vote.voter.account: vote.voter.weight for vote in self.votes}
+
+    def has_support(self, attesters: Iterable[str]) -> bool:
+        """Return whether so many attest that a proposal can become final."""
+        weights = self.weights()
+        return self.electorate.decides(sum(weights.get(account, 0) for account in set(attesters)))
 
     def shares(self) -> dict[int, int]:
         """Return by what a lead is shared out: seat -> stake weight, or score before the round."""

@@ -199,6 +199,7 @@ class Voter:
 
 
 SEAT = 200  # shift of the index in the word of a voter
+ACCOUNT = (1 << 160) - 1  # the bits that hold its account
 
 
 def weight_of(voter: int) -> int:

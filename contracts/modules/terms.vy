@@ -66,7 +66,7 @@ def _check_round(terms: IFederation.Terms):
     assert terms.min_updates != 0, "terms: no updates"
     assert terms.min_updates <= terms.max_updates, "terms: too few updates allowed"
     # A few places that are refused must not void a round.
-    room: bool = 2 * terms.min_updates <= terms.max_updates or terms.min_updates == terms.max_updates
+    room: bool = 2 * terms.min_updates <= terms.max_updates + 1 or terms.min_updates == terms.max_updates
     assert room, "terms: too few updates allowed"
     assert terms.max_samples != 0, "terms: no samples"
     assert terms.max_samples < 2**24, "terms: too many samples"

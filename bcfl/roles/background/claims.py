@@ -7,12 +7,11 @@ from dataclasses import dataclass
 
 from bcfl.ports import ContractCall
 from bcfl.protocol import verification
-from bcfl.protocol.election import ACCOUNT
 from bcfl.protocol.limits import GROUP
-from bcfl.protocol.rewards import prices
+from bcfl.protocol.rewards import prices, verdict_pay
 from bcfl.protocol.rounds import History, Round
 from bcfl.protocol.submissions import Domain
-from bcfl.protocol.types import Block, Tally, Terms
+from bcfl.protocol.types import ACCOUNT, Block, Tally, Terms
 
 Fields = tuple[object, ...]  # a struct of the contract
 
@@ -52,7 +51,7 @@ def claims(history: History, domain: Domain, account: str, rounds: Sequence[int]
         if not as_device and not as_miner:
             continue
         words = round_.words(domain)
-        tally = verification.tally(words, round_.votes, round_.engine)
+        tally = round_.tally(domain)
         if as_device and device is not None:
             yield from _of_device(round_, round_.block, tally, words, device)
         if as_miner:
@@ -89,6 +88,7 @@ def fields(block: Block) -> Fields:
         block.leader,
         block.reward,
         block.engine,
+        block.attested,
     )
 
 
@@ -97,10 +97,10 @@ def amount(claim: Claim, history: History, domain: Domain, terms: Terms) -> int:
     round_ = history.rounds[claim.round]
     if round_.block is None:
         return 0
-    words = round_.words(domain)
-    tally = verification.tally(words, round_.votes, round_.engine)
+    tally = round_.tally(domain)
     price = prices(terms, round_.block.reward, tally)
     if not claim.as_miner:
         return price.sample * round_.submissions[claim.position].update.samples
     leads = tally.voters[claim.position] & ACCOUNT == int(round_.block.leader, 16)
-    return price.verdict * tally.matches[claim.position] + (price.leader if leads else 0)
+    pay, _ = verdict_pay(terms, round_.block, tally, claim.position)
+    return pay + (price.leader if leads else 0)

@@ -1,8 +1,8 @@
 """Bound the norm of an update by the norms of the updates that the last model is made of.
 
-The reference is the median norm of a sample of those updates. The sample follows from the hash of the model's
-block, which nobody knows before the updates are accepted; everybody reads the same sample, and no device has
-to fetch all updates to train on its own.
+The reference is the median norm of a sample of those updates. The sample follows from the root of the
+model, which nobody knows before the updates are accepted and nobody can choose then; everybody reads the same
+sample, and no device has to fetch all updates to train on its own.
 """
 
 from __future__ import annotations
@@ -51,5 +51,5 @@ def rounding_norm(parameters: int, scale_bits: int, shift: int) -> float:
 def _sample(history: History, number: int) -> list[Submission]:
     """Return the accepted updates of a finalized round that make its reference, in the order of the draw."""
     round_ = history.rounds[number]
-    seed = round_.block_hash or bytes(32)
+    seed = bytes(32) if round_.block is None else round_.block.root
     return sorted(round_.accepted_submissions(), key=lambda item: keccak(seed + word(item.position)))[:SAMPLE]

@@ -67,6 +67,7 @@ def phase_seconds(phase: Phase, terms: Terms) -> int:
         Phase.REVEAL: terms.reveal_seconds,
         Phase.VOTE: terms.vote_seconds,
         Phase.UNVEIL: terms.unveil_seconds,
+        Phase.TALLY: terms.tally_seconds,
         Phase.ELECT: terms.elect_seconds,
         Phase.PROPOSE: terms.propose_seconds,
         Phase.ATTEST: terms.attest_seconds,

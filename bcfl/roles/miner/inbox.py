@@ -91,7 +91,8 @@ class MinerInbox:
         if not all(isinstance(verdict, Verdict) for verdict in message.verdicts):
             raise RelayError(f"{name} says something else than verdicts")
         commit_digest = snapshot.current.vote_commits.get(message.miner)
-        if commit_digest is None or commit_digest != verification.vote_digest(message):
+        links = snapshot.current.links(self.ledger.domain)
+        if commit_digest is None or commit_digest != verification.vote_digest(message, links):
             raise RelayError(f"{name} is not the one that it committed")
         self.openings[message.miner] = message
 

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from bcfl.errors import PayloadError, StoreError
 from bcfl.ports import ContractCall
-from bcfl.protocol import beacon, election, verification
-from bcfl.protocol.rounds import Proposal, Round
+from bcfl.protocol import election, verification
+from bcfl.protocol.rounds import Proposal
 from bcfl.roles.common.aggregation import NewModel
 from bcfl.roles.common.archive import Archive
 from bcfl.roles.common.disputes import open_dispute, proposal_digest
@@ -24,12 +26,11 @@ class Lead:
         self.answers = Answers(context, archive, self._is_right)
         self._race: tuple[int, int] | None = None  # round and turn
         self._nonce = 0
-        self._layers: tuple[bytes, bytes | None] | None = None  # the layer last shown, and the next one
 
     def race(self, snapshot: RoundSnapshot) -> str | None:
         """Try some proofs of work, and send one that wins; None without one, or where the race is over."""
         address, current = self.context.address, snapshot.current
-        is_out = address not in _weights(current) or address in current.skipped
+        is_out = address not in current.weights() or address in current.failed
         if is_out or current.puzzle is None or snapshot.due:
             return None
         turn = len(current.skipped)
@@ -49,38 +50,49 @@ class Lead:
             return self._skip(snapshot)
         if snapshot.current.leader != self.context.address:
             return None
-        result, layer = self._compute(snapshot), self._layer(snapshot)
-        if result is None or layer is None:
+        result = self._compute(snapshot)
+        if result is None:
             return None
         self.archive.put(result.model)
-        self.context.send(ContractCall("propose", (result.root, result.cid, result.rows, layer)))
+        accepted = verification.tally_digest(snapshot.current.tally(self.context.ledger.domain))
+        self.context.send(ContractCall("propose", (accepted, result.root, result.cid, result.rows)))
         return "proposed the new model"
 
     def attest(self, snapshot: RoundSnapshot) -> str | None:
         """Recompute the proposal and attest it; make it final as soon as that is possible."""
         current, proposal = snapshot.current, snapshot.current.proposals[-1]
-        dispute = open_dispute(snapshot)
-        if dispute is not None:
-            return self.answers.act(snapshot, dispute.state)
-        start = snapshot.clock.deadline - snapshot.terms.attest_seconds
-        is_over = snapshot.now >= start + snapshot.terms.challenge_seconds  # of the challenge window
-        finalize = ContractCall("finalize", (proposal.root, proposal.cid, proposal.rows, proposal.layer))
-        if _has_quorum(current, proposal.attested):
-            if not is_over or not self.context.my_turn(snapshot):
+        if proposal.in_dispute and (text := self.answers.act(snapshot)):
+            return text
+        is_over = not proposal.in_dispute and snapshot.now >= self._end_of_window(snapshot, proposal)
+        finalize = ContractCall("finalize", proposal.content, optional=True)
+        if is_over and current.has_support(proposal.attested):
+            if not self.context.my_turn(snapshot):
                 return None
-            self.context.send(finalize)
+            self.context.send(replace(finalize, optional=False))
             return "made the model final"
         if snapshot.due:
-            return self._skip(snapshot)
-        address = self.context.address
-        if address in proposal.attested or address not in _weights(current):
+            return self._skip(snapshot) if is_over else None
+        if not self._may_attest(snapshot, proposal) or not self._agrees(snapshot, proposal):
             return None
-        if not self._agrees(snapshot, proposal):
-            return None
-        is_last = is_over and _has_quorum(current, (*proposal.attested, address))
-        attestation = ContractCall("attest", (proposal_digest(current.number, proposal),))
-        self.context.send(attestation, *([finalize] if is_last else []))
+        is_last = is_over and current.has_support((*proposal.attested, self.context.address))
+        digest = proposal_digest(current, proposal, self.context.ledger.domain)
+        self.context.send(ContractCall("attest", (digest,)), *([finalize] if is_last else []))
         return "attested the new model"
+
+    def _may_attest(self, snapshot: RoundSnapshot, proposal: Proposal) -> bool:
+        """Whether this miner has voted, has not attested yet, and has not attested what was refuted."""
+        address, current = self.context.address, snapshot.current
+        if address in proposal.attested or address in current.slashed:
+            return False
+        return address in current.weights()
+
+    @staticmethod
+    def _end_of_window(snapshot: RoundSnapshot, proposal: Proposal) -> int:
+        """Return when the proposal can become final, or be passed over, unless a dispute is open."""
+        window = snapshot.terms.challenge_seconds
+        start = snapshot.clock.deadline - snapshot.terms.attest_seconds
+        openings = (event.timestamp + 3 * (window // 4) for event in proposal.announcements)
+        return max(start + window, *openings, start)
 
     def advance(self, snapshot: RoundSnapshot) -> str | None:
         """Open the next round after a void one."""
@@ -88,25 +100,6 @@ class Lead:
             return None
         self.context.send(ContractCall("advance"))
         return "opened the next round"
-
-    def renew(self, snapshot: RoundSnapshot) -> str | None:
-        """Register the tail of a new hash chain when the old one is used up."""
-        if self._layer(snapshot) is not None:
-            return None
-        account, domain = self.context.account, self.context.ledger.domain
-        tail = beacon.chain_tail(account, domain, snapshot.history.chains[account.address])
-        self.context.send(ContractCall("renew", (tail,)))
-        return "renewed its hash chain"
-
-    def _layer(self, snapshot: RoundSnapshot) -> bytes | None:
-        """Return the next layer of this miner's hash chain; None when it is used up."""
-        history, account = snapshot.history, self.context.account
-        last = history.tails[account.address]
-        if self._layers is None or self._layers[0] != last:
-            number = history.chains[account.address] - 1
-            innermost = beacon.secret(account, self.context.ledger.domain, number)
-            self._layers = last, beacon.next_layer(innermost, last)
-        return self._layers[1]
 
     def _compute(self, snapshot: RoundSnapshot) -> NewModel | None:
         """Compute the new model; None if the bytes of an accepted update cannot be had any more."""
@@ -141,16 +134,3 @@ class Lead:
         current = snapshot.current
         self.context.send(ContractCall("skip", verification.skip_args(current.votes, current.engine)))
         return "passed the lead on"
-
-
-def _weights(current: Round) -> dict[str, int]:
-    """Return the weight of every account that unveiled a vote in the round."""
-    return {vote.voter.account: vote.voter.weight for vote in current.votes}
-
-
-def _has_quorum(current: Round, attesters: tuple[str, ...]) -> bool:
-    """Return whether so many attested that the proposal can become final."""
-    weights = _weights(current)
-    return election.is_attested(
-        current.engine, sum(weights.get(account, 0) for account in attesters), sum(weights.values())
-    )

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from bcfl.ports import Ledger, Relay
+from bcfl.ports import ContractCall, Ledger, Relay
 from bcfl.protocol.accounts import Account
+from bcfl.protocol.rounds import Member
 from bcfl.protocol.types import Phase
 from bcfl.roles.common.archive import Archive
 from bcfl.roles.common.journal import Journal
@@ -33,7 +34,7 @@ class Miner:
     ) -> None:
         self.account, self.ledger = account, ledger
         self.inbox = MinerInbox(ledger, account.address)
-        context = MinerContext(account, ledger, relay, journal, self.inbox)
+        context = self.context = MinerContext(account, ledger, relay, journal, self.inbox)
         self.batches = Batches(context)
         self.voting = Voting(context, verifier, wishes)
         self.lead = Lead(context, archive)
@@ -49,13 +50,20 @@ class Miner:
         if snapshot is None:
             return None
         member = snapshot.history.miners.get(self.account.address)
+        if member is not None and member.suspended:
+            return self._resume(snapshot, member)
         if member is None or not member.weight:
             return None
         self.inbox.start_round(snapshot.round)
-        if snapshot.clock.phase is Phase.COMMIT and (text := self.lead.renew(snapshot)):
-            return text
         action = self._actions().get(snapshot.clock.phase)
         return None if action is None else action(snapshot)
+
+    def _resume(self, snapshot: RoundSnapshot, member: Member) -> str | None:
+        """End this miner's suspension as soon as it may: it is here again."""
+        if member.exit_round or snapshot.round < member.until_round:
+            return None
+        self.context.send(ContractCall("resume"))
+        return "resumed after its suspension"
 
     def _actions(self) -> dict[Phase, Callable[[RoundSnapshot], str | None]]:
         """Return what a miner does in each phase."""

@@ -46,7 +46,8 @@ class Voting:
             self.verifier.archive.clear_unavailable()
             findings.write(self.context.journal, snapshot.round, self.verifier.findings)
             opening = self._record(snapshot, verdicts, self.wishes(snapshot.round))
-        self.context.send(ContractCall("commit_vote", (verification.vote_digest(opening),)))
+        digest = verification.vote_digest(opening, self._links(snapshot))
+        self.context.send(ContractCall("commit_vote", (digest,)))
         return "committed its verdicts"
 
     def unveil(self, snapshot: RoundSnapshot) -> str | None:
@@ -94,7 +95,8 @@ class Voting:
         votes = [*current.votes, *map(history.vote, openings)]
         if len(votes) == len(current.vote_commits):
             words = current.words(self.context.ledger.domain)
-            calls.append(ContractCall("tally", verification.tally_args(words, votes, current.engine)))
+            args = verification.tally_args(words, votes, current.engine)
+            calls.append(ContractCall("tally", args, optional=True))
         self.context.send(*calls)
         return f"unveiled {len(openings)} votes"
 
@@ -133,9 +135,14 @@ class Voting:
         if address not in current.vote_commits or is_open:
             return None
         opening = self._recorded_vote(snapshot)
-        if opening is None or verification.vote_digest(opening) != current.vote_commits[address]:
+        if opening is None:
             return None
-        return opening
+        digest = verification.vote_digest(opening, self._links(snapshot))
+        return opening if digest == current.vote_commits[address] else None
+
+    def _links(self, snapshot: RoundSnapshot) -> bytes:
+        """Return the digest of the chain of updates that a vote is bound to."""
+        return snapshot.current.links(self.context.ledger.domain)
 
     def _record(self, snapshot: RoundSnapshot, verdicts: tuple[Verdict, ...], wish: Engine | None) -> Opening:
         """Write the verdicts to the journal before anybody hears of them; return them as a vote."""
