@@ -72,6 +72,7 @@ def test_status_prints_one_screen(tmp_path: Path, capsys: pytest.CaptureFixture[
     status._print(status_view(client_of(local)[0]))
     lines = capsys.readouterr().out.splitlines()
     assert len(lines) < 24
+    assert not any(line.startswith("captured") for line in lines)
     assert any(line.startswith("so far") and "1 block, 0 void rounds" in line for line in lines)
 
 
@@ -87,6 +88,10 @@ def test_status_and_watch_show_engine_and_committee(
     status._print(view)
     screen = " ".join(capsys.readouterr().out.split())
     assert f"mode partial engine committee committee {', '.join(view['committee'])}" in screen
+    assert "captured never by 1 of " in screen
+    assert "3 of 3 members decide" in screen
+    assert view["capture"] is not None
+    assert [case["miners"] for case in view["capture"]["cases"]] == [len(local.history.miners)]
     lines = (watch.words(event) for event in event_stream.follow_events(client, from_start=True, poll=0.01))
     assert next(line for line in lines if line.startswith("round 1")) == (
         "round 1 is open, led by a committee of 3"
