@@ -45,25 +45,25 @@ exports: (
 
 
 SETTLEMENT: immutable(address)
-CHALLENGE: immutable(address)
+MEMBERSHIP: immutable(address)
 
 
 @deploy
 @payable
-def __init__(terms_: IFederation.Terms, root: bytes32, cid: bytes32, settlement: address, challenge: address):
+def __init__(terms_: IFederation.Terms, root: bytes32, cid: bytes32, settlement: address, membership: address):
     """
     @notice Fixes the terms and the genesis model; what is sent fills the pool.
     @param terms_ What the parties agreed on.
     @param root Merkle root of the genesis model.
     @param cid sha2-256 digest of its CID.
     @param settlement The `SettlementFacet` deployed with the same terms.
-    @param challenge The `ChallengeFacet` deployed with the same terms.
+    @param membership The `MembershipFacet` deployed with the same terms.
     """
     state.__init__(terms_, root, cid)
     treasury.books = msg.value
-    assert settlement.is_contract and challenge.is_contract, "federation: no facets"
+    assert settlement.is_contract and membership.is_contract, "federation: no facets"
     SETTLEMENT = settlement
-    CHALLENGE = challenge
+    MEMBERSHIP = membership
 
 
 @external
@@ -72,7 +72,7 @@ def facets() -> (address, address):
     """
     @notice The facets that calls are handed to: without ether the first, with ether the second.
     """
-    return SETTLEMENT, CHALLENGE
+    return SETTLEMENT, MEMBERSHIP
 
 
 @external
@@ -108,5 +108,5 @@ def __default__() -> Bytes[4096]:
     assert len(msg.data) >= 4, "federation: no such function"
     facet: address = SETTLEMENT
     if msg.value != 0:
-        facet = CHALLENGE
+        facet = MEMBERSHIP
     return raw_call(facet, msg.data, max_outsize=4096, is_delegate_call=True)

@@ -54,13 +54,19 @@ exports: (
 )
 
 
+NEXT: immutable(address)
+
+
 @deploy
-def __init__(terms_: IFederation.Terms):
+def __init__(terms_: IFederation.Terms, next_: address):
     """
     @notice Fixes the terms, as in the federation's own code.
     @param terms_ What the parties agreed on.
+    @param next_ The facet that knows what this one does not.
     """
     state.__init__(terms_, empty(bytes32), empty(bytes32))
+    assert next_.is_contract, "membership facet: no next facet"
+    NEXT = next_
 
 
 @external
@@ -70,3 +76,13 @@ def agreed() -> IFederation.Terms:
     @notice The terms.
     """
     return terms.TERMS
+
+
+@external
+@payable
+@raw_return
+def __default__() -> Bytes[4096]:
+    """
+    @notice Hands what is not found here to the next facet.
+    """
+    return raw_call(NEXT, msg.data, max_outsize=4096, is_delegate_call=True)

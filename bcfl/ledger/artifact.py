@@ -14,10 +14,10 @@ from bcfl.protocol.types import Terms
 
 # The facets in the order of their deployment, and to which each hands what it does not know.
 FACETS: Final = (
-    ("MembershipFacet", None),
-    ("DisputeFacet", "MembershipFacet"),
-    ("SettlementFacet", "DisputeFacet"),
+    ("DisputeFacet", None),
     ("ChallengeFacet", "DisputeFacet"),
+    ("MembershipFacet", "ChallengeFacet"),
+    ("SettlementFacet", "MembershipFacet"),
 )
 
 
@@ -34,10 +34,10 @@ def federation_at(chain: Chain, address: str) -> Contract:
     return Contract(chain, artifact()["abi"], address)
 
 
-def creation(terms: Terms, root: bytes, cid: bytes, settlement: str, challenge: str) -> str:
+def creation(terms: Terms, root: bytes, cid: bytes, settlement: str, membership: str) -> str:
     """Return the data of the transaction that creates a federation, as JSON-RPC shows it."""
     content = artifact()
-    arguments = Abi(content["abi"]).constructor([terms, root, cid, settlement, challenge])
+    arguments = Abi(content["abi"]).constructor([terms, root, cid, settlement, membership])
     return str(content["bytecode"]["Federation"]) + arguments.hex()
 
 
@@ -57,6 +57,6 @@ def deploy(
         facet, receipt = Contract.deploy(chain, key, content["constructors"][name], code[name], args)
         facets[name] = facet.address
         receipts.append(receipt)
-    args = [terms, root, cid, facets["SettlementFacet"], facets["ChallengeFacet"]]
+    args = [terms, root, cid, facets["SettlementFacet"], facets["MembershipFacet"]]
     contract, receipt = Contract.deploy(chain, key, content["abi"], code["Federation"], args, pool)
     return contract, (*receipts, receipt)

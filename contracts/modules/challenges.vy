@@ -295,23 +295,22 @@ def _rule(wrong: bool, form: uint256):
     @param form The form of the challenge.
     """
     right: uint256 = leaves._head(RIGHT)
-    bond: uint256 = terms.TERMS.challenge_bond
-    if right < MAX_NUMBER:
-        bond = disputes.disputes[right].bond
     if not wrong:
+        log IFederation.ChallengeFailed(round=rounds._round(rounds.clock), challenger=msg.sender, form=form)
         if right < MAX_NUMBER:
             disputes._lose(right)
         else:
-            docket._return(msg.sender, bond, False)
-        log IFederation.ChallengeFailed(round=rounds._round(rounds.clock), challenger=msg.sender, form=form)
+            docket._end_opened(False)
         return
-    if right < MAX_NUMBER:
-        disputes._close(right)
     voters: DynArray[uint256, constants.MAX_MINERS] = []
     at: uint256 = tallies._list(tallies.VOTERS)
     for i: uint256 in range(leaves._word(at - 32), bound=constants.MAX_MINERS):
         voters.append(leaves._word(at + 32 * i))
-    refutations._refute(msg.sender, bond, form, voters)
+    if right < MAX_NUMBER:
+        disputes._win(right, form, voters)
+    else:
+        docket._end_opened(True)
+        refutations._refute(msg.sender, form, voters)
 
 
 @internal

@@ -210,16 +210,12 @@ def expire(
         self._end(number, True)
         return
     if dispute.state == PICK or dispute.state == RULE:
-        assert self._late(dispute, dispute.moved + dispute.left), "disputes: not yet due"
+        assert docket._passed(dispute.moved + dispute.left, dispute.block), "disputes: not yet due"
         self._lose(number)
         return
-    assert self._late(dispute, dispute.due), "disputes: not yet due"
+    assert docket._passed(dispute.due, dispute.block), "disputes: not yet due"
     assert verification._chain(voters, bodies) == verification.votes, "proposals: not the votes of this round"
-    self._close(number)
-    refutations._refute(dispute.challenger, dispute.bond, refutations.SILENCE, voters)
-    log IFederation.DisputeEnded(
-        round=dispute.proposal >> 8, challenger=dispute.challenger, number=number, returned=True
-    )
+    self._win(number, refutations.SILENCE, voters)
 
 
 @internal
@@ -266,17 +262,6 @@ def _begin(clock: uint256, digest: uint256, tree: uint256, node: bytes32, state:
 
 @internal
 @view
-def _late(dispute: IFederation.Dispute, deadline: uint256) -> bool:
-    """
-    @notice Whether a move of a dispute comes too late, in seconds and in blocks.
-    @param dispute The dispute.
-    @param deadline When the move was due.
-    """
-    return block.timestamp >= deadline and block.number >= dispute.block + terms.TERMS.min_blocks
-
-
-@internal
-@view
 def _stands(dispute: IFederation.Dispute) -> bool:
     """
     @notice Whether the proposal that a dispute is about still stands.
@@ -297,7 +282,7 @@ def _answering(number: uint256, state: uint256) -> IFederation.Dispute:
     dispute: IFederation.Dispute = self.disputes[number]
     assert dispute.state != 0 and self._stands(dispute), "disputes: none is open"
     assert dispute.state == state, "disputes: not what is due"
-    assert not self._late(dispute, dispute.due), "disputes: move too late"
+    assert not docket._passed(dispute.due, dispute.block), "disputes: move too late"
     return dispute
 
 
@@ -326,7 +311,7 @@ def _turn(number: uint256) -> IFederation.Dispute:
     assert dispute.state != 0 and self._stands(dispute), "disputes: none is open"
     assert msg.sender == dispute.challenger, "disputes: not the challenger"
     assert dispute.state == PICK or dispute.state == RULE, "disputes: not what is due"
-    assert not self._late(dispute, dispute.moved + dispute.left), "disputes: move too late"
+    assert not docket._passed(dispute.moved + dispute.left, dispute.block), "disputes: move too late"
     return dispute
 
 
@@ -347,7 +332,7 @@ def _close(number: uint256):
     @notice Ends a dispute; the round no longer waits for it.
     @param number Its number.
     """
-    if docket.word >> docket.PROPOSAL == self.disputes[number].proposal:
+    if (docket.word >> docket.PROPOSAL) & constants.MASK32 == self.disputes[number].proposal:
         docket.word -= 1
     self.disputes[number].state = 0
 
@@ -373,6 +358,18 @@ def _end(number: uint256, returned: bool):
     log IFederation.DisputeEnded(
         round=dispute.proposal >> 8, challenger=dispute.challenger, number=number, returned=returned
     )
+
+
+@internal
+def _win(number: uint256, form: uint256, voters: DynArray[uint256, constants.MAX_MINERS]):
+    """
+    @notice Ends a dispute that has refuted the proposal: the bond goes back, and the challenger is rewarded.
+    @param number Its number.
+    @param form How the proposal was refuted.
+    @param voters Who voted in the round.
+    """
+    self._end(number, True)
+    refutations._refute(self.disputes[number].challenger, form, voters)
 
 
 @internal

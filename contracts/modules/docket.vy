@@ -6,7 +6,7 @@
         waits until every announcement had its time and every dispute has ended; all of them begin within the challenge
         window, so that the wait has a bound, whatever is paid. The docket is one word:
         open disputes (8) | disputes so far (8) | pending until (36) | surcharge (4) | round in which a dispute was
-        last lost (24) | round and turn (32).
+        last lost (24) | round and turn (32) | block of the last announcement (32).
 """
 
 from interfaces import IFederation
@@ -29,17 +29,20 @@ PENDING: constant(uint256) = 16
 SURCHARGE: constant(uint256) = 52
 LOST: constant(uint256) = 56
 PROPOSAL: constant(uint256) = 80
+ANNOUNCED: constant(uint256) = 112
 MAX_SURCHARGE: constant(uint256) = 3
 CHEAP: constant(uint256) = 8  # disputes of a proposal before each costs twice as much as the last
 LEVELS: constant(uint256) = 8  # that one answer shows
 PARTS: constant(uint256) = 4  # of the window: what is announced opens after one, and within three
 
-TIME: constant(uint256) = 32  # shift of an announcement: time (36) | round and turn (32)
+TIME: constant(uint256) = 32  # shifts of an announcement: block (32) | time (36) | round and turn (32)
+BLOCK: constant(uint256) = 68
 
 
 word: uint256
 sealed: HashMap[bytes32, uint256]
 refuted: HashMap[uint256, bool]  # by round and turn
+opened: transient(bytes32)  # the announcement that this call opens
 
 
 @internal
@@ -59,11 +62,35 @@ def _open_window() -> uint256:
     @notice The clock, while the proposal can be challenged.
     """
     clock: uint256 = rounds._enter(constants.ATTEST)
-    window: uint256 = terms.TERMS.challenge_seconds
-    assert window != 0, "docket: no challenges in these terms"
-    proposed: uint256 = rounds._deadline(clock) - terms.TERMS.attest_seconds
-    assert block.timestamp < proposed + window, "docket: window over"
+    assert terms.TERMS.challenge_seconds != 0, "docket: no challenges in these terms"
+    assert not self._window_over(clock), "docket: window over"
     return clock
+
+
+@internal
+@view
+def _window_over(clock: uint256) -> bool:
+    """
+    @notice Whether the proposal that stands can no longer be challenged, in seconds and in blocks.
+    @param clock The clock.
+    """
+    window: uint256 = terms.TERMS.challenge_seconds
+    if window == 0:
+        return True
+    end: uint256 = rounds._deadline(clock) - terms.TERMS.attest_seconds + window
+    blocks: uint256 = (block.number - (clock >> rounds.SINCE)) & constants.MASK16
+    return block.timestamp >= end and blocks >= terms.TERMS.min_blocks
+
+
+@internal
+@view
+def _passed(deadline: uint256, since: uint256) -> bool:
+    """
+    @notice Whether a time is over, in seconds and in blocks: nobody is late because the chain stood still.
+    @param deadline When it ends.
+    @param since The block in which it began.
+    """
+    return block.timestamp >= deadline and block.number >= since + terms.TERMS.min_blocks
 
 
 @internal
@@ -75,7 +102,7 @@ def _entry(clock: uint256) -> uint256:
     """
     word: uint256 = self.word
     name: uint256 = self._name(clock)
-    if word >> PROPOSAL == name:
+    if (word >> PROPOSAL) & constants.MASK32 == name:
         return word
     kept: uint256 = constants.MASK4 << SURCHARGE | constants.MASK24 << LOST
     return word & kept | name << PROPOSAL
@@ -92,7 +119,9 @@ def _waits(clock: uint256, lead: uint256) -> bool:
     if lead & election.HELD == 0:
         return False
     word: uint256 = self.word
-    return word & constants.MASK8 != 0 or block.timestamp < (word >> PENDING) & constants.MASK36
+    if word & constants.MASK8 != 0:
+        return True
+    return not self._passed((word >> PENDING) & constants.MASK36, word >> ANNOUNCED)
 
 
 @internal
@@ -106,10 +135,11 @@ def _announce(sealed: bytes32):
     assert msg.value == terms.TERMS.challenge_bond, "docket: not the bond"
     place: bytes32 = keccak256(abi_encode(msg.sender, sealed))
     assert self.sealed[place] == 0, "docket: announced already"
-    self.sealed[place] = block.timestamp << TIME | self._name(clock)
+    self.sealed[place] = block.number << BLOCK | block.timestamp << TIME | self._name(clock)
     entry: uint256 = self._entry(clock)
     pending: uint256 = block.timestamp + 3 * (terms.TERMS.challenge_seconds // PARTS)
-    self.word = entry & ~(constants.MASK36 << PENDING) | pending << PENDING
+    fields: uint256 = constants.MASK36 << PENDING | constants.MASK32 << ANNOUNCED
+    self.word = entry & ~fields | pending << PENDING | block.number << ANNOUNCED
     election.lead |= election.HELD
     treasury.books += msg.value << treasury.OWED
     log IFederation.ChallengeAnnounced(round=rounds._round(clock), challenger=msg.sender, sealed=sealed)
@@ -131,10 +161,11 @@ def _unseal(clock: uint256, digest: uint256, form: uint256, leaf: uint256, place
     word: uint256 = self.sealed[key]
     assert word != 0 and word & constants.MASK32 == self._name(clock), "docket: not announced"
     part: uint256 = terms.TERMS.challenge_seconds // PARTS
-    announced: uint256 = word >> TIME
+    announced: uint256 = (word >> TIME) & constants.MASK36
     assert block.timestamp >= announced + part, "docket: too early to open"
-    assert block.timestamp < announced + 3 * part, "docket: too late to open"
+    assert not self._passed(announced + 3 * part, word >> BLOCK), "docket: too late to open"
     self.sealed[key] = 0
+    self.opened = sealed
 
 
 @internal
@@ -150,10 +181,20 @@ def _settle(account: address, sealed: bytes32):
     assert word != 0, "docket: not announced"
     self.sealed[key] = 0
     refuted: bool = self.refuted[word & constants.MASK32]
-    late: bool = block.timestamp >= (word >> TIME) + 3 * (terms.TERMS.challenge_seconds // PARTS)
-    assert refuted or late, "docket: not yet due"
+    end: uint256 = ((word >> TIME) & constants.MASK36) + 3 * (terms.TERMS.challenge_seconds // PARTS)
+    assert refuted or self._passed(end, word >> BLOCK), "docket: not yet due"
     self._return(account, terms.TERMS.challenge_bond, refuted)
     log IFederation.AnnouncementEnded(challenger=account, sealed=sealed, returned=refuted)
+
+
+@internal
+def _end_opened(wrong: bool):
+    """
+    @notice Ends the announcement that the sender has just opened: the bond goes back, or to the pool.
+    @param wrong Whether the place that it shows is wrong.
+    """
+    self._return(msg.sender, terms.TERMS.challenge_bond, wrong)
+    log IFederation.AnnouncementEnded(challenger=msg.sender, sealed=self.opened, returned=wrong)
 
 
 @internal

@@ -176,8 +176,7 @@ def finalize(root: bytes32, cid: bytes32, rows: bytes32):
     lead: uint256 = election.lead
     assert not docket._waits(clock, lead), "proposals: not undisputed"
     assert self._attested(clock, lead), "proposals: not enough attestations"
-    proposed: uint256 = rounds._deadline(clock) - terms.TERMS.attest_seconds
-    assert block.timestamp >= proposed + terms.TERMS.challenge_seconds, "proposals: window still open"
+    assert docket._window_over(clock), "proposals: window still open"
     round: uint256 = rounds._round(clock)
     self._check(self._digest(round, root, cid, rows))
     block_: IFederation.Block = IFederation.Block(

@@ -30,13 +30,12 @@ SILENCE: constant(uint256) = 6  # the form of a refutation: what is disputed was
 
 
 @internal
-def _refute(challenger: address, bond: uint256, form: uint256, voters: DynArray[uint256, constants.MAX_MINERS]):
+def _refute(challenger: address, form: uint256, voters: DynArray[uint256, constants.MAX_MINERS]):
     """
     @notice Ends a proposal that was shown to be wrong, or that is kept back: its author and whoever attested it are
             slashed, a quarter of the author's part is the challenger's, and the rest is burned. The next in turn
             leads, unless too little weight is left that has not attested it.
     @param challenger Who showed it.
-    @param bond What it gets back, in wei, booked as owed.
     @param form How it was shown; for silence the slashes are smaller.
     @param voters Who voted in the round.
     """
@@ -61,7 +60,7 @@ def _refute(challenger: address, bond: uint256, form: uint256, voters: DynArray[
     for index: uint256 in range(constants.MAX_MINERS):
         if (attested >> index) & 1 == 1 and index != seat:
             burnt += registry._slash(round, index, attester_part)
-    treasury.credits[challenger] += reward + bond
+    treasury.credits[challenger] += reward
     treasury.books += reward << treasury.OWED
     proposals.proposal = 0
     attested |= 1 << seat
