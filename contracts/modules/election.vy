@@ -87,9 +87,10 @@ def _next(clock: uint256, before: uint256, voters: DynArray[uint256, constants.M
     @return Whether somebody was left; if not, the round is void.
     """
     turn: uint256 = ((before >> TURN) & constants.MASK6) + 1
-    if turn >= len(voters):
-        return False
     failed: uint256 = (before >> FAILED) & constants.MASK64 | 1 << (before & constants.MASK8)
+    # More than one may fail at once: whoever attested what was refuted.
+    if (clock >> rounds.EXPECTED) & constants.MASK64 & ~failed == 0:
+        return False
     kept: uint256 = (
         constants.MASK24 << WHOLE | constants.MASK31 << SAMPLES | constants.MASK32 << MATCHES
     )
