@@ -186,7 +186,12 @@ def unavailable(votes: Sequence[Vote], devices: Sequence[int]) -> tuple[bool, ..
 
 
 def chosen_engine(votes: Sequence[Vote], electorate: Electorate, engine: Engine) -> Engine:
-    """Return the engine of the next round: another one if as much wishes for it as decides."""
+    """Return the engine of the next round: another one if as much wishes for it as decides.
+
+    A committee does not choose: one that is captured must not stay by its own wish.
+    """
+    if electorate.is_committee:
+        return engine
     for wish in Engine:
         weight = sum(vote.voter.weight for vote in votes if vote.opening.wish is wish)
         if wish is not engine and electorate.decides(weight):

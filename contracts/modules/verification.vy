@@ -189,8 +189,9 @@ def tally(
         parent = blockhash(block.number - 1)
         puzzle = keccak256(abi_encode(rounds.head, round, entropy, parent))
     next_engine: uint256 = (registry.roster >> registry.ENGINE) & constants.MASK8
-    if terms.TERMS.mode == constants.HYBRID:
-        next_engine = self._choose(voters, whole, is_committee, next_engine)
+    if terms.TERMS.mode == constants.HYBRID and not is_committee:
+        # A committee decides on updates and models alone: one that is captured must not stay by its own wish.
+        next_engine = self._choose(voters, whole, next_engine)
     if next_engine == constants.COMMITTEE and not is_committee and unopened == 0:
         committees._draw(entropy)
 
@@ -255,14 +256,11 @@ def tally(
 
 
 @internal
-def _choose(
-    voters: DynArray[uint256, MAX_VOTES], whole: uint256, is_committee: bool, engine: uint256
-) -> uint256:
+def _choose(voters: DynArray[uint256, MAX_VOTES], whole: uint256, engine: uint256) -> uint256:
     """
     @notice Sets the engine of the next round, if so much weight wishes for the same as accepts an update.
     @param voters Who voted.
     @param whole The weight of all who may vote.
-    @param is_committee Whether a committee decides.
     @param engine The engine until now.
     @return The engine of the next round.
     """
@@ -270,7 +268,7 @@ def _choose(
     for voter: uint256 in voters:
         wishes[(voter >> packing.WISH) & constants.MASK4] += packing._weight(voter)
     for wish: uint256 in range(ENGINES):
-        if wish != engine and rounds._decides(wishes[wish + 1], whole, is_committee):
+        if wish != engine and rounds._decides(wishes[wish + 1], whole, False):
             kept: uint256 = registry.roster & ~(constants.MASK8 << registry.ENGINE)
             registry.roster = kept | wish << registry.ENGINE
             rounds.draws = 0
