@@ -1,0 +1,1 @@
+"""Mutants of the contracts: small changes made by rule, each of which some test has to notice."""
