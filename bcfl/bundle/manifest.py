@@ -1,6 +1,6 @@
 """Encode what stands in a bundle besides vectors, and decode it: JSON that a stranger may have written.
 
-manifest  {"format", "contract", "chain_id", "annex", "terms", "standing", "records": [CID of a part, ...]}
+manifest  {"format", "contract", "chain_id", "facets", "terms", "snapshot", "records": [CID of a part, ...]}
 part      [{"header", "receipts": [...], "logged": [[index, [node, ...]], ...]}, ...]    a MiB or so each
 """
 
@@ -16,9 +16,12 @@ from bcfl.bundle.blocks import BlockRecord, ProvenTransaction
 from bcfl.errors import BundleError
 from bcfl.ledger.abi import address_of
 from bcfl.protocol.transcript import StorageSnapshot
+from bcfl.protocol.turns import LEAST
+from bcfl.protocol.turns import MOST as MOST_CREDIT
 from bcfl.protocol.types import Terms
 
-FORMAT: Final = "bcfl bundle 1"
+FORMAT: Final = "bcfl bundle 2"
+FORMER: Final = re.compile(r"bcfl bundle \d+", re.ASCII)
 MOST: Final = 1 << 24  # bytes of the manifest, or of one part
 PART: Final = 1 << 20  # bytes after which a part is full
 DEEPEST: Final = 6
@@ -36,7 +39,7 @@ class Manifest:
 
     contract: str
     chain_id: int
-    annex: str
+    facets: tuple[str, str]  # their addresses, as the contract names them: settlement, membership
     terms: Terms
     storage_snapshot: StorageSnapshot
     records: tuple[str, ...]  # CIDs
@@ -49,9 +52,9 @@ def encode(manifest: Manifest) -> bytes:
         "format": FORMAT,
         "contract": manifest.contract,
         "chain_id": manifest.chain_id,
-        "annex": manifest.annex,
+        "facets": list(manifest.facets),
         "terms": [_json(value) for value in astuple(manifest.terms)],
-        "standing": {name: _json(getattr(snapshot, name)) for name in SNAPSHOT_FIELDS},
+        "snapshot": {name: _json(getattr(snapshot, name)) for name in SNAPSHOT_FIELDS},
         "records": list(manifest.records),
     }
     return json.dumps(content, separators=(",", ":")).encode("ascii")
@@ -59,15 +62,15 @@ def encode(manifest: Manifest) -> bytes:
 
 def decode(data: bytes) -> Manifest:
     """Decode a manifest from JSON; raises BundleError."""
-    content = _object(_parse(data), "format", "contract", "chain_id", "annex", "terms", "standing", "records")
-    if content["format"] != FORMAT:
-        raise BundleError(f"a bundle of format {str(content['format'])[:40]!r}, this bcfl reads {FORMAT!r}")
+    content = _parse(data)
+    _check_format(content)
+    content = _object(content, "format", "contract", "chain_id", "facets", "terms", "snapshot", "records")
     return Manifest(
         contract=_address(content["contract"]),
         chain_id=_number(content["chain_id"]),
-        annex=_address(content["annex"]),
+        facets=_facets(content["facets"]),
         terms=_terms(content["terms"]),
-        storage_snapshot=_storage_snapshot(content["standing"]),
+        storage_snapshot=_storage_snapshot(content["snapshot"]),
         records=tuple(_text(cid) for cid in _list(content["records"])),
     )
 
@@ -104,6 +107,24 @@ def _transaction(item: Json) -> ProvenTransaction:
     return ProvenTransaction(_number(item[0]), tuple(_bytes(node) for node in _list(item[1])))
 
 
+def _check_format(content: Json) -> None:
+    """Raise BundleError for the bundle of another version, before anything else of it is read."""
+    text = content.get("format") if isinstance(content, dict) else None
+    if text != FORMAT and isinstance(text, str) and FORMER.fullmatch(text):
+        raise BundleError(
+            f"it is a {text[:40]!r}, and this version of bcfl reads {FORMAT!r}: "
+            "use the version that wrote it, or write it again"
+        )
+    if text != FORMAT:
+        raise BundleError(f"it states the format {str(text)[:40]!r}, this bcfl reads {FORMAT!r}")
+
+
+def _facets(content: Json) -> tuple[str, str]:
+    if len(_list(content)) != 2:
+        raise BundleError("the bundle does not name two facets")
+    return _address(content[0]), _address(content[1])
+
+
 def _terms(content: Json) -> Terms:
     values = _list(content)
     if len(values) != len(fields(Terms)):
@@ -121,9 +142,9 @@ def _snapshot_value(name: str, value: Json) -> Any:
         return {_key(number): _bytes(digest, WORD) for number, digest in _mapping(value)}
     if name in ("credits", "stakes", "scores"):
         return {_address(account): _number(amount) for account, amount in _mapping(value)}
-    if name == "tails":
-        return {_address(account): _bytes(tail, WORD) for account, tail in _mapping(value)}
-    return _bytes(value, WORD) if name in ("root", "cid", "seed") else _number(value)
+    if name == "turn_credits":
+        return tuple(_credit(credit) for credit in _list(value))
+    return _bytes(value, WORD) if name in ("root", "cid") else _number(value)
 
 
 def _parse(data: bytes) -> Json:
@@ -144,6 +165,8 @@ def _json(value: Any) -> Json:
         return "0x" + value.hex()
     if isinstance(value, Mapping):
         return {str(key): _json(item) for key, item in value.items()}
+    if isinstance(value, tuple):
+        return [_json(item) for item in value]
     return int(value)
 
 
@@ -193,4 +216,10 @@ def _key(text: str) -> int:
 def _number(content: Json) -> int:
     if type(content) is not int or not 0 <= content < 2**256:
         raise BundleError(f"{str(content)[:40]!r} stands in the bundle where a number belongs")
+    return content
+
+
+def _credit(content: Json) -> int:
+    if type(content) is not int or not LEAST <= content <= MOST_CREDIT:
+        raise BundleError(f"{str(content)[:40]!r} stands in the bundle where a credit belongs")
     return content

@@ -18,8 +18,8 @@ from bcfl.ledger.transcript import calls_in
 from bcfl.protocol.submissions import Domain
 from bcfl.protocol.transcript import Transcript
 
-STORAGE: Final = "what the contract's storage said at the last block: ledger, model, seed, balances"
-CODE: Final = "that the code of the annex, {}, and of its court are this version's (`bcfl verify-contract`)"
+STORAGE: Final = "what the contract's storage said at the last block: ledger, model, credits, balances"
+CODE: Final = "that the code of its facets, from {} and {} on, is this version's (`bcfl verify-contract`)"
 
 
 @contextmanager
@@ -49,7 +49,7 @@ def _source(store: BundleStore, block_hash: str | None) -> AuditSource:
         endowment=int(creator["value"], 16),
         storage_snapshot=manifest.storage_snapshot,
     )
-    return AuditSource(transcript, store, (*_assumptions(logs, block_hash), CODE.format(manifest.annex)))
+    return AuditSource(transcript, store, (*_assumptions(logs, block_hash), CODE.format(*manifest.facets)))
 
 
 def _check_head(logs: ProvenLogs, manifest: Manifest, block_hash: str | None) -> None:
@@ -67,7 +67,7 @@ def _check_head(logs: ProvenLogs, manifest: Manifest, block_hash: str | None) ->
 def _check_creator(logs: ProvenLogs, manifest: Manifest, creator: Mapping[str, Any]) -> None:
     """Raise BundleError unless this version would create the contract by just that transaction."""
     genesis = logs.events[0].args
-    data = creation(manifest.terms, genesis["root"], genesis["cid"], manifest.annex)
+    data = creation(manifest.terms, genesis["root"], genesis["cid"], *manifest.facets)
     if creator["to"] is not None or creator["input"] != data:
         raise BundleError(
             "the contract was created by another transaction than this version of bcfl sends for its terms: "

@@ -64,7 +64,7 @@ def _manifest(contract: Contract, transcript: Transcript, parts: Sequence[bytes]
     return Manifest(
         contract.address,
         transcript.domain.chain_id,
-        contract.call("annex"),
+        contract.call("facets"),
         transcript.terms,
         transcript.storage_snapshot,
         tuple(compute(part) for part in parts),

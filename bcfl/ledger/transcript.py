@@ -9,13 +9,21 @@ from typing import Any, Final
 from bcfl.errors import LedgerError, Reverted
 from bcfl.ledger.abi import Abi
 from bcfl.ledger.contract import Contract, Event
-from bcfl.protocol.disputes import NOBODY
 from bcfl.protocol.submissions import Domain
 from bcfl.protocol.transcript import Call, StorageSnapshot, Transcript
 from bcfl.protocol.types import Engine, Terms
 
 SIGNED: Final = "Revealed"  # the event whose signatures are in calldata alone
 EXAMINED: Final = frozenset({"reveal"})  # the calls whose arguments an audit examines
+# The argument of an event that names whom it, or what follows from it, may credit.
+CREDITED: Final = {
+    "Claimed": "account",
+    "Withdrawn": "account",
+    "Proposed": "author",
+    "Refuted": "challenger",
+    "AnnouncementEnded": "challenger",
+    "DisputeEnded": "challenger",
+}
 
 
 def gather(contract: Contract, from_block: int = 0, head: int | None = None) -> Transcript:
@@ -57,13 +65,12 @@ def storage_snapshot(contract: Contract, events: Sequence[Event], block: int) ->
     rounds = {event.args["round"] for event in events if event.name == "RoundOpened"}
     root, cid = read("model")
     balance = contract.chain.request("eth_getBalance", contract.address, hex(block))
-    stakes, tails, scores = _members(contract, events, block)
+    stakes, scores = _members(contract, events, block)
     return StorageSnapshot(
         block=block,
         ledger={number: read("ledger", number) for number in sorted({0, *rounds})},
         root=root,
         cid=cid,
-        seed=read("round_seed"),
         round=read("round_clock")[2],
         pool=read("pool"),
         owed=read("owed"),
@@ -71,38 +78,29 @@ def storage_snapshot(contract: Contract, events: Sequence[Event], block: int) ->
         balance=int(balance, 16),
         credits={account: read("credits", account) for account in sorted(_creditors(events))},
         stakes=stakes,
-        tails=tails,
         scores=scores,
+        turn_credits=tuple(read("turn_credits")),
     )
 
 
 def _creditors(events: Sequence[Event]) -> set[str]:
-    """Return the accounts that claims and disputes have credited."""
-    accounts: set[str] = set()
-    for event in events:
-        if event.name in ("Claimed", "Withdrawn"):
-            accounts.add(event.args["account"])
-        elif event.name == "Refuted":
-            accounts.add(event.args["challenger"])
-        elif event.name == "DisputeEnded":
-            accounts |= {event.args["challenger"], event.args["answerer"]} - {NOBODY}
-    return accounts
+    """Return the accounts that claims, challenges and disputes may have credited."""
+    return {event.args[CREDITED[event.name]] for event in events if event.name in CREDITED}
 
 
 def _members(
     contract: Contract, events: Sequence[Event], block: int
-) -> tuple[dict[str, int], dict[str, bytes], dict[str, int]]:
-    """Return stakes in wei, tails and scores of the miners that are registered at the end of a block."""
+) -> tuple[dict[str, int], dict[str, int]]:
+    """Return stakes in wei and scores of the miners that are registered at the end of a block."""
     miners = {event.args["miner"] for event in events if event.name == "MinerRegistered"}
     engines = {event.args["engine"] for event in events if event.name == "RoundOpened"}
-    stakes, tails, scores = {}, {}, {}
+    stakes, scores = {}, {}
     for miner in sorted(miners):
         with suppress(Reverted):  # it has left
             stakes[miner] = contract.call("miner", miner, block=block)[2]
-            tails[miner] = contract.call("tail", miner, block=block)
             if Engine.RESOURCE in engines:
                 scores[miner] = contract.call("resources", miner, block=block)[4]
-    return stakes, tails, scores
+    return stakes, scores
 
 
 def _transaction(contract: Contract, name: bytes) -> Mapping[str, Any]:
@@ -114,16 +112,17 @@ def _transaction(contract: Contract, name: bytes) -> Mapping[str, Any]:
     return transaction
 
 
-def _calls(abi: Abi, data: bytes) -> Iterator[Call]:
-    """Yield the call that calldata is, or those inside a multicall."""
+def _calls(abi: Abi, data: bytes, optional: bool = False) -> Iterator[Call]:
+    """Yield the call that calldata is, or those inside a multicall; whether each may have failed alone."""
     function = abi.function_of(data)
     if function is None:
         return
     if function.name == "multicall":
-        calldata, lengths = function.arguments(data)
+        calldata, lengths, mask = function.arguments(data)
         start = 0
-        for length in lengths:
-            yield from _calls(abi, calldata[start : start + length])
+        for place, length in enumerate(lengths):
+            yield from _calls(abi, calldata[start : start + length], optional or bool(mask >> place & 1))
             start += length
     else:
-        yield Call(function.name, function.arguments(data) if function.name in EXAMINED else ())
+        arguments = function.arguments(data) if function.name in EXAMINED else ()
+        yield Call(function.name, arguments, optional)

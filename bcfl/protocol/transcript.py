@@ -17,6 +17,7 @@ class Call:
 
     function: str
     args: tuple[Any, ...]
+    optional: bool = False  # it may have failed alone, in a transaction that did not
 
 
 @dataclass(frozen=True)
@@ -27,7 +28,6 @@ class StorageSnapshot:
     ledger: Mapping[int, bytes]  # round -> hash of its block, 32 zero bytes where there is none
     root: bytes  # of the current model
     cid: bytes
-    seed: bytes
     round: int
     pool: int
     owed: int
@@ -35,8 +35,8 @@ class StorageSnapshot:
     balance: int
     credits: Mapping[str, int] = field(default_factory=dict)  # of every account that has claimed
     stakes: Mapping[str, int] = field(default_factory=dict)  # of every miner that is registered
-    tails: Mapping[str, bytes] = field(default_factory=dict)  # last revealed layers of their hash chains
     scores: Mapping[str, int] = field(default_factory=dict)  # of these miners, under the resource engine
+    turn_credits: tuple[int, ...] = ()  # by seat, in units of 2**-24 leads
 
 
 @dataclass(frozen=True)

@@ -10,11 +10,12 @@ from bcfl.protocol.types import Terms, VoidReason
 from bcfl.roles.auditor.blocks import check_block, check_claims
 from bcfl.roles.auditor.deadlines import Deadlines
 from bcfl.roles.auditor.leaders import Leaders
+from bcfl.roles.auditor.members import Members
 from bcfl.roles.auditor.models import Models
 from bcfl.roles.auditor.replay import CONTRADICTION, Case, Replay, replay_transcript
 from bcfl.roles.auditor.storage import check_ledger, check_storage
 from bcfl.roles.auditor.submissions import Submissions
-from bcfl.roles.auditor.turns import Turns, turns_of
+from bcfl.roles.auditor.turns import Turn, Turns, nobody_is_left, turns_of
 from bcfl.roles.auditor.verdict import GENESIS, Finding, Issue, RoundVerdict
 from bcfl.roles.auditor.votes import Votes
 from bcfl.roles.common.archive import Archive
@@ -28,6 +29,7 @@ class Audit:
         self.replay: Replay = replay_transcript(transcript)
         self.models = Models(archive)
         self.leaders = Leaders(transcript.terms)
+        self.members = Members(transcript.terms)
         self.accounts = dict(enumerate(self.replay.history.devices))
         self._unseen = 0
 
@@ -84,25 +86,28 @@ class Audit:
         if event.args["block_hash"] != storage.ledger.get(GENESIS):
             yield "block.hash", "the contract keeps another block 0"
         yield from check_ledger(self.replay.history, storage, GENESIS)
-        yield from self.leaders.check_chains(case)
+        yield from self.members.check(case, self.replay.history)
         yield from self.models.check_stored(self.replay.history.blocks[0])
 
     def _check_round(self, case: Case, round_: Round, chosen: bool) -> Iterator[Issue]:
-        """Check the eight steps of a round; where it is not chosen, only follow the leaders."""
+        """Check the eight steps of a round; where it is not chosen, only follow members and leaders."""
         assert case.head is not None
         terms, history = self.transcript.terms, self.replay.history
         tally, turns = self.replay.balances.tally(round_), turns_of(case)
+        members = self.members.check(case, history)
         opening, leaders = list(self.leaders.check_opening(case)), list(self.leaders.check(case, turns))
         self._unseen, self.models.missing, self.models.lazy = 0, [], ()
         if not chosen:
             return
         yield from opening
+        yield from members
         submissions = Submissions(case, self.transcript, self.accounts)
         yield from submissions.check()
         self._unseen = submissions.unseen
-        yield from Votes(case, terms, tally).check()
+        links = round_.links(self.transcript.domain)
+        yield from Votes(case, tally, links, self.members.penalties).check()
         yield from leaders
-        yield from check_void(round_, terms)
+        yield from check_void(round_, terms, turns)
         yield from Turns(case, terms, turns).check()
         yield from Deadlines(case, terms).check()
         yield from self.models.check(case.head, round_, turns, history)
@@ -112,15 +117,16 @@ class Audit:
         yield from check_claims(case, self.transcript, tally, self.accounts)
 
 
-def check_void(round_: Round, terms: Terms) -> Iterator[Issue]:
+def check_void(round_: Round, terms: Terms, turns: list[Turn]) -> Iterator[Issue]:
     """Check that a void round had the reason that is recorded."""
-    accepted = sum(round_.accepted or ())
+    accepted, is_counted = sum(round_.accepted or ()), round_.accepted is not None
     is_true = {
         VoidReason.FEW_UPDATES: len(round_.submissions) < terms.min_updates,
         VoidReason.NO_VOTES: not round_.vote_commits,
-        VoidReason.NO_QUORUM: round_.accepted is None,
-        VoidReason.FEW_ACCEPTED: round_.accepted is not None and accepted < terms.min_updates,
-        VoidReason.NO_LEADER: round_.accepted is not None and accepted >= terms.min_updates,
+        VoidReason.NO_QUORUM: bool(round_.vote_commits) and not is_counted,
+        VoidReason.FEW_ACCEPTED: is_counted and accepted < terms.min_updates,
+        VoidReason.NO_LEADER: is_counted and accepted >= terms.min_updates and nobody_is_left(round_, turns),
+        VoidReason.NO_TALLY: bool(round_.vote_commits) and not is_counted and not round_.penalties,
     }
     if round_.void is not None and not is_true[round_.void]:
         yield "void", f"{round_.void.name.lower()} is recorded, and it is not so"

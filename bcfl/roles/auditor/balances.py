@@ -10,7 +10,7 @@ from bcfl.protocol import verification
 from bcfl.protocol.challenges import Form
 from bcfl.protocol.disputes import NOBODY
 from bcfl.protocol.event import LogEvent
-from bcfl.protocol.rewards import earned
+from bcfl.protocol.rewards import earned, verdict_pay
 from bcfl.protocol.rounds import History, Round
 from bcfl.protocol.submissions import Domain
 from bcfl.protocol.types import Tally, Terms
@@ -43,7 +43,7 @@ class Balances:
         """Count the votes of a round, once."""
         if round_.number not in self.tallies:
             self.tallies[round_.number] = verification.tally(
-                round_.words(self.domain), round_.votes, round_.engine
+                round_.words(self.domain), round_.votes, round_.electorate, round_.engine
             )
         return self.tallies[round_.number]
 
@@ -55,15 +55,14 @@ class Balances:
     def penalize(self, args: Args, number: int, history: History) -> Iterator[Finding]:
         """Check and book a penalty.
 
-        A vote that is not unveiled has its price, as has a missed turn; a refuted proposal costs the whole
-        stake, of which the challenger gets half.
+        What absence costs is checked with the votes (`members.py`). A missed turn has its price; a refuted
+        proposal costs the whole stake, of which the challenger gets half.
         """
         miner, amount = args["miner"], args["amount"]
         after_tally = history.rounds[number].accepted is not None
-        price = self.terms.leader_penalty if after_tally else self.terms.vote_penalty
         stake = history.miners[miner].stake
-        due = stake if self.winner is not None else min(price, stake)
-        if amount != due:
+        due = stake if self.winner is not None else min(self.terms.leader_penalty, stake)
+        if after_tally and amount != due:
             yield Finding(number, f"penalties[{miner}]", f"it pays {amount} wei and has to pay {due}")
         if self.winner is not None:
             self._credit(self.winner, amount // 2)
@@ -107,9 +106,13 @@ class Balances:
         self.pool -= shares
         self.owed += shares
 
-    def claim(self, args: Args, *_: object) -> Iterable[Finding]:
-        """Credit an account with a claim, whose wei are owed already."""
+    def claim(self, args: Args, _: int, history: History) -> Iterable[Finding]:
+        """Credit an account with a claim, of wei owed already; what it forfeits is the pool's."""
         self.credits[args["account"]] = self.credits.get(args["account"], 0) + args["amount"]
+        if args["as_miner"]:
+            forfeit = self._forfeited(history.rounds[args["round"]], args["account"])
+            self.owed -= forfeit
+            self.pool += forfeit
         return ()
 
     def withdraw(self, args: Args, number: int, _: History) -> Iterator[Finding]:
@@ -121,15 +124,12 @@ class Balances:
             yield Finding(number, "withdrawals", text)
         self.owed -= credit
 
-    def change_stake(self, args: Args, number: int, history: History) -> Iterator[Finding]:
-        """Check that a miner tops its stake up, or has left and takes it."""
-        miner, stake = args["miner"], args["stake"]
-        member = history.miners[miner]
-        if stake == 0:
-            if not member.exit_round or member.exit_round > number:
-                yield Finding(number, "stakes", f"{miner} takes its stake before its time")
-        elif stake < max(member.stake, self.terms.min_stake):
-            yield Finding(number, "stakes", f"{miner} tops its stake up to less than it has to be")
+    def _forfeited(self, round_: Round, account: str) -> int:
+        """Return the wei that a voter does not get for its verdicts, as it did not attest."""
+        places = [place for place, vote in enumerate(round_.votes) if vote.voter.account == account]
+        if round_.block is None or not places:
+            return 0
+        return verdict_pay(self.terms, round_.block, self.tally(round_), places[0])[1]
 
     def _credit(self, account: str, amount: int) -> None:
         """Owe an account wei that no claim tells of."""
@@ -149,5 +149,4 @@ BOOKINGS: Final[dict[str, Booking]] = {
     "Finalized": Balances.reserve,
     "Claimed": Balances.claim,
     "Withdrawn": Balances.withdraw,
-    "StakeChanged": Balances.change_stake,
 }

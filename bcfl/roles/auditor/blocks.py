@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from bcfl.protocol.election import ACCOUNT
-from bcfl.protocol.rewards import block_hash, prices
+from bcfl.protocol.rewards import block_hash, prices, verdict_pay
 from bcfl.protocol.transcript import Transcript
 from bcfl.protocol.types import Block, Tally
 from bcfl.protocol.verification import tally_digest
@@ -39,14 +38,16 @@ def check_claims(
         for item in case.round.accepted_submissions()
     }
     miners: dict[str, int] = {}
-    for voter, matches in zip(tally.voters, tally.matches, strict=True):
-        account = f"0x{voter & ACCOUNT:040x}"
-        leads = account == case.round.block.leader.lower()
-        miners[account] = price.verdict * matches + (price.leader if leads else 0)
+    for position, vote in enumerate(case.round.votes):
+        account, (pay, _) = (
+            vote.voter.account,
+            verdict_pay(transcript.terms, case.round.block, tally, position),
+        )
+        miners[account] = pay + (price.leader if account == case.round.block.leader else 0)
     keys = set()
     for event in case.claims:
         account, as_miner = event.args["account"], event.args["as_miner"]
-        due = miners.get(account.lower()) if as_miner else devices.get(account)
+        due = miners.get(account) if as_miner else devices.get(account)
         if due is None or (account, as_miner) in keys:
             yield f"claims[{account}]", "it earned nothing in this round, or has claimed it before"
         elif event.args["amount"] != due:

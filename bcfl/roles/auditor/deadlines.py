@@ -2,7 +2,8 @@
 
 A phase begins with the first transaction after the end of the previous one, and that transaction may log
 nothing. So a phase begins no earlier than the previous one could end, and no later than its own first event;
-what follows from that is checked. From the first leader on all times are exact (`turns.py`).
+what follows from that is checked. From the first leader on all times are exact (`turns.py`). Where phases
+last a number of blocks as well, nobody can be late by the timestamps alone.
 """
 
 from __future__ import annotations
@@ -35,7 +36,7 @@ class Deadlines:
             if times and times[0] < begin:
                 yield f"deadlines.{name}", "before the phase could begin"
             start = self.round.opened if name == "Committed" else (times[0] if times else begin)
-            if times and times[-1] >= start + seconds:
+            if times and times[-1] >= start + seconds and not terms.min_blocks:
                 yield f"deadlines.{name}", "after the phase was over"
             end = begin + seconds
             begin = end if completion is None else min(end, max(completion + grace, begin))
@@ -47,6 +48,8 @@ class Deadlines:
         times = self.case.timestamps("Tallied")
         if times and times[0] < begin:
             yield "deadlines.Tallied", "before the votes were all unveiled or their time was over"
+        if self.round.void is VoidReason.NO_TALLY:
+            begin += self.terms.tally_seconds
         if self.round.void is not None and self.case.timestamps("Voided")[0] < begin:
             yield "deadlines.Voided", "before its time"
 

@@ -74,7 +74,7 @@ class Models:
             wrong = [name for name in ("root", "cid", "rows") if args[name] != getattr(model, name)]
             if wrong:
                 self.lazy += tuple(turn.supporters)
-            silent = turn.refutation is not None and turn.refutation.args["form"] == Form.DISPUTE
+            silent = turn.refutation is not None and turn.refutation.args["form"] == Form.SILENCE
             if turn.refutation is not None and not silent and not {"root", "rows"} & set(wrong):
                 yield "challenges", f"the proposal of {turn.leader} was refuted, and it was right"
             if turn is turns[-1] and round_.block is not None:

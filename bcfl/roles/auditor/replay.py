@@ -9,7 +9,7 @@ from bcfl.protocol.event import LogEvent
 from bcfl.protocol.events import take_in
 from bcfl.protocol.rounds import History, Round
 from bcfl.protocol.transcript import Transcript
-from bcfl.protocol.types import Block, Engine
+from bcfl.protocol.types import Block
 from bcfl.roles.auditor.balances import Balances
 from bcfl.roles.auditor.verdict import GENESIS, Finding
 
@@ -23,7 +23,6 @@ class Seat:
 
     index: int
     weight: int
-    novice: bool
 
 
 @dataclass
@@ -33,7 +32,7 @@ class Case:
     number: int
     seats: dict[str, Seat] = field(default_factory=dict)
     devices: frozenset[int] = frozenset()  # that may take part
-    seed: bytes = bytes(32)  # when the round opened
+    opening: LogEvent | None = None
     head: Block | None = None  # whose model the round starts from
     pool: int = 0  # wei, before the round's reward is set aside
     round: Round | None = None
@@ -44,10 +43,9 @@ class Case:
     @property
     def electors(self) -> dict[str, Seat]:
         """The miners that may vote."""
-        members = () if self.round is None else self.round.committee
-        if self.round is None or self.round.engine is not Engine.COMMITTEE:
+        if self.round is None or not self.round.electorate.is_committee:
             return self.seats
-        return {account: seat for account, seat in self.seats.items() if account in members}
+        return {account: seat for account, seat in self.seats.items() if account in self.round.committee}
 
     @property
     def status(self) -> str:
@@ -77,7 +75,7 @@ def replay_transcript(transcript: Transcript) -> Replay:
     """Replay the events once, up to the first that contradicts those before it."""
     terms = transcript.terms
     balances = Balances(terms, transcript.domain, transcript.endowment)
-    replay = Replay(History(terms.min_stake), balances)
+    replay = Replay(History(terms.min_stake, terms.committee_size), balances)
     case = replay.cases[GENESIS] = Case(GENESIS)
     claims: list[LogEvent] = []
     for event in transcript.events:
@@ -103,7 +101,7 @@ def _apply(event: LogEvent, case: Case, replay: Replay) -> Case:
     if event.name == "RoundOpened":
         _check_order(event, case)
         take_in(replay.history, [event])
-        case = replay.cases[event.args["round"]] = _open_case(replay.history)
+        case = replay.cases[event.args["round"]] = _open_case(replay.history, event)
         return case
     if event.name != "Claimed":
         _check_round(event, case)
@@ -124,22 +122,24 @@ def _check_order(event: LogEvent, case: Case) -> None:
 
 
 def _check_round(event: LogEvent, case: Case) -> None:
-    """Raise ValueError unless an event is of the round that is open."""
+    """Raise ValueError unless an event is of the round that is open; a dispute may end after its round."""
+    if event.name == "DisputeEnded" and event.args["round"] < case.number:
+        return
     if event.args.get("round", case.number) != case.number:
         raise ValueError(f"it is of round {event.args['round']}, and round {case.number} is open")
     if case.round is not None and case.round.status != "running" and "round" in event.args:
         raise ValueError(f"round {case.number} has ended")
 
 
-def _open_case(history: History) -> Case:
+def _open_case(history: History, opening: LogEvent) -> Case:
     """Return a case with what the contract counts when it opens a round."""
     round_ = history.current
     assert round_ is not None
     return Case(
         number=round_.number,
-        seats={member.account: Seat(member.index, member.weight, member.novice) for member in history.seats},
+        seats={member.account: Seat(member.index, member.weight) for member in history.seats},
         devices=frozenset(history.present),
-        seed=history.seed,
+        opening=opening,
         head=history.head,
         round=round_,
     )

@@ -1,4 +1,4 @@
-"""The contract's storage compared with what its events come to: rounds, model, seed, and every wei."""
+"""The contract's storage compared with what its events come to: rounds, model, turns, and every wei."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from bcfl.protocol.rewards import block_hash
 from bcfl.protocol.rounds import History
 from bcfl.protocol.scores import Resources
 from bcfl.protocol.transcript import StorageSnapshot
+from bcfl.protocol.turns import LEAST
 from bcfl.roles.auditor.balances import Balances
 from bcfl.roles.auditor.replay import Replay
 from bcfl.roles.auditor.verdict import Issue
@@ -34,8 +35,9 @@ def check_storage(replay: Replay, storage: StorageSnapshot) -> Iterator[Issue]:
 def _check_round(history: History, storage: StorageSnapshot) -> Iterator[Issue]:
     if (storage.root, storage.cid) != (history.head.root, history.head.cid):
         yield "contract.model", "the contract's current model is not that of the last block"
-    if storage.seed != history.seed:
-        yield "contract.seed", "the contract's seed is not that of the last draw"
+    for seat, credit in enumerate(storage.turn_credits):
+        if credit != history.credits.get(seat, LEAST):
+            yield f"contract.turn_credits[{seat}]", "not the credit that the turns come to"
     if storage.round != max(history.rounds, default=0):
         yield "contract.round", f"the contract is in round {storage.round}"
 
@@ -64,8 +66,6 @@ def _check_miners(history: History, storage: StorageSnapshot) -> Iterator[Issue]
     for account, member in sorted(history.miners.items()):
         if storage.stakes.get(account, 0) != member.stake:
             yield f"contract.stakes[{account}]", f"not the {member.stake} wei of the logs"
-        if account in storage.tails and storage.tails[account] != history.tails[account]:
-            yield f"contract.tails[{account}]", "not the layer that the logs show last"
         score = history.resources.get(account, Resources()).score
         if storage.scores.get(account, score) != score:
             yield f"contract.scores[{account}]", f"not the {score} that the logs come to"

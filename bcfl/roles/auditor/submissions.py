@@ -9,8 +9,9 @@ from bcfl.protocol.accounts import signer
 from bcfl.protocol.event import LogEvent
 from bcfl.protocol.limits import MAX_BATCH
 from bcfl.protocol.rounds import Submission
-from bcfl.protocol.submissions import batch_digest, commitment
+from bcfl.protocol.submissions import batch_digest, commitment, unpack_claim
 from bcfl.protocol.transcript import Call, Transcript
+from bcfl.protocol.types import Update
 from bcfl.roles.auditor.replay import Case
 from bcfl.roles.auditor.verdict import Issue
 
@@ -26,9 +27,18 @@ class Reveal:
     first: int
 
     @property
-    def size(self) -> int:
-        """How many updates it opens."""
-        return len(self.event.args["claims"])
+    def places(self) -> list[int]:
+        """The places of its list that count: those whose devices had not revealed before."""
+        return [
+            place for place in range(len(self.event.args["claims"])) if self.event.args["taken"] >> place & 1
+        ]
+
+
+def is_told(call: Call, event: LogEvent) -> bool:
+    """Whether an event tells of just this call of `reveal`."""
+    submitter, _, roots, cids, claims, *_ = call.args
+    fields = (event.args["submitter"], *(tuple(event.args[name]) for name in ("roots", "cids", "claims")))
+    return (submitter, tuple(roots), tuple(cids), tuple(claims)) == fields
 
 
 class Submissions:
@@ -49,13 +59,17 @@ class Submissions:
         calls = self._calls()
         for reveal in self._reveals():
             queue = calls.get(reveal.event.transaction)
-            if not queue:
-                self.unseen += reveal.size
-            else:
-                yield from self._check_reveal(reveal, queue.pop(0))
-        for queue in calls.values():
+            if queue is None:
+                self.unseen += len(reveal.places)
+                continue
+            while queue and queue[0].optional and not is_told(queue[0], reveal.event):
+                queue.pop(0)  # it failed, and the transaction did not
             if queue:
-                yield "logs.Revealed", "a transaction reveals what no log tells"
+                yield from self._check_reveal(reveal, queue.pop(0))
+            else:
+                yield "logs.Revealed", "it is logged, and its transaction reveals nothing more"
+        if any(not call.optional for queue in calls.values() for call in queue):
+            yield "logs.Revealed", "a transaction reveals what no log tells"
 
     def _check_commits(self) -> Iterator[Issue]:
         """Check that miners of the round commit once, and else only devices, of which the last counts."""
@@ -89,7 +103,7 @@ class Submissions:
         first = 0
         for event in self.case.events_named("Revealed"):
             yield Reveal(event, first)
-            first += len(event.args["claims"])
+            first += event.args["taken"].bit_count()
 
     def _calls(self) -> dict[bytes, list[Call]]:
         """Return the calls of `reveal` by transaction; those of other contracts cannot be seen."""
@@ -103,16 +117,26 @@ class Submissions:
     def _check_reveal(self, reveal: Reveal, call: Call) -> Iterator[Issue]:
         """Check that calldata and event agree, that devices signed, and that the batch was committed."""
         submitter, mask, roots, cids, claims, signatures, sealed = call.args
-        args, items = reveal.event.args, self.updates[reveal.first : reveal.first + reveal.size]
-        fields = (args["submitter"], tuple(args["roots"]), tuple(args["cids"]), tuple(args["claims"]))
-        if (submitter, tuple(roots), tuple(cids), tuple(claims)) != fields or len(signatures) != len(items):
+        args = reveal.event.args
+        if not is_told(call, reveal.event) or len(signatures) != len(claims):
             yield f"batches[{args['submitter']}]", "the log tells something else than the transaction"
             return
-        commitments = [commitment(self.transcript.domain, item.update) for item in items]
-        for item, digest, signature in zip(items, commitments, signatures, strict=True):
-            yield from self._check_signature(item, digest, b"".join(signature))
+        opened = [unpack_claim(self.case.number, *item) for item in zip(roots, cids, claims, strict=True)]
+        commitments = [commitment(self.transcript.domain, update) for update in opened]
+        for offset, place in enumerate(reveal.places):
+            item = self.updates[reveal.first + offset]
+            yield from self._check_signature(item, commitments[place], b"".join(signatures[place]))
             yield from self._check_duration(item, reveal.event.timestamp)
+        yield from self._check_taken(reveal, opened)
         yield from self._check_batch(submitter, mask, commitments, list(sealed))
+
+    def _check_taken(self, reveal: Reveal, opened: list[Update]) -> Iterator[Issue]:
+        """Check that a place is passed over only if its device has revealed before."""
+        before = {item.update.device for item in self.updates[: reveal.first]}
+        for place, update in enumerate(opened):
+            if place not in reveal.places and update.device not in before:
+                yield f"batches[{reveal.event.args['submitter']}]", f"device {update.device} is passed over"
+            before.add(update.device)
 
     def _check_signature(self, item: Submission, digest: bytes, signature: bytes) -> Iterator[Issue]:
         if signer(digest, signature) != self.accounts.get(item.update.device):
