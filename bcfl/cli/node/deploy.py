@@ -98,7 +98,7 @@ def verify_contract(
     folder: FolderOption = FOLDER,
     as_json: JsonOption = False,
 ) -> None:
-    """Check that the code at an address, its annex and its court are what this version of bcfl deploys."""
+    """Check that the codes at an address and of its facets are what this version of bcfl deploys."""
     from bcfl.ledger.deployment import networks, records
     from bcfl.ledger.deployment.addresses import parse_address
     from bcfl.ledger.deployment.inspection import inspect
@@ -112,8 +112,7 @@ def verify_contract(
         federation = inspect(chain, address)
     content = {
         "address": federation.address,
-        "annex": federation.annex,
-        "court": federation.court,
+        **federation.facets,
         "owner": federation.owner,
         "block": federation.block,
         "transaction": federation.transaction,
@@ -122,9 +121,7 @@ def verify_contract(
     if as_json:
         print_json({"verified": True, **content})
     else:
-        print_fields(
-            [("verified", "the contract, its annex and its court are this version's"), *content.items()]
-        )
+        print_fields([("verified", "the contract and its facets are this version's"), *content.items()])
 
 
 @grouped
@@ -169,8 +166,7 @@ def _print_deployed(
 ) -> None:
     content: dict[str, object] = {
         "address": deployment.address,
-        "annex": deployment.annex,
-        "court": deployment.court,
+        **deployment.facets,
         "owner": deployment.owner,
         "network": deployment.network,
         "chain": str(deployment.chain_id),

@@ -11,7 +11,7 @@ from typing import Any, Final
 from eth_utils.crypto import keccak
 
 from bcfl.errors import LedgerError, Reverted
-from bcfl.ledger.artifact import artifact, deploy
+from bcfl.ledger.artifact import FACETS, artifact, deploy
 from bcfl.ledger.chain import Chain, code_at
 from bcfl.ledger.contract import Contract, Key
 from bcfl.ledger.deployment.networks import Network
@@ -19,7 +19,7 @@ from bcfl.ledger.deployment.records import FOLDER, Deployment, reserve, write
 from bcfl.protocol.limits import MAX_REGISTRATIONS
 from bcfl.protocol.types import Terms
 
-DEPLOY_GAS: Final = 17_000_000  # of the three contracts; what is not used is not paid
+DEPLOY_GAS: Final = 25_000_000  # of the five contracts; what is not used is not paid
 REGISTER_GAS: Final = 100_000  # of one device
 ETHER: Final = 10**18
 
@@ -39,30 +39,30 @@ def deploy_federation(
     chain: Chain, key: Key, network: Network, name: str, terms: Terms, root: bytes, cid: bytes, pool: int,
     options: Mapping[str, Any] | None = None, folder: Path = FOLDER, devices: int = 0,
 ) -> tuple[Contract, Deployment]:  # fmt: skip
-    """Deploy court, annex and federation, fund the pool with `pool` wei, and write the record.
+    """Deploy facets and federation, fund the pool with `pool` wei, and write the record.
 
     The owner must also be able to pay for the registration of so many `devices`. Raises ConfigError and
     RunError as `reserve` does, LedgerError for too little ether, Reverted for terms that are refused.
     """
     with reserve(folder, network, name) as path:
         check_funds(chain, key.address, pool, devices)
-        contract, (court, annex, main) = deploy(chain, key, terms, root, cid, pool)
-        content = artifact()
-        facets = {"Annex": str(annex.contract), "Court": str(court.contract)}
+        contract, (*receipts, main) = deploy(chain, key, terms, root, cid, pool)
+        content, names = artifact(), [name for name, _ in FACETS]
+        facets = {name: str(receipt.contract) for name, receipt in zip(names, receipts, strict=True)}
         addresses = {"Federation": contract.address, **facets}
         deployment = Deployment(
             name=name,
             network=network.name,
             chain_id=chain.chain_id,
             address=contract.address,
-            annex=addresses["Annex"],
-            court=addresses["Court"],
+            facets=facets,
             owner=key.address,
             block=main.block,
             created=f"{datetime.fromtimestamp(main.timestamp, UTC):%Y-%m-%dT%H:%M:%SZ}",
             transaction=_hex(main.hash),
-            annex_transaction=_hex(annex.hash),
-            court_transaction=_hex(court.hash),
+            facet_transactions={
+                name: _hex(receipt.hash) for name, receipt in zip(names, receipts, strict=True)
+            },
             constructor={"terms": asdict(terms), "root": root, "cid": cid, "pool": pool},
             options=dict(options or {}),
             compiler=content["compiler"],

@@ -1,13 +1,13 @@
 """Check whether the contract at an address is a federation of this version.
 
-The transaction that created it is compared with what this version deploys. The code of the federation, of its
-annex and of its court is compared, bit for bit, with what this version's constructors return for the same
-sender, chain, addresses and terms. The constructors run here, so that no node has to be believed about them.
+The transaction that created it is compared with what this version deploys. The code of the federation and of
+each of its facets is compared, bit for bit, with what this version's constructors return for the same sender,
+chain, addresses and terms. The constructors run here, so that no node has to be believed about them.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -15,13 +15,15 @@ from eth_utils.address import to_canonical_address
 
 from bcfl.errors import LedgerError, Unreachable
 from bcfl.ledger.abi import Abi, address_of
-from bcfl.ledger.artifact import artifact, creation, federation_at
+from bcfl.ledger.artifact import FACETS, artifact, creation, federation_at
 from bcfl.ledger.chain import Chain, code_at
 from bcfl.ledger.contract import Contract, Event
 from bcfl.protocol.limits import BLOCK_GAS
 from bcfl.protocol.types import Terms
 
 CREATION_GAS: Final = 2**26  # more than any constructor takes
+NAMED: Final = ("SettlementFacet", "MembershipFacet")  # by the federation itself, in this order
+ADDRESS_BYTES: Final = 20
 
 
 @dataclass(frozen=True)
@@ -29,8 +31,7 @@ class InspectedFederation:
     """A federation whose contracts are those of this version."""
 
     address: str
-    annex: str
-    court: str
+    facets: dict[str, str]  # address by name
     owner: str
     terms: Terms
     root: bytes  # of the genesis model
@@ -45,24 +46,24 @@ def inspect(chain: Chain, address: str) -> InspectedFederation:
     code = code_at(chain, address)
     contract = federation_at(chain, address)
     try:
-        annex, court = (address_of(contract.call(name)) for name in ("annex", "court"))
+        named = [address_of(address) for address in contract.call("facets")]
         terms = Terms(*contract.call("agreed"))
         genesis = _genesis(contract)
     except Unreachable:
         raise
     except LedgerError:
         raise _foreign_error(address, "it does not answer as a federation") from None
-    arguments = [terms, genesis.args["root"], genesis.args["cid"], annex]
+    arguments = [terms, genesis.args["root"], genesis.args["cid"], *named]
     owner = _creator(chain, contract, genesis.transaction, arguments)
-    expected_codes = _codes(chain.chain_id, owner, contract.address, court, arguments)
-    codes = {"Federation": code, "Annex": code_at(chain, annex), "Court": code_at(chain, court)}
+    facets = _facets(chain, contract.address, named)
+    codes = {name: code_at(chain, facet) for name, facet in facets.items()} | {"Federation": code}
+    expected_codes = _codes(chain.chain_id, owner, facets | {"Federation": contract.address}, arguments)
     for part, bytecode in codes.items():
         if bytecode != expected_codes[part]:
             raise _foreign_error(address, f"the code of its {part} differs")
     return InspectedFederation(
         contract.address,
-        annex,
-        court,
+        facets,
         owner,
         terms,
         genesis.args["root"],
@@ -79,6 +80,23 @@ def _foreign_error(address: str, reason: str) -> LedgerError:
         f"{address} is not a federation of this version of bcfl (sources {sources}): {reason}; "
         "use the version that deployed it, or do not trust it"
     )
+
+
+def _facets(chain: Chain, address: str, named: Sequence[str]) -> dict[str, str]:
+    """Return the addresses of all facets; `named` are those that the federation's constructor was given.
+
+    Each facet names the next one in the last word of its code, which is compared as a whole later.
+    """
+    facets = dict(zip(NAMED, named, strict=True))
+    for name, following in reversed(FACETS):
+        if following is None:
+            continue
+        following_address = address_of(
+            code_at(chain, facets[name])[-ADDRESS_BYTES:].rjust(ADDRESS_BYTES, b"\0")
+        )
+        if facets.setdefault(following, following_address) != following_address:
+            raise _foreign_error(address, f"its {name} hands on to another {following} than it names")
+    return facets
 
 
 def _genesis(contract: Contract) -> Event:
@@ -122,7 +140,9 @@ def _creator(chain: Chain, contract: Contract, transaction_hash: bytes, argument
     return address_of(transaction["from"])
 
 
-def _codes(chain_id: int, owner: str, address: str, court: str, arguments: Sequence[Any]) -> dict[str, bytes]:
+def _codes(
+    chain_id: int, owner: str, addresses: Mapping[str, str], arguments: Sequence[Any]
+) -> dict[str, bytes]:
     """Run the constructors; returns the code they leave, by contract. Raises LedgerError if they refuse."""
     from eth.db.atomic import AtomicDB
     from eth.vm.message import Message
@@ -138,13 +158,10 @@ def _codes(chain_id: int, owner: str, address: str, court: str, arguments: Seque
     state = evm.get_vm().state
     sender = to_canonical_address(owner)
     context = state.get_transaction_context_class()(gas_price=0, origin=sender)
-    content, codes = artifact(), {}
-    for part, abi, account, values in (
-        ("Court", "court_abi", court, arguments[:1]),
-        ("Annex", "annex_abi", arguments[3], [arguments[0], court]),
-        ("Federation", "abi", address, arguments),
-    ):
-        creation = bytes.fromhex(content["bytecode"][part][2:]) + Abi(content[abi]).constructor(values)
+    content, codes = artifact(), dict[str, bytes]()
+    for part, values in (*_facet_arguments(addresses, arguments[0]), ("Federation", arguments)):
+        abi = content["abi"] if part == "Federation" else content["constructors"][part]
+        creation = bytes.fromhex(content["bytecode"][part][2:]) + Abi(abi).constructor(values)
         message = Message(
             gas=CREATION_GAS,
             to=Address(b""),
@@ -152,10 +169,18 @@ def _codes(chain_id: int, owner: str, address: str, court: str, arguments: Seque
             value=0,
             data=b"",
             code=creation,
-            create_address=to_canonical_address(account),
+            create_address=to_canonical_address(addresses[part]),
         )
         computation = state.computation_class.apply_create_message(state, message, context)
         if computation.is_error:
-            raise _foreign_error(address, f"its terms are none that the {part} of this version accepts")
+            raise _foreign_error(
+                addresses["Federation"], f"its terms are none that the {part} of this version accepts"
+            )
         codes[part] = computation.output
     return codes
+
+
+def _facet_arguments(addresses: Mapping[str, str], terms: Terms) -> Iterator[tuple[str, list[Any]]]:
+    """Yield the facets in the order of their deployment, with what their constructors are given."""
+    for name, following in FACETS:
+        yield name, [terms] if following is None else [terms, addresses[following]]

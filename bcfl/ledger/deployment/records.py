@@ -21,7 +21,7 @@ from bcfl.errors import ConfigError, RunError
 from bcfl.ledger.artifact import artifact
 from bcfl.ledger.deployment.networks import NAME, Network
 
-FORMAT: Final = 2
+FORMAT: Final = 3
 FOLDER: Final = Path("deployments")
 SAFE: Final = 2**53  # integers from here on are text in JSON: other readers would round them
 
@@ -34,14 +34,12 @@ class Deployment:
     network: str
     chain_id: int
     address: str
-    annex: str
-    court: str
+    facets: dict[str, str]  # address by name
     owner: str
     block: int  # of the federation's own transaction
     created: str  # time of that block, UTC
     transaction: str
-    annex_transaction: str
-    court_transaction: str
+    facet_transactions: dict[str, str]  # hash by name
     constructor: dict[str, Any]  # terms by name, root, cid, pool
     options: dict[str, Any]  # what the owner made the terms from; clients train by it
     compiler: str
@@ -141,8 +139,9 @@ def _deployment(content: Any) -> Deployment:
         values[name] = content[name]
         if type(values[name]) is not types.get(annotation, dict):
             raise TypeError
-    for name in ("address", "annex", "court", "owner"):
+    for name in ("address", "owner"):
         values[name] = to_checksum_address(values[name])
+    values["facets"] = {name: to_checksum_address(address) for name, address in values["facets"].items()}
     return Deployment(**values)
 
 

@@ -113,12 +113,12 @@ def nobody_is_left(round_: Round, turns: list[Turn]) -> bool:
 
 def is_over(round_: Round, turns: list[Turn]) -> bool:
     """Whether nobody may lead after these turns, or too few are left to judge."""
-    if len(turns) >= len(round_.votes):
+    weights = {vote.voter.account: vote.voter.weight for vote in round_.votes}
+    if set(weights) <= failed_in(turns):
         return True
     last = turns[-1] if turns else None
     if last is None or last.refutation is None:
         return False
-    weights = {vote.voter.account: vote.voter.weight for vote in round_.votes}
     lost = sum(weights.get(account, 0) for account in set(last.supporters))
     return not round_.electorate.decides(round_.electorate.whole - min(lost, round_.electorate.whole))
 

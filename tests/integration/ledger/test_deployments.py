@@ -15,7 +15,7 @@ from bcfl.config import Config
 from bcfl.errors import ConfigError, LedgerError, Reverted, RunError
 from bcfl.federation.terms import terms_of
 from bcfl.ledger.abi import Abi
-from bcfl.ledger.artifact import artifact, federation_at
+from bcfl.ledger.artifact import FACETS, artifact, federation_at
 from bcfl.ledger.contract import Contract, transact
 from bcfl.ledger.deployment import inspection, records
 from bcfl.ledger.deployment.addresses import read_addresses
@@ -80,7 +80,8 @@ def test_record_tells_all(
     content = json.loads((folder / "lab" / "demo.json").read_text())
     contract = Contract(chain, content["abi"], content["address"])
     assert Terms(*contract.call("agreed")) == terms
-    assert (contract.call("annex"), contract.call("court")) == (content["annex"], content["court"])
+    facets = content["facets"]
+    assert contract.call("facets") == (facets["SettlementFacet"], facets["MembershipFacet"])
     assert contract.call("owner") == content["owner"] == device.address
     assert contract.call("pool") == ETHER == int(content["constructor"]["pool"])
     assert contract.call("model") == (ROOT, CID)
@@ -88,15 +89,16 @@ def test_record_tells_all(
     assert int(content["constructor"]["terms"]["pow_target"]) == terms.pow_target
     receipt = chain.request("eth_getTransactionReceipt", content["transaction"])
     assert int(receipt["blockNumber"], 16) == content["block"]
-    code = bytes.fromhex(chain.request("eth_getCode", content["annex"], "latest")[2:])
-    assert content["code_keccak256"]["Annex"] == "0x" + keccak(code).hex()
+    for name, address in facets.items():
+        code = bytes.fromhex(chain.request("eth_getCode", address, "latest")[2:])
+        assert content["code_keccak256"][name] == "0x" + keccak(code).hex()
     assert content["sources_sha256"] == artifact()["sources_sha256"]
     assert (content["chain_id"], content["options"]) == (31337, {"task": "digits"})
     assert [path.name for path in (folder / "lab").iterdir()] == ["demo.json"]
 
 
 def test_gas_is_what_is_reckoned_with(demo: tuple[Path, Deployment], chain: RpcChain) -> None:
-    names = (demo[1].transaction, demo[1].annex_transaction, demo[1].court_transaction)
+    names = (demo[1].transaction, *demo[1].facet_transactions.values())
     gas = sum(int(chain.request("eth_getTransactionReceipt", name)["gasUsed"], 16) for name in names)
     assert gas < DEPLOY_GAS < 1.3 * gas
 
@@ -225,7 +227,7 @@ def test_our_contract_is_ours(
 ) -> None:
     deployment = demo[1]
     federation = inspection.inspect(chain, deployment.address)
-    assert (federation.annex, federation.owner) == (deployment.annex, device.address)
+    assert (federation.facets, federation.owner) == (deployment.facets, device.address)
     assert (federation.terms, federation.root, federation.cid) == (terms, ROOT, CID)
     assert (federation.block, "0x" + federation.transaction.hex()) == (
         deployment.block,
@@ -242,7 +244,7 @@ def test_another_contract(
     demo: tuple[Path, Deployment], chain: RpcChain, device: Account, probe: Artifact
 ) -> None:
     other, _ = Contract.deploy(chain, device, probe.abi, probe.bytecode, [1])
-    for address in (other.address, demo[1].annex, demo[1].court):
+    for address in (other.address, *demo[1].facets.values()):
         with pytest.raises(LedgerError, match="does not answer as a federation"):
             inspection.inspect(chain, address)
 
@@ -251,52 +253,79 @@ def put(chain: RpcChain, key: Account, part: str, arguments: list[Any], code: by
     """Deploy one part of a federation by itself, as a forger would."""
     content = artifact()
     creation = bytes.fromhex(content["bytecode"][part][2:]) if code is None else code
-    abi = Abi(content["abi" if part == "Federation" else f"{part.lower()}_abi"])
+    abi = Abi(content["abi"] if part == "Federation" else content["constructors"][part])
     receipt = transact(chain, key, None, creation + abi.constructor(arguments))
     return str(receipt["contractAddress"])
+
+
+def put_facets(chain: RpcChain, key: Account, terms: Terms, **others: Any) -> dict[str, str]:
+    """Deploy all facets; `others` has the terms of single ones, or their addresses."""
+    addresses: dict[str, str] = {}
+    for name, following in FACETS:
+        other = others.get(name, terms)
+        arguments = [other, *([addresses[following]] if following else [])]
+        addresses[name] = other if isinstance(other, str) else put(chain, key, name, arguments)
+    return addresses
+
+
+def put_federation(
+    chain: RpcChain, key: Account, terms: Terms, facets: dict[str, str], code: bytes | None = None
+) -> str:
+    named = [facets["SettlementFacet"], facets["MembershipFacet"]]
+    return put(chain, key, "Federation", [terms, ROOT, CID, *named], code)
 
 
 def test_one_byte_of_the_code_changed(chain: RpcChain, device: Account, terms: Terms) -> None:
     creation = bytearray.fromhex(artifact()["bytecode"]["Federation"][2:])
     place = creation.rindex(b"federation: lengths do not add up"[:20])
     creation[place] ^= 1
-    court = put(chain, device, "Court", [terms])
-    annex = put(chain, device, "Annex", [terms, court])
-    address = put(chain, device, "Federation", [terms, ROOT, CID, annex], bytes(creation))
+    address = put_federation(chain, device, terms, put_facets(chain, device, terms), bytes(creation))
     with pytest.raises(LedgerError, match="created by another transaction"):
         inspection.inspect(chain, address)
 
 
-def test_parts_of_other_terms_or_another_owner(
-    chain: RpcChain, device: Account, outsider: Account, terms: Terms
-) -> None:
-    transact(chain, device, outsider.address, b"", ETHER)
-    court, foreign = (put(chain, key, "Court", [terms]) for key in (device, outsider))
+@pytest.mark.parametrize("name", [name for name, _ in FACETS])
+def test_a_facet_of_other_terms(chain: RpcChain, device: Account, terms: Terms, name: str) -> None:
     other = replace(terms, min_updates=1)
-    easy = put(chain, device, "Court", [other])
-    forgeries = [
-        (put(chain, device, "Annex", [terms, easy]), "created by another"),
-        (put(chain, device, "Annex", [terms, foreign]), "code of its Court differs"),
-        (put(chain, device, "Annex", [other, court]), "code of its Annex differs"),
-        (put(chain, outsider, "Annex", [terms, court]), "code of its Annex differs"),
-    ]
-    for annex, words in forgeries:
-        address = put(chain, device, "Federation", [terms, ROOT, CID, annex])
-        with pytest.raises(LedgerError, match=words):
-            inspection.inspect(chain, address)
+    address = put_federation(chain, device, terms, put_facets(chain, device, terms, **{name: other}))
+    words = "created by another" if name == "MembershipFacet" else f"code of its {name} differs"
+    with pytest.raises(LedgerError, match=words):
+        inspection.inspect(chain, address)
 
 
-def test_annex_without_a_court(chain: RpcChain, device: Account, terms: Terms, probe: Artifact) -> None:
-    other, _ = Contract.deploy(chain, device, probe.abi, probe.bytecode, [1])
-    with pytest.raises(Reverted):
-        put(chain, device, "Federation", [terms, ROOT, CID, other.address])
+@pytest.mark.parametrize("name", [name for name, _ in FACETS])
+def test_a_facet_with_one_byte_changed(chain: RpcChain, device: Account, terms: Terms, name: str) -> None:
+    creation = bytearray.fromhex(artifact()["bytecode"][name][2:])
+    place = len(creation) - 500  # in its code, behind the constructor and before what describes it
+    creation[place] ^= 1
+    facets = put_facets(chain, device, terms)
+    following = dict(FACETS)[name]
+    arguments = [terms, *([facets[following]] if following else [])]
+    forged = put(chain, device, name, arguments, bytes(creation))
+    address = put_federation(chain, device, terms, put_facets(chain, device, terms, **{name: forged}))
+    with pytest.raises(LedgerError, match=f"code of its {name} differs"):
+        inspection.inspect(chain, address)
 
 
-def test_annex_of_another_make(chain: RpcChain, device: Account, terms: Terms) -> None:
-    """Its code answers 1 to whatever it is asked, so that the federation finds a court at that address."""
+def test_facets_that_hand_on_to_others(chain: RpcChain, device: Account, terms: Terms) -> None:
+    facets, others = (put_facets(chain, device, terms) for _ in range(2))
+    mixed = facets | {"MembershipFacet": others["MembershipFacet"]}
+    with pytest.raises(LedgerError, match="its SettlementFacet hands on to another MembershipFacet"):
+        inspection.inspect(chain, put_federation(chain, device, terms, mixed))
+
+
+def test_facets_of_another_make(chain: RpcChain, device: Account, terms: Terms, probe: Artifact) -> None:
+    """One does not know what it is asked; the other answers 1 to whatever it is asked."""
     answers_one = bytes.fromhex("600160005260206000f3")
     creation = bytes.fromhex("69") + answers_one + bytes.fromhex("600052600a6016f3")
-    other = str(transact(chain, device, None, creation)["contractAddress"])
-    address = put(chain, device, "Federation", [terms, ROOT, CID, other])
-    with pytest.raises(LedgerError, match="does not answer as a federation"):
-        inspection.inspect(chain, address)
+    other, _ = Contract.deploy(chain, device, probe.abi, probe.bytecode, [1])
+    for facet in (other.address, str(transact(chain, device, None, creation)["contractAddress"])):
+        named = {"SettlementFacet": facet, "MembershipFacet": facet}
+        with pytest.raises(LedgerError, match="does not answer as a federation"):
+            inspection.inspect(chain, put_federation(chain, device, terms, named))
+
+
+def test_no_facets(chain: RpcChain, device: Account, terms: Terms, outsider: Account) -> None:
+    nobody = {"SettlementFacet": outsider.address, "MembershipFacet": outsider.address}
+    with pytest.raises(Reverted, match="no facets"):
+        put_federation(chain, device, terms, nobody)
