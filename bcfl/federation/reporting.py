@@ -40,7 +40,7 @@ class Reporter:
             reason=None if round_.void is None else round_.void.name.lower(),
             engine=round_.engine.name.lower(),
             committee=round_.committee,
-            leader=None if round_.block is None else round_.leader,
+            leader=None if round_.block is None else round_.block.leader,
             accepted=tuple(devices),
             rejected=tuple(_rejections(history, round_)),
             global_root="0x" + block.root.hex(),

@@ -87,6 +87,12 @@ def _names(view: StatusView) -> str | None:
     return ", ".join(map(shortened, accounts[:NAMED])) + more if len(accounts) > 1 else None
 
 
+def _suspended(view: StatusView) -> str | None:
+    """Return how many miners are suspended, and what they have to do; None where nobody is."""
+    count = sum(miner["suspended"] for miner in view["miners"])
+    return f"{plural(count, 'miner')}: start them again, they `resume` by themselves" if count else None
+
+
 def _print(view: StatusView) -> None:
     number = view["round"]
     updates = f"{view['updates']} of {plural(view['devices'], 'device')}"
@@ -103,6 +109,7 @@ def _print(view: StatusView) -> None:
         ("committee", ", ".join(view["committee"]) or None),
         *([] if view["capture"] is None else capture_fields(view["capture"])),
         ("leader", view["leader"]),
+        ("suspended", _suspended(view)),
         ("so far", f"{plural(view['blocks'], 'block')}, {plural(view['void'], 'void round')}"),
     ]
     print_fields([(name, value) for name, value in fields if value is not None])

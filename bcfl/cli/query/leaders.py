@@ -23,21 +23,28 @@ def _print_leader(view: LeaderView) -> None:
     fields: list[tuple[str, object]] = [
         ("round", f"{view['round']} ({view['status']})"),
         ("leader", view["leader"] or "none was elected"),
+        *([("author", view["author"])] if view["author"] not in (None, view["leader"]) else []),
         ("engine", view["engine"]),
         *([("committee", ", ".join(view["committee"]))] if view["committee"] else []),
         ("turn", view["turn"]),
-        ("seed", view["seed"]),
     ]
     if view["nonce"] is not None:
         fields.append(("nonce", view["nonce"]))
     print_fields(fields)
     if view["order"]:
         rows = [
-            (place + 1, entry["miner"], entry["weight"], f"{entry['share']:.1%}", _part(view, entry["miner"]))
+            (
+                place + 1,
+                entry["miner"],
+                f"{entry['credit']:+.3f}",
+                entry["weight"],
+                f"{entry['share']:.1%}",
+                _part(view, entry["miner"]),
+            )
             for place, entry in enumerate(view["order"])
         ]
-        columns = [Column("#", True), Column("miner"), Column("weight", True), Column("share", True)]
-        print_table([*columns, Column("")], rows, "Who stood in line")
+        columns = [Column("#", True), Column("miner"), Column("credit", True), Column("weight", True)]
+        print_table([*columns, Column("share", True), Column("")], rows, "Whose turn it was")
 
 
 def _part(view: LeaderView, miner: str) -> str:

@@ -2,16 +2,33 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
 from bcfl.cli.options import JsonOption
-from bcfl.cli.output.printing import Column, ether, plural, print_fields, print_table, show
+from bcfl.cli.output.printing import (
+    Column,
+    ether,
+    format_time,
+    plural,
+    print_fields,
+    print_table,
+    show,
+)
 from bcfl.cli.query.target import QueryTarget
 
 if TYPE_CHECKING:
-    from bcfl.federation.views.member import DeviceView, MinerView, MoneyView, ServiceView, UpdateView
+    from bcfl.federation.views.member import (
+        DeviceView,
+        MinerView,
+        MoneyView,
+        RestView,
+        ServiceView,
+        UpdateView,
+    )
+
+TO_RESUME: Final = "a miner that runs calls `resume` by itself, start it again (`bcfl start miner`)"
 
 
 def device(
@@ -76,6 +93,7 @@ def _print_miner(view: MinerView) -> None:
             ("index", view["index"]),
             ("stake", f"{ether(view['stake'])}{leaving}"),
             ("weight", view["weight"]),
+            *_rest(view["rest"]),
             ("voted", plural(view["voted"], "round")),
             ("led", _rounds(view["led"])),
             ("attested", plural(view["attested"], "round")),
@@ -92,6 +110,17 @@ def _print_miner(view: MinerView) -> None:
             for e in view["rounds"]
         ]
         print_table(columns, rows, "Rounds")
+
+
+def _rest(rest: RestView | None) -> list[tuple[str, str]]:
+    """Return what a miner's absence has come to, and what to do; nothing where it was always there."""
+    if rest is None or not (rest["missed"] or rest["suspended"]):
+        return []
+    if rest["suspended"]:
+        words = f"for missed rounds, at least to round {rest['until_round']}: {TO_RESUME}"
+        return [("suspended", words)]
+    since = "" if rest["since"] is None else f" since {format_time(rest['since'])} UTC"
+    return [("missed", f"{plural(rest['missed'], 'round')} of late{since}: who goes on missing is suspended")]
 
 
 def _earned(view: MoneyView) -> str:

@@ -68,9 +68,19 @@ def _print_votes(view: RoundView) -> None:
 
 
 def _print_proposals(view: RoundView) -> None:
-    rows = [(p["leader"], p["root"], plural(len(p["attested"]), "miner")) for p in view["proposals"]]
+    whole = view["electorate"]["whole"]
+    rows = [
+        (
+            p["leader"],
+            p["author"],
+            p["root"],
+            f"{plural(len(p['attested']), 'miner')}, {p['attested_weight']} of {whole}",
+        )
+        for p in view["proposals"]
+    ]
     if rows:
-        print_table([Column("leader"), Column("root"), Column("attested by")], rows, "Proposals")
+        columns = [Column("leader"), Column("author"), Column("root"), Column("attested by")]
+        print_table(columns, rows, "Proposals")
 
 
 def _print_penalties(view: RoundView) -> None:
@@ -102,6 +112,7 @@ def _summary(view: RoundView) -> list[tuple[str, object]]:
         ("leader", f"{view['leader']} ({view['engine']})" if view["leader"] else None),
         *([] if view["leader"] else [("engine", view["engine"])]),
         *([("committee", ", ".join(view["committee"]))] if view["committee"] else []),
+        ("decides", f"{view['electorate']['deciding']} of {view['electorate']['whole']}"),
         ("updates", _counted(view)),
         ("model root", view["global_root"]),
         ("model CID", view["global_cid"]),

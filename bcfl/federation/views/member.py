@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import NotRequired, TypedDict
 
+from bcfl.errors import Reverted
 from bcfl.federation.views.source import Source
 from bcfl.federation.views.votes import tallied
 from bcfl.protocol.rounds import Round
@@ -59,19 +61,34 @@ class ServiceView(TypedDict):
     voted: bool
     matches: int | None
     led: bool
+    author: bool
     skipped: bool
     attested: bool
     penalty: int
 
 
+class RestView(TypedDict):
+    """What a miner's absence has come to: rounds missed of late, since when, suspensions of late.
+
+    `until_round` is the round from which it may resume; None where it is not suspended.
+    """
+
+    missed: int
+    since: int | None
+    strikes: int
+    suspended: bool
+    until_round: int | None
+
+
 class MinerView(MoneyView):
-    """A miner's stake, money and rounds."""
+    """A miner's stake, money and rounds; `rest` is None where it is no miner any more."""
 
     miner: str
     index: int
     stake: int
     weight: int
     exit_round: int | None
+    rest: RestView | None
     voted: int
     led: list[int]
     attested: int
@@ -109,6 +126,7 @@ def miner_view(source: Source, account: str) -> MinerView:
         "stake": member.stake,
         "weight": member.weight,
         "exit_round": member.exit_round or None,
+        "rest": _rest(source, account),
         "voted": sum(entry["voted"] for entry in rounds),
         "led": [entry["round"] for entry in rounds if entry["led"]],
         "attested": sum(entry["attested"] for entry in rounds),
@@ -116,6 +134,20 @@ def miner_view(source: Source, account: str) -> MinerView:
         **_money(source, account, as_miner=True),
         "rounds": rounds,
     }
+
+
+def _rest(source: Source, account: str) -> RestView | None:
+    """Return what a miner's absence has come to; None where the contract does not know it as a miner."""
+    with suppress(Reverted):
+        missed, since, strikes, suspended, until_round = source.contract.call("rest", account)
+        return {
+            "missed": missed,
+            "since": since if missed else None,
+            "strikes": strikes,
+            "suspended": suspended,
+            "until_round": until_round if suspended else None,
+        }
+    return None
 
 
 def _money(source: Source, account: str, *, as_miner: bool) -> MoneyView:
@@ -163,6 +195,7 @@ def _service(round_: Round, account: str) -> ServiceView:
         "voted": vote is not None,
         "matches": matches(vote, round_.accepted, devices) if vote and round_.accepted is not None else None,
         "led": round_.leader == account,
+        "author": bool(round_.proposals) and round_.proposals[-1].author == account,
         "skipped": account in round_.skipped,
         "attested": bool(round_.proposals) and account in round_.proposals[-1].attested,
         "penalty": sum(amount for miner, amount in round_.penalties if miner == account),

@@ -8,7 +8,7 @@ from bcfl.federation.views.source import Source, Transaction
 from bcfl.federation.views.votes import VoteView, cast_votes, tallied, verdicts_on
 from bcfl.protocol.limits import NO_DEADLINE
 from bcfl.protocol.rounds import Round
-from bcfl.protocol.types import Clock
+from bcfl.protocol.types import Clock, Phase
 
 # The phase that a transaction is of, by the first event in it, in the order of a round.
 PHASES: Final = {
@@ -83,13 +83,15 @@ class ElectionView(TypedDict):
 
 
 class ProposalView(TypedDict):
-    """A proposed model and who attested it."""
+    """A proposed model, who proposed it first, and who attested it, with what weight."""
 
     leader: str
+    author: str
     root: bytes
     cid: str
     rows: bytes
     attested: list[str]
+    attested_weight: int
 
 
 class PenaltyView(TypedDict):
@@ -99,10 +101,18 @@ class PenaltyView(TypedDict):
     amount: int
 
 
+class ElectorateView(TypedDict):
+    """All who may vote in a round, there or not: their weight, and how much of it decides."""
+
+    whole: int
+    deciding: int
+
+
 class RoundView(TypedDict):
     """Everything that the chain says of a round; `global_root` and `global_cid` are of the model after it.
 
     Amounts are in wei, times in seconds since 1970; `due` is None once the round has ended.
+    `electorate` is who decides: over half of its weight, there or not, or over two thirds of a committee.
     """
 
     round: int
@@ -110,6 +120,7 @@ class RoundView(TypedDict):
     reason: str | None
     engine: str
     committee: list[str]
+    electorate: ElectorateView
     opened: int
     closed: int | None
     due: DueView | None
@@ -122,7 +133,6 @@ class RoundView(TypedDict):
     block_hash: bytes | None
     parent: bytes | None
     reward: int
-    seed: bytes
     gas: int
     transactions: int
     phases: list[PhaseView]
@@ -147,6 +157,7 @@ def round_view(source: Source, round_: Round) -> RoundView:
         "reason": None if round_.void is None else round_.void.name.lower(),
         "engine": round_.engine.name.lower(),
         "committee": list(round_.committee),
+        "electorate": _electorate(round_),
         "opened": round_.opened,
         "closed": round_.closed,
         "due": _due(source) if round_.closed is None else None,
@@ -159,7 +170,6 @@ def round_view(source: Source, round_: Round) -> RoundView:
         "block_hash": round_.block_hash,
         "parent": block.parent if block else None,
         "reward": block.reward if block else 0,
-        "seed": round_.seed,
         "gas": sum(item.gas for item in transactions),
         "transactions": len(transactions),
         "phases": _phases(transactions),
@@ -175,13 +185,13 @@ def round_view(source: Source, round_: Round) -> RoundView:
 
 
 def deadline_of(clock: Clock) -> int | None:
-    """Return when the phase ends; None where time does not end it, as with the tally."""
+    """Return when the phase ends; None where time does not end it, as before the first round."""
     return clock.deadline if clock.deadline < NO_DEADLINE else None
 
 
 def _due(source: Source) -> DueView:
     clock = source.clock
-    missing = clock.expected & ~clock.acted
+    missing = 0 if clock.phase is Phase.TALLY else clock.expected & ~clock.acted
     awaited = [member.account for member in source.history.miners.values() if missing >> member.index & 1]
     return {"phase": clock.phase.name.lower(), "deadline": deadline_of(clock), "awaited": awaited}
 
@@ -235,14 +245,23 @@ def _submissions(source: Source, round_: Round) -> list[SubmissionView]:
     ]
 
 
+def _electorate(round_: Round) -> ElectorateView:
+    whole = round_.electorate.whole
+    deciding = (2 * whole // 3 if round_.electorate.is_committee else whole // 2) + 1
+    return {"whole": whole, "deciding": deciding}
+
+
 def _proposals(source: Source, round_: Round) -> list[ProposalView]:
+    weights = {vote.voter.account: vote.voter.weight for vote in round_.votes}
     return [
         {
             "leader": proposal.leader,
+            "author": proposal.author,
             "root": proposal.root,
             "cid": source.cid_of(proposal.cid),
             "rows": proposal.rows,
             "attested": list(proposal.attested),
+            "attested_weight": sum(weights.get(account, 0) for account in proposal.attested),
         }
         for proposal in round_.proposals
     ]

@@ -38,13 +38,18 @@ class AwaitedView(TypedDict):
 
 
 class MinerStatusView(TypedDict):
-    """A miner's membership, and what it has done in the running round."""
+    """A miner's membership, and what it has done in the running round.
+
+    `until_round` is the round from which a suspended one may resume.
+    """
 
     miner: str
     stake: int
     weight: int
     endpoint: str | None
     left: bool
+    suspended: bool
+    until_round: int | None
     devices: int
     committed: bool
     voted: bool
@@ -166,7 +171,7 @@ def _awaited_miners(history: History, clock: Clock, current: Round) -> list[str]
     if clock.phase is Phase.ATTEST and current.proposals:
         voters = [vote.voter.account for vote in current.votes]
         return [account for account in voters if account not in current.proposals[-1].attested]
-    missing = clock.expected & ~clock.acted
+    missing = 0 if clock.phase is Phase.TALLY else clock.expected & ~clock.acted
     return [member.account for member in history.miners.values() if missing >> member.index & 1]
 
 
@@ -178,6 +183,8 @@ def _miner(history: History, account: str, current: Round) -> MinerStatusView:
         "weight": member.weight,
         "endpoint": history.endpoints.get(account),
         "left": bool(member.exit_round),
+        "suspended": member.suspended,
+        "until_round": member.until_round if member.suspended else None,
         "devices": sum(history.binding(device) == account for device in history.expected_devices()),
         "committed": account in current.commits,
         "voted": account in current.vote_commits,
