@@ -259,12 +259,13 @@ def put(chain: RpcChain, key: Account, part: str, arguments: list[Any], code: by
 
 
 def put_facets(chain: RpcChain, key: Account, terms: Terms, **others: Any) -> dict[str, str]:
-    """Deploy all facets; `others` has the terms of single ones, or their addresses."""
+    """Deploy all facets; `others` has the terms of single ones, or their code."""
     addresses: dict[str, str] = {}
     for name, following in FACETS:
         other = others.get(name, terms)
-        arguments = [other, *([addresses[following]] if following else [])]
-        addresses[name] = other if isinstance(other, str) else put(chain, key, name, arguments)
+        code, own_terms = (other, terms) if isinstance(other, bytes) else (None, other)
+        arguments = [own_terms, *([addresses[following]] if following else [])]
+        addresses[name] = put(chain, key, name, arguments, code)
     return addresses
 
 
@@ -298,11 +299,8 @@ def test_a_facet_with_one_byte_changed(chain: RpcChain, device: Account, terms: 
     creation = bytearray.fromhex(artifact()["bytecode"][name][2:])
     place = len(creation) - 500  # in its code, behind the constructor and before what describes it
     creation[place] ^= 1
-    facets = put_facets(chain, device, terms)
-    following = dict(FACETS)[name]
-    arguments = [terms, *([facets[following]] if following else [])]
-    forged = put(chain, device, name, arguments, bytes(creation))
-    address = put_federation(chain, device, terms, put_facets(chain, device, terms, **{name: forged}))
+    facets = put_facets(chain, device, terms, **{name: bytes(creation)})
+    address = put_federation(chain, device, terms, facets)
     with pytest.raises(LedgerError, match=f"code of its {name} differs"):
         inspection.inspect(chain, address)
 
