@@ -32,6 +32,7 @@ class ClaimProofs:
             leader=args["leader"],
             reward=args["reward"],
             engine=self.history().rounds[number].engine,
+            attested=args["attested"],
         )
 
     def claim_device_args(self, number: int, position: int) -> list[object]:

@@ -18,16 +18,15 @@ from bcfl.ledger.artifact import deploy
 from bcfl.ledger.contract import Receipt
 from bcfl.ledger.devnet.embedded import EmbeddedChain
 from bcfl.ledger.federation import FederationLedger
-from bcfl.protocol import beacon, submissions, verification
+from bcfl.protocol import submissions, verification
 from bcfl.protocol.election import search
-from bcfl.protocol.hashing import keccak, word
+from bcfl.protocol.hashing import fold, keccak, word
 from bcfl.protocol.limits import MULTICALL_BYTES
 from bcfl.protocol.rounds import History
-from bcfl.protocol.types import Clock, Engine, Opening, Phase, Tally, Terms, Update, Verdict, Voter
+from bcfl.protocol.types import Clock, Electorate, Engine, Opening, Phase, Tally, Terms, Update, Verdict, Voter
 from testkit.claim_proofs import ClaimProofs
 
 ETHER = 10**18
-LAYERS = 200  # of a hash chain
 
 TERMS = Terms(
     layout=keccak(b"layout"), parameters=1000, scale_bits=24, lane_bits=16, shift=8, leaf_lanes=32,
@@ -37,8 +36,13 @@ TERMS = Terms(
     elect_seconds=600, propose_seconds=600, attest_seconds=600, challenge_seconds=0,
     min_stake=ETHER, exit_rounds=2, vote_penalty=ETHER // 10, leader_penalty=ETHER // 20,
     reward=ETHER // 2, device_share=6000, miner_share=3000,
-    mode=1, committee_size=3, challenge_bond=ETHER // 10, answer_seconds=600,
+    mode=1, committee_size=3, challenge_bond=0, answer_seconds=600, tally_seconds=600,
+    exit_seconds=100_000, absence_penalty=100, absence_seconds=100_000, attest_slash=2500, min_blocks=0,
 )  # fmt: skip
+# The same with challenges.
+CHALLENGED = replace(
+    TERMS, attest_seconds=1200, challenge_seconds=1200, challenge_bond=ETHER // 10
+)
 
 
 @dataclass(frozen=True)
@@ -115,18 +119,9 @@ class Federation(ClaimProofs):
             self.send(self.owner, "register_devices", addresses[start : start + 64])
         stakes = self.stakes or (self.terms.min_stake,) * self.miners
         for key, stake in zip(self.miner_keys, stakes, strict=True):
-            self.send(key, "register_miner", self.tail(key), value=stake)
+            self.send(key, "register_miner", value=stake)
         self.send(self.owner, "start")
         return self
-
-    def tail(self, key: Account) -> bytes:
-        """Return the tail of an account's short hash chain."""
-        return beacon.tail(keccak(key.key), LAYERS)
-
-    def layer(self, key: Account) -> bytes:
-        """Return the layer that an account shows next."""
-        tail = self.contract.call("tail", key.address)
-        return beacon.next_layer(keccak(key.key), tail, LAYERS) or bytes(32)
 
     @property
     def engine(self) -> Engine:
@@ -200,7 +195,15 @@ class Federation(ClaimProofs):
         return Opening(number, address, codes, digest("vote", number, miner), wish)
 
     def commit_vote(self, opening: Opening, sender: Account | None = None) -> Receipt:
-        return self.send(sender or self.key_of(opening), "commit_vote", verification.vote_digest(opening))
+        return self.send(sender or self.key_of(opening), "commit_vote", self.vote_digest(opening))
+
+    def vote_digest(self, opening: Opening) -> bytes:
+        """Return the digest of a vote, bound to the round's chain of updates."""
+        return verification.vote_digest(opening, self.links())
+
+    def links(self) -> bytes:
+        """Return the digest of the running round's chain of updates."""
+        return fold(word(item) for item in self.words())
 
     def unveil_args(self, opening: Opening) -> list[object]:
         return list(verification.unveil_args(opening))
@@ -221,7 +224,8 @@ class Federation(ClaimProofs):
         number = self.clock.round if number is None else number
         updates = []
         for args in self.round_events("Revealed", number):
-            for root, cid, claim in zip(args["roots"], args["cids"], args["claims"], strict=True):
+            items = zip(args["roots"], args["cids"], args["claims"], strict=True)
+            for root, cid, claim in (item for place, item in enumerate(items) if args["taken"] >> place & 1):
                 updates.append(submissions.unpack_claim(number, root, cid, claim))
         return updates
 
@@ -273,8 +277,18 @@ class Federation(ClaimProofs):
 
     def tally(self, sender: Account | None = None) -> Receipt:
         args = self.tally_args()
-        self.tallies[self.clock.round] = verification.tally(self.words(), self.votes(), self.engine)
+        self.tallies[self.clock.round] = self.twin_tally()
         return self.send(sender or self.outsider, "tally", *args)
+
+    def twin_tally(self) -> Tally:
+        """Return what the twin counts of the votes unveiled so far."""
+        current = self.history().current
+        assert current is not None
+        return verification.tally(self.words(), self.votes(), current.electorate, self.engine)
+
+    def accepted(self) -> bytes:
+        """Return the digest of the accepted set of the running round."""
+        return verification.tally_digest(self.tallies[self.clock.round])
 
     def multi(self, sender: Account, label: str, calls: Sequence[tuple[str, Sequence[object]]]) -> None:
         """Send several calls of one sender, in as few transactions as the buffer allows."""
@@ -284,23 +298,21 @@ class Federation(ClaimProofs):
                 groups.append([])
             groups[-1].append(data)
         for group in groups:
-            receipt = self.contract.send(sender, "multicall", b"".join(group), [len(data) for data in group])
+            receipt = self.contract.send(sender, "multicall", b"".join(group), [len(data) for data in group], 0)
             self.gas[label] = self.gas.get(label, 0) + receipt.gas_used
 
     def leader(self) -> Account:
         address = self.contract.call("lead_now")[0]
         return next(key for key in self.miner_keys if key.address == address)
 
-    def proposal(self) -> tuple[bytes, bytes, bytes, bytes]:
-        """Return root, CID, rows and layer that the leader proposes, or has proposed."""
-        number, leader = self.clock.round, self.contract.call("lead_now")[0]
-        key = next((key for key in self.miner_keys if key.address == leader), self.outsider)
-        tail = self.contract.call("tail", leader)
-        layer = tail if self.clock.phase is Phase.ATTEST else self.layer(key)
-        return digest("model", number), digest("model cid", number), digest("rows", number), layer
+    def proposal(self) -> tuple[bytes, bytes, bytes]:
+        """Return root, CID and rows that the leader proposes, or has proposed."""
+        number = self.clock.round
+        return digest("model", number), digest("model cid", number), digest("rows", number)
 
-    def proposal_digest(self) -> bytes:
-        return keccak(word(self.clock.round) + b"".join(self.proposal()))
+    def proposal_digest(self, proposal: tuple[bytes, bytes, bytes] | None = None) -> bytes:
+        content = self.proposal() if proposal is None else proposal
+        return keccak(word(self.clock.round) + self.accepted() + b"".join(content))
 
     def solve(self, miner: int = 0) -> Receipt:
         seed, target = self.contract.call("puzzle"), self.contract.call("target")
@@ -310,7 +322,7 @@ class Federation(ClaimProofs):
         return self.send(key, "solve", nonce)
 
     def propose(self) -> Receipt:
-        return self.send(self.leader(), "propose", *self.proposal())
+        return self.send(self.leader(), "propose", self.accepted(), *self.proposal())
 
     def attest_enough(self) -> None:
         for key in self.miner_keys:
@@ -346,6 +358,7 @@ class Federation(ClaimProofs):
         """Play the running round honestly to its end."""
         self.until(Phase.ATTEST)
         self.attest_enough()
+        self.wait(self.terms.challenge_seconds)
         self.finalize()
         return self
 
@@ -368,7 +381,7 @@ class Federation(ClaimProofs):
             elif clock.phase is Phase.ATTEST and self.attested():
                 self.wait(self.terms.challenge_seconds)
                 args = self.round_events("Proposed")[-1]
-                proposal = [args[name] for name in ("root", "cid", "rows", "layer")]
+                proposal = [args[name] for name in ("root", "cid", "rows")]
                 self.send(self.outsider, "finalize", *proposal)
             elif clock.phase in (Phase.PROPOSE, Phase.ATTEST):
                 self.expire()
@@ -379,9 +392,11 @@ class Federation(ClaimProofs):
         raise AssertionError(f"stuck in {self.clock}")
 
     def attested(self) -> bool:
-        """Return whether more than two thirds of the voting weight attest the proposal."""
-        _, _, voting, weight, *_ = self.contract.call("lead_now")
-        return bool(weight * 3 > voting * 2)
+        """Return whether so much attests the proposal that it can become final."""
+        _, _, whole, weight, *_ = self.contract.call("lead_now")
+        current = self.history().current
+        assert current is not None
+        return Electorate(whole, current.electorate.is_committee).decides(weight)
 
     def money(self) -> tuple[int, int, int, int]:
         """Return balance, stakes, owed and pool, wei."""

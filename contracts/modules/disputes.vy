@@ -355,9 +355,7 @@ def _end(number: uint256, returned: bool):
         docket._return(author, half, True)
         docket._return(author, dispute.bond - half, False)
     self._close(number)
-    log IFederation.DisputeEnded(
-        round=dispute.proposal >> 8, challenger=dispute.challenger, number=number, returned=returned
-    )
+    log IFederation.DisputeEnded(challenger=dispute.challenger, number=number, returned=returned)
 
 
 @internal

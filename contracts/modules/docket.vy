@@ -78,8 +78,7 @@ def _window_over(clock: uint256) -> bool:
     if window == 0:
         return True
     end: uint256 = rounds._deadline(clock) - terms.TERMS.attest_seconds + window
-    blocks: uint256 = (block.number - (clock >> rounds.SINCE)) & constants.MASK16
-    return block.timestamp >= end and blocks >= terms.TERMS.min_blocks
+    return block.timestamp >= end and rounds._blocks(clock) >= terms.TERMS.min_blocks
 
 
 @internal

@@ -90,8 +90,17 @@ def _reached(clock: uint256) -> bool:
     @notice Whether the running phase is over.
     @param clock The clock.
     """
-    blocks: uint256 = (block.number - (clock >> SINCE)) & constants.MASK16
-    return block.timestamp >= self._deadline(clock) and blocks >= terms.TERMS.min_blocks
+    return block.timestamp >= self._deadline(clock) and self._blocks(clock) >= terms.TERMS.min_blocks
+
+
+@internal
+@view
+def _blocks(clock: uint256) -> uint256:
+    """
+    @notice How many blocks have come since the running phase began, modulo 2**16.
+    @param clock The clock.
+    """
+    return unsafe_sub(block.number, clock >> SINCE) & constants.MASK16
 
 
 @internal
@@ -234,7 +243,7 @@ def _act(before: uint256, bit: uint256, grace: uint256) -> uint256:
     if (clock >> ACTED) & constants.MASK64 == (clock >> EXPECTED) & constants.MASK64:
         deadline: uint256 = min(self._deadline(clock), block.timestamp + grace)
         # Nobody is left who could be late: blocks need not pass.
-        since: uint256 = (block.number - terms.TERMS.min_blocks) & constants.MASK16
+        since: uint256 = unsafe_sub(block.number, terms.TERMS.min_blocks) & constants.MASK16
         clock &= ~(constants.MASK32 << DEADLINE | constants.MASK16 << SINCE)
         clock |= deadline << DEADLINE | since << SINCE
     return clock
