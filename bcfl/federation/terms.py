@@ -8,7 +8,7 @@ from typing import Final
 from bcfl.config import Config
 from bcfl.errors import ConfigError
 from bcfl.protocol import payload
-from bcfl.protocol.disputes import longest_dispute_seconds
+from bcfl.protocol.docket import longest_wait_seconds
 from bcfl.protocol.limits import BASIS_POINTS
 from bcfl.protocol.types import Engine, Layout, Mode, Rule, Terms
 from bcfl.roles.miner.lead import TRIES
@@ -96,6 +96,5 @@ def longest_round(terms: Terms) -> int:
     """Return the seconds of a round in which every phase has its full length, and a dispute as well."""
     phases = terms.commit_seconds + terms.reveal_seconds + terms.vote_seconds + terms.unveil_seconds
     phases += terms.tally_seconds + terms.elect_seconds + terms.propose_seconds
-    window = terms.challenge_seconds
-    judging = window + max(longest_dispute_seconds(terms), 3 * (window // 4)) if window else 0
+    judging = longest_wait_seconds(terms) if terms.challenge_seconds else 0
     return phases + max(terms.attest_seconds, judging)
