@@ -103,9 +103,9 @@ def _rewards(c: Options) -> Iterator[str]:
 
 
 def _windows(c: Options) -> Iterator[str]:
-    if c.grace > c.commit_seconds // 2:
+    if c.grace_time > c.commit_seconds // 2:
         yield f"grace={c.grace} is more than half of commit_seconds={c.commit_seconds}: lower grace"
-    window = c.challenge_seconds
+    window = c.window
     if not window:
         return
     least = max(4, 2 * c.propose_seconds)
@@ -113,9 +113,12 @@ def _windows(c: Options) -> Iterator[str]:
         words = f"challenge_seconds={window} is too short to find and announce what is wrong"
         yield f"{words}: raise it to {least}, or take 0 for no challenges at all"
     if window > c.attest_seconds:
-        yield f"challenge_seconds={window} is more than attest_seconds={c.attest_seconds}: raise attest_seconds"
-    if c.answer_seconds < max(c.propose_seconds, -(-window // 4)):
-        words = f"answer_seconds={c.answer_seconds} is less than it takes to make what is shown"
+        words = f"challenge_seconds={window}"
+        if c.challenge_seconds is None:
+            words = f"propose_seconds={c.propose_seconds} with a challenge window of twice that"
+        yield f"{words} is more than attest_seconds={c.attest_seconds}: raise attest_seconds to {window}"
+    if c.answer_time < max(c.propose_seconds, -(-window // 4)):
+        words = f"answer_seconds={c.answer_time} is less than it takes to make what is shown"
         yield f"{words}: raise it to {max(c.propose_seconds, -(-window // 4))}"
 
 

@@ -190,11 +190,26 @@ class Options(_Checked):
     elect_seconds: int = _seconds(120, "to win a race; it is over with its winner")
     propose_seconds: int = _seconds(30, "a leader has to propose")
     attest_seconds: int = _seconds(60, "to attest")
-    challenge_seconds: int = _seconds(
-        60, "in which a proposal stays open to challenges; 0: no challenges at all", minimum=0
+    challenge_seconds: int | None = Field(
+        default=None,
+        ge=0,
+        le=MAX_PHASE_SECONDS,
+        description="seconds in which a proposal stays open to challenges; none: twice propose_seconds; "
+        "0: no challenges at all, who attests a wrong model risks nothing",
     )
-    answer_seconds: int = _seconds(60, "to answer in a dispute")
-    grace: int = _seconds(5, "a phase stays open for devices after all miners have acted", minimum=0)
+    answer_seconds: int | None = Field(
+        default=None,
+        ge=1,
+        le=MAX_PHASE_SECONDS,
+        description="seconds to answer in a dispute; none: as many as challenge_seconds",
+    )
+    grace: int | None = Field(
+        default=None,
+        ge=0,
+        le=MAX_PHASE_SECONDS,
+        description="seconds a phase stays open for devices after all miners have acted; none: 5, or half "
+        "of commit_seconds",
+    )
 
     stake: Wei = Field(default=15 * 10**17, description="what each miner stakes")
     min_stake: Wei = Field(default=10**18, gt=0, description="stake that carries one vote")
@@ -268,6 +283,21 @@ class Options(_Checked):
     def required_updates(self) -> int:
         """Return the accepted updates without which a round is void: `min_updates`, or half the devices."""
         return (self.devices + 1) // 2 if self.min_updates is None else self.min_updates
+
+    @property
+    def window(self) -> int:
+        """Return the seconds in which a proposal stays open to challenges; 0: there are none."""
+        return max(4, 2 * self.propose_seconds) if self.challenge_seconds is None else self.challenge_seconds
+
+    @property
+    def answer_time(self) -> int:
+        """Return the seconds to answer in a dispute."""
+        return max(self.window, self.propose_seconds) if self.answer_seconds is None else self.answer_seconds
+
+    @property
+    def grace_time(self) -> int:
+        """Return the seconds that a phase stays open for devices after all miners have acted."""
+        return min(5, self.commit_seconds // 2) if self.grace is None else self.grace
 
     @property
     def funding(self) -> int:

@@ -193,6 +193,16 @@ def test_a_truth_value_is_no_number(folder: Path) -> None:
         (["vote_penalty=2 ether"], "lower vote_penalty"),
         (["leader_penalty=2 ether"], "lower leader_penalty"),
         (["device_share=0.7", "miner_share=0.3001"], "lower one"),
+        (["device_share=0.66", "miner_share=0.3"], "less than 0.05 for the leader"),
+        (["reward=2 ether"], "lower reward"),
+        (["leader_penalty=0.4 ether"], "kept for slashing"),
+        (["vote_penalty=0.01 ether"], "raise it to 75000000000000001"),
+        (["challenge_seconds=59"], "raise it to 60, or take 0"),
+        (["attest_seconds=59"], "raise attest_seconds to 60"),
+        (["challenge_seconds=61"], "challenge_seconds=61 is more than attest_seconds=60"),
+        (["answer_seconds=29"], "raise it to 30"),
+        (["grace=31"], "lower grace"),
+        (["devices=20", "min_updates=11"], "or take 20 to insist on all"),
         (["rounds=1000000", "reward=79228162514 ether"], "lower reward"),
         (["mode=full", "devices=65"], "a federation holds 64"),
         (["mode=full", "miners=5"], "leave miners out"),
@@ -206,9 +216,16 @@ def test_values_that_cannot_stand_together_are_refused(pairs: list[str], words: 
     assert "(-c)" in message
 
 
-def test_shares_may_fill_the_whole_reward() -> None:
-    config = Config(device_share=0.7, miner_share=0.3)
-    assert (config.device_share, config.miner_share) == (0.7, 0.3)
+def test_shares_leave_a_twentieth_to_the_leader() -> None:
+    config = Config(device_share=0.65, miner_share=0.3)
+    assert (config.device_share, config.miner_share) == (0.65, 0.3)
+
+
+def test_times_follow_from_one_another() -> None:
+    config = Config(propose_seconds=10, commit_seconds=4)
+    assert (config.window, config.answer_time, config.grace_time) == (20, 20, 2)
+    config = Config(challenge_seconds=0)
+    assert (config.window, config.answer_time, config.grace_time) == (0, 30, 5)
 
 
 @pytest.mark.parametrize(
