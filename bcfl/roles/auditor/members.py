@@ -6,10 +6,10 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Final
 
+from bcfl.protocol.absence import Absences, Consequence, Elector
 from bcfl.protocol.event import LogEvent
 from bcfl.protocol.rounds import History
 from bcfl.protocol.types import Mode, Terms, VoidReason
-from bcfl.roles.auditor.absences import Absences, Consequence, consequence_of
 from bcfl.roles.auditor.replay import Case
 from bcfl.roles.auditor.verdict import Issue
 
@@ -77,8 +77,12 @@ class Members:
             return []
         if counted.name == "Voided" and counted.args["reason"] != VoidReason.NO_QUORUM:
             return []
-        stakes = {miner: member.stake for miner, member in self.seated.items()}
-        return list(self.absences.settle(case, stakes, counted.timestamp))
+        electors = [
+            Elector(miner, seat.index, seat.weight, self.seated[miner].stake)
+            for miner, seat in case.electors.items()
+        ]
+        voters, commits = [vote.voter.account for vote in case.round.votes], case.round.vote_commits
+        return list(self.absences.settle(case.number, electors, voters, commits, counted.timestamp))
 
     def _register(self, event: LogEvent, _: Case) -> Iterator[Issue]:
         miner, stake = event.args["miner"], event.args["stake"]
@@ -156,7 +160,8 @@ def logged_before_count(case: Case) -> list[Consequence]:
         if event.name in ("Tallied", "Voided"):
             break
         if event.name in WORDS:
-            consequences.append(consequence_of(event))
+            argument = "amount" if event.name == "Penalized" else "until_round"
+            consequences.append(Consequence(event.name, event.args["miner"], event.args[argument]))
     return consequences
 
 
@@ -164,16 +169,16 @@ def _compare(due: list[Consequence], logged: list[Consequence]) -> Iterator[Issu
     """Yield what the logs lack, or have too much, of what has to follow from a count."""
     for item in due:
         if item not in logged:
-            field_name, unit = WORDS[item.name]
-            others = [each.value for each in logged if (each.name, each.miner) == (item.name, item.miner)]
+            field_name, unit = WORDS[item.event]
+            others = [each.value for each in logged if (each.event, each.miner) == (item.event, item.miner)]
             found = others[0] if others else "nothing"
             yield f"{field_name}[{item.miner}]", f"{found} is logged, and {item.value} {unit} is due"
-    keys = {(item.name, item.miner) for item in due}
+    keys = {(item.event, item.miner) for item in due}
     for item in logged:
-        if (item.name, item.miner) not in keys:
+        if (item.event, item.miner) not in keys:
             yield (
-                f"{WORDS[item.name][0]}[{item.miner}]",
+                f"{WORDS[item.event][0]}[{item.miner}]",
                 "nothing is due from it",
             )
-    if len(logged) != len({(item.name, item.miner) for item in logged}):
+    if len(logged) != len({(item.event, item.miner) for item in logged}):
         yield "penalties", "one of them is logged twice"

@@ -1,4 +1,4 @@
-"""What silence costs: the fees of missed rounds, and the suspensions that follow from them.
+"""Price what silence costs: fees of missed rounds, and the suspensions that follow. Twin of `absence.vy`.
 
 A miner that could vote and whose vote is not open when the votes are counted has missed the round. The first
 three misses of a spell cost a share of its stake, a vote that was committed and never opened more than that.
@@ -6,20 +6,28 @@ three misses of a spell cost a share of its stake, a vote that was committed and
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Final
 
-from bcfl.protocol.event import LogEvent
 from bcfl.protocol.limits import BASIS_POINTS
 from bcfl.protocol.types import Terms
-from bcfl.roles.auditor.replay import Case
 
 SPELL: Final = 3  # misses that cost a fee, and after which time alone suspends
 MOST_MISSED: Final = 15
 MAX_STRIKES: Final = 10
 FORGIVEN: Final = 64  # times `absence_seconds` after which strikes are forgotten
 ROUNDS: Final = 8  # that the second suspension lasts at least
+
+
+@dataclass(frozen=True)
+class Elector:
+    """A miner that may vote: its seat, the weight that its stake gives it, and its stake in wei."""
+
+    miner: str
+    seat: int
+    weight: int
+    stake: int
 
 
 @dataclass
@@ -35,7 +43,7 @@ class Rest:
 class Consequence:
     """What a count of votes brings about for one miner: `Penalized` wei, or `Suspended` until a round."""
 
-    name: str
+    event: str
     miner: str
     value: int
 
@@ -52,43 +60,41 @@ class Absences:
         """Let a seat that is taken anew have missed nothing."""
         self.missed[seat] = 0
 
-    def settle(self, case: Case, stakes: Mapping[str, int], time: int) -> Iterator[Consequence]:
-        """Count who has missed a round in which somebody voted; yields what follows, in order.
+    def settle(
+        self,
+        round_: int,
+        electors: Iterable[Elector],
+        voters: Collection[str],
+        committed: Collection[str],
+        time: int,
+    ) -> Iterator[Consequence]:
+        """Count who has missed a round in which somebody voted; yield what follows, in order.
 
-        `stakes` are those before the count, in wei; `time` is when the votes are counted, in seconds.
+        `voters` have unveiled a vote, `committed` have committed one; `time` is that of the count, in seconds.
         """
-        assert case.round is not None
-        voters = {vote.voter.account for vote in case.round.votes}
-        for miner, seat in sorted(case.electors.items(), key=lambda item: item[1].index):
-            if miner not in voters:
-                yield from self._miss(case, miner, stakes[miner], time)
-            elif self.missed.get(seat.index, 0):
-                self.missed[seat.index] -= 1
+        for elector in sorted(electors, key=lambda elector: elector.seat):
+            if elector.miner not in voters:
+                yield from self._miss(round_, elector, elector.miner in committed, time)
+            elif self.missed.get(elector.seat, 0):
+                self.missed[elector.seat] -= 1
 
-    def _miss(self, case: Case, miner: str, stake: int, time: int) -> Iterator[Consequence]:
-        assert case.round is not None
-        seat, rest = case.seats[miner], self.rests.setdefault(miner, Rest())
-        before = self.missed.get(seat.index, 0)
+    def _miss(self, round_: int, elector: Elector, is_unopened: bool, time: int) -> Iterator[Consequence]:
+        miner, rest = elector.miner, self.rests.setdefault(elector.miner, Rest())
+        before = self.missed.get(elector.seat, 0)
         if before == 0:
             rest.since = time
         is_forgiven = time >= rest.last + FORGIVEN * self.terms.absence_seconds
         strikes = 0 if is_forgiven else rest.strikes
-        self.missed[seat.index] = count = min(before + 1, MOST_MISSED)
+        self.missed[elector.seat] = count = min(before + 1, MOST_MISSED)
         price = 0
-        if miner in case.round.vote_commits:
-            price = self.terms.vote_penalty * seat.weight
+        if is_unopened:
+            price = self.terms.vote_penalty * elector.weight
         elif count <= SPELL:
-            price = (stake * self.terms.absence_penalty << strikes) // BASIS_POINTS
+            price = (elector.stake * self.terms.absence_penalty << strikes) // BASIS_POINTS
         if price:
-            yield Consequence("Penalized", miner, min(price, stake))
+            yield Consequence("Penalized", miner, min(price, elector.stake))
         if count >= SPELL and time >= rest.since + self.terms.absence_seconds:
-            until_round = case.number + 1 + ROUNDS * ((1 << strikes) - 1)
+            until_round = round_ + 1 + ROUNDS * ((1 << strikes) - 1)
             self.rests[miner] = Rest(0, min(strikes + 1, MAX_STRIKES), time)
-            self.missed[seat.index] = 0
+            self.missed[elector.seat] = 0
             yield Consequence("Suspended", miner, until_round)
-
-
-def consequence_of(event: LogEvent) -> Consequence:
-    """Return what an event says that a count of votes brought about."""
-    argument = "amount" if event.name == "Penalized" else "until_round"
-    return Consequence(event.name, event.args["miner"], event.args[argument])
