@@ -16,7 +16,6 @@ from bcfl.ledger.federation import FederationLedger
 from bcfl.ports import ContractCall, Evaluation, TrainingResult, Vector
 from bcfl.protocol import fixedpoint, payload
 from bcfl.protocol.accounts import Account
-from bcfl.protocol.beacon import chain_tail
 from bcfl.protocol.rounds import History, Round
 from bcfl.protocol.types import Layout, Phase, TensorSpec, Terms
 from bcfl.relay.memory import MemoryRelay
@@ -142,8 +141,7 @@ class LocalFederation:
         stakes = self.stakes or (2 * self.terms.min_stake - 1,) * self.miners  # one vote, penalties or not
         for a, stake in zip(self.miner_accounts, stakes, strict=True):
             if a.address not in history.miners:
-                tail = chain_tail(a, self.ledger.domain)
-                self.ledger.contract.send(a, "register_miner", tail, value=stake)
+                self.ledger.contract.send(a, "register_miner", value=stake)
         if self.ledger.clock().phase is Phase.IDLE:
             self.ledger.contract.send(self.owner, "start")
 
