@@ -85,8 +85,9 @@ def _stakes(c: Options) -> Iterator[str]:
     absence = round(c.absence_penalty * BASIS_POINTS)
     paid = (c.vote_penalty + c.leader_penalty) * BASIS_POINTS + SPELL * absence * c.min_stake
     if 2 * paid > c.min_stake * BASIS_POINTS:
-        words = f"vote_penalty={c.vote_penalty}, leader_penalty={c.leader_penalty} and three times absence_penalty"
-        yield f"{words} are more than half of min_stake={c.min_stake}, which is kept for slashing: lower one"
+        words = f"vote_penalty={c.vote_penalty}, leader_penalty={c.leader_penalty}"
+        words = f"{words} and three times absence_penalty are more than half of min_stake={c.min_stake}"
+        yield f"{words}, which is kept for slashing: lower one"
 
 
 def _rewards(c: Options) -> Iterator[str]:

@@ -86,8 +86,8 @@ def _with_floors(terms: Terms, config: Config) -> Terms:
     for name, floor in floors.items():
         if (getattr(config, name) or floor) < floor:
             raise ConfigError(
-                f"{name}={getattr(config, name)} is less than {floor}, what rounds of these lengths may take: "
-                f"raise {name}, or leave it out"
+                f"{name}={getattr(config, name)} is less than {floor}, what rounds of these lengths "
+                f"may take: raise {name}, or leave it out"
             )
     return replace(terms, **{name: max(getattr(terms, name), floor) for name, floor in floors.items()})
 

@@ -199,7 +199,7 @@ def test_a_truth_value_is_no_number(folder: Path) -> None:
         (["vote_penalty=0.01 ether"], "raise it to 75000000000000001"),
         (["challenge_seconds=59"], "raise it to 60, or take 0"),
         (["attest_seconds=59"], "raise attest_seconds to 60"),
-        (["challenge_seconds=61"], "challenge_seconds=61 is more than attest_seconds=60"),
+        (["challenge_seconds=61"], "raise attest_seconds to 61"),
         (["answer_seconds=29"], "raise it to 30"),
         (["grace=31"], "lower grace"),
         (["devices=20", "min_updates=11"], "or take 20 to insist on all"),
