@@ -7,10 +7,10 @@ from dataclasses import replace
 from bcfl.errors import PayloadError, StoreError
 from bcfl.ports import ContractCall
 from bcfl.protocol import election, verification
+from bcfl.protocol.challenges import proposal_digest
 from bcfl.protocol.rounds import Proposal
 from bcfl.roles.common.aggregation import NewModel
 from bcfl.roles.common.archive import Archive
-from bcfl.roles.common.disputes import open_dispute, proposal_digest
 from bcfl.roles.common.snapshot import RoundSnapshot
 from bcfl.roles.miner.answers import Answers
 from bcfl.roles.miner.context import MinerContext
@@ -54,8 +54,8 @@ class Lead:
         if result is None:
             return None
         self.archive.put(result.model)
-        accepted = verification.tally_digest(snapshot.current.tally(self.context.ledger.domain))
-        self.context.send(ContractCall("propose", (accepted, result.root, result.cid, result.rows)))
+        content = (result.root, result.cid, result.rows)
+        self.context.send(ContractCall("propose", (self._accepted(snapshot), *content)))
         return "proposed the new model"
 
     def attest(self, snapshot: RoundSnapshot) -> str | None:
@@ -75,9 +75,13 @@ class Lead:
         if not self._may_attest(snapshot, proposal) or not self._agrees(snapshot, proposal):
             return None
         is_last = is_over and current.has_support((*proposal.attested, self.context.address))
-        digest = proposal_digest(current, proposal, self.context.ledger.domain)
+        digest = proposal_digest(current.number, self._accepted(snapshot), *proposal.content)
         self.context.send(ContractCall("attest", (digest,)), *([finalize] if is_last else []))
         return "attested the new model"
+
+    def _accepted(self, snapshot: RoundSnapshot) -> bytes:
+        """Return the digest of the accepted set, which a proposal is bound to."""
+        return verification.tally_digest(snapshot.current.tally(self.context.ledger.domain))
 
     def _may_attest(self, snapshot: RoundSnapshot, proposal: Proposal) -> bool:
         """Whether this miner has voted, has not attested yet, and has not attested what was refuted."""
