@@ -23,7 +23,7 @@ from tests.local_federation import LAYOUT, LocalFederation
 
 ROUNDS = 10
 SILENT, SKIPPED, CLAIMED, VOID = 3, 5, 2, 7  # rounds in which something special happens
-REJECTED = 4
+REJECTED, ABSENT, REPEATED = 4, 8, 10  # ABSENT: a miner does not vote; REPEATED: two leaders propose the same
 
 
 @dataclass
@@ -101,6 +101,24 @@ class RecordedRun:
         events.insert(place, replace(self.event("Voted", number), name="Wished", args=args))
         return self.with_events(events)
 
+    def with_suspension(self, number: int) -> RecordedRun:
+        """Add the event of a miner that is suspended when the votes of a round are counted."""
+        events, place = list(self.transcript.events), self.index("Tallied", number)
+        args = {
+            "round": number,
+            "miner": self.event("Voted", number).args["miner"],
+            "until_round": number + 1,
+        }
+        events.insert(place, replace(self.event("Tallied", number), name="Suspended", args=args))
+        return self.with_events(events)
+
+    def with_departure(self, number: int, exit_round: int) -> RecordedRun:
+        """Add the event of a miner that leaves at the beginning of a round."""
+        events, place = list(self.transcript.events), self.index("RoundOpened", number)
+        args = {"miner": self.event("MinerRegistered", None).args["miner"], "exit_round": exit_round}
+        events.insert(place + 1, replace(self.event("RoundOpened", number), name="MinerLeft", args=args))
+        return self.with_events(events)
+
     def with_duplicate(self, name: str, number: int, nth: int = 0) -> RecordedRun:
         events, place = list(self.transcript.events), self.index(name, number, nth)
         events.insert(place, events[place])
@@ -139,14 +157,29 @@ def skip_first_leader(
     return propose_later
 
 
+def attest_second_proposal(
+    attest: Callable[[RoundSnapshot], str | None],
+) -> Callable[[RoundSnapshot], str | None]:
+    """Let nobody attest the first proposal of one round; the second leader proposes the same."""
+
+    def attest_later(snapshot: RoundSnapshot) -> str | None:
+        waits = snapshot.round == REPEATED and not snapshot.due and not snapshot.current.skipped
+        return None if waits else attest(snapshot)
+
+    return attest_later
+
+
 def record_run(path: Path) -> RecordedRun:
     """Play ten rounds of which not all go well, some claims and a withdrawal."""
     local = LocalFederation(path, devices=5)
     for context in local.miner_parties:
         context.lead.propose = skip_first_leader(context.lead.propose)  # type: ignore[assignment, method-assign]
+        context.lead.attest = attest_second_proposal(context.lead.attest)  # type: ignore[assignment, method-assign]
     for number in range(1, ROUNDS + 1):
         if number == SILENT:
             local.leave_in(Phase.UNVEIL, local.miner_parties[1])
+        if number == ABSENT:
+            local.leave_in(Phase.VOTE, local.miner_parties[2])
         if number == VOID:
             local.leave_in(Phase.VOTE, *local.miner_parties)
         if number == REJECTED:
@@ -180,6 +213,7 @@ def first_reveal(recording: RecordedRun, number: int) -> Any:
     return nth, recording.event("Revealed", number, nth).args
 
 
-def miner_index(recording: RecordedRun, miner: str) -> int:
-    miners = [event.args["miner"] for event in recording.transcript.events if event.name == "MinerRegistered"]
-    return miners.index(miner)
+def another_miner(recording: RecordedRun, miner: str) -> str:
+    """Return a miner that is another one."""
+    events = (event for event in recording.transcript.events if event.name == "MinerRegistered")
+    return next(str(event.args["miner"]) for event in events if event.args["miner"] != miner)

@@ -70,7 +70,7 @@ class Absences:
     ) -> Iterator[Consequence]:
         """Count who has missed a round in which somebody voted; yield what follows, in order.
 
-        `voters` have unveiled a vote, `committed` have committed one; `time` is that of the count, in seconds.
+        `voters` have unveiled a vote, `committed` have committed one; `time` is the count's, in seconds.
         """
         for elector in sorted(electors, key=lambda elector: elector.seat):
             if elector.miner not in voters:

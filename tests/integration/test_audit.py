@@ -15,17 +15,19 @@ from bcfl.roles.auditor.audit import Audit
 from bcfl.roles.common.archive import Archive
 from tests.local_federation import LAYOUT, TERMS, LocalFederation
 from tests.recorded_run import (
+    ABSENT,
     CLAIMED,
+    REPEATED,
     ROUNDS,
     SILENT,
     SKIPPED,
     VOID,
     MemoryStore,
     RecordedRun,
+    another_miner,
     change_first,
     first_reveal,
     flip_bit,
-    miner_index,
     record,
     record_run,
 )
@@ -43,6 +45,9 @@ def test_default_behavior(recording: RecordedRun) -> None:
     assert verdict.rounds[VOID].status == "void"
     assert recording.event("Penalized", SILENT) is not None
     assert recording.event("Skipped", SKIPPED) is not None
+    assert recording.event("Penalized", ABSENT) is not None
+    first, second = (recording.event("Proposed", REPEATED, nth).args for nth in (0, 1))
+    assert first["leader"] == second["author"] != second["leader"]
     assert not any(item.lazy for item in verdict.rounds)
 
 
@@ -146,6 +151,16 @@ TAMPERINGS: dict[str, tuple[Tampering, int, str | tuple[str, ...]]] = {
         9,
         "votes",
     ),
+    "a vote is bound to other updates": (
+        lambda run: run.with_args("VoteCommitted", 9, digest=flip_bit),
+        9,
+        "votes",
+    ),
+    "a place of a batch is passed over": (
+        lambda run: run.with_args("Revealed", 9, first_reveal(run, 9)[0], taken=0),
+        9,
+        "batches",
+    ),
     "a vote is gone": (lambda run: run.without("Voted", 8), 8, "penalties"),
     "a vote's commitment is gone": (lambda run: run.without("VoteCommitted", 8), 8, "votes"),
     # tally
@@ -174,27 +189,57 @@ TAMPERINGS: dict[str, tuple[Tampering, int, str | tuple[str, ...]]] = {
         lambda run: run.with_args(
             "Elected",
             6,
-            leader=lambda a: next(
-                e.args["miner"]
-                for e in run.transcript.events
-                if e.name == "MinerRegistered" and e.args["miner"] != a
-            ),
+            leader=lambda a: another_miner(run, a),
         ),
         6,
         "leader",
     ),
     "a turn is another": (lambda run: run.with_args("Elected", 6, turn=1), 6, "leader"),
-    "another layer is shown": (
-        lambda run: run.with_args("Proposed", 6, layer=flip_bit),
-        6,
-        "proposal.layer",
+    "the second leader is not the next in turn": (
+        lambda run: run.with_args("Elected", SKIPPED, 1, leader=lambda a: another_miner(run, a)),
+        SKIPPED,
+        "leader",
     ),
-    "another tail is registered": (
+    "a proposal has another author": (
+        lambda run: run.with_args("Proposed", 6, author=lambda a: another_miner(run, a)),
+        6,
+        "proposal.author",
+    ),
+    "who repeats a proposal is its author": (
         lambda run: run.with_args(
-            "MinerRegistered", None, miner_index(run, run.event("Elected", 1).args["leader"]), tail=flip_bit
+            "Proposed", REPEATED, 1, author=lambda _: run.event("Proposed", REPEATED, 1).args["leader"]
         ),
-        1,
-        "proposal.layer",
+        REPEATED,
+        "proposal.author",
+    ),
+    "who repeats a proposal has the reward": (
+        lambda run: run.with_args(
+            "Finalized", REPEATED, leader=lambda _: run.event("Proposed", REPEATED, 1).args["leader"]
+        ),
+        REPEATED,
+        "block.leader",
+    ),
+    "the second proposal is another": (
+        lambda run: run.with_args("Proposed", REPEATED, 1, rows=flip_bit),
+        REPEATED,
+        "proposal.author",
+    ),
+    "one attester less is counted": (
+        lambda run: run.with_args("Finalized", 6, attested=lambda mask: mask & (mask - 1)),
+        6,
+        "block.attested",
+    ),
+    "another seat is counted among the attesters": (
+        lambda run: run.with_args("Finalized", 6, attested=lambda mask: mask | 1 << 63),
+        6,
+        "block.attested",
+    ),
+    "a seat's credit is another": (
+        lambda run: run.with_storage(
+            turn_credits=change_first(run.transcript.storage_snapshot.turn_credits, wei(1))
+        ),
+        11,
+        "contract.turn_credits[0]",
     ),
     "another engine": (lambda run: run.with_args("RoundOpened", 6, engine=1), 6, "engine"),
     "a committee where there is none": (
@@ -245,6 +290,11 @@ TAMPERINGS: dict[str, tuple[Tampering, int, str | tuple[str, ...]]] = {
         "contract.ledger",
     ),
     "another reason for a void round": (lambda run: run.with_args("Voided", VOID, reason=4), VOID, "void"),
+    "a void round is said to have been counted too late": (
+        lambda run: run.with_args("Voided", VOID, reason=6),
+        VOID,
+        "void",
+    ),
     # money
     "a reward is one wei more": (lambda run: run.with_args("Finalized", 6, reward=wei(1)), 6, "block.reward"),
     "a vote's penalty is one wei less": (
@@ -253,6 +303,23 @@ TAMPERINGS: dict[str, tuple[Tampering, int, str | tuple[str, ...]]] = {
         "penalties",
     ),
     "a penalty is not logged": (lambda run: run.without("Penalized", SILENT), SILENT, "penalties"),
+    "the fee of an absence is one wei more": (
+        lambda run: run.with_args("Penalized", ABSENT, amount=wei(1)),
+        ABSENT,
+        "penalties",
+    ),
+    "another pays for an absence": (
+        lambda run: run.with_args("Penalized", ABSENT, miner=lambda a: another_miner(run, a)),
+        ABSENT,
+        "penalties",
+    ),
+    "the fee of an absence is not logged": (
+        lambda run: run.without("Penalized", ABSENT),
+        ABSENT,
+        "penalties",
+    ),
+    "a miner is suspended that was there": (lambda run: run.with_suspension(6), 6, "suspensions"),
+    "a miner's stake is free too early": (lambda run: run.with_departure(9, 10), 9, "members"),
     "a leader's penalty is not logged": (lambda run: run.without("Penalized", SKIPPED), SKIPPED, "penalties"),
     "a claim is one wei more": (
         lambda run: run.with_args("Claimed", CLAIMED, amount=wei(1)),
@@ -287,11 +354,6 @@ TAMPERINGS: dict[str, tuple[Tampering, int, str | tuple[str, ...]]] = {
         lambda run: run.with_storage(root=flip_bit(run.transcript.storage_snapshot.root)),
         11,
         "contract.model",
-    ),
-    "the seed is another": (
-        lambda run: run.with_storage(seed=flip_bit(run.transcript.storage_snapshot.seed)),
-        11,
-        "contract.seed",
     ),
     # time and membership
     "a proposal came too late": (lambda run: run.delayed("Proposed", 6), 6, "deadlines.propose"),
@@ -335,9 +397,21 @@ def test_a_single_tampering_fails_at_its_round_and_field(recording: RecordedRun,
 
 
 ENGINES: dict[str, tuple[dict[str, Any], Tampering, int, str]] = {
-    "pow": ({"engine": Engine.POW}, lambda run: run.with_args("Elected", 2, nonce=wei(1)), 2, "leader"),
+    "committee of another size": (
+        {"engine": Engine.COMMITTEE, "committee_size": 3},
+        lambda run: run.with_args("RoundOpened", 2, committee=wei(1 << 64)),
+        2,
+        "committee",
+    ),
+    "no committee though one is drawn": (
+        {"engine": Engine.COMMITTEE, "committee_size": 3},
+        lambda run: run.with_args("RoundOpened", 2, committee=0),
+        2,
+        "committee",
+    ),
+    "pow": ({"engine": Engine.POW, "pow_target": 2**241}, lambda run: run.with_args("Elected", 2, nonce=wei(1)), 2, "leader"),
     "pow from another block": (
-        {"engine": Engine.POW},
+        {"engine": Engine.POW, "pow_target": 2**241},
         lambda run: run.with_args("Tallied", 2, parent=flip_bit),
         2,
         "leader",

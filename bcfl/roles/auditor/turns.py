@@ -220,10 +220,10 @@ class Turns:
                 yield f"block.{name}", "it is not what was proposed"
         if block.args["leader"] != turn.author:
             yield "block.leader", f"{block.args['leader']}, and {turn.author} is the proposal's author"
-        if block.args["attested"] != self._mask(turn):
-            yield "block.attested", "it does not name just those who attested"
         if not self._has_support(turn):
             yield "attestations", "not enough of the voting weight attested"
+        if block.args["attested"] != self._mask(turn):
+            yield "block.attested", "it does not name just those who attested"
         if block.timestamp < max(proposal.timestamp + self.terms.challenge_seconds, self._pending(turn)):
             yield "deadlines.challenge", "the window for challenges was still open"
 
