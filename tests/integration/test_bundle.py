@@ -23,6 +23,8 @@ from bcfl.ledger.abi import Abi
 from bcfl.ledger.artifact import artifact
 from bcfl.ledger.transcript import gather
 from bcfl.protocol import cid as cids
+from bcfl.protocol import turns
+from bcfl.protocol.limits import MAX_MINERS
 from bcfl.roles.auditor.audit import Audit
 from bcfl.roles.common.archive import Archive
 from bcfl.storage.ipld.blocks import blocks_of
@@ -156,13 +158,18 @@ def test_records_survive_their_encoding(records: list[BlockRecord]) -> None:
 @pytest.mark.parametrize(
     ("changes", "reason"),
     [
-        ({"format": "bcfl bundle 2"}, "format"),
+        ({"format": "bcfl bundle 1"}, "use the version that wrote it"),
+        ({"format": "bcfl bundle 3"}, "use the version that wrote it"),
+        ({"format": "a bundle"}, "states the format"),
+        ({"format": None}, "states the format"),
         ({"contract": "0x12"}, "an address belongs"),
         ({"chain_id": -1}, "a number belongs"),
         ({"chain_id": True}, "a number belongs"),
         ({"terms": []}, "another version"),
-        ({"annex": "0x" + "12" * 20}, "another transaction"),
-        ({"standing": {}}, "lacks one"),
+        ({"facets": ["0x" + "12" * 20] * 2}, "another transaction"),
+        ({"facets": ["0x" + "12" * 20]}, "does not name two facets"),
+        ({"facets": ["0x12", "0x12"]}, "an address belongs"),
+        ({"snapshot": {}}, "lacks one"),
         ({"records": {}}, "a list belongs"),
         ({"records": ["x"]}, "not a CID"),
         ({"more": 1}, "or has more"),
@@ -179,6 +186,34 @@ def test_a_hostile_manifest_is_refused(
     path = rebuild_bundle(whole_bundle[0], tmp_path / "bad.car", **changes)
     with pytest.raises(BundleError, match=reason), open_bundle(path):
         pass
+
+
+def test_a_credit_that_is_none_is_refused(whole_bundle: tuple[Path, BundleSummary], tmp_path: Path) -> None:
+    with BundleStore(whole_bundle[0]) as store:
+        snapshot = json.loads(store.get(str(store.root), manifest.MOST))["snapshot"]
+    assert len(snapshot["turn_credits"]) == MAX_MINERS
+    for credit in (turns.LEAST - 1, turns.MOST + 1, True, "1"):
+        changes = {"snapshot": snapshot | {"turn_credits": [credit]}}
+        path = rebuild_bundle(whole_bundle[0], tmp_path / "bad.car", **changes)
+        with pytest.raises(BundleError, match="a credit belongs"), open_bundle(path):
+            pass
+
+
+def test_a_bundle_of_the_former_version_is_refused_in_one_line(
+    whole_bundle: tuple[Path, BundleSummary], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """It named an annex, and what the contract's storage said was called otherwise and had other fields."""
+    former = {
+        "format": "bcfl bundle 1", "contract": "0x" + "11" * 20, "chain_id": 1, "annex": "0x" + "12" * 20,
+        "terms": [], "standing": {"seed": "0x", "tails": {}}, "records": [],
+    }  # fmt: skip
+    path, head = tmp_path / "former.car", json.dumps(former).encode()
+    with path.open("wb") as stream:
+        car.write(stream, cids.compute(head), [head])
+    code, out, err = bcfl(capsys, "audit", path)
+    assert (code, out, err.count("\n")) == (2, "", 1)
+    assert "'bcfl bundle 1'" in err
+    assert "use the version that wrote it" in err
 
 
 @pytest.mark.parametrize("size", [0, 1, 40, 100, 5000, -1])
@@ -271,11 +306,11 @@ def test_the_command_says_yes_no_or_why_not(
     view = json.loads(out)
     assert (view["passed"], view["first"], [item["round"] for item in view["rounds"]]) == (True, None, [1, 2])
     with BundleStore(whole_bundle[0]) as store:
-        storage_snapshot = json.loads(store.get(str(store.root), manifest.MOST))["standing"]
+        storage_snapshot = json.loads(store.get(str(store.root), manifest.MOST))["snapshot"]
     forgery = copy_bundle(
         whole_bundle[0],
         tmp_path / "wrong.car",
-        standing=storage_snapshot | {"pool": storage_snapshot["pool"] + 1},
+        snapshot=storage_snapshot | {"pool": storage_snapshot["pool"] + 1},
     )
     code, out, err = bcfl(capsys, "audit", forgery, "--json")
     view = json.loads(out)
