@@ -1,7 +1,7 @@
 """Search for the policy of an attacker that leads most, in federations too large to try every choice.
 
-A policy sees what the rule sees: credits, who is there, whether the honest alone can make something final. It is
-a set of linear decisions over such features, found by evolution from random starts and known tricks.
+A policy sees what the rule sees: credits, who is there, whether the honest alone can make something final.
+It is a set of linear decisions over such features, found by evolution from random starts and known tricks.
 """
 
 from __future__ import annotations
@@ -226,7 +226,7 @@ class Game:
         }
 
     def _value(self, part: Sequence[float], seat: int | None, head: float, blockable: bool) -> float:
-        """Return what speaks for a decision, but for whether the seat leads; without a seat, but for its credit."""
+        """Return what speaks for a decision, without who leads; of no seat without its credit too."""
         own = 0.0 if seat is None else part[1] * self.credits[seat] / UNIT
         return part[0] + own + (part[2] - part[1]) * head + part[3] * blockable + part[5] * self.led
 
@@ -237,7 +237,7 @@ def outcome(scenario: Scenario, policy: Policy, seed: int = 1) -> Outcome:
 
 
 def search(scenario: Scenario, generations: int, rounds: int, by_blocks: bool = False) -> Policy:
-    """Return the best policy that evolution finds from the tricks, random starts, and mutations of the best."""
+    """Return the best policy that evolution finds from tricks and random starts."""
     rng = random.Random(5)
     trial = replace(scenario, rounds=rounds)
 

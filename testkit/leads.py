@@ -1,8 +1,8 @@
 """Play rounds against the rule of turns: who leads, and what an attacker can do about it.
 
-A round is played as the contract plays it: voters share out a lead, the first proposes, and what more than half
-of all active weight attests is final. The attacker moves last and knows everything: who of the honest is there,
-all credits, and what each of its choices leads to.
+A round is played as the contract plays it: voters share out a lead, the first proposes, and what more than
+half of all active weight attests is final. The attacker moves last and knows everything: who of the honest is
+there, all credits, and what each of its choices leads to.
 """
 
 from __future__ import annotations

@@ -106,7 +106,7 @@ def test_credits_stay_within_a_lead_a_seat_whoever_stays_away_leaves_and_returns
 
 
 def spread(seats: int, steps: int) -> Credits:
-    """Drive credits apart: two seats that are less than a lead apart vote, with weights that make them even."""
+    """Drive credits apart: two seats less than a lead apart vote, with weights that make them even."""
     credits: Credits = dict.fromkeys(range(seats), JOINING)
     for _ in range(steps):
         line = sorted(credits, key=lambda seat: credits[seat])
