@@ -117,7 +117,7 @@ class Federation(ClaimProofs):
         addresses = [key.address for key in self.device_keys]
         for start in range(0, len(addresses), 64):
             self.send(self.owner, "register_devices", addresses[start : start + 64])
-        stakes = self.stakes or (self.terms.min_stake,) * self.miners
+        stakes = self.stakes or (2 * self.terms.min_stake - 1,) * self.miners  # one vote, penalties or not
         for key, stake in zip(self.miner_keys, stakes, strict=True):
             self.send(key, "register_miner", value=stake)
         self.send(self.owner, "start")
@@ -280,11 +280,11 @@ class Federation(ClaimProofs):
         self.tallies[self.clock.round] = self.twin_tally()
         return self.send(sender or self.outsider, "tally", *args)
 
-    def twin_tally(self) -> Tally:
-        """Return what the twin counts of the votes unveiled so far."""
+    def twin_tally(self, votes: Sequence[verification.Vote] = ()) -> Tally:
+        """Return what the twin counts of `votes`, by default of those unveiled so far."""
         current = self.history().current
         assert current is not None
-        return verification.tally(self.words(), self.votes(), current.electorate, self.engine)
+        return verification.tally(self.words(), votes or self.votes(), current.electorate, self.engine)
 
     def accepted(self) -> bytes:
         """Return the digest of the accepted set of the running round."""

@@ -1,23 +1,28 @@
 # pragma version 0.4.3
 """
-@title ElectionMock: draw and target of the election on their own
+@title ElectionMock: turns, races and scores on their own
 @license Apache-2.0
 """
 
 from interfaces import IFederation
+from modules import constants
 from modules import terms
+from modules import turns
 from modules import registry
 from modules import rounds
 from modules import scores
 from modules import election
 
 initializes: terms
-initializes: registry[terms := terms]
+initializes: turns
+initializes: registry[terms := terms, turns := turns]
 initializes: rounds[terms := terms, registry := registry]
 initializes: scores
-initializes: election[terms := terms, registry := registry, rounds := rounds, scores := scores]
+initializes: election[
+    terms := terms, registry := registry, rounds := rounds, scores := scores, turns := turns
+]
 
-exports: (election.target, rounds.round_seed)
+exports: election.target
 
 
 @deploy
@@ -33,24 +38,53 @@ def __init__(terms_: IFederation.Terms):
 
 
 @external
-def draws(
-    engine: uint256, seeds: DynArray[bytes32, 256], voters: DynArray[uint256, 64], records: DynArray[uint256, 64]
-) -> DynArray[address, 256]:
+def leads(
+    engine: uint256,
+    credits: uint256[8],
+    voters: DynArray[uint256, 64],
+    records: DynArray[uint256, 64],
+    leads: DynArray[uint256, 64],
+) -> (DynArray[uint256, 64], uint256[8]):
     """
-    @notice The first in the ranking of each draw.
+    @notice Who leads, turn after turn, and the words of credits after them.
     @param engine The round's engine.
-    @param seeds The seed of each draw.
+    @param credits The words of credits before.
     @param voters Who voted.
     @param records What is known of their resources.
+    @param leads The lead before each turn: who has lost its turn, and whether a proposal stands.
     """
+    turns.words = credits
     for i: uint256 in range(len(voters), bound=64):
-        scores.records[convert(voters[i] & (2**160 - 1), address)] = records[i]
-    found: DynArray[address, 256] = []
-    for seed: bytes32 in seeds:
-        rounds.seed = seed
-        voter: uint256 = election._draw(engine << rounds.ENGINE | 1 << rounds.ROUND, voters, 0)
-        found.append(convert(voter & (2**160 - 1), address))
-    return found
+        scores.records[convert(voters[i] & constants.MASK160, address)] = records[i]
+    seats: DynArray[uint256, 64] = []
+    for lead: uint256 in leads:
+        election._pass_on(engine << rounds.ENGINE | 1 << rounds.ROUND, lead, 0, voters)
+        seats.append(election.lead & constants.MASK8)
+    return seats, turns.words
+
+
+@external
+def joined(credits: uint256[8], seat: uint256) -> uint256[8]:
+    """
+    @notice The words of credits after somebody took a seat.
+    @param credits The words of credits before.
+    @param seat The seat.
+    """
+    turns.words = credits
+    turns._join(seat)
+    return turns.words
+
+
+@external
+def charged(credits: uint256[8], seat: uint256) -> uint256[8]:
+    """
+    @notice The words of credits after a seat paid for a lead.
+    @param credits The words of credits before.
+    @param seat The seat.
+    """
+    turns.words = credits
+    turns._charge(seat)
+    return turns.words
 
 
 @external
@@ -63,10 +97,10 @@ def proofs(puzzle: bytes32, turn: uint256, miner: address, nonces: DynArray[uint
     @param miner Whose proofs they are.
     @param nonces The proofs.
     """
-    found: DynArray[uint256, 256] = []
+    numbers: DynArray[uint256, 256] = []
     for nonce: uint256 in nonces:
-        found.append(election._proof(puzzle, turn, miner, nonce))
-    return found
+        numbers.append(election._proof(puzzle, turn, miner, nonce))
+    return numbers
 
 
 @external

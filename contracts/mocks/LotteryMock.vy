@@ -24,25 +24,25 @@ def waits(tickets: DynArray[uint256, 256]) -> DynArray[uint256, 256]:
     @notice The waiting times of tickets.
     @param tickets The tickets.
     """
-    found: DynArray[uint256, 256] = []
+    waits: DynArray[uint256, 256] = []
     for ticket: uint256 in tickets:
-        found.append(lottery._wait(ticket))
-    return found
+        waits.append(lottery._wait(ticket))
+    return waits
 
 
 @external
 @pure
 def drawn(
-    seeds: DynArray[bytes32, 256], purpose: uint256, entrants: uint256[64], picks: uint256
+    seeds: DynArray[bytes32, 256], committee: uint256, entrants: uint256[64], picks: uint256
 ) -> DynArray[uint256, 256]:
     """
-    @notice The mask of the first places of each draw.
+    @notice The mask of the members of each draw.
     @param seeds The seed of each draw.
-    @param purpose What is drawn.
-    @param entrants Who takes part, packed.
+    @param committee Which of the committees that are drawn at once.
+    @param entrants Who takes part, packed, by seat.
     @param picks How many are drawn.
     """
-    found: DynArray[uint256, 256] = []
+    masks: DynArray[uint256, 256] = []
     for seed: bytes32 in seeds:
-        found.append(lottery._drawn(seed, purpose, entrants, picks))
-    return found
+        masks.append(lottery._drawn(seed, committee, entrants, picks))
+    return masks

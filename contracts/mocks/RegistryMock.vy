@@ -6,11 +6,13 @@
 
 from interfaces import IFederation
 from modules import terms
+from modules import turns
 from modules import registry
 from modules import directory
 
 initializes: terms
-initializes: registry[terms := terms]
+initializes: turns
+initializes: registry[terms := terms, turns := turns]
 initializes: directory[registry := registry]
 
 exports: (directory.devices_registered, directory.device)

@@ -6,13 +6,15 @@
 
 from interfaces import IFederation
 from modules import terms
+from modules import turns
 from modules import registry
 from modules import treasury
 from modules import rounds
 from modules import rewards
 
 initializes: terms
-initializes: registry[terms := terms]
+initializes: turns
+initializes: registry[terms := terms, turns := turns]
 initializes: treasury
 initializes: rounds[terms := terms, registry := registry]
 initializes: rewards[terms := terms, registry := registry, rounds := rounds, treasury := treasury]

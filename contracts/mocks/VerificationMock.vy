@@ -5,45 +5,16 @@
 """
 
 from interfaces import IFederation
-from modules import terms
-from modules import registry
-from modules import treasury
-from modules import rounds
-from modules import submissions
-from modules import scores
-from modules import election
-from modules import verification
 from modules import counting
-
-initializes: terms
-initializes: registry[terms := terms]
-initializes: treasury
-initializes: rounds[terms := terms, registry := registry]
-initializes: submissions[terms := terms, registry := registry, rounds := rounds]
-initializes: scores
-initializes: election[terms := terms, registry := registry, rounds := rounds, scores := scores]
-initializes: verification[
-    terms := terms,
-    registry := registry,
-    rounds := rounds,
-    submissions := submissions,
-    election := election,
-    treasury := treasury,
-    scores := scores,
-]
 
 
 @deploy
 def __init__(terms_: IFederation.Terms):
     """
-    @notice Fixes the terms.
+    @notice Counting has no terms.
     @param terms_ What the parties agreed on.
     """
-    terms.__init__(terms_)
-    registry.__init__()
-    rounds.__init__(empty(bytes32), empty(bytes32))
-    submissions.__init__()
-    election.__init__()
+    pass
 
 
 @external
@@ -53,17 +24,30 @@ def majority(
     column: DynArray[uint256, 64],
     owns: DynArray[uint256, 64],
     word: uint256,
-    weight: uint256,
+    whole: uint256,
+    is_committee: bool,
 ) -> uint256:
     """
-    @notice The updates that more weight accepts than not.
+    @notice The updates that so much weight accepts as decides.
     @param voters Who voted.
     @param column Their verdicts on these updates.
     @param owns The positions of their own updates.
     @param word Which 256 updates.
-    @param weight The sum of the voters' weights.
+    @param whole The weight of all who may vote.
+    @param is_committee Whether it takes two thirds.
     """
-    return counting._majority(voters, column, owns, word, weight)
+    return counting._majority(voters, column, owns, word, whole, is_committee)
+
+
+@external
+@pure
+def missing(reasons: Bytes[512], word: uint256) -> uint256:
+    """
+    @notice The updates that a vote could not get.
+    @param reasons Four bits for each update.
+    @param word Which 256 updates.
+    """
+    return counting._missing(reasons, word)
 
 
 @external

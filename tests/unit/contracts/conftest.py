@@ -11,10 +11,9 @@ from testkit.mocks import compiled
 from testkit.proposal_fixture import ProposalFixture
 
 JUMPI = 0x57
+DEPLOYABLES = ("Federation", "SettlementFacet", "ChallengeFacet", "DisputeFacet", "MembershipFacet")
 SOURCES = (
-    "Federation.vy",
-    "Annex.vy",
-    "Court.vy",
+    *(f"{n}.vy" for n in DEPLOYABLES),
     *(f"mocks/{n}Mock.vy" for n in ("Registry", "Election", "Lottery", "Verification", "Rewards")),
 )
 
