@@ -122,12 +122,13 @@ def test_who_never_unveils_is_shown_with_its_penalty(bcfl: Bcfl, play_federation
     federation.tally()
     federation.finish()
     silent = federation.miner_keys[2].address
-    assert bcfl("round", 1, "--json").json["penalties"] == [{"miner": silent, "amount": TERMS.vote_penalty}]
+    penalty = 2 * TERMS.vote_penalty  # for a weight of two
+    assert bcfl("round", 1, "--json").json["penalties"] == [{"miner": silent, "amount": penalty}]
     assert "Penalties\nminer amount\n" + silent in bcfl("round", 1).text
     assert bcfl("votes", 1, "--json").json["silent"] == [silent]
     assert f"never unveiled: {silent}" in bcfl("votes", 1).out
     view = bcfl("miner", 2, "--json").json
-    assert (view["voted"], view["penalties"]) == (0, TERMS.vote_penalty)
+    assert (view["voted"], view["penalties"]) == (0, penalty)
     assert view["stake"] == federation.contract.call("miner", silent)[2]
 
 
@@ -154,7 +155,14 @@ def test_who_stood_in_line(bcfl: Bcfl, play_federation: Played) -> None:
     assert [entry["miner"] for entry in view["order"]] == ranking
     assert view["leader"] == ranking[0]
     assert sum(entry["share"] for entry in view["order"]) == pytest.approx(1, abs=1e-5)
-    assert "50.0%" in bcfl("leader").out
+    assert [entry["credit"] for entry in view["order"]] == [-1, -1, -1]  # nobody has led before
+    text = bcfl("leader").text
+    assert "Whose turn it was" in text
+    assert f"1 {ranking[0]} -1.000 3 50.0% led" in text
+    view = bcfl("round", 1, "--json").json
+    assert view["electorate"] == {"whole": 6, "deciding": 4}
+    assert view["proposals"][0]["attested_weight"] >= 4
+    assert "decides 4 of 6" in bcfl("round", 1).text
 
 
 def test_a_race(bcfl: Bcfl, play_federation: Played) -> None:
@@ -237,7 +245,13 @@ def test_what_was_claimed(bcfl: Bcfl, open_rounds: Federation) -> None:
 def test_a_miner(bcfl: Bcfl, two_rounds: Federation) -> None:
     leader = two_rounds.block(1).leader
     view = bcfl("miner", leader, "--json").json
-    assert (view["led"], view["voted"], view["weight"], view["stake"]) == ([1], 1, 1, ETHER)
+    stake = two_rounds.contract.call("miner", leader)[2]
+    assert (view["led"], view["voted"], view["weight"], view["stake"]) == ([1], 1, 1, stake)
+    assert view["rest"] == {
+        "missed": 0, "since": None, "strikes": 0, "suspended": False, "until_round": None,
+    }  # fmt: skip
+    assert [entry["author"] for entry in view["rounds"]] == [True]
+    assert "missed" not in bcfl("miner", leader).text
     assert bcfl("miner", view["index"], "--json").json == view
     assert "led round 1" in bcfl("miner", leader).text
 
