@@ -120,6 +120,10 @@ class Ledger(Protocol):
         """Return the number that a proof of work has to stay under."""
         ...
 
+    def dispute_price(self) -> int:
+        """Return what the next dispute of the proposal that stands costs, in wei, in a block like the last."""
+        ...
+
     def history(self) -> History:
         """Return all rounds, blocks and members up to now."""
         ...

@@ -89,6 +89,10 @@ class HistoryLedger:
         """Return 0: nobody races."""
         return 0
 
+    def dispute_price(self) -> int:
+        """Return 0: nothing is disputed."""
+        return 0
+
     def send(self, account: Account, calls: Sequence[ContractCall]) -> int:
         """Refuse: there is no chain."""
         raise LedgerError(f"{account.address} has no chain to send {len(calls)} calls to")

@@ -62,6 +62,10 @@ class FederationLedger:
         """Return what a proof of work has to stay under."""
         return int(self.contract.call("target"))
 
+    def dispute_price(self) -> int:
+        """Return what the next dispute of the proposal that stands costs, in wei, in a block like the last."""
+        return int(self.contract.call("dispute_price"))
+
     def history(self) -> History:
         """Return the history up to the last block."""
         if self._history is None:

@@ -1,5 +1,7 @@
 """Rule on challenges as the contract does: anybody shows one place of a proposal that is wrong.
 
+Whoever challenges has announced it before (`docket.py`), or rules at the end of a dispute (`disputes.py`).
+
 A proposal states `rows = keccak(0x02 ++ weights ++ root of the rows tree)`, `weights` being the digest of the
 samples of the accepted updates. A challenge opens this statement, hands in the tally of the round and shows
 
@@ -45,7 +47,7 @@ class Form(IntEnum):
     WEIGHTS = 3
     LEAF = 4
     PADDING = 5
-    DISPUTE = 6  # nobody answered a dispute in time (`disputes.py`)
+    SILENCE = 6  # nobody answered a dispute in time (`disputes.py`)
 
 
 class Trees(IntEnum):
@@ -64,16 +66,16 @@ class Candidate:
     cid: bytes
     weights: bytes  # digest of the samples of the accepted updates
     rows: bytes  # root of the rows tree
-    layer: bytes  # of the leader's chain
 
     @property
-    def fields(self) -> tuple[bytes, bytes, bytes, bytes, bytes]:
+    def fields(self) -> tuple[bytes, bytes, bytes, bytes]:
         """Return the values in the order of the contract's struct."""
-        return self.root, self.cid, self.weights, self.rows, self.layer
+        return self.root, self.cid, self.weights, self.rows
 
-    def digest(self, round_: int) -> bytes:
-        """Return the digest that miners attest for round `round_`."""
-        return keccak(word(round_) + self.root + self.cid + rows_digest(self.weights, self.rows) + self.layer)
+    def digest(self, round_: int, accepted: bytes) -> bytes:
+        """Return the digest that miners attest for round `round_`, whose tally has the digest `accepted`."""
+        rows = rows_digest(self.weights, self.rows)
+        return proposal_digest(round_, accepted, self.root, self.cid, rows)
 
 
 @dataclass(frozen=True)
@@ -109,7 +111,8 @@ class ChallengeContext:
 
     def open(self, candidate: Candidate, tally: Tally) -> None:
         """Check that these are the proposal and the tally of the round; raises ChallengeError."""
-        _require(candidate.digest(self.round) == self.proposal, "not what was proposed")
+        if candidate.digest(self.round, self.accepted) != self.proposal:
+            raise ChallengeError("proposals: not what was proposed")
         _require(tally_digest(tally) == self.accepted, "not the round's tally")
 
     def prove(self, leaf: bytes, index: int, proof: Proof, root: bytes) -> None:
@@ -139,10 +142,15 @@ class SumChallenge:
     new_leaf: bytes
     row: bytes
 
-    def call(self) -> tuple[str, tuple[Any, ...]]:
-        """Return the contract's function and its arguments."""
+    @property
+    def place(self) -> tuple[int, int]:
+        """Return the leaf, and the place of it, that an announcement names."""
+        return self.leaf, self.lane
+
+    def call(self, right: int) -> tuple[str, tuple[Any, ...]]:
+        """Return the contract's function and its arguments; `right` is a salt or the number of a dispute."""
         return "challenge_sum", (
-            self.candidate.fields, tally_bytes(self.tally), *_lists(self.proofs), self.leaf, self.lane,
+            self.candidate.fields, right, tally_bytes(self.tally), *_lists(self.proofs), self.leaf, self.lane,
             self.low, self.high, pack_samples(self.samples), self.old_leaf, self.new_leaf, self.row,
         )  # fmt: skip
 
@@ -189,11 +197,16 @@ class RowChallenge:
     part: bytes  # leaf of the update
     row: bytes
 
-    def call(self) -> tuple[str, tuple[Any, ...]]:
-        """Return the contract's function and its arguments."""
+    @property
+    def place(self) -> tuple[int, int]:
+        """Return the leaf, and the place of it, that an announcement names."""
+        return self.leaf, self.position << 16 | self.word
+
+    def call(self, right: int) -> tuple[str, tuple[Any, ...]]:
+        """Return the contract's function and its arguments; `right` is a salt or the number of a dispute."""
         opening = (self.update.root, self.update.cid, pack_claim(self.update))
         return "challenge_row", (
-            self.candidate.fields, tally_bytes(self.tally), opening, list(self.group), self.position,
+            self.candidate.fields, right, tally_bytes(self.tally), opening, list(self.group), self.position,
             *_lists(self.proofs), self.leaf, self.word, self.part, self.row,
         )  # fmt: skip
 
@@ -234,10 +247,16 @@ class WeightsChallenge:
     updates: tuple[int, ...]  # all words of the round
     samples: tuple[int, ...]  # of the accepted ones
 
-    def call(self) -> tuple[str, tuple[Any, ...]]:
-        """Return the contract's function and its arguments."""
+    @property
+    def place(self) -> tuple[int, int]:
+        """Return the leaf, and the place of it, that an announcement names."""
+        return 0, 0
+
+    def call(self, right: int) -> tuple[str, tuple[Any, ...]]:
+        """Return the contract's function and its arguments; `right` is a salt or the number of a dispute."""
         return "challenge_weights", (
-            self.candidate.fields, tally_bytes(self.tally), list(self.updates), pack_samples(self.samples),
+            self.candidate.fields, right, tally_bytes(self.tally), list(self.updates),
+            pack_samples(self.samples),
         )  # fmt: skip
 
     def rule(self, context: ChallengeContext) -> bool:
@@ -262,10 +281,16 @@ class LeafChallenge:
     proof: Proof
     content: bytes
 
-    def call(self) -> tuple[str, tuple[Any, ...]]:
-        """Return the contract's function and its arguments."""
+    @property
+    def place(self) -> tuple[int, int]:
+        """Return the leaf, and the place of it, that an announcement names."""
+        return self.leaf, int(self.tree)
+
+    def call(self, right: int) -> tuple[str, tuple[Any, ...]]:
+        """Return the contract's function and its arguments; `right` is a salt or the number of a dispute."""
         return "challenge_leaf", (
-            self.candidate.fields, tally_bytes(self.tally), list(self.proof), int(self.tree), self.leaf,
+            self.candidate.fields, right, tally_bytes(self.tally), list(self.proof), int(self.tree),
+            self.leaf,
             self.content,
         )  # fmt: skip
 
@@ -293,10 +318,16 @@ class PaddingChallenge:
     digest: bytes
     proof: Proof
 
-    def call(self) -> tuple[str, tuple[Any, ...]]:
-        """Return the contract's function and its arguments."""
+    @property
+    def place(self) -> tuple[int, int]:
+        """Return the leaf, and the place of it, that an announcement names."""
+        return self.index, self.tree << 8 | self.height
+
+    def call(self, right: int) -> tuple[str, tuple[Any, ...]]:
+        """Return the contract's function and its arguments; `right` is a salt or the number of a dispute."""
         return "challenge_padding", (
-            self.candidate.fields, tally_bytes(self.tally), list(self.proof), int(self.tree), self.height,
+            self.candidate.fields, right, tally_bytes(self.tally), list(self.proof), int(self.tree),
+            self.height,
             self.index, self.digest,
         )  # fmt: skip
 
@@ -313,6 +344,11 @@ class PaddingChallenge:
 
 
 Challenge = SumChallenge | RowChallenge | WeightsChallenge | LeafChallenge | PaddingChallenge
+
+
+def proposal_digest(round_: int, accepted: bytes, root: bytes, cid: bytes, rows: bytes) -> bytes:
+    """Return what stands for a proposal; `accepted` is the digest of the round's tally."""
+    return keccak(word(round_) + accepted + root + cid + rows)
 
 
 def pack_samples(samples: Sequence[int]) -> bytes:

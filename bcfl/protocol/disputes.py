@@ -1,28 +1,32 @@
 """Rule on disputes: a demand to show what is behind a proposal, and the contract's ruling on each move.
 
-A dispute is about one tree of a proposal, or about an accepted update that cannot be had. It stands at a node
-of that tree, at first the root (for the rows tree, the `rows` of the proposal). In turn, anybody shows what
-is below that node,
+A dispute is about one tree of a proposal, or about an accepted update that cannot be had; any number of them
+run side by side. Each stands at a node of that tree, at first the root (for the rows tree, the `rows` of the
+proposal). In turn, anybody shows what is below that node,
 
-    answer_rows   the two digests behind `rows`
+    answer_rows   the two digests behind `rows`; the nodes below are due at the same time
     answer        the nodes up to eight levels below, without padding
-    answer_leaf   the bytes of a leaf, which ends it
+    answer_leaf   the bytes of a leaf; then the challenger rules, by a challenge at that leaf
 
 and the challenger picks one of the nodes that were shown (`pursue`). A challenger that knows the right tree
 picks the first node that differs from it (`first_mismatch`). So a dispute of a wrong tree ends at a wrong
 leaf, for which there is a challenge, or in silence, which refutes the proposal (`expire`). A challenger that
 lacks an update picks the nodes above any leaf: whoever has made a model of the update can show them. Padding
 is never shown: where a tree has something else there, no answer fits.
+
+Each answer has `answer_seconds`; the challenger has as long for all its moves together. Times are seconds:
+the contract gives more where too few blocks have passed.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from enum import IntEnum
 
 from bcfl.errors import ChallengeError
 from bcfl.protocol import merkle
-from bcfl.protocol.challenges import Trees, rows_digest
+from bcfl.protocol.challenges import Form, Trees, rows_digest
 from bcfl.protocol.event import LogEvent
 from bcfl.protocol.hashing import keccak
 from bcfl.protocol.limits import GROUP, LEVELS
@@ -30,9 +34,16 @@ from bcfl.protocol.submissions import pack_claim
 from bcfl.protocol.types import Tally, Terms, Update
 from bcfl.protocol.verification import tally_bytes
 
-UNOPENED = LEVELS + 2  # in `shown`: what is behind `rows` is due
-NOBODY = "0x" + "0" * 40
 _LEAF = b"\x00"
+
+
+class State(IntEnum):
+    """Who has the next move of a dispute, and which; the numbers are the contract's."""
+
+    ROWS = 1  # what is behind `rows` is due, and nodes with it
+    ANSWER = 2  # nodes or a leaf are due
+    PICK = 3  # the challenger picks a node
+    RULE = 4  # the challenger shows the place that is wrong
 
 
 @dataclass(frozen=True)
@@ -42,64 +53,83 @@ class Dispute:
     Times are timestamps in seconds. A move raises ChallengeError where the contract would refuse it.
     """
 
-    proposal: bytes  # digest
+    number: int
     challenger: str
-    answerer: str  # of the last answer
     tree: Trees
+    state: State
     height: int
     index: int  # of the node among those of its height
     node: bytes
-    shown: int  # how many levels below the node were shown, plus 1; 0 or UNOPENED: an answer is due
-    since: int  # time of its opening
-    due: int  # the next move has to come before this time
+    due: int  # an answer has to come before this time
+    left: int  # seconds that the challenger has for all its moves to come
+    moved: int  # time of the last move that began the time of the next one
+    levels: int = 0  # how many levels below the node were shown
     position: int | None = None  # of the disputed update among those of the round
 
-    def answer_rows(self, terms: Terms, answerer: str, now: int, weights: bytes, rows: bytes) -> Dispute:
-        """Show the two digests behind `rows`."""
-        self._require_due(now, self.shown == UNOPENED)
-        _require(rows_digest(weights, rows) == self.node, "not the disputed node")
-        return replace(self, answerer=answerer, node=rows, shown=1)._renewed(now, terms)
+    @property
+    def is_answerable(self) -> bool:
+        """Whether an answer is due; else the challenger has the move."""
+        return self.state in (State.ROWS, State.ANSWER)
 
-    def answer(self, terms: Terms, answerer: str, now: int, nodes: Sequence[bytes]) -> Dispute:
+    @property
+    def deadline(self) -> int:
+        """Return the time before which the next move has to come."""
+        return self.due if self.is_answerable else self.moved + self.left
+
+    def answer_rows(self, terms: Terms, now: int, weights: bytes, rows: bytes) -> Dispute:
+        """Show the two digests behind `rows`."""
+        self._require_answer(terms, now, State.ROWS)
+        _require(rows_digest(weights, rows) == self.node, "not the disputed node")
+        return replace(self, state=State.ANSWER, node=rows)
+
+    def answer(self, terms: Terms, now: int, nodes: Sequence[bytes]) -> Dispute:
         """Show the nodes below the disputed one."""
         _require(len(nodes) == self.due_nodes(terms), "not all of its nodes")
-        self._require_due(now, self.shown == 0 and self.height != 0)
+        _require(self.height != 0, "not what is due")
+        self._require_answer(terms, now, State.ANSWER)
         levels = min(LEVELS, self.height)
         top = merkle.top(b"".join(nodes), self.height - levels, self.height)
         _require(top == self.node, "not the disputed node")
-        return replace(self, answerer=answerer, shown=1 + levels)._renewed(now, terms)
+        return replace(self, state=State.PICK, levels=levels)._moved(terms, now)
 
-    def answer_leaf(self, answerer: str, now: int, content: bytes) -> Dispute:
-        """Show the leaf, `content` being its zero byte and its bytes; this ends the dispute."""
-        self._require_due(now, self.shown == 0 and self.height == 0)
+    def answer_leaf(self, terms: Terms, now: int, content: bytes) -> Dispute:
+        """Show the leaf, `content` being its zero byte and its bytes."""
+        _require(self.height == 0, "not what is due")
+        self._require_answer(terms, now, State.ANSWER)
         _require(keccak(content) == self.node, "not the disputed node")
         if content[:1] != _LEAF:
             raise ChallengeError("challenges: not a leaf")
-        return replace(self, answerer=answerer)
+        return replace(self, state=State.RULE)._moved(terms, now)
 
     def pursue(
         self, terms: Terms, challenger: str, now: int, child: int, digest: bytes, proof: Sequence[bytes]
     ) -> Dispute:
         """Pick one of the nodes that were shown: `proof` leads from it to the disputed node."""
-        self._require_due(now, not self.answerable)
-        _require(challenger == self.challenger, "not the challenger")
-        levels = self.shown - 1
-        _require(len(proof) == levels, "proof of another length")
-        height, index = self.height - levels, (self.index << levels) + child
-        exists = child >> levels == 0 and index << height < _leaves(terms)
+        self._require_turn(terms, challenger, now)
+        _require(self.state is State.PICK, "not what is due")
+        _require(len(proof) == self.levels, "proof of another length")
+        height, index = self.height - self.levels, (self.index << self.levels) + child
+        exists = child >> self.levels == 0 and index << height < _leaves(terms)
         _require(exists, "no such node")
         _require(merkle.climb(digest, child, proof) == self.node, "not a node that was shown")
-        return replace(self, height=height, index=index, node=digest, shown=0)._renewed(now, terms)
+        left = max(0, self.left - (now - self.moved))
+        state = replace(self, state=State.ANSWER, height=height, index=index, node=digest, left=left)
+        return state._moved(terms, now)
+
+    def check_ruling(self, terms: Terms, challenger: str, now: int, form: Form, leaf: int) -> None:
+        """Check that the challenger may rule by such a challenge; raises ChallengeError.
+
+        It rules at the leaf that was shown, or on the weights once these were shown with the rows.
+        """
+        self._require_turn(terms, challenger, now)
+        at_leaf = self.state is State.RULE and self.index == leaf and form is not Form.PADDING
+        if not (self.tree is Trees.ROWS if form is Form.WEIGHTS else at_leaf):
+            raise ChallengeError("challenges: not what is disputed")
 
     def expire(self, now: int) -> bool:
         """End an overdue dispute: True refutes the proposal, False means that the challenger was silent."""
-        _require(now >= self.due, "not yet due")
-        return self.answerable
-
-    @property
-    def answerable(self) -> bool:
-        """Whether an answer is due; else the challenger has to pick a node."""
-        return self.shown in (0, UNOPENED)
+        _require(now >= self.deadline, "not yet due")
+        return self.is_answerable
 
     def due_nodes(self, terms: Terms) -> int:
         """Return how many nodes an answer has to show."""
@@ -107,46 +137,56 @@ class Dispute:
         nodes = ((_leaves(terms) - 1) >> (self.height - levels)) + 1 - (self.index << levels)
         return min(nodes, 1 << levels)
 
-    def _require_due(self, now: int, is_due: bool) -> None:
-        _require(now < self.due, "move too late")
-        _require(is_due, "not what is due")
+    def _require_answer(self, terms: Terms, now: int, state: State) -> None:
+        _require(self.state is state, "not what is due")
+        self._require_time(terms, now)
 
-    def _renewed(self, now: int, terms: Terms) -> Dispute:
-        """Return the same with the whole time for the next move."""
-        return replace(self, due=now + terms.answer_seconds)
+    def _require_turn(self, terms: Terms, challenger: str, now: int) -> None:
+        _require(challenger == self.challenger, "not the challenger")
+        _require(not self.is_answerable, "not what is due")
+        self._require_time(terms, now)
+
+    def _require_time(self, terms: Terms, now: int) -> None:
+        """Where blocks count, the contract alone knows whether a move is late."""
+        _require(now < self.deadline or terms.min_blocks > 0, "move too late")
+
+    def _moved(self, terms: Terms, now: int) -> Dispute:
+        """Return the same at the beginning of the next move's time."""
+        return replace(self, moved=now, due=now + terms.answer_seconds)
 
 
 @dataclass(frozen=True)
 class DisputeSubject:
     """The subject of disputes: a proposal, and the updates that it has to be made of."""
 
-    proposal: bytes  # digest
     root: bytes
     rows: bytes
     updates: Mapping[int, bytes]  # position -> root of an accepted update
 
-    def open(self, terms: Terms, code: int, challenger: str, now: int) -> Dispute:
+    def open(self, terms: Terms, number: int, code: int, challenger: str, now: int) -> Dispute:
         """Open a dispute; `code` names the tree as the contract does, `Trees.UPDATE + p` for update p.
 
         Raises ChallengeError for an update that is not among `updates`.
         """
         tree = Trees(min(code, Trees.UPDATE))
-        node, shown, position = self.root, 0, None
+        node, state, position = self.root, State.ANSWER, None
         if tree is Trees.ROWS:
-            node, shown = self.rows, UNOPENED
+            node, state = self.rows, State.ROWS
         elif tree is Trees.UPDATE:
             position = code - Trees.UPDATE
             if position not in self.updates:
                 raise ChallengeError("challenges: no such place")
             node = self.updates[position]
-        height, due = merkle.depth(terms.parameters, terms.leaf_lanes), now + terms.answer_seconds
-        return Dispute(self.proposal, challenger, NOBODY, tree, height, 0, node, shown, now, due, position)
+        height, seconds = merkle.depth(terms.parameters, terms.leaf_lanes), terms.answer_seconds
+        return Dispute(
+            number, challenger, tree, state, height, 0, node, now + seconds, seconds, now, position=position
+        )
 
 
 def update_args(
     tally: Tally, words: Sequence[int], position: int, update: Update
 ) -> tuple[int, bytes, tuple[bytes, bytes, int], list[int]]:
-    """Return the arguments of `dispute_update` behind the four fields of the proposal.
+    """Return the arguments of `dispute_update` behind the accepted set and the three fields of the proposal.
 
     `words` are the words of all updates of the round, and `position` is that of the disputed one among them.
     """
@@ -160,51 +200,61 @@ class Course:
     """The course of a dispute: its state after the moves so far, and everything that they have shown."""
 
     state: Dispute
+    bond: int  # wei
+    since: int  # time of its opening
     weights: bytes | None = None  # the two digests behind `rows`
     rows: bytes | None = None
     nodes: tuple[bytes, ...] = ()  # of the last answer
     above: tuple[bytes, ...] = ()  # siblings of the disputed node up to the root, the lowest first
     leaf: bytes | None = None  # with its zero byte in front
     end_time: int | None = None  # timestamp
+    returned: bool = False  # whether its bond went back
+
+    @property
+    def is_open(self) -> bool:
+        """Whether it has not ended."""
+        return self.end_time is None
 
     def apply(self, event: LogEvent, terms: Terms) -> Course:
-        """Follow one more event of its round; raises ChallengeError where the contract would refuse it."""
+        """Follow one more event of it; raises ChallengeError where the contract would refuse it."""
         now, args, state = event.timestamp, event.args, self.state
         if event.name == "RowsShown":
             weights, rows = args["weights"], args["rows"]
-            state = state.answer_rows(terms, args["answerer"], now, weights, rows)
-            return replace(self, state=state, weights=weights, rows=rows, nodes=(rows,))
+            return replace(
+                self, state=state.answer_rows(terms, now, weights, rows), weights=weights, rows=rows
+            )
         if event.name == "NodesShown":
             nodes = tuple(args["nodes"])
-            return replace(self, state=state.answer(terms, args["answerer"], now, nodes), nodes=nodes)
+            return replace(self, state=state.answer(terms, now, nodes), nodes=nodes)
         if event.name == "LeafShown":
             content = args["content"]
-            return replace(self, state=state.answer_leaf(args["answerer"], now, content), leaf=content)
+            return replace(self, state=state.answer_leaf(terms, now, content), leaf=content)
         if event.name == "Pursued":
             child, proof = args["child"], self.proof(args["child"])
             state = state.pursue(terms, args["challenger"], now, child, args["digest"], proof)
             return replace(self, state=state, nodes=(), above=proof + self.above)
-        return replace(self, end_time=now)
+        return replace(self, end_time=now, returned=args["returned"])
 
     def proof(self, child: int) -> tuple[bytes, ...]:
         """Return the siblings of one of the nodes of the last answer, up to the disputed node."""
-        levels = self.state.shown - 1
+        levels = self.state.levels
         height = self.state.height - levels
         return merkle.siblings(b"".join(self.nodes), child, height, height + levels)
 
 
-def courses(terms: Terms, subject: DisputeSubject, events: Iterable[LogEvent]) -> list[Course]:
-    """Follow all disputes about one proposal through the events of its round; the last one may be open.
+def courses(terms: Terms, subject: DisputeSubject, events: Iterable[LogEvent]) -> dict[int, Course]:
+    """Follow all disputes about one proposal, by number; moves of other disputes are passed over.
 
     Raises ChallengeError at a move that the contract would refuse.
     """
-    result: list[Course] = []
+    result: dict[int, Course] = {}
     for event in events:
+        number, args = event.args["number"], event.args
         if event.name == "Disputed":
-            code, challenger = event.args["tree"], event.args["challenger"]
-            result.append(Course(subject.open(terms, code, challenger, event.timestamp)))
-        elif result and event.args.get("proposal", subject.proposal) == subject.proposal:
-            result[-1] = result[-1].apply(event, terms)
+            state = subject.open(terms, number, args["tree"], args["challenger"], event.timestamp)
+            result[number] = Course(state, args["bond"], event.timestamp)
+        elif number in result:
+            result[number] = result[number].apply(event, terms)
     return result
 
 

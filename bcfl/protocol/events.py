@@ -229,14 +229,36 @@ def _attested(history: History, event: LogEvent) -> None:
 def _announced_challenge(history: History, event: LogEvent) -> None:
     proposals = history.round_of(event).proposals
     proposals[-1] = replace(proposals[-1], announcements=(*proposals[-1].announcements, event))
+    history.announcements[event.args["challenger"], event.args["sealed"]] = event
+
+
+def _announcement_ended(history: History, event: LogEvent) -> None:
+    del history.announcements[event.args["challenger"], event.args["sealed"]]
+
+
+def _disputed(history: History, event: LogEvent) -> None:
+    history.disputes[event.args["number"]] = event
+    _add_move(history.round_of(event), event)
 
 
 def _dispute_moved(history: History, event: LogEvent) -> None:
-    """Add a move of a dispute; a dispute whose proposal was refuted may end rounds later."""
-    proposals = history.round_of(event).proposals
-    if proposals:
-        moves = (*proposals[-1].dispute_moves, event)
-        proposals[-1] = replace(proposals[-1], dispute_moves=moves)
+    _add_move(history.round_of(event), event)
+
+
+def _dispute_ended(history: History, event: LogEvent) -> None:
+    """End a dispute; one whose proposal was refuted may end about a later proposal, or rounds later."""
+    number = event.args["number"]
+    del history.disputes[number]
+    current = history.current
+    if current is not None and current.proposals:
+        moves = current.proposals[-1].dispute_moves
+        if any(move.args["number"] == number for move in moves):
+            _add_move(current, event)
+
+
+def _add_move(round_: Round, event: LogEvent) -> None:
+    proposals = round_.proposals
+    proposals[-1] = replace(proposals[-1], dispute_moves=(*proposals[-1].dispute_moves, event))
 
 
 def _skipped(history: History, event: LogEvent) -> None:
@@ -251,6 +273,7 @@ def _refuted(history: History, event: LogEvent) -> None:
     round_.failed |= {args["leader"], round_.elections[-1].leader, *round_.proposals[-1].attested}
     round_.slashed |= {args["leader"], *round_.proposals[-1].attested}
     round_.standing = False
+    round_.proposals[-1] = replace(round_.proposals[-1], refuted=True)
     round_.refutations.append((args["leader"], args["challenger"]))
 
 
@@ -316,12 +339,13 @@ READERS: dict[str, Callable[[History, LogEvent], None]] = {
     "Proposed": _proposed,
     "Attested": _attested,
     "ChallengeAnnounced": _announced_challenge,
-    "Disputed": _dispute_moved,
+    "AnnouncementEnded": _announcement_ended,
+    "Disputed": _disputed,
     "RowsShown": _dispute_moved,
     "NodesShown": _dispute_moved,
     "LeafShown": _dispute_moved,
     "Pursued": _dispute_moved,
-    "DisputeEnded": _dispute_moved,
+    "DisputeEnded": _dispute_ended,
     "Skipped": _skipped,
     "Refuted": _refuted,
     "Penalized": _penalized,

@@ -65,5 +65,6 @@ def committees(seed: bytes, entrants: Iterable[Entrant], size: int) -> list[set[
     """Return the accounts of the committees of the next rounds, each of `size` members or of all entrants."""
     drawn = list(entrants)
     return [
-        {entrant.account for entrant in order(seed, committee, drawn)[:size]} for committee in range(COMMITTEES)
+        {entrant.account for entrant in order(seed, committee, drawn)[:size]}
+        for committee in range(COMMITTEES)
     ]

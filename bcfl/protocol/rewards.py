@@ -30,9 +30,7 @@ def prices(terms: Terms, reward: int, tally: Tally) -> Prices:
 
 def weighted_matches(tally: Tally) -> int:
     """Return the matching verdicts of all voters, each times its voter's weight."""
-    return sum(
-        count * weight_of(voter) for voter, count in zip(tally.voters, tally.matches, strict=True)
-    )
+    return sum(count * weight_of(voter) for voter, count in zip(tally.voters, tally.matches, strict=True))
 
 
 def verdict_pay(terms: Terms, block: Block, tally: Tally, position: int) -> tuple[int, int]:
@@ -50,7 +48,9 @@ def verdict_pay(terms: Terms, block: Block, tally: Tally, position: int) -> tupl
 def earned(terms: Terms, reward: int, tally: Tally) -> int:
     """Return the wei that a finished round sets aside for all."""
     price = prices(terms, reward, tally)
-    return price.sample * tally.samples + price.verdict * weighted_matches(tally) + price.leader if reward else 0
+    return (
+        price.sample * tally.samples + price.verdict * weighted_matches(tally) + price.leader if reward else 0
+    )
 
 
 def block_hash(block: Block) -> bytes:

@@ -58,6 +58,7 @@ class Proposal:
     attested: tuple[str, ...] = ()
     announcements: tuple[LogEvent, ...] = ()  # of challenges, sealed
     dispute_moves: tuple[LogEvent, ...] = ()  # of all disputes about it, in order
+    refuted: bool = False
 
     @property
     def content(self) -> tuple[bytes, bytes, bytes]:
@@ -223,6 +224,12 @@ class History:
     present: list[int] = field(default_factory=list)  # the devices that may take part in it
     trained: dict[int, list[Update]] = field(default_factory=dict)  # device -> its accepted updates, in order
     roots: dict[bytes, int] = field(default_factory=dict)  # root -> the round it was first revealed in
+    announcements: dict[tuple[str, bytes], LogEvent] = field(
+        default_factory=dict
+    )  # challenger and sealed hash -> the announcement, until its bond has gone
+    disputes: dict[int, LogEvent] = field(
+        default_factory=dict
+    )  # number -> the opening, until its bond has gone
 
     @property
     def current(self) -> Round | None:

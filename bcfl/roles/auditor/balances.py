@@ -7,13 +7,12 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 from bcfl.protocol import verification
-from bcfl.protocol.challenges import Form
-from bcfl.protocol.disputes import NOBODY
 from bcfl.protocol.event import LogEvent
 from bcfl.protocol.rewards import earned, verdict_pay
 from bcfl.protocol.rounds import History, Round
 from bcfl.protocol.submissions import Domain
 from bcfl.protocol.types import Tally, Terms
+from bcfl.roles.auditor.bonds import Bonds
 from bcfl.roles.auditor.verdict import Finding
 
 Args = Mapping[str, Any]  # of an event
@@ -28,16 +27,26 @@ class Balances:
     pool: int
     owed: int = 0
     credits: dict[str, int] = field(default_factory=dict)
-    winner: str | None = None  # who has just refuted a proposal, until the leader's stake is taken
     tallies: dict[int, Tally] = field(default_factory=dict)  # by round
+    bonds: Bonds = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.bonds = Bonds(self.terms)
 
     def apply(self, event: LogEvent, number: int, history: History) -> list[Finding]:
         """Book an event of round `number` and return what is wrong with it.
 
         `history` is that of all events before this one.
         """
+        findings = [Finding(number, *message) for message in self.bonds.apply(event, number, history)]
         book = BOOKINGS.get(event.name)
-        return [] if book is None else list(book(self, event.args, number, history))
+        if book is not None:
+            findings += book(self, event.args, number, history)
+        self.owed += self.bonds.owed
+        self.pool += self.bonds.pool
+        for account, wei in self.bonds.credited.items():
+            self.credits[account] = self.credits.get(account, 0) + wei
+        return findings
 
     def tally(self, round_: Round) -> Tally:
         """Count the votes of a round, once."""
@@ -55,47 +64,20 @@ class Balances:
     def penalize(self, args: Args, number: int, history: History) -> Iterator[Finding]:
         """Check and book a penalty.
 
-        What absence costs is checked with the votes (`members.py`). A missed turn has its price; a refuted
-        proposal costs the whole stake, of which the challenger gets half.
+        What absence costs is checked with the votes (`members.py`). A missed turn has its price, for the
+        pool; what a refutation costs is burned, but for the challenger's part (`bonds.py`).
         """
         miner, amount = args["miner"], args["amount"]
-        after_tally = history.rounds[number].accepted is not None
         stake = history.miners[miner].stake
-        due = stake if self.winner is not None else min(self.terms.leader_penalty, stake)
+        slashes = self.bonds.slash(miner, stake, amount)
+        if slashes is not None:
+            yield from (Finding(number, *message) for message in slashes)
+            return
+        after_tally = history.rounds[number].accepted is not None
+        due = min(self.terms.leader_penalty, stake)
         if after_tally and amount != due:
             yield Finding(number, f"penalties[{miner}]", f"it pays {amount} wei and has to pay {due}")
-        if self.winner is not None:
-            self._credit(self.winner, amount // 2)
-            self.winner, amount = None, amount - amount // 2
         self.pool += amount
-
-    def forfeit(self, *_: object) -> Iterable[Finding]:
-        """Move the bond of a failed challenge to the pool."""
-        self.pool += self.terms.challenge_bond
-        return ()
-
-    def refute(self, args: Args, *_: object) -> Iterable[Finding]:
-        """Return the challenger's bond; that of a dispute has been owed since the dispute was opened."""
-        self.winner = args["challenger"]
-        if args["form"] != Form.DISPUTE:
-            self._credit(args["challenger"], self.terms.challenge_bond)
-        return ()
-
-    def open_dispute(self, *_: object) -> Iterable[Finding]:
-        """Owe the bond of a new dispute."""
-        self.owed += self.terms.challenge_bond
-        return ()
-
-    def end_dispute(self, args: Args, *_: object) -> Iterable[Finding]:
-        """Return a dispute's bond, or give half to the last answerer and the other half to the pool."""
-        bond = self.terms.challenge_bond
-        self.owed -= bond
-        if args["answerer"] == NOBODY:
-            self._credit(args["challenger"], bond)
-        else:
-            self._credit(args["answerer"], bond // 2)
-            self.pool += bond - bond // 2
-        return ()
 
     def reserve(self, args: Args, number: int, history: History) -> Iterator[Finding]:
         """Check a round's reward, which is that of the terms as far as the pool goes, and set it aside."""
@@ -131,21 +113,12 @@ class Balances:
             return 0
         return verdict_pay(self.terms, round_.block, self.tally(round_), places[0])[1]
 
-    def _credit(self, account: str, amount: int) -> None:
-        """Owe an account wei that no claim tells of."""
-        self.credits[account] = self.credits.get(account, 0) + amount
-        self.owed += amount
-
 
 Booking = Callable[[Balances, Args, int, History], Iterable[Finding]]
 
 BOOKINGS: Final[dict[str, Booking]] = {
     "Funded": Balances.fund,
     "Penalized": Balances.penalize,
-    "ChallengeFailed": Balances.forfeit,
-    "Refuted": Balances.refute,
-    "Disputed": Balances.open_dispute,
-    "DisputeEnded": Balances.end_dispute,
     "Finalized": Balances.reserve,
     "Claimed": Balances.claim,
     "Withdrawn": Balances.withdraw,

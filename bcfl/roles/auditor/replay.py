@@ -122,9 +122,7 @@ def _check_order(event: LogEvent, case: Case) -> None:
 
 
 def _check_round(event: LogEvent, case: Case) -> None:
-    """Raise ValueError unless an event is of the round that is open; a dispute may end after its round."""
-    if event.name == "DisputeEnded" and event.args["round"] < case.number:
-        return
+    """Raise ValueError unless an event is of the round that is open."""
     if event.args.get("round", case.number) != case.number:
         raise ValueError(f"it is of round {event.args['round']}, and round {case.number} is open")
     if case.round is not None and case.round.status != "running" and "round" in event.args:

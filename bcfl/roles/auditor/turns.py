@@ -90,7 +90,7 @@ def turns_of(case: Case) -> list[Turn]:
             turns[-1].refutation = event
         elif event.name == "ChallengeAnnounced":
             turns[-1].announcements.append(event)
-        elif event.name in MOVES and turns and event.args["round"] == case.number:
+        elif event.name in MOVES and turns:
             turns[-1].moves.append(event)
     return turns
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from bcfl.ports import Ledger
+from bcfl.protocol.docket import WINDOW_PARTS
 from bcfl.protocol.rounds import History, Round
 from bcfl.protocol.types import Clock, Phase, Terms
 
@@ -77,13 +78,26 @@ def phase_seconds(phase: Phase, terms: Terms) -> int:
 def next_change(snapshot: RoundSnapshot) -> int:
     """Return the next time, in seconds of the chain, at which a role that is idle now may have to act."""
     clock, terms = snapshot.clock, snapshot.terms
-    if clock.phase is Phase.ATTEST and snapshot.current.proposals[-1].in_dispute:
-        due = snapshot.current.latest_time + terms.answer_seconds
-        return snapshot.now + 1 if snapshot.now >= due else min(snapshot.now + TURN_SECONDS, due)
+    if clock.phase is Phase.ATTEST:
+        return _next_in_attest(snapshot)
     if clock.phase in (Phase.ELECT, Phase.TALLY, Phase.VOID) or snapshot.due:
         return snapshot.now + 1
     seconds = phase_seconds(clock.phase, terms)
     start = clock.deadline - seconds
-    times = [start + -int(-seconds * share // 1) for share in (SHORT_SHARE, MIDDLE_SHARE, LONG_SHARE)]
-    times.append(start + terms.challenge_seconds if clock.phase is Phase.ATTEST else clock.deadline)
+    times = [*_share_times(start, seconds), clock.deadline]
     return min((time for time in times if time > snapshot.now), default=clock.deadline)
+
+
+def _next_in_attest(snapshot: RoundSnapshot) -> int:
+    """Return the next time at which a proposal may be attested, challenged, answered for, or made final."""
+    terms, now, proposal = snapshot.terms, snapshot.now, snapshot.current.proposals[-1]
+    start, part = snapshot.clock.deadline - terms.attest_seconds, terms.challenge_seconds // WINDOW_PARTS
+    times = [*_share_times(start, terms.attest_seconds), start + terms.challenge_seconds]
+    times += [event.timestamp + part for event in proposal.announcements]
+    times += [event.timestamp + 3 * part for event in proposal.announcements]
+    change = min((time for time in times if time > now), default=now + 1)
+    return min(change, now + TURN_SECONDS) if proposal.in_dispute else change
+
+
+def _share_times(start: int, seconds: int) -> list[int]:
+    return [start + -int(-seconds * share // 1) for share in (SHORT_SHARE, MIDDLE_SHARE, LONG_SHARE)]

@@ -23,10 +23,10 @@ from bcfl.protocol.evidence import Evidence, SingleLeaf, Source, Vectors
 from bcfl.protocol.fixedpoint import Lanes
 from bcfl.protocol.rounds import Proposal, Submission
 from bcfl.protocol.submissions import Domain
-from bcfl.protocol.types import Tally
 from bcfl.roles.common.archive import Archive
 from bcfl.roles.common.disputes import disputes_of, nodes_below
 from bcfl.roles.common.snapshot import RoundSnapshot
+from bcfl.roles.watchtower.openings import tally_of
 from bcfl.roles.watchtower.spool import Spool
 
 
@@ -101,8 +101,7 @@ class Recomputation:
         """Return the place of the first wrong one among the nodes that a dispute has shown, or None."""
         state = course.state
         tree = self.rows if state.tree is Trees.ROWS else self.model
-        nodes = [tree.root] if state.shown == 1 else nodes_below(tree, state, self.snapshot.terms)
-        return first_mismatch(course.nodes, nodes)
+        return first_mismatch(course.nodes, nodes_below(tree, state, self.snapshot.terms))
 
     def _judge(self, evidence: Evidence) -> Judgement:
         challenge = evidence.find()
@@ -129,14 +128,15 @@ class Recomputation:
         """Collect everything that is known of what stands behind the proposal."""
         snapshot, proposal = self.snapshot, self.proposal
         tally, words = tally_of(snapshot, self.domain)
-        candidate = Candidate(proposal.root, proposal.cid, *digests, proposal.layer)
+        accepted = verification.tally_digest(tally)
+        candidate = Candidate(proposal.root, proposal.cid, *digests)
         context = ChallengeContext(
             terms=snapshot.terms,
             domain=self.domain,
             round=snapshot.round,
-            proposal=candidate.digest(snapshot.round),
+            proposal=candidate.digest(snapshot.round, accepted),
             parent_root=self.parent.root,
-            accepted=verification.tally_digest(tally),
+            accepted=accepted,
         )
         updates = [item.update for item in snapshot.current.submissions]
         return Evidence(
@@ -157,10 +157,3 @@ class Recomputation:
         lanes = self.spool.add(self.archive.update(item))
         self.archive.forget()
         return lanes
-
-
-def tally_of(snapshot: RoundSnapshot, domain: Domain) -> tuple[Tally, list[int]]:
-    """Return the tally of the round, and the words of its updates."""
-    round_ = snapshot.current
-    words = round_.words(domain)
-    return verification.tally(words, round_.votes, round_.engine), words

@@ -1,52 +1,66 @@
 """The watchtower: recompute every proposal from chain and store, and challenge the wrong ones in time.
 
-A watchtower has no stake and no role, only the bond of a challenge. Where a challenge needs what nobody has
-shown, it disputes the tree, picks the first wrong node time after time, and challenges the leaf at the end;
-if nobody answers, that refutes the proposal. An accepted update that it cannot get is disputed down to a leaf
-that only the watchtower knows beforehand: whoever made the model has it.
+A watchtower has no stake and no role, only the bonds of what it holds against a proposal. What it finds wrong
+it announces sealed, and opens a quarter of the challenge window later (`Openings`). Where a challenge needs
+what nobody has shown, it disputes the tree, picks the first wrong node time after time, and rules at the leaf
+at the end; if nobody answers, that refutes the proposal. An accepted update that it cannot get is disputed
+down to a leaf that only the watchtower knows beforehand: whoever made the model has it. Its bonds come back
+when the proposal is refuted, by whomever.
 """
 
 from __future__ import annotations
 
-from bcfl.errors import Corrupt, Oversized, PayloadError, StoreError, Unavailable
+from collections.abc import Callable, Iterator
+
+from bcfl.errors import ChallengeError, Corrupt, Oversized, PayloadError, Reverted, StoreError, Unavailable
 from bcfl.ports import ContractCall, Ledger
 from bcfl.protocol import merkle
 from bcfl.protocol.accounts import Account
-from bcfl.protocol.challenges import Trees
-from bcfl.protocol.disputes import Course, update_args
+from bcfl.protocol.challenges import Challenge, Trees
+from bcfl.protocol.disputes import Course, State, update_args
 from bcfl.protocol.rounds import Proposal, Submission
 from bcfl.protocol.types import Phase
 from bcfl.roles.common.archive import Archive
-from bcfl.roles.common.disputes import disputes_of, expiry, proposal_digest
+from bcfl.roles.common.disputes import disputes_of, expiry
 from bcfl.roles.common.snapshot import RoundSnapshot, take_snapshot
-from bcfl.roles.watchtower.recomputation import Judgement, Recomputation, tally_of
+from bcfl.roles.watchtower.openings import Openings, digest_of, tally_of
+from bcfl.roles.watchtower.recomputation import Judgement, Recomputation
 from bcfl.roles.watchtower.spool import Spool
+
+PRICE_ROOM = 8  # a dispute may cost an eighth more in the next block, where the gas of answers prices it
+Step = Callable[[], str | None]
 
 
 class Watchtower:
-    """Judges each proposal once; `act` challenges or disputes a wrong one and says what it did."""
+    """Judges each proposal once; `act` announces, challenges or disputes, and says what it did."""
 
     def __init__(self, account: Account, ledger: Ledger, archive: Archive) -> None:
         self.account, self.ledger, self.archive = account, ledger, archive
-        self._judged: tuple[bytes, int] | None = None  # the last proposal, and how many disputes it had
+        self.openings = Openings(account, ledger.domain)
+        self._judged: tuple[bytes, int, int] | None = (
+            None  # the last proposal, its turn, what was shown of it
+        )
 
     def act(self) -> str | None:
-        """Judge the proposal that stands, if it is new, or go on with a dispute about it.
+        """Do the first thing that is due; what fails keeps nothing else from being done.
 
-        Raises Reverted where somebody else was quicker.
+        Raises Reverted where somebody else was quicker, and nothing else was due.
         """
         snapshot = take_snapshot(self.ledger)
-        if snapshot is None or snapshot.clock.phase is not Phase.ATTEST or not snapshot.current.proposals:
+        if snapshot is None:
             return None
-        proposal, courses = snapshot.current.proposals[-1], disputes_of(snapshot)
-        if courses and courses[-1].end_time is None:
-            return self._go_on(snapshot, proposal, courses[-1])
-        key = proposal_digest(snapshot.round, proposal), len(courses)
-        if key == self._judged:
-            return None
-        report = self._respond(snapshot, proposal, self.judge(snapshot, proposal))
-        self._judged = key
-        return report
+        failure: Reverted | None = None
+        for step in self._steps(snapshot):
+            try:
+                report = step()
+            except Reverted as error:
+                failure = error
+                continue
+            if report is not None:
+                return report
+        if failure is not None:
+            raise failure
+        return None
 
     def judge(self, snapshot: RoundSnapshot, proposal: Proposal) -> Judgement:
         """Recompute a proposal; a challenge is one that the contract upholds, by the twin's ruling."""
@@ -58,74 +72,168 @@ class Watchtower:
                 return Judgement(False, None, reason, lost_update=self._lost_update(snapshot))
             return recomputation.judge()
 
+    def _steps(self, snapshot: RoundSnapshot) -> Iterator[Step]:
+        """Yield what may be due: disputes that run on a clock, what is announced, a new proposal, bonds."""
+        if snapshot.clock.phase is Phase.ATTEST and snapshot.current.proposals:
+            proposal = snapshot.current.proposals[-1]
+            for course in disputes_of(snapshot):
+                if course.is_open and course.state.challenger == self.account.address:
+                    yield lambda course=course: self._go_on(snapshot, proposal, course)  # type: ignore[misc]
+            yield lambda: self._open(snapshot, proposal)
+            yield lambda: self._look_at(snapshot, proposal)
+        yield lambda: self._recover(snapshot)
+
+    def _look_at(self, snapshot: RoundSnapshot, proposal: Proposal) -> str | None:
+        """Judge a proposal that is new, or of which a dispute has shown more, and respond."""
+        shown = sum(event.name in ("RowsShown", "LeafShown") for event in proposal.dispute_moves)
+        key = digest_of(snapshot, self.ledger.domain), len(snapshot.current.proposals), shown
+        if key == self._judged:
+            return None
+        report = self._respond(snapshot, proposal, self.judge(snapshot, proposal))
+        self._judged = key
+        return report
+
     def _recompute(self, snapshot: RoundSnapshot, proposal: Proposal, spool: Spool) -> Recomputation:
         return Recomputation(snapshot, proposal, self.ledger.domain, self.archive, spool)
 
-    def _respond(self, snapshot: RoundSnapshot, proposal: Proposal, judgement: Judgement) -> str:
-        """Challenge or dispute a wrong proposal, and say so."""
-        bond = snapshot.terms.challenge_bond
+    def _respond(self, snapshot: RoundSnapshot, proposal: Proposal, judgement: Judgement) -> str | None:
+        """Announce a challenge of a wrong proposal, or dispute it, and say so."""
         if judgement.right:
             return "found the proposal right"
+        start = snapshot.clock.deadline - snapshot.terms.attest_seconds
+        if snapshot.now >= start + snapshot.terms.challenge_seconds:
+            return "found the proposal wrong, when it could not be challenged"
         if judgement.challenge is not None:
-            function, args = judgement.challenge.call()
-            self._send(ContractCall(function, args, bond))
-            return f"challenged the proposal: {judgement.challenge.form.name.lower()}"
-        fields = (proposal.root, proposal.cid, proposal.rows, proposal.layer)
+            return self._announce(snapshot, judgement.challenge)
+        content, value = proposal.content, self._price(snapshot)
         if judgement.tree is not None:
-            self._send(ContractCall("dispute", (*fields, int(judgement.tree)), bond))
+            if self._has_disputed(snapshot, judgement.tree):
+                return None
+            self._send(ContractCall("dispute", (*content, int(judgement.tree)), value))
         elif judgement.lost_update is not None:
             position, update = judgement.lost_update.position, judgement.lost_update.update
             opening = update_args(*tally_of(snapshot, self.ledger.domain), position, update)
-            self._send(ContractCall("dispute_update", (*fields, *opening), bond))
+            accepted = self.openings.accepted(snapshot)
+            self._send(ContractCall("dispute_update", (accepted, *content, *opening), value))
         else:
             return f"found the proposal wrong, without a challenge: {judgement.reason}"
         return f"disputed the proposal: {judgement.reason}"
 
-    def _go_on(self, snapshot: RoundSnapshot, proposal: Proposal, course: Course) -> str | None:
-        """Make the move that is due in a dispute: end it when its time is over, or pick a node."""
-        state = course.state
-        if snapshot.now >= state.due:
-            self._send(expiry(snapshot))
-            return "ended a dispute that nobody went on with"
-        if state.answerable or state.challenger != self.account.address:
+    def _announce(self, snapshot: RoundSnapshot, challenge: Challenge) -> str | None:
+        """Announce a challenge, unless that is done."""
+        start = snapshot.clock.deadline - snapshot.terms.attest_seconds
+        is_over = snapshot.now >= start + snapshot.terms.challenge_seconds
+        if is_over or self.openings.announced(snapshot, challenge) is not None:
             return None
-        if state.tree is Trees.UPDATE:
-            return self._go_down(snapshot, proposal, course)
+        sealed = self.openings.seal(snapshot, challenge)
+        self._send(ContractCall("announce_challenge", (sealed,), snapshot.terms.challenge_bond))
+        self.openings.keep(sealed, challenge)
+        return f"announced a challenge of the proposal: {challenge.form.name.lower()}"
+
+    def _open(self, snapshot: RoundSnapshot, proposal: Proposal) -> str | None:
+        """Open what was announced of this proposal, once it is time; after a restart, judge it anew."""
+        due = self.openings.due(snapshot)
+        if not due:
+            return None
+        challenge = self.openings.challenge(due) or self.judge(snapshot, proposal).challenge
+        if challenge is None:
+            return None
+        salt = self.openings.announced(snapshot, challenge)
+        if salt is None:
+            return None
+        self._send(ContractCall(*challenge.call(salt)))
+        return f"challenged the proposal: {challenge.form.name.lower()}"
+
+    def _go_on(self, snapshot: RoundSnapshot, proposal: Proposal, course: Course) -> str | None:
+        """Make the move that is due in a dispute of its own."""
+        state = course.state
+        if state.is_answerable and snapshot.now >= state.deadline:
+            self._send(expiry(snapshot, state.number))
+            return "ended a dispute that nobody answered"
+        if state.is_answerable or snapshot.now >= state.deadline:
+            return None
+        if state.state is State.RULE or state.tree is Trees.UPDATE:
+            ruling = self._rule(snapshot, proposal, course)
+            if ruling is not None or state.state is State.RULE:
+                return ruling
+            return self._go_down(snapshot, course)
         with Spool() as spool:
             recomputation = self._recompute(snapshot, proposal, spool)
             place = recomputation.first_wrong_node(course)
-            if place is None:  # then the weights are wrong, and they have been shown
-                judgement = recomputation.judge()
-                return self._respond(snapshot, proposal, judgement) if judgement.challenge else None
+        if place is None:  # then the weights are wrong, and they have been shown
+            return self._rule(snapshot, proposal, course)
         self._pursue(course, place)
         return "asked for what is below a node that is wrong"
 
-    def _go_down(self, snapshot: RoundSnapshot, proposal: Proposal, course: Course) -> str:
-        """Pick a node above the secret leaf of a lost update, or challenge if the update has turned up."""
-        judgement = self.judge(snapshot, proposal)
-        if judgement.challenge is not None:
-            return self._respond(snapshot, proposal, judgement)
+    def _rule(self, snapshot: RoundSnapshot, proposal: Proposal, course: Course) -> str | None:
+        """Rule in a dispute by the challenge that is due there; else announce it, if there is one."""
+        challenge, state = self.judge(snapshot, proposal).challenge, course.state
+        if challenge is None:
+            return None
+        try:
+            state.check_ruling(
+                snapshot.terms, state.challenger, snapshot.now, challenge.form, challenge.place[0]
+            )
+        except ChallengeError:
+            return self._announce(snapshot, challenge)
+        self._send(ContractCall(*challenge.call(state.number)))
+        return f"challenged the proposal: {challenge.form.name.lower()}"
+
+    def _go_down(self, snapshot: RoundSnapshot, course: Course) -> str:
+        """Pick a node above the secret leaf of a lost update."""
         state, terms = course.state, snapshot.terms
         leaf = self._secret_number(snapshot) % merkle.leaves(terms.parameters, terms.leaf_lanes)
-        levels = state.shown - 1
+        levels = state.levels
         self._pursue(course, (leaf >> (state.height - levels)) & ((1 << levels) - 1))
         return "asked for what is below a node of a lost update"
 
     def _pursue(self, course: Course, place: int) -> None:
-        self._send(ContractCall("pursue", (place, course.nodes[place], list(course.proof(place)))))
+        fields = (course.state.number, place, course.nodes[place], list(course.proof(place)))
+        self._send(ContractCall("pursue", fields))
+
+    def _recover(self, snapshot: RoundSnapshot) -> str | None:
+        """Get back the bonds of what was held against a proposal that another has refuted."""
+        address, history = self.account.address, snapshot.history
+        refuted = [
+            proposal
+            for round_ in history.rounds.values()
+            for proposal in round_.proposals
+            if proposal.refuted
+        ]
+        for proposal in refuted if history.announcements or history.disputes else ():
+            for event in proposal.announcements:
+                key = event.args["challenger"], event.args["sealed"]
+                if key[0] == address and history.announcements.get(key) is event:
+                    self._send(ContractCall("settle", key))
+                    return "got back the bond of an announcement"
+            for event in proposal.dispute_moves:
+                number = event.args["number"]
+                if event.args.get("challenger") == address and history.disputes.get(number) is event:
+                    self._send(ContractCall("expire", (number, [], [])))
+                    return "got back the bond of a dispute"
+        return None
 
     def _send(self, call: ContractCall) -> None:
         self.ledger.send(self.account, [call])
 
+    def _price(self, snapshot: RoundSnapshot) -> int:
+        """Return what to pay for a dispute; what is paid too much comes back with the bond."""
+        price = self.ledger.dispute_price()
+        is_bond = price % snapshot.terms.challenge_bond == 0
+        return price if is_bond else price + price // PRICE_ROOM
+
+    def _has_disputed(self, snapshot: RoundSnapshot, tree: Trees) -> bool:
+        states = (course.state for course in disputes_of(snapshot))
+        return any(state.tree is tree and state.challenger == self.account.address for state in states)
+
     def _secret_number(self, snapshot: RoundSnapshot) -> int:
         """Return a number that nobody else knows beforehand, the same after a restart."""
-        digest = proposal_digest(snapshot.round, snapshot.current.proposals[-1])
+        digest = digest_of(snapshot, self.ledger.domain)
         return int.from_bytes(self.account.secret("lost update", digest), "big")
 
     def _lost_update(self, snapshot: RoundSnapshot) -> Submission | None:
         """Return an accepted update that nobody gives; None if this proposal had such a dispute before."""
-        states = (course.state for course in disputes_of(snapshot))
-        if any(s.tree is Trees.UPDATE and s.challenger == self.account.address for s in states):
+        if self._has_disputed(snapshot, Trees.UPDATE):
             return None
         updates = [item for item in snapshot.current.accepted_submissions() if self._is_lost(item)]
         return updates[self._secret_number(snapshot) % len(updates)] if updates else None
