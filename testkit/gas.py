@@ -73,6 +73,7 @@ def play(federation: Federation) -> None:
     for opening in openings:
         federation.commit_vote(opening)
     votes = [federation.history().vote(opening) for opening in openings]
+    federation.tallies[federation.clock.round] = federation.twin_tally(votes)
     unveils = [("unveil", federation.unveil_args(opening)) for opening in openings]
     federation.multi(
         batcher, "unveil, all votes, and tally", [*unveils, ("tally", federation.tally_args(votes))]
