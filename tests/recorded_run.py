@@ -145,6 +145,9 @@ class RecordedRun:
         return replace(self, contents=contents if data is None else contents | {name: data})
 
 
+Tampering = Callable[[RecordedRun], RecordedRun]
+
+
 def skip_first_leader(
     propose: Callable[[RoundSnapshot], str | None],
 ) -> Callable[[RoundSnapshot], str | None]:
@@ -202,6 +205,10 @@ def record(local: LocalFederation) -> RecordedRun:
 
 def flip_bit(data: bytes) -> bytes:
     return data[:-1] + bytes([data[-1] ^ 1])
+
+
+def wei(amount: int) -> Callable[[int], int]:
+    return lambda balance: balance + amount
 
 
 def change_first(items: Any, change: Callable[[Any], Any]) -> Any:

@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import replace
-from pathlib import Path
-from typing import Any
 
 import pytest
 
 from bcfl.protocol import cid as cids
-from bcfl.protocol.types import Engine, Mode
 from bcfl.roles.auditor.audit import Audit
 from bcfl.roles.common.archive import Archive
-from tests.local_federation import LAYOUT, TERMS, LocalFederation
+from tests.local_federation import LAYOUT
 from tests.recorded_run import (
     ABSENT,
     CLAIMED,
@@ -24,12 +21,13 @@ from tests.recorded_run import (
     VOID,
     MemoryStore,
     RecordedRun,
+    Tampering,
     another_miner,
     change_first,
     first_reveal,
     flip_bit,
-    record,
     record_run,
+    wei,
 )
 
 
@@ -49,13 +47,6 @@ def test_default_behavior(recording: RecordedRun) -> None:
     first, second = (recording.event("Proposed", REPEATED, nth).args for nth in (0, 1))
     assert first["leader"] == second["author"] != second["leader"]
     assert not any(item.lazy for item in verdict.rounds)
-
-
-Tampering = Callable[[RecordedRun], RecordedRun]
-
-
-def wei(amount: int) -> Callable[[int], int]:
-    return lambda balance: balance + amount
 
 
 TAMPERINGS: dict[str, tuple[Tampering, int, str | tuple[str, ...]]] = {
@@ -290,11 +281,7 @@ TAMPERINGS: dict[str, tuple[Tampering, int, str | tuple[str, ...]]] = {
         "contract.ledger",
     ),
     "another reason for a void round": (lambda run: run.with_args("Voided", VOID, reason=4), VOID, "void"),
-    "a void round is said to have been counted too late": (
-        lambda run: run.with_args("Voided", VOID, reason=6),
-        VOID,
-        "void",
-    ),
+    "votes were there, and late": (lambda run: run.with_args("Voided", VOID, reason=6), VOID, "void"),
     # money
     "a reward is one wei more": (lambda run: run.with_args("Finalized", 6, reward=wei(1)), 6, "block.reward"),
     "a vote's penalty is one wei less": (
@@ -394,64 +381,6 @@ def test_a_single_tampering_fails_at_its_round_and_field(recording: RecordedRun,
     assert verdict.first is not None
     assert verdict.first.round == number, verdict.first
     assert verdict.first.field.startswith(field), verdict.first
-
-
-ENGINES: dict[str, tuple[dict[str, Any], Tampering, int, str]] = {
-    "committee of another size": (
-        {"engine": Engine.COMMITTEE, "committee_size": 3},
-        lambda run: run.with_args("RoundOpened", 2, committee=wei(1 << 64)),
-        2,
-        "committee",
-    ),
-    "no committee though one is drawn": (
-        {"engine": Engine.COMMITTEE, "committee_size": 3},
-        lambda run: run.with_args("RoundOpened", 2, committee=0),
-        2,
-        "committee",
-    ),
-    "pow": ({"engine": Engine.POW, "pow_target": 2**241}, lambda run: run.with_args("Elected", 2, nonce=wei(1)), 2, "leader"),
-    "pow from another block": (
-        {"engine": Engine.POW, "pow_target": 2**241},
-        lambda run: run.with_args("Tallied", 2, parent=flip_bit),
-        2,
-        "leader",
-    ),
-    "committee": (
-        {"engine": Engine.COMMITTEE, "committee_size": 3},
-        lambda run: run.with_args("RoundOpened", 2, committee=lambda mask: mask ^ 15),
-        2,
-        "committee",
-    ),
-    "resource": (
-        {"engine": Engine.RESOURCE},
-        lambda run: run.with_storage(
-            scores={a: v + 1 for a, v in run.transcript.storage_snapshot.scores.items()}
-        ),
-        4,
-        "contract.scores",
-    ),
-    "full": (
-        {"mode": Mode.FULL, "engine": Engine.RESOURCE},
-        lambda run: run.with_args("Elected", 3, turn=1),
-        3,
-        "leader",
-    ),
-    "hybrid": ({"mode": Mode.HYBRID}, lambda run: run.with_args("RoundOpened", 3, engine=2), 3, "engine"),
-}
-
-
-@pytest.mark.parametrize("name", ENGINES)
-def test_every_engine_is_followed(tmp_path: Path, name: str) -> None:
-    changes, tamper, number, field = ENGINES[name]
-    local = LocalFederation(
-        tmp_path, dual_accounts=4 if name == "full" else 2, terms=replace(TERMS, **changes)
-    )
-    local.play(3)
-    recording = record(local)
-    assert recording.audit().passed, recording.audit().first
-    finding = tamper(recording).audit().first
-    assert finding is not None
-    assert (finding.round, finding.field.split("[")[0]) == (number, field)
 
 
 def test_rounds_can_be_chosen(recording: RecordedRun) -> None:

@@ -1,0 +1,75 @@
+"""An audit follows every engine and mode: who leads, which committee decides, by which rule."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from bcfl.protocol.types import Engine, Mode
+from tests.local_federation import TERMS, LocalFederation
+from tests.recorded_run import Tampering, flip_bit, record, wei
+
+ENGINES: dict[str, tuple[dict[str, Any], Tampering, int, str]] = {
+    "committee of another size": (
+        {"engine": Engine.COMMITTEE, "committee_size": 3},
+        lambda run: run.with_args("RoundOpened", 2, committee=wei(1 << 64)),
+        2,
+        "committee",
+    ),
+    "no committee though one is drawn": (
+        {"engine": Engine.COMMITTEE, "committee_size": 3},
+        lambda run: run.with_args("RoundOpened", 2, committee=0),
+        2,
+        "committee",
+    ),
+    "pow": (
+        {"engine": Engine.POW, "pow_target": 2**241},
+        lambda run: run.with_args("Elected", 2, nonce=wei(1)),
+        2,
+        "leader",
+    ),
+    "pow from another block": (
+        {"engine": Engine.POW, "pow_target": 2**241},
+        lambda run: run.with_args("Tallied", 2, parent=flip_bit),
+        2,
+        "leader",
+    ),
+    "committee": (
+        {"engine": Engine.COMMITTEE, "committee_size": 3},
+        lambda run: run.with_args("RoundOpened", 2, committee=lambda mask: mask ^ 15),
+        2,
+        "committee",
+    ),
+    "resource": (
+        {"engine": Engine.RESOURCE},
+        lambda run: run.with_storage(
+            scores={a: v + 1 for a, v in run.transcript.storage_snapshot.scores.items()}
+        ),
+        4,
+        "contract.scores",
+    ),
+    "full": (
+        {"mode": Mode.FULL, "engine": Engine.RESOURCE},
+        lambda run: run.with_args("Elected", 3, turn=1),
+        3,
+        "leader",
+    ),
+    "hybrid": ({"mode": Mode.HYBRID}, lambda run: run.with_args("RoundOpened", 3, engine=2), 3, "engine"),
+}
+
+
+@pytest.mark.parametrize("name", ENGINES)
+def test_every_engine_is_followed(tmp_path: Path, name: str) -> None:
+    changes, tamper, number, field = ENGINES[name]
+    local = LocalFederation(
+        tmp_path, dual_accounts=4 if name == "full" else 2, terms=replace(TERMS, **changes)
+    )
+    local.play(3)
+    recording = record(local)
+    assert recording.audit().passed, recording.audit().first
+    finding = tamper(recording).audit().first
+    assert finding is not None
+    assert (finding.round, finding.field.split("[")[0]) == (number, field)
