@@ -26,6 +26,7 @@ from bcfl.protocol.submissions import Domain
 from bcfl.protocol.types import (
     Block,
     Clock,
+    Electorate,
     Layout,
     Opening,
     Phase,
@@ -109,7 +110,8 @@ def terms_of(layout: Layout, lane_bits: int) -> Terms:
     numbers = (layout.parameters, 24, lane_bits, SHIFT[lane_bits], 32, 0, 0, 0, 2**240, 10)
     sizes = (1, 1024, 100_000, 50_000, 20_000, 0, hour, hour, hour, hour, hour, hour, hour, hour)
     money = (ether, 2, ether, ether, ether, 6000, 3000)
-    return Terms(payload.layout_digest(layout), *numbers, *sizes, *money, 1, 5, ether // 10, hour)
+    others = (1, 5, ether // 10, hour, hour, 30 * 24 * hour, 100, 24 * hour, 2500, 0)
+    return Terms(payload.layout_digest(layout), *numbers, *sizes, *money, *others)
 
 
 def random_lanes(seed: int, parameters: int, lane_bits: int) -> Lanes:
@@ -141,11 +143,14 @@ def context(folder: Path, terms: Terms) -> tuple[RoundSnapshot, Proposal]:
         Submission(device, Update(1, device, root, digest, SAMPLES[device], 1000, device), MINER)
         for device, (root, digest) in enumerate(updates)
     ]
-    proposal = Proposal(MINER, model[0], model[1], rows[0], bytes(32))
+    proposal = Proposal(MINER, MINER, model[0], model[1], rows[0])
     opening = Opening(1, MINER, (Verdict.ACCEPTED,) * UPDATES, bytes(32))
-    current = Round(1, 0, submissions=submissions, votes=[Vote(Voter(MINER, 1), opening)])
+    current = Round(
+        1, 0, electorate=Electorate(1), submissions=submissions, votes=[Vote(Voter(MINER, 1), opening)]
+    )
     current.accepted, current.proposals = (True,) * UPDATES, [proposal]
-    history = History(terms.min_stake, {1: current}, [genesis], {MINER: Member(MINER, 0, terms.min_stake)})
+    history = History(terms.min_stake, terms.committee_size, {1: current}, [genesis])
+    history.miners[MINER] = Member(MINER, 0, terms.min_stake)
     clock = Clock(Phase.ATTEST, UPDATES, 1, 0, 3600, 1, 1)
     return RoundSnapshot(clock, history, current, terms, 1), proposal
 
