@@ -56,7 +56,8 @@ def plan(
         rng.shuffle(terms)
         unit = share / sum(map(_weight, terms))
         for item in terms:
-            part = min(share, max(item.leaf_lanes, round(unit * _weight(item))))
+            wish = max(item.leaf_lanes, round(unit * _weight(item)))
+            part = share if item is terms[-1] else min(share, wish)
             if part > 0:
                 yield item, part
             share -= part
