@@ -41,6 +41,9 @@ def main() -> int:
     except (CampaignError, ValueError) as error:
         print(f"mutants: {error}", file=sys.stderr)
         return 2
+    except KeyboardInterrupt:
+        print("mutants: stopped; the same command goes on", file=sys.stderr)
+        return 130
     print(json.dumps(report.content(rows), indent=1) if options.json else "\n".join(report.table(rows)))
     return int(report.killed_percent(rows) < options.least)
 

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import importlib.util
+import io
 import json
 from collections.abc import Iterator
+from contextlib import redirect_stderr
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
@@ -77,7 +79,8 @@ def build(mutant: Mutant, contracts: Path, before: Baseline) -> dict[str, Any] |
 
     setattr(compiler, "compile_one", compile_affected)  # noqa: B010
     try:
-        artifact: dict[str, Any] = compiler.build()
+        with redirect_stderr(io.StringIO()):  # the compiler prints there what it raises
+            artifact: dict[str, Any] = compiler.build()
     except (Exception, SystemExit) as error:  # whatever the compiler raises, it is no contract
         raise InvalidMutantError(" ".join(f"{type(error).__name__}: {error}".split())[:300]) from error
     is_same = all(_code(outputs[name]) == _code(output) for name, output in before.outputs.items())

@@ -219,7 +219,7 @@ def _constant(
     table = own
     if place and texts[place - 1] == ".":
         table = named.get(texts[place - 2], {}) if place > 1 else {}
-    if token.string in table:
+    if token.string in table and not _is_in_type(texts, place):
         names = [name for name, type_ in table.items() if type_ == table[token.string]]
         other = names[(names.index(token.string) + 1) % len(names)]
         if other != token.string:
@@ -227,7 +227,7 @@ def _constant(
 
 
 def _is_in_type(texts: Sequence[str], place: int) -> bool:
-    """Return whether a number is the length in a type, as in `uint256[64]` or `DynArray[uint256, 32]`."""
+    """Return whether a number or constant is the length in a type, as in `DynArray[uint256, 32]`."""
     depth = 0
     for left, text in reversed(list(pairwise(texts[: place + 1]))):
         depth += (text in ("]", ")")) - (text in ("[", "("))

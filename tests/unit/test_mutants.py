@@ -37,6 +37,7 @@ def add(amount: uint256, times: uint256 = 4) -> uint256[2]:
     """
     assert amount > LOW and not self.closed, "purse: 1 < 2"
     parts: uint256[64] = empty(uint256[64])
+    others: uint256[HIGH] = empty(uint256[HIGH])
     for part: uint256 in range(64):
         if part == packing.MASK:
             continue
@@ -95,6 +96,7 @@ def test_texts_types_signatures_and_signs_stay(changes: set[tuple[str, str]]) ->
     assert rules["equality"] == 1
     numbers = {after for rule, after in changes if rule == "number"}
     assert not {after for after in numbers if "uint256[6" in after or "def" in after or "items" in after}
+    assert not {after for rule, after in changes if "others" in after}
     assert not {after for rule, after in changes if rule == "arithmetic" and "+2" in after.replace(" ", "")}
 
 
