@@ -12,6 +12,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from bcfl.ledger.artifact import artifact
 from tests.mutants import report
 from tests.mutants.build import CONTRACTS, ROOT, baseline, digest_of, source_texts
 from tests.mutants.choice import candidates, choose
@@ -81,8 +82,13 @@ def _campaign(
             result = Result(mutant.name, sources, tests, Status.ACCEPTED, reason, 0.0, 0.0)
         elif result is None:
             if trial is None:
+                before = baseline(folder, sources)
+                if before.bytecode != artifact()["bytecode"]:
+                    raise CampaignError(
+                        "the artifact is not what the sources compile to; run `make contracts`"
+                    )
                 survey = make_survey(folder / f"survey-{sources}.json")
-                trial = Trial(folder, sources, tests, baseline(folder, sources), survey, options.timeout)
+                trial = Trial(folder, sources, tests, before, survey, options.timeout)
             result = trial.run(mutant)
             journal.write(result)
         rows.append((mutant, result))

@@ -32,6 +32,11 @@ class Baseline:
     outputs: dict[str, Output]
     functions: dict[str, list[str]]  # as `path:name`
 
+    @property
+    def bytecode(self) -> dict[str, str]:
+        """What the artifact has to hold."""
+        return {name: output["bytecode"] for name, output in self.outputs.items()}
+
     def affected(self, mutant: Mutant) -> list[str]:
         """Return the deployables whose code a mutant can change: all, where it is no function's."""
         name = f"{mutant.path}:{mutant.function}"
