@@ -9,7 +9,8 @@ from hypothesis.stateful import precondition, rule
 from bcfl.errors import Reverted
 from bcfl.protocol.types import Phase
 from testkit.harness import Account, Federation
-from tests.stateful.model import Effect, Model
+from tests.stateful.model import Model
+from tests.stateful.registry import Effect
 
 STAKE = 10_000  # the least
 people_indices = st.integers(0, 7)
@@ -41,6 +42,7 @@ class Members:
         self.model.balance += value
         current = self.f.history().current
         self.model.committee = frozenset() if current is None else frozenset(current.committee)
+        self.model.committee_size = 0 if current is None else current.electorate.whole
         if self.model.clock.phase is Phase.PROPOSE and not self.model.leader:
             self.model.leader = self.f.leader().address
         return True
@@ -52,8 +54,7 @@ class Members:
 
     def join(self, sender: Account, function: str, value: int) -> bool:
         effect = getattr(self.model, function)(self.now, sender.address, value)
-        tail = [self.f.tail(sender)] if function == "register_miner" else []
-        return self.judge(effect, sender, function, *tail, value=value)
+        return self.judge(effect, sender, function, value=value)
 
     @property
     def now(self) -> int:
@@ -80,18 +81,25 @@ class Members:
     def leave(self, caller: int, function: str) -> None:
         self.act(function, self.people[caller])
 
-    @rule(caller=people_indices)
-    def renew(self, caller: int) -> None:
-        key = self.people[caller]
-        self.judge(self.model.renew(self.now, key.address), key, "renew", self.f.tail(key))
+    @rule(caller=people_indices, function=st.sampled_from(["resume", "accept_device"]))
+    def consent(self, caller: int, function: str) -> None:
+        self.act(function, self.people[caller])
 
-    @rule(caller=st.sampled_from([7, 9]), repeats=st.booleans())
-    def admit(self, caller: int, repeats: bool) -> None:
-        late = self.people[1 if repeats else 8]
-        if repeats and late.address not in self.model.devices:
-            return
-        if self.act("register_devices", self.people[caller], [late.address]):
-            self.f.device_keys.append(late)
+    @rule(miner=st.integers(0, 3))
+    def evict(self, miner: int) -> None:
+        account = self.people[miner].address
+        self.judge(self.model.evict(self.now, account), self.f.outsider, "evict", account)
+
+    @rule(rounds=st.sampled_from([1, 16]))
+    def be_suspended_for_long(self, rounds: int) -> None:
+        self.f.wait(rounds * self.f.terms.absence_seconds)
+
+    @rule(caller=st.sampled_from([7, 9]), person=st.sampled_from([1, 4, 8]))
+    def admit(self, caller: int, person: int) -> None:
+        key = self.people[person]
+        is_new = key.address not in self.model.devices
+        if self.act("register_devices", self.people[caller], [key.address]) and is_new:
+            self.f.device_keys.append(key)
 
     @rule(caller=st.sampled_from([4, 7, 9]), device=st.sampled_from([4, 5, 7, 8]))
     def dismiss(self, caller: int, device: int) -> None:
@@ -116,11 +124,7 @@ class Members:
         args = getattr(self.f, f"claim_{role}_args")(number, position)
         for _ in range(times):
             mark = (role, earner.lower(), number)
-            effect = (
-                (lambda mark=mark: self.claims_paid.add(mark))
-                if is_accepted and mark not in self.claims_paid
-                else None
-            )
+            effect = (lambda mark=mark: self.claims_paid.add(mark)) if is_accepted else None
             self.judge(effect, self.f.outsider, f"claim_{role}", *args)
         earner = to_checksum_address(earner)
         self.earnings[earner] = self.f.contract.call("credits", earner)

@@ -1,69 +1,22 @@
 """What the contract allows, once more in Python: each call returns its effect, or None if it is illegal.
 
-Miners and devices are named by their accounts. Hashes, signatures and the draw are left to the twins.
+Miners and devices are named by their accounts. Hashes, signatures, turns and draws are left to the twins.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 
-from bcfl.protocol.types import Engine, Mode, Opening, Phase, Terms, Update
+from bcfl.protocol.types import Engine, Mode, Opening, Phase, Update
+from tests.stateful.registry import Effect, Registry
+from tests.stateful.seats import ModelClock
 
-NEVER = 2**36 - 1
-FOREVER = 2**32 - 1
 MAX_WEIGHT = 65_535
-Effect = Callable[[], None] | None
-
-
-@dataclass(frozen=True)
-class ModelClock:
-    """The clock, with sets of accounts in place of masks."""
-
-    phase: Phase = Phase.IDLE
-    deadline: int = NEVER
-    acted: frozenset[str] = frozenset()
-    expected: frozenset[str] = frozenset()
 
 
 @dataclass
-class Seat:
-    """A miner's seat in the registry."""
-
-    stake: int
-    weight: int = 0
-    exit_round: int = 0
-    changed: int = 0  # the round in which it joined, renewed or raised its stake
-    renewed: bool = False  # shows no layer in this round
-    gone: bool = False  # no longer votes; the stake is still there
-
-
-@dataclass
-class Model:
-    """A federation as its rules see it; `now` is always the time of the call that is judged."""
-
-    terms: Terms
-    owner: str
-    balance: int
-    clock: ModelClock = ModelClock()
-    round: int = 0
-    opened: int = 0
-    seats: dict[str, Seat] = field(default_factory=dict)
-    devices: list[str] = field(default_factory=list)
-    since: list[int] = field(default_factory=list)
-    until: list[int] = field(default_factory=list)
-    batches: dict[str, list[Update]] = field(default_factory=dict)
-    lone: dict[str, list[Update]] = field(default_factory=dict)
-    revealed: list[Update] = field(default_factory=list)
-    votes: dict[str, Opening] = field(default_factory=dict)
-    leader: str = ""
-    turn: int = 0
-    failed: set[str] = field(default_factory=set)
-    attested: set[str] = field(default_factory=set)
-    blocks: list[int] = field(default_factory=list)
-    engine: Engine = Engine.STAKE
-    following: Engine = Engine.STAKE  # of the next round
-    committee: frozenset[str] = frozenset()  # as the contract has drawn it
+class Model(Registry):
+    """A federation as its rules see it."""
 
     # Time.
 
@@ -79,8 +32,8 @@ class Model:
         if clock.phase is Phase.VOTE and clock.acted:
             return self.clock_at(Phase.UNVEIL, now + terms.unveil_seconds, clock.acted)
         if clock.phase is Phase.UNVEIL:
-            return replace(clock, phase=Phase.TALLY, deadline=NEVER)
-        if clock.phase in (Phase.REVEAL, Phase.VOTE, Phase.ELECT):
+            return replace(clock, phase=Phase.TALLY, deadline=now + terms.tally_seconds)
+        if clock.phase in (Phase.REVEAL, Phase.VOTE, Phase.TALLY, Phase.ELECT):
             return ModelClock(Phase.VOID, 0)
         return clock
 
@@ -95,9 +48,12 @@ class Model:
 
     def open_round(self, number: int, now: int) -> None:
         for seat in self.seats.values():
-            seat.gone = seat.exit_round != 0
-            seat.weight = 0 if seat.gone else min(seat.stake // self.terms.min_stake, MAX_WEIGHT)
-            seat.renewed = False
+            if not seat.gone and (seat.exit_round or seat.stake < self.terms.min_stake):
+                seat.exit_round = seat.exit_round or number + self.terms.exit_rounds
+                seat.gone, seat.exit_time = True, now
+            is_out = seat.gone or seat.absence.suspended
+            seat.weight = 0 if is_out else min(seat.stake // self.terms.min_stake, MAX_WEIGHT)
+            seat.also_device, seat.consents = seat.also_device or seat.consents, False
         self.round, self.opened, self.engine = number, now, self.following
         self.batches, self.lone, self.revealed, self.votes = {}, {}, [], {}
         self.clock = self.clock_at(Phase.COMMIT, now + self.terms.commit_seconds, self.active())
@@ -106,87 +62,20 @@ class Model:
         return frozenset(account for account, seat in self.seats.items() if seat.weight)
 
     def electors(self) -> frozenset[str]:
-        return self.committee if self.engine is Engine.COMMITTEE else self.active()
+        return self.committee or self.active()
 
-    def weight(self, people: frozenset[str] | set[str]) -> int:
-        if self.engine is Engine.COMMITTEE:
-            return len(people)
-        return sum(self.seats[account].weight for account in people)
-
-    # Membership.
+    def decides(self, people: frozenset[str] | set[str]) -> bool:
+        """Whether these are more than half of all active weight, or two thirds of all members."""
+        if self.committee:
+            return len(people) * 3 > self.committee_size * 2
+        weight = sum(self.seats[account].weight for account in people)
+        return weight * 2 > sum(seat.weight for seat in self.seats.values())
 
     def start(self, now: int, sender: str) -> Effect:
-        if sender != self.owner or self.clock.phase is not Phase.IDLE:
+        is_late = now >= self.deployed + self.terms.exit_seconds
+        if (sender != self.owner and not is_late) or self.clock.phase is not Phase.IDLE:
             return None
         return lambda: self.open_round(1, now)
-
-    def register_miner(self, now: int, account: str, value: int) -> Effect:
-        del now
-        is_barred = self.terms.mode == Mode.FULL and account not in self.devices
-        if account in self.seats or is_barred or value < self.terms.min_stake:
-            return None
-        return lambda: self.seats.update({account: Seat(value, changed=self.round)})
-
-    def renew(self, now: int, account: str) -> Effect:
-        del now
-        seat = self.seats.get(account)
-        if seat is None or seat.gone or seat.exit_round:
-            return None
-
-        def effect() -> None:
-            seat.changed, seat.renewed = self.round, True
-
-        return effect
-
-    def top_up(self, now: int, account: str, value: int) -> Effect:
-        del now
-        seat = self.seats.get(account)
-        if seat is None or seat.exit_round or seat.stake + value < self.terms.min_stake:
-            return None
-
-        def effect() -> None:
-            seat.stake, seat.changed = seat.stake + value, self.round
-
-        return effect
-
-    def leave_miner(self, now: int, account: str) -> Effect:
-        del now
-        seat = self.seats.get(account)
-        if seat is None or seat.exit_round:
-            return None
-        return lambda: setattr(seat, "exit_round", self.round + 1 + self.terms.exit_rounds)
-
-    def release_stake(self, now: int, account: str) -> Effect:
-        del now
-        seat = self.seats.get(account)
-        if seat is None or not seat.exit_round or self.round < seat.exit_round:
-            return None
-
-        def effect() -> None:
-            self.balance -= self.seats.pop(account).stake
-
-        return effect
-
-    def register_devices(self, now: int, sender: str, accounts: list[str]) -> Effect:
-        del now
-        if sender != self.owner or set(accounts) & set(self.devices) or len(set(accounts)) < len(accounts):
-            return None
-
-        def effect() -> None:
-            self.devices += accounts
-            self.since += [self.round + 1] * len(accounts)
-            self.until += [FOREVER] * len(accounts)
-
-        return effect
-
-    def leave_device(self, now: int, sender: str, account: str) -> Effect:
-        del now
-        if sender not in (account, self.owner) or account not in self.devices:
-            return None
-        index = self.devices.index(account)
-        if self.until[index] != FOREVER:
-            return None
-        return lambda: self.until.__setitem__(index, self.round + 1)
 
     # The round.
 
@@ -195,7 +84,9 @@ class Model:
         if clock.phase is not Phase.COMMIT:
             return None
         if account not in clock.expected or account in clock.acted:
-            return (lambda: self.lone.update({account: batch})) if account in self.devices else None
+            is_barred = account in clock.acted and not self.seats[account].also_device
+            is_device = account in self.devices and not is_barred
+            return (lambda: self.lone.update({account: batch})) if is_device else None
 
         def effect() -> None:
             self.batches[account] = batch
@@ -210,25 +101,40 @@ class Model:
         is_alone = bool(updates) and batch == self.lone.get(submitter)
         if clock.phase is not Phase.REVEAL or not (is_seated or is_alone):
             return None
-        if len(self.revealed) + len(updates) > self.terms.max_updates or not self.are_valid(updates, now):
+        fresh = self.fresh(updates)
+        is_full = len(self.revealed) + len(fresh) > self.terms.max_updates
+        if is_full or not self.are_bounded(updates, now) or not self.are_members(fresh):
             return None
 
         def effect() -> None:
             self.clock = clock
-            self.revealed += updates
+            self.revealed += fresh
             if is_seated and (sender == submitter or len(updates) == len(batch)):
                 self.record_act(clock, submitter, now, self.terms.grace)
 
         return effect
 
-    def are_valid(self, updates: list[Update], now: int) -> bool:
-        """Whether each update is one that its device may reveal now, signed with its own key."""
-        devices = [update.device for update in self.revealed + updates]
-        return len(set(devices)) == len(devices) and all(
+    def fresh(self, updates: list[Update]) -> list[Update]:
+        """The first update of each device that has revealed none; the others are skipped."""
+        seen = {update.device for update in self.revealed}
+        fresh: dict[int, Update] = {}
+        for update in updates:
+            if update.device not in seen:
+                fresh.setdefault(update.device, update)
+        return list(fresh.values())
+
+    def are_bounded(self, updates: list[Update], now: int) -> bool:
+        return all(
             update.round == self.round
             and 0 < update.samples <= self.terms.max_samples
             and update.microseconds <= (now - self.opened) * 1_000_000
-            and update.device < len(self.devices)
+            for update in updates
+        )
+
+    def are_members(self, updates: list[Update]) -> bool:
+        """Whether each is of a device of this round, signed with its own key."""
+        return all(
+            update.device < len(self.devices)
             and self.since[update.device] <= self.round < self.until[update.device]
             for update in updates
         )
@@ -246,8 +152,10 @@ class Model:
 
     def unveil(self, now: int, opening: Opening) -> Effect:
         clock, account = self.due(now), opening.miner
-        if clock.phase is not Phase.UNVEIL or account not in clock.expected - clock.acted:
+        if clock.phase is not Phase.UNVEIL or account not in clock.expected:
             return None
+        if account in clock.acted:
+            return lambda: None
         is_barred = opening.wish is not None and self.terms.mode != Mode.HYBRID
         if is_barred or self.votes[account] != opening:
             return None
@@ -260,14 +168,14 @@ class Model:
             return None
 
         def effect() -> None:
-            for account in clock.expected - clock.acted:
-                self.penalize(account, self.terms.vote_penalty)
-            quorum = self.weight(clock.acted) * 2 >= self.weight(self.electors())
-            if clock.acted and quorum and self.terms.mode == Mode.HYBRID:
+            if clock.acted:
+                self.count_absence(clock, now)
+            quorum = self.decides(clock.acted)
+            if clock.acted and quorum and self.terms.mode == Mode.HYBRID and not self.committee:
                 self.choose(clock.acted)
             if not clock.acted or not quorum or weight < self.terms.min_updates:
                 return self.open_round(self.round + 1, now)
-            self.turn, self.failed = 0, set()
+            self.turn, self.failed, self.attested, self.standing = 0, set(), set(), False
             return self.lead(now, clock.acted)
 
         return effect
@@ -275,14 +183,27 @@ class Model:
     def choose(self, voters: frozenset[str]) -> None:
         for engine in Engine:
             wishing = {account for account in voters if self.votes[account].wish is engine}
-            if self.weight(wishing) * 2 > self.weight(voters):
+            if self.decides(wishing):
                 self.following = engine
+
+    def count_absence(self, clock: ModelClock, now: int) -> None:
+        """Let those pay who could vote and have no open vote."""
+        for account in self.electors():
+            seat = self.seats[account]
+            if account in clock.acted:
+                seat.absence.missed = max(0, seat.absence.missed - 1)
+                continue
+            doublings = seat.absence.miss(now, self.round, self.terms)
+            if account in clock.expected:
+                self.penalize(account, self.terms.vote_penalty * seat.weight)
+            elif doublings >= 0:
+                self.penalize(account, (seat.stake * self.terms.absence_penalty << doublings) // 10_000)
 
     def penalize(self, account: str, penalty: int) -> None:
         self.seats[account].stake -= min(penalty, self.seats[account].stake)
 
     def lead(self, now: int, voters: frozenset[str]) -> None:
-        self.leader, self.attested = "", set()
+        self.leader = ""
         phase, seconds = (
             (Phase.ELECT, self.terms.elect_seconds)
             if self.engine is Engine.POW
@@ -305,11 +226,10 @@ class Model:
         clock = self.clock
         if clock.phase is not Phase.PROPOSE or account != self.leader or now >= clock.deadline:
             return None
-        if self.seats[account].renewed:
-            return None
 
         def effect() -> None:
-            self.attested = {account}
+            self.attested.add(account)
+            self.standing = True
             self.clock = self.clock_at(Phase.ATTEST, now + self.terms.attest_seconds, clock.expected)
 
         return effect
@@ -321,7 +241,7 @@ class Model:
         return (lambda: self.attested.add(account)) if account in clock.expected - self.attested else None
 
     def is_supported(self) -> bool:
-        return self.weight(self.attested) * 3 > self.weight(self.clock.expected) * 2
+        return self.decides(self.attested)
 
     def finalize(self, now: int, right: bool) -> Effect:
         window = self.clock.deadline - self.terms.attest_seconds + self.terms.challenge_seconds
@@ -346,7 +266,7 @@ class Model:
                 self.penalize(self.leader, self.terms.leader_penalty)
             self.failed.add(self.leader)
             self.turn += 1
-            if self.turn == len(clock.expected):
+            if self.failed == clock.expected:
                 self.open_round(self.round + 1, now)
             else:
                 self.lead(now, clock.expected)

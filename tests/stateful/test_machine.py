@@ -16,19 +16,21 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 
 from bcfl.protocol import submissions, verification
 from bcfl.protocol.election import search
-from bcfl.protocol.types import Engine, Mode, Opening, Phase, Update, Verdict
+from bcfl.protocol.types import Electorate, Engine, Mode, Opening, Phase, Update, Verdict
 from testkit.harness import TERMS, Account, Federation, account, digest
 from tests.stateful.invariants import Invariants
 from tests.stateful.members import STAKE, Members, people_indices
 from tests.stateful.model import Model
+from tests.stateful.seats import NEVER
 
 CAMPAIGN = os.environ.get("HYPOTHESIS_PROFILE") == "explore"
 SHORT = replace(
-    TERMS, min_stake=STAKE, vote_penalty=STAKE, leader_penalty=STAKE // 2, reward=5_000,
-    max_updates=5, grace=7,
+    TERMS, min_stake=STAKE, vote_penalty=STAKE // 5, leader_penalty=STAKE // 5, reward=5_000,
+    absence_penalty=200, max_updates=5, grace=7,
     min_updates=2, max_samples=1000, exit_rounds=1, pow_target=2**255, challenge_seconds=20,
-    commit_seconds=60, reveal_seconds=60, vote_seconds=60, unveil_seconds=60, elect_seconds=60,
-    propose_seconds=60, attest_seconds=60,
+    challenge_bond=STAKE // 10, commit_seconds=60, reveal_seconds=60, vote_seconds=60,
+    unveil_seconds=60, tally_seconds=60, elect_seconds=60, propose_seconds=10, attest_seconds=60,
+    answer_seconds=10, exit_seconds=600, absence_seconds=1_300,
 )  # fmt: skip
 masks = st.integers(0, 7)
 wishes = st.sampled_from([None, None, *Engine])
@@ -48,6 +50,7 @@ class Machine(Members, Invariants, RuleBasedStateMachine):
         if self.mode is Mode.FULL:
             self.f.miner_keys[:] = self.f.device_keys[:3]
         self.model = Model(terms, self.f.owner.address, 12_000, engine=self.engine, following=self.engine)
+        self.model.deployed = self.f.clock.opened
         self.last = (0, 0, 0)
         self.claims_paid: set[tuple[str, str, int]] = set()
         self.earnings: dict[str, int] = {}
@@ -114,8 +117,9 @@ class Machine(Members, Invariants, RuleBasedStateMachine):
     def commit_vote(self, caller: int, bits: int, wish: Engine | None) -> None:
         key = self.people[caller]
         opening = self.opening(key, bits, wish)
+        digest_ = self.f.vote_digest(opening) if self.model.round else digest("none")
         effect = self.model.commit_vote(self.now, key.address, opening)
-        self.judge(effect, key, "commit_vote", verification.vote_digest(opening))
+        self.judge(effect, key, "commit_vote", digest_)
 
     @rule(caller=people_indices, other=st.booleans())
     def unveil(self, caller: int, other: bool) -> None:
@@ -132,7 +136,10 @@ class Machine(Members, Invariants, RuleBasedStateMachine):
         number, is_tally = self.model.round, self.phase is Phase.TALLY
         votes = self.f.votes() if is_tally else []
         args = self.f.tally_args(votes) if is_tally else [[], [], [], [], []]
-        twin = verification.tally(self.f.words() if votes else [], votes, self.model.engine)
+        current = self.f.history().current
+        electorate = Electorate(0) if current is None else current.electorate
+        words = self.f.words() if votes else []
+        twin = verification.tally(words, votes, electorate, self.model.engine)
         effect = self.model.tally(self.now, sum(twin.accepted))
         if self.judge(effect, self.people[caller], "tally", *args):
             self.f.tallies[number] = twin
@@ -162,17 +169,20 @@ class Machine(Members, Invariants, RuleBasedStateMachine):
     @rule(caller=people_indices)
     def propose(self, caller: int) -> None:
         key = self.people[caller]
-        self.judge(self.model.propose(self.now, key.address), key, "propose", *self.f.proposal())
+        number = self.model.round
+        accepted = self.f.accepted() if number in self.f.tallies else digest("none")
+        self.judge(self.model.propose(self.now, key.address), key, "propose", accepted, *self.f.proposal())
 
     @rule(caller=people_indices, right=st.sampled_from([True, True, False]))
     def attest(self, caller: int, right: bool) -> None:
         key = self.people[caller]
+        right = right and self.model.round in self.f.tallies
         digest_ = self.f.proposal_digest() if right else digest("other")
         self.judge(self.model.attest(self.now, key.address, right), key, "attest", digest_)
 
     @rule(caller=people_indices, right=st.sampled_from([True, True, False]))
     def finalize(self, caller: int, right: bool) -> None:
-        proposal = self.f.proposal() if right else (digest("other"),) * 4
+        proposal = self.f.proposal() if right else (digest("other"),) * 3
         self.judge(self.model.finalize(self.now, right), self.people[caller], "finalize", *proposal)
 
     @rule(caller=people_indices)
@@ -192,7 +202,7 @@ class Machine(Members, Invariants, RuleBasedStateMachine):
 
     @rule(offset=st.sampled_from([-1, 0]))
     def expire(self, offset: int) -> None:
-        if self.model.clock.deadline < 2**36 - 1:
+        if self.model.clock.deadline < NEVER:
             self.f.chain.warp(max(self.now, self.model.clock.deadline + offset))
 
     @precondition(lambda self: self.phase is not Phase.IDLE)
@@ -301,7 +311,7 @@ class CommitteeMachine(Machine):
 
 
 class FullMachine(Machine):
-    """The same where all miners are devices, drawn by their resources."""
+    """The same where all miners are devices and lead by their resources."""
 
     engine, mode = Engine.RESOURCE, Mode.FULL
 
@@ -329,7 +339,7 @@ PowMachine.TestCase.settings = SIZE
 CommitteeMachine.TestCase.settings = SIZE
 FullMachine.TestCase.settings = SIZE
 HybridMachine.TestCase.settings = SIZE
-TestLottery = Machine.TestCase
+TestTurns = Machine.TestCase
 TestRace = PowMachine.TestCase
 TestCommittee = CommitteeMachine.TestCase
 TestFull = FullMachine.TestCase
