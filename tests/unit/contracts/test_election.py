@@ -1,15 +1,13 @@
-"""election.vy: lottery and race, the next in line, and the target."""
+"""election.vy: turns and races, the next in line, and the target."""
 
 from __future__ import annotations
 
-from collections import Counter
 from dataclasses import replace
-from itertools import permutations
 
 import pytest
 
-from bcfl.protocol.election import ease, proof_value, ranking, retarget, search
-from bcfl.protocol.hashing import keccak
+from bcfl.protocol import turns
+from bcfl.protocol.election import ease, proof_value, retarget, search
 from bcfl.protocol.types import Phase, VoidReason
 from testkit.harness import ETHER, TERMS, Federation, reverts
 from testkit.mocks import mock
@@ -22,8 +20,8 @@ def test_default_behavior() -> None:
     federation = (
         Federation(miners=4, stakes=(ETHER, 2 * ETHER, 3 * ETHER, 4 * ETHER)).open().until(Phase.PROPOSE)
     )
-    leader, turn, voting, weight, *_ = federation.contract.call("lead_now")
-    assert (leader, turn, voting, weight) == (federation.ranking()[0], 0, 10, 0)
+    leader, turn, whole, weight, *_ = federation.contract.call("lead_now")
+    assert (leader, turn, whole, weight) == (federation.miner_keys[3].address, 0, 10, 0)
     assert federation.round_events("Elected") == [{"round": 1, "leader": leader, "turn": 0, "nonce": 0}]
 
 
@@ -35,19 +33,64 @@ def test_every_voter_leads_once_in_the_order_of_the_ranking() -> None:
     assert sorted(ranking) == sorted(key.address for key in federation.miner_keys)
 
 
-def test_the_order_of_unveiling_does_not_move_the_draw() -> None:
-    election, owner = mock("ElectionMock")
-    del owner
-    words = [1 << 160 | index for index in range(1, 5)]
-    seed = keccak(b"seed")
-    orders = (election.call("draws", 0, [seed], list(order), [0] * 4) for order in permutations(words))
-    assert len(set(orders)) == 1
+@pytest.mark.parametrize("order", [(0, 1, 2, 3), (3, 1, 0, 2)])
+def test_the_order_of_unveiling_moves_no_lead(order: tuple[int, ...]) -> None:
+    federation = Federation(miners=4).open().until(Phase.UNVEIL)
+    for index in order:
+        federation.unveil(federation.opening(index))
+    federation.tally()
+    assert federation.leader() is federation.miner_keys[0]  # of the same credit, the lowest seat
 
 
-def test_equal_stakes_have_equal_chances() -> None:
-    words = [1 << 160 | index for index in range(1, 5)]
-    firsts = Counter(ranking(keccak(bytes([i, j])), words)[0] for i in range(20) for j in range(100))
-    assert all(abs(firsts[item] - 500) < 100 for item in words)  # five standard deviations
+def test_leads_follow_the_weights() -> None:
+    """In every window of ten rounds a miner leads as often as it has tenths of the weight."""
+    federation = Federation(2, 4, stakes=(ETHER, 2 * ETHER, 3 * ETHER, 4 * ETHER), pool=0).open()
+    for _ in range(12):
+        federation.finish()
+    leaders = [event.args["leader"] for event in federation.contract.events(name="Finalized")]
+    for first in range(3):
+        window = leaders[first : first + 10]
+        assert [window.count(key.address) for key in federation.miner_keys] == [1, 2, 3, 4]
+
+
+def credits(federation: Federation) -> list[int]:
+    return list(federation.contract.call("turn_credits"))[: federation.miners]
+
+
+def test_credits_are_the_twins() -> None:
+    federation = Federation(miners=3, stakes=(ETHER, 2 * ETHER, 4 * ETHER)).open()
+    assert credits(federation) == [turns.JOINING] * 3
+    twin: turns.Credits = {}
+    for _ in range(4):
+        leader, twin = turns.take_turn(twin, {0: 1, 1: 2, 2: 4})
+        federation.until(Phase.PROPOSE)
+        assert federation.leader() is federation.miner_keys[leader]
+        assert credits(federation) == [twin[seat] for seat in range(3)]
+        federation.finish()
+    assert {seat: federation.history().credits[seat] for seat in range(3)} == twin
+
+
+def test_who_is_absent_earns_no_lead() -> None:
+    federation = Federation(miners=4).open().until(Phase.VOTE)
+    vote_some(federation, 3)
+    federation.tally()
+    assert credits(federation)[3] == turns.JOINING
+    assert sum(credits(federation)[:3]) == pytest.approx(3 * turns.JOINING, abs=3)
+
+
+def test_who_passes_on_a_standing_proposal_neither_earns_nor_pays() -> None:
+    federation = Federation(miners=3).open().until(Phase.ATTEST)
+    before = credits(federation)
+    federation.expire()
+    federation.send(federation.outsider, "skip", *federation.skip_args())
+    lead = federation.contract.call("lead_now")
+    assert (lead[0], lead[1], lead[8]) == (federation.miner_keys[1].address, 1, True)
+    assert credits(federation) == before
+    assert federation.history().credits == dict(enumerate(before))
+    federation.propose()
+    assert credits(federation) == before
+    (_, event) = federation.round_events("Proposed")
+    assert (event["leader"], event["author"]) == tuple(key.address for key in federation.miner_keys[1::-1])
 
 
 def test_the_race_ends_with_the_first_proof() -> None:
@@ -106,6 +149,7 @@ def test_who_lost_its_turn_does_not_race_again() -> None:
     federation.solve(2)
     federation.finish()
     assert federation.block(1).leader == federation.miner_keys[2].address
+    assert federation.history().credits == dict.fromkeys(range(3), turns.JOINING)  # a race moves none
 
 
 def test_a_race_that_all_lose_ends() -> None:

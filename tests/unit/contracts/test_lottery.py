@@ -1,4 +1,4 @@
-"""lottery.vy: twin and bytecode agree, the logarithm is one, places are won in proportion to the weights."""
+"""lottery.vy: committees of twin and bytecode agree, the logarithm is one, places are won by weight."""
 
 from __future__ import annotations
 
@@ -12,7 +12,8 @@ import pytest
 from bcfl.ledger.contract import Contract
 from bcfl.protocol import lottery
 from bcfl.protocol.hashing import keccak, word
-from bcfl.protocol.lottery import COMMITTEE, LEAD, Entrant
+from bcfl.protocol.limits import COMMITTEES
+from bcfl.protocol.lottery import Entrant
 from testkit.mocks import mock
 
 EDGES = [0, 1, 2, 3, 2**128, lottery.ROOT << 128, (lottery.ROOT << 128) - 1, 2**255, 2**255 - 1, 2**256 - 1]
@@ -32,15 +33,15 @@ def account(number: int) -> int:
 
 
 def packed(entrants: Sequence[Entrant]) -> list[int]:
-    words = [item.novice << 192 | item.weight << 160 | item.account for item in entrants]
+    words = [item.weight << 160 | item.account for item in entrants]
     return words + [0] * (64 - len(words))
 
 
-def draw_masks(entrants: Sequence[Entrant], purpose: int, picks: int, count: int) -> list[int]:
+def draw_masks(entrants: Sequence[Entrant], committee: int, picks: int, count: int) -> list[int]:
     """The masks of many draws by the contract."""
     masks: list[int] = []
     for part in parts(seeds(count, "draw"), 10 if picks > 1 else 100):
-        masks += contract().call("drawn", part, purpose, packed(entrants), picks)
+        masks += contract().call("drawn", part, committee, packed(entrants), picks)
     return masks
 
 
@@ -52,48 +53,34 @@ def mask(entrants: Sequence[Entrant], members: Sequence[Entrant]) -> int:
     return sum(1 << entrants.index(item) for item in members)
 
 
-def test_twin_and_bytecode_agree_on_committees() -> None:
-    entrants = [Entrant(account(i), 1 + i * i, novice=i % 7 == 6) for i in range(12)]
-    expected = [mask(entrants, lottery.order(seed, COMMITTEE, entrants)[:5]) for seed in seeds(20, "draw")]
-    assert draw_masks(entrants, COMMITTEE, 5, 20) == expected
+@pytest.mark.parametrize("committee", range(COMMITTEES))
+def test_twin_and_bytecode_agree_on_committees(committee: int) -> None:
+    entrants = [Entrant(account(i), 1 + i * i) for i in range(12)]
+    expected = [mask(entrants, lottery.order(seed, committee, entrants)[:5]) for seed in seeds(20, "draw")]
+    assert draw_masks(entrants, committee, 5, 20) == expected
 
 
 @pytest.mark.parametrize("picks", [1, 7, 64])
 def test_sixty_four_entrants(picks: int) -> None:
     entrants = [Entrant(account(i), 1 + i % 3) for i in range(64)]
-    order = lottery.order(seeds(1, "draw")[0], COMMITTEE, entrants)
-    assert draw_masks(entrants, COMMITTEE, picks, 1) == [mask(entrants, order[:picks])]
+    order = lottery.order(seeds(1, "draw")[0], 0, entrants)
+    assert draw_masks(entrants, 0, picks, 1) == [mask(entrants, order[:picks])]
 
 
 def test_a_committee_larger_than_the_miners_is_all_of_them() -> None:
     entrants = [Entrant(account(i), 1) for i in range(3)]
-    assert draw_masks(entrants, COMMITTEE, 64, 1) == [0b111]
-    assert draw_masks(entrants[:1], COMMITTEE, 5, 1) == [1]
-    assert draw_masks([], COMMITTEE, 5, 1) == [0]
-
-
-def test_weight_zero_comes_last() -> None:
-    entrants = [Entrant(account(0), 0), Entrant(account(1), 1), Entrant(account(2), 0)]
-    orders = [lottery.order(seed, LEAD, entrants) for seed in seeds(50, "draw")]
-    assert {order[0].account for order in orders} == {account(1)}
-    ties = sorted([account(0), account(2)])
-    assert {tuple(item.account for item in order[1:]) for order in orders} == {tuple(ties)}
-    assert set(draw_masks(entrants, LEAD, 1, 20)) == {0b010}
-
-
-def test_novices_rank_after_everybody_else() -> None:
-    entrants = [Entrant(account(0), 65_535, novice=True), Entrant(account(1), 1), Entrant(account(2), 1)]
-    assert all(lottery.order(seed, LEAD, entrants)[-1].novice for seed in seeds(100, "draw"))
-    assert all(bits & 1 == 0 for bits in draw_masks(entrants, LEAD, 2, 20))
+    assert draw_masks(entrants, 0, 64, 1) == [0b111]
+    assert draw_masks(entrants[:1], 0, 5, 1) == [1]
+    assert draw_masks([], 0, 5, 1) == [0]
 
 
 def test_who_stays_away_changes_nobody_elses_place() -> None:
     entrants = [Entrant(account(i), 1 + i) for i in range(6)]
     for seed in seeds(50, "draw"):
-        order = lottery.order(seed, LEAD, entrants)
+        order = lottery.order(seed, 0, entrants)
         for absent in entrants:
             present = [item for item in entrants if item != absent]
-            assert lottery.order(seed, LEAD, present) == [item for item in order if item != absent]
+            assert lottery.order(seed, 0, present) == [item for item in order if item != absent]
 
 
 def exact(ticket: int) -> Decimal:
@@ -123,7 +110,7 @@ def test_waits_fall_as_tickets_rise() -> None:
 def test_places_are_won_in_proportion(weights: tuple[int, ...]) -> None:
     entrants = [Entrant(account(i), weight) for i, weight in enumerate(weights)]
     draws = 4000
-    firsts = Counter(lottery.order(seed, LEAD, entrants)[0] for seed in seeds(draws, "share"))
+    firsts = Counter(lottery.order(seed, 0, entrants)[0] for seed in seeds(draws, "share"))
     total = sum(weights)
     expected_counts = [draws * item.weight / total for item in entrants]
     counts = zip(entrants, expected_counts, strict=True)
@@ -131,7 +118,8 @@ def test_places_are_won_in_proportion(weights: tuple[int, ...]) -> None:
     assert squares < 16.3  # one in a thousand for three degrees of freedom
 
 
-def test_purposes_are_drawn_apart() -> None:
-    entrants = [Entrant(account(i), 1) for i in range(5)]
-    orders = [[lottery.order(seed, p, entrants) for p in (LEAD, COMMITTEE)] for seed in seeds(20, "draw")]
-    assert sum(one == other for one, other in orders) < 5
+def test_committees_are_drawn_apart() -> None:
+    entrants = [Entrant(account(i), 1) for i in range(8)]
+    drawn = [lottery.committees(seed, entrants, 3) for seed in seeds(40, "draw")]
+    # One of 56 sets for each committee.
+    assert sum(one == two or two == three or one == three for one, two, three in drawn) < 8
