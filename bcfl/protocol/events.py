@@ -214,7 +214,7 @@ def _proposed(history: History, event: LogEvent) -> None:
     if round_.standing and round_.proposals[-1].content == proposal.content:
         before = [account for account in round_.proposals[-1].attested if account != leader]
         proposal = replace(proposal, attested=(*before, leader))
-    elif round_.standing:
+    elif round_.standing and all(item.content != proposal.content for item in round_.proposals):
         history.credits = turns.charge(history.credits, history.miners[leader].index)
     round_.standing = True
     round_.proposals.append(proposal)

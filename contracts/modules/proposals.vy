@@ -6,7 +6,7 @@
         updates: it has no choice there. The others recompute the proposal and attest; more than half of all active
         weight, or two thirds of a committee, makes it final when the challenge window is over. A leader that is
         late, or that nobody attests, loses its turn. A proposal belongs to its content: whoever
-        proposes what stands already attests it, and the lead is that of its first author.
+        proposes what stands already, or what stood before in the round, attests it, and the lead is that of its first author.
         The proposal is one word: the upper 248 bits of its digest, and the author's seat.
 """
 
@@ -34,6 +34,7 @@ uses: treasury
 
 
 proposal: uint256
+authors: HashMap[uint256, uint256]  # upper bits of a digest that was replaced -> its first author's seat + 1
 root: bytes32
 cid: bytes32
 
@@ -73,8 +74,14 @@ def propose(accepted: bytes32, root: bytes32, cid: bytes32, rows: bytes32):
         if (standing ^ digest) >> 8 == 0:
             seat = standing & constants.MASK8
         else:
-            # The lead that this turn passed on was paid for by the first author: another model is another lead.
-            turns._charge(seat)
+            # Nobody takes a lead from the first author of a content by putting another in between. Another content
+            # is another lead: what this turn passed on has been paid for by the author of the first one.
+            self.authors[standing >> 8] = (standing & constants.MASK8) + 1
+            author: uint256 = self.authors[digest >> 8]
+            if author == 0:
+                turns._charge(seat)
+            else:
+                seat = author - 1
             lead &= ~(constants.MASK24 << election.ATTESTED_WEIGHT | constants.MASK64 << election.ATTESTED)
     self.proposal = digest & ~constants.MASK8 | seat
     if (lead >> election.ATTESTED) & bit == 0:
