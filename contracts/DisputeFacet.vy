@@ -18,6 +18,8 @@ uses: docket
 
 exports: (
     disputes.__interface__,
+    docket.announce_challenge,
+    docket.settle,
     docket.dispute_price,
 )
 

@@ -24,7 +24,7 @@ from testkit.forged_proposals import (
     random_terms,
     ruling,
 )
-from testkit.harness import TERMS
+from testkit.harness import CHALLENGED
 from testkit.proposal_fixture import ProposalFixture
 
 FORGED_CASES = 10_000  # cases of the campaign
@@ -89,7 +89,7 @@ def on_the_contract(count: int, seed: int = 0) -> Counter[str]:
 
 @dataclass(frozen=True)
 class Cost:
-    """What one challenge took."""
+    """What one challenge took, once it was announced."""
 
     gas: int
     size: int  # bytes of the transaction
@@ -104,7 +104,7 @@ def terms_of(updates: int, parameters: int, leaf_lanes: int, lane_bits: int, rul
     """Return the terms of a task of a size."""
     shift = {32: 0, 16: 8, 8: 16}[lane_bits]
     return replace(
-        TERMS, parameters=parameters, leaf_lanes=leaf_lanes, max_updates=updates, lane_bits=lane_bits,
+        CHALLENGED, parameters=parameters, leaf_lanes=leaf_lanes, max_updates=updates, lane_bits=lane_bits,
         shift=shift, rule=rule,
     )  # fmt: skip
 
@@ -131,8 +131,11 @@ def lone_place(fixture: ProposalFixture, updates: int) -> tuple[ChallengeContext
     points = tuple(rng.bytes(32) for _ in range(-(-updates // 32)))
     matches = (updates,) * len(setting.voters)
     tally = Tally(points, rng.bytes(32), setting.voters, matches, (True,) * updates, sum(samples))
-    candidate = Candidate(roots[2], rng.bytes(32), weights_digest(samples), roots[0], setting.layer)
-    digests = (candidate.digest(setting.round), roots[1], tally_digest(tally))
+    candidate, accepted = (
+        Candidate(roots[2], rng.bytes(32), weights_digest(samples), roots[0]),
+        tally_digest(tally),
+    )
+    digests = (candidate.digest(setting.round, accepted), roots[1], accepted)
     values = [
         lane_of(b"\x00" + bytes(row.tobytes()), lane, row.itemsize)
         for row in table.astype(table.dtype.newbyteorder(">"))

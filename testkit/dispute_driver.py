@@ -4,25 +4,39 @@ from __future__ import annotations
 
 from typing import Any
 
+from bcfl.ledger.contract import Receipt
 from bcfl.protocol import disputes, merkle
-from bcfl.protocol.challenges import Trees, rows_digest
-from bcfl.protocol.disputes import Course, Dispute, DisputeSubject
+from bcfl.protocol.challenges import Challenge, Trees, rows_digest
+from bcfl.protocol.disputes import Course, Dispute, DisputeSubject, State
 from bcfl.protocol.evidence import Evidence, Vectors
 from bcfl.protocol.hashing import keccak, word
 from bcfl.protocol.limits import LEVELS
-from testkit.harness import account
+from testkit.harness import Account, account
 from testkit.proposal_fixture import ProposalFixture
 
 ANSWERER = account("late", 0)
+MOVES = {"Disputed", "RowsShown", "NodesShown", "LeafShown", "Pursued", "DisputeEnded"}
 
 
 class DisputeDriver:
-    """A dispute of a proposal, right or forged, on the contract and on the twin."""
+    """A dispute of a proposal, right or forged, on the contract and on the twin.
 
-    def __init__(self, fixture: ProposalFixture, evidence: Evidence, tree: Trees) -> None:
+    `stands`: the proposal stands already, for one more dispute of it.
+    """
+
+    def __init__(
+        self,
+        fixture: ProposalFixture,
+        evidence: Evidence,
+        tree: Trees,
+        challenger: Account | None = None,
+        stands: bool = False,
+    ) -> None:
         self.fixture, self.evidence, self.terms = fixture, evidence, fixture.terms
         self.federation = fixture.federation
-        fixture.put_proposal(evidence.context)
+        self.challenger = challenger or self.federation.outsider
+        if not stands:
+            fixture.put_proposal(evidence.context)
         self.position = max(i for i, bit in enumerate(evidence.tally.accepted) if bit)
         update_vectors = Vectors([evidence.lanes[-1]], self.terms.leaf_lanes)
         source: Any = {Trees.MODEL: evidence.model, Trees.ROWS: evidence.rows, Trees.UPDATE: update_vectors}[
@@ -33,40 +47,39 @@ class DisputeDriver:
         )
         self.source = source
         self.kind = tree
+        self.number = 0
+        self.opening_block = 0
 
     @property
     def proposal(self) -> tuple[bytes, ...]:
         c = self.evidence.candidate
-        return c.root, c.cid, rows_digest(c.weights, c.rows), c.layer
+        return c.root, c.cid, rows_digest(c.weights, c.rows)
 
-    def open(self, bond: int | None = None, **changes: Any) -> None:
+    def open(self, bond: int | None = None, **changes: Any) -> Receipt:
         """Open the dispute; `changes` replace its arguments by name."""
-        fields: dict[str, Any] = dict(zip(("root", "cid", "rows", "layer"), self.proposal, strict=True))
+        fields: dict[str, Any] = dict(zip(("root", "cid", "rows"), self.proposal, strict=True))
         function, extra_fields = "dispute", dict[str, Any](tree=self.kind)
         if self.kind is Trees.UPDATE:
             evidence, place = self.evidence, self.position
             opening = disputes.update_args(evidence.tally, evidence.words, place, evidence.updates[place])
             function = "dispute_update"
+            fields = {"accepted": evidence.context.accepted} | fields
             extra_fields = dict(zip(("position", "tally", "opening", "group"), opening, strict=True))
-        value = self.terms.challenge_bond if bond is None else bond
+        value = self.federation.contract.call("dispute_price") if bond is None else bond
         args = (fields | extra_fields | changes).values()
-        self.federation.send(self.federation.outsider, function, *args, value=value)
+        receipt = self.federation.send(self.challenger, function, *args, value=value)
+        (event,) = receipt.events
+        self.number, self.opening_block = event.args["number"], event.block
+        return receipt
 
     @property
     def course(self) -> Course:
         """Follow the dispute in the contract's events, by the twin's rules."""
-        names = {"Disputed", "RowsShown", "NodesShown", "LeafShown", "Pursued", "DisputeEnded"}
-        events = [e for e in self.federation.contract.events(self.opening_block) if e.name in names]
-        root, _, rows, _ = self.proposal
+        events = [e for e in self.federation.contract.events(self.opening_block) if e.name in MOVES]
+        root, _, rows = self.proposal
         bits = enumerate(self.evidence.tally.accepted)
         roots = {place: self.evidence.updates[place].root for place, bit in bits if bit}
-        proposal = DisputeSubject(self.evidence.context.proposal, root, rows, roots)
-        return disputes.courses(self.terms, proposal, events)[-1]
-
-    @property
-    def opening_block(self) -> int:
-        """The block in which the last dispute was opened."""
-        return [e for e in self.federation.contract.events() if e.name == "Disputed"][-1].block
+        return disputes.courses(self.terms, DisputeSubject(root, rows, roots), events)[self.number]
 
     @property
     def state(self) -> Dispute:
@@ -80,28 +93,46 @@ class DisputeDriver:
         every = [level[i : i + 32] for i in range(0, len(level), 32)]
         return every[first : first + state.due_nodes(self.terms)]
 
-    def answer(self) -> Any:
+    def answer(self) -> Receipt:
+        """Make the answer that is due; what is behind `rows` and the nodes below it are two."""
         state = self.state
-        if state.shown == disputes.UNOPENED:
+        if state.state is State.ROWS:
             c = self.evidence.candidate
             return self.send("answer_rows", c.weights, c.rows)
         if state.height:
             return self.send("answer", self.nodes())
         return self.send("answer_leaf", b"\0" + self.source.leaf(state.index))
 
-    def pursue(self, child: int) -> Any:
+    def pursue(self, child: int) -> Receipt:
         course = self.course
-        return self.federation.send(
-            self.federation.outsider, "pursue", child, course.nodes[child], list(course.proof(child))
-        )
+        fields = (child, course.nodes[child], list(course.proof(child)))
+        return self.send("pursue", *fields, sender=self.challenger)
 
-    def send(self, function: str, *args: Any) -> Any:
-        return self.federation.send(ANSWERER, function, *args)
+    def go_down(self, leaf: int) -> None:
+        """Answer and pursue until a leaf is shown."""
+        while True:
+            state = self.state
+            if state.state is State.RULE:
+                return
+            if state.state is not State.PICK:
+                self.answer()
+                continue
+            child = (leaf >> (state.height - state.levels)) & ((1 << state.levels) - 1)
+            self.pursue(child)
 
-    def expire(self) -> Any:
+    def rule(self, challenge: Challenge) -> Receipt:
+        """End the dispute by a challenge at its leaf."""
+        return self.fixture.open(challenge, self.challenger, self.number)
+
+    def send(self, function: str, *args: Any, sender: Account = ANSWERER) -> Receipt:
+        """Make a move in this dispute."""
+        return self.federation.send(sender, function, self.number, *args)
+
+    def expire(self) -> Receipt:
         return self.send("expire", *self.votes())
 
     def votes(self) -> tuple[list[int], list[bytes]]:
+        """Let those of the setting have voted, and return what `expire` takes of them."""
         voters = list(self.fixture.setting.voters)
         bodies = [bytes(32)] * len(voters)
         links = bytes(32)

@@ -26,7 +26,7 @@ from bcfl.protocol.fixedpoint import Lanes, Model, lane_dtype
 from bcfl.protocol.submissions import Domain, checkpoints, update_word
 from bcfl.protocol.types import Rule, Tally, Terms, Update
 from bcfl.protocol.verification import tally_digest
-from testkit.harness import TERMS, digest
+from testkit.harness import CHALLENGED
 
 DOMAIN = Domain(31337, "0x" + "11" * 20)
 VOTERS = (1 << 160 | 0xA1, 1 << 160 | 0xB2, 1 << 160 | 0xC3)
@@ -58,7 +58,6 @@ class Setting:
     domain: Domain = DOMAIN
     voters: tuple[int, ...] = VOTERS
     round: int = 1
-    layer: bytes = digest("layer")
 
 
 def random_terms(rng: Random, rule: int | None = None, lane_bits: int | None = None) -> Terms:
@@ -66,7 +65,7 @@ def random_terms(rng: Random, rule: int | None = None, lane_bits: int | None = N
     width = lane_bits or rng.choice(WIDTHS)
     leaf = rng.choice((1, 1, 2, 4)) * 256 // width
     return replace(
-        TERMS,
+        CHALLENGED,
         parameters=rng.choice((1, leaf, rng.randint(1, 5 * leaf), rng.randint(1, 12 * leaf))),
         lane_bits=width,
         shift=rng.randint(0, 32 - width),
@@ -132,11 +131,10 @@ def assemble(
     )
     case = Case(terms, old_model, lanes, samples)
     model, rows = Vectors([case.model()], terms.leaf_lanes), Vectors(lanes, terms.leaf_lanes)
-    candidate = Candidate(model.root, rng.randbytes(32), weights_digest(samples), rows.root, setting.layer)
-    root = merkle.root(old_model, terms.leaf_lanes)
-    context = ChallengeContext(
-        terms, setting.domain, setting.round, candidate.digest(setting.round), root, tally_digest(tally)
-    )
+    candidate = Candidate(model.root, rng.randbytes(32), weights_digest(samples), rows.root)
+    root, accepted_digest = merkle.root(old_model, terms.leaf_lanes), tally_digest(tally)
+    proposal = candidate.digest(setting.round, accepted_digest)
+    context = ChallengeContext(terms, setting.domain, setting.round, proposal, root, accepted_digest)
     return Evidence(context, candidate, tally, words, updates, lanes, old_model, model, rows)
 
 
@@ -149,7 +147,8 @@ def with_parts(right: Evidence, **parts: Any) -> Evidence:
     weights = parts.pop("weights", right.candidate.weights)
     model, rows = parts.get("model", right.model), parts.get("rows", right.rows)
     candidate = replace(right.candidate, root=model.root, rows=rows.root, weights=weights)
-    context = replace(right.context, proposal=candidate.digest(right.context.round))
+    proposal = candidate.digest(right.context.round, right.context.accepted)
+    context = replace(right.context, proposal=proposal)
     return replace(right, context=context, candidate=candidate, **parts)
 
 

@@ -9,24 +9,29 @@ from random import Random
 from bcfl.errors import Reverted
 from bcfl.ledger.contract import Receipt
 from bcfl.protocol.challenges import Challenge, ChallengeContext
+from bcfl.protocol.docket import MIN_SALT, WINDOW_PARTS, seal
 from bcfl.protocol.evidence import Evidence
 from bcfl.protocol.limits import MODEL_BITS
 from bcfl.protocol.types import Phase, Terms, Voter
 from testkit.forged_proposals import Setting, assemble, random_lanes
-from testkit.harness import TERMS, Federation
+from testkit.harness import CHALLENGED, Account, Federation
 from testkit.storage_slots import StorageSlots
 
-ROUND, DEADLINE, EXPECTED = 20, 88, 188  # shifts in the clock
-TURN, VOTING, ATTESTED_WEIGHT, ATTESTED = 8, 16, 40, 64  # in the lead
+ROUND, DEADLINE, SINCE, EXPECTED = 20, 76, 108, 188  # shifts in the clock
+TURN, WHOLE, ATTESTED_WEIGHT, ATTESTED = 8, 16, 40, 64  # in the lead
+STANDING = 2**14  # bit of the lead
+SEAT_BITS = 8  # of the author, at the end of the proposal
+SALT = MIN_SALT | 7
 
 
 @dataclass
 class ProposalFixture:
     """A federation in its first round whose miner 0 leads and has proposed what `put_proposal` says."""
 
-    terms: Terms = TERMS
+    terms: Terms = CHALLENGED
     miners: int = 3
     federation: Federation = field(init=False)
+    context: ChallengeContext = field(init=False)
 
     def __post_init__(self) -> None:
         self.federation = Federation(devices=0, miners=self.miners, terms=self.terms).open()
@@ -46,25 +51,58 @@ class ProposalFixture:
         lanes = [random_lanes(rng, terms, terms.lane_bits) for _ in range(sum(accepted))]
         return assemble(rng, terms, random_lanes(rng, terms, MODEL_BITS), lanes, list(accepted), self.setting)
 
-    def put_proposal(self, context: ChallengeContext) -> None:
-        """Set the round to where a proposal waits for attestations."""
+    def put_proposal(self, context: ChallengeContext, attested: int = 1, turn: int = 0) -> None:
+        """Set the round to where a proposal waits for attestations; `attested` is a mask of seats."""
+        self.context = context
         self.storage.restore(self.opened_root)
-        count = self.miners
+        self.stand(context, attested, turn)
+
+    def stand(self, context: ChallengeContext, attested: int = 1, turn: int = 0) -> None:
+        """Let a proposal stand in a turn, whatever was held against those before."""
+        self.context, count = context, self.miners
         deadline = self.federation.chain.now() + self.terms.attest_seconds
-        clock = Phase.ATTEST | context.round << ROUND | deadline << DEADLINE
+        block = int(self.federation.chain.request("eth_blockNumber"), 16) & 0xFFFF
+        clock = Phase.ATTEST | context.round << ROUND | deadline << DEADLINE | block << SINCE
+        lead = turn << TURN | STANDING | count << WHOLE | attested.bit_count() << ATTESTED_WEIGHT
+        proposal = int.from_bytes(context.proposal, "big")
         self.storage.put(
             ("rounds.clock", None, clock | ((1 << count) - 1) << EXPECTED),
-            ("election.lead", None, count << VOTING | 1 << ATTESTED_WEIGHT | 1 << ATTESTED),
-            ("proposals.proposal", None, int.from_bytes(context.proposal, "big")),
+            ("election.lead", None, lead | attested << ATTESTED),
+            ("proposals.proposal", None, proposal >> SEAT_BITS << SEAT_BITS),
             ("proposals.root", None, int.from_bytes(context.parent_root, "big")),
             ("verification.accepted", None, int.from_bytes(context.accepted, "big")),
         )
 
-    def send(self, challenge: Challenge, bond: int | None = None) -> Receipt:
-        """Send the challenge as a transaction of an outsider."""
-        function, args = challenge.call()
-        value = self.terms.challenge_bond if bond is None else bond
-        return self.federation.send(self.federation.outsider, function, *args, value=value)
+    def stake(self, miner: int) -> int:
+        """Return the stake of a miner, wei."""
+        return int(self.federation.contract.call("miner", self.federation.miner_keys[miner].address)[2])
+
+    @property
+    def part(self) -> int:
+        """The seconds after which an announcement opens."""
+        return self.terms.challenge_seconds // WINDOW_PARTS
+
+    def seal(self, challenge: Challenge, sender: Account, salt: int = SALT) -> bytes:
+        """Return what announces a challenge."""
+        return seal(challenge, sender.address, self.context.proposal, salt)
+
+    def announce(self, challenge: Challenge, sender: Account | None = None, salt: int = SALT) -> bytes:
+        """Announce a challenge; returns its sealed hash."""
+        account = sender or self.federation.outsider
+        sealed = self.seal(challenge, account, salt)
+        self.federation.send(account, "announce_challenge", sealed, value=self.terms.challenge_bond)
+        return sealed
+
+    def open(self, challenge: Challenge, sender: Account | None = None, right: int = SALT) -> Receipt:
+        """Open a challenge, or rule by it in the dispute with the number `right`."""
+        function, args = challenge.call(right)
+        return self.federation.send(sender or self.federation.outsider, function, *args)
+
+    def send(self, challenge: Challenge) -> Receipt:
+        """Announce a challenge of an outsider, wait, and open it."""
+        self.announce(challenge)
+        self.federation.wait(self.part)
+        return self.open(challenge)
 
     def ruling(self, challenge: Challenge) -> bool | str:
         """Return the contract's ruling: refuted, failed, or the reason why it does not open."""
@@ -77,5 +115,5 @@ class ProposalFixture:
 
     def size(self, challenge: Challenge) -> int:
         """Return the number of bytes of the calldata."""
-        function, args = challenge.call()
+        function, args = challenge.call(SALT)
         return len(self.federation.contract.encode(function, *args))

@@ -16,7 +16,8 @@ class StorageSlots:
 
     def __init__(self, chain: EmbeddedChain, address: str, source: str = "Federation.vy") -> None:
         self.evm, self.address = chain._evm, to_canonical_address(address)
-        self.slots = dict(_slots("", compiled(source).storage_layout["storage_layout"]))
+        layout = compiled(source).storage_layout["storage_layout"]
+        self.slots = dict(_slots("", layout.get("state", layout)))
 
     def snapshot(self) -> bytes:
         """Return the state's root, for `restore`."""
@@ -36,6 +37,13 @@ class StorageSlots:
         state = self.evm.get_vm(self.evm.header).state
         for name, key, value in values:
             state.set_storage(self.address, self._slot(name, key), value)
+        state.persist()
+        self.evm.header = self.evm.header.copy(state_root=state.state_root)
+
+    def put_field(self, name: str, key: int, place: int, value: int) -> None:
+        """Write one word of the struct that a map has at a key."""
+        state = self.evm.get_vm(self.evm.header).state
+        state.set_storage(self.address, self._slot(name, key) + place, value)
         state.persist()
         self.evm.header = self.evm.header.copy(state_root=state.state_root)
 

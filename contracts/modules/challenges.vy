@@ -3,7 +3,7 @@
 @title challenges: one honest party is enough
 @license Apache-2.0
 @notice Anybody shows one place at which a proposal is wrong, and the contract computes that place
-        anew. It has to be announced: a sealed hash binds sender, proposal and place, and is opened later, so that
+        anew. It has to be announced (`docket`): a sealed hash binds sender, proposal and place, and is opened later, so that
         nobody can copy what is found out of a transaction that waits. In a dispute that has come to a leaf, the challenger rules
         at that leaf without announcing. What is shown must open: the proposal and the tally to their digests, every leaf to its
         root. Then either the place is wrong, and the proposal is refuted, or it is right, and the
@@ -63,27 +63,6 @@ CONTENT: constant(uint256) = 9  # challenge_leaf
 MAX_LEAF: constant(uint256) = 4_097  # 1,024 lanes of a model behind a zero
 MAX_SAMPLES: constant(uint256) = 4_096
 MODEL_BYTES: constant(uint256) = 4
-
-
-@external
-@payable
-def announce_challenge(sealed: bytes32):
-    """
-    @notice Announces a challenge with its bond, sealed; it is opened within the second and third quarter of the
-            challenge window from now on, and not before.
-    @param sealed keccak of (sender, digest of the proposal, form, leaf, place of it, salt).
-    """
-    docket._announce(sealed)
-
-
-@external
-def settle(challenger: address, sealed: bytes32):
-    """
-    @notice Ends an announcement that was not opened in time, or whose proposal another has refuted; anybody may.
-    @param challenger Who announced.
-    @param sealed What it announced.
-    """
-    docket._settle(challenger, sealed)
 
 
 @external

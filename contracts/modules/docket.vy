@@ -6,7 +6,7 @@
         waits until every announcement had its time and every dispute has ended; all of them begin within the challenge
         window, so that the wait has a bound, whatever is paid. The docket is one word:
         open disputes (8) | disputes so far (8) | pending until (36) | surcharge (4) | round in which a dispute was
-        last lost (24) | round and turn (32) | block of the last announcement (32).
+        last lost (24) | round and turn (32) | block of the last announcement (32) | announcements that may still be opened.
 """
 
 from interfaces import IFederation
@@ -30,6 +30,7 @@ SURCHARGE: constant(uint256) = 52
 LOST: constant(uint256) = 56
 PROPOSAL: constant(uint256) = 80
 ANNOUNCED: constant(uint256) = 112
+WAITING: constant(uint256) = 144
 MAX_SURCHARGE: constant(uint256) = 3
 CHEAP: constant(uint256) = 8  # disputes of a proposal before each costs twice as much as the last
 LEVELS: constant(uint256) = 8  # that one answer shows
@@ -120,15 +121,17 @@ def _waits(clock: uint256, lead: uint256) -> bool:
     word: uint256 = self.word
     if word & constants.MASK8 != 0:
         return True
-    return not self._passed((word >> PENDING) & constants.MASK36, word >> ANNOUNCED)
+    since: uint256 = (word >> ANNOUNCED) & constants.MASK32
+    return not self._passed((word >> PENDING) & constants.MASK36, since)
 
 
-@internal
+@external
 @payable
-def _announce(sealed: bytes32):
+def announce_challenge(sealed: bytes32):
     """
-    @notice Takes the bond of a challenge that is sealed; the round waits until it can no longer be opened.
-    @param sealed The hash that binds sender, proposal and place.
+    @notice Announces a challenge with its bond, sealed; it is opened within the second and third quarter of the
+            challenge window from now on, and not before. The round waits as long.
+    @param sealed keccak of (sender, digest of the proposal, form, leaf, place of it, salt).
     """
     clock: uint256 = self._open_window()
     assert msg.value == terms.TERMS.challenge_bond, "docket: not the bond"
@@ -138,7 +141,7 @@ def _announce(sealed: bytes32):
     entry: uint256 = self._entry(clock)
     pending: uint256 = block.timestamp + 3 * (terms.TERMS.challenge_seconds // PARTS)
     fields: uint256 = constants.MASK36 << PENDING | constants.MASK32 << ANNOUNCED
-    self.word = entry & ~fields | pending << PENDING | block.number << ANNOUNCED
+    self.word = (entry & ~fields | pending << PENDING | block.number << ANNOUNCED) + (1 << WAITING)
     election.lead |= election.HELD
     treasury.books += msg.value << treasury.OWED
     log IFederation.ChallengeAnnounced(round=rounds._round(clock), challenger=msg.sender, sealed=sealed)
@@ -165,13 +168,14 @@ def _unseal(clock: uint256, digest: uint256, form: uint256, leaf: uint256, place
     assert not self._passed(announced + 3 * part, word >> BLOCK), "docket: too late to open"
     self.sealed[key] = 0
     self.opened = sealed
+    self.word -= 1 << WAITING
 
 
-@internal
-def _settle(account: address, sealed: bytes32):
+@external
+def settle(account: address, sealed: bytes32):
     """
     @notice Ends an announcement that was not opened: the bond goes back if another has refuted the proposal
-            meanwhile, or else to the pool.
+            meanwhile, or else to the pool; anybody may.
     @param account Who announced.
     @param sealed What it announced.
     """
@@ -184,6 +188,16 @@ def _settle(account: address, sealed: bytes32):
     assert refuted or self._passed(end, word >> BLOCK), "docket: not yet due"
     self._return(account, terms.TERMS.challenge_bond, refuted)
     log IFederation.AnnouncementEnded(challenger=account, sealed=sealed, returned=refuted)
+
+
+@internal
+def _note_refuted(clock: uint256):
+    """
+    @notice Notes that the proposal that stands is refuted, where another has a bond at stake that has to come back.
+    @param clock The clock.
+    """
+    if self.word >> WAITING != 0:
+        self.refuted[self._name(clock)] = True
 
 
 @internal

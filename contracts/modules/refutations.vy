@@ -52,7 +52,7 @@ def _refute(challenger: address, form: uint256, voters: DynArray[uint256, consta
     log IFederation.Refuted(
         round=round, leader=registry.miners[seat], challenger=challenger, form=form
     )
-    docket.refuted[docket._name(clock)] = True
+    docket._note_refuted(clock)
     taken: uint256 = registry._slash(round, seat, author_part)
     reward: uint256 = taken // 4
     burnt: uint256 = taken - reward

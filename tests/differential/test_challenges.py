@@ -39,8 +39,8 @@ def test_one_ruling(rule: Rule, lane_bits: int) -> None:
         assert fixture.ruling(challenge) is True
         count += 1
     right = evidence(rng, fixture.terms, rng.randint(1, 7), fixture.setting)
-    fixture.put_proposal(right.context)
     for _ in range(6):
+        fixture.put_proposal(right.context)
         attack = hostile_challenge(rng, right)
         assert fixture.ruling(attack) == ruling(attack, right.context) is not True
 

@@ -17,7 +17,7 @@ from bcfl.ports import ContractCall
 from bcfl.protocol import cid as cids
 from bcfl.protocol import verification
 from bcfl.protocol.challenges import Form, Trees
-from bcfl.protocol.disputes import NOBODY, Dispute, update_args
+from bcfl.protocol.disputes import Dispute, State, update_args
 from bcfl.protocol.event import LogEvent
 from bcfl.protocol.evidence import Vectors
 from bcfl.protocol.fixedpoint import Lanes
@@ -94,13 +94,14 @@ def test_what_all_miners_keep_back_never_becomes_a_block(tmp_path: Path, forge: 
     assert roots(local)[1:] == honest_roots(local)
     ((leader, challenger),) = rounds[1].refutations
     assert challenger == watchtower.account.address
-    assert local.history.miners[leader].stake == 0
+    stake = 2 * local.terms.min_stake - 1
+    assert local.history.miners[leader].stake == stake - stake // 2
     names = [event.name for event in local.ledger.contract.events()]
     assert names.count("Disputed") == 1
     (refutation,) = local.ledger.contract.events(name="Refuted")
-    assert refutation.args["form"] == Form.DISPUTE
-    stake = 2 * local.terms.min_stake - 1
-    assert local.ledger.contract.call("credits", challenger) == stake // 2 + WINDOW_TERMS.challenge_bond
+    assert refutation.args["form"] == Form.SILENCE
+    reward = stake // 2 // 4
+    assert local.ledger.contract.call("credits", challenger) == reward + WINDOW_TERMS.challenge_bond
     assert audit_findings(local) == [()] * 5
 
 
@@ -118,7 +119,7 @@ def test_all_miners_collude_to_the_end(tmp_path: Path) -> None:
     add_watchtower(local)
     local.play(2)
     assert local.history.rounds[FORGED_ROUND].status == "void"
-    assert len(local.history.rounds[FORGED_ROUND].refutations) == len(local.miner_parties)
+    assert len(local.history.rounds[FORGED_ROUND].refutations) == 1  # too few are left that did not attest
     assert len(local.history.blocks) == 2
     assert audit_findings(local) == [()] * 4
 
@@ -129,7 +130,9 @@ def show_wrong_tree(local: LocalFederation) -> None:
         answers = context.lead.answers
         answers.agrees = lambda *_: True
 
-        def answer(snapshot: RoundSnapshot, state: Dispute, right: object = answers.answer) -> ContractCall:
+        def answer(
+            snapshot: RoundSnapshot, state: Dispute, right: object = answers.answers
+        ) -> list[ContractCall]:
             if snapshot.round != FORGED_ROUND:
                 return right(snapshot, state)  # type: ignore[no-any-return, operator]
             history, updates = snapshot.history, snapshot.current.accepted_submissions()
@@ -137,14 +140,14 @@ def show_wrong_tree(local: LocalFederation) -> None:
             model = wrong_lanes(local.archive.next_model(parent, updates, history).model)
             tree = Vectors([model], WINDOW_TERMS.leaf_lanes)
             if state.height == 0:
-                return ContractCall("answer_leaf", (b"\0" + tree.leaf(state.index),))
-            return ContractCall("answer", (nodes_below(tree, state, WINDOW_TERMS),))
+                return [ContractCall("answer_leaf", (state.number, b"\0" + tree.leaf(state.index)))]
+            return [ContractCall("answer", (state.number, nodes_below(tree, state, WINDOW_TERMS)))]
 
-        answers.answer = answer  # type: ignore[method-assign]
+        answers.answers = answer  # type: ignore[method-assign]
 
 
 def test_colluders_that_show_their_tree_are_challenged_at_its_leaf(tmp_path: Path) -> None:
-    """They answer to the end; then the bond is theirs and the stake is lost."""
+    """They answer to the end; then the watchtower rules at the leaf that they have shown."""
     local = LocalFederation(tmp_path, terms=WINDOW_TERMS)
     collude(local, wrong_model)
     watchtower = add_watchtower(local)
@@ -155,6 +158,10 @@ def test_colluders_that_show_their_tree_are_challenged_at_its_leaf(tmp_path: Pat
     (refutation,) = local.ledger.contract.events(name="Refuted")
     assert (refutation.args["form"], refutation.args["challenger"]) == (Form.SUM, watchtower.account.address)
     assert [e.args["round"] for e in local.ledger.contract.events(name="LeafShown")] == [FORGED_ROUND]
+    assert list(local.ledger.contract.events(name="ChallengeAnnounced")) == []  # it needs no announcement
+    stake = 2 * local.terms.min_stake - 1
+    credit = local.ledger.contract.call("credits", watchtower.account.address)
+    assert credit == stake // 4 + WINDOW_TERMS.challenge_bond
     assert audit_findings(local) == [()] * 4
 
 
@@ -233,11 +240,12 @@ def test_a_wrong_model_of_an_update_that_all_have_lost_never_becomes_a_block(tmp
     round_ = local.history.rounds[FORGED_ROUND]
     assert round_.status == "void"
     assert round_.refutations[0][1] == watchtower.account.address
-    assert local.history.miners[round_.refutations[0][0]].stake == 0
+    stake = 2 * local.terms.min_stake - 1
+    assert local.history.miners[round_.refutations[0][0]].stake == stake - stake // 2
     (dispute,) = local.ledger.contract.events(name="Disputed")
     assert dispute.args["tree"] == Trees.UPDATE + round_.accepted_submissions()[1].position
     (refutation,) = local.ledger.contract.events(name="Refuted")
-    assert refutation.args["form"] == Form.DISPUTE
+    assert refutation.args["form"] == Form.SILENCE
     assert len(local.history.blocks) == 2
     assert local.play().status == "finalized"
     assert audit_findings(local)[:2] == [(), ()]
@@ -290,16 +298,17 @@ def test_an_honest_leader_that_has_the_update_shows_it(tmp_path: Path) -> None:
     leaves = list(local.ledger.contract.events(name="LeafShown"))
     assert [e.args["round"] for e in leaves] == [1, 2]
     assert local.ledger.contract.call("credits", watchtower.account.address) == 0
+    bonds = [event.args["bond"] for event in local.ledger.contract.events(name="Disputed")]
     credits = sum(local.ledger.contract.call("credits", a) for a in stakes)
-    assert credits == 2 * (WINDOW_TERMS.challenge_bond // 2)
+    assert credits == sum(bond // 2 for bond in bonds)
     assert audit_findings(local) == [()] * 4
 
 
 TAMPERINGS: dict[str, Callable[[Sequence[LogEvent]], list[LogEvent]]] = {
     "an answer is left out": lambda events: [e for e in events if e.name != "NodesShown"],
     "the leaf is another one": lambda events: with_args(events, "LeafShown", content=b"\0"),
-    "the bond goes to another": lambda events: with_args(events, "DisputeEnded", answerer=BYSTANDER),
-    "the bond goes back": lambda events: with_args(events, "DisputeEnded", answerer=NOBODY),
+    "the bond of another ends": lambda events: with_args(events, "DisputeEnded", challenger=BYSTANDER),
+    "the bond goes back": lambda events: with_args(events, "DisputeEnded", returned=True),
     "another has disputed": lambda events: with_args(events, "Disputed", challenger=BYSTANDER),
     "the end is not logged": lambda events: [e for e in events if e.name != "DisputeEnded"],
     "what was disputed is none": lambda events: with_args(events, "Disputed", tree=Trees.UPDATE + 99),
@@ -358,17 +367,18 @@ class Griefer:
         snapshot = take_snapshot(self.local.ledger)
         if snapshot is None or snapshot.clock.phase is not Phase.ATTEST:
             return None
-        disputes, proposal = disputes_of(snapshot), snapshot.current.proposals[-1]
+        proposal = snapshot.current.proposals[-1]
+        disputes = [course for course in disputes_of(snapshot) if course.is_open]
         if snapshot.round not in self.rounds:
             self.rounds.add(snapshot.round)
-            fields = (proposal.root, proposal.cid, proposal.rows, proposal.layer)
-            is_tree = self.tree is not Trees.UPDATE
-            subject = (self.tree,) if is_tree else self.opening(snapshot)
-            name = "dispute" if is_tree else "dispute_update"
-            call = ContractCall(name, (*fields, *subject), WINDOW_TERMS.challenge_bond)
-        elif self.moves and disputes and disputes[-1].end_time is None and not disputes[-1].state.answerable:
+            name, fields = "dispute", (*proposal.content, int(self.tree))
+            if self.tree is Trees.UPDATE:
+                name, fields = "dispute_update", self.opening(snapshot)
+            call = ContractCall(name, fields, self.local.ledger.dispute_price())
+        elif self.moves and disputes and disputes[-1].state.state is State.PICK:
             self.moves -= 1
-            call = ContractCall("pursue", (0, disputes[-1].nodes[0], list(disputes[-1].proof(0))))
+            course = disputes[-1]
+            call = ContractCall("pursue", (course.state.number, 0, course.nodes[0], list(course.proof(0))))
         else:
             return None
         self.local.ledger.send(self.account, [call])
@@ -376,9 +386,9 @@ class Griefer:
 
     def opening(self, snapshot: RoundSnapshot) -> tuple[Any, ...]:
         round_, item = snapshot.current, snapshot.current.accepted_submissions()[-1]
-        words = round_.words(self.local.ledger.domain)
-        tally = verification.tally(words, round_.votes, round_.engine)
-        return update_args(tally, words, item.position, item.update)
+        words, tally = round_.words(self.local.ledger.domain), round_.tally(self.local.ledger.domain)
+        subject = update_args(tally, words, item.position, item.update)
+        return verification.tally_digest(tally), *round_.proposals[-1].content, *subject
 
 
 @pytest.mark.parametrize("tree", Trees)
@@ -392,7 +402,11 @@ def test_an_honest_leader_is_disputed(tmp_path: Path, tree: Trees, moves: int) -
     assert [round_.status for round_ in rounds] == ["finalized"] * 2
     assert all(not round_.refutations and not round_.skipped for round_ in rounds)
     assert {a: m.stake for a, m in local.history.miners.items()} == stakes
+    bonds = [event.args["bond"] for event in local.ledger.contract.events(name="Disputed")]
     credits = sum(local.ledger.contract.call("credits", a) for a in stakes)
-    assert credits == 2 * (WINDOW_TERMS.challenge_bond // 2)
+    assert (len(bonds), credits) == (2, sum(bond // 2 for bond in bonds))
+    authors = {round_.block.leader for round_ in rounds if round_.block is not None}
+    paid = {a for a in stakes if local.ledger.contract.call("credits", a)}
+    assert paid == authors  # whoever answered
     assert local.ledger.contract.call("credits", griefer.account.address) == 0
     assert audit_findings(local) == [()] * 4

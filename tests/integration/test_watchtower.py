@@ -13,7 +13,6 @@ from bcfl.federation.schedule import MINERS
 from bcfl.federation.watchtower import start_watchtower
 from bcfl.ledger.transcript import gather
 from bcfl.protocol import cid, merkle, payload
-from bcfl.protocol.accounts import Account
 from bcfl.roles.auditor.audit import Audit
 from bcfl.roles.common.aggregation import NewModel
 from bcfl.roles.common.archive import Archive
@@ -23,7 +22,9 @@ from bcfl.roles.watchtower.watchtower import Watchtower
 from tests.daemons import client_of
 from tests.local_federation import ETHER, LAYOUT, TERMS, LocalFederation
 
-WINDOW_TERMS = replace(TERMS, challenge_seconds=30, challenge_bond=ETHER // 10)
+WINDOW_TERMS = replace(
+    TERMS, propose_seconds=30, challenge_seconds=60, challenge_bond=ETHER // 10, answer_seconds=60
+)
 FORGED_ROUND = 2  # the round in which the miners collude
 
 Compute = Callable[[RoundSnapshot], NewModel | None]
@@ -83,10 +84,10 @@ def test_default_behavior(tmp_path: Path) -> None:
     assert (challenger, refutations) == (watchtower.account.address, [])
     assert rounds[1].block is not None
     assert rounds[1].block.leader != leader
-    # The leader's whole stake: half of it, and the bond, are the challenger's.
+    # The author's whole stake: a quarter of it, and the bond, are the challenger's.
     stake = 2 * local.terms.min_stake - 1
     assert local.history.miners[leader].stake == 0
-    assert local.ledger.contract.call("credits", challenger) == stake // 2 + WINDOW_TERMS.challenge_bond
+    assert local.ledger.contract.call("credits", challenger) == stake // 4 + WINDOW_TERMS.challenge_bond
     verdicts = list(Audit(gather(local.ledger.contract), local.archive).verdicts())
     assert [verdict.findings for verdict in verdicts] == [()] * 5
     assert set(verdicts[FORGED_ROUND].lazy) >= {leader}
@@ -103,26 +104,27 @@ def test_without_the_watchtower_the_wrong_model_becomes_final(tmp_path: Path) ->
     assert len(verdicts[FORGED_ROUND].lazy) >= 3
 
 
-def test_all_miners_collude_to_the_end_and_others_take_over(tmp_path: Path) -> None:
+def test_all_miners_collude_and_too_few_are_left_to_judge(tmp_path: Path) -> None:
+    """Whoever attested is slashed and out of this round, so the round is void, and the next one is honest."""
     local = LocalFederation(tmp_path, terms=WINDOW_TERMS)
     collude(local, turns=99)
     add_watchtower(local)
     local.play(2)
-    assert local.history.rounds[FORGED_ROUND].status == "void"
-    assert len(local.history.rounds[FORGED_ROUND].refutations) == len(local.miner_parties)
-    assert len(local.history.blocks) == 2
-    newcomer = Account.derive(0, "miner", 0)
-    local.ledger.contract.send(
-        newcomer, "top_up", value=2 * ETHER
-    )  # whoever has ether may mine, also one that has paid for its fault
-    local.play(2)
-    assert local.history.rounds[FORGED_ROUND + 2].status == "finalized"
+    round_ = local.history.rounds[FORGED_ROUND]
+    assert (round_.status, len(round_.refutations)) == ("void", 1)
+    stake = 2 * local.terms.min_stake - 1
+    stakes = sorted(member.stake for member in local.history.miners.values())
+    assert stakes == [0, *[stake - stake * WINDOW_TERMS.attest_slash // 10_000] * 3]
+    assert local.play().status == "finalized"
     assert roots(local)[1:] == honest_roots(local)
+    verdicts = list(Audit(gather(local.ledger.contract), local.archive).verdicts())
+    assert [verdict.findings for verdict in verdicts] == [()] * len(verdicts)
 
 
 MONEY = {
-    "the refutation is not logged": ("Refuted", None, "penalties"),
+    "the refutation is not logged": ("Refuted", None, "challenges"),
     "the slash is one wei less": ("Penalized", lambda wei: wei - 1, "penalties"),
+    "the announcement is not logged": ("ChallengeAnnounced", None, "logs.AnnouncementEnded"),
 }
 
 
@@ -160,7 +162,56 @@ def test_the_command_watches_and_challenges(tmp_path: Path, capsys: pytest.Captu
 
     local.schedule.parties[MINERS].append(CommandWatchtower())  # type: ignore[arg-type]
     assert local.play().refutations
-    assert "challenged the proposal: sum" in capsys.readouterr().err
+    reports = capsys.readouterr().err
+    assert "announced a challenge of the proposal: sum" in reports
+    assert "challenged the proposal: sum" in reports
+
+
+class KilledWatchtower:
+    """A watchtower whose process is killed after every act: memory is lost."""
+
+    def __init__(self, local: LocalFederation) -> None:
+        self.local, self.reports = local, list[str]()
+
+    def act(self) -> str | None:
+        archive = Archive(self.local.store, LAYOUT, self.local.terms)
+        report = Watchtower(self.local.device_accounts[-1], self.local.ledger, archive).act()
+        if report is None or "right" in report:
+            return None  # it knows nothing of having said so before
+        self.reports.append(report)
+        return report
+
+
+def test_a_watchtower_that_is_killed_opens_what_it_has_announced(tmp_path: Path) -> None:
+    local = LocalFederation(tmp_path, terms=WINDOW_TERMS)
+    collude(local, turns=1)
+    watchtower = KilledWatchtower(local)
+    local.schedule.parties[MINERS].append(watchtower)  # type: ignore[arg-type]
+    rounds = [local.play() for _ in range(2)]
+    assert watchtower.reports == [
+        "announced a challenge of the proposal: sum",
+        "challenged the proposal: sum",
+    ]
+    assert len(rounds[1].refutations) == 1
+    assert roots(local)[1:] == honest_roots(local)
+
+
+def test_two_watchtowers_find_the_same_and_both_have_their_bonds(tmp_path: Path) -> None:
+    """The first to open has the reward; the other gets its bond back, by itself."""
+    local = LocalFederation(tmp_path, terms=WINDOW_TERMS)
+    collude(local, turns=1)
+    watchtowers = [add_watchtower(local), Watchtower(local.device_accounts[0], local.ledger, local.archive)]
+    local.schedule.parties[MINERS].append(watchtowers[1])  # type: ignore[arg-type]
+    local.play(3)
+    names = [event.name for event in local.ledger.contract.events()]
+    assert (names.count("ChallengeAnnounced"), names.count("AnnouncementEnded")) == (2, 2)
+    assert names.count("Refuted") == 1
+    credits = sorted(local.ledger.contract.call("credits", tower.account.address) for tower in watchtowers)
+    stake = 2 * local.terms.min_stake - 1
+    assert credits == [WINDOW_TERMS.challenge_bond, WINDOW_TERMS.challenge_bond + stake // 4]
+    assert local.history.announcements == {}
+    verdicts = list(Audit(gather(local.ledger.contract), local.archive).verdicts())
+    assert [verdict.findings for verdict in verdicts] == [()] * len(verdicts)
 
 
 def test_an_honest_proposal_is_left_alone(tmp_path: Path) -> None:

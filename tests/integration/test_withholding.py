@@ -66,7 +66,7 @@ def test_a_wrong_model_whose_bytes_are_withheld_is_noticed_by_its_root(tmp_path:
         ({"root": bytes(32)}, "the bytes of its model", Trees.MODEL),
         ({"rows": bytes(32)}, "what its rows are made of", Trees.ROWS),
     ):
-        fields = {name: getattr(proposal, name) for name in ("leader", "root", "cid", "rows", "layer")}
+        fields = {name: getattr(proposal, name) for name in ("leader", "author", "root", "cid", "rows")}
         judgement = watchtower.judge(snapshot, type(proposal)(**fields | changes))
         assert (judgement.right, judgement.challenge, judgement.tree) == (False, None, tree)
         assert reason in judgement.reason

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from bcfl.errors import Reverted
 from bcfl.protocol import merkle
 from bcfl.protocol.challenges import (
     Challenge,
@@ -29,13 +30,15 @@ from testkit.forged_proposals import (
     with_model,
     with_parts,
 )
-from testkit.harness import ETHER, TERMS, reverts
-from testkit.proposal_fixture import TURN, ProposalFixture
+from testkit.harness import CHALLENGED, reverts
+from testkit.proposal_fixture import SALT, TURN, ProposalFixture
 
 SMALL = PROPOSAL_TERMS = replace(
-    TERMS, parameters=70, leaf_lanes=16, max_updates=64, rule=Rule.MEDIAN
+    CHALLENGED, parameters=70, leaf_lanes=16, max_updates=64, rule=Rule.MEDIAN
 )  # 5 leaves, depth 3
 OTHER = bytes(range(32))
+ZERO = "0x" + "00" * 20
+FAILED = 128  # shift in the lead
 
 
 @pytest.fixture
@@ -118,23 +121,25 @@ def test_a_wrong_proposal_is_refuted(
     assert challenge is not None
     assert challenge.form is form
     federation, leader = fixture.federation, fixture.federation.miner_keys[0].address
-    money_before = federation.money()
+    zero_before, before, stake = federation.balance(ZERO), federation.money(), fixture.stake(0)
     receipt = fixture.send(challenge)
     names = [event.name for event in receipt.events]
-    assert names == ["Refuted", "Penalized", "Elected"]
-    assert receipt.events[0].args == {
+    assert names == ["AnnouncementEnded", "Refuted", "Penalized", "Elected"]
+    assert receipt.events[0].args["returned"]
+    assert receipt.events[1].args == {
         "round": 1, "leader": leader, "challenger": federation.outsider.address, "form": form,
     }  # fmt: skip
     balance, stakes, owed, pool = federation.money()
-    assert stakes == money_before[1] - ETHER  # the whole stake of the leader
-    assert owed == money_before[2] + ETHER // 2 + SMALL.challenge_bond
-    assert pool == money_before[3] + ETHER // 2
+    assert stakes == before[1] - stake  # the whole stake of the author
+    assert owed == before[2] + stake // 4 + SMALL.challenge_bond
+    assert pool == before[3]
+    assert federation.balance(ZERO) == zero_before + stake - stake // 4  # the rest is burned
     assert balance == stakes + owed + pool
-    assert federation.contract.call("credits", federation.outsider.address) == owed - money_before[2]
+    assert federation.contract.call("credits", federation.outsider.address) == owed - before[2]
     assert federation.clock.phase is Phase.PROPOSE
     assert federation.contract.call("lead_now")[0] != leader
     with reverts("rounds: not this phase"):
-        fixture.send(challenge)
+        fixture.open(challenge)
 
 
 @pytest.mark.parametrize("name", CHALLENGES)
@@ -144,8 +149,8 @@ def test_a_right_proposal_stands_and_the_bond_goes_to_the_pool(
     challenge = CHALLENGES[name](right)
     assert ruling(challenge, right.context) is False
     money_before = fixture.federation.money()
-    (event,) = fixture.send(challenge).events
-    assert event.name == "ChallengeFailed"
+    event, end = fixture.send(challenge).events
+    assert (event.name, end.name, end.args["returned"]) == ("ChallengeFailed", "AnnouncementEnded", False)
     assert event.args == {
         "round": 1, "challenger": fixture.federation.outsider.address, "form": challenge.form,
     }  # fmt: skip
@@ -158,17 +163,21 @@ def test_a_right_proposal_stands_and_the_bond_goes_to_the_pool(
 @pytest.mark.parametrize("name", CHALLENGES)
 def test_what_every_form_insists_on(fixture: ProposalFixture, right: Evidence, name: str) -> None:
     challenge = CHALLENGES[name](right)
-    for bond in (0, SMALL.challenge_bond - 1, SMALL.challenge_bond + 1):
-        with reverts("challenges: not the bond"):
-            fixture.send(challenge, bond)
-    for part in ("root", "cid", "weights", "rows", "layer"):
-        with reverts("challenges: not what was proposed"):
-            fixture.send(replace(challenge, candidate=replace(right.candidate, **{part: OTHER})))
+    for part in ("root", "cid", "weights", "rows"):
+        with reverts("proposals: not what was proposed"):
+            fixture.open(replace(challenge, candidate=replace(right.candidate, **{part: OTHER})))
     with reverts("challenges: not the round's tally"):
-        fixture.send(replace(challenge, tally=replace(right.tally, samples=1)))
+        fixture.open(replace(challenge, tally=replace(right.tally, samples=1)))
+    with reverts("docket: not announced"):
+        fixture.open(challenge)
+    with reverts("disputes: none is open"):
+        fixture.open(challenge, right=1)
+    function, args = challenge.call(SALT)
+    with pytest.raises(Reverted):
+        fixture.federation.send(fixture.federation.outsider, function, *args, value=1)
     fixture.storage.put(("rounds.clock", None, fixture.storage.get("rounds.clock") - 1))
     with reverts("rounds: not this phase"):
-        fixture.send(challenge)
+        fixture.open(challenge)
 
 
 REFUSALS: list[tuple[str, str, dict[str, Any]]] = [
@@ -220,6 +229,7 @@ def test_a_proof_of_another_length(fixture: ProposalFixture, right: Evidence, na
             variant = replace(challenge, proofs=(*challenge.proofs[:-1], change(challenge.proofs[-1])))
         reason = ruling(variant, right.context)
         assert reason in ("challenges: proof of another length", "challenges: no such place")
+        fixture.put_proposal(right.context)
         with reverts(str(reason)):
             fixture.send(variant)
 
@@ -237,11 +247,10 @@ def test_what_is_no_leaf_and_no_tree(fixture: ProposalFixture, right: Evidence) 
     assert ruling(variant, context) == "challenges: not a leaf"
     with reverts("challenges: not a leaf"):
         fixture.send(variant)
-    function, args = variant.call()
-    with reverts("challenges: no such tree"):
-        fixture.federation.send(
-            fixture.federation.outsider, function, *args[:3], 2, *args[4:], value=SMALL.challenge_bond
-        )
+    for no_tree in (leaf_of(right), padding_of(right)):
+        fixture.put_proposal(right.context)
+        with reverts("challenges: no such tree"):
+            fixture.send(replace(no_tree, tree=2))  # type: ignore[arg-type]
 
 
 def test_leaves_of_another_length_are_a_form_of_their_own(fixture: ProposalFixture, right: Evidence) -> None:
@@ -261,51 +270,66 @@ def test_the_opening_of_another_update(fixture: ProposalFixture, right: Evidence
         fixture.send(replace(challenge, update=other_update))
 
 
-def test_without_a_bond_a_challenge_costs_gas_alone() -> None:
-    """What brings no ether along comes to the court through the annex."""
-    free_fixture = ProposalFixture(replace(SMALL, challenge_bond=0))
-    evidence = free_fixture.evidence(7, [True] * 3)
-    free_fixture.put_proposal(evidence.context)
-    assert free_fixture.ruling(leaf_of(evidence)) is False
-    wrong = lane_wrong(evidence)
-    assert wrong is not None
-    challenge = wrong.find()
-    assert challenge is not None
-    free_fixture.put_proposal(wrong.context)
-    assert free_fixture.ruling(challenge) is True
-
-
 @pytest.mark.parametrize("rule", Rule)
 @pytest.mark.parametrize("lane_bits", [32, 16, 8])
 def test_a_challenge_of_a_million_parameters_is_cheap(rule: Rule, lane_bits: int) -> None:
-    assert cost(20, 1_000_000, 256 // lane_bits, lane_bits, rule).gas < 200_000
+    assert cost(20, 1_000_000, 256 // lane_bits, lane_bits, rule).gas < 260_000
 
 
-def test_the_last_leader_is_refuted_and_anybody_opens_the_next_round(
-    fixture: ProposalFixture, right: Evidence
+@pytest.mark.parametrize(("attested", "failed"), [(0b111, 0), (1, 0b110), (0b011, 0)])
+def test_nobody_is_left_and_anybody_opens_the_next_round(
+    fixture: ProposalFixture, right: Evidence, attested: int, failed: int
 ) -> None:
-    """The court has no code to open a round: the round is void and waits for `advance`."""
+    """Too little weight is left to judge, or nobody to lead: the round is void and waits for `advance`."""
     wrong = lane_wrong(right)
     assert wrong is not None
-    fixture.put_proposal(wrong.context)
-    last = fixture.storage.get("election.lead") | (fixture.miners - 1) << TURN
-    fixture.storage.put(("election.lead", None, last))
     challenge = wrong.find()
     assert challenge is not None
+    fixture.put_proposal(wrong.context, attested)
+    lead = fixture.storage.get("election.lead") | failed << FAILED | 1 << TURN
+    fixture.storage.put(("election.lead", None, lead))
     receipt = fixture.send(challenge)
-    assert [event.name for event in receipt.events] == ["Refuted", "Penalized"]
+    slashes = attested.bit_count()
+    assert [event.name for event in receipt.events] == ["AnnouncementEnded", "Refuted"] + slashes * [
+        "Penalized"
+    ]
     federation = fixture.federation
     clock = federation.clock
     assert (clock.phase, clock.updates, clock.round) == (Phase.VOID, VoidReason.NO_LEADER, 1)
-    for function, args in (("skip", [[], []]), ("finalize", [bytes(32)] * 4), ("attest", [bytes(32)])):
+    for function, args in (("skip", [[], []]), ("finalize", [bytes(32)] * 3), ("attest", [bytes(32)])):
         with reverts("rounds: not this phase"):
             federation.send(federation.outsider, function, *args)
     receipt = federation.send(federation.outsider, "advance")
-    assert [event.name for event in receipt.events] == ["Voided", "RoundOpened"]
     assert receipt.events[0].args == {"round": 1, "reason": VoidReason.NO_LEADER}
+    assert receipt.events[-1].name == "RoundOpened"
     assert (federation.clock.phase, federation.clock.round) == (Phase.COMMIT, 2)
-    with reverts("rounds: nothing is due"):
-        federation.send(federation.outsider, "advance")
+
+
+@pytest.mark.parametrize("share", [1000, 2500, 10_000])
+def test_who_attested_is_slashed_too_and_may_not_attest_again(share: int) -> None:
+    terms = replace(SMALL, attest_slash=share)
+    fixture = ProposalFixture(terms, miners=5)
+    wrong = lane_wrong(fixture.evidence(7, [True] * 3))
+    assert wrong is not None
+    challenge = wrong.find()
+    assert challenge is not None
+    fixture.put_proposal(wrong.context, 0b00011)
+    federation, before, stake = fixture.federation, fixture.federation.money(), fixture.stake(0)
+    zero_before = federation.balance(ZERO)
+    receipt = fixture.send(challenge)
+    slashes = [e.args["amount"] for e in receipt.events if e.name == "Penalized"]
+    assert slashes == [stake, stake * share // 10_000]
+    balance, stakes, owed, pool = federation.money()
+    assert (stakes, pool) == (before[1] - sum(slashes), before[3])
+    assert owed == before[2] + stake // 4 + terms.challenge_bond
+    assert federation.balance(ZERO) == zero_before + sum(slashes) - stake // 4
+    assert balance == stakes + owed + pool
+    fixture.stand(wrong.context, 0b00100, turn=1)
+    digest = wrong.context.proposal
+    for key in federation.miner_keys[:2]:
+        with reverts("proposals: not a voter of this round"):
+            federation.send(key, "attest", digest)
+    federation.send(federation.miner_keys[3], "attest", digest)
 
 
 @pytest.mark.parametrize("rule", Rule)
@@ -316,20 +340,5 @@ def test_the_largest_challenge_that_the_terms_allow(rule: Rule) -> None:
     fixture.put_proposal(context)
     assert fixture.size(challenge) + 256 <= 131_072
     receipt = fixture.send(challenge)
-    assert receipt.events[0].name == "Refuted"
+    assert receipt.events[1].name == "Refuted"
     assert receipt.gas_used < 2**24
-
-
-def test_a_round_that_waits_neither_ends_nor_passes_the_lead_on(
-    fixture: ProposalFixture, right: Evidence
-) -> None:
-    """What a dispute over withheld bytes needs: the proposal is neither final nor passed over meanwhile."""
-    federation = fixture.federation
-    lead = 1 << 255 | fixture.storage.get("election.lead")
-    fixture.storage.put(("election.lead", None, lead), ("verification.votes", None, 0))
-    with reverts("proposals: a dispute is open"):
-        federation.send(federation.outsider, "finalize", *[bytes(32)] * 4)
-    federation.expire()
-    with reverts("proposals: a dispute is open"):
-        federation.send(federation.outsider, "skip", [], [])
-    assert right.context.round == federation.clock.round

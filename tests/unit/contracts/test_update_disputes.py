@@ -11,23 +11,24 @@ import pytest
 
 from bcfl.protocol import merkle
 from bcfl.protocol.challenges import Form, Trees
-from bcfl.protocol.disputes import update_args
+from bcfl.protocol.disputes import State, update_args
 from bcfl.protocol.evidence import Evidence, Vectors
 from bcfl.protocol.types import Phase
 from bcfl.protocol.verification import tally_bytes
 from testkit.dispute_driver import ANSWERER, DisputeDriver
 from testkit.forged_proposals import assemble, case_of, with_model
-from testkit.harness import ETHER, TERMS, reverts
+from testkit.harness import CHALLENGED, reverts
 from testkit.proposal_fixture import ProposalFixture
 from tests.unit.contracts.dispute_checks import (
     OTHER,
+    check_balance,
     check_bond_and_proposal,
     check_bond_goes_back,
-    check_deadline_and_phase,
+    check_window_and_phase,
 )
 
 SMALL = PROPOSAL_TERMS = replace(
-    TERMS, parameters=16 * 40, leaf_lanes=16, max_updates=64
+    CHALLENGED, parameters=16 * 40, leaf_lanes=16, max_updates=64
 )  # 40 leaves, depth 6
 REJECTED = 2
 
@@ -50,10 +51,7 @@ def test_each_accepted_update_can_be_asked_for(
     fixture: ProposalFixture, right: Evidence, position: int
 ) -> None:
     driver = DisputeDriver(fixture, right, Trees.UPDATE)
-    driver.open(**at(driver, position))
-    (event,) = (
-        e for e in driver.federation.contract.events(name="Disputed") if e.block == driver.opening_block
-    )
+    (event,) = driver.open(**at(driver, position)).events
     assert event.args["tree"] == Trees.UPDATE + position
     state = driver.state
     assert (state.position, state.node, state.height) == (position, right.updates[position].root, 6)
@@ -66,7 +64,8 @@ def test_each_accepted_update_can_be_asked_for(
     with reverts("disputes: not the disputed node"):
         driver.send("answer_leaf", b"\0" + right.rows.leaf(39))
     receipt = driver.send("answer_leaf", b"\0" + vectors.leaf(39))
-    assert [e.name for e in receipt.events] == ["LeafShown", "DisputeEnded"]
+    assert [e.name for e in receipt.events] == ["LeafShown"]
+    assert driver.state.state is State.RULE
 
 
 def test_what_is_asked_for_has_to_be_an_accepted_update(fixture: ProposalFixture, right: Evidence) -> None:
@@ -91,6 +90,7 @@ def test_what_is_asked_for_has_to_be_an_accepted_update(fixture: ProposalFixture
         (opening, at(driver, 0) | {"opening": (*at(driver, 0)["opening"][:2], 0)}),
         (tally, at(driver, REJECTED) | {"tally": tally_bytes(other_tally)}),
         (tally, at(driver, 0) | {"tally": at(driver, 0)["tally"] + bytes(32)}),
+        ("proposals: another accepted set", at(driver, 0) | {"accepted": OTHER}),
     ]
     for reason, changes in attempts:
         with reverts(reason):
@@ -102,16 +102,12 @@ def test_what_every_dispute_insists_on(fixture: ProposalFixture, right: Evidence
     driver = DisputeDriver(fixture, right, Trees.UPDATE)
     check_bond_and_proposal(driver)
     driver.open()
-    with reverts("disputes: one is open"):
-        driver.open()
-    with reverts("disputes: one is open"):
-        driver.open(**at(driver, 0))
-    with reverts("proposals: a dispute is open"):
+    with reverts("proposals: not undisputed"):
         driver.federation.send(ANSWERER, "finalize", *driver.proposal)
 
 
 def test_too_late_and_not_in_this_phase(fixture: ProposalFixture, right: Evidence) -> None:
-    check_deadline_and_phase(DisputeDriver(fixture, right, Trees.UPDATE))
+    check_window_and_phase(DisputeDriver(fixture, right, Trees.UPDATE))
 
 
 def test_the_updates_of_an_earlier_round_are_no_longer_to_be_shown(
@@ -128,10 +124,11 @@ def test_the_updates_of_an_earlier_round_are_no_longer_to_be_shown(
         replace(fixture.setting, round=2),
     )
     fixture.put_proposal(later.context)
-    with reverts("challenges: not the round's tally"):
+    with reverts("proposals: another accepted set"):
         driver.open()
-    with reverts("disputes: not what was proposed"):
-        driver.open(tally=tally_bytes(later.tally), **opened_later(driver, later))
+    accepted = later.context.accepted
+    with reverts("proposals: not what was proposed"):
+        driver.open(accepted=accepted, tally=tally_bytes(later.tally), **opened_later(driver, later))
 
 
 def opened_later(driver: DisputeDriver, evidence: Evidence) -> dict[str, Any]:
@@ -140,15 +137,16 @@ def opened_later(driver: DisputeDriver, evidence: Evidence) -> dict[str, Any]:
     return {"opening": opening, "group": group}
 
 
-def test_silence_refutes_and_costs_the_whole_stake(fixture: ProposalFixture, right: Evidence) -> None:
+def test_silence_refutes_and_costs_half_of_the_stake(fixture: ProposalFixture, right: Evidence) -> None:
     driver = DisputeDriver(fixture, right, Trees.UPDATE)
     driver.open()
-    money_before = driver.federation.money()
+    before, stake = driver.federation.money(), fixture.stake(0)
     driver.federation.chain.warp(driver.state.due)
-    receipt = driver.expire()
-    assert receipt.events[0].args["form"] == Form.DISPUTE
-    money_after = driver.federation.money()
-    assert (money_after[1], money_after[0]) == (money_before[1] - ETHER, sum(money_after[1:]))
+    end, refutation, *_ = driver.expire().events
+    assert (end.name, end.args["returned"]) == ("DisputeEnded", True)
+    assert (refutation.name, refutation.args["form"]) == ("Refuted", Form.SILENCE)
+    assert driver.federation.money()[1] == before[1] - stake // 2
+    check_balance(driver)
     assert driver.federation.clock.phase is Phase.PROPOSE
 
 
@@ -167,9 +165,7 @@ def test_rows_are_no_answer_and_only_the_challenger_goes_on(
     with reverts("disputes: not the challenger"):
         driver.send("pursue", 0, driver.course.nodes[0], list(driver.course.proof(0)))
     with reverts("disputes: no such node"):
-        driver.federation.send(
-            driver.federation.outsider, "pursue", 40, bytes(32), list(driver.course.proof(40))
-        )
+        driver.send("pursue", 40, bytes(32), list(driver.course.proof(40)), sender=driver.challenger)
 
 
 def test_a_challenge_while_an_update_is_disputed_pays_the_bond_back(

@@ -12,8 +12,9 @@ import pytest
 
 from bcfl.errors import ChallengeError
 from bcfl.protocol import merkle
-from bcfl.protocol.challenges import Trees, rows_digest
-from bcfl.protocol.disputes import NOBODY, UNOPENED, Course, DisputeSubject, courses, first_mismatch
+from bcfl.protocol.challenges import Form, Trees, rows_digest
+from bcfl.protocol.disputes import Course, Dispute, DisputeSubject, State, courses, first_mismatch
+from bcfl.protocol.docket import answers_due
 from bcfl.protocol.hashing import keccak
 from testkit.harness import TERMS
 
@@ -52,33 +53,38 @@ def test_a_dispute_ends_at_the_first_wrong_leaf(count: int, kind: Trees) -> None
     height = merkle.depth(8 * count, 8)
     right_tree, tree = merkle.tree_of(leaves, height), merkle.tree_of(forged_leaves, height)
     rows = rows_digest(WEIGHTS, tree.root)
-    events: list[FakeEvent] = [FakeEvent("Disputed", {"tree": int(kind), "challenger": ACCOUNT})]
+    events: list[FakeEvent] = [FakeEvent("Disputed", opening(7, kind))]
     for _ in range(20):
-        (course,) = courses(terms, DisputeSubject(b"", tree.root, rows, {0: tree.root}), events)
+        course = courses(terms, DisputeSubject(tree.root, rows, {0: tree.root}), events)[7]
         if course.leaf is not None:
             break
         events.append(move(course, tree, right_tree, forged_leaves, terms))
     assert course.leaf == b"\0wrong"
-    assert course.state.index == position
+    assert (course.state.state, course.state.index) == (State.RULE, position)
     assert merkle.climb(keccak(course.leaf), position, course.above) == tree.root
-    moves = 2 * -(-height // 8) + 1 + 2 * (kind is Trees.ROWS)
-    assert len(events) == 1 + moves  # what docs/protocol.md says
+    answers = [event for event in events if event.name in ("NodesShown", "LeafShown")]
+    assert len(answers) == answers_due(terms)
+
+
+def opening(number: int, tree: int) -> dict[str, Any]:
+    return {"tree": int(tree), "challenger": ACCOUNT, "number": number, "bond": 5}
 
 
 def move(
     course: Course, tree: merkle.Tree, right_tree: merkle.Tree, leaves: Sequence[bytes], terms: Any
 ) -> FakeEvent:
-    state = course.state
-    if state.shown == UNOPENED:
-        return FakeEvent("RowsShown", {"answerer": ACCOUNT, "weights": WEIGHTS, "rows": tree.root})
-    if state.answerable and state.height:
-        return FakeEvent("NodesShown", {"answerer": ACCOUNT, "nodes": below(tree, course, terms)})
-    if state.answerable:
-        return FakeEvent("LeafShown", {"answerer": ACCOUNT, "content": b"\0" + leaves[state.index]})
-    nodes = [right_tree.root] if state.shown == 1 else below(right_tree, course, terms)
-    child = first_mismatch(course.nodes, nodes)
+    state, number = course.state, {"number": course.state.number}
+    if state.state is State.ROWS:
+        return FakeEvent("RowsShown", number | {"weights": WEIGHTS, "rows": tree.root})
+    if state.is_answerable and state.height:
+        return FakeEvent("NodesShown", number | {"nodes": below(tree, course, terms)})
+    if state.is_answerable:
+        return FakeEvent("LeafShown", number | {"content": b"\0" + leaves[state.index]})
+    child = first_mismatch(course.nodes, below(right_tree, course, terms))
     assert child is not None
-    return FakeEvent("Pursued", {"challenger": ACCOUNT, "child": child, "digest": course.nodes[child]})
+    return FakeEvent(
+        "Pursued", number | {"challenger": ACCOUNT, "child": child, "digest": course.nodes[child]}
+    )
 
 
 def test_nothing_strays_where_nothing_is_wrong() -> None:
@@ -86,31 +92,68 @@ def test_nothing_strays_where_nothing_is_wrong() -> None:
 
 
 def test_time_that_is_over() -> None:
-    state = DisputeSubject(b"", bytes(32), bytes(32), {}).open(TERMS, Trees.MODEL, ACCOUNT, 100)
-    assert (state.answerer, state.due) == (NOBODY, 100 + TERMS.answer_seconds)
+    state = model_dispute(100)
+    assert state.due == state.deadline == 100 + TERMS.answer_seconds
     with pytest.raises(ChallengeError, match="not yet due"):
         state.expire(state.due - 1)
     assert state.expire(state.due)  # an answer was due: the proposal is refuted
-    assert not replace(state, shown=3).expire(state.due)
+    silent = replace(state, state=State.PICK, moved=300, left=50)
+    assert silent.deadline == 350
+    assert not silent.expire(350)
 
 
-def test_the_end_of_a_dispute_about_another_proposal_is_passed_over() -> None:
+def model_dispute(now: int) -> Dispute:
+    return DisputeSubject(bytes(32), bytes(32), {}).open(TERMS, 1, Trees.MODEL, ACCOUNT, now)
+
+
+def test_where_blocks_count_the_contract_alone_knows_who_is_late() -> None:
+    state = model_dispute(100)
+    nodes = [bytes(32)] * state.due_nodes(TERMS)
+    with pytest.raises(ChallengeError, match="move too late"):
+        state.answer(TERMS, state.due, nodes)
+    with pytest.raises(ChallengeError, match="not the disputed node"):
+        state.answer(replace(TERMS, min_blocks=3), state.due, nodes)
+
+
+def test_disputes_run_side_by_side_and_others_are_passed_over() -> None:
+    end = {"number": 3, "challenger": ACCOUNT, "returned": True}
     events = [
-        FakeEvent("DisputeEnded", {"proposal": b"old"}),
-        FakeEvent("Disputed", {"tree": 0, "challenger": ACCOUNT}),
-        FakeEvent("DisputeEnded", {"proposal": b"old"}),
+        FakeEvent("DisputeEnded", end | {"number": 2}),  # of an earlier proposal
+        FakeEvent("Disputed", opening(3, Trees.MODEL)),
+        FakeEvent("Disputed", opening(4, Trees.ROWS)),
+        FakeEvent("RowsShown", {"number": 4, "weights": WEIGHTS, "rows": bytes(32)}),
+        FakeEvent("DisputeEnded", end),
     ]
-    (course,) = courses(TERMS, DisputeSubject(b"new", bytes(32), bytes(32), {}), events)
-    assert course.end_time is None
+    subject = DisputeSubject(bytes(32), rows_digest(WEIGHTS, bytes(32)), {})
+    result = courses(TERMS, subject, events)
+    assert {number: course.is_open for number, course in result.items()} == {3: False, 4: True}
+    assert (result[3].returned, result[4].state.state, result[4].weights) == (True, State.ANSWER, WEIGHTS)
+
+
+def test_where_a_challenger_rules() -> None:
+    model = replace(model_dispute(100), state=State.RULE, height=0, index=5)
+    model.check_ruling(TERMS, ACCOUNT, 150, Form.SUM, 5)
+    rows = replace(model, tree=Trees.ROWS, state=State.PICK)
+    rows.check_ruling(TERMS, ACCOUNT, 150, Form.WEIGHTS, 0)
+    for state, form, leaf in (
+        (model, Form.SUM, 4),
+        (model, Form.PADDING, 5),
+        (model, Form.WEIGHTS, 5),
+        (rows, Form.ROW, 5),
+    ):
+        with pytest.raises(ChallengeError, match="challenges: not what is disputed"):
+            state.check_ruling(TERMS, ACCOUNT, 150, form, leaf)
+    with pytest.raises(ChallengeError, match="not the challenger"):
+        model.check_ruling(TERMS, "0x" + "33" * 20, 150, Form.SUM, 5)
 
 
 def test_an_update_that_was_not_accepted_cannot_be_disputed() -> None:
-    subject = DisputeSubject(b"", bytes(32), bytes(32), {4: b"four"})
-    state = subject.open(TERMS, Trees.UPDATE + 4, ACCOUNT, 100)
-    assert (state.tree, state.position, state.node, state.answerable) == (Trees.UPDATE, 4, b"four", True)
+    subject = DisputeSubject(bytes(32), bytes(32), {4: b"four"})
+    state = subject.open(TERMS, 1, Trees.UPDATE + 4, ACCOUNT, 100)
+    assert (state.tree, state.position, state.node, state.is_answerable) == (Trees.UPDATE, 4, b"four", True)
     for code in (Trees.UPDATE, Trees.UPDATE + 3):
         with pytest.raises(ChallengeError, match="no such place"):
-            subject.open(TERMS, code, ACCOUNT, 100)
+            subject.open(TERMS, 1, code, ACCOUNT, 100)
 
 
 @pytest.mark.parametrize("count", [1, 31, 32, 33, 1000, 4097])
