@@ -13,8 +13,7 @@ from bcfl.errors import Reverted
 from bcfl.protocol import verification
 from bcfl.protocol.accounts import Account
 from bcfl.protocol.events import take_in
-from bcfl.protocol.hashing import keccak
-from bcfl.protocol.rewards import block_hash
+from bcfl.protocol.rewards import block_hash, weighted_matches
 from bcfl.protocol.rounds import History, Round, Submission
 from bcfl.protocol.types import Opening, Phase, Update, Verdict, Voter
 from bcfl.protocol.verification import Vote
@@ -29,7 +28,8 @@ def compare(local: LocalFederation) -> None:
     clock = local.ledger.clock()
     assert history.current is not None
     assert (history.current.number, history.current.opened) == (clock.round, clock.opened)
-    assert history.seed == call("round_seed")
+    credits = call("turn_credits")
+    assert {seat: credits[seat] for seat in history.credits} == history.credits
     mask = total = 0
     for member in history.voters():
         mask, total = mask | 1 << member.index, total + member.weight
@@ -56,9 +56,9 @@ def compare(local: LocalFederation) -> None:
     assert (history.head.root, history.head.cid) == call("model")
     for block in history.blocks[1:]:
         round_ = history.rounds[block.round]
-        count = verification.tally(round_.words(local.ledger.domain), round_.votes, round_.engine)
+        count = round_.tally(local.ledger.domain)
         assert (verification.tally_digest(count), block_hash(block)) == (block.accepted, round_.block_hash)
-        assert (count.samples, sum(count.matches), count.accepted) == (
+        assert (count.samples, weighted_matches(count), count.accepted) == (
             round_.samples,
             round_.matches,
             round_.accepted,
@@ -74,7 +74,7 @@ def shuffle(local: LocalFederation, rng: random.Random, newcomers: list[Account]
         lambda: contract.send(miner, "release_stake"),
         lambda: contract.send(local.owner, "leave_device", rng.choice(local.device_accounts).address),
         lambda: contract.send(local.owner, "register_devices", [newcomers.pop().address]),
-        lambda: contract.send(miner, "register_miner", keccak(b"tail"), value=3 * ETHER),
+        lambda: contract.send(miner, "register_miner", value=3 * ETHER),
         lambda: local.leave_in(
             rng.choice(list(Phase)[:8]), rng.choice(local.miner_parties), rng.choice(local.device_parties)
         ),
@@ -95,7 +95,8 @@ def test_the_reading_is_what_the_contract_says(tmp_path: Path, seed: int) -> Non
             shuffle(local, rng, newcomers)
         local.play()
         compare(local)
-    history = take_in(History(local.terms.min_stake), local.ledger.contract.events())
+    empty = History(local.terms.min_stake, local.terms.committee_size)
+    history = take_in(empty, local.ledger.contract.events())
     assert history == local.history
 
 
@@ -106,8 +107,7 @@ def test_a_lead_is_read_while_it_lasts(tmp_path: Path) -> None:
     leader, turn, weight, *_ = call("lead_now")
     assert current is not None
     assert (leader, turn) == (current.leader, current.elections[-1].turn)
-    assert weight == sum(vote.voter.weight for vote in current.votes)
-    assert current.seed == local.history.seed == call("round_seed")
+    assert weight == current.electorate.whole == sum(member.weight for member in local.history.voters())
     assert next(voter.account for voter in current.leader_order()) == leader
     assert current.status == "running"
 
