@@ -76,7 +76,7 @@ def facets() -> (address, address):
 
 
 @external
-def multicall(calls: Bytes[16384], lengths: DynArray[uint256, 32], optional: uint256):
+def multicall(calls: Bytes[20480], lengths: DynArray[uint256, 32], optional: uint256):
     """
     @notice Several calls in one transaction: all of them, or none but for those that may fail.
     @dev    One buffer instead of a list of them: memory is paid for by its highest word.

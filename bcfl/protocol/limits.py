@@ -28,7 +28,7 @@ MAX_PHASE_SECONDS: Final = 30 * 24 * 3600  # seconds of a phase in a configurati
 WEI_BITS: Final = 96  # bits of an amount of wei in a configuration; the contract admits more
 
 MAX_CALLS: Final = 32  # calls in one multicall
-MULTICALL_BYTES: Final = 16_384  # bytes of calldata of all calls in one multicall
+MULTICALL_BYTES: Final = 20_480  # bytes of calldata of all calls in one multicall
 TRANSACTION_BYTES: Final = 2**17  # bytes of a transaction that nodes take
 TRANSACTION_GAS: Final = 2**24  # gas of a transaction, at most (EIP-7825)
 BLOCK_GAS: Final = 30_000_000  # gas of a block of the embedded chain
