@@ -270,14 +270,16 @@ def test_disputes_run_side_by_side(fixture: ProposalFixture, right: Evidence) ->
         check_bond_goes_back(driver)
 
 
-def test_too_many_disputes(fixture: ProposalFixture, right: Evidence) -> None:
-    driver = DisputeDriver(fixture, right, Trees.MODEL)
-    opened = 64 << 8
+def test_too_many_disputes() -> None:
+    """Whoever could pay the price of the 65th."""
+    tiny = replace(DEEP, min_stake=10**6, vote_penalty=10**5, leader_penalty=10**4, reward=10**6)
+    fixture = ProposalFixture(replace(tiny, challenge_bond=10**5))
+    driver = DisputeDriver(fixture, fixture.evidence(5, [True] * 3), Trees.MODEL)
     driver.open()
     word = fixture.storage.get("docket.word")
-    fixture.storage.put(("docket.word", None, word & ~(0xFF << 8) | opened))
+    fixture.storage.put(("docket.word", None, word & ~(0xFF << 8) | 64 << 8))
     with reverts("disputes: too many"):
-        driver.open(2**90)
+        driver.open()
 
 
 def test_longest_dispute_has_as_many_answers_as_counted(fixture: ProposalFixture, right: Evidence) -> None:
