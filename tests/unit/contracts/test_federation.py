@@ -1,4 +1,4 @@
-"""Federation.vy, Annex.vy, Court.vy: one address, three pieces of code; several calls in a transaction."""
+"""Federation.vy and its facets: one address, five pieces of code; several calls in a transaction."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from vyper.compiler.input_bundle import FilesystemInputBundle
 from vyper.compiler.phases import CompilerData
 
 from bcfl.errors import Reverted
-from bcfl.ledger.artifact import artifact
+from bcfl.ledger.artifact import FACETS, artifact
 from bcfl.ledger.contract import Contract, transact
 from bcfl.protocol.rewards import block_hash
 from bcfl.protocol.types import Block, Phase
@@ -19,6 +19,7 @@ from testkit.harness import ETHER, TERMS, Federation, digest, reverts
 from testkit.mocks import CONTRACTS, compiled
 
 EIP_170 = 24_576
+DEPLOYABLES = ("Federation", *(name for name, _ in FACETS))
 
 
 def test_default_behavior() -> None:
@@ -33,27 +34,39 @@ def test_default_behavior() -> None:
     assert federation.clock.phase is Phase.IDLE
 
 
-def test_genesis_event_names_model_and_seed() -> None:
+def test_genesis_event_names_the_model() -> None:
     federation = Federation()
     (event,) = federation.contract.events(name="Genesis")
-    assert event.args["seed"] == federation.contract.call("round_seed")
+    assert (event.args["root"], event.args["cid"]) == federation.contract.call("model")
     assert event.args["block_hash"] == federation.contract.call("ledger", 0)
 
 
-def test_no_annex() -> None:
+@pytest.mark.parametrize("is_missing", [(True, False), (False, True)])
+def test_no_facets(is_missing: tuple[bool, bool]) -> None:
     federation = Federation()
     code = bytes.fromhex(artifact()["bytecode"]["Federation"][2:])
-    args = [TERMS, digest("root", 0), digest("cid", 0), federation.outsider.address]
-    with reverts("federation: no annex"):
+    facets = zip(federation.contract.call("facets"), is_missing, strict=True)
+    places = [federation.outsider.address if missing else facet for facet, missing in facets]
+    args = [TERMS, digest("root", 0), digest("cid", 0), *places]
+    with reverts("federation: no facets"):
         federation.contract.deploy(federation.chain, federation.owner, artifact()["abi"], code, args)
 
 
-def test_no_court() -> None:
+@pytest.mark.parametrize(
+    ("name", "reason"),
+    [
+        ("SettlementFacet", "settlement facet: no next facet"),
+        ("MembershipFacet", "membership facet: no next facet"),
+        ("ChallengeFacet", "challenge facet: no next facet"),
+    ],
+)
+def test_no_next_facet(name: str, reason: str) -> None:
     federation = Federation()
-    code, abi = bytes.fromhex(artifact()["bytecode"]["Annex"][2:]), artifact()["annex_abi"]
-    args = [TERMS, federation.outsider.address]
-    with reverts("annex: no court"):
-        federation.contract.deploy(federation.chain, federation.owner, abi, code, args)
+    code, abi = bytes.fromhex(artifact()["bytecode"][name][2:]), artifact()["constructors"][name]
+    with reverts(reason):
+        federation.contract.deploy(
+            federation.chain, federation.owner, abi, code, [TERMS, federation.outsider.address]
+        )
 
 
 def test_what_takes_no_ether_refuses_it() -> None:
@@ -65,10 +78,10 @@ def test_what_takes_no_ether_refuses_it() -> None:
     federation.send(federation.outsider, "skip", *federation.skip_args())
 
 
-def test_annex_and_court_have_places() -> None:
+def test_facets_have_places() -> None:
     federation = Federation()
-    call, receipts = federation.contract.call, federation.deployed
-    assert (call("court"), call("annex")) == (receipts[0].contract, receipts[1].contract)
+    places = {name: receipt.contract for (name, _), receipt in zip(FACETS, federation.deployed, strict=False)}
+    assert federation.contract.call("facets") == (places["SettlementFacet"], places["MembershipFacet"])
 
 
 @pytest.mark.parametrize(("data", "value"), [(b"", 0), (b"", 1), (b"abc", 0)])
@@ -101,7 +114,7 @@ def test_multicall_does_all_or_nothing_and_tells_why() -> None:
     assert federation.clock.acted == 0
 
 
-def test_multicall_reaches_the_annex() -> None:
+def test_multicall_reaches_the_facets() -> None:
     federation = Federation()
     federation.multi(
         federation.owner, "all", [("start", []), ("register_devices", [[federation.outsider.address]])]
@@ -117,9 +130,9 @@ def test_multicall_keeps_the_sender() -> None:
 
 def test_multicall_takes_no_money() -> None:
     federation = Federation()
-    data = federation.contract.encode("register_miner", digest("tail"))
+    data = federation.contract.encode("register_miner")
     with pytest.raises(Reverted):
-        federation.send(federation.outsider, "multicall", data * 2, [36, 36], value=ETHER)
+        federation.send(federation.outsider, "multicall", data * 2, [4, 4], 0, value=ETHER)
 
 
 @pytest.mark.parametrize("lengths", [[], [3], [4, 4]])
@@ -128,34 +141,30 @@ def test_multicall_lengths(lengths: list[int]) -> None:
     data = federation.contract.encode("start")
     if sum(lengths) < len(data):
         with reverts("federation: lengths do not add up" if not lengths else "federation: no such function"):
-            federation.send(federation.owner, "multicall", data, lengths)
+            federation.send(federation.owner, "multicall", data, lengths, 0)
     else:
         with pytest.raises(Reverted):
-            federation.send(federation.owner, "multicall", data, lengths)
+            federation.send(federation.owner, "multicall", data, lengths, 0)
 
 
-def test_the_annex_alone_moves_nothing_of_the_federation() -> None:
+def test_a_facet_alone_moves_nothing_of_the_federation() -> None:
     federation = Federation().open()
-    annex = replace_address(federation, federation.contract.call("annex"))
-    with pytest.raises(Reverted):
-        annex.send(federation.owner, "start")
+    facet = Contract(federation.chain, artifact()["abi"], federation.contract.call("facets")[1])
+    clock = federation.clock
+    facet.send(federation.owner, "start")  # in a storage of its own
+    assert federation.clock == clock
     assert federation.contract.call("devices_registered") == 4
-    assert annex.call("devices_registered") == 0
+    assert facet.call("devices_registered") == 0
 
 
-def replace_address(federation: Federation, address: str) -> Contract:
-    return Contract(federation.chain, artifact()["abi"], address)
-
-
-@pytest.mark.parametrize("name", ["Federation", "Annex", "Court"])
+@pytest.mark.parametrize("name", DEPLOYABLES)
 def test_fits_eip_170(name: str) -> None:
     assert artifact()["runtime_bytes"][name] <= EIP_170
 
 
 def test_all_pieces_agree_on_storage() -> None:
-    names = ("Federation", "Annex", "Court")
-    layouts = [compiled(f"{name}.vy").storage_layout["storage_layout"] for name in names]
-    assert layouts[0] == layouts[1] == layouts[2]
+    layouts = [compiled(f"{name}.vy").storage_layout["storage_layout"] for name in DEPLOYABLES]
+    assert all(layout == layouts[0] for layout in layouts)
 
 
 def test_the_interface_is_the_abi() -> None:
@@ -197,7 +206,7 @@ def test_every_function_is_explained(name: str, parameters: str, text: str) -> N
 
 def reasons() -> set[str]:
     texts = [path.read_text() for path in CONTRACTS.rglob("*.vy") if path.parent.name != "mocks"]
-    return {reason for text in texts for reason in re.findall(r'"([a-z]+: [^"]+)"', text)}
+    return {reason for text in texts for reason in re.findall(r'"([a-z]+(?: facet)?: [^"]+)"', text)}
 
 
 def test_every_refusal_has_a_test() -> None:
@@ -208,7 +217,7 @@ def test_every_refusal_has_a_test() -> None:
 def test_every_assert_has_a_reason() -> None:
     for path in CONTRACTS.rglob("*.vy"):
         for line in re.findall(r"^ +assert .*$", path.read_text(), re.M):
-            assert re.search(r', "[a-z]+: [^"]+"$', line), f"{path.name}: {line}"
+            assert re.search(r', "[a-z]+(?: facet)?: [^"]+"$', line), f"{path.name}: {line}"
 
 
 def test_terms_stand_on_chain() -> None:

@@ -156,12 +156,13 @@ def test_time_beyond_the_round() -> None:
     federation.reveal(federation.miner_keys[1], batches[1])
 
 
-def test_already_revealed() -> None:
+def test_a_batch_that_is_revealed_already_changes_nothing() -> None:
     federation = federation_in_reveal()
     batch = federation.share(0)
-    federation.reveal(federation.miner_keys[0], batch)
-    with reverts("submissions: already revealed"):
-        federation.reveal(federation.miner_keys[0], batch)
+    first = federation.reveal(federation.miner_keys[0], batch)
+    again = federation.reveal(federation.miner_keys[0], batch)
+    assert [receipt.events[0].args["taken"] for receipt in (first, again)] == [0b11, 0]
+    assert federation.clock.updates == 2
 
 
 def test_a_device_counts_once_however_often_it_was_committed() -> None:
@@ -170,11 +171,10 @@ def test_a_device_counts_once_however_often_it_was_committed() -> None:
     federation.commit(federation.miner_keys[0], twice)
     federation.commit(federation.miner_keys[1], [federation.update(0, samples=98)])
     federation.expire()
-    with reverts("submissions: already revealed"):
-        federation.reveal(federation.miner_keys[0], twice)
     federation.reveal(federation.miner_keys[0], twice, bits=0b10)
-    with reverts("submissions: already revealed"):
-        federation.reveal(federation.miner_keys[1], [federation.update(0, samples=98)])
+    federation.reveal(federation.miner_keys[0], twice)
+    federation.reveal(federation.miner_keys[1], [federation.update(0, samples=98)])
+    assert [args["taken"] for args in federation.round_events("Revealed")] == [1, 0, 0]
     assert [update.samples for update in federation.updates()] == [99]
 
 
@@ -297,10 +297,11 @@ def test_a_copied_commitment_cannot_be_opened_by_the_copier() -> None:
     federation.commit(federation.miner_keys[0], [honest])
     federation.commit(federation.miner_keys[1], [honest])  # the same digest, seen on chain
     federation.reveal(federation.miner_keys[0], [honest])
-    with reverts("submissions: already revealed"):
-        federation.reveal(federation.miner_keys[1], [honest])
     with reverts("submissions: not the committed batch"):
         federation.reveal(federation.miner_keys[1], [replace(honest, device=1)])
+    copied = federation.reveal(federation.miner_keys[1], [honest])
+    assert copied.events[0].args["taken"] == 0
+    assert federation.clock.updates == 1
 
 
 def test_250_devices_use_two_slots_of_marks() -> None:

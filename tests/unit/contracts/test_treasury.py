@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 
 from bcfl.ledger.contract import Contract
-from testkit.harness import ETHER, TERMS, Federation, digest, reverts
+from testkit.harness import ETHER, TERMS, Federation, reverts
 from testkit.mocks import put
 
 
@@ -43,18 +43,18 @@ def test_fund(value: int) -> None:
 
 def puppet() -> tuple[Federation, Contract]:
     """A federation of which a contract is a miner that is about to leave for good."""
-    federation = Federation(terms=replace(TERMS, exit_rounds=0)).open()
+    federation = Federation(terms=replace(TERMS, exit_rounds=1)).open()
     contract = put(federation.chain, federation.owner, "mocks/Puppet.vy")
     address = federation.contract.address
     contract.send(
         federation.outsider,
         "act",
         address,
-        federation.contract.encode("register_miner", digest("tail")),
+        federation.contract.encode("register_miner"),
         value=ETHER,
     )
     contract.send(federation.outsider, "act", address, federation.contract.encode("leave_miner"))
-    federation.finish()
+    federation.finish().push()
     return federation, contract
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from bcfl.protocol import disputes, election, limits, lottery, scores, verification
+from bcfl.protocol import absence, docket, election, limits, lottery, scores, turns, types, verification
 from bcfl.protocol.types import Engine, Mode, Phase, Rule, VoidReason
 
 CONTRACTS = Path(__file__).parents[3] / "contracts"
@@ -32,44 +32,50 @@ MACHINES = {"TRANSACTION_BYTES", "TRANSACTION_GAS", "BLOCK_GAS"}  # limits of no
 
 # Number of Python, and the constants of the contract that are the same, as `module.NAME`.
 TWINS = {
-    "BASIS_POINTS": (limits.BASIS_POINTS, "aggregation.BASIS rewards.BASIS terms.BASIS"),
+    "BASIS_POINTS": (limits.BASIS_POINTS, "constants.BASIS aggregation.BASIS"),
     "MODEL_BYTES": (limits.MODEL_BYTES, "challenges.MODEL_BYTES"),
     "MODEL_BITS": (-(2 ** (limits.MODEL_BITS - 1)), "aggregation.LEAST"),
     "MAX_LEAF_LANES": (limits.MAX_LEAF_LANES * limits.MODEL_BYTES + 1, "challenges.MAX_LEAF"),
-    "MAX_MINERS": (
-        limits.MAX_MINERS,
-        "registry.MAX_MINERS registry.COHORT lottery.MAX_ENTRANTS election.MAX_VOTES counting.MAX_VOTES "
-        "verification.MAX_VOTES",
-    ),
+    "MAX_MINERS": (limits.MAX_MINERS, "constants.MAX_MINERS counting.MAX_VOTES verification.MAX_VOTES"),
     "MAX_WEIGHT": (limits.MAX_WEIGHT, "registry.MAX_WEIGHT"),
-    "NOVICE_ROUNDS": (256 // limits.NOVICE_ROUNDS, "registry.COHORT"),  # a mask a round, in one word
     "MAX_UPDATES": (
         limits.MAX_UPDATES,
-        "terms.MAX_UPDATES aggregation.MAX_UPDATES tallies.MAX_UPDATES verification.MAX_UPDATES",
+        "constants.MAX_UPDATES aggregation.MAX_UPDATES verification.MAX_UPDATES",
     ),
     "updates in a mask": (limits.MAX_UPDATES // 256, "verification.MAX_WORDS"),
     "bytes of weights": (limits.MAX_UPDATES * 4, "challenges.MAX_SAMPLES"),
+    "COMMITTEES": (limits.COMMITTEES, "committees.COMMITTEES"),
     "MAX_BATCH": (limits.MAX_BATCH, "submissions.MAX_BATCH"),
     "MAX_PACE": (limits.MAX_PACE, "submissions.MAX_PACE"),
-    "GROUP": (limits.GROUP, "tallies.GROUP rewards.GROUP verification.GROUP"),
-    "LEVELS": (limits.LEVELS, "disputes.LEVELS"),
+    "GROUP": (limits.GROUP, "constants.GROUP"),
+    "LEVELS": (limits.LEVELS, "docket.LEVELS"),
     "nodes of an answer": (2**limits.LEVELS, "disputes.NODES"),
-    "UNOPENED": (disputes.UNOPENED, "disputes.UNOPENED"),
     "MAX_SHOWN": (limits.MAX_SHOWN, "terms.MAX_SHOWN"),
     "NO_DEADLINE": (limits.NO_DEADLINE, "rounds.NEVER"),
     "NOT_MINE": (verification.NOT_MINE, "verification.NOT_MINE"),
+    "BOUND_BYTES": (2 ** (8 * verification.BOUND_BYTES) - 1, "constants.MASK32"),
     "RETARGET": (election.RETARGET, "election.RETARGET"),
-    "NOVICE": (election.NOVICE, "election.VOTER_NOVICE verification.NOVICE"),
-    "LEAD": (lottery.LEAD, "lottery.LEAD"),
-    "COMMITTEE": (lottery.COMMITTEE, "lottery.COMMITTEE"),
+    "UNIT": (turns.UNIT, "turns.UNIT"),
+    "JOINING": (turns.JOINING - turns.LEAST, "turns.JOINING"),
+    "SEAT": (types.SEAT, "packing.SEAT"),
+    "ACCOUNT": (types.ACCOUNT, "constants.MASK160"),
+    "SPELL": (absence.SPELL, "absence.SPELL"),
+    "MOST_MISSED": (absence.MOST_MISSED, "constants.MASK4"),
+    "MAX_STRIKES": (absence.MAX_STRIKES, "absence.MAX_STRIKES"),
+    "FORGIVEN": (absence.FORGIVEN, "absence.FORGIVEN"),
+    "ROUNDS": (absence.ROUNDS, "absence.ROUNDS"),
+    "WINDOW_PARTS": (docket.WINDOW_PARTS, "docket.PARTS"),
+    "MIN_SALT": (docket.MIN_SALT, "challenges.MAX_NUMBER"),
+    "CHEAP_DISPUTES": (docket.CHEAP_DISPUTES, "docket.CHEAP"),
+    "MAX_SURCHARGE": (docket.MAX_SURCHARGE, "docket.MAX_SURCHARGE"),
     "ONE": (lottery.ONE, "lottery.ONE"),
     "LN2": (lottery.LN2, "lottery.LN2"),
     "ROOT": (lottery.ROOT, "lottery.ROOT"),
     "WHOLE": (scores.WHOLE, "scores.WHOLE"),
     "PART": (scores.PART, "scores.PART"),
     "SCALE": (scores.SCALE, "scores.SCALE"),
-    "full": (Mode.FULL, "registry.FULL"),
-    "hybrid": (Mode.HYBRID, "verification.HYBRID"),
+    "full": (Mode.FULL, "constants.FULL"),
+    "hybrid": (Mode.HYBRID, "constants.HYBRID"),
     "engines": (len(Engine), "verification.ENGINES"),
     "mean": (Rule.MEAN, "aggregation.MEAN"),
     "median": (Rule.MEDIAN, "aggregation.MEDIAN"),
@@ -91,7 +97,7 @@ BOUNDS = {
 # Number of Python that is narrower than the contract's on purpose, and where the contract writes that.
 NARROWER = {
     "MAX_PHASE_SECONDS": (limits.MAX_PHASE_SECONDS, "terms", r"MAX_SECONDS: constant\(uint256\) = ([^#\n]+)"),
-    "WEI_BITS": (2**limits.WEI_BITS, "terms", r"terms\.reward < (2\*\*\d+)"),
+    "WEI_BITS": (2**limits.WEI_BITS, "terms", r"terms\.min_stake < (2\*\*\d+)"),
 }
 
 
@@ -104,6 +110,8 @@ def evaluate(text: str, names: Mapping[str, int]) -> int:
                 return number
             case ast.Name(name):
                 return names[name]
+            case ast.Attribute(ast.Name("constants"), name):
+                return SHARED[name]
             case ast.UnaryOp(ast.USub(), operand):
                 return -value(operand)
             case ast.Call(ast.Name("max_value"), [ast.Name("uint256")]):
@@ -124,6 +132,8 @@ def constants(source: str) -> dict[str, int]:
     return numbers
 
 
+SHARED: dict[str, int] = {}  # the numbers that modules take from `constants`
+SHARED.update(constants(SOURCES["constants"]))
 CONSTANTS = {module: constants(source) for module, source in SOURCES.items()}
 
 
@@ -150,12 +160,12 @@ def test_a_narrower_limit_is_within_the_contracts(name: str) -> None:
 
 @pytest.mark.parametrize("phase", Phase)
 def test_phases_are_the_contracts(phase: Phase) -> None:
-    assert CONSTANTS["rounds"][phase.name] == phase
+    assert CONSTANTS["constants"][phase.name] == phase
 
 
 @pytest.mark.parametrize("member", [*VoidReason, *Engine], ids=lambda member: member.name)
 def test_reasons_and_engines_are_the_contracts(member: IntEnum) -> None:
-    assert CONSTANTS["rounds"][member.name] == member
+    assert CONSTANTS["constants"][member.name] == member
 
 
 def test_every_limit_is_compared() -> None:
