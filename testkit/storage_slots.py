@@ -40,6 +40,13 @@ class StorageSlots:
         state.persist()
         self.evm.header = self.evm.header.copy(state_root=state.state_root)
 
+    def put_balance(self, address: str, wei: int) -> None:
+        """Give any account so many wei."""
+        state = self.evm.get_vm(self.evm.header).state
+        state.set_balance(to_canonical_address(address), wei)
+        state.persist()
+        self.evm.header = self.evm.header.copy(state_root=state.state_root)
+
     def put_field(self, name: str, key: int, place: int, value: int) -> None:
         """Write one word of the struct that a map has at a key."""
         state = self.evm.get_vm(self.evm.header).state

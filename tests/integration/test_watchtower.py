@@ -13,6 +13,7 @@ from bcfl.federation.schedule import MINERS
 from bcfl.federation.watchtower import start_watchtower
 from bcfl.ledger.transcript import gather
 from bcfl.protocol import cid, merkle, payload
+from bcfl.protocol.types import Phase
 from bcfl.roles.auditor.audit import Audit
 from bcfl.roles.common.aggregation import NewModel
 from bcfl.roles.common.archive import Archive
@@ -30,12 +31,17 @@ FORGED_ROUND = 2  # the round in which the miners collude
 Compute = Callable[[RoundSnapshot], NewModel | None]
 
 
-def forge(local: LocalFederation, compute: Compute, turns: int) -> Compute:
-    """Compute a model with one lane off by one in the first `turns` turns of one round; its trees fit it."""
+def forge(local: LocalFederation, compute: Compute, turns: int, attest: bool) -> Compute:
+    """Compute a model with one lane off by one in the first `turns` turns of one round; its trees fit it.
+
+    `attest`: also when it is another's; else only to propose it.
+    """
 
     def compute_forged(snapshot: RoundSnapshot) -> NewModel | None:
         proposal = compute(snapshot)
         if proposal is None or snapshot.round != FORGED_ROUND or len(snapshot.current.skipped) >= turns:
+            return proposal
+        if not attest and snapshot.clock.phase is not Phase.PROPOSE:
             return proposal
         model = proposal.model.copy()
         model[7] += 1
@@ -45,9 +51,9 @@ def forge(local: LocalFederation, compute: Compute, turns: int) -> Compute:
     return compute_forged
 
 
-def collude(local: LocalFederation, turns: int) -> None:
+def collude(local: LocalFederation, turns: int, attest: bool = True) -> None:
     for context in local.miner_parties:
-        context.lead._compute = forge(local, context.lead._compute, turns)  # type: ignore[assignment, method-assign]
+        context.lead._compute = forge(local, context.lead._compute, turns, attest)  # type: ignore[assignment, method-assign]
 
 
 def add_watchtower(local: LocalFederation) -> Watchtower:
@@ -75,7 +81,7 @@ def honest_roots(local: LocalFederation) -> list[bytes]:
 
 def test_default_behavior(tmp_path: Path) -> None:
     local = LocalFederation(tmp_path, terms=WINDOW_TERMS)
-    collude(local, turns=1)
+    collude(local, turns=1, attest=False)
     watchtower = add_watchtower(local)
     rounds = [local.play() for _ in range(3)]
     assert [round_.status for round_ in rounds] == ["finalized"] * 3
