@@ -23,26 +23,22 @@ from bcfl.protocol.election import search
 from bcfl.protocol.hashing import fold, keccak, word
 from bcfl.protocol.limits import MULTICALL_BYTES
 from bcfl.protocol.rounds import History
-from bcfl.protocol.types import Clock, Electorate, Engine, Opening, Phase, Tally, Terms, Update, Verdict, Voter
-from testkit.claim_proofs import ClaimProofs
-
-ETHER = 10**18
-
-TERMS = Terms(
-    layout=keccak(b"layout"), parameters=1000, scale_bits=24, lane_bits=16, shift=8, leaf_lanes=32,
-    rule=0, trim=1000, engine=0, pow_target=2**248, pow_seconds=10,
-    min_updates=2, max_updates=1024, max_samples=100_000, time_factor=100_000, time_slack=100_000, grace=0,
-    commit_seconds=600, reveal_seconds=600, vote_seconds=600, unveil_seconds=600,
-    elect_seconds=600, propose_seconds=600, attest_seconds=600, challenge_seconds=0,
-    min_stake=ETHER, exit_rounds=2, vote_penalty=ETHER // 10, leader_penalty=ETHER // 20,
-    reward=ETHER // 2, device_share=6000, miner_share=3000,
-    mode=1, committee_size=3, challenge_bond=0, answer_seconds=600, tally_seconds=600,
-    exit_seconds=100_000, absence_penalty=100, absence_seconds=100_000, attest_slash=2500, min_blocks=0,
-)  # fmt: skip
-# The same with challenges.
-CHALLENGED = replace(
-    TERMS, attest_seconds=1200, challenge_seconds=1200, challenge_bond=ETHER // 10
+from bcfl.protocol.types import (
+    Clock,
+    Electorate,
+    Engine,
+    Opening,
+    Phase,
+    Tally,
+    Terms,
+    Update,
+    Verdict,
+    Voter,
 )
+from testkit.claim_proofs import ClaimProofs
+from testkit.terms import CHALLENGED as CHALLENGED
+from testkit.terms import ETHER as ETHER
+from testkit.terms import TERMS as TERMS
 
 
 @dataclass(frozen=True)
@@ -256,13 +252,18 @@ class Federation(ClaimProofs):
         electors = {member.account for member in self.history().electors()}
         return [index for index, key in enumerate(self.miner_keys) if key.address in electors]
 
+    def seated(self) -> list[int]:
+        """Return the miners that may act in the running round, by index."""
+        seats = {member.account for member in self.history().voters()}
+        return [index for index, key in enumerate(self.miner_keys) if key.address in seats]
+
     def commit_all(self) -> None:
-        for index, key in enumerate(self.miner_keys):
-            self.commit(key, self.share(index))
+        for index in self.seated():
+            self.commit(self.miner_keys[index], self.share(index))
 
     def reveal_all(self) -> None:
-        for index, key in enumerate(self.miner_keys):
-            self.reveal(key, self.share(index))
+        for index in self.seated():
+            self.reveal(self.miner_keys[index], self.share(index))
 
     def vote_all(self, verdicts: list[list[Verdict]] | None = None) -> None:
         openings = [self.opening(i, verdicts[i] if verdicts else None) for i in self.jury()]
@@ -298,7 +299,9 @@ class Federation(ClaimProofs):
                 groups.append([])
             groups[-1].append(data)
         for group in groups:
-            receipt = self.contract.send(sender, "multicall", b"".join(group), [len(data) for data in group], 0)
+            receipt = self.contract.send(
+                sender, "multicall", b"".join(group), [len(data) for data in group], 0
+            )
             self.gas[label] = self.gas.get(label, 0) + receipt.gas_used
 
     def leader(self) -> Account:

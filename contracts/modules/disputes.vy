@@ -42,7 +42,6 @@ MODEL_TREE: constant(uint256) = 0
 ROWS_TREE: constant(uint256) = 1
 UPDATE_TREES: constant(uint256) = 2  # and the position of the update
 ROWS_PREFIX: constant(bytes1) = 0x02  # what stands before weights and rows when they are hashed
-NODES: constant(uint256) = 256
 MAX_ROW: constant(uint256) = 120_833  # as the terms allow, behind a zero
 CONTENT: constant(uint256) = 1  # word of the arguments that leads to the leaf
 MAX_DISPUTES: constant(uint256) = 64  # about one proposal
@@ -126,19 +125,19 @@ def answer_rows(number: uint256, weights: bytes32, rows: bytes32):
 
 
 @external
-def answer(number: uint256, nodes: DynArray[bytes32, NODES]):
+def answer(number: uint256, nodes: DynArray[bytes32, leaves.NODES]):
     """
     @notice Shows all nodes, but for padding, so many levels below the disputed one; anybody may.
     @param number The dispute.
     @param nodes Their digests: eight levels below, or the leaves' if these are nearer.
     """
     height: uint256 = self.disputes[number].height
-    levels: uint256 = min(docket.LEVELS, height)
+    levels: uint256 = min(leaves.LEVELS, height)
     below: uint256 = ((leaves._leaves() - 1) >> (height - levels)) + 1
     there: uint256 = below - (self.disputes[number].index << levels)
     assert len(nodes) == min(there, 1 << levels), "disputes: not all of its nodes"
     assert height != 0, "disputes: not what is due"
-    dispute: IFederation.Dispute = self._answer(number, ANSWER, self._top(nodes, height - levels, levels))
+    dispute: IFederation.Dispute = self._answer(number, ANSWER, leaves._top(nodes, height - levels, levels))
     self.disputes[number].state = PICK
     self.disputes[number].levels = levels
     self._move(number)
@@ -165,7 +164,7 @@ def answer_leaf(number: uint256, content: Bytes[MAX_ROW]):
 
 
 @external
-def pursue(number: uint256, child: uint256, digest: bytes32, proof: DynArray[bytes32, docket.LEVELS]):
+def pursue(number: uint256, child: uint256, digest: bytes32, proof: DynArray[bytes32, leaves.LEVELS]):
     """
     @notice Picks the node to go on with, among those that were shown.
     @param number The dispute.
@@ -388,27 +387,3 @@ def dispute_state(number: uint256) -> IFederation.Dispute:
     @param number Its number.
     """
     return self.disputes[number]
-
-
-@internal
-@pure
-def _top(nodes: DynArray[bytes32, NODES], height: uint256, levels: uint256) -> bytes32:
-    """
-    @notice The node above nodes, behind which there is padding.
-    @param nodes Their digests.
-    @param height Their height.
-    @param levels How many levels up.
-    """
-    level: DynArray[bytes32, NODES] = nodes
-    width: uint256 = len(nodes)
-    padding: bytes32 = empty(bytes32)
-    for _: uint256 in range(height, bound=leaves.MAX_DEPTH):
-        padding = keccak256(concat(leaves.NODE, padding, padding))
-    for _: uint256 in range(levels, bound=docket.LEVELS):
-        for i: uint256 in range(width // 2, bound=128):
-            level[i] = keccak256(concat(leaves.NODE, level[2 * i], level[2 * i + 1]))
-        if width % 2 == 1:
-            level[width // 2] = keccak256(concat(leaves.NODE, level[width - 1], padding))
-        width = (width + 1) // 2
-        padding = keccak256(concat(leaves.NODE, padding, padding))
-    return level[0]

@@ -33,7 +33,6 @@ ANNOUNCED: constant(uint256) = 112
 WAITING: constant(uint256) = 144
 MAX_SURCHARGE: constant(uint256) = 3
 CHEAP: constant(uint256) = 8  # disputes of a proposal before each costs twice as much as the last
-LEVELS: constant(uint256) = 8  # that one answer shows
 PARTS: constant(uint256) = 4  # of the window: what is announced opens after one, and within three
 
 TIME: constant(uint256) = 32  # shifts of an announcement: block (32) | time (36) | round and turn (32)
@@ -239,7 +238,7 @@ def _price(entry: uint256, round: uint256) -> uint256:
     if number >= CHEAP:
         beyond = number + 1 - CHEAP
     price: uint256 = terms.TERMS.challenge_bond << (surcharge + beyond)
-    answers: uint256 = (leaves._depth() + LEVELS - 1) // LEVELS + 1
+    answers: uint256 = (leaves._depth() + leaves.LEVELS - 1) // leaves.LEVELS + 1
     shown: uint256 = terms.TERMS.max_updates * leaves._size() + 8_192 * answers
     return max(price, 4 * (40 * shown + 200_000 * answers) * block.basefee)
 

@@ -14,6 +14,8 @@ uses: terms
 
 MAX_DEPTH: constant(uint256) = 37  # 2**40 parameters in leaves of 8 lanes
 NODE: constant(bytes1) = 0x01  # what stands before two nodes when they are hashed
+LEVELS: constant(uint256) = 8  # of a tree that one answer of a dispute shows
+NODES: constant(uint256) = 256
 ANY: constant(uint256) = max_value(uint256)  # a length that is not insisted upon
 
 
@@ -163,3 +165,27 @@ def _depth() -> uint256:
             break
         depth += 1
     return depth
+
+
+@internal
+@pure
+def _top(nodes: DynArray[bytes32, NODES], height: uint256, levels: uint256) -> bytes32:
+    """
+    @notice The node above nodes, behind which there is padding.
+    @param nodes Their digests.
+    @param height Their height.
+    @param levels How many levels up.
+    """
+    level: DynArray[bytes32, NODES] = nodes
+    width: uint256 = len(nodes)
+    padding: bytes32 = empty(bytes32)
+    for _: uint256 in range(height, bound=MAX_DEPTH):
+        padding = keccak256(concat(NODE, padding, padding))
+    for _: uint256 in range(levels, bound=LEVELS):
+        for i: uint256 in range(width // 2, bound=128):
+            level[i] = keccak256(concat(NODE, level[2 * i], level[2 * i + 1]))
+        if width % 2 == 1:
+            level[width // 2] = keccak256(concat(NODE, level[width - 1], padding))
+        width = (width + 1) // 2
+        padding = keccak256(concat(NODE, padding, padding))
+    return level[0]
