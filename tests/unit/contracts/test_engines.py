@@ -1,4 +1,4 @@
-"""What the engines and modes do to a round: seeds, novices, committees, resources, wishes, dual accounts."""
+"""What the engines and modes do to a round: resources, wishes, dual accounts."""
 
 from __future__ import annotations
 
@@ -6,166 +6,16 @@ from dataclasses import replace
 
 import pytest
 
-from bcfl.protocol import beacon, lottery
 from bcfl.protocol.election import search
 from bcfl.protocol.hashing import keccak
-from bcfl.protocol.lottery import COMMITTEE, Entrant
 from bcfl.protocol.scores import WHOLE, Resources
 from bcfl.protocol.types import Engine, Mode, Phase, Verdict
-from testkit.harness import ETHER, TERMS, Account, Federation, account, digest, reverts
+from testkit.harness import ETHER, TERMS, Account, Federation, account, reverts
 
 NO, LOST = Verdict.QUALITY, Verdict.UNAVAILABLE
-RESOURCE = replace(TERMS, engine=Engine.RESOURCE, min_updates=1, vote_penalty=0, leader_penalty=0)
-BOARD = replace(TERMS, engine=Engine.COMMITTEE, committee_size=3)
+RESOURCE = replace(TERMS, engine=Engine.RESOURCE, min_updates=1, reward=0, vote_penalty=0, leader_penalty=0)
 HYBRID = replace(TERMS, mode=Mode.HYBRID, pow_target=2**253)
 LATE = account("late")
-
-
-# The beacon.
-
-
-def test_a_leader_shows_the_next_layer_and_no_other() -> None:
-    federation = Federation().open().until(Phase.PROPOSE)
-    leader = federation.leader()
-    tail = federation.contract.call("tail", leader.address)
-    *proposal, layer = federation.proposal()
-    for wrong in (digest("other"), tail, bytes(32)):
-        with reverts("proposals: not the next layer"):
-            federation.send(leader, "propose", *proposal, wrong)
-    federation.send(leader, "propose", *proposal, layer)
-    assert keccak(layer) == tail
-    assert (
-        federation.contract.call("tail", leader.address)
-        == layer
-        == federation.history().tails[leader.address]
-    )
-
-
-def test_who_renews_shows_no_layer_in_that_round_and_is_a_novice_for_three() -> None:
-    federation = Federation(terms=replace(TERMS, leader_penalty=0)).open().until(Phase.PROPOSE)
-    leader = federation.leader()
-    with reverts("registry: no tail"):
-        federation.send(leader, "renew", bytes(32))
-    federation.send(leader, "renew", federation.tail(leader))
-    with reverts("proposals: tail of this round"):
-        federation.propose()
-    federation.push()
-    for expected in (True, True, True, False):
-        federation.until(Phase.PROPOSE)
-        novices = [vote.voter.account for vote in federation.votes() if vote.voter.novice]
-        assert novices == ([leader.address] if expected else [])
-        assert (federation.ranking()[-1] == leader.address) or not expected
-        federation.finish()
-
-
-def test_only_a_miner_renews() -> None:
-    federation = Federation().open()
-    with reverts("registry: not a miner"):
-        federation.send(federation.outsider, "renew", digest("tail"))
-    key = federation.miner_keys[0]
-    federation.send(key, "leave_miner")
-    with reverts("registry: leaving"):
-        federation.send(key, "renew", digest("tail"))
-
-
-@pytest.mark.parametrize("joins", [True, False])
-def test_who_joins_or_tops_up_while_it_runs_is_a_novice(joins: bool) -> None:
-    federation = Federation().open()
-    key = LATE if joins else federation.miner_keys[1]
-    if joins:
-        federation.send(key, "register_miner", federation.tail(key), value=50 * ETHER)
-        federation.miner_keys.append(key)
-        federation.miners += 1
-    else:
-        federation.send(key, "top_up", value=50 * ETHER)
-    federation.push().until(Phase.PROPOSE)
-    assert federation.ranking()[-1] == key.address
-    assert federation.contract.call("lead_now")[0] != key.address
-
-
-def test_a_place_that_is_taken_again_is_a_novices() -> None:
-    terms = replace(TERMS, exit_rounds=0, leader_penalty=0)
-    federation = Federation(terms=terms).open().finish()
-    leaver = federation.miner_keys[0]
-    federation.send(leaver, "renew", federation.tail(leaver))
-    federation.send(leaver, "leave_miner")
-    federation.push()
-    federation.send(LATE, "register_miner", federation.tail(LATE), value=ETHER)
-    federation.miner_keys[0] = LATE
-    for expected in (True, True, True, False):
-        federation.push().until(Phase.TALLY)
-        voters = {vote.voter.account: vote.voter for vote in federation.votes()}
-        assert voters[LATE.address].novice is expected
-        federation.tally()
-
-
-# Committees.
-
-
-def electors(federation: Federation) -> set[str]:
-    return {member.account for member in federation.history().electors()}
-
-
-def test_a_committee_votes_attests_and_leads() -> None:
-    federation = Federation(8, 8, BOARD, tuple(ETHER * (i + 1) for i in range(8))).open()
-    committees = set()
-    for _ in range(3):
-        seed = federation.contract.call("round_seed")
-        seats = federation.history().voters()
-        entrants = [Entrant(int(m.account, 16), m.weight) for m in seats]
-        members = {item.account for item in lottery.order(seed, COMMITTEE, entrants)[:3]}
-        assert {int(member, 16) for member in electors(federation)} == members
-        federation.until(Phase.VOTE)
-        outside = next(key for key in federation.miner_keys if key.address not in electors(federation))
-        with reverts("verification: not a miner of this round"):
-            federation.send(outside, "commit_vote", digest("vote"))
-        federation.until(Phase.ATTEST)
-        assert federation.leader().address in electors(federation)
-        assert federation.contract.call("lead_now")[2:4] == (3, 1)
-        with reverts("proposals: not a voter of this round"):
-            federation.send(outside, "attest", federation.proposal_digest())
-        committees |= electors(federation)
-        federation.finish()
-    assert federation.block(1).engine == Engine.COMMITTEE
-    assert len(committees) > 3
-
-
-def test_half_of_a_committee_is_a_quorum() -> None:
-    federation = Federation(4, 5, replace(BOARD, committee_size=4)).open().until(Phase.VOTE)
-    openings = [federation.opening(index) for index in federation.jury()]
-    for opening in openings[:2]:
-        federation.commit_vote(opening)
-    federation.expire()
-    for opening in openings[:2]:
-        federation.unveil(opening)
-    federation.finish()
-    federation.until(Phase.VOTE).commit_vote(federation.opening(federation.jury()[0]))
-    federation.expire()
-    federation.unveil(federation.opening(federation.jury()[0]))
-    assert "Voided" in [event.name for event in federation.tally().events]
-
-
-@pytest.mark.parametrize(("size", "miners"), [(1, 3), (5, 3), (64, 1)])
-def test_sizes_of_committees(size: int, miners: int) -> None:
-    federation = Federation(3, miners, replace(BOARD, committee_size=size)).open()
-    assert len(electors(federation)) == min(size, miners)
-    federation.finish()
-    assert federation.block(1).leader in federation.history().rounds[1].committee
-
-
-def test_members_lead_in_turn() -> None:
-    federation = Federation(4, 4, replace(BOARD, leader_penalty=0)).open().until(Phase.PROPOSE)
-    line, members = federation.ranking(), electors(federation)
-    federation.push()
-    assert [event.args["leader"] for event in federation.contract.events(name="Elected")] == line
-    assert set(line) == members
-
-
-def test_a_committee_of_sixty_four() -> None:
-    """The draw of 63 of 64 and of all: opening a round stays far below the cap of a transaction."""
-    federation = Federation(2, 64, replace(BOARD, committee_size=63, min_updates=1)).open()
-    assert federation.receipts["start"][0].gas_used < 12_000_000
-    assert len(electors(federation)) == 63
 
 
 # Resources.
@@ -269,7 +119,7 @@ def test_a_faster_device_has_the_higher_rate() -> None:
     )
 
 
-def test_a_round_is_drawn_by_the_scores_from_before_it() -> None:
+def test_a_lead_is_shared_out_by_the_scores_from_before_the_round() -> None:
     federation = everybody()
     assert set(federation.history().rounds[1].scores.values()) == {Resources().score}
     assert federation.contract.call("lead_now")[0] == federation.ranking()[0]
@@ -287,23 +137,47 @@ def test_a_round_is_drawn_by_the_scores_from_before_it() -> None:
 
 
 def vote_with(federation: Federation, wishes: list[Engine | None]) -> None:
+    """Let the first miners vote with these wishes, and finish the round."""
     federation.until(Phase.VOTE)
-    openings = [federation.opening(i, wish=wishes[i]) for i in range(len(wishes))]
+    openings = [federation.opening(i, wish=wish) for i, wish in enumerate(wishes)]
     for opening in openings:
         federation.commit_vote(opening)
+    if federation.clock.phase is Phase.VOTE:
+        federation.expire()
     for opening in openings:
         federation.unveil(opening)
     federation.finish()
 
 
 def test_a_federation_changes_its_engine_by_votes_without_stopping() -> None:
-    federation = Federation(3, 3, replace(HYBRID, committee_size=3)).open()
-    for engine in (Engine.POW, Engine.RESOURCE, Engine.COMMITTEE, Engine.STAKE):
+    federation = Federation(3, 3, HYBRID).open()
+    for engine in (Engine.POW, Engine.RESOURCE, Engine.STAKE):
         vote_with(federation, [engine, engine, None])
         assert federation.engine is engine
     federation.finish()
-    engines = [federation.block(number).engine for number in range(1, 6)]
-    assert engines == [Engine.STAKE, Engine.POW, Engine.RESOURCE, Engine.COMMITTEE, Engine.STAKE]
+    engines = [federation.block(number).engine for number in range(1, 5)]
+    assert engines == [Engine.STAKE, Engine.POW, Engine.RESOURCE, Engine.STAKE]
+
+
+def test_a_committee_does_not_choose_the_engine() -> None:
+    """Everybody votes again after three rounds, and then a wish counts."""
+    federation = Federation(3, 3, replace(HYBRID, committee_size=3)).open()
+    vote_with(federation, [Engine.COMMITTEE] * 3)
+    for is_committee in (True, True, True, False):
+        current = federation.history().current
+        assert current is not None
+        assert current.electorate.is_committee is is_committee
+        assert federation.engine is Engine.COMMITTEE
+        vote_with(federation, [Engine.STAKE] * 3)
+    assert federation.engine is Engine.STAKE
+
+
+def test_wishes_of_more_than_half_of_all_active_weight_decide() -> None:
+    federation = Federation(3, 5, HYBRID).open()
+    vote_with(federation, [Engine.POW, Engine.POW, None])  # three of five voted, two of them wish
+    assert federation.engine is Engine.STAKE
+    vote_with(federation, [Engine.POW] * 3)
+    assert federation.engine is Engine.POW
 
 
 def test_half_of_the_weight_changes_nothing() -> None:
@@ -340,7 +214,7 @@ def test_no_wishes_elsewhere(mode: Mode) -> None:
 def test_in_full_mode_every_miner_is_a_device() -> None:
     federation = Federation(3, 3, replace(RESOURCE, mode=Mode.FULL), full=True).open()
     with reverts("registry: not a device"):
-        federation.send(LATE, "register_miner", federation.tail(LATE), value=ETHER)
+        federation.send(LATE, "register_miner", value=ETHER)
     federation.finish()
 
 
@@ -383,16 +257,3 @@ def test_two_proofs_at_once() -> None:
     with reverts("rounds: not this phase"):
         federation.send(federation.miner_keys[1], "solve", nonces[1])
     assert federation.leader() == federation.miner_keys[0]
-
-
-def test_chains() -> None:
-    innermost = digest("innermost")
-    tail = beacon.tail(innermost, 5)
-    layers = []
-    while (layer := beacon.next_layer(innermost, tail, 5)) is not None:
-        assert keccak(layer) == tail
-        layers.append(layer)
-        tail = layer
-    assert layers[-1] == innermost
-    assert len(layers) == 5
-    assert beacon.next_layer(innermost, digest("other"), 5) is None

@@ -18,7 +18,7 @@ POW = replace(TERMS, engine=1, pow_target=2**252)
     [(Phase(number), 0) for number in (0, 1, 2, 3, 4, 6, 7)] + [(Phase(number), 1) for number in (5, 6, 7)],
 )
 def test_everybody_leaves_at(phase: Phase, engine: int) -> None:
-    terms = replace(POW, engine=engine, vote_penalty=0, leader_penalty=0)
+    terms = replace(POW, engine=engine, reward=0, vote_penalty=0, leader_penalty=0)
     federation = Federation(terms=terms).open().finish()
     federation.until(phase).push()
     assert federation.clock.round == 3
@@ -111,16 +111,16 @@ def test_no_miner_but_enough_updates() -> None:
 
 
 def test_all_miners_leave_and_others_come() -> None:
-    federation = Federation(miners=2, terms=replace(TERMS, exit_rounds=0)).open()
+    federation = Federation(miners=2, terms=replace(TERMS, exit_rounds=1)).open()
     for key in federation.miner_keys:
         federation.send(key, "leave_miner")
     federation.finish()
     assert federation.contract.call("active_miners") == (0, 0)
-    for key in federation.miner_keys:
-        federation.send(key, "release_stake")
     federation.push()
     for key in federation.miner_keys:
-        federation.send(key, "register_miner", federation.tail(key), value=ETHER)
+        federation.send(key, "release_stake")
+    for key in federation.miner_keys:
+        federation.send(key, "register_miner", value=ETHER)
     federation.push()
     federation.finish()
     balance, stakes, owed, pool = federation.money()
