@@ -1,4 +1,4 @@
-"""Calls that somebody else has made in part: one place opened ahead of a batch, votes and claims handed in twice."""
+"""Calls that somebody else has made in part: one place opened ahead of a batch, votes and claims twice."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def open_one(federation: Federation, place: int) -> int:
 
 
 def test_one_place_opened_ahead_takes_nothing_from_a_batch() -> None:
-    """The attack that voided rounds: whoever saw the batch opened one place of it first, block after block."""
+    """Whoever sees the batch opens one place of it first, block after block, until the time is over."""
     federation, miner = batch_of(24)
     open_one(federation, 5)
     receipt = federation.reveal(miner, federation.share(0))
@@ -44,7 +44,7 @@ def test_a_batch_that_is_open_to_its_last_place_still_ends_the_miners_part() -> 
     federation, miner = batch_of(8)
     for place in range(8):
         open_one(federation, place)
-        assert federation.clock.phase is (Phase.REVEAL)
+        assert federation.clock.phase is Phase.REVEAL
     receipt = federation.reveal(miner, federation.share(0))
     assert receipt.events[0].args["taken"] == 0
     assert federation.clock.phase is Phase.VOTE
