@@ -15,12 +15,19 @@ LATE = account("late", 0)
 
 
 def miner(federation: Federation, key: Account) -> dict[str, object]:
-    names = ("index", "weight", "stake", "active", "exit_round")
+    names = ("index", "weight", "stake", "active", "exit_round", "exit_time")
     return dict(zip(names, federation.contract.call("miner", key.address), strict=True))
 
 
 def state(index: int, weight: int, stake: int, active: bool) -> dict[str, object]:
-    return {"index": index, "weight": weight, "stake": stake, "active": active, "exit_round": 0}
+    return {
+        "index": index,
+        "weight": weight,
+        "stake": stake,
+        "active": active,
+        "exit_round": 0,
+        "exit_time": 0,
+    }
 
 
 def test_default_behavior() -> None:
@@ -39,21 +46,19 @@ def test_default_behavior() -> None:
 def test_register_miner_twice() -> None:
     federation = Federation().open()
     with reverts("registry: already a miner"):
-        federation.send(
-            federation.miner_keys[0], "register_miner", federation.tail(federation.miner_keys[0]), value=ETHER
-        )
+        federation.send(federation.miner_keys[0], "register_miner", value=ETHER)
 
 
 @pytest.mark.parametrize("value", [0, ETHER - 1])
 def test_register_miner_with_too_little(value: int) -> None:
     federation = Federation().open()
     with reverts("registry: stake below the minimum"):
-        federation.send(LATE, "register_miner", federation.tail(LATE), value=value)
+        federation.send(LATE, "register_miner", value=value)
 
 
 def test_register_miner_takes_effect_in_the_next_round() -> None:
     federation = Federation().open()
-    federation.send(LATE, "register_miner", federation.tail(LATE), value=2 * ETHER)
+    federation.send(LATE, "register_miner", value=2 * ETHER)
     assert miner(federation, LATE) == state(3, 0, 2 * ETHER, False)
     with reverts("submissions: neither miner nor device"):
         federation.send(LATE, "commit", bytes(32))
@@ -65,11 +70,11 @@ def test_register_miner_takes_effect_in_the_next_round() -> None:
 def test_no_room_for_a_miner() -> None:
     federation = Federation(devices=0, miners=64).open()
     with reverts("registry: no room for a miner"):
-        federation.send(LATE, "register_miner", federation.tail(LATE), value=ETHER)
+        federation.send(LATE, "register_miner", value=ETHER)
 
 
 def test_weight_is_capped() -> None:
-    terms = replace(TERMS, min_stake=10, vote_penalty=0, leader_penalty=0)
+    terms = replace(TERMS, min_stake=10, reward=10, vote_penalty=2, leader_penalty=0)
     federation = Federation(miners=2, terms=terms, stakes=(655_350, 6_553_500)).open()
     assert [miner(federation, key)["weight"] for key in federation.miner_keys] == [65_535, 65_535]
 
@@ -104,7 +109,7 @@ def test_leave_and_release() -> None:
     with reverts("registry: stake still locked"):
         federation.send(key, "release_stake")
     with reverts("registry: already a miner"):
-        federation.send(key, "register_miner", federation.tail(key), value=ETHER)
+        federation.send(key, "register_miner", value=ETHER)
     federation.push()
     balance = federation.balance(key.address)
     receipt = federation.send(key, "release_stake")
@@ -112,7 +117,7 @@ def test_leave_and_release() -> None:
     assert receipt.events[0].args["stake"] == 0
     with reverts("registry: not leaving"):
         federation.send(key, "release_stake")
-    federation.send(key, "register_miner", federation.tail(key), value=ETHER)
+    federation.send(key, "register_miner", value=ETHER)
     assert miner(federation, key)["index"] == 1
 
 
@@ -127,11 +132,12 @@ def test_leave_without_having_joined() -> None:
 
 
 def test_leave_before_ever_being_active() -> None:
-    federation = Federation(terms=replace(TERMS, exit_rounds=0)).open()
-    federation.send(LATE, "register_miner", federation.tail(LATE), value=ETHER)
+    federation = Federation(terms=replace(TERMS, exit_rounds=1)).open()
+    federation.send(LATE, "register_miner", value=ETHER)
     federation.send(LATE, "leave_miner")
     federation.finish()
     assert federation.contract.call("active_miners") == (0b111, 3)
+    federation.push()
     federation.send(LATE, "release_stake")
 
 
@@ -139,30 +145,13 @@ def test_an_index_that_is_used_again_brings_no_rights_in_the_running_round() -> 
     federation = Federation().open()
     federation.send(federation.miner_keys[2], "leave_miner")
     federation.finish()
-    federation.send(LATE, "register_miner", federation.tail(LATE), value=ETHER)
+    federation.send(LATE, "register_miner", value=ETHER)
     assert miner(federation, LATE)["index"] == 2
     federation.miners = 2
     federation.miner_keys.pop()
     federation.until(Phase.VOTE)
     with reverts("verification: not a miner of this round"):
-        federation.send(LATE, "commit_vote", bytes(32))
-
-
-def test_a_penalty_below_the_minimum_suspends_until_topped_up() -> None:
-    federation = Federation(miners=2).open()
-    federation.until(Phase.UNVEIL)
-    federation.unveil(federation.opening(0))
-    federation.expire()
-    federation.tally()
-    absent = federation.miner_keys[1]
-    assert miner(federation, absent)["stake"] == ETHER - TERMS.vote_penalty
-    federation.propose()
-    federation.finalize()
-    assert miner(federation, absent)["active"] is False
-    assert federation.contract.call("active_miners") == (0b01, 1)
-    federation.send(absent, "top_up", value=TERMS.vote_penalty)
-    federation.push()  # the round comes to nothing, the next one counts anew
-    assert miner(federation, absent)["active"] is True
+        federation.send(LATE, "commit_vote", federation.links())
 
 
 def test_only_the_owner_admits_devices() -> None:
@@ -185,7 +174,7 @@ def test_no_room_for_a_device() -> None:
     with reverts("registry: no room for a device"):
         registry.send(owner, "register_devices", [LATE.address, owner.address], 1)
     registry.send(owner, "register_devices", [LATE.address], 1)
-    assert registry.call("device", 65_534) == (LATE.address, 1, 2**32 - 1)
+    assert registry.call("device", 65_534) == (LATE.address, 2, 2**32 - 1)
     with reverts("registry: no room for a device"):
         registry.send(owner, "register_devices", [owner.address], 1)
 
@@ -242,10 +231,12 @@ def test_both_roles_in_one_account(device_first: bool) -> None:
     federation = Federation(devices=2, miners=2).open()
     calls: list[tuple[Any, str, list[object], int]] = [
         (federation.owner, "register_devices", [[LATE.address]], 0),
-        (LATE, "register_miner", [federation.tail(LATE)], ETHER),
+        (LATE, "register_miner", [], ETHER),
     ]
     for sender, function, args, value in calls if device_first else reversed(calls):
         federation.send(sender, function, *args, value=value)
+    if not device_first:
+        federation.send(LATE, "accept_device")
     federation.device_keys.append(LATE)
     federation.miner_keys.append(LATE)
     federation.push()
