@@ -6,12 +6,10 @@ import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
-from functools import cached_property
 from typing import Any
 
 import pytest
-from eth_keys.datatypes import PrivateKey
-from eth_utils.address import to_canonical_address, to_checksum_address
+from eth_utils.address import to_canonical_address
 
 from bcfl.errors import Reverted
 from bcfl.ledger.artifact import deploy
@@ -35,33 +33,13 @@ from bcfl.protocol.types import (
     Verdict,
     Voter,
 )
+from testkit.accounts import Account as Account
+from testkit.accounts import account as account
+from testkit.accounts import digest as digest
 from testkit.claim_proofs import ClaimProofs
 from testkit.terms import CHALLENGED as CHALLENGED
 from testkit.terms import ETHER as ETHER
 from testkit.terms import TERMS as TERMS
-
-
-@dataclass(frozen=True)
-class Account:
-    """A key that signs transactions."""
-
-    key: bytes
-
-    @cached_property
-    def private(self) -> PrivateKey:
-        return PrivateKey(self.key)
-
-    @cached_property
-    def address(self) -> str:
-        return to_checksum_address(self.private.public_key.to_address())
-
-
-def account(name: str, number: int = 0) -> Account:
-    return Account(keccak(f"{name} {number}".encode()))
-
-
-def digest(*parts: object) -> bytes:
-    return keccak(repr(parts).encode())
 
 
 @contextmanager
