@@ -19,6 +19,7 @@ from bcfl.cli.node.options import (
     StoreOption,
 )
 from bcfl.cli.options import ConfigFileOption, JsonOption, PairsOption, optional
+from bcfl.cli.output.challenges import challenge_content, challenge_fields
 from bcfl.cli.output.committee import committee_fields, warn
 from bcfl.cli.output.printing import ether, plural, print_fields, print_json
 from bcfl.config import RUN_OPTIONS, Config
@@ -176,7 +177,8 @@ def _print_deployed(
     if as_json:
         numbers = {"chain": deployment.chain_id, "block": deployment.block}
         extra = {} if committee is None else {"committee": committee}
-        print_json({**content, **numbers, "record": str(path), **extra})
+        print_json({**content, **numbers, "record": str(path), **challenge_content(config.window), **extra})
         return
     fields = [("pool", ether(config.funding)), ("registered", plural(registered, "device")), ("record", path)]
-    print_fields([*content.items(), *fields, *committee_fields(committee)])
+    terms = [*challenge_fields(config.window), *committee_fields(committee)]
+    print_fields([*content.items(), *fields, *terms])

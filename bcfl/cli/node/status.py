@@ -9,6 +9,7 @@ import typer
 from bcfl.cli.groups import grouped
 from bcfl.cli.node.options import FederationOptions
 from bcfl.cli.options import JsonOption
+from bcfl.cli.output.challenges import challenge_content, challenge_fields
 from bcfl.cli.output.committee import capture_fields
 from bcfl.cli.output.printing import (
     Column,
@@ -16,9 +17,9 @@ from bcfl.cli.output.printing import (
     format_time,
     plural,
     print_fields,
+    print_json,
     print_table,
     shortened,
-    show,
 )
 
 if TYPE_CHECKING:
@@ -43,7 +44,10 @@ def status(
             print(client.address)
             return
         view = status_view(client)
-    show(view, as_json, _print)
+    if as_json:
+        print_json({**view, **challenge_content(view["challenge_seconds"])})
+    else:
+        _print(view)
 
 
 def register(parent: typer.Typer) -> None:
@@ -108,6 +112,7 @@ def _print(view: StatusView) -> None:
         ("engine", view["engine"]),
         ("committee", ", ".join(view["committee"]) or None),
         *([] if view["capture"] is None else capture_fields(view["capture"])),
+        *challenge_fields(view["challenge_seconds"]),
         ("leader", view["leader"]),
         ("suspended", _suspended(view)),
         ("so far", f"{plural(view['blocks'], 'block')}, {plural(view['void'], 'void round')}"),

@@ -13,6 +13,7 @@ import typer
 from bcfl.cli.groups import grouped, with_flags
 from bcfl.cli.node.chain import MNEMONIC
 from bcfl.cli.options import optional
+from bcfl.cli.output.challenges import NONE
 from bcfl.cli.output.committee import committee_warning
 from bcfl.cli.output.up_display import open_up_display
 from bcfl.config import RUN_OPTIONS, Config
@@ -20,7 +21,8 @@ from bcfl.config import RUN_OPTIONS, Config
 if TYPE_CHECKING:
     from bcfl.federation.local_processes import LocalOptions
 
-FEW: Final = {"devices": 8, "miners": 3}  # processes that a laptop carries
+# As many processes as a laptop carries, and a challenge window of twice 5 s: every block waits for its end.
+FEW: Final = {"devices": 8, "miners": 3, "propose_seconds": 5}
 
 
 @dataclass(frozen=True)
@@ -62,7 +64,8 @@ def up(
 ) -> None:
     """Start a chain, miners and devices as processes, keep them running, and take them down together.
 
-    Takes the options of `bcfl run`. Ctrl-C or SIGTERM ends it; started again, it goes on where it stood.
+    Takes the options of `bcfl run`, with other defaults: 8 devices, 3 miners, and propose_seconds=5, so that
+    a block waits 10 s for challenges. Ctrl-C or SIGTERM ends it; started again, it goes on where it stood.
     """
     from bcfl.federation.local_processes import LocalProcesses, environment
     from bcfl.federation.supervisor import Supervisor
@@ -75,6 +78,8 @@ def up(
     with open_up_display(as_json, options.folder) as display:
         if text := committee_warning(run_committee(config)):
             display.event("warning", text)
+        if not config.window:
+            display.event("warning", f"challenges: {NONE}")
         try:
             accounts = derive(MNEMONIC, 0, 1 + config.participants)
             with Supervisor(environment()) as supervisor:

@@ -14,6 +14,7 @@ import typer
 
 from bcfl.cli.groups import grouped, with_flags
 from bcfl.cli.options import ConfigFileOption, PairsOption, runs_folder
+from bcfl.cli.output.challenges import challenge_content, challenge_fields
 from bcfl.cli.output.committee import committee_fields, warn
 from bcfl.cli.output.printing import plural, print_fields, print_json
 from bcfl.cli.output.run_display import RunDisplay, open_run_display, participants
@@ -97,7 +98,8 @@ def run(
     with open_run_display(config, path, quiet) as display:
         report = _play(path, config, source.resume, display)
     if as_json:
-        print_json(report.to_dict() | ({} if committee is None else {"committee": committee}))
+        extra = {} if committee is None else {"committee": committee}
+        print_json(report.to_dict() | challenge_content(config.window) | extra)
     else:
         _print_summary(report, config, path, committee)
 
@@ -144,6 +146,7 @@ def _print_summary(report: Report, config: Config, path: Path, committee: Commit
             ("rejected", _losses(report)),
             *_adversarial(report),
             *committee_fields(committee),
+            *challenge_fields(config.window),
             (
                 "gas",
                 f"{report.gas_per_participant:,.0f} a round and participant ({participants(config, ' + ')})",

@@ -79,6 +79,7 @@ class StatusView(CurrentView):
     """A deployed federation now; amounts are in wei, times in seconds since 1970.
 
     `capture`: how often a third of the weight captures a committee, where one is drawn or may be wished for.
+    `challenge_seconds`: in which a proposal is open to challenges; 0: there are none.
     """
 
     deployment: str
@@ -90,6 +91,7 @@ class StatusView(CurrentView):
     engine: str
     committee: list[str]
     capture: CommitteeView | None
+    challenge_seconds: int
     leader: str | None
     devices: int
     miners: list[MinerStatusView]
@@ -115,6 +117,7 @@ def status_view(client: FederationClient) -> StatusView:
         "engine": current.engine.name.lower(),
         "committee": list(current.committee),
         "capture": federation_committee(history, ledger.terms, current.engine),
+        "challenge_seconds": ledger.terms.challenge_seconds,
         "leader": current.leader,
         "devices": len(devices),
         "miners": [_miner(history, account, current) for account in history.miners],

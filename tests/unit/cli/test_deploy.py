@@ -96,6 +96,17 @@ def test_what_a_committee_is_worth(bcfl: Bcfl) -> None:
     assert "committee" not in bcfl("deploy", *options, "--name", "stake", "--json").json
 
 
+def test_what_challenges_there_are(bcfl: Bcfl) -> None:
+    options = ["--network", "local", *SMALL]
+    words = "none: who attests a wrong model risks nothing"
+    none = ["--challenge-seconds", 0]
+    assert f"challenges {words}" in bcfl("deploy", *options, "--name", "first", *none).text
+    assert bcfl("deploy", *options, "--name", "second", *none, "--json").json["challenges"] == words
+    window = ["--propose-seconds", 7]
+    assert "challenges open for 14 s after each proposal" in bcfl("deploy", *options, *window).text
+    assert "challenges" not in bcfl("deploy", *options, "--name", "third", "--json").json
+
+
 def cid_bytes(path: Path) -> bytes:
     """The digest in the name of a file of the store."""
     from bcfl.protocol import cid

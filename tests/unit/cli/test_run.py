@@ -371,6 +371,14 @@ def test_a_committee_that_is_not_captured_has_no_warning(bcfl: Bcfl, stage: Stag
     assert "captured if wished for, never by 1 of 5 miners" in hybrid
 
 
+def test_a_run_says_whether_there_are_challenges(bcfl: Bcfl, stage: Stage) -> None:
+    assert stage is not None
+    words = "none: who attests a wrong model risks nothing"
+    assert f"challenges {words}" in bcfl("run", "--quiet", "--challenge-seconds", 0).text
+    assert bcfl("run", "--quiet", "--challenge-seconds", 0, "--json").json["challenges"] == words
+    assert "challenges open for 60 s after each proposal" in bcfl("run", "--quiet").text
+
+
 def test_a_committee_of_one_is_a_single_trusted_miner(bcfl: Bcfl, stage: Stage) -> None:
     assert stage is not None
     answer = bcfl("run", "--engine", "committee", "--committee-size", 1, "--quiet")

@@ -10,6 +10,7 @@ import pytest
 import typer
 
 from bcfl.cli.node import up
+from bcfl.config import Config
 from tests.unit.cli.conftest import Bcfl, install
 
 
@@ -45,3 +46,14 @@ def test_a_committee_that_is_easily_captured_has_a_warning(bcfl: Bcfl) -> None:
         "33% of committees, more than one in a thousand; take committee_size=3, or engine=stake" in answer.err
     )
     assert bcfl("up", "--devices", 3).err == ""
+
+
+def test_no_challenges_have_a_warning(bcfl: Bcfl) -> None:
+    answer = bcfl("up", "--challenge-seconds", 0)
+    assert answer.code == 0
+    assert "challenges: none: who attests a wrong model risks nothing" in answer.err
+
+
+def test_a_window_of_ten_seconds_is_enough_for_a_demonstration(bcfl: Bcfl) -> None:
+    assert Config.load(defaults=up.FEW).window == 10
+    assert "a block waits 10 s for challenges" in " ".join(bcfl("up", "--help").out.split())
