@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 from bcfl.ledger.contract import Contract
 from bcfl.protocol import submissions, verification
 from bcfl.protocol.election import retarget
-from bcfl.protocol.rewards import earned, prices
-from bcfl.protocol.types import Engine, Opening, Phase, Tally, Update, Verdict, Voter
+from bcfl.protocol.rewards import earned, prices, weighted_matches
+from bcfl.protocol.types import Electorate, Engine, Opening, Phase, Tally, Update, Verdict, Voter
 from bcfl.protocol.verification import Vote
 from testkit.harness import ETHER, TERMS, Account, Federation, digest, reverts
 from testkit.mocks import mock
@@ -139,10 +139,15 @@ def elections(draw: st.DrawFn) -> tuple[list[Voter], list[list[bool]], list[int 
     return voters, rows, [voter.device for voter in voters]
 
 
-@given(elections())
+@given(elections(), st.integers(0, 2**18), st.booleans())
 @some
-def test_majority(election: tuple[list[Voter], list[list[bool]], list[int | None]]) -> None:
+def test_majority(
+    election: tuple[list[Voter], list[list[bool]], list[int | None]], absent: int, is_committee: bool
+) -> None:
     voters, rows, positions = election
+    if is_committee:
+        voters, absent = [replace(voter, weight=1) for voter in voters], absent % 6
+    electorate = Electorate(sum(voter.weight for voter in voters) + absent, is_committee)
     size = len(rows[0])
     votes = [
         Vote(
@@ -153,7 +158,7 @@ def test_majority(election: tuple[list[Voter], list[list[bool]], list[int | None
         )
         for voter, row in zip(voters, rows, strict=True)
     ]
-    masks = verification.pack_accepted(verification.majority(votes, range(size)))
+    masks = verification.pack_accepted(verification.majority(votes, range(size), electorate))
     columns = list(zip(*[verification.pack_accepted(row) for row in rows], strict=True))
     for place, column in enumerate(columns):
         accepted_word = contract_of("VerificationMock").call(
@@ -162,10 +167,21 @@ def test_majority(election: tuple[list[Voter], list[list[bool]], list[int | None
             column,
             [NOT_MINE if position is None else position for position in positions],
             place,
-            sum(voter.weight for voter in voters),
+            electorate.whole,
+            is_committee,
         )
         mask = (1 << min(256, size - 256 * place)) - 1
         assert accepted_word & mask == masks[place]
+
+
+@given(st.lists(st.integers(0, 15), min_size=1, max_size=1024), st.integers(0, 3))
+@some
+def test_missing(codes: list[int], place: int) -> None:
+    """Whatever half bytes a vote holds, those that are 1 are missing."""
+    reasons = bytes(one << 4 | other for one, other in zip(codes[::2], [*codes[1::2], 0], strict=False))
+    masks = [*verification.pack_accepted([code == Verdict.UNAVAILABLE for code in codes]), 0, 0, 0]
+    missing = contract_of("VerificationMock").call("missing", reasons, place)
+    assert missing & (1 << max(0, min(256, len(codes) - 256 * place))) - 1 == masks[place]
 
 
 @given(st.integers(0, 2**256 - 1))
@@ -181,19 +197,21 @@ def test_retarget(target: int, seconds: int) -> None:
     assert next_target == retarget(target, seconds, TERMS.pow_seconds)
 
 
-@given(st.integers(0, 2**128 - 1), st.integers(0, 2**31 - 1), st.lists(st.integers(0, 1024), max_size=64))
+@given(
+    st.integers(0, 2**128 - 1),
+    st.integers(0, 2**31 - 1),
+    st.lists(st.tuples(st.integers(0, 1024), weights), max_size=64),
+)
 @some
-def test_prices(pool: int, samples: int, matches: list[int]) -> None:
-    count = Tally((), bytes(32), (), tuple(matches), (), samples)
+def test_prices(pool: int, samples: int, results: list[tuple[int, int]]) -> None:
+    voters = tuple(Voter("0x01", weight, index=seat).word for seat, (_, weight) in enumerate(results))
+    count = Tally((), bytes(32), voters, tuple(matches for matches, _ in results), (), samples)
+    matches = sum(matches * weight for matches, weight in results)
     reward = min(pool, TERMS.reward)
     price = prices(TERMS, reward, count)
     rewards = contract_of("RewardsMock")
-    assert rewards.call("prices", reward, samples, sum(matches)) == (
-        price.sample,
-        price.verdict,
-        price.leader,
-    )
-    reserved, balances = rewards.call("reserve", pool, samples, sum(matches))
+    assert rewards.call("prices", reward, samples, matches) == (price.sample, price.verdict, price.leader)
+    reserved, balances = rewards.call("reserve", pool, samples, matches)
     assert reserved == reward
     assert balances >> 128 == earned(TERMS, reward, count) <= reward
     assert (balances >> 128) + (balances & (1 << 128) - 1) == pool
@@ -216,7 +234,10 @@ def test_a_whole_round(round_: tuple[int, list[int], list[list[Verdict]], list[i
     """Vote digests, tally, puzzle, leader, tally digest, block hash and claims, out of a round's calls."""
     devices, stakes, rows, order, engine = round_
     terms = replace(TERMS, engine=engine, pow_target=2**254)
-    terms = replace(terms, min_stake=ETHER // 1000, min_updates=1, vote_penalty=0, leader_penalty=0)
+    stake = ETHER // 1000
+    terms = replace(
+        terms, min_stake=stake, reward=stake, vote_penalty=stake // 8, leader_penalty=0, min_updates=1
+    )
     federation = Federation(
         devices, len(stakes), terms, tuple(terms.min_stake * s for s in stakes), full=True
     ).open()
@@ -226,16 +247,16 @@ def test_a_whole_round(round_: tuple[int, list[int], list[list[Verdict]], list[i
         federation.commit_vote(opening)
     for index in order:
         federation.unveil(openings[index])
-    seed, votes = federation.contract.call("round_seed"), federation.votes()
+    head, votes = federation.contract.call("ledger", 0), federation.votes()
     assert [vote.opening for vote in votes] == [openings[index] for index in order]
     receipt = federation.tally()
     twin = federation.tallies[1]
     args = receipt.events[0].args
     assert args["accepted"] == tuple(verification.pack_accepted(twin.accepted))
-    assert (args["samples"], args["matches"]) == (twin.samples, sum(twin.matches))
+    assert (args["samples"], args["matches"]) == (twin.samples, weighted_matches(twin))
     assert (args["parent"] != bytes(32)) == (engine is Engine.POW)
     if engine is Engine.POW and any(twin.accepted):
-        assert federation.contract.call("puzzle") == verification.puzzle(seed, votes, args["parent"])
+        assert federation.contract.call("puzzle") == verification.puzzle(head, 1, votes, args["parent"])
     if not any(twin.accepted):
         assert federation.clock.round == 2
         return
@@ -252,7 +273,10 @@ def check_claims(federation: Federation, votes: list[Vote]) -> None:
     for place, vote in enumerate(votes):
         receipt = federation.send(federation.outsider, "claim_miner", *federation.claim_miner_args(1, place))
         leads = price.leader if vote.voter.account == block.leader else 0
-        assert receipt.events[0].args["amount"] == price.verdict * twin.matches[place] + leads
+        assert (
+            receipt.events[0].args["amount"]
+            == price.verdict * twin.matches[place] * vote.voter.weight + leads
+        )
     for place, bit in enumerate(twin.accepted):
         if bit:
             receipt = federation.send(
@@ -276,7 +300,7 @@ def test_a_few_hundred_updates(miners: int) -> None:
     (event,) = federation.contract.events(name="Tallied")
     twin = federation.tallies[1]
     assert event.args["accepted"] == tuple(verification.pack_accepted(twin.accepted))
-    assert (event.args["samples"], event.args["matches"]) == (twin.samples, sum(twin.matches))
+    assert (event.args["samples"], event.args["matches"]) == (twin.samples, weighted_matches(twin))
     federation.finish()
     federation.send(
         federation.outsider, "claim_device", *federation.claim_device_args(1, twin.accepted.index(True, 270))

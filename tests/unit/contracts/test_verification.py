@@ -7,6 +7,7 @@ from dataclasses import replace
 import pytest
 
 from bcfl.protocol import verification
+from bcfl.protocol.hashing import fold, word
 from bcfl.protocol.types import Engine, Opening, Phase, Verdict, VoidReason
 from testkit.harness import ETHER, TERMS, Federation, digest, reverts
 from tests.unit.contracts.votes import vote_some
@@ -79,8 +80,28 @@ def test_unveil_what_was_not_committed() -> None:
 def test_unveil_twice() -> None:
     federation = Federation().open().until(Phase.UNVEIL)
     federation.unveil(federation.opening(0))
-    with reverts("verification: already unveiled"):
-        federation.unveil(federation.opening(0))
+    links = federation.votes()
+    receipt = federation.unveil(federation.opening(0), federation.outsider)
+    assert not receipt.events
+    assert federation.votes() == links
+
+
+def test_what_is_open_stays_whatever_is_handed_in() -> None:
+    federation = Federation().open().until(Phase.UNVEIL)
+    opening = federation.opening(0)
+    federation.unveil(opening)
+    federation.unveil(replace(opening, verdicts=(NO,) * 4, salt=digest("other")), federation.outsider)
+    assert [vote.opening for vote in federation.votes()] == [opening]
+
+
+def test_a_vote_on_other_updates_is_refused() -> None:
+    """On another fork, or with the updates in another order, the chain of updates is another."""
+    federation = Federation().open().until(Phase.VOTE)
+    opening = federation.opening(0)
+    for links in (digest("fork"), fold(word(item) for item in federation.words()[::-1])):
+        with reverts("verification: not on these updates"):
+            federation.send(federation.miner_keys[0], "commit_vote", verification.vote_digest(opening, links))
+    federation.commit_vote(opening)
 
 
 @pytest.mark.parametrize("change", ["verdicts", "salt", "reason"])
@@ -154,7 +175,7 @@ def test_anybody_unveils_who_holds_the_opening() -> None:
     ],
 )
 def test_majority(verdicts: list[list[Verdict]], stakes: tuple[int, ...], expected: tuple[bool, ...]) -> None:
-    terms = replace(TERMS, min_stake=100, min_updates=1, vote_penalty=0, leader_penalty=0)
+    terms = replace(TERMS, min_stake=100, min_updates=1, reward=0, vote_penalty=0, leader_penalty=0)
     count = len(stakes)
     federation = Federation(2, count, terms, tuple(100 * stake for stake in stakes)).open().until(Phase.VOTE)
     order = [update.device for update in federation.updates()]
@@ -248,52 +269,60 @@ def test_who_is_a_device_but_revealed_nothing_has_no_own_update() -> None:
     federation.tally()
 
 
-def test_half_of_the_weight_is_a_quorum() -> None:
-    federation = Federation(miners=2, stakes=(2 * ETHER, 2 * ETHER)).open().until(Phase.UNVEIL)
+@pytest.mark.parametrize(("first", "is_quorum"), [(2, False), (3, True)])
+def test_more_than_half_of_all_active_weight_is_a_quorum(first: int, is_quorum: bool) -> None:
+    federation = Federation(miners=2, stakes=(first * ETHER, 2 * ETHER)).open().until(Phase.UNVEIL)
     federation.unveil(federation.opening(0))
     federation.expire()
     receipt = federation.tally()
-    assert [event.name for event in receipt.events] == ["Penalized", "Tallied", "Elected"]
+    names = [event.name for event in receipt.events]
+    assert names == ["Penalized", *(["Tallied", "Elected"] if is_quorum else ["Voided", "RoundOpened"])]
+    if not is_quorum:
+        assert receipt.events[1].args["reason"] == VoidReason.NO_QUORUM
 
 
-def test_less_than_half_is_none() -> None:
-    federation = Federation(miners=2, stakes=(2 * ETHER, 3 * ETHER)).open().until(Phase.UNVEIL)
-    federation.unveil(federation.opening(0))
-    federation.expire()
-    receipt = federation.tally()
-    assert [event.name for event in receipt.events] == ["Penalized", "Voided", "RoundOpened"]
-    assert receipt.events[1].args["reason"] == VoidReason.NO_QUORUM
-
-
-def test_who_commits_and_never_unveils_pays() -> None:
-    federation = Federation().open().until(Phase.UNVEIL)
+def test_who_commits_and_never_unveils_pays_for_each_of_its_minimum_stakes() -> None:
+    federation = Federation(stakes=(3 * ETHER, 3 * ETHER, 2 * ETHER)).open().until(Phase.UNVEIL)
     federation.unveil(federation.opening(0))
     federation.unveil(federation.opening(1))
     federation.expire()
     balance, stakes, owed, pool = federation.money()
     receipt = federation.tally()
+    price = 2 * TERMS.vote_penalty
     assert receipt.events[0].args == {
         "round": 1,
         "miner": federation.miner_keys[2].address,
-        "amount": TERMS.vote_penalty,
+        "amount": price,
     }
-    assert federation.money() == (balance, stakes - TERMS.vote_penalty, owed, pool + TERMS.vote_penalty)
+    assert federation.money() == (balance, stakes - price, owed, pool + price)
 
 
-def test_nobody_unveils_and_all_pay() -> None:
+def test_nobody_unveils_and_nobody_pays() -> None:
+    """Absence is told apart from a chain that nobody could reach by the votes of others."""
     federation = Federation().open().until(Phase.UNVEIL)
+    stakes = federation.money()[1]
     federation.send(federation.outsider, "advance")
     federation.expire()
     receipt = federation.send(federation.outsider, "tally", [], [], [], [], [])
-    assert [event.name for event in receipt.events] == ["Penalized"] * 3 + ["Voided", "RoundOpened"]
-    assert federation.money()[1] == 3 * (ETHER - TERMS.vote_penalty)
+    assert [event.name for event in receipt.events] == ["Voided", "RoundOpened"]
+    assert receipt.events[0].args["reason"] == VoidReason.NO_QUORUM
+    assert federation.money()[1] == stakes
 
 
-def test_who_did_not_commit_does_not_pay() -> None:
+def test_who_did_not_commit_pays_the_fee_of_absence() -> None:
     federation = Federation().open().until(Phase.VOTE)
     vote_some(federation, 2)
     receipt = federation.tally()
-    assert [event.name for event in receipt.events] == ["Tallied", "Elected"]
+    assert [event.name for event in receipt.events] == ["Penalized", "Tallied", "Elected"]
+    assert receipt.events[0].args["amount"] == (2 * ETHER - 1) * TERMS.absence_penalty // 10_000
+
+
+def test_a_tally_that_nobody_hands_in_voids_the_round() -> None:
+    federation = Federation().open().until(Phase.TALLY)
+    federation.send(federation.outsider, "advance")
+    federation.expire()
+    receipt = federation.send(federation.outsider, "advance")
+    assert receipt.events[0].args == {"round": 1, "reason": VoidReason.NO_TALLY}
 
 
 def test_the_order_of_unveiling_does_not_move_the_puzzle() -> None:
@@ -302,9 +331,9 @@ def test_the_order_of_unveiling_does_not_move_the_puzzle() -> None:
         federation = Federation(terms=replace(TERMS, engine=Engine.POW)).open().until(Phase.UNVEIL)
         for index in order:
             federation.unveil(federation.opening(index))
-        votes, seed = sorted(federation.votes(), key=str), federation.contract.call("round_seed")
+        votes, head = sorted(federation.votes(), key=str), federation.contract.call("ledger", 0)
         event = next(event for event in federation.tally().events if event.name == "Tallied")
-        twin = verification.puzzle(seed, votes, event.args["parent"])
+        twin = verification.puzzle(head, 1, votes, event.args["parent"])
         assert federation.contract.call("puzzle") == twin
 
 
@@ -337,7 +366,7 @@ def test_votes_for_another_round_do_not_open() -> None:
 
 def test_the_largest_round_runs_to_its_end() -> None:
     """64 miners of the greatest weight and 1,024 updates: every call stays below the cap of a transaction."""
-    terms = replace(TERMS, min_stake=100, vote_penalty=1, leader_penalty=1)
+    terms = replace(TERMS, min_stake=100, reward=40, vote_penalty=3, leader_penalty=1)
     federation = Federation(1024, 64, terms, (6_553_500,) * 64, full=True).open().until(Phase.VOTE)
     words = federation.words()
     federation.words = lambda *_: words  # type: ignore[method-assign]  # read them once
