@@ -8,6 +8,7 @@ import pytest
 
 from bcfl.protocol import verification
 from bcfl.protocol.hashing import fold, word
+from bcfl.protocol.rewards import weighted_matches
 from bcfl.protocol.types import Engine, Opening, Phase, Verdict, VoidReason
 from testkit.harness import ETHER, TERMS, Federation, digest, reverts
 from tests.unit.contracts.votes import vote_some
@@ -381,7 +382,7 @@ def test_the_largest_round_runs_to_its_end() -> None:
     (event,) = [event for event in tally.events if event.name == "Tallied"]
     twin = federation.tallies[1]
     assert event.args["accepted"] == tuple(verification.pack_accepted(twin.accepted))
-    assert event.args["matches"] == sum(twin.matches)
+    assert event.args["matches"] == weighted_matches(twin)
     assert event.args["samples"] == twin.samples
     federation.finish()
     claim = federation.send(federation.outsider, "claim_device", *federation.claim_device_args(1, 31))
