@@ -29,6 +29,11 @@ class Bond:
     place: Place
     announcement: Announcement | None = None  # None: a dispute
 
+    @property
+    def field(self) -> str:
+        """Return the field of a finding about it."""
+        return "disputes" if self.announcement is None else "challenges"
+
 
 @dataclass
 class Refutation:
@@ -49,17 +54,17 @@ class Bonds:
         self._bonds: dict[object, Bond] = {}
         self._refuted: set[Place] = set()
         self._refutation: Refutation | None = None
-        self._winner: str | None = None  # a bond has gone back: this account's refutation has to follow
+        self._winner: Bond | None = None  # it has gone back: its account's refutation has to follow
         self._loser: tuple[str, bytes] | None = None  # who has just failed, and in which transaction
 
     def apply(self, event: LogEvent, number: int, history: History) -> list[Message]:
         """Book an event of round `number`, and return what is wrong with it; `history` is that before it."""
         self.owed, self.pool, self.credited = 0, 0, {}
         messages = []
-        if self._winner is not None and not (
-            event.name == "Refuted" and event.args["challenger"] == self._winner
-        ):
-            messages.append(("challenges", f"the bond of {self._winner} goes back, and nothing is refuted"))
+        winner = self._winner
+        is_won = event.name == "Refuted" and winner is not None and event.args["challenger"] == winner.account
+        if winner is not None and not is_won:
+            messages.append((winner.field, f"the bond of {winner.account} goes back, and nothing is refuted"))
             self._winner = None
         book = BOOKINGS.get(event.name)
         if book is not None:
@@ -156,7 +161,8 @@ class Bonds:
         """Check that the challenger had a right to, and note what everybody loses."""
         challenger, author = event.args["challenger"], event.args["leader"]
         if self._winner is None:
-            yield "challenges", f"{challenger} refutes a proposal, and has announced or disputed nothing"
+            field = "disputes" if event.args["form"] == Form.SILENCE else "challenges"
+            yield field, f"{challenger} refutes a proposal, and has announced or disputed nothing"
         self._winner = None
         self._refuted.add(place_of(history, number))
         whole, part = self._refuted_parts(event.args["form"])
@@ -167,7 +173,7 @@ class Bonds:
     def _return(self, bond: Bond, is_gone: bool) -> None:
         self._credit(bond.account, bond.wei)
         if not is_gone:
-            self._winner = bond.account
+            self._winner = bond
 
     def _credit(self, account: str, wei: int) -> None:
         self.credited[account] = self.credited.get(account, 0) + wei

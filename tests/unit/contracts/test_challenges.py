@@ -241,7 +241,7 @@ def test_what_is_no_leaf_and_no_tree(fixture: ProposalFixture, right: Evidence) 
     digest = wrong.tree.levels[0][3 * 32 : 4 * 32]
     node = b"\x01" + digest + wrong.tree.levels[0][2 * 32 : 3 * 32]
     candidate = replace(right.candidate, rows=merkle.climb(keccak(node), 3, challenge.proof))
-    context = replace(right.context, proposal=candidate.digest(1))
+    context = replace(right.context, proposal=candidate.digest(1, right.context.accepted))
     fixture.put_proposal(context)
     variant = replace(challenge, candidate=candidate, content=node)
     assert ruling(variant, context) == "challenges: not a leaf"

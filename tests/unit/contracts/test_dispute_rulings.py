@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from bcfl.protocol import disputes, merkle
-from bcfl.protocol.challenges import Trees, WeightsChallenge, weights_digest
+from bcfl.protocol.challenges import Challenge, Trees, WeightsChallenge, weights_digest
 from bcfl.protocol.disputes import State
 from bcfl.protocol.evidence import Evidence
 from testkit.dispute_driver import ANSWERER, DisputeDriver
@@ -84,7 +84,8 @@ def test_a_ruling_is_at_the_disputed_leaf(fixture: ProposalFixture, right: Evide
     driver.open()
     driver.answer()
     weights = WeightsChallenge(right.candidate, right.tally, tuple(right.words), right.samples)
-    for challenge in (right.sum_challenge(0, 0), weights):
+    elsewhere: list[Challenge] = [right.sum_challenge(0, 0), right.row_challenge(2, 0, 0), weights]
+    for challenge in elsewhere:
         with reverts("challenges: not what is disputed"):
             driver.rule(challenge)
     driver.pursue(0)
@@ -92,7 +93,7 @@ def test_a_ruling_is_at_the_disputed_leaf(fixture: ProposalFixture, right: Evide
         driver.rule(right.sum_challenge(0, 0))
     driver.go_down(1)
     before, mine = driver.federation.money(), credits(driver, author(driver))
-    for challenge in (right.sum_challenge(0, 0), right.row_challenge(2, 0, 0), weights):
+    for challenge in elsewhere:
         with reverts("challenges: not what is disputed"):
             driver.rule(challenge)
     names = [event.name for event in driver.rule(right.sum_challenge(1, 0)).events]

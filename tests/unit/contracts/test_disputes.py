@@ -161,9 +161,9 @@ def test_what_a_dispute_is_opened_with(fixture: ProposalFixture, right: Evidence
     check_bond_and_proposal(driver)
     with reverts("disputes: no such tree"):
         driver.open(tree=2)
-    for move in (("answer_rows", OTHER, OTHER), ("expire", [], [])):
+    for function, args in (("answer_rows", (OTHER, OTHER)), ("expire", ([], []))):
         with reverts("disputes: none is open"):
-            driver.send(*move)
+            driver.send(function, *args)
     with reverts("disputes: none is open"):
         driver.send("pursue", 0, OTHER, [])
     driver.open()

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from bcfl.protocol.challenges import LeafChallenge, Trees, WeightsChallenge, rows_digest
+from bcfl.protocol.challenges import Challenge, LeafChallenge, Trees, WeightsChallenge, rows_digest
 from bcfl.protocol.evidence import Evidence
 from testkit.harness import CHALLENGED, account, reverts
 from testkit.proposal_fixture import ProposalFixture
@@ -110,7 +110,7 @@ def test_an_announcement_is_of_one_turn_and_one_proposal(fixture: ProposalFixtur
 
 @pytest.mark.parametrize("change", ["form", "leaf", "place"])
 def test_an_announcement_is_of_one_place(fixture: ProposalFixture, right: Evidence, change: str) -> None:
-    announced = {
+    announced: dict[str, Challenge] = {
         "form": leaf_of(right),
         "leaf": right.sum_challenge(2, 5),
         "place": right.sum_challenge(3, 6),
