@@ -1,4 +1,4 @@
-"""Calls that somebody else has made in part: one place opened ahead of a batch, votes and claims twice."""
+"""Calls that somebody else has made before: places revealed, votes unveiled, claims, and what is optional."""
 
 from __future__ import annotations
 
@@ -6,139 +6,123 @@ from dataclasses import replace
 
 import pytest
 
-from bcfl.errors import Reverted
-from bcfl.protocol.submissions import commitment
 from bcfl.protocol.types import Phase
 from testkit.harness import TERMS, Account, Federation, reverts
 
 
-def batch_of(devices: int) -> tuple[Federation, Account]:
-    """One miner and its batch in the reveal phase of 60 seconds."""
-    terms = replace(TERMS, reveal_seconds=60, min_updates=devices // 4)
-    federation = Federation(devices, 1, terms).open().until(Phase.REVEAL)
-    return federation, federation.miner_keys[0]
+def alone(devices: int = 24) -> tuple[Federation, Account]:
+    """A federation of one miner that has committed everybody's updates."""
+    federation = Federation(devices, 1, replace(TERMS, reveal_seconds=60, min_updates=6)).open()
+    return federation.until(Phase.REVEAL), federation.miner_keys[0]
 
 
-def open_one(federation: Federation, place: int) -> int:
-    """Let a stranger open one place of the miner's batch; return its gas."""
-    miner, batch = federation.miner_keys[0], federation.share(0)
-    return federation.reveal(federation.outsider, batch, bits=1 << place, submitter=miner).gas_used
-
-
-def test_one_place_opened_ahead_takes_nothing_from_a_batch() -> None:
-    """Whoever sees the batch opens one place of it first, block after block, until the time is over."""
-    federation, miner = batch_of(24)
-    open_one(federation, 5)
-    receipt = federation.reveal(miner, federation.share(0))
-    (event,) = [event for event in receipt.events if event.name == "Revealed"]
-    assert event.args["taken"] == 2**24 - 1 & ~(1 << 5)
-    assert federation.clock.phase is Phase.VOTE
-    devices = [update.device for update in federation.updates()]
-    assert devices == [5, *range(5), *range(6, 24)]
-    federation.finish()
-    assert federation.history().rounds[1].status == "finalized"
-    assert len(federation.history().rounds[1].submissions) == 24
-
-
-def test_a_batch_that_is_open_to_its_last_place_still_ends_the_miners_part() -> None:
-    federation, miner = batch_of(8)
-    for place in range(8):
-        open_one(federation, place)
-        assert federation.clock.phase is Phase.REVEAL
-    receipt = federation.reveal(miner, federation.share(0))
-    assert receipt.events[0].args["taken"] == 0
-    assert federation.clock.phase is Phase.VOTE
-    assert [update.device for update in federation.updates()] == list(range(8))
-    federation.finish()
-
-
-def test_to_be_ahead_costs_more_for_each_place_than_the_batch() -> None:
-    federation, miner = batch_of(24)
-    lone = [open_one(federation, place) for place in range(3)]
-    batch = federation.reveal(miner, federation.share(0)).gas_used
-    assert min(lone) > 2 * batch / 24
-
-
-@pytest.mark.parametrize("places", [1, 2, 9])
-def test_the_chain_of_updates_is_the_twins_whoever_was_ahead(places: int) -> None:
-    federation, miner = batch_of(12)
-    for place in range(places):
-        open_one(federation, place)
-    federation.reveal(miner, federation.share(0))
-    federation.until(Phase.TALLY)
-    federation.tally()  # takes the words of the twin or reverts
-    assert len(federation.tallies[1].accepted) == 12
-
-
-def test_a_place_that_is_skipped_is_bound_all_the_same() -> None:
-    """Skipped places are part of the committed digest: nothing can be slipped in instead."""
-    federation, miner = batch_of(8)
-    open_one(federation, 0)
+def test_default_behavior() -> None:
+    """One place opened ahead of a batch takes nothing from it: the rest is in with one call."""
+    federation, key = alone()
     batch = federation.share(0)
-    batch[0] = replace(batch[0], samples=batch[0].samples + 1)
+    federation.reveal(federation.outsider, batch, bits=1 << 5, submitter=key)
+    receipt = federation.reveal(key, batch)
+    assert receipt.events[0].args["taken"] == (1 << 24) - 1 ^ 1 << 5
+    assert federation.clock.updates == 24
+    assert [update.device for update in federation.updates()] == [5, *range(5), *range(6, 24)]
+    assert federation.finish().clock.round == 2
+
+
+@pytest.mark.parametrize(
+    "order", [(0b0110, 0b0011, 0b1111), (0b1111, 0b0001, 0b1000), (0b1010, 0b0101, 0b1111)]
+)
+def test_places_count_once_in_any_order(order: tuple[int, ...]) -> None:
+    federation, key = alone(devices=8)
+    batch = federation.share(0)
+    for bits in order:
+        federation.reveal(federation.outsider, batch, bits=bits, submitter=key)
+    federation.reveal(key, batch)
+    assert sorted(update.device for update in federation.updates()) == list(range(8))
+    assert federation.clock.updates == 8
+
+
+def test_what_is_skipped_must_still_be_of_the_batch() -> None:
+    federation, key = alone(devices=8)
+    batch = federation.share(0)
+    federation.reveal(federation.outsider, batch, bits=1, submitter=key)
     with reverts("submissions: not the committed batch"):
-        federation.reveal(miner, batch)
-    assert commitment(federation.domain, batch[0]) != commitment(federation.domain, federation.share(0)[0])
+        federation.reveal(key, [replace(batch[0], samples=1), *batch[1:]])
 
 
-def test_a_full_round_takes_a_batch_of_what_it_has() -> None:
-    federation = Federation(4, 1, replace(TERMS, max_updates=3)).open().until(Phase.REVEAL)
-    miner, batch = federation.miner_keys[0], federation.share(0)
-    federation.reveal(federation.outsider, batch, bits=0b0111, submitter=miner)
-    with reverts("submissions: round is full"):
-        federation.reveal(miner, batch)
-    federation.reveal(miner, batch, bits=0b0011)
+def test_a_full_round_skips_what_it_has() -> None:
+    federation = Federation(4, 2, replace(TERMS, max_updates=3)).open().until(Phase.REVEAL)
+    first, second = federation.share(0), federation.share(1)
+    federation.reveal(federation.miner_keys[0], first)
+    federation.reveal(federation.outsider, second, bits=0b01, submitter=federation.miner_keys[1])
+    federation.reveal(federation.outsider, first, submitter=federation.miner_keys[0])
     assert federation.clock.updates == 3
 
 
-def test_a_vote_unveiled_ahead_leaves_the_others_of_a_transaction() -> None:
+def test_the_second_reveal_of_the_last_batch_is_late() -> None:
+    federation, key = alone(devices=8)
+    federation.reveal(key, federation.share(0))
+    with reverts("rounds: not this phase"):
+        federation.reveal(federation.outsider, federation.share(0), submitter=key)
+
+
+def test_a_vote_that_is_open_stays() -> None:
     federation = Federation().open().until(Phase.UNVEIL)
-    openings = [federation.opening(index) for index in range(3)]
-    federation.unveil(openings[1], federation.outsider)
-    calls = [("unveil", federation.unveil_args(opening)) for opening in openings]
-    federation.multi(federation.miner_keys[0], "all", calls)
-    miners = [args["miner"] for args in federation.round_events("Voted")]
-    assert miners == [openings[index].miner for index in (1, 0, 2)]
-    assert federation.clock.phase is Phase.TALLY
+    opening = federation.opening(0)
+    federation.unveil(opening, federation.outsider)
+    clock = federation.clock
+    assert federation.unveil(opening).events == ()
+    assert federation.clock == clock
+    assert len(federation.votes()) == 1
 
 
 @pytest.mark.parametrize("role", ["device", "miner"])
-def test_a_claim_made_ahead_leaves_the_others_of_a_transaction(role: str) -> None:
+def test_a_claim_that_was_made_holds_up_no_others(role: str) -> None:
     federation = Federation().open().finish().finish()
-    args = {number: getattr(federation, f"claim_{role}_args")(number, 0) for number in (1, 2)}
-    federation.send(federation.outsider, f"claim_{role}", *args[1])
-    federation.multi(federation.outsider, "both", [(f"claim_{role}", args[number]) for number in (1, 2)])
-    claims = [event.args["round"] for event in federation.contract.events(name="Claimed")]
-    assert claims == [1, 2]
+    args = [getattr(federation, f"claim_{role}_args")(number, 0) for number in (1, 2)]
+    federation.send(federation.outsider, f"claim_{role}", *args[0])
+    federation.multi(federation.outsider, "claims", [(f"claim_{role}", one) for one in args])
+    amounts = [event.args["amount"] for event in federation.contract.events(name="Claimed")]
+    assert len(amounts) == 2
+    assert min(amounts) > 0
 
 
-def multicall(federation: Federation, sender: Account, calls: list[bytes], optional: int) -> None:
-    federation.send(sender, "multicall", b"".join(calls), [len(data) for data in calls], optional)
+def data_of(federation: Federation) -> tuple[bytes, list[int]]:
+    """The last vote and the tally of it, as one buffer."""
+    calls = [
+        federation.contract.encode("unveil", *federation.unveil_args(federation.opening(0))),
+        federation.contract.encode("advance"),
+        federation.contract.encode("unveil", *federation.unveil_args(federation.opening(1))),
+    ]
+    return b"".join(calls), [len(call) for call in calls]
 
 
-def test_an_optional_call_may_fail_and_the_others_stand() -> None:
+def test_an_optional_call_may_fail() -> None:
+    federation = Federation().open().until(Phase.UNVEIL)
+    federation.send(federation.outsider, "multicall", *data_of(federation), 0b010)
+    assert len(federation.votes()) == 2
+
+
+@pytest.mark.parametrize("optional", [0b000, 0b101])
+def test_a_call_that_is_not_optional_undoes_all(optional: int) -> None:
+    federation = Federation().open().until(Phase.UNVEIL)
+    with reverts("rounds: nothing is due"):
+        federation.send(federation.outsider, "multicall", *data_of(federation), optional)
+    assert federation.votes() == []
+
+
+def test_a_tally_that_somebody_made_before_is_optional() -> None:
     federation = Federation().open().until(Phase.TALLY)
     tally = federation.contract.encode("tally", *federation.tally_args())
-    fund = federation.contract.encode("register_devices", [federation.outsider.address])
-    federation.tally()  # somebody is ahead
+    federation.tally()
     with reverts("rounds: not this phase"):
-        multicall(federation, federation.owner, [tally, fund], 0b10)
-    multicall(federation, federation.owner, [tally, fund], 0b01)
-    assert federation.contract.call("device_of", federation.outsider.address) == 4
+        federation.send(federation.outsider, "multicall", tally, [len(tally)], 0)
+    federation.send(federation.outsider, "multicall", tally, [len(tally)], 1)
+    assert federation.finish().clock.round == 2
 
 
-def test_an_optional_call_that_fails_changes_nothing() -> None:
+def test_what_reverts_within_an_optional_call_leaves_nothing() -> None:
     federation = Federation().open()
-    miner = federation.miner_keys[0]
-    first, second = (federation.contract.encode("commit", bytes([i]) * 32) for i in (1, 2))
-    multicall(federation, miner, [first, second], 0b10)
-    assert [args["digest"] for args in federation.round_events("Committed")] == [b"\x01" * 32]
-
-
-def test_an_optional_call_has_to_add_up_too() -> None:
-    federation = Federation()
-    data = federation.contract.encode("start")
-    with reverts("federation: lengths do not add up"):
-        federation.send(federation.owner, "multicall", data + b"\0", [len(data)], 1)
-    with pytest.raises(Reverted):
-        federation.send(federation.owner, "multicall", data, [len(data) + 1], 1)
+    key = federation.miner_keys[0]
+    call = federation.contract.encode("commit", bytes(32))
+    federation.send(key, "multicall", call * 2, [len(call)] * 2, 0b10)
+    assert len(list(federation.contract.events(name="Committed"))) == 1
