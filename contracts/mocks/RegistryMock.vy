@@ -38,10 +38,10 @@ def pretend_devices(count: uint256):
 
 
 @external
-def register_devices(accounts: DynArray[address, 64], from_round: uint256):
+def register_devices(accounts: DynArray[address, 64], round: uint256):
     """
     @notice Admits devices.
     @param accounts Their accounts.
-    @param from_round The first round they take part in.
+    @param round The running round; they take part from the next one on.
     """
-    registry._register_devices(accounts, from_round)
+    registry._register_devices(accounts, round)
