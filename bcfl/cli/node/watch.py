@@ -23,7 +23,6 @@ ENDS: Final = ("Finalized", "Voided")
 WORDS: Final = {
     "Genesis": "the federation was deployed",
     "Funded": "{amount} for the pool",
-    "Renewed": "miner {miner} renewed its hash chain",
     "MinerRegistered": "miner {miner} joined with {stake}",
     "MinerLeft": "miner {miner} leaves",
     "Announced": "miner {miner} is reached at {endpoint}",
@@ -41,14 +40,16 @@ WORDS: Final = {
     "Proposed": "{leader} proposed a model",
     "Attested": "miner {miner} attested it",
     "Skipped": "{leader} lost its turn",
-    "Refuted": "{challenger} refuted the proposal of {leader}, which loses its stake",
+    "Refuted": "{challenger} refuted the proposal of {leader}: who made and attested it is slashed",
+    "ChallengeAnnounced": "{challenger} announced a challenge, sealed",
     "ChallengeFailed": "{challenger} challenged a right proposal and loses its bond",
+    "AnnouncementEnded": "the bond of a challenge of {challenger} has {gone}",
     "Disputed": "{challenger} wants to be shown what is behind the proposal",
     "RowsShown": "{answerer} showed what the rows of the proposal are made of",
     "NodesShown": "{answerer} showed nodes of the disputed tree",
     "LeafShown": "{answerer} showed the disputed leaf",
     "Pursued": "{challenger} wants to be shown more",
-    "DisputeEnded": "the dispute of {challenger} is over",
+    "DisputeEnded": "the dispute of {challenger} is over, and its bond has {gone}",
     "Penalized": "miner {miner} pays {amount}",
     "Finalized": "round {round} is final: block {block_hash}, led by {leader}",
     "Voided": "round {round} is void: {reason}",
@@ -139,6 +140,8 @@ class _Arguments(dict[str, Any]):
                 self[name] = ether(args[name])
         if "roots" in args:
             self["updates"] = plural(len(args["roots"]), "update")
+        if "returned" in args:
+            self["gone"] = "come back" if args["returned"] else "been lost"
         if "engine" in args:
             self["led_by"] = _led_by(args["engine"], args["committee"])
         if "reason" in args and args["reason"] in set(VoidReason):
