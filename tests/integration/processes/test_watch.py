@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from contextlib import contextmanager
 from dataclasses import replace
@@ -14,9 +15,11 @@ from bcfl.cli.node import status, watch
 from bcfl.cli.node.options import FederationOptions
 from bcfl.federation import event_stream
 from bcfl.federation.views.status import status_view
-from bcfl.protocol.types import Engine, Phase
+from bcfl.protocol.types import Engine, Phase, Terms
 from tests.daemons import client_of
-from tests.local_federation import TERMS, LocalFederation
+from tests.local_federation import ETHER, TERMS, LocalFederation
+
+CHALLENGED = replace(TERMS, attest_seconds=120, challenge_seconds=120, challenge_bond=ETHER // 10)
 
 
 def test_status_says_who_is_awaited_for_what_until_when(tmp_path: Path) -> None:
@@ -76,14 +79,40 @@ def test_status_prints_one_screen(tmp_path: Path, capsys: pytest.CaptureFixture[
     assert any(line.startswith("so far") and "1 block, 0 void rounds" in line for line in lines)
 
 
+@pytest.mark.parametrize(
+    ("terms", "words"),
+    [
+        (replace(TERMS, challenge_seconds=0), "none: who attests a wrong model risks nothing"),
+        (CHALLENGED, "open for 120 s after each proposal"),
+    ],
+    ids=["none", "some"],
+)
+def test_status_says_whether_there_are_challenges(
+    terms: Terms,
+    words: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    client, _ = client_of(LocalFederation(tmp_path, terms=terms))
+    monkeypatch.setattr(FederationOptions, "connect", contextmanager(lambda _: iter([client])))
+    status.status(network=None, deployment="x", folder=tmp_path, address=False, as_json=False)
+    assert f"challenges {words}" in " ".join(capsys.readouterr().out.split())
+    status.status(network=None, deployment="x", folder=tmp_path, address=False, as_json=True)
+    view = json.loads(capsys.readouterr().out)
+    assert view["challenge_seconds"] == terms.challenge_seconds
+    assert view.get("challenges") == (None if terms.challenge_seconds else words)
+
+
 def test_status_and_watch_show_engine_and_committee(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     local = LocalFederation(tmp_path, terms=replace(TERMS, engine=Engine.COMMITTEE))
+    local.play()  # everybody votes, and draws the committee of the next round
     client, _ = client_of(local)
     view = status_view(client)
     assert (view["mode"], view["engine"]) == ("partial", "committee")
-    assert view["committee"] == list(local.history.rounds[1].committee)
+    assert view["committee"] == list(local.history.rounds[2].committee)
     assert len(view["committee"]) == 3
     status._print(view)
     screen = " ".join(capsys.readouterr().out.split())
@@ -93,9 +122,10 @@ def test_status_and_watch_show_engine_and_committee(
     assert view["capture"] is not None
     assert [case["miners"] for case in view["capture"]["cases"]] == [len(local.history.miners)]
     lines = (watch.words(event) for event in event_stream.follow_events(client, from_start=True, poll=0.01))
-    assert next(line for line in lines if line.startswith("round 1")) == (
-        "round 1 is open, led by a committee of 3"
-    )
+    assert [line for line in lines if " is open" in line] == [
+        "round 1 is open, led by committee",
+        "round 2 is open, led by a committee of 3",
+    ]
 
 
 def test_watch_tells_every_event_in_words(tmp_path: Path) -> None:
