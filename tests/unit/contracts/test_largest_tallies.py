@@ -1,8 +1,8 @@
 """The largest tallies there can be: 64 seats, 1,024 updates, in the worst form of each engine.
 
-State is written by hand where it would take thousands of transactions; the call itself is the contract's own code.
-Verdicts are random bits, every voter has an update of its own, and scores, rests and committees are written for the
-first time. A round that comes to nothing opens the next one in the same call, with 64 changed records.
+State is written by hand where it would take thousands of transactions; the call itself is the contract's own.
+Verdicts are random bits, every voter has an update of its own, and scores, rests and committees are written for
+the first time. A round that comes to nothing opens the next one in the same call, with 64 changed records.
 """
 
 from __future__ import annotations
@@ -95,13 +95,9 @@ class LargestTally:
         committed = EVERYBODY if self.case.unopened else present
         clock = Phase.TALLY | MAX_UPDATES << 4 | 1 << 20 | self.federation.chain.now() << 44
         clock |= (2**32 - 1) << 76 | present << 124 | committed << 188 | self.case.engine << 252
+        devices = [range(224 * place, min(224 * (place + 1), MAX_UPDATES)) for place in range(5)]
         marks = [
-            (
-                "submissions.seen",
-                place,
-                1 | sum(1 << 32 + i for i in range(min(224, MAX_UPDATES - 224 * place))),
-            )
-            for place in range(MAX_UPDATES // 224 + 1)
+            ("submissions.seen", place, 1 | (2 ** len(part) - 1) << 32) for place, part in enumerate(devices)
         ]
         # Another stake is another weight: every record changes when the next round opens.
         stakes = [
