@@ -245,7 +245,10 @@ def test_a_vote_of_the_wrong_length_stops_nobody_elses(tmp_path: Path) -> None:
     liar = local.miner_parties[0]
     local.until(Phase.VOTE)
     short_opening = Opening(1, liar.account.address, (Verdict.ACCEPTED,), bytes(32))
-    local.send(liar.account, "commit_vote", verification.vote_digest(short_opening))
+    current = local.history.current
+    assert current is not None
+    digest = verification.vote_digest(short_opening, current.links(local.ledger.domain))
+    local.send(liar.account, "commit_vote", digest)
     round_ = local.play()
     assert (round_.status, len(round_.votes)) == ("finalized", 3)
     assert [miner for miner, _ in round_.penalties] == [liar.account.address]
