@@ -121,7 +121,7 @@ class Ledger(Protocol):
         ...
 
     def dispute_price(self) -> int:
-        """Return what the next dispute of the proposal that stands costs, in wei, in a block like the last."""
+        """Return what the next dispute of the proposal that stands costs, in wei, in the next block."""
         ...
 
     def history(self) -> History:

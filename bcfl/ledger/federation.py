@@ -63,7 +63,7 @@ class FederationLedger:
         return int(self.contract.call("target"))
 
     def dispute_price(self) -> int:
-        """Return what the next dispute of the proposal that stands costs, in wei, in a block like the last."""
+        """Return what the next dispute of the proposal that stands costs, in wei, in the next block."""
         return int(self.contract.call("dispute_price"))
 
     def history(self) -> History:

@@ -80,7 +80,7 @@ class Round:
     opened: int  # timestamp
     engine: Engine = Engine.STAKE
     committee: tuple[str, ...] = ()  # accounts, where a committee decides
-    electorate: Electorate = Electorate(0)
+    electorate: Electorate = field(default_factory=lambda: Electorate(0))
     scores: dict[str, int] = field(default_factory=dict)  # miner -> its score, where the engine is resource
     credits: turns.Credits = field(default_factory=dict)  # seat -> its credit before the first turn
     commits: dict[str, bytes] = field(default_factory=dict)  # submitter -> digest, in order

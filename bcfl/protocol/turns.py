@@ -1,7 +1,7 @@
 """Share out leads in turns: whoever has the most credit leads, and pays one for it. Twin of `turns.vy`.
 
 Every turn shares out one lead among the miners that may have it, by weight. There is nothing to draw: a
-proposal follows from the accepted set, so a lead is only a fee, and who has it follows from who had it before.
+proposal follows from the accepted set: a lead is only a fee, and who has it follows from who had it before.
 Credits are integers in units of 2**-24 leads, between -128 and just below 128 leads.
 """
 

@@ -200,7 +200,7 @@ def test_a_credit_that_is_none_is_refused(whole_bundle: tuple[Path, BundleSummar
 
 
 def test_a_bundle_of_the_former_version_is_refused_in_one_line(
-    whole_bundle: tuple[Path, BundleSummary], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """It named an annex, and what the contract's storage said was called otherwise and had other fields."""
     former = {
