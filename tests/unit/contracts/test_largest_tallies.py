@@ -1,7 +1,7 @@
 """The largest tallies there can be: 64 seats, 1,024 updates, in the worst form of each engine.
 
 State is written by hand where it would take thousands of transactions; the call itself is the contract's own.
-Verdicts are random bits, every voter has an update of its own, and scores, rests and committees are written for
+Verdicts are random bits, every voter has an update of its own, scores, rests and committees are written for
 the first time. A round that comes to nothing opens the next one in the same call, with 64 changed records.
 """
 
