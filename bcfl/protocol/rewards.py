@@ -11,7 +11,7 @@ from bcfl.protocol.types import SEAT, Block, Tally, Terms, weight_of
 
 @dataclass(frozen=True)
 class Prices:
-    """What an accepted sample, a matching verdict (for each weight of its voter) and the lead earn, in wei."""
+    """What an accepted sample, a matching verdict (by weight of its voter) and the lead earn, in wei."""
 
     sample: int
     verdict: int

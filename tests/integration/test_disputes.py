@@ -26,6 +26,7 @@ from bcfl.roles.common.disputes import nodes_below
 from bcfl.roles.common.snapshot import RoundSnapshot
 from bcfl.roles.watchtower.watchtower import Watchtower
 from bcfl.storage import DirectoryStore
+from tests.griefer import Griefer
 from tests.integration.test_watchtower import FORGED_ROUND, WINDOW_TERMS, add_watchtower, honest_roots, roots
 from tests.integration.test_withholding import drop
 from tests.local_federation import LAYOUT, LocalFederation
