@@ -203,6 +203,6 @@ def test_the_readme_lists_every_command() -> None:
 
 def test_every_default_in_the_table_of_options_is_the_default() -> None:
     rows = re.findall(r"^\| `--([a-z-]+)` \| `?([^`| ]+)`? \|", COMMANDS, re.MULTILINE)
-    assert len(rows) == 6
+    assert len(rows) == 7
     for option, default in rows:
         assert str(Config.model_fields[option.replace("-", "_")].default) == default
