@@ -24,7 +24,7 @@ from bcfl.protocol.accounts import Account
 from bcfl.protocol.rewards import block_hash, prices
 from bcfl.protocol.rounds import History, Round, Submission
 from bcfl.protocol.submissions import Domain
-from bcfl.protocol.types import Block, Clock, Opening, Phase, Terms, Update, VoidReason, Voter
+from bcfl.protocol.types import Block, Clock, Electorate, Opening, Phase, Terms, Update, VoidReason, Voter
 from bcfl.protocol.verification import Vote
 from bcfl.relay.memory import MemoryRelay
 from bcfl.roles.common.archive import Archive
@@ -201,7 +201,7 @@ class Chainless:
             opening = Opening(current.number, miner.account.address, verdicts, bytes(32))
             current.votes.append(Vote(Voter(miner.account.address, 1), opening))
         words = current.words(self.ledger.domain)
-        count = verification.tally(words, current.votes)
+        count = verification.tally(words, current.votes, Electorate(len(self.miners)))
         current.accepted, current.samples, current.matches = count.accepted, count.samples, sum(count.matches)
         price = prices(self.ledger.terms, self.ledger.terms.reward, count)
         if sum(count.accepted) >= self.ledger.terms.min_updates:

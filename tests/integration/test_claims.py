@@ -10,7 +10,6 @@ import pytest
 
 from bcfl.errors import RelayError, Reverted
 from bcfl.ports import ContractCall, SignedCommitment
-from bcfl.protocol import submissions, verification
 from bcfl.protocol.rewards import earned
 from bcfl.protocol.types import Phase, Update, Verdict
 from bcfl.roles.background.claims import amount, claim_calls, claims
@@ -37,8 +36,7 @@ def test_default_behavior(tmp_path: Path, dual_accounts: int) -> None:
     reserve = 0
     for round_ in history.rounds.values():
         if round_.block is not None:
-            words = [submissions.update_word(domain, item.update) for item in round_.submissions]
-            reserve += earned(local.terms, round_.block.reward, verification.tally(words, round_.votes))
+            reserve += earned(local.terms, round_.block.reward, round_.tally(domain))
     assert sum(expected.values()) == reserve == debt
     assert dict(local.history.credited) == dict(expected)
 
@@ -53,8 +51,9 @@ def test_many_rounds_are_one_transaction_and_nothing_is_claimed_twice(tmp_path: 
     local.ledger.send(local.owner, calls)  # anybody may hand it in
     assert int(local.chain.request("eth_blockNumber"), 16) == int(height, 16) + 1  # type: ignore[union-attr]
     assert claim_calls(local.history, local.ledger.domain, device.address) == []
-    with pytest.raises(Reverted, match="already claimed"):
-        local.ledger.send(device, calls[:1])
+    credit = local.ledger.contract.call("credits", device.address)
+    local.ledger.send(device, calls[:1])
+    assert local.ledger.contract.call("credits", device.address) == credit
     local.play()
     assert len(claim_calls(local.history, local.ledger.domain, device.address)) == 1
 

@@ -8,7 +8,6 @@ from pathlib import Path
 
 import pytest
 
-from bcfl.protocol.hashing import keccak
 from bcfl.protocol.types import Engine, Mode, Phase
 from tests.local_federation import TERMS, LocalFederation
 from tests.unit.protocol.test_rounds import compare
@@ -26,7 +25,9 @@ def test_every_engine_where_all_are_devices_and_miners(tmp_path: Path, engine: E
 
 def test_a_committee_decides(tmp_path: Path) -> None:
     local = LocalFederation(tmp_path, miners=5, terms=replace(TERMS, engine=Engine.COMMITTEE))
-    round_ = local.play(2)
+    first = local.play()
+    assert (first.committee, len(first.votes)) == ((), 5)  # everybody votes, and draws three committees
+    round_ = local.play(3)
     assert len(round_.committee) == 3
     assert {vote.voter.account for vote in round_.votes} == set(round_.committee)
     assert round_.leader in round_.committee
@@ -47,20 +48,9 @@ def test_the_miners_choose_the_engine(tmp_path: Path) -> None:
     compare(local)
 
 
-def test_a_chain_that_is_used_up_is_renewed(tmp_path: Path) -> None:
-    local = LocalFederation(tmp_path)
-    account = local.miner_accounts[0]
-    local.send(account, "renew", keccak(b"of no chain"))
-    local.play(2)
-    history = local.history
-    assert history.chains[account.address] == 3  # the first, the one that leads nowhere, and its own
-    assert history.miners[account.address].novice
-    assert all(round_.status == "finalized" for round_ in list(history.rounds.values())[:2])
-
-
 def test_a_dual_account_whose_miner_withholds_it_commits_alone(tmp_path: Path) -> None:
     local = LocalFederation(tmp_path, terms=FULL, dual_accounts=4)
-    while local.miner_of(0).account == local.device_accounts[0]:  # served by itself, as the seed has it
+    while local.miner_of(0).account == local.device_accounts[0]:  # served by itself, as the round has it
         local.play()
     device = 0
     withholding = local.miner_of(device)

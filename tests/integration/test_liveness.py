@@ -161,9 +161,8 @@ def lie(miner: Miner, field: str) -> None:
         model = miner.lead._compute(snapshot)
         assert model is not None
         forgery: NewModel = replace(model, **{field: b"\x07" * 32})  # type: ignore[arg-type]
-        miner.lead.context.send(
-            ContractCall("propose", (forgery.root, forgery.cid, forgery.rows, miner.lead._layer(snapshot)))
-        )
+        content = (forgery.root, forgery.cid, forgery.rows)
+        miner.lead.context.send(ContractCall("propose", (miner.lead._accepted(snapshot), *content)))
         return "lied"
 
     miner.lead.propose = propose  # type: ignore[method-assign]

@@ -10,7 +10,8 @@ from typing import Any
 
 import pytest
 
-from bcfl.protocol.election import ranking
+from bcfl.protocol import turns
+from bcfl.protocol.limits import BASIS_POINTS
 from bcfl.protocol.rounds import Round
 from bcfl.protocol.types import Engine, Mode, Phase, VoidReason
 from bcfl.roles.background.claims import claims
@@ -25,7 +26,7 @@ STEPS = [Phase.COMMIT, Phase.REVEAL, Phase.VOTE, Phase.UNVEIL, Phase.TALLY, Phas
 TIMED = [step for step in STEPS if step is not Phase.TALLY]
 MINERS, DEVICES, COMMITTEE = 5, 4, 4
 CHECKS = Checks(duplicate=False, quality=False, norm=False, clusters=False, direction=False)
-STAKE = 20 * ETHER - 1  # nine penalties do not change its weight
+STAKE = 50 * ETHER - 1  # what the absent pay never leaves one miner with half of the weight
 Federations = dict[Engine, LocalFederation]
 
 
@@ -44,10 +45,9 @@ def federations(tmp_path_factory: pytest.TempPathFactory) -> Federations:
             tmp_path_factory.mktemp(engine.name.lower()), devices=DEVICES, miners=miners, terms=terms,
             dual_accounts=miners if full else 0, stakes=(STAKE,) * miners,
         )  # fmt: skip
-        for miner in federations[
-            engine
-        ].miner_parties:  # what toy models look like to them is not what is tested here
+        for miner in federations[engine].miner_parties:  # what toy models look like is not what is tested
             miner.voting.verifier.checks = CHECKS
+        federations[engine].play()  # in which a committee is drawn
     return federations
 
 
@@ -56,9 +56,16 @@ def line_of(local: LocalFederation) -> list[Miner]:
     history, current = local.history, local.history.current
     assert current is not None
     miners = {miner.account.address: miner for miner in local.miner_parties}
-    voters = {history.voter(member.account).word: member.account for member in history.electors()}
-    scores = {int(account, 16): score for account, score in current.scores.items()}
-    return [miners[voters[item]] for item in ranking(current.seed, list(voters), scores)]
+    voters = {history.voter(member.account).index: member.account for member in history.electors()}
+    shares = {
+        seat: current.scores.get(account, history.voter(account).weight) for seat, account in voters.items()
+    }
+    line, credits = [], dict(history.credits)
+    while shares:
+        leader, credits = turns.take_turn(credits, shares)
+        line.append(miners[voters[leader]])
+        del shares[leader]
+    return line
 
 
 def batcher_of(local: LocalFederation) -> Miner:
@@ -115,13 +122,10 @@ def check(
     )
     assert participants == {home.account.address for home in local.device_parties} - missing
     voters = [vote.voter.account for vote in round_.votes]
-    has_promised = not misses(phase, manner, Phase.VOTE)
-    penalties = [local.terms.vote_penalty] if has_promised and misses(phase, manner, Phase.UNVEIL) else []
-    if isinstance(absentee, Miner) and account in round_.vote_commits:
-        assert has_promised
-        assert (account in voters) is not bool(penalties)
-    elif isinstance(absentee, Miner):
-        penalties = []
+    penalties = []
+    if isinstance(absentee, Miner) and account in (round_.committee or [account]) and account not in voters:
+        assert misses(phase, manner, Phase.VOTE) or misses(phase, manner, Phase.UNVEIL)
+        penalties = [price_of_absence(local, round_, account)]
     line = [voter.account for voter in round_.leader_order()]
     if line and account == line[0] and misses(phase, manner, Phase.PROPOSE):
         penalties = [local.terms.leader_penalty]
@@ -132,6 +136,16 @@ def check(
     assert round_.penalties == [(account, amount) for amount in penalties]
     if isinstance(absentee, Miner):
         assert earned(local, account, round_) is (account in voters)
+
+
+def price_of_absence(local: LocalFederation, round_: Round, account: str) -> int:
+    """What a miner pays that could vote and did not, from what its stake was."""
+    stake = local.history.miners[account].stake + sum(
+        paid for miner, paid in round_.penalties if miner == account
+    )
+    if account in round_.vote_commits:
+        return local.terms.vote_penalty * (stake // local.terms.min_stake)
+    return stake * local.terms.absence_penalty // BASIS_POINTS
 
 
 ALL = [
@@ -182,7 +196,7 @@ ONE = {"engine": Engine.COMMITTEE, "committee_size": 1}
     ("phase", "manner", "reason", "penalty"),
     [
         (Phase.VOTE, Manner.ABSENT, VoidReason.NO_VOTES, None),
-        (Phase.UNVEIL, Manner.LATE, VoidReason.NO_QUORUM, "vote_penalty"),
+        (Phase.UNVEIL, Manner.LATE, VoidReason.NO_QUORUM, None),  # nobody voted: nobody has missed anything
         (Phase.PROPOSE, Manner.LATE, VoidReason.NO_LEADER, "leader_penalty"),
     ],
 )
@@ -197,6 +211,7 @@ def test_the_only_one_is_away(
     penalty: str | None,
 ) -> None:
     local = LocalFederation(tmp_path, miners=miners, stakes=(STAKE,) * miners, terms=replace(TERMS, **terms))
+    local.play()  # in which everybody votes, and draws the committee
     absentee = line_of(local)[0]
     with away(local, phase, manner, absentee):
         round_ = local.play()
@@ -207,14 +222,19 @@ def test_the_only_one_is_away(
     assert local.play().status == "finalized"
 
 
-@pytest.mark.parametrize(("absent", "outcome"), [(2, None), (3, VoidReason.FEW_UPDATES)])
-def test_half_of_a_full_federation_is_away(tmp_path: Path, absent: int, outcome: VoidReason | None) -> None:
+@pytest.mark.parametrize(
+    ("absent", "outcome", "payers"),
+    [(1, None, 1), (2, VoidReason.NO_QUORUM, 2), (3, VoidReason.FEW_UPDATES, 0)],
+)
+def test_half_of_a_full_federation_is_away(
+    tmp_path: Path, absent: int, outcome: VoidReason | None, payers: int
+) -> None:
     terms = replace(TERMS, mode=Mode.FULL, engine=Engine.RESOURCE)
     local = LocalFederation(tmp_path, dual_accounts=4, terms=terms)
     absentees = [role for home in local.device_parties[:absent] for role in roles_of(local, home)]
     with away(local, Phase.COMMIT, Manner.ABSENT, *absentees):
         round_ = local.play()
-    assert (round_.void, round_.penalties) == (outcome, [])
+    assert (round_.void, len(round_.penalties)) == (outcome, payers)
     next_round = local.play()
     assert (next_round.status, len(next_round.accepted_submissions()), len(next_round.votes)) == (
         "finalized",
