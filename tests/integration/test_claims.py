@@ -14,7 +14,7 @@ from bcfl.protocol.rewards import earned
 from bcfl.protocol.types import Phase, Update, Verdict
 from bcfl.roles.background.claims import amount, claim_calls, claims
 from bcfl.roles.common.snapshot import RoundSnapshot
-from tests.local_federation import TERMS, LocalFederation
+from tests.local_federation import ETHER, TERMS, LocalFederation
 
 
 @pytest.mark.parametrize("dual_accounts", [0, 2])
@@ -39,6 +39,23 @@ def test_default_behavior(tmp_path: Path, dual_accounts: int) -> None:
             reserve += earned(local.terms, round_.block.reward, round_.tally(domain))
     assert sum(expected.values()) == reserve == debt
     assert dict(local.history.credited) == dict(expected)
+
+
+def test_who_never_attests_stops_nothing_and_earns_nothing(tmp_path: Path) -> None:
+    """One of three equal miners votes, and neither proposes nor attests."""
+    window = {"propose_seconds": 30, "challenge_seconds": 60, "challenge_bond": ETHER // 10}
+    local = LocalFederation(tmp_path, miners=3, terms=replace(TERMS, **window))
+    lazy = local.miner_parties[2]
+    lazy.lead.propose = lazy.lead.attest = lambda _: None  # type: ignore[method-assign]
+    rounds = [local.play() for _ in range(4)]
+    assert [(round_.status, len(round_.votes)) for round_ in rounds] == [("finalized", 3)] * 4
+    assert all(round_.tally(local.ledger.domain).matches[-1] for round_ in rounds)
+    pool = local.ledger.contract.call("pool")
+    for account in local.miner_accounts:
+        local.ledger.send(account, claim_calls(local.history, local.ledger.domain, account.address))
+    credits_ = [local.ledger.contract.call("credits", account.address) for account in local.miner_accounts]
+    assert [credit > 0 for credit in credits_] == [True, True, False]
+    assert local.ledger.contract.call("pool") > pool  # where its pay for verdicts went
 
 
 def test_many_rounds_are_one_transaction_and_nothing_is_claimed_twice(tmp_path: Path) -> None:

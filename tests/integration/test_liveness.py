@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from bcfl.errors import ConfigError, RelayError
+from bcfl.federation.schedule import MINERS
 from bcfl.ports import ContractCall, SignedCommitment, TrainingResult, Vector
 from bcfl.protocol import submissions
 from bcfl.protocol.rounds import Round
@@ -98,6 +99,27 @@ def test_too_few_votes_for_a_quorum(tmp_path: Path) -> None:
     local.leave_in(Phase.UNVEIL, local.miner_parties[2])
     assert local.play().void is VoidReason.NO_QUORUM
     assert local.play().status == "finalized"
+
+
+def test_a_suspended_miner_resumes_by_itself(tmp_path: Path) -> None:
+    terms = replace(TERMS, tally_seconds=60, absence_seconds=1440)  # three of the longest rounds
+    local = LocalFederation(tmp_path, miners=3, terms=terms)
+    absent = local.miner_parties[0]
+    address = absent.account.address
+    local.remove(absent)
+    local.play()
+    local.until(Phase.PROPOSE)
+    local.chain.warp(local.ledger.now() + terms.absence_seconds)  # type: ignore[union-attr]
+    rounds = [local.play() for _ in range(3)]
+    assert [round_.status for round_ in rounds] == ["finalized"] * 3
+    assert len(local.history.rounds[1].votes) == len(rounds[-1].votes) == 2
+    assert local.history.miners[address].suspended  # and the last round did not wait for it
+    assert (rounds[-1].closed or 0) - rounds[-1].opened < 30
+    local.schedule.parties[MINERS].append(absent)
+    local.relay.open(address, absent)
+    local.play()
+    assert not local.history.miners[address].suspended
+    assert address in [vote.voter.account for vote in local.play().votes]
 
 
 def test_every_update_is_rejected(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
