@@ -3,7 +3,7 @@
     python -m benchmarks.absence             the table of docs/figures.md, some minutes
     python -m benchmarks.absence --rounds 6  a shorter one
 
-Every miner has one minimum stake, and who is suspended comes back as soon as it may; `absence_seconds` is 1,900.
+Every miner has one minimum stake, and comes back as soon as it may. `absence_seconds` is 1,900.
 """
 
 from __future__ import annotations
