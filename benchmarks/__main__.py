@@ -5,7 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 
-ALL = ("run", "modes", "gas", "core", "ledger", "fedavg", "leads", "committees", "verify", "audit")
+ALL = ("run", "modes", "gas", "core", "ledger", "fedavg", "leads", "committees", "absence", "verify", "audit")
 
 
 def main() -> int:
