@@ -1,4 +1,4 @@
-"""Twin and bytecode agree on turns of random voters, weights, records, on proofs of work, and on scores."""
+"""Twin and bytecode agree on turns of random voters, weights and records, on proofs of work and on scores."""
 
 from __future__ import annotations
 

@@ -33,26 +33,6 @@ def test_every_voter_leads_once_in_the_order_of_the_ranking() -> None:
     assert sorted(ranking) == sorted(key.address for key in federation.miner_keys)
 
 
-@pytest.mark.parametrize("order", [(0, 1, 2, 3), (3, 1, 0, 2)])
-def test_the_order_of_unveiling_moves_no_lead(order: tuple[int, ...]) -> None:
-    federation = Federation(miners=4).open().until(Phase.UNVEIL)
-    for index in order:
-        federation.unveil(federation.opening(index))
-    federation.tally()
-    assert federation.leader() is federation.miner_keys[0]  # of the same credit, the lowest seat
-
-
-def test_leads_follow_the_weights() -> None:
-    """In every window of ten rounds a miner leads as often as it has tenths of the weight."""
-    federation = Federation(2, 4, stakes=(ETHER, 2 * ETHER, 3 * ETHER, 4 * ETHER), pool=0).open()
-    for _ in range(12):
-        federation.finish()
-    leaders = [event.args["leader"] for event in federation.contract.events(name="Finalized")]
-    for first in range(3):
-        window = leaders[first : first + 10]
-        assert [window.count(key.address) for key in federation.miner_keys] == [1, 2, 3, 4]
-
-
 def credits(federation: Federation) -> list[int]:
     return list(federation.contract.call("turn_credits"))[: federation.miners]
 
@@ -68,29 +48,6 @@ def test_credits_are_the_twins() -> None:
         assert credits(federation) == [twin[seat] for seat in range(3)]
         federation.finish()
     assert {seat: federation.history().credits[seat] for seat in range(3)} == twin
-
-
-def test_who_is_absent_earns_no_lead() -> None:
-    federation = Federation(miners=4).open().until(Phase.VOTE)
-    vote_some(federation, 3)
-    federation.tally()
-    assert credits(federation)[3] == turns.JOINING
-    assert sum(credits(federation)[:3]) == pytest.approx(3 * turns.JOINING, abs=3)
-
-
-def test_who_passes_on_a_standing_proposal_neither_earns_nor_pays() -> None:
-    federation = Federation(miners=3).open().until(Phase.ATTEST)
-    before = credits(federation)
-    federation.expire()
-    federation.send(federation.outsider, "skip", *federation.skip_args())
-    lead = federation.contract.call("lead_now")
-    assert (lead[0], lead[1], lead[8]) == (federation.miner_keys[1].address, 1, True)
-    assert credits(federation) == before
-    assert federation.history().credits == dict(enumerate(before))
-    federation.propose()
-    assert credits(federation) == before
-    (_, event) = federation.round_events("Proposed")
-    assert (event["leader"], event["author"]) == tuple(key.address for key in federation.miner_keys[1::-1])
 
 
 def test_the_race_ends_with_the_first_proof() -> None:
