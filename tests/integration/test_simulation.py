@@ -80,7 +80,8 @@ def test_another_seed_gives_another_model(tmp_path: Path) -> None:
         {"mode": "partial"},
         {"engine": "committee", "committee_size": 1},
         {"engine": "committee", "committee_size": 2, "miners": 5},
-        {"challenge_seconds": 20},
+        {"propose_seconds": 10, "challenge_seconds": 20},
+        {"challenge_seconds": 0},
         {"check_time": False, "check_duplicate": False, "check_quality": False},
     ],
     ids=str,
@@ -93,15 +94,10 @@ def test_every_option_plays(tmp_path: Path, changes: dict[str, object]) -> None:
 
 def test_miners_change_the_engine_while_the_federation_runs(tmp_path: Path) -> None:
     wishes = ("2:pow", "3:committee", "5:resource")
-    report = play(tmp_path, mode="hybrid", wish=wishes, rounds=5, elect_seconds=120)
-    assert [round_.engine for round_ in report.rounds] == [
-        "stake",
-        "pow",
-        "committee",
-        "committee",
-        "resource",
-    ]
-    assert [len(round_.committee) for round_ in report.rounds] == [0, 0, 3, 3, 0]
+    report = play(tmp_path, mode="hybrid", wish=wishes, rounds=7, elect_seconds=120)
+    engines = ["stake", "pow", *["committee"] * 4, "resource"]  # committees do not choose the engine
+    assert [round_.engine for round_ in report.rounds] == engines
+    assert [len(round_.committee) for round_ in report.rounds] == [0, 0, 3, 3, 3, 0, 0]
     assert all(round_.status == "finalized" for round_ in report.rounds)
 
 
