@@ -90,9 +90,10 @@ def test_an_outsider_has_nothing_to_claim(tmp_path: Path) -> None:
 
 
 def test_an_empty_pool_pays_nothing_and_stops_nothing(tmp_path: Path) -> None:
-    local = LocalFederation(tmp_path, terms=replace(TERMS, reward=60 * 10**18))
+    terms = replace(TERMS, reward=60 * ETHER, min_stake=60 * ETHER, vote_penalty=6 * ETHER)
+    local = LocalFederation(tmp_path, terms=terms)
     blocks = [local.play().block for _ in range(3)]
-    assert [block.reward // 10**18 for block in blocks if block] == [60, 40, 0]
+    assert [block.reward // ETHER for block in blocks if block] == [60, 40, 0]
     for account in local.device_accounts:
         local.ledger.send(account, claim_calls(local.history, local.ledger.domain, account.address))
     assert sum(local.history.credited.values()) <= local.ledger.contract.call("owed")
