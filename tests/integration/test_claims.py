@@ -43,10 +43,10 @@ def test_default_behavior(tmp_path: Path, dual_accounts: int) -> None:
 
 def test_who_never_attests_stops_nothing_and_earns_nothing(tmp_path: Path) -> None:
     """One of three equal miners votes, and neither proposes nor attests."""
-    window = {"propose_seconds": 30, "challenge_seconds": 60, "challenge_bond": ETHER // 10}
-    local = LocalFederation(tmp_path, miners=3, terms=replace(TERMS, **window))
+    terms = replace(TERMS, propose_seconds=30, challenge_seconds=60, challenge_bond=ETHER // 10)
+    local = LocalFederation(tmp_path, miners=3, terms=terms)
     lazy = local.miner_parties[2]
-    lazy.lead.propose = lazy.lead.attest = lambda _: None  # type: ignore[method-assign]
+    lazy.lead.propose = lazy.lead.attest = lambda _: None  # type: ignore[method-assign,assignment]
     rounds = [local.play() for _ in range(4)]
     assert [(round_.status, len(round_.votes)) for round_ in rounds] == [("finalized", 3)] * 4
     assert all(round_.tally(local.ledger.domain).matches[-1] for round_ in rounds)
