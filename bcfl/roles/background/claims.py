@@ -69,7 +69,10 @@ def _of_device(round_: Round, block: Block, tally: Tally, words: list[int], devi
 
 
 def _of_miner(round_: Round, block: Block, tally: Tally, account: str) -> Iterator[Claim]:
-    """Yield the share of a miner that voted or led, unless it comes to nothing."""
+    """Yield the share of a miner that voted with the tally or led.
+
+    One that did not attest gets nothing where proposals can be challenged: the claim gives its part back.
+    """
     for position, voter in enumerate(tally.voters):
         earns = tally.matches[position] > 0 or account == block.leader
         if voter & ACCOUNT == int(account, 16) and earns:
