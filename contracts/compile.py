@@ -11,6 +11,7 @@ import hashlib
 import json
 import sys
 import warnings
+from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -68,7 +69,8 @@ def build() -> dict[str, Any]:
     """Build the artifact; raises SystemExit where a deployable is too large or the layouts differ."""
     import vyper
 
-    outputs = [compile_one(name) for name in DEPLOYABLES]
+    with ProcessPoolExecutor() as pool:
+        outputs = list(pool.map(compile_one, DEPLOYABLES))
     sizes = {}
     for name, output in zip(DEPLOYABLES, outputs, strict=True):
         sizes[name] = (

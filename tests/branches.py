@@ -1,8 +1,9 @@
 """Branch coverage of the contracts: which outcomes of every if and assert the tests have executed.
 
 A pytest plugin, on with `--branches PERCENT`: it prints what is missing and fails the run below PERCENT.
-titanoboa tells which node of the source an opcode stems from; a branch is a conditional jump whose node is
+The compiler tells which node of the source an opcode stems from; a branch is a conditional jump whose node is
 an if, a conditional expression or an assert, and it is covered when the jump was seen both taken and not.
+Jumps on the embedded chain come from tests/unit/contracts/conftest.py, those in titanoboa from its own trace.
 (titanoboa 0.2.8 has a plugin for coverage.py, which loses most branches inside loops and functions.)
 """
 
@@ -10,9 +11,11 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, field
 from functools import lru_cache
 from itertools import pairwise
+from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +29,14 @@ EXITS = (ast.Continue, ast.Break, ast.Return)  # their label is pushed before th
 PUSH0, PUSH32, JUMPI = 0x5F, 0x7F, 0x57
 LOOK_BACK = 6  # opcodes between the end of a condition and the jump that it decides
 
+DEPLOYABLES = ("Federation", "SettlementFacet", "ChallengeFacet", "DisputeFacet", "MembershipFacet")
+SOURCES = (
+    *(f"{name}.vy" for name in DEPLOYABLES),
+    *(f"mocks/{name}Mock.vy" for name in ("Registry", "Election", "Lottery", "Verification", "Rewards")),
+)
+
 Branch = tuple[str, int, int]  # path, line, column
+Piece = tuple[bytes, dict[int, Branch]]  # code, and the branch at each of its conditional jumps
 
 
 @dataclass
@@ -38,6 +48,9 @@ class Code:
 
 
 codes: dict[str, Code] = {}
+jumps: dict[
+    bytes, set[tuple[int, bool]]
+] = {}  # of code on the embedded chain: counter, whether it fell through
 
 
 def opcodes(code: bytes) -> Iterator[tuple[int, int]]:
@@ -111,6 +124,35 @@ def merge(name: str, branches: dict[int, Branch], pairs: set[tuple[int, bool]]) 
     codes.setdefault(name, Code(branches)).outcomes.update(pairs)
 
 
+def pieces(path: str) -> list[Piece]:
+    """Compile a source; creation code and runtime code, each with its branches."""
+    from vyper.ir.compile_ir import assembly_to_evm
+
+    from testkit.mocks import compiled
+
+    data = compiled(path)
+    metadata = bytes.fromhex(data.integrity_sum)
+    codes_with_maps = [
+        (data.bytecode, *assembly_to_evm(data.assembly, compiler_metadata=metadata)),
+        (data.bytecode_runtime, *assembly_to_evm(data.assembly_runtime)),
+    ]
+    for code, assembly, _ in codes_with_maps:
+        assert code == assembly
+    return [(code, branches_of(code, maps["pc_raw_ast_map"])) for code, _, maps in codes_with_maps]
+
+
+def place_jumps() -> None:
+    """Find the branches of the jumps on the embedded chain: compile what they may belong to, once."""
+    if not jumps:
+        return
+    with ProcessPoolExecutor(mp_context=get_context("spawn")) as pool:
+        compiled_pieces = [piece for group in pool.map(pieces, SOURCES) for piece in group]
+    for code, places in compiled_pieces:
+        taken = {jump for raw, pairs in jumps.items() if raw.startswith(code) for jump in pairs}
+        if taken:
+            merge(name_of(code), places, {(pc, fell) for pc, fell in taken if pc in places})
+
+
 def outcomes() -> dict[Branch, int]:
     """How many of its two outcomes each branch has shown, in the bytecode that shows most."""
     best: dict[Branch, int] = {}
@@ -138,8 +180,11 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 def pytest_testnodedown(node: Any) -> None:
-    for name, branches, pairs in getattr(node, "workeroutput", {}).get("branches", ()):
+    output = getattr(node, "workeroutput", {})
+    for name, branches, pairs in output.get("branches", ()):
         merge(name, {pc: (path, line, column) for pc, path, line, column in branches}, set(map(tuple, pairs)))
+    for code, pairs in output.get("jumps", ()):
+        jumps.setdefault(code, set()).update(map(tuple, pairs))
 
 
 @pytest.hookimpl(tryfirst=True)
@@ -150,8 +195,11 @@ def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
             (name, [(pc, *branch) for pc, branch in code.branches.items()], list(code.outcomes))
             for name, code in codes.items()
         ]
-    elif minimum is not None and exitstatus == 0 and percentage(outcomes()) < minimum:
-        session.exitstatus = pytest.ExitCode.TESTS_FAILED
+        session.config.workeroutput["jumps"] = [(code, list(pairs)) for code, pairs in jumps.items()]
+    elif minimum is not None and exitstatus == 0:
+        place_jumps()
+        if percentage(outcomes()) < minimum:
+            session.exitstatus = pytest.ExitCode.TESTS_FAILED
 
 
 def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> None:

@@ -1,7 +1,7 @@
 """Follow docs/walk.md as a reader does: every line, in one shell, from an empty folder.
 
-On two chains and two stores: WALK=all walks all four combinations, the gate two of them. Without cast its
-lines are left out.
+On two chains and two stores: WALK=all walks all four combinations, the gate one of them, with anvil and an
+IPFS daemon where they are installed. Without cast its lines are left out.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from itertools import product
 from pathlib import Path
 
 import pytest
@@ -30,8 +31,9 @@ MARK = "\x1e"  # before the number of a line, on stdout
 PORT = "8545"
 ROUNDS = 5
 SECONDS = 1_800
-GATE = [("embedded", "folder"), ("anvil", "ipfs")]
-ALL = [*GATE, ("embedded", "ipfs"), ("anvil", "folder")]
+CHAINS, STORES = ("embedded", "anvil"), ("folder", "ipfs")
+ALL = list(product(CHAINS, STORES))
+GATE = [(CHAINS[foundry.find("anvil") is not None], STORES[ipfs.absence() is None])]
 
 
 def lines_of(language: str) -> list[str]:

@@ -328,7 +328,7 @@ class HybridMachine(Machine):
 
 
 SIZE = settings(
-    max_examples=400 if CAMPAIGN else 14,
+    max_examples=400 if CAMPAIGN else 10,
     stateful_step_count=100 if CAMPAIGN else 20,
     deadline=None,
     derandomize=not CAMPAIGN,

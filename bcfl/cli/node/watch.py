@@ -13,6 +13,7 @@ from bcfl.cli.groups import grouped
 from bcfl.cli.node.options import FederationOptions, SignerOptions, StoreOptions
 from bcfl.cli.node.status import status_line
 from bcfl.cli.output.printing import ether, format_time, plural, print_folded, shortened
+from bcfl.protocol.limits import MAX_MINERS
 from bcfl.protocol.types import Engine, VoidReason
 
 if TYPE_CHECKING:
@@ -154,7 +155,7 @@ class _Arguments(dict[str, Any]):
 def _led_by(engine: int, committee: int) -> str:
     """Return what decides who leads a round that opens."""
     name = Engine(engine).name.lower() if engine in set(Engine) else f"engine {engine}"
-    return f"a committee of {committee.bit_count()}" if committee else name
+    return f"a committee of {committee >> MAX_MINERS}" if committee else name  # above its mask: its size
 
 
 def _printable(text: str) -> str:

@@ -125,6 +125,7 @@ def deploy(folder: Path, run: Callable[..., None]) -> None:
     (folder / "devices.txt").write_text("".join(accounts))
     options = ["--devices", DEVICES, "--miners", MINERS, "--engine", "stake", "--grace", 1]
     options += ["--partition", "iid", *LONG_PHASE_OPTIONS]
+    options += ["--propose-seconds", "10", "--challenge-seconds", "20"]  # within them all three attest
     run("deploy", *options, "--register", "devices.txt")
 
 

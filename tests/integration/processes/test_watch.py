@@ -121,8 +121,8 @@ def test_status_and_watch_show_engine_and_committee(
     assert "3 of 3 members decide" in screen
     assert view["capture"] is not None
     assert [case["miners"] for case in view["capture"]["cases"]] == [len(local.history.miners)]
-    lines = (watch.words(event) for event in event_stream.follow_events(client, from_start=True, poll=0.01))
-    assert [line for line in lines if " is open" in line] == [
+    events = event_stream.EventStream(client.ledger.contract, client.block).read()
+    assert [line for line in map(watch.words, events) if " is open" in line] == [
         "round 1 is open, led by committee",
         "round 2 is open, led by a committee of 3",
     ]

@@ -16,7 +16,7 @@ from bcfl.ledger.contract import Contract, transact
 from bcfl.protocol.rewards import block_hash
 from bcfl.protocol.types import Block, Phase
 from testkit.harness import ETHER, TERMS, Federation, digest, reverts
-from testkit.mocks import CONTRACTS, compiled
+from testkit.mocks import CONTRACTS
 
 EIP_170 = 24_576
 DEPLOYABLES = ("Federation", *(name for name, _ in FACETS))
@@ -160,11 +160,6 @@ def test_a_facet_alone_moves_nothing_of_the_federation() -> None:
 @pytest.mark.parametrize("name", DEPLOYABLES)
 def test_fits_eip_170(name: str) -> None:
     assert artifact()["runtime_bytes"][name] <= EIP_170
-
-
-def test_all_pieces_agree_on_storage() -> None:
-    layouts = [compiled(f"{name}.vy").storage_layout["storage_layout"] for name in DEPLOYABLES]
-    assert all(layout == layouts[0] for layout in layouts)
 
 
 def test_the_interface_is_the_abi() -> None:
