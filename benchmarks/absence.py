@@ -1,9 +1,10 @@
 """How long silence stops a federation, and what it costs: rounds of the contract, not of a simulation.
 
-    python -m benchmarks.absence             the table of docs/figures.md, some minutes
+    python -m benchmarks.absence             the table of docs/modes.md, some minutes
     python -m benchmarks.absence --rounds 6  a shorter one
 
-Every miner has one minimum stake, and comes back as soon as it may. `absence_seconds` is 1,900.
+Every miner has one vote and stakes nearly two minimum stakes; losses are percents of one. Who is suspended
+comes back as soon as it may. `absence_seconds` is 1,900.
 """
 
 from __future__ import annotations

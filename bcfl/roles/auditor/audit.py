@@ -55,6 +55,9 @@ class Audit:
 
     def _verdict(self, case: Case, findings: list[Finding]) -> RoundVerdict:
         notes = []
+        if case.round is None and self.transcript.terms.min_blocks:
+            blocks = self.transcript.terms.min_blocks
+            notes.append(f"whether anything came too late: phases last {blocks} blocks too")
         if self._unseen:
             notes.append(f"signatures in calls of other contracts, which were not seen: {self._unseen}")
         if self.models.missing:
