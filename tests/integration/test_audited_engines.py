@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from bcfl.protocol.types import Engine, Mode
+from bcfl.protocol.types import Engine, Mode, Phase
 from tests.local_federation import TERMS, LocalFederation
 from tests.recorded_run import Tampering, flip_bit, record, wei
 
@@ -73,3 +73,44 @@ def test_every_engine_is_followed(tmp_path: Path, name: str) -> None:
     finding = tamper(recording).audit().first
     assert finding is not None
     assert (finding.round, finding.field.split("[")[0]) == (number, field)
+
+
+COMMITTEES = replace(TERMS, engine=Engine.COMMITTEE, committee_size=3)
+
+
+def sizes(local: LocalFederation) -> list[int]:
+    """The members that each round has had; 0 where everybody votes."""
+    return [len(round_.committee) for _, round_ in sorted(local.history.rounds.items())]
+
+
+def test_an_audit_follows_a_committee_that_loses_a_member(tmp_path: Path) -> None:
+    """A member that leaves counts as one that says no: two of three are not more than two thirds."""
+    local = LocalFederation(tmp_path, miners=6, terms=COMMITTEES)
+    local.play()
+    gone = next(p for p in local.miner_parties if p.account.address in local.history.rounds[2].committee)
+    local.send(gone.account, "leave_miner")
+    local.remove(gone)
+    local.play(5)
+    members = [round_.committee for _, round_ in sorted(local.history.rounds.items())][2:4]
+    assert not any(gone.account.address in committee for committee in members)
+    recording = record(local)
+    assert recording.audit().passed, recording.audit().first
+    assert sizes(local)[:2] == [0, 3]
+    rejoined = recording.with_args("RoundOpened", 3, committee=lambda mask: mask ^ 63)
+    finding = rejoined.audit().first
+    assert finding is not None
+    assert (finding.round, finding.field) == (3, "committee")
+
+
+def test_an_audit_follows_a_draw_that_a_voter_vetoes(tmp_path: Path) -> None:
+    """One vote stays sealed, so nothing is drawn and everybody votes again."""
+    local = LocalFederation(tmp_path, miners=6, terms=COMMITTEES)
+    local.leave_in(Phase.UNVEIL, local.miner_parties[0])
+    local.play(4)
+    assert sizes(local)[:3] == [0, 0, 3]
+    recording = record(local)
+    assert recording.audit().passed, recording.audit().first
+    drawn = recording.with_args("RoundOpened", 2, committee=wei(3 << 64 | 7))
+    finding = drawn.audit().first
+    assert finding is not None
+    assert (finding.round, finding.field) == (2, "committee")
