@@ -1,4 +1,4 @@
-"""Gas of a steady round, call by call and per participant, and of what happens seldom.
+"""Gas of a steady round, call by call and per participant, of what happens seldom, and of the largest calls.
 
     python -m benchmarks.gas            print the tables, with the goals of the protocol
     python -m benchmarks.gas --write    also write benchmarks/gas_snapshot.json, which a test compares
@@ -11,7 +11,7 @@ from __future__ import annotations
 import argparse
 import json
 
-from testkit.gas import SIZES, SNAPSHOT, measure, table
+from testkit.gas import LARGEST, SIZES, SNAPSHOT, measure, table
 
 
 def main() -> None:
@@ -27,6 +27,9 @@ def main() -> None:
     print("once or seldom (20 devices, 5 miners)")
     for step, gas in (rows["rare"] | rows["dispute"]).items():
         print(f"  {step:<32}{gas:>12,}")
+    print("\nthe largest calls")
+    for name in LARGEST:
+        print("".join(f"  {f'{name}: {call}':<68}{gas:>12,}\n" for call, gas in rows[name].items()), end="")
     if write:
         SNAPSHOT.write_text(json.dumps(rows, indent=1) + "\n")
 

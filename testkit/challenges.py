@@ -155,17 +155,27 @@ def cost(
     leaf_lanes: int,
     lane_bits: int = 16,
     rule: Rule = Rule.MEAN,
-    miners: int = 5,
+    attesters: int = 3,
 ) -> Cost:
-    """Measure the opening of a challenge of one lane of a proposal that more than half have attested.
+    """Measure the opening of a challenge of one lane of a proposal, attested by so many of five miners."""
+    fixture = ProposalFixture(terms_of(updates, parameters, leaf_lanes, lane_bits, rule), 5)
+    context, challenge = lone_place(fixture, updates)
+    put_attested(fixture, context, attesters)
+    return cost_of(fixture, challenge)
+
+
+def put_attested(fixture: ProposalFixture, context: ChallengeContext, attesters: int) -> None:
+    """Put a proposal that so many have attested, its author among them.
 
     The zero address holds something, as on every public chain; where it does not, the first refutation of the
     chain takes 25,000 gas more.
     """
-    fixture = ProposalFixture(terms_of(updates, parameters, leaf_lanes, lane_bits, rule), miners)
-    context, challenge = lone_place(fixture, updates)
-    fixture.put_proposal(context, (1 << miners // 2 + 1) - 1)
+    fixture.put_proposal(context, (1 << attesters) - 1)
     fixture.storage.put_balance(NOBODY, 1)
+
+
+def cost_of(fixture: ProposalFixture, challenge: SumChallenge) -> Cost:
+    """Measure the opening of a challenge of the proposal that was put."""
     receipt = fixture.send(challenge)
     assert any(event.name == "Refuted" for event in receipt.events)
     return Cost(receipt.gas_used, fixture.size(challenge) + ENVELOPE)

@@ -9,12 +9,12 @@ from bcfl.protocol import disputes, merkle
 from bcfl.protocol.challenges import Challenge, Trees, rows_digest
 from bcfl.protocol.disputes import Course, Dispute, DisputeSubject, State
 from bcfl.protocol.evidence import Evidence, Vectors
-from bcfl.protocol.hashing import keccak, word
 from bcfl.protocol.limits import LEVELS
 from testkit.harness import Account, account
 from testkit.proposal_fixture import ProposalFixture
 
 ANSWERER = account("late", 0)
+STATE, HEIGHT, INDEX, NODE = 4, 5, 6, 7  # fields of a dispute, in storage
 MOVES = {"Disputed", "RowsShown", "NodesShown", "LeafShown", "Pursued", "DisputeEnded"}
 
 
@@ -129,14 +129,4 @@ class DisputeDriver:
         return self.federation.send(sender, function, self.number, *args)
 
     def expire(self) -> Receipt:
-        return self.send("expire", *self.votes())
-
-    def votes(self) -> tuple[list[int], list[bytes]]:
-        """Let those of the setting have voted, and return what `expire` takes of them."""
-        voters = list(self.fixture.setting.voters)
-        bodies = [bytes(32)] * len(voters)
-        links = bytes(32)
-        for voter, body in zip(voters, bodies, strict=True):
-            links = keccak(links + word(voter) + body)
-        self.fixture.storage.put(("verification.votes", None, int.from_bytes(links, "big")))
-        return voters, bodies
+        return self.send("expire", *self.fixture.votes())

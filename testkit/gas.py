@@ -9,11 +9,15 @@ from typing import NamedTuple
 
 from bcfl.ledger.artifact import FACETS
 from bcfl.protocol.challenges import Trees
-from bcfl.protocol.types import Engine, Mode, Phase
+from bcfl.protocol.types import Engine, Mode, Phase, Rule
+from testkit import largest_calls
 from testkit.dispute_driver import DisputeDriver
 from testkit.harness import CHALLENGED, TERMS, Federation
+from testkit.largest_calls import Row
+from testkit.largest_tally import CASES, LargestTally
 from testkit.proposal_fixture import ProposalFixture
 
+HINT = "gas has changed; if it is meant, run `python -m benchmarks.gas --write` and commit the snapshot"
 SNAPSHOT = Path(__file__).parents[1] / "benchmarks" / "gas_snapshot.json"
 
 
@@ -35,6 +39,7 @@ class Size(NamedTuple):
         return f"{self.devices}/{self.miners} {mode}{self.engine.name.lower()}"
 
 
+LARGEST = (*largest_calls.ROWS, "largest challenge", "largest tally")  # rows of the snapshot
 GOALS = {Size(20, 5): 45_000, Size(60, 5): 25_000, Size(200, 8): 17_000}
 SIZES = [
     *GOALS,
@@ -45,8 +50,6 @@ SIZES = [
     Size(20, 5, Engine.STAKE, Mode.HYBRID),
 ]
 ROUNDS_BEFORE = 2  # slots that a federation fills once are filled then
-
-Row = dict[str, int]
 
 
 def steady_round(size: Size) -> Row:
@@ -165,10 +168,22 @@ def dispute_calls() -> Row:
     return row
 
 
+def largest_challenges() -> Row:
+    """Return the gas of the largest challenge under each rule."""
+    return {rule.name.lower(): largest_calls.largest_challenge(rule).gas for rule in Rule}
+
+
+def largest_tallies() -> Row:
+    """Return the gas of the largest tallies."""
+    return {str(case): LargestTally(case).send()[0] for case in CASES}
+
+
 def measure() -> dict[str, Row]:
     """Return everything that the snapshot holds."""
     rows = {str(size): steady_round(size) for size in SIZES}
-    return {**rows, "rare": rare_calls(), "dispute": dispute_calls()}
+    rows |= {"rare": rare_calls(), "dispute": dispute_calls()}
+    rows |= {name: row() for name, row in largest_calls.ROWS.items()}
+    return {**rows, "largest challenge": largest_challenges(), "largest tally": largest_tallies()}
 
 
 def table(size: Size, row: Mapping[str, int]) -> str:

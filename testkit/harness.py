@@ -60,6 +60,7 @@ class Federation(ClaimProofs):
     pool: int = 5 * ETHER
     full: bool = False  # every device is a miner too
     gas: dict[str, int] = field(default_factory=dict)
+    genesis: bytes = digest("root", 0)  # root of the first model
 
     def __post_init__(self) -> None:
         self.owner, self.outsider = account("owner"), account("outsider")
@@ -73,7 +74,7 @@ class Federation(ClaimProofs):
         everyone |= {account("late", i).address for i in range(4)}
         self.chain = EmbeddedChain(None, accounts=sorted(everyone))
         self.contract, self.deployed = deploy(
-            self.chain, self.owner, self.terms, digest("root", 0), digest("cid", 0), self.pool
+            self.chain, self.owner, self.terms, self.genesis, digest("cid", 0), self.pool
         )
         self.domain = submissions.Domain(self.chain.chain_id, self.contract.address)
         self.ledger = FederationLedger(self.contract)

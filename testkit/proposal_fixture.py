@@ -11,6 +11,7 @@ from bcfl.ledger.contract import Receipt
 from bcfl.protocol.challenges import Challenge, ChallengeContext
 from bcfl.protocol.docket import MIN_SALT, WINDOW_PARTS, seal
 from bcfl.protocol.evidence import Evidence
+from bcfl.protocol.hashing import keccak, word
 from bcfl.protocol.limits import MODEL_BITS
 from bcfl.protocol.types import Phase, Terms, Voter
 from testkit.forged_proposals import Setting, assemble, random_lanes
@@ -76,6 +77,16 @@ class ProposalFixture:
     def stake(self, miner: int) -> int:
         """Return the stake of a miner, wei."""
         return int(self.federation.contract.call("miner", self.federation.miner_keys[miner].address)[2])
+
+    def votes(self) -> tuple[list[int], list[bytes]]:
+        """Let those of the setting have voted, and return what `expire` takes of them."""
+        voters = list(self.setting.voters)
+        bodies = [bytes(32)] * len(voters)
+        links = bytes(32)
+        for voter, body in zip(voters, bodies, strict=True):
+            links = keccak(links + word(voter) + body)
+        self.storage.put(("verification.votes", None, int.from_bytes(links, "big")))
+        return voters, bodies
 
     @property
     def part(self) -> int:

@@ -49,17 +49,6 @@ def test_default_behavior(recording: RecordedRun) -> None:
     assert not any(item.lazy for item in verdict.rounds)
 
 
-def test_lateness_where_phases_last_blocks_too_is_left_open_and_said(recording: RecordedRun) -> None:
-    late = recording.delayed("Proposed", 6)
-    fields = [item.field for each in late.audit().rounds for item in each.findings]
-    assert "deadlines.propose" in fields
-    terms = replace(late.transcript.terms, min_blocks=3)
-    verdict = replace(late, transcript=replace(late.transcript, terms=terms)).audit()
-    assert "deadlines.propose" not in [item.field for each in verdict.rounds for item in each.findings]
-    assert verdict.rounds[0].notes == ("whether anything came too late: phases last 3 blocks too",)
-    assert not any(item.notes for item in recording.audit().rounds)
-
-
 TAMPERINGS: dict[str, tuple[Tampering, int, str | tuple[str, ...]]] = {
     # the store
     "an update's bytes are others": (

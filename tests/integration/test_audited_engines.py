@@ -114,3 +114,17 @@ def test_an_audit_follows_a_draw_that_a_voter_vetoes(tmp_path: Path) -> None:
     finding = drawn.audit().first
     assert finding is not None
     assert (finding.round, finding.field) == (2, "committee")
+
+
+def test_lateness_where_phases_last_blocks_too_is_left_open_and_said(tmp_path: Path) -> None:
+    local = LocalFederation(tmp_path)
+    local.play(2)
+    recording = record(local)
+    late = recording.delayed("Proposed", 2)
+    fields = [item.field for each in late.audit().rounds for item in each.findings]
+    assert "deadlines.propose" in fields
+    terms = replace(late.transcript.terms, min_blocks=3)
+    verdict = replace(late, transcript=replace(late.transcript, terms=terms)).audit()
+    assert "deadlines.propose" not in [item.field for each in verdict.rounds for item in each.findings]
+    assert verdict.rounds[0].notes == ("whether anything came too late: phases last 3 blocks too",)
+    assert not any(item.notes for item in recording.audit().rounds)

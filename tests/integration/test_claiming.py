@@ -9,9 +9,11 @@ import pytest
 
 from bcfl.errors import LedgerError
 from bcfl.federation.daemon import Daemon
+from bcfl.protocol.accounts import Account
+from bcfl.roles.background import claiming as claiming_module
 from bcfl.roles.background.claiming import Claiming
 from bcfl.roles.background.claims import claim_calls
-from tests.local_federation import TERMS, LocalFederation
+from tests.local_federation import ETHER, TERMS, LocalFederation
 
 
 def unclaimed(local: LocalFederation, account: str) -> int:
@@ -49,6 +51,45 @@ def test_what_costs_more_than_it_brings_is_left(tmp_path: Path) -> None:
     device = local.device_accounts[0]
     assert Claiming(device, local.ledger, 1).act(local.history) is None
     assert unclaimed(local, device.address) == 1
+
+
+def lazy_federation(path: Path, lazy_rounds: int) -> tuple[LocalFederation, Account]:
+    """Play rounds in which one of three miners votes and does not attest, and one in which it does."""
+    terms = replace(TERMS, propose_seconds=30, challenge_seconds=60, challenge_bond=ETHER // 10)
+    local = LocalFederation(path, miners=3, terms=terms)
+    lead = local.miner_parties[2].lead
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(lead, "propose", lambda _: None)
+        patch.setattr(lead, "attest", lambda _: None)
+        local.play(lazy_rounds)
+    local.play()
+    return local, local.miner_accounts[2]
+
+
+def test_what_pays_nothing_takes_no_room_and_no_transaction(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As many worthless claims as there is room for: the one that pays is claimed, and then nothing."""
+    local, lazy = lazy_federation(tmp_path, lazy_rounds=2)
+    monkeypatch.setattr(claiming_module, "MAX_CLAIMS", 2)
+    claiming, contract = Claiming(lazy, local.ledger, 1), local.ledger.contract
+    owed, pool = contract.call("owed"), contract.call("pool")
+    assert "for 1 shares" in str(claiming.act(local.history))
+    assert contract.call("credits", lazy.address) > 0
+    back = contract.call("pool") - pool
+    assert back == owed - contract.call("owed") > 0  # of the first round, in the room that was left
+    assert unclaimed(local, lazy.address) == 1
+    claiming.end(local.history)
+    assert unclaimed(local, lazy.address) == 1
+
+
+def test_nobody_pays_to_give_back_more_than_it_earns(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    local, lazy = lazy_federation(tmp_path, lazy_rounds=1)
+    monkeypatch.setattr(local.ledger, "price", lambda _, calls: ETHER if len(calls) > 1 else 0)
+    pool = local.ledger.contract.call("pool")
+    assert "for 1 shares" in str(Claiming(lazy, local.ledger, 1).act(local.history))
+    assert local.ledger.contract.call("pool") == pool
+    assert unclaimed(local, lazy.address) == 1
 
 
 def test_a_miner_claims_for_the_devices_that_do_not(tmp_path: Path) -> None:

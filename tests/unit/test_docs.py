@@ -12,6 +12,8 @@ from pathlib import Path
 
 import pytest
 
+from testkit.gas import LARGEST
+
 ROOT = Path(__file__).parents[2]
 DOCS = ROOT / "docs"
 DECISIONS = DOCS / "decisions"
@@ -263,6 +265,18 @@ def test_the_gas_of_the_figures_is_that_of_the_snapshot() -> None:
         )
         assert gas == f"{total:,}"
         assert share == f"{total / (int(devices) + int(miners)):,.0f}"
+
+
+def test_the_largest_calls_of_the_figures_are_those_of_the_snapshot() -> None:
+    snapshot = json.loads(text_of(ROOT / "benchmarks" / "gas_snapshot.json"))
+    page = text_of(DOCS / "figures.md").partition("\n## The largest calls\n")[2].partition("\n## ")[0]
+    rows = re.findall(r"^\| (.+) \| ([\d,]+) \|$", page, re.MULTILINE)
+    expected = [
+        (f"{name}: {call}" if name.startswith("largest") else call, f"{gas:,}")
+        for name in LARGEST
+        for call, gas in snapshot[name].items()
+    ]
+    assert rows == expected
 
 
 def test_the_audit_s_page_counts_the_tamperings() -> None:

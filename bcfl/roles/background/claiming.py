@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterator
-from itertools import chain, islice
+from itertools import islice
 
 from bcfl.errors import LedgerError, Reverted
 from bcfl.ports import ContractCall, Ledger
 from bcfl.protocol.accounts import Account
 from bcfl.protocol.rounds import History
-from bcfl.roles.background.claims import Claim, amount, claims
+from bcfl.roles.background.claims import Claim, amount, claims, forfeit
 
 CLAIM_EVERY = 5  # finished rounds between two claims by default
 OVERDUE_INTERVALS = 2  # after which a miner claims for a device that has not
@@ -21,6 +21,8 @@ log = logging.getLogger(__name__)
 
 class Claiming:
     """Claims for `account` every `interval` finished rounds, where they bring more than they cost.
+
+    A claim that pays nothing and gives a part back to the pool costs no transaction of its own.
 
     With `helps`, as a miner should, also claims for devices that are bound to it now and have left a share
     unclaimed for long: a device needs no ether, so it may be unable to.
@@ -39,20 +41,33 @@ class Claiming:
             return None
         due = self._due(history)
         self._height = height
-        return self._claim(history, due)
+        return self._claim(history, *due)
 
     def end(self, history: History) -> None:
         """Claim what is there before the party goes."""
-        self._claim(history, self._due(history, helps=False))
+        self._claim(history, *self._due(history, helps=False))
 
-    def _due(self, history: History, *, helps: bool = True) -> list[Claim]:
-        """Return what can be claimed, the party's own first, as much as is handed in at a time."""
+    def _due(self, history: History, *, helps: bool = True) -> tuple[list[Claim], list[Claim]]:
+        """Return what pays, the party's own first, and what only gives a part back to the pool.
+
+        Together they are as much as is handed in at a time; what gives back takes the room that is left.
+        """
         rounds = [block.round for block in history.blocks[1:]]
         if self._height is not None:
             rounds = rounds[-WINDOW_ROUNDS:]
-        account_claims = claims(history, self.ledger.domain, self.account.address, rounds or [0])
-        device_claims = self._device_claims(history, rounds) if self.helps and helps else iter(())
-        return list(islice(chain(account_claims, device_claims), MAX_CLAIMS))
+        context = history, self.ledger.domain, self.ledger.terms
+        paying: list[Claim] = []
+        giving: list[Claim] = []
+        for claim in claims(history, self.ledger.domain, self.account.address, rounds or [0]):
+            if amount(claim, *context):
+                paying.append(claim)
+            elif forfeit(claim, *context):
+                giving.append(claim)
+            if len(paying) == MAX_CLAIMS:
+                break
+        if self.helps and helps:
+            paying += islice(self._device_claims(history, rounds), MAX_CLAIMS - len(paying))
+        return paying, giving[: MAX_CLAIMS - len(paying)]
 
     def _device_claims(self, history: History, rounds: list[int]) -> Iterator[Claim]:
         """Yield what devices that are bound to this miner have left unclaimed for long."""
@@ -66,14 +81,17 @@ class Claiming:
                 account_claims = claims(history, self.ledger.domain, account, overdue)
                 yield from (claim for claim in account_claims if not claim.as_miner)
 
-    def _claim(self, history: History, due: list[Claim]) -> str | None:
-        """Hand in claims together if they are worth it."""
-        calls: list[ContractCall] = [claim.call for claim in due]
-        if not calls:
+    def _claim(self, history: History, paying: list[Claim], giving: list[Claim]) -> str | None:
+        """Hand in claims together if they are worth it, and what gives back if they are worth that too."""
+        if not paying:
             return None
-        worth = sum(amount(claim, history, self.ledger.domain, self.ledger.terms) for claim in due)
+        calls: list[ContractCall] = [claim.call for claim in paying]
+        others: list[ContractCall] = [claim.call for claim in giving]
+        worth = sum(amount(claim, history, self.ledger.domain, self.ledger.terms) for claim in paying)
         try:
-            if self.ledger.price(self.account, calls) >= worth:
+            if others and self.ledger.price(self.account, calls + others) < worth:
+                calls += others
+            elif self.ledger.price(self.account, calls) >= worth:
                 return None
             self.ledger.send(self.account, calls)
         except Reverted:
@@ -81,4 +99,4 @@ class Claiming:
         except LedgerError as error:
             log.info("shares are left for later: %s", error, extra={"account": self.account.address})
             return None
-        return f"claimed {worth} wei for {len(calls)} shares"
+        return f"claimed {worth} wei for {len(paying)} shares"

@@ -37,7 +37,10 @@ def claim_calls(
 
 
 def claims(history: History, domain: Domain, account: str, rounds: Sequence[int] = ()) -> Iterator[Claim]:
-    """Yield what an account has earned and not claimed, round by round; `rounds` as for `claim_calls`."""
+    """Yield what an account has earned and not claimed, round by round; `rounds` as for `claim_calls`.
+
+    Some are worth nothing to the account, but give a part back to the pool: see `forfeit`.
+    """
     device = history.device_index(account)
     for round_ in history.rounds.values():
         if round_.block is None or not round_.block.reward:
@@ -107,3 +110,12 @@ def amount(claim: Claim, history: History, domain: Domain, terms: Terms) -> int:
     leads = tally.voters[claim.position] & ACCOUNT == int(round_.block.leader, 16)
     pay, _ = verdict_pay(terms, round_.block, tally, claim.position)
     return pay + (price.leader if leads else 0)
+
+
+def forfeit(claim: Claim, history: History, domain: Domain, terms: Terms) -> int:
+    """Return what a claim gives back to the pool, in wei: it stays set aside until somebody claims it."""
+    round_ = history.rounds[claim.round]
+    if round_.block is None or not claim.as_miner:
+        return 0
+    _, back = verdict_pay(terms, round_.block, round_.tally(domain), claim.position)
+    return back

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
@@ -22,7 +23,8 @@ from bcfl.protocol.challenges import (
 from bcfl.protocol.evidence import Evidence, Leaves
 from bcfl.protocol.hashing import keccak
 from bcfl.protocol.types import Phase, Rule, VoidReason
-from testkit.challenges import cost, lone_place, terms_of
+from testkit import gas
+from testkit.challenges import cost
 from testkit.forged_proposals import (
     case_of,
     padding_proof,
@@ -31,6 +33,7 @@ from testkit.forged_proposals import (
     with_parts,
 )
 from testkit.harness import CHALLENGED, reverts
+from testkit.largest_calls import largest_challenge
 from testkit.proposal_fixture import SALT, TURN, ProposalFixture
 
 SMALL = PROPOSAL_TERMS = replace(
@@ -38,6 +41,7 @@ SMALL = PROPOSAL_TERMS = replace(
 )  # 5 leaves, depth 3
 OTHER = bytes(range(32))
 ZERO = "0x" + "00" * 20
+LARGEST = json.loads(gas.SNAPSHOT.read_text())["largest challenge"]
 FAILED = 128  # shift in the lead
 
 
@@ -334,11 +338,7 @@ def test_who_attested_is_slashed_too_and_may_not_attest_again(share: int) -> Non
 
 @pytest.mark.parametrize("rule", Rule)
 def test_the_largest_challenge_that_the_terms_allow(rule: Rule) -> None:
-    """1,024 updates of three words a leaf: within the caps of gas and of a transaction's size."""
-    fixture = ProposalFixture(terms_of(1024, 2**40 - 1, 48, 16, rule), miners=64)
-    context, challenge = lone_place(fixture, 1024)
-    fixture.put_proposal(context)
-    assert fixture.size(challenge) + 256 <= 131_072
-    receipt = fixture.send(challenge)
-    assert receipt.events[1].name == "Refuted"
-    assert receipt.gas_used < 2**24
+    """1,024 updates of three words a leaf: within the caps of gas and size, all 64 slashed."""
+    measure = largest_challenge(rule)
+    assert measure.fits
+    assert measure.gas == LARGEST[rule.name.lower()], gas.HINT

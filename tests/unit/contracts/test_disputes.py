@@ -10,16 +10,17 @@ import pytest
 
 from bcfl.errors import ChallengeError
 from bcfl.protocol import merkle
-from bcfl.protocol.challenges import Form, Trees, rows_digest
+from bcfl.protocol.challenges import Form, Trees
 from bcfl.protocol.disputes import State
 from bcfl.protocol.docket import answers_due
 from bcfl.protocol.evidence import Evidence, Leaves
 from bcfl.protocol.hashing import keccak
-from bcfl.protocol.types import Phase, Rule
-from testkit.challenges import lone_place, terms_of
-from testkit.dispute_driver import ANSWERER, DisputeDriver
+from bcfl.protocol.limits import TRANSACTION_GAS
+from bcfl.protocol.types import Phase
+from testkit.dispute_driver import ANSWERER, NODE, DisputeDriver
 from testkit.forged_proposals import with_parts
 from testkit.harness import CHALLENGED, reverts
+from testkit.largest_calls import answers
 from testkit.proposal_fixture import ProposalFixture
 from tests.unit.contracts.dispute_checks import (
     OTHER,
@@ -33,7 +34,6 @@ DEEP = PROPOSAL_TERMS = replace(
     CHALLENGED, parameters=16 * 700, leaf_lanes=16, max_updates=64
 )  # 700 leaves, depth 10
 BOND = DEEP.challenge_bond
-HEIGHT_FIELD, NODE_FIELD = 5, 7  # of a dispute, in storage
 
 
 @pytest.fixture
@@ -93,7 +93,7 @@ def test_nobody_answers(fixture: ProposalFixture, right: Evidence, tree: Trees) 
     federation.chain.warp(driver.state.due)
     with reverts("disputes: move too late"):
         driver.answer()
-    driver.votes()
+    fixture.votes()
     with reverts("proposals: not the votes of this round"):
         driver.send("expire", [], [])
     receipt = driver.expire()
@@ -230,9 +230,7 @@ def test_what_does_not_fit(fixture: ProposalFixture, right: Evidence) -> None:
     with reverts("disputes: not the disputed node"):
         driver.send("answer_leaf", b"\0" + right.rows.leaf(12))
     node = b"\1" + b"".join(driver.course.nodes or (OTHER, OTHER))
-    fixture.storage.put_field(
-        "disputes.disputes", driver.number, NODE_FIELD, int.from_bytes(keccak(node), "big")
-    )
+    fixture.storage.put_field("disputes.disputes", driver.number, NODE, int.from_bytes(keccak(node), "big"))
     with reverts("challenges: not a leaf"):
         driver.send("answer_leaf", node)
 
@@ -340,20 +338,6 @@ def by_the_twin(driver: DisputeDriver, function: str, args: tuple[Any, ...], acc
     return None
 
 
-def test_the_largest_leaf_that_the_terms_allow() -> None:
-    """Its bytes go into calldata and log: within the cap of one transaction's gas."""
-    fixture = ProposalFixture(terms_of(1024, 2**40 - 1, 48, 16, Rule.MEAN), miners=64)
-    context, challenge = lone_place(fixture, 1024)
-    fixture.put_proposal(context)
-    candidate = challenge.candidate
-    rows = rows_digest(candidate.weights, candidate.rows)
-    federation, bond = fixture.federation, fixture.terms.challenge_bond
-    fields = (candidate.root, candidate.cid, rows, Trees.MODEL)
-    federation.send(federation.outsider, "dispute", *fields, value=bond)
-    fixture.storage.put_field(
-        "disputes.disputes", 1, NODE_FIELD, int.from_bytes(keccak(challenge.row), "big")
-    )
-    fixture.storage.put_field("disputes.disputes", 1, HEIGHT_FIELD, 0)
-    receipt = federation.send(ANSWERER, "answer_leaf", 1, challenge.row)
-    assert receipt.events[0].args["content"] == challenge.row
-    assert receipt.gas_used < 2**24
+def test_the_largest_answers_fit_a_transaction() -> None:
+    """Their bytes go into calldata and log: 256 nodes, and a leaf longer than any that the terms allow."""
+    assert max(answers().values()) < TRANSACTION_GAS

@@ -6,24 +6,34 @@ import json
 
 import pytest
 
+from bcfl.protocol.limits import TRANSACTION_GAS
 from bcfl.protocol.types import Engine, Mode
-from testkit import gas
+from testkit import gas, largest_calls
 
 SNAPSHOT = json.loads(gas.SNAPSHOT.read_text())
-HINT = "gas has changed; if it is meant, run `python -m benchmarks.gas --write` and commit the snapshot"
 
 
 @pytest.mark.parametrize("size", gas.SIZES, ids=str)
 def test_steady_round(size: gas.Size) -> None:
-    assert gas.steady_round(size) == SNAPSHOT[str(size)], HINT
+    assert gas.steady_round(size) == SNAPSHOT[str(size)], gas.HINT
 
 
 def test_rare_calls() -> None:
-    assert gas.rare_calls() == SNAPSHOT["rare"], HINT
+    assert gas.rare_calls() == SNAPSHOT["rare"], gas.HINT
 
 
 def test_dispute_calls() -> None:
-    assert gas.dispute_calls() == SNAPSHOT["dispute"], HINT
+    assert gas.dispute_calls() == SNAPSHOT["dispute"], gas.HINT
+
+
+@pytest.mark.parametrize("name", largest_calls.ROWS)
+def test_largest_calls(name: str) -> None:
+    assert largest_calls.ROWS[name]() == SNAPSHOT[name], gas.HINT
+
+
+@pytest.mark.parametrize("name", gas.LARGEST)
+def test_the_largest_calls_fit_a_transaction(name: str) -> None:
+    assert max(SNAPSHOT[name].values()) < TRANSACTION_GAS
 
 
 @pytest.mark.parametrize(("size", "goal"), gas.GOALS.items(), ids=str)
