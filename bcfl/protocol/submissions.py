@@ -10,6 +10,7 @@ from bcfl.protocol.limits import GROUP, MAX_PACE
 from bcfl.protocol.types import Engine, SignedUpdate, Update
 
 DOMAIN_TYPE = keccak(b"EIP712Domain(string name,string version,uint256 chainId,address verifyingContract)")
+COMMITMENT = 64  # shift of the commitment in the word of an update
 UPDATE_TYPE = keccak(
     b"Update(uint256 round,uint256 device,bytes32 root,bytes32 cid,"
     b"uint256 samples,uint256 microseconds,uint256 salt)"
@@ -79,14 +80,14 @@ def update_word(domain: Domain, update: Update, engine: int = Engine.STAKE) -> i
 
     The pace is there only in a round of the resource engine.
     """
-    top = int.from_bytes(commitment(domain, update), "big") >> 64 << 64
+    top = int.from_bytes(commitment(domain, update), "big") >> COMMITMENT << COMMITMENT
     pace_bits = pace(update) if engine == Engine.RESOURCE else 0
     return top | pace_bits << 40 | update.device << 24 | update.samples
 
 
 def opens(domain: Domain, update: Update, chain_word: int) -> bool:
-    """Return whether an update is what stands behind a word of the chain of updates."""
-    return update_word(domain, update) == chain_word
+    """Return whether an update is what stands behind a word of the chain of updates, whatever the engine."""
+    return (update_word(domain, update) ^ chain_word) >> COMMITMENT == 0
 
 
 def checkpoints(words: Iterable[int]) -> tuple[bytes, ...]:
