@@ -1,27 +1,48 @@
-"""What holds after every call, whatever the mode and the engine: money, weights, rounds, turns.
+"""Check what holds after every call, in all modes and engines: money, weights, rounds, turns, contests.
 
-Each invariant reads the contract alone, or compares it with what the twin makes of its events.
+Each invariant reads the contract alone, or compares it with the model or with the twin of its events.
+Which promise is checked where; "the model" is what `judge` compares every call with:
+
+- credits of turns are conserved, and nobody leads more than its share: `credits_*`, `who_leads_*`;
+- a block belongs to the first author of its content, and no block or update passes without enough weight: the
+  model's `propose`, `attest`, `finalize` and `tally`;
+- a copied opening is refused, and every bond is paid once: the model's `open_challenge`, `settle`, `expire`,
+  with `each_credit_*` and `what_is_owed_*`; all money adds up: `the_balance_adds_up`, `what_is_burnt_*`;
+- who keeps the rules loses nothing, nor does a right challenger: `who_pays_*`, `who_voted_pays_*`,
+  `each_credit_*`;
+- a proposal waits no longer than its bound, however many contests: `a_proposal_waits_*`, and `teardown`;
+  a dispute costs what the twin says, and one wei less is refused: the model's `dispute`;
+- absence is paid as it is counted, seats are freed when a round opens: the model, `who_has_no_weight_*`;
+- outsiders and time end every round, with one block at most: `teardown`, `a_round_has_one_block_at_most`;
+- a place that is revealed already is skipped: the model's `reveal`.
+
+Not here: forks, gas, two callers in one block.
 """
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from itertools import pairwise
 
 from hypothesis.stateful import invariant
 
+from bcfl.protocol.docket import longest_wait_seconds
 from bcfl.protocol.rewards import block_hash
 from bcfl.protocol.rounds import History, Round
 from bcfl.protocol.scores import WHOLE, Resources
 from bcfl.protocol.turns import UNIT
 from bcfl.protocol.types import Clock, Engine, Mode, Phase, Terms
 from testkit.harness import Federation
+from tests.stateful.docket import Docket
+
+NOBODY = "0x" + "00" * 20
 
 
 @dataclass
 class ContractSnapshot:
-    """The contract as it stands, each part read once."""
+    """Read each part of the contract once after a block."""
 
     f: Federation
 
@@ -30,8 +51,27 @@ class ContractSnapshot:
         return self.f.money()
 
     @cached_property
-    def clock(self) -> Clock:
-        return self.f.clock
+    def credits(self) -> dict[str, int]:
+        """Return what can be withdrawn, wei by account."""
+        keys = (*self.f.miner_keys, *self.f.device_keys, self.f.outsider)
+        people = {key.address for key in keys}
+        return {account: self.f.contract.call("credits", account) for account in people}
+
+    @cached_property
+    def turn_credits(self) -> list[int]:
+        return list(self.f.contract.call("turn_credits"))
+
+    @cached_property
+    def resources(self) -> dict[str, tuple[int, ...]]:
+        return {account: self.f.contract.call("resources", account) for account in self.registered}
+
+    @cached_property
+    def ashes(self) -> int:
+        return self.f.balance(NOBODY)
+
+    def mask(self, accounts: set[str]) -> int:
+        """Return the mask of seats of these miners."""
+        return sum(1 << self.miners[account][0] for account in accounts)
 
     @cached_property
     def history(self) -> History:
@@ -63,17 +103,27 @@ class ContractSnapshot:
 
 
 class Invariants:
-    """A machine's checks; it has a federation `f` once it has begun."""
+    """A machine's checks; it has a federation `f` and its model once it has begun."""
 
     f: Federation
+    model: Docket
+    ashes: int  # what the zero address held at first
 
     @property
     def snapshot(self) -> ContractSnapshot:
-        """The contract after the last call, read once for all checks."""
-        block = int(self.f.chain.request("eth_blockNumber"), 16), self.f.chain.now()
+        """The contract after the last call that it took, read once for all checks."""
+        block = int(self.f.chain.request("eth_blockNumber"), 16)
         if getattr(self, "_block", None) != block:
             self._block, self._snapshot = block, ContractSnapshot(self.f)
         return self._snapshot
+
+    @property
+    def contract_clock(self) -> Clock:
+        """Return the clock now; time alone may change its phase."""
+        moment = int(self.f.chain.request("eth_blockNumber"), 16), self.f.chain.now()
+        if getattr(self, "_moment", None) != moment:
+            self._moment, self._clock = moment, self.f.clock
+        return self._clock
 
     @property
     def terms(self) -> Terms:
@@ -82,9 +132,20 @@ class Invariants:
     # Money.
 
     @invariant()
-    def nobody_is_owed_more_than_is_owed(self) -> None:
-        people = {key.address for key in (*self.f.miner_keys, *self.f.device_keys, self.f.outsider)}
-        assert sum(self.f.contract.call("credits", account) for account in people) <= self.snapshot.money[2]
+    def each_credit_is_the_models(self) -> None:
+        expected = self.model.credits
+        assert all(credit == expected.get(account, 0) for account, credit in self.snapshot.credits.items())
+
+    @invariant()
+    def what_is_owed_is_credits_bonds_and_unclaimed_rewards(self) -> None:
+        history, owed = self.snapshot.history, self.snapshot.money[2]
+        known = sum(self.model.credits.values()) + self.model.bonds
+        unclaimed = sum(block.reward for block in history.blocks) - sum(history.credited.values())
+        assert known <= owed <= known + unclaimed  # less what voters that did not attest would have earned
+
+    @invariant()
+    def what_is_burnt_is_what_the_slashed_lost_and_nobody_earned(self) -> None:
+        assert self.snapshot.ashes - self.ashes == self.model.burnt
 
     @invariant()
     def the_stakes_add_up(self) -> None:
@@ -101,20 +162,25 @@ class Invariants:
         assert all(block.reward <= self.terms.reward for block in blocks)
 
     @invariant()
-    def what_was_set_aside_is_owed_or_was_paid(self) -> None:
-        history = self.snapshot.history
-        assert self.snapshot.money[2] <= sum(block.reward for block in history.blocks)
-
-    @invariant()
     def nobody_is_credited_more_than_was_set_aside(self) -> None:
         history = self.snapshot.history
         assert sum(history.credited.values()) <= sum(block.reward for block in history.blocks)
 
     @invariant()
-    def nobody_pays_twice_for_a_round_but_a_leader(self) -> None:
+    def who_pays_has_broken_a_rule(self) -> None:
+        """Check that it was absent, led late, attested what is wrong, or left a dispute unanswered."""
+        for number, round_ in self.snapshot.history.rounds.items():
+            assert {(number, miner) for miner, _ in round_.penalties} <= self.model.faults
+
+    @invariant()
+    def who_voted_pays_for_a_late_lead_and_for_what_is_refuted(self) -> None:
         for round_ in self.snapshot.history.rounds.values():
-            payers = [miner for miner, _ in round_.penalties]
-            assert len(payers) == len(set(payers))  # a leader had voted, and whoever had not cannot lead
+            refuted = [proposal for proposal in round_.proposals if proposal.refuted]
+            accused = Counter(a for p in refuted for a in {p.author, *p.attested})
+            voters = {vote.opening.miner for vote in round_.votes}
+            late = {election.leader for election in round_.elections}
+            for miner, count in Counter(miner for miner, _ in round_.penalties).items():
+                assert count <= accused[miner] + (miner not in voters or miner in late)
 
     @invariant()
     def a_void_round_sets_nothing_aside(self) -> None:
@@ -148,11 +214,11 @@ class Invariants:
 
     @invariant()
     def who_acted_was_expected(self) -> None:
-        assert self.snapshot.clock.acted & ~self.snapshot.clock.expected == 0
+        assert self.contract_clock.acted & ~self.contract_clock.expected == 0
 
     @invariant()
     def who_is_expected_is_active(self) -> None:
-        assert self.snapshot.clock.expected & ~self.snapshot.active[0] == 0
+        assert self.contract_clock.expected & ~self.snapshot.active[0] == 0
 
     @invariant()
     def updates_fit_and_no_device_has_two(self) -> None:
@@ -162,15 +228,15 @@ class Invariants:
 
     @invariant()
     def no_more_attest_than_may(self) -> None:
-        if self.snapshot.clock.phase in (Phase.PROPOSE, Phase.ATTEST):
+        if self.contract_clock.phase in (Phase.PROPOSE, Phase.ATTEST):
             _, turn, voting, weight, attesters, failures, *_ = self.snapshot.lead
             assert weight <= voting <= max(self.snapshot.active[1], self.terms.committee_size)
-            assert attesters & ~self.snapshot.clock.expected == 0
-            assert turn == failures.bit_count()
+            assert attesters & ~self.contract_clock.expected == 0
+            assert turn <= failures.bit_count()  # a refuted proposal ends the turns of all who attested it
 
     @invariant()
     def who_leads_is_the_first_in_line_that_has_not_failed(self) -> None:
-        current, phase = self.snapshot.current, self.snapshot.clock.phase
+        current, phase = self.snapshot.current, self.contract_clock.phase
         if current is not None and phase in (Phase.PROPOSE, Phase.ATTEST):
             assert self.snapshot.lead[0] not in current.failed
             line = [voter.account for voter in current.leader_order() if voter.account not in current.failed]
@@ -183,6 +249,39 @@ class Invariants:
         assert all(block.parent == block_hash(parent) for parent, block in pairwise(blocks))
         last = blocks[-1]
         assert self.f.contract.call("ledger", last.round) == block_hash(last)
+
+    @invariant()
+    def a_round_has_one_block_at_most(self) -> None:
+        numbers = [block.round for block in self.snapshot.history.blocks]
+        assert numbers == sorted(set(numbers))
+        assert numbers[1:] == self.model.blocks
+
+    # What is held against a proposal.
+
+    @invariant()
+    def a_proposal_waits_no_longer_than_its_bound(self) -> None:
+        bound = self.model.proposed + longest_wait_seconds(self.terms)
+        for dispute in self.model.disputes.values():
+            assert not self.model.stands(dispute.name) or dispute.state.deadline <= bound
+        assert self.model.held != self.model.name or self.model.pending <= bound
+
+    @invariant()
+    def disputes_are_where_the_twin_has_them(self) -> None:
+        for number, dispute in self.model.disputes.items():
+            state, (round_, turn) = dispute.state, dispute.name
+            place = state.tree + (state.position or 0), state.state, state.height, state.index, state.node
+            times = state.levels, state.due, state.left, state.moved
+            fields = self.f.contract.call("dispute_state", number)[:12]
+            assert fields == (state.challenger, dispute.bond, round_ << 8 | turn, *place, *times)
+
+    @invariant()
+    def who_attests_and_who_was_slashed_is_known(self) -> None:
+        if self.contract_clock.phase in (Phase.PROPOSE, Phase.ATTEST):
+            _, turn, _, weight, attesters, failures, *_, standing = self.snapshot.lead
+            model, mask = self.model, self.snapshot.mask
+            assert (turn, standing, failures) == (model.turn, model.standing, mask(model.failed))
+            assert (attesters, weight) == (mask(model.attested), model.weigh(model.attested))
+            assert model.slashed <= model.failed
 
     # Engines and draws.
 
@@ -208,7 +307,7 @@ class Invariants:
 
     @invariant()
     def credits_of_turns_are_the_twins(self) -> None:
-        credits = self.f.contract.call("turn_credits")
+        credits = self.snapshot.turn_credits
         assert all(credits[seat] == credit for seat, credit in self.snapshot.history.credits.items())
 
     @invariant()
@@ -221,6 +320,6 @@ class Invariants:
     def resources_are_the_twins_and_no_share_is_more_than_whole(self) -> None:
         for account in self.snapshot.miners:
             expected = self.snapshot.history.resources.get(account, Resources())
-            scores = self.f.contract.call("resources", account)
+            scores = self.snapshot.resources[account]
             assert scores == (*asdict(expected).values(), expected.score)
             assert max(scores[:3]) <= WHOLE

@@ -9,7 +9,7 @@ from hypothesis.stateful import precondition, rule
 from bcfl.errors import Reverted
 from bcfl.protocol.types import Phase
 from testkit.harness import Account, Federation
-from tests.stateful.model import Model
+from tests.stateful.docket import Docket
 from tests.stateful.registry import Effect
 
 STAKE = 10_000  # the least
@@ -21,10 +21,9 @@ class Members:
     """A machine's calls outside rounds; it has a federation, its model and people once it has begun."""
 
     f: Federation
-    model: Model
+    model: Docket
     people: list[Account]
     claims_paid: set[tuple[str, str, int]]  # role, earner and round of each claim
-    earnings: dict[str, int]  # claimed and not withdrawn, by account
 
     # How a call is judged.
 
@@ -127,7 +126,7 @@ class Members:
             effect = (lambda mark=mark: self.claims_paid.add(mark)) if is_accepted else None
             self.judge(effect, self.f.outsider, f"claim_{role}", *args)
         earner = to_checksum_address(earner)
-        self.earnings[earner] = self.f.contract.call("credits", earner)
+        self.model.credits[earner] = self.f.contract.call("credits", earner)
         if times > 1:
             self.withdraw([key.address for key in self.people].index(earner), times)
 
@@ -135,10 +134,10 @@ class Members:
     def withdraw(self, caller: int, times: int) -> None:
         owner = self.people[caller].address
         for _ in range(times):
-            amount = self.earnings.get(owner, 0)
+            amount = self.model.credits.get(owner, 0)
 
             def effect(amount: int = amount) -> None:
                 self.model.balance -= amount
-                self.earnings[owner] = 0
+                self.model.credits[owner] = 0
 
             self.judge(effect if amount else None, self.f.outsider, "withdraw", owner)

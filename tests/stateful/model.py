@@ -66,10 +66,17 @@ class Model(Registry):
 
     def decides(self, people: frozenset[str] | set[str]) -> bool:
         """Whether these are more than half of all active weight, or two thirds of all members."""
-        if self.committee:
-            return len(people) * 3 > self.committee_size * 2
-        weight = sum(self.seats[account].weight for account in people)
-        return weight * 2 > sum(seat.weight for seat in self.seats.values())
+        return self.does_decide(self.weigh(people))
+
+    def weigh(self, people: frozenset[str] | set[str]) -> int:
+        return len(people) if self.committee else sum(self.seats[account].weight for account in people)
+
+    def does_decide(self, weight: int) -> bool:
+        return weight * 3 > self.whole() * 2 if self.committee else weight * 2 > self.whole()
+
+    def whole(self) -> int:
+        """The weight of all who may vote."""
+        return self.committee_size if self.committee else sum(seat.weight for seat in self.seats.values())
 
     def start(self, now: int, sender: str) -> Effect:
         is_late = now >= self.deployed + self.terms.exit_seconds
@@ -175,7 +182,7 @@ class Model(Registry):
                 self.choose(clock.acted)
             if not clock.acted or not quorum or weight < self.terms.min_updates:
                 return self.open_round(self.round + 1, now)
-            self.turn, self.failed, self.attested, self.standing = 0, set(), set(), False
+            self.turn, self.failed = 0, set()
             return self.lead(now, clock.acted)
 
         return effect
@@ -193,6 +200,7 @@ class Model(Registry):
             if account in clock.acted:
                 seat.absence.missed = max(0, seat.absence.missed - 1)
                 continue
+            self.faults.add((self.round, account))
             doublings = seat.absence.miss(now, self.round, self.terms)
             if account in clock.expected:
                 self.penalize(account, self.terms.vote_penalty * seat.weight)
@@ -222,60 +230,9 @@ class Model(Registry):
 
         return effect
 
-    def propose(self, now: int, account: str) -> Effect:
-        clock = self.clock
-        if clock.phase is not Phase.PROPOSE or account != self.leader or now >= clock.deadline:
-            return None
-
-        def effect() -> None:
-            self.attested.add(account)
-            self.standing = True
-            self.clock = self.clock_at(Phase.ATTEST, now + self.terms.attest_seconds, clock.expected)
-
-        return effect
-
-    def attest(self, now: int, account: str, right: bool) -> Effect:
-        clock = self.clock
-        if clock.phase is not Phase.ATTEST or now >= clock.deadline or not right:
-            return None
-        return (lambda: self.attested.add(account)) if account in clock.expected - self.attested else None
-
-    def is_supported(self) -> bool:
-        return self.decides(self.attested)
-
-    def finalize(self, now: int, right: bool) -> Effect:
-        window = self.clock.deadline - self.terms.attest_seconds + self.terms.challenge_seconds
-        if self.clock.phase is not Phase.ATTEST or not right or not self.is_supported() or now < window:
-            return None
-
-        def effect() -> None:
-            self.blocks.append(self.round)
-            self.open_round(self.round + 1, now)
-
-        return effect
-
-    def skip(self, now: int) -> Effect:
-        clock = self.clock
-        if clock.phase not in (Phase.PROPOSE, Phase.ATTEST) or now < clock.deadline:
-            return None
-        if clock.phase is Phase.ATTEST and self.is_supported():
-            return None
-
-        def effect() -> None:
-            if clock.phase is Phase.PROPOSE:
-                self.penalize(self.leader, self.terms.leader_penalty)
-            self.failed.add(self.leader)
-            self.turn += 1
-            if self.failed == clock.expected:
-                self.open_round(self.round + 1, now)
-            else:
-                self.lead(now, clock.expected)
-
-        return effect
-
     def advance(self, now: int) -> Effect:
         clock = self.due(now)
-        if clock == self.clock:
+        if clock == self.clock and clock.phase is not Phase.VOID:
             return None
         if clock.phase is Phase.VOID:
             return lambda: self.open_round(self.round + 1, now)

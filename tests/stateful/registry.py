@@ -33,10 +33,9 @@ class Registry:
     revealed: list[Update] = field(default_factory=list)
     votes: dict[str, Opening] = field(default_factory=dict)
     leader: str = ""
-    standing: bool = False  # a proposal was made
+    faults: set[tuple[int, str]] = field(default_factory=set)  # round and account that broke a rule in it
     turn: int = 0
     failed: set[str] = field(default_factory=set)
-    attested: set[str] = field(default_factory=set)
     blocks: list[int] = field(default_factory=list)
     engine: Engine = Engine.STAKE
     following: Engine = Engine.STAKE  # of the next round

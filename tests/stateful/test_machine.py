@@ -7,20 +7,24 @@ outsider and the deadlines alone bring the round to its end. HYPOTHESIS_PROFILE=
 from __future__ import annotations
 
 import os
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
 
-from hypothesis import HealthCheck, settings
+from hypothesis import HealthCheck, event, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from bcfl.protocol import submissions, verification
+from bcfl.protocol import merkle, submissions, verification
+from bcfl.protocol.docket import longest_wait_seconds
 from bcfl.protocol.election import search
 from bcfl.protocol.types import Electorate, Engine, Mode, Opening, Phase, Update, Verdict
 from testkit.harness import TERMS, Account, Federation, account, digest
-from tests.stateful.invariants import Invariants
-from tests.stateful.members import STAKE, Members, people_indices
-from tests.stateful.model import Model
+from tests.stateful.challengers import Challengers
+from tests.stateful.contents import RIGHT, Contents, genesis, update_root
+from tests.stateful.docket import Docket
+from tests.stateful.invariants import NOBODY, Invariants
+from tests.stateful.members import STAKE, people_indices
 from tests.stateful.seats import NEVER
 
 CAMPAIGN = os.environ.get("HYPOTHESIS_PROFILE") == "explore"
@@ -30,13 +34,13 @@ SHORT = replace(
     min_updates=2, max_samples=1000, exit_rounds=1, pow_target=2**255, challenge_seconds=20,
     challenge_bond=STAKE // 10, commit_seconds=60, reveal_seconds=60, vote_seconds=60,
     unveil_seconds=60, tally_seconds=60, elect_seconds=60, propose_seconds=10, attest_seconds=60,
-    answer_seconds=10, exit_seconds=600, absence_seconds=1_300,
+    answer_seconds=20, parameters=40, leaf_lanes=16, exit_seconds=600, absence_seconds=1_400,
 )  # fmt: skip
 masks = st.integers(0, 7)
 wishes = st.sampled_from([None, None, *Engine])
 
 
-class Machine(Members, Invariants, RuleBasedStateMachine):
+class Machine(Challengers, Invariants, RuleBasedStateMachine):
     """Miners 0 to 2, of whom 0 is device 0 too, devices 0 to 3, a late miner and a late device."""
 
     engine, mode = Engine.STAKE, Mode.PARTIAL
@@ -45,15 +49,18 @@ class Machine(Members, Invariants, RuleBasedStateMachine):
     @initialize(stakes=st.lists(st.integers(1, 4), min_size=3, max_size=3), phases=st.integers(-1, 14))
     def begin(self, stakes: list[int], phases: int) -> None:
         terms = replace(SHORT, engine=self.engine, mode=self.mode, committee_size=2)
-        self.f = Federation(4, 3, terms, tuple(STAKE * n for n in stakes), pool=12_000)
+        root = merkle.root(genesis(terms), terms.leaf_lanes)
+        self.f = Federation(4, 3, terms, tuple(STAKE * n for n in stakes), pool=12_000, genesis=root)
+        self.contents, self.crooks, self.kind = Contents(self.f), set(), RIGHT
+        self.sealed, self.contests, self.ends = [], {}, Counter()
         self.f.device_keys[0] = self.f.miner_keys[0]
         if self.mode is Mode.FULL:
             self.f.miner_keys[:] = self.f.device_keys[:3]
-        self.model = Model(terms, self.f.owner.address, 12_000, engine=self.engine, following=self.engine)
+        self.model = Docket(terms, self.f.owner.address, 12_000, engine=self.engine, following=self.engine)
         self.model.deployed = self.f.clock.opened
         self.last = (0, 0, 0)
         self.claims_paid: set[tuple[str, str, int]] = set()
-        self.earnings: dict[str, int] = {}
+        self.ashes = self.f.balance(NOBODY)
         self.act("register_devices", self.f.owner, [key.address for key in self.f.device_keys])
         for key, stake in zip(self.f.miner_keys, self.f.stakes, strict=True):
             self.join(key, "register_miner", stake)
@@ -75,7 +82,8 @@ class Machine(Members, Invariants, RuleBasedStateMachine):
         number = self.model.round
         changes = {"samples": samples, "microseconds": seconds * 1_000_000}
         members = [device for device in devices if device < len(self.f.device_keys)]
-        return [self.f.update(device, number, **changes) for device in members]
+        roots = {device: update_root(self.f.terms, number, device) for device in members}
+        return [self.f.update(device, number, root=roots[device], **changes) for device in members]
 
     @rule(
         caller=people_indices,
@@ -167,30 +175,6 @@ class Machine(Members, Invariants, RuleBasedStateMachine):
         self.judge(self.model.solve(self.now, key.address, proven), key, "solve", nonce)
 
     @rule(caller=people_indices)
-    def propose(self, caller: int) -> None:
-        key = self.people[caller]
-        number = self.model.round
-        accepted = self.f.accepted() if number in self.f.tallies else digest("none")
-        self.judge(self.model.propose(self.now, key.address), key, "propose", accepted, *self.f.proposal())
-
-    @rule(caller=people_indices, right=st.sampled_from([True, True, False]))
-    def attest(self, caller: int, right: bool) -> None:
-        key = self.people[caller]
-        right = right and self.model.round in self.f.tallies
-        digest_ = self.f.proposal_digest() if right else digest("other")
-        self.judge(self.model.attest(self.now, key.address, right), key, "attest", digest_)
-
-    @rule(caller=people_indices, right=st.sampled_from([True, True, False]))
-    def finalize(self, caller: int, right: bool) -> None:
-        proposal = self.f.proposal() if right else (digest("other"),) * 3
-        self.judge(self.model.finalize(self.now, right), self.people[caller], "finalize", *proposal)
-
-    @rule(caller=people_indices)
-    def skip(self, caller: int) -> None:
-        args = self.f.skip_args() if self.model.clock.phase in (Phase.PROPOSE, Phase.ATTEST) else [[], []]
-        self.judge(self.model.skip(self.now), self.people[caller], "skip", *args)
-
-    @rule(caller=people_indices)
     def advance(self, caller: int) -> None:
         self.judge(self.model.advance(self.now), self.people[caller], "advance")
 
@@ -237,11 +221,13 @@ class Machine(Members, Invariants, RuleBasedStateMachine):
                     self.leave(place, "release_stake")
         elif phase is Phase.TALLY:
             self.tally(7)
-        elif self.phase is Phase.ATTEST and self.model.is_supported():
-            self.finalize(7, True)  # inside the window, most of the time
-            self.expire(0)
-            self.skip(7)
-            self.finalize(7, True)
+        elif phase is Phase.ATTEST:
+            self.end_contests()
+            if self.phase is Phase.ATTEST and self.model.is_supported():
+                self.finalize(7, True)  # inside the window, most of the time
+                self.expire(0)
+                self.skip(7)
+                self.finalize(7, True)
         if self.phase is phase:
             self.expire(0)
             self.advance(7)
@@ -262,21 +248,21 @@ class Machine(Members, Invariants, RuleBasedStateMachine):
         elif phase is Phase.ELECT:
             self.solve(place, True)
         elif phase is Phase.PROPOSE:
-            self.propose(place)
+            self.propose(place, self.kind if place in self.crooks else RIGHT)
         elif phase is Phase.ATTEST:
-            self.attest(place, True)
+            self.attest_honestly(place)
 
     # What holds after every call.
 
     @invariant()
     def the_balance_adds_up(self) -> None:
-        balance, stakes, owed, pool = self.f.money()
+        balance, stakes, owed, pool = self.snapshot.money
         assert balance == stakes + owed + pool == self.model.balance
         assert stakes == sum(seat.stake for seat in self.model.seats.values())
 
     @invariant()
     def the_clock_is_the_models_and_never_goes_back(self) -> None:
-        clock, model = self.f.clock, self.model.due(self.now)
+        clock, model = self.contract_clock, self.model.due(self.now)
         assert (clock.phase, clock.round) == (model.phase, self.model.round)
         assert len(model.acted) == clock.acted.bit_count()
         assert len(model.expected) == clock.expected.bit_count()
@@ -290,12 +276,30 @@ class Machine(Members, Invariants, RuleBasedStateMachine):
     def teardown(self) -> None:
         if hasattr(self, "f") and self.model.round:
             number = self.model.round
-            self.f.push()
+            for end in self.ends:
+                event(end)
+            self.end_contests_in_time()
+            if self.model.round == number:
+                self.f.push()
             assert self.f.clock.round == number + 1
             balance, stakes, owed, pool = self.f.money()
             assert balance == stakes + owed + pool
             accounts = {key.address for key in self.people}
             assert sum(self.f.contract.call("credits", account) for account in accounts) <= owed
+
+    def end_contests_in_time(self) -> None:
+        """When the longest wait is over, whatever is held against the proposal can be ended at once."""
+        if self.model.clock.phase is Phase.ATTEST:
+            wait = max(longest_wait_seconds(self.f.terms), self.f.terms.attest_seconds)
+            self.f.chain.warp(max(self.now, self.model.proposed + wait))
+            for number, dispute in list(self.model.disputes.items()):
+                if dispute.name == self.model.name:
+                    self.end_dispute(number)
+            if self.phase is Phase.ATTEST:
+                assert not self.model.waits(self.now)
+                self.finalize(7, True)
+                self.skip(7)
+                assert self.model.clock.phase is not Phase.ATTEST
 
 
 class PowMachine(Machine):
