@@ -39,6 +39,7 @@ exports: (
     verification.unveil,
     proposals.propose,
     proposals.attest,
+    proposals.correct_cid,
     proposals.finalize,
     proposals.model,
 )

@@ -133,7 +133,7 @@ def lone_place(fixture: ProposalFixture, updates: int) -> tuple[ChallengeContext
     matches = (updates,) * len(setting.voters)
     tally = Tally(points, rng.bytes(32), setting.voters, matches, (True,) * updates, sum(samples))
     candidate, accepted = (
-        Candidate(roots[2], rng.bytes(32), weights_digest(samples), roots[0]),
+        Candidate(roots[2], weights_digest(samples), roots[0]),
         tally_digest(tally),
     )
     digests = (candidate.digest(setting.round, accepted), roots[1], accepted)

@@ -11,7 +11,7 @@ from bcfl.protocol.disputes import Course, Dispute, DisputeSubject, State
 from bcfl.protocol.evidence import Evidence, Vectors
 from bcfl.protocol.limits import LEVELS
 from testkit.harness import Account, account
-from testkit.proposal_fixture import ProposalFixture
+from testkit.proposal_fixture import CID, ProposalFixture
 
 ANSWERER = account("late", 0)
 STATE, HEIGHT, INDEX, NODE = 4, 5, 6, 7  # fields of a dispute, in storage
@@ -51,13 +51,14 @@ class DisputeDriver:
         self.opening_block = 0
 
     @property
-    def proposal(self) -> tuple[bytes, ...]:
+    def proposal(self) -> tuple[bytes, bytes, bytes]:
         c = self.evidence.candidate
-        return c.root, c.cid, rows_digest(c.weights, c.rows)
+        return c.root, CID, rows_digest(c.weights, c.rows)
 
     def open(self, bond: int | None = None, **changes: Any) -> Receipt:
         """Open the dispute; `changes` replace its arguments by name."""
-        fields: dict[str, Any] = dict(zip(("root", "cid", "rows"), self.proposal, strict=True))
+        root, _, rows = self.proposal
+        fields: dict[str, Any] = {"root": root, "rows": rows}
         function, extra_fields = "dispute", dict[str, Any](tree=self.kind)
         if self.kind is Trees.UPDATE:
             evidence, place = self.evidence, self.position

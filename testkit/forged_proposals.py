@@ -131,7 +131,7 @@ def assemble(
     )
     case = Case(terms, old_model, lanes, samples)
     model, rows = Vectors([case.model()], terms.leaf_lanes), Vectors(lanes, terms.leaf_lanes)
-    candidate = Candidate(model.root, rng.randbytes(32), weights_digest(samples), rows.root)
+    candidate = Candidate(model.root, weights_digest(samples), rows.root)
     root, accepted_digest = merkle.root(old_model, terms.leaf_lanes), tally_digest(tally)
     proposal = candidate.digest(setting.round, accepted_digest)
     context = ChallengeContext(terms, setting.domain, setting.round, proposal, root, accepted_digest)

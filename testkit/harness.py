@@ -17,8 +17,9 @@ from bcfl.ledger.contract import Receipt
 from bcfl.ledger.devnet.embedded import EmbeddedChain
 from bcfl.ledger.federation import FederationLedger
 from bcfl.protocol import submissions, verification
+from bcfl.protocol.challenges import proposal_digest
 from bcfl.protocol.election import search
-from bcfl.protocol.hashing import fold, keccak, word
+from bcfl.protocol.hashing import fold, word
 from bcfl.protocol.limits import MULTICALL_BYTES
 from bcfl.protocol.rounds import History
 from bcfl.protocol.types import (
@@ -293,8 +294,8 @@ class Federation(ClaimProofs):
         return digest("model", number), digest("model cid", number), digest("rows", number)
 
     def proposal_digest(self, proposal: tuple[bytes, bytes, bytes] | None = None) -> bytes:
-        content = self.proposal() if proposal is None else proposal
-        return keccak(word(self.clock.round) + self.accepted() + b"".join(content))
+        root, _, rows = self.proposal() if proposal is None else proposal
+        return proposal_digest(self.clock.round, self.accepted(), root, rows)
 
     def solve(self, miner: int = 0) -> Receipt:
         seed, target = self.contract.call("puzzle"), self.contract.call("target")

@@ -21,7 +21,7 @@ from bcfl.protocol.verification import tally_digest, tally_fields
 from testkit.challenges import Cost, cost, cost_of, lone_place, put_attested, terms_of
 from testkit.dispute_driver import ANSWERER, HEIGHT, INDEX, NODE, STATE
 from testkit.harness import digest
-from testkit.proposal_fixture import WHOLE, ProposalFixture
+from testkit.proposal_fixture import CID, WHOLE, ProposalFixture
 
 MAX_CONTENT = 120_833  # bytes of a leaf that `answer_leaf` takes, more than those of any leaf of the terms
 CHANGED, ENGINE = 64, 252  # shifts in the roster and in the clock
@@ -83,7 +83,7 @@ def dispute(fixture: ProposalFixture, challenge: SumChallenge) -> None:
     """Open the first dispute of the proposal that stands, of the tree of its model."""
     candidate, federation = challenge.candidate, fixture.federation
     rows = rows_digest(candidate.weights, candidate.rows)
-    fields = (candidate.root, candidate.cid, rows, Trees.MODEL)
+    fields = (candidate.root, rows, Trees.MODEL)
     price = federation.contract.call("dispute_price")
     federation.send(federation.outsider, "dispute", *fields, value=price)
 
@@ -143,7 +143,7 @@ def ends() -> Row:
         if count is not None:
             put_stakes(fixture, count)
         federation.wait(fixture.terms.challenge_seconds)
-        receipt = federation.send(federation.outsider, "finalize", candidate.root, candidate.cid, rows)
+        receipt = federation.send(federation.outsider, "finalize", candidate.root, CID, rows)
         assert receipt.events[-1].name == "RoundOpened"
         row[name] = receipt.gas_used
     return row

@@ -15,13 +15,14 @@ from bcfl.protocol.hashing import keccak, word
 from bcfl.protocol.limits import MODEL_BITS
 from bcfl.protocol.types import Phase, Terms, Voter
 from testkit.forged_proposals import Setting, assemble, random_lanes
-from testkit.harness import CHALLENGED, Account, Federation
+from testkit.harness import CHALLENGED, Account, Federation, digest
 from testkit.storage_slots import StorageSlots
 
 ROUND, DEADLINE, SINCE, EXPECTED = 20, 76, 108, 188  # shifts in the clock
 TURN, WHOLE, ATTESTED_WEIGHT, ATTESTED = 8, 16, 40, 64  # in the lead
 STANDING = 2**14  # bit of the lead
-SEAT_BITS = 8  # of the author, at the end of the proposal
+CONTENT, NAMED = 64, 8  # shifts in the proposal, above the author's seat
+CID = digest("a model's cid")  # of every proposal that is put before the contract
 SALT = MIN_SALT | 7
 
 
@@ -65,11 +66,12 @@ class ProposalFixture:
         block = int(self.federation.chain.request("eth_blockNumber"), 16) & 0xFFFF
         clock = Phase.ATTEST | context.round << ROUND | deadline << DEADLINE | block << SINCE
         lead = turn << TURN | STANDING | count << WHOLE | attested.bit_count() << ATTESTED_WEIGHT
-        proposal = int.from_bytes(context.proposal, "big")
+        content = int.from_bytes(context.proposal, "big") >> CONTENT << CONTENT
+        named = int.from_bytes(keccak(CID)[-7:], "big")
         self.storage.put(
             ("rounds.clock", None, clock | ((1 << count) - 1) << EXPECTED),
             ("election.lead", None, lead | attested << ATTESTED),
-            ("proposals.proposal", None, proposal >> SEAT_BITS << SEAT_BITS),
+            ("proposals.proposal", None, content | named << NAMED),
             ("proposals.root", None, int.from_bytes(context.parent_root, "big")),
             ("verification.accepted", None, int.from_bytes(context.accepted, "big")),
         )

@@ -79,7 +79,7 @@ def _vector_sizes(transcript: Transcript, store: Store) -> dict[str, int]:
     for event in transcript.events:
         if event.name == "Revealed":
             sizes |= {from_digest(digest, update_bytes): update_bytes for digest in event.args["cids"]}
-        if event.name in ("Genesis", "Proposed", "Finalized"):
+        if event.name in ("Genesis", "Proposed", "CidCorrected", "Finalized"):
             sizes[from_digest(event.args["cid"], model_bytes)] = model_bytes
     return sizes
 

@@ -21,7 +21,9 @@ def start_watchtower(client: FederationClient, account: Account, store: Store) -
     from bcfl.roles.watchtower.watchtower import Watchtower
 
     terms = client.ledger.terms
-    layout = stored_layout(store, terms, [block.cid for block in client.ledger.history().blocks])
+    history = client.ledger.history()
+    names = [digest for block in history.blocks for digest in history.model_cids(block)]
+    layout = stored_layout(store, terms, names)
     watchtower = Watchtower(account, client.ledger, Archive(store, layout, terms))
 
     def act() -> None:

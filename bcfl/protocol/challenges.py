@@ -63,19 +63,18 @@ class Candidate:
     """The values behind the digest of a proposal."""
 
     root: bytes
-    cid: bytes
     weights: bytes  # digest of the samples of the accepted updates
     rows: bytes  # root of the rows tree
 
     @property
-    def fields(self) -> tuple[bytes, bytes, bytes, bytes]:
+    def fields(self) -> tuple[bytes, bytes, bytes]:
         """Return the values in the order of the contract's struct."""
-        return self.root, self.cid, self.weights, self.rows
+        return self.root, self.weights, self.rows
 
     def digest(self, round_: int, accepted: bytes) -> bytes:
         """Return the digest that miners attest for round `round_`, whose tally has the digest `accepted`."""
         rows = rows_digest(self.weights, self.rows)
-        return proposal_digest(round_, accepted, self.root, self.cid, rows)
+        return proposal_digest(round_, accepted, self.root, rows)
 
 
 @dataclass(frozen=True)
@@ -346,9 +345,12 @@ class PaddingChallenge:
 Challenge = SumChallenge | RowChallenge | WeightsChallenge | LeafChallenge | PaddingChallenge
 
 
-def proposal_digest(round_: int, accepted: bytes, root: bytes, cid: bytes, rows: bytes) -> bytes:
-    """Return what stands for a proposal; `accepted` is the digest of the round's tally."""
-    return keccak(word(round_) + accepted + root + cid + rows)
+def proposal_digest(round_: int, accepted: bytes, root: bytes, rows: bytes) -> bytes:
+    """Return what stands for a proposal; `accepted` is the digest of the round's tally.
+
+    The CID is not in it: it follows from the model, and says no more than where to look.
+    """
+    return keccak(word(round_) + accepted + root + rows)
 
 
 def pack_samples(samples: Sequence[int]) -> bytes:

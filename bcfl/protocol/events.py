@@ -226,6 +226,10 @@ def _attested(history: History, event: LogEvent) -> None:
     proposals[-1] = replace(proposal, attested=(*proposal.attested, event.args["miner"]))
 
 
+def _corrected_cid(history: History, event: LogEvent) -> None:
+    history.round_of(event).corrected_cids[event.args["miner"]] = event.args["cid"]
+
+
 def _announced_challenge(history: History, event: LogEvent) -> None:
     proposals = history.round_of(event).proposals
     proposals[-1] = replace(proposals[-1], announcements=(*proposals[-1].announcements, event))
@@ -338,6 +342,7 @@ READERS: dict[str, Callable[[History, LogEvent], None]] = {
     "Elected": _elected,
     "Proposed": _proposed,
     "Attested": _attested,
+    "CidCorrected": _corrected_cid,
     "ChallengeAnnounced": _announced_challenge,
     "AnnouncementEnded": _announcement_ended,
     "Disputed": _disputed,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
@@ -61,8 +62,13 @@ class Proposal:
     refuted: bool = False
 
     @property
-    def content(self) -> tuple[bytes, bytes, bytes]:
-        """Return what it is about, whoever proposes it."""
+    def content(self) -> tuple[bytes, bytes]:
+        """Return what it is about, whoever proposes it, and wherever its model lies."""
+        return self.root, self.rows
+
+    @property
+    def fields(self) -> tuple[bytes, bytes, bytes]:
+        """Return what `finalize` takes."""
         return self.root, self.cid, self.rows
 
     @property
@@ -99,6 +105,7 @@ class Round:
     slashed: set[str] = field(default_factory=set)  # miners that cannot attest any more in it
     standing: bool = False  # a proposal was made that nobody has refuted
     proposals: list[Proposal] = field(default_factory=list)
+    corrected_cids: dict[str, bytes] = field(default_factory=dict)  # miner -> what it says the model's CID is
     refutations: list[tuple[str, str]] = field(default_factory=list)  # leader and challenger
     penalties: list[tuple[str, int]] = field(default_factory=list)  # miner and wei
     block: Block | None = None
@@ -244,6 +251,19 @@ class History:
     def model_before(self, number: int) -> Block:
         """Return the block whose model round `number` starts from."""
         return next(block for block in reversed(self.blocks) if block.round < number)
+
+    def model_cids(self, block: Block) -> list[bytes]:
+        """Return digests of CIDs under which a block's model may lie: at most four, the likeliest first.
+
+        They are what its last leader named, the two corrections that most attesters state, and what its first
+        leader named. Each may be wrong: the root decides.
+        """
+        if block.round not in self.rounds:
+            return [block.cid]
+        round_ = self.rounds[block.round]
+        corrected = [cid for cid, _ in Counter(round_.corrected_cids.values()).most_common(2)]
+        named = [item.cid for item in round_.proposals if item.root == block.root]
+        return list(dict.fromkeys([block.cid, *corrected, *named[:1]]))
 
     def device_index(self, account: str) -> int | None:
         """Return the index of a device; None if it never registered."""

@@ -12,8 +12,8 @@
 @dev    A row may be longer than everything else together, and memory is paid for by its highest word.
         So the external functions keep no variables behind their arguments: they hash them, and the
         internal functions read single words where they stand in the calldata. The first arguments
-        are the same everywhere: words 0 to 3 are the candidate, word 4 is the right to challenge, the salt of an
-        announcement or the number of a dispute, word 5 leads to the tally.
+        are the same everywhere: words 0 to 2 are the candidate, word 3 is the right to challenge, the salt of an
+        announcement or the number of a dispute, word 4 leads to the tally.
 """
 
 from interfaces import IFederation
@@ -49,16 +49,16 @@ PADDING: constant(uint256) = 5
 
 MAX_NUMBER: constant(uint256) = 2**64  # below it, what gives the right to challenge is the number of a dispute
 
-RIGHT: constant(uint256) = 4  # word of the arguments
-SAMPLES: constant(uint256) = 13  # words that lead to what has no fixed length: in challenge_sum,
-BEFORE: constant(uint256) = 14
-AFTER: constant(uint256) = 15
-SUM_ROW: constant(uint256) = 16
-PART: constant(uint256) = 15  # challenge_row,
-ROW_ROW: constant(uint256) = 16
-UPDATES: constant(uint256) = 6  # challenge_weights,
-RIGHT_SAMPLES: constant(uint256) = 7
-CONTENT: constant(uint256) = 9  # challenge_leaf
+RIGHT: constant(uint256) = 3  # word of the arguments
+SAMPLES: constant(uint256) = 12  # words that lead to what has no fixed length: in challenge_sum,
+BEFORE: constant(uint256) = 13
+AFTER: constant(uint256) = 14
+SUM_ROW: constant(uint256) = 15
+PART: constant(uint256) = 14  # challenge_row,
+ROW_ROW: constant(uint256) = 15
+UPDATES: constant(uint256) = 5  # challenge_weights,
+RIGHT_SAMPLES: constant(uint256) = 6
+CONTENT: constant(uint256) = 8  # challenge_leaf
 
 MAX_LEAF: constant(uint256) = 4_097  # 1,024 lanes of a model behind a zero
 MAX_SAMPLES: constant(uint256) = 4_096
@@ -239,7 +239,7 @@ def _open(
     """
     clock: uint256 = rounds._enter(constants.ATTEST)
     rows: bytes32 = keccak256(concat(disputes.ROWS_PREFIX, candidate.weights, candidate.rows))
-    digest: uint256 = proposals._digest(rounds._round(clock), candidate.root, candidate.cid, rows)
+    digest: uint256 = proposals._digest(rounds._round(clock), candidate.root, rows)
     proposals._check(digest)
     assert tally == verification.accepted, "challenges: not the round's tally"
     if right >= MAX_NUMBER:

@@ -14,6 +14,7 @@ MASK24: constant(uint256) = 2**24 - 1
 MASK31: constant(uint256) = 2**31 - 1
 MASK32: constant(uint256) = 2**32 - 1
 MASK36: constant(uint256) = 2**36 - 1
+MASK56: constant(uint256) = 2**56 - 1
 MASK64: constant(uint256) = 2**64 - 1
 MASK128: constant(uint256) = 2**128 - 1
 MASK160: constant(uint256) = 2**160 - 1

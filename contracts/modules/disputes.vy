@@ -58,18 +58,17 @@ dispute_count: uint256
 
 @external
 @payable
-def dispute(root: bytes32, cid: bytes32, rows: bytes32, tree: uint256) -> uint256:
+def dispute(root: bytes32, rows: bytes32, tree: uint256) -> uint256:
     """
     @notice Demands that a tree behind the proposal be shown, as far as the sender will ask for it.
     @param root Merkle root of the proposed model.
-    @param cid sha2-256 digest of its CID.
     @param rows What stands for the accepted updates, row by row.
     @param tree MODEL_TREE or ROWS_TREE.
     @return The number of the dispute.
     """
     assert tree <= ROWS_TREE, "disputes: no such tree"
     clock: uint256 = docket._open_window()
-    digest: uint256 = proposals._digest(rounds._round(clock), root, cid, rows)
+    digest: uint256 = proposals._digest(rounds._round(clock), root, rows)
     if tree == MODEL_TREE:
         return self._begin(clock, digest, tree, root, ANSWER)
     return self._begin(clock, digest, tree, rows, ROWS)
@@ -80,7 +79,6 @@ def dispute(root: bytes32, cid: bytes32, rows: bytes32, tree: uint256) -> uint25
 def dispute_update(
     accepted: bytes32,
     root: bytes32,
-    cid: bytes32,
     rows: bytes32,
     position: uint256,
     tally: Bytes[tallies.MAX_TALLY],
@@ -92,7 +90,6 @@ def dispute_update(
             is right.
     @param accepted The accepted set, the digest of the tally.
     @param root Merkle root of the proposed model.
-    @param cid sha2-256 digest of its CID.
     @param rows What stands for the accepted updates, row by row.
     @param position The position of the update among the round's updates.
     @param tally The round's tally.
@@ -104,7 +101,7 @@ def dispute_update(
     assert accepted == verification.accepted, "proposals: another accepted set"
     assert keccak256(tally) == accepted, "challenges: not the round's tally"
     tallies._check_update(position, opening)
-    digest: uint256 = proposals._digest(rounds._round(clock), root, cid, rows)
+    digest: uint256 = proposals._digest(rounds._round(clock), root, rows)
     return self._begin(clock, digest, UPDATE_TREES + position, opening.root, ANSWER)
 
 

@@ -5,9 +5,11 @@
 @notice The leader states the new model's root and CID and what stands for the rows of the accepted
         updates: it has no choice there. The others recompute the proposal and attest; more than half of all active
         weight, or two thirds of a committee, makes it final when the challenge window is over. A leader that is
-        late, or that nobody attests, loses its turn. A proposal belongs to its content: whoever
+        late, or that nobody attests, loses its turn. A proposal belongs to its content, root and rows: whoever
         proposes what stands already, or what stood before in the round, attests it, and the lead is that of its first author.
-        The proposal is one word: the upper 248 bits of its digest, and the author's seat.
+        The CID is no part of it, since it follows from the model, and nobody could refute a wrong one. It says where to look:
+        whoever attested may correct it. The proposal is one word: the upper 192 bits of its digest, 56 bits
+        that stand for the CID, and the author's seat.
 """
 
 from interfaces import IFederation
@@ -31,6 +33,10 @@ uses: docket
 uses: verification
 uses: rewards
 uses: treasury
+
+
+CONTENT: constant(uint256) = 64  # shifts of the proposal
+CID: constant(uint256) = 8
 
 
 proposal: uint256
@@ -68,22 +74,22 @@ def propose(accepted: bytes32, root: bytes32, cid: bytes32, rows: bytes32):
     seat: uint256 = record & registry.INDEX
     assert bit != 0 and seat == lead & constants.MASK8, "proposals: not the leader"
     assert accepted == verification.accepted, "proposals: another accepted set"
-    digest: uint256 = self._digest(rounds._round(clock), root, cid, rows)
+    digest: uint256 = self._digest(rounds._round(clock), root, rows)
     if lead & election.STANDING != 0:
         standing: uint256 = self.proposal
-        if (standing ^ digest) >> 8 == 0:
+        if (standing ^ digest) >> CONTENT == 0:
             seat = standing & constants.MASK8
         else:
             # Nobody takes a lead from the first author of a content by putting another in between. Another content
             # is another lead: what this turn passed on has been paid for by the author of the first one.
-            self.authors[standing >> 8] = (standing & constants.MASK8) + 1
-            author: uint256 = self.authors[digest >> 8]
+            self.authors[standing >> CONTENT] = (standing & constants.MASK8) + 1
+            author: uint256 = self.authors[digest >> CONTENT]
             if author == 0:
                 turns._charge(seat)
             else:
                 seat = author - 1
             lead &= ~(constants.MASK24 << election.ATTESTED_WEIGHT | constants.MASK64 << election.ATTESTED)
-    self.proposal = digest & ~constants.MASK8 | seat
+    self.proposal = digest & ~constants.MASK64 | self._named(cid) << CID | seat
     if (lead >> election.ATTESTED) & bit == 0:
         lead = self._support(clock, lead, record, bit)
     election.lead = lead | election.STANDING
@@ -102,15 +108,24 @@ def propose(accepted: bytes32, root: bytes32, cid: bytes32, rows: bytes32):
 
 @internal
 @view
-def _digest(round: uint256, root: bytes32, cid: bytes32, rows: bytes32) -> uint256:
+def _digest(round: uint256, root: bytes32, rows: bytes32) -> uint256:
     """
     @notice What stands for a proposal: it binds the accepted set of the round.
     @param round The running round.
     @param root Merkle root of the model.
-    @param cid sha2-256 digest of its CID.
     @param rows What stands for the accepted updates, row by row.
     """
-    return convert(keccak256(abi_encode(round, verification.accepted, root, cid, rows)), uint256)
+    return convert(keccak256(abi_encode(round, verification.accepted, root, rows)), uint256)
+
+
+@internal
+@pure
+def _named(cid: bytes32) -> uint256:
+    """
+    @notice What stands for the CID of a proposal. It is short, and only says where to look: the root decides.
+    @param cid sha2-256 digest of the CID.
+    """
+    return convert(keccak256(cid), uint256) & constants.MASK56
 
 
 @internal
@@ -120,14 +135,14 @@ def _check(digest: uint256):
     @notice Insists that a proposal is the one that stands.
     @param digest Its digest.
     """
-    assert (self.proposal ^ digest) >> 8 == 0, "proposals: not what was proposed"
+    assert (self.proposal ^ digest) >> CONTENT == 0, "proposals: not what was proposed"
 
 
 @external
 def attest(digest: bytes32):
     """
     @notice States that the sender has recomputed the proposal and found the same.
-    @param digest keccak of (round, accepted, root, cid, rows).
+    @param digest keccak of (round, accepted, root, rows).
     """
     clock: uint256 = rounds._enter(constants.ATTEST)
     assert not rounds._reached(clock), "proposals: too late"
@@ -140,6 +155,18 @@ def attest(digest: bytes32):
     assert (lead >> election.ATTESTED) & bit == 0, "proposals: already attested"
     election.lead = self._support(clock, lead, record, bit)
     log IFederation.Attested(round=rounds._round(clock), miner=msg.sender)
+
+
+@external
+def correct_cid(cid: bytes32):
+    """
+    @notice States the CID of the model that stands, where its leader has named another one; who attested it may.
+    @param cid sha2-256 digest of its CID.
+    """
+    clock: uint256 = rounds._enter(constants.ATTEST)
+    bit: uint256 = registry._seat(msg.sender, clock >> rounds.EXPECTED)[1]
+    assert (election.lead >> election.ATTESTED) & bit != 0, "proposals: has not attested"
+    log IFederation.CidCorrected(round=rounds._round(clock), miner=msg.sender, cid=cid)
 
 
 @internal
@@ -185,7 +212,8 @@ def finalize(root: bytes32, cid: bytes32, rows: bytes32):
     assert self._attested(clock, lead), "proposals: not enough attestations"
     assert docket._window_over(clock), "proposals: window still open"
     round: uint256 = rounds._round(clock)
-    self._check(self._digest(round, root, cid, rows))
+    self._check(self._digest(round, root, rows))
+    assert (self.proposal >> CID ^ self._named(cid)) & constants.MASK56 == 0, "proposals: another CID"
     block_: IFederation.Block = IFederation.Block(
         parent=rounds.head,
         round=round,

@@ -17,8 +17,8 @@ from modules import submissions
 uses: rounds
 
 
-TALLY: constant(uint256) = 5  # words of the arguments that lead to what has no fixed length
-GROUP_WORDS: constant(uint256) = 9
+TALLY: constant(uint256) = 4  # words of the arguments that lead to what has no fixed length
+GROUP_WORDS: constant(uint256) = 8
 CHECKPOINTS: constant(uint256) = 0  # words of the tally
 VOTERS: constant(uint256) = 2
 ACCEPTED: constant(uint256) = 4

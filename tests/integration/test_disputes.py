@@ -73,7 +73,7 @@ def collude(local: LocalFederation, forge: Forgery, turns: int = 1) -> None:
             model = lead._compute(snapshot)  # type: ignore[attr-defined]
             return model is not None and (model.root, model.rows) == (proposal.root, proposal.rows)  # type: ignore[attr-defined]
 
-        lead._compute, lead._agrees = compute_forged, agree  # type: ignore[method-assign]
+        lead._compute, lead._is_right = compute_forged, agree  # type: ignore[method-assign]
         if turns:
             lead.answers.agrees = lambda snapshot, _: snapshot.round != FORGED_ROUND
 
@@ -204,8 +204,8 @@ class UpdateLoss:
         for context in local.miner_parties:
             lead = context.lead
             lead._compute = self.wrap(lead._compute)  # type: ignore[assignment, method-assign]
-            agrees, honest = lead._agrees, lead.answers.agrees
-            lead._agrees = lambda m, p, b=agrees: m.round == FORGED_ROUND or b(m, p)  # type: ignore[method-assign, misc]
+            agrees, honest = lead._is_right, lead.answers.agrees
+            lead._is_right = lambda m, p, b=agrees: m.round == FORGED_ROUND or b(m, p)  # type: ignore[method-assign, misc]
             lead.answers.agrees = lambda m, p, h=honest: keeps_copy if m.round == FORGED_ROUND else h(m, p)  # type: ignore[misc]
 
     def wrap(self, compute: Compute) -> Compute:

@@ -12,11 +12,10 @@ import pytest
 
 from bcfl.errors import ConfigError, RelayError
 from bcfl.federation.schedule import MINERS
-from bcfl.ports import ContractCall, SignedCommitment, TrainingResult, Vector
+from bcfl.ports import SignedCommitment, TrainingResult, Vector
 from bcfl.protocol import submissions
 from bcfl.protocol.rounds import Round
 from bcfl.protocol.types import Phase, SignedUpdate, Verdict, VoidReason
-from bcfl.roles.common.aggregation import NewModel
 from bcfl.roles.common.snapshot import RoundSnapshot
 from bcfl.roles.device.device import Device
 from bcfl.roles.miner.miner import Miner
@@ -155,57 +154,6 @@ def silence(miner: Miner) -> None:
         return None if first and not snapshot.due else propose(snapshot)
 
     miner.lead.propose = forgetful  # type: ignore[method-assign]
-
-
-@pytest.mark.parametrize("wrong", ["root", "cid", "rows"])
-def test_a_wrong_model_finds_no_support(tmp_path: Path, wrong: str) -> None:
-    local = LocalFederation(tmp_path)
-    for miner in local.miner_parties:
-        lie(miner, wrong)
-    round_ = local.play()
-    assert round_.status == "finalized"
-    assert [proposal.attested for proposal in round_.proposals[:1]] == [(round_.skipped[0],)]
-    assert round_.block is not None
-    assert local.archive.model(round_.block).shape == (38,)
-
-
-def lie(miner: Miner, field: str) -> None:
-    """Let a miner that leads at the first turn propose something else than it computes."""
-    honest = miner.lead.propose
-
-    def propose(snapshot: RoundSnapshot) -> str | None:
-        if (
-            snapshot.current.leader != miner.account.address
-            or len(snapshot.current.elections) > 1
-            or snapshot.due
-        ):
-            return honest(snapshot)
-        model = miner.lead._compute(snapshot)
-        assert model is not None
-        forgery: NewModel = replace(model, **{field: b"\x07" * 32})  # type: ignore[arg-type]
-        content = (forgery.root, forgery.cid, forgery.rows)
-        miner.lead.context.send(ContractCall("propose", (miner.lead._accepted(snapshot), *content)))
-        return "lied"
-
-    miner.lead.propose = propose  # type: ignore[method-assign]
-
-
-def test_a_model_that_nobody_can_fetch_finds_no_support(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    local = LocalFederation(tmp_path)
-    local.until(Phase.VOTE)
-    puts = 0
-    original = local.archive.put
-
-    def forgetful(lanes: Any) -> Any:
-        nonlocal puts
-        puts += 1
-        return None if puts == 1 else original(lanes)
-
-    monkeypatch.setattr(local.archive, "put", forgetful)
-    round_ = local.play()
-    assert (round_.status, len(round_.skipped)) == ("finalized", 1)
 
 
 def test_the_bytes_of_an_accepted_update_vanish(tmp_path: Path) -> None:

@@ -130,16 +130,16 @@ class Challengers(Leaders):
         fee = self.f.chain.fees()[0] // 2
         value = self.model.price(fee) + change
         place = max(i for i, bit in enumerate(evidence.tally.accepted) if bit)
-        root, _, rows = fields = proposal(evidence)
+        root, _, rows = proposal(evidence)
         subject = disputes.DisputeSubject(root, rows, {place: evidence.updates[place].root})
         code = tree + place * (tree is Trees.UPDATE)
         number, now, terms = self.model.dispute_count + 1, self.now, self.f.terms
         state = subject.open(terms, number, code, key.address, now)
         effect = self.model.dispute(now, state, evidence.context.proposal, value, fee)
-        function, args = "dispute", tuple[object, ...]((*fields, tree))
+        function, args = "dispute", tuple[object, ...]((root, rows, tree))
         if tree is Trees.UPDATE:
             opening = disputes.update_args(evidence.tally, evidence.words, place, evidence.updates[place])
-            function, args = "dispute_update", (evidence.context.accepted, *fields, *opening)
+            function, args = "dispute_update", (evidence.context.accepted, root, rows, *opening)
         if self.judge(effect, key, function, *args, value=value):
             device = evidence.updates[place].device
             vectors = Vectors([lanes(terms, self.model.round, device)], terms.leaf_lanes)

@@ -34,7 +34,7 @@ def update_root(terms: Terms, number: int, device: int) -> bytes:
 def proposal(evidence: Evidence) -> tuple[bytes, bytes, bytes]:
     """Return root, CID and rows."""
     c = evidence.candidate
-    return c.root, c.cid, rows_digest(c.weights, c.rows)
+    return c.root, digest("cid"), rows_digest(c.weights, c.rows)
 
 
 class Contents:
@@ -62,7 +62,7 @@ class Contents:
         delta = aggregation.aggregate(terms.rule, vectors, samples, terms.shift, terms.trim)
         model = Vectors([aggregation.apply(self.parent, delta)], terms.leaf_lanes)
         rows = Vectors(vectors, terms.leaf_lanes)
-        candidate = Candidate(model.root, digest("cid", number), weights_digest(samples), rows.root)
+        candidate = Candidate(model.root, weights_digest(samples), rows.root)
         parent_root, accepted_set = merkle.root(self.parent, terms.leaf_lanes), self.f.accepted()
         content = candidate.digest(number, accepted_set)
         context = ChallengeContext(terms, self.f.domain, number, content, parent_root, accepted_set)

@@ -40,6 +40,7 @@ WORDS: Final = {
     "Elected": "{leader} leads",
     "Proposed": "{leader} proposed a model",
     "Attested": "miner {miner} attested it",
+    "CidCorrected": "miner {miner} says where the model lies: its leader named another CID",
     "Skipped": "{leader} lost its turn",
     "Refuted": "{challenger} refuted the proposal of {leader}: who made and attested it is slashed",
     "ChallengeAnnounced": "{challenger} announced a challenge, sealed",

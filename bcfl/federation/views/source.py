@@ -90,10 +90,11 @@ class Source:
 
     def model_bytes(self, block: Block) -> bytes:
         """Return the verified bytes of a block's model; raises Unavailable, Corrupt or another StoreError."""
-        for codec in (cids.RAW, cids.DAG_PB):
-            cid = str(cids.Cid(codec, block.cid))
-            if self.store.has(cid):
-                return self.store.get(cid, self.max_bytes)
+        for digest in self.history.model_cids(block):
+            for codec in (cids.RAW, cids.DAG_PB):
+                cid = str(cids.Cid(codec, digest))
+                if self.store.has(cid):
+                    return self.store.get(cid, self.max_bytes)
         raise Unavailable(f"the store does not hold the model of round {block.round}")
 
     def read_model(self, block: Block) -> tuple[Layout, Model]:

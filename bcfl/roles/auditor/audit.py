@@ -60,6 +60,8 @@ class Audit:
             notes.append(f"whether anything came too late: phases last {blocks} blocks too")
         if self._unseen:
             notes.append(f"signatures in calls of other contracts, which were not seen: {self._unseen}")
+        if self.models.is_misnamed:
+            notes.append("the block names another CID than that of its model, which the updates come to")
         if self.models.missing:
             notes.append(f"rejected updates without the right bytes: {len(self.models.missing)}")
         lazy = tuple(dict.fromkeys(self.models.lazy))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 
 from bcfl.errors import PayloadError, StoreError
 from bcfl.protocol.challenges import Form
@@ -22,6 +23,7 @@ class Models:
     def __init__(self, archive: Archive) -> None:
         self.archive = archive
         self.lazy: tuple[str, ...] = ()  # of the round that was checked last
+        self.is_misnamed = False  # whether its block names another CID than its model's
         self.missing: list[int] = []  # rejected updates of it whose bytes are gone or wrong
 
     def check_stored(self, block: Block) -> Iterator[Issue]:
@@ -33,7 +35,7 @@ class Models:
 
     def check(self, parent: Block, round_: Round, turns: list[Turn], history: History) -> Iterator[Issue]:
         """Yield everything that is wrong with the vectors of a round, which starts from `parent`."""
-        self.lazy, self.missing = (), []
+        self.lazy, self.missing, self.is_misnamed = (), [], False
         issues = list(self._check_updates(round_))
         yield from issues
         if round_.accepted is None or issues:
@@ -71,11 +73,11 @@ class Models:
             if turn.proposal is None:
                 continue
             args = turn.proposal.args
-            wrong = [name for name in ("root", "cid", "rows") if args[name] != getattr(model, name)]
+            wrong = [name for name in ("root", "rows") if args[name] != getattr(model, name)]
             if wrong:
                 self.lazy += tuple(turn.supporters)
             silent = turn.refutation is not None and turn.refutation.args["form"] == Form.SILENCE
-            if turn.refutation is not None and not silent and not {"root", "rows"} & set(wrong):
+            if turn.refutation is not None and not silent and not wrong:
                 yield "challenges", f"the proposal of {turn.leader} was refuted, and it was right"
             if turn is turns[-1] and round_.block is not None:
                 for name in wrong:
@@ -84,7 +86,6 @@ class Models:
     def _check_final(self, model: NewModel, block: Block) -> Iterator[Issue]:
         if block.root != model.root:
             yield "model.root", f"the accepted updates come to 0x{model.root.hex()}"
-        elif block.cid != model.cid:
-            yield "model.cid", f"the bytes of this model have the digest 0x{model.cid.hex()}"
         else:
-            yield from self.check_stored(block)
+            self.is_misnamed = block.cid != model.cid
+            yield from self.check_stored(replace(block, cid=model.cid))

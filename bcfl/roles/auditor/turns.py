@@ -13,17 +13,18 @@ from bcfl.roles.auditor.replay import Case
 from bcfl.roles.auditor.verdict import Issue
 from bcfl.roles.common.disputes import accepted_roots
 
-CONTENT = ("root", "cid", "rows")  # of a proposal, whoever makes it
+CONTENT = ("root", "rows")  # of a proposal, whoever makes it and wherever its model lies
 
 
 @dataclass
 class Turn:
-    """The events of one leader's turn; `standing` is the turn whose proposal stood when this one began."""
+    """The events of one leader's turn, and the turns before it in the round."""
 
     election: LogEvent
-    standing: Turn | None = None
+    earlier: tuple[Turn, ...] = ()
     proposal: LogEvent | None = None
     attestations: list[LogEvent] = field(default_factory=list)
+    corrections: list[LogEvent] = field(default_factory=list)  # of the CID
     penalties: list[LogEvent] = field(default_factory=list)
     skip: LogEvent | None = None
     refutation: LogEvent | None = None
@@ -46,14 +47,22 @@ class Turn:
         return None if self.proposal is None else tuple(self.proposal.args[name] for name in CONTENT)
 
     @property
+    def standing(self) -> Turn | None:
+        """The turn whose proposal stood when this one began."""
+        return self.earlier[-1].left_standing if self.earlier else None
+
+    @property
     def is_repeated(self) -> bool:
         """Whether what was proposed had been proposed before, and stands."""
         return self.standing is not None and self.content == self.standing.content
 
     @property
     def author(self) -> str:
-        """The account that proposed first what was proposed in this turn."""
-        return self.standing.author if self.standing is not None and self.is_repeated else self.leader
+        """The account that proposed this content first, also where another stood in between."""
+        if self.standing is None or self.content is None:
+            return self.leader
+        authors = (turn.author for turn in reversed(self.earlier) if turn.content == self.content)
+        return next(authors, self.leader)
 
     @property
     def supporters(self) -> list[str]:
@@ -77,11 +86,13 @@ def turns_of(case: Case) -> list[Turn]:
     turns: list[Turn] = []
     for event in case.events:
         if event.name == "Elected":
-            turns.append(Turn(event, turns[-1].left_standing if turns else None))
+            turns.append(Turn(event, tuple(turns)))
         elif event.name == "Proposed":
             turns[-1].proposal = event
         elif event.name == "Attested":
             turns[-1].attestations.append(event)
+        elif event.name == "CidCorrected":
+            turns[-1].corrections.append(event)
         elif event.name == "Penalized" and turns:
             turns[-1].penalties.append(event)
         elif event.name == "Skipped":
@@ -139,7 +150,7 @@ class Turns:
                 yield "leader", f"turn {turn.election.args['turn']} where turn {place} is due"
             if turn.proposal is not None:
                 yield from self._check_proposal(turn, turn.proposal)
-            elif turn.attestations:
+            elif turn.attestations or turn.corrections:
                 yield "attestations", "somebody attests what nobody has proposed"
             if turn.ending is not None:
                 yield from self._check_ending(turn, turn.ending)
@@ -164,6 +175,8 @@ class Turns:
         )
         if len(set(turn.supporters)) != len(turn.supporters):
             yield "attestations", "somebody attests twice"
+        if not {event.args["miner"] for event in turn.corrections} <= set(turn.supporters):
+            yield "corrections", "somebody corrects the CID of what it has not attested"
         for event in turn.attestations:
             miner = event.args["miner"]
             if miner not in self.weights or miner in self.slashed:

@@ -26,7 +26,7 @@ class RoundVerdict:
     status: str  # genesis, finalized, void or running
     findings: tuple[Finding, ...] = ()
     lazy: tuple[str, ...] = ()
-    notes: tuple[str, ...] = ()  # what could not be checked, and is not wrong for that
+    notes: tuple[str, ...] = ()  # what could not be checked, or is odd, and breaks no rule
 
     @property
     def passed(self) -> bool:

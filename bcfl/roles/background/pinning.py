@@ -44,8 +44,8 @@ class Pinning:
         if history.current is None:
             return None
         number = history.current.number
-        head = self.archive.cid_of(history.head.cid)
-        self._record(number, self._waiting | ({head} & self._pins.keys()))
+        head = {self.archive.cid_of(digest) for digest in history.model_cids(history.head)}
+        self._record(number, self._waiting | (head & self._pins.keys()))
         batch = sorted(self._waiting)[:BATCH]
         for cid in batch:
             self._pin(cid)

@@ -72,15 +72,20 @@ class Archive:
     def model(self, block: Block, history: History | None = None) -> Model:
         """Return the model of a block as integers, (parameters,).
 
-        With `history` the model is recomputed where its bytes cannot be had. Raises Unavailable or another
-        StoreError, or PayloadError, where that does not help either.
+        With `history` it is looked for under every CID that was stated for it, and recomputed where its bytes
+        cannot be had. Raises Unavailable or another StoreError, or PayloadError, where that does not help
+        either.
         """
         try:
             return self._get(block.root, block.cid, MODEL_BITS)
         except (PayloadError, StoreError):
             if history is None or not block.round:
                 raise
-            return self._recompute(block, history)
+        for digest in history.model_cids(block)[1:]:
+            with suppress(PayloadError, StoreError):
+                self._vectors[block.root, block.cid] = self._read(block.root, digest, MODEL_BITS)
+                return self._vectors[block.root, block.cid]
+        return self._recompute(block, history)
 
     def fetch_model(self, root: bytes, cid_digest: bytes) -> Model:
         """Return a proposed model as integers, (parameters,); raises as `update` does."""

@@ -54,8 +54,8 @@ class Lead:
         if result is None:
             return None
         self.archive.put(result.model)
-        content = (result.root, result.cid, result.rows)
-        self.context.send(ContractCall("propose", (self._accepted(snapshot), *content)))
+        fields = (result.root, result.cid, result.rows)
+        self.context.send(ContractCall("propose", (self._accepted(snapshot), *fields)))
         return "proposed the new model"
 
     def attest(self, snapshot: RoundSnapshot) -> str | None:
@@ -64,7 +64,7 @@ class Lead:
         if proposal.in_dispute and (text := self.answers.act(snapshot)):
             return text
         is_over = not proposal.in_dispute and snapshot.now >= self._end_of_window(snapshot, proposal)
-        finalize = ContractCall("finalize", proposal.content, optional=True)
+        finalize = ContractCall("finalize", proposal.fields, optional=True)
         if is_over and current.has_support(proposal.attested):
             if not self.context.my_turn(snapshot):
                 return None
@@ -72,12 +72,20 @@ class Lead:
             return "made the model final"
         if snapshot.due:
             return self._skip(snapshot) if is_over else None
-        if not self._may_attest(snapshot, proposal) or not self._agrees(snapshot, proposal):
+        if not self._may_attest(snapshot, proposal) or not self._is_right(snapshot, proposal):
             return None
         is_last = is_over and current.has_support((*proposal.attested, self.context.address))
         digest = proposal_digest(current.number, self._accepted(snapshot), *proposal.content)
-        self.context.send(ContractCall("attest", (digest,)), *([finalize] if is_last else []))
+        correction = self._publish(snapshot, proposal)
+        self.context.send(ContractCall("attest", (digest,)), *correction, *([finalize] if is_last else []))
         return "attested the new model"
+
+    def _publish(self, snapshot: RoundSnapshot, proposal: Proposal) -> list[ContractCall]:
+        """Put the model on the store, whatever its leader did; return the correction of a wrong CID."""
+        result = self._compute(snapshot)
+        if result is None or self.archive.put(result.model).cid == proposal.cid:
+            return []
+        return [ContractCall("correct_cid", (result.cid,), optional=True)]
 
     def _accepted(self, snapshot: RoundSnapshot) -> bytes:
         """Return the digest of the accepted set, which a proposal is bound to."""
@@ -117,19 +125,6 @@ class Lead:
         """Return whether model and rows are what this miner computes."""
         result = self._compute(snapshot)
         return result is not None and (result.root, result.rows) == (proposal.root, proposal.rows)
-
-    def _agrees(self, snapshot: RoundSnapshot, proposal: Proposal) -> bool:
-        """Return whether the proposal is what this miner computes, and its bytes can be had."""
-        result = self._compute(snapshot)
-        if result is None:
-            return False
-        if (result.root, result.cid, result.rows) != (proposal.root, proposal.cid, proposal.rows):
-            return False
-        try:
-            self.archive.fetch_model(proposal.root, proposal.cid)
-        except (PayloadError, StoreError):
-            return False
-        return True
 
     def _skip(self, snapshot: RoundSnapshot) -> str | None:
         """Pass the lead on, when the leader or its support did not come in time."""

@@ -129,7 +129,7 @@ class Recomputation:
         snapshot, proposal = self.snapshot, self.proposal
         tally, words = tally_of(snapshot, self.domain)
         accepted = verification.tally_digest(tally)
-        candidate = Candidate(proposal.root, proposal.cid, *digests)
+        candidate = Candidate(proposal.root, *digests)
         context = ChallengeContext(
             terms=snapshot.terms,
             domain=self.domain,

@@ -15,7 +15,7 @@ def check_bond_and_proposal(driver: DisputeDriver) -> None:
     for value in (0, bond - 1):
         with reverts("disputes: not the bond"):
             driver.open(value)
-    for part in ("root", "cid", "rows"):
+    for part in ("root", "rows"):
         with reverts("proposals: not what was proposed"):
             driver.open(None, **{part: OTHER})
 
