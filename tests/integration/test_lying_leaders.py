@@ -56,16 +56,14 @@ def test_a_wrong_cid_costs_nobody_anything(tmp_path: Path) -> None:
     assert any("another CID" in note for note in verdicts[round_.number].notes)
 
 
-def lie(miner: Miner, field: str) -> None:
-    """Let a miner that leads at the first turn propose something else than it computes."""
+def lie(miner: Miner, field: str, turn: int = 0) -> None:
+    """Let a miner that leads at a turn propose something else than it computes."""
     honest = miner.lead.propose
 
     def propose(snapshot: RoundSnapshot) -> str | None:
-        if (
-            snapshot.current.leader != miner.account.address
-            or len(snapshot.current.elections) > 1
-            or snapshot.due
-        ):
+        current = snapshot.current
+        is_its_turn = (current.leader, len(current.elections)) == (miner.account.address, turn + 1)
+        if snapshot.due or not is_its_turn:
             return honest(snapshot)
         model = miner.lead._compute(snapshot)
         assert model is not None
@@ -75,6 +73,28 @@ def lie(miner: Miner, field: str) -> None:
         return "lied"
 
     miner.lead.propose = propose  # type: ignore[method-assign]
+
+
+def test_content_that_comes_back_is_its_first_authors(tmp_path: Path) -> None:
+    """Nobody attests at the first two turns, and something else stands in between; audit and twin follow."""
+    local = LocalFederation(tmp_path)
+    for miner in local.miner_parties:
+        lie(miner, "root", turn=1)
+        is_right = miner.lead._is_right
+        miner.lead._is_right = lambda m, p, b=is_right: len(m.current.elections) > 2 and b(m, p)  # type: ignore[method-assign, misc]
+    round_ = local.play()
+    first, other, back = round_.proposals
+    assert (first.content == back.content, other.content == back.content) == (True, False)
+    assert (back.author, back.leader == first.leader) == (first.leader, False)
+    assert round_.block is not None
+    assert round_.block.leader == first.leader
+    local.play()
+    assert local.history.credits == {
+        seat: int(credit)
+        for seat, credit in enumerate(local.ledger.contract.call("turn_credits")[: local.miners])
+    }
+    verdicts = list(Audit(gather(local.ledger.contract), local.archive).verdicts())
+    assert [verdict.findings for verdict in verdicts] == [()] * len(verdicts)
 
 
 def test_a_leader_that_keeps_the_bytes_back_delays_nobody(

@@ -11,7 +11,7 @@ from bcfl.protocol.fixedpoint import Lanes, Model
 from bcfl.protocol.limits import MODEL_BITS
 from bcfl.protocol.types import Terms
 from testkit.forged_proposals import FORGERIES, one_lane_off_by_one, random_lanes
-from testkit.harness import Federation, digest
+from testkit.harness import Federation
 
 RIGHT = 0  # kind of a proposal; the others are forgeries
 KINDS = range(1 + len(FORGERIES))
@@ -31,10 +31,10 @@ def update_root(terms: Terms, number: int, device: int) -> bytes:
     return merkle.root(lanes(terms, number, device), terms.leaf_lanes)
 
 
-def proposal(evidence: Evidence) -> tuple[bytes, bytes, bytes]:
+def proposal(evidence: Evidence, cid: bytes = b"") -> tuple[bytes, bytes, bytes]:
     """Return root, CID and rows."""
     c = evidence.candidate
-    return c.root, digest("cid"), rows_digest(c.weights, c.rows)
+    return c.root, cid, rows_digest(c.weights, c.rows)
 
 
 class Contents:

@@ -12,6 +12,7 @@ from tests.stateful.contents import KINDS, RIGHT, Contents, proposal
 from tests.stateful.members import Members, people_indices
 
 kinds = st.sampled_from([RIGHT, RIGHT, RIGHT, *KINDS])
+cids = st.integers(0, 2)
 NOTHING = digest("none"), (digest("other"),) * 3
 
 
@@ -33,17 +34,23 @@ class Leaders(Members):
         """Set who breaks the rules from now on, where they play a phase."""
         self.crooks, self.kind = crooks, kind
 
-    @rule(caller=people_indices, kind=kinds)
-    def propose(self, caller: int, kind: int) -> None:
+    @rule(caller=people_indices, kind=kinds, place=cids)
+    def propose(self, caller: int, kind: int, place: int = 0) -> None:
         (accepted, fields), content = NOTHING, b""
         if self.model.round in self.f.tallies:
             evidence = self.contents.of(kind)
-            accepted, fields = evidence.context.accepted, proposal(evidence)
+            accepted, fields = evidence.context.accepted, proposal(evidence, digest("cid", place))
             content = evidence.context.proposal
             if evidence.find() is not None:
                 self.model.wrong.add(content)
         key = self.people[caller]
-        self.judge(self.model.propose(self.now, key.address, content), key, "propose", accepted, *fields)
+        effect = self.model.propose(self.now, key.address, content, fields[1])
+        self.judge(effect, key, "propose", accepted, *fields)
+
+    @rule(caller=people_indices, place=cids)
+    def correct_cid(self, caller: int, place: int) -> None:
+        key = self.people[caller]
+        self.judge(self.model.correct_cid(key.address), key, "correct_cid", digest("cid", place))
 
     @rule(caller=people_indices, right=st.sampled_from([True, True, False]))
     def attest(self, caller: int, right: bool) -> None:
@@ -56,12 +63,13 @@ class Leaders(Members):
         if place in self.crooks or self.model.content not in self.model.wrong:
             self.attest(place, True)
 
-    @rule(caller=people_indices, right=st.sampled_from([True, True, False]))
-    def finalize(self, caller: int, right: bool) -> None:
+    @rule(caller=people_indices, right=st.sampled_from([True, True, False]), other=st.sampled_from([0, 0, 1]))
+    def finalize(self, caller: int, right: bool, other: int = 0) -> None:
         fields, content = NOTHING[1], b""
         if right and self.standing is not None:
-            fields, content = proposal(self.standing), self.model.content
-        effect = self.model.finalize(self.now, content)
+            cid = digest("other") if other else self.model.cid
+            fields, content = proposal(self.standing, cid), self.model.content
+        effect = self.model.finalize(self.now, content, fields[1])
         if self.judge(effect, self.people[caller], "finalize", *fields):
             self.contents.finalize(content)
 

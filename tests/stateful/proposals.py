@@ -19,6 +19,7 @@ class Proposals(Model):
 
     standing: bool = False  # a proposal was made that nobody has refuted
     content: bytes = b""  # digest of the last one
+    cid: bytes = b""  # that its last leader named
     author: str = ""
     proposed: int = 0  # when it was made
     attested: set[str] = field(default_factory=set)
@@ -45,7 +46,7 @@ class Proposals(Model):
     def credit(self, account: str, amount: int) -> None:
         self.credits[account] = self.credits.get(account, 0) + amount
 
-    def propose(self, now: int, account: str, content: bytes) -> Effect:
+    def propose(self, now: int, account: str, content: bytes, cid: bytes) -> Effect:
         clock = self.clock
         if clock.phase is not Phase.PROPOSE or account != self.leader or now >= clock.deadline:
             return None
@@ -56,7 +57,7 @@ class Proposals(Model):
             elif content != self.content:
                 self.authors[self.content] = self.author
                 self.author, self.attested = self.authors.get(content, account), set()
-            self.standing, self.content, self.proposed = True, content, now
+            self.standing, self.content, self.cid, self.proposed = True, content, cid, now
             self.support(account)
             self.clock = self.clock_at(Phase.ATTEST, now + self.terms.attest_seconds, clock.expected)
 
@@ -80,8 +81,12 @@ class Proposals(Model):
     def is_window_over(self, now: int) -> bool:
         return now >= self.proposed + self.terms.challenge_seconds
 
-    def finalize(self, now: int, content: bytes) -> Effect:
-        is_due = self.clock.phase is Phase.ATTEST and content == self.content and self.is_window_over(now)
+    def correct_cid(self, account: str) -> Effect:
+        return (lambda: None) if self.clock.phase is Phase.ATTEST and account in self.attested else None
+
+    def finalize(self, now: int, content: bytes, cid: bytes) -> Effect:
+        is_named = (content, cid) == (self.content, self.cid)
+        is_due = self.clock.phase is Phase.ATTEST and is_named and self.is_window_over(now)
         if not is_due or not self.is_supported() or self.waits(now):
             return None
 

@@ -23,7 +23,8 @@ def pass_on(federation: Federation) -> None:
 
 def credits_of(federation: Federation) -> int:
     """Return the sum of all credits, in leads."""
-    return sum(federation.contract.call("turn_credits")[: federation.miners]) // UNIT
+    credits: list[int] = federation.contract.call("turn_credits")[: federation.miners]
+    return sum(credits) // UNIT
 
 
 def test_a_model_under_a_wrong_cid_becomes_final_without_delay() -> None:
