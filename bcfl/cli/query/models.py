@@ -92,6 +92,7 @@ def _print_model(view: ModelView) -> None:
             ("round", words),
             ("root", view["root"]),
             ("CID", view["cid"]),
+            ("other CIDs", ", ".join(view["other_cids"]) or None),
             ("block", view["block_hash"]),
             ("parent", view["parent"]),
             ("leader", view["leader"]),

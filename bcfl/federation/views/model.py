@@ -14,12 +14,16 @@ from bcfl.protocol.types import Block, Layout
 
 
 class ModelView(TypedDict):
-    """A model in the ledger; `block_round` is the round that made it, `held` whether the store has it."""
+    """A model in the ledger; `block_round` is the round that made it, `held` whether the store has it.
+
+    `other_cids` are where it may lie too, since its leader can have named a wrong CID.
+    """
 
     round: int
     block_round: int
     root: bytes
     cid: str
+    other_cids: list[str]
     block_hash: bytes
     parent: bytes
     leader: str | None
@@ -31,19 +35,20 @@ class ModelView(TypedDict):
 
 def model_view(source: Source, number: int, block: Block) -> ModelView:
     """Return the model of `block` as the one in force after round `number`."""
-    cid = source.cid_of(block.cid)
+    cid, *other_cids = (source.cid_of(digest) for digest in source.history.model_cids(block))
     return {
         "round": number,
         "block_round": block.round,
         "root": block.root,
         "cid": cid,
+        "other_cids": other_cids,
         "block_hash": block_hash(block),
         "parent": block.parent,
         "leader": block.leader if block.round else None,
         "reward": block.reward,
         "parameters": source.terms.parameters,
         "bytes": None if source.layout is None else payload.size(source.layout, MODEL_BITS),
-        "held": source.store.has(cid),
+        "held": any(source.store.has(name) for name in (cid, *other_cids)),
     }
 
 

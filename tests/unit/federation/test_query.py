@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from contextlib import contextmanager
+from copy import copy, deepcopy
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -98,6 +100,18 @@ def test_a_model(query: LocalQuery) -> None:
     assert latest["parent"] == query.model_view(0)["block_hash"]
     with pytest.raises(Unavailable, match="does not hold the model of round 1"):
         query.read_model(query.history.head)
+
+
+def test_a_model_that_attesters_say_lies_elsewhere(deployed: RemoteQuery) -> None:
+    query = copy(deployed)
+    query.__dict__["history"] = deepcopy(deployed.history)
+    head, history = query.history.head, query.history
+    history.blocks[-1] = replace(head, cid=bytes(32))
+    assert not query.model_view()["held"]
+    history.rounds[head.round].corrected_cids["0x"] = head.cid
+    view = query.model_view()
+    assert (view["held"], view["other_cids"]) == (True, [query.cid_of(head.cid)])
+    assert query.read_model(history.head)[1].shape == (query.terms.parameters,)
 
 
 @pytest.mark.parametrize(
