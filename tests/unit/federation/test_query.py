@@ -107,6 +107,7 @@ def test_a_model_that_attesters_say_lies_elsewhere(deployed: RemoteQuery) -> Non
     query.__dict__["history"] = deepcopy(deployed.history)
     head, history = query.history.head, query.history
     history.blocks[-1] = replace(head, cid=bytes(32))
+    history.rounds[head.round].proposals.clear()
     assert not query.model_view()["held"]
     history.rounds[head.round].corrected_cids["0x"] = head.cid
     view = query.model_view()
