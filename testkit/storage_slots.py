@@ -32,6 +32,16 @@ class StorageSlots:
         state = self.evm.get_vm(self.evm.header).state
         return int(state.get_storage(self.address, self._slot(name, key)))
 
+    def read(self, *names: tuple[str, int | None]) -> list[int]:
+        """Return the values of several variables and entries at once."""
+        state = self.evm.get_vm(self.evm.header).state
+        return [int(state.get_storage(self.address, self._slot(name, key))) for name, key in names]
+
+    def balances(self, *addresses: str) -> list[int]:
+        """Return what accounts have, in wei."""
+        state = self.evm.get_vm(self.evm.header).state
+        return [int(state.get_balance(to_canonical_address(address))) for address in addresses]
+
     def put(self, *values: tuple[str, int | None, int]) -> None:
         """Write variables (name, None, value) and entries of maps (name, key, value)."""
         state = self.evm.get_vm(self.evm.header).state
