@@ -4,8 +4,8 @@
 @license Apache-2.0
 @notice Miners with their stakes and weights, devices with their accounts. What
         changes during a round takes effect when the next one opens. A miner's
-        record is one word, so that a commitment costs one slot: digest (224 bits) | spare (2) |
-        slashed (1) | consents to be a device (1) | suspended (1) | left (1) | also a device (1) | registered (1) |
+        record is one word, so that a commitment costs one slot: digest (224 bits) | spare (3) |
+        consents to be a device (1) | suspended (1) | left (1) | also a device (1) | registered (1) |
         weight (16) | index (8). An exit is one word: time (36) | round (32).
 """
 
@@ -27,7 +27,6 @@ ALSO_DEVICE: constant(uint256) = 2**25
 LEFT: constant(uint256) = 2**26
 SUSPENDED: constant(uint256) = 2**27  # has a seat without weight until it resumes
 CONSENT: constant(uint256) = 2**28  # becomes a device too when the next round opens
-SLASHED: constant(uint256) = 2**29  # has made or attested a proposal of this round that was refuted
 RECORD: constant(uint256) = constants.MASK32  # all but the digest
 
 # Roster: active (64) | changed (64) | leaving (64) | total weight (32) | next engine (8).
@@ -205,17 +204,35 @@ def _penalize(round: uint256, index: uint256, penalty: uint256) -> uint256:
 
 
 @internal
-def _slash(round: uint256, index: uint256, part: uint256) -> uint256:
+def _slash(round: uint256, mask: uint256, author: uint256, author_part: uint256, part: uint256) -> (uint256, uint256):
     """
-    @notice Takes a part of a miner's stake; it neither attests nor leads any more in this round.
+    @notice Takes a part of the stakes of miners. The sum of all stakes and the roster are written once.
     @param round The running round.
-    @param index The miner's index.
-    @param part How much, in basis points.
-    @return The amount taken, for the caller to share out.
+    @param mask The mask of those that made or attested what was refuted.
+    @param author The index of the author.
+    @param author_part How much of the author's stake, in basis points.
+    @param part How much of each other's stake, in basis points.
+    @return What was taken from the author, and from all, for the caller to share out.
     """
-    miner: address = self.miners[index]
-    self.records[miner] |= SLASHED
-    return self._penalize(round, index, self.stakes[miner] * part // constants.BASIS)
+    taken: uint256 = 0
+    total: uint256 = 0
+    left: uint256 = mask
+    for index: uint256 in range(constants.MAX_MINERS):
+        if left == 0:
+            break
+        if left & 1 == 1:
+            miner: address = self.miners[index]
+            stake: uint256 = self.stakes[miner]
+            amount: uint256 = stake * (author_part if index == author else part) // constants.BASIS
+            self.stakes[miner] = stake - amount
+            total += amount
+            if index == author:
+                taken = amount
+            log IFederation.Penalized(round=round, miner=miner, amount=amount)
+        left >>= 1
+    self.staked -= total
+    self.roster |= mask << CHANGED
+    return taken, total
 
 
 @internal
@@ -240,7 +257,7 @@ def _refresh(round: uint256) -> uint256:
         miner: address = self.miners[index]
         if miner == empty(address):
             continue
-        record: uint256 = self.records[miner] & ~SLASHED
+        record: uint256 = self.records[miner]
         if active & bit != 0:
             total -= (record >> WEIGHT) & MAX_WEIGHT
         weight: uint256 = min(self.stakes[miner] // terms.TERMS.min_stake, MAX_WEIGHT)

@@ -328,7 +328,8 @@ def test_who_attested_is_slashed_too_and_may_not_attest_again(share: int) -> Non
     assert owed == before[2] + stake // 4 + terms.challenge_bond
     assert federation.balance(ZERO) == zero_before + sum(slashes) - stake // 4
     assert balance == stakes + owed + pool
-    fixture.stand(wrong.context, 0b00100, turn=1)
+    assert federation.clock.expected == 0b11100
+    fixture.stand(wrong.context, 0b00100, turn=1, seats=federation.clock.expected)
     digest = wrong.context.proposal
     for key in federation.miner_keys[:2]:
         with reverts("proposals: not a voter of this round"):
