@@ -82,11 +82,8 @@ def _register_miner(round: uint256):
     @param round The running round.
     """
     assert self.records[msg.sender] == 0, "registry: already a miner"
-    position: uint256 = self.device_index[msg.sender]
-    if position != 0 and self.devices[position - 1] >> UNTIL != constants.MASK32:
-        position = 0
-    if terms.TERMS.mode == constants.FULL:
-        assert position != 0, "registry: not a device"
+    is_full: bool = terms.TERMS.mode == constants.FULL
+    assert not is_full or self._is_device(msg.sender), "registry: not a device"
     index: uint256 = constants.MAX_MINERS
     for i: uint256 in range(constants.MAX_MINERS):
         if self.miners[i] == empty(address):
@@ -94,7 +91,8 @@ def _register_miner(round: uint256):
             break
     assert index < constants.MAX_MINERS, "registry: no room for a miner"
     record: uint256 = index | REGISTERED
-    if position != 0:
+    if is_full:
+        # In the other modes it consents: the owner may have admitted an account that does not want it.
         record |= ALSO_DEVICE
     self.records[msg.sender] = record
     self.miners[index] = msg.sender
@@ -114,6 +112,17 @@ def _add_stake():
     assert stake >= terms.TERMS.min_stake, "registry: stake below the minimum"
     self.stakes[msg.sender] = stake
     self.staked += msg.value
+
+
+@internal
+@view
+def _is_device(account: address) -> bool:
+    """
+    @notice Whether an account is admitted as a device and has not asked to leave, nor been let go.
+    @param account The account.
+    """
+    position: uint256 = self.device_index[account]
+    return position != 0 and self.devices[position - 1] >> UNTIL == constants.MASK32
 
 
 @internal
@@ -272,8 +281,10 @@ def _refresh(round: uint256) -> uint256:
         else:
             active |= bit
         total += weight
-        if record & CONSENT != 0:
-            record = record & ~CONSENT | ALSO_DEVICE
+        if record & (CONSENT | ALSO_DEVICE) != 0:
+            record &= ~(CONSENT | ALSO_DEVICE)
+            if self._is_device(miner):
+                record |= ALSO_DEVICE
         self.records[miner] = record & ~(MAX_WEIGHT << WEIGHT) | weight << WEIGHT
     roster = active | total << TOTAL | roster & (constants.MASK8 << ENGINE)
     self.roster = roster
@@ -331,19 +342,18 @@ def _accept_device():
     @notice A miner consents to be a device too, from the next round on.
     """
     record: uint256 = self._staying(msg.sender)
-    position: uint256 = self.device_index[msg.sender]
-    assert position != 0 and self.devices[position - 1] >> UNTIL == constants.MASK32, "registry: not a device"
+    assert self._is_device(msg.sender), "registry: not a device"
     assert record & (ALSO_DEVICE | CONSENT) == 0, "registry: already a device"
     self.records[msg.sender] = record | CONSENT
     self.roster |= 1 << (CHANGED + (record & INDEX))
-    log IFederation.DeviceAccepted(miner=msg.sender, index=position - 1)
+    log IFederation.DeviceAccepted(miner=msg.sender, index=self.device_index[msg.sender] - 1)
 
 
 @internal
 def _leave_device(account: address, round: uint256):
     """
-    @notice Lets a device go from the next round on; the device itself or the owner may ask for it. Where
-            every miner has to be a device, it loses its seat as well.
+    @notice Lets a device go from the next round on; the device itself or the owner may ask for it. A miner
+            is a device no longer; where every miner has to be one, it loses its seat as well.
     @param account The device.
     @param round The running round.
     """
@@ -354,8 +364,11 @@ def _leave_device(account: address, round: uint256):
     assert device >> UNTIL == constants.MASK32, "registry: leaving"
     self.devices[position - 1] = device & ~(constants.MASK32 << UNTIL) | (round + 1) << UNTIL
     log IFederation.DeviceLeft(device=account, index=position - 1, until_round=round + 1)
-    if terms.TERMS.mode == constants.FULL and self.records[account] & REGISTERED != 0 and self.exits[account] == 0:
-        self._leave_miner(account, round)
+    record: uint256 = self.records[account]
+    if record & REGISTERED != 0:
+        self.roster |= 1 << (CHANGED + (record & INDEX))
+        if terms.TERMS.mode == constants.FULL and self.exits[account] == 0:
+            self._leave_miner(account, round)
 
 
 @internal
