@@ -26,6 +26,7 @@ from bcfl.protocol.types import (
     Clock,
     Electorate,
     Engine,
+    Mode,
     Opening,
     Phase,
     Tally,
@@ -59,7 +60,7 @@ class Federation(ClaimProofs):
     terms: Terms = TERMS
     stakes: tuple[int, ...] = ()
     pool: int = 5 * ETHER
-    full: bool = False  # every device is a miner too
+    full: bool = False  # miners are devices too
     gas: dict[str, int] = field(default_factory=dict)
     genesis: bytes = digest("root", 0)  # root of the first model
 
@@ -96,6 +97,8 @@ class Federation(ClaimProofs):
         stakes = self.stakes or (2 * self.terms.min_stake - 1,) * self.miners  # one vote, penalties or not
         for key, stake in zip(self.miner_keys, stakes, strict=True):
             self.send(key, "register_miner", value=stake)
+            if self.full and self.terms.mode != Mode.FULL:
+                self.send(key, "accept_device")
         self.send(self.owner, "start")
         return self
 

@@ -59,9 +59,12 @@ class ProposalFixture:
         self.storage.restore(self.opened_root)
         self.stand(context, attested, turn)
 
-    def stand(self, context: ChallengeContext, attested: int = 1, turn: int = 0) -> None:
-        """Let a proposal stand in a turn, whatever was held against those before."""
+    def stand(
+        self, context: ChallengeContext, attested: int = 1, turn: int = 0, seats: int | None = None
+    ) -> None:
+        """Let a proposal stand in a turn, whatever was held against those before; `seats` may attest it."""
         self.context, count = context, self.miners
+        expected = (1 << count) - 1 if seats is None else seats
         deadline = self.federation.chain.now() + self.terms.attest_seconds
         block = int(self.federation.chain.request("eth_blockNumber"), 16) & 0xFFFF
         clock = Phase.ATTEST | context.round << ROUND | deadline << DEADLINE | block << SINCE
@@ -69,7 +72,7 @@ class ProposalFixture:
         content = int.from_bytes(context.proposal, "big") >> CONTENT << CONTENT
         named = int.from_bytes(keccak(CID)[-7:], "big")
         self.storage.put(
-            ("rounds.clock", None, clock | ((1 << count) - 1) << EXPECTED),
+            ("rounds.clock", None, clock | expected << EXPECTED),
             ("election.lead", None, lead | attested << ATTESTED),
             ("proposals.proposal", None, content | named << NAMED),
             ("proposals.root", None, int.from_bytes(context.parent_root, "big")),

@@ -69,7 +69,7 @@ class FederationLedger:
     def history(self) -> History:
         """Return the history up to the last block."""
         if self._history is None:
-            self._history = History(self.terms.min_stake, self.terms.committee_size)
+            self._history = History.under(self.terms)
         head = self._head()
         if head >= self._next_block:
             events = list(self.contract.events(self._next_block, head))  # all, or none if the node fails

@@ -30,7 +30,7 @@ class LiveLedger(FederationLedger):
             self.reorganisations += 1
             self._forget()
         if self._history is None:
-            self._history = History(self.terms.min_stake, self.terms.committee_size)
+            self._history = History.under(self.terms)
         if latest[0] >= self._next_block:
             events = list(self.contract.events(self._next_block, latest[0]))
             try:

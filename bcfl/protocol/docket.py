@@ -17,6 +17,7 @@ from bcfl.protocol.types import Terms
 WINDOW_PARTS = 4  # of the challenge window: what is announced opens after one, and within three
 MIN_SALT = 2**64  # smaller numbers are those of disputes
 CHEAP_DISPUTES = 8  # of a proposal before each costs twice as much as the last
+MAX_DOUBLINGS = 4  # of the bond of a dispute
 MAX_SURCHARGE = 3  # doublings for rounds in which a dispute was lost
 
 
@@ -70,14 +71,14 @@ def longest_wait_seconds(terms: Terms) -> int:
 def dispute_price(terms: Terms, opened: int, surcharge: int, base_fee: int) -> int:
     """Return what the next dispute of a proposal costs, in wei; `opened` have been opened before.
 
-    The bond doubles for each level of the surcharge and for each dispute beyond the first eight; it is at
-    least what honest answers cost at `base_fee` wei a gas, four times over.
+    The bond doubles for each level of the surcharge and for each dispute beyond the first eight, four times
+    at most; it is at least what honest answers cost at `base_fee` wei a gas, four times over.
     """
     beyond = max(0, opened + 1 - CHEAP_DISPUTES)
     answers = answers_due(terms)
     shown = terms.max_updates * terms.leaf_lanes * terms.lane_bits // 8 + 8_192 * answers
     gas = 40 * shown + 200_000 * answers
-    return max(terms.challenge_bond << surcharge + beyond, 4 * gas * base_fee)
+    return max(terms.challenge_bond << min(surcharge + beyond, MAX_DOUBLINGS), 4 * gas * base_fee)
 
 
 def surcharge_at(round_: int, surcharge: int, lost: int) -> int:

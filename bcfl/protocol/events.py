@@ -50,8 +50,7 @@ def _ownership_transferred(history: History, event: LogEvent) -> None:
 
 def _miner_registered(history: History, event: LogEvent) -> None:
     miner, index = event.args["miner"], event.args["index"]
-    is_device = history.is_device(miner)
-    history.miners[miner] = Member(miner, index, event.args["stake"], also_device=is_device)
+    history.miners[miner] = Member(miner, index, event.args["stake"], also_device=history.is_full)
     history.credits[index] = turns.JOINING
 
 
@@ -177,7 +176,10 @@ def _draw_committees(history: History, round_: Round) -> None:
 
 
 def _count_resources(history: History, round_: Round, accepted: tuple[bool, ...]) -> None:
-    """Update the record of every active miner; one that is no device has no update that could fail."""
+    """Update the record of every active miner.
+
+    One that is no device has no update that could fail, and the rate that it had as a device fades.
+    """
     devices = [item.update.device for item in round_.submissions]
     missing = unavailable(round_.votes, devices)
     voters = {vote.voter.account: vote.voter for vote in round_.votes}
@@ -186,7 +188,7 @@ def _count_resources(history: History, round_: Round, accepted: tuple[bool, ...]
         position = None if voter is None else own_position(voter, devices)
         is_exempt = voter is not None and voter.device is None
         is_accepted = position is not None and accepted[position]
-        speed = 0
+        speed = int(is_exempt)
         if position is not None and is_accepted:
             speed = max(1, pace(round_.submissions[position].update))
         history.resources[member.account] = _resources(history, member).after(

@@ -16,8 +16,10 @@ from bcfl.protocol.types import (
     Block,
     Electorate,
     Engine,
+    Mode,
     Opening,
     Tally,
+    Terms,
     Update,
     Verdict,
     VoidReason,
@@ -210,6 +212,7 @@ class History:
 
     min_stake: int
     committee_size: int = 1
+    is_full: bool = field(default=False, kw_only=True)  # every miner is a device
     rounds: dict[int, Round] = field(default_factory=dict)
     blocks: list[Block] = field(default_factory=list)  # the model ledger, from the genesis on
     miners: dict[str, Member] = field(default_factory=dict)
@@ -237,6 +240,11 @@ class History:
     disputes: dict[int, LogEvent] = field(
         default_factory=dict
     )  # number -> the opening, until its bond has gone
+
+    @classmethod
+    def under(cls, terms: Terms) -> History:
+        """Return the empty history of a federation with these terms."""
+        return cls(terms.min_stake, terms.committee_size, is_full=terms.mode == Mode.FULL)
 
     @property
     def current(self) -> Round | None:
@@ -323,7 +331,8 @@ class History:
         for member in self.miners.values():
             is_out = member.exit_round or member.suspended
             member.weight = 0 if is_out else min(member.stake // self.min_stake, MAX_WEIGHT)
-            member.also_device, member.consents = member.also_device or member.consents, False
+            may_be = member.also_device or member.consents
+            member.also_device, member.consents = may_be and self.is_device(member.account), False
         members = (member for member in self.miners.values() if member.weight)
         self.seats = sorted(members, key=lambda member: member.index)
         self.present = [device for device in range(len(self.devices)) if self.takes_part(device)]

@@ -44,7 +44,7 @@ UPDATE_TREES: constant(uint256) = 2  # and the position of the update
 ROWS_PREFIX: constant(bytes1) = 0x02  # what stands before weights and rows when they are hashed
 MAX_ROW: constant(uint256) = 120_833  # as the terms allow, behind a zero
 CONTENT: constant(uint256) = 1  # word of the arguments that leads to the leaf
-MAX_DISPUTES: constant(uint256) = 64  # about one proposal
+MAX_OPEN: constant(uint256) = 4_000  # about one proposal, more than anybody pays for
 
 ROWS: constant(uint256) = 1  # states: what is behind `rows` is due, and nodes with it;
 ANSWER: constant(uint256) = 2  # nodes or a leaf are due;
@@ -230,9 +230,10 @@ def _begin(clock: uint256, digest: uint256, tree: uint256, node: bytes32, state:
     round: uint256 = rounds._round(clock)
     entry: uint256 = docket._entry(clock)
     assert msg.value >= docket._price(entry, round), "disputes: not the bond"
-    opened: uint256 = (entry >> docket.OPENED) & constants.MASK8
-    assert opened < MAX_DISPUTES, "disputes: too many"
-    docket.word = entry + 1 + (1 << docket.OPENED)
+    assert entry & docket.OPEN < MAX_OPEN, "disputes: too many"
+    if (entry >> docket.OPENED) & constants.MASK4 != constants.MASK4:
+        entry += 1 << docket.OPENED
+    docket.word = entry + 1
     election.lead |= election.HELD
     treasury.books += msg.value << treasury.OWED
     number: uint256 = self.dispute_count + 1

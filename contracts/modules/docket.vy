@@ -5,7 +5,7 @@
 @notice Announced challenges and open disputes, and their money. A proposal is named by its round and turn. The round
         waits until every announcement had its time and every dispute has ended; all of them begin within the challenge
         window, so that the wait has a bound, whatever is paid. The docket is one word:
-        open disputes (8) | disputes so far (8) | pending until (36) | surcharge (4) | round in which a dispute was
+        open disputes (12) | disputes so far, 15 at most (4) | pending until (36) | surcharge (4) | round in which a dispute was
         last lost (24) | round and turn (32) | block of the last announcement (32) | announcements that may still be opened.
 """
 
@@ -24,7 +24,8 @@ uses: election
 uses: leaves
 
 
-OPENED: constant(uint256) = 8  # shifts of the docket
+OPEN: constant(uint256) = 2**12 - 1
+OPENED: constant(uint256) = 12  # shifts of the docket
 PENDING: constant(uint256) = 16
 SURCHARGE: constant(uint256) = 52
 LOST: constant(uint256) = 56
@@ -33,6 +34,7 @@ ANNOUNCED: constant(uint256) = 112
 WAITING: constant(uint256) = 144
 MAX_SURCHARGE: constant(uint256) = 3
 CHEAP: constant(uint256) = 8  # disputes of a proposal before each costs twice as much as the last
+MAX_DOUBLINGS: constant(uint256) = 4  # of the bond: nobody can make a dispute too dear for those who watch
 PARTS: constant(uint256) = 4  # of the window: what is announced opens after one, and within three
 
 TIME: constant(uint256) = 32  # shifts of an announcement: block (32) | time (36) | round and turn (32)
@@ -118,7 +120,7 @@ def _waits(clock: uint256, lead: uint256) -> bool:
     if lead & election.HELD == 0:
         return False
     word: uint256 = self.word
-    if word & constants.MASK8 != 0:
+    if word & OPEN != 0:
         return True
     since: uint256 = (word >> ANNOUNCED) & constants.MASK32
     return not self._passed((word >> PENDING) & constants.MASK36, since)
@@ -228,16 +230,17 @@ def _return(account: address, bond: uint256, back: bool):
 def _price(entry: uint256, round: uint256) -> uint256:
     """
     @notice What the next dispute of a proposal costs, in wei: the bond, twice as much after each round in which one was
-            lost, twice as much for each beyond the first eight, and at least what honest answers cost in gas.
+            lost, twice as much for each beyond the first eight, sixteen times as much at most; and at least what honest
+            answers cost in gas.
     @param entry The docket.
     @param round The running round.
     """
     surcharge: uint256 = self._surcharge(entry, round)
-    number: uint256 = (entry >> OPENED) & constants.MASK8
+    number: uint256 = (entry >> OPENED) & constants.MASK4
     beyond: uint256 = 0
     if number >= CHEAP:
         beyond = number + 1 - CHEAP
-    price: uint256 = terms.TERMS.challenge_bond << (surcharge + beyond)
+    price: uint256 = terms.TERMS.challenge_bond << min(surcharge + beyond, MAX_DOUBLINGS)
     answers: uint256 = (leaves._depth() + leaves.LEVELS - 1) // leaves.LEVELS + 1
     shown: uint256 = terms.TERMS.max_updates * leaves._size() + 8_192 * answers
     return max(price, 4 * (40 * shown + 200_000 * answers) * block.basefee)

@@ -150,7 +150,7 @@ def attest(digest: bytes32):
     record: uint256 = 0
     bit: uint256 = 0
     record, bit = registry._seat(msg.sender, clock >> rounds.EXPECTED)
-    assert bit != 0 and record & registry.SLASHED == 0, "proposals: not a voter of this round"
+    assert bit != 0, "proposals: not a voter of this round"
     lead: uint256 = election.lead
     assert (lead >> election.ATTESTED) & bit == 0, "proposals: already attested"
     election.lead = self._support(clock, lead, record, bit)

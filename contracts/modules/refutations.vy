@@ -53,17 +53,16 @@ def _refute(challenger: address, form: uint256, voters: DynArray[uint256, consta
         round=round, leader=registry.miners[seat], challenger=challenger, form=form
     )
     docket._note_refuted(clock)
-    taken: uint256 = registry._slash(round, seat, author_part)
+    attested: uint256 = (lead >> election.ATTESTED) & constants.MASK64 | 1 << seat
+    taken: uint256 = 0
+    total: uint256 = 0
+    taken, total = registry._slash(round, attested, seat, author_part, attester_part)
     reward: uint256 = taken // 4
-    burnt: uint256 = taken - reward
-    attested: uint256 = (lead >> election.ATTESTED) & constants.MASK64
-    for index: uint256 in range(constants.MAX_MINERS):
-        if (attested >> index) & 1 == 1 and index != seat:
-            burnt += registry._slash(round, index, attester_part)
     treasury.credits[challenger] += reward
     treasury.books += reward << treasury.OWED
     proposals.proposal = 0
-    attested |= 1 << seat
+    # They are no voters of this round any more.
+    clock &= ~(attested << rounds.EXPECTED)
     lead = (lead | attested << election.FAILED) & ~election.STANDING
     whole: uint256 = (lead >> election.WHOLE) & constants.MASK24
     weight: uint256 = (lead >> election.ATTESTED_WEIGHT) & constants.MASK24
@@ -71,4 +70,4 @@ def _refute(challenger: address, form: uint256, voters: DynArray[uint256, consta
     if not enough or not election._next(clock, lead, voters):
         # For `advance` to end: to open a round takes code that is not here.
         rounds.clock = rounds._failed(clock, constants.NO_LEADER)
-    treasury._burn(burnt)
+    treasury._burn(total - reward)

@@ -4,8 +4,8 @@
 @license Apache-2.0
 @notice Miners with their stakes and weights, devices with their accounts. What
         changes during a round takes effect when the next one opens. A miner's
-        record is one word, so that a commitment costs one slot: digest (224 bits) | spare (2) |
-        slashed (1) | consents to be a device (1) | suspended (1) | left (1) | also a device (1) | registered (1) |
+        record is one word, so that a commitment costs one slot: digest (224 bits) | spare (3) |
+        consents to be a device (1) | suspended (1) | left (1) | also a device (1) | registered (1) |
         weight (16) | index (8). An exit is one word: time (36) | round (32).
 """
 
@@ -27,7 +27,6 @@ ALSO_DEVICE: constant(uint256) = 2**25
 LEFT: constant(uint256) = 2**26
 SUSPENDED: constant(uint256) = 2**27  # has a seat without weight until it resumes
 CONSENT: constant(uint256) = 2**28  # becomes a device too when the next round opens
-SLASHED: constant(uint256) = 2**29  # has made or attested a proposal of this round that was refuted
 RECORD: constant(uint256) = constants.MASK32  # all but the digest
 
 # Roster: active (64) | changed (64) | leaving (64) | total weight (32) | next engine (8).
@@ -83,11 +82,8 @@ def _register_miner(round: uint256):
     @param round The running round.
     """
     assert self.records[msg.sender] == 0, "registry: already a miner"
-    position: uint256 = self.device_index[msg.sender]
-    if position != 0 and self.devices[position - 1] >> UNTIL != constants.MASK32:
-        position = 0
-    if terms.TERMS.mode == constants.FULL:
-        assert position != 0, "registry: not a device"
+    is_full: bool = terms.TERMS.mode == constants.FULL
+    assert not is_full or self._is_device(msg.sender), "registry: not a device"
     index: uint256 = constants.MAX_MINERS
     for i: uint256 in range(constants.MAX_MINERS):
         if self.miners[i] == empty(address):
@@ -95,7 +91,8 @@ def _register_miner(round: uint256):
             break
     assert index < constants.MAX_MINERS, "registry: no room for a miner"
     record: uint256 = index | REGISTERED
-    if position != 0:
+    if is_full:
+        # In the other modes it consents: the owner may have admitted an account that does not want it.
         record |= ALSO_DEVICE
     self.records[msg.sender] = record
     self.miners[index] = msg.sender
@@ -115,6 +112,17 @@ def _add_stake():
     assert stake >= terms.TERMS.min_stake, "registry: stake below the minimum"
     self.stakes[msg.sender] = stake
     self.staked += msg.value
+
+
+@internal
+@view
+def _is_device(account: address) -> bool:
+    """
+    @notice Whether an account is admitted as a device and has not asked to leave, nor been let go.
+    @param account The account.
+    """
+    position: uint256 = self.device_index[account]
+    return position != 0 and self.devices[position - 1] >> UNTIL == constants.MASK32
 
 
 @internal
@@ -205,17 +213,35 @@ def _penalize(round: uint256, index: uint256, penalty: uint256) -> uint256:
 
 
 @internal
-def _slash(round: uint256, index: uint256, part: uint256) -> uint256:
+def _slash(round: uint256, mask: uint256, author: uint256, author_part: uint256, part: uint256) -> (uint256, uint256):
     """
-    @notice Takes a part of a miner's stake; it neither attests nor leads any more in this round.
+    @notice Takes a part of the stakes of miners. The sum of all stakes and the roster are written once.
     @param round The running round.
-    @param index The miner's index.
-    @param part How much, in basis points.
-    @return The amount taken, for the caller to share out.
+    @param mask The mask of those that made or attested what was refuted.
+    @param author The index of the author.
+    @param author_part How much of the author's stake, in basis points.
+    @param part How much of each other's stake, in basis points.
+    @return What was taken from the author, and from all, for the caller to share out.
     """
-    miner: address = self.miners[index]
-    self.records[miner] |= SLASHED
-    return self._penalize(round, index, self.stakes[miner] * part // constants.BASIS)
+    taken: uint256 = 0
+    total: uint256 = 0
+    left: uint256 = mask
+    for index: uint256 in range(constants.MAX_MINERS):
+        if left == 0:
+            break
+        if left & 1 == 1:
+            miner: address = self.miners[index]
+            stake: uint256 = self.stakes[miner]
+            amount: uint256 = stake * (author_part if index == author else part) // constants.BASIS
+            self.stakes[miner] = stake - amount
+            total += amount
+            if index == author:
+                taken = amount
+            log IFederation.Penalized(round=round, miner=miner, amount=amount)
+        left >>= 1
+    self.staked -= total
+    self.roster |= mask << CHANGED
+    return taken, total
 
 
 @internal
@@ -240,7 +266,7 @@ def _refresh(round: uint256) -> uint256:
         miner: address = self.miners[index]
         if miner == empty(address):
             continue
-        record: uint256 = self.records[miner] & ~SLASHED
+        record: uint256 = self.records[miner]
         if active & bit != 0:
             total -= (record >> WEIGHT) & MAX_WEIGHT
         weight: uint256 = min(self.stakes[miner] // terms.TERMS.min_stake, MAX_WEIGHT)
@@ -255,8 +281,10 @@ def _refresh(round: uint256) -> uint256:
         else:
             active |= bit
         total += weight
-        if record & CONSENT != 0:
-            record = record & ~CONSENT | ALSO_DEVICE
+        if record & (CONSENT | ALSO_DEVICE) != 0:
+            record &= ~(CONSENT | ALSO_DEVICE)
+            if self._is_device(miner):
+                record |= ALSO_DEVICE
         self.records[miner] = record & ~(MAX_WEIGHT << WEIGHT) | weight << WEIGHT
     roster = active | total << TOTAL | roster & (constants.MASK8 << ENGINE)
     self.roster = roster
@@ -314,19 +342,18 @@ def _accept_device():
     @notice A miner consents to be a device too, from the next round on.
     """
     record: uint256 = self._staying(msg.sender)
-    position: uint256 = self.device_index[msg.sender]
-    assert position != 0 and self.devices[position - 1] >> UNTIL == constants.MASK32, "registry: not a device"
+    assert self._is_device(msg.sender), "registry: not a device"
     assert record & (ALSO_DEVICE | CONSENT) == 0, "registry: already a device"
     self.records[msg.sender] = record | CONSENT
     self.roster |= 1 << (CHANGED + (record & INDEX))
-    log IFederation.DeviceAccepted(miner=msg.sender, index=position - 1)
+    log IFederation.DeviceAccepted(miner=msg.sender, index=self.device_index[msg.sender] - 1)
 
 
 @internal
 def _leave_device(account: address, round: uint256):
     """
-    @notice Lets a device go from the next round on; the device itself or the owner may ask for it. Where
-            every miner has to be a device, it loses its seat as well.
+    @notice Lets a device go from the next round on; the device itself or the owner may ask for it. A miner
+            is a device no longer; where every miner has to be one, it loses its seat as well.
     @param account The device.
     @param round The running round.
     """
@@ -337,8 +364,11 @@ def _leave_device(account: address, round: uint256):
     assert device >> UNTIL == constants.MASK32, "registry: leaving"
     self.devices[position - 1] = device & ~(constants.MASK32 << UNTIL) | (round + 1) << UNTIL
     log IFederation.DeviceLeft(device=account, index=position - 1, until_round=round + 1)
-    if terms.TERMS.mode == constants.FULL and self.records[account] & REGISTERED != 0 and self.exits[account] == 0:
-        self._leave_miner(account, round)
+    record: uint256 = self.records[account]
+    if record & REGISTERED != 0:
+        self.roster |= 1 << (CHANGED + (record & INDEX))
+        if terms.TERMS.mode == constants.FULL and self.exits[account] == 0:
+            self._leave_miner(account, round)
 
 
 @internal

@@ -279,7 +279,8 @@ def _choose(voters: DynArray[uint256, MAX_VOTES], whole: uint256, engine: uint25
 @internal
 def _note(voter: uint256, round: uint256, own: uint256, update: uint256, taken: bool, missing: bool) -> uint256:
     """
-    @notice Notes what a counted round has shown of a voter. Who is no device has nothing that could fail.
+    @notice Notes what a counted round has shown of a voter. Who is no device has nothing that could fail, and the
+            rate that it had as a device fades.
     @param voter Who voted, packed.
     @param round The running round.
     @param own The position of the voter's own update, or NOT_MINE.
@@ -292,6 +293,7 @@ def _note(voter: uint256, round: uint256, own: uint256, update: uint256, taken: 
     pace: uint256 = 0
     if (voter >> packing.DEVICE) & constants.MASK16 == 0:
         shown |= scores.AVAILABLE | scores.ACCEPTED
+        pace = 1
     elif own != NOT_MINE:
         if not missing:
             shown |= scores.AVAILABLE

@@ -18,8 +18,6 @@ from testkit.forged_proposals import ruling
 from tests.stateful.proposals import Proposals
 from tests.stateful.registry import Effect
 
-MAX_DISPUTES = 64
-
 
 @dataclass
 class OpenDispute:
@@ -119,7 +117,7 @@ class Docket(Proposals):
 
     def dispute(self, now: int, state: Dispute, content: bytes, value: int, base_fee: int) -> Effect:
         """Open a dispute; `state` is what the twin makes of it."""
-        is_paid = value >= self.price(base_fee) and self.opened_disputes[self.name] < MAX_DISPUTES
+        is_paid = value >= self.price(base_fee)
         if not self.is_open(now) or not is_paid or content != self.content:
             return None
 

@@ -281,7 +281,7 @@ class Invariants:
             model, mask = self.model, self.snapshot.mask
             assert (turn, standing, failures) == (model.turn, model.standing, mask(model.failed))
             assert (attesters, weight) == (mask(model.attested), model.weigh(model.attested))
-            assert model.slashed <= model.failed
+            assert model.slashed <= model.failed - model.clock.expected
 
     # Engines and draws.
 

@@ -47,13 +47,14 @@ class Model(Registry):
         self.clock = replace(clock, acted=accounts, deadline=deadline)
 
     def open_round(self, number: int, now: int) -> None:
-        for seat in self.seats.values():
+        for account, seat in self.seats.items():
             if not seat.gone and (seat.exit_round or seat.stake < self.terms.min_stake):
                 seat.exit_round = seat.exit_round or number + self.terms.exit_rounds
                 seat.gone, seat.exit_time = True, now
             is_out = seat.gone or seat.absence.suspended
             seat.weight = 0 if is_out else min(seat.stake // self.terms.min_stake, MAX_WEIGHT)
-            seat.also_device, seat.consents = seat.also_device or seat.consents, False
+            may_be = seat.also_device or seat.consents
+            seat.also_device, seat.consents = may_be and self.is_device(account), False
         self.round, self.opened, self.engine = number, now, self.following
         self.batches, self.lone, self.revealed, self.votes = {}, {}, [], {}
         self.clock = self.clock_at(Phase.COMMIT, now + self.terms.commit_seconds, self.active())

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from bcfl.protocol.challenges import Form
 from bcfl.protocol.types import Phase
@@ -72,7 +72,7 @@ class Proposals(Model):
         clock = self.clock
         if clock.phase is not Phase.ATTEST or now >= clock.deadline or content != self.content:
             return None
-        may = account in clock.expected - self.attested - self.slashed
+        may = account in clock.expected - self.attested
         return (lambda: self.support(account)) if may else None
 
     def is_supported(self) -> bool:
@@ -134,7 +134,7 @@ class Proposals(Model):
         self.failed |= accused | {self.leader}
         self.standing, self.attested = False, set()
         if is_left and not clock.expected <= self.failed:
-            self.pass_on(now, clock)
+            self.pass_on(now, replace(clock, expected=clock.expected - accused))
         else:
             self.clock = ModelClock(Phase.VOID, 0)
 

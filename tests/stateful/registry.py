@@ -44,12 +44,12 @@ class Registry:
 
     def register_miner(self, now: int, account: str, value: int) -> Effect:
         del now
-        is_device = self.is_device(account)
-        is_barred = self.terms.mode == Mode.FULL and not is_device
+        is_full = self.terms.mode == Mode.FULL
+        is_barred = is_full and not self.is_device(account)
         if account in self.seats or is_barred or value < self.terms.min_stake:
             return None
         absence = replace(self.rests.get(account, Absence()), missed=0, suspended=False)
-        return lambda: self.seats.update({account: Seat(value, also_device=is_device, absence=absence)})
+        return lambda: self.seats.update({account: Seat(value, also_device=is_full, absence=absence)})
 
     def is_device(self, account: str) -> bool:
         return account in self.devices and self.until[self.devices.index(account)] == FOREVER

@@ -63,7 +63,7 @@ class Source:
     @cached_property
     def history(self) -> History:
         """Return what the events say of rounds, parties and models."""
-        return take_in(History(self.terms.min_stake, self.terms.committee_size), self.events)
+        return take_in(History.under(self.terms), self.events)
 
     @cached_property
     def clock(self) -> Clock:

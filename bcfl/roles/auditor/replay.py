@@ -75,7 +75,7 @@ def replay_transcript(transcript: Transcript) -> Replay:
     """Replay the events once, up to the first that contradicts those before it."""
     terms = transcript.terms
     balances = Balances(terms, transcript.domain, transcript.endowment)
-    replay = Replay(History(terms.min_stake, terms.committee_size), balances)
+    replay = Replay(History.under(terms), balances)
     case = replay.cases[GENESIS] = Case(GENESIS)
     claims: list[LogEvent] = []
     for event in transcript.events:

@@ -191,12 +191,12 @@ def test_the_bound_counts_answers(parameters: int, answers: int) -> None:
     assert longest_dispute_seconds(terms) == (answers + 1) * terms.answer_seconds
 
 
-def test_each_dispute_beyond_the_eighth_costs_twice_as_much(
+def test_each_dispute_beyond_the_eighth_costs_twice_as_much_and_sixteen_bonds_at_most(
     fixture: ProposalFixture, right: Evidence
 ) -> None:
     fixture.put_proposal(right.context)
     prices = []
-    for number in range(11):
+    for number in range(17):
         driver = DisputeDriver(fixture, right, Trees.MODEL, stands=True)
         price = fixture.federation.contract.call("dispute_price")
         assert price == dispute_price(DEEP, number, 0, 0)
@@ -204,9 +204,28 @@ def test_each_dispute_beyond_the_eighth_costs_twice_as_much(
             driver.open(price - 1)
         driver.open(price)
         prices.append(price // BOND)
-    assert prices == [1] * 8 + [2, 4, 8]
+    assert prices == [1] * 8 + [2, 4, 8] + [16] * 6
     fixture.stand(right.context, turn=1)
     assert fixture.federation.contract.call("dispute_price") == BOND  # of another proposal
+
+
+@pytest.mark.parametrize("surcharge", [0, 3])
+def test_colluders_cannot_make_a_dispute_too_dear_for_who_watches(
+    fixture: ProposalFixture, wrong: Evidence, surcharge: int
+) -> None:
+    """They keep their trees back and dispute their own proposal twenty times; sixteen bonds refute it."""
+    fixture.put_proposal(wrong.context, ALL)
+    fixture.storage.put(("docket.word", None, surcharge << 52))
+    prices = []
+    for _ in range(20):
+        prices.append(fixture.federation.contract.call("dispute_price") // BOND)
+        DisputeDriver(fixture, wrong, Trees.MODEL, COPIER, stands=True).open()
+    assert prices == [min(price << surcharge, 16) for price in [1] * 8 + [2, 4, 8] + [16] * 9]
+    watcher, stake = DisputeDriver(fixture, wrong, Trees.MODEL, stands=True), fixture.stake(0)
+    watcher.open(16 * BOND)
+    watcher.go_down(0)
+    watcher.rule(challenge_of(wrong))
+    assert credit(fixture, watcher.challenger) == 16 * BOND + stake // 4
 
 
 def test_a_lost_dispute_makes_those_of_the_next_rounds_dearer(

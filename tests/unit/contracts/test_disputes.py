@@ -269,13 +269,14 @@ def test_disputes_run_side_by_side(fixture: ProposalFixture, right: Evidence) ->
 
 
 def test_too_many_disputes() -> None:
-    """Whoever could pay the price of the 65th."""
+    """Whoever could pay the price of 4,000 that are open at once."""
     tiny = replace(DEEP, min_stake=10**6, vote_penalty=10**5, leader_penalty=10**4, reward=10**6)
     fixture = ProposalFixture(replace(tiny, challenge_bond=10**5))
     driver = DisputeDriver(fixture, fixture.evidence(5, [True] * 3), Trees.MODEL)
     driver.open()
     word = fixture.storage.get("docket.word")
-    fixture.storage.put(("docket.word", None, word & ~(0xFF << 8) | 64 << 8))
+    fixture.storage.put(("docket.word", None, word & ~0xFFF | 3_999))
+    driver.open()
     with reverts("disputes: too many"):
         driver.open()
 

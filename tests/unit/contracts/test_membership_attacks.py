@@ -6,8 +6,9 @@ from dataclasses import replace
 
 import pytest
 
-from bcfl.protocol.types import Mode, Phase
-from testkit.harness import ETHER, TERMS, Federation, account, reverts
+from bcfl.protocol.scores import Resources
+from bcfl.protocol.types import Engine, Mode, Phase
+from testkit.harness import ETHER, TERMS, Account, Federation, account, reverts
 
 LATE = account("late", 0)
 NOBODY = "0x" + "00" * 20
@@ -156,6 +157,81 @@ def test_a_miner_consents_to_be_a_device() -> None:
     federation.devices = 4
     federation.until(Phase.TALLY)
     assert {vote.voter.account: vote.voter.device for vote in federation.votes()}[key.address] == 3
+
+
+def voted_as(federation: Federation, key: Account) -> int | None:
+    """Return the device that a miner's vote of this round names."""
+    votes = federation.until(Phase.TALLY).votes()
+    return {vote.voter.account: vote.voter.device for vote in votes}[key.address]
+
+
+@pytest.mark.parametrize("owner_is_first", [False, True])
+def test_who_was_admitted_before_it_registers_consents_too(owner_is_first: bool) -> None:
+    """The owner sees a newcomer's transaction and admits its account as a device first: nothing follows."""
+    federation = Federation(devices=4, miners=3, terms=replace(TERMS, engine=Engine.RESOURCE)).open()
+    if owner_is_first:
+        federation.send(federation.owner, "register_devices", [LATE.address])
+    federation.send(LATE, "register_miner", value=ETHER)
+    federation.miner_keys.append(LATE)
+    federation.push()
+    federation.miners = 4
+    assert voted_as(federation, LATE) is None
+    for _ in range(3):
+        federation.finish()
+    storage, quality, stability, rate, _ = federation.contract.call("resources", LATE.address)
+    assert storage == quality == stability > 65_535 // 4
+    assert rate == 1
+    if owner_is_first:
+        federation.send(LATE, "accept_device")
+        federation.push()
+        assert voted_as(federation, LATE) == 4
+
+
+def test_a_miner_whose_device_is_let_go_scores_as_one_that_is_none() -> None:
+    """The owner lowers no score for ever, and no former device lives on the rate that it had."""
+    federation = Federation(4, 3, replace(TERMS, engine=Engine.RESOURCE), full=True).open().finish()
+    key = federation.miner_keys[2]
+    federation.send(federation.owner, "leave_device", key.address)
+    assert voted_as(federation, key) == 2  # until the round is over
+    federation.finish()
+    share = federation.share
+    federation.share = lambda miner, round_=None: [  # type: ignore[method-assign]
+        update for update in share(miner, round_) if update.device != 2
+    ]
+    assert voted_as(federation, key) is None
+    for _ in range(3):
+        before = Resources(*federation.contract.call("resources", key.address)[:4])
+        federation.finish()
+        after = before.after(on_time=True, available=True, accepted=True, pace=1)
+        assert after == Resources(*federation.contract.call("resources", key.address)[:4])
+        assert after.rate < before.rate
+        assert after.storage > before.storage
+
+
+def test_consent_ends_with_the_device() -> None:
+    federation = Federation(devices=3).open()
+    key = federation.miner_keys[2]
+    federation.send(federation.owner, "register_devices", [key.address])
+    federation.send(key, "accept_device")
+    federation.send(federation.owner, "leave_device", key.address)
+    with reverts("registry: not a device"):
+        federation.send(key, "accept_device")
+    federation.push()
+    assert voted_as(federation, key) is None
+    federation.finish()
+    federation.send(federation.owner, "register_devices", [key.address])
+    federation.push()
+    assert voted_as(federation, key) is None  # it returns as a device, and has not consented again
+    federation.send(key, "accept_device")
+    federation.push()
+    assert voted_as(federation, key) == 3
+
+
+def test_in_mode_full_who_registers_is_a_device_without_another_call() -> None:
+    federation = full()
+    assert [voted_as(federation, key) for key in federation.miner_keys] == [0, 1, 2]
+    with reverts("registry: already a device"):
+        federation.send(federation.miner_keys[0], "accept_device")
 
 
 def test_only_who_stays_consents() -> None:

@@ -235,8 +235,7 @@ def test_both_roles_in_one_account(device_first: bool) -> None:
     ]
     for sender, function, args, value in calls if device_first else reversed(calls):
         federation.send(sender, function, *args, value=value)
-    if not device_first:
-        federation.send(LATE, "accept_device")
+    federation.send(LATE, "accept_device")
     federation.device_keys.append(LATE)
     federation.miner_keys.append(LATE)
     federation.push()

@@ -67,6 +67,7 @@ TWINS = {
     "WINDOW_PARTS": (docket.WINDOW_PARTS, "docket.PARTS"),
     "MIN_SALT": (docket.MIN_SALT, "challenges.MAX_NUMBER"),
     "CHEAP_DISPUTES": (docket.CHEAP_DISPUTES, "docket.CHEAP"),
+    "MAX_DOUBLINGS": (docket.MAX_DOUBLINGS, "docket.MAX_DOUBLINGS"),
     "MAX_SURCHARGE": (docket.MAX_SURCHARGE, "docket.MAX_SURCHARGE"),
     "ONE": (lottery.ONE, "lottery.ONE"),
     "LN2": (lottery.LN2, "lottery.LN2"),

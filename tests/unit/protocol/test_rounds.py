@@ -95,7 +95,7 @@ def test_the_reading_is_what_the_contract_says(tmp_path: Path, seed: int) -> Non
             shuffle(local, rng, newcomers)
         local.play()
         compare(local)
-    empty = History(local.terms.min_stake, local.terms.committee_size)
+    empty = History.under(local.terms)
     history = take_in(empty, local.ledger.contract.events())
     assert history == local.history
 
