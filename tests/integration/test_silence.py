@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -10,6 +11,7 @@ import pytest
 from bcfl.federation.schedule import MINERS
 from bcfl.ledger.transcript import gather
 from bcfl.ports import ContractCall
+from bcfl.protocol.accounts import Account
 from bcfl.protocol.docket import longest_wait_seconds
 from bcfl.protocol.transcript import Transcript
 from bcfl.protocol.types import Phase
@@ -40,15 +42,30 @@ class Delayer:
         return "announced nothing"
 
 
+def record_ends(local: LocalFederation, monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """Return the times, seconds, at which anybody tries to end a dispute from now on."""
+    times, send = list[int](), local.ledger.send
+
+    def record(account: Account, calls: Sequence[ContractCall]) -> None:
+        times.extend(local.ledger.now() for call in calls if call.function == "expire")
+        send(account, calls)
+
+    monkeypatch.setattr(local.ledger, "send", record)
+    return times
+
+
 @pytest.mark.parametrize("is_delayed", [False, True])
-def test_silence_refutes_when_nobody_can_challenge_any_more(tmp_path: Path, is_delayed: bool) -> None:
-    """The watchtower ends its dispute when it may, and not before; answers are due in half of the window."""
+def test_silence_refutes_when_nobody_can_challenge_any_more(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, is_delayed: bool
+) -> None:
+    """All try to end the dispute when they may, and not before; answers are due in half of the window."""
     terms = replace(WINDOW_TERMS, answer_seconds=30)
     local = LocalFederation(tmp_path, terms=terms)
     collude(local, no_rows)
     watchtower, delayer = add_watchtower(local), Delayer(local)
     if is_delayed:
         local.schedule.parties[MINERS].append(delayer)  # type: ignore[arg-type]
+    times = record_ends(local, monkeypatch)
     local.play(2)
     events = {e.name: e for e in local.ledger.contract.events() if e.args.get("round") == FORGED_ROUND}
     refutation, proposed = events["Refuted"], events["Proposed"].timestamp
@@ -56,6 +73,7 @@ def test_silence_refutes_when_nobody_can_challenge_any_more(tmp_path: Path, is_d
     window = proposed + terms.challenge_seconds
     earliest = max(window, delayer.announced + 45) if is_delayed else window
     assert earliest <= refutation.timestamp <= earliest + 10
+    assert min(times) >= earliest - 1  # of the block before the call's
     assert refutation.timestamp <= proposed + longest_wait_seconds(terms)
     transcript = gather(local.ledger.contract)
     assert findings_of(local, transcript) == []
