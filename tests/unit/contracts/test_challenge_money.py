@@ -15,6 +15,7 @@ from bcfl.protocol.docket import (
     longest_wait_seconds,
     surcharge_after_loss,
     surcharge_at,
+    window_end,
 )
 from bcfl.protocol.evidence import Evidence
 from bcfl.protocol.types import Terms
@@ -138,15 +139,15 @@ def test_announcements_hold_a_right_dispute_no_longer_than_the_bound(
     driver.open()
     federation.chain.warp(driver.window_end - 1)
     sealed = bytes(range(32))
-    federation.send(COPIER, "announce_challenge", sealed, value=BOND)
-    announced = federation.chain.now()
-    for time in (driver.window_end, announced + 3 * fixture.part - 5):
+    (announcement,) = federation.send(COPIER, "announce_challenge", sealed, value=BOND).events
+    end = window_end(DEEP, start, [announcement.timestamp])
+    for time in (driver.window_end, end - 1):
         federation.chain.warp(max(federation.chain.now(), time))
         with reverts("disputes: an announcement waits"):
             driver.expire()
     with reverts("disputes: move too late"):
         driver.answer()
-    federation.chain.warp(announced + 3 * fixture.part)
+    federation.chain.warp(end)
     assert "Refuted" in [event.name for event in driver.expire().events]
     assert federation.chain.now() - start <= longest_wait_seconds(DEEP) + 5
     federation.send(COPIER, "settle", COPIER.address, sealed)
