@@ -37,6 +37,9 @@ class DisputeDriver:
         self.challenger = challenger or self.federation.outsider
         if not stands:
             fixture.put_proposal(evidence.context)
+        self.window_end = (
+            self.federation.clock.deadline - self.terms.attest_seconds + self.terms.challenge_seconds
+        )
         self.position = max(i for i, bit in enumerate(evidence.tally.accepted) if bit)
         update_vectors = Vectors([evidence.lanes[-1]], self.terms.leaf_lanes)
         source: Any = {Trees.MODEL: evidence.model, Trees.ROWS: evidence.rows, Trees.UPDATE: update_vectors}[
@@ -128,6 +131,13 @@ class DisputeDriver:
     def send(self, function: str, *args: Any, sender: Account = ANSWERER) -> Receipt:
         """Make a move in this dispute."""
         return self.federation.send(sender, function, self.number, *args)
+
+    def wait_out(self) -> None:
+        """Let the time run out in which a move can come; that no answer came counts after the window."""
+        state = self.state
+        self.federation.chain.warp(
+            max(state.deadline, self.window_end) if state.is_answerable else state.deadline
+        )
 
     def expire(self) -> Receipt:
         return self.send("expire", *self.fixture.votes())

@@ -163,7 +163,7 @@ def dispute_calls() -> Row:
     row["open a dispute of an update"] = driver.open().gas_used
     driver = DisputeDriver(fixture, evidence, Trees.MODEL)
     driver.open()
-    fixture.federation.chain.warp(driver.state.due)
+    driver.wait_out()
     row["refute in default of an answer"] = driver.expire().gas_used
     return row
 

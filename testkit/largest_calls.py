@@ -56,7 +56,7 @@ def slashes() -> Row:
     row["ruling in a dispute, 64 of 64 attested"] = refutation(fixture.open(challenge, right=1))
     put_attested(fixture, context, MAX_MINERS)
     dispute(fixture, challenge)
-    federation.wait(fixture.terms.answer_seconds)
+    federation.wait(max(fixture.terms.answer_seconds, fixture.terms.challenge_seconds))
     receipt = federation.send(outsider, "expire", 1, *fixture.votes())
     row["no answer in a dispute, 64 of 64 attested"] = refutation(receipt)
     return row

@@ -10,7 +10,8 @@ proposal). In turn, anybody shows what is below that node,
 
 and the challenger picks one of the nodes that were shown (`pursue`). A challenger that knows the right tree
 picks the first node that differs from it (`first_mismatch`). So a dispute of a wrong tree ends at a wrong
-leaf, for which there is a challenge, or in silence, which refutes the proposal (`expire`). A challenger that
+leaf, for which there is a challenge, or in silence, which refutes the proposal (`expire`) once it can no
+longer be challenged (`docket.window_end`). A challenger that
 lacks an update picks the nodes above any leaf: whoever has made a model of the update can show them. Padding
 is never shown: where a tree has something else there, no answer fits.
 

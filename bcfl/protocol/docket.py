@@ -6,6 +6,7 @@ three quarters of the challenge window later. So nobody can copy a challenge out
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from bcfl.protocol import merkle
@@ -66,6 +67,16 @@ def longest_wait_seconds(terms: Terms) -> int:
     """Return how long a proposal can wait to be final after it was made, whatever is held against it."""
     announced = 3 * (terms.challenge_seconds // WINDOW_PARTS)
     return terms.challenge_seconds + max(longest_dispute_seconds(terms), announced)
+
+
+def window_end(terms: Terms, proposed: int, announced: Iterable[int]) -> int:
+    """Return the time from which a proposal can become final, or silence refutes it.
+
+    `proposed` and `announced` are when it was made, and when challenges of it were announced: whoever can
+    show that it is wrong goes first.
+    """
+    part = terms.challenge_seconds // WINDOW_PARTS
+    return max([proposed + terms.challenge_seconds, *(time + 3 * part for time in announced)])
 
 
 def dispute_price(terms: Terms, opened: int, surcharge: int, base_fee: int) -> int:

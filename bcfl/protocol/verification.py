@@ -147,18 +147,19 @@ def own_position(voter: Voter, devices: Sequence[int]) -> int | None:
 def majority(votes: Sequence[Vote], devices: Sequence[int], electorate: Electorate) -> tuple[bool, ...]:
     """Return which updates are accepted by as much as decides, whoever is absent.
 
-    No vote counts on the voter's own update, and that needs as much of the others.
+    No vote counts on the voter's own update; half of the others, or two thirds, is enough to accept it.
     """
     result = []
     for position in range(len(devices)):
-        others = electorate
+        own: int | None = None
         weight = 0
         for vote in votes:
             if own_position(vote.voter, devices) == position:
-                others = electorate.without(vote.voter.weight)
+                own = vote.voter.weight
             elif vote.opening.verdicts[position] is Verdict.ACCEPTED:
                 weight += vote.voter.weight
-        result.append(others.decides(weight))
+        accepted = electorate.decides(weight) if own is None else electorate.accepts_own(weight, own)
+        result.append(accepted)
     return tuple(result)
 
 
@@ -173,7 +174,10 @@ def matches(vote: Vote, accepted: Sequence[bool], devices: Sequence[int]) -> int
 
 
 def unavailable(votes: Sequence[Vote], devices: Sequence[int]) -> tuple[bool, ...]:
-    """Return which updates more revealed weight could not get than got, voters' own ones left out."""
+    """Return which updates more revealed weight could not get than got, voters' own ones left out.
+
+    A tie does not count: it would speak against the voter whose update it is.
+    """
     result = []
     for position in range(len(devices)):
         balance = 0

@@ -26,9 +26,9 @@ def majority(
     word: uint256,
     whole: uint256,
     is_committee: bool,
-) -> uint256:
+) -> (uint256, uint256):
     """
-    @notice The updates that so much weight accepts as decides.
+    @notice The updates that so much weight accepts as decides, and the voters' own ones that lack one vote more.
     @param voters Who voted.
     @param column Their verdicts on these updates.
     @param owns The positions of their own updates.

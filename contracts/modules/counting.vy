@@ -22,11 +22,14 @@ def _majority(
     word: uint256,
     whole: uint256,
     is_committee: bool,
-) -> uint256:
+) -> (uint256, uint256):
     """
-    @notice The updates that so much weight accepts as decides, 256 at a time.
-    @dev    More than half of all but the voter's own weight accepts an update if 2 * accepting + own > whole, more
-            than two thirds if 3 * accepting + 2 * own > 2 * whole.
+    @notice The updates that so much weight accepts as decides, 256 at a time, a voter's own left out of both sides;
+            and the voters' own updates that just half of the others, or just two thirds, accept.
+    @dev    More than half of the others accepts an update if 2 * accepting + own > whole, more than two thirds if
+            3 * accepting + 2 * own > 2 * whole. A tie comes to more than half of all together with the own weight,
+            because 2 * (accepting + own) = whole + own; and so for two thirds. So the tally takes it for accepted:
+            else one of three could keep out both others.
     @param voters Who voted.
     @param column Their verdicts on these updates.
     @param owns The positions of their own updates.
@@ -42,9 +45,11 @@ def _majority(
         own_factor = 2
         limit = 2 * whole
     digits: uint256[DIGITS] = empty(uint256[DIGITS])
+    owned: uint256 = 0
     for i: uint256 in range(len(voters), bound=MAX_VOTES):
         own: uint256 = self._own_bit(owns[i], word)
         yes: uint256 = column[i] & ~own
+        owned |= own
         carry: uint256 = 0
         accepting: uint256 = packing._weight(voters[i]) * yes_factor
         abstaining: uint256 = packing._weight(voters[i]) * own_factor
@@ -71,7 +76,7 @@ def _majority(
         else:
             more |= equal & digits[k]
             equal &= ~digits[k]
-    return more
+    return more, equal & owned
 
 
 @internal

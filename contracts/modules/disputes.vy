@@ -195,7 +195,8 @@ def expire(
     bodies: DynArray[bytes32, constants.MAX_MINERS],
 ):
     """
-    @notice Ends a dispute in which the next move did not come in time, or whose proposal is gone; anybody may.
+    @notice Ends a dispute in which the next move did not come in time, or whose proposal is gone; anybody may. That
+            no answer came refutes the proposal when nobody can challenge it any more.
     @param number The dispute.
     @param voters Who voted in the round, in the order of unveiling; needed where an answer did not come.
     @param bodies What they voted.
@@ -210,6 +211,9 @@ def expire(
         self._lose(number)
         return
     assert docket._passed(dispute.due, dispute.block), "disputes: not yet due"
+    # Whoever can show a wrong place goes first: silence costs less, so colluders would rather be silent.
+    assert docket._window_over(rounds.clock), "disputes: window open"
+    assert docket._all_opened(), "disputes: an announcement waits"
     assert verification._chain(voters, bodies) == verification.votes, "proposals: not the votes of this round"
     self._win(number, refutations.SILENCE, voters)
 

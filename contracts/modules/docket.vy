@@ -119,11 +119,17 @@ def _waits(clock: uint256, lead: uint256) -> bool:
     """
     if lead & election.HELD == 0:
         return False
+    return self.word & OPEN != 0 or not self._all_opened()
+
+
+@internal
+@view
+def _all_opened() -> bool:
+    """
+    @notice Whether every announcement had its time; asked where something is held against the proposal that stands.
+    """
     word: uint256 = self.word
-    if word & OPEN != 0:
-        return True
-    since: uint256 = (word >> ANNOUNCED) & constants.MASK32
-    return not self._passed((word >> PENDING) & constants.MASK36, since)
+    return self._passed((word >> PENDING) & constants.MASK36, (word >> ANNOUNCED) & constants.MASK32)
 
 
 @external

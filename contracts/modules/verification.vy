@@ -4,7 +4,7 @@
 @license Apache-2.0
 @notice Verdicts are committed to, unveiled, and counted by weight. An update is accepted by more than half of
         all active weight, or by two thirds of a committee, whoever is absent; a miner's own update
-        is judged by the others. Where the engine is RESOURCE, the votes also say which updates
+        is judged by the others, of whom half, or two thirds, is enough. Where the engine is RESOURCE, the votes also say which updates
         could not be had, and the tally notes what the round has shown of everybody.
 """
 
@@ -204,7 +204,10 @@ def tally(
         column: DynArray[uint256, MAX_VOTES] = []
         for i: uint256 in range(len(voters), bound=MAX_VOTES):
             column.append(verdicts[i * row + word])
-        bits: uint256 = counting._majority(voters, column, owns, word, whole, is_committee) & mask
+        bits: uint256 = 0
+        tied: uint256 = 0
+        bits, tied = counting._majority(voters, column, owns, word, whole, is_committee)
+        bits = (bits | tied) & mask
         result.accepted.append(bits)
         passed += counting._ones(bits)
         for i: uint256 in range(len(voters), bound=MAX_VOTES):
@@ -236,7 +239,9 @@ def tally(
             column: DynArray[uint256, MAX_VOTES] = []
             for i: uint256 in range(len(voters), bound=MAX_VOTES):
                 column.append(verdicts[i * row + words + word])
-            missed[word] = counting._majority(voters, column, owns, word, weight, False)
+            # A tie would speak against the miner here: it does not count.
+            tied: uint256 = 0
+            missed[word], tied = counting._majority(voters, column, owns, word, weight, False)
         for i: uint256 in range(len(voters), bound=MAX_VOTES):
             own: uint256 = owns[i]
             update: uint256 = 0

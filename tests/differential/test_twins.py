@@ -161,7 +161,7 @@ def test_majority(
     masks = verification.pack_accepted(verification.majority(votes, range(size), electorate))
     columns = list(zip(*[verification.pack_accepted(row) for row in rows], strict=True))
     for place, column in enumerate(columns):
-        accepted_word = contract_of("VerificationMock").call(
+        more, tied = contract_of("VerificationMock").call(
             "majority",
             [voter.word for voter in voters],
             column,
@@ -171,7 +171,37 @@ def test_majority(
             is_committee,
         )
         mask = (1 << min(256, size - 256 * place)) - 1
-        assert accepted_word & mask == masks[place]
+        assert (more | tied) & mask == masks[place]
+        assert more & tied == 0
+
+
+@given(elections())
+@some
+def test_ties_do_not_count_for_what_was_missed(
+    election: tuple[list[Voter], list[list[bool]], list[int | None]],
+) -> None:
+    """Missed is what more of the voters, the update's own left out, could not get than got."""
+    voters, rows, positions = election
+    votes = [
+        Vote(
+            voter,
+            Opening(1, voter.account, tuple(Verdict.UNAVAILABLE if no else Verdict.TIME for no in row), b""),
+        )
+        for voter, row in zip(voters, rows, strict=True)
+    ]
+    size = len(rows[0])
+    masks = verification.pack_accepted(verification.unavailable(votes, range(size)))
+    for place, column in enumerate(zip(*[verification.pack_accepted(row) for row in rows], strict=True)):
+        more, _ = contract_of("VerificationMock").call(
+            "majority",
+            [voter.word for voter in voters],
+            column,
+            [NOT_MINE if position is None else position for position in positions],
+            place,
+            sum(voter.weight for voter in voters),
+            False,
+        )
+        assert more & (1 << min(256, size - 256 * place)) - 1 == masks[place]
 
 
 @given(st.lists(st.integers(0, 15), min_size=1, max_size=1024), st.integers(0, 3))

@@ -266,8 +266,16 @@ class Challengers(Leaders):
                 return
             self.move_on(dispute, child, seed)
         if number in self.model.disputes:
-            self.f.chain.warp(max(self.now, self.model.disputes[number].state.deadline))
+            self.wait_out(number)
+
+    def wait_out(self, number: int) -> None:
+        """Let the time run out in which a dispute can go on; meanwhile it cannot be ended."""
+        state = self.model.disputes[number].state
+        for time in (state.deadline - 2, state.deadline, self.model.end_time(state)):
+            self.f.chain.warp(max(self.now, time))
             self.end_dispute(number)
+            if number not in self.model.disputes:
+                return
 
     def move_on(self, dispute: OpenDispute, child: int, seed: int) -> None:
         if dispute.state.is_answerable:
@@ -309,7 +317,6 @@ class Challengers(Leaders):
         while self.model.clock.phase is Phase.ATTEST and self.model.waits(self.now):
             numbers = [n for n, dispute in self.model.disputes.items() if dispute.name == self.model.name]
             if numbers:
-                self.f.chain.warp(max(self.now, self.model.disputes[numbers[0]].state.deadline))
-                self.end_dispute(numbers[0])
+                self.wait_out(numbers[0])
             else:
                 self.f.chain.warp(max(self.now, self.model.pending))

@@ -161,11 +161,20 @@ class Docket(Proposals):
             return None
         if not self.stands(dispute.name):
             return lambda: self.give_back(number)
-        if now < dispute.state.deadline:
+        if now < self.end_time(dispute.state):
             return None
         if dispute.state.expire(now):
             return lambda: self.win(now, number, Form.SILENCE)
         return lambda: self.lose(number)
+
+    def end_time(self, state: Dispute) -> int:
+        """Return the time from which a dispute of the proposal that stands ends if no move comes.
+
+        Silence refutes nothing that may still be challenged.
+        """
+        pending = self.pending if self.held == self.name else 0
+        window = max(self.proposed + self.terms.challenge_seconds, pending)
+        return max(state.deadline, window) if state.is_answerable else state.deadline
 
     def give_back(self, number: int) -> None:
         dispute = self.disputes.pop(number)

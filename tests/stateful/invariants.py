@@ -262,7 +262,7 @@ class Invariants:
     def a_proposal_waits_no_longer_than_its_bound(self) -> None:
         bound = self.model.proposed + longest_wait_seconds(self.terms)
         for dispute in self.model.disputes.values():
-            assert not self.model.stands(dispute.name) or dispute.state.deadline <= bound
+            assert not self.model.stands(dispute.name) or self.model.end_time(dispute.state) <= bound
         assert self.model.held != self.model.name or self.model.pending <= bound
 
     @invariant()

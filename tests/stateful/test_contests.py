@@ -89,6 +89,23 @@ def unanswered() -> Machine:
     return machine
 
 
+def overtaken_by_nobody() -> Machine:
+    """Colluders let a dispute of their own run out; who announces meanwhile goes first."""
+    machine = standing(LANE, ALL)
+    machine.dispute(OTHER, Trees.MODEL)
+    number, model = machine.model.dispute_count, machine.model
+    machine.f.chain.warp(model.disputes[number].state.deadline)
+    machine.end_dispute(number)  # the window is open
+    machine.f.chain.warp(model.proposed + machine.f.terms.challenge_seconds - 2)
+    machine.announce(CHALLENGER, 1)
+    machine.f.chain.warp(model.proposed + machine.f.terms.challenge_seconds)
+    machine.end_dispute(number)  # an announcement waits
+    machine.f.wait(machine.f.terms.challenge_seconds // 4)
+    machine.open(None)
+    machine.end_dispute(number)
+    return machine
+
+
 def given_up_at_a_node() -> Machine:
     machine = standing(RIGHT, ALL)
     machine.argue(OUTSIDER, Trees.ROWS, 2, 0, 1)
@@ -124,6 +141,10 @@ ENDS: dict[Callable[[], Machine], set[str]] = {
         "dispute of ROWS, ROWS ended, bond back: True",
     },
     unanswered: {"silence: Refuted, 3 slashed, then VOID"},
+    overtaken_by_nobody: {
+        "challenge: Refuted, 3 slashed, then VOID",
+        "dispute of MODEL, ANSWER ended, bond back: True",
+    },
     given_up_at_a_node: {"dispute of ROWS, PICK ended, bond back: False"},
     given_up_at_a_leaf: {"dispute of UPDATE, RULE ended, bond back: False"},
     ruled_wrong: {"ruling: Refuted, 3 slashed, then VOID"},

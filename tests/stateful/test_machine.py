@@ -34,7 +34,7 @@ SHORT = replace(
     min_updates=2, max_samples=1000, exit_rounds=1, pow_target=2**255, challenge_seconds=20,
     challenge_bond=STAKE // 10, commit_seconds=60, reveal_seconds=60, vote_seconds=60,
     unveil_seconds=60, tally_seconds=60, elect_seconds=60, propose_seconds=10, attest_seconds=60,
-    answer_seconds=20, parameters=40, leaf_lanes=16, exit_seconds=600, absence_seconds=1_400,
+    answer_seconds=10, parameters=40, leaf_lanes=16, exit_seconds=600, absence_seconds=1_400,
 )  # fmt: skip
 masks = st.integers(0, 7)
 wishes = st.sampled_from([None, None, *Engine])

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
+from bcfl.protocol import docket
+from bcfl.protocol.challenges import Form
 from bcfl.protocol.event import LogEvent
 from bcfl.protocol.rounds import Round
 from bcfl.protocol.types import Engine, Terms, VoidReason
@@ -199,6 +201,8 @@ class Turns:
             yield "challenges", "a proposal is refuted that nobody has made"
         else:
             yield from self._check_slashes(turn)
+            if ending.args["form"] == Form.SILENCE and ending.timestamp < self._window_end(turn):
+                yield "deadlines.challenge", "silence refutes what could still be challenged"
 
     def _check_penalty(self, turn: Turn) -> Iterator[Issue]:
         """Check that a leader pays who proposed nothing, but not for want of support."""
@@ -220,7 +224,7 @@ class Turns:
             start, seconds = turn.proposal, self.terms.attest_seconds
             if self._has_support(turn):
                 yield "attestations", "an attested proposal is passed over"
-        if skip.timestamp < max(start.timestamp + seconds, self._pending(turn)):
+        if skip.timestamp < max(start.timestamp + seconds, self._window_end(turn)):
             yield "deadlines.skip", f"{turn.leader} loses its turn before its time"
 
     def _check_final(self, turn: Turn) -> Iterator[Issue]:
@@ -237,13 +241,15 @@ class Turns:
             yield "attestations", "not enough of the voting weight attested"
         if block.args["attested"] != self._mask(turn):
             yield "block.attested", "it does not name just those who attested"
-        if block.timestamp < max(proposal.timestamp + self.terms.challenge_seconds, self._pending(turn)):
+        if block.timestamp < self._window_end(turn):
             yield "deadlines.challenge", "the window for challenges was still open"
 
-    def _pending(self, turn: Turn) -> int:
-        """Return until when the last announced challenge of a turn may be opened, in seconds."""
-        times = [event.timestamp for event in turn.announcements]
-        return max(times) + 3 * (self.terms.challenge_seconds // 4) if times else 0
+    def _window_end(self, turn: Turn) -> int:
+        """Return until when what was proposed in a turn may be challenged, in seconds."""
+        if turn.proposal is None:
+            return 0
+        announced = [event.timestamp for event in turn.announcements]
+        return docket.window_end(self.terms, turn.proposal.timestamp, announced)
 
     def _mask(self, turn: Turn) -> int:
         """Return the mask of the seats of those who attested."""

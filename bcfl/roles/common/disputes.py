@@ -9,7 +9,7 @@ from bcfl.protocol.evidence import Vectors
 from bcfl.protocol.limits import LEVELS
 from bcfl.protocol.rounds import Round
 from bcfl.protocol.types import Terms
-from bcfl.roles.common.snapshot import RoundSnapshot
+from bcfl.roles.common.snapshot import RoundSnapshot, window_end
 
 
 def nodes_below(tree: Vectors, state: Dispute, terms: Terms) -> list[bytes]:
@@ -19,6 +19,11 @@ def nodes_below(tree: Vectors, state: Dispute, terms: Terms) -> list[bytes]:
     places = range(first, first + state.due_nodes(terms))
     height = state.height - levels
     return [merkle.rows_node(tree.vectors, tree.leaf_lanes, height, place) for place in places]
+
+
+def expires(snapshot: RoundSnapshot, state: Dispute) -> int:
+    """Return the time from which a dispute can be ended if no move comes: challenges go before silence."""
+    return max(state.deadline, window_end(snapshot)) if state.is_answerable else state.deadline
 
 
 def expiry(snapshot: RoundSnapshot, number: int) -> ContractCall:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from bcfl.ports import Ledger
+from bcfl.protocol import docket
 from bcfl.protocol.docket import WINDOW_PARTS
 from bcfl.protocol.rounds import History, Round
 from bcfl.protocol.types import Clock, Phase, Terms
@@ -97,6 +98,13 @@ def _next_in_attest(snapshot: RoundSnapshot) -> int:
     times += [event.timestamp + 3 * part for event in proposal.announcements]
     change = min((time for time in times if time > now), default=now + 1)
     return min(change, now + TURN_SECONDS) if proposal.in_dispute else change
+
+
+def window_end(snapshot: RoundSnapshot) -> int:
+    """Return the time from which the proposal that stands can become final, or silence refutes it."""
+    start = snapshot.clock.deadline - snapshot.terms.attest_seconds
+    announced = [event.timestamp for event in snapshot.current.proposals[-1].announcements]
+    return docket.window_end(snapshot.terms, start, announced)
 
 
 def _share_times(start: int, seconds: int) -> list[int]:

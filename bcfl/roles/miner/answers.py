@@ -18,7 +18,7 @@ from bcfl.protocol.evidence import Vectors
 from bcfl.protocol.fixedpoint import Lanes
 from bcfl.protocol.rounds import Proposal
 from bcfl.roles.common.archive import Archive
-from bcfl.roles.common.disputes import expiry, nodes_below, open_disputes
+from bcfl.roles.common.disputes import expires, expiry, nodes_below, open_disputes
 from bcfl.roles.common.snapshot import TURN_SECONDS, RoundSnapshot
 from bcfl.roles.miner.context import MinerContext
 
@@ -65,7 +65,7 @@ class Answers:
 
     def _move(self, snapshot: RoundSnapshot, state: Dispute) -> str | None:
         if snapshot.now >= state.deadline:
-            if not self.context.my_turn(snapshot):
+            if snapshot.now < expires(snapshot, state) or not self.context.my_turn(snapshot):
                 return None
             self.context.send(expiry(snapshot, state.number))
             return "ended a dispute that nobody went on with"

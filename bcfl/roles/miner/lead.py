@@ -11,7 +11,7 @@ from bcfl.protocol.challenges import proposal_digest
 from bcfl.protocol.rounds import Proposal
 from bcfl.roles.common.aggregation import NewModel
 from bcfl.roles.common.archive import Archive
-from bcfl.roles.common.snapshot import RoundSnapshot
+from bcfl.roles.common.snapshot import RoundSnapshot, window_end
 from bcfl.roles.miner.answers import Answers
 from bcfl.roles.miner.context import MinerContext
 
@@ -63,7 +63,7 @@ class Lead:
         current, proposal = snapshot.current, snapshot.current.proposals[-1]
         if proposal.in_dispute and (text := self.answers.act(snapshot)):
             return text
-        is_over = not proposal.in_dispute and snapshot.now >= self._end_of_window(snapshot, proposal)
+        is_over = not proposal.in_dispute and snapshot.now >= window_end(snapshot)
         finalize = ContractCall("finalize", proposal.fields, optional=True)
         if is_over and current.has_support(proposal.attested):
             if not self.context.my_turn(snapshot):
@@ -97,14 +97,6 @@ class Lead:
         if address in proposal.attested or address in current.slashed:
             return False
         return address in current.weights()
-
-    @staticmethod
-    def _end_of_window(snapshot: RoundSnapshot, proposal: Proposal) -> int:
-        """Return when the proposal can become final, or be passed over, unless a dispute is open."""
-        window = snapshot.terms.challenge_seconds
-        start = snapshot.clock.deadline - snapshot.terms.attest_seconds
-        openings = (event.timestamp + 3 * (window // 4) for event in proposal.announcements)
-        return max(start + window, *openings, start)
 
     def advance(self, snapshot: RoundSnapshot) -> str | None:
         """Open the next round after a void one."""

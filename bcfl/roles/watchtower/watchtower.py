@@ -21,7 +21,7 @@ from bcfl.protocol.disputes import Course, State, update_args
 from bcfl.protocol.rounds import Proposal, Submission
 from bcfl.protocol.types import Phase
 from bcfl.roles.common.archive import Archive
-from bcfl.roles.common.disputes import disputes_of, expiry
+from bcfl.roles.common.disputes import disputes_of, expires, expiry
 from bcfl.roles.common.snapshot import RoundSnapshot, take_snapshot
 from bcfl.roles.watchtower.openings import Openings, digest_of, tally_of
 from bcfl.roles.watchtower.recomputation import Judgement, Recomputation
@@ -147,7 +147,7 @@ class Watchtower:
     def _go_on(self, snapshot: RoundSnapshot, proposal: Proposal, course: Course) -> str | None:
         """Make the move that is due in a dispute of its own."""
         state = course.state
-        if state.is_answerable and snapshot.now >= state.deadline:
+        if state.is_answerable and snapshot.now >= expires(snapshot, state):
             self._send(expiry(snapshot, state.number))
             return "ended a dispute that nobody answered"
         if state.is_answerable or snapshot.now >= state.deadline:

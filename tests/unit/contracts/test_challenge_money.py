@@ -15,6 +15,7 @@ from bcfl.protocol.docket import (
     longest_wait_seconds,
     surcharge_after_loss,
     surcharge_at,
+    window_end,
 )
 from bcfl.protocol.evidence import Evidence
 from bcfl.protocol.types import Terms
@@ -22,7 +23,7 @@ from testkit.dispute_driver import DisputeDriver
 from testkit.forged_proposals import case_of, with_model
 from testkit.harness import CHALLENGED, Account, account, reverts
 from testkit.proposal_fixture import SALT, ProposalFixture
-from tests.unit.contracts.dispute_checks import check_balance
+from tests.unit.contracts.dispute_checks import check_balance, check_bond_goes_back
 
 DEEP = PROPOSAL_TERMS = replace(CHALLENGED, parameters=16 * 700, leaf_lanes=16, max_updates=64)
 BOND = DEEP.challenge_bond
@@ -37,6 +38,10 @@ def right(fixture: ProposalFixture) -> Evidence:
 
 @pytest.fixture
 def wrong(right: Evidence) -> Evidence:
+    return wrong_proposal(right)
+
+
+def wrong_proposal(right: Evidence) -> Evidence:
     model = case_of(right).model()
     model[7] += 1
     proposal = with_model(right, model)
@@ -84,11 +89,7 @@ def test_a_copied_challenge_wins_nothing(fixture: ProposalFixture, wrong: Eviden
 def test_who_refutes_itself_gets_back_a_quarter_of_one_stake(attested: int) -> None:
     """A coalition whose accomplice announces first loses all else, and the pool gets none of it."""
     fixture = ProposalFixture(DEEP, miners=5)
-    right = fixture.evidence(5, [True] * 3)
-    model = case_of(right).model()
-    model[7] += 1
-    wrong = with_model(right, model)
-    assert wrong is not None
+    wrong = wrong_proposal(fixture.evidence(5, [True] * 3))
     fixture.put_proposal(wrong.context, attested)
     stake, before = fixture.stake(0), fixture.federation.money()
     fixture.announce(challenge_of(wrong), COPIER)
@@ -100,6 +101,59 @@ def test_who_refutes_itself_gets_back_a_quarter_of_one_stake(attested: int) -> N
     balance, stakes, owed, pool = fixture.federation.money()
     assert (before[1] - stakes, owed - before[2], pool - before[3]) == (lost, BOND + stake // 4, 0)
     assert balance == stakes + owed + pool
+
+
+@pytest.mark.parametrize("answer_seconds", [300, 600, 1200])
+def test_who_lets_its_own_dispute_run_out_overtakes_no_challenge(answer_seconds: int) -> None:
+    """Three collude, one of them disputes at once and nobody answers: silence would cost half as much."""
+    terms = replace(DEEP, answer_seconds=answer_seconds, propose_seconds=300)
+    fixture = ProposalFixture(terms, miners=5)
+    wrong = wrong_proposal(fixture.evidence(5, [True] * 3))
+    fixture.put_proposal(wrong.context, ALL)
+    federation, challenge, stake = fixture.federation, challenge_of(wrong), fixture.stake(0)
+    driver = DisputeDriver(fixture, wrong, Trees.MODEL, COPIER, stands=True)
+    driver.open()
+    federation.chain.warp(driver.window_end - 10)
+    if answer_seconds < terms.challenge_seconds:
+        with reverts("disputes: window open"):
+            driver.expire()
+    fixture.announce(challenge)  # in the last seconds of the window
+    driver.wait_out()
+    with reverts("disputes: an announcement waits"):
+        driver.expire()
+    federation.wait(fixture.part)
+    fixture.open(challenge)
+    assert credit(fixture, federation.outsider) == BOND + stake // 4
+    left = stake - stake * DEEP.attest_slash // 10_000
+    assert [fixture.stake(seat) for seat in range(5)] == [0, left, left, stake, stake]
+    check_bond_goes_back(driver)
+    assert credit(fixture, COPIER) == BOND
+
+
+def test_announcements_hold_a_right_dispute_no_longer_than_the_bound(
+    fixture: ProposalFixture, right: Evidence
+) -> None:
+    """It wins when the last of them had its time; their bonds come back, as after every refutation."""
+    driver = DisputeDriver(fixture, right, Trees.MODEL)
+    federation, start, stake = fixture.federation, fixture.federation.chain.now(), fixture.stake(0)
+    driver.open()
+    federation.chain.warp(driver.window_end - 1)
+    sealed = bytes(range(32))
+    (announcement,) = federation.send(COPIER, "announce_challenge", sealed, value=BOND).events
+    end = window_end(DEEP, start, [announcement.timestamp])
+    for time in (driver.window_end, end - 1):
+        federation.chain.warp(max(federation.chain.now(), time))
+        with reverts("disputes: an announcement waits"):
+            driver.expire()
+    with reverts("disputes: move too late"):
+        driver.answer()
+    federation.chain.warp(end)
+    assert "Refuted" in [event.name for event in driver.expire().events]
+    assert federation.chain.now() - start <= longest_wait_seconds(DEEP) + 5
+    federation.send(COPIER, "settle", COPIER.address, sealed)
+    assert credit(fixture, COPIER) == BOND
+    assert credit(fixture, driver.challenger) == BOND + stake // 2 // 4
+    check_balance(driver)
 
 
 def test_a_right_dispute_costs_no_bond_and_nobody_takes_its_leaf(

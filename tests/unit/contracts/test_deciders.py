@@ -57,15 +57,16 @@ def test_half_of_active_weight_neither_finds_a_quorum_nor_finalizes() -> None:
 
 
 def test_the_own_weight_is_left_out_of_both_sides() -> None:
-    """Weights 2, 2, 3: on the update of the third, three of four would do, and two of four do not."""
-    stakes = (2 * ETHER, 2 * ETHER, 3 * ETHER)
-    federation = Federation(3, 3, stakes=stakes, full=True).open()
-    order = {update.device: place for place, update in enumerate(federation.until(Phase.VOTE).updates())}
-    row = [NO if place == order[2] else YES for place in range(3)]
-    vote(federation, {0: [YES] * 3, 1: row, 2: [YES] * 3})
-    federation.tally()
-    accepted = federation.round_events("Tallied")[0]["accepted"][0]
-    assert accepted == 0b111 & ~(1 << order[2])
+    """On the update of the third, half of the others do, whatever it says itself; less does not."""
+    for second, is_accepted in ((2, True), (3, False)):
+        stakes = (2 * ETHER, second * ETHER, 3 * ETHER)
+        federation = Federation(3, 3, stakes=stakes, full=True).open()
+        order = {update.device: place for place, update in enumerate(federation.until(Phase.VOTE).updates())}
+        row = [NO if place == order[2] else YES for place in range(3)]
+        vote(federation, {0: [YES] * 3, 1: row, 2: row if is_accepted else [YES] * 3})
+        federation.tally()
+        accepted = federation.round_events("Tallied")[0]["accepted"][0]
+        assert accepted == 0b111 & ~(0 if is_accepted else 1 << order[2])
 
 
 def test_to_see_the_others_votes_and_then_keep_the_own_one_costs_more_than_it_earns() -> None:

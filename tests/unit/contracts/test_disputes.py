@@ -93,6 +93,9 @@ def test_nobody_answers(fixture: ProposalFixture, right: Evidence, tree: Trees) 
     federation.chain.warp(driver.state.due)
     with reverts("disputes: move too late"):
         driver.answer()
+    with reverts("disputes: window open"):
+        driver.expire()
+    driver.wait_out()
     fixture.votes()
     with reverts("proposals: not the votes of this round"):
         driver.send("expire", [], [])
@@ -118,7 +121,7 @@ def test_who_attested_pays_a_tenth_for_silence(slash: int, part: int) -> None:
     fixture.stand(driver.evidence.context, 0b00011)
     stake = fixture.stake(0)
     driver.open()
-    driver.federation.chain.warp(driver.state.due)
+    driver.wait_out()
     amounts = [e.args["amount"] for e in driver.expire().events if e.name == "Penalized"]
     assert amounts == [stake // 2, stake * part // 10_000]
     check_balance(driver)
@@ -262,7 +265,7 @@ def test_disputes_run_side_by_side(fixture: ProposalFixture, right: Evidence) ->
     drivers[0].answer()
     drivers[0].pursue(0)
     assert [driver.state.state for driver in drivers] == [State.ANSWER, State.PICK, State.ANSWER]
-    drivers[0].federation.chain.warp(drivers[2].state.due)
+    drivers[2].wait_out()
     assert drivers[2].expire().events[1].name == "Refuted"
     for driver in drivers[:2]:
         check_bond_goes_back(driver)

@@ -141,7 +141,7 @@ def test_silence_refutes_and_costs_half_of_the_stake(fixture: ProposalFixture, r
     driver = DisputeDriver(fixture, right, Trees.UPDATE)
     driver.open()
     before, stake = driver.federation.money(), fixture.stake(0)
-    driver.federation.chain.warp(driver.state.due)
+    driver.wait_out()
     end, refutation, *_ = driver.expire().events
     assert (end.name, end.args["returned"]) == ("DisputeEnded", True)
     assert (refutation.name, refutation.args["form"]) == ("Refuted", Form.SILENCE)
