@@ -160,7 +160,8 @@ def put_stakes(fixture: ProposalFixture, stakes: int) -> None:
 
 def claims() -> Row:
     """Return the gas of first claims by miners: of the largest round, and as many as fit a call."""
-    fixture, *_ = full_house()
+    fixture, context, _ = full_house()
+    fixture.put_proposal(context)
     largest = lone_place(fixture, MAX_UPDATES)[1].tally
     small = replace(
         largest,
