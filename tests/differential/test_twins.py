@@ -131,15 +131,20 @@ def elections(draw: st.DrawFn) -> tuple[list[Voter], list[list[bool]], list[int 
     positions = draw(st.lists(st.sampled_from(range(size)), unique=True, max_size=min(count, size)))
     seed = draw(st.randoms(use_true_random=False))
     share = draw(st.sampled_from([0.0, 0.3, 0.5, 0.9, 1.0]))
+    equal = draw(st.one_of(st.none(), weights))  # so that there are ties
     voters = [
-        Voter(digest("voter", i)[:20].hex(), draw(weights), positions[i] if i < len(positions) else None)
+        Voter(
+            digest("voter", i)[:20].hex(),
+            equal or draw(weights),
+            positions[i] if i < len(positions) else None,
+        )
         for i in range(count)
     ]
     rows = [[seed.random() < share for _ in range(size)] for _ in voters]
     return voters, rows, [voter.device for voter in voters]
 
 
-@given(elections(), st.integers(0, 2**18), st.booleans())
+@given(elections(), st.one_of(st.integers(0, 3), st.integers(0, 2**18)), st.booleans())
 @some
 def test_majority(
     election: tuple[list[Voter], list[list[bool]], list[int | None]], absent: int, is_committee: bool
