@@ -15,10 +15,10 @@ from tests.local_federation import LocalFederation
 
 
 class Griefer:
-    """Disputes every right proposal once, and always asks for the first node, or falls silent."""
+    """Disputes every right proposal `count` times, and always asks for the first node, or falls silent."""
 
-    def __init__(self, local: LocalFederation, tree: Trees, moves: int) -> None:
-        self.local, self.tree, self.moves = local, tree, moves
+    def __init__(self, local: LocalFederation, tree: Trees, moves: int, count: int = 1) -> None:
+        self.local, self.tree, self.moves, self.count = local, tree, moves, count
         self.account = local.device_accounts[-1]
         self.rounds: set[int] = set()
 
@@ -33,6 +33,9 @@ class Griefer:
             name, fields = "dispute", (*proposal.content, int(self.tree))
             if self.tree is Trees.UPDATE:
                 name, fields = "dispute_update", self.opening(snapshot)
+            for _ in range(self.count - 1):
+                price = self.local.ledger.dispute_price()
+                self.local.ledger.send(self.account, [ContractCall(name, fields, price)])
             call = ContractCall(name, fields, self.local.ledger.dispute_price())
         elif self.moves and disputes and disputes[-1].state.state is State.PICK:
             self.moves -= 1

@@ -33,3 +33,20 @@ def test_an_honest_leader_is_disputed(tmp_path: Path, tree: Trees, moves: int) -
     assert paid == authors  # whoever answered
     assert local.ledger.contract.call("credits", griefer.account.address) == 0
     assert audit_findings(local) == [()] * 4
+
+
+def test_many_disputes_at_once_are_answered_by_all_miners(tmp_path: Path) -> None:
+    """Each miner answers its share, several in a transaction; nobody who keeps the rules loses anything."""
+    local = LocalFederation(tmp_path, terms=WINDOW_TERMS)
+    griefer = Griefer(local, Trees.ROWS, moves=0, count=24)
+    local.schedule.parties[MINERS].append(griefer)  # type: ignore[arg-type]
+    stakes = {a: m.stake for a, m in local.history.miners.items()}
+    round_ = local.play()
+    assert (round_.status, round_.refutations, round_.skipped) == ("finalized", [], [])
+    assert {a: m.stake for a, m in local.history.miners.items()} == stakes
+    answers = list(local.ledger.contract.events(name="NodesShown"))
+    assert len(answers) == 24
+    assert {event.args["answerer"] for event in answers} == set(stakes)
+    assert len({event.transaction for event in answers}) < 24
+    assert local.ledger.contract.call("credits", griefer.account.address) == 0
+    assert audit_findings(local) == [()] * 3

@@ -1,7 +1,8 @@
 """Answer disputes about a right proposal, and end those in which no move came in time.
 
 Everybody can recompute a right proposal. Silence costs its author the most, so the author answers first; the
-other miners, who attested it, do so one after the other in the second half of the time. Challenges of a wrong
+other miners, who attested it, do so one after the other in the second half of the time. Where many disputes
+are open, each miner answers its share of them at once, several in a transaction. Challenges of a wrong
 proposal are left to those who made it.
 """
 
@@ -23,6 +24,10 @@ from bcfl.roles.common.snapshot import TURN_SECONDS, RoundSnapshot
 from bcfl.roles.miner.context import MinerContext
 
 _ZERO = b"\x00"
+MOST_AT_ONCE = 4  # answers in one move; where more are due, every miner answers its share at once
+MOST_KEPT = 64  # answers in memory
+
+Place = tuple[Trees, int | None, State, int, int]  # tree, update, state, height and index in it
 
 
 class Answers:
@@ -32,26 +37,51 @@ class Answers:
         self, context: MinerContext, archive: Archive, agrees: Callable[[RoundSnapshot, Proposal], bool]
     ) -> None:
         self.context, self.archive, self.agrees = context, archive, agrees
+        self._answers: tuple[int, dict[Place, list[ContractCall]]] = (0, {})  # of one round
 
     def act(self, snapshot: RoundSnapshot) -> str | None:
-        """Make the first move that is due of this miner in an open dispute; None if there is none.
+        """Make the first moves that are due of this miner in open disputes; None if there is none.
 
         A dispute that cannot be answered keeps no other from being answered.
         """
-        for course in open_disputes(snapshot):
+        calls: list[ContractCall] = []
+        courses = open_disputes(snapshot)
+        is_crowded = sum(course.state.is_answerable for course in courses) > MOST_AT_ONCE
+        for course in sorted(
+            courses, key=lambda item: is_crowded and not self._is_mine(snapshot, item.state)
+        ):
             try:
-                report = self._move(snapshot, course.state)
+                report = self._expire(snapshot, course.state)
+                if report is not None:
+                    return report
+                calls += self._due(snapshot, course.state, is_crowded)
             except (PayloadError, StoreError, Reverted):  # the bytes are gone, or somebody else was quicker
                 continue
-            if report is not None:
-                return report
-        return None
+            if len(calls) >= MOST_AT_ONCE:
+                break
+        if not calls:
+            return None
+        try:
+            self.context.send(*calls)
+        except Reverted:  # somebody else was quicker
+            return None
+        return "showed what is disputed"
 
     def answers(self, snapshot: RoundSnapshot, state: Dispute) -> list[ContractCall]:
         """Return the calls that show the disputed node of a right proposal, all that are due at once.
 
         Raises StoreError or PayloadError where the bytes of an accepted update cannot be had.
         """
+        round_, known = self._answers
+        if round_ != snapshot.round or len(known) > MOST_KEPT:
+            self._answers = snapshot.round, (known := {})
+        place = state.tree, state.position, state.state, state.height, state.index
+        if place not in known:
+            known[place] = self._compute(snapshot, state)
+        return [replace(call, args=(state.number, *call.args[1:])) for call in known[place]]
+
+    def _compute(self, snapshot: RoundSnapshot, state: Dispute) -> list[ContractCall]:
+        """Compute the answers; disputes of the same place have the same."""
         submissions = snapshot.current.accepted_submissions()
         tree = Vectors(self._vectors(snapshot, state), snapshot.terms.leaf_lanes)
         if state.state is State.ROWS:
@@ -63,19 +93,32 @@ class Answers:
             ]
         return [self._show(tree, snapshot, state)]
 
-    def _move(self, snapshot: RoundSnapshot, state: Dispute) -> str | None:
-        if snapshot.now >= state.deadline:
-            if snapshot.now < expires(snapshot, state) or not self.context.my_turn(snapshot):
-                return None
-            self.context.send(expiry(snapshot, state.number))
-            return "ended a dispute that nobody went on with"
+    def _expire(self, snapshot: RoundSnapshot, state: Dispute) -> str | None:
+        """End a dispute whose time is over; None if it is not, or if that is another's turn."""
+        if snapshot.now < state.deadline:
+            return None
+        if snapshot.now < expires(snapshot, state) or not self.context.my_turn(snapshot):
+            return None
+        self.context.send(expiry(snapshot, state.number))
+        return "ended a dispute that nobody went on with"
+
+    def _due(self, snapshot: RoundSnapshot, state: Dispute, is_crowded: bool) -> list[ContractCall]:
+        """Return the answers in one dispute that are this miner's now."""
         proposal = snapshot.current.proposals[-1]
-        if not state.is_answerable or snapshot.now < self._turn_to_answer(snapshot, state, proposal):
-            return None
+        if not state.is_answerable or snapshot.now >= state.deadline:
+            return []
+        is_at_once = is_crowded and self._is_mine(snapshot, state)
+        if not is_at_once and snapshot.now < self._turn_to_answer(snapshot, state, proposal):
+            return []
         if not self.agrees(snapshot, proposal):
-            return None
-        self.context.send(*self.answers(snapshot, state))
-        return "showed what is disputed"
+            return []
+        return [replace(call, optional=True) for call in self.answers(snapshot, state)]
+
+    def _is_mine(self, snapshot: RoundSnapshot, state: Dispute) -> bool:
+        """Whether a dispute is in this miner's share, where there are many."""
+        seats = [member.account for member in snapshot.history.voters()]
+        address = self.context.address
+        return address in seats and seats.index(address) == state.number % len(seats)
 
     def _turn_to_answer(self, snapshot: RoundSnapshot, state: Dispute, proposal: Proposal) -> int:
         """Return the time from which this miner answers: the author at once, then the others in turn."""
