@@ -69,6 +69,7 @@ class Reporter:
             false_rejects=false_rejects if self.adversaries else None,
             false_accepts=false_accepts if self.adversaries else None,
             attack_success=rounds[-1].attack_success,
+            initial_root="0x" + self.ledger.history().blocks[0].root.hex(),
         )
 
     def _mistakes(self, history: History, round_: Round) -> dict[str, int]:

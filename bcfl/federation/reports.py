@@ -89,6 +89,29 @@ class Report:
     false_rejects: int | None = None  # of all rounds
     false_accepts: int | None = None
     attack_success: float | None = None  # after the last round
+    initial_root: str | None = None  # of the genesis model, 0x and 64 digits
+
+    @property
+    def warning(self) -> str | None:
+        """Return in words that nothing was learned, and what may be the cause; None where something was."""
+        final = [round_ for round_ in self.rounds if round_.status == "finalized"]
+        count = len(self.rounds)
+        if not final:
+            return f"nothing was learned: {_all_of(count)} void ({self._reasons()})"
+        if final[-1].global_root == self.initial_root:
+            return "nothing was learned: the model is as it began; no update moves a lane of it"
+        if len(final) > 1 and len({(round_.accuracy, round_.loss) for round_ in final}) == 1:
+            words = "the loss on the test data has not moved; the values may not fit the lanes"
+            return f"nothing was learned: in {len(final)} rounds {words}"
+        return None
+
+    def _reasons(self) -> str:
+        """Say why rounds were void, and updates rejected, the most frequent reason first."""
+        voids = Counter(round_.reason for round_ in self.rounds if round_.reason is not None)
+        rejections = Counter(item.reason for round_ in self.rounds for item in round_.rejected)
+        words = [reason.replace("_", " ") for reason, _ in voids.most_common()]
+        words += [f"{count:,} updates rejected as {reason}" for reason, count in rejections.most_common()]
+        return ", ".join(words)
 
     @property
     def losses(self) -> tuple[Loss, ...]:
@@ -112,7 +135,12 @@ class Report:
         """Return the fields as `bcfl run --json` prints them; adversaries only where there are any."""
         content = _without(asdict(self), ADVERSARIAL)
         losses = [asdict(loss) for loss in self.losses]
-        return content | {"rounds": tuple(report.to_dict() for report in self.rounds), "losses": losses}
+        rounds = tuple(report.to_dict() for report in self.rounds)
+        return content | {"rounds": rounds, "losses": losses, "warning": self.warning}
+
+
+def _all_of(count: int) -> str:
+    return "its only round is" if count == 1 else f"all {count} rounds are"
 
 
 def _without(content: dict[str, Any], names: frozenset[str]) -> dict[str, Any]:

@@ -26,7 +26,8 @@ if TYPE_CHECKING:
     from bcfl.federation.reports import Report
     from bcfl.federation.views.committee import CommitteeView
 
-INTERRUPTED: Final = 130  # exit code
+INTERRUPTED: Final = 130  # exit codes
+UNLEARNED: Final = 3
 WITH_RESUME: Final = frozenset({"rounds", "runs"})  # options that may be given with --resume
 
 
@@ -88,7 +89,8 @@ def run(
     """Train: devices learn, miners verify and lead, the contract records every round.
 
     An option comes from its flag, from -c KEY=VALUE, from bcfl.toml or --config FILE, or from BCFL_KEY in the
-    environment; the first of these that names it counts. Ctrl-C leaves a run that --resume continues.
+    environment; the first of these that names it counts. Ctrl-C leaves a run that --resume continues. A run
+    in which nothing was learned says so and ends with exit code 3.
     """
     from bcfl.federation.views.committee import run_committee
 
@@ -102,6 +104,9 @@ def run(
         print_json(report.to_dict() | challenge_content(config.window) | extra)
     else:
         _print_summary(report, config, path, committee)
+    if report.warning is not None:
+        print(f"warning: {report.warning}", file=sys.stderr, flush=True)
+        raise typer.Exit(UNLEARNED)
 
 
 def _play(path: Path, config: Config, resume: bool, display: RunDisplay) -> Report:

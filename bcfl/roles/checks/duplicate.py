@@ -41,15 +41,27 @@ def check(history: History, current: Round) -> list[bool]:
     """Return for each submission of a round whether nobody committed the same lanes earlier.
 
     The root stands for the lanes. Within the round the order of commitment decides: that of
-    the batches on chain, then that inside the batch.
+    the batches on chain, then that inside the batch. A device that trains again from the same model, after a
+    void round, may come to the same.
     """
     roots: set[bytes] = set()
     fresh = {}
     for position in commit_order(current):
         root = current.submissions[position].update.root
-        fresh[position] = root not in roots and history.roots.get(root, current.number) >= current.number
+        is_new = history.roots.get(root, current.number) >= current.number
+        fresh[position] = root not in roots and (is_new or _is_own(history, current, position))
         roots.add(root)
     return [fresh[item.position] for item in current.submissions]
+
+
+def _is_own(history: History, current: Round, position: int) -> bool:
+    """Whether an update is what its device made of the same model before, in its first round."""
+    update = current.submissions[position].update
+    first = history.roots[update.root]
+    if history.model_before(first) != history.model_before(current.number):
+        return False
+    others = (item.update for item in history.rounds[first].submissions)
+    return any((other.root, other.device) == (update.root, update.device) for other in others)
 
 
 def within_round(cosines: Square, ranks: Sequence[int], originals: Mask) -> Scores:

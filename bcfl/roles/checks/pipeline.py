@@ -87,6 +87,7 @@ class _Pipeline:
         self.gram = gram(inputs.updates)
         self.norms: Values = np.sqrt(np.diag(self.gram))
         self.cosines: Square = self.gram / np.maximum(np.outer(self.norms, self.norms), 1e-30)
+        self.short: Mask = norm.short(self.norms, inputs.reference_norm)
         self.remaining: Mask = np.array(inputs.eligible)
         self.scores: list[tuple[Verdict, Scores]] = []
 
@@ -105,9 +106,11 @@ class _Pipeline:
     def _judge_copies(self) -> None:
         originals = self.inputs.eligible
         if self.inputs.earlier_copies is not None:
-            self._add(Verdict.DUPLICATE, self.inputs.earlier_copies)
-            originals = originals & self.inputs.earlier_copies.passed
-        self._add(Verdict.DUPLICATE, duplicate.within_round(self.cosines, self.inputs.ranks, originals))
+            earlier_copies = self.inputs.earlier_copies.exempt(self.short)
+            self._add(Verdict.DUPLICATE, earlier_copies)
+            originals = originals & earlier_copies.passed
+        copies = duplicate.within_round(self.cosines, self.inputs.ranks, originals)
+        self._add(Verdict.DUPLICATE, copies.exempt(self.short))
 
     def _judge_directions(self) -> None:
         """Run the checks that may need the miner's own training: clusters, quality, direction, least norm."""
@@ -126,7 +129,8 @@ class _Pipeline:
         if checks.direction:
             outliers.append(self._narrow(self._direction(factors, self.remaining & trusted)))
         if checks.min_norm:
-            outliers.append(self._narrow(min_norm.check(self.norms, samples, self.remaining)))
+            scores = min_norm.check(self.norms, samples, self.remaining)
+            outliers.append(self._narrow(scores.exempt(self.short)))
         if checks.krum is not None:
             outliers.append(self._krum(checks.krum))
         self.scores += [(Verdict.OUTLIER, scores) for scores in outliers]

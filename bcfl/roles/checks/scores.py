@@ -33,6 +33,11 @@ class Scores:
         mask: Mask = (self.values >= self.minimum) & (self.values <= self.maximum)
         return mask
 
+    def exempt(self, mask: Mask) -> Scores:
+        """Return the same scores without bounds where `mask`, (updates,), is set."""
+        minimum, maximum = np.where(mask, -np.inf, self.minimum), np.where(mask, np.inf, self.maximum)
+        return Scores(self.rule, self.values, minimum, maximum)
+
 
 def bounded(
     rule: str, values: Values, *, minimum: Values | float = -np.inf, maximum: Values | float = np.inf

@@ -47,7 +47,11 @@ class Verifier:
             _add(reasons, self._time_findings(history, current))
         if self.checks.duplicate:
             fresh = duplicate.check(history, current)
-            copies = [item for item in submissions if not fresh[item.position]]
+            copies = [
+                item
+                for item in submissions
+                if not fresh[item.position] and not _is_zero(updates.get(item.position))
+            ]
             _add(reasons, [findings.plain(item, Verdict.DUPLICATE, "exact copy") for item in copies])
         if self.checks.numbers and readable:
             matrix = as_matrix([updates[item.position] for item in readable], self.ledger.terms)
@@ -145,6 +149,11 @@ class Verifier:
             return [], np.empty((0, self.ledger.terms.parameters), np.float32)
         rows = [updates[submissions[place].position] for place in places]
         return places, as_matrix(rows, self.ledger.terms)
+
+
+def _is_zero(lanes: Lanes | None) -> bool:
+    """Whether an update moves nothing: where training has come to its end all do so, and nobody copies."""
+    return lanes is not None and not lanes.any()
 
 
 def _add(reasons: Findings, group: list[Finding]) -> None:

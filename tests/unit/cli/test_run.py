@@ -52,6 +52,7 @@ class Stage:
     resumed: list[Path] = field(default_factory=list)
     error: BaseException | None = None
     deployed: bool = True
+    reports: tuple[RoundReport, ...] = (round_report(1), round_report(2, **VOID))
 
     def run(self, config: Config, *, on_progress: Callable[[Progress], None]) -> Report:
         self.configs.append(config)
@@ -65,13 +66,14 @@ class Stage:
         return self.play(Run.open(path, read_only=True).config, on_progress)
 
     def play(self, config: Config, on_progress: Callable[[Progress], None]) -> Report:
-        reports = (round_report(1), round_report(2, **VOID))
-        for report in reports:
+        for report in self.reports:
             if self.error:
                 raise self.error
             on_progress(Progress(report.round, 2, "vote", DEVICES))
             on_progress(Progress(report.round, 2, report.status, (), report))
-        return Report(str(config.run_dir), CONTRACT, reports, 0.9594, 43_105.4, 12.34)
+        return Report(
+            str(config.run_dir), CONTRACT, self.reports, 0.9594, 43_105.4, 12.34, initial_root="0x00"
+        )
 
 
 @pytest.fixture
@@ -117,6 +119,27 @@ def test_default_behavior(bcfl: Bcfl, stage: Stage) -> None:
         assert part in words
 
 
+@pytest.mark.parametrize(
+    ("reports", "words"),
+    [
+        ((round_report(1, **VOID), round_report(2, **VOID)), "all 2 rounds are void (few accepted)"),
+        ((round_report(1, global_root="0x00"),), "no update moves a lane of it"),
+        ((round_report(1), round_report(2)), "in 2 rounds the loss on the test data has not moved"),
+        ((round_report(1), round_report(2, loss=0.1)), None),
+        ((round_report(1), round_report(2, **VOID)), None),
+    ],
+)
+def test_a_run_in_which_nothing_is_learned_says_so(
+    bcfl: Bcfl, stage: Stage, reports: tuple[RoundReport, ...], words: str | None
+) -> None:
+    stage.reports = reports
+    answer = bcfl("run", "--quiet")
+    assert answer.code == (0 if words is None else 3)
+    assert words is None or f"warning: nothing was learned: {words}" in answer.err.replace(
+        "the model is as it began; ", ""
+    )
+
+
 def test_json_is_one_object(bcfl: Bcfl, stage: Stage) -> None:
     answer = bcfl("run", "--json")
     report = json.loads(answer.out)
@@ -128,7 +151,9 @@ def test_json_is_one_object(bcfl: Bcfl, stage: Stage) -> None:
         "final_accuracy",
         "gas_per_participant",
         "seconds",
+        "initial_root",
         "losses",
+        "warning",
     ]
     first, second = report["rounds"]
     assert {

@@ -32,15 +32,20 @@ def round_of(number: int, updates: list[Update], submitters: list[str] | None = 
     return Round(number, 0, submissions=items, **fields)
 
 
+def block_of(number: int) -> Block:
+    return Block(bytes(32), number, bytes(32), bytes(32), bytes(32), NOBODY, 0)
+
+
 def history_of(*rounds: Round) -> History:
     """The history of rounds that have ended; those with an accepted set are finalized."""
     history = History(1)
+    history.blocks.append(block_of(0))
     for round_ in rounds:
         history.rounds[round_.number] = round_
         for item in round_.submissions:
             history.roots.setdefault(item.update.root, round_.number)
         if round_.accepted is not None:
-            round_.block = Block(bytes(32), round_.number, bytes(32), bytes(32), bytes(32), NOBODY, 0)
+            round_.block = block_of(round_.number)
             for item in round_.accepted_submissions():
                 history.trained.setdefault(item.update.device, []).append(item.update)
     return history
@@ -109,7 +114,7 @@ def test_invented_samples_show(samples: int) -> None:
 def test_duplicate_is_the_first_in_order_of_commitment(items: list[tuple[int, int]], old: set[int]) -> None:
     names = ["a", "b", "c"]
     order = ["b", "c", "a"]
-    earlier = round_of(1, [update(0, root) for root in old])
+    earlier = round_of(1, [update(99, root) for root in old])
     current = round_of(
         2,
         [update(i, root) for i, (root, _) in enumerate(items)],
@@ -122,6 +127,15 @@ def test_duplicate_is_the_first_in_order_of_commitment(items: list[tuple[int, in
         for i, (root, _) in enumerate(items)
     ]
     assert duplicate.check(history_of(earlier, current), current) == expected
+
+
+def test_a_device_that_trains_again_from_the_same_model_copies_nobody() -> None:
+    """After a void round it may come to the same; after a block, and with another's update, it may not."""
+    earlier, current = round_of(1, [update(3, 7)]), round_of(2, [update(3, 7), update(4, 7)])
+    assert duplicate.check(history_of(earlier, current), current) == [True, False]
+    history = history_of(earlier, current)
+    history.blocks.append(block_of(1))
+    assert duplicate.check(history, current) == [False, False]
 
 
 def test_a_batch_without_a_commitment_in_this_round_comes_last() -> None:

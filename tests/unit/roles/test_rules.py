@@ -70,13 +70,23 @@ def test_norm(drawing: tuple[int, int, int], reference: float | None, rounding: 
     norms = np.abs(draw_updates(*drawing)[:, 0]) + 1e-3
     reference_norm = median(norms.tolist()) if reference is None else reference
     factor = 3 if reference is None else 2 * 1.1
-    expected = [reference_norm * 0.05 <= v <= factor * reference_norm + rounding for v in norms]
+    is_over = reference is not None and median(norms.tolist()) < 0.2 * reference
+    least = 0.0 if is_over else 0.05 * reference_norm
+    expected = [least <= v <= factor * reference_norm + rounding for v in norms]
     assert norm.check(norms, reference, rounding).passed.tolist() == expected
 
 
 def test_nothing_is_no_update() -> None:
     assert norm.check(np.array([1.0, 1.0, 0.0]), None).passed.tolist() == [True, True, False]
     assert norm.check(np.zeros(3), None).passed.all(), "where nobody moves, nobody is to blame"
+
+
+def test_where_most_are_short_training_is_over() -> None:
+    norms = np.array([0.0, 0.01, 0.02, 0.5, 3.0])
+    assert norm.short(norms, 1.0).tolist() == [True, True, True, False, False]
+    assert norm.check(norms, 1.0).passed.tolist() == [True, True, True, True, False]
+    assert not norm.short(np.array([0.0, 0.01, 0.9, 1.0, 1.1]), 1.0).any(), "as long as most go far"
+    assert not norm.short(norms, None).any()
 
 
 # krum
