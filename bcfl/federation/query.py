@@ -35,6 +35,7 @@ from bcfl.storage import DirectoryStore, open_store
 
 if TYPE_CHECKING:
     from bcfl.federation.client import FederationClient
+    from bcfl.learning.tasks import Task
     from bcfl.ports import Store
 
 Number = int | str | None  # of a round, as somebody wrote it; None: the last
@@ -82,6 +83,12 @@ class Query(Source):
         """Call a function that only reads, its arguments as text; raises ConfigError for anything else."""
         return call_view(self.contract, *parse_call(function, arguments))
 
+    def task(self, name: str | None = None) -> Task | None:
+        """Return the task of a name, or that of the run; None where neither is known. Raises ConfigError."""
+        from bcfl.learning.tasks import resolve
+
+        return None if name is None else resolve(name)
+
     def find_round(self, number: Number = None) -> Round:
         """Return a round, the last in which something happened when None; raises ConfigError."""
         rounds = self.history.rounds
@@ -120,7 +127,7 @@ class LocalQuery(Query):
     def __init__(self, run: Run) -> None:
         if run.contract is None:
             raise RunError(f"{run.path} has no contract yet: go on with `bcfl run --resume {run.path}`")
-        self.path = run.path
+        self.path, self.config = run.path, run.config
         self.chain = EmbeddedChain(run.chain_path, read_only=True)
         ledger = FederationLedger(federation_at(self.chain, run.contract))
         super().__init__(ledger, DirectoryStore(run.store_path), run.journal_path, "bcfl run --resume")
@@ -128,6 +135,12 @@ class LocalQuery(Query):
     def close(self) -> None:
         """Close the chain."""
         self.chain.close()
+
+    def task(self, name: str | None = None) -> Task | None:
+        """Return the task of a name, or that of the run, with the run's options; raises ConfigError."""
+        from bcfl.federation.genesis import set_up_task
+
+        return set_up_task(self.config if name is None else self.config.model_copy(update={"task": name}))
 
 
 class RemoteQuery(Query):

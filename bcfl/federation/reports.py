@@ -110,7 +110,7 @@ class Report:
         voids = Counter(round_.reason for round_ in self.rounds if round_.reason is not None)
         rejections = Counter(item.reason for round_ in self.rounds for item in round_.rejected)
         words = [reason.replace("_", " ") for reason, _ in voids.most_common()]
-        words += [f"{count:,} updates rejected as {reason}" for reason, count in rejections.most_common()]
+        words += [f"{count:,} {reason}" for reason, count in rejections.most_common()]
         return ", ".join(words)
 
     @property

@@ -8,7 +8,10 @@ averaged like weights. A tensor under two names (tied weights) is in it once, un
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
@@ -67,6 +70,13 @@ class FlatModule:
     def read(self) -> Vector:
         """Return a copy of the vector, (parameters,), float32."""
         return np.array(self.vector.numpy(), dtype=np.float32)
+
+    def state(self) -> dict[str, npt.NDArray[Any]]:
+        """Return a copy of the state_dict, as `load_state_dict` takes it, tied weights under each name."""
+        tensors = {
+            name: value for name, value in self.module.state_dict().items() if isinstance(value, Tensor)
+        }
+        return {name: np.array(value.numpy()) for name, value in tensors.items()}
 
     def backward(self, loss: Tensor) -> Tensor:
         """Return the gradient, (parameters,), of a scalar `loss`; the next call overwrites it."""

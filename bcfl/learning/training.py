@@ -9,8 +9,10 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
@@ -38,6 +40,18 @@ def layout(task: Task) -> Layout:
     return layout_of(_build(task, FIXED_SEED))
 
 
+def state_of(task: Task, model: Vector) -> dict[str, npt.NDArray[Any]]:
+    """Return the state_dict of `task`'s module with `model`, (parameters,), in it; raises ConfigError.
+
+    What is not in the vector is as every party builds it: integer buffers, say.
+    """
+    flat = FlatModule(_build(task, FIXED_SEED))
+    if model.shape != tuple(flat.vector.shape):
+        raise ConfigError(f"task {task.name} has {len(flat.vector):,} parameters, the model {len(model):,}")
+    flat.load(model)
+    return flat.state()
+
+
 def device_learner(task: Task, shares: Split, index: int, seed: int) -> TorchLearner:
     """Return the learner of device `index`, with its share and a seed mixed from it and the run's `seed`."""
     return TorchLearner(task, shares.devices[index], None, _mix(seed, index))
@@ -59,6 +73,10 @@ def judge(task: Task, shares: Split) -> TorchLearner:
 def check_fit(task: Task, dataset: Dataset) -> None:
     """Raise ConfigError, one line, unless model, loss and data of `task` fit; trains on two samples."""
     train = dataset.train.take(np.arange(min(2, len(dataset.train))))
+    if _shares_tensors(_build(task, 0), _build(task, 0)):
+        raise ConfigError(
+            f"task {task.name}: build must return a new module each time, not one it has returned before"
+        )
     try:
         learner = TorchLearner(task, train, dataset.test.take(np.arange(1)), seed=0)
         learner.train(initial_model(task, 0), 0)
@@ -186,6 +204,17 @@ def _build(task: Task, seed: int) -> nn.Module:
     if not isinstance(module, nn.Module):
         raise ConfigError(f"task {task.name}: build must return a torch module, not {type(module).__name__}")
     return module
+
+
+def _shares_tensors(first: nn.Module, second: nn.Module) -> bool:
+    """Whether two modules have a parameter or buffer in common; their parties would train one model."""
+    places = {
+        value.data_ptr()
+        for value in first.state_dict().values()
+        if isinstance(value, Tensor) and value.numel()
+    }
+    others = (value for value in second.state_dict().values() if isinstance(value, Tensor) and value.numel())
+    return any(value.data_ptr() in places for value in others)
 
 
 def _tensors(samples: Samples | None) -> tuple[Tensor, Tensor]:

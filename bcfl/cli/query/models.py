@@ -8,20 +8,28 @@ from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
-from bcfl.cli.options import JsonOption, RoundArgument, round_argument
+from bcfl.cli.options import JsonOption, RoundArgument, optional, round_argument
 from bcfl.cli.output.files import write_file
 from bcfl.cli.output.printing import ether, plural, print_fields, print_json, show
 from bcfl.cli.query.target import QueryTarget
 from bcfl.errors import ConfigError
 
 if TYPE_CHECKING:
+    from bcfl.federation.query import Query
     from bcfl.federation.views.model import ModelView
+    from bcfl.learning.tasks import Task
 
 FORMATS: Final = ("safetensors",)
 
 OutOption = Annotated[
     Path | None,
     typer.Option("-o", "--output", metavar="FILE", show_default=False, help="Write to this file."),
+]
+
+
+TaskOption = Annotated[
+    str | None,
+    optional("--task", "TASK", "The task, or package.module:attribute; that of the run when left out."),
 ]
 
 
@@ -61,9 +69,14 @@ def export(
     number: RoundArgument = None,
     kind: Annotated[str, typer.Option("--format", metavar="FORMAT", help="safetensors")] = "safetensors",
     output: OutOption = None,
+    task: TaskOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Write the global model after round N to a file of 32-bit floats, the latest when left out."""
+    """Write the global model after round N to a file of 32-bit floats, the latest when left out.
+
+    `load_state_dict` of the task's own module takes the file. Without its task, which a deployed federation
+    does not tell, the file lacks tied weights under their second name, and buffers of integers.
+    """
     from bcfl.federation.views.model import model_view, to_safetensors
 
     if kind not in FORMATS:
@@ -72,15 +85,30 @@ def export(
         after, block = query.find_model(number)
         layout, lanes = query.read_model(block)
         view = model_view(query, after, block)
+        module_task = _task_of(query, task)
     path = output or Path(f"model-{after}.{kind}")
     if output is None and path.exists():
         raise ConfigError(f"{path} exists: name a file with -o")
     facts = {"round": str(after), "contract": query.contract.address, "cid": view["cid"]}
-    write_file(path, to_safetensors(layout, lanes, query.terms.scale_bits, facts))
+    write_file(path, to_safetensors(layout, lanes, query.terms.scale_bits, facts, module_task))
     if as_json:
         print_json({"file": str(path), "format": kind, **view})
     else:
         print(f"{path}: the model after round {after}, {plural(layout.parameters, 'parameter')} as float32")
+
+
+def _task_of(query: Query, name: str | None) -> Task | None:
+    """Return the task of a name, or that of the run, where this machine has it."""
+    try:
+        task = query.task(name)
+    except ConfigError as error:
+        if name is not None:
+            raise
+        print(f"note: {error}; the file has only what was learned together", file=sys.stderr)
+        return None
+    if task is None:
+        print("note: the file has only what was learned together; --task adds the rest", file=sys.stderr)
+    return task
 
 
 def _print_model(view: ModelView) -> None:

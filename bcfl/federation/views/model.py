@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 from math import prod
-from typing import TypedDict
+from typing import TYPE_CHECKING, TypedDict
 
+from bcfl.errors import ConfigError
 from bcfl.federation.views.source import Source
 from bcfl.protocol import payload
 from bcfl.protocol.fixedpoint import Model, decode
 from bcfl.protocol.limits import MODEL_BITS
 from bcfl.protocol.rewards import block_hash
 from bcfl.protocol.types import Block, Layout
+
+if TYPE_CHECKING:
+    from bcfl.learning.tasks import Task
 
 
 class ModelView(TypedDict):
@@ -52,14 +56,27 @@ def model_view(source: Source, number: int, block: Block) -> ModelView:
     }
 
 
-def to_safetensors(layout: Layout, lanes: Model, scale_bits: int, facts: dict[str, str]) -> bytes:
-    """Return a model, `(parameters,)`, as a file of float32 tensors with `facts` as its metadata."""
+def to_safetensors(
+    layout: Layout, lanes: Model, scale_bits: int, facts: dict[str, str], task: Task | None = None
+) -> bytes:
+    """Return a model, `(parameters,)`, as a file of tensors with `facts` as its metadata.
+
+    With the `task` it has everything that `load_state_dict` asks for: tied weights under each of their names,
+    and buffers that are no part of the vector. Raises ConfigError for a task of another layout.
+    """
     from safetensors.numpy import save
 
     values = decode(lanes, scale_bits)  # (parameters,)
+    metadata = {f"bcfl.{name}": fact for name, fact in facts.items()}
+    if task is not None:
+        from bcfl.learning import training
+
+        if training.layout(task) != layout:
+            raise ConfigError(f"task {task.name} has another model than this federation")
+        return save(training.state_of(task, values), metadata)
     tensors, start = {}, 0
     for tensor in layout.tensors:
         end = start + prod(tensor.shape)
         tensors[tensor.name] = values[start:end].reshape(tensor.shape)
         start = end
-    return save(tensors, {f"bcfl.{name}": fact for name, fact in facts.items()})
+    return save(tensors, metadata)

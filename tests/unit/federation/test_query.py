@@ -158,6 +158,8 @@ def test_a_model_of_the_store_is_verified_and_becomes_a_file(deployed: RemoteQue
     layout, lanes = deployed.read_model(deployed.history.head)
     tensors = load(to_safetensors(layout, lanes, deployed.terms.scale_bits, {"round": "1"}))
     values = np.concatenate([tensors[tensor.name].ravel() for tensor in layout.tensors])
+    with pytest.raises(ConfigError, match="task digits has another model than this federation"):
+        to_safetensors(layout, lanes, deployed.terms.scale_bits, {}, deployed.task("digits"))
     np.testing.assert_array_equal(values, decode(lanes, deployed.terms.scale_bits))
 
 

@@ -92,6 +92,19 @@ def test_tied_weights_are_held_once_and_stay_tied() -> None:
     assert torch.equal(gradient, torch.full((9,), 12.0))  # each weight counts in both layers
 
 
+@pytest.mark.parametrize("build", [Tied, Scratch])
+def test_plain_torch_loads_the_state(build: Callable[[], nn.Module]) -> None:
+    flat, module = FlatModule(build()), build()
+    flat.load(np.arange(len(flat.vector), dtype=np.float32))
+    tensors = {name: torch.tensor(array) for name, array in flat.state().items()}
+    module.load_state_dict(tensors)
+    assert all(
+        torch.equal(value, flat.module.state_dict()[name]) for name, value in module.state_dict().items()
+    )
+    flat.vector.zero_()
+    assert any(tensor.any() for tensor in tensors.values()), "the state is a copy"
+
+
 def test_other_buffers_go_back_to_what_they_were_built_as() -> None:
     flat = FlatModule(Scratch())
     assert len(flat.vector) == 2

@@ -44,6 +44,9 @@ def linear() -> nn.Module:
     return nn.Linear(FEATURES, CLASSES)
 
 
+LAYER = linear()
+
+
 def restless() -> nn.Module:
     """Everything that makes repeatable training hard, in one model."""
     return nn.Sequential(
@@ -276,6 +279,8 @@ def test_every_built_in_model_fits_its_data() -> None:
         (task_of(lambda: 3), "build must return a torch module, not int"),  # type: ignore[arg-type,return-value]
         (task_of(lambda: nn.Linear(1 // 0, 1)), "its model cannot be built: ZeroDivisionError"),
         (task_of(nn.ReLU), "nothing to train"),
+        (task_of(lambda: LAYER), "build must return a new module each time"),
+        (task_of(lambda: nn.Sequential(LAYER)), "build must return a new module each time"),
     ],
 )
 def test_a_task_that_does_not_fit_is_one_line(task: Task, message: str) -> None:

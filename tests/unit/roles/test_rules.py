@@ -70,8 +70,7 @@ def test_norm(drawing: tuple[int, int, int], reference: float | None, rounding: 
     norms = np.abs(draw_updates(*drawing)[:, 0]) + 1e-3
     reference_norm = median(norms.tolist()) if reference is None else reference
     factor = 3 if reference is None else 2 * 1.1
-    is_over = reference is not None and median(norms.tolist()) < 0.2 * reference
-    least = 0.0 if is_over else 0.05 * reference_norm
+    least = 0.0 if median(norms.tolist()) < 0.2 * (reference or 0) else 0.05 * reference_norm
     expected = [least <= v <= factor * reference_norm + rounding for v in norms]
     assert norm.check(norms, reference, rounding).passed.tolist() == expected
 
