@@ -27,6 +27,7 @@ from bcfl.renamed import former_names
 
 EVALUATION_BATCH = 1024  # samples in one forward pass without training; bounds memory
 WARM_UP_STEPS = 4
+PROBE_SAMPLES = 1024  # that are tried before a federation begins
 FIXED_SEED = 0  # for what a module draws at random outside its vector: the same for every party
 
 
@@ -71,16 +72,20 @@ def judge(task: Task, shares: Split) -> TorchLearner:
 
 
 def check_fit(task: Task, dataset: Dataset) -> None:
-    """Raise ConfigError, one line, unless model, loss and data of `task` fit; trains on two samples."""
+    """Raise ConfigError, one line, unless model, loss and data of `task` fit.
+
+    Trains on two samples, and evaluates a sample of each label and many more.
+    """
     train = dataset.train.take(np.arange(min(2, len(dataset.train))))
     if _shares_tensors(_build(task, 0), _build(task, 0)):
         raise ConfigError(
             f"task {task.name}: build must return a new module each time, not one it has returned before"
         )
     try:
-        learner = TorchLearner(task, train, dataset.test.take(np.arange(1)), seed=0)
-        learner.train(initial_model(task, 0), 0)
-        learner.evaluate(initial_model(task, 0))
+        model = initial_model(task, 0)
+        for part in (dataset.test, dataset.train):
+            TorchLearner(task, None, _probe(part), seed=0).evaluate(model)
+        TorchLearner(task, train, None, seed=0).train(model, 0)
     except BcflError:
         raise
     except Exception as error:
@@ -109,14 +114,22 @@ class TorchLearner:
     def train(self, model: Vector, round_: int) -> TrainingResult:
         """Run SGD from `model`, (parameters,), for the task's epochs; the same for one data, round and seed.
 
-        Raises ConfigError without training data or when the training diverges.
+        Raises ConfigError without training data, when the training diverges, and when it fails.
         """
         if not self.samples:
             raise ConfigError(f"task {self._task.name}: a device without training samples cannot train")
-        if not self._is_warm:  # the first steps of a process take tens of times as long and would be measured
-            self._run(model, round_, WARM_UP_STEPS)
-            self._is_warm = True
-        microseconds = self._run(model, round_, None)
+        try:
+            if (
+                not self._is_warm
+            ):  # the first steps of a process take tens of times as long and would be measured
+                self._run(model, round_, WARM_UP_STEPS)
+                self._is_warm = True
+            microseconds = self._run(model, round_, None)
+        except BcflError:
+            raise
+        except Exception as error:
+            text = f"task {self._task.name}: training on {self.samples:,} samples failed: {one_line(error)}"
+            raise ConfigError(text) from error
         vector = self._flat.read()
         if not np.isfinite(vector).all():
             rate = self._task.learning_rate
@@ -204,6 +217,13 @@ def _build(task: Task, seed: int) -> nn.Module:
     if not isinstance(module, nn.Module):
         raise ConfigError(f"task {task.name}: build must return a torch module, not {type(module).__name__}")
     return module
+
+
+def _probe(samples: Samples) -> Samples:
+    """Return a sample of each label, and at most PROBE_SAMPLES evenly from all."""
+    labels = np.unique(samples.labels, return_index=True)[1]
+    spread = np.linspace(0, len(samples) - 1, min(len(samples), PROBE_SAMPLES)).astype(np.int64)
+    return samples.take(np.union1d(labels, spread))
 
 
 def _shares_tensors(first: nn.Module, second: nn.Module) -> bool:

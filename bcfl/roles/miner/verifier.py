@@ -7,7 +7,7 @@ from contextlib import suppress
 
 import numpy as np
 
-from bcfl.errors import Corrupt, Oversized, PayloadError, Unavailable
+from bcfl.errors import ConfigError, Corrupt, Oversized, PayloadError, Unavailable
 from bcfl.ports import Learner, Ledger, Matrix, Vector
 from bcfl.protocol.fixedpoint import Lanes
 from bcfl.protocol.limits import BASIS_POINTS
@@ -106,9 +106,10 @@ class Verifier:
             _add(reasons, findings.failures(submissions, reason, scores))
 
     def _own_delta(self, model: Vector, number: int) -> Vector:
-        """Return where the miner's own training leads, (parameters,); without training data, its descent."""
+        """Return where the miner's own training leads, (parameters,); where it cannot train, its descent."""
         if self.learner.samples:
-            return (self.learner.train(model, number).vector - model).astype(np.float32)
+            with suppress(ConfigError):
+                return (self.learner.train(model, number).vector - model).astype(np.float32)
         gradients = self.learner.gradients(model, 1)
         return -gradients[0] if len(gradients) else np.zeros_like(model)
 

@@ -275,10 +275,14 @@ def test_every_built_in_model_fits_its_data() -> None:
             "model, loss and data do not fit: RuntimeError: mat1",
         ),
         (task_of(lambda: nn.Linear(FEATURES, 1)), "model, loss and data do not fit: IndexError"),
-        (task_of(loss=lambda outputs, _labels: outputs), "do not fit: RuntimeError: grad can be"),
+        (task_of(loss=lambda outputs, _labels: outputs), "do not fit: RuntimeError: a Tensor with"),
         (task_of(lambda: 3), "build must return a torch module, not int"),  # type: ignore[arg-type,return-value]
         (task_of(lambda: nn.Linear(1 // 0, 1)), "its model cannot be built: ZeroDivisionError"),
         (task_of(nn.ReLU), "nothing to train"),
+        (
+            task_of(lambda: nn.Linear(FEATURES, CLASSES - 1)),
+            "do not fit: IndexError: Target 2 is out of bounds",
+        ),
         (task_of(lambda: LAYER), "build must return a new module each time"),
         (task_of(lambda: nn.Sequential(LAYER)), "build must return a new module each time"),
     ],
@@ -293,6 +297,15 @@ def test_divergence_is_one_line_that_says_what_to_do() -> None:
     task = task_of(loss=lambda outputs, _labels: (outputs**4).sum()).with_options(learning_rate=1e6)
     with pytest.raises(ConfigError, match="training diverged, lower the learning rate"):
         learner_of(task).train(initial_model(task, 0), 1)
+
+
+def test_training_that_fails_is_one_line_that_names_the_cause() -> None:
+    """So that its party sits the round out, and the others go on."""
+    task = task_of(restless)
+    with pytest.raises(
+        ConfigError, match="training on 1 samples failed: ValueError: Expected more than 1 value"
+    ):
+        learner_of(task, count=1).train(initial_model(task, 0), 1)
 
 
 def test_a_device_without_data_cannot_train() -> None:
