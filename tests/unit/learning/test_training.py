@@ -275,7 +275,7 @@ def test_every_built_in_model_fits_its_data() -> None:
             "model, loss and data do not fit: RuntimeError: mat1",
         ),
         (task_of(lambda: nn.Linear(FEATURES, 1)), "model, loss and data do not fit: IndexError"),
-        (task_of(loss=lambda outputs, _labels: outputs), "do not fit: RuntimeError: a Tensor with"),
+        (task_of(loss=lambda outputs, _labels: outputs), "do not fit: (ValueError|RuntimeError): "),
         (task_of(lambda: 3), "build must return a torch module, not int"),  # type: ignore[arg-type,return-value]
         (task_of(lambda: nn.Linear(1 // 0, 1)), "its model cannot be built: ZeroDivisionError"),
         (task_of(nn.ReLU), "nothing to train"),
