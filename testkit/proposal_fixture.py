@@ -8,7 +8,7 @@ from random import Random
 
 from bcfl.errors import Reverted
 from bcfl.ledger.contract import Receipt
-from bcfl.protocol.challenges import Challenge, ChallengeContext
+from bcfl.protocol.challenges import Challenge, ChallengeContext, cid_mark
 from bcfl.protocol.docket import MIN_SALT, WINDOW_PARTS, seal
 from bcfl.protocol.evidence import Evidence
 from bcfl.protocol.hashing import keccak, word
@@ -70,7 +70,7 @@ class ProposalFixture:
         clock = Phase.ATTEST | context.round << ROUND | deadline << DEADLINE | block << SINCE
         lead = turn << TURN | STANDING | count << WHOLE | attested.bit_count() << ATTESTED_WEIGHT
         content = int.from_bytes(context.proposal, "big") >> CONTENT << CONTENT
-        named = int.from_bytes(keccak(CID)[-7:], "big")
+        named = int.from_bytes(cid_mark(CID), "big")
         self.storage.put(
             ("rounds.clock", None, clock | expected << EXPECTED),
             ("election.lead", None, lead | attested << ATTESTED),

@@ -12,7 +12,7 @@ from functools import lru_cache
 from typing import Any
 
 from eth_abi.codec import ABICodec
-from eth_abi.decoding import AddressDecoder
+from eth_abi.decoding import AddressDecoder, ByteStringDecoder, ContextFramesBytesIO
 from eth_abi.exceptions import DecodingError, EncodingError
 from eth_abi.registry import BaseEquals, registry
 from eth_utils.abi import collapse_if_tuple
@@ -34,8 +34,23 @@ class _ChecksumDecoder(AddressDecoder):
     decoder_fn = staticmethod(address_of)  # type: ignore[assignment]  # the base gives lower case
 
 
+class _TextDecoder(ByteStringDecoder):
+    """Takes any bytes for text: the contract does not look at them, and a log stays on the chain."""
+
+    @classmethod
+    def from_type_str(cls, _kind: str, _registry: object) -> _TextDecoder:
+        return cls()
+
+    def decode(self, stream: ContextFramesBytesIO) -> str:
+        data: bytes = super().decode(stream)  # type: ignore[no-untyped-call]
+        return data.decode("utf-8", errors="replace")
+
+
 def _codec() -> ABICodec:
     types = registry.copy()  # type: ignore[no-untyped-call]
+    types.unregister_decoder("string")
+    text = BaseEquals("string", with_sub=False)  # type: ignore[no-untyped-call]
+    types.register_decoder(text, _TextDecoder, label="string")
     types.unregister_decoder("address")
     address = BaseEquals("address")  # type: ignore[no-untyped-call]
     types.register_decoder(address, _ChecksumDecoder, label="address")
@@ -149,7 +164,7 @@ def _encode(name: str, types: Sequence[str], args: Sequence[Any]) -> bytes:
 def _decode(name: str, types: Sequence[str], data: bytes) -> tuple[Any, ...]:
     try:
         return CODEC.decode(types, data)
-    except DecodingError as error:
+    except (DecodingError, ValueError, OverflowError) as error:
         raise LedgerError(f"{name}: the chain's bytes do not fit the ABI; is it this contract?") from error
 
 

@@ -48,12 +48,16 @@ def gather(contract: Contract, from_block: int = 0, head: int | None = None) -> 
 def calls_in(
     abi: Abi, address: str, transactions: Mapping[bytes, Mapping[str, Any]]
 ) -> dict[bytes, tuple[Call, ...]]:
-    """Return the calls of a contract that transactions make themselves, not through another contract."""
-    return {
-        name: tuple(_calls(abi, bytes.fromhex(transaction["input"][2:])))
-        for name, transaction in transactions.items()
-        if (transaction["to"] or "").lower() == address.lower()
-    }
+    """Return the calls of a contract that transactions make themselves, not through another contract.
+
+    Calldata that only the contract can read, cut where zeros follow, say, is left out like those.
+    """
+    calls: dict[bytes, tuple[Call, ...]] = {}
+    for name, transaction in transactions.items():
+        if (transaction["to"] or "").lower() == address.lower():
+            with suppress(LedgerError):
+                calls[name] = tuple(_calls(abi, bytes.fromhex(transaction["input"][2:])))
+    return calls
 
 
 def storage_snapshot(contract: Contract, events: Sequence[Event], block: int) -> StorageSnapshot:

@@ -353,6 +353,11 @@ def proposal_digest(round_: int, accepted: bytes, root: bytes, rows: bytes) -> b
     return keccak(word(round_) + accepted + root + rows)
 
 
+def cid_mark(cid: bytes) -> bytes:
+    """Return the seven bytes that the contract keeps of a proposal's CID; two CIDs may have the same."""
+    return keccak(cid)[-7:]
+
+
 def pack_samples(samples: Sequence[int]) -> bytes:
     """Pack samples into four bytes each, most significant first."""
     return struct.pack(f">{len(samples)}I", *samples)

@@ -243,19 +243,26 @@ class Course:
         return merkle.siblings(b"".join(self.nodes), child, height, height + levels)
 
 
-def courses(terms: Terms, subject: DisputeSubject, events: Iterable[LogEvent]) -> dict[int, Course]:
+def courses(
+    terms: Terms, subject: DisputeSubject, events: Iterable[LogEvent], strict: bool = True
+) -> dict[int, Course]:
     """Follow all disputes about one proposal, by number; moves of other disputes are passed over.
 
-    Raises ChallengeError at a move that the contract would refuse.
+    Raises ChallengeError at a move that the contract would refuse; unless `strict`, that dispute is left out.
     """
     result: dict[int, Course] = {}
     for event in events:
         number, args = event.args["number"], event.args
-        if event.name == "Disputed":
-            state = subject.open(terms, number, args["tree"], args["challenger"], event.timestamp)
-            result[number] = Course(state, args["bond"], event.timestamp)
-        elif number in result:
-            result[number] = result[number].apply(event, terms)
+        try:
+            if event.name == "Disputed":
+                state = subject.open(terms, number, args["tree"], args["challenger"], event.timestamp)
+                result[number] = Course(state, args["bond"], event.timestamp)
+            elif number in result:
+                result[number] = result[number].apply(event, terms)
+        except ChallengeError:
+            if strict:
+                raise
+            result.pop(number, None)
     return result
 
 

@@ -23,6 +23,8 @@ from bcfl.protocol.verification import (
     unpack_verdicts,
 )
 
+UNLIMITED = frozenset({"CidCorrected"})  # sent as often as one likes: nobody's turn begins anew with it
+
 
 def take_in(history: History, events: Iterable[LogEvent]) -> History:
     """Add further events to `history`, in place, and return it."""
@@ -32,7 +34,8 @@ def take_in(history: History, events: Iterable[LogEvent]) -> History:
             reader(history, event)
         round_ = history.rounds.get(event.args.get("round", -1))
         if round_ is not None and event.name != "Claimed":
-            round_.latest_time = event.timestamp
+            if event.name not in UNLIMITED:
+                round_.latest_time = event.timestamp
             if event.name != "RoundOpened":  # the round before paid for it
                 round_.transactions[event.transaction] = None
     return history
@@ -216,7 +219,7 @@ def _proposed(history: History, event: LogEvent) -> None:
     if round_.standing and round_.proposals[-1].content == proposal.content:
         before = [account for account in round_.proposals[-1].attested if account != leader]
         proposal = replace(proposal, attested=(*before, leader))
-    elif round_.standing and all(item.content != proposal.content for item in round_.proposals):
+    elif round_.standing and not round_.was_replaced(proposal.content):
         history.credits = turns.charge(history.credits, history.miners[leader].index)
     round_.standing = True
     round_.proposals.append(proposal)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from itertools import pairwise
 
 from bcfl.protocol import turns
 from bcfl.protocol.event import LogEvent
@@ -128,6 +129,11 @@ class Round:
     def leader(self) -> str | None:
         """Return the account that leads, or led last; None before the first election."""
         return self.elections[-1].leader if self.elections else None
+
+    def was_replaced(self, content: tuple[bytes, bytes]) -> bool:
+        """Whether something else was proposed while this stood: then it keeps its author."""
+        pairs = pairwise(self.proposals)
+        return any(item.content == content != after.content and not item.refuted for item, after in pairs)
 
     def accepted_submissions(self) -> list[Submission]:
         """Return the accepted submissions in order; none before the tally."""
@@ -263,13 +269,16 @@ class History:
     def model_cids(self, block: Block) -> list[bytes]:
         """Return digests of CIDs under which a block's model may lie: at most four, the likeliest first.
 
-        They are what its last leader named, the two corrections that most attesters state, and what its first
+        They are what its last leader named, the two corrections that most weight states, and what its first
         leader named. Each may be wrong: the root decides.
         """
         if block.round not in self.rounds:
             return [block.cid]
         round_ = self.rounds[block.round]
-        corrected = [cid for cid, _ in Counter(round_.corrected_cids.values()).most_common(2)]
+        weights, stated = round_.weights(), Counter[bytes]()
+        for miner, cid in round_.corrected_cids.items():
+            stated[cid] += weights.get(miner, 0)
+        corrected = [cid for cid, _ in stated.most_common(2)]
         named = [item.cid for item in round_.proposals if item.root == block.root]
         return list(dict.fromkeys([block.cid, *corrected, *named[:1]]))
 

@@ -99,7 +99,8 @@ def _content(head: uint256, size: uint256) -> uint256:
     @param size Its length, or ANY.
     """
     at: uint256 = self._tail(head)
-    assert self._word(at - 31) & 255 == 0, "challenges: not a leaf"
+    # Behind a content without a byte stands what the sender wants.
+    assert self._word(at - 32) != 0 and self._word(at - 31) & 255 == 0, "challenges: not a leaf"
     assert size == ANY or self._word(at - 32) == 1 + size, "challenges: leaf of another length"
     return at + 1
 

@@ -37,7 +37,7 @@ DOMAIN: immutable(bytes32)
 
 links: bytes32
 seen: HashMap[uint256, uint256]
-lone: HashMap[address, bytes32]
+lone: HashMap[address, bytes32]  # keccak of (round, digest): what was committed opens in its own round
 
 
 @deploy
@@ -77,7 +77,7 @@ def commit(digest: bytes32):
         # A miner that is a device too may, after its batch, commit its own update alone.
         assert bit == 0 or record & registry.ALSO_DEVICE != 0, "submissions: already committed"
         assert registry.device_index[msg.sender] != 0, "submissions: neither miner nor device"
-        self.lone[msg.sender] = digest
+        self.lone[msg.sender] = keccak256(abi_encode(rounds._round(clock), digest))
     log IFederation.Committed(round=rounds._round(clock), sender=msg.sender, digest=digest)
 
 
@@ -195,7 +195,8 @@ def reveal(
         if submitter == msg.sender or rest == 0:
             clock = rounds._act(clock, bit, terms.TERMS.grace)
     else:
-        assert digest == self.lone[submitter] and (bit == 0 or n != 0), "submissions: not the committed batch"
+        alone: bool = keccak256(abi_encode(round, digest)) == self.lone[submitter]
+        assert alone and (bit == 0 or n != 0), "submissions: not the committed batch"
         assert n != 0, "submissions: nothing opened"
     rounds.clock = clock
     log IFederation.Revealed(

@@ -119,7 +119,7 @@ TAMPERINGS: dict[str, tuple[Tampering, int, str | tuple[str, ...]]] = {
     ),
     "a commitment is gone": (lambda run: run.without("Committed", 4), 4, "batches"),
     "a miner commits twice": (lambda run: run.with_duplicate("Committed", 4), 4, "commits"),
-    "a reveal is not logged": (lambda run: run.without("Revealed", 9, first_reveal(run, 9)[0]), 9, "batches"),
+    "a reveal is not logged": (lambda run: run.without("Revealed", 9, first_reveal(run, 9)[0]), 9, "votes"),
     "a reveal is logged twice": (
         lambda run: run.with_duplicate("Revealed", 9, first_reveal(run, 9)[0]),
         9,

@@ -15,6 +15,8 @@ from bcfl.protocol.types import Update
 from bcfl.roles.auditor.replay import Case
 from bcfl.roles.auditor.verdict import Issue
 
+PAYING = frozenset({"withdraw", "release_stake"})  # calls that send ether to an account
+
 MICROSECONDS = 1_000_000
 DIGEST_BYTES = 28  # of a miner's digest, as many as its record has room for
 
@@ -64,7 +66,9 @@ class Submissions:
                 continue
             while queue and queue[0].optional and not is_told(queue[0], reveal.event):
                 queue.pop(0)  # it failed, and the transaction did not
-            if queue:
+            if self._calls_out(reveal.event) and not (queue and is_told(queue[0], reveal.event)):
+                self.unseen += len(reveal.places)  # an account with code reveals when it is paid
+            elif queue:
                 yield from self._check_reveal(reveal, queue.pop(0))
             else:
                 yield "logs.Revealed", "it is logged, and its transaction reveals nothing more"
@@ -113,6 +117,10 @@ class Submissions:
             for name in transactions
             if name in self.transcript.calls
         }
+
+    def _calls_out(self, event: LogEvent) -> bool:
+        """Whether the transaction of an event pays accounts, which may have code that calls back."""
+        return any(call.function in PAYING for call in self.transcript.calls[event.transaction])
 
     def _check_reveal(self, reveal: Reveal, call: Call) -> Iterator[Issue]:
         """Check that calldata and event agree, that devices signed, and that the batch was committed."""

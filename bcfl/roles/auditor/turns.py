@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from itertools import pairwise
 
 from bcfl.protocol import docket
-from bcfl.protocol.challenges import Form
+from bcfl.protocol.challenges import Form, cid_mark
 from bcfl.protocol.event import LogEvent
 from bcfl.protocol.rounds import Round
 from bcfl.protocol.types import Engine, Terms, VoidReason
@@ -63,8 +64,15 @@ class Turn:
         """The account that proposed this content first, also where another stood in between."""
         if self.standing is None or self.content is None:
             return self.leader
-        authors = (turn.author for turn in reversed(self.earlier) if turn.content == self.content)
-        return next(authors, self.leader)
+        if self.is_repeated:
+            return self.standing.author
+        made = [turn for turn in self.earlier if turn.proposal is not None]
+        replaced = [
+            turn
+            for turn, after in pairwise(made)
+            if turn.content == self.content != after.content and turn.refutation is None
+        ]
+        return replaced[-1].author if replaced else self.leader
 
     @property
     def supporters(self) -> list[str]:
@@ -232,9 +240,10 @@ class Turns:
         if proposal is None:
             yield "proposal", "a block without a proposal"
             return
-        for name in ("root", "cid"):
-            if block.args[name] != proposal.args[name]:
-                yield f"block.{name}", "it is not what was proposed"
+        if block.args["root"] != proposal.args["root"]:
+            yield "block.root", "it is not what was proposed"
+        if cid_mark(block.args["cid"]) != cid_mark(proposal.args["cid"]):
+            yield "block.cid", "it is not what was proposed"
         if block.args["leader"] != turn.author:
             yield "block.leader", f"{block.args['leader']}, and {turn.author} is the proposal's author"
         if not self._has_support(turn):

@@ -33,10 +33,10 @@ def expiry(snapshot: RoundSnapshot, number: int) -> ContractCall:
 
 
 def disputes_of(snapshot: RoundSnapshot) -> list[Course]:
-    """Return the disputes about the last proposal, in their order."""
+    """Return the disputes about the last proposal, in their order, but for those that cannot be followed."""
     proposal = snapshot.current.proposals[-1]
     subject = DisputeSubject(proposal.root, proposal.rows, accepted_roots(snapshot.current))
-    return list(courses(snapshot.terms, subject, proposal.dispute_moves).values())
+    return list(courses(snapshot.terms, subject, proposal.dispute_moves, strict=False).values())
 
 
 def open_disputes(snapshot: RoundSnapshot) -> list[Course]:

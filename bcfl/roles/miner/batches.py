@@ -69,10 +69,11 @@ class Batches:
         complete = [item for item in batches if None not in item.updates]
         if snapshot.share < SHORT_SHARE and (self._awaited_miners(snapshot) or complete != batches):
             return None
+        seats = {member.account for member in snapshot.history.voters()}
         empty = [
             Batch(snapshot.round, account, (), ())
             for account, digest in snapshot.current.commits.items()
-            if digest == EMPTY_DIGEST and account in snapshot.history.miners
+            if digest == EMPTY_DIGEST and account in seats
         ]
         candidates = [*empty, *self.inbox.batches.values(), *complete]
         return self._send_reveals(
@@ -81,12 +82,13 @@ class Batches:
 
     def _awaited_miners(self, snapshot: RoundSnapshot) -> list[str]:
         """Return the miners that may still hand a batch to this batcher."""
+        seats = {member.account for member in snapshot.history.voters()}
         return [
             account
             for account, digest in snapshot.current.commits.items()
             if digest != EMPTY_DIGEST
             and account not in (self.context.address, *self.inbox.batches)
-            and account in snapshot.history.miners
+            and account in seats
             and not snapshot.has_acted(account)
         ]
 
@@ -115,7 +117,8 @@ class Batches:
             closes = not batch.commitments or batch.submitter == self.context.address
             if any(updates) or (closes and not snapshot.has_acted(batch.submitter)):
                 args = submissions.reveal_args(batch.submitter, batch.commitments, updates)
-                calls.append(ContractCall("reveal", args))
+                is_other = batch.submitter != self.context.address
+                calls.append(ContractCall("reveal", args, optional=is_other))
         if not calls:
             return None
         self.context.send(*calls)

@@ -10,7 +10,7 @@ from bcfl.ports import Batch, Ledger, SignedCommitment
 from bcfl.protocol import submissions, verification
 from bcfl.protocol.accounts import signer
 from bcfl.protocol.limits import MAX_BATCH
-from bcfl.protocol.types import Opening, SignedUpdate, Update, Verdict
+from bcfl.protocol.types import Mode, Opening, SignedUpdate, Update, Verdict
 from bcfl.roles.common.snapshot import RoundSnapshot, take_snapshot
 
 DIGEST, SIGNATURE = 32, 64  # bytes
@@ -90,6 +90,8 @@ class MinerInbox:
             raise RelayError(f"{name} is not of the length of this round")
         if not all(isinstance(verdict, Verdict) for verdict in message.verdicts):
             raise RelayError(f"{name} says something else than verdicts")
+        if message.wish is not None and snapshot.terms.mode != Mode.HYBRID:
+            raise RelayError(f"{name} wishes for an engine, and these terms allow no wishes")
         commit_digest = snapshot.current.vote_commits.get(message.miner)
         links = snapshot.current.links(self.ledger.domain)
         if commit_digest is None or commit_digest != verification.vote_digest(message, links):

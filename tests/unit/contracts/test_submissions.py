@@ -54,9 +54,15 @@ def test_a_device_may_change_its_own_commitment() -> None:
 
 
 def test_reveal_nothing() -> None:
-    federation = federation_in_reveal()
+    federation = Federation().open()
+    device = federation.device_keys[0]
+    federation.send(device, "commit", bytes(32))  # the digest of no commitment
+    federation.until(Phase.REVEAL)
+    nothing: list[object] = [0, [], [], [], [], []]
     with reverts("submissions: nothing opened"):
-        federation.send(federation.outsider, "reveal", federation.outsider.address, 0, [], [], [], [], [])
+        federation.send(federation.outsider, "reveal", device.address, *nothing)
+    with reverts("submissions: not the committed batch"):
+        federation.send(federation.outsider, "reveal", federation.outsider.address, *nothing)
 
 
 def test_a_miner_without_devices_need_not_be_waited_for() -> None:

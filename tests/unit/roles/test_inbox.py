@@ -14,7 +14,7 @@ from bcfl.errors import RelayError, Reverted
 from bcfl.ports import Batch, ContractCall, SignedCommitment
 from bcfl.protocol import submissions, verification
 from bcfl.protocol.accounts import Account
-from bcfl.protocol.types import Opening, Phase, SignedUpdate, Update, Verdict
+from bcfl.protocol.types import Engine, Opening, Phase, SignedUpdate, Update, Verdict
 from bcfl.roles.miner.miner import Miner
 from tests.local_federation import TERMS, LocalFederation
 
@@ -238,6 +238,18 @@ def test_a_bent_vote_is_refused(local: LocalFederation, bend: Callable[..., Any]
         receiver.take_opening(bend(local, opening))
     receiver.take_opening(opening)
     assert list(receiver.inbox.openings) == [opening.miner]
+
+
+def test_a_wish_where_there_are_none_stops_nobody_elses_vote(tmp_path: Path) -> None:
+    """Its miner cannot unveil it, and has kept nobody from unveiling the others."""
+    local = LocalFederation(tmp_path, miners=4)
+    wishing = local.miner_parties[-1]
+    wishing.voting.wishes = lambda _: Engine.POW
+    round_ = local.play()
+    assert round_.status == "finalized"
+    assert {vote.voter.account for vote in round_.votes} == {
+        miner.account.address for miner in local.miner_parties[:-1]
+    }
 
 
 def test_a_vote_of_the_wrong_length_stops_nobody_elses(tmp_path: Path) -> None:
