@@ -130,6 +130,20 @@ def test_disputes_run_side_by_side_and_others_are_passed_over() -> None:
     assert (result[3].returned, result[4].state.state, result[4].weights) == (True, State.ANSWER, WEIGHTS)
 
 
+def test_a_dispute_that_cannot_be_followed_takes_no_other_with_it() -> None:
+    """An audit names it; a role leaves it out, and goes on with the rest."""
+    events = [
+        FakeEvent("Disputed", opening(3, Trees.MODEL)),
+        FakeEvent("Disputed", opening(4, Trees.ROWS)),
+        FakeEvent("RowsShown", {"number": 3, "weights": WEIGHTS, "rows": bytes(32)}),  # not what is due
+        FakeEvent("NodesShown", {"number": 3, "nodes": []}),
+    ]
+    subject = DisputeSubject(bytes(32), rows_digest(WEIGHTS, bytes(32)), {})
+    with pytest.raises(ChallengeError):
+        courses(TERMS, subject, events)
+    assert list(courses(TERMS, subject, events, strict=False)) == [4]
+
+
 def test_where_a_challenger_rules() -> None:
     model = replace(model_dispute(100), state=State.RULE, height=0, index=5)
     model.check_ruling(TERMS, ACCOUNT, 150, Form.SUM, 5)
