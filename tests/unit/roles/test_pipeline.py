@@ -163,3 +163,25 @@ def test_multi_krum_drops_as_many_as_it_has_to() -> None:
     codes = verdicts(HONEST, Checks(krum=5))
     assert codes.count(Verdict.OUTLIER) == 5
     assert codes.count(Verdict.ACCEPTED) == COUNT - 5
+
+
+USUAL = float(np.median(np.linalg.norm(HONEST, axis=1)))  # of the round before
+
+
+def test_at_the_end_of_training_nobody_is_a_copy_nor_too_short() -> None:
+    updates = 0.01 * HONEST
+    updates[:3], updates[4] = 0.0, updates[3]
+    alone = Checks(quality=False, clusters=False, direction=False)
+    assert verdicts(updates, alone, reference_norm=USUAL) == list(ACCEPTED)
+    assert set(verdicts(updates, alone)[:3]) == {Verdict.OUTLIER}, "while there is more to learn they are"
+
+
+@pytest.mark.parametrize("poison", ["sign flip", "inner product manipulation", "noise"])
+def test_poison_at_the_end_of_training_is_dropped_as_before(poison: str) -> None:
+    """A tenth, third and half of the usual length, where all honest updates are short."""
+    for length in (0.1, 0.3, 0.5):
+        bad = length * POISON[poison](9)
+        updates = np.concatenate([bad, 0.01 * HONEST[9:]])
+        result = verdicts(updates, reference_norm=USUAL)
+        assert Verdict.ACCEPTED not in result[:9], length
+        assert set(result[9:]) == {Verdict.ACCEPTED}, length
