@@ -108,7 +108,7 @@ def terms_of(layout: Layout, lane_bits: int) -> Terms:
     """Return the terms of one large task."""
     hour, ether = 3600, 10**18
     numbers = (layout.parameters, 24, lane_bits, SHIFT[lane_bits], 32, 0, 0, 0, 2**240, 10)
-    sizes = (1, 1024, 100_000, 50_000, 20_000, 0, hour, hour, hour, hour, hour, hour, hour, hour)
+    sizes = (1, 1024, 100_000, 50_000, 20_000, 20_000, 0, hour, hour, hour, hour, hour, hour, hour, hour)
     money = (ether, 2, ether, ether, ether, 6000, 3000)
     others = (1, 5, ether // 10, hour, hour, 30 * 24 * hour, 100, 24 * hour, 2500, 0)
     return Terms(payload.layout_digest(layout), *numbers, *sizes, *money, *others)

@@ -12,7 +12,8 @@ ETHER = 10**18
 TERMS = Terms(
     layout=keccak(b"layout"), parameters=1000, scale_bits=24, lane_bits=16, shift=8, leaf_lanes=32,
     rule=0, trim=1000, engine=0, pow_target=2**248, pow_seconds=10,
-    min_updates=2, max_updates=1024, max_samples=100_000, time_factor=100_000, time_slack=100_000, grace=0,
+    min_updates=2, max_updates=1024, max_samples=100_000, time_factor=100_000, time_slack=100_000,
+    rate_factor=20_000, grace=0,
     commit_seconds=600, reveal_seconds=600, vote_seconds=600, unveil_seconds=600,
     elect_seconds=600, propose_seconds=600, attest_seconds=600, challenge_seconds=0,
     min_stake=ETHER, exit_rounds=2, vote_penalty=ETHER // 10, leader_penalty=ETHER // 20,

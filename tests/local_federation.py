@@ -33,7 +33,7 @@ LAYOUT = Layout((TensorSpec("bias", (3,)), TensorSpec("weight", (5, 7))))
 TERMS = replace(
     harness.TERMS,
     layout=payload.layout_digest(LAYOUT), parameters=LAYOUT.parameters, shift=10, leaf_lanes=16,
-    pow_seconds=5, time_factor=50_000, time_slack=20_000, grace=5,
+    pow_seconds=5, time_factor=50_000, time_slack=20_000, rate_factor=20_000, grace=5,
     commit_seconds=60, reveal_seconds=60, vote_seconds=60, unveil_seconds=60,
     elect_seconds=60, propose_seconds=60, attest_seconds=60, answer_seconds=60,
 )  # fmt: skip

@@ -145,6 +145,9 @@ class Options(_Checked):
     time_slack: float = Field(
         default=0.02, ge=0, le=3600, description="seconds that never count as a difference"
     )
+    rate_factor: float = Field(
+        default=2.0, ge=1, le=1e5, description="a claimed pace counts up to so many medians (resource)"
+    )
     check_duplicate: bool = Field(
         default=True, description="reject a copy of an earlier update, exact or disguised"
     )

@@ -46,6 +46,7 @@ def terms_of(config: Config, layout: Layout, largest: int) -> Terms:
         max_samples=config.max_samples or largest,
         time_factor=round(config.time_factor * BASIS_POINTS),
         time_slack=round(config.time_slack * 1e6),
+        rate_factor=round(config.rate_factor * BASIS_POINTS),
         grace=config.grace_time,
         commit_seconds=lasting(config.commit_seconds),
         reveal_seconds=lasting(config.reveal_seconds),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 
 from bcfl.protocol import turns
@@ -10,9 +10,9 @@ from bcfl.protocol.event import LogEvent
 from bcfl.protocol.lottery import Entrant, committees
 from bcfl.protocol.rewards import block_hash
 from bcfl.protocol.rounds import Election, History, Member, Proposal, Round, Submission
-from bcfl.protocol.scores import Resources
+from bcfl.protocol.scores import Resources, most_pace
 from bcfl.protocol.submissions import pace, unpack_claim
-from bcfl.protocol.types import Block, Electorate, Engine, Opening, VoidReason
+from bcfl.protocol.types import Block, Electorate, Engine, Opening, VoidReason, Voter
 from bcfl.protocol.verification import (
     chosen_engine,
     entropy,
@@ -186,20 +186,29 @@ def _count_resources(history: History, round_: Round, accepted: tuple[bool, ...]
     devices = [item.update.device for item in round_.submissions]
     missing = unavailable(round_.votes, devices)
     voters = {vote.voter.account: vote.voter for vote in round_.votes}
+    paces = {account: _pace(round_, voter, devices, accepted) for account, voter in voters.items()}
+    weights = {account: voter.weight for account, voter in voters.items()}
+    most = most_pace(paces, weights, history.rate_factor)
     for member in history.seats:
         voter = voters.get(member.account)
         position = None if voter is None else own_position(voter, devices)
         is_exempt = voter is not None and voter.device is None
         is_accepted = position is not None and accepted[position]
-        speed = int(is_exempt)
-        if position is not None and is_accepted:
-            speed = max(1, pace(round_.submissions[position].update))
+        speed = min(paces.get(member.account, 0), most)
         history.resources[member.account] = _resources(history, member).after(
             on_time=voter is not None,
             available=is_exempt or (position is not None and not missing[position]),
             accepted=is_exempt or is_accepted,
             pace=speed,
         )
+
+
+def _pace(round_: Round, voter: Voter, devices: Sequence[int], accepted: tuple[bool, ...]) -> int:
+    """Return the samples per second of a voter before they are held to the median; 0 if there are none."""
+    position = own_position(voter, devices)
+    if position is None:
+        return int(voter.device is None)
+    return max(1, pace(round_.submissions[position].update)) if accepted[position] else 0
 
 
 def _elected(history: History, event: LogEvent) -> None:

@@ -10,7 +10,7 @@ from itertools import pairwise
 from bcfl.protocol import turns
 from bcfl.protocol.event import LogEvent
 from bcfl.protocol.hashing import fold, word
-from bcfl.protocol.limits import MAX_WEIGHT
+from bcfl.protocol.limits import BASIS_POINTS, MAX_WEIGHT
 from bcfl.protocol.scores import Resources
 from bcfl.protocol.submissions import Domain, update_word
 from bcfl.protocol.types import (
@@ -218,6 +218,7 @@ class History:
 
     min_stake: int
     committee_size: int = 1
+    rate_factor: int = field(default=BASIS_POINTS, kw_only=True)  # basis points of the median pace
     is_full: bool = field(default=False, kw_only=True)  # every miner is a device
     rounds: dict[int, Round] = field(default_factory=dict)
     blocks: list[Block] = field(default_factory=list)  # the model ledger, from the genesis on
@@ -250,7 +251,12 @@ class History:
     @classmethod
     def under(cls, terms: Terms) -> History:
         """Return the empty history of a federation with these terms."""
-        return cls(terms.min_stake, terms.committee_size, is_full=terms.mode == Mode.FULL)
+        return cls(
+            terms.min_stake,
+            terms.committee_size,
+            rate_factor=terms.rate_factor,
+            is_full=terms.mode == Mode.FULL,
+        )
 
     @property
     def current(self) -> Round | None:

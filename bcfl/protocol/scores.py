@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+
+from bcfl.protocol.limits import BASIS_POINTS
 
 WHOLE = 65_535  # a share of one
 PART = 4  # one part in so many of an average is new
@@ -31,6 +34,22 @@ class Resources:
             stability=towards(self.stability, WHOLE * on_time),
             rate=towards(self.rate, pace) if pace else self.rate,
         )
+
+
+def most_pace(paces: Mapping[str, int], weights: Mapping[str, int], factor: int) -> int:
+    """Return the most that a pace counts in a round: the voters' lower median by weight, times a factor.
+
+    Takes paces and weights by account and the factor in basis points; a pace of 0 says nothing. Who has less
+    than half of the weight behind a pace cannot move the median beyond the others' paces.
+    """
+    shown = sorted((pace, weights[account]) for account, pace in paces.items() if pace)
+    whole = sum(weight for _, weight in shown)
+    reached = 0
+    for pace, weight in shown:
+        reached += weight
+        if 2 * reached >= whole:
+            return pace * factor // BASIS_POINTS
+    return 0
 
 
 def towards(average: int, latest: int) -> int:

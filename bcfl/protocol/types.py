@@ -94,6 +94,7 @@ class Terms:
     max_samples: int  # cap on what one device may claim
     time_factor: int  # tolerated ratio of seconds per sample to the reference, in basis points
     time_slack: int  # microseconds below which a difference never counts
+    rate_factor: int  # a pace counts up to so many times the voters' median (`resource`), in basis points
     grace: int  # seconds a phase stays open after all miners have acted
     commit_seconds: int
     reveal_seconds: int

@@ -64,6 +64,17 @@ def leads(
 
 
 @external
+@pure
+def most_pace(shown: DynArray[uint256, 64], factor: uint256) -> uint256:
+    """
+    @notice The most that a pace counts in a round.
+    @param shown What the round has shown of each voter.
+    @param factor The multiple of the median, in basis points.
+    """
+    return scores._most(shown, factor)
+
+
+@external
 def joined(credits: uint256[8], seat: uint256) -> uint256[8]:
     """
     @notice The words of credits after somebody took a seat.

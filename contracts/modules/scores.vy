@@ -5,7 +5,8 @@
 @notice The resource engine shares out leads by rate * storage * quality * stability. Each is an exponential average, a
         quarter new, over the rounds of that engine: how often a miner's own update could be had (storage),
         was accepted (quality), how often it unveiled its verdicts in time (stability), and the samples per
-        second of its accepted updates (rate). A turn takes the score from before the round: what
+        second of its accepted updates (rate), which are its own claim and so count up to a multiple of the voters'
+        median. A turn takes the score from before the round: what
         is shared out is known before it. The Python twin is `bcfl.protocol.scores`.
         A record is one word: round (32) | score before it (32) | rate (24) | stability (16) | quality (16) | storage (16).
 """
@@ -30,6 +31,10 @@ NEWCOMER: constant(uint256) = WHOLE // 4 | WHOLE // 4 << QUALITY | WHOLE // 4 <<
 ON_TIME: constant(uint256) = 1
 AVAILABLE: constant(uint256) = 2
 ACCEPTED: constant(uint256) = 4
+
+# The same of a voter, as one word: pace (24) | weight (16) | what the round has shown (8).
+WEIGHT: constant(uint256) = 8  # shifts
+PACE: constant(uint256) = 24
 
 records: HashMap[address, uint256]
 
@@ -83,6 +88,36 @@ def _towards(average: uint256, latest: uint256) -> uint256:
     if latest >= average:
         return average + (latest - average + PART - 1) // PART
     return average - (average - latest + PART - 1) // PART
+
+
+@internal
+@pure
+def _most(shown: DynArray[uint256, constants.MAX_MINERS], factor: uint256) -> uint256:
+    """
+    @notice The most that a pace counts in a round: the voters' lower median by weight, times a factor. Who has less
+            than half of the weight behind a pace cannot move it beyond the others' paces.
+    @param shown What the round has shown of each voter.
+    @param factor The multiple of the median, in basis points.
+    """
+    weight: uint256 = 0
+    fastest: uint256 = 0
+    for word: uint256 in shown:
+        if word >> PACE != 0:
+            weight += (word >> WEIGHT) & constants.MASK16
+            fastest = max(fastest, word >> PACE)
+    median: uint256 = 0
+    for k: uint256 in range(24):
+        higher: uint256 = median | 1 << (23 - k)
+        if higher > fastest:
+            continue
+        slower: uint256 = 0
+        for word: uint256 in shown:
+            pace: uint256 = word >> PACE
+            if pace != 0 and pace < higher:
+                slower += (word >> WEIGHT) & constants.MASK16
+        if 2 * slower < weight:
+            median = higher
+    return median * factor // constants.BASIS
 
 
 @internal

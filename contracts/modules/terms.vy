@@ -72,6 +72,8 @@ def _check_round(terms: IFederation.Terms):
     assert terms.max_samples < 2**24, "terms: too many samples"
     assert terms.max_samples * terms.max_updates < 2**31, "terms: too many samples"
     assert terms.time_factor >= constants.BASIS, "terms: time factor below one"
+    assert terms.rate_factor >= constants.BASIS, "terms: rate factor below one"
+    assert terms.rate_factor < 2**32, "terms: rate factor too large"
     for seconds: uint256 in [
         terms.commit_seconds,
         terms.reveal_seconds,

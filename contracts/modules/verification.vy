@@ -242,6 +242,7 @@ def tally(
             # A tie would speak against the miner here: it does not count.
             tied: uint256 = 0
             missed[word], tied = counting._majority(voters, column, owns, word, weight, False)
+        shown: DynArray[uint256, MAX_VOTES] = []
         for i: uint256 in range(len(voters), bound=MAX_VOTES):
             own: uint256 = owns[i]
             update: uint256 = 0
@@ -251,7 +252,8 @@ def tally(
                 update = updates[own]
                 taken = (result.accepted[own // 256] >> (own % 256)) & 1 == 1
                 gone = (missed[own // 256] >> (own % 256)) & 1 == 1
-            absent &= ~self._note(voters[i], round, own, update, taken, gone)
+            shown.append(self._shown(voters[i], own, update, taken, gone))
+        absent &= ~self._note(round, voters, shown)
         self._note_absent(round, absent)
     if passed < terms.TERMS.min_updates:
         rounds._void(round, constants.FEW_ACCEPTED)
@@ -282,17 +284,17 @@ def _choose(voters: DynArray[uint256, MAX_VOTES], whole: uint256, engine: uint25
 
 
 @internal
-def _note(voter: uint256, round: uint256, own: uint256, update: uint256, taken: bool, missing: bool) -> uint256:
+@view
+def _shown(voter: uint256, own: uint256, update: uint256, taken: bool, missing: bool) -> uint256:
     """
-    @notice Notes what a counted round has shown of a voter. Who is no device has nothing that could fail, and the
+    @notice What a counted round has shown of a voter. Who is no device has nothing that could fail, and the
             rate that it had as a device fades.
     @param voter Who voted, packed.
-    @param round The running round.
     @param own The position of the voter's own update, or NOT_MINE.
     @param update The word of that update.
     @param taken Whether the majority accepts it.
     @param missing Whether the majority could not get it.
-    @return The voter's bit.
+    @return The word that `scores` takes.
     """
     shown: uint256 = scores.ON_TIME
     pace: uint256 = 0
@@ -305,8 +307,27 @@ def _note(voter: uint256, round: uint256, own: uint256, update: uint256, taken: 
         if taken:
             shown |= scores.ACCEPTED
             pace = max(1, (update >> submissions.PACE) & submissions.MAX_PACE)
-    scores._note(packing._account(voter), round, shown, pace)
-    return 1 << (voter >> packing.SEAT)
+    return shown | packing._weight(voter) << scores.WEIGHT | pace << scores.PACE
+
+
+@internal
+def _note(
+    round: uint256, voters: DynArray[uint256, MAX_VOTES], shown: DynArray[uint256, MAX_VOTES]
+) -> uint256:
+    """
+    @notice Notes what a counted round has shown of its voters.
+    @param round The running round.
+    @param voters Who voted, packed.
+    @param shown What the round has shown of each.
+    @return The voters' bits.
+    """
+    seats: uint256 = 0
+    most: uint256 = scores._most(shown, terms.TERMS.rate_factor)
+    for i: uint256 in range(len(voters), bound=MAX_VOTES):
+        seats |= 1 << (voters[i] >> packing.SEAT)
+        pace: uint256 = min(shown[i] >> scores.PACE, most)
+        scores._note(packing._account(voters[i]), round, shown[i] & constants.MASK8, pace)
+    return seats
 
 
 @internal

@@ -13,6 +13,7 @@ from bcfl.ledger.contract import Contract
 from bcfl.protocol import submissions, verification
 from bcfl.protocol.election import retarget
 from bcfl.protocol.rewards import earned, prices, weighted_matches
+from bcfl.protocol.scores import most_pace
 from bcfl.protocol.types import Electorate, Engine, Opening, Phase, Tally, Update, Verdict, Voter
 from bcfl.protocol.verification import Vote
 from testkit.harness import ETHER, TERMS, Account, Federation, digest, reverts
@@ -217,6 +218,23 @@ def test_missing(codes: list[int], place: int) -> None:
     masks = [*verification.pack_accepted([code == Verdict.UNAVAILABLE for code in codes]), 0, 0, 0]
     missing = contract_of("VerificationMock").call("missing", reasons, place)
     assert missing & (1 << max(0, min(256, len(codes) - 256 * place))) - 1 == masks[place]
+
+
+@given(
+    st.lists(
+        st.tuples(st.one_of(st.integers(0, 5), st.integers(0, 2**24 - 1)), weights, st.integers(0, 7)),
+        max_size=64,
+    ),
+    st.one_of(st.sampled_from((10_000, 20_000)), st.integers(10_000, 2**32 - 1)),
+)
+@some
+def test_the_most_that_a_pace_counts(voters: list[tuple[int, int, int]], factor: int) -> None:
+    shown = [pace << 24 | weight << 8 | seen for pace, weight, seen in voters]
+    paces = {str(i): pace for i, (pace, _, _) in enumerate(voters)}
+    by_account = {str(i): weight for i, (_, weight, _) in enumerate(voters)}
+    assert contract_of("ElectionMock").call("most_pace", shown, factor) == most_pace(
+        paces, by_account, factor
+    )
 
 
 @given(st.integers(0, 2**256 - 1))

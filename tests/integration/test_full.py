@@ -19,7 +19,9 @@ DEVICES, RICH = 20, 3
 FASTER = 40  # times as many samples a second
 TURNS = 3000
 FULL = replace(TERMS, mode=Mode.FULL, engine=Engine.RESOURCE)
-UNEQUAL = replace(FULL, time_factor=1_000_000)  # devices of which one may be 100 times as fast as another
+UNEQUAL = replace(
+    FULL, time_factor=1_000_000, rate_factor=1_000_000
+)  # devices of which one may be 100 times as fast as another
 
 
 def learners() -> list[Quadratic]:

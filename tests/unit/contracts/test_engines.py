@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
+from itertools import accumulate
 
 import pytest
 
@@ -101,22 +103,67 @@ def test_a_miner_that_is_no_device_has_nothing_to_lose_but_its_punctuality() -> 
         assert scores.rate == 1
 
 
-def test_a_faster_device_has_the_higher_rate() -> None:
-    federation = Federation(2, 2, RESOURCE, full=True).open()
-    quick = [federation.update(0, microseconds=100)], [federation.update(1, microseconds=100_000)]
-    for key, batch in zip(federation.miner_keys, quick, strict=True):
+def claimed(federation: Federation, microseconds: Sequence[int]) -> list[Resources]:
+    """Count a round in which each miner's device claims so much time; return what is known of the miners."""
+    batches = [[federation.update(i, microseconds=claim)] for i, claim in enumerate(microseconds)]
+    for key, batch in zip(federation.miner_keys, batches, strict=True):
         federation.commit(key, batch)
     federation.wait(1)
-    for key, batch in zip(federation.miner_keys, quick, strict=True):
+    for key, batch in zip(federation.miner_keys, batches, strict=True):
         federation.reveal(key, batch)
     federation.until(Phase.TALLY).tally()
-    first, second = (resources(federation, key) for key in federation.miner_keys)
+    return [resources(federation, key) for key in federation.miner_keys]
+
+
+def test_a_faster_device_has_the_higher_rate() -> None:
+    terms = replace(RESOURCE, rate_factor=10_000_000)
+    first, second = claimed(Federation(2, 2, terms, full=True).open(), [100, 100_000])
     assert first.rate > 900 * second.rate
     assert (first.storage, first.quality, first.stability) == (
         second.storage,
         second.quality,
         second.stability,
     )
+
+
+@pytest.mark.parametrize("stakes", [(1, 1, 1, 1), (1, 1, 5, 1), (3, 2, 1, 1), (2, 2, 2, 1)])
+@pytest.mark.parametrize(
+    "claims", [(1, 90_000, 100_000, 110_000), (1, 2, 100_000, 100_000), (10**6, 10, 20, 30)]
+)
+def test_a_claimed_pace_counts_up_to_twice_the_median(
+    stakes: tuple[int, ...], claims: tuple[int, ...]
+) -> None:
+    stakes = tuple(stake * TERMS.min_stake for stake in stakes)
+    federation = Federation(4, 4, RESOURCE, stakes=stakes, full=True).open()
+    known = claimed(federation, claims)
+    samples = {update.device: update.samples for update in federation.updates(1)}
+    paces = [min(2**24 - 1, samples[device] * 10**6 // claim) for device, claim in enumerate(claims)]
+    by_pace = sorted(zip(paces, stakes, strict=True))
+    behind = accumulate(stake for _, stake in by_pace)
+    median = next(
+        pace for (pace, _), so_far in zip(by_pace, behind, strict=True) if 2 * so_far >= sum(stakes)
+    )
+    for pace, record in zip(paces, known, strict=True):
+        counted = min(pace, 2 * median)
+        assert record == Resources().after(on_time=True, available=True, accepted=True, pace=counted)
+
+
+def test_miners_that_are_no_devices_hold_the_claim_of_one_that_is() -> None:
+    """Where most are judges only, the median is theirs: one sample a second."""
+    federation = Federation(1, 3, RESOURCE).open()
+    federation.device_keys.append(federation.miner_keys[0])
+    federation.send(federation.owner, "register_devices", [federation.miner_keys[0].address])
+    federation.send(federation.miner_keys[0], "accept_device")
+    federation.finish()
+    federation.devices = 2
+    quick = federation.update(1, microseconds=1)
+    share = federation.share
+    federation.share = lambda miner, round_=None: [  # type: ignore[method-assign]
+        quick if update.device == 1 else update for update in share(miner, round_)
+    ]
+    federation.until(Phase.TALLY).tally()
+    assert quick in federation.updates()
+    assert resources(federation, federation.miner_keys[0]).rate == 2
 
 
 def test_a_lead_is_shared_out_by_the_scores_from_before_the_round() -> None:

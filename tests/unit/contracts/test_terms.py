@@ -43,6 +43,8 @@ REFUSALS = [
     ("terms: too many samples", {"max_samples": 2**21, "max_updates": 1024}),
     ("terms: too many samples", {"max_samples": 2**256 - 1}),
     ("terms: time factor below one", {"time_factor": 9999}),
+    ("terms: rate factor below one", {"rate_factor": 9999}),
+    ("terms: rate factor too large", {"rate_factor": 2**32}),
     *[
         ("terms: phase length", {f"{phase}_seconds": seconds})
         for phase in ("commit", "reveal", "vote", "unveil", "elect", "propose", "attest", "answer", "tally")
@@ -78,7 +80,13 @@ EDGES = [
     {"lane_bits": 16, "leaf_lanes": 48, "max_updates": 1024},
     {"parameters": 2**40 - 1, "lane_bits": 32, "shift": 0, "leaf_lanes": 8, "scale_bits": 31},
     {"rule": 2, "trim": 4999, "engine": 1, "pow_target": 1, "pow_seconds": 2**22},
-    {"min_updates": 1024, "max_updates": 1024, "max_samples": 2**21 - 1, "time_factor": 10_000},
+    {
+        "min_updates": 1024,
+        "max_updates": 1024,
+        "max_samples": 2**21 - 1,
+        "time_factor": 10_000,
+        "rate_factor": 10_000,
+    },
     {"min_updates": 3, "max_updates": 5, "max_samples": 2**24 - 1, "grace": 300, "min_blocks": 64},
     {"commit_seconds": 2**22, "attest_seconds": 1, "exit_seconds": 2**31 - 1, "absence_seconds": 2**29 - 1},
     {"exit_seconds": LONGEST, "absence_seconds": 3 * LONGEST, "exit_rounds": 1},
