@@ -133,7 +133,7 @@ def test_gross_poison_is_rejected(attack: str) -> None:
             Verdict.QUALITY,
             Verdict.OUTLIER,
         }
-    assert round_.accuracy > 0.8
+    assert (round_.accuracy or 0) > 0.8
 
 
 POISON = [
@@ -160,6 +160,8 @@ def test_poison_moves_an_unguarded_model(attack: str) -> None:
     assert np.linalg.norm(poisoned.archive.values(poisoned.history.head) - truth) > 0.05 * np.linalg.norm(
         truth
     )
+    assert bad.accuracy is not None
+    assert good.accuracy is not None
     assert bad.accuracy < good.accuracy + 0.03
 
 
