@@ -26,7 +26,7 @@ from testkit.chainless import Chainless
 ROUNDS = 3
 ADVERSARIES = (
     "withholder:0.05", "malformed:0.05", "dropout:0.05:rate=1", "dropout:0.05:rate=1,stage=reveal",
-    "time-forger:0.05:factor=1000", "inflater:0.05:factor=50,held=1,forged=false", "plagiarist:0.05",
+    "time-forger:0.05:factor=0.001", "inflater:0.05:factor=50,held=1,forged=false", "plagiarist:0.05",
     "sign-flip:0.05", "silent-miner:0.2",
 )  # fmt: skip
 ANSWERS = {
