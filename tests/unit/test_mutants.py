@@ -218,7 +218,7 @@ def test_the_plugin_puts_a_mutant_in_place_of_the_contracts(tmp_path: Path) -> N
 
 def output(code: str) -> dict[str, Any]:
     """What the compiler makes of a deployable, with nothing behind the code."""
-    layout = {"code_layout": {}, "storage_layout": {}}
+    layout: dict[str, Any] = {"code_layout": {}, "storage_layout": {}}
     return {"abi": [], "bytecode": f"0x{code}0000", "bytecode_runtime": f"0x{code}", "layout": layout}
 
 

@@ -2,8 +2,8 @@
 
 BlockFL (Kim, Park, Bennis, Kim 2020, arXiv:1808.03949) pays for samples and bounds a lie about them by the
 time that training them takes. A long time is no lie that pays: a slow device takes part, and one that has
-become faster is not held to what it was. The rule is a pure function of what is on chain, so every miner comes
-to the same verdict.
+become faster is not held to what it was. The rule is a pure function of what is on chain, so every miner
+comes to the same verdict.
 """
 
 from __future__ import annotations
