@@ -6,14 +6,15 @@ import importlib
 import math
 import os
 import sys
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field, replace
 from difflib import get_close_matches
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from bcfl.errors import BcflError, ConfigError, DataError
 from bcfl.learning.datasets import Dataset, breast_cancer, digits, fashion_mnist
+from bcfl.protocol.limits import MAX_EXPONENT
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -48,6 +49,7 @@ class Task:
     loss: Callable[[Tensor, Tensor], Tensor] = cross_entropy
     shape: tuple[int, ...] = ()  # of one sample; with `classes`, what --model needs to build another model
     classes: int = 0
+    exponents: Mapping[str, int] | None = field(default=None, hash=False)  # by tensor; None: genesis chooses
 
     def __post_init__(self) -> None:
         for name in ("epochs", "batch_size"):
@@ -57,6 +59,10 @@ class Task:
         rate: object = self.learning_rate
         if not isinstance(rate, (int, float)) or not 0 < rate < math.inf:
             raise ConfigError(f"task {self.name}: learning_rate must be above 0, not {rate!r}")
+        for name, exponent in (self.exponents or {}).items():
+            if type(exponent) is not int or abs(exponent) > MAX_EXPONENT:
+                wish = f"a whole number from -{MAX_EXPONENT} to {MAX_EXPONENT}, not {exponent!r}"
+                raise ConfigError(f"task {self.name}: the exponent of {name} must be {wish}")
 
     def with_options(
         self,
@@ -77,6 +83,10 @@ class Task:
                 raise ConfigError(f"task {self.name} brings its own model: leave --model out")
             changes["build"] = _builder(model, self.shape, self.classes)
         return replace(self, **changes)
+
+    def with_exponents(self, exponents: Mapping[str, int]) -> Task:
+        """Return this task with the exponents of a federation's layout, by tensor."""
+        return replace(self, exponents=dict(exponents))
 
     def dataset(self, data_dir: Path | None = None) -> Dataset:
         """Return what `load` returns, checked; raises DataError or ConfigError of one line on failure."""
