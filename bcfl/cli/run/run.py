@@ -151,7 +151,7 @@ def _print_summary(report: Report, config: Config, path: Path, committee: Commit
             ("accuracy", accuracy),
             ("rounds", f"{len(report.rounds)}" + (f", {void} of them void" if void else "")),
             ("rejected", _losses(report)),
-            ("lanes", _fit(report)),
+            *_fit(report),
             *_adversarial(report),
             *committee_fields(committee),
             *challenge_fields(config.window),
@@ -180,14 +180,15 @@ def _losses(report: Report) -> str:
     return f"{words}; most often {first.device}, {plural(first.rounds, 'time')}"
 
 
-def _fit(report: Report) -> str | None:
+def _fit(report: Report) -> list[tuple[str, str]]:
     """Return which share of the changes the lanes could not hold."""
     fits = [round_.fit for round_ in report.rounds if round_.fit is not None]
     moved = sum(fit.moved for fit in fits)
     if not moved:
-        return None
+        return []
     saturated, vanished = sum(fit.saturated for fit in fits), sum(fit.vanished for fit in fits)
-    return f"{saturated / moved:.2%} of {moved:,} changes saturated, {vanished / moved:.2%} vanished"
+    words = f"{saturated / moved:.2%} of {moved:,} changes saturated, {vanished / moved:.2%} vanished"
+    return [("lanes", words)]
 
 
 def _adversarial(report: Report) -> list[tuple[str, str]]:

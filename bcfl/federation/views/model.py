@@ -83,6 +83,6 @@ def to_safetensors(
     tensors, start = {}, 0
     for tensor in layout.tensors:
         end = start + prod(tensor.shape)
-        tensors[tensor.name] = values[start:end].reshape(tensor.shape) * np.float32(2.0**tensor.exponent)
+        tensors[tensor.name] = (values[start:end] * np.float32(2.0**tensor.exponent)).reshape(tensor.shape)
         start = end
     return save(tensors, metadata)
