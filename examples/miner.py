@@ -17,11 +17,13 @@ from bcfl.storage import open_store
 logging.basicConfig(level=logging.INFO)
 network = networks.resolve("local")
 account = networks.signer(network, sys.argv[1], lambda: keystore.read_password(None))
-learner = TorchLearner(task, None, task.dataset().test, seed=0)  # what it holds out is what it judges by
 options = MinerOptions(stake=2 * 10**18, checks=Checks(quality_tolerance=4.0))
 
 with connect(network, "federation") as client:
-    node = Node(client, account, layout(task), open_store("store"), NodeOptions(Path("journal")))
+    store = open_store("store")
+    fitted = client.task(task, store)  # with the scale of each tensor, as the first model has it
+    learner = TorchLearner(fitted, None, task.dataset().test, seed=0)  # it judges by what it holds out
+    node = Node(client, account, layout(fitted), store, NodeOptions(Path("journal")))
     with node.miner(learner, options) as daemon:
         signal.signal(signal.SIGTERM, daemon.stop)
         daemon.run(int(sys.argv[2]) if len(sys.argv) > 2 else None)

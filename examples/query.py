@@ -29,8 +29,8 @@ def print_accuracy(query: Query) -> None:
     from bcfl.learning.training import TorchLearner
     from bcfl.protocol.fixedpoint import decode
 
-    _, lanes = query.read_model(query.history.head)
-    learner = TorchLearner(task, None, task.dataset().test, seed=0)
+    layout, lanes = query.read_model(query.history.head)
+    learner = TorchLearner(task.with_exponents(layout.exponents), None, task.dataset().test, seed=0)
     print("accuracy:", learner.evaluate(decode(lanes, query.terms.scale_bits)).accuracy)
 
 

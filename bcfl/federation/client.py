@@ -18,6 +18,7 @@ from eth_utils.crypto import keccak
 
 from bcfl.errors import ConfigError, LedgerError
 from bcfl.federation.daemon import RETRY_SECONDS
+from bcfl.federation.layouts import recorded_task
 from bcfl.ledger.artifact import artifact, federation_at
 from bcfl.ledger.chain import code_at
 from bcfl.ledger.deployment import networks, records
@@ -31,6 +32,7 @@ from bcfl.storage.address import SEARCH_SECONDS
 from bcfl.storage.directory import DirectoryStore
 
 if TYPE_CHECKING:
+    from bcfl.learning.tasks import Task
     from bcfl.ledger.rpc import RpcChain
     from bcfl.ports import Store
     from bcfl.protocol.types import Layout
@@ -54,6 +56,14 @@ class FederationClient:
     def address(self) -> str:
         """Return the address of the contract."""
         return self.ledger.contract.address
+
+    def task(self, task: Task, store: Store) -> Task:
+        """Return the task with the federation's exponents, from a model on the store.
+
+        Raises ConfigError for a task that is not the federation's, StoreError where no model is there.
+        """
+        terms, blocks = self.ledger.terms, self.ledger.history().blocks
+        return recorded_task(task, store, terms, [block.cid for block in blocks])
 
     def archive(self, layout: Layout, store: Store) -> Archive:
         """Return the federation's vectors on a store; raises ConfigError for a model of another shape."""

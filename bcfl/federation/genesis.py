@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from bcfl.config import Config
 from bcfl.federation.terms import terms_of
-from bcfl.learning import Split, Task, resolve, split
+from bcfl.learning import Samples, Split, Task, resolve, split
 from bcfl.ledger.deployment.records import FOLDER
 from bcfl.protocol import fixedpoint
 from bcfl.protocol.types import Terms
@@ -39,7 +39,11 @@ class Genesis:
 
 
 def set_up_data(config: Config) -> tuple[Task, Split]:
-    """Return the learning task and everybody's share of its data; raises ConfigError if they do not fit."""
+    """Return the learning task and everybody's share of its data; raises ConfigError if they do not fit.
+
+    The task has the exponents that a new federation begins with. One that exists has its own
+    (`recorded_task` in `bcfl.federation.layouts`).
+    """
     from bcfl.learning.training import check_fit
 
     task = set_up_task(config)
@@ -54,7 +58,15 @@ def set_up_data(config: Config) -> tuple[Task, Split]:
         alpha=config.alpha,
         classes=config.classes_per_device,
     )
-    return task, shares
+    return set_exponents(config, task, max(shares.devices, key=len, default=None)), shares
+
+
+def set_exponents(config: Config, task: Task, share: Samples | None) -> Task:
+    """Return the task with its tensors' exponents, from a trial on `share` (None: from the first model)."""
+    from bcfl.learning.exponents import Numbers, with_exponents
+
+    numbers = Numbers(config.lane_bits, config.scale_bits, config.lane_shift)
+    return with_exponents(task, numbers, config.seed, share)
 
 
 def set_up_task(config: Config) -> Task:

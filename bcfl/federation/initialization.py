@@ -8,6 +8,7 @@ from functools import partial
 from bcfl.adversaries.assignment import Assignment
 from bcfl.adversaries.attack import DeviceParts, MinerParts
 from bcfl.federation.genesis import create_genesis
+from bcfl.federation.layouts import recorded_task
 from bcfl.federation.reporting import Reporter
 from bcfl.federation.reports import Adversary
 from bcfl.federation.runs import Run
@@ -52,6 +53,8 @@ class Initialization:
     def deploy(self, chain: EmbeddedChain) -> tuple[FederationLedger, Archive]:
         """Put the first model on the store and the contract on the chain, unless it is there already."""
         store = DirectoryStore(self.run.store_path)
+        if self.run.contract is not None:
+            self.task = _recorded_task(self.task, store, chain, self.run.contract)
         genesis = create_genesis(self.config, store, (self.task, self.shares))
         if self.run.contract is None:
             root, cid = genesis.model.root, genesis.model.cid
@@ -138,3 +141,10 @@ class Initialization:
             for role, specs, accounts in groups
             for index, spec in specs.items()
         )
+
+
+def _recorded_task(task: Task, store: DirectoryStore, chain: EmbeddedChain, contract: str) -> Task:
+    """Return the task with the exponents that the run began with."""
+    ledger = FederationLedger(federation_at(chain, contract))
+    models = [block.cid for block in ledger.history().blocks]
+    return recorded_task(task, store, ledger.terms, models)

@@ -1,4 +1,7 @@
-"""Read the layout of a federation, whose digest is on chain, from the header of a stored model."""
+"""Read the layout of a federation, whose digest is on chain, from the header of a stored model.
+
+The exponents of a layout are chosen once, at genesis. Everybody else takes them from here.
+"""
 
 from __future__ import annotations
 
@@ -7,13 +10,14 @@ from collections.abc import Sequence
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
-from bcfl.errors import BcflError, PayloadError, StoreError
+from bcfl.errors import BcflError, ConfigError, PayloadError, StoreError
 from bcfl.protocol.cid import DAG_PB, RAW, Cid
 from bcfl.protocol.limits import MODEL_BYTES
 from bcfl.protocol.payload import layout_digest
 from bcfl.protocol.types import Layout, TensorSpec, Terms
 
 if TYPE_CHECKING:
+    from bcfl.learning.tasks import Task
     from bcfl.ports import Store
 
 HEADER_BYTES = 2**20
@@ -23,12 +27,16 @@ TENSOR = re.compile(
     rb'"([A-Za-z0-9_.-]{1,256})":\{"dtype":"I32","shape":\[((?:\d{1,18},?)*)\],"data_offsets":\[\d+,\d+\]\}'
 )
 
+EXPONENTS = re.compile(rb'\{"__metadata__":\{((?:"[A-Za-z0-9_.-]{1,256}":"-?\d{1,2}",?)*)\}')
+EXPONENT = re.compile(rb'"([A-Za-z0-9_.-]{1,256})":"(-?\d{1,2})"')
+
 
 def layout_in(data: bytes, digest: bytes) -> Layout:
     """Return the layout in a payload's header; raises PayloadError unless its digest is `digest`."""
     length = min(int.from_bytes(data[:LENGTH_BYTES], "little"), HEADER_BYTES)
     header = data[LENGTH_BYTES : LENGTH_BYTES + length]
-    tensors = tuple(_tensor(name, shape) for name, shape in TENSOR.findall(header))
+    exponents = _exponents(header)
+    tensors = tuple(_tensor(name, shape, exponents) for name, shape in TENSOR.findall(header))
     if layout_digest(Layout(tensors)) != digest:
         raise PayloadError("the payload's layout is not the one that the contract's terms name")
     return Layout(tensors)
@@ -47,5 +55,36 @@ def stored_layout(store: Store, terms: Terms, models: Sequence[bytes]) -> Layout
     raise StoreError("the store holds no model of this federation: name its own with --store")
 
 
-def _tensor(name: bytes, shape: bytes) -> TensorSpec:
-    return TensorSpec(name.decode("ascii"), tuple(int(extent) for extent in shape.split(b",") if extent))
+def recorded_task(task: Task, store: Store, terms: Terms, models: Sequence[bytes]) -> Task:
+    """Return the task with the exponents of the federation, whatever would be chosen today.
+
+    The store is read only where the task's own layout is not that of the terms. Raises StoreError when it
+    has no model, ConfigError for a task that is not the federation's.
+    """
+    from bcfl.learning.training import layout
+
+    shape = layout(task)
+    if layout_digest(shape) == terms.layout:
+        return task
+    recorded = stored_layout(store, terms, models)
+    task = task.with_exponents(recorded.exponents)
+    if _shapes(recorded) != _shapes(shape):
+        raise ConfigError(
+            f"this model has {shape.parameters:,} parameters and another layout than the federation's "
+            f"({terms.parameters:,} parameters): use the task and model that it was deployed with"
+        )
+    return task
+
+
+def _shapes(layout: Layout) -> list[tuple[str, tuple[int, ...]]]:
+    return [(tensor.name, tensor.shape) for tensor in layout.tensors]
+
+
+def _exponents(header: bytes) -> dict[bytes, int]:
+    entries = EXPONENTS.match(header)
+    return {} if entries is None else {name: int(text) for name, text in EXPONENT.findall(entries[1])}
+
+
+def _tensor(name: bytes, shape: bytes, exponents: dict[bytes, int]) -> TensorSpec:
+    extents = tuple(int(extent) for extent in shape.split(b",") if extent)
+    return TensorSpec(name.decode("ascii"), extents, exponents.get(name, 0))

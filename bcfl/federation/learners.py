@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from bcfl.learning import Task
     from bcfl.learning.partitions import Split
     from bcfl.learning.training import TorchLearner
+    from bcfl.ports import Store
     from bcfl.protocol.types import Layout
     from bcfl.roles.checks.pipeline import Checks
 
@@ -32,25 +33,32 @@ def learning_config(client: FederationClient, flags: Mapping[str, Any]) -> Confi
     return Config(**{**options, **flags})
 
 
-def create_learner(config: Config, role: Role, share: Share | None = None) -> TorchLearner:
-    """Return a party's learner on its share of the data.
+def create_learner(
+    config: Config, role: Role, share: Share | None = None, *, task: Task | None = None
+) -> TorchLearner:
+    """Return a party's learner on its share of the data; `task` of `task_of`, if the caller has it.
 
     Without a share a device holds all training data, a miner all held-out data.
     """
     from bcfl.learning.training import device_learner, miner_learner
 
-    task = set_up_task(config)
+    task = set_up_task(config) if task is None else task
     index, split = _split(task, config, role, share)
     if role == "device":
         return device_learner(task, split, index, config.seed)
     return miner_learner(task, split, index)
 
 
-def layout_of(config: Config) -> Layout:
+def task_of(config: Config, client: FederationClient, store: Store) -> Task:
+    """Return the learning task with the exponents that the federation's first model names."""
+    return client.task(set_up_task(config), store)
+
+
+def layout_of(task: Task) -> Layout:
     """Return the layout of the task's model."""
     from bcfl.learning.training import layout
 
-    return layout(set_up_task(config))
+    return layout(task)
 
 
 def checks_of(config: Config) -> Checks:

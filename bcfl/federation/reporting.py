@@ -4,14 +4,17 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import numpy as np
+
 from bcfl.adversaries.assignment import Assignment
-from bcfl.federation.reports import Adversary, Rejection, Report, RoundReport
+from bcfl.federation.reports import Adversary, LaneFit, Rejection, Report, RoundReport
 from bcfl.federation.runs import Run
 from bcfl.ledger.federation import FederationLedger
 from bcfl.ports import Learner
 from bcfl.protocol.rounds import History, Round
-from bcfl.protocol.types import Phase
+from bcfl.protocol.types import Block, Phase
 from bcfl.roles.common.archive import Archive
+from bcfl.roles.device import fit
 
 
 @dataclass(frozen=True)
@@ -51,6 +54,7 @@ class Reporter:
             metrics=evaluation.metrics,
             gas=sum(self.ledger.contract.gas_of(transaction) for transaction in round_.transactions),
             attack_success=None if backdoor is None else backdoor.accuracy,
+            fit=self._fit(history, round_, block),
             **self._mistakes(history, round_),
         )
 
@@ -74,6 +78,19 @@ class Reporter:
             attack_success=rounds[-1].attack_success,
             initial_root="0x" + self.ledger.history().blocks[0].root.hex(),
         )
+
+    def _fit(self, history: History, round_: Round, block: Block) -> LaneFit | None:
+        """Return what the lanes could not hold, by the journals of the honest devices; None without any."""
+        accounts = [history.devices[item.update.device] for item in round_.submissions]
+        honest = [account for account in accounts if account not in self.assignment.accomplices]
+        fits = [fit.read(self.run.journal_path / account, round_.number) for account in honest]
+        counts = fit.merge(item for item in fits if item is not None)
+        if not counts:
+            return None
+        whole, bounds = fit.total(counts.values()), np.iinfo(np.int32)
+        model = self.archive.model(block, history)
+        edge = int(np.count_nonzero((model == bounds.min) | (model == bounds.max)))
+        return LaneFit(whole.moved, whole.saturated, whole.vanished, edge, fit.remarkable(counts))
 
     def _mistakes(self, history: History, round_: Round) -> dict[str, int]:
         """Count honest updates that were rejected, and others that were not; empty where all are honest."""

@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
+
+from bcfl.roles.device import fit
+from bcfl.roles.device.fit import Counts
 
 ADVERSARIAL = frozenset({"adversaries", "false_rejects", "false_accepts", "attack_success"})
 
@@ -38,6 +42,31 @@ class Adversary:
 
 
 @dataclass(frozen=True)
+class LaneFit:
+    """What the lanes of a round's updates and of its model could not hold."""
+
+    moved: int  # coordinates that training changed, of all updates of honest devices
+    saturated: int  # of them, those whose lane saturated
+    vanished: int  # of them, those that were too small for a step of their lane
+    edge: int  # values of the model that stand at an end of the range of int32
+    tensors: dict[str, Counts]  # those of which much was lost
+
+    @property
+    def excess(self) -> str | None:
+        """Return in words what is more than should be; None where all is well."""
+        return excess_of([self])
+
+
+def excess_of(fits: Sequence[LaneFit]) -> str | None:
+    """Return in words what of the rounds' fits is more than should be; None where all is well."""
+    whole = fit.total(Counts(item.saturated, item.vanished, item.moved) for item in fits)
+    words = [fit.excess(whole, fit.merge(item.tensors for item in fits))]
+    if fits and fits[-1].edge:
+        words.append(f"{fits[-1].edge:,} values of the model stand at the edge of its range")
+    return " and ".join(word for word in words if word) or None
+
+
+@dataclass(frozen=True)
 class RoundReport:
     """What came of one round. The model is the one in force after it: of a void round, the one before."""
 
@@ -59,6 +88,7 @@ class RoundReport:
     false_rejects: int | None = None  # updates of honest devices that were rejected; None without adversaries
     false_accepts: int | None = None  # updates of adversaries that were accepted
     attack_success: float | None = None  # of a backdoor: share of triggered samples taken for its target
+    fit: LaneFit | None = None  # None where no device's journal says
 
     def to_dict(self) -> dict[str, Any]:
         """Return the fields as JSON has them; those of adversaries only where there are any."""
@@ -109,6 +139,14 @@ class Report:
             return f"nothing was learned: in {len(final)} rounds {words}"
         return None
 
+    @property
+    def fit_warning(self) -> str | None:
+        """Return in words that values do not fit the lanes; None where they do."""
+        words = excess_of([round_.fit for round_ in self.rounds if round_.fit is not None])
+        if words is None:
+            return None
+        return f"{words}: state other exponents in the task, or take wider lanes (--lane-bits 32)"
+
     def _reasons(self) -> str:
         """Say why rounds were void, and updates rejected, the most frequent reason first."""
         voids = Counter(round_.reason for round_ in self.rounds if round_.reason is not None)
@@ -140,7 +178,12 @@ class Report:
         content = _without(asdict(self), ADVERSARIAL)
         losses = [asdict(loss) for loss in self.losses]
         rounds = tuple(report.to_dict() for report in self.rounds)
-        return content | {"rounds": rounds, "losses": losses, "warning": self.warning}
+        return content | {
+            "rounds": rounds,
+            "losses": losses,
+            "warning": self.warning,
+            "fit_warning": self.fit_warning,
+        }
 
 
 def _all_of(count: int) -> str:

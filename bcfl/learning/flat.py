@@ -4,10 +4,16 @@ The vector holds every floating-point tensor of the module's state_dict, in its 
 buffers such as BatchNorm's running statistics, without which a miner could not evaluate the model; they are
 averaged like weights. A tensor under two names (tied weights) is in it once, under the first. Other buffers
 (counters, non-persistent ones) stay out; every training starts with them as `build` made them.
+
+A tensor may have an exponent: its entries in the vector are its values times `2**-exponent`. The module
+computes with the values; whoever sees the vector sees numbers that fit the lanes. Gradients are by the
+vector's entries, so that gradient times change is the same whatever the exponents.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from math import prod
 from typing import Any
 
 import numpy as np
@@ -21,10 +27,34 @@ from bcfl.ports import Vector
 from bcfl.protocol.types import Layout, TensorSpec
 
 
-def layout_of(module: nn.Module) -> Layout:
-    """Return names and shapes of the tensors that make up `module`'s vector, in its order."""
-    tensors = _float_tensors(module)
-    return Layout(tuple(TensorSpec(name, tuple(tensor.shape)) for name, tensor in tensors.items()))
+def layout_of(module: nn.Module, exponents: Mapping[str, int] | None = None) -> Layout:
+    """Return names, shapes and exponents of the tensors that make up `module`'s vector, in its order.
+
+    Raises ConfigError for the exponent of a tensor that is not there.
+    """
+    tensors, exponents = _float_tensors(module), exponents or {}
+    for name in exponents:
+        if name not in tensors:
+            known = ", ".join(tensors)[:200]
+            raise ConfigError(f"there is an exponent for {name!r}, which is no tensor of the model: {known}")
+    return Layout(
+        tuple(
+            TensorSpec(name, tuple(tensor.shape), exponents.get(name, 0)) for name, tensor in tensors.items()
+        )
+    )
+
+
+def trained_of(module: nn.Module) -> frozenset[str]:
+    """Return the names of those tensors of the vector that have gradients."""
+    return frozenset(name for name, tensor in _float_tensors(module).items() if tensor.requires_grad)
+
+
+def scale_of(layout: Layout) -> Vector | None:
+    """Return `2**exponent` for each entry of the vector, (parameters,); None where all are 1."""
+    if not layout.exponents:
+        return None
+    parts = [np.full(prod(tensor.shape), 2.0**tensor.exponent, np.float32) for tensor in layout.tensors]
+    return np.concatenate(parts)
 
 
 class FlatModule:
@@ -34,12 +64,14 @@ class FlatModule:
     ConfigError for a module with lazy layers, or with nothing to train.
     """
 
-    def __init__(self, module: nn.Module) -> None:
+    def __init__(self, module: nn.Module, exponents: Mapping[str, int] | None = None) -> None:
         self.module = module.float()
+        self.layout = layout_of(self.module, exponents)
+        self._scale = scale_of(self.layout)
         tensors = _float_tensors(self.module)
         size = sum(tensor.numel() for tensor in tensors.values())
-        self.vector = torch.zeros(size)  # (parameters,)
-        self.gradient = torch.zeros(size)  # (parameters,)
+        self.vector = torch.zeros(size)  # (parameters,), the module's own values
+        self.gradient = torch.zeros(size)  # (parameters,), by these values
         self._views = self._map(tensors)
         self._shapes = {name: tensor.shape for name, tensor in tensors.items()}
         ids = {id(tensor) for tensor in tensors.values()}
@@ -67,14 +99,20 @@ class FlatModule:
         if vector.shape != tuple(self.vector.shape):
             raise ValueError(f"a vector of {tuple(self.vector.shape)} is needed, not {vector.shape}")
         self.collect()
-        self.vector.numpy()[:] = vector
+        self.vector.numpy()[:] = vector if self._scale is None else vector * self._scale
         for buffer, value in self._other_buffers:
             buffer.copy_(value)
 
     def read(self) -> Vector:
         """Return a copy of the vector, (parameters,), float32."""
         self.collect()
-        return np.array(self.vector.numpy(), dtype=np.float32)
+        vector = np.array(self.vector.numpy(), dtype=np.float32)
+        return vector if self._scale is None else vector / self._scale
+
+    def by_entry(self, gradient: Tensor) -> Vector:
+        """Return a gradient by the module's values, (..., parameters), as one by the vector's entries."""
+        values = np.array(gradient.numpy(), dtype=np.float32)
+        return values if self._scale is None else values * self._scale
 
     def collect(self) -> None:
         """Copy into the vector what the module has put elsewhere, and make it a view again.

@@ -7,7 +7,7 @@ import math
 import os
 import sys
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from difflib import get_close_matches
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 from bcfl.errors import BcflError, ConfigError, DataError
 from bcfl.learning.datasets import Dataset, Samples, breast_cancer, digits, fashion_mnist
 from bcfl.learning.metrics import CLASSES, Metric, chosen
+from bcfl.protocol.limits import MAX_EXPONENT
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -59,16 +60,15 @@ class Task:
     loss: Callable[[Tensor, Tensor], Tensor] = cross_entropy
     shape: tuple[int, ...] = ()  # of one sample; with `classes`, what --model needs to build another model
     classes: int = 0
-    metrics: Iterable[str] | Mapping[str, Metric] | None = None
+    metrics: Iterable[str] | Mapping[str, Metric] | None = field(default=None, hash=False)
     optimizer: Callable[[Iterable[nn.Parameter]], Optimizer] | None = None
-    schedule: Callable[[Optimizer, int], LRScheduler] | None = (
-        None  # of the optimizer and its steps in a round
-    )
+    schedule: Callable[[Optimizer, int], LRScheduler] | None = None  # takes the steps in a round too
     steps: int | None = None  # of the optimizer in a round, in place of epochs
     accumulate: int = 1  # batches whose gradients make one step
     clip_norm: float | None = None  # length above which the gradient of a step is shortened
     precision: str = "fp32"  # or bf16: what torch's autocast computes in; weights stay float32
     fit: Callable[[nn.Module, TensorDataset, FitContext], object] | None = None
+    exponents: Mapping[str, int] | None = field(default=None, hash=False)  # by tensor; None: genesis chooses
 
     def __post_init__(self) -> None:
         for name in ("epochs", "batch_size", "accumulate", "steps"):
@@ -86,6 +86,10 @@ class Task:
         if self.schedule is not None and self.optimizer is None:
             raise ConfigError(f"task {self.name}: a schedule needs an optimizer: give both")
         _ = self.chosen_metrics
+        for name, exponent in (self.exponents or {}).items():
+            if type(exponent) is not int or abs(exponent) > MAX_EXPONENT:
+                wish = f"a whole number from -{MAX_EXPONENT} to {MAX_EXPONENT}, not {exponent!r}"
+                raise ConfigError(f"task {self.name}: the exponent of {name} must be {wish}")
 
     @property
     def chosen_metrics(self) -> dict[str, Metric]:
@@ -126,6 +130,10 @@ class Task:
                 raise ConfigError(f"task {self.name} brings its own model: leave --model out")
             changes["build"] = _builder(model, self.shape, self.classes)
         return replace(self, **changes)
+
+    def with_exponents(self, exponents: Mapping[str, int]) -> Task:
+        """Return this task with the exponents of a federation's layout, by tensor."""
+        return replace(self, exponents=dict(exponents))
 
     def dataset(self, data_dir: Path | None = None) -> Dataset:
         """Return what `load` returns, checked; raises DataError or ConfigError of one line on failure."""

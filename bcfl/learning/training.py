@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from bcfl.errors import BcflError, ConfigError
 from bcfl.learning import loops
 from bcfl.learning.datasets import Dataset, Samples
-from bcfl.learning.flat import FlatModule, layout_of
+from bcfl.learning.flat import FlatModule, layout_of, trained_of
 from bcfl.learning.meter import Meter
 from bcfl.learning.partitions import Split
 from bcfl.learning.tasks import Task, one_line
@@ -34,12 +34,17 @@ FIXED_SEED = 0  # for what a module draws at random outside its vector: the same
 
 def initial_model(task: Task, seed: int) -> Vector:
     """Return the genesis model: the vector, (parameters,), of a module newly built under `seed`."""
-    return FlatModule(_build(task, seed)).read()
+    return FlatModule(_build(task, seed), task.exponents).read()
 
 
 def layout(task: Task) -> Layout:
-    """Return names and shapes of the tensors of `task`'s model in their canonical order."""
-    return layout_of(_build(task, FIXED_SEED))
+    """Return names, shapes and exponents of the tensors of `task`'s model in their canonical order."""
+    return layout_of(_build(task, FIXED_SEED), task.exponents)
+
+
+def trained_tensors(task: Task) -> frozenset[str]:
+    """Return the names of the tensors that training moves by their gradient; the others are statistics."""
+    return trained_of(_build(task, FIXED_SEED))
 
 
 def state_of(task: Task, model: Vector) -> dict[str, npt.NDArray[Any]]:
@@ -47,7 +52,7 @@ def state_of(task: Task, model: Vector) -> dict[str, npt.NDArray[Any]]:
 
     What is not in the vector is as every party builds it: integer buffers, say.
     """
-    flat = FlatModule(_build(task, FIXED_SEED))
+    flat = FlatModule(_build(task, FIXED_SEED), task.exponents)
     if model.shape != tuple(flat.vector.shape):
         raise ConfigError(f"task {task.name} has {len(flat.vector):,} parameters, the model {len(model):,}")
     flat.load(model)
@@ -105,7 +110,7 @@ class TorchLearner:
         self._train = _tensors(train)
         self._held_out = _tensors(held_out)
         self._strata = torch.zeros(0) if held_out is None else torch.tensor(held_out.strata)
-        self._flat = FlatModule(_build(task, FIXED_SEED))
+        self._flat = FlatModule(_build(task, FIXED_SEED), task.exponents)
         self._is_warm = False
 
     @property
@@ -183,7 +188,7 @@ class TorchLearner:
                 for batch, batch_labels in _pieces(features[indices], labels[indices]):
                     loss = self._task.loss(self._flat.module(batch), batch_labels)
                     total[part].add_(self._flat.backward(loss), alpha=len(batch_labels) / len(indices))
-        return np.array(total.numpy(), dtype=np.float32)
+        return self._flat.by_entry(total)
 
 
 def _pieces(features: Tensor, labels: Tensor) -> Iterator[tuple[Tensor, Tensor]]:

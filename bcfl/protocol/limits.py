@@ -9,6 +9,7 @@ BASIS_POINTS: Final = 10_000  # basis points in one
 MODEL_BITS: Final = 32  # bits of a lane of the model
 MODEL_BYTES: Final = MODEL_BITS // 8  # bytes of a lane of the model
 MAX_LEAF_LANES: Final = 1_024  # lanes of a Merkle leaf
+MAX_EXPONENT: Final = 60  # of a tensor: its values are 2**60 times the vector's, or 2**-60 times, at most
 
 MAX_MINERS: Final = 64  # miners of a federation: votes of a round, members of a committee
 MAX_WEIGHT: Final = 65_535  # full minimal stakes that count of one miner

@@ -8,6 +8,8 @@ nothing that a stranger wrote, and sees the lanes in place.
     8 bytes       length of the header, little-endian
     header        {"name":{"dtype":"I32","shape":[64,10],"data_offsets":[0,2560]},...} and spaces, to 8 bytes
     data          the lanes, little-endian
+
+Where tensors have exponents, the header begins with them: {"__metadata__":{"running_var":"18"},"weight":...
 """
 
 from __future__ import annotations
@@ -22,6 +24,7 @@ import numpy as np
 from bcfl.errors import PayloadError
 from bcfl.protocol.fixedpoint import Lanes, lane_dtype
 from bcfl.protocol.hashing import keccak
+from bcfl.protocol.limits import MAX_EXPONENT
 from bcfl.protocol.types import Layout
 
 _NAME = re.compile(r"[A-Za-z0-9_.-]{1,256}", re.ASCII)
@@ -65,9 +68,15 @@ def size(layout: Layout, lane_bits: int) -> int:
 
 
 def layout_digest(layout: Layout) -> bytes:
-    """Hash a layout for the terms: keccak-256 of `[["name",[extent,...]],...]` as compact JSON."""
+    """Hash a layout for the terms: keccak-256 of `[["name",[extent,...]],...]` as compact JSON.
+
+    An exponent that is not 0 follows the extents of its tensor.
+    """
     _check(layout)
-    description = [[tensor.name, list(tensor.shape)] for tensor in layout.tensors]
+    description = [
+        [tensor.name, list(tensor.shape), *([tensor.exponent] if tensor.exponent else [])]
+        for tensor in layout.tensors
+    ]
     return keccak(json.dumps(description, separators=(",", ":")).encode("ascii"))
 
 
@@ -77,6 +86,8 @@ def _header(layout: Layout, lane_bits: int) -> bytes:
     _check(layout)
     lane_bytes = lane_dtype(lane_bits).itemsize
     entries: dict[str, dict[str, object]] = {}
+    if layout.exponents:
+        entries[_RESERVED] = {name: str(exponent) for name, exponent in layout.exponents.items()}
     offset = 0
     for tensor in layout.tensors:
         end = offset + prod(tensor.shape) * lane_bytes
@@ -92,7 +103,7 @@ def _header(layout: Layout, lane_bits: int) -> bytes:
 
 
 def _check(layout: Layout) -> None:
-    """Reject layouts that name a tensor twice, not in plain characters, or with a negative extent."""
+    """Reject layouts that name a tensor twice, not in plain characters, or with numbers out of range."""
     names = [tensor.name for tensor in layout.tensors]
     if len(set(names)) != len(names):
         raise PayloadError("the layout names a tensor twice")
@@ -101,3 +112,6 @@ def _check(layout: Layout) -> None:
             raise PayloadError(f"not a tensor name (letters, digits, '_', '.', '-'): {tensor.name[:80]!r}")
         if any(extent < 0 for extent in tensor.shape):
             raise PayloadError(f"tensor {tensor.name} has a negative extent")
+        if abs(tensor.exponent) > MAX_EXPONENT:
+            wish = f"from -{MAX_EXPONENT} to {MAX_EXPONENT}, not {tensor.exponent}"
+            raise PayloadError(f"the exponent of tensor {tensor.name} must be {wish}")

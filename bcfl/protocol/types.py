@@ -125,10 +125,11 @@ class Terms:
 
 @dataclass(frozen=True)
 class TensorSpec:
-    """Name and shape of one tensor of the model."""
+    """Name and shape of one tensor of the model; its values are the vector's times `2**exponent`."""
 
     name: str
     shape: tuple[int, ...]
+    exponent: int = 0
 
 
 @dataclass(frozen=True)
@@ -147,6 +148,11 @@ class Layout:
                 size *= extent
             total += size
         return total
+
+    @property
+    def exponents(self) -> dict[str, int]:
+        """Return the exponents that are not 0, by tensor."""
+        return {tensor.name: tensor.exponent for tensor in self.tensors if tensor.exponent}
 
 
 @dataclass(frozen=True)

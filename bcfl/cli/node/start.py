@@ -191,7 +191,7 @@ def device(
 
     In a federation of mode full the device is a miner too: --listen, --endpoint and --stake are for that.
     """
-    from bcfl.federation.learners import checks_of, create_learner, layout_of, learning_config
+    from bcfl.federation.learners import checks_of, create_learner, layout_of, learning_config, task_of
     from bcfl.federation.node import Node
 
     party.begin()
@@ -199,10 +199,10 @@ def device(
     with federation.connect() as client:
         account = signer.unlock(client.network)
         config = learning_config(client, flags)
-        learner = create_learner(config, "device", learning.share)
-        node = Node(
-            client, account, layout_of(config), stores.open(search=client.search_seconds), party.of_node()
-        )
+        store = stores.open(search=client.search_seconds)
+        task = task_of(config, client, store)
+        learner = create_learner(config, "device", learning.share, task=task)
+        node = Node(client, account, layout_of(task), store, party.of_node())
         trains = f"{learner.samples:,} samples"
         if not client.is_full:
             inbox.refuse(client)
@@ -210,7 +210,7 @@ def device(
             _announce(client, account, "device", trains)
             party.run(daemon)
             return
-        judge = create_learner(config, "miner", learning.share)
+        judge = create_learner(config, "miner", learning.share, task=task)
         with node.peer(learner, judge, inbox.of_miner(checks_of(config))) as daemon:
             _announce(client, account, "device and miner", trains)
             party.run(daemon)
@@ -235,7 +235,7 @@ def miner(
     ] = None,
 ) -> None:
     """Verify, vote, lead and attest, with an inbox for devices, until Ctrl-C or SIGTERM."""
-    from bcfl.federation.learners import checks_of, create_learner, layout_of, learning_config
+    from bcfl.federation.learners import checks_of, create_learner, layout_of, learning_config, task_of
     from bcfl.federation.node import Node
 
     party.begin()
@@ -244,10 +244,10 @@ def miner(
     with federation.connect() as client:
         account = signer.unlock(client.network)
         config = learning_config(client, flags)
-        learner = create_learner(config, "miner", learning.share)
-        node = Node(
-            client, account, layout_of(config), stores.open(search=client.search_seconds), party.of_node()
-        )
+        store = stores.open(search=client.search_seconds)
+        task = task_of(config, client, store)
+        learner = create_learner(config, "miner", learning.share, task=task)
+        node = Node(client, account, layout_of(task), store, party.of_node())
         with node.miner(learner, inbox.of_miner(checks_of(config), wishes)) as daemon:
             history = client.ledger.history()
             stake = ether(history.miners[account.address].stake)

@@ -144,10 +144,12 @@ def round_cells(
 
 
 def rejected_words(report: RoundReport) -> str:
-    """Return why a round is void, and how many updates were rejected for which reason."""
+    """Return why a round is void, how many updates were rejected and why, and if values do not fit."""
     words = [f"void: {(report.reason or 'unknown').replace('_', ' ')}"] if report.status == "void" else []
     counts = Counter(item.reason for item in report.rejected)
     words += [f"{count} {reason}" for reason, count in sorted(counts.items())]
+    if report.fit is not None and report.fit.excess is not None:
+        words.append("values do not fit")
     return ", ".join(words) or "-"
 
 

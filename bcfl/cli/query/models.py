@@ -126,6 +126,7 @@ def _print_model(view: ModelView) -> None:
             ("leader", view["leader"]),
             ("reward", ether(view["reward"])),
             ("parameters", view["parameters"]),
+            ("exponents", ", ".join(f"{name} {e}" for name, e in view["exponents"].items()) or None),
             ("size", plural(view["bytes"], "byte") if view["bytes"] else None),
             ("in the store", view["held"]),
         ]

@@ -105,6 +105,8 @@ def run(
         print_json(report.to_dict() | challenge_content(config.window) | extra)
     else:
         _print_summary(report, config, path, committee)
+    if report.fit_warning is not None:
+        print(f"warning: {report.fit_warning}", file=sys.stderr, flush=True)
     if report.warning is not None:
         print(f"warning: {report.warning}", file=sys.stderr, flush=True)
         raise typer.Exit(UNLEARNED)
@@ -149,6 +151,7 @@ def _print_summary(report: Report, config: Config, path: Path, committee: Commit
             *_learned(report),
             ("rounds", f"{len(report.rounds)}" + (f", {void} of them void" if void else "")),
             ("rejected", _losses(report)),
+            *_fit(report),
             *_adversarial(report),
             *committee_fields(committee),
             *challenge_fields(config.window),
@@ -181,6 +184,17 @@ def _losses(report: Report) -> str:
         f"{count:,} of {plural(total, 'update')} ({count / total:.1%}), of {plural(len(losses), 'device')}"
     )
     return f"{words}; most often {first.device}, {plural(first.rounds, 'time')}"
+
+
+def _fit(report: Report) -> list[tuple[str, str]]:
+    """Return which share of the changes the lanes could not hold."""
+    fits = [round_.fit for round_ in report.rounds if round_.fit is not None]
+    moved = sum(fit.moved for fit in fits)
+    if not moved:
+        return []
+    saturated, vanished = sum(fit.saturated for fit in fits), sum(fit.vanished for fit in fits)
+    words = f"{saturated / moved:.2%} of {moved:,} changes saturated, {vanished / moved:.2%} vanished"
+    return [("lanes", words)]
 
 
 def _adversarial(report: Report) -> list[tuple[str, str]]:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from math import prod
 from typing import TYPE_CHECKING, TypedDict
 
+import numpy as np
+
 from bcfl.errors import ConfigError
 from bcfl.federation.views.source import Source
 from bcfl.protocol import payload
@@ -20,7 +22,8 @@ if TYPE_CHECKING:
 class ModelView(TypedDict):
     """A model in the ledger; `block_round` is the round that made it, `held` whether the store has it.
 
-    `other_cids` are where it may lie too, since its leader can have named a wrong CID.
+    `other_cids` are where it may lie too, since its leader can have named a wrong CID. `exponents` are those
+    of tensors whose values are not the vector's, but `2**exponent` times as much.
     """
 
     round: int
@@ -33,6 +36,7 @@ class ModelView(TypedDict):
     leader: str | None
     reward: int
     parameters: int
+    exponents: dict[str, int]
     bytes: int | None
     held: bool
 
@@ -51,6 +55,7 @@ def model_view(source: Source, number: int, block: Block) -> ModelView:
         "leader": block.leader if block.round else None,
         "reward": block.reward,
         "parameters": source.terms.parameters,
+        "exponents": {} if source.layout is None else source.layout.exponents,
         "bytes": None if source.layout is None else payload.size(source.layout, MODEL_BITS),
         "held": any(source.store.has(name) for name in (cid, *other_cids)),
     }
@@ -71,12 +76,13 @@ def to_safetensors(
     if task is not None:
         from bcfl.learning import training
 
+        task = task.with_exponents(layout.exponents)
         if training.layout(task) != layout:
             raise ConfigError(f"task {task.name} has another model than this federation")
         return save(training.state_of(task, values), metadata)
     tensors, start = {}, 0
     for tensor in layout.tensors:
         end = start + prod(tensor.shape)
-        tensors[tensor.name] = values[start:end].reshape(tensor.shape)
+        tensors[tensor.name] = (values[start:end] * np.float32(2.0**tensor.exponent)).reshape(tensor.shape)
         start = end
     return save(tensors, metadata)

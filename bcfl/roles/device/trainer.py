@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from typing import Any
 
 import numpy as np
@@ -10,15 +11,19 @@ import numpy.typing as npt
 from bcfl.ports import Learner, Ledger, TrainingResult
 from bcfl.protocol import fixedpoint
 from bcfl.protocol.accounts import Account
+from bcfl.protocol.fixedpoint import Lanes
 from bcfl.protocol.types import Update
 from bcfl.roles.common import norm_bound
 from bcfl.roles.common.archive import Archive, PackedVector, StoredVector
 from bcfl.roles.common.journal import Journal
 from bcfl.roles.common.snapshot import RoundSnapshot
+from bcfl.roles.device import fit
 
 RECORD, SEALED, SETTLED, PENDING = "update.json", "update", "carry", "carry.pending"  # names on disk
 ROUND_BYTES = 8  # of the round's number before a sealed update or a residual
 Residual = npt.NDArray[np.float64]  # (parameters,)
+
+log = logging.getLogger(__name__)
 
 
 class Trainer:
@@ -96,7 +101,20 @@ class Trainer:
         self.journal.write(SEALED, number + vector.data)
         self.journal.write(PENDING, number + residual.tobytes())
         self.journal.write_json(RECORD, _to_record(update, parent.root))
+        self._count(snapshot, lanes, residual)
         return update
+
+    def _count(self, snapshot: RoundSnapshot, lanes: Lanes, residual: Residual) -> None:
+        """Note what of the update, (parameters,), the lanes could not hold, and log it."""
+        bits = snapshot.terms.scale_bits - snapshot.terms.shift
+        counts = fit.fit_of(self.archive.layout, lanes, residual, bits)
+        fit.write(self.journal, snapshot.round, counts)
+        whole = fit.total(counts.values())
+        words = fit.excess(whole, fit.remarkable(counts))
+        if whole.saturated or whole.vanished:
+            text = f"of {whole.moved:,} changes {whole.saturated:,} saturate, {whole.vanished:,} vanish"
+            advice = "" if words is None else f": {words}; the task may state other exponents"
+            log.info("round %d: %s%s", snapshot.round, text, advice)
 
     def _clip(self, snapshot: RoundSnapshot, delta: Residual) -> Residual:
         """Add the settled residual to what was learnt, (parameters,), and scale the sum down to the bound.

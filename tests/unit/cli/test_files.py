@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import os
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
+from safetensors.numpy import load
 
 from bcfl.cli.output.files import write_file
 from bcfl.errors import ConfigError, PayloadError
 from bcfl.federation.layouts import layout_in
 from bcfl.federation.views.call import parse_argument
+from bcfl.federation.views.model import to_safetensors
 from bcfl.protocol.payload import encode, layout_digest
 from bcfl.protocol.types import Layout, TensorSpec
 
@@ -42,6 +45,25 @@ def test_the_layout_of_a_payload() -> None:
 def test_a_payload_of_another_layout(data: bytes) -> None:
     with pytest.raises(PayloadError, match="layout"):
         layout_in(data, layout_digest(LAYOUT))
+
+
+def test_the_exponents_of_a_payload() -> None:
+    first, *others = LAYOUT.tensors
+    layout = Layout((replace(first, exponent=-7), *others[:-1], replace(others[-1], exponent=18)))
+    data = encode(layout, np.arange(16, dtype=np.int32))
+    assert layout_in(data, layout_digest(layout)) == layout
+    for wrong in (b'"-8"', b'"99"', b'"-7', b'"1e"'):
+        with pytest.raises(PayloadError):
+            layout_in(data.replace(b'"-7"', wrong), layout_digest(layout))
+
+
+def test_an_export_has_the_values_and_not_the_vector() -> None:
+    specs = [replace(tensor, exponent=e) for tensor, e in zip(LAYOUT.tensors, (3, 0, -2), strict=True)]
+    tensors = load(to_safetensors(Layout(tuple(specs)), np.arange(16, dtype=np.int32), 2, {}))
+    values = np.arange(16) / 4
+    assert np.array_equal(tensors["hidden.weight"].ravel(), values[:12] * 8)
+    assert np.array_equal(tensors["hidden.bias"], values[12:15])
+    assert np.array_equal(tensors["scale"].ravel(), values[15:] / 4)
 
 
 def test_a_file_is_replaced_whole(tmp_path: Path) -> None:

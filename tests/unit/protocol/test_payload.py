@@ -7,6 +7,7 @@ import os
 import pickle
 import tracemalloc
 import zipfile
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -222,6 +223,37 @@ def test_a_layout_that_repeats_a_name_or_has_a_negative_extent_is_refused() -> N
 
 def test_layout_digest_is_the_documented_description() -> None:
     assert payload.layout_digest(LAYOUT) == keccak(b'[["w.weight",[2,3]],["a.bias",[2]],["scale",[]]]')
+
+
+def scaled(**exponents: int) -> Layout:
+    specs = (replace(tensor, exponent=exponents.get(tensor.name[0], 0)) for tensor in LAYOUT.tensors)
+    return Layout(tuple(specs))
+
+
+def test_exponents_are_part_of_the_digest_where_there_are_any() -> None:
+    description = b'[["w.weight",[2,3]],["a.bias",[2],-3],["scale",[],18]]'
+    assert payload.layout_digest(scaled(a=-3, s=18)) == keccak(description)
+    assert payload.layout_digest(scaled()) == payload.layout_digest(LAYOUT)
+
+
+@pytest.mark.parametrize("lane_bits", [8, 16, 32])
+def test_a_file_names_the_exponents_and_others_are_refused(lane_bits: int) -> None:
+    layout, lanes = scaled(a=-3, s=18), lanes_of(lane_bits)
+    data = payload.encode(layout, lanes)
+    assert np.array_equal(payload.decode(data, layout, lane_bits), lanes)
+    tensors = safetensors.numpy.load(data)
+    assert set(tensors) == {"w.weight", "a.bias", "scale"}
+    assert b'{"__metadata__":{"a.bias":"-3","scale":"18"},"w.weight"' in data
+    assert len(data) == payload.size(layout, lane_bits)
+    for other in (LAYOUT, scaled(a=-3), scaled(a=-3, s=17)):
+        with pytest.raises(PayloadError):
+            payload.decode(data, other, lane_bits)
+
+
+@pytest.mark.parametrize("exponent", [61, -61])
+def test_an_exponent_out_of_range_is_refused(exponent: int) -> None:
+    with pytest.raises(PayloadError, match=r"exponent of tensor a\.bias must be from -60 to 60"):
+        payload.layout_digest(scaled(a=exponent))
 
 
 def test_layouts_that_differ_have_different_digests() -> None:

@@ -1,0 +1,202 @@
+"""Choose the exponent of every tensor at genesis, so that its values and their changes fit the lanes.
+
+A tensor's entries in the vector are its values times `2**-exponent`. Three rules, each where the one before
+leaves 0:
+
+1. What does not fit gets room: values 8 times, changes 4 times (twice in lanes of 8 bits), for both grow
+   after the trial. A hundredth of a tensor's changes may saturate: they come with the next update.
+2. A change of few steps of a lane is brought up to `FEW_STEPS`, no further: so the order of lengths stays. A
+   tensor whose change is a thousandth of the largest is left alone, as it adds a millionth to what is learnt,
+   and may be rounding noise, such as that of a bias before a BatchNorm.
+3. What is not trained, such as BatchNorm's statistics, is no direction of training. It is made small
+   in the vector, so that lengths and cosines are those of what is trained, as far as `FEW_STEPS` allow.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+
+import numpy as np
+import numpy.typing as npt
+
+from bcfl.errors import ConfigError
+from bcfl.learning.datasets import Samples
+from bcfl.learning.tasks import Task
+from bcfl.learning.training import TorchLearner, initial_model, layout, trained_tensors
+from bcfl.ports import Vector
+from bcfl.protocol.limits import MAX_EXPONENT, MODEL_BITS
+from bcfl.protocol.types import Layout
+
+VALUE_ROOM, LEAST_VALUE_ROOM = 8, 2  # times
+CHANGE_ROOM = {8: 2, 16: 4, 32: 4}  # times, by bits of a lane
+USUAL = 0.99  # of the changes of a tensor that are not 0 are counted
+FEW_STEPS = 128  # of a lane; the square root of its range where that is less
+NOISE = 2.0**-10  # of the largest change of all trained tensors
+STATISTICS = 0.25  # of the trained tensors' length is that of all others together
+TRIAL_SAMPLES, TRIAL_STEPS = 512, 128  # at most
+TRIAL_WORK = 2**31  # parameters times samples: fewer steps of large models, 8 at least
+
+
+@dataclass(frozen=True)
+class Numbers:
+    """The widths of the lanes."""
+
+    lane_bits: int
+    scale_bits: int
+    shift: int
+
+    @property
+    def step(self) -> float:
+        """Return what one step of an update's lane is worth."""
+        return 2.0 ** (self.shift - self.scale_bits)
+
+    @property
+    def largest_change(self) -> float:
+        """Return where an update's lane saturates."""
+        return 2.0 ** (self.lane_bits - 1) * self.step
+
+    @property
+    def largest_value(self) -> float:
+        """Return where a lane of the model saturates."""
+        return 2.0 ** (MODEL_BITS - 1 - self.scale_bits)
+
+    @property
+    def few(self) -> float:
+        """Return the change, in the vector's units, of which the steps are few."""
+        return self.step * min(FEW_STEPS, math.isqrt(2 ** (self.lane_bits - 1)))
+
+
+@dataclass(frozen=True)
+class Extent:
+    """How large a tensor is, and what a training changes of it; `change` is None where nobody trained."""
+
+    value: float  # the largest
+    change: float | None = None  # the largest but for a hundredth
+    length: float = 0.0  # of the change
+    is_trained: bool = True
+
+
+def with_exponents(task: Task, numbers: Numbers, seed: int, share: Samples | None = None) -> Task:
+    """Return the task with its exponents: its own where it states them, else chosen.
+
+    `share` is what some device trains on, None where nobody has data: then the genesis values of `seed`
+    decide alone, as they do where the trial fails.
+    """
+    if task.exponents is not None:
+        return task
+    extents = measure(task, seed, share)
+    return task.with_exponents({name: e for name, e in choose(extents, numbers).items() if e})
+
+
+def measure(task: Task, seed: int, share: Samples | None) -> dict[str, Extent]:
+    """Return the extent of each tensor at genesis, and after a short trial of training."""
+    shape, model = layout(task), initial_model(task, seed)
+    trained = trained_tensors(task)
+    values = {name: float(np.abs(part).max(initial=0.0)) for name, part in _parts(shape, model)}
+    result = _try(task, model, share)
+    if result is None:
+        return {name: Extent(value, is_trained=name in trained) for name, value in values.items()}
+    vector, growth = result
+    changes = dict(_parts(shape, vector.astype(np.float64) - model))
+    extents = {}
+    for name, part in _parts(shape, vector):
+        by = growth if name in trained else 1.0
+        extents[name] = Extent(
+            max(values[name], float(np.abs(part).max(initial=0.0))),
+            by * _usual(changes[name]),
+            by * float(np.linalg.norm(changes[name])),
+            name in trained,
+        )
+    return extents
+
+
+def choose(extents: dict[str, Extent], numbers: Numbers) -> dict[str, int]:
+    """Return the exponent of every tensor."""
+    trained = {name: extent for name, extent in extents.items() if extent.is_trained}
+    largest = max((extent.change or 0.0 for extent in trained.values()), default=0.0)
+    exponents = {name: _of_trained(extent, numbers, largest * NOISE) for name, extent in trained.items()}
+    length = math.hypot(*(extent.length * 2.0 ** -exponents[name] for name, extent in trained.items()))
+    others = {name: extent for name, extent in extents.items() if not extent.is_trained}
+    share = STATISTICS * length / math.sqrt(max(1, len(others)))
+    exponents |= {name: _of_statistics(extent, numbers, share) for name, extent in others.items()}
+    return {name: max(-MAX_EXPONENT, min(MAX_EXPONENT, exponents[name])) for name in extents}
+
+
+def _of_trained(extent: Extent, numbers: Numbers, noise: float) -> int:
+    room = _with_room(extent, numbers)
+    if not _fits(extent, numbers):
+        return room
+    if extent.change is None:  # all that is known are the values: do not lose them
+        least = numbers.few / numbers.step * 2.0**-numbers.scale_bits
+        return min(0, max(room, _ceil_log2(extent.value / least))) if extent.value else 0
+    if extent.change <= noise or extent.change >= numbers.few:
+        return 0
+    return min(0, max(room, _floor_log2(extent.change / numbers.few)))
+
+
+def _of_statistics(extent: Extent, numbers: Numbers, share: float) -> int:
+    least = 0 if _fits(extent, numbers) else _with_room(extent, numbers)
+    if not extent.change or not share:
+        return least
+    return max(least, min(_ceil_log2(extent.length / share), _floor_log2(extent.change / numbers.few)))
+
+
+def _fits(extent: Extent, numbers: Numbers) -> bool:
+    is_in_lanes = (extent.change or 0.0) <= numbers.largest_change
+    return is_in_lanes and LEAST_VALUE_ROOM * extent.value <= numbers.largest_value
+
+
+def _with_room(extent: Extent, numbers: Numbers) -> int:
+    """Return the smallest exponent that leaves room for values and changes."""
+    ratios = (
+        VALUE_ROOM * extent.value / numbers.largest_value,
+        CHANGE_ROOM[numbers.lane_bits] * (extent.change or 0.0) / numbers.largest_change,
+    )
+    return _ceil_log2(max(ratios))
+
+
+def _ceil_log2(ratio: float) -> int:
+    return math.ceil(math.log2(ratio)) if ratio > 0 else -MAX_EXPONENT
+
+
+def _floor_log2(ratio: float) -> int:
+    return math.floor(math.log2(ratio))
+
+
+def _try(task: Task, model: Vector, share: Samples | None) -> tuple[Vector, float] | None:
+    """Return the vector after a trial, (parameters,), and how much more a whole training may change.
+
+    Changes are taken to grow with the root of the steps. None where there are no samples, or training fails:
+    who trains in earnest says why.
+    """
+    if share is None or not len(share):
+        return None
+    size = task.batch_size
+    limit = min(TRIAL_STEPS, max(8, TRIAL_WORK // (len(model) * size)))
+    count = min(len(share), TRIAL_SAMPLES, limit * size)
+    sample = share.take(np.linspace(0, len(share) - 1, count).astype(np.int64))
+    epoch = math.ceil(count / size)
+    epochs = min(task.epochs, max(1, limit // epoch))
+    try:
+        learner = TorchLearner(replace(task, epochs=epochs, exponents=None), sample, None, seed=0)
+        vector = learner.train(model, 0).vector
+    except ConfigError:
+        return None
+    return vector, math.sqrt(max(1.0, task.epochs * math.ceil(len(share) / size) / (epochs * epoch)))
+
+
+def _usual(changes: npt.NDArray[np.floating]) -> float:
+    """Return what all but a hundredth of the changes that are not 0 stay below; 0 where there are none."""
+    sizes = np.abs(changes[changes != 0])
+    return float(np.quantile(sizes, USUAL, method="higher")) if len(sizes) else 0.0
+
+
+def _parts(shape: Layout, vector: npt.NDArray[np.floating]) -> Iterator[tuple[str, npt.NDArray[np.floating]]]:
+    """Yield each tensor's name and entries, flat."""
+    start = 0
+    for tensor in shape.tensors:
+        stop = start + math.prod(tensor.shape)
+        yield tensor.name, vector[start:stop]
+        start = stop
