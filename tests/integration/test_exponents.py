@@ -113,7 +113,8 @@ def test_units_do_not_matter(name: str) -> None:
     ours = federation.judge.evaluate(federation.archive.values(federation.history.head))
     judge = learning.judge(TASKS[name], shares)
     floats = judge.evaluate(in_floats(TASKS[name], shares, config))
-    assert abs(ours.accuracy - floats.accuracy) <= 0.01
+    for metric, value in ours.metrics.items():
+        assert value == pytest.approx(floats.metrics[metric], abs=0.01)
     assert ours.loss == pytest.approx(floats.loss, rel=0.01)
     assert floats.loss < judge.evaluate(learning.initial_model(TASKS[name], config.seed)).loss / 2
 
