@@ -34,8 +34,7 @@ if __name__ == "__main__":
     network = networks.resolve("local")
     account = networks.signer(network, sys.argv[1], lambda: keystore.read_password(None))
     with connect(network, "federation") as client:
-        store = open_store("store")
-        fitted = client.task(task, store)  # with the scale of each tensor, as the first model has it
+        fitted = client.task(task, store := open_store("store"))  # with the scales that the first model has
         learner = TorchLearner(fitted, share, None, seed=int(sys.argv[2]))
         node = Node(client, account, layout(fitted), store, NodeOptions(Path("journal")))
         node.device(learner).run(int(sys.argv[3]) if sys.argv[3:] else None)

@@ -1,6 +1,7 @@
 """Encode real numbers as signed integer lanes: the only place where a float becomes an integer.
 
 A model lane `G` is worth `G * 2**-scale_bits`; an update lane is worth `lane * 2**-(scale_bits - shift)`.
+Both are in the vector's units: a tensor's own values are `2**exponent` times that (`bcfl/learning/flat.py`).
 Scales are powers of two, so nothing but the one rounding, half to even, ever changes a value.
 """
 

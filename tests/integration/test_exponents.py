@@ -119,6 +119,18 @@ def test_units_do_not_matter(name: str) -> None:
     assert floats.loss < judge.evaluate(learning.initial_model(TASKS[name], config.seed)).loss / 2
 
 
+def test_a_federation_in_other_units_is_the_same_bit_by_bit() -> None:
+    """Checks, aggregation and roots see no exponent: features 2**-7 times as large make the same models."""
+    config, outcomes = Config(**SIZES), []
+    for power in (0, 7):
+        unit = task_of("unit", lambda _, power=power: clouds(2.0**-power), from_zero, 0.05 * 4.0**power)  # type: ignore[misc]
+        task = unit.with_exponents({"weight": power})
+        federation = Chainless.create(config, (task, shares_of(task, config)))
+        outcomes.append([federation.play_round() for _ in range(2)])
+    assert outcomes[0] == outcomes[1]
+    assert outcomes[0][-1].accuracy > 0.8
+
+
 def config_of(folder: Path, rounds: int, name: str = "raw") -> Config:
     return Config(
         **SIZES | {"rounds": rounds, "task": f"tests.integration.test_exponents:{name}", "run_dir": folder}

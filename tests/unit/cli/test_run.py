@@ -14,9 +14,8 @@ from bcfl import federation
 from bcfl.adversaries import catalog
 from bcfl.config import Config
 from bcfl.errors import DataError, StoreError
-from bcfl.federation.reports import Adversary, LaneFit, Progress, Rejection, Report, RoundReport
+from bcfl.federation.reports import Adversary, Progress, Rejection, Report, RoundReport
 from bcfl.federation.runs import Run
-from bcfl.roles.device.fit import Counts
 from tests.unit.cli.conftest import Bcfl
 
 LEADER = "0x" + "aB" * 20
@@ -125,23 +124,6 @@ def test_a_run_in_which_nothing_is_learned_says_so(bcfl: Bcfl, stage: Stage) -> 
     stage.reports = (round_report(1, **VOID),)
     answer = bcfl("run", "--quiet")
     assert (answer.code, "warning: nothing was learned" in answer.err) == (3, True)
-
-
-def test_values_that_do_not_fit_are_warned_about(bcfl: Bcfl, stage: Stage) -> None:
-    fits = LaneFit(1000, 20, 0, 7, {"bias": Counts(20, 0, 40)})
-    stage.reports = (round_report(1, fit=replace(fits, edge=0)), round_report(2, fit=fits, loss=0.1))
-    answer = bcfl("run")
-    assert answer.code == 0
-    assert "lanes 2.00% of 2,000 changes saturated, 0.00% vanished" in " ".join(answer.out.split())
-    assert "1 quality, 1 time, values do not fit" in answer.err
-    warning = "2.00% of the changes saturate their lanes (bias) and 7 values of the model stand at the edge"
-    assert f"warning: {warning}" in answer.err
-    report = json.loads(bcfl("run", "--json").out)
-    assert report["fit_warning"].startswith(warning)
-    assert report["warning"] is None
-    tensor = {"saturated": 20, "vanished": 0, "moved": 40}
-    counts = {"moved": 1000, "saturated": 20, "vanished": 0, "edge": 7, "tensors": {"bias": tensor}}
-    assert report["rounds"][1]["fit"] == counts
 
 
 def test_json_is_one_object(bcfl: Bcfl, stage: Stage) -> None:

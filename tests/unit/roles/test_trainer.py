@@ -191,3 +191,19 @@ def test_lanes_say_what_was_learnt(tmp_path: Path) -> None:
     resolution = 2.0 ** (TERMS.shift - TERMS.scale_bits)
     assert lanes * resolution == pytest.approx(vector, abs=resolution / 2)
     assert fixedpoint.decode(local.archive.model(local.history.blocks[0]), 24) == pytest.approx(model)
+
+
+def test_what_the_lanes_cannot_hold_is_logged(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    local = LocalFederation(tmp_path)
+    learner = local.learners[0]
+    vector = np.zeros(38, dtype=np.float32)
+    vector[:5], vector[5:9] = 1e9, 1e-9
+    monkeypatch.setattr(learner, "train", lambda *_: TrainingResult(vector, learner.samples, 1))
+    monkeypatch.setattr(local.device_parties[0].trainer, "clips", False)
+    monkeypatch.setattr(local.archive, "values", lambda *_: np.zeros(38, dtype=np.float32))
+    with caplog.at_level("INFO"):
+        local.device_parties[0].trainer.update(snapshot_of(local), 0)
+    words = "of 9 changes 5 saturate, 4 vanish: 55.56% of the changes saturate their lanes (bias, weight)"
+    assert f"round 1: {words}; the task may state other exponents" in caplog.messages
