@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from bcfl.config import Config
 from bcfl.config.sources import with_new_names
+from bcfl.errors import DataError
 from bcfl.federation.genesis import set_up_task
 
 if TYPE_CHECKING:
@@ -33,14 +34,22 @@ def learning_config(client: FederationClient, flags: Mapping[str, Any]) -> Confi
 
 
 def create_learner(config: Config, role: Role, share: Share | None = None) -> TorchLearner:
-    """Return a party's learner on its share of the data.
+    """Return a party's learner on the data of its folder, or its share of them, all of which is checked.
 
-    Without a share a device holds all training data, a miner all held-out data.
+    Without a share a device trains on all training data there, a miner judges by all test data. Raises
+    ConfigError or DataError where there are none, or where task and data do not fit.
     """
-    from bcfl.learning.training import device_learner, miner_learner
+    from bcfl.learning import Dataset
+    from bcfl.learning.datasets import NO_SAMPLES
+    from bcfl.learning.training import check_fit, device_learner, miner_learner
 
     task = set_up_task(config)
     index, split = _split(task, config, role, share)
+    own = (split.devices if role == "device" else split.miners)[index]
+    if not len(own):
+        part, use = ("training", "train on") if role == "device" else ("test", "judge by")
+        raise DataError(f"task {task.name}: load returned no {part} samples, and a {role} has to {use} them")
+    check_fit(task, Dataset(own) if role == "device" else Dataset(NO_SAMPLES, own))
     if role == "device":
         return device_learner(task, split, index, config.seed)
     return miner_learner(task, split, index)

@@ -32,6 +32,12 @@ FASHION_MEAN = 0.2860 * 255  # of all pixels of the training part
 FASHION_DEVIATION = 0.3530 * 255
 
 
+def _require_array(name: str, value: object, dtype: type[np.generic]) -> None:
+    if not isinstance(value, np.ndarray) or value.dtype != dtype:
+        kind = value.dtype if isinstance(value, np.ndarray) else type(value).__name__
+        raise DataError(f"{name} must be a numpy array of {dtype.__name__}, not {kind}")
+
+
 @dataclass(frozen=True, eq=False)
 class Samples:
     """Labelled samples; raises DataError for arrays of other types, shapes or ranges."""
@@ -46,9 +52,11 @@ class Samples:
             shapes = f"{self.features.shape} and {self.labels.shape}"
             raise DataError(f"features must be (samples, ...) and labels (samples,), not {shapes}")
         if not np.isfinite(self.features).all():
-            raise DataError("features must be finite")
+            is_finite = np.isfinite(self.features).reshape(len(self), -1).all(axis=1)  # (samples,)
+            raise DataError(f"features must be finite, and those of sample {int(is_finite.argmin())} are not")
         if len(self.labels) and self.labels.min() < 0:
-            raise DataError("labels must not be negative")
+            index = int(self.labels.argmin())
+            raise DataError(f"labels must not be negative, and sample {index} has {self.labels[index]}")
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -61,17 +69,24 @@ class Samples:
         return Samples(self.features[indices], self.labels[indices])
 
 
+NO_SAMPLES = Samples(np.zeros((0, 1), np.float32), np.zeros(0, np.int64))
+
+
 @dataclass(frozen=True, eq=False)
 class Dataset:
-    """The data of a task: the part that is shared out for training, and the final test."""
+    """The data of a task, or of one party: the part to train on, and the part to judge a model by.
+
+    A party may hold one part alone: devices train, miners judge, `bcfl run` needs both.
+    """
 
     train: Samples
-    test: Samples
+    test: Samples = NO_SAMPLES
 
     def __post_init__(self) -> None:
-        if not len(self.train) or not len(self.test):
-            raise DataError("a data set needs samples to train on and samples to test on")
-        if self.train.features.shape[1:] != self.test.features.shape[1:]:
+        parts = [part for part in (self.train, self.test) if len(part)]
+        if not parts:
+            raise DataError("a data set needs samples to train on, or samples to test on")
+        if parts[0].features.shape[1:] != parts[-1].features.shape[1:]:
             raise DataError("training and test features must have the same shape")
 
 
@@ -107,12 +122,6 @@ def fashion_mnist(data_dir: Path | None = None) -> Dataset:
         remedy = "apt-get install dataset-fashion-mnist, or --data DIR with its four idx .gz files"
         raise DataError(f"Fashion-MNIST is not in {directory}: {remedy}")
     return Dataset(_fashion_part(directory, "train"), _fashion_part(directory, "t10k"))
-
-
-def _require_array(name: str, value: object, dtype: type[np.generic]) -> None:
-    if not isinstance(value, np.ndarray) or value.dtype != dtype:
-        kind = value.dtype if isinstance(value, np.ndarray) else type(value).__name__
-        raise DataError(f"{name} must be a numpy array of {dtype.__name__}, not {kind}")
 
 
 def _fashion_part(directory: Path, part: str) -> Samples:

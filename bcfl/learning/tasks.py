@@ -12,7 +12,7 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from bcfl.errors import BcflError, ConfigError, DataError
+from bcfl.errors import ConfigError, DataError, one_line, own_code
 from bcfl.learning.datasets import Dataset, breast_cancer, digits, fashion_mnist
 
 if TYPE_CHECKING:
@@ -32,10 +32,10 @@ def cross_entropy(outputs: Tensor, labels: Tensor) -> Tensor:
 class Task:
     """One thing to learn; every party of a federation has the same.
 
-    `load` gets the folder of --data (None without) and returns the data, float32 features (samples, ...) and
-    int64 labels (samples,). `build` returns a new module from features to outputs (samples, classes); what it
-    draws at random follows the run's seed. `loss` is the mean over a batch of outputs and
-    labels. Raises ConfigError for a number out of range.
+    `load` gets the folder of --data (None without) and returns the data that are there, float32 features
+    (samples, ...) and int64 labels (samples,). `build` returns a new module from features to outputs
+    (samples, classes); what it draws at random follows the run's seed. `loss` is the mean over a batch of
+    outputs and labels. Raises ConfigError for a number out of range.
     """
 
     name: str
@@ -79,13 +79,15 @@ class Task:
         return replace(self, **changes)
 
     def dataset(self, data_dir: Path | None = None) -> Dataset:
-        """Return what `load` returns, checked; raises DataError or ConfigError of one line on failure."""
-        try:
+        """Return what `load` returns, checked; raises ConfigError or DataError of one line on failure."""
+        if data_dir is None:
+            text = "its data cannot be loaded without --data"
+        elif data_dir.exists():
+            text = f"its data cannot be loaded from {data_dir}"
+        else:
+            text = f"its data cannot be loaded, there is no {data_dir}"
+        with own_code(f"task {self.name}: {text}", DataError):
             data = self.load(data_dir)
-        except BcflError:
-            raise
-        except Exception as error:
-            raise DataError(f"task {self.name}: its data cannot be loaded: {one_line(error)}") from error
         if not isinstance(data, Dataset):
             raise DataError(f"task {self.name}: load must return a Dataset, not {type(data).__name__}")
         return data
@@ -126,12 +128,6 @@ def _import(name: str) -> Task:
 def _nearest(name: str, names: Iterable[str]) -> str:
     matches = get_close_matches(name, names := list(names), n=1)
     return f"did you mean {matches[0]}?" if matches else f"known: {', '.join(names) or 'none'}"
-
-
-def one_line(error: BaseException) -> str:
-    """Return `error` on one line: its type and the first line of its message."""
-    message = (str(error).strip().splitlines() or [""])[0]
-    return f"{type(error).__name__}: {message}" if message else type(error).__name__
 
 
 def _builder(model: str, shape: tuple[int, ...], classes: int) -> Callable[[], nn.Module]:

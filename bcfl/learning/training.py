@@ -7,8 +7,10 @@ On one thread the outcome is the same in every run, and the thread's CPU time is
 from __future__ import annotations
 
 import time
+import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -16,29 +18,29 @@ import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
-from bcfl.errors import BcflError, ConfigError
+from bcfl.errors import ConfigError, one_line, own_code
 from bcfl.learning.datasets import Dataset, Samples
 from bcfl.learning.flat import FlatModule, layout_of
 from bcfl.learning.partitions import Split
-from bcfl.learning.tasks import Task, one_line
+from bcfl.learning.tasks import Task
 from bcfl.ports import Evaluation, Matrix, TrainingResult, Vector
 from bcfl.protocol.types import Layout
 from bcfl.renamed import former_names
 
 EVALUATION_BATCH = 1024  # samples in one forward pass without training; bounds memory
 WARM_UP_STEPS = 4
-PROBE_SAMPLES = 1024  # that are tried before a federation begins
 FIXED_SEED = 0  # for what a module draws at random outside its vector: the same for every party
 
 
 def initial_model(task: Task, seed: int) -> Vector:
     """Return the genesis model: the vector, (parameters,), of a module newly built under `seed`."""
-    return FlatModule(_build(task, seed)).read()
+    return _flatten(task, seed).read()
 
 
 def layout(task: Task) -> Layout:
     """Return names and shapes of the tensors of `task`'s model in their canonical order."""
-    return layout_of(_build(task, FIXED_SEED))
+    with own_code(f"task {task.name}: its model cannot be used"):
+        return layout_of(_build(task, FIXED_SEED))
 
 
 def state_of(task: Task, model: Vector) -> dict[str, npt.NDArray[Any]]:
@@ -46,7 +48,7 @@ def state_of(task: Task, model: Vector) -> dict[str, npt.NDArray[Any]]:
 
     What is not in the vector is as every party builds it: integer buffers, say.
     """
-    flat = FlatModule(_build(task, FIXED_SEED))
+    flat = _flatten(task, FIXED_SEED)
     if model.shape != tuple(flat.vector.shape):
         raise ConfigError(f"task {task.name} has {len(flat.vector):,} parameters, the model {len(model):,}")
     flat.load(model)
@@ -71,25 +73,36 @@ def judge(task: Task, shares: Split) -> TorchLearner:
     return TorchLearner(task, None, shares.test, FIXED_SEED)
 
 
-def check_fit(task: Task, dataset: Dataset) -> None:
-    """Raise ConfigError, one line, unless model, loss and data of `task` fit.
+def check_model(task: Task) -> None:
+    """Raise ConfigError, one line, unless the model of `task` can be used; needs no data.
 
-    Trains on two samples, and evaluates a sample of each label and many more.
+    Where the task tells shape and classes, blank samples of every class are evaluated.
     """
-    train = dataset.train.take(np.arange(min(2, len(dataset.train))))
-    if _shares_tensors(_build(task, 0), _build(task, 0)):
+    if _shares_tensors(_build(task, FIXED_SEED), _build(task, FIXED_SEED)):
         raise ConfigError(
             f"task {task.name}: build must return a new module each time, not one it has returned before"
         )
-    try:
-        model = initial_model(task, 0)
-        for part in (dataset.test, dataset.train):
-            TorchLearner(task, None, _probe(part), seed=0).evaluate(model)
-        TorchLearner(task, train, None, seed=0).train(model, 0)
-    except BcflError:
-        raise
-    except Exception as error:
-        raise ConfigError(f"task {task.name}: model, loss and data do not fit: {one_line(error)}") from error
+    model = initial_model(task, FIXED_SEED)
+    if task.shape and task.classes:
+        labels = np.arange(task.classes, dtype=np.int64)
+        blank = Samples(np.zeros((task.classes, *task.shape), np.float32), labels)
+        _check_samples(task, blank, model, "blank sample")
+
+
+def check_fit(task: Task, dataset: Dataset) -> None:
+    """Raise ConfigError, one line, unless model, loss and data of `task` fit; names the sample that does not.
+
+    Evaluates every sample of both parts, and trains on a batch of each size that occurs.
+    """
+    check_model(task)
+    model = initial_model(task, FIXED_SEED)
+    _check_samples(task, dataset.train, model, "training sample")
+    _check_samples(task, dataset.test, model, "test sample")
+    count, size = len(dataset.train), min(task.batch_size, len(dataset.train))
+    for batch in sorted({size, count % size}, reverse=True) if count else ():
+        if batch > 1 or size == 1:  # a last batch of one is joined to the one before
+            once = replace(task, epochs=1, batch_size=batch)
+            TorchLearner(once, dataset.train.take(np.arange(batch)), None, FIXED_SEED).train(model, 0)
 
 
 class TorchLearner:
@@ -103,7 +116,7 @@ class TorchLearner:
         self._seed = seed
         self._train = _tensors(train)
         self._held_out = _tensors(held_out)
-        self._flat = FlatModule(_build(task, FIXED_SEED))
+        self._flat = _flatten(task, FIXED_SEED)
         self._is_warm = False
 
     @property
@@ -118,18 +131,11 @@ class TorchLearner:
         """
         if not self.samples:
             raise ConfigError(f"task {self._task.name}: a device without training samples cannot train")
-        try:
-            if (
-                not self._is_warm
-            ):  # the first steps of a process take tens of times as long and would be measured
+        with own_code(f"task {self._task.name}: training on {self.samples:,} samples failed"):
+            if not self._is_warm:  # the first steps of a process take tens of times as long
                 self._run(model, round_, WARM_UP_STEPS)
                 self._is_warm = True
             microseconds = self._run(model, round_, None)
-        except BcflError:
-            raise
-        except Exception as error:
-            text = f"task {self._task.name}: training on {self.samples:,} samples failed: {one_line(error)}"
-            raise ConfigError(text) from error
         vector = self._flat.read()
         if not np.isfinite(vector).all():
             rate = self._task.learning_rate
@@ -166,10 +172,10 @@ class TorchLearner:
     def evaluate(self, model: Vector) -> Evaluation:
         """Return accuracy and mean loss of `model`, (parameters,), on the held-out data; zeros without any.
 
-        A loss that is no number counts as infinite.
+        A loss that is no number counts as infinite. Raises ConfigError when the task's own code fails.
         """
         correct, total, count = 0, 0.0, len(self._held_out[1])
-        with _isolated(self._seed), torch.no_grad():
+        with self._judging(), _isolated(self._seed), torch.no_grad():
             self._flat.load(model)
             self._flat.module.eval()
             for features, labels in _pieces(*self._held_out):
@@ -183,13 +189,13 @@ class TorchLearner:
         """Return gradients, (parts, parameters), of the mean loss at `model` on parts of the held-out data.
 
         Each part has its share of every class, and no part is empty: few samples make fewer rows. A gradient
-        is zero for what is not trained.
+        is zero for what is not trained. Raises ConfigError when the task's own code fails.
         """
         features, labels = self._held_out
         count = min(parts, len(labels))
         order = torch.argsort(labels, stable=True)
         total = torch.zeros((count, len(self._flat.gradient)))
-        with _isolated(self._seed):
+        with self._judging(), _isolated(self._seed):
             self._flat.load(model)
             self._flat.module.eval()
             for part in range(count):
@@ -199,6 +205,10 @@ class TorchLearner:
                     total[part].add_(self._flat.backward(loss), alpha=len(batch_labels) / len(indices))
         return np.array(total.numpy(), dtype=np.float32)
 
+    def _judging(self) -> AbstractContextManager[None]:
+        count = len(self._held_out[1])
+        return own_code(f"task {self._task.name}: evaluating on {count:,} samples failed")
+
 
 def _pieces(features: Tensor, labels: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
     """Yield features (batch, ...) and labels (batch,), at most EVALUATION_BATCH samples at a time."""
@@ -207,23 +217,51 @@ def _pieces(features: Tensor, labels: Tensor) -> Iterator[tuple[Tensor, Tensor]]
 
 
 def _build(task: Task, seed: int) -> nn.Module:
-    with _isolated(seed):
-        try:
-            module = task.build()
-        except BcflError:
-            raise
-        except Exception as error:
-            raise ConfigError(f"task {task.name}: its model cannot be built: {one_line(error)}") from error
+    with _isolated(seed), own_code(f"task {task.name}: its model cannot be built"):
+        module = task.build()
     if not isinstance(module, nn.Module):
         raise ConfigError(f"task {task.name}: build must return a torch module, not {type(module).__name__}")
     return module
 
 
-def _probe(samples: Samples) -> Samples:
-    """Return a sample of each label, and at most PROBE_SAMPLES evenly from all."""
-    labels = np.unique(samples.labels, return_index=True)[1]
-    spread = np.linspace(0, len(samples) - 1, min(len(samples), PROBE_SAMPLES)).astype(np.int64)
-    return samples.take(np.union1d(labels, spread))
+def _flatten(task: Task, seed: int) -> FlatModule:
+    with own_code(f"task {task.name}: its model cannot be used"):
+        return FlatModule(_build(task, seed))
+
+
+def _check_samples(task: Task, samples: Samples, model: Vector, noun: str) -> None:
+    """Evaluate `model`, (parameters,), on all samples; raise ConfigError that names the first that fails."""
+    for start in range(0, len(samples), EVALUATION_BATCH):
+        piece = range(start, min(start + EVALUATION_BATCH, len(samples)))
+        cause = _misfit(task, samples, model, piece)
+        while cause is not None and len(piece) > 1:
+            first, second = piece[: len(piece) // 2], piece[len(piece) // 2 :]
+            half = first if _misfit(task, samples, model, first) else second
+            half_cause = _misfit(task, samples, model, half)
+            if half_cause is None:  # it takes these samples together to fail
+                break
+            piece, cause = half, half_cause
+        if cause is not None:
+            place = f"{noun} {piece[0]}" + (f" to {piece[-1]}" if len(piece) > 1 else "")
+            label = f" (label {samples.labels[piece[0]]})" if len(piece) == 1 else ""
+            is_last_label = samples.labels[piece[0]] == samples.labels.max()
+            hint = "; labels count from 0, and these begin at 1"
+            hint = hint if is_last_label and samples.labels.min() == 1 else ""
+            raise ConfigError(
+                f"task {task.name}: model, loss and data do not fit: {place}{label}: {cause}{hint}"
+            )
+
+
+def _misfit(task: Task, samples: Samples, model: Vector, piece: range) -> str | None:
+    """Return why `model`, (parameters,), cannot be evaluated on a piece of the samples; None if it can."""
+    part = Samples(samples.features[piece.start : piece.stop], samples.labels[piece.start : piece.stop])
+    with warnings.catch_warnings():
+        warnings.filterwarnings("error", message="Using a target size")  # which is spread to another shape
+        try:
+            TorchLearner(task, None, part, FIXED_SEED).evaluate(model)
+        except ConfigError as error:
+            return one_line(error.__cause__) if error.__cause__ else str(error)
+    return None
 
 
 def _shares_tensors(first: nn.Module, second: nn.Module) -> bool:
