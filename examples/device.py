@@ -1,6 +1,6 @@
 """Run a device with a model and data of one's own: `python examples/device.py ACCOUNT SHARE [ROUNDS]`.
 
-The federation: `bcfl deploy --task examples.device:task --max-samples 142`. ACCOUNT: an address of the keystore, or 0, 1...
+The federation: `bcfl deploy --task examples.device:task --max-samples 142`. ACCOUNT: an address or an index.
 """
 
 import sys
