@@ -1,4 +1,4 @@
-"""Define a task whose parties have a file each: `python examples/hospital.py sites` writes three.
+"""Define a task whose parties have files of their own: `python examples/hospital.py sites` writes three.
 
 docs/own-data.md goes through all commands: `bcfl deploy --task examples.hospital:biopsies`, and so on.
 """
@@ -13,9 +13,7 @@ from torch import nn
 
 from bcfl.learning import Dataset, Samples, Task
 
-FILE = (
-    "patients.csv"  # ten measurements of a biopsy and the diagnosis (0 malignant, 1 benign), a patient a line
-)
+FILE = "patients.csv"  # a patient a line: ten measurements, and 0 malignant or 1 benign
 SIZES = {"north": 40, "south": 150, "west": 379}  # patients of the example files
 MEAN = np.array([14, 19, 92, 650, 0.1, 0.1, 0.09, 0.05, 0.18, 0.06], np.float32)
 DEVIATION = np.array([4, 4, 24, 350, 0.01, 0.05, 0.08, 0.04, 0.03, 0.007], np.float32)
@@ -26,7 +24,7 @@ def load(folder: Path | None) -> Dataset:
     if folder is None:
         raise ValueError(f"a party has its own {FILE}")
     rows = np.loadtxt(folder / FILE, delimiter=",", dtype=np.float32, ndmin=2)
-    # All parties scale by the same numbers: by a party's own mean a measurement would mean something else.
+    # All scale by the same numbers: with a mean of one's own, the same value would mean something else.
     patients = Samples((rows[:, :-1] - MEAN) / DEVIATION, rows[:, -1].astype(np.int64))
     is_held_out = np.arange(len(rows)) % 5 == 0
     return Dataset(patients.take(np.flatnonzero(~is_held_out)), patients.take(np.flatnonzero(is_held_out)))

@@ -39,7 +39,6 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     accounts = derive(MNEMONIC, 0, 2 + DEVICES)
     options: dict[str, Any] = {
         "partition": "iid",
-        "max_samples": 142,
         "grace": 1,
         "check_quality": False,
         **LONG_PHASES,
@@ -48,7 +47,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
         patch.chdir(ROOT)
         (folder / "bcfl.toml").write_text(NETWORK.format(url=server.url))
         network = networks.resolve("local", folder / "bcfl.toml")
-        config = Config(task="examples.device:task", devices=DEVICES, miners=1, **options)
+        config = Config(task="examples.device:task", devices=DEVICES, miners=1, max_samples=142, **options)
         chain = networks.connect(network)
         contract, _ = deploy_genesis(
             config, chain, accounts[0], network, open_store(str(folder / "store")), "federation",

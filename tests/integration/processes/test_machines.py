@@ -132,10 +132,8 @@ def deploy(folder: Path, run: Callable[..., None]) -> None:
         "stake",
         "--grace",
         1,
-        "--max-samples",
-        1500,
     ]
-    options += ["--partition", "iid", *LONG_PHASE_OPTIONS]
+    options += ["--max-samples", 1500, "--partition", "iid", *LONG_PHASE_OPTIONS]
     options += ["--propose-seconds", "10", "--challenge-seconds", "20"]  # within them all three attest
     run("deploy", *options, "--register", "devices.txt")
 
