@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 import numpy as np
@@ -31,9 +31,14 @@ class TrainingResult:
 class Evaluation:
     """The quality of a model on held-out data."""
 
-    accuracy: float  # share of right answers, 0 to 1
-    loss: float  # mean cross-entropy, nats
+    loss: float  # the task's, mean over the samples
     samples: int
+    metrics: dict[str, float | None] = field(default_factory=dict)  # the task's, in order; None: undefined
+
+    @property
+    def accuracy(self) -> float | None:
+        """Return the share of right answers, 0 to 1; None where the task has none."""
+        return self.metrics.get("accuracy")
 
 
 class Learner(Protocol):
@@ -53,7 +58,7 @@ class Learner(Protocol):
         ...
 
     def evaluate(self, model: Vector) -> Evaluation:
-        """Return accuracy and loss of `model`, (parameters,), on the held-out data."""
+        """Return metrics and loss of `model`, (parameters,), on the held-out data."""
         ...
 
     def gradients(self, model: Vector, parts: int) -> Matrix:

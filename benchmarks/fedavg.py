@@ -112,7 +112,7 @@ def federate(setting: Setting, lanes: Lanes | None) -> list[float]:
     for round_ in range(1, setting.rounds + 1):
         model = mean.model
         mean.aggregate([device.train(model, round_) for device in devices])
-        accuracies.append(final.evaluate(mean.model).accuracy)
+        accuracies.append(final.evaluate(mean.model).accuracy or 0.0)
     return accuracies
 
 

@@ -66,11 +66,15 @@ def constructor(output: dict[str, Any]) -> list[dict[str, Any]]:
 
 
 def build() -> dict[str, Any]:
-    """Build the artifact; raises SystemExit where a deployable is too large or the layouts differ."""
+    """Compile the artifact; raises SystemExit where a deployable is too large or the layouts differ."""
+    with ProcessPoolExecutor() as pool:
+        return assemble(list(pool.map(compile_one, DEPLOYABLES)))
+
+
+def assemble(outputs: list[dict[str, Any]]) -> dict[str, Any]:
+    """Return the artifact of the deployables' outputs, in their order; raises what `build` does."""
     import vyper
 
-    with ProcessPoolExecutor() as pool:
-        outputs = list(pool.map(compile_one, DEPLOYABLES))
     sizes = {}
     for name, output in zip(DEPLOYABLES, outputs, strict=True):
         sizes[name] = (

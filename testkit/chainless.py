@@ -109,7 +109,7 @@ class RoundOutcome:
     accepted: frozenset[int]  # devices
     rejected: dict[int, str]  # device -> reason
     root: bytes  # of the model in force after it
-    accuracy: float
+    accuracy: float | None  # None: the task has none
     attack_success: float | None
     void: bool
 

@@ -49,7 +49,7 @@ def play(case: Case) -> dict[str, Any]:
     return {
         "key": case.key,
         "rules": rules(case.pipeline),
-        "accuracy": [round(outcome.accuracy, 5) for outcome in rounds],
+        "accuracy": [round(outcome.accuracy or 0.0, 5) for outcome in rounds],
         "success": rounds[-1].attack_success,
         "honest": sum(len(devices & honest) for devices in senders),
         "false_rejects": sum(len(set(outcome.rejected) & honest) for outcome in rounds),

@@ -55,7 +55,7 @@ class Quadratic:
         return TrainingResult(vector, self.samples, self.microseconds)
 
     def evaluate(self, model: Vector) -> Evaluation:
-        return Evaluation(0.0, float(np.square(model - self.optimum).sum()) / 2, self.samples)
+        return Evaluation(float(np.square(model - self.optimum).sum()) / 2, self.samples)
 
     def gradients(self, model: Vector, parts: int) -> Vector:
         return np.repeat((model - self.optimum).astype(np.float32)[None], parts, axis=0)

@@ -46,7 +46,7 @@ class Backdoor(UpdateAttack):
 
     def training_samples(self, samples: Samples, context: AttackContext) -> Samples:
         """Return the samples, some of them with the trigger and the target's label."""
-        count = round(self.share * len(samples))
+        count = round(self.share * len(samples.require_classes("backdoor")))
         mask = np.zeros(len(samples), dtype=bool)
         mask[context.rng(0).permutation(len(samples))[:count]] = True
         features, labels = samples.features.copy(), samples.labels.copy()

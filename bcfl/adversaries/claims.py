@@ -71,7 +71,7 @@ class TimeForger(TrainingAttack):
     """Trains honestly and claims another computation time."""
 
     PAPER: ClassVar[str] = PAPER
-    factor: float = option(10.0, "times the true computation time", minimum=1e-6, maximum=1e6)
+    factor: float = option(0.1, "times the true computation time", minimum=1e-6, maximum=1e6)
 
     def forge(self, parts: DeviceParts, context: AttackContext, model: Vector, round_: int) -> TrainingResult:  # noqa: ARG002
         """Train, and lie about how long it took."""

@@ -32,5 +32,6 @@ class LabelFlip(DeviceAttack):
 
     def training_samples(self, samples: Samples, context: AttackContext) -> Samples:
         """Return the samples under wrong labels."""
+        samples = samples.require_classes("label-flip")
         target = None if self.target is None else min(self.target, context.classes - 1)
         return Samples(samples.features, flip(samples.labels, context.classes, self.source, target))

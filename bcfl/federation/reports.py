@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from bcfl.roles.device import fit
@@ -81,9 +81,10 @@ class RoundReport:
     global_root: str  # 0x and 64 digits
     global_cid: str
     block_hash: str | None  # None of a void round
-    accuracy: float | None  # of the global model on the test data, 0 to 1
+    accuracy: float | None  # of the global model on the test data, 0 to 1; None: the task has none
     loss: float | None
     gas: int  # of all transactions of the round
+    metrics: dict[str, float | None] = field(default_factory=dict)  # the task's, in its order
     false_rejects: int | None = None  # updates of honest devices that were rejected; None without adversaries
     false_accepts: int | None = None  # updates of adversaries that were accepted
     attack_success: float | None = None  # of a backdoor: share of triggered samples taken for its target
@@ -103,6 +104,7 @@ class Progress:
     phase: str  # in lower case
     awaited: tuple[str, ...]  # who may still act in this phase
     report: RoundReport | None = None
+    metric: str | None = "accuracy"  # that tables show; None: the loss alone
 
 
 @dataclass(frozen=True)
@@ -120,6 +122,8 @@ class Report:
     false_accepts: int | None = None
     attack_success: float | None = None  # after the last round
     initial_root: str | None = None  # of the genesis model, 0x and 64 digits
+    final_metrics: dict[str, float | None] = field(default_factory=dict)
+    final_loss: float | None = None
 
     @property
     def warning(self) -> str | None:
@@ -130,7 +134,7 @@ class Report:
             return f"nothing was learned: {_all_of(count)} void ({self._reasons()})"
         if final[-1].global_root == self.initial_root:
             return "nothing was learned: the model is as it began; no update moves a lane of it"
-        if len(final) > 1 and len({(round_.accuracy, round_.loss) for round_ in final}) == 1:
+        if len(final) > 1 and len({(round_.loss, *round_.metrics.values()) for round_ in final}) == 1:
             words = "the loss on the test data has not moved; the values may not fit the lanes"
             return f"nothing was learned: in {len(final)} rounds {words}"
         return None

@@ -49,6 +49,7 @@ class Simulation:
     run: Run
     schedule: Schedule
     reporter: Reporter
+    metric: str | None  # of the task, that tables show
 
     @classmethod
     @contextmanager
@@ -59,7 +60,7 @@ class Simulation:
         try:
             ledger, archive = setup.deploy(chain)
             schedule = setup.schedule(chain, ledger, archive)
-            yield cls(run, schedule, setup.reporter(ledger, archive))
+            yield cls(run, schedule, setup.reporter(ledger, archive), task.metric)
         finally:
             chain.close()
 
@@ -101,4 +102,4 @@ class Simulation:
         report: RoundReport | None,
     ) -> None:
         if observer is not None:
-            observer(Progress(number, self.run.config.rounds, phase, accounts, report))
+            observer(Progress(number, self.run.config.rounds, phase, accounts, report, self.metric))

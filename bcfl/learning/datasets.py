@@ -1,6 +1,7 @@
 """Hold labelled data, and load the three data sets that come with bcfl.
 
-Everything here is numpy: float32 features (samples, ...), int64 class labels (samples,). Reading a data set
+Everything here is numpy: features (samples, ...) and labels (samples, ...), classes or what else there is to
+predict; those of the data sets here are float32 and int64 (samples,). Reading a data set
 imports neither torch nor scikit-learn (whose import takes longer than a whole round); only scikit-learn's
 data files are read.
 """
@@ -12,6 +13,7 @@ import zlib
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -19,11 +21,13 @@ import numpy.typing as npt
 from bcfl.errors import ConfigError, DataError
 from bcfl.learning.idx import read_idx
 
-Features = npt.NDArray[np.float32]  # (samples, ...)
-Labels = npt.NDArray[np.int64]  # (samples,)
+Features = npt.NDArray[Any]  # (samples, ...): numbers of any type
+Labels = npt.NDArray[Any]  # (samples, ...): float32, or int64 and then classes, tokens or other whole numbers
 Indices = npt.NDArray[np.int64]  # (samples,)
 
+UNKNOWN_TO_TORCH = (np.uint16, np.uint32, np.uint64)  # in part
 TEST_SHARE = 0.2
+STRATA = 10  # that labels which are no classes are divided into
 FASHION_DIRECTORY = Path("/usr/share/datasets/fashion-mnist")  # of Debian's package dataset-fashion-mnist
 FASHION_CLASSES = 10
 FASHION_SIDE = 28
@@ -34,21 +38,64 @@ FASHION_DEVIATION = 0.3530 * 255
 
 @dataclass(frozen=True, eq=False)
 class Samples:
-    """Labelled samples; raises DataError for arrays of other types, shapes or ranges."""
+    """Samples and what there is to predict of them; raises DataError for what are no finite numbers.
+
+    Floats of any width are held as float32. Whole numbers and truth values stay, as labels they become int64.
+    """
 
     features: Features  # (samples, ...), finite
-    labels: Labels  # (samples,), classes counted from 0
+    labels: Labels  # (samples, ...), finite; one axis of whole numbers: classes counted from 0
 
     def __post_init__(self) -> None:
-        _require_array("features", self.features, np.float32)
-        _require_array("labels", self.labels, np.int64)
-        if self.features.ndim < 2 or self.labels.ndim != 1 or len(self.features) != len(self.labels):
-            shapes = f"{self.features.shape} and {self.labels.shape}"
-            raise DataError(f"features must be (samples, ...) and labels (samples,), not {shapes}")
-        if not np.isfinite(self.features).all():
-            raise DataError("features must be finite")
-        if len(self.labels) and self.labels.min() < 0:
-            raise DataError("labels must not be negative")
+        object.__setattr__(self, "features", _numbers("features", self.features))
+        labels = _numbers("labels", self.labels)
+        object.__setattr__(self, "labels", labels if labels.dtype == np.float32 else labels.astype(np.int64))
+        if len(self.features) != len(self.labels):
+            raise DataError(
+                f"{len(self.features):,} samples have {len(self.labels):,} labels: each needs one"
+            )
+        if self.has_classes and len(self.labels) and self.labels.min() < 0:
+            raise DataError("labels must not be negative: classes count from 0")
+
+    @classmethod
+    def of(cls, items: Any) -> Samples:
+        """Read all pairs (features, label) of a map-style `torch.utils.data.Dataset`; raises DataError."""
+        if isinstance(items, Samples):
+            return items
+        try:
+            pairs = [items[index] for index in range(len(items))]
+            features, labels = zip(*pairs, strict=True)
+            return cls(
+                np.stack([np.asarray(item) for item in features]), np.stack(list(map(np.asarray, labels)))
+            )
+        except DataError:
+            raise
+        except Exception as error:
+            kind = type(items).__name__
+            hint = "it must have pairs of features and label, of one shape each"
+            raise DataError(f"a {kind} cannot be read: {error}; {hint}") from error
+
+    @property
+    def has_classes(self) -> bool:
+        """Whether the labels are classes: one whole number a sample."""
+        return self.labels.ndim == 1 and self.labels.dtype == np.int64
+
+    def require_classes(self, what: str) -> Samples:
+        """Return these samples; raises ConfigError where their labels are no classes, which `what` needs."""
+        if not self.has_classes:
+            raise ConfigError(f"{what} needs labels that are classes: this task predicts something else")
+        return self
+
+    @property
+    def strata(self) -> Indices:
+        """Return a class for each sample, (samples,): its label, or the tenth that its mean label is in."""
+        if self.has_classes:
+            return self.labels
+        means = self.labels.reshape(len(self), -1).mean(axis=1, dtype=np.float64)
+        values, places = np.unique(means, return_inverse=True)
+        if len(values) > STRATA:
+            places = np.searchsorted(np.quantile(means, np.arange(1, STRATA) / STRATA), means, side="right")
+        return places.astype(np.int64)
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -71,8 +118,10 @@ class Dataset:
     def __post_init__(self) -> None:
         if not len(self.train) or not len(self.test):
             raise DataError("a data set needs samples to train on and samples to test on")
-        if self.train.features.shape[1:] != self.test.features.shape[1:]:
-            raise DataError("training and test features must have the same shape")
+        for name in ("features", "labels"):
+            train, test = getattr(self.train, name), getattr(self.test, name)
+            if (train.shape[1:], train.dtype) != (test.shape[1:], test.dtype):
+                raise DataError(f"training and test {name} must have the same shape and type")
 
 
 def digits(data_dir: Path | None = None) -> Dataset:
@@ -109,10 +158,20 @@ def fashion_mnist(data_dir: Path | None = None) -> Dataset:
     return Dataset(_fashion_part(directory, "train"), _fashion_part(directory, "t10k"))
 
 
-def _require_array(name: str, value: object, dtype: type[np.generic]) -> None:
-    if not isinstance(value, np.ndarray) or value.dtype != dtype:
-        kind = value.dtype if isinstance(value, np.ndarray) else type(value).__name__
-        raise DataError(f"{name} must be a numpy array of {dtype.__name__}, not {kind}")
+def _numbers(name: str, value: object) -> npt.NDArray[Any]:
+    """Return an array of finite numbers, floats as float32; raises DataError."""
+    if not isinstance(value, np.ndarray) or value.ndim < 1 or value.dtype.kind not in "fiub":
+        kind = f"one of {value.dtype}" if isinstance(value, np.ndarray) else f"a {type(value).__name__}"
+        raise DataError(f"{name} must be a numpy array of numbers, one row a sample, not {kind}")
+    if value.dtype in UNKNOWN_TO_TORCH:
+        value = value.astype(np.int64)
+    if value.dtype.kind != "f":
+        return value
+    with np.errstate(over="ignore"):
+        floats: npt.NDArray[Any] = value.astype(np.float32, copy=False)
+    if not np.isfinite(floats).all():
+        raise DataError(f"{name} must be finite float32 numbers")
+    return floats
 
 
 def _fashion_part(directory: Path, part: str) -> Samples:

@@ -72,21 +72,24 @@ class FlatModule:
         size = sum(tensor.numel() for tensor in tensors.values())
         self.vector = torch.zeros(size)  # (parameters,), the module's own values
         self.gradient = torch.zeros(size)  # (parameters,), by these values
-        self._map(list(tensors.values()))
+        self._views = self._map(tensors)
+        self._shapes = {name: tensor.shape for name, tensor in tensors.items()}
         ids = {id(tensor) for tensor in tensors.values()}
         buffers = [buffer for buffer in self.module.buffers() if id(buffer) not in ids]
         self._other_buffers = [(buffer, buffer.clone()) for buffer in buffers]
 
-    def _map(self, tensors: list[Tensor]) -> None:
-        start = 0
-        for tensor in tensors:
+    def _map(self, tensors: dict[str, Tensor]) -> dict[str, tuple[Tensor, Tensor]]:
+        """Make views of the tensors and their gradients; return them by name."""
+        start, views = 0, {}
+        for name, tensor in tensors.items():
             span = slice(start, start + tensor.numel())
-            view = self.vector[span].view(tensor.shape)
+            view, slope = self.vector[span].view(tensor.shape), self.gradient[span].view(tensor.shape)
             view.copy_(tensor.detach())
             tensor.data = view
             if tensor.requires_grad:
-                tensor.grad = self.gradient[span].view(tensor.shape)
-            start = span.stop
+                tensor.grad = slope
+            start, views[name] = span.stop, (view, slope)
+        return views
 
     def load(self, vector: Vector) -> None:
         """Copy `vector`, (parameters,), in and set all other buffers back to what they were when built.
@@ -95,12 +98,14 @@ class FlatModule:
         """
         if vector.shape != tuple(self.vector.shape):
             raise ValueError(f"a vector of {tuple(self.vector.shape)} is needed, not {vector.shape}")
+        self.collect()
         self.vector.numpy()[:] = vector if self._scale is None else vector * self._scale
         for buffer, value in self._other_buffers:
             buffer.copy_(value)
 
     def read(self) -> Vector:
         """Return a copy of the vector, (parameters,), float32."""
+        self.collect()
         vector = np.array(self.vector.numpy(), dtype=np.float32)
         return vector if self._scale is None else vector / self._scale
 
@@ -108,6 +113,25 @@ class FlatModule:
         """Return a gradient by the module's values, (..., parameters), as one by the vector's entries."""
         values = np.array(gradient.numpy(), dtype=np.float32)
         return values if self._scale is None else values * self._scale
+
+    def collect(self) -> None:
+        """Copy into the vector what the module has put elsewhere, and make it a view again.
+
+        Code of a module or of a training loop may replace a tensor or a gradient instead of writing to it.
+        Raises ConfigError for tensors of other names, shapes or types.
+        """
+        tensors = _float_tensors(self.module)
+        if {name: tensor.shape for name, tensor in tensors.items()} != self._shapes:
+            raise ConfigError("training has changed the model's layout, which every party must keep")
+        for name, tensor in tensors.items():
+            view, slope = self._views[name]
+            if tensor.dtype != view.dtype:
+                raise ConfigError(f"training has left {name} in {tensor.dtype}: it must be {view.dtype}")
+            if tensor.data_ptr() != view.data_ptr():
+                view.copy_(tensor.detach())
+                tensor.data = view
+            if tensor.requires_grad and (tensor.grad is None or tensor.grad.data_ptr() != slope.data_ptr()):
+                tensor.grad = slope
 
     def state(self) -> dict[str, npt.NDArray[Any]]:
         """Return a copy of the state_dict, as `load_state_dict` takes it, tied weights under each name."""
@@ -119,8 +143,12 @@ class FlatModule:
     def backward(self, loss: Tensor) -> Tensor:
         """Return the gradient, (parameters,), of a scalar `loss`; the next call overwrites it."""
         self.gradient.zero_()
-        loss.backward()  # type: ignore[no-untyped-call]
+        self.accumulate(loss)
         return self.gradient
+
+    def accumulate(self, loss: Tensor) -> None:
+        """Add the gradient of a scalar `loss` to `gradient`."""
+        loss.backward()  # type: ignore[no-untyped-call]
 
 
 def _float_tensors(module: nn.Module) -> dict[str, Tensor]:

@@ -31,8 +31,8 @@ class Split:
 
     @property
     def classes(self) -> int:
-        """Return how many classes the labels of devices and test data count."""
-        return 1 + max(int(part.labels.max(initial=0)) for part in (*self.devices, self.test))
+        """Return how many classes devices and test data have; of other labels how many strata."""
+        return 1 + max(int(part.strata.max(initial=0)) for part in (*self.devices, self.test))
 
 
 def split(
@@ -59,7 +59,7 @@ def split(
     if cut < miners:
         raise ConfigError(f"{cut} held-out samples are too few for {miners} miners: take fewer miners")
     train = dataset.train.take(order[cut:])
-    parts = partition(partition_by, train.labels, devices, seed, alpha=alpha, classes=classes)
+    parts = partition(partition_by, train.strata, devices, seed, alpha=alpha, classes=classes)
     shares = np.array_split(order[:cut], miners) if miners else []
     return Split(
         devices=tuple(train.take(part) for part in parts),

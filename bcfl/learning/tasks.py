@@ -13,13 +13,20 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from bcfl.errors import BcflError, ConfigError, DataError
-from bcfl.learning.datasets import Dataset, breast_cancer, digits, fashion_mnist
+from bcfl.learning.datasets import Dataset, Samples, breast_cancer, digits, fashion_mnist
+from bcfl.learning.metrics import CLASSES, Metric, chosen
 from bcfl.protocol.limits import MAX_EXPONENT
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
+    from torch.optim import Optimizer
+    from torch.optim.lr_scheduler import LRScheduler
+    from torch.utils.data import TensorDataset
+
+    from bcfl.learning.loops import FitContext
 
 MODEL_NAMES = ("mlp", "cnn")
+PRECISIONS = ("fp32", "bf16")
 
 
 def cross_entropy(outputs: Tensor, labels: Tensor) -> Tensor:
@@ -33,15 +40,19 @@ def cross_entropy(outputs: Tensor, labels: Tensor) -> Tensor:
 class Task:
     """One thing to learn; every party of a federation has the same.
 
-    `load` gets the folder of --data (None without) and returns the data, float32 features (samples, ...) and
-    int64 labels (samples,). `build` returns a new module from features to outputs (samples, classes); what it
-    draws at random follows the run's seed. `loss` is the mean over a batch of outputs and
-    labels. Raises ConfigError for a number out of range.
+    `load` gets the folder of --data (None without) and returns the data: a Dataset, or a pair of map-style
+    torch data sets to train and to test on. `build` returns a new module from features to outputs; what it
+    draws at random follows the run's seed. `loss` is the mean over a batch of outputs and labels.
+
+    Training is plain SGD over `epochs`, or of `steps`, unless `optimizer` says otherwise; it and `schedule`
+    are made anew in each round. `fit` is a loop of one's own in place of all that. `metrics` are names or a
+    dict of names and functions, the first is what tables show; by default accuracy, if `loss` is left alone.
+    Raises ConfigError for what is out of range.
     """
 
     name: str
     description: str
-    load: Callable[[Path | None], Dataset]
+    load: Callable[[Path | None], Dataset | tuple[Any, Any]]
     build: Callable[[], nn.Module]
     epochs: int = 5
     batch_size: int = 16
@@ -49,20 +60,51 @@ class Task:
     loss: Callable[[Tensor, Tensor], Tensor] = cross_entropy
     shape: tuple[int, ...] = ()  # of one sample; with `classes`, what --model needs to build another model
     classes: int = 0
+    metrics: Iterable[str] | Mapping[str, Metric] | None = field(default=None, hash=False)
+    optimizer: Callable[[Iterable[nn.Parameter]], Optimizer] | None = None
+    schedule: Callable[[Optimizer, int], LRScheduler] | None = None  # takes the steps in a round too
+    steps: int | None = None  # of the optimizer in a round, in place of epochs
+    accumulate: int = 1  # batches whose gradients make one step
+    clip_norm: float | None = None  # length above which the gradient of a step is shortened
+    precision: str = "fp32"  # or bf16: what torch's autocast computes in; weights stay float32
+    fit: Callable[[nn.Module, TensorDataset, FitContext], object] | None = None
     exponents: Mapping[str, int] | None = field(default=None, hash=False)  # by tensor; None: genesis chooses
 
     def __post_init__(self) -> None:
-        for name in ("epochs", "batch_size"):
+        for name in ("epochs", "batch_size", "accumulate", "steps"):
             value = getattr(self, name)
-            if type(value) is not int or value < 1:
+            if not (name == "steps" and value is None) and (type(value) is not int or value < 1):
                 raise ConfigError(f"task {self.name}: {name} must be a whole number above 0, not {value!r}")
-        rate: object = self.learning_rate
-        if not isinstance(rate, (int, float)) or not 0 < rate < math.inf:
-            raise ConfigError(f"task {self.name}: learning_rate must be above 0, not {rate!r}")
+        for name in ("learning_rate", "clip_norm"):
+            rate: object = getattr(self, name)
+            is_open = name == "clip_norm" and rate is None
+            if not is_open and (not isinstance(rate, (int, float)) or not 0 < rate < math.inf):
+                raise ConfigError(f"task {self.name}: {name} must be above 0, not {rate!r}")
+        if self.precision not in PRECISIONS:
+            known = ", ".join(PRECISIONS)
+            raise ConfigError(f"task {self.name}: precision is one of {known}, not {self.precision!r}")
+        if self.schedule is not None and self.optimizer is None:
+            raise ConfigError(f"task {self.name}: a schedule needs an optimizer: give both")
+        _ = self.chosen_metrics
         for name, exponent in (self.exponents or {}).items():
             if type(exponent) is not int or abs(exponent) > MAX_EXPONENT:
                 wish = f"a whole number from -{MAX_EXPONENT} to {MAX_EXPONENT}, not {exponent!r}"
                 raise ConfigError(f"task {self.name}: the exponent of {name} must be {wish}")
+
+    @property
+    def chosen_metrics(self) -> dict[str, Metric]:
+        """Return the metrics by name, in order; raises ConfigError for one that is not known."""
+        if self.metrics is None:
+            return dict(CLASSES) if self.loss is cross_entropy else {}
+        try:
+            return chosen(self.metrics)
+        except ConfigError as error:
+            raise ConfigError(f"task {self.name}: {error}") from error
+
+    @property
+    def metric(self) -> str | None:
+        """Return the name of the metric that tables show; None where there is the loss alone."""
+        return next(iter(self.chosen_metrics), None)
 
     def with_options(
         self,
@@ -74,8 +116,13 @@ class Task:
     ) -> Task:
         """Return this task with every option that is not None; `model` is one of MODEL_NAMES.
 
-        Raises ConfigError for a value out of range, and for a `model` where the task brings its own.
+        Raises ConfigError for a value out of range, and for one that the task's own parts would ignore.
         """
+        ignored = {"epochs": self.steps, "learning_rate": self.optimizer}
+        for name, own in ignored.items():
+            if own is not None and {"epochs": epochs, "learning_rate": learning_rate}[name] is not None:
+                brings = "counts steps" if name == "epochs" else "brings its own optimizer"
+                raise ConfigError(f"task {self.name} {brings}: leave --{name.replace('_', '-')} out")
         options = {"epochs": epochs, "batch_size": batch_size, "learning_rate": learning_rate}
         changes: dict[str, Any] = {name: value for name, value in options.items() if value is not None}
         if model is not None:
@@ -91,13 +138,19 @@ class Task:
     def dataset(self, data_dir: Path | None = None) -> Dataset:
         """Return what `load` returns, checked; raises DataError or ConfigError of one line on failure."""
         try:
-            data = self.load(data_dir)
+            data: Any = self.load(data_dir)
         except BcflError:
             raise
         except Exception as error:
             raise DataError(f"task {self.name}: its data cannot be loaded: {one_line(error)}") from error
+        if isinstance(data, tuple) and len(data) == 2:
+            try:
+                return Dataset(Samples.of(data[0]), Samples.of(data[1]))
+            except DataError as error:
+                raise DataError(f"task {self.name}: {error}") from error
         if not isinstance(data, Dataset):
-            raise DataError(f"task {self.name}: load must return a Dataset, not {type(data).__name__}")
+            what = f"a Dataset, or two torch data sets, not {type(data).__name__}"
+            raise DataError(f"task {self.name}: load must return {what}")
         return data
 
 

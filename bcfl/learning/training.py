@@ -1,7 +1,6 @@
 """Train, evaluate and differentiate models on private data, with torch on one thread.
 
 On one thread the outcome is the same in every run, and the thread's CPU time is the time of the training.
-`torch.optim` is not used: its first use imports torch's compiler, which takes longer than a run's training.
 """
 
 from __future__ import annotations
@@ -17,8 +16,10 @@ import torch
 from torch import Tensor, nn
 
 from bcfl.errors import BcflError, ConfigError
+from bcfl.learning import loops
 from bcfl.learning.datasets import Dataset, Samples
 from bcfl.learning.flat import FlatModule, layout_of, trained_of
+from bcfl.learning.meter import Meter
 from bcfl.learning.partitions import Split
 from bcfl.learning.tasks import Task, one_line
 from bcfl.ports import Evaluation, Matrix, TrainingResult, Vector
@@ -108,6 +109,7 @@ class TorchLearner:
         self._seed = seed
         self._train = _tensors(train)
         self._held_out = _tensors(held_out)
+        self._strata = torch.zeros(0) if held_out is None else torch.tensor(held_out.strata)
         self._flat = FlatModule(_build(task, FIXED_SEED), task.exponents)
         self._is_warm = False
 
@@ -117,16 +119,15 @@ class TorchLearner:
         return len(self._train[1])
 
     def train(self, model: Vector, round_: int) -> TrainingResult:
-        """Run SGD from `model`, (parameters,), for the task's epochs; the same for one data, round and seed.
+        """Train from `model`, (parameters,), as the task says; the same for one data, round and seed.
 
         Raises ConfigError without training data, when the training diverges, and when it fails.
         """
         if not self.samples:
             raise ConfigError(f"task {self._task.name}: a device without training samples cannot train")
         try:
-            if (
-                not self._is_warm
-            ):  # the first steps of a process take tens of times as long and would be measured
+            # The first steps of a process take tens of times as long and would be measured.
+            if not self._is_warm and self._task.fit is None:
                 self._run(model, round_, WARM_UP_STEPS)
                 self._is_warm = True
             microseconds = self._run(model, round_, None)
@@ -143,46 +144,31 @@ class TorchLearner:
 
     def _run(self, model: Vector, round_: int, max_steps: int | None) -> int:
         """Train in place, at most `max_steps` steps; return the CPU time in microseconds, at least 1."""
-        with _isolated(_mix(self._seed, round_)):
+        task, seed = self._task, _mix(self._seed, round_)
+        with _isolated(seed):
             self._flat.load(model)
             self._flat.module.train()
             start = time.thread_time_ns()
-            for step, (features, labels) in enumerate(self._batches()):
-                if step == max_steps:
-                    break
-                loss = self._task.loss(self._flat.module(features), labels)
-                self._flat.vector.sub_(self._flat.backward(loss), alpha=self._task.learning_rate)
+            if task.fit is None:
+                loops.train(task, self._flat, *self._train, max_steps)
+            else:
+                rate = task.learning_rate
+                context = loops.FitContext(round_, seed, task.epochs, task.batch_size, rate, task.steps)
+                loops.fit(task, self._flat, *self._train, context)
             return max(1, (time.thread_time_ns() - start) // 1000)
 
-    def _batches(self) -> Iterator[tuple[Tensor, Tensor]]:
-        """Yield features (batch, ...) and labels (batch,) of all epochs, shuffled anew in each."""
-        features, labels = self._train
-        size = self._task.batch_size
-        for _ in range(self._task.epochs):
-            order = torch.randperm(self.samples)
-            epoch_features, epoch_labels = features[order], labels[order]
-            stop = 0
-            while stop < self.samples:
-                start, stop = stop, stop + size
-                if stop == self.samples - 1 and size > 1:  # BatchNorm cannot train on a last batch of one
-                    stop = self.samples
-                yield epoch_features[start:stop], epoch_labels[start:stop]
-
     def evaluate(self, model: Vector) -> Evaluation:
-        """Return accuracy and mean loss of `model`, (parameters,), on the held-out data; zeros without any.
+        """Return the task's metrics and its mean loss for `model`, (parameters,), on the held-out data.
 
-        A loss that is no number counts as infinite.
+        A loss that is no number counts as infinite. Raises ConfigError for a metric that fails.
         """
-        correct, total, count = 0, 0.0, len(self._held_out[1])
+        meter = Meter(self._task)
         with _isolated(self._seed), torch.no_grad():
             self._flat.load(model)
             self._flat.module.eval()
             for features, labels in _pieces(*self._held_out):
-                outputs = self._flat.module(features)  # (samples, classes)
-                total += float(self._task.loss(outputs, labels)) * len(labels)
-                correct += int((outputs.argmax(1) == labels).sum())
-        loss = total / max(1, count)
-        return Evaluation(correct / max(1, count), loss if loss == loss else float("inf"), count)
+                meter.add(self._flat.module(features), labels)
+            return meter.evaluation()
 
     def gradients(self, model: Vector, parts: int) -> Matrix:
         """Return gradients, (parts, parameters), of the mean loss at `model` on parts of the held-out data.
@@ -192,7 +178,7 @@ class TorchLearner:
         """
         features, labels = self._held_out
         count = min(parts, len(labels))
-        order = torch.argsort(labels, stable=True)
+        order = torch.argsort(self._strata, stable=True)
         total = torch.zeros((count, len(self._flat.gradient)))
         with _isolated(self._seed):
             self._flat.load(model)
@@ -226,7 +212,7 @@ def _build(task: Task, seed: int) -> nn.Module:
 
 def _probe(samples: Samples) -> Samples:
     """Return a sample of each label, and at most PROBE_SAMPLES evenly from all."""
-    labels = np.unique(samples.labels, return_index=True)[1]
+    labels = np.unique(samples.strata, return_index=True)[1]
     spread = np.linspace(0, len(samples) - 1, min(len(samples), PROBE_SAMPLES)).astype(np.int64)
     return samples.take(np.union1d(labels, spread))
 

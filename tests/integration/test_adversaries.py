@@ -26,7 +26,7 @@ from testkit.chainless import Chainless
 ROUNDS = 3
 ADVERSARIES = (
     "withholder:0.05", "malformed:0.05", "dropout:0.05:rate=1", "dropout:0.05:rate=1,stage=reveal",
-    "time-forger:0.05:factor=1000", "inflater:0.05:factor=50,held=1,forged=false", "plagiarist:0.05",
+    "time-forger:0.05:factor=0.001", "inflater:0.05:factor=50,held=1,forged=false", "plagiarist:0.05",
     "sign-flip:0.05", "silent-miner:0.2",
 )  # fmt: skip
 ANSWERS = {
@@ -133,7 +133,7 @@ def test_gross_poison_is_rejected(attack: str) -> None:
             Verdict.QUALITY,
             Verdict.OUTLIER,
         }
-    assert round_.accuracy > 0.8
+    assert (round_.accuracy or 0) > 0.8
 
 
 POISON = [
@@ -160,6 +160,8 @@ def test_poison_moves_an_unguarded_model(attack: str) -> None:
     assert np.linalg.norm(poisoned.archive.values(poisoned.history.head) - truth) > 0.05 * np.linalg.norm(
         truth
     )
+    assert bad.accuracy is not None
+    assert good.accuracy is not None
     assert bad.accuracy < good.accuracy + 0.03
 
 

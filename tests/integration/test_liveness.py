@@ -246,6 +246,24 @@ def test_a_device_whose_training_diverges_sits_out(tmp_path: Path, caplog: pytes
     assert devices_of(local.play()) == [0, 1, 2, 3]
 
 
+def test_a_device_that_is_left_out_says_why_and_what_to_do(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """One that is far too fast for its samples; one that is as slow as that takes part."""
+    optimum = np.full(38, 0.2, np.float32)
+    times = (1_000, 20_000_000, 400_000, 400_000, 400_000)
+    learners = [Quadratic(optimum + i / 1000, 40, time) for i, time in enumerate(times)]
+    local = LocalFederation(tmp_path, devices=5, learners=learners)
+    with caplog.at_level(logging.INFO):
+        assert devices_of(local.play()) == [1, 2, 3, 4]
+        local.play()
+    told = [record.message for record in caplog.records if "left out" in record.message]
+    address = local.device_accounts[0].address
+    assert [text.split(":")[0] for text in told] == [f"device {address} was left out of round 1"]
+    assert "time; it says more samples a second" in told[0]
+    assert "--time-factor" in told[0]
+
+
 def test_a_device_waits_until_the_chain_has_seen_its_time_pass(tmp_path: Path) -> None:
     slow = Quadratic(np.full(38, 0.2, np.float32), 40_000, 20_000_000)
     learners = [Quadratic(np.full(38, 0.2 + i / 1000, np.float32), 20, 10_000) for i in range(1, 4)]

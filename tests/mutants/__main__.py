@@ -20,6 +20,7 @@ from tests.mutants.journal import Accepted, Journal, Result, Status, outdated, r
 from tests.mutants.rules import Mutant
 from tests.mutants.trial import TESTS, CampaignError, Trial, make_survey
 
+MOST_INVALID = 0.25
 ACCEPTED = Path(__file__).parent / "accepted.toml"
 
 
@@ -46,6 +47,11 @@ def main() -> int:
         print("mutants: stopped; the same command goes on", file=sys.stderr)
         return 130
     print(json.dumps(report.content(rows), indent=1) if options.json else "\n".join(report.table(rows)))
+    if report.invalid_share(rows) > MOST_INVALID:
+        print(
+            f"mutants: more than {MOST_INVALID:.0%} do not compile: the table says nothing", file=sys.stderr
+        )
+        return 2
     return int(report.killed_percent(rows) < options.least)
 
 

@@ -74,18 +74,12 @@ def build(mutant: Mutant, contracts: Path, before: Baseline) -> dict[str, Any] |
     Raises InvalidMutantError.
     """
     compiler = _compiler(contracts)
-    affected = before.affected(mutant)
-    compile_one, outputs = compiler.compile_one, dict(before.outputs)
-
-    def compile_affected(name: str) -> Output:
-        if name in affected:
-            outputs[name] = json.loads(json.dumps(compile_one(name)))
-        return outputs[name]
-
-    setattr(compiler, "compile_one", compile_affected)  # noqa: B010
+    outputs = dict(before.outputs)
     try:
         with redirect_stderr(io.StringIO()):  # the compiler prints there what it raises
-            artifact: dict[str, Any] = compiler.build()
+            for name in before.affected(mutant):
+                outputs[name] = json.loads(json.dumps(compiler.compile_one(name)))
+            artifact: dict[str, Any] = compiler.assemble([outputs[name] for name in compiler.DEPLOYABLES])
     except (Exception, SystemExit) as error:  # whatever the compiler raises, it is no contract
         raise InvalidMutantError(" ".join(f"{type(error).__name__}: {error}".split())[:300]) from error
     is_same = all(_code(outputs[name]) == _code(output) for name, output in before.outputs.items())

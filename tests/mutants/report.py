@@ -20,6 +20,11 @@ def killed_percent(rows: Sequence[Row]) -> float:
     return 100 * killed / (killed + living) if killed + living else 100.0
 
 
+def invalid_share(rows: Sequence[Row]) -> float:
+    """Return the share of the mutants that are no contracts: of many nothing follows."""
+    return sum(result.status is Status.INVALID for _, result in rows) / max(1, len(rows))
+
+
 def table(rows: Sequence[Row]) -> Iterator[str]:
     """Yield a line for each source, the sum, and each survivor with its place, before and after."""
     yield f"{'':28}{''.join(f'{status:>11}' for status in Status)}{'killed %':>10}"

@@ -6,11 +6,14 @@ import json
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from bcfl.ledger.artifact import artifact
 from testkit import mocks
+from tests.mutants import __main__ as campaign
+from tests.mutants import build as compiling
 from tests.mutants import plugin, report
 from tests.mutants.blocks import label_functions
 from tests.mutants.build import source_texts
@@ -211,6 +214,48 @@ def test_the_plugin_puts_a_mutant_in_place_of_the_contracts(tmp_path: Path) -> N
     plugin.load(tmp_path)
     assert artifact() == {"bytecode": {"Federation": "0x00"}}
     assert tmp_path / "contracts" == mocks.CONTRACTS
+
+
+def output(code: str) -> dict[str, Any]:
+    """What the compiler makes of a deployable, with nothing behind the code."""
+    layout: dict[str, Any] = {"code_layout": {}, "storage_layout": {}}
+    return {"abi": [], "bytecode": f"0x{code}0000", "bytecode_runtime": f"0x{code}", "layout": layout}
+
+
+@pytest.mark.parametrize(("made", "is_same"), [("ff", False), ("02", True)])
+def test_only_what_a_mutant_can_change_is_compiled(
+    monkeypatch: pytest.MonkeyPatch, made: str, is_same: bool
+) -> None:
+    compiler = compiling._compiler(compiling.CONTRACTS)
+    names = list(compiler.DEPLOYABLES)
+    compiled = []
+
+    def compile_one(name: str) -> dict[str, Any]:
+        compiled.append(name)
+        return output(made)
+
+    monkeypatch.setattr(compiler, "compile_one", compile_one)
+    monkeypatch.setattr(compiling, "_compiler", lambda _: compiler)
+    functions = {name: ["modules/a.vy:f"] if name == names[1] else [] for name in names}
+    before = compiling.Baseline({name: output(f"0{i + 1}") for i, name in enumerate(names)}, functions)
+    mutant = Mutant("modules/a.vy", "f", "number", 1, 0, 1, "2", "1", "2")
+    built = compiling.build(mutant, compiling.CONTRACTS, before)
+    assert compiled == names[1:2]
+    assert (built is None) == is_same
+    if built is not None:
+        codes = before.bytecode | {names[1]: output(made)["bytecode"]}
+        assert built["bytecode"] == codes
+
+
+def test_a_campaign_whose_mutants_do_not_compile_fails(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    mutant = Mutant("modules/a.vy", "f", "number", 1, 0, 1, "2", "1", "2")
+    rows = [(mutant, Result("a", "", "", Status.INVALID, "", 0.0, 0.0))] * 4
+    monkeypatch.setattr(campaign, "_campaign", lambda *_: rows)
+    monkeypatch.setattr("sys.argv", ["mutants"])
+    assert campaign.main() == 2
+    assert "do not compile" in capsys.readouterr().err
 
 
 def test_the_first_failure_is_read_from_the_output_of_pytest() -> None:

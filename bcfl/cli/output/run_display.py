@@ -12,6 +12,7 @@ from bcfl.cli.output.display import Display, SilentDisplay, cut, open_display
 from bcfl.cli.output.printing import Column, aligned, plural, shortened
 from bcfl.config import Config
 from bcfl.federation.reports import Progress, RoundReport
+from bcfl.learning.metrics import shown
 
 COLUMNS: Final = (
     Column("round", True),
@@ -24,6 +25,8 @@ COLUMNS: Final = (
     Column("rejected"),
 )
 WIDEST: Final = ("round", "100.00%", "10.0000", "1024/1024", "10,000,000", "seconds", "0x1234…cdef", "")
+METRIC, LOSS = 1, 2  # places of their columns
+METRIC_WIDTH: Final = 20
 LONGEST_ENGINE: Final = " (committee)"
 ADDRESS_WIDTH: Final = 42
 WIDE: Final = 140  # columns of a terminal that has room for whole addresses
@@ -38,6 +41,7 @@ class RunDisplay:
     def __init__(self, config: Config, path: Path, display: Display) -> None:
         self._config, self._path, self._display = config, path, display
         self._round_start: float | None = None  # None: nothing is known to run yet
+        self._metric: str | None = None  # that heads the second column
 
     def __enter__(self) -> Self:
         self._display.__enter__()
@@ -51,7 +55,7 @@ class RunDisplay:
         """Show where the run stands."""
         if self._round_start is None:
             self._round_start = time.perf_counter()
-            self._head()
+            self._head(progress.metric)
         if progress.report is not None:
             self._row(self._cells(progress, progress.report, self._lap()), _style(progress.report))
         self._display.status(progress_line(progress))
@@ -69,9 +73,10 @@ class RunDisplay:
 
     def _cells(self, progress: Progress, report: RoundReport, seconds: float) -> list[str]:
         is_wide, engine_varies = self._display.width >= WIDE, self._config.mode == "hybrid"
-        return round_cells(report, None if progress.phase == RESUMED else seconds, is_wide, engine_varies)
+        lap = None if progress.phase == RESUMED else seconds
+        return round_cells(report, lap, is_wide, engine_varies, progress.metric)
 
-    def _head(self) -> None:
+    def _head(self, metric: str | None) -> None:
         """Say what runs, once it does, and head the columns."""
         config = self._config
         parties = participants(config, " · ")
@@ -80,10 +85,11 @@ class RunDisplay:
         fits = len(title) + len(str(self._path)) + len(" · ") <= self._display.width
         for line in [f"{title} · {self._path}"] if fits else [title, str(self._path)]:
             self._display.line(line, "bold")
-        self._row([column.heading for column in COLUMNS], "dim")
+        self._metric = metric
+        self._row([column.heading for column in columns_of(metric)], "dim")
 
     def _row(self, cells: Sequence[str], style: str) -> None:
-        self._display.line(row_line(cells, self._display.width, self._config), style)
+        self._display.line(row_line(cells, self._display.width, self._config, self._metric), style)
 
 
 def open_run_display(config: Config, path: Path, quiet: bool) -> RunDisplay:
@@ -106,14 +112,28 @@ def led_by(config: Config) -> str:
     return words if config.mode == "partial" else f"{words} ({config.mode})"
 
 
-def round_cells(report: RoundReport, seconds: float | None, wide: bool, engine: bool = False) -> list[str]:
+def columns_of(metric: str | None) -> list[Column]:
+    """Return the columns of the table, the task's metric in the second; without one the loss has room."""
+    columns = list(COLUMNS)
+    columns[METRIC] = Column(cut(metric or "", METRIC_WIDTH), True, spare=metric is None)
+    columns[LOSS] = Column("loss", True, spare=metric is not None)
+    return columns
+
+
+def round_cells(
+    report: RoundReport,
+    seconds: float | None,
+    wide: bool,
+    engine: bool = False,
+    metric: str | None = "accuracy",
+) -> list[str]:
     """Return a round as one row of the table; `engine`: name it beside the leader that it made."""
     leader = report.leader or "-"
     suffix = f" ({report.engine})" if engine else ""
     total = len(report.accepted) + len(report.rejected)
     return [
         str(report.round),
-        "-" if report.accuracy is None else f"{report.accuracy:.2%}",
+        "" if metric is None else shown(metric, report.metrics.get(metric)),
         "-" if report.loss is None else f"{report.loss:.4f}",
         f"{len(report.accepted)}/{total}",
         f"{report.gas:,}",
@@ -143,16 +163,20 @@ def progress_line(progress: Progress) -> str:
     return f"{line} · awaiting {len(progress.awaited)}: {names}" + (f", +{more}" if more > 0 else "")
 
 
-def row_line(cells: Sequence[str], width: int, config: Config) -> str:
+def row_line(cells: Sequence[str], width: int, config: Config, metric: str | None = "accuracy") -> str:
     """Return cells as a line of `width` columns; a column is as wide in every round."""
     total = f"{config.devices}/{config.devices}"
     widest = list(WIDEST)
     widest[0], widest[3] = str(config.rounds), total
     widest[6] = "x" * ADDRESS_WIDTH if width >= WIDE else WIDEST[6]
     widest[6] += LONGEST_ENGINE if config.mode == "hybrid" else ""
-    places = [place for place, column in enumerate(COLUMNS) if width >= ROOMY or not column.spare]
+    columns = columns_of(metric)
+    widest[METRIC] = cut(metric or "", METRIC_WIDTH).rjust(len(WIDEST[METRIC])) if metric else ""
+    is_dropped = [column.spare and width < ROOMY for column in columns]
+    is_dropped[METRIC] = metric is None
+    places = [place for place, dropped in enumerate(is_dropped) if not dropped]
     rows = [[row[place] for place in places] for row in (widest, cells)]
-    return cut(aligned([COLUMNS[place] for place in places], rows)[-1], width)
+    return cut(aligned([columns[place] for place in places], rows)[-1], width)
 
 
 def _style(report: RoundReport) -> str:

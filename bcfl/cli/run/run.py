@@ -21,6 +21,7 @@ from bcfl.cli.output.run_display import RunDisplay, open_run_display, participan
 from bcfl.config import Config
 from bcfl.errors import BcflError, ConfigError, RunError
 from bcfl.federation.runs import FILE, Run, find_run, latest, list_runs, new_path
+from bcfl.learning.metrics import shown
 
 if TYPE_CHECKING:
     from bcfl.federation.reports import Report
@@ -143,12 +144,11 @@ def _next_step(path: Path) -> str:
 
 def _print_summary(report: Report, config: Config, path: Path, committee: CommitteeView | None) -> None:
     void = sum(round_.status == "void" for round_ in report.rounds)
-    accuracy = "-" if report.final_accuracy is None else f"{report.final_accuracy:.2%}"
     if not sys.stdout.isatty() or sys.stderr.isatty():
         print()
     print_fields(
         [
-            ("accuracy", accuracy),
+            *_learned(report),
             ("rounds", f"{len(report.rounds)}" + (f", {void} of them void" if void else "")),
             ("rejected", _losses(report)),
             *_fit(report),
@@ -165,6 +165,12 @@ def _print_summary(report: Report, config: Config, path: Path, committee: Commit
             ("ask it", _next_commands(report, path)),
         ]
     )
+
+
+def _learned(report: Report) -> list[tuple[str, str]]:
+    """Return the metrics of the last model, and its loss where there are none."""
+    metrics = [(name, shown(name, value)) for name, value in report.final_metrics.items()]
+    return metrics or [("loss", "-" if report.final_loss is None else f"{report.final_loss:.4f}")]
 
 
 def _losses(report: Report) -> str:

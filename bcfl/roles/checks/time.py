@@ -1,8 +1,9 @@
-"""Reject as `time` a computation time that is out of proportion to the number of samples.
+"""Reject as `time` a computation time that is too short for the number of samples.
 
 BlockFL (Kim, Park, Bennis, Kim 2020, arXiv:1808.03949) pays for samples and bounds a lie about them by the
-time that training them takes. The rule is a pure function of what is on chain, so every miner comes to the
-same verdict.
+time that training them takes. A long time is no lie that pays: a slow device takes part, and one that has
+become faster is not held to what it was. The rule is a pure function of what is on chain, so every miner
+comes to the same verdict.
 """
 
 from __future__ import annotations
@@ -34,24 +35,22 @@ def own_rate(history: History, device: int, number: int) -> int | None:
     return median(rates) if rates else None
 
 
-def proportional(update: Update, rate: int, terms: Terms) -> bool:
-    """Return whether an update's time is within the tolerated factor of `rate`, or within the slack of it."""
+def plausible(update: Update, rate: int, terms: Terms) -> bool:
+    """Return whether a time is shorter than `rate` allows by no more than the factor, or the slack."""
     nanoseconds = update.microseconds * 1000
     fair = rate * update.samples
     slack = terms.time_slack * 1000
-    too_long = nanoseconds * BASIS_POINTS > fair * terms.time_factor and nanoseconds > fair + slack
-    too_short = nanoseconds * terms.time_factor < fair * BASIS_POINTS and nanoseconds + slack < fair
-    return not (too_long or too_short)
+    return nanoseconds * terms.time_factor >= fair * BASIS_POINTS or nanoseconds + slack >= fair
 
 
 def check(history: History, current: Round, terms: Terms) -> list[bool]:
-    """Return for each submission of a round whether its time is in proportion.
+    """Return for each submission of a round whether its time is long enough for its samples.
 
-    The reference is the device's own accepted history, else the median of the round.
+    The reference is the median of the round, or of the device's own accepted updates if that is faster.
     """
     updates = [item.update for item in current.submissions]
     rates = references(history, current)
-    return [proportional(update, rate, terms) for update, rate in zip(updates, rates, strict=True)]
+    return [plausible(update, rate, terms) for update, rate in zip(updates, rates, strict=True)]
 
 
 def ratios(history: History, current: Round) -> list[float]:
@@ -66,4 +65,4 @@ def references(history: History, current: Round) -> list[int]:
     updates = [item.update for item in current.submissions]
     common = median([nanoseconds_per_sample(update) for update in updates]) if updates else 0
     rates = [own_rate(history, update.device, current.number) for update in updates]
-    return [common if rate is None else rate for rate in rates]
+    return [common if rate is None else min(rate, common) for rate in rates]

@@ -10,13 +10,25 @@ from bcfl.errors import ConfigError, RelayError
 from bcfl.ports import ContractCall, Inbox, Learner, Ledger, Relay, SignedCommitment
 from bcfl.protocol import submissions
 from bcfl.protocol.accounts import Account
-from bcfl.protocol.types import Phase, SignedUpdate
+from bcfl.protocol.types import Phase, SignedUpdate, Verdict
 from bcfl.roles.common.archive import Archive
 from bcfl.roles.common.journal import Journal
 from bcfl.roles.common.snapshot import LONG_SHARE, SHORT_SHARE, RoundSnapshot, take_snapshot
 from bcfl.roles.device.trainer import Trainer
 
 RECORD = "inclusion.json"
+ADVICE = {
+    Verdict.UNAVAILABLE: "the miners could not fetch it: check that the store can be reached from them",
+    Verdict.TIME: (
+        "it says more samples a second than this federation takes (time_factor, in its terms): deploy with a "
+        "higher --time-factor, or let the miners run without the check (--no-check-time)"
+    ),
+    Verdict.OUTLIER: (
+        "it differs too much from the others: other data, another learning rate? `bcfl votes` has the figures"
+    ),
+    Verdict.QUALITY: "it makes the model worse on a miner's data; are your labels right? see `bcfl votes`",
+    Verdict.DUPLICATE: "it is too like an update that was committed before; `bcfl votes` has the figures",
+}  # what the owner of a device can do about a rejection
 log = logging.getLogger(__name__)
 
 
@@ -37,6 +49,7 @@ class Device:
         self.trainer = Trainer(account, learner, ledger, archive, journal, clips)
         self._delivery: tuple[int, Phase, int] | None = None  # round, phase and quarter of the last message
         self._idle_round: int | None = None  # in which training failed
+        self._said_round = 0  # the last one of which it has been said whether the update was left out
 
     def act(self) -> str | None:
         """Do what is due; None if nothing is. Raises Reverted where somebody else was quicker."""
@@ -46,11 +59,25 @@ class Device:
         index = snapshot.history.device_index(self.account.address)
         if index is None or not snapshot.history.takes_part(index):
             return None
+        self._say_left_out(snapshot, index)
         if snapshot.clock.phase is Phase.COMMIT:
             return self._commit(snapshot, index)
         if snapshot.clock.phase is Phase.REVEAL:
             return self._reveal(snapshot, index)
         return None
+
+    def _say_left_out(self, snapshot: RoundSnapshot, index: int) -> None:
+        """Log once why the update of the round before was left out, and what its owner can do about it."""
+        last = snapshot.history.rounds.get(snapshot.round - 1)
+        if last is None or last.accepted is None or self._said_round >= last.number:
+            return
+        self._said_round = last.number
+        for item in last.submissions:
+            if item.update.device == index and not last.accepted[item.position]:
+                verdict = last.verdict(item.position)
+                name, address = verdict.name.lower(), self.account.address
+                advice = ADVICE.get(verdict, "`bcfl votes` says what the miners saw")
+                log.info("device %s was left out of round %d: %s; %s", address, last.number, name, advice)
 
     def _commit(self, snapshot: RoundSnapshot, index: int) -> str | None:
         """Hand the commitment to the miner; commit alone if it is left out or nobody answers."""

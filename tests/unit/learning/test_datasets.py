@@ -10,10 +10,13 @@ import tracemalloc
 from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
 import pytest
+import torch
+from torch.utils.data import TensorDataset
 
 from bcfl.errors import ConfigError, DataError
-from bcfl.learning import datasets
+from bcfl.learning import datasets, split
 from bcfl.learning.datasets import Dataset, Samples, breast_cancer, digits, fashion_mnist
 
 SIDE = 28
@@ -159,11 +162,22 @@ def test_unreadable_files_are_named(fashion: Path, damage: str) -> None:
 @pytest.mark.parametrize(
     ("features", "labels", "message"),
     [
-        (np.zeros((2, 3)), np.zeros(2, np.int64), "features must be a numpy array of float32, not float64"),
-        ([[0.0]], np.zeros(1, np.int64), "features must be a numpy array of float32, not list"),
-        (np.zeros((2, 3), np.float32), np.zeros(2, np.int32), "labels must be a numpy array of int64"),
-        (np.zeros((2, 3), np.float32), np.zeros(3, np.int64), "features must be"),
-        (np.zeros(2, np.float32), np.zeros(2, np.int64), "features must be"),
+        (
+            [[0.0]],
+            np.zeros(1, np.int64),
+            "features must be a numpy array of numbers, one row a sample, not a list",
+        ),
+        (np.zeros((2, 3), "U5"), np.zeros(2, np.int64), "features must be .* not one of <U5"),
+        (np.zeros((2, 3), complex), np.zeros(2, np.int64), "features must be .* not one of complex128"),
+        (
+            np.zeros((2, 3), np.float32),
+            np.array(["a", "b"], dtype=object),
+            "labels must be .* not one of object",
+        ),
+        (np.float32(1), np.zeros(1, np.int64), "features must be"),
+        (np.zeros((2, 3), np.float32), np.zeros(3, np.int64), "2 samples have 3 labels"),
+        (np.full((1, 1), 1e39), np.zeros(1, np.int64), "features must be finite float32"),
+        (np.zeros((1, 1)), np.array([np.inf]), "labels must be finite"),
         (np.full((1, 1), np.nan, np.float32), np.zeros(1, np.int64), "must be finite"),
         (np.zeros((1, 1), np.float32), np.array([-1]), "must not be negative"),
     ],
@@ -171,6 +185,53 @@ def test_unreadable_files_are_named(fashion: Path, damage: str) -> None:
 def test_samples_refuse_what_torch_would_choke_on(features: object, labels: object, message: str) -> None:
     with pytest.raises(DataError, match=message):
         Samples(features, labels)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("given", "held"),
+    [
+        (np.float64, np.float32), (np.float16, np.float32), (np.uint8, np.uint8), (np.int32, np.int32),
+        (np.uint16, np.int64), (np.bool_, np.bool_), (">f4", np.float32),
+    ],
+)  # fmt: skip
+def test_numbers_of_any_type_are_features(given: npt.DTypeLike, held: npt.DTypeLike) -> None:
+    samples = Samples(np.ones((2, 3), given), np.array([0, 1], np.int32))
+    assert samples.features.dtype == held
+    assert samples.labels.dtype == np.int64
+    assert torch.tensor(samples.features).sum() == 6
+
+
+def test_what_is_no_class_has_strata_to_be_shared_out_by() -> None:
+    """A skewed partition of a regression gives each party another range of targets."""
+    targets = np.linspace(-1, 1, 1000)
+    samples = Samples(np.zeros((1000, 1)), targets)
+    assert not samples.has_classes
+    assert np.bincount(samples.strata).tolist() == [100] * 10
+    shares = split(Dataset(samples, samples), 2, 1, "pathological", classes=5)
+    means = sorted(float(share.labels.mean()) for share in shares.devices)
+    assert means[1] - means[0] > 0.1
+    assert shares.classes == 10
+    tokens = Samples(np.zeros((4, 2), np.int64), np.array([[0, 0], [2, 2], [0, 0], [7, 7]]))
+    assert tokens.strata.tolist() == [0, 1, 0, 2]
+    assert Samples(np.zeros((3, 1)), np.array([1.0, 0.0, 1.0])).strata.tolist() == [1, 0, 1]
+
+
+def test_a_torch_data_set_is_read() -> None:
+    items = TensorDataset(torch.arange(6).reshape(3, 2), torch.tensor([0.5, 1.5, 2.5]))
+    samples = Samples.of(items)
+    assert samples.features.tolist() == [[0, 1], [2, 3], [4, 5]]
+    assert samples.labels.tolist() == [0.5, 1.5, 2.5]
+    ragged = [(torch.zeros(2), 0), (torch.zeros(3), 1)]
+    with pytest.raises(
+        DataError, match=r"a list cannot be read: .*pairs of features and label, of one shape"
+    ):
+        Samples.of(ragged)
+
+
+def test_attacks_on_classes_say_where_there_are_none() -> None:
+    targets = Samples(np.zeros((3, 1)), np.array([1.0, 0.5, 0.2]))
+    with pytest.raises(ConfigError, match="label-flip needs labels that are classes"):
+        targets.require_classes("label-flip")
 
 
 def test_a_data_set_needs_samples_of_one_shape() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -131,6 +132,17 @@ def test_a_model_can_be_chosen_where_the_task_says_its_shape() -> None:
         resolve("breast-cancer").with_options(model="cnn").build()
 
 
+def test_an_option_that_the_task_would_ignore_is_refused() -> None:
+    task = replace(resolve("digits"), steps=5, optimizer=lambda _: None)  # type: ignore[arg-type, return-value]
+    with pytest.raises(ConfigError, match=r"^task digits counts steps: leave --epochs out$"):
+        task.with_options(epochs=2)
+    with pytest.raises(
+        ConfigError, match=r"^task digits brings its own optimizer: leave --learning-rate out$"
+    ):
+        task.with_options(learning_rate=0.1)
+    assert task.with_options(batch_size=3).batch_size == 3
+
+
 def test_loading_passes_the_folder_on(tmp_path: Path) -> None:
     samples = Samples(np.eye(2, dtype=np.float32), np.arange(2))
     folders: list[Path | None] = []
@@ -149,7 +161,7 @@ def test_loading_that_fails_is_one_line() -> None:
 
     with pytest.raises(DataError, match="task mine: its data cannot be loaded: KeyError"):
         a_task(broken).dataset()
-    with pytest.raises(DataError, match="load must return a Dataset, not NoneType"):
+    with pytest.raises(DataError, match="load must return a Dataset, or two torch data sets, not NoneType"):
         a_task(lambda _folder: None).dataset()
     with pytest.raises(DataError, match=r"^labels must be a numpy array"):
         a_task(lambda _folder: Samples(np.eye(2, dtype=np.float32), [0, 1])).dataset()  # type: ignore[arg-type]

@@ -1,0 +1,142 @@
+"""Train a module in place: plain SGD, any optimizer of torch's, or a loop of one's own.
+
+`torch.optim` is imported by the task that uses it, not here: its first use imports torch's compiler, which
+takes longer than a run's training.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+import time
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass, field
+from itertools import islice
+
+import torch
+from torch import Tensor, nn
+from torch.utils.data import TensorDataset
+
+from bcfl.learning.flat import FlatModule
+from bcfl.learning.tasks import Task
+
+PROGRESS_SECONDS = 5.0  # between two lines of a loop's progress
+
+_LOG = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class FitContext:
+    """What a loop of one's own is told: where it runs, and what the task and the options of the run say."""
+
+    round: int
+    seed: int  # another in each round and at each party; torch's generator is already set to it
+    epochs: int
+    batch_size: int
+    learning_rate: float
+    steps: int | None = None
+    device: str = "cpu"
+    _said: list[float] = field(default_factory=lambda: [time.monotonic()], repr=False)
+
+    def progress(self, done: int, total: int) -> None:
+        """Say how far the loop has come; a line of the log every few seconds at most."""
+        now = time.monotonic()
+        if now - self._said[-1] >= PROGRESS_SECONDS:
+            self._said.append(now)
+            _LOG.info("training for round %s: %s of %s", self.round, done, total)
+
+
+def steps_of(task: Task, samples: int) -> int:
+    """Return how many steps the optimizer makes in a round."""
+    if task.steps is not None:
+        return task.steps
+    return task.epochs * math.ceil(batches_of(samples, task.batch_size) / task.accumulate)
+
+
+def batches_of(samples: int, size: int) -> int:
+    """Return how many batches an epoch has: a last batch of one sample joins the one before."""
+    whole, rest = divmod(samples, size)
+    if rest == 1 and size > 1 and whole:
+        rest = 0
+    return whole + (rest > 0)
+
+
+def train(
+    task: Task, flat: FlatModule, features: Tensor, labels: Tensor, max_steps: int | None = None
+) -> None:
+    """Train `flat` in place for one round, at most `max_steps` steps."""
+    total = steps_of(task, len(labels))
+    count = total if max_steps is None else min(total, max_steps)
+    groups = islice(_steps(task, features, labels), count)
+    if task.optimizer is None:
+        for step in groups:
+            gradient = _gradient(task, flat, step)
+            flat.vector.sub_(gradient, alpha=task.learning_rate)
+        return
+    optimizer = task.optimizer(parameter for parameter in flat.module.parameters() if parameter.requires_grad)
+    schedule = None if task.schedule is None else task.schedule(optimizer, total)
+    for step in groups:
+        _gradient(task, flat, step)
+        optimizer.step()
+        if schedule is not None:
+            schedule.step()
+
+
+def fit(task: Task, flat: FlatModule, features: Tensor, labels: Tensor, context: FitContext) -> None:
+    """Train `flat` in place by the task's own loop."""
+    if task.fit is not None:
+        with torch.enable_grad():
+            task.fit(flat.module, TensorDataset(features, labels), context)
+        flat.collect()
+
+
+def _steps(task: Task, features: Tensor, labels: Tensor) -> Iterator[list[tuple[Tensor, Tensor]]]:
+    """Yield the batches of each step, without end; an epoch's last step may have fewer."""
+    while True:
+        epoch = batches(features, labels, task.batch_size)
+        while step := list(islice(epoch, task.accumulate)):
+            yield step
+
+
+def batches(features: Tensor, labels: Tensor, size: int) -> Iterator[tuple[Tensor, Tensor]]:
+    """Yield features and labels of one epoch, shuffled, `size` at a time.
+
+    A last batch of one sample joins the one before: BatchNorm cannot train on it.
+    """
+    order = torch.randperm(len(labels))
+    epoch_features, epoch_labels = features[order], labels[order]
+    stop = 0
+    while stop < len(labels):
+        start, stop = stop, stop + size
+        if stop == len(labels) - 1 and size > 1:
+            stop = len(labels)
+        yield epoch_features[start:stop], epoch_labels[start:stop]
+
+
+def _gradient(task: Task, flat: FlatModule, step: list[tuple[Tensor, Tensor]]) -> Tensor:
+    """Return the gradient, (parameters,), of a step's mean loss, shortened where it is too long."""
+    if len(step) == 1:
+        gradient = flat.backward(_loss(task, flat.module, *step[0]))
+    else:
+        samples = sum(len(labels) for _, labels in step)
+        parts = ((_loss(task, flat.module, *batch), len(batch[1]) / samples) for batch in step)
+        flat.gradient.zero_()
+        for loss, share in parts:
+            flat.accumulate(loss * share)
+        gradient = flat.gradient
+    if task.clip_norm is not None:
+        gradient.mul_(min(1.0, task.clip_norm / max(float(gradient.norm()), 1e-30)))
+    return gradient
+
+
+def _loss(task: Task, module: nn.Module, features: Tensor, labels: Tensor) -> Tensor:
+    with autocast(task, features.device.type):
+        return task.loss(module(features), labels)
+
+
+def autocast(task: Task, device: str) -> AbstractContextManager[object]:
+    """Return torch's mixed precision as the task wants it."""
+    if task.precision == "fp32":
+        return nullcontext()
+    return torch.autocast(device, dtype=torch.bfloat16)

@@ -1,0 +1,59 @@
+"""Measure a model on held-out data batch by batch: the task's loss and its metrics."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor
+
+from bcfl.errors import BcflError, ConfigError
+from bcfl.learning.metrics import Mean
+from bcfl.learning.tasks import Task, one_line
+from bcfl.ports import Evaluation
+
+
+class Meter:
+    """Sums over the batches seen so far; outputs are kept only where a metric needs all of them."""
+
+    def __init__(self, task: Task) -> None:
+        self._task, self._metrics = task, task.chosen_metrics
+        self._samples, self._loss = 0, 0.0
+        self._sums = {name: 0.0 for name, metric in self._metrics.items() if isinstance(metric, Mean)}
+        self._kept: list[tuple[Tensor, Tensor]] = []
+
+    def add(self, outputs: Tensor, labels: Tensor) -> None:
+        """Take in a batch of outputs and labels, (samples, ...); raises ConfigError if a metric fails."""
+        count = len(labels)
+        self._samples += count
+        self._loss += float(self._task.loss(outputs, labels)) * count
+        for name, metric in self._metrics.items():
+            if isinstance(metric, Mean) and metric.of is not None:
+                self._sums[name] += self._value(name, metric.of, outputs, labels) * count
+        if len(self._sums) < len(self._metrics):
+            self._kept.append((outputs.detach().float(), labels))
+
+    def evaluation(self) -> Evaluation:
+        """Return what the batches come to: infinity for a loss, None for a metric that is no number."""
+        count = max(1, self._samples)
+        loss = self._loss / count
+        loss = math.inf if math.isnan(loss) else loss
+        values = {name: self._metric(name, loss) for name in self._metrics} if self._samples else {}
+        metrics = {name: value if math.isfinite(value) else None for name, value in values.items()}
+        return Evaluation(loss, self._samples, metrics)
+
+    def _metric(self, name: str, loss: float) -> float:
+        metric = self._metrics[name]
+        if isinstance(metric, Mean):
+            return metric.then(loss if metric.of is None else self._sums[name] / self._samples)
+        outputs, labels = (torch.cat(parts) for parts in zip(*self._kept, strict=True))
+        return self._value(name, metric, outputs, labels)
+
+    def _value(self, name: str, metric: object, outputs: Tensor, labels: Tensor) -> float:
+        try:
+            return float(metric(outputs, labels))  # type: ignore[operator]
+        except BcflError as error:
+            raise ConfigError(f"task {self._task.name}: metric {name!r}: {error}") from error
+        except Exception as error:
+            text = f"task {self._task.name}: metric {name!r} failed: {one_line(error)}"
+            raise ConfigError(text) from error
