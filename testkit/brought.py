@@ -146,6 +146,42 @@ def with_frozen_backbone() -> nn.Module:
     return model
 
 
+class Adapted(nn.Module):
+    """A frozen layer with a low-rank adapter beside it."""
+
+    def __init__(self, inner: nn.Linear, rank: int = 2) -> None:
+        super().__init__()
+        self.inner = inner.requires_grad_(False)
+        self.lora_a = nn.Parameter(torch.randn(rank, inner.in_features) / inner.in_features**0.5)
+        self.lora_b = nn.Parameter(torch.zeros(inner.out_features, rank))
+
+    def forward(self, features: Tensor) -> Tensor:
+        """Return what the layer and its adapter say together."""
+        out: Tensor = self.inner(features) + features @ self.lora_a.T @ self.lora_b.T
+        return out
+
+
+def with_adapters() -> nn.Module:
+    """Build a network of frozen layers with adapters."""
+    layers = (nn.Linear(64, 64), nn.Linear(64, CLASSES))
+    return nn.Sequential(nn.Flatten(), Adapted(layers[0]), nn.ReLU(), Adapted(layers[1], 8))
+
+
+def adapters(name: str, _tensor: Tensor) -> bool:
+    """Whether a tensor belongs to an adapter."""
+    return "lora_" in name
+
+
+def all_but_normalisation(name: str, _tensor: Tensor) -> bool:
+    """Whether a tensor of `cnn` is no part of its BatchNorm (FedBN, Li et al. 2021, arXiv:2102.07623)."""
+    return not name.startswith("1.")
+
+
+def all_but_backbone(name: str, _tensor: Tensor) -> bool:
+    """Whether a tensor is one of the head."""
+    return not name.startswith("1.")
+
+
 def logit_loss(outputs: Tensor, labels: Tensor) -> Tensor:
     """Return the mean binary cross-entropy of logits with as many numbers as there are labels."""
     return functional.binary_cross_entropy_with_logits(outputs.reshape(labels.shape), labels.float())
@@ -226,6 +262,9 @@ BROUGHT = {
         Brought(_task("lstm", digits, Rows, optimizer=adamw, metrics=("balanced accuracy", "f1")), rounds=3),
         Brought(_task("transformer", digits, Attentive, optimizer=adamw), rounds=3),
         Brought(_task("frozen backbone", digits, with_frozen_backbone)),
+        Brought(_task("head alone", digits, with_frozen_backbone, shared=all_but_backbone)),
+        Brought(_task("lora", digits, with_adapters, shared=adapters, optimizer=adamw)),
+        Brought(replace(SMALL, name="fedbn", shared=all_but_normalisation)),
         Brought(LANGUAGE, rounds=3),
         Brought(replace(SMALL, name="bf16", precision="bf16")),
         Brought(replace(SMALL, name="adamw, warm-up", optimizer=adamw, schedule=warm_up, clip_norm=1.0)),

@@ -86,6 +86,8 @@ class Initialization:
 
         shares = self.assignment.poison_shares(self.shares)
         honest = [device_learner(self.task, shares, i, self.config.seed) for i in range(len(self.devices))]
+        for account, learner in zip(self.devices, honest, strict=True):
+            learner.keep(self._journal(account))
         learners = self.assignment.form_coalitions(honest)
         clips = self.config.check_norm
         return [

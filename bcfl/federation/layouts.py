@@ -27,19 +27,26 @@ TENSOR = re.compile(
     rb'"([A-Za-z0-9_.-]{1,256})":\{"dtype":"I32","shape":\[((?:\d{1,18},?)*)\],"data_offsets":\[\d+,\d+\]\}'
 )
 
-EXPONENTS = re.compile(rb'\{"__metadata__":\{((?:"[A-Za-z0-9_.-]{1,256}":"-?\d{1,2}",?)*)\}')
+METADATA = re.compile(rb'\{"__metadata__":\{((?:"[A-Za-z0-9_.-]{1,256}":"[0-9a-f-]{1,64}",?)*)\}')
 EXPONENT = re.compile(rb'"([A-Za-z0-9_.-]{1,256})":"(-?\d{1,2})"')
+BASE_HASH = re.compile(rb'"__base__":"([0-9a-f]{64})"')
 
 
 def layout_in(data: bytes, digest: bytes) -> Layout:
     """Return the layout in a payload's header; raises PayloadError unless its digest is `digest`."""
     length = min(int.from_bytes(data[:LENGTH_BYTES], "little"), HEADER_BYTES)
     header = data[LENGTH_BYTES : LENGTH_BYTES + length]
-    exponents = _exponents(header)
-    tensors = tuple(_tensor(name, shape, exponents) for name, shape in TENSOR.findall(header))
-    if layout_digest(Layout(tensors)) != digest:
+    entries = METADATA.match(header)
+    metadata = b"" if entries is None else entries[1]
+    exponents = {name: int(text) for name, text in EXPONENT.findall(metadata)}
+    base = BASE_HASH.search(metadata)
+    layout = Layout(
+        tuple(_tensor(name, shape, exponents) for name, shape in TENSOR.findall(header)),
+        b"" if base is None else bytes.fromhex(base[1].decode("ascii")),
+    )
+    if layout_digest(layout) != digest:
         raise PayloadError("the payload's layout is not the one that the contract's terms name")
-    return Layout(tensors)
+    return layout
 
 
 def stored_layout(store: Store, terms: Terms, models: Sequence[bytes]) -> Layout:
@@ -73,16 +80,16 @@ def recorded_task(task: Task, store: Store, terms: Terms, models: Sequence[bytes
             f"this model has {shape.parameters:,} parameters and another layout than the federation's "
             f"({terms.parameters:,} parameters): use the task and model that it was deployed with"
         )
+    if recorded.base != shape.base:
+        raise ConfigError(
+            "what this model does not share is not what the federation began with: another base model, or "
+            "another choice of what is shared"
+        )
     return task
 
 
 def _shapes(layout: Layout) -> list[tuple[str, tuple[int, ...]]]:
     return [(tensor.name, tensor.shape) for tensor in layout.tensors]
-
-
-def _exponents(header: bytes) -> dict[bytes, int]:
-    entries = EXPONENTS.match(header)
-    return {} if entries is None else {name: int(text) for name, text in EXPONENT.findall(entries[1])}
 
 
 def _tensor(name: bytes, shape: bytes, exponents: dict[bytes, int]) -> TensorSpec:

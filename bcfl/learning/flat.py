@@ -5,6 +5,9 @@ buffers such as BatchNorm's running statistics, without which a miner could not 
 averaged like weights. A tensor under two names (tied weights) is in it once, under the first. Other buffers
 (counters, non-persistent ones) stay out; every training starts with them as `build` made them.
 
+A filter may leave tensors out. Of those, frozen parameters stay what they are. What training changes is the
+party's own: it lies behind the vector, so that one step moves both, and never leaves the party.
+
 A tensor may have an exponent: its entries in the vector are its values times `2**-exponent`. The module
 computes with the values; whoever sees the vector sees numbers that fit the lanes. Gradients are by the
 vector's entries, so that gradient times change is the same whatever the exponents.
@@ -12,7 +15,8 @@ vector's entries, so that gradient times change is the same whatever the exponen
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import hashlib
+from collections.abc import Callable, Mapping
 from math import prod
 from typing import Any
 
@@ -26,13 +30,18 @@ from bcfl.errors import ConfigError
 from bcfl.ports import Vector
 from bcfl.protocol.types import Layout, TensorSpec
 
+Filter = Callable[[str, Tensor], bool]  # whether a federation shares a tensor
 
-def layout_of(module: nn.Module, exponents: Mapping[str, int] | None = None) -> Layout:
+
+def layout_of(
+    module: nn.Module, exponents: Mapping[str, int] | None = None, shared: Filter | None = None
+) -> Layout:
     """Return names, shapes and exponents of the tensors that make up `module`'s vector, in its order.
 
-    Raises ConfigError for the exponent of a tensor that is not there.
+    With a filter the layout names the hash of all that is left out. Raises ConfigError for the exponent of a
+    tensor that is not there.
     """
-    tensors, exponents = _float_tensors(module), exponents or {}
+    tensors, exponents = _vector_tensors(module, shared), exponents or {}
     for name in exponents:
         if name not in tensors:
             known = ", ".join(tensors)[:200]
@@ -40,13 +49,14 @@ def layout_of(module: nn.Module, exponents: Mapping[str, int] | None = None) -> 
     return Layout(
         tuple(
             TensorSpec(name, tuple(tensor.shape), exponents.get(name, 0)) for name, tensor in tensors.items()
-        )
+        ),
+        b"" if shared is None else _base_of(module, frozenset(tensors)),
     )
 
 
-def trained_of(module: nn.Module) -> frozenset[str]:
+def trained_of(module: nn.Module, shared: Filter | None = None) -> frozenset[str]:
     """Return the names of those tensors of the vector that have gradients."""
-    return frozenset(name for name, tensor in _float_tensors(module).items() if tensor.requires_grad)
+    return frozenset(name for name, tensor in _vector_tensors(module, shared).items() if tensor.requires_grad)
 
 
 def scale_of(layout: Layout) -> Vector | None:
@@ -64,14 +74,21 @@ class FlatModule:
     ConfigError for a module with lazy layers, or with nothing to train.
     """
 
-    def __init__(self, module: nn.Module, exponents: Mapping[str, int] | None = None) -> None:
+    def __init__(
+        self,
+        module: nn.Module,
+        exponents: Mapping[str, int] | None = None,
+        shared: Filter | None = None,
+    ) -> None:
         self.module = module.float()
-        self.layout = layout_of(self.module, exponents)
+        self._shared = shared
+        self.layout = layout_of(self.module, exponents, shared)
         self._scale = scale_of(self.layout)
-        tensors = _float_tensors(self.module)
+        self.parameters = self.layout.parameters
+        tensors = _changing_tensors(self.module, shared)
         size = sum(tensor.numel() for tensor in tensors.values())
-        self.vector = torch.zeros(size)  # (parameters,), the module's own values
-        self.gradient = torch.zeros(size)  # (parameters,), by these values
+        self.vector = torch.zeros(size)  # (parameters and the party's own,), the module's own values
+        self.gradient = torch.zeros(size)  # of the same shape, by these values
         self._views = self._map(tensors)
         self._shapes = {name: tensor.shape for name, tensor in tensors.items()}
         ids = {id(tensor) for tensor in tensors.values()}
@@ -96,23 +113,34 @@ class FlatModule:
 
         Raises ValueError for a vector of another shape.
         """
-        if vector.shape != tuple(self.vector.shape):
-            raise ValueError(f"a vector of {tuple(self.vector.shape)} is needed, not {vector.shape}")
+        if vector.shape != (self.parameters,):
+            raise ValueError(f"a vector of {(self.parameters,)} is needed, not {vector.shape}")
         self.collect()
-        self.vector.numpy()[:] = vector if self._scale is None else vector * self._scale
+        self.vector.numpy()[: self.parameters] = vector if self._scale is None else vector * self._scale
         for buffer, value in self._other_buffers:
             buffer.copy_(value)
 
     def read(self) -> Vector:
         """Return a copy of the vector, (parameters,), float32."""
         self.collect()
-        vector = np.array(self.vector.numpy(), dtype=np.float32)
+        vector = np.array(self.vector.numpy()[: self.parameters], dtype=np.float32)
         return vector if self._scale is None else vector / self._scale
 
     def by_entry(self, gradient: Tensor) -> Vector:
-        """Return a gradient by the module's values, (..., parameters), as one by the vector's entries."""
-        values = np.array(gradient.numpy(), dtype=np.float32)
+        """Return a gradient by the module's values, (..., all that changes), as by the vector's entries."""
+        values = np.array(gradient.numpy()[..., : self.parameters], dtype=np.float32)
         return values if self._scale is None else values * self._scale
+
+    @property
+    def own(self) -> Vector:
+        """Return a copy of what training changes and nobody shares, (entries,); empty where all is shared."""
+        self.collect()
+        return np.array(self.vector.numpy()[self.parameters :], dtype=np.float32)
+
+    @own.setter
+    def own(self, values: Vector) -> None:
+        self.collect()
+        self.vector.numpy()[self.parameters :] = values
 
     def collect(self) -> None:
         """Copy into the vector what the module has put elsewhere, and make it a view again.
@@ -120,7 +148,7 @@ class FlatModule:
         Code of a module or of a training loop may replace a tensor or a gradient instead of writing to it.
         Raises ConfigError for tensors of other names, shapes or types.
         """
-        tensors = _float_tensors(self.module)
+        tensors = _changing_tensors(self.module, self._shared)
         if {name: tensor.shape for name, tensor in tensors.items()} != self._shapes:
             raise ConfigError("training has changed the model's layout, which every party must keep")
         for name, tensor in tensors.items():
@@ -141,7 +169,7 @@ class FlatModule:
         return {name: np.array(value.numpy()) for name, value in tensors.items()}
 
     def backward(self, loss: Tensor) -> Tensor:
-        """Return the gradient, (parameters,), of a scalar `loss`; the next call overwrites it."""
+        """Return the gradient of a scalar `loss` by all that changes; the next call overwrites it."""
         self.gradient.zero_()
         self.accumulate(loss)
         return self.gradient
@@ -164,3 +192,34 @@ def _float_tensors(module: nn.Module) -> dict[str, Tensor]:
     if not any(tensor.requires_grad for _, tensor in tensors.values()):
         raise ConfigError("the model has nothing to train")
     return dict(tensors.values())
+
+
+def _vector_tensors(module: nn.Module, shared: Filter | None) -> dict[str, Tensor]:
+    """Return the tensors that a federation shares, by name; raises ConfigError if none is trained."""
+    tensors = _float_tensors(module)
+    if shared is None:
+        return tensors
+    chosen = {name: tensor for name, tensor in tensors.items() if shared(name, tensor.detach())}
+    if not any(tensor.requires_grad for tensor in chosen.values()):
+        raise ConfigError("`shared` leaves out all that is trained: there is nothing to learn together")
+    return chosen
+
+
+def _changing_tensors(module: nn.Module, shared: Filter | None) -> dict[str, Tensor]:
+    """Return what is shared, and behind it what else training may change, by name."""
+    tensors, chosen = _float_tensors(module), _vector_tensors(module, shared)
+    weights = module.named_parameters(remove_duplicate=False)
+    still = chosen.keys() | {name for name, value in weights if not value.requires_grad}
+    own = {name: tensor for name, tensor in tensors.items() if name not in still}
+    return chosen | own
+
+
+def _base_of(module: nn.Module, shared: frozenset[str]) -> bytes:
+    """Return the SHA-256 of names, types, shapes and values of all that is not shared."""
+    digest = hashlib.sha256()
+    for name, value in module.state_dict().items():
+        if isinstance(value, Tensor) and name not in shared:
+            array = (value.float() if value.is_floating_point() else value).detach().contiguous()
+            digest.update(f"{name} {array.dtype} {tuple(array.shape)}\n".encode())
+            digest.update(array.flatten().view(torch.uint8).numpy().tobytes() if array.numel() else b"")
+    return digest.digest()

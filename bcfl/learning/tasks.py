@@ -68,6 +68,7 @@ class Task:
     clip_norm: float | None = None  # length above which the gradient of a step is shortened
     precision: str = "fp32"  # or bf16: what torch's autocast computes in; weights stay float32
     fit: Callable[[nn.Module, TensorDataset, FitContext], object] | None = None
+    shared: Callable[[str, Tensor], bool] | None = None  # whether the federation learns a tensor; None: all
     exponents: Mapping[str, int] | None = field(default=None, hash=False)  # by tensor; None: genesis chooses
 
     def __post_init__(self) -> None:

@@ -20,6 +20,7 @@ from bcfl.learning import loops
 from bcfl.learning.datasets import Dataset, Samples
 from bcfl.learning.flat import FlatModule, layout_of, trained_of
 from bcfl.learning.meter import Meter
+from bcfl.learning.own import FIRST_ROUND, OwnTensors, Records
 from bcfl.learning.partitions import Split
 from bcfl.learning.tasks import Task, one_line
 from bcfl.ports import Evaluation, Matrix, TrainingResult, Vector
@@ -34,17 +35,17 @@ FIXED_SEED = 0  # for what a module draws at random outside its vector: the same
 
 def initial_model(task: Task, seed: int) -> Vector:
     """Return the genesis model: the vector, (parameters,), of a module newly built under `seed`."""
-    return FlatModule(_build(task, seed), task.exponents).read()
+    return _flat(task, seed).read()
 
 
 def layout(task: Task) -> Layout:
     """Return names, shapes and exponents of the tensors of `task`'s model in their canonical order."""
-    return layout_of(_build(task, FIXED_SEED), task.exponents)
+    return layout_of(_build(task, FIXED_SEED), task.exponents, task.shared)
 
 
 def trained_tensors(task: Task) -> frozenset[str]:
     """Return the names of the tensors that training moves by their gradient; the others are statistics."""
-    return trained_of(_build(task, FIXED_SEED))
+    return trained_of(_build(task, FIXED_SEED), task.shared)
 
 
 def state_of(task: Task, model: Vector) -> dict[str, npt.NDArray[Any]]:
@@ -52,9 +53,9 @@ def state_of(task: Task, model: Vector) -> dict[str, npt.NDArray[Any]]:
 
     What is not in the vector is as every party builds it: integer buffers, say.
     """
-    flat = FlatModule(_build(task, FIXED_SEED), task.exponents)
-    if model.shape != tuple(flat.vector.shape):
-        raise ConfigError(f"task {task.name} has {len(flat.vector):,} parameters, the model {len(model):,}")
+    flat = _flat(task, FIXED_SEED)
+    if model.shape != (flat.parameters,):
+        raise ConfigError(f"task {task.name} has {flat.parameters:,} parameters, the model {len(model):,}")
     flat.load(model)
     return flat.state()
 
@@ -73,8 +74,12 @@ def miner_learner(task: Task, shares: Split, index: int) -> TorchLearner:
 
 
 def judge(task: Task, shares: Split) -> TorchLearner:
-    """Return the learner that evaluates on the final test data, which no party holds."""
-    return TorchLearner(task, None, shares.test, FIXED_SEED)
+    """Return the learner that evaluates on the final test data, which no party holds.
+
+    What a task does not share is trained on a miner's data, where there is some.
+    """
+    own = shares.miners[0] if task.shared is not None and shares.miners else None
+    return TorchLearner(task, own, shares.test, FIXED_SEED)
 
 
 def check_fit(task: Task, dataset: Dataset) -> None:
@@ -110,8 +115,13 @@ class TorchLearner:
         self._train = _tensors(train)
         self._held_out = _tensors(held_out)
         self._strata = torch.zeros(0) if held_out is None else torch.tensor(held_out.strata)
-        self._flat = FlatModule(_build(task, FIXED_SEED), task.exponents)
+        self._flat = _flat(task, FIXED_SEED)
+        self._own = OwnTensors(self._flat.own)
         self._is_warm = False
+
+    def keep(self, records: Records) -> None:
+        """Keep what the federation does not share in `records` from now on, and go on from what is there."""
+        self._own.keep(records)
 
     @property
     def samples(self) -> int:
@@ -131,22 +141,40 @@ class TorchLearner:
                 self._run(model, round_, WARM_UP_STEPS)
                 self._is_warm = True
             microseconds = self._run(model, round_, None)
+            own = self._flat.own
         except BcflError:
             raise
         except Exception as error:
             text = f"task {self._task.name}: training on {self.samples:,} samples failed: {one_line(error)}"
             raise ConfigError(text) from error
         vector = self._flat.read()
-        if not np.isfinite(vector).all():
+        if not np.isfinite(vector).all() or not np.isfinite(own).all():
             rate = self._task.learning_rate
             raise ConfigError(f"task {self._task.name}: training diverged, lower the learning rate ({rate})")
+        self._own.put(round_, own)
         return TrainingResult(vector, self.samples, microseconds)
+
+    def _load(self, model: Vector) -> None:
+        """Load a model to judge it, with the party's own tensors as its last training left them.
+
+        A party that has not trained yet trains them on the model first, if it can.
+        """
+        if self._own.is_new and self.samples:
+            self.train(model, FIRST_ROUND)
+            self._own.forget()
+            adapted = self._flat.own
+            self._flat.load(model)
+            self._flat.own = adapted
+            return
+        self._flat.load(model)
+        self._flat.own = self._own.latest
 
     def _run(self, model: Vector, round_: int, max_steps: int | None) -> int:
         """Train in place, at most `max_steps` steps; return the CPU time in microseconds, at least 1."""
         task, seed = self._task, _mix(self._seed, round_)
         with _isolated(seed):
             self._flat.load(model)
+            self._flat.own = self._own.before(round_)
             self._flat.module.train()
             start = time.thread_time_ns()
             if task.fit is None:
@@ -163,8 +191,8 @@ class TorchLearner:
         A loss that is no number counts as infinite. Raises ConfigError for a metric that fails.
         """
         meter = Meter(self._task)
+        self._load(model)
         with _isolated(self._seed), torch.no_grad():
-            self._flat.load(model)
             self._flat.module.eval()
             for features, labels in _pieces(*self._held_out):
                 meter.add(self._flat.module(features), labels)
@@ -180,8 +208,8 @@ class TorchLearner:
         count = min(parts, len(labels))
         order = torch.argsort(self._strata, stable=True)
         total = torch.zeros((count, len(self._flat.gradient)))
+        self._load(model)
         with _isolated(self._seed):
-            self._flat.load(model)
             self._flat.module.eval()
             for part in range(count):
                 indices = order[part::count]
@@ -208,6 +236,10 @@ def _build(task: Task, seed: int) -> nn.Module:
     if not isinstance(module, nn.Module):
         raise ConfigError(f"task {task.name}: build must return a torch module, not {type(module).__name__}")
     return module
+
+
+def _flat(task: Task, seed: int) -> FlatModule:
+    return FlatModule(_build(task, seed), task.exponents, task.shared)
 
 
 def _probe(samples: Samples) -> Samples:

@@ -29,6 +29,7 @@ from bcfl.protocol.types import Layout
 
 _NAME = re.compile(r"[A-Za-z0-9_.-]{1,256}", re.ASCII)
 _RESERVED = "__metadata__"
+BASE = "__base__"
 _ALIGNMENT = 8
 
 
@@ -70,13 +71,15 @@ def size(layout: Layout, lane_bits: int) -> int:
 def layout_digest(layout: Layout) -> bytes:
     """Hash a layout for the terms: keccak-256 of `[["name",[extent,...]],...]` as compact JSON.
 
-    An exponent that is not 0 follows the extents of its tensor.
+    An exponent that is not 0 follows the extents of its tensor; `["__base__","<hex>"]` is last, if any.
     """
     _check(layout)
-    description = [
+    description: list[list[object]] = [
         [tensor.name, list(tensor.shape), *([tensor.exponent] if tensor.exponent else [])]
         for tensor in layout.tensors
     ]
+    if layout.base:
+        description.append([BASE, layout.base.hex()])
     return keccak(json.dumps(description, separators=(",", ":")).encode("ascii"))
 
 
@@ -86,8 +89,9 @@ def _header(layout: Layout, lane_bits: int) -> bytes:
     _check(layout)
     lane_bytes = lane_dtype(lane_bits).itemsize
     entries: dict[str, dict[str, object]] = {}
-    if layout.exponents:
+    if layout.exponents or layout.base:
         entries[_RESERVED] = {name: str(exponent) for name, exponent in layout.exponents.items()}
+        entries[_RESERVED] |= {BASE: layout.base.hex()} if layout.base else {}
     offset = 0
     for tensor in layout.tensors:
         end = offset + prod(tensor.shape) * lane_bytes
@@ -108,7 +112,7 @@ def _check(layout: Layout) -> None:
     if len(set(names)) != len(names):
         raise PayloadError("the layout names a tensor twice")
     for tensor in layout.tensors:
-        if not _NAME.fullmatch(tensor.name) or tensor.name == _RESERVED:
+        if not _NAME.fullmatch(tensor.name) or tensor.name in (_RESERVED, BASE):
             raise PayloadError(f"not a tensor name (letters, digits, '_', '.', '-'): {tensor.name[:80]!r}")
         if any(extent < 0 for extent in tensor.shape):
             raise PayloadError(f"tensor {tensor.name} has a negative extent")

@@ -134,9 +134,13 @@ class TensorSpec:
 
 @dataclass(frozen=True)
 class Layout:
-    """The canonical order of a model's float tensors in its flat vector."""
+    """The canonical order of the tensors that a federation shares in its flat vector.
+
+    `base` is the hash of the rest of the model, which every party has for itself; empty where all is shared.
+    """
 
     tensors: tuple[TensorSpec, ...]
+    base: bytes = b""
 
     @property
     def parameters(self) -> int:
