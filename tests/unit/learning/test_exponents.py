@@ -167,7 +167,7 @@ def test_without_data_or_with_a_trial_that_fails_the_values_decide() -> None:
     assert with_exponents(task_of(large), NUMBERS, 0, one).exponents == expected
 
 
-@pytest.mark.parametrize("options", [{"epochs": 1000}, {"steps": 5000}, {"steps": 500, "accumulate": 4}])
+@pytest.mark.parametrize("options", [{"epochs": 100}, {"steps": 5000}, {"steps": 500, "accumulate": 4}])
 def test_a_trial_is_short_and_changes_are_larger_in_a_whole_training(options: dict[str, int]) -> None:
     batches = []
 
