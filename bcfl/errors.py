@@ -20,6 +20,9 @@ BcflError
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 
 class BcflError(Exception):
     """Root of the tree; `str(error)` is one line for the person at the terminal."""
@@ -92,3 +95,25 @@ class Reverted(LedgerError):
 
 class Unreachable(LedgerError):
     """The node does not answer, or answers nonsense."""
+
+
+@contextmanager
+def own_code(text: str, kind: type[BcflError] = ConfigError) -> Iterator[None]:
+    """Raise `kind`, one line of `text` and the cause, for whatever a party's own code raises inside.
+
+    A ConfigError passes as it is.
+    """
+    try:
+        yield
+    except ConfigError:
+        raise
+    except BcflError as error:
+        raise kind(f"{text}: {' '.join(str(error).split())}") from error
+    except (Exception, SystemExit) as error:
+        raise kind(f"{text}: {one_line(error)}") from error
+
+
+def one_line(error: BaseException) -> str:
+    """Return `error` on one line: its type and the first line of its message."""
+    message = (str(error).strip().splitlines() or [""])[0]
+    return f"{type(error).__name__}: {message}" if message else type(error).__name__

@@ -1,10 +1,10 @@
 """Deploy a federation: what `bcfl deploy` does, as a script to read and to change.
 
     bcfl chain up &
-    python examples/deploy.py --network local --name demo devices=8 miners=3 task=digits
+    python examples/deploy.py --network local --name demo devices=8 miners=3 task=digits max_samples=1500
 
 The script fixes the terms, puts the first model on the store, deploys the contracts, funds the pool of
-rewards, registers the devices and writes deployments/NETWORK/NAME.json.
+rewards, registers the devices and writes deployments/NETWORK/NAME.json. It reads no data.
 """
 
 from __future__ import annotations

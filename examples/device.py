@@ -1,6 +1,6 @@
 """Run a device with a model and data of one's own: `python examples/device.py ACCOUNT SHARE [ROUNDS]`.
 
-The federation: `bcfl deploy --task examples.device:task`. ACCOUNT: an address of the keystore, or 0, 1...
+The federation: `bcfl deploy --task examples.device:task --max-samples 142`. ACCOUNT: an address or an index.
 """
 
 import sys
@@ -33,8 +33,7 @@ if __name__ == "__main__":
     share = task.dataset().train.take(np.arange(int(sys.argv[2]), 142, 4))
     network = networks.resolve("local")
     account = networks.signer(network, sys.argv[1], lambda: keystore.read_password(None))
+    learner = TorchLearner(task, share, None, seed=int(sys.argv[2]))
     with connect(network, "federation") as client:
-        fitted = client.task(task, store := open_store("store"))  # with the scales that the first model has
-        learner = TorchLearner(fitted, share, None, seed=int(sys.argv[2]))
-        node = Node(client, account, layout(fitted), store, NodeOptions(Path("journal")))
+        node = Node(client, account, layout(task), open_store("store"), NodeOptions(Path("journal")))
         node.device(learner).run(int(sys.argv[3]) if sys.argv[3:] else None)

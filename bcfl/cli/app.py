@@ -11,6 +11,7 @@ from bcfl.cli.node import account, chain, deploy, doctor, start, status, up, wat
 from bcfl.cli.query.audit import audit
 from bcfl.cli.query.bundle import bundle
 from bcfl.cli.query.contracts import call, events
+from bcfl.cli.query.evaluate import evaluate
 from bcfl.cli.query.leaders import leader
 from bcfl.cli.query.listing import adversaries, ls, version
 from bcfl.cli.query.members import device, miner
@@ -64,6 +65,7 @@ app.command("events")(grouped(events))
 app.command("call", context_settings=NUMBERS)(grouped(call))
 app.command("fetch")(grouped(fetch))
 app.command("export", context_settings=NUMBERS)(grouped(export))
+app.command("evaluate")(grouped(evaluate))
 app.command("audit")(grouped(audit))
 app.command("bundle")(grouped(bundle))
 app.command("adversaries")(adversaries)

@@ -133,7 +133,10 @@ class Options(_Checked):
         default=None, ge=1, description="fewer accepted void the round; none: half the devices"
     )
     max_samples: int | None = Field(
-        default=None, ge=1, lt=2**31, description="most samples a device may claim; none: all"
+        default=None,
+        ge=1,
+        lt=2**31,
+        description="most training samples a device may claim; none: the largest share",
     )
 
     check_time: bool = Field(
@@ -314,4 +317,4 @@ class Options(_Checked):
 
     def recorded_options(self) -> dict[str, Any]:
         """Return the options that the record of a deployment holds, as JSON has them."""
-        return self.model_dump(mode="json", exclude=set(RUN_OPTIONS))
+        return self.model_dump(mode="json", exclude={*RUN_OPTIONS, "data"})

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from bcfl.config import Config
+from bcfl.errors import ConfigError, DataError
 from bcfl.federation.terms import terms_of
 from bcfl.learning import Samples, Split, Task, resolve, split
 from bcfl.ledger.deployment.records import FOLDER
@@ -39,15 +40,18 @@ class Genesis:
 
 
 def set_up_data(config: Config) -> tuple[Task, Split]:
-    """Return the learning task and everybody's share of its data; raises ConfigError if they do not fit.
+    """Return the learning task and everybody's share of its data.
 
     The task has the exponents that a new federation begins with. One that exists has its own
-    (`recorded_task` in `bcfl.federation.layouts`).
+    (`recorded_task` in `bcfl.federation.layouts`). Raises ConfigError or DataError if they do not fit, or
+    there is nothing to test on.
     """
-    from bcfl.learning.training import check_fit
+    from bcfl.learning.misfits import check_fit
 
     task = set_up_task(config)
     dataset = task.dataset(config.data)
+    if not len(dataset.train) or not len(dataset.test):
+        raise DataError(f"task {task.name}: load must return samples to train on and samples to test on")
     check_fit(task, dataset)
     shares = split(
         dataset,
@@ -74,13 +78,33 @@ def set_up_task(config: Config) -> Task:
     return resolve(config.task).with_options(**{name: getattr(config, name) for name in TASK_OPTIONS})
 
 
+def require_max_samples(config: Config) -> int:
+    """Return the most samples that a device may claim; raises ConfigError where nobody has said it."""
+    if config.max_samples is None:
+        raise ConfigError(
+            "max_samples is not set, and no data is read here: say with --max-samples N how many training "
+            "samples a device may claim at most"
+        )
+    return config.max_samples
+
+
 def create_genesis(config: Config, store: Store, data: tuple[Task, Split] | None = None) -> Genesis:
-    """Fix the terms and put the first model on `store`; `data`: of `set_up_data`, if the caller has it."""
+    """Fix the terms and put the first model on `store`; no data is read.
+
+    `data`, of `set_up_data`: whose largest share is `max_samples`, unless that is set. Raises ConfigError
+    where neither is there, and for a model that cannot be used.
+    """
+    from bcfl.learning.misfits import check_model
     from bcfl.learning.training import initial_model, layout
 
-    task, shares = set_up_data(config) if data is None else data
+    if data is None:
+        largest = require_max_samples(config)
+        task = set_exponents(config, set_up_task(config), None)
+        check_model(task)
+    else:
+        task, largest = data[0], max(len(share) for share in data[1].devices)
     shape = layout(task)
-    terms = terms_of(config, shape, max(len(share) for share in shares.devices))
+    terms = terms_of(config, shape, largest)
     archive = Archive(store, shape, terms)
     model = fixedpoint.encode(initial_model(task, config.seed), terms.scale_bits)
     return Genesis(archive, archive.put(model))
@@ -95,15 +119,16 @@ def deploy_genesis(
     name: str,
     folder: Path = FOLDER,
     devices: int = 0,
+    data: tuple[Task, Split] | None = None,
 ) -> tuple[Contract, Deployment]:
     """Put a new federation on a chain; its first model goes to `store`, its record to `folder`.
 
-    `owner` signs and pays, also for the registration of so many `devices`. Raises what `deploy_federation`
-    raises.
+    `owner` signs and pays, also for the registration of so many `devices`. `data`: as of `create_genesis`.
+    Raises what that and `deploy_federation` raise.
     """
     from bcfl.ledger.deployment.deploy import deploy_federation
 
-    genesis = create_genesis(config, store)
+    genesis = create_genesis(config, store, data)
     return deploy_federation(
         chain,
         owner,

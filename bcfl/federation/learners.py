@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from bcfl.config import Config
 from bcfl.config.sources import with_new_names
+from bcfl.errors import DataError
 from bcfl.federation.genesis import set_up_task
 
 if TYPE_CHECKING:
@@ -36,14 +37,25 @@ def learning_config(client: FederationClient, flags: Mapping[str, Any]) -> Confi
 def create_learner(
     config: Config, role: Role, share: Share | None = None, *, task: Task | None = None
 ) -> TorchLearner:
-    """Return a party's learner on its share of the data; `task` of `task_of`, if the caller has it.
+    """Return a party's learner on the data of its folder, or its share of them, all of which is checked.
 
-    Without a share a device holds all training data, a miner all held-out data.
+    `task` is of `task_of`, if the caller has it.
+
+    Without a share a device trains on all training data there, a miner judges by all test data. Raises
+    ConfigError or DataError where there are none, or where task and data do not fit.
     """
+    from bcfl.learning import Dataset
+    from bcfl.learning.datasets import NO_SAMPLES
+    from bcfl.learning.misfits import check_fit
     from bcfl.learning.training import device_learner, miner_learner
 
     task = set_up_task(config) if task is None else task
     index, split = _split(task, config, role, share)
+    own = (split.devices if role == "device" else split.miners)[index]
+    if not len(own):
+        part, use = ("training", "train on") if role == "device" else ("test", "judge by")
+        raise DataError(f"task {task.name}: load returned no {part} samples, and a {role} has to {use} them")
+    check_fit(task, Dataset(own) if role == "device" else Dataset(NO_SAMPLES, own))
     if role == "device":
         return device_learner(task, split, index, config.seed)
     return miner_learner(task, split, index)

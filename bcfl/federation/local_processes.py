@@ -189,7 +189,7 @@ class LocalProcesses:
 
     def _deploy(self, network: Network) -> None:
         """Deploy the federation and register the devices, unless that has been done."""
-        from bcfl.federation.genesis import deploy_genesis
+        from bcfl.federation.genesis import deploy_genesis, set_up_data
         from bcfl.ledger.artifact import federation_at
         from bcfl.ledger.deployment import networks, records
         from bcfl.ledger.deployment.deploy import register
@@ -200,8 +200,8 @@ class LocalProcesses:
         try:
             if not records.place(folder, network.name, NAME).exists():
                 self.observer.event("deploying", "deploying the federation")
-                store = open_store(self.options.store_address)
-                deploy_genesis(config, chain, self._owner, network, store, NAME, folder, config.devices)
+                store, data = open_store(self.options.store_address), set_up_data(config)
+                deploy_genesis(config, chain, self._owner, network, store, NAME, folder, config.devices, data)
             deployment = records.read(folder, network.name, NAME)
             self._check_fit(deployment.options)
             devices = [account.address for account in self._devices]
@@ -234,6 +234,8 @@ class LocalProcesses:
                 votes = role == "miner" or config.mode == "full"
                 if votes:
                     arguments += ["--stake", str(config.stake), "--listen", "127.0.0.1:0"]
+                if role == "device" and config.max_samples is not None:
+                    arguments.append("--cap-samples")
                 if role == "miner":
                     arguments += [word for wish in config.wish for word in ("--wish", wish)]
                 log = self.options.folder / "logs" / f"{role}-{number}.log"

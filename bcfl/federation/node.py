@@ -53,6 +53,7 @@ class NodeOptions:
     poll: float = POLL  # seconds between two snapshots of the chain
     keep: int = KEEP_ROUNDS  # rounds after which its store may drop what it has pinned; 0: never
     claim_every: int = CLAIM_EVERY  # finished rounds between two claims of what it has earned; 0: never
+    caps_samples: bool = False  # whether a device may have more samples than it may claim
 
 
 @dataclass(frozen=True)
@@ -138,8 +139,20 @@ class Node:
         return HttpRelay(self.account, self.client.ledger, self.client.exchange_seconds)
 
     def _device(self, learner: Learner, relay: Relay) -> Device:
-        archive, journal = self.archive, self.journal
+        archive = self.archive
+        self._check_samples(learner.samples)
+        journal = self.journal
         return Device(self.account, learner, self.client.ledger, relay, archive, journal)
+
+    def _check_samples(self, samples: int) -> None:
+        """Raise ConfigError for a device that has more samples than it may claim, unless that is agreed."""
+        most = self.client.ledger.terms.max_samples
+        if samples > most and not self.options.caps_samples:
+            raise ConfigError(
+                f"{samples:,} training samples are more than the {most:,} that a device of "
+                f"{self.client.name} may claim: --cap-samples trains on all of them and claims {most:,}, "
+                "or hold fewer"
+            )
 
     def _miner(self, learner: Learner, options: MinerOptions) -> Miner:
         ledger, archive, journal = self.client.ledger, self.archive, self.journal

@@ -10,10 +10,10 @@ The answers are what `bcfl round --json` and its like print.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from bcfl.errors import ConfigError, RunError
 from bcfl.federation.runs import Run, find_run
@@ -34,6 +34,7 @@ from bcfl.protocol.types import Block
 from bcfl.storage import DirectoryStore, open_store
 
 if TYPE_CHECKING:
+    from bcfl.config import Config
     from bcfl.federation.client import FederationClient
     from bcfl.learning.tasks import Task
     from bcfl.ports import Store
@@ -89,6 +90,10 @@ class Query(Source):
 
         return None if name is None else resolve(name)
 
+    def learning_config(self, flags: Mapping[str, Any]) -> Config:
+        """Return the options that the federation learns with, with `flags` in their place."""
+        raise NotImplementedError
+
     def find_round(self, number: Number = None) -> Round:
         """Return a round, the last in which something happened when None; raises ConfigError."""
         rounds = self.history.rounds
@@ -142,6 +147,10 @@ class LocalQuery(Query):
 
         return set_up_task(self.config if name is None else self.config.model_copy(update={"task": name}))
 
+    def learning_config(self, flags: Mapping[str, Any]) -> Config:
+        """Return the options of the run, with `flags` in their place; raises ConfigError."""
+        return type(self.config)(**{**self.config.model_dump(), **flags})
+
 
 class RemoteQuery(Query):
     """A deployed federation, read from a node from its deployment on."""
@@ -149,6 +158,12 @@ class RemoteQuery(Query):
     def __init__(self, client: FederationClient, store: Store) -> None:
         self.client = client
         super().__init__(client.ledger, store, Path("journal"), "bcfl start round", client.block)
+
+    def learning_config(self, flags: Mapping[str, Any]) -> Config:
+        """Return the options of the deployment, with `flags` in their place; raises ConfigError."""
+        from bcfl.federation.learners import learning_config
+
+        return learning_config(self.client, flags)
 
     def status_view(self) -> StatusView:
         """Return what the federation waits for now, from whom, until when; and how it went so far."""

@@ -36,6 +36,25 @@ FASHION_MEAN = 0.2860 * 255  # of all pixels of the training part
 FASHION_DEVIATION = 0.3530 * 255
 
 
+def _numbers(name: str, value: object) -> npt.NDArray[Any]:
+    """Return an array of finite numbers, floats as float32; raises DataError."""
+    if not isinstance(value, np.ndarray) or value.ndim < 1 or value.dtype.kind not in "fiub":
+        kind = f"one of {value.dtype}" if isinstance(value, np.ndarray) else f"a {type(value).__name__}"
+        raise DataError(f"{name} must be a numpy array of numbers, one row a sample, not {kind}")
+    if value.dtype in UNKNOWN_TO_TORCH:
+        value = value.astype(np.int64)
+    if value.dtype.kind != "f":
+        return value
+    with np.errstate(over="ignore"):
+        floats: npt.NDArray[Any] = value.astype(np.float32, copy=False)
+    if not np.isfinite(floats).all():
+        is_finite = np.isfinite(floats).reshape(len(floats), -1).all(axis=1)  # (samples,)
+        raise DataError(
+            f"{name} must be finite float32 numbers, and sample {int(is_finite.argmin())} has others"
+        )
+    return floats
+
+
 @dataclass(frozen=True, eq=False)
 class Samples:
     """Samples and what there is to predict of them; raises DataError for what are no finite numbers.
@@ -55,7 +74,8 @@ class Samples:
                 f"{len(self.features):,} samples have {len(self.labels):,} labels: each needs one"
             )
         if self.has_classes and len(self.labels) and self.labels.min() < 0:
-            raise DataError("labels must not be negative: classes count from 0")
+            index = int(self.labels.argmin())
+            raise DataError(f"labels must not be negative, and sample {index} has {self.labels[index]}")
 
     @classmethod
     def of(cls, items: Any) -> Samples:
@@ -108,19 +128,26 @@ class Samples:
         return Samples(self.features[indices], self.labels[indices])
 
 
+NO_SAMPLES = Samples(np.zeros((0, 1), np.float32), np.zeros(0, np.int64))
+
+
 @dataclass(frozen=True, eq=False)
 class Dataset:
-    """The data of a task: the part that is shared out for training, and the final test."""
+    """The data of a task, or of one party: the part to train on, and the part to judge a model by.
+
+    A party may hold one part alone: devices train, miners judge, `bcfl run` needs both.
+    """
 
     train: Samples
-    test: Samples
+    test: Samples = NO_SAMPLES
 
     def __post_init__(self) -> None:
-        if not len(self.train) or not len(self.test):
-            raise DataError("a data set needs samples to train on and samples to test on")
+        parts = [part for part in (self.train, self.test) if len(part)]
+        if not parts:
+            raise DataError("a data set needs samples to train on, or samples to test on")
         for name in ("features", "labels"):
-            train, test = getattr(self.train, name), getattr(self.test, name)
-            if (train.shape[1:], train.dtype) != (test.shape[1:], test.dtype):
+            first, last = (getattr(part, name) for part in (parts[0], parts[-1]))
+            if (first.shape[1:], first.dtype) != (last.shape[1:], last.dtype):
                 raise DataError(f"training and test {name} must have the same shape and type")
 
 
@@ -156,22 +183,6 @@ def fashion_mnist(data_dir: Path | None = None) -> Dataset:
         remedy = "apt-get install dataset-fashion-mnist, or --data DIR with its four idx .gz files"
         raise DataError(f"Fashion-MNIST is not in {directory}: {remedy}")
     return Dataset(_fashion_part(directory, "train"), _fashion_part(directory, "t10k"))
-
-
-def _numbers(name: str, value: object) -> npt.NDArray[Any]:
-    """Return an array of finite numbers, floats as float32; raises DataError."""
-    if not isinstance(value, np.ndarray) or value.ndim < 1 or value.dtype.kind not in "fiub":
-        kind = f"one of {value.dtype}" if isinstance(value, np.ndarray) else f"a {type(value).__name__}"
-        raise DataError(f"{name} must be a numpy array of numbers, one row a sample, not {kind}")
-    if value.dtype in UNKNOWN_TO_TORCH:
-        value = value.astype(np.int64)
-    if value.dtype.kind != "f":
-        return value
-    with np.errstate(over="ignore"):
-        floats: npt.NDArray[Any] = value.astype(np.float32, copy=False)
-    if not np.isfinite(floats).all():
-        raise DataError(f"{name} must be finite float32 numbers")
-    return floats
 
 
 def _fashion_part(directory: Path, part: str) -> Samples:

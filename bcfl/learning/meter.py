@@ -7,10 +7,14 @@ import math
 import torch
 from torch import Tensor
 
-from bcfl.errors import BcflError, ConfigError
+from bcfl.errors import ConfigError, one_line
 from bcfl.learning.metrics import Mean
-from bcfl.learning.tasks import Task, one_line
+from bcfl.learning.tasks import Task
 from bcfl.ports import Evaluation
+
+
+class MetricError(ConfigError):
+    """A metric that fails, whatever the samples are."""
 
 
 class Meter:
@@ -50,10 +54,10 @@ class Meter:
         return self._value(name, metric, outputs, labels)
 
     def _value(self, name: str, metric: object, outputs: Tensor, labels: Tensor) -> float:
+        text = f"task {self._task.name}: metric {name!r}"
         try:
             return float(metric(outputs, labels))  # type: ignore[operator]
-        except BcflError as error:
-            raise ConfigError(f"task {self._task.name}: metric {name!r}: {error}") from error
+        except ConfigError as error:
+            raise MetricError(f"{text}: {error}") from error
         except Exception as error:
-            text = f"task {self._task.name}: metric {name!r} failed: {one_line(error)}"
-            raise ConfigError(text) from error
+            raise MetricError(f"{text} failed: {one_line(error)}") from error

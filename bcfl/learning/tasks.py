@@ -12,7 +12,7 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from bcfl.errors import BcflError, ConfigError, DataError
+from bcfl.errors import ConfigError, DataError, one_line, own_code
 from bcfl.learning.datasets import Dataset, Samples, breast_cancer, digits, fashion_mnist
 from bcfl.learning.metrics import CLASSES, Metric, chosen
 from bcfl.protocol.limits import MAX_EXPONENT
@@ -40,9 +40,10 @@ def cross_entropy(outputs: Tensor, labels: Tensor) -> Tensor:
 class Task:
     """One thing to learn; every party of a federation has the same.
 
-    `load` gets the folder of --data (None without) and returns the data: a Dataset, or a pair of map-style
-    torch data sets to train and to test on. `build` returns a new module from features to outputs; what it
-    draws at random follows the run's seed. `loss` is the mean over a batch of outputs and labels.
+    `load` gets the folder of --data (None without) and returns the data that are there: a Dataset, or a
+    pair of map-style torch data sets to train and to test on. `build` returns a new module from features to
+    outputs; what it draws at random follows the run's seed. `loss` is the mean over a batch of outputs and
+    labels.
 
     Training is plain SGD over `epochs`, or of `steps`, unless `optimizer` says otherwise; it and `schedule`
     are made anew in each round. `fit` is a loop of one's own in place of all that. `metrics` are names or a
@@ -137,18 +138,17 @@ class Task:
         return replace(self, exponents=dict(exponents))
 
     def dataset(self, data_dir: Path | None = None) -> Dataset:
-        """Return what `load` returns, checked; raises DataError or ConfigError of one line on failure."""
-        try:
+        """Return what `load` returns, checked; raises ConfigError or DataError of one line on failure."""
+        if data_dir is None:
+            text = "its data cannot be loaded without --data"
+        elif data_dir.exists():
+            text = f"its data cannot be loaded from {data_dir}"
+        else:
+            text = f"its data cannot be loaded, there is no {data_dir}"
+        with own_code(f"task {self.name}: {text}", DataError):
             data: Any = self.load(data_dir)
-        except BcflError:
-            raise
-        except Exception as error:
-            raise DataError(f"task {self.name}: its data cannot be loaded: {one_line(error)}") from error
-        if isinstance(data, tuple) and len(data) == 2:
-            try:
-                return Dataset(Samples.of(data[0]), Samples.of(data[1]))
-            except DataError as error:
-                raise DataError(f"task {self.name}: {error}") from error
+            if isinstance(data, tuple) and len(data) == 2:
+                data = Dataset(Samples.of(data[0]), Samples.of(data[1]))
         if not isinstance(data, Dataset):
             what = f"a Dataset, or two torch data sets, not {type(data).__name__}"
             raise DataError(f"task {self.name}: load must return {what}")
@@ -190,12 +190,6 @@ def _import(name: str) -> Task:
 def _nearest(name: str, names: Iterable[str]) -> str:
     matches = get_close_matches(name, names := list(names), n=1)
     return f"did you mean {matches[0]}?" if matches else f"known: {', '.join(names) or 'none'}"
-
-
-def one_line(error: BaseException) -> str:
-    """Return `error` on one line: its type and the first line of its message."""
-    message = (str(error).strip().splitlines() or [""])[0]
-    return f"{type(error).__name__}: {message}" if message else type(error).__name__
 
 
 def _builder(model: str, shape: tuple[int, ...], classes: int) -> Callable[[], nn.Module]:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from typing import Any
 
 import numpy as np
@@ -15,21 +15,20 @@ import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
-from bcfl.errors import BcflError, ConfigError
+from bcfl.errors import ConfigError, own_code
 from bcfl.learning import loops
-from bcfl.learning.datasets import Dataset, Samples
+from bcfl.learning.datasets import Samples
 from bcfl.learning.flat import FlatModule, layout_of, trained_of
 from bcfl.learning.meter import Meter
 from bcfl.learning.own import FIRST_ROUND, OwnTensors, Records
 from bcfl.learning.partitions import Split
-from bcfl.learning.tasks import Task, one_line
+from bcfl.learning.tasks import Task
 from bcfl.ports import Evaluation, Matrix, TrainingResult, Vector
 from bcfl.protocol.types import Layout
 from bcfl.renamed import former_names
 
 EVALUATION_BATCH = 1024  # samples in one forward pass without training; bounds memory
 WARM_UP_STEPS = 4
-PROBE_SAMPLES = 1024  # that are tried before a federation begins
 FIXED_SEED = 0  # for what a module draws at random outside its vector: the same for every party
 
 
@@ -40,12 +39,13 @@ def initial_model(task: Task, seed: int) -> Vector:
 
 def layout(task: Task) -> Layout:
     """Return names, shapes and exponents of the tensors of `task`'s model in their canonical order."""
-    return layout_of(_build(task, FIXED_SEED), task.exponents, task.shared)
+    with own_code(f"task {task.name}: its model cannot be used"):
+        return layout_of(build(task, FIXED_SEED), task.exponents, task.shared)
 
 
 def trained_tensors(task: Task) -> frozenset[str]:
     """Return the names of the tensors that training moves by their gradient; the others are statistics."""
-    return trained_of(_build(task, FIXED_SEED), task.shared)
+    return trained_of(build(task, FIXED_SEED), task.shared)
 
 
 def state_of(task: Task, model: Vector) -> dict[str, npt.NDArray[Any]]:
@@ -82,27 +82,6 @@ def judge(task: Task, shares: Split) -> TorchLearner:
     return TorchLearner(task, own, shares.test, FIXED_SEED)
 
 
-def check_fit(task: Task, dataset: Dataset) -> None:
-    """Raise ConfigError, one line, unless model, loss and data of `task` fit.
-
-    Trains on two samples, and evaluates a sample of each label and many more.
-    """
-    train = dataset.train.take(np.arange(min(2, len(dataset.train))))
-    if _shares_tensors(_build(task, 0), _build(task, 0)):
-        raise ConfigError(
-            f"task {task.name}: build must return a new module each time, not one it has returned before"
-        )
-    try:
-        model = initial_model(task, 0)
-        for part in (dataset.test, dataset.train):
-            TorchLearner(task, None, _probe(part), seed=0).evaluate(model)
-        TorchLearner(task, train, None, seed=0).train(model, 0)
-    except BcflError:
-        raise
-    except Exception as error:
-        raise ConfigError(f"task {task.name}: model, loss and data do not fit: {one_line(error)}") from error
-
-
 class TorchLearner:
     """The private data of one party, and a module to use it with; implements `bcfl.ports.Learner`.
 
@@ -133,26 +112,30 @@ class TorchLearner:
 
         Raises ConfigError without training data, when the training diverges, and when it fails.
         """
-        if not self.samples:
-            raise ConfigError(f"task {self._task.name}: a device without training samples cannot train")
-        try:
-            # The first steps of a process take tens of times as long and would be measured.
-            if not self._is_warm and self._task.fit is None:
-                self._run(model, round_, WARM_UP_STEPS)
-                self._is_warm = True
-            microseconds = self._run(model, round_, None)
-            own = self._flat.own
-        except BcflError:
-            raise
-        except Exception as error:
-            text = f"task {self._task.name}: training on {self.samples:,} samples failed: {one_line(error)}"
-            raise ConfigError(text) from error
-        vector = self._flat.read()
-        if not np.isfinite(vector).all() or not np.isfinite(own).all():
-            rate = self._task.learning_rate
-            raise ConfigError(f"task {self._task.name}: training diverged, lower the learning rate ({rate})")
+        # The first steps of a process take tens of times as long and would be measured.
+        if not self._is_warm and self._task.fit is None:
+            self._trained(model, round_, WARM_UP_STEPS)
+            self._is_warm = True
+        vector, own, microseconds = self._trained(model, round_, None)
         self._own.put(round_, own)
         return TrainingResult(vector, self.samples, microseconds)
+
+    def rehearse(self, model: Vector) -> None:
+        """Train one step from `model`, (parameters,), and forget it; raises ConfigError as `train`."""
+        self._trained(model, 0, 1)
+
+    def _trained(self, model: Vector, round_: int, max_steps: int | None) -> tuple[Vector, Vector, int]:
+        """Return the vector, the party's own tensors and the CPU time after at most `max_steps` steps."""
+        name = self._task.name
+        if not self.samples:
+            raise ConfigError(f"task {name}: a device without training samples cannot train")
+        with own_code(f"task {name}: training on {self.samples:,} samples failed"):
+            microseconds = self._run(model, round_, max_steps)
+            vector, own = self._flat.read(), self._flat.own
+        if not np.isfinite(vector).all() or not np.isfinite(own).all():
+            rate = self._task.learning_rate
+            raise ConfigError(f"task {name}: training diverged, lower the learning rate ({rate})")
+        return vector, own, microseconds
 
     def _load(self, model: Vector) -> None:
         """Load a model to judge it, with the party's own tensors as its last training left them.
@@ -188,11 +171,11 @@ class TorchLearner:
     def evaluate(self, model: Vector) -> Evaluation:
         """Return the task's metrics and its mean loss for `model`, (parameters,), on the held-out data.
 
-        A loss that is no number counts as infinite. Raises ConfigError for a metric that fails.
+        A loss that is no number counts as infinite. Raises ConfigError when the task's own code fails.
         """
         meter = Meter(self._task)
         self._load(model)
-        with _isolated(self._seed), torch.no_grad():
+        with self._judging(), _isolated(self._seed), torch.no_grad():
             self._flat.module.eval()
             for features, labels in _pieces(*self._held_out):
                 meter.add(self._flat.module(features), labels)
@@ -202,14 +185,14 @@ class TorchLearner:
         """Return gradients, (parts, parameters), of the mean loss at `model` on parts of the held-out data.
 
         Each part has its share of every class, and no part is empty: few samples make fewer rows. A gradient
-        is zero for what is not trained.
+        is zero for what is not trained. Raises ConfigError when the task's own code fails.
         """
         features, labels = self._held_out
         count = min(parts, len(labels))
         order = torch.argsort(self._strata, stable=True)
         total = torch.zeros((count, len(self._flat.gradient)))
         self._load(model)
-        with _isolated(self._seed):
+        with self._judging(), _isolated(self._seed):
             self._flat.module.eval()
             for part in range(count):
                 indices = order[part::count]
@@ -218,6 +201,10 @@ class TorchLearner:
                     total[part].add_(self._flat.backward(loss), alpha=len(batch_labels) / len(indices))
         return self._flat.by_entry(total)
 
+    def _judging(self) -> AbstractContextManager[None]:
+        count = len(self._held_out[1])
+        return own_code(f"task {self._task.name}: evaluating on {count:,} samples failed")
+
 
 def _pieces(features: Tensor, labels: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
     """Yield features (batch, ...) and labels (batch,), at most EVALUATION_BATCH samples at a time."""
@@ -225,39 +212,18 @@ def _pieces(features: Tensor, labels: Tensor) -> Iterator[tuple[Tensor, Tensor]]
         yield features[start : start + EVALUATION_BATCH], labels[start : start + EVALUATION_BATCH]
 
 
-def _build(task: Task, seed: int) -> nn.Module:
-    with _isolated(seed):
-        try:
-            module = task.build()
-        except BcflError:
-            raise
-        except Exception as error:
-            raise ConfigError(f"task {task.name}: its model cannot be built: {one_line(error)}") from error
+def build(task: Task, seed: int) -> nn.Module:
+    """Return a new module of `task`, built under `seed`; raises ConfigError, one line, where that fails."""
+    with _isolated(seed), own_code(f"task {task.name}: its model cannot be built"):
+        module = task.build()
     if not isinstance(module, nn.Module):
         raise ConfigError(f"task {task.name}: build must return a torch module, not {type(module).__name__}")
     return module
 
 
 def _flat(task: Task, seed: int) -> FlatModule:
-    return FlatModule(_build(task, seed), task.exponents, task.shared)
-
-
-def _probe(samples: Samples) -> Samples:
-    """Return a sample of each label, and at most PROBE_SAMPLES evenly from all."""
-    labels = np.unique(samples.strata, return_index=True)[1]
-    spread = np.linspace(0, len(samples) - 1, min(len(samples), PROBE_SAMPLES)).astype(np.int64)
-    return samples.take(np.union1d(labels, spread))
-
-
-def _shares_tensors(first: nn.Module, second: nn.Module) -> bool:
-    """Whether two modules have a parameter or buffer in common; their parties would train one model."""
-    places = {
-        value.data_ptr()
-        for value in first.state_dict().values()
-        if isinstance(value, Tensor) and value.numel()
-    }
-    others = (value for value in second.state_dict().values() if isinstance(value, Tensor) and value.numel())
-    return any(value.data_ptr() in places for value in others)
+    with own_code(f"task {task.name}: its model cannot be used"):
+        return FlatModule(build(task, seed), task.exponents, task.shared)
 
 
 def _tensors(samples: Samples | None) -> tuple[Tensor, Tensor]:

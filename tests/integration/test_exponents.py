@@ -128,7 +128,7 @@ def test_a_federation_in_other_units_is_the_same_bit_by_bit() -> None:
         federation = Chainless.create(config, (task, shares_of(task, config)))
         outcomes.append([federation.play_round() for _ in range(2)])
     assert outcomes[0] == outcomes[1]
-    assert (outcomes[0][-1].accuracy or 0.0) > 0.8
+    assert (outcomes[0][-1].accuracy or 0) > 0.8
 
 
 def config_of(folder: Path, rounds: int, name: str = "raw") -> Config:

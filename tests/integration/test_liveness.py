@@ -229,20 +229,37 @@ def test_the_batcher_swallows_what_it_is_handed(tmp_path: Path) -> None:
 
 
 class Diverging(Quadratic):
+    error: Exception = ConfigError("training diverged, lower the learning rate")
+
     def train(self, model: Vector, round_: int) -> TrainingResult:
         if round_ == 1:
-            raise ConfigError("training diverged, lower the learning rate")
+            raise self.error
         return super().train(model, round_)
 
 
-def test_a_device_whose_training_diverges_sits_out(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+class Broken(Diverging):
+    """A learner of the party's own whose code has a mistake."""
+
+    error = KeyError("column\nmissing")
+
+    def gradients(self, *_: object) -> Vector:
+        raise self.error
+
+
+@pytest.mark.parametrize(
+    ("learner", "cause"),
+    [(Diverging, "training diverged"), (Broken, "training failed: KeyError: 'column")],
+)
+def test_a_device_whose_training_fails_sits_out(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, learner: type[Diverging], cause: str
+) -> None:
     optimum = np.full(38, 0.2, np.float32)
-    learners = [Diverging(optimum), *(Quadratic(optimum + i / 1000) for i in range(1, 4))]
+    learners = [learner(optimum), *(Quadratic(optimum + i / 1000) for i in range(1, 4))]
     local = LocalFederation(tmp_path, learners=learners)
     with caplog.at_level(logging.WARNING):
         assert devices_of(local.play()) == [1, 2, 3]
     assert [r.message.count("\n") for r in caplog.records] == [0]
-    assert "sits out round 1: training diverged" in caplog.text
+    assert f"sits out round 1: {cause}" in caplog.text
     assert devices_of(local.play()) == [0, 1, 2, 3]
 
 
@@ -262,6 +279,18 @@ def test_a_device_that_is_left_out_says_why_and_what_to_do(
     assert [text.split(":")[0] for text in told] == [f"device {address} was left out of round 1"]
     assert "time; it says more samples a second" in told[0]
     assert "--time-factor" in told[0]
+
+
+def test_a_miner_whose_own_code_fails_does_not_vote(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    local = LocalFederation(tmp_path)
+    local.miner_parties[1].voting.verifier.learner = Broken(np.zeros(38, np.float32))
+    with caplog.at_level(logging.WARNING):
+        round_ = local.play()
+    voters = [vote.voter.account for vote in round_.votes]
+    assert (round_.status, len(voters)) == ("finalized", 3)
+    assert local.miner_accounts[1].address not in voters
+    assert [record.message.count("\n") for record in caplog.records] == [0]
+    assert "does not vote in round 1: judging failed: KeyError: 'column" in caplog.text
 
 
 def test_a_device_waits_until_the_chain_has_seen_its_time_pass(tmp_path: Path) -> None:

@@ -8,7 +8,8 @@ import pytest
 from bcfl.config import Config
 from bcfl.federation.genesis import set_exponents
 from bcfl.learning import Split, Task, split
-from bcfl.learning.training import check_fit, device_learner, initial_model, judge
+from bcfl.learning.misfits import check_fit
+from bcfl.learning.training import device_learner, initial_model, judge
 from bcfl.ports import Evaluation
 from testkit.brought import BROUGHT, difference
 from testkit.chainless import Chainless

@@ -41,7 +41,7 @@ class RecordOptions:
     folder: FolderOption = FOLDER
 
 
-@with_flags(*RUN_OPTIONS, "wish")
+@with_flags(*RUN_OPTIONS, "wish", "data")
 @grouped
 def deploy(
     record: RecordOptions,
@@ -57,9 +57,11 @@ def deploy(
 ) -> None:
     """Deploy a federation: fix its terms, fund its pool, publish its genesis model, write down where it is.
 
-    The terms follow from the same options as those of `bcfl run`. The record is DIR/NETWORK/NAME.json.
+    The terms follow from the same options as those of `bcfl run`. No data is read: layout and terms come from
+    the task, and --max-samples says how many training samples a device may claim. The record is
+    DIR/NETWORK/NAME.json.
     """
-    from bcfl.federation.genesis import deploy_genesis
+    from bcfl.federation.genesis import deploy_genesis, require_max_samples
     from bcfl.federation.views.committee import deployment_committee
     from bcfl.ledger.deployment import networks, records
     from bcfl.ledger.deployment.addresses import read_addresses
@@ -67,6 +69,7 @@ def deploy(
     from bcfl.storage import open_store
 
     config = Config.load(flags, pairs or (), toml)
+    require_max_samples(config)
     network = networks.resolve(record.network)
     records.free_place(record.folder, network, record.name)
     devices = [] if register_file is None else read_addresses(register_file)

@@ -51,11 +51,14 @@ class LearningOptions:
     task: Annotated[str | None, optional("--task", "NAME", "The learning task; else as it was deployed.")] = (
         None
     )
-    data: Annotated[Path | None, optional("--data", "DIR", "The folder of the task's data set.")] = None
+    data: Annotated[
+        Path | None,
+        optional("--data", "DIR", "The folder of this party's own data, which the task's `load` gets."),
+    ] = None
     part: Annotated[
         str | None,
         optional(
-            "--share", "I/N", "Hold one share of the data set: 1/8 is the first of eight; else all of it."
+            "--share", "I/N", "Where all have the same data: hold the I-th of N shares, not all of them."
         ),
     ] = None
     pairs: Annotated[
@@ -155,11 +158,11 @@ class PartyOptions:
         LogFormat.PLAIN
     )
 
-    def of_node(self) -> NodeOptions:
+    def of_node(self, *, caps_samples: bool = False) -> NodeOptions:
         """Return the options of a node."""
         from bcfl.federation.node import NodeOptions
 
-        return NodeOptions(self.journal, self.poll, self.keep, self.claim_every)
+        return NodeOptions(self.journal, self.poll, self.keep, self.claim_every, caps_samples)
 
     def begin(self) -> None:
         """Log to stderr from now on; SIGUSR1 has it written there at which line the party stands."""
@@ -186,10 +189,19 @@ def device(
     learning: LearningOptions,
     inbox: InboxOptions,
     party: PartyOptions,
+    caps_samples: Annotated[
+        bool,
+        typer.Option(
+            "--cap-samples",
+            metavar="",
+            help="With more samples than a device may claim: train on all, and claim the most.",
+        ),
+    ] = False,
 ) -> None:
     """Train on your own data, round after round, until Ctrl-C or SIGTERM.
 
-    In a federation of mode full the device is a miner too: --listen, --endpoint and --stake are for that.
+    All training samples in the folder --data are this device's own. In a federation of mode full the device
+    is a miner too: --listen, --endpoint and --stake are for that.
     """
     from bcfl.federation.learners import checks_of, create_learner, layout_of, learning_config, task_of
     from bcfl.federation.node import Node
@@ -199,11 +211,12 @@ def device(
     with federation.connect() as client:
         account = signer.unlock(client.network)
         config = learning_config(client, flags)
-        store = stores.open(search=client.search_seconds)
+        store, options = stores.open(search=client.search_seconds), party.of_node(caps_samples=caps_samples)
         task = task_of(config, client, store)
         learner = create_learner(config, "device", learning.share, task=task)
-        node = Node(client, account, layout_of(task), store, party.of_node())
-        trains = f"{learner.samples:,} samples"
+        node = Node(client, account, layout_of(task), store, options)
+        learner.keep(node.journal)
+        trains = _describe(learner.samples, client.ledger.terms.max_samples)
         if not client.is_full:
             inbox.refuse(client)
             daemon = node.device(learner)
@@ -234,7 +247,10 @@ def miner(
         ),
     ] = None,
 ) -> None:
-    """Verify, vote, lead and attest, with an inbox for devices, until Ctrl-C or SIGTERM."""
+    """Verify, vote, lead and attest, with an inbox for devices, until Ctrl-C or SIGTERM.
+
+    A miner judges updates by all test samples in the folder --data.
+    """
     from bcfl.federation.learners import checks_of, create_learner, layout_of, learning_config, task_of
     from bcfl.federation.node import Node
 
@@ -304,6 +320,12 @@ def _announce(client: FederationClient, account: Account, role: str, text: str) 
     """Log who takes part in what: the first line of the log."""
     party = f"{role} {account.address} of {client.name} on {client.network.name} ({client.address})"
     log.info("%s: %s", party, text, extra={"account": account.address})
+
+
+def _describe(samples: int, most: int) -> str:
+    """Return how many samples a device trains on, and how many it claims where these are fewer."""
+    claim = f", claims {most:,} of them" if samples > most else ""
+    return plural(samples, "sample") + claim
 
 
 def _end(daemon: Daemon, number: int) -> None:

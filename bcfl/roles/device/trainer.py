@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from bcfl.errors import own_code
 from bcfl.ports import Learner, Ledger, TrainingResult
 from bcfl.protocol import fixedpoint
 from bcfl.protocol.accounts import Account
@@ -80,7 +81,8 @@ class Trainer:
         """Train from the last block's model and write the update to the journal; nobody else sees it yet."""
         terms, parent = snapshot.terms, snapshot.history.model_before(snapshot.round)
         model = self.archive.values(parent, snapshot.history)
-        result = self.learner.train(model, snapshot.round)
+        with own_code("training failed"):
+            result = self.learner.train(model, snapshot.round)
         delta = self._clip(snapshot, result.vector.astype(np.float64) - model)
         lanes, residual = fixedpoint.encode_update(
             delta, None, terms.lane_bits, terms.scale_bits, terms.shift

@@ -7,7 +7,7 @@ from contextlib import suppress
 
 import numpy as np
 
-from bcfl.errors import ConfigError, Corrupt, Oversized, PayloadError, Unavailable
+from bcfl.errors import ConfigError, Corrupt, Oversized, PayloadError, Unavailable, own_code
 from bcfl.ports import Learner, Ledger, Matrix, Vector
 from bcfl.protocol.fixedpoint import Lanes
 from bcfl.protocol.limits import BASIS_POINTS
@@ -38,7 +38,7 @@ class Verifier:
         """Return one verdict for each submission, in their order.
 
         Raises StoreError while the miner's own store is away: then it cannot judge anybody, and has to ask
-        again.
+        again. Raises ConfigError when its own learner fails.
         """
         submissions = current.submissions
         reasons, updates = self._read(submissions)
@@ -99,7 +99,7 @@ class Verifier:
         )
         reference = Reference(
             lambda: self._own_delta(model, current.number),
-            lambda delta: self.learner.gradients((model + delta).astype(np.float32), quality.PARTS),
+            lambda delta: self._gradients((model + delta).astype(np.float32), quality.PARTS),
         )
         result = pipeline.judge(inputs, reference, self.checks)
         for reason, scores in sorted(result.scores, key=lambda pair: pair[0]):
@@ -108,10 +108,14 @@ class Verifier:
     def _own_delta(self, model: Vector, number: int) -> Vector:
         """Return where the miner's own training leads, (parameters,); where it cannot train, its descent."""
         if self.learner.samples:
-            with suppress(ConfigError):
+            with suppress(ConfigError), own_code("training failed"):
                 return (self.learner.train(model, number).vector - model).astype(np.float32)
-        gradients = self.learner.gradients(model, 1)
+        gradients = self._gradients(model, 1)
         return -gradients[0] if len(gradients) else np.zeros_like(model)
+
+    def _gradients(self, model: Vector, parts: int) -> Matrix:
+        with own_code("judging failed"):
+            return self.learner.gradients(model, parts)
 
     def _last_delta(self, history: History, number: int) -> Vector | None:
         """Return what the last round added to the model, (parameters,); None if it cannot be had."""

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
 
-from bcfl.errors import Corrupt, Oversized, PayloadError, StoreError, Unavailable
+from bcfl.errors import ConfigError, Corrupt, Oversized, PayloadError, StoreError, Unavailable
 from bcfl.ports import ContractCall
 from bcfl.protocol import verification
 from bcfl.protocol.hashing import keccak
@@ -16,6 +17,7 @@ from bcfl.roles.miner.context import MinerContext, batcher_of
 from bcfl.roles.miner.verifier import Verifier
 
 RECORD = "vote.json"
+log = logging.getLogger(__name__)
 Wishes = Callable[[int], Engine | None]  # the engine wished for after a round
 
 
@@ -30,19 +32,29 @@ class Voting:
 
     def __init__(self, context: MinerContext, verifier: Verifier, wishes: Wishes = no_wish) -> None:
         self.context, self.inbox, self.verifier, self.wishes = context, context.inbox, verifier, wishes
+        self._idle_round: int | None = None  # in which judging failed
 
     def vote(self, snapshot: RoundSnapshot) -> str | None:
         """Verify every update, write the verdicts to the journal, commit to them.
 
-        Raises StoreError while the miner's own store is to blame that it cannot judge.
+        A miner whose own learner fails does not vote in that round. Raises StoreError while the miner's own
+        store is to blame that it cannot judge.
         """
         electors = [member.account for member in snapshot.history.electors()]
         if self.context.address in snapshot.current.vote_commits or self.context.address not in electors:
             return None
+        if self._idle_round == snapshot.round:
+            return None
         opening = self._recorded_vote(snapshot)
         if opening is None:
             self.verifier.archive.collect(snapshot.current.submissions)
-            verdicts = self._judge(snapshot)
+            try:
+                verdicts = self._judge(snapshot)
+            except ConfigError as error:
+                self._idle_round = snapshot.round
+                address = self.context.address
+                log.warning("miner %s does not vote in round %d: %s", address, snapshot.round, error)
+                return "sits out the vote"
             self.verifier.archive.clear_unavailable()
             findings.write(self.context.journal, snapshot.round, self.verifier.findings)
             opening = self._record(snapshot, verdicts, self.wishes(snapshot.round))

@@ -37,12 +37,17 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """A folder whose bcfl.toml names a served chain, on which the wine federation is deployed."""
     folder = tmp_path_factory.mktemp("examples")
     accounts = derive(MNEMONIC, 0, 2 + DEVICES)
-    options: dict[str, Any] = {"partition": "iid", "grace": 1, "check_quality": False, **LONG_PHASES}
+    options: dict[str, Any] = {
+        "partition": "iid",
+        "grace": 1,
+        "check_quality": False,
+        **LONG_PHASES,
+    }
     with pytest.MonkeyPatch.context() as patch, serve(None, [a.address for a in accounts], port=0) as server:
         patch.chdir(ROOT)
         (folder / "bcfl.toml").write_text(NETWORK.format(url=server.url))
         network = networks.resolve("local", folder / "bcfl.toml")
-        config = Config(task="examples.device:task", devices=DEVICES, miners=1, **options)
+        config = Config(task="examples.device:task", devices=DEVICES, miners=1, max_samples=142, **options)
         chain = networks.connect(network)
         contract, _ = deploy_genesis(
             config, chain, accounts[0], network, open_store(str(folder / "store")), "federation",

@@ -123,8 +123,17 @@ def deploy(folder: Path, run: Callable[..., None]) -> None:
     """Deploy the federation; with the engine `stake` all three miners are needed."""
     accounts = [f"{account}\n" for account in addresses(1 + MINERS, DEVICES)]
     (folder / "devices.txt").write_text("".join(accounts))
-    options = ["--devices", DEVICES, "--miners", MINERS, "--engine", "stake", "--grace", 1]
-    options += ["--partition", "iid", *LONG_PHASE_OPTIONS]
+    options = [
+        "--devices",
+        DEVICES,
+        "--miners",
+        MINERS,
+        "--engine",
+        "stake",
+        "--grace",
+        1,
+    ]
+    options += ["--max-samples", 1500, "--partition", "iid", *LONG_PHASE_OPTIONS]
     options += ["--propose-seconds", "10", "--challenge-seconds", "20"]  # within them all three attest
     run("deploy", *options, "--register", "devices.txt")
 

@@ -22,7 +22,8 @@ from .conftest import Bcfl
 
 ROOT = Path(__file__).parents[3]
 MNEMONIC = "test test test test test test test test test test test junk"
-SMALL = ["--devices", 3, "--miners", 2, "--pool", "2 ether"]
+SAID = ["--max-samples", "700"]
+SMALL = [*SAID, "--devices", 3, "--miners", 2, "--pool", "2 ether"]
 
 
 @pytest.fixture(scope="module")
@@ -134,15 +135,23 @@ def test_too_many_devices(bcfl: Bcfl, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        (["deploy", "--network", "locl"], "did you mean local?"),
-        (["deploy", "--network", "sepolia"], "network sepolia is chain 11155111, and http://127.0.0.1"),
-        (["deploy"], "nobody signs on network rpc"),
-        (["deploy", "--network", "local", "--pool", "3000000 ether"], "needs 3,000,000."),
-        (["deploy", "--network", "local", "--account", "7", "--pool", "0"], "has 0 ether and needs 0."),
-        (["deploy", "--network", "local", "--name", "../x"], "cannot name a deployment"),
-        (["deploy", "--network", "local", "--store", "http://x"], "is no store"),
-        (["deploy", "--network", "local", "--register", "absent"], "absent cannot be read"),
+        (["deploy", *SAID, "--network", "locl"], "did you mean local?"),
+        (
+            ["deploy", *SAID, "--network", "sepolia"],
+            "network sepolia is chain 11155111, and http://127.0.0.1",
+        ),
+        (["deploy", *SAID], "nobody signs on network rpc"),
+        (["deploy", *SAID, "--network", "local", "--pool", "3000000 ether"], "needs 3,000,000."),
+        (
+            ["deploy", *SAID, "--network", "local", "--account", "7", "--pool", "0"],
+            "has 0 ether and needs 0.",
+        ),
+        (["deploy", *SAID, "--network", "local", "--name", "../x"], "cannot name a deployment"),
+        (["deploy", *SAID, "--network", "local", "--store", "http://x"], "is no store"),
+        (["deploy", *SAID, "--network", "local", "--register", "absent"], "absent cannot be read"),
         (["deploy", "--network", "local", "--devices", "0"], "devices=0"),
+        (["deploy", "--network", "local"], "max_samples is not set, and no data is read here: say with"),
+        (["deploy", *SAID, "--network", "local", "--data", "x"], "No such option: --data"),
         (["deploy", "--network", "local", "--runs", "x"], "No such option"),
         (["verify-contract", "absent", "--network", "local"], "absent is not deployed on local"),
         (["verify-contract", "0x12", "--network", "local"], "is not an address"),
@@ -163,7 +172,7 @@ def test_nobody_answers(bcfl: Bcfl, monkeypatch: pytest.MonkeyPatch) -> None:
 def test_script_does_the_same(
     tmp_path: Path, bcfl: Bcfl, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    options = ["devices=3", "miners=2", "pool=1 ether"]
+    options = ["devices=3", "miners=2", "pool=1 ether", "max_samples=700"]
     monkeypatch.setattr("sys.argv", ["deploy.py", "--network", "local", "--name", "scripted", *options])
     runpy.run_path(str(ROOT / "examples" / "deploy.py"), run_name="__main__")
     record = json.loads((tmp_path / "deployments" / "local" / "scripted.json").read_text())

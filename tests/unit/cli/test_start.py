@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -16,7 +17,26 @@ from bcfl.ledger.devnet.server import ChainServer, serve
 from .conftest import Bcfl
 
 MNEMONIC = "test test test test test test test test test test test junk"
-SMALL = ["--task", "breast-cancer", "--devices", 2, "--miners", 1, "--pool", "1 ether"]
+SMALL = ["--task", "breast-cancer", "--max-samples", 200, "--devices", 2, "--miners", 1, "--pool", "1 ether"]
+TASKS = """
+from dataclasses import replace
+import numpy as np
+from bcfl.learning import BUILT_IN, Dataset, Samples
+
+cancer = BUILT_IN["breast-cancer"]
+whole = cancer.dataset()
+none = whole.test.take(np.arange(0))
+
+def column(folder):
+    raise KeyError("column")
+
+broken = replace(cancer, load=column)
+untrained = replace(cancer, load=lambda folder: Dataset(none, whole.test))
+untested = replace(cancer, load=lambda folder: Dataset(whole.train))
+labels = np.array([1, 2], dtype=np.int64)
+from_one = replace(cancer, load=lambda folder: Dataset(none, Samples(whole.test.features[:2], labels)))
+lossless = replace(cancer, loss=lambda outputs, labels: 1 / 0, shape=(), classes=0)
+"""
 NETWORKS = """
 [networks.local]
 rpc = "{url}"
@@ -51,6 +71,8 @@ def place(bcfl: Bcfl, tmp_path: Path, server: ChainServer, monkeypatch: pytest.M
     (tmp_path / "password").write_text("open sesame")
     (tmp_path / "wrong").write_text("close sesame")
     keystore.save(tmp_path / "keys", b"\x01" * 32, "open sesame", keystore.LIGHT)
+    (tmp_path / "owner.py").write_text(TASKS)
+    monkeypatch.delitem(sys.modules, "owner", raising=False)
     assert bcfl("deploy", "--network", "local", *SMALL, "--json").code == 0
     return tmp_path
 
@@ -69,6 +91,7 @@ def test_refusals(bcfl: Bcfl, place: Path, busy_port: int) -> None:
     by_key = ["--account", poor, "--keystore", "keys", "--password-file"]
     local, busy = ["--network", "local"], f"127.0.0.1:{busy_port}"
     (place / "file").write_text("")
+    share = ["--account", 2, "--share", "1/8"]
     cases: list[tuple[list[object], str]] = [
         (["device", "--network", "down", "--account", 2], "is the node running and the URL right?"),
         (["miner", "--network", "down", "--account", 1], "is the node running and the URL right?"),
@@ -78,11 +101,19 @@ def test_refusals(bcfl: Bcfl, place: Path, busy_port: int) -> None:
         (["device", *local, "--deployment", "0x" + "11" * 20, "--account", 2], "0x1111"),
         (["device", *local, *by_key, "wrong"], "not the password"),
         (["device", *local, *by_key, "absent"], "absent cannot be read"),
-        (["device", *local, "--account", 2, "--task", "digits"], "another layout"),
-        (["device", *local, "--account", 2, "--store", "/dev/null/x"], "cannot be made"),
-        (["device", *local, "--account", 2, "--store", "ipfs:nonsense"], "no address of an IPFS daemon"),
-        (["device", *local, "--account", 2, "--gateway", "nonsense"], "no URL of a gateway"),
-        (["device", *local, "--account", 2, "--journal", "file"], "cannot be written"),
+        (["device", *local, *share, "--task", "digits"], "another layout"),
+        (["device", *local, "--account", 2], "456 training samples are more than the 200 that a device of"),
+        (["device", *local, "--account", 2], "--cap-samples trains on all of them and claims 200"),
+        (["device", *local, "--account", 2, "--task", "owner:broken"], "without --data: KeyError: 'column'"),
+        (["device", *local, *share, "--store", "/dev/null/x"], "cannot be made"),
+        (["device", *local, *share, "--store", "ipfs:nonsense"], "no address of an IPFS daemon"),
+        (["device", *local, *share, "--gateway", "nonsense"], "no URL of a gateway"),
+        (["device", *local, *share, "--journal", "file"], "cannot be written"),
+        (["device", *local, "--account", 2, "--task", "owner:untrained"], "returned no training samples"),
+        (["miner", *local, "--account", 1, "--task", "owner:untested"], "load returned no test samples"),
+        (["miner", *local, "--account", 1, "--task", "owner:from_one"], "sample 1 (label 2): IndexError"),
+        (["device", *local, "--account", 2, "--task", "owner:lossless"], "ZeroDivisionError: division by"),
+        (["device", *local, "--account", 2, "--data", "x"], "takes no --data: leave it out"),
         (["miner", *local, "--account", 1], "join with --stake, at least"),
         (["miner", *local, *by_key, "password", "--stake", "1 ether"], "insufficient funds"),
         (["miner", *local, "--account", 1, "--journal", "j", "--listen", busy], "is taken"),

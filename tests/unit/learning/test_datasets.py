@@ -239,8 +239,19 @@ def test_a_data_set_needs_samples_of_one_shape() -> None:
     other = Samples(np.zeros((2, 4), np.float32), np.zeros(2, np.int64))
     with pytest.raises(DataError, match="the same shape"):
         Dataset(some, other)
+    none = some.take(np.arange(0))
+    assert len(Dataset(some).test) == len(Dataset(none, other).train) == 0
     with pytest.raises(DataError, match="needs samples"):
-        Dataset(some, some.take(np.arange(0)))
+        Dataset(none)
+
+
+def test_a_sample_that_cannot_be_used_is_named() -> None:
+    features, labels = np.zeros((5, 3), np.float32), np.zeros(5, np.int64)
+    features[3, 1], labels[4] = np.nan, -2
+    with pytest.raises(DataError, match="finite float32 numbers, and sample 3 has others"):
+        Samples(features, np.abs(labels))
+    with pytest.raises(DataError, match="must not be negative, and sample 4 has -2"):
+        Samples(np.nan_to_num(features), labels)
 
 
 def test_samples_do_not_print_private_data() -> None:

@@ -13,7 +13,8 @@ from torch import Tensor, nn
 from bcfl.errors import ConfigError
 from bcfl.learning import Dataset, Samples, Task
 from bcfl.learning.metrics import BUILT_IN, Mean, chosen, shown
-from bcfl.learning.training import TorchLearner, check_fit, initial_model
+from bcfl.learning.misfits import check_fit
+from bcfl.learning.training import TorchLearner, initial_model
 from bcfl.ports import Evaluation
 
 DRAWS = np.random.default_rng(0)

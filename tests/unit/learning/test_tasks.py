@@ -155,13 +155,22 @@ def test_loading_passes_the_folder_on(tmp_path: Path) -> None:
     assert folders == [tmp_path]
 
 
-def test_loading_that_fails_is_one_line() -> None:
+def test_loading_that_fails_is_one_line_that_names_the_folder(tmp_path: Path) -> None:
     def broken(_folder: Path | None) -> Dataset:
         raise KeyError("column\nmissing")
 
-    with pytest.raises(DataError, match="task mine: its data cannot be loaded: KeyError"):
+    def ends(_folder: Path | None) -> Dataset:
+        raise SystemExit(3)
+
+    with pytest.raises(DataError, match="task mine: its data cannot be loaded without --data: KeyError"):
         a_task(broken).dataset()
+    with pytest.raises(DataError, match=f"its data cannot be loaded from {tmp_path}: KeyError"):
+        a_task(broken).dataset(tmp_path)
+    with pytest.raises(DataError, match=f"its data cannot be loaded, there is no {tmp_path / 'x'}: KeyError"):
+        a_task(broken).dataset(tmp_path / "x")
+    with pytest.raises(DataError, match="SystemExit: 3"):
+        a_task(ends).dataset()
     with pytest.raises(DataError, match="load must return a Dataset, or two torch data sets, not NoneType"):
         a_task(lambda _folder: None).dataset()
-    with pytest.raises(DataError, match=r"^labels must be a numpy array"):
+    with pytest.raises(DataError, match="loaded without --data: labels must be a numpy array"):
         a_task(lambda _folder: Samples(np.eye(2, dtype=np.float32), [0, 1])).dataset()  # type: ignore[arg-type]

@@ -7,20 +7,23 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
 
-from bcfl.errors import ConfigError
+from bcfl.errors import ConfigError, DataError
 from bcfl.learning import BUILT_IN, Dataset, Samples, Task, split
+from bcfl.learning.datasets import NO_SAMPLES
 from bcfl.learning.flat import FlatModule
+from bcfl.learning.misfits import check_fit, check_model
 from bcfl.learning.tasks import cross_entropy
 from bcfl.learning.training import (
     TorchLearner,
-    check_fit,
     device_learner,
     initial_model,
     judge,
@@ -272,16 +275,16 @@ def test_every_built_in_model_fits_its_data() -> None:
     [
         (
             task_of(lambda: nn.Linear(FEATURES + 1, CLASSES)),
-            "model, loss and data do not fit: RuntimeError: mat1",
+            r"do not fit: training sample 0 \(label 2\): RuntimeError: mat1",
         ),
-        (task_of(lambda: nn.Linear(FEATURES, 1)), "model, loss and data do not fit: IndexError"),
-        (task_of(loss=lambda outputs, _labels: outputs), "do not fit: (ValueError|RuntimeError): "),
+        (task_of(lambda: nn.Linear(FEATURES, 1)), "model, loss and data do not fit: .*: IndexError"),
+        (task_of(loss=lambda outputs, _labels: outputs), "do not fit: .*: (ValueError|RuntimeError): "),
         (task_of(lambda: 3), "build must return a torch module, not int"),  # type: ignore[arg-type,return-value]
         (task_of(lambda: nn.Linear(1 // 0, 1)), "its model cannot be built: ZeroDivisionError"),
         (task_of(nn.ReLU), "nothing to train"),
         (
             task_of(lambda: nn.Linear(FEATURES, CLASSES - 1)),
-            "do not fit: IndexError: Target 2 is out of bounds",
+            "do not fit: .*: IndexError: Target 2 is out of bounds",
         ),
         (task_of(lambda: LAYER), "build must return a new module each time"),
         (task_of(lambda: nn.Sequential(LAYER)), "build must return a new module each time"),
@@ -291,6 +294,78 @@ def test_a_task_that_does_not_fit_is_one_line(task: Task, message: str) -> None:
     with pytest.raises(ConfigError, match=message) as error:
         check_fit(task, task.dataset())
     assert "\n" not in str(error.value)
+
+
+def check_data(train: Samples, test: Samples = NO_SAMPLES, **options: Any) -> str:
+    """Return the one line with which data are refused."""
+    task = replace(task_of(), **options)
+    with pytest.raises(ConfigError) as error:
+        check_fit(task, Dataset(train, test))
+    assert "\n" not in str(error.value)
+    return str(error.value)
+
+
+def test_the_sample_that_does_not_fit_is_found_among_all() -> None:
+    good, bad = samples_of(2_500), samples_of(2_500)
+    bad.labels[2_222] = 7
+    place = "training sample 2222 (label 7): IndexError: Target 7 is out of bounds"
+    assert place in check_data(bad)
+    assert place.replace("training", "test") in check_data(good, bad)
+    check_fit(task_of(), Dataset(good, good))
+
+
+def test_labels_that_count_from_one_are_told_so() -> None:
+    data = samples_of(60)
+    assert check_data(Samples(data.features, data.labels + 1)).endswith(
+        "labels count from 0, and these begin at 1"
+    )
+    assert "begin at" not in check_data(data, build=lambda: nn.Linear(FEATURES + 1, CLASSES))
+
+
+def test_batches_too_small_for_the_model_are_found() -> None:
+    alone = "training on 1 samples failed: ValueError: Expected more than 1 value per channel"
+    assert alone in check_data(samples_of(1), build=restless)
+    assert alone in check_data(samples_of(9), build=restless, batch_size=1)
+    check_fit(task_of(restless), Dataset(samples_of(9)))  # batches of four and of five, not of one
+
+
+def test_a_loss_that_spreads_its_target_is_found() -> None:
+    def squares(outputs: Tensor, labels: Tensor) -> Tensor:
+        return nn.functional.mse_loss(outputs, labels.float())
+
+    assert "UserWarning: Using a target size" in check_data(
+        samples_of(9), build=lambda: nn.Linear(FEATURES, 1), loss=squares
+    )
+
+
+def test_a_model_is_checked_without_data_where_the_task_tells_its_shape() -> None:
+    def squares(outputs: Tensor, labels: Tensor) -> Tensor:
+        return nn.functional.mse_loss(outputs, labels.float())
+
+    task = replace(task_of(), shape=(FEATURES,), classes=CLASSES + 1)
+    with pytest.raises(ConfigError, match=r"blank sample 3 \(label 3\): IndexError"):
+        check_model(task)
+    check_model(replace(task, classes=CLASSES))
+    check_model(replace(task_of(), loss=squares))
+
+
+def test_own_code_that_fails_is_one_line_wherever_it_is_called() -> None:
+    def failing(_outputs: Tensor, _labels: Tensor) -> Tensor:
+        raise DataError("no loss\ntoday")
+
+    learner = TorchLearner(task_of(loss=failing), samples_of(9), samples_of(5), 0)
+    model = initial_model(task_of(), 0)
+    calls: list[tuple[Callable[[], object], str]] = [
+        (lambda: learner.train(model, 1), "training on 9 samples failed: no loss"),
+        (lambda: learner.evaluate(model), "evaluating on 5 samples failed: no loss"),
+        (lambda: learner.gradients(model, 2), "evaluating on 5 samples failed: no loss"),
+        (lambda: layout(task_of(lambda: sys.exit("enough"))), "cannot be built: SystemExit: enough"),
+        (lambda: layout(task_of(lambda: nn.LazyLinear(2))), "lazy layers"),
+    ]
+    for call, words in calls:
+        with pytest.raises(ConfigError, match=words) as error:
+            call()
+        assert "\n" not in str(error.value)
 
 
 def test_divergence_is_one_line_that_says_what_to_do() -> None:

@@ -1,0 +1,86 @@
+"""Evaluate the global models of a federation on a party's own data: `bcfl evaluate`.
+
+    with open_deployment("federation", network="local") as query:
+        data = own_data(query, {"data": Path("/data/site-3")})
+        print(evaluate(query, data, 5)["loss"])
+
+The models are read from the store and verified. Nothing is written, and nobody hears of the outcome.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from bcfl.errors import ConfigError, DataError
+from bcfl.federation.genesis import set_up_task
+from bcfl.federation.layouts import recorded_task
+from bcfl.protocol.fixedpoint import decode
+
+if TYPE_CHECKING:
+    from bcfl.federation.query import Number, Query
+    from bcfl.learning.training import TorchLearner
+    from bcfl.ports import Evaluation
+    from bcfl.protocol.types import Layout
+
+Figures = dict[str, float | None]  # by name; None: no finite number
+
+
+@dataclass(frozen=True)
+class OwnData:
+    """The part of a party's data that models are evaluated on."""
+
+    task: str
+    part: str  # test or training
+    samples: int
+    learner: TorchLearner
+    layout: Layout
+
+
+def own_data(query: Query, flags: Mapping[str, Any], *, training: bool = False) -> OwnData:
+    """Return the test data of the folder that `flags` name, or its training data.
+
+    `flags` are options of learning, in place of those of the run or the deployment. Raises ConfigError or
+    DataError where there are none, or where they do not fit the task.
+    """
+    from bcfl.learning import Dataset
+    from bcfl.learning.datasets import NO_SAMPLES
+    from bcfl.learning.misfits import check_fit
+    from bcfl.learning.training import FIXED_SEED, TorchLearner, layout
+
+    config = query.learning_config(flags)
+    models = [block.cid for block in query.history.blocks]
+    task = recorded_task(set_up_task(config), query.store, query.terms, models)
+    dataset = task.dataset(config.data)
+    samples = dataset.train if training else dataset.test
+    if not len(samples):
+        other = "leave --train out" if training else "--train takes the training samples"
+        raise DataError(f"task {task.name}: load returned no samples of that part: {other}")
+    check_fit(task, Dataset(NO_SAMPLES, samples))
+    own = dataset.train if task.shared is not None and len(dataset.train) else None  # for what is not shared
+    learner = TorchLearner(task, own, samples, FIXED_SEED)
+    return OwnData(task.name, "training" if training else "test", len(samples), learner, layout(task))
+
+
+def evaluate(query: Query, data: OwnData, number: Number = None) -> dict[str, Any]:
+    """Return how the model in force after a round does on own data; 0 is the genesis, None the latest.
+
+    Raises ConfigError for a round that has not ended and for another model than the task's, StoreError for
+    a model that the store lacks.
+    """
+    after, block = query.find_model(number)
+    layout, lanes = query.read_model(block)
+    if layout != data.layout:
+        raise ConfigError(
+            f"task {data.task} has another model than this federation: name its own with --task"
+        )
+    evaluation = data.learner.evaluate(decode(lanes, query.terms.scale_bits))
+    return {"round": after, "block_round": block.round, "root": block.root, **figures(evaluation)}
+
+
+def figures(evaluation: Evaluation) -> Figures:
+    """Return the figures of an evaluation in the order in which they are shown."""
+    loss = evaluation.loss if math.isfinite(evaluation.loss) else None
+    return {**evaluation.metrics, "loss": loss}
