@@ -36,6 +36,7 @@ FEW_STEPS = 128  # of a lane; the square root of its range where that is less
 NOISE = 2.0**-10  # of the largest change of all trained tensors
 STATISTICS = 0.25  # of the trained tensors' length is that of all others together
 TRIAL_SAMPLES, TRIAL_STEPS = 512, 128  # at most
+MOST_GROWTH = 4.0  # of changes, from a trial to a whole training
 TRIAL_WORK = 2**31  # parameters times samples: fewer steps of large models, 8 at least
 
 
@@ -168,8 +169,8 @@ def _floor_log2(ratio: float) -> int:
 def _try(task: Task, model: Vector, share: Samples | None) -> tuple[Vector, float] | None:
     """Return the vector after a trial, (parameters,), and how much more a whole training may change.
 
-    Changes are taken to grow with the root of the steps. None where there are no samples, or training fails:
-    who trains in earnest says why.
+    Changes are taken to grow with the root of the steps, up to 4 times. None where there are no samples, or
+    training fails: who trains in earnest says why.
     """
     if share is None or not len(share):
         return None
@@ -179,12 +180,17 @@ def _try(task: Task, model: Vector, share: Samples | None) -> tuple[Vector, floa
     sample = share.take(np.linspace(0, len(share) - 1, count).astype(np.int64))
     epoch = math.ceil(count / size)
     epochs = min(task.epochs, max(1, limit // epoch))
+    steps = None if task.steps is None else min(task.steps, max(1, limit // task.accumulate))
+    if task.steps is None or steps is None:
+        times = task.epochs * math.ceil(len(share) / size) / (epochs * epoch)
+    else:
+        times = task.steps / steps
     try:
-        learner = TorchLearner(replace(task, epochs=epochs, exponents=None), sample, None, seed=0)
-        vector = learner.train(model, 0).vector
+        trial = replace(task, epochs=epochs, steps=steps, exponents=None)
+        vector = TorchLearner(trial, sample, None, seed=0).train(model, 0).vector
     except ConfigError:
         return None
-    return vector, math.sqrt(max(1.0, task.epochs * math.ceil(len(share) / size) / (epochs * epoch)))
+    return vector, min(MOST_GROWTH, math.sqrt(max(1.0, times)))
 
 
 def _usual(changes: npt.NDArray[np.floating]) -> float:

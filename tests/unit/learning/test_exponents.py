@@ -11,7 +11,7 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from torch import nn
+from torch import Tensor, nn
 
 from bcfl.config import Config
 from bcfl.errors import ConfigError
@@ -22,6 +22,7 @@ from bcfl.learning.exponents import (
     FEW_STEPS,
     NOISE,
     STATISTICS,
+    TRIAL_STEPS,
     Extent,
     Numbers,
     choose,
@@ -29,6 +30,7 @@ from bcfl.learning.exponents import (
     with_exponents,
 )
 from bcfl.learning.flat import FlatModule
+from bcfl.learning.tasks import cross_entropy
 from bcfl.learning.training import TorchLearner, initial_model, layout, state_of
 from bcfl.protocol.fixedpoint import encode, encode_update
 
@@ -163,6 +165,22 @@ def test_without_data_or_with_a_trial_that_fails_the_values_decide() -> None:
     assert with_exponents(task_of(large), NUMBERS, 0).exponents == expected
     one = samples_of(count=1)  # of which BatchNorm cannot make statistics
     assert with_exponents(task_of(large), NUMBERS, 0, one).exponents == expected
+
+
+@pytest.mark.parametrize("options", [{"epochs": 100}, {"steps": 5000}, {"steps": 500, "accumulate": 4}])
+def test_a_trial_is_short_and_changes_are_larger_in_a_whole_training(options: dict[str, int]) -> None:
+    batches = []
+
+    def loss(outputs: Tensor, labels: Tensor) -> Tensor:
+        batches.append(len(labels))
+        return cross_entropy(outputs, labels)
+
+    task = task_of(loss=loss, **options)
+    extent = measure(task, 0, samples_of(count=5000))["weight"]
+    assert len(batches) <= TRIAL_STEPS + 4 * task.accumulate  # the steps that warm up count too
+    whole = TorchLearner(task, samples_of(count=500), None, 0).train(initial_model(task, 0), 0).vector
+    assert extent.change is not None
+    assert 0.2 < extent.change / float(np.abs(whole).max()) < 5
 
 
 def test_a_task_that_states_exponents_keeps_them() -> None:
