@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from bcfl.learning import Dataset, Samples, Task
-from bcfl.learning.loops import FitContext
+from bcfl.learning.context import FitContext
 
 CLASSES, SIDE = 10, 8
 LENGTH = 16  # characters of one sample of text

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from torch.optim.lr_scheduler import LRScheduler
     from torch.utils.data import TensorDataset
 
-    from bcfl.learning.loops import FitContext
+    from bcfl.learning.context import FitContext
 
 MODEL_NAMES = ("mlp", "cnn")
 PRECISIONS = ("fp32", "bf16")

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from bcfl.errors import ConfigError, own_code
 from bcfl.learning import loops
+from bcfl.learning.context import FitContext
 from bcfl.learning.datasets import Samples
 from bcfl.learning.flat import FlatModule, layout_of, trained_of
 from bcfl.learning.meter import Meter
@@ -164,7 +165,7 @@ class TorchLearner:
                 loops.train(task, self._flat, *self._train, max_steps)
             else:
                 rate = task.learning_rate
-                context = loops.FitContext(round_, seed, task.epochs, task.batch_size, rate, task.steps)
+                context = FitContext(round_, seed, task.epochs, task.batch_size, rate, task.steps)
                 loops.fit(task, self._flat, *self._train, context)
             return max(1, (time.thread_time_ns() - start) // 1000)
 

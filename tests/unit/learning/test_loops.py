@@ -14,8 +14,9 @@ from torch.nn import functional
 
 from bcfl.errors import ConfigError
 from bcfl.learning import Dataset, Samples, Task
+from bcfl.learning.context import FitContext
 from bcfl.learning.flat import FlatModule
-from bcfl.learning.loops import FitContext, batches_of, steps_of
+from bcfl.learning.loops import batches_of, steps_of
 from bcfl.learning.training import TorchLearner, _mix, initial_model
 from bcfl.ports import Vector
 

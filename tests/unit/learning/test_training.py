@@ -7,9 +7,6 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
-from dataclasses import replace
-from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -17,10 +14,8 @@ import torch
 from torch import Tensor, nn
 
 from bcfl.errors import ConfigError, DataError
-from bcfl.learning import BUILT_IN, Dataset, Samples, Task, split
-from bcfl.learning.datasets import NO_SAMPLES
+from bcfl.learning import BUILT_IN, Samples, Task, split
 from bcfl.learning.flat import FlatModule
-from bcfl.learning.misfits import check_fit, check_model
 from bcfl.learning.tasks import cross_entropy
 from bcfl.learning.training import (
     TorchLearner,
@@ -31,43 +26,7 @@ from bcfl.learning.training import (
     miner_learner,
 )
 from bcfl.ports import Learner
-
-FEATURES, CLASSES = 6, 3
-
-
-def samples_of(count: int, seed: int = 0) -> Samples:
-    rng = np.random.default_rng(seed)
-    labels = rng.integers(0, CLASSES, count)
-    features = rng.normal(size=(count, FEATURES)).astype(np.float32)
-    features[np.arange(count), labels] += 2
-    return Samples(features, labels)
-
-
-def linear() -> nn.Module:
-    return nn.Linear(FEATURES, CLASSES)
-
-
-LAYER = linear()
-
-
-def restless() -> nn.Module:
-    """Everything that makes repeatable training hard, in one model."""
-    return nn.Sequential(
-        nn.Linear(FEATURES, 8),
-        nn.BatchNorm1d(8, momentum=None),
-        nn.ReLU(),
-        nn.Dropout(0.5),
-        nn.Linear(8, CLASSES),
-    )
-
-
-def task_of(
-    build: Callable[[], nn.Module] = linear, loss: Callable[[Tensor, Tensor], Tensor] = cross_entropy
-) -> Task:
-    def load(_folder: Path | None) -> Dataset:
-        return Dataset(samples_of(40), samples_of(20, seed=1))
-
-    return Task("test", "a test", load, build, epochs=2, batch_size=4, learning_rate=0.1, loss=loss)
+from tests.unit.learning.toy import CLASSES, FEATURES, linear, restless, samples_of, task_of
 
 
 def learner_of(task: Task, count: int = 30, seed: int = 3) -> TorchLearner:
@@ -262,91 +221,6 @@ def test_fewer_samples_than_parts_make_fewer_parts() -> None:
 def test_initial_follows_the_seed() -> None:
     assert np.array_equal(initial_model(task_of(), 1), initial_model(task_of(), 1))
     assert not np.array_equal(initial_model(task_of(), 1), initial_model(task_of(), 2))
-
-
-def test_every_built_in_model_fits_its_data() -> None:
-    for name in ("digits", "breast-cancer"):
-        check_fit(BUILT_IN[name], BUILT_IN[name].dataset())
-    check_fit(BUILT_IN["digits"].with_options(model="cnn"), BUILT_IN["digits"].dataset())
-
-
-@pytest.mark.parametrize(
-    ("task", "message"),
-    [
-        (
-            task_of(lambda: nn.Linear(FEATURES + 1, CLASSES)),
-            r"do not fit: training sample 0 \(label 2\): RuntimeError: mat1",
-        ),
-        (task_of(lambda: nn.Linear(FEATURES, 1)), "model, loss and data do not fit: .*: IndexError"),
-        (task_of(loss=lambda outputs, _labels: outputs), "do not fit: .*: (ValueError|RuntimeError): "),
-        (task_of(lambda: 3), "build must return a torch module, not int"),  # type: ignore[arg-type,return-value]
-        (task_of(lambda: nn.Linear(1 // 0, 1)), "its model cannot be built: ZeroDivisionError"),
-        (task_of(nn.ReLU), "nothing to train"),
-        (
-            task_of(lambda: nn.Linear(FEATURES, CLASSES - 1)),
-            "do not fit: .*: IndexError: Target 2 is out of bounds",
-        ),
-        (task_of(lambda: LAYER), "build must return a new module each time"),
-        (task_of(lambda: nn.Sequential(LAYER)), "build must return a new module each time"),
-    ],
-)
-def test_a_task_that_does_not_fit_is_one_line(task: Task, message: str) -> None:
-    with pytest.raises(ConfigError, match=message) as error:
-        check_fit(task, task.dataset())
-    assert "\n" not in str(error.value)
-
-
-def check_data(train: Samples, test: Samples = NO_SAMPLES, **options: Any) -> str:
-    """Return the one line with which data are refused."""
-    task = replace(task_of(), **options)
-    with pytest.raises(ConfigError) as error:
-        check_fit(task, Dataset(train, test))
-    assert "\n" not in str(error.value)
-    return str(error.value)
-
-
-def test_the_sample_that_does_not_fit_is_found_among_all() -> None:
-    good, bad = samples_of(2_500), samples_of(2_500)
-    bad.labels[2_222] = 7
-    place = "training sample 2222 (label 7): IndexError: Target 7 is out of bounds"
-    assert place in check_data(bad)
-    assert place.replace("training", "test") in check_data(good, bad)
-    check_fit(task_of(), Dataset(good, good))
-
-
-def test_labels_that_count_from_one_are_told_so() -> None:
-    data = samples_of(60)
-    assert check_data(Samples(data.features, data.labels + 1)).endswith(
-        "labels count from 0, and these begin at 1"
-    )
-    assert "begin at" not in check_data(data, build=lambda: nn.Linear(FEATURES + 1, CLASSES))
-
-
-def test_batches_too_small_for_the_model_are_found() -> None:
-    alone = "training on 1 samples failed: ValueError: Expected more than 1 value per channel"
-    assert alone in check_data(samples_of(1), build=restless)
-    assert alone in check_data(samples_of(9), build=restless, batch_size=1)
-    check_fit(task_of(restless), Dataset(samples_of(9)))  # batches of four and of five, not of one
-
-
-def test_a_loss_that_spreads_its_target_is_found() -> None:
-    def squares(outputs: Tensor, labels: Tensor) -> Tensor:
-        return nn.functional.mse_loss(outputs, labels.float())
-
-    assert "UserWarning: Using a target size" in check_data(
-        samples_of(9), build=lambda: nn.Linear(FEATURES, 1), loss=squares
-    )
-
-
-def test_a_model_is_checked_without_data_where_the_task_tells_its_shape() -> None:
-    def squares(outputs: Tensor, labels: Tensor) -> Tensor:
-        return nn.functional.mse_loss(outputs, labels.float())
-
-    task = replace(task_of(), shape=(FEATURES,), classes=CLASSES + 1)
-    with pytest.raises(ConfigError, match=r"blank sample 3 \(label 3\): IndexError"):
-        check_model(task)
-    check_model(replace(task, classes=CLASSES))
-    check_model(replace(task_of(), loss=squares))
 
 
 def test_own_code_that_fails_is_one_line_wherever_it_is_called() -> None:
