@@ -55,7 +55,7 @@ def words_of(line: str) -> list[str]:
     """The words of a line without where its output goes; what makes the test short is added."""
     words = shlex.split(re.sub(r" > \S+ 2>&1 &$", "", line))
     if words[:2] == ["bcfl", "deploy"]:
-        words += [*LONG_PHASE_OPTIONS, "--grace", "1"]
+        words += LONG_PHASE_OPTIONS
     if words[:3] == ["bcfl", "start", "device"]:
         words += ["--rounds", str(ROUNDS), "--poll", "0.2"]
     return words
@@ -99,9 +99,9 @@ def test_every_line_of_the_page(
             assert [device.wait(STALL_SECONDS) for device in devices] == [0, 0, 0]
     assert set(codes.values()) == {0}, codes
     with open_deployment(folder=place / "deployments") as query:
-        for number in (1, 2):
-            claims = {item.update.samples for item in query.history.rounds[number].submissions}
-            assert claims == {32, 120, 200}  # four in five of 40 and of 150, and of 379 what one may claim
+        rounds = [round_ for round_ in query.history.rounds.values() if round_.closed is not None]
+        claims = {item.update.samples for round_ in rounds for item in round_.submissions}
+        assert claims == {32, 120, 200}  # four in five of 40 and of 150, and of 379 what one may claim
         assert query.terms.max_samples == 200
     north, south, west = [outputs[line] for line in LINES if line.startswith("bcfl evaluate")]
     assert north.startswith("biopsies: 8 test samples\nround  accuracy")
