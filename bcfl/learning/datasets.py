@@ -49,9 +49,7 @@ def _numbers(name: str, value: object) -> npt.NDArray[Any]:
         floats: npt.NDArray[Any] = value.astype(np.float32, copy=False)
     if not np.isfinite(floats).all():
         is_finite = np.isfinite(floats).reshape(len(floats), -1).all(axis=1)  # (samples,)
-        raise DataError(
-            f"{name} must be finite float32 numbers, and sample {int(is_finite.argmin())} has others"
-        )
+        raise DataError(f"{name} must be finite, and those of sample {int(is_finite.argmin())} are not")
     return floats
 
 

@@ -17,8 +17,6 @@ from bcfl.errors import ConfigError
 if TYPE_CHECKING:
     from torch import Tensor
 
-PERCENT = frozenset({"accuracy", "balanced accuracy"})  # shown as percent
-
 
 @dataclass(frozen=True)
 class Mean:
@@ -138,10 +136,3 @@ def built_in(name: str) -> Metric:
         hint = f"did you mean {close[0]!r}?" if close else f"known: {', '.join(BUILT_IN)}"
         raise ConfigError(f"unknown metric {name!r}: {hint} (for your own: a dict of names and functions)")
     return BUILT_IN[name]
-
-
-def shown(name: str, value: float | None) -> str:
-    """Return a metric as tables show it: a share in percent, another number with four digits, - for none."""
-    if value is None:
-        return "-"
-    return f"{value:.2%}" if name in PERCENT else f"{value:.4g}" if abs(value) >= 10 else f"{value:.4f}"

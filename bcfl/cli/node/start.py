@@ -215,16 +215,17 @@ def device(
         task = task_of(config, client, store)
         learner = create_learner(config, "device", learning.share, task=task)
         node = Node(client, account, layout_of(task), store, options)
-        learner.keep(node.journal)
         trains = _describe(learner.samples, client.ledger.terms.max_samples)
         if not client.is_full:
             inbox.refuse(client)
             daemon = node.device(learner)
+            learner.keep(node.journal)
             _announce(client, account, "device", trains)
             party.run(daemon)
             return
         judge = create_learner(config, "miner", learning.share, task=task)
         with node.peer(learner, judge, inbox.of_miner(checks_of(config))) as daemon:
+            learner.keep(node.journal)
             _announce(client, account, "device and miner", trains)
             party.run(daemon)
 

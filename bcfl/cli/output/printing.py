@@ -14,6 +14,7 @@ from decimal import Decimal
 from typing import Any, Final, TypeVar
 
 GAP: Final = "  "
+PERCENT: Final = frozenset({"accuracy", "balanced accuracy"})  # metrics that are shown as percent
 HEX: Final = re.compile(r"0x([0-9a-fA-F]{4})[0-9a-fA-F]{32,}([0-9a-fA-F]{4})")
 NUMBER: Final = re.compile(r"\b(\d{4})\d{32,}(\d{4})\b")
 CID: Final = re.compile(r"\bb[a-z2-7]{58}\b")
@@ -196,3 +197,10 @@ def _encoded(value: object) -> object:
     if isinstance(value, bytes):
         return "0x" + value.hex()
     raise TypeError(f"{type(value).__name__} is not JSON")
+
+
+def metric_text(name: str, value: float | None) -> str:
+    """Return a metric as tables show it: a share in percent, another number with four digits, - for none."""
+    if value is None:
+        return "-"
+    return f"{value:.2%}" if name in PERCENT else f"{value:.4g}" if abs(value) >= 10 else f"{value:.4f}"

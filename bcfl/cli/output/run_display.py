@@ -9,10 +9,9 @@ from pathlib import Path
 from typing import Final, Self
 
 from bcfl.cli.output.display import Display, SilentDisplay, cut, open_display
-from bcfl.cli.output.printing import Column, aligned, plural, shortened
+from bcfl.cli.output.printing import Column, aligned, metric_text, plural, shortened
 from bcfl.config import Config
 from bcfl.federation.reports import Progress, RoundReport
-from bcfl.learning.metrics import shown
 
 COLUMNS: Final = (
     Column("round", True),
@@ -133,7 +132,7 @@ def round_cells(
     total = len(report.accepted) + len(report.rejected)
     return [
         str(report.round),
-        "" if metric is None else shown(metric, report.metrics.get(metric)),
+        "" if metric is None else metric_text(metric, report.metrics.get(metric)),
         "-" if report.loss is None else f"{report.loss:.4f}",
         f"{len(report.accepted)}/{total}",
         f"{report.gas:,}",

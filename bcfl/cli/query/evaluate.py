@@ -9,10 +9,9 @@ import typer
 
 from bcfl.cli.options import JsonOption, optional
 from bcfl.cli.output.display import open_display
-from bcfl.cli.output.printing import Column, plural, print_json, print_table
+from bcfl.cli.output.printing import Column, metric_text, plural, print_json, print_table
 from bcfl.cli.query.target import QueryTarget
 from bcfl.errors import ConfigError, StoreError
-from bcfl.learning.metrics import shown
 
 
 def evaluate(
@@ -74,7 +73,7 @@ def _print(views: list[dict[str, Any]]) -> None:
 def _text(name: str, value: float | None) -> str | None:
     if value is None:
         return None
-    return shown(name, value)
+    return metric_text(name, value)
 
 
 def _note(view: dict[str, Any]) -> str:

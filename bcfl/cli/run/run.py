@@ -16,12 +16,11 @@ from bcfl.cli.groups import grouped, with_flags
 from bcfl.cli.options import ConfigFileOption, PairsOption, runs_folder
 from bcfl.cli.output.challenges import challenge_content, challenge_fields
 from bcfl.cli.output.committee import committee_fields, warn
-from bcfl.cli.output.printing import plural, print_fields, print_json
+from bcfl.cli.output.printing import metric_text, plural, print_fields, print_json
 from bcfl.cli.output.run_display import RunDisplay, open_run_display, participants
 from bcfl.config import Config
 from bcfl.errors import BcflError, ConfigError, RunError
 from bcfl.federation.runs import FILE, Run, find_run, latest, list_runs, new_path
-from bcfl.learning.metrics import shown
 
 if TYPE_CHECKING:
     from bcfl.federation.reports import Report
@@ -169,7 +168,7 @@ def _print_summary(report: Report, config: Config, path: Path, committee: Commit
 
 def _learned(report: Report) -> list[tuple[str, str]]:
     """Return the metrics of the last model, and its loss where there are none."""
-    metrics = [(name, shown(name, value)) for name, value in report.final_metrics.items()]
+    metrics = [(name, metric_text(name, value)) for name, value in report.final_metrics.items()]
     return metrics or [("loss", "-" if report.final_loss is None else f"{report.final_loss:.4f}")]
 
 

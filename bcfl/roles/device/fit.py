@@ -13,13 +13,16 @@ from functools import reduce
 from math import prod
 from operator import add
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-import numpy as np
-import numpy.typing as npt
-
-from bcfl.protocol.fixedpoint import Lanes
 from bcfl.protocol.types import Layout
 from bcfl.roles.common.journal import Journal
+
+if TYPE_CHECKING:  # reports count without numpy, whose import takes longer than a command's help
+    import numpy as np
+    import numpy.typing as npt
+
+    from bcfl.protocol.fixedpoint import Lanes
 
 FILE = "fit.jsonl"
 SATURATED_SHARE = 0.01  # of all changes: more are worth a warning
@@ -57,7 +60,7 @@ Fit = dict[str, Counts]  # by tensor
 
 def fit_of(layout: Layout, lanes: Lanes, residual: npt.NDArray[np.float64], bits: int) -> Fit:
     """Count by tensor, of an update's lanes and residual, (parameters,), at scale `2**-bits`."""
-    saturated = np.abs(residual) > 2.0**-bits / 2  # rounding alone takes away half a step at most
+    saturated = abs(residual) > 2.0**-bits / 2  # rounding alone takes away half a step at most
     vanished = (lanes == 0) & (residual != 0)
     moved = vanished | (lanes != 0)
     fit, start = Fit(), 0

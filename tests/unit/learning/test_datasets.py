@@ -176,7 +176,7 @@ def test_unreadable_files_are_named(fashion: Path, damage: str) -> None:
         ),
         (np.float32(1), np.zeros(1, np.int64), "features must be"),
         (np.zeros((2, 3), np.float32), np.zeros(3, np.int64), "2 samples have 3 labels"),
-        (np.full((1, 1), 1e39), np.zeros(1, np.int64), "features must be finite float32"),
+        (np.full((1, 1), 1e39), np.zeros(1, np.int64), "features must be finite, and those of sample 0"),
         (np.zeros((1, 1)), np.array([np.inf]), "labels must be finite"),
         (np.full((1, 1), np.nan, np.float32), np.zeros(1, np.int64), "must be finite"),
         (np.zeros((1, 1), np.float32), np.array([-1]), "must not be negative"),
@@ -248,7 +248,7 @@ def test_a_data_set_needs_samples_of_one_shape() -> None:
 def test_a_sample_that_cannot_be_used_is_named() -> None:
     features, labels = np.zeros((5, 3), np.float32), np.zeros(5, np.int64)
     features[3, 1], labels[4] = np.nan, -2
-    with pytest.raises(DataError, match="finite float32 numbers, and sample 3 has others"):
+    with pytest.raises(DataError, match="finite, and those of sample 3 are not"):
         Samples(features, np.abs(labels))
     with pytest.raises(DataError, match="must not be negative, and sample 4 has -2"):
         Samples(np.nan_to_num(features), labels)

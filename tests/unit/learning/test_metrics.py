@@ -10,9 +10,10 @@ import torch
 from sklearn import metrics as reference  # type: ignore[import-untyped]
 from torch import Tensor, nn
 
+from bcfl.cli.output.printing import metric_text
 from bcfl.errors import ConfigError
 from bcfl.learning import Dataset, Samples, Task
-from bcfl.learning.metrics import BUILT_IN, Mean, chosen, shown
+from bcfl.learning.metrics import BUILT_IN, Mean, chosen
 from bcfl.learning.misfits import check_fit
 from bcfl.learning.training import TorchLearner, initial_model
 from bcfl.ports import Evaluation
@@ -146,7 +147,7 @@ def test_errors_are_one_line_and_found_before_anything_runs() -> None:
     ],
 )  # fmt: skip
 def test_how_tables_show_them(name: str, value: float | None, text: str) -> None:
-    assert shown(name, value) == text
+    assert metric_text(name, value) == text
 
 
 def test_names_may_come_in_any_form() -> None:
