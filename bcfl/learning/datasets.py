@@ -62,6 +62,7 @@ class Samples:
 
     features: Features  # (samples, ...), finite
     labels: Labels  # (samples, ...), finite; one axis of whole numbers: classes counted from 0
+    groups: Indices | None = None  # (samples,), whose each is: shared out by them in place of classes
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "features", _numbers("features", self.features))
@@ -74,6 +75,12 @@ class Samples:
         if self.has_classes and len(self.labels) and self.labels.min() < 0:
             index = int(self.labels.argmin())
             raise DataError(f"labels must not be negative, and sample {index} has {self.labels[index]}")
+
+        if self.groups is not None:
+            groups: object = self.groups
+            is_fit = isinstance(groups, np.ndarray) and groups.dtype.kind in "iu"
+            if not is_fit or self.groups.shape != (len(self),):
+                raise DataError(f"groups must be a numpy array of {len(self):,} whole numbers, one a sample")
 
     @classmethod
     def of(cls, items: Any) -> Samples:
@@ -123,7 +130,8 @@ class Samples:
 
     def take(self, indices: Indices) -> Samples:
         """Return a copy of the samples at `indices`, (n,), which may repeat."""
-        return Samples(self.features[indices], self.labels[indices])
+        groups = None if self.groups is None else self.groups[indices]
+        return Samples(self.features[indices], self.labels[indices], groups)
 
 
 NO_SAMPLES = Samples(np.zeros((0, 1), np.float32), np.zeros(0, np.int64))

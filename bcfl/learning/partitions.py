@@ -59,7 +59,8 @@ def split(
     if cut < miners:
         raise ConfigError(f"{cut} held-out samples are too few for {miners} miners: take fewer miners")
     train = dataset.train.take(order[cut:])
-    parts = partition(partition_by, train.strata, devices, seed, alpha=alpha, classes=classes)
+    kinds = train.strata if train.groups is None else train.groups
+    parts = partition(partition_by, kinds, devices, seed, alpha=alpha, classes=classes)
     shares = np.array_split(order[:cut], miners) if miners else []
     return Split(
         devices=tuple(train.take(part) for part in parts),

@@ -216,6 +216,20 @@ def test_what_is_no_class_has_strata_to_be_shared_out_by() -> None:
     assert Samples(np.zeros((3, 1)), np.array([1.0, 0.0, 1.0])).strata.tolist() == [1, 0, 1]
 
 
+def test_groups_are_shared_out_in_place_of_classes() -> None:
+    """Eight parties with one group each: nobody's samples go to somebody else."""
+    groups = np.arange(80) % 8
+    samples = Samples(np.zeros((80, 1)), np.arange(80) % 3, groups)
+    shares = split(Dataset(samples, samples), 8, 1, "pathological", classes=1, held_out=0.1)
+    owners = [np.unique(share.groups) for share in shares.devices if share.groups is not None]
+    assert sorted(int(owner[0]) for owner in owners) == list(range(8))
+    assert all(len(owner) == 1 for owner in owners)
+    assert shares.classes == 3
+    for wrong in (groups[1:], groups * 1.0, list(groups)):
+        with pytest.raises(DataError, match="groups must be a numpy array of 80 whole numbers"):
+            Samples(np.zeros((80, 1)), np.arange(80) % 3, wrong)  # type: ignore[arg-type]
+
+
 def test_a_torch_data_set_is_read() -> None:
     items = TensorDataset(torch.arange(6).reshape(3, 2), torch.tensor([0.5, 1.5, 2.5]))
     samples = Samples.of(items)

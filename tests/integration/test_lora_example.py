@@ -1,0 +1,50 @@
+"""examples/lora.py with a model of some thousand parameters: adapters alone are shared, each party gains."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+import bcfl
+from bcfl.learning.training import layout
+from examples import lora
+
+
+@pytest.fixture
+def small(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
+    """Make the example's model and texts small; return its folder."""
+    for name, value in {"WIDTH": 24, "LAYERS": 1, "HEADS": 2, "WINDOWS": 24, "FOLDER": tmp_path}.items():
+        monkeypatch.setattr(lora, name, value)
+    lora.pretrain(1.0)
+    return tmp_path
+
+
+def test_eight_parties_adapt_a_frozen_model_to_texts_of_their_own(small: Path) -> None:
+    config = bcfl.Config(
+        task="examples.lora:task",
+        devices=8,
+        miners=2,
+        rounds=2,
+        partition="pathological",
+        classes_per_device=1,
+        run_dir=small / "run",
+    )
+    report = bcfl.run(config)
+    assert [len(round_.accepted) for round_ in report.rounds] == [8, 8]
+    assert list(report.final_metrics) == ["perplexity", "accuracy"]
+    before, after = (lora.perplexities(small / "run", round_) for round_ in (0, 2))
+    gains = [first - last for first, last in zip(before, after, strict=True) if first and last]
+    assert len(gains) == 8
+    assert min(gains) > 0
+    shape = layout(lora.task)
+    assert {tensor.name.rsplit(".", 1)[1] for tensor in shape.tensors} == {"lora_a", "lora_b"}
+    assert len(shape.base) == 32
+
+
+def test_another_base_model_has_another_hash(small: Path) -> None:
+    first = layout(lora.task).base
+    assert layout(lora.task).base == first
+    (small / "base.safetensors").unlink()
+    lora.pretrain(0.0)
+    assert layout(lora.task).base != first
