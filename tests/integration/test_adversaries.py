@@ -46,7 +46,7 @@ def finished_run(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Sim
     """One run on the chain in which one device in two is honest, and one miner is silent."""
     config = Config(
         devices=20, miners=5, rounds=ROUNDS, partition="iid", adversary=ADVERSARIES, max_samples=10_000,
-        runs=tmp_path_factory.mktemp("runs"),
+        time_slack=0.001, runs=tmp_path_factory.mktemp("runs"),
     )  # fmt: skip
     task, shares = set_up_data(config)
     with Run.create(config) as run, Simulation.open(run, task, shares) as simulation_:
