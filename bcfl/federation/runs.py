@@ -1,6 +1,7 @@
 """Keep a run in a folder: its chain, its store, its journals and its options.
 
     run.json     format, options, the contract's address
+    learning.json what stands for data, model and the options of the task
     run.lock     who writes to the run; held until that process ends, however it ends
     chain.sqlite the chain
     store/       the contents of the store

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from bcfl.config import Config
+from bcfl.federation import fingerprint
 from bcfl.federation.genesis import set_up_data
 from bcfl.federation.initialization import Initialization
 from bcfl.federation.reporting import Reporter, awaited
@@ -55,6 +56,7 @@ class Simulation:
     @contextmanager
     def open(cls, run: Run, task: Task, shares: Split) -> Iterator[Simulation]:
         """Deploy, register and open the first round, or find all that done; closes the chain at the end."""
+        fingerprint.check(run.path, fingerprint.fingerprint(task, shares, run.config.seed))
         setup = Initialization(run, task, shares)
         chain = setup.open_chain()
         try:

@@ -1,0 +1,93 @@
+"""Remember what a run learns from, so that it notices other data, another model or options when it goes on."""
+
+from __future__ import annotations
+
+import hashlib
+import inspect
+import json
+from collections.abc import Callable
+from dataclasses import fields, is_dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from bcfl.errors import RunError
+
+if TYPE_CHECKING:
+    from bcfl.learning import Samples, Split, Task
+
+FILE = "learning.json"
+UNTOLD = frozenset({"name", "description", "load", "build", "exponents"})  # no matter, or seen otherwise
+
+Fingerprint = dict[str, str]  # what may change, and what stands for it
+
+
+def fingerprint(task: Task, shares: Split, seed: int) -> Fingerprint:
+    """Return what stands for the data, the first model and each option of the task."""
+    from bcfl.learning.training import initial_model
+
+    model = initial_model(task.with_exponents({}), seed)
+    parts = {
+        "training data": _hash(*(array for share in shares.devices for array in _arrays(share))),
+        "miners' data": _hash(*(array for share in shares.miners for array in _arrays(share))),
+        "test data": _hash(*_arrays(shares.test)),
+        "model": _hash(model),
+    }
+    options = {field.name: getattr(task, field.name) for field in fields(task) if field.name not in UNTOLD}
+    return parts | {f"option {name}": _text(value) for name, value in options.items()}
+
+
+def check(folder: Path, found: Fingerprint) -> None:
+    """Write the fingerprint of a new run to its folder, or compare it with the one that is there.
+
+    Raises RunError that names what has changed.
+    """
+    file = folder / FILE
+    try:
+        known = json.loads(file.read_text())
+    except FileNotFoundError:
+        new = folder / f".{FILE}.new"
+        new.write_text(json.dumps(found, indent=1) + "\n")
+        new.replace(file)
+        return
+    except ValueError:
+        raise RunError(f"{file} is damaged: remove it to go on without noticing what has changed") from None
+    changed = [name for name, value in found.items() if isinstance(known, dict) and known.get(name) != value]
+    if changed:
+        verb = "has" if len(changed) == 1 else "have"
+        raise RunError(
+            f"{', '.join(changed)} {verb} changed since this run began: put back what was there, or start a "
+            "new run"
+        )
+
+
+def _arrays(samples: Samples) -> tuple[Any, Any]:
+    return samples.features, samples.labels
+
+
+def _hash(*arrays: Any) -> str:
+    digest = hashlib.sha256()
+    for array in arrays:
+        digest.update(f"{array.dtype} {array.shape}\n".encode())
+        digest.update(array.tobytes())
+    return digest.hexdigest()[:32]
+
+
+def _text(value: object) -> str:
+    """Return a value as text: the source of a function, of a dict its names and those of its values."""
+    if is_dataclass(value) and not isinstance(value, type):
+        return f"{type(value).__name__}({_text(vars(value))})"
+    if isinstance(value, dict):
+        return "; ".join(f"{name}: {_text(item)}" for name, item in value.items())
+    if callable(value):
+        return _hash_of_source(value)
+    return repr(value)
+
+
+def _hash_of_source(value: Callable[..., object]) -> str:
+    try:
+        source = inspect.getsource(value)
+    except (OSError, TypeError):
+        return (
+            f"{getattr(value, '__module__', '')}.{getattr(value, '__qualname__', type(value).__qualname__)}"
+        )
+    return hashlib.sha256(source.encode()).hexdigest()[:32]
