@@ -1,4 +1,4 @@
-"""Remember what a run learns from, so that it notices other data, another model or options when it goes on."""
+"""Remember what a run learns from, so that it notices other data, another model or options on resumption."""
 
 from __future__ import annotations
 
