@@ -1,6 +1,7 @@
 """The README and the pages beside it as a reader meets them: what they show runs, and what they name exists.
 
-`docs/walk.md` has a test of its own, `tests/e2e/test_walk.py`.
+`docs/walk.md` and `docs/own-data.md` have tests of their own, `tests/e2e/test_walk.py` and
+`tests/integration/processes/test_own_data.py`.
 """
 
 from __future__ import annotations
@@ -72,7 +73,7 @@ def run_line(words: list[str], monkeypatch: pytest.MonkeyPatch) -> int:
         return main(words[start + 1 :])
 
 
-@pytest.mark.parametrize("name", [name for name in PAGES if name != "docs/walk"])
+@pytest.mark.parametrize("name", [name for name in PAGES if name not in ("docs/walk", "docs/own-data")])
 def test_every_shell_block_is_made_of_commands_that_are_tested_here(name: str) -> None:
     other = [line for line in shell_lines(PAGES[name]) if "bcfl" not in line.split()]
     assert [line for line in other if line.split()[0] != "make"] == []
@@ -203,6 +204,6 @@ def test_the_readme_lists_every_command() -> None:
 
 def test_every_default_in_the_table_of_options_is_the_default() -> None:
     rows = re.findall(r"^\| `--([a-z-]+)` \| `?([^`| ]+)`? \|", COMMANDS, re.MULTILINE)
-    assert len(rows) == 7
+    assert len(rows) == 8
     for option, default in rows:
         assert str(Config.model_fields[option.replace("-", "_")].default) == default

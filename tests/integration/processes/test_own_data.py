@@ -143,7 +143,7 @@ def refusals(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert "no samples of that part" in line_of("evaluate", "--data", "other", "--train")
     assert "exclude each other" in line_of("evaluate", "--data", "other", "--rounds", "--round", "1")
     assert "there is no round 3" in line_of("evaluate", "--data", "other", "--round", "3")
-    assert "has another model" in line_of("evaluate", "--task", "breast-cancer")
+    assert "another layout than the federation's" in line_of("evaluate", "--task", "breast-cancer")
     assert "ValueError: a party has its own patients.csv" in line_of("evaluate")
     assert "does not hold the model" in line_of("evaluate", "--data", "sites/west", "--store", "empty")
 
