@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -81,3 +81,17 @@ class Journal:
     def write_json(self, name: str, content: dict[str, Any]) -> None:
         """Replace a record by an object; raises as `write`."""
         self.write(name, json.dumps(content, sort_keys=True).encode())
+
+
+def appended(file: Path, number: int) -> dict[str, Any] | None:
+    """Return the last object of a round that `append` wrote to a file; None without a readable one."""
+    try:
+        lines = file.read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError):
+        return None
+    for line in reversed(lines):
+        with suppress(ValueError):  # the end of a line that a crash has cut off
+            record = json.loads(line)
+            if isinstance(record, dict) and record.get("round") == number:
+                return record
+    return None

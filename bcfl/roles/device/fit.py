@@ -6,7 +6,6 @@ exponent does not suit it. One line of JSON a round in the file `fit.jsonl` of t
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Mapping
 from dataclasses import astuple, dataclass
 from functools import reduce
@@ -16,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from bcfl.protocol.types import Layout
-from bcfl.roles.common.journal import Journal
+from bcfl.roles.common.journal import Journal, appended
 
 if TYPE_CHECKING:  # reports count without numpy, whose import takes longer than a command's help
     import numpy as np
@@ -118,18 +117,12 @@ def write(journal: Journal, number: int, fit: Fit) -> None:
 
 def read(folder: Path, number: int) -> Fit | None:
     """Return the fit of a round's update from the folder of a journal; None without a readable line."""
+    record = appended(folder / FILE, number)
     try:
-        lines = (folder / FILE).read_text(encoding="utf-8").splitlines()
-    except (OSError, UnicodeDecodeError):
+        tensors = {} if record is None else record["tensors"]
+        return {str(name): Counts(*map(int, item)) for name, item in tensors.items()} or None
+    except (ValueError, TypeError, KeyError, AttributeError):
         return None
-    for line in reversed(lines):
-        try:
-            record = json.loads(line)
-            if record["round"] == number:
-                return {str(name): Counts(*map(int, item)) for name, item in record["tensors"].items()}
-        except (ValueError, TypeError, KeyError, AttributeError):
-            continue  # the end of a line that a crash has cut off
-    return None
 
 
 def _names(tensors: list[str]) -> str:

@@ -5,7 +5,6 @@ One line of JSON a round in the file `notes.jsonl` of the miner's journal.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -15,7 +14,7 @@ import numpy as np
 from bcfl.protocol.rounds import Submission
 from bcfl.protocol.types import Verdict
 from bcfl.roles.checks.scores import Scores
-from bcfl.roles.common.journal import Journal
+from bcfl.roles.common.journal import Journal, appended
 
 FILE = "notes.jsonl"
 DIGITS = 6
@@ -75,18 +74,11 @@ def write(journal: Journal, number: int, findings: Iterable[Finding]) -> None:
 
 def read(folder: Path, number: int) -> list[Finding] | None:
     """Return a miner's findings of a round from the folder of its journal; None without a readable line."""
+    record = appended(folder / FILE, number)
     try:
-        lines = (folder / FILE).read_text(encoding="utf-8").splitlines()
-    except (OSError, UnicodeDecodeError):
+        return None if record is None else [Finding(**item) for item in record["findings"]]
+    except (TypeError, KeyError):
         return None
-    for line in reversed(lines):
-        try:
-            record = json.loads(line)
-            if record["round"] == number:
-                return [Finding(**item) for item in record["findings"]]
-        except (ValueError, TypeError, KeyError):
-            continue  # the end of a line that a crash has cut off
-    return None
 
 
 def _number(value: float) -> float | None:
