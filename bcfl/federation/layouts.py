@@ -24,7 +24,7 @@ HEADER_BYTES = 2**20
 LENGTH_BYTES = 8
 # One entry of a canonical header. It is searched for, not parsed as JSON: no nesting to be bombed with.
 TENSOR = re.compile(
-    rb'"([A-Za-z0-9_.-]{1,256})":\{"dtype":"I32","shape":\[((?:\d{1,18},?)*)\],"data_offsets":\[\d+,\d+\]\}'
+    rb'"([A-Za-z0-9_.-]{1,256})":\{"dtype":"I32","shape":\[((?:\d{1,18}(?:,\d{1,18})*)?)\],"data_offsets":\[\d+,\d+\]\}'
 )
 
 METADATA = re.compile(rb'\{"__metadata__":\{((?:"[A-Za-z0-9_.-]{1,256}":"[0-9a-f-]{1,64}",?)*)\}')

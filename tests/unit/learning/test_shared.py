@@ -98,6 +98,14 @@ def test_the_hash_is_read_back_from_a_stored_model() -> None:
         payload.layout_digest(Layout((TensorSpec("__base__", (1,)),)))
 
 
+@pytest.mark.parametrize("shape", ["1" * 60 + "x", "1" * 5000, "1," * 3000 + "x", ",", "1,"])
+def test_a_hostile_header_costs_nothing_and_is_refused(shape: str) -> None:
+    """Digits without end took seconds, then for ever, or more than an integer may have."""
+    header = f'{{"a":{{"dtype":"I32","shape":[{shape}],"data_offsets":[0,4]}}}}'.encode()
+    with pytest.raises(PayloadError, match="not the one that the contract's terms name"):
+        layout_in(len(header).to_bytes(8, "little") + header, bytes(32))
+
+
 def test_a_module_in_half_precision_has_the_hash_that_it_has_in_floats() -> None:
     half = with_frozen_backbone().half()
     shared = lambda name, _tensor: name.startswith("3.")  # noqa: E731
