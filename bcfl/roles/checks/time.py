@@ -15,7 +15,7 @@ from bcfl.protocol.limits import BASIS_POINTS
 from bcfl.protocol.rounds import History, Round
 from bcfl.protocol.types import Terms, Update
 
-HISTORY_ROUNDS = 32  # accepted ones of a device that make its reference; few of them follow its claims at once
+HISTORY_ROUNDS = 32  # accepted ones of a device that make its reference; few follow its claims at once
 
 
 def nanoseconds_per_sample(update: Update) -> int:
