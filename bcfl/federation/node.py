@@ -136,7 +136,12 @@ class Node:
     @cached_property
     def relay(self) -> HttpRelay:
         """Return what sends messages to miners."""
-        return HttpRelay(self.account, self.client.ledger, self.client.exchange_seconds)
+        return HttpRelay(self.account, self.client.ledger, self.client.exchange_seconds, self.mailbox)
+
+    @cached_property
+    def mailbox(self) -> Mailbox:
+        """Return the queue of the messages that others send; empty for a device, which nobody writes to."""
+        return Mailbox()
 
     def _device(self, learner: Learner, relay: Relay) -> Device:
         archive = self.archive
@@ -169,7 +174,7 @@ class Node:
     def _serve(self, party: Miner | Peer, inbox: Miner, options: MinerOptions) -> Iterator[Daemon]:
         """Serve the inbox behind a socket; register the miner and announce the socket's URL."""
         address, ledger, endpoint = self.account.address, self.client.ledger, options.endpoint
-        mailbox, counters = Mailbox(), Counters()
+        mailbox, counters = self.mailbox, Counters()
         background = self._background(helps=True)
         daemon = self._daemon(party, background, mailbox=mailbox, counters=counters, advances=True)
         make = partial(InboxServer, address, inbox, ledger, mailbox, health=daemon.health, counters=counters)

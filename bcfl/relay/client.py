@@ -18,6 +18,7 @@ from bcfl.ports import Batch, Ledger, SignedCommitment
 from bcfl.protocol.accounts import Account
 from bcfl.protocol.types import Opening, SignedUpdate
 from bcfl.relay.envelope import HEADER, seal
+from bcfl.relay.mailbox import Mailbox
 from bcfl.relay.messages import (
     BatchMessage,
     CommitmentMessage,
@@ -74,17 +75,28 @@ class Endpoint:
 
 
 class HttpRelay:
-    """The inboxes that miners announced on chain; every message is signed by `account`."""
+    """The inboxes that miners announced on chain; every message is signed by `account`.
 
-    def __init__(self, account: Account, ledger: Ledger, seconds: float = EXCHANGE_SECONDS) -> None:
-        self._account, self._ledger, self._seconds = account, ledger, seconds
+    `mailbox`: of the party that sends, if it has one, which is processed while the party waits for an answer.
+    """
+
+    def __init__(
+        self,
+        account: Account,
+        ledger: Ledger,
+        seconds: float = EXCHANGE_SECONDS,
+        mailbox: Mailbox | None = None,
+    ) -> None:
+        self._account, self._ledger, self._seconds, self._mailbox = account, ledger, seconds, mailbox
 
     def inbox(self, miner: str) -> HttpInbox:
         """Return the inbox of a miner; raises RelayError if it has announced none that can be reached."""
         url = self._ledger.history().endpoints.get(miner)
         if not url:
             raise RelayError(f"miner {miner} has not announced where it is reached")
-        return HttpInbox(miner, Endpoint.parse(url), self._account, self._ledger, self._seconds)
+        return HttpInbox(
+            miner, Endpoint.parse(url), self._account, self._ledger, self._seconds, self._mailbox
+        )
 
 
 class HttpInbox:
@@ -94,10 +106,16 @@ class HttpInbox:
     """
 
     def __init__(
-        self, miner: str, endpoint: Endpoint, account: Account, ledger: Ledger, seconds: float
+        self,
+        miner: str,
+        endpoint: Endpoint,
+        account: Account,
+        ledger: Ledger,
+        seconds: float,
+        mailbox: Mailbox | None,
     ) -> None:
         self._miner, self._endpoint, self._seconds = miner, endpoint, seconds
-        self._account, self._ledger = account, ledger
+        self._account, self._ledger, self._mailbox = account, ledger, mailbox
 
     def take_commitment(self, message: SignedCommitment) -> None:
         """Send a device's commitment."""
@@ -131,9 +149,17 @@ class HttpInbox:
             raise RelayError(f"miner {self._miner} refuses: {_line(answer.decode('latin-1')) or status}")
 
     def _ask(self, method: str, path: str, body: bytes | None) -> tuple[int, bytes]:
+        """Return status and body of the answer; the sender's own mailbox is processed meanwhile."""
+        headers = {} if body is None else self._headers(path, body)
+        if self._mailbox is None:
+            return self._exchange(method, path, headers, body)
+        return self._mailbox.process_during(lambda: self._exchange(method, path, headers, body))
+
+    def _exchange(
+        self, method: str, path: str, headers: dict[str, str], body: bytes | None
+    ) -> tuple[int, bytes]:
         """Return status and body of the answer; try again while the miner is away or busy."""
         deadline = Deadline(self._seconds)
-        headers = {} if body is None else self._headers(path, body)
         for attempt in range(TRIES):
             pause = PAUSE_SECONDS * 2**attempt
             is_last = attempt == TRIES - 1 or not deadline.allows(pause)

@@ -10,13 +10,16 @@ import logging
 import threading
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from queue import Empty, SimpleQueue
-from typing import Final
+from typing import Final, TypeVar
 
 from bcfl.errors import BcflError, RelayError
 
 CAPACITY: Final = 64  # messages that wait
 WAIT_SECONDS: Final = 20.0  # until a sender gives up
+STEP_SECONDS: Final = 0.5  # of `process`, while the owner waits for somebody's answer
+T = TypeVar("T")
 log = logging.getLogger(__name__)
 
 
@@ -65,6 +68,19 @@ class Mailbox:
                 return
             self._open(letter)
             end = min(end, time.monotonic() + seconds / 4)  # it may be what the owner waits for
+
+    def process_during(self, call: Callable[[], T]) -> T:
+        """Return or raise what `call` does in a thread of its own; process messages until it is over.
+
+        An owner that waited for another one's answer and did nothing else would wait for ever if that one
+        waited for it, as parties do that are bound to each other.
+        """
+        with ThreadPoolExecutor(1) as executor:
+            future = executor.submit(call)
+            future.add_done_callback(lambda _: self.wake())
+            while not future.done():
+                self.process(STEP_SECONDS)
+        return future.result()
 
     def wake(self) -> None:
         """End the owner's wait; safe in a signal handler."""

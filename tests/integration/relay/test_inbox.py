@@ -61,7 +61,7 @@ class ServedInbox:
 
     def client(self, account: Account) -> HttpInbox:
         endpoint = Endpoint.parse(self.server.url)
-        return HttpInbox(self.miner.account.address, endpoint, account, self.local.ledger, 5.0)
+        return HttpInbox(self.miner.account.address, endpoint, account, self.local.ledger, 5.0, None)
 
     def commitment(self, device: int = 0) -> tuple[SignedCommitment, SignedUpdate]:
         local = self.local

@@ -87,3 +87,34 @@ def test_wake_ends_the_wait() -> None:
     start = time.monotonic()
     mailbox.process(5)
     assert time.monotonic() - start < 1
+
+
+@pytest.mark.parametrize("parties", [2, 3, 5])
+def test_owners_that_write_to_each_other_at_once_hear_each_other(parties: int) -> None:
+    """In mode full devices are bound to miners in a circle: each waited for the next until all gave up."""
+    mailboxes = [Mailbox(wait_seconds=60) for _ in range(parties)]
+    together, judged = threading.Barrier(parties, timeout=60), []
+    owners = {}
+
+    def write(number: int) -> None:
+        owners[number] = threading.get_ident()
+        following = (number + 1) % parties
+        together.wait()
+        mailboxes[number].process_during(
+            lambda: mailboxes[following].submit(lambda: judged.append((following, threading.get_ident())))
+        )
+        while len(judged) < parties:
+            mailboxes[number].process(0.05)
+
+    with ThreadPoolExecutor(parties) as pool:
+        for future in [pool.submit(write, number) for number in range(parties)]:
+            future.result(120)
+    assert sorted(judged) == sorted(owners.items())  # each by the thread that owns the mailbox
+
+
+def test_what_a_call_raises_while_messages_are_processed_is_raised() -> None:
+    def fail() -> None:
+        raise RelayError("nobody there")
+
+    with pytest.raises(RelayError, match="nobody there"):
+        Mailbox().process_during(fail)
