@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from functools import partial
+from functools import cached_property, partial
+from typing import TYPE_CHECKING
 
 from bcfl.adversaries.assignment import Assignment
 from bcfl.adversaries.attack import DeviceParts, MinerParts
@@ -30,13 +31,16 @@ from bcfl.roles.miner.miner import Miner
 from bcfl.roles.miner.verifier import Checks, Verifier
 from bcfl.storage import DirectoryStore
 
+if TYPE_CHECKING:
+    from bcfl.learning.training import Workbench
+
 
 class Initialization:
     """The accounts of a run, derived from its seed, and what is set up for them."""
 
-    def __init__(self, run: Run, task: Task, shares: Split) -> None:
+    def __init__(self, run: Run, task: Task, shares: Split, device: str = "cpu") -> None:
         config, seed = run.config, run.config.seed
-        self.run, self.config, self.task, self.shares = run, config, task, shares
+        self.run, self.config, self.task, self.shares, self.device = run, config, task, shares, device
         self.owner = Account.derive(seed, "owner")
         self.devices = [Account.derive(seed, "device", i) for i in range(config.devices)]
         miners = [Account.derive(seed, "miner", i) for i in range(config.miners)]
@@ -62,6 +66,13 @@ class Initialization:
             self.run.set_contract(contract.address)
         return FederationLedger(federation_at(chain, self.run.contract or "")), genesis.archive
 
+    @cached_property
+    def bench(self) -> Workbench:
+        """Return the module of the task, exponents included, that all parties take turns with."""
+        from bcfl.learning.training import Workbench
+
+        return Workbench(self.task, self.device)
+
     def schedule(self, chain: EmbeddedChain, ledger: FederationLedger, archive: Archive) -> Schedule:
         """Give everybody data, a journal and, the miners, an inbox; register who is not a member yet."""
         relay = MemoryRelay()
@@ -76,7 +87,7 @@ class Initialization:
         """Return what makes the reports of this run."""
         from bcfl.learning.training import judge
 
-        evaluator = judge(self.task, self.shares)
+        evaluator = judge(self.task, self.shares, self.bench)
         return Reporter(
             self.run, ledger, archive, evaluator, self._backdoor_judge(), self.assignment, self._adversaries()
         )
@@ -85,7 +96,8 @@ class Initialization:
         from bcfl.learning.training import device_learner
 
         shares = self.assignment.poison_shares(self.shares)
-        honest = [device_learner(self.task, shares, i, self.config.seed) for i in range(len(self.devices))]
+        seed, bench = self.config.seed, self.bench
+        honest = [device_learner(self.task, shares, i, seed, bench) for i in range(len(self.devices))]
         for account, learner in zip(self.devices, honest, strict=True):
             learner.keep(self._journal(account))
         learners = self.assignment.form_coalitions(honest)
@@ -103,7 +115,7 @@ class Initialization:
         miners, checks = list[Miner](), Checks(**self.config.checks)
         wishes = partial(engine_after, self.config.wishes)
         for i, account in enumerate(self.miners):
-            verifier = Verifier(miner_learner(self.task, self.shares, i), ledger, archive, checks)
+            verifier = Verifier(miner_learner(self.task, self.shares, i, self.bench), ledger, archive, checks)
             parts = MinerParts(account, ledger, relay, archive, verifier, self._journal(account), wishes)
             miners.append(self.assignment.miner(i, parts))
             relay.open(account.address, miners[-1])
@@ -130,7 +142,7 @@ class Initialization:
         from bcfl.learning.training import judge
 
         test = self.assignment.backdoor_test(self.shares.test)
-        return None if test is None else judge(self.task, replace(self.shares, test=test))
+        return None if test is None else judge(self.task, replace(self.shares, test=test), self.bench)
 
     def _adversaries(self) -> tuple[Adversary, ...]:
         """Return who misbehaves, devices first."""

@@ -35,11 +35,11 @@ def learning_config(client: FederationClient, flags: Mapping[str, Any]) -> Confi
 
 
 def create_learner(
-    config: Config, role: Role, share: Share | None = None, *, task: Task | None = None
+    config: Config, role: Role, share: Share | None = None, *, task: Task | None = None, device: str = "cpu"
 ) -> TorchLearner:
     """Return a party's learner on the data of its folder, or its share of them, all of which is checked.
 
-    `task` is of `task_of`, if the caller has it.
+    `task` is of `task_of`, if the caller has it; `device` of `bcfl.learning.accelerators.choose`.
 
     Without a share a device trains on all training data there, a miner judges by all test data. Raises
     ConfigError or DataError where there are none, or where task and data do not fit.
@@ -47,7 +47,7 @@ def create_learner(
     from bcfl.learning import Dataset
     from bcfl.learning.datasets import NO_SAMPLES
     from bcfl.learning.misfits import check_fit
-    from bcfl.learning.training import device_learner, miner_learner
+    from bcfl.learning.training import Workbench, device_learner, miner_learner
 
     task = set_up_task(config) if task is None else task
     index, split = _split(task, config, role, share)
@@ -55,10 +55,11 @@ def create_learner(
     if not len(own):
         part, use = ("training", "train on") if role == "device" else ("test", "judge by")
         raise DataError(f"task {task.name}: load returned no {part} samples, and a {role} has to {use} them")
-    check_fit(task, Dataset(own) if role == "device" else Dataset(NO_SAMPLES, own))
+    check_fit(task, Dataset(own) if role == "device" else Dataset(NO_SAMPLES, own), device)
+    bench = Workbench(task, device)
     if role == "device":
-        return device_learner(task, split, index, config.seed)
-    return miner_learner(task, split, index)
+        return device_learner(task, split, index, config.seed, bench)
+    return miner_learner(task, split, index, bench)
 
 
 def task_of(config: Config, client: FederationClient, store: Store) -> Task:

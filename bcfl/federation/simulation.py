@@ -17,6 +17,7 @@ from bcfl.federation.reports import Progress, Report, RoundReport
 from bcfl.federation.runs import Run
 from bcfl.federation.schedule import Schedule
 from bcfl.learning import Split, Task
+from bcfl.learning.accelerators import choose
 from bcfl.ledger.federation import FederationLedger
 from bcfl.protocol.rounds import Round
 from bcfl.protocol.types import Phase
@@ -24,22 +25,29 @@ from bcfl.protocol.types import Phase
 Observer = Callable[[Progress], None]
 
 
-def run(config: Config, *, on_progress: Observer | None = None) -> Report:
-    """Train as `config` says, in a new run directory; raises BcflError, one line, for what is foreseen."""
-    start = time.perf_counter()
-    task, shares = set_up_data(config)
-    with Run.create(config) as folder, Simulation.open(folder, task, shares) as simulation:
+def run(config: Config, *, on_progress: Observer | None = None, device: str = "cpu") -> Report:
+    """Train as `config` says, in a new run directory; raises BcflError, one line, for what is foreseen.
+
+    `device` is where torch computes: cpu, cuda, cuda:N, mps or auto.
+    """
+    start, device = time.perf_counter(), choose(device)
+    task, shares = set_up_data(config, device)
+    with Run.create(config) as folder, Simulation.open(folder, task, shares, device) as simulation:
         return simulation.play(on_progress, start)
 
 
 def resume(
-    path: Path | None = None, *, on_progress: Observer | None = None, runs: Path = Path("runs")
+    path: Path | None = None,
+    *,
+    on_progress: Observer | None = None,
+    runs: Path = Path("runs"),
+    device: str = "cpu",
 ) -> Report:
-    """Go on with an interrupted run (None: the latest) where its chain stands."""
-    start = time.perf_counter()
+    """Go on with an interrupted run (None: the latest) where its chain stands; `device` as of `run`."""
+    start, device = time.perf_counter(), choose(device)
     with Run.open(path, runs=runs, read_only=False) as folder:
-        task, shares = set_up_data(folder.config)
-        with Simulation.open(folder, task, shares) as simulation:
+        task, shares = set_up_data(folder.config, device)
+        with Simulation.open(folder, task, shares, device) as simulation:
             return simulation.play(on_progress, start)
 
 
@@ -54,10 +62,10 @@ class Simulation:
 
     @classmethod
     @contextmanager
-    def open(cls, run: Run, task: Task, shares: Split) -> Iterator[Simulation]:
+    def open(cls, run: Run, task: Task, shares: Split, device: str = "cpu") -> Iterator[Simulation]:
         """Deploy, register and open the first round, or find all that done; closes the chain at the end."""
         fingerprint.check(run.path, fingerprint.fingerprint(task, shares, run.config.seed))
-        setup = Initialization(run, task, shares)
+        setup = Initialization(run, task, shares, device)
         chain = setup.open_chain()
         try:
             ledger, archive = setup.deploy(chain)
