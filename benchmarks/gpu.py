@@ -13,16 +13,14 @@ from __future__ import annotations
 import argparse
 import sys
 import time
-from dataclasses import dataclass, replace
-from pathlib import Path
+from dataclasses import dataclass
 
 import numpy as np
 
-from bcfl.errors import BcflError
-from bcfl.learning import Dataset, Samples, Split, Task, resolve, split
+from bcfl.learning import Split, Task, split
+from benchmarks import pictures
 
 DEVICES = 4
-PIXELS, CLASSES, PICTURES = 28, 10, 12_000
 CUDA = "cuda"
 
 
@@ -44,26 +42,11 @@ class Outcome:
     seconds: float  # of all rounds, after one step that warms up
 
 
-def pictures(_folder: Path | None) -> Dataset:
-    """Load pictures of ten patterns under noise, of the size of Fashion-MNIST's."""
-    rng = np.random.default_rng(0)
-    patterns = np.kron(rng.normal(size=(CLASSES, 1, 7, 7)), np.ones((4, 4))).astype(np.float32)
-    labels = rng.integers(0, CLASSES, PICTURES)
-    features = patterns[labels] + 2 * rng.normal(size=(PICTURES, 1, PIXELS, PIXELS)).astype(np.float32)
-    whole = Samples(features, labels)
-    cut = PICTURES * 5 // 6
-    return Dataset(whole.take(np.arange(cut)), whole.take(np.arange(cut, PICTURES)))
-
-
 def cnn() -> Case:
-    """Return the CNN on Fashion-MNIST, or on pictures where that is not installed."""
-    task = resolve("fashion-mnist").with_options(model="cnn", epochs=1, batch_size=64, learning_rate=0.1)
-    name = "CNN, Fashion-MNIST"
-    try:
-        task.dataset()
-    except BcflError:
-        name, task = "CNN, pictures of noise", replace(task, load=pictures)
-    return Case(name, task, "accuracy", 0.02)
+    """Return the CNN on Fashion-MNIST, or on pictures of noise where that is not installed."""
+    name, task = pictures.cnn()
+    options = task.with_options(epochs=1, batch_size=64, learning_rate=0.1)
+    return Case(f"CNN, {name}", options, "accuracy", 0.02)
 
 
 def lora(seconds: float) -> Case:

@@ -10,6 +10,7 @@ from bcfl.adversaries.assignment import Assignment
 from bcfl.adversaries.attack import DeviceParts, MinerParts
 from bcfl.federation.genesis import create_genesis
 from bcfl.federation.layouts import recorded_task
+from bcfl.federation.party_learners import DEVICE, MINER, TaskLearners
 from bcfl.federation.reporting import Reporter
 from bcfl.federation.reports import Adversary
 from bcfl.federation.runs import Run
@@ -32,7 +33,9 @@ from bcfl.roles.miner.verifier import Checks, Verifier
 from bcfl.storage import DirectoryStore
 
 if TYPE_CHECKING:
-    from bcfl.learning.training import Workbench
+    from bcfl.federation.cohort import Cohort
+
+    MakeLearner = TaskLearners | Cohort
 
 
 class Initialization:
@@ -67,18 +70,19 @@ class Initialization:
         return FederationLedger(federation_at(chain, self.run.contract or "")), genesis.archive
 
     @cached_property
-    def bench(self) -> Workbench:
-        """Return the module of the task, exponents included, that all parties take turns with."""
-        from bcfl.learning.training import Workbench
+    def learners(self) -> TaskLearners:
+        """Return what makes the parties' learners; needs the exponents that `deploy` finds."""
+        poisoned = self.assignment.poison_shares(self.shares)
+        return TaskLearners(self.config, self.task, self.shares, poisoned, self.device)
 
-        return Workbench(self.task, self.device)
-
-    def schedule(self, chain: EmbeddedChain, ledger: FederationLedger, archive: Archive) -> Schedule:
+    def schedule(
+        self, chain: EmbeddedChain, ledger: FederationLedger, archive: Archive, learners: MakeLearner
+    ) -> Schedule:
         """Give everybody data, a journal and, the miners, an inbox; register who is not a member yet."""
         relay = MemoryRelay()
         parties: dict[str, list[Device | Miner]] = {
-            DEVICES: [*self._make_devices(ledger, relay, archive)],
-            MINERS: [*self._make_miners(ledger, relay, archive)],
+            DEVICES: [*self._make_devices(ledger, relay, archive, learners)],
+            MINERS: [*self._make_miners(ledger, relay, archive, learners)],
         }
         self._register(ledger)
         return Schedule(chain, ledger, self.owner, parties)
@@ -87,17 +91,15 @@ class Initialization:
         """Return what makes the reports of this run."""
         from bcfl.learning.training import judge
 
-        evaluator = judge(self.task, self.shares, self.bench)
+        evaluator = judge(self.task, self.shares, self.learners.bench)
         return Reporter(
             self.run, ledger, archive, evaluator, self._backdoor_judge(), self.assignment, self._adversaries()
         )
 
-    def _make_devices(self, ledger: FederationLedger, relay: MemoryRelay, archive: Archive) -> list[Device]:
-        from bcfl.learning.training import device_learner
-
-        shares = self.assignment.poison_shares(self.shares)
-        seed, bench = self.config.seed, self.bench
-        honest = [device_learner(self.task, shares, i, seed, bench) for i in range(len(self.devices))]
+    def _make_devices(
+        self, ledger: FederationLedger, relay: MemoryRelay, archive: Archive, make: MakeLearner
+    ) -> list[Device]:
+        honest = [make((DEVICE, i)) for i in range(len(self.devices))]
         for account, learner in zip(self.devices, honest, strict=True):
             learner.keep(self._journal(account))
         learners = self.assignment.form_coalitions(honest)
@@ -109,13 +111,13 @@ class Initialization:
             for i, (account, learner) in enumerate(zip(self.devices, learners, strict=True))
         ]
 
-    def _make_miners(self, ledger: FederationLedger, relay: MemoryRelay, archive: Archive) -> list[Miner]:
-        from bcfl.learning.training import miner_learner
-
+    def _make_miners(
+        self, ledger: FederationLedger, relay: MemoryRelay, archive: Archive, make: MakeLearner
+    ) -> list[Miner]:
         miners, checks = list[Miner](), Checks(**self.config.checks)
         wishes = partial(engine_after, self.config.wishes)
         for i, account in enumerate(self.miners):
-            verifier = Verifier(miner_learner(self.task, self.shares, i, self.bench), ledger, archive, checks)
+            verifier = Verifier(make((MINER, i)), ledger, archive, checks)
             parts = MinerParts(account, ledger, relay, archive, verifier, self._journal(account), wishes)
             miners.append(self.assignment.miner(i, parts))
             relay.open(account.address, miners[-1])
@@ -142,7 +144,9 @@ class Initialization:
         from bcfl.learning.training import judge
 
         test = self.assignment.backdoor_test(self.shares.test)
-        return None if test is None else judge(self.task, replace(self.shares, test=test), self.bench)
+        return (
+            None if test is None else judge(self.task, replace(self.shares, test=test), self.learners.bench)
+        )
 
     def _adversaries(self) -> tuple[Adversary, ...]:
         """Return who misbehaves, devices first."""

@@ -80,6 +80,9 @@ def run(
     source: SourceOptions,
     flags: Mapping[str, Any],
     torch_device: DeviceOption = CPU,
+    workers: Annotated[
+        int, typer.Option("--workers", metavar="N", help="Processes in which devices and miners train.")
+    ] = 1,
     as_json: Annotated[
         bool, typer.Option("--json", metavar="", help="Print one JSON object on stdout.")
     ] = False,
@@ -99,7 +102,7 @@ def run(
     committee = run_committee(config)
     warn(committee)
     with open_run_display(config, path, quiet) as display:
-        report = _play(path, config, source.resume, display, device=torch_device)
+        report = _play(path, config, source.resume, display, device=torch_device, workers=workers)
     if as_json:
         extra = {} if committee is None else {"committee": committee}
         print_json(report.to_dict() | challenge_content(config.window) | extra)
