@@ -139,9 +139,7 @@ class TorchLearner:
     ) -> None:
         self._task = task
         self._seed = seed
-        self._train = _tensors(train)
-        self._held_out = _tensors(held_out)
-        self._strata = torch.zeros(0) if held_out is None else torch.tensor(held_out.strata)
+        self._train, self._held_out = train, held_out  # torch's copies live as long as their use
         self._bench = Workbench(task) if bench is None else bench
         self._own = OwnTensors(self._bench.own)
 
@@ -156,7 +154,7 @@ class TorchLearner:
     @property
     def samples(self) -> int:
         """Return the number of training samples."""
-        return len(self._train[1])
+        return 0 if self._train is None else len(self._train)
 
     def train(self, model: Vector, round_: int) -> TrainingResult:
         """Train from `model`, (parameters,), as the task says; the same for one data, round and seed.
@@ -212,9 +210,9 @@ class TorchLearner:
             self._flat.own = self._own.before(round_)
             self._flat.gradient.zero_()  # a loop of one's own may add to what is there
             self._flat.module.train()
-            now = clock(device)
+            samples, now = _tensors(self._train), clock(device)
             start = now()
-            features, labels = (part.to(device) for part in self._train)
+            features, labels = (part.to(device) for part in samples)
             if task.fit is None:
                 loops.train(task, self._flat, features, labels, max_steps)
             else:
@@ -233,7 +231,7 @@ class TorchLearner:
         device = self._bench.device
         with self._bench.guarded(), self._judging(), isolated(self._seed, device), torch.no_grad():
             self._flat.module.eval()
-            for features, labels in _pieces(*self._held_out, device):
+            for features, labels in _pieces(*_tensors(self._held_out), device):
                 meter.add(self._flat.module(features), labels)
             return meter.evaluation()
 
@@ -243,9 +241,10 @@ class TorchLearner:
         Each part has its share of every class, and no part is empty: few samples make fewer rows. A gradient
         is zero for what is not trained. Raises ConfigError when the task's own code fails.
         """
-        features, labels = self._held_out
+        features, labels = _tensors(self._held_out)
         count = min(parts, len(labels))
-        order = torch.argsort(self._strata, stable=True)
+        strata = torch.zeros(0) if self._held_out is None else torch.tensor(self._held_out.strata)
+        order = torch.argsort(strata, stable=True)
         device = self._bench.device
         total = torch.zeros((count, len(self._flat.gradient)), device=device)
         self._load(model)
@@ -259,7 +258,7 @@ class TorchLearner:
         return self._flat.by_entry(total)
 
     def _judging(self) -> AbstractContextManager[None]:
-        count = len(self._held_out[1])
+        count = 0 if self._held_out is None else len(self._held_out)
         return own_code(f"task {self._task.name}: evaluating on {count:,} samples failed")
 
 
