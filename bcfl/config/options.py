@@ -106,7 +106,12 @@ class Options(_Checked):
     shift: int | None = Field(
         default=None, ge=0, le=30, description="fractional bits an update leaves out; none: by lane"
     )
-    leaf_lanes: int = _count(32, "coordinates in one Merkle leaf", maximum=MAX_LEAF_LANES)
+    leaf_lanes: int | None = Field(
+        default=None,
+        ge=1,
+        le=MAX_LEAF_LANES,
+        description="coordinates in one Merkle leaf; none: 32, above 2 million parameters up to 128",
+    )
 
     rule: Literal["mean", "median", "trimmed_mean"] = Field(
         default="mean", description="how updates are aggregated"
