@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from bcfl.ports import Store
     from bcfl.protocol.accounts import Account
 
-TASK_OPTIONS = ("epochs", "batch_size", "learning_rate", "model")
+TASK_OPTIONS = ("epochs", "batch_size", "learning_rate", "model", "weights")
 
 
 @dataclass(frozen=True)
