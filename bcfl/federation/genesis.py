@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from bcfl.ports import Store
     from bcfl.protocol.accounts import Account
 
-TASK_OPTIONS = ("epochs", "batch_size", "learning_rate", "model")
+TASK_OPTIONS = ("epochs", "batch_size", "learning_rate", "model", "weights")
 
 
 @dataclass(frozen=True)
@@ -89,18 +89,25 @@ def require_max_samples(config: Config) -> int:
 
 
 def create_genesis(config: Config, store: Store, data: tuple[Task, Split] | None = None) -> Genesis:
-    """Fix the terms and put the first model on `store`; no data is read.
+    """Fix the terms and put the first model on `store`.
 
-    `data`, of `set_up_data`: whose largest share is `max_samples`, unless that is set. Raises ConfigError
-    where neither is there, and for a model that cannot be used.
+    `data`, of `set_up_data`: whose largest share is `max_samples`, unless that is set. Without it no data is
+    read but what the configuration names, for the trial that exponents come from. Raises ConfigError where
+    `max_samples` is not known, and for a model that cannot be used.
     """
-    from bcfl.learning.misfits import check_model
+    from bcfl.learning.misfits import check_fit, check_model
     from bcfl.learning.training import initial_model, layout
 
     if data is None:
         largest = require_max_samples(config)
-        task = set_exponents(config, set_up_task(config), None)
-        check_model(task)
+        task, share = set_up_task(config), None
+        if config.data is None:
+            check_model(task)
+        else:
+            dataset = task.dataset(config.data)
+            check_fit(task, dataset)
+            share = dataset.train
+        task = set_exponents(config, task, share)
     else:
         task, largest = data[0], max(len(share) for share in data[1].devices)
     shape = layout(task)

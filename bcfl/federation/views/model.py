@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from math import prod
+from pathlib import Path
 from typing import TYPE_CHECKING, TypedDict
 
 import numpy as np
@@ -76,13 +77,27 @@ def to_safetensors(
     if task is not None:
         from bcfl.learning import training
 
-        task = task.with_exponents(layout.exponents)
-        if training.layout(task) != layout:
-            raise ConfigError(f"task {task.name} has another model than this federation")
-        return save(training.state_of(task, values), metadata)
+        return save(training.state_of(_fitted(task, layout), values), metadata)
     tensors, start = {}, 0
     for tensor in layout.tensors:
         end = start + prod(tensor.shape)
         tensors[tensor.name] = (values[start:end] * np.float32(2.0**tensor.exponent)).reshape(tensor.shape)
         start = end
     return save(tensors, metadata)
+
+
+def write_adapters(path: Path, layout: Layout, lanes: Model, scale_bits: int, task: Task) -> None:
+    """Write the adapters of a model, `(parameters,)`, to a folder that PEFT loads; raises ConfigError."""
+    from bcfl.learning.peft import save_adapters
+
+    save_adapters(_fitted(task, layout), decode(lanes, scale_bits), path)
+
+
+def _fitted(task: Task, layout: Layout) -> Task:
+    """Return a task with the exponents of a layout; raises ConfigError if its model is another one."""
+    from bcfl.learning import training
+
+    task = task.with_exponents(layout.exponents)
+    if training.layout(task) != layout:
+        raise ConfigError(f"task {task.name} has another model than this federation")
+    return task
