@@ -50,21 +50,18 @@ class Stage:
 
     configs: list[Config] = field(default_factory=list)
     resumed: list[Path] = field(default_factory=list)
-    compute: list[dict[str, Any]] = field(default_factory=list)
     error: BaseException | None = None
     deployed: bool = True
     reports: tuple[RoundReport, ...] = (round_report(1), round_report(2, **VOID))
 
-    def run(self, config: Config, *, on_progress: Callable[[Progress], None], **compute: Any) -> Report:
-        self.compute.append(compute)
+    def run(self, config: Config, *, on_progress: Callable[[Progress], None], **_: Any) -> Report:
         self.configs.append(config)
         if self.deployed:
             with Run.create(config) as run:
                 run.set_contract(CONTRACT)
         return self.play(config, on_progress)
 
-    def resume(self, path: Path, *, on_progress: Callable[[Progress], None], **compute: Any) -> Report:
-        self.compute.append(compute)
+    def resume(self, path: Path, *, on_progress: Callable[[Progress], None], **_: Any) -> Report:
         self.resumed.append(path)
         return self.play(Run.open(path, read_only=True).config, on_progress)
 
@@ -262,13 +259,6 @@ def test_resume(bcfl: Bcfl, stage: Stage) -> None:
     assert stage.resumed == [Path("runs/second"), Path("runs/first"), Path("runs/first")]
     assert Run.open(Path("runs/first"), read_only=True).config.rounds == 30
     assert "rounds=0" in bcfl("run", "--resume", "first", "--rounds", 0).refusal
-
-
-def test_the_device_is_no_option_of_the_run_and_may_change(bcfl: Bcfl, stage: Stage) -> None:
-    bcfl("run", "--run-dir", "mine", "--device", "auto")
-    assert bcfl("run", "--resume", "mine", "--device", "cpu").code == 0
-    assert [compute["device"] for compute in stage.compute] == ["auto", "cpu"]
-    assert "device" not in json.loads((Path("mine") / "run.json").read_text())["config"]
 
 
 def test_a_run_that_is_busy(bcfl: Bcfl, stage: Stage) -> None:
