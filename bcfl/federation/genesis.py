@@ -97,6 +97,7 @@ def create_genesis(config: Config, store: Store, data: tuple[Task, Split] | None
     """
     from bcfl.learning.misfits import check_fit, check_model
     from bcfl.learning.training import initial_model, layout
+    from bcfl.learning.weights import require_kept
 
     if data is None:
         largest = require_max_samples(config)
@@ -113,7 +114,10 @@ def create_genesis(config: Config, store: Store, data: tuple[Task, Split] | None
     shape = layout(task)
     terms = terms_of(config, shape, largest)
     archive = Archive(store, shape, terms)
-    model = fixedpoint.encode(initial_model(task, config.seed), terms.scale_bits)
+    values = initial_model(task, config.seed)
+    model = fixedpoint.encode(values, terms.scale_bits)
+    if task.weights is not None:
+        require_kept(shape, values, fixedpoint.decode(model, terms.scale_bits))
     return Genesis(archive, archive.put(model))
 
 
