@@ -32,7 +32,7 @@ from bcfl.storage.address import SEARCH_SECONDS
 from bcfl.storage.directory import DirectoryStore
 
 if TYPE_CHECKING:
-    from bcfl.learning.tasks import Task
+    from bcfl.learning.kinds import AnyTask
     from bcfl.ledger.rpc import RpcChain
     from bcfl.ports import Store
     from bcfl.protocol.types import Layout
@@ -57,7 +57,7 @@ class FederationClient:
         """Return the address of the contract."""
         return self.ledger.contract.address
 
-    def task(self, task: Task, store: Store) -> Task:
+    def task(self, task: AnyTask, store: Store) -> AnyTask:
         """Return the task with the federation's exponents, from a model on the store.
 
         Raises ConfigError for a task that is not the federation's, StoreError where no model is there.

@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Any
 from bcfl.errors import RunError
 
 if TYPE_CHECKING:
-    from bcfl.learning import Samples, Split, Task
+    from bcfl.learning import Samples
+    from bcfl.learning.kinds import AnyShares, AnyTask
 
 FILE = "learning.json"
 UNTOLD = frozenset({"name", "description", "load", "build", "exponents"})  # no matter, or seen otherwise
@@ -21,10 +22,13 @@ UNTOLD = frozenset({"name", "description", "load", "build", "exponents"})  # no 
 Fingerprint = dict[str, str]  # what may change, and what stands for it
 
 
-def fingerprint(task: Task, shares: Split, seed: int) -> Fingerprint:
+def fingerprint(task: AnyTask, shares: AnyShares, seed: int) -> Fingerprint:
     """Return what stands for the data, the first model and each option of the task."""
-    from bcfl.learning.training import initial_model
+    from bcfl.learning.flower import FlowerTask, Nodes
+    from bcfl.learning.kinds import initial_model
 
+    if isinstance(task, FlowerTask) or isinstance(shares, Nodes):
+        return task.fingerprint() if isinstance(task, FlowerTask) else {}
     model = initial_model(task.with_exponents({}), seed)
     parts = {
         "training data": _hash(*(array for share in shares.devices for array in _arrays(share))),

@@ -13,7 +13,8 @@ from bcfl.federation.reporting import Reporter
 from bcfl.federation.reports import Adversary
 from bcfl.federation.runs import Run
 from bcfl.federation.schedule import DEVICES, MINERS, Schedule
-from bcfl.learning import Split, Task
+from bcfl.learning import Split
+from bcfl.learning.kinds import AnyShares, AnyTask, device_learner, judge, miner_learner
 from bcfl.ledger.artifact import deploy, federation_at
 from bcfl.ledger.devnet.embedded import EmbeddedChain
 from bcfl.ledger.federation import FederationLedger
@@ -34,7 +35,7 @@ from bcfl.storage import DirectoryStore
 class Initialization:
     """The accounts of a run, derived from its seed, and what is set up for them."""
 
-    def __init__(self, run: Run, task: Task, shares: Split) -> None:
+    def __init__(self, run: Run, task: AnyTask, shares: AnyShares) -> None:
         config, seed = run.config, run.config.seed
         self.run, self.config, self.task, self.shares = run, config, task, shares
         self.owner = Account.derive(seed, "owner")
@@ -74,17 +75,15 @@ class Initialization:
 
     def reporter(self, ledger: FederationLedger, archive: Archive) -> Reporter:
         """Return what makes the reports of this run."""
-        from bcfl.learning.training import judge
-
         evaluator = judge(self.task, self.shares)
         return Reporter(
             self.run, ledger, archive, evaluator, self._backdoor_judge(), self.assignment, self._adversaries()
         )
 
     def _make_devices(self, ledger: FederationLedger, relay: MemoryRelay, archive: Archive) -> list[Device]:
-        from bcfl.learning.training import device_learner
-
-        shares = self.assignment.poison_shares(self.shares)
+        shares = self.shares
+        if isinstance(shares, Split):
+            shares = self.assignment.poison_shares(shares)
         honest = [device_learner(self.task, shares, i, self.config.seed) for i in range(len(self.devices))]
         for account, learner in zip(self.devices, honest, strict=True):
             learner.keep(self._journal(account))
@@ -98,8 +97,6 @@ class Initialization:
         ]
 
     def _make_miners(self, ledger: FederationLedger, relay: MemoryRelay, archive: Archive) -> list[Miner]:
-        from bcfl.learning.training import miner_learner
-
         miners, checks = list[Miner](), Checks(**self.config.checks)
         wishes = partial(engine_after, self.config.wishes)
         for i, account in enumerate(self.miners):
@@ -127,8 +124,8 @@ class Initialization:
 
     def _backdoor_judge(self) -> Learner | None:
         """Return what measures the success of a backdoor; None without one."""
-        from bcfl.learning.training import judge
-
+        if not isinstance(self.shares, Split):
+            return None
         test = self.assignment.backdoor_test(self.shares.test)
         return None if test is None else judge(self.task, replace(self.shares, test=test))
 
@@ -145,7 +142,9 @@ class Initialization:
         )
 
 
-def _recorded_task(task: Task, store: DirectoryStore, chain: EmbeddedChain, contract: str) -> Task:
+def _recorded_task(
+    task: AnyTask, store: DirectoryStore, chain: EmbeddedChain, contract: str
+) -> AnyTask:
     """Return the task with the exponents that the run began with."""
     ledger = FederationLedger(federation_at(chain, contract))
     models = [block.cid for block in ledger.history().blocks]

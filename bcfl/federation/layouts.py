@@ -17,7 +17,7 @@ from bcfl.protocol.payload import layout_digest
 from bcfl.protocol.types import Layout, TensorSpec, Terms
 
 if TYPE_CHECKING:
-    from bcfl.learning.tasks import Task
+    from bcfl.learning.kinds import AnyTask
     from bcfl.ports import Store
 
 HEADER_BYTES = 2**20
@@ -62,13 +62,13 @@ def stored_layout(store: Store, terms: Terms, models: Sequence[bytes]) -> Layout
     raise StoreError("the store holds no model of this federation: name its own with --store")
 
 
-def recorded_task(task: Task, store: Store, terms: Terms, models: Sequence[bytes]) -> Task:
+def recorded_task(task: AnyTask, store: Store, terms: Terms, models: Sequence[bytes]) -> AnyTask:
     """Return the task with the exponents of the federation, whatever would be chosen today.
 
     The store is read only where the task's own layout is not that of the terms. Raises StoreError when it
     has no model, ConfigError for a task that is not the federation's.
     """
-    from bcfl.learning.training import layout
+    from bcfl.learning.kinds import layout
 
     shape = layout(task)
     if layout_digest(shape) == terms.layout:

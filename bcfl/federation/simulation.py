@@ -16,7 +16,7 @@ from bcfl.federation.reporting import Reporter, awaited
 from bcfl.federation.reports import Progress, Report, RoundReport
 from bcfl.federation.runs import Run
 from bcfl.federation.schedule import Schedule
-from bcfl.learning import Split, Task
+from bcfl.learning.kinds import AnyShares, AnyTask
 from bcfl.ledger.federation import FederationLedger
 from bcfl.protocol.rounds import Round
 from bcfl.protocol.types import Phase
@@ -54,7 +54,7 @@ class Simulation:
 
     @classmethod
     @contextmanager
-    def open(cls, run: Run, task: Task, shares: Split) -> Iterator[Simulation]:
+    def open(cls, run: Run, task: AnyTask, shares: AnyShares) -> Iterator[Simulation]:
         """Deploy, register and open the first round, or find all that done; closes the chain at the end."""
         fingerprint.check(run.path, fingerprint.fingerprint(task, shares, run.config.seed))
         setup = Initialization(run, task, shares)

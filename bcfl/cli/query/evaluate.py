@@ -31,6 +31,12 @@ def evaluate(
     task: Annotated[
         str | None, optional("--task", "NAME", "The learning task; else that of the run or the deployment.")
     ] = None,
+    flower: Annotated[
+        Path | None, optional("--flower", "DIR", "The folder of the Flower app, where the federation has one.")
+    ] = None,
+    node_config: Annotated[
+        str | None, optional("--node-config", "PAIRS", "The app's node config of your data: 'key=value ...'.")
+    ] = None,
     as_json: JsonOption = False,
 ) -> None:
     """Evaluate the global model on your own data, which stay where they are.
@@ -42,7 +48,8 @@ def evaluate(
 
     if every and number is not None:
         raise ConfigError("--round and --rounds exclude each other: give one of them")
-    flags = {name: value for name, value in (("data", data), ("task", task)) if value is not None}
+    options = {"data": data, "task": task, "flower": flower, "node_config": node_config}
+    flags = {name: value for name, value in options.items() if value is not None}
     views: list[dict[str, Any]] = []
     with open_display(spins=True) as display, target.open() as query:
         display.status("reading the data")

@@ -16,7 +16,7 @@ from bcfl.protocol.rewards import block_hash
 from bcfl.protocol.types import Block, Layout
 
 if TYPE_CHECKING:
-    from bcfl.learning.tasks import Task
+    from bcfl.learning.kinds import AnyTask
 
 
 class ModelView(TypedDict):
@@ -62,7 +62,7 @@ def model_view(source: Source, number: int, block: Block) -> ModelView:
 
 
 def to_safetensors(
-    layout: Layout, lanes: Model, scale_bits: int, facts: dict[str, str], task: Task | None = None
+    layout: Layout, lanes: Model, scale_bits: int, facts: dict[str, str], task: AnyTask | None = None
 ) -> bytes:
     """Return a model, `(parameters,)`, as a file of tensors with `facts` as its metadata.
 
@@ -74,12 +74,12 @@ def to_safetensors(
     values = decode(lanes, scale_bits)  # (parameters,)
     metadata = {f"bcfl.{name}": fact for name, fact in facts.items()}
     if task is not None:
-        from bcfl.learning import training
+        from bcfl.learning import kinds
 
         task = task.with_exponents(layout.exponents)
-        if training.layout(task) != layout:
+        if kinds.layout(task) != layout:
             raise ConfigError(f"task {task.name} has another model than this federation")
-        return save(training.state_of(task, values), metadata)
+        return save(kinds.state_of(task, values), metadata)
     tensors, start = {}, 0
     for tensor in layout.tensors:
         end = start + prod(tensor.shape)
