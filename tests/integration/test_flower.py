@@ -1,0 +1,175 @@
+"""A Flower app runs unchanged: it ends where plain float FedAvg of the same app ends."""
+
+from __future__ import annotations
+
+import importlib
+import logging
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from flwr.app import ArrayRecord, ConfigRecord, Context, Message, RecordDict
+
+from bcfl.config import Config
+from bcfl.federation import simulation
+from bcfl.federation.query import open_run
+from bcfl.federation.reports import Report
+from bcfl.learning.flower.task import require_flower
+from testkit.brought import difference
+from testkit.flower_apps import write_app
+
+DEVICES, MINERS, ROUNDS, TOLERANCE = 4, 2, 2, 0.01
+Arrays = list[Any]
+# Of one partition: from all arrays of the model and the round's number, what the app returns.
+Fit = Callable[[int, Arrays, int], tuple[Arrays, int]]
+Evaluate = Callable[[int, Arrays], tuple[float, float, int]]  # loss, metric and samples
+AWAY = """
+{}
+load_at_home = load_data
+
+def load_data(partition_id, num_partitions):
+    if partition_id == 3:
+        raise OSError("the disk of site 3 is away\\nand this line is not shown")
+    return load_at_home(partition_id, num_partitions)
+"""
+
+
+def play(folder: Path, **options: Any) -> Report:
+    sizes = {"devices": DEVICES, "miners": MINERS, "rounds": ROUNDS, "seed": 0}
+    return simulation.run(Config(flower=folder, run_dir=folder.parent / "run", **sizes | options))
+
+
+def numpy_client(package: str) -> tuple[Arrays, Fit, Evaluate]:
+    """Return the first model of the NumPyClient's app, and what its client does."""
+    import torch
+
+    task, app = (importlib.import_module(f"{package}.{name}") for name in ("task", "client_app"))
+
+    def client(partition: int) -> Any:
+        return app.FlowerClient(task.Net(), task.load_data(partition, DEVICES), 2, 0.1)
+
+    def fit(partition: int, arrays: Arrays, number: int) -> tuple[Arrays, int]:
+        trained, samples, _ = client(partition).fit(arrays, {"server_round": number})
+        return trained, samples
+
+    def evaluate(partition: int, arrays: Arrays) -> tuple[float, float, int]:
+        loss, samples, metrics = client(partition).evaluate(arrays, {})
+        return loss, metrics["accuracy"], samples
+
+    torch.manual_seed(0)
+    return [value.numpy() for value in task.Net().state_dict().values()], fit, evaluate
+
+
+def messages(package: str, names: list[str], config: dict[str, float], metric: str) -> tuple[Fit, Evaluate]:
+    """Return what an app with messages does; `metric`, and the loss, are the keys of its own."""
+    app = importlib.import_module(f"{package}.client_app").app
+    states = [RecordDict() for _ in range(DEVICES)]
+
+    def ask(kind: str, partition: int, arrays: Arrays) -> RecordDict:
+        from flwr.app import Array
+
+        record = ArrayRecord({name: Array(value) for name, value in zip(names, arrays, strict=True)})
+        content = RecordDict({"arrays": record, "config": ConfigRecord({**config})})
+        node = {"partition-id": partition, "num-partitions": DEVICES}
+        run = {"local-epochs": 2, "learning-rate": 0.1}
+        context = Context(1, partition, node, states[partition], run)
+        return app(Message(content, partition, kind), context).content  # type: ignore[no-any-return]
+
+    def fit(partition: int, arrays: Arrays, _: int) -> tuple[Arrays, int]:
+        content = ask("train", partition, arrays)
+        return content["arrays"].to_numpy_ndarrays(), content["metrics"]["num-examples"]  # type: ignore
+
+    def evaluate(partition: int, arrays: Arrays) -> tuple[float, float, int]:
+        found: Any = ask("evaluate", partition, arrays)["metrics"]
+        loss = next(value for name, value in found.items() if "loss" in name)
+        return loss, found[metric], found["num-examples"]
+
+    return fit, evaluate
+
+
+def plainly(first: Arrays, fit: Fit, evaluate: Evaluate) -> tuple[float, float]:
+    """Return loss and metric of float FedAvg, weighted by samples; whole numbers stay as they are."""
+    arrays = first
+    for number in range(1, ROUNDS + 1):
+        results = [fit(partition, arrays, number) for partition in range(DEVICES)]
+        weights = [samples for _, samples in results]
+        arrays = [
+            np.average([trained[place] for trained, _ in results], axis=0, weights=weights).astype(old.dtype)
+            if old.dtype.kind == "f"
+            else old
+            for place, old in enumerate(arrays)
+        ]
+    losses, metrics, samples = zip(*(evaluate(i, arrays) for i in range(DEVICES)), strict=True)
+    return float(np.average(losses, weights=samples)), float(np.average(metrics, weights=samples))
+
+
+def reference(kind: str, package: str) -> tuple[float, float]:
+    require_flower()
+    if kind == "numpy":
+        return plainly(*numpy_client(package))
+    task = importlib.import_module(f"{package}.task")
+    if kind == "sklearn":
+        return plainly(task.get_params(task.create_model(2)), *messages(package, ["0", "1"], {}, "accuracy"))
+    import torch
+
+    torch.manual_seed(0)
+    state = task.Net().state_dict()
+    first = [value.numpy() for value in state.values()]
+    return plainly(first, *messages(package, list(state), {"lr": 0.1}, "eval_acc"))
+
+
+@pytest.mark.parametrize(
+    ("kind", "metric"), [("numpy", "accuracy"), ("message", "eval_acc"), ("sklearn", "accuracy")]
+)
+def test_it_ends_where_float_fedavg_ends(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], kind: str, metric: str
+) -> None:
+    folder = write_app(tmp_path / "app", kind, f"{kind}_whole")
+    report = play(folder)
+    loss, value = reference(kind, f"{kind}_whole")
+    assert [len(round_.accepted) for round_ in report.rounds] == [DEVICES] * ROUNDS
+    assert next(iter(report.final_metrics)) == metric
+    found, found_loss = report.final_metrics[metric], report.final_loss
+    assert found is not None
+    assert found_loss is not None
+    assert difference(found, value) < TOLERANCE
+    assert difference(found_loss, loss) < TOLERANCE
+    assert value > 0.8
+    if kind == "message":  # the state of a device's context goes on from round to round
+        assert report.final_metrics["rounds_trained"] == ROUNDS
+    assert "training in round" not in capsys.readouterr().out
+    assert not (tmp_path / "final_model.pt").exists()
+
+
+def test_a_party_whose_app_raises_sits_out(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    folder = write_app(tmp_path / "app", "sklearn", "sklearn_away", task=AWAY)
+    with caplog.at_level(logging.INFO):
+        report = play(folder)
+    assert [len(round_.accepted) for round_ in report.rounds] == [DEVICES - 1] * ROUNDS
+    lines = [record.getMessage() for record in caplog.records if "sits out" in record.getMessage()]
+    cause = "Flower app sklearn-away: training on partition 3 failed: OSError: the disk of site 3 is away"
+    assert [line.endswith(cause) for line in lines] == [True] * ROUNDS
+
+
+@pytest.mark.parametrize(
+    ("checks", "reason"),
+    [
+        ({}, {"outlier"}),
+        ({"check_norm": False, "check_direction": False, "check_min_norm": False}, {"quality"}),
+        ({"check_norm": False, "check_quality": False, "check_min_norm": False}, {"outlier"}),
+    ],
+)
+def test_miners_leave_a_sign_flipper_out(tmp_path: Path, checks: dict[str, bool], reason: set[str]) -> None:
+    """Its norm, quality by the losses that the app evaluates, and direction catch it, each without the others."""
+    folder = write_app(tmp_path / "app", "sklearn", f"sklearn_flip_{len(checks)}_{min(reason)}")
+    options: dict[str, Any] = {"devices": 10, "miners": 3, "rounds": 1, "adversary": ("sign-flip:0.1",)}
+    report = play(folder, **options | checks)
+    assert report.adversaries is not None
+    assert [item.device for item in report.rounds[0].rejected] == [report.adversaries[0].account]
+    assert {item.reason for item in report.rounds[0].rejected} == reason
+    assert len(report.rounds[0].accepted) == 9
+    with open_run(tmp_path / "run") as query:
+        rules = {found["rule"] for found in query.votes_view(1)["findings"]}
+    assert rules == ({"merit"} if reason == {"quality"} else rules)
