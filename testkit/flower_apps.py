@@ -28,7 +28,7 @@ local-epochs = 2
 learning-rate = 0.1
 """
 
-TORCH_TASK = '''
+TORCH_TASK = """
 import numpy as np
 import torch
 from sklearn.datasets import load_digits
@@ -56,11 +56,11 @@ def load_data(partition_id, num_partitions):
 
 def train(net, data, epochs, lr):
     x, y = data
-    optimizer = torch.optim.SGD(net.parameters(), lr=lr, momentum=0.9)
+    optimizer = torch.optim.SGD(net.parameters(), lr=lr)
     net.train()
     for epoch in range(epochs):
         generator = torch.Generator().manual_seed(epoch)
-        for part in torch.randperm(len(y), generator=generator).chunk(max(1, len(y) // 16)):
+        for part in torch.randperm(len(y), generator=generator).tensor_split(len(y) // 16):
             optimizer.zero_grad()
             loss = nn.functional.cross_entropy(net(x[part]), y[part])
             loss.backward()
@@ -74,9 +74,9 @@ def test(net, data):
     with torch.no_grad():
         out = net(x)
     return nn.functional.cross_entropy(out, y).item(), (out.argmax(1) == y).float().mean().item()
-'''
+"""
 
-NUMPY_CLIENT = '''
+NUMPY_CLIENT = """
 import torch
 from flwr.app import Context
 from flwr.client import NumPyClient
@@ -115,9 +115,9 @@ def client_fn(context: Context):
 
 
 app = ClientApp(client_fn=client_fn)
-'''
+"""
 
-NUMPY_SERVER = '''
+NUMPY_SERVER = """
 from flwr.app import Context
 from flwr.common import ndarrays_to_parameters
 from flwr.server import ServerApp, ServerAppComponents, ServerConfig
@@ -138,9 +138,9 @@ def server_fn(context: Context):
 
 
 app = ServerApp(server_fn=server_fn)
-'''
+"""
 
-MESSAGE_CLIENT = '''
+MESSAGE_CLIENT = """
 from flwr.app import ArrayRecord, Context, Message, MetricRecord, RecordDict
 from flwr.clientapp import ClientApp
 
@@ -174,9 +174,9 @@ def evaluate(msg: Message, context: Context):
     if "past" in context.state.metric_records:
         metrics["rounds_trained"] = context.state["past"]["rounds"]
     return Message(content=RecordDict({{"metrics": metrics}}), reply_to=msg)
-'''
+"""
 
-MESSAGE_SERVER = '''
+MESSAGE_SERVER = """
 import torch
 from flwr.app import ArrayRecord, ConfigRecord, Context, MetricRecord
 from flwr.serverapp import Grid, ServerApp
@@ -206,9 +206,9 @@ def global_evaluate(server_round: int, arrays: ArrayRecord) -> MetricRecord:
     net.load_state_dict(arrays.to_torch_state_dict())
     loss, accuracy = test(net, load_data(0, 1)[1])
     return MetricRecord({{"accuracy": accuracy, "loss": loss}})
-'''
+"""
 
-SKLEARN_TASK = '''
+SKLEARN_TASK = """
 import numpy as np
 from sklearn.datasets import load_breast_cancer
 from sklearn.linear_model import LogisticRegression
@@ -238,9 +238,9 @@ def get_params(model):
 def set_params(model, params):
     model.coef_, model.intercept_ = params
     return model
-'''
+"""
 
-SKLEARN_CLIENT = '''
+SKLEARN_CLIENT = """
 import warnings
 
 from flwr.app import ArrayRecord, Context, Message, MetricRecord, RecordDict
@@ -275,9 +275,9 @@ def evaluate(msg: Message, context: Context):
     loss = log_loss(y, model.predict_proba(x), labels=[0, 1])
     metrics = MetricRecord({{"num-examples": len(x), "test_logloss": loss, "accuracy": model.score(x, y)}})
     return Message(content=RecordDict({{"metrics": metrics}}), reply_to=msg)
-'''
+"""
 
-SKLEARN_SERVER = '''
+SKLEARN_SERVER = """
 from flwr.app import ArrayRecord, Context
 from flwr.serverapp import Grid, ServerApp
 from flwr.serverapp.strategy import FedAvg
@@ -296,7 +296,7 @@ def main(grid: Grid, context: Context) -> None:
         initial_arrays=ArrayRecord(get_params(model)),
         num_rounds=context.run_config["num-server-rounds"],
     )
-'''
+"""
 
 SOURCES = {
     "numpy": (TORCH_TASK, NUMPY_CLIENT, NUMPY_SERVER),

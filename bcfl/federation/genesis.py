@@ -120,9 +120,7 @@ def require_max_samples(config: Config) -> int:
     return config.max_samples
 
 
-def create_genesis(
-    config: Config, store: Store, data: tuple[AnyTask, AnyShares] | None = None
-) -> Genesis:
+def create_genesis(config: Config, store: Store, data: tuple[AnyTask, AnyShares] | None = None) -> Genesis:
     """Fix the terms and put the first model on `store`; no data is read.
 
     `data`, of `set_up_data`: whose largest share is `max_samples`, unless that is set. Raises ConfigError

@@ -142,9 +142,7 @@ class Initialization:
         )
 
 
-def _recorded_task(
-    task: AnyTask, store: DirectoryStore, chain: EmbeddedChain, contract: str
-) -> AnyTask:
+def _recorded_task(task: AnyTask, store: DirectoryStore, chain: EmbeddedChain, contract: str) -> AnyTask:
     """Return the task with the exponents that the run began with."""
     ledger = FederationLedger(federation_at(chain, contract))
     models = [block.cid for block in ledger.history().blocks]

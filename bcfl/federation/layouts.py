@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from contextlib import suppress
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar, cast
 
 from bcfl.errors import BcflError, ConfigError, PayloadError, StoreError
 from bcfl.protocol.cid import DAG_PB, RAW, Cid
@@ -19,6 +19,8 @@ from bcfl.protocol.types import Layout, TensorSpec, Terms
 if TYPE_CHECKING:
     from bcfl.learning.kinds import AnyTask
     from bcfl.ports import Store
+
+KindOfTask = TypeVar("KindOfTask", bound="AnyTask")
 
 HEADER_BYTES = 2**20
 LENGTH_BYTES = 8
@@ -62,7 +64,7 @@ def stored_layout(store: Store, terms: Terms, models: Sequence[bytes]) -> Layout
     raise StoreError("the store holds no model of this federation: name its own with --store")
 
 
-def recorded_task(task: AnyTask, store: Store, terms: Terms, models: Sequence[bytes]) -> AnyTask:
+def recorded_task(task: KindOfTask, store: Store, terms: Terms, models: Sequence[bytes]) -> KindOfTask:
     """Return the task with the exponents of the federation, whatever would be chosen today.
 
     The store is read only where the task's own layout is not that of the terms. Raises StoreError when it
@@ -74,7 +76,7 @@ def recorded_task(task: AnyTask, store: Store, terms: Terms, models: Sequence[by
     if layout_digest(shape) == terms.layout:
         return task
     recorded = stored_layout(store, terms, models)
-    task = task.with_exponents(recorded.exponents)
+    task = cast(KindOfTask, task.with_exponents(recorded.exponents))
     if _shapes(recorded) != _shapes(shape):
         raise ConfigError(
             f"this model has {shape.parameters:,} parameters and another layout than the federation's "

@@ -37,7 +37,9 @@ def learning_config(client: FederationClient, flags: Mapping[str, Any]) -> Confi
     options.pop("data", None)  # a folder of the owner's machine, as that of an app is
     app = options.pop("flower", None)
     if app is not None and not {"flower", "task"} & flags.keys():
-        raise ConfigError(f"{client.name} learns a Flower app, {Path(app).name}: name its folder with --flower")
+        raise ConfigError(
+            f"{client.name} learns a Flower app, {Path(app).name}: name its folder with --flower"
+        )
     return Config(**{**options, **flags})
 
 

@@ -109,5 +109,3 @@ def _split(shares: AnyShares) -> Split:
     if not isinstance(shares, Split):
         raise TypeError(f"a task has a split of its data, not {type(shares).__name__}")
     return shares
-
-

@@ -56,10 +56,12 @@ class LearningOptions:
         optional("--data", "DIR", "The folder of this party's own data, which the task's `load` gets."),
     ] = None
     flower: Annotated[
-        Path | None, optional("--flower", "DIR", "The folder of the Flower app, where the federation has one.")
+        Path | None,
+        optional("--flower", "DIR", "The folder of the Flower app, where the federation has one."),
     ] = None
     node_config: Annotated[
-        str | None, optional("--node-config", "PAIRS", "The app's node config of this party: 'key=value ...'.")
+        str | None,
+        optional("--node-config", "PAIRS", "The app's node config of this party: 'key=value ...'."),
     ] = None
     part: Annotated[
         str | None,

@@ -32,7 +32,8 @@ def evaluate(
         str | None, optional("--task", "NAME", "The learning task; else that of the run or the deployment.")
     ] = None,
     flower: Annotated[
-        Path | None, optional("--flower", "DIR", "The folder of the Flower app, where the federation has one.")
+        Path | None,
+        optional("--flower", "DIR", "The folder of the Flower app, where the federation has one."),
     ] = None,
     node_config: Annotated[
         str | None, optional("--node-config", "PAIRS", "The app's node config of your data: 'key=value ...'.")

@@ -1,4 +1,4 @@
-"""Learn what an existing Flower app learns: its ClientApp is called in this process, without a server of Flower's.
+"""Learn what a Flower app learns: its ClientApp is called in this process, without a server of Flower's.
 
 Flower (`flwr`) is imported when an app is loaded, not before.
 """

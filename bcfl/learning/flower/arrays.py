@@ -1,8 +1,8 @@
 """Lay an app's arrays out in one flat vector, (parameters,), and take them out of it again.
 
 The vector holds the arrays of floats, as float32; the app gets them back in the type that it made them of.
-Arrays of whole numbers (the counters of BatchNorm) and empty ones cannot be averaged: they are not shared, and
-an app gets them as its first model has them.
+Arrays of whole numbers (the counters of BatchNorm) and empty ones cannot be averaged: they are not shared,
+and an app gets them as its first model has them.
 """
 
 from __future__ import annotations

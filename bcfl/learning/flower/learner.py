@@ -113,7 +113,8 @@ class FlowerLearner:
 
         def work() -> Message:
             content = task.opening.content(kind, arrays, round_)
-            return self._app(Message(content, node.partition + 2, kind), context)
+            reply: Message = self._app(Message(content, node.partition + 2, kind), context)
+            return reply
 
         seed = int(np.random.SeedSequence([self._seed, round_]).generate_state(1, np.uint64)[0]) >> 1
         reply, microseconds = calls.call(text, work, seconds=task.seconds, seed=seed)
@@ -122,12 +123,12 @@ class FlowerLearner:
         if reply.has_error():
             raise ConfigError(f"{text}: {reply.error.reason}")
         with own_code(f"{text}: its state cannot be kept"):
-            kept = recorddict_to_proto(context.state).SerializeToString(deterministic=True)
+            kept: bytes = _to_bytes(recorddict_to_proto(context.state))
         return _Reply(reply.content, kept, microseconds)
 
 
 class FlowerJudge:
-    """Evaluates models on the test part of every partition, and returns the mean by samples, as Flower does."""
+    """Evaluates models on the test part of every partition; returns the mean by samples, as Flower does."""
 
     def __init__(self, task: FlowerTask, nodes: Sequence[Node]) -> None:
         self._title = task.title
@@ -163,7 +164,10 @@ class FlowerJudge:
 
 
 def trial(task: FlowerTask, nodes: Nodes) -> TrainingResult:
-    """Return what the first device that can train makes of the first model; raises ConfigError if none can."""
+    """Return what the first device that can train makes of the first model; raises ConfigError if none can.
+
+    Nothing of it is remembered.
+    """
     failure: ConfigError | None = None
     for node in nodes.devices:
         try:
@@ -176,8 +180,14 @@ def trial(task: FlowerTask, nodes: Nodes) -> TrainingResult:
     raise failure or ConfigError(f"{task.title}: there is no device")
 
 
+def _to_bytes(message: Any) -> bytes:
+    data: bytes = message.SerializeToString(deterministic=True)
+    return data
+
+
 def _state(data: bytes) -> RecordDict:
-    return recorddict_from_proto(ProtoRecordDict.FromString(data))
+    parser: Any = ProtoRecordDict
+    return recorddict_from_proto(parser.FromString(data))
 
 
 def _arrays_in(content: RecordDict, key: str) -> dict[str, Any]:
@@ -203,8 +213,9 @@ def _samples_in(content: RecordDict) -> int:
 def _numbers_in(content: RecordDict) -> dict[str, float]:
     """Return all single numbers of a reply by name, but for its weight and Flower's own."""
     values: dict[str, float] = {}
-    configs = [record for name, record in content.config_records.items() if name.endswith(".metrics")]
-    for record in (*content.metric_records.values(), *configs):
+    records: list[Any] = list(content.metric_records.values())
+    records += [record for name, record in content.config_records.items() if name.endswith(".metrics")]
+    for record in records:
         for name, value in record.items():
             if isinstance(value, int | float) and name not in WEIGHTS:
                 values.setdefault(name, float(value))

@@ -74,9 +74,7 @@ def open_app(task: FlowerTask) -> Opening:
     text = f"{task.title}: its first model cannot be had"
     client = task.load(task.client, ClientApp)
     server = ServerApp(server_fn=None) if task.server is None else task.load(task.server, ServerApp)
-    opening, _ = calls.call(
-        text, lambda: _open(task, client, server), seconds=task.seconds, seed=task.seed
-    )
+    opening, _ = calls.call(text, lambda: _open(task, client, server), seconds=task.seconds, seed=task.seed)
     return opening
 
 
@@ -127,7 +125,12 @@ class _Grid(Grid):
         return Run.create_empty(RUN_ID)
 
     def create_message(
-        self, content: RecordDict, message_type: str, dst_node_id: int, group_id: str, ttl: float | None = None
+        self,
+        content: RecordDict,
+        message_type: str,
+        dst_node_id: int,
+        group_id: str,
+        ttl: float | None = None,
     ) -> Message:
         """Return a message."""
         return Message(content, dst_node_id, message_type, ttl=ttl, group_id=group_id)
@@ -180,7 +183,9 @@ class _Manager(SimpleClientManager):
         del num_clients, timeout
         return True
 
-    def sample(self, num_clients: int, min_num_clients: int | None = None, criterion: Any = None) -> list[Any]:
+    def sample(
+        self, num_clients: int, min_num_clients: int | None = None, criterion: Any = None
+    ) -> list[Any]:
         """Return one client, without anything behind it."""
         del num_clients, min_num_clients, criterion
         return [None]

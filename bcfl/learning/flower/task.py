@@ -119,9 +119,7 @@ class FlowerTask:
 
             value = load_app(reference, ConfigError, self.folder)
         if not isinstance(value, kind):
-            raise ConfigError(
-                f"{self.title}: {reference} is a {type(value).__name__}, not a {kind.__name__}"
-            )
+            raise ConfigError(f"{self.title}: {reference} is a {type(value).__name__}, not a {kind.__name__}")
         return value
 
 
@@ -130,9 +128,9 @@ def read_task(
 ) -> FlowerTask:
     """Return the app of a folder; its code is not run yet.
 
-    `run_config` and `node_config` are `key=value` pairs with blanks between them, as Flower's options of these
-    names take them; the first override keys that the app has. Raises ConfigError, one line, for a folder that
-    is none of an app, a key that is missing or unknown, and without flwr.
+    `run_config` and `node_config` are `key=value` pairs with blanks between them, as Flower's options of
+    these names take them; the first override keys that the app has. Raises ConfigError, one line, for a
+    folder that is none of an app, a key that is missing or unknown, and without flwr.
     """
     if not folder.is_dir():
         raise ConfigError(f"--flower {folder}: there is no such folder: name that of a Flower app")
@@ -144,7 +142,7 @@ def read_task(
     client, server = (_reference(folder, components, name) for name in ("clientapp", "serverapp"))
     if client is None:
         raise ConfigError(
-            f"{folder / PROJECT} names no clientapp in [{COMPONENTS}]: write clientapp = \"module:app\""
+            f'{folder / PROJECT} names no clientapp in [{COMPONENTS}]: write clientapp = "module:app"'
         )
     name = _table(folder, project, "project").get("name") or folder.resolve().name
     config = _flat(folder, _table(folder, project, "tool.flwr.app.config"))
@@ -171,7 +169,6 @@ def require_flower() -> None:
     if importlib.util.find_spec("flwr") is None:
         raise ConfigError(f"--flower needs Flower, which is not installed: {EXTRA}")
     with own_code(f"Flower cannot be imported ({EXTRA} installs the version that fits)"):
-        import flwr.clientapp
         from flwr.supercore.task_identity import TaskIdentity
     logging.getLogger("flwr").setLevel(logging.ERROR)
     TaskIdentity.task_id = TaskIdentity.run_id = TaskIdentity.node_id = 1
