@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from bcfl.errors import ConfigError
+from bcfl.errors import DataError
 from bcfl.ports import Vector
 from bcfl.protocol.types import Layout, TensorSpec
 
@@ -26,16 +26,16 @@ NDArrays = Mapping[str, npt.NDArray[Any]]  # by name, in order
 
 
 class Arrays:
-    """What the arrays of an app's first model say of all its models; raises ConfigError for unusable ones."""
+    """What the arrays of an app's first model say of all its models; raises DataError for unusable ones."""
 
     def __init__(self, first: NDArrays) -> None:
         for name, array in first.items():
             if array.dtype.kind not in "fiub":
-                raise ConfigError(f"array {name!r} is of {array.dtype}, and only numbers can be shared")
+                raise DataError(f"array {name!r} is of {array.dtype}, and only numbers can be shared")
         self._first = dict(first)
         self._shared = {name: array for name, array in first.items() if _is_shared(array)}
         if not self._shared:
-            raise ConfigError("its first model has no array of floats: there is nothing to average")
+            raise DataError("its first model has no array of floats: there is nothing to average")
         self._names = _plain_names(list(self._shared))
 
     @property
@@ -72,27 +72,27 @@ class Arrays:
         return arrays
 
     def read(self, arrays: NDArrays) -> Vector:
-        """Return the vector, (parameters,), of arrays from the app; raises ConfigError if they do not fit."""
+        """Return the vector, (parameters,), of arrays from the app; raises DataError if they do not fit."""
         for name, first in self._first.items():
             if name not in arrays:
-                raise ConfigError(f"array {name!r} of its first model is missing in what it returns")
+                raise DataError(f"array {name!r} of its first model is missing in what it returns")
             array = arrays[name]
             if array.shape != first.shape:
-                raise ConfigError(
+                raise DataError(
                     f"array {name!r} has shape {array.shape}, and {first.shape} in its first model: an array "
                     "must keep its shape"
                 )
             if name in self._shared:
                 if array.dtype.kind not in "fiub":
-                    raise ConfigError(f"array {name!r} has become one of {array.dtype}: return numbers")
+                    raise DataError(f"array {name!r} has become one of {array.dtype}: return numbers")
             elif array.size > 1 and not np.array_equal(array, first):
-                raise ConfigError(
+                raise DataError(
                     f"array {name!r} of {array.dtype} changes, and whole numbers cannot be averaged: "
                     "leave it out, or make it floats"
                 )
         if len(arrays) > len(self._first):
             name = next(name for name in arrays if name not in self._first)
-            raise ConfigError(f"array {name!r} is not in its first model: return the same arrays")
+            raise DataError(f"array {name!r} is not in its first model: return the same arrays")
         return self._join(arrays)
 
     def _join(self, arrays: NDArrays) -> Vector:

@@ -30,8 +30,13 @@ class OutOfTime(BaseException):
 class _Lines(io.TextIOBase):
     """Takes what code prints, and logs it line by line."""
 
+    def __init__(self) -> None:
+        super().__init__()
+        self._line = ""
+
     def write(self, text: str) -> int:
-        for line in text.splitlines():
+        *lines, self._line = (self._line + text).split("\n")
+        for line in lines:
             if line.strip():
                 log.info("app: %s", line.rstrip())
         return len(text)

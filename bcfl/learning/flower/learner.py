@@ -14,7 +14,7 @@ from flwr.clientapp import ClientApp
 from flwr.common.serde import recorddict_from_proto, recorddict_to_proto
 from flwr.proto.recorddict_pb2 import RecordDict as ProtoRecordDict
 
-from bcfl.errors import ConfigError, own_code
+from bcfl.errors import ConfigError, DataError, own_code
 from bcfl.learning.flower import calls
 from bcfl.learning.flower.nodes import Node, Nodes
 from bcfl.learning.flower.opening import RUN_ID, arrays_of
@@ -194,7 +194,7 @@ def _arrays_in(content: RecordDict, key: str) -> dict[str, Any]:
     """Return the arrays of a reply: under the key that was sent, or of the only record."""
     records = dict(content.array_records)
     if key not in records and len(records) != 1:
-        raise ConfigError(f"it returns {len(records)} array records: return one, under {key!r}")
+        raise DataError(f"it returns {len(records)} array records: return one, under {key!r}")
     return arrays_of(records[key] if key in records else next(iter(records.values())))
 
 
@@ -205,9 +205,9 @@ def _samples_in(content: RecordDict) -> int:
             value = record.get(name)
             if isinstance(value, int | float) and math.isfinite(value):
                 if round(value) < 1:
-                    raise ConfigError("it says that it has no samples")
+                    raise DataError("it says that it has no samples")
                 return round(value)
-    raise ConfigError(f"it returns no {WEIGHTS[0]}, by which models are weighed")
+    raise DataError(f"it returns no {WEIGHTS[0]}, by which models are weighed")
 
 
 def _numbers_in(content: RecordDict) -> dict[str, float]:

@@ -25,7 +25,7 @@ from flwr.server.strategy import FedAvg
 from flwr.serverapp import Grid, ServerApp
 from flwr.supercore.run import Run
 
-from bcfl.errors import ConfigError, own_code
+from bcfl.errors import DataError
 from bcfl.learning.flower import calls
 from bcfl.learning.flower.arrays import Arrays, NDArrays
 from bcfl.learning.flower.nodes import Node
@@ -47,7 +47,7 @@ class Opening:
         self._contents = {MessageType.TRAIN: train, MessageType.EVALUATE: evaluate}
         records = train(1).array_records
         if len(records) != 1:
-            raise ConfigError(f"its server sends {len(records)} array records, and one can be shared")
+            raise DataError(f"its server sends {len(records)} array records, and one can be shared")
         self.key, record = next(iter(records.items()))
         self.arrays = Arrays(arrays_of(record))
 
@@ -99,7 +99,7 @@ def _by_messages(server: ServerApp, context: Context) -> Opening:
         if MessageType.TRAIN not in grid.contents:
             raise
     if MessageType.TRAIN not in grid.contents:
-        raise ConfigError("its ServerApp ends without a message to train on")
+        raise DataError("its ServerApp ends without a message to train on")
     train = grid.contents[MessageType.TRAIN]
     evaluate = grid.contents.get(MessageType.EVALUATE, train)
     return Opening(lambda _: train, lambda _: evaluate)
@@ -110,7 +110,7 @@ class _Enough(BaseException):
 
 
 class _Grid(Grid):
-    """Takes the messages of a ServerApp, and answers each with what it holds."""
+    """Takes the messages of a ServerApp, and answers the first of each batch with what it holds."""
 
     def __init__(self) -> None:
         self.contents: dict[str, RecordDict] = {}
@@ -148,8 +148,8 @@ class _Grid(Grid):
             self.contents.setdefault(kind, message.content)
         if {MessageType.TRAIN, MessageType.EVALUATE} <= self.contents.keys():
             raise _Enough
-        numbers = [str(len(self._replies) + place) for place in range(len(batch))]
-        for number, (_, message) in zip(numbers, batch, strict=True):
+        numbers = [f"{len(self._replies)}-{place}" for place in range(len(batch))]
+        for number, (_, message) in zip(numbers[:1], batch, strict=False):  # one answers for all
             self._replies[number] = Message(_echo(message.content), reply_to=message)
         return numbers
 
@@ -213,16 +213,15 @@ def _by_strategy(task: FlowerTask, client: ClientApp, strategy: Any) -> Opening:
 def _client_parameters(task: FlowerTask, client: ClientApp) -> Parameters:
     """Return the parameters that the client of the first partition begins with."""
     if client._call is None:
-        raise ConfigError("it has no ServerApp, which makes the first model of an app with messages")
+        raise DataError("it has no ServerApp, which makes the first model of an app with messages")
     node = Node(0, 1, task.node_config)
     context = Context(RUN_ID, 1, node.node_config, RecordDict(), dict(task.run_config))
     content = getparametersins_to_recorddict(GetParametersIns({}))
-    with own_code("neither its strategy nor get_parameters of its first client give one"):
-        reply = client(Message(content, 1, "get_parameters"), context)
-        record = next(iter(reply.content.array_records.values()))
-        tensors = [array.data for name, array in record.items() if name != EMPTY_KEY]
-        if not tensors:
-            raise ConfigError(
-                "neither its strategy (initial_parameters) nor get_parameters of its first client give one"
-            )
+    reply = client(Message(content, 1, "get_parameters"), context)
+    record = next(iter(reply.content.array_records.values()))
+    tensors = [array.data for name, array in record.items() if name != EMPTY_KEY]
+    if not tensors:
+        raise DataError(
+            "neither its strategy (initial_parameters) nor get_parameters of its first client give one"
+        )
     return Parameters(tensors, "numpy.ndarray")
