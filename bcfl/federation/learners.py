@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from bcfl.protocol.types import Layout
     from bcfl.roles.checks.pipeline import Checks
 
+OF_TASKS = frozenset({"task", "model", "epochs", "batch_size", "learning_rate"})  # which an app has not
 Role = Literal["device", "miner"]
 Share = tuple[int, int]  # index, from 0, and number of the shares
 
@@ -36,6 +37,8 @@ def learning_config(client: FederationClient, flags: Mapping[str, Any]) -> Confi
     options = {name: recorded[name] for name in Config.model_fields if name in recorded}
     options.pop("data", None)  # a folder of the owner's machine, as that of an app is
     app = options.pop("flower", None)
+    if "flower" in flags:
+        options = {name: value for name, value in options.items() if name not in OF_TASKS}
     if app is not None and not {"flower", "task"} & flags.keys():
         raise ConfigError(
             f"{client.name} learns a Flower app, {Path(app).name}: name its folder with --flower"

@@ -60,7 +60,8 @@ def main(grid, context):
     MAIN
 """
 STARTS = (
-    "FedAvg(min_available_nodes=100).start(grid=grid, initial_arrays=ArrayRecord([np.random.rand(3), np.ones(2)]),"
+    "FedAvg(min_available_nodes=100).start(grid=grid,"
+    " initial_arrays=ArrayRecord([np.random.rand(3), np.ones(2)]),"
     " train_config=ConfigRecord({'lr': context.run_config['lr']}),"
     " evaluate_config=ConfigRecord({'top': 5}), num_rounds=1000)"
 )
@@ -154,7 +155,7 @@ app = ClientApp(lambda context: Client().to_client())
 """
     assert app(tmp_path, client=client, main=None).first_model.tolist() == [0, 1, 2, 3]
     empty = client.replace("get_parameters", "other")
-    with pytest.raises(ConfigError, match="neither its strategy .* nor get_parameters"):
+    with pytest.raises(ConfigError, match=r"neither its strategy .* nor get_parameters"):
         _ = app(tmp_path, client=empty, main=None).first_model
 
 
