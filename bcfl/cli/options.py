@@ -29,6 +29,7 @@ PANELS: Final = {
 }
 MONEY: Final = frozenset({"stake", "min_stake", "vote_penalty", "leader_penalty", "reward", "pool"})
 SEVERAL: Final = {"wish": "ROUND:ENGINE", "adversary": "SPEC"}  # options that may be given several times
+OTHER_FLAGS: Final = {"weights": ["--from"]}  # by option: flags that mean the same
 METAVARS: Final = {int: "N", float: "X", str: "NAME", Path: "PATH"}
 RENAMED_FLAGS: Final = {
     "--check-effort": "--check-min-norm",
@@ -87,6 +88,7 @@ def config_parameters() -> Iterator[inspect.Parameter]:
         flag = f"--{name.replace('_', '-')}"
         option = typer.Option(
             f"{flag}/--no-{flag[2:]}" if kind is bool else flag,
+            *OTHER_FLAGS.get(name, ()),
             metavar="" if kind is bool else _metavar(name, field),
             help=_help(name, field),
             show_default=False,

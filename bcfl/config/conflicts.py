@@ -8,7 +8,16 @@ from typing import Final
 from bcfl.adversaries import catalog
 from bcfl.config.options import Options
 from bcfl.errors import ConfigError
-from bcfl.protocol.limits import BASIS_POINTS, MAX_BATCH, MAX_MINERS, MAX_SHOWN, MODEL_BITS, WEI_BITS
+from bcfl.protocol.limits import (
+    BASIS_POINTS,
+    LEAF_LANES,
+    MAX_BATCH,
+    MAX_MINERS,
+    MAX_SHOWN,
+    MODEL_BITS,
+    WEI_BITS,
+    shown_bytes,
+)
 
 Rule = Callable[[Options], Iterator[str]]
 WORD_BITS: Final = 256
@@ -31,7 +40,7 @@ def _flower(c: Options) -> Iterator[str]:
         return
     if c.task != Options.model_fields["task"].default:
         yield f"task={c.task} and flower={c.flower} are two things to learn: leave one out"
-    for name in ("data", "model", "epochs", "batch_size", "learning_rate"):
+    for name in ("data", "model", "weights", "epochs", "batch_size", "learning_rate"):
         if getattr(c, name) is not None:
             words = f"{name}={getattr(c, name)} means nothing with flower={c.flower}"
             yield f"{words}: the app has its own, set by run_config or node_config"
@@ -42,12 +51,13 @@ def _flower(c: Options) -> Iterator[str]:
 
 
 def _leaves(c: Options) -> Iterator[str]:
-    if c.leaf_lanes * c.lane_bits % WORD_BITS:
-        words = f"leaf_lanes={c.leaf_lanes} with lane_bits={c.lane_bits} is no whole number of 32-byte words"
+    lanes = c.leaf_lanes or LEAF_LANES
+    if lanes * c.lane_bits % WORD_BITS:
+        words = f"leaf_lanes={lanes} with lane_bits={c.lane_bits} is no whole number of 32-byte words"
         yield f"{words}: take a multiple of {WORD_BITS // c.lane_bits} for leaf_lanes"
-    size = c.devices * (c.leaf_lanes * c.lane_bits // 8 + 4) + 8 * c.leaf_lanes
+    size = shown_bytes(c.devices, lanes, c.lane_bits)
     if size > MAX_SHOWN:
-        words = f"leaf_lanes={c.leaf_lanes} with devices={c.devices} makes a challenge of {size} bytes"
+        words = f"leaf_lanes={lanes} with devices={c.devices} makes a challenge of {size} bytes"
         yield f"{words}, more than {MAX_SHOWN}: lower leaf_lanes"
 
 

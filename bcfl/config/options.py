@@ -96,6 +96,9 @@ class Options(_Checked):
     model: str | None = Field(
         default=None, min_length=1, description="the model to train; none: the task's own"
     )
+    weights: Path | None = Field(
+        default=None, description="safetensors file of weights to start from; none: the task builds them"
+    )
     epochs: int | None = Field(
         default=None, ge=1, le=10_000, description="local epochs a round; none: the task's own"
     )
@@ -116,7 +119,12 @@ class Options(_Checked):
     shift: int | None = Field(
         default=None, ge=0, le=30, description="fractional bits an update leaves out; none: by lane"
     )
-    leaf_lanes: int = _count(32, "coordinates in one Merkle leaf", maximum=MAX_LEAF_LANES)
+    leaf_lanes: int | None = Field(
+        default=None,
+        ge=1,
+        le=MAX_LEAF_LANES,
+        description="coordinates in one Merkle leaf; none: 32, above 2 million parameters up to 128",
+    )
 
     rule: Literal["mean", "median", "trimmed_mean"] = Field(
         default="mean", description="how updates are aggregated"
@@ -331,6 +339,6 @@ class Options(_Checked):
         return tuple(catalog.parse(text) for text in self.adversary)
 
     def recorded_options(self) -> dict[str, Any]:
-        """Return the options that the record of a deployment holds, as JSON has them."""
-        recorded = self.model_dump(mode="json", exclude={*RUN_OPTIONS, "data", "node_config"})
-        return recorded | ({} if self.flower is None else {"flower": self.subject})
+        """Return the options that the record of a deployment holds, as JSON; no file of its owner."""
+        kept = self.model_dump(mode="json", exclude={*RUN_OPTIONS, "data", "node_config", "weights"})
+        return kept | ({} if self.flower is None else {"flower": self.subject})

@@ -17,7 +17,9 @@ if TYPE_CHECKING:
     from bcfl.learning.kinds import AnyShares, AnyTask
 
 FILE = "learning.json"
-UNTOLD = frozenset({"name", "description", "load", "build", "exponents"})  # no matter, or seen otherwise
+UNTOLD = frozenset(
+    {"name", "description", "load", "build", "exponents", "weights"}
+)  # no matter, or seen otherwise
 
 Fingerprint = dict[str, str]  # what may change, and what stands for it
 

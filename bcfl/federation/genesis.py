@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 MOST_SAMPLES = 2**24 - 1  # that the contract takes
 TRIAL_SHARES = 16  # times the samples of the trial: what a device of an app may claim, unless it is said
-TASK_OPTIONS = ("epochs", "batch_size", "learning_rate", "model")
+TASK_OPTIONS = ("epochs", "batch_size", "learning_rate", "model", "weights")
 
 
 @dataclass(frozen=True)

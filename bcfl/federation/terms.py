@@ -9,12 +9,15 @@ from bcfl.config import Config
 from bcfl.errors import ConfigError
 from bcfl.protocol import payload
 from bcfl.protocol.docket import longest_wait_seconds
-from bcfl.protocol.limits import BASIS_POINTS
+from bcfl.protocol.limits import BASIS_POINTS, LEAF_LANES
 from bcfl.protocol.types import Engine, Layout, Mode, Rule, Terms
 from bcfl.roles.miner.lead import TRIES
 
 BOND_PART: Final = 10  # of the minimum stake is the bond of a challenge
 DAY: Final = 24 * 3600  # seconds until a stake is free, whatever happens
+LARGE: Final = 2**21  # parameters of a model above which larger leaves save more than a challenge costs
+LARGE_LEAVES: Final = (4 * LEAF_LANES, 2 * LEAF_LANES)  # lanes, the first that fits
+ROW_BYTES: Final = 6_144  # of all updates' leaves, for which a large leaf is taken
 ABSENCE: Final = 6 * 3600  # seconds of missed rounds until a miner is suspended
 
 
@@ -35,7 +38,7 @@ def terms_of(config: Config, layout: Layout, largest: int) -> Terms:
         scale_bits=config.scale_bits,
         lane_bits=config.lane_bits,
         shift=config.lane_shift,
-        leaf_lanes=config.leaf_lanes,
+        leaf_lanes=_leaf_lanes(config, layout.parameters),
         rule=Rule[config.rule.upper()],
         trim=round(config.trim * BASIS_POINTS),
         engine=Engine[config.first_engine.upper()],
@@ -75,6 +78,17 @@ def terms_of(config: Config, layout: Layout, largest: int) -> Terms:
         min_blocks=config.min_blocks,
     )
     return _with_floors(terms, config)
+
+
+def _leaf_lanes(config: Config, parameters: int) -> int:
+    """Return the lanes of a leaf: with large ones a large model's root costs less, a challenge more."""
+    if config.leaf_lanes is not None:
+        return config.leaf_lanes
+    if parameters > LARGE:
+        for lanes in LARGE_LEAVES:
+            if config.devices * lanes * config.lane_bits // 8 <= ROW_BYTES:
+                return lanes
+    return LEAF_LANES
 
 
 def _with_floors(terms: Terms, config: Config) -> Terms:

@@ -71,6 +71,7 @@ class Task:
     fit: Callable[[nn.Module, TensorDataset, FitContext], object] | None = None
     shared: Callable[[str, Tensor], bool] | None = None  # whether the federation learns a tensor; None: all
     exponents: Mapping[str, int] | None = field(default=None, hash=False)  # by tensor; None: genesis chooses
+    weights: Path | str | None = None  # a safetensors file of a state_dict that the federation starts from
 
     def __post_init__(self) -> None:
         for name in ("epochs", "batch_size", "accumulate", "steps"):
@@ -115,6 +116,7 @@ class Task:
         batch_size: int | None = None,
         learning_rate: float | None = None,
         model: str | None = None,
+        weights: Path | None = None,
     ) -> Task:
         """Return this task with every option that is not None; `model` is one of MODEL_NAMES.
 
@@ -125,7 +127,12 @@ class Task:
             if own is not None and {"epochs": epochs, "learning_rate": learning_rate}[name] is not None:
                 brings = "counts steps" if name == "epochs" else "brings its own optimizer"
                 raise ConfigError(f"task {self.name} {brings}: leave --{name.replace('_', '-')} out")
-        options = {"epochs": epochs, "batch_size": batch_size, "learning_rate": learning_rate}
+        options = {
+            "epochs": epochs,
+            "batch_size": batch_size,
+            "learning_rate": learning_rate,
+            "weights": weights,
+        }
         changes: dict[str, Any] = {name: value for name, value in options.items() if value is not None}
         if model is not None:
             if not self.shape or self.classes < 1:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -24,6 +25,7 @@ from bcfl.learning.meter import Meter
 from bcfl.learning.own import FIRST_ROUND, OwnTensors, Records
 from bcfl.learning.partitions import Split
 from bcfl.learning.tasks import Task
+from bcfl.learning.weights import load_weights
 from bcfl.ports import Evaluation, Matrix, TrainingResult, Vector
 from bcfl.protocol.types import Layout
 from bcfl.renamed import former_names
@@ -34,8 +36,15 @@ FIXED_SEED = 0  # for what a module draws at random outside its vector: the same
 
 
 def initial_model(task: Task, seed: int) -> Vector:
-    """Return the genesis model: the vector, (parameters,), of a module newly built under `seed`."""
-    return _flat(task, seed).read()
+    """Return the genesis model: the vector, (parameters,), of a module newly built under `seed`.
+
+    Where the task names a file of weights, it is theirs; raises ConfigError for one that does not fit.
+    """
+    if task.weights is None:
+        return _flat(task, seed).read()
+    module = build(task, FIXED_SEED)
+    load_weights(module, Path(task.weights), [tensor.name for tensor in layout(task).tensors])
+    return FlatModule(module, task.exponents, task.shared).read()
 
 
 def layout(task: Task) -> Layout:

@@ -181,14 +181,18 @@ def _draw_committees(history: History, round_: Round) -> None:
 def _count_resources(history: History, round_: Round, accepted: tuple[bool, ...]) -> None:
     """Update the record of every active miner.
 
-    One that is no device has no update that could fail, and the rate that it had as a device fades.
+    One that is no device has no update that could fail, and the rate that it had as a device fades. Those of
+    whom there is no accepted update take part in the median of paces with the rate that is known of them.
     """
     devices = [item.update.device for item in round_.submissions]
     missing = unavailable(round_.votes, devices)
     voters = {vote.voter.account: vote.voter for vote in round_.votes}
     paces = {account: _pace(round_, voter, devices, accepted) for account, voter in voters.items()}
-    weights = {account: voter.weight for account, voter in voters.items()}
-    most = most_pace(paces, weights, history.rate_factor)
+    known = {member.account: _resources(history, member).rate for member in history.seats}
+    most = most_pace(
+        [(paces.get(member.account) or known[member.account], member.weight) for member in history.seats],
+        history.rate_factor,
+    )
     for member in history.seats:
         voter = voters.get(member.account)
         position = None if voter is None else own_position(voter, devices)

@@ -8,6 +8,7 @@ BASIS_POINTS: Final = 10_000  # basis points in one
 
 MODEL_BITS: Final = 32  # bits of a lane of the model
 MODEL_BYTES: Final = MODEL_BITS // 8  # bytes of a lane of the model
+LEAF_LANES: Final = 32  # lanes of a Merkle leaf, where a configuration names none and the model is not large
 MAX_LEAF_LANES: Final = 1_024  # lanes of a Merkle leaf
 MAX_EXPONENT: Final = 60  # of a tensor: its values are 2**60 times the vector's, or 2**-60 times, at most
 
@@ -33,3 +34,8 @@ MULTICALL_BYTES: Final = 20_480  # bytes of calldata of all calls in one multica
 TRANSACTION_BYTES: Final = 2**17  # bytes of a transaction that nodes take
 TRANSACTION_GAS: Final = 2**24  # gas of a transaction, at most (EIP-7825)
 BLOCK_GAS: Final = 30_000_000  # gas of a block of the embedded chain
+
+
+def shown_bytes(updates: int, leaf_lanes: int, lane_bits: int) -> int:
+    """Return the bytes of a challenge that the terms set: leaf and weight of an update, two of models."""
+    return updates * (leaf_lanes * lane_bits // 8 + 4) + 2 * MODEL_BYTES * leaf_lanes

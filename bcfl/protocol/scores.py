@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from bcfl.protocol.limits import BASIS_POINTS
@@ -36,16 +36,15 @@ class Resources:
         )
 
 
-def most_pace(paces: Mapping[str, int], weights: Mapping[str, int], factor: int) -> int:
-    """Return the most that a pace counts in a round: the voters' lower median by weight, times a factor.
+def most_pace(paces: Sequence[tuple[int, int]], factor: int) -> int:
+    """Return the most that a pace counts in a round: the lower median of paces by weight, times a factor.
 
-    Takes paces and weights by account and the factor in basis points; a pace of 0 says nothing. Who has less
-    than half of the weight behind a pace cannot move the median beyond the others' paces.
+    Takes (pace, weight) of every active miner and the factor in basis points. Who has less than half of the
+    weight cannot move the median beyond the others' paces. Where nobody is active it is 0.
     """
-    shown = sorted((pace, weights[account]) for account, pace in paces.items() if pace)
-    whole = sum(weight for _, weight in shown)
+    whole = sum(weight for _, weight in paces)
     reached = 0
-    for pace, weight in shown:
+    for pace, weight in sorted(paces):
         reached += weight
         if 2 * reached >= whole:
             return pace * factor // BASIS_POINTS

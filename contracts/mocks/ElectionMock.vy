@@ -65,13 +65,13 @@ def leads(
 
 @external
 @pure
-def most_pace(shown: DynArray[uint256, 64], factor: uint256) -> uint256:
+def most_pace(paces: DynArray[uint256, 64], factor: uint256) -> uint256:
     """
     @notice The most that a pace counts in a round.
-    @param shown What the round has shown of each voter.
+    @param paces The words of all active miners.
     @param factor The multiple of the median, in basis points.
     """
-    return scores._most(shown, factor)
+    return scores._most(paces, factor)
 
 
 @external

@@ -5,8 +5,8 @@
 @notice The resource engine shares out leads by rate * storage * quality * stability. Each is an exponential average, a
         quarter new, over the rounds of that engine: how often a miner's own update could be had (storage),
         was accepted (quality), how often it unveiled its verdicts in time (stability), and the samples per
-        second of its accepted updates (rate), which are its own claim and so count up to a multiple of the voters'
-        median. A turn takes the score from before the round: what
+        second of its accepted updates (rate), which are its own claim and so count up to a multiple of the median of
+        all active miners. A turn takes the score from before the round: what
         is shared out is known before it. The Python twin is `bcfl.protocol.scores`.
         A record is one word: round (32) | score before it (32) | rate (24) | stability (16) | quality (16) | storage (16).
 """
@@ -35,6 +35,9 @@ ACCEPTED: constant(uint256) = 4
 # The same of a voter, as one word: pace (24) | weight (16) | what the round has shown (8).
 WEIGHT: constant(uint256) = 8  # shifts
 PACE: constant(uint256) = 24
+
+# What a miner adds to the median, as one word: pace (24) | weight (16).
+MEDIAN_PACE: constant(uint256) = 16  # shift
 
 records: HashMap[address, uint256]
 
@@ -91,32 +94,41 @@ def _towards(average: uint256, latest: uint256) -> uint256:
 
 
 @internal
-@pure
-def _most(shown: DynArray[uint256, constants.MAX_MINERS], factor: uint256) -> uint256:
+@view
+def _rate(account: address) -> uint256:
     """
-    @notice The most that a pace counts in a round: the voters' lower median by weight, times a factor. Who has less
-            than half of the weight behind a pace cannot move it beyond the others' paces.
-    @param shown What the round has shown of each voter.
+    @notice The samples per second that are known of an account; 1 if it is new.
+    @param account The account.
+    """
+    return (self._record(account) >> RATE) & constants.MASK24
+
+
+@internal
+@pure
+def _most(paces: DynArray[uint256, constants.MAX_MINERS], factor: uint256) -> uint256:
+    """
+    @notice The most that a pace counts in a round: the lower median of paces by weight, times a factor. Who has less
+            than half of the weight cannot move it beyond the others' paces.
+    @param paces The words of all active miners.
     @param factor The multiple of the median, in basis points.
     """
-    weight: uint256 = 0
+    whole: uint256 = 0
     fastest: uint256 = 0
-    for word: uint256 in shown:
-        if word >> PACE != 0:
-            weight += (word >> WEIGHT) & constants.MASK16
-            fastest = max(fastest, word >> PACE)
+    for word: uint256 in paces:
+        whole += word & constants.MASK16
+        fastest = max(fastest, word)
     median: uint256 = 0
     for k: uint256 in range(24):
-        higher: uint256 = median | 1 << (23 - k)
+        # All paces below `higher` have words below its own.
+        higher: uint256 = (median | 1 << (23 - k)) << MEDIAN_PACE
         if higher > fastest:
             continue
         slower: uint256 = 0
-        for word: uint256 in shown:
-            pace: uint256 = word >> PACE
-            if pace != 0 and pace < higher:
-                slower += (word >> WEIGHT) & constants.MASK16
-        if 2 * slower < weight:
-            median = higher
+        for word: uint256 in paces:
+            if word < higher:
+                slower += word & constants.MASK16
+        if 2 * slower < whole:
+            median = higher >> MEDIAN_PACE
     return median * factor // constants.BASIS
 
 

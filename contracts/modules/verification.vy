@@ -233,7 +233,6 @@ def tally(
         round=round, accepted=result.accepted, samples=result.samples, matches=matches, parent=parent
     )
     if engine == constants.RESOURCE:
-        absent: uint256 = registry.roster & constants.MASK64
         missed: uint256[MAX_WORDS] = empty(uint256[MAX_WORDS])
         for word: uint256 in range(words, bound=MAX_WORDS):
             column: DynArray[uint256, MAX_VOTES] = []
@@ -253,8 +252,7 @@ def tally(
                 taken = (result.accepted[own // 256] >> (own % 256)) & 1 == 1
                 gone = (missed[own // 256] >> (own % 256)) & 1 == 1
             shown.append(self._shown(voters[i], own, update, taken, gone))
-        absent &= ~self._note(round, voters, shown)
-        self._note_absent(round, absent)
+        self._note(round, voters, shown)
     if passed < terms.TERMS.min_updates:
         rounds._void(round, constants.FEW_ACCEPTED)
         return
@@ -311,35 +309,33 @@ def _shown(voter: uint256, own: uint256, update: uint256, taken: bool, missing: 
 
 
 @internal
-def _note(
-    round: uint256, voters: DynArray[uint256, MAX_VOTES], shown: DynArray[uint256, MAX_VOTES]
-) -> uint256:
+def _note(round: uint256, voters: DynArray[uint256, MAX_VOTES], shown: DynArray[uint256, MAX_VOTES]):
     """
-    @notice Notes what a counted round has shown of its voters.
+    @notice Notes what a counted round has shown of its voters, and that the others have shown nothing. A pace
+            counts up to a multiple of the median of all active miners, those of whom there is no accepted
+            update with the rate that is known of them: whose updates are missing hands nobody the median.
     @param round The running round.
     @param voters Who voted, packed.
     @param shown What the round has shown of each.
-    @return The voters' bits.
     """
-    seats: uint256 = 0
-    most: uint256 = scores._most(shown, terms.TERMS.rate_factor)
+    absent: uint256 = registry.roster & constants.MASK64
+    paces: DynArray[uint256, constants.MAX_MINERS] = []
     for i: uint256 in range(len(voters), bound=MAX_VOTES):
-        seats |= 1 << (voters[i] >> packing.SEAT)
+        absent &= ~(1 << (voters[i] >> packing.SEAT))
+        known: uint256 = 0
+        if shown[i] >> scores.PACE == 0:
+            known = scores._rate(packing._account(voters[i])) << scores.MEDIAN_PACE
+        paces.append(shown[i] >> scores.WEIGHT | known)
+    for index: uint256 in range(constants.MAX_MINERS):
+        if (absent >> index) & 1 == 1:
+            miner: address = registry.miners[index]
+            weight: uint256 = (registry.records[miner] >> registry.WEIGHT) & registry.MAX_WEIGHT
+            paces.append(scores._rate(miner) << scores.MEDIAN_PACE | weight)
+            scores._note(miner, round, 0, 0)
+    most: uint256 = scores._most(paces, terms.TERMS.rate_factor)
+    for i: uint256 in range(len(voters), bound=MAX_VOTES):
         pace: uint256 = min(shown[i] >> scores.PACE, most)
         scores._note(packing._account(voters[i]), round, shown[i] & constants.MASK8, pace)
-    return seats
-
-
-@internal
-def _note_absent(round: uint256, absent: uint256):
-    """
-    @notice Notes that miners have not unveiled anything: they have shown nothing.
-    @param round The running round.
-    @param absent Their mask.
-    """
-    for index: uint256 in range(64):
-        if (absent >> index) & 1 == 1:
-            scores._note(registry.miners[index], round, 0, 0)
 
 
 @internal

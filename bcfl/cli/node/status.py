@@ -112,7 +112,7 @@ def _print(view: StatusView) -> None:
         ("engine", view["engine"]),
         ("committee", ", ".join(view["committee"]) or None),
         *([] if view["capture"] is None else capture_fields(view["capture"])),
-        *challenge_fields(view["challenge_seconds"]),
+        *challenge_fields(view["challenge_seconds"], view["challenge_bytes"]),
         ("leader", view["leader"]),
         ("suspended", _suspended(view)),
         ("so far", f"{plural(view['blocks'], 'block')}, {plural(view['void'], 'void round')}"),

@@ -18,6 +18,7 @@ from bcfl.cli.output.challenges import challenge_content, challenge_fields
 from bcfl.cli.output.committee import committee_fields, warn
 from bcfl.cli.output.printing import metric_text, plural, print_fields, print_json
 from bcfl.cli.output.run_display import RunDisplay, open_run_display, participants
+from bcfl.cli.run.memory import keep_freed_memory
 from bcfl.config import Config
 from bcfl.errors import BcflError, ConfigError, RunError
 from bcfl.federation.runs import FILE, Run, find_run, latest, list_runs, new_path
@@ -95,6 +96,7 @@ def run(
     from bcfl.federation.views.committee import run_committee
 
     path, config = source.load(flags)
+    keep_freed_memory()
     committee = run_committee(config)
     warn(committee)
     with open_run_display(config, path, quiet) as display:

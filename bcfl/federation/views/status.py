@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Final, TypedDict
 
 from bcfl.federation.views.committee import CommitteeView, federation_committee
 from bcfl.federation.views.round import deadline_of
+from bcfl.protocol.limits import shown_bytes
 from bcfl.protocol.rounds import History, Round
 from bcfl.protocol.types import Clock, Engine, Mode, Phase
 
@@ -79,7 +80,8 @@ class StatusView(CurrentView):
     """A deployed federation now; amounts are in wei, times in seconds since 1970.
 
     `capture`: how often a third of the weight captures a committee, where one is drawn or may be wished for.
-    `challenge_seconds`: in which a proposal is open to challenges; 0: there are none.
+    `challenge_seconds`: in which a proposal is open to challenges; 0: there are none. `challenge_bytes`: that
+    opening one shows at most, next to some 10,000 of proofs and tally.
     """
 
     deployment: str
@@ -92,6 +94,7 @@ class StatusView(CurrentView):
     committee: list[str]
     capture: CommitteeView | None
     challenge_seconds: int
+    challenge_bytes: int
     leader: str | None
     devices: int
     miners: list[MinerStatusView]
@@ -118,6 +121,9 @@ def status_view(client: FederationClient) -> StatusView:
         "committee": list(current.committee),
         "capture": federation_committee(history, ledger.terms, current.engine),
         "challenge_seconds": ledger.terms.challenge_seconds,
+        "challenge_bytes": shown_bytes(
+            ledger.terms.max_updates, ledger.terms.leaf_lanes, ledger.terms.lane_bits
+        ),
         "leader": current.leader,
         "devices": len(devices),
         "miners": [_miner(history, account, current) for account in history.miners],

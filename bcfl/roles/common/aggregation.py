@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from bcfl.protocol import aggregation, challenges, cid, merkle, payload
@@ -22,11 +22,17 @@ class NewModel:
 
 
 def next_model(
-    parent: Model, submissions: Sequence[Submission], updates: Sequence[Lanes], layout: Layout, terms: Terms
+    parent: Model,
+    submissions: Sequence[Submission],
+    updates: Sequence[Lanes],
+    layout: Layout,
+    terms: Terms,
+    root_of: Callable[[bytes, Lanes], bytes],
 ) -> NewModel:
     """Apply accepted updates, (updates, parameters), to a model, (parameters,), under the rule of the terms.
 
-    `submissions` are theirs, in the same order: they say how many samples each update stands for.
+    `submissions` are theirs, in the same order: they say how many samples each update stands for. `root_of`
+    takes the model as bytes and as integers.
     """
     samples = [item.update.samples for item in submissions]
     delta = aggregation.aggregate(terms.rule, updates, samples, terms.shift, terms.trim)
@@ -34,5 +40,5 @@ def next_model(
     rows = challenges.rows_digest(
         challenges.weights_digest(samples), merkle.rows_root(updates, terms.leaf_lanes)
     )
-    digest = cid.digest(cid.compute(payload.encode(layout, model)))
-    return NewModel(model, merkle.root(model, terms.leaf_lanes), digest, rows)
+    data = payload.encode(layout, model)
+    return NewModel(model, root_of(data, model), cid.digest(cid.compute(data)), rows)

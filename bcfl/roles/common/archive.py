@@ -6,6 +6,8 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
+from hashlib import sha256
+from typing import Final
 
 import numpy as np
 
@@ -18,6 +20,8 @@ from bcfl.protocol.rounds import History, Submission
 from bcfl.protocol.types import Block, Layout, Terms
 from bcfl.roles.common import aggregation
 from bcfl.roles.common.aggregation import NewModel
+
+MAX_ROOTS: Final = 8_192  # of contents that are remembered, 64 bytes each
 
 
 @dataclass(frozen=True)
@@ -40,15 +44,16 @@ class Archive:
     """The vectors of one federation on a store.
 
     Vectors that were read, checked or computed in a round stay in memory until `forget`, so that parties of
-    one process that look at the same bytes do so once. `on_touch` is called with the CID of every vector that
-    was written, or read and found right. `readers` updates are read side by side, for stores across a
-    network.
+    one process that look at the same bytes do so once; roots stay longer. `on_touch` is called with the CID
+    of every vector that was written, or read and found right. `readers` updates are read side by side, for
+    stores across a network.
     """
 
     def __init__(self, store: Store, layout: Layout, terms: Terms, readers: int = 1) -> None:
         self.store, self.layout, self.terms, self.readers = store, layout, terms, readers
         self._vectors: dict[tuple[bytes, bytes], Lanes] = {}  # by root and CID
         self._next_models: dict[tuple[bytes, ...], NewModel] = {}
+        self._roots: dict[bytes, bytes] = {}  # by digest of the content, oldest first
         self._unavailable: set[bytes] = set()  # digests of CIDs
         self.on_touch: Callable[[str], None] = lambda _: None
         self._norms: dict[tuple[bytes, bytes], float] = {}
@@ -62,7 +67,7 @@ class Archive:
         """Encode a vector, (parameters,), as the store will hold it, without writing it."""
         data = payload.encode(self.layout, lanes)
         name = cid.compute(data)
-        return PackedVector(StoredVector(merkle.root(lanes, self.terms.leaf_lanes), cid.digest(name)), data)
+        return PackedVector(StoredVector(self._root(data, lanes), cid.digest(name)), data)
 
     def publish(self, vector: PackedVector) -> StoredVector:
         """Write a packed vector."""
@@ -128,7 +133,7 @@ class Archive:
         if key not in self._next_models:
             model = self.model(parent, history)
             self._next_models[key] = aggregation.next_model(
-                model, submissions, updates, self.layout, self.terms
+                model, submissions, updates, self.layout, self.terms, self._root
             )
         return self._next_models[key]
 
@@ -196,6 +201,18 @@ class Archive:
                 self.store.put(payload.encode(self.layout, result.model))
         return self._vectors[block.root, block.cid]
 
+    def _root(self, data: bytes, lanes: Lanes) -> bytes:
+        """Return the Merkle root of a vector, computed once for each content: a digest costs far less."""
+        content = sha256(data).digest()
+        root = self._roots.get(content)
+        if root is None:
+            root = merkle.root(lanes, self.terms.leaf_lanes)
+            if len(self._roots) >= MAX_ROOTS:
+                with suppress(StopIteration, KeyError):
+                    del self._roots[next(iter(self._roots))]
+            self._roots[content] = root
+        return root
+
     def _get(self, root: bytes, digest: bytes, lane_bits: int) -> Lanes:
         key = (root, digest)
         if key not in self._vectors:
@@ -209,7 +226,7 @@ class Archive:
             raise Unavailable(f"the bytes of {name} were looked for in vain", name)
         data = self.store.get(name, self._sizes[lane_bits])
         lanes = payload.decode(data, self.layout, lane_bits)
-        if merkle.root(lanes, self.terms.leaf_lanes) != root:
+        if self._root(data, lanes) != root:
             raise PayloadError(f"the bytes of {name} do not have the stated root")
         self.on_touch(name)
         return lanes

@@ -22,6 +22,7 @@ from bcfl.roles.device import fit
 
 RECORD, SEALED, SETTLED, PENDING = "update.json", "update", "carry", "carry.pending"  # names on disk
 ROUND_BYTES = 8  # of the round's number before a sealed update or a residual
+KEPT = np.dtype("<f4")  # of a residual on disk: next to half a step of a lane, what that rounds is nothing
 Residual = npt.NDArray[np.float64]  # (parameters,)
 
 log = logging.getLogger(__name__)
@@ -101,7 +102,7 @@ class Trainer:
         )
         number = snapshot.round.to_bytes(ROUND_BYTES, "big")
         self.journal.write(SEALED, number + vector.data)
-        self.journal.write(PENDING, number + residual.tobytes())
+        self.journal.write(PENDING, number + residual.astype(KEPT).tobytes())
         self.journal.write_json(RECORD, _to_record(update, parent.root))
         self._count(snapshot, lanes, residual)
         return update
@@ -147,16 +148,17 @@ class Trainer:
         if residual is not None and any(
             item.update.device == index for item in round_.accepted_submissions()
         ):
-            self.journal.write(SETTLED, round_.number.to_bytes(ROUND_BYTES, "big") + residual.tobytes())
+            number = round_.number.to_bytes(ROUND_BYTES, "big")
+            self.journal.write(SETTLED, number + residual.astype(KEPT).tobytes())
 
     def _residual(self, name: str, round_: int | None) -> Residual | None:
         """Return a residual from the journal, (parameters,); with `round_` only if it is that round's."""
         data = self.journal.read(name)
-        if data is None or len(data) != ROUND_BYTES + 8 * self.archive.layout.parameters:
+        if data is None or len(data) != ROUND_BYTES + KEPT.itemsize * self.archive.layout.parameters:
             return None
         if round_ is not None and int.from_bytes(data[:ROUND_BYTES], "big") != round_:
             return None
-        return np.frombuffer(data[ROUND_BYTES:], dtype=np.float64)
+        return np.frombuffer(data[ROUND_BYTES:], KEPT).astype(np.float64)
 
 
 def claim(result: TrainingResult, max_samples: int) -> tuple[int, int]:

@@ -20,6 +20,10 @@ from tests.daemons import client_of
 from tests.local_federation import ETHER, TERMS, LocalFederation
 
 CHALLENGED = replace(TERMS, attest_seconds=120, challenge_seconds=120, challenge_bond=ETHER // 10)
+SHOWN = (
+    CHALLENGED.max_updates * (CHALLENGED.leaf_lanes * CHALLENGED.lane_bits // 8 + 4)
+    + 8 * CHALLENGED.leaf_lanes
+)
 
 
 def test_status_says_who_is_awaited_for_what_until_when(tmp_path: Path) -> None:
@@ -83,7 +87,10 @@ def test_status_prints_one_screen(tmp_path: Path, capsys: pytest.CaptureFixture[
     ("terms", "words"),
     [
         (replace(TERMS, challenge_seconds=0), "none: who attests a wrong model risks nothing"),
-        (CHALLENGED, "open for 120 s after each proposal"),
+        (
+            CHALLENGED,
+            f"open for 120 s after each proposal; opening one shows up to {SHOWN:,} bytes of leaves",
+        ),
     ],
     ids=["none", "some"],
 )

@@ -103,15 +103,31 @@ def test_a_miner_that_is_no_device_has_nothing_to_lose_but_its_punctuality() -> 
         assert scores.rate == 1
 
 
-def claimed(federation: Federation, microseconds: Sequence[int]) -> list[Resources]:
-    """Count a round in which each miner's device claims so much time; return what is known of the miners."""
-    batches = [[federation.update(i, microseconds=claim)] for i, claim in enumerate(microseconds)]
+def claimed(
+    federation: Federation, microseconds: Sequence[int | None], silent: Sequence[int] = (), refused: int = -1
+) -> list[Resources]:
+    """Count a round in which each miner's device claims so much time; return what is known of the miners.
+
+    None: no update. `silent`: who does not unveil. `refused`: the device whose update nobody accepts.
+    """
+    batches = [
+        [] if claim is None else [federation.update(i, microseconds=claim)]
+        for i, claim in enumerate(microseconds)
+    ]
     for key, batch in zip(federation.miner_keys, batches, strict=True):
         federation.commit(key, batch)
     federation.wait(1)
     for key, batch in zip(federation.miner_keys, batches, strict=True):
         federation.reveal(key, batch)
-    federation.until(Phase.TALLY).tally()
+    verdicts = [NO if update.device == refused else Verdict.ACCEPTED for update in federation.updates()]
+    openings = [federation.opening(i, verdicts) for i in range(federation.miners)]
+    for opening in openings:
+        federation.commit_vote(opening)
+    for i in set(range(federation.miners)) - set(silent):
+        federation.unveil(openings[i])
+    if silent:
+        federation.expire()
+    federation.tally()
     return [resources(federation, key) for key in federation.miner_keys]
 
 
@@ -146,6 +162,30 @@ def test_a_claimed_pace_counts_up_to_twice_the_median(
     for pace, record in zip(paces, known, strict=True):
         counted = min(pace, 2 * median)
         assert record == Resources().after(on_time=True, available=True, accepted=True, pace=counted)
+
+
+@pytest.mark.parametrize("missing", ["no update", "refused", "silent"])
+def test_whose_update_is_missing_hands_nobody_the_median(missing: str) -> None:
+    """49 of 100 claim no time at all in rounds in which 26 honest ones have no accepted update."""
+    stakes = tuple(stake * TERMS.min_stake for stake in (49, 25, 26))
+    federation = Federation(3, 3, RESOURCE, stakes=stakes, full=True).open()
+    honest = 200_000
+    claimed(federation, [honest] * 3)
+    claims = [1, honest, None if missing == "no update" else honest]
+    for _ in range(3):
+        federation.finish()
+        before = resources(federation, federation.miner_keys[0])
+        known = claimed(
+            federation,
+            claims,
+            silent=[2] if missing == "silent" else [],
+            refused=2 if missing == "refused" else -1,
+        )
+        samples = {update.device: update.samples for update in federation.updates()}
+        pace = samples[1] * 10**6 // honest
+        counted = before.after(on_time=True, available=True, accepted=True, pace=2 * pace)
+        assert known[0].rate <= counted.rate
+        assert known[2].rate <= pace
 
 
 def test_miners_that_are_no_devices_hold_the_claim_of_one_that_is() -> None:

@@ -29,7 +29,7 @@ OPERATORS = {
 
 LIMITS = {name: value for name, value in vars(limits).items() if name.isupper()}
 MACHINES = {"TRANSACTION_BYTES", "TRANSACTION_GAS", "BLOCK_GAS"}  # limits of nodes, not of the contract
-PARTIES = {"MAX_EXPONENT"}  # of what only parties see
+PARTIES = {"MAX_EXPONENT", "LEAF_LANES"}  # of what only parties see, and defaults
 
 # Number of Python, and the constants of the contract that are the same, as `module.NAME`.
 TWINS = {

@@ -10,6 +10,9 @@ import pytest
 
 from bcfl.errors import PayloadError, StoreError, Unavailable
 from bcfl.protocol import cid as cids
+from bcfl.protocol import merkle
+from bcfl.protocol.fixedpoint import Lanes
+from bcfl.roles.common import archive as archives
 from bcfl.roles.common.archive import Archive
 from bcfl.storage import DirectoryStore
 from tests.local_federation import LAYOUT, LocalFederation
@@ -93,3 +96,36 @@ def test_the_run_goes_on_when_a_model_is_lost(local: LocalFederation) -> None:
     path_of(local, local.history.head.cid).unlink()
     local.archive.forget()
     assert local.play().status == "finalized"
+
+
+def test_a_root_is_computed_once_for_each_content(
+    local: LocalFederation, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Packed, published, forgotten and read again, a vector is hashed leaf by leaf once."""
+    archive, contents, compute = new_archive(local), list[bytes](), merkle.root
+
+    def root(lanes: Lanes, leaf_lanes: int) -> bytes:
+        contents.append(lanes.tobytes())
+        return compute(lanes, leaf_lanes)
+
+    monkeypatch.setattr(merkle, "root", root)
+    one, other = (np.arange(LAYOUT.parameters, dtype=np.int32) + start for start in (0, 1))
+    stored = archive.put(one)
+    archive.forget()
+    assert np.array_equal(archive.fetch_model(stored.root, stored.cid), one)
+    assert archive.put(one) == stored
+    assert len(contents) == 1
+    second = archive.put(other)
+    assert second.root != stored.root
+    archive.forget()
+    with pytest.raises(PayloadError, match="do not have the stated root"):
+        archive.fetch_model(stored.root, second.cid)
+    assert len(contents) == 2
+
+
+def test_the_oldest_roots_are_forgotten(local: LocalFederation, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(archives, "MAX_ROOTS", 2)
+    archive = new_archive(local)
+    for start in range(5):
+        archive.put(np.full(LAYOUT.parameters, start, dtype=np.int32))
+    assert len(archive._roots) == 2
