@@ -36,18 +36,24 @@ def _flower(c: Options) -> Iterator[str]:
     if c.flower is None:
         for name in ("run_config", "node_config"):
             if getattr(c, name) is not None:
-                yield f"{name}={getattr(c, name)} is for a Flower app: name its folder with flower"
+                yield f"{_shown(c, name)} is for a Flower app: name its folder with flower"
         return
     if c.task != Options.model_fields["task"].default:
-        yield f"task={c.task} and flower={c.flower} are two things to learn: leave one out"
+        yield f"{_shown(c, 'task')} and {_shown(c, 'flower')} are two things to learn: leave one out"
     for name in ("data", "model", "weights", "epochs", "batch_size", "learning_rate"):
         if getattr(c, name) is not None:
-            words = f"{name}={getattr(c, name)} means nothing with flower={c.flower}"
+            words = f"{_shown(c, name)} means nothing with {_shown(c, 'flower')}"
             yield f"{words}: the app has its own, set by run_config or node_config"
     for spec in c.adversaries:
         if spec.name in POISONERS:
-            words = f"{spec.name} changes data, which with flower={c.flower} the app alone sees"
+            words = f"{spec.name} changes data, which with {_shown(c, 'flower')} the app alone sees"
             yield f"{words}: take another attack"
+
+
+def _shown(c: Options, name: str) -> str:
+    """Return an option with its value, on one line."""
+    text = str(getattr(c, name))
+    return f"{name}={text if text.isprintable() else ascii(text)}"
 
 
 def _leaves(c: Options) -> Iterator[str]:
