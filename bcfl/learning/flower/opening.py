@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from copy import deepcopy
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from flwr.app import Array, ArrayRecord, Context, Message, MessageType, MetricRecord, RecordDict
 from flwr.clientapp import ClientApp
@@ -26,13 +26,9 @@ from flwr.serverapp import Grid, ServerApp
 from flwr.supercore.run import Run
 
 from bcfl.errors import DataError
-from bcfl.learning.flower import calls
 from bcfl.learning.flower.arrays import Arrays, NDArrays
-from bcfl.learning.flower.nodes import Node
+from bcfl.learning.flower.nodes import Node, UserConfig
 from bcfl.protocol.limits import MAX_UPDATES
-
-if TYPE_CHECKING:
-    from bcfl.learning.flower.task import FlowerTask
 
 ROUND_KEYS = ("server-round", "server_round")
 EMPTY_KEY = "_empty"  # of Flower's, where there are no parameters
@@ -69,23 +65,18 @@ def arrays_of(record: ArrayRecord) -> dict[str, Any]:
     return {name: array.numpy() for name, array in record.items() if name != EMPTY_KEY}
 
 
-def open_app(task: FlowerTask) -> Opening:
-    """Return what the server of an app would send first; raises ConfigError, one line."""
-    text = f"{task.title}: its first model cannot be had"
-    client = task.load(task.client, ClientApp)
-    server = ServerApp(server_fn=None) if task.server is None else task.load(task.server, ServerApp)
-    opening, _ = calls.call(text, lambda: _open(task, client, server), seconds=task.seconds, seed=task.seed)
-    return opening
-
-
-def _open(task: FlowerTask, client: ClientApp, server: ServerApp) -> Opening:
-    context = Context(RUN_ID, 0, {}, RecordDict(), dict(task.run_config))
-    if server._main is not None:
+def open_app(
+    client: ClientApp, server: ServerApp | None, run_config: UserConfig, node_config: UserConfig
+) -> Opening:
+    """Return what the server of an app would send first; runs its code, and raises DataError or as that."""
+    context = Context(RUN_ID, 0, {}, RecordDict(), dict(run_config))
+    if server is not None and server._main is not None:
         return _by_messages(server, context)
-    strategy = server._strategy
-    if server._server_fn is not None:
+    strategy = None if server is None else server._strategy
+    if server is not None and server._server_fn is not None:
         strategy = server._server_fn(context).strategy
-    return _by_strategy(task, client, FedAvg() if strategy is None else strategy)
+    first = Context(RUN_ID, 1, Node(config=node_config).node_config, RecordDict(), dict(run_config))
+    return _by_strategy(client, first, FedAvg() if strategy is None else strategy)
 
 
 def _by_messages(server: ServerApp, context: Context) -> Opening:
@@ -191,12 +182,12 @@ class _Manager(SimpleClientManager):
         return [None]
 
 
-def _by_strategy(task: FlowerTask, client: ClientApp, strategy: Any) -> Opening:
+def _by_strategy(client: ClientApp, context: Context, strategy: Any) -> Opening:
     """Ask a strategy for the first model, or the first client; and for the config of a round."""
     manager = _Manager()
     first: Parameters | None = strategy.initialize_parameters(manager)
     if first is None:
-        first = _client_parameters(task, client)
+        first = _client_parameters(client, context)
     parameters = first
 
     def train(round_: int) -> RecordDict:
@@ -210,12 +201,10 @@ def _by_strategy(task: FlowerTask, client: ClientApp, strategy: Any) -> Opening:
     return Opening(train, evaluate)
 
 
-def _client_parameters(task: FlowerTask, client: ClientApp) -> Parameters:
+def _client_parameters(client: ClientApp, context: Context) -> Parameters:
     """Return the parameters that the client of the first partition begins with."""
     if client._call is None:
         raise DataError("it has no ServerApp, which makes the first model of an app with messages")
-    node = Node(0, 1, task.node_config)
-    context = Context(RUN_ID, 1, node.node_config, RecordDict(), dict(task.run_config))
     content = getparametersins_to_recorddict(GetParametersIns({}))
     reply = client(Message(content, 1, "get_parameters"), context)
     record = next(iter(reply.content.array_records.values()))

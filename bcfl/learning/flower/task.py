@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from bcfl.errors import ConfigError, own_code
+from bcfl.learning.flower import calls
 from bcfl.learning.flower.nodes import UserConfig
 from bcfl.ports import Vector
 from bcfl.protocol.types import Layout
@@ -64,11 +65,25 @@ class FlowerTask:
     @property
     def opening(self) -> Opening:
         """Return what the app's server would send first; raises ConfigError."""
+        if "opening" not in self._cache:
+            self._cache["opening"] = self._open()
+        opening: Opening = self._cache["opening"]
+        return opening
+
+    def _open(self) -> Opening:
+        from flwr.clientapp import ClientApp
+        from flwr.serverapp import ServerApp
+
         from bcfl.learning.flower.opening import open_app
 
-        if "opening" not in self._cache:
-            self._cache["opening"] = open_app(self)
-        opening: Opening = self._cache["opening"]
+        client = self.load(self.client, ClientApp)
+        server = None if self.server is None else self.load(self.server, ServerApp)
+        opening, _ = calls.call(
+            f"{self.title}: its first model cannot be had",
+            lambda: open_app(client, server, self.run_config, self.node_config),
+            seconds=self.seconds,
+            seed=self.seed,
+        )
         return opening
 
     @property
