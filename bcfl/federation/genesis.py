@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -81,7 +81,7 @@ def _set_up_nodes(config: Config, task: FlowerTask) -> tuple[FlowerTask, Nodes]:
     result = trial(task, nodes)
     most = min(MOST_SAMPLES, TRIAL_SHARES * result.samples)
     task = task.with_exponents(app_exponents(task, _numbers(config), result.vector))
-    return task, replace(nodes, most_samples=most)
+    return task, nodes.with_samples(result.samples, most)
 
 
 def _numbers(config: Config) -> Numbers:

@@ -13,9 +13,11 @@ import pytest
 from flwr.app import ArrayRecord, ConfigRecord, Context, Message, RecordDict
 
 from bcfl.config import Config
+from bcfl.errors import RunError
 from bcfl.federation import simulation
 from bcfl.federation.query import open_run
 from bcfl.federation.reports import Report
+from bcfl.federation.runs import Run
 from bcfl.learning.flower.task import require_flower
 from testkit.brought import difference
 from testkit.flower_apps import write_app
@@ -178,3 +180,19 @@ def test_miners_leave_a_sign_flipper_out(
         found["rule"] for update in updates for findings in update["numbers"].values() for found in findings
     }
     assert rules == expected
+
+
+def test_a_run_goes_on_and_notices_another_app(tmp_path: Path) -> None:
+    """In mode full every device is a miner too. States of the devices come from their journals."""
+    folder = write_app(tmp_path / "app", "message", "message_resumed")
+    report = play(folder, rounds=1, devices=3, miners=3, mode="full")
+    assert report.final_metrics["rounds_trained"] == 1
+    with Run.open(tmp_path / "run") as run:
+        run.set_rounds(2)
+    report = simulation.resume(tmp_path / "run")
+    assert [round_.status for round_ in report.rounds] == ["finalized"] * 2
+    assert report.final_metrics["rounds_trained"] == 2
+    file = folder / "message_resumed" / "task.py"
+    file.write_text(file.read_text() + "# changed\n")
+    with pytest.raises(RunError, match="app has changed since this run began"):
+        simulation.resume(tmp_path / "run")

@@ -44,7 +44,7 @@ class FlowerLearner:
         self._task, self._node, self._seed = task, node, seed
         self._app = task.load(task.client, ClientApp)
         self._scale = task.scale
-        self._samples = 1
+        self._samples = node.samples
 
     def keep(self, records: Records) -> None:
         """Keep the state of the app's context in `records` from now on, and go on from what is there."""

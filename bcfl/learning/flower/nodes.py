@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from bcfl.errors import RunError
@@ -67,6 +67,7 @@ class Node:
     partitions: int = 1
     config: UserConfig = field(default_factory=dict)
     states: States = field(default_factory=States)
+    samples: int = 1  # to train on, as far as anybody knows before it has trained
 
     @property
     def node_config(self) -> UserConfig:
@@ -75,7 +76,7 @@ class Node:
 
     def anew(self) -> Node:
         """Return the same node without a memory."""
-        return Node(self.partition, self.partitions, self.config)
+        return Node(self.partition, self.partitions, self.config, samples=self.samples)
 
 
 @dataclass(frozen=True, eq=False)
@@ -90,8 +91,15 @@ class Nodes:
 
     @classmethod
     def share(cls, devices: int, miners: int, config: UserConfig) -> Nodes:
-        """Return nodes for so many parties; raises nothing."""
+        """Return nodes for so many parties."""
         return cls(
             tuple(Node(index, devices, config) for index in range(devices)),
             tuple(Node(index % devices, devices, config) for index in range(miners)),
         )
+
+    def with_samples(self, samples: int, most: int) -> Nodes:
+        """Return the same where each device is taken to have so many samples, and may claim `most`."""
+        devices, miners = (
+            tuple(replace(node, samples=samples) for node in nodes) for nodes in (self.devices, self.miners)
+        )
+        return Nodes(devices, miners, most)

@@ -184,7 +184,9 @@ def require_flower() -> None:
     if importlib.util.find_spec("flwr") is None:
         raise ConfigError(f"--flower needs Flower, which is not installed: {EXTRA}")
     with own_code(f"Flower cannot be imported ({EXTRA} installs the version that fits)"):
+        from flwr.supercore import telemetry
         from flwr.supercore.task_identity import TaskIdentity
+    telemetry.FLWR_TELEMETRY_ENABLED = "0"  # also where somebody has imported it before
     logging.getLogger("flwr").setLevel(logging.ERROR)
     TaskIdentity.task_id = TaskIdentity.run_id = TaskIdentity.node_id = 1
 

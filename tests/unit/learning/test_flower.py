@@ -17,7 +17,6 @@ import pytest
 from bcfl.config import Config
 from bcfl.errors import ConfigError, DataError, RunError
 from bcfl.learning.flower import FlowerTask, Node, read_task
-from bcfl.learning.flower import task as tasks
 from bcfl.learning.flower.arrays import Arrays
 from bcfl.learning.flower.nodes import RECORD, States
 from bcfl.roles.common.journal import Journal
@@ -89,8 +88,8 @@ def app(
         + "\n".join(components)
         + "\n[tool.flwr.app.config]\nlr = 0.5\nmodel.depth = 2\n"
     )
-    pairs = {"run_config": None, "node_config": None} | options
-    return read_task(folder, seconds=seconds, seed=7, **pairs)  # type: ignore[arg-type]
+    pairs: dict[str, Any] = {"run_config": None, "node_config": None} | options
+    return read_task(folder, seconds=seconds, seed=7, **pairs)
 
 
 def learner(task: FlowerTask, node: Node | None = None) -> Any:
@@ -212,15 +211,20 @@ def test_an_endless_app_is_left(tmp_path: Path) -> None:
     assert time.monotonic() - start < 10
 
 
+def generators() -> tuple[object, int]:
+    state: Any = np.random.get_state()
+    return random.getstate(), int(state[2])
+
+
 def test_time_is_cpu_time_and_generators_are_put_back(tmp_path: Path) -> None:
     draws = "import random, time; time.sleep(0.3); random.random(); "
     task = app(tmp_path, draws + "return answer(msg, [np.random.rand(3), np.ones(2)])")
     _ = task.first_model
     random.seed(5)
     np.random.seed(5)
-    before = random.getstate(), np.random.get_state()[2]
+    before = generators()
     first = learner(task).train(task.first_model, 1)
-    assert (random.getstate(), np.random.get_state()[2]) == before
+    assert generators() == before
     assert 0 < first.microseconds < 200_000
     assert np.array_equal(first.vector, learner(task).train(task.first_model, 1).vector)
     assert not np.array_equal(first.vector, learner(task).train(task.first_model, 2).vector)
@@ -273,9 +277,9 @@ def test_refused_folders(tmp_path: Path) -> None:
     def words(text: str | None, folder: Path = tmp_path, **options: str) -> str:
         if text is not None:
             (tmp_path / "pyproject.toml").write_text(text)
-        pairs = {"run_config": None, "node_config": None} | options
+        pairs: dict[str, Any] = {"run_config": None, "node_config": None} | options
         with pytest.raises(ConfigError) as caught:
-            read_task(folder, seconds=1, seed=0, **pairs)  # type: ignore[arg-type]
+            read_task(folder, seconds=1, seed=0, **pairs)
         return str(caught.value)
 
     named = '[tool.flwr.app.components]\nclientapp = "a:b"\n[tool.flwr.app.config]\nlr = 1\n'
@@ -298,7 +302,7 @@ def test_refused_folders(tmp_path: Path) -> None:
 
 def test_without_flower_it_says_what_to_install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "pyproject.toml").touch()
-    monkeypatch.setattr(tasks.importlib.util, "find_spec", lambda _: None)
+    monkeypatch.setattr("importlib.util.find_spec", lambda _: None)
     with pytest.raises(ConfigError, match=r"not installed: pip install 'bcfl\[flower\]'"):
         read_task(tmp_path, run_config=None, node_config=None, seconds=1, seed=0)
 
