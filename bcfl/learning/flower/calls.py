@@ -88,9 +88,7 @@ def call(text: str, work: Callable[[], Result], *, seconds: float, seed: int) ->
             thread.interrupt()
             thread.join(LEAVE_SECONDS if is_late else None)
     if is_late:
-        raise ConfigError(
-            f"{text}: it has not come back within {seconds:g} seconds: give it more with --flower-seconds"
-        )
+        raise ConfigError(f"{text}: it has not come back within {seconds:g} seconds: raise flower_seconds")
     with own_code(text):
         if thread.error is not None:
             raise thread.error

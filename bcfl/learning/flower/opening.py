@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from copy import deepcopy
+from types import SimpleNamespace
 from typing import Any
 
 from flwr.app import Array, ArrayRecord, Context, Message, MessageType, MetricRecord, RecordDict
@@ -177,9 +178,9 @@ class _Manager(SimpleClientManager):
     def sample(
         self, num_clients: int, min_num_clients: int | None = None, criterion: Any = None
     ) -> list[Any]:
-        """Return one client, without anything behind it."""
+        """Return one client, a name without anything behind it."""
         del num_clients, min_num_clients, criterion
-        return [None]
+        return [SimpleNamespace(cid="0", node_id=1, properties={})]
 
 
 def _by_strategy(client: ClientApp, context: Context, strategy: Any) -> Opening:
