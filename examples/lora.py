@@ -4,6 +4,9 @@ A transformer of about ten million parameters learns bytes of English, the texts
 SECONDS (60), and is kept in runs/lora ($LORA_FOLDER). Eight parties then adapt it to the code of eight
 packages of the standard library: they share adapters, less than 2 % of the parameters. The base model never
 travels; its hash is in the terms.
+
+With LORA_MODEL=FOLDER the base model is a causal language model of Hugging Face's that lies there, with its
+tokenizer, and `peft` adapts it; `bcfl export --format peft` then writes what PEFT loads.
 """
 
 from __future__ import annotations
@@ -25,6 +28,7 @@ import bcfl
 from bcfl.learning import Dataset, Samples, Task
 
 FOLDER = Path(os.environ.get("LORA_FOLDER", "runs/lora"))
+MODEL = os.environ.get("LORA_MODEL")  # the folder of a Hugging Face model
 PACKAGES = ("asyncio", "email", "unittest", "json", "logging", "xml", "ctypes", "concurrent")
 BYTES, LENGTH, WIDTH, LAYERS, HEADS, RANK = 128, 64, 384, 6, 6, 4
 WINDOWS = 160  # pieces of LENGTH bytes of each party
@@ -86,8 +90,35 @@ def is_adapter(name: str, _tensor: Tensor) -> bool:
     return "lora_" in name
 
 
+class Logits(nn.Module):
+    """A model of Hugging Face's that returns nothing but its logits, (samples, length, tokens)."""
+
+    def __init__(self, model: nn.Module) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        """Return logits (samples, length, tokens)."""
+        logits: Tensor = self.model(input_ids=tokens).logits
+        return logits
+
+
+def from_disk(folder: str) -> nn.Module:
+    """Build the model in `folder`, frozen but for the adapters that PEFT puts beside its linear layers."""
+    from peft import LoraConfig, get_peft_model
+    from transformers import AutoModelForCausalLM
+    from transformers.utils.logging import disable_progress_bar
+
+    disable_progress_bar()
+    model = AutoModelForCausalLM.from_pretrained(folder, local_files_only=True, use_safetensors=True)
+    options = {"r": RANK, "lora_alpha": RANK, "target_modules": "all-linear", "task_type": "CAUSAL_LM"}
+    return Logits(get_peft_model(model.float(), LoraConfig(**options)))
+
+
 def build() -> nn.Module:
-    """Build the base model of FOLDER, frozen but for its adapters."""
+    """Build the base model of LORA_MODEL or FOLDER, frozen but for its adapters."""
+    if MODEL is not None:
+        return from_disk(MODEL)
     model = Transformer()
     model.load_state_dict(load_file(FOLDER / "base.safetensors"), strict=False)
     for name, parameter in model.named_parameters():
@@ -100,9 +131,19 @@ def loss(outputs: Tensor, labels: Tensor) -> Tensor:
     return functional.cross_entropy(outputs.flatten(0, 1), labels.flatten())
 
 
+def tokens_of(text: str) -> np.ndarray:
+    """Return a text as bytes, or as what the tokenizer of LORA_MODEL makes of it, (tokens,)."""
+    if MODEL is None:
+        return np.frombuffer(text.encode("ascii", "replace"), np.uint8).astype(np.int64) % BYTES
+    from transformers import AutoTokenizer
+
+    tokenizer = AutoTokenizer.from_pretrained(MODEL, local_files_only=True)
+    return np.array(tokenizer(text, verbose=False)["input_ids"], np.int64)
+
+
 def windows(text: str, most: int | None = None) -> np.ndarray:
-    """Return pieces of text as bytes, (pieces, LENGTH + 1), at most so many, evenly from all."""
-    codes = np.frombuffer(text.encode("ascii", "replace"), np.uint8).astype(np.int64) % BYTES
+    """Return pieces of text as tokens, (pieces, LENGTH + 1), at most so many, evenly from all."""
+    codes = tokens_of(text)
     pieces = codes[: len(codes) // (LENGTH + 1) * (LENGTH + 1)].reshape(-1, LENGTH + 1)
     return pieces if most is None else pieces[np.linspace(0, len(pieces) - 1, most).astype(int)]
 
@@ -172,7 +213,7 @@ def perplexities(run: Path, round_: int) -> list[float | None]:
 
 
 if __name__ == "__main__":
-    if not (FOLDER / "base.safetensors").exists():
+    if MODEL is None and not (FOLDER / "base.safetensors").exists():
         pretrain(float(sys.argv[1]) if sys.argv[1:] else 60)
     shared = sum(tensor.numel() for name, tensor in build().state_dict().items() if "lora_" in name)
     total = sum(tensor.numel() for tensor in build().state_dict().values())

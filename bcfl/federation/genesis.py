@@ -10,7 +10,7 @@ from bcfl.config import Config
 from bcfl.errors import ConfigError, DataError
 from bcfl.federation.terms import terms_of
 from bcfl.learning import Samples, Task, resolve, split
-from bcfl.learning.flower import FlowerTask, Nodes, read_task
+from bcfl.learning.flower import FlowerTask, Node, Nodes, read_task
 from bcfl.learning.kinds import AnyShares, AnyTask
 from bcfl.ledger.deployment.records import FOLDER
 from bcfl.protocol import fixedpoint
@@ -121,17 +121,17 @@ def require_max_samples(config: Config) -> int:
 
 
 def create_genesis(config: Config, store: Store, data: tuple[AnyTask, AnyShares] | None = None) -> Genesis:
-    """Fix the terms and put the first model on `store`; no data is read.
+    """Fix the terms and put the first model on `store`.
 
-    `data`, of `set_up_data`: whose largest share is `max_samples`, unless that is set. Raises ConfigError
-    where neither is there, and for a model that cannot be used.
+    `data`, of `set_up_data`: whose largest share is `max_samples`, unless that is set. Without it no data is
+    read but what the configuration names, for the trial that exponents come from. Raises ConfigError where
+    `max_samples` is not known, and for a model that cannot be used.
     """
-    from bcfl.learning.kinds import check_model, initial_model, layout
+    from bcfl.learning.kinds import initial_model, layout
 
     if data is None:
         largest = require_max_samples(config)
-        task = _without_data(config)
-        check_model(task)
+        task = _tried_task(config)
     else:
         task, shares = data
         if isinstance(shares, Nodes):
@@ -145,14 +145,33 @@ def create_genesis(config: Config, store: Store, data: tuple[AnyTask, AnyShares]
     return Genesis(archive, archive.put(model))
 
 
-def _without_data(config: Config) -> AnyTask:
-    """Return the task with exponents that follow from its first model alone."""
-    from bcfl.learning.exponents import app_exponents
+def _tried_task(config: Config) -> AnyTask:
+    """Return the task, which has been checked, with exponents from the data that the configuration names.
 
-    task = set_up_task(config)
+    An app finds its data by the node config. Without any, exponents follow from the first model alone.
+    """
+    from bcfl.learning.misfits import check_fit, check_model
+
+    task, share = set_up_task(config), None
     if isinstance(task, FlowerTask):
-        return task.with_exponents(app_exponents(task, _numbers(config), None))
-    return set_exponents(config, task, None)
+        return _tried_app(config, task)
+    if config.data is None:
+        check_model(task)
+    else:
+        dataset = task.dataset(config.data)
+        check_fit(task, dataset)
+        share = dataset.train
+    return set_exponents(config, task, share)
+
+
+def _tried_app(config: Config, task: FlowerTask) -> FlowerTask:
+    from bcfl.learning.exponents import app_exponents
+    from bcfl.learning.flower.learner import trial
+
+    vector = None
+    if config.node_config is not None:
+        vector = trial(task, Nodes((Node(config=task.node_config),), ())).vector
+    return task.with_exponents(app_exponents(task, _numbers(config), vector))
 
 
 def deploy_genesis(

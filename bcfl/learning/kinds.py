@@ -89,16 +89,6 @@ def flower_learner(task: FlowerTask, shares: AnyShares, role: str, index: int, s
     return FlowerLearner(task, node, seed + index)
 
 
-def check_model(task: AnyTask) -> None:
-    """Raise ConfigError, one line, unless the model of `task` can be used; needs no data."""
-    if isinstance(task, FlowerTask):
-        _ = task.first_model
-        return
-    from bcfl.learning.misfits import check_model as check
-
-    check(task)
-
-
 def _nodes(shares: AnyShares) -> Nodes:
     if not isinstance(shares, Nodes):
         raise TypeError(f"a Flower app has nodes, not {type(shares).__name__}")

@@ -180,3 +180,12 @@ def test_a_party_takes_the_exponents_of_the_first_model(tmp_path: Path) -> None:
         recorded_task(raw, DirectoryStore(tmp_path / "empty"), first.terms, models)
     with pytest.raises(ConfigError, match="another layout than the federation's"):
         recorded_task(TASKS["1e6"], store, first.terms, models)
+
+
+def test_a_deployment_may_try_data_of_its_owner(tmp_path: Path) -> None:
+    """Without data the first model decides alone, which does not know the units."""
+    sizes = {**SIZES, "max_samples": 200}
+    blind = create_genesis(Config(**sizes, task=f"{__name__}:raw"), DirectoryStore(tmp_path))
+    tried = create_genesis(Config(**sizes, task=f"{__name__}:raw", data=tmp_path), DirectoryStore(tmp_path))
+    assert blind.archive.layout.exponents == {}
+    assert set(tried.archive.layout.exponents) == {"0.running_mean", "0.running_var"}

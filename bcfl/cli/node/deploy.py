@@ -41,7 +41,7 @@ class RecordOptions:
     folder: FolderOption = FOLDER
 
 
-@with_flags(*RUN_OPTIONS, "wish", "data")
+@with_flags(*RUN_OPTIONS, "wish")
 @grouped
 def deploy(
     record: RecordOptions,
@@ -57,9 +57,9 @@ def deploy(
 ) -> None:
     """Deploy a federation: fix its terms, fund its pool, publish its genesis model, write down where it is.
 
-    The terms follow from the same options as those of `bcfl run`. No data is read: layout and terms come from
-    the task, and --max-samples says how many training samples a device may claim. The record is
-    DIR/NETWORK/NAME.json.
+    The terms follow from the same options as those of `bcfl run`. Layout and terms come from the task, and
+    --max-samples says how many training samples a device may claim. No data is needed; with --data a short
+    trial on them finds the units of the model's tensors. The record is DIR/NETWORK/NAME.json.
     """
     from bcfl.federation.genesis import deploy_genesis, require_max_samples
     from bcfl.federation.views.committee import deployment_committee

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from bcfl.federation.views.model import ModelView
     from bcfl.learning.kinds import AnyTask
 
-FORMATS: Final = ("safetensors",)
+FORMATS: Final = ("safetensors", "peft")
 
 OutOption = Annotated[
     Path | None,
@@ -67,7 +67,9 @@ def fetch(
 def export(
     target: QueryTarget,
     number: RoundArgument = None,
-    kind: Annotated[str, typer.Option("--format", metavar="FORMAT", help="safetensors")] = "safetensors",
+    kind: Annotated[
+        str, typer.Option("--format", metavar="FORMAT", help="safetensors, or peft: a folder with adapters.")
+    ] = "safetensors",
     output: OutOption = None,
     task: TaskOption = None,
     as_json: JsonOption = False,
@@ -75,9 +77,10 @@ def export(
     """Write the global model after round N to a file of 32-bit floats, the latest when left out.
 
     `load_state_dict` of the task's own module takes the file. Without its task, which a deployed federation
-    does not tell, the file lacks tied weights under their second name, and buffers of integers.
+    does not tell, the file lacks tied weights under their second name, and buffers of integers. Of a model
+    that PEFT has made, --format peft writes the adapters to a folder that PeftModel.from_pretrained takes.
     """
-    from bcfl.federation.views.model import model_view, to_safetensors
+    from bcfl.federation.views.model import model_view, to_safetensors, write_adapters
 
     if kind not in FORMATS:
         raise ConfigError(f"there is no format {kind!r}: take one of {', '.join(FORMATS)}")
@@ -86,11 +89,16 @@ def export(
         layout, lanes = query.read_model(block)
         view = model_view(query, after, block)
         module_task = _task_of(query, task)
+    if kind == "peft" and module_task is None:
+        raise ConfigError("adapters are written as the task's own module has them: name it with --task")
     path = output or Path(f"model-{after}.{kind}")
     if output is None and path.exists():
         raise ConfigError(f"{path} exists: name a file with -o")
     facts = {"round": str(after), "contract": query.contract.address, "cid": view["cid"]}
-    write_file(path, to_safetensors(layout, lanes, query.terms.scale_bits, facts, module_task))
+    if kind == "peft" and module_task is not None:
+        write_adapters(path, layout, lanes, query.terms.scale_bits, module_task)
+    else:
+        write_file(path, to_safetensors(layout, lanes, query.terms.scale_bits, facts, module_task))
     if as_json:
         print_json({"file": str(path), "format": kind, **view})
     else:

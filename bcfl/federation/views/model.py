@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from math import prod
+from pathlib import Path
 from typing import TYPE_CHECKING, TypedDict
 
 import numpy as np
@@ -74,15 +75,33 @@ def to_safetensors(
     values = decode(lanes, scale_bits)  # (parameters,)
     metadata = {f"bcfl.{name}": fact for name, fact in facts.items()}
     if task is not None:
-        from bcfl.learning import kinds
+        from bcfl.learning.kinds import state_of
 
-        task = task.with_exponents(layout.exponents)
-        if kinds.layout(task) != layout:
-            raise ConfigError(f"task {task.name} has another model than this federation")
-        return save(kinds.state_of(task, values), metadata)
+        return save(state_of(_fitted(task, layout), values), metadata)
     tensors, start = {}, 0
     for tensor in layout.tensors:
         end = start + prod(tensor.shape)
         tensors[tensor.name] = (values[start:end] * np.float32(2.0**tensor.exponent)).reshape(tensor.shape)
         start = end
     return save(tensors, metadata)
+
+
+def write_adapters(path: Path, layout: Layout, lanes: Model, scale_bits: int, task: AnyTask) -> None:
+    """Write the adapters of a model, `(parameters,)`, to a folder that PEFT loads; raises ConfigError."""
+    from bcfl.learning.peft import save_adapters
+    from bcfl.learning.tasks import Task
+
+    fitted = _fitted(task, layout)
+    if not isinstance(fitted, Task):
+        raise ConfigError(f"{fitted.name} is a Flower app, which has no module: take --format safetensors")
+    save_adapters(fitted, decode(lanes, scale_bits), path)
+
+
+def _fitted(task: AnyTask, layout: Layout) -> AnyTask:
+    """Return a task with the exponents of a layout; raises ConfigError if its model is another one."""
+    from bcfl.learning import kinds
+
+    task = task.with_exponents(layout.exponents)
+    if kinds.layout(task) != layout:
+        raise ConfigError(f"task {task.name} has another model than this federation")
+    return task

@@ -151,7 +151,6 @@ def test_too_many_devices(bcfl: Bcfl, tmp_path: Path) -> None:
         (["deploy", *SAID, "--network", "local", "--register", "absent"], "absent cannot be read"),
         (["deploy", "--network", "local", "--devices", "0"], "devices=0"),
         (["deploy", "--network", "local"], "max_samples is not set, and no data is read here: say with"),
-        (["deploy", *SAID, "--network", "local", "--data", "x"], "No such option: --data"),
         (["deploy", "--network", "local", "--runs", "x"], "No such option"),
         (["verify-contract", "absent", "--network", "local"], "absent is not deployed on local"),
         (["verify-contract", "0x12", "--network", "local"], "is not an address"),

@@ -132,7 +132,7 @@ def test_refusals_of_flower_apps(bcfl: Bcfl, place: Path) -> None:
     other = bcfl("start", "device", *local, 2, "--flower", "message").refusal
     assert "another layout than the federation's" in other
     sizes = ["--devices", 2, "--miners", 1, "--pool", "1 ether", "--max-samples", 500]
-    named = ["--name", "app", "--flower", "sklearn"]
+    named = ["--name", "app", "--flower", "sklearn", "--node-config", "partition-id=0 num-partitions=3"]
     assert bcfl("deploy", "--network", "local", *named, *sizes, "--json").code == 0
     join = ["--deployment", "app", *local]
     assert (
