@@ -101,11 +101,11 @@ class Unreachable(LedgerError):
 def own_code(text: str, kind: type[BcflError] = ConfigError) -> Iterator[None]:
     """Raise `kind`, one line of `text` and the cause, for whatever a party's own code raises inside.
 
-    A ConfigError passes as it is.
+    A ConfigError passes as it is, and a RunError, which is not of that code.
     """
     try:
         yield
-    except ConfigError:
+    except (ConfigError, RunError):
         raise
     except BcflError as error:
         raise kind(f"{text}: {' '.join(str(error).split())}") from error

@@ -61,6 +61,13 @@ ConfigFileOption = Annotated[
     Path | None,
     optional("--config", "FILE", "Read options from FILE, not bcfl.toml."),
 ]
+CPU: Final = "cpu"
+DeviceOption = Annotated[
+    str,
+    typer.Option(
+        "--device", metavar="NAME", help="Where torch computes: cpu, cuda, cuda:N, mps, or auto for the best."
+    ),
+]
 JsonOption = Annotated[bool, typer.Option("--json", metavar="", help="Print one JSON object.")]
 
 

@@ -39,16 +39,18 @@ class OwnData:
     layout: Layout
 
 
-def own_data(query: Query, flags: Mapping[str, Any], *, training: bool = False) -> OwnData:
+def own_data(
+    query: Query, flags: Mapping[str, Any], *, training: bool = False, device: str = "cpu"
+) -> OwnData:
     """Return the test data of the folder that `flags` name, or its training data.
 
-    `flags` are options of learning, in place of those of the run or the deployment. Raises ConfigError or
-    DataError where there are none, or where they do not fit the task.
+    `flags` are options of learning, in place of those of the run or the deployment; `device` is where torch
+    computes. Raises ConfigError or DataError where there are none, or where they do not fit the task.
     """
     from bcfl.learning import Dataset, Task
     from bcfl.learning.datasets import NO_SAMPLES
     from bcfl.learning.misfits import check_fit
-    from bcfl.learning.training import FIXED_SEED, TorchLearner, layout
+    from bcfl.learning.training import FIXED_SEED, TorchLearner, Workbench, layout
 
     config = query.learning_config(flags)
     if config.flower is not None and training:
@@ -62,9 +64,9 @@ def own_data(query: Query, flags: Mapping[str, Any], *, training: bool = False) 
     if not len(samples):
         other = "leave --train out" if training else "--train takes the training samples"
         raise DataError(f"task {task.name}: load returned no samples of that part: {other}")
-    check_fit(task, Dataset(NO_SAMPLES, samples))
+    check_fit(task, Dataset(NO_SAMPLES, samples), device)
     own = dataset.train if task.shared is not None and len(dataset.train) else None  # for what is not shared
-    learner = TorchLearner(task, own, samples, FIXED_SEED)
+    learner = TorchLearner(task, own, samples, FIXED_SEED, Workbench(task, device))
     return OwnData(task.name, "training" if training else "test", len(samples), learner, layout(task))
 
 

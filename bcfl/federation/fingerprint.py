@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from bcfl.errors import RunError
 
 if TYPE_CHECKING:
-    from bcfl.learning import Samples
+    from bcfl.learning import Samples, Task
     from bcfl.learning.kinds import AnyShares, AnyTask
 
 FILE = "learning.json"
@@ -27,19 +27,24 @@ Fingerprint = dict[str, str]  # what may change, and what stands for it
 def fingerprint(task: AnyTask, shares: AnyShares, seed: int) -> Fingerprint:
     """Return what stands for the data, the first model and each option of the task."""
     from bcfl.learning.flower import FlowerTask, Nodes
-    from bcfl.learning.kinds import initial_model
 
     if isinstance(task, FlowerTask) or isinstance(shares, Nodes):
         return task.fingerprint() if isinstance(task, FlowerTask) else {}
-    model = initial_model(task.with_exponents({}), seed)
     parts = {
         "training data": _hash(*(array for share in shares.devices for array in _arrays(share))),
         "miners' data": _hash(*(array for share in shares.miners for array in _arrays(share))),
         "test data": _hash(*_arrays(shares.test)),
-        "model": _hash(model),
     }
+    return parts | task_fingerprint(task, seed)
+
+
+def task_fingerprint(task: Task, seed: int) -> Fingerprint:
+    """Return what stands for the first model and each option of the task."""
+    from bcfl.learning.training import initial_model
+
+    model = initial_model(task.with_exponents({}), seed)
     options = {field.name: getattr(task, field.name) for field in fields(task) if field.name not in UNTOLD}
-    return parts | {f"option {name}": _text(value) for name, value in options.items()}
+    return {"model": _hash(model)} | {f"option {name}": _text(value) for name, value in options.items()}
 
 
 def check(folder: Path, found: Fingerprint) -> None:

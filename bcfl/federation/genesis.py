@@ -44,8 +44,8 @@ class Genesis:
         return self.archive.terms
 
 
-def set_up_data(config: Config) -> tuple[AnyTask, AnyShares]:
-    """Return the learning task and everybody's share of its data.
+def set_up_data(config: Config, device: str = "cpu") -> tuple[AnyTask, AnyShares]:
+    """Return the learning task and everybody's share of its data, which are checked on a torch device.
 
     The task has the exponents that a new federation begins with. One that exists has its own
     (`recorded_task` in `bcfl.federation.layouts`). Raises ConfigError or DataError if they do not fit, or
@@ -59,7 +59,7 @@ def set_up_data(config: Config) -> tuple[AnyTask, AnyShares]:
     dataset = task.dataset(config.data)
     if not len(dataset.train) or not len(dataset.test):
         raise DataError(f"task {task.name}: load must return samples to train on and samples to test on")
-    check_fit(task, dataset)
+    check_fit(task, dataset, device)
     shares = split(
         dataset,
         config.devices,

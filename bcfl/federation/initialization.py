@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from functools import partial
+from functools import cached_property, partial
+from typing import TYPE_CHECKING
 
 from bcfl.adversaries.assignment import Assignment
 from bcfl.adversaries.attack import DeviceParts, MinerParts
 from bcfl.federation.genesis import create_genesis
 from bcfl.federation.layouts import recorded_task
+from bcfl.federation.party_learners import DEVICE, MINER, AppLearners, TaskLearners
 from bcfl.federation.reporting import Reporter
 from bcfl.federation.reports import Adversary
 from bcfl.federation.runs import Run
 from bcfl.federation.schedule import DEVICES, MINERS, Schedule
-from bcfl.learning import Split
-from bcfl.learning.kinds import AnyShares, AnyTask, device_learner, judge, miner_learner
+from bcfl.learning import Split, Task
+from bcfl.learning.flower import FlowerTask, Nodes
+from bcfl.learning.kinds import AnyShares, AnyTask, judge
 from bcfl.ledger.artifact import deploy, federation_at
 from bcfl.ledger.devnet.embedded import EmbeddedChain
 from bcfl.ledger.federation import FederationLedger
@@ -31,13 +34,18 @@ from bcfl.roles.miner.miner import Miner
 from bcfl.roles.miner.verifier import Checks, Verifier
 from bcfl.storage import DirectoryStore
 
+if TYPE_CHECKING:
+    from bcfl.federation.cohort import Cohort
+
+    MakeLearner = TaskLearners | AppLearners | Cohort
+
 
 class Initialization:
     """The accounts of a run, derived from its seed, and what is set up for them."""
 
-    def __init__(self, run: Run, task: AnyTask, shares: AnyShares) -> None:
+    def __init__(self, run: Run, task: AnyTask, shares: AnyShares, device: str = "cpu") -> None:
         config, seed = run.config, run.config.seed
-        self.run, self.config, self.task, self.shares = run, config, task, shares
+        self.run, self.config, self.task, self.shares, self.device = run, config, task, shares, device
         self.owner = Account.derive(seed, "owner")
         self.devices = [Account.derive(seed, "device", i) for i in range(config.devices)]
         miners = [Account.derive(seed, "miner", i) for i in range(config.miners)]
@@ -63,28 +71,40 @@ class Initialization:
             self.run.set_contract(contract.address)
         return FederationLedger(federation_at(chain, self.run.contract or "")), genesis.archive
 
-    def schedule(self, chain: EmbeddedChain, ledger: FederationLedger, archive: Archive) -> Schedule:
+    @cached_property
+    def learners(self) -> TaskLearners | AppLearners:
+        """Return what makes the parties' learners; needs the exponents that `deploy` finds."""
+        task, shares = self.task, self.shares
+        if isinstance(task, Task) and isinstance(shares, Split):
+            poisoned = self.assignment.poison_shares(shares)
+            return TaskLearners(self.config, task, shares, poisoned, self.device)
+        assert isinstance(task, FlowerTask)
+        assert isinstance(shares, Nodes)
+        return AppLearners(self.config, task, shares)
+
+    def schedule(
+        self, chain: EmbeddedChain, ledger: FederationLedger, archive: Archive, learners: MakeLearner
+    ) -> Schedule:
         """Give everybody data, a journal and, the miners, an inbox; register who is not a member yet."""
         relay = MemoryRelay()
         parties: dict[str, list[Device | Miner]] = {
-            DEVICES: [*self._make_devices(ledger, relay, archive)],
-            MINERS: [*self._make_miners(ledger, relay, archive)],
+            DEVICES: [*self._make_devices(ledger, relay, archive, learners)],
+            MINERS: [*self._make_miners(ledger, relay, archive, learners)],
         }
         self._register(ledger)
         return Schedule(chain, ledger, self.owner, parties)
 
     def reporter(self, ledger: FederationLedger, archive: Archive) -> Reporter:
         """Return what makes the reports of this run."""
-        evaluator = judge(self.task, self.shares)
+        evaluator = judge(self.task, self.shares, self.learners.bench)
         return Reporter(
             self.run, ledger, archive, evaluator, self._backdoor_judge(), self.assignment, self._adversaries()
         )
 
-    def _make_devices(self, ledger: FederationLedger, relay: MemoryRelay, archive: Archive) -> list[Device]:
-        shares = self.shares
-        if isinstance(shares, Split):
-            shares = self.assignment.poison_shares(shares)
-        honest = [device_learner(self.task, shares, i, self.config.seed) for i in range(len(self.devices))]
+    def _make_devices(
+        self, ledger: FederationLedger, relay: MemoryRelay, archive: Archive, make: MakeLearner
+    ) -> list[Device]:
+        honest = [make((DEVICE, i)) for i in range(len(self.devices))]
         for account, learner in zip(self.devices, honest, strict=True):
             learner.keep(self._journal(account))
         learners = self.assignment.form_coalitions(honest)
@@ -96,11 +116,13 @@ class Initialization:
             for i, (account, learner) in enumerate(zip(self.devices, learners, strict=True))
         ]
 
-    def _make_miners(self, ledger: FederationLedger, relay: MemoryRelay, archive: Archive) -> list[Miner]:
+    def _make_miners(
+        self, ledger: FederationLedger, relay: MemoryRelay, archive: Archive, make: MakeLearner
+    ) -> list[Miner]:
         miners, checks = list[Miner](), Checks(**self.config.checks)
         wishes = partial(engine_after, self.config.wishes)
         for i, account in enumerate(self.miners):
-            verifier = Verifier(miner_learner(self.task, self.shares, i), ledger, archive, checks)
+            verifier = Verifier(make((MINER, i)), ledger, archive, checks)
             parts = MinerParts(account, ledger, relay, archive, verifier, self._journal(account), wishes)
             miners.append(self.assignment.miner(i, parts))
             relay.open(account.address, miners[-1])
@@ -127,7 +149,9 @@ class Initialization:
         if not isinstance(self.shares, Split):
             return None
         test = self.assignment.backdoor_test(self.shares.test)
-        return None if test is None else judge(self.task, replace(self.shares, test=test))
+        return (
+            None if test is None else judge(self.task, replace(self.shares, test=test), self.learners.bench)
+        )
 
     def _adversaries(self) -> tuple[Adversary, ...]:
         """Return who misbehaves, devices first."""

@@ -10,6 +10,7 @@ from bcfl.config import Config
 from bcfl.config.sources import with_new_names
 from bcfl.errors import ConfigError, DataError
 from bcfl.federation.genesis import set_up_task
+from bcfl.federation.party_learners import check_app
 
 if TYPE_CHECKING:
     from bcfl.federation.client import FederationClient
@@ -47,11 +48,16 @@ def learning_config(client: FederationClient, flags: Mapping[str, Any]) -> Confi
 
 
 def create_learner(
-    config: Config, role: Role, share: Share | None = None, *, task: AnyTask | None = None
+    config: Config,
+    role: Role,
+    share: Share | None = None,
+    *,
+    task: AnyTask | None = None,
+    device: str = "cpu",
 ) -> TorchLearner | FlowerLearner:
     """Return a party's learner on the data of its folder, or its share of them, all of which is checked.
 
-    `task` is of `task_of`, if the caller has it.
+    `task` is of `task_of`, if the caller has it; `device` of `bcfl.learning.accelerators.choose`.
 
     Without a share a device trains on all training data there, a miner judges by all test data. The share of
     a Flower app is its partition; the app evaluates, and a device trains, once to see that it can. Raises
@@ -60,20 +66,22 @@ def create_learner(
     from bcfl.learning import Dataset, Task
     from bcfl.learning.datasets import NO_SAMPLES
     from bcfl.learning.misfits import check_fit
-    from bcfl.learning.training import device_learner, miner_learner
+    from bcfl.learning.training import Workbench, device_learner, miner_learner
 
     task = set_up_task(config) if task is None else task
     if not isinstance(task, Task):
+        check_app(config, device, 1)
         return _app_learner(config, role, share, task)
     index, split = _split(task, config, role, share)
     own = (split.devices if role == "device" else split.miners)[index]
     if not len(own):
         part, use = ("training", "train on") if role == "device" else ("test", "judge by")
         raise DataError(f"task {task.name}: load returned no {part} samples, and a {role} has to {use} them")
-    check_fit(task, Dataset(own) if role == "device" else Dataset(NO_SAMPLES, own))
+    check_fit(task, Dataset(own) if role == "device" else Dataset(NO_SAMPLES, own), device)
+    bench = Workbench(task, device)
     if role == "device":
-        return device_learner(task, split, index, config.seed)
-    return miner_learner(task, split, index)
+        return device_learner(task, split, index, config.seed, bench)
+    return miner_learner(task, split, index, bench)
 
 
 def _app_learner(config: Config, role: Role, share: Share | None, task: FlowerTask) -> FlowerLearner:

@@ -60,6 +60,7 @@ class LocalOptions:
     port: int = 0  # of the chain; 0: any
     store: str | None = None  # None: a folder below
     anvil: bool = False  # instead of the embedded chain
+    torch_device: str = "cpu"
 
     @property
     def store_address(self) -> str:
@@ -200,7 +201,8 @@ class LocalProcesses:
         try:
             if not records.place(folder, network.name, NAME).exists():
                 self.observer.event("deploying", "deploying the federation")
-                store, data = open_store(self.options.store_address), set_up_data(config)
+                store = open_store(self.options.store_address)
+                data = set_up_data(config, self.options.torch_device)
                 deploy_genesis(config, chain, self._owner, network, store, NAME, folder, config.devices, data)
             deployment = records.read(folder, network.name, NAME)
             self._check_fit(deployment.options)
@@ -230,7 +232,7 @@ class LocalProcesses:
         for role, accounts in (("miner", self._miners), ("device", self._devices)):
             for number, account in enumerate(accounts, start=1):
                 arguments = ["start", role, *common, "--account", account.address]
-                arguments += ["--share", f"{number}/{len(accounts)}"]
+                arguments += ["--share", f"{number}/{len(accounts)}", "--device", self.options.torch_device]
                 votes = role == "miner" or config.mode == "full"
                 if votes:
                     arguments += ["--stake", str(config.stake), "--listen", "127.0.0.1:0"]

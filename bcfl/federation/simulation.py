@@ -7,40 +7,63 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from bcfl.config import Config
 from bcfl.federation import fingerprint
 from bcfl.federation.genesis import set_up_data
 from bcfl.federation.initialization import Initialization
+from bcfl.federation.party_learners import check_app, check_workers, open_pool, pooled
 from bcfl.federation.reporting import Reporter, awaited
 from bcfl.federation.reports import Progress, Report, RoundReport
 from bcfl.federation.runs import Run
 from bcfl.federation.schedule import Schedule
+from bcfl.learning.accelerators import choose
 from bcfl.learning.kinds import AnyShares, AnyTask
 from bcfl.ledger.federation import FederationLedger
 from bcfl.protocol.rounds import Round
 from bcfl.protocol.types import Phase
 
+if TYPE_CHECKING:
+    from bcfl.federation.workers import WorkerPool
+
 Observer = Callable[[Progress], None]
 
 
-def run(config: Config, *, on_progress: Observer | None = None) -> Report:
-    """Train as `config` says, in a new run directory; raises BcflError, one line, for what is foreseen."""
-    start = time.perf_counter()
-    task, shares = set_up_data(config)
-    with Run.create(config) as folder, Simulation.open(folder, task, shares) as simulation:
-        return simulation.play(on_progress, start)
+def run(
+    config: Config, *, on_progress: Observer | None = None, device: str = "cpu", workers: int = 1
+) -> Report:
+    """Train as `config` says, in a new run directory; raises BcflError, one line, for what is foreseen.
+
+    `device` is where torch computes: cpu, cuda, cuda:N, mps or auto. Devices and miners train in so many
+    processes as `workers` says, 1: in this one.
+    """
+    start, device = time.perf_counter(), choose(device)
+    check_app(config, device, workers)
+    check_workers(config.task, workers)
+    with open_pool(workers) as pool:
+        task, shares = set_up_data(config, device)
+        with Run.create(config) as folder, Simulation.open(folder, task, shares, device, pool) as simulation:
+            return simulation.play(on_progress, start)
 
 
 def resume(
-    path: Path | None = None, *, on_progress: Observer | None = None, runs: Path = Path("runs")
+    path: Path | None = None,
+    *,
+    on_progress: Observer | None = None,
+    runs: Path = Path("runs"),
+    device: str = "cpu",
+    workers: int = 1,
 ) -> Report:
-    """Go on with an interrupted run (None: the latest) where its chain stands."""
-    start = time.perf_counter()
+    """Go on with an interrupted run (None: the latest) where its chain stands; the others as of `run`."""
+    start, device = time.perf_counter(), choose(device)
     with Run.open(path, runs=runs, read_only=False) as folder:
-        task, shares = set_up_data(folder.config)
-        with Simulation.open(folder, task, shares) as simulation:
-            return simulation.play(on_progress, start)
+        check_app(folder.config, device, workers)
+        check_workers(folder.config.task, workers)
+        with open_pool(workers) as pool:
+            task, shares = set_up_data(folder.config, device)
+            with Simulation.open(folder, task, shares, device, pool) as simulation:
+                return simulation.play(on_progress, start)
 
 
 @dataclass(frozen=True)
@@ -54,14 +77,16 @@ class Simulation:
 
     @classmethod
     @contextmanager
-    def open(cls, run: Run, task: AnyTask, shares: AnyShares) -> Iterator[Simulation]:
+    def open(
+        cls, run: Run, task: AnyTask, shares: AnyShares, device: str = "cpu", pool: WorkerPool | None = None
+    ) -> Iterator[Simulation]:
         """Deploy, register and open the first round, or find all that done; closes the chain at the end."""
         fingerprint.check(run.path, fingerprint.fingerprint(task, shares, run.config.seed))
-        setup = Initialization(run, task, shares)
+        setup = Initialization(run, task, shares, device)
         chain = setup.open_chain()
         try:
             ledger, archive = setup.deploy(chain)
-            schedule = setup.schedule(chain, ledger, archive)
+            schedule = setup.schedule(chain, ledger, archive, pooled(setup.learners, pool))
             yield cls(run, schedule, setup.reporter(ledger, archive), task.metric)
         finally:
             chain.close()

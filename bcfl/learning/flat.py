@@ -68,7 +68,7 @@ def scale_of(layout: Layout) -> Vector | None:
 
 
 class FlatModule:
-    """A module whose tensors are views into one vector and whose gradients are views into another.
+    """A module on a torch device; its tensors are views into one vector, their gradients into another.
 
     So a model is loaded with one copy, and a step of SGD is one operation whatever the architecture. Raises
     ConfigError for a module with lazy layers, or with nothing to train.
@@ -79,16 +79,20 @@ class FlatModule:
         module: nn.Module,
         exponents: Mapping[str, int] | None = None,
         shared: Filter | None = None,
+        device: str = "cpu",
     ) -> None:
         self.module = module.float()
         self._shared = shared
         self.layout = layout_of(self.module, exponents, shared)
         self._scale = scale_of(self.layout)
         self.parameters = self.layout.parameters
+        self.device = torch.device(device)
+        _move(self.module, self.device)  # layout and hash are the CPU's
         tensors = _changing_tensors(self.module, shared)
         size = sum(tensor.numel() for tensor in tensors.values())
-        self.vector = torch.zeros(size)  # (parameters and the party's own,), the module's own values
-        self.gradient = torch.zeros(size)  # of the same shape, by these values
+        # (parameters and the party's own,), the module's own values, and of the same shape the gradient
+        self.vector = torch.zeros(size, device=self.device)
+        self.gradient = torch.zeros(size, device=self.device)
         self._views = self._map(tensors)
         self._shapes = {name: tensor.shape for name, tensor in tensors.items()}
         ids = {id(tensor) for tensor in tensors.values()}
@@ -116,31 +120,32 @@ class FlatModule:
         if vector.shape != (self.parameters,):
             raise ValueError(f"a vector of {(self.parameters,)} is needed, not {vector.shape}")
         self.collect()
-        self.vector.numpy()[: self.parameters] = vector if self._scale is None else vector * self._scale
+        values = vector if self._scale is None else vector * self._scale
+        self.vector[: self.parameters] = torch.tensor(values)
         for buffer, value in self._other_buffers:
             buffer.copy_(value)
 
     def read(self) -> Vector:
         """Return a copy of the vector, (parameters,), float32."""
         self.collect()
-        vector = np.array(self.vector.numpy()[: self.parameters], dtype=np.float32)
+        vector = _to_numpy(self.vector[: self.parameters])
         return vector if self._scale is None else vector / self._scale
 
     def by_entry(self, gradient: Tensor) -> Vector:
         """Return a gradient by the module's values, (..., all that changes), as by the vector's entries."""
-        values = np.array(gradient.numpy()[..., : self.parameters], dtype=np.float32)
+        values = _to_numpy(gradient[..., : self.parameters])
         return values if self._scale is None else values * self._scale
 
     @property
     def own(self) -> Vector:
         """Return a copy of what training changes and nobody shares, (entries,); empty where all is shared."""
         self.collect()
-        return np.array(self.vector.numpy()[self.parameters :], dtype=np.float32)
+        return _to_numpy(self.vector[self.parameters :])
 
     @own.setter
     def own(self, values: Vector) -> None:
         self.collect()
-        self.vector.numpy()[self.parameters :] = values
+        self.vector[self.parameters :] = torch.tensor(values)
 
     def collect(self) -> None:
         """Copy into the vector what the module has put elsewhere, and make it a view again.
@@ -166,7 +171,7 @@ class FlatModule:
         tensors = {
             name: value for name, value in self.module.state_dict().items() if isinstance(value, Tensor)
         }
-        return {name: np.array(value.numpy()) for name, value in tensors.items()}
+        return {name: np.array(value.detach().cpu().numpy()) for name, value in tensors.items()}
 
     def backward(self, loss: Tensor) -> Tensor:
         """Return the gradient of a scalar `loss` by all that changes; the next call overwrites it."""
@@ -212,6 +217,18 @@ def _changing_tensors(module: nn.Module, shared: Filter | None) -> dict[str, Ten
     still = chosen.keys() | {name for name, value in weights if not value.requires_grad}
     own = {name: tensor for name, tensor in tensors.items() if name not in still}
     return chosen | own
+
+
+def _move(module: nn.Module, device: torch.device) -> None:
+    """Move parameters and buffers in place: those that have several names stay one."""
+    for tensor in (*module.parameters(), *module.buffers()):
+        if tensor.device != device:
+            tensor.data = tensor.data.to(device)
+
+
+def _to_numpy(tensor: Tensor) -> Vector:
+    """Return a copy in the CPU's memory, float32."""
+    return np.array(tensor.detach().cpu().numpy(), dtype=np.float32)
 
 
 def _base_of(module: nn.Module, shared: frozenset[str]) -> bytes:

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
     from bcfl.learning.flower.learner import FlowerJudge, FlowerLearner
-    from bcfl.learning.training import TorchLearner
+    from bcfl.learning.training import TorchLearner, Workbench
 
 AnyTask = Task | FlowerTask
 AnyShares = Split | Nodes  # of the same kind as the task
@@ -69,7 +69,7 @@ def miner_learner(task: AnyTask, shares: AnyShares, index: int) -> TorchLearner 
     return training.miner_learner(task, _split(shares), index)
 
 
-def judge(task: AnyTask, shares: AnyShares) -> TorchLearner | FlowerJudge:
+def judge(task: AnyTask, shares: AnyShares, bench: Workbench | None = None) -> TorchLearner | FlowerJudge:
     """Return the learner that evaluates on the final test data; of an app the test parts of all devices."""
     if isinstance(task, FlowerTask):
         from bcfl.learning.flower.learner import FlowerJudge
@@ -77,7 +77,7 @@ def judge(task: AnyTask, shares: AnyShares) -> TorchLearner | FlowerJudge:
         return FlowerJudge(task, _nodes(shares).devices)
     from bcfl.learning import training
 
-    return training.judge(task, _split(shares))
+    return training.judge(task, _split(shares), bench)
 
 
 def flower_learner(task: FlowerTask, shares: AnyShares, role: str, index: int, seed: int) -> FlowerLearner:

@@ -77,7 +77,7 @@ def batches(features: Tensor, labels: Tensor, size: int) -> Iterator[tuple[Tenso
 
     A last batch of one sample joins the one before: BatchNorm cannot train on it.
     """
-    order = torch.randperm(len(labels))
+    order = torch.randperm(len(labels)).to(labels.device)  # drawn alike wherever the samples are
     epoch_features, epoch_labels = features[order], labels[order]
     stop = 0
     while stop < len(labels):

@@ -31,6 +31,7 @@ class Meter:
         count = len(labels)
         self._samples += count
         self._loss += float(self._task.loss(outputs, labels)) * count
+        outputs, labels = outputs.cpu(), labels.cpu()  # where metrics may use numpy, and float64
         for name, metric in self._metrics.items():
             if isinstance(metric, Mean) and metric.of is not None:
                 self._sums[name] += self._value(name, metric.of, outputs, labels) * count

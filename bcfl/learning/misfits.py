@@ -9,10 +9,18 @@ import numpy as np
 from torch import Tensor, nn
 
 from bcfl.errors import ConfigError, one_line
+from bcfl.learning.accelerators import CPU
 from bcfl.learning.datasets import Dataset, Samples
 from bcfl.learning.meter import MetricError
 from bcfl.learning.tasks import Task
-from bcfl.learning.training import EVALUATION_BATCH, FIXED_SEED, TorchLearner, build, initial_model
+from bcfl.learning.training import (
+    EVALUATION_BATCH,
+    FIXED_SEED,
+    TorchLearner,
+    Workbench,
+    build,
+    initial_model,
+)
 from bcfl.ports import Vector
 
 
@@ -29,34 +37,34 @@ def check_model(task: Task) -> None:
     if task.shape and task.classes:
         labels = np.arange(task.classes, dtype=np.int64)
         blank = Samples(np.zeros((task.classes, *task.shape), np.float32), labels)
-        _check_samples(task, blank, model, "blank sample")
+        _check_samples(task, blank, model, "blank sample", Workbench(task))
 
 
-def check_fit(task: Task, dataset: Dataset) -> None:
+def check_fit(task: Task, dataset: Dataset, device: str = CPU) -> None:
     """Raise ConfigError, one line, unless model, loss and data of `task` fit; names the sample that does not.
 
-    Evaluates every sample of both parts, and trains on a batch of each size that occurs.
+    Evaluates every sample of both parts on a torch device, and trains on a batch of each size that occurs.
     """
     check_model(task)
-    model = initial_model(task, FIXED_SEED)
-    _check_samples(task, dataset.train, model, "training sample")
-    _check_samples(task, dataset.test, model, "test sample")
+    model, bench = initial_model(task, FIXED_SEED), Workbench(task, device)
+    _check_samples(task, dataset.train, model, "training sample", bench)
+    _check_samples(task, dataset.test, model, "test sample", bench)
     count, size = len(dataset.train), min(task.batch_size, len(dataset.train))
     for batch in sorted({size, count % size}, reverse=True) if count else ():
         if batch > 1 or size == 1:  # a last batch of one is joined to the one before
             once = replace(task, epochs=1, batch_size=batch)
-            TorchLearner(once, dataset.train.take(np.arange(batch)), None, FIXED_SEED).rehearse(model)
+            TorchLearner(once, dataset.train.take(np.arange(batch)), None, FIXED_SEED, bench).rehearse(model)
 
 
-def _check_samples(task: Task, samples: Samples, model: Vector, noun: str) -> None:
+def _check_samples(task: Task, samples: Samples, model: Vector, noun: str, bench: Workbench) -> None:
     """Evaluate `model`, (parameters,), on all samples; raise ConfigError that names the first that fails."""
     for start in range(0, len(samples), EVALUATION_BATCH):
         piece = range(start, min(start + EVALUATION_BATCH, len(samples)))
-        cause = _misfit(task, samples, model, piece)
+        cause = _misfit(task, samples, model, piece, bench)
         while cause is not None and len(piece) > 1:
             first, second = piece[: len(piece) // 2], piece[len(piece) // 2 :]
-            half = first if _misfit(task, samples, model, first) else second
-            half_cause = _misfit(task, samples, model, half)
+            half = first if _misfit(task, samples, model, first, bench) else second
+            half_cause = _misfit(task, samples, model, half, bench)
             if half_cause is None:  # it takes these samples together to fail
                 break
             piece, cause = half, half_cause
@@ -72,13 +80,13 @@ def _check_samples(task: Task, samples: Samples, model: Vector, noun: str) -> No
             )
 
 
-def _misfit(task: Task, samples: Samples, model: Vector, piece: range) -> str | None:
+def _misfit(task: Task, samples: Samples, model: Vector, piece: range, bench: Workbench) -> str | None:
     """Return why `model`, (parameters,), cannot be evaluated on a piece of the samples; None if it can."""
     part = Samples(samples.features[piece.start : piece.stop], samples.labels[piece.start : piece.stop])
     with warnings.catch_warnings():
         warnings.filterwarnings("error", message="Using a target size")  # which is spread to another shape
         try:
-            TorchLearner(task, None, part, FIXED_SEED).evaluate(model)
+            TorchLearner(task, None, part, FIXED_SEED, bench).evaluate(model)
         except MetricError:
             raise
         except ConfigError as error:

@@ -66,10 +66,12 @@ class OwnTensors:
     def forget(self) -> None:
         """Forget all trainings, as if there had been none."""
         self._by_round.clear()
+        if self._records is not None:
+            self._records.write(RECORD, b"")
 
     def keep(self, records: Records) -> None:
         """Read what an earlier process has kept, and keep from now on; raises RunError if it is another's."""
-        self._records = records
+        self._records, self._by_round = records, {}
         data = records.read(RECORD) if len(self._first) else None
         if data is None:
             return

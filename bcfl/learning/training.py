@@ -1,11 +1,11 @@
 """Train, evaluate and differentiate models on private data, with torch on one thread.
 
-On one thread the outcome is the same in every run, and the thread's CPU time is the time of the training.
+On one thread the outcome is the same in every run, and the thread's CPU time is the time of the training. On
+an accelerator the outcome may differ from machine to machine, and the time is the wall clock's.
 """
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
@@ -18,6 +18,7 @@ from torch import Tensor, nn
 
 from bcfl.errors import ConfigError, own_code
 from bcfl.learning import loops
+from bcfl.learning.accelerators import CPU, clock, isolated
 from bcfl.learning.context import FitContext
 from bcfl.learning.datasets import Samples
 from bcfl.learning.flat import FlatModule, layout_of, trained_of
@@ -70,52 +71,99 @@ def state_of(task: Task, model: Vector) -> dict[str, npt.NDArray[Any]]:
     return flat.state()
 
 
-def device_learner(task: Task, shares: Split, index: int, seed: int) -> TorchLearner:
+class Workbench:
+    """One module of a task on a torch device, for learners of one process that take turns.
+
+    Each loads a model and its own tensors before it begins. After an error the module is built anew.
+    """
+
+    def __init__(self, task: Task, device: str = CPU) -> None:
+        self.task, self.device = task, device
+        self._flat: FlatModule | None = None
+        self._own: Vector | None = None
+        self.is_warm = False
+
+    @property
+    def flat(self) -> FlatModule:
+        """Return the module; raises ConfigError where it cannot be built."""
+        if self._flat is None:
+            self._flat, self.is_warm = _flat(self.task, FIXED_SEED, self.device), False
+            self._own = self._flat.own if self._own is None else self._own
+        return self._flat
+
+    @property
+    def own(self) -> Vector:
+        """Return what nobody shares as it is built, (entries,)."""
+        _ = self.flat
+        return np.zeros(0, np.float32) if self._own is None else self._own
+
+    @contextmanager
+    def guarded(self) -> Iterator[None]:
+        """Drop the module where the block fails: nobody knows what its code has changed."""
+        try:
+            yield
+        except BaseException:
+            self._flat = None
+            raise
+
+
+def device_learner(
+    task: Task, shares: Split, index: int, seed: int, bench: Workbench | None = None
+) -> TorchLearner:
     """Return the learner of device `index`, with its share and a seed mixed from it and the run's `seed`."""
-    return TorchLearner(task, shares.devices[index], None, _mix(seed, index))
+    return TorchLearner(task, shares.devices[index], None, _mix(seed, index), bench)
 
 
-def miner_learner(task: Task, shares: Split, index: int) -> TorchLearner:
+def miner_learner(task: Task, shares: Split, index: int, bench: Workbench | None = None) -> TorchLearner:
     """Return the learner of miner `index`: it also trains on its held-out data, no longer than a device."""
     held_out = shares.miners[index]
     mean = sum(map(len, shares.devices)) // max(1, len(shares.devices))
     train = held_out.take(np.arange(min(len(held_out), max(1, mean))))
-    return TorchLearner(task, train, held_out, _mix(FIXED_SEED, index))
+    return TorchLearner(task, train, held_out, _mix(FIXED_SEED, index), bench)
 
 
-def judge(task: Task, shares: Split) -> TorchLearner:
+def judge(task: Task, shares: Split, bench: Workbench | None = None) -> TorchLearner:
     """Return the learner that evaluates on the final test data, which no party holds.
 
     What a task does not share is trained on a miner's data, where there is some.
     """
     own = shares.miners[0] if task.shared is not None and shares.miners else None
-    return TorchLearner(task, own, shares.test, FIXED_SEED)
+    return TorchLearner(task, own, shares.test, FIXED_SEED, bench)
 
 
 class TorchLearner:
     """The private data of one party, and a module to use it with; implements `bcfl.ports.Learner`.
 
-    Nothing but vectors (parameters,), counts and means leaves it. Not for use from two threads at once.
+    Nothing but vectors (parameters,), counts and means leaves it. Learners may share a `bench`, which says
+    where torch computes too. Not for use from two threads at once.
     """
 
-    def __init__(self, task: Task, train: Samples | None, held_out: Samples | None, seed: int) -> None:
+    def __init__(
+        self,
+        task: Task,
+        train: Samples | None,
+        held_out: Samples | None,
+        seed: int,
+        bench: Workbench | None = None,
+    ) -> None:
         self._task = task
         self._seed = seed
-        self._train = _tensors(train)
-        self._held_out = _tensors(held_out)
-        self._strata = torch.zeros(0) if held_out is None else torch.tensor(held_out.strata)
-        self._flat = _flat(task, FIXED_SEED)
-        self._own = OwnTensors(self._flat.own)
-        self._is_warm = False
+        self._train, self._held_out = train, held_out  # torch's copies live as long as their use
+        self._bench = Workbench(task) if bench is None else bench
+        self._own = OwnTensors(self._bench.own)
 
     def keep(self, records: Records) -> None:
         """Keep what the federation does not share in `records` from now on, and go on from what is there."""
         self._own.keep(records)
 
     @property
+    def _flat(self) -> FlatModule:
+        return self._bench.flat
+
+    @property
     def samples(self) -> int:
         """Return the number of training samples."""
-        return len(self._train[1])
+        return 0 if self._train is None else len(self._train)
 
     def train(self, model: Vector, round_: int) -> TrainingResult:
         """Train from `model`, (parameters,), as the task says; the same for one data, round and seed.
@@ -123,9 +171,9 @@ class TorchLearner:
         Raises ConfigError without training data, when the training diverges, and when it fails.
         """
         # The first steps of a process take tens of times as long and would be measured.
-        if not self._is_warm and self._task.fit is None:
+        if not self._bench.is_warm and self._task.fit is None:
             self._trained(model, round_, WARM_UP_STEPS)
-            self._is_warm = True
+            self._bench.is_warm = True
         vector, own, microseconds = self._trained(model, round_, None)
         self._own.put(round_, own)
         return TrainingResult(vector, self.samples, microseconds)
@@ -139,7 +187,8 @@ class TorchLearner:
         name = self._task.name
         if not self.samples:
             raise ConfigError(f"task {name}: a device without training samples cannot train")
-        with own_code(f"task {name}: training on {self.samples:,} samples failed"):
+        text = f"task {name}: training on {self.samples:,} samples failed"
+        with self._bench.guarded(), own_code(text):
             microseconds = self._run(model, round_, max_steps)
             vector, own = self._flat.read(), self._flat.own
         if not np.isfinite(vector).all() or not np.isfinite(own).all():
@@ -164,19 +213,22 @@ class TorchLearner:
 
     def _run(self, model: Vector, round_: int, max_steps: int | None) -> int:
         """Train in place, at most `max_steps` steps; return the CPU time in microseconds, at least 1."""
-        task, seed = self._task, _mix(self._seed, round_)
-        with _isolated(seed):
+        task, seed, device = self._task, _mix(self._seed, round_), self._bench.device
+        with isolated(seed, device):
             self._flat.load(model)
             self._flat.own = self._own.before(round_)
+            self._flat.gradient.zero_()  # a loop of one's own may add to what is there
             self._flat.module.train()
-            start = time.thread_time_ns()
+            samples, now = _tensors(self._train), clock(device)
+            start = now()
+            features, labels = (part.to(device) for part in samples)
             if task.fit is None:
-                loops.train(task, self._flat, *self._train, max_steps)
+                loops.train(task, self._flat, features, labels, max_steps)
             else:
                 rate = task.learning_rate
-                context = FitContext(round_, seed, task.epochs, task.batch_size, rate, task.steps)
-                loops.fit(task, self._flat, *self._train, context)
-            return max(1, (time.thread_time_ns() - start) // 1000)
+                context = FitContext(round_, seed, task.epochs, task.batch_size, rate, task.steps, device)
+                loops.fit(task, self._flat, features, labels, context)
+            return max(1, (now() - start) // 1000)
 
     def evaluate(self, model: Vector) -> Evaluation:
         """Return the task's metrics and its mean loss for `model`, (parameters,), on the held-out data.
@@ -185,9 +237,10 @@ class TorchLearner:
         """
         meter = Meter(self._task)
         self._load(model)
-        with self._judging(), _isolated(self._seed), torch.no_grad():
+        device = self._bench.device
+        with self._bench.guarded(), self._judging(), isolated(self._seed, device), torch.no_grad():
             self._flat.module.eval()
-            for features, labels in _pieces(*self._held_out):
+            for features, labels in _pieces(*_tensors(self._held_out), device):
                 meter.add(self._flat.module(features), labels)
             return meter.evaluation()
 
@@ -197,43 +250,46 @@ class TorchLearner:
         Each part has its share of every class, and no part is empty: few samples make fewer rows. A gradient
         is zero for what is not trained. Raises ConfigError when the task's own code fails.
         """
-        features, labels = self._held_out
+        features, labels = _tensors(self._held_out)
         count = min(parts, len(labels))
-        order = torch.argsort(self._strata, stable=True)
-        total = torch.zeros((count, len(self._flat.gradient)))
+        strata = torch.zeros(0) if self._held_out is None else torch.tensor(self._held_out.strata)
+        order = torch.argsort(strata, stable=True)
+        device = self._bench.device
+        total = torch.zeros((count, len(self._flat.gradient)), device=device)
         self._load(model)
-        with self._judging(), _isolated(self._seed):
+        with self._bench.guarded(), self._judging(), isolated(self._seed, device):
             self._flat.module.eval()
             for part in range(count):
                 indices = order[part::count]
-                for batch, batch_labels in _pieces(features[indices], labels[indices]):
+                for batch, batch_labels in _pieces(features[indices], labels[indices], device):
                     loss = self._task.loss(self._flat.module(batch), batch_labels)
                     total[part].add_(self._flat.backward(loss), alpha=len(batch_labels) / len(indices))
         return self._flat.by_entry(total)
 
     def _judging(self) -> AbstractContextManager[None]:
-        count = len(self._held_out[1])
+        count = 0 if self._held_out is None else len(self._held_out)
         return own_code(f"task {self._task.name}: evaluating on {count:,} samples failed")
 
 
-def _pieces(features: Tensor, labels: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
-    """Yield features (batch, ...) and labels (batch,), at most EVALUATION_BATCH samples at a time."""
+def _pieces(features: Tensor, labels: Tensor, device: str) -> Iterator[tuple[Tensor, Tensor]]:
+    """Yield features (batch, ...) and labels (batch,) on a device, at most EVALUATION_BATCH at a time."""
     for start in range(0, len(labels), EVALUATION_BATCH):
-        yield features[start : start + EVALUATION_BATCH], labels[start : start + EVALUATION_BATCH]
+        span = slice(start, start + EVALUATION_BATCH)
+        yield features[span].to(device), labels[span].to(device)
 
 
 def build(task: Task, seed: int) -> nn.Module:
     """Return a new module of `task`, built under `seed`; raises ConfigError, one line, where that fails."""
-    with _isolated(seed), own_code(f"task {task.name}: its model cannot be built"):
+    with isolated(seed), own_code(f"task {task.name}: its model cannot be built"):
         module = task.build()
     if not isinstance(module, nn.Module):
         raise ConfigError(f"task {task.name}: build must return a torch module, not {type(module).__name__}")
     return module
 
 
-def _flat(task: Task, seed: int) -> FlatModule:
+def _flat(task: Task, seed: int, device: str = CPU) -> FlatModule:
     with own_code(f"task {task.name}: its model cannot be used"):
-        return FlatModule(build(task, seed), task.exponents, task.shared)
+        return FlatModule(build(task, seed), task.exponents, task.shared, device)
 
 
 def _tensors(samples: Samples | None) -> tuple[Tensor, Tensor]:
@@ -245,20 +301,6 @@ def _tensors(samples: Samples | None) -> tuple[Tensor, Tensor]:
 
 def _mix(*numbers: int) -> int:
     return int(np.random.SeedSequence(numbers).generate_state(1, np.uint64)[0]) >> 1
-
-
-@contextmanager
-def _isolated(seed: int) -> Iterator[None]:
-    """Run torch on one thread with its generator at `seed`; put both back afterwards."""
-    threads = torch.get_num_threads()
-    state = torch.get_rng_state()
-    torch.set_num_threads(1)
-    torch.default_generator.manual_seed(seed)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(threads)
-        torch.set_rng_state(state)
 
 
 __getattr__ = former_names(__name__, {"initial": "initial_model"})

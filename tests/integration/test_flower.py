@@ -13,8 +13,9 @@ import pytest
 from flwr.app import ArrayRecord, ConfigRecord, Context, Message, RecordDict
 
 from bcfl.config import Config
-from bcfl.errors import RunError
+from bcfl.errors import ConfigError, RunError
 from bcfl.federation import simulation
+from bcfl.federation.party_learners import check_app
 from bcfl.federation.query import open_run
 from bcfl.federation.reports import Report
 from bcfl.federation.runs import Run
@@ -196,3 +197,9 @@ def test_a_run_goes_on_and_notices_another_app(tmp_path: Path) -> None:
     file.write_text(file.read_text() + "# changed\n")
     with pytest.raises(RunError, match="app has changed since this run began"):
         simulation.resume(tmp_path / "run")
+
+
+@pytest.mark.parametrize("options", [{"workers": 2}, {"device": "cpu:0"}])
+def test_what_an_app_does_not_take_is_refused(tmp_path: Path, options: dict[str, Any]) -> None:
+    with pytest.raises(ConfigError, match="a Flower app"):
+        check_app(Config(flower=tmp_path), **{"device": "cpu", "workers": 1} | options)

@@ -23,7 +23,7 @@ from bcfl.cli.node.options import (
     parse_listen,
     parse_share,
 )
-from bcfl.cli.options import JsonOption, optional
+from bcfl.cli.options import CPU, DeviceOption, JsonOption, optional
 from bcfl.cli.output.printing import ether, plural, print_fields, print_json
 from bcfl.config import Config
 from bcfl.errors import ConfigError
@@ -77,6 +77,8 @@ class LearningOptions:
             "An option of learning (partition, seed, epochs...), where it differs from the deployment's.",
         ),
     ] = None
+
+    torch_device: DeviceOption = CPU
 
     @property
     def flags(self) -> dict[str, Any]:
@@ -218,15 +220,17 @@ def device(
     """
     from bcfl.federation.learners import checks_of, create_learner, layout_of, learning_config, task_of
     from bcfl.federation.node import Node
+    from bcfl.learning.accelerators import choose
 
     party.begin()
     flags, _ = learning.flags, parse_listen(inbox.listen)
+    chosen = choose(learning.torch_device)
     with federation.connect() as client:
         account = signer.unlock(client.network)
         config = learning_config(client, flags)
         store, options = stores.open(search=client.search_seconds), party.of_node(caps_samples=caps_samples)
         task = task_of(config, client, store)
-        learner = create_learner(config, "device", learning.share, task=task)
+        learner = create_learner(config, "device", learning.share, task=task, device=chosen)
         node = Node(client, account, layout_of(task), store, options)
         trains = _describe(learner.samples, client.ledger.terms.max_samples)
         if not client.is_full:
@@ -236,7 +240,7 @@ def device(
             _announce(client, account, "device", trains)
             party.run(daemon)
             return
-        judge = create_learner(config, "miner", learning.share, task=task)
+        judge = create_learner(config, "miner", learning.share, task=task, device=chosen)
         with node.peer(learner, judge, inbox.of_miner(checks_of(config))) as daemon:
             learner.keep(node.journal)
             _announce(client, account, "device and miner", trains)
@@ -267,16 +271,18 @@ def miner(
     """
     from bcfl.federation.learners import checks_of, create_learner, layout_of, learning_config, task_of
     from bcfl.federation.node import Node
+    from bcfl.learning.accelerators import choose
 
     party.begin()
     flags, _ = learning.flags, parse_listen(inbox.listen)
+    chosen = choose(learning.torch_device)
     wishes = Config(mode="hybrid", wish=tuple(wish or ())).wishes
     with federation.connect() as client:
         account = signer.unlock(client.network)
         config = learning_config(client, flags)
         store = stores.open(search=client.search_seconds)
         task = task_of(config, client, store)
-        learner = create_learner(config, "miner", learning.share, task=task)
+        learner = create_learner(config, "miner", learning.share, task=task, device=chosen)
         node = Node(client, account, layout_of(task), store, party.of_node())
         with node.miner(learner, inbox.of_miner(checks_of(config), wishes)) as daemon:
             history = client.ledger.history()

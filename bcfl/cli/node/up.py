@@ -12,7 +12,7 @@ import typer
 
 from bcfl.cli.groups import grouped, with_flags
 from bcfl.cli.node.chain import MNEMONIC
-from bcfl.cli.options import optional
+from bcfl.cli.options import CPU, DeviceOption, optional
 from bcfl.cli.output.challenges import NONE
 from bcfl.cli.output.committee import committee_warning
 from bcfl.cli.output.up_display import open_up_display
@@ -40,11 +40,15 @@ class UpOptions:
     )
     anvil: Annotated[bool, typer.Option("--anvil", help="Run anvil instead of the embedded chain.")] = False
 
-    def absolute(self) -> LocalOptions:
-        """Return the same with an absolute folder: the processes run elsewhere."""
-        from bcfl.federation.local_processes import LocalOptions
+    torch_device: DeviceOption = CPU
 
-        return LocalOptions(self.folder.absolute(), self.port, self.store, self.anvil)
+    def absolute(self) -> LocalOptions:
+        """Return the same with an absolute folder, as the processes run elsewhere; raises ConfigError."""
+        from bcfl.federation.local_processes import LocalOptions
+        from bcfl.learning.accelerators import choose
+
+        folder, chosen = self.folder.absolute(), choose(self.torch_device)
+        return LocalOptions(folder, self.port, self.store, self.anvil, chosen)
 
 
 @with_flags(*RUN_OPTIONS, "rounds")
@@ -72,7 +76,7 @@ def up(
     from bcfl.federation.views.committee import run_committee
     from bcfl.ledger.deployment.keystore import derive
 
-    config = Config.load({**flags, "rounds": rounds}, defaults=FEW)
+    config, local = Config.load({**flags, "rounds": rounds}, defaults=FEW), options.absolute()
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, _interrupt)
     with open_up_display(as_json, options.folder) as display:
@@ -83,7 +87,7 @@ def up(
         try:
             accounts = derive(MNEMONIC, 0, 1 + config.participants)
             with Supervisor(environment()) as supervisor:
-                LocalProcesses(config, options.absolute(), accounts, supervisor, display).run(rounds)
+                LocalProcesses(config, local, accounts, supervisor, display).run(rounds)
         except _Interrupted:
             display.event("down", "taking everything down")
 

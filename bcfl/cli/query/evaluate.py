@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from bcfl.cli.options import JsonOption, optional
+from bcfl.cli.options import CPU, DeviceOption, JsonOption, optional
 from bcfl.cli.output.display import open_display
 from bcfl.cli.output.printing import Column, metric_text, plural, print_json, print_table
 from bcfl.cli.query.target import QueryTarget
@@ -38,6 +38,7 @@ def evaluate(
     node_config: Annotated[
         str | None, optional("--node-config", "PAIRS", "The app's node config of your data: 'key=value ...'.")
     ] = None,
+    torch_device: DeviceOption = CPU,
     as_json: JsonOption = False,
 ) -> None:
     """Evaluate the global model on your own data, which stay where they are.
@@ -46,15 +47,17 @@ def evaluate(
     """
     from bcfl.federation.evaluation import evaluate as evaluate_model
     from bcfl.federation.evaluation import own_data
+    from bcfl.learning.accelerators import choose
 
     if every and number is not None:
         raise ConfigError("--round and --rounds exclude each other: give one of them")
     options = {"data": data, "task": task, "flower": flower, "node_config": node_config}
     flags = {name: value for name, value in options.items() if value is not None}
     views: list[dict[str, Any]] = []
+    chosen = choose(torch_device)
     with open_display(spins=True) as display, target.open() as query:
         display.status("reading the data")
-        own = own_data(query, flags, training=training)
+        own = own_data(query, flags, training=training, device=chosen)
         last, _ = query.find_model(number)
         for index in range(last + 1) if every else (last,):
             display.status(f"round {index} of {last}: {plural(own.samples, f'{own.part} sample')}")

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 import typer
 
 from bcfl.cli.groups import grouped, with_flags
-from bcfl.cli.options import ConfigFileOption, PairsOption, runs_folder
+from bcfl.cli.options import CPU, ConfigFileOption, DeviceOption, PairsOption, runs_folder
 from bcfl.cli.output.challenges import challenge_content, challenge_fields
 from bcfl.cli.output.committee import committee_fields, warn
 from bcfl.cli.output.printing import metric_text, plural, print_fields, print_json
@@ -80,6 +80,10 @@ class SourceOptions:
 def run(
     source: SourceOptions,
     flags: Mapping[str, Any],
+    torch_device: DeviceOption = CPU,
+    workers: Annotated[
+        int, typer.Option("--workers", metavar="N", help="Processes in which devices and miners train.")
+    ] = 1,
     as_json: Annotated[
         bool, typer.Option("--json", metavar="", help="Print one JSON object on stdout.")
     ] = False,
@@ -100,7 +104,7 @@ def run(
     committee = run_committee(config)
     warn(committee)
     with open_run_display(config, path, quiet) as display:
-        report = _play(path, config, source.resume, display)
+        report = _play(path, config, source.resume, display, device=torch_device, workers=workers)
     if as_json:
         extra = {} if committee is None else {"committee": committee}
         print_json(report.to_dict() | challenge_content(config.window) | extra)
@@ -113,14 +117,14 @@ def run(
         raise typer.Exit(UNLEARNED)
 
 
-def _play(path: Path, config: Config, resume: bool, display: RunDisplay) -> Report:
-    """Play the rounds; an error that stops them says how to go on."""
+def _play(path: Path, config: Config, resume: bool, display: RunDisplay, **compute: Any) -> Report:
+    """Play the rounds, computed as `compute` says; an error that stops them says how to go on."""
     try:
         from bcfl.federation import simulation
 
         if resume:
-            return simulation.resume(path, on_progress=display)
-        return simulation.run(config, on_progress=display)
+            return simulation.resume(path, on_progress=display, **compute)
+        return simulation.run(config, on_progress=display, **compute)
     except KeyboardInterrupt:
         display.stop(f"interrupted: {_next_step(path)}")
         raise typer.Exit(INTERRUPTED) from None

@@ -10,6 +10,8 @@ direction. Here nothing is dropped unless two clouds are apart.
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 import numpy as np
 
 from bcfl.roles.checks.scores import Mask, Scores, Square, Values, bounded
@@ -48,8 +50,12 @@ def split(cosines: Square) -> tuple[float, Mask] | None:
     `cosines`: (updates, updates).
     """
     count = len(cosines)
-    if count < MIN_UPDATES:
-        return None
+    return None if count < MIN_UPDATES else _split(np.ascontiguousarray(cosines, np.float64).tobytes(), count)
+
+
+@lru_cache(maxsize=4)  # the miners of one process look at the same updates: once for all of them
+def _split(data: bytes, count: int) -> tuple[float, Mask] | None:
+    cosines: Square = np.frombuffer(data).reshape(count, count)
     matrix = cosines - cosines.mean(axis=0)
     matrix -= matrix.mean(axis=1, keepdims=True)
     _, vectors = np.linalg.eigh((matrix + matrix.T) / 2)

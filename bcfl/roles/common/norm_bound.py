@@ -8,6 +8,7 @@ sample, and no device has to fetch all updates to train on its own.
 from __future__ import annotations
 
 from contextlib import suppress
+from functools import lru_cache
 
 import numpy as np
 
@@ -52,4 +53,11 @@ def _sample(history: History, number: int) -> list[Submission]:
     """Return the accepted updates of a finalized round that make its reference, in the order of the draw."""
     round_ = history.rounds[number]
     seed = bytes(32) if round_.block is None else round_.block.root
-    return sorted(round_.accepted_submissions(), key=lambda item: keccak(seed + word(item.position)))[:SAMPLE]
+    by_position = {item.position: item for item in round_.accepted_submissions()}
+    return [by_position[position] for position in _draw(seed, tuple(by_position))]
+
+
+@lru_cache(maxsize=4)
+def _draw(seed: bytes, positions: tuple[int, ...]) -> tuple[int, ...]:
+    """Return the positions that a seed draws; once for all devices of a process."""
+    return tuple(sorted(positions, key=lambda position: keccak(seed + word(position)))[:SAMPLE])

@@ -54,14 +54,14 @@ class Stage:
     deployed: bool = True
     reports: tuple[RoundReport, ...] = (round_report(1), round_report(2, **VOID))
 
-    def run(self, config: Config, *, on_progress: Callable[[Progress], None]) -> Report:
+    def run(self, config: Config, *, on_progress: Callable[[Progress], None], **_: Any) -> Report:
         self.configs.append(config)
         if self.deployed:
             with Run.create(config) as run:
                 run.set_contract(CONTRACT)
         return self.play(config, on_progress)
 
-    def resume(self, path: Path, *, on_progress: Callable[[Progress], None]) -> Report:
+    def resume(self, path: Path, *, on_progress: Callable[[Progress], None], **_: Any) -> Report:
         self.resumed.append(path)
         return self.play(Run.open(path, read_only=True).config, on_progress)
 

@@ -1,0 +1,108 @@
+"""Let all parties of a run train at once: learners that leave their work to a pool of workers.
+
+Devices act one after the other, and each waits for its own training. The first that asks for one has those of
+all handed out, the largest first. They start from the same model, so nothing depends on who asks when.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from bcfl.federation.workers import Builder, Call, Job, Party, WorkerPool
+from bcfl.learning.own import Records
+from bcfl.ports import Evaluation, Matrix, TrainingResult, Vector
+from bcfl.roles.common.journal import Journal
+
+
+class Cohort:
+    """The learners of all parties; those who asked for their last training are trained with the first."""
+
+    def __init__(self, pool: WorkerPool, builder: Builder) -> None:
+        self.pool, self._builder = pool, builder
+        self._members: list[PooledLearner] = []
+        self._jobs: dict[Party, Job] = {}  # trainings that nobody has asked for yet
+        self._idle: set[Party] = set()  # who did not ask for the last one
+        self._round, self._model, self._path = 0, np.zeros(0, np.float32), Path()
+
+    def __call__(self, party: Party) -> PooledLearner:
+        """Return the learner of a party, a member from now on."""
+        self._members.append(PooledLearner(self, party, self._builder(party).samples))
+        return self._members[-1]
+
+    def train(self, member: PooledLearner, model: Vector, round_: int) -> Job:
+        """Return the training of a member, and hand out those of the others."""
+        if round_ != self._round or not np.array_equal(model, self._model):
+            self._open(model, round_)
+        self._idle.discard(member.party)
+        job = self._jobs.pop(member.party, None)
+        return self._submit(member) if job is None else job
+
+    def _open(self, model: Vector, round_: int) -> None:
+        """Hand out the trainings of a round."""
+        for party, job in self._jobs.items():
+            self.pool.drop(job)
+            self._idle.add(party)
+        if self._round:
+            self._path.unlink(missing_ok=True)
+        self._round, self._model, self._path = round_, model.copy(), self.pool.write(model)
+        members = sorted(self._members, key=lambda member: -member.samples)
+        self._jobs = {m.party: self._submit(m) for m in members if m.samples and m.party not in self._idle}
+
+    def _submit(self, member: PooledLearner) -> Job:
+        call = Call(member.party, "train", self._path, (self._round,), member.contents())
+        return self.pool.submit(call)
+
+
+class PooledLearner:
+    """A party's learner whose work is done in a worker; implements `bcfl.ports.Learner`."""
+
+    def __init__(self, cohort: Cohort, party: Party, samples: int) -> None:
+        self.party, self._cohort, self._samples = party, cohort, samples
+        self._records: Records = Journal(None)
+
+    def keep(self, records: Records) -> None:
+        """Keep what the party keeps in `records` from now on."""
+        self._records = records
+
+    def contents(self) -> dict[str, bytes]:
+        """Return the records as they are now."""
+        records = {name: self._records.read(name) for name in self._cohort.pool.records}
+        return {name: data for name, data in records.items() if data is not None}
+
+    @property
+    def samples(self) -> int:
+        """Return the number of training samples."""
+        return self._samples
+
+    def train(self, model: Vector, round_: int) -> TrainingResult:
+        """Train from `model`, (parameters,); raises what the party's own code comes to, as one line."""
+        result: TrainingResult = self._finish(self._cohort.train(self, model, round_))
+        return result
+
+    def evaluate(self, model: Vector) -> Evaluation:
+        """Return metrics and loss of `model`, (parameters,), on the held-out data."""
+        evaluation: Evaluation = self._call("evaluate", model)
+        return evaluation
+
+    def gradients(self, model: Vector, parts: int) -> Matrix:
+        """Return gradients, (parts, parameters), of the mean loss of parts of the held-out data."""
+        matrix: Matrix = self._call("gradients", model, parts)
+        return matrix
+
+    def _call(self, method: str, model: Vector, *arguments: object) -> Any:
+        pool = self._cohort.pool
+        path = pool.write(model)
+        try:
+            return self._finish(pool.submit(Call(self.party, method, path, arguments, self.contents())))
+        finally:
+            path.unlink(missing_ok=True)
+
+    def _finish(self, job: Job) -> Any:
+        """Wait for a job and keep the records that it has changed."""
+        outcome, records = self._cohort.pool.result(job)
+        for name, data in records.items():
+            self._records.write(name, data)
+        return outcome

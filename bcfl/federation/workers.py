@@ -1,0 +1,235 @@
+"""Do the work of learners in other processes: a pool of workers that any learner can leave its work to.
+
+A worker holds no state of a party. It gets a `Builder` once, makes a party's learner with it for each job,
+and gives back what the job came to, with the records that the learner has written. So it does not matter who
+does a job, nor how often: the work of a worker that ends is done again by another.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import pickle
+import signal
+import tempfile
+import threading
+from collections.abc import Mapping
+from concurrent.futures import Future, ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from dataclasses import dataclass, field
+from functools import lru_cache
+from itertools import count
+from multiprocessing import get_context, parent_process
+from pathlib import Path
+from typing import Any, Final, Protocol, Self
+
+import numpy as np
+
+from bcfl.errors import BcflError, ConfigError, RunError
+from bcfl.ports import Learner, Vector
+
+MAX_ENDS: Final = 3  # of workers, one after the other with nothing done in between
+BUILDER: Final = "builder.pickle"
+Party = tuple[str, int]  # role and index
+Contents = dict[str, bytes]  # records by name
+log = logging.getLogger(__name__)
+
+
+class Builder(Protocol):
+    """Makes learners wherever it is unpickled; raises ConfigError there where it cannot."""
+
+    records: tuple[str, ...]  # names of what its learners keep
+
+    def __call__(self, party: Party) -> Learner:
+        """Return a party's learner as it is before any training; a method `keep` takes its records."""
+        ...
+
+
+@dataclass(frozen=True)
+class Call:
+    """One call of a party's learner on a model, (parameters,), which lies in a file."""
+
+    party: Party
+    method: str
+    model: Path
+    arguments: tuple[object, ...] = ()
+    records: Contents = field(default_factory=dict)
+
+
+@dataclass(eq=False)
+class Job:
+    """A call that is made in a worker, and what it comes to."""
+
+    call: Call
+    future: Future[tuple[Any, Contents]] = field(default_factory=Future)
+
+
+class WorkerPool:
+    """So many processes that do jobs once they have a builder; a context manager that ends them."""
+
+    def __init__(self, workers: int) -> None:
+        self.records: tuple[str, ...] = ()
+        self._workers = workers
+        self._folder = tempfile.TemporaryDirectory(prefix="bcfl-workers-")
+        self._path, self._numbers = Path(self._folder.name), count()
+        self._jobs: list[Job] = []  # not yet done
+        self._ends = 0  # of workers since a job was done
+        self._executor = self._start()
+
+    def load(self, builder: Builder) -> None:
+        """Give the builder to all workers, and wait until one has it; raises ConfigError where none can."""
+        self.records = builder.records
+        with (self._path / BUILDER).open("wb") as file:
+            pickle.dump(builder, file, pickle.HIGHEST_PROTOCOL)
+        while True:
+            try:
+                self._executor.submit(_load, self._path).result()
+                return
+            except BrokenProcessPool:
+                self._restart()
+            except BcflError as error:
+                raise ConfigError(
+                    f"a worker cannot do what this process can: {error}; put the task into a module that it "
+                    "can import, or leave --workers out"
+                ) from error
+
+    def write(self, model: Vector) -> Path:
+        """Put a model, (parameters,), where workers read it; the caller removes the file."""
+        path = self._path / f"{next(self._numbers)}.npy"
+        np.save(path, model)
+        return path
+
+    def submit(self, call: Call) -> Job:
+        """Have a worker make a call."""
+        job = Job(call)
+        self._jobs.append(job)
+        try:
+            job.future = self._executor.submit(_work, self._path, call)
+        except BrokenProcessPool:
+            self._restart()
+        return job
+
+    def result(self, job: Job) -> tuple[Any, Contents]:
+        """Wait for what a job comes to, and the records that it has changed; raises what the learner raises.
+
+        Raises RunError where workers end again and again.
+        """
+        while True:
+            try:
+                outcome = job.future.result()
+            except BrokenProcessPool:
+                self._restart()
+                continue
+            except Exception:
+                self._forget(job)
+                raise
+            self._forget(job)
+            return outcome
+
+    def drop(self, job: Job) -> None:
+        """Give up a job that nobody waits for."""
+        job.future.cancel()
+        if job in self._jobs:
+            self._jobs.remove(job)
+
+    def close(self) -> None:
+        """End the workers, whatever they do."""
+        for process in [*(self._executor._processes or {}).values()]:
+            process.terminate()  # they hold nothing, and training may take minutes
+        self._executor.shutdown(wait=True, cancel_futures=True)
+        self._folder.cleanup()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def _start(self) -> ProcessPoolExecutor:
+        executor = ProcessPoolExecutor(self._workers, get_context("spawn"), _begin)
+        for _ in range(self._workers):
+            executor.submit(_prepare)
+        return executor
+
+    def _forget(self, job: Job) -> None:
+        self._ends = 0
+        self._jobs.remove(job)
+
+    def _restart(self) -> None:
+        """Replace the workers of a pool of which one has ended, and hand out again what is not done."""
+        self._ends += 1
+        if self._ends > MAX_ENDS:
+            raise RunError(
+                f"workers ended {self._ends} times with nothing done, killed for memory perhaps: give fewer "
+                '--workers; a script that trains needs `if __name__ == "__main__":`'
+            )
+        log.warning("a worker process has ended: it is replaced, and its work is done again")
+        self._executor.shutdown(wait=True)
+        self._executor = self._start()
+        for job in self._jobs:
+            if not job.future.done() or isinstance(job.future.exception(), BrokenProcessPool):
+                job.future = self._executor.submit(_work, self._path, job.call)
+
+
+class _Memory:
+    """The records of a party in a worker, and those that it has written."""
+
+    def __init__(self, contents: Mapping[str, bytes]) -> None:
+        self._contents = dict(contents)
+        self.changes: Contents = {}
+
+    def read(self, name: str) -> bytes | None:
+        return self._contents.get(name)
+
+    def write(self, name: str, data: bytes) -> None:
+        self._contents[name] = self.changes[name] = data
+
+
+def _begin() -> None:
+    """Leave Ctrl-C to the parent, and end when it has ended, however it did."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+
+
+def _end_with_parent() -> None:
+    parent = parent_process()
+    if parent is not None:
+        parent.join()
+        os._exit(1)
+
+
+def _prepare() -> None:
+    """Import what takes long, while the parent loads its data."""
+    import torch
+
+    import bcfl.learning.training  # noqa: F401
+
+    torch.set_num_threads(1)  # as every training has it
+
+
+def _load(folder: Path) -> None:
+    _builder(folder)
+
+
+@lru_cache(maxsize=1)
+def _builder(folder: Path) -> Builder:
+    with (folder / BUILDER).open("rb") as file:
+        builder: Builder = pickle.load(file)  # from this program's own parent
+    return builder
+
+
+@lru_cache(maxsize=1)
+def _vector(path: Path) -> Vector:
+    """Return a model, (parameters,), read once for all jobs of a round."""
+    vector: Vector = np.load(path)
+    return vector
+
+
+def _work(folder: Path, call: Call) -> tuple[Any, Contents]:
+    """Make a call in a worker."""
+    learner, memory = _builder(folder)(call.party), _Memory(call.records)
+    keep = getattr(learner, "keep", None)
+    if keep is not None:
+        keep(memory)
+    outcome = getattr(learner, call.method)(_vector(call.model), *call.arguments)
+    return outcome, memory.changes

@@ -1,0 +1,92 @@
+"""Choose where torch computes, and keep chance and time there as on the CPU.
+
+Training and judging may run on an accelerator. Vectors, fixed point and aggregation stay on the CPU.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import partial
+from typing import Final
+
+from bcfl.errors import ConfigError
+
+CPU: Final = "cpu"
+AUTO: Final = "auto"
+PREFERENCE: Final = ("cuda", "mps", CPU)  # of `auto`, the first that is there
+
+
+def choose(name: str) -> str:
+    """Return the name of a torch device: cpu, cuda, cuda:N or mps; `auto` takes the first that is there.
+
+    Raises ConfigError for another name, and for a device that is not there.
+    """
+    if name == CPU:
+        return CPU  # without the import of torch, which takes a second
+    kind, colon, number = name.partition(":")
+    is_numbered = not colon or (kind == "cuda" and number.isascii() and number.isdecimal())
+    if kind not in (*PREFERENCE, AUTO) or not is_numbered:
+        raise ConfigError(f"--device {name[:40]} is none of {', '.join(PREFERENCE)} and {AUTO}")
+    present = {kind: count for kind in PREFERENCE if (count := _count(kind))}
+    if kind == AUTO:
+        return next(iter(present))
+    if int(number or 0) >= present.get(kind, 0):
+        names = [text for kind, count in present.items() for text in _names(kind, count)]
+        raise ConfigError(f"--device {name}: there is none here; there is {', '.join(names)}")
+    return name
+
+
+def _count(kind: str) -> int:
+    """Return how many devices of a kind torch finds."""
+    import torch
+
+    if kind == "cuda":
+        return torch.cuda.device_count() if torch.cuda.is_available() else 0
+    return int(kind == CPU or torch.backends.mps.is_available())
+
+
+def _names(kind: str, count: int) -> list[str]:
+    return [kind] if count == 1 else [f"{kind}:{index}" for index in range(count)]
+
+
+@contextmanager
+def isolated(seed: int, device: str = CPU) -> Iterator[None]:
+    """Run torch on one thread with its generators at `seed`; put threads and generators back afterwards."""
+    import torch
+
+    threads, states = torch.get_num_threads(), [(torch.set_rng_state, torch.get_rng_state())]
+    if device == "mps":
+        states.append((torch.mps.set_rng_state, torch.mps.get_rng_state()))
+    elif device != CPU:
+        put = partial(torch.cuda.set_rng_state, device=device)
+        states.append((put, torch.cuda.get_rng_state(device)))
+    torch.set_num_threads(1)
+    torch.default_generator.manual_seed(seed)
+    if device == "mps":
+        torch.mps.manual_seed(seed)
+    elif device != CPU:
+        with torch.cuda.device(device):
+            torch.cuda.manual_seed(seed)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
+        for restore, state in states:
+            restore(state)
+
+
+def clock(device: str) -> Callable[[], int]:
+    """Return what reads the nanoseconds that computing takes: of the thread's CPU, else of the wall."""
+    if device == CPU:
+        return time.thread_time_ns
+    import torch
+
+    wait = torch.mps.synchronize if device == "mps" else lambda: torch.cuda.synchronize(device)
+
+    def read() -> int:
+        wait()  # an accelerator works on after the call returns
+        return time.perf_counter_ns()
+
+    return read

@@ -1,0 +1,122 @@
+"""Where torch computes: what is chosen, what is refused, and that nothing else depends on it."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from bcfl.errors import ConfigError
+from bcfl.learning import accelerators
+from bcfl.learning.accelerators import choose, isolated
+from bcfl.learning.context import FitContext
+from bcfl.learning.training import TorchLearner, Workbench, initial_model, layout
+from tests.unit.learning.toy import restless, samples_of, task_of
+
+IS_CUDA = torch.cuda.is_available()
+needs_cuda = pytest.mark.skipif(not IS_CUDA, reason="there is no CUDA device on this machine")
+
+
+def here(monkeypatch: pytest.MonkeyPatch, **counts: int) -> None:
+    monkeypatch.setattr(accelerators, "_count", {"cpu": 1, "cuda": 0, "mps": 0, **counts}.get)
+
+
+@pytest.mark.parametrize(
+    ("counts", "name", "chosen"),
+    [
+        ({}, "auto", "cpu"),
+        ({"mps": 1}, "auto", "mps"),
+        ({"mps": 1, "cuda": 2}, "auto", "cuda"),
+        ({"cuda": 2}, "cuda:1", "cuda:1"),
+        ({"mps": 1, "cuda": 1}, "cpu", "cpu"),
+    ],
+)
+def test_auto_takes_cuda_then_mps_then_cpu(
+    monkeypatch: pytest.MonkeyPatch, counts: dict[str, int], name: str, chosen: str
+) -> None:
+    here(monkeypatch, **counts)
+    assert choose(name) == chosen
+
+
+def test_a_device_that_is_not_there_is_refused_with_those_that_are(monkeypatch: pytest.MonkeyPatch) -> None:
+    here(monkeypatch)
+    with pytest.raises(ConfigError, match=r"^--device cuda: there is none here; there is cpu$"):
+        choose("cuda")
+    here(monkeypatch, cuda=2)
+    with pytest.raises(ConfigError, match=r"^--device cuda:2: .*; there is cuda:0, cuda:1, cpu$"):
+        choose("cuda:2")
+
+
+@pytest.mark.parametrize("name", ["gpu", "", "cpu:0", "auto:1", "cuda:", "cuda:x", "CUDA"])
+def test_another_name_is_refused(name: str) -> None:
+    with pytest.raises(ConfigError, match="is none of cuda, mps, cpu and auto"):
+        choose(name)
+
+
+def test_isolation_puts_torchs_generator_and_threads_back() -> None:
+    torch.manual_seed(1)
+    state, threads = torch.get_rng_state(), torch.get_num_threads()
+    with isolated(7):
+        first = torch.rand(3)
+    assert torch.equal(torch.get_rng_state(), state)
+    assert torch.get_num_threads() == threads
+    with isolated(7):
+        assert torch.equal(torch.rand(3), first)
+
+
+def test_learners_at_one_bench_train_as_each_at_its_own() -> None:
+    task = task_of(restless)
+    model, bench = initial_model(task, 0), Workbench(task)
+    together = [TorchLearner(task, samples_of(20, seed=i), samples_of(9), i, bench) for i in range(3)]
+    for _ in range(2):
+        for i, learner in enumerate(together):
+            alone = TorchLearner(task, samples_of(20, seed=i), samples_of(9), i)
+            assert np.array_equal(learner.train(model, 1).vector, alone.train(model, 1).vector)
+            assert np.array_equal(learner.gradients(model, 4), alone.gradients(model, 4))
+            assert learner.evaluate(model) == alone.evaluate(model)
+
+
+def test_a_loop_that_fails_leaves_nothing_behind_for_the_next() -> None:
+    def fit(model: nn.Module, data: object, context: FitContext) -> None:
+        del data
+        assert context.device == "cpu"
+        if context.round == 1:
+            model.requires_grad_(False)
+            raise ValueError("no")
+        torch.optim.SGD(model.parameters(), lr=0.1)
+        for weight in model.parameters():
+            assert weight.grad is None or not weight.grad.any()
+            weight.grad = torch.ones_like(weight)  # which the next loop must not find
+            weight.data.sub_(weight.grad)
+
+    task = replace(task_of(), fit=fit)
+    model, bench = initial_model(task, 0), Workbench(task)
+    first, second = (TorchLearner(task, samples_of(8), None, seed, bench) for seed in (0, 1))
+    with pytest.raises(ConfigError, match="no"):
+        first.train(model, 1)
+    for round_ in (2, 3):
+        assert np.allclose(second.train(model, round_).vector, model - 1)
+
+
+@needs_cuda
+def test_cuda_learns_what_the_cpu_learns() -> None:
+    task = task_of(lambda: nn.Sequential(nn.Linear(6, 8), nn.BatchNorm1d(8), nn.ReLU(), nn.Linear(8, 3)))
+    model, kinds = initial_model(task, 0), list[str]()
+
+    def fit(module: nn.Module, data: torch.utils.data.TensorDataset, context: FitContext) -> None:
+        kinds.extend([context.device, data.tensors[0].device.type, next(module.parameters()).device.type])
+
+    results = []
+    for device in ("cpu", "cuda"):
+        bench = Workbench(task, device)
+        learner = TorchLearner(task, samples_of(40), samples_of(20), 0, bench)
+        assert bench.flat.layout == layout(task)
+        results.append((learner.train(model, 1).vector, learner.gradients(model, 4)))
+        own_loop = replace(task, fit=fit)
+        TorchLearner(own_loop, samples_of(8), None, 0, Workbench(own_loop, device)).train(model, 1)
+    assert kinds == ["cpu"] * 3 + ["cuda"] * 3
+    for cpu, cuda in zip(*results, strict=True):
+        assert np.allclose(cpu, cuda, atol=1e-3)
