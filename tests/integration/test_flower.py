@@ -199,7 +199,7 @@ def test_a_run_goes_on_and_notices_another_app(tmp_path: Path) -> None:
         simulation.resume(tmp_path / "run")
 
 
-@pytest.mark.parametrize("options", [{"workers": 2}, {"device": "cpu:0"}])
-def test_what_an_app_does_not_take_is_refused(tmp_path: Path, options: dict[str, Any]) -> None:
+@pytest.mark.parametrize(("device", "workers"), [("cpu", 2), ("cuda", 1)])
+def test_what_an_app_does_not_take_is_refused(tmp_path: Path, device: str, workers: int) -> None:
     with pytest.raises(ConfigError, match="a Flower app"):
-        check_app(Config(flower=tmp_path), **{"device": "cpu", "workers": 1} | options)
+        check_app(Config(flower=tmp_path), device, workers)
