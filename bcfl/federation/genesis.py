@@ -128,6 +128,7 @@ def create_genesis(config: Config, store: Store, data: tuple[AnyTask, AnyShares]
     `max_samples` is not known, and for a model that cannot be used.
     """
     from bcfl.learning.kinds import initial_model, layout
+    from bcfl.learning.weights import require_kept
 
     if data is None:
         largest = require_max_samples(config)
@@ -141,7 +142,10 @@ def create_genesis(config: Config, store: Store, data: tuple[AnyTask, AnyShares]
     shape = layout(task)
     terms = terms_of(config, shape, largest)
     archive = Archive(store, shape, terms)
-    model = fixedpoint.encode(initial_model(task, config.seed), terms.scale_bits)
+    values = initial_model(task, config.seed)
+    model = fixedpoint.encode(values, terms.scale_bits)
+    if isinstance(task, Task) and task.weights is not None:
+        require_kept(shape, values, fixedpoint.decode(model, terms.scale_bits))
     return Genesis(archive, archive.put(model))
 
 

@@ -10,10 +10,10 @@ from collections.abc import Sequence
 from contextlib import suppress
 from typing import TYPE_CHECKING, TypeVar, cast
 
-from bcfl.errors import BcflError, ConfigError, PayloadError, StoreError
+from bcfl.errors import CidError, ConfigError, PayloadError, StoreError
 from bcfl.protocol.cid import DAG_PB, RAW, Cid
 from bcfl.protocol.limits import MODEL_BYTES
-from bcfl.protocol.payload import layout_digest
+from bcfl.protocol.payload import layout_digest, require_parameters
 from bcfl.protocol.types import Layout, TensorSpec, Terms
 
 if TYPE_CHECKING:
@@ -26,7 +26,7 @@ HEADER_BYTES = 2**20
 LENGTH_BYTES = 8
 # One entry of a canonical header. It is searched for, not parsed as JSON: no nesting to be bombed with.
 TENSOR = re.compile(
-    rb'"([A-Za-z0-9_.-]{1,256})":\{"dtype":"I32","shape":\[((?:\d{1,18}(?:,\d{1,18})*)?)\],"data_offsets":\[\d+,\d+\]\}'
+    rb'"([A-Za-z0-9_.-]{1,256})":\{"dtype":"I32","shape":\[((?:\d{1,18}(?:,\d{1,18}){0,31})?)\],"data_offsets":\[\d+,\d+\]\}'
 )
 
 METADATA = re.compile(rb'\{"__metadata__":\{((?:"[A-Za-z0-9_.-]{1,256}":"[0-9a-f-]{1,64}",?)*)\}')
@@ -34,8 +34,11 @@ EXPONENT = re.compile(rb'"([A-Za-z0-9_.-]{1,256})":"(-?\d{1,2})"')
 BASE_HASH = re.compile(rb'"__base__":"([0-9a-f]{64})"')
 
 
-def layout_in(data: bytes, digest: bytes) -> Layout:
-    """Return the layout in a payload's header; raises PayloadError unless its digest is `digest`."""
+def layout_in(data: bytes, terms: Terms) -> Layout:
+    """Return the layout in a payload's header; raises PayloadError unless it is that of the terms.
+
+    Raises ConfigError where the terms count other parameters.
+    """
     length = min(int.from_bytes(data[:LENGTH_BYTES], "little"), HEADER_BYTES)
     header = data[LENGTH_BYTES : LENGTH_BYTES + length]
     entries = METADATA.match(header)
@@ -46,8 +49,9 @@ def layout_in(data: bytes, digest: bytes) -> Layout:
         tuple(_tensor(name, shape, exponents) for name, shape in TENSOR.findall(header)),
         b"" if base is None else bytes.fromhex(base[1].decode("ascii")),
     )
-    if layout_digest(layout) != digest:
+    if layout_digest(layout) != terms.layout:
         raise PayloadError("the payload's layout is not the one that the contract's terms name")
+    require_parameters(layout, terms)
     return layout
 
 
@@ -59,8 +63,8 @@ def stored_layout(store: Store, terms: Terms, models: Sequence[bytes]) -> Layout
     max_bytes = terms.parameters * MODEL_BYTES + HEADER_BYTES
     for digest in [models[0], *reversed(models)]:
         for codec in (RAW, DAG_PB):
-            with suppress(BcflError):
-                return layout_in(store.get(str(Cid(codec, digest)), max_bytes), terms.layout)
+            with suppress(StoreError, PayloadError, CidError):
+                return layout_in(store.get(str(Cid(codec, digest)), max_bytes), terms)
     raise StoreError("the store holds no model of this federation: name its own with --store")
 
 
@@ -74,6 +78,7 @@ def recorded_task(task: KindOfTask, store: Store, terms: Terms, models: Sequence
 
     shape = layout(task)
     if layout_digest(shape) == terms.layout:
+        require_parameters(shape, terms)
         return task
     recorded = stored_layout(store, terms, models)
     task = cast(KindOfTask, task.with_exponents(recorded.exponents))

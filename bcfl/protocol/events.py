@@ -18,6 +18,7 @@ from bcfl.protocol.verification import (
     entropy,
     own_position,
     puzzle,
+    refused,
     unavailable,
     unpack_accepted,
     unpack_verdicts,
@@ -157,7 +158,7 @@ def _tallied(history: History, event: LogEvent) -> None:
     if round_.engine is Engine.POW:
         round_.puzzle = puzzle(block_hash(history.head), round_.number, round_.votes, args["parent"])
     if round_.engine is Engine.RESOURCE:
-        _count_resources(history, round_, round_.accepted)
+        _count_resources(history, round_)
     round_.credits = dict(history.credits)
     engine = history.next_engine or round_.engine
     history.next_engine = chosen_engine(round_.votes, round_.electorate, engine)
@@ -178,16 +179,19 @@ def _draw_committees(history: History, round_: Round) -> None:
     history.draws = [frozenset(seats[account].index for account in members) for members in drawn]
 
 
-def _count_resources(history: History, round_: Round, accepted: tuple[bool, ...]) -> None:
+def _count_resources(history: History, round_: Round) -> None:
     """Update the record of every active miner.
 
-    One that is no device has no update that could fail, and the rate that it had as a device fades. Those of
-    whom there is no accepted update take part in the median of paces with the rate that is known of them.
+    Only what more than half of all active weight refuses counts as refused: a minority that keeps an update
+    out, or decides while others are away, must not decide who leads. One that is no device has no update that
+    could fail, and the rate that it had as a device fades. Those without an update that counts take part in
+    the median of paces with the rate that is known of them.
     """
     devices = [item.update.device for item in round_.submissions]
-    missing = unavailable(round_.votes, devices)
+    missing = unavailable(round_.votes, devices, round_.electorate)
+    counted = tuple(not item for item in refused(round_.votes, devices, round_.electorate))
     voters = {vote.voter.account: vote.voter for vote in round_.votes}
-    paces = {account: _pace(round_, voter, devices, accepted) for account, voter in voters.items()}
+    paces = {account: _pace(round_, voter, devices, counted) for account, voter in voters.items()}
     known = {member.account: _resources(history, member).rate for member in history.seats}
     most = most_pace(
         [(paces.get(member.account) or known[member.account], member.weight) for member in history.seats],
@@ -197,7 +201,7 @@ def _count_resources(history: History, round_: Round, accepted: tuple[bool, ...]
         voter = voters.get(member.account)
         position = None if voter is None else own_position(voter, devices)
         is_exempt = voter is not None and voter.device is None
-        is_accepted = position is not None and accepted[position]
+        is_accepted = position is not None and counted[position]
         speed = min(paces.get(member.account, 0), most)
         history.resources[member.account] = _resources(history, member).after(
             on_time=voter is not None,

@@ -21,11 +21,11 @@ from math import prod
 
 import numpy as np
 
-from bcfl.errors import PayloadError
+from bcfl.errors import ConfigError, PayloadError
 from bcfl.protocol.fixedpoint import Lanes, lane_dtype
 from bcfl.protocol.hashing import keccak
 from bcfl.protocol.limits import MAX_EXPONENT
-from bcfl.protocol.types import Layout
+from bcfl.protocol.types import Layout, Terms
 
 _NAME = re.compile(r"[A-Za-z0-9_.-]{1,256}", re.ASCII)
 _RESERVED = "__metadata__"
@@ -81,6 +81,19 @@ def layout_digest(layout: Layout) -> bytes:
     if layout.base:
         description.append([BASE, layout.base.hex()])
     return keccak(json.dumps(description, separators=(",", ":")).encode("ascii"))
+
+
+def require_parameters(layout: Layout, terms: Terms) -> None:
+    """Raise ConfigError unless the terms count as many parameters as the layout of their digest has.
+
+    The contract knows no layout. Where the terms count fewer, it takes the model's last entries for zeros,
+    and an honest proposal can be refuted.
+    """
+    if layout.parameters != terms.parameters:
+        raise ConfigError(
+            f"the terms of this federation count {terms.parameters:,} parameters, and its layout has "
+            f"{layout.parameters:,}: an honest model could be refuted, do not join it"
+        )
 
 
 @lru_cache(maxsize=8)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from bcfl.protocol.hashing import abi_encode, fold, keccak, word
@@ -173,20 +173,29 @@ def matches(vote: Vote, accepted: Sequence[bool], devices: Sequence[int]) -> int
     )
 
 
-def unavailable(votes: Sequence[Vote], devices: Sequence[int]) -> tuple[bool, ...]:
-    """Return which updates more revealed weight could not get than got, voters' own ones left out.
+def refused(votes: Sequence[Vote], devices: Sequence[int], electorate: Electorate) -> tuple[bool, ...]:
+    """Return which updates more than half of all active weight rejects, voters' own ones left out."""
+    return _against(votes, devices, electorate, lambda verdict: verdict is not Verdict.ACCEPTED)
 
-    A tie does not count: it would speak against the voter whose update it is.
-    """
-    result = []
-    for position in range(len(devices)):
-        balance = 0
-        for vote in votes:
-            if own_position(vote.voter, devices) != position:
-                is_missing = vote.opening.verdicts[position] is Verdict.UNAVAILABLE
-                balance += vote.voter.weight if is_missing else -vote.voter.weight
-        result.append(balance > 0)
-    return tuple(result)
+
+def unavailable(votes: Sequence[Vote], devices: Sequence[int], electorate: Electorate) -> tuple[bool, ...]:
+    """Return which updates more than half of all active weight could not get, voters' own ones left out."""
+    return _against(votes, devices, electorate, lambda verdict: verdict is Verdict.UNAVAILABLE)
+
+
+def _against(
+    votes: Sequence[Vote],
+    devices: Sequence[int],
+    electorate: Electorate,
+    speaks_against: Callable[[Verdict], bool],
+) -> tuple[bool, ...]:
+    weights = [0] * len(devices)
+    for vote in votes:
+        own = own_position(vote.voter, devices)
+        for position, verdict in enumerate(vote.opening.verdicts):
+            if position != own and speaks_against(verdict):
+                weights[position] += vote.voter.weight
+    return tuple(electorate.decides(weight) for weight in weights)
 
 
 def chosen_engine(votes: Sequence[Vote], electorate: Electorate, engine: Engine) -> Engine:

@@ -162,13 +162,12 @@ class HttpInbox:
         deadline = Deadline(self._seconds)
         for attempt in range(TRIES):
             pause = PAUSE_SECONDS * 2**attempt
-            is_last = attempt == TRIES - 1 or not deadline.allows(pause)
             try:
                 with exchange(method, self._endpoint.url + path, deadline, headers, body) as answer:
-                    if answer.status not in BUSY or is_last:
+                    if answer.status not in BUSY or _is_last(attempt, deadline):
                         return answer.status, answer.body(MAX_ANSWER_BYTES)
             except (OSError, HTTPException, ValueError) as error:
-                if is_last or isinstance(error, TimeoutError):
+                if isinstance(error, TimeoutError) or _is_last(attempt, deadline):
                     reason = getattr(error, "strerror", None) or type(error).__name__
                     raise RelayError(f"miner {self._miner} does not answer: {_line(str(reason))}") from None
             time.sleep(pause)
@@ -178,6 +177,11 @@ class HttpInbox:
         """Return the headers of a message, the signature over it among them."""
         signature = seal(self._account, self._ledger.domain, self._miner, path, body)
         return {"Content-Type": "application/json", HEADER: signature}
+
+
+def _is_last(attempt: int, deadline: Deadline) -> bool:
+    """Whether no try follows; a failed one may have taken long."""
+    return attempt == TRIES - 1 or not deadline.allows(PAUSE_SECONDS * 2**attempt)
 
 
 def _line(text: str) -> str:

@@ -10,7 +10,10 @@ import http.client
 import io
 import socket
 import ssl
+import threading
 from collections.abc import Iterable, Iterator, Mapping
+from concurrent.futures import Future
+from contextlib import suppress
 from functools import cache
 from types import TracebackType
 from typing import Any, Final
@@ -121,10 +124,7 @@ def _connect(host: str, port: int, is_secure: bool, deadline: Deadline) -> socke
 
     socket.create_connection would wait for the whole timeout at each of a hostile host's many addresses.
     """
-    try:
-        addresses = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
-    except UnicodeError as error:
-        raise OSError(f"no host can be called {host!r}") from error
+    addresses = _addresses(host, port, deadline)
     failure: OSError = OSError(f"{host} has no address")
     for family, kind, protocol, _, address in addresses:
         connection = socket.socket(family, kind, protocol)
@@ -140,6 +140,27 @@ def _connect(host: str, port: int, is_secure: bool, deadline: Deadline) -> socke
             connection.close()
             failure = error
     raise failure
+
+
+def _addresses(host: str, port: int, deadline: Deadline) -> list[Any]:
+    """Return what a host's name stands for; raises OSError, TimeoutError where nothing comes by the deadline.
+
+    A lookup cannot be ended, and whoever has announced the name may answer slowly: it is left to a thread.
+    """
+    with suppress(socket.gaierror, UnicodeError):
+        return socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_NUMERICHOST)
+    lookup: Future[list[Any]] = Future()
+
+    def look_up() -> None:
+        try:
+            lookup.set_result(socket.getaddrinfo(host, port, type=socket.SOCK_STREAM))
+        except UnicodeError:
+            lookup.set_exception(OSError(f"no host can be called {host!r}"))
+        except OSError as error:
+            lookup.set_exception(error)
+
+    threading.Thread(target=look_up, name="lookup", daemon=True).start()
+    return lookup.result(deadline.remaining())
 
 
 class _Connection:

@@ -233,14 +233,23 @@ def tally(
         round=round, accepted=result.accepted, samples=result.samples, matches=matches, parent=parent
     )
     if engine == constants.RESOURCE:
+        # Only more than half of all active weight speaks against a miner here: a minority that keeps an update out,
+        # or decides while others are away, must not decide who leads.
+        refused: uint256[MAX_WORDS] = empty(uint256[MAX_WORDS])
         missed: uint256[MAX_WORDS] = empty(uint256[MAX_WORDS])
+        nobodys: DynArray[uint256, MAX_VOTES] = []
+        for i: uint256 in range(len(voters), bound=MAX_VOTES):
+            nobodys.append(NOT_MINE)
         for word: uint256 in range(words, bound=MAX_WORDS):
-            column: DynArray[uint256, MAX_VOTES] = []
+            against: DynArray[uint256, MAX_VOTES] = []
+            missing: DynArray[uint256, MAX_VOTES] = []
             for i: uint256 in range(len(voters), bound=MAX_VOTES):
-                column.append(verdicts[i * row + words + word])
-            # A tie would speak against the miner here: it does not count.
+                others: uint256 = ~counting._own_bit(owns[i], word)
+                against.append(~verdicts[i * row + word] & others)
+                missing.append(verdicts[i * row + words + word] & others)
             tied: uint256 = 0
-            missed[word], tied = counting._majority(voters, column, owns, word, weight, False)
+            refused[word], tied = counting._majority(voters, against, nobodys, word, whole, False)
+            missed[word], tied = counting._majority(voters, missing, nobodys, word, whole, False)
         shown: DynArray[uint256, MAX_VOTES] = []
         for i: uint256 in range(len(voters), bound=MAX_VOTES):
             own: uint256 = owns[i]
@@ -249,7 +258,7 @@ def tally(
             gone: bool = False
             if own != NOT_MINE:
                 update = updates[own]
-                taken = (result.accepted[own // 256] >> (own % 256)) & 1 == 1
+                taken = (refused[own // 256] >> (own % 256)) & 1 == 0
                 gone = (missed[own // 256] >> (own % 256)) & 1 == 1
             shown.append(self._shown(voters[i], own, update, taken, gone))
         self._note(round, voters, shown)
@@ -290,8 +299,8 @@ def _shown(voter: uint256, own: uint256, update: uint256, taken: bool, missing: 
     @param voter Who voted, packed.
     @param own The position of the voter's own update, or NOT_MINE.
     @param update The word of that update.
-    @param taken Whether the majority accepts it.
-    @param missing Whether the majority could not get it.
+    @param taken Whether no majority of all refuses it.
+    @param missing Whether a majority of all could not get it.
     @return The word that `scores` takes.
     """
     shown: uint256 = scores.ON_TIME

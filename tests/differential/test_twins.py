@@ -181,12 +181,12 @@ def test_majority(
         assert more & tied == 0
 
 
-@given(elections())
+@given(elections(), st.integers(0, 100_000))
 @some
-def test_ties_do_not_count_for_what_was_missed(
-    election: tuple[list[Voter], list[list[bool]], list[int | None]],
+def test_what_speaks_against_a_miner(
+    election: tuple[list[Voter], list[list[bool]], list[int | None]], absent: int
 ) -> None:
-    """Missed is what more of the voters, the update's own left out, could not get than got."""
+    """Refused or missed is what more than half of all rejects or could not get, whoever is there."""
     voters, rows, positions = election
     votes = [
         Vote(
@@ -195,19 +195,27 @@ def test_ties_do_not_count_for_what_was_missed(
         )
         for voter, row in zip(voters, rows, strict=True)
     ]
-    size = len(rows[0])
-    masks = verification.pack_accepted(verification.unavailable(votes, range(size)))
-    for place, column in enumerate(zip(*[verification.pack_accepted(row) for row in rows], strict=True)):
-        more, _ = contract_of("VerificationMock").call(
-            "majority",
-            [voter.word for voter in voters],
-            column,
-            [NOT_MINE if position is None else position for position in positions],
-            place,
-            sum(voter.weight for voter in voters),
-            False,
-        )
-        assert more & (1 << min(256, size - 256 * place)) - 1 == masks[place]
+    size, electorate = len(rows[0]), Electorate(sum(voter.weight for voter in voters) + absent)
+    missed = verification.pack_accepted(verification.unavailable(votes, range(size), electorate))
+    refused = verification.pack_accepted(verification.refused(votes, range(size), electorate))
+    everything = [[True] * size] * len(rows)
+    for masks, verdicts in ((missed, rows), (refused, everything)):
+        others = [
+            [bit and position != own for position, bit in enumerate(row)]
+            for row, own in zip(verdicts, positions, strict=True)
+        ]
+        columns = zip(*[verification.pack_accepted(row) for row in others], strict=True)
+        for place, column in enumerate(columns):
+            more, _ = contract_of("VerificationMock").call(
+                "majority",
+                [voter.word for voter in voters],
+                column,
+                [NOT_MINE] * len(voters),
+                place,
+                electorate.whole,
+                False,
+            )
+            assert more & (1 << min(256, size - 256 * place)) - 1 == masks[place]
 
 
 @given(st.lists(st.integers(0, 15), min_size=1, max_size=1024), st.integers(0, 3))

@@ -6,7 +6,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
 
-from bcfl.errors import BcflError, PayloadError, Unavailable
+from bcfl.errors import CidError, PayloadError, StoreError, Unavailable
 from bcfl.federation.layouts import HEADER_BYTES, layout_in
 from bcfl.ledger.contract import Contract, Event
 from bcfl.ledger.federation import FederationLedger
@@ -72,10 +72,13 @@ class Source:
 
     @cached_property
     def layout(self) -> Layout | None:
-        """Return the layout of the terms from a stored model; None where the store holds none."""
+        """Return the layout of the terms from a stored model; None where the store holds none.
+
+        Raises ConfigError where the terms count other parameters.
+        """
         for block in (self.history.blocks[0], self.history.head):
-            with suppress(BcflError):
-                return layout_in(self.model_bytes(block), self.terms.layout)
+            with suppress(StoreError, PayloadError, CidError):
+                return layout_in(self.model_bytes(block), self.terms)
         return None
 
     def cid_of(self, digest: bytes, lane_bits: int = MODEL_BITS) -> str:
@@ -103,7 +106,7 @@ class Source:
         Raises Unavailable, Corrupt or another StoreError, or PayloadError.
         """
         data = self.model_bytes(block)
-        layout = layout_in(data, self.terms.layout)
+        layout = layout_in(data, self.terms)
         lanes = payload.decode(data, layout, MODEL_BITS)
         if merkle.root(lanes, self.terms.leaf_lanes) != block.root:
             raise PayloadError(

@@ -46,10 +46,11 @@ class Archive:
     Vectors that were read, checked or computed in a round stay in memory until `forget`, so that parties of
     one process that look at the same bytes do so once; roots stay longer. `on_touch` is called with the CID
     of every vector that was written, or read and found right. `readers` updates are read side by side, for
-    stores across a network.
+    stores across a network. Raises ConfigError for terms that count other parameters than the layout.
     """
 
     def __init__(self, store: Store, layout: Layout, terms: Terms, readers: int = 1) -> None:
+        payload.require_parameters(layout, terms)
         self.store, self.layout, self.terms, self.readers = store, layout, terms, readers
         self._vectors: dict[tuple[bytes, bytes], Lanes] = {}  # by root and CID
         self._next_models: dict[tuple[bytes, ...], NewModel] = {}
@@ -208,7 +209,7 @@ class Archive:
         if root is None:
             root = merkle.root(lanes, self.terms.leaf_lanes)
             if len(self._roots) >= MAX_ROOTS:
-                with suppress(StopIteration, KeyError):
+                with suppress(StopIteration, KeyError, RuntimeError):
                     del self._roots[next(iter(self._roots))]
             self._roots[content] = root
         return root

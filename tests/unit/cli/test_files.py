@@ -16,7 +16,10 @@ from bcfl.federation.layouts import layout_in
 from bcfl.federation.views.call import parse_argument
 from bcfl.federation.views.model import to_safetensors
 from bcfl.protocol.payload import encode, layout_digest
-from bcfl.protocol.types import Layout, TensorSpec
+from bcfl.protocol.types import Layout, TensorSpec, Terms
+from bcfl.roles.common.archive import Archive
+from testkit.chainless import MemoryStore
+from testkit.terms import TERMS
 
 LAYOUT = Layout(
     (TensorSpec("hidden.weight", (3, 4)), TensorSpec("hidden.bias", (3,)), TensorSpec("scale", ()))
@@ -24,8 +27,13 @@ LAYOUT = Layout(
 PAYLOAD = encode(LAYOUT, np.arange(16, dtype=np.int32))
 
 
+def terms_of(layout: Layout, parameters: int | None = None) -> Terms:
+    count = layout.parameters if parameters is None else parameters
+    return replace(TERMS, layout=layout_digest(layout), parameters=count)
+
+
 def test_the_layout_of_a_payload() -> None:
-    assert layout_in(PAYLOAD, layout_digest(LAYOUT)) == LAYOUT
+    assert layout_in(PAYLOAD, terms_of(LAYOUT)) == LAYOUT
 
 
 @pytest.mark.parametrize(
@@ -44,17 +52,33 @@ def test_the_layout_of_a_payload() -> None:
 )
 def test_a_payload_of_another_layout(data: bytes) -> None:
     with pytest.raises(PayloadError, match="layout"):
-        layout_in(data, layout_digest(LAYOUT))
+        layout_in(data, terms_of(LAYOUT))
+
+
+@pytest.mark.parametrize("parameters", [1, 15, 17, 24, 2**20])
+def test_terms_that_count_other_parameters_are_no_federation_to_join(parameters: int) -> None:
+    """The contract would take the last entries for zeros, and an honest model could be refuted."""
+    with pytest.raises(ConfigError, match="an honest model could be refuted, do not join it"):
+        layout_in(PAYLOAD, terms_of(LAYOUT, parameters))
+    with pytest.raises(ConfigError, match="do not join it"):
+        Archive(MemoryStore(), LAYOUT, terms_of(LAYOUT, parameters))
+
+
+def test_a_header_of_endless_shapes_costs_nothing() -> None:
+    name, extents = "x" * 200, ",".join(["9" * 18] * 5000)
+    header = f'{{"{name}":{{"dtype":"I32","shape":[{extents}],"data_offsets":[0,8]}}}}'.encode()
+    with pytest.raises(PayloadError):
+        layout_in(len(header).to_bytes(8, "little") + header, terms_of(LAYOUT))
 
 
 def test_the_exponents_of_a_payload() -> None:
     first, *others = LAYOUT.tensors
     layout = Layout((replace(first, exponent=-7), *others[:-1], replace(others[-1], exponent=18)))
     data = encode(layout, np.arange(16, dtype=np.int32))
-    assert layout_in(data, layout_digest(layout)) == layout
+    assert layout_in(data, terms_of(layout)) == layout
     for wrong in (b'"-8"', b'"99"', b'"-7', b'"1e"'):
         with pytest.raises(PayloadError):
-            layout_in(data.replace(b'"-7"', wrong), layout_digest(layout))
+            layout_in(data.replace(b'"-7"', wrong), terms_of(layout))
 
 
 def test_an_export_has_the_values_and_not_the_vector() -> None:

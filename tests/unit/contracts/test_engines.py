@@ -18,6 +18,7 @@ NO, LOST = Verdict.QUALITY, Verdict.UNAVAILABLE
 RESOURCE = replace(TERMS, engine=Engine.RESOURCE, min_updates=1, reward=0, vote_penalty=0, leader_penalty=0)
 HYBRID = replace(TERMS, mode=Mode.HYBRID, pow_target=2**253)
 LATE = account("late")
+LED = 12  # rounds in which leads are counted
 
 
 # Resources.
@@ -186,6 +187,51 @@ def test_whose_update_is_missing_hands_nobody_the_median(missing: str) -> None:
         counted = before.after(on_time=True, available=True, accepted=True, pace=2 * pace)
         assert known[0].rate <= counted.rate
         assert known[2].rate <= pace
+
+
+def lead_of_liars(stakes: Sequence[int], liars: int, silent: Sequence[int], says: Verdict) -> float:
+    """Return the share of rounds led by the first `liars`, who say this of all updates of the others.
+
+    `silent`: who does not unveil, in every second round.
+    """
+    count, leads = len(stakes), 0
+    terms = replace(RESOURCE, min_updates=count // 2, mode=Mode.FULL)
+    weights = tuple(stake * TERMS.min_stake for stake in stakes)
+    federation = Federation(count, count, terms, stakes=weights, full=True).open()
+    for number in range(LED):
+        federation.until(Phase.VOTE)
+        devices = [update.device for update in federation.updates()]
+        bad = [Verdict.ACCEPTED if device < liars else says for device in devices]
+        openings = [federation.opening(i, bad if i < liars else None) for i in range(count)]
+        for opening in openings:
+            federation.commit_vote(opening)
+        away = set(silent) if number % 2 else set()
+        for i in set(range(count)) - away:
+            federation.unveil(openings[i])
+        if away:
+            federation.expire()
+        federation.tally()
+        federation.until(Phase.PROPOSE)
+        leader = federation.history().rounds[federation.clock.round].leader
+        leads += leader in {key.address for key in federation.miner_keys[:liars]}
+        federation.finish()
+    for key in federation.miner_keys:
+        resources(federation, key)
+    return leads / LED
+
+
+@pytest.mark.parametrize("says", [LOST, NO])
+@pytest.mark.parametrize(
+    ("stakes", "liars", "silent"),
+    [((14, 14, 13, 20, 20, 19), 3, ()), ((1, 1, 1, 1, 1), 2, (4,)), ((35, 33, 32), 1, ())],
+    ids=["41 of 100", "2 of 5, one away", "35 of 100"],
+)
+def test_less_than_half_that_votes_no_does_not_decide_who_leads(
+    stakes: Sequence[int], liars: int, silent: Sequence[int], says: Verdict
+) -> None:
+    """With weights that differ, or while others are away, it keeps updates out; scores are left alone."""
+    honest = lead_of_liars(stakes, liars, silent, Verdict.ACCEPTED)
+    assert lead_of_liars(stakes, liars, silent, says) <= honest + 1 / LED
 
 
 def test_miners_that_are_no_devices_hold_the_claim_of_one_that_is() -> None:

@@ -17,7 +17,7 @@ from bcfl.learning.own import RECORD, OwnTensors
 from bcfl.learning.training import TorchLearner, initial_model, layout, state_of
 from bcfl.protocol import fixedpoint, payload
 from bcfl.protocol.cid import digest as digest_of
-from bcfl.protocol.types import Layout, TensorSpec
+from bcfl.protocol.types import Layout, TensorSpec, Terms
 from bcfl.roles.common.journal import Journal
 from testkit.brought import adapters, all_but_normalisation, cnn, with_adapters, with_frozen_backbone
 from testkit.chainless import MemoryStore
@@ -35,6 +35,10 @@ def samples_of(seed: int = 0) -> Samples:
 def task_of(**options: object) -> Task:
     task = Task("t", "", lambda _: Dataset(samples_of(), samples_of()), cnn, 1, 8, 0.1)
     return replace(task, **options)  # type: ignore[arg-type]
+
+
+def terms_of(shape: Layout) -> Terms:
+    return replace(TERMS, layout=payload.layout_digest(shape), parameters=shape.parameters)
 
 
 FEDBN = task_of(shared=all_but_normalisation)
@@ -90,10 +94,10 @@ def test_the_hash_is_read_back_from_a_stored_model() -> None:
     tensors = (TensorSpec("a", (2, 3), -4), TensorSpec("b", ()))
     for shape in (Layout(tensors, b"\x5a" * 32), Layout(tensors[1:], b"\x00" * 32), Layout(tensors[1:])):
         data = payload.encode(shape, np.zeros(shape.parameters, np.int32))
-        assert layout_in(data, payload.layout_digest(shape)) == shape
+        assert layout_in(data, terms_of(shape)) == shape
         assert payload.decode(data, shape, 32).shape == (shape.parameters,)
     with pytest.raises(PayloadError, match="not the one that the contract's terms name"):
-        layout_in(data, payload.layout_digest(Layout(tensors[1:], b"\x01" * 32)))
+        layout_in(data, terms_of(Layout(tensors[1:], b"\x01" * 32)))
     with pytest.raises(PayloadError, match="not a tensor name"):
         payload.layout_digest(Layout((TensorSpec("__base__", (1,)),)))
 
@@ -103,7 +107,7 @@ def test_a_hostile_header_costs_nothing_and_is_refused(shape: str) -> None:
     """Digits without end took seconds, then for ever, or more than an integer may have."""
     header = f'{{"a":{{"dtype":"I32","shape":[{shape}],"data_offsets":[0,4]}}}}'.encode()
     with pytest.raises(PayloadError, match="not the one that the contract's terms name"):
-        layout_in(len(header).to_bytes(8, "little") + header, bytes(32))
+        layout_in(len(header).to_bytes(8, "little") + header, TERMS)
 
 
 def test_a_module_in_half_precision_has_the_hash_that_it_has_in_floats() -> None:

@@ -15,6 +15,8 @@ from torch import Tensor, nn
 from bcfl.errors import ConfigError
 from bcfl.learning import Dataset, Samples, Task
 from bcfl.learning.training import initial_model, layout, state_of
+from bcfl.learning.weights import require_kept
+from bcfl.protocol import fixedpoint
 
 
 def build() -> nn.Module:
@@ -68,6 +70,9 @@ def test_tied_weights_under_one_name(tmp_path: Path) -> None:
     save_file(state, file := tmp_path / "tied.safetensors")
     task = replace(TASK, build=Tied, weights=file)
     assert np.array_equal(state_of(task, initial_model(task, 0))["first.weight"], np.eye(3))
+    save_file(state | {"first.weight": torch.ones(3, 3)}, file)
+    with pytest.raises(ConfigError, match="is tied to another tensor, whose values differ"):
+        initial_model(task, 0)
 
 
 def changed(**changes: Tensor | None) -> dict[str, Tensor]:
@@ -82,6 +87,12 @@ def changed(**changes: Tensor | None) -> dict[str, Tensor]:
         (changed(**{"9_weight": torch.ones(2)}), "that the model does not have: 9.weight"),
         (changed(**{"0_weight": torch.ones(3, 5)}), "0.weight is 3 x 5, the model's is 3 x 4"),
         (changed(**{"0_weight": torch.full((3, 4), torch.nan)}), "0.weight is not finite"),
+        (
+            changed(**{"0_weight": torch.full((3, 4), 1e300, dtype=torch.float64)}),
+            "0.weight is not finite as float32",
+        ),
+        (changed(**{"0_weight": torch.ones(3, 4).to(torch.float8_e4m3fn)}), "is of type torch.float8_e4m3fn"),
+        ({"\x1b[31m" + "x" * 5000: torch.ones(1)}, "does not have: ?[31mxxx"),
         (changed(**{"0_weight": torch.ones(3, 4, dtype=torch.int32)}), "0.weight is of type torch.int32"),
         ({f"x{i}": torch.ones(1) for i in range(9)}, "x0, x1, x2 and 6 more"),
     ],
@@ -92,7 +103,8 @@ def test_a_file_that_does_not_fit_is_refused_in_one_line(
     save_file(state, file := tmp_path / "weights.safetensors")
     with pytest.raises(ConfigError, match=re.escape(words)) as failure:
         initial_model(replace(TASK, weights=file), 0)
-    assert "\n" not in str(failure.value)
+    assert str(failure.value).isprintable()
+    assert len(str(failure.value)) < 1000
 
 
 def test_what_is_no_file_of_weights(tmp_path: Path) -> None:
@@ -126,3 +138,27 @@ def test_what_is_not_shared_is_what_build_makes(tmp_path: Path) -> None:
     save_file(state | {"0.weight": torch.ones(3, 4)}, file)
     with pytest.raises(ConfigError, match=r"0\.weight is not shared, and not what `build` makes"):
         initial_model(given, 0)
+
+
+@pytest.mark.parametrize(
+    ("first", "exponent", "words"),
+    [
+        (1e10, 30, "11 of 12 values of 0.weight become 0 in fixed point, beside one of 1e+10"),
+        (1e10, 0, "1 of 12 values of 0.weight do not fit fixed point, one is 1e+10"),
+        (1.0, 0, None),
+    ],
+)
+def test_weights_that_fixed_point_would_lose_are_refused(
+    first: float, exponent: int, words: str | None, tmp_path: Path
+) -> None:
+    state = trained() | {"0.weight": torch.full((3, 4), 0.5)}
+    state["0.weight"][0, 0] = first
+    save_file(state, file := tmp_path / "weights.safetensors")
+    task = replace(TASK, weights=file, exponents={"0.weight": exponent})
+    values = initial_model(task, 0)
+    kept = fixedpoint.decode(fixedpoint.encode(values, 24), 24)
+    if words is None:
+        require_kept(layout(task), values, kept)
+        return
+    with pytest.raises(ConfigError, match=re.escape(words)):
+        require_kept(layout(task), values, kept)

@@ -128,3 +128,18 @@ def test_nobody_there_is_a_relay_error(monkeypatch: pytest.MonkeyPatch) -> None:
         port = listener.getsockname()[1]
     with pytest.raises(RelayError, match="does not answer: Connection refused"):
         relay(f"http://127.0.0.1:{port}").inbox(MINER).batch(1)
+
+
+def test_no_try_follows_one_that_has_used_up_the_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A lookup that fails after the deadline was made a second time."""
+    tries = []
+
+    def fail(*_: object, **__: object) -> None:
+        tries.append(time.monotonic())
+        time.sleep(0.3)
+        raise OSError("no such name")
+
+    monkeypatch.setattr(client, "exchange", fail)
+    with pytest.raises(RelayError, match="does not answer"):
+        relay("http://slow.example", seconds=0.25).inbox(MINER).batch(1)
+    assert len(tries) == 1

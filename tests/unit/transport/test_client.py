@@ -12,6 +12,7 @@ import tracemalloc
 from collections.abc import Iterable, Iterator
 from http.client import HTTPException, IncompleteRead
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -19,6 +20,7 @@ from bcfl.transport import client
 from bcfl.transport.client import HEAD_BYTES, TooLong, exchange
 from bcfl.transport.deadline import Deadline
 from tests.ipfs.fake import Request, Server, chunked, reply
+from tests.processes import until
 
 SECONDS = 5.0
 
@@ -131,6 +133,25 @@ def test_an_address_at_which_nobody_listens_does_not_end_the_search(monkeypatch:
         addresses = [(socket.AF_INET, socket.SOCK_STREAM, 6, "", place) for place in places]
         monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: addresses)
         assert get(server) == b"here"
+
+
+def test_a_lookup_that_takes_long_ends_at_the_deadline(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever announces a name may have its lookup answered slowly, or never."""
+    released, real = threading.Event(), socket.getaddrinfo
+
+    def look_up(host: str, *args: Any, **options: Any) -> Any:
+        if options.get("flags"):
+            return real(host, *args, **options)
+        released.wait(60)
+        raise socket.gaierror(socket.EAI_AGAIN, "try again")
+
+    monkeypatch.setattr(socket, "getaddrinfo", look_up)
+    before = threading.active_count()
+    with pytest.raises(TimeoutError):
+        exchange("GET", "http://slow.example", Deadline(0.2))
+    assert not released.is_set()
+    released.set()
+    assert until(lambda: threading.active_count() <= before)
 
 
 @pytest.mark.parametrize("host", ["a..b", "x" * 64 + ".invalid"])
