@@ -16,8 +16,8 @@ from bcfl.adversaries.attack import DeviceParts, MinerParts
 from bcfl.config import Config
 from bcfl.errors import ConfigError, LedgerError, Oversized, Unavailable
 from bcfl.federation.genesis import create_genesis, set_up_data
-from bcfl.learning import Split, Task
-from bcfl.learning.training import device_learner, judge, miner_learner
+from bcfl.learning import Split
+from bcfl.learning.kinds import AnyShares, AnyTask, device_learner, judge, miner_learner
 from bcfl.ports import ContractCall, Learner
 from bcfl.protocol import cid, verification
 from bcfl.protocol.accounts import Account
@@ -129,7 +129,7 @@ class Chainless:
     earned: dict[int, int] = field(default_factory=dict)  # device -> wei
 
     @classmethod
-    def create(cls, config: Config, data: tuple[Task, Split] | None = None) -> Chainless:
+    def create(cls, config: Config, data: tuple[AnyTask, AnyShares] | None = None) -> Chainless:
         """Share out the data, assign the adversaries, write the genesis block."""
         task, shares = set_up_data(config) if data is None else data
         seed = config.seed
@@ -143,16 +143,17 @@ class Chainless:
         )
         history.devices = [account.address for account in accounts]
         history.indices = {address: i for i, address in enumerate(history.devices)}
-        backdoor_test = assignment.backdoor_test(shares.test)
         backdoor_judge = None
-        if backdoor_test is not None:
-            backdoor_judge = judge(task, Split(shares.devices, shares.miners, backdoor_test))
+        if isinstance(shares, Split) and (test := assignment.backdoor_test(shares.test)) is not None:
+            backdoor_judge = judge(task, Split(shares.devices, shares.miners, test))
         federation = cls(config, archive, ledger, assignment, judge(task, shares), backdoor_judge, [], [])
         federation._admit(task, shares, accounts)
         return federation
 
-    def _admit(self, task: Task, shares: Split, accounts: list[Account]) -> None:
-        relay, poisoned_shares = MemoryRelay(), self.assignment.poison_shares(shares)
+    def _admit(self, task: AnyTask, shares: AnyShares, accounts: list[Account]) -> None:
+        relay, poisoned_shares = MemoryRelay(), shares
+        if isinstance(shares, Split):
+            poisoned_shares = self.assignment.poison_shares(shares)
         honest = [device_learner(task, poisoned_shares, i, self.config.seed) for i in range(len(accounts))]
         for i, learner in enumerate(self.assignment.form_coalitions(honest)):
             device_parts = DeviceParts(

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import errno
 import os
+import re
 import sys
 import traceback
 from collections.abc import Sequence
@@ -21,6 +22,7 @@ from bcfl.errors import BcflError
 USAGE: Final = 2
 DEFECT: Final = 70
 INTERRUPTED: Final = 130
+OPTION: Final = re.compile(r"No such option:? ['\"]?(-[\w-]+)['\"]?")
 FULL: Final = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 
 
@@ -63,6 +65,7 @@ def _refuse(error: Exception) -> int:
 def _usage(error: Exception) -> str:
     """Return a usage error in one sentence, with the command whose help explains."""
     message: str = error.format_message()  # type: ignore[attr-defined]
+    message = OPTION.sub(r"No such option: \1", message)  # as all versions of typer have it here
     if new_name := _new_name(getattr(error, "option_name", "")):
         message = f"No such option: {error.option_name}, it is now {new_name}"  # type: ignore[attr-defined]
     context = getattr(error, "ctx", None)

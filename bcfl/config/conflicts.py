@@ -22,6 +22,7 @@ from bcfl.protocol.limits import (
 Rule = Callable[[Options], Iterator[str]]
 WORD_BITS: Final = 256
 MOST_SHARED: Final = 9_500  # basis points of the reward for devices and miners: a lead earns something
+POISONERS: Final = frozenset({"label-flip", "backdoor", "inflater"})  # attacks that change data
 SPELL: Final = 3  # missed rounds in a row that cost a fee
 
 
@@ -29,6 +30,30 @@ def conflicts(options: Options) -> Iterator[str]:
     """Yield every set of options that cannot stand together, as `key=value` with what to do about it."""
     for rule in RULES:
         yield from rule(options)
+
+
+def _flower(c: Options) -> Iterator[str]:
+    if c.flower is None:
+        for name in ("run_config", "node_config"):
+            if getattr(c, name) is not None:
+                yield f"{_shown(c, name)} is for a Flower app: name its folder with flower"
+        return
+    if c.task != Options.model_fields["task"].default:
+        yield f"{_shown(c, 'task')} and {_shown(c, 'flower')} are two things to learn: leave one out"
+    for name in ("data", "model", "weights", "epochs", "batch_size", "learning_rate"):
+        if getattr(c, name) is not None:
+            words = f"{_shown(c, name)} means nothing with {_shown(c, 'flower')}"
+            yield f"{words}: the app has its own, set by run_config or node_config"
+    for spec in c.adversaries:
+        if spec.name in POISONERS:
+            words = f"{spec.name} changes data, which with {_shown(c, 'flower')} the app alone sees"
+            yield f"{words}: take another attack"
+
+
+def _shown(c: Options, name: str) -> str:
+    """Return an option with its value, on one line."""
+    text = str(getattr(c, name))
+    return f"{name}={text if text.isprintable() else ascii(text)}"
 
 
 def _leaves(c: Options) -> Iterator[str]:
@@ -146,6 +171,7 @@ def _funding(c: Options) -> Iterator[str]:
 
 
 RULES: Final[tuple[Rule, ...]] = (  # the first conflict is the one that is told
+    _flower,
     _leaves, _lanes, _updates, _full_mode, _wishes, _batches, _race, _stakes, _rewards, _windows,
     _adversaries, _funding,
 )  # fmt: skip

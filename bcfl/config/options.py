@@ -83,6 +83,16 @@ class Options(_Checked):
         default="digits", min_length=1, description="a task's name, or package.module:attribute"
     )
     data: Path | None = Field(default=None, description="folder that holds the task's data set")
+    flower: Path | None = Field(default=None, description="folder of a Flower app, in place of a task")
+    run_config: str | None = Field(
+        default=None, min_length=1, description="flower: what to change in its run config, 'key=value ...'"
+    )
+    node_config: str | None = Field(
+        default=None, min_length=1, description="flower: the node config of its parties, 'key=value ...'"
+    )
+    flower_seconds: float = Field(
+        default=3600, gt=0, le=1e6, description="flower: seconds that a call of the app may take"
+    )
     model: str | None = Field(
         default=None, min_length=1, description="the model to train; none: the task's own"
     )
@@ -265,6 +275,11 @@ class Options(_Checked):
     run_dir: Path | None = Field(default=None, description="this run's own folder; none: a new one in runs")
 
     @property
+    def subject(self) -> str:
+        """Return the name of what is learned: that of the task, or of a Flower app's folder."""
+        return self.task if self.flower is None else self.flower.resolve().name
+
+    @property
     def first_engine(self) -> str:
         """Return what decides who leads round 1: `engine`, or what suits the mode."""
         return self.engine or ENGINES[self.mode]
@@ -325,4 +340,5 @@ class Options(_Checked):
 
     def recorded_options(self) -> dict[str, Any]:
         """Return the options that the record of a deployment holds, as JSON; no file of its owner."""
-        return self.model_dump(mode="json", exclude={*RUN_OPTIONS, "data", "weights"})
+        kept = self.model_dump(mode="json", exclude={*RUN_OPTIONS, "data", "node_config", "weights"})
+        return kept | ({} if self.flower is None else {"flower": self.subject})

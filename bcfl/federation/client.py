@@ -18,7 +18,7 @@ from eth_utils.crypto import keccak
 
 from bcfl.errors import ConfigError, LedgerError
 from bcfl.federation.daemon import RETRY_SECONDS
-from bcfl.federation.layouts import recorded_task
+from bcfl.federation.layouts import KindOfTask, recorded_task
 from bcfl.ledger.artifact import artifact, federation_at
 from bcfl.ledger.chain import code_at
 from bcfl.ledger.deployment import networks, records
@@ -32,7 +32,6 @@ from bcfl.storage.address import SEARCH_SECONDS
 from bcfl.storage.directory import DirectoryStore
 
 if TYPE_CHECKING:
-    from bcfl.learning.tasks import Task
     from bcfl.ledger.rpc import RpcChain
     from bcfl.ports import Store
     from bcfl.protocol.types import Layout
@@ -57,7 +56,7 @@ class FederationClient:
         """Return the address of the contract."""
         return self.ledger.contract.address
 
-    def task(self, task: Task, store: Store) -> Task:
+    def task(self, task: KindOfTask, store: Store) -> KindOfTask:
         """Return the task with the federation's exponents, from a model on the store.
 
         Raises ConfigError for a task that is not the federation's, StoreError where no model is there.

@@ -21,8 +21,8 @@ from bcfl.protocol.fixedpoint import decode
 
 if TYPE_CHECKING:
     from bcfl.federation.query import Number, Query
-    from bcfl.learning.training import TorchLearner
-    from bcfl.ports import Evaluation
+    from bcfl.learning.flower import FlowerTask
+    from bcfl.ports import Evaluation, Learner
     from bcfl.protocol.types import Layout
 
 Figures = dict[str, float | None]  # by name; None: no finite number
@@ -35,7 +35,7 @@ class OwnData:
     task: str
     part: str  # test or training
     samples: int
-    learner: TorchLearner
+    learner: Learner
     layout: Layout
 
 
@@ -47,14 +47,18 @@ def own_data(
     `flags` are options of learning, in place of those of the run or the deployment; `device` is where torch
     computes. Raises ConfigError or DataError where there are none, or where they do not fit the task.
     """
-    from bcfl.learning import Dataset
+    from bcfl.learning import Dataset, Task
     from bcfl.learning.datasets import NO_SAMPLES
     from bcfl.learning.misfits import check_fit
     from bcfl.learning.training import FIXED_SEED, TorchLearner, Workbench, layout
 
     config = query.learning_config(flags)
+    if config.flower is not None and training:
+        raise ConfigError("a Flower app evaluates on its test part: leave --train out")
     models = [block.cid for block in query.history.blocks]
     task = recorded_task(set_up_task(config), query.store, query.terms, models)
+    if not isinstance(task, Task):
+        return _app_data(query, task)
     dataset = task.dataset(config.data)
     samples = dataset.train if training else dataset.test
     if not len(samples):
@@ -64,6 +68,18 @@ def own_data(
     own = dataset.train if task.shared is not None and len(dataset.train) else None  # for what is not shared
     learner = TorchLearner(task, own, samples, FIXED_SEED, Workbench(task, device))
     return OwnData(task.name, "training" if training else "test", len(samples), learner, layout(task))
+
+
+def _app_data(query: Query, task: FlowerTask) -> OwnData:
+    """Return the test part of an app's data: of its node config, which else is that of a single node."""
+    from bcfl.learning.flower import Node
+    from bcfl.learning.flower.learner import FlowerLearner
+
+    learner = FlowerLearner(task, Node(config=task.node_config), task.seed)
+    _, block = query.find_model(0)
+    _, lanes = query.read_model(block)
+    samples = learner.evaluate(decode(lanes, query.terms.scale_bits)).samples
+    return OwnData(task.name, "test", samples, learner, task.layout)
 
 
 def evaluate(query: Query, data: OwnData, number: Number = None) -> dict[str, Any]:

@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Any
 from bcfl.errors import RunError
 
 if TYPE_CHECKING:
-    from bcfl.learning import Samples, Split, Task
+    from bcfl.learning import Samples, Task
+    from bcfl.learning.kinds import AnyShares, AnyTask
 
 FILE = "learning.json"
 UNTOLD = frozenset(
@@ -23,8 +24,12 @@ UNTOLD = frozenset(
 Fingerprint = dict[str, str]  # what may change, and what stands for it
 
 
-def fingerprint(task: Task, shares: Split, seed: int) -> Fingerprint:
+def fingerprint(task: AnyTask, shares: AnyShares, seed: int) -> Fingerprint:
     """Return what stands for the data, the first model and each option of the task."""
+    from bcfl.learning.flower import FlowerTask, Nodes
+
+    if isinstance(task, FlowerTask) or isinstance(shares, Nodes):
+        return task.fingerprint() if isinstance(task, FlowerTask) else {}
     parts = {
         "training data": _hash(*(array for share in shares.devices for array in _arrays(share))),
         "miners' data": _hash(*(array for share in shares.miners for array in _arrays(share))),

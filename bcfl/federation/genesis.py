@@ -9,13 +9,16 @@ from typing import TYPE_CHECKING
 from bcfl.config import Config
 from bcfl.errors import ConfigError, DataError
 from bcfl.federation.terms import terms_of
-from bcfl.learning import Samples, Split, Task, resolve, split
+from bcfl.learning import Samples, Task, resolve, split
+from bcfl.learning.flower import FlowerTask, Node, Nodes, read_task
+from bcfl.learning.kinds import AnyShares, AnyTask
 from bcfl.ledger.deployment.records import FOLDER
 from bcfl.protocol import fixedpoint
 from bcfl.protocol.types import Terms
 from bcfl.roles.common.archive import Archive, StoredVector
 
 if TYPE_CHECKING:
+    from bcfl.learning.exponents import Numbers
     from bcfl.ledger.chain import Chain
     from bcfl.ledger.contract import Contract
     from bcfl.ledger.deployment.networks import Network
@@ -23,6 +26,8 @@ if TYPE_CHECKING:
     from bcfl.ports import Store
     from bcfl.protocol.accounts import Account
 
+MOST_SAMPLES = 2**24 - 1  # that the contract takes
+TRIAL_SHARES = 16  # times the samples of the trial: what a device of an app may claim, unless it is said
 TASK_OPTIONS = ("epochs", "batch_size", "learning_rate", "model", "weights")
 
 
@@ -39,7 +44,7 @@ class Genesis:
         return self.archive.terms
 
 
-def set_up_data(config: Config, device: str = "cpu") -> tuple[Task, Split]:
+def set_up_data(config: Config, device: str = "cpu") -> tuple[AnyTask, AnyShares]:
     """Return the learning task and everybody's share of its data, which are checked on a torch device.
 
     The task has the exponents that a new federation begins with. One that exists has its own
@@ -49,6 +54,8 @@ def set_up_data(config: Config, device: str = "cpu") -> tuple[Task, Split]:
     from bcfl.learning.misfits import check_fit
 
     task = set_up_task(config)
+    if isinstance(task, FlowerTask):
+        return _set_up_nodes(config, task)
     dataset = task.dataset(config.data)
     if not len(dataset.train) or not len(dataset.test):
         raise DataError(f"task {task.name}: load must return samples to train on and samples to test on")
@@ -65,16 +72,41 @@ def set_up_data(config: Config, device: str = "cpu") -> tuple[Task, Split]:
     return set_exponents(config, task, max(shares.devices, key=len, default=None)), shares
 
 
+def _set_up_nodes(config: Config, task: FlowerTask) -> tuple[FlowerTask, Nodes]:
+    """Return an app with its arrays' exponents, and a node for every party; one device trains on trial."""
+    from bcfl.learning.exponents import app_exponents
+    from bcfl.learning.flower.learner import trial
+
+    nodes = Nodes.share(config.devices, config.miners, task.node_config)
+    result = trial(task, nodes)
+    most = min(MOST_SAMPLES, TRIAL_SHARES * result.samples)
+    task = task.with_exponents(app_exponents(task, _numbers(config), result.vector))
+    return task, nodes.with_samples(result.samples, most)
+
+
+def _numbers(config: Config) -> Numbers:
+    from bcfl.learning.exponents import Numbers
+
+    return Numbers(config.lane_bits, config.scale_bits, config.lane_shift)
+
+
 def set_exponents(config: Config, task: Task, share: Samples | None) -> Task:
     """Return the task with its tensors' exponents, from a trial on `share` (None: from the first model)."""
-    from bcfl.learning.exponents import Numbers, with_exponents
+    from bcfl.learning.exponents import with_exponents
 
-    numbers = Numbers(config.lane_bits, config.scale_bits, config.lane_shift)
-    return with_exponents(task, numbers, config.seed, share)
+    return with_exponents(task, _numbers(config), config.seed, share)
 
 
-def set_up_task(config: Config) -> Task:
-    """Return the learning task with those of its options that the configuration sets."""
+def set_up_task(config: Config) -> AnyTask:
+    """Return the learning task with those of its options that the configuration sets, or the Flower app."""
+    if config.flower is not None:
+        return read_task(
+            config.flower,
+            run_config=config.run_config,
+            node_config=config.node_config,
+            seconds=config.flower_seconds,
+            seed=config.seed,
+        )
     return resolve(config.task).with_options(**{name: getattr(config, name) for name in TASK_OPTIONS})
 
 
@@ -88,37 +120,62 @@ def require_max_samples(config: Config) -> int:
     return config.max_samples
 
 
-def create_genesis(config: Config, store: Store, data: tuple[Task, Split] | None = None) -> Genesis:
+def create_genesis(config: Config, store: Store, data: tuple[AnyTask, AnyShares] | None = None) -> Genesis:
     """Fix the terms and put the first model on `store`.
 
     `data`, of `set_up_data`: whose largest share is `max_samples`, unless that is set. Without it no data is
     read but what the configuration names, for the trial that exponents come from. Raises ConfigError where
     `max_samples` is not known, and for a model that cannot be used.
     """
-    from bcfl.learning.misfits import check_fit, check_model
-    from bcfl.learning.training import initial_model, layout
+    from bcfl.learning.kinds import initial_model, layout
     from bcfl.learning.weights import require_kept
 
     if data is None:
         largest = require_max_samples(config)
-        task, share = set_up_task(config), None
-        if config.data is None:
-            check_model(task)
-        else:
-            dataset = task.dataset(config.data)
-            check_fit(task, dataset)
-            share = dataset.train
-        task = set_exponents(config, task, share)
+        task = _tried_task(config)
     else:
-        task, largest = data[0], max(len(share) for share in data[1].devices)
+        task, shares = data
+        if isinstance(shares, Nodes):
+            largest = shares.most_samples
+        else:
+            largest = max(len(share) for share in shares.devices)
     shape = layout(task)
     terms = terms_of(config, shape, largest)
     archive = Archive(store, shape, terms)
     values = initial_model(task, config.seed)
     model = fixedpoint.encode(values, terms.scale_bits)
-    if task.weights is not None:
+    if isinstance(task, Task) and task.weights is not None:
         require_kept(shape, values, fixedpoint.decode(model, terms.scale_bits))
     return Genesis(archive, archive.put(model))
+
+
+def _tried_task(config: Config) -> AnyTask:
+    """Return the task, which has been checked, with exponents from the data that the configuration names.
+
+    An app finds its data by the node config. Without any, exponents follow from the first model alone.
+    """
+    from bcfl.learning.misfits import check_fit, check_model
+
+    task, share = set_up_task(config), None
+    if isinstance(task, FlowerTask):
+        return _tried_app(config, task)
+    if config.data is None:
+        check_model(task)
+    else:
+        dataset = task.dataset(config.data)
+        check_fit(task, dataset)
+        share = dataset.train
+    return set_exponents(config, task, share)
+
+
+def _tried_app(config: Config, task: FlowerTask) -> FlowerTask:
+    from bcfl.learning.exponents import app_exponents
+    from bcfl.learning.flower.learner import trial
+
+    vector = None
+    if config.node_config is not None:
+        vector = trial(task, Nodes((Node(config=task.node_config),), ())).vector
+    return task.with_exponents(app_exponents(task, _numbers(config), vector))
 
 
 def deploy_genesis(
@@ -130,7 +187,7 @@ def deploy_genesis(
     name: str,
     folder: Path = FOLDER,
     devices: int = 0,
-    data: tuple[Task, Split] | None = None,
+    data: tuple[AnyTask, AnyShares] | None = None,
 ) -> tuple[Contract, Deployment]:
     """Put a new federation on a chain; its first model goes to `store`, its record to `folder`.
 

@@ -10,12 +10,14 @@ from bcfl.adversaries.assignment import Assignment
 from bcfl.adversaries.attack import DeviceParts, MinerParts
 from bcfl.federation.genesis import create_genesis
 from bcfl.federation.layouts import recorded_task
-from bcfl.federation.party_learners import DEVICE, MINER, TaskLearners
+from bcfl.federation.party_learners import DEVICE, MINER, AppLearners, TaskLearners
 from bcfl.federation.reporting import Reporter
 from bcfl.federation.reports import Adversary
 from bcfl.federation.runs import Run
 from bcfl.federation.schedule import DEVICES, MINERS, Schedule
 from bcfl.learning import Split, Task
+from bcfl.learning.flower import FlowerTask, Nodes
+from bcfl.learning.kinds import AnyShares, AnyTask, judge
 from bcfl.ledger.artifact import deploy, federation_at
 from bcfl.ledger.devnet.embedded import EmbeddedChain
 from bcfl.ledger.federation import FederationLedger
@@ -35,13 +37,13 @@ from bcfl.storage import DirectoryStore
 if TYPE_CHECKING:
     from bcfl.federation.cohort import Cohort
 
-    MakeLearner = TaskLearners | Cohort
+    MakeLearner = TaskLearners | AppLearners | Cohort
 
 
 class Initialization:
     """The accounts of a run, derived from its seed, and what is set up for them."""
 
-    def __init__(self, run: Run, task: Task, shares: Split, device: str = "cpu") -> None:
+    def __init__(self, run: Run, task: AnyTask, shares: AnyShares, device: str = "cpu") -> None:
         config, seed = run.config, run.config.seed
         self.run, self.config, self.task, self.shares, self.device = run, config, task, shares, device
         self.owner = Account.derive(seed, "owner")
@@ -70,10 +72,15 @@ class Initialization:
         return FederationLedger(federation_at(chain, self.run.contract or "")), genesis.archive
 
     @cached_property
-    def learners(self) -> TaskLearners:
+    def learners(self) -> TaskLearners | AppLearners:
         """Return what makes the parties' learners; needs the exponents that `deploy` finds."""
-        poisoned = self.assignment.poison_shares(self.shares)
-        return TaskLearners(self.config, self.task, self.shares, poisoned, self.device)
+        task, shares = self.task, self.shares
+        if isinstance(task, Task) and isinstance(shares, Split):
+            poisoned = self.assignment.poison_shares(shares)
+            return TaskLearners(self.config, task, shares, poisoned, self.device)
+        assert isinstance(task, FlowerTask)
+        assert isinstance(shares, Nodes)
+        return AppLearners(self.config, task, shares)
 
     def schedule(
         self, chain: EmbeddedChain, ledger: FederationLedger, archive: Archive, learners: MakeLearner
@@ -89,8 +96,6 @@ class Initialization:
 
     def reporter(self, ledger: FederationLedger, archive: Archive) -> Reporter:
         """Return what makes the reports of this run."""
-        from bcfl.learning.training import judge
-
         evaluator = judge(self.task, self.shares, self.learners.bench)
         return Reporter(
             self.run, ledger, archive, evaluator, self._backdoor_judge(), self.assignment, self._adversaries()
@@ -141,8 +146,8 @@ class Initialization:
 
     def _backdoor_judge(self) -> Learner | None:
         """Return what measures the success of a backdoor; None without one."""
-        from bcfl.learning.training import judge
-
+        if not isinstance(self.shares, Split):
+            return None
         test = self.assignment.backdoor_test(self.shares.test)
         return (
             None if test is None else judge(self.task, replace(self.shares, test=test), self.learners.bench)
@@ -161,7 +166,7 @@ class Initialization:
         )
 
 
-def _recorded_task(task: Task, store: DirectoryStore, chain: EmbeddedChain, contract: str) -> Task:
+def _recorded_task(task: AnyTask, store: DirectoryStore, chain: EmbeddedChain, contract: str) -> AnyTask:
     """Return the task with the exponents that the run began with."""
     ledger = FederationLedger(federation_at(chain, contract))
     models = [block.cid for block in ledger.history().blocks]

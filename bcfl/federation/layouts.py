@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from contextlib import suppress
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar, cast
 
 from bcfl.errors import CidError, ConfigError, PayloadError, StoreError
 from bcfl.protocol.cid import DAG_PB, RAW, Cid
@@ -17,8 +17,10 @@ from bcfl.protocol.payload import layout_digest, require_parameters
 from bcfl.protocol.types import Layout, TensorSpec, Terms
 
 if TYPE_CHECKING:
-    from bcfl.learning.tasks import Task
+    from bcfl.learning.kinds import AnyTask
     from bcfl.ports import Store
+
+KindOfTask = TypeVar("KindOfTask", bound="AnyTask")
 
 HEADER_BYTES = 2**20
 LENGTH_BYTES = 8
@@ -66,20 +68,20 @@ def stored_layout(store: Store, terms: Terms, models: Sequence[bytes]) -> Layout
     raise StoreError("the store holds no model of this federation: name its own with --store")
 
 
-def recorded_task(task: Task, store: Store, terms: Terms, models: Sequence[bytes]) -> Task:
+def recorded_task(task: KindOfTask, store: Store, terms: Terms, models: Sequence[bytes]) -> KindOfTask:
     """Return the task with the exponents of the federation, whatever would be chosen today.
 
     The store is read only where the task's own layout is not that of the terms. Raises StoreError when it
     has no model, ConfigError for a task that is not the federation's.
     """
-    from bcfl.learning.training import layout
+    from bcfl.learning.kinds import layout
 
     shape = layout(task)
     if layout_digest(shape) == terms.layout:
         require_parameters(shape, terms)
         return task
     recorded = stored_layout(store, terms, models)
-    task = task.with_exponents(recorded.exponents)
+    task = cast(KindOfTask, task.with_exponents(recorded.exponents))
     if _shapes(recorded) != _shapes(shape):
         raise ConfigError(
             f"this model has {shape.parameters:,} parameters and another layout than the federation's "

@@ -259,12 +259,14 @@ class LocalProcesses:
 
     def _shared_arguments(self) -> list[str]:
         """Return the options that all parties are started with."""
-        folder, data = self.options.folder, self.config.data
+        folder, config = self.options.folder, self.config
         arguments = ["--deployment", NAME, "--deployments", str(folder / "deployments")]
         arguments += ["--keystore", str(folder / "keystore"), "--password-file", str(folder / PASSWORD)]
         arguments += ["--store", self.options.store_address, "--journal", str(folder / "journals")]
         arguments += ["--log-format", "json"]
-        return arguments if data is None else [*arguments, "--data", str(data.absolute())]
+        arguments += [] if config.data is None else ["--data", str(config.data.absolute())]
+        arguments += [] if config.flower is None else ["--flower", str(config.flower.absolute())]
+        return arguments + ([] if config.node_config is None else ["--node-config", config.node_config])
 
     def _follow(self, client: FederationClient, rounds: int | None) -> None:
         """Keep the processes running and show where the federation stands, until enough rounds have ended."""

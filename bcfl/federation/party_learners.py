@@ -16,10 +16,20 @@ if TYPE_CHECKING:
     from bcfl.federation.cohort import Cohort
     from bcfl.federation.workers import Party, WorkerPool
     from bcfl.learning import Split, Task
+    from bcfl.learning.flower import FlowerTask, Nodes
+    from bcfl.learning.flower.learner import FlowerLearner
     from bcfl.learning.training import TorchLearner
 
 MAX_WORKERS: Final = 1024
 DEVICE, MINER = "device", "miner"
+
+
+def check_app(config: Config, device: str, workers: int) -> None:
+    """Raise ConfigError for what a Flower app does not take."""
+    if config.flower is not None and workers > 1:
+        raise ConfigError(f"--workers {workers}: a Flower app is called in one process, leave --workers out")
+    if config.flower is not None and device != "cpu":
+        raise ConfigError(f"--device {device}: a Flower app chooses its own device, leave --device out")
 
 
 def check_workers(task: str, workers: int) -> None:
@@ -45,14 +55,34 @@ def open_pool(workers: int) -> Iterator[WorkerPool | None]:
         yield pool
 
 
-def pooled(builder: TaskLearners, pool: WorkerPool | None) -> TaskLearners | Cohort:
+def pooled(
+    builder: TaskLearners | AppLearners, pool: WorkerPool | None
+) -> TaskLearners | AppLearners | Cohort:
     """Return what makes the parties' learners, in a pool if there is one; raises ConfigError."""
-    if pool is None:
+    if pool is None or isinstance(builder, AppLearners):
         return builder
     from bcfl.federation.cohort import Cohort
 
     pool.load(builder)
     return Cohort(pool, builder)
+
+
+class AppLearners:
+    """Makes the learners of a run's devices and miners of a Flower app, in this process."""
+
+    bench: None = None
+
+    def __init__(self, config: Config, task: FlowerTask, nodes: Nodes) -> None:
+        self.config, self.task, self.nodes = config, task, nodes
+
+    def __call__(self, party: Party) -> FlowerLearner:
+        """Return a party's learner."""
+        from bcfl.learning.kinds import flower_learner
+
+        role, index = party
+        if role == DEVICE:
+            return flower_learner(self.task, self.nodes, "devices", index, self.config.seed)
+        return flower_learner(self.task, self.nodes, "miners", index, 0)
 
 
 class TaskLearners:
@@ -83,7 +113,7 @@ class TaskLearners:
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         config, exponents = state["config"], state["exponents"]
-        task = set_up_task(config)
+        task: Any = set_up_task(config)
         if task_fingerprint(task, config.seed) != state["known"]:
             raise ConfigError(f"task {config.task} is another there")
         task = task if exponents is None else task.with_exponents(exponents)

@@ -36,7 +36,7 @@ from bcfl.storage import DirectoryStore, open_store
 if TYPE_CHECKING:
     from bcfl.config import Config
     from bcfl.federation.client import FederationClient
-    from bcfl.learning.tasks import Task
+    from bcfl.learning.kinds import AnyTask
     from bcfl.ports import Store
 
 Number = int | str | None  # of a round, as somebody wrote it; None: the last
@@ -84,7 +84,7 @@ class Query(Source):
         """Call a function that only reads, its arguments as text; raises ConfigError for anything else."""
         return call_view(self.contract, *parse_call(function, arguments))
 
-    def task(self, name: str | None = None) -> Task | None:
+    def task(self, name: str | None = None) -> AnyTask | None:
         """Return the task of a name, or that of the run; None where neither is known. Raises ConfigError."""
         from bcfl.learning.tasks import resolve
 
@@ -141,7 +141,7 @@ class LocalQuery(Query):
         """Close the chain."""
         self.chain.close()
 
-    def task(self, name: str | None = None) -> Task | None:
+    def task(self, name: str | None = None) -> AnyTask | None:
         """Return the task of a name, or that of the run, with the run's options; raises ConfigError."""
         from bcfl.federation.genesis import set_up_task
 

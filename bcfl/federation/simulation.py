@@ -13,13 +13,13 @@ from bcfl.config import Config
 from bcfl.federation import fingerprint
 from bcfl.federation.genesis import set_up_data
 from bcfl.federation.initialization import Initialization
-from bcfl.federation.party_learners import check_workers, open_pool, pooled
+from bcfl.federation.party_learners import check_app, check_workers, open_pool, pooled
 from bcfl.federation.reporting import Reporter, awaited
 from bcfl.federation.reports import Progress, Report, RoundReport
 from bcfl.federation.runs import Run
 from bcfl.federation.schedule import Schedule
-from bcfl.learning import Split, Task
 from bcfl.learning.accelerators import choose
+from bcfl.learning.kinds import AnyShares, AnyTask
 from bcfl.ledger.federation import FederationLedger
 from bcfl.protocol.rounds import Round
 from bcfl.protocol.types import Phase
@@ -39,6 +39,7 @@ def run(
     processes as `workers` says, 1: in this one.
     """
     start, device = time.perf_counter(), choose(device)
+    check_app(config, device, workers)
     check_workers(config.task, workers)
     with open_pool(workers) as pool:
         task, shares = set_up_data(config, device)
@@ -57,6 +58,7 @@ def resume(
     """Go on with an interrupted run (None: the latest) where its chain stands; the others as of `run`."""
     start, device = time.perf_counter(), choose(device)
     with Run.open(path, runs=runs, read_only=False) as folder:
+        check_app(folder.config, device, workers)
         check_workers(folder.config.task, workers)
         with open_pool(workers) as pool:
             task, shares = set_up_data(folder.config, device)
@@ -76,7 +78,7 @@ class Simulation:
     @classmethod
     @contextmanager
     def open(
-        cls, run: Run, task: Task, shares: Split, device: str = "cpu", pool: WorkerPool | None = None
+        cls, run: Run, task: AnyTask, shares: AnyShares, device: str = "cpu", pool: WorkerPool | None = None
     ) -> Iterator[Simulation]:
         """Deploy, register and open the first round, or find all that done; closes the chain at the end."""
         fingerprint.check(run.path, fingerprint.fingerprint(task, shares, run.config.seed))

@@ -23,6 +23,7 @@ import numpy.typing as npt
 
 from bcfl.errors import ConfigError
 from bcfl.learning.datasets import Samples
+from bcfl.learning.flower.task import FlowerTask
 from bcfl.learning.tasks import Task
 from bcfl.learning.training import TorchLearner, initial_model, layout, trained_tensors
 from bcfl.ports import Vector
@@ -89,6 +90,25 @@ def with_exponents(task: Task, numbers: Numbers, seed: int, share: Samples | Non
         return task
     extents = measure(task, seed, share)
     return task.with_exponents({name: e for name, e in choose(extents, numbers).items() if e})
+
+
+def app_exponents(task: FlowerTask, numbers: Numbers, trained: Vector | None) -> dict[str, int]:
+    """Return the exponents of a Flower app's arrays that are not 0.
+
+    `trained` is what a training makes of the first model, (parameters,); None: the first model decides alone.
+    """
+    arrays, first = task.opening.arrays, task.first_model
+    changes = None if trained is None else dict(_parts(task.layout, trained.astype(np.float64) - first))
+    extents = {}
+    for name, part in _parts(task.layout, first):
+        value, is_trained = float(np.abs(part).max()), name in arrays.trained
+        if changes is None or trained is None:
+            extents[name] = Extent(value, is_trained=is_trained)
+            continue
+        change = changes[name]
+        value = max(value, float(np.abs(part + change).max()))
+        extents[name] = Extent(value, _usual(change), float(np.linalg.norm(change)), is_trained)
+    return {name: exponent for name, exponent in choose(extents, numbers).items() if exponent}
 
 
 def measure(task: Task, seed: int, share: Samples | None) -> dict[str, Extent]:

@@ -18,11 +18,20 @@ import pytest
 from bcfl.cli import main
 from bcfl.config import Config
 from bcfl.learning import resolve
+from testkit.flower_apps import write_app
 
 ROOT = Path(__file__).parents[2]
 FENCE = re.compile(r"^```(\w+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 VARIABLE = re.compile(r"(BCFL_[A-Z_]+)=(\S+)")
-PLAYED = ("README", "docs/commands", "docs/tasks", "docs/modes", "docs/adversaries", "docs/audit")
+PLAYED = (
+    "README",
+    "docs/commands",
+    "docs/tasks",
+    "docs/modes",
+    "docs/adversaries",
+    "docs/audit",
+    "docs/flower",
+)
 PAGES = {
     str(path.relative_to(ROOT).with_suffix("")): path.read_text(encoding="utf-8")
     for path in [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -84,6 +93,8 @@ def test_every_shell_block_is_made_of_commands_that_are_tested_here(name: str) -
 def test_every_command_of_a_page_runs(
     name: str, folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
+    if name == "docs/flower":
+        write_app(folder / "my-flower-app", "sklearn", "my_flower_app")
     for settings in blocks(PAGES[name], "toml"):
         (folder / "bcfl.toml").write_text(settings)
     commands = [words for line in shell_lines(PAGES[name]) if "bcfl" in (words := shlex.split(line))]

@@ -55,6 +55,14 @@ class LearningOptions:
         Path | None,
         optional("--data", "DIR", "The folder of this party's own data, which the task's `load` gets."),
     ] = None
+    flower: Annotated[
+        Path | None,
+        optional("--flower", "DIR", "The folder of the Flower app, where the federation has one."),
+    ] = None
+    node_config: Annotated[
+        str | None,
+        optional("--node-config", "PAIRS", "The app's node config of this party: 'key=value ...'."),
+    ] = None
     part: Annotated[
         str | None,
         optional(
@@ -81,7 +89,12 @@ class LearningOptions:
             if not equals:
                 raise ConfigError(f"-c {pair[:60]} is not key=value: write, for example, -c partition=iid")
             flags[key.strip().replace("-", "_")] = value.strip()
-        fields = {"task": self.task, "data": self.data}
+        fields = {
+            "task": self.task,
+            "data": self.data,
+            "flower": self.flower,
+            "node_config": self.node_config,
+        }
         return flags | {name: value for name, value in fields.items() if value is not None}
 
     @property

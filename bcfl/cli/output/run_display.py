@@ -80,7 +80,7 @@ class RunDisplay:
         config = self._config
         parties = participants(config, " · ")
         rounds = plural(config.rounds, "round")
-        title = f"{config.task} · {parties} · {rounds} · led by {led_by(config)}"
+        title = f"{config.subject} · {parties} · {rounds} · led by {led_by(config)}"
         fits = len(title) + len(str(self._path)) + len(" · ") <= self._display.width
         for line in [f"{title} · {self._path}"] if fits else [title, str(self._path)]:
             self._display.line(line, "bold")

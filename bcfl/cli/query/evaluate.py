@@ -31,6 +31,13 @@ def evaluate(
     task: Annotated[
         str | None, optional("--task", "NAME", "The learning task; else that of the run or the deployment.")
     ] = None,
+    flower: Annotated[
+        Path | None,
+        optional("--flower", "DIR", "The folder of the Flower app, where the federation has one."),
+    ] = None,
+    node_config: Annotated[
+        str | None, optional("--node-config", "PAIRS", "The app's node config of your data: 'key=value ...'.")
+    ] = None,
     torch_device: DeviceOption = CPU,
     as_json: JsonOption = False,
 ) -> None:
@@ -44,7 +51,8 @@ def evaluate(
 
     if every and number is not None:
         raise ConfigError("--round and --rounds exclude each other: give one of them")
-    flags = {name: value for name, value in (("data", data), ("task", task)) if value is not None}
+    options = {"data": data, "task": task, "flower": flower, "node_config": node_config}
+    flags = {name: value for name, value in options.items() if value is not None}
     views: list[dict[str, Any]] = []
     chosen = choose(torch_device)
     with open_display(spins=True) as display, target.open() as query:

@@ -17,7 +17,7 @@ from bcfl.errors import ConfigError
 if TYPE_CHECKING:
     from bcfl.federation.query import Query
     from bcfl.federation.views.model import ModelView
-    from bcfl.learning.tasks import Task
+    from bcfl.learning.kinds import AnyTask
 
 FORMATS: Final = ("safetensors", "peft")
 
@@ -105,7 +105,7 @@ def export(
         print(f"{path}: the model after round {after}, {plural(layout.parameters, 'parameter')} as float32")
 
 
-def _task_of(query: Query, name: str | None) -> Task | None:
+def _task_of(query: Query, name: str | None) -> AnyTask | None:
     """Return the task of a name, or that of the run, where this machine has it."""
     try:
         task = query.task(name)

@@ -17,7 +17,7 @@ from bcfl.protocol.rewards import block_hash
 from bcfl.protocol.types import Block, Layout
 
 if TYPE_CHECKING:
-    from bcfl.learning.tasks import Task
+    from bcfl.learning.kinds import AnyTask
 
 
 class ModelView(TypedDict):
@@ -63,7 +63,7 @@ def model_view(source: Source, number: int, block: Block) -> ModelView:
 
 
 def to_safetensors(
-    layout: Layout, lanes: Model, scale_bits: int, facts: dict[str, str], task: Task | None = None
+    layout: Layout, lanes: Model, scale_bits: int, facts: dict[str, str], task: AnyTask | None = None
 ) -> bytes:
     """Return a model, `(parameters,)`, as a file of tensors with `facts` as its metadata.
 
@@ -75,9 +75,9 @@ def to_safetensors(
     values = decode(lanes, scale_bits)  # (parameters,)
     metadata = {f"bcfl.{name}": fact for name, fact in facts.items()}
     if task is not None:
-        from bcfl.learning import training
+        from bcfl.learning.kinds import state_of
 
-        return save(training.state_of(_fitted(task, layout), values), metadata)
+        return save(state_of(_fitted(task, layout), values), metadata)
     tensors, start = {}, 0
     for tensor in layout.tensors:
         end = start + prod(tensor.shape)
@@ -86,18 +86,22 @@ def to_safetensors(
     return save(tensors, metadata)
 
 
-def write_adapters(path: Path, layout: Layout, lanes: Model, scale_bits: int, task: Task) -> None:
+def write_adapters(path: Path, layout: Layout, lanes: Model, scale_bits: int, task: AnyTask) -> None:
     """Write the adapters of a model, `(parameters,)`, to a folder that PEFT loads; raises ConfigError."""
     from bcfl.learning.peft import save_adapters
+    from bcfl.learning.tasks import Task
 
-    save_adapters(_fitted(task, layout), decode(lanes, scale_bits), path)
+    fitted = _fitted(task, layout)
+    if not isinstance(fitted, Task):
+        raise ConfigError(f"{fitted.name} is a Flower app, which has no module: take --format safetensors")
+    save_adapters(fitted, decode(lanes, scale_bits), path)
 
 
-def _fitted(task: Task, layout: Layout) -> Task:
+def _fitted(task: AnyTask, layout: Layout) -> AnyTask:
     """Return a task with the exponents of a layout; raises ConfigError if its model is another one."""
-    from bcfl.learning import training
+    from bcfl.learning import kinds
 
     task = task.with_exponents(layout.exponents)
-    if training.layout(task) != layout:
+    if kinds.layout(task) != layout:
         raise ConfigError(f"task {task.name} has another model than this federation")
     return task

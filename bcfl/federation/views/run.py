@@ -34,7 +34,7 @@ def run_view(run: Listed) -> RunView:
         "run_dir": str(run.path),
         "created": run.created.isoformat(timespec="seconds"),
         "state": _state(run.busy, rounds, target, error),
-        "task": None if config is None else config.task,
+        "task": None if config is None else config.subject,
         "devices": None if config is None else config.devices,
         "miners": None if config is None else config.miners,
         "mode": None if config is None else config.mode,

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from bcfl.ports import Matrix, Vector
+from bcfl.ports import Evaluation, Matrix, Vector
 from bcfl.protocol.types import Verdict
 from bcfl.roles.checks import clusters, direction, duplicate, krum, min_norm, norm, quality
 from bcfl.roles.checks.scores import Mask, Scores, Square, Values
@@ -47,6 +47,7 @@ class Reference:
 
     delta: Callable[[], Vector]  # of its own training from the round's model, (parameters,)
     gradients: Callable[[Vector], Matrix]  # after a delta, on parts of the held-out data, (parts, parameters)
+    evaluate: Callable[[Vector], Evaluation] | None = None  # after a delta, on all of the held-out data
 
 
 @dataclass(frozen=True)
@@ -151,6 +152,10 @@ class _Pipeline:
         weights = np.where(good, factors * samples, 0.0) / max(float(samples[good].sum()), 1.0)
         delta = weights.astype(np.float32) @ self.inputs.updates
         gradients = self.reference.gradients(delta)  # (parts, parameters)
+        if not len(gradients) and self.reference.evaluate is not None:
+            moves = self.inputs.updates * factors[:, None].astype(np.float32)
+            slopes = quality.slopes(self.reference.evaluate, delta, moves, self.remaining)
+            return quality.check_slopes(*slopes, good, self.checks.quality_tolerance)
         merits = -(self.inputs.updates @ gradients.T) * factors[:, None]  # (updates, parts)
         return quality.check(merits.astype(np.float64), good, self.checks.quality_tolerance)
 

@@ -8,7 +8,7 @@ from contextlib import suppress
 import numpy as np
 
 from bcfl.errors import ConfigError, Corrupt, Oversized, PayloadError, Unavailable, own_code
-from bcfl.ports import Learner, Ledger, Matrix, Vector
+from bcfl.ports import Evaluation, Learner, Ledger, Matrix, Vector
 from bcfl.protocol.fixedpoint import Lanes
 from bcfl.protocol.limits import BASIS_POINTS
 from bcfl.protocol.rounds import History, Round, Submission
@@ -100,6 +100,7 @@ class Verifier:
         reference = Reference(
             lambda: self._own_delta(model, current.number),
             lambda delta: self._gradients((model + delta).astype(np.float32), quality.PARTS),
+            lambda delta: self._evaluate((model + delta).astype(np.float32)),
         )
         result = pipeline.judge(inputs, reference, self.checks)
         for reason, scores in sorted(result.scores, key=lambda pair: pair[0]):
@@ -116,6 +117,10 @@ class Verifier:
     def _gradients(self, model: Vector, parts: int) -> Matrix:
         with own_code("judging failed"):
             return self.learner.gradients(model, parts)
+
+    def _evaluate(self, model: Vector) -> Evaluation:
+        with own_code("judging failed"):
+            return self.learner.evaluate(model)
 
     def _last_delta(self, history: History, number: int) -> Vector | None:
         """Return what the last round added to the model, (parameters,); None if it cannot be had."""

@@ -13,6 +13,7 @@ import typer
 from bcfl.cli.node import deploy, start
 from bcfl.ledger.deployment import keystore
 from bcfl.ledger.devnet.server import ChainServer, serve
+from testkit.flower_apps import write_app
 
 from .conftest import Bcfl
 
@@ -121,3 +122,26 @@ def test_refusals(bcfl: Bcfl, place: Path, busy_port: int) -> None:
     ]  # fmt: skip
     for arguments, words in cases:
         assert words in bcfl("start", *arguments).refusal, arguments
+
+
+def test_refusals_of_flower_apps(bcfl: Bcfl, place: Path) -> None:
+    """An app of another layout, and a federation of an app without its folder."""
+    for kind in ("sklearn", "message"):
+        write_app(place / kind, kind, f"start_{kind}")
+    local = ["--network", "local", "--account"]
+    other = bcfl("start", "device", *local, 2, "--flower", "message").refusal
+    assert "another layout than the federation's" in other
+    sizes = ["--devices", 2, "--miners", 1, "--pool", "1 ether", "--max-samples", 500]
+    named = ["--name", "app", "--flower", "sklearn", "--node-config", "partition-id=0 num-partitions=3"]
+    assert bcfl("deploy", "--network", "local", *named, *sizes, "--json").code == 0
+    join = ["--deployment", "app", *local]
+    assert (
+        "learns a Flower app, sklearn: name its folder with --flower"
+        in bcfl("start", "device", *join, 2).refusal
+    )
+    assert (
+        "--flower absent: there is no such folder"
+        in bcfl("start", "miner", *join, 1, "--flower", "absent").refusal
+    )
+    assert "another layout than" in bcfl("start", "device", *join, 2, "--flower", "message").refusal
+    assert "join with --stake" in bcfl("start", "miner", *join, 1, "--flower", "sklearn").refusal

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import fields
+from dataclasses import fields, replace
 from typing import Any
 
 import numpy as np
 import pytest
 
+from bcfl.ports import Evaluation
 from bcfl.protocol.types import Verdict
 from bcfl.roles.checks.pipeline import CheckInputs, Checks, PipelineResult, Reference, judge
 
@@ -30,6 +31,16 @@ def reference(seed: int = 0, parts: int = 8, noise: float = 0.3) -> Reference:
         return (delta - BEST + rng.normal(0, noise, (parts, SIZE))).astype(np.float32)
 
     return Reference(lambda: (0.3 * BEST + rng.normal(0, 0.5, SIZE)).astype(np.float32), slopes)
+
+
+def without_gradients(samples: int = 200, loss: float | None = None) -> Reference:
+    """A miner that has the same loss and can do nothing but evaluate it."""
+
+    def evaluate(delta: np.ndarray) -> Evaluation:
+        value = 0.5 * float(((delta.astype(np.float64) - BEST) ** 2).sum())
+        return Evaluation(value if loss is None else loss, samples)
+
+    return Reference(reference().delta, lambda _: np.zeros((0, SIZE), np.float32), evaluate)
 
 
 def inputs_of(updates: np.ndarray, **fields: Any) -> CheckInputs:
@@ -185,3 +196,34 @@ def test_poison_at_the_end_of_training_is_dropped_as_before(poison: str) -> None
         result = verdicts(updates, reference_norm=USUAL)
         assert Verdict.ACCEPTED not in result[:9], length
         assert set(result[9:]) == {Verdict.ACCEPTED}, length
+
+
+@pytest.mark.parametrize("count", [COUNT, 5])
+def test_quality_without_gradients_is_judged_by_losses(count: int) -> None:
+    """All honest updates pass, and each that points the other way is found, in a crowd and without one."""
+    checks = replace(OFF, quality=True)
+    honest = judge(inputs_of(HONEST[:count]), without_gradients(), checks)
+    assert honest.verdicts == (Verdict.ACCEPTED,) * count
+    flipped = replace_first(-HONEST[:1])[:count]
+    result = judge(inputs_of(flipped), without_gradients(), checks)
+    assert result.verdicts == (Verdict.QUALITY, *(Verdict.ACCEPTED,) * (count - 1))
+    merits = result.scores[0][1]
+    slopes = judge(inputs_of(flipped), reference(noise=0.0), checks).scores[0][1]
+    assert merits.values == pytest.approx(slopes.values, rel=1e-3)
+
+
+@pytest.mark.parametrize("blind", [without_gradients(samples=0), without_gradients(loss=np.inf)])
+def test_losses_that_say_nothing_accuse_nobody(blind: Reference) -> None:
+    checks = replace(OFF, quality=True)
+    assert judge(inputs_of(replace_first(-HONEST[:1])), blind, checks).verdicts == ACCEPTED
+
+
+def test_few_samples_say_little_of_harm() -> None:
+    """The fewer samples the losses are of, the more an update may seem to harm."""
+    checks, updates = replace(OFF, quality=True), replace_first(-HONEST[:1])
+    bounds = [
+        judge(inputs_of(updates), without_gradients(samples), checks).scores[0][1].minimum[0]
+        for samples in (1, 100, 10_000)
+    ]
+    assert bounds == sorted(bounds)
+    assert judge(inputs_of(updates), without_gradients(1), checks).verdicts == ACCEPTED

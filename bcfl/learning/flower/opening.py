@@ -1,0 +1,217 @@
+"""Find out what an app's server would send to its clients: the first model, and the config of each round.
+
+The ServerApp runs until it has sent the first messages to train on and to evaluate, and no further: the
+federation is the server here. One that is made of a `server_fn` is asked for its strategy instead, which
+gives the config of every round. Without a ServerApp, or a strategy with a first model, the first client is
+asked for its parameters.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from copy import deepcopy
+from types import SimpleNamespace
+from typing import Any
+
+from flwr.app import Array, ArrayRecord, Context, Message, MessageType, MetricRecord, RecordDict
+from flwr.clientapp import ClientApp
+from flwr.compat.common.recorddict_compat import (
+    evaluateins_to_recorddict,
+    fitins_to_recorddict,
+    getparametersins_to_recorddict,
+)
+from flwr.compat.common.typing import EvaluateIns, FitIns, GetParametersIns, Parameters
+from flwr.server.client_manager import SimpleClientManager
+from flwr.server.strategy import FedAvg
+from flwr.serverapp import Grid, ServerApp
+from flwr.supercore.run import Run
+
+from bcfl.errors import DataError
+from bcfl.learning.flower.arrays import Arrays, NDArrays
+from bcfl.learning.flower.nodes import Node, UserConfig
+from bcfl.protocol.limits import MAX_UPDATES
+
+ROUND_KEYS = ("server-round", "server_round")
+EMPTY_KEY = "_empty"  # of Flower's, where there are no parameters
+RUN_ID = 1
+Content = Callable[[int], RecordDict]  # of the message of a round
+
+
+class Opening:
+    """What goes to the clients: contents by round, of which the arrays are replaced by the model's."""
+
+    def __init__(self, train: Content, evaluate: Content) -> None:
+        self._contents = {MessageType.TRAIN: train, MessageType.EVALUATE: evaluate}
+        records = train(1).array_records
+        if len(records) != 1:
+            raise DataError(f"its server sends {len(records)} array records, and one can be shared")
+        self.key, record = next(iter(records.items()))
+        self.arrays = Arrays(arrays_of(record))
+
+    def content(self, kind: str, arrays: NDArrays, round_: int) -> RecordDict:
+        """Return the content of a message of `kind` with these arrays."""
+        template, content = self._contents[kind](round_), RecordDict()
+        model = ArrayRecord({name: Array(array) for name, array in arrays.items()})
+        for key, record in template.items():
+            content[key] = model if isinstance(record, ArrayRecord) else deepcopy(record)
+        for config in content.config_records.values():
+            for key in ROUND_KEYS:
+                if key in config:
+                    config[key] = round_
+        return content
+
+
+def arrays_of(record: ArrayRecord) -> dict[str, Any]:
+    """Return the arrays of a record by name, without Flower's sign for no arrays."""
+    return {name: array.numpy() for name, array in record.items() if name != EMPTY_KEY}
+
+
+def open_app(
+    client: ClientApp, server: ServerApp | None, run_config: UserConfig, node_config: UserConfig
+) -> Opening:
+    """Return what the server of an app would send first; runs its code, and raises DataError or as that."""
+    context = Context(RUN_ID, 0, {}, RecordDict(), dict(run_config))
+    if server is not None and server._main is not None:
+        return _by_messages(server, context)
+    strategy = None if server is None else server._strategy
+    if server is not None and server._server_fn is not None:
+        strategy = server._server_fn(context).strategy
+    first = Context(RUN_ID, 1, Node(config=node_config).node_config, RecordDict(), dict(run_config))
+    return _by_strategy(client, first, FedAvg() if strategy is None else strategy)
+
+
+def _by_messages(server: ServerApp, context: Context) -> Opening:
+    """Run the server until it has sent a message of each kind; a failure after the first is no matter."""
+    grid = _Grid()
+    try:
+        server(grid, context)
+    except _Enough:
+        pass
+    except Exception:
+        if MessageType.TRAIN not in grid.contents:
+            raise
+    if MessageType.TRAIN not in grid.contents:
+        raise DataError("its ServerApp ends without a message to train on")
+    train = grid.contents[MessageType.TRAIN]
+    evaluate = grid.contents.get(MessageType.EVALUATE, train)
+    return Opening(lambda _: train, lambda _: evaluate)
+
+
+class _Enough(BaseException):
+    """Raised inside of a ServerApp when nothing more is to be learned from it."""
+
+
+class _Grid(Grid):
+    """Takes the messages of a ServerApp, and answers the first of each batch with what it holds."""
+
+    def __init__(self) -> None:
+        self.contents: dict[str, RecordDict] = {}
+        self._replies: dict[str, Message] = {}
+
+    def set_run(self, run: Run) -> None:
+        """Do nothing: there is one run."""
+
+    @property
+    def run(self) -> Run:
+        """Return a run without anything in it."""
+        return Run.create_empty(RUN_ID)
+
+    def create_message(
+        self,
+        content: RecordDict,
+        message_type: str,
+        dst_node_id: int,
+        group_id: str,
+        ttl: float | None = None,
+    ) -> Message:
+        """Return a message."""
+        return Message(content, dst_node_id, message_type, ttl=ttl, group_id=group_id)
+
+    def get_node_ids(self) -> Iterable[int]:
+        """Return as many nodes as any strategy may wait for."""
+        return range(1, MAX_UPDATES + 1)
+
+    def push_messages(self, messages: Iterable[Message]) -> Iterable[str]:
+        """Take messages and return their numbers; ends the server when it goes on to the next round."""
+        batch = [(message.metadata.message_type.partition(".")[0], message) for message in messages]
+        if any(kind == MessageType.TRAIN for kind, _ in batch) and MessageType.TRAIN in self.contents:
+            raise _Enough
+        for kind, message in batch:
+            self.contents.setdefault(kind, message.content)
+        if {MessageType.TRAIN, MessageType.EVALUATE} <= self.contents.keys():
+            raise _Enough
+        numbers = [f"{len(self._replies)}-{place}" for place in range(len(batch))]
+        for number, (_, message) in zip(numbers[:1], batch, strict=False):  # one answers for all
+            self._replies[number] = Message(_echo(message.content), reply_to=message)
+        return numbers
+
+    def pull_messages(self, message_ids: Iterable[str]) -> Iterable[Message]:
+        """Return the replies to messages."""
+        return [self._replies[number] for number in message_ids if number in self._replies]
+
+    def send_and_receive(
+        self, messages: Iterable[Message], *, timeout: float | None = None
+    ) -> Iterable[Message]:
+        """Take messages and return the replies."""
+        del timeout
+        return self.pull_messages(self.push_messages(messages))
+
+
+def _echo(content: RecordDict) -> RecordDict:
+    """Return a reply of a client that has learned nothing."""
+    records: dict[str, Any] = dict(content.array_records)
+    return RecordDict({**records, "metrics": MetricRecord({"num-examples": 1})})
+
+
+class _Manager(SimpleClientManager):
+    """Has as many clients as any strategy may wait for, and gives one."""
+
+    def num_available(self) -> int:
+        """Return the most that there may be."""
+        return MAX_UPDATES
+
+    def wait_for(self, num_clients: int, timeout: int = 0) -> bool:
+        """Do not wait."""
+        del num_clients, timeout
+        return True
+
+    def sample(
+        self, num_clients: int, min_num_clients: int | None = None, criterion: Any = None
+    ) -> list[Any]:
+        """Return one client, a name without anything behind it."""
+        del num_clients, min_num_clients, criterion
+        return [SimpleNamespace(cid="0", node_id=1, properties={})]
+
+
+def _by_strategy(client: ClientApp, context: Context, strategy: Any) -> Opening:
+    """Ask a strategy for the first model, or the first client; and for the config of a round."""
+    manager = _Manager()
+    first: Parameters | None = strategy.initialize_parameters(manager)
+    if first is None:
+        first = _client_parameters(client, context)
+    parameters = first
+
+    def train(round_: int) -> RecordDict:
+        pairs = strategy.configure_fit(round_, parameters, manager)
+        return fitins_to_recorddict(FitIns(parameters, pairs[0][1].config if pairs else {}), True)
+
+    def evaluate(round_: int) -> RecordDict:
+        pairs = strategy.configure_evaluate(round_, parameters, manager)
+        return evaluateins_to_recorddict(EvaluateIns(parameters, pairs[0][1].config if pairs else {}), True)
+
+    return Opening(train, evaluate)
+
+
+def _client_parameters(client: ClientApp, context: Context) -> Parameters:
+    """Return the parameters that the client of the first partition begins with."""
+    if client._call is None:
+        raise DataError("it has no ServerApp, which makes the first model of an app with messages")
+    content = getparametersins_to_recorddict(GetParametersIns({}))
+    reply = client(Message(content, 1, "get_parameters"), context)
+    record = next(iter(reply.content.array_records.values()))
+    tensors = [array.data for name, array in record.items() if name != EMPTY_KEY]
+    if not tensors:
+        raise DataError(
+            "neither its strategy (initial_parameters) nor get_parameters of its first client give one"
+        )
+    return Parameters(tensors, "numpy.ndarray")
