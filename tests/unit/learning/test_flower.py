@@ -271,7 +271,11 @@ def test_arrays_keep_types_and_what_is_not_shared() -> None:
         arrays.read(first | {"table": np.array([1, 3])})
 
 
-def test_refused_folders(tmp_path: Path) -> None:
+def test_refused_folders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(
+        sys, "path", list(sys.path)
+    )  # Flower adds the folder, in which there is a json.py at last
+
     def words(text: str | None, folder: Path = tmp_path, **options: str) -> str:
         if text is not None:
             (tmp_path / "pyproject.toml").write_text(text)
