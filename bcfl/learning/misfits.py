@@ -27,8 +27,10 @@ from bcfl.ports import Vector
 def check_model(task: Task) -> None:
     """Raise ConfigError, one line, unless the model of `task` can be used; needs no data.
 
-    Where the task tells shape and classes, blank samples of every class are evaluated.
+    Where the task tells shape and classes, blank samples of every class are evaluated. Weights to start from
+    are not read: the owner alone needs them, and genesis checks them.
     """
+    task = replace(task, weights=None)
     if _shares_tensors(build(task, FIXED_SEED), build(task, FIXED_SEED)):
         raise ConfigError(
             f"task {task.name}: build must return a new module each time, not one it has returned before"
@@ -46,6 +48,7 @@ def check_fit(task: Task, dataset: Dataset, device: str = CPU) -> None:
     Evaluates every sample of both parts on a torch device, and trains on a batch of each size that occurs.
     """
     check_model(task)
+    task = replace(task, weights=None)
     model, bench = initial_model(task, FIXED_SEED), Workbench(task, device)
     _check_samples(task, dataset.train, model, "training sample", bench)
     _check_samples(task, dataset.test, model, "test sample", bench)

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from bcfl.errors import ConfigError
 from bcfl.learning import Dataset, Samples, Task
+from bcfl.learning.misfits import check_fit
 from bcfl.learning.training import initial_model, layout, state_of
 from bcfl.learning.weights import require_kept
 from bcfl.protocol import fixedpoint
@@ -123,6 +124,12 @@ def test_what_is_no_file_of_weights(tmp_path: Path) -> None:
         with pytest.raises(ConfigError, match=words) as failure:
             initial_model(replace(TASK, weights=file), 0)
         assert "\n" not in str(failure.value)
+
+
+def test_who_joins_needs_no_weights() -> None:
+    """The others have the first model from the store, and the owner's file is not on their machine."""
+    data = Samples(np.ones((4, 4), np.float32), np.array([0, 1, 0, 1]))
+    check_fit(replace(TASK, weights="only/the/owner.safetensors"), Dataset(data, data))
 
 
 def test_what_is_not_shared_is_what_build_makes(tmp_path: Path) -> None:
