@@ -118,3 +118,8 @@ def reveal_args(
         [[item.signature[:32], item.signature[32:]] for item in signed_updates],
         [commitment for commitment, item in zip(batch, openings, strict=True) if item is None],
     )
+
+
+def claim_cap(claims: Sequence[int]) -> int:
+    """Return the lower median of a round's claims: a larger claim counts no more, 0 where there is none."""
+    return sorted(claims)[(len(claims) - 1) // 2] if claims else 0
