@@ -1,6 +1,6 @@
 # pragma version 0.4.3
 """
-@title VerificationMock: the bit-sliced counting on its own
+@title VerificationMock: the counting on its own
 @license Apache-2.0
 """
 
@@ -19,42 +19,42 @@ def __init__(terms_: IFederation.Terms):
 
 @external
 @pure
-def majority(
+def levels(
     voters: DynArray[uint256, 64],
     column: DynArray[uint256, 64],
-    owns: DynArray[uint256, 64],
-    word: uint256,
+    owned: uint256,
     whole: uint256,
     is_committee: bool,
 ) -> (uint256, uint256):
     """
-    @notice The updates that so much weight accepts as decides, and the voters' own ones that lack one vote more.
+    @notice The levels of 64 updates, and what more than half of all says against voters' own ones.
     @param voters Who voted.
-    @param column Their verdicts on these updates.
-    @param owns The positions of their own updates.
-    @param word Which 256 updates.
+    @param column Their verdicts on these updates, 0 on a voter's own.
+    @param owned The lowest bits of the verdicts on voters' own updates.
     @param whole The weight of all who may vote.
     @param is_committee Whether it takes two thirds.
     """
-    return counting._majority(voters, column, owns, word, whole, is_committee)
+    return counting._levels(voters, column, owned, whole, is_committee)
 
 
 @external
 @pure
-def missing(reasons: Bytes[512], word: uint256) -> uint256:
+def accepting(verdicts: uint256) -> (uint256, uint256):
     """
-    @notice The updates that a vote could not get.
-    @param reasons Four bits for each update.
-    @param word Which 256 updates.
+    @notice The verdicts that are levels: the lowest bit of each, and how many they are.
+    @param verdicts A word of verdicts.
     """
-    return counting._missing(reasons, word)
+    accepted: uint256 = counting._accepting(verdicts)
+    return accepted, counting._ones(accepted)
 
 
 @external
 @pure
-def ones(word: uint256) -> uint256:
+def given(verdicts: uint256, updates: uint256, word: uint256) -> bool:
     """
-    @notice The number of bits that are set.
-    @param word The word.
+    @notice Whether a word has a verdict on each update of a round, and no other.
+    @param verdicts The word.
+    @param updates The updates of the round.
+    @param word Which 64 updates.
     """
-    return counting._ones(word)
+    return counting._given(verdicts) == counting._judged(updates, word)

@@ -152,12 +152,12 @@ def challenge_weights(
     samples: Bytes[MAX_SAMPLES],
 ):
     """
-    @notice Wrong weights: they are not the samples of the accepted updates.
+    @notice Wrong weights: they are not those of the accepted updates.
     @param candidate What was proposed.
     @param right The salt of the announcement, or the number of the dispute.
     @param tally The round's tally.
     @param updates The round's words of the chain of updates.
-    @param samples The samples of the accepted ones, four bytes each.
+    @param samples The weights of the accepted ones, four bytes each.
     """
     self._open(candidate, right, keccak256(tally), WEIGHTS, 0, 0)
     self._weights(candidate.weights, keccak256(samples))
@@ -345,16 +345,23 @@ def _weights(proposed: bytes32, right: bytes32):
     last: uint256 = tallies._list(tallies.CHECKPOINTS)
     last += 32 * leaves._word(last - 32)
     tallies._fold(0, words, count, leaves._word(last - 32))
-    accepted: uint256 = tallies._list(tallies.ACCEPTED)
+    levels: uint256 = tallies._list(tallies.LEVELS)
+    cap: uint256 = tallies._cap()
+    four: uint256 = 0
     at: uint256 = leaves._tail(RIGHT_SAMPLES) - 32
     end: uint256 = at + leaves._length(RIGHT_SAMPLES)
     equal: bool = True
     for i: uint256 in range(count, bound=constants.MAX_UPDATES):
-        if (leaves._word(accepted + 32 * (i >> 8)) >> (i & 255)) & 1 == 1:
+        if i & 63 == 0:
+            four = leaves._word(levels + (i >> 6 << 5))
+        level: uint256 = four & 15
+        four >>= 4
+        if level != 0:
+            weight: uint256 = min(leaves._word(words + 32 * i) & constants.MASK24, cap) * level * level
             at = unsafe_add(at, 4)
             equal = equal and at <= end
-            equal = equal and leaves._word(at) & constants.MASK32 == leaves._word(words + 32 * i) & constants.MASK24
-    assert equal and at == end, "challenges: not the accepted samples"
+            equal = equal and leaves._word(at) & constants.MASK32 == weight
+    assert equal and at == end, "challenges: not the weights of the accepted updates"
     self._rule(right != proposed, WEIGHTS)
 
 

@@ -114,7 +114,8 @@ def claim_device(
     @param updates The words of the group of 32 updates (fewer at the end) that the position is in.
     """
     self._check(block_, tally)
-    assert (tally.accepted[position // 256] >> (position % 256)) & 1 == 1, "rewards: not accepted"
+    level: uint256 = (tally.levels[position // 64] >> (position % 64 * 4)) & 15
+    assert level != 0, "rewards: not accepted"
     group: uint256 = position // constants.GROUP
     links: bytes32 = empty(bytes32)
     if group != 0:
@@ -128,7 +129,7 @@ def claim_device(
     verdict: uint256 = 0
     leader: uint256 = 0
     sample, verdict, leader = self._prices(block_.reward, tally.samples, 0)
-    self._credit(block_.round, device, DEVICE, sample * (update & constants.MASK24), 0)
+    self._credit(block_.round, device, DEVICE, sample * min(update & constants.MASK24, tally.cap) * level, 0)
 
 
 @external

@@ -21,9 +21,10 @@ TALLY: constant(uint256) = 4  # words of the arguments that lead to what has no 
 GROUP_WORDS: constant(uint256) = 8
 CHECKPOINTS: constant(uint256) = 0  # words of the tally
 VOTERS: constant(uint256) = 2
-ACCEPTED: constant(uint256) = 4
+LEVELS: constant(uint256) = 4
+CAP: constant(uint256) = 5
 
-MAX_TALLY: constant(uint256) = 5_600
+MAX_TALLY: constant(uint256) = 6_016
 
 
 @internal
@@ -72,17 +73,27 @@ def _accepted(before: uint256) -> uint256:
     @notice How many updates before a position are accepted.
     @param before The position.
     """
-    at: uint256 = self._list(ACCEPTED)
+    at: uint256 = self._list(LEVELS)
     left: uint256 = before
     count: uint256 = 0
-    for i: uint256 in range(leaves._word(at - 32), bound=4):
-        word: uint256 = leaves._word(at + 32 * i)
-        if left < 256:
-            count += counting._ones(word & ((1 << left) - 1))
+    for i: uint256 in range(leaves._word(at - 32), bound=16):
+        levels: uint256 = leaves._word(at + 32 * i)
+        if left < 64:
+            levels &= (1 << (4 * left)) - 1
+        count += counting._ones(counting._given(levels))
+        if left < 64:
             break
-        count += counting._ones(word)
-        left -= 256
+        left -= 64
     return count
+
+
+@internal
+@view
+def _cap() -> uint256:
+    """
+    @notice The most that counts of a claim: the round's median.
+    """
+    return leaves._word(leaves._tail(TALLY) + 32 + 32 * CAP)
 
 
 @internal

@@ -70,7 +70,8 @@ def _check_round(terms: IFederation.Terms):
     assert room, "terms: too few updates allowed"
     assert terms.max_samples != 0, "terms: no samples"
     assert terms.max_samples < 2**24, "terms: too many samples"
-    assert terms.max_samples * terms.max_updates < 2**31, "terms: too many samples"
+    # Weights are samples times the square of a level, 16 times as many at most: they fit 32 bits in sum.
+    assert terms.max_samples * terms.max_updates < 2**28, "terms: too many samples"
     assert terms.time_factor >= constants.BASIS, "terms: time factor below one"
     assert terms.rate_factor >= constants.BASIS, "terms: rate factor below one"
     assert terms.rate_factor < 2**32, "terms: rate factor too large"

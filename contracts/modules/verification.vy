@@ -2,10 +2,11 @@
 """
 @title verification: what the miners say of the updates
 @license Apache-2.0
-@notice Verdicts are committed to, unveiled, and counted by weight. An update is accepted by more than half of
-        all active weight, or by two thirds of a committee, whoever is absent; a miner's own update
-        is judged by the others, of whom half, or two thirds, is enough. Where the engine is RESOURCE, the votes also say which updates
-        could not be had, and the tally notes what the round has shown of everybody.
+@notice Verdicts are committed to, unveiled, and counted by weight. A verdict rejects an update or gives it a level;
+        in force is the highest level that more than half of all active weight gives at least, or two thirds of
+        a committee, whoever is absent; a miner's own update is judged by the others, of whom half, or two
+        thirds, is enough. A claim counts up to the median of its round, times the level. Where the engine
+        is RESOURCE, the tally notes what the round has shown of everybody.
 """
 
 from interfaces import IFederation
@@ -32,8 +33,8 @@ uses: scores
 
 
 MAX_VOTES: constant(uint256) = constants.MAX_MINERS
-MAX_WORDS: constant(uint256) = 4
-MAX_VERDICTS: constant(uint256) = 512
+MAX_WORDS: constant(uint256) = 16
+MAX_VERDICTS: constant(uint256) = 1_024
 MAX_UPDATES: constant(uint256) = constants.MAX_UPDATES
 NOT_MINE: constant(uint256) = max_value(uint256)
 ENGINES: constant(uint256) = 4
@@ -47,7 +48,7 @@ def commit_vote(digest: bytes32):
     """
     @notice Commits the sender's verdicts on all updates of the round. A vote on other updates, or on the same in
             another order, reverts: it was meant for another fork.
-    @param digest keccak of (round, miner, accepted, reasons, wish, salt); its low 32 bits are those of the
+    @param digest keccak of (round, miner, verdicts, wish, salt); its low 32 bits are those of the
            chain of updates.
     """
     clock: uint256 = rounds._enter(constants.VOTE)
@@ -64,14 +65,12 @@ def commit_vote(digest: bytes32):
 
 
 @external
-def unveil(
-    miner: address, accepted: DynArray[uint256, MAX_WORDS], reasons: Bytes[512], wish: uint256, salt: bytes32
-):
+def unveil(miner: address, verdicts: DynArray[uint256, MAX_WORDS], wish: uint256, salt: bytes32):
     """
     @notice Opens a committed vote; anybody who holds the opening may hand it in. One that is open already stays.
     @param miner Whose vote it is.
-    @param accepted The updates accepted, bit i % 256 of word i // 256 for update i.
-    @param reasons Four bits for each update, the first update in the high half of the first byte.
+    @param verdicts Four bits for each update, those from 4 * (i % 64) of word i // 64 for update i: its level, 1
+           to 4, or the reason to reject it.
     @param wish 0, or the engine wished for the next round, plus one.
     @param salt What hid the vote; it becomes part of a race's puzzle.
     """
@@ -84,14 +83,11 @@ def unveil(
         return
     round: uint256 = rounds._round(clock)
     updates: uint256 = (clock >> rounds.UPDATES) & constants.MASK16
-    assert len(accepted) == (updates + 255) // 256, "verification: wrong length"
-    assert len(reasons) == (updates + 1) // 2, "verification: wrong length"
-    if updates % 256 != 0:
-        assert accepted[updates // 256] >> (updates % 256) == 0, "verification: bits beyond the updates"
+    assert len(verdicts) == (updates + 63) // 64, "verification: wrong length"
     if wish != 0:
         assert terms.TERMS.mode == constants.HYBRID, "verification: no wishes in this mode"
         assert wish <= ENGINES, "verification: unknown engine"
-    digest: bytes32 = keccak256(abi_encode(round, miner, accepted, reasons, wish, salt))
+    digest: bytes32 = keccak256(abi_encode(round, miner, verdicts, wish, salt))
     assert (convert(digest, uint256) ^ record) & ~registry.RECORD == 0, "verification: not the committed vote"
     weight: uint256 = (record >> registry.WEIGHT) & registry.MAX_WEIGHT
     if rounds._is_committee(clock):
@@ -104,20 +100,15 @@ def unveil(
     if (clock >> rounds.ACTED) & constants.MASK64 != 0:
         links = self.votes
     body: bytes32 = salt
-    for word: uint256 in accepted:
-        body = keccak256(abi_encode(body, word))
-    if clock >> rounds.ENGINE == constants.RESOURCE:
-        for word: uint256 in range(len(accepted), bound=MAX_WORDS):
-            # What is accepted, or no update at all, is not missing.
-            missing: uint256 = counting._missing(reasons, word) & ~accepted[word]
-            if updates < (word + 1) * 256:
-                missing &= (1 << (updates % 256)) - 1
-            body = keccak256(abi_encode(body, missing))
+    for word: uint256 in range(len(verdicts), bound=MAX_WORDS):
+        judged: uint256 = counting._judged(updates, word)
+        assert counting._given(verdicts[word]) == judged, "verification: not a verdict on each update"
+        body = keccak256(abi_encode(body, verdicts[word]))
     self.votes = self._link(links, voter, body)
     rounds.clock = rounds._act(clock, bit, 0)
     if wish != 0:
         log IFederation.Wished(round=round, miner=miner, engine=wish - 1)
-    log IFederation.Voted(round=round, miner=miner, accepted=accepted, reasons=reasons, salt=salt)
+    log IFederation.Voted(round=round, miner=miner, verdicts=verdicts, salt=salt)
 
 
 @external
@@ -127,24 +118,22 @@ def tally(
     salts: DynArray[bytes32, MAX_VOTES],
     verdicts: DynArray[uint256, MAX_VERDICTS],
     owns: DynArray[uint256, MAX_VOTES],
+    cap: uint256,
 ):
     """
     @notice Counts the unveiled votes; anybody may hand in the lists.
     @param updates The round's words of the chain of updates.
     @param voters Who voted, in the order of unveiling, packed as in the chain of votes.
     @param salts Their salts.
-    @param verdicts Their accepted updates, all words of the first voter first; where the engine is RESOURCE
-           each voter's accepted updates are followed by those that it could not get.
+    @param verdicts Their verdicts, all words of the first voter first.
     @param owns The positions of the voters' own updates, NOT_MINE where there is none.
+    @param cap The lower median of the claimed samples.
     """
     clock: uint256 = rounds._enter(constants.TALLY)
     round: uint256 = rounds._round(clock)
     count: uint256 = (clock >> rounds.UPDATES) & constants.MASK16
-    words: uint256 = (count + 255) // 256
+    words: uint256 = (count + 63) // 64
     engine: uint256 = clock >> rounds.ENGINE
-    row: uint256 = words
-    if engine == constants.RESOURCE:
-        row = 2 * words
     acted: uint256 = (clock >> rounds.ACTED) & constants.MASK64
     unopened: uint256 = (clock >> rounds.EXPECTED) & ~acted & constants.MASK64
     if acted == 0:
@@ -153,10 +142,10 @@ def tally(
     absence._settle(round, rounds._electors(clock), acted, unopened)
     assert len(updates) == count, "verification: not the updates of this round"
     assert len(salts) == len(voters) and len(owns) == len(voters), "verification: lists differ"
-    assert len(verdicts) == len(voters) * row, "verification: lists differ"
+    assert len(verdicts) == len(voters) * words, "verification: lists differ"
 
     result: IFederation.Tally = IFederation.Tally(
-        checkpoints=[], votes=empty(bytes32), voters=voters, matches=[], accepted=[], samples=0
+        checkpoints=[], votes=empty(bytes32), voters=voters, matches=[], levels=[], cap=cap, samples=0
     )
     is_committee: bool = rounds._is_committee(clock)
     whole: uint256 = rounds._whole(clock)
@@ -166,8 +155,8 @@ def tally(
     for i: uint256 in range(len(voters), bound=MAX_VOTES):
         voter: uint256 = voters[i]
         body: bytes32 = salts[i]
-        for word: uint256 in range(row, bound=2 * MAX_WORDS):
-            body = keccak256(abi_encode(body, verdicts[i * row + word]))
+        for word: uint256 in range(words, bound=MAX_WORDS):
+            body = keccak256(abi_encode(body, verdicts[i * words + word]))
         result.votes = self._link(result.votes, voter, body)
         if draws:
             # Exclusive or: the order in which votes are unveiled must not move what is drawn.
@@ -177,7 +166,10 @@ def tally(
             own = updates[owns[i]]
         self._check_own((voter >> packing.DEVICE) & constants.MASK16, owns[i], own, round)
         weight += packing._weight(voter)
-        result.matches.append(0)
+        matching: uint256 = count
+        if owns[i] != NOT_MINE:
+            matching -= 1
+        result.matches.append(matching)
     assert result.votes == self.votes, "verification: not the votes of this round"
     if not rounds._decides(weight, whole, is_committee):
         rounds._void(round, constants.NO_QUORUM)
@@ -196,71 +188,69 @@ def tally(
         committees._draw(entropy)
 
     passed: uint256 = 0
-    matches: uint256 = 0
+    against: DynArray[uint256, MAX_WORDS] = []
     for word: uint256 in range(words, bound=MAX_WORDS):
-        mask: uint256 = max_value(uint256)
-        if count < (word + 1) * 256:
-            mask = (1 << (count % 256)) - 1
         column: DynArray[uint256, MAX_VOTES] = []
+        owned: uint256 = 0
         for i: uint256 in range(len(voters), bound=MAX_VOTES):
-            column.append(verdicts[i * row + word])
-        bits: uint256 = 0
-        tied: uint256 = 0
-        bits, tied = counting._majority(voters, column, owns, word, whole, is_committee)
-        bits = (bits | tied) & mask
-        result.accepted.append(bits)
-        passed += counting._ones(bits)
+            own: uint256 = counting._own_bit(owns[i], word)
+            owned |= own
+            column.append(verdicts[i * words + word] & ~unsafe_mul(own, 15))
+        levels: uint256 = 0
+        spoken: uint256 = 0
+        levels, spoken = counting._levels(voters, column, owned, whole, is_committee)
+        judged: uint256 = counting._judged(count, word)
+        levels &= unsafe_mul(judged, 15)
+        accepted: uint256 = counting._accepting(levels)
+        passed += counting._ones(accepted)
+        result.levels.append(levels)
+        against.append(spoken)
         for i: uint256 in range(len(voters), bound=MAX_VOTES):
-            matching: uint256 = counting._ones(~(column[i] ^ bits) & mask & ~counting._own_bit(owns[i], word))
-            result.matches[i] += matching
-            matches += matching * packing._weight(voters[i])
+            differing: uint256 = counting._accepting(column[i]) ^ accepted
+            if differing != 0:
+                differing &= ~counting._own_bit(owns[i], word)
+                result.matches[i] -= counting._ones(differing)
+    matches: uint256 = 0
+    for i: uint256 in range(len(voters), bound=MAX_VOTES):
+        matches += result.matches[i] * packing._weight(voters[i])
     links: bytes32 = empty(bytes32)
-    bits: uint256 = 0
+    levels: uint256 = 0
+    below: uint256 = 0
+    up_to: uint256 = 0
     for i: uint256 in range(count, bound=MAX_UPDATES):
         update: uint256 = updates[i]
         links = keccak256(abi_encode(links, update))
-        if i & 255 == 0:
-            bits = result.accepted[i >> 8]
-        # A product instead of a branch: it is done for every update of the round.
-        result.samples = unsafe_add(result.samples, unsafe_mul(bits & 1, update & constants.MASK24))
-        bits >>= 1
+        if i & 63 == 0:
+            levels = result.levels[i >> 6]
+        claim: uint256 = update & constants.MASK24
+        if claim <= cap:
+            up_to = unsafe_add(up_to, 1)
+            if claim < cap:
+                below = unsafe_add(below, 1)
+        result.samples = unsafe_add(result.samples, unsafe_mul(levels & 15, min(claim, cap)))
+        levels >>= 4
         if i & 31 == 31:
             result.checkpoints.append(links)
     if count & 31 != 0:
         result.checkpoints.append(links)
     assert links == submissions.links, "verification: not the updates of this round"
+    middle: uint256 = (count - 1) // 2
+    assert below <= middle and middle < up_to, "verification: not the median claim"
     log IFederation.Tallied(
-        round=round, accepted=result.accepted, samples=result.samples, matches=matches, parent=parent
+        round=round, levels=result.levels, samples=result.samples, matches=matches, parent=parent
     )
     if engine == constants.RESOURCE:
         # Only more than half of all active weight speaks against a miner here: a minority that keeps an update out,
         # or decides while others are away, must not decide who leads.
-        refused: uint256[MAX_WORDS] = empty(uint256[MAX_WORDS])
-        missed: uint256[MAX_WORDS] = empty(uint256[MAX_WORDS])
-        nobodys: DynArray[uint256, MAX_VOTES] = []
-        for i: uint256 in range(len(voters), bound=MAX_VOTES):
-            nobodys.append(NOT_MINE)
-        for word: uint256 in range(words, bound=MAX_WORDS):
-            against: DynArray[uint256, MAX_VOTES] = []
-            missing: DynArray[uint256, MAX_VOTES] = []
-            for i: uint256 in range(len(voters), bound=MAX_VOTES):
-                others: uint256 = ~counting._own_bit(owns[i], word)
-                against.append(~verdicts[i * row + word] & others)
-                missing.append(verdicts[i * row + words + word] & others)
-            tied: uint256 = 0
-            refused[word], tied = counting._majority(voters, against, nobodys, word, whole, False)
-            missed[word], tied = counting._majority(voters, missing, nobodys, word, whole, False)
         shown: DynArray[uint256, MAX_VOTES] = []
         for i: uint256 in range(len(voters), bound=MAX_VOTES):
             own: uint256 = owns[i]
             update: uint256 = 0
-            taken: bool = False
-            gone: bool = False
+            spoken: uint256 = 0
             if own != NOT_MINE:
                 update = updates[own]
-                taken = (refused[own // 256] >> (own % 256)) & 1 == 0
-                gone = (missed[own // 256] >> (own % 256)) & 1 == 1
-            shown.append(self._shown(voters[i], own, update, taken, gone))
+                spoken = against[own // 64] >> (own % 64 * 4)
+            shown.append(self._shown(voters[i], own, update, spoken))
         self._note(round, voters, shown)
     if passed < terms.TERMS.min_updates:
         rounds._void(round, constants.FEW_ACCEPTED)
@@ -292,15 +282,14 @@ def _choose(voters: DynArray[uint256, MAX_VOTES], whole: uint256, engine: uint25
 
 @internal
 @view
-def _shown(voter: uint256, own: uint256, update: uint256, taken: bool, missing: bool) -> uint256:
+def _shown(voter: uint256, own: uint256, update: uint256, spoken: uint256) -> uint256:
     """
     @notice What a counted round has shown of a voter. Who is no device has nothing that could fail, and the
             rate that it had as a device fades.
     @param voter Who voted, packed.
     @param own The position of the voter's own update, or NOT_MINE.
     @param update The word of that update.
-    @param taken Whether no majority of all refuses it.
-    @param missing Whether a majority of all could not get it.
+    @param spoken Whether a majority of all refuses it, and could not get it.
     @return The word that `scores` takes.
     """
     shown: uint256 = scores.ON_TIME
@@ -309,9 +298,9 @@ def _shown(voter: uint256, own: uint256, update: uint256, taken: bool, missing: 
         shown |= scores.AVAILABLE | scores.ACCEPTED
         pace = 1
     elif own != NOT_MINE:
-        if not missing:
+        if spoken & counting.MISSED == 0:
             shown |= scores.AVAILABLE
-        if taken:
+        if spoken & counting.REFUSED == 0:
             shown |= scores.ACCEPTED
             pace = max(1, (update >> submissions.PACE) & submissions.MAX_PACE)
     return shown | packing._weight(voter) << scores.WEIGHT | pace << scores.PACE
@@ -354,7 +343,7 @@ def _link(links: bytes32, voter: uint256, body: bytes32) -> bytes32:
     @notice The chain of votes with one more vote.
     @param links The chain before.
     @param voter Who voted, packed.
-    @param body The fold of the vote's salt and its accepted updates.
+    @param body The fold of the vote's salt and its verdicts.
     """
     return keccak256(abi_encode(links, voter, body))
 
