@@ -21,6 +21,7 @@ import numpy as np
 from bcfl.protocol import aggregation, merkle, payload
 from bcfl.protocol.challenges import SumChallenge, rows_digest, weights_digest
 from bcfl.protocol.fixedpoint import Lanes, lane_dtype
+from bcfl.protocol.limits import USUAL_LEVEL
 from bcfl.protocol.rounds import History, Member, Proposal, Round, Submission
 from bcfl.protocol.submissions import Domain
 from bcfl.protocol.types import (
@@ -148,7 +149,7 @@ def context(folder: Path, terms: Terms) -> tuple[RoundSnapshot, Proposal]:
     current = Round(
         1, 0, electorate=Electorate(1), submissions=submissions, votes=[Vote(Voter(MINER, 1), opening)]
     )
-    current.accepted, current.proposals = (True,) * UPDATES, [proposal]
+    current.levels, current.proposals = (USUAL_LEVEL,) * UPDATES, [proposal]
     history = History(terms.min_stake, terms.committee_size, {1: current}, [genesis])
     history.miners[MINER] = Member(MINER, 0, terms.min_stake)
     clock = Clock(Phase.ATTEST, UPDATES, 1, 0, 3600, 1, 1)

@@ -1,6 +1,6 @@
 """Draw rows at and around every boundary of the challenge's arithmetic, and what the twin makes of them.
 
-A case is one lane: the values of the accepted updates there, their samples, the old model's value, the terms,
+A case is one lane: the values of the accepted updates there, their weights, the old model's value, the terms,
 and what is claimed: the right new value, a wrong one, or wrong bounds. No two cases share a lane.
 """
 
@@ -17,12 +17,13 @@ import numpy.typing as npt
 
 from bcfl.protocol import aggregation
 from bcfl.protocol.fixedpoint import Lanes, Model, lane_dtype, saturate
+from bcfl.protocol.limits import TOP_LEVEL
 from bcfl.protocol.types import Rule, Terms
 from testkit.harness import TERMS
 
 WIDTHS: Final = (8, 16, 32)
 TRIMS: Final = (0, 1, 1_000, 2_500, 4_999)
-FEW, MANY = 128, 1024  # the most updates: with samples below 2**24, with as many updates as terms allow
+FEW, MANY = 16, 1024  # the most updates: with samples below 2**24, with as many updates as terms allow
 SMALL_LEAF: Final = 32  # bytes, which is what terms of many updates leave room for
 LEAF_BYTES: Final = 512  # of the terms of few updates
 MANY_SHARE: Final = 40  # one case of so many has the terms of many updates,
@@ -40,7 +41,7 @@ def settings(rule: Rule, lane_bits: int, updates: int, leaf_bytes: int) -> list[
     return [
         replace(
             TERMS, rule=rule, lane_bits=lane_bits, shift=shift, trim=trim, max_updates=updates,
-            max_samples=min(2**24 - 1, (2**31 - 1) // updates), leaf_lanes=8 * leaf_bytes // lane_bits,
+            max_samples=min(2**24 - 1, (2**28 - 1) // updates), leaf_lanes=8 * leaf_bytes // lane_bits,
         )
         for shift, trim in product(range(32 - lane_bits + 1), trims)
     ]  # fmt: skip
@@ -170,7 +171,7 @@ def _count(rng: Rng, most: int) -> int:
 
 
 def _samples(rng: Rng, terms: Terms, count: int) -> list[int]:
-    most = terms.max_samples
+    most = terms.max_samples * TOP_LEVEL**2
     kind = rng.integers(5)
     if kind < 2:
         return [(1, most)[kind]] * count

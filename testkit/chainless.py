@@ -24,7 +24,7 @@ from bcfl.protocol.accounts import Account
 from bcfl.protocol.rewards import block_hash, prices
 from bcfl.protocol.rounds import History, Round, Submission
 from bcfl.protocol.submissions import Domain
-from bcfl.protocol.types import Block, Clock, Electorate, Opening, Phase, Terms, Update, VoidReason, Voter
+from bcfl.protocol.types import Block, Clock, Electorate, Opening, Phase, Terms, VoidReason, Voter
 from bcfl.protocol.verification import Vote
 from bcfl.relay.memory import MemoryRelay
 from bcfl.roles.common.archive import Archive
@@ -199,18 +199,17 @@ class Chainless:
         """Verify at every miner and count the votes as the contract does."""
         for miner in self.miners:
             verdicts = miner.voting.verifier.verdicts(self.history, current)
-            opening = Opening(current.number, miner.account.address, verdicts, bytes(32))
+            levels = miner.voting.verifier.levels
+            opening = Opening(current.number, miner.account.address, verdicts, bytes(32), levels=levels)
             current.votes.append(Vote(Voter(miner.account.address, 1), opening))
         words = current.words(self.ledger.domain)
         count = verification.tally(words, current.votes, Electorate(len(self.miners)))
-        current.accepted, current.samples, current.matches = count.accepted, count.samples, sum(count.matches)
+        current.levels, current.samples, current.matches = count.levels, count.samples, sum(count.matches)
         price = prices(self.ledger.terms, self.ledger.terms.reward, count)
         if sum(count.accepted) >= self.ledger.terms.min_updates:
             for item in current.accepted_submissions():
-                self._pay(item.update, price.sample)
-
-    def _pay(self, update: Update, price: int) -> None:
-        self.earned[update.device] = self.earned.get(update.device, 0) + price * update.samples
+                device = item.update.device
+                self.earned[device] = self.earned.get(device, 0) + price.sample * item.paid
 
     def _close(self, current: Round) -> None:
         """Append the new model's block, or none if the round is void."""

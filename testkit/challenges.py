@@ -131,7 +131,7 @@ def lone_place(fixture: ProposalFixture, updates: int) -> tuple[ChallengeContext
     roots = [merkle.climb(keccak(content), leaf, path) for content, path in paths]
     points = tuple(rng.bytes(32) for _ in range(-(-updates // 32)))
     matches = (updates,) * len(setting.voters)
-    tally = Tally(points, rng.bytes(32), setting.voters, matches, (True,) * updates, sum(samples))
+    tally = Tally(points, rng.bytes(32), setting.voters, matches, (1,) * updates, max(samples), sum(samples))
     candidate, accepted = (
         Candidate(roots[2], weights_digest(samples), roots[0]),
         tally_digest(tally),

@@ -23,9 +23,10 @@ from bcfl.protocol.challenges import (
 )
 from bcfl.protocol.evidence import Evidence, Leaves, Vectors
 from bcfl.protocol.fixedpoint import Lanes, Model, lane_dtype
-from bcfl.protocol.submissions import Domain, checkpoints, update_word
+from bcfl.protocol.limits import TOP_LEVEL
+from bcfl.protocol.submissions import Domain, checkpoints, claim_cap, update_word
 from bcfl.protocol.types import Rule, Tally, Terms, Update
-from bcfl.protocol.verification import tally_digest
+from bcfl.protocol.verification import mean_weights, tally_digest
 from testkit.harness import CHALLENGED
 
 DOMAIN = Domain(31337, "0x" + "11" * 20)
@@ -40,7 +41,7 @@ class Case:
     terms: Terms
     parent_model: Model
     lanes: Sequence[Lanes]  # accepted
-    samples: Sequence[int]  # accepted
+    samples: Sequence[int]  # weights of the accepted updates
 
     def model(self) -> Model:
         """Return the model that the accepted updates come to."""
@@ -120,15 +121,17 @@ def assemble(
         for position, bit in enumerate(accepted)
     ]
     words = [update_word(setting.domain, update) for update in updates]
-    samples = [update.samples for update, bit in zip(updates, accepted, strict=True) if bit]
+    claims = [update.samples for update in updates]
     tally = Tally(
         checkpoints(words),
         rng.randbytes(32),
         setting.voters,
         (1,) * len(setting.voters),
-        tuple(accepted),
-        sum(samples),
+        tuple((1 + position % TOP_LEVEL) * bit for position, bit in enumerate(accepted)),
+        claim_cap(claims),
+        sum(claims),
     )
+    samples = list(mean_weights(tally, claims))
     case = Case(terms, old_model, lanes, samples)
     model, rows = Vectors([case.model()], terms.leaf_lanes), Vectors(lanes, terms.leaf_lanes)
     candidate = Candidate(model.root, weights_digest(samples), rows.root)

@@ -167,11 +167,15 @@ class Federation(ClaimProofs):
         return self.send(sender, "reveal", (submitter or sender).address, *self.reveal_args(updates, bits))
 
     def opening(
-        self, miner: int, verdicts: list[Verdict] | None = None, wish: Engine | None = None
+        self,
+        miner: int,
+        verdicts: list[Verdict] | None = None,
+        wish: Engine | None = None,
+        levels: Sequence[int] = (),
     ) -> Opening:
         number, address = self.clock.round, self.miner_keys[miner].address
-        codes = tuple(verdicts or [Verdict.ACCEPTED] * len(self.words()))
-        return Opening(number, address, codes, digest("vote", number, miner), wish)
+        reasons = tuple(verdicts or [Verdict.ACCEPTED] * len(self.words()))
+        return Opening(number, address, reasons, digest("vote", number, miner), wish, tuple(levels))
 
     def commit_vote(self, opening: Opening, sender: Account | None = None) -> Receipt:
         return self.send(sender or self.key_of(opening), "commit_vote", self.vote_digest(opening))
@@ -223,10 +227,10 @@ class Federation(ClaimProofs):
 
     def tally_args(self, votes: Sequence[verification.Vote] = ()) -> list[object]:
         """Return the lists for `votes`, by default for those unveiled so far."""
-        return list(verification.tally_args(self.words(), votes or self.votes(), self.engine))
+        return list(verification.tally_args(self.words(), votes or self.votes()))
 
     def skip_args(self) -> list[object]:
-        return list(verification.skip_args(self.votes(), self.engine))
+        return list(verification.skip_args(self.votes()))
 
     # Whole phases, honestly.
 
@@ -268,7 +272,7 @@ class Federation(ClaimProofs):
         """Return what the twin counts of `votes`, by default of those unveiled so far."""
         current = self.history().current
         assert current is not None
-        return verification.tally(self.words(), votes or self.votes(), current.electorate, self.engine)
+        return verification.tally(self.words(), votes or self.votes(), current.electorate)
 
     def accepted(self) -> bytes:
         """Return the digest of the accepted set of the running round."""

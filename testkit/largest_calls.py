@@ -168,7 +168,7 @@ def claims() -> Row:
         checkpoints=largest.checkpoints[:1],
         voters=largest.voters[:13],
         matches=largest.matches[:13],
-        accepted=largest.accepted[:20],
+        levels=largest.levels[:20],
     )
     return {
         "claims of 3 of 64 miners, 1,024 updates": claim(fixture, largest, miners=3, transactions=1),

@@ -1,8 +1,8 @@
 """Hand in the largest tallies there can be: 64 seats, 1,024 updates, in the worst form of each engine.
 
 State is written by hand where it would take thousands of transactions; the call itself is the contract's own.
-Verdicts are random bits, every voter has an update of its own, scores, rests and committees are written for
-the first time. A round that comes to nothing opens the next one in the same call, with 64 changed records.
+Verdicts are random, every voter has an update of its own, scores, rests and committees are written for the
+first time. A round that comes to nothing opens the next one in the same call, with 64 changed records.
 """
 
 from __future__ import annotations
@@ -11,13 +11,16 @@ import random
 from dataclasses import dataclass, replace
 
 from bcfl.protocol.hashing import fold, keccak, word
-from bcfl.protocol.limits import MAX_MINERS, MAX_UPDATES
-from bcfl.protocol.types import Engine, Mode, Phase, Voter
+from bcfl.protocol.limits import MAX_MINERS, MAX_UPDATES, TOP_LEVEL
+from bcfl.protocol.submissions import claim_cap
+from bcfl.protocol.types import Engine, Mode, Phase, Verdict, Voter
+from bcfl.protocol.verification import pack_codes
 from testkit.harness import ETHER, TERMS, Federation
 from testkit.storage_slots import StorageSlots
 
 EVERYBODY = 2**MAX_MINERS - 1
 WEIGHT = 60_000
+MOST_CODE = TOP_LEVEL + max(Verdict)
 TWO_MISSES = int("2" * MAX_MINERS, 16)
 STAKE = ETHER // WEIGHT // 100  # small enough for so many of them
 LARGEST = replace(
@@ -78,13 +81,9 @@ class LargestTally:
         self._write()
 
     def _row(self) -> list[int]:
-        """Return a voter's words: accepted, and missing where the engine counts them."""
-        accepted = [self._bits() | (0 if self.case.is_void else self._bits()) for _ in range(4)]
-        missing = [self._bits() & ~bits for bits in accepted]
-        return [*accepted, *missing] if self.case.engine is Engine.RESOURCE else accepted
-
-    def _bits(self) -> int:
-        return self.random.getrandbits(256)
+        """Return a voter's words: no two votes agree on anything."""
+        first = TOP_LEVEL if self.case.is_void else 1
+        return pack_codes([self.random.randint(first, MOST_CODE) for _ in range(MAX_UPDATES)])
 
     def _write(self) -> None:
         """Put the tally's phase into storage, with all marks of a round that everybody changed."""
@@ -115,6 +114,7 @@ class LargestTally:
     def send(self) -> tuple[int, list[str]]:
         """Hand the tally in; return its gas and the names of its events."""
         owns = list(range(self.case.voters))
-        args = [self.words, self.voters, self.salts, self.verdicts, owns]
+        cap = claim_cap([item & 0xFFFFFF for item in self.words])
+        args = [self.words, self.voters, self.salts, self.verdicts, owns, cap]
         receipt = self.federation.send(self.federation.outsider, "tally", *args)
         return receipt.gas_used, [event.name for event in receipt.events]

@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 from typing import ClassVar
 
 from bcfl.adversaries.attack import AttackContext, MinerAttack, MinerParts, option
+from bcfl.protocol.limits import USUAL_LEVEL
 from bcfl.protocol.rounds import History, Round
 from bcfl.protocol.types import Phase, Verdict
 from bcfl.roles.common.snapshot import RoundSnapshot
@@ -32,7 +33,12 @@ class DishonestVerifier(Verifier):
 
     def verdicts(self, history: History, current: Round) -> Verdicts:
         """Return one verdict for each submission, whatever it is worth."""
-        return self._rule(self._honest, history, current)
+        verdicts = self._rule(self._honest, history, current)
+        honest = self._honest.levels
+        known = honest if len(honest) == len(verdicts) else (0,) * len(verdicts)
+        pairs = zip(verdicts, known, strict=True)
+        self.levels = tuple((at or USUAL_LEVEL) * (verdict is Verdict.ACCEPTED) for verdict, at in pairs)
+        return verdicts
 
 
 def accept_all(round_: Round) -> Verdicts:

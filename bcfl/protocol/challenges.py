@@ -31,7 +31,7 @@ from bcfl.protocol.hashing import fold, keccak, word
 from bcfl.protocol.limits import GROUP, MODEL_BYTES
 from bcfl.protocol.submissions import Domain, opens, pack_claim, unpack_claim
 from bcfl.protocol.types import Tally, Terms, Update
-from bcfl.protocol.verification import tally_bytes, tally_digest
+from bcfl.protocol.verification import mean_weights, tally_bytes, tally_digest
 
 WORD = 32
 _ROWS, _LEAF = b"\x02", b"\x00"
@@ -238,13 +238,13 @@ class RowChallenge:
 
 @dataclass(frozen=True)
 class WeightsChallenge:
-    """Wrong weights: the samples of the accepted updates have another digest."""
+    """Wrong weights: those of the accepted updates have another digest."""
 
     form: ClassVar = Form.WEIGHTS
     candidate: Candidate
     tally: Tally
     updates: tuple[int, ...]  # all words of the round
-    samples: tuple[int, ...]  # of the accepted ones
+    samples: tuple[int, ...]  # weights of the accepted ones
 
     @property
     def place(self) -> tuple[int, int]:
@@ -262,10 +262,9 @@ class WeightsChallenge:
         """Return the contract's ruling; raises ChallengeError where the challenge does not open."""
         context.open(self.candidate, self.tally)
         _require(fold(map(word, self.updates)) == self.tally.checkpoints[-1], "not the round's updates")
-        pairs = zip(self.updates, self.tally.accepted, strict=True)
-        samples = tuple(update & 0xFFFFFF for update, bit in pairs if bit)
-        _require(self.samples == samples, "not the accepted samples")
-        return weights_digest(samples) != self.candidate.weights
+        weights = mean_weights(self.tally, [update & 0xFFFFFF for update in self.updates])
+        _require(self.samples == weights, "not the weights of the accepted updates")
+        return weights_digest(weights) != self.candidate.weights
 
 
 @dataclass(frozen=True)

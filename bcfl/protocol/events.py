@@ -20,7 +20,7 @@ from bcfl.protocol.verification import (
     puzzle,
     refused,
     unavailable,
-    unpack_accepted,
+    unpack_codes,
     unpack_verdicts,
 )
 
@@ -146,14 +146,15 @@ def _wished(history: History, event: LogEvent) -> None:
 
 def _voted(history: History, event: LogEvent) -> None:
     round_, args = history.round_of(event), event.args
-    verdicts = unpack_verdicts(args["accepted"], args["reasons"], len(round_.submissions))
-    opening = Opening(round_.number, args["miner"], verdicts, args["salt"], round_.wishes.get(args["miner"]))
+    verdicts, levels = unpack_verdicts(args["verdicts"], len(round_.submissions))
+    wish = round_.wishes.get(args["miner"])
+    opening = Opening(round_.number, args["miner"], verdicts, args["salt"], wish, levels)
     round_.votes.append(history.vote(opening))
 
 
 def _tallied(history: History, event: LogEvent) -> None:
     round_, args = history.round_of(event), event.args
-    round_.accepted = unpack_accepted(args["accepted"], len(round_.submissions))
+    round_.levels = unpack_codes(args["levels"], len(round_.submissions))
     round_.samples, round_.matches = args["samples"], args["matches"]
     if round_.engine is Engine.POW:
         round_.puzzle = puzzle(block_hash(history.head), round_.number, round_.votes, args["parent"])

@@ -33,6 +33,7 @@ from bcfl.protocol.challenges import (
 from bcfl.protocol.fixedpoint import Lanes, Model
 from bcfl.protocol.limits import GROUP, MODEL_BYTES
 from bcfl.protocol.types import Tally, Update
+from bcfl.protocol.verification import mean_weights
 
 _SLICE = 1 << 20  # lanes compared at a time
 _ZERO = b"\x00"
@@ -174,8 +175,8 @@ class Evidence:
 
     @property
     def samples(self) -> tuple[int, ...]:
-        """Return the samples of the accepted updates, in their order."""
-        return tuple(u.samples for u, bit in zip(self.updates, self.tally.accepted, strict=True) if bit)
+        """Return the weights of the accepted updates in the mean, in their order."""
+        return mean_weights(self.tally, [update.samples for update in self.updates])
 
     def find(self) -> Challenge | None:
         """Return the challenge that refutes the proposal; None if it is right."""

@@ -18,6 +18,8 @@ MAX_REGISTRATIONS: Final = 64  # devices registered in one call
 
 MAX_UPDATES: Final = 1_024  # updates of a round
 COMMITTEES: Final = 3  # committees that a round in which everybody votes draws
+TOP_LEVEL: Final = 4  # of an update: how much it counts
+USUAL_LEVEL: Final = 3  # of an update of which nothing else is known
 MAX_BATCH: Final = 64  # updates of one miner's batch
 MAX_PACE: Final = 2**24 - 1  # samples per second that a word of the chain of updates holds
 GROUP: Final = 32  # updates between two checkpoints

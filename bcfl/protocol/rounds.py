@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import pairwise
 
 from bcfl.protocol import turns
@@ -12,7 +12,7 @@ from bcfl.protocol.event import LogEvent
 from bcfl.protocol.hashing import fold, word
 from bcfl.protocol.limits import BASIS_POINTS, MAX_WEIGHT
 from bcfl.protocol.scores import Resources
-from bcfl.protocol.submissions import Domain, update_word
+from bcfl.protocol.submissions import Domain, claim_cap, update_word
 from bcfl.protocol.types import (
     Block,
     Electorate,
@@ -31,11 +31,27 @@ from bcfl.protocol.verification import Vote, tally
 
 @dataclass(frozen=True)
 class Submission:
-    """A revealed update, its position in the round, and the account that submitted it."""
+    """A revealed update, its position in the round, and the account that submitted it.
+
+    After the tally `counted` are the samples of its claim up to the round's cap, and `level` says how much
+    they count.
+    """
 
     position: int
     update: Update
     submitter: str
+    counted: int = 0
+    level: int = 0
+
+    @property
+    def weight(self) -> int:
+        """Return what it weighs in the mean."""
+        return self.counted * self.level**2
+
+    @property
+    def paid(self) -> int:
+        """Return how many times the price of a sample it earns."""
+        return self.counted * self.level
 
 
 @dataclass(frozen=True)
@@ -98,7 +114,7 @@ class Round:
     vote_commits: dict[str, bytes] = field(default_factory=dict)
     wishes: dict[str, Engine] = field(default_factory=dict)  # miner -> the engine it wishes for
     votes: list[Vote] = field(default_factory=list)
-    accepted: tuple[bool, ...] | None = None
+    levels: tuple[int, ...] | None = None  # how much each update counts, 0 where it is rejected
     samples: int = 0
     matches: int = 0
     puzzle: bytes | None = None  # input of the proofs of work
@@ -135,15 +151,26 @@ class Round:
         pairs = pairwise(self.proposals)
         return any(item.content == content != after.content and not item.refuted for item, after in pairs)
 
+    @property
+    def accepted(self) -> tuple[bool, ...] | None:
+        """Return whether each update is accepted; None before the tally."""
+        return None if self.levels is None else tuple(level > 0 for level in self.levels)
+
+    @property
+    def cap(self) -> int:
+        """Return the most that counts of a claim: the lower median of the round's."""
+        return claim_cap([item.update.samples for item in self.submissions])
+
     def accepted_submissions(self) -> list[Submission]:
-        """Return the accepted submissions in order; none before the tally."""
-        if self.accepted is None:
+        """Return the accepted submissions in order, with what they weigh; none before the tally."""
+        if self.levels is None:
             return []
-        return [item for item, bit in zip(self.submissions, self.accepted, strict=True) if bit]
+        cap, pairs = self.cap, zip(self.submissions, self.levels, strict=True)
+        return [replace(item, counted=min(item.update.samples, cap), level=at) for item, at in pairs if at]
 
     def tally(self, domain: Domain) -> Tally:
         """Count the votes of the round."""
-        return tally(self.words(domain), self.votes, self.electorate, self.engine)
+        return tally(self.words(domain), self.votes, self.electorate)
 
     def words(self, domain: Domain) -> list[int]:
         """Return the words of the round's chain of updates, in the order of its submissions."""

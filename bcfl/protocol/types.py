@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import IntEnum
 
+from bcfl.protocol.limits import TOP_LEVEL, USUAL_LEVEL
+
 ZERO_DIGEST = bytes(32)
 
 
@@ -182,13 +184,25 @@ class SignedUpdate:
 
 @dataclass(frozen=True)
 class Opening:
-    """The vote that a miner unveils: its verdicts on a round's updates, in submission order."""
+    """The vote that a miner unveils: its verdicts on a round's updates, in submission order.
+
+    `levels` say how much each update counts, 1 to `TOP_LEVEL`, 0 where it is rejected; without them every
+    accepted one has the usual level. Raises ValueError where the two do not fit together.
+    """
 
     round: int
     miner: str
     verdicts: tuple[Verdict, ...]
     salt: bytes  # 32 bytes
     wish: Engine | None = None  # for the next round
+    levels: tuple[int, ...] = ()
+
+    def __post_init__(self) -> None:
+        accepted = [verdict is Verdict.ACCEPTED for verdict in self.verdicts]
+        if not self.levels:
+            object.__setattr__(self, "levels", tuple(USUAL_LEVEL * bit for bit in accepted))
+        if accepted != [0 < level <= TOP_LEVEL for level in self.levels] or min(self.levels, default=0) < 0:
+            raise ValueError(f"levels {self.levels} do not fit verdicts {self.verdicts}")
 
 
 @dataclass(frozen=True)
@@ -226,8 +240,14 @@ class Tally:
     votes: bytes  # chain of votes
     voters: tuple[int, ...]  # voter words
     matches: tuple[int, ...]  # verdicts of each voter that the tally agrees with
-    accepted: tuple[bool, ...]  # one for each update
-    samples: int  # accepted samples
+    levels: tuple[int, ...]  # of each update, 0 where it is rejected
+    cap: int  # most that counts of a claim: the lower median of the round's
+    samples: int  # claims up to the cap, each times its level
+
+    @property
+    def accepted(self) -> tuple[bool, ...]:
+        """Return whether each update is accepted."""
+        return tuple(level > 0 for level in self.levels)
 
 
 @dataclass(frozen=True)

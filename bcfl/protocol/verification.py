@@ -6,10 +6,12 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from bcfl.protocol.hashing import abi_encode, fold, keccak, word
-from bcfl.protocol.submissions import checkpoints
+from bcfl.protocol.limits import TOP_LEVEL
+from bcfl.protocol.submissions import checkpoints, claim_cap
 from bcfl.protocol.types import Electorate, Engine, Opening, Tally, Verdict, Voter
 
 NOT_MINE = 2**256 - 1  # own position of a voter that has no update
+IN_WORD = 64  # verdicts
 BOUND_BYTES = 4  # of the digest of a vote that name the chain of updates
 
 
@@ -21,48 +23,39 @@ class Vote:
     opening: Opening
 
 
-def pack_accepted(accepted: Sequence[bool]) -> list[int]:
-    """Pack a bit for each update: update i at bit i % 256 of word i // 256."""
-    words = [0] * ((len(accepted) + 255) // 256)
-    for position, bit in enumerate(accepted):
-        words[position // 256] |= int(bit) << (position % 256)
+def verdict_codes(opening: Opening) -> list[int]:
+    """Return an opening's verdicts as the chain has them: a level, or 4 more than the reason."""
+    pairs = zip(opening.levels, opening.verdicts, strict=True)
+    return [level or TOP_LEVEL + verdict for level, verdict in pairs]
+
+
+def verdict_words(opening: Opening) -> list[int]:
+    """Return an opening's verdicts, 64 in a word."""
+    return pack_codes(verdict_codes(opening))
+
+
+def pack_codes(codes: Sequence[int]) -> list[int]:
+    """Pack four bits for each update: update i from bit 4 * (i % 64) of word i // 64 on."""
+    words = [0] * ((len(codes) + IN_WORD - 1) // IN_WORD)
+    for position, code in enumerate(codes):
+        words[position // IN_WORD] |= code << 4 * (position % IN_WORD)
     return words
 
 
-def unpack_accepted(words: Sequence[int], count: int) -> tuple[bool, ...]:
-    """Return the bits of `count` updates."""
-    return tuple(bool(words[i // 256] >> (i % 256) & 1) for i in range(count))
+def unpack_codes(words: Sequence[int], count: int) -> tuple[int, ...]:
+    """Return the four bits of each of `count` updates."""
+    return tuple(words[i // IN_WORD] >> 4 * (i % IN_WORD) & 15 for i in range(count))
 
 
-def accepted_words(verdicts: Sequence[Verdict]) -> list[int]:
-    """Return the packed bits of the updates that a vote accepts."""
-    return pack_accepted([verdict is Verdict.ACCEPTED for verdict in verdicts])
+def unpack_verdicts(words: Sequence[int], count: int) -> tuple[tuple[Verdict, ...], tuple[int, ...]]:
+    """Return the verdicts and the levels behind words; raises ValueError for a verdict that there is not."""
+    return verdicts_of(unpack_codes(words, count))
 
 
-def missing_words(verdicts: Sequence[Verdict]) -> list[int]:
-    """Return the packed bits of the updates that a voter could not get."""
-    return pack_accepted([verdict is Verdict.UNAVAILABLE for verdict in verdicts])
-
-
-def counted_words(verdicts: Sequence[Verdict], engine: int) -> list[int]:
-    """Return the words that are counted: accepted updates and, for the resource engine, those it lacked."""
-    return accepted_words(verdicts) + (missing_words(verdicts) if engine == Engine.RESOURCE else [])
-
-
-def pack_reasons(verdicts: Sequence[Verdict]) -> bytes:
-    """Pack four bits for each update, the first in the high half of the first byte."""
-    codes = [*verdicts, Verdict.ACCEPTED] if len(verdicts) % 2 else list(verdicts)
-    return bytes(codes[i] << 4 | codes[i + 1] for i in range(0, len(codes), 2))
-
-
-def unpack_verdicts(accepted: Sequence[int], reasons: bytes, count: int) -> tuple[Verdict, ...]:
-    """Return the verdicts behind bits and reasons; a rejection without a known reason is `OUTLIER`."""
-    verdicts = []
-    for position, bit in enumerate(unpack_accepted(accepted, count)):
-        code = reasons[position // 2] >> (0 if position % 2 else 4) & 15
-        reason = Verdict(code) if 0 < code <= Verdict.OUTLIER else Verdict.OUTLIER
-        verdicts.append(Verdict.ACCEPTED if bit else reason)
-    return tuple(verdicts)
+def verdicts_of(codes: Sequence[int]) -> tuple[tuple[Verdict, ...], tuple[int, ...]]:
+    """Return the verdicts and the levels behind codes; raises ValueError for one that there is not."""
+    verdicts = tuple(Verdict(max(0, code - TOP_LEVEL)) for code in codes)
+    return verdicts, tuple(code if code <= TOP_LEVEL else 0 for code in codes)
 
 
 def vote_digest(opening: Opening, links: bytes) -> bytes:
@@ -80,22 +73,9 @@ def bound_digest(digest: bytes, links: bytes) -> bytes:
 
 def hidden_vote(opening: Opening) -> bytes:
     """Return the digest of an opening, before it is bound to a chain of updates."""
-    accepted, reasons = accepted_words(opening.verdicts), pack_reasons(opening.verdicts)
-    return opening_digest(
-        opening.round, opening.miner, accepted, reasons, wish_code(opening.wish), opening.salt
-    )
-
-
-def opening_digest(
-    round_: int, miner: str, accepted: Sequence[int], reasons: bytes, wish: int, salt: bytes
-) -> bytes:
-    """Return the digest of an opening from its fields as an event has them, whatever the reasons are."""
-    tail = reasons + bytes(-len(reasons) % 32)
-    words = [word(item) for item in accepted]
-    encoding = abi_encode(word(round_), word(int(miner, 16)), words, [tail], word(wish), salt)
-    # `bytes` differs from a word array in the unit of its length.
-    start = 192 + 32 * (len(words) + 1)
-    return keccak(encoding[:start] + word(len(reasons)) + encoding[start + 32 :])
+    words = [word(item) for item in verdict_words(opening)]
+    start, wish = word(opening.round) + word(int(opening.miner, 16)), wish_code(opening.wish)
+    return keccak(start + word(160) + word(wish) + opening.salt + word(len(words)) + b"".join(words))
 
 
 def wish_code(wish: Engine | None) -> int:
@@ -108,16 +88,16 @@ def wish_of(code: int) -> Engine | None:
     return Engine(code - 1) if code else None
 
 
-def vote_body(opening: Opening, engine: int = Engine.STAKE) -> bytes:
-    """Return the fold of a vote's salt and what is counted of it."""
-    return fold((word(item) for item in counted_words(opening.verdicts, engine)), opening.salt)
+def vote_body(opening: Opening) -> bytes:
+    """Return the fold of a vote's salt and its verdicts."""
+    return fold((word(item) for item in verdict_words(opening)), opening.salt)
 
 
-def vote_chain(votes: Sequence[Vote], engine: int = Engine.STAKE) -> bytes:
+def vote_chain(votes: Sequence[Vote]) -> bytes:
     """Return the digest that stands on chain for all unveiled votes in their order."""
     digest = bytes(32)
     for vote in votes:
-        digest = keccak(digest + word(vote.voter.word) + vote_body(vote.opening, engine))
+        digest = keccak(digest + word(vote.voter.word) + vote_body(vote.opening))
     return digest
 
 
@@ -144,23 +124,37 @@ def own_position(voter: Voter, devices: Sequence[int]) -> int | None:
     return list(devices).index(voter.device)
 
 
-def majority(votes: Sequence[Vote], devices: Sequence[int], electorate: Electorate) -> tuple[bool, ...]:
-    """Return which updates are accepted by as much as decides, whoever is absent.
+def levels_in_force(votes: Sequence[Vote], devices: Sequence[int], electorate: Electorate) -> tuple[int, ...]:
+    """Return the level of each update: the highest that as much as decides gives at least, whoever is absent.
 
-    No vote counts on the voter's own update; half of the others, or two thirds, is enough to accept it.
+    0 is none: the update is rejected. No vote counts on the voter's own update; half of the others, or two
+    thirds, is enough there.
     """
-    result = []
-    for position in range(len(devices)):
-        own: int | None = None
-        weight = 0
-        for vote in votes:
-            if own_position(vote.voter, devices) == position:
-                own = vote.voter.weight
-            elif vote.opening.verdicts[position] is Verdict.ACCEPTED:
-                weight += vote.voter.weight
-        accepted = electorate.decides(weight) if own is None else electorate.accepts_own(weight, own)
-        result.append(accepted)
-    return tuple(result)
+    return tuple(_level(votes, devices, electorate, position) for position in range(len(devices)))
+
+
+def _level(votes: Sequence[Vote], devices: Sequence[int], electorate: Electorate, position: int) -> int:
+    own: int | None = None
+    weights = [0] * (TOP_LEVEL + 1)  # by level
+    for vote in votes:
+        if own_position(vote.voter, devices) == position:
+            own = vote.voter.weight
+        else:
+            weights[vote.opening.levels[position]] += vote.voter.weight
+    for level in range(TOP_LEVEL, 0, -1):
+        giving = sum(weights[level:])
+        if electorate.decides(giving) if own is None else electorate.accepts_own(giving, own):
+            return level
+    return 0
+
+
+def mean_weights(count: Tally, claims: Sequence[int]) -> tuple[int, ...]:
+    """Return what each accepted update weighs in the mean: its claim up to the cap, times its level squared.
+
+    `claims`: the samples of all updates of the round.
+    """
+    pairs = zip(claims, count.levels, strict=True)
+    return tuple(min(claim, count.cap) * level**2 for claim, level in pairs if level)
 
 
 def matches(vote: Vote, accepted: Sequence[bool], devices: Sequence[int]) -> int:
@@ -212,30 +206,32 @@ def chosen_engine(votes: Sequence[Vote], electorate: Electorate, engine: Engine)
     return engine
 
 
-def tally(
-    words: Sequence[int], votes: Sequence[Vote], electorate: Electorate, engine: int = Engine.STAKE
-) -> Tally:
+def tally(words: Sequence[int], votes: Sequence[Vote], electorate: Electorate) -> Tally:
     """Count the votes of a round over the words of its chain of updates."""
     devices = [item >> 24 & 0xFFFF for item in words]
-    accepted = majority(votes, devices, electorate)
+    claims = [item & 0xFFFFFF for item in words]
+    levels, cap = levels_in_force(votes, devices, electorate), claim_cap(claims)
+    accepted = [level > 0 for level in levels]
     return Tally(
         checkpoints=checkpoints(words),
-        votes=vote_chain(votes, engine),
+        votes=vote_chain(votes),
         voters=tuple(vote.voter.word for vote in votes),
         matches=tuple(matches(vote, accepted, devices) for vote in votes),
-        accepted=accepted,
-        samples=sum(item & 0xFFFFFF for item, bit in zip(words, accepted, strict=True) if bit),
+        levels=levels,
+        cap=cap,
+        samples=sum(min(claim, cap) * level for claim, level in zip(claims, levels, strict=True)),
     )
 
 
-def tally_fields(count: Tally) -> tuple[list[bytes], bytes, list[int], list[int], list[int], int]:
+def tally_fields(count: Tally) -> tuple[list[bytes], bytes, list[int], list[int], list[int], int, int]:
     """Return a tally in the order and form of the contract's struct."""
     return (
         list(count.checkpoints),
         count.votes,
         list(count.voters),
         list(count.matches),
-        pack_accepted(count.accepted),
+        pack_codes(count.levels),
+        count.cap,
         count.samples,
     )
 
@@ -247,32 +243,32 @@ def tally_digest(count: Tally) -> bytes:
 
 def tally_bytes(count: Tally) -> bytes:
     """Return the ABI encoding of a tally, whose hash is the accepted set."""
-    points, votes, voters, matching, accepted, samples = tally_fields(count)
-    lists = [[word(item) for item in items] for items in (voters, matching, accepted)]
-    return word(32) + abi_encode(points, votes, *lists, word(samples))
+    points, votes, voters, matching, levels, cap, samples = tally_fields(count)
+    lists = [[word(item) for item in items] for items in (voters, matching, levels)]
+    return word(32) + abi_encode(points, votes, *lists, word(cap), word(samples))
 
 
-def unveil_args(opening: Opening) -> tuple[str, list[int], bytes, int, bytes]:
+def unveil_args(opening: Opening) -> tuple[str, list[int], int, bytes]:
     """Return the arguments of `unveil`."""
-    accepted, reasons = accepted_words(opening.verdicts), pack_reasons(opening.verdicts)
-    return opening.miner, accepted, reasons, wish_code(opening.wish), opening.salt
+    return opening.miner, verdict_words(opening), wish_code(opening.wish), opening.salt
 
 
 def tally_args(
-    words: Sequence[int], votes: Sequence[Vote], engine: int = Engine.STAKE
-) -> tuple[list[int], list[int], list[bytes], list[int], list[int]]:
-    """Return the arguments of `tally`: updates, voters, salts, verdicts and the voters' own positions."""
+    words: Sequence[int], votes: Sequence[Vote]
+) -> tuple[list[int], list[int], list[bytes], list[int], list[int], int]:
+    """Return the arguments of `tally`: updates, voters, salts, verdicts, voters' own positions, the cap."""
     devices = [item >> 24 & 0xFFFF for item in words]
     positions = [own_position(vote.voter, devices) for vote in votes]
     return (
         list(words),
         [vote.voter.word for vote in votes],
         [vote.opening.salt for vote in votes],
-        [bits for vote in votes for bits in counted_words(vote.opening.verdicts, engine)],
+        [item for vote in votes for item in verdict_words(vote.opening)],
         [NOT_MINE if position is None else position for position in positions],
+        claim_cap([item & 0xFFFFFF for item in words]),
     )
 
 
-def skip_args(votes: Sequence[Vote], engine: int = Engine.STAKE) -> tuple[list[int], list[bytes]]:
+def skip_args(votes: Sequence[Vote]) -> tuple[list[int], list[bytes]]:
     """Return the arguments of `skip`: the voters, and the bodies of their votes."""
-    return [vote.voter.word for vote in votes], [vote_body(vote.opening, engine) for vote in votes]
+    return [vote.voter.word for vote in votes], [vote_body(vote.opening) for vote in votes]

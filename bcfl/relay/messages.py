@@ -9,9 +9,9 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainSeriali
 
 from bcfl.errors import RelayError
 from bcfl.ports import Batch, SignedCommitment
-from bcfl.protocol.limits import MAX_BATCH, MAX_UPDATES
+from bcfl.protocol.limits import MAX_BATCH, MAX_UPDATES, TOP_LEVEL
 from bcfl.protocol.types import Engine, Opening, SignedUpdate, Update, Verdict
-from bcfl.protocol.verification import wish_code, wish_of
+from bcfl.protocol.verification import verdict_codes, verdicts_of, wish_code, wish_of
 
 MAX_BYTES = 128 * 1024  # the largest message: a whole batch
 
@@ -127,14 +127,16 @@ class OpeningMessage(_Message):
 
     round: Number
     miner: Address
-    verdicts: Annotated[list[Annotated[int, Field(ge=0, le=max(Verdict))]], Field(max_length=MAX_UPDATES)]
+    verdicts: Annotated[
+        list[Annotated[int, Field(ge=1, le=TOP_LEVEL + max(Verdict))]], Field(max_length=MAX_UPDATES)
+    ]
     wish: Annotated[int, Field(ge=0, le=max(Engine) + 1)]
     salt: Digest
 
     @classmethod
     def of(cls, message: Opening) -> Self:
         """Wrap a value for the wire."""
-        verdicts = [int(verdict) for verdict in message.verdicts]
+        verdicts = verdict_codes(message)
         return cls.model_construct(
             round=message.round,
             miner=message.miner,
@@ -145,8 +147,8 @@ class OpeningMessage(_Message):
 
     def unwrap(self) -> Opening:
         """Return the value."""
-        verdicts = tuple(map(Verdict, self.verdicts))
-        return Opening(self.round, self.miner, verdicts, self.salt, wish_of(self.wish))
+        verdicts, levels = verdicts_of(self.verdicts)
+        return Opening(self.round, self.miner, verdicts, self.salt, wish_of(self.wish), levels)
 
 
 class CommitmentsMessage(_Message):

@@ -50,11 +50,11 @@ def accepting(verdicts: uint256) -> (uint256, uint256):
 
 @external
 @pure
-def given(verdicts: uint256, updates: uint256, word: uint256) -> bool:
+def known(verdicts: uint256, updates: uint256, word: uint256) -> bool:
     """
     @notice Whether a word has a verdict on each update of a round, and no other.
     @param verdicts The word.
     @param updates The updates of the round.
     @param word Which 64 updates.
     """
-    return counting._given(verdicts) == counting._judged(updates, word)
+    return counting._known(verdicts) == counting._judged(updates, word)

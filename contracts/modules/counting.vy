@@ -2,9 +2,9 @@
 """
 @title counting: what a round's votes come to
 @license Apache-2.0
-@notice A verdict is four bits: 1 to 4 is the level at which the update counts, 5 and more the reason to reject it.
+@notice A verdict is four bits: 1 to 4 is the level at which the update counts, 5 to 10 the reason to reject it.
         A word holds the verdicts on 64 updates. Where all votes agree there is nothing to count; elsewhere the
-        weight behind each verdict is summed up in a field of its own, four updates at a time.
+        weight behind each verdict is summed up in a field of its own, eight updates at a time.
 """
 
 from modules import constants
@@ -13,7 +13,7 @@ from modules import packing
 
 MAX_VOTES: constant(uint256) = constants.MAX_MINERS
 UPDATES: constant(uint256) = 64  # in one word
-TOP: constant(uint256) = 4  # the highest level
+TOGETHER: constant(uint256) = 8  # updates that are counted side by side
 UNAVAILABLE: constant(uint256) = 5  # the verdict on an update that could not be had
 FIELD: constant(uint256) = 22  # bits of the weight behind one verdict: 64 miners * 65,535 < 2**22
 WEIGHT: constant(uint256) = 2**22 - 1
@@ -48,28 +48,24 @@ def _levels(
     against: uint256 = 0
     if differs == 0:
         return levels, against
-    for group: uint256 in range(UPDATES // 4):
-        start: uint256 = 16 * group
-        if (differs >> start) & constants.MASK16 == 0:
+    deciding: uint256 = whole // 2 + 1
+    if is_committee:
+        deciding = 2 * whole // 3 + 1
+    weights: DynArray[uint256, MAX_VOTES] = []
+    total: uint256 = 0
+    for voter: uint256 in voters:
+        weight: uint256 = packing._weight(voter)
+        weights.append(weight)
+        total += weight
+    for group: uint256 in range(UPDATES // TOGETHER):
+        start: uint256 = 4 * TOGETHER * group
+        if (differs >> start) & constants.MASK32 == 0:
             continue
-        a: uint256 = 0
-        b: uint256 = 0
-        c: uint256 = 0
-        d: uint256 = 0
-        total: uint256 = 0
-        for i: uint256 in range(len(voters), bound=MAX_VOTES):
-            weight: uint256 = packing._weight(voters[i])
-            four: uint256 = column[i] >> start
-            a = unsafe_add(a, weight << unsafe_mul(four & 15, FIELD))
-            b = unsafe_add(b, weight << unsafe_mul((four >> 4) & 15, FIELD))
-            c = unsafe_add(c, weight << unsafe_mul((four >> 8) & 15, FIELD))
-            d = unsafe_add(d, weight << unsafe_mul((four >> 12) & 15, FIELD))
-            total = unsafe_add(total, weight)
-        sums: uint256[4] = [a, b, c, d]
-        levels &= ~(constants.MASK16 << start)
-        for place: uint256 in range(4):
+        sums: uint256[TOGETHER] = self._sums(weights, column, start)
+        levels &= ~(constants.MASK32 << start)
+        for place: uint256 in range(TOGETHER):
             at: uint256 = start + 4 * place
-            levels |= self._level(sums[place], whole, is_committee) << at
+            levels |= self._level(sums[place], deciding, whole, is_committee) << at
             if (owned >> at) & 1 == 1:
                 against |= self._against(sums[place], total, whole) << at
     return levels, against
@@ -77,32 +73,69 @@ def _levels(
 
 @internal
 @pure
-def _level(sums: uint256, whole: uint256, is_committee: bool) -> uint256:
+def _sums(
+    weights: DynArray[uint256, MAX_VOTES], column: DynArray[uint256, MAX_VOTES], start: uint256
+) -> uint256[TOGETHER]:
+    """
+    @notice The weight behind each verdict on updates that stand side by side.
+    @dev    Unrolled, because votes times updates are 65,536.
+    @param weights Of the voters.
+    @param column Their verdicts.
+    @param start The lowest bit of the first of these verdicts.
+    """
+    a: uint256 = 0
+    b: uint256 = 0
+    c: uint256 = 0
+    d: uint256 = 0
+    e: uint256 = 0
+    f: uint256 = 0
+    g: uint256 = 0
+    h: uint256 = 0
+    for i: uint256 in range(len(weights), bound=MAX_VOTES):
+        weight: uint256 = weights[i]
+        these: uint256 = column[i] >> start
+        a = unsafe_add(a, weight << unsafe_mul(these & 15, FIELD))
+        b = unsafe_add(b, weight << unsafe_mul((these >> 4) & 15, FIELD))
+        c = unsafe_add(c, weight << unsafe_mul((these >> 8) & 15, FIELD))
+        d = unsafe_add(d, weight << unsafe_mul((these >> 12) & 15, FIELD))
+        e = unsafe_add(e, weight << unsafe_mul((these >> 16) & 15, FIELD))
+        f = unsafe_add(f, weight << unsafe_mul((these >> 20) & 15, FIELD))
+        g = unsafe_add(g, weight << unsafe_mul((these >> 24) & 15, FIELD))
+        h = unsafe_add(h, weight << unsafe_mul((these >> 28) & 15, FIELD))
+    return [a, b, c, d, e, f, g, h]
+
+
+@internal
+@pure
+def _level(sums: uint256, deciding: uint256, whole: uint256, is_committee: bool) -> uint256:
     """
     @notice The level of one update: the highest that so much weight gives at least as decides, or 0.
-    @dev    A voter's own update is judged by the others: more than half of them gives a level if
-            2 * giving + own > whole, more than two thirds if 3 * giving + 2 * own > 2 * whole. A tie comes to more
-            than half of all together with the own weight, because 2 * (giving + own) = whole + own; and so for
-            two thirds. So it is enough: else one of three could keep out both others.
+    @dev    A voter's own update is judged by the others, of whom half, or two thirds, is enough: with the own
+            weight that is more than half, or two thirds, of all, because 2 * giving >= whole - own means
+            2 * (giving + own) >= whole + own. Else one of three could keep out both others.
     @param sums The weight behind each verdict; that of the update's own device stands where none is.
+    @param deciding The least weight that decides where nobody is left out.
     @param whole The weight of all who may vote.
     @param is_committee Whether it takes two thirds.
     """
     own: uint256 = sums & WEIGHT
-    factor: uint256 = 2
-    limit: uint256 = whole
-    rest: uint256 = own
-    if is_committee:
-        factor = 3
-        limit = 2 * whole
-        rest = 2 * own
-    giving: uint256 = 0
-    for below: uint256 in range(TOP):
-        level: uint256 = TOP - below
-        giving += (sums >> (level * FIELD)) & WEIGHT
-        reached: uint256 = factor * giving + rest
-        if reached > limit or (reached == limit and own != 0):
-            return level
+    needed: uint256 = deciding
+    if own != 0:
+        needed = (whole - own + 1) // 2
+        if is_committee:
+            needed = (2 * (whole - own) + 2) // 3
+    giving: uint256 = (sums >> (4 * FIELD)) & WEIGHT
+    if giving >= needed:
+        return 4
+    giving = unsafe_add(giving, (sums >> (3 * FIELD)) & WEIGHT)
+    if giving >= needed:
+        return 3
+    giving = unsafe_add(giving, (sums >> (2 * FIELD)) & WEIGHT)
+    if giving >= needed:
+        return 2
+    giving = unsafe_add(giving, (sums >> FIELD) & WEIGHT)
+    if giving >= needed:
+        return 1
     return 0
 
 
@@ -116,7 +149,7 @@ def _against(sums: uint256, total: uint256, whole: uint256) -> uint256:
     @param whole The weight of all who may vote.
     """
     rejecting: uint256 = total - (sums & WEIGHT)
-    for level: uint256 in range(1, TOP + 1):
+    for level: uint256 in range(1, 5):
         rejecting -= (sums >> (level * FIELD)) & WEIGHT
     missing: uint256 = (sums >> (UNAVAILABLE * FIELD)) & WEIGHT
     against: uint256 = 0
@@ -140,12 +173,14 @@ def _accepting(verdicts: uint256) -> uint256:
 
 @internal
 @pure
-def _given(verdicts: uint256) -> uint256:
+def _known(verdicts: uint256) -> uint256:
     """
-    @notice The lowest bit of each verdict that is not 0.
+    @notice The lowest bit of each verdict that there is: 1 to 10.
     @param verdicts A word of verdicts.
     """
-    return (verdicts | verdicts >> 1 | verdicts >> 2 | verdicts >> 3) & LOWEST
+    some: uint256 = verdicts | verdicts >> 1 | verdicts >> 2 | verdicts >> 3
+    beyond: uint256 = (verdicts >> 3) & (verdicts >> 2 | (verdicts >> 1 & verdicts))
+    return some & ~beyond & LOWEST
 
 
 @internal
@@ -159,19 +194,6 @@ def _judged(updates: uint256, word: uint256) -> uint256:
     if updates < (word + 1) * UPDATES:
         return LOWEST & ((1 << (updates % UPDATES * 4)) - 1)
     return LOWEST
-
-
-@internal
-@pure
-def _own_bit(own: uint256, word: uint256) -> uint256:
-    """
-    @notice The lowest bit of the verdict on the voter's own update in one word.
-    @param own Its position, or any number beyond all words.
-    @param word Which 64 updates.
-    """
-    if own // UPDATES != word:
-        return 0
-    return 1 << (own % UPDATES * 4)
 
 
 @internal

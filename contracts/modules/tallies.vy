@@ -80,7 +80,7 @@ def _accepted(before: uint256) -> uint256:
         levels: uint256 = leaves._word(at + 32 * i)
         if left < 64:
             levels &= (1 << (4 * left)) - 1
-        count += counting._ones(counting._given(levels))
+        count += counting._ones(counting._accepting(levels))
         if left < 64:
             break
         left -= 64

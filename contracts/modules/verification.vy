@@ -102,7 +102,7 @@ def unveil(miner: address, verdicts: DynArray[uint256, MAX_WORDS], wish: uint256
     body: bytes32 = salt
     for word: uint256 in range(len(verdicts), bound=MAX_WORDS):
         judged: uint256 = counting._judged(updates, word)
-        assert counting._given(verdicts[word]) == judged, "verification: not a verdict on each update"
+        assert counting._known(verdicts[word]) == judged, "verification: not a verdict on each update"
         body = keccak256(abi_encode(body, verdicts[word]))
     self.votes = self._link(links, voter, body)
     rounds.clock = rounds._act(clock, bit, 0)
@@ -166,10 +166,7 @@ def tally(
             own = updates[owns[i]]
         self._check_own((voter >> packing.DEVICE) & constants.MASK16, owns[i], own, round)
         weight += packing._weight(voter)
-        matching: uint256 = count
-        if owns[i] != NOT_MINE:
-            matching -= 1
-        result.matches.append(matching)
+        result.matches.append(count)
     assert result.votes == self.votes, "verification: not the votes of this round"
     if not rounds._decides(weight, whole, is_committee):
         rounds._void(round, constants.NO_QUORUM)
@@ -193,9 +190,12 @@ def tally(
         column: DynArray[uint256, MAX_VOTES] = []
         owned: uint256 = 0
         for i: uint256 in range(len(voters), bound=MAX_VOTES):
-            own: uint256 = counting._own_bit(owns[i], word)
-            owned |= own
-            column.append(verdicts[i * words + word] & ~unsafe_mul(own, 15))
+            these: uint256 = verdicts[i * words + word]
+            if owns[i] // 64 == word:
+                own: uint256 = 1 << (owns[i] % 64 * 4)
+                owned |= own
+                these &= ~unsafe_mul(own, 15)
+            column.append(these)
         levels: uint256 = 0
         spoken: uint256 = 0
         levels, spoken = counting._levels(voters, column, owned, whole, is_committee)
@@ -208,10 +208,13 @@ def tally(
         for i: uint256 in range(len(voters), bound=MAX_VOTES):
             differing: uint256 = counting._accepting(column[i]) ^ accepted
             if differing != 0:
-                differing &= ~counting._own_bit(owns[i], word)
                 result.matches[i] -= counting._ones(differing)
     matches: uint256 = 0
     for i: uint256 in range(len(voters), bound=MAX_VOTES):
+        own: uint256 = owns[i]
+        if own != NOT_MINE and (result.levels[own // 64] >> (own % 64 * 4)) & 15 == 0:
+            # Its own update does not count, and where it is accepted it has been taken for a difference.
+            result.matches[i] -= 1
         matches += result.matches[i] * packing._weight(voters[i])
     links: bytes32 = empty(bytes32)
     levels: uint256 = 0

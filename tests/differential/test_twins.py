@@ -6,12 +6,13 @@ from dataclasses import replace
 from functools import cache
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from bcfl.ledger.contract import Contract
 from bcfl.protocol import submissions, verification
 from bcfl.protocol.election import retarget
+from bcfl.protocol.limits import TOP_LEVEL, USUAL_LEVEL
 from bcfl.protocol.rewards import earned, prices, weighted_matches
 from bcfl.protocol.scores import most_pace
 from bcfl.protocol.types import Electorate, Engine, Opening, Phase, Tally, Update, Verdict, Voter
@@ -19,7 +20,7 @@ from bcfl.protocol.verification import Vote
 from testkit.harness import ETHER, TERMS, Account, Federation, digest, reverts
 from testkit.mocks import mock
 
-NOT_MINE = 2**256 - 1
+LAST_CODE = TOP_LEVEL + max(Verdict)
 words = st.binary(min_size=32, max_size=32)
 salts = st.integers(0, 2**128 - 1)
 weights = st.one_of(st.integers(1, 4), st.integers(1, 65_535), st.just(65_535))
@@ -102,7 +103,9 @@ def test_batches_signatures_and_update_words(
     federation.until(Phase.TALLY)
     federation.tally()  # takes the words of the twin or reverts
     (event,) = federation.round_events("Tallied")
-    assert event["samples"] == sum(update.samples for update in batch)
+    claims = [update.samples for update in batch]
+    most = submissions.claim_cap(claims)
+    assert event["samples"] == USUAL_LEVEL * sum(min(claim, most) for claim in claims)
 
 
 @given(st.binary(min_size=32, max_size=32).filter(lambda key: 0 < int.from_bytes(key, "big") < 2**255), words)
@@ -126,106 +129,80 @@ def federation_of(device: Account) -> Federation:
 
 
 @st.composite
-def elections(draw: st.DrawFn) -> tuple[list[Voter], list[list[bool]], list[int | None]]:
-    """Voters, their verdicts on up to 300 updates, and the positions of their own updates."""
+def elections(draw: st.DrawFn) -> tuple[list[Vote], list[int]]:
+    """Votes on up to 300 updates that differ in some, and the devices of the updates."""
     count, size = draw(st.integers(1, 12)), draw(st.integers(1, 300))
     positions = draw(st.lists(st.sampled_from(range(size)), unique=True, max_size=min(count, size)))
     seed = draw(st.randoms(use_true_random=False))
-    share = draw(st.sampled_from([0.0, 0.3, 0.5, 0.9, 1.0]))
+    share = draw(st.sampled_from([0.0, 0.1, 0.5, 1.0]))  # of the verdicts that go their own way
+    common = [seed.randint(1, LAST_CODE) for _ in range(size)]
+    ways = draw(st.sampled_from([range(1, 5), range(1, LAST_CODE + 1), range(5, 7)]))
     equal = draw(st.one_of(st.none(), weights))  # so that there are ties
-    voters = [
-        Voter(
-            digest("voter", i)[:20].hex(),
-            equal or draw(weights),
-            positions[i] if i < len(positions) else None,
-        )
-        for i in range(count)
-    ]
-    rows = [[seed.random() < share for _ in range(size)] for _ in voters]
-    return voters, rows, [voter.device for voter in voters]
+    votes = []
+    for i in range(count):
+        own = positions[i] if i < len(positions) else None
+        codes = [seed.choice(ways) if seed.random() < share else code for code in common]
+        verdicts, levels = verification.verdicts_of(codes)
+        account = "0x" + digest("voter", i)[:20].hex()
+        voter = Voter(account, equal or draw(weights), own, index=i)
+        votes.append(Vote(voter, Opening(1, account, verdicts, bytes(32), levels=levels)))
+    return votes, list(range(size))
 
 
 @given(elections(), st.one_of(st.integers(0, 3), st.integers(0, 2**18)), st.booleans())
 @some
-def test_majority(
-    election: tuple[list[Voter], list[list[bool]], list[int | None]], absent: int, is_committee: bool
-) -> None:
-    voters, rows, positions = election
+def test_levels(election: tuple[list[Vote], list[int]], absent: int, is_committee: bool) -> None:
+    """Levels in force, and what more than half of all says against voters' own updates."""
+    votes, devices = election
     if is_committee:
-        voters, absent = [replace(voter, weight=1) for voter in voters], absent % 6
-    electorate = Electorate(sum(voter.weight for voter in voters) + absent, is_committee)
-    size = len(rows[0])
-    votes = [
-        Vote(
-            voter,
-            Opening(
-                1, voter.account, tuple(Verdict.ACCEPTED if yes else Verdict.TIME for yes in row), bytes(32)
-            ),
-        )
-        for voter, row in zip(voters, rows, strict=True)
-    ]
-    masks = verification.pack_accepted(verification.majority(votes, range(size), electorate))
-    columns = list(zip(*[verification.pack_accepted(row) for row in rows], strict=True))
+        votes = [replace(vote, voter=replace(vote.voter, weight=1)) for vote in votes]
+        absent %= 6
+    total = sum(vote.voter.weight for vote in votes)
+    electorate = Electorate(total + absent, is_committee)
+    assume(electorate.decides(total))
+    levels = verification.levels_in_force(votes, devices, electorate)
+    half = Electorate(electorate.whole)
+    refused = verification.refused(votes, devices, half)
+    missed = verification.unavailable(votes, devices, half)
+    columns = zip(*[verification.verdict_words(vote.opening) for vote in votes], strict=True)
     for place, column in enumerate(columns):
-        more, tied = contract_of("VerificationMock").call(
-            "majority",
-            [voter.word for voter in voters],
-            column,
-            [NOT_MINE if position is None else position for position in positions],
-            place,
+        here = range(64 * place, min(64 * (place + 1), len(devices)))
+        owns = [verification.own_position(vote.voter, devices) for vote in votes]
+        bits = [0 if own not in here else 1 << 4 * (own - here.start) for own in owns if own is not None]
+        bits += [0] * (len(votes) - len(bits))
+        found, against = contract_of("VerificationMock").call(
+            "levels",
+            [vote.voter.word for vote in votes],
+            [verdicts & ~(15 * bit) for verdicts, bit in zip(column, bits, strict=True)],
+            sum(bits),
             electorate.whole,
             is_committee,
         )
-        mask = (1 << min(256, size - 256 * place)) - 1
-        assert (more | tied) & mask == masks[place]
-        assert more & tied == 0
+        mask = (1 << 4 * len(here)) - 1
+        assert verification.unpack_codes([found & mask], len(here)) == levels[here.start : here.stop]
+        flags = [(refused[i] + 2 * missed[i]) * bool(sum(bits) >> 4 * (i - here.start) & 1) for i in here]
+        assert list(verification.unpack_codes([against], len(here))) == flags
 
 
-@given(elections(), st.integers(0, 100_000))
+@given(st.integers(0, 2**256 - 1))
 @some
-def test_what_speaks_against_a_miner(
-    election: tuple[list[Voter], list[list[bool]], list[int | None]], absent: int
-) -> None:
-    """Refused or missed is what more than half of all rejects or could not get, whoever is there."""
-    voters, rows, positions = election
-    votes = [
-        Vote(
-            voter,
-            Opening(1, voter.account, tuple(Verdict.UNAVAILABLE if no else Verdict.TIME for no in row), b""),
-        )
-        for voter, row in zip(voters, rows, strict=True)
-    ]
-    size, electorate = len(rows[0]), Electorate(sum(voter.weight for voter in voters) + absent)
-    missed = verification.pack_accepted(verification.unavailable(votes, range(size), electorate))
-    refused = verification.pack_accepted(verification.refused(votes, range(size), electorate))
-    everything = [[True] * size] * len(rows)
-    for masks, verdicts in ((missed, rows), (refused, everything)):
-        others = [
-            [bit and position != own for position, bit in enumerate(row)]
-            for row, own in zip(verdicts, positions, strict=True)
-        ]
-        columns = zip(*[verification.pack_accepted(row) for row in others], strict=True)
-        for place, column in enumerate(columns):
-            more, _ = contract_of("VerificationMock").call(
-                "majority",
-                [voter.word for voter in voters],
-                column,
-                [NOT_MINE] * len(voters),
-                place,
-                electorate.whole,
-                False,
-            )
-            assert more & (1 << min(256, size - 256 * place)) - 1 == masks[place]
+def test_accepting(verdicts: int) -> None:
+    """Whatever four bits there are, those from 1 to 4 accept, and those from 1 to 10 are verdicts."""
+    codes = verification.unpack_codes([verdicts], 64)
+    accepted = [1 <= code <= TOP_LEVEL for code in codes]
+    (packed,) = verification.pack_codes(accepted)
+    mock_ = contract_of("VerificationMock")
+    assert mock_.call("accepting", verdicts) == (packed, sum(accepted))
+    assert mock_.call("known", verdicts, 64, 0) == all(1 <= code <= LAST_CODE for code in codes)
 
 
-@given(st.lists(st.integers(0, 15), min_size=1, max_size=1024), st.integers(0, 3))
+@given(st.lists(st.integers(0, 15), min_size=1, max_size=1024), st.integers(0, 15))
 @some
-def test_missing(codes: list[int], place: int) -> None:
-    """Whatever half bytes a vote holds, those that are 1 are missing."""
-    reasons = bytes(one << 4 | other for one, other in zip(codes[::2], [*codes[1::2], 0], strict=False))
-    masks = [*verification.pack_accepted([code == Verdict.UNAVAILABLE for code in codes]), 0, 0, 0]
-    missing = contract_of("VerificationMock").call("missing", reasons, place)
-    assert missing & (1 << max(0, min(256, len(codes) - 256 * place))) - 1 == masks[place]
+def test_which_updates_a_word_judges(codes: list[int], place: int) -> None:
+    packed = [*verification.pack_codes([1 + code % LAST_CODE for code in codes]), *[0] * 16]
+    assert contract_of("VerificationMock").call("known", packed[place], len(codes), place)
+    if place < (len(codes) + 63) // 64:
+        assert not contract_of("VerificationMock").call("known", packed[place] & ~15, len(codes), place)
 
 
 @given(
@@ -239,12 +216,6 @@ def test_missing(codes: list[int], place: int) -> None:
 def test_the_most_that_a_pace_counts(paces: list[tuple[int, int]], factor: int) -> None:
     words = [pace << 16 | weight for pace, weight in paces]
     assert contract_of("ElectionMock").call("most_pace", words, factor) == most_pace(paces, factor)
-
-
-@given(st.integers(0, 2**256 - 1))
-@some
-def test_ones(number: int) -> None:
-    assert contract_of("VerificationMock").call("ones", number) == number.bit_count()
 
 
 @given(st.integers(0, 2**256 - 1), st.integers(0, 2**36))
@@ -262,7 +233,7 @@ def test_retarget(target: int, seconds: int) -> None:
 @some
 def test_prices(pool: int, samples: int, results: list[tuple[int, int]]) -> None:
     voters = tuple(Voter("0x01", weight, index=seat).word for seat, (_, weight) in enumerate(results))
-    count = Tally((), bytes(32), voters, tuple(matches for matches, _ in results), (), samples)
+    count = Tally((), bytes(32), voters, tuple(matches for matches, _ in results), (), 1, samples)
     matches = sum(matches * weight for matches, weight in results)
     reward = min(pool, TERMS.reward)
     price = prices(TERMS, reward, count)
@@ -275,19 +246,19 @@ def test_prices(pool: int, samples: int, results: list[tuple[int, int]]) -> None
 
 
 @st.composite
-def rounds(draw: st.DrawFn) -> tuple[int, list[int], list[list[Verdict]], list[int], Engine]:
+def rounds(draw: st.DrawFn) -> tuple[int, list[int], list[list[int]], list[int], Engine]:
     miners = draw(st.integers(1, 6))
     devices = draw(st.integers(miners, 12))
     stakes = draw(st.lists(weights, min_size=miners, max_size=miners))
-    verdict = st.one_of(st.just(Verdict.ACCEPTED), st.sampled_from(Verdict))
-    rows = [draw(st.lists(verdict, min_size=devices, max_size=devices)) for _ in range(miners)]
+    code = st.one_of(st.integers(1, TOP_LEVEL), st.integers(1, LAST_CODE))
+    rows = [draw(st.lists(code, min_size=devices, max_size=devices)) for _ in range(miners)]
     engine = draw(st.sampled_from([Engine.STAKE, Engine.POW, Engine.RESOURCE]))
     return devices, stakes, rows, draw(st.permutations(range(miners))), engine
 
 
 @given(rounds())
 @few
-def test_a_whole_round(round_: tuple[int, list[int], list[list[Verdict]], list[int], Engine]) -> None:
+def test_a_whole_round(round_: tuple[int, list[int], list[list[int]], list[int], Engine]) -> None:
     """Vote digests, tally, puzzle, leader, tally digest, block hash and claims, out of a round's calls."""
     devices, stakes, rows, order, engine = round_
     terms = replace(TERMS, engine=engine, pow_target=2**254)
@@ -299,7 +270,7 @@ def test_a_whole_round(round_: tuple[int, list[int], list[list[Verdict]], list[i
         devices, len(stakes), terms, tuple(terms.min_stake * s for s in stakes), full=True
     ).open()
     federation.until(Phase.VOTE)
-    openings = [federation.opening(index, row) for index, row in enumerate(rows)]
+    openings = [judgement(federation, index, row) for index, row in enumerate(rows)]
     for opening in openings:
         federation.commit_vote(opening)
     for index in order:
@@ -309,7 +280,7 @@ def test_a_whole_round(round_: tuple[int, list[int], list[list[Verdict]], list[i
     receipt = federation.tally()
     twin = federation.tallies[1]
     args = receipt.events[0].args
-    assert args["accepted"] == tuple(verification.pack_accepted(twin.accepted))
+    assert args["levels"] == tuple(verification.pack_codes(twin.levels))
     assert (args["samples"], args["matches"]) == (twin.samples, weighted_matches(twin))
     assert (args["parent"] != bytes(32)) == (engine is Engine.POW)
     if engine is Engine.POW and any(twin.accepted):
@@ -323,6 +294,12 @@ def test_a_whole_round(round_: tuple[int, list[int], list[list[Verdict]], list[i
     check_claims(federation, votes)
 
 
+def judgement(federation: Federation, miner: int, codes: list[int]) -> Opening:
+    """The opening of a miner's vote with these verdicts."""
+    verdicts, levels = verification.verdicts_of(codes)
+    return federation.opening(miner, list(verdicts), levels=levels)
+
+
 def check_claims(federation: Federation, votes: list[Vote]) -> None:
     """Claims recompute tally digest and block hash, and pay what the twin says."""
     twin, block = federation.tallies[1], federation.block(1)
@@ -334,12 +311,14 @@ def check_claims(federation: Federation, votes: list[Vote]) -> None:
             receipt.events[0].args["amount"]
             == price.verdict * twin.matches[place] * vote.voter.weight + leads
         )
+    claims = [min(update.samples, twin.cap) for update in federation.updates(1)]
+    paid = [claim * level for claim, level in zip(claims, twin.levels, strict=True)]
     for place, bit in enumerate(twin.accepted):
         if bit:
             receipt = federation.send(
                 federation.outsider, "claim_device", *federation.claim_device_args(1, place)
             )
-            assert receipt.events[0].args["amount"] == price.sample * federation.updates(1)[place].samples
+            assert receipt.events[0].args["amount"] == price.sample * paid[place]
     assert sum(
         event.args["amount"] for event in federation.contract.events(name="Claimed")
     ) == federation.contract.call("owed")
@@ -351,12 +330,16 @@ def test_a_few_hundred_updates(miners: int) -> None:
         300, miners, replace(TERMS, min_updates=1), tuple(ETHER * (i + 1) for i in range(miners)), full=True
     )
     federation.open().until(Phase.VOTE)
-    rows = [[Verdict(max(0, digest(i, j)[0] % 12 - 5)) for j in range(300)] for i in range(miners)]
-    federation.vote_all(rows)
+    rows = [[1 + digest(i, j)[0] % (7 if j % 3 else LAST_CODE) for j in range(300)] for i in range(miners)]
+    openings = [judgement(federation, index, row) for index, row in enumerate(rows)]
+    for opening in openings:
+        federation.commit_vote(opening)
+    for opening in openings:
+        federation.unveil(opening)
     federation.tally()
     (event,) = federation.contract.events(name="Tallied")
     twin = federation.tallies[1]
-    assert event.args["accepted"] == tuple(verification.pack_accepted(twin.accepted))
+    assert event.args["levels"] == tuple(verification.pack_codes(twin.levels))
     assert (event.args["samples"], event.args["matches"]) == (twin.samples, weighted_matches(twin))
     federation.finish()
     federation.send(

@@ -10,6 +10,7 @@ from bcfl.protocol.evidence import Evidence, Vectors
 from bcfl.protocol.fixedpoint import Lanes, Model
 from bcfl.protocol.limits import MODEL_BITS
 from bcfl.protocol.types import Terms
+from bcfl.protocol.verification import mean_weights
 from testkit.forged_proposals import FORGERIES, one_lane_off_by_one, random_lanes
 from testkit.harness import Federation
 
@@ -58,7 +59,7 @@ class Contents:
         terms, tally, updates = self.terms, self.f.tallies[number], self.f.updates(number)
         accepted = [update for update, bit in zip(updates, tally.accepted, strict=True) if bit]
         vectors = [lanes(terms, number, update.device) for update in accepted]
-        samples = [update.samples for update in accepted]
+        samples = list(mean_weights(tally, [update.samples for update in updates]))
         delta = aggregation.aggregate(terms.rule, vectors, samples, terms.shift, terms.trim)
         model = Vectors([aggregation.apply(self.parent, delta)], terms.leaf_lanes)
         rows = Vectors(vectors, terms.leaf_lanes)

@@ -27,6 +27,8 @@ from tests.stateful.invariants import NOBODY, Invariants
 from tests.stateful.members import STAKE, people_indices
 from tests.stateful.seats import NEVER
 
+CAP = 5  # the last argument of a tally
+
 CAMPAIGN = os.environ.get("HYPOTHESIS_PROFILE") == "explore"
 SHORT = replace(
     TERMS, min_stake=STAKE, vote_penalty=STAKE // 5, leader_penalty=STAKE // 5, reward=5_000,
@@ -143,20 +145,24 @@ class Machine(Challengers, Invariants, RuleBasedStateMachine):
     def tally(self, caller: int) -> None:
         number, is_tally = self.model.round, self.phase is Phase.TALLY
         votes = self.f.votes() if is_tally else []
-        args = self.f.tally_args(votes) if is_tally else [[], [], [], [], []]
+        args = self.f.tally_args(votes) if is_tally else [[], [], [], [], [], 0]
         current = self.f.history().current
         electorate = Electorate(0) if current is None else current.electorate
         words = self.f.words() if votes else []
-        twin = verification.tally(words, votes, electorate, self.model.engine)
+        twin = verification.tally(words, votes, electorate)
         effect = self.model.tally(self.now, sum(twin.accepted))
         if self.judge(effect, self.people[caller], "tally", *args):
             self.f.tallies[number] = twin
 
     @precondition(lambda self: self.phase is Phase.TALLY and self.model.due(self.now).acted)
-    @rule(part=st.integers(0, 4))
+    @rule(part=st.integers(0, CAP))
     def miscount(self, part: int) -> None:
-        args = [list(words) for words in self.f.tally_args()]  # type: ignore[call-overload]
-        args[part] = args[part][:-1] if part % 2 else [*args[part], args[part][-1]]
+        args = self.f.tally_args()
+        if part == CAP:
+            args[CAP] = args[CAP] + 1  # type: ignore[operator]
+        else:
+            words: list[object] = list(args[part])  # type: ignore[call-overload]
+            args[part] = words[:-1] if part % 2 else [*words, words[-1]]
         self.judge(None, self.f.outsider, "tally", *args)
 
     @rule(caller=people_indices, proven=st.booleans())

@@ -52,7 +52,7 @@ class Balances:
         """Count the votes of a round, once."""
         if round_.number not in self.tallies:
             self.tallies[round_.number] = verification.tally(
-                round_.words(self.domain), round_.votes, round_.electorate, round_.engine
+                round_.words(self.domain), round_.votes, round_.electorate
             )
         return self.tallies[round_.number]
 

@@ -34,7 +34,7 @@ def check_claims(
         return
     price = prices(transcript.terms, case.round.block.reward, tally)
     devices = {
-        accounts.get(item.update.device): price.sample * item.update.samples
+        accounts.get(item.update.device): price.sample * item.paid
         for item in case.round.accepted_submissions()
     }
     miners: dict[str, int] = {}

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from bcfl.protocol import verification
 from bcfl.protocol.event import LogEvent
 from bcfl.protocol.rewards import weighted_matches
-from bcfl.protocol.types import Tally, VoidReason
+from bcfl.protocol.types import Opening, Tally, VoidReason
 from bcfl.protocol.verification import BOUND_BYTES
 from bcfl.roles.auditor.replay import Case
 from bcfl.roles.auditor.submissions import DIGEST_BYTES
@@ -57,10 +57,10 @@ class Votes:
     def _digest(self, event: LogEvent) -> bytes:
         """Return what the miner must have committed to, with its reasons as logged."""
         args = event.args
-        wish = verification.wish_code(self.round.wishes.get(args["miner"]))
-        return verification.opening_digest(
-            self.round.number, args["miner"], args["accepted"], args["reasons"], wish, args["salt"]
-        )
+        verdicts, levels = verification.unpack_verdicts(args["verdicts"], len(self.round.submissions))
+        wish = self.round.wishes.get(args["miner"])
+        opening = Opening(self.round.number, args["miner"], verdicts, args["salt"], wish, levels)
+        return verification.hidden_vote(opening)
 
     def _check_tally(self) -> Iterator[Issue]:
         event = next(self.case.events_named("Tallied"), None)
@@ -71,10 +71,10 @@ class Votes:
             return
         if not quorum:
             yield "tally", "too little of the weight of all who may vote has voted"
-        if self.round.accepted != self.tally.accepted:
-            bits = zip(self.round.accepted or (), self.tally.accepted, strict=True)
-            wrong = [str(position) for position, (bit, due) in enumerate(bits) if bit != due]
-            yield "tally.accepted", f"the votes say otherwise of update {', '.join(wrong)}"
+        if self.round.levels != self.tally.levels:
+            levels = zip(self.round.levels or (), self.tally.levels, strict=True)
+            wrong = [str(position) for position, (level, due) in enumerate(levels) if level != due]
+            yield "tally.levels", f"the votes say otherwise of update {', '.join(wrong)}"
         if self.round.samples != self.tally.samples:
             yield "tally.samples", f"{self.round.samples}, and the accepted updates have {self.tally.samples}"
         matches = weighted_matches(self.tally)

@@ -106,7 +106,8 @@ def amount(claim: Claim, history: History, domain: Domain, terms: Terms) -> int:
     tally = round_.tally(domain)
     price = prices(terms, round_.block.reward, tally)
     if not claim.as_miner:
-        return price.sample * round_.submissions[claim.position].update.samples
+        paid = {item.position: item.paid for item in round_.accepted_submissions()}
+        return price.sample * paid.get(claim.position, 0)
     leads = tally.voters[claim.position] & ACCOUNT == int(round_.block.leader, 16)
     pay, _ = verdict_pay(terms, round_.block, tally, claim.position)
     return pay + (price.leader if leads else 0)

@@ -31,10 +31,10 @@ def next_model(
 ) -> NewModel:
     """Apply accepted updates, (updates, parameters), to a model, (parameters,), under the rule of the terms.
 
-    `submissions` are theirs, in the same order: they say how many samples each update stands for. `root_of`
+    `submissions` are theirs, in the same order: they say how much each update weighs. `root_of`
     takes the model as bytes and as integers.
     """
-    samples = [item.update.samples for item in submissions]
+    samples = [item.weight for item in submissions]
     delta = aggregation.aggregate(terms.rule, updates, samples, terms.shift, terms.trim)
     model = aggregation.apply(parent, delta)
     rows = challenges.rows_digest(

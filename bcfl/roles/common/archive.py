@@ -129,7 +129,7 @@ class Archive:
     ) -> NewModel:
         """Return the model that accepted submissions make of a block's; raises as `update` and `model` do."""
         updates = [self.update(item) for item in submissions]
-        names = (item.update.root + item.update.samples.to_bytes(4, "big") for item in submissions)
+        names = (item.update.root + item.weight.to_bytes(4, "big") for item in submissions)
         key = (parent.root, *names)
         if key not in self._next_models:
             model = self.model(parent, history)

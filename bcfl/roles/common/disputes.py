@@ -28,7 +28,7 @@ def expires(snapshot: RoundSnapshot, state: Dispute) -> int:
 
 def expiry(snapshot: RoundSnapshot, number: int) -> ContractCall:
     """Return the call that ends a dispute in which no move came in time, or whose proposal is gone."""
-    args = verification.skip_args(snapshot.current.votes, snapshot.current.engine)
+    args = verification.skip_args(snapshot.current.votes)
     return ContractCall("expire", (number, *args))
 
 

@@ -85,7 +85,7 @@ class Answers:
         submissions = snapshot.current.accepted_submissions()
         tree = Vectors(self._vectors(snapshot, state), snapshot.terms.leaf_lanes)
         if state.state is State.ROWS:
-            weights = weights_digest([item.update.samples for item in submissions])
+            weights = weights_digest([item.weight for item in submissions])
             below = replace(state, state=State.ANSWER, node=tree.root)
             return [
                 ContractCall("answer_rows", (state.number, weights, tree.root)),

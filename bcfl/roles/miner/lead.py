@@ -123,5 +123,5 @@ class Lead:
         if not self.context.my_turn(snapshot):
             return None
         current = snapshot.current
-        self.context.send(ContractCall("skip", verification.skip_args(current.votes, current.engine)))
+        self.context.send(ContractCall("skip", verification.skip_args(current.votes)))
         return "passed the lead on"

@@ -10,7 +10,7 @@ import numpy as np
 from bcfl.errors import ConfigError, Corrupt, Oversized, PayloadError, Unavailable, own_code
 from bcfl.ports import Evaluation, Learner, Ledger, Matrix, Vector
 from bcfl.protocol.fixedpoint import Lanes
-from bcfl.protocol.limits import BASIS_POINTS
+from bcfl.protocol.limits import BASIS_POINTS, USUAL_LEVEL
 from bcfl.protocol.rounds import History, Round, Submission
 from bcfl.protocol.types import Verdict
 from bcfl.roles.checks import duplicate, pipeline, quality, time
@@ -27,11 +27,15 @@ Findings = dict[int, list[Finding]]  # by position: of the first reason against 
 
 
 class Verifier:
-    """Verdicts on every update of a round; `findings` are the numbers behind the last ones."""
+    """Verdicts on every update of a round.
+
+    `levels` are those of the last verdicts, 0 where they reject, and `findings` the numbers behind them.
+    """
 
     def __init__(self, learner: Learner, ledger: Ledger, archive: Archive, checks: Checks) -> None:
         self.learner, self.ledger, self.archive, self.checks = learner, ledger, archive, checks
         self.findings: tuple[Finding, ...] = ()
+        self.levels: tuple[int, ...] = ()
         self._sketches = Sketches(self._load)
 
     def verdicts(self, history: History, current: Round) -> tuple[Verdict, ...]:
@@ -58,7 +62,9 @@ class Verifier:
             self._judge(reasons, history, current, readable, matrix)
         self.findings = tuple(finding for position in sorted(reasons) for finding in reasons[position])
         verdicts = {position: Verdict[group[0].reason.upper()] for position, group in reasons.items()}
-        return tuple(verdicts.get(item.position, Verdict.ACCEPTED) for item in submissions)
+        judged = tuple(verdicts.get(item.position, Verdict.ACCEPTED) for item in submissions)
+        self.levels = tuple(USUAL_LEVEL * (verdict is Verdict.ACCEPTED) for verdict in judged)
+        return judged
 
     def _read(self, submissions: Sequence[Submission]) -> tuple[Findings, dict[int, Lanes]]:
         """Return why updates cannot be read, and the lanes of the others, (parameters,), by position."""

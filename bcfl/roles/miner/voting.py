@@ -57,7 +57,7 @@ class Voting:
                 return "sits out the vote"
             self.verifier.archive.clear_unavailable()
             findings.write(self.context.journal, snapshot.round, self.verifier.findings)
-            opening = self._record(snapshot, verdicts, self.wishes(snapshot.round))
+            opening = self._record(snapshot, verdicts, self.verifier.levels)
         digest = verification.vote_digest(opening, self._links(snapshot))
         self.context.send(ContractCall("commit_vote", (digest,)))
         return "committed its verdicts"
@@ -82,9 +82,7 @@ class Voting:
             return None
         current = snapshot.current
         words = current.words(self.context.ledger.domain)
-        self.context.send(
-            ContractCall("tally", verification.tally_args(words, current.votes, current.engine))
-        )
+        self.context.send(ContractCall("tally", verification.tally_args(words, current.votes)))
         return "counted the votes"
 
     def _unveil_as_batcher(self, snapshot: RoundSnapshot, opening: Opening | None) -> str | None:
@@ -107,7 +105,7 @@ class Voting:
         votes = [*current.votes, *map(history.vote, openings)]
         if len(votes) == len(current.vote_commits):
             words = current.words(self.context.ledger.domain)
-            args = verification.tally_args(words, votes, current.engine)
+            args = verification.tally_args(words, votes)
             calls.append(ContractCall("tally", args, optional=True))
         self.context.send(*calls)
         return f"unveiled {len(openings)} votes"
@@ -156,16 +154,19 @@ class Voting:
         """Return the digest of the chain of updates that a vote is bound to."""
         return snapshot.current.links(self.context.ledger.domain)
 
-    def _record(self, snapshot: RoundSnapshot, verdicts: tuple[Verdict, ...], wish: Engine | None) -> Opening:
+    def _record(
+        self, snapshot: RoundSnapshot, verdicts: tuple[Verdict, ...], levels: tuple[int, ...]
+    ) -> Opening:
         """Write the verdicts to the journal before anybody hears of them; return them as a vote."""
+        opening = self._opening(snapshot, verdicts, levels, self.wishes(snapshot.round))
         record = {
             "round": snapshot.round,
-            "verdicts": [int(verdict) for verdict in verdicts],
-            "wish": verification.wish_code(wish),
+            "verdicts": verification.verdict_codes(opening),
+            "wish": verification.wish_code(opening.wish),
             "updates": _updates_digest(snapshot.current),
         }
         self.context.journal.write_json(RECORD, record)
-        return self._opening(snapshot, verdicts, wish)
+        return opening
 
     def _recorded_vote(self, snapshot: RoundSnapshot) -> Opening | None:
         """Return the vote in the journal, if it is on just these updates."""
@@ -175,14 +176,18 @@ class Voting:
                 return None
             if record["updates"] != _updates_digest(snapshot.current):
                 return None
-            verdicts = tuple(Verdict(item) for item in record["verdicts"])
-            return self._opening(snapshot, verdicts, verification.wish_of(record["wish"]))
+            judgement = verification.verdicts_of(record["verdicts"])
+            return self._opening(snapshot, *judgement, verification.wish_of(record["wish"]))
 
     def _opening(
-        self, snapshot: RoundSnapshot, verdicts: tuple[Verdict, ...], wish: Engine | None
+        self,
+        snapshot: RoundSnapshot,
+        verdicts: tuple[Verdict, ...],
+        levels: tuple[int, ...],
+        wish: Engine | None,
     ) -> Opening:
         salt = self.context.account.secret("vote", self.context.ledger.domain.separator, snapshot.round)
-        return Opening(snapshot.round, self.context.address, verdicts, salt, wish)
+        return Opening(snapshot.round, self.context.address, verdicts, salt, wish, levels)
 
 
 def _updates_digest(current: Round) -> str:

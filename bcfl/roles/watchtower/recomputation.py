@@ -56,7 +56,7 @@ class Recomputation:
         self.snapshot, self.proposal, self.domain = snapshot, proposal, domain
         self.archive, self.spool = archive, spool
         self.disputes, self.leaf_lanes = disputes_of(snapshot), snapshot.terms.leaf_lanes
-        self.samples = [item.update.samples for item in snapshot.current.accepted_submissions()]
+        self.samples = [item.weight for item in snapshot.current.accepted_submissions()]
         try:
             self.updates = [self._read_update(item) for item in snapshot.current.accepted_submissions()]
             self.parent = snapshot.history.model_before(snapshot.round)

@@ -122,7 +122,7 @@ def test_another_tally(role: str) -> None:
     federation = Federation().open().finish()
     args = getattr(federation, f"claim_{role}_args")(1, 0)
     twin = federation.tallies[1]
-    for other in (replace(twin, samples=1), replace(twin, matches=(12, 0, 0)), replace(twin, accepted=())):
+    for other in (replace(twin, samples=1), replace(twin, matches=(12, 0, 0)), replace(twin, levels=())):
         args[1] = verification.tally_fields(other)
         with reverts("rewards: not the block's tally"):
             federation.send(federation.outsider, f"claim_{role}", *args)

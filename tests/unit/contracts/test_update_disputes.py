@@ -13,6 +13,7 @@ from bcfl.protocol import merkle
 from bcfl.protocol.challenges import Form, Trees
 from bcfl.protocol.disputes import State, update_args
 from bcfl.protocol.evidence import Evidence, Vectors
+from bcfl.protocol.limits import USUAL_LEVEL
 from bcfl.protocol.types import Phase
 from bcfl.protocol.verification import tally_bytes
 from testkit.dispute_driver import ANSWERER, DisputeDriver
@@ -72,7 +73,7 @@ def test_what_is_asked_for_has_to_be_an_accepted_update(fixture: ProposalFixture
     driver = DisputeDriver(fixture, right, Trees.UPDATE)
     place, opening = "challenges: no such place", "challenges: not the update's opening"
     updates, tally = "challenges: not the round's updates", "challenges: not the round's tally"
-    other_tally = replace(right.tally, accepted=(True,) * 34)
+    other_tally = replace(right.tally, levels=(USUAL_LEVEL,) * 34)
     attempts: list[tuple[str, dict[str, Any]]] = [
         (place, at(driver, REJECTED)),
         (place, at(driver, 0) | {"position": 34}),

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
 from bcfl.protocol import verification
-from bcfl.protocol.hashing import fold, word
+from bcfl.protocol.hashing import fold, keccak, word
 from bcfl.protocol.rewards import weighted_matches
 from bcfl.protocol.types import Engine, Opening, Phase, Verdict, VoidReason
 from testkit.harness import ETHER, TERMS, Federation, digest, reverts
@@ -29,8 +30,8 @@ def counted(verdicts: list[list[Verdict]], stakes: tuple[int, ...] = (), full: b
 
 def accepted(federation: Federation) -> tuple[bool, ...]:
     (event,) = federation.contract.events(name="Tallied")
-    words = event.args["accepted"]
-    return verification.unpack_accepted(words, federation.devices)
+    levels = verification.unpack_codes(event.args["levels"], federation.devices)
+    return tuple(level > 0 for level in levels)
 
 
 def test_default_behavior() -> None:
@@ -38,8 +39,9 @@ def test_default_behavior() -> None:
     federation = counted(verdicts)
     (event,) = federation.round_events("Tallied")
     # Updates stand in the order 0, 3, 1, 2: miner 0 revealed first, with devices 0 and 3.
-    assert event["accepted"] == (0b1101,)
-    assert event["samples"] == 50 + 51 + 52
+    assert event["levels"] == (0x3303,)
+    # A claim counts up to the lower median of 50, 51, 52 and 53, three times for each update.
+    assert event["samples"] == 3 * (50 + 51 + 51)
     assert event["matches"] == 4 + 3 + 2
     assert event["parent"] == bytes(32)  # there is no race
     assert federation.clock.phase is Phase.PROPOSE
@@ -50,7 +52,8 @@ def test_votes_say_reasons() -> None:
     federation = Federation(devices=7, miners=1).open().until(Phase.VOTE)
     federation.vote_all([reasons])
     (event,) = federation.round_events("Voted")
-    assert verification.unpack_verdicts(event["accepted"], event["reasons"], 7) == tuple(reasons)
+    assert event["verdicts"] == (0xA987653,)
+    assert verification.unpack_verdicts(event["verdicts"], 7) == (tuple(reasons), (3, 0, 0, 0, 0, 0, 0))
 
 
 def test_commit_vote_twice() -> None:
@@ -91,7 +94,8 @@ def test_what_is_open_stays_whatever_is_handed_in() -> None:
     federation = Federation().open().until(Phase.UNVEIL)
     opening = federation.opening(0)
     federation.unveil(opening)
-    federation.unveil(replace(opening, verdicts=(NO,) * 4, salt=digest("other")), federation.outsider)
+    other = replace(opening, verdicts=(NO,) * 4, levels=(), salt=digest("other"))
+    federation.unveil(other, federation.outsider)
     assert [vote.opening for vote in federation.votes()] == [opening]
 
 
@@ -105,17 +109,17 @@ def test_a_vote_on_other_updates_is_refused() -> None:
     federation.commit_vote(opening)
 
 
-@pytest.mark.parametrize("change", ["verdicts", "salt", "reason"])
+@pytest.mark.parametrize("change", ["verdicts", "salt", "level", "reason"])
 def test_unveil_something_else(change: str) -> None:
     federation = Federation().open().until(Phase.UNVEIL)
     opening = federation.opening(0)
     other = {
-        "verdicts": replace(opening, verdicts=(NO, *opening.verdicts[1:])),
+        "verdicts": replace(opening, verdicts=(NO, YES, YES, NO), levels=()),
+        "reason": replace(opening, verdicts=(NO, YES, YES, Verdict.OUTLIER), levels=()),
+        "level": replace(opening, levels=(3, 3, 2, 3)),
         "salt": replace(opening, salt=digest("other")),
     }
-    args = federation.unveil_args(other.get(change, opening))
-    if change == "reason":
-        args[2] = b"\x50\x00"
+    args = federation.unveil_args(other[change])
     with reverts("verification: not the committed vote"):
         federation.send(federation.outsider, "unveil", *args)
 
@@ -130,30 +134,28 @@ def test_a_copied_vote_cannot_be_unveiled() -> None:
         federation.unveil(replace(opening, miner=federation.miner_keys[1].address))
 
 
-@pytest.mark.parametrize("words", [[], [15, 0]])
+@pytest.mark.parametrize("words", [[], [0x3333, 0]])
 def test_unveil_too_many_or_few_words(words: list[int]) -> None:
     federation = Federation().open().until(Phase.UNVEIL)
-    miner, _, reasons, wish, salt = federation.unveil_args(federation.opening(0))
+    miner, _, wish, salt = federation.unveil_args(federation.opening(0))
     with reverts("verification: wrong length"):
-        federation.send(federation.outsider, "unveil", miner, words, reasons, wish, salt)
+        federation.send(federation.outsider, "unveil", miner, words, wish, salt)
 
 
-@pytest.mark.parametrize("reasons", [b"", b"\0", b"\0\0\0"])
-def test_unveil_too_many_or_few_reasons(reasons: bytes) -> None:
-    federation = Federation().open().until(Phase.UNVEIL)
-    miner, words, _, wish, salt = federation.unveil_args(federation.opening(0))
-    with reverts("verification: wrong length"):
-        federation.send(federation.outsider, "unveil", miner, words, reasons, wish, salt)
+@pytest.mark.parametrize("verdicts", [0x333, 0x33333, 0x3033, 0x333B, 0xF333, 0x3333 | 3 << 252])
+def test_unveil_other_than_a_verdict_on_each_update(verdicts: int) -> None:
+    """None missing, none too many, none that means nothing: however it was committed."""
+    federation = Federation().open().until(Phase.VOTE)
+    key, salt = federation.miner_keys[0], digest("salt")
+    packed = [b"".join(map(word, (1, int(key.address, 16), 160, 0))), salt, word(1), word(verdicts)]
+    committed = verification.bound_digest(keccak(b"".join(packed)), federation.links())
+    federation.send(key, "commit_vote", committed)
+    federation.expire()
+    with reverts("verification: not a verdict on each update"):
+        federation.send(federation.outsider, "unveil", key.address, [verdicts], 0, salt)
 
 
-def test_unveil_bits_beyond_the_updates() -> None:
-    federation = Federation().open().until(Phase.UNVEIL)
-    miner, _, reasons, wish, salt = federation.unveil_args(federation.opening(0))
-    with reverts("verification: bits beyond the updates"):
-        federation.send(federation.outsider, "unveil", miner, [1 << 4], reasons, wish, salt)
-
-
-def test_256_updates_fill_their_word() -> None:
+def test_256_updates_fill_their_words() -> None:
     federation = counted([[YES] * 255 + [NO]] * 4)
     assert sum(accepted(federation)) == 255
 
@@ -192,13 +194,14 @@ def test_nobody_counts_on_its_own_update() -> None:
     federation.vote_all(verdicts)
     federation.tally()
     (event,) = federation.contract.events(name="Tallied")
-    assert event.args["accepted"] == (0,)
+    assert event.args["levels"] == (0,)
     assert event.args["matches"] == 6
 
 
-def tallying(full: bool = False) -> tuple[Federation, list[list[object]]]:
+def tallying(full: bool = False) -> tuple[Federation, list[Any]]:
     federation = Federation(4, 3, full=full).open().until(Phase.TALLY)
-    return federation, [list(part) for part in federation.tally_args()]  # type: ignore[call-overload]
+    *lists, cap = federation.tally_args()
+    return federation, [*map(list, lists), cap]  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(
@@ -226,6 +229,10 @@ def tallying(full: bool = False) -> tuple[Federation, list[list[object]]]:
         (4, lambda owns: owns[:-1], "verification: lists differ"),
         (4, lambda owns: [0, *owns[1:]], "verification: not the voter's update"),
         (4, lambda owns: [99, *owns[1:]], "verification: not the voter's update"),
+        (5, lambda cap: cap - 1, "verification: not the median claim"),
+        (5, lambda cap: cap + 1, "verification: not the median claim"),
+        (5, lambda cap: 0, "verification: not the median claim"),  # noqa: ARG005
+        (5, lambda cap: 2**255, "verification: not the median claim"),  # noqa: ARG005
     ],
 )
 def test_tally_with_other_lists(part: int, change: object, reason: str) -> None:
@@ -239,7 +246,7 @@ def test_tally_with_other_lists(part: int, change: object, reason: str) -> None:
 def test_tally_without_the_last_vote() -> None:
     federation, args = tallying()
     with reverts("verification: not the votes of this round"):
-        federation.send(federation.outsider, "tally", args[0], *[part[:-1] for part in args[1:]])
+        federation.send(federation.outsider, "tally", args[0], *[part[:-1] for part in args[1:5]], args[5])
 
 
 @pytest.mark.parametrize("position", [NOT_MINE, 1, 4, 2**200])
@@ -260,7 +267,7 @@ def test_who_is_a_device_but_revealed_nothing_has_no_own_update() -> None:
     args = federation.tally_args()
     assert args[4] == [0, 1, NOT_MINE]
     with reverts("verification: not the voter's update"):
-        federation.send(federation.outsider, "tally", *args[:4], [0, 1, 1])
+        federation.send(federation.outsider, "tally", *args[:4], [0, 1, 1], args[5])
     federation.tally()
 
 
@@ -298,7 +305,7 @@ def test_nobody_unveils_and_nobody_pays() -> None:
     stakes = federation.money()[1]
     federation.send(federation.outsider, "advance")
     federation.expire()
-    receipt = federation.send(federation.outsider, "tally", [], [], [], [], [])
+    receipt = federation.send(federation.outsider, "tally", [], [], [], [], [], 0)
     assert [event.name for event in receipt.events] == ["Voided", "RoundOpened"]
     assert receipt.events[0].args["reason"] == VoidReason.NO_QUORUM
     assert federation.money()[1] == stakes
@@ -372,10 +379,10 @@ def test_the_largest_round_runs_to_its_end() -> None:
     gas = [federation.unveil(opening).gas_used for opening in openings]
     tally = federation.tally()
     assert max(gas) < 100_000
-    assert tally.gas_used < 6_000_000
+    assert tally.gas_used < 9_000_000
     (event,) = [event for event in tally.events if event.name == "Tallied"]
     twin = federation.tallies[1]
-    assert event.args["accepted"] == tuple(verification.pack_accepted(twin.accepted))
+    assert event.args["levels"] == tuple(verification.pack_codes(twin.levels))
     assert event.args["matches"] == weighted_matches(twin)
     assert event.args["samples"] == twin.samples
     federation.finish()

@@ -141,7 +141,7 @@ def verdict_of(*pairs: tuple[int, Verdict], accepted: bool = False) -> Verdict:
         Vote(Voter(NOBODY, weight), Opening(1, NOBODY, (verdict,), bytes(32))) for weight, verdict in pairs
     ]
     return Round(
-        1, 0, submissions=[Submission(0, update, NOBODY)], votes=votes, accepted=(accepted,)
+        1, 0, submissions=[Submission(0, update, NOBODY)], votes=votes, levels=(int(accepted),)
     ).verdict(0)
 
 
