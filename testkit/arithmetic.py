@@ -23,7 +23,7 @@ from testkit.harness import TERMS
 
 WIDTHS: Final = (8, 16, 32)
 TRIMS: Final = (0, 1, 1_000, 2_500, 4_999)
-FEW, MANY = 16, 1024  # the most updates: with samples below 2**24, with as many updates as terms allow
+FEW, MANY = 128, 1024  # the most updates, each with as many samples as terms allow
 SMALL_LEAF: Final = 32  # bytes, which is what terms of many updates leave room for
 LEAF_BYTES: Final = 512  # of the terms of few updates
 MANY_SHARE: Final = 40  # one case of so many has the terms of many updates,

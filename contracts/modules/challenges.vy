@@ -345,7 +345,7 @@ def _weights(proposed: bytes32, right: bytes32):
     last: uint256 = tallies._list(tallies.CHECKPOINTS)
     last += 32 * leaves._word(last - 32)
     tallies._fold(0, words, count, leaves._word(last - 32))
-    levels: uint256 = tallies._list(tallies.LEVELS)
+    levels: uint256 = tallies._list(tallies.LEVEL_WORDS)
     cap: uint256 = tallies._cap()
     four: uint256 = 0
     at: uint256 = leaves._tail(RIGHT_SAMPLES) - 32

@@ -12,11 +12,11 @@ from modules import packing
 
 
 MAX_VOTES: constant(uint256) = constants.MAX_MINERS
-UPDATES: constant(uint256) = 64  # in one word
+IN_WORD: constant(uint256) = 64  # updates in one word
 TOGETHER: constant(uint256) = 8  # updates that are counted side by side
 UNAVAILABLE: constant(uint256) = 5  # the verdict on an update that could not be had
 FIELD: constant(uint256) = 22  # bits of the weight behind one verdict: 64 miners * 65,535 < 2**22
-WEIGHT: constant(uint256) = 2**22 - 1
+MASK22: constant(uint256) = 2**22 - 1
 LOWEST: constant(uint256) = max_value(uint256) // 15  # the lowest bit of each verdict
 REFUSED: constant(uint256) = 1  # what more than half of all says of an update
 MISSED: constant(uint256) = 2
@@ -57,7 +57,7 @@ def _levels(
         weight: uint256 = packing._weight(voter)
         weights.append(weight)
         total += weight
-    for group: uint256 in range(UPDATES // TOGETHER):
+    for group: uint256 in range(IN_WORD // TOGETHER):
         start: uint256 = 4 * TOGETHER * group
         if (differs >> start) & constants.MASK32 == 0:
             continue
@@ -118,22 +118,22 @@ def _level(sums: uint256, deciding: uint256, whole: uint256, is_committee: bool)
     @param whole The weight of all who may vote.
     @param is_committee Whether it takes two thirds.
     """
-    own: uint256 = sums & WEIGHT
+    own: uint256 = sums & MASK22
     needed: uint256 = deciding
     if own != 0:
         needed = (whole - own + 1) // 2
         if is_committee:
             needed = (2 * (whole - own) + 2) // 3
-    giving: uint256 = (sums >> (4 * FIELD)) & WEIGHT
+    giving: uint256 = (sums >> (4 * FIELD)) & MASK22
     if giving >= needed:
         return 4
-    giving = unsafe_add(giving, (sums >> (3 * FIELD)) & WEIGHT)
+    giving = unsafe_add(giving, (sums >> (3 * FIELD)) & MASK22)
     if giving >= needed:
         return 3
-    giving = unsafe_add(giving, (sums >> (2 * FIELD)) & WEIGHT)
+    giving = unsafe_add(giving, (sums >> (2 * FIELD)) & MASK22)
     if giving >= needed:
         return 2
-    giving = unsafe_add(giving, (sums >> FIELD) & WEIGHT)
+    giving = unsafe_add(giving, (sums >> FIELD) & MASK22)
     if giving >= needed:
         return 1
     return 0
@@ -148,10 +148,10 @@ def _against(sums: uint256, total: uint256, whole: uint256) -> uint256:
     @param total The weight of all who voted.
     @param whole The weight of all who may vote.
     """
-    rejecting: uint256 = total - (sums & WEIGHT)
+    rejecting: uint256 = total - (sums & MASK22)
     for level: uint256 in range(1, 5):
-        rejecting -= (sums >> (level * FIELD)) & WEIGHT
-    missing: uint256 = (sums >> (UNAVAILABLE * FIELD)) & WEIGHT
+        rejecting -= (sums >> (level * FIELD)) & MASK22
+    missing: uint256 = (sums >> (UNAVAILABLE * FIELD)) & MASK22
     against: uint256 = 0
     if 2 * rejecting > whole:
         against = REFUSED
@@ -191,8 +191,8 @@ def _judged(updates: uint256, word: uint256) -> uint256:
     @param updates The updates of the round.
     @param word Which 64 updates.
     """
-    if updates < (word + 1) * UPDATES:
-        return LOWEST & ((1 << (updates % UPDATES * 4)) - 1)
+    if updates < (word + 1) * IN_WORD:
+        return LOWEST & ((1 << (updates % IN_WORD * 4)) - 1)
     return LOWEST
 
 

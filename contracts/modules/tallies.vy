@@ -21,7 +21,7 @@ TALLY: constant(uint256) = 4  # words of the arguments that lead to what has no 
 GROUP_WORDS: constant(uint256) = 8
 CHECKPOINTS: constant(uint256) = 0  # words of the tally
 VOTERS: constant(uint256) = 2
-LEVELS: constant(uint256) = 4
+LEVEL_WORDS: constant(uint256) = 4
 CAP: constant(uint256) = 5
 
 MAX_TALLY: constant(uint256) = 6_016
@@ -73,7 +73,7 @@ def _accepted(before: uint256) -> uint256:
     @notice How many updates before a position are accepted.
     @param before The position.
     """
-    at: uint256 = self._list(LEVELS)
+    at: uint256 = self._list(LEVEL_WORDS)
     left: uint256 = before
     count: uint256 = 0
     for i: uint256 in range(leaves._word(at - 32), bound=16):

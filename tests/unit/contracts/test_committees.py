@@ -180,7 +180,7 @@ def test_sixty_per_cent_of_a_committee_do_not_accept_an_update() -> None:
     for opening in openings:
         federation.unveil(opening)
     federation.tally()
-    assert federation.round_events("Tallied")[0]["accepted"] == (0b1110,)
+    assert federation.round_events("Tallied")[0]["levels"] == (0x3330,)
 
 
 def test_a_member_that_left_counts_as_one_that_says_no() -> None:

@@ -31,14 +31,14 @@ def test_half_of_active_weight_does_not_accept() -> None:
         rows = {0: [YES] * 4, 1: [NO, YES, YES, YES]}
         vote(federation, rows if away else {**rows, 2: [NO, YES, YES, YES]})
         federation.tally()
-        assert federation.round_events("Tallied")[0]["accepted"] == (0b1110,)
+        assert federation.round_events("Tallied")[0]["levels"] == (0x3330,)
 
 
 def test_one_weight_more_than_half_accepts_alone() -> None:
     federation = Federation(4, 3, stakes=(5 * ETHER, 3 * ETHER, ETHER)).open()
     vote(federation, {0: [YES] * 4, 1: [NO] * 4, 2: [NO] * 4})
     federation.tally()
-    assert federation.round_events("Tallied")[0]["accepted"] == (0b1111,)
+    assert federation.round_events("Tallied")[0]["levels"] == (0x3333,)
 
 
 def test_half_of_active_weight_neither_finds_a_quorum_nor_finalizes() -> None:
@@ -65,8 +65,8 @@ def test_the_own_weight_is_left_out_of_both_sides() -> None:
         row = [NO if place == order[2] else YES for place in range(3)]
         vote(federation, {0: [YES] * 3, 1: row, 2: row if is_accepted else [YES] * 3})
         federation.tally()
-        accepted = federation.round_events("Tallied")[0]["accepted"][0]
-        assert accepted == 0b111 & ~(0 if is_accepted else 1 << order[2])
+        levels = federation.round_events("Tallied")[0]["levels"][0]
+        assert levels == 0x333 & ~(0 if is_accepted else 15 << 4 * order[2])
 
 
 def test_to_see_the_others_votes_and_then_keep_the_own_one_costs_more_than_it_earns() -> None:

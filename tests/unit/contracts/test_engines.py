@@ -326,9 +326,9 @@ def test_a_wish_is_bound_by_the_vote() -> None:
     federation.expire()
     with reverts("verification: not the committed vote"):
         federation.unveil(replace(opening, wish=Engine.RESOURCE))
-    miner, accepted, reasons, _, salt = federation.unveil_args(opening)
+    miner, verdicts, _, salt = federation.unveil_args(opening)
     with reverts("verification: unknown engine"):
-        federation.send(federation.outsider, "unveil", miner, accepted, reasons, 5, salt)
+        federation.send(federation.outsider, "unveil", miner, verdicts, 5, salt)
     federation.unveil(opening)
 
 

@@ -186,7 +186,7 @@ def test_a_minority_that_refuses_every_proposal_does_not_stop_the_others() -> No
     rows = [[Verdict.ACCEPTED] * 3] * 4 + [[Verdict.QUALITY] * 3] * 2
     federation.vote_all(rows)
     federation.tally()
-    assert federation.round_events("Tallied")[0]["accepted"] == (0b111,)
+    assert federation.round_events("Tallied")[0]["levels"] == (0x333,)
     federation.propose()
     leader = federation.leader()
     for key in federation.miner_keys[:4]:

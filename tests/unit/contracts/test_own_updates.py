@@ -41,8 +41,8 @@ def play(
         rows.append([no if is_refused else YES for is_refused in refused])
     federation.vote_all(rows)
     federation.tally()
-    (word,) = federation.round_events("Tallied", number)[0]["accepted"]
-    return {device for place, device in enumerate(order) if word >> place & 1}
+    (word,) = federation.round_events("Tallied", number)[0]["levels"]
+    return {device for place, device in enumerate(order) if word >> 4 * place & 15}
 
 
 def last(miners: int, count: int) -> set[int]:
@@ -143,7 +143,7 @@ def test_a_minority_that_is_away_keeps_no_update_out() -> None:
     for opening in openings:
         federation.unveil(opening)
     federation.tally()
-    assert federation.round_events("Tallied", 1)[0]["accepted"] == (0b11111,)
+    assert federation.round_events("Tallied", 1)[0]["levels"] == (0x33333,)
 
 
 def test_who_is_alone_needs_nobody() -> None:
@@ -151,7 +151,7 @@ def test_who_is_alone_needs_nobody() -> None:
     terms = replace(TERMS, min_updates=1)
     federation = Federation(1, 1, terms, full=True).open().until(Phase.TALLY)
     federation.tally()
-    assert federation.round_events("Tallied", 1)[0]["accepted"] == (1,)
+    assert federation.round_events("Tallied", 1)[0]["levels"] == (4,)  # nobody else is there to give it less
     federation = federation_of(2)
     assert play(federation, {1}) == {1}
     assert federation.round_events("Voided", 1) == []

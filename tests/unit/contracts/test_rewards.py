@@ -24,7 +24,9 @@ def test_default_behavior() -> None:
         device = federation.device_keys[update.device].address
         assert federation.contract.call("claimed", device, 1) == (False, False)
         federation.send(federation.outsider, "claim_device", *federation.claim_device_args(1, position))
-        assert federation.contract.call("credits", device) == price.sample * update.samples
+        assert federation.contract.call("credits", device) == price.sample * 3 * min(
+            update.samples, tally.cap
+        )
         assert federation.contract.call("claimed", device, 1) == (True, False)
     for position, key in enumerate(federation.miner_keys):
         federation.send(federation.outsider, "claim_miner", *federation.claim_miner_args(1, position))

@@ -98,7 +98,7 @@ def test_what_is_not_due_is_refused(phase: Phase) -> None:
         one = [federation.update(0)]
         calls.append(("reveal", [federation.miner_keys[0].address, *federation.reveal_args(one)]))
     if phase is not Phase.UNVEIL:
-        calls.append(("unveil", [federation.miner_keys[0].address, [0], b"\0\0", 0, bytes(32)]))
+        calls.append(("unveil", [federation.miner_keys[0].address, [0], 0, bytes(32)]))
     for name, args in calls:
         with reverts("rounds: not this phase"):
             federation.send(federation.miner_keys[0], name, *args)

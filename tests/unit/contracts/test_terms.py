@@ -40,7 +40,7 @@ REFUSALS = [
     ("terms: too many updates", {"max_updates": 1025}),
     ("terms: no samples", {"max_samples": 0}),
     ("terms: too many samples", {"max_samples": 2**24, "max_updates": 2}),
-    ("terms: too many samples", {"max_samples": 2**21, "max_updates": 1024}),
+    ("terms: too many samples", {"max_samples": 2**18, "max_updates": 1024}),
     ("terms: too many samples", {"max_samples": 2**256 - 1}),
     ("terms: time factor below one", {"time_factor": 9999}),
     ("terms: rate factor below one", {"rate_factor": 9999}),
@@ -83,7 +83,7 @@ EDGES = [
     {
         "min_updates": 1024,
         "max_updates": 1024,
-        "max_samples": 2**21 - 1,
+        "max_samples": 2**18 - 1,
         "time_factor": 10_000,
         "rate_factor": 10_000,
     },

@@ -29,7 +29,7 @@ OPERATORS = {
 
 LIMITS = {name: value for name, value in vars(limits).items() if name.isupper()}
 MACHINES = {"TRANSACTION_BYTES", "TRANSACTION_GAS", "BLOCK_GAS"}  # limits of nodes, not of the contract
-PARTIES = {"MAX_EXPONENT", "LEAF_LANES"}  # of what only parties see, and defaults
+PARTIES = {"MAX_EXPONENT", "LEAF_LANES", "USUAL_LEVEL"}  # of what only parties see, and defaults
 
 # Number of Python, and the constants of the contract that are the same, as `module.NAME`.
 TWINS = {
@@ -43,7 +43,14 @@ TWINS = {
         limits.MAX_UPDATES,
         "constants.MAX_UPDATES aggregation.MAX_UPDATES verification.MAX_UPDATES",
     ),
-    "updates in a mask": (limits.MAX_UPDATES // 256, "verification.MAX_WORDS"),
+    "words of verdicts": (limits.MAX_UPDATES // verification.IN_WORD, "verification.MAX_WORDS"),
+    "verdicts of a tally": (
+        limits.MAX_MINERS * limits.MAX_UPDATES // verification.IN_WORD,
+        "verification.MAX_VERDICTS",
+    ),
+    "TOP_LEVEL": (limits.TOP_LEVEL + 1, "counting.UNAVAILABLE"),
+    "IN_WORD": (verification.IN_WORD, "counting.IN_WORD"),
+    "verdict of what cannot be had": (limits.TOP_LEVEL + types.Verdict.UNAVAILABLE, "counting.UNAVAILABLE"),
     "bytes of weights": (limits.MAX_UPDATES * 4, "challenges.MAX_SAMPLES"),
     "COMMITTEES": (limits.COMMITTEES, "committees.COMMITTEES"),
     "MAX_BATCH": (limits.MAX_BATCH, "submissions.MAX_BATCH"),
