@@ -7,6 +7,7 @@ from dataclasses import replace
 
 from bcfl.protocol import turns
 from bcfl.protocol.event import LogEvent
+from bcfl.protocol.limits import TOP_LEVEL
 from bcfl.protocol.lottery import Entrant, committees
 from bcfl.protocol.rewards import block_hash
 from bcfl.protocol.rounds import Election, History, Member, Proposal, Round, Submission
@@ -155,6 +156,8 @@ def _voted(history: History, event: LogEvent) -> None:
 def _tallied(history: History, event: LogEvent) -> None:
     round_, args = history.round_of(event), event.args
     round_.levels = unpack_codes(args["levels"], len(round_.submissions))
+    if max(round_.levels, default=0) > TOP_LEVEL:
+        raise ValueError(f"round {round_.number} has levels {round_.levels}")
     round_.samples, round_.matches = args["samples"], args["matches"]
     if round_.engine is Engine.POW:
         round_.puzzle = puzzle(block_hash(history.head), round_.number, round_.votes, args["parent"])

@@ -70,7 +70,8 @@ def _print_device(view: DeviceView) -> None:
         ]
     )
     if view["rounds"]:
-        columns = [Column("round", True), Column("verdict"), Column("samples", True), Column("ms", True)]
+        columns = [Column("round", True), Column("verdict"), Column("level", True)]
+        columns += [Column("samples", True), Column("ms", True)]
         print_table(
             [*columns, Column("brought by"), Column("CID")], list(map(_device_row, view["rounds"])), "Updates"
         )
@@ -79,10 +80,11 @@ def _print_device(view: DeviceView) -> None:
 def _device_row(entry: UpdateView) -> list[object]:
     running = entry["status"] == "running"
     if not entry["submitted"]:
-        return [entry["round"], "none yet" if running else "none came", None, None, None, None]
+        return [entry["round"], "none yet" if running else "none came", None, None, None, None, None]
     milliseconds = f"{entry['microseconds'] / 1000:,.1f}"
     verdict = entry["verdict"] or ("not counted yet" if running else "not counted")
-    return [entry["round"], verdict, entry["samples"], milliseconds, entry["submitter"], entry["cid"]]
+    level = entry["level"] or None
+    return [entry["round"], verdict, level, entry["samples"], milliseconds, entry["submitter"], entry["cid"]]
 
 
 def _print_miner(view: MinerView) -> None:

@@ -46,12 +46,22 @@ def _print_phases(view: RoundView) -> None:
 
 def _print_updates(view: RoundView) -> None:
     rows: list[Row] = [
-        (s["position"], s["device"], s["index"], s["samples"], _milliseconds(s), s["verdict"], s["submitter"])
+        (
+            s["position"],
+            s["device"],
+            s["index"],
+            s["samples"],
+            _milliseconds(s),
+            s["verdict"],
+            s["level"] or None,
+            s["submitter"],
+        )
         for s in view["submissions"]
     ]
     columns = [Column("#", True), Column("device"), Column("index", True), Column("samples", True)]
     if rows:
-        print_table([*columns, Column("ms", True), Column("verdict"), Column("brought by")], rows, "Updates")
+        columns += [Column("ms", True), Column("verdict"), Column("level", True), Column("brought by")]
+        print_table(columns, rows, "Updates")
 
 
 def _print_votes(view: RoundView) -> None:

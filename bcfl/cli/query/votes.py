@@ -18,7 +18,9 @@ if TYPE_CHECKING:
 
 WIDTH_BUT_MINERS = 30  # of the matrix, with shortened addresses
 WIDTH_OF_MINER = 13
-LEGEND = ": a accepted, u unavailable, m malformed, t time, d duplicate, q quality, o outlier"
+LEGEND = (
+    ": 1 to 4 accepted at that level, u unavailable, m malformed, t time, d duplicate, q quality, o outlier"
+)
 
 
 def votes(
@@ -49,12 +51,24 @@ def _print_votes(view: VotesView) -> None:
     letters = 1 if terminal_width() < WIDTH_BUT_MINERS + WIDTH_OF_MINER * len(miners) else None
     columns = [Column("#", True), Column("device"), Column("tally"), *map(Column, miners.values())]
     rows = [
-        (u["position"], u["device"], u["verdict"], *(u["verdicts"][miner][:letters] for miner in miners))
+        (
+            u["position"],
+            u["device"],
+            _judgement(u["verdict"], u["level"], None),
+            *(_judgement(u["verdicts"][miner], u["levels"][miner], letters) for miner in miners),
+        )
         for u in view["updates"]
     ]
     title = f"Verdicts of round {view['round']} ({view['status']})"
     print_table(columns, rows, title + LEGEND * (letters == 1))
     _print_numbers(view, miners)
+
+
+def _judgement(verdict: str | None, level: int | None, letters: int | None) -> str | None:
+    """Return the level of what is accepted, else the reason, shortened to a letter where there is no room."""
+    if not level or verdict is None:
+        return verdict if verdict is None else verdict[:letters]
+    return f"level {level}" if letters is None else str(level)
 
 
 def _print_numbers(view: VotesView, miners: dict[str, str]) -> None:

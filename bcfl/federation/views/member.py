@@ -7,7 +7,7 @@ from typing import NotRequired, TypedDict
 
 from bcfl.errors import Reverted
 from bcfl.federation.views.source import Source
-from bcfl.federation.views.votes import tallied
+from bcfl.federation.views.votes import level_of, tallied
 from bcfl.protocol.rounds import Round
 from bcfl.protocol.verification import matches
 from bcfl.roles.background.claims import amount, claims
@@ -30,6 +30,7 @@ class UpdateView(TypedDict):
     submitted: bool
     position: NotRequired[int]
     verdict: NotRequired[str | None]
+    level: NotRequired[int | None]
     samples: NotRequired[int]
     microseconds: NotRequired[int]
     submitter: NotRequired[str]
@@ -174,6 +175,7 @@ def _update(source: Source, round_: Round, index: int) -> UpdateView:
                 "submitted": True,
                 "position": item.position,
                 "verdict": tallied(round_, item.position),
+                "level": level_of(round_, item.position),
                 "samples": item.update.samples,
                 "microseconds": item.update.microseconds,
                 "submitter": item.submitter,

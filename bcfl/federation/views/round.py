@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Final, TypedDict
 
 from bcfl.federation.views.source import Source, Transaction
-from bcfl.federation.views.votes import VoteView, cast_votes, tallied, verdicts_on
+from bcfl.federation.views.votes import VoteView, cast_votes, level_of, tallied, verdicts_on
 from bcfl.protocol.limits import NO_DEADLINE
 from bcfl.protocol.rounds import Round
 from bcfl.protocol.types import Clock, Phase
@@ -60,7 +60,7 @@ class VoteCommitView(TypedDict):
 
 
 class SubmissionView(TypedDict):
-    """A revealed update: what the device signed, the tally's verdict, and each miner's."""
+    """A revealed update: what the device signed, the tally's verdict and level, and each miner's verdict."""
 
     position: int
     device: str
@@ -69,6 +69,7 @@ class SubmissionView(TypedDict):
     samples: int
     microseconds: int
     verdict: str | None
+    level: int | None
     root: bytes
     cid: str
     verdicts: dict[str, str]
@@ -237,6 +238,7 @@ def _submissions(source: Source, round_: Round) -> list[SubmissionView]:
             "samples": item.update.samples,
             "microseconds": item.update.microseconds,
             "verdict": tallied(round_, item.position),
+            "level": level_of(round_, item.position),
             "root": item.update.root,
             "cid": source.cid_of(item.update.cid, source.terms.lane_bits),
             "verdicts": verdicts_on(round_, item.position),

@@ -38,12 +38,14 @@ class FindingView(TypedDict):
 
 
 class JudgedView(TypedDict):
-    """An update: the tally's verdict, and each miner's, with the findings behind it."""
+    """An update: the tally's verdict and level, and each miner's, with the findings behind it."""
 
     position: int
     device: str
     verdict: str | None
+    level: int | None
     verdicts: dict[str, str]
+    levels: dict[str, int]
     numbers: dict[str, list[FindingView]]
 
 
@@ -76,7 +78,9 @@ def votes_view(source: Source, round_: Round, journals: Path) -> VotesView:
                 "position": item.position,
                 "device": source.history.devices[item.update.device],
                 "verdict": tallied(round_, item.position),
+                "level": level_of(round_, item.position),
                 "verdicts": verdicts_on(round_, item.position),
+                "levels": {vote.voter.account: vote.opening.levels[item.position] for vote in round_.votes},
                 "numbers": _numbers(findings_of, item.position),
             }
             for item in round_.submissions
@@ -109,6 +113,11 @@ def verdicts_on(round_: Round, position: int) -> dict[str, str]:
 def tallied(round_: Round, position: int) -> str | None:
     """Return the tally's verdict on an update; None before the tally."""
     return None if round_.accepted is None else round_.verdict(position).name.lower()
+
+
+def level_of(round_: Round, position: int) -> int | None:
+    """Return how much an update counts, 0 where it is rejected; None before the tally."""
+    return None if round_.levels is None else round_.levels[position]
 
 
 def _numbers(findings_of: dict[str, list[Finding] | None], position: int) -> dict[str, list[FindingView]]:
