@@ -8,6 +8,7 @@ from dataclasses import replace
 import pytest
 
 from bcfl.protocol import cid as cids
+from bcfl.protocol.limits import TOP_LEVEL
 from bcfl.roles.auditor.audit import Audit
 from bcfl.roles.common.archive import Archive
 from tests.local_federation import LAYOUT
@@ -47,6 +48,19 @@ def test_default_behavior(recording: RecordedRun) -> None:
     first, second = (recording.event("Proposed", REPEATED, nth).args for nth in (0, 1))
     assert first["leader"] == second["author"] != second["leader"]
     assert not any(item.lazy for item in verdict.rounds)
+
+
+def another_reason(words: tuple[int, ...]) -> tuple[int, ...]:
+    """Give the first rejection in a vote another reason."""
+    place = next(place for place in range(0, 256, 4) if words[0] >> place & 15 > TOP_LEVEL)
+    reason = words[0] >> place & 15
+    return (words[0] ^ (reason ^ (reason - 1 if reason > TOP_LEVEL + 1 else reason + 1)) << place,)
+
+
+def accept_one_more(words: tuple[int, ...]) -> tuple[int, ...]:
+    """Give the first update that a tally rejects a level."""
+    place = next(place for place in range(0, 256, 4) if not words[0] >> place & 15)
+    return (words[0] | 3 << place,)
 
 
 TAMPERINGS: dict[str, tuple[Tampering, int, str | tuple[str, ...]]] = {
@@ -128,14 +142,24 @@ TAMPERINGS: dict[str, tuple[Tampering, int, str | tuple[str, ...]]] = {
     # votes
     "a vote's salt is another": (lambda run: run.with_args("Voted", 6, salt=flip_bit), 6, "votes"),
     "a vote accepts one less": (
-        lambda run: run.with_args("Voted", 6, accepted=lambda a: (a[0] & (a[0] - 1),)),
+        lambda run: run.with_args("Voted", 6, verdicts=lambda words: (words[0] & ~15 | 10,)),
         6,
         "votes",
     ),
     "a reason is another": (
-        lambda run: run.with_args("Voted", 4, reasons=lambda r: b"\x60" + r[1:]),
+        lambda run: run.with_args("Voted", 4, verdicts=another_reason),
         4,
         "votes",
+    ),
+    "a level is another": (
+        lambda run: run.with_args("Voted", 6, verdicts=lambda words: (words[0] & ~15 | 1,)),
+        6,
+        "votes",
+    ),
+    "a verdict that there is not": (
+        lambda run: run.with_args("Voted", 6, verdicts=lambda words: (words[0] | 15,)),
+        6,
+        "logs.Voted",
     ),
     "a vote's digest is another": (
         lambda run: run.with_args("VoteCommitted", 9, digest=lambda d: bytes([d[0] ^ 1]) + d[1:]),
@@ -156,14 +180,14 @@ TAMPERINGS: dict[str, tuple[Tampering, int, str | tuple[str, ...]]] = {
     "a vote's commitment is gone": (lambda run: run.without("VoteCommitted", 8), 8, "votes"),
     # tally
     "the tally accepts one less": (
-        lambda run: run.with_args("Tallied", 6, accepted=lambda a: (a[0] & (a[0] - 1),)),
+        lambda run: run.with_args("Tallied", 6, levels=lambda words: (words[0] & ~15,)),
         6,
-        "tally.accepted",
+        "tally.levels",
     ),
     "the tally accepts one more": (
-        lambda run: run.with_args("Tallied", 4, accepted=lambda a: (a[0] | 31,)),
+        lambda run: run.with_args("Tallied", 4, levels=accept_one_more),
         4,
-        "tally.accepted",
+        "tally.levels",
     ),
     "the tally's samples are others": (
         lambda run: run.with_args("Tallied", 6, samples=wei(1)),

@@ -68,12 +68,12 @@ def test_time_is_the_rule_of_the_protocol(pairs: list[tuple[int, int]]) -> None:
 
 
 def test_a_device_is_measured_against_its_own_accepted_rounds() -> None:
-    slow_rounds = [round_of(n, [update(0, n, 100, 900_000, n)], accepted=(True,)) for n in (1, 2, 3)]
+    slow_rounds = [round_of(n, [update(0, n, 100, 900_000, n)], levels=(3,)) for n in (1, 2, 3)]
     other_updates = [update(d, 90 + d, 100, 10_000, 4) for d in (1, 2, 3, 4)]
     current = round_of(4, [update(0, 80, 100, 900_000, 4), *other_updates])
     assert time.check(history_of(*slow_rounds), current, TERMS) == [True] * 5
     assert time.check(history_of(), current, TERMS) == [True] * 5
-    fast_rounds = [round_of(n, [update(0, n, 100, 10_000, n)], accepted=(True,)) for n in (1, 2, 3)]
+    fast_rounds = [round_of(n, [update(0, n, 100, 10_000, n)], levels=(3,)) for n in (1, 2, 3)]
     others = [update(d, 90 + d, 100, 900_000, 4) for d in (1, 2, 3, 4)]
     for claimed in (2_000, 10_000, 11_000_000):
         current = round_of(4, [update(0, 80, 100, claimed, 4), *others])
@@ -89,7 +89,7 @@ def test_a_slow_device_takes_part_and_one_that_becomes_fast_goes_on(times: int) 
     rounds: list[Round] = []
     for number in (1, 2, 3):
         updates = [update(0, number, 100, 200_000 * times, number), *others[number - 1]]
-        current = round_of(number, updates, accepted=(True,) * 4)
+        current = round_of(number, updates, levels=(3,) * 4)
         assert time.check(history_of(*rounds), current, TERMS) == [True] * 4
         rounds.append(current)
     upgraded = round_of(4, [update(0, 80, 100, 200_000, 4), *others[3]])
@@ -97,8 +97,8 @@ def test_a_slow_device_takes_part_and_one_that_becomes_fast_goes_on(times: int) 
 
 
 def test_rejected_and_later_rounds_are_no_reference() -> None:
-    earlier = round_of(1, [update(0, 1, 100, 900_000, 1)], accepted=(False,))
-    later = round_of(3, [update(0, 3, 100, 900_000, 3)], accepted=(True,))
+    earlier = round_of(1, [update(0, 1, 100, 900_000, 1)], levels=(0,))
+    later = round_of(3, [update(0, 3, 100, 900_000, 3)], levels=(3,))
     history = history_of(earlier, later)
     assert time.own_rate(history, 0, number=3) is None
     assert time.own_rate(history, 0, number=4) == 9_000_000
@@ -106,7 +106,7 @@ def test_rejected_and_later_rounds_are_no_reference() -> None:
 
 def test_slow_claims_are_no_licence_to_claim_more_samples_later() -> None:
     """Whoever has claimed a slow pace is held to the others' pace all the same."""
-    rounds = [round_of(n, [update(0, n, 10, 10**8, n)], accepted=(True,)) for n in range(1, 9)]
+    rounds = [round_of(n, [update(0, n, 10, 10**8, n)], levels=(3,)) for n in range(1, 9)]
     others = [update(d, 90 + d, 100, 1_000_000, 9) for d in (1, 2, 3)]
     for samples, is_plausible in ((500, True), (520, False), (100_000, False)):
         current = round_of(9, [update(0, 80, samples, 1_000_000, 9), *others])

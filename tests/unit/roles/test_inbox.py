@@ -216,7 +216,8 @@ def commit_vote(local: LocalFederation) -> tuple[Miner, Opening]:
     assert current is not None
     record = miner.voting.context.journal.read_json("vote.json") or {}
     salt = miner.account.secret("vote", local.ledger.domain.separator, 1)
-    return receiver, Opening(1, miner.account.address, tuple(map(Verdict, record["verdicts"])), salt)
+    verdicts, levels = verification.verdicts_of(record["verdicts"])
+    return receiver, Opening(1, miner.account.address, verdicts, salt, levels=levels)
 
 
 @pytest.mark.parametrize(
@@ -224,10 +225,11 @@ def commit_vote(local: LocalFederation) -> tuple[Miner, Opening]:
     [
         lambda _, o: replace(o, round=2),
         lambda v, o: replace(o, miner=v.owner.address),
-        lambda _, o: replace(o, verdicts=o.verdicts[:-1]),
-        lambda _, o: replace(o, verdicts=(*o.verdicts, Verdict.TIME)),
-        lambda _, o: replace(o, verdicts=(17, *o.verdicts[1:])),
-        lambda _, o: replace(o, verdicts=(Verdict.TIME, *o.verdicts[1:])),
+        lambda _, o: replace(o, verdicts=o.verdicts[:-1], levels=()),
+        lambda _, o: replace(o, verdicts=(*o.verdicts, Verdict.TIME), levels=()),
+        lambda _, o: replace(o, verdicts=(17, *o.verdicts[1:]), levels=()),
+        lambda _, o: replace(o, levels=(4, *o.levels[1:])),
+        lambda _, o: replace(o, verdicts=(Verdict.TIME, *o.verdicts[1:]), levels=()),
         lambda _, o: replace(o, salt=bytes(32)),
         lambda _, o: replace(o, salt=b""),
     ],

@@ -101,6 +101,7 @@ def test_an_update_left_out_takes_nothing_away(tmp_path: Path, monkeypatch: pyte
             verdicts = (Verdict.TIME, *[Verdict.ACCEPTED] * 3)
             order = lambda _, c, v=verdicts: tuple(v[i.update.device] for i in c.submissions)  # noqa: E731
             patch.setattr(miner.voting.verifier, "verdicts", order)
+            patch.setattr(miner.voting.verifier, "levels", ())
         local.play()
     local.device_parties[0].trainer._settle(snapshot_of(local), 0)
     second_residual = residual(local.device_parties[0])
