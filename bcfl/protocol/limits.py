@@ -25,7 +25,7 @@ MAX_PACE: Final = 2**24 - 1  # samples per second that a word of the chain of up
 GROUP: Final = 32  # updates between two checkpoints
 
 LEVELS: Final = 8  # levels of a tree of which one answer in a dispute shows the nodes
-MAX_SHOWN: Final = 120_704  # bytes of a challenge that depend on the terms; docs/protocol.md derives it
+MAX_SHOWN: Final = 120_288  # bytes of a challenge that depend on the terms; docs/protocol.md derives it
 
 NO_DEADLINE: Final = 2**32 - 1  # seconds: the deadline of a phase that time does not end
 MAX_PHASE_SECONDS: Final = 30 * 24 * 3600  # seconds of a phase in a configuration; the contract admits more

@@ -12,7 +12,7 @@ from modules import constants
 
 
 MAX_SECONDS: constant(uint256) = 2**22
-MAX_SHOWN: constant(uint256) = 120_704  # bytes of a challenge that depend on the terms; docs/protocol.md derives it
+MAX_SHOWN: constant(uint256) = 120_288  # bytes of a challenge that depend on the terms; docs/protocol.md derives it
 
 TERMS: immutable(IFederation.Terms)
 

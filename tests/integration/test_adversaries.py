@@ -235,15 +235,16 @@ def test_a_plagiarist_sends_another_s_work(kind: str, victim: str, monkeypatch: 
     )
 
 
-def test_a_forged_time_hides_an_inflated_claim_up_to_the_cap() -> None:
+def test_a_forged_time_hides_an_inflated_claim_that_buys_nothing() -> None:
     spec = "inflater:0.1:held=1"
     capped, free = small(spec), small(spec, max_samples=100_000)
     (liar,) = capped.assignment.device_specs
     assert liar in capped.play_round().accepted
     assert liar in free.play_round().accepted
     honest_wage = max(wage for device, wage in capped.earned.items() if device != liar)
-    assert capped.earned[liar] <= honest_wage  # the cap is the largest share of all
-    assert free.earned[liar] > 9 * max(wage for device, wage in free.earned.items() if device != liar)
+    assert capped.earned[liar] <= honest_wage
+    # Whatever the terms allow, a claim counts up to the median of its round.
+    assert free.earned[liar] <= max(wage for device, wage in free.earned.items() if device != liar)
 
 
 @pytest.mark.parametrize("check_min_norm", [True, False])
