@@ -11,6 +11,7 @@ import pytest
 from bcfl.errors import StoreError, Unavailable
 from bcfl.protocol.rounds import History, Round
 from bcfl.protocol.types import Phase, Verdict
+from bcfl.protocol.verification import verdicts_of
 from bcfl.roles.common.archive import Archive
 from bcfl.roles.common.snapshot import LONG_SHARE
 from bcfl.storage import DirectoryStore
@@ -91,7 +92,7 @@ def test_one_update_that_makes_the_store_fail_does_not_keep_from_voting(tmp_path
     warp(local, LONG_SHARE + 0.05)
     assert miner.act() == "committed its verdicts"
     record = miner.voting.context.journal.read_json("vote.json") or {}
-    verdicts = [Verdict(item) for item in record["verdicts"]]
+    verdicts = list(verdicts_of(record["verdicts"])[0])
     assert verdicts.pop(place) is Verdict.UNAVAILABLE
     assert set(verdicts) == {Verdict.ACCEPTED}
 
@@ -122,7 +123,8 @@ def test_withheld_updates_cost_the_time_of_one(tmp_path: Path) -> None:
     archive.store, archive.readers = slow, 16  # type: ignore[assignment]
     assert miner.act() == "committed its verdicts"
     record = miner.voting.context.journal.read_json("vote.json") or {}
-    assert [Verdict(item) for item in record["verdicts"]] == [Verdict.ACCEPTED] + [Verdict.UNAVAILABLE] * 3
+    verdicts, _ = verdicts_of(record["verdicts"])
+    assert verdicts == (Verdict.ACCEPTED, *[Verdict.UNAVAILABLE] * 3)
     assert slow.request_count == 3
     archive.store = local.store
     assert archive.update(local.history.rounds[1].submissions[1]) is not None  # it is requested again
