@@ -57,6 +57,12 @@ def another_reason(words: tuple[int, ...]) -> tuple[int, ...]:
     return (words[0] ^ (reason ^ (reason - 1 if reason > TOP_LEVEL + 1 else reason + 1)) << place,)
 
 
+def accept_one_less(words: tuple[int, ...]) -> tuple[int, ...]:
+    """Take the level of the first update that a tally accepts."""
+    place = next(place for place in range(0, 256, 4) if words[0] >> place & 15)
+    return (words[0] & ~(15 << place),)
+
+
 def accept_one_more(words: tuple[int, ...]) -> tuple[int, ...]:
     """Give the first update that a tally rejects a level."""
     place = next(place for place in range(0, 256, 4) if not words[0] >> place & 15)
@@ -180,7 +186,7 @@ TAMPERINGS: dict[str, tuple[Tampering, int, str | tuple[str, ...]]] = {
     "a vote's commitment is gone": (lambda run: run.without("VoteCommitted", 8), 8, "votes"),
     # tally
     "the tally accepts one less": (
-        lambda run: run.with_args("Tallied", 6, levels=lambda words: (words[0] & ~15,)),
+        lambda run: run.with_args("Tallied", 6, levels=accept_one_less),
         6,
         "tally.levels",
     ),

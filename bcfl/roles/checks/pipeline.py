@@ -55,7 +55,7 @@ class CheckInputs:
     """The updates of a round to be judged."""
 
     updates: Matrix  # (updates, parameters)
-    samples: Values
+    samples: Values  # claims up to the round's cap
     ranks: Sequence[int]  # place of each in the order of commitment
     eligible: Mask  # no earlier check has a reason against it
     reference_norm: float | None = None  # of the last model's updates

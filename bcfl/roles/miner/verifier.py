@@ -96,7 +96,7 @@ class Verifier:
             earlier_copies = self._sketches.compare(history, current, submissions, updates, delta)
         inputs = CheckInputs(
             updates,
-            np.array([item.update.samples for item in submissions], dtype=np.float64),
+            np.array([min(item.update.samples, current.cap) for item in submissions], dtype=np.float64),
             [order.index(item.position) for item in submissions],
             np.array([item.position not in reasons for item in submissions]),
             norm_bound.reference_norm(self.archive, history, current.number),
