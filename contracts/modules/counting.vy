@@ -4,7 +4,8 @@
 @license Apache-2.0
 @notice A verdict is four bits: 1 to 4 is the level at which the update counts, 5 to 10 the reason to reject it.
         A word holds the verdicts on 64 updates. Where all votes agree there is nothing to count; elsewhere the
-        weight behind each verdict is summed up in a field of its own, eight updates at a time.
+        weight behind each verdict is summed up in a field of its own, eight updates at a time. Weights come to less than
+        2**22, so nothing overflows.
 """
 
 from modules import constants
@@ -56,7 +57,7 @@ def _levels(
     for voter: uint256 in voters:
         weight: uint256 = packing._weight(voter)
         weights.append(weight)
-        total += weight
+        total = unsafe_add(total, weight)
     for group: uint256 in range(IN_WORD // TOGETHER):
         start: uint256 = 4 * TOGETHER * group
         if (differs >> start) & constants.MASK32 == 0:
@@ -121,9 +122,10 @@ def _level(sums: uint256, deciding: uint256, whole: uint256, is_committee: bool)
     own: uint256 = sums & MASK22
     needed: uint256 = deciding
     if own != 0:
-        needed = (whole - own + 1) // 2
+        others: uint256 = unsafe_sub(whole, own)
+        needed = unsafe_add(others, 1) // 2
         if is_committee:
-            needed = (2 * (whole - own) + 2) // 3
+            needed = unsafe_add(2 * others, 2) // 3
     giving: uint256 = (sums >> (4 * FIELD)) & MASK22
     if giving >= needed:
         return 4
@@ -148,9 +150,9 @@ def _against(sums: uint256, total: uint256, whole: uint256) -> uint256:
     @param total The weight of all who voted.
     @param whole The weight of all who may vote.
     """
-    rejecting: uint256 = total - (sums & MASK22)
+    rejecting: uint256 = unsafe_sub(total, sums & MASK22)
     for level: uint256 in range(1, 5):
-        rejecting -= (sums >> (level * FIELD)) & MASK22
+        rejecting = unsafe_sub(rejecting, (sums >> (level * FIELD)) & MASK22)
     missing: uint256 = (sums >> (UNAVAILABLE * FIELD)) & MASK22
     against: uint256 = 0
     if 2 * rejecting > whole:

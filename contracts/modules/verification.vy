@@ -206,9 +206,8 @@ def tally(
         result.levels.append(levels)
         against.append(spoken)
         for i: uint256 in range(len(voters), bound=MAX_VOTES):
-            differing: uint256 = counting._accepting(column[i]) ^ accepted
-            if differing != 0:
-                result.matches[i] -= counting._ones(differing)
+            if column[i] != levels:
+                result.matches[i] -= counting._ones(counting._accepting(column[i]) ^ accepted)
     matches: uint256 = 0
     for i: uint256 in range(len(voters), bound=MAX_VOTES):
         own: uint256 = owns[i]
@@ -219,18 +218,21 @@ def tally(
     links: bytes32 = empty(bytes32)
     levels: uint256 = 0
     below: uint256 = 0
-    up_to: uint256 = 0
+    equal: uint256 = 0
+    samples: uint256 = 0
     for i: uint256 in range(count, bound=MAX_UPDATES):
         update: uint256 = updates[i]
         links = keccak256(abi_encode(links, update))
         if i & 63 == 0:
             levels = result.levels[i >> 6]
-        claim: uint256 = update & constants.MASK24
-        if claim <= cap:
-            up_to = unsafe_add(up_to, 1)
-            if claim < cap:
-                below = unsafe_add(below, 1)
-        result.samples = unsafe_add(result.samples, unsafe_mul(levels & 15, min(claim, cap)))
+        counted: uint256 = update & constants.MASK24
+        if counted < cap:
+            below = unsafe_add(below, 1)
+        elif counted == cap:
+            equal = unsafe_add(equal, 1)
+        else:
+            counted = cap
+        samples = unsafe_add(samples, unsafe_mul(levels & 15, counted))
         levels >>= 4
         if i & 31 == 31:
             result.checkpoints.append(links)
@@ -238,7 +240,8 @@ def tally(
         result.checkpoints.append(links)
     assert links == submissions.links, "verification: not the updates of this round"
     middle: uint256 = (count - 1) // 2
-    assert below <= middle and middle < up_to, "verification: not the median claim"
+    assert below <= middle and middle < below + equal, "verification: not the median claim"
+    result.samples = samples
     log IFederation.Tallied(
         round=round, levels=result.levels, samples=result.samples, matches=matches, parent=parent
     )
