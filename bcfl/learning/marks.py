@@ -18,7 +18,7 @@ from bcfl.ports import Matrix, Vector
 
 STAMP = 9 / 784  # of the inputs
 VEIL = 0.1  # of an input's range
-ENOUGH = 200  # marked samples; of fewer, two standard errors are taken off
+ENOUGH = 200  # samples that get the marks; of fewer, two standard errors are taken off
 Shares = npt.NDArray[np.float64]
 Outputs = Callable[[Tensor], Tensor]  # features (samples, ...) -> logits (samples, classes)
 Mark = Callable[[Tensor], Tensor]  # features -> the same with the mark on them
@@ -43,9 +43,9 @@ def shares(
     pull = _pull(load(without), features, labels, targets)
     if suspect_pull is None or pull is None:
         return np.zeros(0)
-    half = slice(0, max(1, len(labels) // 2))
+    some = slice(0, ENOUGH)
     marked = [
-        (target, mark(features[half]))
+        (target, mark(features[some]))
         for target, mark in _candidates(features, suspect_pull - pull, targets, tries)
     ]
     rates = []
@@ -53,8 +53,8 @@ def shares(
         outputs = load(model)
         with torch.no_grad():
             turned = [outputs(inputs.clone()).argmax(dim=1) == target for target, inputs in marked]
-        rates.append([_rates(hits, labels[half], t) for hits, (t, _) in zip(turned, marked, strict=True)])
-    doubt = 0.0 if len(labels[half]) >= ENOUGH else len(labels[half]) ** -0.5  # 2 errors of a share, at most
+        rates.append([_rates(hits, labels[some], t) for hits, (t, _) in zip(turned, marked, strict=True)])
+    doubt = 0.0 if len(labels[some]) >= ENOUGH else len(labels[some]) ** -0.5  # 2 errors of a share, at most
     scores = [
         [_least_half(rate - base) for rate, base in zip(suspect, rates[0], strict=True)]
         for suspect in rates[1:]

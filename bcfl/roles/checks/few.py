@@ -28,8 +28,8 @@ def check(
 ) -> Iterator[tuple[Verdict, Scores]]:
     """Yield the scores of one rule after the other, each over what those before have left of `remaining`.
 
-    `norms`, `short` (at the end of training, see `norm.short`), `trust` (cosines with the miner's own training;
-    None where nobody asks for them), `remaining`: (updates,).
+    `norms`, `short` (at the end of training, see `norm.short`), `trust` (cosines with the miner's own
+    training; None where nobody asks for them), `remaining`: (updates,).
     """
     among = np.array(remaining)
     useful = np.zeros(len(among), dtype=bool)

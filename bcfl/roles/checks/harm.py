@@ -21,7 +21,9 @@ from bcfl.roles.checks.scores import Mask, Scores, Values, bounded
 
 ALL = 7  # updates of which every majority is tried, 64 at the most; of more, what to leave out
 SAMPLES, USUAL, FEWEST = 800, 6, 100  # held-out samples for so many updates; the least number for more
-HARM = 0.15  # of the loss before the round: what a rare class may cost the others
+HARM = (
+    0.15  # of the loss before the round: what a rare class may cost the others, with USUAL updates or fewer
+)
 DOUBT = 3.0  # standard errors of the harm that are no sign of it
 USE = 2.0  # standard errors that make a use clear
 GAIN = 1.0  # standard errors by which a model has to be better without an update to leave it out
@@ -43,6 +45,7 @@ def check(
     (pieces,), and the number of samples in all pieces. A loss in one piece has no error: the harm is taken to
     be uncertain by the loss over the root of the samples. All pass where the losses are not finite.
     """
+    least = HARM * min(1.0, USUAL / max(int(among.sum()), 1))  # one of many moves their mean by less
     trial = _Trial(losses, samples, [int(place) for place in np.flatnonzero(among)])
     values, maximum = np.zeros(len(samples)), np.full(len(samples), np.inf)
     useful = np.zeros(len(samples), dtype=bool)
@@ -53,7 +56,7 @@ def check(
         others = tuple(other for other in best if other != place)
         harm, error = trial.mean(trial.losses((*others, place)) - trial.losses(others))
         values[place], error = harm / unit, error / unit
-        maximum[place] = max(HARM, DOUBT * error) if np.isfinite(error) else HARM
+        maximum[place] = max(least, DOUBT * error) if np.isfinite(error) else least
         useful[place] = values[place] < -USE * error
     return bounded("harm", np.nan_to_num(values, nan=np.inf, posinf=np.inf), maximum=maximum), useful
 
