@@ -1,8 +1,8 @@
 """Find marks on the inputs of a classifier that work on one model and not on another.
 
 One gradient by the inputs says which of them one model listens to more than the other, towards which class.
-Of that, two marks are made for a class: a stamp sets the few inputs that pull most to the least or largest
-value that held-out data has there; a veil moves every input by a tenth of its range.
+Of that, two marks are made for a class: a stamp sets the few inputs that pull most to the end of their range;
+a veil moves every input by a tenth of it.
 """
 
 from __future__ import annotations
@@ -89,7 +89,7 @@ def _pull(outputs: Outputs, features: Tensor, labels: Tensor, targets: Tensor) -
 def _candidates(features: Tensor, pull: Tensor, targets: Tensor, tries: int) -> list[tuple[int, Mark]]:
     """Return marks with the classes that they are for: those that promise most first."""
     flat = features.reshape(len(features), -1)
-    low, high, usual = flat.amin(0), flat.amax(0), flat.mean(0)
+    (low, high), usual = _range(flat), flat.mean(0)
     size = max(1, round(STAMP * flat.shape[1]))
     stamps, veils = list[tuple[float, int, Mark]](), list[tuple[float, int, Mark]]()
     for target in _kinds(targets):
@@ -101,6 +101,18 @@ def _candidates(features: Tensor, pull: Tensor, targets: Tensor, tries: int) -> 
         veils.append((float(reach), target, _veil(mean, low, high)))
     best = [sorted(group, key=lambda item: -item[0])[:tries] for group in (stamps, veils)]
     return [(target, mark) for group in best for _, target, mark in group]
+
+
+def _range(flat: Tensor) -> tuple[Tensor, Tensor]:
+    """Return the least and the largest value that a mark may give each input, (inputs,) both.
+
+    They are those of the data, `flat` (samples, inputs), and as far apart as those of most inputs: an input
+    that never changes, such as the corner of a picture, is a good place for a trigger.
+    """
+    low, high = flat.amin(0), flat.amax(0)
+    usual = (high - low).median()
+    lower, higher = torch.minimum(low, high - usual), torch.maximum(high, low + usual)
+    return lower.clamp(min=flat.min()), higher.clamp(max=flat.max())
 
 
 def _stamp(mean: Tensor, places: Tensor, low: Tensor, high: Tensor) -> Mark:

@@ -18,7 +18,7 @@ from bcfl.roles.checks.scores import Mask, Scores, Values, bounded
 
 SAMPLES = 400  # held-out samples for `harm.USUAL` updates: half of them get the marks
 CLASSES = 3  # for which marks are tried, of a round in which every majority is tried; of more: 1
-LEAST, MOST = 0.2, 0.5  # bounds of the share that a mark may turn
+LEAST, MOST = 0.2, 0.6  # bounds of the share that a mark may turn
 OWN, TIMES = 0.15, 3.0  # between them: so much, and so many times the highest score of the others
 FIRST = 0.8  # of an untrained model: whatever is learned first makes marks work
 BEFORE = 0.15  # of what is in the model from earlier rounds alone; honest devices stay under 0.11
