@@ -18,8 +18,10 @@ from bcfl.roles.checks.scores import Mask, Scores, Values, bounded
 
 SAMPLES = 400  # held-out samples for `harm.USUAL` updates: half of them get the marks
 CLASSES = 3  # for which marks are tried, of a round in which every majority is tried; of more: 1
-LEAST, MOST = 0.2, 0.6  # bounds of the share that a mark may turn
-OWN, TIMES = 0.15, 3.0  # between them: so much, and so many times the highest score of the others
+OWN, TIMES = 0.3, 3.0  # the share that a mark may turn, and what is added for the highest share of the others
+MOST = (
+    0.7  # that it may turn in any case: honest devices of skewed data have up to 0.6, a backdoor 0.9 and more
+)
 FIRST = 0.8  # of an untrained model: whatever is learned first makes marks work
 BEFORE = 0.15  # of what is in the model from earlier rounds alone; honest devices stay under 0.11
 Marks = np.ndarray[tuple[int, int], np.dtype[np.float64]]  # (updates, 2)
@@ -51,5 +53,5 @@ def check(shares: Marks, among: Mask, is_first: bool) -> tuple[Scores, Scores]:
         maximum = FIRST
     elif among.sum() <= ALL:
         others = np.array([np.delete(now, place).max(initial=0.0) for place in range(len(now))])
-        maximum = np.clip(OWN + TIMES * others, LEAST, MOST)
+        maximum = np.minimum(OWN + TIMES * np.maximum(others, 0.0), MOST)
     return bounded("mark", now, maximum=maximum), bounded("past mark", before, maximum=BEFORE)
