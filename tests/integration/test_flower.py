@@ -160,7 +160,7 @@ def test_a_party_whose_app_raises_sits_out(tmp_path: Path, caplog: pytest.LogCap
     ("off", "reason", "expected"),
     [
         ((), "outlier", {"norm", "direction"}),
-        (("norm", "direction"), "quality", {"merit"}),
+        (("norm", "direction"), "quality", {"harm"}),
         (("norm", "quality"), "outlier", {"direction"}),
     ],
 )
