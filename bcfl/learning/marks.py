@@ -18,6 +18,7 @@ from bcfl.ports import Matrix, Vector
 
 STAMP = 9 / 784  # of the inputs
 VEIL = 0.1  # of an input's range
+KNOWN = 0.5  # of a class's samples that are right: then a model knows the class
 ENOUGH = 200  # samples that get the marks; of fewer, two standard errors are taken off
 Shares = npt.NDArray[np.float64]
 Outputs = Callable[[Tensor], Tensor]  # features (samples, ...) -> logits (samples, classes)
@@ -44,20 +45,21 @@ def shares(
     if suspect_pull is None or pull is None:
         return np.zeros(0)
     some = slice(0, ENOUGH)
-    marked = [
-        (target, mark(features[some]))
-        for target, mark in _candidates(features, suspect_pull - pull, targets, tries)
-    ]
-    rates = []
+    clean, labels = features[some], labels[some]
+    marked = [(t, mark(clean)) for t, mark in _candidates(features, suspect_pull - pull, targets, tries)]
+    turned, right = [], []
     for model in (without, *suspects):
         outputs = load(model)
         with torch.no_grad():
-            turned = [outputs(inputs.clone()).argmax(dim=1) == target for target, inputs in marked]
-        rates.append([_rates(hits, labels[some], t) for hits, (t, _) in zip(turned, marked, strict=True)])
-    doubt = 0.0 if len(labels[some]) >= ENOUGH else len(labels[some]) ** -0.5  # 2 errors of a share, at most
+            right.append(outputs(clean.clone()).argmax(dim=1) == labels)
+            turned.append([(outputs(x.clone()).argmax(dim=1) == target).float() for target, x in marked])
+    doubt = 0.0 if len(labels) >= ENOUGH else len(labels) ** -0.5  # two errors of a share, at most
     scores = [
-        [_least_half(rate - base) for rate, base in zip(suspect, rates[0], strict=True)]
-        for suspect in rates[1:]
+        [
+            _score(hits - base, labels, target, known)
+            for hits, base, (target, _) in zip(suspect, turned[0], marked, strict=True)
+        ]
+        for suspect, known in zip(turned[1:], right[1:], strict=True)
     ]
     return np.array([max(row, default=0.0) - doubt for row in scores])
 
@@ -138,17 +140,20 @@ def _veil(mean: Tensor, low: Tensor, high: Tensor) -> Mark:
     return mark
 
 
-def _rates(hits: Tensor, labels: Tensor, target: int) -> Shares:
-    """Return the share of the samples of each other class that is taken for the target, (classes,)."""
+def _score(turned: Tensor, labels: Tensor, target: int, right: Tensor) -> float:
+    """Return how often a mark turns what a model gets right unmarked, of the half of classes it turns least.
+
+    `turned`: of each sample how much more often than by the model without, (samples,). A model that gets but
+    few classes right knows the data of one device alone: anything turns it, and that says nothing.
+    """
     kinds = [kind for kind in _kinds(labels) if kind != target]
-    return np.array([float(hits[labels == kind].float().mean()) for kind in kinds])
+    known = [kind for kind in kinds if float(right[labels == kind].float().mean()) >= KNOWN]
+    if not known or len(known) * 2 < len(kinds):
+        return 0.0
+    rates = np.sort([float(turned[right & (labels == kind)].mean()) for kind in known])
+    return float(rates[: (len(rates) + 1) // 2].mean())
 
 
 def _kinds(labels: Tensor) -> list[int]:
     """Return the classes that are there, in order."""
     return sorted(set(labels.tolist()))
-
-
-def _least_half(rates: Shares) -> float:
-    """Return the mean of the lower half, rounded up."""
-    return float(np.sort(rates)[: (len(rates) + 1) // 2].mean()) if len(rates) else 0.0

@@ -15,10 +15,9 @@ FLIP, BACKDOOR = "sign-flip:0.34", "backdoor:0.17:share=0.5,boost=1,size=2"
 
 def play(adversary: str, partition: str, rounds: int = 6) -> tuple[list[RoundOutcome], set[int]]:
     """Play a federation; return its rounds and the attackers."""
-    config = Config(
-        devices=6, miners=3, rounds=rounds, seed=0, task="digits", partition=partition, min_updates=1,
-        adversary=(adversary,) if adversary else (),
-    )  # fmt: skip
+    options = {"devices": 6, "miners": 3, "rounds": rounds, "task": "digits", "partition": partition}
+    attacks = (adversary,) if adversary else ()
+    config = Config(**options, min_updates=1, adversary=attacks)  # type: ignore[arg-type]
     federation = Chainless.create(config)
     return [federation.play_round() for _ in range(rounds)], set(federation.assignment.device_specs)
 

@@ -33,14 +33,14 @@ def check(
     """
     among = np.array(remaining)
     useful = np.zeros(len(among), dtype=bool)
-    if checks.norm:
-        scores = length.check(norms, inputs.samples, among).exempt(short)
-        among &= scores.passed
-        yield Verdict.OUTLIER, scores
     if checks.quality and reference.losses is not None:
         scores, useful = _harm(inputs, reference, among)
         among &= scores.passed
         yield Verdict.QUALITY, scores
+    if checks.norm:
+        scores = length.check(norms, inputs.samples, useful, among).exempt(short)
+        among &= scores.passed
+        yield Verdict.OUTLIER, scores
     if checks.direction and trust is not None:
         scores = against.check(trust, useful, inputs.updates.shape[1], among)
         among &= scores.passed

@@ -42,8 +42,9 @@ def check(
     """Score the harm of each update, and say which are of clear use, (updates,).
 
     `losses` takes weights, (updates,), and returns the losses at the model with that sum of updates,
-    (pieces,), and the number of samples in all pieces. A loss in one piece has no error: the harm is taken to
-    be uncertain by the loss over the root of the samples. All pass where the losses are not finite.
+    (pieces,), and the number of samples in all pieces. Where all are one piece, a harm is taken to be
+    uncertain by as much as harms usually are, over the root of the samples. All pass where the losses are not
+    finite.
     """
     least = HARM * min(1.0, USUAL / max(int(among.sum()), 1))  # one of many moves their mean by less
     trial = _Trial(losses, samples, [int(place) for place in np.flatnonzero(among)])
@@ -52,13 +53,16 @@ def check(
     best, unit = trial.best(), trial.unit()
     if best is None or unit is None:
         return bounded("harm", values), useful
-    for place in trial.places:
-        others = tuple(other for other in best if other != place)
-        harm, error = trial.mean(trial.losses((*others, place)) - trial.losses(others))
-        values[place], error = harm / unit, error / unit
-        maximum[place] = max(least, DOUBT * error) if np.isfinite(error) else least
-        useful[place] = values[place] < -USE * error
+    pairs = [((*rest, place), rest) for place in trial.places for rest in [_without(best, place)]]
+    means, errors = trial.contrasts(pairs)
+    values[trial.places] = means / unit
+    maximum[trial.places] = np.fmax(least, DOUBT * errors / unit)
+    useful[trial.places] = means < -USE * errors
     return bounded("harm", np.nan_to_num(values, nan=np.inf, posinf=np.inf), maximum=maximum), useful
+
+
+def _without(places: Places, place: int) -> Places:
+    return tuple(other for other in places if other != place)
 
 
 class _Trial:
@@ -91,12 +95,14 @@ class _Trial:
         unit = float(before.mean() if (before >= 0).all() else np.sqrt(np.square(before).mean()))
         return unit if np.isfinite(unit) and unit > 0 else None
 
-    def mean(self, difference: Losses) -> tuple[float, float]:
-        """Return the mean of a difference, (pieces,), and its standard error."""
-        pieces = len(difference)
-        if pieces > 1:
-            return float(difference.mean()), float(difference.std(ddof=1)) / pieces**0.5
-        return float(difference.mean()), (self.unit() or 0.0) / max(self._count, 1) ** 0.5
+    def contrasts(self, pairs: list[tuple[Places, Places]]) -> tuple[Values, Values]:
+        """Return by how much losses of the first are above those of the second, and errors, (pairs,) each."""
+        rows = np.stack([self.losses(first) - self.losses(second) for first, second in pairs])
+        means: Values = rows.mean(axis=1)
+        if rows.shape[1] > 1:
+            return means, rows.std(axis=1, ddof=1) / rows.shape[1] ** 0.5
+        usual = float(np.sqrt(np.square(means).mean()))
+        return means, np.full(len(means), usual / max(self._count, 1) ** 0.5)
 
     def best(self) -> Places | None:
         """Return the majority with the least loss; None where none has a finite one."""
@@ -113,11 +119,10 @@ class _Trial:
 
     def _left(self, least: int) -> Places:
         """Return those that all are not clearly better without, at least so many."""
-        gains = {}
-        for place in self.places:
-            rest = [other for other in self.places if other != place]
-            gain, error = self.mean(self.losses(self.places) - self.losses(rest))
-            gains[place] = np.nan_to_num(gain / max(error, 1e-30), nan=np.inf)
+        pairs = [(tuple(self.places), _without(tuple(self.places), place)) for place in self.places]
+        means, errors = self.contrasts(pairs)
+        sure = np.nan_to_num(means / np.maximum(errors, 1e-30), nan=np.inf)
+        gains = dict(zip(self.places, sure.tolist(), strict=True))
         order = sorted(self.places, key=lambda place: gains[place])
         return tuple(p for rank, p in enumerate(order) if rank < least or gains[p] < GAIN)
 

@@ -13,15 +13,16 @@ import numpy as np
 from bcfl.roles.checks.scores import MIN_CROWD, NORMAL, Mask, Scores, Values, bounded
 
 LONGEST, LONGEST_OF_MANY = 1.5, 1.8  # median lengths that always pass; the second from MIN_CROWD updates
-LIMIT = 2.2  # median lengths that never pass, however far honest lengths are apart
+LIMIT = 2.2  # median lengths that a useful update may have, and others where honest lengths are far apart
 TOLERANCE = 5.0  # robust standard deviations above the median between the two
 MAJORITY = 3  # updates whose median is one of theirs
-SHORTEST = 0.6  # of the median length, of an update that claims as much as the median
+SHORTEST = 0.5  # of the median length, of an update that claims as much as the median
 
 
-def check(norms: Values, samples: Values, among: Mask) -> Scores:
+def check(norms: Values, samples: Values, useful: Mask, among: Mask) -> Scores:
     """Score the norm of each update in medians of those in `among`; all are (updates,).
 
+    What the best majority is clearly better with, `useful`, may be longer: a device that alone has a class.
     From MIN_CROWD updates `min_norm` judges what is too short, and this nothing. Of fewer than MAJORITY, or
     where most move nothing, all pass.
     """
@@ -34,5 +35,5 @@ def check(norms: Values, samples: Values, among: Mask) -> Scores:
     longest = LONGEST_OF_MANY if is_crowd else LONGEST
     claims = samples / max(float(np.median(samples[among])), 1.0)
     shortest = 0.0 if is_crowd else SHORTEST * np.minimum(claims, 1.0)
-    maximum = float(np.clip(1 + TOLERANCE * spread, longest, LIMIT))
+    maximum = np.where(useful, LIMIT, np.clip(1 + TOLERANCE * spread, longest, LIMIT))
     return bounded("length", ratios, minimum=shortest, maximum=maximum)

@@ -70,7 +70,7 @@ def test_a_backdoor_is_found_wherever_its_trigger_is_and_honest_training_is_none
     bad = TorchLearner(task, Samples(poisoned, labels), None, 9).train(model, 1).vector
     found = miner.marks(median, np.stack([bad, median]), 400, 1)
     assert found.shape == (2,)
-    assert found[0] > 0.5
+    assert found[0] > (0.6 if place == "edge" else 0.4)
     assert found[1] <= 0.0
     for vector in honest:
         assert miner.marks(median, vector[None], 400, 3)[0] < 0.4

@@ -30,21 +30,30 @@ def rejected(scores: Scores) -> list[int]:
 
 def test_length_is_measured_by_this_round() -> None:
     samples = np.full(6, 100.0)
-    norms = np.array([1.0, 0.98, 1.03, 1.0, 1.6, 0.5])
-    assert rejected(length.check(norms, samples, everybody(6))) == [4, 5]
-    assert rejected(length.check(norms * 7, samples, everybody(6))) == [4, 5], "whatever the unit"
+    norms = np.array([1.0, 0.98, 1.03, 1.0, 1.6, 0.4])
+    assert rejected(length.check(norms, samples, ~everybody(6), everybody(6))) == [4, 5]
+    assert rejected(length.check(norms * 7, samples, ~everybody(6), everybody(6))) == [4, 5], (
+        "whatever the unit"
+    )
+    useful = np.arange(6) == 4
+    assert rejected(length.check(norms, samples, useful, everybody(6))) == [5]
+    assert rejected(length.check(norms * [1, 1, 1, 1, 2, 1], samples, useful, everybody(6))) == [4, 5]
     spread = np.array([1.0, 0.75, 1.25, 0.9, 1.6, 0.7])
-    assert rejected(length.check(spread, samples, everybody(6))) == [], "honest lengths lie apart"
-    assert rejected(length.check(np.array([1.0, 0.8, 1.25, 0.9, 2.6, 1.4]), samples, everybody(6))) == [4]
+    assert rejected(length.check(spread, samples, ~everybody(6), everybody(6))) == [], (
+        "honest lengths lie apart"
+    )
+    assert rejected(
+        length.check(np.array([1.0, 0.8, 1.25, 0.9, 2.6, 1.4]), samples, ~everybody(6), everybody(6))
+    ) == [4]
 
 
 def test_a_small_claim_may_be_short_and_two_are_no_majority() -> None:
     samples = np.array([100.0, 100, 100, 100, 100, 50])
     norms = np.array([1.0, 0.98, 1.03, 1.0, 1.0, 0.4])
-    assert rejected(length.check(norms, samples, everybody(6))) == []
-    assert rejected(length.check(norms, np.full(6, 100.0), everybody(6))) == [5]
-    assert rejected(length.check(np.array([1.0, 9.0]), np.full(2, 100.0), everybody(2))) == []
-    assert rejected(length.check(np.zeros(5), np.full(5, 100.0), everybody(5))) == []
+    assert rejected(length.check(norms, samples, ~everybody(6), everybody(6))) == []
+    assert rejected(length.check(norms, np.full(6, 100.0), ~everybody(6), everybody(6))) == [5]
+    assert rejected(length.check(np.array([1.0, 9.0]), np.full(2, 100.0), ~everybody(2), everybody(2))) == []
+    assert rejected(length.check(np.zeros(5), np.full(5, 100.0), ~everybody(5), everybody(5))) == []
 
 
 def test_against_the_miners_own_training_needs_a_use() -> None:
@@ -104,7 +113,7 @@ def test_harm_accuses_nobody_honest_and_nobody_where_data_say_nothing() -> None:
 
 
 def test_a_mark_that_works_by_one_device_alone_is_found() -> None:
-    shares = np.array([[0.9, 0.0], [0.05, 0.0], [0.0, 0.0], [0.08, 0.0], [0.02, 0.0], [0.0, 0.3]])
+    shares = np.array([[0.9, 0.0], [0.05, 0.0], [0.0, 0.0], [0.08, 0.0], [0.02, 0.0], [0.0, 0.4]])
     now, before = mark.check(shares, everybody(6), is_first=False)
     assert rejected(now) == [0]
     assert rejected(before) == [5]
@@ -131,7 +140,9 @@ def reference(marks: Any = None) -> Reference:
         ),
         lambda _: np.zeros((0, SIZE), np.float32),
         losses=lambda delta, _: bowl(delta),
-        marks=lambda without, suspects, *_: np.zeros(0) if marks is None else marks(without, suspects),
+        marks=lambda without, suspects, *_: (
+            np.zeros(0, np.float32) if marks is None else marks(without, suspects)
+        ),
     )
 
 
@@ -160,7 +171,7 @@ def test_a_mark_sees_what_a_device_gave_in_earlier_rounds() -> None:
 
     def marks(without: np.ndarray, suspects: np.ndarray) -> np.ndarray:
         settled = 4 if earlier.any() else 0  # what the model of the round has of it
-        return np.array([float(row[0] + settled > 3 >= without[0] + settled) for row in suspects])
+        return np.array([float(row[0] + settled > 3 >= without[0] + settled) for row in suspects], np.float32)
 
     checks = replace(OFF, quality=True)
     poisoned = updates.copy()
