@@ -2,78 +2,80 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import TYPE_CHECKING, Final
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Final
 
 import numpy as np
 
+from bcfl.ports import Matrix, Vector
 from bcfl.protocol.types import Verdict
 from bcfl.roles.checks import against, harm, length, mark
 from bcfl.roles.checks.scores import Mask, Scores, Values
 
-if TYPE_CHECKING:
-    from bcfl.roles.checks.pipeline import CheckInputs, Checks, Reference
-
 FEW: Final = 20  # updates that can be read, up to which a round is judged so
+Losses = Callable[
+    [Vector, int], tuple[harm.Losses, int]
+]  # after a delta, of so many samples: see `harm.check`
+Marks = Callable[[Vector, Matrix, int, int], Vector]  # after deltas, as `ports.Learner.marks`
 
 
-def check(
-    inputs: CheckInputs,
-    reference: Reference,
-    checks: Checks,
-    norms: Values,
-    short: Mask,
-    trust: Values | None,
-    remaining: Mask,
-) -> Iterator[tuple[Verdict, Scores]]:
-    """Yield the scores of one rule after the other, each over what those before have left of `remaining`.
+@dataclass(frozen=True)
+class FewUpdates:
+    """What the rules look at; a rule is left out where what it needs is None."""
 
-    `norms`, `short` (at the end of training, see `norm.short`), `trust` (cosines with the miner's own
-    training; None where nobody asks for them), `remaining`: (updates,).
-    """
+    updates: Matrix  # (updates, parameters)
+    samples: Values
+    norms: Values | None
+    short: Mask  # at the end of training, see `norm.short`
+    trust: Values | None  # cosines with the miner's own training
+    contributions: Matrix | None  # of the devices in earlier rounds, (updates, parameters)
+    is_first: bool  # no round was before
+    losses: Losses | None
+    marks: Marks | None
+
+
+def check(few: FewUpdates, remaining: Mask) -> Iterator[tuple[Verdict, Scores]]:
+    """Yield the scores of rules, each over what those before leave of `remaining`, (updates,)."""
     among = np.array(remaining)
     useful = np.zeros(len(among), dtype=bool)
-    if checks.quality and reference.losses is not None:
-        scores, useful = _harm(inputs, reference, among)
+    if few.losses is not None:
+        scores, useful = _harm(few, few.losses, among)
         among &= scores.passed
         yield Verdict.QUALITY, scores
-    if checks.norm:
-        scores = length.check(norms, inputs.samples, useful, among).exempt(short)
+    if few.norms is not None:
+        scores = length.check(few.norms, few.samples, useful, among).exempt(few.short)
         among &= scores.passed
         yield Verdict.OUTLIER, scores
-    if checks.direction and trust is not None:
-        scores = against.check(trust, useful, inputs.updates.shape[1], among)
+    if few.trust is not None:
+        scores = against.check(few.trust, useful, few.updates.shape[1], among)
         among &= scores.passed
         yield Verdict.OUTLIER, scores
-    if checks.quality and reference.marks is not None:
-        for scores in _marks(inputs, reference, among):
+    if few.marks is not None:
+        for scores in _marks(few, few.marks, among):
             yield Verdict.QUALITY, scores
 
 
-def _harm(inputs: CheckInputs, reference: Reference, among: Mask) -> tuple[Scores, Mask]:
+def _harm(few: FewUpdates, losses: Losses, among: Mask) -> tuple[Scores, Mask]:
     count = harm.sample_count(harm.SAMPLES, int(among.sum()))
-
-    def losses(weights: Values) -> tuple[harm.Losses, int]:
-        assert reference.losses is not None
-        return reference.losses(weights.astype(np.float32) @ inputs.updates, count)
-
-    return harm.check(losses, inputs.samples, among)
+    return harm.check(
+        lambda weights: losses(weights.astype(np.float32) @ few.updates, count), few.samples, among
+    )
 
 
-def _marks(inputs: CheckInputs, reference: Reference, among: Mask) -> tuple[Scores, ...]:
+def _marks(few: FewUpdates, marks: Marks, among: Mask) -> tuple[Scores, ...]:
     """Return the scores of marks; none where the learner has no marks."""
-    assert reference.marks is not None
-    places, updates = np.flatnonzero(among), inputs.updates
+    places, updates = np.flatnonzero(among), few.updates
     if len(places) < 2:
         return ()
     count = harm.sample_count(mark.SAMPLES, len(places))
     median = np.median(updates[places], axis=0)
-    earlier = np.zeros_like(updates) if inputs.contributions is None else inputs.contributions
+    earlier = np.zeros_like(updates) if few.contributions is None else few.contributions
     shares = np.zeros((len(updates), 2))
     for place in places:
         without, suspects = mark.vectors(updates, earlier, int(place), median)
-        found = reference.marks(without, suspects, count, mark.class_count(len(places)))
-        if not len(found):
+        share = marks(without, suspects, count, mark.class_count(len(places)))
+        if not len(share):
             return ()
-        shares[place] = found
-    return mark.check(shares, among, inputs.reference_norm is None)
+        shares[place] = share
+    return mark.check(shares, among, few.is_first)

@@ -12,7 +12,7 @@ import numpy as np
 
 from bcfl.roles.checks.scores import MIN_CROWD, NORMAL, Mask, Scores, Values, bounded
 
-LONGEST, LONGEST_OF_MANY = 1.5, 1.8  # median lengths that always pass; the second from MIN_CROWD updates
+LONGEST = 1.8  # median lengths that always pass
 LIMIT = 2.2  # median lengths that a useful update may have, and others where honest lengths are far apart
 TOLERANCE = 5.0  # robust standard deviations above the median between the two
 MAJORITY = 3  # updates whose median is one of theirs
@@ -32,8 +32,7 @@ def check(norms: Values, samples: Values, useful: Mask, among: Mask) -> Scores:
     ratios = norms / median
     spread = NORMAL * float(np.median(np.abs(ratios[among] - 1)))
     is_crowd = among.sum() >= MIN_CROWD
-    longest = LONGEST_OF_MANY if is_crowd else LONGEST
     claims = samples / max(float(np.median(samples[among])), 1.0)
     shortest = 0.0 if is_crowd else SHORTEST * np.minimum(claims, 1.0)
-    maximum = np.where(useful, LIMIT, np.clip(1 + TOLERANCE * spread, longest, LIMIT))
+    maximum = np.where(useful, LIMIT, np.clip(1 + TOLERANCE * spread, LONGEST, LIMIT))
     return bounded("length", ratios, minimum=shortest, maximum=maximum)

@@ -14,7 +14,6 @@ import numpy as np
 from bcfl.ports import Evaluation, Matrix, Vector
 from bcfl.protocol.types import Verdict
 from bcfl.roles.checks import clusters, direction, duplicate, few, krum, min_norm, norm, quality
-from bcfl.roles.checks.harm import Losses
 from bcfl.roles.checks.scores import Mask, Scores, Square, Values
 
 CLIP = 2.0  # median norms: what counts of a longer update
@@ -49,10 +48,8 @@ class Reference:
     delta: Callable[[], Vector]  # of its own training from the round's model, (parameters,)
     gradients: Callable[[Vector], Matrix]  # after a delta, on parts of the held-out data, (parts, parameters)
     evaluate: Callable[[Vector], Evaluation] | None = None  # after a delta, on all of the held-out data
-    # After a delta, on at most so many held-out samples: of pieces, and the number of samples in all.
-    losses: Callable[[Vector, int], tuple[Losses, int]] | None = None
-    # After deltas, as `ports.Learner.marks`.
-    marks: Callable[[Vector, Matrix, int, int], Vector] | None = None
+    losses: few.Losses | None = None
+    marks: few.Marks | None = None
 
 
 @dataclass(frozen=True)
@@ -135,11 +132,7 @@ class _Pipeline:
             if checks.quality and not self.is_few:
                 self._add(Verdict.QUALITY, self._merits(factors, self.remaining & trusted))
         if self.is_few:
-            rules = few.check(
-                self.inputs, self.reference, checks, self.norms, self.short, trust, self.remaining
-            )
-            for verdict, scores in rules:
-                self._add(verdict, scores)
+            self._judge_few(trust)
         if checks.direction:
             outliers.append(self._narrow(self._direction(factors, self.remaining & trusted)))
         if checks.min_norm:
@@ -148,6 +141,22 @@ class _Pipeline:
         if checks.krum is not None:
             outliers.append(self._krum(checks.krum))
         self.scores += [(Verdict.OUTLIER, scores) for scores in outliers]
+
+    def _judge_few(self, trust: Values | None) -> None:
+        checks, inputs, reference = self.checks, self.inputs, self.reference
+        updates = few.FewUpdates(
+            inputs.updates,
+            inputs.samples,
+            self.norms if checks.norm else None,
+            self.short,
+            trust if checks.direction else None,
+            inputs.contributions,
+            inputs.reference_norm is None,
+            reference.losses if checks.quality else None,
+            reference.marks if checks.quality else None,
+        )
+        for verdict, scores in few.check(updates, self.remaining):
+            self._add(verdict, scores)
 
     def _trust(self) -> Values:
         """Return the cosine of each update with the miner's own training, (updates,).

@@ -30,7 +30,7 @@ def rejected(scores: Scores) -> list[int]:
 
 def test_length_is_measured_by_this_round() -> None:
     samples = np.full(6, 100.0)
-    norms = np.array([1.0, 0.98, 1.03, 1.0, 1.6, 0.4])
+    norms = np.array([1.0, 0.98, 1.03, 1.0, 1.9, 0.4])
     assert rejected(length.check(norms, samples, ~everybody(6), everybody(6))) == [4, 5]
     assert rejected(length.check(norms * 7, samples, ~everybody(6), everybody(6))) == [4, 5], (
         "whatever the unit"
@@ -38,7 +38,7 @@ def test_length_is_measured_by_this_round() -> None:
     useful = np.arange(6) == 4
     assert rejected(length.check(norms, samples, useful, everybody(6))) == [5]
     assert rejected(length.check(norms * [1, 1, 1, 1, 2, 1], samples, useful, everybody(6))) == [4, 5]
-    spread = np.array([1.0, 0.75, 1.25, 0.9, 1.6, 0.7])
+    spread = np.array([1.0, 0.75, 1.25, 0.9, 1.9, 0.7])
     assert rejected(length.check(spread, samples, ~everybody(6), everybody(6))) == [], (
         "honest lengths lie apart"
     )
