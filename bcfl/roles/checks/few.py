@@ -44,7 +44,7 @@ def check(few: FewUpdates, remaining: Mask) -> Iterator[tuple[Verdict, Scores]]:
         among &= scores.passed
         yield Verdict.QUALITY, scores
     if few.norms is not None:
-        scores = length.check(few.norms, few.samples, useful, among).exempt(few.short)
+        scores = length.check(few.norms, useful, among).exempt(few.short)
         among &= scores.passed
         yield Verdict.OUTLIER, scores
     if few.trust is not None:

@@ -29,41 +29,31 @@ def rejected(scores: Scores) -> list[int]:
 
 
 def test_length_is_measured_by_this_round() -> None:
-    samples = np.full(6, 100.0)
-    norms = np.array([1.0, 0.98, 1.03, 1.0, 1.9, 0.4])
-    assert rejected(length.check(norms, samples, ~everybody(6), everybody(6))) == [4, 5]
-    assert rejected(length.check(norms * 7, samples, ~everybody(6), everybody(6))) == [4, 5], (
-        "whatever the unit"
-    )
+    nobody, all_six = np.zeros(6, bool), everybody(6)
+    norms = np.array([1.0, 0.98, 1.03, 1.0, 1.9, 0.2])
+    assert rejected(length.check(norms, nobody, all_six)) == [4]
+    assert rejected(length.check(norms * 7, nobody, all_six)) == [4], "whatever the unit"
     useful = np.arange(6) == 4
-    assert rejected(length.check(norms, samples, useful, everybody(6))) == [5]
-    assert rejected(length.check(norms * [1, 1, 1, 1, 2, 1], samples, useful, everybody(6))) == [4, 5]
-    spread = np.array([1.0, 0.75, 1.25, 0.9, 1.9, 0.7])
-    assert rejected(length.check(spread, samples, ~everybody(6), everybody(6))) == [], (
-        "honest lengths lie apart"
-    )
-    assert rejected(
-        length.check(np.array([1.0, 0.8, 1.25, 0.9, 2.6, 1.4]), samples, ~everybody(6), everybody(6))
-    ) == [4]
-
-
-def test_a_small_claim_may_be_short_and_two_are_no_majority() -> None:
-    samples = np.array([100.0, 100, 100, 100, 100, 50])
-    norms = np.array([1.0, 0.98, 1.03, 1.0, 1.0, 0.4])
-    assert rejected(length.check(norms, samples, ~everybody(6), everybody(6))) == []
-    assert rejected(length.check(norms, np.full(6, 100.0), ~everybody(6), everybody(6))) == [5]
-    assert rejected(length.check(np.array([1.0, 9.0]), np.full(2, 100.0), ~everybody(2), everybody(2))) == []
-    assert rejected(length.check(np.zeros(5), np.full(5, 100.0), ~everybody(5), everybody(5))) == []
+    assert rejected(length.check(norms, useful, all_six)) == []
+    assert rejected(length.check(norms * [1, 1, 1, 1, 1.5, 1], useful, all_six)) == [4]
+    apart = np.array([1.0, 0.75, 1.25, 0.9, 2.0, 0.7])
+    assert rejected(length.check(apart, nobody, all_six)) == [], "honest lengths lie apart"
+    assert rejected(length.check(apart * [1, 1, 1, 1, 1.5, 1], nobody, all_six)) == [4]
+    assert rejected(length.check(np.array([1.0, 9.0]), nobody[:2], everybody(2))) == [], "no majority"
+    assert rejected(length.check(np.zeros(6), nobody, all_six)) == []
 
 
 def test_against_the_miners_own_training_needs_a_use() -> None:
-    trust = np.array([0.3, 0.1, -0.05, -0.05, -0.2, 0.0])
-    useful = np.array([False, False, False, True, True, False])
-    scores = against.check(trust, useful, 100_000, everybody(6))
-    assert rejected(scores) == [2, 4]
-    assert rejected(against.check(trust, useful, 500, everybody(6))) == [4], "noise of a small model"
-    most_against = -np.abs(trust) - 0.1
-    assert rejected(against.check(most_against, useful, 100_000, everybody(6))) == []
+    trust = np.array([0.3, 0.28, 0.31, -0.05, -0.05, 0.29])
+    useful = np.arange(6) == 4
+    assert rejected(against.check(trust, useful, 100_000, everybody(6))) == [3]
+    assert rejected(against.check(trust, useful, 500, everybody(6))) == [], "noise of a small model"
+    assert rejected(against.check(trust - 0.15, useful, 100_000, everybody(6))) == [3, 4]
+    assert rejected(against.check(-trust, useful, 100_000, everybody(6))) == [], "it may be the miner"
+    apart = np.array([0.43, -0.38, -0.27, -0.05, 0.26, 0.1])
+    assert rejected(against.check(apart, ~everybody(6), 100_000, everybody(6))) == [], (
+        "few samples, all learned"
+    )
 
 
 class Bowl:
