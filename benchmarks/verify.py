@@ -5,8 +5,8 @@
 Updates of a 784-128-10 MLP on data of Fashion-MNIST's shape, judged by checks 4 to 6 as a miner judges them:
 its own training, held-out gradients, inner products, sketches of earlier rounds; few updates by losses and
 marks. Beside it the time in which one device trains on its share (850 samples, 2 epochs, batches of 32), with
-the same learner on the same single thread. Every time is the best of several runs. The bytes are read and checked elsewhere
-(`benchmarks.core`).
+the same learner on the same single thread. Every time is the best of several runs. The bytes are read and
+checked elsewhere (`benchmarks.core`).
 """
 
 from __future__ import annotations
