@@ -34,7 +34,8 @@ def test_two_of_six_that_turn_their_updates_round_do_no_harm(
     partition: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     outcomes, attackers = play(FLIP, partition)
-    assert all(set(outcome.rejected) == attackers for outcome in outcomes)
+    assert all(set(outcome.rejected) <= attackers for outcome in outcomes), "nobody honest is rejected"
+    assert sum(len(outcome.accepted & attackers) for outcome in outcomes) <= 2, "of twelve"
     accuracy = outcomes[-1].accuracy or 0.0
     assert accuracy > clean_accuracy(partition) - 0.03
     monkeypatch.setattr(few, "FEW", 0)
@@ -46,7 +47,8 @@ def test_two_of_six_that_turn_their_updates_round_do_no_harm(
 def test_one_backdoor_of_six_does_not_stay(partition: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """It may pass in the first round, when any mark works on a model that knows nothing."""
     outcomes, attackers = play(BACKDOOR, partition)
-    assert all(set(outcome.rejected) == attackers for outcome in outcomes[1:])
+    assert all(set(outcome.rejected) <= attackers for outcome in outcomes), "nobody honest is rejected"
+    assert sum(bool(outcome.accepted & attackers) for outcome in outcomes) <= 2, "of six"
     assert (outcomes[-1].attack_success or 0.0) <= 0.05
     monkeypatch.setattr(few, "FEW", 0)
     without, _ = play(BACKDOOR, partition)

@@ -15,7 +15,7 @@ from bcfl.roles.checks.scores import NORMAL, Mask, Scores, Values, bounded
 
 LONGEST = 1.8  # median lengths that always pass
 LIMIT = 2.2  # median lengths that a useful update may have, and others where honest lengths are far apart
-TOLERANCE = 5.0  # robust standard deviations above the median between the two
+TOLERANCE = 3.0  # robust standard deviations above the median between the two
 MAJORITY = 3  # updates whose median is one of theirs
 
 

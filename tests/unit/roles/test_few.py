@@ -36,7 +36,7 @@ def test_length_is_measured_by_this_round() -> None:
     useful = np.arange(6) == 4
     assert rejected(length.check(norms, useful, all_six)) == []
     assert rejected(length.check(norms * [1, 1, 1, 1, 1.5, 1], useful, all_six)) == [4]
-    apart = np.array([1.0, 0.75, 1.25, 0.9, 2.0, 0.7])
+    apart = np.array([1.0, 0.75, 1.25, 0.9, 1.9, 0.7])
     assert rejected(length.check(apart, nobody, all_six)) == [], "honest lengths lie apart"
     assert rejected(length.check(apart * [1, 1, 1, 1, 1.5, 1], nobody, all_six)) == [4]
     assert rejected(length.check(np.array([1.0, 9.0]), nobody[:2], everybody(2))) == [], "no majority"
