@@ -11,11 +11,12 @@ from __future__ import annotations
 
 import numpy as np
 
-from bcfl.roles.checks.scores import NORMAL, Mask, Scores, Values, bounded
+from bcfl.roles.checks.scores import MIN_CROWD, NORMAL, Mask, Scores, Values, bounded
 
 LONGEST = 1.8  # median lengths that always pass
 LIMIT = 2.2  # median lengths that a useful update may have, and others where honest lengths are far apart
-TOLERANCE = 3.0  # robust standard deviations above the median between the two
+TOLERANCE = 5.0  # robust standard deviations above the median between the two
+TOLERANCE_OF_FEW = 3.0  # below MIN_CROWD updates, where two attackers widen the deviation
 MAJORITY = 3  # updates whose median is one of theirs
 
 
@@ -30,5 +31,6 @@ def check(norms: Values, useful: Mask, among: Mask) -> Scores:
         return bounded("length", norms)
     ratios = norms / median
     spread = NORMAL * float(np.median(np.abs(ratios[among] - 1)))
-    maximum = np.where(useful, LIMIT, np.clip(1 + TOLERANCE * spread, LONGEST, LIMIT))
+    tolerance = TOLERANCE if among.sum() >= MIN_CROWD else TOLERANCE_OF_FEW
+    maximum = np.where(useful, LIMIT, np.clip(1 + tolerance * spread, LONGEST, LIMIT))
     return bounded("length", ratios, maximum=maximum)
