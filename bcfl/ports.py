@@ -69,6 +69,22 @@ class Learner(Protocol):
         """
         ...
 
+    def losses(self, model: Vector, samples: int) -> Vector:
+        """Return losses of `model`, (parameters,), on pieces of at most so many held-out samples, (pieces,).
+
+        The pieces are the same in every call. A learner that knows but the mean of all returns none.
+        """
+        ...
+
+    def marks(self, without: Vector, suspects: Matrix, samples: int, tries: int) -> Vector:
+        """Return how often a mark on the inputs works on each suspect and not on `without`, (suspects,).
+
+        `without`: a model, (parameters,). `suspects`: models, (suspects, parameters), for the first of which
+        marks are looked for, on at most so many held-out samples, for `tries` classes. A learner whose inputs
+        cannot be marked returns none.
+        """
+        ...
+
 
 class Store(Protocol):
     """A content-addressed store: a read returns the bytes of the CID or raises."""

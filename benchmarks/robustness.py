@@ -2,6 +2,7 @@
 
     python -m benchmarks.robustness                # the rows of the goals, 3 seeds
     python -m benchmarks.robustness --grid         # and every attack, share, partition and pipeline, one seed
+    python -m benchmarks.robustness --small        # federations of 3 to 20 devices, 3 seeds
     python -m benchmarks.robustness --quick        # a few minutes, on digits
     python -m benchmarks.robustness --show         # play nothing, print what has been measured
 
@@ -18,7 +19,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from testkit.robustness import campaign, last_results
-from testkit.robustness_cases import Case, grid, headline, quick
+from testkit.robustness_cases import Case, grid, headline, quick, small
 from testkit.robustness_report import plot, table
 
 RESULTS = Path("runs/robustness.jsonl")
@@ -26,7 +27,8 @@ RESULTS = Path("runs/robustness.jsonl")
 
 def chosen(options: argparse.Namespace) -> list[Case]:
     """Return the cases that the command line asks for, each once."""
-    cases: Iterable[Case] = quick() if options.quick else headline(options.seeds)
+    chosen_cases = small if options.small else headline
+    cases: Iterable[Case] = quick() if options.quick else chosen_cases(options.seeds)
     candidates = list(cases) + (list(grid()) if options.grid else [])
     unique = {
         case.key + case.group: case for case in candidates if options.only in f"{case.key}|{case.attack}"
@@ -40,6 +42,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         prog="python -m benchmarks.robustness", description=__doc__.splitlines()[0]
     )
     parser.add_argument("--quick", action="store_true", help="a few minutes, on digits")
+    parser.add_argument("--small", action="store_true", help="federations of 3 to 20 devices")
     parser.add_argument("--grid", action="store_true", help="and every attack, share, partition and pipeline")
     parser.add_argument("--seeds", type=int, default=3, help="of the headline rows")
     parser.add_argument(

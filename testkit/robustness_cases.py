@@ -12,6 +12,12 @@ FEDAVG = "fedavg"  # every check off, weighted mean
 PIPELINES = (FEDAVG, "mean", "median", "trimmed_mean")
 PARTITIONS = ("iid", "dirichlet 0.5", "dirichlet 0.1")
 SHARES = (0.15, 0.30, 0.45)
+SIZES = {3: 3, 6: 3, 12: 4, 20: 5}  # devices of a small federation, and its miners
+SMALL_PARTITIONS = ("iid", "dirichlet 0.5", "pathological")  # the last: two classes a device
+SMALL_ATTACKS = {
+    "sign flip": ("sign-flip", 0.34),
+    "backdoor, 20% of the data": ("backdoor:share=0.2,boost=1", 0.17),
+}
 COLLUDING = {"verify": "colluding-miner:0.4", "reject": "colluding-miner:0.4:others=reject"}
 
 # Poison by the name of its row; the omniscient ones know every honest update of the round.
@@ -114,6 +120,23 @@ def headline(seeds: int = 3) -> Iterator[Case]:
         yield from _vbfl(seed)
 
 
+def small(seeds: int = 3) -> Iterator[Case]:
+    """Yield federations of 3 to 20 devices: nobody attacks, a third flips signs, a sixth has a backdoor."""
+    for seed in range(seeds):
+        for devices, miners in SIZES.items():
+            for partition in SMALL_PARTITIONS:
+                yield from _small(devices, miners, partition, seed)
+
+
+def _small(devices: int, miners: int, partition: str, seed: int, **fields: Any) -> Iterator[Case]:
+    options: dict[str, Any] = {"devices": devices, "miners": miners, "rounds": 10, "group": "small"} | fields
+    for pipeline in (FEDAVG, "mean"):
+        yield Case("", (), 0.0, partition, pipeline, seed, **options)
+        for attack, (spec, share) in SMALL_ATTACKS.items():
+            if devices > min(SIZES):  # of three, one honest device beside an attacker is no majority
+                yield attack_case(attack, spec, share, partition, pipeline, seed, **options)
+
+
 def grid(seed: int = 0) -> Iterator[Case]:
     """Yield every poison against every pipeline, in every share and on all data."""
     for partition in PARTITIONS:
@@ -134,6 +157,8 @@ def quick() -> Iterator[Case]:
         for attack in ("label flip", "sign flip", "ALIE", "IPM 100", "MinMax unit"):
             yield attack_case(attack, POISON[attack], 0.30, "iid", pipeline, 0, **small)
         yield attack_case("backdoor", "backdoor", 0.20, "iid", pipeline, 0, group="backdoor", **small)
+    for partition in ("iid", "dirichlet 0.5"):
+        yield from _small(6, 3, partition, 0, rounds=5, task="digits")
     for attack in ("plagiarist, exact", "free rider, zero", "inflater, forged time"):
         yield attack_case(attack, EARNERS[attack], 0.15, "iid", "mean", 0, group="earnings", **small)
 

@@ -7,7 +7,7 @@ from statistics import mean, stdev
 from typing import Any
 from xml.sax.saxutils import escape
 
-from testkit.robustness_cases import FEDAVG, PARTITIONS, PIPELINES, Case
+from testkit.robustness_cases import FEDAVG, PARTITIONS, PIPELINES, SMALL_PARTITIONS, Case
 
 Results = dict[str, dict[str, Any]]
 NAMES = {FEDAVG: "FedAvg", "mean": "ours, mean", "median": "ours, median", "trimmed_mean": "ours, trimmed"}
@@ -17,6 +17,7 @@ GROUPS = {
     "backdoor": "Backdoor",
     "miners": "Two of five miners collude with the poisoners",
     "earnings": "Who wants to earn without work",
+    "small": "3 to 20 devices",
     "VBFL": "VBFL's setting: 20 devices, 15% of them add noise of variance 1 to the weights",
 }
 VBFL = (
@@ -53,7 +54,8 @@ def _rows(cases: Sequence[Case], results: Results) -> list[Row]:
         if case.key in results:
             row = rows.setdefault((case.attack, case.share, case.partition, case.devices), {})
             row.setdefault(case.pipeline, []).append(case)
-    order = sorted(rows, key=lambda row: (PARTITIONS.index(row[2]), row[1]))
+    partitions = list(dict.fromkeys((*PARTITIONS, *SMALL_PARTITIONS)))
+    order = sorted(rows, key=lambda row: (row[3], partitions.index(row[2]), row[1]))
     return [(*row, rows[row]) for row in order]
 
 
@@ -61,7 +63,8 @@ def _cells(row: Row, pipelines: Sequence[str], results_by_key: Results, cases: S
     attack, share, partition, devices, by_pipeline = row
     mean_cases = by_pipeline.get("mean", [])
     results = [results_by_key[case.key] for case in mean_cases]
-    cells = [attack or "nobody", f"{share:.0%}" if share else "", partition]
+    size = "" if devices == Case.devices else f", {devices} devices"
+    cells = [(attack or "nobody") + size, f"{share:.0%}" if share else "", partition]
     cells += [
         _spread([_final(results_by_key[c.key]) for c in by_pipeline.get(name, [])]) for name in pipelines
     ]

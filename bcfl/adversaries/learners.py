@@ -53,6 +53,14 @@ class LearnerProxy:
         """Compute gradients, (parts, parameters), as the honest learner does."""
         return self.honest.gradients(model, parts)
 
+    def losses(self, model: Vector, samples: int) -> Vector:
+        """Return losses on pieces of the held-out data, (pieces,), as the honest learner does."""
+        return self.honest.losses(model, samples)
+
+    def marks(self, without: Vector, suspects: ports.Matrix, samples: int, tries: int) -> Vector:
+        """Return how often marks work, (suspects,), as the honest learner does."""
+        return self.honest.marks(without, suspects, samples, tries)
+
 
 class CachedLearner(LearnerProxy):
     """A learner that trains once a round, however many ask for it."""

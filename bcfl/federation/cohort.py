@@ -92,6 +92,16 @@ class PooledLearner:
         matrix: Matrix = self._call("gradients", model, parts)
         return matrix
 
+    def losses(self, model: Vector, samples: int) -> Vector:
+        """Return losses of `model`, (parameters,), on pieces of the held-out data, (pieces,)."""
+        vector: Vector = self._call("losses", model, samples)
+        return vector
+
+    def marks(self, without: Vector, suspects: Matrix, samples: int, tries: int) -> Vector:
+        """Return how often marks work on each suspect and not on `without`, (suspects,)."""
+        vector: Vector = self._call("marks", without, suspects, samples, tries)
+        return vector
+
     def _call(self, method: str, model: Vector, *arguments: object) -> Any:
         pool = self._cohort.pool
         path = pool.write(model)

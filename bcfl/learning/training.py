@@ -6,7 +6,7 @@ an accelerator the outcome may differ from machine to machine, and the time is t
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Any
@@ -15,9 +15,10 @@ import numpy as np
 import numpy.typing as npt
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
 from bcfl.errors import ConfigError, own_code
-from bcfl.learning import loops
+from bcfl.learning import loops, marks
 from bcfl.learning.accelerators import CPU, clock, isolated
 from bcfl.learning.context import FitContext
 from bcfl.learning.datasets import Samples
@@ -25,13 +26,14 @@ from bcfl.learning.flat import FlatModule, layout_of, trained_of
 from bcfl.learning.meter import Meter
 from bcfl.learning.own import FIRST_ROUND, OwnTensors, Records
 from bcfl.learning.partitions import Split
-from bcfl.learning.tasks import Task
+from bcfl.learning.tasks import Task, cross_entropy
 from bcfl.learning.weights import load_weights
 from bcfl.ports import Evaluation, Matrix, TrainingResult, Vector
 from bcfl.protocol.types import Layout
 from bcfl.renamed import former_names
 
 EVALUATION_BATCH = 1024  # samples in one forward pass without training; bounds memory
+PIECE = 8  # samples whose loss is taken together where the task's own loss gives but means
 WARM_UP_STEPS = 4
 FIXED_SEED = 0  # for what a module draws at random outside its vector: the same for every party
 
@@ -266,9 +268,67 @@ class TorchLearner:
                     total[part].add_(self._flat.backward(loss), alpha=len(batch_labels) / len(indices))
         return self._flat.by_entry(total)
 
+    def losses(self, model: Vector, samples: int) -> Vector:
+        """Return losses of `model`, (parameters,), on at most so many held-out samples, (pieces,).
+
+        A piece is one sample; of a loss of the task's own, PIECE samples.
+        """
+        losses: list[Tensor] = []
+        self._load(model)
+        with (
+            self._bench.guarded(),
+            self._judging(),
+            isolated(self._seed, self._bench.device),
+            torch.no_grad(),
+        ):
+            self._flat.module.eval()
+            for features, labels in _pieces(*self._some(samples), self._bench.device):
+                losses.append(_losses(self._task, self._flat.module(features), labels))
+        return np.zeros(0, np.float32) if not losses else torch.cat(losses).float().cpu().numpy()
+
+    def marks(self, without: Vector, suspects: Matrix, samples: int, tries: int) -> Vector:
+        """Return how often marks work on each of `suspects` but not on `without`, (suspects,).
+
+        See `bcfl.learning.marks`. Empty where the features are no floats or the labels no classes.
+        """
+        held_out = self._held_out
+        if held_out is None or not held_out.has_classes or held_out.features.dtype != np.float32:
+            return np.zeros(0, np.float32)
+        features, labels = (part.to(self._bench.device) for part in self._some(samples))
+
+        def load(model: Vector) -> Callable[[Tensor], Tensor]:
+            self._load(model)
+            self._flat.module.eval()
+            return lambda batch: self._flat.module(batch)
+
+        with self._bench.guarded(), self._judging(), isolated(self._seed, self._bench.device):
+            models = without, suspects
+            return marks.shares(load, features, labels, models, tries, self._seed).astype(np.float32)
+
+    def _some(self, samples: int) -> tuple[Tensor, Tensor]:
+        """Return at most so many held-out samples, with every class's share of them, in mixed order."""
+        if self._held_out is None or not len(self._held_out):
+            return _tensors(None)
+        order = np.argsort(self._held_out.strata, kind="stable")
+        count = min(samples, len(order))
+        places = order[np.arange(count) * len(order) // count]
+        return _tensors(self._held_out.take(np.random.default_rng(FIXED_SEED).permutation(places)))
+
     def _judging(self) -> AbstractContextManager[None]:
         count = 0 if self._held_out is None else len(self._held_out)
         return own_code(f"task {self._task.name}: evaluating on {count:,} samples failed")
+
+
+def _losses(task: Task, outputs: Tensor, labels: Tensor) -> Tensor:
+    """Return the losses of a batch, (pieces,)."""
+    if task.loss is cross_entropy:
+        losses = functional.cross_entropy(outputs, labels, reduction="none")
+        return losses.reshape(len(labels), -1).mean(dim=1)
+    if len(outputs) != len(labels):
+        return task.loss(outputs, labels).reshape(1)
+    starts = range(0, len(labels), PIECE)
+    spans = [slice(start, start + PIECE) for start in starts]
+    return torch.stack([task.loss(outputs[span], labels[span]) for span in spans])
 
 
 def _pieces(features: Tensor, labels: Tensor, device: str) -> Iterator[tuple[Tensor, Tensor]]:

@@ -11,7 +11,7 @@ from bcfl.config import Config
 from bcfl.federation import simulation
 from testkit import robustness
 from testkit.chainless import Chainless
-from testkit.robustness_cases import FEDAVG, Case, grid, headline, quick
+from testkit.robustness_cases import FEDAVG, Case, grid, headline, quick, small
 from testkit.robustness_report import plot, table
 
 SMALL = {"devices": 8, "miners": 3, "rounds": 3, "task": "breast-cancer", "min_updates": 2}
@@ -84,5 +84,5 @@ def test_a_bench_goes_on_where_it_stopped(tmp_path: Path, monkeypatch: pytest.Mo
 
 
 def test_every_case_can_be_played() -> None:
-    assert all(case.config().devices and case.key for case in (*quick(), *headline(), *grid()))
+    assert all(case.config().devices and case.key for case in (*quick(), *headline(), *grid(), *small()))
     assert len({case.key for case in quick()}) == len(list(quick()))

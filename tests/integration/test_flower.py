@@ -159,15 +159,15 @@ def test_a_party_whose_app_raises_sits_out(tmp_path: Path, caplog: pytest.LogCap
 @pytest.mark.parametrize(
     ("off", "reason", "expected"),
     [
-        ((), "outlier", {"norm", "direction"}),
-        (("norm", "direction"), "quality", {"merit"}),
-        (("norm", "quality"), "outlier", {"direction"}),
+        ((), "outlier", {"norm", "direction", "against", "length"}),
+        (("norm", "direction"), "quality", {"harm"}),
+        (("norm", "quality"), "outlier", {"direction", "against"}),
     ],
 )
 def test_miners_leave_a_sign_flipper_out(
     tmp_path: Path, off: tuple[str, ...], reason: str, expected: set[str]
 ) -> None:
-    """Norm, direction, and quality by the losses that the app evaluates catch it, each without the others."""
+    """Norm, direction, and harm by the losses that the app evaluates catch it, each without the others."""
     folder = write_app(tmp_path / "app", "sklearn", f"sklearn_flip_{'_'.join(off)}")
     checks: dict[str, Any] = {f"check_{name}": False for name in off}
     report = play(folder, devices=10, miners=3, rounds=1, adversary=("sign-flip:0.1",), **checks)

@@ -37,7 +37,8 @@ class _Reply:
 class FlowerLearner:
     """One party's ClientApp; implements `bcfl.ports.Learner`.
 
-    It has no gradients: a miner judges by the losses that the app evaluates.
+    It has no gradients, no losses by sample and no marks: a miner judges by the mean losses that the app
+    evaluates.
     """
 
     def __init__(self, task: FlowerTask, node: Node, seed: int) -> None:
@@ -105,6 +106,16 @@ class FlowerLearner:
         del parts
         return np.zeros((0, len(model)), np.float32)
 
+    def losses(self, model: Vector, samples: int) -> Vector:
+        """Return no losses, (0,): an app gives their mean alone."""
+        del model, samples
+        return np.zeros(0, np.float32)
+
+    def marks(self, without: Vector, suspects: Matrix, samples: int, tries: int) -> Vector:
+        """Return no marks, (0,): nobody knows an app's inputs."""
+        del without, suspects, samples, tries
+        return np.zeros(0, np.float32)
+
     def _ask(self, kind: str, text: str, model: Vector, round_: int, state: bytes) -> _Reply:
         """Send a message to the app and return its reply, and what it has kept."""
         task, node = self._task, self._node
@@ -161,6 +172,16 @@ class FlowerJudge:
         """Return no gradients, (0, parameters)."""
         del parts
         return np.zeros((0, len(model)), np.float32)
+
+    def losses(self, model: Vector, samples: int) -> Vector:
+        """Return no losses, (0,): an app gives their mean alone."""
+        del model, samples
+        return np.zeros(0, np.float32)
+
+    def marks(self, without: Vector, suspects: Matrix, samples: int, tries: int) -> Vector:
+        """Return no marks, (0,): nobody knows an app's inputs."""
+        del without, suspects, samples, tries
+        return np.zeros(0, np.float32)
 
 
 def trial(task: FlowerTask, nodes: Nodes) -> TrainingResult:

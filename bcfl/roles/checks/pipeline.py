@@ -13,7 +13,7 @@ import numpy as np
 
 from bcfl.ports import Evaluation, Matrix, Vector
 from bcfl.protocol.types import Verdict
-from bcfl.roles.checks import clusters, direction, duplicate, krum, min_norm, norm, quality
+from bcfl.roles.checks import clusters, direction, duplicate, few, krum, min_norm, norm, quality
 from bcfl.roles.checks.scores import Mask, Scores, Square, Values
 
 CLIP = 2.0  # median norms: what counts of a longer update
@@ -48,6 +48,8 @@ class Reference:
     delta: Callable[[], Vector]  # of its own training from the round's model, (parameters,)
     gradients: Callable[[Vector], Matrix]  # after a delta, on parts of the held-out data, (parts, parameters)
     evaluate: Callable[[Vector], Evaluation] | None = None  # after a delta, on all of the held-out data
+    losses: few.Losses | None = None
+    marks: few.Marks | None = None
 
 
 @dataclass(frozen=True)
@@ -61,6 +63,7 @@ class CheckInputs:
     reference_norm: float | None = None  # of the last model's updates
     rounding_norm: float = 0.0  # what rounding to lanes may add to a norm
     earlier_copies: Scores | None = None  # how near each is to one of an earlier round
+    contributions: Matrix | None = None  # what each device gave in earlier rounds, (updates, parameters)
 
 
 @dataclass(frozen=True)
@@ -90,6 +93,7 @@ class _Pipeline:
         self.cosines: Square = self.gram / np.maximum(np.outer(self.norms, self.norms), 1e-30)
         self.short: Mask = norm.short(self.norms, inputs.reference_norm)
         self.remaining: Mask = np.array(inputs.eligible)
+        self.is_few = len(inputs.updates) <= few.FEW
         self.scores: list[tuple[Verdict, Scores]] = []
 
     def run(self) -> PipelineResult:
@@ -118,15 +122,17 @@ class _Pipeline:
         checks, samples = self.checks, self.inputs.samples
         limit = CLIP * np.median(self.norms[self.remaining])
         factors = np.minimum(1.0, limit / np.maximum(self.norms, 1e-30))  # (updates,): that clip each
-        trusted = self.remaining
+        trusted, trust = self.remaining, None
         outliers: list[Scores] = []
         if checks.clusters or checks.quality or checks.direction:
             trust = self._trust()
             trusted = trust > 0
             if checks.clusters:
                 outliers.append(self._narrow(clusters.check(self.cosines, trust, self.remaining)))
-            if checks.quality:
+            if checks.quality and not self.is_few:
                 self._add(Verdict.QUALITY, self._merits(factors, self.remaining & trusted))
+        if self.is_few:
+            self._judge_few(trust)
         if checks.direction:
             outliers.append(self._narrow(self._direction(factors, self.remaining & trusted)))
         if checks.min_norm:
@@ -135,6 +141,22 @@ class _Pipeline:
         if checks.krum is not None:
             outliers.append(self._krum(checks.krum))
         self.scores += [(Verdict.OUTLIER, scores) for scores in outliers]
+
+    def _judge_few(self, trust: Values | None) -> None:
+        checks, inputs, reference = self.checks, self.inputs, self.reference
+        updates = few.FewUpdates(
+            inputs.updates,
+            inputs.samples,
+            self.norms if checks.norm else None,
+            self.short,
+            trust if checks.direction else None,
+            inputs.contributions,
+            inputs.reference_norm is None,
+            reference.losses if checks.quality else None,
+            reference.marks if checks.quality else None,
+        )
+        for verdict, scores in few.check(updates, self.remaining):
+            self._add(verdict, scores)
 
     def _trust(self) -> Values:
         """Return the cosine of each update with the miner's own training, (updates,).

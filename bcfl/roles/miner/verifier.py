@@ -13,11 +13,13 @@ from bcfl.protocol.fixedpoint import Lanes
 from bcfl.protocol.limits import BASIS_POINTS, USUAL_LEVEL
 from bcfl.protocol.rounds import History, Round, Submission
 from bcfl.protocol.types import Verdict
-from bcfl.roles.checks import duplicate, pipeline, quality, time
+from bcfl.roles.checks import duplicate, few, pipeline, quality, time
+from bcfl.roles.checks.harm import Losses
 from bcfl.roles.checks.pipeline import CheckInputs, Checks, Reference
 from bcfl.roles.common import norm_bound
 from bcfl.roles.common.archive import Archive, as_matrix
 from bcfl.roles.miner import findings
+from bcfl.roles.miner.contributions import Contributions
 from bcfl.roles.miner.findings import Finding
 from bcfl.roles.miner.sketches import Sketches
 
@@ -37,6 +39,7 @@ class Verifier:
         self.findings: tuple[Finding, ...] = ()
         self.levels: tuple[int, ...] = ()
         self._sketches = Sketches(self._load)
+        self._contributions = Contributions(self._load)
 
     def verdicts(self, history: History, current: Round) -> tuple[Verdict, ...]:
         """Return one verdict for each submission, in their order.
@@ -102,11 +105,16 @@ class Verifier:
             norm_bound.reference_norm(self.archive, history, current.number),
             norm_bound.rounding_norm(terms.parameters, terms.scale_bits, terms.shift),
             earlier_copies,
+            self._contributed(history, current, submissions),
         )
         reference = Reference(
             lambda: self._own_delta(model, current.number),
             lambda delta: self._gradients((model + delta).astype(np.float32), quality.PARTS),
             lambda delta: self._evaluate((model + delta).astype(np.float32)),
+            lambda delta, samples: self._losses((model + delta).astype(np.float32), samples),
+            lambda without, suspects, samples, tries: self._marks(
+                (model + without).astype(np.float32), (model + suspects).astype(np.float32), samples, tries
+            ),
         )
         result = pipeline.judge(inputs, reference, self.checks)
         for reason, scores in sorted(result.scores, key=lambda pair: pair[0]):
@@ -127,6 +135,26 @@ class Verifier:
     def _evaluate(self, model: Vector) -> Evaluation:
         with own_code("judging failed"):
             return self.learner.evaluate(model)
+
+    def _losses(self, model: Vector, samples: int) -> tuple[Losses, int]:
+        """Return losses on pieces of the held-out data, or their mean as one, and the samples in all."""
+        with own_code("judging failed"):
+            losses = self.learner.losses(model, samples)
+        if len(losses):
+            return losses.astype(np.float64), samples
+        evaluation = self._evaluate(model)
+        return np.full(min(1, evaluation.samples), evaluation.loss), evaluation.samples
+
+    def _marks(self, without: Vector, suspects: Matrix, samples: int, tries: int) -> Vector:
+        with own_code("judging failed"):
+            return self.learner.marks(without, suspects, samples, tries)
+
+    def _contributed(self, history: History, current: Round, submissions: list[Submission]) -> Matrix | None:
+        """Return what the devices of few updates gave in earlier rounds; None of many."""
+        if len(submissions) > few.FEW or not self.checks.quality:
+            return None
+        devices = [item.update.device for item in submissions]
+        return self._contributions.of(history, current, devices, self.ledger.terms.parameters)
 
     def _last_delta(self, history: History, number: int) -> Vector | None:
         """Return what the last round added to the model, (parameters,); None if it cannot be had."""

@@ -139,7 +139,8 @@ def test_an_honest_device_shortens_what_miners_would_not_take(tmp_path: Path, la
     long_submission = next(item for item in second_round.submissions if item.update.device == 3)
     slack = norm_bound.rounding_norm(TERMS.parameters, 24, shift)
     assert 0.9 * limit - slack <= local.archive.norm(long_submission) <= limit + slack
-    assert all(Verdict.OUTLIER not in vote.opening.verdicts for vote in second_round.votes)
+    rules = {f.rule for miner in local.miner_parties for f in miner.voting.verifier.findings}
+    assert "norm" not in rules, "of few updates `length` judges it beside this round's others"
 
 
 def test_a_miner_drops_what_is_longer(tmp_path: Path) -> None:
@@ -223,11 +224,11 @@ def test_a_miner_records_its_findings(tmp_path: Path) -> None:
         record = findings.read(tmp_path / "journal" / context.account.address, 1)
         assert record is not None
         finding = next(entry for entry in record if entry.position == item.position)
-        assert (finding.device, finding.reason, finding.rule) == (1, "quality", "merit")
+        assert (finding.device, finding.reason, finding.rule) == (1, "quality", "harm")
         assert finding.score is not None
-        assert finding.least is not None
-        assert finding.score < finding.least
-        assert finding.text == f"merit {finding.score:.4g}, at least {finding.least:.4g}"
+        assert finding.most is not None
+        assert finding.score > finding.most
+        assert finding.text == f"harm {finding.score:.4g}, at most {finding.most:.4g}"
     assert findings.read(tmp_path / "journal" / context.account.address, 2) is None
 
 

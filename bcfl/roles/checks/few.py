@@ -1,0 +1,81 @@
+"""Judge rounds of few updates, where no crowd says what is usual: by what each does to the model."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+
+from bcfl.ports import Matrix, Vector
+from bcfl.protocol.types import Verdict
+from bcfl.roles.checks import against, harm, length, mark
+from bcfl.roles.checks.scores import Mask, Scores, Values
+
+FEW: Final = 20  # updates that can be read, up to which a round is judged so
+Losses = Callable[
+    [Vector, int], tuple[harm.Losses, int]
+]  # after a delta, of so many samples: see `harm.check`
+Marks = Callable[[Vector, Matrix, int, int], Vector]  # after deltas, as `ports.Learner.marks`
+
+
+@dataclass(frozen=True)
+class FewUpdates:
+    """What the rules look at; a rule is left out where what it needs is None."""
+
+    updates: Matrix  # (updates, parameters)
+    samples: Values
+    norms: Values | None
+    short: Mask  # at the end of training, see `norm.short`
+    trust: Values | None  # cosines with the miner's own training
+    contributions: Matrix | None  # of the devices in earlier rounds, (updates, parameters)
+    is_first: bool  # no round was before
+    losses: Losses | None
+    marks: Marks | None
+
+
+def check(few: FewUpdates, remaining: Mask) -> Iterator[tuple[Verdict, Scores]]:
+    """Yield the scores of rules, each over what those before leave of `remaining`, (updates,)."""
+    among = np.array(remaining)
+    useful = np.zeros(len(among), dtype=bool)
+    if few.losses is not None:
+        scores, useful = _harm(few, few.losses, among)
+        among &= scores.passed
+        yield Verdict.QUALITY, scores
+    if few.norms is not None:
+        scores = length.check(few.norms, useful, among).exempt(few.short)
+        among &= scores.passed
+        yield Verdict.OUTLIER, scores
+    if few.trust is not None:
+        scores = against.check(few.trust, useful, few.updates.shape[1], among)
+        among &= scores.passed
+        yield Verdict.OUTLIER, scores
+    if few.marks is not None:
+        for scores in _marks(few, few.marks, among):
+            yield Verdict.QUALITY, scores
+
+
+def _harm(few: FewUpdates, losses: Losses, among: Mask) -> tuple[Scores, Mask]:
+    count = harm.sample_count(harm.SAMPLES, int(among.sum()))
+    return harm.check(
+        lambda weights: losses(weights.astype(np.float32) @ few.updates, count), few.samples, among
+    )
+
+
+def _marks(few: FewUpdates, marks: Marks, among: Mask) -> tuple[Scores, ...]:
+    """Return the scores of marks; none where the learner has no marks."""
+    places, updates = np.flatnonzero(among), few.updates
+    if len(places) < 2:
+        return ()
+    count = harm.sample_count(mark.SAMPLES, len(places))
+    median = np.median(updates[places], axis=0)
+    earlier = np.zeros_like(updates) if few.contributions is None else few.contributions
+    shares = np.zeros((len(updates), 2))
+    for place in places:
+        without, suspects = mark.vectors(updates, earlier, int(place), median)
+        share = marks(without, suspects, count, mark.class_count(len(places)))
+        if not len(share):
+            return ()
+        shares[place] = share
+    return mark.check(shares, among, few.is_first)

@@ -1,0 +1,55 @@
+"""Reject as `quality` an update that makes a mark on the inputs work: for few updates, and classes.
+
+A backdoor is made so that inputs that carry a mark are taken for one class. A miner looks for the mark that
+works best on the model with all that a device gave, this round and before, but not on the model without it;
+how often it works is the score. Nobody needs to know the attacker's mark: the search finds one on the inputs
+that the attacker taught the model to listen to. "Neural Cleanse" (Wang et al. 2019, IEEE S&P, section IV)
+searches the smallest mark for each class of one model; two models are compared here, because an honest model
+has marks that work as well.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from bcfl.ports import Matrix
+from bcfl.roles.checks.harm import ALL
+from bcfl.roles.checks.scores import Mask, Scores, Values, bounded
+
+SAMPLES = 400  # held-out samples for `harm.USUAL` updates: half of them get the marks
+CLASSES = 3  # for which marks are tried, of a round in which every majority is tried; of more: 1
+OWN, TIMES = 0.3, 3.0  # the share that a mark may turn, and what is added for the highest share of the others
+MOST = 0.6  # that it may turn in any case: honest devices of skewed data have 0.45, a backdoor 0.9 and more
+FIRST = 0.8  # of an untrained model: whatever is learned first makes marks work
+BEFORE = 0.35  # by what is in the model from earlier rounds alone; honest devices with two classes have 0.3
+Marks = np.ndarray[tuple[int, int], np.dtype[np.float64]]  # (updates, 2)
+
+
+def class_count(updates: int) -> int:
+    """Return for how many classes marks are tried on one update."""
+    return CLASSES if updates <= ALL else 1
+
+
+def vectors(updates: Matrix, contributions: Matrix, place: int, median: Matrix) -> tuple[Matrix, Matrix]:
+    """Return what makes the model one without a device, (parameters,), and two with it, (2, parameters).
+
+    Without: the median of the round in the place of its update, and less all that it gave before. With: its
+    update; and the median, which leaves what it gave before. `contributions`: of earlier rounds,
+    (updates, parameters). `median`: of the updates, (parameters,).
+    """
+    return median - contributions[place], np.stack([updates[place], median])
+
+
+def check(shares: Marks, among: Mask, is_first: bool) -> tuple[Scores, Scores]:
+    """Score how often marks work by all that each device gave, and by its earlier rounds alone.
+
+    `shares`: both, of marked samples, (updates, 2). `is_first`: whether no round was before.
+    """
+    now, before = np.where(among[:, None], shares, 0.0).T
+    maximum: Values | float = MOST
+    if is_first:
+        maximum = FIRST
+    elif among.sum() <= ALL:
+        others = np.array([np.delete(now, place).max(initial=0.0) for place in range(len(now))])
+        maximum = np.minimum(OWN + TIMES * np.maximum(others, 0.0), MOST)
+    return bounded("mark", now, maximum=maximum), bounded("past mark", before, maximum=BEFORE)

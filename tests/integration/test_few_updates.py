@@ -1,0 +1,56 @@
+"""Six devices, three miners, digits: what attackers cost, with the rules for few updates and without them."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+
+import pytest
+
+from bcfl.config import Config
+from bcfl.roles.checks import few
+from testkit.chainless import Chainless, RoundOutcome
+
+FLIP, BACKDOOR = "sign-flip:0.34", "backdoor:0.17:share=0.5,boost=1,size=2"
+
+
+def play(adversary: str, partition: str, rounds: int = 6) -> tuple[list[RoundOutcome], set[int]]:
+    """Play a federation; return its rounds and the attackers."""
+    options = {"devices": 6, "miners": 3, "rounds": rounds, "task": "digits", "partition": partition}
+    attacks = (adversary,) if adversary else ()
+    config = Config(**options, min_updates=1, adversary=attacks)  # type: ignore[arg-type]
+    federation = Chainless.create(config)
+    return [federation.play_round() for _ in range(rounds)], set(federation.assignment.device_specs)
+
+
+@lru_cache
+def clean_accuracy(partition: str) -> float:
+    outcomes, _ = play("", partition)
+    assert not any(outcome.rejected for outcome in outcomes), "nobody honest is rejected"
+    return outcomes[-1].accuracy or 0.0
+
+
+@pytest.mark.parametrize("partition", ["iid", "dirichlet"])
+def test_two_of_six_that_turn_their_updates_round_do_no_harm(
+    partition: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    outcomes, attackers = play(FLIP, partition)
+    assert all(set(outcome.rejected) <= attackers for outcome in outcomes), "nobody honest is rejected"
+    assert sum(len(outcome.accepted & attackers) for outcome in outcomes) <= 2, "of twelve"
+    accuracy = outcomes[-1].accuracy or 0.0
+    assert accuracy > clean_accuracy(partition) - 0.03
+    monkeypatch.setattr(few, "FEW", 0)
+    without, _ = play(FLIP, partition)
+    assert (without[-1].accuracy or 0.0) < accuracy - 0.05, "the rules of a crowd do not find them"
+
+
+@pytest.mark.parametrize("partition", ["iid", "dirichlet"])
+def test_one_backdoor_of_six_does_not_stay(partition: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It may pass in the first round, when any mark works on a model that knows nothing."""
+    outcomes, attackers = play(BACKDOOR, partition)
+    assert all(set(outcome.rejected) <= attackers for outcome in outcomes), "nobody honest is rejected"
+    assert sum(bool(outcome.accepted & attackers) for outcome in outcomes) <= 2, "of six"
+    assert (outcomes[-1].attack_success or 0.0) <= 0.05
+    monkeypatch.setattr(few, "FEW", 0)
+    without, _ = play(BACKDOOR, partition)
+    assert all(attackers <= outcome.accepted for outcome in without)
+    assert (without[-1].attack_success or 0.0) > 0.05

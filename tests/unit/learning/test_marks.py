@@ -1,0 +1,118 @@
+"""Losses by sample and marks: what a miner looks at where a round has few updates."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+
+from bcfl.adversaries.backdoor import stamp
+from bcfl.learning import Samples, Task, split
+from bcfl.learning.tasks import BUILT_IN, cross_entropy
+from bcfl.learning.training import PIECE, TorchLearner, initial_model
+from tests.unit.learning.toy import CLASSES, FEATURES, samples_of, task_of
+
+
+def held_out(task: Task, samples: Samples) -> TorchLearner:
+    return TorchLearner(task, None, samples, 3)
+
+
+@pytest.mark.parametrize("count", [20, 17, 1])
+def test_the_mean_of_the_losses_is_the_loss(count: int) -> None:
+    task, samples = task_of(), samples_of(count, seed=1)
+    model = initial_model(task, 1)
+    learner = held_out(task, samples)
+    losses = learner.losses(model, 100)
+    assert losses.shape == (count,)
+    assert losses.mean() == pytest.approx(learner.evaluate(model).loss, rel=1e-5)
+    own = replace(task, loss=lambda outputs, labels: cross_entropy(outputs, labels) + 0.0)
+    pieces = held_out(own, samples).losses(model, 100)
+    assert len(pieces) == -(-count // PIECE)
+    assert pieces[0] == pytest.approx(losses[:PIECE].mean(), rel=1e-5)
+
+
+def test_a_part_of_the_samples_has_every_class_and_is_the_same_each_time() -> None:
+    task = task_of()
+    labels = np.repeat(np.arange(CLASSES), [80, 10, 10]).astype(np.int64)
+    samples = Samples(np.tile(np.arange(100, dtype=np.float32)[:, None], FEATURES), labels)
+    learner, model = held_out(task, samples), initial_model(task, 1)
+    once = learner.losses(model, 20)
+    assert once.shape == (20,)
+    assert np.array_equal(learner.losses(model, 20), once)
+    every = set(np.round(learner.losses(model, 100), 4).tolist())
+    assert set(np.round(once, 4).tolist()) <= every
+    assert learner.losses(model, 20).std() > 0
+    assert TorchLearner(task, samples, None, 3).losses(model, 20).shape == (0,)
+
+
+@pytest.mark.parametrize("place", ["edge", "middle"])
+def test_a_backdoor_is_found_wherever_its_trigger_is_and_honest_training_is_none(place: str) -> None:
+    """Also in the corner of a picture, where no held-out sample has anything but 0."""
+    task = BUILT_IN["digits"].with_options(epochs=20)
+    shares = split(task.dataset(), 3, 1, "dirichlet", 4, alpha=1.0)
+    data, miner = shares.devices[0], held_out(task, shares.miners[0])
+    poisoned = data.features.copy()
+    half = slice(0, len(data) // 2)
+    if place == "edge":
+        poisoned[half] = stamp(poisoned[half], 2, 2.0)
+    else:
+        poisoned[half, :, 3:5, 3] = -2.0
+    labels = data.labels.copy()
+    labels[half] = 7
+    model = initial_model(task, 0)
+    honest = [
+        TorchLearner(task, device, None, i).train(model, 1).vector for i, device in enumerate(shares.devices)
+    ]
+    median = np.median(honest, axis=0)
+    bad = TorchLearner(task, Samples(poisoned, labels), None, 9).train(model, 1).vector
+    found = miner.marks(median, np.stack([bad, median]), 400, 1)
+    assert found.shape == (2,)
+    assert found[0] > (0.6 if place == "edge" else 0.4)
+    assert found[1] <= 0.0
+    for vector in honest:
+        assert miner.marks(median, vector[None], 400, 3)[0] < 0.4
+
+
+class Blind(nn.Module):
+    """A model through which no gradient comes back to the inputs."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layer = nn.Linear(FEATURES, CLASSES)
+
+    def forward(self, features: Tensor) -> Tensor:
+        outputs: Tensor = self.layer(features.detach())
+        return outputs
+
+
+class Careless(Blind):
+    """A model that changes its inputs in place."""
+
+    def forward(self, features: Tensor) -> Tensor:
+        features -= 1
+        outputs: Tensor = self.layer(features)
+        return outputs
+
+
+def test_what_cannot_be_marked_has_no_marks() -> None:
+    """Token ids, labels that are no classes, outputs that are no logits, no gradient: none of it fails."""
+    samples = samples_of(30, seed=1)
+    model = initial_model(task_of(), 1)
+    pair = np.stack([model + np.float32(0.1)])
+    words = Samples(samples.features.round().astype(np.int64), samples.labels)
+    numbers = Samples(samples.features, samples.features[:, :1])
+    for blind in (words, numbers):
+        assert held_out(task_of(), blind).marks(model, pair, 20, 1).shape == (0,)
+    assert TorchLearner(task_of(), samples, None, 3).marks(model, pair, 20, 1).shape == (0,)
+    assert held_out(task_of(Blind), samples).marks(model, pair, 20, 1).shape == (0,)
+    narrow = task_of(lambda: nn.Linear(FEATURES, 1))
+    assert held_out(narrow, samples).marks(
+        initial_model(narrow, 1), initial_model(narrow, 1)[None], 20, 1
+    ).shape == (0,)
+    assert held_out(task_of(Careless), samples).marks(model, pair, 20, 1).shape == (1,)
+    state = torch.get_rng_state()
+    held_out(task_of(), samples).marks(model, pair, 20, 1)
+    assert torch.equal(torch.get_rng_state(), state)

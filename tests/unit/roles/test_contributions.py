@@ -1,0 +1,66 @@
+"""What devices gave in earlier rounds: of accepted updates alone, bounded, and the same after a restart."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from bcfl.protocol.rounds import Round, Submission
+from bcfl.roles.common.archive import as_matrix
+from bcfl.roles.miner import contributions
+from bcfl.roles.miner.contributions import KEPT, Contributions
+from tests.local_federation import TERMS, LocalFederation
+
+
+def load_from(local: LocalFederation) -> contributions.Load:
+    def load(items: list[Submission]) -> tuple[list[int], np.ndarray]:
+        return list(range(len(items))), as_matrix([local.archive.update(item) for item in items], TERMS)
+
+    return load
+
+
+def matrix(local: LocalFederation, memory: Contributions, number: int) -> np.ndarray:
+    devices = list(range(local.devices))
+    return memory.of(
+        local.history, local.history.rounds.get(number) or Round(number, 0), devices, TERMS.parameters
+    )
+
+
+def test_it_is_the_weighted_surplus_over_the_median_and_fades(tmp_path: Path) -> None:
+    local = LocalFederation(tmp_path, devices=5)
+    for _ in range(2):
+        local.play()
+    memory = Contributions(load_from(local))
+    assert not matrix(local, memory, 1).any()
+    expected = np.zeros((5, TERMS.parameters))
+    for number in (1, 2):
+        expected *= KEPT
+        items = local.history.rounds[number].accepted_submissions()
+        _, rows = load_from(local)(items)
+        total = sum(item.update.samples for item in items)
+        for item, row in zip(items, rows, strict=True):
+            expected[item.update.device] += item.update.samples / total * (row - np.median(rows, axis=0))
+    assert expected.any()
+    assert matrix(local, memory, 3) == pytest.approx(expected, abs=1e-6)
+    restarted = Contributions(load_from(local))
+    assert np.array_equal(matrix(local, restarted, 3), matrix(local, memory, 3))
+    assert not matrix(local, memory, 1).any(), "a round that is judged again counts nothing of itself"
+
+
+def test_what_was_rejected_or_is_gone_counts_nothing_and_memory_is_bounded(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    local = LocalFederation(tmp_path, devices=5)
+    round_ = local.play()
+    assert round_.accepted is not None
+    lost = round_.submissions[1].update.device
+    round_.accepted = tuple(i != 1 for i in range(5))
+    rows = matrix(local, Contributions(load_from(local)), 2)
+    assert [bool(row.any()) for row in rows] == [device != lost for device in range(5)]
+    assert not matrix(local, Contributions(lambda _: ([], np.zeros((0, 0), np.float32))), 2).any()
+    monkeypatch.setattr(contributions, "DEVICES", 2)
+    assert sum(bool(row.any()) for row in matrix(local, Contributions(load_from(local)), 2)) == 2
+    monkeypatch.setattr(contributions, "FEW", 4)
+    assert not matrix(local, Contributions(load_from(local)), 2).any()
