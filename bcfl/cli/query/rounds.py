@@ -140,7 +140,8 @@ def _utc(timestamp: int | None) -> str | None:
 def _counted(view: RoundView) -> str:
     if not view["votes"]:
         return plural(len(view["submissions"]), "update")
-    return f"{len(view['accepted'])} of {len(view['submissions'])} accepted, {view['samples']:,} samples times level"
+    accepted, submitted = len(view["accepted"]), len(view["submissions"])
+    return f"{accepted} of {submitted} accepted, {view['samples']:,} samples times level"
 
 
 def _words(name: str) -> str:

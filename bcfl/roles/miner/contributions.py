@@ -60,9 +60,10 @@ class Contributions:
             return
         median = np.median(updates, axis=0)
         for place, update in zip(places, updates, strict=True):
-            item = submissions[place].update
-            part = np.float32(item.samples / total) * (update - median)
-            self._vectors[item.device] = self._vectors.pop(item.device, np.float32(0.0)) + part
+            item = submissions[place]
+            part = np.float32(item.weight / total) * (update - median)
+            device = item.update.device
+            self._vectors[device] = self._vectors.pop(device, np.float32(0.0)) + part
         surplus = max(0, len(self._vectors) - DEVICES)
         for device in list(islice(self._vectors, surplus)):
             del self._vectors[device]

@@ -39,9 +39,9 @@ def test_it_is_the_weighted_surplus_over_the_median_and_fades(tmp_path: Path) ->
         expected *= KEPT
         items = local.history.rounds[number].accepted_submissions()
         _, rows = load_from(local)(items)
-        total = sum(item.update.samples for item in items)
+        total = sum(item.weight for item in items)
         for item, row in zip(items, rows, strict=True):
-            expected[item.update.device] += item.update.samples / total * (row - np.median(rows, axis=0))
+            expected[item.update.device] += item.weight / total * (row - np.median(rows, axis=0))
     assert expected.any()
     assert matrix(local, memory, 3) == pytest.approx(expected, abs=1e-6)
     restarted = Contributions(load_from(local))
@@ -56,7 +56,7 @@ def test_what_was_rejected_or_is_gone_counts_nothing_and_memory_is_bounded(
     round_ = local.play()
     assert round_.accepted is not None
     lost = round_.submissions[1].update.device
-    round_.accepted = tuple(i != 1 for i in range(5))
+    round_.levels = tuple(3 * (i != 1) for i in range(5))
     rows = matrix(local, Contributions(load_from(local)), 2)
     assert [bool(row.any()) for row in rows] == [device != lost for device in range(5)]
     assert not matrix(local, Contributions(lambda _: ([], np.zeros((0, 0), np.float32))), 2).any()
