@@ -77,7 +77,7 @@ def test_a_bench_goes_on_where_it_stopped(tmp_path: Path, monkeypatch: pytest.Mo
     assert (result["honest"], result["adversarial"], result["false_accepts"]) == (8, 4, 0)
     assert result["earned"] == 0.0
     text = table(cases, results)
-    assert text.count("| withholder | 34% | iid |") == 1
+    assert text.count("| withholder, 6 devices | 34% | iid |") == 1
     assert plot(cases, results).count("<circle") == 2 + 2  # the legend, and one attack against two pipelines
     path.write_text(path.read_text().replace(result["rules"], "other"))
     assert set(robustness.last_results(path, False)) < set(robustness.last_results(path, True))

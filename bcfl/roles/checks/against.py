@@ -15,7 +15,18 @@ from bcfl.roles.checks.scores import MIN_CROWD, NORMAL, Mask, Scores, Values, bo
 AGAINST = -0.03  # least cosine of an update whose use is not clear
 AT_ALL = -0.15  # of a useful one, and of all from MIN_CROWD updates, where `direction` judges, too
 TOLERANCE = 5.0  # robust deviations below the median, of fewer updates: how unlike honest data may be
+ALIKE = 0.15  # least cosine of an update that clearly goes the same way
 NOISE = 4.0  # cosines of noise with anything, in their standard deviations
+
+
+def is_alike(trust: Values, parameters: int, among: Mask) -> Mask:
+    """Return which updates clearly go the way of the miner's own training, (updates,).
+
+    From MIN_CROWD updates on nobody is: among so many on skewed data some poison goes that way, too.
+    """
+    is_few = among.sum() < MIN_CROWD
+    mask: Mask = (trust >= max(ALIKE, NOISE / np.sqrt(parameters))) & is_few
+    return mask
 
 
 def check(trust: Values, useful: Mask, parameters: int, among: Mask) -> Scores:

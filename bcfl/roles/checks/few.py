@@ -59,7 +59,10 @@ def check(few: FewUpdates, remaining: Mask) -> Iterator[tuple[Verdict, Scores]]:
 def _harm(few: FewUpdates, losses: Losses, among: Mask) -> tuple[Scores, Mask]:
     count = harm.sample_count(harm.SAMPLES, int(among.sum()))
     return harm.check(
-        lambda weights: losses(weights.astype(np.float32) @ few.updates, count), few.samples, among
+        lambda weights: losses(weights.astype(np.float32) @ few.updates, count),
+        few.samples,
+        among,
+        None if few.trust is None else against.is_alike(few.trust, few.updates.shape[1], among),
     )
 
 

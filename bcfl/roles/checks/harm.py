@@ -26,6 +26,7 @@ HARM = (
 )
 DOUBT = 3.0  # standard errors of the harm that are no sign of it
 USE = 2.0  # standard errors that make a use clear
+ROOM = 4.0  # times as much harm may come of what goes the way of the miner's own training
 GAIN = 1.0  # standard errors by which a model has to be better without an update to leave it out
 Losses = npt.NDArray[np.float64]  # (pieces,)
 Places = tuple[int, ...]
@@ -37,14 +38,15 @@ def sample_count(most: int, updates: int) -> int:
 
 
 def check(
-    losses: Callable[[Values], tuple[Losses, int]], samples: Values, among: Mask
+    losses: Callable[[Values], tuple[Losses, int]], samples: Values, among: Mask, alike: Mask | None = None
 ) -> tuple[Scores, Mask]:
     """Score the harm of each update, and say which are of clear use, (updates,).
 
     `losses` takes weights, (updates,), and returns the losses at the model with that sum of updates,
     (pieces,), and the number of samples in all pieces. Where all are one piece, a harm is taken to be
     uncertain by as much as harms usually are, over the root of the samples. All pass where the losses are not
-    finite.
+    finite. `alike`, (updates,), are those that clearly go the way of the miner's own training: while a model
+    learns fast, with BatchNorm above all, such an update may overshoot, and may cost as many times more.
     """
     least = HARM * min(1.0, USUAL / max(int(among.sum()), 1))  # one of many moves their mean by less
     trial = _Trial(losses, samples, [int(place) for place in np.flatnonzero(among)])
@@ -56,7 +58,8 @@ def check(
     pairs = [((*rest, place), rest) for place in trial.places for rest in [_without(best, place)]]
     means, errors = trial.contrasts(pairs)
     values[trial.places] = means / unit
-    maximum[trial.places] = np.fmax(least, DOUBT * errors / unit)
+    room = np.where(np.zeros(len(samples), dtype=bool) if alike is None else alike, ROOM, 1.0)
+    maximum[trial.places] = np.fmax(least * room[trial.places], DOUBT * errors / unit)
     useful[trial.places] = means < -USE * errors
     return bounded("harm", np.nan_to_num(values, nan=np.inf, posinf=np.inf), maximum=maximum), useful
 
