@@ -174,8 +174,8 @@ class Federation(ClaimProofs):
         levels: Sequence[int] = (),
     ) -> Opening:
         number, address = self.clock.round, self.miner_keys[miner].address
-        reasons = tuple(verdicts or [Verdict.ACCEPTED] * len(self.words()))
-        return Opening(number, address, reasons, digest("vote", number, miner), wish, tuple(levels))
+        given = tuple(verdicts or [Verdict.ACCEPTED] * len(self.words()))
+        return Opening(number, address, given, digest("vote", number, miner), wish, tuple(levels))
 
     def commit_vote(self, opening: Opening, sender: Account | None = None) -> Receipt:
         return self.send(sender or self.key_of(opening), "commit_vote", self.vote_digest(opening))
@@ -390,8 +390,7 @@ class Federation(ClaimProofs):
 
     def money(self) -> tuple[int, int, int, int]:
         """Return balance, stakes, owed and pool, wei."""
-        call = self.contract.call
-        return self.balance(self.contract.address), call("staked"), call("owed"), call("pool")
+        return self.balance(self.contract.address), *map(self.contract.call, ("staked", "owed", "pool"))
 
     def balance(self, address: str) -> int:
         evm = self.chain._evm

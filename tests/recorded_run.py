@@ -12,6 +12,7 @@ from bcfl.ledger.contract import Event
 from bcfl.ledger.transcript import gather
 from bcfl.ports import ContractCall
 from bcfl.protocol import cid as cids
+from bcfl.protocol.limits import TOP_LEVEL
 from bcfl.protocol.transcript import Call, Transcript
 from bcfl.protocol.types import Phase
 from bcfl.roles.auditor.audit import Audit
@@ -224,3 +225,27 @@ def another_miner(recording: RecordedRun, miner: str) -> str:
     """Return a miner that is another one."""
     events = (event for event in recording.transcript.events if event.name == "MinerRegistered")
     return next(str(event.args["miner"]) for event in events if event.args["miner"] != miner)
+
+
+def another_reason(words: tuple[int, ...]) -> tuple[int, ...]:
+    """Give the first rejection in a vote another reason."""
+    place = next(place for place in range(0, 256, 4) if words[0] >> place & 15 > TOP_LEVEL)
+    reason = words[0] >> place & 15
+    return (words[0] ^ (reason ^ (reason - 1 if reason > TOP_LEVEL + 1 else reason + 1)) << place,)
+
+
+def one_less(words: tuple[int, ...]) -> tuple[int, ...]:
+    """Take the level of the first update that a tally accepts."""
+    place = next(place for place in range(0, 256, 4) if words[0] >> place & 15)
+    return (words[0] & ~(15 << place),)
+
+
+def one_more(words: tuple[int, ...]) -> tuple[int, ...]:
+    """Give the first update that a tally rejects a level."""
+    place = next(place for place in range(0, 256, 4) if not words[0] >> place & 15)
+    return (words[0] | 3 << place,)
+
+
+def another_level(words: tuple[int, ...]) -> tuple[int, ...]:
+    """Give the first update of a vote the lowest level."""
+    return (words[0] & ~15 | 1,)

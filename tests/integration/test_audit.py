@@ -8,7 +8,6 @@ from dataclasses import replace
 import pytest
 
 from bcfl.protocol import cid as cids
-from bcfl.protocol.limits import TOP_LEVEL
 from bcfl.roles.auditor.audit import Audit
 from bcfl.roles.common.archive import Archive
 from tests.local_federation import LAYOUT
@@ -23,10 +22,14 @@ from tests.recorded_run import (
     MemoryStore,
     RecordedRun,
     Tampering,
+    another_level,
     another_miner,
+    another_reason,
     change_first,
     first_reveal,
     flip_bit,
+    one_less,
+    one_more,
     record_run,
     wei,
 )
@@ -48,25 +51,6 @@ def test_default_behavior(recording: RecordedRun) -> None:
     first, second = (recording.event("Proposed", REPEATED, nth).args for nth in (0, 1))
     assert first["leader"] == second["author"] != second["leader"]
     assert not any(item.lazy for item in verdict.rounds)
-
-
-def another_reason(words: tuple[int, ...]) -> tuple[int, ...]:
-    """Give the first rejection in a vote another reason."""
-    place = next(place for place in range(0, 256, 4) if words[0] >> place & 15 > TOP_LEVEL)
-    reason = words[0] >> place & 15
-    return (words[0] ^ (reason ^ (reason - 1 if reason > TOP_LEVEL + 1 else reason + 1)) << place,)
-
-
-def accept_one_less(words: tuple[int, ...]) -> tuple[int, ...]:
-    """Take the level of the first update that a tally accepts."""
-    place = next(place for place in range(0, 256, 4) if words[0] >> place & 15)
-    return (words[0] & ~(15 << place),)
-
-
-def accept_one_more(words: tuple[int, ...]) -> tuple[int, ...]:
-    """Give the first update that a tally rejects a level."""
-    place = next(place for place in range(0, 256, 4) if not words[0] >> place & 15)
-    return (words[0] | 3 << place,)
 
 
 TAMPERINGS: dict[str, tuple[Tampering, int, str | tuple[str, ...]]] = {
@@ -152,16 +136,8 @@ TAMPERINGS: dict[str, tuple[Tampering, int, str | tuple[str, ...]]] = {
         6,
         "votes",
     ),
-    "a reason is another": (
-        lambda run: run.with_args("Voted", 4, verdicts=another_reason),
-        4,
-        "votes",
-    ),
-    "a level is another": (
-        lambda run: run.with_args("Voted", 6, verdicts=lambda words: (words[0] & ~15 | 1,)),
-        6,
-        "votes",
-    ),
+    "a reason is another": (lambda run: run.with_args("Voted", 4, verdicts=another_reason), 4, "votes"),
+    "a level is another": (lambda run: run.with_args("Voted", 6, verdicts=another_level), 6, "votes"),
     "a verdict that there is not": (
         lambda run: run.with_args("Voted", 6, verdicts=lambda words: (words[0] | 15,)),
         6,
@@ -185,16 +161,8 @@ TAMPERINGS: dict[str, tuple[Tampering, int, str | tuple[str, ...]]] = {
     "a vote is gone": (lambda run: run.without("Voted", 8), 8, "penalties"),
     "a vote's commitment is gone": (lambda run: run.without("VoteCommitted", 8), 8, "votes"),
     # tally
-    "the tally accepts one less": (
-        lambda run: run.with_args("Tallied", 6, levels=accept_one_less),
-        6,
-        "tally.levels",
-    ),
-    "the tally accepts one more": (
-        lambda run: run.with_args("Tallied", 4, levels=accept_one_more),
-        4,
-        "tally.levels",
-    ),
+    "the tally takes one less": (lambda run: run.with_args("Tallied", 6, levels=one_less), 6, "tally.levels"),
+    "the tally takes one more": (lambda run: run.with_args("Tallied", 4, levels=one_more), 4, "tally.levels"),
     "the tally's samples are others": (
         lambda run: run.with_args("Tallied", 6, samples=wei(1)),
         6,

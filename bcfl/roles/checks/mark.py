@@ -18,7 +18,7 @@ from bcfl.roles.checks.scores import Mask, Scores, Values, bounded
 
 SAMPLES = 400  # held-out samples for `harm.USUAL` updates: half of them get the marks
 CLASSES = 3  # for which marks are tried, of a round in which every majority is tried; of more: 1
-OWN, TIMES = 0.36, 3.0  # the share that a mark may turn, and times the highest share of the others
+OWN, TIMES = 0.4, 3.0  # the share that a mark may turn, and times the highest share of the others
 MOST = 0.6  # that it may turn in any case: honest devices of skewed data have 0.45, a backdoor 0.9 and more
 FIRST = 0.8  # of an untrained model: whatever is learned first makes marks work
 BEFORE = 0.35  # by what is in the model from earlier rounds alone; honest devices with two classes have 0.3

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from hashlib import sha256
 from typing import Final
@@ -100,6 +100,15 @@ class Archive:
     def values(self, block: Block, history: History | None = None) -> Vector:
         """Return the model of a block as floats, (parameters,); `history` and errors as in `model`."""
         return fixedpoint.decode(self.model(block, history), self.terms.scale_bits)
+
+    @contextmanager
+    def untouched(self) -> Iterator[None]:
+        """Read without touching: what is read within has to be kept by nobody for that."""
+        on_touch, self.on_touch = self.on_touch, lambda _: None
+        try:
+            yield
+        finally:
+            self.on_touch = on_touch
 
     def update(self, submission: Submission) -> Lanes:
         """Return the lanes of a revealed update, (parameters,).

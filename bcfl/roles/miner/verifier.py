@@ -39,7 +39,7 @@ class Verifier:
         self.findings: tuple[Finding, ...] = ()
         self.levels: tuple[int, ...] = ()
         self._sketches = Sketches(self._load)
-        self._contributions = Contributions(self._load)
+        self._contributions = Contributions(self._load_untouched)
 
     def verdicts(self, history: History, current: Round) -> tuple[Verdict, ...]:
         """Return one verdict for each submission, in their order.
@@ -184,6 +184,11 @@ class Verifier:
             for item, good, ratio in zip(current.submissions, mask, ratios, strict=True)
             if not good
         ]
+
+    def _load_untouched(self, submissions: list[Submission]) -> tuple[list[int], Matrix]:
+        """Load updates for the memory of what devices gave: nobody has to keep them for it."""
+        with self.archive.untouched():
+            return self._load(submissions)
 
     def _load(self, submissions: list[Submission]) -> tuple[list[int], Matrix]:
         """Return the places of an earlier round's updates that can still be had, and their values."""

@@ -208,8 +208,8 @@ REFUSALS: list[tuple[str, str, dict[str, Any]]] = [
     ("challenges: not the proposed weights", "sum", {"samples": (1,) * 33}),
     ("challenges: not the round's updates", "row", {"group": (1, 2)}),
     ("challenges: not the round's updates", "weights", {"updates": (1,) * 34}),
-    ("challenges: not the accepted samples", "weights", {"samples": (1,) * 33}),
-    ("challenges: not the accepted samples", "weights", {"samples": ()}),
+    ("challenges: not the weights of the accepted updates", "weights", {"samples": (1,) * 33}),
+    ("challenges: not the weights of the accepted updates", "weights", {"samples": ()}),
 ]
 
 

@@ -70,7 +70,7 @@ def test_nothing_of_a_round_before_the_start() -> None:
 STEPS = {
     "commit": [bytes(32)],
     "commit_vote": [bytes(32)],
-    "tally": [[], [], [], [], []],
+    "tally": [[], [], [], [], [], 0],
     "solve": [0],
     "propose": [bytes(32)] * 4,
     "attest": [bytes(32)],
