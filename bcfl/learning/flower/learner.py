@@ -34,7 +34,26 @@ class _Reply:
     microseconds: int
 
 
-class FlowerLearner:
+class _LossAlone:
+    """What an app cannot tell a miner: it gives the mean loss of a model, and nothing behind it."""
+
+    def gradients(self, model: Vector, parts: int) -> Matrix:
+        """Return no gradients, (0, parameters): an app gives its loss alone."""
+        del parts
+        return np.zeros((0, len(model)), np.float32)
+
+    def losses(self, model: Vector, samples: int) -> Vector:
+        """Return no losses, (0,): an app gives their mean alone."""
+        del model, samples
+        return np.zeros(0, np.float32)
+
+    def marks(self, without: Vector, suspects: Matrix, samples: int, tries: int) -> Vector:
+        """Return no marks, (0,): nobody knows an app's inputs."""
+        del without, suspects, samples, tries
+        return np.zeros(0, np.float32)
+
+
+class FlowerLearner(_LossAlone):
     """One party's ClientApp; implements `bcfl.ports.Learner`.
 
     It has no gradients, no losses by sample and no marks: a miner judges by the mean losses that the app
@@ -101,21 +120,6 @@ class FlowerLearner:
         metrics = {key: value if math.isfinite(value) else None for key, value in values.items()}
         return Evaluation(math.inf if math.isnan(loss) else loss, samples, metrics)
 
-    def gradients(self, model: Vector, parts: int) -> Matrix:
-        """Return no gradients, (0, parameters): an app has none."""
-        del parts
-        return np.zeros((0, len(model)), np.float32)
-
-    def losses(self, model: Vector, samples: int) -> Vector:
-        """Return no losses, (0,): an app gives their mean alone."""
-        del model, samples
-        return np.zeros(0, np.float32)
-
-    def marks(self, without: Vector, suspects: Matrix, samples: int, tries: int) -> Vector:
-        """Return no marks, (0,): nobody knows an app's inputs."""
-        del without, suspects, samples, tries
-        return np.zeros(0, np.float32)
-
     def _ask(self, kind: str, text: str, model: Vector, round_: int, state: bytes) -> _Reply:
         """Send a message to the app and return its reply, and what it has kept."""
         task, node = self._task, self._node
@@ -138,7 +142,7 @@ class FlowerLearner:
         return _Reply(reply.content, kept, microseconds)
 
 
-class FlowerJudge:
+class FlowerJudge(_LossAlone):
     """Evaluates models on the test part of every partition; returns the mean by samples, as Flower does."""
 
     def __init__(self, task: FlowerTask, nodes: Sequence[Node]) -> None:
@@ -167,21 +171,6 @@ class FlowerJudge:
         if not evaluations:
             raise failures[0]
         return _mean(evaluations)
-
-    def gradients(self, model: Vector, parts: int) -> Matrix:
-        """Return no gradients, (0, parameters)."""
-        del parts
-        return np.zeros((0, len(model)), np.float32)
-
-    def losses(self, model: Vector, samples: int) -> Vector:
-        """Return no losses, (0,): an app gives their mean alone."""
-        del model, samples
-        return np.zeros(0, np.float32)
-
-    def marks(self, without: Vector, suspects: Matrix, samples: int, tries: int) -> Vector:
-        """Return no marks, (0,): nobody knows an app's inputs."""
-        del without, suspects, samples, tries
-        return np.zeros(0, np.float32)
 
 
 def trial(task: FlowerTask, nodes: Nodes) -> TrainingResult:

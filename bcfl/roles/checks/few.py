@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -29,7 +29,7 @@ class FewUpdates:
     norms: Values | None
     short: Mask  # at the end of training, see `norm.short`
     trust: Values | None  # cosines with the miner's own training
-    contributions: Matrix | None  # of the devices in earlier rounds, (updates, parameters)
+    contributions: Sequence[Vector | None]  # of each device in earlier rounds, (parameters,)
     is_first: bool  # no round was before
     losses: Losses | None
     marks: Marks | None
@@ -73,10 +73,9 @@ def _marks(few: FewUpdates, marks: Marks, among: Mask) -> tuple[Scores, ...]:
         return ()
     count = harm.sample_count(mark.SAMPLES, len(places))
     median = np.median(updates[places], axis=0)
-    earlier = np.zeros_like(updates) if few.contributions is None else few.contributions
     shares = np.zeros((len(updates), 2))
-    for place in places:
-        without, suspects = mark.vectors(updates, earlier, int(place), median)
+    for place in places.tolist():
+        without, suspects = mark.vectors(updates[place], few.contributions[place], median)
         share = marks(without, suspects, count, mark.class_count(len(places)))
         if not len(share):
             return ()

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from bcfl.ports import Matrix
+from bcfl.ports import Matrix, Vector
 from bcfl.roles.checks.harm import ALL
 from bcfl.roles.checks.scores import Mask, Scores, Values, bounded
 
@@ -30,14 +30,14 @@ def class_count(updates: int) -> int:
     return CLASSES if updates <= ALL else 1
 
 
-def vectors(updates: Matrix, contributions: Matrix, place: int, median: Matrix) -> tuple[Matrix, Matrix]:
+def vectors(update: Vector, contribution: Vector | None, median: Vector) -> tuple[Vector, Matrix]:
     """Return what makes the model one without a device, (parameters,), and two with it, (2, parameters).
 
     Without: the median of the round in the place of its update, and less all that it gave before. With: its
-    update; and the median, which leaves what it gave before. `contributions`: of earlier rounds,
-    (updates, parameters). `median`: of the updates, (parameters,).
+    update; and the median, which leaves what it gave before. `contribution`: of earlier rounds, `median`: of
+    the round's updates, (parameters,) both.
     """
-    return median - contributions[place], np.stack([updates[place], median])
+    return median if contribution is None else median - contribution, np.stack([update, median])
 
 
 def check(shares: Marks, among: Mask, is_first: bool) -> tuple[Scores, Scores]:

@@ -63,7 +63,7 @@ class CheckInputs:
     reference_norm: float | None = None  # of the last model's updates
     rounding_norm: float = 0.0  # what rounding to lanes may add to a norm
     earlier_copies: Scores | None = None  # how near each is to one of an earlier round
-    contributions: Matrix | None = None  # what each device gave in earlier rounds, (updates, parameters)
+    contributions: Sequence[Vector | None] = ()  # what each device gave in earlier rounds; () of many
 
 
 @dataclass(frozen=True)
@@ -150,7 +150,7 @@ class _Pipeline:
             self.norms if checks.norm else None,
             self.short,
             trust if checks.direction else None,
-            inputs.contributions,
+            inputs.contributions or [None] * len(inputs.updates),
             inputs.reference_norm is None,
             reference.losses if checks.quality else None,
             reference.marks if checks.quality else None,

@@ -8,7 +8,6 @@ earlier rounds, which are public: a miner that was restarted reads the last ones
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from itertools import islice
 
 import numpy as np
 
@@ -17,53 +16,57 @@ from bcfl.protocol.rounds import History, Round, Submission
 from bcfl.roles.checks.few import FEW
 
 KEPT = 0.95  # of a contribution, after each round: training goes on and undoes what nobody renews
-ROUNDS = 60  # that are read after a restart; KEPT leaves less than 5 % of what was before
+ROUNDS = 60  # that are looked at after a restart; KEPT leaves less than 5 % of what was before
 DEVICES = 2 * FEW  # that are remembered, those last accepted: one vector each
 Load = Callable[[list[Submission]], tuple[list[int], Matrix]]
 
 
 class Contributions:
-    """One vector a device; `load` returns the places of the submissions that it has, and their values."""
+    """One vector a device; `load` returns the places of the submissions that it has, and their values.
+
+    After a restart rounds are read backwards, as far as anybody still keeps their bytes: to ask the store for
+    what nobody holds would take longer than there is time to vote.
+    """
 
     def __init__(self, load: Load) -> None:
         self._load = load
-        self._vectors: dict[int, Vector] = {}  # by device, the one last accepted last
+        self._vectors: dict[int, Vector] = {}  # by device
+        self._seen: dict[int, int] = {}  # device -> the last round that it was accepted in
         self._latest = 0  # the last round that is counted in
 
-    def of(self, history: History, current: Round, devices: Sequence[int], parameters: int) -> Matrix:
-        """Return what devices gave in the rounds before `current`, (devices, parameters); 0 where nothing.
+    def of(self, history: History, current: Round, devices: Sequence[int]) -> list[Vector | None]:
+        """Return what each device gave in the rounds before `current`, (parameters,); None where nothing.
 
         Only rounds of at most FEW updates count.
         """
-        before = [number for number in history.rounds if number < current.number]
+        before = sorted(number for number in history.rounds if number < current.number)
         if self._latest >= current.number:
-            self._vectors, self._latest = {}, 0
-        for number in sorted(before)[-ROUNDS:]:
-            if number > self._latest:
-                self._add(history.rounds[number])
-                self._latest = number
-        rows = np.zeros((len(devices), parameters), np.float32)
-        for row, device in enumerate(devices):
-            rows[row] = self._vectors.get(device, 0.0)
-        return rows
-
-    def _add(self, round_: Round) -> None:
-        """Count in the accepted updates of a finalized round."""
+            self._vectors, self._seen, self._latest = {}, {}, 0
+        numbers = [number for number in before[-ROUNDS:] if number > self._latest]
         for vector in self._vectors.values():
-            vector *= np.float32(KEPT)
+            vector *= np.float32(KEPT ** len(numbers))
+        for age, number in enumerate(reversed(numbers)):
+            if not self._add(history.rounds[number], np.float32(KEPT**age)):
+                break
+        self._latest = max([self._latest, *numbers])
+        return [self._vectors.get(device) for device in devices]
+
+    def _add(self, round_: Round, kept: np.float32) -> bool:
+        """Count in the accepted updates of a round; return False where there are some and none can be had."""
         submissions = round_.accepted_submissions() if round_.block is not None else []
         if not submissions or len(round_.submissions) > FEW:
-            return
-        total = sum(item.weight for item in submissions)
+            return True
         places, updates = self._load(submissions)
         if not places:
-            return
+            return False
+        total = sum(item.weight for item in submissions)
         median = np.median(updates, axis=0)
         for place, update in zip(places, updates, strict=True):
             item = submissions[place]
-            part = np.float32(item.weight / total) * (update - median)
-            device = item.update.device
-            self._vectors[device] = self._vectors.pop(device, np.float32(0.0)) + part
-        surplus = max(0, len(self._vectors) - DEVICES)
-        for device in list(islice(self._vectors, surplus)):
-            del self._vectors[device]
+            device, number = item.update.device, round_.number
+            part = kept * np.float32(item.weight / total) * (update - median)
+            self._vectors[device] = self._vectors.get(device, np.float32(0.0)) + part
+            self._seen[device] = max(number, self._seen.get(device, 0))
+        for device in sorted(self._seen, key=lambda device: -self._seen[device])[DEVICES:]:
+            del self._vectors[device], self._seen[device]
+        return True

@@ -149,12 +149,14 @@ class Verifier:
         with own_code("judging failed"):
             return self.learner.marks(without, suspects, samples, tries)
 
-    def _contributed(self, history: History, current: Round, submissions: list[Submission]) -> Matrix | None:
-        """Return what the devices of few updates gave in earlier rounds; None of many."""
+    def _contributed(
+        self, history: History, current: Round, submissions: list[Submission]
+    ) -> Sequence[Vector | None]:
+        """Return what the devices of few updates gave in earlier rounds, (parameters,); () of many."""
         if len(submissions) > few.FEW or not self.checks.quality:
-            return None
+            return ()
         devices = [item.update.device for item in submissions]
-        return self._contributions.of(history, current, devices, self.ledger.terms.parameters)
+        return self._contributions.of(history, current, devices)
 
     def _last_delta(self, history: History, number: int) -> Vector | None:
         """Return what the last round added to the model, (parameters,); None if it cannot be had."""

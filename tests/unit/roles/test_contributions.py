@@ -23,9 +23,9 @@ def load_from(local: LocalFederation) -> contributions.Load:
 
 def matrix(local: LocalFederation, memory: Contributions, number: int) -> np.ndarray:
     devices = list(range(local.devices))
-    return memory.of(
-        local.history, local.history.rounds.get(number) or Round(number, 0), devices, TERMS.parameters
-    )
+    vectors = memory.of(local.history, local.history.rounds.get(number) or Round(number, 0), devices)
+    nothing = np.zeros(TERMS.parameters, np.float32)
+    return np.stack([nothing if vector is None else vector for vector in vectors])
 
 
 def test_it_is_the_weighted_surplus_over_the_median_and_fades(tmp_path: Path) -> None:
@@ -64,3 +64,21 @@ def test_what_was_rejected_or_is_gone_counts_nothing_and_memory_is_bounded(
     assert sum(bool(row.any()) for row in matrix(local, Contributions(load_from(local)), 2)) == 2
     monkeypatch.setattr(contributions, "FEW", 4)
     assert not matrix(local, Contributions(load_from(local)), 2).any()
+
+
+def test_after_a_restart_nobody_is_asked_for_what_is_kept_no_longer(tmp_path: Path) -> None:
+    """Rounds are read backwards; where nothing of one can be had, those before it are not looked for."""
+    local = LocalFederation(tmp_path, devices=5)
+    for _ in range(4):
+        local.play()
+    load, asked = load_from(local), list[int]()
+
+    def load_late(submissions: list[Submission]) -> tuple[list[int], np.ndarray]:
+        asked.append(submissions[0].update.round)
+        return load(submissions) if asked[-1] > 2 else ([], np.zeros((0, 0), np.float32))
+
+    late = matrix(local, Contributions(load_late), 5)
+    assert asked == [4, 3, 2]
+    assert late.any()
+    whole = matrix(local, Contributions(load), 5)
+    assert not np.array_equal(late, whole)

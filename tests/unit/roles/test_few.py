@@ -171,7 +171,7 @@ def test_a_mark_sees_what_a_device_gave_in_earlier_rounds() -> None:
     assert sum(result.verdicts) == Verdict.QUALITY
     earlier[2] = trigger
     assert not any(judge(inputs(updates), reference(marks), checks).verdicts), "it seems to be theirs"
-    result = judge(inputs(updates, contributions=earlier), reference(marks), checks)
+    result = judge(inputs(updates, contributions=tuple(earlier)), reference(marks), checks)
     assert result.verdicts[2] is Verdict.QUALITY
     assert sum(result.verdicts) == Verdict.QUALITY
     assert "past mark" in [scores.rule for _, scores in result.scores if not scores.passed.all()]
