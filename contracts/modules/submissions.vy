@@ -122,7 +122,6 @@ def reveal(
     rest: uint256 = 0
     taken: uint256 = 0
     max_samples: uint256 = terms.TERMS.max_samples
-    max_updates: uint256 = terms.TERMS.max_updates
     paced: bool = clock >> rounds.ENGINE == constants.RESOURCE
     for position: uint256 in range(n + len(sealed), bound=MAX_BATCH):
         if (opened >> position) & 1 == 0:
@@ -163,7 +162,6 @@ def reveal(
         if seen & mark != 0:
             # Somebody was quicker: the place counts once, and nobody's batch fails for it.
             continue
-        assert updates < max_updates, "submissions: round is full"
         updates = unsafe_add(updates, 1)
         seen |= mark
         taken |= 1 << item
@@ -183,6 +181,7 @@ def reveal(
             word |= min(samples * 1_000_000 // max(microseconds, 1), MAX_PACE) << PACE
         links = keccak256(abi_encode(links, word))
     if taken != 0:
+        assert updates <= terms.TERMS.max_updates, "submissions: round is full"
         self.seen[slot] = seen
         self.links = links
         clock = clock & ~(constants.MASK16 << rounds.UPDATES) | updates << rounds.UPDATES

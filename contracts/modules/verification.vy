@@ -156,7 +156,7 @@ def tally(
         voter: uint256 = voters[i]
         body: bytes32 = salts[i]
         for word: uint256 in range(words, bound=MAX_WORDS):
-            body = keccak256(abi_encode(body, verdicts[i * words + word]))
+            body = keccak256(abi_encode(body, verdicts[unsafe_add(unsafe_mul(i, words), word)]))
         result.votes = self._link(result.votes, voter, body)
         if draws:
             # Exclusive or: the order in which votes are unveiled must not move what is drawn.
@@ -190,8 +190,8 @@ def tally(
         column: DynArray[uint256, MAX_VOTES] = []
         owned: uint256 = 0
         for i: uint256 in range(len(voters), bound=MAX_VOTES):
-            these: uint256 = verdicts[i * words + word]
-            if owns[i] // 64 == word:
+            these: uint256 = verdicts[unsafe_add(unsafe_mul(i, words), word)]
+            if owns[i] >> 6 == word:
                 own: uint256 = 1 << (owns[i] % 64 * 4)
                 owned |= own
                 these &= ~unsafe_mul(own, 15)
@@ -216,27 +216,24 @@ def tally(
             result.matches[i] -= 1
         matches += result.matches[i] * packing._weight(voters[i])
     links: bytes32 = empty(bytes32)
-    levels: uint256 = 0
     below: uint256 = 0
     equal: uint256 = 0
     samples: uint256 = 0
-    for i: uint256 in range(count, bound=MAX_UPDATES):
-        update: uint256 = updates[i]
-        links = keccak256(abi_encode(links, update))
-        if i & 63 == 0:
-            levels = result.levels[i >> 6]
-        counted: uint256 = update & constants.MASK24
-        if counted < cap:
-            below = unsafe_add(below, 1)
-        elif counted == cap:
-            equal = unsafe_add(equal, 1)
-        else:
-            counted = cap
-        samples = unsafe_add(samples, unsafe_mul(levels & 15, counted))
-        levels >>= 4
-        if i & 31 == 31:
-            result.checkpoints.append(links)
-    if count & 31 != 0:
+    for group: uint256 in range(unsafe_add(count, constants.GROUP - 1) // constants.GROUP, bound=MAX_UPDATES // constants.GROUP):
+        levels: uint256 = result.levels[group >> 1] >> ((group & 1) << 7)
+        first: uint256 = unsafe_mul(group, constants.GROUP)
+        for i: uint256 in range(first, min(unsafe_add(first, constants.GROUP), count), bound=constants.GROUP):
+            update: uint256 = updates[i]
+            links = keccak256(abi_encode(links, update))
+            counted: uint256 = update & constants.MASK24
+            if counted < cap:
+                below = unsafe_add(below, 1)
+            elif counted == cap:
+                equal = unsafe_add(equal, 1)
+            else:
+                counted = cap
+            samples = unsafe_add(samples, unsafe_mul(levels & 15, counted))
+            levels >>= 4
         result.checkpoints.append(links)
     assert links == submissions.links, "verification: not the updates of this round"
     middle: uint256 = (count - 1) // 2

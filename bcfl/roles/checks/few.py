@@ -11,7 +11,7 @@ import numpy as np
 from bcfl.ports import Matrix, Vector
 from bcfl.protocol.types import Verdict
 from bcfl.roles.checks import against, harm, length, mark
-from bcfl.roles.checks.scores import Mask, Scores, Values
+from bcfl.roles.checks.scores import Mask, Scores, Values, median_of
 
 FEW: Final = 20  # updates that can be read, up to which a round is judged so
 Losses = Callable[
@@ -72,7 +72,7 @@ def _marks(few: FewUpdates, marks: Marks, among: Mask) -> tuple[Scores, ...]:
     if len(places) < 2:
         return ()
     count = harm.sample_count(mark.SAMPLES, len(places))
-    median = np.median(updates[places], axis=0)
+    median = median_of(updates, among)
     shares = np.zeros((len(updates), 2))
     for place in places.tolist():
         without, suspects = mark.vectors(updates[place], few.contributions[place], median)

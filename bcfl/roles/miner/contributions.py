@@ -14,6 +14,7 @@ import numpy as np
 from bcfl.ports import Matrix, Vector
 from bcfl.protocol.rounds import History, Round, Submission
 from bcfl.roles.checks.few import FEW
+from bcfl.roles.checks.scores import median_of
 
 KEPT = 0.95  # of a contribution, after each round: training goes on and undoes what nobody renews
 ROUNDS = 60  # that are looked at after a restart; KEPT leaves less than 5 % of what was before
@@ -60,7 +61,7 @@ class Contributions:
         if not places:
             return False
         total = sum(item.weight for item in submissions)
-        median = np.median(updates, axis=0)
+        median = median_of(updates, np.ones(len(updates), dtype=bool))
         for place, update in zip(places, updates, strict=True):
             item = submissions[place]
             device, number = item.update.device, round_.number

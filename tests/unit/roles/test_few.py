@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from bcfl.protocol.types import Verdict
-from bcfl.roles.checks import against, harm, length, mark
+from bcfl.roles.checks import against, harm, length, mark, scores
 from bcfl.roles.checks.few import FEW
 from bcfl.roles.checks.pipeline import CheckInputs, Checks, Reference, judge
 from bcfl.roles.checks.scores import Scores
@@ -187,3 +187,11 @@ def test_a_crowd_is_judged_by_the_rules_of_a_crowd() -> None:
         assert len({"harm", "length", "against"} & rules) == (3 if count == FEW else 0)
         assert expected in rules
         assert ({"harm", "merit"} & rules) == {expected}
+
+
+@pytest.mark.parametrize("count", [1, 2, 7, 8])
+def test_the_median_is_that_of_each_parameter(count: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    updates = np.random.default_rng(count).normal(size=(9, 101)).astype(np.float32)
+    among = np.arange(9) < count
+    monkeypatch.setattr(scores, "COLUMNS", 7)
+    assert np.allclose(scores.median_of(updates, among), np.median(updates[among], axis=0))
