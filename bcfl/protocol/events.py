@@ -192,8 +192,8 @@ def _count_resources(history: History, round_: Round) -> None:
     the median of paces with the rate that is known of them.
     """
     devices = [item.update.device for item in round_.submissions]
-    missing = unavailable(round_.votes, devices, round_.electorate)
-    counted = tuple(not item for item in refused(round_.votes, devices, round_.electorate))
+    missing = unavailable(round_.votes, len(devices), round_.electorate)
+    counted = tuple(not item for item in refused(round_.votes, len(devices), round_.electorate))
     voters = {vote.voter.account: vote.voter for vote in round_.votes}
     paces = {account: _pace(round_, voter, devices, counted) for account, voter in voters.items()}
     known = {member.account: _resources(history, member).rate for member in history.seats}

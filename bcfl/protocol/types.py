@@ -276,15 +276,6 @@ class Electorate:
         """Return whether so much decides: over 1/2 of all active weight, over 2/3 of all members."""
         return 3 * weight > 2 * self.whole if self.is_committee else 2 * weight > self.whole
 
-    def accepts_own(self, weight: int, own: int) -> bool:
-        """Return whether so much weight accepts the update of a voter of weight `own`, which is left out.
-
-        Half of the others, or two thirds, is enough: with the voter itself that is more than half of all. If
-        it took more, one of three voters could keep out the updates of both others.
-        """
-        others = self.whole - own
-        return 3 * weight >= 2 * others if self.is_committee else 2 * weight >= others
-
 
 @dataclass(frozen=True)
 class Clock:

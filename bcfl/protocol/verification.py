@@ -124,28 +124,19 @@ def own_position(voter: Voter, devices: Sequence[int]) -> int | None:
     return list(devices).index(voter.device)
 
 
-def levels_in_force(votes: Sequence[Vote], devices: Sequence[int], electorate: Electorate) -> tuple[int, ...]:
+def levels_in_force(votes: Sequence[Vote], updates: int, electorate: Electorate) -> tuple[int, ...]:
     """Return the level of each update: the highest that as much as decides gives at least, whoever is absent.
 
-    0 is none: the update is rejected. No vote counts on the voter's own update; half of the others, or two
-    thirds, is enough there.
+    0 is none: the update is rejected.
     """
-    return tuple(_level(votes, devices, electorate, position) for position in range(len(devices)))
+    return tuple(_level(votes, electorate, position) for position in range(updates))
 
 
-def _level(votes: Sequence[Vote], devices: Sequence[int], electorate: Electorate, position: int) -> int:
-    own: int | None = None
+def _level(votes: Sequence[Vote], electorate: Electorate, position: int) -> int:
     weights = [0] * (TOP_LEVEL + 1)  # by level
     for vote in votes:
-        if own_position(vote.voter, devices) == position:
-            own = vote.voter.weight
-        else:
-            weights[vote.opening.levels[position]] += vote.voter.weight
-    for level in range(TOP_LEVEL, 0, -1):
-        giving = sum(weights[level:])
-        if electorate.decides(giving) if own is None else electorate.accepts_own(giving, own):
-            return level
-    return 0
+        weights[vote.opening.levels[position]] += vote.voter.weight
+    return next((level for level in range(TOP_LEVEL, 0, -1) if electorate.decides(sum(weights[level:]))), 0)
 
 
 def mean_weights(count: Tally, claims: Sequence[int]) -> tuple[int, ...]:
@@ -167,27 +158,26 @@ def matches(vote: Vote, accepted: Sequence[bool], devices: Sequence[int]) -> int
     )
 
 
-def refused(votes: Sequence[Vote], devices: Sequence[int], electorate: Electorate) -> tuple[bool, ...]:
-    """Return which updates more than half of all active weight rejects, voters' own ones left out."""
-    return _against(votes, devices, electorate, lambda verdict: verdict is not Verdict.ACCEPTED)
+def refused(votes: Sequence[Vote], updates: int, electorate: Electorate) -> tuple[bool, ...]:
+    """Return which updates more than half of all active weight rejects."""
+    return _against(votes, updates, electorate, lambda verdict: verdict is not Verdict.ACCEPTED)
 
 
-def unavailable(votes: Sequence[Vote], devices: Sequence[int], electorate: Electorate) -> tuple[bool, ...]:
-    """Return which updates more than half of all active weight could not get, voters' own ones left out."""
-    return _against(votes, devices, electorate, lambda verdict: verdict is Verdict.UNAVAILABLE)
+def unavailable(votes: Sequence[Vote], updates: int, electorate: Electorate) -> tuple[bool, ...]:
+    """Return which updates more than half of all active weight could not get."""
+    return _against(votes, updates, electorate, lambda verdict: verdict is Verdict.UNAVAILABLE)
 
 
 def _against(
     votes: Sequence[Vote],
-    devices: Sequence[int],
+    updates: int,
     electorate: Electorate,
     speaks_against: Callable[[Verdict], bool],
 ) -> tuple[bool, ...]:
-    weights = [0] * len(devices)
+    weights = [0] * updates
     for vote in votes:
-        own = own_position(vote.voter, devices)
         for position, verdict in enumerate(vote.opening.verdicts):
-            if position != own and speaks_against(verdict):
+            if speaks_against(verdict):
                 weights[position] += vote.voter.weight
     return tuple(electorate.decides(weight) for weight in weights)
 
@@ -210,7 +200,7 @@ def tally(words: Sequence[int], votes: Sequence[Vote], electorate: Electorate) -
     """Count the votes of a round over the words of its chain of updates."""
     devices = [item >> 24 & 0xFFFF for item in words]
     claims = [item & 0xFFFFFF for item in words]
-    levels, cap = levels_in_force(votes, devices, electorate), claim_cap(claims)
+    levels, cap = levels_in_force(votes, len(words), electorate), claim_cap(claims)
     accepted = [level > 0 for level in levels]
     return Tally(
         checkpoints=checkpoints(words),

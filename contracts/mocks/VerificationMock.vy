@@ -29,7 +29,7 @@ def levels(
     """
     @notice The levels of 64 updates, and what more than half of all says against voters' own ones.
     @param voters Who voted.
-    @param column Their verdicts on these updates, 0 on a voter's own.
+    @param column Their verdicts on these updates.
     @param owned The lowest bits of the verdicts on voters' own updates.
     @param whole The weight of all who may vote.
     @param is_committee Whether it takes two thirds.

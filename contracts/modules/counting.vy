@@ -34,10 +34,10 @@ def _levels(
 ) -> (uint256, uint256):
     """
     @notice The levels of 64 updates, each the highest that so much weight gives at least as decides, 0 where that
-            is none; and for updates of voters whether more than half of all rejects or could not get them.
+            is none; and of some whether more than half of all rejects or could not get them.
     @param voters Who voted: so many that they decide.
-    @param column Their verdicts on these updates, 0 on a voter's own.
-    @param owned The lowest bits of the verdicts on voters' own updates.
+    @param column Their verdicts on these updates.
+    @param owned The lowest bits of the verdicts of which it is asked what speaks against them.
     @param whole The weight of all who may vote.
     @param is_committee Whether it takes two thirds.
     """
@@ -66,7 +66,7 @@ def _levels(
         levels &= ~(constants.MASK32 << start)
         for place: uint256 in range(TOGETHER):
             at: uint256 = start + 4 * place
-            levels |= self._level(sums[place], deciding, whole, is_committee) << at
+            levels |= self._level(sums[place], deciding) << at
             if (owned >> at) & 1 == 1:
                 against |= self._against(sums[place], total, whole) << at
     return levels, against
@@ -108,35 +108,23 @@ def _sums(
 
 @internal
 @pure
-def _level(sums: uint256, deciding: uint256, whole: uint256, is_committee: bool) -> uint256:
+def _level(sums: uint256, deciding: uint256) -> uint256:
     """
     @notice The level of one update: the highest that so much weight gives at least as decides, or 0.
-    @dev    A voter's own update is judged by the others, of whom half, or two thirds, is enough: with the own
-            weight that is more than half, or two thirds, of all, because 2 * giving >= whole - own means
-            2 * (giving + own) >= whole + own. Else one of three could keep out both others.
-    @param sums The weight behind each verdict; that of the update's own device stands where none is.
-    @param deciding The least weight that decides where nobody is left out.
-    @param whole The weight of all who may vote.
-    @param is_committee Whether it takes two thirds.
+    @param sums The weight behind each verdict.
+    @param deciding The least weight that decides.
     """
-    own: uint256 = sums & MASK22
-    needed: uint256 = deciding
-    if own != 0:
-        others: uint256 = unsafe_sub(whole, own)
-        needed = unsafe_add(others, 1) // 2
-        if is_committee:
-            needed = unsafe_add(2 * others, 2) // 3
     giving: uint256 = (sums >> (4 * FIELD)) & MASK22
-    if giving >= needed:
+    if giving >= deciding:
         return 4
     giving = unsafe_add(giving, (sums >> (3 * FIELD)) & MASK22)
-    if giving >= needed:
+    if giving >= deciding:
         return 3
     giving = unsafe_add(giving, (sums >> (2 * FIELD)) & MASK22)
-    if giving >= needed:
+    if giving >= deciding:
         return 2
     giving = unsafe_add(giving, (sums >> FIELD) & MASK22)
-    if giving >= needed:
+    if giving >= deciding:
         return 1
     return 0
 
@@ -146,11 +134,11 @@ def _level(sums: uint256, deciding: uint256, whole: uint256, is_committee: bool)
 def _against(sums: uint256, total: uint256, whole: uint256) -> uint256:
     """
     @notice Whether more than half of all rejects an update (REFUSED), and could not get it (MISSED).
-    @param sums The weight behind each verdict; that of the update's own device stands where none is.
+    @param sums The weight behind each verdict.
     @param total The weight of all who voted.
     @param whole The weight of all who may vote.
     """
-    rejecting: uint256 = unsafe_sub(total, sums & MASK22)
+    rejecting: uint256 = total
     for level: uint256 in range(1, 5):
         rejecting = unsafe_sub(rejecting, (sums >> (level * FIELD)) & MASK22)
     missing: uint256 = (sums >> (UNAVAILABLE * FIELD)) & MASK22
@@ -177,12 +165,13 @@ def _accepting(verdicts: uint256) -> uint256:
 @pure
 def _known(verdicts: uint256) -> uint256:
     """
-    @notice The lowest bit of each verdict that there is: 1 to 10.
+    @notice The lowest bit of each verdict that there is: 1 to 10. What is beyond, 11 to 15, shows as 2 or 3: a word
+            that has one is never what it should be.
     @param verdicts A word of verdicts.
     """
     some: uint256 = verdicts | verdicts >> 1 | verdicts >> 2 | verdicts >> 3
     beyond: uint256 = (verdicts >> 3) & (verdicts >> 2 | (verdicts >> 1 & verdicts))
-    return some & ~beyond & LOWEST
+    return some & LOWEST | (beyond & LOWEST) << 1
 
 
 @internal

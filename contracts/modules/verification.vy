@@ -4,9 +4,9 @@
 @license Apache-2.0
 @notice Verdicts are committed to, unveiled, and counted by weight. A verdict rejects an update or gives it a level;
         in force is the highest level that more than half of all active weight gives at least, or two thirds of
-        a committee, whoever is absent; a miner's own update is judged by the others, of whom half, or two
-        thirds, is enough. A claim counts up to the median of its round, times the level. Where the engine
-        is RESOURCE, the tally notes what the round has shown of everybody.
+        a committee, whoever is absent; a miner's own update is no exception. A claim counts up to the median of
+        its round, times the level. Where the engine is RESOURCE, the tally notes what the round has shown of
+        everybody.
 """
 
 from interfaces import IFederation
@@ -190,12 +190,9 @@ def tally(
         column: DynArray[uint256, MAX_VOTES] = []
         owned: uint256 = 0
         for i: uint256 in range(len(voters), bound=MAX_VOTES):
-            these: uint256 = verdicts[unsafe_add(unsafe_mul(i, words), word)]
-            if owns[i] >> 6 == word:
-                own: uint256 = 1 << (owns[i] % 64 * 4)
-                owned |= own
-                these &= ~unsafe_mul(own, 15)
-            column.append(these)
+            column.append(verdicts[unsafe_add(unsafe_mul(i, words), word)])
+            if engine == constants.RESOURCE and owns[i] >> 6 == word:
+                owned |= 1 << (owns[i] % 64 * 4)
         levels: uint256 = 0
         spoken: uint256 = 0
         levels, spoken = counting._levels(voters, column, owned, whole, is_committee)
@@ -211,9 +208,12 @@ def tally(
     matches: uint256 = 0
     for i: uint256 in range(len(voters), bound=MAX_VOTES):
         own: uint256 = owns[i]
-        if own != NOT_MINE and (result.levels[own // 64] >> (own % 64 * 4)) & 15 == 0:
-            # Its own update does not count, and where it is accepted it has been taken for a difference.
-            result.matches[i] -= 1
+        if own != NOT_MINE:
+            # Its verdict on its own update is no match: nobody is paid for that.
+            place: uint256 = own % 64 * 4
+            given: uint256 = counting._accepting(verdicts[i * words + own // 64])
+            if (given >> place) & 1 == counting._accepting(result.levels[own // 64]) >> place & 1:
+                result.matches[i] -= 1
         matches += result.matches[i] * packing._weight(voters[i])
     links: bytes32 = empty(bytes32)
     below: uint256 = 0

@@ -56,14 +56,14 @@ def test_half_of_active_weight_neither_finds_a_quorum_nor_finalizes() -> None:
     federation.finalize()
 
 
-def test_the_own_weight_is_left_out_of_both_sides() -> None:
-    """On the update of the third, half of the others do, whatever it says itself; less does not."""
-    for second, is_accepted in ((2, True), (3, False)):
-        stakes = (2 * ETHER, second * ETHER, 3 * ETHER)
+def test_the_own_weight_counts_as_any_other() -> None:
+    """On the update of the third, of weight 3 of 7: with the first it is more than half, alone it is not."""
+    for friend, is_accepted in ((2, True), (0, False)):
+        stakes = (2 * ETHER, 2 * ETHER, 3 * ETHER)
         federation = Federation(3, 3, stakes=stakes, full=True).open()
         order = {update.device: place for place, update in enumerate(federation.until(Phase.VOTE).updates())}
         row = [NO if place == order[2] else YES for place in range(3)]
-        vote(federation, {0: [YES] * 3, 1: row, 2: row if is_accepted else [YES] * 3})
+        vote(federation, {0: [YES] * 3 if friend else row, 1: row, 2: [YES] * 3})
         federation.tally()
         levels = federation.round_events("Tallied")[0]["levels"][0]
         assert levels == 0x333 & ~(0 if is_accepted else 15 << 4 * order[2])

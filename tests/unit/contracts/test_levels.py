@@ -80,11 +80,11 @@ def test_who_is_away_gives_no_level() -> None:
     assert set(levels_of(federation).values()) == {2}
 
 
-def test_nobody_levels_its_own_update() -> None:
-    """Half of the others decide; its own vote is neither for nor against."""
+def test_a_voter_levels_its_own_update_as_any_other() -> None:
     rows = [[4 if device == miner else 2 for device in range(3)] for miner in range(3)]
     assert levels_of(counted(*rows, full=True)) == {0: 2, 1: 2, 2: 2}
-    assert levels_of(counted([1, 3, 3], [4, 3, 3], [2, 3, 3], full=True))[0] == 4
+    assert levels_of(counted([1, 3, 3], [4, 3, 3], [2, 3, 3], full=True))[0] == 2
+    assert levels_of(counted([4, 3, 3], [4, 3, 3], [2, 3, 3], full=True))[0] == 4
 
 
 def test_pay_follows_the_level_and_the_claim_up_to_the_median() -> None:

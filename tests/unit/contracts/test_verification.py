@@ -187,8 +187,8 @@ def test_majority(verdicts: list[list[Verdict]], stakes: tuple[int, ...], expect
     assert dict(zip(order, accepted(federation), strict=True)) == dict(enumerate(expected))
 
 
-def test_nobody_counts_on_its_own_update() -> None:
-    # Miner i owns device i. Alone, each would accept itself.
+def test_nobody_accepts_itself_alone() -> None:
+    # Miner i owns device i. What it says of its own update is no match, whatever comes of it.
     verdicts = [[YES if i == j else NO for j in range(3)] for i in range(3)]
     federation = Federation(3, 3, full=True).open().until(Phase.VOTE)
     federation.vote_all(verdicts)

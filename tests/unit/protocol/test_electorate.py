@@ -1,4 +1,4 @@
-"""What decides, and what accepts a voter's own update: every division of small weights."""
+"""What decides, also about the updates of those who vote: every division of small weights."""
 
 from __future__ import annotations
 
@@ -7,55 +7,60 @@ from itertools import combinations_with_replacement, product
 
 import pytest
 
-from bcfl.protocol.types import Electorate
+from bcfl.protocol.rounds import Vote
+from bcfl.protocol.types import Electorate, Opening, Verdict, Voter
+from bcfl.protocol.verification import levels_in_force
+
+SIZES = [(1, 9), (2, 9), (3, 9), (4, 6), (5, 5), (6, 3), (7, 3)]  # voters, and the heaviest weight
+Weights = tuple[int, ...]
 
 
-def divisions(voters: int, heaviest: int) -> Iterator[tuple[tuple[int, ...], tuple[int, ...]]]:
+def divisions(voters: int, heaviest: int) -> Iterator[tuple[Weights, Weights]]:
     """Yield weights of so many voters, and each coalition of them as a mask."""
     for weights in combinations_with_replacement(range(1, heaviest + 1), voters):
         for mask in product((0, 1), repeat=voters):
             yield weights, mask
 
 
-@pytest.mark.parametrize(("voters", "heaviest"), [(1, 9), (2, 9), (3, 9), (4, 6), (5, 5), (6, 3), (7, 3)])
-def test_a_coalition_brings_its_own_update_in_only_with_more_than_half(voters: int, heaviest: int) -> None:
-    """All others refuse it. With its own update's weight, half of it has to be there beyond half of all."""
-    for weights, mask in divisions(voters, heaviest):
-        electorate, coalition = (
-            Electorate(sum(weights)),
-            sum(w for w, bit in zip(weights, mask, strict=True) if bit),
-        )
-        for own in {w for w, bit in zip(weights, mask, strict=True) if bit}:
-            is_accepted = electorate.accepts_own(coalition - own, own)
-            assert not is_accepted or electorate.decides(coalition)
-            assert is_accepted == (2 * coalition >= electorate.whole + own)
+def levels(weights: Weights, rows: list[list[int]], electorate: Electorate) -> tuple[int, ...]:
+    """Count votes, one row a voter; each voter's own update stands at its place."""
+    votes = []
+    for place, (weight, row) in enumerate(zip(weights, rows, strict=True)):
+        account = f"0x{place:040x}"
+        verdicts = tuple(Verdict.ACCEPTED if level else Verdict.QUALITY for level in row)
+        opening = Opening(1, account, verdicts, bytes(32), levels=tuple(row))
+        votes.append(Vote(Voter(account, weight, place, index=place), opening))
+    return levels_in_force(votes, len(rows), electorate)
 
 
-@pytest.mark.parametrize(("voters", "heaviest"), [(1, 9), (2, 9), (3, 9), (4, 6), (5, 5), (6, 3), (7, 3)])
-def test_less_than_half_keeps_out_only_who_outweighs_the_lead_of_the_rest(voters: int, heaviest: int) -> None:
-    """The coalition refuses; all others accept. With equal weights that is nobody."""
+@pytest.mark.parametrize(("voters", "heaviest"), SIZES)
+def test_a_coalition_brings_its_updates_in_just_with_more_than_half(voters: int, heaviest: int) -> None:
+    """It gives its own updates the most; all others refuse them."""
     for weights, mask in divisions(voters, heaviest):
-        whole, coalition = sum(weights), sum(w for w, bit in zip(weights, mask, strict=True) if bit)
-        if 2 * coalition >= whole:
+        electorate = Electorate(sum(weights))
+        rows = [[4 if mine and theirs else 0 for theirs in mask] for mine in mask]
+        coalition = sum(weight for weight, bit in zip(weights, mask, strict=True) if bit)
+        level = 4 if electorate.decides(coalition) else 0
+        assert levels(weights, rows, electorate) == tuple(level * bit for bit in mask)
+
+
+@pytest.mark.parametrize(("voters", "heaviest"), SIZES)
+def test_less_than_half_keeps_no_update_out_and_lowers_none(voters: int, heaviest: int) -> None:
+    """The coalition refuses all updates of the others, or gives them the least; the others give all 3."""
+    for weights, mask in divisions(voters, heaviest):
+        electorate = Electorate(sum(weights))
+        coalition = sum(weight for weight, bit in zip(weights, mask, strict=True) if bit)
+        if 2 * coalition >= electorate.whole:
             continue
-        for own in {w for w, bit in zip(weights, mask, strict=True) if not bit}:
-            is_accepted = Electorate(whole).accepts_own(whole - coalition - own, own)
-            assert is_accepted == (own <= whole - 2 * coalition)
-            assert is_accepted or len(set(weights)) > 1
+        for worst in (0, 1):
+            rows = [[worst if mine else 3] * voters for mine in mask]
+            assert levels(weights, rows, electorate) == (3,) * voters
 
 
 @pytest.mark.parametrize("members", range(1, 65))
-def test_a_members_own_update_takes_just_what_decides(members: int) -> None:
-    """More than two thirds with the member itself, no more and no less."""
+def test_a_member_of_a_committee_is_brought_in_by_more_than_two_thirds(members: int) -> None:
     committee = Electorate(members, is_committee=True)
     for count in range(1, members + 1):
-        assert committee.accepts_own(count - 1, 1) == committee.decides(count)
-
-
-@pytest.mark.parametrize("voters", range(1, 65))
-def test_with_equal_weights_an_own_update_takes_just_what_decides(voters: int) -> None:
-    for weight in (1, 2, 7, 65_535):
-        electorate = Electorate(voters * weight)
-        for count in range(1, voters + 1):
-            is_accepted = electorate.accepts_own((count - 1) * weight, weight)
-            assert is_accepted == electorate.decides(count * weight)
+        rows = [[3 if member < count else 0] + [0] * (members - 1) for member in range(members)]
+        expected = 3 * committee.decides(count)
+        assert levels((1,) * members, rows, committee)[0] == expected
