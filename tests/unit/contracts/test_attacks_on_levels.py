@@ -29,7 +29,7 @@ from testkit.dispute_driver import DisputeDriver
 from testkit.forged_proposals import with_parts
 from testkit.harness import CHALLENGED, ETHER, TERMS, Federation, account, reverts
 from testkit.largest_tally import EVERYBODY, Case, LargestTally
-from testkit.proposal_fixture import SINCE, ProposalFixture
+from testkit.proposal_fixture import ProposalFixture
 from testkit.storage_slots import StorageSlots
 from tests.integration.test_watchtower import WINDOW_TERMS, add_watchtower
 from tests.local_federation import LAYOUT, LocalFederation

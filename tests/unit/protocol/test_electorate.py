@@ -7,9 +7,8 @@ from itertools import combinations_with_replacement, product
 
 import pytest
 
-from bcfl.protocol.rounds import Vote
 from bcfl.protocol.types import Electorate, Opening, Verdict, Voter
-from bcfl.protocol.verification import levels_in_force
+from bcfl.protocol.verification import Vote, levels_in_force
 
 SIZES = [(1, 9), (2, 9), (3, 9), (4, 6), (5, 5), (6, 3), (7, 3)]  # voters, and the heaviest weight
 Weights = tuple[int, ...]
