@@ -55,7 +55,7 @@ class Votes:
             miners.add(miner)
 
     def _digest(self, event: LogEvent) -> bytes:
-        """Return what the miner must have committed to, with its reasons as logged."""
+        """Return what the miner must have committed to, as it is logged."""
         args = event.args
         verdicts, levels = verification.unpack_verdicts(args["verdicts"], len(self.round.submissions))
         wish = self.round.wishes.get(args["miner"])

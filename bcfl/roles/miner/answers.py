@@ -17,6 +17,7 @@ from bcfl.protocol.challenges import Trees, weights_digest
 from bcfl.protocol.disputes import Dispute, State
 from bcfl.protocol.evidence import Vectors
 from bcfl.protocol.fixedpoint import Lanes
+from bcfl.protocol.limits import MAX_CALLS
 from bcfl.protocol.rounds import Proposal
 from bcfl.roles.common.archive import Archive
 from bcfl.roles.common.disputes import expires, expiry, nodes_below, open_disputes
@@ -51,21 +52,20 @@ class Answers:
             courses, key=lambda item: is_crowded and not self._is_mine(snapshot, item.state)
         ):
             try:
-                report = self._expire(snapshot, course.state)
-                if report is not None:
-                    return report
                 calls += self._due(snapshot, course.state, is_crowded)
             except (PayloadError, StoreError, Reverted):  # the bytes are gone, or somebody else was quicker
                 continue
             if len(calls) >= MOST_AT_ONCE:
                 break
+        report = "showed what is disputed"
         if not calls:
-            return None
+            calls = self._expiries(snapshot, [course.state for course in courses])
+            report = "ended disputes that nobody went on with"
         try:
             self.context.send(*calls)
         except Reverted:  # somebody else was quicker
             return None
-        return "showed what is disputed"
+        return report if calls else None
 
     def answers(self, snapshot: RoundSnapshot, state: Dispute) -> list[ContractCall]:
         """Return the calls that show the disputed node of a right proposal, all that are due at once.
@@ -93,14 +93,13 @@ class Answers:
             ]
         return [self._show(tree, snapshot, state)]
 
-    def _expire(self, snapshot: RoundSnapshot, state: Dispute) -> str | None:
-        """End a dispute whose time is over; None if it is not, or if that is another's turn."""
-        if snapshot.now < state.deadline:
-            return None
-        if snapshot.now < expires(snapshot, state) or not self.context.my_turn(snapshot):
-            return None
-        self.context.send(expiry(snapshot, state.number))
-        return "ended a dispute that nobody went on with"
+    def _expiries(self, snapshot: RoundSnapshot, states: Sequence[Dispute]) -> list[ContractCall]:
+        """Return what ends disputes whose time is over, many in a transaction; none if it is another's turn."""
+        lapsed = [state for state in states if snapshot.now >= max(state.deadline, expires(snapshot, state))]
+        if not lapsed or not self.context.my_turn(snapshot):
+            return []
+        calls = [expiry(snapshot, state.number) for state in lapsed[:MAX_CALLS]]
+        return [replace(call, optional=len(calls) > 1) for call in calls]
 
     def _due(self, snapshot: RoundSnapshot, state: Dispute, is_crowded: bool) -> list[ContractCall]:
         """Return the answers in one dispute that are this miner's now."""
