@@ -81,6 +81,13 @@ def read_records(abi: Abi, address: str, records: Iterable[BlockRecord]) -> Prov
 
 
 def _fetch_record(contract: Contract, number: int) -> BlockRecord:
+    try:
+        return _record(contract, number)
+    except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError):
+        raise LedgerError(f"block {number}: the node's answer lacks what a proof is made of") from None
+
+
+def _record(contract: Contract, number: int) -> BlockRecord:
     request = contract.chain.request
     block = request("eth_getBlockByNumber", hex(number), True)
     if block is None:

@@ -11,7 +11,7 @@ import time
 from collections.abc import Mapping, Sequence
 from typing import Any, Final, Protocol
 
-from bcfl.errors import LedgerError, RelayError, Reverted, StoreError
+from bcfl.errors import BcflError, LedgerError, RelayError, Reverted, StoreError
 from bcfl.ports import ContractCall, Ledger
 from bcfl.protocol.accounts import Account
 from bcfl.protocol.rounds import History
@@ -104,6 +104,11 @@ class Daemon:
             self._record("reverted", f"not due any more: {reverted}", logging.INFO)
             act = None
         except (LedgerError, StoreError, RelayError) as error:
+            return self._back_off(error)
+        except BcflError:
+            raise
+        except Exception as error:  # a fault of bcfl, or of code that a party brought: the party lives on
+            log.exception("a turn failed", extra={"account": self.account.address, "round": self._round})
             return self._back_off(error)
         self._failures = 0
         self._last_turn = time.monotonic()
@@ -199,7 +204,8 @@ class Daemon:
         """Record what is away; returns the seconds to wait, more each time."""
         self._failures += 1
         pause = min(self._retry_seconds, self._poll * 2.0 ** min(self._failures, 10))
-        self._record("failures", f"{error}; the next try is in {pause:g} s", logging.WARNING)
+        text = str(error) if isinstance(error, BcflError) else f"{type(error).__name__}: {error}"
+        self._record("failures", f"{text}; the next try is in {pause:g} s", logging.WARNING)
         return pause
 
     def _record(self, name: str, text: str, level: int) -> None:

@@ -14,7 +14,7 @@ from eth_abi.abi import decode
 from eth_abi.exceptions import DecodingError
 from eth_utils.crypto import keccak
 
-from bcfl.errors import LedgerError, Reverted
+from bcfl.errors import LedgerError, Reverted, Unreachable
 
 if TYPE_CHECKING:
     from web3 import Web3
@@ -31,8 +31,17 @@ PANICS = {
 }
 NO_REASON = "reverted without a reason"
 FAILURE = re.compile(r"revert|out ?of ?gas|invalid ?\w* ?opcode|VM execution error", re.IGNORECASE)
+TOO_FAST = re.compile(
+    r"rate.?limit|too many requests|requests per|request (rate|count)|throttl|capacity|slow down",
+    re.IGNORECASE,
+)
+MAX_MESSAGE = 500  # letters of a node's words that are shown
 QUOTED = re.compile(r"reverted with reason string '(.*)'", re.DOTALL)  # Hardhat
 PREFIXED = re.compile(r"reverted:\s*(.+)", re.DOTALL)  # geth, anvil, besu
+
+
+class Busy(Unreachable):
+    """The node asks for fewer requests."""
 
 
 @dataclass(frozen=True)
@@ -113,13 +122,15 @@ def result_of(response: Mapping[str, Any]) -> Any:
 
 
 def refusal(error: Mapping[str, Any] | str) -> LedgerError:
-    """Return a node's error object as Reverted, where the contract or the EVM refused, or as LedgerError."""
+    """Return a node's error: as Reverted, where the contract or the EVM refused, Busy or LedgerError."""
     if isinstance(error, str):
         error = {"message": error}
-    message = str(error.get("message", error))
+    message = str(error.get("message", ""))[:MAX_MESSAGE] or "without a reason"
     payload = _payload(error.get("data"))
     if payload or error.get("code") == 3 or FAILURE.search(message):
         return Reverted(_printable(reason_in(payload) or _quoted(message)))
+    if error.get("code") == 429 or TOO_FAST.search(message):
+        return Busy(f"the node asks for fewer requests: {_printable(message)}")
     return LedgerError(f"the node refused: {_printable(message)}")
 
 
@@ -127,7 +138,7 @@ def _payload(data: Any) -> bytes:
     """Return what the contract returned with its revert, wherever this node puts it; empty when nowhere."""
     if isinstance(data, Mapping):
         data = data.get("data")
-    match = re.search(r"0x((?:[0-9a-fA-F]{2})+)$", data) if isinstance(data, str) else None
+    match = re.search(r"0x((?:[0-9a-fA-F]{2}){1,4096})$", data) if isinstance(data, str) else None
     return bytes.fromhex(match[1]) if match else b""
 
 
@@ -136,11 +147,11 @@ def reason_in(payload: bytes) -> str:
     selector, arguments = payload[:4], payload[4:]
     try:
         if selector == ERROR_STRING:
-            return str(decode(["string"], arguments)[0]) or NO_REASON
+            return str(decode(["string"], arguments)[0])[:MAX_MESSAGE] or NO_REASON
         if selector == PANIC:
             (code,) = decode(["uint256"], arguments)
             return f"panic 0x{code:02x}, {PANICS.get(code, 'unknown')}"
-    except DecodingError:
+    except (DecodingError, ValueError, OverflowError):
         pass
     return f"custom error 0x{selector.hex()}" if payload else ""
 

@@ -15,7 +15,8 @@ from bcfl.errors import LedgerError, Reverted, Unreachable
 from bcfl.ledger.abi import Abi, EventType, address_of
 from bcfl.ledger.chain import Chain, SignedTransaction
 
-RANGE = 1_000  # blocks whose events are asked for at once; halved as often as the node refuses
+RANGE = 1_000  # blocks whose events are asked for at once
+GROWTH = 4  # pieces after which twice as many blocks are tried again
 DYNAMIC_FEE = b"\x02"  # EIP-1559's transaction type
 
 
@@ -84,6 +85,8 @@ class Contract:
         """Deploy a contract; returns its adapter and the receipt."""
         data = bytecode + Abi(abi).constructor(args)
         receipt = transact(chain, key, None, data, value)
+        if receipt.get("contractAddress") is None:
+            raise Unreachable("the node says that the deployment has created no contract")
         contract = cls(chain, abi, receipt["contractAddress"])
         return contract, contract._receipt(receipt)
 
@@ -121,18 +124,28 @@ class Contract:
     ) -> Iterator[Event]:
         """Yield events of the blocks `from_block` to `to_block` (the last), both included, piece by piece."""
         last = int(self.chain.request("eth_blockNumber"), 16) if to_block is None else to_block
-        first, span = from_block, RANGE
+        for _, events in self.pieces(from_block, last, name):
+            yield from events
+
+    def pieces(self, first: int, last: int, name: str | None = None) -> Iterator[tuple[int, list[Event]]]:
+        """Yield the last block of each piece of blocks and the events in it, up to the block `last`.
+
+        Nodes limit how many logs they give at once: a piece that is refused is halved, and grows again later.
+        """
+        span, successes = RANGE, 0
         while first <= last:
             end = min(first + span - 1, last)
             try:
                 logs = self._logs(first, end, name)
             except LedgerError as error:
-                if end == first or isinstance(error, Unreachable):
+                if end == first or isinstance(error, Unreachable | Reverted):
                     raise
-                span = (end - first + 1) // 2  # nodes limit how many logs they give at once
+                span, successes = (end - first + 1) // 2, 0
                 continue
-            yield from self._events(logs)
-            first = end + 1
+            yield end, list(self._events(logs))
+            first, successes = end + 1, successes + 1
+            if successes == GROWTH:
+                span, successes = min(2 * span, RANGE), 0
 
     def gas_of(self, transaction: bytes) -> int:
         """Return the gas that a mined transaction used."""
@@ -166,7 +179,7 @@ class Contract:
         )
 
     def _receipt(self, receipt: Mapping[str, Any]) -> Receipt:
-        address = receipt["contractAddress"]
+        address = receipt.get("contractAddress")
         return Receipt(
             hash=_bytes(receipt["transactionHash"]),
             block=int(receipt["blockNumber"], 16),
@@ -183,6 +196,8 @@ class Contract:
         name = str(item["blockHash"])  # a reorganised chain has another block of the same number
         if name not in self._times:
             block = self.chain.request("eth_getBlockByNumber", item["blockNumber"], False)
+            if block is None:
+                raise Unreachable(f"the node does not know block {int(item['blockNumber'], 16)} any more")
             self._times = {name: int(block["timestamp"], 16)}  # events come block by block
         return self._times[name]
 
@@ -221,7 +236,7 @@ def _revert(chain: Chain, call: Mapping[str, str], receipt: Mapping[str, Any]) -
     First at the end of its block, where the clock is right, then at the end of the block before.
     """
     if int(receipt["gasUsed"], 16) == int(call["gas"], 16):
-        return Reverted(f"out of gas: {receipt['gasUsed']} was not enough")
+        return Reverted(f"out of gas: {int(receipt['gasUsed'], 16)} was not enough")
     number = int(receipt["blockNumber"], 16)
     for block in (number, number - 1):
         with suppress(LedgerError):

@@ -7,7 +7,7 @@ from contextlib import suppress
 from functools import cached_property
 from typing import Any
 
-from bcfl.errors import Reverted
+from bcfl.errors import LedgerError, Reverted, Unreachable
 from bcfl.ledger.contract import Contract
 from bcfl.ports import ContractCall
 from bcfl.protocol.accounts import Account
@@ -17,6 +17,16 @@ from bcfl.protocol.rounds import History
 from bcfl.protocol.submissions import Domain
 from bcfl.protocol.types import Clock, Phase, Terms
 
+# What events of two chains, or of a hostile node, can raise where they are taken in.
+SENSELESS = (
+    ArithmeticError,
+    AssertionError,
+    AttributeError,
+    LookupError,
+    StopIteration,
+    TypeError,
+    ValueError,
+)
 Batch = Sequence[tuple[ContractCall, bytes]]  # calls of one transaction, with their calldata
 
 
@@ -25,7 +35,7 @@ class FederationLedger:
 
     def __init__(self, contract: Contract, from_block: int = 0) -> None:
         self.contract = contract
-        self._next_block = from_block
+        self._first = self._next_block = from_block
         self._history: History | None = None
         self._clock: tuple[tuple[int, int], Clock] | None = None
 
@@ -48,6 +58,10 @@ class FederationLedger:
         key = (self._head(), self.now())
         if self._clock is None or self._clock[0] != key:
             phase, *values = self.contract.call("round_clock")
+            if phase not in list(Phase):
+                raise LedgerError(
+                    f"the contract is in phase {phase}, which there is not: is it this contract?"
+                )
             self._clock = (key, Clock(Phase(phase), *values))
         return self._clock[1]
 
@@ -68,14 +82,26 @@ class FederationLedger:
 
     def history(self) -> History:
         """Return the history up to the last block."""
-        if self._history is None:
-            self._history = History.under(self.terms)
-        head = self._head()
-        if head >= self._next_block:
-            events = list(self.contract.events(self._next_block, head))  # all, or none if the node fails
-            take_in(self._history, events)
-            self._next_block = head + 1
-        return self._history
+        return self._read(self._head())
+
+    def _read(self, head: int) -> History:
+        """Take in the events up to the block `head`; what is read stays read where the node fails.
+
+        Raises Unreachable for events that are no history, and forgets all.
+        """
+        history = self._history = self._history or History.under(self.terms)
+        for end, events in self.contract.pieces(self._next_block, head):
+            try:
+                take_in(history, events)
+            except SENSELESS:
+                self._forget()
+                raise Unreachable("the node's events are those of no chain: they are read again") from None
+            self._next_block = end + 1
+        return history
+
+    def _forget(self) -> None:
+        """Let everything be read again."""
+        self._history, self._clock, self._next_block = None, None, self._first
 
     def send(self, account: Account, calls: Sequence[ContractCall]) -> int:
         """Make calls in as few transactions as their size allows; returns the gas."""

@@ -5,7 +5,6 @@ from __future__ import annotations
 from bcfl.errors import Unreachable
 from bcfl.ledger.contract import Contract
 from bcfl.ledger.federation import FederationLedger
-from bcfl.protocol.events import take_in
 from bcfl.protocol.rounds import History
 
 
@@ -17,7 +16,6 @@ class LiveLedger(FederationLedger):
 
     def __init__(self, contract: Contract, from_block: int = 0) -> None:
         super().__init__(contract, from_block)
-        self._first = from_block
         self._last_read: tuple[int, str] | None = None  # number and hash of a block
         self.reorganisations = 0
 
@@ -29,18 +27,10 @@ class LiveLedger(FederationLedger):
         if self._was_reorganised(latest):
             self.reorganisations += 1
             self._forget()
-        if self._history is None:
-            self._history = History.under(self.terms)
-        if latest[0] >= self._next_block:
-            events = list(self.contract.events(self._next_block, latest[0]))
-            try:
-                take_in(self._history, events)
-            except (LookupError, StopIteration, ValueError):  # events of two chains
-                self._forget()
-                raise Unreachable("the chain was reorganised while it was read: it is read again") from None
-            self._next_block = latest[0] + 1
-        self._last_read = latest
-        return self._history
+        self._last_read = (
+            latest  # before the events: what a failure leaves of them counts as long as it is there
+        )
+        return self._read(latest[0])
 
     def _was_reorganised(self, latest: tuple[int, str]) -> bool:
         """Return whether the block read last is not on the chain any more."""
@@ -48,9 +38,8 @@ class LiveLedger(FederationLedger):
         return block is not None and latest != block and self._block(hex(block[0])) != block
 
     def _forget(self) -> None:
-        """Let everything be read again."""
-        self._history, self._clock, self._last_read = None, None, None
-        self._next_block = self._first
+        super()._forget()
+        self._last_read = None
 
     def _block(self, name: str) -> tuple[int, str] | None:
         block = self.contract.chain.request("eth_getBlockByNumber", name, False)

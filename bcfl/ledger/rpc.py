@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping
+import time
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from functools import cached_property
+from json import JSONDecodeError
 from threading import Lock
 from typing import TYPE_CHECKING, Any, cast
 from urllib.parse import urlsplit
@@ -13,22 +15,24 @@ from urllib.parse import urlsplit
 from requests import ConnectionError as NoConnection
 from requests import RequestException, Session
 from requests import Timeout as RequestsTimeout
-from web3 import HTTPProvider, IPCProvider, Web3
+from web3 import IPCProvider, Web3
 from web3._utils.threads import Timeout
 from web3.exceptions import Web3Exception
 from web3.providers import JSONBaseProvider
-from web3.providers.rpc.utils import ExceptionRetryConfiguration
 from web3.types import RPCEndpoint, RPCResponse
 
 from bcfl.errors import LedgerError, Unreachable
-from bcfl.ledger.chain import SignedTransaction, result_of
+from bcfl.ledger import answers
+from bcfl.ledger.answers import MalformedAnswer
+from bcfl.ledger.chain import Busy, SignedTransaction, result_of
 from bcfl.ledger.delivery import Delivery
+from bcfl.ledger.http import HttpProvider
 
 if TYPE_CHECKING:
     from websockets.sync.client import ClientConnection
 
+PAUSES = (0.2, 0.4, 0.8, 1.6)  # seconds before a node that is asked too often is asked again
 MARGIN = 5  # a fifth more gas than estimated: other transactions may come before
-MAX_MESSAGE = 64 * 2**20  # bytes of an answer through a WebSocket
 DEVELOPMENT_NODES = (
     "anvil/",
     "HardhatNetwork/",
@@ -70,7 +74,7 @@ class SocketProvider(JSONBaseProvider):
         from websockets.sync.client import connect
 
         if self._connection is None:
-            connection = connect(self._url, open_timeout=self._timeout, max_size=MAX_MESSAGE)
+            connection = connect(self._url, open_timeout=self._timeout, max_size=answers.MAX_BYTES)
             self._connection = self._stack.enter_context(connection)
         try:
             self._connection.send(request.decode())
@@ -78,11 +82,26 @@ class SocketProvider(JSONBaseProvider):
         except ConnectionClosed:
             self._drop()
             raise
-        return self.decode_rpc_response(answer.encode() if isinstance(answer, str) else answer)
+        raw = answer.encode() if isinstance(answer, str) else answer
+        return cast(RPCResponse, answers.decode(raw))
 
     def _drop(self) -> None:
         self._connection = None
         self._stack.close()
+
+
+class SocketFileProvider(IPCProvider):
+    """web3's provider for a Unix socket, which decodes as the others do."""
+
+    @staticmethod
+    def decode_rpc_response(raw_response: bytes) -> RPCResponse:
+        """Return the response object; raises JSONDecodeError while it is not whole."""
+        try:
+            return cast(RPCResponse, answers.decode(raw_response))
+        except MalformedAnswer as error:
+            if len(raw_response) > answers.MAX_BYTES:
+                raise
+            raise JSONDecodeError(str(error), "", 0) from None
 
 
 class RpcChain:
@@ -115,14 +134,27 @@ class RpcChain:
         return "pending" if client.startswith(DEVELOPMENT_NODES) else "latest"
 
     def request(self, method: str, *params: Any) -> Any:
-        """Return the result of one JSON-RPC call; raises Reverted, LedgerError or Unreachable."""
+        """Return the result of one JSON-RPC call; raises Reverted, LedgerError or Unreachable.
+
+        A node that asks for fewer requests gets this one again, a little later.
+        """
+        for pause in PAUSES:
+            try:
+                return self._request(method, params)
+            except Busy:
+                time.sleep(pause)
+        return self._request(method, params)
+
+    def _request(self, method: str, params: Sequence[Any]) -> Any:
         try:
-            response: Any = self._provider.make_request(RPCEndpoint(method), list(params))
+            response = self._provider.make_request(RPCEndpoint(method), list(params))
+            if response.get("error") is None:
+                answers.check(method, params, response["result"])
+        except MalformedAnswer as error:
+            raise Unreachable(f"{self.url}: {error}; is it an Ethereum node? check the URL") from None
         except _failures() as error:
             reason = _reason(error)
             raise Unreachable(f"{self.url}: {reason}; is the node running and the URL right?") from None
-        if not isinstance(response, dict) or not ("result" in response or response.get("error")):
-            raise Unreachable(f"{self.url}: what answers there is not an Ethereum node; check the URL")
         return result_of(response)
 
     def now(self) -> int:
@@ -138,8 +170,10 @@ class RpcChain:
 
     def fees(self) -> tuple[int, int]:
         """Return twice the base fee plus the tip that the node suggests, and that tip, in wei."""
-        tip = int(self.request("eth_maxPriorityFeePerGas"), 16)
-        return 2 * int(self._block()["baseFeePerGas"], 16) + tip, tip
+        tip, base_fee = int(self.request("eth_maxPriorityFeePerGas"), 16), self._block().get("baseFeePerGas")
+        if base_fee is None:
+            raise LedgerError(f"{self.url}: this chain has no base fee; bcfl needs EIP-1559 (London, 2021)")
+        return 2 * int(base_fee, 16) + tip, tip
 
     def gas(self, transaction: Mapping[str, str]) -> int:
         """Return the node's estimate and a margin; raises Reverted when the transaction would fail now."""
@@ -159,20 +193,19 @@ class RpcChain:
             connection.sock.close()  # web3 has no way of its own to end it
 
     def _block(self) -> Mapping[str, str]:
-        block: Mapping[str, str] = self.request("eth_getBlockByNumber", self.view, False)
+        block: Mapping[str, str] | None = self.request("eth_getBlockByNumber", self.view, False)
+        if block is None:
+            raise Unreachable(f"{self.url}: the node knows no block: is it still starting?")
         return block
 
 
-def _provider(url: str, timeout: float, session: Session) -> HTTPProvider | SocketProvider | IPCProvider:
+def _provider(url: str, timeout: float, session: Session) -> HttpProvider | SocketProvider | IPCProvider:
     """Return what talks to the node at `url`; raises ValueError where the URL is of no known kind."""
     if _is_socket(url):
-        return IPCProvider(url, timeout=int(timeout) or 1)
+        return SocketFileProvider(url, timeout=int(timeout) or 1)
     if url.startswith(("ws://", "wss://")):
         return SocketProvider(url, timeout)
-    retries = ExceptionRetryConfiguration([RequestException], retries=3)
-    return HTTPProvider(
-        url, request_kwargs={"timeout": timeout}, session=session, exception_retry_configuration=retries
-    )
+    return HttpProvider(url, timeout, session)
 
 
 def _is_socket(url: str) -> bool:

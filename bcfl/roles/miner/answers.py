@@ -94,7 +94,7 @@ class Answers:
         return [self._show(tree, snapshot, state)]
 
     def _expiries(self, snapshot: RoundSnapshot, states: Sequence[Dispute]) -> list[ContractCall]:
-        """Return what ends disputes whose time is over, many in a transaction; none if it is another's turn."""
+        """Return what ends disputes whose time is over, many at once; none if it is another's turn."""
         lapsed = [state for state in states if snapshot.now >= max(state.deadline, expires(snapshot, state))]
         if not lapsed or not self.context.my_turn(snapshot):
             return []

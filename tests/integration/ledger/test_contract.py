@@ -238,7 +238,7 @@ def test_events_of_a_node_that_gives_little_at_once(
     monkeypatch.setattr(chain, "request", stingy)
     limit = 2
     assert list(contract.events()) == events
-    assert spans == [7, 3, 1, 1, 1, 1, 1, 1, 1]
+    assert spans == [7, 3, 1, 1, 1, 1, 2, 1]
     limit = 0
     with pytest.raises(LedgerError, match="more than 0 results"):
         list(contract.events())

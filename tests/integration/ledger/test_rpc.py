@@ -95,7 +95,7 @@ def test_transaction_that_is_never_mined() -> None:
 
 
 def test_live_network_keeps_its_own_time() -> None:
-    block = {"timestamp": "0x64", "baseFeePerGas": "0x7"}
+    block = {"number": "0x3", "hash": "0x" + "ab" * 32, "timestamp": "0x64", "baseFeePerGas": "0x7"}
     answers = {
         "eth_chainId": "0x5",
         "web3_clientVersion": "Geth/v1.15.0",

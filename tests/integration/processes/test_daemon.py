@@ -130,6 +130,17 @@ def test_pauses_are_short_where_phases_are(tmp_path: Path) -> None:
     assert client.retry_seconds == client.search_seconds == 7.5
 
 
+@pytest.mark.parametrize("fault", [RecursionError("deep"), ZeroDivisionError(), KeyError("gone"), OSError()])
+def test_a_fault_in_a_turn_is_told_and_tried_again(
+    fault: Exception, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    local = LocalFederation(tmp_path)
+    daemon = Daemon(Failing(fault), local.owner, local.ledger, local.archive, poll=0.5, retry_seconds=3)
+    assert [daemon.turn() for _ in range(3)] == [1, 2, 3]
+    assert daemon.health()[1]["failures"] == 3
+    assert type(fault).__name__ in caplog.text
+
+
 def test_what_trying_again_cannot_mend_ends_it(tmp_path: Path) -> None:
     local = LocalFederation(tmp_path)
     daemon = Daemon(Failing(ConfigError("no")), local.owner, local.ledger, local.archive)

@@ -1,0 +1,104 @@
+"""Ask a node over HTTP: bounded in time and in memory, again where it is busy, whatever the status."""
+
+from __future__ import annotations
+
+import io
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from ipaddress import ip_address
+from typing import Final, cast
+from urllib.parse import urlsplit
+
+from requests import RequestException, Response, Session
+from requests import Timeout as RequestsTimeout
+from web3 import HTTPProvider
+from web3.types import RPCEndpoint, RPCResponse
+
+from bcfl.ledger import answers
+
+TRIES: Final = 4  # of a request that changes nothing
+FIRST_PAUSE: Final = 0.2  # seconds before the second try; doubled each time
+MAX_PAUSE: Final = 10.0  # seconds that a node may ask to wait
+PIECE_BYTES: Final = 65_536
+BUSY: Final = frozenset({429, 502, 503, 504})  # statuses after which a later try may succeed
+DEADLINES: Final = 3  # times `timeout`, for the whole of an answer
+
+
+class HttpProvider(HTTPProvider):
+    """web3's provider with bounds; `timeout`: seconds until an answer begins, and between its pieces."""
+
+    def __init__(
+        self, url: str, timeout: float, session: Session, sleep: Callable[[float], None] = time.sleep
+    ) -> None:
+        if _is_this_machine(url):
+            session.trust_env = False  # a proxy in the environment is for elsewhere
+        super().__init__(url, session=session, exception_retry_configuration=None)
+        self._url, self._timeout, self._session, self._sleep = url, timeout, session, sleep
+
+    @staticmethod
+    def decode_rpc_response(raw_response: bytes) -> RPCResponse:
+        """Return the response object; raises MalformedAnswer."""
+        return cast(RPCResponse, answers.decode(raw_response))
+
+    def _make_request(self, method: RPCEndpoint, request_data: bytes) -> bytes:
+        """Return the body of the answer; raises RequestException or MalformedAnswer."""
+        tries = 1 if method == "eth_sendRawTransaction" else TRIES  # who delivers looks before it tries again
+        for attempt in range(1, tries + 1):
+            pause = FIRST_PAUSE * 2 ** (attempt - 1)
+            try:
+                response, body = self._post(request_data)
+            except RequestException:
+                if attempt == tries:
+                    raise
+            else:
+                if response.status_code not in BUSY or attempt == tries:
+                    return _checked_body(response, body)
+                pause = max(pause, _retry_after(response))
+            self._sleep(min(pause, MAX_PAUSE))
+        raise AssertionError("the last try returns or raises")
+
+    def _post(self, request_data: bytes) -> tuple[Response, bytes]:
+        """Return an answer with its whole body; raises RequestException or MalformedAnswer."""
+        deadline = time.monotonic() + DEADLINES * self._timeout
+        with self._session.post(
+            self._url,
+            data=request_data,
+            headers=self.get_request_headers(),
+            timeout=self._timeout,
+            stream=True,
+            allow_redirects=False,
+        ) as response:
+            body = io.BytesIO()
+            for piece in response.iter_content(PIECE_BYTES):
+                if body.tell() + len(piece) > answers.MAX_BYTES:
+                    raise answers.MalformedAnswer(f"an answer of more than {answers.MAX_BYTES} bytes")
+                if time.monotonic() > deadline:
+                    raise RequestsTimeout(response=response)
+                body.write(piece)
+            return response, body.getvalue()
+
+
+def _checked_body(response: Response, body: bytes) -> bytes:
+    """Return the body of an answer that is JSON-RPC, whatever its status; raises HTTPError for others."""
+    if response.status_code != 200:
+        with suppress(answers.MalformedAnswer):
+            answers.decode(body)
+            return body
+        response.raise_for_status()
+    return body
+
+
+def _retry_after(response: Response) -> float:
+    """Return the seconds that a busy node asks to wait; 0 where it names none, or a date."""
+    value = response.headers.get("Retry-After", "")
+    return float(value) if value.isascii() and value.isdigit() and len(value) < 6 else 0.0
+
+
+def _is_this_machine(url: str) -> bool:
+    host = urlsplit(url).hostname or ""
+    if host == "localhost":
+        return True
+    with suppress(ValueError):
+        return bool(ip_address(host).is_loopback)
+    return False
