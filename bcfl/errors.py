@@ -40,6 +40,10 @@ class RunError(BcflError):
     """A run directory that is absent, damaged, busy or of another format."""
 
 
+class DiskError(RunError):
+    """The disk refuses for now: it is full, or has failed. What was to be kept is not kept."""
+
+
 class BundleError(BcflError):
     """A file that is not a bundle, or one that contradicts itself."""
 

@@ -191,7 +191,7 @@ class Chainless:
                 update = device.trainer.update(snapshot, index)
             except ConfigError:
                 continue  # sits out, as it would on the chain
-            device.trainer.publish(update)
+            device.trainer.publish(snapshot, update)
             current.submissions.append(Submission(len(current.submissions), update, submitter))
             self.history.roots.setdefault(update.root, current.number)
 

@@ -11,7 +11,7 @@ import time
 from collections.abc import Mapping, Sequence
 from typing import Any, Final, Protocol
 
-from bcfl.errors import BcflError, LedgerError, RelayError, Reverted, StoreError
+from bcfl.errors import BcflError, DiskError, LedgerError, RelayError, Reverted, StoreError
 from bcfl.ports import ContractCall, Ledger
 from bcfl.protocol.accounts import Account
 from bcfl.protocol.rounds import History
@@ -103,7 +103,7 @@ class Daemon:
         except Reverted as reverted:
             self._record("reverted", f"not due any more: {reverted}", logging.INFO)
             act = None
-        except (LedgerError, StoreError, RelayError) as error:
+        except (LedgerError, StoreError, RelayError, DiskError) as error:
             return self._back_off(error)
         except BcflError:
             raise
@@ -179,7 +179,7 @@ class Daemon:
             try:
                 if act := task.act(history):
                     return act
-            except (LedgerError, StoreError) as error:
+            except (LedgerError, StoreError, DiskError) as error:
                 self._background[task] = time.monotonic() + self._retry_seconds
                 self._record("failures", f"left for later: {error}", logging.WARNING)
         return None
@@ -189,7 +189,7 @@ class Daemon:
         for task in self._background:
             try:
                 task.end(self.ledger.history())
-            except (LedgerError, StoreError) as error:
+            except (LedgerError, StoreError, DiskError) as error:
                 self._record("failures", f"left undone: {error}", logging.WARNING)
 
     def _position(self, round_: int) -> int:

@@ -1,15 +1,25 @@
-"""Keep what a role must not forget when its process is killed: on disk before it is used."""
+"""Keep what a role must not forget when its process is killed: on disk before it is used.
+
+A record ends with the digest of what stands before it. One that is damaged is set aside, and its role makes
+it again as far as that is possible.
+"""
 
 from __future__ import annotations
 
 import json
+import logging
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from hashlib import sha256
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
-from bcfl.errors import RunError
+from bcfl.errors import DiskError, RunError
+
+SEAL: Final = b"\nsha256:"  # stands between a record and its digest
+DAMAGED: Final = ".damaged"  # ends the name of a record that was set aside
+log = logging.getLogger(__name__)
 
 
 class Journal:
@@ -22,16 +32,32 @@ class Journal:
             path.mkdir(parents=True, exist_ok=True)
 
     def read(self, name: str) -> bytes | None:
-        """Return a record, or None if there is none."""
+        """Return a record; None if there is none, or if it is damaged. Raises DiskError."""
         if self._path is None:
             return self._memory.get(name)
+        file = self._path / name
         try:
-            return (self._path / name).read_bytes()
+            content = file.read_bytes()
         except FileNotFoundError:
             return None
+        except OSError as error:
+            raise DiskError(f"cannot read the journal {file}: {error.strerror}") from error
+        data, seal, digest = content.rpartition(SEAL)
+        if not seal or digest != _digest(data):
+            self._set_aside(file)
+            return None
+        return data
+
+    def _set_aside(self, file: Path) -> None:
+        aside = file.with_name(file.name + DAMAGED)
+        log.warning("the journal record %s is damaged: it is kept as %s and made again", file, aside.name)
+        try:
+            file.replace(aside)
+        except OSError as error:
+            raise DiskError(f"cannot rename the journal record {file}: {error.strerror}") from error
 
     def write(self, name: str, data: bytes) -> None:
-        """Replace a record, which then survives the process; raises RunError where the disk refuses."""
+        """Replace a record, which then survives the process and a power cut; raises DiskError."""
         if self._path is None:
             self._memory[name] = data
             return
@@ -39,11 +65,15 @@ class Journal:
         try:
             with temporary.open("wb") as file:
                 file.write(data)
+                file.write(SEAL + _digest(data))
                 file.flush()
                 os.fsync(file.fileno())
             temporary.replace(self._path / name)
+            _sync(self._path)
         except OSError as error:
-            raise RunError(f"cannot write the journal {self._path / name}: {error.strerror}") from error
+            with suppress(OSError):  # on a full disk it is in the way of the next try
+                temporary.unlink(missing_ok=True)
+            raise DiskError(f"cannot write the journal {self._path / name}: {error.strerror}") from error
 
     def append(self, name: str, content: dict[str, Any]) -> None:
         """Add a line to a record that only people read; a crash may cost its last line. Raises as `write`."""
@@ -55,10 +85,10 @@ class Journal:
             with (self._path / name).open("ab") as file:
                 file.write(line)
         except OSError as error:
-            raise RunError(f"cannot write the journal {self._path / name}: {error.strerror}") from error
+            raise DiskError(f"cannot write the journal {self._path / name}: {error.strerror}") from error
 
     def read_json(self, name: str) -> dict[str, Any] | None:
-        """Return a record as an object, or None if there is none; raises RunError if it is damaged."""
+        """Return a record as an object; None as `read`. Raises RunError if another version wrote it."""
         data = self.read(name)
         if data is None:
             return None
@@ -70,17 +100,30 @@ class Journal:
 
     @contextmanager
     def reading(self, name: str) -> Iterator[None]:
-        """Turn errors in taking a damaged record apart into a RunError that says what to do."""
+        """Turn errors in taking a record of another version apart into a RunError that says what to do."""
         try:
             yield
         except (KeyError, TypeError, ValueError):
             raise RunError(
-                f"the journal record {name} in {self._path} is damaged; remove it to go on"
+                f"the journal record {name} in {self._path} is of another version; remove it to go on"
             ) from None
 
     def write_json(self, name: str, content: dict[str, Any]) -> None:
         """Replace a record by an object; raises as `write`."""
         self.write(name, json.dumps(content, sort_keys=True).encode())
+
+
+def _digest(data: bytes) -> bytes:
+    return sha256(data).hexdigest().encode()
+
+
+def _sync(folder: Path) -> None:
+    """Let the names in a folder survive a power cut."""
+    number = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(number)
+    finally:
+        os.close(number)
 
 
 def appended(file: Path, number: int) -> dict[str, Any] | None:

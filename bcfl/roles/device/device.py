@@ -114,7 +114,7 @@ class Device:
         inclusion = self._committed_batch(snapshot, commitment)
         if inclusion is None:
             return None
-        self.trainer.publish(update)
+        self.trainer.publish(snapshot, update)
         submitter, batch = inclusion
         signed_update = SignedUpdate(update, self.account.sign(commitment))
         is_alone = submitter == self.account.address and batch == (commitment,)

@@ -65,21 +65,31 @@ class Trainer:
                 return None
             return _from_record(record)
 
-    def publish(self, update: Update) -> None:
-        """Put the update on the store; call it after the commitment, or others could copy the update."""
-        data = self.journal.read(SEALED)
-        if (
-            self._published == update.root
-            or data is None
-            or data[:ROUND_BYTES] != update.round.to_bytes(ROUND_BYTES, "big")
-        ):
+    def publish(self, snapshot: RoundSnapshot, update: Update) -> None:
+        """Put the update on the store; call it after the commitment, or others could copy the update.
+
+        Bytes that the journal has lost are made again by another training, which comes to the same.
+        """
+        if self._published == update.root or update.round != snapshot.round:
             return
-        vector = PackedVector(StoredVector(update.root, update.cid), data[ROUND_BYTES:])
+        data, number = self.journal.read(SEALED), update.round.to_bytes(ROUND_BYTES, "big")
+        stored = StoredVector(update.root, update.cid)
+        if data is not None and data[:ROUND_BYTES] == number:
+            vector = PackedVector(stored, data[ROUND_BYTES:])
+        else:
+            log.warning("the journal has lost the update of round %d: it is trained again", update.round)
+            _, lanes, _ = self._learn(snapshot)
+            vector = self.archive.pack(lanes)
+            if vector.stored != stored:
+                log.warning("another training has come to another update: that of the commitment is lost")
+                self._published = update.root
+                return
+            self.journal.write(SEALED, number + vector.data)
         self.archive.publish(vector)
         self._published = update.root
 
-    def _train(self, snapshot: RoundSnapshot, index: int) -> Update:
-        """Train from the last block's model and write the update to the journal; nobody else sees it yet."""
+    def _learn(self, snapshot: RoundSnapshot) -> tuple[TrainingResult, Lanes, Residual]:
+        """Train from the last block's model; returns the lanes, and what they do not hold, (parameters,)."""
         terms, parent = snapshot.terms, snapshot.history.model_before(snapshot.round)
         model = self.archive.values(parent, snapshot.history)
         with own_code("training failed"):
@@ -88,9 +98,14 @@ class Trainer:
         lanes, residual = fixedpoint.encode_update(
             delta, None, terms.lane_bits, terms.scale_bits, terms.shift
         )
+        return result, lanes, residual
+
+    def _train(self, snapshot: RoundSnapshot, index: int) -> Update:
+        """Train from the last block's model and write the update to the journal; nobody else sees it yet."""
+        result, lanes, residual = self._learn(snapshot)
         vector = self.archive.pack(lanes)
         salt = self.account.secret("salt", self.ledger.domain.separator, snapshot.round)
-        samples, microseconds = claim(result, terms.max_samples)
+        samples, microseconds = claim(result, snapshot.terms.max_samples)
         update = Update(
             round=snapshot.round,
             device=index,
@@ -103,6 +118,7 @@ class Trainer:
         number = snapshot.round.to_bytes(ROUND_BYTES, "big")
         self.journal.write(SEALED, number + vector.data)
         self.journal.write(PENDING, number + residual.astype(KEPT).tobytes())
+        parent = snapshot.history.model_before(snapshot.round)
         self.journal.write_json(RECORD, _to_record(update, parent.root))
         self._count(snapshot, lanes, residual)
         return update

@@ -33,6 +33,7 @@ class Voting:
     def __init__(self, context: MinerContext, verifier: Verifier, wishes: Wishes = no_wish) -> None:
         self.context, self.inbox, self.verifier, self.wishes = context, context.inbox, verifier, wishes
         self._idle_round: int | None = None  # in which judging failed
+        self._rebuilt_round: int | None = None  # in which the updates were judged again
 
     def vote(self, snapshot: RoundSnapshot) -> str | None:
         """Verify every update, write the verdicts to the journal, commit to them.
@@ -58,8 +59,7 @@ class Voting:
             self.verifier.archive.clear_unavailable()
             findings.write(self.context.journal, snapshot.round, self.verifier.findings)
             opening = self._record(snapshot, verdicts, self.verifier.levels)
-        digest = verification.vote_digest(opening, self._links(snapshot))
-        self.context.send(ContractCall("commit_vote", (digest,)))
+        self.context.send(ContractCall("commit_vote", (self._digest(snapshot, opening),)))
         return "committed its verdicts"
 
     def unveil(self, snapshot: RoundSnapshot) -> str | None:
@@ -144,11 +144,26 @@ class Voting:
         is_open = any(vote.voter.account == address for vote in current.votes)
         if address not in current.vote_commits or is_open:
             return None
-        opening = self._recorded_vote(snapshot)
-        if opening is None:
+        for make in (self._recorded_vote, self._rebuilt_vote):
+            opening = make(snapshot)
+            if opening is not None and self._digest(snapshot, opening) == current.vote_commits[address]:
+                return opening
+        return None
+
+    def _rebuilt_vote(self, snapshot: RoundSnapshot) -> Opening | None:
+        """Judge again, once, where the journal has lost the vote that the chain has; None if that fails."""
+        if self._rebuilt_round == snapshot.round:
             return None
-        digest = verification.vote_digest(opening, self._links(snapshot))
-        return opening if digest == current.vote_commits[address] else None
+        try:
+            verdicts = self._judge(snapshot)
+        except ConfigError:
+            verdicts = None
+        self._rebuilt_round = snapshot.round
+        log.warning("the journal has lost the vote on round %d: the updates are judged again", snapshot.round)
+        return None if verdicts is None else self._record(snapshot, verdicts, self.verifier.levels)
+
+    def _digest(self, snapshot: RoundSnapshot, opening: Opening) -> bytes:
+        return verification.vote_digest(opening, self._links(snapshot))
 
     def _links(self, snapshot: RoundSnapshot) -> bytes:
         """Return the digest of the chain of updates that a vote is bound to."""

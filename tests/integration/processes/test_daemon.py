@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from bcfl.errors import ConfigError, Reverted, StoreError, Unreachable
+from bcfl.errors import ConfigError, DiskError, Reverted, StoreError, Unreachable
 from bcfl.federation.daemon import Daemon
 from bcfl.ledger.artifact import federation_at
 from bcfl.ledger.federation import FederationLedger
@@ -130,7 +130,10 @@ def test_pauses_are_short_where_phases_are(tmp_path: Path) -> None:
     assert client.retry_seconds == client.search_seconds == 7.5
 
 
-@pytest.mark.parametrize("fault", [RecursionError("deep"), ZeroDivisionError(), KeyError("gone"), OSError()])
+FAULTS = [RecursionError("deep"), ZeroDivisionError(), KeyError("gone"), OSError(), DiskError("it is full")]
+
+
+@pytest.mark.parametrize("fault", FAULTS)
 def test_a_fault_in_a_turn_is_told_and_tried_again(
     fault: Exception, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -138,7 +141,7 @@ def test_a_fault_in_a_turn_is_told_and_tried_again(
     daemon = Daemon(Failing(fault), local.owner, local.ledger, local.archive, poll=0.5, retry_seconds=3)
     assert [daemon.turn() for _ in range(3)] == [1, 2, 3]
     assert daemon.health()[1]["failures"] == 3
-    assert type(fault).__name__ in caplog.text
+    assert (str(fault) or type(fault).__name__) in caplog.text
 
 
 def test_what_trying_again_cannot_mend_ends_it(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -15,7 +16,7 @@ from bcfl.protocol import fixedpoint
 from bcfl.protocol.types import Phase, Verdict
 from bcfl.roles.common.snapshot import RoundSnapshot, take_snapshot
 from bcfl.roles.device.device import Device
-from bcfl.roles.device.trainer import PENDING, RECORD, SETTLED, claim
+from bcfl.roles.device.trainer import PENDING, RECORD, SEALED, SETTLED, claim
 from tests.local_federation import TERMS, LocalFederation
 
 NARROW = replace(TERMS, lane_bits=8, shift=16, leaf_lanes=32)
@@ -43,23 +44,47 @@ def test_default_behavior(tmp_path: Path) -> None:
     )
     cid = local.archive.cid_of(update.cid, TERMS.lane_bits)
     assert not local.store.has(cid)  # before the commitment it could be copied
-    device.trainer.publish(update)
+    device.trainer.publish(snapshot_of(local), update)
     assert local.store.has(cid)
 
 
 def test_a_restarted_device_publishes_what_it_trained(tmp_path: Path) -> None:
     local = LocalFederation(tmp_path)
     update = local.device_parties[0].trainer.update(snapshot_of(local), 0)
-    local.restart().device_parties[0].trainer.publish(update)
+    local.restart().device_parties[0].trainer.publish(snapshot_of(local), update)
     assert local.store.has(local.archive.cid_of(update.cid, TERMS.lane_bits))
 
 
 def test_an_update_is_published_only_as_it_was_sealed(tmp_path: Path) -> None:
-    """The record of another round, or none, puts nothing on the store."""
+    """The record of another round puts nothing on the store."""
     local = LocalFederation(tmp_path)
     device = local.device_parties[0]
     update = device.trainer.update(snapshot_of(local), 0)
-    device.trainer.publish(replace(update, round=update.round + 1))
+    device.trainer.publish(snapshot_of(local), replace(update, round=update.round + 1))
+    assert not local.store.has(local.archive.cid_of(update.cid, TERMS.lane_bits))
+
+
+@pytest.mark.parametrize("damage", [lambda data: data[:-1], lambda _: b"", lambda data: b"?" + data[1:]])
+def test_bytes_that_the_journal_has_lost_are_trained_again(
+    damage: Callable[[bytes], bytes], tmp_path: Path
+) -> None:
+    local = LocalFederation(tmp_path)
+    device = local.device_parties[0]
+    update = device.trainer.update(snapshot_of(local), 0)
+    (file,) = (tmp_path / "journal" / device.account.address).glob(SEALED)
+    file.write_bytes(damage(file.read_bytes()))
+    local.restart().device_parties[0].trainer.publish(snapshot_of(local), update)
+    assert local.store.has(local.archive.cid_of(update.cid, TERMS.lane_bits))
+    assert file.with_name(f"{SEALED}.damaged").exists()
+
+
+def test_another_training_that_comes_to_something_else_is_not_published(tmp_path: Path) -> None:
+    local = LocalFederation(tmp_path)
+    device = local.device_parties[0]
+    update = device.trainer.update(snapshot_of(local), 0)
+    (file,) = (tmp_path / "journal" / device.account.address).glob(SEALED)
+    file.unlink()
+    device.trainer.publish(snapshot_of(local), replace(update, root=bytes(32)))
     assert not local.store.has(local.archive.cid_of(update.cid, TERMS.lane_bits))
 
 
@@ -158,14 +183,14 @@ def test_an_update_of_another_model_is_not_used(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("damage", [b"", b"{", b"[]", b"{}", b'{"round": 1, "device": 0, "model": 3}'])
-def test_a_damaged_record_is_one_line_that_says_what_to_do(tmp_path: Path, damage: bytes) -> None:
+def test_a_record_of_another_version_is_one_line_that_says_what_to_do(tmp_path: Path, damage: bytes) -> None:
     local = LocalFederation(tmp_path)
     local.device_parties[0].trainer.update(snapshot_of(local), 0)
     record = local.device_parties[0].journal.read_json(RECORD) or {}
     if damage.endswith(b"3}"):
         damage = json.dumps(record | {"root": 3}).encode()
     local.device_parties[0].journal.write(RECORD, damage)
-    with pytest.raises(RunError, match=r"update.json in .* is damaged; remove it to go on"):
+    with pytest.raises(RunError, match=r"update.json in .* is of another version; remove it to go on"):
         local.device_parties[0].act()
 
 

@@ -1,0 +1,86 @@
+"""Records on disk: whole, damaged, and where the disk refuses."""
+
+from __future__ import annotations
+
+import errno
+import os
+from pathlib import Path
+from random import Random
+from typing import Any
+
+import pytest
+
+from bcfl.errors import DiskError, RunError
+from bcfl.roles.common.journal import DAMAGED, Journal
+
+MUTATIONS = int(os.environ.get("MUTATED_JOURNALS", "300"))
+CONTENT = {"round": 7, "verdicts": [3, 3, 5], "wish": 0}
+
+
+def test_default_behavior(tmp_path: Path) -> None:
+    journal = Journal(tmp_path / "journal")
+    assert journal.read("vote.json") is None
+    journal.write_json("vote.json", CONTENT)
+    journal.write("sealed", b"\nsha256:" * 3)
+    again = Journal(tmp_path / "journal")
+    assert again.read_json("vote.json") == CONTENT
+    assert again.read("sealed") == b"\nsha256:" * 3
+    assert sorted(file.name for file in (tmp_path / "journal").iterdir()) == ["sealed", "vote.json"]
+
+
+def test_no_damage_is_taken_for_a_record(tmp_path: Path) -> None:
+    """`MUTATED_JOURNALS=10000` plays a campaign: bits, bytes, ends, and pages of another file."""
+    random, journal = Random(5), Journal(tmp_path)
+    journal.write_json("vote.json", CONTENT)
+    file = tmp_path / "vote.json"
+    whole = file.read_bytes()
+    for number in range(MUTATIONS):
+        data, place = bytearray(whole), random.randrange(len(whole))
+        kind = number % 5
+        if kind == 0:
+            data[place] ^= 1 << random.randrange(8)
+        elif kind == 1:
+            del data[place:]
+        elif kind == 2:
+            data[place:] = bytes(len(data) - place)
+        elif kind == 3:
+            data += random.randbytes(random.randrange(1, 64))
+        else:
+            data[place : place + 8] = random.randbytes(8)
+        file.write_bytes(data)
+        assert journal.read_json("vote.json") == (CONTENT if data == whole else None)
+        aside = tmp_path / f"vote.json{DAMAGED}"
+        assert data == whole or aside.read_bytes() == data
+
+
+def test_a_record_of_another_version_is_told(tmp_path: Path) -> None:
+    journal = Journal(tmp_path)
+    journal.write("vote.json", b"[]")
+    with pytest.raises(RunError, match="another version; remove it"):
+        journal.read_json("vote.json")
+
+
+@pytest.mark.parametrize("call", ["fsync", "replace"])
+def test_a_full_disk_leaves_the_record_before(
+    call: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    journal = Journal(tmp_path)
+    journal.write_json("vote.json", CONTENT)
+
+    def refuse(*_: Any) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(f"os.{call}" if call == "fsync" else f"pathlib.Path.{call}", refuse)
+        with pytest.raises(DiskError, match="No space left"):
+            journal.write_json("vote.json", {"round": 8})
+    assert journal.read_json("vote.json") == CONTENT
+    assert [file.name for file in tmp_path.iterdir()] == ["vote.json"]
+    journal.write_json("vote.json", {"round": 8})
+    assert journal.read_json("vote.json") == {"round": 8}
+
+
+def test_a_disk_that_cannot_be_read_is_told(tmp_path: Path) -> None:
+    (tmp_path / "vote.json").mkdir()
+    with pytest.raises(DiskError, match="cannot read the journal"):
+        Journal(tmp_path).read("vote.json")
