@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final, Protocol
 
 from bcfl.errors import BcflError, DiskError, LedgerError, RelayError, Reverted, StoreError
@@ -23,6 +23,7 @@ from bcfl.roles.common.snapshot import TURN_SECONDS
 POLL: Final = 0.5  # seconds between two snapshots of the chain
 RETRY_SECONDS: Final = 15.0  # the most between two tries while something is away
 STALL_SECONDS: Final = 120.0  # without a turn, after which a party is not well
+FROZEN_SECONDS: Final = 300.0  # without a new block, after which the node is not well
 log = logging.getLogger(__name__)
 
 
@@ -51,6 +52,7 @@ class Daemon:
 
     `advances`: whether it also ends phases whose time is over, as a miner should. `poll`: seconds between two
     snapshots of the chain. `retry_seconds`: the most between two tries while something is away.
+    `head_seconds`: how long ago the node has told of a new block, None where that says nothing.
     """
 
     def __init__(
@@ -66,10 +68,12 @@ class Daemon:
         advances: bool = False,
         background: Sequence[BackgroundTask] = (),
         retry_seconds: float = RETRY_SECONDS,
+        head_seconds: Callable[[], float | None] = lambda: None,
     ) -> None:
         self.party, self.account, self.ledger, self.archive = party, account, ledger, archive
         self.mailbox, self.counters = mailbox or Mailbox(), counters or Counters()
         self._poll, self._advances, self._retry_seconds = poll, advances, retry_seconds
+        self._head_seconds = head_seconds
         self._background = dict.fromkeys(background, 0.0)  # each with the time before which it has to wait
         self._has_ended, self._failures = False, 0
         self._round, self._phase, self._finished = 0, "", 0
@@ -119,11 +123,14 @@ class Daemon:
 
     def health(self) -> tuple[bool, Mapping[str, Any]]:
         """Return whether the party follows the chain, and where it stands; from any thread."""
-        age = time.monotonic() - self._last_turn
-        position = {"account": self.account.address, "round": self._round, "phase": self._phase}
-        return age < STALL_SECONDS, {
-            **position,
+        age, head = time.monotonic() - self._last_turn, self._head_seconds()
+        is_well = age < STALL_SECONDS and (head is None or head < FROZEN_SECONDS)
+        return is_well, {
+            "account": self.account.address,
+            "round": self._round,
+            "phase": self._phase,
             "seconds_since_turn": round(age, 1),
+            "seconds_since_block": None if head is None else round(head, 1),
             "failures": self._failures,
         }
 

@@ -200,7 +200,8 @@ class Node:
     def _daemon(self, party: Party, background: list[BackgroundTask], **options: Any) -> Daemon:
         return Daemon(
             party, self.account, self.client.ledger, self.archive, poll=self.options.poll,
-            background=background, retry_seconds=self.client.retry_seconds, **options,
+            background=background, retry_seconds=self.client.retry_seconds,
+            head_seconds=self.client.ledger.head_seconds, **options,
         )  # fmt: skip
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+
 from bcfl.errors import Unreachable
 from bcfl.ledger.contract import Contract
 from bcfl.ledger.federation import FederationLedger
@@ -17,6 +19,8 @@ class LiveLedger(FederationLedger):
     def __init__(self, contract: Contract, from_block: int = 0) -> None:
         super().__init__(contract, from_block)
         self._last_read: tuple[int, str] | None = None  # number and hash of a block
+        self._head_block: tuple[int, str] | None = None  # the last one that the node has told of
+        self._head_since = time.monotonic()
         self.reorganisations = 0
 
     def history(self) -> History:
@@ -24,6 +28,8 @@ class LiveLedger(FederationLedger):
         latest = self._block("latest")
         if latest is None:
             raise Unreachable("the node knows no block: is it still starting?")
+        if latest != self._head_block:
+            self._head_block, self._head_since = latest, time.monotonic()
         if self._was_reorganised(latest):
             self.reorganisations += 1
             self._forget()
@@ -31,6 +37,10 @@ class LiveLedger(FederationLedger):
             latest  # before the events: what a failure leaves of them counts as long as it is there
         )
         return self._read(latest[0])
+
+    def head_seconds(self) -> float | None:
+        """Return how long ago the node has told of a new block; None where blocks come with calls only."""
+        return None if self.contract.chain.view == "pending" else time.monotonic() - self._head_since
 
     def _was_reorganised(self, latest: tuple[int, str]) -> bool:
         """Return whether the block read last is not on the chain any more."""

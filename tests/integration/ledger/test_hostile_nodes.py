@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -185,6 +186,25 @@ def test_logs_of_other_blocks_and_contracts_are_refused() -> None:
             answers.check("eth_getLogs", (query,), [log | wrong])
     with pytest.raises(MalformedAnswer, match="another question"):
         answers.check("eth_getLogs", (query,), [log, log])
+
+
+def test_a_frozen_node_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
+    federation = Federation(4, 3).open()
+    with node(Mutator(federation, 0)) as url:
+        chain = RpcChain(url)
+        ledger = LiveLedger(federation_at(chain, federation.contract.address))
+        ledger.history()
+        assert ledger.head_seconds() is None, "blocks of a development node come with calls only"
+        chain.__dict__["view"] = "latest"
+        start = time.monotonic()
+        monkeypatch.setattr("bcfl.ledger.live.time.monotonic", lambda: start + 400)
+        ledger.history()
+        assert (ledger.head_seconds() or 0) >= 399
+        federation.wait(1)
+        federation.send(federation.owner, "register_devices", [federation.outsider.address])
+        ledger.history()
+        assert ledger.head_seconds() == 0
+        chain.close()
 
 
 class Mutator:

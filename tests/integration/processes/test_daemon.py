@@ -144,6 +144,17 @@ def test_a_fault_in_a_turn_is_told_and_tried_again(
     assert (str(fault) or type(fault).__name__) in caplog.text
 
 
+@pytest.mark.parametrize(("seconds", "is_well"), [(None, True), (10.0, True), (301.0, False)])
+def test_a_party_is_not_well_whose_node_stands_still(
+    seconds: float | None, is_well: bool, tmp_path: Path
+) -> None:
+    local = LocalFederation(tmp_path)
+    party = local.miner_parties[0]
+    daemon = Daemon(party, party.account, local.ledger, local.archive, head_seconds=lambda: seconds)
+    assert daemon.health()[0] == is_well
+    assert daemon.health()[1]["seconds_since_block"] == seconds
+
+
 def test_what_trying_again_cannot_mend_ends_it(tmp_path: Path) -> None:
     local = LocalFederation(tmp_path)
     daemon = Daemon(Failing(ConfigError("no")), local.owner, local.ledger, local.archive)
