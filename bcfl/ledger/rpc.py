@@ -104,25 +104,67 @@ class SocketFileProvider(IPCProvider):
             raise JSONDecodeError(str(error), "", 0) from None
 
 
+class Endpoint:
+    """One node, and how it is reached; its `url` is without what may be secret."""
+
+    def __init__(self, url: str, timeout: float) -> None:
+        self.url = _without_secrets(url)
+        self.chain_id: int | None = None  # that the node has told of
+        try:
+            self._session = Session()
+            self.provider = _provider(url, timeout, self._session)
+            self.w3 = Web3(self.provider)
+        except Exception as error:
+            raise Unreachable(f"{self.url}: not the URL of a node: {error}") from None
+
+    def ask(self, method: str, params: Sequence[Any]) -> Any:
+        """Return the result of one JSON-RPC call; raises Reverted, LedgerError or Unreachable."""
+        try:
+            response = self.provider.make_request(RPCEndpoint(method), list(params))
+            if response.get("error") is None:
+                answers.check(method, params, response["result"])
+        except MalformedAnswer as error:
+            raise Unreachable(f"{self.url}: {error}; is it an Ethereum node? check the URL") from None
+        except _failures() as error:
+            reason = _reason(error)
+            raise Unreachable(f"{self.url}: {reason}; is the node running and the URL right?") from None
+        return result_of(response)
+
+    def close(self) -> None:
+        """Close the connections."""
+        self._session.close()
+        if isinstance(self.provider, SocketProvider):
+            self.provider.close()
+        elif (connection := getattr(self.provider, "_socket", None)) is not None and connection.sock:
+            connection.sock.close()  # web3 has no way of its own to end it
+
+
 class RpcChain:
     """The node at `url`; raises Unreachable when it does not answer within `timeout` seconds.
 
-    `url` is that of an HTTP or WebSocket endpoint, or the path of a Unix socket (`/...` or `....ipc`).
-    A transaction may take `mining_timeout` seconds to be mined; the node is asked every `poll` seconds.
+    `url` is that of an HTTP or WebSocket endpoint, or the path of a Unix socket (`/...` or `....ipc`). Of
+    several with commas between, the next one is asked where one fails; all have to serve the same chain. A
+    transaction may take `mining_timeout` seconds to be mined; the node is asked every `poll` seconds.
     """
 
     def __init__(
         self, url: str, *, timeout: float = 20, mining_timeout: float = 180, poll: float = 0.2
     ) -> None:
-        self.url = _without_secrets(url)
+        self._endpoints = [Endpoint(part.strip(), timeout) for part in url.split(",")]
+        self._place = 0  # of the one that is asked
         self._mining_timeout, self._poll = mining_timeout, poll
-        try:
-            self._session = Session()
-            self._provider = _provider(url, timeout, self._session)
-            self.w3 = Web3(self._provider)
-        except Exception as error:
-            raise Unreachable(f"{self.url}: not the URL of a node: {error}") from None
-        self.chain_id = int(self.request("eth_chainId"), 16)
+        self.chain_id = -1  # not known yet
+        self.chain_id = self._endpoints[self._place].chain_id = int(self.request("eth_chainId"), 16)
+
+    @property
+    def url(self) -> str:
+        """The URL of the node that is asked, without what may be secret."""
+        return self._endpoints[self._place].url
+
+    @property
+    def w3(self) -> Web3:
+        """The node that is asked, through web3."""
+        return self._endpoints[self._place].w3
 
     @cached_property
     def view(self) -> str:
@@ -136,7 +178,7 @@ class RpcChain:
     def request(self, method: str, *params: Any) -> Any:
         """Return the result of one JSON-RPC call; raises Reverted, LedgerError or Unreachable.
 
-        A node that asks for fewer requests gets this one again, a little later.
+        Where all nodes ask for fewer requests, they get this one again, a little later.
         """
         for pause in PAUSES:
             try:
@@ -146,16 +188,25 @@ class RpcChain:
         return self._request(method, params)
 
     def _request(self, method: str, params: Sequence[Any]) -> Any:
-        try:
-            response = self._provider.make_request(RPCEndpoint(method), list(params))
-            if response.get("error") is None:
-                answers.check(method, params, response["result"])
-        except MalformedAnswer as error:
-            raise Unreachable(f"{self.url}: {error}; is it an Ethereum node? check the URL") from None
-        except _failures() as error:
-            reason = _reason(error)
-            raise Unreachable(f"{self.url}: {reason}; is the node running and the URL right?") from None
-        return result_of(response)
+        """Ask the nodes in turn, from the one that answered last."""
+        failures: list[Unreachable] = []
+        for _ in self._endpoints:
+            endpoint = self._endpoints[self._place]
+            try:
+                self._check_chain(endpoint)
+                return endpoint.ask(method, params)
+            except Unreachable as failure:
+                failures.append(failure)
+                self._place = (self._place + 1) % len(self._endpoints)
+        raise failures[0]
+
+    def _check_chain(self, endpoint: Endpoint) -> None:
+        """Insist that an endpoint serves the chain of the first one that answered."""
+        if endpoint.chain_id == self.chain_id or self.chain_id < 0:
+            return
+        endpoint.chain_id = int(endpoint.ask("eth_chainId", ()), 16)
+        if endpoint.chain_id != self.chain_id:
+            raise Unreachable(f"{endpoint.url}: serves chain {endpoint.chain_id}, not {self.chain_id}")
 
     def now(self) -> int:
         """Return the timestamp of the block that calls are made at, in seconds since 1970."""
@@ -186,11 +237,8 @@ class RpcChain:
 
     def close(self) -> None:
         """Close the connections."""
-        self._session.close()
-        if isinstance(self._provider, SocketProvider):
-            self._provider.close()
-        elif (connection := getattr(self._provider, "_socket", None)) is not None and connection.sock:
-            connection.sock.close()  # web3 has no way of its own to end it
+        for endpoint in self._endpoints:
+            endpoint.close()
 
     def _block(self) -> Mapping[str, str]:
         block: Mapping[str, str] | None = self.request("eth_getBlockByNumber", self.view, False)

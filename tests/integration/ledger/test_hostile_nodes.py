@@ -23,7 +23,7 @@ from bcfl.ledger.artifact import federation_at
 from bcfl.ledger.contract import Contract
 from bcfl.ledger.http import TRIES, HttpProvider
 from bcfl.ledger.live import LiveLedger
-from bcfl.ledger.rpc import RpcChain
+from bcfl.ledger.rpc import Endpoint, RpcChain
 from bcfl.ledger.transcript import gather
 from testkit.harness import Federation
 
@@ -103,10 +103,11 @@ def test_a_refusal_is_read_whatever_the_status(status: int) -> None:
     error = {"code": -32005, "message": "query returned more than 10000 results"}
     refused: Reply = status, {}, json.dumps({"id": 0, "error": error}).encode()
     with node(lambda _: refused) as url, Session() as session:
-        chain = RpcChain.__new__(RpcChain)
-        chain.url, chain._provider = url, HttpProvider(url, 2, session, lambda _: None)
+        endpoint = Endpoint(url, 2)
+        endpoint.provider = HttpProvider(url, 2, session, lambda _: None)
         with pytest.raises(LedgerError, match="more than 10000 results") as refusal:
-            chain.request("eth_getLogs", {})
+            endpoint.ask("eth_getLogs", ({},))
+        endpoint.close()
     assert not isinstance(refusal.value, Unreachable), "the range is too large: it is halved"
 
 
@@ -186,6 +187,44 @@ def test_logs_of_other_blocks_and_contracts_are_refused() -> None:
             answers.check("eth_getLogs", (query,), [log | wrong])
     with pytest.raises(MalformedAnswer, match="another question"):
         answers.check("eth_getLogs", (query,), [log, log])
+
+
+def serving(chain_id: str, head: str, faults: list[int]) -> Callable[[bytes], Reply]:
+    """A node that fails as long as there are `faults`, a status each."""
+
+    def reply(body: bytes) -> Reply:
+        if faults:
+            return faults.pop(), {}, b"no"
+        method = json.loads(body)["method"]
+        return 200, {}, result({"eth_chainId": chain_id, "eth_blockNumber": head}[method], body)
+
+    return reply
+
+
+def test_the_next_node_is_asked_where_one_fails() -> None:
+    faults: list[int] = []
+    with node(serving("0x5", "0x1", faults)) as one, node(serving("0x5", "0x2", [])) as two:
+        chain = RpcChain(f"{one}, {two}")
+        assert chain.request("eth_blockNumber") == "0x1"
+        faults += [404]
+        assert chain.request("eth_blockNumber") == "0x2"
+        assert (chain.request("eth_blockNumber"), chain.url) == ("0x2", two), "the one that answers stays"
+        chain.close()
+        faults += [404] * 2
+        with pytest.raises(Unreachable, match="HTTP status 404"):
+            RpcChain(f"{one}")
+        faults.clear()
+
+
+def test_a_node_of_another_chain_is_not_believed() -> None:
+    faults: list[int] = []
+    with node(serving("0x5", "0x1", faults)) as one, node(serving("0x6", "0x2", [])) as two:
+        chain = RpcChain(f"{one},{two}")
+        faults += [404]
+        with pytest.raises(Unreachable, match="404"):
+            chain.request("eth_blockNumber")
+        assert chain.request("eth_blockNumber") == "0x1"
+        chain.close()
 
 
 def test_a_frozen_node_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
