@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from bcfl.errors import BcflError
+from bcfl.folders import expanded
 
 if TYPE_CHECKING:
     from bcfl.ledger.rpc import RpcChain
@@ -80,7 +81,7 @@ def check_packages() -> Finding:
 
 def check_disk(folder: Path) -> Finding:
     """Check that there is room where a party writes."""
-    path = folder.expanduser().absolute()
+    path = expanded(folder).absolute()
     while not path.exists():
         path = path.parent
     try:

@@ -110,6 +110,15 @@ def set_up_task(config: Config) -> AnyTask:
     return resolve(config.task).with_options(**{name: getattr(config, name) for name in TASK_OPTIONS})
 
 
+def packaged_data(config: Config) -> tuple[AnyTask, AnyShares] | None:
+    """Return the data of a task that comes with bcfl, as `set_up_data`; None where devices have their own.
+
+    It is read where nobody has said how many samples a device may claim.
+    """
+    is_own = config.flower is not None or ":" in config.task or config.data is not None
+    return None if is_own or config.max_samples is not None else set_up_data(config)
+
+
 def require_max_samples(config: Config) -> int:
     """Return the most samples that a device may claim; raises ConfigError where nobody has said it."""
     if config.max_samples is None:

@@ -110,6 +110,8 @@ class Endpoint:
     def __init__(self, url: str, timeout: float) -> None:
         self.url = _without_secrets(url)
         self.chain_id: int | None = None  # that the node has told of
+        if "://" not in url and not _is_socket(url):
+            raise Unreachable("the URL of the node has no scheme: write http:// or https:// in front of it")
         try:
             self._session = Session()
             self.provider = _provider(url, timeout, self._session)

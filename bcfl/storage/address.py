@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 from bcfl.errors import ConfigError, Corrupt, StoreError, Unavailable
+from bcfl.folders import expanded
 from bcfl.storage.directory import DirectoryStore
 from bcfl.storage.gateway import GatewayStore
 from bcfl.storage.kubo import KuboStore
@@ -93,5 +94,5 @@ def open_store(address: str, gateway: str | None = None, search: float = SEARCH_
     elif not address or "\0" in address or "://" in address or address.startswith(("/ip4/", "/ip6/", "/dns")):
         raise ConfigError(f"{address[:80]!r} is no store: name a folder, or ipfs:/ip4/127.0.0.1/tcp/5001")
     else:
-        store = DirectoryStore(Path(address).expanduser())
+        store = DirectoryStore(expanded(Path(address)))
     return store if gateway is None else FallbackStore(store, GatewayStore(gateway, timeout=search))

@@ -7,6 +7,7 @@ for ever on a peer that sends a byte now and then.
 from __future__ import annotations
 
 import json
+import os
 from base64 import b64encode
 from collections.abc import Generator, Iterator, Mapping, Sequence
 from contextlib import ExitStack, suppress
@@ -24,6 +25,8 @@ PIECE_BYTES = 1 << 20  # of what is added
 MAX_REPLY_BYTES = 65_536  # of a reply that is no content
 CONTENT = frozenset({"cat"})  # commands whose replies are contents
 OK = 200
+DENIED = frozenset({401, 403})
+AUTHORIZATION = "IPFS_AUTHORIZATION"  # in the environment: never on a command line
 BUSY = frozenset({429, 502, 503, 504})  # statuses of a proxy in front of a daemon
 
 
@@ -49,7 +52,9 @@ class Transport(ClientSyncBase):  # type: ignore[misc]
         del cookies
         self._base = multiaddr_to_url_data(addr, base)[0]
         self._params, self._timeout = list(params or ()), timeout
-        self._headers = dict(headers or {}) | _authorization(auth)
+        token = os.environ.get(AUTHORIZATION, "").strip()
+        access = {"Authorization": token} if token else {}
+        self._headers = access | dict(headers or {}) | _authorization(auth)
 
     def _make_session(self) -> ExitStack:
         """Return nothing to keep open: every request has a connection of its own."""
@@ -92,6 +97,9 @@ def _body(answer: Answer, max_bytes: int | None) -> Generator[bytes, None, None]
 
 def _refuse(answer: Answer) -> None:
     """Raise the error that an answer other than OK stands for."""
+    if answer.status in DENIED:
+        advice = f"set {AUTHORIZATION} to the Authorization header that it wants, such as 'Bearer TOKEN'"
+        raise exceptions.ErrorResponse(f"HTTP status {answer.status}: it asks who is there; {advice}", None)
     if answer.status in BUSY:
         raise TemporaryFailure(f"HTTP status {answer.status}")
     with suppress(ValueError, RecursionError):

@@ -14,12 +14,14 @@ from bcfl.cli.node.options import PasswordFileOption
 from bcfl.cli.options import JsonOption, optional
 from bcfl.cli.output.printing import Column, print_fields, print_json, print_table
 from bcfl.errors import ConfigError
+from bcfl.folders import expanded
 from bcfl.ledger.deployment.networks import KEYSTORE
 
 if TYPE_CHECKING:
     from bcfl.ledger.deployment.keystore import Entry
 
 MAX_KEY: Final = 4_096  # letters read from stdin in search of a key
+NAMELESS: Final = "(in the file; --account takes the file's name)"
 MAX_NEW: Final = 1_000  # accounts
 
 Folder = Annotated[
@@ -88,7 +90,7 @@ def list_(folder: Folder = KEYSTORE, addresses: Addresses = False, as_json: Json
     """List the accounts of a keystore."""
     from bcfl.ledger.deployment import keystore
 
-    entries = keystore.list_entries(folder.expanduser())
+    entries = keystore.list_entries(expanded(folder))
     if entries or addresses or as_json:
         _list(entries, addresses, as_json)
     else:
@@ -106,25 +108,25 @@ def _save(folder: Path, keys: Sequence[bytes], password_file: Path | None, light
 
     password = keystore.read_password(password_file, confirm=True)
     work = keystore.LIGHT if light else keystore.STANDARD
-    return [keystore.save(folder.expanduser(), key, password, work) for key in keys]
+    return [keystore.save(expanded(folder), key, password, work) for key in keys]
 
 
 def _list(entries: Sequence[Entry], addresses: bool, as_json: bool) -> None:
     if addresses:
-        print("".join(f"{entry.address}\n" for entry in entries), end="")
+        print("".join(f"{entry.address}\n" for entry in entries if entry.address), end="")
     elif as_json:
-        print_json({"accounts": [{"address": e.address, "file": str(e.path)} for e in entries]})
+        print_json({"accounts": [{"address": e.address or None, "file": str(e.path)} for e in entries]})
     elif len(entries) == 1:
         _print(entries[0], as_json)
     else:
-        print_table([Column("address"), Column("file")], [(e.address, e.path) for e in entries])
+        print_table([Column("address"), Column("file")], [(e.address or NAMELESS, e.path) for e in entries])
 
 
 def _print(entry: Entry, as_json: bool) -> None:
     if as_json:
-        print_json({"address": entry.address, "file": str(entry.path)})
+        print_json({"address": entry.address or None, "file": str(entry.path)})
     else:
-        print_fields([("address", entry.address), ("file", entry.path)])
+        print_fields([("address", entry.address or NAMELESS), ("file", entry.path)])
 
 
 def _key_text(file: Path | None) -> str:

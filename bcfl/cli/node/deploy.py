@@ -58,10 +58,11 @@ def deploy(
     """Deploy a federation: fix its terms, fund its pool, publish its genesis model, write down where it is.
 
     The terms follow from the same options as those of `bcfl run`. Layout and terms come from the task, and
-    --max-samples says how many training samples a device may claim. No data is needed; with --data a short
-    trial on them finds the units of the model's tensors. The record is DIR/NETWORK/NAME.json.
+    --max-samples says how many training samples a device may claim; of a task that comes with bcfl the data
+    say it. Else no data is needed; with --data a short trial on them finds the units of the model's tensors.
+    The record is DIR/NETWORK/NAME.json.
     """
-    from bcfl.federation.genesis import deploy_genesis, require_max_samples
+    from bcfl.federation.genesis import deploy_genesis, packaged_data, require_max_samples
     from bcfl.federation.views.committee import deployment_committee
     from bcfl.ledger.deployment import networks, records
     from bcfl.ledger.deployment.addresses import read_addresses
@@ -69,7 +70,9 @@ def deploy(
     from bcfl.storage import open_store
 
     config = Config.load(flags, pairs or (), toml)
-    require_max_samples(config)
+    data = packaged_data(config)
+    if data is None:
+        require_max_samples(config)
     network = networks.resolve(record.network)
     records.free_place(record.folder, network, record.name)
     devices = [] if register_file is None else read_addresses(register_file)
@@ -81,7 +84,7 @@ def deploy(
         check_funds(chain, owner.address, config.funding, len(devices))
         warn(committee)
         contract, deployment = deploy_genesis(
-            config, chain, owner, network, open_store(store), record.name, record.folder, len(devices)
+            config, chain, owner, network, open_store(store), record.name, record.folder, len(devices), data
         )
         try:
             registered = register(contract, owner, devices)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Annotated, Any, Final
@@ -12,7 +11,7 @@ import typer
 from bcfl.cli.groups import grouped
 from bcfl.cli.node.options import FederationOptions, SignerOptions, StoreOptions
 from bcfl.cli.node.status import status_line
-from bcfl.cli.output.printing import ether, format_time, plural, print_folded, shortened
+from bcfl.cli.output.printing import ether, format_time, json_text, plural, print_folded, shortened
 from bcfl.protocol.limits import MAX_MINERS
 from bcfl.protocol.types import Engine, VoidReason
 
@@ -176,4 +175,4 @@ def _print(event: Event, as_json: bool) -> None:
         "timestamp": event.timestamp,
         "transaction": event.transaction,
     }
-    print(json.dumps(content, default=lambda value: "0x" + value.hex()), flush=True)
+    print(json_text(content), flush=True)

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import json
 import os
 import sys
 from typing import Any, Final, Self
+
+from bcfl.cli.output.printing import json_text
 
 REFRESH: Final = 8  # a second
 SPINNER_WIDTH: Final = 3
@@ -46,7 +47,7 @@ class JsonDisplay(Display):
     def event(self, kind: str, text: str, style: str = "", **fields: Any) -> None:
         """Write an event."""
         del style
-        print(json.dumps({"event": kind, "text": text, **fields}), flush=True)
+        print(json_text({"event": kind, "text": text, **fields}), flush=True)
 
 
 class SilentDisplay(Display):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import re
 import shutil
 import sys
@@ -36,7 +37,21 @@ class Column:
 
 def print_json(content: Mapping[str, object]) -> None:
     """Print one object on stdout, bytes as 0x and digits."""
-    print(json.dumps(content, indent=2, default=_encoded, ensure_ascii=False))
+    print(json_text(content, indent=2))
+
+
+def json_text(content: object, indent: int | None = None) -> str:
+    """Return JSON that every reader takes: bytes as 0x and digits, null for what is no finite number."""
+    return json.dumps(finite(content), indent=indent, default=_encoded, ensure_ascii=False, allow_nan=False)
+
+
+def finite(content: object) -> object:
+    """Return content with None for what is no finite number, in lists and objects too."""
+    if isinstance(content, float):
+        return content if math.isfinite(content) else None
+    if isinstance(content, Mapping):
+        return {name: finite(value) for name, value in content.items()}
+    return [finite(value) for value in content] if isinstance(content, list | tuple) else content
 
 
 def show(view: View, as_json: bool, print_text: Callable[[View], None]) -> None:

@@ -36,7 +36,7 @@ PATH: Final = "m/44'/60'/0'/0/{}"  # BIP-44: where development chains have their
 
 @dataclass(frozen=True)
 class Entry:
-    """A file of a keystore; the address is the one that the file names."""
+    """A file of a keystore; the address is the one that the file names, empty where it names none."""
 
     address: str
     path: Path
@@ -49,6 +49,8 @@ def new_key() -> bytes:
 
 def parse_key(text: str) -> bytes:
     """Return the private key that a hexadecimal text is; raises ConfigError, without showing it."""
+    if text.lstrip().startswith("{"):
+        raise ConfigError("that is a keystore file and no key: name its folder with --keystore")
     match = KEY.fullmatch(text.strip())
     key = bytes.fromhex(match[1]) if match else b""
     if not 0 < int.from_bytes(key, "big") < ORDER:
@@ -96,7 +98,10 @@ def save(folder: Path, key: bytes, password: str, work: int = STANDARD) -> Entry
 
 
 def list_entries(folder: Path) -> list[Entry]:
-    """Return the files of a keystore that name an address, by address; none where there is no folder."""
+    """Return the files of a keystore, by address, those that name none last; none where there is no folder.
+
+    An address is optional in a keystore file: other tools leave it out.
+    """
     try:
         paths = sorted(path for path in folder.iterdir() if path.is_file() and not path.name.startswith("."))
     except FileNotFoundError:
@@ -106,17 +111,23 @@ def list_entries(folder: Path) -> list[Entry]:
     entries = []
     for path in paths:
         with suppress(ConfigError):
-            address = str(_content(path).get("address"))
+            content = _content(path)
+            address = str(content.get("address"))
             if ADDRESS.fullmatch(address):
                 entries.append(Entry(address_of("0x" + address.removeprefix("0x").lower()), path))
-    return sorted(entries, key=lambda entry: (entry.address, entry.path))
+            elif content.get("address") is None and isinstance(content.get("crypto"), dict):
+                entries.append(Entry("", path))
+    return sorted(entries, key=lambda entry: (not entry.address, entry.address, entry.path))
 
 
 def unlock(folder: Path, name: str, password: Callable[[], str]) -> Account:
-    """Decrypt the account whose address, or the only one whose address's beginning, is `name`.
+    """Decrypt the account whose address, or the only one whose address's beginning, or whose file is `name`.
 
     Raises ConfigError for none, several, a wrong password or a file that is no keystore.
     """
+    for entry in list_entries(folder):
+        if entry.path.name == name:
+            return decrypt(entry, password())
     prefix = name.lower() if name.lower().startswith("0x") else f"0x{name.lower()}"
     entries = [entry for entry in list_entries(folder) if entry.address.lower().startswith(prefix)]
     if len({entry.address for entry in entries}) != 1 or len(prefix) < 6:
@@ -138,10 +149,10 @@ def decrypt(entry: Entry, password: str) -> Account:
     except Exception as error:  # whatever wrong types and values make of the library
         if "MAC mismatch" in str(error):
             raise ConfigError(
-                f"that is not the password of {entry.address}, or {entry.path} is damaged"
+                f"that is not the password of {entry.address or 'this file'}, or {entry.path} is damaged"
             ) from None
         raise ConfigError(message) from None
-    if account.address != entry.address:
+    if entry.address and account.address != entry.address:
         raise ConfigError(
             f"{entry.path} says {entry.address} and holds the key of another account: remove it"
         )
@@ -173,7 +184,7 @@ def read_secret(file: Path) -> str:
             data = stream.read(MAX_FILE + 1)
         if len(data) > MAX_FILE:
             raise ConfigError(f"{file} is too large for what it should hold")
-        return data.decode()
+        return data.decode("utf-8-sig")
     except OSError as error:
         raise ConfigError(f"{file} cannot be read: {error.strerror}") from None
     except UnicodeDecodeError:

@@ -15,6 +15,7 @@ from string import Template
 from typing import TYPE_CHECKING, Any, Final
 
 from bcfl.errors import ConfigError
+from bcfl.folders import expanded
 from bcfl.toml import read_toml
 
 if TYPE_CHECKING:
@@ -54,7 +55,7 @@ def resolve(name: str | None, *files: Path, env: Mapping[str, str] | None = None
     `local`. `env`: None means the process's own. Raises ConfigError for what cannot be used.
     """
     env = os.environ if env is None else env
-    url = env.get(URL_VARIABLE) or None
+    url = (env.get(URL_VARIABLE) or "").strip() or None
     name = name or env.get(NAME_VARIABLE) or None
     if name is None and url is not None:
         return Network(FROM_VARIABLE, url)
@@ -116,7 +117,7 @@ def signer(network: Network, name: str | None, password: Callable[[], str]) -> A
             f"nobody signs on network {network.name}: name an account with --account (`bcfl account list`)"
         )
     if not INDEX.fullmatch(name):
-        return keystore.unlock(network.keystore.expanduser(), name, password)
+        return keystore.unlock(expanded(network.keystore), name, password)
     if network.mnemonic is None:
         raise ConfigError(
             f"network {network.name} has no mnemonic to take account {name} from: "

@@ -11,7 +11,10 @@ import pytest
 import typer
 
 from bcfl.cli.node import deploy
+from bcfl.config import Config
 from bcfl.errors import Reverted
+from bcfl.federation.genesis import set_up_data
+from bcfl.learning import Split
 from bcfl.ledger.artifact import federation_at
 from bcfl.ledger.deployment import keystore, records
 from bcfl.ledger.deployment.networks import connect, resolve
@@ -23,6 +26,7 @@ from .conftest import Bcfl
 ROOT = Path(__file__).parents[3]
 MNEMONIC = "test test test test test test test test test test test junk"
 SAID = ["--max-samples", "700"]
+OWN = "examples.device:task"  # whose data are with its devices
 SMALL = [*SAID, "--devices", 3, "--miners", 2, "--pool", "2 ether"]
 
 
@@ -40,6 +44,17 @@ def command(monkeypatch: pytest.MonkeyPatch, url: str) -> None:
     monkeypatch.setattr("bcfl.cli.app.app", app)
     monkeypatch.setenv("ETH_RPC_URL", url)
     monkeypatch.delenv("ETH_KEYSTORE_PASSWORD", raising=False)
+
+
+def test_the_data_of_a_task_that_comes_with_bcfl_say_what_may_be_claimed(bcfl: Bcfl) -> None:
+    options = {"devices": 4, "miners": 2, "partition": "iid"}
+    flags = [str(word) for name, value in options.items() for word in (f"--{name}", value)]
+    answer = bcfl("deploy", "--network", "local", *flags, "--json").json
+    _, shares = set_up_data(Config.load(options))
+    assert isinstance(shares, Split)
+    largest = max(map(len, shares.devices))
+    contract = federation_at(connect(resolve("local")), answer["address"])
+    assert Terms(*contract.call("agreed")).max_samples == largest
 
 
 def test_from_nothing_to_a_checked_federation(bcfl: Bcfl, tmp_path: Path) -> None:
@@ -150,7 +165,7 @@ def test_too_many_devices(bcfl: Bcfl, tmp_path: Path) -> None:
         (["deploy", *SAID, "--network", "local", "--store", "http://x"], "is no store"),
         (["deploy", *SAID, "--network", "local", "--register", "absent"], "absent cannot be read"),
         (["deploy", "--network", "local", "--devices", "0"], "devices=0"),
-        (["deploy", "--network", "local"], "max_samples is not set, and no data is read here: say with"),
+        (["deploy", "--network", "local", "--task", OWN], "max_samples is not set, and no data is read here"),
         (["deploy", "--network", "local", "--runs", "x"], "No such option"),
         (["verify-contract", "absent", "--network", "local"], "absent is not deployed on local"),
         (["verify-contract", "0x12", "--network", "local"], "is not an address"),
