@@ -23,7 +23,6 @@ from bcfl.adversaries.search import Knobs, Search
 from bcfl.errors import ConfigError, PayloadError, StoreError
 from bcfl.ports import Learner, TrainingResult, Vector
 from bcfl.protocol import fixedpoint
-from bcfl.protocol.limits import USUAL_LEVEL
 from bcfl.protocol.rounds import History
 from bcfl.roles.common import norm_bound
 
@@ -83,9 +82,8 @@ class Accomplices(Coalition):
         scene, self._view = view if self._habits.knows_round else self._view, view
         if not self._habits.is_awake(round_) or not crowd or not view.devices or scene is None:
             return {}
-        last = _last_counted(parts.ledger.history(), round_)
-        if not self._habits.knows_round and scene.number != last:
-            return {}
+        if scene is not view and scene.number != _last_counted(parts.ledger.history(), round_):
+            return {}  # the round that they know their trainings of made no model
         if not goal.is_ready(view) or (goal.trains and not goal.is_ready(scene)):
             return {}
         ways: Ways = {}
@@ -109,8 +107,8 @@ class Accomplices(Coalition):
             rows = self._bend(goal, scene, knobs, ways, seed)
             outcome = rehearsal.play(self._stage(parts, scene, rows, round_))
             worths[knobs] = outcome.worth(scene.devices)
-            passes = not goal.must_pass or worths[knobs] >= USUAL_LEVEL / 2
-            return goal.gain(outcome, scene) if passes else -np.inf
+            counts = not goal.must_pass or outcome.passes(scene.devices)
+            return goal.gain(outcome, scene) if counts else -np.inf
 
         least = 0.0
         if goal.trains:

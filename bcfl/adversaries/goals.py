@@ -7,6 +7,7 @@ trainings, the updates of others that they have seen, and trainings on their own
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, ClassVar
 
@@ -25,6 +26,12 @@ if TYPE_CHECKING:
     from bcfl.adversaries.rehearsal import Outcome
 
 TINY = 1e-30  # a norm that is none
+
+
+def rarest(updates: Matrix) -> int:
+    """Return the place of the update, of (updates, parameters), that is least like the others."""
+    units = updates / np.maximum(np.linalg.norm(updates, axis=1, keepdims=True), TINY)
+    return int((units @ units.sum(axis=0)).argmin())
 
 
 @dataclass(frozen=True)
@@ -50,6 +57,14 @@ class View:
         rows = np.concatenate([self.honest, self.known]) if knows_all else self.honest
         mean: Floats = rows.mean(axis=0)
         return mean
+
+    @property
+    def rare(self) -> Floats:
+        """Return what sets the rarest update of others apart, (parameters,); zeros where few are known."""
+        if len(self.known) < 2:
+            return np.zeros(len(self.model))
+        apart: Floats = self.known[rarest(self.known)] - self.mean(knows_all=True)
+        return apart
 
 
 class Goal(ABC):
@@ -82,20 +97,29 @@ class Goal(ABC):
 class Loss(Goal):
     """The model should be as bad as it can be, on the accomplices' held-out part."""
 
-    kinds = ("turned", "wrong", "climb")
+    kinds = ("turned", "wrong", "climb", "pull", "rare")
 
     def way(self, kind: str, view: View) -> Matrix:
-        """Return the mean reversed, what wrong labels teach, or the steepest ascent of the loss."""
+        """Return where they go beside their own training, (1, parameters).
+
+        The mean reversed, or further than is of use; what wrong labels teach; the steepest ascent of the
+        loss; what sets the rarest update that they know apart.
+        """
         mean = view.mean(self.knows_all)
-        if kind == "turned":
-            turned: Matrix = -2 * mean[None]
-            return turned
-        if kind == "wrong":
-            return self.pool.detour("wrong", self._mislabel, view.model, view.number)[None]
-        model = (view.model + mean).astype(np.float32)
-        ascent = self.pool.judge.gradients(model, 1)[0].astype(np.float64)
-        climb: Matrix = (2 * view.usual / max(float(np.linalg.norm(ascent)), TINY) * ascent)[None]
-        return climb
+        ways: dict[str, Callable[[], Floats]] = {
+            "turned": lambda: -2 * mean,
+            "pull": lambda: 2 * mean,
+            "wrong": lambda: self.pool.detour("wrong", self._mislabel, view.model, view.number),
+            "climb": lambda: self._ascent(view, mean),
+            "rare": lambda: 2 * view.rare,
+        }
+        return ways[kind]()[None]
+
+    def _ascent(self, view: View, mean: Floats) -> Floats:
+        """Return the gradient of the held-out loss where the round would lead, twice as long as is usual."""
+        gradient = self.pool.judge.gradients((view.model + mean).astype(np.float32), 1)[0].astype(np.float64)
+        ascent: Floats = 2 * view.usual / max(float(np.linalg.norm(gradient)), TINY) * gradient
+        return ascent
 
     def _mislabel(self, samples: Samples) -> Samples:
         labels = samples.require_classes("adaptive").labels
@@ -196,9 +220,7 @@ class Frame(Goal):
     def is_ready(self, view: View) -> bool:
         """Choose the victim, the device that is least like the others; return whether its update is known."""
         if self.victim is None and len(view.known) > 1:
-            norms = np.linalg.norm(view.known, axis=1, keepdims=True)
-            units = view.known / np.maximum(norms, TINY)
-            self.victim = view.owners[int((units @ units.sum(axis=0)).argmin())]
+            self.victim = view.owners[rarest(view.known)]
         return self.victim in view.owners
 
     def way(self, kind: str, view: View) -> Matrix:

@@ -43,6 +43,11 @@ class Outcome:
     levels: dict[int, int]  # by device; 0: rejected
     pay: dict[int, int]  # by device: times the price of a sample
 
+    def passes(self, devices: Iterable[int]) -> bool:
+        """Return whether at least half of devices' updates are accepted, at whatever level."""
+        accepted = [self.levels[device] > 0 for device in devices if device in self.levels]
+        return sum(accepted) * 2 >= len(accepted) > 0
+
     def worth(self, devices: Iterable[int]) -> float:
         """Return the mean level of devices' updates; 0 of none."""
         levels = [self.levels[device] for device in devices if device in self.levels]

@@ -39,6 +39,8 @@ class Search:
         """Return what to try in this round, the best so far first."""
         lead, step = self.best[self.leader], self._step
         others = [knobs for kind, knobs in self.best.items() if kind != self.leader]
+        turn = self._round % max(1, len(others))  # so that each has its turn where tries are few
+        others = others[turn:] + others[:turn]
         sides = [
             replace(lead, strength=lead.strength * step),
             replace(lead, strength=lead.strength / step),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -13,7 +14,7 @@ from bcfl.adversaries.accomplices import Accomplices
 from bcfl.adversaries.adaptive import Adaptive
 from bcfl.adversaries.attack import AttackContext, DeviceParts
 from bcfl.adversaries.class_swap import bend, swap
-from bcfl.adversaries.goals import Mislabelling
+from bcfl.adversaries.goals import Frame, Mislabelling, View, rarest
 from bcfl.adversaries.rehearsal import Outcome, Rehearsal, Sent
 from bcfl.config import Config
 from bcfl.errors import ConfigError
@@ -219,3 +220,24 @@ def test_what_success_is() -> None:
     assert swap(np.array([0, 3, 6]), 0, 6).tolist() == [6, 3, 0]
     assert bend(np.array([3.0, 4.0]), np.array([0.0, 0.0]), 2).tolist() == [3, 4]
     assert np.linalg.norm(bend(np.array([3.0, 4.0]), np.array([9.0, 0.0]), 2)) == pytest.approx(5)
+
+
+def test_who_is_rare_is_framed_where_clusters_judge() -> None:
+    """A rule that drops what looks like a group drops an honest device that others gather round."""
+    options = {**OFF, "check_clusters": True, "devices": 24, "partition": "dirichlet", "alpha": 0.1}
+    assert not any(outcome.rejected for outcome in played(federation(**options), 2))
+    parties = federation("adaptive:0.3:goal=frame,knowledge=round", **options)
+    rounds = played(parties, 2)
+    goal = accomplices_of(parties)._goal
+    assert isinstance(goal, Frame)
+    assert goal.victim not in parties.assignment.device_specs
+    assert any(goal.victim in outcome.rejected for outcome in rounds)
+
+
+def test_the_rarest_is_least_like_the_others() -> None:
+    known = np.array([[1.0, 0.1], [2.0, 0.0], [-0.1, 1.0]])
+    assert rarest(known) == 2
+    view = View(1, np.zeros(2, np.float32), (0,), np.array([[1.0, 0.0]]), known, (1, 2, 3), np.zeros(2))
+    assert view.rare == pytest.approx(known[2] - np.concatenate([known, [[1.0, 0.0]]]).mean(axis=0))
+    assert not replace(view, known=known[:1]).rare.any()
+    assert view.usual == pytest.approx(1.005, abs=0.01)

@@ -70,3 +70,9 @@ def test_the_tally_makes_it_bolder_or_shyer() -> None:
         for _ in range(30):
             search.learn(3.0, actual)
         assert math.isclose(search.caution, bound)
+
+
+def test_every_kind_has_its_turn() -> None:
+    search = Search(("a", "b", "c", "d", "e"), 7)
+    tried = {knobs.kind for _ in range(4) for knobs in search.candidates()}
+    assert tried == {"a", "b", "c", "d", "e"}
