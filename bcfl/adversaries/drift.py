@@ -40,7 +40,7 @@ class Drift(TrainingAttack):
     PAPER: ClassVar[str] = "Baruch et al. 2019, arXiv:1902.06156"
     colludes: ClassVar[bool] = True
     knowledge: ClassVar[str] = "colluders"
-    strength: float = option(1.0, "times the norm of the honest update", minimum=0, maximum=1e6)
+    strength: float = option(5.0, "times the norm of the honest update", minimum=0, maximum=1e6)
     direction: str = option(
         "first", "which: the reverse of their first updates, or the seed's", choices=("first", "seed")
     )

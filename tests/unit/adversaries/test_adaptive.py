@@ -104,7 +104,7 @@ def test_a_swap_is_learned_by_an_average_from_updates_of_the_usual_length() -> N
 
 @pytest.mark.parametrize("direction", ["first", "seed"])
 def test_a_drift_holds_one_direction_and_costs_an_average(direction: str, honest_accuracy: float) -> None:
-    parties = federation(f"drift:0.3:strength=5,direction={direction}", **OFF)
+    parties = federation(f"drift:0.3:direction={direction}", **OFF)
     device = next(iter(parties.assignment.device_specs))
     learner = parties.devices[device].trainer.learner
     ways = []
