@@ -3,6 +3,7 @@
     python -m benchmarks.robustness                # the rows of the goals, 3 seeds
     python -m benchmarks.robustness --grid         # and every attack, share, partition and pipeline, one seed
     python -m benchmarks.robustness --small        # federations of 3 to 20 devices, 3 seeds
+    python -m benchmarks.robustness --adaptive     # adversaries that play the rules themselves, 3 seeds
     python -m benchmarks.robustness --quick        # a few minutes, on digits
     python -m benchmarks.robustness --show         # play nothing, print what has been measured
 
@@ -19,7 +20,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from testkit.robustness import campaign, last_results
-from testkit.robustness_cases import Case, grid, headline, quick, small
+from testkit.robustness_cases import Case, adaptive, grid, headline, quick, small
 from testkit.robustness_report import plot, table
 
 RESULTS = Path("runs/robustness.jsonl")
@@ -27,7 +28,7 @@ RESULTS = Path("runs/robustness.jsonl")
 
 def chosen(options: argparse.Namespace) -> list[Case]:
     """Return the cases that the command line asks for, each once."""
-    chosen_cases = small if options.small else headline
+    chosen_cases = adaptive if options.adaptive else small if options.small else headline
     cases: Iterable[Case] = quick() if options.quick else chosen_cases(options.seeds)
     candidates = list(cases) + (list(grid()) if options.grid else [])
     unique = {
@@ -43,6 +44,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     )
     parser.add_argument("--quick", action="store_true", help="a few minutes, on digits")
     parser.add_argument("--small", action="store_true", help="federations of 3 to 20 devices")
+    parser.add_argument("--adaptive", action="store_true", help="adversaries that play the rules themselves")
     parser.add_argument("--grid", action="store_true", help="and every attack, share, partition and pipeline")
     parser.add_argument("--seeds", type=int, default=3, help="of the headline rows")
     parser.add_argument(

@@ -155,12 +155,13 @@ class Chainless:
         if isinstance(shares, Split):
             poisoned_shares = self.assignment.poison_shares(shares)
         honest = [device_learner(task, poisoned_shares, i, self.config.seed) for i in range(len(accounts))]
-        for i, learner in enumerate(self.assignment.form_coalitions(honest)):
+        checks, clips = Checks(**self.config.checks), self.config.check_norm
+        for i, learner in enumerate(self.assignment.form_coalitions(honest, task, shares)):
+            journal = Journal(None)
             device_parts = DeviceParts(
-                accounts[i], learner, self.ledger, relay, self.archive, Journal(None), self.config.check_norm
+                accounts[i], learner, self.ledger, relay, self.archive, journal, clips, checks=checks
             )
             self.devices.append(self.assignment.device(i, device_parts))
-        checks = Checks(**self.config.checks)
         for i in range(self.config.miners):
             verifier = Verifier(miner_learner(task, shares, i), self.ledger, self.archive, checks)
             account = Account.derive(self.config.seed, "miner", i)

@@ -18,6 +18,24 @@ SMALL_ATTACKS = {
     "sign flip": ("sign-flip", 0.34),
     "backdoor, 20% of the data": ("backdoor:share=0.2,boost=1", 0.17),
 }
+# Who plays the rules itself, by the name of its row: devices, partition, share, what it is.
+ADAPTIVE: tuple[tuple[str, int, str, float, str], ...] = (
+    ("adaptive, backdoor", 6, "dirichlet 0.5", 0.17, "adaptive:goal=backdoor"),
+    ("adaptive, loss", 6, "dirichlet 0.5", 0.34, "adaptive"),
+    ("adaptive, loss", 20, "dirichlet 0.5", 0.30, "adaptive"),
+    ("adaptive, loss", 60, "dirichlet 0.5", 0.30, "adaptive"),
+    ("adaptive, loss, this round", 60, "dirichlet 0.5", 0.30, "adaptive:knowledge=round"),
+    ("adaptive, loss", 60, "dirichlet 0.1", 0.30, "adaptive"),
+    ("adaptive, loss, this round", 60, "dirichlet 0.1", 0.30, "adaptive:knowledge=round"),
+    ("adaptive, loss, asleep for ten rounds", 60, "dirichlet 0.5", 0.30, "adaptive:sleep=10"),
+    ("adaptive, frame", 60, "dirichlet 0.1", 0.30, "adaptive:goal=frame"),
+    ("adaptive, backdoor", 60, "dirichlet 0.5", 0.30, "adaptive:goal=backdoor"),
+    ("adaptive, class", 60, "dirichlet 0.5", 0.30, "adaptive:goal=class"),
+    ("adaptive, earn", 60, "iid", 0.15, "adaptive:goal=earn"),
+    ("adaptive, earn", 60, "dirichlet 0.5", 0.15, "adaptive:goal=earn"),
+    ("drift", 60, "dirichlet 0.5", 0.30, "drift"),
+    ("class swap", 60, "dirichlet 0.5", 0.30, "class-swap"),
+)
 COLLUDING = {"verify": "colluding-miner:0.4", "reject": "colluding-miner:0.4:others=reject"}
 
 # Poison by the name of its row; the omniscient ones know every honest update of the round.
@@ -128,6 +146,18 @@ def small(seeds: int = 3) -> Iterator[Case]:
                 yield from _small(devices, miners, partition, seed)
 
 
+def adaptive(seeds: int = 3) -> Iterator[Case]:
+    """Yield adversaries that adapt, and attacks over rounds, with nobody beside them; 60 devices last."""
+    for seed in range(seeds):
+        for attack, devices, partition, share, spec in ADAPTIVE:
+            miners, rounds = SIZES.get(devices, 5), 20 if devices > max(SIZES) else 10
+            fields: dict[str, Any] = {"devices": devices, "miners": miners, "rounds": rounds}
+            fields["group"] = "adaptive"
+            for pipeline in (FEDAVG, "mean"):
+                yield Case("", (), 0.0, partition, pipeline, seed, **fields)
+                yield attack_case(attack, spec, share, partition, pipeline, seed, **fields)
+
+
 def _small(devices: int, miners: int, partition: str, seed: int, **fields: Any) -> Iterator[Case]:
     options: dict[str, Any] = {"devices": devices, "miners": miners, "rounds": 10, "group": "small"} | fields
     for pipeline in (FEDAVG, "mean"):
@@ -159,6 +189,10 @@ def quick() -> Iterator[Case]:
         yield attack_case("backdoor", "backdoor", 0.20, "iid", pipeline, 0, group="backdoor", **small)
     for partition in ("iid", "dirichlet 0.5"):
         yield from _small(6, 3, partition, 0, rounds=5, task="digits")
+    yield attack_case(
+        "adaptive, loss", "adaptive", 0.34, "dirichlet 0.5", "mean", 0,
+        devices=6, miners=3, rounds=5, task="digits", group="small",
+    )  # fmt: skip
     for attack in ("plagiarist, exact", "free rider, zero", "inflater, forged time"):
         yield attack_case(attack, EARNERS[attack], 0.15, "iid", "mean", 0, group="earnings", **small)
 

@@ -2,25 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from bcfl.adversaries.catalog import AttackSpec, check_counts
+from bcfl.learning import Split, Task
 from bcfl.protocol.accounts import Account
 
 if TYPE_CHECKING:
     from bcfl.adversaries.attack import AttackContext, DeviceParts, MinerParts
-    from bcfl.adversaries.backdoor import Backdoor
     from bcfl.adversaries.coalition import Coalition
-    from bcfl.learning import Samples, Split
+    from bcfl.learning import Samples
+    from bcfl.learning.kinds import AnyShares, AnyTask
     from bcfl.ports import Learner
     from bcfl.roles.device.device import Device
     from bcfl.roles.miner.miner import Miner
 
 DEVICE_STREAM, MINER_STREAM = 2, 3  # of the seed; 0 and 1 share out the data
+KNOWING = ("all", "round")  # values of `knowledge` with which colluders know what the honest train
 
 
 @dataclass
@@ -64,25 +66,31 @@ class Assignment:
         ]
         return replace(shares, devices=tuple(devices))
 
-    def form_coalitions(self, learners: Sequence[Learner]) -> list[Learner]:
-        """Let colluders know each other's learners, and the others' if they know everybody's.
+    def form_coalitions(self, learners: Sequence[Learner], task: AnyTask, shares: AnyShares) -> list[Learner]:
+        """Let colluders know each other's learners and data, and what the others train if they know that.
 
         Returns the learners to use instead: each trains once a round, however many ask.
         """
         specs = {spec.text: spec for spec in self.device_specs.values() if spec.attack.colludes}
         if not specs:
             return list(learners)
-        from bcfl.adversaries.coalition import Coalition
+        from bcfl.adversaries.coalition import CoalitionParts
         from bcfl.adversaries.learners import CachedLearner
 
         cached_learners: list[Learner] = [CachedLearner(learner) for learner in learners]
-        honest = [learner for i, learner in enumerate(cached_learners) if i not in self.device_specs]
+        honest = {i: each for i, each in enumerate(cached_learners) if i not in self.device_specs}
+        data = shares.devices if isinstance(shares, Split) else ()
         for text, spec in specs.items():
-            colluders = [
-                cached_learners[i] for i, each in sorted(self.device_specs.items()) if each.text == text
-            ]
-            knows_all = spec.attack.knowledge == "all"
-            self.coalitions[text] = Coalition(colluders, honest if knows_all else [])
+            indices = [i for i, each in sorted(self.device_specs.items()) if each.text == text]
+            self.coalitions[text] = spec.attack.coalition(
+                CoalitionParts(
+                    {i: cached_learners[i] for i in indices},
+                    honest if spec.attack.knowledge in KNOWING else {},
+                    {i: data[i] for i in indices if i < len(data)},
+                    task if isinstance(task, Task) else None,
+                    self.seed,
+                )
+            )
         return cached_learners
 
     def device(self, index: int, parts: DeviceParts) -> Device:
@@ -116,14 +124,11 @@ class Assignment:
             coalition,
         )
 
-    def backdoors(self) -> Iterator[Backdoor]:
-        """Yield the backdoors of the run, each once."""
-        specs = self.device_specs.values()
-        yield from dict.fromkeys(spec.attack for spec in specs if spec.name == "backdoor")
-
     def backdoor_test(self, test: Samples) -> Samples | None:
-        """Return the test samples that measure the success of the first backdoor; None without any."""
-        return next((backdoor.test_samples(test) for backdoor in self.backdoors()), None)
+        """Return the test samples that measure the success of the first attack that aims at some, or None."""
+        attacks = dict.fromkeys(spec.attack for spec in self.device_specs.values())
+        aims = (attack.test_samples(test) for attack in attacks)
+        return next((samples for samples in aims if samples is not None), None)
 
 
 def _draw(specs: Sequence[AttackSpec], members: int, stream: list[int]) -> dict[int, AttackSpec]:

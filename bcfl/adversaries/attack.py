@@ -10,7 +10,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from bcfl.adversaries.coalition import Coalition
+from bcfl.adversaries.coalition import Coalition, CoalitionParts
 from bcfl.adversaries.learners import Floats, MaliciousLearner, delta_of, with_delta
 from bcfl.learning.datasets import Samples
 from bcfl.ports import Learner, Ledger, Relay, TrainingResult, Vector
@@ -20,7 +20,7 @@ from bcfl.roles.common.archive import Archive
 from bcfl.roles.common.journal import Journal
 from bcfl.roles.device.device import Device
 from bcfl.roles.miner.miner import Miner
-from bcfl.roles.miner.verifier import Verifier
+from bcfl.roles.miner.verifier import Checks, Verifier
 from bcfl.roles.miner.voting import Wishes, no_wish
 
 
@@ -53,6 +53,7 @@ class DeviceParts:
     journal: Journal
     clips: bool = True  # to the norm that miners accept
     kind: type[Device] = Device
+    checks: Checks = field(default_factory=Checks)  # that miners make: they are public
 
     def device(self) -> Device:
         """Return a device made of these parts."""
@@ -109,6 +110,14 @@ class DeviceAttack:
     def learner(self, parts: DeviceParts, context: AttackContext) -> Learner:  # noqa: ARG002
         """Return the learner whose training the device sends."""
         return parts.learner
+
+    def coalition(self, parts: CoalitionParts) -> Coalition:
+        """Return what the devices that play this attack in a run share."""
+        return Coalition(list(parts.colluders.values()), list(parts.honest.values()))
+
+    def test_samples(self, samples: Samples) -> Samples | None:  # noqa: ARG002
+        """Return the test samples whose accuracy is the success of the attack; None if it aims at none."""
+        return None
 
     def archive(self, parts: DeviceParts) -> Archive:
         """Return the archive that writes the device's bytes."""

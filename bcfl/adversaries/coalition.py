@@ -15,7 +15,20 @@ import numpy as np
 
 from bcfl.adversaries.learners import Floats, Matrix, RoundCache, delta_of
 from bcfl.errors import ConfigError
+from bcfl.learning.datasets import Samples
+from bcfl.learning.tasks import Task
 from bcfl.ports import Learner, TrainingResult, Vector
+
+
+@dataclass(frozen=True)
+class CoalitionParts:
+    """What a coalition is made of; all by index of the device."""
+
+    colluders: dict[int, Learner]
+    honest: dict[int, Learner]  # of whom they know what they train
+    data: dict[int, Samples]  # of the colluders; empty where the learners hold it
+    task: Task | None  # None where it is no task of torch modules
+    seed: int
 
 
 @dataclass(frozen=True)

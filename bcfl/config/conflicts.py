@@ -22,7 +22,9 @@ from bcfl.protocol.limits import (
 Rule = Callable[[Options], Iterator[str]]
 WORD_BITS: Final = 256
 MOST_SHARED: Final = 9_500  # basis points of the reward for devices and miners: a lead earns something
-POISONERS: Final = frozenset({"label-flip", "backdoor", "inflater"})  # attacks that change data
+POISONERS: Final = frozenset(  # attacks that change data, or need it
+    {"label-flip", "backdoor", "inflater", "class-swap", "adaptive"}
+)
 SPELL: Final = 3  # missed rounds in a row that cost a fee
 
 

@@ -107,11 +107,14 @@ class Initialization:
         honest = [make((DEVICE, i)) for i in range(len(self.devices))]
         for account, learner in zip(self.devices, honest, strict=True):
             learner.keep(self._journal(account))
-        learners = self.assignment.form_coalitions(honest)
-        clips = self.config.check_norm
+        learners = self.assignment.form_coalitions(honest, self.task, self.shares)
+        clips, checks = self.config.check_norm, Checks(**self.config.checks)
         return [
             self.assignment.device(
-                i, DeviceParts(account, learner, ledger, relay, archive, self._journal(account), clips)
+                i,
+                DeviceParts(
+                    account, learner, ledger, relay, archive, self._journal(account), clips, checks=checks
+                ),
             )
             for i, (account, learner) in enumerate(zip(self.devices, learners, strict=True))
         ]

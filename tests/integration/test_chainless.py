@@ -11,7 +11,7 @@ from bcfl.config import Config
 from bcfl.federation import simulation
 from testkit import robustness
 from testkit.chainless import Chainless
-from testkit.robustness_cases import FEDAVG, Case, grid, headline, quick, small
+from testkit.robustness_cases import FEDAVG, Case, adaptive, grid, headline, quick, small
 from testkit.robustness_report import plot, table
 
 SMALL = {"devices": 8, "miners": 3, "rounds": 3, "task": "breast-cancer", "min_updates": 2}
@@ -21,6 +21,8 @@ ATTACKS = [
     ("alie:0.25:knowledge=all", "colluding-miner:0.34"),
     ("malformed:0.125", "withholder:0.125", "free-rider:0.25:kind=stale"),
     ("backdoor:0.25", "lazy-miner:0.34:kind=copy"),
+    ("adaptive:0.25",),
+    ("adaptive:0.25:knowledge=round,goal=backdoor",),
 ]
 
 
@@ -84,5 +86,6 @@ def test_a_bench_goes_on_where_it_stopped(tmp_path: Path, monkeypatch: pytest.Mo
 
 
 def test_every_case_can_be_played() -> None:
-    assert all(case.config().devices and case.key for case in (*quick(), *headline(), *grid(), *small()))
+    cases = (*quick(), *headline(), *grid(), *small(), *adaptive())
+    assert all(case.config().devices and case.key for case in cases)
     assert len({case.key for case in quick()}) == len(list(quick()))
