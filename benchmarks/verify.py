@@ -23,7 +23,7 @@ from torch import nn
 from bcfl.learning import Dataset, Samples, Split, Task
 from bcfl.learning.training import TorchLearner, device_learner, initial_model, miner_learner
 from bcfl.ports import Matrix, Vector
-from bcfl.roles.checks import pipeline, quality
+from bcfl.roles.checks import levels, pipeline
 from bcfl.roles.miner.sketches import Sketches
 from benchmarks.measurement import best_seconds
 
@@ -51,7 +51,7 @@ def judge(miner: TorchLearner, model: Vector, updates: Matrix, sketches: Sketche
     sketches.sketch(updates)
     reference = pipeline.Reference(
         lambda: miner.train(model, 1).vector - model,
-        lambda delta: miner.gradients((model + delta).astype(np.float32), quality.PARTS),
+        lambda delta, parts: miner.slopes((model + delta).astype(np.float32), parts, levels.SAMPLES),
         losses=lambda delta, samples: (
             miner.losses((model + delta).astype(np.float32), samples).astype(np.float64),
             samples,
@@ -93,7 +93,7 @@ def main() -> None:
     verify_ms = 1e3 * best_seconds(lambda: judge(miner, model, updates, sketches), repeat)
     print(f"one device trains on {options.share} samples     {train_ms:8.1f} ms")
     print(f"a miner judges {options.updates} updates           {verify_ms:8.1f} ms   {acceptances} accepted")
-    print(f"ratio                                {verify_ms / train_ms:8.2f}   (goal: at most 3)")
+    print(f"ratio                                {verify_ms / train_ms:8.2f}   (goal: at most 2, of few 3)")
 
 
 if __name__ == "__main__":
