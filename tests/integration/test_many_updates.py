@@ -1,11 +1,11 @@
-"""Thirty devices, three miners, digits on skewed data: what a group costs, with levels and without them."""
+"""Thirty devices, three miners, digits: what groups cost and earn, with these rules and without."""
 
 from __future__ import annotations
 
 import pytest
 
 from bcfl.config import Config
-from bcfl.roles.checks import levels
+from bcfl.roles.checks import levels, novelty
 from testkit.chainless import Chainless, RoundOutcome
 from testkit.group_attacks import Group
 
@@ -45,6 +45,17 @@ def test_a_group_that_pulls_the_majoritys_way_weighs_little(monkeypatch: pytest.
     assert (attacked[-1].accuracy or 0.0) > (without[-1].accuracy or 0.0) + 0.05
     assert (attacked[-1].accuracy or 0.0) > (clean[-1].accuracy or 0.0) - 0.06
     assert pay(federation) < pay(equal) - 0.1
+
+
+def test_riders_on_what_is_public_earn_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    outcomes, federation = play("rider", partition="iid")
+    attackers = set(federation.assignment.device_specs)
+    assert all(set(outcome.rejected) <= attackers for outcome in outcomes), "nobody honest is rejected"
+    assert pay(federation) <= 0.1
+    check = novelty.check
+    monkeypatch.setattr(novelty, "check", lambda rows, earlier, among: check(rows, earlier[:0], among))
+    _, without = play("rider", partition="iid")
+    assert pay(without) > 0.5, "the other rules do not find them"
 
 
 def test_even_data_leave_all_at_the_usual_level() -> None:

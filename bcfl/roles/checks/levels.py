@@ -23,7 +23,7 @@ from bcfl.ports import Evaluation, Matrix, Slopes, Vector
 from bcfl.protocol.limits import TOP_LEVEL, USUAL_LEVEL
 from bcfl.roles.checks.scores import Mask, Values
 
-PARTS, SAMPLES = 8, 640  # of the held-out data that are looked at
+PARTS, SAMPLES = 8, 480  # of the held-out data that are looked at
 STEPS = 5  # models that are looked at
 RATE, QUANTILE = 0.9, 0.9  # of a step, in this quantile of the merits' sizes
 LATE, LATE_RATE = 3, 0.6  # from this step on, steps are so much shorter

@@ -15,7 +15,7 @@ import numpy as np
 from bcfl.ports import Evaluation, Matrix, Slopes, Vector
 from bcfl.protocol.limits import USUAL_LEVEL
 from bcfl.protocol.types import Verdict
-from bcfl.roles.checks import clusters, direction, duplicate, few, krum, levels, min_norm, norm
+from bcfl.roles.checks import clusters, direction, duplicate, few, krum, levels, min_norm, norm, novelty
 from bcfl.roles.checks.levels import Weights
 from bcfl.roles.checks.scores import Mask, Scores, Square, Values
 
@@ -67,6 +67,8 @@ class CheckInputs:
     reference_norm: float | None = None  # of the last model's updates
     rounding_norm: float = 0.0  # what rounding to lanes may add to a norm
     earlier_copies: Scores | None = None  # how near each is to one of an earlier round
+    sketches: Matrix | None = None  # of the updates, and of all of earlier rounds, of unit length
+    earlier_sketches: Matrix | None = None
     contributions: Sequence[Vector | None] = ()  # what each device gave in earlier rounds; () of many
 
 
@@ -129,6 +131,10 @@ class _Pipeline:
             originals = originals & earlier_copies.passed
         copies = duplicate.within_round(self.cosines, self.inputs.ranks, originals)
         self._add(Verdict.DUPLICATE, copies.exempt(self.short))
+        if self.inputs.sketches is not None and self.inputs.earlier_sketches is not None:
+            among = self.remaining & ~self.short
+            for scores in novelty.check(self.inputs.sketches, self.inputs.earlier_sketches, among):
+                self._add(Verdict.DUPLICATE, scores.exempt(self.short))
 
     def _judge_directions(self) -> None:
         """Run the checks on where updates lead: clusters, held-out data, direction, least norm, Krum."""
@@ -217,17 +223,16 @@ class _Pipeline:
         return mean
 
     def _direction(self) -> Scores:
-        """Score directions against the mean of the updates that weigh much.
+        """Score directions against the mean of what weighs much and goes the way of the miner's training.
 
-        Of few updates those weigh that go the way of the miner's own training.
+        Where held-out data finds nothing amiss in the mean of many, against that: the training costs as much
+        as half of all other checks.
         """
-        weights = self.inputs.samples
+        weights, heavy = self.inputs.samples, self.remaining
         if self.weights is not None:
             weights, heavy = weights * self.weights.values, self.weights.values > HEAVY
-        elif self.is_few:
-            heavy = self._trust() > 0
-        else:
-            heavy = self.remaining
+        if self.weights is None or (self.weights.values != 1).any():
+            heavy = heavy & (self._trust() > 0)
         good = self.remaining & heavy if (self.remaining & heavy).any() else self.remaining
         clipped = self.gram * np.outer(self._factors, self._factors)
         parameters = self.inputs.updates.shape[1]

@@ -38,7 +38,7 @@ class Verifier:
         self.learner, self.ledger, self.archive, self.checks = learner, ledger, archive, checks
         self.findings: tuple[Finding, ...] = ()
         self.levels: tuple[int, ...] = ()
-        self._sketches = Sketches(self._load)
+        self._sketches = Sketches(self._load_untouched)
         self._contributions = Contributions(self._load_untouched)
 
     def verdicts(self, history: History, current: Round) -> tuple[Verdict, ...]:
@@ -101,10 +101,10 @@ class Verifier:
         """Run the checks on the numbers of updates, (updates, parameters), and add what they find."""
         terms, order = self.ledger.terms, duplicate.commit_order(current)
         model = self.archive.values(history.model_before(current.number), history)
-        earlier_copies = None
+        beside = None
         if self.checks.duplicate:
             delta = self._last_delta(history, current.number)
-            earlier_copies = self._sketches.compare(history, current, submissions, updates, delta)
+            beside = self._sketches.compare(history, current, submissions, updates, delta)
         inputs = CheckInputs(
             updates,
             np.array([min(item.update.samples, current.cap) for item in submissions], dtype=np.float64),
@@ -112,7 +112,9 @@ class Verifier:
             np.array([item.position not in reasons for item in submissions]),
             norm_bound.reference_norm(self.archive, history, current.number),
             norm_bound.rounding_norm(terms.parameters, terms.scale_bits, terms.shift),
-            earlier_copies,
+            None if beside is None else beside.copies,
+            None if beside is None else beside.sketches,
+            None if beside is None else beside.earlier,
             self._contributed(history, current, submissions),
         )
         reference = Reference(
@@ -197,7 +199,7 @@ class Verifier:
         ]
 
     def _load_untouched(self, submissions: list[Submission]) -> tuple[list[int], Matrix]:
-        """Load updates for the memory of what devices gave: nobody has to keep them for it."""
+        """Load updates of earlier rounds to remember them: nobody has to keep them for it."""
         with self.archive.untouched():
             return self._load(submissions)
 
