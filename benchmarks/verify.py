@@ -100,11 +100,14 @@ def main() -> None:
         if number < 3:
             earlier.append(sketches.sketch(updates))
             model = (model + updates.mean(axis=0)).astype(np.float32)
-    acceptances = judge(miner, model, updates, sketches, earlier).verdicts.count(0)
+    result = judge(miner, model, updates, sketches, earlier)
+    accepted = f"{result.verdicts.count(0)} accepted"
+    equal = result.weights is not None and bool((result.weights.values == 1).all())
+    accepted += ", all weigh the same: the miner does not train" if equal else ", the miner trains as well"
     train_ms = 1e3 * best_seconds(lambda: devices[0].train(model, 1), repeat)
     verify_ms = 1e3 * best_seconds(lambda: judge(miner, model, updates, sketches, earlier), repeat)
     print(f"one device trains on {options.share} samples     {train_ms:8.1f} ms")
-    print(f"a miner judges {options.updates} updates           {verify_ms:8.1f} ms   {acceptances} accepted")
+    print(f"a miner judges {options.updates} updates           {verify_ms:8.1f} ms   {accepted}")
     print(f"ratio                                {verify_ms / train_ms:8.2f}   (goal: at most 2, of few 3)")
 
 

@@ -32,6 +32,7 @@ LEAST = float(np.exp(-3.0))  # weight, in that of the usual level
 MOST = TOP_LEVEL**2 / USUAL_LEVEL**2
 BOUNDS = (0.3, 0.7, 1.33)  # weights from which on levels are 2, 3 and 4
 GAIN, LARGE = 0.01, 0.1  # of the loss: what says something, and what calls for the best weights
+HOPE = GAIN / 4  # of it after the first step: less does not come to GAIN in all
 MILD = 0.5  # of a gain between the two that milder weights have to reach
 STEP = 0.25  # of an update, to each side: what a learner without gradients evaluates
 Parts = npt.NDArray[np.float64]  # (updates, parts)
@@ -144,6 +145,8 @@ def find(held_out: HeldOut, claims: Values) -> Weights:
         path.append((slope.loss, scores))
         if not np.isfinite(merits).all():
             return usual(len(base))
+        if step == 1 and path[0][0] - slope.loss < HOPE * abs(path[0][0]):
+            break
     return Weights(np.exp(_chosen(path)), first, errors)
 
 
