@@ -79,6 +79,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n", 1)[0])
     parser.add_argument("--updates", type=int, default=60, help="judge so many updates")
     parser.add_argument("--share", type=int, default=SHARE, help="samples of a device")
+    parser.add_argument("--flipped", type=int, default=0, help="turn so many updates round")
     parser.add_argument("--quick", action="store_true", help="measure fewer runs")
     options = parser.parse_args()
     repeat = 3 if options.quick else 15
@@ -97,6 +98,7 @@ def main() -> None:
     sketches, earlier = Sketches(lambda _: ([], np.zeros((0, len(model)), np.float32))), list[Matrix]()
     for number in range(1, 4):  # the last is judged
         updates = np.stack([device.train(model, number).vector - model for device in devices])
+        updates[: options.flipped] *= -2
         if number < 3:
             earlier.append(sketches.sketch(updates))
             model = (model + updates.mean(axis=0)).astype(np.float32)
