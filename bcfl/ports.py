@@ -41,6 +41,15 @@ class Evaluation:
         return self.metrics.get("accuracy")
 
 
+@dataclass(frozen=True)
+class Slopes:
+    """The loss of a model on held-out data, and its gradients on equal parts of the data."""
+
+    loss: float  # mean over the samples
+    gradients: Matrix  # (parts, parameters); of a learner that has none (0, parameters)
+    samples: int
+
+
 class Learner(Protocol):
     """The private data of one party, and what the party can do with a model.
 
@@ -61,10 +70,10 @@ class Learner(Protocol):
         """Return metrics and loss of `model`, (parameters,), on the held-out data."""
         ...
 
-    def gradients(self, model: Vector, parts: int) -> Matrix:
-        """Return gradients, (parts, parameters), of the mean loss of equal parts of the held-out data.
+    def slopes(self, model: Vector, parts: int, samples: int) -> Slopes:
+        """Return loss and gradients of `model`, (parameters,), on at most so many held-out samples.
 
-        They are taken at `model`, (parameters,). The parts are as alike as possible; where there are fewer
+        The samples are the same in every call, and the parts as alike as possible; where there are fewer
         samples than parts, there are fewer rows.
         """
         ...

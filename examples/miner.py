@@ -17,7 +17,7 @@ from bcfl.storage import open_store
 logging.basicConfig(level=logging.INFO)
 network = networks.resolve("local")
 account = networks.signer(network, sys.argv[1], lambda: keystore.read_password(None))
-options = MinerOptions(stake=2 * 10**18, checks=Checks(quality_tolerance=4.0))
+options = MinerOptions(stake=2 * 10**18, checks=Checks(direction_tolerance=4.0))
 
 with connect(network, "federation") as client:
     store = open_store("store")

@@ -22,7 +22,7 @@ from testkit.robustness_cases import FEDAVG, Case
 
 ROOT = Path(__file__).parents[1]
 RESULTS = Path("runs/robustness.jsonl")
-JUDGED_BY = ("bcfl/roles/miner/verifier.py", "bcfl/roles/miner/contributions.py", "bcfl/roles/checks/*.py")
+JUDGED_BY = ("bcfl/roles/miner/*.py", "bcfl/roles/checks/*.py")
 PLAYED_BY = ("bcfl/adversaries/*.py", "bcfl/learning/*.py", "bcfl/protocol/fixedpoint.py")
 
 

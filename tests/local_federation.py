@@ -13,7 +13,7 @@ from bcfl.federation.schedule import DEVICES, MINERS, Schedule
 from bcfl.ledger.artifact import deploy, federation_at
 from bcfl.ledger.devnet.embedded import EmbeddedChain
 from bcfl.ledger.federation import FederationLedger
-from bcfl.ports import ContractCall, Evaluation, TrainingResult, Vector
+from bcfl.ports import ContractCall, Evaluation, Slopes, TrainingResult, Vector
 from bcfl.protocol import fixedpoint, payload
 from bcfl.protocol.accounts import Account
 from bcfl.protocol.rounds import History, Round
@@ -57,8 +57,9 @@ class Quadratic:
     def evaluate(self, model: Vector) -> Evaluation:
         return Evaluation(float(np.square(model - self.optimum).sum()) / 2, self.samples)
 
-    def gradients(self, model: Vector, parts: int) -> Vector:
-        return np.repeat((model - self.optimum).astype(np.float32)[None], parts, axis=0)
+    def slopes(self, model: Vector, parts: int, samples: int) -> Slopes:
+        gradients = np.repeat((model - self.optimum).astype(np.float32)[None], parts, axis=0)
+        return Slopes(self.evaluate(model).loss, gradients, samples)
 
     def losses(self, model: Vector, samples: int) -> Vector:
         return np.full(samples, self.evaluate(model).loss, np.float32)

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from bcfl.adversaries.rehearsal import Outcome
 
 TINY = 1e-30  # a norm that is none
+ALL = 2**31  # held-out samples: as many as there are
 
 
 def rarest(updates: Matrix) -> int:
@@ -117,7 +118,8 @@ class Loss(Goal):
 
     def _ascent(self, view: View, mean: Floats) -> Floats:
         """Return the gradient of the held-out loss where the round would lead, twice as long as is usual."""
-        gradient = self.pool.judge.gradients((view.model + mean).astype(np.float32), 1)[0].astype(np.float64)
+        slopes = self.pool.judge.slopes((view.model + mean).astype(np.float32), 1, ALL)
+        gradient = slopes.gradients[0].astype(np.float64)
         ascent: Floats = 2 * view.usual / max(float(np.linalg.norm(gradient)), TINY) * gradient
         return ascent
 

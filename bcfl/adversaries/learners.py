@@ -49,9 +49,9 @@ class LearnerProxy:
         """Evaluate as the honest learner does."""
         return self.honest.evaluate(model)
 
-    def gradients(self, model: Vector, parts: int) -> ports.Matrix:
-        """Compute gradients, (parts, parameters), as the honest learner does."""
-        return self.honest.gradients(model, parts)
+    def slopes(self, model: Vector, parts: int, samples: int) -> ports.Slopes:
+        """Compute loss and gradients as the honest learner does."""
+        return self.honest.slopes(model, parts, samples)
 
     def losses(self, model: Vector, samples: int) -> Vector:
         """Return losses on pieces of the held-out data, (pieces,), as the honest learner does."""

@@ -173,10 +173,8 @@ class Options(_Checked):
         default=True, description="reject a copy of an earlier update, exact or disguised"
     )
     check_quality: bool = Field(
-        default=True, description="reject what harms the model on a miner's held-out data"
-    )
-    quality_tolerance: float = Field(
-        default=3.0, ge=0, le=1e6, description="tolerated harm, in robust standard deviations"
+        default=True,
+        description="judge by a miner's held-out data: find levels; of few updates, reject harm and marks",
     )
     check_norm: bool = Field(
         default=True, description="devices shorten what is longer than twice the usual; reject what is not"
@@ -298,7 +296,7 @@ class Options(_Checked):
     def checks(self) -> dict[str, Any]:
         """Return the options of a miner's checks, by their names in `bcfl.roles.checks.pipeline.Checks`."""
         switches = [name for name in type(self).model_fields if name.startswith("check_")]
-        numbers = ("quality_tolerance", "direction_tolerance", "krum")
+        numbers = ("direction_tolerance", "krum")
         return {name.removeprefix("check_"): getattr(self, name) for name in switches} | {
             name: getattr(self, name) for name in numbers
         }

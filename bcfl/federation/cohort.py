@@ -13,7 +13,7 @@ import numpy as np
 
 from bcfl.federation.workers import Builder, Call, Job, Party, WorkerPool
 from bcfl.learning.own import Records
-from bcfl.ports import Evaluation, Matrix, TrainingResult, Vector
+from bcfl.ports import Evaluation, Matrix, Slopes, TrainingResult, Vector
 from bcfl.roles.common.journal import Journal
 
 
@@ -87,10 +87,10 @@ class PooledLearner:
         evaluation: Evaluation = self._call("evaluate", model)
         return evaluation
 
-    def gradients(self, model: Vector, parts: int) -> Matrix:
-        """Return gradients, (parts, parameters), of the mean loss of parts of the held-out data."""
-        matrix: Matrix = self._call("gradients", model, parts)
-        return matrix
+    def slopes(self, model: Vector, parts: int, samples: int) -> Slopes:
+        """Return loss and gradients of `model`, (parameters,), on parts of the held-out data."""
+        slopes: Slopes = self._call("slopes", model, parts, samples)
+        return slopes
 
     def losses(self, model: Vector, samples: int) -> Vector:
         """Return losses of `model`, (parameters,), on pieces of the held-out data, (pieces,)."""

@@ -28,7 +28,7 @@ from bcfl.learning.own import FIRST_ROUND, OwnTensors, Records
 from bcfl.learning.partitions import Split
 from bcfl.learning.tasks import Task, cross_entropy
 from bcfl.learning.weights import load_weights
-from bcfl.ports import Evaluation, Matrix, TrainingResult, Vector
+from bcfl.ports import Evaluation, Matrix, Slopes, TrainingResult, Vector
 from bcfl.protocol.types import Layout
 from bcfl.renamed import former_names
 
@@ -246,27 +246,26 @@ class TorchLearner:
                 meter.add(self._flat.module(features), labels)
             return meter.evaluation()
 
-    def gradients(self, model: Vector, parts: int) -> Matrix:
-        """Return gradients, (parts, parameters), of the mean loss at `model` on parts of the held-out data.
+    def slopes(self, model: Vector, parts: int, samples: int) -> Slopes:
+        """Return loss and gradients of `model`, (parameters,), on parts of at most so many held-out samples.
 
         Each part has its share of every class, and no part is empty: few samples make fewer rows. A gradient
         is zero for what is not trained. Raises ConfigError when the task's own code fails.
         """
-        features, labels = _tensors(self._held_out)
-        count = min(parts, len(labels))
-        strata = torch.zeros(0) if self._held_out is None else torch.tensor(self._held_out.strata)
-        order = torch.argsort(strata, stable=True)
-        device = self._bench.device
+        features, labels = _tensors(self._spread(samples))
+        count, device = min(parts, len(labels)), self._bench.device
         total = torch.zeros((count, len(self._flat.gradient)), device=device)
+        whole = 0.0
         self._load(model)
         with self._bench.guarded(), self._judging(), isolated(self._seed, device):
             self._flat.module.eval()
             for part in range(count):
-                indices = order[part::count]
-                for batch, batch_labels in _pieces(features[indices], labels[indices], device):
+                size = len(labels[part::count])
+                for batch, batch_labels in _pieces(features[part::count], labels[part::count], device):
                     loss = self._task.loss(self._flat.module(batch), batch_labels)
-                    total[part].add_(self._flat.backward(loss), alpha=len(batch_labels) / len(indices))
-        return self._flat.by_entry(total)
+                    total[part].add_(self._flat.backward(loss), alpha=len(batch_labels) / size)
+                    whole += float(loss.detach()) * len(batch_labels)
+        return Slopes(whole / max(len(labels), 1), self._flat.by_entry(total), len(labels))
 
     def losses(self, model: Vector, samples: int) -> Vector:
         """Return losses of `model`, (parameters,), on at most so many held-out samples, (pieces,).
@@ -307,12 +306,18 @@ class TorchLearner:
 
     def _some(self, samples: int) -> tuple[Tensor, Tensor]:
         """Return at most so many held-out samples, with every class's share of them, in mixed order."""
-        if self._held_out is None or not len(self._held_out):
+        chosen = self._spread(samples)
+        if chosen is None:
             return _tensors(None)
+        return _tensors(chosen.take(np.random.default_rng(FIXED_SEED).permutation(len(chosen))))
+
+    def _spread(self, samples: int) -> Samples | None:
+        """Return at most so many held-out samples, with every class's share of them, class by class."""
+        if self._held_out is None or not len(self._held_out):
+            return None
         order = np.argsort(self._held_out.strata, kind="stable")
         count = min(samples, len(order))
-        places = order[np.arange(count) * len(order) // count]
-        return _tensors(self._held_out.take(np.random.default_rng(FIXED_SEED).permutation(places)))
+        return self._held_out.take(order[np.arange(count) * len(order) // count])
 
     def _judging(self) -> AbstractContextManager[None]:
         count = 0 if self._held_out is None else len(self._held_out)

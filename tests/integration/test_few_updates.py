@@ -7,7 +7,7 @@ from functools import lru_cache
 import pytest
 
 from bcfl.config import Config
-from bcfl.roles.checks import few
+from bcfl.roles.checks import few, levels
 from testkit.chainless import Chainless, RoundOutcome
 
 FLIP, BACKDOOR = "sign-flip:0.34", "backdoor:0.17:share=0.5,boost=1,size=2"
@@ -39,6 +39,7 @@ def test_two_of_six_that_turn_their_updates_round_do_no_harm(
     accuracy = outcomes[-1].accuracy or 0.0
     assert accuracy > clean_accuracy(partition) - 0.03
     monkeypatch.setattr(few, "FEW", 0)
+    monkeypatch.setattr(levels, "find", lambda _, claims: levels.usual(len(claims)))
     without, _ = play(FLIP, partition)
     assert (without[-1].accuracy or 0.0) < accuracy - 0.05, "the rules of a crowd do not find them"
 

@@ -12,7 +12,7 @@ import pytest
 
 from bcfl.errors import ConfigError, RelayError
 from bcfl.federation.schedule import MINERS
-from bcfl.ports import SignedCommitment, TrainingResult, Vector
+from bcfl.ports import SignedCommitment, Slopes, TrainingResult, Vector
 from bcfl.protocol import submissions
 from bcfl.protocol.rounds import Round
 from bcfl.protocol.types import Phase, SignedUpdate, Verdict, VoidReason
@@ -242,7 +242,7 @@ class Broken(Diverging):
 
     error = KeyError("column\nmissing")
 
-    def gradients(self, *_: object) -> Vector:
+    def slopes(self, *_: object) -> Slopes:
         raise self.error
 
 

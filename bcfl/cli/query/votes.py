@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 from bcfl.cli.options import JsonOption, optional, round_argument
 from bcfl.cli.output.printing import Column, Row, print_folded, print_table, show, terminal_width
 from bcfl.cli.query.target import QueryTarget
+from bcfl.protocol.limits import USUAL_LEVEL
 
 if TYPE_CHECKING:
     from bcfl.federation.views.votes import FindingView, VotesView
@@ -32,7 +33,7 @@ def votes(
     ] = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Show every miner's verdict on every update of round N, and the numbers behind each rejection."""
+    """Show every miner's verdict on every update of round N, and the numbers behind it."""
     with target.open() as query:
         view = query.votes_view(number, journal)
     show(view, as_json, _print_votes)
@@ -72,11 +73,12 @@ def _judgement(verdict: str | None, level: int | None, letters: int | None) -> s
 
 
 def _print_numbers(view: VotesView, miners: dict[str, str]) -> None:
-    """Print the scores behind each rejection, miner by miner."""
+    """Print the scores behind each rejection and each level but the usual one, miner by miner."""
     rows: list[Row] = [
-        (update["position"], names, finding["reason"], text)
+        (update["position"], names, _judgement(finding["reason"], finding["level"], None), text)
         for update in view["updates"]
         for finding, text, names in _grouped(update["numbers"], miners)
+        if finding["level"] != USUAL_LEVEL
     ]
     if rows:
         print_table([Column("#", True), Column("miner"), Column("reason"), Column("found")], rows, "Why")

@@ -28,13 +28,18 @@ class VoteView(TypedDict):
 
 
 class FindingView(TypedDict):
-    """A rule that an update failed in a miner's check: its score and the bounds it was held to."""
+    """A rule that an update failed in a miner's check: its score and the bounds it was held to.
+
+    Of what is accepted: what it adds, with the standard error of that, and the level that this comes to.
+    """
 
     reason: str
     rule: str
     score: float | None
     least: float | None
     most: float | None
+    error: float | None
+    level: int | None
 
 
 class JudgedView(TypedDict):
@@ -135,4 +140,6 @@ def _finding(finding: Finding) -> FindingView:
         "score": finding.score,
         "least": finding.least,
         "most": finding.most,
+        "error": finding.error,
+        "level": finding.level,
     }

@@ -20,7 +20,7 @@ from bcfl.learning.flower.nodes import Node, Nodes
 from bcfl.learning.flower.opening import RUN_ID, arrays_of
 from bcfl.learning.flower.task import FlowerTask
 from bcfl.learning.own import FIRST_ROUND, Records
-from bcfl.ports import Evaluation, Matrix, TrainingResult, Vector
+from bcfl.ports import Evaluation, Matrix, Slopes, TrainingResult, Vector
 
 WEIGHTS = ("num-examples", "num_examples")
 SERVER_ID = 1
@@ -37,10 +37,10 @@ class _Reply:
 class _LossAlone:
     """What an app cannot tell a miner: it gives the mean loss of a model, and nothing behind it."""
 
-    def gradients(self, model: Vector, parts: int) -> Matrix:
-        """Return no gradients, (0, parameters): an app gives its loss alone."""
-        del parts
-        return np.zeros((0, len(model)), np.float32)
+    def slopes(self, model: Vector, parts: int, samples: int) -> Slopes:
+        """Return no gradients, (0, parameters), and no loss: `evaluate` tells an app's."""
+        del parts, samples
+        return Slopes(math.nan, np.zeros((0, len(model)), np.float32), 0)
 
     def losses(self, model: Vector, samples: int) -> Vector:
         """Return no losses, (0,): an app gives their mean alone."""

@@ -5,11 +5,12 @@ device has classes of its own. A group that follows one aim (a label flip, a bac
 statistics) makes a second cloud: noise that its members add is spread over all other directions and does not
 blur it. "Spectral Signatures in Backdoor Attacks", Tran et al. 2018, arXiv:1811.00636, section 3, and DnC,
 Shejwalkar and Houmansadr 2021, section VI, drop a fixed number of those that lie furthest out along this
-direction. Here nothing is dropped unless two clouds are apart.
+direction. Here nothing is dropped unless two clouds are apart, and the model can do without one.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import lru_cache
 
 import numpy as np
@@ -24,11 +25,18 @@ MIN_CLUSTER, MIN_UPDATES = 2, 16  # fewer updates make two clouds by chance
 CONFIDENCE = 3.0  # standard errors
 
 
-def check(cosines: Square, trust: Values, eligible: Mask) -> Scores:
+def check(
+    cosines: Square,
+    trust: Callable[[], Values],
+    is_harmless: Callable[[Mask, Mask], bool],
+    eligible: Mask,
+) -> Scores:
     """Score how far apart the clusters of a round's updates are; only members of a wrong one are over 1.
 
     `cosines`: of the updates, (updates, updates). `trust`: the cosine of each with the miner's own training,
-    (updates,). `eligible`: the updates that are looked at; the others are at 0.
+    (updates,). `is_harmless`: whether a cluster can be done without, among those that remain: rare data makes
+    a cluster, too, and attackers may gather round it. `eligible`: those that are looked at; the others are
+    at 0.
     """
     distances = np.zeros(len(cosines))
     remaining = np.array(eligible)
@@ -38,7 +46,9 @@ def check(cosines: Square, trust: Values, eligible: Mask) -> Scores:
             break
         distance, side = clusters
         places = np.flatnonzero(remaining)
-        dropped = places[side if is_wrong(trust[places], side) else ~side]
+        dropped = places[side if is_wrong(trust()[places], side) else ~side]
+        if not is_harmless(np.isin(np.arange(len(cosines)), dropped), remaining):
+            break
         distances[dropped] = distance
         remaining[dropped] = False
     return bounded("clusters", distances, maximum=1.0)

@@ -1,4 +1,4 @@
-"""Run the checks on the numbers of a round's updates: duplicates, quality and outliers.
+"""Run the checks on the numbers of a round's updates: duplicates, quality and outliers; find levels.
 
 Pure: matrices in, scores out. Most checks need no more than the inner products of the updates, which are
 computed once.
@@ -8,15 +8,20 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 
-from bcfl.ports import Evaluation, Matrix, Vector
+from bcfl.ports import Evaluation, Matrix, Slopes, Vector
+from bcfl.protocol.limits import USUAL_LEVEL
 from bcfl.protocol.types import Verdict
-from bcfl.roles.checks import clusters, direction, duplicate, few, krum, min_norm, norm, quality
+from bcfl.roles.checks import clusters, direction, duplicate, few, krum, levels, min_norm, norm, novelty
+from bcfl.roles.checks.levels import Weights
 from bcfl.roles.checks.scores import Mask, Scores, Square, Values
 
 CLIP = 2.0  # median norms: what counts of a longer update
+HEAVY = 0.5  # weight from which on an update says what direction is usual
+HARMLESS = 0.01  # of the loss: what dropping a cluster may cost
 
 
 @dataclass(frozen=True)
@@ -26,7 +31,6 @@ class Checks:
     time: bool = True
     duplicate: bool = True
     quality: bool = True
-    quality_tolerance: float = 3.0  # robust standard deviations
     norm: bool = True
     clusters: bool = True
     direction: bool = True
@@ -46,7 +50,7 @@ class Reference:
     """What a miner finds out on its own data, to compare the updates with."""
 
     delta: Callable[[], Vector]  # of its own training from the round's model, (parameters,)
-    gradients: Callable[[Vector], Matrix]  # after a delta, on parts of the held-out data, (parts, parameters)
+    slopes: Callable[[Vector, int], Slopes]  # after a delta, on so many parts of the held-out data
     evaluate: Callable[[Vector], Evaluation] | None = None  # after a delta, on all of the held-out data
     losses: few.Losses | None = None
     marks: few.Marks | None = None
@@ -63,19 +67,26 @@ class CheckInputs:
     reference_norm: float | None = None  # of the last model's updates
     rounding_norm: float = 0.0  # what rounding to lanes may add to a norm
     earlier_copies: Scores | None = None  # how near each is to one of an earlier round
+    sketches: Matrix | None = None  # of the updates, and of all of earlier rounds, of unit length
+    earlier_sketches: Matrix | None = None
     contributions: Sequence[Vector | None] = ()  # what each device gave in earlier rounds; () of many
 
 
 @dataclass(frozen=True)
 class PipelineResult:
-    """A verdict on each update, and the scores behind the verdicts in the order of the checks."""
+    """A verdict on each update, the scores behind the verdicts in the order of the checks, and levels.
+
+    Levels are 0 where an update is rejected. `weights` are what they are made of; None where all are usual.
+    """
 
     verdicts: tuple[Verdict, ...]
     scores: tuple[tuple[Verdict, Scores], ...]
+    levels: tuple[int, ...]
+    weights: Weights | None = None
 
 
 def judge(inputs: CheckInputs, reference: Reference, checks: Checks) -> PipelineResult:
-    """Return the verdicts on a round's updates, and their scores.
+    """Return the verdicts on a round's updates, their scores, and levels.
 
     A check relies on the results of earlier ones: no statistic is made from updates that they dropped.
     """
@@ -95,6 +106,7 @@ class _Pipeline:
         self.remaining: Mask = np.array(inputs.eligible)
         self.is_few = len(inputs.updates) <= few.FEW
         self.scores: list[tuple[Verdict, Scores]] = []
+        self.weights: Weights | None = None
 
     def run(self) -> PipelineResult:
         scores = norm.check(self.norms, self.inputs.reference_norm, self.inputs.rounding_norm)
@@ -106,7 +118,10 @@ class _Pipeline:
             self._judge_directions()
         if self.checks.norm:
             self.scores.append((Verdict.OUTLIER, scores))
-        return PipelineResult(self._verdicts(), tuple(self.scores))
+        verdicts = self._verdicts()
+        full = np.full(len(verdicts), USUAL_LEVEL) if self.weights is None else self.weights.levels
+        levels = tuple(int(level) * (not verdict) for level, verdict in zip(full, verdicts, strict=True))
+        return PipelineResult(verdicts, tuple(self.scores), levels, self.weights)
 
     def _judge_copies(self) -> None:
         originals = self.inputs.eligible
@@ -116,40 +131,39 @@ class _Pipeline:
             originals = originals & earlier_copies.passed
         copies = duplicate.within_round(self.cosines, self.inputs.ranks, originals)
         self._add(Verdict.DUPLICATE, copies.exempt(self.short))
+        if self.inputs.sketches is not None and self.inputs.earlier_sketches is not None:
+            among = self.remaining & ~self.short
+            for scores in novelty.check(self.inputs.sketches, self.inputs.earlier_sketches, among):
+                self._add(Verdict.DUPLICATE, scores.exempt(self.short))
 
     def _judge_directions(self) -> None:
-        """Run the checks that may need the miner's own training: clusters, quality, direction, least norm."""
-        checks, samples = self.checks, self.inputs.samples
-        limit = CLIP * np.median(self.norms[self.remaining])
-        factors = np.minimum(1.0, limit / np.maximum(self.norms, 1e-30))  # (updates,): that clip each
-        trusted, trust = self.remaining, None
+        """Run the checks on where updates lead: clusters, held-out data, direction, least norm, Krum."""
+        checks = self.checks
         outliers: list[Scores] = []
-        if checks.clusters or checks.quality or checks.direction:
-            trust = self._trust()
-            trusted = trust > 0
-            if checks.clusters:
-                outliers.append(self._narrow(clusters.check(self.cosines, trust, self.remaining)))
-            if checks.quality and not self.is_few:
-                self._add(Verdict.QUALITY, self._merits(factors, self.remaining & trusted))
+        if checks.clusters:
+            clusters_apart = clusters.check(self.cosines, self._trust, self._is_harmless, self.remaining)
+            outliers.append(self._narrow(clusters_apart))
         if self.is_few:
-            self._judge_few(trust)
+            self._judge_few()
+        elif checks.quality:
+            self._weigh()
         if checks.direction:
-            outliers.append(self._narrow(self._direction(factors, self.remaining & trusted)))
+            outliers.append(self._narrow(self._direction()))
         if checks.min_norm:
-            scores = min_norm.check(self.norms, samples, self.remaining)
+            scores = min_norm.check(self.norms, self.inputs.samples, self.remaining)
             outliers.append(self._narrow(scores.exempt(self.short)))
         if checks.krum is not None:
             outliers.append(self._krum(checks.krum))
         self.scores += [(Verdict.OUTLIER, scores) for scores in outliers]
 
-    def _judge_few(self, trust: Values | None) -> None:
+    def _judge_few(self) -> None:
         checks, inputs, reference = self.checks, self.inputs, self.reference
         updates = few.FewUpdates(
             inputs.updates,
             inputs.samples,
             self.norms if checks.norm else None,
             self.short,
-            trust if checks.direction else None,
+            self._trust() if checks.direction else None,
             inputs.contributions or [None] * len(inputs.updates),
             inputs.reference_norm is None,
             reference.losses if checks.quality else None,
@@ -159,35 +173,70 @@ class _Pipeline:
             self._add(verdict, scores)
 
     def _trust(self) -> Values:
-        """Return the cosine of each update with the miner's own training, (updates,).
+        """Return the cosine of each update with the miner's own training, (updates,)."""
+        return self._cosines_with_own
 
-        FLTrust, Cao et al. 2021, arXiv:2012.13995, section IV.
-        """
+    @cached_property
+    def _cosines_with_own(self) -> Values:
+        """FLTrust, Cao et al. 2021, arXiv:2012.13995, section IV; the miner trains once, where it has to."""
         delta = self.reference.delta()
         cosines = (self.inputs.updates @ delta) / np.maximum(self.norms * np.linalg.norm(delta), 1e-30)
         return np.nan_to_num(cosines.astype(np.float64))
 
-    def _merits(self, factors: Values, trusted: Mask) -> Scores:
-        """Score merits where the model would be after the trusted updates, or after all if none is."""
-        good = trusted if trusted.any() else self.remaining
-        samples = self.inputs.samples
-        weights = np.where(good, factors * samples, 0.0) / max(float(samples[good].sum()), 1.0)
-        delta = weights.astype(np.float32) @ self.inputs.updates
-        gradients = self.reference.gradients(delta)  # (parts, parameters)
-        if not len(gradients) and self.reference.evaluate is not None:
-            moves = self.inputs.updates * factors[:, None].astype(np.float32)
-            slopes = quality.slopes(self.reference.evaluate, delta, moves, self.remaining)
-            return quality.check_slopes(*slopes, good, self.checks.quality_tolerance)
-        merits = -(self.inputs.updates @ gradients.T) * factors[:, None]  # (updates, parts)
-        return quality.check(merits.astype(np.float64), good, self.checks.quality_tolerance)
+    @cached_property
+    def _factors(self) -> Values:
+        """What each update is shortened by where long ones must not decide, (updates,)."""
+        limit = CLIP * np.median(self.norms[self.remaining]) if self.remaining.any() else 0.0
+        factors: Values = np.minimum(1.0, limit / np.maximum(self.norms, 1e-30))
+        return factors
 
-    def _direction(self, factors: Values, trusted: Mask) -> Scores:
-        """Score directions against the trusted updates, or against all if none is."""
-        good = trusted if trusted.any() else self.remaining
-        clipped = self.gram * np.outer(factors, factors)
+    def _weigh(self) -> None:
+        """Find what each update is to weigh."""
+        inputs, reference = self.inputs, self.reference
+        held_out = levels.HeldOut(
+            inputs.updates,
+            self._factors,
+            self.remaining,
+            reference.slopes,
+            reference.losses,
+            reference.evaluate,
+        )
+        self.weights = levels.find(held_out, inputs.samples)
+
+    def _is_harmless(self, dropped: Mask, remaining: Mask) -> bool:
+        """Return whether the held-out loss is no higher without the members of a cluster.
+
+        The mean without them may be as long as that with them.
+        """
+        if self.reference.losses is None:
+            return True
+        whole, rest = self._mean(remaining), self._mean(remaining & ~dropped)
+        ratio = float(np.linalg.norm(whole) / max(float(np.linalg.norm(rest)), 1e-30))
+        means = whole, rest, (ratio * rest).astype(np.float32)
+        losses = [float(self.reference.losses(mean, levels.SAMPLES)[0].mean()) for mean in means]
+        return not min(losses[1:]) > losses[0] + HARMLESS * abs(losses[0])
+
+    def _mean(self, mask: Mask) -> Vector:
+        """Return the mean of updates by their claims, (parameters,)."""
+        shares = np.where(mask, self.inputs.samples, 0.0) / max(float(self.inputs.samples[mask].sum()), 1.0)
+        mean: Vector = shares.astype(np.float32) @ self.inputs.updates
+        return mean
+
+    def _direction(self) -> Scores:
+        """Score directions against the mean of what weighs much and goes the way of the miner's training.
+
+        Where held-out data finds nothing amiss in the mean of many, against that: the training costs as much
+        as half of all other checks.
+        """
+        weights, heavy = self.inputs.samples, self.remaining
+        if self.weights is not None:
+            weights, heavy = weights * self.weights.values, self.weights.values > HEAVY
+        if self.weights is None or (self.weights.values != 1).any():
+            heavy = heavy & (self._trust() > 0)
+        good = self.remaining & heavy if (self.remaining & heavy).any() else self.remaining
+        clipped = self.gram * np.outer(self._factors, self._factors)
         parameters = self.inputs.updates.shape[1]
-        tolerance = self.checks.direction_tolerance
-        return direction.check(clipped, self.inputs.samples, good, parameters, tolerance)
+        return direction.check(clipped, weights, good, parameters, self.checks.direction_tolerance)
 
     def _krum(self, attackers: int) -> Scores:
         places = np.flatnonzero(self.remaining)

@@ -13,6 +13,7 @@ import numpy as np
 
 from bcfl.protocol.rounds import Submission
 from bcfl.protocol.types import Verdict
+from bcfl.roles.checks.pipeline import PipelineResult
 from bcfl.roles.checks.scores import Scores
 from bcfl.roles.common.journal import Journal, appended
 
@@ -24,22 +25,27 @@ DIGITS = 6
 class Finding:
     """One rule that an update failed: its score and the bound that it did not keep to.
 
-    The names of the fields are the keys on disk.
+    Or, of what is accepted, what it adds to the model, with its standard error, and the level that this comes
+    to. The names of the fields are the keys on disk.
     """
 
     position: int
     device: int
-    reason: str  # a Verdict, in lower case
+    reason: str  # a Verdict, in lower case; accepted: a level
     rule: str
     score: float | None = None
     least: float | None = None
     most: float | None = None
+    error: float | None = None
+    level: int | None = None
 
     @property
     def text(self) -> str:
-        """Return the finding as a table shows it: `merit -0.31, at least -0.02`."""
+        """Return the finding as a table shows it: `length 2.31, at most 1.8`, `merit -0.31 ± 0.02`."""
         if self.score is None:
             return self.rule
+        if self.error is not None:
+            return f"{self.rule} {self.score:.4g} ± {self.error:.2g}"
         bounds = [f"at least {self.least:.4g}"] if self.least is not None else []
         bounds += [f"at most {self.most:.4g}"] if self.most is not None else []
         return ", ".join([f"{self.rule} {self.score:.4g}", *bounds])
@@ -59,6 +65,26 @@ def failures(submissions: Sequence[Submission], reason: Verdict, scores: Scores)
         )
         for place, item in enumerate(submissions)
         if not scores.passed[place]
+    ]
+
+
+def contributions(submissions: Sequence[Submission], result: PipelineResult) -> list[Finding]:
+    """Return a finding for each update that has a level, if its miner has found levels."""
+    if result.weights is None:
+        return []
+    merits, errors = result.weights.merits, result.weights.errors
+    return [
+        Finding(
+            item.position,
+            item.update.device,
+            Verdict.ACCEPTED.name.lower(),
+            "merit",
+            _number(merits[place]),
+            error=_number(errors[place]),
+            level=level,
+        )
+        for place, (item, level) in enumerate(zip(submissions, result.levels, strict=True))
+        if level
     ]
 
 

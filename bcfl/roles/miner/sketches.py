@@ -1,14 +1,15 @@
-"""Remember the updates of earlier rounds as short sketches, enough to recognise a copy.
+"""Remember the updates of earlier rounds as sketches, enough to recognise copies and mixtures.
 
 A sketch keeps angles: coordinates get random signs and are summed up in strides (Charikar et al. 2002,
-"Finding Frequent Items in Data Streams", section 3). The signs are the miner's own, so that nobody can make a
-copy whose sketch looks different.
+"Finding Frequent Items in Data Streams", section 3). What is a mixture of vectors has the mixture of their
+sketches. The signs are the miner's own, so that nobody can make a copy whose sketch looks different.
 """
 
 from __future__ import annotations
 
 import secrets
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -17,8 +18,17 @@ from bcfl.protocol.rounds import History, Round, Submission
 from bcfl.roles.checks import duplicate
 from bcfl.roles.checks.scores import Scores, bounded
 
-SIZE = 1024  # numbers in a sketch
+SIZE = 8_192  # numbers in a sketch; so many, so that chance explains little of one by others
 ROUNDS = 2  # earlier rounds that are remembered
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """A round's sketches beside those of earlier rounds: (updates, numbers) and (earlier ones, numbers)."""
+
+    sketches: Matrix
+    earlier: Matrix  # of the last change of the model and of all updates, the latest round first
+    copies: Scores | None  # how near each is to an accepted one; None if there is none
 
 
 class Sketches:
@@ -41,11 +51,12 @@ class Sketches:
         submissions: Sequence[Submission],
         updates: Matrix,
         delta: Vector | None,
-    ) -> Scores | None:
-        """Score how near updates, (updates, parameters), are to one of earlier rounds; None if there is none.
+    ) -> Comparison:
+        """Compare updates, (updates, parameters), with those of earlier rounds.
 
         `submissions` are theirs. `delta`, (parameters,): the last change of the model, which everybody has
-        and nobody made alone.
+        and nobody made alone. What was trained from the same model, before a void round, explains nothing: it
+        comes to the same.
         """
         sketches = self.sketch(updates)
         devices = [item.update.device for item in submissions]
@@ -53,17 +64,15 @@ class Sketches:
         self._sketches = {key: value for key, value in self._sketches.items() if key[0] in numbers}
         positions = [item.position for item in submissions]
         self._sketches[current.number, len(current.submissions)] = (positions, sketches)
-        earlier = [self._of(history, number) for number in numbers]
+        accepted = [self._accepted(history.rounds[number]) for number in numbers]
+        model = history.model_before(current.number)
+        rows = [self._of(history.rounds[n])[1] for n in numbers if history.model_before(n) != model]
         if delta is not None:
-            earlier.append(([-1], self.sketch(delta[None])))
-        margins = [
-            duplicate.across_rounds(
-                (sketches @ rows.T).astype(np.float64), np.equal.outer(devices, owners)
-            ).values
-            for owners, rows in earlier
-            if len(rows)
-        ]
-        return bounded("old copy", np.max(margins, axis=0), maximum=0.0) if margins else None
+            accepted.append(([-1], self.sketch(delta[None])))
+            rows.insert(0, accepted[-1][1])
+        return Comparison(
+            sketches, np.concatenate([sketches[:0], *rows]), copies(sketches, devices, accepted)
+        )
 
     def sketch(self, updates: Matrix) -> Matrix:
         """Return sketches of unit norm, (updates, SIZE), of updates, (updates, parameters).
@@ -72,29 +81,50 @@ class Sketches:
         """
         count, parameters = updates.shape
         if parameters > SIZE:
-            width = parameters + -parameters % SIZE
             if self._signs is None:
                 rng = np.random.default_rng(secrets.randbits(128))
                 self._signs = rng.choice(np.array([-1, 1], np.float32), (1, parameters))
-            products = np.zeros((count, width), np.float32)
-            np.multiply(updates, self._signs, out=products[:, :parameters])
-            updates = products.reshape(count, -1, SIZE).sum(axis=1)
+            sums = np.zeros((count, SIZE), np.float32)
+            for start in range(0, parameters, SIZE):  # one stride after the other: a copy would take longer
+                stride = slice(start, start + SIZE)
+                part = updates[:, stride] * self._signs[:, stride]
+                sums[:, : part.shape[1]] += part
+            updates = sums
         norms = np.linalg.norm(updates.astype(np.float64), axis=1, keepdims=True)
         sketches: Matrix = (updates / np.maximum(norms, 1e-30)).astype(np.float32)
         return sketches
 
-    def _of(self, history: History, number: int) -> tuple[list[int], Matrix]:
-        """Return devices and sketches of an earlier round's updates, made anew after a restart.
+    def _of(self, round_: Round) -> tuple[list[int], Matrix]:
+        """Return positions and sketches of an earlier round's updates, made anew after a restart."""
+        key = round_.number, len(round_.submissions)
+        if key not in self._sketches:
+            places, rows = self._load(round_.submissions)
+            self._sketches[key] = ([round_.submissions[i].position for i in places], self.sketch(rows))
+        return self._sketches[key]
+
+    def _accepted(self, round_: Round) -> tuple[list[int], Matrix]:
+        """Return devices and sketches of an earlier round's updates.
 
         Where the round was counted, only of the accepted ones: what was dropped may be a copy, and its
         original must not be taken for a copy of it.
         """
-        round_ = history.rounds[number]
-        key = number, len(round_.submissions)
-        if key not in self._sketches:
-            places, rows = self._load(round_.submissions)
-            self._sketches[key] = ([round_.submissions[i].position for i in places], self.sketch(rows))
-        positions, sketches = self._sketches[key]
-        rows_accepted = [i for i, p in enumerate(positions) if round_.accepted is None or round_.accepted[p]]
-        devices = [round_.submissions[positions[i]].update.device for i in rows_accepted]
-        return devices, sketches[rows_accepted]
+        positions, sketches = self._of(round_)
+        rows = [i for i, p in enumerate(positions) if round_.accepted is None or round_.accepted[p]]
+        return [round_.submissions[positions[i]].update.device for i in rows], sketches[rows]
+
+
+def copies(
+    sketches: Matrix, devices: Sequence[int], accepted: Sequence[tuple[Sequence[int], Matrix]]
+) -> Scores | None:
+    """Score how near sketches, (updates, numbers), are to those of earlier groups; None if there are none.
+
+    `devices` are theirs; each group has its own, and (earlier ones, numbers).
+    """
+    margins = [
+        duplicate.across_rounds(
+            (sketches @ others.T).astype(np.float64), np.equal.outer(devices, owners)
+        ).values
+        for owners, others in accepted
+        if len(others)
+    ]
+    return bounded("old copy", np.max(margins, axis=0), maximum=0.0) if margins else None

@@ -8,14 +8,14 @@ from contextlib import suppress
 import numpy as np
 
 from bcfl.errors import ConfigError, Corrupt, Oversized, PayloadError, Unavailable, own_code
-from bcfl.ports import Evaluation, Learner, Ledger, Matrix, Vector
+from bcfl.ports import Evaluation, Learner, Ledger, Matrix, Slopes, Vector
 from bcfl.protocol.fixedpoint import Lanes
 from bcfl.protocol.limits import BASIS_POINTS, USUAL_LEVEL
 from bcfl.protocol.rounds import History, Round, Submission
 from bcfl.protocol.types import Verdict
-from bcfl.roles.checks import duplicate, few, pipeline, quality, time
+from bcfl.roles.checks import duplicate, few, levels, pipeline, time
 from bcfl.roles.checks.harm import Losses
-from bcfl.roles.checks.pipeline import CheckInputs, Checks, Reference
+from bcfl.roles.checks.pipeline import CheckInputs, Checks, PipelineResult, Reference
 from bcfl.roles.common import norm_bound
 from bcfl.roles.common.archive import Archive, as_matrix
 from bcfl.roles.miner import findings
@@ -38,7 +38,7 @@ class Verifier:
         self.learner, self.ledger, self.archive, self.checks = learner, ledger, archive, checks
         self.findings: tuple[Finding, ...] = ()
         self.levels: tuple[int, ...] = ()
-        self._sketches = Sketches(self._load)
+        self._sketches = Sketches(self._load_untouched)
         self._contributions = Contributions(self._load_untouched)
 
     def verdicts(self, history: History, current: Round) -> tuple[Verdict, ...]:
@@ -60,13 +60,21 @@ class Verifier:
                 if not fresh[item.position] and not _is_zero(updates.get(item.position))
             ]
             _add(reasons, [findings.plain(item, Verdict.DUPLICATE, "exact copy") for item in copies])
+        contributions: Findings = {}
+        levels_by_position: dict[int, int] = {}
         if self.checks.numbers and readable:
             matrix = as_matrix([updates[item.position] for item in readable], self.ledger.terms)
-            self._judge(reasons, history, current, readable, matrix)
-        self.findings = tuple(finding for position in sorted(reasons) for finding in reasons[position])
+            result = self._judge(reasons, history, current, readable, matrix)
+            contributions = {each.position: [each] for each in findings.contributions(readable, result)}
+            levels_by_position = {p.position: at for p, at in zip(readable, result.levels, strict=True)}
+        numbers = contributions | reasons
+        self.findings = tuple(finding for position in sorted(numbers) for finding in numbers[position])
         verdicts = {position: Verdict[group[0].reason.upper()] for position, group in reasons.items()}
         judged = tuple(verdicts.get(item.position, Verdict.ACCEPTED) for item in submissions)
-        self.levels = tuple(USUAL_LEVEL * (verdict is Verdict.ACCEPTED) for verdict in judged)
+        self.levels = tuple(
+            levels_by_position.get(item.position, USUAL_LEVEL) if verdict is Verdict.ACCEPTED else 0
+            for item, verdict in zip(submissions, judged, strict=True)
+        )
         return judged
 
     def _read(self, submissions: Sequence[Submission]) -> tuple[Findings, dict[int, Lanes]]:
@@ -89,14 +97,14 @@ class Verifier:
         current: Round,
         submissions: list[Submission],
         updates: Matrix,
-    ) -> None:
+    ) -> PipelineResult:
         """Run the checks on the numbers of updates, (updates, parameters), and add what they find."""
         terms, order = self.ledger.terms, duplicate.commit_order(current)
         model = self.archive.values(history.model_before(current.number), history)
-        earlier_copies = None
+        beside = None
         if self.checks.duplicate:
             delta = self._last_delta(history, current.number)
-            earlier_copies = self._sketches.compare(history, current, submissions, updates, delta)
+            beside = self._sketches.compare(history, current, submissions, updates, delta)
         inputs = CheckInputs(
             updates,
             np.array([min(item.update.samples, current.cap) for item in submissions], dtype=np.float64),
@@ -104,12 +112,14 @@ class Verifier:
             np.array([item.position not in reasons for item in submissions]),
             norm_bound.reference_norm(self.archive, history, current.number),
             norm_bound.rounding_norm(terms.parameters, terms.scale_bits, terms.shift),
-            earlier_copies,
+            None if beside is None else beside.copies,
+            None if beside is None else beside.sketches,
+            None if beside is None else beside.earlier,
             self._contributed(history, current, submissions),
         )
         reference = Reference(
             lambda: self._own_delta(model, current.number),
-            lambda delta: self._gradients((model + delta).astype(np.float32), quality.PARTS),
+            lambda delta, parts: self._slopes((model + delta).astype(np.float32), parts, levels.SAMPLES),
             lambda delta: self._evaluate((model + delta).astype(np.float32)),
             lambda delta, samples: self._losses((model + delta).astype(np.float32), samples),
             lambda without, suspects, samples, tries: self._marks(
@@ -119,18 +129,19 @@ class Verifier:
         result = pipeline.judge(inputs, reference, self.checks)
         for reason, scores in sorted(result.scores, key=lambda pair: pair[0]):
             _add(reasons, findings.failures(submissions, reason, scores))
+        return result
 
     def _own_delta(self, model: Vector, number: int) -> Vector:
         """Return where the miner's own training leads, (parameters,); where it cannot train, its descent."""
         if self.learner.samples:
             with suppress(ConfigError), own_code("training failed"):
                 return (self.learner.train(model, number).vector - model).astype(np.float32)
-        gradients = self._gradients(model, 1)
+        gradients = self._slopes(model, 1, levels.SAMPLES).gradients
         return -gradients[0] if len(gradients) else np.zeros_like(model)
 
-    def _gradients(self, model: Vector, parts: int) -> Matrix:
+    def _slopes(self, model: Vector, parts: int, samples: int) -> Slopes:
         with own_code("judging failed"):
-            return self.learner.gradients(model, parts)
+            return self.learner.slopes(model, parts, samples)
 
     def _evaluate(self, model: Vector) -> Evaluation:
         with own_code("judging failed"):
@@ -188,7 +199,7 @@ class Verifier:
         ]
 
     def _load_untouched(self, submissions: list[Submission]) -> tuple[list[int], Matrix]:
-        """Load updates for the memory of what devices gave: nobody has to keep them for it."""
+        """Load updates of earlier rounds to remember them: nobody has to keep them for it."""
         with self.archive.untouched():
             return self._load(submissions)
 

@@ -19,6 +19,7 @@ from bcfl.adversaries.rehearsal import Outcome, Rehearsal, Sent
 from bcfl.config import Config
 from bcfl.errors import ConfigError
 from bcfl.learning import Samples
+from bcfl.roles.checks import pipeline
 from testkit.chainless import Chainless, RoundOutcome
 
 SMALL = {"devices": 10, "miners": 3, "rounds": 6, "task": "digits", "partition": "iid", "min_updates": 2}
@@ -222,16 +223,20 @@ def test_what_success_is() -> None:
     assert np.linalg.norm(bend(np.array([3.0, 4.0]), np.array([9.0, 0.0]), 2)) == pytest.approx(5)
 
 
-def test_who_is_rare_is_framed_where_clusters_judge() -> None:
-    """A rule that drops what looks like a group drops an honest device that others gather round."""
+@pytest.mark.parametrize("is_blind", [True, False])
+def test_who_is_rare_is_framed_only_where_clusters_look_at_no_loss(
+    is_blind: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Dropping whatever looks like a group drops an honest device that others gather round."""
     options = {**OFF, "check_clusters": True, "devices": 24, "partition": "dirichlet", "alpha": 0.1}
-    assert not any(outcome.rejected for outcome in played(federation(**options), 2))
+    if is_blind:
+        monkeypatch.setattr(pipeline._Pipeline, "_is_harmless", lambda *_: True)
     parties = federation("adaptive:0.3:goal=frame,knowledge=round", **options)
     rounds = played(parties, 2)
     goal = accomplices_of(parties)._goal
     assert isinstance(goal, Frame)
     assert goal.victim not in parties.assignment.device_specs
-    assert any(goal.victim in outcome.rejected for outcome in rounds)
+    assert any(goal.victim in outcome.rejected for outcome in rounds) == is_blind
 
 
 def test_the_rarest_is_least_like_the_others() -> None:

@@ -75,7 +75,9 @@ def test_learners_at_one_bench_train_as_each_at_its_own() -> None:
         for i, learner in enumerate(together):
             alone = TorchLearner(task, samples_of(20, seed=i), samples_of(9), i)
             assert np.array_equal(learner.train(model, 1).vector, alone.train(model, 1).vector)
-            assert np.array_equal(learner.gradients(model, 4), alone.gradients(model, 4))
+            assert np.array_equal(
+                learner.slopes(model, 4, 1000).gradients, alone.slopes(model, 4, 1000).gradients
+            )
             assert learner.evaluate(model) == alone.evaluate(model)
 
 
@@ -114,7 +116,7 @@ def test_cuda_learns_what_the_cpu_learns() -> None:
         bench = Workbench(task, device)
         learner = TorchLearner(task, samples_of(40), samples_of(20), 0, bench)
         assert bench.flat.layout == layout(task)
-        results.append((learner.train(model, 1).vector, learner.gradients(model, 4)))
+        results.append((learner.train(model, 1).vector, learner.slopes(model, 4, 1000).gradients))
         own_loop = replace(task, fit=fit)
         TorchLearner(own_loop, samples_of(8), None, 0, Workbench(own_loop, device)).train(model, 1)
     assert kinds == ["cpu"] * 3 + ["cuda"] * 3

@@ -85,7 +85,7 @@ def test_data_in_other_units_give_the_same_lanes_and_gradients(power: int) -> No
         model = learner.train(initial_model(task, 0), 1).vector
         delta = learner.train(model, 2).vector - model
         lanes, residual = encode_update(delta, None, 16, 24, 10)
-        results.append((encode(model, 24), lanes, residual, learner.gradients(model, 3)))
+        results.append((encode(model, 24), lanes, residual, learner.slopes(model, 3, 1000).gradients))
         assert lanes.any()
     for one, another in zip(*results, strict=True):
         assert np.array_equal(one, another)

@@ -114,7 +114,7 @@ def test_default_behavior(tmp_path: Path) -> None:
     evaluation = learner(task).evaluate(result.vector)
     assert evaluation.loss == pytest.approx(float((result.vector[:3] ** 2).sum()), rel=1e-6)
     assert (evaluation.metrics, evaluation.samples, task.metric) == ({"accuracy": 0.5}, 10, "accuracy")
-    assert learner(task).gradients(result.vector, 8).shape == (0, 5)
+    assert learner(task).slopes(result.vector, 8, 1000).gradients.shape == (0, 5)
 
 
 def test_the_first_model_is_what_the_server_sends_first(tmp_path: Path) -> None:

@@ -195,13 +195,13 @@ def test_tensors_and_gradients_that_a_loop_replaces_are_not_lost() -> None:
     task = replace(TASK, fit=replacing)
     learner = TorchLearner(task, samples_of(), samples_of(), SEED)
     model = initial_model(task, 0)
-    slopes = learner.gradients(model, 2)
+    slopes = learner.slopes(model, 2, 1000).gradients
     vector = learner.train(model, 1).vector
     expected = (
         TorchLearner(replace(TASK, fit=own_loop), samples_of(), samples_of(), SEED).train(model, 1).vector
     )
     assert (vector == expected).all()
-    assert (learner.gradients(model, 2) == slopes).all()
+    assert (learner.slopes(model, 2, 1000).gradients == slopes).all()
     assert (learner.train(model, 1).vector == vector).all()
 
 

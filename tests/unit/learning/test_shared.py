@@ -61,7 +61,7 @@ def test_training_changes_adapters_and_nothing_else() -> None:
     assert changed <= {"1.lora_a", "1.lora_b", "3.lora_a", "3.lora_b"}
     assert "3.lora_b" in changed
     with_adapters().load_state_dict({name: torch.tensor(value) for name, value in after.items()})
-    assert learner.gradients(model, 2).shape == (2, len(model))
+    assert learner.slopes(model, 2, 1000).gradients.shape == (2, len(model))
 
 
 def test_another_base_model_is_another_layout() -> None:

@@ -99,7 +99,7 @@ def test_training_leaves_torch_as_it_was() -> None:
     learner, model = learner_of(task_of(restless)), initial_model(task_of(restless), 0)
     learner.train(model, 1)
     learner.evaluate(model)
-    learner.gradients(model, 2)
+    learner.slopes(model, 2, 1000)
     assert torch.equal(torch.rand(3), expected)
     assert torch.get_num_threads() == 2
     torch.set_num_threads(threads)
@@ -157,11 +157,11 @@ def test_evaluation_counts_right_answers_and_means_the_loss() -> None:
 
 def test_evaluation_and_gradient_in_pieces_are_those_of_the_whole(monkeypatch: pytest.MonkeyPatch) -> None:
     learner, model = learner_of(task_of()), initial_model(task_of(), 0)
-    whole, gradient = learner.evaluate(model), learner.gradients(model, 3)
+    whole, gradient = learner.evaluate(model), learner.slopes(model, 3, 1000).gradients
     monkeypatch.setattr("bcfl.learning.training.EVALUATION_BATCH", 7)
     assert learner.evaluate(model).loss == pytest.approx(whole.loss, rel=1e-5)
     assert learner.evaluate(model).accuracy == whole.accuracy
-    assert np.allclose(learner.gradients(model, 3), gradient, atol=1e-6)
+    assert np.allclose(learner.slopes(model, 3, 1000).gradients, gradient, atol=1e-6)
 
 
 def test_evaluation_does_not_drop_out_and_uses_the_models_statistics() -> None:
@@ -190,7 +190,7 @@ def test_evaluation_without_held_out_data_says_so() -> None:
 
 def test_the_gradient_points_uphill() -> None:
     learner, model = learner_of(task_of()), initial_model(task_of(), 0)
-    gradient = learner.gradients(model, 1)[0].astype(np.float64)
+    gradient = learner.slopes(model, 1, 1000).gradients[0].astype(np.float64)
     for place in (0, 7, len(model) - 1):
         nudge = np.zeros_like(model)
         nudge[place] = 1e-2
@@ -203,19 +203,33 @@ def test_gradients_are_those_of_equal_parts_that_make_up_the_whole(parts: int) -
     task = task_of()
     data = samples_of(20)
     learner, model = TorchLearner(task, None, data, 0), initial_model(task, 0)
-    gradients = learner.gradients(model, parts)
+    gradients = learner.slopes(model, parts, 1000).gradients
     assert gradients.shape == (parts, len(model))
     order = np.argsort(data.labels, kind="stable")
     for part in range(parts):
         part_learner = TorchLearner(task, None, data.take(order[part::parts]), 0)
-        assert np.allclose(gradients[part], part_learner.gradients(model, 1)[0], atol=1e-6)
-    assert np.allclose(gradients.mean(axis=0), learner.gradients(model, 1)[0], atol=1e-6)
+        assert np.allclose(gradients[part], part_learner.slopes(model, 1, 1000).gradients[0], atol=1e-6)
+    assert np.allclose(gradients.mean(axis=0), learner.slopes(model, 1, 1000).gradients[0], atol=1e-6)
+
+
+def test_the_slopes_of_some_samples_come_with_their_loss() -> None:
+    """The same samples in every call, of each class its share; all of them give the loss of `evaluate`."""
+    model, samples = initial_model(task_of(), 0), samples_of(60)
+    learner = TorchLearner(task_of(), None, samples, 0)
+    whole, some = learner.slopes(model, 4, 1000), learner.slopes(model, 4, 20)
+    assert (whole.samples, some.samples) == (60, 20)
+    assert whole.loss == pytest.approx(learner.evaluate(model).loss, rel=1e-5)
+    assert some.loss == pytest.approx(float(learner.losses(model, 20).mean()), rel=1e-5)
+    assert some.loss != whole.loss
+    assert np.array_equal(learner.slopes(model, 4, 20).gradients, some.gradients)
 
 
 def test_fewer_samples_than_parts_make_fewer_parts() -> None:
     model = initial_model(task_of(), 0)
-    assert TorchLearner(task_of(), None, samples_of(3), 0).gradients(model, 8).shape == (3, len(model))
-    assert TorchLearner(task_of(), samples_of(3), None, 0).gradients(model, 8).shape == (0, len(model))
+    few = TorchLearner(task_of(), None, samples_of(3), 0).slopes(model, 8, 1000)
+    none = TorchLearner(task_of(), samples_of(3), None, 0).slopes(model, 8, 1000)
+    assert (few.gradients.shape, few.samples) == ((3, len(model)), 3)
+    assert (none.gradients.shape, none.samples) == ((0, len(model)), 0)
 
 
 def test_initial_follows_the_seed() -> None:
@@ -232,7 +246,7 @@ def test_own_code_that_fails_is_one_line_wherever_it_is_called() -> None:
     calls: list[tuple[Callable[[], object], str]] = [
         (lambda: learner.train(model, 1), "training on 9 samples failed: no loss"),
         (lambda: learner.evaluate(model), "evaluating on 5 samples failed: no loss"),
-        (lambda: learner.gradients(model, 2), "evaluating on 5 samples failed: no loss"),
+        (lambda: learner.slopes(model, 2, 1000).gradients, "evaluating on 5 samples failed: no loss"),
         (lambda: layout(task_of(lambda: sys.exit("enough"))), "cannot be built: SystemExit: enough"),
         (lambda: layout(task_of(lambda: nn.LazyLinear(2))), "lazy layers"),
     ]

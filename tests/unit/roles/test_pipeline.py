@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from bcfl.ports import Evaluation
+from bcfl.ports import Evaluation, Slopes
 from bcfl.protocol.types import Verdict
 from bcfl.roles.checks.pipeline import CheckInputs, Checks, PipelineResult, Reference, judge
 
@@ -27,10 +27,14 @@ def reference(seed: int = 0, parts: int = 8, noise: float = 0.3) -> Reference:
     """A miner whose loss is half the squared distance to the optimum, each part of its data a little off."""
     rng = np.random.default_rng(seed)
 
-    def slopes(delta: np.ndarray) -> np.ndarray:
-        return (delta - BEST + rng.normal(0, noise, (parts, SIZE))).astype(np.float32)
+    pieces = BEST + rng.normal(0, noise, (16, SIZE))  # each has an optimum of its own
 
-    pieces = BEST + np.random.default_rng(seed).normal(0, noise, (16, SIZE))  # each has an optimum of its own
+    def slopes(delta: np.ndarray, count: int) -> Slopes:
+        optima = np.stack(
+            [pieces[part :: min(parts, count)].mean(axis=0) for part in range(min(parts, count))]
+        )
+        loss = float(losses(delta, 16)[0].mean())
+        return Slopes(loss, (delta - optima).astype(np.float32), 16)
 
     def losses(delta: np.ndarray, samples: int) -> tuple[np.ndarray, int]:
         return 0.5 * np.square(delta - pieces).sum(axis=1), samples
@@ -50,7 +54,8 @@ def without_gradients(samples: int = 200, loss: float | None = None) -> Referenc
         evaluation = evaluate(delta)
         return np.full(min(1, evaluation.samples), evaluation.loss), evaluation.samples
 
-    return Reference(reference().delta, lambda _: np.zeros((0, SIZE), np.float32), evaluate, losses)
+    blind = Slopes(np.nan, np.zeros((0, SIZE), np.float32), 0)
+    return Reference(reference().delta, lambda *_: blind, evaluate, losses)
 
 
 def inputs_of(updates: np.ndarray, **fields: Any) -> CheckInputs:
@@ -76,8 +81,9 @@ def test_default_behavior() -> None:
     result = judge(inputs_of(HONEST), reference(), Checks())
     assert result.verdicts == ACCEPTED
     assert [scores.rule for _, scores in result.scores] == [
-        "copy", "merit", "clusters", "direction", "min_norm", "norm",
+        "copy", "clusters", "direction", "min_norm", "norm",
     ]  # fmt: skip
+    assert result.levels == (3,) * COUNT
 
 
 def add_noise(update: np.ndarray, count: int, share: float) -> np.ndarray:
@@ -137,7 +143,7 @@ def test_little_held_out_data_drops_nobody_honest(parts: int) -> None:
 
 
 def test_a_miner_that_cannot_train_is_no_harm() -> None:
-    blind_reference = Reference(lambda: np.zeros(SIZE, np.float32), reference().gradients)
+    blind_reference = Reference(lambda: np.zeros(SIZE, np.float32), reference().slopes)
     assert judge(inputs_of(HONEST), blind_reference, Checks()).verdicts == ACCEPTED
 
 
@@ -151,7 +157,8 @@ def test_hostile_numbers_neither_crash_nor_win(value: np.float32) -> None:
 
 
 def test_a_slope_that_explodes_accuses_nobody() -> None:
-    broken_reference = Reference(reference().delta, lambda _: np.full((8, SIZE), np.nan, np.float32))
+    broken = Slopes(np.nan, np.full((8, SIZE), np.nan, np.float32), 16)
+    broken_reference = Reference(reference().delta, lambda *_: broken)
     assert judge(inputs_of(HONEST), broken_reference, Checks()).verdicts == ACCEPTED
 
 
@@ -169,15 +176,16 @@ def test_among_few_what_plainly_harms_is_dropped(count: int) -> None:
 
 @pytest.mark.parametrize("name", [f.name for f in fields(Checks) if f.type == "bool" and f.name != "time"])
 def test_each_check_can_be_off(name: str) -> None:
-    rules = {"duplicate": "copy", "quality": "merit"}
     result = judge(inputs_of(HONEST), reference(), Checks(**{name: False}))
-    assert rules.get(name, name) not in [scores.rule for _, scores in result.scores]
-    assert len(result.scores) == 5
+    rules = [scores.rule for _, scores in result.scores]
+    assert {"duplicate": "copy"}.get(name, name) not in rules
+    assert len(rules) == (5 if name == "quality" else 4)
+    assert (result.weights is None) == (name == "quality")
 
 
 def test_all_off_takes_everything() -> None:
     result: PipelineResult = judge(inputs_of(replace_first(-9 * HONEST[:9])), reference(), OFF)
-    assert result == PipelineResult(ACCEPTED, ())
+    assert result == PipelineResult(ACCEPTED, (), (3,) * COUNT)
     assert not OFF.numbers
 
 
@@ -209,18 +217,6 @@ def test_poison_at_the_end_of_training_is_dropped_as_before(poison: str) -> None
         assert set(result[9:]) == {Verdict.ACCEPTED}, length
 
 
-def test_quality_without_gradients_is_judged_by_losses() -> None:
-    """All honest updates pass, and each that points the other way is found."""
-    checks = replace(OFF, quality=True)
-    assert judge(inputs_of(HONEST), without_gradients(), checks).verdicts == ACCEPTED
-    flipped = replace_first(-HONEST[:1])
-    result = judge(inputs_of(flipped), without_gradients(), checks)
-    assert result.verdicts == (Verdict.QUALITY, *ACCEPTED[1:])
-    merits = result.scores[0][1]
-    slopes = judge(inputs_of(flipped), reference(noise=0.0), checks).scores[0][1]
-    assert merits.values == pytest.approx(slopes.values, rel=1e-3)
-
-
 def test_harm_without_gradients_is_judged_by_mean_losses() -> None:
     checks = replace(OFF, quality=True)
     assert judge(inputs_of(HONEST[:5]), without_gradients(), checks).verdicts == ACCEPTED[:5]
@@ -229,20 +225,3 @@ def test_harm_without_gradients_is_judged_by_mean_losses() -> None:
         Verdict.QUALITY,
         *ACCEPTED[1:5],
     )
-
-
-@pytest.mark.parametrize("blind", [without_gradients(samples=0), without_gradients(loss=np.inf)])
-def test_losses_that_say_nothing_accuse_nobody(blind: Reference) -> None:
-    checks = replace(OFF, quality=True)
-    assert judge(inputs_of(replace_first(-HONEST[:1])), blind, checks).verdicts == ACCEPTED
-
-
-def test_few_samples_say_little_of_harm() -> None:
-    """The fewer samples the losses are of, the more an update may seem to harm."""
-    checks, updates = replace(OFF, quality=True), replace_first(-HONEST[:1])
-    bounds = [
-        judge(inputs_of(updates), without_gradients(samples), checks).scores[0][1].minimum[0]
-        for samples in (1, 100, 10_000)
-    ]
-    assert bounds == sorted(bounds)
-    assert judge(inputs_of(updates), without_gradients(1), checks).verdicts == ACCEPTED

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import math
 from itertools import combinations
-from statistics import median, stdev
+from statistics import median
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bcfl.roles.checks import clusters, direction, duplicate, krum, min_norm, norm, quality, scores
+from bcfl.roles.checks import clusters, direction, duplicate, krum, min_norm, norm, scores
 
 rounds = st.tuples(st.integers(0, 10**6), st.integers(1, 14), st.integers(1, 12))
 SIZE = 4000
@@ -167,50 +167,6 @@ def test_a_claim_of_ten_times_the_samples_has_too_small_a_norm() -> None:
         assert not result.passed[:6][claims[:6] > 200].any()
 
 
-# quality
-
-
-@given(rounds, st.integers(0, 2**14 - 1))
-@few_examples
-def test_quality(drawing: tuple[int, int, int], mask: int) -> None:
-    seed, count, _ = drawing
-    merits = draw_updates(seed, count, 8)
-    trusted = np.array([mask >> i & 1 == 1 for i in range(count)])
-    result = quality.check(merits, trusted, 3.0)
-    mean = merits.mean(axis=1).tolist()
-    median_parts = [median(merits[trusted, part].tolist()) if trusted.any() else 0.0 for part in range(8)]
-    middle, spread = (
-        median_and_mad([m for m, t in zip(mean, trusted, strict=True) if t]) if trusted.any() else (0, 0)
-    )
-    for i in range(count):
-        doubt = min(stdev(merits[i]), stdev(merits[i] - median_parts)) / math.sqrt(8) * 2.5
-        low = middle - 6 * spread if trusted.sum() >= 8 else -math.inf
-        assert result.minimum[i] == pytest.approx(clamp(0.0, low, middle - 3 * spread) - doubt, abs=1e-6)
-
-
-@pytest.mark.parametrize("slope", [np.nan, np.inf])
-def test_a_slope_that_is_no_number_is_nobodys_fault(slope: float) -> None:
-    merits = np.ones((9, 8))
-    merits[0, 0] = slope
-    assert quality.check(merits, np.ones(9, bool), 3.0).passed.all()
-
-
-def test_one_sample_can_say_nothing() -> None:
-    merits = np.array([[-9.0]] + [[1.0]] * 8)
-    assert quality.check(merits, np.ones(9, bool), 3.0).passed.all()
-
-
-def test_no_update_is_no_trouble() -> None:
-    gram = np.empty((0, 0))
-    assert not len(quality.check(np.empty((0, 8)), np.empty(0, bool), 3.0).passed)
-    assert not len(norm.check(np.empty(0), None).passed)
-    assert not len(krum.check(gram, 0).passed)
-    assert not len(duplicate.within_round(gram, [], np.empty(0, bool)).passed)
-    assert not len(direction.check(gram, np.empty(0), np.empty(0, bool), 9, 3.0).passed)
-    assert not len(clusters.check(gram, np.empty(0), np.empty(0, bool)).passed)
-    assert not len(min_norm.check(np.empty(0), np.empty(0), np.empty(0, bool)).passed)
-
-
 # copies
 
 
@@ -350,11 +306,27 @@ def cosines_of(updates: np.ndarray) -> np.ndarray:
     return np.asarray(unit @ unit.T)
 
 
+def cluster_scores(
+    cosines: np.ndarray,
+    trust: np.ndarray | None = None,
+    eligible: np.ndarray | None = None,
+    needed: frozenset[int] = frozenset(),
+) -> scores.Scores:
+    """Clusters of forty updates; the model cannot do without those that are `needed`."""
+    ones = np.ones(40)
+    return clusters.check(
+        cosines,
+        lambda: ones if trust is None else trust,
+        lambda dropped, _: not needed & set(np.flatnonzero(dropped).tolist()),
+        ones > 0 if eligible is None else eligible,
+    )
+
+
 @pytest.mark.parametrize("similarity", [0.02, 0.5])
 def test_honest_updates_are_one_cluster(similarity: float) -> None:
     for seed in range(20):
         cosines = cosines_of(honest(np.random.default_rng(seed), 40, similarity))
-        assert clusters.check(cosines, np.ones(40), np.ones(40, bool)).passed.all()
+        assert cluster_scores(cosines).passed.all()
 
 
 @pytest.mark.parametrize("bad", [4, 10, 18])
@@ -362,7 +334,7 @@ def test_a_common_aim_shows_through_noise(bad: int) -> None:
     rng = np.random.default_rng(0)
     updates = honest(rng, 40, 0.2)
     updates[:bad] += 0.7 * rng.normal(size=SIZE)
-    result = clusters.check(cosines_of(updates), np.ones(40), np.ones(40, bool))
+    result = cluster_scores(cosines_of(updates))
     assert np.flatnonzero(~result.passed).tolist() == list(range(bad))
 
 
@@ -373,8 +345,18 @@ def test_the_many_are_dropped_only_if_they_point_away() -> None:
     mask = np.arange(40) < 24
     slopes = np.where(mask, -0.5, 0.3) + rng.normal(0, 0.01, 40)
     cosines = cosines_of(updates)
-    assert (~clusters.check(cosines, slopes, np.ones(40, bool)).passed == mask).all()
-    assert (~clusters.check(cosines, -slopes, np.ones(40, bool)).passed == ~mask).all()
+    assert (~cluster_scores(cosines, slopes).passed == mask).all()
+    assert (~cluster_scores(cosines, -slopes).passed == ~mask).all()
+
+
+def test_a_cluster_that_the_model_needs_stays() -> None:
+    """Rare data makes a cluster of its own, or attackers make one round it."""
+    rng = np.random.default_rng(0)
+    updates = honest(rng, 40, 0.2)
+    updates[:10] += 0.7 * rng.normal(size=SIZE)
+    cosines = cosines_of(updates)
+    assert (~cluster_scores(cosines).passed).sum() == 10
+    assert cluster_scores(cosines, needed=frozenset({0})).passed.all()
 
 
 def test_rejected_updates_are_in_no_cluster() -> None:
@@ -382,7 +364,7 @@ def test_rejected_updates_are_in_no_cluster() -> None:
     updates = honest(rng, 40, 0.2)
     updates[:10] += 0.7 * rng.normal(size=SIZE)
     eligible = np.arange(40) >= 10
-    assert clusters.check(cosines_of(updates), np.ones(40), eligible).passed.all()
+    assert cluster_scores(cosines_of(updates), eligible=eligible).passed.all()
 
 
 def test_every_pair_of_a_triple_counts() -> None:
