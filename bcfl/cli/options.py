@@ -68,6 +68,10 @@ DeviceOption = Annotated[
         "--device", metavar="NAME", help="Where torch computes: cpu, cuda, cuda:N, mps, or auto for the best."
     ),
 ]
+JournalsOption = Annotated[
+    Path | None,
+    optional("--journal", "DIR", "The miners' journals; else the run's."),
+]
 JsonOption = Annotated[bool, typer.Option("--json", metavar="", help="Print one JSON object.")]
 
 

@@ -72,9 +72,9 @@ class Query(Source):
         """Return the model in force after a round; raises ConfigError."""
         return model_view(self, *self.find_model(number))
 
-    def device_view(self, device: int | str) -> DeviceView:
+    def device_view(self, device: int | str, journals: Path | None = None) -> DeviceView:
         """Return a device's membership, money and updates, by address or index; raises ConfigError."""
-        return device_view(self, self.find_device(str(device)))
+        return device_view(self, self.find_device(str(device)), journals or self.journals)
 
     def miner_view(self, miner: int | str) -> MinerView:
         """Return a miner's stake, money and rounds, by address or index; raises ConfigError."""

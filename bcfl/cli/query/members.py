@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
-from bcfl.cli.options import JsonOption
+from bcfl.cli.options import JournalsOption, JsonOption
 from bcfl.cli.output.printing import (
     Column,
     ether,
@@ -34,11 +34,12 @@ TO_RESUME: Final = "a miner that runs calls `resume` by itself, start it again (
 def device(
     target: QueryTarget,
     address: Annotated[str, typer.Argument(metavar="ADDRESS", help="A device's address, or its index.")],
+    journal: JournalsOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Show what a device submitted in every round, and what came of it."""
+    """Show what a device submitted in every round, what came of it, and the number that decided."""
     with target.open() as query:
-        view = query.device_view(address)
+        view = query.device_view(address, journal)
     show(view, as_json, _print_device)
 
 
@@ -71,7 +72,7 @@ def _print_device(view: DeviceView) -> None:
     )
     if view["rounds"]:
         columns = [Column("round", True), Column("verdict"), Column("level", True)]
-        columns += [Column("samples", True), Column("ms", True)]
+        columns += [Column("why"), Column("samples", True), Column("ms", True)]
         print_table(
             [*columns, Column("brought by"), Column("CID")], list(map(_device_row, view["rounds"])), "Updates"
         )
@@ -80,11 +81,28 @@ def _print_device(view: DeviceView) -> None:
 def _device_row(entry: UpdateView) -> list[object]:
     running = entry["status"] == "running"
     if not entry["submitted"]:
-        return [entry["round"], "none yet" if running else "none came", None, None, None, None, None]
+        return [entry["round"], "none yet" if running else "none came", None, None, None, None, None, None]
     milliseconds = f"{entry['microseconds'] / 1000:,.1f}"
     verdict = entry["verdict"] or ("not counted yet" if running else "not counted")
     level = entry["level"] or None
-    return [entry["round"], verdict, level, entry["samples"], milliseconds, entry["submitter"], entry["cid"]]
+    numbers = [level, _why(entry), entry["samples"], milliseconds]
+    return [entry["round"], verdict, *numbers, entry["submitter"], entry["cid"]]
+
+
+def _why(entry: UpdateView) -> str | None:
+    """Return the number that decided, of the miners of the verdict that stands the one in the middle."""
+    from bcfl.roles.miner.findings import Finding
+
+    shown = [
+        Finding(position=0, device=0, **finding)
+        for items in entry["findings"].values()
+        for finding in items
+        if finding["reason"] == entry["verdict"]
+    ]
+    rules = [finding.rule for finding in shown]
+    usual = [finding for finding in shown if finding.rule == max(rules, key=rules.count)]
+    usual.sort(key=lambda finding: finding.score or 0.0)
+    return usual[len(usual) // 2].text if usual else None
 
 
 def _print_miner(view: MinerView) -> None:

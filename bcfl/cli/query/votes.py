@@ -6,10 +6,9 @@ its miners, elsewhere for those whose journals --journal names.
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
-from bcfl.cli.options import JsonOption, optional, round_argument
+from bcfl.cli.options import JournalsOption, JsonOption, round_argument
 from bcfl.cli.output.printing import Column, Row, print_folded, print_table, show, terminal_width
 from bcfl.cli.query.target import QueryTarget
 from bcfl.protocol.limits import USUAL_LEVEL
@@ -27,10 +26,7 @@ LEGEND = (
 def votes(
     target: QueryTarget,
     number: Annotated[str, round_argument("N")],
-    journal: Annotated[
-        Path | None,
-        optional("--journal", "DIR", "The miners' journals; else the run's."),
-    ] = None,
+    journal: JournalsOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Show every miner's verdict on every update of round N, and the numbers behind it."""

@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 from contextlib import suppress
+from pathlib import Path
 from typing import NotRequired, TypedDict
 
 from bcfl.errors import Reverted
 from bcfl.federation.views.source import Source
-from bcfl.federation.views.votes import level_of, tallied
+from bcfl.federation.views.votes import FindingView, level_of, numbers, tallied
 from bcfl.protocol.rounds import Round
 from bcfl.protocol.verification import matches
 from bcfl.roles.background.claims import amount, claims
+from bcfl.roles.miner import findings
+from bcfl.roles.miner.findings import Finding
+
+Found = dict[str, dict[int, list[Finding]]]  # by miner and round
 
 
 class MoneyView(TypedDict):
@@ -31,6 +36,7 @@ class UpdateView(TypedDict):
     position: NotRequired[int]
     verdict: NotRequired[str | None]
     level: NotRequired[int | None]
+    findings: NotRequired[dict[str, list[FindingView]]]
     samples: NotRequired[int]
     microseconds: NotRequired[int]
     submitter: NotRequired[str]
@@ -97,11 +103,12 @@ class MinerView(MoneyView):
     rounds: list[ServiceView]
 
 
-def device_view(source: Source, index: int) -> DeviceView:
-    """Return a device's membership, money and updates."""
+def device_view(source: Source, index: int, journals: Path) -> DeviceView:
+    """Return a device's membership, money and updates; `journals` is the folder of the miners' journals."""
     history = source.history
     account = history.devices[index]
-    updates = [_update(source, round_, index) for round_ in history.rounds.values() if round_.commits]
+    found = {miner: findings.read(journals / miner) for miner in history.miners}
+    updates = [_update(source, round_, index, found) for round_ in history.rounds.values() if round_.commits]
     accepted = [update for update in updates if update.get("verdict") == "accepted"]
     return {
         "device": account,
@@ -166,8 +173,8 @@ def _money(source: Source, account: str, *, as_miner: bool) -> MoneyView:
     }
 
 
-def _update(source: Source, round_: Round, index: int) -> UpdateView:
-    """Return what a device submitted in a round."""
+def _update(source: Source, round_: Round, index: int, found: Found) -> UpdateView:
+    """Return what a device submitted in a round, and the numbers that miners had for it."""
     view: UpdateView = {"round": round_.number, "status": round_.status, "submitted": False}
     for item in round_.submissions:
         if item.update.device == index:
@@ -176,6 +183,7 @@ def _update(source: Source, round_: Round, index: int) -> UpdateView:
                 "position": item.position,
                 "verdict": tallied(round_, item.position),
                 "level": level_of(round_, item.position),
+                "findings": numbers({m: f.get(round_.number) for m, f in found.items()}, item.position),
                 "samples": item.update.samples,
                 "microseconds": item.update.microseconds,
                 "submitter": item.submitter,

@@ -71,7 +71,7 @@ class VotesView(TypedDict):
 def votes_view(source: Source, round_: Round, journals: Path) -> VotesView:
     """Return the verdicts of a round; `journals` is the folder of the miners' journals."""
     voters = [vote.voter.account for vote in round_.votes]
-    findings_of = {miner: findings.read(journals / miner, round_.number) for miner in voters}
+    findings_of = {miner: findings.read(journals / miner).get(round_.number) for miner in voters}
     return {
         "round": round_.number,
         "status": round_.status,
@@ -86,7 +86,7 @@ def votes_view(source: Source, round_: Round, journals: Path) -> VotesView:
                 "level": level_of(round_, item.position),
                 "verdicts": verdicts_on(round_, item.position),
                 "levels": {vote.voter.account: vote.opening.levels[item.position] for vote in round_.votes},
-                "numbers": _numbers(findings_of, item.position),
+                "numbers": numbers(findings_of, item.position),
             }
             for item in round_.submissions
         ],
@@ -125,7 +125,7 @@ def level_of(round_: Round, position: int) -> int | None:
     return None if round_.levels is None else round_.levels[position]
 
 
-def _numbers(findings_of: dict[str, list[Finding] | None], position: int) -> dict[str, list[FindingView]]:
+def numbers(findings_of: dict[str, list[Finding] | None], position: int) -> dict[str, list[FindingView]]:
     """Return what each miner found of one update."""
     return {
         miner: [_finding(item) for item in items or () if item.position == position]

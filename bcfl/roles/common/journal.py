@@ -128,13 +128,26 @@ def _sync(folder: Path) -> None:
 
 def appended(file: Path, number: int) -> dict[str, Any] | None:
     """Return the last object of a round that `append` wrote to a file; None without a readable one."""
+    records = (_record(line) for line in reversed(_lines(file)))
+    return next((record for record in records if record is not None and record.get("round") == number), None)
+
+
+def all_appended(file: Path) -> dict[int, dict[str, Any]]:
+    """Return the last readable object of each round that `append` wrote to a file, by round."""
+    return {record["round"]: record for line in _lines(file) if (record := _record(line)) is not None}
+
+
+def _lines(file: Path) -> list[str]:
     try:
-        lines = file.read_text(encoding="utf-8").splitlines()
+        return file.read_text(encoding="utf-8").splitlines()
     except (OSError, UnicodeDecodeError):
-        return None
-    for line in reversed(lines):
-        with suppress(ValueError):  # the end of a line that a crash has cut off
-            record = json.loads(line)
-            if isinstance(record, dict) and record.get("round") == number:
-                return record
+        return []
+
+
+def _record(line: str) -> dict[str, Any] | None:
+    """Return the object of a line; None for the end of one that a crash has cut off."""
+    with suppress(ValueError, RecursionError):
+        record = json.loads(line)
+        if isinstance(record, dict) and isinstance(record.get("round"), int):
+            return record
     return None

@@ -6,6 +6,7 @@ One line of JSON a round in the file `notes.jsonl` of the miner's journal.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -15,7 +16,7 @@ from bcfl.protocol.rounds import Submission
 from bcfl.protocol.types import Verdict
 from bcfl.roles.checks.pipeline import PipelineResult
 from bcfl.roles.checks.scores import Scores
-from bcfl.roles.common.journal import Journal, appended
+from bcfl.roles.common.journal import Journal, all_appended
 
 FILE = "notes.jsonl"
 DIGITS = 6
@@ -98,13 +99,13 @@ def write(journal: Journal, number: int, findings: Iterable[Finding]) -> None:
     journal.append(FILE, {"round": number, "findings": [asdict(item) for item in findings]})
 
 
-def read(folder: Path, number: int) -> list[Finding] | None:
-    """Return a miner's findings of a round from the folder of its journal; None without a readable line."""
-    record = appended(folder / FILE, number)
-    try:
-        return None if record is None else [Finding(**item) for item in record["findings"]]
-    except (TypeError, KeyError):
-        return None
+def read(folder: Path) -> dict[int, list[Finding]]:
+    """Return a miner's findings from the folder of its journal, by round, as far as they are readable."""
+    findings = {}
+    for number, record in all_appended(folder / FILE).items():
+        with suppress(TypeError, KeyError):
+            findings[number] = [Finding(**item) for item in record["findings"]]
+    return findings
 
 
 def _number(value: float) -> float | None:

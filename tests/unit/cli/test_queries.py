@@ -237,6 +237,26 @@ def test_a_device(bcfl: Bcfl, two_rounds: Federation) -> None:
     assert "1 submitted, 0 accepted" in bcfl("device", device).text
 
 
+def test_the_numbers_behind_what_came_of_a_devices_updates(
+    bcfl: Bcfl, two_rounds: Federation, tmp_path: Path
+) -> None:
+    device = two_rounds.updates(1)[1].device
+    first, second, third = addresses(two_rounds.miner_keys)
+    for miner, rule, score in ((first, "harm", 0.5), (second, "harm", 0.25), (third, "length", 3.0)):
+        (tmp_path / "notes" / miner).mkdir(parents=True)
+        finding = Finding(1, device, "quality", rule, score, None, 0.125)
+        findings.write(Journal(tmp_path / "notes" / miner), 1, [finding])
+    flags = ("device", device, "--journal", tmp_path / "notes")
+    (entry,) = bcfl(*flags, "--json").json["rounds"]
+    assert {miner: items[0]["score"] for miner, items in entry["findings"].items()} == {
+        first: 0.5,
+        second: 0.25,
+        third: 3.0,
+    }
+    assert "harm 0.5, at most 0.125" in bcfl(*flags).text
+    assert "at most" not in bcfl("device", device).text
+
+
 def test_a_device_that_leaves(bcfl: Bcfl, open_rounds: Federation) -> None:
     leaver = open_rounds.device_keys[2]
     open_rounds.send(open_rounds.owner, "leave_device", leaver.address)

@@ -221,19 +221,18 @@ def test_a_miner_records_its_findings(tmp_path: Path) -> None:
     local.play()
     item = next(i for i in local.history.rounds[1].submissions if i.update.device == 1)
     for context in local.miner_parties:
-        record = findings.read(tmp_path / "journal" / context.account.address, 1)
-        assert record is not None
+        record = findings.read(tmp_path / "journal" / context.account.address)[1]
         finding = next(entry for entry in record if entry.position == item.position)
         assert (finding.device, finding.reason, finding.rule) == (1, "quality", "harm")
         assert finding.score is not None
         assert finding.most is not None
         assert finding.score > finding.most
         assert finding.text == f"harm {finding.score:.4g}, at most {finding.most:.4g}"
-    assert findings.read(tmp_path / "journal" / context.account.address, 2) is None
+    assert 2 not in findings.read(tmp_path / "journal" / context.account.address)
 
 
 @pytest.mark.parametrize("damage", [b"{", b'{"round": 1}', b"[]", b'{"round": 1, "findings": [{}]}', b"\xff"])
 def test_damaged_findings_are_missing_findings(tmp_path: Path, damage: bytes) -> None:
     (tmp_path / findings.FILE).write_bytes(damage)
-    assert findings.read(tmp_path, 1) is None
-    assert findings.read(tmp_path / "absent", 1) is None
+    assert findings.read(tmp_path) == {}
+    assert findings.read(tmp_path / "absent") == {}
