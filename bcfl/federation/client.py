@@ -8,11 +8,14 @@ The code at the address is compared with this version's before anything is read.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
+from urllib.parse import urlsplit
 
 from eth_utils.crypto import keccak
 
@@ -26,10 +29,11 @@ from bcfl.ledger.deployment.addresses import parse_address
 from bcfl.ledger.live import LiveLedger
 from bcfl.protocol import payload
 from bcfl.protocol.types import Mode
-from bcfl.relay.client import EXCHANGE_SECONDS
+from bcfl.relay.client import EXCHANGE_SECONDS, PRIVATE_VARIABLE
 from bcfl.roles.common.archive import Archive
 from bcfl.storage.address import SEARCH_SECONDS
 from bcfl.storage.directory import DirectoryStore
+from bcfl.transport.client import is_private_host
 
 if TYPE_CHECKING:
     from bcfl.ledger.rpc import RpcChain
@@ -50,6 +54,14 @@ class FederationClient:
     ledger: LiveLedger
     options: Mapping[str, Any]
     block: int  # of the deployment
+
+    @cached_property
+    def is_public(self) -> bool:
+        """Return whether endpoints of private networks are refused: where no node of the chain is in one."""
+        if os.environ.get(PRIVATE_VARIABLE):
+            return False
+        hosts = [urlsplit(url.strip()).hostname for url in self.network.rpc.split(",")]
+        return all(host is not None and not is_private_host(host) for host in hosts)
 
     @property
     def address(self) -> str:

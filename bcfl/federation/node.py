@@ -136,7 +136,10 @@ class Node:
     @cached_property
     def relay(self) -> HttpRelay:
         """Return what sends messages to miners."""
-        return HttpRelay(self.account, self.client.ledger, self.client.exchange_seconds, self.mailbox)
+        return HttpRelay(
+            self.account, self.client.ledger, self.client.exchange_seconds, self.mailbox,
+            only_public=self.client.is_public,
+        )  # fmt: skip
 
     @cached_property
     def mailbox(self) -> Mailbox:

@@ -26,13 +26,14 @@ from bcfl.relay.messages import (
     OpeningMessage,
     UpdateMessage,
 )
-from bcfl.transport.client import exchange
+from bcfl.transport.client import PrivateAddress, exchange
 from bcfl.transport.deadline import Deadline
 
 EXCHANGE_SECONDS: Final = 20.0  # for a message and its answer, tries and pauses included
 TRIES: Final = 3
 PAUSE_SECONDS: Final = 0.2  # before the second try; twice as long before the next
 MAX_ANSWER_BYTES: Final = 16_384  # of a body; the head is bounded by the transport
+PRIVATE_VARIABLE: Final = "BCFL_PRIVATE_ENDPOINTS"  # lets endpoints be in private networks
 MAX_ENDPOINT_LETTERS: Final = 200
 MAX_REASON_LETTERS: Final = 200  # of an answer, in an error
 BUSY: Final = frozenset({429, 502, 503, 504})  # statuses that mean "not now"
@@ -78,6 +79,8 @@ class HttpRelay:
     """The inboxes that miners announced on chain; every message is signed by `account`.
 
     `mailbox`: of the party that sends, if it has one, which is processed while the party waits for an answer.
+    `only_public`: whether endpoints on this machine and in private networks are refused. On a public chain
+    anybody may announce any, and would have others send requests into networks that it does not reach itself.
     """
 
     def __init__(
@@ -86,16 +89,20 @@ class HttpRelay:
         ledger: Ledger,
         seconds: float = EXCHANGE_SECONDS,
         mailbox: Mailbox | None = None,
+        *,
+        only_public: bool = False,
     ) -> None:
         self._account, self._ledger, self._seconds, self._mailbox = account, ledger, seconds, mailbox
+        self._only_public = only_public
 
     def inbox(self, miner: str) -> HttpInbox:
         """Return the inbox of a miner; raises RelayError if it has announced none that can be reached."""
         url = self._ledger.history().endpoints.get(miner)
         if not url:
             raise RelayError(f"miner {miner} has not announced where it is reached")
+        endpoint = Endpoint.parse(url)
         return HttpInbox(
-            miner, Endpoint.parse(url), self._account, self._ledger, self._seconds, self._mailbox
+            miner, endpoint, self._account, self._ledger, self._seconds, self._mailbox, self._only_public
         )
 
 
@@ -113,8 +120,10 @@ class HttpInbox:
         ledger: Ledger,
         seconds: float,
         mailbox: Mailbox | None,
+        only_public: bool = False,
     ) -> None:
         self._miner, self._endpoint, self._seconds = miner, endpoint, seconds
+        self._only_public = only_public
         self._account, self._ledger, self._mailbox = account, ledger, mailbox
 
     def take_commitment(self, message: SignedCommitment) -> None:
@@ -163,10 +172,16 @@ class HttpInbox:
         for attempt in range(TRIES):
             pause = PAUSE_SECONDS * 2**attempt
             try:
-                with exchange(method, self._endpoint.url + path, deadline, headers, body) as answer:
+                url, only_public = self._endpoint.url + path, self._only_public
+                with exchange(method, url, deadline, headers, body, only_public=only_public) as answer:
                     if answer.status not in BUSY or _is_last(attempt, deadline):
                         return answer.status, answer.body(MAX_ANSWER_BYTES)
             except (OSError, HTTPException, ValueError) as error:
+                if isinstance(error, PrivateAddress):
+                    raise RelayError(
+                        f"miner {self._miner} has announced {self._endpoint.host}, in a private network, and "
+                        f"the chain's node is in none; if it is yours, set {PRIVATE_VARIABLE}=1"
+                    ) from None
                 if isinstance(error, TimeoutError) or _is_last(attempt, deadline):
                     reason = getattr(error, "strerror", None) or type(error).__name__
                     raise RelayError(f"miner {self._miner} does not answer: {_line(str(reason))}") from None

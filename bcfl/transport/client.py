@@ -15,6 +15,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import Future
 from contextlib import suppress
 from functools import cache
+from ipaddress import IPv6Address, ip_address
 from types import TracebackType
 from typing import Any, Final
 from urllib.parse import urlsplit
@@ -29,6 +30,10 @@ FAILURE_TRAILER: Final = "x-stream-error"  # in which an IPFS daemon reports tha
 
 class Interrupted(http.client.HTTPException):
     """The answer ended with an error of the server's instead of its last bytes."""
+
+
+class PrivateAddress(OSError):
+    """The host is this machine, or stands in a private network, and only public ones may be asked."""
 
 
 class TooLong(http.client.HTTPException):
@@ -85,11 +90,14 @@ def exchange(
     deadline: Deadline,
     headers: Mapping[str, str] | None = None,
     body: bytes | Iterable[bytes] | None = None,
+    *,
+    only_public: bool = False,
 ) -> Answer:
     """Send one request and return its answer; the head of the answer has at most HEAD_BYTES.
 
-    A body of bytes is sent with its length, an iterable in chunks. Certificates are checked. Raises OSError
-    (TimeoutError among them) or HTTPException.
+    A body of bytes is sent with its length, an iterable in chunks. Certificates are checked. `only_public`:
+    whether addresses of this machine and of private networks are left alone. Raises OSError (TimeoutError
+    among them) or HTTPException.
     """
     parts = urlsplit(url)
     host, is_secure = parts.hostname or "", parts.scheme == "https"
@@ -97,7 +105,7 @@ def exchange(
     options: dict[str, Any] = {"context": _tls_context()} if is_secure else {}
     client = kind(host, parts.port or kind.default_port, **options)
     client.response_class = _Response
-    connection = _Connection(_connect(host, client.port, is_secure, deadline), deadline)
+    connection = _Connection(_connect(host, client.port, is_secure, deadline, only_public), deadline)
     client.sock = connection
     try:
         target = parts.path + (f"?{parts.query}" if parts.query else "")
@@ -119,7 +127,26 @@ def _tls_context() -> ssl.SSLContext:
     return context
 
 
-def _connect(host: str, port: int, is_secure: bool, deadline: Deadline) -> socket.socket:
+def is_public(address: str) -> bool:
+    """Return whether an IP address is one of the public internet."""
+    number = ip_address(address.partition("%")[0])
+    if isinstance(number, IPv6Address) and number.ipv4_mapped is not None:
+        number = number.ipv4_mapped
+    return number.is_global and not number.is_multicast
+
+
+def is_private_host(host: str, seconds: float = 5.0) -> bool:
+    """Return whether a host, by name or address, is this machine or stands in a private network."""
+    try:
+        found = _addresses(host, 0, Deadline(seconds))
+    except OSError:
+        return False
+    return any(not is_public(address[0]) for *_, address in found)
+
+
+def _connect(
+    host: str, port: int, is_secure: bool, deadline: Deadline, only_public: bool = False
+) -> socket.socket:
     """Connect to the first address of a host that accepts; raises OSError.
 
     socket.create_connection would wait for the whole timeout at each of a hostile host's many addresses.
@@ -127,6 +154,9 @@ def _connect(host: str, port: int, is_secure: bool, deadline: Deadline) -> socke
     addresses = _addresses(host, port, deadline)
     failure: OSError = OSError(f"{host} has no address")
     for family, kind, protocol, _, address in addresses:
+        if only_public and not is_public(address[0]):
+            failure = PrivateAddress(f"{host} is this machine, or in a private network")
+            continue
         connection = socket.socket(family, kind, protocol)
         try:
             connection.settimeout(deadline.remaining())

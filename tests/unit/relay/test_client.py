@@ -12,6 +12,8 @@ from types import SimpleNamespace
 import pytest
 
 from bcfl.errors import RelayError
+from bcfl.federation.client import FederationClient
+from bcfl.ledger.deployment.networks import Network
 from bcfl.protocol.accounts import Account
 from bcfl.protocol.submissions import Domain
 from bcfl.relay import client
@@ -143,3 +145,30 @@ def test_no_try_follows_one_that_has_used_up_the_time(monkeypatch: pytest.Monkey
     with pytest.raises(RelayError, match="does not answer"):
         relay("http://slow.example", seconds=0.25).inbox(MINER).batch(1)
     assert len(tries) == 1
+
+
+@pytest.mark.parametrize("url", ["http://127.0.0.1:9", "http://169.254.169.254/latest", "http://[::1]:9"])
+def test_an_endpoint_in_a_private_network_is_told_where_the_chain_is_public(url: str) -> None:
+    endpoints = SimpleNamespace(endpoints={MINER: url})
+    ledger = SimpleNamespace(history=lambda: endpoints, domain=Domain(1, MINER))
+    public = HttpRelay(DEVICE, ledger, 2.0, only_public=True)
+    with pytest.raises(RelayError, match=r"in a private network.* set BCFL_PRIVATE_ENDPOINTS=1"):
+        public.inbox(MINER).batch(1)
+
+
+@pytest.mark.parametrize(
+    ("rpc", "variable", "expected"),
+    [
+        ("https://93.184.216.34/v3/key", "", True),
+        ("https://93.184.216.34/v3/key", "1", False),
+        ("http://127.0.0.1:8545", "", False),
+        ("https://93.184.216.34, http://10.0.0.7:8545", "", False),
+        ("/run/geth.ipc", "", False),
+    ],
+)
+def test_where_private_endpoints_are_refused(
+    rpc: str, variable: str, expected: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("BCFL_PRIVATE_ENDPOINTS", variable)
+    client = FederationClient("demo", Network("main", rpc), None, None, {}, 0)  # type: ignore[arg-type]
+    assert client.is_public is expected

@@ -17,7 +17,7 @@ from typing import Any
 import pytest
 
 from bcfl.transport import client
-from bcfl.transport.client import HEAD_BYTES, TooLong, exchange
+from bcfl.transport.client import HEAD_BYTES, PrivateAddress, TooLong, exchange, is_private_host, is_public
 from bcfl.transport.deadline import Deadline
 from tests.ipfs.fake import Request, Server, chunked, reply
 from tests.processes import until
@@ -229,3 +229,28 @@ def test_a_handshake_does_not_outlast_the_deadline() -> None:
         with pytest.raises((TimeoutError, HTTPException)):
             exchange("GET", f"https://127.0.0.1:{silent.getsockname()[1]}", Deadline(0.3))
         assert time.monotonic() - start < 2
+
+
+@pytest.mark.parametrize(
+    ("address", "expected"),
+    [
+        ("93.184.216.34", True), ("2606:2800:220:1::1", True), ("127.0.0.1", False), ("10.1.2.3", False),
+        ("172.16.0.1", False), ("192.168.1.1", False), ("169.254.169.254", False), ("100.64.0.1", False),
+        ("0.0.0.0", False), ("224.0.0.1", False), ("::1", False), ("fe80::1%eth0", False), ("fd00::1", False),
+        ("::ffff:127.0.0.1", False), ("::ffff:93.184.216.34", True),
+    ],
+)  # fmt: skip
+def test_which_addresses_are_public(address: str, expected: bool) -> None:
+    assert is_public(address) is expected
+
+
+def test_a_private_address_is_left_alone_where_only_public_ones_may_be_asked() -> None:
+    """By whatever name: a name that anybody announces may stand for a machine in the reader's network."""
+    with Server(lambda _: reply(b"well")) as server:
+        for url in (server.url, server.url.replace("127.0.0.1", "localhost")):
+            with pytest.raises(PrivateAddress):
+                exchange("GET", url, Deadline(SECONDS), only_public=True)
+        assert server.requests == []
+    assert is_private_host("localhost")
+    assert not is_private_host("93.184.216.34")
+    assert not is_private_host("absent.invalid")
