@@ -1,4 +1,4 @@
-"""Find how much each update is to count: the level of what no check rejects, in rounds of many updates.
+"""Find how much each update is to count: the level of what no check rejects.
 
 A miner goes down the slope of its held-out loss *of the model that the round would make*, in the weights of
 the updates. Whatever the members of a group look like, together they get no more weight than that loss is

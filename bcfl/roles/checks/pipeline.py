@@ -145,7 +145,7 @@ class _Pipeline:
             outliers.append(self._narrow(clusters_apart))
         if self.is_few:
             self._judge_few()
-        elif checks.quality:
+        if checks.quality:
             self._weigh()
         if checks.direction:
             outliers.append(self._narrow(self._direction()))
