@@ -89,7 +89,7 @@ def check_disk(folder: Path) -> Finding:
     except OSError as error:
         return Finding("disk", FAILED, f"{path}: {error.strerror}", "name another folder with --journal")
     status = FAILED if free < TOO_LITTLE else WARNING if free < LITTLE else OK
-    advice = "" if status == OK else "free some space: a party that cannot write its journal stops"
+    advice = "" if status == OK else "free some space: a party that cannot write its journal waits"
     return Finding("disk", status, f"{free / 2**30:.1f} GiB free at {path}", advice)
 
 
