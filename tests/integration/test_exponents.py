@@ -103,7 +103,7 @@ def in_floats(task: Task, shares: Split, config: Config) -> Vector:
 
 @pytest.mark.parametrize("name", list(TASKS))
 def test_units_do_not_matter(name: str) -> None:
-    config = Config(**SIZES)
+    config = Config(**SIZES, check_quality=False)  # with levels it ends where those lead
     shares = shares_of(TASKS[name], config)
     task = genesis.set_exponents(config, TASKS[name], shares.devices[0])
     assert task.exponents

@@ -130,7 +130,7 @@ def test_it_ends_where_float_fedavg_ends(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], kind: str, metric: str
 ) -> None:
     folder = write_app(tmp_path / "app", kind, f"{kind}_whole")
-    report = play(folder)
+    report = play(folder, check_quality=False)  # with levels it ends where those lead
     assert "training in round" not in capsys.readouterr().out  # it is in the log
     loss, value = reference(kind, f"{kind}_whole")
     assert [len(round_.accepted) for round_ in report.rounds] == [DEVICES] * ROUNDS
@@ -178,7 +178,11 @@ def test_miners_leave_a_sign_flipper_out(
     with open_run(tmp_path / "run") as query:
         updates = query.votes_view(1)["updates"]
     rules = {
-        found["rule"] for update in updates for findings in update["numbers"].values() for found in findings
+        found["rule"]
+        for update in updates
+        for findings in update["numbers"].values()
+        for found in findings
+        if found["reason"] != "accepted"
     }
     assert rules == expected
 

@@ -122,7 +122,7 @@ def test_a_drift_holds_one_direction_and_costs_an_average(direction: str, honest
 
 def test_a_rehearsal_of_a_finished_round_comes_to_its_model() -> None:
     """The whole pipeline is played, with the round's own model, claims and archive."""
-    parties = federation("sign-flip:0.2", devices=20)
+    parties = federation("sign-flip:0.2", devices=20, miners=1)  # of several each has levels of its own
     outcome = played(parties, 2)[-1]
     round_ = parties.history.rounds[2]
     sent = [
