@@ -10,6 +10,7 @@ The roles are those of a simulation, on a node, a store and inboxes behind socke
 from __future__ import annotations
 
 import fcntl
+import logging
 import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -43,6 +44,9 @@ if TYPE_CHECKING:
     from bcfl.protocol.types import Layout
 
 LOCK: Final = "lock"
+
+UNSPECIFIED = ("0.0.0.0", "::")  # where a socket listens on all addresses; nobody can be sent there
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -181,6 +185,10 @@ class Node:
         background = self._background(helps=True)
         daemon = self._daemon(party, background, mailbox=mailbox, counters=counters, advances=True)
         make = partial(InboxServer, address, inbox, ledger, mailbox, health=daemon.health, counters=counters)
+        if endpoint is None and options.host in UNSPECIFIED:
+            log.warning(
+                "nobody else reaches %s: say with --endpoint where this machine is reached", options.host
+            )
         announced_url = None if endpoint else ledger.history().endpoints.get(address)
         server = _make_server(make, options.host, options.port, announced_url)
         try:
