@@ -44,8 +44,7 @@ if TYPE_CHECKING:
     from bcfl.protocol.types import Layout
 
 LOCK: Final = "lock"
-
-UNSPECIFIED = ("0.0.0.0", "::")  # where a socket listens on all addresses; nobody can be sent there
+UNSPECIFIED: Final = ("0.0.0.0", "::")  # where a socket listens on all addresses; nobody can be sent there
 log = logging.getLogger(__name__)
 
 

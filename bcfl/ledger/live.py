@@ -33,9 +33,8 @@ class LiveLedger(FederationLedger):
         if self._was_reorganised(latest):
             self.reorganisations += 1
             self._forget()
-        self._last_read = (
-            latest  # before the events: what a failure leaves of them counts as long as it is there
-        )
+        # Before the events: what a failure leaves of them counts as long as this block is on the chain.
+        self._last_read = latest
         return self._read(latest[0])
 
     def head_seconds(self) -> float | None:
