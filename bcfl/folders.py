@@ -1,4 +1,4 @@
-"""Find the folders that users name."""
+"""Find the folders and files that users name."""
 
 from __future__ import annotations
 
@@ -13,3 +13,16 @@ def expanded(folder: Path) -> Path:
         return folder.expanduser()
     except RuntimeError:
         raise ConfigError(f"{folder}: there is no home directory; set HOME, or name another folder") from None
+
+
+def check_replaceable(path: Path) -> None:
+    """Raise ConfigError where a file that is written in place of `path` would take more than a file away."""
+    if path.is_symlink():
+        kind = "a link"
+    elif path.is_dir():
+        kind = "a folder"
+    elif path.exists() and not path.is_file():
+        kind = "a device or a pipe"
+    else:
+        return
+    raise ConfigError(f"{path} is {kind}: name a file with -o")

@@ -18,6 +18,7 @@ from bcfl.bundle.manifest import Manifest, encode, encode_records
 from bcfl.bundle.store import write
 from bcfl.errors import ConfigError, PayloadError, StoreError
 from bcfl.federation.audits import layout_of
+from bcfl.folders import check_replaceable
 from bcfl.ledger.contract import Contract, Event
 from bcfl.ledger.transcript import gather
 from bcfl.ports import Store
@@ -45,6 +46,7 @@ def write_bundle(contract: Contract, store: Store, output: Path, first_block: in
 
     Raises ConfigError where the file cannot be written; nothing is left of it then.
     """
+    check_replaceable(output)
     transcript = gather(contract, first_block)
     events = cast(Sequence[Event], transcript.events)  # they come from this contract
     records = list(fetch_records(contract, events, transcript.storage_snapshot.block))

@@ -6,14 +6,15 @@ from typing import Annotated
 
 import typer
 
+from bcfl.cli.examples import help_, with_examples
 from bcfl.cli.groups import grouped
-from bcfl.cli.node import account, chain, deploy, doctor, start, status, up, watch
+from bcfl.cli.node import account, chain, deploy, doctor, fund, start, status, up, watch
 from bcfl.cli.query.audit import audit
 from bcfl.cli.query.bundle import bundle
-from bcfl.cli.query.contracts import call, events
+from bcfl.cli.query.contracts import abi, call, events
 from bcfl.cli.query.evaluate import evaluate
 from bcfl.cli.query.leaders import leader
-from bcfl.cli.query.listing import adversaries, ls, version
+from bcfl.cli.query.listing import adversaries, ls, tasks, version
 from bcfl.cli.query.members import device, miner
 from bcfl.cli.query.models import export, fetch, model
 from bcfl.cli.query.rounds import round_
@@ -27,7 +28,6 @@ app = typer.Typer(
     help="Train one model among many parties, with every round on a chain that anybody can check.",
     epilog="Queries ask the contract and the store of the latest run, of --run DIR, or of --network NAME.",
     no_args_is_help=True,
-    add_completion=False,
     pretty_exceptions_enable=False,
     rich_markup_mode="rich",
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110},
@@ -63,12 +63,16 @@ app.command("miner", context_settings=NUMBERS)(grouped(miner))
 app.command("votes", context_settings=NUMBERS)(grouped(votes))
 app.command("events")(grouped(events))
 app.command("call", context_settings=NUMBERS)(grouped(call))
+app.command("abi")(abi)
 app.command("fetch")(grouped(fetch))
 app.command("export", context_settings=NUMBERS)(grouped(export))
 app.command("evaluate")(grouped(evaluate))
 app.command("audit")(grouped(audit))
 app.command("bundle")(grouped(bundle))
 app.command("adversaries")(adversaries)
+app.command("tasks")(tasks)
 app.command("version")(version)
-for part in (chain, account, deploy, start, up, status, watch, doctor):
+app.command("help")(help_)
+for part in (chain, account, deploy, fund, start, up, status, watch, doctor):
     part.register(app)
+with_examples(app)

@@ -32,12 +32,15 @@ def grouped(command: Command) -> Command:
     return _signed(call, command, options)
 
 
-def with_flags(*left_out: str) -> Callable[[Command], Command]:
-    """Give a command every option of a run but those `left_out`; it gets those that are set as `flags`."""
+def with_flags(*left_out: str, **helps: str) -> Callable[[Command], Command]:
+    """Give a command every option of a run but those `left_out`; it gets those that are set as `flags`.
+
+    `helps`: what options mean to this command, where they mean something else to a run.
+    """
 
     def decorate(command: Command) -> Command:
         parameters = inspect.signature(command, eval_str=True).parameters.values()
-        flags = [option for option in config_parameters() if option.name not in left_out]
+        flags = [option for option in config_parameters(helps) if option.name not in left_out]
 
         def call(**values: Any) -> None:
             options = {option.name: values.pop(option.name) for option in flags}

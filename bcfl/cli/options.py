@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal, get_args, get_origin
 
@@ -90,8 +90,11 @@ def _refuse_option(text: str | None) -> str | None:
 RoundArgument = Annotated[str | None, round_argument("[N]")]
 
 
-def config_parameters() -> Iterator[inspect.Parameter]:
-    """Yield a keyword parameter for every option of a run, as typer reads it; None where it is not given."""
+def config_parameters(helps: Mapping[str, str]) -> Iterator[inspect.Parameter]:
+    """Yield a keyword parameter for every option of a run, as typer reads it; None where it is not given.
+
+    `helps`: help texts in place of those of a run, by option.
+    """
     panel = ""
     for name, field in Config.model_fields.items():
         panel = PANELS.get(name, panel)
@@ -101,7 +104,7 @@ def config_parameters() -> Iterator[inspect.Parameter]:
             f"{flag}/--no-{flag[2:]}" if kind is bool else flag,
             *OTHER_FLAGS.get(name, ()),
             metavar="" if kind is bool else _metavar(name, field),
-            help=_help(name, field),
+            help=helps.get(name) or _help(name, field),
             show_default=False,
             rich_help_panel=panel,
         )

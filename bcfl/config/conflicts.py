@@ -25,6 +25,7 @@ MOST_SHARED: Final = 9_500  # basis points of the reward for devices and miners:
 POISONERS: Final = frozenset(  # attacks that change data, or need it
     {"label-flip", "backdoor", "inflater", "class-swap", "adaptive"}
 )
+KRUM_REST: Final = 3  # Multi-Krum needs 2f + 3 updates
 SPELL: Final = 3  # missed rounds in a row that cost a fee
 
 
@@ -82,6 +83,13 @@ def _updates(c: Options) -> Iterator[str]:
         yield f"{words}: lower min_updates to {(c.devices + 1) // 2}, or take {c.devices} to insist on all"
     if c.required_updates > c.devices:
         yield f"min_updates={c.min_updates} voids every round of devices={c.devices}: lower min_updates"
+
+
+def _krum(c: Options) -> Iterator[str]:
+    if c.krum is not None and c.devices < 2 * c.krum + KRUM_REST:
+        words = f"krum={c.krum} needs devices={2 * c.krum + KRUM_REST} or more and would reject nothing"
+        most = (c.devices - KRUM_REST) // 2
+        yield f"{words}: " + (f"take at most krum={most}" if most >= 0 else "leave krum out")
 
 
 def _full_mode(c: Options) -> Iterator[str]:
@@ -174,6 +182,6 @@ def _funding(c: Options) -> Iterator[str]:
 
 RULES: Final[tuple[Rule, ...]] = (  # the first conflict is the one that is told
     _flower,
-    _leaves, _lanes, _updates, _full_mode, _wishes, _batches, _race, _stakes, _rewards, _windows,
+    _leaves, _lanes, _updates, _krum, _full_mode, _wishes, _batches, _race, _stakes, _rewards, _windows,
     _adversaries, _funding,
 )  # fmt: skip

@@ -32,7 +32,8 @@ PACKAGES: Final = (
     "typer",
     "safetensors",
 )
-REQUIREMENT: Final = re.compile(r"([A-Za-z0-9._-]+)(?:\[[^]]*\])?==([^;\s]+)")
+# A pinned version of what bcfl itself needs: nothing of an extra, no range.
+REQUIREMENT: Final = re.compile(r"([A-Za-z0-9._-]+)(?:\[[^]]*\])?==([^;\s*]+)$")
 LITTLE, TOO_LITTLE = 2 * 2**30, 2**28  # bytes that are free on the disk
 SLOW: Final = 2.0  # seconds for an answer
 AHEAD, BEHIND = 15, 600  # seconds between this machine's clock and the last block's

@@ -51,9 +51,9 @@ def set_up_data(config: Config, device: str = "cpu") -> tuple[AnyTask, AnyShares
     (`recorded_task` in `bcfl.federation.layouts`). Raises ConfigError or DataError if they do not fit, or
     there is nothing to test on.
     """
-    from bcfl.learning.misfits import check_fit
-
     task = set_up_task(config)
+    from bcfl.learning.misfits import check_fit  # after: it imports torch, and the task may not exist
+
     if isinstance(task, FlowerTask):
         return _set_up_nodes(config, task)
     dataset = task.dataset(config.data)

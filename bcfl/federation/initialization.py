@@ -146,6 +146,14 @@ class Initialization:
                 contract.send(account, "register_miner", value=self.config.stake)
         if ledger.clock().phase is Phase.IDLE:
             contract.send(self.owner, "start")
+        self._top_up(ledger)
+
+    def _top_up(self, ledger: FederationLedger) -> None:
+        """Put into the pool what the rewards of a resumed run's further rounds take, if it is to hold all."""
+        ended = sum(round_.closed is not None for round_ in ledger.history().rounds.values())
+        missing = self.config.reward * (self.config.rounds - ended) - int(ledger.contract.call("pool"))
+        if self.config.pool is None and missing > 0:
+            ledger.contract.send(self.owner, "fund", value=missing)
 
     def _backdoor_judge(self) -> Learner | None:
         """Return what measures the success of a backdoor; None without one."""

@@ -13,6 +13,7 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from shlex import quote
 from typing import TYPE_CHECKING, Any, Final
 
 from bcfl.errors import ConfigError, RunError
@@ -27,7 +28,7 @@ from bcfl.federation.views.status import StatusView, status_view
 from bcfl.federation.views.votes import VotesView, votes_view
 from bcfl.ledger.artifact import federation_at
 from bcfl.ledger.deployment import networks, records
-from bcfl.ledger.devnet.embedded import EmbeddedChain
+from bcfl.ledger.devnet.embedded import GENESIS_TIME, EmbeddedChain
 from bcfl.ledger.federation import FederationLedger
 from bcfl.protocol.rounds import Round
 from bcfl.protocol.types import Block
@@ -131,11 +132,18 @@ class LocalQuery(Query):
 
     def __init__(self, run: Run) -> None:
         if run.contract is None:
-            raise RunError(f"{run.path} has no contract yet: go on with `bcfl run --resume {run.path}`")
+            raise RunError(
+                f"{run.path} has no contract yet: go on with `bcfl run --resume {quote(str(run.path))}`"
+            )
         self.path, self.config = run.path, run.config
         self.chain = EmbeddedChain(run.chain_path, read_only=True)
         ledger = FederationLedger(federation_at(self.chain, run.contract))
         super().__init__(ledger, DirectoryStore(run.store_path), run.journal_path, "bcfl run --resume")
+
+    @property
+    def time_origin(self) -> int:
+        """Return where the time of the run's chain begins, which is simulated: seconds, as its blocks say."""
+        return GENESIS_TIME
 
     def close(self) -> None:
         """Close the chain."""

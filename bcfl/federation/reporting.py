@@ -58,9 +58,10 @@ class Reporter:
             **self._mistakes(history, round_),
         )
 
-    def report(self, rounds: tuple[RoundReport, ...], seconds: float) -> Report:
-        """Return what a run came to; `seconds` of wall time."""
+    def report(self, rounds: tuple[RoundReport, ...], seconds: float, earlier: int = 0) -> Report:
+        """Return what a run came to; `seconds` of wall time for all but the `earlier` rounds."""
         gas = sum(round_.gas for round_ in rounds)
+        blocks, reward = self.ledger.history().blocks[1:], self.ledger.terms.reward
         false_rejects = sum(round_.false_rejects or 0 for round_ in rounds)
         false_accepts = sum(round_.false_accepts or 0 for round_ in rounds)
         return Report(
@@ -72,6 +73,8 @@ class Reporter:
             final_loss=rounds[-1].loss,
             gas_per_participant=gas / len(rounds) / self.run.config.participants,
             seconds=seconds,
+            earlier_rounds=earlier,
+            unpaid_rounds=sum(block.reward < reward for block in blocks),
             adversaries=self.adversaries or None,
             false_rejects=false_rejects if self.adversaries else None,
             false_accepts=false_accepts if self.adversaries else None,

@@ -116,7 +116,7 @@ class Report:
     rounds: tuple[RoundReport, ...]
     final_accuracy: float | None
     gas_per_participant: float  # of a round, divided by devices + miners
-    seconds: float  # of wall time, all of it
+    seconds: float  # of wall time, without the earlier rounds
     adversaries: tuple[Adversary, ...] | None = None  # None without any
     false_rejects: int | None = None  # of all rounds
     false_accepts: int | None = None
@@ -124,6 +124,8 @@ class Report:
     initial_root: str | None = None  # of the genesis model, 0x and 64 digits
     final_metrics: dict[str, float | None] = field(default_factory=dict)
     final_loss: float | None = None
+    earlier_rounds: int = 0  # that the run had when it was resumed
+    unpaid_rounds: int = 0  # finalized ones whose reward the pool could not pay, or not all of it
 
     @property
     def warning(self) -> str | None:
@@ -146,6 +148,16 @@ class Report:
         if words is None:
             return None
         return f"{words}: state other exponents in the task, or take wider lanes (--lane-bits 32)"
+
+    @property
+    def pay_warning(self) -> str | None:
+        """Return in words that the pool of rewards was empty; None where it paid every round."""
+        if not self.unpaid_rounds:
+            return None
+        count, final = self.unpaid_rounds, sum(round_.status == "finalized" for round_ in self.rounds)
+        return (
+            f"the pool was empty in {count} of {final} rounds: nobody earned the whole reward there (--pool)"
+        )
 
     def _reasons(self) -> str:
         """Say why rounds were void, and updates rejected, the most frequent reason first."""
@@ -183,6 +195,7 @@ class Report:
             "losses": losses,
             "warning": self.warning,
             "fit_warning": self.fit_warning,
+            "pay_warning": self.pay_warning,
         }
 
 

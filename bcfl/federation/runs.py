@@ -23,6 +23,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
+from shlex import quote
 from typing import Final, Self
 
 from bcfl.config import Config
@@ -223,7 +224,8 @@ def _make(path: Path) -> bool:
     try:
         if (path / FILE).exists():
             raise RunError(
-                f"{path} holds a run: go on with `bcfl run --resume {path}`, or name another folder"
+                f"{path} holds a run: go on with `bcfl run --resume {quote(str(path))}`, "
+                "or name another folder"
             )
         absent = not path.exists()
         path.mkdir(parents=True, exist_ok=True)

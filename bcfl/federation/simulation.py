@@ -98,16 +98,18 @@ class Simulation:
 
     def play(self, on_progress: Observer | None, start: float) -> Report:
         """Play rounds until there are as many as the configuration wants; `start` of `time.perf_counter`."""
-        total = self.run.config.rounds
         rounds = [round_ for round_ in self.ledger.history().rounds.values() if round_.status != "running"]
         reports = [self.reporter.round_report(round_) for round_ in rounds]
+        earlier = len(reports)
+        if earlier > self.run.config.rounds:  # what was played stays played
+            self.run.set_rounds(earlier)
         for report in reports:
             self._tell(on_progress, report.round, "resumed", (), report)
-        while len(reports) < total:
+        while len(reports) < self.run.config.rounds:
             number = len(reports) + 1
             reports.append(self.play_round(number, on_progress))
             self._tell(on_progress, number, reports[-1].status, (), reports[-1])
-        return self.reporter.report(tuple(reports[:total]), time.perf_counter() - start)
+        return self.reporter.report(tuple(reports), time.perf_counter() - start, earlier)
 
     def play_round(self, number: int, on_progress: Observer | None) -> RoundReport:
         """Play one round and return what it came to."""

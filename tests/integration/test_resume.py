@@ -14,6 +14,7 @@ import pytest
 from bcfl.config import Config
 from bcfl.federation import simulation
 from bcfl.federation.reports import Progress, Report
+from bcfl.federation.runs import Run
 from bcfl.protocol.rounds import History
 from tests.local_federation import LocalFederation
 from tests.processes import STALL_SECONDS
@@ -95,3 +96,30 @@ def test_ctrl_c_leaves_a_run_that_goes_on(tmp_path: Path, full_report: Report, s
 
 def test_a_run_that_has_ended_is_told_again(full_report: Report) -> None:
     assert simulation.resume(Path(full_report.run_dir)).rounds == full_report.rounds
+
+
+def test_a_resumed_run_is_summed_up_whole(tmp_path: Path) -> None:
+    config = Config(run_dir=tmp_path / "run", devices=4, miners=3, rounds=1, pool=None)
+    first = simulation.run(config)
+    assert (first.earlier_rounds, first.unpaid_rounds, first.pay_warning) == (0, 0, None)
+    with Run.open(tmp_path / "run") as run:
+        run.set_rounds(3)
+    longer = simulation.resume(tmp_path / "run")
+    assert (len(longer.rounds), longer.earlier_rounds) == (3, 1)
+    assert longer.pay_warning is None  # the pool was topped up
+    with Run.open(tmp_path / "run") as run:
+        run.set_rounds(2)
+    shorter = simulation.resume(tmp_path / "run")
+    assert (len(shorter.rounds), shorter.earlier_rounds) == (3, 3)
+    assert shorter.final_metrics == longer.final_metrics
+    assert Run.open(tmp_path / "run", read_only=True).config.rounds == 3
+
+
+def test_an_empty_pool_is_told(tmp_path: Path) -> None:
+    reward = Config().reward
+    report = simulation.run(
+        Config(run_dir=tmp_path / "run", devices=4, miners=3, rounds=2, pool=reward * 3 // 2)
+    )
+    assert report.unpaid_rounds == 1
+    assert report.pay_warning is not None
+    assert report.pay_warning.startswith("the pool was empty in 1 of 2 rounds")

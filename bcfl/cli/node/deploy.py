@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
+from shlex import quote
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -41,7 +42,11 @@ class RecordOptions:
     folder: FolderOption = FOLDER
 
 
-@with_flags(*RUN_OPTIONS, "wish")
+@with_flags(
+    *RUN_OPTIONS,
+    "wish",
+    rounds="Rounds whose rewards go into the pool; training ends when you say. (default: 10)",
+)
 @grouped
 def deploy(
     record: RecordOptions,
@@ -91,7 +96,8 @@ def deploy(
         except BcflError as error:
             raise LedgerError(
                 f"{deployment.address} is deployed, but not all devices are registered ({error}): go on with "
-                f"`bcfl register-devices {register_file} --network {network.name} --name {deployment.name}`"
+                f"`bcfl register-devices {quote(str(register_file))} --network {network.name} "
+                f"--name {deployment.name}`"
             ) from error
     path = records.place(record.folder, network.name, deployment.name)
     _print_deployed(deployment, path, registered, config, committee, as_json)

@@ -132,8 +132,17 @@ class InboxOptions:
         """Return the options of a miner; raises ConfigError."""
         from bcfl.federation.node import MinerOptions
 
-        stake = None if self.stake is None else Config.model_validate({"stake": self.stake}).stake
-        return MinerOptions(*parse_listen(self.listen), self.endpoint, stake, checks, wishes)
+        return MinerOptions(*self.place, self.endpoint, self.amount, checks, wishes)
+
+    @property
+    def place(self) -> tuple[str, int]:
+        """Return where to listen; raises ConfigError."""
+        return parse_listen(self.listen)
+
+    @property
+    def amount(self) -> int | None:
+        """Return the stake in wei, None where none is named; raises ConfigError."""
+        return None if self.stake is None else Config.model_validate({"stake": self.stake}).stake
 
 
 @dataclass(frozen=True)
@@ -223,7 +232,7 @@ def device(
     from bcfl.learning.accelerators import choose
 
     party.begin()
-    flags, _ = learning.flags, parse_listen(inbox.listen)
+    flags, _ = learning.flags, (inbox.place, inbox.amount)
     chosen = choose(learning.torch_device)
     with federation.connect() as client:
         account = signer.unlock(client.network)
@@ -274,7 +283,7 @@ def miner(
     from bcfl.learning.accelerators import choose
 
     party.begin()
-    flags, _ = learning.flags, parse_listen(inbox.listen)
+    flags, _ = learning.flags, (inbox.place, inbox.amount)
     chosen = choose(learning.torch_device)
     wishes = Config(mode="hybrid", wish=tuple(wish or ())).wishes
     with federation.connect() as client:

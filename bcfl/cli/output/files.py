@@ -7,13 +7,12 @@ from contextlib import suppress
 from pathlib import Path
 
 from bcfl.errors import ConfigError
+from bcfl.folders import check_replaceable
 
 
 def write_file(path: Path, data: bytes) -> None:
-    """Put `data` at `path`, in place of what is there; raises ConfigError, with nothing lost."""
-    if path.exists() and not path.is_file():  # /dev/stdout, a pipe: nothing to replace
-        _write(path, data)
-        return
+    """Put `data` at `path`, in place of the file that is there; raises ConfigError, with nothing lost."""
+    check_replaceable(path)
     temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
     try:
         _write(temporary, data)

@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from decimal import Decimal
-from typing import Any, Final, TypeVar
+from typing import Any, ClassVar, Final, TypeVar
 
 GAP: Final = "  "
 PERCENT: Final = frozenset({"accuracy", "balanced accuracy"})  # metrics that are shown as percent
@@ -148,11 +148,30 @@ def ether(wei: int) -> str:
     return f"{wei:,} wei" if wei else "0"
 
 
+def count_times_from(start: int | None) -> None:
+    """Let times be shown as hours since `start`, where a simulated chain begins; None: as dates, UTC."""
+    _Times.start = start
+
+
 def format_time(timestamp: int | None) -> str | None:
-    """Return a timestamp of the chain as a date and a time, UTC."""
+    """Return a timestamp of the chain as a date and a time, UTC; of a simulated chain +H:MM:SS."""
     if timestamp is None:
         return None
-    return f"{datetime.fromtimestamp(timestamp, UTC):%Y-%m-%d %H:%M:%S}"
+    if _Times.start is None:
+        return f"{datetime.fromtimestamp(timestamp, UTC):%Y-%m-%d %H:%M:%S}"
+    minutes, seconds = divmod(timestamp - _Times.start, 60)
+    return f"+{minutes // 60}:{minutes % 60:02}:{seconds:02}"
+
+
+def clock_name() -> str:
+    """Return what times are counted by."""
+    return "UTC" if _Times.start is None else "simulated"
+
+
+class _Times:
+    """How the command that runs shows times."""
+
+    start: ClassVar[int | None] = None  # of a simulated chain, seconds
 
 
 def terminal_width() -> int:

@@ -54,7 +54,7 @@ class RunDisplay:
         """Show where the run stands."""
         if self._round_start is None:
             self._round_start = time.perf_counter()
-            self._head(progress.metric)
+            self._head(progress.metric, progress.rounds)
         if progress.report is not None:
             self._row(self._cells(progress, progress.report, self._lap()), _style(progress.report))
         self._display.status(progress_line(progress))
@@ -75,11 +75,11 @@ class RunDisplay:
         lap = None if progress.phase == RESUMED else seconds
         return round_cells(report, lap, is_wide, engine_varies, progress.metric)
 
-    def _head(self, metric: str | None) -> None:
+    def _head(self, metric: str | None, count: int) -> None:
         """Say what runs, once it does, and head the columns."""
         config = self._config
         parties = participants(config, " · ")
-        rounds = plural(config.rounds, "round")
+        rounds = plural(max(count, config.rounds), "round")
         title = f"{config.subject} · {parties} · {rounds} · led by {led_by(config)}"
         fits = len(title) + len(str(self._path)) + len(" · ") <= self._display.width
         for line in [f"{title} · {self._path}"] if fits else [title, str(self._path)]:

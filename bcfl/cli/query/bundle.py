@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from shlex import quote
 from typing import Annotated
 
 import typer
@@ -34,6 +35,6 @@ def bundle(
             ("contents", plural(summary.contents, "vector")),
             *(("missing", cid) for cid in summary.missing),
             ("block", f"{summary.block}, {block_hash}"),
-            ("check it", f"`bcfl audit {output} --block-hash {block_hash}`"),
+            ("check it", f"`bcfl audit {quote(str(output))} --block-hash {block_hash}`"),
         ]
     )

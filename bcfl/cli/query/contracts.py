@@ -1,14 +1,26 @@
-"""`bcfl events`, `bcfl call`: the contract itself."""
+"""`bcfl events`, `bcfl call`, `bcfl abi`: the contract itself."""
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
 from bcfl.cli.options import JsonOption
-from bcfl.cli.output.printing import Column, format_time, print_fields, print_json, print_table, text_of
+from bcfl.cli.output.files import write_file
+from bcfl.cli.output.printing import (
+    Column,
+    clock_name,
+    format_time,
+    plural,
+    print_fields,
+    print_json,
+    print_table,
+    text_of,
+)
 from bcfl.cli.query.target import QueryTarget
 
 
@@ -34,7 +46,12 @@ def events(
     else:
         rows = [(v["block"], format_time(v["timestamp"]), v["name"], _arguments(v["args"])) for v in views]
         print_table(
-            [Column("block", True), Column("time (UTC)", spare=True), Column("event"), Column("arguments")],
+            [
+                Column("block", True),
+                Column(f"time ({clock_name()})", spare=True),
+                Column("event"),
+                Column("arguments"),
+            ],
             rows,
         )
 
@@ -60,6 +77,28 @@ def call(
         print_fields([(name, _value(value)) for name, value in result.items()])
     else:
         print(_value(result))
+
+
+def abi(
+    output: Annotated[
+        Path | None,
+        typer.Option("--output", "-o", metavar="FILE", show_default=False, help="The file; else stdout."),
+    ] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Write the contract's ABI as JSON, for web3.py, ethers, cast and block explorers."""
+    from bcfl.ledger.artifact import artifact
+
+    entries = artifact()["abi"]
+    text = json.dumps(entries, indent=2) + "\n"
+    if output is None:
+        print(text, end="")
+        return
+    write_file(output, text.encode())
+    if as_json:
+        print_json({"file": str(output), "entries": len(entries)})
+    else:
+        print(f"{output}: {plural(len(entries), 'entry').replace('entrys', 'entries')}")
 
 
 def _arguments(args: Mapping[str, Any]) -> str:

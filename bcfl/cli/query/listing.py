@@ -1,4 +1,4 @@
-"""`bcfl ls`, `bcfl adversaries`, `bcfl version`: what there is."""
+"""`bcfl ls`, `bcfl adversaries`, `bcfl tasks`, `bcfl version`: what there is."""
 
 from __future__ import annotations
 
@@ -54,6 +54,19 @@ def adversaries(
             print_folded(f"    {line}", 4 + head.index("meaning"))
 
 
+def tasks(as_json: JsonOption = False) -> None:
+    """List the tasks that come with bcfl, and the models that each can train."""
+    from bcfl.learning.tasks import BUILT_IN, MODEL_NAMES
+
+    if as_json:
+        names = [{"name": task.name, "description": task.description} for task in BUILT_IN.values()]
+        print_json({"tasks": names, "models": list(MODEL_NAMES)})
+        return
+    rows = [(task.name, task.description, _models(task.shape)) for task in BUILT_IN.values()]
+    print_table([Column("task"), Column("data"), Column("models (--model)")], rows)
+    print("\nYour own: --task package.module:attribute, or --flower DIR for a Flower app")
+
+
 def version(as_json: JsonOption = False) -> None:
     """Print the version of bcfl."""
     import platform
@@ -64,6 +77,13 @@ def version(as_json: JsonOption = False) -> None:
         print_json({"bcfl": __version__, "python": platform.python_version()})
     else:
         print(f"bcfl {__version__}")
+
+
+def _models(shape: tuple[int, ...] | None) -> str:
+    """Return the models for samples of a shape; convolutions need pictures."""
+    from bcfl.learning.tasks import MODEL_NAMES
+
+    return ", ".join(name for name in MODEL_NAMES if name != "cnn" or len(shape or ()) > 1)
 
 
 def _attack_view(attack: catalog.Description) -> dict[str, Any]:

@@ -8,6 +8,7 @@ from bcfl.cli.options import JsonOption, RoundArgument
 from bcfl.cli.output.printing import (
     Column,
     Row,
+    clock_name,
     ether,
     format_time,
     plural,
@@ -41,7 +42,8 @@ def _print_phases(view: RoundView) -> None:
     ]
     columns = [Column("phase"), Column("transactions", True), Column("gas", True)]
     if rows:
-        print_table([*columns, Column("from (UTC)"), Column("until (UTC)")], rows, "Phases")
+        clock = clock_name()
+        print_table([*columns, Column(f"from ({clock})"), Column(f"until ({clock})")], rows, "Phases")
 
 
 def _print_updates(view: RoundView) -> None:
@@ -134,7 +136,7 @@ def _summary(view: RoundView) -> list[tuple[str, object]]:
 
 
 def _utc(timestamp: int | None) -> str | None:
-    return None if timestamp is None else f"{format_time(timestamp)} UTC"
+    return None if timestamp is None else f"{format_time(timestamp)} {clock_name()}"
 
 
 def _counted(view: RoundView) -> str:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Final
 
 from bcfl.cli.node.options import FOLDER, FolderOption, GatewayOption, NetworkOption, StoreOption
 from bcfl.cli.options import RunOption, RunsOption, optional, runs_folder
+from bcfl.cli.output.printing import count_times_from
 from bcfl.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -50,8 +51,10 @@ class QueryTarget:
         """Open the run or the deployed federation; raises ConfigError where the options name both."""
         from bcfl.federation.query import open_deployment, open_run
 
+        count_times_from(None)
         if not self.is_deployed:
             with open_run(self.run, runs_folder(self.runs)) as query:
+                count_times_from(query.time_origin)
                 yield query
             return
         for name, value in (("run", self.run), ("runs", self.runs)):

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
+from shlex import quote
 from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
@@ -110,8 +111,9 @@ def run(
         print_json(report.to_dict() | challenge_content(config.window) | extra)
     else:
         _print_summary(report, config, path, committee)
-    if report.fit_warning is not None:
-        print(f"warning: {report.fit_warning}", file=sys.stderr, flush=True)
+    for words in (report.fit_warning, report.pay_warning):
+        if words is not None:
+            print(f"warning: {words}", file=sys.stderr, flush=True)
     if report.warning is not None:
         print(f"warning: {report.warning}", file=sys.stderr, flush=True)
         raise typer.Exit(UNLEARNED)
@@ -144,7 +146,7 @@ def _next_step(path: Path) -> str:
     """Return how to go on with a run that was stopped."""
     if not (path / FILE).exists():
         return "nothing was recorded yet, start again with `bcfl run`"
-    return f"go on with `bcfl run --resume {path}`"
+    return f"go on with `bcfl run --resume {quote(str(path))}`"
 
 
 def _print_summary(report: Report, config: Config, path: Path, committee: CommitteeView | None) -> None:
@@ -164,12 +166,17 @@ def _print_summary(report: Report, config: Config, path: Path, committee: Commit
                 "gas",
                 f"{report.gas_per_participant:,.0f} a round and participant ({participants(config, ' + ')})",
             ),
-            ("seconds", f"{report.seconds:.1f}"),
+            ("seconds", f"{report.seconds:.1f}{_earlier(report)}"),
             ("contract", report.contract),
             ("run", report.run_dir),
             ("ask it", _next_commands(report, path)),
         ]
     )
+
+
+def _earlier(report: Report) -> str:
+    """Return how many rounds the seconds do not count, which the run had when it was resumed."""
+    return f", without {plural(report.earlier_rounds, 'earlier round')}" if report.earlier_rounds else ""
 
 
 def _learned(report: Report) -> list[tuple[str, str]]:
@@ -219,7 +226,7 @@ def _adversarial(report: Report) -> list[tuple[str, str]]:
 def _next_commands(report: Report, path: Path) -> str:
     """Return commands to try next; with `--run` where the queries would ask another run."""
     runs = list_runs(runs_folder(None))
-    option = "" if runs and runs[-1].path.resolve() == path.resolve() else f" --run {path}"
+    option = "" if runs and runs[-1].path.resolve() == path.resolve() else f" --run {quote(str(path))}"
     last = len(report.rounds)
     commands = (f"round {last}", f"votes {last}", "model", "export")
     return ", ".join(f"`bcfl {command}{option}`" for command in commands)

@@ -37,3 +37,14 @@ def test_doctor_looks_at_disk_and_store(tmp_path: Path) -> None:
     assert diagnosis.check_disk(tmp_path / "not" / "there").check == "disk"
     assert diagnosis.check_store(str(tmp_path / "store"), None).status == "ok"
     assert diagnosis.check_store("ipfs:nonsense", None).status == "failed"
+
+
+def test_doctor_minds_no_package_that_is_not_needed(monkeypatch: pytest.MonkeyPatch) -> None:
+    pins = ["web3==8.0", "flwr==1.41.*; extra == 'flower'", "vyper==0.4.3; extra == 'dev'", "torch<3,>=2"]
+    versions = {"web3": "8.0", "flwr": "1.0", "vyper": "0.1"}
+    monkeypatch.setattr(diagnosis, "_requirements", lambda: pins)
+    monkeypatch.setattr(diagnosis, "_version", lambda name: versions.get(name, "1"))
+    assert diagnosis.check_packages().status == "ok"
+    versions["web3"] = "9.0"
+    finding = diagnosis.check_packages()
+    assert (finding.status, finding.found) == ("warning", "web3 9.0 instead of 8.0")

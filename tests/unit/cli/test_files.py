@@ -20,6 +20,7 @@ from bcfl.protocol.types import Layout, TensorSpec, Terms
 from bcfl.roles.common.archive import Archive
 from testkit.chainless import MemoryStore
 from testkit.terms import TERMS
+from tests.unit.cli.conftest import Bcfl
 
 LAYOUT = Layout(
     (TensorSpec("hidden.weight", (3, 4)), TensorSpec("hidden.bias", (3,)), TensorSpec("scale", ()))
@@ -103,13 +104,27 @@ def test_a_file_is_replaced_whole(tmp_path: Path) -> None:
 def test_a_file_that_cannot_be_written(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="name another file with -o"):
         write_file(tmp_path / "no" / "folder", b"")
-    with pytest.raises(ConfigError, match="Is a directory"):
-        write_file(tmp_path, b"")
 
 
-def test_a_device_file_is_written_in_place() -> None:
-    write_file(Path(os.devnull), b"gone")
-    assert Path(os.devnull).is_char_device()
+def test_only_a_file_is_replaced(tmp_path: Path) -> None:
+    (tmp_path / "target").write_bytes(b"kept")
+    (tmp_path / "link").symlink_to(tmp_path / "target")
+    os.mkfifo(tmp_path / "pipe")
+    (tmp_path / "folder").mkdir()
+    for name, kind in (("link", "a link"), ("pipe", "a device or a pipe"), ("folder", "a folder")):
+        with pytest.raises(ConfigError, match=f"is {kind}: name a file with -o"):
+            write_file(tmp_path / name, b"lost")
+    assert (tmp_path / "target").read_bytes() == b"kept"
+    assert (tmp_path / "pipe").is_fifo()
+    assert len(list(tmp_path.iterdir())) == 4
+
+
+@pytest.mark.usefixtures("two_rounds")
+def test_a_bundle_replaces_no_device(bcfl: Bcfl) -> None:
+    os.mkfifo("pipe")
+    answer = bcfl("bundle", "-o", "pipe")
+    assert (answer.code, answer.err) == (2, "error: pipe is a device or a pipe: name a file with -o\n")
+    assert Path("pipe").is_fifo()
 
 
 @pytest.mark.parametrize(

@@ -7,11 +7,17 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
+import typer
+from web3 import Web3
 
 import bcfl as package
+from bcfl.cli.app import app
+from bcfl.cli.examples import EXAMPLES
 from bcfl.cli.query import listing
 from bcfl.config import Config
 from bcfl.federation.runs import Run
@@ -228,3 +234,43 @@ def test_queries_need_no_torch(two_rounds: object, tmp_path: Path) -> None:
     command = [sys.executable, "-c", code + "; sys.exit('torch' in sys.modules)"]
     env = os.environ | {"PYTHONPATH": str(ROOT)}
     subprocess.run(command, cwd=tmp_path, env=env, capture_output=True, check=True)
+
+
+def test_help_has_examples_that_are_commands(bcfl: Bcfl) -> None:
+    known = {" ".join(path) for path in _paths(typer.main.get_command(app))}
+    for name, lines in EXAMPLES.items():
+        assert name in known
+        answer = bcfl("help", *name.split())
+        assert answer.code == 0
+        shown = " ".join(answer.out.split())
+        for line in lines:
+            assert line.startswith(f"bcfl {name}")
+            assert line in shown
+
+
+def test_help_of_a_command_that_there_is_not(bcfl: Bcfl) -> None:
+    assert "there is no command 'rnu': there is run, ls, round" in bcfl("help", "rnu").err
+    assert "there is no command 'x'" in bcfl("help", "chain", "x").err
+    assert "there is no command 'x'" in bcfl("help", "run", "x").err
+
+
+def test_the_abi_is_what_web3_takes(bcfl: Bcfl) -> None:
+    assert bcfl("abi", "-o", "federation.json").code == 0
+    entries = json.loads(Path("federation.json").read_text())
+    assert json.loads(bcfl("abi").out) == entries
+    contract = Web3().eth.contract(abi=entries)
+    assert {"commit", "finalize", "round_clock"} <= {entry.fn_name for entry in contract.all_functions()}
+
+
+def test_tasks_are_listed_with_their_models(bcfl: Bcfl) -> None:
+    lines = bcfl("tasks").out.splitlines()
+    assert [line.split()[0] for line in lines[1:4]] == ["digits", "breast-cancer", "fashion-mnist"]
+    assert lines[1].endswith("mlp, cnn")
+    assert lines[2].endswith("  mlp")
+    assert bcfl("tasks", "--json").json["models"] == ["mlp", "cnn"]
+
+
+def _paths(command: Any, path: tuple[str, ...] = ()) -> Iterator[tuple[str, ...]]:
+    yield path
+    for name, child in getattr(command, "commands", {}).items():
+        yield from _paths(child, (*path, name))

@@ -14,6 +14,8 @@ from bcfl.cli.output import printing
 from bcfl.cli.output.display import LiveDisplay
 from bcfl.cli.output.printing import (
     Column,
+    clock_name,
+    count_times_from,
     ether,
     format_time,
     plural,
@@ -82,10 +84,22 @@ def test_words() -> None:
         "0 rounds",
         "1,000 rounds",
     )
+    count_times_from(None)
     assert (format_time(1_700_000_000), format_time(None)) == ("2023-11-14 22:13:20", None)
+    assert clock_name() == "UTC"
     assert [printing.text_of(value) for value in (None, True, False, 1234, b"\x01")] == [
         "-", "yes", "no", "1,234", "0x01",
     ]  # fmt: skip
+
+
+def test_times_of_a_simulated_chain_are_counted_from_its_start() -> None:
+    count_times_from(1_700_000_000)
+    try:
+        times = [format_time(1_700_000_000 + seconds) for seconds in (0, 61, 100 * 3600)]
+        assert times == ["+0:00:00", "+0:01:01", "+100:00:00"]
+        assert (format_time(None), clock_name()) == (None, "simulated")
+    finally:
+        count_times_from(None)
 
 
 def test_only_long_names_are_shortened() -> None:

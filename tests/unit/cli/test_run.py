@@ -130,19 +130,10 @@ def test_json_is_one_object(bcfl: Bcfl, stage: Stage) -> None:
     answer = bcfl("run", "--json")
     report = json.loads(answer.out)
     assert stage.configs
-    assert list(report)[:-1] == [  # and `fit_warning`
-        "run_dir",
-        "contract",
-        "rounds",
-        "final_accuracy",
-        "gas_per_participant",
-        "seconds",
-        "initial_root",
-        "final_metrics",
-        "final_loss",
-        "losses",
-        "warning",
-    ]
+    assert list(report)[:-2] == [  # and `fit_warning`, `pay_warning`
+        "run_dir", "contract", "rounds", "final_accuracy", "gas_per_participant", "seconds", "initial_root",
+        "final_metrics", "final_loss", "earlier_rounds", "unpaid_rounds", "losses", "warning",
+    ]  # fmt: skip
     first, second = report["rounds"]
     assert {
         "round", "status", "engine", "committee", "leader", "accepted", "rejected", "global_root",
@@ -233,6 +224,7 @@ def test_the_strongest_source_counts(bcfl: Bcfl, stage: Stage, monkeypatch: pyte
         (("--stake", "1.5"), "must be a whole number of wei"),
         (("--stake", "much"), "must be an amount"),
         (("--min-updates", 30), "lower min_updates"),
+        (("--krum", 9), "krum=9 (--krum) needs devices=21 or more"),
         (("-c", "devics=3"), "the nearest is devices"),
         (("-c", "devices"), "is not key=value"),
         (("--config", "nowhere.toml"), "cannot be read"),
