@@ -16,7 +16,7 @@ WORKERS   ?= 2
 SHELL       := bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help run test matrix setup dev lint contracts gas bench bench-challenge bench-robustness chaos mutants clean
+.PHONY: help run test quick matrix setup dev lint contracts gas bench bench-challenge bench-robustness chaos mutants docs clean
 
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 export PIP_NO_INPUT := 1
@@ -72,6 +72,13 @@ test: lint ## the gate: lint, contracts, gas snapshot, tests with the contracts'
 	$(call step,tests)
 	@$(BIN)/python -m pytest -p tests.branches --branches 95 -n $(WORKERS) --dist worksteal
 
+quick: lint ## the quick part of the gate, some minutes: lint, and the unit tests without those of the contracts
+	@$(BIN)/python -m pytest -q tests/unit --ignore=tests/unit/contracts -n $(WORKERS) --dist worksteal
+
+docs: $(DEV_SET) ## the documentation as a site, in ./site
+	@$(BIN)/mkdocs build --strict --quiet
+	@printf 'site/index.html\n'
+
 matrix: $(DEV_SET) ## every role away from every phase in every manner, some minutes
 	@LIVENESS=all $(BIN)/python -m pytest -q tests/integration/test_matrix.py -n $(WORKERS) --dist loadfile
 
@@ -97,5 +104,5 @@ bench-robustness: $(DEV_SET) ## accuracy under every attack, resumable (ARGS="--
 	@$(BIN)/python -m benchmarks.robustness $(ARGS)
 
 clean: ## remove the environment, caches and build output; runs stay
-	@rm -rf '$(VENV)' build dist .mypy_cache .ruff_cache .import_linter_cache .pytest_cache .hypothesis
+	@rm -rf '$(VENV)' build dist site .mypy_cache .ruff_cache .import_linter_cache .pytest_cache .hypothesis
 	@find . -name __pycache__ -type d -not -path './.git/*' -prune -exec rm -rf {} +

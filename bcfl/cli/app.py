@@ -14,7 +14,7 @@ from bcfl.cli.query.bundle import bundle
 from bcfl.cli.query.contracts import abi, call, events
 from bcfl.cli.query.evaluate import evaluate
 from bcfl.cli.query.leaders import leader
-from bcfl.cli.query.listing import adversaries, ls, tasks, version
+from bcfl.cli.query.listing import adversaries, examples, ls, tasks, version
 from bcfl.cli.query.members import device, miner
 from bcfl.cli.query.models import export, fetch, model
 from bcfl.cli.query.rounds import round_
@@ -71,6 +71,7 @@ app.command("audit")(grouped(audit))
 app.command("bundle")(grouped(bundle))
 app.command("adversaries")(adversaries)
 app.command("tasks")(tasks)
+app.command("examples")(examples)
 app.command("version")(version)
 app.command("help")(help_)
 for part in (chain, account, deploy, fund, start, up, status, watch, doctor):

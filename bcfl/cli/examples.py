@@ -33,6 +33,7 @@ EXAMPLES: Final = {
     "bundle": ("bcfl bundle -o training.bundle",),
     "adversaries": ("bcfl adversaries sign-flip",),
     "tasks": ("bcfl tasks",),
+    "examples": ("bcfl examples",),
     "deploy": (
         "bcfl deploy --network local --devices 6 --rounds 50 --register devices.txt",
         "bcfl deploy --network local --task hospital:xray --max-samples 20000",

@@ -84,6 +84,11 @@ def test_a_small_federation_runs_outside_the_checkout(commands: Path, tmp_path: 
     assert summary["final_accuracy"] > 0.2
     assert (round_["round"], round_["leader"][:2]) == (1, "0x")
 
+    run(commands / "bcfl", "examples", cwd=tmp_path)
+    options = ["--task", "examples.task:wine", "--devices", "4", "--miners", "2", "--rounds", "1", "--json"]
+    wine = json.loads(run(commands / "bcfl", "run", *options, "--runs", "wines", cwd=tmp_path))
+    assert wine["final_accuracy"] > 0.2
+
     round_view = json.loads(run(commands / "bcfl", "round", "--json", cwd=tmp_path))
     for field in ("round", "status", "leader", "global_root", "global_cid", "block_hash"):
         assert round_view[field] == round_[field]

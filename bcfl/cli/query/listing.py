@@ -1,7 +1,9 @@
-"""`bcfl ls`, `bcfl adversaries`, `bcfl tasks`, `bcfl version`: what there is."""
+"""`bcfl ls`, `bcfl adversaries`, `bcfl tasks`, `bcfl examples`, `bcfl version`: what there is."""
 
 from __future__ import annotations
 
+from importlib import resources
+from importlib.resources.abc import Traversable
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -9,7 +11,9 @@ import typer
 
 from bcfl.adversaries import catalog
 from bcfl.cli.options import JsonOption, RunsOption, runs_folder
+from bcfl.cli.output.files import write_file
 from bcfl.cli.output.printing import Column, aligned, print_folded, print_json, print_table
+from bcfl.errors import ConfigError
 from bcfl.federation.runs import list_runs
 from bcfl.federation.views.run import RunView, run_view
 
@@ -65,6 +69,32 @@ def tasks(as_json: JsonOption = False) -> None:
     rows = [(task.name, task.description, _models(task.shape)) for task in BUILT_IN.values()]
     print_table([Column("task"), Column("data"), Column("models (--model)")], rows)
     print("\nYour own: --task package.module:attribute, or --flower DIR for a Flower app")
+
+
+def examples(
+    folder: Annotated[
+        Path, typer.Argument(metavar="[DIR]", show_default=False, help="Where to; else ./examples.")
+    ] = Path("examples"),
+    as_json: JsonOption = False,
+) -> None:
+    """Write the examples that come with bcfl: a task, a device, a miner, a query, a deployment."""
+    files = {path.name: path for path in _examples().iterdir() if path.name.endswith(".py")}
+    existing = [name for name in files if (folder / name).exists()]
+    if existing:
+        raise ConfigError(f"{folder / min(existing)} exists: name another folder")
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, path in files.items():
+        write_file(folder / name, path.read_bytes())
+    if as_json:
+        print_json({"files": [str(folder / name) for name in sorted(files)]})
+    else:
+        print("\n".join(str(folder / name) for name in sorted(files)))
+
+
+def _examples() -> Traversable:
+    """Return the folder of the examples, in a wheel inside the package, in a checkout beside it."""
+    packaged = resources.files("bcfl") / "examples"
+    return packaged if packaged.is_dir() else Path(str(resources.files("bcfl"))).parent / "examples"
 
 
 def version(as_json: JsonOption = False) -> None:

@@ -270,6 +270,13 @@ def test_tasks_are_listed_with_their_models(bcfl: Bcfl) -> None:
     assert bcfl("tasks", "--json").json["models"] == ["mlp", "cnn"]
 
 
+def test_examples_are_written_once(bcfl: Bcfl) -> None:
+    files = bcfl("examples", "--json").json["files"]
+    assert "examples/task.py" in files
+    assert Path("examples/task.py").read_text() == (ROOT / "examples" / "task.py").read_text()
+    assert "exists: name another folder" in bcfl("examples").refusal
+
+
 def _paths(command: Any, path: tuple[str, ...] = ()) -> Iterator[tuple[str, ...]]:
     yield path
     for name, child in getattr(command, "commands", {}).items():
