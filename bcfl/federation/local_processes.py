@@ -83,6 +83,7 @@ class LocalProcesses:
         observer: Observer,
     ) -> None:
         self.config, self.options, self.supervisor, self.observer = config, options, supervisor, observer
+        self._told_pool = False
         self._owner, parties = accounts[0], accounts[1:]
         # In mode full every device is a miner, and there is no other.
         count = 0 if config.mode == "full" else config.miners
@@ -268,6 +269,13 @@ class LocalProcesses:
         arguments += [] if config.flower is None else ["--flower", str(config.flower.absolute())]
         return arguments + ([] if config.node_config is None else ["--node-config", config.node_config])
 
+    def _check_pay(self, round_: Round, reward: int) -> None:
+        """Tell once that the pool is empty."""
+        if not self._told_pool and round_.block is not None and round_.block.reward < reward:
+            words = f"round {round_.number} did not pay its whole reward: add to the pool with `bcfl fund`"
+            self.observer.event("warning", words, round=round_.number)
+            self._told_pool = True
+
     def _follow(self, client: FederationClient, rounds: int | None) -> None:
         """Keep the processes running and show where the federation stands, until enough rounds have ended."""
         last = 0
@@ -278,6 +286,7 @@ class LocalProcesses:
                 for number in sorted(history.rounds):
                     if number > last and history.rounds[number].closed is not None:
                         self.observer.round(history.rounds[number])
+                        self._check_pay(history.rounds[number], client.ledger.terms.reward)
                         last = number
                 self.observer.round_status(client, self.supervisor)
             time.sleep(POLL)

@@ -10,8 +10,9 @@ from bcfl.cli.groups import grouped
 from bcfl.cli.node.options import FederationOptions, SignerOptions
 from bcfl.cli.options import JsonOption
 from bcfl.cli.output.printing import ether, plural, print_fields, print_json
-from bcfl.config import Config
+from bcfl.config.values import parse_wei
 from bcfl.errors import ConfigError
+from bcfl.protocol.limits import WEI_BITS
 
 
 @grouped
@@ -25,9 +26,7 @@ def fund(
 
     A round pays its reward as far as the pool goes. An empty pool stops no training; nobody earns then.
     """
-    amount = Config.model_validate({"stake": text, "min_stake": 1}).stake if text.strip() != "0" else 0
-    if not amount:
-        raise ConfigError("AMOUNT must be more than 0")
+    amount = _parse(text)
     with federation.connect() as client:
         account = signer.unlock(client.network)
         client.ledger.contract.send(account, "fund", value=amount)
@@ -39,6 +38,17 @@ def fund(
         return
     holds = "" if rounds is None else f", the rewards of {plural(rounds, 'round')}"
     print_fields([("added", ether(amount)), ("pool", ether(pool) + holds)])
+
+
+def _parse(text: str) -> int:
+    """Return the wei of an amount; raises ConfigError."""
+    try:
+        amount = parse_wei(text)
+    except ValueError as error:
+        raise ConfigError(f"AMOUNT {text[:40]!r} {error}") from None
+    if not 0 < amount < 2**WEI_BITS:
+        raise ConfigError(f"AMOUNT must be more than 0, and less than 2**{WEI_BITS} wei")
+    return amount
 
 
 def register(parent: typer.Typer) -> None:

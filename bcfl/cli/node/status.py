@@ -97,6 +97,15 @@ def _suspended(view: StatusView) -> str | None:
     return f"{plural(count, 'miner')}: start them again, they `resume` by themselves" if count else None
 
 
+def _pool(view: StatusView) -> str:
+    """Return what the pool holds, and how many rounds it pays."""
+    if view["paid_rounds"] is None:
+        return ether(view["pool"])
+    if not view["paid_rounds"]:
+        return f"{ether(view['pool'])}: no round is paid in full; `bcfl fund AMOUNT` adds to it"
+    return f"{ether(view['pool'])}, the rewards of {plural(view['paid_rounds'], 'round')}"
+
+
 def _print(view: StatusView) -> None:
     number = view["round"]
     updates = f"{view['updates']} of {plural(view['devices'], 'device')}"
@@ -115,6 +124,7 @@ def _print(view: StatusView) -> None:
         *challenge_fields(view["challenge_seconds"], view["challenge_bytes"]),
         ("leader", view["leader"]),
         ("suspended", _suspended(view)),
+        ("pool", _pool(view)),
         ("so far", f"{plural(view['blocks'], 'block')}, {plural(view['void'], 'void round')}"),
     ]
     print_fields([(name, value) for name, value in fields if value is not None])

@@ -100,6 +100,8 @@ class StatusView(CurrentView):
     miners: list[MinerStatusView]
     blocks: int
     void: int
+    pool: int  # wei
+    paid_rounds: int | None  # whose whole reward the pool holds; None where rounds pay nothing by their terms
     last: LastView
 
 
@@ -107,6 +109,7 @@ def status_view(client: FederationClient) -> StatusView:
     """Return where a federation stands now."""
     ledger = client.ledger
     history, clock, now = ledger.history(), ledger.clock(), ledger.now()
+    pool = int(ledger.contract.call("pool"))
     current = history.current or Round(0, 0, Engine(ledger.terms.engine))
     devices = history.expected_devices() if current.number else history.devices
     return {
@@ -129,6 +132,8 @@ def status_view(client: FederationClient) -> StatusView:
         "miners": [_miner(history, account, current) for account in history.miners],
         "blocks": len(history.blocks) - 1,
         "void": sum(round_.void is not None for round_ in history.rounds.values()),
+        "pool": pool,
+        "paid_rounds": pool // ledger.terms.reward if ledger.terms.reward else None,
         "last": {"round": history.head.round, "root": history.head.root, "leader": history.head.leader},
     }
 

@@ -121,7 +121,7 @@ def signer(network: Network, name: str | None, password: Callable[[], str]) -> A
     if network.mnemonic is None:
         raise ConfigError(
             f"network {network.name} has no mnemonic to take account {name} from: "
-            "give an address of the keystore"
+            "give an address of the keystore, or --network local for the accounts of a test chain"
         )
     return keystore.derive(network.mnemonic, int(name), 1)[0]
 

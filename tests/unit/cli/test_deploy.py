@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import typer
 
-from bcfl.cli.node import deploy
+from bcfl.cli.node import deploy, fund, status
 from bcfl.config import Config
 from bcfl.errors import Reverted
 from bcfl.federation.genesis import set_up_data
@@ -20,12 +20,14 @@ from bcfl.ledger.deployment import keystore, records
 from bcfl.ledger.deployment.networks import connect, resolve
 from bcfl.ledger.devnet.server import serve
 from bcfl.protocol.types import Terms
+from testkit.terms import ETHER
 
 from .conftest import Bcfl
 
 ROOT = Path(__file__).parents[3]
 MNEMONIC = "test test test test test test test test test test test junk"
 SAID = ["--max-samples", "700"]
+LOCAL = ["--network", "local"]
 OWN = "examples.device:task"  # whose data are with its devices
 SMALL = [*SAID, "--devices", 3, "--miners", 2, "--pool", "2 ether"]
 
@@ -40,7 +42,8 @@ def url() -> Iterator[str]:
 @pytest.fixture(autouse=True)
 def command(monkeypatch: pytest.MonkeyPatch, url: str) -> None:
     app = typer.Typer()
-    deploy.register(app)
+    for part in (deploy, fund, status):
+        part.register(app)
     monkeypatch.setattr("bcfl.cli.app.app", app)
     monkeypatch.setenv("ETH_RPC_URL", url)
     monkeypatch.delenv("ETH_KEYSTORE_PASSWORD", raising=False)
@@ -55,6 +58,20 @@ def test_the_data_of_a_task_that_comes_with_bcfl_say_what_may_be_claimed(bcfl: B
     largest = max(map(len, shares.devices))
     contract = federation_at(connect(resolve("local")), answer["address"])
     assert Terms(*contract.call("agreed")).max_samples == largest
+
+
+def test_the_pool_is_told_and_topped_up(bcfl: Bcfl) -> None:
+    assert bcfl("deploy", "--task", OWN, *SMALL, "--pool", "0 ether", *LOCAL, "--name", "poor").code == 0
+    words = "0: no round is paid in full; `bcfl fund AMOUNT` adds to it"
+    assert f"pool        {words}" in bcfl("status", *LOCAL, "--deployment", "poor").out
+    assert bcfl("status", *LOCAL, "--deployment", "poor", "--json").json["paid_rounds"] == 0
+    added = bcfl("fund", "2.5 ether", *LOCAL, "--deployment", "poor", "--account", 1, "--json").json
+    assert added == {"added": 5 * ETHER // 2, "pool": 5 * ETHER // 2, "rounds": 2}
+    again = bcfl("fund", "7", *LOCAL, "--deployment", "poor", "--account", 1)
+    assert "the rewards of 2 rounds" in again.out
+    assert "2 rounds" in bcfl("status", *LOCAL, "--deployment", "poor").out
+    for amount, reason in (("0", "AMOUNT must be more than 0"), ("lots", "must be an amount")):
+        assert reason in bcfl("fund", amount, *LOCAL, "--deployment", "poor", "--account", 1).refusal
 
 
 def test_from_nothing_to_a_checked_federation(bcfl: Bcfl, tmp_path: Path) -> None:

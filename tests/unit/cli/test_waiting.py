@@ -24,6 +24,7 @@ from bcfl.federation.supervisor import Child, Supervisor
 from bcfl.protocol.accounts import Account
 
 LOST = "an address"
+REWARD = 10
 HANGS = """
 import faulthandler, signal, time
 faulthandler.register(signal.SIGUSR1)
@@ -212,3 +213,14 @@ def test_a_process_that_has_ended_is_not_killed(tmp_path: Path, supervisor: Supe
     wait_until(lambda: process.pid is None)
     assert not process.kill_stuck()
     assert not Child("device 2", [], tmp_path / "log").kill_stuck()
+
+
+def test_an_empty_pool_is_told_once(tmp_path: Path) -> None:
+    recorder = EventRecorder()
+    options = LocalOptions(tmp_path, 0, None)
+    processes = LocalProcesses(Config(), options, [Account(bytes([1] * 32))], Supervisor({}), recorder)
+    for number, reward in enumerate((REWARD, 3, 0), 1):
+        round_: Any = SimpleNamespace(number=number, block=SimpleNamespace(reward=reward))
+        processes._check_pay(round_, REWARD)
+    (event,) = recorder.events
+    assert event.startswith("warning: round 2 did not pay its whole reward")
