@@ -44,7 +44,7 @@ help: ## what can be made
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 26
 
 $(RUN_SET): pyproject.toml
-	$(call install,.,$(RUN_SET))
+	$(call install,.[ui],$(RUN_SET))
 
 $(DEV_SET): pyproject.toml
 	$(call install,.[dev],$(RUN_SET) $(DEV_SET))
