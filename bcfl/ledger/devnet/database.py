@@ -9,6 +9,7 @@ from __future__ import annotations
 import fcntl
 import os
 import sqlite3
+import weakref
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import astuple, dataclass
@@ -72,6 +73,7 @@ class Database(BaseAtomicDB):
         except BaseException:
             self._unlock()
             raise
+        weakref.finalize(self, self._connection.close)  # also where nobody closes a chain in memory
 
     def __getitem__(self, key: bytes) -> bytes:
         if key in self._writes:
