@@ -13,7 +13,15 @@ from typing import Any, Final
 
 from eth_utils.crypto import keccak
 
-from bcfl.bundle.encodings import call_of, header_bytes, header_of, logs_of, receipt_bytes, transaction_bytes
+from bcfl.bundle.encodings import (
+    call_of,
+    gas_until,
+    header_bytes,
+    header_of,
+    logs_of,
+    receipt_bytes,
+    transaction_bytes,
+)
 from bcfl.bundle.proofs import may_log, prove, root_of, verified_item
 from bcfl.errors import BundleError, LedgerError
 from bcfl.ledger.abi import Abi, EventType, address_of
@@ -131,9 +139,16 @@ def _events(
             kind = abi.events.get(topics[0]) if topics and account == emitter else None
             if kind is not None:
                 name = name or _transaction_hash(header, index, proofs.get(index), transactions)
+                transactions[name] = {**transactions[name], "gasUsed": hex(_gas(record.receipts, index))}
                 args = _args(kind, topics, data)
                 yield Event(kind.name, args, number, timestamp, name, position, address_of(address))
             position += 1
+
+
+def _gas(receipts: Sequence[bytes], index: int) -> int:
+    """Return the gas of one transaction of a block."""
+    before = gas_until(receipts[index - 1]) if index else 0
+    return gas_until(receipts[index]) - before
 
 
 def _args(kind: EventType, topics: Sequence[bytes], data: bytes) -> dict[str, Any]:

@@ -30,10 +30,11 @@ def open_bundle(path: Path, block_hash: str | None = None) -> Iterator[AuditSour
     `block_hash` that is none.
     """
     with BundleStore(path) as store:
-        yield _source(store, block_hash)
+        yield read_source(store, block_hash)[0]
 
 
-def _source(store: BundleStore, block_hash: str | None) -> AuditSource:
+def read_source(store: BundleStore, block_hash: str | None) -> tuple[AuditSource, ProvenLogs]:
+    """Read an open bundle for an audit, and the proven logs that this stands on; raises as `open_bundle`."""
     manifest = decode(_content(store, str(store.root)))
     parts = (_content(store, cid) for cid in manifest.records)
     abi = Abi(artifact()["abi"])
@@ -49,7 +50,8 @@ def _source(store: BundleStore, block_hash: str | None) -> AuditSource:
         endowment=int(creator["value"], 16),
         storage_snapshot=manifest.storage_snapshot,
     )
-    return AuditSource(transcript, store, (*_assumptions(logs, block_hash), CODE.format(*manifest.facets)))
+    assumptions = (*_assumptions(logs, block_hash), CODE.format(*manifest.facets))
+    return AuditSource(transcript, store, assumptions), logs
 
 
 def _check_head(logs: ProvenLogs, manifest: Manifest, block_hash: str | None) -> None:

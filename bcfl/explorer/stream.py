@@ -1,0 +1,87 @@
+"""Tell pages that something has changed: server-sent events, to so many pages at most.
+
+A message has no content but numbers: a page that is out of date asks for itself again.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import AsyncIterator, Callable
+from contextlib import suppress
+from typing import Final
+
+from bcfl.errors import BcflError
+from bcfl.explorer.reader import Reader
+from bcfl.federation.query import Query
+
+MOST: Final = 32  # pages that listen at a time
+KEEP_ALIVE_SECONDS: Final = 20.0
+AWAY_SECONDS: Final = 10.0  # between two looks while the node is away
+
+State = tuple[object, ...]
+
+
+def state_of(query: Query) -> State:
+    """Return what a page is about, as far as it changes: how many events, which phase."""
+    clock = query.clock
+    return len(query.events), clock.round, int(clock.phase), clock.acted
+
+
+class Stream:
+    """The one watcher of a federation, and the pages that listen to it."""
+
+    def __init__(self, reader: Reader) -> None:
+        self.reader = reader
+        self.version = 0
+        self.away: str | None = None  # why the node cannot be asked
+        self._listeners: set[asyncio.Queue[str]] = set()
+        self._state: State | None = None
+
+    @property
+    def is_full(self) -> bool:
+        """Whether no other page may listen."""
+        return len(self._listeners) >= MOST
+
+    def changed(self) -> None:
+        """Tell all pages to ask again."""
+        self.version += 1
+        text = json.dumps({"version": self.version, "away": self.away is not None})
+        for queue in self._listeners:
+            with suppress(asyncio.QueueFull):  # one message says as much as several
+                queue.put_nowait(text)
+
+    async def watch(self) -> None:
+        """Look at the chain again and again, until cancelled."""
+        while True:
+            await self._look()
+            await asyncio.sleep(AWAY_SECONDS if self.away else self.reader.subject.poll)
+
+    async def _look(self) -> None:
+        before = self.away
+        try:
+            state = await self.reader.ask(state_of)
+            self.away = None
+        except BcflError as error:
+            state, self.away = self._state or (), str(error)
+        if state != self._state or (before is None) != (self.away is None):
+            first, self._state = self._state is None, state
+            if not first:
+                self.changed()
+
+    async def listen(self, gone: Callable[[], object] = lambda: None) -> AsyncIterator[str]:
+        """Yield the messages for one page, with a comment now and then; `gone` is called at its end."""
+        queue: asyncio.Queue[str] = asyncio.Queue(1)
+        self._listeners.add(queue)
+        try:
+            yield f"retry: 3000\ndata: {json.dumps({'version': self.version, 'away': self.away is not None})}\n\n"
+            while True:
+                try:
+                    text = await asyncio.wait_for(queue.get(), KEEP_ALIVE_SECONDS)
+                except TimeoutError:
+                    yield ": still here\n\n"
+                else:
+                    yield f"data: {text}\n\n"
+        finally:
+            self._listeners.discard(queue)
+            gone()
