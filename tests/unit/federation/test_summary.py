@@ -60,8 +60,8 @@ def test_income_is_what_all_claims_come_to(query: LocalQuery) -> None:
         money = query.miner_view(miner["miner"])
         assert miner["income"] == money["claimed"] + money["unclaimed"]
     for device in view["devices"]:
-        money = query.device_view(device["device"])
-        assert device["income"] == money["claimed"] + money["unclaimed"]
+        purse = query.device_view(device["device"])
+        assert device["income"] == purse["claimed"] + purse["unclaimed"]
     assert any(miner["income"] for miner in view["miners"])
     assert [bool(device["income"]) for device in view["devices"]] == [True, True, True, False]
 
