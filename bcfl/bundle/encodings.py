@@ -81,8 +81,8 @@ def logs_of(receipt: bytes) -> list[tuple[bytes, list[bytes], bytes]]:
     return logs
 
 
-def gas_until(receipt: bytes) -> int:
-    """Return the gas that a block had used after the transaction of an encoded receipt; raises BundleError."""
+def gas_of(receipt: bytes) -> int:
+    """Return the gas of an encoded receipt and of all before it in its block; raises BundleError."""
     return int.from_bytes(_data(_list(decode(_untyped(receipt)), 4, 4)[1]), "big")
 
 

@@ -14,9 +14,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, cast
 
-from bcfl.bundle.blocks import ProvenLogs
-from bcfl.bundle.reader import read_source
-from bcfl.bundle.store import BundleStore
+from bcfl.bundle.reader import open_bundle
 from bcfl.errors import LedgerError, Reverted
 from bcfl.federation.audits import AuditSource
 from bcfl.federation.query import Query
@@ -45,11 +43,11 @@ class BundleChain:
 
     view = "latest"
 
-    def __init__(self, source: AuditSource, logs: ProvenLogs) -> None:
+    def __init__(self, source: AuditSource) -> None:
         self.chain_id = source.transcript.domain.chain_id
-        self.height = logs.number
-        self.transactions = logs.transactions
-        self.time = logs.events[-1].timestamp
+        self.height = source.transcript.storage_snapshot.block
+        self.receipts = source.gas
+        self.time = source.transcript.events[-1].timestamp
 
     @property
     def w3(self) -> Web3:
@@ -61,7 +59,8 @@ class BundleChain:
         if method == "eth_blockNumber":
             return hex(self.height)
         if method == "eth_getTransactionReceipt":
-            return self.transactions.get(bytes.fromhex(str(params[0])[2:]))
+            gas = self.receipts.get(bytes.fromhex(str(params[0])[2:]))
+            return None if gas is None else {"gasUsed": hex(gas)}
         raise LedgerError(NOBODY.format(method))
 
     def now(self) -> int:
@@ -87,8 +86,8 @@ class BundleChain:
 class BundleContract(Contract):
     """The contract of a bundle: its logs, and what its storage said of accounts at the last block."""
 
-    def __init__(self, source: AuditSource, logs: ProvenLogs) -> None:
-        super().__init__(BundleChain(source, logs), artifact()["abi"], source.transcript.domain.contract)
+    def __init__(self, source: AuditSource) -> None:
+        super().__init__(BundleChain(source), artifact()["abi"], source.transcript.domain.contract)
         self.source = source
 
     @cached_property
@@ -149,9 +148,9 @@ class BundleLedger(FederationLedger):
 class BundleQuery(Query):
     """A bundle, opened for reading. It holds no journals, so that nobody's numbers are known."""
 
-    def __init__(self, path: Path, source: AuditSource, logs: ProvenLogs) -> None:
+    def __init__(self, path: Path, source: AuditSource) -> None:
         self.path, self.source = path, source
-        ledger = BundleLedger(BundleContract(source, logs))
+        ledger = BundleLedger(BundleContract(source))
         super().__init__(ledger, source.store, Path("journal-of-no-bundle"), "bcfl start round")
 
     def round_view(self, number: Number = None) -> RoundView:
@@ -162,5 +161,5 @@ class BundleQuery(Query):
 @contextmanager
 def open_bundle_query(path: Path, block_hash: str | None = None) -> Iterator[BundleQuery]:
     """Open a bundle for queries; raises as `open_bundle` of the reader."""
-    with BundleStore(path) as store:
-        yield BundleQuery(path, *read_source(store, block_hash))
+    with open_bundle(path, block_hash) as source:
+        yield BundleQuery(path, source)

@@ -30,11 +30,10 @@ def open_bundle(path: Path, block_hash: str | None = None) -> Iterator[AuditSour
     `block_hash` that is none.
     """
     with BundleStore(path) as store:
-        yield read_source(store, block_hash)[0]
+        yield _source(store, block_hash)
 
 
-def read_source(store: BundleStore, block_hash: str | None) -> tuple[AuditSource, ProvenLogs]:
-    """Read an open bundle for an audit, and the proven logs that this stands on; raises as `open_bundle`."""
+def _source(store: BundleStore, block_hash: str | None) -> AuditSource:
     manifest = decode(_content(store, str(store.root)))
     parts = (_content(store, cid) for cid in manifest.records)
     abi = Abi(artifact()["abi"])
@@ -51,7 +50,7 @@ def read_source(store: BundleStore, block_hash: str | None) -> tuple[AuditSource
         storage_snapshot=manifest.storage_snapshot,
     )
     assumptions = (*_assumptions(logs, block_hash), CODE.format(*manifest.facets))
-    return AuditSource(transcript, store, assumptions), logs
+    return AuditSource(transcript, store, assumptions, logs.head, logs.gas)
 
 
 def _check_head(logs: ProvenLogs, manifest: Manifest, block_hash: str | None) -> None:

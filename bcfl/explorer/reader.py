@@ -13,7 +13,7 @@ from contextlib import ExitStack, suppress
 from typing import Any, Final, TypeVar
 
 from bcfl.errors import BcflError, Unreachable
-from bcfl.explorer.subject import Subject, is_still
+from bcfl.explorer.target import Target, is_still
 from bcfl.federation.event_stream import BlockId, block_id
 from bcfl.federation.query import Query
 from bcfl.ledger.federation import SENSELESS
@@ -30,8 +30,8 @@ class Crowded(BcflError):
 class Reader:
     """A federation that is opened when it is first asked, and read anew where blocks were taken back."""
 
-    def __init__(self, subject: Subject) -> None:
-        self.subject = subject
+    def __init__(self, target: Target) -> None:
+        self.target = target
         self.cache: dict[Any, Any] = {}  # of views, until blocks are taken back
         self._stack = ExitStack()
         self._query: Query | None = None
@@ -66,7 +66,7 @@ class Reader:
         return question(query)
 
     def _open(self) -> Query:
-        query = self._stack.enter_context(self.subject.open())
+        query = self._stack.enter_context(self.target.open())
         if not is_still(query):
             self._head = block_id(query.contract, "latest")
         contract = query.contract

@@ -55,7 +55,7 @@ class Stream:
         """Look at the chain again and again, until cancelled."""
         while True:
             await self._look()
-            await asyncio.sleep(AWAY_SECONDS if self.away else self.reader.subject.poll)
+            await asyncio.sleep(AWAY_SECONDS if self.away else self.reader.target.poll)
 
     async def _look(self) -> None:
         before = self.away

@@ -195,7 +195,7 @@
         var y = size.top + r * size.h, line = spec.cells[r];
         if (size.named) { pen.fillStyle = colour("muted"); pen.fillText(spec.row_names[r], 0, y + size.h / 2 + 4, size.left - 8); }
         for (var k = 0; k < columns; k++) {
-          pen.fillStyle = paint[line[k]] || paint["."] || "transparent";
+          pen.fillStyle = paint[line[k]] || "transparent";
           pen.fillRect(size.left + k * size.w, y, size.w - size.gap, size.h - size.gap);
         }
       }

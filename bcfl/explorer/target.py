@@ -18,7 +18,7 @@ WEB: Final = re.compile(r"https?://[^\s\"'<>]+", re.ASCII)
 
 
 @dataclass(frozen=True)
-class Subject:
+class Target:
     """What is explored. `opener` opens it anew; `poll` are the seconds between two looks at the chain."""
 
     opener: Callable[[], AbstractContextManager[Query]]
@@ -69,12 +69,12 @@ def audit_source(query: Query) -> AuditSource:
     return source_of(query.contract, query.store, query.first_block)
 
 
-def bundle_subject(path: Path, block_hash: str | None) -> Subject:
-    """Return a bundle as a subject."""
+def bundle_target(path: Path, block_hash: str | None) -> Target:
+    """Return a bundle as a target."""
 
     @contextmanager
     def opener() -> Iterator[Query]:
         with open_bundle_query(path, block_hash) as query:
             yield query
 
-    return Subject(opener)
+    return Target(opener)
