@@ -17,6 +17,7 @@ from bcfl.cli.query.listing import adversaries, ls, version
 from bcfl.cli.query.members import device, miner
 from bcfl.cli.query.models import export, fetch, model
 from bcfl.cli.query.rounds import round_
+from bcfl.cli.query.ui import ui
 from bcfl.cli.query.votes import votes
 from bcfl.cli.run.run import run
 
@@ -68,6 +69,7 @@ app.command("export", context_settings=NUMBERS)(grouped(export))
 app.command("evaluate")(grouped(evaluate))
 app.command("audit")(grouped(audit))
 app.command("bundle")(grouped(bundle))
+app.command("ui")(grouped(ui))
 app.command("adversaries")(adversaries)
 app.command("version")(version)
 for part in (chain, account, deploy, start, up, status, watch, doctor):

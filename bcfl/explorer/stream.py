@@ -9,7 +9,7 @@ import asyncio
 import json
 from collections.abc import AsyncIterator, Callable
 from contextlib import suppress
-from typing import Final
+from typing import Any, Final
 
 from bcfl.errors import BcflError
 from bcfl.explorer.reader import Reader
@@ -29,10 +29,10 @@ def state_of(query: Query) -> State:
 
 
 class Stream:
-    """The one watcher of a federation, and the pages that listen to it."""
+    """The one watcher of a federation, and the pages that listen to it; `work` is done at every look."""
 
-    def __init__(self, reader: Reader) -> None:
-        self.reader = reader
+    def __init__(self, reader: Reader, work: Callable[[Query, dict[Any, Any]], object]) -> None:
+        self.reader, self.work = reader, work
         self.version = 0
         self.away: str | None = None  # why the node cannot be asked
         self._listeners: set[asyncio.Queue[str]] = set()
@@ -60,7 +60,7 @@ class Stream:
     async def _look(self) -> None:
         before = self.away
         try:
-            state = await self.reader.ask(state_of)
+            state = await self.reader.ask(self._state_and_work)
             self.away = None
         except BcflError as error:
             state, self.away = self._state or (), str(error)
@@ -69,8 +69,12 @@ class Stream:
             if not first:
                 self.changed()
 
-    async def listen(self, gone: Callable[[], object] = lambda: None) -> AsyncIterator[str]:
-        """Yield the messages for one page, with a comment now and then; `gone` is called at its end."""
+    def _state_and_work(self, query: Query) -> State:
+        """Do what is to be done between two looks, and return what a page is about."""
+        return self.work(query, self.reader.cache), *state_of(query)
+
+    async def listen(self) -> AsyncIterator[str]:
+        """Yield the messages for one page, with a comment now and then."""
         queue: asyncio.Queue[str] = asyncio.Queue(1)
         self._listeners.add(queue)
         try:
@@ -84,4 +88,3 @@ class Stream:
                     yield f"data: {text}\n\n"
         finally:
             self._listeners.discard(queue)
-            gone()

@@ -48,9 +48,7 @@ def identify(query: Query) -> Identity:
         network = query.client.network
         explorer = network.explorer if network.explorer and WEB.fullmatch(network.explorer) else None
         base = None if explorer is None else explorer.rstrip("/")
-        return Identity(
-            "deployment", query.client.name, domain.contract, domain.chain_id, network.name, base
-        )
+        return Identity("deployment", query.client.name, domain.contract, domain.chain_id, network.name, base)
     if isinstance(query, BundleQuery):
         return Identity("bundle", query.path.name, domain.contract, domain.chain_id, None, None)
     name = query.path.name if isinstance(query, LocalQuery) else domain.contract

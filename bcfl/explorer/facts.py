@@ -1,0 +1,79 @@
+"""Gather what most pages need: the summary of the training, whom it waits for, and how good its models are.
+
+What a summary took is kept until something happens. A node across a network is asked for few receipts at a
+time, so that no page waits for all of them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any, Final
+
+from bcfl.bundle.query import BundleQuery
+from bcfl.federation.query import LocalQuery, Query, RemoteQuery
+from bcfl.federation.subject import Subject, of_bundle, of_deployment, of_run
+from bcfl.federation.views.figures import StatementView
+from bcfl.federation.views.status import CurrentView, current_view
+from bcfl.federation.views.summary import Summary, summary
+
+AT_ONCE: Final = 100  # receipts
+Cache = dict[Any, Any]
+
+
+class Receipts:
+    """The gas of transactions on a node's chain, as far as it has been read; the latest are read first."""
+
+    def __init__(self) -> None:
+        self.gas: dict[bytes, int] = {}
+
+    def read(self, query: Query) -> None:
+        """Read the next few receipts."""
+        wanted = [
+            transaction
+            for number in sorted(query.history.rounds, reverse=True)
+            for transaction in query.history.rounds[number].transactions
+            if transaction not in self.gas
+        ]
+        for transaction in wanted[:AT_ONCE]:
+            self.gas[transaction] = query.contract.gas_of(transaction)
+
+
+def read_ahead(query: Query, cache: Cache) -> int:
+    """Read a few receipts of a node's chain; return how many are known."""
+    receipts: Receipts = cache.setdefault("receipts", Receipts())
+    if isinstance(query, RemoteQuery):
+        receipts.read(query)
+    return len(receipts.gas)
+
+
+def summary_of(
+    query: Query, cache: Cache, statements: Mapping[int, Sequence[StatementView]] | None = None
+) -> Summary:
+    """Return the summary of the training; `statements` say how good its models are, by round."""
+    receipts: Receipts = cache.setdefault("receipts", Receipts())
+    state = len(query.events), len(receipts.gas), len(statements or ())
+    if cache.get("summary", (None,))[0] != state:
+        subject = _subject(query, receipts)
+        if statements:
+            subject = replace(subject, statements={**statements, **subject.statements})
+        cache["summary"] = state, summary(subject, most_votes=0)
+    view: Summary = cache["summary"][1]
+    return view
+
+
+def waiting(query: Query) -> CurrentView | None:
+    """Return what the running round waits for; None of a bundle, which does not say it."""
+    if isinstance(query, BundleQuery):
+        return None
+    return current_view(query.history, query.clock, query.ledger.now())
+
+
+def _subject(query: Query, receipts: Receipts) -> Subject:
+    if isinstance(query, RemoteQuery):
+        return replace(of_deployment(query), gas_of=receipts.gas.get)
+    if isinstance(query, BundleQuery):
+        return of_bundle(query.path.name, query.source)
+    if isinstance(query, LocalQuery):
+        return of_run(query)
+    raise TypeError(f"nobody knows what a {type(query).__name__} is a query of")

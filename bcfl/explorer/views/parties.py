@@ -1,0 +1,67 @@
+"""Make the pages of the parties: all of them, a miner, a device."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from bcfl.errors import ConfigError
+from bcfl.explorer.facts import Cache, summary_of
+from bcfl.explorer.page import NotFound, Page, Params, cut
+from bcfl.federation.query import Query
+from bcfl.federation.views.figures import StatementView
+from bcfl.pages.charts import Cells, code
+from bcfl.pages.texts import short
+
+Statements = Mapping[int, Sequence[StatementView]]
+
+
+def parties_page(query: Query, cache: Cache, statements: Statements, params: Params) -> Page:
+    """Return the list of miners and devices."""
+    view = summary_of(query, cache, statements)
+    rows, part = cut(view["devices"], params)
+    content = {
+        "miners": view["miners"],
+        "devices": rows,
+        **part.json,
+        "left_out": view["totals"]["left_out_devices"],
+    }
+    extra = {"part": part, "settled": view["mistakes"] is not None}
+    return Page("parties.html", "Parties", content, "parties", extra)
+
+
+def device_page(query: Query, cache: Cache, statements: Statements, name: str, params: Params) -> Page:
+    """Return the page of a device; raises NotFound."""
+    view = _found(lambda: query.device_view(name))
+    rows, part = cut(view["rounds"][::-1], params)
+    known = summary_of(query, cache, statements)["devices"]
+    entry = known[view["index"]] if view["index"] < len(known) else None
+    letters = "".join(
+        code(item.get("verdict"), item.get("level")) if item["submitted"] else "-" for item in view["rounds"]
+    )
+    record = Cells(
+        "Its updates by round",
+        [f"{view['index']}  {short(view['device'])}"],
+        [item["round"] for item in view["rounds"]],
+        [letters],
+        column_href="/rounds/{}",
+    )
+    extra = {"part": part, "rows": rows, "record": record, "entry": entry}
+    return Page("device.html", f"Device {view['index']}", view, "parties", extra)
+
+
+def miner_page(query: Query, cache: Cache, statements: Statements, name: str, params: Params) -> Page:
+    """Return the page of a miner; raises NotFound."""
+    view = _found(lambda: query.miner_view(name))
+    rows, part = cut(view["rounds"][::-1], params)
+    known = summary_of(query, cache, statements)["miners"]
+    entry = next((item for item in known if item["miner"] == view["miner"]), None)
+    extra = {"part": part, "rows": rows, "entry": entry}
+    return Page("miner.html", f"Miner {view['index']}", view, "parties", extra)
+
+
+def _found(view: Callable[[], Any]) -> Any:
+    try:
+        return view()
+    except ConfigError as error:
+        raise NotFound(str(error)) from None
