@@ -96,7 +96,7 @@ class BundleContract(Contract):
         return take_in(History.under(self.source.transcript.terms), self._logs_of_all)
 
     def call(self, function: str, *args: Any, sender: str | None = None, block: int | None = None) -> Any:
-        """Answer the calls that views make; raises Reverted or LedgerError for what the bundle does not say."""
+        """Answer the calls that views make; raises Reverted or LedgerError for all others."""
         del sender, block
         snapshot = self.source.transcript.storage_snapshot
         if function == "credits":

@@ -15,7 +15,7 @@ from bcfl.roles.auditor.verdict import RoundVerdict
 
 
 class Auditing:
-    """The audit that runs, or the last one. `changed` is called, from its thread, when there is more to show."""
+    """The audit that runs, or the last one. Its thread calls `changed` when there is more to show."""
 
     def __init__(self, target: Target, changed: Callable[[], None]) -> None:
         self.target, self.changed = target, changed

@@ -47,36 +47,34 @@ def address_of(sock: socket.socket) -> str:
     return f"http://[{host}]:{port}/" if ":" in host else f"http://{host}:{port}/"
 
 
-def serve(explorer: Explorer, sock: socket.socket, ready: Callable[[], None] = lambda: None) -> None:
-    """Serve until interrupted; `ready` is called when requests are answered."""
-    config = uvicorn.Config(
-        explorer.app,
-        access_log=False,
-        log_level="warning",
-        http="h11",
-        ws="none",
-        lifespan="on",
-        proxy_headers=False,
-        server_header=False,
-        limit_concurrency=CONNECTIONS,
-        timeout_graceful_shutdown=1,
-    )
-    server = _Server(config, ready)
-    with suppress(KeyboardInterrupt):
-        server.run(sockets=[sock])
-
-
 def open_browser(address: str) -> None:
     """Open an address in the user's browser, where there is one."""
     threading.Thread(target=webbrowser.open, args=(address,), daemon=True).start()
 
 
-class _Server(uvicorn.Server):
-    """A server that says when it has started."""
+class ExplorerServer(uvicorn.Server):
+    """An explorer on a socket, once `serve_until_stopped` is called; `ready` is told when it answers."""
 
-    def __init__(self, config: uvicorn.Config, ready: Callable[[], None]) -> None:
+    def __init__(self, explorer: Explorer, sock: socket.socket, ready: Callable[[], None]) -> None:
+        config = uvicorn.Config(
+            explorer.app,
+            access_log=False,
+            log_level="warning",
+            http="h11",
+            ws="none",
+            lifespan="on",
+            proxy_headers=False,
+            server_header=False,
+            limit_concurrency=CONNECTIONS,
+            timeout_graceful_shutdown=1,
+        )
         super().__init__(config)
-        self.ready = ready
+        self.sock, self.ready = sock, ready
+
+    def serve_until_stopped(self) -> None:
+        """Serve until interrupted, or until `should_exit` is set."""
+        with suppress(KeyboardInterrupt):
+            self.run(sockets=[self.sock])
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """Start, and tell of it."""

@@ -46,10 +46,13 @@ class Stream:
     def changed(self) -> None:
         """Tell all pages to ask again."""
         self.version += 1
-        text = json.dumps({"version": self.version, "away": self.away is not None})
+        text = self._news()
         for queue in self._listeners:
             with suppress(asyncio.QueueFull):  # one message says as much as several
                 queue.put_nowait(text)
+
+    def _news(self) -> str:
+        return json.dumps({"version": self.version, "away": self.away is not None})
 
     async def watch(self) -> None:
         """Look at the chain again and again, until cancelled."""
@@ -78,7 +81,7 @@ class Stream:
         queue: asyncio.Queue[str] = asyncio.Queue(1)
         self._listeners.add(queue)
         try:
-            yield f"retry: 3000\ndata: {json.dumps({'version': self.version, 'away': self.away is not None})}\n\n"
+            yield f"retry: 3000\ndata: {self._news()}\n\n"
             while True:
                 try:
                     text = await asyncio.wait_for(queue.get(), KEEP_ALIVE_SECONDS)

@@ -31,7 +31,7 @@ class Target:
 
 @dataclass(frozen=True)
 class Identity:
-    """How pages name what they show. `explorer` is the address of a block explorer, without a / at its end."""
+    """How pages name what they show. `explorer` is where a block explorer is, without a / at its end."""
 
     kind: Kind
     name: str

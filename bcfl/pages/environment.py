@@ -36,6 +36,8 @@ def environment(folder: Path) -> jinja2.Environment:
     )
     env.filters |= {
         "ether": texts.ether,
+        "brief": texts.brief,
+        "value_text": texts.value_text,
         "utc": texts.format_time,
         "duration": texts.duration,
         "metric": lambda value, name: texts.metric_text(name, value),

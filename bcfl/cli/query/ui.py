@@ -59,7 +59,7 @@ def ui(
     """
     _require_extra()
     from bcfl.explorer.app import Explorer
-    from bcfl.explorer.server import address_of, listen, open_browser, serve
+    from bcfl.explorer.server import ExplorerServer, address_of, listen, open_browser
 
     subject = _target(bundle, block_hash, target)
     hosts = [name.lower() for name in (host, *(allow_host or ()))]
@@ -85,7 +85,7 @@ def ui(
         if browse and not as_json:
             open_browser(address)
 
-    serve(explorer, sock, ready)
+    ExplorerServer(explorer, sock, ready).serve_until_stopped()
 
 
 def _require_extra() -> None:

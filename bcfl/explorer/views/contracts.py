@@ -27,7 +27,7 @@ def contract_page(query: Query, params: Params) -> Page:
     view = {
         "contract": query.contract.address,
         "chain_id": query.contract.chain.chain_id,
-        "owner": query.history.owner,
+        "owner": _owner(query),
         "balances": {name: _read(query, name) for name in BALANCES},
         "terms": {term.field: getattr(query.terms, term.field) for _, terms in groups for term in terms},
         "reads": reads,
@@ -61,7 +61,12 @@ def events_page(query: Query, params: Params) -> Page:
 def _call(query: Query, params: Params) -> dict[str, Any] | None:
     """Call the function of the form; what refuses it is a part of the answer."""
     function = params.get("function", "")
-    if not function or "call" not in params:
+    is_asked = "call" in params or any(
+        entry["name"] == function and not entry["inputs"] and entry.get("stateMutability") in READS
+        for entry in artifact()["abi"]
+        if entry["type"] == "function"
+    )
+    if not function or not is_asked:
         return None
     texts = [params[f"arg{place}"].strip()[:MOST_ARGUMENT] for place in range(16) if f"arg{place}" in params]
     try:
@@ -69,6 +74,14 @@ def _call(query: Query, params: Params) -> dict[str, Any] | None:
     except (ConfigError, LedgerError) as error:
         return {"function": function[:MOST_ARGUMENT], "arguments": texts, "result": None, "error": str(error)}
     return {**view, "error": None}
+
+
+def _owner(query: Query) -> str | None:
+    """Return who owns the contract: what it answers, or what its events say; None where neither does."""
+    try:
+        return str(query.contract.call("owner"))
+    except LedgerError:
+        return query.history.owner or None
 
 
 def _read(query: Query, function: str) -> int | None:

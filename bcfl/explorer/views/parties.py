@@ -8,6 +8,7 @@ from typing import Any
 from bcfl.errors import ConfigError
 from bcfl.explorer.facts import Cache, summary_of
 from bcfl.explorer.page import NotFound, Page, Params, cut
+from bcfl.explorer.views.readings import readings, scale_of
 from bcfl.federation.query import Query
 from bcfl.federation.views.figures import StatementView
 from bcfl.pages.charts import Cells, code
@@ -46,7 +47,9 @@ def device_page(query: Query, cache: Cache, statements: Statements, name: str, p
         [letters],
         column_href="/rounds/{}",
     )
-    extra = {"part": part, "rows": rows, "record": record, "entry": entry}
+    scale = scale_of(item.get("findings", {}) for item in rows)
+    why = {item["round"]: readings(item.get("findings", {}), scale) for item in rows}
+    extra = {"part": part, "rows": rows, "record": record, "entry": entry, "why": why}
     return Page("device.html", f"Device {view['index']}", view, "parties", extra)
 
 

@@ -8,11 +8,11 @@ from typing import Any, Final, TypedDict
 
 from bcfl.explorer.facts import Cache
 from bcfl.explorer.page import NotFound, Page
+from bcfl.explorer.views.readings import readings, scale_of
 from bcfl.federation.query import Query
 from bcfl.federation.views.round import PHASES, PhaseView
 from bcfl.federation.views.source import Transaction
-from bcfl.federation.views.votes import FindingView, VotesView
-from bcfl.roles.miner.findings import Finding
+from bcfl.federation.views.votes import VotesView
 
 WIDE: Final = 1000  # units of a bar's width
 LEAST: Final = 4
@@ -40,16 +40,6 @@ class Bar:
     ticks: tuple[tuple[int, str], ...]
 
 
-@dataclass(frozen=True)
-class Reading:
-    """Why an update has its verdict, in words and, where there is a bound, as a bar: 500 is the bound."""
-
-    text: str
-    miners: tuple[str, ...]
-    bar: int | None
-    rule: str
-
-
 def round_page(query: Query, cache: Cache, number: int) -> Page:
     """Return the page of a round; raises NotFound."""
     round_ = query.history.rounds.get(number)
@@ -65,9 +55,10 @@ def round_page(query: Query, cache: Cache, number: int) -> Page:
                 del cache[name]
             cache[key] = view
     votes: VotesView = view["votes_by_miner"]
+    scale = scale_of(item["numbers"] for item in votes["updates"])
     extra = {
         "bars": _bars(view["phases"], view["transaction_list"], view["opened"]),
-        "why": {item["position"]: _readings(item["numbers"]) for item in votes["updates"]},
+        "why": {item["position"]: readings(item["numbers"], scale) for item in votes["updates"]},
         "last": max(query.history.rounds),
         "time": query.ledger.now(),
     }
@@ -116,25 +107,3 @@ def _bars(phases: Sequence[PhaseView], transactions: Iterable[TransactionView], 
         bars.append(Bar(phase, min(left, WIDE - LEAST), max(right - left, LEAST), ticks))
         start = max(start, phase["until"])
     return bars
-
-
-def _readings(numbers: dict[str, list[FindingView]]) -> list[Reading]:
-    """Return the findings on one update, those that are the same of several miners as one."""
-    groups: dict[tuple[str, str], tuple[FindingView, list[str]]] = {}
-    for miner, findings in numbers.items():
-        for finding in findings:
-            text = Finding(position=0, device=0, **finding).text
-            groups.setdefault((text, finding["rule"]), (finding, []))[1].append(miner)
-    return [
-        Reading(text, tuple(miners), _bar(finding), rule)
-        for (text, rule), (finding, miners) in groups.items()
-    ]
-
-
-def _bar(finding: FindingView) -> int | None:
-    """Return a score against its bound, in thousandths of twice the bound; None where there is no bound."""
-    bound = finding["most"] if finding["most"] is not None else finding["least"]
-    score = finding["score"]
-    if bound is None or score is None or bound <= 0 or score < 0:
-        return None
-    return min(WIDE, round(WIDE * min(score / bound, 2.0) / 2))

@@ -171,7 +171,7 @@
       size.h = cellSize(640, rows, 2, 20);
       size.named = size.h >= 12;
       size.left = size.named ? (plot.clientWidth < 480 ? 76 : 104) : 6;
-      size.w = cellSize(plot.clientWidth - size.left - 8, columns, 2, 26);
+      size.w = cellSize(plot.clientWidth - size.left - 8, columns, 2, 44);
       size.top = 20;
       size.gap = size.w > 6 && size.h > 6 ? 1 : 0;
     }
