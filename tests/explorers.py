@@ -61,5 +61,3 @@ def serving(target: Target, **options: bool) -> Iterator[Served]:
     finally:
         server.should_exit = True
         thread.join()
-
-

@@ -1,4 +1,4 @@
-"""Play a federation by hand into a run's folder, so that whatever reads runs can read it, while it grows too."""
+"""Play a federation by hand into a run's folder, for whatever reads runs, while they grow too."""
 
 from __future__ import annotations
 

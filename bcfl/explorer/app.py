@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-import sys
-import traceback
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
@@ -220,16 +218,19 @@ class Explorer:
         self, request: Request, make: Callable[[Query], Page], reader: Reader | None = None
     ) -> Response:
         """Return a page as its address asks for it: as JSON or as HTML."""
+        version = self.stream.version  # before anything is read, so that no change is missed
 
         def answer(query: Query) -> Response:
             page = make(query)
             if request.url.path.endswith(".json"):
                 return _json(page.view)
-            return self._html(request, page, query)
+            return self._html(request, page, query, version)
 
         return await (reader or self.reader).ask(answer)
 
-    def _html(self, request: Request, page: Page, query: Query | None, status: int = 200) -> Response:
+    def _html(
+        self, request: Request, page: Page, query: Query | None, version: int, status: int = 200
+    ) -> Response:
         path = request.url.path
         text = pages.render(
             TEMPLATES,
@@ -238,6 +239,7 @@ class Explorer:
             view=page.view,
             site=self.identity,
             edition=self.edition,
+            version=version,
             path=path,
             json_path=None if query is None else ("/overview" if path == "/" else path) + ".json",
             query_string=request.url.query,
@@ -260,18 +262,14 @@ class Explorer:
         return self._error(request, status, str(error))
 
     async def _defect(self, request: Request, error: Exception) -> Response:
-        traceback.print_exception(error, file=sys.stderr)
+        del error  # the server prints it
         return self._error(request, 500, "a defect of bcfl: please report what the terminal shows")
 
     def _error(self, request: Request, status: int, text: str) -> Response:
         if request.url.path.endswith(".json"):
             return _json({"error": text}, status)
-        return self._html(
-            request,
-            Page("error.html", "Not found" if status == 404 else "Error", {"error": text}),
-            None,
-            status,
-        )
+        page = Page("error.html", "Not found" if status == 404 else "Error", {"error": text})
+        return self._html(request, page, None, self.stream.version, status)
 
 
 def find(query: Query, text: str) -> str:

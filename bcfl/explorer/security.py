@@ -77,14 +77,17 @@ class Guard:
             return 421, "this explorer does not answer to that name: use its own address, or --allow-host"
         if len(scope["raw_path"]) + len(scope["query_string"]) > MOST_URL:
             return 414, "the address is too long"
-        site = headers.get("sec-fetch-site", "none")
-        follows_link = scope["method"] in READS and headers.get("sec-fetch-mode") == "navigate"
-        if site in ("cross-site", "same-site") and not follows_link:
-            return 403, "another site may not ask this explorer"
-        origin = headers.get("origin")
-        if scope["method"] not in READS and origin is not None and origin.split("://")[-1] != hosts[0]:
+        if self._is_of_another_site(scope["method"], headers, hosts[0]):
             return 403, "another site may not ask this explorer"
         return None
+
+    def _is_of_another_site(self, method: str, headers: Headers, host: str) -> bool:
+        """Whether another site asks, other than by a link; Origin is null for a form of ours, by our policy."""
+        site = headers.get("sec-fetch-site")
+        if site in ("cross-site", "same-site"):
+            return method not in READS or headers.get("sec-fetch-mode") != "navigate"
+        origin = headers.get("origin")
+        return site is None and method not in READS and origin not in (None, f"http://{host}")
 
     def _is_ours(self, host: str) -> bool:
         name = host.lower()

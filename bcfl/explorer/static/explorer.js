@@ -2,7 +2,7 @@
 (function () {
   "use strict";
   var body = document.body, main = document.getElementById("main"), pill = document.querySelector(".live");
-  var version = null, pending = false, wait = 0;
+  var version = Number(body.dataset.version), pending = false, wait = 0;
 
   function state(name, text) {
     pill.dataset.state = name;
@@ -42,8 +42,8 @@
     var source = new EventSource(body.dataset.live);
     source.onmessage = function (message) {
       var news = JSON.parse(message.data);
-      state(news.away ? "lost" : "live", news.away ? "node away" : "live");
-      if (version !== null && news.version !== version) { later(); }
+      if (!("still" in body.dataset)) { state(news.away ? "lost" : "live", news.away ? "node away" : "live"); }
+      if (news.version !== version) { later(); }
       version = news.version;
     };
     source.onerror = function () { state("lost", "not reached"); };
