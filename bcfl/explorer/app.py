@@ -18,7 +18,7 @@ from starlette.routing import Route
 
 from bcfl.errors import BcflError, ConfigError, LedgerError
 from bcfl.explorer.auditing import Auditing
-from bcfl.explorer.facts import read_ahead
+from bcfl.explorer.facts import keep_up
 from bcfl.explorer.measuring import Measuring
 from bcfl.explorer.page import NotFound, Page
 from bcfl.explorer.reader import Crowded, Reader
@@ -46,7 +46,7 @@ class Explorer:
     ) -> None:
         self.target, self.measures = target, measures
         self.reader, self.worker = Reader(target), Reader(target)
-        self.stream = Stream(self.reader, read_ahead)
+        self.stream = Stream(self.reader, lambda query, cache: keep_up(query, cache, self._said))
         self.measuring = Measuring(self.worker, self.stream.changed)
         self.auditing = Auditing(target, self._changed)
         self.identity: Identity = self.reader.look(identify)
@@ -132,8 +132,10 @@ class Explorer:
         )
 
     async def _round(self, request: Request) -> Response:
-        number = request.path_params["number"]
-        return await self._show(request, lambda query: rounds.round_page(query, self.reader.cache, number))
+        number, params = request.path_params["number"], dict(request.query_params)
+        return await self._show(
+            request, lambda query: rounds.round_page(query, self.reader.cache, number, params)
+        )
 
     async def _parties(self, request: Request) -> Response:
         params = dict(request.query_params)

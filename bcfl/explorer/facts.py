@@ -6,8 +6,9 @@ time, so that no page waits for all of them.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
 from bcfl.bundle.query import BundleQuery
@@ -18,7 +19,9 @@ from bcfl.federation.views.status import CurrentView, current_view
 from bcfl.federation.views.summary import Summary, summary
 
 AT_ONCE: Final = 100  # receipts
+PATIENCE: Final = 10  # times what it took, before a summary is made again
 Cache = dict[Any, Any]
+Statements = Mapping[int, Sequence[StatementView]]
 
 
 class Receipts:
@@ -39,27 +42,46 @@ class Receipts:
             self.gas[transaction] = query.contract.gas_of(transaction)
 
 
-def read_ahead(query: Query, cache: Cache) -> int:
-    """Read a few receipts of a node's chain; return how many are known."""
+@dataclass(frozen=True)
+class Kept:
+    """A summary, of which state it is, when it was made (on a clock of one's own), and how long that took."""
+
+    state: tuple[int, ...]
+    made: float
+    seconds: float
+    view: Summary
+
+    @property
+    def is_good_enough(self) -> bool:
+        """Whether making another would take more than a share of the time."""
+        return time.monotonic() - self.made < PATIENCE * self.seconds
+
+
+def keep_up(query: Query, cache: Cache, statements: Statements) -> object:
+    """Read a few receipts of a node's chain, and make the summary anew where it is time; return its state."""
     receipts: Receipts = cache.setdefault("receipts", Receipts())
     if isinstance(query, RemoteQuery):
         receipts.read(query)
-    return len(receipts.gas)
+    summary_of(query, cache, statements)
+    return cache["summary"].state
 
 
-def summary_of(
-    query: Query, cache: Cache, statements: Mapping[int, Sequence[StatementView]] | None = None
-) -> Summary:
-    """Return the summary of the training; `statements` say how good its models are, by round."""
+def summary_of(query: Query, cache: Cache, statements: Statements) -> Summary:
+    """Return the summary of the training; `statements` say how good its models are, by round.
+
+    One that takes long to make is made again after ten times that time, whatever happens.
+    """
     receipts: Receipts = cache.setdefault("receipts", Receipts())
-    state = len(query.events), len(receipts.gas), len(statements or ())
-    if cache.get("summary", (None,))[0] != state:
+    state = len(query.events), len(receipts.gas), len(statements)
+    kept: Kept | None = cache.get("summary")
+    if kept is None or (kept.state != state and not kept.is_good_enough):
+        begin = time.monotonic()
         subject = _subject(query, receipts)
-        if statements:
-            subject = replace(subject, statements={**statements, **subject.statements})
-        cache["summary"] = state, summary(subject, most_votes=0)
-    view: Summary = cache["summary"][1]
-    return view
+        subject = replace(subject, statements={**statements, **subject.statements})
+        view = summary(subject, most_votes=0)
+        now = time.monotonic()
+        kept = cache["summary"] = Kept(state, now, now - begin, view)
+    return kept.view
 
 
 def waiting(query: Query) -> CurrentView | None:

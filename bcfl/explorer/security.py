@@ -82,7 +82,7 @@ class Guard:
         return None
 
     def _is_of_another_site(self, method: str, headers: Headers, host: str) -> bool:
-        """Whether another site asks, other than by a link; Origin is null for a form of ours, by our policy."""
+        """Whether another site asks, other than by a link. Our policy makes Origin null for a form."""
         site = headers.get("sec-fetch-site")
         if site in ("cross-site", "same-site"):
             return method not in READS or headers.get("sec-fetch-mode") != "navigate"

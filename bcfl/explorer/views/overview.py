@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any, Final
 
-from bcfl.explorer.facts import Cache, summary_of, waiting
+from bcfl.explorer.facts import Cache, Statements, summary_of, waiting
 from bcfl.explorer.page import Page, Params, cut
 from bcfl.federation.query import Query
-from bcfl.federation.views.figures import StatementView
 from bcfl.federation.views.progress import RoundSummary
 from bcfl.federation.views.summary import Summary
 from bcfl.pages.charts import Cells, Curves, Series, Unit
@@ -29,7 +28,6 @@ PHASES: Final = (
 LATEST: Final = 8  # rounds in the table of the first page
 LEADERS: Final = 6
 HREF: Final = "/rounds/{}"
-Statements = Mapping[int, Sequence[StatementView]]
 
 
 def overview(query: Query, cache: Cache, statements: Statements) -> Page:

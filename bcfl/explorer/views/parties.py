@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable
 from typing import Any
 
 from bcfl.errors import ConfigError
-from bcfl.explorer.facts import Cache, summary_of
+from bcfl.explorer.facts import Cache, Statements, summary_of
 from bcfl.explorer.page import NotFound, Page, Params, cut
 from bcfl.explorer.views.readings import readings, scale_of
 from bcfl.federation.query import Query
-from bcfl.federation.views.figures import StatementView
 from bcfl.pages.charts import Cells, code
 from bcfl.pages.texts import short
-
-Statements = Mapping[int, Sequence[StatementView]]
 
 
 def parties_page(query: Query, cache: Cache, statements: Statements, params: Params) -> Page:

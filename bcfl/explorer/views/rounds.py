@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any, Final, TypedDict
 
 from bcfl.explorer.facts import Cache
-from bcfl.explorer.page import NotFound, Page
+from bcfl.explorer.page import NotFound, Page, Params, cut
 from bcfl.explorer.views.readings import readings, scale_of
 from bcfl.federation.query import Query
 from bcfl.federation.views.round import PHASES, PhaseView
@@ -16,6 +16,7 @@ from bcfl.federation.views.votes import VotesView
 
 WIDE: Final = 1000  # units of a bar's width
 LEAST: Final = 4
+UPDATES: Final = 100  # on a page
 KEPT: Final = 128  # rounds that are kept made
 
 
@@ -40,8 +41,8 @@ class Bar:
     ticks: tuple[tuple[int, str], ...]
 
 
-def round_page(query: Query, cache: Cache, number: int) -> Page:
-    """Return the page of a round; raises NotFound."""
+def round_page(query: Query, cache: Cache, number: int, params: Params) -> Page:
+    """Return the page of a round, with a page of its updates; raises NotFound."""
     round_ = query.history.rounds.get(number)
     if round_ is None:
         raise NotFound(f"there is no round {number}")
@@ -55,10 +56,14 @@ def round_page(query: Query, cache: Cache, number: int) -> Page:
                 del cache[name]
             cache[key] = view
     votes: VotesView = view["votes_by_miner"]
-    scale = scale_of(item["numbers"] for item in votes["updates"])
+    rows, part = cut(votes["updates"], params, UPDATES)
+    scale = scale_of(item["numbers"] for item in rows)
     extra = {
         "bars": _bars(view["phases"], view["transaction_list"], view["opened"]),
-        "why": {item["position"]: readings(item["numbers"], scale) for item in votes["updates"]},
+        "why": {item["position"]: readings(item["numbers"], scale) for item in rows},
+        "part": part,
+        "updates": rows,
+        "submissions": view["submissions"][part.start : part.stop],
         "last": max(query.history.rounds),
         "time": query.ledger.now(),
     }

@@ -64,22 +64,18 @@ def test_the_json_is_what_the_queries_say(served: Served) -> None:
 
 def test_pages_say_what_may_run_and_who_may_look(served: Served) -> None:
     for path in (*PATHS, "/nothing", "/overview.json", "/static/charts.js"):
-        answer, body = served.ask(path)
+        answer, _ = served.ask(path)
         assert answer.headers["Content-Security-Policy"] == POLICY
         assert answer.headers["X-Content-Type-Options"] == "nosniff"
         assert answer.headers["Referrer-Policy"] == "no-referrer"
-        assert b" style=" not in body or not path.endswith(".json")
-        assert b"onclick" not in body
     assert "unsafe" not in POLICY
 
 
 def test_no_page_has_a_script_or_a_style_of_its_own(served: Served) -> None:
     for path in PATHS:
         _, body = served.ask(path)
-        scripts = body.count(b"<script")
-        assert scripts == body.count(b'<script src="/static/') + body.count(
-            b'<script type="application/json">'
-        )
+        ours = body.count(b'<script src="/static/') + body.count(b'<script type="application/json">')
+        assert body.count(b"<script") == ours > 0
         assert b"<style" not in body
         assert b' style="' not in body
 
