@@ -249,6 +249,7 @@ class Explorer:
             miners={} if query is None else query.history.miners,
             away=self.stream.away,
             problem=self.measuring.problem,
+            measures=self.measures and self.identity.kind == "run",
             is_live=self.identity.kind != "bundle",
             **page.extra,
         )

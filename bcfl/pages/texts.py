@@ -96,7 +96,7 @@ def value_text(value: object) -> str:
     if isinstance(value, bytes):
         return hex_text(value)
     if isinstance(value, list | tuple):
-        return f"[{', '.join(map(value_text, value))}]"
+        return f"[{', '.join(str(each) if type(each) is int else value_text(each) for each in value)}]"
     return f"{value:,}" if isinstance(value, int) else plain(str(value))
 
 

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import TypeVar
 
 from bcfl.errors import ConfigError
 from bcfl.explorer.facts import Cache, Statements, summary_of
 from bcfl.explorer.page import NotFound, Page, Params, cut
 from bcfl.explorer.views.readings import readings, scale_of
 from bcfl.federation.query import Query
+from bcfl.federation.views.earnings import earnings
+from bcfl.federation.views.member import device_view, miner_view
 from bcfl.pages.charts import Cells, code
 from bcfl.pages.texts import short
+
+Name = TypeVar("Name", int, str)
 
 
 def parties_page(query: Query, cache: Cache, statements: Statements, params: Params) -> Page:
@@ -30,7 +34,9 @@ def parties_page(query: Query, cache: Cache, statements: Statements, params: Par
 
 def device_page(query: Query, cache: Cache, statements: Statements, name: str, params: Params) -> Page:
     """Return the page of a device; raises NotFound."""
-    view = _found(lambda: query.device_view(name))
+    index = _found(lambda: query.find_device(name))
+    unclaimed = _unclaimed(query, cache, query.history.devices[index])
+    view = device_view(query, index, query.journals, unclaimed=unclaimed)
     rows, part = cut(view["rounds"][::-1], params)
     known = summary_of(query, cache, statements)["devices"]
     entry = known[view["index"]] if view["index"] < len(known) else None
@@ -52,7 +58,8 @@ def device_page(query: Query, cache: Cache, statements: Statements, name: str, p
 
 def miner_page(query: Query, cache: Cache, statements: Statements, name: str, params: Params) -> Page:
     """Return the page of a miner; raises NotFound."""
-    view = _found(lambda: query.miner_view(name))
+    account = _found(lambda: query.find_miner(name))
+    view = miner_view(query, account, unclaimed=_unclaimed(query, cache, account))
     rows, part = cut(view["rounds"][::-1], params)
     known = summary_of(query, cache, statements)["miners"]
     entry = next((item for item in known if item["miner"] == view["miner"]), None)
@@ -60,8 +67,18 @@ def miner_page(query: Query, cache: Cache, statements: Statements, name: str, pa
     return Page("miner.html", f"Miner {view['index']}", view, "parties", extra)
 
 
-def _found(view: Callable[[], Any]) -> Any:
+def _unclaimed(query: Query, cache: Cache, account: str) -> int:
+    """Return what an account has earned and not claimed, in wei; incomes are summed up once a block."""
+    history = query.history
+    ended = sum(round_.block is not None for round_ in history.rounds.values())
+    if cache.get("earnings", (None,))[0] != ended:
+        cache["earnings"] = ended, earnings(history.rounds.values(), history.devices, query.terms)
+    income: int = cache["earnings"][1].get(account, 0)
+    return max(0, income - history.credited.get(account, 0))
+
+
+def _found(find: Callable[[], Name]) -> Name:
     try:
-        return view()
+        return find()
     except ConfigError as error:
         raise NotFound(str(error)) from None
