@@ -16,6 +16,7 @@ from bcfl.cli.query.leaders import leader
 from bcfl.cli.query.listing import adversaries, ls, version
 from bcfl.cli.query.members import device, miner
 from bcfl.cli.query.models import export, fetch, model
+from bcfl.cli.query.report import report
 from bcfl.cli.query.rounds import round_
 from bcfl.cli.query.votes import votes
 from bcfl.cli.run.run import run
@@ -68,6 +69,7 @@ app.command("export", context_settings=NUMBERS)(grouped(export))
 app.command("evaluate")(grouped(evaluate))
 app.command("audit")(grouped(audit))
 app.command("bundle")(grouped(bundle))
+app.command("report")(grouped(report))
 app.command("adversaries")(adversaries)
 app.command("version")(version)
 for part in (chain, account, deploy, start, up, status, watch, doctor):
