@@ -18,6 +18,7 @@ from bcfl.protocol.events import take_in
 from bcfl.protocol.rounds import History
 from bcfl.protocol.types import Terms
 
+STATED_ROUNDS: Final = 200  # the latest, of which inboxes are asked; what was read before is kept
 MOST_RECEIPTS: Final = 2_000  # of a node across a network, that one summary asks for
 Commands = tuple[tuple[str, str], ...]  # what a command shows, and the command
 
@@ -64,6 +65,7 @@ class Subject:
     checks: Commands  # with which anybody can verify it
     adversaries: tuple[Adversary, ...] | None = None
     statements: Mapping[int, Sequence[StatementView]] = field(default_factory=dict)  # by round
+    unreachable: tuple[str, ...] = ()  # miners whose statements could not be asked for
     options: Mapping[str, Any] = field(default_factory=dict)  # what is learned, as far as it is known
 
 
@@ -81,6 +83,7 @@ def of_run(query: LocalQuery) -> Subject:
         gas_of=GasMeter(query.contract),
         checks=checks,
         adversaries=adversaries_of(config),
+        statements=query.statements().by_round(),
         options={"task": config.subject, "seed": config.seed, "partition": config.partition},
     )
 
@@ -97,7 +100,18 @@ def of_deployment(query: RemoteQuery, meter: GasMeter | None = None) -> Subject:
         ("write it into one file", f"bcfl bundle {place} -o training.bcfl"),
     )
     options = {name: client.options[name] for name in ("task", "flower") if client.options.get(name)}
-    return _of_query(query, kind="network", name=client.name, gas_of=meter, checks=checks, options=options)
+    first = max(1, max(query.history.rounds, default=0) - STATED_ROUNDS)
+    collection = query.statements(first)
+    return _of_query(
+        query,
+        kind="network",
+        name=client.name,
+        gas_of=meter,
+        checks=checks,
+        options=options,
+        statements=collection.by_round(),
+        unreachable=tuple(item["miner"] for item in collection.unreachable),
+    )
 
 
 def of_bundle(name: str, source: AuditSource) -> Subject:

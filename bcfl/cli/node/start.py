@@ -169,6 +169,15 @@ class PartyOptions:
             "--claim-every", metavar="N", min=0, help="Claim rewards after so many rounds; 0: never."
         ),
     ] = CLAIM_EVERY
+    states: Annotated[
+        bool | None,
+        typer.Option(
+            "--state/--no-state",
+            metavar="",
+            show_default=False,
+            help="Sign and publish how good each model is on your own test data; miners do, devices do not.",
+        ),
+    ] = None
     log_format: Annotated[LogFormat, typer.Option("--log-format", help="How a line of the log looks.")] = (
         LogFormat.PLAIN
     )
@@ -177,7 +186,7 @@ class PartyOptions:
         """Return the options of a node."""
         from bcfl.federation.node import NodeOptions
 
-        return NodeOptions(self.journal, self.poll, self.keep, self.claim_every, caps_samples)
+        return NodeOptions(self.journal, self.poll, self.keep, self.claim_every, caps_samples, self.states)
 
     def begin(self) -> None:
         """Log to stderr from now on; SIGUSR1 has it written there at which line the party stands."""
