@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from bcfl.errors import ConfigError, RelayError, RunError
+from bcfl.federation import metrics
 from bcfl.federation.daemon import POLL, BackgroundTask, Daemon, Party
 from bcfl.federation.registration import register_miner
 from bcfl.protocol.types import Mode
@@ -95,8 +96,9 @@ class Node:
                 f"{self.client.name} is of mode full, where every device is a miner too: join as both"
             )
         device = self._device(learner, self.relay)
-        states = self._stating("device", learner, self._hand_over) if self.options.states else []
-        return self._daemon(device, [*self._background(), *states])
+        counters = Counters()
+        states = self._stating("device", learner, self._hand_over, counters) if self.options.states else []
+        return self._daemon(device, [*self._background(), *states], counters=counters)
 
     @contextmanager
     def miner(self, learner: Learner, options: MinerOptions = MinerOptions()) -> Iterator[Daemon]:
@@ -192,7 +194,7 @@ class Node:
         book = StatementBook(ledger.domain, self.journal)
         background = self._background(helps=True)
         if self.options.states is not False:
-            background += self._stating("miner", judge, partial(_keep, book))
+            background += self._stating("miner", judge, partial(_keep, book), counters)
         daemon = self._daemon(party, background, mailbox=mailbox, counters=counters, advances=True)
         make = partial(InboxServer, address, inbox, ledger, mailbox, health=daemon.health, counters=counters)
         make = partial(make, book=book)
@@ -219,10 +221,12 @@ class Node:
             tasks.append(Claiming(self.account, self.client.ledger, interval, helps=helps))
         return tasks
 
-    def _stating(self, role: str, learner: Learner, deliver: Deliver) -> list[BackgroundTask]:
+    def _stating(
+        self, role: str, learner: Learner, deliver: Deliver, counters: Counters
+    ) -> list[BackgroundTask]:
         """Return what states how good each new model is on the data of `learner`."""
-        ledger, archive = self.client.ledger, self.archive
-        return [Stating(self.account, role, learner, ledger, archive, self.journal, deliver)]
+        ledger, archive, report = self.client.ledger, self.archive, partial(metrics.show, counters)
+        return [Stating(self.account, role, learner, ledger, archive, self.journal, deliver, report)]
 
     def _hand_over(self, statement: bytes, history: History) -> None:
         """Have the miner that serves this device list a statement; raises RelayError."""

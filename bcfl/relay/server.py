@@ -16,14 +16,13 @@ from __future__ import annotations
 
 import json
 import re
-import threading
-from collections import Counter
 from collections.abc import Callable, Mapping
 from typing import Any, Final
 
 from bcfl.errors import BcflError, RelayError
 from bcfl.ports import Inbox, Ledger
 from bcfl.relay.book import StatementBook
+from bcfl.relay.counters import PROMETHEUS, Counters
 from bcfl.relay.envelope import HEADER, sender
 from bcfl.relay.mailbox import Busy, Mailbox
 from bcfl.relay.messages import (
@@ -36,6 +35,8 @@ from bcfl.relay.messages import (
 )
 from bcfl.relay.statements import open_statement
 from bcfl.transport.server import Handler, Limits, Server
+
+__all__ = ["Counters", "Forbidden", "InboxServer", "Refused"]
 
 # The devices of one institution share an address: 64 of them, a few messages each at a time.
 LIMITS: Final = Limits(
@@ -59,39 +60,6 @@ KINDS: Final = {
     "/v1/openings": "opening",
 }
 Health = Callable[[], tuple[bool, Mapping[str, Any]]]  # whether all is well, and details
-
-
-class Counters:
-    """Count events by name and label, and hold gauges by name; from any thread."""
-
-    def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self._counts: Counter[tuple[str, str]] = Counter()
-        self._gauges: dict[str, float] = {}
-
-    def count(self, name: str, label: str = "") -> None:
-        """Add one to a counter."""
-        with self._lock:
-            self._counts[name, label] += 1
-
-    def set(self, name: str, value: float) -> None:
-        """Set a gauge."""
-        with self._lock:
-            self._gauges[name] = value
-
-    def text(self) -> str:
-        """Return all of them in the text format of Prometheus."""
-        with self._lock:
-            counts, gauges = sorted(self._counts.items()), sorted(self._gauges.items())
-        lines: list[str] = []
-        for (name, label), number in counts:
-            heading = f"# TYPE bcfl_{name} counter"
-            if heading not in lines:
-                lines.append(heading)
-            lines.append(f"bcfl_{name}{{{label}}} {number}" if label else f"bcfl_{name} {number}")
-        for name, value in gauges:
-            lines += [f"# TYPE bcfl_{name} gauge", f"bcfl_{name} {value:g}"]
-        return "\n".join(lines) + "\n"
 
 
 class InboxServer(Server):
@@ -202,7 +170,7 @@ class _InboxHandler(Handler):
                 200 if is_healthy else 503, json.dumps({"ok": is_healthy, **details}).encode() + b"\n"
             )
         elif self.path == "/metrics":
-            self.answer(200, self.server.counters.text().encode(), "text/plain; version=0.0.4")
+            self.answer(200, self.server.counters.text().encode(), PROMETHEUS)
         elif match := BATCH.fullmatch(self.path):
             self._batch(int(match[1]))
         elif match := STATEMENTS.fullmatch(self.path):
