@@ -20,6 +20,7 @@ from bcfl.cli.query.report import report
 from bcfl.cli.query.rounds import round_
 from bcfl.cli.query.votes import votes
 from bcfl.cli.run.run import run
+from bcfl.cli.run.sweep import sweep
 
 # So that `bcfl round -1` is about a round, not about an option -1.
 NUMBERS = {"ignore_unknown_options": True}
@@ -55,6 +56,7 @@ def bcfl(
 
 
 app.command("run")(run)
+app.command("sweep")(sweep)
 app.command("ls")(ls)
 app.command("round", context_settings=NUMBERS)(grouped(round_))
 app.command("model", context_settings=NUMBERS)(grouped(model))
