@@ -74,7 +74,7 @@ def of_run(query: LocalQuery) -> Subject:
     path, config = query.path, query.config
     checks = (
         ("audit every round", f"bcfl audit --run {path}"),
-        ("write it into one file", f"bcfl bundle --run {path} -o training.bcfl"),
+        ("write it into one file", f"bcfl bundle --run {path} -o training.car"),
     )
     return _of_query(
         query,
@@ -97,7 +97,7 @@ def of_deployment(query: RemoteQuery, meter: GasMeter | None = None) -> Subject:
     place = f"--network {client.network.name} --deployment {client.name}"
     checks = (
         ("audit every round", f"bcfl audit {place}"),
-        ("write it into one file", f"bcfl bundle {place} -o training.bcfl"),
+        ("write it into one file", f"bcfl bundle {place} -o training.car"),
     )
     options = {name: client.options[name] for name in ("task", "flower") if client.options.get(name)}
     first = max(1, max(query.history.rounds, default=0) - STATED_ROUNDS)

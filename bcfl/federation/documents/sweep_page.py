@@ -131,8 +131,14 @@ def _deviations(view: SweepView, name: str) -> Deviations | None:
         for number, (cell, item) in enumerate(pairs)
     ]
     steps = [low + (high - low) * part / 4 for part in range(5)]
-    ticks = [(place(value), f"{value:.1%}" if name in SHARES else metric_text("", value)) for value in steps]
+    ticks = [(place(value), _tick(name, value)) for value in steps]
     return Deviations(name, TOP + ROW * len(pairs) + 8, marks, ticks)
+
+
+def _tick(name: str, value: float) -> str:
+    if name in SHARES:
+        return f"{value:.1%}"
+    return f"{value:,.0f}" if abs(value) >= 1000 else metric_text("", value)
 
 
 def _ends(item: SpreadView) -> tuple[float, float, float]:

@@ -5,8 +5,12 @@ from __future__ import annotations
 import csv
 import json
 import math
+import sys
 from dataclasses import replace
+from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
+from types import ModuleType
+from typing import Any
 
 import pytest
 
@@ -94,10 +98,65 @@ def test_tensorboard_has_the_curves(tmp_path: Path) -> None:
 
 
 def test_a_missing_tensorboard_is_told_in_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    import sys
-
     monkeypatch.setitem(sys.modules, "tensorboard", None)
     monkeypatch.setitem(sys.modules, "tensorboard.compat.proto.event_pb2", None)
     with pytest.raises(ConfigError) as caught, open_logbooks([f"tensorboard:{tmp_path}"]):
         pass
     assert str(caught.value) == MISSING
+
+
+def example() -> Any:
+    """Return examples/callbacks.py as a module."""
+    spec = spec_from_file_location("callbacks", Path(__file__).parents[3] / "examples" / "callbacks.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.mark.parametrize(
+    ("name", "words"), [("wandb", "pip install wandb"), ("mlflow", "pip install mlflow")]
+)
+def test_the_example_says_which_package_is_missing(
+    name: str, words: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, name, None)
+    with pytest.raises(SystemExit, match=words):
+        example().CALLBACKS[name]()
+
+
+class Tracker(ModuleType):
+    """Stands for both packages, as far as the example calls them; keeps what is logged."""
+
+    def __init__(self) -> None:
+        super().__init__("tracker")
+        self.points: list[tuple[int, dict[str, float]]] = []
+        self.offline = False
+
+    def init(self, *, project: str, mode: str, dir: Path) -> Tracker:
+        self.offline = (project, mode) == ("bcfl", "offline") and dir.name == "tracked"
+        return self
+
+    def set_tracking_uri(self, uri: str) -> None:
+        self.offline = uri.startswith("file:")
+
+    def set_experiment(self, name: str) -> None:
+        assert name == "bcfl"
+
+    def start_run(self) -> None:
+        assert self.offline
+
+    def log(self, numbers: dict[str, float], step: int) -> None:
+        self.points.append((step, numbers))
+
+    log_metrics = log
+
+
+@pytest.mark.parametrize("name", ["wandb", "mlflow"])
+def test_the_example_logs_each_round_offline(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    tracker = Tracker()
+    monkeypatch.setitem(sys.modules, name, tracker)
+    play([example().CALLBACKS[name]()])
+    assert [(step, numbers["updates/accepted"]) for step, numbers in tracker.points] == [(1, 2), (2, 0)]
+    assert tracker.offline

@@ -15,7 +15,7 @@ import pytest
 
 from bcfl.cli import main
 from bcfl.errors import ConfigError
-from bcfl.federation import sweeps, trial
+from bcfl.federation import trial
 from bcfl.federation.documents.sweep_page import spread_text, to_csv, to_html
 from bcfl.federation.sweeps import Sweep, spread
 from bcfl.federation.trial import ERROR, OPTIONS, RESULT
@@ -70,7 +70,7 @@ def played(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
         (folder / RESULT).write_text(json.dumps(result_of(options)))
         return subprocess.CompletedProcess(command, 0)
 
-    monkeypatch.setattr(sweeps.subprocess, "run", run)
+    monkeypatch.setattr(subprocess, "run", run)
     return runs
 
 
