@@ -77,7 +77,7 @@ class Explorer:
     async def _lifespan(self, _: Starlette) -> AsyncIterator[None]:
         self._loop = asyncio.get_running_loop()
         jobs = [asyncio.create_task(self.stream.watch())] if self.identity.kind != "bundle" else []
-        if self.measures and self.identity.kind == "run":
+        if self.measures and self.identity.kind != "bundle":
             jobs.append(asyncio.create_task(self.measuring.follow()))
         try:
             yield

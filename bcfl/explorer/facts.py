@@ -13,6 +13,7 @@ from typing import Any, Final
 
 from bcfl.bundle.query import BundleQuery
 from bcfl.federation.query import LocalQuery, Query, RemoteQuery
+from bcfl.federation.statements import Collection
 from bcfl.federation.subject import Subject, of_bundle, of_deployment, of_run
 from bcfl.federation.views.figures import StatementView
 from bcfl.federation.views.status import CurrentView, current_view
@@ -93,7 +94,10 @@ def waiting(query: Query) -> CurrentView | None:
 
 def _subject(query: Query, receipts: Receipts) -> Subject:
     if isinstance(query, RemoteQuery):
-        return replace(of_deployment(query), gas_of=receipts.gas.get)
+        nothing = Collection(
+            query.ledger.domain, query.history
+        )  # inboxes are asked elsewhere: they may be slow
+        return replace(of_deployment(query, collection=nothing), gas_of=receipts.gas.get)
     if isinstance(query, BundleQuery):
         return of_bundle(query.path.name, query.source)
     if isinstance(query, LocalQuery):

@@ -98,8 +98,9 @@ class Initialization:
         """Return what makes the reports of this run."""
         evaluator = judge(self.task, self.shares, self.learners.bench)
         attackers = assigned(self.assignment, self.devices, self.miners)
+        backdoor = self._backdoor_judge()
         return Reporter(
-            self.run, ledger, archive, evaluator, self._backdoor_judge(), self.assignment, attackers
+            self.run, ledger, archive, evaluator, backdoor, self.assignment, attackers, self.owner
         )
 
     def _make_devices(

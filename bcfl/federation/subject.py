@@ -11,6 +11,7 @@ from bcfl.federation.attackers import adversaries_of
 from bcfl.federation.audits import AuditSource
 from bcfl.federation.query import LocalQuery, Query, RemoteQuery
 from bcfl.federation.reports import Adversary
+from bcfl.federation.statements import Collection
 from bcfl.federation.views.figures import StatementView
 from bcfl.ledger.contract import Contract
 from bcfl.protocol.event import LogEvent
@@ -18,6 +19,7 @@ from bcfl.protocol.events import take_in
 from bcfl.protocol.rounds import History
 from bcfl.protocol.types import Terms
 
+STATED_ROUNDS: Final = 200  # the latest, of which inboxes are asked; what was read before is kept
 MOST_RECEIPTS: Final = 2_000  # of a node across a network, that one summary asks for
 Commands = tuple[tuple[str, str], ...]  # what a command shows, and the command
 
@@ -64,6 +66,7 @@ class Subject:
     checks: Commands  # with which anybody can verify it
     adversaries: tuple[Adversary, ...] | None = None
     statements: Mapping[int, Sequence[StatementView]] = field(default_factory=dict)  # by round
+    unreachable: tuple[str, ...] = ()  # miners whose statements could not be asked for
     options: Mapping[str, Any] = field(default_factory=dict)  # what is learned, as far as it is known
 
 
@@ -72,7 +75,7 @@ def of_run(query: LocalQuery) -> Subject:
     path, config = query.path, query.config
     checks = (
         ("audit every round", f"bcfl audit --run {path}"),
-        ("write it into one file", f"bcfl bundle --run {path} -o training.bcfl"),
+        ("write it into one file", f"bcfl bundle --run {path} -o training.car"),
     )
     return _of_query(
         query,
@@ -81,12 +84,18 @@ def of_run(query: LocalQuery) -> Subject:
         gas_of=GasMeter(query.contract),
         checks=checks,
         adversaries=adversaries_of(config),
+        statements=query.statements().by_round(),
         options={"task": config.subject, "seed": config.seed, "partition": config.partition},
     )
 
 
-def of_deployment(query: RemoteQuery, meter: GasMeter | None = None) -> Subject:
-    """Return the deployed federation of a query; `meter`: what has been read of its gas before."""
+def of_deployment(
+    query: RemoteQuery, meter: GasMeter | None = None, collection: Collection | None = None
+) -> Subject:
+    """Return the deployed federation of a query; `meter`: what has been read of its gas before.
+
+    `collection`: statements that have been collected; None: the miners' inboxes are asked, which takes time.
+    """
     client = query.client
     if meter is None:
         meter = GasMeter(query.contract, MOST_RECEIPTS)
@@ -94,10 +103,26 @@ def of_deployment(query: RemoteQuery, meter: GasMeter | None = None) -> Subject:
     place = f"--network {client.network.name} --deployment {client.name}"
     checks = (
         ("audit every round", f"bcfl audit {place}"),
-        ("write it into one file", f"bcfl bundle {place} -o training.bcfl"),
+        ("write it into one file", f"bcfl bundle {place} -o training.car"),
     )
     options = {name: client.options[name] for name in ("task", "flower") if client.options.get(name)}
-    return _of_query(query, kind="network", name=client.name, gas_of=meter, checks=checks, options=options)
+    if collection is None:
+        collection = query.statements(first_stated(query))
+    return _of_query(
+        query,
+        kind="network",
+        name=client.name,
+        gas_of=meter,
+        checks=checks,
+        options=options,
+        statements=collection.by_round(),
+        unreachable=tuple(item["miner"] for item in collection.unreachable),
+    )
+
+
+def first_stated(query: Query) -> int:
+    """Return the first of the rounds of which inboxes are asked."""
+    return max(1, max(query.history.rounds, default=0) - STATED_ROUNDS)
 
 
 def of_bundle(name: str, source: AuditSource) -> Subject:

@@ -48,7 +48,10 @@ def ui(
     evaluate: Annotated[
         bool,
         typer.Option(
-            "--evaluate/--no-evaluate", metavar="", show_default=False, help="Evaluate a run's models here."
+            "--evaluate/--no-evaluate",
+            metavar="",
+            show_default=False,
+            help="Evaluate models here, ask inboxes.",
         ),
     ] = True,
     as_json: JsonOption = False,

@@ -70,8 +70,8 @@ def costs_view(rounds: Sequence[RoundSummary], prices: Prices | None) -> CostsVi
 
 
 def _money(gas: int, prices: Prices | None) -> str | None:
-    """Return what gas costs in the currency, with four digits at least."""
+    """Return what gas costs in the currency: two decimals, four below one."""
     if prices is None or prices.coin_price is None:
         return None
     amount = Decimal(gas * prices.gas_price) / ETHER * prices.coin_price
-    return f"{amount:,.2f}" if amount >= 100 else f"{amount:.4f}"
+    return f"{amount:,.2f}" if amount >= 1 else f"{amount:.4f}"

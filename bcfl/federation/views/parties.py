@@ -7,8 +7,8 @@ from collections.abc import Mapping, Sequence
 from typing import TypedDict
 
 from bcfl.federation.subject import Subject
-from bcfl.federation.views.votematrix import LEVELS, NONE, OUTSIDE, UNJUDGED, tally_codes
-from bcfl.protocol.rounds import History, Member, Round
+from bcfl.federation.views.votematrix import LEVELS, NONE, UNJUDGED, tally_codes
+from bcfl.protocol.rounds import Member, Round
 
 
 class DeviceSummary(TypedDict):
@@ -75,7 +75,7 @@ def device_summaries(
             samples[item.update.device] += item.update.samples
     summaries: list[DeviceSummary] = []
     for index, account in enumerate(history.devices[:most]):
-        row = _row(history, account, rounds, codes[index])
+        row = "".join(codes[index].get(round_.number, NONE) for round_ in rounds)
         accepted = sum(row.count(level) for level in LEVELS)
         submitted = len(codes[index])
         summaries.append(
@@ -127,16 +127,6 @@ def miner_summaries(
         }
         for account, member in sorted(history.miners.items(), key=lambda item: item[1].index)
     ]
-
-
-def _row(history: History, account: str, rounds: Sequence[Round], codes: Mapping[int, str]) -> str:
-    """Return the letters of a device; where it sent no update, whether it could have."""
-    first, until = history.join_rounds[account], history.leave_rounds.get(account)
-    return "".join(
-        codes.get(round_.number)
-        or (NONE if first <= round_.number and (until is None or round_.number < until) else OUTSIDE)
-        for round_ in rounds
-    )
 
 
 def _counts(rounds: Sequence[Round]) -> dict[str, Counter[str]]:

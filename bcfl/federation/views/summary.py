@@ -80,6 +80,7 @@ class MistakesView(TypedDict):
 class Summary(TypedDict):
     """A training at a glance. `mistakes` is None where nobody knows who misbehaves.
 
+    `unreachable` are miners whose statements could not be asked for.
     `legend` says what the letters of `devices[].codes` (one for each round of `rounds`) and of `votes` mean.
     """
 
@@ -96,6 +97,7 @@ class Summary(TypedDict):
     miners: list[MinerSummary]
     votes: list[VoteMatrix]
     legend: dict[str, str]
+    unreachable: list[str]
     costs: CostsView
     mistakes: MistakesView | None
     verify: VerifyView
@@ -134,6 +136,7 @@ def summary(
         "miners": miner_summaries(subject, shown, incomes, hostile),
         "votes": _votes(subject, numbers, most_votes),
         "legend": LEGEND,
+        "unreachable": list(subject.unreachable),
         "costs": costs_view(rounds, prices),
         "mistakes": None if subject.adversaries is None else _mistakes(subject.adversaries, rounds),
         "verify": _verify(subject),

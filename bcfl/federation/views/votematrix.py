@@ -10,7 +10,7 @@ from bcfl.protocol.rounds import Round
 from bcfl.protocol.types import Verdict
 from bcfl.protocol.verification import verdict_codes
 
-NONE, UNJUDGED, OUTSIDE = "-", "?", " "
+NONE, UNJUDGED = ".", "?"  # as in the maps of `bcfl.pages.charts`
 REJECTED: Final = "?umtdqo"  # by the number of the verdict
 LEVELS: Final = "".join(map(str, range(1, TOP_LEVEL + 1)))
 LETTERS: Final = UNJUDGED + LEVELS + REJECTED[1:]  # by the code of a verdict on chain
@@ -19,7 +19,6 @@ LEGEND: Final[dict[str, str]] = {
     **{REJECTED[each]: each.name.lower() for each in Verdict if each is not Verdict.ACCEPTED},
     NONE: "no update",
     UNJUDGED: "not judged",
-    OUTSIDE: "not a member",
 }
 
 
