@@ -50,7 +50,7 @@ class Crowd(LocalQuery):
 
     def __init__(self, path: Path, history: History) -> None:
         federation = harness.Federation()
-        federation.contract.gas_of = lambda _: 60_000  # type: ignore[method-assign]
+        federation.contract.gas_of = lambda transaction: 60_000  # type: ignore[method-assign]  # noqa: ARG005
         answer = federation.contract.call
 
         def call(function: str, *args: Any, **options: Any) -> Any:

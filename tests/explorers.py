@@ -48,9 +48,9 @@ def run_target(path: Path) -> Target:
 
 
 @contextmanager
-def serving(target: Target, **options: bool) -> Iterator[Served]:
+def serving(target: Target, *, measures: bool = True) -> Iterator[Served]:
     """Serve an explorer until the block ends."""
-    explorer, ready = Explorer(target, **options), threading.Event()
+    explorer, ready = Explorer(target, measures=measures), threading.Event()
     sock = listen("127.0.0.1", 0)
     server = ExplorerServer(explorer, sock, ready.set)
     thread = threading.Thread(target=server.serve_until_stopped)

@@ -134,7 +134,7 @@ class Explorer:
     async def _round(self, request: Request) -> Response:
         number, params = request.path_params["number"], dict(request.query_params)
         return await self._show(
-            request, lambda query: rounds.round_page(query, self.reader.cache, number, params)
+            request, lambda query: rounds.round_page(query, self.reader.cache, self._said, number, params)
         )
 
     async def _parties(self, request: Request) -> Response:

@@ -132,11 +132,15 @@ def _listen(watched: Watched) -> None:
         if message.type in ("error", "warning"):
             watched.errors.append(f"{watched.page.url}: {message.text}")
 
+    def dialog(opened: Any) -> None:
+        watched.errors.append(opened.message)
+        opened.dismiss()
+
     def request(asked: Any) -> None:
         if urlsplit(asked.url).scheme not in ("data", "blob") and urlsplit(asked.url).netloc != watched.home:
             watched.strays.append(asked.url)
 
     watched.page.on("console", console)
     watched.page.on("pageerror", lambda error: watched.errors.append(f"{watched.page.url}: {error}"))
-    watched.page.on("dialog", lambda dialog: (watched.errors.append(dialog.message), dialog.dismiss()))
+    watched.page.on("dialog", dialog)
     watched.page.on("request", request)

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, TypedDict
 
-from bcfl.explorer.facts import Cache
+from bcfl.explorer.facts import Cache, Statements, summary_of
 from bcfl.explorer.page import NotFound, Page, Params, cut
 from bcfl.explorer.views.readings import readings, scale_of
 from bcfl.federation.query import Query
@@ -17,6 +17,7 @@ from bcfl.federation.views.votes import VotesView
 WIDE: Final = 1000  # units of a bar's width
 LEAST: Final = 4
 UPDATES: Final = 100  # on a page
+STATED: Final = 100  # parties whose statements are shown
 KEPT: Final = 128  # rounds that are kept made
 
 
@@ -41,7 +42,7 @@ class Bar:
     ticks: tuple[tuple[int, str], ...]
 
 
-def round_page(query: Query, cache: Cache, number: int, params: Params) -> Page:
+def round_page(query: Query, cache: Cache, statements: Statements, number: int, params: Params) -> Page:
     """Return the page of a round, with a page of its updates; raises NotFound."""
     round_ = query.history.rounds.get(number)
     if round_ is None:
@@ -56,6 +57,9 @@ def round_page(query: Query, cache: Cache, number: int, params: Params) -> Page:
                 del cache[name]
             cache[key] = view
     votes: VotesView = view["votes_by_miner"]
+    entries = summary_of(query, cache, statements)["rounds"]
+    entry = next((item for item in entries if item["round"] == number), None)
+    stated = [] if entry is None else entry["statements"][:STATED]
     rows, part = cut(votes["updates"], params, UPDATES)
     scale = scale_of(item["numbers"] for item in rows)
     extra = {
@@ -67,7 +71,7 @@ def round_page(query: Query, cache: Cache, number: int, params: Params) -> Page:
         "last": max(query.history.rounds),
         "time": query.ledger.now(),
     }
-    return Page("round.html", f"Round {number}", view, "rounds", extra)
+    return Page("round.html", f"Round {number}", {**view, "statements": stated}, "rounds", extra)
 
 
 def _view(query: Query, number: int) -> dict[str, Any]:
