@@ -32,11 +32,12 @@ settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "gate"))
 
 
 @pytest.fixture(autouse=True, scope="session")
-def no_settings_of_the_caller() -> Iterator[None]:
-    """No test depends on the caller's BCFL_* variables."""
+def no_settings_of_the_caller(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """No test depends on the caller's BCFL_* variables, or keeps anything in the caller's cache."""
     with pytest.MonkeyPatch.context() as patch:
         for name in [name for name in os.environ if name.startswith("BCFL_")]:
             patch.delenv(name)
+        patch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))
         yield
 
 

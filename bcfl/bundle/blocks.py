@@ -13,7 +13,15 @@ from typing import Any, Final
 
 from eth_utils.crypto import keccak
 
-from bcfl.bundle.encodings import call_of, header_bytes, header_of, logs_of, receipt_bytes, transaction_bytes
+from bcfl.bundle.encodings import (
+    call_of,
+    gas_of,
+    header_bytes,
+    header_of,
+    logs_of,
+    receipt_bytes,
+    transaction_bytes,
+)
 from bcfl.bundle.proofs import may_log, prove, root_of, verified_item
 from bcfl.errors import BundleError, LedgerError
 from bcfl.ledger.abi import Abi, EventType, address_of
@@ -48,6 +56,7 @@ class ProvenLogs:
     head: bytes  # hash of the last block
     number: int
     gaps: int  # stretches of blocks that are left out
+    gas: dict[bytes, int]  # by transaction
 
 
 def fetch_records(contract: Contract, events: Sequence[Event], head: int) -> Iterator[BlockRecord]:
@@ -63,6 +72,7 @@ def read_records(abi: Abi, address: str, records: Iterable[BlockRecord]) -> Prov
     """Check records and read them; raises BundleError at the first that contradicts itself or another."""
     events: list[Event] = []
     transactions: dict[bytes, Mapping[str, Any]] = {}
+    gas: dict[bytes, int] = {}
     head, height, gaps = b"", -1, 0
     for record in records:
         header = header_of(record.header)
@@ -74,10 +84,10 @@ def read_records(abi: Abi, address: str, records: Iterable[BlockRecord]) -> Prov
         elif height >= 0 and header["parentHash"] != head:
             raise BundleError(f"block {number} does not follow the block {height} that stands before it")
         head, height = keccak(record.header), number
-        events += _events(abi, address, record, header, transactions)
+        events += _events(abi, address, record, header, transactions, gas)
     if not events or events[0].name != "Genesis":
         raise BundleError("the bundle does not begin with the contract's deployment")
-    return ProvenLogs(events, transactions, head, height, gaps)
+    return ProvenLogs(events, transactions, head, height, gaps, gas)
 
 
 def _fetch_record(contract: Contract, number: int) -> BlockRecord:
@@ -114,8 +124,9 @@ def _events(
     record: BlockRecord,
     header: Mapping[str, bytes],
     transactions: dict[bytes, Mapping[str, Any]],
+    gas: dict[bytes, int],
 ) -> Iterator[Event]:
-    """Yield the contract's logs in one block; adds the transactions that made them to `transactions`."""
+    """Yield the contract's logs in one block; adds what made them to `transactions`, and its gas to `gas`."""
     number, emitter = int.from_bytes(header["number"], "big"), _bytes(address)
     if not record.receipts:
         if may_log(header["logsBloom"], emitter):
@@ -124,13 +135,14 @@ def _events(
     if root_of(record.receipts) != header["receiptsRoot"]:
         raise BundleError(f"the receipts of block {number} are not those that its header names")
     proofs = {transaction.index: transaction.proof for transaction in record.transactions}
-    timestamp, position = int.from_bytes(header["timestamp"], "big"), 0
+    timestamp, position, total = int.from_bytes(header["timestamp"], "big"), 0, 0
     for index, receipt in enumerate(record.receipts):
-        name = b""
+        name, before, total = b"", total, gas_of(receipt)
         for account, topics, data in logs_of(receipt):
             kind = abi.events.get(topics[0]) if topics and account == emitter else None
             if kind is not None:
                 name = name or _transaction_hash(header, index, proofs.get(index), transactions)
+                gas[name] = total - before
                 args = _args(kind, topics, data)
                 yield Event(kind.name, args, number, timestamp, name, position, address_of(address))
             position += 1

@@ -81,6 +81,11 @@ def logs_of(receipt: bytes) -> list[tuple[bytes, list[bytes], bytes]]:
     return logs
 
 
+def gas_of(receipt: bytes) -> int:
+    """Return the gas of an encoded receipt and of all before it in its block; raises BundleError."""
+    return int.from_bytes(_data(_list(decode(_untyped(receipt)), 4, 4)[1]), "big")
+
+
 def call_of(transaction: bytes) -> tuple[bytes, int, bytes]:
     """Return receiver (empty: none), wei and data of an encoded transaction; raises BundleError."""
     kind = transaction[0] if transaction and transaction[0] < 0x80 else 0

@@ -49,7 +49,8 @@ def _source(store: BundleStore, block_hash: str | None) -> AuditSource:
         endowment=int(creator["value"], 16),
         storage_snapshot=manifest.storage_snapshot,
     )
-    return AuditSource(transcript, store, (*_assumptions(logs, block_hash), CODE.format(*manifest.facets)))
+    assumptions = (*_assumptions(logs, block_hash), CODE.format(*manifest.facets))
+    return AuditSource(transcript, store, assumptions, logs.head, logs.gas)
 
 
 def _check_head(logs: ProvenLogs, manifest: Manifest, block_hash: str | None) -> None:

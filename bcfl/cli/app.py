@@ -17,9 +17,12 @@ from bcfl.cli.query.leaders import leader
 from bcfl.cli.query.listing import adversaries, examples, ls, tasks, version
 from bcfl.cli.query.members import device, miner
 from bcfl.cli.query.models import export, fetch, model
+from bcfl.cli.query.report import report
 from bcfl.cli.query.rounds import round_
+from bcfl.cli.query.ui import ui
 from bcfl.cli.query.votes import votes
 from bcfl.cli.run.run import run
+from bcfl.cli.run.sweep import sweep
 
 # So that `bcfl round -1` is about a round, not about an option -1.
 NUMBERS = {"ignore_unknown_options": True}
@@ -54,6 +57,7 @@ def bcfl(
 
 
 app.command("run")(run)
+app.command("sweep")(sweep)
 app.command("ls")(ls)
 app.command("round", context_settings=NUMBERS)(grouped(round_))
 app.command("model", context_settings=NUMBERS)(grouped(model))
@@ -69,6 +73,8 @@ app.command("export", context_settings=NUMBERS)(grouped(export))
 app.command("evaluate")(grouped(evaluate))
 app.command("audit")(grouped(audit))
 app.command("bundle")(grouped(bundle))
+app.command("ui")(grouped(ui))
+app.command("report")(grouped(report))
 app.command("adversaries")(adversaries)
 app.command("tasks")(tasks)
 app.command("examples")(examples)

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
 from typing import Final
 
 from bcfl.errors import ConfigError
@@ -32,6 +32,8 @@ class AuditSource:
     transcript: Transcript
     store: Store
     assumptions: tuple[str, ...]
+    head: bytes | None = None  # hash of the last block, where the source proves it
+    gas: Mapping[bytes, int] = field(default_factory=dict)  # of transactions, where the source proves it
 
 
 def source_of(contract: Contract, store: Store, first_block: int = 0) -> AuditSource:

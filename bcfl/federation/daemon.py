@@ -7,6 +7,7 @@ is away, another party was quicker) is tried again from where the chain stands t
 from __future__ import annotations
 
 import logging
+import math
 import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final, Protocol
@@ -22,6 +23,9 @@ from bcfl.roles.common.snapshot import TURN_SECONDS
 
 POLL: Final = 0.5  # seconds between two snapshots of the chain
 RETRY_SECONDS: Final = 15.0  # the most between two tries while something is away
+GAUGE_SECONDS: Final = 2.0  # between two looks at the phase, for the gauges
+COUNTERS: Final = ("acts_total", "failures_total", "reverted_total", "rounds_total")
+WEI: Final = 10**18
 STALL_SECONDS: Final = 120.0  # without a turn, after which a party is not well
 FROZEN_SECONDS: Final = 300.0  # without a new block, after which the node is not well
 log = logging.getLogger(__name__)
@@ -81,6 +85,9 @@ class Daemon:
         self._last_round = 0  # after which to end
         self._overdue_since: float | None = None  # when the phase was first seen to be over
         self._last_turn = time.monotonic()
+        self._last_gauges = -GAUGE_SECONDS
+        self.counters.declare(*COUNTERS)
+        self.counters.refreshers.append(self._set_ages)
 
     def run(self, rounds: int | None = None) -> None:
         """Follow the chain until `stop`, or until so many rounds have ended since the first turn.
@@ -103,6 +110,7 @@ class Daemon:
         try:
             history = self.ledger.history()
             self._follow(history)
+            self._set_gauges(history)
             act = None if self._has_ended else self._act() or self._run_background(history)
         except Reverted as reverted:
             self._record("reverted", f"not due any more: {reverted}", logging.INFO)
@@ -151,8 +159,24 @@ class Daemon:
             self._record("rounds", f"round {previous.number} {previous.status}{reason}", logging.INFO)
         self._round = current.number
         self.archive.forget()
-        self.counters.set("round", current.number)
+
+    def _set_gauges(self, history: History) -> None:
+        """Set what the process shows of its party and of the round."""
+        if time.monotonic() - self._last_gauges < GAUGE_SECONDS:
+            return
+        self._last_gauges = time.monotonic()
+        member = history.miners.get(self.account.address)
+        self.counters.set("round", self._round)
         self.counters.set("model_ledger_blocks", len(history.blocks))
+        self.counters.set("phase", self.ledger.clock().phase)
+        self.counters.set("stake_ether", 0.0 if member is None else member.stake / WEI)
+        self.counters.set("weight", 0 if member is None else member.weight)
+
+    def _set_ages(self) -> None:
+        """Set how long ago the last turn and the node's last block are; from any thread."""
+        head = self._head_seconds()
+        self.counters.set("turn_age_seconds", time.monotonic() - self._last_turn)
+        self.counters.set("head_age_seconds", math.nan if head is None else head)
 
     def _act(self) -> str | None:
         """Do what is due; a phase is ended even where the party's own store is away."""

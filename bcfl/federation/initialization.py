@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING
 
 from bcfl.adversaries.assignment import Assignment
 from bcfl.adversaries.attack import DeviceParts, MinerParts
+from bcfl.federation.attackers import assigned
 from bcfl.federation.genesis import create_genesis
 from bcfl.federation.layouts import recorded_task
 from bcfl.federation.party_learners import DEVICE, MINER, AppLearners, TaskLearners
 from bcfl.federation.reporting import Reporter
-from bcfl.federation.reports import Adversary
 from bcfl.federation.runs import Run
 from bcfl.federation.schedule import DEVICES, MINERS, Schedule
 from bcfl.learning import Split, Task
@@ -97,8 +97,10 @@ class Initialization:
     def reporter(self, ledger: FederationLedger, archive: Archive) -> Reporter:
         """Return what makes the reports of this run."""
         evaluator = judge(self.task, self.shares, self.learners.bench)
+        attackers = assigned(self.assignment, self.devices, self.miners)
+        backdoor = self._backdoor_judge()
         return Reporter(
-            self.run, ledger, archive, evaluator, self._backdoor_judge(), self.assignment, self._adversaries()
+            self.run, ledger, archive, evaluator, backdoor, self.assignment, attackers, self.owner
         )
 
     def _make_devices(
@@ -162,18 +164,6 @@ class Initialization:
         test = self.assignment.backdoor_test(self.shares.test)
         return (
             None if test is None else judge(self.task, replace(self.shares, test=test), self.learners.bench)
-        )
-
-    def _adversaries(self) -> tuple[Adversary, ...]:
-        """Return who misbehaves, devices first."""
-        groups = [
-            ("device", self.assignment.device_specs, self.devices),
-            ("miner", self.assignment.miner_specs, self.miners),
-        ]
-        return tuple(
-            Adversary(accounts[index].address, role, spec.text)
-            for role, specs, accounts in groups
-            for index, spec in specs.items()
         )
 
 

@@ -20,15 +20,18 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from bcfl.errors import ConfigError, RelayError, RunError
+from bcfl.federation import metrics
 from bcfl.federation.daemon import POLL, BackgroundTask, Daemon, Party
 from bcfl.federation.registration import register_miner
 from bcfl.protocol.types import Mode
 from bcfl.protocol.wishes import Wish, engine_after
+from bcfl.relay.book import StatementBook
 from bcfl.relay.client import Endpoint, HttpRelay
 from bcfl.relay.mailbox import Mailbox
 from bcfl.relay.server import Counters, InboxServer
 from bcfl.roles.background.claiming import CLAIM_EVERY, Claiming
 from bcfl.roles.background.pinning import KEEP_ROUNDS, Pinning
+from bcfl.roles.background.stating import Deliver, Stating
 from bcfl.roles.common.archive import Archive
 from bcfl.roles.common.journal import Journal
 from bcfl.roles.device.device import Device
@@ -41,6 +44,7 @@ if TYPE_CHECKING:
     from bcfl.federation.client import FederationClient
     from bcfl.ports import Learner, Relay, Store
     from bcfl.protocol.accounts import Account
+    from bcfl.protocol.rounds import History
     from bcfl.protocol.types import Layout
 
 LOCK: Final = "lock"
@@ -57,6 +61,7 @@ class NodeOptions:
     keep: int = KEEP_ROUNDS  # rounds after which its store may drop what it has pinned; 0: never
     claim_every: int = CLAIM_EVERY  # finished rounds between two claims of what it has earned; 0: never
     caps_samples: bool = False  # whether a device may have more samples than it may claim
+    states: bool | None = None  # how good each model is on its own data; None: as a miner, not as a device
 
 
 @dataclass(frozen=True)
@@ -90,7 +95,10 @@ class Node:
             raise ConfigError(
                 f"{self.client.name} is of mode full, where every device is a miner too: join as both"
             )
-        return self._daemon(self._device(learner, self.relay), self._background())
+        device = self._device(learner, self.relay)
+        counters = Counters()
+        states = self._stating("device", learner, self._hand_over, counters) if self.options.states else []
+        return self._daemon(device, [*self._background(), *states], counters=counters)
 
     @contextmanager
     def miner(self, learner: Learner, options: MinerOptions = MinerOptions()) -> Iterator[Daemon]:
@@ -104,7 +112,7 @@ class Node:
                 f"{self.client.name} is of mode full, where every miner is a device too: join as both"
             )
         miner = self._miner(learner, options)
-        with self._serve(miner, miner, options) as daemon:
+        with self._serve(miner, miner, options, learner) as daemon:
             yield daemon
 
     @contextmanager
@@ -123,7 +131,7 @@ class Node:
             raise ConfigError(f"{address} is no device of {name}: its owner registers devices first")
         miner = self._miner(judge, options)
         device = self._device(learner, OwnInbox(self.relay, miner))
-        with self._serve(Peer(device, miner), miner, options) as daemon:
+        with self._serve(Peer(device, miner), miner, options, judge) as daemon:
             yield daemon
 
     @cached_property
@@ -177,13 +185,19 @@ class Node:
         return Miner(self.account, ledger, self.relay, archive, verifier, journal, engines)
 
     @contextmanager
-    def _serve(self, party: Miner | Peer, inbox: Miner, options: MinerOptions) -> Iterator[Daemon]:
+    def _serve(
+        self, party: Miner | Peer, inbox: Miner, options: MinerOptions, judge: Learner
+    ) -> Iterator[Daemon]:
         """Serve the inbox behind a socket; register the miner and announce the socket's URL."""
         address, ledger, endpoint = self.account.address, self.client.ledger, options.endpoint
         mailbox, counters = self.mailbox, Counters()
+        book = StatementBook(ledger.domain, self.journal)
         background = self._background(helps=True)
+        if self.options.states is not False:
+            background += self._stating("miner", judge, partial(_keep, book), counters)
         daemon = self._daemon(party, background, mailbox=mailbox, counters=counters, advances=True)
         make = partial(InboxServer, address, inbox, ledger, mailbox, health=daemon.health, counters=counters)
+        make = partial(make, book=book)
         if endpoint is None and options.host in UNSPECIFIED:
             log.warning(
                 "nobody else reaches %s: say with --endpoint where this machine is reached", options.host
@@ -207,12 +221,32 @@ class Node:
             tasks.append(Claiming(self.account, self.client.ledger, interval, helps=helps))
         return tasks
 
+    def _stating(
+        self, role: str, learner: Learner, deliver: Deliver, counters: Counters
+    ) -> list[BackgroundTask]:
+        """Return what states how good each new model is on the data of `learner`."""
+        ledger, archive, report = self.client.ledger, self.archive, partial(metrics.show, counters)
+        return [Stating(self.account, role, learner, ledger, archive, self.journal, deliver, report)]
+
+    def _hand_over(self, statement: bytes, history: History) -> None:
+        """Have the miner that serves this device list a statement; raises RelayError."""
+        index = history.device_index(self.account.address)
+        miner = None if index is None else history.binding(index)
+        if miner is None:
+            raise RelayError("no miner serves this device now")
+        self.relay.inbox(miner).take_statement(statement)
+
     def _daemon(self, party: Party, background: list[BackgroundTask], **options: Any) -> Daemon:
         return Daemon(
             party, self.account, self.client.ledger, self.archive, poll=self.options.poll,
             background=background, retry_seconds=self.client.retry_seconds,
             head_seconds=self.client.ledger.head_seconds, **options,
         )  # fmt: skip
+
+
+def _keep(book: StatementBook, statement: bytes, history: History) -> None:
+    """List a miner's own statement."""
+    book.take(statement, history)
 
 
 def _make_server(

@@ -17,7 +17,9 @@ from shlex import quote
 from typing import TYPE_CHECKING, Any, Final
 
 from bcfl.errors import ConfigError, RunError
+from bcfl.federation import statements
 from bcfl.federation.runs import Run, find_run
+from bcfl.federation.statements import Collection, StatementsView
 from bcfl.federation.views.call import CallView, call_view, parse_call
 from bcfl.federation.views.leader import LeaderView, leader_view
 from bcfl.federation.views.member import DeviceView, MinerView, device_view, miner_view
@@ -95,6 +97,20 @@ class Query(Source):
         """Return the options that the federation learns with, with `flags` in their place."""
         raise NotImplementedError
 
+    def statements(self, first: int = 1) -> Collection:
+        """Return what parties state of the models after the rounds from `first` on; here nobody knows."""
+        del first
+        return Collection(self.ledger.domain, self.history)
+
+    def _collection(self) -> Collection:
+        """Return no statements yet, and what they are checked against."""
+        return Collection(self.ledger.domain, self.history, self.contract.call("owner"))
+
+    def statements_view(self, number: Number = None) -> StatementsView:
+        """Return what parties state of the model after a round, and whom nobody could ask."""
+        index = self.find_round(number).number
+        return self.statements(index).view(index, index)
+
     def find_round(self, number: Number = None) -> Round:
         """Return a round, the last in which something happened when None; raises ConfigError."""
         rounds = self.history.rounds
@@ -149,6 +165,11 @@ class LocalQuery(Query):
         """Close the chain."""
         self.chain.close()
 
+    def statements(self, first: int = 1) -> Collection:
+        """Return what the owner and others state of the models, as the index of the folder names it."""
+        del first  # all are at hand
+        return statements.of_run(self.path, self.store, self._collection())
+
     def task(self, name: str | None = None) -> AnyTask | None:
         """Return the task of a name, or that of the run, with the run's options; raises ConfigError."""
         from bcfl.federation.genesis import set_up_task
@@ -172,6 +193,11 @@ class RemoteQuery(Query):
         from bcfl.federation.learners import learning_config
 
         return learning_config(self.client, flags)
+
+    def statements(self, first: int = 1) -> Collection:
+        """Return what the miners' inboxes list from round `first` on."""
+        only_public = self.client.is_public
+        return statements.of_inboxes(self._collection(), self.store, first, only_public=only_public)
 
     def status_view(self) -> StatusView:
         """Return what the federation waits for now, from whom, until when; and how it went so far."""

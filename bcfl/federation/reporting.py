@@ -7,12 +7,16 @@ from dataclasses import dataclass
 import numpy as np
 
 from bcfl.adversaries.assignment import Assignment
+from bcfl.federation import statements
 from bcfl.federation.reports import Adversary, LaneFit, Rejection, Report, RoundReport
 from bcfl.federation.runs import Run
 from bcfl.ledger.federation import FederationLedger
-from bcfl.ports import Learner
+from bcfl.ports import Evaluation, Learner
+from bcfl.protocol import cid
+from bcfl.protocol.accounts import Account
 from bcfl.protocol.rounds import History, Round
 from bcfl.protocol.types import Block, Phase
+from bcfl.relay.statements import Statement, bounded, finite, seal
 from bcfl.roles.common.archive import Archive
 from bcfl.roles.device import fit
 
@@ -28,6 +32,7 @@ class Reporter:
     backdoor_judge: Learner | None  # holds the triggered test data; None without a backdoor
     assignment: Assignment
     adversaries: tuple[Adversary, ...]  # devices first
+    owner: Account  # who states how good the models are
 
     def round_report(self, round_: Round) -> RoundReport:
         """Return what a finished round came to."""
@@ -36,6 +41,8 @@ class Reporter:
         model = self.archive.values(block, history)
         evaluation = self.judge.evaluate(model)
         devices = [history.devices[item.update.device] for item in round_.accepted_submissions()]
+        if round_.block is not None:
+            self._state(round_.block, evaluation)
         backdoor = None if self.backdoor_judge is None else self.backdoor_judge.evaluate(model)
         return RoundReport(
             round=round_.number,
@@ -81,6 +88,16 @@ class Reporter:
             attack_success=rounds[-1].attack_success,
             initial_root="0x" + self.ledger.history().blocks[0].root.hex(),
         )
+
+    def _state(self, block: Block, evaluation: Evaluation) -> None:
+        """Put the owner's signed statement of a model into the store, and name it in the run's index."""
+        metrics, loss = finite(evaluation.metrics), bounded(evaluation.loss)
+        owner, samples = self.owner, evaluation.samples
+        said = Statement(block.round, block.root, "owner", owner.address, samples, loss, metrics)
+        data = seal(said, owner, self.ledger.domain)
+        store = self.archive.store
+        if not store.has(cid.compute(data)):
+            statements.add_to_run(self.run.path, store.put(data))
 
     def _fit(self, history: History, round_: Round, block: Block) -> LaneFit | None:
         """Return what the lanes could not hold, by the journals of the honest devices; None without any."""

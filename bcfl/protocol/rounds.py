@@ -214,7 +214,7 @@ class Round:
 
     def verdict(self, position: int) -> Verdict:
         """Return the verdict of the round: accepted, or the reason that most of the weight against gives."""
-        if self.accepted is not None and self.accepted[position]:
+        if self.levels is not None and self.levels[position]:
             return Verdict.ACCEPTED
         weights: dict[Verdict, int] = {}
         for vote in self.votes:

@@ -142,6 +142,10 @@ class HttpInbox:
         """Send opened verdicts."""
         self._post("/v1/openings", OpeningMessage.of(message).encode())
 
+    def take_statement(self, statement: bytes) -> None:
+        """Send a signed statement of the sender's own, for the miner to list."""
+        self._post("/v1/statements", statement)
+
     def batch(self, round_: int) -> tuple[bytes, ...] | None:
         """Return the commitments of the miner's batch of a round; None if it has none."""
         status, body = self._ask("GET", f"/v1/batches/{round_}", None)

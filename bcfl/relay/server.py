@@ -4,7 +4,10 @@ POST /v1/commitments   a device's commitment            204, or
 POST /v1/updates       a device's opened commitment     400 malformed  403 not its sender's  409 refused
 POST /v1/batches       another miner's opened batch     411 413 no length, too long  429 503 not now
 POST /v1/openings      another miner's verdicts
+POST /v1/statements    what a member states of a model
 GET  /v1/batches/N     the commitments of this miner's batch of round N, or 404
+GET  /v1/statements/N  rounds and CIDs of statements from round N on, a page; /N/K goes on behind K of them
+GET  /v1/statements/CID  the bytes of one of the latest
 GET  /healthz          200 while the miner follows the chain, else 503
 GET  /metrics          counters in the text format of Prometheus
 """
@@ -13,13 +16,13 @@ from __future__ import annotations
 
 import json
 import re
-import threading
-from collections import Counter
 from collections.abc import Callable, Mapping
 from typing import Any, Final
 
 from bcfl.errors import BcflError, RelayError
 from bcfl.ports import Inbox, Ledger
+from bcfl.relay.book import StatementBook
+from bcfl.relay.counters import PROMETHEUS, Counters
 from bcfl.relay.envelope import HEADER, sender
 from bcfl.relay.mailbox import Busy, Mailbox
 from bcfl.relay.messages import (
@@ -30,7 +33,10 @@ from bcfl.relay.messages import (
     OpeningMessage,
     UpdateMessage,
 )
+from bcfl.relay.statements import open_statement
 from bcfl.transport.server import Handler, Limits, Server
+
+__all__ = ["Counters", "Forbidden", "InboxServer", "Refused"]
 
 # The devices of one institution share an address: 64 of them, a few messages each at a time.
 LIMITS: Final = Limits(
@@ -44,46 +50,16 @@ LIMITS: Final = Limits(
     burst=512,
 )
 BATCH: Final = re.compile(r"/v1/batches/([0-9]{1,9})", re.ASCII)
+STATEMENTS: Final = re.compile(r"/v1/statements/([0-9]{1,9})(?:/([0-9]{1,4}))?", re.ASCII)
+STATEMENT: Final = re.compile(r"/v1/statements/(b[a-z2-7]{58})", re.ASCII)
 KINDS: Final = {
+    "/v1/statements": "statement",
     "/v1/commitments": "commitment",
     "/v1/updates": "update",
     "/v1/batches": "batch",
     "/v1/openings": "opening",
 }
 Health = Callable[[], tuple[bool, Mapping[str, Any]]]  # whether all is well, and details
-
-
-class Counters:
-    """Count events by name and label, and hold gauges by name; from any thread."""
-
-    def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self._counts: Counter[tuple[str, str]] = Counter()
-        self._gauges: dict[str, float] = {}
-
-    def count(self, name: str, label: str = "") -> None:
-        """Add one to a counter."""
-        with self._lock:
-            self._counts[name, label] += 1
-
-    def set(self, name: str, value: float) -> None:
-        """Set a gauge."""
-        with self._lock:
-            self._gauges[name] = value
-
-    def text(self) -> str:
-        """Return all of them in the text format of Prometheus."""
-        with self._lock:
-            counts, gauges = sorted(self._counts.items()), sorted(self._gauges.items())
-        lines: list[str] = []
-        for (name, label), number in counts:
-            heading = f"# TYPE bcfl_{name} counter"
-            if heading not in lines:
-                lines.append(heading)
-            lines.append(f"bcfl_{name}{{{label}}} {number}" if label else f"bcfl_{name} {number}")
-        for name, value in gauges:
-            lines += [f"# TYPE bcfl_{name} gauge", f"bcfl_{name} {value:g}"]
-        return "\n".join(lines) + "\n"
 
 
 class InboxServer(Server):
@@ -103,8 +79,10 @@ class InboxServer(Server):
         *,
         health: Health = lambda: (True, {}),
         counters: Counters | None = None,
+        book: StatementBook | None = None,
         limits: Limits = LIMITS,
     ) -> None:
+        self.book = book
         self.miner, self.inbox, self.ledger, self.mailbox = miner, inbox, ledger, mailbox
         self.domain, self.health, self.counters = ledger.domain, health, counters or Counters()
         super().__init__(host, port, _InboxHandler, limits)
@@ -114,7 +92,9 @@ class InboxServer(Server):
 
         Raises Busy, Forbidden when `account` may not send it, Refused, or RelayError for a malformed one.
         """
-        if path == "/v1/commitments":
+        if path == "/v1/statements":
+            self._take_statement(body, account)
+        elif path == "/v1/commitments":
             commitment = CommitmentMessage.parse(body).unwrap()
             self._judge(account, commitment.device, lambda: self.inbox.take_commitment(commitment))
         elif path == "/v1/updates":
@@ -129,6 +109,22 @@ class InboxServer(Server):
             opening = OpeningMessage.parse(body).unwrap()
             _require_sender(account, opening.miner)
             self._judge(account, None, lambda: self.inbox.take_opening(opening))
+
+    def _take_statement(self, body: bytes, account: str) -> None:
+        """Keep a statement; its own signature counts, and who sent it must have made it."""
+        book = self.book
+        if book is None:
+            raise Refused("this miner lists no statements")
+        statement = open_statement(body, self.domain)
+        _require_sender(account, statement.party)
+
+        def keep() -> None:
+            try:
+                book.take(body, self.ledger.history())
+            except RelayError as error:
+                raise Refused(str(error)) from None
+
+        self.mailbox.submit(keep)
 
     def _judge(self, account: str, device: int | None, take: Callable[[], None]) -> None:
         """Have the owner judge a message, if a member sent it: the device that it names, else a miner."""
@@ -174,11 +170,21 @@ class _InboxHandler(Handler):
                 200 if is_healthy else 503, json.dumps({"ok": is_healthy, **details}).encode() + b"\n"
             )
         elif self.path == "/metrics":
-            self.answer(200, self.server.counters.text().encode(), "text/plain; version=0.0.4")
+            self.answer(200, self.server.counters.text().encode(), PROMETHEUS)
         elif match := BATCH.fullmatch(self.path):
             self._batch(int(match[1]))
+        elif match := STATEMENTS.fullmatch(self.path):
+            self._statements(int(match[1]), int(match[2] or 0))
+        elif match := STATEMENT.fullmatch(self.path):
+            data = None if self.server.book is None else self.server.book.data(match[1])
+            self.answer(404) if data is None else self.answer(200, data)
         else:
             self.refuse(404, "there is nothing here")
+
+    def _statements(self, first: int, skip: int) -> None:
+        book = self.server.book
+        entries, following = ([], None) if book is None else book.page(first, skip)
+        self.answer(200, json.dumps({"statements": entries, "next": following}).encode())
 
     def _batch(self, round_: int) -> None:
         try:

@@ -131,9 +131,9 @@ def parse_share(text: str) -> tuple[int, int]:
     raise ConfigError(f"--share {text[:40]} is not i/n: 1/8 is the first of eight shares, 8/8 the last")
 
 
-def parse_listen(text: str) -> tuple[str, int]:
+def parse_listen(text: str, option: str = "--listen") -> tuple[str, int]:
     """Return host and port of `HOST:PORT`; raises ConfigError."""
     host, colon, port = text.rpartition(":")
     if colon and host and port.isascii() and port.isdecimal() and int(port) < 65_536:
         return host.removeprefix("[").removesuffix("]"), int(port)
-    raise ConfigError(f"--listen {text[:60]} is not HOST:PORT, as 127.0.0.1:9001; port 0 takes a free one")
+    raise ConfigError(f"{option} {text[:60]} is not HOST:PORT, as 127.0.0.1:9001; port 0 takes a free one")

@@ -7,7 +7,7 @@ import logging
 import signal
 import sys
 import time
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Final
@@ -178,6 +178,19 @@ class PartyOptions:
             "--claim-every", metavar="N", min=0, help="Claim rewards after so many rounds; 0: never."
         ),
     ] = CLAIM_EVERY
+    states: Annotated[
+        bool | None,
+        typer.Option(
+            "--state/--no-state",
+            metavar="",
+            show_default=False,
+            help="Sign and publish how good each model is on your own test data; miners do, devices do not.",
+        ),
+    ] = None
+    metrics: Annotated[
+        str | None,
+        optional("--metrics", "HOST:PORT", "Serve /metrics for Prometheus here; a miner's inbox has it too."),
+    ] = None
     log_format: Annotated[LogFormat, typer.Option("--log-format", help="How a line of the log looks.")] = (
         LogFormat.PLAIN
     )
@@ -186,10 +199,12 @@ class PartyOptions:
         """Return the options of a node."""
         from bcfl.federation.node import NodeOptions
 
-        return NodeOptions(self.journal, self.poll, self.keep, self.claim_every, caps_samples)
+        return NodeOptions(self.journal, self.poll, self.keep, self.claim_every, caps_samples, self.states)
 
     def begin(self) -> None:
         """Log to stderr from now on; SIGUSR1 has it written there at which line the party stands."""
+        if self.metrics is not None:
+            parse_listen(self.metrics, "--metrics")
         start_logging(self.log_format)
         with suppress(OSError, ValueError, RuntimeError):  # a stderr that is no file
             faulthandler.register(signal.SIGUSR1)
@@ -198,7 +213,13 @@ class PartyOptions:
         """Run until the rounds have ended or a signal comes; a second one ends at once."""
         for number in (signal.SIGINT, signal.SIGTERM):
             signal.signal(number, lambda *_, number=number: _end(daemon, number))
-        daemon.run(self.rounds)
+        with ExitStack() as stack:
+            if self.metrics is not None:
+                from bcfl.federation.metrics import serve
+
+                url = stack.enter_context(serve(daemon, *parse_listen(self.metrics, "--metrics")))
+                log.info("metrics at %s/metrics", url)
+            daemon.run(self.rounds)
 
 
 app = typer.Typer(help="One party of a deployed federation.", no_args_is_help=True)

@@ -21,8 +21,10 @@ from bcfl.cli.output.printing import (
     print_table,
     shortened,
 )
+from bcfl.cli.output.statements import stated_fields
 
 if TYPE_CHECKING:
+    from bcfl.federation.statements import StatementsView
     from bcfl.federation.views.status import StatusView
 
 NAMED: Final = 3  # of the awaited accounts
@@ -37,17 +39,18 @@ def status(
     as_json: JsonOption = False,
 ) -> None:
     """Show what a federation waits for, from whom, until when; and how it went so far."""
+    from bcfl.federation.statements import last_stated
     from bcfl.federation.views.status import status_view
 
     with federation.connect() as client:
         if address:
             print(client.address)
             return
-        view = status_view(client)
+        view, stated = status_view(client), last_stated(client)
     if as_json:
-        print_json({**view, **challenge_content(view["challenge_seconds"])})
+        print_json({**view, **challenge_content(view["challenge_seconds"]), "stated": stated})
     else:
-        _print(view)
+        _print(view, stated)
 
 
 def register(parent: typer.Typer) -> None:
@@ -106,7 +109,7 @@ def _pool(view: StatusView) -> str:
     return f"{ether(view['pool'])}, the rewards of {plural(view['paid_rounds'], 'round')}"
 
 
-def _print(view: StatusView) -> None:
+def _print(view: StatusView, stated: StatementsView) -> None:
     number = view["round"]
     updates = f"{view['updates']} of {plural(view['devices'], 'device')}"
     fields: list[tuple[str, object]] = [
@@ -126,6 +129,7 @@ def _print(view: StatusView) -> None:
         ("suspended", _suspended(view)),
         ("pool", _pool(view)),
         ("so far", f"{plural(view['blocks'], 'block')}, {plural(view['void'], 'void round')}"),
+        *stated_fields(stated),
     ]
     print_fields([(name, value) for name, value in fields if value is not None])
     rows = [

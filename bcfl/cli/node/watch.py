@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping
+import time
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
@@ -12,12 +13,15 @@ from bcfl.cli.groups import grouped
 from bcfl.cli.node.options import FederationOptions, SignerOptions, StoreOptions
 from bcfl.cli.node.status import status_line
 from bcfl.cli.output.printing import ether, format_time, json_text, plural, print_folded, shortened
+from bcfl.cli.output.statements import stated_text
 from bcfl.protocol.limits import MAX_MINERS
 from bcfl.protocol.types import Engine, VoidReason
 
 if TYPE_CHECKING:
+    from bcfl.federation.client import FederationClient
     from bcfl.ledger.contract import Event
 
+STATED_SECONDS: Final = 5.0  # after a block
 ENDS: Final = ("Finalized", "Voided")
 # The words for an event; its arguments by name, addresses shortened.
 WORDS: Final = {
@@ -98,8 +102,12 @@ def watch(
             from bcfl.federation.watchtower import start_watchtower
 
             act = start_watchtower(client, signer.unlock(client.network), stores.open())
-        for event in follow_events(client, from_start=from_start, poll=poll, act=act, report=_retry):
+        teller = Teller(client, as_json)
+        for event in follow_events(
+            client, from_start=from_start, poll=poll, act=teller.after(act), report=_retry
+        ):
             _print(event, as_json)
+            teller.hear(event)
             rounds_ended += event.name in ENDS
             if rounds_ended == rounds:
                 return
@@ -116,6 +124,40 @@ def _do_nothing() -> None:
 
 def _retry(reason: str) -> None:
     print(f"{reason}; trying again", file=sys.stderr, flush=True)
+
+
+class Teller:
+    """Tells what parties state of a model, a while after its block: they have to evaluate it first."""
+
+    def __init__(self, client: FederationClient, as_json: bool) -> None:
+        self._client, self._as_json = client, as_json
+        self._due: float | None = None
+
+    def hear(self, event: Event) -> None:
+        """Notice that a round is final."""
+        if event.name == "Finalized":
+            self._due = time.monotonic() + STATED_SECONDS
+
+    def after(self, act: Callable[[], None]) -> Callable[[], None]:
+        """Return what does `act` between two reads of the chain, and tells what is due."""
+
+        def both() -> None:
+            act()
+            if self._due is not None and time.monotonic() >= self._due:
+                self._due = None
+                self._tell()
+
+        return both
+
+    def _tell(self) -> None:
+        from bcfl.federation.statements import last_stated
+
+        view = last_stated(self._client)
+        number = max((item["round"] for item in view["statements"]), default=0)
+        if self._as_json and number:
+            print(json_text({"stated": view, "round": number}), flush=True)
+        elif number:
+            print_folded(f"after round {number} the model has {stated_text(view)}", 4)
 
 
 def words(event: Event) -> str:

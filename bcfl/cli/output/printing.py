@@ -2,25 +2,26 @@
 
 from __future__ import annotations
 
-import json
-import math
 import re
 import shutil
 import sys
 import textwrap
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
-from decimal import Decimal
-from typing import Any, ClassVar, Final, TypeVar
+from typing import Any, Final, TypeVar
+
+from bcfl.pages.texts import clock_name as clock_name
+from bcfl.pages.texts import count_times_from as count_times_from
+from bcfl.pages.texts import ether as ether
+from bcfl.pages.texts import format_time as format_time
+from bcfl.pages.texts import json_text as json_text
+from bcfl.pages.texts import metric_text as metric_text
+from bcfl.pages.texts import plural as plural
 
 GAP: Final = "  "
-PERCENT: Final = frozenset({"accuracy", "balanced accuracy"})  # metrics that are shown as percent
 HEX: Final = re.compile(r"0x([0-9a-fA-F]{4})[0-9a-fA-F]{32,}([0-9a-fA-F]{4})")
 NUMBER: Final = re.compile(r"\b(\d{4})\d{32,}(\d{4})\b")
 CID: Final = re.compile(r"\bb[a-z2-7]{58}\b")
-UNITS: Final = (("ether", 18), ("gwei", 9))
-DECIMALS: Final = 6
 LEAST: Final = 20  # columns that a text is folded to
 Row = Sequence[object]
 View = TypeVar("View", bound=Mapping[str, object])
@@ -38,20 +39,6 @@ class Column:
 def print_json(content: Mapping[str, object]) -> None:
     """Print one object on stdout, bytes as 0x and digits."""
     print(json_text(content, indent=2))
-
-
-def json_text(content: object, indent: int | None = None) -> str:
-    """Return JSON that every reader takes: bytes as 0x and digits, null for what is no finite number."""
-    return json.dumps(finite(content), indent=indent, default=_encoded, ensure_ascii=False, allow_nan=False)
-
-
-def finite(content: object) -> object:
-    """Return content with None for what is no finite number, in lists and objects too."""
-    if isinstance(content, float):
-        return content if math.isfinite(content) else None
-    if isinstance(content, Mapping):
-        return {name: finite(value) for name, value in content.items()}
-    return [finite(value) for value in content] if isinstance(content, list | tuple) else content
 
 
 def show(view: View, as_json: bool, print_text: Callable[[View], None]) -> None:
@@ -136,52 +123,9 @@ def text_of(value: object) -> str:
     return f"{value:,}" if isinstance(value, int) else str(value)
 
 
-def ether(wei: int) -> str:
-    """Return an amount in the largest unit in which six decimals say all of it, or nearly (~) in ether."""
-    for unit, digits in UNITS:
-        whole, fraction = divmod(wei, 10**digits)
-        if wei and fraction % 10 ** (digits - DECIMALS) == 0:
-            decimals = f"{fraction // 10 ** (digits - DECIMALS):0{DECIMALS}}".rstrip("0")
-            return f"{whole:,}" + f".{decimals}" * bool(decimals) + f" {unit}"
-    if wei >= 10**14:
-        return f"~{Decimal(wei).scaleb(-18):,.6f} ether"
-    return f"{wei:,} wei" if wei else "0"
-
-
-def count_times_from(start: int | None) -> None:
-    """Let times be shown as hours since `start`, where a simulated chain begins; None: as dates, UTC."""
-    _Times.start = start
-
-
-def format_time(timestamp: int | None) -> str | None:
-    """Return a timestamp of the chain as a date and a time, UTC; of a simulated chain +H:MM:SS."""
-    if timestamp is None:
-        return None
-    if _Times.start is None:
-        return f"{datetime.fromtimestamp(timestamp, UTC):%Y-%m-%d %H:%M:%S}"
-    minutes, seconds = divmod(timestamp - _Times.start, 60)
-    return f"+{minutes // 60}:{minutes % 60:02}:{seconds:02}"
-
-
-def clock_name() -> str:
-    """Return what times are counted by."""
-    return "UTC" if _Times.start is None else "simulated"
-
-
-class _Times:
-    """How the command that runs shows times."""
-
-    start: ClassVar[int | None] = None  # of a simulated chain, seconds
-
-
 def terminal_width() -> int:
     """Return the columns of the terminal that stdout is; no limit where it is none."""
     return shutil.get_terminal_size().columns if sys.stdout.isatty() else sys.maxsize
-
-
-def plural(count: int, word: str) -> str:
-    """Return a count and its noun."""
-    return f"{count:,} {word}" if count == 1 else f"{count:,} {word}s"
 
 
 def _print_rich(columns: Sequence[Column], cells: Sequence[Sequence[str]], title: str | None) -> None:
@@ -225,16 +169,3 @@ def _console() -> Any:
     from rich.console import Console
 
     return Console(file=sys.stdout, highlight=False, markup=False, emoji=False)
-
-
-def _encoded(value: object) -> object:
-    if isinstance(value, bytes):
-        return "0x" + value.hex()
-    raise TypeError(f"{type(value).__name__} is not JSON")
-
-
-def metric_text(name: str, value: float | None) -> str:
-    """Return a metric as tables show it: a share in percent, another number with four digits, - for none."""
-    if value is None:
-        return "-"
-    return f"{value:.2%}" if name in PERCENT else f"{value:.4g}" if abs(value) >= 10 else f"{value:.4f}"

@@ -13,12 +13,14 @@ from bcfl.cli.output.printing import (
     format_time,
     plural,
     print_fields,
+    print_json,
     print_table,
-    show,
 )
+from bcfl.cli.output.statements import print_statements, stated_fields
 from bcfl.cli.query.target import QueryTarget
 
 if TYPE_CHECKING:
+    from bcfl.federation.statements import StatementsView
     from bcfl.federation.views.round import RoundView, SubmissionView
 
 
@@ -26,11 +28,16 @@ def round_(target: QueryTarget, number: RoundArgument = None, as_json: JsonOptio
     """Show everything of round N, the last one when left out."""
     with target.open() as query:
         view = query.round_view(number)
-    show(view, as_json, _print_round)
+        stated = query.statements_view(view["round"])
+    if as_json:
+        print_json({**view, "stated": stated})
+        return
+    _print_round(view, stated)
+    print_statements(stated)
 
 
-def _print_round(view: RoundView) -> None:
-    print_fields(_summary(view))
+def _print_round(view: RoundView, stated: StatementsView) -> None:
+    print_fields([*_summary(view), *stated_fields(stated)])
     for print_part in (_print_phases, _print_updates, _print_votes, _print_proposals, _print_penalties):
         print_part(view)
 

@@ -85,6 +85,15 @@ def run(
     workers: Annotated[
         int, typer.Option("--workers", metavar="N", help="Processes in which devices and miners train.")
     ] = 1,
+    logs: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--log",
+            metavar="KIND:PATH",
+            show_default=False,
+            help="Write each round to tensorboard:DIR, csv:FILE or jsonl:FILE too; may be repeated.",
+        ),
+    ] = None,
     as_json: Annotated[
         bool, typer.Option("--json", metavar="", help="Print one JSON object on stdout.")
     ] = False,
@@ -98,14 +107,19 @@ def run(
     environment; the first of these that names it counts. Ctrl-C leaves a run that --resume continues. A run
     in which nothing was learned says so and ends with exit code 3.
     """
+    from bcfl.federation.logbooks import open_logbooks, several
     from bcfl.federation.views.committee import run_committee
 
     path, config = source.load(flags)
     keep_freed_memory()
     committee = run_committee(config)
     warn(committee)
-    with open_run_display(config, path, quiet) as display:
-        report = _play(path, config, source.resume, display, device=torch_device, workers=workers)
+    with (
+        open_logbooks(logs or (), resumed=source.resume) as observers,
+        open_run_display(config, path, quiet) as display,
+    ):
+        compute = {"on_progress": several(display, *observers), "device": torch_device, "workers": workers}
+        report = _play(path, config, source.resume, display, **compute)
     if as_json:
         extra = {} if committee is None else {"committee": committee}
         print_json(report.to_dict() | challenge_content(config.window) | extra)
@@ -125,8 +139,8 @@ def _play(path: Path, config: Config, resume: bool, display: RunDisplay, **compu
         from bcfl.federation import simulation
 
         if resume:
-            return simulation.resume(path, on_progress=display, **compute)
-        return simulation.run(config, on_progress=display, **compute)
+            return simulation.resume(path, **compute)
+        return simulation.run(config, **compute)
     except KeyboardInterrupt:
         display.stop(f"interrupted: {_next_step(path)}")
         raise typer.Exit(INTERRUPTED) from None

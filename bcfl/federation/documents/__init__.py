@@ -1,0 +1,1 @@
+"""Write the summary of a training as a document: a page that stands alone, Markdown, tables, JSON."""

@@ -1,0 +1,241 @@
+"""Collect what parties state of the models: from the index of a run, or from the miners' inboxes.
+
+Nothing that is collected is believed: signature, membership and model are checked for each statement.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from dataclasses import dataclass, field
+from http.client import HTTPException
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final, TypedDict
+
+from bcfl.errors import CidError, RelayError, StoreError
+from bcfl.federation.views.figures import FigureView, StatementView, figure_view
+from bcfl.ports import Store
+from bcfl.protocol import cid as cids
+from bcfl.protocol.rounds import History
+from bcfl.protocol.submissions import Domain
+from bcfl.relay.book import CID, PAGE
+from bcfl.relay.client import Endpoint
+from bcfl.relay.statements import MAX_BYTES, check, open_statement
+from bcfl.transport.client import exchange
+from bcfl.transport.deadline import Deadline
+
+if TYPE_CHECKING:
+    from bcfl.federation.client import FederationClient
+
+INDEX: Final = "statements.txt"  # in a run's folder: a CID a line
+MOST: Final = 5_000  # statements of one collection
+MOST_PAGES: Final = 64  # of one inbox
+ANSWER_BYTES: Final = 1 << 14
+ASKERS: Final = 8
+SECONDS: Final = 5.0  # for one inbox
+MOMENT: Final = 2.0  # for one inbox, where somebody waits for an answer on the screen
+CACHE_VARIABLE: Final = "XDG_CACHE_HOME"
+
+
+class UnreachableView(TypedDict):
+    """A miner whose inbox could not be asked, and why."""
+
+    miner: str
+    reason: str
+
+
+class StatementsView(TypedDict):
+    """What parties state of the models after some rounds; `figure` is what those of the last come to."""
+
+    figure: FigureView | None
+    statements: list[StatementView]
+    unreachable: list[UnreachableView]
+
+
+@dataclass
+class Collection:
+    """Statements that have been checked, by round, party and role, and the miners that could not be asked."""
+
+    domain: Domain
+    history: History
+    owner: str | None = None  # as the contract names it
+    by_key: dict[tuple[int, str, str], StatementView] = field(default_factory=dict)
+    contents: dict[str, bytes] = field(default_factory=dict)  # by CID
+    unreachable: list[UnreachableView] = field(default_factory=list)
+
+    def add(self, data: bytes) -> None:
+        """Add a statement if it is right; of two of one party about one round, the lower CID counts."""
+        with suppress(RelayError):
+            statement = open_statement(data, self.domain)
+            check(statement, self.history, self.owner)
+            key, cid = (statement.round, statement.party, statement.role), cids.compute(data)
+            known = self.by_key.get(key)
+            self.contents[cid] = data
+            if known is None or cid < known["cid"]:
+                self.by_key[key] = {
+                    "round": statement.round,
+                    "party": statement.party,
+                    "role": statement.role,
+                    "samples": statement.samples,
+                    "loss": statement.loss,
+                    "metrics": dict(statement.metrics),
+                    "cid": cid,
+                }
+
+    def by_round(self) -> dict[int, list[StatementView]]:
+        """Return the statements by round, in the order of roles and parties."""
+        rounds: dict[int, list[StatementView]] = {}
+        for _, view in sorted(self.by_key.items(), key=lambda item: (item[0][0], item[0][2], item[0][1])):
+            rounds.setdefault(view["round"], []).append(view)
+        return rounds
+
+    def view(self, first: int, last: int) -> StatementsView:
+        """Return the statements about the rounds `first` to `last`."""
+        rounds = {number: group for number, group in self.by_round().items() if first <= number <= last}
+        return {
+            "figure": figure_view(rounds[max(rounds)]) if rounds else None,
+            "statements": [view for group in rounds.values() for view in group],
+            "unreachable": self.unreachable,
+        }
+
+
+def of_run(path: Path, store: Store, collection: Collection) -> Collection:
+    """Add the statements that the index of a run's folder names and its store holds."""
+    for cid in list(dict.fromkeys(_lines(path / INDEX)))[-MOST:]:
+        with suppress(CidError, StoreError):
+            collection.add(store.get(cid, MAX_BYTES))
+    return collection
+
+
+def add_to_run(path: Path, cid: str) -> None:
+    """Name a statement in the index of a run's folder."""
+    with (path / INDEX).open("a", encoding="ascii") as file:
+        file.write(cid + "\n")
+
+
+def of_inboxes(
+    collection: Collection,
+    store: Store | None,
+    first: int = 1,
+    *,
+    only_public: bool,
+    seconds: float = SECONDS,
+) -> Collection:
+    """Add what the inboxes of all miners list from round `first` on; what is right is kept for later.
+
+    An inbox that does not answer within `seconds` is named; the store, or what was kept, may have more.
+    """
+    history, kept = collection.history, _cache(collection.domain)
+    for line in _lines(kept):
+        collection.add(line.encode("ascii"))
+    known = set(collection.contents)
+    endpoints = {
+        miner: history.endpoints[miner]
+        for miner, member in history.miners.items()
+        if miner in history.endpoints and not member.exit_round
+    }
+    with ThreadPoolExecutor(ASKERS) as pool:
+        answers = pool.map(lambda pair: _ask(pair[1], first, known, only_public, seconds), endpoints.items())
+        for miner, answer in zip(endpoints, answers, strict=True):
+            if isinstance(answer, str):
+                collection.unreachable.append({"miner": miner, "reason": answer})
+                continue
+            for cid, data in answer.items():
+                content = data if data is not None else _from_store(store, cid)
+                if content is not None and cids.compute(content) == cid and len(collection.contents) < MOST:
+                    collection.add(content)
+    _keep(kept, collection, known)
+    return collection
+
+
+def last_stated(client: FederationClient) -> StatementsView:
+    """Return what parties state of the last model, as their inboxes have it, within a moment."""
+    ledger = client.ledger
+    history, number = ledger.history(), ledger.history().head.round
+    collection = Collection(ledger.domain, history, ledger.contract.call("owner"))
+    if number:
+        of_inboxes(collection, None, number, only_public=client.is_public, seconds=MOMENT)
+    return collection.view(number, number)
+
+
+def _ask(
+    url: str, first: int, known: Iterable[str], only_public: bool, seconds: float
+) -> dict[str, bytes | None] | str:
+    """Return what an inbox lists and is not known yet, with its bytes as far as it has them; else why not."""
+    deadline, contents = Deadline(seconds), dict[str, bytes | None]()
+    try:
+        base = Endpoint.parse(url).url + "/v1/statements/"
+        for cid in _listed(base, first, deadline, only_public):
+            if cid not in known and len(contents) < MOST:
+                contents[cid] = _get(base + cid, deadline, only_public, MAX_BYTES)
+    except (OSError, HTTPException, ValueError, RelayError) as error:
+        if not contents:
+            reason = error if isinstance(error, RelayError) else getattr(error, "strerror", None) or error
+            return " ".join(str(reason or type(error).__name__).split())[:200]
+    return contents
+
+
+def _listed(base: str, first: int, deadline: Deadline, only_public: bool) -> Iterator[str]:
+    """Yield the CIDs that an inbox lists; raises ValueError for an answer that is no list of them."""
+    place: list[int] = [first, 0]
+    for _ in range(MOST_PAGES):
+        path = base + "/".join(map(str, place))
+        answer = _get(path, deadline, only_public, ANSWER_BYTES)
+        content: Any = json.loads(answer) if answer is not None and answer.count(b"[") <= PAGE + 2 else None
+        if not isinstance(content, dict) or not isinstance(content.get("statements"), list):
+            raise ValueError("it lists no statements")
+        for entry in content["statements"]:
+            if not isinstance(entry, list) or len(entry) != 2 or not CID.fullmatch(str(entry[1])):
+                raise ValueError("it lists something else than statements")
+            yield str(entry[1])
+        following = content.get("next")
+        if following is None:
+            return
+        if not isinstance(following, list) or len(following) != 2 or not _is_later(following, place):
+            raise ValueError("its list has no end")
+        place = following
+
+
+def _is_later(following: list[object], place: list[int]) -> bool:
+    numbers = [number for number in following if type(number) is int and 0 <= number < 10**9]
+    return len(numbers) == 2 and numbers > place
+
+
+def _get(url: str, deadline: Deadline, only_public: bool, most: int) -> bytes | None:
+    """Return the body of an answer; None where there is nothing."""
+    with exchange("GET", url, deadline, {}, None, only_public=only_public) as answer:
+        return answer.body(most) if answer.status == 200 else None
+
+
+def _from_store(store: Store | None, cid: str) -> bytes | None:
+    with suppress(CidError, StoreError):
+        if store is not None and store.has(cid):
+            return store.get(cid, MAX_BYTES)
+    return None
+
+
+def _cache(domain: Domain) -> Path:
+    """Return the file that keeps the statements of a federation, a line each."""
+    folder = Path(os.environ.get(CACHE_VARIABLE) or Path.home() / ".cache")
+    return folder / "bcfl" / f"statements-{domain.chain_id}-{domain.contract.lower()}"
+
+
+def _keep(path: Path, collection: Collection, known: set[str]) -> None:
+    """Add what is new to the file, where that is possible: nothing depends on it."""
+    fresh = [data for cid, data in collection.contents.items() if cid not in known]
+    with suppress(OSError):
+        if not fresh:
+            return
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with path.open("ab") as file:
+            file.writelines(data + b"\n" for data in fresh)
+
+
+def _lines(path: Path) -> list[str]:
+    """Return the last lines of a file, as many as one collection may have; none where it cannot be read."""
+    with suppress(OSError, UnicodeDecodeError):
+        return path.read_text(encoding="ascii").splitlines()[-MOST:]
+    return []

@@ -1,0 +1,76 @@
+"""View the votes of a round as a matrix of letters: a row for each miner, a column for each update."""
+
+from __future__ import annotations
+
+from typing import Final, TypedDict
+
+from bcfl.federation.views.earnings import match_counts
+from bcfl.protocol.limits import TOP_LEVEL
+from bcfl.protocol.rounds import Round
+from bcfl.protocol.types import Verdict
+from bcfl.protocol.verification import verdict_codes
+
+NONE, UNJUDGED = ".", "?"  # as in the maps of `bcfl.pages.charts`
+REJECTED: Final = "?umtdqo"  # by the number of the verdict
+LEVELS: Final = "".join(map(str, range(1, TOP_LEVEL + 1)))
+LETTERS: Final = UNJUDGED + LEVELS + REJECTED[1:]  # by the code of a verdict on chain
+LEGEND: Final[dict[str, str]] = {
+    **{level: f"accepted at level {level}" for level in LEVELS},
+    **{REJECTED[each]: each.name.lower() for each in Verdict if each is not Verdict.ACCEPTED},
+    NONE: "no update",
+    UNJUDGED: "not judged",
+}
+
+
+class VoteRow(TypedDict):
+    """A miner's vote: a letter for each update, and how many are as the tally has them (None before it)."""
+
+    miner: str
+    weight: int
+    codes: str
+    matches: int | None
+
+
+class VoteMatrix(TypedDict):
+    """The votes of a round; `devices` are the indices of those whose updates are judged, in this order.
+
+    `tally` has a letter for each update, `silent` the miners that committed a vote and never unveiled it.
+    """
+
+    round: int
+    status: str
+    devices: list[int]
+    tally: str
+    miners: list[VoteRow]
+    silent: list[str]
+
+
+def vote_matrix(round_: Round) -> VoteMatrix:
+    """Return the votes of a round."""
+    voters = [vote.voter.account for vote in round_.votes]
+    counts = match_counts(round_)
+    return {
+        "round": round_.number,
+        "status": round_.status,
+        "devices": [item.update.device for item in round_.submissions],
+        "tally": tally_codes(round_),
+        "miners": [
+            {
+                "miner": vote.voter.account,
+                "weight": vote.voter.weight,
+                "codes": "".join(LETTERS[code] for code in verdict_codes(vote.opening)),
+                "matches": None if round_.levels is None else count,
+            }
+            for vote, count in zip(round_.votes, counts, strict=True)
+        ],
+        "silent": [miner for miner in round_.vote_commits if miner not in voters],
+    }
+
+
+def tally_codes(round_: Round) -> str:
+    """Return a letter for each update of a round, in its order: its level, or why it is rejected."""
+    if round_.levels is None:
+        return UNJUDGED * len(round_.submissions)
+    return "".join(
+        str(level) if level else REJECTED[round_.verdict(place)] for place, level in enumerate(round_.levels)
+    )
