@@ -18,6 +18,7 @@ from bcfl.cli.query.members import device, miner
 from bcfl.cli.query.models import export, fetch, model
 from bcfl.cli.query.report import report
 from bcfl.cli.query.rounds import round_
+from bcfl.cli.query.ui import ui
 from bcfl.cli.query.votes import votes
 from bcfl.cli.run.run import run
 from bcfl.cli.run.sweep import sweep
@@ -71,6 +72,7 @@ app.command("export", context_settings=NUMBERS)(grouped(export))
 app.command("evaluate")(grouped(evaluate))
 app.command("audit")(grouped(audit))
 app.command("bundle")(grouped(bundle))
+app.command("ui")(grouped(ui))
 app.command("report")(grouped(report))
 app.command("adversaries")(adversaries)
 app.command("version")(version)

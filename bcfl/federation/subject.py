@@ -11,6 +11,7 @@ from bcfl.federation.attackers import adversaries_of
 from bcfl.federation.audits import AuditSource
 from bcfl.federation.query import LocalQuery, Query, RemoteQuery
 from bcfl.federation.reports import Adversary
+from bcfl.federation.statements import Collection
 from bcfl.federation.views.figures import StatementView
 from bcfl.ledger.contract import Contract
 from bcfl.protocol.event import LogEvent
@@ -88,8 +89,13 @@ def of_run(query: LocalQuery) -> Subject:
     )
 
 
-def of_deployment(query: RemoteQuery, meter: GasMeter | None = None) -> Subject:
-    """Return the deployed federation of a query; `meter`: what has been read of its gas before."""
+def of_deployment(
+    query: RemoteQuery, meter: GasMeter | None = None, collection: Collection | None = None
+) -> Subject:
+    """Return the deployed federation of a query; `meter`: what has been read of its gas before.
+
+    `collection`: statements that have been collected; None: the miners' inboxes are asked, which takes time.
+    """
     client = query.client
     if meter is None:
         meter = GasMeter(query.contract, MOST_RECEIPTS)
@@ -100,8 +106,8 @@ def of_deployment(query: RemoteQuery, meter: GasMeter | None = None) -> Subject:
         ("write it into one file", f"bcfl bundle {place} -o training.car"),
     )
     options = {name: client.options[name] for name in ("task", "flower") if client.options.get(name)}
-    first = max(1, max(query.history.rounds, default=0) - STATED_ROUNDS)
-    collection = query.statements(first)
+    if collection is None:
+        collection = query.statements(first_stated(query))
     return _of_query(
         query,
         kind="network",
@@ -112,6 +118,11 @@ def of_deployment(query: RemoteQuery, meter: GasMeter | None = None) -> Subject:
         statements=collection.by_round(),
         unreachable=tuple(item["miner"] for item in collection.unreachable),
     )
+
+
+def first_stated(query: Query) -> int:
+    """Return the first of the rounds of which inboxes are asked."""
+    return max(1, max(query.history.rounds, default=0) - STATED_ROUNDS)
 
 
 def of_bundle(name: str, source: AuditSource) -> Subject:

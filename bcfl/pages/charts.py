@@ -16,7 +16,7 @@ from bcfl.pages.texts import DASH, duration, metric_text
 Unit = Literal["", "percent", "gas", "seconds", "count"]
 Value = float | int | None
 TABLE_COLUMNS: Final = 24  # of a map's table, the last ones; its canvas has all
-TABLE_ROWS: Final = 200
+TABLE_ROWS: Final = 100  # of a table
 
 # What a letter of a map means, and the colour that the style sheet gives it: `--NAME`.
 CODES: Final[Mapping[str, tuple[str, str]]] = {
@@ -31,8 +31,14 @@ CODES: Final[Mapping[str, tuple[str, str]]] = {
     "q": ("quality", "quality"),
     "o": ("outlier", "outlier"),
     "?": ("not judged yet", "pending"),
-    ".": ("no update", "none"),
+    "-": ("no update", "none"),
+    " ": ("not a member", "outside"),
 }
+
+
+def cell(letter: str) -> tuple[str, str]:
+    """Return what a letter means and its colour; of a letter that there is not, that nobody knows."""
+    return CODES.get(letter, (letter, "pending"))
 
 
 def code(verdict: str | None, level: int | None) -> str:
@@ -82,9 +88,10 @@ class Curves:
 
     @property
     def table_rows(self) -> list[tuple[int, list[str]]]:
-        """Return x and the values in words of the rows of the table."""
-        columns = [[value_text(value, series.unit) for value in series.values] for series in self.series]
-        return [(x, [column[place] for column in columns]) for place, x in enumerate(self.x)]
+        """Return x and the values in words of the rows of the table: the last ones."""
+        first = max(0, len(self.x) - TABLE_ROWS)
+        columns = [[value_text(value, each.unit) for value in each.values[first:]] for each in self.series]
+        return [(x, [column[place] for column in columns]) for place, x in enumerate(self.x[first:])]
 
 
 @dataclass(frozen=True)

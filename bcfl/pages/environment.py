@@ -36,6 +36,8 @@ def environment(folder: Path) -> jinja2.Environment:
     )
     env.filters |= {
         "ether": texts.ether,
+        "brief": texts.brief,
+        "value_text": texts.value_text,
         "utc": texts.format_time,
         "duration": texts.duration,
         "metric": lambda value, name: texts.metric_text(name, value),
@@ -55,8 +57,8 @@ def render(folder: Path, name: str, /, **values: Any) -> str:
 
 
 def script_json(content: object) -> Markup:
-    """Return content as JSON that may stand in a script or an attribute."""
-    return Markup(json.dumps(texts.finite(content), default=texts.hex_text).translate(ESCAPES))
+    """Return content as JSON that may stand in a script or an attribute, without hidden characters."""
+    return Markup(json.dumps(_plain(texts.finite(content)), default=texts.hex_text).translate(ESCAPES))
 
 
 def style() -> Markup:
@@ -67,6 +69,14 @@ def style() -> Markup:
 def script() -> Markup:
     """Return all scripts as one, for a page that is a file."""
     return Markup("\n".join((STATIC / name).read_text(encoding="utf-8") for name in SCRIPTS))
+
+
+def _plain(content: object) -> object:
+    if isinstance(content, str):
+        return texts.plain(content)
+    if isinstance(content, dict):
+        return {_plain(name): _plain(value) for name, value in content.items()}
+    return [_plain(value) for value in content] if isinstance(content, list) else content
 
 
 def _shown(value: object) -> object:

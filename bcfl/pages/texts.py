@@ -32,6 +32,15 @@ def ether(wei: int) -> str:
     return f"{wei:,} wei" if wei else "0"
 
 
+def brief(wei: int) -> str:
+    """Return an amount with four decimals of ether at most, ~ where that is not all of it."""
+    text = ether(wei)
+    if len(text.removesuffix(" ether")) <= len("0.0000"):
+        return text
+    amount = Decimal(wei).scaleb(-18)
+    return f"~{amount:,.4f} ether" if amount >= Decimal("0.0001") else text
+
+
 def format_time(timestamp: int | None) -> str | None:
     """Return a timestamp of the chain as a date and a time, UTC; None for a year that no calendar has."""
     if timestamp is None:
@@ -76,6 +85,19 @@ def words(name: str | None) -> str:
 def hex_text(value: bytes | str) -> str:
     """Return bytes as 0x and digits; a text as it is."""
     return f"0x{value.hex()}" if isinstance(value, bytes) else value
+
+
+def value_text(value: object) -> str:
+    """Return a value of a contract in words: bytes as 0x and digits, a list in brackets."""
+    if value is None:
+        return DASH
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, bytes):
+        return hex_text(value)
+    if isinstance(value, list | tuple):
+        return f"[{', '.join(str(each) if type(each) is int else value_text(each) for each in value)}]"
+    return f"{value:,}" if isinstance(value, int) else plain(str(value))
 
 
 def short(value: bytes | str | None) -> str:

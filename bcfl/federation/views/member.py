@@ -103,8 +103,11 @@ class MinerView(MoneyView):
     rounds: list[ServiceView]
 
 
-def device_view(source: Source, index: int, journals: Path) -> DeviceView:
-    """Return a device's membership, money and updates; `journals` is the folder of the miners' journals."""
+def device_view(source: Source, index: int, journals: Path, *, unclaimed: int | None = None) -> DeviceView:
+    """Return a device's membership, money and updates; `journals` is the folder of the miners' journals.
+
+    `unclaimed`: what it has not claimed yet, in wei, where that is known; finding it out takes long.
+    """
     history = source.history
     account = history.devices[index]
     found = {miner: findings.read(journals / miner) for miner in history.miners}
@@ -119,13 +122,13 @@ def device_view(source: Source, index: int, journals: Path) -> DeviceView:
         "submitted": sum(update["submitted"] for update in updates),
         "accepted": len(accepted),
         "samples": sum(update["samples"] for update in accepted),
-        **_money(source, account, as_miner=False),
+        **_money(source, account, unclaimed, as_miner=False),
         "rounds": updates,
     }
 
 
-def miner_view(source: Source, account: str) -> MinerView:
-    """Return a miner's stake, money and what it did in every round."""
+def miner_view(source: Source, account: str, *, unclaimed: int | None = None) -> MinerView:
+    """Return a miner's stake, money and what it did in every round; `unclaimed` as of `device_view`."""
     member = source.history.miners[account]
     rounds = [_service(round_, account) for round_ in source.history.rounds.values() if round_.commits]
     return {
@@ -139,7 +142,7 @@ def miner_view(source: Source, account: str) -> MinerView:
         "led": [entry["round"] for entry in rounds if entry["led"]],
         "attested": sum(entry["attested"] for entry in rounds),
         "penalties": sum(entry["penalty"] for entry in rounds),
-        **_money(source, account, as_miner=True),
+        **_money(source, account, unclaimed, as_miner=True),
         "rounds": rounds,
     }
 
@@ -158,15 +161,16 @@ def _rest(source: Source, account: str) -> RestView | None:
     return None
 
 
-def _money(source: Source, account: str, *, as_miner: bool) -> MoneyView:
+def _money(source: Source, account: str, unclaimed: int | None, *, as_miner: bool) -> MoneyView:
     """Return an account's money in all its roles, and the rounds that it has claimed in this one."""
     history, domain = source.history, source.ledger.domain
+    if unclaimed is None:
+        found = claims(history, domain, account)
+        unclaimed = sum(amount(claim, history, domain, source.terms) for claim in found)
     return {
         "credits": source.contract.call("credits", account),
         "claimed": history.credited.get(account, 0),
-        "unclaimed": sum(
-            amount(claim, history, domain, source.terms) for claim in claims(history, domain, account)
-        ),
+        "unclaimed": unclaimed,
         "claimed_rounds": sorted(
             number for claimer, number, miner in history.claimed if claimer == account and miner is as_miner
         ),

@@ -115,7 +115,7 @@ def status_view(client: FederationClient) -> StatusView:
         "network": client.network.name,
         "chain_id": client.chain.chain_id,
         "now": now,
-        **_current(history, clock, now),
+        **current_view(history, clock, now),
         "mode": Mode(ledger.terms.mode).name.lower(),
         "engine": current.engine.name.lower(),
         "committee": list(current.committee),
@@ -133,7 +133,7 @@ def status_view(client: FederationClient) -> StatusView:
     }
 
 
-def _current(history: History, clock: Clock, now: int) -> CurrentView:
+def current_view(history: History, clock: Clock, now: int) -> CurrentView:
     """Return what the running round waits for."""
     current = history.current
     deadline = None if clock.phase in TIMELESS else deadline_of(clock)

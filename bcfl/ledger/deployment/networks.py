@@ -42,9 +42,17 @@ class Network:
     mnemonic: str | None = field(default=None, repr=False)
     keystore: Path = KEYSTORE
     account: str | None = None  # the signer if none is named: an index of the mnemonic, or an address
+    explorer: str | None = None  # address of a block explorer, for links
 
 
-KEYS: Final = {"rpc": str, "chain_id": int, "mnemonic": str, "keystore": str, "account": str}
+KEYS: Final = {
+    "rpc": str,
+    "chain_id": int,
+    "mnemonic": str,
+    "keystore": str,
+    "account": str,
+    "explorer": str,
+}
 
 
 def resolve(name: str | None, *files: Path, env: Mapping[str, str] | None = None) -> Network:

@@ -160,6 +160,25 @@
   }
 
   /* ---- cells: rows by columns on a canvas ---- */
+  /* Many small cells: a pixel each on a canvas of their own, which is then stretched. */
+  function drawSmall(pen, spec, paint, size) {
+    var rows = spec.row_names.length, columns = spec.columns.length, small = element("canvas"), inks = {};
+    small.width = columns; small.height = rows;
+    var brush = small.getContext("2d", { willReadFrequently: true });
+    Object.keys(paint).forEach(function (code) {
+      brush.clearRect(0, 0, 1, 1);
+      brush.fillStyle = paint[code];
+      brush.fillRect(0, 0, 1, 1);
+      inks[code] = new Uint32Array(brush.getImageData(0, 0, 1, 1).data.buffer)[0];
+    });
+    var image = brush.createImageData(columns, rows), pixels = new Uint32Array(image.data.buffer);
+    for (var r = 0; r < rows; r++) {
+      for (var k = 0, line = spec.cells[r]; k < columns; k++) { pixels[r * columns + k] = inks[line[k]] || 0; }
+    }
+    brush.putImageData(image, 0, 0);
+    pen.imageSmoothingEnabled = false;
+    pen.drawImage(small, size.left, size.top, columns * size.w, rows * size.h);
+  }
   function cellSize(room, count, least, most) { return Math.max(least, Math.min(most, Math.floor(room / Math.max(count, 1)))); }
   function cells(plot, spec) {
     var frame = element("div", "scroll map"), canvas = element("canvas"), bubble, at = null;
@@ -171,7 +190,7 @@
       size.h = cellSize(640, rows, 2, 20);
       size.named = size.h >= 12;
       size.left = size.named ? (plot.clientWidth < 480 ? 76 : 104) : 6;
-      size.w = cellSize(plot.clientWidth - size.left - 8, columns, 2, 26);
+      size.w = cellSize(plot.clientWidth - size.left - 8, columns, 2, 60);
       size.top = 20;
       size.gap = size.w > 6 && size.h > 6 ? 1 : 0;
     }
@@ -194,11 +213,12 @@
       for (var r = 0; r < rows; r++) {
         var y = size.top + r * size.h, line = spec.cells[r];
         if (size.named) { pen.fillStyle = colour("muted"); pen.fillText(spec.row_names[r], 0, y + size.h / 2 + 4, size.left - 8); }
-        for (var k = 0; k < columns; k++) {
-          pen.fillStyle = paint[line[k]] || paint["."] || "transparent";
+        for (var k = 0; k < columns && size.gap; k++) {
+          pen.fillStyle = paint[line[k]] || "transparent";
           pen.fillRect(size.left + k * size.w, y, size.w - size.gap, size.h - size.gap);
         }
       }
+      if (!size.gap) { drawSmall(pen, spec, paint, size); }
       if (at) {
         pen.strokeStyle = colour("ink"); pen.lineWidth = 2;
         pen.strokeRect(size.left + at[1] * size.w, size.top + at[0] * size.h, size.w - size.gap, size.h - size.gap);

@@ -1,0 +1,105 @@
+"""Gather what most pages need: the summary of the training, whom it waits for, and how good its models are.
+
+What a summary took is kept until something happens. A node across a network is asked for few receipts at a
+time, so that no page waits for all of them.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Final
+
+from bcfl.bundle.query import BundleQuery
+from bcfl.federation.query import LocalQuery, Query, RemoteQuery
+from bcfl.federation.statements import Collection
+from bcfl.federation.subject import Subject, of_bundle, of_deployment, of_run
+from bcfl.federation.views.figures import StatementView
+from bcfl.federation.views.status import CurrentView, current_view
+from bcfl.federation.views.summary import Summary, summary
+
+AT_ONCE: Final = 100  # receipts
+PATIENCE: Final = 10  # times what it took, before a summary is made again
+Cache = dict[Any, Any]
+Statements = Mapping[int, Sequence[StatementView]]
+
+
+class Receipts:
+    """The gas of transactions on a node's chain, as far as it has been read; the latest are read first."""
+
+    def __init__(self) -> None:
+        self.gas: dict[bytes, int] = {}
+
+    def read(self, query: Query) -> None:
+        """Read the next few receipts."""
+        wanted = [
+            transaction
+            for number in sorted(query.history.rounds, reverse=True)
+            for transaction in query.history.rounds[number].transactions
+            if transaction not in self.gas
+        ]
+        for transaction in wanted[:AT_ONCE]:
+            self.gas[transaction] = query.contract.gas_of(transaction)
+
+
+@dataclass(frozen=True)
+class Kept:
+    """A summary, of which state it is, when it was made (on a clock of one's own), and how long that took."""
+
+    state: tuple[int, ...]
+    made: float
+    seconds: float
+    view: Summary
+
+    @property
+    def is_good_enough(self) -> bool:
+        """Whether making another would take more than a share of the time."""
+        return time.monotonic() - self.made < PATIENCE * self.seconds
+
+
+def keep_up(query: Query, cache: Cache, statements: Statements) -> object:
+    """Read a few receipts of a node's chain, and make the summary anew where it is time; return its state."""
+    receipts: Receipts = cache.setdefault("receipts", Receipts())
+    if isinstance(query, RemoteQuery):
+        receipts.read(query)
+    summary_of(query, cache, statements)
+    return cache["summary"].state
+
+
+def summary_of(query: Query, cache: Cache, statements: Statements) -> Summary:
+    """Return the summary of the training; `statements` say how good its models are, by round.
+
+    One that takes long to make is made again after ten times that time, whatever happens.
+    """
+    receipts: Receipts = cache.setdefault("receipts", Receipts())
+    state = len(query.events), len(receipts.gas), len(statements)
+    kept: Kept | None = cache.get("summary")
+    if kept is None or (kept.state != state and not kept.is_good_enough):
+        begin = time.monotonic()
+        subject = _subject(query, receipts)
+        subject = replace(subject, statements={**statements, **subject.statements})
+        view = summary(subject, most_votes=0)
+        now = time.monotonic()
+        kept = cache["summary"] = Kept(state, now, now - begin, view)
+    return kept.view
+
+
+def waiting(query: Query) -> CurrentView | None:
+    """Return what the running round waits for; None of a bundle, which does not say it."""
+    if isinstance(query, BundleQuery):
+        return None
+    return current_view(query.history, query.clock, query.ledger.now())
+
+
+def _subject(query: Query, receipts: Receipts) -> Subject:
+    if isinstance(query, RemoteQuery):
+        nothing = Collection(
+            query.ledger.domain, query.history
+        )  # inboxes are asked elsewhere: they may be slow
+        return replace(of_deployment(query, collection=nothing), gas_of=receipts.gas.get)
+    if isinstance(query, BundleQuery):
+        return of_bundle(query.path.name, query.source)
+    if isinstance(query, LocalQuery):
+        return of_run(query)
+    raise TypeError(f"nobody knows what a {type(query).__name__} is a query of")

@@ -1,0 +1,78 @@
+"""Name what is explored: a run's folder, a deployed federation, or a bundle; it can be opened many times."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final, Literal
+
+from bcfl.bundle.query import BundleQuery, open_bundle_query
+from bcfl.federation.audits import AuditSource, source_of
+from bcfl.federation.query import LocalQuery, Query, RemoteQuery
+
+Kind = Literal["run", "deployment", "bundle"]
+WEB: Final = re.compile(r"https?://[^\s\"'<>]+", re.ASCII)
+
+
+@dataclass(frozen=True)
+class Target:
+    """What is explored. `opener` opens it anew; `poll` are the seconds between two looks at the chain."""
+
+    opener: Callable[[], AbstractContextManager[Query]]
+    poll: float = 1.0
+
+    def open(self) -> AbstractContextManager[Query]:
+        """Open it for reading."""
+        return self.opener()
+
+
+@dataclass(frozen=True)
+class Identity:
+    """How pages name what they show. `explorer` is where a block explorer is, without a / at its end."""
+
+    kind: Kind
+    name: str
+    contract: str
+    chain_id: int
+    network: str | None
+    explorer: str | None
+
+
+def identify(query: Query) -> Identity:
+    """Return how pages name an opened federation."""
+    domain = query.ledger.domain
+    if isinstance(query, RemoteQuery):
+        network = query.client.network
+        explorer = network.explorer if network.explorer and WEB.fullmatch(network.explorer) else None
+        base = None if explorer is None else explorer.rstrip("/")
+        return Identity("deployment", query.client.name, domain.contract, domain.chain_id, network.name, base)
+    if isinstance(query, BundleQuery):
+        return Identity("bundle", query.path.name, domain.contract, domain.chain_id, None, None)
+    name = query.path.name if isinstance(query, LocalQuery) else domain.contract
+    return Identity("run", name, domain.contract, domain.chain_id, None, None)
+
+
+def is_still(query: Query) -> bool:
+    """Whether nothing can come after what was read."""
+    return isinstance(query, BundleQuery)
+
+
+def audit_source(query: Query) -> AuditSource:
+    """Gather what an audit examines."""
+    if isinstance(query, BundleQuery):
+        return query.source
+    return source_of(query.contract, query.store, query.first_block)
+
+
+def bundle_target(path: Path, block_hash: str | None) -> Target:
+    """Return a bundle as a target."""
+
+    @contextmanager
+    def opener() -> Iterator[Query]:
+        with open_bundle_query(path, block_hash) as query:
+            yield query
+
+    return Target(opener)
