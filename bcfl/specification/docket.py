@@ -8,8 +8,8 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Final
 
-from bcfl.protocol.docket import sealed_challenge, surcharge_after_loss, surcharge_at
 from bcfl.protocol.docket import dispute_price as price_of
+from bcfl.protocol.docket import sealed_challenge, surcharge_after_loss, surcharge_at
 from bcfl.protocol.types import Phase
 from bcfl.specification import rounds, treasury
 from bcfl.specification.call import Call, require
@@ -152,7 +152,7 @@ def give_back(call: Call, account: str, bond: int, is_returned: bool) -> None:
 
 
 def note_refuted(call: Call, clock: RoundClock) -> None:
-    """Note that the proposal that stands is refuted, where another has a bond at stake that has to come back."""
+    """Note that the proposal that stands is refuted, where another has a bond that has to come back."""
     if call.state.docket.entry.waiting != 0:
         call.state.docket.refuted[name_of(call, clock)] = True
 

@@ -15,9 +15,9 @@ from bcfl.specification.call import Call
 def refute(call: Call, challenger: str, form: int, voters: Sequence[int]) -> None:
     """End a proposal that was shown to be wrong, or that is kept back, in the form of a refutation.
 
-    Its author and whoever attested it are slashed, a quarter of the author's part is the challenger's, and the
-    rest is burned. The next in turn of those who voted leads, unless too little weight is left that has not
-    attested it.
+    Its author and whoever attested it are slashed, a quarter of the author's part is the challenger's, and
+    the rest is burned. The next in turn of those who voted leads, unless too little weight is left that has
+    not attested it.
     """
     state = call.state
     clock, lead, seat = state.rounds.clock, state.election.lead, state.proposals.proposal.author

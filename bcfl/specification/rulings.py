@@ -20,7 +20,7 @@ def reverting() -> Iterator[None]:
 
 
 def context_of(call: Call, proposal: bytes) -> ChallengeContext:
-    """Return what the twin has to know of the running round; `proposal` is the digest of the one that stands."""
+    """Return what the twin has to know of the running round and of the proposal with this digest."""
     state = call.state
     round_, accepted = state.rounds.clock.round, state.verification.accepted
     return ChallengeContext(call.terms, call.domain, round_, proposal, state.proposals.root, accepted)
