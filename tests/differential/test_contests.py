@@ -1,0 +1,43 @@
+"""Contests on the bytecode and on its specification: each call comes to the same on both.
+
+Compared after every call: the reason of a revert, or the events; the storage; the balances of everybody; and,
+now and then, all views. `python -m benchmarks.contests` plays as many as one has time for.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import replace
+from random import Random
+from typing import Any
+
+import pytest
+
+from bcfl.protocol.types import Rule, Terms
+from testkit.contests import TERMS, Contest, rulings
+from testkit.interleavings import MINERS
+from testkit.pair import PairedFixture
+
+CALLS = 60  # of one contest
+SETTINGS: dict[str, dict[str, Any]] = {
+    "mean": {},
+    "median": {"rule": Rule.MEDIAN},
+    "trimmed mean, few blocks": {"rule": Rule.TRIMMED_MEAN, "trim": 2500, "min_blocks": 3},
+}
+ENDS = {"Refuted", "DisputeEnded", "AnnouncementEnded", "ChallengeFailed", "Finalized", "Voided", "MinerLeft"}
+
+
+@pytest.mark.parametrize("name", SETTINGS)
+def test_contests_come_to_the_same(name: str) -> None:
+    fixture = PairedFixture(replace(TERMS, **SETTINGS[name]), miners=MINERS)
+    counts: Counter[str] = Counter()
+    for seed in range(8):
+        Contest(fixture, Random(f"{name} {seed}"), counts).play(CALLS)
+    assert set(counts) >= ENDS - {"MinerLeft"} if TERMS.min_blocks else ENDS
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_what_is_shown_is_ruled_on_alike(seed: int) -> None:
+    """Forged and right proposals of any rule and width, challenged rightly and by what does not open."""
+    counts = rulings(Random(seed), 12)
+    assert sum(counts.values()) == 12 and len(counts) > 2
