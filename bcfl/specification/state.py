@@ -9,9 +9,12 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Final, Self
 
+from bcfl.errors import ChallengeError
+from bcfl.protocol import disputes, docket
+from bcfl.protocol.challenges import Trees
 from bcfl.protocol.limits import NO_DEADLINE
 from bcfl.protocol.scores import Resources
-from bcfl.protocol.types import ZERO_DIGEST, Engine, Phase
+from bcfl.protocol.types import ZERO_DIGEST, Engine, Phase, Terms
 
 ZERO_ADDRESS: Final = "0x" + "0" * 40
 STAYS: Final = NO_DEADLINE  # the last round of a device that has not left
@@ -245,6 +248,83 @@ class Proposals(Storage):
     cid: bytes = ZERO_DIGEST
 
 
+@dataclass(frozen=True)
+class Announcement(docket.Announcement):
+    """A sealed challenge of a proposal that stood when it was announced."""
+
+    proposal: int  # round << 8 | turn
+    block: int  # in which it was announced
+
+
+@dataclass(frozen=True)
+class Entry:
+    """What is held against one proposal, and what makes its disputes dearer."""
+
+    disputes: int = 0  # that are open
+    opened: int = 0  # disputes so far, 15 at most
+    pending: int = 0  # seconds: the last announcement can be opened until then
+    surcharge: int = 0  # how often the bond of a dispute doubled when one was last lost
+    lost: int = 0  # round in which a dispute was last lost
+    proposal: int = 0  # round << 8 | turn
+    announced: int = 0  # block of the last announcement
+    waiting: int = 0  # announcements that were not opened
+
+
+@dataclass
+class Docket(Storage):
+    """What is held against the proposal that stands."""
+
+    entry: Entry = Entry()
+    sealed: dict[tuple[str, bytes], Announcement] = field(default_factory=dict)  # bond not gone
+    refuted: dict[int, bool] = field(default_factory=dict)  # by round << 8 | turn
+
+
+@dataclass(frozen=True)
+class Dispute(disputes.Dispute):
+    """A dispute with what only the contract knows of it; `stands` and `is_late` are those of one call."""
+
+    bond: int = 0  # wei
+    proposal: int = 0  # round << 8 | turn
+    block: int = 0  # of the last move that began the time of the next one
+    is_ended: bool = False
+    stands: bool = False  # its proposal
+    is_late: bool = False  # the next move
+
+    @property
+    def is_open(self) -> bool:
+        """Whether a move can be made."""
+        return self.stands and not self.is_ended
+
+    @property
+    def code(self) -> int:
+        """Return the number that names its tree."""
+        return self.tree + (self.position or 0)
+
+    def check_open(self) -> None:
+        """Check that it has not ended, and its proposal stands; raises ChallengeError."""
+        if not self.is_open:
+            raise ChallengeError("disputes: none is open")
+
+    def check_time(self, terms: Terms, now: int) -> None:
+        """Check that the next move is not late, in seconds and in blocks; raises ChallengeError."""
+        del terms, now
+        if self.is_late:
+            raise ChallengeError("disputes: move too late")
+
+
+# What stands under every number that no dispute has.
+NO_DISPUTE: Final = Dispute(
+    0, ZERO_ADDRESS, Trees.MODEL, disputes.State.ANSWER, 0, 0, ZERO_DIGEST, 0, 0, 0, is_ended=True
+)
+
+
+@dataclass
+class Disputes(Storage):
+    """All disputes there have been, by number."""
+
+    disputes: dict[int, Dispute] = field(default_factory=dict)
+
+
 @dataclass
 class State:
     """The storage of all modules."""
@@ -261,6 +341,8 @@ class State:
     verification: Verification = field(default_factory=Verification)
     rewards: Rewards = field(default_factory=Rewards)
     proposals: Proposals = field(default_factory=Proposals)
+    docket: Docket = field(default_factory=Docket)
+    disputes: Disputes = field(default_factory=Disputes)
 
     def copy(self) -> State:
         """Return a copy that shares no dictionary."""
