@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass
+from random import Random
 from typing import Any
 
 from bcfl.ledger.contract import Receipt
 from bcfl.protocol.challenges import Trees
 from bcfl.protocol.disputes import State, update_args
 from testkit.dispute_driver import DisputeDriver
-from testkit.forged_proposals import change_field, hostile_challenge
+from testkit.forged_proposals import FORGERIES, change_field, evidence, hostile_challenge, random_terms
 from testkit.interleavings import TERMS, Interleaving, Move
+from testkit.pair import PairedFixture
 from testkit.proposal_fixture import SALT
 
+UPDATES = 7  # of a generated proposal, at most
 OTHER = bytes(range(32))  # 32 bytes that are not what belongs there
 
 
@@ -163,3 +167,26 @@ class Contest(Interleaving):
 
     def _any_dispute(self) -> DisputeDriver | None:
         return self.rng.choice(self.disputes) if self.disputes else None
+
+
+def rulings(rng: Random, proposals: int, challenges: int) -> Counter[str]:
+    """Challenge generated proposals under random terms on both, rightly and by what does not open.
+
+    Returns how often each ruling came.
+    """
+    counts: Counter[str] = Counter()
+    fixture = PairedFixture(random_terms(rng))
+    for _ in range(proposals):
+        right = evidence(rng, fixture.terms, rng.randint(1, UPDATES), fixture.setting)
+        forged = rng.choice(FORGERIES)(rng, right) or right
+        for shown in (right, forged):
+            fixture.put_proposal(shown.context, attested=rng.randrange(8) | 1)
+            attempts = [hostile_challenge(rng, shown) for _ in range(challenges)]
+            if (fault := shown.find()) is not None:
+                attempts.append(fault)
+            for challenge in attempts:
+                verdict = fixture.ruling(challenge)
+                counts[verdict if isinstance(verdict, str) else "refuted" if verdict else "lost"] += 1
+                if verdict is True:
+                    break
+    return counts
