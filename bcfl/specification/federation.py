@@ -7,12 +7,43 @@ from contextlib import suppress
 from typing import Final
 
 from bcfl.errors import Reverted
-from bcfl.specification import membership_facet, treasury
+from bcfl.specification import (
+    challenge_facet,
+    dispute_facet,
+    election,
+    membership_facet,
+    proposals,
+    rounds,
+    settlement_facet,
+    submissions,
+    terms,
+    treasury,
+    verification,
+)
 from bcfl.specification.call import Call, Facet, Invocation, panic
 
-FACET: Final = Facet(payable=(treasury.fund,))
-
-FACETS: Final = (FACET, membership_facet.FACET)
+FACET: Final = Facet(
+    writes=(
+        proposals.attest,
+        proposals.correct_cid,
+        proposals.finalize,
+        proposals.propose,
+        rounds.advance,
+        submissions.commit,
+        submissions.reveal,
+        verification.commit_vote,
+        verification.unveil,
+    ),
+    payable=(treasury.fund,),
+    views=(proposals.model, rounds.round_clock),
+)
+FACETS: Final = (
+    FACET,
+    settlement_facet.FACET,
+    membership_facet.FACET,
+    challenge_facet.FACET,
+    dispute_facet.FACET,
+)
 FUNCTIONS: Final = {
     function.__name__: function
     for facet in FACETS
@@ -24,7 +55,12 @@ VIEWS: Final = frozenset(function.__name__ for facet in FACETS for function in f
 
 def construct(call: Call, root: bytes, cid: bytes) -> None:
     """Fix the terms and the genesis model; what is sent fills the pool."""
-    del root, cid
+    terms.check(call.terms)
+    call.state.registry.owner = call.sender
+    call.state.registry.next_engine = call.terms.engine
+    rounds.construct(call, root, cid)
+    election.construct(call)
+    proposals.construct(call, root, cid)
     call.state.treasury.pool = call.value
 
 

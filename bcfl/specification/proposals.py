@@ -121,9 +121,9 @@ def finalize(call: Call, root: bytes, cid: bytes, rows: bytes) -> None:
     """Add the block to the model ledger and open the next round; anybody may."""
     clock = rounds.enter(call, Phase.ATTEST)
     state, lead = call.state, call.state.election.lead
-    require(not docket.waits(call, clock, lead), "proposals: not undisputed")
+    require(not docket.waits(call, lead), "proposals: not undisputed")
     require(_is_attested(call, clock, lead), "proposals: not enough attestations")
-    require(docket.window_over(call, clock), "proposals: window still open")
+    require(docket.is_window_over(call, clock), "proposals: window still open")
     check(call, proposal_digest(clock.round, state.verification.accepted, root, rows))
     proposal = state.proposals.proposal
     require(proposal.cid == mark(cid), "proposals: another CID")
@@ -165,7 +165,7 @@ def skip(call: Call, voters: Sequence[int], bodies: Sequence[bytes]) -> None:
     require(rounds.is_reached(call, clock), "proposals: not yet due")
     verification.check_chain(call, voters, bodies, "proposals: not the votes of this round")
     lead = state.election.lead
-    require(not docket.waits(call, clock, lead), "proposals: not undisputed")
+    require(not docket.waits(call, lead), "proposals: not undisputed")
     if clock.phase == Phase.PROPOSE:
         state.treasury.pool += registry.penalize(call, clock.round, lead.leader, call.terms.leader_penalty)
     else:

@@ -152,9 +152,7 @@ def penalize(call: Call, round_: int, index: int, penalty: int) -> int:
     return taken
 
 
-def slash(
-    call: Call, round_: int, mask: int, author: int, author_part: int, part: int
-) -> tuple[int, int]:
+def slash(call: Call, round_: int, mask: int, author: int, author_part: int, part: int) -> tuple[int, int]:
     """Take parts of stakes, in basis points; returns what was taken from the author, and from all.
 
     `mask`: of those that made or attested what was refuted; `author`: the seat of who made it.

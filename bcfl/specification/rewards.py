@@ -8,7 +8,7 @@ from typing import Any, Final
 from bcfl.protocol import rewards as twin
 from bcfl.protocol.hashing import fold, keccak, word
 from bcfl.protocol.limits import GROUP, MAX_MINERS
-from bcfl.protocol.types import ZERO_DIGEST, Block, Tally, weight_of
+from bcfl.protocol.types import ZERO_DIGEST, Block, Tally
 from bcfl.protocol.verification import IN_WORD, fields_bytes, unpack_codes
 from bcfl.specification import treasury
 from bcfl.specification.call import Call, bounded, require, unsigned
@@ -88,9 +88,7 @@ def _check(call: Call, block: Sequence[Any], tally: Sequence[Any]) -> tuple[Bloc
     return head, Tally(points, votes, voters, matches, codes, cap, samples)
 
 
-def _credit(
-    call: Call, round_: int, account: str, amount: int, forfeit: int, *, as_miner: bool
-) -> None:
+def _credit(call: Call, round_: int, account: str, amount: int, forfeit: int, *, as_miner: bool) -> None:
     """Book what an account has claimed, once; `forfeit` was set aside for it and goes back to the pool."""
     claims, bit = call.state.rewards.claims, 1 << 2 * round_ + as_miner
     if claims.get(account, 0) & bit:
@@ -101,4 +99,3 @@ def _credit(
     books.owed = unsigned(books.owed - forfeit)
     books.pool += forfeit
     call.log("Claimed", round=round_, account=account, amount=amount, as_miner=as_miner)
-

@@ -105,9 +105,7 @@ def _check_device(call: Call, update: Update, hashed: bytes, signature: tuple[by
     require(signer(hashed, b"".join(signature)) == device.account, "submissions: wrong signature")
 
 
-def _close(
-    call: Call, clock: RoundClock, submitter: str, digest: bytes, count: int, rest: int
-) -> RoundClock:
+def _close(call: Call, clock: RoundClock, submitter: str, digest: bytes, count: int, rest: int) -> RoundClock:
     """Insist that what was opened was committed; returns the clock, the miner having acted if it has."""
     record, bit = registry.seat(call, submitter, clock.expected)
     if record is not None and bit and record.digest == _kept(digest):

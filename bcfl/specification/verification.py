@@ -18,7 +18,6 @@ from bcfl.protocol.types import (
     Mode,
     Opening,
     Phase,
-    Tally,
     Verdict,
     VoidReason,
     weight_of,
@@ -26,7 +25,7 @@ from bcfl.protocol.types import (
 from bcfl.protocol.verification import IN_WORD, NOT_MINE, Vote
 from bcfl.specification import absence, committees, election, registry, rounds, scores, submissions
 from bcfl.specification.call import Call, bounded, require
-from bcfl.specification.packing import account_of, voter_of
+from bcfl.specification.packing import voter_of
 from bcfl.specification.state import RoundClock
 
 MAX_WORDS: Final = 16
