@@ -92,7 +92,7 @@ class Contest(Interleaving):
         driver = self._any_dispute()
         if driver is None:
             return None
-        rng, leaf = self.rng, b"\0" + driver.source.leaf(rng.randrange(self.evidence.context.leaves))
+        rng, leaf = self.rng, b"\0" + driver.source.leaf(self.rng.randrange(self.evidence.context.leaves))
         nodes, candidate = driver.nodes(), self.evidence.candidate
         moves: list[tuple[str, tuple[Any, ...]]] = [
             ("answer", ([OTHER, *nodes[1:]],)), ("answer", (nodes[:-1],)), ("answer", ([*nodes, OTHER],)),

@@ -100,7 +100,7 @@ class Pair(Contract):
             self.paid[key.address] += int(last.gas_used) * coming.base_fee
         self.calls += 1
         where = f"call {self.calls}, {function}"
-        assert described(model) == described(real), where
+        assert described(model) == described(real), (where, described(model), described(real))
         self.compare(where)
         if isinstance(real, Exception):
             raise real
@@ -111,7 +111,7 @@ class Pair(Contract):
         real = outcome(lambda: self.contract.call(function, *args, sender=sender, block=block))
         if block is None:
             model = outcome(lambda: self.specification.call(function, *args, sender=sender))
-            assert described(model) == described(real), function
+            assert described(model) == described(real), (function, described(model), described(real))
         if isinstance(real, Exception):
             raise real
         return real
