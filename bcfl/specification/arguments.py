@@ -71,7 +71,7 @@ def _word(kind: str) -> Callable[[Any], Any]:
         return _bool
     if kind.startswith("bytes"):
         return _bytes32
-    return _number
+    return _signed if kind.startswith("int") else _number
 
 
 def _array(item: Shape, length: int | None) -> Shape:
@@ -124,6 +124,11 @@ def _number(value: Any) -> int:
         raise TypeError(f"{value!r} is no number")
     if not 0 <= value < 1 << 256:
         raise ValueError(f"{value} does not fit a word")
+    return int(value)
+
+
+def _signed(value: Any) -> int:
+    _number(value + (1 << 255) if isinstance(value, int) and not isinstance(value, bool) else value)
     return int(value)
 
 

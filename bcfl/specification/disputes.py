@@ -11,10 +11,10 @@ from bcfl.protocol.disputes import DisputeSubject
 from bcfl.protocol.limits import GROUP, LEVELS, MAX_MINERS
 from bcfl.protocol.submissions import unpack_claim
 from bcfl.protocol.types import Phase
-from bcfl.specification import docket, proposals, refutations, registry, tallies, verification
+from bcfl.specification import docket, proposals, refutations, tallies, verification
 from bcfl.specification.call import Call, bounded, require, unsigned
 from bcfl.specification.rulings import context_of, reverting
-from bcfl.specification.state import NO_DISPUTE, Dispute, RoundClock
+from bcfl.specification.state import NO_DISPUTE, ZERO_ADDRESS, Dispute, RoundClock
 
 MAX_ROW: Final = 120_833  # bytes of a row as the terms allow, behind a zero
 MAX_OPEN: Final = 4_000  # disputes of one proposal
@@ -113,7 +113,7 @@ def expire(call: Call, number: int, voters: Sequence[int], bodies: Sequence[byte
     # Whoever can show a wrong place goes first: silence costs less, so colluders would rather be silent.
     require(docket.is_window_over(call, call.state.rounds.clock), "disputes: window open")
     require(docket.are_all_opened(call), "disputes: an announcement waits")
-    verification.check_votes(call, voters, bodies)
+    verification.check_chain(call, voters, bodies, "proposals: not the votes of this round")
     win(call, number, Form.SILENCE, voters)
 
 
@@ -207,7 +207,7 @@ def end(call: Call, number: int, is_returned: bool) -> None:
     if is_returned:
         docket.give_back(call, item.challenger, item.bond, True)
     else:
-        author = registry.account_at(call, state.proposals.proposal.author)
+        author = state.registry.miners.get(state.proposals.proposal.author, ZERO_ADDRESS)
         half = item.bond // 2
         docket.give_back(call, author, half, True)
         docket.give_back(call, author, item.bond - half, False)

@@ -84,7 +84,7 @@ def is_window_over(call: Call, clock: RoundClock) -> bool:
     if terms.challenge_seconds == 0:
         return True
     end = clock.deadline - terms.attest_seconds + terms.challenge_seconds
-    return call.block.timestamp >= end and rounds.blocks(call, clock) >= terms.min_blocks
+    return call.block.timestamp >= end and rounds.blocks_since(call, clock) >= terms.min_blocks
 
 
 def has_passed(call: Call, deadline: int, since: int) -> bool:

@@ -7,9 +7,10 @@ from dataclasses import replace
 
 from bcfl.protocol.challenges import Form
 from bcfl.protocol.limits import BASIS_POINTS
-from bcfl.protocol.types import VoidReason
+from bcfl.protocol.types import Electorate, VoidReason
 from bcfl.specification import docket, election, registry, rounds, treasury
 from bcfl.specification.call import Call
+from bcfl.specification.state import ZERO_ADDRESS, Proposal
 
 
 def refute(call: Call, challenger: str, form: int, voters: Sequence[int]) -> None:
@@ -21,7 +22,7 @@ def refute(call: Call, challenger: str, form: int, voters: Sequence[int]) -> Non
     """
     state = call.state
     clock, lead, seat = state.rounds.clock, state.election.lead, state.proposals.proposal.author
-    leader = registry.account_at(call, seat)
+    leader = state.registry.miners.get(seat, ZERO_ADDRESS)
     call.log("Refuted", round=clock.round, leader=leader, challenger=challenger, form=int(form))
     docket.note_refuted(call, clock)
     attested = lead.attested | 1 << seat
@@ -29,13 +30,13 @@ def refute(call: Call, challenger: str, form: int, voters: Sequence[int]) -> Non
     reward = taken // 4
     treasury.credit(call, challenger, reward)
     state.treasury.owed += reward
-    state.proposals.proposal = type(state.proposals.proposal)()
+    state.proposals.proposal = Proposal()
     # They are no voters of this round any more.
     clock = replace(clock, expected=clock.expected & ~attested)
     lead = replace(lead, failed=lead.failed | attested, is_standing=False)
     weight = lead.whole - min(lead.attested_weight, lead.whole)
-    enough = rounds.electorate_of(call, clock, lead.whole).decides(weight)
-    if not enough or not election.next_in_turn(call, clock, lead, voters):
+    enough = Electorate(lead.whole, rounds.is_committee(call, clock)).decides(weight)
+    if not enough or not election.pass_to_next(call, clock, lead, voters):
         # For `advance` to end.
         state.rounds.clock = rounds.failed(clock, VoidReason.NO_LEADER)
     call.burn(total - reward)
