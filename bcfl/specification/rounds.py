@@ -28,14 +28,14 @@ def construct(call: Call, root: bytes, cid: bytes) -> None:
     call.log("Genesis", root=root, cid=cid, block_hash=rounds.head)
 
 
-def blocks(call: Call, clock: RoundClock) -> int:
+def blocks_since(call: Call, clock: RoundClock) -> int:
     """Return how many blocks have come since the running phase began, modulo 2**16."""
     return call.block.number - clock.since & LOW_BLOCK
 
 
 def is_reached(call: Call, clock: RoundClock) -> bool:
     """Whether the running phase is over."""
-    return call.block.timestamp >= clock.deadline and blocks(call, clock) >= call.terms.min_blocks
+    return call.block.timestamp >= clock.deadline and blocks_since(call, clock) >= call.terms.min_blocks
 
 
 def stage(call: Call, clock: RoundClock, phase: Phase, seconds: int, expected: int) -> RoundClock:
