@@ -20,7 +20,7 @@ from bcfl.specification import (
     treasury,
     verification,
 )
-from bcfl.specification.call import Call, Facet, Invocation, panic
+from bcfl.specification.call import Call, Facet, Invocation, panic, require
 
 FACET: Final = Facet(
     writes=(
@@ -78,9 +78,8 @@ def several(call: Call, invocations: Sequence[Invocation], optional: int) -> Non
 
 
 def _invoke(call: Call, invocation: Invocation) -> None:
-    """Make one of several calls; only what takes no ether is worth calling, but anything may be."""
-    if invocation.function == "multicall":
-        panic()
+    """Make one of several calls; one that the contract does not have reverts."""
+    require(invocation.function != "nothing", "federation: no such function")
     if (function := FUNCTIONS.get(invocation.function)) is None:
         panic()
     function(call, *invocation.args)
