@@ -216,13 +216,11 @@ def rulings(rng: Random, proposals: int, challenges: int) -> Counter[str]:
         right = evidence(rng, fixture.terms, rng.randint(1, UPDATES), fixture.setting)
         forged = rng.choice(FORGERIES)(rng, right) or right
         for shown in (right, forged):
-            fixture.put_proposal(shown.context, attested=rng.randrange(8) | 1)
             attempts = [hostile_challenge(rng, shown) for _ in range(challenges)]
             if (fault := shown.find()) is not None:
                 attempts.append(fault)
             for challenge in attempts:
+                fixture.put_proposal(shown.context, attested=rng.randrange(8) | 1)
                 verdict = fixture.ruling(challenge)
                 counts[verdict if isinstance(verdict, str) else "refuted" if verdict else "lost"] += 1
-                if verdict is True:
-                    break
     return counts

@@ -14,6 +14,7 @@ from bcfl.ledger.federation import FederationLedger
 from bcfl.specification.call import BlockContext
 from bcfl.specification.chain import WEALTH, VirtualChain
 from bcfl.specification.contract import Specification
+from testkit import ledgers
 from testkit.harness import Federation, account, digest
 from testkit.proposal_fixture import ProposalFixture
 from testkit.specification_slots import BY_ACCOUNT, VARIABLES, SpecificationSlots
@@ -42,6 +43,8 @@ class Mirror(VirtualChain):
 @dataclass
 class PairedFederation(Federation):
     """A federation of which every call is made on both."""
+
+    kind: str = ledgers.BYTECODE
 
     def __post_init__(self) -> None:
         super().__post_init__()
