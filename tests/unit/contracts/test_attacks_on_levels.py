@@ -231,6 +231,7 @@ def let_all_consent(tally: LargestTally, slots: StorageSlots) -> None:
         )
 
 
+@pytest.mark.evm("gas of a transaction")
 @pytest.mark.parametrize("change", [let_all_leave, let_all_consent])
 def test_the_dearest_tally_fits_where_everybody_changes(
     change: Callable[[LargestTally, StorageSlots], None],
