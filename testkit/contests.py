@@ -31,7 +31,43 @@ class Contest(Interleaving):
             self.announce_again, self.open_other, self.dispute_other, self.answer_wrongly, self.copy_answer,
             self.pursue_wrongly, self.rule_wrongly, self.expire_other, self.move_of_none, self.settle_other,
         ]  # fmt: skip
-        return [*standing, *hostile * 2], [*over, *hostile]
+        whole: list[Move] = [self.challenge, self.argue, self.argue, self.support]
+        return [*standing, *hostile * 2, *whole * 2], [*over, *hostile]
+
+    def challenge(self) -> Receipt | None:
+        """Announce, wait, and open."""
+        self._book(self.announce())
+        self.fixture.federation.wait(self.fixture.part)
+        sender, challenge, salt, _ = self.sealed[-1]
+        function, args = challenge.call(salt)
+        return self._send(sender, function, *args)
+
+    def argue(self) -> Receipt | None:
+        """Dispute, go down to a leaf, and rule there."""
+        self._book(self.dispute())
+        driver, evidence, leaves = self.disputes[-1], self.evidence, self.evidence.context.leaves
+        challenge = evidence.find()
+        if challenge is None or self.rng.random() < 0.3:
+            leaf = self.rng.randrange(leaves)
+            challenge = evidence.sum_challenge(leaf, self.rng.randrange(evidence.context.terms.leaf_lanes))
+        leaf = min(challenge.place[0], leaves - 1)
+        while (state := driver.state).state is not State.RULE:
+            if state.state is not State.PICK:
+                self._book(driver.answer())
+                continue
+            child = (leaf >> (state.height - state.levels)) & ((1 << state.levels) - 1)
+            self._book(driver.pursue(child))
+        return driver.rule(challenge)
+
+    def support(self) -> Receipt | None:
+        """Let everybody attest, and finalize when the time is over."""
+        clock, federation = self.fixture.federation.clock, self.fixture.federation
+        for key in federation.miner_keys:
+            seat = 1 << federation.contract.call("miner", key.address)[0]
+            if clock.expected & seat and not federation.contract.call("lead_now")[4] & seat:
+                self._book(self._send(key, "attest", self.evidence.context.proposal))
+        federation.wait(self.rng.choice((TERMS.challenge_seconds, 2 * TERMS.challenge_seconds)))
+        return self.finalize()
 
     def announce_again(self) -> Receipt | None:
         """Announce what another has announced, or for another bond."""

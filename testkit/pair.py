@@ -118,11 +118,11 @@ class Pair(Contract):
 
     def compare(self, where: str) -> None:
         """Insist that storage and balances are the same on both."""
-        for name in VARIABLES:
-            assert self.slots.model.get(name) == self.slots.real.get(name), (where, name)
         keys = [int(account, 16) for account in self.accounts]
-        entries = [(name, key) for name in BY_ACCOUNT for key in keys]
-        assert self.slots.model.read(*entries) == self.slots.real.read(*entries), (where, entries)
+        names = [(name, None) for name in VARIABLES] + [(name, key) for name in BY_ACCOUNT for key in keys]
+        pairs = zip(names, self.slots.model.read(*names), self.slots.real.read(*names), strict=True)
+        for name, model_value, real_value in pairs:
+            assert model_value == real_value, (where, name, model_value, real_value)
         real = self.slots.real.balances(*self.accounts)
         spent = [balance + self.paid[account] for balance, account in zip(real, self.accounts, strict=True)]
         assert self.slots.model.balances(*self.accounts) == spent, where
