@@ -13,8 +13,8 @@ from bcfl.protocol.disputes import State, update_args
 from testkit.dispute_driver import DisputeDriver
 from testkit.forged_proposals import FORGERIES, change_field, evidence, hostile_challenge, random_terms
 from testkit.interleavings import TERMS, Interleaving, Move
-from testkit.pair import PairedFixture
-from testkit.proposal_fixture import SALT
+from testkit.ledgers import BOTH
+from testkit.proposal_fixture import SALT, ProposalFixture
 
 UPDATES = 7  # of a generated proposal, at most
 OTHER = bytes(range(32))  # 32 bytes that are not what belongs there
@@ -98,7 +98,13 @@ class Contest(Interleaving):
         price += self.rng.choice((0, 0, 0, -1, 1, -price))
         changes: dict[str, Any] = {}
         if tree is not Trees.UPDATE:
-            choices: list[dict[str, Any]] = [{"tree": 2}, {"tree": 2**255}, {"root": OTHER}, {"rows": OTHER}, {}]
+            choices: list[dict[str, Any]] = [
+                {"tree": 2},
+                {"tree": 2**255},
+                {"root": OTHER},
+                {"rows": OTHER},
+                {},
+            ]
             changes = self.rng.choice(choices)
         else:
             changes = self._wrong_update(driver)
@@ -211,7 +217,7 @@ def rulings(rng: Random, proposals: int, challenges: int) -> Counter[str]:
     Returns how often each ruling came.
     """
     counts: Counter[str] = Counter()
-    fixture = PairedFixture(random_terms(rng))
+    fixture = ProposalFixture(random_terms(rng), kind=BOTH)
     for _ in range(proposals):
         right = evidence(rng, fixture.terms, rng.randint(1, UPDATES), fixture.setting)
         forged = rng.choice(FORGERIES)(rng, right) or right

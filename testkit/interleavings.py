@@ -91,7 +91,15 @@ class Interleaving:
 
     def moves(self) -> tuple[list[Move], list[Move]]:
         """Return the calls to choose from, the likely ones several times: while a proposal stands, and after."""
-        members: list[Move] = [self.leave, self.release, self.enter, self.withdraw, self.resume, self.evict, self.fund]
+        members: list[Move] = [
+            self.leave,
+            self.release,
+            self.enter,
+            self.withdraw,
+            self.resume,
+            self.evict,
+            self.fund,
+        ]
         contests: list[Move] = [
             self.announce,
             self.open,

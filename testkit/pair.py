@@ -3,21 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
 from typing import Any
 
 from bcfl.errors import LedgerError, Reverted
 from bcfl.ledger.artifact import artifact
 from bcfl.ledger.contract import Contract, Event, Key, Receipt
 from bcfl.ledger.devnet.embedded import EmbeddedChain
-from bcfl.ledger.federation import FederationLedger
+from bcfl.protocol.types import Terms
 from bcfl.specification.call import BlockContext
 from bcfl.specification.chain import WEALTH, VirtualChain
 from bcfl.specification.contract import Specification
-from testkit import ledgers
-from testkit.harness import Federation, account, digest
-from testkit.proposal_fixture import ProposalFixture
-from testkit.specification_slots import BY_ACCOUNT, VARIABLES, SpecificationSlots
+from testkit.specification_slots import BY_ACCOUNT, READ_ONLY, VARIABLES, SpecificationSlots
 from testkit.storage_slots import StorageSlots
 
 NOBODY = "0x" + "00" * 20
@@ -40,38 +36,19 @@ class Mirror(VirtualChain):
         return BlockContext(number, int(header.timestamp), bytes(header.parent_hash), fee)
 
 
-@dataclass
-class PairedFederation(Federation):
-    """A federation of which every call is made on both."""
-
-    kind: str = ledgers.BYTECODE
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        people = [self.owner, self.outsider, *self.device_keys, *self.miner_keys]
-        accounts = sorted({key.address for key in [*people, *(account("late", i) for i in range(4))]})
-        mirror = Mirror(self.chain, accounts)
-        fields = (self.terms, self.genesis, digest("cid", 0), self.pool)
-        specification, _ = Specification.create(mirror, self.owner, *fields)
-        mirror.is_following = True
-        self.pair = Pair(self.contract, specification, accounts)
-        self.pair.paid = {
-            address: WEALTH - self.balance(address) - self.pool * (address == self.owner.address)
-            for address in accounts
-        } | {self.pair.address: 0, NOBODY: 0}
-        self.contract = self.pair
-        self.ledger = FederationLedger(self.contract)
-
-
-@dataclass
-class PairedFixture(ProposalFixture):
-    """A generated proposal before both."""
-
-    def __post_init__(self) -> None:
-        self.federation = PairedFederation(devices=0, miners=self.miners, terms=self.terms).open()
-        assert isinstance(self.federation, PairedFederation)
-        self.storage = self.federation.pair.slots  # type: ignore[assignment]
-        self.opened_root = self.storage.snapshot()
+def pair_of(
+    contract: Contract, owner: Key, terms: Terms, root: bytes, cid: bytes, pool: int, accounts: Iterable[str]
+) -> Pair:
+    """Return the pair of a federation that was just deployed, and of its specification."""
+    chain, people = contract.chain, sorted(accounts)
+    assert isinstance(chain, EmbeddedChain)
+    mirror = Mirror(chain, people)
+    specification, _ = Specification.create(mirror, owner, terms, root, cid, pool)
+    mirror.is_following = True
+    pair = Pair(contract, specification, people)
+    spent = dict(zip(people, pair.slots.real.balances(*people), strict=True))
+    pair.paid |= {name: WEALTH - spent[name] - pool * (name == owner.address) for name in people}
+    return pair
 
 
 class Pair(Contract):
@@ -122,7 +99,9 @@ class Pair(Contract):
     def compare(self, where: str) -> None:
         """Insist that storage and balances are the same on both."""
         keys = [int(account, 16) for account in self.accounts]
-        names = [(name, None) for name in VARIABLES] + [(name, key) for name in BY_ACCOUNT for key in keys]
+        names = [(name, None) for name in (*VARIABLES, *READ_ONLY)] + [
+            (name, key) for name in BY_ACCOUNT for key in keys
+        ]
         pairs = zip(names, self.slots.model.read(*names), self.slots.real.read(*names), strict=True)
         for name, model_value, real_value in pairs:
             assert model_value == real_value, (where, name, model_value, real_value)

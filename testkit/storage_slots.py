@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any, cast
+from typing import Any
 
 from eth_utils.address import to_canonical_address
 
 from bcfl.ledger.devnet.embedded import EmbeddedChain
 from bcfl.protocol.hashing import keccak, word
-from bcfl.specification.chain import VirtualChain
 from testkit.mocks import compiled
-from testkit.specification_slots import SpecificationSlots
 
 
 class StorageSlots:
@@ -69,13 +67,6 @@ class StorageSlots:
     def _slot(self, name: str, key: int | None) -> int:
         slot = self.slots[name]
         return slot if key is None else int.from_bytes(keccak(word(slot) + word(key)), "big")
-
-
-def slots_of(chain: EmbeddedChain, address: str) -> StorageSlots:
-    """Return the storage of a federation, whichever ledger it is on."""
-    if isinstance(chain, VirtualChain):
-        return cast(StorageSlots, SpecificationSlots(chain))
-    return StorageSlots(chain, address)
 
 
 def _slots(prefix: str, layout: dict[str, Any]) -> Any:
