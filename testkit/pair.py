@@ -52,7 +52,7 @@ def pair_of(
 
 
 class Pair(Contract):
-    """A federation on the embedded chain, and its specification beside it, of which some accounts are watched.
+    """A federation on the embedded chain, and its specification beside it; some accounts are watched.
 
     After every call revert reason or events, storage and balances are compared; `compare_views` compares what
     the views say as well.
