@@ -87,6 +87,7 @@ class Pair(Contract):
         self.compare(where, () if self.calls % OFTEN == 0 else (key.address, turn))
         if isinstance(real, Exception):
             raise real
+        assert isinstance(real, Receipt)
         return real
 
     def call(self, function: str, *args: Any, sender: str | None = None, block: int | None = None) -> Any:

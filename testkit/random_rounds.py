@@ -1,4 +1,4 @@
-"""Play whole random rounds: absences, refusals, exits, joins, claims, suspensions, and calls that must fail."""
+"""Play whole random rounds: absences, refusals, exits, joins, claims, suspensions, calls that must fail."""
 
 from __future__ import annotations
 
@@ -184,7 +184,7 @@ class RandomRounds:
         if self.rng.random() < 0.04:
             args[self.rng.randrange(1, 6)] = []
         if args[4] and self.rng.random() < 0.04:
-            args[4] = [[digest(1), digest(2)] for _ in batch][: len(args[1])]  # type: ignore[arg-type]
+            args[4] = [[digest(1), digest(2)]] * mask.bit_count()
         return self._send(sender, "reveal", submitter, *args)
 
     def _vote(self) -> None:
@@ -226,7 +226,7 @@ class RandomRounds:
         args = self.f.tally_args()
         if self.rng.random() < 0.12:
             place = self.rng.randrange(6)
-            item = args[place]
+            item: Any = args[place]
             choices: tuple[Any, ...] = (
                 (item + 1,) if isinstance(item, int) else (item[:-1], [*item, *item[-1:]], item[::-1])
             )
@@ -347,10 +347,11 @@ class RandomRounds:
         """Make a call that is not due, or with ether that it does not take."""
         sender = self._somebody()
         calls: list[tuple[str, tuple[Any, ...]]] = [
-            ("commit", (OTHER,)), ("reveal", (sender.address, 0, [], [], [], [], [])), ("commit_vote", (OTHER,)),
+            ("commit", (OTHER,)), ("reveal", (sender.address, 0, *[[]] * 5)), ("commit_vote", (OTHER,)),
             ("unveil", (sender.address, [1], 0, OTHER)), ("tally", ([], [], [], [], [], 0)), ("solve", (1,)),
             ("propose", (OTHER, OTHER, OTHER, OTHER)), ("attest", (OTHER,)), ("correct_cid", (OTHER,)),
-            ("finalize", (OTHER, OTHER, OTHER)), ("skip", ([], [])), ("advance", ()), ("settle", (sender.address, OTHER)),
+            ("finalize", (OTHER, OTHER, OTHER)), ("skip", ([], [])), ("advance", ()),
+            ("settle", (sender.address, OTHER)),
             ("dispute", (OTHER, OTHER, 0)), ("announce_challenge", (OTHER,)), ("expire", (1, [], [])),
         ]  # fmt: skip
         function, args = self.rng.choice(calls)
