@@ -391,10 +391,10 @@ class Federation(ClaimProofs):
         return self.balance(self.contract.address), *map(self.contract.call, ("staked", "owed", "pool"))
 
     def balance(self, address: str) -> int:
-        if isinstance(self.chain, EmbeddedChain):
-            evm = self.chain._evm
+        if isinstance(chain := self.contract.chain, EmbeddedChain):
+            evm = chain._evm
             return int(evm.get_vm(evm.header).state.get_balance(to_canonical_address(address)))
-        return int(self.chain.request("eth_getBalance", address), 16)
+        return int(chain.request("eth_getBalance", address), 16)
 
     def ranking(self) -> list[str]:
         return [voter.account for voter in self.history().rounds[self.clock.round].leader_order()]

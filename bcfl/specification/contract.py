@@ -129,14 +129,17 @@ class Specification(Contract):
         """Make the calls that come as bytes, one behind the other."""
         bounded(MULTICALL_BYTES, calldata)
         bounded(MAX_CALLS, lengths)
-        invocations, start = [], 0
+        federation.several(call, self._cut(calldata, lengths), optional)
+        require(sum(lengths) == len(calldata), "federation: lengths do not add up")
+
+    def _cut(self, calldata: bytes, lengths: Sequence[int]) -> Iterator[Invocation]:
+        """Yield one call after the other, so that what comes before a wrong length is made, or reverts."""
+        start = 0
         for length in lengths:
             if start + length > len(calldata):
                 panic()
-            invocations.append(self._decoded(calldata[start : start + length]))
+            yield self._decoded(calldata[start : start + length])
             start += length
-        federation.several(call, invocations, optional)
-        require(start == len(calldata), "federation: lengths do not add up")
 
     def _decoded(self, calldata: bytes) -> Invocation:
         """Return the call that calldata makes; one that always fails where it makes none."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable
 from contextlib import suppress
 from typing import Final
 
@@ -64,7 +64,7 @@ def construct(call: Call, root: bytes, cid: bytes) -> None:
     call.state.treasury.pool = call.value
 
 
-def several(call: Call, invocations: Sequence[Invocation], optional: int) -> None:
+def several(call: Call, invocations: Iterable[Invocation], optional: int) -> None:
     """Make several calls in one transaction: all of them, or none but for those that may fail.
 
     `optional`: the mask of the calls that may fail, for somebody else may have done the same before.
