@@ -118,14 +118,14 @@ class Contest(Interleaving):
         place = rng.randrange(len(evidence.updates))
         args = update_args(evidence.tally, evidence.words, place, evidence.updates[place])
         fields: dict[str, Any] = dict(zip(("position", "tally", "opening", "group"), args, strict=True))
-        root, cid, claim = fields["opening"]
+        (root, cid, claim), group = fields["opening"], fields["group"]
         if driver.position != place and evidence.tally.accepted[place]:
             return {}  # its driver would not know the bytes
         choices: list[dict[str, Any]] = [
             fields, {"position": place}, {"position": 2**256 - 1}, {"position": 64},
-            {"opening": (root, cid, claim ^ 1)}, {"opening": (OTHER, cid, claim)}, {"tally": fields["tally"] + b"\0"},
-            {"tally": b""}, {"group": []}, {"group": fields["group"][:-1]}, {"group": [*fields["group"], 1] * 12},
-            {"accepted": OTHER},
+            {"opening": (root, cid, claim ^ 1)}, {"opening": (OTHER, cid, claim)}, {"tally": b""},
+            {"tally": fields["tally"] + b"\0"}, {"group": []}, {"group": group[:-1]},
+            {"group": [*group, 1] * 12}, {"accepted": OTHER},
         ]  # fmt: skip
         return rng.choice(choices)
 
@@ -171,9 +171,10 @@ class Contest(Interleaving):
         child = rng.randrange(len(nodes))
         proof = list(course.proof(child)) if course.nodes else []
         choices = [
-            (child, nodes[child], proof), (child ^ 1, nodes[child], proof), (child + 256, nodes[child], proof),
-            (2**256 - 1, nodes[child], proof), (child, OTHER, proof), (child, nodes[child], proof[1:]),
-            (child, nodes[child], [*proof, OTHER]), (child, nodes[child], [OTHER] * 9),
+            (child, nodes[child], proof), (child ^ 1, nodes[child], proof), (child, OTHER, proof),
+            (child + 256, nodes[child], proof), (2**256 - 1, nodes[child], proof),
+            (child, nodes[child], proof[1:]), (child, nodes[child], [*proof, OTHER]),
+            (child, nodes[child], [OTHER] * 9),
         ]  # fmt: skip
         sender = driver.challenger if rng.random() < 0.8 else self._somebody()
         return driver.send("pursue", *rng.choice(choices), sender=sender)
@@ -201,8 +202,8 @@ class Contest(Interleaving):
         """Make a move in a dispute that there is not."""
         rng, number = self.rng, self.rng.choice((0, len(self.disputes) + 1, 2**255))
         moves: list[tuple[str, tuple[Any, ...]]] = [
-            ("answer", ([OTHER] * rng.randrange(3),)), ("answer_leaf", (b"\0",)), ("answer_rows", (OTHER, OTHER)),
-            ("pursue", (0, OTHER, [])), ("expire", ([], [])),
+            ("answer", ([OTHER] * rng.randrange(3),)), ("answer_leaf", (b"\0",)),
+            ("answer_rows", (OTHER, OTHER)), ("pursue", (0, OTHER, [])), ("expire", ([], [])),
         ]  # fmt: skip
         function, args = rng.choice(moves)
         return self._send(self._somebody(), function, number, *args)

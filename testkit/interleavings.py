@@ -90,7 +90,7 @@ class Interleaving:
                 self.check()
 
     def moves(self) -> tuple[list[Move], list[Move]]:
-        """Return the calls to choose from, the likely ones several times: while a proposal stands, and after."""
+        """Return the calls to choose from, likely ones several times: while a proposal stands, and after."""
         members: list[Move] = [
             self.leave,
             self.release,

@@ -45,5 +45,6 @@ def test_contests_come_to_the_same(name: str) -> None:
 def test_what_is_shown_is_ruled_on_alike(seed: int) -> None:
     """Forged and right proposals of any rule and width, challenged rightly and by what does not open."""
     counts = rulings(Random(seed), PROPOSALS, 6)
-    assert counts["refuted"] and counts["lost"]
+    assert counts["refuted"]
+    assert counts["lost"]
     assert len(counts) > 2  # and some that do not open
