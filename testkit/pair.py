@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
 from typing import Any
 
 from bcfl.errors import LedgerError, Reverted
@@ -13,6 +14,7 @@ from bcfl.protocol.types import Terms
 from bcfl.specification.call import BlockContext
 from bcfl.specification.chain import WEALTH, VirtualChain
 from bcfl.specification.contract import Specification
+from bcfl.specification.vectors import Step
 from testkit.specification_slots import BY_ACCOUNT, READ_ONLY, VARIABLES, SpecificationSlots
 from testkit.storage_slots import StorageSlots
 
@@ -69,12 +71,18 @@ class Pair(Contract):
         self.slots = PairedSlots(self)
         self.paid = dict.fromkeys(self.accounts, 0)  # for gas, wei
         self.calls = 0
+        self.journal: list[Step] = []
 
     def send(self, key: Key, function: str, *args: Any, value: int = 0, gas: int | None = None) -> Receipt:
         """Make a call on both; raises what both raise."""
         mirror = self.specification.chain
         mirror.warp(self.embedded.now())
         coming = mirror.next_block()
+        with suppress(LedgerError):  # arguments that are none
+            made = self.specification.invocation(function, *args)
+            self.journal.append(
+                Step(coming.timestamp, coming.parent, key.address, function, made.args, value)
+            )
         model = outcome(lambda: self.specification.send(key, function, *args, value=value))
         real = outcome(lambda: self.contract.send(key, function, *args, value=value, gas=gas))
         if (last := self.embedded._evm.last_header()).block_number == coming.number:

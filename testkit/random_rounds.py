@@ -62,6 +62,7 @@ class RandomRounds:
         self.done: set[tuple[str, str]] = set()  # acts of this round, and whose they are
         self.openings: dict[str, Opening] = {}
         self.ends: list[int] = []  # finished rounds
+        self.credited: list[str] = []  # accounts, as often as they were
 
     def play(self, steps: int) -> Counter[str]:
         """Do so many things; returns how often each came to what."""
@@ -94,6 +95,8 @@ class RandomRounds:
             self.counts[event.name] += 1
             if event.name == "RoundOpened":
                 self.batches, self.openings, self.done = {}, {}, set()
+            elif event.name == "Claimed":
+                self.credited.append(event.args["account"])
             elif event.name == "Finalized":
                 self.ends.append(event.args["round"])
 
@@ -224,6 +227,8 @@ class RandomRounds:
     def _tally(self) -> None:
         """Count the votes; now and then with lists that are wrong."""
         args = self.f.tally_args()
+        if self.f.votes():
+            self.f.tallies[self.f.clock.round] = self.f.twin_tally()
         if self.rng.random() < 0.12:
             place = self.rng.randrange(6)
             item: Any = args[place]
@@ -231,8 +236,6 @@ class RandomRounds:
                 (item + 1,) if isinstance(item, int) else (item[:-1], [*item, *item[-1:]], item[::-1])
             )
             args[place] = self.rng.choice(choices)
-        elif self.f.votes():
-            self.f.tallies[self.f.clock.round] = self.f.twin_tally()
         self._send(self._somebody(), "tally", *args)
 
     def _solve(self) -> None:
@@ -327,7 +330,9 @@ class RandomRounds:
         self._send(self._somebody(), kind, *args)
 
     def _withdraw(self) -> None:
-        self._send(self._somebody(), "withdraw", self._somebody().address)
+        self._send(
+            self._somebody(), "withdraw", self.rng.choice(self.credited[-4:] or [self._somebody().address])
+        )
 
     def _several(self) -> None:
         """Make several calls in one transaction, of which some may fail."""
