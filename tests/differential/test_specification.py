@@ -1,7 +1,7 @@
 """Whole random rounds on the bytecode and on the specification: each call comes to the same on both.
 
-Compared after every call: the reason of a revert, or the events; the storage; the balances of everybody. At the
-end, and now and then, all views. HYPOTHESIS_PROFILE=explore plays for long.
+Compared after every call: the reason of a revert, or the events; the storage; the balances of everybody. At
+the end, and now and then, all views. HYPOTHESIS_PROFILE=explore plays for long.
 """
 
 from __future__ import annotations

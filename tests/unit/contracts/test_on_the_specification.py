@@ -16,17 +16,16 @@ import pytest
 from testkit.ledgers import BYTECODE, CHOSEN
 
 HERE = Path(__file__).parent
-QUICK = ("absence", "disputes", "docket", "proposals", "rewards", "rounds", "submissions", "treasury", "verification")
+QUICK = (
     "absence",
-    "committees",
+    "disputes",
     "docket",
-    "election",
-    "registry",
+    "proposals",
     "rewards",
     "rounds",
-    "terms",
+    "submissions",
     "treasury",
-    "turns",
+    "verification",
 )
 
 
