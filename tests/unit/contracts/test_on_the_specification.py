@@ -16,7 +16,7 @@ import pytest
 from testkit.ledgers import BYTECODE, CHOSEN
 
 HERE = Path(__file__).parent
-QUICK = (
+QUICK = ("absence", "disputes", "docket", "proposals", "rewards", "rounds", "submissions", "treasury", "verification")
     "absence",
     "committees",
     "docket",
