@@ -34,7 +34,7 @@ class Contest(Interleaving):
             self.announce_again, self.open_other, self.dispute_other, self.answer_wrongly, self.copy_answer,
             self.pursue_wrongly, self.rule_wrongly, self.expire_other, self.move_of_none, self.settle_other,
         ]  # fmt: skip
-        whole: list[Move] = [self.challenge, self.argue, self.argue, self.lapse, self.support]
+        whole: list[Move] = [self.challenge, self.challenge, self.argue, self.argue, self.lapse, self.support]
         return [*standing, *hostile * 2, *whole * 2], [*over, *hostile, *[self.skip] * 3]
 
     def check(self) -> None:
@@ -79,7 +79,7 @@ class Contest(Interleaving):
             elif driver.state.state is State.PICK:
                 self._book(driver.pursue(self.rng.randrange(len(driver.course.nodes))))
         driver.wait_out()
-        self._book(self._send(self._somebody(), "fund", value=1))  # a second more or less
+        self._pass_blocks()
         return driver.send("expire", *self.votes, sender=self._somebody())
 
     def support(self) -> Receipt | None:
@@ -90,7 +90,13 @@ class Contest(Interleaving):
             if clock.expected & seat and not federation.contract.call("lead_now")[4] & seat:
                 self._book(self._send(key, "attest", self.evidence.context.proposal))
         federation.wait(self.rng.choice((TERMS.challenge_seconds, 2 * TERMS.challenge_seconds)))
+        self._pass_blocks()
         return self.finalize()
+
+    def _pass_blocks(self) -> None:
+        """Let as many blocks come as have to, one less now and then."""
+        for _ in range(self.fixture.terms.min_blocks - (self.rng.random() < 0.2)):
+            self._book(self._send(self._somebody(), "fund", value=1))
 
     def announce_again(self) -> Receipt | None:
         """Announce what another has announced, or for another bond."""

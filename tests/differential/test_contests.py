@@ -22,8 +22,8 @@ from testkit.pair import Pair
 from testkit.proposal_fixture import ProposalFixture
 
 IS_LONG = os.environ.get("HYPOTHESIS_PROFILE") == "explore"
-CALLS = 40  # of one contest
-CONTESTS = 200 if IS_LONG else 6
+CALLS = 18  # of one contest
+CONTESTS = 1_000 if IS_LONG else 10
 PROPOSALS = 100 if IS_LONG else 4
 SETTINGS: dict[str, dict[str, Any]] = {
     "mean": {},
