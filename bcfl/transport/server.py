@@ -16,7 +16,9 @@ from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from ipaddress import ip_address
 from typing import Any, Final
+from urllib.parse import urlsplit
 
 from bcfl.errors import ConfigError
 from bcfl.transport.deadline import Deadline, TimedStream
@@ -64,13 +66,22 @@ class Rates:
 class Server(ThreadingHTTPServer):
     """A server of connections in threads, so many at once; more are refused unread. Port 0: a free one.
 
+    `hosts`: by which names clients may ask, besides those of this machine; None: by any.
     Raises ConfigError when nothing can listen at `host`:`port`.
     """
 
     daemon_threads = True
     request_queue_size = 128
 
-    def __init__(self, host: str, port: int, handler: type[Handler], limits: Limits) -> None:
+    def __init__(
+        self,
+        host: str,
+        port: int,
+        handler: type[Handler],
+        limits: Limits,
+        hosts: frozenset[str] | None = None,
+    ) -> None:
+        self.hosts = hosts
         self.limits, self.rates = limits, Rates(limits)
         self._slots = threading.BoundedSemaphore(limits.connections)
         self._addresses: Counter[str] = Counter()
@@ -173,8 +184,12 @@ class Handler(BaseHTTPRequestHandler):
         super().handle_one_request()
 
     def do_GET(self) -> None:
-        """Answer a GET, which has no body."""
-        if self._is_admitted():
+        """Answer a GET, which has no body: what came after one would be taken for the next request."""
+        if not self._is_admitted():
+            return
+        if self.headers.get("Content-Length", "0") != "0" or self.headers.get("Transfer-Encoding"):
+            self.refuse(400, "a GET has no body")
+        else:
             self.get()
 
     def do_POST(self) -> None:
@@ -227,14 +242,36 @@ class Handler(BaseHTTPRequestHandler):
         self.wfile.write(body)
 
     def _is_admitted(self) -> bool:
-        """Return whether a request comes from no page in a browser and not too often; refuse it otherwise."""
-        if self.headers.get("Origin") is not None:
+        """Return whether a request is for this server, comes from no page in a browser and not too often."""
+        if self.server.hosts is not None and not self._is_named(self.server.hosts):
+            self.refuse(403, "this server has another name: list this one with --allow-host")
+        elif self.headers.get("Origin") is not None:
             self.refuse(403, "pages in a browser may not talk to this server")
         elif not self.server.rates.allow(self.client_address[0]):
             self.refuse(429, "too many requests: wait a moment")
         else:
             return True
         return False
+
+    def _is_named(self, hosts: frozenset[str]) -> bool:
+        """Return whether the Host header names this machine, or one of `hosts`.
+
+        A page may have its own name resolve to this machine; the browser takes it for the page's origin then.
+        """
+        name = host_name(self.headers.get("Host", ""))
+        with suppress(ValueError):
+            address = ip_address(name)
+            return address.is_loopback or name in hosts or name == str(self.connection.getsockname()[0])
+        return name == "localhost" or name in hosts
+
+
+def host_name(authority: str) -> str:
+    """Return the host of `HOST`, `HOST:PORT` or `[HOST]:PORT` in small letters; empty where there is none."""
+    with suppress(ValueError):
+        return str(ip_address(authority))  # IPv6 without brackets
+    with suppress(ValueError):
+        return urlsplit(f"//{authority}").hostname or ""
+    return ""
 
 
 def _bind_error(host: str, port: int, error: Exception) -> str:

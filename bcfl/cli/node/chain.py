@@ -36,6 +36,15 @@ class Time(StrEnum):
 @app.command()
 def up(
     host: Annotated[str, typer.Option(help="The address to listen at.")] = "127.0.0.1",
+    allow_host: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--allow-host",
+            metavar="NAME",
+            show_default=False,
+            help="A name by which clients ask for this machine, besides localhost; may be repeated.",
+        ),
+    ] = None,
     port: Annotated[int, typer.Option(min=0, max=65535, help="The port; 0 takes a free one.")] = 8545,
     folder: Annotated[Path, typer.Option("--dir", metavar="DIR", help="Where the chain is kept.")] = Path(
         "chain"
@@ -56,13 +65,16 @@ def up(
 
     addresses = [account.address for account in derive(mnemonic, 0, accounts)]
     if anvil:
+        if allow_host:
+            raise ConfigError("anvil answers to any name: leave out --allow-host, or --anvil")
         _anvil(host, port, folder, accounts, mnemonic, time)
     from bcfl.ledger.devnet.server import serve
 
     end = threading.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: end.set())
-    with serve(folder, addresses, host, port, simulated=time is Time.SIMULATED) as server:
+    simulated, names = time is Time.SIMULATED, allow_host or ()
+    with serve(folder, addresses, host, port, simulated=simulated, allowed_hosts=names) as server:
         _warn(host, mnemonic)
         print_fields([("rpc", server.url), ("chain", "31337"), ("kept in", folder), *_listed(addresses)])
         sys.stdout.flush()
@@ -124,7 +136,8 @@ def _warn(host: str, mnemonic: str) -> None:
         )
     if not _is_loopback(host):
         print(
-            f"warning: whoever reaches {host} may send transactions to this chain and move its clock.",
+            f"warning: whoever reaches {host} may send transactions to this chain and move its clock; "
+            "by a name other than the machine's own addresses only with --allow-host NAME.",
             file=sys.stderr,
         )
     sys.stderr.flush()

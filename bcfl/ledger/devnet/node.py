@@ -85,7 +85,8 @@ class Node:
         return hex(state.get_nonce(parse_address(address)))
 
     def _call(self, call: Json, block: Any = "latest", *_: Any) -> str:
-        header = self._header(block)
+        with self.lock():
+            header = self._header(block)
         data = call.get("input") or call.get("data") or b""
         computation = self._evm.call(
             header,

@@ -205,6 +205,8 @@ def raw(url: str, data: bytes, seconds: float = 3.0) -> bytes:
         (b"POST /v1/updates HTTP/1.1\r\nOrigin: http://evil\r\nContent-Length: 2\r\n\r\n{}", b"403"),
         (b"POST /v1/else HTTP/1.1\r\nContent-Length: 2\r\n\r\n{}", b"404"),
         (b"GET /../../etc/passwd HTTP/1.1\r\n\r\n", b"404"),
+        (b"GET /healthz HTTP/1.1\r\nContent-Length: 2\r\n\r\n{}", b"400"),
+        (b"GET /healthz HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n", b"400"),
         (b"GET /v1/batches/-1 HTTP/1.1\r\n\r\n", b"404"),
         (b"GET /v1/batches/99999999999 HTTP/1.1\r\n\r\n", b"404"),
         (b"DELETE / HTTP/1.1\r\n\r\n", b"405"),
