@@ -1,7 +1,7 @@
 """Limit the seconds that a foreign request may compute on a served chain.
 
-Gas alone bounds a request at minutes of py-evm's time: pairings of curves, for one, are pure Python there. Code
-without a jump or a call ends soon, so jumps and calls check the clock, and a precompile checks it at each
+Gas alone bounds a request at minutes of py-evm's time: pairings of curves, for one, are pure Python there.
+Code without a jump or a call ends soon, so jumps and calls check the clock, and a precompile does at each
 function that it enters. The exception goes through all frames at once: a call has no result then, and a
 transaction is refused and changes nothing.
 """
