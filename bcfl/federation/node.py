@@ -36,6 +36,7 @@ from bcfl.roles.miner.miner import Miner
 from bcfl.roles.miner.verifier import Checks, Verifier
 from bcfl.roles.peer import OwnInbox, Peer
 from bcfl.storage.address import Pins
+from bcfl.transport.tls import TlsFiles
 
 if TYPE_CHECKING:
     from bcfl.federation.client import FederationClient
@@ -73,6 +74,7 @@ class MinerOptions:
     stake: int | None = None  # wei; needed by an account that is no miner yet
     checks: Checks = field(default_factory=Checks)
     wishes: Sequence[Wish] = ()  # engines, in mode hybrid
+    tls: TlsFiles | None = None  # the certificate of its inbox; None: connections are not encrypted
 
 
 class Node:
@@ -183,16 +185,19 @@ class Node:
         mailbox, counters = self.mailbox, Counters()
         background = self._background(helps=True)
         daemon = self._daemon(party, background, mailbox=mailbox, counters=counters, advances=True)
-        make = partial(InboxServer, address, inbox, ledger, mailbox, health=daemon.health, counters=counters)
+        make = partial(
+            InboxServer, address, inbox, ledger, mailbox,
+            health=daemon.health, counters=counters, tls=options.tls,
+        )  # fmt: skip
         if endpoint is None and options.host in UNSPECIFIED:
             log.warning(
                 "nobody else reaches %s: say with --endpoint where this machine is reached", options.host
             )
         announced_url = None if endpoint else ledger.history().endpoints.get(address)
-        server = _make_server(make, options.host, options.port, announced_url)
+        server = _make_server(make, options, announced_url)
         try:
             server.start()
-            register_miner(self.client, self.account, endpoint or server.url, options.stake)
+            register_miner(self.client, self.account, _announcement(server, endpoint), options.stake)
             yield daemon
         finally:
             server.stop()
@@ -216,19 +221,33 @@ class Node:
 
 
 def _make_server(
-    make: Callable[..., InboxServer], host: str, port: int, announced_url: str | None
+    make: Callable[..., InboxServer], options: MinerOptions, announced_url: str | None
 ) -> InboxServer:
     """Return the server of an inbox; port 0 is the one announced for this host, if it is still free.
 
     So a party that starts again is reached where it was, and a port that another program has taken since does
     no harm.
     """
-    if port == 0 and announced_url:
-        with suppress(RelayError, ConfigError):
+    host, is_secure = options.host, options.tls is not None
+    if options.port == 0 and announced_url:
+        with suppress(RelayError):
             endpoint = Endpoint.parse(announced_url)
-            if (endpoint.is_secure, endpoint.host, endpoint.path) == (False, host, ""):
-                return make(host=host, port=endpoint.port)
-    return make(host=host, port=port)
+            if (endpoint.is_secure, endpoint.host, endpoint.path) == (is_secure, host, ""):
+                with suppress(ConfigError):
+                    return make(host=host, port=endpoint.port)
+    return make(host=host, port=options.port)
+
+
+def _announcement(server: InboxServer, endpoint: str | None) -> str:
+    """Return the URL that a miner announces: with the pin of its certificate, unless the endpoint has one.
+
+    Raises ConfigError where its inbox is encrypted and the endpoint is not.
+    """
+    if endpoint is None or server.certificate is None:
+        return endpoint or server.pinned_url
+    if not Endpoint.parse(endpoint).is_secure:
+        raise ConfigError(f"--endpoint {endpoint} is not https://, and --tls-cert encrypts: say https://")
+    return endpoint if "#" in endpoint else endpoint + server.certificate.fragment
 
 
 def _lock_journal(journal: Path | None, account: Account) -> Path | None:

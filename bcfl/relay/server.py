@@ -31,6 +31,7 @@ from bcfl.relay.messages import (
     UpdateMessage,
 )
 from bcfl.transport.server import Handler, Limits, Server
+from bcfl.transport.tls import TlsFiles
 
 # The devices of one institution share an address: 64 of them, a few messages each at a time.
 LIMITS: Final = Limits(
@@ -104,10 +105,11 @@ class InboxServer(Server):
         health: Health = lambda: (True, {}),
         counters: Counters | None = None,
         limits: Limits = LIMITS,
+        tls: TlsFiles | None = None,
     ) -> None:
         self.miner, self.inbox, self.ledger, self.mailbox = miner, inbox, ledger, mailbox
         self.domain, self.health, self.counters = ledger.domain, health, counters or Counters()
-        super().__init__(host, port, _InboxHandler, limits)
+        super().__init__(host, port, _InboxHandler, limits, tls=tls)
 
     def deliver(self, path: str, body: bytes, account: str) -> None:
         """Have the miner judge a message that `account` sent.

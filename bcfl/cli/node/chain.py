@@ -15,7 +15,7 @@ from typing import Annotated, Final, NoReturn
 
 import typer
 
-from bcfl.cli.node.options import NetworkOption
+from bcfl.cli.node.options import NetworkOption, TlsCertificateOption, TlsKeyOption
 from bcfl.cli.output.printing import print_fields
 from bcfl.errors import ConfigError, Unreachable
 
@@ -56,6 +56,8 @@ def up(
     time: Annotated[
         Time, typer.Option(help="The wall's time, or a second a block until a client moves it.")
     ] = Time.REAL,
+    tls_cert: TlsCertificateOption = None,
+    tls_key: TlsKeyOption = None,
     anvil: Annotated[
         bool, typer.Option("--anvil", metavar="", help="Run anvil instead of the embedded chain.")
     ] = False,
@@ -65,18 +67,26 @@ def up(
 
     addresses = [account.address for account in derive(mnemonic, 0, accounts)]
     if anvil:
-        if allow_host:
-            raise ConfigError("anvil answers to any name: leave out --allow-host, or --anvil")
+        if allow_host or tls_cert or tls_key:
+            raise ConfigError(
+                "anvil answers to any name, without TLS: leave out --allow-host and --tls-cert, or --anvil"
+            )
         _anvil(host, port, folder, accounts, mnemonic, time)
     from bcfl.ledger.devnet.server import serve
+    from bcfl.transport.tls import TlsFiles
 
     end = threading.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: end.set())
-    simulated, names = time is Time.SIMULATED, allow_host or ()
-    with serve(folder, addresses, host, port, simulated=simulated, allowed_hosts=names) as server:
+    serving = serve(
+        folder, addresses, host, port, time is Time.SIMULATED,
+        allowed_hosts=allow_host or (), tls=TlsFiles.of(tls_cert, tls_key),
+    )  # fmt: skip
+    with serving as server:
         _warn(host, mnemonic)
-        print_fields([("rpc", server.url), ("chain", "31337"), ("kept in", folder), *_listed(addresses)])
+        print_fields(
+            [("rpc", server.pinned_url), ("chain", "31337"), ("kept in", folder), *_listed(addresses)]
+        )
         sys.stdout.flush()
         end.wait()
 

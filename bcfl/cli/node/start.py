@@ -20,6 +20,8 @@ from bcfl.cli.node.options import (
     FederationOptions,
     SignerOptions,
     StoreOptions,
+    TlsCertificateOption,
+    TlsKeyOption,
     parse_listen,
     parse_share,
 )
@@ -121,19 +123,24 @@ class InboxOptions:
         None
     )
 
+    tls_cert: TlsCertificateOption = None
+    tls_key: TlsKeyOption = None
+
     def refuse(self, client: FederationClient) -> None:
         """Raise ConfigError where one is set, for a device that is no miner."""
         if self != InboxOptions():
             raise ConfigError(
-                f"{client.name} is not of mode full: --listen, --endpoint, --stake are a miner's"
+                f"{client.name} is not of mode full: --listen, --endpoint, --stake, --tls-cert are a miner's"
             )
 
     def of_miner(self, checks: Checks, wishes: tuple[Wish, ...] = ()) -> MinerOptions:
         """Return the options of a miner; raises ConfigError."""
         from bcfl.federation.node import MinerOptions
+        from bcfl.transport.tls import TlsFiles
 
         stake = None if self.stake is None else Config.model_validate({"stake": self.stake}).stake
-        return MinerOptions(*parse_listen(self.listen), self.endpoint, stake, checks, wishes)
+        tls = TlsFiles.of(self.tls_cert, self.tls_key)
+        return MinerOptions(*parse_listen(self.listen), self.endpoint, stake, checks, wishes, tls)
 
 
 @dataclass(frozen=True)
@@ -169,6 +176,10 @@ class PartyOptions:
             "--claim-every", metavar="N", min=0, help="Claim rewards after so many rounds; 0: never."
         ),
     ] = CLAIM_EVERY
+    tls_ca: Annotated[
+        Path | None,
+        optional("--tls-ca", "FILE", "A CA that vouches for miners and nodes; else it is BCFL_TLS_CA."),
+    ] = None
     log_format: Annotated[LogFormat, typer.Option("--log-format", help="How a line of the log looks.")] = (
         LogFormat.PLAIN
     )
@@ -181,7 +192,10 @@ class PartyOptions:
 
     def begin(self) -> None:
         """Log to stderr from now on; SIGUSR1 has it written there at which line the party stands."""
+        from bcfl.transport.tls import trust
+
         start_logging(self.log_format)
+        trust(self.tls_ca)
         with suppress(OSError, ValueError, RuntimeError):  # a stderr that is no file
             faulthandler.register(signal.SIGUSR1)
 

@@ -28,6 +28,7 @@ from bcfl.ledger.devnet.evm import open_evm
 from bcfl.ledger.devnet.jsonrpc import respond
 from bcfl.ledger.devnet.methods import BlockClock, ServedNode
 from bcfl.transport.server import Handler, Limits, Server, host_name
+from bcfl.transport.tls import TlsFiles
 
 FORMAT: Final = 1
 FILE: Final = "chain.json"
@@ -49,9 +50,10 @@ class ChainServer(Server):
         port: int = 8545,
         limits: Limits = LIMITS,
         allowed_hosts: Sequence[str] = (),
+        tls: TlsFiles | None = None,
     ) -> None:
         hosts = frozenset(host_name(name) for name in (host, *allowed_hosts))
-        super().__init__(host, port, _Handler, limits, hosts)
+        super().__init__(host, port, _Handler, limits, hosts, tls)
 
 
 class _Handler(Handler):
@@ -77,13 +79,14 @@ def serve(
     simulated: bool = False,
     limits: Limits = LIMITS,
     allowed_hosts: Sequence[str] = (),
+    tls: TlsFiles | None = None,
 ) -> Iterator[ChainServer]:
     """Serve the chain in `folder` (None: in memory) on a socket; a new one funds `accounts`.
 
     Clients may ask for it by the names of this machine, `host` and `allowed_hosts`.
     Raises ConfigError for a port that is taken, RunError for a folder that cannot serve.
     """
-    server = ChainServer(host, port, limits, allowed_hosts)
+    server = ChainServer(host, port, limits, allowed_hosts, tls)
     try:
         with _open_node(folder, accounts, simulated) as node:
             server.node = node
