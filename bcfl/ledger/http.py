@@ -105,19 +105,17 @@ class _Pinned(HTTPAdapter):
         self._pin = pin
         super().__init__()
 
-    def init_poolmanager(self, *args: Any, **options: Any) -> None:  # type: ignore[override]
+    def init_poolmanager(self, *args: Any, **options: Any) -> None:
         """Have each connection compare the certificate before it sends anything."""
-        super().init_poolmanager(  # type: ignore[no-untyped-call]
-            *args, ssl_context=pin_context(), assert_fingerprint=self._pin, **options
-        )
+        super().init_poolmanager(*args, ssl_context=pin_context(), assert_fingerprint=self._pin, **options)
 
 
 class _Vouched(HTTPAdapter):
     """Connections to a server for which a CA vouches, perhaps that of BCFL_TLS_CA."""
 
-    def init_poolmanager(self, *args: Any, **options: Any) -> None:  # type: ignore[override]
+    def init_poolmanager(self, *args: Any, **options: Any) -> None:
         """Have each connection checked by the CAs of all others."""
-        super().init_poolmanager(*args, ssl_context=ca_context(), **options)  # type: ignore[no-untyped-call]
+        super().init_poolmanager(*args, ssl_context=ca_context(), **options)
 
 
 def _secure(url: str, session: Session) -> str:

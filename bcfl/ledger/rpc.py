@@ -27,7 +27,7 @@ from bcfl.errors import LedgerError, Unreachable
 from bcfl.ledger import answers
 from bcfl.ledger.answers import MalformedAnswer
 from bcfl.ledger.chain import Busy, SignedTransaction, result_of
-from bcfl.ledger.delivery import Delivery
+from bcfl.ledger.delivery import Delivery, Raise
 from bcfl.ledger.http import HttpProvider
 from bcfl.transport.tls import reason_of
 
@@ -236,9 +236,10 @@ class RpcChain:
         estimate = int(self.request("eth_estimateGas", dict(transaction), self.view), 16)
         return estimate + estimate // MARGIN
 
-    def deliver(self, transaction: SignedTransaction) -> Mapping[str, Any]:
+    def deliver(self, transaction: SignedTransaction, raise_fee: Raise | None = None) -> Mapping[str, Any]:
         """Hand over a transaction, again where the node loses it; returns the receipt once it is mined."""
-        return Delivery(self.request, self.url, transaction).receipt(self._mining_timeout, self._poll)
+        delivery = Delivery(self.request, self.url, transaction, raise_fee)
+        return delivery.receipt(self._mining_timeout, self._poll)
 
     def close(self) -> None:
         """Close the connections."""

@@ -189,7 +189,9 @@ class HttpInbox:
                         f"the chain's node is in none; if it is yours, set {PRIVATE_VARIABLE}=1"
                     ) from None
                 if isinstance(error, Untrusted):
-                    raise RelayError(f"miner {self._miner} is not reached: {_line(error.strerror)}") from None
+                    raise RelayError(
+                        f"miner {self._miner} is not reached: {_line(str(error.strerror))}"
+                    ) from None
                 if isinstance(error, TimeoutError) or _is_last(attempt, deadline):
                     reason = getattr(error, "strerror", None) or type(error).__name__
                     raise RelayError(f"miner {self._miner} does not answer: {_line(str(reason))}") from None

@@ -163,7 +163,7 @@ class Server(ThreadingHTTPServer):
             connection.socket, server_side=True, do_handshake_on_connect=False
         )
         connection.socket.settimeout(self.limits.handshake_seconds)  # of all of it
-        connection.socket.do_handshake()  # type: ignore[attr-defined]
+        connection.socket.do_handshake()
 
     def handle_error(self, request: Any, client_address: Any) -> None:
         """Do nothing: a client that went away is nobody's error."""

@@ -160,7 +160,7 @@ def test_wait_for_a_node_that_does_not_come(bcfl: Bcfl, monkeypatch: pytest.Monk
 def test_a_chain_answers_to_the_names_that_it_is_given(bcfl: Bcfl) -> None:
     with up("--port", "0", "--allow-host", "chain.example") as (_, url):
         for name, status in (("chain.example", 200), ("evil.example", 403)):
-            call = {"id": 1, "method": "eth_chainId"}
+            call: Any = {"id": 1, "method": "eth_chainId"}
             assert requests.post(url, json=call, headers={"Host": name}, timeout=ANSWER).status_code == status
     refusal = bcfl("chain", "up", "--anvil", "--allow-host", "chain.example").refusal
     assert "leave out --allow-host" in refusal
