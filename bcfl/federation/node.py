@@ -187,7 +187,7 @@ class Node:
         daemon = self._daemon(party, background, mailbox=mailbox, counters=counters, advances=True)
         make = partial(
             InboxServer, address, inbox, ledger, mailbox,
-            health=daemon.health, counters=counters, tls=options.tls,
+            health=daemon.health, counters=counters, tls=options.tls, refresh=ledger.refresh,
         )  # fmt: skip
         if endpoint is None and options.host in UNSPECIFIED:
             log.warning(
@@ -216,7 +216,7 @@ class Node:
         return Daemon(
             party, self.account, self.client.ledger, self.archive, poll=self.options.poll,
             background=background, retry_seconds=self.client.retry_seconds,
-            head_seconds=self.client.ledger.head_seconds, **options,
+            head_seconds=self.client.ledger.head_seconds, scope=self.client.ledger.turn, **options,
         )  # fmt: skip
 
 

@@ -104,9 +104,9 @@ class Delivery:
         """Raise LedgerError when two checks in a row find it behind an unused nonce.
 
         An earlier transaction of the account was lost: with a block that was taken back, with the node's
-        pool, or with a development chain that began anew. A node may keep this one, or refuse it. The sender who
-        decides anew what is due fills the gap; then this one is mined too, and the contract refuses it if its
-        call has been made already.
+        pool, or with a development chain that began anew. A node may keep this one, or refuse it. The sender
+        who decides anew what is due fills the gap; then this one is mined too, and the contract refuses it if
+        its call has been made already.
         """
         sender = self._transaction.sender
         next_nonce = int(self._request("eth_getTransactionCount", sender, "pending"), 16)

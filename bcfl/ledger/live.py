@@ -3,11 +3,33 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any, Final
 
 from bcfl.errors import Unreachable
 from bcfl.ledger.contract import Contract
-from bcfl.ledger.federation import FederationLedger
+from bcfl.ledger.federation import FederationLedger, View
+from bcfl.ports import ContractCall
+from bcfl.protocol.accounts import Account
 from bcfl.protocol.rounds import History
+
+FRESH_SECONDS: Final = 0.5  # that a head may be old within a turn
+
+
+@dataclass(frozen=True)
+class Head:
+    """The last block, and the time at which calls are made."""
+
+    number: int
+    hash: str
+    time: int
+
+    @property
+    def place(self) -> tuple[int, str]:
+        """Return number and hash."""
+        return self.number, self.hash
 
 
 class LiveLedger(FederationLedger):
@@ -21,13 +43,30 @@ class LiveLedger(FederationLedger):
         self._last_read: tuple[int, str] | None = None  # number and hash of a block
         self._head_block: tuple[int, str] | None = None  # the last one that the node has told of
         self._head_since = time.monotonic()
+        self._in_turn = False
+        self._kept: tuple[float, Head] | None = None  # when the head was read, within a turn
         self.reorganisations = 0
+
+    @contextmanager
+    def turn(self) -> Iterator[None]:
+        """Read the head once for all that is asked within, until a transaction or `refresh`."""
+        self._in_turn, self._kept = True, None
+        try:
+            yield
+        finally:
+            self._in_turn, self._kept = False, None
+
+    def refresh(self) -> None:
+        """Let the head be read again, for who knows that somebody may have acted just now."""
+        self._kept = None
+
+    def now(self) -> int:
+        """Return the time of the chain, in seconds since 1970."""
+        return self._read_head().time
 
     def history(self) -> History:
         """Return the history of the chain as it is now; raises Unreachable while it changes too fast."""
-        latest = self._block("latest")
-        if latest is None:
-            raise Unreachable("the node knows no block: is it still starting?")
+        latest = self._read_head().place
         if latest != self._head_block:
             self._head_block, self._head_since = latest, time.monotonic()
         if self._was_reorganised(latest):
@@ -37,6 +76,13 @@ class LiveLedger(FederationLedger):
         self._last_read = latest
         return self._read(latest[0])
 
+    def send(self, account: Account, calls: Sequence[ContractCall]) -> int:
+        """Make calls in as few transactions as their size allows; returns the gas."""
+        try:
+            return super().send(account, calls)
+        finally:
+            self.refresh()
+
     def head_seconds(self) -> float | None:
         """Return how long ago the node has told of a new block; None where blocks come with calls only."""
         return None if self.contract.chain.view == "pending" else time.monotonic() - self._head_since
@@ -44,12 +90,44 @@ class LiveLedger(FederationLedger):
     def _was_reorganised(self, latest: tuple[int, str]) -> bool:
         """Return whether the block read last is not on the chain any more."""
         block = self._last_read
-        return block is not None and latest != block and self._block(hex(block[0])) != block
+        return block is not None and latest != block and self._place(hex(block[0])) != block
 
     def _forget(self) -> None:
         super()._forget()
         self._last_read = None
 
-    def _block(self, name: str) -> tuple[int, str] | None:
-        block = self.contract.chain.request("eth_getBlockByNumber", name, False)
+    def _head(self) -> int:
+        return self._read_head().number
+
+    def _view(self) -> View:
+        head = self._read_head()
+        return head.hash, head.time
+
+    def _read_head(self) -> Head:
+        """Return the head, by one request; within a turn the one read before, while it is fresh."""
+        if self._kept is not None and time.monotonic() < self._kept[0] + FRESH_SECONDS:
+            return self._kept[1]
+        head = self._ask_head()
+        if self._in_turn:
+            self._kept = time.monotonic(), head
+        return head
+
+    def _ask_head(self) -> Head:
+        """Ask for the block that calls are made at: one that is pending names the last one as its parent."""
+        chain = self.contract.chain
+        block = self._block(chain.view)
+        if chain.view == "latest" and block is not None:
+            return Head(int(block["number"], 16), str(block["hash"]), int(block["timestamp"], 16))
+        if block is not None and None not in (block["number"], block.get("parentHash")):
+            return Head(int(block["number"], 16) - 1, str(block["parentHash"]), int(block["timestamp"], 16))
+        place = self._place("latest")  # a node that shows no such block
+        if place is None:
+            raise Unreachable("the node knows no block: is it still starting?")
+        return Head(*place, chain.now())
+
+    def _place(self, name: str) -> tuple[int, str] | None:
+        block = self._block(name)
         return None if block is None else (int(block["number"], 16), str(block["hash"]))
+
+    def _block(self, name: str) -> Any:
+        return self.contract.chain.request("eth_getBlockByNumber", name, False)

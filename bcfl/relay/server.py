@@ -90,7 +90,8 @@ class Counters:
 class InboxServer(Server):
     """The inbox of `miner` at `host`:`port` (0: a free one); the owner of `mailbox` judges the messages.
 
-    `ledger` and `inbox` are used by the owner only, but for `inbox.batch`, which reads one record.
+    `ledger` and `inbox` are used by the owner only, but for `inbox.batch`, which reads one record. `refresh`
+    has the ledger read the chain anew for a message.
     """
 
     def __init__(
@@ -106,8 +107,10 @@ class InboxServer(Server):
         counters: Counters | None = None,
         limits: Limits = LIMITS,
         tls: TlsFiles | None = None,
+        refresh: Callable[[], None] = lambda: None,
     ) -> None:
         self.miner, self.inbox, self.ledger, self.mailbox = miner, inbox, ledger, mailbox
+        self._refresh = refresh
         self.domain, self.health, self.counters = ledger.domain, health, counters or Counters()
         super().__init__(host, port, _InboxHandler, limits, tls=tls)
 
@@ -136,6 +139,7 @@ class InboxServer(Server):
         """Have the owner judge a message, if a member sent it: the device that it names, else a miner."""
 
         def judge() -> None:
+            self._refresh()  # a message may be about a transaction that was mined a moment ago
             history = self.ledger.history()
             if device is None and account not in history.miners:
                 raise Forbidden(f"{account} is not a miner")

@@ -13,7 +13,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any, ClassVar, Final
+from typing import Any, Final
 
 from eth.abc import ComputationAPI, OpcodeAPI
 from eth.vm import opcode_values
@@ -21,7 +21,7 @@ from eth.vm.forks.prague import PragueVM
 from eth.vm.forks.prague.computation import PragueComputation
 from eth.vm.forks.prague.state import PragueState
 from eth.vm.opcode import as_opcode
-from eth_typing import BlockNumber
+from eth_typing import Address, BlockNumber
 
 from bcfl.ledger.devnet.evm import Evm
 from bcfl.ledger.devnet.node import NodeError
@@ -90,14 +90,15 @@ def _interruptible(precompile: Precompile) -> Precompile:
     return checked
 
 
+def _all_interruptible() -> dict[Address, Precompile]:
+    return {at: _interruptible(call) for at, call in PragueComputation.get_precompiles().items()}
+
+
 class _Computation(PragueComputation):
     opcodes = PragueComputation.opcodes | {
         code: _with_deadline(PragueComputation.opcodes[code]) for code in CHECKED
     }
-    _precompiles: ClassVar = {
-        address: _interruptible(precompile)
-        for address, precompile in PragueComputation.get_precompiles().items()
-    }
+    _precompiles = _all_interruptible()
 
 
 class _State(PragueState):

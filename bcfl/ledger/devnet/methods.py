@@ -18,7 +18,7 @@ from bcfl.ledger.devnet.evm import Evm
 from bcfl.ledger.devnet.filters import Filters
 from bcfl.ledger.devnet.node import NOBODY, REFUSED, Node, NodeError, call_error
 from bcfl.ledger.devnet.values import Json, parse_address, parse_bytes, parse_number, to_hex
-from bcfl.ledger.devnet.views import block_json, gas_price
+from bcfl.ledger.devnet.views import gas_price
 from bcfl.protocol.limits import TRANSACTION_GAS
 
 CLIENT: Final = "bcfl/embedded/py-evm"
@@ -154,17 +154,6 @@ class ServedNode(Node):
         """Return the hashes of the blocks `first` to `last`."""
         numbers = range(first, last + 1)
         return [to_hex(self._evm.get_canonical_block_hash(BlockNumber(number))) for number in numbers]
-
-    def _block_by_number(self, block: Any, full: bool = False) -> Json | None:
-        height, pending = self._height(block), self._evm.header.block_number
-        if not 0 <= height <= pending:
-            return None
-        if height == pending:
-            return block_json(self._evm.get_vm(self._evm.header).get_block(), full) | {
-                "hash": None,
-                "nonce": None,
-            }
-        return block_json(self._evm.get_canonical_block_by_number(BlockNumber(height)), full)
 
     def _block_by_hash(self, block_hash: Any, full: bool = False) -> Json | None:
         header = self._header_of(block_hash)

@@ -18,6 +18,7 @@ from eth_account import Account as Signer
 
 from bcfl.ledger.contract import Contract
 from bcfl.ledger.devnet import jsonrpc, methods
+from bcfl.ledger.devnet import node as node_module
 from bcfl.ledger.devnet.server import LIMITS, serve
 from bcfl.ledger.rpc import RpcChain
 from tests.processes import STALL_SECONDS
@@ -231,7 +232,7 @@ def test_defect_is_an_answer_and_a_line(
     def broken(*_: Any) -> None:
         raise RuntimeError("secret")
 
-    monkeypatch.setattr(methods, "block_json", broken)
+    monkeypatch.setattr(node_module, "block_json", broken)
     assert ask(embedded_url, "eth_getBlockByNumber", "latest", False) == -32603
     assert "eth_getBlockByNumber failed: RuntimeError" in capfd.readouterr().err
 
