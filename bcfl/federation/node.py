@@ -85,6 +85,8 @@ class Node:
     ) -> None:
         self.client, self.account, self.options = client, account, options
         self._layout, self._store = layout, store
+        if options.journal is not None:
+            client.ledger.keep_in(options.journal)
 
     def device(self, learner: Learner) -> Daemon:
         """Return a device that is ready to run; raises ConfigError in mode `full`, where it is a `peer`."""

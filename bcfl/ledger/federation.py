@@ -8,7 +8,7 @@ from functools import cached_property
 from typing import Any, cast
 
 from bcfl.errors import LedgerError, Reverted, Unreachable
-from bcfl.ledger.contract import Contract
+from bcfl.ledger.contract import Contract, Event
 from bcfl.ports import ContractCall
 from bcfl.protocol.accounts import Account
 from bcfl.protocol.events import take_in
@@ -105,7 +105,7 @@ class FederationLedger:
 
         Raises Unreachable for events that are no history, and forgets all.
         """
-        history = self._history = self._history or History.under(self.terms)
+        history = self._history = self._history or self._begin()
         for end, events in self.contract.pieces(self._next_block, head):
             try:
                 take_in(history, events)
@@ -113,7 +113,15 @@ class FederationLedger:
                 self._forget()
                 raise Unreachable("the node's events are those of no chain: they are read again") from None
             self._next_block = end + 1
+            self._took(end, events)
         return history
+
+    def _begin(self) -> History:
+        """Return the history before the block that is read next."""
+        return History.under(self.terms)
+
+    def _took(self, end: int, events: Sequence[Event]) -> None:
+        """Do nothing with events that were taken in, up to the block `end`; for subclasses that keep them."""
 
     def _forget(self) -> None:
         """Let everything be read again."""

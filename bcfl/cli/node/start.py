@@ -240,6 +240,7 @@ def device(
     flags, _ = learning.flags, parse_listen(inbox.listen)
     chosen = choose(learning.torch_device)
     with federation.connect() as client:
+        client.ledger.keep_in(party.journal)
         account = signer.unlock(client.network)
         config = learning_config(client, flags)
         store, options = stores.open(search=client.search_seconds), party.of_node(caps_samples=caps_samples)
@@ -292,6 +293,7 @@ def miner(
     chosen = choose(learning.torch_device)
     wishes = Config(mode="hybrid", wish=tuple(wish or ())).wishes
     with federation.connect() as client:
+        client.ledger.keep_in(party.journal)
         account = signer.unlock(client.network)
         config = learning_config(client, flags)
         store = stores.open(search=client.search_seconds)
