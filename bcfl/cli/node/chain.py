@@ -17,6 +17,7 @@ import typer
 
 from bcfl.cli.node.options import NetworkOption, TlsCertificateOption, TlsKeyOption
 from bcfl.cli.output.printing import print_fields
+from bcfl.cli.output.terminal import say
 from bcfl.errors import ConfigError, Unreachable
 
 MNEMONIC: Final = "test test test test test test test test test test test junk"
@@ -139,16 +140,16 @@ def _listed(addresses: list[str]) -> Iterator[tuple[str, object]]:
 def _warn(host: str, mnemonic: str) -> None:
     """Say what makes the chain unfit for anything but tests."""
     if mnemonic == MNEMONIC:
-        print(
+        say(
             f'warning: everybody knows the keys of these accounts; their mnemonic is "{MNEMONIC}". '
             "Never send them anything of value on another chain.",
-            file=sys.stderr,
+            to_stderr=True,
         )
     if not _is_loopback(host):
-        print(
+        say(
             f"warning: whoever reaches {host} may send transactions to this chain and move its clock; "
             "by a name other than the machine's own addresses only with --allow-host NAME.",
-            file=sys.stderr,
+            to_stderr=True,
         )
     sys.stderr.flush()
 

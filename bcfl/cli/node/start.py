@@ -5,7 +5,6 @@ from __future__ import annotations
 import faulthandler
 import logging
 import signal
-import sys
 import time
 from contextlib import suppress
 from dataclasses import dataclass
@@ -27,6 +26,7 @@ from bcfl.cli.node.options import (
 )
 from bcfl.cli.options import CPU, DeviceOption, JsonOption, optional
 from bcfl.cli.output.printing import ether, plural, print_fields, print_json
+from bcfl.cli.output.terminal import say
 from bcfl.config import Config
 from bcfl.errors import ConfigError
 from bcfl.protocol.limits import MAX_MINERS
@@ -347,7 +347,7 @@ def _await_miners(client: FederationClient, miners: int) -> None:
     while (ready := len(client.ledger.history().endpoints)) < miners:
         if ready != previous:
             text = f"waiting: {ready} of {plural(miners, 'miner')} can be reached"
-            print(text, file=sys.stderr, flush=True)
+            say(text, to_stderr=True)
         previous = ready
         time.sleep(POLL)
 

@@ -21,6 +21,7 @@ from bcfl.cli.output.printing import (
     print_table,
     shortened,
 )
+from bcfl.cli.output.terminal import say
 
 if TYPE_CHECKING:
     from bcfl.federation.views.status import StatusView
@@ -41,7 +42,7 @@ def status(
 
     with federation.connect() as client:
         if address:
-            print(client.address)
+            say(client.address)
             return
         view = status_view(client)
     if as_json:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Annotated, Any, Final
 
@@ -12,6 +11,7 @@ from bcfl.cli.groups import grouped
 from bcfl.cli.node.options import FederationOptions, SignerOptions, StoreOptions
 from bcfl.cli.node.status import status_line
 from bcfl.cli.output.printing import ether, format_time, json_text, plural, print_folded, shortened
+from bcfl.cli.output.terminal import plain, say
 from bcfl.protocol.limits import MAX_MINERS
 from bcfl.protocol.types import Engine, VoidReason
 
@@ -97,7 +97,7 @@ def watch(
         if challenge:
             from bcfl.federation.watchtower import start_watchtower
 
-            act = start_watchtower(client, signer.unlock(client.network), stores.open())
+            act = start_watchtower(client, signer.unlock(client.network), stores.open(), _report)
         for event in follow_events(client, from_start=from_start, poll=poll, act=act, report=_retry):
             _print(event, as_json)
             rounds_ended += event.name in ENDS
@@ -114,8 +114,12 @@ def _do_nothing() -> None:
     """Do nothing between two reads."""
 
 
+def _report(text: str) -> None:
+    say(text, to_stderr=True)
+
+
 def _retry(reason: str) -> None:
-    print(f"{reason}; trying again", file=sys.stderr, flush=True)
+    say(f"{reason}; trying again", to_stderr=True)
 
 
 def words(event: Event) -> str:
@@ -135,7 +139,7 @@ class _Arguments(dict[str, Any]):
             if isinstance(value, bytes):
                 self[name] = shortened("0x" + value.hex())
             elif isinstance(value, str):
-                self[name] = shortened(_printable(value))
+                self[name] = shortened(plain(value))
         for name in ("stake", "amount"):
             if name in args:
                 self[name] = ether(args[name])
@@ -158,11 +162,6 @@ def _led_by(engine: int, committee: int) -> str:
     return f"a committee of {committee >> MAX_MINERS}" if committee else name  # above its mask: its size
 
 
-def _printable(text: str) -> str:
-    """Return foreign text as a terminal can show it."""
-    return "".join(letter if letter.isprintable() else "?" for letter in text)
-
-
 def _print(event: Event, as_json: bool) -> None:
     if not as_json:
         head = f"{format_time(event.timestamp)}  block {event.block:<4}  "
@@ -175,4 +174,4 @@ def _print(event: Event, as_json: bool) -> None:
         "timestamp": event.timestamp,
         "transaction": event.transaction,
     }
-    print(json_text(content), flush=True)
+    say(json_text(content))

@@ -14,6 +14,8 @@ from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Any, Final, TypeVar
 
+from bcfl.cli.output.terminal import plain, plain_json, say
+
 GAP: Final = "  "
 PERCENT: Final = frozenset({"accuracy", "balanced accuracy"})  # metrics that are shown as percent
 HEX: Final = re.compile(r"0x([0-9a-fA-F]{4})[0-9a-fA-F]{32,}([0-9a-fA-F]{4})")
@@ -37,12 +39,13 @@ class Column:
 
 def print_json(content: Mapping[str, object]) -> None:
     """Print one object on stdout, bytes as 0x and digits."""
-    print(json_text(content, indent=2))
+    say(json_text(content, indent=2))
 
 
 def json_text(content: object, indent: int | None = None) -> str:
     """Return JSON that every reader takes: bytes as 0x and digits, null for what is no finite number."""
-    return json.dumps(finite(content), indent=indent, default=_encoded, ensure_ascii=False, allow_nan=False)
+    options: dict[str, Any] = {"default": _encoded, "ensure_ascii": False, "allow_nan": False}
+    return plain_json(json.dumps(finite(content), indent=indent, **options))
 
 
 def finite(content: object) -> object:
@@ -68,7 +71,7 @@ def print_fields(fields: Sequence[tuple[str, object]]) -> None:
     lines = [(f"{name:<{width}}", text_of(value)) for name, value in fields]
     if not sys.stdout.isatty():
         for name, value in lines:
-            print((name + GAP + value).rstrip())
+            say((name + GAP + value).rstrip())
         return
     from rich.text import Text
 
@@ -88,7 +91,7 @@ def print_table(columns: Sequence[Column], rows: Sequence[Row], title: str | Non
         _print_rich(columns, cells, title)
         return
     for line in [*(["", title] if title else []), *aligned(columns, cells)]:
-        print(line)
+        say(line)
 
 
 def aligned(columns: Sequence[Column], cells: Sequence[Sequence[str]]) -> list[str]:
@@ -106,8 +109,8 @@ def aligned(columns: Sequence[Column], cells: Sequence[Sequence[str]]) -> list[s
 
 def print_folded(text: str, hanging: int) -> None:
     """Print a line; what a terminal has no room for stands below it, `hanging` columns to the right."""
-    for line in folded(text, terminal_width(), hanging):
-        print(line, flush=True)
+    for line in folded(plain(text), terminal_width(), hanging):
+        say(line)
 
 
 def folded(text: str, room: int, hanging: int = 0) -> list[str]:
@@ -133,7 +136,7 @@ def text_of(value: object) -> str:
         return "yes" if value else "no"
     if isinstance(value, bytes):
         return "0x" + value.hex()
-    return f"{value:,}" if isinstance(value, int) else str(value)
+    return f"{value:,}" if isinstance(value, int) else plain(value)
 
 
 def ether(wei: int) -> str:

@@ -9,6 +9,7 @@ import typer
 
 from bcfl.cli.options import JsonOption
 from bcfl.cli.output.printing import Column, format_time, print_fields, print_json, print_table, text_of
+from bcfl.cli.output.terminal import say
 from bcfl.cli.query.target import QueryTarget
 
 
@@ -30,7 +31,7 @@ def events(
     if as_json:
         print_json({"events": views})
     elif not views:
-        print("no such events")
+        say("no such events")
     else:
         rows = [(v["block"], format_time(v["timestamp"]), v["name"], _arguments(v["args"])) for v in views]
         print_table(
@@ -59,7 +60,7 @@ def call(
     elif isinstance(result, dict):
         print_fields([(name, _value(value)) for name, value in result.items()])
     else:
-        print(_value(result))
+        say(_value(result))
 
 
 def _arguments(args: Mapping[str, Any]) -> str:

@@ -10,6 +10,7 @@ import typer
 from bcfl.adversaries import catalog
 from bcfl.cli.options import JsonOption, RunsOption, runs_folder
 from bcfl.cli.output.printing import Column, aligned, print_folded, print_json, print_table
+from bcfl.cli.output.terminal import say
 from bcfl.federation.runs import list_runs
 from bcfl.federation.views.run import RunView, run_view
 
@@ -21,7 +22,7 @@ def ls(runs: RunsOption = None, as_json: JsonOption = False) -> None:
     if as_json:
         print_json({"runs": views})
     elif not views:
-        print(f"no runs in {folder} yet: start one with `bcfl run`")
+        say(f"no runs in {folder} yet: start one with `bcfl run`")
     else:
         columns = [Column("run"), Column("started", spare=True), Column("task"), Column("devices", True)]
         columns += [
@@ -63,7 +64,7 @@ def version(as_json: JsonOption = False) -> None:
     if as_json:
         print_json({"bcfl": __version__, "python": platform.python_version()})
     else:
-        print(f"bcfl {__version__}")
+        say(f"bcfl {__version__}")
 
 
 def _attack_view(attack: catalog.Description) -> dict[str, Any]:
