@@ -45,6 +45,7 @@ if TYPE_CHECKING:
     from bcfl.protocol.types import Layout
 
 LOCK: Final = "lock"
+SPREAD: Final = 0.5  # of a phase, in which the claims of all parties are spread
 UNSPECIFIED: Final = ("0.0.0.0", "::")  # where a socket listens on all addresses; nobody can be sent there
 log = logging.getLogger(__name__)
 
@@ -211,7 +212,9 @@ class Node:
             tasks.append(Pinning(self.archive, self.journal, store.pin, store.unpin, self.options.keep))
         if self.options.claim_every:
             interval = self.options.claim_every
-            tasks.append(Claiming(self.account, self.client.ledger, interval, helps=helps))
+            ledger = self.client.ledger
+            spread = ledger.terms.commit_seconds * SPREAD
+            tasks.append(Claiming(self.account, ledger, interval, helps=helps, spread=spread))
         return tasks
 
     def _daemon(self, party: Party, background: list[BackgroundTask], **options: Any) -> Daemon:
