@@ -17,6 +17,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 from typing import Final
 
+from bcfl.cli.output.terminal import say
 from bcfl.errors import BcflError
 
 USAGE: Final = 2
@@ -91,7 +92,7 @@ def _system(error: OSError) -> str:
 
 def _fail(message: str, code: int) -> int:
     with suppress(OSError, ValueError):
-        print("error:", " ".join(message.split()), file=sys.stderr, flush=True)
+        say("error: " + " ".join(message.split()), to_stderr=True)
     return code
 
 

@@ -6,6 +6,7 @@ from typing import Annotated, Any, Final
 
 import typer
 
+from bcfl.cli.output.terminal import say
 from bcfl.errors import ConfigError
 
 # By command: what one types, most usual first.
@@ -81,4 +82,4 @@ def help_(
             raise ConfigError(f"there is no command {word!r}{names}")
         parent = typer.Context(found, parent=parent, info_name=word, max_content_width=110)
         command = found
-    print(command.get_help(parent))
+    say(command.get_help(parent))

@@ -10,6 +10,7 @@ import logging
 import math
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any, Final, Protocol
 
 from bcfl.errors import BcflError, DiskError, LedgerError, RelayError, Reverted, StoreError
@@ -57,6 +58,7 @@ class Daemon:
     `advances`: whether it also ends phases whose time is over, as a miner should. `poll`: seconds between two
     snapshots of the chain. `retry_seconds`: the most between two tries while something is away.
     `head_seconds`: how long ago the node has told of a new block, None where that says nothing.
+    `scope`: what surrounds a turn, as `LiveLedger.turn`, which reads the head once for all of it.
     """
 
     def __init__(
@@ -73,11 +75,12 @@ class Daemon:
         background: Sequence[BackgroundTask] = (),
         retry_seconds: float = RETRY_SECONDS,
         head_seconds: Callable[[], float | None] = lambda: None,
+        scope: Callable[[], AbstractContextManager[None]] = nullcontext,
     ) -> None:
         self.party, self.account, self.ledger, self.archive = party, account, ledger, archive
         self.mailbox, self.counters = mailbox or Mailbox(), counters or Counters()
         self._poll, self._advances, self._retry_seconds = poll, advances, retry_seconds
-        self._head_seconds = head_seconds
+        self._head_seconds, self._scope = head_seconds, scope
         self._background = dict.fromkeys(background, 0.0)  # each with the time before which it has to wait
         self._has_ended, self._failures = False, 0
         self._round, self._phase, self._finished = 0, "", 0
@@ -108,10 +111,11 @@ class Daemon:
     def turn(self) -> float:
         """Read the chain and do what is due; returns the seconds until the next turn is worth while."""
         try:
-            history = self.ledger.history()
-            self._follow(history)
-            self._set_gauges(history)
-            act = None if self._has_ended else self._act() or self._run_background(history)
+            with self._scope():
+                history = self.ledger.history()
+                self._follow(history)
+                self._set_gauges(history)
+                act = None if self._has_ended else self._act() or self._run_background(history)
         except Reverted as reverted:
             self._record("reverted", f"not due any more: {reverted}", logging.INFO)
             act = None

@@ -39,6 +39,7 @@ from bcfl.roles.miner.miner import Miner
 from bcfl.roles.miner.verifier import Checks, Verifier
 from bcfl.roles.peer import OwnInbox, Peer
 from bcfl.storage.address import Pins
+from bcfl.transport.tls import TlsFiles
 
 if TYPE_CHECKING:
     from bcfl.federation.client import FederationClient
@@ -48,6 +49,7 @@ if TYPE_CHECKING:
     from bcfl.protocol.types import Layout
 
 LOCK: Final = "lock"
+SPREAD: Final = 0.5  # of a phase, in which the claims of all parties are spread
 UNSPECIFIED: Final = ("0.0.0.0", "::")  # where a socket listens on all addresses; nobody can be sent there
 log = logging.getLogger(__name__)
 
@@ -78,6 +80,7 @@ class MinerOptions:
     stake: int | None = None  # wei; needed by an account that is no miner yet
     checks: Checks = field(default_factory=Checks)
     wishes: Sequence[Wish] = ()  # engines, in mode hybrid
+    tls: TlsFiles | None = None  # the certificate of its inbox; None: connections are not encrypted
 
 
 class Node:
@@ -88,6 +91,8 @@ class Node:
     ) -> None:
         self.client, self.account, self.options = client, account, options
         self._layout, self._store = layout, store
+        if options.journal is not None:
+            client.ledger.keep_in(options.journal)
 
     def device(self, learner: Learner) -> Daemon:
         """Return a device that is ready to run; raises ConfigError in mode `full`, where it is a `peer`."""
@@ -196,17 +201,19 @@ class Node:
         if self.options.states is not False:
             background += self._stating("miner", judge, partial(_keep, book), counters)
         daemon = self._daemon(party, background, mailbox=mailbox, counters=counters, advances=True)
-        make = partial(InboxServer, address, inbox, ledger, mailbox, health=daemon.health, counters=counters)
-        make = partial(make, book=book)
+        make = partial(
+            InboxServer, address, inbox, ledger, mailbox,
+            health=daemon.health, counters=counters, tls=options.tls, refresh=ledger.refresh, book=book,
+        )  # fmt: skip
         if endpoint is None and options.host in UNSPECIFIED:
             log.warning(
                 "nobody else reaches %s: say with --endpoint where this machine is reached", options.host
             )
         announced_url = None if endpoint else ledger.history().endpoints.get(address)
-        server = _make_server(make, options.host, options.port, announced_url)
+        server = _make_server(make, options, announced_url)
         try:
             server.start()
-            register_miner(self.client, self.account, endpoint or server.url, options.stake)
+            register_miner(self.client, self.account, _announcement(server, endpoint), options.stake)
             yield daemon
         finally:
             server.stop()
@@ -218,7 +225,9 @@ class Node:
             tasks.append(Pinning(self.archive, self.journal, store.pin, store.unpin, self.options.keep))
         if self.options.claim_every:
             interval = self.options.claim_every
-            tasks.append(Claiming(self.account, self.client.ledger, interval, helps=helps))
+            ledger = self.client.ledger
+            spread = ledger.terms.commit_seconds * SPREAD
+            tasks.append(Claiming(self.account, ledger, interval, helps=helps, spread=spread))
         return tasks
 
     def _stating(
@@ -240,7 +249,7 @@ class Node:
         return Daemon(
             party, self.account, self.client.ledger, self.archive, poll=self.options.poll,
             background=background, retry_seconds=self.client.retry_seconds,
-            head_seconds=self.client.ledger.head_seconds, **options,
+            head_seconds=self.client.ledger.head_seconds, scope=self.client.ledger.turn, **options,
         )  # fmt: skip
 
 
@@ -250,19 +259,33 @@ def _keep(book: StatementBook, statement: bytes, history: History) -> None:
 
 
 def _make_server(
-    make: Callable[..., InboxServer], host: str, port: int, announced_url: str | None
+    make: Callable[..., InboxServer], options: MinerOptions, announced_url: str | None
 ) -> InboxServer:
     """Return the server of an inbox; port 0 is the one announced for this host, if it is still free.
 
     So a party that starts again is reached where it was, and a port that another program has taken since does
     no harm.
     """
-    if port == 0 and announced_url:
-        with suppress(RelayError, ConfigError):
+    host, is_secure = options.host, options.tls is not None
+    if options.port == 0 and announced_url:
+        with suppress(RelayError):
             endpoint = Endpoint.parse(announced_url)
-            if (endpoint.is_secure, endpoint.host, endpoint.path) == (False, host, ""):
-                return make(host=host, port=endpoint.port)
-    return make(host=host, port=port)
+            if (endpoint.is_secure, endpoint.host, endpoint.path) == (is_secure, host, ""):
+                with suppress(ConfigError):
+                    return make(host=host, port=endpoint.port)
+    return make(host=host, port=options.port)
+
+
+def _announcement(server: InboxServer, endpoint: str | None) -> str:
+    """Return the URL that a miner announces: with the pin of its certificate, unless the endpoint has one.
+
+    Raises ConfigError where its inbox is encrypted and the endpoint is not.
+    """
+    if endpoint is None or server.certificate is None:
+        return endpoint or server.pinned_url
+    if not Endpoint.parse(endpoint).is_secure:
+        raise ConfigError(f"--endpoint {endpoint} is not https://, and --tls-cert encrypts: say https://")
+    return endpoint if "#" in endpoint else endpoint + server.certificate.fragment
 
 
 def _lock_journal(journal: Path | None, account: Account) -> Path | None:

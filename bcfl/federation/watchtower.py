@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
@@ -15,8 +14,13 @@ if TYPE_CHECKING:
     from bcfl.protocol.accounts import Account
 
 
-def start_watchtower(client: FederationClient, account: Account, store: Store) -> Callable[[], None]:
-    """Return what lets the watchtower act once; raises StoreError when the store knows no model."""
+def start_watchtower(
+    client: FederationClient, account: Account, store: Store, tell: Callable[[str], None]
+) -> Callable[[], None]:
+    """Return what lets the watchtower act once, and `tell` what it did.
+
+    Raises StoreError when the store knows no model.
+    """
     from bcfl.roles.common.archive import Archive
     from bcfl.roles.watchtower.watchtower import Watchtower
 
@@ -32,6 +36,6 @@ def start_watchtower(client: FederationClient, account: Account, store: Store) -
         except (Reverted, PayloadError, StoreError) as error:  # another was quicker, or a store is away
             report = str(error)
         if report is not None:
-            print(report, file=sys.stderr, flush=True)
+            tell(report)
 
     return act

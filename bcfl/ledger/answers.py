@@ -76,6 +76,7 @@ class Block(BaseModel):
     timestamp: Count
     number: Count | None
     hash: Hash | None
+    parentHash: Hash | None = None
     transactions: list[Hash | Transaction] = []
     baseFeePerGas: Count | None = None
 

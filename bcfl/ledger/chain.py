@@ -6,7 +6,7 @@ An error object of a node becomes one of two errors here: Reverted or LedgerErro
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -92,9 +92,12 @@ class Chain(Protocol):
         """Return a gas limit for `transaction`; raises Reverted where the node knows that it would fail."""
         ...
 
-    def deliver(self, transaction: SignedTransaction) -> Mapping[str, Any]:
+    def deliver(
+        self, transaction: SignedTransaction, raise_fee: Callable[[int], SignedTransaction] | None = None
+    ) -> Mapping[str, Any]:
         """Hand over a transaction and wait until it is mined; returns the receipt.
 
+        `raise_fee` makes it again with a fee that was raised so many times, for one that waits for long.
         Raises LedgerError when it is refused or replaced by another, Unreachable when it is not mined.
         """
         ...

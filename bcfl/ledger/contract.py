@@ -18,6 +18,8 @@ from bcfl.ledger.chain import Chain, SignedTransaction
 RANGE = 1_000  # blocks whose events are asked for at once
 GROWTH = 4  # pieces after which twice as many blocks are tried again
 DYNAMIC_FEE = b"\x02"  # EIP-1559's transaction type
+RAISE = 4  # a fee is raised by so great a part of it at a time
+Fees = tuple[int, int]  # the most to pay for a unit of gas, and the tip in it, in wei
 
 
 class Key(Protocol):
@@ -210,16 +212,44 @@ def transact(
     if to is not None:
         call["to"] = to
     limit = chain.gas(call) if gas is None else gas
-    receipt = chain.deliver(sign(chain, key, to, data, value, limit))
+    nonce, fees = next_nonce(chain, key), chain.fees()
+    receipt = chain.deliver(
+        sign(chain, key, to, data, value, limit, nonce, fees),
+        lambda times: sign(chain, key, to, data, value, limit, nonce, raised(fees, chain.fees(), times)),
+    )
     if int(receipt["status"], 16) == 0:
         raise _revert(chain, {**call, "gas": hex(limit)}, receipt)
     return receipt
 
 
-def sign(chain: Chain, key: Key, to: str | None, data: bytes, value: int, gas: int) -> SignedTransaction:
-    """Return a signed EIP-1559 transaction, with the next nonce that the chain knows of."""
-    nonce = int(chain.request("eth_getTransactionCount", key.address, "pending"), 16)
-    max_fee, tip = chain.fees()
+def next_nonce(chain: Chain, key: Key) -> int:
+    """Return the next nonce of an account that the chain knows of."""
+    return int(chain.request("eth_getTransactionCount", key.address, "pending"), 16)
+
+
+def raised(fees: Fees, current_fees: Fees, times: int) -> Fees:
+    """Return fees raised by a quarter so many times, or those of now where they are higher.
+
+    Nodes replace a waiting transaction for an eighth more, of the fee and of the tip.
+    """
+    for _ in range(times):
+        fees = fees[0] + fees[0] // RAISE + 1, fees[1] + fees[1] // RAISE + 1
+    return max(fees[0], current_fees[0]), max(fees[1], current_fees[1])
+
+
+def sign(
+    chain: Chain,
+    key: Key,
+    to: str | None,
+    data: bytes,
+    value: int,
+    gas: int,
+    nonce: int | None = None,
+    fees: Fees | None = None,
+) -> SignedTransaction:
+    """Return a signed EIP-1559 transaction, with the next nonce and the fees that the chain knows of."""
+    nonce = next_nonce(chain, key) if nonce is None else nonce
+    max_fee, tip = fees or chain.fees()
     target = b"" if to is None else bytes.fromhex(to[2:])
     numbers = (chain.chain_id, nonce, tip, max_fee, gas)
     fields = [*map(_short, numbers), target, _short(value), data, []]

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from functools import cached_property
-from typing import Any
+from typing import Any, cast
 
 from bcfl.errors import LedgerError, Reverted, Unreachable
-from bcfl.ledger.contract import Contract
+from bcfl.ledger.contract import Contract, Event
 from bcfl.ports import ContractCall
 from bcfl.protocol.accounts import Account
 from bcfl.protocol.events import take_in
@@ -27,6 +27,7 @@ SENSELESS = (
     TypeError,
     ValueError,
 )
+View = tuple[str, int]  # a block, and the time in seconds
 Batch = Sequence[tuple[ContractCall, bytes]]  # calls of one transaction, with their calldata
 
 
@@ -37,7 +38,7 @@ class FederationLedger:
         self.contract = contract
         self._first = self._next_block = from_block
         self._history: History | None = None
-        self._clock: tuple[tuple[int, int], Clock] | None = None
+        self._views: tuple[View, dict[str, Any]] | None = None  # what calls gave at the last view
 
     @cached_property
     def terms(self) -> Terms:
@@ -55,41 +56,56 @@ class FederationLedger:
 
     def clock(self) -> Clock:
         """Return where the round stands, with everything that is due counted in."""
-        key = (self._head(), self.now())
-        if self._clock is None or self._clock[0] != key:
-            phase, *values = self.contract.call("round_clock")
-            if phase not in list(Phase):
-                raise LedgerError(
-                    f"the contract is in phase {phase}, which there is not: is it this contract?"
-                )
-            self._clock = (key, Clock(Phase(phase), *values))
-        return self._clock[1]
+        return cast(Clock, self._seen("clock", self._read_clock))
 
     def overdue(self) -> bool:
         """Return whether time has brought about something that is not on chain yet."""
-        with suppress(Reverted):
-            self.contract.call("advance")
-            return True
-        return False
+        return bool(self._seen("overdue", self._can_advance))
 
     def target(self) -> int:
         """Return what a proof of work has to stay under."""
-        return int(self.contract.call("target"))
+        return int(self._seen("target", lambda: self.contract.call("target")))
 
     def dispute_price(self) -> int:
         """Return what the next dispute of the proposal that stands costs, in wei, in the next block."""
-        return int(self.contract.call("dispute_price"))
+        return int(self._seen("dispute_price", lambda: self.contract.call("dispute_price")))
 
     def history(self) -> History:
         """Return the history up to the last block."""
         return self._read(self._head())
+
+    def _seen(self, name: str, read: Callable[[], Any]) -> Any:
+        """Return what a call gives, read once for each block and time that calls are made at."""
+        view = self._view()
+        if self._views is None or self._views[0] != view:
+            self._views = view, {}
+        results = self._views[1]
+        if name not in results:
+            results[name] = read()
+        return results[name]
+
+    def _view(self) -> View:
+        """Return what decides what calls give: the last block, and the time."""
+        return str(self._head()), self.now()
+
+    def _read_clock(self) -> Clock:
+        phase, *values = self.contract.call("round_clock")
+        if phase not in list(Phase):
+            raise LedgerError(f"the contract is in phase {phase}, which there is not: is it this contract?")
+        return Clock(Phase(phase), *values)
+
+    def _can_advance(self) -> bool:
+        with suppress(Reverted):
+            self.contract.call("advance")
+            return True
+        return False
 
     def _read(self, head: int) -> History:
         """Take in the events up to the block `head`; what is read stays read where the node fails.
 
         Raises Unreachable for events that are no history, and forgets all.
         """
-        history = self._history = self._history or History.under(self.terms)
+        history = self._history = self._history or self._begin()
         for end, events in self.contract.pieces(self._next_block, head):
             try:
                 take_in(history, events)
@@ -97,11 +113,19 @@ class FederationLedger:
                 self._forget()
                 raise Unreachable("the node's events are those of no chain: they are read again") from None
             self._next_block = end + 1
+            self._took(end, events)
         return history
+
+    def _begin(self) -> History:
+        """Return the history before the block that is read next."""
+        return History.under(self.terms)
+
+    def _took(self, end: int, events: Sequence[Event]) -> None:
+        """Do nothing with events that were taken in, up to the block `end`; for subclasses that keep them."""
 
     def _forget(self) -> None:
         """Let everything be read again."""
-        self._history, self._clock, self._next_block = None, None, self._first
+        self._history, self._views, self._next_block = None, None, self._first
 
     def send(self, account: Account, calls: Sequence[ContractCall]) -> int:
         """Make calls in as few transactions as their size allows; returns the gas."""

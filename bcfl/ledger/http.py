@@ -7,15 +7,17 @@ import time
 from collections.abc import Callable
 from contextlib import suppress
 from ipaddress import ip_address
-from typing import Final, cast
+from typing import Any, Final, cast
 from urllib.parse import urlsplit
 
 from requests import RequestException, Response, Session
 from requests import Timeout as RequestsTimeout
+from requests.adapters import HTTPAdapter
 from web3 import HTTPProvider
 from web3.types import RPCEndpoint, RPCResponse
 
 from bcfl.ledger import answers
+from bcfl.transport.tls import ca_context, ca_file, pin_context, pin_of
 
 TRIES: Final = 4  # of a request that changes nothing
 FIRST_PAUSE: Final = 0.2  # seconds before the second try; doubled each time
@@ -33,6 +35,7 @@ class HttpProvider(HTTPProvider):
     ) -> None:
         if _is_this_machine(url):
             session.trust_env = False  # a proxy in the environment is for elsewhere
+        url = _secure(url, session)
         super().__init__(url, session=session, exception_retry_configuration=None)
         self._url, self._timeout, self._session, self._sleep = url, timeout, session, sleep
 
@@ -93,6 +96,42 @@ def _retry_after(response: Response) -> float:
     """Return the seconds that a busy node asks to wait; 0 where it names none, or a date."""
     value = response.headers.get("Retry-After", "")
     return float(value) if value.isascii() and value.isdigit() and len(value) < 6 else 0.0
+
+
+class _Pinned(HTTPAdapter):
+    """Connections to a server that has the certificate with this pin."""
+
+    def __init__(self, pin: str) -> None:
+        self._pin = pin
+        super().__init__()
+
+    def init_poolmanager(self, *args: Any, **options: Any) -> None:
+        """Have each connection compare the certificate before it sends anything."""
+        super().init_poolmanager(*args, ssl_context=pin_context(), assert_fingerprint=self._pin, **options)
+
+
+class _Vouched(HTTPAdapter):
+    """Connections to a server for which a CA vouches, perhaps that of BCFL_TLS_CA."""
+
+    def init_poolmanager(self, *args: Any, **options: Any) -> None:
+        """Have each connection checked by the CAs of all others."""
+        super().init_poolmanager(*args, ssl_context=ca_context(), **options)
+
+
+def _secure(url: str, session: Session) -> str:
+    """Have a session check the server's certificate as everywhere else; returns the URL without the pin.
+
+    Raises ValueError for a fragment that is no pin.
+    """
+    if not url.startswith("https://"):
+        return url
+    url, _, fragment = url.partition("#")
+    if pin := pin_of(fragment):
+        session.mount("https://", _Pinned(pin))
+        session.verify = False  # of a CA; the adapter compares the certificate
+    elif ca_file() is not None:
+        session.mount("https://", _Vouched())
+    return url
 
 
 def _is_this_machine(url: str) -> bool:

@@ -3,11 +3,38 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
 
-from bcfl.errors import Unreachable
-from bcfl.ledger.contract import Contract
-from bcfl.ledger.federation import FederationLedger
+from bcfl.errors import LedgerError, Unreachable
+from bcfl.ledger.checkpoint import Checkpoint
+from bcfl.ledger.contract import Contract, Event
+from bcfl.ledger.federation import SENSELESS, FederationLedger, View
+from bcfl.ports import ContractCall
+from bcfl.protocol.accounts import Account
+from bcfl.protocol.events import take_in
 from bcfl.protocol.rounds import History
+
+FRESH_SECONDS: Final = 0.5  # that a head may be old within a turn
+SEGMENT_BLOCKS: Final = 256  # between two segments of the checkpoint, at least
+FINAL_BLOCKS: Final = 96  # after which a block counts as final where the node says nothing: three epochs
+
+
+@dataclass(frozen=True)
+class Head:
+    """The last block, and the time at which calls are made."""
+
+    number: int
+    hash: str
+    time: int
+
+    @property
+    def place(self) -> tuple[int, str]:
+        """Return number and hash."""
+        return self.number, self.hash
 
 
 class LiveLedger(FederationLedger):
@@ -21,13 +48,40 @@ class LiveLedger(FederationLedger):
         self._last_read: tuple[int, str] | None = None  # number and hash of a block
         self._head_block: tuple[int, str] | None = None  # the last one that the node has told of
         self._head_since = time.monotonic()
+        self._in_turn = False
+        self._kept: tuple[float, Head] | None = None  # when the head was read, within a turn
         self.reorganisations = 0
+        self._checkpoint: Checkpoint | None = None
+        self._kept_block = from_block - 1  # up to which the checkpoint holds the events
+        self._unkept: list[Event] = []  # the events after it
+        self._next_try = 0  # the block at which the checkpoint may grow again
+
+    def keep_in(self, folder: Path) -> None:
+        """Keep the history in a folder, so that no restart and no reorganisation reads all of it again."""
+        if self._checkpoint is None:
+            chain_id, address = self.contract.chain.chain_id, self.contract.address
+            self._checkpoint = Checkpoint(folder, chain_id, address, self._first)
+
+    @contextmanager
+    def turn(self) -> Iterator[None]:
+        """Read the head once for all that is asked within, until a transaction or `refresh`."""
+        self._in_turn, self._kept = True, None
+        try:
+            yield
+        finally:
+            self._in_turn, self._kept = False, None
+
+    def refresh(self) -> None:
+        """Let the head be read again, for who knows that somebody may have acted just now."""
+        self._kept = None
+
+    def now(self) -> int:
+        """Return the time of the chain, in seconds since 1970."""
+        return self._read_head().time
 
     def history(self) -> History:
         """Return the history of the chain as it is now; raises Unreachable while it changes too fast."""
-        latest = self._block("latest")
-        if latest is None:
-            raise Unreachable("the node knows no block: is it still starting?")
+        latest = self._read_head().place
         if latest != self._head_block:
             self._head_block, self._head_since = latest, time.monotonic()
         if self._was_reorganised(latest):
@@ -35,7 +89,16 @@ class LiveLedger(FederationLedger):
             self._forget()
         # Before the events: what a failure leaves of them counts as long as this block is on the chain.
         self._last_read = latest
-        return self._read(latest[0])
+        history = self._read(latest[0])
+        self._keep(latest[0])
+        return history
+
+    def send(self, account: Account, calls: Sequence[ContractCall]) -> int:
+        """Make calls in as few transactions as their size allows; returns the gas."""
+        try:
+            return super().send(account, calls)
+        finally:
+            self.refresh()
 
     def head_seconds(self) -> float | None:
         """Return how long ago the node has told of a new block; None where blocks come with calls only."""
@@ -44,12 +107,88 @@ class LiveLedger(FederationLedger):
     def _was_reorganised(self, latest: tuple[int, str]) -> bool:
         """Return whether the block read last is not on the chain any more."""
         block = self._last_read
-        return block is not None and latest != block and self._block(hex(block[0])) != block
+        return block is not None and latest != block and self._place(hex(block[0])) != block
 
     def _forget(self) -> None:
         super()._forget()
-        self._last_read = None
+        self._last_read, self._kept_block, self._unkept = None, self._first - 1, []
 
-    def _block(self, name: str) -> tuple[int, str] | None:
-        block = self.contract.chain.request("eth_getBlockByNumber", name, False)
+    def _begin(self) -> History:
+        """Return the history that the checkpoint holds, as far as its blocks are on the chain."""
+        history = super()._begin()
+        if self._checkpoint is None:
+            return history
+        segments = self._checkpoint.read()
+        count = len(segments)
+        while segments and self._place(hex(segments[-1].block)) != (segments[-1].block, segments[-1].hash):
+            segments.pop()
+        if len(segments) < count:
+            self._checkpoint.keep(segments)
+        try:
+            take_in(history, (event for segment in segments for event in segment.events))
+        except SENSELESS:  # written by another version
+            self._checkpoint.keep([])
+            return super()._begin()
+        if segments:
+            self._kept_block = segments[-1].block
+            self._next_block = self._kept_block + 1
+        return history
+
+    def _took(self, end: int, events: Sequence[Event]) -> None:
+        """Remember events until they are in the checkpoint."""
+        del end
+        if self._checkpoint is not None and self._checkpoint.is_writable:
+            self._unkept += events
+
+    def _keep(self, last: int) -> None:
+        """Put events into the checkpoint, every so many blocks, as far as their blocks are final."""
+        if self._checkpoint is None or not self._checkpoint.is_writable:
+            return
+        if last < self._kept_block + SEGMENT_BLOCKS + FINAL_BLOCKS or last < self._next_try:
+            return
+        self._next_try = last + FINAL_BLOCKS
+        with suppress(LedgerError):  # a node that knows no such block: it is asked again later
+            final = self._place("finalized") or (0, "")
+            if not self._kept_block < final[0] <= last:
+                final = self._place(hex(last - FINAL_BLOCKS)) or (0, "")
+            if self._kept_block < final[0] <= last:
+                events = [event for event in self._unkept if event.block <= final[0]]
+                self._checkpoint.append(*final, events)
+                self._unkept = [event for event in self._unkept if event.block > final[0]]
+                self._kept_block = final[0]
+
+    def _head(self) -> int:
+        return self._read_head().number
+
+    def _view(self) -> View:
+        head = self._read_head()
+        return head.hash, head.time
+
+    def _read_head(self) -> Head:
+        """Return the head, by one request; within a turn the one read before, while it is fresh."""
+        if self._kept is not None and time.monotonic() < self._kept[0] + FRESH_SECONDS:
+            return self._kept[1]
+        head = self._ask_head()
+        if self._in_turn:
+            self._kept = time.monotonic(), head
+        return head
+
+    def _ask_head(self) -> Head:
+        """Ask for the block that calls are made at: one that is pending names the last one as its parent."""
+        chain = self.contract.chain
+        block = self._block(chain.view)
+        if chain.view == "latest" and block is not None:
+            return Head(int(block["number"], 16), str(block["hash"]), int(block["timestamp"], 16))
+        if block is not None and None not in (block["number"], block.get("parentHash")):
+            return Head(int(block["number"], 16) - 1, str(block["parentHash"]), int(block["timestamp"], 16))
+        place = self._place("latest")  # a node that shows no such block
+        if place is None:
+            raise Unreachable("the node knows no block: is it still starting?")
+        return Head(*place, chain.now())
+
+    def _place(self, name: str) -> tuple[int, str] | None:
+        block = self._block(name)
         return None if block is None else (int(block["number"], 16), str(block["hash"]))
+
+    def _block(self, name: str) -> Any:
+        return self.contract.chain.request("eth_getBlockByNumber", name, False)

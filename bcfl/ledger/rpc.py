@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from functools import cached_property
 from json import JSONDecodeError
+from ssl import SSLError
 from threading import Lock
 from typing import TYPE_CHECKING, Any, cast
 from urllib.parse import urlsplit
@@ -15,6 +16,7 @@ from urllib.parse import urlsplit
 from requests import ConnectionError as NoConnection
 from requests import RequestException, Session
 from requests import Timeout as RequestsTimeout
+from requests.exceptions import SSLError as TlsError
 from web3 import IPCProvider, Web3
 from web3._utils.threads import Timeout
 from web3.exceptions import Web3Exception
@@ -25,8 +27,9 @@ from bcfl.errors import LedgerError, Unreachable
 from bcfl.ledger import answers
 from bcfl.ledger.answers import MalformedAnswer
 from bcfl.ledger.chain import Busy, SignedTransaction, result_of
-from bcfl.ledger.delivery import Delivery
+from bcfl.ledger.delivery import Delivery, Raise
 from bcfl.ledger.http import HttpProvider
+from bcfl.transport.tls import reason_of
 
 if TYPE_CHECKING:
     from websockets.sync.client import ClientConnection
@@ -128,7 +131,7 @@ class Endpoint:
         except MalformedAnswer as error:
             raise Unreachable(f"{self.url}: {error}; is it an Ethereum node? check the URL") from None
         except _failures() as error:
-            reason = _reason(error)
+            reason = _tls_reason(error, self.url) or _reason(error)
             raise Unreachable(f"{self.url}: {reason}; is the node running and the URL right?") from None
         return result_of(response)
 
@@ -233,9 +236,10 @@ class RpcChain:
         estimate = int(self.request("eth_estimateGas", dict(transaction), self.view), 16)
         return estimate + estimate // MARGIN
 
-    def deliver(self, transaction: SignedTransaction) -> Mapping[str, Any]:
+    def deliver(self, transaction: SignedTransaction, raise_fee: Raise | None = None) -> Mapping[str, Any]:
         """Hand over a transaction, again where the node loses it; returns the receipt once it is mined."""
-        return Delivery(self.request, self.url, transaction).receipt(self._mining_timeout, self._poll)
+        delivery = Delivery(self.request, self.url, transaction, raise_fee)
+        return delivery.receipt(self._mining_timeout, self._poll)
 
     def close(self) -> None:
         """Close the connections."""
@@ -279,6 +283,19 @@ def _without_secrets(url: str) -> str:
         return f"{parts.scheme}://{parts.hostname}{port}" if parts.hostname else "(no host)"
     except ValueError:
         return "(no URL)"
+
+
+def _tls_reason(error: BaseException | None, url: str) -> str | None:
+    """Return why a handshake failed, None where none did; requests and urllib3 wrap the error."""
+    if not isinstance(error, TlsError):
+        return None
+    causes: list[Any] = [error]
+    for cause in causes:
+        if isinstance(cause, SSLError):
+            return reason_of(cause, urlsplit(url).netloc)
+        inner = [getattr(cause, "reason", None), *getattr(cause, "args", ())]
+        causes += [one for one in inner if isinstance(one, BaseException) and one not in causes]
+    return f"{urlsplit(url).netloc} has another certificate than the pinned one"
 
 
 def _reason(error: Exception) -> str:

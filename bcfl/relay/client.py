@@ -28,6 +28,7 @@ from bcfl.relay.messages import (
 )
 from bcfl.transport.client import PrivateAddress, exchange
 from bcfl.transport.deadline import Deadline
+from bcfl.transport.tls import Untrusted, pin_of
 
 EXCHANGE_SECONDS: Final = 20.0  # for a message and its answer, tries and pauses included
 TRIES: Final = 3
@@ -48,6 +49,7 @@ class Endpoint:
     host: str
     port: int
     path: str  # in front of /v1; without a slash at its end
+    pin: str | None = None  # SHA-256 of the certificate; None: a CA vouches for the host
 
     @classmethod
     def parse(cls, url: str) -> Endpoint:
@@ -58,21 +60,25 @@ class Endpoint:
             parts = urlsplit(url)
             default = {"http": 80, "https": 443}[parts.scheme]
             port = default if parts.port is None else parts.port
-            if not parts.hostname or parts.query or parts.fragment or "@" in parts.netloc or not port:
+            if not parts.hostname or parts.query or "@" in parts.netloc or not port:
+                raise ValueError
+            pin = pin_of(parts.fragment)
+            if pin is not None and parts.scheme != "https":
                 raise ValueError
             if not PATH.fullmatch(parts.path):
                 raise ValueError
-            return cls(parts.scheme == "https", parts.hostname, port, parts.path.rstrip("/"))
+            return cls(parts.scheme == "https", parts.hostname, port, parts.path.rstrip("/"), pin)
         except (ValueError, KeyError):
             raise RelayError(
-                f"{_line(url)!r} is not an endpoint: it is http://HOST:PORT or https://HOST"
+                f"{_line(url)!r} is not an endpoint: it is http://HOST:PORT or https://HOST, "
+                "and behind the latter perhaps #sha256= and 64 small hexadecimal letters"
             ) from None
 
-    @property
-    def url(self) -> str:
-        """Return the URL in front of /v1, without a slash at its end."""
+    def url(self, path: str) -> str:
+        """Return the URL of a path at the inbox, with the pin."""
         host = f"[{self.host}]" if ":" in self.host else self.host
-        return f"{'https' if self.is_secure else 'http'}://{host}:{self.port}{self.path}"
+        fragment = "" if self.pin is None else f"#sha256={self.pin}"
+        return f"{'https' if self.is_secure else 'http'}://{host}:{self.port}{self.path}{path}{fragment}"
 
 
 class HttpRelay:
@@ -176,7 +182,7 @@ class HttpInbox:
         for attempt in range(TRIES):
             pause = PAUSE_SECONDS * 2**attempt
             try:
-                url, only_public = self._endpoint.url + path, self._only_public
+                url, only_public = self._endpoint.url(path), self._only_public
                 with exchange(method, url, deadline, headers, body, only_public=only_public) as answer:
                     if answer.status not in BUSY or _is_last(attempt, deadline):
                         return answer.status, answer.body(MAX_ANSWER_BYTES)
@@ -185,6 +191,10 @@ class HttpInbox:
                     raise RelayError(
                         f"miner {self._miner} has announced {self._endpoint.host}, in a private network, and "
                         f"the chain's node is in none; if it is yours, set {PRIVATE_VARIABLE}=1"
+                    ) from None
+                if isinstance(error, Untrusted):
+                    raise RelayError(
+                        f"miner {self._miner} is not reached: {_line(str(error.strerror))}"
                     ) from None
                 if isinstance(error, TimeoutError) or _is_last(attempt, deadline):
                     reason = getattr(error, "strerror", None) or type(error).__name__

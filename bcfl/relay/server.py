@@ -35,6 +35,7 @@ from bcfl.relay.messages import (
 )
 from bcfl.relay.statements import open_statement
 from bcfl.transport.server import Handler, Limits, Server
+from bcfl.transport.tls import TlsFiles
 
 __all__ = ["Counters", "Forbidden", "InboxServer", "Refused"]
 
@@ -65,7 +66,8 @@ Health = Callable[[], tuple[bool, Mapping[str, Any]]]  # whether all is well, an
 class InboxServer(Server):
     """The inbox of `miner` at `host`:`port` (0: a free one); the owner of `mailbox` judges the messages.
 
-    `ledger` and `inbox` are used by the owner only, but for `inbox.batch`, which reads one record.
+    `ledger` and `inbox` are used by the owner only, but for `inbox.batch`, which reads one record. `refresh`
+    has the ledger read the chain anew for a message.
     """
 
     def __init__(
@@ -81,11 +83,14 @@ class InboxServer(Server):
         counters: Counters | None = None,
         book: StatementBook | None = None,
         limits: Limits = LIMITS,
+        tls: TlsFiles | None = None,
+        refresh: Callable[[], None] = lambda: None,
     ) -> None:
         self.book = book
         self.miner, self.inbox, self.ledger, self.mailbox = miner, inbox, ledger, mailbox
+        self._refresh = refresh
         self.domain, self.health, self.counters = ledger.domain, health, counters or Counters()
-        super().__init__(host, port, _InboxHandler, limits)
+        super().__init__(host, port, _InboxHandler, limits, tls=tls)
 
     def deliver(self, path: str, body: bytes, account: str) -> None:
         """Have the miner judge a message that `account` sent.
@@ -130,6 +135,7 @@ class InboxServer(Server):
         """Have the owner judge a message, if a member sent it: the device that it names, else a miner."""
 
         def judge() -> None:
+            self._refresh()  # a message may be about a transaction that was mined a moment ago
             history = self.ledger.history()
             if device is None and account not in history.miners:
                 raise Forbidden(f"{account} is not a miner")

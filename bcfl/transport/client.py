@@ -14,13 +14,13 @@ import threading
 from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import Future
 from contextlib import suppress
-from functools import cache
 from ipaddress import IPv6Address, ip_address
 from types import TracebackType
 from typing import Any, Final
 from urllib.parse import urlsplit
 
 from bcfl.transport.deadline import Deadline, TimedStream
+from bcfl.transport.tls import Untrusted, ca_context, check_pin, pin_context, pin_of, reason_of
 
 PIECE_BYTES: Final = 65_536
 HEAD_BYTES: Final = 16_384  # of an answer: status line and headers, interim answers included
@@ -95,17 +95,20 @@ def exchange(
 ) -> Answer:
     """Send one request and return its answer; the head of the answer has at most HEAD_BYTES.
 
-    A body of bytes is sent with its length, an iterable in chunks. Certificates are checked. `only_public`:
-    whether addresses of this machine and of private networks are left alone. Raises OSError (TimeoutError
-    among them) or HTTPException.
+    A body of bytes is sent with its length, an iterable in chunks. Certificates are checked: by the pin in
+    the URL's fragment if it has one, else by a CA. `only_public`: whether addresses of this machine and of
+    private networks are left alone. Raises OSError (TimeoutError and Untrusted among them) or HTTPException.
     """
     parts = urlsplit(url)
     host, is_secure = parts.hostname or "", parts.scheme == "https"
-    kind = http.client.HTTPSConnection if is_secure else http.client.HTTPConnection
-    options: dict[str, Any] = {"context": _tls_context()} if is_secure else {}
-    client = kind(host, parts.port or kind.default_port, **options)
+    default_port = http.client.HTTPS_PORT if is_secure else http.client.HTTP_PORT
+    client = http.client.HTTPConnection(host, parts.port or default_port)  # on a socket that is there already
+    client.default_port = default_port
     client.response_class = _Response
-    connection = _Connection(_connect(host, client.port, is_secure, deadline, only_public), deadline)
+    socket_ = _connect(host, client.port, deadline, only_public)
+    if is_secure:
+        socket_ = _encrypt(socket_, host, pin_of(parts.fragment), deadline)
+    connection = _Connection(socket_, deadline)
     client.sock = connection
     try:
         target = parts.path + (f"?{parts.query}" if parts.query else "")
@@ -117,14 +120,6 @@ def exchange(
     except BaseException:
         connection.shut()
         raise
-
-
-@cache
-def _tls_context() -> ssl.SSLContext:
-    """Return the context of all connections, which checks certificates; reading these takes long."""
-    context = ssl.create_default_context()
-    context.set_alpn_protocols(["http/1.1"])
-    return context
 
 
 def is_public(address: str) -> bool:
@@ -144,9 +139,7 @@ def is_private_host(host: str, seconds: float = 5.0) -> bool:
     return any(not is_public(address[0]) for *_, address in found)
 
 
-def _connect(
-    host: str, port: int, is_secure: bool, deadline: Deadline, only_public: bool = False
-) -> socket.socket:
+def _connect(host: str, port: int, deadline: Deadline, only_public: bool = False) -> socket.socket:
     """Connect to the first address of a host that accepts; raises OSError.
 
     socket.create_connection would wait for the whole timeout at each of a hostile host's many addresses.
@@ -162,14 +155,32 @@ def _connect(
             connection.settimeout(deadline.remaining())
             connection.connect(address)
             connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            if not is_secure:
-                return connection
-            connection.settimeout(deadline.remaining())  # one for the whole handshake
-            return _tls_context().wrap_socket(connection, server_hostname=host)
+            return connection
         except OSError as error:
             connection.close()
             failure = error
     raise failure
+
+
+def _encrypt(connection: socket.socket, host: str, pin: str | None, deadline: Deadline) -> ssl.SSLSocket:
+    """Do the handshake of TLS; raises Untrusted for a server that may be another one."""
+    context = ca_context() if pin is None else pin_context()
+    try:
+        connection.settimeout(deadline.remaining())  # one for the whole handshake
+        secure = context.wrap_socket(connection, server_hostname=host)
+    except ssl.SSLError as error:
+        connection.close()
+        raise Untrusted(reason_of(error, host)) from None
+    except BaseException:
+        connection.close()
+        raise
+    if pin is not None:
+        try:
+            check_pin(secure, host, pin)
+        except Untrusted:
+            secure.close()
+            raise
+    return secure
 
 
 def _addresses(host: str, port: int, deadline: Deadline) -> list[Any]:

@@ -11,15 +11,19 @@ import socket
 import socketserver
 import threading
 import time
-from collections import Counter, OrderedDict
+from collections import OrderedDict
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from ipaddress import ip_address
 from typing import Any, Final
+from urllib.parse import urlsplit
 
 from bcfl.errors import ConfigError
+from bcfl.transport.connections import Connection, Connections
 from bcfl.transport.deadline import Deadline, TimedStream
+from bcfl.transport.tls import TlsFiles
 
 BUSY: Final = b"HTTP/1.1 503 Service Unavailable\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
 LINGER_SECONDS: Final = 1.0  # in which a client that still sends can read a refusal
@@ -33,6 +37,7 @@ class Limits:
     body_bytes: int  # of a request
     connections: int = 128
     per_address: int = 64  # connections of one address
+    handshake_seconds: float = 5.0  # of TLS
     idle_seconds: float = 60.0  # until the head of a request is there
     reading_seconds: float = 10.0  # from then until the rest is there
     answer_seconds: float = 30.0  # for the client to take the answer
@@ -64,17 +69,28 @@ class Rates:
 class Server(ThreadingHTTPServer):
     """A server of connections in threads, so many at once; more are refused unread. Port 0: a free one.
 
-    Raises ConfigError when nothing can listen at `host`:`port`.
+    `hosts`: by which names clients may ask, besides those of this machine; None: by any. `tls`: with which
+    certificate connections are encrypted; None: they are not. Raises ConfigError when nothing can listen at
+    `host`:`port`, and for a certificate that no client could accept.
     """
 
     daemon_threads = True
     request_queue_size = 128
 
-    def __init__(self, host: str, port: int, handler: type[Handler], limits: Limits) -> None:
+    def __init__(
+        self,
+        host: str,
+        port: int,
+        handler: type[Handler],
+        limits: Limits,
+        hosts: frozenset[str] | None = None,
+        tls: TlsFiles | None = None,
+    ) -> None:
+        self.hosts = hosts
         self.limits, self.rates = limits, Rates(limits)
-        self._slots = threading.BoundedSemaphore(limits.connections)
-        self._addresses: Counter[str] = Counter()
-        self._lock = threading.Lock()
+        self.certificate = None if tls is None else tls.load()
+        self._connections = Connections(limits.connections, limits.per_address)
+        self._current = threading.local()  # the connection that a thread serves
         try:
             family, *_, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
             self.address_family = family
@@ -83,7 +99,9 @@ class Server(ThreadingHTTPServer):
             raise ConfigError(_bind_error(host, port, error)) from None
         name, self.port = self.server_address[:2]
         authority = f"[{name!s}]" if family is socket.AF_INET6 else str(name)
-        self.url = f"http://{authority}:{self.port}"
+        scheme, fragment = ("http", "") if self.certificate is None else ("https", self.certificate.fragment)
+        self.url = f"{scheme}://{authority}:{self.port}"
+        self.pinned_url = self.url + fragment  # by which clients need no CA
         self._thread = threading.Thread(target=self.serve_forever, args=(0.1,), daemon=True)
 
     def start(self) -> None:
@@ -102,46 +120,53 @@ class Server(ThreadingHTTPServer):
         socketserver.TCPServer.server_bind(self)
 
     def process_request(self, request: Any, client_address: Any) -> None:
-        """Serve a connection in a thread of its own, if there is a slot for it."""
-        if not self._reserve(client_address[0]):
+        """Serve a connection in a thread of its own, if there is a place for it."""
+        connection = self._connections.admit(client_address[0], request)
+        if connection is None:
             with suppress(OSError):
                 request.setblocking(False)
-                request.send(BUSY)
+                if self.certificate is None:
+                    request.send(BUSY)
             self.shutdown_request(request)
             return
+        thread = threading.Thread(target=self._serve, args=(connection, client_address), daemon=True)
         try:
-            super().process_request(request, client_address)
+            thread.start()
         except BaseException:
-            self._release(client_address[0])
+            self._connections.release(connection)
             raise
 
-    def process_request_thread(self, request: Any, client_address: Any) -> None:
-        """Serve a connection to its end and free its slot."""
+    def note_request(self, is_whole: bool) -> None:
+        """Note that a request has come as a whole over the connection of this thread, or is waited for."""
+        connection: Connection = self._current.connection
+        if is_whole:
+            self._connections.hold(connection)
+        else:
+            self._connections.wait(connection)
+
+    def _serve(self, connection: Connection, client_address: Any) -> None:
+        """Serve a connection to its end and give its place back."""
+        self._current.connection = connection
         try:
-            super().process_request_thread(request, client_address)
+            with suppress(OSError):  # a handshake that fails, or takes too long
+                self._encrypt(connection)
+                self.process_request_thread(connection.socket, client_address)
         finally:
-            self._release(client_address[0])
+            self.shutdown_request(connection.socket)
+            self._connections.release(connection)
+
+    def _encrypt(self, connection: Connection) -> None:
+        """Do the handshake of TLS, in the thread of the connection: others are accepted meanwhile."""
+        if self.certificate is None:
+            return
+        connection.socket = self.certificate.context.wrap_socket(
+            connection.socket, server_side=True, do_handshake_on_connect=False
+        )
+        connection.socket.settimeout(self.limits.handshake_seconds)  # of all of it
+        connection.socket.do_handshake()
 
     def handle_error(self, request: Any, client_address: Any) -> None:
         """Do nothing: a client that went away is nobody's error."""
-
-    def _reserve(self, address: str) -> bool:
-        """Take a slot if there is one; each address may have only so many."""
-        if not self._slots.acquire(blocking=False):
-            return False
-        with self._lock:
-            if self._addresses[address] < self.limits.per_address:
-                self._addresses[address] += 1
-                return True
-        self._slots.release()
-        return False
-
-    def _release(self, address: str) -> None:
-        with self._lock:
-            self._addresses[address] -= 1
-            if not self._addresses[address]:
-                del self._addresses[address]
-        self._slots.release()
 
 
 class Handler(BaseHTTPRequestHandler):
@@ -169,12 +194,18 @@ class Handler(BaseHTTPRequestHandler):
 
     def handle_one_request(self) -> None:
         """Read one request and answer it; the first that is out of order ends the connection."""
+        self.server.note_request(is_whole=False)
         self._stream.deadline = Deadline(self.server.limits.idle_seconds)
         super().handle_one_request()
 
     def do_GET(self) -> None:
-        """Answer a GET, which has no body."""
-        if self._is_admitted():
+        """Answer a GET, which has no body: what came after one would be taken for the next request."""
+        if not self._is_admitted():
+            return
+        if self.headers.get("Content-Length", "0") != "0" or self.headers.get("Transfer-Encoding"):
+            self.refuse(400, "a GET has no body")
+        else:
+            self.server.note_request(is_whole=True)
             self.get()
 
     def do_POST(self) -> None:
@@ -193,6 +224,7 @@ class Handler(BaseHTTPRequestHandler):
             if len(body) < int(length):
                 self.close_connection = True
                 return
+            self.server.note_request(is_whole=True)
             self.post(body)
 
     def send_error(self, code: int, message: str | None = None, explain: str | None = None) -> None:
@@ -216,7 +248,8 @@ class Handler(BaseHTTPRequestHandler):
 
     def answer(self, status: int, body: bytes = b"", content_type: str = "application/json") -> None:
         """Send a status and a body."""
-        self.connection.settimeout(self.server.limits.answer_seconds)
+        deadline = Deadline(self.server.limits.answer_seconds)
+        self.connection.settimeout(deadline.remaining())
         self.send_response(status)
         if status != 204:
             self.send_header("Content-Type", content_type)
@@ -224,17 +257,42 @@ class Handler(BaseHTTPRequestHandler):
         if self.close_connection:
             self.send_header("Connection", "close")
         self.end_headers()
-        self.wfile.write(body)
+        view = memoryview(body)
+        while view:  # in parts: TLS would grant each of its records the whole time
+            self.connection.settimeout(deadline.remaining())
+            view = view[self.connection.send(view) :]
 
     def _is_admitted(self) -> bool:
-        """Return whether a request comes from no page in a browser and not too often; refuse it otherwise."""
-        if self.headers.get("Origin") is not None:
+        """Return whether a request is for this server, comes from no page in a browser and not too often."""
+        if self.server.hosts is not None and not self._is_named(self.server.hosts):
+            self.refuse(403, "this server has another name: list this one with --allow-host")
+        elif self.headers.get("Origin") is not None:
             self.refuse(403, "pages in a browser may not talk to this server")
         elif not self.server.rates.allow(self.client_address[0]):
             self.refuse(429, "too many requests: wait a moment")
         else:
             return True
         return False
+
+    def _is_named(self, hosts: frozenset[str]) -> bool:
+        """Return whether the Host header names this machine, or one of `hosts`.
+
+        A page may have its own name resolve to this machine; the browser takes it for the page's origin then.
+        """
+        name = host_name(self.headers.get("Host", ""))
+        with suppress(ValueError):
+            address = ip_address(name)
+            return address.is_loopback or name in hosts or name == str(self.connection.getsockname()[0])
+        return name == "localhost" or name in hosts
+
+
+def host_name(authority: str) -> str:
+    """Return the host of `HOST`, `HOST:PORT` or `[HOST]:PORT` in small letters; empty where there is none."""
+    with suppress(ValueError):
+        return str(ip_address(authority))  # IPv6 without brackets
+    with suppress(ValueError):
+        return urlsplit(f"//{authority}").hostname or ""
+    return ""
 
 
 def _bind_error(host: str, port: int, error: Exception) -> str:

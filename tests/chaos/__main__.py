@@ -1,6 +1,6 @@
 """`make chaos`: many seeds one after the other, each written down: what was stopped goes on.
 
-python -m tests.chaos [--seeds N] [--first N] [--folder DIR] [--store folder|ipfs|both]
+python -m tests.chaos [--seeds N] [--first N] [--folder DIR] [--store folder|ipfs|both] [--tls on|off|half]
 """
 
 from __future__ import annotations
@@ -28,7 +28,9 @@ def main() -> int:
         if real and (reason := ipfs.absence()):
             print(f"seed {seed}: on a folder, for there is {reason}", file=sys.stderr)
             real = False
-        outcome = _outcome(seed, options.folder / f"{seed}-{'ipfs' if real else 'folder'}", real)
+        encrypted = options.tls == "on" or (options.tls == "half" and seed // 2 % 2 == 1)
+        name = f"{seed}-{'ipfs' if real else 'folder'}{'-tls' if encrypted else ''}"
+        outcome = _outcome(seed, options.folder / name, real, encrypted)
         outcomes.append(outcome)
         print(_line(outcome), flush=True)
     bad = sum(bool(outcome.faults) for outcome in outcomes)
@@ -43,10 +45,11 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--first", type=int, default=0)
     parser.add_argument("--folder", type=Path, default=Path("runs/chaos"))
     parser.add_argument("--store", choices=("folder", "ipfs", "both"), default="both")
+    parser.add_argument("--tls", choices=("on", "off", "half"), default="half")
     return parser.parse_args()
 
 
-def _outcome(seed: int, folder: Path, real: bool) -> Outcome:
+def _outcome(seed: int, folder: Path, real: bool, encrypted: bool) -> Outcome:
     """What came of a seed: as written down, or played now; the folder of a good run is removed."""
     record = folder.with_suffix(".json")
     if record.exists():
@@ -55,7 +58,7 @@ def _outcome(seed: int, folder: Path, real: bool) -> Outcome:
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
     try:
-        outcome = run(seed, folder, real=real)
+        outcome = run(seed, folder, real=real, encrypted=encrypted)
     except (BcflError, OSError) as error:  # a run that does not end is a TimeoutError
         outcome = Outcome(seed, "ipfs" if real else "folder", 0, ROUNDS, 0, 0.0, 0, False, (str(error),))
     record.write_text(json.dumps(dataclasses.asdict(outcome)) + "\n")
@@ -67,7 +70,7 @@ def _outcome(seed: int, folder: Path, real: bool) -> Outcome:
 def _line(outcome: Outcome) -> str:
     verdict = "; ".join(outcome.faults) or "ok"
     return (
-        f"seed {outcome.seed:3}  {outcome.store:6}  {outcome.blocks} blocks of {outcome.rounds} rounds  "
+        f"seed {outcome.seed:3}  {outcome.store:10}  {outcome.blocks} blocks of {outcome.rounds} rounds  "
         f"{outcome.kills:2} kills  {outcome.refused:2} refused  {outcome.seconds:6.1f} s  "
         f"{verdict}{' (stakes not judged: the machine was too slow)' if outcome.slow else ''}"
     )

@@ -23,6 +23,7 @@ from bcfl.protocol.rounds import History
 from bcfl.protocol.types import Clock, Terms
 from bcfl.roles.common.archive import Archive
 from bcfl.storage import open_store
+from tests.certificates import Authority
 from tests.chaos import parties
 from tests.chaos.parties import Place, account
 from tests.ipfs import ipfs
@@ -37,14 +38,20 @@ PHASES = ("commit", "reveal", "vote", "unveil", "elect", "propose", "attest")
 
 
 class Federation:
-    """Chain, store, miners and devices in `folder`; `real`: on a real IPFS daemon, else a shared folder."""
+    """Chain, store, miners and devices in `folder`; `real`: on a real IPFS daemon, else a shared folder.
 
-    def __init__(self, folder: Path, devices: int, miners: int, *, real: bool = False) -> None:
+    `encrypted`: whether chain and miners speak TLS, each known by the pin of one certificate.
+    """
+
+    def __init__(
+        self, folder: Path, devices: int, miners: int, *, real: bool = False, encrypted: bool = False
+    ) -> None:
         self.folder, self.devices, self.miners = folder, devices, miners
         self.daemon = ipfs.Daemon(_made(folder / "ipfs")) if real else None
         store = f"ipfs:{self.daemon.address}" if self.daemon else str(folder / "store")
         chain, *ports = _free_ports(1 + miners)
-        self.place = Place(folder, chain, store, tuple(ports))
+        tls = Authority.make(folder / "ca").issue("127.0.0.1") if encrypted else None
+        self.place = Place(folder, chain, store, tuple(ports), tls=tls)
         self._context = multiprocessing.get_context("forkserver")
         self._context.set_forkserver_preload([parties.__name__, "bcfl.ledger.rpc"])
         self._tasks: dict[str, tuple[Callable[..., None], tuple[Any, ...]]] = {}
@@ -183,9 +190,11 @@ class Federation:
 
 
 @contextmanager
-def opened(folder: Path, devices: int, miners: int, *, real: bool = False) -> Iterator[Federation]:
+def opened(
+    folder: Path, devices: int, miners: int, *, real: bool = False, encrypted: bool = False
+) -> Iterator[Federation]:
     """A federation that runs, and is gone afterwards."""
-    federation = Federation(folder, devices, miners, real=real)
+    federation = Federation(folder, devices, miners, real=real, encrypted=encrypted)
     try:
         federation.open()
         yield federation

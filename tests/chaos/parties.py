@@ -26,6 +26,7 @@ from bcfl.ledger.deployment import networks
 from bcfl.ledger.devnet.server import serve
 from bcfl.protocol.accounts import Account
 from bcfl.storage import open_store
+from bcfl.transport.tls import TlsFiles
 from tests.local_federation import LAYOUT, Quadratic
 
 POLL = 0.1
@@ -34,17 +35,21 @@ KEEP = 3  # rounds that a party keeps what it has touched
 
 @dataclass(frozen=True)
 class Place:
-    """Where a federation is: its folder, node and store, and the ports of its miners."""
+    """Where a federation is: its folder, node and store, the ports of its miners, and their certificate."""
 
     folder: Path
     chain_port: int
     store: str
     ports: tuple[int, ...]
     contract: str = ""
+    tls: TlsFiles | None = None
 
     @property
     def network(self) -> networks.Network:
-        return networks.Network("chaos", f"http://127.0.0.1:{self.chain_port}")
+        if self.tls is None:
+            return networks.Network("chaos", f"http://127.0.0.1:{self.chain_port}")
+        pin = self.tls.load().fragment
+        return networks.Network("chaos", f"https://127.0.0.1:{self.chain_port}{pin}")
 
 
 def account(role: str, number: int = 0) -> Account:
@@ -59,7 +64,8 @@ def optimum(number: int) -> np.ndarray[tuple[int], np.dtype[np.float32]]:
 
 def run_chain(place: Place, addresses: list[str]) -> None:
     """Serve the chain until killed."""
-    with _spoken(place.folder / "chain.log"), serve(place.folder / "chain", addresses, port=place.chain_port):
+    chain = serve(place.folder / "chain", addresses, port=place.chain_port, tls=place.tls)
+    with _spoken(place.folder / "chain.log"), chain:
         signal.pause()
 
 
@@ -83,7 +89,7 @@ def run_miner(place: Place, number: int) -> None:
         connect(place.network, place.contract, timeout=10) as client,
     ):
         stake = client.ledger.terms.min_stake * 2 - 1
-        options = MinerOptions(port=place.ports[number], stake=stake)
+        options = MinerOptions(port=place.ports[number], stake=stake, tls=place.tls)
         with node_of(client, place, account("miner", number)).miner(learner, options) as daemon:
             signal.signal(signal.SIGTERM, daemon.stop)
             daemon.run()

@@ -13,16 +13,16 @@ ROUNDS, DEVICES, MINERS = 6, 6, 3
 LIMIT = 1_800.0  # seconds; a run takes one or two minutes on a quiet machine
 
 
-def run(seed: int, folder: Path, *, real: bool, rounds: int = ROUNDS) -> Outcome:
+def run(seed: int, folder: Path, *, real: bool, encrypted: bool = False, rounds: int = ROUNDS) -> Outcome:
     """Play, kill and check; raises TimeoutError for a run that does not end."""
     start = time.monotonic()
-    with opened(folder, DEVICES, MINERS, real=real) as federation:
+    with opened(folder, DEVICES, MINERS, real=real, encrypted=encrypted) as federation:
         striker = Striker(federation, plan(seed, rounds, DEVICES, MINERS, store=real))
         striker.watch(rounds, LIMIT)
         (folder / "struck.txt").write_text("".join(f"{item}\n" for item in striker.struck))
         findings = tuple(faults(federation, slow=striker.slow()))
         findings += tuple(f"{name} has ended by itself" for name in federation.dead())
-        kind = "ipfs" if real else "folder"
+        kind = ("ipfs" if real else "folder") + (" tls" if encrypted else "")
         history = federation.ledger.history()
         blocks = sum(history.rounds[number].block is not None for number in range(1, rounds + 1))
         seconds, failures = round(time.monotonic() - start, 1), failed_transactions(federation)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -10,6 +12,7 @@ import pytest
 from bcfl.errors import LedgerError
 from bcfl.federation.daemon import Daemon
 from bcfl.protocol.accounts import Account
+from bcfl.protocol.types import Phase
 from bcfl.roles.background import claiming as claiming_module
 from bcfl.roles.background.claiming import Claiming
 from bcfl.roles.background.claims import claim_calls
@@ -36,6 +39,44 @@ def test_default_behavior(tmp_path: Path) -> None:
     assert unclaimed(local, device.address) == 0
     assert local.ledger.contract.call("credits", device.address) > 0
     claiming.end(local.history)  # and nothing is left to claim
+
+
+def test_claims_do_not_crowd_a_phase(tmp_path: Path) -> None:
+    """Of forty accounts each claims in a round and at a moment of its own, by no clock but the given one."""
+    local = LocalFederation(tmp_path)
+    now = [0.0]
+    accounts = [Account.derive(0, "device", number) for number in range(40)]
+    claims: Counter[tuple[int, int]] = Counter()
+    chores = [Claiming(a, local.ledger, 4, spread=30.0, clock=lambda: now[0]) for a in accounts]
+    for chore in chores:
+        chore._claim = partial(_count, claims, local, now)  # type: ignore[method-assign]
+    for _ in range(9):
+        local.play()
+        for _ in range(30):
+            now[0] += 1
+            for chore in chores:
+                chore.act(local.history)
+    rounds = Counter(height for (height, _), count in claims.items() for _ in range(count) if height > 4)
+    assert sum(rounds.values()) >= 40
+    assert max(rounds.values()) <= 20  # of forty, in each of four rounds
+    assert max(claims.values()) <= 8
+
+
+def _count(claims: Counter[tuple[int, int]], local: LocalFederation, now: list[float], *_: object) -> None:
+    claims[len(local.history.blocks) - 1, int(now[0])] += 1
+
+
+def test_a_miner_does_what_is_due_before_it_claims(tmp_path: Path) -> None:
+    local = LocalFederation(tmp_path)
+    local.play()
+    account, now = local.miner_accounts[0], [0.0]
+    claiming = Claiming(account, local.ledger, 1, spread=30.0, clock=lambda: now[0])
+    assert claiming.act(local.history) is None
+    now[0] = 60.0
+    assert local.ledger.clock().phase is Phase.COMMIT
+    assert claiming.act(local.history) is None  # it has not committed yet
+    now[0] = 121.0
+    assert "for 1 shares" in str(claiming.act(local.history))  # and it does not wait for ever
 
 
 def test_a_process_that_starts_claims_what_an_earlier_one_left(tmp_path: Path) -> None:

@@ -13,6 +13,7 @@ import typer
 from bcfl.cli.node.options import PasswordFileOption
 from bcfl.cli.options import JsonOption, optional
 from bcfl.cli.output.printing import Column, print_fields, print_json, print_table
+from bcfl.cli.output.terminal import say
 from bcfl.errors import ConfigError
 from bcfl.folders import expanded
 from bcfl.ledger.deployment.networks import KEYSTORE
@@ -94,7 +95,7 @@ def list_(folder: Folder = KEYSTORE, addresses: Addresses = False, as_json: Json
     if entries or addresses or as_json:
         _list(entries, addresses, as_json)
     else:
-        print(f"no account in {folder}: make one with `bcfl account new`")
+        say(f"no account in {folder}: make one with `bcfl account new`")
 
 
 def register(parent: typer.Typer) -> None:
@@ -113,7 +114,9 @@ def _save(folder: Path, keys: Sequence[bytes], password_file: Path | None, light
 
 def _list(entries: Sequence[Entry], addresses: bool, as_json: bool) -> None:
     if addresses:
-        print("".join(f"{entry.address}\n" for entry in entries if entry.address), end="")
+        for entry in entries:
+            if entry.address:
+                say(entry.address)
     elif as_json:
         print_json({"accounts": [{"address": e.address or None, "file": str(e.path)} for e in entries]})
     elif len(entries) == 1:

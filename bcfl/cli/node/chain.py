@@ -15,8 +15,9 @@ from typing import Annotated, Final, NoReturn
 
 import typer
 
-from bcfl.cli.node.options import NetworkOption
+from bcfl.cli.node.options import NetworkOption, TlsCertificateOption, TlsKeyOption
 from bcfl.cli.output.printing import print_fields
+from bcfl.cli.output.terminal import say
 from bcfl.errors import ConfigError, Unreachable
 
 MNEMONIC: Final = "test test test test test test test test test test test junk"
@@ -36,6 +37,15 @@ class Time(StrEnum):
 @app.command()
 def up(
     host: Annotated[str, typer.Option(help="The address to listen at.")] = "127.0.0.1",
+    allow_host: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--allow-host",
+            metavar="NAME",
+            show_default=False,
+            help="A name by which clients ask for this machine, besides localhost; may be repeated.",
+        ),
+    ] = None,
     port: Annotated[int, typer.Option(min=0, max=65535, help="The port; 0 takes a free one.")] = 8545,
     folder: Annotated[Path, typer.Option("--dir", metavar="DIR", help="Where the chain is kept.")] = Path(
         "chain"
@@ -47,6 +57,8 @@ def up(
     time: Annotated[
         Time, typer.Option(help="The wall's time, or a second a block until a client moves it.")
     ] = Time.REAL,
+    tls_cert: TlsCertificateOption = None,
+    tls_key: TlsKeyOption = None,
     anvil: Annotated[
         bool, typer.Option("--anvil", metavar="", help="Run anvil instead of the embedded chain.")
     ] = False,
@@ -56,15 +68,26 @@ def up(
 
     addresses = [account.address for account in derive(mnemonic, 0, accounts)]
     if anvil:
+        if allow_host or tls_cert or tls_key:
+            raise ConfigError(
+                "anvil answers to any name, without TLS: leave out --allow-host and --tls-cert, or --anvil"
+            )
         _anvil(host, port, folder, accounts, mnemonic, time)
     from bcfl.ledger.devnet.server import serve
+    from bcfl.transport.tls import TlsFiles
 
     end = threading.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: end.set())
-    with serve(folder, addresses, host, port, simulated=time is Time.SIMULATED) as server:
+    serving = serve(
+        folder, addresses, host, port, time is Time.SIMULATED,
+        allowed_hosts=allow_host or (), tls=TlsFiles.of(tls_cert, tls_key),
+    )  # fmt: skip
+    with serving as server:
         _warn(host, mnemonic)
-        print_fields([("rpc", server.url), ("chain", "31337"), ("kept in", folder), *_listed(addresses)])
+        print_fields(
+            [("rpc", server.pinned_url), ("chain", "31337"), ("kept in", folder), *_listed(addresses)]
+        )
         sys.stdout.flush()
         end.wait()
 
@@ -117,15 +140,16 @@ def _listed(addresses: list[str]) -> Iterator[tuple[str, object]]:
 def _warn(host: str, mnemonic: str) -> None:
     """Say what makes the chain unfit for anything but tests."""
     if mnemonic == MNEMONIC:
-        print(
+        say(
             f'warning: everybody knows the keys of these accounts; their mnemonic is "{MNEMONIC}". '
             "Never send them anything of value on another chain.",
-            file=sys.stderr,
+            to_stderr=True,
         )
     if not _is_loopback(host):
-        print(
-            f"warning: whoever reaches {host} may send transactions to this chain and move its clock.",
-            file=sys.stderr,
+        say(
+            f"warning: whoever reaches {host} may send transactions to this chain and move its clock; "
+            "by a name other than the machine's own addresses only with --allow-host NAME.",
+            to_stderr=True,
         )
     sys.stderr.flush()
 

@@ -12,6 +12,7 @@ from bcfl.cli.groups import grouped
 from bcfl.cli.node.options import FederationOptions, StoreOptions
 from bcfl.cli.options import JsonOption
 from bcfl.cli.output.printing import Column, plural, print_json, print_table
+from bcfl.cli.output.terminal import say
 
 if TYPE_CHECKING:
     from bcfl.federation.diagnosis import Finding
@@ -58,5 +59,5 @@ def _print(findings: list[Finding], failed: int) -> None:
     advice = [(f.check, f.advice) for f in findings if f.advice]
     if advice:
         print_table([Column("check"), Column("what to do")], advice, "What to do")
-    print()
-    print(f"{plural(failed, 'check')} failed" if failed else "nothing stands in the way")
+    say()
+    say(f"{plural(failed, 'check')} failed" if failed else "nothing stands in the way")

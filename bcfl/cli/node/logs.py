@@ -9,6 +9,8 @@ from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Final
 
+from bcfl.cli.output.terminal import plain
+
 FIELDS: Final = ("account", "round")
 
 
@@ -25,7 +27,7 @@ class _Plain(logging.Formatter):
         round_ = getattr(record, "round", 0)
         text = _text(record, self)
         prefix = f"round {round_}  " if round_ and not text.startswith("round ") else ""
-        return f"{_time(record)}  {prefix}{level}{text}"
+        return plain(f"{_time(record)}  {prefix}{level}{text}")
 
 
 class _Json(logging.Formatter):

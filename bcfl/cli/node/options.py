@@ -74,6 +74,13 @@ PasswordFileOption = Annotated[
 ]
 
 
+TlsCertificateOption = Annotated[
+    Path | None,
+    optional("--tls-cert", "FILE", "Encrypt connections with this certificate, in PEM; https:// then."),
+]
+TlsKeyOption = Annotated[Path | None, optional("--tls-key", "FILE", "The key of the certificate, in PEM.")]
+
+
 @dataclass(frozen=True)
 class FederationOptions:
     """The deployed federation that a command is about."""

@@ -5,7 +5,6 @@ from __future__ import annotations
 import faulthandler
 import logging
 import signal
-import sys
 import time
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass
@@ -20,11 +19,14 @@ from bcfl.cli.node.options import (
     FederationOptions,
     SignerOptions,
     StoreOptions,
+    TlsCertificateOption,
+    TlsKeyOption,
     parse_listen,
     parse_share,
 )
 from bcfl.cli.options import CPU, DeviceOption, JsonOption, optional
 from bcfl.cli.output.printing import ether, plural, print_fields, print_json
+from bcfl.cli.output.terminal import say
 from bcfl.config import Config
 from bcfl.errors import ConfigError
 from bcfl.protocol.limits import MAX_MINERS
@@ -121,18 +123,23 @@ class InboxOptions:
         None
     )
 
+    tls_cert: TlsCertificateOption = None
+    tls_key: TlsKeyOption = None
+
     def refuse(self, client: FederationClient) -> None:
         """Raise ConfigError where one is set, for a device that is no miner."""
         if self != InboxOptions():
             raise ConfigError(
-                f"{client.name} is not of mode full: --listen, --endpoint, --stake are a miner's"
+                f"{client.name} is not of mode full: --listen, --endpoint, --stake, --tls-cert are a miner's"
             )
 
     def of_miner(self, checks: Checks, wishes: tuple[Wish, ...] = ()) -> MinerOptions:
         """Return the options of a miner; raises ConfigError."""
         from bcfl.federation.node import MinerOptions
+        from bcfl.transport.tls import TlsFiles
 
-        return MinerOptions(*self.place, self.endpoint, self.amount, checks, wishes)
+        tls = TlsFiles.of(self.tls_cert, self.tls_key)
+        return MinerOptions(*self.place, self.endpoint, self.amount, checks, wishes, tls)
 
     @property
     def place(self) -> tuple[str, int]:
@@ -191,6 +198,10 @@ class PartyOptions:
         str | None,
         optional("--metrics", "HOST:PORT", "Serve /metrics for Prometheus here; a miner's inbox has it too."),
     ] = None
+    tls_ca: Annotated[
+        Path | None,
+        optional("--tls-ca", "FILE", "A CA that vouches for miners and nodes; else it is BCFL_TLS_CA."),
+    ] = None
     log_format: Annotated[LogFormat, typer.Option("--log-format", help="How a line of the log looks.")] = (
         LogFormat.PLAIN
     )
@@ -203,9 +214,12 @@ class PartyOptions:
 
     def begin(self) -> None:
         """Log to stderr from now on; SIGUSR1 has it written there at which line the party stands."""
+        from bcfl.transport.tls import trust
+
         if self.metrics is not None:
             parse_listen(self.metrics, "--metrics")
         start_logging(self.log_format)
+        trust(self.tls_ca)
         with suppress(OSError, ValueError, RuntimeError):  # a stderr that is no file
             faulthandler.register(signal.SIGUSR1)
 
@@ -256,6 +270,7 @@ def device(
     flags, _ = learning.flags, (inbox.place, inbox.amount)
     chosen = choose(learning.torch_device)
     with federation.connect() as client:
+        client.ledger.keep_in(party.journal)
         account = signer.unlock(client.network)
         config = learning_config(client, flags)
         store, options = stores.open(search=client.search_seconds), party.of_node(caps_samples=caps_samples)
@@ -308,6 +323,7 @@ def miner(
     chosen = choose(learning.torch_device)
     wishes = Config(mode="hybrid", wish=tuple(wish or ())).wishes
     with federation.connect() as client:
+        client.ledger.keep_in(party.journal)
         account = signer.unlock(client.network)
         config = learning_config(client, flags)
         store = stores.open(search=client.search_seconds)
@@ -361,7 +377,7 @@ def _await_miners(client: FederationClient, miners: int) -> None:
     while (ready := len(client.ledger.history().endpoints)) < miners:
         if ready != previous:
             text = f"waiting: {ready} of {plural(miners, 'miner')} can be reached"
-            print(text, file=sys.stderr, flush=True)
+            say(text, to_stderr=True)
         previous = ready
         time.sleep(POLL)
 

@@ -22,6 +22,7 @@ from bcfl.cli.output.printing import (
     shortened,
 )
 from bcfl.cli.output.statements import stated_fields
+from bcfl.cli.output.terminal import say
 
 if TYPE_CHECKING:
     from bcfl.federation.statements import StatementsView
@@ -44,7 +45,7 @@ def status(
 
     with federation.connect() as client:
         if address:
-            print(client.address)
+            say(client.address)
             return
         view, stated = status_view(client), last_stated(client)
     if as_json:

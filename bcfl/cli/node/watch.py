@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 import time
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Annotated, Any, Final
@@ -14,6 +13,7 @@ from bcfl.cli.node.options import FederationOptions, SignerOptions, StoreOptions
 from bcfl.cli.node.status import status_line
 from bcfl.cli.output.printing import ether, format_time, json_text, plural, print_folded, shortened
 from bcfl.cli.output.statements import stated_text
+from bcfl.cli.output.terminal import plain, say
 from bcfl.protocol.limits import MAX_MINERS
 from bcfl.protocol.types import Engine, VoidReason
 
@@ -101,7 +101,7 @@ def watch(
         if challenge:
             from bcfl.federation.watchtower import start_watchtower
 
-            act = start_watchtower(client, signer.unlock(client.network), stores.open())
+            act = start_watchtower(client, signer.unlock(client.network), stores.open(), _report)
         teller = Teller(client, as_json)
         for event in follow_events(
             client, from_start=from_start, poll=poll, act=teller.after(act), report=_retry
@@ -122,8 +122,12 @@ def _do_nothing() -> None:
     """Do nothing between two reads."""
 
 
+def _report(text: str) -> None:
+    say(text, to_stderr=True)
+
+
 def _retry(reason: str) -> None:
-    print(f"{reason}; trying again", file=sys.stderr, flush=True)
+    say(f"{reason}; trying again", to_stderr=True)
 
 
 class Teller:
@@ -155,7 +159,7 @@ class Teller:
         view = last_stated(self._client)
         number = max((item["round"] for item in view["statements"]), default=0)
         if self._as_json and number:
-            print(json_text({"stated": view, "round": number}), flush=True)
+            say(json_text({"stated": view, "round": number}))
         elif number:
             print_folded(f"after round {number} the model has {stated_text(view)}", 4)
 
@@ -177,7 +181,7 @@ class _Arguments(dict[str, Any]):
             if isinstance(value, bytes):
                 self[name] = shortened("0x" + value.hex())
             elif isinstance(value, str):
-                self[name] = shortened(_printable(value))
+                self[name] = shortened(plain(value))
         for name in ("stake", "amount"):
             if name in args:
                 self[name] = ether(args[name])
@@ -200,11 +204,6 @@ def _led_by(engine: int, committee: int) -> str:
     return f"a committee of {committee >> MAX_MINERS}" if committee else name  # above its mask: its size
 
 
-def _printable(text: str) -> str:
-    """Return foreign text as a terminal can show it."""
-    return "".join(letter if letter.isprintable() else "?" for letter in text)
-
-
 def _print(event: Event, as_json: bool) -> None:
     if not as_json:
         head = f"{format_time(event.timestamp)}  block {event.block:<4}  "
@@ -217,4 +216,4 @@ def _print(event: Event, as_json: bool) -> None:
         "timestamp": event.timestamp,
         "transaction": event.transaction,
     }
-    print(json_text(content), flush=True)
+    say(json_text(content))

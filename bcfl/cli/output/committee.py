@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import sys
 from typing import TYPE_CHECKING
 
 from bcfl.cli.output.printing import plural
+from bcfl.cli.output.terminal import say
 
 if TYPE_CHECKING:
     from bcfl.federation.views.committee import CaseView, CommitteeView
@@ -68,4 +68,4 @@ def warn(view: CommitteeView | None) -> None:
     """Write the warning on stderr, if there is one."""
     text = committee_warning(view)
     if text is not None:
-        print(f"warning: {text}", file=sys.stderr, flush=True)
+        say(f"warning: {text}", to_stderr=True)

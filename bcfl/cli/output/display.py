@@ -7,6 +7,7 @@ import sys
 from typing import Any, Final, Self
 
 from bcfl.cli.output.printing import json_text
+from bcfl.cli.output.terminal import plain_lines, say
 
 REFRESH: Final = 8  # a second
 SPINNER_WIDTH: Final = 3
@@ -27,7 +28,7 @@ class Display:
     def line(self, text: str, style: str = "") -> None:
         """Write a line that stays."""
         del style
-        print(text, file=sys.stderr, flush=True)
+        say(text, to_stderr=True)
 
     def event(self, kind: str, text: str, style: str = "", **fields: Any) -> None:
         """Write an event; its kind and fields are for programs."""
@@ -47,7 +48,7 @@ class JsonDisplay(Display):
     def event(self, kind: str, text: str, style: str = "", **fields: Any) -> None:
         """Write an event."""
         del style
-        print(json_text({"event": kind, "text": text, **fields}), flush=True)
+        say(json_text({"event": kind, "text": text, **fields}))
 
 
 class SilentDisplay(Display):
@@ -87,13 +88,14 @@ class LiveDisplay(Display):
         """Write a line that stays, above the part that moves."""
         from rich.text import Text
 
-        self._console.print(Text(text, style), soft_wrap=True)
+        self._console.print(Text(plain_lines(text), style), soft_wrap=True)
 
     def status(self, text: str) -> None:
         """Show where things stand, in the part that moves."""
         from rich.spinner import Spinner
         from rich.text import Text
 
+        text = plain_lines(text)
         if self._spins:
             line = Text(cut(text, self.width - SPINNER_WIDTH), style="cyan")
             self._live.update(Spinner("dots", line, style="cyan"))

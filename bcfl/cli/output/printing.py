@@ -10,11 +10,12 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, TypeVar
 
+from bcfl.cli.output.terminal import plain, plain_json, say
+from bcfl.pages import texts
 from bcfl.pages.texts import clock_name as clock_name
 from bcfl.pages.texts import count_times_from as count_times_from
 from bcfl.pages.texts import ether as ether
 from bcfl.pages.texts import format_time as format_time
-from bcfl.pages.texts import json_text as json_text
 from bcfl.pages.texts import metric_text as metric_text
 from bcfl.pages.texts import plural as plural
 
@@ -38,7 +39,12 @@ class Column:
 
 def print_json(content: Mapping[str, object]) -> None:
     """Print one object on stdout, bytes as 0x and digits."""
-    print(json_text(content, indent=2))
+    say(json_text(content, indent=2))
+
+
+def json_text(content: object, indent: int | None = None) -> str:
+    """Return JSON as `bcfl.pages.texts` writes it, with nothing in it that commands a terminal."""
+    return plain_json(texts.json_text(content, indent))
 
 
 def show(view: View, as_json: bool, print_text: Callable[[View], None]) -> None:
@@ -55,7 +61,7 @@ def print_fields(fields: Sequence[tuple[str, object]]) -> None:
     lines = [(f"{name:<{width}}", text_of(value)) for name, value in fields]
     if not sys.stdout.isatty():
         for name, value in lines:
-            print((name + GAP + value).rstrip())
+            say((name + GAP + value).rstrip())
         return
     from rich.text import Text
 
@@ -75,7 +81,7 @@ def print_table(columns: Sequence[Column], rows: Sequence[Row], title: str | Non
         _print_rich(columns, cells, title)
         return
     for line in [*(["", title] if title else []), *aligned(columns, cells)]:
-        print(line)
+        say(line)
 
 
 def aligned(columns: Sequence[Column], cells: Sequence[Sequence[str]]) -> list[str]:
@@ -93,8 +99,8 @@ def aligned(columns: Sequence[Column], cells: Sequence[Sequence[str]]) -> list[s
 
 def print_folded(text: str, hanging: int) -> None:
     """Print a line; what a terminal has no room for stands below it, `hanging` columns to the right."""
-    for line in folded(text, terminal_width(), hanging):
-        print(line, flush=True)
+    for line in folded(plain(text), terminal_width(), hanging):
+        say(line)
 
 
 def folded(text: str, room: int, hanging: int = 0) -> list[str]:
@@ -120,7 +126,7 @@ def text_of(value: object) -> str:
         return "yes" if value else "no"
     if isinstance(value, bytes):
         return "0x" + value.hex()
-    return f"{value:,}" if isinstance(value, int) else str(value)
+    return f"{value:,}" if isinstance(value, int) else plain(value)
 
 
 def terminal_width() -> int:

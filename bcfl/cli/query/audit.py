@@ -13,6 +13,7 @@ import typer
 
 from bcfl.cli.options import JsonOption, optional
 from bcfl.cli.output.printing import Column, plural, print_fields, print_json, print_table
+from bcfl.cli.output.terminal import say
 from bcfl.cli.query.target import QueryTarget
 from bcfl.errors import ConfigError
 
@@ -106,7 +107,7 @@ def _judge(source: AuditSource, first: int | None, last: int | None, *, quiet: b
 def _print(source: AuditSource, verdict: Verdict) -> None:
     columns = [Column("round", True), Column("status"), Column("verdict"), Column("field"), Column("what")]
     print_table(columns, [row for round_ in verdict.rounds for row in _rows(round_)])
-    print()
+    say()
     transcript, first = source.transcript, verdict.first
     words = f"{plural(len(verdict.rounds), 'round')}, all of it holds"
     if first is not None:

@@ -15,12 +15,12 @@ from bcfl.cli.output.printing import (
     Column,
     clock_name,
     format_time,
-    plural,
     print_fields,
     print_json,
     print_table,
     text_of,
 )
+from bcfl.cli.output.terminal import say
 from bcfl.cli.query.target import QueryTarget
 
 
@@ -42,7 +42,7 @@ def events(
     if as_json:
         print_json({"events": views})
     elif not views:
-        print("no such events")
+        say("no such events")
     else:
         rows = [(v["block"], format_time(v["timestamp"]), v["name"], _arguments(v["args"])) for v in views]
         print_table(
@@ -76,7 +76,7 @@ def call(
     elif isinstance(result, dict):
         print_fields([(name, _value(value)) for name, value in result.items()])
     else:
-        print(_value(result))
+        say(_value(result))
 
 
 def abi(
@@ -90,15 +90,15 @@ def abi(
     from bcfl.ledger.artifact import artifact
 
     entries = artifact()["abi"]
-    text = json.dumps(entries, indent=2) + "\n"
+    text = json.dumps(entries, indent=2)
     if output is None:
-        print(text, end="")
+        say(text)
         return
-    write_file(output, text.encode())
+    write_file(output, f"{text}\n".encode())
     if as_json:
         print_json({"file": str(output), "entries": len(entries)})
     else:
-        print(f"{output}: {plural(len(entries), 'entry').replace('entrys', 'entries')}")
+        say(f"{output}: {len(entries)} entries")
 
 
 def _arguments(args: Mapping[str, Any]) -> str:

@@ -10,6 +10,7 @@ import typer
 from bcfl.cli.options import CPU, DeviceOption, JsonOption, optional
 from bcfl.cli.output.display import open_display
 from bcfl.cli.output.printing import Column, metric_text, plural, print_json, print_table
+from bcfl.cli.output.terminal import say
 from bcfl.cli.query.target import QueryTarget
 from bcfl.errors import ConfigError, StoreError
 
@@ -70,7 +71,7 @@ def evaluate(
     if as_json:
         print_json({"task": own.task, "part": own.part, "samples": own.samples, "rounds": views})
         return
-    print(f"{own.task}: {plural(own.samples, f'{own.part} sample')}")
+    say(f"{own.task}: {plural(own.samples, f'{own.part} sample')}")
     _print(views)
 
 

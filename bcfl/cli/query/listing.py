@@ -13,6 +13,7 @@ from bcfl.adversaries import catalog
 from bcfl.cli.options import JsonOption, RunsOption, runs_folder
 from bcfl.cli.output.files import write_file
 from bcfl.cli.output.printing import Column, aligned, print_folded, print_json, print_table
+from bcfl.cli.output.terminal import say
 from bcfl.errors import ConfigError
 from bcfl.federation.runs import list_runs
 from bcfl.federation.views.run import RunView, run_view
@@ -25,7 +26,7 @@ def ls(runs: RunsOption = None, as_json: JsonOption = False) -> None:
     if as_json:
         print_json({"runs": views})
     elif not views:
-        print(f"no runs in {folder} yet: start one with `bcfl run`")
+        say(f"no runs in {folder} yet: start one with `bcfl run`")
     else:
         columns = [Column("run"), Column("started", spare=True), Column("task"), Column("devices", True)]
         columns += [
@@ -68,7 +69,7 @@ def tasks(as_json: JsonOption = False) -> None:
         return
     rows = [(task.name, task.description, _models(task.shape)) for task in BUILT_IN.values()]
     print_table([Column("task"), Column("data"), Column("models (--model)")], rows)
-    print("\nYour own: --task package.module:attribute, or --flower DIR for a Flower app")
+    say("\nYour own: --task package.module:attribute, or --flower DIR for a Flower app")
 
 
 def examples(
@@ -88,7 +89,7 @@ def examples(
     if as_json:
         print_json({"files": [str(folder / name) for name in sorted(files)]})
     else:
-        print("\n".join(str(folder / name) for name in sorted(files)))
+        say("\n".join(str(folder / name) for name in sorted(files)))
 
 
 def _examples() -> Traversable:
@@ -106,7 +107,7 @@ def version(as_json: JsonOption = False) -> None:
     if as_json:
         print_json({"bcfl": __version__, "python": platform.python_version()})
     else:
-        print(f"bcfl {__version__}")
+        say(f"bcfl {__version__}")
 
 
 def _models(shape: tuple[int, ...] | None) -> str:

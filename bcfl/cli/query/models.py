@@ -11,6 +11,7 @@ import typer
 from bcfl.cli.options import JsonOption, RoundArgument, optional, round_argument
 from bcfl.cli.output.files import write_file
 from bcfl.cli.output.printing import ether, plural, print_fields, print_json, show
+from bcfl.cli.output.terminal import say
 from bcfl.cli.query.target import QueryTarget
 from bcfl.errors import ConfigError
 
@@ -102,7 +103,7 @@ def export(
     if as_json:
         print_json({"file": str(path), "format": kind, **view})
     else:
-        print(f"{path}: the model after round {after}, {plural(layout.parameters, 'parameter')} as float32")
+        say(f"{path}: the model after round {after}, {plural(layout.parameters, 'parameter')} as float32")
 
 
 def _task_of(query: Query, name: str | None) -> AnyTask | None:
@@ -112,10 +113,10 @@ def _task_of(query: Query, name: str | None) -> AnyTask | None:
     except ConfigError as error:
         if name is not None:
             raise
-        print(f"note: {error}; the file has only what was learned together", file=sys.stderr)
+        say(f"note: {error}; the file has only what was learned together", to_stderr=True)
         return None
     if task is None:
-        print("note: the file has only what was learned together; --task adds the rest", file=sys.stderr)
+        say("note: the file has only what was learned together; --task adds the rest", to_stderr=True)
     return task
 
 

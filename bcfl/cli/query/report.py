@@ -17,6 +17,7 @@ import typer
 from bcfl.cli.options import JsonOption, optional
 from bcfl.cli.output.files import write_file
 from bcfl.cli.output.printing import plural, print_json
+from bcfl.cli.output.terminal import say
 from bcfl.cli.query.audit import open_source
 from bcfl.cli.query.target import QueryTarget
 from bcfl.errors import ConfigError
@@ -110,7 +111,7 @@ def report(
     if as_json:
         print_json({"file": str(path), "format": form, "bytes": len(data), "totals": view["totals"]})
     else:
-        print(f"{path}: {plural(view['totals']['rounds'], 'round')}, {plural(len(data), 'byte')}")
+        say(f"{path}: {plural(view['totals']['rounds'], 'round')}, {plural(len(data), 'byte')}")
 
 
 @contextmanager

@@ -11,6 +11,7 @@ import typer
 
 from bcfl.cli.options import JsonOption, optional
 from bcfl.cli.output.printing import print_json
+from bcfl.cli.output.terminal import say
 from bcfl.cli.query.target import QueryTarget
 from bcfl.errors import ConfigError
 
@@ -94,13 +95,13 @@ def ui(
         raise
     address = address_of(sock)
     if not server.is_local:
-        print(f"warning: whoever reaches {server.host} can read all of this, unasked", file=sys.stderr)
+        say(f"warning: whoever reaches {server.host} can read all of this, unasked", to_stderr=True)
 
     def ready() -> None:
         if as_json:
             print_json({"address": address, "contract": explorer.identity.contract})
         else:
-            print(f"{explorer.identity.name}: {address} (Ctrl-C ends it)")
+            say(f"{explorer.identity.name}: {address} (Ctrl-C ends it)")
         sys.stdout.flush()
         if server.browse and not as_json:
             open_browser(address)

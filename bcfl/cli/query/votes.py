@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 
 from bcfl.cli.options import JournalsOption, JsonOption, round_argument
 from bcfl.cli.output.printing import Column, Row, print_folded, print_table, show, terminal_width
+from bcfl.cli.output.terminal import say
 from bcfl.cli.query.target import QueryTarget
 from bcfl.protocol.limits import USUAL_LEVEL
 
@@ -37,14 +38,14 @@ def votes(
 
 def _print_votes(view: VotesView) -> None:
     if not view["updates"]:
-        print(f"round {view['round']} ({view['status']}) has no updates")
+        say(f"round {view['round']} ({view['status']}) has no updates")
         return
     miners = {vote["miner"]: f"m{place}" for place, vote in enumerate(view["miners"])}
     if miners:
         rows: list[Row] = [(miners[vote["miner"]], vote["miner"], vote["weight"]) for vote in view["miners"]]
         print_table([Column("miner"), Column("address"), Column("weight", True)], rows)
     for miner in view["silent"]:
-        print(f"never unveiled: {miner}")
+        say(f"never unveiled: {miner}")
     letters = 1 if terminal_width() < WIDTH_BUT_MINERS + WIDTH_OF_MINER * len(miners) else None
     columns = [Column("#", True), Column("device"), Column("tally"), *map(Column, miners.values())]
     rows = [

@@ -19,6 +19,7 @@ from bcfl.cli.output.challenges import challenge_content, challenge_fields
 from bcfl.cli.output.committee import committee_fields, warn
 from bcfl.cli.output.printing import metric_text, plural, print_fields, print_json
 from bcfl.cli.output.run_display import RunDisplay, open_run_display, participants
+from bcfl.cli.output.terminal import say
 from bcfl.cli.run.memory import keep_freed_memory
 from bcfl.config import Config
 from bcfl.errors import BcflError, ConfigError, RunError
@@ -127,9 +128,9 @@ def run(
         _print_summary(report, config, path, committee)
     for words in (report.fit_warning, report.pay_warning):
         if words is not None:
-            print(f"warning: {words}", file=sys.stderr, flush=True)
+            say(f"warning: {words}", to_stderr=True)
     if report.warning is not None:
-        print(f"warning: {report.warning}", file=sys.stderr, flush=True)
+        say(f"warning: {report.warning}", to_stderr=True)
         raise typer.Exit(UNLEARNED)
 
 
@@ -166,7 +167,7 @@ def _next_step(path: Path) -> str:
 def _print_summary(report: Report, config: Config, path: Path, committee: CommitteeView | None) -> None:
     void = sum(round_.status == "void" for round_ in report.rounds)
     if not sys.stdout.isatty() or sys.stderr.isatty():
-        print()
+        say()
     print_fields(
         [
             *_learned(report),

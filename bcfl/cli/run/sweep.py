@@ -12,6 +12,7 @@ from bcfl.cli.options import JsonOption, optional
 from bcfl.cli.output.display import open_display
 from bcfl.cli.output.files import write_file
 from bcfl.cli.output.printing import Column, plural, print_json, print_table
+from bcfl.cli.output.terminal import say
 
 if TYPE_CHECKING:
     from bcfl.federation.sweeps import SweepView, Trial
@@ -89,4 +90,4 @@ def _print(view: SweepView, path: Path) -> None:
         for cell in view["cells"]
     ]
     print_table(columns, rows)
-    print(f"mean ± standard deviation over the seeds; {path / 'sweep.html'} has the curves")
+    say(f"mean ± standard deviation over the seeds; {path / 'sweep.html'} has the curves")

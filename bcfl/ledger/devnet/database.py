@@ -76,12 +76,10 @@ class Database(BaseAtomicDB):
         weakref.finalize(self, self._connection.close)  # also where nobody closes a chain in memory
 
     def __getitem__(self, key: bytes) -> bytes:
-        if key in self._writes:
-            value = self._writes[key]
-        elif (value := self._cache.get(key)) is None:
-            value = self._read(key)
-            if value is not None and len(key) == 32:  # keys of 32 bytes are digests: they never change
-                self._remember(key, value)
+        try:
+            value = self._writes[key]  # one look: another thread may commit meanwhile
+        except KeyError:
+            value = self._cache.get(key) or self._fetch(key)
         if value is None:
             raise KeyError(key)
         return value
@@ -179,6 +177,13 @@ class Database(BaseAtomicDB):
         except sqlite3.Error as error:
             raise RunError(f"{self.path}: cannot open the chain: {error}") from error
         return connection
+
+    def _fetch(self, key: bytes) -> bytes | None:
+        """Return a value of the file, and remember it if its key is a digest: these never change."""
+        value = self._read(key)
+        if value is not None and len(key) == 32:
+            self._remember(key, value)
+        return value
 
     def _read(self, key: bytes) -> bytes | None:
         self.reads += 1

@@ -1,29 +1,32 @@
-"""Limit the seconds that a foreign call may take on a served chain.
+"""Limit the seconds that a foreign request may compute on a served chain.
 
-Gas alone bounds a call at half a minute of py-evm's time, in which no other client is answered. Code without
-a jump or a call ends soon, so jumps and calls check the clock, and only where a limit is set. A transaction
-has none, for what it does must not depend on the machine.
+Gas alone bounds a request at minutes of py-evm's time: pairings of curves, for one, are pure Python there.
+Code without a jump or a call ends soon, so jumps and calls check the clock, and a precompile does at each
+function that it enters. The exception goes through all frames at once: a call has no result then, and a
+transaction is refused and changes nothing.
 """
 
 from __future__ import annotations
 
+import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Final
+from typing import Any, Final
 
 from eth.abc import ComputationAPI, OpcodeAPI
-from eth.exceptions import VMError
 from eth.vm import opcode_values
 from eth.vm.forks.prague import PragueVM
 from eth.vm.forks.prague.computation import PragueComputation
 from eth.vm.forks.prague.state import PragueState
 from eth.vm.opcode import as_opcode
-from eth_typing import BlockNumber
+from eth_typing import Address, BlockNumber
 
 from bcfl.ledger.devnet.evm import Evm
+from bcfl.ledger.devnet.node import NodeError
 
+TOO_MUCH: Final = -32005  # what nodes answer to a request that is beyond a limit
 CHECKED: Final = (
     opcode_values.JUMP,
     opcode_values.JUMPI,
@@ -34,28 +37,68 @@ CHECKED: Final = (
     opcode_values.CREATE,
     opcode_values.CREATE2,
 )
+Clock = Callable[[], float]
+Precompile = Callable[[ComputationAPI], Any]
 _limit = threading.local()
 
 
-class TooLong(VMError):
-    """A call took longer than it may; the frames around it end one after the other."""
+class TooLong(NodeError):
+    """A request computes longer than it may. No VMError: no frame of the EVM may survive it."""
+
+
+def check() -> None:
+    """Raise TooLong where this thread has a limit and is beyond it."""
+    clock: Clock | None = getattr(_limit, "clock", None)
+    if clock is not None and clock() > _limit.deadline:
+        raise TooLong(TOO_MUCH, f"the request computes for more than {_limit.seconds:g} seconds")
+
+
+@contextmanager
+def within(seconds: float, clock: Clock = time.monotonic) -> Iterator[None]:
+    """Let what this thread computes fail with TooLong after so many seconds of `clock`."""
+    _limit.clock, _limit.seconds, _limit.deadline = clock, seconds, clock() + seconds
+    try:
+        yield
+    finally:
+        _limit.clock = None
 
 
 def _with_deadline(opcode: OpcodeAPI) -> OpcodeAPI:
     """Return the same opcode with a check of the clock before it."""
 
     def checked(computation: ComputationAPI) -> None:
-        if overdue():
-            raise TooLong("the call takes too long")
+        check()
         opcode(computation)
 
     return as_opcode(checked, opcode.mnemonic, 0)  # the opcode itself takes the gas
+
+
+def _interruptible(precompile: Precompile) -> Precompile:
+    """Return the same precompile with a check of the clock at each function that it enters."""
+
+    def checked(computation: ComputationAPI) -> Any:
+        check()
+        if getattr(_limit, "clock", None) is None:
+            return precompile(computation)
+        profile = sys.getprofile()
+        sys.setprofile(lambda *_: check())  # of this thread only; what it raises ends what is running
+        try:
+            return precompile(computation)
+        finally:
+            sys.setprofile(profile)
+
+    return checked
+
+
+def _all_interruptible() -> dict[Address, Precompile]:
+    return {at: _interruptible(call) for at, call in PragueComputation.get_precompiles().items()}
 
 
 class _Computation(PragueComputation):
     opcodes = PragueComputation.opcodes | {
         code: _with_deadline(PragueComputation.opcodes[code]) for code in CHECKED
     }
+    _precompiles = _all_interruptible()
 
 
 class _State(PragueState):
@@ -67,22 +110,6 @@ class _VM(PragueVM):
 
 
 class ServedEvm(Evm):
-    """The embedded chain, with calls that can be limited."""
+    """The embedded chain, with calls and transactions that can be limited."""
 
     vm_configuration = ((BlockNumber(0), _VM),)
-
-
-def overdue() -> bool:
-    """Return whether this thread has a limit and is beyond it."""
-    deadline = getattr(_limit, "deadline", None)
-    return deadline is not None and time.monotonic() > deadline
-
-
-@contextmanager
-def within(seconds: float) -> Iterator[None]:
-    """Let calls in this thread fail with TooLong after so many seconds."""
-    _limit.deadline = time.monotonic() + seconds
-    try:
-        yield
-    finally:
-        _limit.deadline = None

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -86,8 +86,11 @@ class EmbeddedChain:
         del transaction
         return TRANSACTION_GAS
 
-    def deliver(self, transaction: SignedTransaction) -> Mapping[str, Any]:
+    def deliver(
+        self, transaction: SignedTransaction, raise_fee: Callable[[int], SignedTransaction] | None = None
+    ) -> Mapping[str, Any]:
         """Mine a transaction at once and return its receipt; raises LedgerError where it is refused."""
+        del raise_fee  # nothing waits here
         try:
             self.request("eth_sendRawTransaction", "0x" + transaction.raw.hex())
         except LedgerError:  # also for a transaction that is mined already

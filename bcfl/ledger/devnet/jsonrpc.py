@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import re
 import sys
 import time
@@ -39,19 +40,19 @@ MALFORMED: Final = (
 )
 
 
-def respond(node: ServedNode, body: bytes) -> bytes | None:
-    """Answer one request or a batch; None for notifications, which get no answer. Never raises."""
+def respond(node: ServedNode, body: bytes, client: str = "") -> bytes | None:
+    """Answer one request or a batch of a client; None for notifications, which get none. Never raises."""
     try:
         _check_depth(body)
         request = json.loads(body, parse_constant=_refuse)
     except (ValueError, RecursionError):
         return _encode(_error(None, PARSE_ERROR, "the request is not JSON"))
     if not isinstance(request, list):
-        answer = _response(node, request)
+        answer = _response(node, request, client)
         return None if answer is None else _encode(answer)
     if not 0 < len(request) <= MAX_REQUESTS:
         return _encode(_error(None, INVALID_REQUEST, f"a batch has 1 to {MAX_REQUESTS} requests"))
-    answers = list(_batch(node, request))
+    answers = list(_batch(node, request, client))
     return b"[" + b",".join(answers) + b"]" if answers else None
 
 
@@ -64,12 +65,12 @@ def _check_depth(body: bytes) -> None:
         raise ValueError("nested too deeply, or brackets without a partner")
 
 
-def _batch(node: ServedNode, requests: list[Any]) -> Iterator[bytes]:
+def _batch(node: ServedNode, requests: list[Any], client: str) -> Iterator[bytes]:
     """Yield the answers in order; requests that come too late or would be too much are refused."""
     deadline, room = time.monotonic() + BATCH_SECONDS, MAX_ANSWER
     for request in requests:
         if room > 0 and time.monotonic() < deadline:
-            answer = _response(node, request)
+            answer = _response(node, request, client)
         else:
             answer = _error(_id(request), TOO_MANY, "the batch takes too long or too much: make it smaller")
         if answer is not None:
@@ -78,9 +79,11 @@ def _batch(node: ServedNode, requests: list[Any]) -> Iterator[bytes]:
             yield data
 
 
-def _response(node: ServedNode, request: Any) -> Json | None:
+def _response(node: ServedNode, request: Any, client: str) -> Json | None:
     if not isinstance(request, dict) or not isinstance(request.get("method"), str):
         return _error(_id(request), INVALID_REQUEST, "a request is an object with a method")
+    if request.get("id") is not None and _id(request) is None:
+        return _error(None, INVALID_REQUEST, f"an id is a number or a text of at most {MAX_LETTERS} letters")
     method, params = request["method"], request.get("params") or []
     if not isinstance(params, list):
         return _error(_id(request), INVALID_PARAMS, "params must be a list")
@@ -88,16 +91,16 @@ def _response(node: ServedNode, request: Any) -> Json | None:
         return _error(
             _id(request), UNKNOWN_METHOD, f"the method {method[:MAX_LETTERS]} is not offered by this chain"
         )
-    answer = _answer(node, method, params)
+    answer = _answer(node, method, params, client)
     if "id" not in request:
         return None
     return {"jsonrpc": "2.0", "id": _id(request), **answer}
 
 
-def _answer(node: ServedNode, method: str, params: list[Any]) -> Json:
+def _answer(node: ServedNode, method: str, params: list[Any], client: str) -> Json:
     """Return `result` or `error` of a call."""
     try:
-        return {"result": node.answer(method, params)}
+        return {"result": node.answer(method, params, client)}
     except NodeError as refusal:
         return {"error": refusal.error}
     except BcflError as failure:  # the disk is full, the file is damaged
@@ -111,9 +114,11 @@ def _answer(node: ServedNode, method: str, params: list[Any]) -> Json:
 
 
 def _id(request: Any) -> int | float | str | None:
-    """Return the id to answer with; None for one that is not valid."""
+    """Return the id to answer with; None for one that is not valid: JSON has no infinity to send back."""
     key = request.get("id") if isinstance(request, dict) else None
-    return key if isinstance(key, (int, float, str)) and len(str(key)) <= MAX_LETTERS else None
+    if isinstance(key, bool) or not isinstance(key, (int, float, str)) or len(str(key)) > MAX_LETTERS:
+        return None
+    return None if isinstance(key, float) and not math.isfinite(key) else key
 
 
 def _error(key: Any, code: int, message: str) -> Json:
@@ -121,7 +126,7 @@ def _error(key: Any, code: int, message: str) -> Json:
 
 
 def _encode(answer: Json) -> bytes:
-    return json.dumps(answer, separators=(",", ":")).encode("ascii")
+    return json.dumps(answer, separators=(",", ":"), allow_nan=False).encode("ascii")
 
 
 def _refuse(constant: str) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import islice
+from threading import BoundedSemaphore
 from typing import Any, Final
 
 from eth.abc import BlockAPI, BlockHeaderAPI
@@ -12,24 +13,30 @@ from eth.exceptions import HeaderNotFound, OutOfGas
 from eth_typing import Address, BlockNumber, Hash32
 
 from bcfl.ledger.devnet.database import LogRow
-from bcfl.ledger.devnet.deadline import overdue, within
+from bcfl.ledger.devnet.deadline import TOO_MUCH, within
 from bcfl.ledger.devnet.evm import Evm
 from bcfl.ledger.devnet.filters import Filters
 from bcfl.ledger.devnet.node import NOBODY, REFUSED, Node, NodeError, call_error
 from bcfl.ledger.devnet.values import Json, parse_address, parse_bytes, parse_number, to_hex
-from bcfl.ledger.devnet.views import block_json, gas_price
+from bcfl.ledger.devnet.views import gas_price
 from bcfl.protocol.limits import TRANSACTION_GAS
 
 CLIENT: Final = "bcfl/embedded/py-evm"
 INVALID_PARAMS: Final = -32602
-TOO_MANY: Final = -32005
+TOO_MANY: Final = TOO_MUCH
 MAX_LOGS: Final = 10_000
 MAX_NAMES: Final = 1_000  # addresses, or values of one topic, in a query of logs
 MAX_TOPICS: Final = 4
 MAX_HISTORY: Final = 1_024  # blocks of eth_feeHistory
 MAX_SECONDS: Final = 2**34  # the clock of the contract has 36 bits
+BLOCK_FIELDS: Final = ("fromBlock", "toBlock", "blockHash")  # of a query of logs
+QUERY_FIELDS: Final = ("address", "topics", *BLOCK_FIELDS)
+MAX_NAME: Final = 66  # letters of an address or a topic
 CALL_SECONDS: Final = 10.0
-LIMITED: Final = frozenset({"eth_call", "eth_estimateGas"})
+TRANSACTION_SECONDS: Final = 20.0  # of the processor, so that a machine that stands still refuses nothing
+MAX_CALLS: Final = 4  # that compute at once; whoever sends a transaction competes with so many
+CALLS: Final = frozenset({"eth_call", "eth_estimateGas"})
+FILTERS: Final = frozenset({"eth_newFilter", "eth_newBlockFilter"})
 PRECISION: Final = 64  # an estimate of gas is at most a 64th above what is needed
 BASE_GAS, CREATION_GAS, WORD_GAS = 21_000, 32_000, 2
 ZERO_GAS, BYTE_GAS, FLOOR_GAS, TOKENS = 4, 16, 10, 4  # of calldata: EIP-2028, EIP-7623
@@ -89,6 +96,7 @@ class ServedNode(Node):
         super().__init__(evm, read_only=False)
         self._accounts, self._clock = list(accounts), clock
         self._filters = Filters(lambda query: Node._logs(self, query), self._hashes)
+        self._slots = BoundedSemaphore(MAX_CALLS)
         self.methods |= {
             "web3_clientVersion": lambda: CLIENT,
             "net_version": lambda: str(evm.chain_id),
@@ -106,7 +114,7 @@ class ServedNode(Node):
             "eth_maxPriorityFeePerGas": lambda: "0x0",
             "eth_feeHistory": self._fee_history,
             "eth_newFilter": self._new_filter,
-            "eth_newBlockFilter": lambda: self._filters.add(None, self._height("latest") + 1),
+            "eth_newBlockFilter": lambda client: self._filters.add(client, None, self._height("latest") + 1),
             "eth_getFilterChanges": lambda key: self._filters.changes(key, self._height("latest")),
             "eth_getFilterLogs": lambda key: self._logs(self._filters.query(key)),
             "eth_uninstallFilter": lambda key: self._filters.remove(key),
@@ -115,25 +123,28 @@ class ServedNode(Node):
             "evm_mine": self._mine,
         }
 
-    def answer(self, method: str, params: Sequence[Any]) -> Any:
-        """Return the result of one call; raises NodeError, or what decoding foreign values raises."""
+    def answer(self, method: str, params: Sequence[Any], client: str = "") -> Any:
+        """Return the result of a client's call; raises NodeError, or what decoding foreign values raises."""
+        if method in CALLS:
+            return self._compute(method, params)
         with self.lock():
             self._clock.tick()
-            if method not in LIMITED:
-                return self.methods[method](*params)
-            with within(CALL_SECONDS):
-                return self._limited(method, params)
+            if method == "eth_sendRawTransaction":
+                with within(TRANSACTION_SECONDS, time.thread_time):
+                    return self.methods[method](*params)
+            return self.methods[method](*([client] if method in FILTERS else []), *params)
 
-    def _limited(self, method: str, params: Sequence[Any]) -> Any:
-        """Return the result of a call that came in time; a result with a stopped inner call is worthless."""
+    def _compute(self, method: str, params: Sequence[Any]) -> Any:
+        """Return the result of a call, which takes the lock to choose its block only: writes go on."""
+        with self.lock():
+            self._clock.tick()
+        if not self._slots.acquire(timeout=CALL_SECONDS):
+            raise NodeError(TOO_MANY, f"{MAX_CALLS} calls are computed already: try again in a moment")
         try:
-            result = self.methods[method](*params)
-        except NodeError:
-            if not overdue():
-                raise
-        if overdue():
-            raise NodeError(TOO_MANY, f"{method} takes more than {CALL_SECONDS:g} seconds")
-        return result
+            with within(CALL_SECONDS):
+                return self.methods[method](*params)
+        finally:
+            self._slots.release()
 
     def _mine(self, *_: Any) -> str:
         self._evm.mine(())
@@ -143,17 +154,6 @@ class ServedNode(Node):
         """Return the hashes of the blocks `first` to `last`."""
         numbers = range(first, last + 1)
         return [to_hex(self._evm.get_canonical_block_hash(BlockNumber(number))) for number in numbers]
-
-    def _block_by_number(self, block: Any, full: bool = False) -> Json | None:
-        height, pending = self._height(block), self._evm.header.block_number
-        if not 0 <= height <= pending:
-            return None
-        if height == pending:
-            return block_json(self._evm.get_vm(self._evm.header).get_block(), full) | {
-                "hash": None,
-                "nonce": None,
-            }
-        return block_json(self._evm.get_canonical_block_by_number(BlockNumber(height)), full)
 
     def _block_by_hash(self, block_hash: Any, full: bool = False) -> Json | None:
         header = self._header_of(block_hash)
@@ -187,16 +187,18 @@ class ServedNode(Node):
             raise NodeError(TOO_MANY, f"more than {MAX_LOGS} logs: ask for fewer blocks at once")
         return iter(logs)
 
-    def _new_filter(self, query: Mapping[str, Any]) -> str:
+    def _new_filter(self, client: str, query: Mapping[str, Any]) -> str:
         _check_query(query)
-        return self._filters.add(dict(query), self._height("latest") + 1)
+        kept = {name: query[name] for name in QUERY_FIELDS if name in query}
+        return self._filters.add(client, kept, self._height("latest") + 1)
 
     def _estimate(self, call: Json, block: Any = "pending", *_: Any) -> str:
         """Find the least gas, within a 64th, with which the call succeeds, by trying."""
         sender, to = parse_address(call.get("from")) or NOBODY, parse_address(call.get("to"))
         data = parse_bytes(call.get("input") or call.get("data") or b"")
         value = parse_number(call.get("value") or 0)
-        header = self._header(block)
+        with self.lock():
+            header = self._header(block)
         if value > self._evm.get_vm(header).state.get_balance(sender):
             raise NodeError(REFUSED, "insufficient funds for gas * price + value")
         intrinsic = _intrinsic(to, data)
@@ -268,3 +270,8 @@ def _check_query(query: Mapping[str, Any]) -> None:
         raise NodeError(INVALID_PARAMS, f"a log has at most {MAX_TOPICS} topics")
     if any(isinstance(names, list) and len(names) > MAX_NAMES for names in lists):
         raise NodeError(INVALID_PARAMS, f"more than {MAX_NAMES} addresses or topics in one query")
+    values = [query.get(field) for field in BLOCK_FIELDS]
+    for names in lists:
+        values += names if isinstance(names, list) else [names]
+    if any(isinstance(value, (list, dict)) or len(str(value)) > MAX_NAME for value in values):
+        raise NodeError(INVALID_PARAMS, "a block, an address or a topic is a text of its length")

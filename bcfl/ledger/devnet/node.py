@@ -22,7 +22,7 @@ from bcfl.ledger.chain import reason_in
 from bcfl.ledger.devnet.database import LogRow
 from bcfl.ledger.devnet.evm import Evm, transaction_place
 from bcfl.ledger.devnet.values import Json, as_list, parse_address, parse_bytes, parse_number, to_hex
-from bcfl.ledger.devnet.views import created_contract, gas_price, log_json, transaction_json
+from bcfl.ledger.devnet.views import block_json, created_contract, gas_price, log_json, transaction_json
 from bcfl.protocol.limits import TRANSACTION_BYTES, TRANSACTION_GAS
 
 NOBODY = Address(bytes(20))
@@ -85,7 +85,8 @@ class Node:
         return hex(state.get_nonce(parse_address(address)))
 
     def _call(self, call: Json, block: Any = "latest", *_: Any) -> str:
-        header = self._header(block)
+        with self.lock():
+            header = self._header(block)
         data = call.get("input") or call.get("data") or b""
         computation = self._evm.call(
             header,
@@ -162,6 +163,18 @@ class Node:
             return None
         transaction = self._evm.get_canonical_transaction_by_index(header.block_number, index)
         return transaction_json(transaction, header, index)
+
+    def _block_by_number(self, block: Any, full: bool = False) -> Json | None:
+        """Return a block, also the one that is mined next; for subclasses, whose clients ask for it."""
+        height, pending = self._height(block), self._evm.header.block_number
+        if not 0 <= height <= pending:
+            return None
+        if height == pending:
+            return block_json(self._evm.get_vm(self._evm.header).get_block(), full) | {
+                "hash": None,
+                "nonce": None,
+            }
+        return block_json(self._evm.get_canonical_block_by_number(BlockNumber(height)), full)
 
     def _balance(self, address: str, block: Any = "latest") -> str:
         """Return an account's wei; for subclasses, whose clients ask for it."""

@@ -27,7 +27,8 @@ from bcfl.ledger.devnet.deadline import ServedEvm
 from bcfl.ledger.devnet.evm import open_evm
 from bcfl.ledger.devnet.jsonrpc import respond
 from bcfl.ledger.devnet.methods import BlockClock, ServedNode
-from bcfl.transport.server import Handler, Limits, Server
+from bcfl.transport.server import Handler, Limits, Server, host_name
+from bcfl.transport.tls import TlsFiles
 
 FORMAT: Final = 1
 FILE: Final = "chain.json"
@@ -43,8 +44,16 @@ class ChainServer(Server):
 
     node: ServedNode
 
-    def __init__(self, host: str = "127.0.0.1", port: int = 8545, limits: Limits = LIMITS) -> None:
-        super().__init__(host, port, _Handler, limits)
+    def __init__(
+        self,
+        host: str = "127.0.0.1",
+        port: int = 8545,
+        limits: Limits = LIMITS,
+        allowed_hosts: Sequence[str] = (),
+        tls: TlsFiles | None = None,
+    ) -> None:
+        hosts = frozenset(host_name(name) for name in (host, *allowed_hosts))
+        super().__init__(host, port, _Handler, limits, hosts, tls)
 
 
 class _Handler(Handler):
@@ -58,7 +67,7 @@ class _Handler(Handler):
 
     def post(self, body: bytes) -> None:
         """Answer a request or a batch."""
-        self.answer(200, respond(self.server.node, body) or b"")
+        self.answer(200, respond(self.server.node, body, self.client_address[0]) or b"")
 
 
 @contextmanager
@@ -69,12 +78,15 @@ def serve(
     port: int = 8545,
     simulated: bool = False,
     limits: Limits = LIMITS,
+    allowed_hosts: Sequence[str] = (),
+    tls: TlsFiles | None = None,
 ) -> Iterator[ChainServer]:
     """Serve the chain in `folder` (None: in memory) on a socket; a new one funds `accounts`.
 
+    Clients may ask for it by the names of this machine, `host` and `allowed_hosts`.
     Raises ConfigError for a port that is taken, RunError for a folder that cannot serve.
     """
-    server = ChainServer(host, port, limits)
+    server = ChainServer(host, port, limits, allowed_hosts, tls)
     try:
         with _open_node(folder, accounts, simulated) as node:
             server.node = node

@@ -3,19 +3,24 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from itertools import islice
 
 from bcfl.errors import LedgerError, Reverted
 from bcfl.ports import ContractCall, Ledger
 from bcfl.protocol.accounts import Account
 from bcfl.protocol.rounds import History
+from bcfl.protocol.types import Phase
 from bcfl.roles.background.claims import Claim, amount, claims, forfeit
 
 CLAIM_EVERY = 5  # finished rounds between two claims by default
 OVERDUE_INTERVALS = 2  # after which a miner claims for a device that has not
 WINDOW_ROUNDS = 64  # finished rounds that are looked at again; all of them once, at the start
 MAX_CLAIMS = 32  # at a time
+SLOTS = 2**16  # moments among which accounts are spread
+PATIENCE = 4  # spreads after which a claim no longer waits for what else is due
+DUTIES = frozenset({Phase.COMMIT, Phase.REVEAL, Phase.VOTE, Phase.UNVEIL, Phase.ATTEST})
 log = logging.getLogger(__name__)
 
 
@@ -24,24 +29,57 @@ class Claiming:
 
     A claim that pays nothing and gives a part back to the pool costs no transaction of its own.
 
+    With `spread` seconds, parties do not all claim at once when a block has just made claims due: each has
+    rounds and a moment of its own, by its account, and a miner does first what is due in the phase.
+
     With `helps`, as a miner should, also claims for devices that are bound to it now and have left a share
     unclaimed for long: a device needs no ether, so it may be unable to.
     """
 
     def __init__(
-        self, account: Account, ledger: Ledger, interval: int = CLAIM_EVERY, *, helps: bool = False
+        self,
+        account: Account,
+        ledger: Ledger,
+        interval: int = CLAIM_EVERY,
+        *,
+        helps: bool = False,
+        spread: float = 0.0,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.account, self.ledger, self.interval, self.helps = account, ledger, interval, helps
+        self._spread, self._clock = spread, clock
         self._height: int | None = None  # blocks of the model ledger when it was last looked at
+        self._due_since: float | None = None
+        number = int(account.address, 16)
+        self._offset = number % interval if spread else 0  # rounds by which it claims later than others
+        self._delay = spread * (number // interval % SLOTS) / SLOTS
 
     def act(self, history: History) -> str | None:
         """Claim, if enough rounds have ended since the last time; None if there was nothing to claim."""
         height = len(history.blocks) - 1
-        if self._height is not None and height < self._height + self.interval:
+        if (self._height is not None and height < self._height + self.interval) or self._waits(history):
             return None
         due = self._due(history)
-        self._height = height
+        self._height = height - (height - self._offset) % self.interval if self._spread else height
+        self._due_since = None
         return self._claim(history, *due)
+
+    def _waits(self, history: History) -> bool:
+        """Return whether a claim that is due waits for its moment, or for what the miner has to do first."""
+        if not self._spread:
+            return False
+        now = self._clock()
+        self._due_since = now if self._due_since is None else self._due_since
+        if now < self._due_since + self._delay:
+            return True
+        return now < self._due_since + PATIENCE * self._spread and self._has_duty(history)
+
+    def _has_duty(self, history: History) -> bool:
+        """Return whether the account is a miner that has not done its part in this phase."""
+        member, clock = history.miners.get(self.account.address), self.ledger.clock()
+        if member is None or not member.weight or member.suspended or clock.phase not in DUTIES:
+            return False
+        return not clock.acted >> member.index & 1
 
     def end(self, history: History) -> None:
         """Claim what is there before the party goes."""

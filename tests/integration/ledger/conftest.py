@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import json
+import socket
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
 import pytest
 import requests
+from eth_account import Account as Signer
 from eth_keys.datatypes import PrivateKey
 
 from bcfl.ledger.contract import Contract
 from bcfl.ledger.devnet.embedded import EmbeddedChain
 from bcfl.ledger.devnet.server import serve
+from bcfl.ledger.rpc import RpcChain
 from tests import foundry
 from tests.processes import ANSWER
 
@@ -192,3 +196,30 @@ def anvil() -> Iterator[str]:
     """The URL of a node of another make; skips where anvil is not installed."""
     with foundry.anvil("--timestamp", "1700000000") as url:
         yield url
+
+
+def raw(url: str, data: bytes, seconds: float = ANSWER) -> bytes:
+    """What the server says to these bytes before it ends the connection."""
+    host, port = url.removeprefix("http://").split(":")
+    with socket.create_connection((host, int(port)), timeout=seconds) as connection:
+        connection.sendall(data)
+        answer = b""
+        with suppress(ConnectionError):
+            while piece := connection.recv(65_536):
+                answer += piece
+        return answer
+
+
+def transfer(chain: RpcChain, signer: Account, to: Account, **changes: Any) -> str:
+    """A signed transaction that sends one wei, bent by `changes`."""
+    nonce = int(chain.request("eth_getTransactionCount", signer.address, "latest"), 16)
+    fields = {"to": to.address, "value": 1, "gas": 21_000, "nonce": nonce, "chainId": chain.chain_id}
+    fields |= {"maxFeePerGas": 10**10, "maxPriorityFeePerGas": 0, **changes}
+    return str(Signer.sign_transaction(fields, signer.key).raw_transaction.to_0x_hex())
+
+
+@pytest.fixture
+def node(embedded_url: str) -> Iterator[RpcChain]:
+    chain = RpcChain(embedded_url, poll=0.01)
+    yield chain
+    chain.close()

@@ -100,6 +100,31 @@ def test_a_replaced_transaction_is_given_up(contract: Contract, device: Account,
     assert contract.call("count") == 1
 
 
+def test_the_fee_of_a_transaction_that_waits_is_raised(
+    contract: Contract, device: Account, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The node takes each version in place of the one before, and mines the last one."""
+    monkeypatch.setattr(delivery, "RAISE_SECONDS", 0.2)
+    with Pool(1) as pool:
+        future, name = start_sending(contract, device, pool)
+        second = wait_for(lambda: pooled_other_than(contract, device, {name}))
+        third = wait_for(lambda: pooled_other_than(contract, device, {name, second}))
+        first_fee = 2 * int(
+            contract.chain.request("eth_getBlockByNumber", "latest", False)["baseFeePerGas"], 16
+        )
+        fee = int(contract.chain.request("eth_getTransactionByHash", third)["maxFeePerGas"], 16)
+        assert fee > first_fee * 3 // 2
+        contract.chain.request("evm_mine")
+        future.result(STALL_SECONDS)
+    assert contract.call("count") == 1
+
+
+def pooled_other_than(contract: Contract, device: Account, names: set[str]) -> str | None:
+    """The hash of the account's transaction in the pool, once it is another one."""
+    name = pooled_transaction(contract, device)
+    return None if name in names else name
+
+
 def outbid(contract: Contract, device: Account, nonce: int) -> SignedTransaction:
     """A transaction with a nonce that is taken, and four times the fee."""
 

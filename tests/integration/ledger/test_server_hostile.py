@@ -7,7 +7,7 @@ import json
 import os
 import socket
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
@@ -16,27 +16,14 @@ from typing import Any
 import pytest
 from eth_account import Account as Signer
 
-from bcfl.ledger.contract import Contract, transact
+from bcfl.ledger.contract import Contract
 from bcfl.ledger.devnet import jsonrpc, methods
+from bcfl.ledger.devnet import node as node_module
 from bcfl.ledger.devnet.server import LIMITS, serve
 from bcfl.ledger.rpc import RpcChain
-from tests.processes import ANSWER, STALL_SECONDS
+from tests.processes import STALL_SECONDS
 
-from .conftest import Account, Artifact, ask, post
-
-FOREVER = "5b600056"  # jumps back to its start
-
-
-def raw(url: str, data: bytes, seconds: float = ANSWER) -> bytes:
-    """What the server says to these bytes before it ends the connection."""
-    host, port = url.removeprefix("http://").split(":")
-    with socket.create_connection((host, int(port)), timeout=seconds) as connection:
-        connection.sendall(data)
-        answer = b""
-        with suppress(ConnectionError):
-            while piece := connection.recv(65_536):
-                answer += piece
-        return answer
+from .conftest import Account, Artifact, ask, post, raw, transfer
 
 
 @pytest.mark.parametrize(
@@ -53,6 +40,12 @@ def raw(url: str, data: bytes, seconds: float = ANSWER) -> bytes:
         (b"[]", -32600),
         (b"[" + b"1," * 1_000 + b"1]", -32600),
         (b'{"id": 1, "method": 5}', -32600),
+        (b'{"id": 1e400, "method": "eth_chainId"}', -32600),
+        (b'{"id": -1e400, "method": 5}', -32600),
+        (b'{"id": ' + b"9" * 200 + b', "method": "eth_chainId"}', -32600),
+        (b'{"id": true, "method": "eth_chainId"}', -32600),
+        (b'{"id": [1], "method": "eth_chainId"}', -32600),
+        (b'{"id": 1, "method": "eth_feeHistory", "params": [1e400]}', -32602),
         (b'{"id": 1, "method": "eth_chainId", "params": {"a": 1}}', -32602),
         (b'{"id": 1, "method": "eth_nothing"}', -32601),
         (b'{"id": 1, "method": "__init__"}', -32601),
@@ -145,60 +138,29 @@ def test_more_logs_than_are_given_at_once(
     chain.close()
 
 
-@pytest.mark.parametrize("method", ["eth_call", "eth_estimateGas"])
-def test_call_that_takes_too_long(
-    embedded_url: str, device: Account, monkeypatch: pytest.MonkeyPatch, method: str
-) -> None:
-    monkeypatch.setattr(methods, "CALL_SECONDS", 0.3)
-    began = time.monotonic()
-    assert ask(embedded_url, method, {"data": "0x" + FOREVER}) == -32005
-    assert time.monotonic() - began < 3
-    assert ask(embedded_url, "eth_call", {"to": device.address}) == "0x"
-
-
-def test_inner_call_that_takes_too_long_is_no_result(
-    embedded_url: str, device: Account, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    chain = RpcChain(embedded_url, poll=0.01)
-    loop = bytes.fromhex(FOREVER)
-    creation = bytes.fromhex(f"60{len(loop):02x}600c60003960{len(loop):02x}6000f3") + loop
-    inner = transact(chain, device, None, creation)["contractAddress"]
-    outer = f"600060006000600060007 3{inner[2:]}5af1600160005260206000f3".replace(" ", "")
-    monkeypatch.setattr(methods, "CALL_SECONDS", 0.3)
-    assert ask(embedded_url, "eth_call", {"data": "0x" + outer}) == -32005
-    chain.close()
-
-
-def test_filters_are_bounded(embedded_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("bcfl.ledger.devnet.filters.MAX_FILTERS", 2)
-    first, second, third = (ask(embedded_url, "eth_newBlockFilter") for _ in range(3))
-    assert ask(embedded_url, "eth_getFilterChanges", first) == -32000
-    assert (
-        ask(embedded_url, "eth_getFilterChanges", second)
-        == ask(embedded_url, "eth_getFilterChanges", third)
-        == []
-    )
-    assert ask(embedded_url, "eth_getFilterLogs", third) == -32000
-
-
 def test_oversized_requests_are_not_read(embedded_url: str) -> None:
     length = LIMITS.body_bytes + 1
-    head = f"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: {length}\r\n\r\n".encode()
+    head = f"POST / HTTP/1.1\r\nHost: localhost\r\nContent-Length: {length}\r\n\r\n".encode()
     assert raw(embedded_url, head + bytes(100_000)).startswith(b"HTTP/1.1 413 ")
     assert post(embedded_url, bytes(length)).status_code == 413
     assert post(embedded_url, bytes(LIMITS.body_bytes)).json()["error"]["code"] == -32700
     for absurd in ("9" * 5_000, "-1", "1e3", "٣", ""):
-        head = f"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: {absurd}\r\n\r\n".encode()
+        head = f"POST / HTTP/1.1\r\nHost: localhost\r\nContent-Length: {absurd}\r\n\r\n".encode()
         assert raw(embedded_url, head)[:12] in (b"HTTP/1.1 411", b"HTTP/1.1 413")
 
 
 @pytest.mark.parametrize(
     ("data", "status"),
     [
-        (b"GET / HTTP/1.1\r\nHost: x\r\n\r\n", 405),
-        (b"OPTIONS / HTTP/1.1\r\nHost: x\r\nOrigin: http://evil\r\n\r\n", 405),
-        (b"POST / HTTP/1.1\r\nHost: x\r\nOrigin: http://evil\r\nContent-Length: 2\r\n\r\n{}", 403),
-        (b"POST / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n2\r\n{}\r\n0\r\n\r\n", 411),
+        (b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n", 405),
+        (b"GET / HTTP/1.1\r\nHost: localhost\r\nContent-Length: 2\r\n\r\n{}", 400),
+        (b"GET / HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n", 400),
+        (b"OPTIONS / HTTP/1.1\r\nHost: localhost\r\nOrigin: http://evil\r\n\r\n", 405),
+        (b"POST / HTTP/1.1\r\nHost: localhost\r\nOrigin: http://evil\r\nContent-Length: 2\r\n\r\n{}", 403),
+        (
+            b"POST / HTTP/1.1\r\nHost: [::1]\r\nTransfer-Encoding: chunked\r\n\r\n2\r\n{}\r\n0\r\n\r\n",
+            411,
+        ),
         (b"POST / HTTP/1.1\r\n" + b"".join(b"a%d: b\r\n" % i for i in range(200)) + b"\r\n", 431),
         (b"POST / HTTP/1.1\r\nA: " + b"b" * 100_000 + b"\r\n\r\n", 431),
         (b"POST /" + b"b" * 100_000 + b" HTTP/1.1\r\n\r\n", 414),
@@ -270,24 +232,9 @@ def test_defect_is_an_answer_and_a_line(
     def broken(*_: Any) -> None:
         raise RuntimeError("secret")
 
-    monkeypatch.setattr(methods, "block_json", broken)
+    monkeypatch.setattr(node_module, "block_json", broken)
     assert ask(embedded_url, "eth_getBlockByNumber", "latest", False) == -32603
     assert "eth_getBlockByNumber failed: RuntimeError" in capfd.readouterr().err
-
-
-def transfer(chain: RpcChain, signer: Account, to: Account, **changes: Any) -> str:
-    """A signed transaction that sends one wei, bent by `changes`."""
-    nonce = int(chain.request("eth_getTransactionCount", signer.address, "latest"), 16)
-    fields = {"to": to.address, "value": 1, "gas": 21_000, "nonce": nonce, "chainId": chain.chain_id}
-    fields |= {"maxFeePerGas": 10**10, "maxPriorityFeePerGas": 0, **changes}
-    return str(Signer.sign_transaction(fields, signer.key).raw_transaction.to_0x_hex())
-
-
-@pytest.fixture
-def node(embedded_url: str) -> Iterator[RpcChain]:
-    chain = RpcChain(embedded_url, poll=0.01)
-    yield chain
-    chain.close()
 
 
 def test_a_transaction_is_taken_once(

@@ -1,4 +1,4 @@
-"""Processes killed at random and started again: a seed of the campaign (`make chaos` plays twenty)."""
+"""Processes that speak TLS, killed at random and started again: a seed of `make chaos`."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def test_every_kind_of_process_is_killed_and_the_leader_in_each_phase() -> None:
 
 def test_default_behavior(tmp_path: Path) -> None:
     real = ipfs.absence() is None  # an IPFS daemon that is killed too; a folder where there is none
-    outcome = run(int(real), tmp_path, real=real)
+    outcome = run(int(real), tmp_path, real=real, encrypted=True)
     assert outcome.faults == ()
     assert outcome.kills >= 10
     if not outcome.slow:

@@ -12,6 +12,7 @@ from bcfl.errors import ConfigError
 from bcfl.federation.client import FederationClient
 from bcfl.federation.node import MinerOptions, Node, NodeOptions
 from bcfl.relay.client import Endpoint
+from tests.certificates import Authority
 from tests.daemons import client_of
 from tests.local_federation import LAYOUT, LocalFederation
 
@@ -42,6 +43,24 @@ def test_a_port_that_is_taken_by_now_is_left_for_another(tmp_path: Path) -> None
         with pytest.raises(ConfigError, match=f"port {old_port} of 127.0.0.1 is taken"):
             serve_once(client, local, port=old_port)  # asked for by number
     assert new_port != old_port
+
+
+def test_an_encrypted_inbox_is_announced_with_the_pin_of_its_certificate(tmp_path: Path) -> None:
+    local = LocalFederation(tmp_path / "local")
+    client, _ = client_of(local)
+    files = Authority.make(tmp_path / "ca").issue("127.0.0.1")
+    pin = files.load().fragment
+    plain, first = serve_once(client, local), serve_once(client, local, tls=files)
+    assert plain.startswith("http://")
+    assert first.startswith("https://127.0.0.1:")
+    assert first.endswith(pin)
+    assert serve_once(client, local, tls=files) == first  # at the same port
+    url = "https://miner.example/3"
+    assert serve_once(client, local, tls=files, endpoint=url) == url + pin
+    other = url + "#sha256=" + "0" * 64  # of a proxy in front
+    assert serve_once(client, local, tls=files, endpoint=other) == other
+    with pytest.raises(ConfigError, match="say https://"):
+        serve_once(client, local, tls=files, endpoint="http://miner.example")
 
 
 @pytest.mark.parametrize(

@@ -30,6 +30,8 @@ from bcfl.relay.messages import MAX_BYTES, CommitmentMessage
 from bcfl.relay.server import LIMITS, InboxServer
 from bcfl.roles.common.snapshot import take_snapshot
 from bcfl.transport.server import Limits
+from bcfl.transport.tls import TlsFiles
+from tests.certificates import Authority
 from tests.local_federation import LocalFederation
 from tests.processes import ANSWER
 
@@ -43,13 +45,15 @@ TIGHT = Limits(
 class ServedInbox:
     """The inbox of the miner that device 0 is bound to; `do` calls from a thread while the miner answers."""
 
-    def __init__(self, path: Path, limits: Limits = LIMITS) -> None:
+    def __init__(self, path: Path, limits: Limits = LIMITS, tls: TlsFiles | None = None) -> None:
         self.local = LocalFederation(path)
         self.miner = self.local.miner_of(0)
         self.device = self.local.device_accounts[0]
         self.mailbox = Mailbox()
         address = self.miner.account.address
-        self.server = InboxServer(address, self.miner, self.local.ledger, self.mailbox, limits=limits)
+        self.server = InboxServer(
+            address, self.miner, self.local.ledger, self.mailbox, limits=limits, tls=tls
+        )
         self.server.start()
 
     def do(self, action: Callable[[], Any]) -> Any:
@@ -59,8 +63,8 @@ class ServedInbox:
                 self.mailbox.process(0.01)
             return future.result()
 
-    def client(self, account: Account) -> HttpInbox:
-        endpoint = Endpoint.parse(self.server.url)
+    def client(self, account: Account, url: str | None = None) -> HttpInbox:
+        endpoint = Endpoint.parse(url or self.server.pinned_url)
         return HttpInbox(self.miner.account.address, endpoint, account, self.local.ledger, 5.0, None)
 
     def commitment(self, device: int = 0) -> tuple[SignedCommitment, SignedUpdate]:
@@ -205,6 +209,8 @@ def raw(url: str, data: bytes, seconds: float = 3.0) -> bytes:
         (b"POST /v1/updates HTTP/1.1\r\nOrigin: http://evil\r\nContent-Length: 2\r\n\r\n{}", b"403"),
         (b"POST /v1/else HTTP/1.1\r\nContent-Length: 2\r\n\r\n{}", b"404"),
         (b"GET /../../etc/passwd HTTP/1.1\r\n\r\n", b"404"),
+        (b"GET /healthz HTTP/1.1\r\nContent-Length: 2\r\n\r\n{}", b"400"),
+        (b"GET /healthz HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n", b"400"),
         (b"GET /v1/batches/-1 HTTP/1.1\r\n\r\n", b"404"),
         (b"GET /v1/batches/99999999999 HTTP/1.1\r\n\r\n", b"404"),
         (b"DELETE / HTTP/1.1\r\n\r\n", b"405"),
@@ -217,6 +223,30 @@ def test_what_is_out_of_order_is_refused_before_it_is_read(
     inbox: ServedInbox, data: bytes, status: bytes
 ) -> None:
     assert raw(inbox.server.url, data).split(b" ", 2)[1] == status
+
+
+def test_an_encrypted_inbox(tmp_path: Path) -> None:
+    """A device believes the certificate that the miner has announced, and no other one."""
+    authority = Authority.make(tmp_path / "ca")
+    inbox = ServedInbox(tmp_path / "inbox", tls=authority.issue("elsewhere.example"))
+    try:
+        commitment, update = inbox.commitment()
+        client = inbox.client(inbox.device)
+        inbox.do(lambda: client.take_commitment(commitment))
+        assert inbox.miner.inbox.commitments == {0: commitment}
+        wrong = authority.issue("127.0.0.1", name="other").load().fragment
+        for url, reason in (
+            (inbox.server.url + wrong, "another certificate than the pinned one"),
+            (inbox.server.url, "no CA that is known here vouches"),
+        ):
+            client = inbox.client(inbox.device, url)
+            began = time.monotonic()
+            with pytest.raises(RelayError, match=reason):
+                inbox.do(partial(client.take_update, update))
+            assert time.monotonic() - began < 3  # what no other try can mend is not tried again
+    finally:
+        inbox.server.stop()
+    assert inbox.miner.inbox.updates == {}
 
 
 def test_slow_clients_lose_their_places(tight: ServedInbox) -> None:

@@ -19,6 +19,7 @@ import requests
 
 from bcfl.cli.node import chain
 from bcfl.ledger.devnet.anvil import find_anvil
+from tests.certificates import Authority
 from tests.processes import ANSWER, STALL_SECONDS
 
 from .conftest import Bcfl, install
@@ -58,7 +59,10 @@ def up(*options: str) -> Iterator[tuple[subprocess.Popen[str], str]]:
     assert process.stdout is not None
     try:
         url = process.stdout.readline().split()[-1]
-        wait_for(url)
+        if url.startswith(
+            "http:"
+        ):  # an encrypted one is believed by its pin, which requests knows nothing of
+            wait_for(url)
         yield process, url
     finally:
         process.kill()
@@ -151,6 +155,29 @@ def test_loopback_is_told_apart() -> None:
 def test_wait_for_a_node_that_does_not_come(bcfl: Bcfl, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("ETH_RPC_URL", "http://127.0.0.1:9")
     assert "is the node running" in bcfl("chain", "wait", "--seconds", 0).refusal
+
+
+def test_a_chain_answers_to_the_names_that_it_is_given(bcfl: Bcfl) -> None:
+    with up("--port", "0", "--allow-host", "chain.example") as (_, url):
+        for name, status in (("chain.example", 200), ("evil.example", 403)):
+            call: Any = {"id": 1, "method": "eth_chainId"}
+            assert requests.post(url, json=call, headers={"Host": name}, timeout=ANSWER).status_code == status
+    refusal = bcfl("chain", "up", "--anvil", "--allow-host", "chain.example").refusal
+    assert "leave out --allow-host" in refusal
+
+
+def test_an_encrypted_chain(bcfl: Bcfl, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    files = Authority.make(tmp_path / "ca").issue("127.0.0.1")
+    options = ("--tls-cert", str(files.certificate), "--tls-key", str(files.key))
+    with up("--port", "0", *options) as (_, url):
+        assert url.startswith("https://127.0.0.1:")
+        assert url.endswith(files.load().fragment)
+        monkeypatch.setenv("ETH_RPC_URL", url)
+        assert "31337" in bcfl("chain", "wait", "--seconds", 60).text
+        monkeypatch.setenv("ETH_RPC_URL", url.partition("#")[0])
+        assert "no CA that is known here" in bcfl("chain", "wait", "--seconds", 0).refusal
+    assert "go together" in bcfl("chain", "up", *options[:2]).refusal
+    assert "without TLS" in bcfl("chain", "up", "--anvil", *options).refusal
 
 
 # anvil

@@ -19,6 +19,7 @@ from bcfl.protocol.submissions import Domain
 from bcfl.relay import client
 from bcfl.relay.client import Endpoint, HttpRelay
 
+PIN = "0123456789abcdef" * 4
 DEVICE, MINER = Account.derive(0, "device"), Account.derive(0, "miner").address
 
 
@@ -29,6 +30,7 @@ DEVICE, MINER = Account.derive(0, "device"), Account.derive(0, "miner").address
         ("https://miner.example", Endpoint(True, "miner.example", 443, "")),
         ("http://[::1]:8/", Endpoint(False, "::1", 8, "")),
         ("https://miner.example/miners/3/", Endpoint(True, "miner.example", 443, "/miners/3")),
+        (f"https://[::1]:8/a#sha256={PIN}", Endpoint(True, "::1", 8, "/a", PIN)),
     ],
 )
 def test_endpoints(url: str, expected: Endpoint) -> None:
@@ -40,7 +42,9 @@ def test_endpoints(url: str, expected: Endpoint) -> None:
     [
         "", "127.0.0.1:80", "ftp://host", "file:///etc/passwd", "unix:///run/docker.sock", "http://", "http://:80",
         "http://user:secret@host", "http://host:0", "http://host:99999", "http://host:x", "http://host?a=b",
-        "http://host#a", "http://host/a b", "http://host/\r\nX: y", "http://host/%0d%0a", "http://h\x00st",
+        "http://host#a", f"http://host#sha256={PIN}", f"https://host#sha256={PIN[1:]}", "https://host#sha256=",
+        f"https://host#sha256={'G' * 64}", f"https://host#md5={PIN}", f"https://host#sha256={PIN}#",
+        "http://host/a b", "http://host/\r\nX: y", "http://host/%0d%0a", "http://h\x00st",
         "http://hôst", "http://[::1", "http://" + "a" * 200,
     ],
 )  # fmt: skip

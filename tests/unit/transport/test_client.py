@@ -2,21 +2,16 @@
 
 from __future__ import annotations
 
-import shutil
 import socket
-import ssl
-import subprocess
 import threading
 import time
 import tracemalloc
 from collections.abc import Iterable, Iterator
 from http.client import HTTPException, IncompleteRead
-from pathlib import Path
 from typing import Any
 
 import pytest
 
-from bcfl.transport import client
 from bcfl.transport.client import HEAD_BYTES, PrivateAddress, TooLong, exchange, is_private_host, is_public
 from bcfl.transport.deadline import Deadline
 from tests.ipfs.fake import Request, Server, chunked, reply
@@ -158,69 +153,6 @@ def test_a_lookup_that_takes_long_ends_at_the_deadline(monkeypatch: pytest.Monke
 def test_a_host_that_cannot_be_is_an_os_error(host: str) -> None:
     with pytest.raises(OSError, match="no host can be called"):
         exchange("GET", f"http://{host}", Deadline(SECONDS))
-
-
-@pytest.fixture
-def certificate(tmp_path: Path) -> Path:
-    """A certificate of localhost that it has signed itself, with its key."""
-    if shutil.which("openssl") is None:
-        pytest.skip("no openssl to make a certificate with")
-    path = tmp_path / "certificate.pem"
-    command = [
-        "openssl",
-        "req",
-        "-x509",
-        "-newkey",
-        "ec",
-        "-pkeyopt",
-        "ec_paramgen_curve:prime256v1",
-        "-nodes",
-    ]
-    command += ["-subj", "/CN=localhost", "-addext", "subjectAltName=DNS:localhost", "-days", "2"]
-    command += ["-keyout", str(path), "-out", str(tmp_path / "part.pem")]
-    subprocess.run(command, check=True, capture_output=True)
-    path.write_text(path.read_text() + (tmp_path / "part.pem").read_text())
-    return path
-
-
-@pytest.fixture
-def secure_url(certificate: Path) -> Iterator[str]:
-    """The URL of a server with that certificate, which answers each request with 204."""
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.load_cert_chain(certificate)
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        over = threading.Event()
-
-        def serve() -> None:
-            while not over.is_set():
-                try:
-                    with context.wrap_socket(listener.accept()[0], server_side=True) as connection:
-                        connection.recv(65_536)
-                        connection.sendall(b"HTTP/1.1 204 None\r\n\r\n")
-                except OSError:
-                    continue
-
-        listener.settimeout(0.05)
-        thread = threading.Thread(target=serve)
-        thread.start()
-        yield f"https://localhost:{listener.getsockname()[1]}"
-        over.set()
-        thread.join()
-
-
-def test_certificates_are_checked(secure_url: str, certificate: Path) -> None:
-    with pytest.raises(ssl.SSLCertVerificationError):
-        exchange("GET", secure_url, Deadline(SECONDS))
-    context = client._tls_context()
-    context.load_verify_locations(certificate)
-    try:
-        with exchange("GET", secure_url, Deadline(SECONDS)) as answer:
-            assert answer.status == 204
-        with pytest.raises(ssl.SSLCertVerificationError):  # it is not of this name
-            exchange("GET", secure_url.replace("localhost", "127.0.0.1"), Deadline(SECONDS))
-        assert client._tls_context() is context
-    finally:
-        client._tls_context.cache_clear()
 
 
 def test_a_handshake_does_not_outlast_the_deadline() -> None:

@@ -1,0 +1,47 @@
+"""Write text to the terminal: the one place that all of it passes, so that none can command the terminal.
+
+Endpoints, the words of nodes, stores and contracts, names in bundles: others choose them. What is no
+printable letter in them, escape sequences and marks of direction above all, is shown by its number, as Python
+shows it.
+"""
+
+from __future__ import annotations
+
+import re
+import sys
+from typing import Final
+
+UNUSUAL: Final = re.compile(r"[^ -~]")  # all but ASCII's printable letters
+
+
+def plain(text: object) -> str:
+    """Return a text as one line without any letter that is not printable."""
+    return UNUSUAL.sub(_shown, str(text))
+
+
+def plain_lines(text: object) -> str:
+    """Return a text whose line ends are bcfl's own, each line as `plain`."""
+    return "\n".join(plain(line) for line in str(text).split("\n"))
+
+
+def plain_json(text: str) -> str:
+    """Return JSON in which letters that are not printable are escaped, as JSON escapes them."""
+    return "\n".join(UNUSUAL.sub(_escaped, line) for line in text.split("\n"))
+
+
+def say(text: object = "", *, to_stderr: bool = False) -> None:
+    """Write a line, or several."""
+    print(plain_lines(text), file=sys.stderr if to_stderr else sys.stdout, flush=True)
+
+
+def _shown(match: re.Match[str]) -> str:
+    letter = match[0]
+    return letter if letter.isprintable() else letter.encode("unicode_escape").decode("ascii")
+
+
+def _escaped(match: re.Match[str]) -> str:
+    letter = match[0]
+    if letter.isprintable():
+        return letter
+    units = letter.encode("utf-16-be", "surrogatepass")
+    return "".join(f"\\u{units[at : at + 2].hex()}" for at in range(0, len(units), 2))
