@@ -1,0 +1,77 @@
+"""Draw every decision of an episode from its seed, each from a stream of its own.
+
+A decision is named, and its name alone decides it. So a schedule stays the same where faults are taken out of
+it, as far as what these faults brought about is not concerned: that is what shrinking lives on.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence, Set
+from dataclasses import dataclass
+from hashlib import blake2b
+from typing import Any, TypeVar
+
+T = TypeVar("T")
+RANGE = 1 << 64
+
+
+@dataclass(frozen=True)
+class Fault:
+    """One thing that went wrong: what, to whom, where in which round, for which time there."""
+
+    kind: str
+    party: str
+    round: int
+    phase: str
+    count: int
+
+    @property
+    def name(self) -> str:
+        """Return the text that stands for it in `--only` and in the file of results."""
+        return f"{self.kind}:{self.party}:{self.round}:{self.phase}:{self.count}"
+
+    @property
+    def role(self) -> str:
+        """Return the role of who was hit."""
+        return self.party.partition(" ")[0]
+
+
+class Dice:
+    """The decisions of one episode; with `only`, no faults happen but these, by name."""
+
+    def __init__(self, seed: int, only: Set[str] | None = None) -> None:
+        self.seed, self.only = seed, only
+        self.faults: list[Fault] = []  # that happened, in order
+        self.is_quiet = False  # nothing goes wrong any more
+        self._counts: Counter[tuple[Any, ...]] = Counter()
+
+    def share(self, *name: object) -> float:
+        """Return a number from 0 to 1."""
+        return self._draw(name) / RANGE
+
+    def number(self, low: int, high: int, *name: object) -> int:
+        """Return a whole number from `low` to `high`, both included."""
+        return low + self._draw(name) % (high - low + 1)
+
+    def choice(self, values: Sequence[T], *name: object) -> T:
+        """Return one of some values."""
+        return values[self._draw(name) % len(values)]
+
+    def fault(self, kind: str, party: str, round_: int, phase: str, chance: float) -> Fault | None:
+        """Return the fault that happens here, or None; counts how often this place has been passed."""
+        key = (kind, party, round_, phase)
+        self._counts[key] += 1
+        if self.is_quiet or chance <= 0.0:
+            return None
+        fault = Fault(*key, self._counts[key])
+        if self.share("fault", fault.name) >= chance:
+            return None
+        if self.only is not None and fault.name not in self.only:
+            return None
+        self.faults.append(fault)
+        return fault
+
+    def _draw(self, name: tuple[object, ...]) -> int:
+        text = f"{self.seed}/{'/'.join(map(str, name))}"
+        return int.from_bytes(blake2b(text.encode(), digest_size=8).digest(), "big")
