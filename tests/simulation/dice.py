@@ -44,6 +44,7 @@ class Dice:
         self.seed, self.only = seed, only
         self.faults: list[Fault] = []  # that happened, in order
         self.is_quiet = False  # nothing goes wrong any more
+        self._phases: dict[tuple[str, int], set[str]] = {}
         self._counts: Counter[tuple[Any, ...]] = Counter()
 
     def share(self, *name: object) -> float:
@@ -70,7 +71,12 @@ class Dice:
         if self.only is not None and fault.name not in self.only:
             return None
         self.faults.append(fault)
+        self._phases.setdefault((party, round_), set()).add(phase)
         return fault
+
+    def phases_hit(self, party: str, round_: int) -> set[str]:
+        """Return the phases of a round in which something went wrong for a party."""
+        return self._phases.get((party, round_), set())
 
     def _draw(self, name: tuple[object, ...]) -> int:
         text = f"{self.seed}/{'/'.join(map(str, name))}"

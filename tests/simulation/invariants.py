@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from bcfl.protocol.rewards import block_hash
 from bcfl.protocol.rounds import History, Round
+from bcfl.protocol.types import VoidReason
 
 if TYPE_CHECKING:
     from bcfl.ports import ContractCall
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
     from tests.simulation.world import World
 
 SIGNED_ONCE = frozenset({"commit", "commit_vote", "propose", "attest"})
+LONG_GRACE = 20  # seconds in which a device can help itself
 IN_TIME_SHARE = 1 / 3  # of the shortest phase: who was hindered for less in a round was there in time
 
 
@@ -35,6 +37,7 @@ class Invariants:
     world: World
     violations: list[Violation] = field(default_factory=list)
     checks: dict[str, int] = field(default_factory=dict)  # how often each rule was looked at
+    _bindings: dict[tuple[int, int], str] = field(default_factory=dict)  # round and device -> miner
     _signed: dict[tuple[Any, ...], Any] = field(default_factory=dict)
     _closed: set[int] = field(default_factory=set)
     _penalties: dict[int, int] = field(default_factory=dict)  # round -> how many were looked at
@@ -55,12 +58,18 @@ class Invariants:
         if self.world.plan.cheap_money:
             self.check_money()
         history = self.world.observer.history()
+        newest = max(history.rounds)
+        if (newest, 0) not in self._bindings:
+            for device in range(len(history.devices)):
+                self._bindings[newest, device] = history.binding(device) or ""
         for number in sorted(history.rounds)[-2:]:
             round_ = history.rounds[number]
             self._check_penalties(round_)
             if round_.closed is not None and number not in self._closed:
                 self._closed.add(number)
                 self.check_round(round_, history)
+                self._check_left_out(round_)
+                self._check_proposals(round_, history)
                 self.world.observer_archive.forget()
 
     def check_money(self) -> None:
@@ -140,6 +149,49 @@ class Invariants:
             for finding in verdict.findings:
                 self.report("audit", f"round {finding.round}: {finding.field}: {finding.message}")
 
+    # Who takes part.
+
+    def _check_left_out(self, round_: Round) -> None:
+        """Check that every device is in the round for which it and its miner did what they should.
+
+        A miner that was down for a short time in COMMIT may have lost what its devices handed in; then they
+        commit alone, for which they have time where the terms give some grace.
+        """
+        world, number = self.world, round_.number
+        if number in world.reorganised_rounds or round_.void is VoidReason.NO_QUORUM:
+            return
+        there = {item.update.device for item in round_.submissions}
+        for process in world.processes:
+            if process.role != "device" or not process.is_honest or self._has_fault(process, round_):
+                continue
+            self._count("left out")
+            miner = world.by_address.get(self._bindings.get((number, process.index), ""))
+            if process.index in there or miner is None or not miner.is_honest:
+                continue
+            phases = world.dice.phases_hit(miner.name, number)
+            has_time = world.plan.terms.grace >= LONG_GRACE and not self._is_excused(miner, round_)
+            if not self._has_fault(miner, round_) or (phases <= {"REVEAL"} and has_time):
+                self.report("left out", f"{process.name} is not in round {number}")
+
+    def _has_fault(self, process: Process, round_: Round) -> bool:
+        """Return whether anything at all went wrong for a party in a round."""
+        if self.world.dice.phases_hit(process.name, round_.number):
+            return True
+        return hindered_seconds(process, round_.opened - 10.0, self.world.time) > 0
+
+    def _check_proposals(self, round_: Round, history: History) -> None:
+        """Check that a wrong proposal was refuted where a watchtower had the time to challenge it."""
+        world = self.world
+        tower = next((process for process in world.processes if process.role == "watchtower"), None)
+        if tower is None or self._has_fault(tower, round_) or round_.number in world.reorganised_rounds:
+            return
+        parent = history.model_before(round_.number)
+        for proposal in round_.proposals:
+            self._count("proposal")
+            result = world.observer_archive.next_model(parent, round_.accepted_submissions(), history)
+            if (result.root, result.rows) != proposal.content and not proposal.refuted:
+                self.report("unchallenged", f"a wrong proposal of round {round_.number} was not refuted")
+
     # What parties sign.
 
     def check_signed(self, process: Process, calls: tuple[ContractCall, ...], history: History) -> None:
@@ -149,8 +201,12 @@ class Invariants:
             return
         before = history.model_before(current.number).root
         for call in calls:
+            if call.function in ("claim_device", "claim_miner"):
+                self._check_claim(process, call, history)
             if call.function not in SIGNED_ONCE or (call.function == "commit" and process.role == "peer"):
                 continue
+            if self._is_done(process, call.function, current):
+                self.report("signed again", f"{process.name}: {call.function} of round {current.number}", process)
             domain = self.world.observer.domain
             matter: tuple[Any, ...] = (call.function, process.name, current.number, before)
             if call.function == "commit_vote":
@@ -161,6 +217,31 @@ class Invariants:
             if self._signed.setdefault(matter, call.args) != call.args and not process.is_deceived:
                 text = f"{process.name} signs two different {call.function} in round {current.number}"
                 self.report("signed twice", text, process)
+
+
+    @staticmethod
+    def _is_done(process: Process, function: str, current: Round) -> bool:
+        """Return whether a party's own history says that it has made a call of this round."""
+        address = process.account.address
+        if function == "commit":
+            return process.role == "miner" and address in current.commits
+        if function == "commit_vote":
+            return address in current.vote_commits
+        standing = current.proposals[-1] if current.proposals else None
+        return function == "attest" and standing is not None and address in standing.attested
+
+    def _check_claim(self, process: Process, call: ContractCall, history: History) -> None:
+        """Check that a party claims nothing that its own history says is claimed."""
+        self._count("claim")
+        number, as_miner = call.args[0][1], call.function == "claim_miner"
+        position = call.args[2]
+        round_ = history.rounds[number]
+        if as_miner:
+            account = round_.votes[position].voter.account
+        else:
+            account = history.devices[round_.submissions[position].update.device]
+        if (account, number, as_miner) in history.claimed:
+            self.report("signed again", f"{process.name} claims round {number} again", process)
 
 
 def hindered_seconds(process: Process, start: float, end: float) -> float:

@@ -16,18 +16,20 @@ from bcfl.adversaries.vectors import Noise, SignFlip
 from bcfl.protocol import fixedpoint
 from bcfl.protocol.accounts import Account
 from bcfl.protocol.types import Engine, Layout, Mode, Terms
-from tests.local_federation import LAYOUT, TERMS, Quadratic
+from tests.local_federation import LAYOUT, TERMS
 from tests.simulation.chain import ETHER, BytecodeChain, EpisodeChain
 from tests.simulation.dice import Dice
 from tests.simulation.faults import Weather
 from tests.simulation.invariants import Invariants
+from tests.simulation.learner import StepLearner
+from tests.simulation.liars import LyingLeader
 from tests.simulation.process import Process
 from tests.simulation.world import World
 
 SETS = 16  # of accounts: their addresses decide about order
 ENGINES = (Engine.STAKE, Engine.POW, Engine.RESOURCE, Engine.COMMITTEE)
 DEVICE_ATTACKS = (Dropout(), FreeRider(), Withholder(), Malformed(), Noise(), SignFlip(), Dropout(stage="reveal"))
-MINER_ATTACKS = (LazyMiner(), SilentMiner(), LazyMiner(kind="copy"))
+MINER_ATTACKS = (LyingLeader(), LyingLeader(), LazyMiner(), SilentMiner(), LazyMiner(kind="copy"))
 WINDOW = 60  # seconds of the challenge window, where there is one
 
 
@@ -144,8 +146,9 @@ def populate(world: World) -> None:
 
 def _add(world: World, role: str, index: int, key: Account, **attacks: Any) -> None:
     dice, optima = world.dice, _optima()
-    learner = Quadratic(optima[index], 10 + index, 1000 * (10 + index))
-    process = Process(f"{role} {index}", role, index, key, world, learner, Quadratic(optima[63 - index]), **attacks)
+    learner = StepLearner(optima[index], 10 + index, 1000 * (10 + index))
+    judge = StepLearner(optima[63 - index])
+    process = Process(f"{role} {index}", role, index, key, world, learner, judge, **attacks)
     process.skew = dice.choice((0, 0, 0, -2, 1, 3), "skew", process.name)
     process.rate = dice.choice((1.0, 1.0, 0.9, 1.1), "rate", process.name)
     world.add(process)

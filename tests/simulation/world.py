@@ -78,6 +78,7 @@ class World:
         self.by_address: dict[str, Process] = {}
         self.place = (0, "start")
         self.reorganisations = 0
+        self.reorganised_rounds: set[int] = set()  # of which blocks were taken back
         self.places: Counter[tuple[int, str]] = Counter()
         terms = plan.terms
         shortest = min(terms.commit_seconds, terms.reveal_seconds, terms.vote_seconds, terms.unveil_seconds)
@@ -301,6 +302,7 @@ class World:
         self._marks.clear()
         lost = self.network.take_back(mark, head, mined)
         self.reorganisations += 1
+        self.reorganised_rounds |= {self.place[0], self.place[0] - 1, self.place[0] + 1}
         for process in self.processes:
             process.trouble(REORGANISATION_SECONDS)
         for transaction in lost:
