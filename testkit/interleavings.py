@@ -26,6 +26,8 @@ TERMS = replace(
 MINERS = 5
 NOBODY = "0x" + "00" * 20  # where what is burned goes
 
+Move = Callable[[], Receipt | None]
+
 
 class Money(NamedTuple):
     """All money of the contract, in wei: what it has, what its books say, and the sums of their parts."""
@@ -72,21 +74,7 @@ class Interleaving:
 
     def play(self, calls: int) -> None:
         """Make so many calls, and check the money after each that was taken."""
-        members = [self.leave, self.release, self.enter, self.withdraw, self.resume, self.evict, self.fund]
-        contests = [
-            self.announce,
-            self.open,
-            self.dispute,
-            self.answer,
-            self.pursue,
-            self.rule,
-            self.wait,
-        ] * 3
-        ends = [self.expire, self.settle, self.attest, self.finalize, self.skip, self.advance]
-        standing: list[Callable[[], Receipt | None]] = [*contests, *ends, *members]
-        over: list[Callable[[], Receipt | None]] = [
-            *[self.wait, self.advance] * 5, self.open, self.settle, self.expire, *members,
-        ]  # fmt: skip
+        standing, over = self.moves()
         for _ in range(calls):
             phase = self.fixture.storage.get("rounds.clock") & 15
             act = self.rng.choice(standing if phase == Phase.ATTEST else over)
@@ -100,6 +88,22 @@ class Interleaving:
                 self.counts[name] += 1
                 self._book(receipt)
                 self.check()
+
+    def moves(self) -> tuple[list[Move], list[Move]]:
+        """Return the calls to choose from, the likely ones several times: while a proposal stands, and after."""
+        members: list[Move] = [self.leave, self.release, self.enter, self.withdraw, self.resume, self.evict, self.fund]
+        contests: list[Move] = [
+            self.announce,
+            self.open,
+            self.dispute,
+            self.answer,
+            self.pursue,
+            self.rule,
+            self.wait,
+        ] * 3
+        ends: list[Move] = [self.expire, self.settle, self.attest, self.finalize, self.skip, self.advance]
+        over = [*[self.wait, self.advance] * 5, self.open, self.settle, self.expire, *members]
+        return [*contests, *ends, *members], over
 
     def check(self) -> None:
         """Insist that the money adds up."""

@@ -120,6 +120,19 @@ class ChallengeContext:
         _require(len(proof) == self.depth, "proof of another length")
         _require(merkle.climb(keccak(leaf), index, proof) == root, "not in the tree")
 
+    def check_update(self, tally: Tally, position: int, update: Update, group: Sequence[int]) -> None:
+        """Check that `update` is the accepted one at a position of the round; raises ChallengeError.
+
+        `group`: the words of the updates between the two checkpoints around the position.
+        """
+        accepted, points = tally.accepted, tally.checkpoints
+        _require(position < len(accepted) and accepted[position], "no such place")
+        place = position // GROUP
+        start = points[place - 1] if place else bytes(32)
+        _require(fold(map(word, group), start) == points[place], "not the round's updates")
+        claimed = unpack_claim(self.round, update.root, update.cid, pack_claim(update))
+        _require(opens(self.domain, claimed, group[position % GROUP]), "not the update's opening")
+
 
 @dataclass(frozen=True)
 class SumChallenge:
@@ -213,27 +226,15 @@ class RowChallenge:
         """Return the contract's ruling; raises ChallengeError where the challenge does not open."""
         context.open(self.candidate, self.tally)
         size, accepted = context.leaf_bytes, self.tally.accepted
-        root = self._root(context)
+        context.check_update(self.tally, self.position, self.update, self.group)
         context.prove(self.row, self.leaf, self.proofs[0], self.candidate.rows)
-        context.prove(self.part, self.leaf, self.proofs[1], root)
+        context.prove(self.part, self.leaf, self.proofs[1], self.update.root)
         _require(self.word < size // WORD, "no such place")
         _require_leaf(self.row, sum(accepted) * size)
         _require_leaf(self.part, size)
         part_start = 1 + self.word * WORD
         row_start = part_start + sum(accepted[: self.position]) * size
         return self.row[row_start : row_start + WORD] != self.part[part_start : part_start + WORD]
-
-    def _root(self, context: ChallengeContext) -> bytes:
-        """Return the root of the update once it is shown to be an accepted one of the round."""
-        accepted, points = self.tally.accepted, self.tally.checkpoints
-        _require(self.position < len(accepted) and accepted[self.position], "no such place")
-        place = self.position // GROUP
-        start = points[place - 1] if place else bytes(32)
-        _require(fold(map(word, self.group), start) == points[place], "not the round's updates")
-        update = unpack_claim(context.round, self.update.root, self.update.cid, pack_claim(self.update))
-        update_word = self.group[self.position % GROUP]
-        _require(opens(context.domain, update, update_word), "not the update's opening")
-        return self.update.root
 
 
 @dataclass(frozen=True)

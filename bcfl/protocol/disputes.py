@@ -24,6 +24,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from enum import IntEnum
+from typing import Self
 
 from bcfl.errors import ChallengeError
 from bcfl.protocol import merkle
@@ -77,13 +78,13 @@ class Dispute:
         """Return the time before which the next move has to come."""
         return self.due if self.is_answerable else self.moved + self.left
 
-    def answer_rows(self, terms: Terms, now: int, weights: bytes, rows: bytes) -> Dispute:
+    def answer_rows(self, terms: Terms, now: int, weights: bytes, rows: bytes) -> Self:
         """Show the two digests behind `rows`."""
         self._require_answer(terms, now, State.ROWS)
         _require(rows_digest(weights, rows) == self.node, "not the disputed node")
         return replace(self, state=State.ANSWER, node=rows)
 
-    def answer(self, terms: Terms, now: int, nodes: Sequence[bytes]) -> Dispute:
+    def answer(self, terms: Terms, now: int, nodes: Sequence[bytes]) -> Self:
         """Show the nodes below the disputed one."""
         _require(len(nodes) == self.due_nodes(terms), "not all of its nodes")
         _require(self.height != 0, "not what is due")
@@ -93,7 +94,7 @@ class Dispute:
         _require(top == self.node, "not the disputed node")
         return replace(self, state=State.PICK, levels=levels)._moved(terms, now)
 
-    def answer_leaf(self, terms: Terms, now: int, content: bytes) -> Dispute:
+    def answer_leaf(self, terms: Terms, now: int, content: bytes) -> Self:
         """Show the leaf, `content` being its zero byte and its bytes."""
         _require(self.height == 0, "not what is due")
         self._require_answer(terms, now, State.ANSWER)
@@ -104,7 +105,7 @@ class Dispute:
 
     def pursue(
         self, terms: Terms, challenger: str, now: int, child: int, digest: bytes, proof: Sequence[bytes]
-    ) -> Dispute:
+    ) -> Self:
         """Pick one of the nodes that were shown: `proof` leads from it to the disputed node."""
         self._require_turn(terms, challenger, now)
         _require(self.state is State.PICK, "not what is due")
@@ -138,20 +139,31 @@ class Dispute:
         nodes = ((_leaves(terms) - 1) >> (self.height - levels)) + 1 - (self.index << levels)
         return min(nodes, 1 << levels)
 
-    def _require_answer(self, terms: Terms, now: int, state: State) -> None:
-        _require(self.state is state, "not what is due")
-        self._require_time(terms, now)
+    def check_open(self) -> None:
+        """Check that it has not ended, which who follows its events knows; raises ChallengeError.
 
-    def _require_turn(self, terms: Terms, challenger: str, now: int) -> None:
-        _require(challenger == self.challenger, "not the challenger")
-        _require(not self.is_answerable, "not what is due")
-        self._require_time(terms, now)
+        The contract's specification overrides this, as it does `check_time`.
+        """
 
-    def _require_time(self, terms: Terms, now: int) -> None:
-        """Where blocks count, the contract alone knows whether a move is late."""
+    def check_time(self, terms: Terms, now: int) -> None:
+        """Check that the next move is not late; raises ChallengeError.
+
+        Where blocks count, the contract alone knows.
+        """
         _require(now < self.deadline or terms.min_blocks > 0, "move too late")
 
-    def _moved(self, terms: Terms, now: int) -> Dispute:
+    def _require_answer(self, terms: Terms, now: int, state: State) -> None:
+        self.check_open()
+        _require(self.state is state, "not what is due")
+        self.check_time(terms, now)
+
+    def _require_turn(self, terms: Terms, challenger: str, now: int) -> None:
+        self.check_open()
+        _require(challenger == self.challenger, "not the challenger")
+        _require(not self.is_answerable, "not what is due")
+        self.check_time(terms, now)
+
+    def _moved(self, terms: Terms, now: int) -> Self:
         """Return the same at the beginning of the next move's time."""
         return replace(self, moved=now, due=now + terms.answer_seconds)
 

@@ -20,10 +20,15 @@ class Prices:
 
 def prices(terms: Terms, reward: int, tally: Tally) -> Prices:
     """Return the prices of a round; divisions round down and leave the remainder in the pool."""
+    return prices_of(terms, reward, tally.samples, weighted_matches(tally))
+
+
+def prices_of(terms: Terms, reward: int, samples: int, matches: int) -> Prices:
+    """Return the prices of a round of so many samples, each times its level, and weighted matches."""
     leader_share = BASIS_POINTS - terms.device_share - terms.miner_share
     return Prices(
-        sample=reward * terms.device_share // BASIS_POINTS // max(tally.samples, 1),
-        verdict=reward * terms.miner_share // BASIS_POINTS // max(weighted_matches(tally), 1),
+        sample=reward * terms.device_share // BASIS_POINTS // max(samples, 1),
+        verdict=reward * terms.miner_share // BASIS_POINTS // max(matches, 1),
         leader=reward * leader_share // BASIS_POINTS,
     )
 

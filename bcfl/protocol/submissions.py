@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 from bcfl.protocol.hashing import fold, keccak, word
 from bcfl.protocol.limits import GROUP, MAX_PACE
@@ -24,7 +25,7 @@ class Domain:
     chain_id: int
     contract: str
 
-    @property
+    @cached_property
     def separator(self) -> bytes:
         """Return the EIP-712 domain separator, 32 bytes."""
         return keccak(
@@ -80,7 +81,12 @@ def update_word(domain: Domain, update: Update, engine: int = Engine.STAKE) -> i
 
     The pace is there only in a round of the resource engine.
     """
-    top = int.from_bytes(commitment(domain, update), "big") >> COMMITMENT << COMMITMENT
+    return packed_word(commitment(domain, update), update, engine)
+
+
+def packed_word(digest: bytes, update: Update, engine: int) -> int:
+    """Return the word of an update whose commitment is `digest`."""
+    top = int.from_bytes(digest, "big") >> COMMITMENT << COMMITMENT
     pace_bits = pace(update) if engine == Engine.RESOURCE else 0
     return top | pace_bits << 40 | update.device << 24 | update.samples
 

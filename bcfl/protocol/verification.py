@@ -73,9 +73,15 @@ def bound_digest(digest: bytes, links: bytes) -> bytes:
 
 def hidden_vote(opening: Opening) -> bytes:
     """Return the digest of an opening, before it is bound to a chain of updates."""
-    words = [word(item) for item in verdict_words(opening)]
-    start, wish = word(opening.round) + word(int(opening.miner, 16)), wish_code(opening.wish)
-    return keccak(start + word(160) + word(wish) + opening.salt + word(len(words)) + b"".join(words))
+    wish = wish_code(opening.wish)
+    return vote_hash(opening.round, opening.miner, verdict_words(opening), wish, opening.salt)
+
+
+def vote_hash(round_: int, miner: str, verdicts: Sequence[int], wish: int, salt: bytes) -> bytes:
+    """Return the digest of a vote from the arguments of `unveil`."""
+    words = [word(item) for item in verdicts]
+    start = word(round_) + word(int(miner, 16)) + word(160) + word(wish) + salt
+    return keccak(start + word(len(words)) + b"".join(words))
 
 
 def wish_code(wish: Engine | None) -> int:
@@ -233,9 +239,21 @@ def tally_digest(count: Tally) -> bytes:
 
 def tally_bytes(count: Tally) -> bytes:
     """Return the ABI encoding of a tally, whose hash is the accepted set."""
-    points, votes, voters, matching, levels, cap, samples = tally_fields(count)
+    return fields_bytes(*tally_fields(count))
+
+
+def fields_bytes(
+    points: Sequence[bytes],
+    votes: bytes,
+    voters: Sequence[int],
+    matching: Sequence[int],
+    levels: Sequence[int],
+    cap: int,
+    samples: int,
+) -> bytes:
+    """Return the ABI encoding of the contract's struct."""
     lists = [[word(item) for item in items] for items in (voters, matching, levels)]
-    return word(32) + abi_encode(points, votes, *lists, word(cap), word(samples))
+    return word(32) + abi_encode(list(points), votes, *lists, word(cap), word(samples))
 
 
 def unveil_args(opening: Opening) -> tuple[str, list[int], int, bytes]:
