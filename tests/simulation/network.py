@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from tests.simulation.process import Process
     from tests.simulation.world import World
 
-TIMEOUT_SECONDS, POLL_SECONDS = 180.0, 1.0  # as of bcfl.ledger.rpc, with slower polls
+TIMEOUT_SECONDS, POLL_SECONDS = 180.0, 0.25  # of a delivery
 KEPT_CLOCKS = 8  # blocks back of which a stale node still knows the clock
 
 

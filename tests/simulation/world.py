@@ -37,6 +37,8 @@ if TYPE_CHECKING:
 ACTED_SECONDS = (0.05, 1.5)  # until a process that did something looks again
 NOTICE_SECONDS = (0.1, 3.0)  # until a process notices a new block
 IDLE_SECONDS = 2.0  # between two looks where something is due
+WAITING_SECONDS = 4.0  # between two looks of a device that waits for its miner
+AWAY_SECONDS = 20.0  # the same where it waits for nobody
 DEPTH = 5  # blocks that a reorganisation takes back at most
 REORGANISATION_SECONDS = 30.0  # in which nobody is blamed after one
 WATCHED = (Phase.COMMIT, Phase.REVEAL)  # in which a device has to look at every block
@@ -212,8 +214,10 @@ class World:
     def _idle(self, process: Process) -> None:
         """Plan the next look of a process that had nothing to do."""
         delay = max(IDLE_SECONDS, self._next_change() - self.time)
-        if process.role == "device" and Phase[self.place[1]] not in WATCHED:
-            delay = max(delay, 20.0)
+        if process.role in ("device", "peer") and Phase[self.place[1]] in WATCHED:
+            delay = min(delay, WAITING_SECONDS)
+        elif process.role == "device":
+            delay = max(delay, AWAY_SECONDS)
         self._schedule(process, delay + self._jitter((0.0, 1.0), process.name, "idle", self.network.version))
 
     def _next_change(self) -> float:
