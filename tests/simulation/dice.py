@@ -6,10 +6,10 @@ it, as far as what these faults brought about is not concerned: that is what shr
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Sequence, Set
 from dataclasses import dataclass
 from hashlib import blake2b
+from random import Random
 from typing import Any, TypeVar
 
 T = TypeVar("T")
@@ -45,7 +45,7 @@ class Dice:
         self.faults: list[Fault] = []  # that happened, in order
         self.is_quiet = False  # nothing goes wrong any more
         self._phases: dict[tuple[str, int], set[str]] = {}
-        self._counts: Counter[tuple[Any, ...]] = Counter()
+        self._streams: dict[tuple[Any, ...], list[Any]] = {}  # of a place: its numbers, how often it was passed
 
     def share(self, *name: object) -> float:
         """Return a number from 0 to 1."""
@@ -59,15 +59,26 @@ class Dice:
         """Return one of some values."""
         return values[self._draw(name) % len(values)]
 
-    def fault(self, kind: str, party: str, round_: int, phase: str, chance: float) -> Fault | None:
-        """Return the fault that happens here, or None; counts how often this place has been passed."""
-        key = (kind, party, round_, phase)
-        self._counts[key] += 1
-        if self.is_quiet or chance <= 0.0:
+    def fault(
+        self, kinds: tuple[str, ...], chances: tuple[float, ...], party: str, round_: int, phase: str
+    ) -> Fault | None:
+        """Return the fault that happens at a place, of one of some kinds, or None.
+
+        The place is named by its kinds, and by how often it has been passed in this phase of this round.
+        """
+        key = (kinds, party, round_, phase)
+        stream = self._streams.get(key)
+        if stream is None:
+            stream = self._streams[key] = [Random(self._draw(("fault", *key))), 0]
+        stream[1] += 1
+        share = stream[0].random()
+        if share >= sum(chances) or self.is_quiet:
             return None
-        fault = Fault(*key, self._counts[key])
-        if self.share("fault", fault.name) >= chance:
-            return None
+        place = 0
+        while share >= chances[place]:
+            share -= chances[place]
+            place += 1
+        fault = Fault(kinds[place], party, round_, phase, stream[1])
         if self.only is not None and fault.name not in self.only:
             return None
         self.faults.append(fault)

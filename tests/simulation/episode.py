@@ -30,7 +30,7 @@ class Outcome:
     label: str
     rounds: int
     blocks: int
-    seconds: float  # of this machine
+    seconds: float  # of the processor
     virtual_seconds: int
     coverage: dict[str, int]  # "kind phase role" -> count
     faults: tuple[str, ...]
@@ -55,7 +55,7 @@ def play(
     plan: Plan | None = None,
 ) -> Outcome:
     """Play the episode of a seed; with `only`, with no other faults than these."""
-    begin, dice = time.perf_counter(), Dice(seed, only)
+    begin, dice = time.process_time(), Dice(seed, only)
     plan = plan or draw_plan(dice)
     world = build_world(plan, dice, weather, kind)
     alarm, start = Alarm(world), world.time
@@ -73,7 +73,7 @@ def play(
     assert world.invariants is not None
     coverage = Counter(f"{fault.kind} {fault.phase} {fault.role}" for fault in dice.faults)
     return Outcome(
-        seed, plan.label, max(history.rounds), len(history.blocks) - 1, round(time.perf_counter() - begin, 3),
+        seed, plan.label, max(history.rounds), len(history.blocks) - 1, round(time.process_time() - begin, 3),
         int(world.time - start), dict(coverage), tuple(fault.name for fault in dice.faults),
         world.invariants.checks, tuple(world.invariants.violations),
     )  # fmt: skip

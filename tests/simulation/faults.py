@@ -37,6 +37,9 @@ CHANCES: Final = {
     "collection": 0.004,  # at a block: the store drops what nobody pins
 }
 LASTING: Final = {"node-away": "node", "node-lags": "lag", "store-away": "store", "inbox-away": "inbox"}
+KILLS: Final = ("kill", "power")
+DEADLY: Final = (*KILLS, "node-away", "node-lags", "store-away")  # what may happen at any point of a process
+DEADLY_TO_MINERS: Final = (*DEADLY, "inbox-away")
 SHORT_SECONDS: Final = (1, 12)  # of a death or an outage that a party comes back from in time
 LONG_SECONDS: Final = (20, 200)  # of one that may cost it
 LONG_SHARE: Final = 0.25  # of deaths and outages
@@ -48,7 +51,12 @@ class Weather:
 
     factor: float = 1.0
     kinds: frozenset[str] = field(default_factory=lambda: frozenset(CHANCES))
+    _chances: dict[tuple[str, ...], tuple[float, ...]] = field(default_factory=dict, repr=False)
 
-    def chance(self, kind: str) -> float:
-        """Return the chance of a kind at one place."""
-        return CHANCES[kind] * self.factor if kind in self.kinds else 0.0
+    def chances(self, kinds: tuple[str, ...]) -> tuple[float, ...]:
+        """Return the chance of each of some kinds at one place."""
+        known = self._chances.get(kinds)
+        if known is None:
+            known = tuple(CHANCES[kind] * self.factor * (kind in self.kinds) for kind in kinds)
+            self._chances[kinds] = known
+        return known

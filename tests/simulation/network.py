@@ -154,14 +154,13 @@ class PartyChain:
         self.chain_id: int = network.chain.contract.chain.chain_id
         self.head = 0  # as far as this node is
 
-    def look(self) -> None:
-        """Ask the node anew how far the chain is; raises Unreachable where it does not answer."""
-        self.process.pass_point("node")
-        if self.process.is_away("node"):
-            raise Unreachable("the node does not answer")
-        if self.process.strike("node-silent"):
+    def look(self) -> bool:
+        """Ask the node anew how far the chain is, and return whether it knows; raises Unreachable where it does not answer."""
+        fault = self.process.pass_point("node", "node-silent", "node-null")
+        if fault == "node-silent" or self.process.is_away("node"):
             raise Unreachable("the node does not answer")
         self.head = max(0, self.network.head - self.process.lag())
+        return fault is None
 
     def now(self) -> int:
         """Return the time of the node's pending block."""
@@ -174,8 +173,7 @@ class PartyChain:
             return hex(self.head)
         if method == "eth_getBlockByNumber":
             if params[0] == "latest":
-                self.look()
-                if self.process.strike("node-null"):
+                if not self.look():
                     return None
             return self.network.block(self.head if params[0] == "latest" else int(params[0], 16))
         raise LedgerError(f"the simulated node does not know {method}")
@@ -210,11 +208,12 @@ class PartyContract:
         assert name is None
         if first > last:
             return
-        if last > first and self.process.strike("node-half"):
+        fault = self.process.strike("node-half", "node-disorder")
+        if last > first and fault is not None and fault.kind == "node-half":
             middle = (first + last) // 2
             yield middle, self.network.events(first, middle)
             raise Unreachable("the node fails half-way")
-        if self.process.strike("node-disorder"):
+        if fault is not None:
             yield last, self.network.events(first, last)[::-1]
             return
         yield last, self.network.events(first, last)
@@ -262,16 +261,16 @@ class PartyContract:
         """Take a transaction into the pool, or mine it at once."""
         network, process = self.network, self.process
         transaction = network.known[name]
-        process.pass_point("tx")
-        if process.strike("node-silent"):
+        if process.pass_point("tx", "node-silent"):
             raise Unreachable("the node does not answer")
         if name in network.outcomes:
             raise LedgerError("the node refused: already known")
         if transaction.nonce < network.nonces[transaction.key.address]:
             raise LedgerError("the node refused: nonce too low")
-        if process.strike("tx-lost"):
+        fault = process.strike("tx-lost", "tx-delayed")
+        if fault is not None and fault.kind == "tx-lost":
             return name
-        if fault := process.strike("tx-delayed"):
+        if fault is not None:
             network.waiting[name] = transaction
             process.world.later(process.world.dice.number(1, 25, fault.name), lambda: network.mine(transaction))
             process.trouble(process.world.dice.number(1, 25, fault.name))

@@ -11,7 +11,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from bcfl.adversaries.attack import AttackContext, DeviceParts, MinerParts
-from bcfl.errors import BcflError, Reverted
+from bcfl.errors import BcflError, Reverted, StoreError
 from bcfl.federation.daemon import Daemon
 from bcfl.federation.node import Node, NodeOptions
 from bcfl.ledger.live import LiveLedger
@@ -24,7 +24,15 @@ from bcfl.roles.miner.verifier import Checks, Verifier
 from bcfl.roles.peer import OwnInbox, Peer
 from bcfl.roles.watchtower.watchtower import Watchtower
 from tests.simulation.disk import Disk, DiskPath
-from tests.simulation.faults import LASTING, LONG_SECONDS, LONG_SHARE, SHORT_SECONDS
+from tests.simulation.faults import (
+    DEADLY,
+    DEADLY_TO_MINERS,
+    KILLS,
+    LASTING,
+    LONG_SECONDS,
+    LONG_SHARE,
+    SHORT_SECONDS,
+)
 from tests.simulation.network import PartyContract
 from tests.simulation.store import PartyStore
 
@@ -149,7 +157,7 @@ class Process:
 
     def __post_init__(self) -> None:
         self.disk.before = self._before_disk
-        self.store = PartyStore(self.world.contents, self.name, self._strikes, self._before_store)
+        self.store = PartyStore(self.world.contents, self.name, self._struck, self._before_store)
 
     @property
     def is_up(self) -> bool:
@@ -196,25 +204,30 @@ class Process:
 
     # Faults.
 
-    def strike(self, kind: str) -> Fault | None:
-        """Return the fault of a kind that happens here and now, or None."""
+    def strike(self, *kinds: str) -> Fault | None:
+        """Return the fault of one of some kinds that happens here and now, or None."""
         world = self.world
-        return world.dice.fault(kind, self.name, *world.place, world.weather.chance(kind))
+        return world.dice.fault(kinds, world.weather.chances(kinds), self.name, *world.place)
 
-    def _strikes(self, kind: str) -> bool:
-        return self.strike(kind) is not None
+    def _struck(self, *kinds: str) -> str | None:
+        fault = self.strike(*kinds)
+        return None if fault is None else fault.kind
 
-    def pass_point(self, place: str) -> None:
-        """Go past a place at which the process may die, or lose what it depends on for a while."""
-        for kind in ("kill", "power"):
-            if fault := self.strike(kind):
-                self.world.kill(self, fault)
-                raise Killed(place)
-        for kind, thing in LASTING.items():
-            if self.role in ("device", "watchtower") and thing == "inbox":
-                continue
-            if fault := self.strike(kind):
-                self.lose(thing, self.seconds(fault))
+    def pass_point(self, place: str, *kinds: str) -> str | None:
+        """Go past a place at which the process may die, or lose what it depends on for a while.
+
+        Return the kind of the fault, if it is one of `kinds`, of which the place takes care itself.
+        """
+        fault = self.strike(*(DEADLY if self.role in ("device", "watchtower") else DEADLY_TO_MINERS), *kinds)
+        if fault is None:
+            return None
+        if fault.kind in KILLS:
+            self.world.kill(self, fault)
+            raise Killed(place)
+        if fault.kind in LASTING:
+            self.lose(LASTING[fault.kind], self.seconds(fault))
+            return None
+        return fault.kind
 
     def seconds(self, fault: Fault) -> int:
         """Return how long a death or an outage lasts."""
@@ -241,9 +254,8 @@ class Process:
 
     def _before_disk(self, operation: str, name: str) -> None:
         """Let the process die or the disk be full at an operation."""
-        self.pass_point(f"{operation} {name}")
-        if fault := self.strike("disk-full"):
-            seconds = self.world.dice.number(1, 20, "full", fault.name)
+        if self.pass_point(f"{operation} {name}", "disk-full"):
+            seconds = self.world.dice.number(1, 20, "full", self.world.dice.faults[-1].name)
             self.full_until = self.world.time + seconds
             self.trouble(seconds)
         if operation in ("write", "open", "fsync") and self.world.time < self.full_until:
@@ -251,8 +263,6 @@ class Process:
 
     def _before_store(self, operation: str) -> None:
         """Let the process die or the store be away at an operation."""
-        from bcfl.errors import StoreError
-
         self.pass_point(operation)
         if self.is_away("store"):
             raise StoreError("the store does not answer")

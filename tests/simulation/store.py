@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from bcfl.errors import Corrupt, Oversized, StoreError, Unavailable
 from bcfl.protocol import cid as cids
 
-Strike = Callable[[str], bool]  # whether a fault of this kind happens here
+Strike = Callable[..., str | None]  # the one of some kinds of faults that happens here
 CRUMB = 64  # bytes by which an answer that never ends is longer
 
 
@@ -67,11 +67,12 @@ class PartyStore:
     def put(self, data: bytes) -> str:
         """Keep bytes; raises StoreError, where they may have been kept all the same."""
         self._before("put")
-        if self._strike("store-refuses"):
+        fault = self._strike("store-refuses", "store-answer-lost")
+        if fault == "store-refuses":
             raise StoreError("the store cannot keep it")
         cid = self._contents.put(data)
         self._contents.pins.setdefault(cid, set()).add(self._party)  # as Kubo's adapter does
-        if self._strike("store-answer-lost"):
+        if fault == "store-answer-lost":
             raise StoreError("the store does not answer")
         self._before("put-after")
         return cid
@@ -79,14 +80,15 @@ class PartyStore:
     def get(self, cid: str, max_bytes: int) -> bytes:
         """Return the bytes of a CID, as `bcfl.ports.Store` wants it."""
         self._before("get")
-        if self._strike("store-silent"):
+        fault = self._strike("store-silent", "store-missing", "store-corrupt", "store-endless")
+        if fault == "store-silent":
             raise StoreError("the store does not answer", cid)
-        if self._strike("store-missing"):
+        if fault == "store-missing":
             raise Unavailable("nobody holds the bytes", cid)
         data = self._contents.held.get(cid)
-        if data is not None and self._strike("store-corrupt"):
+        if data is not None and fault == "store-corrupt":
             data = data[:-1] + bytes([data[-1] ^ 1])
-        if data is not None and self._strike("store-endless"):
+        if data is not None and fault == "store-endless":
             data += bytes(max(0, max_bytes - len(data)) + CRUMB)
         found = _bounded(data, cid, max_bytes)
         if cids.compute(found) != cid:

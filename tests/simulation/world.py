@@ -49,10 +49,10 @@ class Observer:
 
     skew, index = 0, 0
 
-    def pass_point(self, place: str) -> None:
+    def pass_point(self, place: str, *kinds: str) -> None:
         """Go on."""
 
-    def strike(self, kind: str) -> None:
+    def strike(self, *kinds: str) -> None:
         """Return None."""
 
     def is_away(self, thing: str) -> bool:
@@ -283,17 +283,18 @@ class World:
 
     def _strike_chain(self) -> None:
         """Let blocks be taken back soon, or the store drop what nobody pins."""
-        round_, phase = self.place
-        chance = self.weather.chance
-        if self.dice.fault("collection", "store", round_, phase, chance("collection")):
+        if self._strike("store", "collection"):
             self.contents.collect()
         if not self.network.chain.can_reorganise or self._marks:
             return
-        if fault := self.dice.fault("reorganisation", "chain", round_, phase, chance("reorganisation")):
+        if fault := self._strike("chain", "reorganisation"):
             mark = self.network.chain.mark(), self.network.head, len(self.network.order)
             self._marks.append(mark)
             depth = self.dice.number(1, DEPTH, "depth", fault.name)
             self.later(1.0, lambda: self._reorganise(fault, depth, 60))
+
+    def _strike(self, party: str, kind: str) -> Fault | None:
+        return self.dice.fault((kind,), self.weather.chances((kind,)), party, *self.place)
 
     def _reorganise(self, fault: Fault, depth: int, tries: int) -> None:
         """Take back the blocks since the mark, once there are enough, or time is up."""
