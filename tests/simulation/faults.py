@@ -14,7 +14,7 @@ CHANCES: Final = {
     "node-silent": 0.002,  # does not answer once
     "node-null": 0.001,  # knows no block
     "node-half": 0.002,  # fails between two pieces of the events
-    "node-disorder": 0.001,  # gives events of no chain
+    "node-garbles": 0.001,  # gives an answer that its adapter refuses
     "node-away": 0.0006,  # for a while
     "node-lags": 0.001,  # for a while: it shows the chain as it was some blocks ago
     "tx-refused": 0.006,

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from bcfl.protocol.rewards import block_hash
 from bcfl.protocol.rounds import History, Round
 from bcfl.protocol.types import VoidReason
+from bcfl.protocol.verification import tally_digest
 
 if TYPE_CHECKING:
     from bcfl.ports import ContractCall
@@ -212,7 +213,7 @@ class Invariants:
             if call.function == "commit_vote":
                 matter += (current.links(domain),)
             elif call.function in ("propose", "attest"):
-                matter += (tuple(item.update.root + bytes([item.level]) for item in current.accepted_submissions()),)
+                matter += (tally_digest(current.tally(domain)),)
             self._count("signed")
             if self._signed.setdefault(matter, call.args) != call.args and not process.is_deceived:
                 text = f"{process.name} signs two different {call.function} in round {current.number}"
