@@ -45,6 +45,7 @@ class Dice:
         self.faults: list[Fault] = []  # that happened, in order
         self.is_quiet = False  # nothing goes wrong any more
         self._phases: dict[tuple[str, int], set[str]] = {}
+        self._kinds: dict[tuple[str, int], set[str]] = {}
         self._streams: dict[tuple[Any, ...], list[Any]] = {}  # of a place: its numbers, how often it was passed
 
     def share(self, *name: object) -> float:
@@ -83,11 +84,16 @@ class Dice:
             return None
         self.faults.append(fault)
         self._phases.setdefault((party, round_), set()).add(phase)
+        self._kinds.setdefault((party, round_), set()).add(fault.kind)
         return fault
 
     def phases_hit(self, party: str, round_: int) -> set[str]:
         """Return the phases of a round in which something went wrong for a party."""
         return self._phases.get((party, round_), set())
+
+    def kinds_hit(self, party: str, round_: int) -> set[str]:
+        """Return the kinds of what went wrong for a party in a round."""
+        return self._kinds.get((party, round_), set())
 
     def _draw(self, name: tuple[object, ...]) -> int:
         text = f"{self.seed}/{'/'.join(map(str, name))}"

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from bcfl.protocol.rewards import block_hash
 from bcfl.protocol.rounds import History, Round
-from bcfl.protocol.types import VoidReason
+from bcfl.protocol.types import Verdict, VoidReason
 from bcfl.protocol.verification import tally_digest
 
 if TYPE_CHECKING:
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from tests.simulation.world import World
 
 SIGNED_ONCE = frozenset({"commit", "commit_vote", "propose", "attest"})
+TOLD = frozenset({"store-missing", "store-corrupt", "store-endless", "store-silent"})  # about one update
 LONG_GRACE = 20  # seconds in which a device can help itself
 IN_TIME_SHARE = 1 / 3  # of the shortest phase: who was hindered for less in a round was there in time
 
@@ -70,6 +71,7 @@ class Invariants:
                 self._closed.add(number)
                 self.check_round(round_, history)
                 self._check_left_out(round_)
+                self._check_accusations(round_)
                 self._check_proposals(round_, history)
                 self.world.observer_archive.forget()
 
@@ -173,6 +175,26 @@ class Invariants:
             has_time = world.plan.terms.grace >= LONG_GRACE and not self._is_excused(miner, round_)
             if not self._has_fault(miner, round_) or (phases <= {"REVEAL"} and has_time):
                 self.report("left out", f"{process.name} is not in round {number}")
+
+    def _check_accusations(self, round_: Round) -> None:
+        """Check that a miner says of no honest update that it is not there, unless it was told so.
+
+        While its own store is away a miner does not judge; so that is no excuse.
+        """
+        world, number = self.world, round_.number
+        if world.dice.phases_hit("store", number) or number in world.reorganised_rounds:
+            return
+        honest = {item.index for item in world.processes if item.role in ("device", "peer") and item.is_honest}
+        for vote in round_.votes:
+            miner = world.by_address[vote.voter.account]
+            told = world.dice.kinds_hit(miner.name, number) & TOLD
+            if not miner.is_honest or told:
+                continue
+            self._count("accused")
+            for item, verdict in zip(round_.submissions, vote.opening.verdicts, strict=True):
+                if item.update.device in honest and verdict in (Verdict.UNAVAILABLE, Verdict.MALFORMED):
+                    text = f"{miner.name} finds device {item.update.device} {verdict.name} in round {number}"
+                    self.report("accused", text)
 
     def _has_fault(self, process: Process, round_: Round) -> bool:
         """Return whether anything at all went wrong for a party in a round."""
