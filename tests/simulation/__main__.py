@@ -37,8 +37,12 @@ def main() -> int:
 
 def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m tests.simulation")
-    parser.add_argument("--rounds", type=int, default=1_000, help="to play now; with --plants, at most for each")
-    parser.add_argument("--seconds", type=float, default=float("inf"), help="after which no new episode begins")
+    parser.add_argument(
+        "--rounds", type=int, default=1_000, help="to play now; with --plants, at most for each"
+    )
+    parser.add_argument(
+        "--seconds", type=float, default=float("inf"), help="after which no new episode begins"
+    )
     parser.add_argument("--jobs", type=int, default=1, help="processes")
     parser.add_argument("--first", type=int, default=0, help="the first seed")
     parser.add_argument("--file", type=Path, default=Path("runs/simulation/episodes.jsonl"))
@@ -57,7 +61,11 @@ def _again(options: argparse.Namespace) -> int:
     if options.only is not None:
         only = frozenset(() if options.only == "none" else options.only.split(","))
     outcome = play(
-        options.seed, only=only, kind=CHAINS[options.chain](), rounds=STORMY_ROUNDS, weather=Weather(options.factor)
+        options.seed,
+        only=only,
+        kind=CHAINS[options.chain](),
+        rounds=STORMY_ROUNDS,
+        weather=Weather(options.factor),
     )
     print(f"seed {outcome.seed} at commit {campaign.commit()}: {outcome.label}")
     print(f"{outcome.rounds} rounds, {outcome.blocks} blocks, {outcome.virtual_seconds} virtual s")

@@ -13,9 +13,9 @@ from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
+from tests.simulation.chains import CHAINS
 from tests.simulation.episode import STORMY_ROUNDS, Outcome, play
 from tests.simulation.faults import Weather
-from tests.simulation.chains import CHAINS
 from tests.simulation.shrink import shrink
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -124,7 +124,9 @@ def table(lines: Sequence[dict[str, Any]]) -> str:
     for line in lines:
         coverage.update(line["coverage"])
         checks.update(line["checks"])
-    total = {key: sum(line[key] for line in lines) for key in ("rounds", "blocks", "virtual_seconds", "seconds")}
+    total = {
+        key: sum(line[key] for line in lines) for key in ("rounds", "blocks", "virtual_seconds", "seconds")
+    }
     failed = [line for line in lines if line["violations"]]
     text = [
         f"{len(lines)} episodes, {total['rounds']} rounds, {total['blocks']} blocks, "
@@ -161,5 +163,6 @@ def describe(line: dict[str, Any]) -> str:
     return (
         f"seed {line['seed']} at commit {line.get('commit', '?')}: {violation['rule']}: {violation['text']} "
         f"(round {violation['round']}, {violation['phase']}; {line['label']})\n"
-        f"  fewest faults: {faults}\n  again: python -m tests.simulation --seed {line['seed']} --only {faults}"
+        f"  fewest faults: {faults}\n"
+        f"  again: python -m tests.simulation --seed {line['seed']} --only {faults}"
     )

@@ -46,7 +46,9 @@ class Dice:
         self.is_quiet = False  # nothing goes wrong any more
         self._phases: dict[tuple[str, int], set[str]] = {}
         self._kinds: dict[tuple[str, int], set[str]] = {}
-        self._streams: dict[tuple[Any, ...], list[Any]] = {}  # of a place: its numbers, how often it was passed
+        self._streams: dict[
+            tuple[Any, ...], list[Any]
+        ] = {}  # of a place: its numbers, how often it was passed
 
     def share(self, *name: object) -> float:
         """Return a number from 0 to 1."""

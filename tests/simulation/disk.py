@@ -1,8 +1,8 @@
 """A disk in memory that tells what was synced from what was only written.
 
 It stands below the real `Journal`, which sees a path and the calls of `os`. A process that is killed leaves
-all that it wrote. When the power fails, of a file that was not synced nothing, a part or all may be left, and of
-the changes of names since the folder was last synced only the first few.
+all that it wrote. When the power fails, of a file that was not synced nothing, a part or all may be left,
+and of the changes of names since the folder was last synced only the first few.
 """
 
 from __future__ import annotations
@@ -26,11 +26,15 @@ class Inode:
     is_synced: bool = True
 
 
+def _allow(operation: str, name: str) -> None:
+    del operation, name
+
+
 @dataclass
 class Disk:
     """One folder of one process; `before` is asked before each operation, and may raise."""
 
-    before: Callable[[str, str], None] = lambda operation, name: None
+    before: Callable[[str, str], None] = _allow
     names: dict[str, Inode] = field(default_factory=dict)
     durable: dict[str, Inode] = field(default_factory=dict)  # names as of the last sync of the folder
     changes: list[dict[str, Inode]] = field(default_factory=list)  # names after each change since then

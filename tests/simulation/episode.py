@@ -51,13 +51,13 @@ def play(
     only: Set[str] | None = None,
     kind: type[Any] = BytecodeChain,
     rounds: int = STORMY_ROUNDS,
-    weather: Weather = Weather(),
+    weather: Weather | None = None,
     plan: Plan | None = None,
 ) -> Outcome:
     """Play the episode of a seed; with `only`, with no other faults than these."""
     begin, dice = time.process_time(), Dice(seed, only)
     plan = plan or draw_plan(dice)
-    world = build_world(plan, dice, weather, kind)
+    world = build_world(plan, dice, weather or Weather(), kind)
     alarm, start = Alarm(world), world.time
     log.addHandler(alarm)
     propagates, log.propagate = log.propagate, False
@@ -98,7 +98,9 @@ def _play(world: World, rounds: int) -> None:
         world.run(world.time + longest + turns, lambda number=number: has_ended(number))  # type: ignore[misc]
         if not invariants.violations and not has_ended(number):
             clock = world.observer.clock()
-            text = f"round {number} has not ended {longest + turns} s after the last fault: {clock.phase.name}"
+            text = (
+                f"round {number} has not ended {longest + turns} s after the last fault: {clock.phase.name}"
+            )
             invariants.report("liveness", text)
         if invariants.violations:
             return

@@ -10,7 +10,7 @@ CHANCES: Final = {
     "kill": 0.002,  # the process ends; all that it wrote stays
     "power": 0.002,  # the machine does; what was not synced may be lost or torn
     "disk-full": 0.003,
-    "record-rots": 0.0004,  # a bit of a record changes while the process is down or not
+    "record-rots": 0.06,  # at a death: a bit of a record changes
     "node-silent": 0.002,  # does not answer once
     "node-null": 0.001,  # knows no block
     "node-half": 0.002,  # fails between two pieces of the events
@@ -25,21 +25,19 @@ CHANCES: Final = {
     "message-answer-lost": 0.015,
     "message-late": 0.01,  # the sender hears nothing, and it comes later
     "message-repeated": 0.02,  # comes once more, later
-    "inbox-away": 0.003,  # for a while
+    "inbox-away": 0.008,  # for a while
     "store-refuses": 0.005,
     "store-answer-lost": 0.005,
     "store-silent": 0.004,
     "store-missing": 0.002,
     "store-corrupt": 0.002,
     "store-endless": 0.001,
-    "store-away": 0.0008,  # for a while
+    "store-away": 0.002,  # for a while
     "reorganisation": 0.008,  # at a block: it and up to five before it are taken back later
     "collection": 0.004,  # at a block: the store drops what nobody pins
 }
 LASTING: Final = {"node-away": "node", "node-lags": "lag", "store-away": "store", "inbox-away": "inbox"}
 KILLS: Final = ("kill", "power")
-DEADLY: Final = (*KILLS, "node-away", "node-lags", "store-away")  # what may happen at any point of a process
-DEADLY_TO_MINERS: Final = (*DEADLY, "inbox-away")
 SHORT_SECONDS: Final = (1, 12)  # of a death or an outage that a party comes back from in time
 LONG_SECONDS: Final = (20, 200)  # of one that may cost it
 LONG_SHARE: Final = 0.25  # of deaths and outages

@@ -13,8 +13,10 @@ from tests.simulation.faults import Weather
 from tests.simulation.plants import PLANTS, Plant, planted
 
 
-def find(plant: Plant, first: int, rounds: int, seconds: float, chain: str, factor: float = 1.0) -> dict[str, Any]:
-    """Play seeds with a fault planted until a rule is broken; return in which round of all, and which rule."""
+def find(
+    plant: Plant, first: int, rounds: int, seconds: float, chain: str, factor: float = 1.0
+) -> dict[str, Any]:
+    """Play seeds with a fault planted until a rule is broken; return after how many rounds, and which."""
     count, seed, end = 0, first, time.process_time() + seconds
     begin = time.process_time()
     with planted(plant):

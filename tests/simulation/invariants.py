@@ -184,7 +184,9 @@ class Invariants:
         world, number = self.world, round_.number
         if world.dice.phases_hit("store", number) or number in world.reorganised_rounds:
             return
-        honest = {item.index for item in world.processes if item.role in ("device", "peer") and item.is_honest}
+        honest = {
+            item.index for item in world.processes if item.role in ("device", "peer") and item.is_honest
+        }
         for vote in round_.votes:
             miner = world.by_address[vote.voter.account]
             told = world.dice.kinds_hit(miner.name, number) & TOLD
@@ -229,7 +231,9 @@ class Invariants:
             if call.function not in SIGNED_ONCE or (call.function == "commit" and process.role == "peer"):
                 continue
             if self._is_done(process, call.function, current):
-                self.report("signed again", f"{process.name}: {call.function} of round {current.number}", process)
+                self.report(
+                    "signed again", f"{process.name}: {call.function} of round {current.number}", process
+                )
             domain = self.world.observer.domain
             matter: tuple[Any, ...] = (call.function, process.name, current.number, before)
             if call.function == "commit_vote":
@@ -240,7 +244,6 @@ class Invariants:
             if self._signed.setdefault(matter, call.args) != call.args and not process.is_deceived:
                 text = f"{process.name} signs two different {call.function} in round {current.number}"
                 self.report("signed twice", text, process)
-
 
     @staticmethod
     def _is_done(process: Process, function: str, current: Round) -> bool:

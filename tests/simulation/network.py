@@ -1,6 +1,7 @@
 """The nodes of a federation: one chain, a pool of transactions, and each party's own way to them.
 
-A party's transactions go through the real `Delivery`, with nonces, to a node that may lose them, be slow or fail.
+A party's transactions go through the real `Delivery`, with nonces, to a node that may lose them, be slow or
+fail.
 """
 
 from __future__ import annotations
@@ -88,8 +89,10 @@ class Network:
         self.outcomes[transaction.name] = self.head, error
         self.sync_time()
         self.world.on_block()
-        for other in list(self.waiting.values()):
-            if other.key.address == address and other.nonce == self.nonces[address]:
+        for other in [item for item in self.waiting.values() if item.key.address == address]:
+            if other.nonce < self.nonces[address]:
+                self.waiting.pop(other.name, None)  # another one took its place
+            elif other.nonce == self.nonces[address]:
                 self.mine(other)
         return True
 
@@ -155,8 +158,8 @@ class PartyChain:
         self.head = 0  # as far as this node is
 
     def look(self) -> bool:
-        """Ask the node anew how far the chain is, and return whether it knows; raises Unreachable where it does not answer."""
-        fault = self.process.pass_point("node", "node-silent", "node-null")
+        """Ask the node anew how far the chain is, and return whether it knows; raises Unreachable."""
+        fault = self.process.suffer(self.process.strike("node-silent", "node-null", "node-away", "node-lags"))
         if fault == "node-silent" or self.process.is_away("node"):
             raise Unreachable("the node does not answer")
         self.head = max(0, self.network.head - self.process.lag())
@@ -172,9 +175,8 @@ class PartyChain:
         if method == "eth_blockNumber":
             return hex(self.head)
         if method == "eth_getBlockByNumber":
-            if params[0] == "latest":
-                if not self.look():
-                    return None
+            if params[0] == "latest" and not self.look():
+                return None
             return self.network.block(self.head if params[0] == "latest" else int(params[0], 16))
         raise LedgerError(f"the simulated node does not know {method}")
 
@@ -201,9 +203,7 @@ class PartyContract:
             raise Reverted("rounds: nothing is due")
         return self.network.call(function, args, sender)
 
-    def pieces(
-        self, first: int, last: int, name: str | None = None
-    ) -> Iterator[tuple[int, Sequence[Event]]]:
+    def pieces(self, first: int, last: int, name: str | None = None) -> Iterator[tuple[int, Sequence[Event]]]:
         """Yield the events of some blocks, where the node fails half-way only the first."""
         assert name is None
         if first > last:
@@ -213,7 +213,9 @@ class PartyContract:
             middle = (first + last) // 2
             yield middle, self.network.events(first, middle)
             raise Unreachable("the node fails half-way")
-        if fault is not None:  # `bcfl.ledger.answers` refuses what is out of order, cut or of another contract
+        if (
+            fault is not None
+        ):  # `bcfl.ledger.answers` refuses what is out of order, cut or of another contract
             raise Unreachable("the node's answer makes no sense")
         yield last, self.network.events(first, last)
 
@@ -271,7 +273,9 @@ class PartyContract:
             return name
         if fault is not None:
             network.waiting[name] = transaction
-            process.world.later(process.world.dice.number(1, 25, fault.name), lambda: network.mine(transaction))
+            process.world.later(
+                process.world.dice.number(1, 25, fault.name), lambda: network.mine(transaction)
+            )
             process.trouble(process.world.dice.number(1, 25, fault.name))
         else:
             network.waiting[name] = transaction

@@ -25,8 +25,6 @@ from bcfl.roles.peer import OwnInbox, Peer
 from bcfl.roles.watchtower.watchtower import Watchtower
 from tests.simulation.disk import Disk, DiskPath
 from tests.simulation.faults import (
-    DEADLY,
-    DEADLY_TO_MINERS,
     KILLS,
     LASTING,
     LONG_SECONDS,
@@ -106,10 +104,10 @@ class PartyNode(Node):
         process = self.process
         if process.role == "device":
             return self._daemon(self._device_of(process.learner), self._background())
-        process.inbox = self._miner_of(process.judge)
-        party: Miner | Peer = process.inbox
+        miner = process.inbox = self._miner_of(process.judge)
+        party: Miner | Peer = miner
         if process.role == "peer":
-            party = Peer(self._device_of(process.learner, OwnInbox(self.relay, party)), party)
+            party = Peer(self._device_of(process.learner, OwnInbox(self.relay, miner)), miner)
         return self._daemon(party, self._background(helps=True), advances=True)
 
     def _device_of(self, learner: Learner, relay: Any = None) -> Device:
@@ -214,20 +212,19 @@ class Process:
         return None if fault is None else fault.kind
 
     def pass_point(self, place: str, *kinds: str) -> str | None:
-        """Go past a place at which the process may die, or lose what it depends on for a while.
-
-        Return the kind of the fault, if it is one of `kinds`, of which the place takes care itself.
-        """
-        fault = self.strike(*(DEADLY if self.role in ("device", "watchtower") else DEADLY_TO_MINERS), *kinds)
-        if fault is None:
-            return None
-        if fault.kind in KILLS:
+        """Go past a place at which the process may die; return the fault of `kinds` that happens there."""
+        fault = self.strike(*KILLS, *kinds)
+        if fault is not None and fault.kind in KILLS:
             self.world.kill(self, fault)
             raise Killed(place)
-        if fault.kind in LASTING:
+        return self.suffer(fault)
+
+    def suffer(self, fault: Fault | None) -> str | None:
+        """Let what lasts begin; return the kind of any other fault, which is up to the place."""
+        if fault is not None and fault.kind in LASTING:
             self.lose(LASTING[fault.kind], self.seconds(fault))
             return None
-        return fault.kind
+        return None if fault is None else fault.kind
 
     def seconds(self, fault: Fault) -> int:
         """Return how long a death or an outage lasts."""
@@ -263,6 +260,6 @@ class Process:
 
     def _before_store(self, operation: str) -> None:
         """Let the process die or the store be away at an operation."""
-        self.pass_point(operation)
+        self.pass_point(operation, "store-away")
         if self.is_away("store"):
             raise StoreError("the store does not answer")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -67,14 +68,13 @@ class PartyInbox:
 
     def _again(self, name: str, message: object) -> None:
         """Bring a message that nobody waits for any more."""
-        try:
+        with suppress(RelayError):
             self._reach(name, message)
-        except RelayError:
-            pass
 
     def _reach(self, name: str, message: object) -> Any:
         """Have the miner judge a message, as its mailbox has it."""
         target, world = self._target, self._world
+        target.suffer(target.strike("inbox-away"))
         if target.inbox is None or target.is_busy or target.is_away("inbox"):
             raise RelayError(f"{target.name} does not answer")
         with world.turn_of(target):

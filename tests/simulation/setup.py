@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from functools import lru_cache
+from functools import cache, lru_cache
 from typing import Any
 
 import numpy as np
@@ -28,7 +28,15 @@ from tests.simulation.world import World
 
 SETS = 16  # of accounts: their addresses decide about order
 ENGINES = (Engine.STAKE, Engine.POW, Engine.RESOURCE, Engine.COMMITTEE)
-DEVICE_ATTACKS = (Dropout(), FreeRider(), Withholder(), Malformed(), Noise(), SignFlip(), Dropout(stage="reveal"))
+DEVICE_ATTACKS = (
+    Dropout(),
+    FreeRider(),
+    Withholder(),
+    Malformed(),
+    Noise(),
+    SignFlip(),
+    Dropout(stage="reveal"),
+)
 MINER_ATTACKS = (LyingLeader(), LyingLeader(), LazyMiner(), SilentMiner(), LazyMiner(kind="copy"))
 WINDOW = 60  # seconds of the challenge window, where there is one
 
@@ -88,7 +96,7 @@ def draw_plan(dice: Dice) -> Plan:
     )  # fmt: skip
 
 
-@lru_cache(maxsize=None)
+@cache
 def account(group: int, role: str, index: int = 0) -> Account:
     """Return an account; there are few, so that their keys are computed once."""
     return Account.derive(group, role, index)
@@ -110,7 +118,9 @@ def build_world(plan: Plan, dice: Dice, weather: Weather, kind: type[Any] = Byte
     owner, devices, miners, tower = accounts_of(plan)
     contents = Contents()
     archive = Archive(contents, plan.layout, plan.terms)  # type: ignore[arg-type]
-    genesis = archive.put(fixedpoint.encode(np.zeros(plan.layout.parameters, np.float32), plan.terms.scale_bits))
+    genesis = archive.put(
+        fixedpoint.encode(np.zeros(plan.layout.parameters, np.float32), plan.terms.scale_bits)
+    )
     everyone = {item.address for item in (owner, tower, *devices, *miners)}
     chain: EpisodeChain = kind(owner, sorted(everyone), plan.terms, (genesis.root, genesis.cid))
     contract = chain.contract
@@ -129,7 +139,7 @@ def build_world(plan: Plan, dice: Dice, weather: Weather, kind: type[Any] = Byte
 
 def populate(world: World) -> None:
     """Start the processes of all parties."""
-    plan, dice = world.plan, world.dice
+    plan = world.plan
     _, devices, miners, tower = accounts_of(plan)
     world.invariants = Invariants(world)
     world.on_start()

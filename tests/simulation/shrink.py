@@ -10,7 +10,7 @@ MOST_TRIES = 200
 def shrink(
     faults: Sequence[str], fails: Callable[[frozenset[str]], bool], tries: int = MOST_TRIES
 ) -> tuple[str, ...]:
-    """Return faults that `fails` still holds of, none of which can be left out alone, as far as `tries` go."""
+    """Return faults of which `fails` still holds and none can be left out alone, as far as `tries` go."""
     kept, parts = list(dict.fromkeys(faults)), 2
     left = tries
     if left and fails(frozenset()):

@@ -59,9 +59,7 @@ class PartyStore:
     `strike` decides about each fault, `before` may end the process or tell that the store is away.
     """
 
-    def __init__(
-        self, contents: Contents, party: str, strike: Strike, before: Callable[[str], None]
-    ) -> None:
+    def __init__(self, contents: Contents, party: str, strike: Strike, before: Callable[[str], None]) -> None:
         self._contents, self._party, self._strike, self._before = contents, party, strike, before
 
     def put(self, data: bytes) -> str:

@@ -49,14 +49,15 @@ class Observer:
 
     skew, index = 0, 0
 
-    def pass_point(self, place: str, *kinds: str) -> None:
-        """Go on."""
+    def suffer(self, fault: None) -> None:
+        """Return None."""
 
     def strike(self, *kinds: str) -> None:
         """Return None."""
 
     def is_away(self, thing: str) -> bool:
         """Return False."""
+        del thing
         return False
 
     def lag(self) -> int:
@@ -100,7 +101,11 @@ class World:
 
     def later(self, seconds: float, action: Callable[[], object]) -> None:
         """Have something happen after so many seconds."""
-        heapq.heappush(self._heap, (self.time + seconds, next(self._numbers), lambda: action() and None))
+
+        def happen() -> None:
+            action()
+
+        heapq.heappush(self._heap, (self.time + seconds, next(self._numbers), happen))
 
     def run(self, until: float, is_over: Callable[[], bool] = lambda: False) -> None:
         """Let happen what is due until a time, or until something is so."""
@@ -180,7 +185,7 @@ class World:
                 pause = process.act()
             except Killed:
                 return
-            except Exception as error:  # noqa: BLE001
+            except Exception as error:
                 self.blame("died", f"{process.name} ends: {type(error).__name__}: {error}", process)
         if not process.is_up:
             return
