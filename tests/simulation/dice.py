@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence, Set
 from dataclasses import dataclass
 from hashlib import blake2b
-from random import Random
+from math import log
 from typing import Any, TypeVar
 
 T = TypeVar("T")
@@ -72,22 +72,32 @@ class Dice:
         key = (kinds, party, round_, phase)
         stream = self._streams.get(key)
         if stream is None:
-            stream = self._streams[key] = [Random(self._draw(("fault", *key))), 0]
-        stream[1] += 1
-        share = stream[0].random()
-        if share >= sum(chances) or self.is_quiet:
+            stream = self._streams[key] = [0, self._gap(chances, key, 0)]
+        stream[0] += 1
+        count = stream[0]
+        if count < stream[1]:
             return None
-        place = 0
-        while share >= chances[place]:
+        stream[1] = count + self._gap(chances, key, count)
+        if self.is_quiet:
+            return None
+        share, place = self.share("kind", *key, count) * sum(chances), 0
+        while share >= chances[place] and place < len(kinds) - 1:
             share -= chances[place]
             place += 1
-        fault = Fault(kinds[place], party, round_, phase, stream[1])
+        fault = Fault(kinds[place], party, round_, phase, count)
         if self.only is not None and fault.name not in self.only:
             return None
         self.faults.append(fault)
         self._phases.setdefault((party, round_), set()).add(phase)
         self._kinds.setdefault((party, round_), set()).add(fault.kind)
         return fault
+
+    def _gap(self, chances: tuple[float, ...], key: tuple[Any, ...], count: int) -> int:
+        """Return how many times a place is passed until something happens there again."""
+        chance = sum(chances)
+        if chance <= 0.0:
+            return RANGE
+        return 1 + int(log(1.0 - self.share("gap", *key, count)) / log(1.0 - min(chance, 0.999)))
 
     def phases_hit(self, party: str, round_: int) -> set[str]:
         """Return the phases of a round in which something went wrong for a party."""
