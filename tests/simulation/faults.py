@@ -10,7 +10,7 @@ CHANCES: Final = {
     "kill": 0.002,  # the process ends; all that it wrote stays
     "power": 0.002,  # the machine does; what was not synced may be lost or torn
     "disk-full": 0.003,
-    "record-rots": 0.06,  # at a death: a bit of a record changes
+    "record-rots": 0.2,  # at a death: a bit of a record changes
     "node-silent": 0.002,  # does not answer once
     "node-null": 0.001,  # knows no block
     "node-half": 0.002,  # fails between two pieces of the events

@@ -17,7 +17,7 @@ from bcfl.federation.node import Node, NodeOptions
 from bcfl.ledger.live import LiveLedger
 from bcfl.protocol.types import Mode
 from bcfl.roles.common.archive import Archive
-from bcfl.roles.common.journal import Journal
+from bcfl.roles.common.journal import DAMAGED, Journal
 from bcfl.roles.device.device import Device
 from bcfl.roles.miner.miner import Miner
 from bcfl.roles.miner.verifier import Checks, Verifier
@@ -251,6 +251,8 @@ class Process:
 
     def _before_disk(self, operation: str, name: str) -> None:
         """Let the process die or the disk be full at an operation."""
+        if operation == "rename" and name.endswith(DAMAGED) and not self.is_deceived:
+            self.world.blame("journal", f"{self.name} finds {name} on a disk that keeps what is synced", self)
         if self.pass_point(f"{operation} {name}", "disk-full"):
             seconds = self.world.dice.number(1, 20, "full", self.world.dice.faults[-1].name)
             self.full_until = self.world.time + seconds

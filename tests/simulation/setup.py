@@ -13,6 +13,7 @@ from bcfl.adversaries.free_rider import FreeRider
 from bcfl.adversaries.hostile_store import Malformed, Withholder
 from bcfl.adversaries.miners import LazyMiner, SilentMiner
 from bcfl.adversaries.vectors import Noise, SignFlip
+from bcfl.federation.terms import longest_round
 from bcfl.protocol import fixedpoint
 from bcfl.protocol.accounts import Account
 from bcfl.protocol.types import Engine, Layout, Mode, Terms
@@ -79,11 +80,14 @@ def draw_plan(dice: Dice) -> Plan:
         mode=Mode.FULL if is_full else TERMS.mode,
         grace=dice.choice((0, 5, 20), "grace"),
         pow_target=2**254,
+        tally_seconds=60,
     )
     if has_window:
         terms = replace(
             terms, attest_seconds=120, challenge_seconds=120, challenge_bond=ETHER // 10, answer_seconds=60
         )
+    if dice.share("absence") < 0.5:
+        terms = replace(terms, absence_seconds=3 * longest_round(terms))
     device_attacks = {}
     if dice.share("device attack") < 0.3 and devices > 3:
         device_attacks = {dice.number(0, devices - 1, "attacker"): dice.choice(DEVICE_ATTACKS, "attack")}
