@@ -34,6 +34,9 @@ CHANCES: Final = {
     "store-endless": 0.001,
     "store-away": 0.002,  # for a while
     "reorganisation": 0.008,  # at a block: it and up to five before it are taken back later
+    "device-leaves": 0.06,  # at the beginning of a round: the owner lets a device go
+    "device-returns": 0.1,
+    "miner-leaves": 0.03,
     "collection": 0.004,  # at a block: the store drops what nobody pins
 }
 LASTING: Final = {"node-away": "node", "node-lags": "lag", "store-away": "store", "inbox-away": "inbox"}

@@ -61,8 +61,9 @@ class Invariants:
             self.check_money()
         history = self.world.observer.history()
         newest = max(history.rounds)
-        if (newest, 0) not in self._bindings:
-            for device in range(len(history.devices)):
+        if (newest, -1) not in self._bindings:
+            self._bindings[newest, -1] = ""
+            for device in history.expected_devices():
                 self._bindings[newest, device] = history.binding(device) or ""
         for number in sorted(history.rounds)[-2:]:
             round_ = history.rounds[number]
@@ -133,13 +134,15 @@ class Invariants:
         self._count("quiet round")
         history, plan = self.world.observer.history(), self.world.plan
         round_ = history.rounds[max(history.rounds) - 1]
-        if plan.miner_attacks or plan.device_attacks or len(history.voters()) < plan.miners:
+        expected = sum(number == round_.number and device >= 0 for number, device in self._bindings)
+        is_suspended = any(member.suspended for member in history.miners.values())
+        if plan.miner_attacks or plan.device_attacks or is_suspended:
             return
         if round_.block is None:
             self.report("quiet round", f"round {round_.number} is void: {round_.void}")
-        elif len(round_.submissions) < plan.devices:
+        elif len(round_.submissions) < expected:
             count = len(round_.submissions)
-            self.report("quiet round", f"{count} of {plan.devices} updates came in round {round_.number}")
+            self.report("quiet round", f"{count} of {expected} updates came in round {round_.number}")
 
     def check_audit(self) -> None:
         """Check that an outsider who replays everything finds nothing wrong."""

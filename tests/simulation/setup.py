@@ -132,7 +132,7 @@ def build_world(plan: Plan, dice: Dice, weather: Weather, kind: type[Any] = Byte
     for miner in miners:
         contract.send(miner, "register_miner", value=2 * plan.terms.min_stake - 1)
     contract.send(owner, "start")
-    world = World(plan, dice, weather, chain)
+    world = World(plan, dice, weather, chain, owner)
     world.contents.ever.update(contents.ever)
     world.contents.held.update(contents.held)
     for cid in contents.held:

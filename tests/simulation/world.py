@@ -21,6 +21,7 @@ from bcfl.protocol.types import Phase
 from bcfl.roles.common.archive import Archive
 from bcfl.roles.common.snapshot import next_change, take_snapshot
 from tests.simulation.disk import DiskCalls
+from tests.simulation.members import change_members
 from tests.simulation.network import Network, PartyContract
 from tests.simulation.process import Killed, Process
 from tests.simulation.relay import PartyRelay
@@ -28,6 +29,7 @@ from tests.simulation.store import Contents, ObserverStore
 
 if TYPE_CHECKING:
     from bcfl.ports import ContractCall
+    from bcfl.protocol.accounts import Account
     from tests.simulation.chain import EpisodeChain
     from tests.simulation.dice import Dice, Fault
     from tests.simulation.faults import Weather
@@ -70,8 +72,8 @@ class World:
 
     poll = 0.5
 
-    def __init__(self, plan: Plan, dice: Dice, weather: Weather, chain: EpisodeChain) -> None:
-        self.plan, self.dice, self.weather = plan, dice, weather
+    def __init__(self, plan: Plan, dice: Dice, weather: Weather, chain: EpisodeChain, owner: Account) -> None:
+        self.plan, self.dice, self.weather, self.owner = plan, dice, weather, owner
         self.layout, self.devices = plan.layout, plan.devices
         self.time = float(chain.now())
         self.keeps_clocks = "node-lags" in weather.kinds
@@ -269,9 +271,10 @@ class World:
 
     def on_block(self) -> None:
         """Wake everybody up, check what is cheap, and perhaps prepare to take blocks back."""
-        self.observer.history()
-        clock = self.observer.clock()
+        history, clock, before = self.observer.history(), self.observer.clock(), self.place[0]
         self.place = (clock.round, clock.phase.name)
+        if clock.round > before and self.invariants is not None:
+            change_members(self, history)
         self.places[self.place] += 1
         for process in self.processes:
             if process.is_busy or not process.is_up:
@@ -288,18 +291,19 @@ class World:
 
     def _strike_chain(self) -> None:
         """Let blocks be taken back soon, or the store drop what nobody pins."""
-        if self._strike("store", "collection"):
+        if self.strike("store", "collection"):
             self.contents.collect()
         if not self.network.chain.can_reorganise or self._marks:
             return
-        if fault := self._strike("chain", "reorganisation"):
+        if fault := self.strike("chain", "reorganisation"):
             mark = self.network.chain.mark(), self.network.head, len(self.network.order)
             self._marks.append(mark)
             depth = self.dice.number(1, DEPTH, "depth", fault.name)
             self.later(1.0, lambda: self._reorganise(fault, depth, 60))
 
-    def _strike(self, party: str, kind: str) -> Fault | None:
-        return self.dice.fault((kind,), self.weather.chances((kind,)), party, *self.place)
+    def strike(self, party: str, *kinds: str) -> Fault | None:
+        """Return the fault that hits somebody who is no process, or None."""
+        return self.dice.fault(kinds, self.weather.chances(kinds), party, *self.place)
 
     def _reorganise(self, fault: Fault, depth: int, tries: int) -> None:
         """Take back the blocks since the mark, once there are enough, or time is up."""
