@@ -114,4 +114,5 @@ def test_a_failure_prints_seed_commit_and_how_to_play_it_again(
         '{"seed": 4, "commit": "abc", "label": "3 devices", "shrunk": ["kill:miner 1:2:VOTE:7"], '
         '"violations": [{"rule": "stake", "text": "miner 1 lost", "round": 2, "phase": "VOTE"}]}'
     )
-    assert "--seed 4 --only kill:miner 1:2:VOTE:7" in campaign.describe(line)
+    assert "--seed 4 --only 'kill:miner 1:2:VOTE:7'" in campaign.describe(line)
+    assert "--seed 4 --factor 2.0 --only" in campaign.describe(line | {"factor": 2.0})

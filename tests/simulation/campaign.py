@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import subprocess
 import time
 from collections import Counter
@@ -33,7 +34,8 @@ def commit() -> str:
 def play_seed(seed: int, chain: str, rounds: int, factor: float) -> dict[str, Any]:
     """Play an episode and return its line; a failed one is played again with fewer and fewer faults."""
     outcome = play(seed, kind=CHAINS[chain](), rounds=rounds, weather=Weather(factor))
-    line = outcome.to_json()
+    line = outcome.to_json() | ({} if chain == "specification" else {"chain": chain})
+    line |= {} if factor == 1.0 else {"factor": factor}
     if outcome.violations:
         line["shrunk"] = shrink_outcome(outcome, chain, rounds, factor)
     return line
@@ -160,9 +162,10 @@ def describe(line: dict[str, Any]) -> str:
     if not isinstance(violation, dict):
         violation = vars(violation)
     faults = ",".join(line.get("shrunk", ())) or "none"
+    options = "".join(f" --{name} {line[name]}" for name in ("chain", "factor") if name in line)
     return (
         f"seed {line['seed']} at commit {line.get('commit', '?')}: {violation['rule']}: {violation['text']} "
         f"(round {violation['round']}, {violation['phase']}; {line['label']})\n"
         f"  fewest faults: {faults}\n"
-        f"  again: python -m tests.simulation --seed {line['seed']} --only {faults}"
+        f"  again: python -m tests.simulation --seed {line['seed']}{options} --only {shlex.quote(faults)}"
     )
