@@ -13,8 +13,8 @@ from bcfl.protocol.disputes import State, update_args
 from testkit.dispute_driver import DisputeDriver
 from testkit.forged_proposals import FORGERIES, change_field, evidence, hostile_challenge, random_terms
 from testkit.interleavings import TERMS, Interleaving, Move
-from testkit.pair import PairedFixture
-from testkit.proposal_fixture import SALT
+from testkit.ledgers import BOTH
+from testkit.proposal_fixture import SALT, ProposalFixture
 
 UPDATES = 7  # of a generated proposal, at most
 OTHER = bytes(range(32))  # 32 bytes that are not what belongs there
@@ -31,7 +31,43 @@ class Contest(Interleaving):
             self.announce_again, self.open_other, self.dispute_other, self.answer_wrongly, self.copy_answer,
             self.pursue_wrongly, self.rule_wrongly, self.expire_other, self.move_of_none, self.settle_other,
         ]  # fmt: skip
-        return [*standing, *hostile * 2], [*over, *hostile]
+        whole: list[Move] = [self.challenge, self.argue, self.argue, self.support]
+        return [*standing, *hostile * 2, *whole * 2], [*over, *hostile]
+
+    def challenge(self) -> Receipt | None:
+        """Announce, wait, and open."""
+        self._book(self.announce())
+        self.fixture.federation.wait(self.fixture.part)
+        sender, challenge, salt, _ = self.sealed[-1]
+        function, args = challenge.call(salt)
+        return self._send(sender, function, *args)
+
+    def argue(self) -> Receipt | None:
+        """Dispute, go down to a leaf, and rule there."""
+        self._book(self.dispute())
+        driver, evidence, leaves = self.disputes[-1], self.evidence, self.evidence.context.leaves
+        challenge = evidence.find()
+        if challenge is None or self.rng.random() < 0.3:
+            leaf = self.rng.randrange(leaves)
+            challenge = evidence.sum_challenge(leaf, self.rng.randrange(evidence.context.terms.leaf_lanes))
+        leaf = min(challenge.place[0], leaves - 1)
+        while (state := driver.state).state is not State.RULE:
+            if state.state is not State.PICK:
+                self._book(driver.answer())
+                continue
+            child = (leaf >> (state.height - state.levels)) & ((1 << state.levels) - 1)
+            self._book(driver.pursue(child))
+        return driver.rule(challenge)
+
+    def support(self) -> Receipt | None:
+        """Let everybody attest, and finalize when the time is over."""
+        clock, federation = self.fixture.federation.clock, self.fixture.federation
+        for key in federation.miner_keys:
+            seat = 1 << federation.contract.call("miner", key.address)[0]
+            if clock.expected & seat and not federation.contract.call("lead_now")[4] & seat:
+                self._book(self._send(key, "attest", self.evidence.context.proposal))
+        federation.wait(self.rng.choice((TERMS.challenge_seconds, 2 * TERMS.challenge_seconds)))
+        return self.finalize()
 
     def announce_again(self) -> Receipt | None:
         """Announce what another has announced, or for another bond."""
@@ -62,7 +98,13 @@ class Contest(Interleaving):
         price += self.rng.choice((0, 0, 0, -1, 1, -price))
         changes: dict[str, Any] = {}
         if tree is not Trees.UPDATE:
-            choices: list[dict[str, Any]] = [{"tree": 2}, {"tree": 2**255}, {"root": OTHER}, {"rows": OTHER}, {}]
+            choices: list[dict[str, Any]] = [
+                {"tree": 2},
+                {"tree": 2**255},
+                {"root": OTHER},
+                {"rows": OTHER},
+                {},
+            ]
             changes = self.rng.choice(choices)
         else:
             changes = self._wrong_update(driver)
@@ -76,14 +118,14 @@ class Contest(Interleaving):
         place = rng.randrange(len(evidence.updates))
         args = update_args(evidence.tally, evidence.words, place, evidence.updates[place])
         fields: dict[str, Any] = dict(zip(("position", "tally", "opening", "group"), args, strict=True))
-        root, cid, claim = fields["opening"]
+        (root, cid, claim), group = fields["opening"], fields["group"]
         if driver.position != place and evidence.tally.accepted[place]:
             return {}  # its driver would not know the bytes
         choices: list[dict[str, Any]] = [
             fields, {"position": place}, {"position": 2**256 - 1}, {"position": 64},
-            {"opening": (root, cid, claim ^ 1)}, {"opening": (OTHER, cid, claim)}, {"tally": fields["tally"] + b"\0"},
-            {"tally": b""}, {"group": []}, {"group": fields["group"][:-1]}, {"group": [*fields["group"], 1] * 12},
-            {"accepted": OTHER},
+            {"opening": (root, cid, claim ^ 1)}, {"opening": (OTHER, cid, claim)}, {"tally": b""},
+            {"tally": fields["tally"] + b"\0"}, {"group": []}, {"group": group[:-1]},
+            {"group": [*group, 1] * 12}, {"accepted": OTHER},
         ]  # fmt: skip
         return rng.choice(choices)
 
@@ -129,9 +171,10 @@ class Contest(Interleaving):
         child = rng.randrange(len(nodes))
         proof = list(course.proof(child)) if course.nodes else []
         choices = [
-            (child, nodes[child], proof), (child ^ 1, nodes[child], proof), (child + 256, nodes[child], proof),
-            (2**256 - 1, nodes[child], proof), (child, OTHER, proof), (child, nodes[child], proof[1:]),
-            (child, nodes[child], [*proof, OTHER]), (child, nodes[child], [OTHER] * 9),
+            (child, nodes[child], proof), (child ^ 1, nodes[child], proof), (child, OTHER, proof),
+            (child + 256, nodes[child], proof), (2**256 - 1, nodes[child], proof),
+            (child, nodes[child], proof[1:]), (child, nodes[child], [*proof, OTHER]),
+            (child, nodes[child], [OTHER] * 9),
         ]  # fmt: skip
         sender = driver.challenger if rng.random() < 0.8 else self._somebody()
         return driver.send("pursue", *rng.choice(choices), sender=sender)
@@ -159,8 +202,8 @@ class Contest(Interleaving):
         """Make a move in a dispute that there is not."""
         rng, number = self.rng, self.rng.choice((0, len(self.disputes) + 1, 2**255))
         moves: list[tuple[str, tuple[Any, ...]]] = [
-            ("answer", ([OTHER] * rng.randrange(3),)), ("answer_leaf", (b"\0",)), ("answer_rows", (OTHER, OTHER)),
-            ("pursue", (0, OTHER, [])), ("expire", ([], [])),
+            ("answer", ([OTHER] * rng.randrange(3),)), ("answer_leaf", (b"\0",)),
+            ("answer_rows", (OTHER, OTHER)), ("pursue", (0, OTHER, [])), ("expire", ([], [])),
         ]  # fmt: skip
         function, args = rng.choice(moves)
         return self._send(self._somebody(), function, number, *args)
@@ -175,18 +218,16 @@ def rulings(rng: Random, proposals: int, challenges: int) -> Counter[str]:
     Returns how often each ruling came.
     """
     counts: Counter[str] = Counter()
-    fixture = PairedFixture(random_terms(rng))
+    fixture = ProposalFixture(random_terms(rng), kind=BOTH)
     for _ in range(proposals):
         right = evidence(rng, fixture.terms, rng.randint(1, UPDATES), fixture.setting)
         forged = rng.choice(FORGERIES)(rng, right) or right
         for shown in (right, forged):
-            fixture.put_proposal(shown.context, attested=rng.randrange(8) | 1)
             attempts = [hostile_challenge(rng, shown) for _ in range(challenges)]
             if (fault := shown.find()) is not None:
                 attempts.append(fault)
             for challenge in attempts:
+                fixture.put_proposal(shown.context, attested=rng.randrange(8) | 1)
                 verdict = fixture.ruling(challenge)
                 counts[verdict if isinstance(verdict, str) else "refuted" if verdict else "lost"] += 1
-                if verdict is True:
-                    break
     return counts

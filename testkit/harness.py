@@ -12,10 +12,8 @@ import pytest
 from eth_utils.address import to_canonical_address
 
 from bcfl.errors import Reverted
-from bcfl.ledger.artifact import deploy
 from bcfl.ledger.contract import Receipt
 from bcfl.ledger.devnet.embedded import EmbeddedChain
-from bcfl.ledger.federation import FederationLedger
 from bcfl.protocol import submissions, verification
 from bcfl.protocol.challenges import proposal_digest
 from bcfl.protocol.election import search
@@ -35,6 +33,7 @@ from bcfl.protocol.types import (
     Verdict,
     Voter,
 )
+from testkit import ledgers
 from testkit.accounts import Account as Account
 from testkit.accounts import account as account
 from testkit.accounts import digest as digest
@@ -63,6 +62,7 @@ class Federation(ClaimProofs):
     full: bool = False  # miners are devices too
     gas: dict[str, int] = field(default_factory=dict)
     genesis: bytes = digest("root", 0)  # root of the first model
+    kind: str = ledgers.CHOSEN  # of ledger
 
     def __post_init__(self) -> None:
         self.owner, self.outsider = account("owner"), account("outsider")
@@ -74,12 +74,10 @@ class Federation(ClaimProofs):
         )
         everyone = {a.address for a in [self.owner, self.outsider, *self.device_keys, *self.miner_keys]}
         everyone |= {account("late", i).address for i in range(4)}
-        self.chain = EmbeddedChain(None, accounts=sorted(everyone))
-        self.contract, self.deployed = deploy(
-            self.chain, self.owner, self.terms, self.genesis, digest("cid", 0), self.pool
-        )
+        genesis = (self.owner, self.terms, self.genesis, digest("cid", 0), self.pool)
+        chain, self.contract, self.deployed, self.ledger = ledgers.deployed(self.kind, everyone, *genesis)
+        self.chain: EmbeddedChain = chain  # type: ignore[assignment]  # or a virtual one
         self.domain = submissions.Domain(self.chain.chain_id, self.contract.address)
-        self.ledger = FederationLedger(self.contract)
         self.receipts: dict[str, list[Receipt]] = {}
         self.tallies: dict[int, Tally] = {}
 
@@ -393,8 +391,10 @@ class Federation(ClaimProofs):
         return self.balance(self.contract.address), *map(self.contract.call, ("staked", "owed", "pool"))
 
     def balance(self, address: str) -> int:
-        evm = self.chain._evm
-        return int(evm.get_vm(evm.header).state.get_balance(to_canonical_address(address)))
+        if isinstance(chain := self.contract.chain, EmbeddedChain):
+            evm = chain._evm
+            return int(evm.get_vm(evm.header).state.get_balance(to_canonical_address(address)))
+        return int(chain.request("eth_getBalance", address), 16)
 
     def ranking(self) -> list[str]:
         return [voter.account for voter in self.history().rounds[self.clock.round].leader_order()]

@@ -90,8 +90,16 @@ class Interleaving:
                 self.check()
 
     def moves(self) -> tuple[list[Move], list[Move]]:
-        """Return the calls to choose from, the likely ones several times: while a proposal stands, and after."""
-        members: list[Move] = [self.leave, self.release, self.enter, self.withdraw, self.resume, self.evict, self.fund]
+        """Return the calls to choose from, likely ones several times: while a proposal stands, and after."""
+        members: list[Move] = [
+            self.leave,
+            self.release,
+            self.enter,
+            self.withdraw,
+            self.resume,
+            self.evict,
+            self.fund,
+        ]
         contests: list[Move] = [
             self.announce,
             self.open,

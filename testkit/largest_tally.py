@@ -16,7 +16,7 @@ from bcfl.protocol.submissions import claim_cap
 from bcfl.protocol.types import Engine, Mode, Phase, Verdict, Voter
 from bcfl.protocol.verification import pack_codes
 from testkit.harness import ETHER, TERMS, Federation
-from testkit.storage_slots import StorageSlots
+from testkit.ledgers import slots_of
 
 EVERYBODY = 2**MAX_MINERS - 1
 WEIGHT = 60_000
@@ -87,7 +87,7 @@ class LargestTally:
 
     def _write(self) -> None:
         """Put the tally's phase into storage, with all marks of a round that everybody changed."""
-        slots = StorageSlots(self.federation.chain, self.federation.contract.address)
+        slots = slots_of(self.federation.contract)
         present = (1 << self.case.voters) - 1
         committed = EVERYBODY if self.case.unopened else present
         clock = Phase.TALLY | MAX_UPDATES << 4 | 1 << 20 | self.federation.chain.now() << 44

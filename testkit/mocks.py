@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING
 from bcfl.ledger.contract import Contract
 from bcfl.ledger.devnet.embedded import EmbeddedChain
 from bcfl.protocol.types import Terms
-from testkit.harness import TERMS, Account, account
+from testkit.accounts import Account, account
+from testkit.terms import TERMS
 
 if TYPE_CHECKING:
     from vyper.compiler.phases import CompilerData

@@ -16,7 +16,7 @@ from bcfl.protocol.limits import MODEL_BITS
 from bcfl.protocol.types import Phase, Terms, Voter
 from testkit.forged_proposals import Setting, assemble, random_lanes
 from testkit.harness import CHALLENGED, Account, Federation, digest
-from testkit.storage_slots import StorageSlots
+from testkit.ledgers import CHOSEN, slots_of
 
 ROUND, DEADLINE, SINCE, EXPECTED = 20, 76, 108, 188  # shifts in the clock
 TURN, WHOLE, ATTESTED_WEIGHT, ATTESTED = 8, 16, 40, 64  # in the lead
@@ -32,12 +32,13 @@ class ProposalFixture:
 
     terms: Terms = CHALLENGED
     miners: int = 3
+    kind: str = CHOSEN  # of ledger
     federation: Federation = field(init=False)
     context: ChallengeContext = field(init=False)
 
     def __post_init__(self) -> None:
-        self.federation = Federation(devices=0, miners=self.miners, terms=self.terms).open()
-        self.storage = StorageSlots(self.federation.chain, self.federation.contract.address)
+        self.federation = Federation(devices=0, miners=self.miners, terms=self.terms, kind=self.kind).open()
+        self.storage = slots_of(self.federation.contract)
         self.opened_root = self.storage.snapshot()
 
     @property

@@ -9,7 +9,7 @@ from typing import Any
 from bcfl.ledger.abi import address_of
 from bcfl.protocol.hashing import word
 from bcfl.specification.chain import VirtualChain
-from bcfl.specification.state import Entry, Lead, Proposal, RoundClock, State
+from bcfl.specification.state import Entry, Exit, Lead, Proposal, Rest, RoundClock, State
 
 Fields = tuple[tuple[str, int], ...]  # names and bits, the lowest first
 
@@ -88,7 +88,67 @@ VARIABLES: Mapping[str, Variable] = {
     "registry.staked": plain("registry", "staked"),
     "treasury.books": Variable(lambda state: state.treasury.owed << 128 | state.treasury.pool, _put_books),
 }
-BY_ACCOUNT = {"registry.stakes": ("registry", "stakes"), "treasury.credits": ("treasury", "credits")}
+
+
+def _roster(state: State) -> int:
+    registry = state.registry
+    masks = registry.active | registry.changed << 64 | registry.leaving << 128
+    return masks | registry.total << 192 | registry.next_engine << 224
+
+
+def _draws(state: State) -> int:
+    draws = state.rounds.draws
+    masks = sum(mask << 64 * place for place, mask in enumerate(draws))
+    return masks | state.rounds.drawn << 192 if draws else 0
+
+
+READ_ONLY: Mapping[str, Callable[[State], int]] = {
+    "absence.missed": lambda state: sum(n << 4 * seat for seat, n in state.absence.missed.items()),
+    "registry.device_count": lambda state: len(state.registry.devices),
+    "registry.roster": _roster,
+    "rounds.committee": lambda state: state.rounds.committee.word,
+    "rounds.draws": _draws,
+    "submissions.links": lambda state: int.from_bytes(state.submissions.links, "big"),
+}
+
+
+def _record(state: State, account: str) -> int:
+    record = state.registry.records.get(account)
+    if record is None:
+        return 0
+    if not record.is_seated:
+        return 1 << 26
+    flags = record.consents << 28 | record.is_suspended << 27 | record.is_device << 25 | 1 << 24
+    return record.digest << 32 | flags | record.weight << 8 | record.index
+
+
+def _rest(state: State, account: str) -> int:
+    rest = state.absence.rests.get(account, Rest())
+    return rest.since | rest.strikes << 36 | rest.until_round << 40 | rest.last << 72
+
+
+def _exit(state: State, account: str) -> int:
+    leave = state.registry.exits.get(account, Exit(0))
+    return leave.round | leave.time << 32
+
+
+def _score(state: State, account: str) -> int:
+    if (score := state.scores.records.get(account)) is None:
+        return 0
+    known = score.resources
+    shares = known.storage | known.quality << 16 | known.stability << 32
+    return shares | known.rate << 48 | score.before << 72 | score.round << 104
+
+
+BY_ACCOUNT: Mapping[str, Callable[[State, str], int]] = {
+    "absence.rests": _rest,
+    "registry.device_index": lambda state, account: state.registry.device_index.get(account, -1) + 1,
+    "registry.exits": _exit,
+    "registry.records": _record,
+    "registry.stakes": lambda state, account: state.registry.stakes.get(account, 0),
+    "scores.records": _score,
+    "treasury.credits": lambda state, account: state.treasury.credits.get(account, 0),
+}
 
 
 class SpecificationSlots:
@@ -107,9 +167,10 @@ class SpecificationSlots:
 
     def get(self, name: str, key: int | None = None) -> int:
         """Return the value of a variable, or of a map at an account."""
-        if key is None:
-            return VARIABLES[name].get(self.chain.state)
-        return int(self._map(name).get(_account(key), 0))
+        state = self.chain.state
+        if key is not None:
+            return BY_ACCOUNT[name](state, _account(key))
+        return READ_ONLY[name](state) if name in READ_ONLY else VARIABLES[name].get(state)
 
     def read(self, *names: tuple[str, int | None]) -> list[int]:
         """Return the values of several variables and entries at once."""
@@ -125,7 +186,8 @@ class SpecificationSlots:
             if key is None:
                 VARIABLES[name].put(self.chain.state, value)
             else:
-                self._map(name)[_account(key)] = value
+                assert (name, key) == ("rounds.ledger", key), name
+                self.chain.state.rounds.ledger[key] = word(value)
 
     def put_balance(self, address: str, wei: int) -> None:
         """Give any account so many wei."""
@@ -137,11 +199,6 @@ class SpecificationSlots:
         disputes, field = self.chain.state.disputes.disputes, DISPUTE_FIELDS[place]
         changes: dict[str, Any] = {field: word(value) if field == "node" else value}
         disputes[key] = replace(disputes[key], **changes)
-
-    def _map(self, name: str) -> dict[str, int]:
-        module, field = BY_ACCOUNT[name]
-        entries: dict[str, int] = getattr(getattr(self.chain.state, module), field)
-        return entries
 
 
 def _account(key: int) -> str:

@@ -27,16 +27,13 @@ def settle(call: Call, round_: int, voters: int, present: int, unopened: int) ->
         record = members.records.get(miner)
         weight = 0 if record is None else record.weight
         electors.append(twin.Elector(miner, index, weight, members.stakes.get(miner, 0)))
-    rests = {
-        elector.miner: twin.Rest(rest.since, rest.strikes, rest.last)
-        for elector in electors
-        if (rest := absence.rests.get(elector.miner)) is not None
-    }
+    known = {elector.miner: absence.rests.get(elector.miner, Rest()) for elector in electors}
+    rests = {miner: twin.Rest(rest.since, rest.strikes, rest.last) for miner, rest in known.items()}
     count = twin.Absences(call.terms, dict(absence.missed), rests)
     places = {elector.miner: elector.seat for elector in electors}
     there = {elector.miner for elector in electors if present >> elector.seat & 1}
     committed = there | {elector.miner for elector in electors if unopened >> elector.seat & 1}
-    untils = {miner: rest.until_round for miner, rest in absence.rests.items()}
+    untils = {miner: rest.until_round for miner, rest in known.items()}
     for what in count.settle(round_, electors, there, committed, call.block.timestamp):
         index = places[what.miner]
         if what.event == "Penalized":
@@ -47,8 +44,8 @@ def settle(call: Call, round_: int, voters: int, present: int, unopened: int) ->
             members.changed |= 1 << index
             call.log("Suspended", round=round_, miner=what.miner, until_round=what.value)
     absence.missed = count.missed
-    for miner, rest in count.rests.items():
-        absence.rests[miner] = Rest(rest.since, rest.strikes, untils.get(miner, 0), rest.last)
+    for miner, counted in count.rests.items():
+        absence.rests[miner] = Rest(counted.since, counted.strikes, untils[miner], counted.last)
 
 
 def resume(call: Call, round_: int) -> None:

@@ -35,7 +35,7 @@ class Arguments:
 
     def __init__(self, entry: Mapping[str, Any]) -> None:
         self.name = str(entry["name"])
-        self.types = tuple(collapse_if_tuple(dict(item)) for item in entry["inputs"])
+        self.types = plain_types(entry)
         self._shapes = [shape_of(kind) for kind in self.types]
 
     def convert(self, args: Sequence[Any]) -> tuple[Any, ...]:
@@ -50,6 +50,13 @@ class Arguments:
     def size(self, args: Sequence[Any]) -> int:
         """Return the bytes of the calldata for arguments in form."""
         return 4 + sum(shape.in_list(arg) for shape, arg in zip(self._shapes, args, strict=True))
+
+
+def plain_types(kind: Mapping[str, Any] | str) -> tuple[str, ...]:
+    """Return the types of a function's arguments, by its entry in an ABI, or those in a struct."""
+    if isinstance(kind, str):
+        return tuple(_parts(kind[1:-1]))
+    return tuple(collapse_if_tuple(dict(item)) for item in kind["inputs"])
 
 
 @lru_cache(maxsize=256)

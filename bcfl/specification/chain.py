@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Final, NoReturn
 
 from bcfl.errors import LedgerError
@@ -116,6 +116,10 @@ class VirtualChain:
         self.blocks.append(Block(number, time, digest, transaction, events))
         self._next_time = time + 1
         return self.head
+
+    def adopt(self, digest: bytes) -> None:
+        """Let the last block have this hash, where this chain follows another one."""
+        self.blocks[-1] = replace(self.head, hash=digest)
 
     def keep(self, state: State) -> None:
         """Keep the state after the last block, so that it can still be read when the next one has come."""

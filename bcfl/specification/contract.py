@@ -25,6 +25,7 @@ from bcfl.specification.state import ZERO_ADDRESS, State
 
 BATCH: Final = "multicall"
 CREATION: Final = "constructor"
+SELECTOR: Final = 4  # bytes
 
 
 class Specification(Contract):
@@ -42,7 +43,8 @@ class Specification(Contract):
         self.terms, self.domain = terms, Domain(chain.chain_id, self.address)
         functions = [entry for entry in abi if entry["type"] == "function"]
         self._arguments = {(item["name"], len(item["inputs"])): Arguments(item) for item in functions}
-        self._functions = {**FUNCTIONS, BATCH: self._multicall}
+        self.facets = (ZERO_ADDRESS, ZERO_ADDRESS)  # where the bytecode would have them
+        self._functions = {**FUNCTIONS, BATCH: self._multicall, "facets": lambda _: self.facets}
 
     @classmethod
     def create(
@@ -52,12 +54,14 @@ class Specification(Contract):
 
         The facets of the bytecode take a block each before it, empty here.
         """
-        for _ in FACETS:
+        nonces, places = chain.state.accounts.nonces, {}
+        first = nonces.get(key.address, 0)
+        for place, (name, _) in enumerate(FACETS):
+            places[name] = _created(key.address, first + place)
             chain.mine()
-        nonces = chain.state.accounts.nonces
-        nonces[key.address] = nonces.get(key.address, 0) + len(FACETS)
-        place = keccak(rlp.encode([bytes.fromhex(key.address[2:]), nonces[key.address]]))[12:]
-        contract = cls(chain, terms, address_of(place))
+        nonces[key.address] = first + len(FACETS)
+        contract = cls(chain, terms, _created(key.address, first + len(FACETS)))
+        contract.facets = places["SettlementFacet"], places["MembershipFacet"]
         args = (root, cid)
         receipt = contract._transact(key, Invocation(CREATION, args), pool, federation.construct)
         return contract, receipt
@@ -125,24 +129,29 @@ class Specification(Contract):
         """Make the calls that come as bytes, one behind the other."""
         bounded(MULTICALL_BYTES, calldata)
         bounded(MAX_CALLS, lengths)
-        invocations, start = [], 0
+        federation.several(call, self._cut(calldata, lengths), optional)
+        require(sum(lengths) == len(calldata), "federation: lengths do not add up")
+
+    def _cut(self, calldata: bytes, lengths: Sequence[int]) -> Iterator[Invocation]:
+        """Yield one call after the other, so that what comes before a wrong length is made, or reverts."""
+        start = 0
         for length in lengths:
             if start + length > len(calldata):
                 panic()
-            invocations.append(self._decoded(calldata[start : start + length]))
+            yield self._decoded(calldata[start : start + length])
             start += length
-        federation.several(call, invocations, optional)
-        require(start == len(calldata), "federation: lengths do not add up")
 
     def _decoded(self, calldata: bytes) -> Invocation:
         """Return the call that calldata makes; one that always fails where it makes none."""
+        if len(calldata) < SELECTOR:
+            return Invocation("nothing")
         kind = self.abi.function_of(calldata)
         if kind is None:
-            return Invocation("", ())
+            return Invocation("unknown")
         try:
             return self.invocation(kind.name, *kind.arguments(calldata))
         except LedgerError:
-            return Invocation("", ())
+            return Invocation("unknown")
 
     def _begin(self, state: State, sender: str, value: int, block: BlockContext) -> Call:
         return Call(state, self.terms, self.domain, sender, value, block, self.chain.receivers)
@@ -196,6 +205,11 @@ class Specification(Contract):
             Event(name, args, number, timestamp, transaction.hash, index, self.address)
             for index, (name, args) in enumerate(call.logs)
         )
+
+
+def _created(creator: str, nonce: int) -> str:
+    """Return the address of the contract that a transaction creates."""
+    return address_of(keccak(rlp.encode([bytes.fromhex(creator[2:]), nonce]))[12:])
 
 
 def _bring(call: Call) -> None:

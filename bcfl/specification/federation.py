@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable
 from contextlib import suppress
 from typing import Final
 
@@ -20,7 +20,7 @@ from bcfl.specification import (
     treasury,
     verification,
 )
-from bcfl.specification.call import Call, Facet, Invocation, panic
+from bcfl.specification.call import Call, Facet, Invocation, panic, require
 
 FACET: Final = Facet(
     writes=(
@@ -64,7 +64,7 @@ def construct(call: Call, root: bytes, cid: bytes) -> None:
     call.state.treasury.pool = call.value
 
 
-def several(call: Call, invocations: Sequence[Invocation], optional: int) -> None:
+def several(call: Call, invocations: Iterable[Invocation], optional: int) -> None:
     """Make several calls in one transaction: all of them, or none but for those that may fail.
 
     `optional`: the mask of the calls that may fail, for somebody else may have done the same before.
@@ -78,9 +78,8 @@ def several(call: Call, invocations: Sequence[Invocation], optional: int) -> Non
 
 
 def _invoke(call: Call, invocation: Invocation) -> None:
-    """Make one of several calls; only what takes no ether is worth calling, but anything may be."""
-    if invocation.function == "multicall":
-        panic()
+    """Make one of several calls; one that the contract does not have reverts."""
+    require(invocation.function != "nothing", "federation: no such function")
     if (function := FUNCTIONS.get(invocation.function)) is None:
         panic()
     function(call, *invocation.args)

@@ -1,7 +1,7 @@
 """Take in the new model: proposed by the leader, attested by the others, final when enough do.
 
-A proposal belongs to its content, root and rows: whoever proposes what stands already, or what stood before in
-the round, attests it, and the lead is that of its first author.
+A proposal belongs to its content, root and rows: whoever proposes what stands already, or what stood before
+in the round, attests it, and the lead is that of its first author.
 """
 
 from __future__ import annotations

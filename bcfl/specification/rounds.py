@@ -1,7 +1,7 @@
 """Say where the round stands.
 
-A phase ends when its deadline has passed, in seconds and in blocks, or all who may act have acted; whoever comes
-next moves the clock on. Blocks count so that nobody is late because the chain stood still.
+A phase ends when its deadline has passed, in seconds and in blocks, or all who may act have acted; whoever
+comes next moves the clock on. Blocks count so that nobody is late because the chain stood still.
 """
 
 from __future__ import annotations

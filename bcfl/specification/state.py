@@ -1,7 +1,8 @@
 """Hold the whole storage of a federation, module by module, as `state.vy` does.
 
-Every value in it is immutable, and the only containers are dictionaries: a change replaces a value. So a copy
-of the state is a copy of the dictionaries, and a call that reverts takes the copy from before it.
+Every value in it is immutable, and the only containers are dictionaries, in pages where they grow for ever: a
+change replaces a value. So a copy of the state is a copy of the dictionaries, and a call that reverts takes
+the copy from before it.
 """
 
 from __future__ import annotations
@@ -15,11 +16,13 @@ from bcfl.protocol.challenges import Trees
 from bcfl.protocol.limits import NO_DEADLINE
 from bcfl.protocol.scores import Resources
 from bcfl.protocol.types import ZERO_DIGEST, Engine, Phase, Terms
+from bcfl.specification.pages import Pages
 
 ZERO_ADDRESS: Final = "0x" + "0" * 40
 STAYS: Final = NO_DEADLINE  # the last round of a device that has not left
 NOBODY: Final = 255  # the leader's seat while a race is on
 NEWCOMER: Final = Resources()
+CONTAINERS: Final = (dict, Pages)
 
 
 class Storage:
@@ -29,7 +32,7 @@ class Storage:
         """Return a copy that shares no dictionary."""
         twin = object.__new__(type(self))
         for name, value in self.__dict__.items():
-            twin.__dict__[name] = value.copy() if type(value) is dict else value
+            twin.__dict__[name] = value.copy() if type(value) in CONTAINERS else value
         return twin
 
 
@@ -158,7 +161,7 @@ class Rounds(Storage):
 
     clock: RoundClock = RoundClock()
     head: bytes = ZERO_DIGEST
-    ledger: dict[int, bytes] = field(default_factory=dict)  # hashes of blocks, by round
+    ledger: Pages[bytes] = field(default_factory=Pages)  # hashes of blocks, by round
     committee: Committee = Committee()  # of the running round
     drawn: int = 0  # members of each committee that is drawn
     draws: tuple[int, ...] = ()  # masks of the committees of the next rounds, the next one first
@@ -322,7 +325,7 @@ NO_DISPUTE: Final = Dispute(
 class Disputes(Storage):
     """All disputes there have been, by number."""
 
-    disputes: dict[int, Dispute] = field(default_factory=dict)
+    disputes: Pages[Dispute] = field(default_factory=Pages)
 
 
 @dataclass

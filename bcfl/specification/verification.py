@@ -1,4 +1,4 @@
-"""Take in what the miners say of the updates, and count it; the rule of a count is `bcfl.protocol.verification`."""
+"""Take in what the miners say of the updates, and count it as `bcfl.protocol.verification` does."""
 
 from __future__ import annotations
 

@@ -17,7 +17,8 @@ import pytest
 from bcfl.protocol.types import Rule
 from testkit.contests import Contest, rulings
 from testkit.interleavings import MINERS, TERMS
-from testkit.pair import PairedFixture
+from testkit.ledgers import BOTH
+from testkit.proposal_fixture import ProposalFixture
 
 IS_LONG = os.environ.get("HYPOTHESIS_PROFILE") == "explore"
 CALLS = 60  # of one contest
@@ -33,7 +34,7 @@ ENDS = {"Refuted", "DisputeEnded", "AnnouncementEnded", "ChallengeFailed", "Fina
 
 @pytest.mark.parametrize("name", SETTINGS)
 def test_contests_come_to_the_same(name: str) -> None:
-    fixture = PairedFixture(replace(TERMS, **SETTINGS[name]), miners=MINERS)
+    fixture = ProposalFixture(replace(TERMS, **SETTINGS[name]), MINERS, BOTH)
     counts: Counter[str] = Counter()
     for seed in range(CONTESTS):
         Contest(fixture, Random(f"{name} {seed}"), counts).play(CALLS)
@@ -44,5 +45,6 @@ def test_contests_come_to_the_same(name: str) -> None:
 def test_what_is_shown_is_ruled_on_alike(seed: int) -> None:
     """Forged and right proposals of any rule and width, challenged rightly and by what does not open."""
     counts = rulings(Random(seed), PROPOSALS, 6)
-    assert counts["refuted"] and counts["lost"]
+    assert counts["refuted"]
+    assert counts["lost"]
     assert len(counts) > 2  # and some that do not open

@@ -1,4 +1,4 @@
-"""Report branches that run on the embedded chain to the measure of coverage (tests/branches.py)."""
+"""Choose the ledger; report branches of the bytecode to the measure of coverage (tests/branches.py)."""
 
 from __future__ import annotations
 
@@ -7,7 +7,15 @@ from typing import Any
 
 import pytest
 
+from testkit.ledgers import CHOSEN, SPECIFICATION
 from testkit.proposal_fixture import ProposalFixture
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Leave facts of the EVM out where the tests run on the specification."""
+    for item in items:
+        if (fact := item.get_closest_marker("evm")) and CHOSEN == SPECIFICATION:
+            item.add_marker(pytest.mark.skip(reason=f"a fact of the EVM: {fact.args[0]}"))
 
 
 @pytest.fixture(scope="module")

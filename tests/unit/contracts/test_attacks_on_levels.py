@@ -29,6 +29,7 @@ from testkit.dispute_driver import DisputeDriver
 from testkit.forged_proposals import with_parts
 from testkit.harness import CHALLENGED, ETHER, TERMS, Federation, account, reverts
 from testkit.largest_tally import EVERYBODY, Case, LargestTally
+from testkit.ledgers import slots_of
 from testkit.proposal_fixture import ProposalFixture
 from testkit.storage_slots import StorageSlots
 from tests.integration.test_watchtower import WINDOW_TERMS, add_watchtower
@@ -231,13 +232,14 @@ def let_all_consent(tally: LargestTally, slots: StorageSlots) -> None:
         )
 
 
+@pytest.mark.evm("gas of a transaction")
 @pytest.mark.parametrize("change", [let_all_leave, let_all_consent])
 def test_the_dearest_tally_fits_where_everybody_changes(
     change: Callable[[LargestTally, StorageSlots], None],
 ) -> None:
     """The largest count, a draw, scores, a void round, and 64 seats that take more than a new weight."""
     tally = LargestTally(Case(Engine.RESOURCE, Mode.HYBRID, is_void=True))
-    change(tally, StorageSlots(tally.federation.chain, tally.federation.contract.address))
+    change(tally, slots_of(tally.federation.contract))
     used, events = tally.send()
     assert "RoundOpened" in events
     assert 14_500_000 < used < TRANSACTION_GAS

@@ -8,7 +8,7 @@ import pytest
 
 from bcfl.protocol.types import Engine, Phase, VoidReason
 from testkit.harness import CHALLENGED, TERMS, Federation, digest, reverts
-from testkit.storage_slots import StorageSlots
+from testkit.ledgers import slots_of
 
 BLOCKS = 6
 SLOW = replace(TERMS, min_blocks=BLOCKS)
@@ -152,7 +152,7 @@ def test_a_tally_that_comes_too_late_is_void() -> None:
 def test_blocks_are_counted_across_a_wrap(before: int) -> None:
     """The clock keeps the low 16 bits of the block's number."""
     federation = Federation(terms=SLOW).open()
-    slots = StorageSlots(federation.chain, federation.contract.address)
+    slots = slots_of(federation.contract)
     clock = slots.get("rounds.clock") & ~(0xFFFF << SINCE)
     slots.put(("rounds.clock", None, clock | ((number(federation) - before) % 2**16) << SINCE))
     stand_still(federation)

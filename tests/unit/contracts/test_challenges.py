@@ -338,6 +338,7 @@ def test_who_attested_is_slashed_too_and_may_not_attest_again(share: int) -> Non
     federation.send(federation.miner_keys[3], "attest", digest)
 
 
+@pytest.mark.evm("gas of a transaction")
 @pytest.mark.parametrize("rule", Rule)
 def test_the_largest_challenge_that_the_terms_allow(rule: Rule) -> None:
     """1,024 updates of three words a leaf: within the caps of gas and size, all 64 slashed."""

@@ -342,6 +342,7 @@ def by_the_twin(driver: DisputeDriver, function: str, args: tuple[Any, ...], acc
     return None
 
 
+@pytest.mark.evm("gas of a transaction")
 def test_the_largest_answers_fit_a_transaction() -> None:
     """Their bytes go into calldata and log: 256 nodes, and a leaf longer than any that the terms allow."""
     assert max(answers().values()) < TRANSACTION_GAS

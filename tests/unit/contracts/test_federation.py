@@ -41,6 +41,7 @@ def test_genesis_event_names_the_model() -> None:
     assert event.args["block_hash"] == federation.contract.call("ledger", 0)
 
 
+@pytest.mark.evm("pieces of bytecode at addresses of their own")
 @pytest.mark.parametrize("is_missing", [(True, False), (False, True)])
 def test_no_facets(is_missing: tuple[bool, bool]) -> None:
     federation = Federation()
@@ -52,6 +53,7 @@ def test_no_facets(is_missing: tuple[bool, bool]) -> None:
         federation.contract.deploy(federation.chain, federation.owner, artifact()["abi"], code, args)
 
 
+@pytest.mark.evm("pieces of bytecode at addresses of their own")
 @pytest.mark.parametrize(
     ("name", "reason"),
     [
@@ -78,12 +80,14 @@ def test_what_takes_no_ether_refuses_it() -> None:
     federation.send(federation.outsider, "skip", *federation.skip_args())
 
 
+@pytest.mark.evm("pieces of bytecode at addresses of their own")
 def test_facets_have_places() -> None:
     federation = Federation()
     places = {name: receipt.contract for (name, _), receipt in zip(FACETS, federation.deployed, strict=False)}
     assert federation.contract.call("facets") == (places["SettlementFacet"], places["MembershipFacet"])
 
 
+@pytest.mark.evm("calldata that is no call")
 @pytest.mark.parametrize(("data", "value"), [(b"", 0), (b"", 1), (b"abc", 0)])
 def test_no_such_function(data: bytes, value: int) -> None:
     federation = Federation()
@@ -91,6 +95,7 @@ def test_no_such_function(data: bytes, value: int) -> None:
         transact(federation.chain, federation.outsider, federation.contract.address, data, value)
 
 
+@pytest.mark.evm("calldata that is no call")
 def test_an_unknown_selector_is_refused() -> None:
     federation = Federation()
     with pytest.raises(Reverted):
@@ -147,6 +152,7 @@ def test_multicall_lengths(lengths: list[int]) -> None:
             federation.send(federation.owner, "multicall", data, lengths, 0)
 
 
+@pytest.mark.evm("pieces of bytecode at addresses of their own")
 def test_a_facet_alone_moves_nothing_of_the_federation() -> None:
     federation = Federation().open()
     facet = Contract(federation.chain, artifact()["abi"], federation.contract.call("facets")[1])

@@ -24,6 +24,7 @@ def send_raw(federation: Federation, key: Account, data: bytes) -> None:
     transact(federation.chain, key, federation.contract.address, data, 0, None)
 
 
+@pytest.mark.evm("calldata that nobody but the contract can read")
 def test_an_endpoint_that_is_no_text_is_read_all_the_same() -> None:
     federation = Federation().open()
     data = federation.contract.encode("announce", "aaaa").replace(b"aaaa", b"\xff\xfe\xfd\xfc")
@@ -33,6 +34,7 @@ def test_an_endpoint_that_is_no_text_is_read_all_the_same() -> None:
     assert federation.history().endpoints == {federation.miner_keys[0].address: "\ufffd" * 4}
 
 
+@pytest.mark.evm("calldata that nobody but the contract can read")
 def test_a_leaf_without_a_byte_cannot_be_shown() -> None:
     """Contract and twin agree: what is not shown in time is refuted by silence."""
     fixture = ProposalFixture(SMALL)
@@ -72,6 +74,7 @@ def test_a_commitment_opens_in_its_own_round_alone() -> None:
         federation.reveal(device, [update])
 
 
+@pytest.mark.evm("calldata that nobody but the contract can read")
 def test_calldata_that_only_the_contract_reads_is_no_hindrance() -> None:
     """Where the last word is missing, the machine reads zeros, and others' decoders read nothing."""
     federation = Federation().open().until(Phase.REVEAL)

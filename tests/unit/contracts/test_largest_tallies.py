@@ -14,6 +14,7 @@ SNAPSHOT = json.loads(gas.SNAPSHOT.read_text())["largest tally"]
 MUTANTS = "tests.mutants.plugin"  # every change of the code changes the gas: that says nothing about a rule
 
 
+@pytest.mark.evm("gas")
 @pytest.mark.parametrize("case", CASES, ids=str)
 def test_it_fits_a_transaction(case: Case, pytestconfig: pytest.Config) -> None:
     used, events = LargestTally(case).send()

@@ -328,6 +328,7 @@ def test_hash_is_that_of_eip_712() -> None:
     assert submissions.batch_digest([digest(1)]) == keccak(bytes(32) + digest(1))
 
 
+@pytest.mark.evm("a node that changes its chain ID")
 def test_after_a_fork_signatures_are_bound_to_the_new_chain(monkeypatch: pytest.MonkeyPatch) -> None:
     federation = federation_in_reveal()
     batch = federation.share(0)

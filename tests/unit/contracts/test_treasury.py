@@ -58,6 +58,7 @@ def puppet() -> tuple[Federation, Contract]:
     return federation, contract
 
 
+@pytest.mark.evm("another contract beside it")
 def test_a_receiver_that_refuses_harms_only_itself() -> None:
     federation, contract = puppet()
     money_before = federation.money()
@@ -67,6 +68,7 @@ def test_a_receiver_that_refuses_harms_only_itself() -> None:
     assert federation.money() == money_before
 
 
+@pytest.mark.evm("another contract beside it")
 @pytest.mark.parametrize("function", ["release_stake", "leave_miner"])
 def test_a_receiver_that_calls_back_gets_nothing_twice(function: str) -> None:
     federation, contract = puppet()
@@ -82,6 +84,7 @@ def test_a_receiver_that_calls_back_gets_nothing_twice(function: str) -> None:
     assert federation.money() == money_before
 
 
+@pytest.mark.evm("another contract beside it")
 def test_a_receiver_may_call_what_anybody_may() -> None:
     federation, contract = puppet()
     contract.send(federation.outsider, "learn", federation.contract.encode("fund"))
