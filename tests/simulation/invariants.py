@@ -40,6 +40,7 @@ class Invariants:
     violations: list[Violation] = field(default_factory=list)
     checks: dict[str, int] = field(default_factory=dict)  # how often each rule was looked at
     _bindings: dict[tuple[int, int], str] = field(default_factory=dict)  # round and device -> miner
+    _helped: set[tuple[int, int]] = field(default_factory=set)  # round and device that revealed itself
     _signed: dict[tuple[Any, ...], Any] = field(default_factory=dict)
     _closed: set[int] = field(default_factory=set)
     _penalties: dict[int, int] = field(default_factory=dict)  # round -> how many were looked at
@@ -172,12 +173,24 @@ class Invariants:
                 continue
             self._count("left out")
             miner = world.by_address.get(self._bindings.get((number, process.index), ""))
-            if process.index in there or miner is None or not miner.is_honest:
+            if miner is None or not miner.is_honest:
                 continue
             phases = world.dice.phases_hit(miner.name, number)
+            if (number, process.index) in self._helped and phases <= {"REVEAL"}:
+                self._check_helped(process, miner, round_)
             has_time = world.plan.terms.grace >= LONG_GRACE and not self._is_excused(miner, round_)
+            if process.index in there:
+                continue
             if not self._has_fault(miner, round_) or (phases <= {"REVEAL"} and has_time):
                 self.report("left out", f"{process.name} is not in round {number}")
+
+    def _check_helped(self, device: Process, miner: Process, round_: Round) -> None:
+        """Check that a miner that was back in time has revealed for its device, no other being hindered."""
+        others = [item for item in self.world.processes if item.role == "miner" and item is not miner]
+        if self._is_excused(miner, round_) or any(self._has_fault(other, round_) for other in others):
+            return
+        if all(other.is_honest for other in others):
+            self.report("left out", f"{device.name} had to reveal itself in round {round_.number}")
 
     def _check_accusations(self, round_: Round) -> None:
         """Check that a miner says of no honest update that it is not there, unless it was told so.
@@ -227,8 +240,10 @@ class Invariants:
         current = history.current
         if current is None or process.role == "watchtower":
             return
-        before = history.model_before(current.number).root
+        before, address = history.model_before(current.number).root, process.account.address
         for call in calls:
+            if process.role == "device" and call.function == "reveal" and call.args[0] != address:
+                self._helped.add((current.number, process.index))
             if call.function in ("claim_device", "claim_miner"):
                 self._check_claim(process, call, history)
             if call.function not in SIGNED_ONCE or (call.function == "commit" and process.role == "peer"):
