@@ -38,7 +38,7 @@ DEVICE_ATTACKS = (
     SignFlip(),
     Dropout(stage="reveal"),
 )
-MINER_ATTACKS = (LyingLeader(), LyingLeader(), LazyMiner(), SilentMiner(), LazyMiner(kind="copy"))
+MINER_ATTACKS = (LyingLeader(), LazyMiner(), SilentMiner(), LazyMiner(kind="copy"))
 WINDOW = 60  # seconds of the challenge window, where there is one
 
 
@@ -94,6 +94,8 @@ def draw_plan(dice: Dice) -> Plan:
     miner_attacks = {}
     if dice.share("miner attack") < 0.2 and not is_full:
         miner_attacks = {dice.number(0, miners - 1, "liar"): dice.choice(MINER_ATTACKS, "lie")}
+    if has_window and dice.share("lying leader") < 0.4 and not is_full:
+        miner_attacks = {dice.number(0, miners - 1, "liar"): LyingLeader()}
     return Plan(
         terms, LAYOUT, devices, miners, is_full, has_window, dice.number(0, SETS - 1, "accounts"),
         device_attacks, miner_attacks,
