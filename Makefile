@@ -16,7 +16,7 @@ WORKERS   ?= 2
 SHELL       := bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help run test quick matrix setup dev lint contracts gas bench bench-challenge bench-robustness chaos mutants docs clean
+.PHONY: help run test quick matrix setup dev lint contracts gas bench bench-challenge bench-robustness chaos simulate mutants docs clean
 
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 export PIP_NO_INPUT := 1
@@ -96,6 +96,9 @@ bench: $(DEV_SET) ## the figures of docs/figures.md
 
 chaos: $(DEV_SET) ## kill the processes of a federation at random, 20 seeds; stopped, it goes on (ARGS="--seeds 5")
 	@$(BIN)/python -m tests.chaos $(ARGS)
+
+simulate: $(DEV_SET) ## play federations in virtual time, faults by seed; stopped, it goes on (ARGS="--rounds 5000 --jobs 2")
+	@$(BIN)/python -m tests.simulation $(ARGS)
 
 mutants: $(DEV_SET) ## change the contracts by rule, tests must notice; stopped, it goes on (ARGS="--count 20")
 	@$(BIN)/python -m tests.mutants $(ARGS)

@@ -1,0 +1,112 @@
+"""Draw every decision of an episode from its seed, each from a stream of its own.
+
+A decision is named, and its name alone decides it. So a schedule stays the same where faults are taken out of
+it, as far as what these faults brought about is not concerned: that is what shrinking lives on.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence, Set
+from dataclasses import dataclass
+from hashlib import blake2b
+from math import log
+from typing import Any, TypeVar
+
+T = TypeVar("T")
+RANGE = 1 << 64
+
+
+@dataclass(frozen=True)
+class Fault:
+    """One thing that went wrong: what, to whom, where in which round, for which time there."""
+
+    kind: str
+    party: str
+    round: int
+    phase: str
+    count: int
+
+    @property
+    def name(self) -> str:
+        """Return the text that stands for it in `--only` and in the file of results."""
+        return f"{self.kind}:{self.party}:{self.round}:{self.phase}:{self.count}"
+
+    @property
+    def role(self) -> str:
+        """Return the role of who was hit."""
+        return self.party.partition(" ")[0]
+
+
+class Dice:
+    """The decisions of one episode; with `only`, no faults happen but these, by name."""
+
+    def __init__(self, seed: int, only: Set[str] | None = None) -> None:
+        self.seed, self.only = seed, only
+        self.faults: list[Fault] = []  # that happened, in order
+        self.is_quiet = False  # nothing goes wrong any more
+        self._phases: dict[tuple[str, int], set[str]] = {}
+        self._kinds: dict[tuple[str, int], set[str]] = {}
+        self._streams: dict[
+            tuple[Any, ...], list[Any]
+        ] = {}  # of a place: its numbers, how often it was passed
+
+    def share(self, *name: object) -> float:
+        """Return a number from 0 to 1."""
+        return self._draw(name) / RANGE
+
+    def number(self, low: int, high: int, *name: object) -> int:
+        """Return a whole number from `low` to `high`, both included."""
+        return low + self._draw(name) % (high - low + 1)
+
+    def choice(self, values: Sequence[T], *name: object) -> T:
+        """Return one of some values."""
+        return values[self._draw(name) % len(values)]
+
+    def fault(
+        self, kinds: tuple[str, ...], chances: tuple[float, ...], party: str, round_: int, phase: str
+    ) -> Fault | None:
+        """Return the fault that happens at a place, of one of some kinds, or None.
+
+        The place is named by its kinds, and by how often it has been passed in this phase of this round.
+        """
+        key = (kinds, party, round_, phase)
+        stream = self._streams.get(key)
+        if stream is None:
+            stream = self._streams[key] = [0, self._gap(chances, key, 0)]
+        stream[0] += 1
+        count = stream[0]
+        if count < stream[1]:
+            return None
+        stream[1] = count + self._gap(chances, key, count)
+        if self.is_quiet:
+            return None
+        share, place = self.share("kind", *key, count) * sum(chances), 0
+        while share >= chances[place] and place < len(kinds) - 1:
+            share -= chances[place]
+            place += 1
+        fault = Fault(kinds[place], party, round_, phase, count)
+        if self.only is not None and fault.name not in self.only:
+            return None
+        self.faults.append(fault)
+        self._phases.setdefault((party, round_), set()).add(phase)
+        self._kinds.setdefault((party, round_), set()).add(fault.kind)
+        return fault
+
+    def _gap(self, chances: tuple[float, ...], key: tuple[Any, ...], count: int) -> int:
+        """Return how many times a place is passed until something happens there again."""
+        chance = sum(chances)
+        if chance <= 0.0:
+            return RANGE
+        return 1 + int(log(1.0 - self.share("gap", *key, count)) / log(1.0 - min(chance, 0.999)))
+
+    def phases_hit(self, party: str, round_: int) -> set[str]:
+        """Return the phases of a round in which something went wrong for a party."""
+        return self._phases.get((party, round_), set())
+
+    def kinds_hit(self, party: str, round_: int) -> set[str]:
+        """Return the kinds of what went wrong for a party in a round."""
+        return self._kinds.get((party, round_), set())
+
+    def _draw(self, name: tuple[object, ...]) -> int:
+        text = f"{self.seed}/{'/'.join(map(str, name))}"
+        return int.from_bytes(blake2b(text.encode(), digest_size=8).digest(), "big")

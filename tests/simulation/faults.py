@@ -1,0 +1,63 @@
+"""What may go wrong, and how often: a chance for each kind, and what is a fault of whom."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Final
+
+# Chances at one place that is passed: an operation of the disk, a request, a message.
+CHANCES: Final = {
+    "kill": 0.002,  # the process ends; all that it wrote stays
+    "power": 0.002,  # the machine does; what was not synced may be lost or torn
+    "disk-full": 0.003,
+    "record-rots": 0.2,  # at a death: a bit of a record changes
+    "node-silent": 0.002,  # does not answer once
+    "node-null": 0.001,  # knows no block
+    "node-half": 0.002,  # fails between two pieces of the events
+    "node-garbles": 0.001,  # gives an answer that its adapter refuses
+    "node-away": 0.0006,  # for a while
+    "node-lags": 0.001,  # for a while: it shows the chain as it was some blocks ago
+    "tx-refused": 0.006,
+    "tx-lost": 0.006,  # taken, and forgotten
+    "tx-delayed": 0.012,
+    "tx-answer-lost": 0.012,  # taken and mined, and the sender hears nothing
+    "message-lost": 0.015,
+    "message-answer-lost": 0.015,
+    "message-late": 0.01,  # the sender hears nothing, and it comes later
+    "message-repeated": 0.02,  # comes once more, later
+    "inbox-away": 0.008,  # for a while
+    "store-refuses": 0.005,
+    "store-answer-lost": 0.005,
+    "store-silent": 0.004,
+    "store-missing": 0.002,
+    "store-corrupt": 0.002,
+    "store-endless": 0.001,
+    "store-away": 0.002,  # for a while
+    "reorganisation": 0.008,  # at a block: it and up to five before it are taken back later
+    "device-leaves": 0.06,  # at the beginning of a round: the owner lets a device go
+    "device-returns": 0.1,
+    "miner-leaves": 0.03,
+    "collection": 0.004,  # at a block: the store drops what nobody pins
+}
+LASTING: Final = {"node-away": "node", "node-lags": "lag", "store-away": "store", "inbox-away": "inbox"}
+KILLS: Final = ("kill", "power")
+SHORT_SECONDS: Final = (1, 12)  # of a death or an outage that a party comes back from in time
+LONG_SECONDS: Final = (20, 200)  # of one that may cost it
+LONG_SHARE: Final = 0.25  # of deaths and outages
+
+
+@dataclass(frozen=True)
+class Weather:
+    """How much goes wrong in an episode: kinds that do, and a factor on their chances."""
+
+    factor: float = 1.0
+    kinds: frozenset[str] = field(default_factory=lambda: frozenset(CHANCES))
+    _chances: dict[tuple[str, ...], tuple[float, ...]] = field(default_factory=dict, repr=False)
+
+    def chances(self, kinds: tuple[str, ...]) -> tuple[float, ...]:
+        """Return the chance of each of some kinds at one place."""
+        known = self._chances.get(kinds)
+        if known is None:
+            known = tuple(CHANCES[kind] * self.factor * (kind in self.kinds) for kind in kinds)
+            self._chances[kinds] = known
+        return known

@@ -1,0 +1,366 @@
+"""The world of one episode: virtual time, whose turn it is, deaths and returns, blocks that are taken back.
+
+One thread plays all processes. A process that waits in a delivery sleeps: meanwhile the others have their
+turns, inside of its own, and nobody reaches it.
+"""
+
+from __future__ import annotations
+
+import heapq
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from itertools import count
+from typing import TYPE_CHECKING, Any
+from unittest.mock import patch
+
+from bcfl.errors import BcflError
+from bcfl.ledger.live import LiveLedger
+from bcfl.protocol.rounds import History
+from bcfl.protocol.types import Phase
+from bcfl.roles.common.archive import Archive
+from bcfl.roles.common.snapshot import next_change, take_snapshot
+from tests.simulation.disk import DiskCalls
+from tests.simulation.members import change_members
+from tests.simulation.network import Network, PartyContract
+from tests.simulation.process import Killed, Process
+from tests.simulation.relay import PartyRelay
+from tests.simulation.store import Contents, ObserverStore
+
+if TYPE_CHECKING:
+    from bcfl.ports import ContractCall
+    from bcfl.protocol.accounts import Account
+    from tests.simulation.chain import EpisodeChain
+    from tests.simulation.dice import Dice, Fault
+    from tests.simulation.faults import Weather
+    from tests.simulation.invariants import Invariants
+    from tests.simulation.setup import Plan
+
+ACTED_SECONDS = (0.05, 1.5)  # until a process that did something looks again
+NOTICE_SECONDS = (0.1, 3.0)  # until a process notices a new block
+IDLE_SECONDS = 2.0  # between two looks where something is due
+WAITING_SECONDS = 4.0  # between two looks of a device that waits for its miner
+AWAY_SECONDS = 20.0  # the same where it waits for nobody
+DEPTH = 5  # blocks that a reorganisation takes back at most
+REORGANISATION_SECONDS = 30.0  # in which nobody is blamed after one
+WATCHED = (Phase.COMMIT, Phase.REVEAL)  # in which a device has to look at every block
+
+
+class Observer:
+    """What stands for a process where an observer reads the chain: nothing fails."""
+
+    skew, index = 0, 0
+
+    def suffer(self, fault: None) -> None:
+        """Return None."""
+
+    def strike(self, *kinds: str) -> None:
+        """Return None."""
+
+    def is_away(self, thing: str) -> bool:
+        """Return False."""
+        del thing
+        return False
+
+    def lag(self) -> int:
+        """Return 0."""
+        return 0
+
+
+class World:
+    """All processes, the time, and what happens next."""
+
+    poll = 0.5
+
+    def __init__(self, plan: Plan, dice: Dice, weather: Weather, chain: EpisodeChain, owner: Account) -> None:
+        self.plan, self.dice, self.weather, self.owner = plan, dice, weather, owner
+        self.layout, self.devices = plan.layout, plan.devices
+        self.time = float(chain.now())
+        self.keeps_clocks = "node-lags" in weather.kinds
+        self.contents, self.calls = Contents(), DiskCalls()
+        self.network = Network(chain, self)
+        self.processes: list[Process] = []
+        self.by_address: dict[str, Process] = {}
+        self.place = (0, "start")
+        self.reorganisations = 0
+        self.reorganised_rounds: set[int] = set()  # of which blocks were taken back
+        self.places: Counter[tuple[int, str]] = Counter()
+        terms = plan.terms
+        shortest = min(terms.commit_seconds, terms.reveal_seconds, terms.vote_seconds, terms.unveil_seconds)
+        self.shortest_phase = shortest
+        self.retry_seconds = min(15.0, shortest / 8)
+        self.invariants: Invariants | None = None
+        self.observer = LiveLedger(PartyContract(self.network, Observer()))  # type: ignore[arg-type]
+        self.observer_archive = Archive(ObserverStore(self.contents), plan.layout, terms)
+        self._heap: list[tuple[float, int, Callable[[], None]]] = []
+        self._numbers = count()
+        self._stack: list[Process] = []
+        self._wake_times: dict[Process, float] = {}
+        self._marks: list[tuple[object, int, int]] = []
+        self._change: tuple[tuple[int, int], float] = ((-1, -1), 0.0)
+
+    # Time.
+
+    def later(self, seconds: float, action: Callable[[], object]) -> None:
+        """Have something happen after so many seconds."""
+
+        def happen() -> None:
+            action()
+
+        heapq.heappush(self._heap, (self.time + seconds, next(self._numbers), happen))
+
+    def run(self, until: float, is_over: Callable[[], bool] = lambda: False) -> None:
+        """Let happen what is due until a time, or until something is so."""
+        while self._heap and self._heap[0][0] <= until and not is_over():
+            time, _, action = heapq.heappop(self._heap)
+            self.time = max(self.time, time)
+            action()
+        if not is_over():
+            self.time = max(self.time, until)
+
+    def sleep(self, seconds: float) -> None:
+        """Let the others go on while the process whose turn it is waits."""
+        self.run(self.time + seconds)
+
+    def monotonic(self) -> float:
+        """Return the clock of the process whose turn it is."""
+        return self.time * self._stack[-1].rate if self._stack else self.time
+
+    # Processes.
+
+    def add(self, process: Process) -> None:
+        """Take in a process, which starts at once."""
+        self.processes.append(process)
+        self.by_address[process.account.address] = process
+        self.start(process)
+
+    def start(self, process: Process) -> None:
+        """Start a process, or try again later where it ends at once."""
+        if process.is_up:
+            return
+        with self.turn_of(process):
+            try:
+                process.start()
+            except Killed:
+                return
+            except BcflError as error:
+                self.blame("died", f"{process.name} does not start: {error}", process)
+                return
+        self._schedule(process, self._jitter(ACTED_SECONDS, process.name, "start"))
+
+    def kill(self, process: Process, fault: Fault) -> None:
+        """End a process; it comes back after a while, with the disk that the fault leaves."""
+        process.stop()
+        process.full_until = 0.0
+        name = fault.name
+        if fault.kind == "power":
+            process.disk.cut_power(lambda most, what: self.dice.number(0, most, "disk", name, what))
+        if rot := process.strike("record-rots"):
+            record = process.disk.rot(lambda most, what: self.dice.number(0, most, "rot", rot.name, what))
+            if record is not None:
+                self.excuse(process)
+        seconds = process.seconds(fault)
+        process.trouble(seconds)
+        self.later(seconds, lambda: self.start(process))
+
+    def excuse(self, process: Process) -> None:
+        """Blame a process for nothing any more: its disk has lied to it."""
+        process.is_deceived = True
+        process.troubles.append((0.0, float("inf")))
+
+    def calm(self) -> None:
+        """Let nothing go wrong from now on, and everybody come back."""
+        self.dice.is_quiet = True
+        self._marks.clear()
+        for process in self.processes:
+            process.away.clear()
+            process.full_until = 0.0
+            if not process.is_up:
+                self.start(process)
+
+    def turn(self, process: Process) -> None:
+        """Let a process act once, and plan its next turn."""
+        pause: float | None = None
+        with self.turn_of(process):
+            try:
+                assert process.act is not None
+                pause = process.act()
+            except Killed:
+                return
+            except Exception as error:
+                self.blame("died", f"{process.name} ends: {type(error).__name__}: {error}", process)
+        if not process.is_up:
+            return
+        if pause is None:
+            process.stop()
+            self.later(10.0, lambda: self.start(process))
+        elif pause == 0.0:
+            self._schedule(process, self._jitter(ACTED_SECONDS, process.name, "acted", self.network.version))
+        elif pause <= self.poll:
+            self._idle(process)
+        else:
+            self._schedule(process, pause)
+
+    @contextmanager
+    def turn_of(self, process: Process) -> Iterator[None]:
+        """Make it a process's turn."""
+        process.is_busy = True
+        self._stack.append(process)
+        try:
+            with self.calls.on(process.disk):
+                yield
+        finally:
+            self._stack.pop()
+            process.is_busy = False
+
+    @property
+    def current(self) -> Process | None:
+        """Return the process whose turn it is."""
+        return self._stack[-1] if self._stack else None
+
+    def _idle(self, process: Process) -> None:
+        """Plan the next look of a process that had nothing to do."""
+        delay = max(IDLE_SECONDS, self._next_change() - self.time)
+        if process.role in ("device", "peer") and Phase[self.place[1]] in WATCHED:
+            delay = min(delay, WAITING_SECONDS)
+        elif process.role == "device":
+            delay = max(delay, AWAY_SECONDS)
+        self._schedule(process, delay + self._jitter((0.0, 1.0), process.name, "idle", self.network.version))
+
+    def _next_change(self) -> float:
+        """Return when somebody may have something to do without any new block."""
+        key = self.network.version, self.network.now()
+        if self._change[0] != key:
+            snapshot = take_snapshot(self.observer)
+            self._change = (key, self.time + 1 if snapshot is None else float(next_change(snapshot)))
+        return self._change[1]
+
+    def _schedule(self, process: Process, delay: float) -> None:
+        """Plan the next turn of a process, in place of what was planned."""
+        process.wake += 1
+        number = process.wake
+        self._wake_times[process] = self.time + delay
+
+        def act() -> None:
+            if process.wake == number and process.is_up and not process.is_busy:
+                self.turn(process)
+
+        self.later(delay, act)
+
+    def _jitter(self, span: tuple[float, float], *name: object) -> float:
+        low, high = span
+        return low + (high - low) * self.dice.share("jitter", *name)
+
+    # What happens.
+
+    def blame(self, rule: str, text: str, process: Process | None = None) -> None:
+        """Report that something is not as it should be."""
+        assert self.invariants is not None
+        self.invariants.report(rule, text, process)
+
+    def on_calls(self, process: Process, calls: tuple[ContractCall, ...], history: History) -> None:
+        """Take note of what a process signs."""
+        if self.invariants is not None:
+            self.invariants.check_signed(process, calls, history)
+
+    def on_start(self) -> None:
+        """See where the chain stands at first."""
+        clock = self.observer.clock()
+        self.observer.history()
+        self.place = (clock.round, clock.phase.name)
+
+    def on_block(self) -> None:
+        """Wake everybody up, check what is cheap, and perhaps prepare to take blocks back."""
+        history, clock, before = self.observer.history(), self.observer.clock(), self.place[0]
+        self.place = (clock.round, clock.phase.name)
+        if clock.round > before and self.invariants is not None:
+            change_members(self, history)
+        self.places[self.place] += 1
+        for process in self.processes:
+            if process.is_busy or not process.is_up:
+                continue
+            number = self.network.head
+            if process.role == "device" and clock.phase not in WATCHED and (number + process.index) % 8:
+                continue
+            delay = self._jitter(NOTICE_SECONDS, process.name, "block", number)
+            if self.time + delay < self._wake_times.get(process, 0.0):
+                self._schedule(process, delay)
+        if self.invariants is not None:
+            self.invariants.after_block()
+            self._strike_chain()
+
+    def _strike_chain(self) -> None:
+        """Let blocks be taken back soon, or the store drop what nobody pins."""
+        if self.strike("store", "collection"):
+            self.contents.collect()
+        if not self.network.chain.can_reorganise or self._marks:
+            return
+        if fault := self.strike("chain", "reorganisation"):
+            mark = self.network.chain.mark(), self.network.head, len(self.network.order)
+            self._marks.append(mark)
+            depth = self.dice.number(1, DEPTH, "depth", fault.name)
+            self.later(1.0, lambda: self._reorganise(fault, depth, 60))
+
+    def strike(self, party: str, *kinds: str) -> Fault | None:
+        """Return the fault that hits somebody who is no process, or None."""
+        return self.dice.fault(kinds, self.weather.chances(kinds), party, *self.place)
+
+    def _reorganise(self, fault: Fault, depth: int, tries: int) -> None:
+        """Take back the blocks since the mark, once there are enough, or time is up."""
+        if not self._marks:
+            return
+        mark, head, mined = self._marks[0]
+        if self.network.head - head < depth and tries:
+            self.later(1.0, lambda: self._reorganise(fault, depth, tries - 1))
+            return
+        self._marks.clear()
+        lost = self.network.take_back(mark, head, mined)
+        self.reorganisations += 1
+        self.reorganised_rounds |= {self.place[0], self.place[0] - 1, self.place[0] + 1}
+        for process in self.processes:
+            process.trouble(REORGANISATION_SECONDS)
+        for transaction in lost:
+            name = fault.name, transaction.name
+            if self.dice.share("again", *name) < 0.6:
+                self.network.waiting[transaction.name] = transaction
+                seconds = 8.0 * self.dice.share("order", *name)
+                self.later(seconds, lambda transaction=transaction: self.network.mine(transaction))  # type: ignore[misc]
+        for process in self.processes:
+            if process.is_up and not process.is_busy:
+                self._schedule(process, self._jitter(NOTICE_SECONDS, process.name, fault.name))
+
+    # What processes use.
+
+    def relay_of(self, process: Process) -> PartyRelay:
+        """Return a process's way to the inboxes of the others."""
+        return PartyRelay(self, process)
+
+    def archive_on(self, store: Any) -> Archive:
+        """Return an archive on a party's store."""
+        return Archive(store, self.layout, self.plan.terms)
+
+    @contextmanager
+    def patched(self) -> Iterator[None]:
+        """Put the time, the disk and the chance of this world in the place of the machine's."""
+        random = RandomBits(self.dice)
+        with (
+            patch("bcfl.federation.daemon.time", self),
+            patch("bcfl.ledger.delivery.time", self),
+            patch("bcfl.ledger.live.time", self),
+            patch("bcfl.roles.common.journal.os", self.calls),
+            patch("bcfl.roles.miner.sketches.secrets", random),
+        ):
+            yield
+
+
+class RandomBits:
+    """Stands for the module `secrets`, of which a miner's sketches take the signs."""
+
+    def __init__(self, dice: Dice) -> None:
+        self._dice, self._numbers = dice, count()
+
+    def randbits(self, bits: int) -> int:
+        """Return so many bits."""
+        return self._dice.number(0, (1 << min(bits, 63)) - 1, "sketch", next(self._numbers))
+
+    token_bytes = property(lambda self: lambda size: self.randbits(63).to_bytes(8, "big") * (size // 8 + 1))
