@@ -8,7 +8,7 @@ Nobody answers calls here. The few that views make are answered from the bundle,
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import cached_property
 from pathlib import Path
@@ -75,8 +75,11 @@ class BundleChain:
         """Raise LedgerError: nothing is sent."""
         raise LedgerError(NOBODY.format(f"{len(transaction)} fields of a transaction"))
 
-    def deliver(self, transaction: SignedTransaction) -> Mapping[str, Any]:
+    def deliver(
+        self, transaction: SignedTransaction, raise_fee: Callable[[int], SignedTransaction] | None = None
+    ) -> Mapping[str, Any]:
         """Raise LedgerError: nothing is sent."""
+        del raise_fee
         raise LedgerError(NOBODY.format(transaction.hash))
 
     def close(self) -> None:

@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from bcfl.federation.client import FederationClient
 
 INDEX: Final = "statements.txt"  # in a run's folder: a CID a line
+PATH: Final = "/v1/statements/"  # at an inbox
 MOST: Final = 5_000  # statements of one collection
 MOST_PAGES: Final = 64  # of one inbox
 ANSWER_BYTES: Final = 1 << 14
@@ -167,10 +168,10 @@ def _ask(
     """Return what an inbox lists and is not known yet, with its bytes as far as it has them; else why not."""
     deadline, contents = Deadline(seconds), dict[str, bytes | None]()
     try:
-        base = Endpoint.parse(url).url + "/v1/statements/"
-        for cid in _listed(base, first, deadline, only_public):
+        endpoint = Endpoint.parse(url)
+        for cid in _listed(endpoint, first, deadline, only_public):
             if cid not in known and len(contents) < MOST:
-                contents[cid] = _get(base + cid, deadline, only_public, MAX_BYTES)
+                contents[cid] = _get(endpoint.url(PATH + cid), deadline, only_public, MAX_BYTES)
     except (OSError, HTTPException, ValueError, RelayError) as error:
         if not contents:
             reason = error if isinstance(error, RelayError) else getattr(error, "strerror", None) or error
@@ -178,12 +179,12 @@ def _ask(
     return contents
 
 
-def _listed(base: str, first: int, deadline: Deadline, only_public: bool) -> Iterator[str]:
+def _listed(endpoint: Endpoint, first: int, deadline: Deadline, only_public: bool) -> Iterator[str]:
     """Yield the CIDs that an inbox lists; raises ValueError for an answer that is no list of them."""
     place: list[int] = [first, 0]
     for _ in range(MOST_PAGES):
-        path = base + "/".join(map(str, place))
-        answer = _get(path, deadline, only_public, ANSWER_BYTES)
+        url = endpoint.url(PATH + "/".join(map(str, place)))
+        answer = _get(url, deadline, only_public, ANSWER_BYTES)
         content: Any = json.loads(answer) if answer is not None and answer.count(b"[") <= PAGE + 2 else None
         if not isinstance(content, dict) or not isinstance(content.get("statements"), list):
             raise ValueError("it lists no statements")
@@ -219,7 +220,7 @@ def _from_store(store: Store | None, cid: str) -> bytes | None:
 
 def _cache(domain: Domain) -> Path:
     """Return the file that keeps the statements of a federation, a line each."""
-    folder = Path(os.environ.get(CACHE_VARIABLE) or Path.home() / ".cache")
+    folder = Path(os.environ.get(CACHE_VARIABLE) or os.path.expanduser("~/.cache"))  # `~`: there is no home
     return folder / "bcfl" / f"statements-{domain.chain_id}-{domain.contract.lower()}"
 
 

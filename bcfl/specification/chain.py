@@ -173,8 +173,11 @@ class VirtualChain:
         del transaction
         return 0
 
-    def deliver(self, transaction: SignedTransaction) -> Mapping[str, Any]:
+    def deliver(
+        self, transaction: SignedTransaction, raise_fee: Callable[[int], SignedTransaction] | None = None
+    ) -> Mapping[str, Any]:
         """Refuse: there is no machine that would run bytes."""
+        del raise_fee
         raise LedgerError(f"a chain without an EVM takes no bytes: {len(transaction.raw)} of them")
 
     @property
