@@ -247,7 +247,7 @@ class Explorer:
             query_string=request.url.query,
             devices={} if query is None else query.history.indices,
             miners={} if query is None else query.history.miners,
-            away=self.stream.away,
+            away=self.reader.away,
             problem=self.measuring.problem,
             measures=self.measures and self.identity.kind == "run",
             is_live=self.identity.kind != "bundle",

@@ -31,14 +31,8 @@ CODES: Final[Mapping[str, tuple[str, str]]] = {
     "q": ("quality", "quality"),
     "o": ("outlier", "outlier"),
     "?": ("not judged yet", "pending"),
-    "-": ("no update", "none"),
-    " ": ("not a member", "outside"),
+    ".": ("no update", "none"),
 }
-
-
-def cell(letter: str) -> tuple[str, str]:
-    """Return what a letter means and its colour; of a letter that there is not, that nobody knows."""
-    return CODES.get(letter, (letter, "pending"))
 
 
 def code(verdict: str | None, level: int | None) -> str:

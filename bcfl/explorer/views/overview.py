@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, Final
 
-from bcfl.explorer.facts import Cache, Statements, summary_of, waiting
+from bcfl.explorer.facts import Cache, Statements, chain_time, summary_of, waiting
 from bcfl.explorer.page import Page, Params, cut
 from bcfl.federation.query import Query
 from bcfl.federation.views.progress import RoundSummary
@@ -43,7 +43,7 @@ def overview(query: Query, cache: Cache, statements: Statements) -> Page:
         "leaders": leaders,
         "final": _final(rounds),
         "now": now,
-        "time": query.ledger.now(),
+        "time": chain_time(query),
     }
     return Page("overview.html", "Overview", {**view, "now": now}, "overview", extra)
 
