@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
 NAME: Final = "up"  # of the deployment
 PASSWORD: Final = "password"
+LOCK: Final = "lock"  # held while a supervisor lives, however it ends
 POLL: Final = 0.25  # seconds between two checks of the processes
 STALL_SECONDS: Final = 600.0  # without any progress, after which the start is given up
 PORTS: Final = 3  # free ports to try for the chain: another program may take one before the chain does
@@ -94,9 +95,13 @@ class LocalProcesses:
 
         Raises RunError when something does not start, ConfigError when the folder holds another federation.
         """
+        make_folders(self.options.folder)
+        with locked(self.options.folder):
+            self._run(rounds)
+
+    def _run(self, rounds: int | None) -> None:
         from bcfl.federation.client import connect
 
-        make_folders(self.options.folder)
         network = self.start_chain()
         self._deploy(network)
         with connect(network, NAME, self.options.folder / "deployments") as client:
@@ -328,6 +333,23 @@ def make_folders(folder: Path) -> None:
             secret.write_text("a password that protects keys that everybody knows\n")
     except OSError as error:
         raise RunError(f"{folder} cannot be written: {error.strerror}") from None
+
+
+@contextmanager
+def locked(folder: Path) -> Iterator[None]:
+    """Keep a folder for one `bcfl up`; raises ConfigError where another has it."""
+    from bcfl.ledger.deployment.records import lock_file
+
+    try:
+        lock = lock_file(folder / LOCK)
+    except BlockingIOError:
+        raise ConfigError(f"another bcfl up keeps {folder}: end it, or name another --dir") from None
+    except OSError as error:
+        raise RunError(f"{folder} cannot be written: {error.strerror}") from None
+    try:
+        yield
+    finally:
+        os.close(lock)
 
 
 def environment() -> dict[str, str]:

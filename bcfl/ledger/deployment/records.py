@@ -6,6 +6,7 @@ for it. The chain decides what is true; `inspection` compares.
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import tempfile
@@ -71,25 +72,41 @@ def free_place(folder: Path, network: Network, name: str) -> Path:
 def reserve(folder: Path, network: Network, name: str) -> Iterator[Path]:
     """Lock the path of a new record for as long as a deployment lasts, and give that path.
 
+    The lock ends with the process, however it ends. Contracts of a deployment that was interrupted stay on
+    the chain without a record, and the next one makes its own.
+
     Raises ConfigError when there is one of that name, or one in the making, RunError for a folder that
     cannot be written: before any ether is spent.
     """
     path = free_place(folder, network, name)
-    lock = path.with_name(f".{name}.deploying")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        os.close(os.open(lock, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o644))
-    except FileExistsError:
-        raise ConfigError(
-            f"{name} is being deployed on {network.name}: wait; if that was interrupted, remove {lock}"
-        ) from None
+        lock = lock_file(path.with_name(f".{name}.deploying"))
+    except BlockingIOError:
+        raise ConfigError(f"{name} is being deployed on {network.name}: wait for it to end") from None
     except OSError as error:
         raise RunError(f"{path} cannot be written: {error.strerror}") from None
     try:
-        yield path
+        yield free_place(folder, network, name)  # it may have been deployed while the lock was waited for
     finally:
         with suppress(OSError):
-            lock.unlink()
+            path.with_name(f".{name}.deploying").unlink()
+        os.close(lock)
+
+
+def lock_file(path: Path) -> int:
+    """Lock a file until the number that is returned is closed; raises BlockingIOError where it is locked."""
+    while True:
+        lock = os.open(path, os.O_CREAT | os.O_WRONLY | os.O_CLOEXEC, 0o644)
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            with suppress(FileNotFoundError):
+                if os.path.samestat(os.fstat(lock), path.stat()):
+                    return lock
+        except BaseException:
+            os.close(lock)
+            raise
+        os.close(lock)  # another has removed it meanwhile
 
 
 def write(path: Path, deployment: Deployment) -> None:
