@@ -87,6 +87,11 @@ class Query(Source):
         """Call a function that only reads, its arguments as text; raises ConfigError for anything else."""
         return call_view(self.contract, *parse_call(function, arguments))
 
+    @property
+    def time_origin(self) -> int | None:
+        """Return where the time of a simulated chain begins; None where it is that of the world."""
+        return None
+
     def task(self, name: str | None = None) -> AnyTask | None:
         """Return the task of a name, or that of the run; None where neither is known. Raises ConfigError."""
         from bcfl.learning.tasks import resolve
@@ -157,7 +162,7 @@ class LocalQuery(Query):
         super().__init__(ledger, DirectoryStore(run.store_path), run.journal_path, "bcfl run --resume")
 
     @property
-    def time_origin(self) -> int:
+    def time_origin(self) -> int | None:
         """Return where the time of the run's chain begins, which is simulated: seconds, as its blocks say."""
         return GENESIS_TIME
 
