@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -104,7 +103,7 @@ def report(
         view = summary(subject, money)
     text = _document(view, form)
     if path is None:
-        sys.stdout.write(text)
+        say(text.replace("\r\n", "\n").rstrip("\n"))
         return
     data = text.encode()
     write_file(path, data)

@@ -17,7 +17,7 @@ from bcfl.config import Config
 from bcfl.federation.runs import Run
 from bcfl.ledger.devnet.embedded import EmbeddedChain
 from bcfl.protocol.types import Phase, Verdict
-from testkit import harness
+from testkit import harness, ledgers
 
 OK, BAD, LATE, COPY = Verdict.ACCEPTED, Verdict.QUALITY, Verdict.TIME, Verdict.DUPLICATE
 VERDICTS = [[OK, BAD, OK, OK], [OK, BAD, OK, LATE], [OK, COPY, OK, OK]]
@@ -87,8 +87,8 @@ def play(runs: Path, **options: Any) -> harness.Federation:
         def on_file(_: None, **options_: Any) -> EmbeddedChain:
             return EmbeddedChain(run.chain_path, **options_)
 
-        patch.setattr(harness, "EmbeddedChain", on_file)
-        federation = harness.Federation(**options)
+        patch.setattr(ledgers, "EmbeddedChain", on_file)
+        federation = harness.Federation(**options, kind=ledgers.BYTECODE)
         run.set_contract(federation.contract.address)
         return federation
 

@@ -133,4 +133,7 @@ def test_all_commands_write_through_one_place() -> None:
                 "typer.secho",
             ):
                 places.append(f"{path.relative_to(ROOT)}:{node.lineno}")
-    assert {place.split(":")[0] for place in places} <= {"bcfl/ledger/devnet/jsonrpc.py"}  # its own defects
+    assert {place.split(":")[0] for place in places} <= {
+        "bcfl/ledger/devnet/jsonrpc.py",  # its own defects
+        "bcfl/specification/vectors.py",  # a tool for files of one's own
+    }

@@ -249,7 +249,7 @@ def test_help_has_examples_that_are_commands(bcfl: Bcfl) -> None:
 
 
 def test_help_of_a_command_that_there_is_not(bcfl: Bcfl) -> None:
-    assert "there is no command 'rnu': there is run, ls, round" in bcfl("help", "rnu").err
+    assert "there is no command 'rnu': there is run, sweep, ls" in bcfl("help", "rnu").err
     assert "there is no command 'x'" in bcfl("help", "chain", "x").err
     assert "there is no command 'x'" in bcfl("help", "run", "x").err
 
