@@ -129,7 +129,7 @@ class Specification(Contract):
         """Make the calls that come as bytes, one behind the other."""
         bounded(MULTICALL_BYTES, calldata)
         bounded(MAX_CALLS, lengths)
-        federation.several(call, self._cut(calldata, lengths), optional)
+        federation.several(call, self._cut(calldata, lengths), optional, self._functions)
         require(sum(lengths) == len(calldata), "federation: lengths do not add up")
 
     def _cut(self, calldata: bytes, lengths: Sequence[int]) -> Iterator[Invocation]:
