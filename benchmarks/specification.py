@@ -44,11 +44,8 @@ def compare(first: int, seeds: int, steps: int) -> str:
 
 def seconds_of(kind: str, engine: Engine, rounds: int) -> float:
     """Return the CPU seconds of an honest round of 4 miners and 6 devices, the harness included."""
-    federation = (
-        Federation(6, 4, replace(TERMS, engine=engine, pow_target=2**255, pow_seconds=1), kind=kind)
-        .open()
-        .finish()
-    )
+    terms = replace(TERMS, engine=engine, pow_target=2**255, pow_seconds=1)
+    federation = Federation(6, 4, terms, kind=kind).open().finish()
     begin = time.process_time()
     for _ in range(rounds):
         federation.finish()

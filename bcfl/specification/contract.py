@@ -44,11 +44,8 @@ class Specification(Contract):
         functions = [entry for entry in abi if entry["type"] == "function"]
         self._arguments = {(item["name"], len(item["inputs"])): Arguments(item) for item in functions}
         self.facets = (ZERO_ADDRESS, ZERO_ADDRESS)  # where the bytecode would have them
-        self._functions: dict[str, Function] = {
-            **FUNCTIONS,
-            BATCH: self._multicall,
-            "facets": lambda _: self.facets,
-        }
+        own: dict[str, Function] = {BATCH: self._multicall, "facets": lambda _: self.facets}
+        self._functions = {**FUNCTIONS, **own}
 
     @classmethod
     def create(

@@ -6,7 +6,7 @@ What overflows and what does not fit reverts on the bytecode and on its specific
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Any, cast
+from typing import Any
 
 import pytest
 
@@ -96,9 +96,8 @@ def test_numbers_at_the_ends_of_a_word(
     fixture: ProposalFixture, right: Evidence, index: int, name: str
 ) -> None:
     numbers = (-(2**255), 2**255 - 1) if name in ("low", "high") else NUMBERS
-    results = {
-        show(fixture, replace(cast(Any, challenges(right)[index]), **{name: number})) for number in numbers
-    }
+    changes: list[dict[str, Any]] = [{name: number} for number in numbers]
+    results = {show(fixture, replace(challenges(right)[index], **change)) for change in changes}
     assert ("ChallengeFailed" in results) == (name in ("low", "high"))  # a mean has no bounds
 
 
