@@ -31,6 +31,7 @@ PLAYED = (
     "docs/adversaries",
     "docs/audit",
     "docs/flower",
+    "docs/results",
 )
 PAGES = {
     str(path.relative_to(ROOT).with_suffix("")): path.read_text(encoding="utf-8")
@@ -128,6 +129,17 @@ def test_the_query_s_block_runs(capsys: pytest.CaptureFixture[str]) -> None:
     capsys.readouterr()
     exec(compile(blocks(COMMANDS, "python")[0], "commands.md", "exec"), {})
     assert re.fullmatch(r"finalized 0x[0-9a-fA-F]{40}\n", capsys.readouterr().out)
+
+
+@pytest.mark.usefixtures("folder")
+def test_the_blocks_about_results_run(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["run", "--devices", "4", "--miners", "2", "--rounds", "2", "--quiet"]) == 0
+    capsys.readouterr()
+    for block in blocks(PAGES["docs/results"], "python"):
+        exec(compile(block, "results.md", "exec"), {})
+    first, second = capsys.readouterr().out.splitlines()
+    assert re.fullmatch(r"\[\d, \d\] \d+", first)
+    assert second.startswith("1 {'metrics/accuracy': ")
 
 
 def test_what_python_blocks_import_exists() -> None:

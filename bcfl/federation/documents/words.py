@@ -66,7 +66,9 @@ def _rounds(view: Summary) -> Iterator[str]:
 
 
 def _learned(view: Summary) -> Iterator[str]:
-    last = last_figure(view)
+    last, missing = last_figure(view), len(view["unreachable"])
+    if missing:
+        yield f"{plural(missing, 'miner')} could not be asked what is stated of the models."
     if last is None:
         yield (
             "Nobody has stated how good the models are: "
