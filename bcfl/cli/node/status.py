@@ -100,7 +100,7 @@ def _suspended(view: StatusView) -> str | None:
     return f"{plural(count, 'miner')}: start them again, they `resume` by themselves" if count else None
 
 
-def _print(view: StatusView, stated: StatementsView) -> None:
+def _print(view: StatusView, stated: StatementsView | None = None) -> None:
     number = view["round"]
     updates = f"{view['updates']} of {plural(view['devices'], 'device')}"
     fields: list[tuple[str, object]] = [
@@ -119,7 +119,7 @@ def _print(view: StatusView, stated: StatementsView) -> None:
         ("leader", view["leader"]),
         ("suspended", _suspended(view)),
         ("so far", f"{plural(view['blocks'], 'block')}, {plural(view['void'], 'void round')}"),
-        *stated_fields(stated),
+        *([] if stated is None else stated_fields(stated)),
     ]
     print_fields([(name, value) for name, value in fields if value is not None])
     rows = [
