@@ -23,6 +23,19 @@ from bcfl.federation.views.summary import Summary, summary
 
 AT_ONCE: Final = 100  # receipts
 PATIENCE: Final = 10  # times what it took, before a summary is made again
+# The phases in the order of a round, each with its colour on every page; two that are rare share one.
+PHASE_TONES: Final = {
+    "commit": 0,
+    "reveal": 1,
+    "vote": 2,
+    "unveil": 3,
+    "tally": 7,
+    "elect": 5,
+    "propose": 4,
+    "attest": 5,
+    "finalize": 6,
+    "void": 7,
+}
 Cache = dict[Any, Any]
 Statements = Mapping[int, Sequence[StatementView]]
 

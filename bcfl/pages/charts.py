@@ -30,7 +30,7 @@ CODES: Final[Mapping[str, tuple[str, str]]] = {
     "d": ("duplicate", "duplicate"),
     "q": ("quality", "quality"),
     "o": ("outlier", "outlier"),
-    "?": ("not judged yet", "pending"),
+    "?": ("not judged", "pending"),
     ".": ("no update", "none"),
 }
 

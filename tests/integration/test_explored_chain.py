@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from bcfl.errors import LedgerError
+from bcfl.errors import ConfigError, LedgerError
 from bcfl.explorer import reader as readers
 from bcfl.explorer.reader import Reader
-from bcfl.explorer.target import Target
+from bcfl.explorer.target import Target, identify
 from bcfl.federation.query import Query, RemoteQuery
 from bcfl.protocol.types import Phase
 from tests.daemons import client_of
@@ -49,10 +50,10 @@ def test_a_reader_follows_the_chain(tmp_path: Path, monkeypatch: pytest.MonkeyPa
         before = reader.look(state)
         fork.away = True
         assert reader.look(state) == before
-        assert reader.away is not None
+        assert "is the node running" in str(reader.away)
         fork.away = False
         assert reader.look(state) == before
-        assert reader.away is None
+        assert not reader.away
 
         other = LocalFederation(tmp_path / "b", devices=3, miners=3)
         other.leave_in(Phase.UNVEIL, other.miner_parties[1])
@@ -84,3 +85,16 @@ def test_a_node_that_is_away_from_the_beginning_is_told(tmp_path: Path) -> None:
         assert reader.look(state)[0] > 0
     finally:
         reader.close()
+
+
+@pytest.mark.parametrize(
+    "explorer", ["javascript:alert(1)", 'https://x.example/"><script>', "//x.example", "ftp://x"]
+)
+def test_links_lead_to_web_pages_only(tmp_path: Path, explorer: str) -> None:
+    local = LocalFederation(tmp_path, devices=1, miners=1)
+    client, _ = client_of(local)
+    named = replace(client, network=replace(client.network, explorer=explorer))
+    with pytest.raises(ConfigError, match="no http:// or https:// address"):
+        identify(RemoteQuery(named, local.store))
+    named = replace(client, network=replace(client.network, explorer="https://x.example/"))
+    assert identify(RemoteQuery(named, local.store)).explorer == "https://x.example"

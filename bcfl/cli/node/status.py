@@ -110,7 +110,7 @@ def _pool(view: StatusView) -> str:
     return f"{ether(view['pool'])}, the rewards of {plural(view['paid_rounds'], 'round')}"
 
 
-def _print(view: StatusView, stated: StatementsView) -> None:
+def _print(view: StatusView, stated: StatementsView | None = None) -> None:
     number = view["round"]
     updates = f"{view['updates']} of {plural(view['devices'], 'device')}"
     fields: list[tuple[str, object]] = [
@@ -130,7 +130,7 @@ def _print(view: StatusView, stated: StatementsView) -> None:
         ("suspended", _suspended(view)),
         ("pool", _pool(view)),
         ("so far", f"{plural(view['blocks'], 'block')}, {plural(view['void'], 'void round')}"),
-        *stated_fields(stated),
+        *([] if stated is None else stated_fields(stated)),
     ]
     print_fields([(name, value) for name, value in fields if value is not None])
     rows = [

@@ -14,7 +14,6 @@ import pytest
 from bcfl.cli.node import status, watch
 from bcfl.cli.node.options import FederationOptions
 from bcfl.federation import event_stream
-from bcfl.federation.statements import StatementsView
 from bcfl.federation.views.status import status_view
 from bcfl.protocol.types import Engine, Phase, Terms
 from tests.daemons import client_of
@@ -25,9 +24,6 @@ SHOWN = (
     CHALLENGED.max_updates * (CHALLENGED.leaf_lanes * CHALLENGED.lane_bits // 8 + 4)
     + 8 * CHALLENGED.leaf_lanes
 )
-
-
-NOTHING: StatementsView = {"figure": None, "statements": [], "unreachable": []}
 
 
 def test_status_says_who_is_awaited_for_what_until_when(tmp_path: Path) -> None:
@@ -80,7 +76,7 @@ def test_status_gives_the_address_alone(
 def test_status_prints_one_screen(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     local = LocalFederation(tmp_path)
     local.play()
-    status._print(status_view(client_of(local)[0]), NOTHING)
+    status._print(status_view(client_of(local)[0]))
     lines = capsys.readouterr().out.splitlines()
     assert len(lines) < 24
     assert not any(line.startswith("captured") for line in lines)
@@ -125,7 +121,7 @@ def test_status_and_watch_show_engine_and_committee(
     assert (view["mode"], view["engine"]) == ("partial", "committee")
     assert view["committee"] == list(local.history.rounds[2].committee)
     assert len(view["committee"]) == 3
-    status._print(view, NOTHING)
+    status._print(view)
     screen = " ".join(capsys.readouterr().out.split())
     assert f"mode partial engine committee committee {', '.join(view['committee'])}" in screen
     assert "captured never by 1 of " in screen
