@@ -34,6 +34,7 @@ from bcfl.pages.texts import json_text
 HERE: Final = Path(__file__).parent
 TEMPLATES: Final = HERE / "templates"
 TYPES: Final = {".js": "text/javascript", ".css": "text/css", ".svg": "image/svg+xml"}
+LINES: Final = 200  # of an audit: the last, and as many earlier ones in which something is wrong
 STATUS: Final = ((NotFound, 404), (Crowded, 503), (ConfigError, 400), (LedgerError, 502))
 Handler = Callable[[Request], Awaitable[Response]]
 
@@ -176,7 +177,10 @@ class Explorer:
         return await self._show(request, lambda query: contracts.events_page(query, params))
 
     async def _audit(self, request: Request) -> Response:
-        page = Page("audit.html", "Audit", self.auditing.view(), "audit")
+        view = self.auditing.view()
+        rounds = view["rounds"]
+        shown = [item for item in rounds[:-LINES] if not item["passed"]][-LINES:] + rounds[-LINES:]
+        page = Page("audit.html", "Audit", view, "audit", {"shown": shown})
         return await self._show(request, lambda _: page)
 
     async def _start_audit(self, _: Request) -> Response:
@@ -247,7 +251,7 @@ class Explorer:
             query_string=request.url.query,
             devices={} if query is None else query.history.indices,
             miners={} if query is None else query.history.miners,
-            away=self.stream.away,
+            away=self.reader.away,
             problem=self.measuring.problem,
             measures=self.measures and self.identity.kind == "run",
             is_live=self.identity.kind != "bundle",

@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
 from bcfl.bundle.query import BundleQuery
+from bcfl.errors import LedgerError
 from bcfl.federation.query import LocalQuery, Query, RemoteQuery
 from bcfl.federation.statements import Collection
 from bcfl.federation.subject import Subject, of_bundle, of_deployment, of_run
@@ -21,6 +23,19 @@ from bcfl.federation.views.summary import Summary, summary
 
 AT_ONCE: Final = 100  # receipts
 PATIENCE: Final = 10  # times what it took, before a summary is made again
+# The phases in the order of a round, each with its colour on every page; two that are rare share one.
+PHASE_TONES: Final = {
+    "commit": 0,
+    "reveal": 1,
+    "vote": 2,
+    "unveil": 3,
+    "tally": 7,
+    "elect": 5,
+    "propose": 4,
+    "attest": 5,
+    "finalize": 6,
+    "void": 7,
+}
 Cache = dict[Any, Any]
 Statements = Mapping[int, Sequence[StatementView]]
 
@@ -62,7 +77,8 @@ def keep_up(query: Query, cache: Cache, statements: Statements) -> object:
     """Read a few receipts of a node's chain, and make the summary anew where it is time; return its state."""
     receipts: Receipts = cache.setdefault("receipts", Receipts())
     if isinstance(query, RemoteQuery):
-        receipts.read(query)
+        with suppress(LedgerError):  # it is away, or does not know them any more
+            receipts.read(query)
     summary_of(query, cache, statements)
     return cache["summary"].state
 
@@ -85,11 +101,19 @@ def summary_of(query: Query, cache: Cache, statements: Statements) -> Summary:
     return kept.view
 
 
+def chain_time(query: Query) -> int:
+    """Return the chain's time; that of the last event while the node is away."""
+    try:
+        return query.ledger.now()
+    except LedgerError:
+        return query.events[-1].timestamp if query.events else 0
+
+
 def waiting(query: Query) -> CurrentView | None:
     """Return what the running round waits for; None of a bundle, which does not say it."""
     if isinstance(query, BundleQuery):
         return None
-    return current_view(query.history, query.clock, query.ledger.now())
+    return current_view(query.history, query.clock, chain_time(query))
 
 
 def _subject(query: Query, receipts: Receipts) -> Subject:

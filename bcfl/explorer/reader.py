@@ -7,12 +7,13 @@ from __future__ import annotations
 
 import asyncio
 import functools
+import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, suppress
 from typing import Any, Final, TypeVar
 
-from bcfl.errors import BcflError, Unreachable
+from bcfl.errors import BcflError, LedgerError, Unreachable
 from bcfl.explorer.target import Target, is_still
 from bcfl.federation.event_stream import BlockId, block_id
 from bcfl.federation.query import Query
@@ -21,6 +22,7 @@ from bcfl.protocol.events import take_in
 
 Answer = TypeVar("Answer")
 WAITING: Final = 64  # questions that may wait for the thread
+AWAY_SECONDS: Final = 5.0  # between two tries while the node is away
 
 
 class Crowded(BcflError):
@@ -36,6 +38,8 @@ class Reader:
         self._stack = ExitStack()
         self._query: Query | None = None
         self._head: BlockId | None = None
+        self.away: str | None = None  # why the node cannot be asked
+        self._patient_until = 0.0  # on a clock of one's own: when it is asked again
         self._waiting = 0
         self._thread = ThreadPoolExecutor(1, "bcfl-reader")
 
@@ -61,9 +65,20 @@ class Reader:
 
     def _answer(self, question: Callable[[Query], Answer]) -> Answer:
         query = self._query or self._open()
-        if not is_still(query):
-            query = self._follow(query)
+        if not is_still(query) and time.monotonic() >= self._patient_until:
+            query = self._follow_if_there(query)
         return question(query)
+
+    def _follow_if_there(self, query: Query) -> Query:
+        """Take in what has come since; while the node is away, leave the federation as it was read."""
+        try:
+            query = self._follow(query)
+            self.away = None
+        except LedgerError as error:
+            if self._query is None:
+                raise
+            self.away, self._patient_until = str(error), time.monotonic() + AWAY_SECONDS
+        return query
 
     def _open(self) -> Query:
         query = self._stack.enter_context(self.target.open())
@@ -83,8 +98,10 @@ class Reader:
     def _follow(self, query: Query) -> Query:
         """Take in what has come since; open anew where blocks were taken back, or events make no sense."""
         head, last = block_id(query.contract, "latest"), self._head
+        clock = query.ledger.clock()
         with suppress(AttributeError):
             del query.clock
+        query.clock = clock
         if head == last:
             return query
         if last is None or block_id(query.contract, hex(last[0])) != last:

@@ -17,7 +17,6 @@ from bcfl.federation.query import Query
 
 MOST: Final = 32  # pages that listen at a time
 KEEP_ALIVE_SECONDS: Final = 20.0
-AWAY_SECONDS: Final = 10.0  # between two looks while the node is away
 
 State = tuple[object, ...]
 
@@ -58,13 +57,13 @@ class Stream:
         """Look at the chain again and again, until cancelled."""
         while True:
             await self._look()
-            await asyncio.sleep(AWAY_SECONDS if self.away else self.reader.target.poll)
+            await asyncio.sleep(self.reader.target.poll)
 
     async def _look(self) -> None:
         before = self.away
         try:
             state = await self.reader.ask(self._state_and_work)
-            self.away = None
+            self.away = self.reader.away
         except BcflError as error:
             state, self.away = self._state or (), str(error)
         if state != self._state or (before is None) != (self.away is None):

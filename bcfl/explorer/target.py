@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Final, Literal
 
 from bcfl.bundle.query import BundleQuery, open_bundle_query
+from bcfl.errors import ConfigError
 from bcfl.federation.audits import AuditSource, source_of
 from bcfl.federation.query import LocalQuery, Query, RemoteQuery
 
@@ -42,12 +43,15 @@ class Identity:
 
 
 def identify(query: Query) -> Identity:
-    """Return how pages name an opened federation."""
+    """Return how pages name an opened federation; raises ConfigError where its network's entry is odd."""
     domain = query.ledger.domain
     if isinstance(query, RemoteQuery):
         network = query.client.network
-        explorer = network.explorer if network.explorer and WEB.fullmatch(network.explorer) else None
-        base = None if explorer is None else explorer.rstrip("/")
+        if network.explorer is not None and not WEB.fullmatch(network.explorer):
+            raise ConfigError(
+                f"explorer of network {network.name} is no http:// or https:// address: correct it"
+            )
+        base = None if network.explorer is None else network.explorer.rstrip("/")
         return Identity("deployment", query.client.name, domain.contract, domain.chain_id, network.name, base)
     if isinstance(query, BundleQuery):
         return Identity("bundle", query.path.name, domain.contract, domain.chain_id, None, None)

@@ -30,15 +30,9 @@ CODES: Final[Mapping[str, tuple[str, str]]] = {
     "d": ("duplicate", "duplicate"),
     "q": ("quality", "quality"),
     "o": ("outlier", "outlier"),
-    "?": ("not judged yet", "pending"),
-    "-": ("no update", "none"),
-    " ": ("not a member", "outside"),
+    "?": ("not judged", "pending"),
+    ".": ("no update", "none"),
 }
-
-
-def cell(letter: str) -> tuple[str, str]:
-    """Return what a letter means and its colour; of a letter that there is not, that nobody knows."""
-    return CODES.get(letter, (letter, "pending"))
 
 
 def code(verdict: str | None, level: int | None) -> str:

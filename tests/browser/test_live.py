@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
@@ -96,7 +97,8 @@ def test_a_deployment_is_read_from_its_node(
 ) -> None:
     accounts = keystore.derive(MNEMONIC, 0, 3)
     monkeypatch.chdir(tmp_path)
-    with serve(None, [account.address for account in accounts], port=0) as node:
+    with ExitStack() as stack:
+        node = stack.enter_context(serve(None, [account.address for account in accounts], port=0))
         Path("bcfl.toml").write_text(
             f'[networks.local]\nrpc = "{node.url}"\nmnemonic = "{MNEMONIC}"\nexplorer = "https://scan.example/"\n'
         )
@@ -115,6 +117,10 @@ def test_a_deployment_is_read_from_its_node(
             link = page.locator(".lead a[href^='https://scan.example/address/0x']")
             assert link.get_attribute("rel") == "noreferrer noopener"
             assert page.locator("main").get_by_text("Ask the contract").is_visible()
+            watched.open(served.url("/parties"))
+            stack.close()
+            page.get_by_text("The node cannot be asked now").wait_for(timeout=15_000)
+            assert page.get_by_text("onerror").is_visible()
             watched.check()
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Final
 
@@ -18,33 +19,26 @@ if TYPE_CHECKING:
 
 PORT: Final = 8600
 EXTRA: Final = frozenset({"starlette", "uvicorn", "jinja2", "h11", "anyio"})
-LOCAL: Final = frozenset({"127.0.0.1", "localhost", "::1"})
+LOOPBACK: Final = "127.0.0.1"
+LOCAL: Final = frozenset({LOOPBACK, "localhost", "::1"})
 REMOTE_SECONDS: Final = 2.0  # between two looks at a node
 
 
-def ui(
-    target: QueryTarget,
-    bundle: Annotated[
-        Path | None,
-        typer.Argument(metavar="[BUNDLE]", show_default=False, help="A file that `bcfl bundle` has written."),
-    ] = None,
-    block_hash: Annotated[
-        str | None,
-        optional("--block-hash", "HASH", "With BUNDLE: the hash of its last block, from somebody you trust."),
-    ] = None,
-    host: Annotated[
-        str, typer.Option("--host", metavar="HOST", help="The address to listen on.")
-    ] = "127.0.0.1",
+@dataclass(frozen=True)
+class ServerOptions:
+    """Where an explorer listens, and what it does besides showing."""
+
+    host: Annotated[str, typer.Option("--host", metavar="HOST", help="The address to listen on.")] = LOOPBACK
     port: Annotated[
         int, typer.Option("--port", metavar="N", min=0, max=65_535, help="The port; 0 takes a free one.")
-    ] = PORT,
+    ] = PORT
     allow_host: Annotated[
         list[str] | None,
         optional("--allow-host", "NAME", "Answer to this name too, of a proxy perhaps; may be repeated."),
-    ] = None,
+    ] = None
     browse: Annotated[
         bool, typer.Option("--open/--no-open", metavar="", help="Open it in a browser.", show_default=False)
-    ] = True,
+    ] = True
     evaluate: Annotated[
         bool,
         typer.Option(
@@ -53,7 +47,30 @@ def ui(
             show_default=False,
             help="Evaluate models here, ask inboxes.",
         ),
-    ] = True,
+    ] = True
+
+    @property
+    def is_local(self) -> bool:
+        """Whether nobody but this machine is served."""
+        return self.host in LOCAL
+
+    @property
+    def names(self) -> list[str]:
+        """Return the names that it answers to, besides those of the loopback."""
+        return [name.lower() for name in (self.host, *(self.allow_host or ()))]
+
+
+def ui(
+    target: QueryTarget,
+    server: ServerOptions,
+    bundle: Annotated[
+        Path | None,
+        typer.Argument(metavar="[BUNDLE]", show_default=False, help="A file that `bcfl bundle` has written."),
+    ] = None,
+    block_hash: Annotated[
+        str | None,
+        optional("--block-hash", "HASH", "With BUNDLE: the hash of its last block, from somebody you trust."),
+    ] = None,
     as_json: JsonOption = False,
 ) -> None:
     """Show a federation in a browser: rounds, parties, models, contract, events, audit. It only reads.
@@ -64,20 +81,20 @@ def ui(
     from bcfl.explorer.app import Explorer
     from bcfl.explorer.server import ExplorerServer, address_of, listen, open_browser
 
-    subject = _target(bundle, block_hash, target)
-    hosts = [name.lower() for name in (host, *(allow_host or ()))]
-    explorer = Explorer(subject, hosts=hosts, any_address=host not in LOCAL, measures=evaluate)
+    explorer = Explorer(
+        _target(bundle, block_hash, target),
+        hosts=server.names,
+        any_address=not server.is_local,
+        measures=server.evaluate,
+    )
     try:
-        sock = listen(host, port)
+        sock = listen(server.host, server.port)
     except ConfigError:
         explorer.close()
         raise
     address = address_of(sock)
-    if host not in LOCAL:
-        print(
-            f"warning: whoever reaches {host} can read all of this, and nobody is asked who they are",
-            file=sys.stderr,
-        )
+    if not server.is_local:
+        print(f"warning: whoever reaches {server.host} can read all of this, unasked", file=sys.stderr)
 
     def ready() -> None:
         if as_json:
@@ -85,7 +102,7 @@ def ui(
         else:
             print(f"{explorer.identity.name}: {address} (Ctrl-C ends it)")
         sys.stdout.flush()
-        if browse and not as_json:
+        if server.browse and not as_json:
             open_browser(address)
 
     ExplorerServer(explorer, sock, ready).serve_until_stopped()

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, Final
 
-from bcfl.explorer.facts import Cache, Statements, summary_of, waiting
+from bcfl.explorer.facts import PHASE_TONES, Cache, Statements, chain_time, summary_of, waiting
 from bcfl.explorer.page import Page, Params, cut
 from bcfl.federation.query import Query
 from bcfl.federation.views.progress import RoundSummary
@@ -13,18 +13,6 @@ from bcfl.federation.views.summary import Summary
 from bcfl.pages.charts import Cells, Curves, Series, Unit
 from bcfl.pages.texts import PERCENT, short
 
-PHASES: Final = (
-    "commit",
-    "reveal",
-    "vote",
-    "unveil",
-    "tally",
-    "elect",
-    "propose",
-    "attest",
-    "finalize",
-    "void",
-)
 LATEST: Final = 8  # rounds in the table of the first page
 LEADERS: Final = 6
 HREF: Final = "/rounds/{}"
@@ -43,7 +31,7 @@ def overview(query: Query, cache: Cache, statements: Statements) -> Page:
         "leaders": leaders,
         "final": _final(rounds),
         "now": now,
-        "time": query.ledger.now(),
+        "time": chain_time(query),
     }
     return Page("overview.html", "Overview", {**view, "now": now}, "overview", extra)
 
@@ -90,10 +78,10 @@ def _gas(rounds: Sequence[RoundSummary]) -> Curves:
 
 def _seconds(rounds: Sequence[RoundSummary]) -> Curves:
     """Return how long the phases took; those that never took any time are left out."""
-    names = [name for name in PHASES if any(item["seconds"].get(name) for item in rounds)]
+    names = [name for name in PHASE_TONES if any(item["seconds"].get(name) for item in rounds)]
     series = [
-        Series(name, [item["seconds"].get(name, 0) for item in rounds], "seconds", place)
-        for place, name in enumerate(names)
+        Series(name, [item["seconds"].get(name, 0) for item in rounds], "seconds", PHASE_TONES[name])
+        for name in names
     ]
     x = [item["round"] for item in rounds]
     return Curves("Time by phase", x, series or [Series("none", [0] * len(x), "seconds")], "stack", href=HREF)

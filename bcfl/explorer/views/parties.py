@@ -41,7 +41,7 @@ def device_page(query: Query, cache: Cache, statements: Statements, name: str, p
     known = summary_of(query, cache, statements)["devices"]
     entry = known[view["index"]] if view["index"] < len(known) else None
     letters = "".join(
-        code(item.get("verdict"), item.get("level")) if item["submitted"] else "-" for item in view["rounds"]
+        code(item.get("verdict"), item.get("level")) if item["submitted"] else "." for item in view["rounds"]
     )
     record = Cells(
         "Its updates by round",

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, TypedDict
 
-from bcfl.explorer.facts import Cache, Statements, summary_of
+from bcfl.explorer.facts import PHASE_TONES, Cache, Statements, chain_time, summary_of
 from bcfl.explorer.page import NotFound, Page, Params, cut
 from bcfl.explorer.views.readings import readings, scale_of
 from bcfl.federation.query import Query
@@ -68,8 +68,9 @@ def round_page(query: Query, cache: Cache, statements: Statements, number: int, 
         "part": part,
         "updates": rows,
         "submissions": view["submissions"][part.start : part.stop],
+        "tones": PHASE_TONES,
         "last": max(query.history.rounds),
-        "time": query.ledger.now(),
+        "time": chain_time(query),
     }
     return Page("round.html", f"Round {number}", {**view, "statements": stated}, "rounds", extra)
 

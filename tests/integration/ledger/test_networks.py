@@ -65,7 +65,8 @@ def test_first_file_is_the_strongest() -> None:
 
 def test_name_of_the_environment() -> None:
     env = {"BCFL_NETWORK": "sepolia", "ETH_RPC_URL": "http://node:1"}
-    assert resolve(None, env=env) == networks.Network("sepolia", "http://node:1", 11155111)
+    explorer = "https://sepolia.etherscan.io"
+    assert resolve(None, env=env) == networks.Network("sepolia", "http://node:1", 11155111, explorer=explorer)
     assert resolve("local", env=env).name == "local"
     assert "there is no network 'sepolla'" in refusal(None, env={"BCFL_NETWORK": "sepolla"})
 
