@@ -37,6 +37,7 @@ MOST_TRIALS: Final = 10_000
 MOST_JOBS: Final = 256
 WHERE: Final = frozenset({"runs", "run_dir"})  # options that a sweep decides itself
 PREFIX: Final = "BCFL_"
+NOTHING: Final = Path(os.devnull)  # in the place of bcfl.toml: a sweep is what its file says
 Values = tuple[tuple[str, str], ...]  # of the options that are varied, as texts
 
 
@@ -215,7 +216,7 @@ def _trial(file: Path, base: Mapping[str, object], varied: Mapping[str, object],
     if where:
         raise ConfigError(f"{file}: {min(where)} is the sweep's own: name its folder with --dir")
     try:
-        config = Config.load(options, env={})
+        config = Config.load(options, toml=NOTHING, env={})
     except ConfigError as error:
         words = ", ".join(f"{name}={value}" for name, value in varied.items())
         raise ConfigError(f"{file}, {words}: {error}") from None

@@ -185,6 +185,14 @@ def test_a_sweep_that_could_not_run_is_told_in_one_line_before_any_run(
     assert not (tmp_path / "sweep").exists()
 
 
+def test_a_sweep_is_what_its_file_says(file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    plain = [trial.config for trial in Sweep.load(file, tmp_path).trials]
+    (tmp_path / "bcfl.toml").write_text("epochs = 7\n")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("BCFL_EPOCHS", "9")
+    assert [trial.config for trial in Sweep.load(file, tmp_path).trials] == plain
+
+
 def test_so_many_jobs_as_make_sense(file: Path, tmp_path: Path) -> None:
     for jobs in (0, 1000):
         with pytest.raises(ConfigError, match="--jobs"):
