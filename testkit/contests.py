@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
 from random import Random
 from typing import Any
@@ -10,10 +11,12 @@ from typing import Any
 from bcfl.ledger.contract import Receipt
 from bcfl.protocol.challenges import Trees
 from bcfl.protocol.disputes import State, update_args
+from bcfl.protocol.hashing import keccak, word
 from testkit.dispute_driver import DisputeDriver
 from testkit.forged_proposals import FORGERIES, change_field, evidence, hostile_challenge, random_terms
 from testkit.interleavings import TERMS, Interleaving, Move
 from testkit.ledgers import BOTH
+from testkit.pair import Pair
 from testkit.proposal_fixture import SALT, ProposalFixture
 
 UPDATES = 7  # of a generated proposal, at most
@@ -31,8 +34,15 @@ class Contest(Interleaving):
             self.announce_again, self.open_other, self.dispute_other, self.answer_wrongly, self.copy_answer,
             self.pursue_wrongly, self.rule_wrongly, self.expire_other, self.move_of_none, self.settle_other,
         ]  # fmt: skip
-        whole: list[Move] = [self.challenge, self.argue, self.argue, self.support]
-        return [*standing, *hostile * 2, *whole * 2], [*over, *hostile]
+        whole: list[Move] = [self.challenge, self.challenge, self.argue, self.argue, self.lapse, self.support]
+        return [*standing, *hostile * 2, *whole * 2], [*over, *hostile, *[self.skip] * 3]
+
+    def check(self) -> None:
+        """Insist that the money adds up, and that both have the same docket."""
+        super().check()
+        contract = self.fixture.federation.contract
+        if isinstance(contract, Pair):
+            compare_dockets(contract, [(item[0].address, item[3]) for item in self.sealed])
 
     def challenge(self) -> Receipt | None:
         """Announce, wait, and open."""
@@ -59,6 +69,19 @@ class Contest(Interleaving):
             self._book(driver.pursue(child))
         return driver.rule(challenge)
 
+    def lapse(self) -> Receipt | None:
+        """Dispute, make some moves, and be silent until somebody is late."""
+        self._book(self.dispute())
+        driver = self.disputes[-1]
+        for _ in range(self.rng.randrange(4)):
+            if driver.state.is_answerable:
+                self._book(driver.answer())
+            elif driver.state.state is State.PICK:
+                self._book(driver.pursue(self.rng.randrange(len(driver.course.nodes))))
+        driver.wait_out()
+        self._pass_blocks()
+        return driver.send("expire", *self.votes, sender=self._somebody())
+
     def support(self) -> Receipt | None:
         """Let everybody attest, and finalize when the time is over."""
         clock, federation = self.fixture.federation.clock, self.fixture.federation
@@ -67,7 +90,13 @@ class Contest(Interleaving):
             if clock.expected & seat and not federation.contract.call("lead_now")[4] & seat:
                 self._book(self._send(key, "attest", self.evidence.context.proposal))
         federation.wait(self.rng.choice((TERMS.challenge_seconds, 2 * TERMS.challenge_seconds)))
+        self._pass_blocks()
         return self.finalize()
+
+    def _pass_blocks(self) -> None:
+        """Let as many blocks come as have to, one less now and then."""
+        for _ in range(self.fixture.terms.min_blocks - (self.rng.random() < 0.2)):
+            self._book(self._send(self._somebody(), "fund", value=1))
 
     def announce_again(self) -> Receipt | None:
         """Announce what another has announced, or for another bond."""
@@ -210,6 +239,18 @@ class Contest(Interleaving):
 
     def _any_dispute(self) -> DisputeDriver | None:
         return self.rng.choice(self.disputes) if self.disputes else None
+
+
+def compare_dockets(pair: Pair, announced: Sequence[tuple[str, bytes]]) -> None:
+    """Insist that both know the same of these announcements, and which proposals are refuted."""
+    real, docket = pair.slots.real, pair.specification.chain.state.docket
+    for account, sealed in announced:
+        key = keccak(word(int(account, 16)) + sealed)
+        entry = docket.sealed.get((account, sealed))
+        number = 0 if entry is None else entry.block << 68 | entry.time << 32 | entry.proposal
+        assert real.get("docket.sealed", int.from_bytes(key, "big")) == number
+    for name in range(1 << 8, (1 << 8) + 4):  # the turns of the first round
+        assert real.get("docket.refuted", name) == (name in docket.refuted)
 
 
 def rulings(rng: Random, proposals: int, challenges: int) -> Counter[str]:

@@ -337,10 +337,12 @@ class RandomRounds:
     def _several(self) -> None:
         """Make several calls in one transaction, of which some may fail."""
         sender, calls = self._somebody(), []
+        inner = self.f.contract.encode("advance")
         for _ in range(self.rng.randint(1, 4)):
             name, args = self.rng.choice(
                 [("advance", ()), ("withdraw", (self._somebody().address,)), ("announce", ("here",)),
-                 ("leave_miner", ()), ("resume", ()), ("pool", ()), ("evict", (sender.address,))]
+                 ("leave_miner", ()), ("resume", ()), ("pool", ()), ("evict", (sender.address,)),
+                 ("multicall", (inner, [len(inner)], self.rng.randrange(2)))]
             )  # fmt: skip
             calls.append(self.f.contract.encode(name, *args))
         lengths = [len(data) for data in calls]

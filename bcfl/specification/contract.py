@@ -18,7 +18,7 @@ from bcfl.protocol.submissions import Domain
 from bcfl.protocol.types import Terms
 from bcfl.specification import federation
 from bcfl.specification.arguments import Arguments
-from bcfl.specification.call import BlockContext, Call, Invocation, bounded, panic, require
+from bcfl.specification.call import BlockContext, Call, Function, Invocation, bounded, panic, require
 from bcfl.specification.chain import Transaction, VirtualChain
 from bcfl.specification.federation import FUNCTIONS, PAYABLE, VIEWS
 from bcfl.specification.state import ZERO_ADDRESS, State
@@ -44,7 +44,8 @@ class Specification(Contract):
         functions = [entry for entry in abi if entry["type"] == "function"]
         self._arguments = {(item["name"], len(item["inputs"])): Arguments(item) for item in functions}
         self.facets = (ZERO_ADDRESS, ZERO_ADDRESS)  # where the bytecode would have them
-        self._functions = {**FUNCTIONS, BATCH: self._multicall, "facets": lambda _: self.facets}
+        own: dict[str, Function] = {BATCH: self._multicall, "facets": lambda _: self.facets}
+        self._functions = {**FUNCTIONS, **own}
 
     @classmethod
     def create(
@@ -129,7 +130,7 @@ class Specification(Contract):
         """Make the calls that come as bytes, one behind the other."""
         bounded(MULTICALL_BYTES, calldata)
         bounded(MAX_CALLS, lengths)
-        federation.several(call, self._cut(calldata, lengths), optional)
+        federation.several(call, self._cut(calldata, lengths), optional, self._functions)
         require(sum(lengths) == len(calldata), "federation: lengths do not add up")
 
     def _cut(self, calldata: bytes, lengths: Sequence[int]) -> Iterator[Invocation]:

@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any, Final
 
+from bcfl.errors import ChallengeError
 from bcfl.protocol.challenges import Form, Trees, proposal_digest
 from bcfl.protocol.disputes import DisputeSubject
 from bcfl.protocol.limits import GROUP, LEVELS, MAX_MINERS
@@ -19,6 +20,7 @@ from bcfl.specification.state import NO_DISPUTE, ZERO_ADDRESS, Dispute, RoundClo
 MAX_ROW: Final = 120_833  # bytes of a row as the terms allow, behind a zero
 MAX_OPEN: Final = 4_000  # disputes of one proposal
 NODES: Final = 1 << LEVELS  # of an answer
+NO_NODE: Final = "disputes: no such node"
 
 Move = Callable[[Dispute], Dispute]
 
@@ -88,7 +90,12 @@ def pursue(call: Call, number: int, child: int, digest: bytes, proof: Sequence[b
     terms, now = call.terms, call.block.timestamp
 
     def picked(item: Dispute) -> Dispute:
-        return item.pursue(terms, call.sender, now, child, digest, proof)
+        try:
+            return item.pursue(terms, call.sender, now, child, digest, proof)
+        except ChallengeError as error:
+            if str(error) == NO_NODE:
+                unsigned((item.index << item.levels) + child)  # Vyper adds before it looks
+            raise
 
     moved = timed_move(call, number, picked)
     picks: dict[str, Any] = {"child": child, "digest": digest}

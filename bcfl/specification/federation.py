@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from typing import Final
 
@@ -20,7 +20,7 @@ from bcfl.specification import (
     treasury,
     verification,
 )
-from bcfl.specification.call import Call, Facet, Invocation, panic, require
+from bcfl.specification.call import Call, Facet, Function, Invocation, panic, require
 
 FACET: Final = Facet(
     writes=(
@@ -64,7 +64,12 @@ def construct(call: Call, root: bytes, cid: bytes) -> None:
     call.state.treasury.pool = call.value
 
 
-def several(call: Call, invocations: Iterable[Invocation], optional: int) -> None:
+def several(
+    call: Call,
+    invocations: Iterable[Invocation],
+    optional: int,
+    functions: Mapping[str, Function] = FUNCTIONS,
+) -> None:
     """Make several calls in one transaction: all of them, or none but for those that may fail.
 
     `optional`: the mask of the calls that may fail, for somebody else may have done the same before.
@@ -72,14 +77,14 @@ def several(call: Call, invocations: Iterable[Invocation], optional: int) -> Non
     for place, invocation in enumerate(invocations):
         if optional >> place & 1:
             with suppress(Reverted):
-                call.attempt(_invoke, invocation)
+                call.attempt(_invoke, invocation, functions)
         else:
-            _invoke(call, invocation)
+            _invoke(call, invocation, functions)
 
 
-def _invoke(call: Call, invocation: Invocation) -> None:
+def _invoke(call: Call, invocation: Invocation, functions: Mapping[str, Function]) -> None:
     """Make one of several calls; one that the contract does not have reverts."""
     require(invocation.function != "nothing", "federation: no such function")
-    if (function := FUNCTIONS.get(invocation.function)) is None:
+    if (function := functions.get(invocation.function)) is None:
         panic()
     function(call, *invocation.args)

@@ -7,7 +7,7 @@ from typing import Final
 from bcfl.protocol.docket import answers_due
 from bcfl.protocol.limits import BASIS_POINTS, MAX_LEAF_LANES, MAX_SHOWN, MAX_UPDATES, shown_bytes
 from bcfl.protocol.types import Engine, Mode, Rule, Terms
-from bcfl.specification.call import require
+from bcfl.specification.call import require, unsigned
 
 MAX_SECONDS: Final = 2**22
 MAX_BLOCKS: Final = 64
@@ -28,7 +28,7 @@ def _check_numbers(terms: Terms) -> None:
     require(terms.parameters < 2**40, "terms: too many parameters")
     require(terms.scale_bits < 32, "terms: scale too fine")
     require(terms.lane_bits in (8, 16, 32), "terms: lanes of 8, 16 or 32 bits")
-    require(terms.lane_bits + terms.shift <= 32, "terms: shift too large")
+    require(unsigned(terms.lane_bits + terms.shift) <= 32, "terms: shift too large")
     require(0 < terms.leaf_lanes <= MAX_LEAF_LANES, "terms: leaf size")
     require(terms.leaf_lanes * terms.lane_bits % 256 == 0, "terms: leaf not of whole words")
     require(terms.max_updates <= MAX_UPDATES, "terms: too many updates")
@@ -113,7 +113,7 @@ def _check_money(terms: Terms) -> None:
     require(terms.device_share + terms.miner_share <= 9_500, "terms: nothing left for the leader")
     require(50 <= terms.absence_penalty <= 500, "terms: price of absence")
     # To choose late costs more than it earns, and half of a stake is left to be slashed.
-    deters = terms.vote_penalty * 4 * BASIS_POINTS >= terms.reward * terms.miner_share
+    deters = unsigned(terms.vote_penalty * 4 * BASIS_POINTS) >= terms.reward * terms.miner_share
     require(deters, "terms: penalty below what it deters")
     is_below = terms.vote_penalty <= terms.min_stake and terms.leader_penalty <= terms.min_stake
     require(is_below, "terms: penalty above stake")
@@ -125,5 +125,5 @@ def _check_money(terms: Terms) -> None:
     if terms.challenge_seconds == 0:
         require(bond == 0, "terms: bond without challenges")
     else:
-        is_fit = bond * 50 >= terms.min_stake and bond * 8 <= terms.min_stake
+        is_fit = unsigned(bond * 50) >= terms.min_stake and bond * 8 <= terms.min_stake
         require(is_fit, "terms: bond out of proportion")

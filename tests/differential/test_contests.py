@@ -1,7 +1,7 @@
 """Contests on the bytecode and on its specification: each call comes to the same on both.
 
 Compared after every call: the reason of a revert, or the events; the storage; the balances of everybody; and,
-now and then, all views. HYPOTHESIS_PROFILE=explore plays for long.
+at the end of each contest, all views. HYPOTHESIS_PROFILE=explore plays for long.
 """
 
 from __future__ import annotations
@@ -18,11 +18,12 @@ from bcfl.protocol.types import Rule
 from testkit.contests import Contest, rulings
 from testkit.interleavings import MINERS, TERMS
 from testkit.ledgers import BOTH
+from testkit.pair import Pair
 from testkit.proposal_fixture import ProposalFixture
 
 IS_LONG = os.environ.get("HYPOTHESIS_PROFILE") == "explore"
-CALLS = 60  # of one contest
-CONTESTS = 200 if IS_LONG else 6
+CALLS = 18  # of one contest
+CONTESTS = 1_000 if IS_LONG else 10
 PROPOSALS = 100 if IS_LONG else 4
 SETTINGS: dict[str, dict[str, Any]] = {
     "mean": {},
@@ -37,7 +38,11 @@ def test_contests_come_to_the_same(name: str) -> None:
     fixture = ProposalFixture(replace(TERMS, **SETTINGS[name]), MINERS, BOTH)
     counts: Counter[str] = Counter()
     for seed in range(CONTESTS):
-        Contest(fixture, Random(f"{name} {seed}"), counts).play(CALLS)
+        contest = Contest(fixture, Random(f"{name} {seed}"), counts)
+        contest.play(CALLS)
+        pair = fixture.federation.contract
+        assert isinstance(pair, Pair)
+        pair.compare_views(len(contest.disputes))
     assert set(counts) >= ENDS
 
 

@@ -96,7 +96,8 @@ def test_numbers_at_the_ends_of_a_word(
     fixture: ProposalFixture, right: Evidence, index: int, name: str
 ) -> None:
     numbers = (-(2**255), 2**255 - 1) if name in ("low", "high") else NUMBERS
-    results = {show(fixture, replace(challenges(right)[index], **{name: number})) for number in numbers}
+    changes: list[dict[str, Any]] = [{name: number} for number in numbers]
+    results = {show(fixture, replace(challenges(right)[index], **change)) for change in changes}
     assert ("ChallengeFailed" in results) == (name in ("low", "high"))  # a mean has no bounds
 
 
@@ -177,6 +178,25 @@ def test_long_moves_of_disputes(fixture: ProposalFixture, right: Evidence) -> No
         update = (accepted, root, rows, *opening[:3], group)
         with pytest.raises(Reverted):
             federation.send(sender, "dispute_update", *update, value=TERMS.challenge_bond)
+
+
+def test_a_child_beyond_all_nodes() -> None:
+    """Where the place of the node does not fit a word, the bytecode gives no reason."""
+    fixture = ProposalFixture(replace(TERMS, parameters=16 * 257), kind=BOTH)
+    driver = DisputeDriver(fixture, fixture.evidence(7, [True]), Trees.MODEL)
+    driver.open()
+    driver.answer()
+    driver.pursue(1)
+    driver.answer()
+    course = driver.course
+    assert course.state.index == 1
+    nodes, proof = course.nodes, list(course.proof(0))
+    reasons = set()
+    for child in (1 << course.state.levels, WORD - 2**16, WORD - 2, WORD - 1):
+        with pytest.raises(Reverted) as caught:
+            driver.send("pursue", child, nodes[0], proof, sender=driver.challenger)
+        reasons.add(str(caught.value))
+    assert reasons == {"disputes: no such node", "reverted without a reason"}
 
 
 def test_several_moves_in_one_transaction(fixture: ProposalFixture, right: Evidence) -> None:

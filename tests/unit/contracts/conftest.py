@@ -7,14 +7,14 @@ from typing import Any
 
 import pytest
 
-from testkit.ledgers import CHOSEN, SPECIFICATION
+from testkit.ledgers import BYTECODE, CHOSEN
 from testkit.proposal_fixture import ProposalFixture
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Leave facts of the EVM out where the tests run on the specification."""
+    """Leave facts of the EVM out where the tests run on the specification, alone or beside the bytecode."""
     for item in items:
-        if (fact := item.get_closest_marker("evm")) and CHOSEN == SPECIFICATION:
+        if (fact := item.get_closest_marker("evm")) and CHOSEN != BYTECODE:
             item.add_marker(pytest.mark.skip(reason=f"a fact of the EVM: {fact.args[0]}"))
 
 

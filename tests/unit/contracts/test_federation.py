@@ -127,6 +127,16 @@ def test_multicall_reaches_the_facets() -> None:
     assert federation.contract.call("devices_registered") == 1
 
 
+def test_multicall_inside_a_multicall() -> None:
+    federation = Federation()
+    start = federation.contract.encode("start")
+    inner = federation.contract.encode("multicall", start * 2, [4, 4], 2)  # the second start may fail
+    federation.send(federation.owner, "multicall", inner + start, [len(inner), 4], 2)
+    assert federation.clock.round == 1
+    with reverts("rounds: already started"):
+        federation.send(federation.owner, "multicall", inner, [len(inner)], 0)
+
+
 def test_multicall_keeps_the_sender() -> None:
     federation = Federation()
     with reverts("rounds: not the owner"):
