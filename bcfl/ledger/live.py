@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -163,6 +163,21 @@ class LiveLedger(FederationLedger):
     def _view(self) -> View:
         head = self._read_head()
         return head.hash, head.time
+
+    def _seen(self, name: str, read: Callable[[], Any]) -> Any:
+        """Return what a call gives, and let no history that is read afterwards be older than that.
+
+        A block may have come between the head and the call: the call's result counts for this once then.
+        """
+        view = self._view()
+        results = self._views[1] if self._views is not None and self._views[0] == view else {}
+        if name in results:
+            return results[name]
+        result = read()
+        self.refresh()
+        if self._view() == view:
+            self._views = view, {**results, name: result}
+        return result
 
     def _read_head(self) -> Head:
         """Return the head, by one request; within a turn the one read before, while it is fresh."""

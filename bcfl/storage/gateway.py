@@ -110,7 +110,7 @@ class GatewayStore:
     def _from_car(self, answer: Answer, cid: Cid, max_bytes: int) -> bytes:
         assembly = Assembly(cid, max_bytes)
         blocks = car.Reader(answer.pieces(), cid, car.max_car_bytes(max_bytes)).blocks()
-        while assembly.wanted:
+        while assembly.next_wanted is not None:  # not `wanted`: a list of all, for each of many blocks
             block = next(blocks, None)
             if block is None:
                 raise Unavailable(f"gateway {self.url} gave only a part of {cid}", str(cid))
@@ -119,8 +119,7 @@ class GatewayStore:
 
     def _one_by_one(self, cid: Cid, max_bytes: int, deadline: Deadline) -> bytes:
         assembly = Assembly(cid, max_bytes)
-        while assembly.wanted:
-            block_cid = assembly.wanted[0]
+        while (block_cid := assembly.next_wanted) is not None:
             assembly.take(block_cid, self._block(block_cid, str(cid), deadline))
         return assembly.data()
 

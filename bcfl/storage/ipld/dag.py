@@ -51,6 +51,11 @@ class Assembly:
         """Return the CIDs of the blocks that are still to come, as far as they are known."""
         return list(self._wanted)
 
+    @property
+    def next_wanted(self) -> Cid | None:
+        """Return the CID of a block that is still to come; None when the file is whole."""
+        return next(iter(self._wanted), None)
+
     def take(self, cid: Cid, block: bytes) -> None:
         """Add a block; raises Corrupt for one that is not wanted or not its own, Oversized for too much."""
         if cid in self._leaves or cid in self._nodes:

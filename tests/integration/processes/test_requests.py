@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from bcfl.federation.node import MinerOptions, Node, NodeOptions
+from bcfl.protocol.accounts import Account
 from tests.daemons import Fork, client_of
 from tests.local_federation import LAYOUT, LocalFederation
 
@@ -48,4 +49,25 @@ def test_a_miner_that_waits_asks_once_a_turn(tmp_path: Path, monkeypatch: pytest
         for _ in range(TURNS):
             daemon.turn()
         assert counts["eth_call"] <= 2
-        assert counts.total() <= TURNS + 2
+        assert counts.total() <= TURNS + 4
+
+
+def test_no_history_is_older_than_the_clock(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A block comes between the head that a turn has read and the call: the history has that block, too."""
+    local = LocalFederation(tmp_path)
+    client, fork = client_of(local)
+    request, contract = fork.request, local.ledger.contract
+
+    def late(method: str, *params: Any) -> Any:
+        if method == "eth_call" and not came:
+            came.append(1)
+            contract.send(local.owner, "register_devices", [Account.derive(0, "outsider").address])
+        return request(method, *params)
+
+    came: list[int] = []
+    with client.ledger.turn():
+        before = len(client.ledger.history().devices)
+        monkeypatch.setattr(fork, "request", late)
+        client.ledger.clock()
+        assert came
+        assert len(client.ledger.history().devices) == before + 1
