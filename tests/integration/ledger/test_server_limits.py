@@ -89,7 +89,7 @@ def test_slow_calls_hold_up_no_transaction(
     node: RpcChain, embedded_url: str, device: Account, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """As many calls as may run, and more, each of them endless: what is written is written meanwhile."""
-    monkeypatch.setattr(methods, "CALL_SECONDS", 8.0)
+    monkeypatch.setattr(methods, "CALL_SECONDS", 12.0)
     codes: list[Any] = []
     threads = [
         threading.Thread(target=lambda: codes.append(ask(embedded_url, "eth_call", {"data": "0x" + FOREVER})))
