@@ -97,6 +97,27 @@ def test_one_update_that_makes_the_store_fail_does_not_keep_from_voting(tmp_path
     assert set(verdicts) == {Verdict.ACCEPTED}
 
 
+@pytest.mark.parametrize("place", [0, 1, 3])
+def test_a_store_that_goes_while_updates_are_read_is_no_reason_against_the_others(
+    tmp_path: Path, place: int
+) -> None:
+    """What was read before is in memory: that says nothing of the store as it is now."""
+    local, store, cids = voting_federation(tmp_path)
+    miner = local.miner_parties[0]
+    store.is_failing = lambda cid: cid == cids[place]
+    with pytest.raises(StoreError):
+        miner.act()  # some updates are read
+    store.is_failing = lambda _: True
+    warp(local, LONG_SHARE + 0.05)
+    with pytest.raises(StoreError):
+        miner.act()
+    assert miner.account.address not in local.history.rounds[1].vote_commits
+    store.is_failing = lambda _: False
+    assert miner.act() == "committed its verdicts"
+    record = miner.voting.context.journal.read_json("vote.json") or {}
+    assert set(verdicts_of(record["verdicts"])[0]) == {Verdict.ACCEPTED}
+
+
 class SlowStore:
     """A store across a network, which searches for a while for withheld contents."""
 

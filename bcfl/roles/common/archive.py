@@ -151,6 +151,14 @@ class Archive:
         """Return whether the lanes of a revealed update have been read in this round."""
         return (submission.update.root, submission.update.cid) in self._vectors
 
+    def is_given(self, submission: Submission) -> bool:
+        """Return whether the store itself gives the lanes of an update now, whatever is in memory."""
+        try:
+            self._read(submission.update.root, submission.update.cid, self.terms.lane_bits)
+        except (PayloadError, StoreError):
+            return False
+        return True
+
     def collect(self, submissions: list[Submission]) -> None:
         """Read updates side by side: mark those that nobody gives, leave other failures to `update`.
 

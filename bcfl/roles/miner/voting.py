@@ -122,11 +122,17 @@ class Voting:
             if snapshot.share < LONG_SHARE:
                 raise
             failing = [item for item in snapshot.current.submissions if not self._is_readable(item)]
-            if len(failing) == len(snapshot.current.submissions):
+            if len(failing) == len(snapshot.current.submissions) or not self._store_answers(snapshot):
                 raise
             for item in failing:
                 self.verifier.archive.mark_unavailable(item)
             return self.verifier.verdicts(snapshot.history, snapshot.current)
+
+    def _store_answers(self, snapshot: RoundSnapshot) -> bool:
+        """Return whether the store gives again what it gave: what was read before it went is in memory."""
+        archive = self.verifier.archive
+        held = [item for item in snapshot.current.submissions if archive.holds(item)]
+        return not held or any(archive.is_given(item) for item in held)
 
     def _is_readable(self, submission: Submission) -> bool:
         """Return whether the store gives something for an update, be it right or wrong."""
