@@ -15,6 +15,7 @@ ROOT = Path(__file__).parents[2]
 # Where a person's or a machine's own files live. In brackets, so that this line is not found by itself.
 MACHINE = re.compile(rb"(?<![\w.~:/-])/(?:(?:[h]ome|[U]sers|[r]oot|[w]ork)/\w|[t]mp/\w+/)|\b[A-Z]:\\\\?Users")
 HEAVY = ("torch", "web3", "eth_tester", "eth", "sklearn", "scipy", "pydantic", "rich", "typer", "numpy")
+PICTURE_BYTES = 200_000
 
 
 def files() -> list[Path]:
@@ -49,9 +50,11 @@ def test_other_paths_are_not(line: str) -> None:
 
 
 def test_no_file_is_binary() -> None:
-    """Wheels, archives and pictures do not belong into the repository; text does."""
-    binary = [str(path.relative_to(ROOT)) for path in files() if is_binary(path.read_bytes())]
-    assert binary == []
+    """Wheels and archives do not belong into the repository; text does, and small pictures of what one sees."""
+    binary = [path for path in files() if is_binary(path.read_bytes())]
+    pictures = [path for path in binary if path.parent == ROOT / "docs" / "images" and path.suffix == ".png"]
+    assert [str(path.relative_to(ROOT)) for path in binary if path not in pictures] == []
+    assert [path.name for path in pictures if path.stat().st_size > PICTURE_BYTES] == []
 
 
 @pytest.mark.parametrize("data", [b"PK\x03\x04\x00", b"\x89PNG\r\n\x1a\n\x00", b"\xff\xfe text"])
