@@ -26,7 +26,7 @@ from testkit.terms import CHALLENGED, TERMS
 
 IS_LONG = os.environ.get("HYPOTHESIS_PROFILE") == "explore"
 SEEDS = range(40) if IS_LONG else range(1)
-STEPS = 200 if IS_LONG else 50
+STEPS = 200 if IS_LONG else 80
 
 EXTREMES = (0, 1, 2, 3, 2**22, 2**22 + 1, 2**31, 2**96, 2**128, 2**255, 2**256 - 1)
 FIELDS = [field.name for field in fields(Terms) if field.name != "layout"]
