@@ -139,7 +139,8 @@ class Invariants:
         is_suspended = any(member.suspended for member in history.miners.values())
         # A member of a committee that has left says no, for the rounds that it was drawn for.
         is_short = bool(round_.committee) and len(round_.committee) < round_.electorate.whole
-        if plan.miner_attacks or plan.device_attacks or is_suspended or is_short:
+        has_no_winner = round_.void is VoidReason.NO_LEADER and not round_.elections  # of a race
+        if plan.miner_attacks or plan.device_attacks or is_suspended or is_short or has_no_winner:
             return
         if round_.block is None:
             self.report("quiet round", f"round {round_.number} is void: {round_.void}")

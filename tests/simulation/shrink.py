@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-MOST_TRIES = 200
+MOST_TRIES = 80
 
 
 def shrink(
