@@ -8,7 +8,7 @@ from typing import Final
 from bcfl.config import Config
 from bcfl.errors import ConfigError
 from bcfl.protocol import payload
-from bcfl.protocol.docket import longest_wait_seconds
+from bcfl.protocol.docket import longest_round
 from bcfl.protocol.limits import BASIS_POINTS, LEAF_LANES
 from bcfl.protocol.types import Engine, Layout, Mode, Rule, Terms
 from bcfl.roles.miner.lead import TRIES
@@ -105,11 +105,3 @@ def _with_floors(terms: Terms, config: Config) -> Terms:
                 f"may take: raise {name}, or leave it out"
             )
     return replace(terms, **{name: max(getattr(terms, name), floor) for name, floor in floors.items()})
-
-
-def longest_round(terms: Terms) -> int:
-    """Return the seconds of a round in which every phase has its full length, and a dispute as well."""
-    phases = terms.commit_seconds + terms.reveal_seconds + terms.vote_seconds + terms.unveil_seconds
-    phases += terms.tally_seconds + terms.elect_seconds + terms.propose_seconds
-    judging = longest_wait_seconds(terms) if terms.challenge_seconds else 0
-    return phases + max(terms.attest_seconds, judging)

@@ -16,6 +16,7 @@ from bcfl.protocol.limits import LEVELS
 from bcfl.protocol.types import Terms
 
 WINDOW_PARTS = 4  # of the challenge window: what is announced opens after one, and within three
+LEAST_ANSWERS = 2  # that the terms count for a dispute
 MIN_SALT = 2**64  # smaller numbers are those of disputes
 CHEAP_DISPUTES = 8  # of a proposal before each costs twice as much as the last
 MAX_DOUBLINGS = 4  # of the bond of a dispute
@@ -67,6 +68,20 @@ def longest_wait_seconds(terms: Terms) -> int:
     """Return how long a proposal can wait to be final after it was made, whatever is held against it."""
     announced = 3 * (terms.challenge_seconds // WINDOW_PARTS)
     return terms.challenge_seconds + max(longest_dispute_seconds(terms), announced)
+
+
+def longest_round(terms: Terms) -> int:
+    """Return the seconds of a round with one turn, every phase of full length, and a dispute as well.
+
+    Exits and suspensions take longer: the contract insists. A tree of one leaf counts two answers too.
+    """
+    phases = terms.commit_seconds + terms.reveal_seconds + terms.vote_seconds + terms.unveil_seconds
+    phases += terms.tally_seconds + terms.elect_seconds + terms.propose_seconds
+    window, judged = terms.challenge_seconds, 0
+    if window:
+        answers = max(answers_due(terms), LEAST_ANSWERS)
+        judged = window + max((answers + 1) * terms.answer_seconds, 3 * (window // WINDOW_PARTS))
+    return phases + max(terms.attest_seconds, judged)
 
 
 def window_end(terms: Terms, proposed: int, announced: Iterable[int]) -> int:

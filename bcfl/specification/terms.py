@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from typing import Final
 
-from bcfl.protocol.docket import answers_due
+from bcfl.protocol.docket import longest_round
 from bcfl.protocol.limits import BASIS_POINTS, MAX_LEAF_LANES, MAX_SHOWN, MAX_UPDATES, shown_bytes
 from bcfl.protocol.types import Engine, Mode, Rule, Terms
 from bcfl.specification.call import require, unsigned
 
 MAX_SECONDS: Final = 2**22
 MAX_BLOCKS: Final = 64
-LEAST_ANSWERS: Final = 2  # that are counted for a dispute, also of a tree of one leaf
 
 
 def check(terms: Terms) -> None:
@@ -89,17 +88,6 @@ def _check_times(terms: Terms) -> None:
     require(terms.exit_seconds < 2**31, "terms: exit too late")
     require(terms.absence_seconds >= 3 * longest, "terms: suspended within three rounds")
     require(terms.absence_seconds < 2**29, "terms: never suspended")
-
-
-def longest_round(terms: Terms) -> int:
-    """Return the seconds of a round with one turn, every phase of full length, and a dispute as well."""
-    phases = terms.commit_seconds + terms.reveal_seconds + terms.vote_seconds + terms.unveil_seconds
-    phases += terms.tally_seconds + terms.elect_seconds + terms.propose_seconds
-    window, judged = terms.challenge_seconds, 0
-    if window:
-        answers = max(answers_due(terms), LEAST_ANSWERS)
-        judged = window + max((answers + 1) * terms.answer_seconds, 3 * (window // 4))
-    return phases + max(terms.attest_seconds, judged)
 
 
 def _check_money(terms: Terms) -> None:

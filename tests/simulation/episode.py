@@ -9,7 +9,7 @@ from collections.abc import Set
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from bcfl.federation.terms import longest_round
+from bcfl.protocol.docket import longest_round
 from tests.simulation.chain import BytecodeChain
 from tests.simulation.dice import Dice
 from tests.simulation.faults import Weather

@@ -13,9 +13,9 @@ from bcfl.adversaries.free_rider import FreeRider
 from bcfl.adversaries.hostile_store import Malformed, Withholder
 from bcfl.adversaries.miners import LazyMiner, SilentMiner
 from bcfl.adversaries.vectors import Noise, SignFlip
-from bcfl.federation.terms import longest_round
 from bcfl.protocol import fixedpoint
 from bcfl.protocol.accounts import Account
+from bcfl.protocol.docket import longest_round
 from bcfl.protocol.types import Engine, Layout, Mode, Terms
 from tests.local_federation import LAYOUT, TERMS
 from tests.simulation.chain import ETHER, BytecodeChain, EpisodeChain

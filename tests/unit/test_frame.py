@@ -50,7 +50,7 @@ def test_other_paths_are_not(line: str) -> None:
 
 
 def test_no_file_is_binary() -> None:
-    """Wheels and archives do not belong into the repository; text does, and small pictures of what one sees."""
+    """Wheels and archives do not belong into the repository; text does, and small pictures."""
     binary = [path for path in files() if is_binary(path.read_bytes())]
     pictures = [path for path in binary if path.parent == ROOT / "docs" / "images" and path.suffix == ".png"]
     assert [str(path.relative_to(ROOT)) for path in binary if path not in pictures] == []

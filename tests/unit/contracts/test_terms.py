@@ -6,7 +6,7 @@ from dataclasses import fields, replace
 
 import pytest
 
-from bcfl.federation.terms import longest_round
+from bcfl.protocol.docket import longest_round
 from bcfl.protocol.types import Terms
 from testkit.harness import CHALLENGED, TERMS, Federation, reverts
 
@@ -147,7 +147,11 @@ def test_taken_at_the_edge_with_challenges(changes: dict[str, int]) -> None:
     assert Federation(terms=terms).contract.call("agreed") == tuple(vars(terms).values())
 
 
-@pytest.mark.parametrize("terms", [TERMS, CHALLENGED], ids=["without challenges", "with challenges"])
+@pytest.mark.parametrize(
+    "terms",
+    [TERMS, CHALLENGED, replace(CHALLENGED, parameters=20)],
+    ids=["without challenges", "with challenges", "a tree of one leaf"],
+)
 def test_the_longest_round_is_the_twins(terms: Terms) -> None:
     longest = longest_round(terms)
     Federation(terms=replace(terms, exit_seconds=longest))
