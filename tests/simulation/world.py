@@ -318,7 +318,8 @@ class World:
         self.reorganisations += 1
         self.reorganised_rounds |= {self.place[0], self.place[0] - 1, self.place[0] + 1}
         for process in self.processes:
-            process.trouble(REORGANISATION_SECONDS)
+            # What it takes back may be too late to be made again: it counts from then on.
+            process.troubles.append((self.time - REORGANISATION_SECONDS, self.time + self.retry_seconds))
         for transaction in lost:
             name = fault.name, transaction.name
             if self.dice.share("again", *name) < 0.6:
