@@ -48,7 +48,7 @@ def environment(folder: Path) -> jinja2.Environment:
         "data": script_json,
     }
     env.globals |= {"code": charts.code, "CODES": charts.CODES, "script": script, "style": style}
-    env.globals["clock"] = texts.clock_name
+    env.globals |= {"clock": texts.clock_name, "clock_words": texts.clock_words}
     return env
 
 

@@ -53,8 +53,13 @@ def count_times_from(start: int | None) -> None:
 
 
 def clock_name() -> str:
-    """Return what times are counted by."""
+    """Return what times are counted by, as headings say it."""
     return "UTC" if _Times.start is None else "simulated"
+
+
+def clock_words() -> str:
+    """Return what times are counted by, as sentences say it behind a time."""
+    return "UTC" if _Times.start is None else "of simulated time"
 
 
 def format_time(timestamp: int | None) -> str | None:

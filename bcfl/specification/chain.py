@@ -199,7 +199,9 @@ class VirtualChain:
     def _block_json(self, name: str) -> dict[str, str] | None:
         if name == "pending":
             coming = self.next_block()
-            return {"number": hex(coming.number), "timestamp": hex(coming.timestamp), "hash": ""}
+            parent = "0x" + coming.parent.hex()
+            time = hex(coming.timestamp)
+            return {"number": hex(coming.number), "timestamp": time, "hash": "", "parentHash": parent}
         number = self._number(name)
         if not 0 <= number <= self.head.number:
             return None

@@ -175,10 +175,25 @@ class PartyChain:
         if method == "eth_blockNumber":
             return hex(self.head)
         if method == "eth_getBlockByNumber":
-            if params[0] == "latest" and not self.look():
-                return None
-            return self.network.block(self.head if params[0] == "latest" else int(params[0], 16))
+            return self._block(params[0])
         raise LedgerError(f"the simulated node does not know {method}")
+
+    def _block(self, name: str) -> Mapping[str, Any] | None:
+        """Return a block by its number or name; the pending one names the last as its parent."""
+        if name == "finalized":
+            return None
+        if name in ("latest", "pending") and not self.look():
+            return None
+        number = self.head if name in ("latest", "pending") else int(name, 16)
+        block = self.network.block(number)
+        if block is None or name != "pending":
+            return block
+        return {
+            "number": hex(number + 1),
+            "hash": None,
+            "parentHash": block["hash"],
+            "timestamp": hex(self.now()),
+        }
 
 
 class PartyContract:

@@ -13,6 +13,7 @@ from typing import Any, Final, TypeVar
 from bcfl.cli.output.terminal import plain, plain_json, say
 from bcfl.pages import texts
 from bcfl.pages.texts import clock_name as clock_name
+from bcfl.pages.texts import clock_words as clock_words
 from bcfl.pages.texts import count_times_from as count_times_from
 from bcfl.pages.texts import ether as ether
 from bcfl.pages.texts import format_time as format_time

@@ -9,7 +9,7 @@ import typer
 from bcfl.cli.options import JournalsOption, JsonOption
 from bcfl.cli.output.printing import (
     Column,
-    clock_name,
+    clock_words,
     ether,
     format_time,
     plural,
@@ -140,7 +140,7 @@ def _rest(rest: RestView | None) -> list[tuple[str, str]]:
     if rest["suspended"]:
         words = f"for missed rounds, at least to round {rest['until_round']}: {TO_RESUME}"
         return [("suspended", words)]
-    since = "" if rest["since"] is None else f" since {format_time(rest['since'])} {clock_name()}"
+    since = "" if rest["since"] is None else f" since {format_time(rest['since'])} {clock_words()}"
     return [("missed", f"{plural(rest['missed'], 'round')} of late{since}: who goes on missing is suspended")]
 
 

@@ -9,6 +9,7 @@ from bcfl.cli.output.printing import (
     Column,
     Row,
     clock_name,
+    clock_words,
     ether,
     format_time,
     plural,
@@ -143,7 +144,7 @@ def _summary(view: RoundView) -> list[tuple[str, object]]:
 
 
 def _utc(timestamp: int | None) -> str | None:
-    return None if timestamp is None else f"{format_time(timestamp)} {clock_name()}"
+    return None if timestamp is None else f"{format_time(timestamp)} {clock_words()}"
 
 
 def _counted(view: RoundView) -> str:

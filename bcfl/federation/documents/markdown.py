@@ -7,7 +7,7 @@ from typing import Final
 
 from bcfl.federation.documents.words import story, title, whose
 from bcfl.federation.views.summary import Summary
-from bcfl.pages.texts import clock_name, ether, format_time, metric_text, plain, plural, short, words
+from bcfl.pages.texts import clock_words, ether, format_time, metric_text, plain, plural, short, words
 
 MOST_DEVICES: Final = 50
 SPECIAL: Final = "\\`*_{}[]<>#|!&~"
@@ -45,7 +45,7 @@ def story_lines(view: Summary) -> list[str]:
         count = plural(view["totals"]["left_out_rounds"], "earlier round")
         lines.append(f"The tables leave {count} out.")
     started, ended = format_time(view["started"]), format_time(view["ended"])
-    lines.append(f"From {started or '–'} to {ended or '–'} {clock_name()} on the chain's clock.")
+    lines.append(f"From {started or '–'} to {ended or '–'} {clock_words()}, by the chain's clock.")
     return lines
 
 
