@@ -69,6 +69,7 @@ class HttpProvider(HTTPProvider):
             data=request_data,
             headers=self.get_request_headers(),
             timeout=self._timeout,
+            verify=None if self._session.verify else False,  # else the environment may name CAs for pins too
             stream=True,
             allow_redirects=False,
         ) as response:
@@ -109,6 +110,12 @@ class _Pinned(HTTPAdapter):
         """Have each connection compare the certificate before it sends anything."""
         super().init_poolmanager(*args, ssl_context=pin_context(), assert_fingerprint=self._pin, **options)
 
+    def proxy_manager_for(self, proxy: str, **options: Any) -> Any:
+        """Have connections through a proxy compare it too: the proxy may end them itself."""
+        return super().proxy_manager_for(
+            proxy, ssl_context=pin_context(), assert_fingerprint=self._pin, **options
+        )
+
 
 class _Vouched(HTTPAdapter):
     """Connections to a server for which a CA vouches, perhaps that of BCFL_TLS_CA."""
@@ -116,6 +123,10 @@ class _Vouched(HTTPAdapter):
     def init_poolmanager(self, *args: Any, **options: Any) -> None:
         """Have each connection checked by the CAs of all others."""
         super().init_poolmanager(*args, ssl_context=ca_context(), **options)
+
+    def proxy_manager_for(self, proxy: str, **options: Any) -> Any:
+        """Have connections through a proxy checked by them too."""
+        return super().proxy_manager_for(proxy, ssl_context=ca_context(), **options)
 
 
 def _secure(url: str, session: Session) -> str:
