@@ -110,7 +110,7 @@ class FederationLedger:
             try:
                 take_in(history, events)
             except SENSELESS:
-                self._forget()
+                self._reject()
                 raise Unreachable("the node's events are those of no chain: they are read again") from None
             self._next_block = end + 1
             self._took(end, events)
@@ -122,6 +122,10 @@ class FederationLedger:
 
     def _took(self, end: int, events: Sequence[Event]) -> None:
         """Do nothing with events that were taken in, up to the block `end`; for subclasses that keep them."""
+
+    def _reject(self) -> None:
+        """Forget events that are no history."""
+        self._forget()
 
     def _forget(self) -> None:
         """Let everything be read again."""

@@ -11,7 +11,7 @@ from typing import Any, Final
 
 from bcfl.errors import LedgerError, Unreachable
 from bcfl.ledger.checkpoint import Checkpoint
-from bcfl.ledger.contract import Contract, Event
+from bcfl.ledger.contract import RANGE, Contract, Event
 from bcfl.ledger.federation import SENSELESS, FederationLedger, View
 from bcfl.ports import ContractCall
 from bcfl.protocol.accounts import Account
@@ -20,6 +20,7 @@ from bcfl.protocol.rounds import History
 
 FRESH_SECONDS: Final = 0.5  # that a head may be old within a turn
 SEGMENT_BLOCKS: Final = 256  # between two segments of the checkpoint, at least
+PIECES: Final = 100  # of events, after which the head is looked for again
 FINAL_BLOCKS: Final = 96  # after which a block counts as final where the node says nothing: three epochs
 
 
@@ -50,10 +51,12 @@ class LiveLedger(FederationLedger):
         self._head_since = time.monotonic()
         self._in_turn = False
         self._kept: tuple[float, Head] | None = None  # when the head was read, within a turn
+        self._pieces = 0  # of events that were read
         self.reorganisations = 0
         self._checkpoint: Checkpoint | None = None
         self._kept_block = from_block - 1  # up to which the checkpoint holds the events
         self._unkept: list[Event] = []  # the events after it
+        self._is_doubtful = False  # whether the last events that were read were no history
         self._next_try = 0  # the block at which the checkpoint may grow again
 
     def keep_in(self, folder: Path) -> None:
@@ -90,6 +93,7 @@ class LiveLedger(FederationLedger):
         # Before the events: what a failure leaves of them counts as long as this block is on the chain.
         self._last_read = latest
         history = self._read(latest[0])
+        self._is_doubtful = False
         self._keep(latest[0])
         return history
 
@@ -108,6 +112,14 @@ class LiveLedger(FederationLedger):
         """Return whether the block read last is not on the chain any more."""
         block = self._last_read
         return block is not None and latest != block and self._place(hex(block[0])) != block
+
+    def _reject(self) -> None:
+        """Forget; the second time in a row also the checkpoint, which may hold what the node has not told."""
+        self._forget()
+        if self._is_doubtful and self._checkpoint is not None:
+            self._checkpoint.keep([])
+            self._checkpoint = self._checkpoint if self._checkpoint.is_writable else None
+        self._is_doubtful = True
 
     def _forget(self) -> None:
         super()._forget()
@@ -135,10 +147,19 @@ class LiveLedger(FederationLedger):
         return history
 
     def _took(self, end: int, events: Sequence[Event]) -> None:
-        """Remember events until they are in the checkpoint."""
+        """Remember events until they are in the checkpoint.
+
+        Raises Unreachable where the head that is read up to is gone: a node may have named one that is
+        billions of blocks away, and reading up to it would never end.
+        """
         del end
         if self._checkpoint is not None and self._checkpoint.is_writable:
             self._unkept += events
+        self._pieces += 1
+        head = self._last_read
+        if head is not None and self._pieces % PIECES == 0 and self._place(hex(head[0])) != head:
+            self._forget()
+            raise Unreachable("the node's head is gone: events are read again")
 
     def _keep(self, last: int) -> None:
         """Put events into the checkpoint, every so many blocks, as far as their blocks are final."""
@@ -147,15 +168,29 @@ class LiveLedger(FederationLedger):
         if last < self._kept_block + SEGMENT_BLOCKS + FINAL_BLOCKS or last < self._next_try:
             return
         self._next_try = last + FINAL_BLOCKS
+        is_same = True
         with suppress(LedgerError):  # a node that knows no such block: it is asked again later
             final = self._place("finalized") or (0, "")
             if not self._kept_block < final[0] <= last:
                 final = self._place(hex(last - FINAL_BLOCKS)) or (0, "")
             if self._kept_block < final[0] <= last:
                 events = [event for event in self._unkept if event.block <= final[0]]
-                self._checkpoint.append(*final, events)
-                self._unkept = [event for event in self._unkept if event.block > final[0]]
-                self._kept_block = final[0]
+                if is_same := self._is_confirmed(events, final[0]):
+                    self._checkpoint.append(*final, events)
+                    self._unkept = [event for event in self._unkept if event.block > final[0]]
+                    self._kept_block = final[0]
+        if not is_same:
+            self._forget()
+            raise Unreachable("the node told of other events before: they are read again")
+
+    def _is_confirmed(self, events: Sequence[Event], last: int) -> bool:
+        """Return whether the node tells the latest of some events again, now that their blocks are final.
+
+        It may have been behind when it was first asked for them, and have told of a part: no restart would
+        mend a checkpoint without the rest. Blocks before these were old already when they were read.
+        """
+        first = max(self._kept_block + 1, last - RANGE + 1)
+        return list(self.contract.events(first, last)) == [event for event in events if event.block >= first]
 
     def _head(self) -> int:
         return self._read_head().number

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable
+from dataclasses import replace
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from bcfl.errors import Unreachable
 from bcfl.ledger.artifact import federation_at
 from bcfl.ledger.checkpoint import Checkpoint
 from bcfl.ledger.live import LiveLedger
@@ -28,6 +30,7 @@ class LongChain:
         self.address = federation.contract.address
         self.head, self.fork = BLOCKS, {BLOCKS + 1: ""}  # from which block on hashes are others
         self.finality = 64
+        self.hidden = range(0)  # blocks whose events it does not tell
         self.counts: Counter[str] = Counter()
         last = int(self.chain.request("eth_blockNumber"), 16)
         logs = self.chain.request("eth_getLogs", {"address": self.address, "fromBlock": 0, "toBlock": last})
@@ -41,7 +44,8 @@ class LongChain:
         self.counts[method] += 1
         if method == "eth_getLogs":
             first, last = (int(params[0][name], 16) for name in ("fromBlock", "toBlock"))
-            return [log for log in self.logs if first <= int(log["blockNumber"], 16) <= last]
+            numbers = ((log, int(log["blockNumber"], 16)) for log in self.logs)
+            return [log for log, block in numbers if first <= block <= last and block not in self.hidden]
         if method != "eth_getBlockByNumber":
             return self.chain.request(method, *params)
         names = {"latest": self.head, "finalized": self.head - self.finality}
@@ -178,3 +182,50 @@ def test_a_folder_that_cannot_be_written_costs_requests_only(chain: LongChain, t
     ledger = chain.ledger(tmp_path / "file" / "folder")
     assert not Checkpoint(tmp_path / "file", 1, chain.address, 0).is_writable
     assert len(facts(ledger)[0]) == 2
+
+
+def test_what_a_node_kept_back_is_not_missing_for_ever(chain: LongChain, tmp_path: Path) -> None:
+    """Its events do not make a history any more: what the checkpoint holds of them is read again as well."""
+    truth = facts(chain.ledger(tmp_path / "true"))
+    chain.head, chain.hidden = BLOCKS // 2, range(1, BLOCKS // 2)
+    ledger = chain.ledger(tmp_path / "partial")
+    reader = chain.ledger(tmp_path / "partial")  # of the same folder
+    ledger.history()
+    chain.head, chain.hidden = BLOCKS, range(0)
+    for each in (reader, ledger):
+        for _ in range(2):
+            with pytest.raises(Unreachable, match="those of no chain"):
+                each.history()
+        assert facts(each) == truth
+    close(ledger)
+    assert facts(chain.ledger(tmp_path / "partial")) == truth
+
+
+def test_what_a_node_behind_its_head_left_out_is_not_kept(chain: LongChain, tmp_path: Path) -> None:
+    """A node of several may lack the last blocks, and tell of no events there: as if there were none."""
+    truth = facts(chain.ledger(tmp_path / "true"))
+    last = max(int(log["blockNumber"], 16) for log in chain.logs)
+    chain.head, chain.hidden = last, range(last - 2, last + 1)
+    ledger = chain.ledger(tmp_path / "behind")
+    ledger.history()  # keeps nothing of the last blocks yet
+    chain.head, chain.hidden = BLOCKS, range(0)
+    with pytest.raises(Unreachable, match="other events before"):
+        ledger.history()
+    assert facts(ledger) == truth
+    close(ledger)
+    assert facts(chain.ledger(tmp_path / "behind")) == truth
+
+
+def test_a_head_that_is_far_away_ends_no_party(chain: LongChain, tmp_path: Path) -> None:
+    """A node that names a wrong head once, and tells of no events there, would be read for years."""
+    truth = facts(chain.ledger(tmp_path / "true"))
+    ledger = chain.ledger(tmp_path / "lied to")
+    honest = ledger._ask_head()
+    chain.counts.clear()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(ledger, "_ask_head", lambda: replace(honest, number=2**40, hash="0x" + "0" * 64))
+        with pytest.raises(Unreachable, match="head is gone"):
+            ledger.history()
+    assert chain.counts.total() < 500
+    assert facts(ledger) == truth
+    close(ledger)
