@@ -7,6 +7,10 @@ import threading
 from collections import Counter
 from contextlib import suppress
 from dataclasses import dataclass
+from ipaddress import IPv6Address, ip_address
+from typing import Final
+
+SITE_BITS: Final = 64  # of an IPv6 address; the other half is the machine's to choose, anew each time
 
 
 @dataclass(eq=False)
@@ -17,6 +21,16 @@ class Connection:
     socket: socket.socket
     is_waiting: bool = True
     is_counted: bool = True
+
+
+def client_of(address: str) -> str:
+    """Return what counts as one client: an IPv4 address, or the network of an IPv6 one."""
+    number = ip_address(address)
+    if not isinstance(number, IPv6Address):
+        return address
+    if number.ipv4_mapped is not None:
+        return str(number.ipv4_mapped)
+    return f"{IPv6Address(int(number) >> SITE_BITS << SITE_BITS)}/{SITE_BITS}"
 
 
 class Connections:

@@ -21,7 +21,7 @@ from typing import Any, Final
 from urllib.parse import urlsplit
 
 from bcfl.errors import ConfigError
-from bcfl.transport.connections import Connection, Connections
+from bcfl.transport.connections import Connection, Connections, client_of
 from bcfl.transport.deadline import Deadline, TimedStream
 from bcfl.transport.tls import TlsFiles
 
@@ -121,7 +121,7 @@ class Server(ThreadingHTTPServer):
 
     def process_request(self, request: Any, client_address: Any) -> None:
         """Serve a connection in a thread of its own, if there is a place for it."""
-        connection = self._connections.admit(client_address[0], request)
+        connection = self._connections.admit(client_of(client_address[0]), request)
         if connection is None:
             with suppress(OSError):
                 request.setblocking(False)
@@ -268,7 +268,7 @@ class Handler(BaseHTTPRequestHandler):
             self.refuse(403, "this server has another name: list this one with --allow-host")
         elif self.headers.get("Origin") is not None:
             self.refuse(403, "pages in a browser may not talk to this server")
-        elif not self.server.rates.allow(self.client_address[0]):
+        elif not self.server.rates.allow(client_of(self.client_address[0])):
             self.refuse(429, "too many requests: wait a moment")
         else:
             return True

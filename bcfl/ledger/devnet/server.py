@@ -27,6 +27,7 @@ from bcfl.ledger.devnet.deadline import ServedEvm
 from bcfl.ledger.devnet.evm import open_evm
 from bcfl.ledger.devnet.jsonrpc import respond
 from bcfl.ledger.devnet.methods import BlockClock, ServedNode
+from bcfl.transport.connections import client_of
 from bcfl.transport.server import Handler, Limits, Server, host_name
 from bcfl.transport.tls import TlsFiles
 
@@ -67,7 +68,7 @@ class _Handler(Handler):
 
     def post(self, body: bytes) -> None:
         """Answer a request or a batch."""
-        self.answer(200, respond(self.server.node, body, self.client_address[0]) or b"")
+        self.answer(200, respond(self.server.node, body, client_of(self.client_address[0])) or b"")
 
 
 @contextmanager
