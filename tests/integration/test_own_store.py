@@ -151,6 +151,26 @@ def test_withheld_updates_cost_the_time_of_one(tmp_path: Path) -> None:
     assert archive.update(local.history.rounds[1].submissions[1]) is not None  # it is requested again
 
 
+def test_what_was_missing_when_the_store_failed_is_looked_for_again(tmp_path: Path) -> None:
+    """A daemon that starts again has no peers at first, then fails, then gives everything."""
+    local, store, cids = voting_federation(tmp_path)
+    miner = local.miner_parties[0]
+    miner.voting.verifier.archive.readers = 4
+
+    def get(cid: str, _: int) -> bytes:
+        if cid == cids[0]:
+            raise Unavailable(f"nobody gave {cid}", cid)
+        raise StoreError(f"{cid}: connection refused", cid)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(store, "get", get)
+        with pytest.raises(StoreError, match="connection refused"):
+            miner.act()
+    assert miner.act() == "committed its verdicts"
+    record = miner.voting.context.journal.read_json("vote.json") or {}
+    assert set(verdicts_of(record["verdicts"])[0]) == {Verdict.ACCEPTED}
+
+
 def test_a_missing_update_is_requested_again_in_the_next_round(tmp_path: Path) -> None:
     local, *_ = voting_federation(tmp_path)
     archive = local.miner_parties[0].voting.verifier.archive

@@ -48,15 +48,16 @@ class Voting:
             return None
         opening = self._recorded_vote(snapshot)
         if opening is None:
-            self.verifier.archive.collect(snapshot.current.submissions)
             try:
+                self.verifier.archive.collect(snapshot.current.submissions)
                 verdicts = self._judge(snapshot)
             except ConfigError as error:
                 self._idle_round = snapshot.round
                 address = self.context.address
                 log.warning("miner %s does not vote in round %d: %s", address, snapshot.round, error)
                 return "sits out the vote"
-            self.verifier.archive.clear_unavailable()
+            finally:  # also where it has to judge again: what was missing may be there by then
+                self.verifier.archive.clear_unavailable()
             findings.write(self.context.journal, snapshot.round, self.verifier.findings)
             opening = self._record(snapshot, verdicts, self.verifier.levels)
         self.context.send(ContractCall("commit_vote", (self._digest(snapshot, opening),)))
@@ -164,6 +165,8 @@ class Voting:
             verdicts = self._judge(snapshot)
         except ConfigError:
             verdicts = None
+        finally:
+            self.verifier.archive.clear_unavailable()
         self._rebuilt_round = snapshot.round
         log.warning("the journal has lost the vote on round %d: the updates are judged again", snapshot.round)
         return None if verdicts is None else self._record(snapshot, verdicts, self.verifier.levels)
