@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from websockets.sync.client import ClientConnection
 
 PAUSES = (0.2, 0.4, 0.8, 1.6)  # seconds before a node that is asked too often is asked again
+MAX_TIP = 200 * 10**9  # wei for a unit of gas; what a node suggests is paid, whatever the chain would take
 MARGIN = 5  # a fifth more gas than estimated: other transactions may come before
 DEVELOPMENT_NODES = (
     "anvil/",
@@ -225,8 +226,12 @@ class RpcChain:
             self.request("evm_setNextBlockTimestamp", timestamp)
 
     def fees(self) -> tuple[int, int]:
-        """Return twice the base fee plus the tip that the node suggests, and that tip, in wei."""
-        tip, base_fee = int(self.request("eth_maxPriorityFeePerGas"), 16), self._block().get("baseFeePerGas")
+        """Return twice the base fee plus the tip that the node suggests, and that tip, in wei.
+
+        A base fee that is a lie costs nothing, as the chain takes its own; a tip would cost all there is.
+        """
+        tip = min(int(self.request("eth_maxPriorityFeePerGas"), 16), MAX_TIP)
+        base_fee = self._block().get("baseFeePerGas")
         if base_fee is None:
             raise LedgerError(f"{self.url}: this chain has no base fee; bcfl needs EIP-1559 (London, 2021)")
         return 2 * int(base_fee, 16) + tip, tip

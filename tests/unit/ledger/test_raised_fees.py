@@ -12,6 +12,7 @@ from bcfl.ledger import delivery
 from bcfl.ledger.chain import SignedTransaction
 from bcfl.ledger.contract import raised, transact
 from bcfl.ledger.delivery import MAX_RAISES, Delivery
+from bcfl.ledger.rpc import MAX_TIP, RpcChain
 from bcfl.protocol.accounts import Account
 
 SENDER = Account.derive(0, "miner")
@@ -129,3 +130,21 @@ def test_a_chain_that_begins_anew_does_not_leave_a_sender_waiting() -> None:
     with pytest.raises(LedgerError, match=r"waits for an earlier one .* the chain has lost"):
         Delivery(begin_anew, "node", transaction).receipt(60.0, 0.001)
     assert time.monotonic() - began < 10
+
+
+def test_a_node_cannot_have_an_account_pay_all_that_it_has(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The chain takes the tip in full: a node that suggests it may share it with who makes the blocks."""
+    answers = {
+        "eth_chainId": "0x1",
+        "web3_clientVersion": "Geth/v1.16",
+        "eth_maxPriorityFeePerGas": hex(10**18),
+        "eth_getBlockByNumber": {"number": "0x1", "timestamp": "0x1", "baseFeePerGas": hex(10**9)},
+    }
+    monkeypatch.setattr(RpcChain, "request", lambda _, method, *__: answers[method])
+    chain = RpcChain("http://node.example")
+    assert chain.fees() == (2 * 10**9 + MAX_TIP, MAX_TIP)
+    highest = raised(chain.fees(), chain.fees(), MAX_RAISES)
+    assert highest[1] < 4 * MAX_TIP
+    answers["eth_maxPriorityFeePerGas"] = hex(10**9)
+    assert chain.fees() == (3 * 10**9, 10**9)
+    chain.close()
