@@ -37,6 +37,7 @@ CHECKED: Final = (
     opcode_values.CREATE,
     opcode_values.CREATE2,
 )
+PIECE_BITS: Final = 2**19  # of an exponent and a modulus, multiplied: a power in one piece is not interrupted
 Clock = Callable[[], float]
 Precompile = Callable[[ComputationAPI], Any]
 _limit = threading.local()
@@ -90,7 +91,23 @@ def _interruptible(precompile: Precompile) -> Precompile:
     return checked
 
 
+def power(base: int, exponent: int, modulus: int) -> int:
+    """Return `pow(base, exponent, modulus)`, computed in pieces: no other thread runs during one.
+
+    The calls of `pow` are seen by the profile of a precompile, so the clock is checked at each.
+    """
+    size = max(1, PIECE_BITS // modulus.bit_length() // 8)
+    digits = exponent.to_bytes((exponent.bit_length() + 7) // 8, "big")
+    base, result = base % modulus, 1 % modulus
+    for start in range(0, len(digits), size):
+        piece = digits[start : start + size]
+        shifted = pow(result, 1 << 8 * len(piece), modulus)
+        result = shifted * pow(base, int.from_bytes(piece, "big"), modulus) % modulus
+    return result
+
+
 def _all_interruptible() -> dict[Address, Precompile]:
+    vars(sys.modules["eth.precompiles.modexp"])["pow"] = power
     return {at: _interruptible(call) for at, call in PragueComputation.get_precompiles().items()}
 
 

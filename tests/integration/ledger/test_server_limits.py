@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Iterator
+from random import Random
 from typing import Any
 
 import pytest
@@ -12,6 +13,7 @@ from eth_account import Account as Signer
 
 from bcfl.ledger.contract import transact
 from bcfl.ledger.devnet import filters, methods
+from bcfl.ledger.devnet.deadline import power
 from bcfl.ledger.devnet.node import NodeError
 from bcfl.ledger.devnet.server import serve
 from bcfl.ledger.rpc import RpcChain
@@ -104,6 +106,31 @@ def test_slow_calls_hold_up_no_transaction(
     for thread in threads:
         thread.join()
     assert codes == [-32005] * len(threads)
+
+
+def test_a_power_of_a_large_exponent_holds_up_nobody(
+    embedded_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Python computes a power in one function of C, which neither ends early nor lets other threads run."""
+    monkeypatch.setattr(methods, "CALL_SECONDS", 0.1)
+    sizes = b"".join(size.to_bytes(32, "big") for size in (8, 1_900_000, 8))
+    exponent, modulus = b"\xff" * 1_900_000, b"\xff" * 8
+    data = sizes + (3).to_bytes(8, "big") + exponent + modulus
+    began = time.monotonic()
+    pow(3, int.from_bytes(exponent, "big"), int.from_bytes(modulus, "big"))
+    in_one = time.monotonic() - began
+    began = time.monotonic()
+    assert ask(embedded_url, "eth_call", {"to": f"0x{5:040x}", "data": "0x" + data.hex()}) == -32005
+    assert time.monotonic() - began < in_one / 2
+
+
+@pytest.mark.parametrize("bits", [1, 64, 1_000, 30_000])
+def test_a_power_in_pieces(bits: int) -> None:
+    random = Random(bits)
+    for modulus in (1, 2, random.getrandbits(bits) | 1):
+        for exponent in (0, 1, random.getrandbits(9), random.getrandbits(20_000 // bits + 100)):
+            base = random.getrandbits(bits + 10)
+            assert power(base, exponent, modulus) == pow(base, exponent, modulus)
 
 
 def test_filters_of_one_client_drop_none_of_another(monkeypatch: pytest.MonkeyPatch) -> None:
