@@ -132,11 +132,13 @@ class _Vouched(HTTPAdapter):
 def _secure(url: str, session: Session) -> str:
     """Have a session check the server's certificate as everywhere else; returns the URL without the pin.
 
-    Raises ValueError for a fragment that is no pin.
+    Raises ValueError for a fragment that is no pin, and for a pin where nothing is encrypted.
     """
-    if not url.startswith("https://"):
-        return url
     url, _, fragment = url.partition("#")
+    if urlsplit(url).scheme != "https":
+        if fragment:
+            raise ValueError("a pin without https")
+        return url
     if pin := pin_of(fragment):
         session.mount("https://", _Pinned(pin))
         session.verify = False  # of a CA; the adapter compares the certificate

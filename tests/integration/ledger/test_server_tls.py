@@ -62,6 +62,8 @@ def test_refusals_say_why(
             (server.url + other, "another certificate than the pinned one"),
             (plain.url.replace("http:", "https:"), "does not speak TLS"),
             (server.url + "#sha256=12", "not the URL of a node"),
+            (server.url.replace("https:", "HTTPS:") + other, "another certificate than the pinned one"),
+            (plain.url + other, "not the URL of a node"),
         ]
         for url, reason in cases:
             with pytest.raises(Unreachable, match=reason) as failure:
