@@ -30,8 +30,11 @@ def plain_json(text: str) -> str:
 
 
 def say(text: object = "", *, to_stderr: bool = False) -> None:
-    """Write a line, or several."""
-    print(plain_lines(text), file=sys.stderr if to_stderr else sys.stdout, flush=True)
+    """Write a line, or several; letters that the terminal has not are shown by their numbers."""
+    stream = sys.stderr if to_stderr else sys.stdout
+    encoding = getattr(stream, "encoding", None) or "utf-8"
+    shown = plain_lines(text).encode(encoding, "backslashreplace").decode(encoding)
+    print(shown, file=stream, flush=True)
 
 
 def _shown(match: re.Match[str]) -> str:

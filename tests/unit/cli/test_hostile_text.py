@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import io
 import json
 import logging
 import sys
@@ -117,6 +118,13 @@ def test_an_endpoint_on_chain(bcfl: Bcfl, open_rounds: Federation) -> None:
             shown += "owned" in answer.out
             assert is_harmless(answer.out + answer.err)
     assert shown >= 4
+
+
+def test_letters_that_a_terminal_has_not_end_no_command(monkeypatch: pytest.MonkeyPatch) -> None:
+    stream = io.TextIOWrapper(io.BytesIO(), encoding="latin-1")
+    monkeypatch.setattr(sys, "stdout", stream)
+    terminal.say("https://\u540d.example \xe9")
+    assert stream.buffer.getvalue() == b"https://\\u540d.example \xe9\n"  # type: ignore[attr-defined]
 
 
 def test_all_commands_write_through_one_place() -> None:
