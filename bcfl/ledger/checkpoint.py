@@ -81,8 +81,9 @@ class Checkpoint:
                     break
                 if number:
                     events = tuple(_event(*fields) for fields in record["events"])
-                    segments.append(Segment(record["block"], record["hash"], events, end + len(line)))
-            except (ValueError, KeyError, TypeError, RecursionError):
+                    block = int(record["block"])
+                    segments.append(Segment(block, str(record["hash"]), events, end + len(line)))
+            except (ArithmeticError, AttributeError, LookupError, RecursionError, TypeError, ValueError):
                 break
             end, self._digest = end + len(line), digest
         if end < len(content):

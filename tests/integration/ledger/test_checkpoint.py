@@ -165,6 +165,24 @@ def test_a_torn_file_is_read_as_far_as_it_proves_itself(
     assert chain.cost(chain.ledger(tmp_path).history) <= 5
 
 
+@pytest.mark.parametrize(
+    "fields", [{"block": None}, {"block": 1e400}, {"events": [["Voted", [], *"12345"]]}, {}]
+)
+def test_a_line_of_another_shape_ends_no_party(
+    chain: LongChain, tmp_path: Path, fields: dict[str, Any]
+) -> None:
+    """Its digest is right, as that of any line that somebody else, or another version, has written."""
+    ledger = chain.ledger(tmp_path)
+    before = facts(ledger)
+    assert ledger._checkpoint is not None
+    shape = {"block": BLOCKS, "hash": "0x", "events": []} if fields else {"other": 1}
+    ledger._checkpoint._write(shape | fields)
+    close(ledger)
+    ledger = chain.ledger(tmp_path)
+    assert facts(ledger) == before
+    close(ledger)
+
+
 def test_one_process_writes_and_others_read(chain: LongChain, tmp_path: Path) -> None:
     writer = chain.ledger(tmp_path)
     before = facts(writer)

@@ -124,7 +124,7 @@ def test_letters_that_a_terminal_has_not_end_no_command(monkeypatch: pytest.Monk
     stream = io.TextIOWrapper(io.BytesIO(), encoding="latin-1")
     monkeypatch.setattr(sys, "stdout", stream)
     terminal.say("https://\u540d.example \xe9")
-    assert stream.buffer.getvalue() == b"https://\\u540d.example \xe9\n"  # type: ignore[attr-defined]
+    assert stream.buffer.getvalue() == b"https://\\u540d.example \xe9\n"
 
 
 def test_all_commands_write_through_one_place() -> None:
