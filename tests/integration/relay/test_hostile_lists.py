@@ -13,6 +13,7 @@ from threading import Thread
 
 import pytest
 
+from bcfl.errors import RelayError
 from bcfl.federation import statements
 from bcfl.federation.statements import Collection, of_inboxes
 from bcfl.protocol import cid as cids
@@ -124,3 +125,15 @@ def test_a_list_of_what_nobody_has_ends_in_time(listing: Listing) -> None:
         collection = Collection(listing.local.ledger.domain, history)
         of_inboxes(collection, store, only_public=False, seconds=1.0)  # type: ignore[arg-type]
     assert 0 < store.asked < 40
+
+
+def test_who_has_left_says_nothing_of_later_rounds(listing: Listing) -> None:
+    history, device, miner = listing.local.history, listing.device, listing.miner.account
+    number = listing.statement(device).round
+    history.leave_rounds[device.address] = number
+    history.miners[miner.address].exit_round = number
+    for account, role in ((device, "device"), (miner, "miner")):
+        with pytest.raises(RelayError, match=f"no {role} of this federation"):
+            listing.book.take(listing.sealed(listing.statement(account, role), account), history)
+    history.leave_rounds[device.address] = number + 1
+    listing.book.take(listing.sealed(listing.statement(device), device), history)
