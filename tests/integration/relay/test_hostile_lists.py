@@ -17,6 +17,7 @@ from bcfl.errors import RelayError
 from bcfl.federation import statements
 from bcfl.federation.statements import Collection, of_inboxes
 from bcfl.protocol import cid as cids
+from bcfl.relay import book as books
 from tests.integration.relay.test_listed_statements import Listing, listing
 
 __all__ = ["listing"]
@@ -137,3 +138,29 @@ def test_who_has_left_says_nothing_of_later_rounds(listing: Listing) -> None:
             listing.book.take(listing.sealed(listing.statement(account, role), account), history)
     history.leave_rounds[device.address] = number + 1
     listing.book.take(listing.sealed(listing.statement(device), device), history)
+
+
+def test_a_statement_sent_again_and_again_is_written_once(
+    listing: Listing, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    written, write = list[str](), listing.journal.write
+
+    def note(name: str, data: bytes) -> None:
+        written.append(name)
+        write(name, data)
+
+    monkeypatch.setattr(listing.journal, "write", note)
+    data = listing.sealed(listing.statement(listing.device), listing.device)
+    for _ in range(5):
+        listing.book.take(data, listing.local.history)
+    assert written == [books.RECORD]
+    listing.local.play()
+    monkeypatch.setattr(books, "MAX_ROUNDS", 1)
+    later = listing.sealed(listing.statement(listing.device), listing.device)
+    listing.book.take(later, listing.local.history)
+    assert written == [books.RECORD] * 2
+    for _ in range(5):
+        with pytest.raises(RelayError, match="too long ago"):
+            listing.book.take(data, listing.local.history)
+    assert written == [books.RECORD] * 2
+    assert [number for number, _ in listing.book.page(0, 0)[0]] == [listing.local.history.head.round]
