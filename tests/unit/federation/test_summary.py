@@ -190,3 +190,14 @@ def test_what_is_too_much_is_left_out_and_told(large: tuple[Summary, float]) -> 
     assert (view["totals"]["left_out_rounds"], view["totals"]["left_out_devices"]) == (2, 20)
     assert [item["round"] for item in view["votes"]] == [5, 6]
     assert view["totals"]["updates"] == 180
+
+
+def test_one_party_names_no_metric_for_all() -> None:
+    """What the others do not say, or say is no finite number, would stand there as the median of them all."""
+    honest = [statement("miner", None, accuracy=0.5) for _ in range(4)]
+    figure = figure_view([statement("miner", 0.01, precision=0.99), *honest])
+    assert figure is not None
+    assert (figure["parties"], figure["metrics"], figure["loss"]) == (5, {"accuracy": 0.5}, None)
+    alone = figure_view([statement("miner", 0.01, auc=0.99)])
+    assert alone is not None
+    assert alone["metrics"] == {"auc": 0.99}
