@@ -13,9 +13,9 @@ from bcfl.federation.query import LocalQuery, Query, RemoteQuery
 from bcfl.federation.reports import Adversary
 from bcfl.federation.statements import Collection
 from bcfl.federation.views.figures import StatementView
+from bcfl.federation.views.source import history_of
 from bcfl.ledger.contract import Contract
 from bcfl.protocol.event import LogEvent
-from bcfl.protocol.events import take_in
 from bcfl.protocol.rounds import History
 from bcfl.protocol.types import Terms
 
@@ -137,7 +137,7 @@ def of_bundle(name: str, source: AuditSource) -> Subject:
         block=transcript.storage_snapshot.block,
         block_hash=block_hash,
         terms=transcript.terms,
-        history=take_in(History.under(transcript.terms), transcript.events),
+        history=history_of(transcript.terms, transcript.events),
         events=transcript.events,
         gas_of=source.gas.get,
         checks=(("audit every round of this file", check),),

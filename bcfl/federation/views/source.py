@@ -2,22 +2,32 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
 
-from bcfl.errors import CidError, PayloadError, StoreError, Unavailable
+from bcfl.errors import CidError, LedgerError, PayloadError, StoreError, Unavailable
 from bcfl.federation.layouts import HEADER_BYTES, layout_in
 from bcfl.ledger.contract import Contract, Event
-from bcfl.ledger.federation import FederationLedger
+from bcfl.ledger.federation import SENSELESS, FederationLedger
 from bcfl.ports import Store
 from bcfl.protocol import cid as cids
 from bcfl.protocol import merkle, payload
+from bcfl.protocol.event import LogEvent
 from bcfl.protocol.events import take_in
 from bcfl.protocol.fixedpoint import Model
 from bcfl.protocol.limits import MODEL_BITS, MODEL_BYTES
 from bcfl.protocol.rounds import History, Round
 from bcfl.protocol.types import Block, Clock, Layout, Terms
+
+
+def history_of(terms: Terms, events: Iterable[LogEvent]) -> History:
+    """Return what events say; raises LedgerError where no contract can have logged them."""
+    try:
+        return take_in(History.under(terms), events)
+    except SENSELESS as error:
+        raise LedgerError(f"the events are those of no federation ({type(error).__name__})") from error
 
 
 @dataclass(frozen=True)
@@ -63,7 +73,7 @@ class Source:
     @cached_property
     def history(self) -> History:
         """Return what the events say of rounds, parties and models."""
-        return take_in(History.under(self.terms), self.events)
+        return history_of(self.terms, self.events)
 
     @cached_property
     def clock(self) -> Clock:
