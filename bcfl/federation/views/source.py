@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
@@ -103,19 +103,34 @@ class Source:
 
     def model_bytes(self, block: Block) -> bytes:
         """Return the verified bytes of a block's model; raises Unavailable, Corrupt or another StoreError."""
-        for digest in self.history.model_cids(block):
-            for codec in (cids.RAW, cids.DAG_PB):
-                cid = str(cids.Cid(codec, digest))
-                if self.store.has(cid):
-                    return self.store.get(cid, self.max_bytes)
+        for cid in self._held_cids(block):
+            return self.store.get(cid, self.max_bytes)
         raise Unavailable(f"the store does not hold the model of round {block.round}")
 
     def read_model(self, block: Block) -> tuple[Layout, Model]:
         """Return a block's model from the store, `(parameters,)`, and its layout: CID, form and root checked.
 
-        Raises Unavailable, Corrupt or another StoreError, or PayloadError.
+        A leader may name the CID of other bytes: the root decides among what is held. Raises Unavailable,
+        Corrupt or another StoreError, or PayloadError.
         """
-        data = self.model_bytes(block)
+        failure: Exception = Unavailable(f"the store does not hold the model of round {block.round}")
+        for cid in self._held_cids(block):
+            try:
+                return self._read(self.store.get(cid, self.max_bytes), block)
+            except (StoreError, PayloadError) as error:
+                failure = error
+        raise failure
+
+    def _held_cids(self, block: Block) -> Iterator[str]:
+        """Yield the CIDs that a block's model may have and the store holds, the likeliest first."""
+        for digest in self.history.model_cids(block):
+            for codec in (cids.RAW, cids.DAG_PB):
+                cid = str(cids.Cid(codec, digest))
+                if self.store.has(cid):
+                    yield cid
+
+    def _read(self, data: bytes, block: Block) -> tuple[Layout, Model]:
+        """Return layout and model in the bytes of a block's model; raises PayloadError for any other."""
         layout = layout_in(data, self.terms)
         lanes = payload.decode(data, layout, MODEL_BITS)
         if merkle.root(lanes, self.terms.leaf_lanes) != block.root:

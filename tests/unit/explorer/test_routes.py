@@ -169,10 +169,13 @@ def test_what_is_looked_for_is_found(served: Served) -> None:
         assert (answer.status, answer.headers["Location"]) == (303, place)
 
 
-def test_a_model_that_nobody_holds_does_not_pass_its_check(served: Served) -> None:
+def test_a_model_that_nobody_holds_is_neither_right_nor_wrong(served: Served) -> None:
     check = json_of(served, "/models/1/check.json")
-    assert not check["holds"]
+    assert check["holds"] is None
     assert "does not hold" in check["reason"]
+    _, body = served.ask("/models/1/check")
+    assert b"not checked" in body
+    assert b">wrong<" not in body
 
 
 def test_so_many_pages_listen_and_no_more(served: Served, monkeypatch: pytest.MonkeyPatch) -> None:
