@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import time
 from collections.abc import Iterator
 from dataclasses import replace
@@ -12,6 +13,7 @@ import pytest
 
 from bcfl.bundle.reader import open_bundle
 from bcfl.bundle.writer import write_bundle
+from bcfl.federation.documents.markdown import to_markdown
 from bcfl.federation.query import LocalQuery, RemoteQuery, open_run
 from bcfl.federation.reports import Adversary
 from bcfl.federation.subject import GasMeter, Subject, of_bundle, of_deployment, of_run
@@ -79,6 +81,12 @@ def test_a_bundle_says_the_same_as_its_node(tmp_path: Path) -> None:
         assert bundle[name] == node[name], name  # type: ignore[literal-required]
     assert node["costs"]["gas"] > 0
     assert bundle["verify"]["block_hash"] == node["verify"]["block_hash"]
+    name = "x`; touch bad #.bcfl"  # a stranger names the file, and a reader copies the command
+    with open_bundle(tmp_path / "x.bcfl") as source:
+        odd = summary(of_bundle(name, source))
+    assert shlex.split(odd["verify"]["checks"][0]["command"])[:3] == ["bcfl", "audit", name]
+    line = next(line for line in to_markdown(odd).splitlines() if "bcfl audit" in line)
+    assert len(shlex.split(line.partition("`")[2].rpartition("`")[0])) == 5
 
 
 def test_costs_are_in_money_at_the_stated_prices(query: LocalQuery) -> None:
