@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, TypedDict
 
 from bcfl.errors import CidError, RelayError, StoreError
-from bcfl.federation.views.figures import FigureView, StatementView, figure_view
+from bcfl.federation.views.figures import ROLES, FigureView, StatementView, figure_view
 from bcfl.ports import Store
 from bcfl.protocol import cid as cids
 from bcfl.protocol.rounds import History
@@ -90,7 +90,8 @@ class Collection:
     def by_round(self) -> dict[int, list[StatementView]]:
         """Return the statements by round, in the order of roles and parties."""
         rounds: dict[int, list[StatementView]] = {}
-        for _, view in sorted(self.by_key.items(), key=lambda item: (item[0][0], item[0][2], item[0][1])):
+        views = sorted(self.by_key.values(), key=lambda item: (ROLES.index(item["role"]), item["party"]))
+        for view in sorted(views, key=lambda item: item["round"]):
             rounds.setdefault(view["round"], []).append(view)
         return rounds
 

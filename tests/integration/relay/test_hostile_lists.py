@@ -164,3 +164,13 @@ def test_a_statement_sent_again_and_again_is_written_once(
             listing.book.take(data, listing.local.history)
     assert written == [books.RECORD] * 2
     assert [number for number, _ in listing.book.page(0, 0)[0]] == [listing.local.history.head.round]
+
+
+def test_the_word_of_many_devices_stands_behind_the_miners(listing: Listing) -> None:
+    """Pages show the first of a list, and would show devices alone."""
+    account = listing.miner.account
+    listing.book.take(
+        listing.sealed(listing.statement(listing.device), listing.device), listing.local.history
+    )
+    listing.book.take(listing.sealed(listing.statement(account, "miner"), account), listing.local.history)
+    assert [item["role"] for item in listing.collect().view(0, 9)["statements"]] == ["miner", "device"]

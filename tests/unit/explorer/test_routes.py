@@ -182,3 +182,22 @@ def test_so_many_pages_listen_and_no_more(served: Served, monkeypatch: pytest.Mo
     monkeypatch.setattr(stream, "MOST", 0)
     answer, _ = served.ask("/live")
     assert answer.status == 503
+
+
+def test_no_party_chooses_which_metrics_of_the_others_are_shown(served: Served) -> None:
+    measured = served.explorer.measuring.statements
+    base = {"round": 1, "role": "miner", "samples": 3, "loss": 0.5, "cid": "b" * 59}
+    parties = [
+        ("0x" + "00" * 20, {"zzz": 0.125}),
+        ("0x" + "aa" * 20, {"f1": 0.25}),
+        ("0x" + "bb" * 20, {"f1": 0.25}),
+    ]
+    measured[1] = [{**base, "party": party, "metrics": metrics} for party, metrics in parties]  # type: ignore[typeddict-item]
+    served.explorer.reader.cache.pop("summary", None)
+    try:
+        _, body = served.ask("/rounds/1")
+    finally:
+        measured.clear()
+        served.explorer.reader.cache.pop("summary", None)
+    assert b">F1</th>" in body
+    assert b"Zzz" not in body
