@@ -58,7 +58,7 @@ def loads_with(limit: int, usual: int, data: bytes) -> object:
 
 def test_a_nested_list_is_no_list(listing: Listing, monkeypatch: pytest.MonkeyPatch) -> None:
     limit = sys.getrecursionlimit()  # which the virtual machine of a simulated chain has raised
-    monkeypatch.setattr(statements.json, "loads", lambda data: loads_with(1000, limit, data))
+    monkeypatch.setattr(json, "loads", lambda data: loads_with(1000, limit, data))
     account = listing.miner.account.address
     with inbox(lambda _: b'{"":' * 3000 + b"1" + b"}" * 3000) as url:
         listing.local.history.endpoints[account] = url
