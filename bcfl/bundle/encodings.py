@@ -14,6 +14,8 @@ from bcfl.errors import BundleError
 
 Json = Mapping[str, Any]
 Item = Any  # bytes, or a list of items
+NUMBER: Final = 8  # bytes of a block's number, time and gas, at most
+WEI: Final = 32
 DEEPEST: Final = 8  # lists in lists: access lists and authorizations have five
 # The fields of a header in their order; a chain before a fork has none of those that came with it.
 HEADER: Final = (
@@ -68,7 +70,10 @@ def receipt_bytes(receipt: Json) -> bytes:
 def header_of(data: bytes) -> dict[str, bytes]:
     """Return the fields of an encoded header by name; raises BundleError."""
     fields = _list(decode(data), 15, len(HEADER))
-    return {name: _data(value) for name, value in zip(HEADER, fields, strict=False)}
+    header = {name: _data(value) for name, value in zip(HEADER, fields, strict=False)}
+    for name in ("number", "timestamp"):
+        _bounded(header[name], NUMBER)
+    return header
 
 
 def logs_of(receipt: bytes) -> list[tuple[bytes, list[bytes], bytes]]:
@@ -83,7 +88,7 @@ def logs_of(receipt: bytes) -> list[tuple[bytes, list[bytes], bytes]]:
 
 def gas_of(receipt: bytes) -> int:
     """Return the gas of an encoded receipt and of all before it in its block; raises BundleError."""
-    return int.from_bytes(_data(_list(decode(_untyped(receipt)), 4, 4)[1]), "big")
+    return _bounded(_data(_list(decode(_untyped(receipt)), 4, 4)[1]), NUMBER)
 
 
 def call_of(transaction: bytes) -> tuple[bytes, int, bytes]:
@@ -94,7 +99,7 @@ def call_of(transaction: bytes) -> tuple[bytes, int, bytes]:
         raise BundleError(f"a transaction of type {kind}, which this version of bcfl does not know")
     fields = _list(decode(_untyped(transaction)), len(names), len(names))
     to, value, data = (_data(fields[names.index(name)]) for name in ("to", "value", "input"))
-    return to, int.from_bytes(value, "big"), data
+    return to, _bounded(value, WEI), data
 
 
 def decode(data: bytes) -> Item:
@@ -162,6 +167,13 @@ def _list(item: Item, minimum: int, maximum: int) -> list[Item]:
     if not isinstance(item, list) or not minimum <= len(item) <= maximum:
         raise BundleError("an encoded record has other fields than it should have")
     return item
+
+
+def _bounded(value: bytes, most: int) -> int:
+    """Return the number that so many bytes are at most: one that no chain has fits no page and no table."""
+    if len(value) > most:
+        raise BundleError(f"an encoded record has a number of {len(value):,} bytes")
+    return int.from_bytes(value, "big")
 
 
 def _data(item: Item) -> bytes:

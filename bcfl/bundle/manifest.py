@@ -18,7 +18,7 @@ from bcfl.ledger.abi import address_of
 from bcfl.protocol.transcript import StorageSnapshot
 from bcfl.protocol.turns import LEAST
 from bcfl.protocol.turns import MOST as MOST_CREDIT
-from bcfl.protocol.types import Terms
+from bcfl.protocol.types import Engine, Mode, Rule, Terms
 
 FORMAT: Final = "bcfl bundle 2"
 FORMER: Final = re.compile(r"bcfl bundle \d+", re.ASCII)
@@ -29,6 +29,7 @@ BRACKETS: Final = re.compile(rb"[\[\]{}]")
 HEX: Final = re.compile(r"0x(?:[0-9a-f]{2})*", re.ASCII)
 ADDRESS: Final = re.compile(r"0x[0-9a-fA-F]{40}", re.ASCII)
 WORD: Final = 32  # bytes
+MOST_PARAMETERS: Final = 2**40  # as the contract has it
 SNAPSHOT_FIELDS: Final = tuple(field.name for field in fields(StorageSnapshot))
 Json = Any
 
@@ -129,7 +130,11 @@ def _terms(content: Json) -> Terms:
     values = _list(content)
     if len(values) != len(fields(Terms)):
         raise BundleError("the bundle's terms are those of another version of bcfl")
-    return Terms(_bytes(values[0], WORD), *(_number(value) for value in values[1:]))
+    terms = Terms(_bytes(values[0], WORD), *(_number(value) for value in values[1:]))
+    known = terms.mode in set(Mode) and terms.engine in set(Engine) and terms.rule in set(Rule)
+    if not known or not 0 < terms.parameters < MOST_PARAMETERS:
+        raise BundleError("no contract takes the bundle's terms")
+    return terms
 
 
 def _storage_snapshot(content: Json) -> StorageSnapshot:

@@ -19,11 +19,11 @@ from bcfl.errors import LedgerError, Reverted
 from bcfl.federation.audits import AuditSource
 from bcfl.federation.query import Query
 from bcfl.federation.views.round import RoundView
+from bcfl.federation.views.source import history_of
 from bcfl.ledger.artifact import artifact
 from bcfl.ledger.chain import SignedTransaction
 from bcfl.ledger.contract import Contract, Event
 from bcfl.ledger.federation import FederationLedger
-from bcfl.protocol.events import take_in
 from bcfl.protocol.limits import NO_DEADLINE
 from bcfl.protocol.rounds import History
 from bcfl.protocol.types import Clock, Phase
@@ -35,6 +35,7 @@ if TYPE_CHECKING:
 
     from bcfl.federation.query import Number
 
+NONSENSE: Final = "a bundle's events are those of no federation"
 NOBODY: Final = "a bundle is a file: nobody answers {} there"
 
 
@@ -96,7 +97,7 @@ class BundleContract(Contract):
     @cached_property
     def history(self) -> History:
         """Return what the logs say of rounds and members."""
-        return take_in(History.under(self.source.transcript.terms), self._logs_of_all)
+        return history_of(self.source.transcript.terms, self._logs_of_all)
 
     def call(self, function: str, *args: Any, sender: str | None = None, block: int | None = None) -> Any:
         """Answer the calls that views make; raises Reverted or LedgerError for all others."""

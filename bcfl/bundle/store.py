@@ -28,6 +28,8 @@ from bcfl.storage.ipld.encoding import (
 
 PIECE = 1 << 20
 MOST_BLOCKS = 1 << 20  # in one bundle: 256 GiB of full blocks
+LARGEST = 1 << 28  # bytes of a content, or SPREAD times the file's: a block that repeats stands for terabytes
+SPREAD = 16
 ROOT_OFFSET = len(car.ROOTS_KEY) + 1 + len(car.LINK)  # of the root's CID in the header
 
 
@@ -77,7 +79,8 @@ class BundleStore:
     def get(self, cid: str, max_bytes: int) -> bytes:
         """Return the verified bytes of `cid`; raises Unavailable, Corrupt or Oversized."""
         root = cids.parse(cid)
-        assembly = Assembly(root, max_bytes)
+        largest = max(LARGEST, SPREAD * os.fstat(self._stream.fileno()).st_size)
+        assembly = Assembly(root, min(max_bytes, largest))
         while links := assembly.wanted:
             for link in links:
                 assembly.take(link, self._block(link, cid))

@@ -16,7 +16,7 @@ from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response, StreamingResponse
 from starlette.routing import Route
 
-from bcfl.errors import BcflError, ConfigError, LedgerError
+from bcfl.errors import BcflError, BundleError, ConfigError, LedgerError
 from bcfl.explorer.auditing import Auditing
 from bcfl.explorer.facts import keep_up
 from bcfl.explorer.measuring import Measuring
@@ -35,7 +35,7 @@ HERE: Final = Path(__file__).parent
 TEMPLATES: Final = HERE / "templates"
 TYPES: Final = {".js": "text/javascript", ".css": "text/css", ".svg": "image/svg+xml"}
 LINES: Final = 200  # of an audit: the last, and as many earlier ones in which something is wrong
-STATUS: Final = ((NotFound, 404), (Crowded, 503), (ConfigError, 400), (LedgerError, 502))
+STATUS: Final = ((NotFound, 404), (Crowded, 503), (ConfigError, 400), (BundleError, 400), (LedgerError, 502))
 Handler = Callable[[Request], Awaitable[Response]]
 
 

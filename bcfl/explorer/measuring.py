@@ -11,8 +11,8 @@ import time
 from collections.abc import Callable
 from typing import Final
 
-from bcfl.errors import BcflError, one_line
-from bcfl.explorer.reader import Reader
+from bcfl.errors import BcflError, LedgerError, one_line
+from bcfl.explorer.reader import Crowded, Reader
 from bcfl.federation.evaluation import OwnData, evaluate, own_data
 from bcfl.federation.query import LocalQuery, Query, RemoteQuery
 from bcfl.federation.subject import first_stated
@@ -41,6 +41,8 @@ class Measuring:
         while self.problem is None:
             try:
                 news = await self.reader.ask(self._next)
+            except (Crowded, LedgerError):
+                news = False  # the node is away, or many ask for downloads: a moment ends nothing
             except Exception as error:  # a task is its user's code: whatever it raises, pages go on
                 self.problem = str(error) if isinstance(error, BcflError) else one_line(error)
                 news = True

@@ -13,7 +13,8 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, suppress
 from typing import Any, Final, TypeVar
 
-from bcfl.errors import BcflError, LedgerError, Unreachable
+from bcfl.bundle.query import NONSENSE
+from bcfl.errors import BcflError, BundleError, LedgerError, Unreachable
 from bcfl.explorer.target import Target, is_still
 from bcfl.federation.event_stream import BlockId, block_id
 from bcfl.federation.query import Query
@@ -67,7 +68,12 @@ class Reader:
         query = self._query or self._open()
         if not is_still(query) and time.monotonic() >= self._patient_until:
             query = self._follow_if_there(query)
-        return question(query)
+        try:
+            return question(query)
+        except SENSELESS as error:
+            if not is_still(query):
+                raise
+            raise BundleError(f"{NONSENSE} ({type(error).__name__})") from error
 
     def _follow_if_there(self, query: Query) -> Query:
         """Take in what has come since; while the node is away, leave the federation as it was read."""

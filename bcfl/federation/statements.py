@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, TypedDict
 
 from bcfl.errors import CidError, RelayError, StoreError
-from bcfl.federation.views.figures import FigureView, StatementView, figure_view
+from bcfl.federation.views.figures import ROLES, FigureView, StatementView, figure_view
 from bcfl.ports import Store
 from bcfl.protocol import cid as cids
 from bcfl.protocol.rounds import History
@@ -64,7 +64,7 @@ class Collection:
     history: History
     owner: str | None = None  # as the contract names it
     by_key: dict[tuple[int, str, str], StatementView] = field(default_factory=dict)
-    contents: dict[str, bytes] = field(default_factory=dict)  # by CID
+    contents: dict[str, bytes] = field(default_factory=dict)  # of what counts, by CID
     unreachable: list[UnreachableView] = field(default_factory=list)
 
     def add(self, data: bytes) -> None:
@@ -74,8 +74,9 @@ class Collection:
             check(statement, self.history, self.owner)
             key, cid = (statement.round, statement.party, statement.role), cids.compute(data)
             known = self.by_key.get(key)
-            self.contents[cid] = data
             if known is None or cid < known["cid"]:
+                self.contents.pop("" if known is None else known["cid"], None)
+                self.contents[cid] = data
                 self.by_key[key] = {
                     "round": statement.round,
                     "party": statement.party,
@@ -89,7 +90,8 @@ class Collection:
     def by_round(self) -> dict[int, list[StatementView]]:
         """Return the statements by round, in the order of roles and parties."""
         rounds: dict[int, list[StatementView]] = {}
-        for _, view in sorted(self.by_key.items(), key=lambda item: (item[0][0], item[0][2], item[0][1])):
+        views = sorted(self.by_key.values(), key=lambda item: (ROLES.index(item["role"]), item["party"]))
+        for view in sorted(views, key=lambda item: item["round"]):
             rounds.setdefault(view["round"], []).append(view)
         return rounds
 
@@ -127,7 +129,8 @@ def of_inboxes(
 ) -> Collection:
     """Add what the inboxes of all miners list from round `first` on; what is right is kept for later.
 
-    An inbox that does not answer within `seconds` is named; the store, or what was kept, may have more.
+    An inbox that does not answer within `seconds` is named; the store, which is asked for as long, or what
+    was kept, may have more.
     """
     history, kept = collection.history, _cache(collection.domain)
     for line in _lines(kept):
@@ -140,14 +143,17 @@ def of_inboxes(
     }
     with ThreadPoolExecutor(ASKERS) as pool:
         answers = pool.map(lambda pair: _ask(pair[1], first, known, only_public, seconds), endpoints.items())
-        for miner, answer in zip(endpoints, answers, strict=True):
-            if isinstance(answer, str):
-                collection.unreachable.append({"miner": miner, "reason": answer})
-                continue
-            for cid, data in answer.items():
-                content = data if data is not None else _from_store(store, cid)
-                if content is not None and cids.compute(content) == cid and len(collection.contents) < MOST:
-                    collection.add(content)
+        listed = list(zip(endpoints, answers, strict=True))
+    patience = Deadline(seconds)  # for the store: a list may name thousands that nobody has
+    for miner, answer in listed:
+        if isinstance(answer, str):
+            collection.unreachable.append({"miner": miner, "reason": answer})
+            continue
+        for cid, data in answer.items():
+            content = _from_store(store, cid) if data is None and patience.allows(0) else data
+            is_full = len(collection.contents) >= len(known) + MOST
+            if content is not None and cids.compute(content) == cid and not is_full:
+                collection.add(content)
     _keep(kept, collection, known)
     return collection
 
@@ -185,7 +191,7 @@ def _listed(endpoint: Endpoint, first: int, deadline: Deadline, only_public: boo
     for _ in range(MOST_PAGES):
         url = endpoint.url(PATH + "/".join(map(str, place)))
         answer = _get(url, deadline, only_public, ANSWER_BYTES)
-        content: Any = json.loads(answer) if answer is not None and answer.count(b"[") <= PAGE + 2 else None
+        content: Any = json.loads(answer) if answer is not None and _is_flat(answer) else None
         if not isinstance(content, dict) or not isinstance(content.get("statements"), list):
             raise ValueError("it lists no statements")
         for entry in content["statements"]:
@@ -198,6 +204,11 @@ def _listed(endpoint: Endpoint, first: int, deadline: Deadline, only_public: boo
         if not isinstance(following, list) or len(following) != 2 or not _is_later(following, place):
             raise ValueError("its list has no end")
         place = following
+
+
+def _is_flat(answer: bytes) -> bool:
+    """Whether an answer has no more brackets than a list has: many more exhaust the stack of a parser."""
+    return answer.count(b"[") + answer.count(b"{") <= PAGE + 3
 
 
 def _is_later(following: list[object], place: list[int]) -> bool:
@@ -233,6 +244,8 @@ def _keep(path: Path, collection: Collection, known: set[str]) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         with path.open("ab") as file:
             file.writelines(data + b"\n" for data in fresh)
+        if path.stat().st_size > MOST * MAX_BYTES:
+            path.write_text("".join(f"{line}\n" for line in _lines(path)), encoding="ascii")
 
 
 def _lines(path: Path) -> list[str]:

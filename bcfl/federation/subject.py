@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from shlex import quote
 from typing import Any, Final
 
 from bcfl.errors import LedgerError
@@ -13,9 +14,9 @@ from bcfl.federation.query import LocalQuery, Query, RemoteQuery
 from bcfl.federation.reports import Adversary
 from bcfl.federation.statements import Collection
 from bcfl.federation.views.figures import StatementView
+from bcfl.federation.views.source import history_of
 from bcfl.ledger.contract import Contract
 from bcfl.protocol.event import LogEvent
-from bcfl.protocol.events import take_in
 from bcfl.protocol.rounds import History
 from bcfl.protocol.types import Terms
 
@@ -74,8 +75,8 @@ def of_run(query: LocalQuery) -> Subject:
     """Return the run that a query is about."""
     path, config = query.path, query.config
     checks = (
-        ("audit every round", f"bcfl audit --run {path}"),
-        ("write it into one file", f"bcfl bundle --run {path} -o training.car"),
+        ("audit every round", f"bcfl audit --run {quote(str(path))}"),
+        ("write it into one file", f"bcfl bundle --run {quote(str(path))} -o training.car"),
     )
     return _of_query(
         query,
@@ -100,7 +101,7 @@ def of_deployment(
     if meter is None:
         meter = GasMeter(query.contract, MOST_RECEIPTS)
     meter.begin()
-    place = f"--network {client.network.name} --deployment {client.name}"
+    place = f"--network {quote(client.network.name)} --deployment {quote(client.name)}"
     checks = (
         ("audit every round", f"bcfl audit {place}"),
         ("write it into one file", f"bcfl bundle {place} -o training.car"),
@@ -128,7 +129,7 @@ def first_stated(query: Query) -> int:
 def of_bundle(name: str, source: AuditSource) -> Subject:
     """Return the training in a bundle; `name` is that of its file."""
     transcript, block_hash = source.transcript, None if source.head is None else "0x" + source.head.hex()
-    check = f"bcfl audit {name}" + (f" --block-hash {block_hash}" if block_hash else "")
+    check = f"bcfl audit {quote(name)}" + (f" --block-hash {block_hash}" if block_hash else "")
     return Subject(
         kind="bundle",
         name=name,
@@ -137,7 +138,7 @@ def of_bundle(name: str, source: AuditSource) -> Subject:
         block=transcript.storage_snapshot.block,
         block_hash=block_hash,
         terms=transcript.terms,
-        history=take_in(History.under(transcript.terms), transcript.events),
+        history=history_of(transcript.terms, transcript.events),
         events=transcript.events,
         gas_of=source.gas.get,
         checks=(("audit every round of this file", check),),

@@ -60,11 +60,15 @@ class StatementBook:
                 raise RelayError(f"{statement.party} has stated something else about round {statement.round}")
             if len(group) >= MAX_A_ROUND:
                 raise RelayError(f"there are {MAX_A_ROUND:,} statements about round {statement.round}")
-            group[key] = cid
+            is_known, group[key] = key in group, cid
+            self._forget()
+            if statement.round not in self._cids:
+                raise RelayError(f"round {statement.round} was too long ago")
             self._bytes[cid] = data
             while len(self._bytes) > HELD:
                 self._bytes.popitem(last=False)
-            self._forget()
+            if is_known:  # else whoever sends it again and again would have the record written each time
+                return statement
             text = json.dumps(self._cids, separators=(",", ":"))
         self._records.write(RECORD, text.encode())
         return statement

@@ -95,14 +95,15 @@ def check(statement: Statement, history: History, owner: str | None = None) -> N
         raise RelayError(f"round {statement.round} has not ended")
     if history.model_before(statement.round + 1).root != statement.root:
         raise RelayError(f"another model is in force after round {statement.round}")
-    party = statement.party
+    party, number = statement.party, statement.round
     if statement.role == "device":
         first = history.join_rounds.get(party)
-        is_member = first is not None and first <= statement.round
+        is_member = first is not None and first <= number < history.leave_rounds.get(party, MAX_ROUND)
+    elif statement.role == "miner":
+        member = history.miners.get(party)
+        is_member = member is not None and (not member.exit_round or number < member.exit_round)
     else:
-        is_member = (
-            party in history.miners if statement.role == "miner" else party == (owner or history.owner)
-        )
+        is_member = party == (owner or history.owner)
     if not is_member:
         raise RelayError(f"{party} is no {statement.role} of this federation")
 

@@ -19,7 +19,7 @@ from bcfl.cli.output.printing import plural, print_json
 from bcfl.cli.output.terminal import say
 from bcfl.cli.query.audit import open_source
 from bcfl.cli.query.target import QueryTarget
-from bcfl.errors import ConfigError
+from bcfl.errors import BundleError, ConfigError
 
 if TYPE_CHECKING:
     from bcfl.federation.subject import Subject
@@ -116,12 +116,17 @@ def report(
 @contextmanager
 def open_subject(bundle: Path | None, block_hash: str | None, target: QueryTarget) -> Iterator[Subject]:
     """Open what a report is about: a bundle, a run, or a deployed federation; raises ConfigError."""
+    from bcfl.bundle.query import NONSENSE
     from bcfl.federation.query import LocalQuery, RemoteQuery
     from bcfl.federation.subject import of_bundle, of_deployment, of_run
+    from bcfl.ledger.federation import SENSELESS
 
     if bundle is not None:
         with open_source(bundle, block_hash, target) as source:
-            yield of_bundle(str(bundle), source)
+            try:
+                yield of_bundle(str(bundle), source)
+            except SENSELESS as error:
+                raise BundleError(f"{bundle}: {NONSENSE} ({type(error).__name__})") from error
         return
     if block_hash is not None:
         raise ConfigError("--block-hash is for a bundle: name the file")

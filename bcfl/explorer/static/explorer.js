@@ -62,8 +62,9 @@
       badge.textContent = "reading";
       link.replaceWith(badge);
       fetch(link.getAttribute("href") + ".json").then(function (answer) { return answer.json(); }).then(function (found) {
-        badge.className = "status " + (found.holds ? "holds" : "wrong");
-        badge.textContent = found.holds ? "root holds, " + found.seconds + " s" : "wrong";
+        var judged = typeof found.holds === "boolean"; /* else nobody could look: that says nothing of the model */
+        badge.className = "status " + (found.holds ? "holds" : judged ? "wrong" : "quiet");
+        badge.textContent = found.holds ? "root holds, " + found.seconds + " s" : judged ? "wrong" : "not checked";
         badge.title = found.reason || found.error || "The root was computed again from the store's bytes: " + found.root;
       }).catch(function () { badge.className = "status wrong"; badge.textContent = "not reached"; });
     });

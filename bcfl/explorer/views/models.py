@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from typing import Any
 
-from bcfl.errors import BcflError, ConfigError, PayloadError, StoreError
+from bcfl.errors import BcflError, ConfigError, Corrupt, PayloadError, StoreError
 from bcfl.explorer.page import NotFound, Page, Params, cut
 from bcfl.federation.query import Query
 from bcfl.federation.views.model import to_safetensors
@@ -38,14 +38,18 @@ def model_page(query: Query, number: int) -> Page:
 
 
 def check_page(query: Query, number: int) -> Page:
-    """Return whether the bytes of a model give the root on chain, computed now from the store."""
+    """Return whether the bytes of a model give the root on chain, computed now from the store.
+
+    `holds` is None where there are no bytes to judge: who keeps them back makes no right model wrong.
+    """
     block = find_block(query, number)
     begin = time.perf_counter()
     view: dict[str, Any] = {"round": number, "root": block.root, "holds": True, "reason": None}
     try:
         query.read_model(block)
     except (StoreError, PayloadError, ConfigError) as error:
-        view |= {"holds": False, "reason": str(error)}
+        is_known = isinstance(error, Corrupt) or not isinstance(error, StoreError)
+        view |= {"holds": False if is_known else None, "reason": str(error)}
     view["seconds"] = round(time.perf_counter() - begin, 4)
     return Page("check.html", f"Check of model {number}", view, "models")
 

@@ -69,6 +69,7 @@ def round_page(query: Query, cache: Cache, statements: Statements, number: int, 
         "updates": rows,
         "submissions": view["submissions"][part.start : part.stop],
         "tones": PHASE_TONES,
+        "metrics": [] if entry is None or entry["figure"] is None else list(entry["figure"]["metrics"]),
         "last": max(query.history.rounds),
         "time": chain_time(query),
     }

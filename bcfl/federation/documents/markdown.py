@@ -167,5 +167,5 @@ def _verify(view: Summary) -> Iterator[str]:
     yield f"- block {verify['block']:,}" + (f" `{verify['block_hash']}`" if verify["block_hash"] else "")
     yield f"- root of the last model `{verify['last_root']}`"
     for check in verify["checks"]:
-        command = " ".join(plain(check["command"]).replace("`", "'").split())
+        command = " ".join(plain(check["command"]).replace("`", "\ufffd").split())  # no quote of a shell's
         yield f"- {check['what']}: `{command}`"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from statistics import median
 from typing import Final, TypedDict
@@ -39,7 +40,8 @@ def figure_view(statements: Sequence[StatementView]) -> FigureView | None:
     for role in ROLES:
         group = [item for item in statements if item["role"] == role]
         if group:
-            names = dict.fromkeys(name for item in group for name in item["metrics"])
+            counts = Counter(name for item in group for name in item["metrics"])
+            names = [name for name, count in counts.items() if 2 * count > len(group)]
             return {
                 "role": role,
                 "parties": len(group),
@@ -50,5 +52,6 @@ def figure_view(statements: Sequence[StatementView]) -> FigureView | None:
 
 
 def _median(values: Sequence[float | None]) -> float | None:
+    """Return the median of what over half of the parties say: fewer do not speak for all of them."""
     known = [value for value in values if value is not None]
-    return median(known) if known else None
+    return median(known) if 2 * len(known) > len(values) else None

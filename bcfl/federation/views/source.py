@@ -2,22 +2,32 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
 
-from bcfl.errors import CidError, PayloadError, StoreError, Unavailable
+from bcfl.errors import CidError, LedgerError, PayloadError, StoreError, Unavailable
 from bcfl.federation.layouts import HEADER_BYTES, layout_in
 from bcfl.ledger.contract import Contract, Event
-from bcfl.ledger.federation import FederationLedger
+from bcfl.ledger.federation import SENSELESS, FederationLedger
 from bcfl.ports import Store
 from bcfl.protocol import cid as cids
 from bcfl.protocol import merkle, payload
+from bcfl.protocol.event import LogEvent
 from bcfl.protocol.events import take_in
 from bcfl.protocol.fixedpoint import Model
 from bcfl.protocol.limits import MODEL_BITS, MODEL_BYTES
 from bcfl.protocol.rounds import History, Round
 from bcfl.protocol.types import Block, Clock, Layout, Terms
+
+
+def history_of(terms: Terms, events: Iterable[LogEvent]) -> History:
+    """Return what events say; raises LedgerError where no contract can have logged them."""
+    try:
+        return take_in(History.under(terms), events)
+    except SENSELESS as error:
+        raise LedgerError(f"the events are those of no federation ({type(error).__name__})") from error
 
 
 @dataclass(frozen=True)
@@ -63,7 +73,7 @@ class Source:
     @cached_property
     def history(self) -> History:
         """Return what the events say of rounds, parties and models."""
-        return take_in(History.under(self.terms), self.events)
+        return history_of(self.terms, self.events)
 
     @cached_property
     def clock(self) -> Clock:
@@ -93,19 +103,34 @@ class Source:
 
     def model_bytes(self, block: Block) -> bytes:
         """Return the verified bytes of a block's model; raises Unavailable, Corrupt or another StoreError."""
-        for digest in self.history.model_cids(block):
-            for codec in (cids.RAW, cids.DAG_PB):
-                cid = str(cids.Cid(codec, digest))
-                if self.store.has(cid):
-                    return self.store.get(cid, self.max_bytes)
+        for cid in self._held_cids(block):
+            return self.store.get(cid, self.max_bytes)
         raise Unavailable(f"the store does not hold the model of round {block.round}")
 
     def read_model(self, block: Block) -> tuple[Layout, Model]:
         """Return a block's model from the store, `(parameters,)`, and its layout: CID, form and root checked.
 
-        Raises Unavailable, Corrupt or another StoreError, or PayloadError.
+        A leader may name the CID of other bytes: the root decides among what is held. Raises Unavailable,
+        Corrupt or another StoreError, or PayloadError.
         """
-        data = self.model_bytes(block)
+        failure: Exception = Unavailable(f"the store does not hold the model of round {block.round}")
+        for cid in self._held_cids(block):
+            try:
+                return self._read(self.store.get(cid, self.max_bytes), block)
+            except (StoreError, PayloadError) as error:
+                failure = error
+        raise failure
+
+    def _held_cids(self, block: Block) -> Iterator[str]:
+        """Yield the CIDs that a block's model may have and the store holds, the likeliest first."""
+        for digest in self.history.model_cids(block):
+            for codec in (cids.RAW, cids.DAG_PB):
+                cid = str(cids.Cid(codec, digest))
+                if self.store.has(cid):
+                    yield cid
+
+    def _read(self, data: bytes, block: Block) -> tuple[Layout, Model]:
+        """Return layout and model in the bytes of a block's model; raises PayloadError for any other."""
         layout = layout_in(data, self.terms)
         lanes = payload.decode(data, layout, MODEL_BITS)
         if merkle.root(lanes, self.terms.leaf_lanes) != block.root:

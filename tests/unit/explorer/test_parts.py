@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import fields, replace
+from typing import ClassVar
 
 import pytest
 
+from bcfl.errors import ConfigError, Unreachable
+from bcfl.explorer import measuring
 from bcfl.explorer.page import cut, number_in
+from bcfl.explorer.reader import Crowded
 from bcfl.explorer.terms import GROUPS, in_words
 from bcfl.explorer.views.readings import readings, scale_of
 from bcfl.federation.views.votes import FindingView
@@ -31,6 +36,22 @@ def test_terms_are_said_in_words() -> None:
     assert said["device_share"] == "50 %"
     said = {term.field: term.value for _, group in in_words(replace(terms, engine=9)) for term in group}
     assert said["engine"] == "number 9"
+
+
+def test_a_moment_without_an_answer_ends_no_measuring(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A node that is away for once, or a burst of downloads, would end it for good."""
+    monkeypatch.setattr(measuring, "IDLE_SECONDS", 0.0)
+
+    class BusyReader:
+        refusals: ClassVar[list[Exception]] = [Crowded("x"), Unreachable("x"), ConfigError("no task")]
+
+        async def ask(self, question: object) -> bool:
+            del question
+            raise self.refusals.pop(0)
+
+    task = measuring.Measuring(BusyReader(), lambda: None)  # type: ignore[arg-type]
+    asyncio.run(task.follow())
+    assert (task.problem, BusyReader.refusals) == ("no task", [])
 
 
 def finding(score: float | None, **values: float | str | None) -> FindingView:

@@ -169,13 +169,35 @@ def test_what_is_looked_for_is_found(served: Served) -> None:
         assert (answer.status, answer.headers["Location"]) == (303, place)
 
 
-def test_a_model_that_nobody_holds_does_not_pass_its_check(served: Served) -> None:
+def test_a_model_that_nobody_holds_is_neither_right_nor_wrong(served: Served) -> None:
     check = json_of(served, "/models/1/check.json")
-    assert not check["holds"]
+    assert check["holds"] is None
     assert "does not hold" in check["reason"]
+    _, body = served.ask("/models/1/check")
+    assert b"not checked" in body
+    assert b">wrong<" not in body
 
 
 def test_so_many_pages_listen_and_no_more(served: Served, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(stream, "MOST", 0)
     answer, _ = served.ask("/live")
     assert answer.status == 503
+
+
+def test_no_party_chooses_which_metrics_of_the_others_are_shown(served: Served) -> None:
+    measured = served.explorer.measuring.statements
+    base = {"round": 1, "role": "miner", "samples": 3, "loss": 0.5, "cid": "b" * 59}
+    parties = [
+        ("0x" + "00" * 20, {"zzz": 0.125}),
+        ("0x" + "aa" * 20, {"f1": 0.25}),
+        ("0x" + "bb" * 20, {"f1": 0.25}),
+    ]
+    measured[1] = [{**base, "party": party, "metrics": metrics} for party, metrics in parties]  # type: ignore[typeddict-item]
+    served.explorer.reader.cache.pop("summary", None)
+    try:
+        _, body = served.ask("/rounds/1")
+    finally:
+        measured.clear()
+        served.explorer.reader.cache.pop("summary", None)
+    assert b">F1</th>" in body
+    assert b"Zzz" not in body

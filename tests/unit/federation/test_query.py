@@ -15,6 +15,7 @@ import pytest
 from safetensors.numpy import load
 
 from bcfl.errors import ConfigError, RunError, Unavailable
+from bcfl.explorer.views.models import check_page
 from bcfl.federation.query import LocalQuery, RemoteQuery, open_deployment, open_run
 from bcfl.federation.runs import Run
 from bcfl.federation.views.model import to_safetensors
@@ -113,6 +114,19 @@ def test_a_model_that_attesters_say_lies_elsewhere(deployed: RemoteQuery) -> Non
     view = query.model_view()
     assert (view["held"], view["other_cids"]) == (True, [query.cid_of(head.cid)])
     assert query.read_model(history.head)[1].shape == (query.terms.parameters,)
+
+
+def test_a_model_whose_leader_names_the_bytes_of_another(deployed: RemoteQuery) -> None:
+    """It would be called wrong, and could not be exported, though the right bytes are at hand."""
+    query = copy(deployed)
+    query.__dict__["history"] = deepcopy(deployed.history)
+    head, history = query.history.head, query.history
+    history.blocks[-1] = replace(head, cid=history.blocks[0].cid)
+    history.rounds[head.round].corrected_cids["0x"] = head.cid
+    assert check_page(query, head.round).view["holds"] is True
+    history.rounds[head.round].corrected_cids.clear()
+    history.rounds[head.round].proposals.clear()
+    assert check_page(query, head.round).view["holds"] is False
 
 
 @pytest.mark.parametrize(

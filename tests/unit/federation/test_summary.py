@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import time
 from collections.abc import Iterator
 from dataclasses import replace
@@ -12,6 +13,7 @@ import pytest
 
 from bcfl.bundle.reader import open_bundle
 from bcfl.bundle.writer import write_bundle
+from bcfl.federation.documents.markdown import to_markdown
 from bcfl.federation.query import LocalQuery, RemoteQuery, open_run
 from bcfl.federation.reports import Adversary
 from bcfl.federation.subject import GasMeter, Subject, of_bundle, of_deployment, of_run
@@ -79,6 +81,12 @@ def test_a_bundle_says_the_same_as_its_node(tmp_path: Path) -> None:
         assert bundle[name] == node[name], name  # type: ignore[literal-required]
     assert node["costs"]["gas"] > 0
     assert bundle["verify"]["block_hash"] == node["verify"]["block_hash"]
+    name = "x`; touch bad #.bcfl"  # a stranger names the file, and a reader copies the command
+    with open_bundle(tmp_path / "x.bcfl") as source:
+        odd = summary(of_bundle(name, source))
+    assert shlex.split(odd["verify"]["checks"][0]["command"])[:3] == ["bcfl", "audit", name]
+    line = next(line for line in to_markdown(odd).splitlines() if "bcfl audit" in line)
+    assert len(shlex.split(line.partition("`")[2].rpartition("`")[0])) == 5
 
 
 def test_costs_are_in_money_at_the_stated_prices(query: LocalQuery) -> None:
@@ -190,3 +198,14 @@ def test_what_is_too_much_is_left_out_and_told(large: tuple[Summary, float]) -> 
     assert (view["totals"]["left_out_rounds"], view["totals"]["left_out_devices"]) == (2, 20)
     assert [item["round"] for item in view["votes"]] == [5, 6]
     assert view["totals"]["updates"] == 180
+
+
+def test_one_party_names_no_metric_for_all() -> None:
+    """What the others do not say, or say is no finite number, would stand there as the median of them all."""
+    honest = [statement("miner", None, accuracy=0.5) for _ in range(4)]
+    figure = figure_view([statement("miner", 0.01, precision=0.99), *honest])
+    assert figure is not None
+    assert (figure["parties"], figure["metrics"], figure["loss"]) == (5, {"accuracy": 0.5}, None)
+    alone = figure_view([statement("miner", 0.01, auc=0.99)])
+    assert alone is not None
+    assert alone["metrics"] == {"auc": 0.99}
