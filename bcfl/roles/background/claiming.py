@@ -44,10 +44,10 @@ class Claiming:
         *,
         helps: bool = False,
         spread: float = 0.0,
-        clock: Callable[[], float] = time.monotonic,
+        clock: Callable[[], float] | None = None,
     ) -> None:
         self.account, self.ledger, self.interval, self.helps = account, ledger, interval, helps
-        self._spread, self._clock = spread, clock
+        self._spread, self._clock = spread, clock or time.monotonic
         self._height: int | None = None  # blocks of the model ledger when it was last looked at
         self._due_since: float | None = None
         number = int(account.address, 16)
