@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import TypedDict
 
 from bcfl.federation.subject import Subject
-from bcfl.federation.views.votematrix import LEVELS, NONE, UNJUDGED, tally_codes
+from bcfl.federation.views.votematrix import LEVEL_CODES, NONE, UNJUDGED, tally_codes
 from bcfl.protocol.rounds import Member, Round
 
 
@@ -76,7 +76,7 @@ def device_summaries(
     summaries: list[DeviceSummary] = []
     for index, account in enumerate(history.devices[:most]):
         row = "".join(codes[index].get(round_.number, NONE) for round_ in rounds)
-        accepted = sum(row.count(level) for level in LEVELS)
+        accepted = sum(row.count(level) for level in LEVEL_CODES)
         submitted = len(codes[index])
         summaries.append(
             {

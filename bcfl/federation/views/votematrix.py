@@ -12,10 +12,10 @@ from bcfl.protocol.verification import verdict_codes
 
 NONE, UNJUDGED = ".", "?"  # as in the maps of `bcfl.pages.charts`
 REJECTED: Final = "?umtdqo"  # by the number of the verdict
-LEVELS: Final = "".join(map(str, range(1, TOP_LEVEL + 1)))
-LETTERS: Final = UNJUDGED + LEVELS + REJECTED[1:]  # by the code of a verdict on chain
+LEVEL_CODES: Final = "".join(map(str, range(1, TOP_LEVEL + 1)))
+LETTERS: Final = UNJUDGED + LEVEL_CODES + REJECTED[1:]  # by the code of a verdict on chain
 LEGEND: Final[dict[str, str]] = {
-    **{level: f"accepted at level {level}" for level in LEVELS},
+    **{level: f"accepted at level {level}" for level in LEVEL_CODES},
     **{REJECTED[each]: each.name.lower() for each in Verdict if each is not Verdict.ACCEPTED},
     NONE: "no update",
     UNJUDGED: "not judged",

@@ -34,7 +34,7 @@ QUERY_FIELDS: Final = ("address", "topics", *BLOCK_FIELDS)
 MAX_NAME: Final = 66  # letters of an address or a topic
 CALL_SECONDS: Final = 10.0
 TRANSACTION_SECONDS: Final = 20.0  # of the processor, so that a machine that stands still refuses nothing
-MAX_CALLS: Final = 4  # that compute at once; whoever sends a transaction competes with so many
+CALLS_AT_ONCE: Final = 4  # that compute at once; whoever sends a transaction competes with so many
 CALLS: Final = frozenset({"eth_call", "eth_estimateGas"})
 FILTERS: Final = frozenset({"eth_newFilter", "eth_newBlockFilter"})
 PRECISION: Final = 64  # an estimate of gas is at most a 64th above what is needed
@@ -96,7 +96,7 @@ class ServedNode(Node):
         super().__init__(evm, read_only=False)
         self._accounts, self._clock = list(accounts), clock
         self._filters = Filters(lambda query: Node._logs(self, query), self._hashes)
-        self._slots = BoundedSemaphore(MAX_CALLS)
+        self._slots = BoundedSemaphore(CALLS_AT_ONCE)
         self.methods |= {
             "web3_clientVersion": lambda: CLIENT,
             "net_version": lambda: str(evm.chain_id),
@@ -139,7 +139,7 @@ class ServedNode(Node):
         with self.lock():
             self._clock.tick()
         if not self._slots.acquire(timeout=CALL_SECONDS):
-            raise NodeError(TOO_MANY, f"{MAX_CALLS} calls are computed already: try again in a moment")
+            raise NodeError(TOO_MANY, f"{CALLS_AT_ONCE} calls are computed already: try again in a moment")
         try:
             with within(CALL_SECONDS):
                 return self.methods[method](*params)

@@ -95,7 +95,7 @@ def test_slow_calls_hold_up_no_transaction(
     codes: list[Any] = []
     threads = [
         threading.Thread(target=lambda: codes.append(ask(embedded_url, "eth_call", {"data": "0x" + FOREVER})))
-        for _ in range(methods.MAX_CALLS + 2)
+        for _ in range(methods.CALLS_AT_ONCE + 2)
     ]
     for thread in threads:
         thread.start()
