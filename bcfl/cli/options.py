@@ -72,6 +72,14 @@ JournalsOption = Annotated[
     Path | None,
     optional("--journal", "DIR", "The miners' journals; else the run's."),
 ]
+BundleArgument = Annotated[
+    Path | None,
+    typer.Argument(metavar="[BUNDLE]", show_default=False, help="A file that `bcfl bundle` has written."),
+]
+BlockHashOption = Annotated[
+    str | None,
+    optional("--block-hash", "HASH", "With BUNDLE: the hash of its last block, from somebody you trust."),
+]
 JsonOption = Annotated[bool, typer.Option("--json", metavar="", help="Print one JSON object.")]
 
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
 
-from bcfl.cli.options import JsonOption, optional
+from bcfl.cli.options import BlockHashOption, BundleArgument, JsonOption
 from bcfl.cli.output.printing import Column, plural, print_fields, print_json, print_table
 from bcfl.cli.output.terminal import say
 from bcfl.cli.query.target import QueryTarget
@@ -26,20 +26,14 @@ WRONG: Final = 1  # exit code
 
 def audit(
     target: QueryTarget,
-    bundle: Annotated[
-        Path | None,
-        typer.Argument(metavar="[BUNDLE]", show_default=False, help="A file that `bcfl bundle` has written."),
-    ] = None,
+    bundle: BundleArgument = None,
     first: Annotated[
         int | None, typer.Option("--from", metavar="N", min=0, show_default=False, help="The first round.")
     ] = None,
     last: Annotated[
         int | None, typer.Option("--to", metavar="M", min=0, show_default=False, help="The last round.")
     ] = None,
-    block_hash: Annotated[
-        str | None,
-        optional("--block-hash", "HASH", "With BUNDLE: the hash of its last block, from somebody you trust."),
-    ] = None,
+    block_hash: BlockHashOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Check everything that can be checked of a training: by address, node and store, or by a bundle.

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
-from bcfl.cli.options import JsonOption, optional
+from bcfl.cli.options import BlockHashOption, BundleArgument, JsonOption, optional
 from bcfl.cli.output.files import write_file
 from bcfl.cli.output.printing import plural, print_json
 from bcfl.cli.output.terminal import say
@@ -65,10 +65,7 @@ class PriceOptions:
 def report(
     target: QueryTarget,
     prices: PriceOptions,
-    bundle: Annotated[
-        Path | None,
-        typer.Argument(metavar="[BUNDLE]", show_default=False, help="A file that `bcfl bundle` has written."),
-    ] = None,
+    bundle: BundleArgument = None,
     output: Annotated[
         Path | None,
         typer.Option(
@@ -82,10 +79,7 @@ def report(
     kind: Annotated[
         str | None, optional("--format", "NAME", "html, md, csv or json; else by the file's name, or html.")
     ] = None,
-    block_hash: Annotated[
-        str | None,
-        optional("--block-hash", "HASH", "With BUNDLE: the hash of its last block, from somebody you trust."),
-    ] = None,
+    block_hash: BlockHashOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Write what happened in a training into one file: curves, verdicts, leaders, costs, how to verify it.

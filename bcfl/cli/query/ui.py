@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
-from bcfl.cli.options import JsonOption, optional
+from bcfl.cli.options import BlockHashOption, BundleArgument, JsonOption, optional
 from bcfl.cli.output.printing import print_json
 from bcfl.cli.output.terminal import say
 from bcfl.cli.query.target import QueryTarget
@@ -64,14 +64,8 @@ class ServerOptions:
 def ui(
     target: QueryTarget,
     server: ServerOptions,
-    bundle: Annotated[
-        Path | None,
-        typer.Argument(metavar="[BUNDLE]", show_default=False, help="A file that `bcfl bundle` has written."),
-    ] = None,
-    block_hash: Annotated[
-        str | None,
-        optional("--block-hash", "HASH", "With BUNDLE: the hash of its last block, from somebody you trust."),
-    ] = None,
+    bundle: BundleArgument = None,
+    block_hash: BlockHashOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Show a federation in a browser: rounds, parties, models, contract, events, audit. It only reads.
