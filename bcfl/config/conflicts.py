@@ -135,6 +135,12 @@ def _stakes(c: Options) -> Iterator[str]:
         yield f"{words}, which is kept for slashing: lower one"
 
 
+def _access(c: Options) -> Iterator[str]:
+    if c.model_access == "members" and c.privacy == "public":
+        words = f"model_access={c.model_access} with privacy={c.privacy} keeps nothing from anybody"
+        yield f"{words}, who adds up what the devices publish: take privacy=confidential"
+
+
 def _rewards(c: Options) -> Iterator[str]:
     shares = round(c.device_share * BASIS_POINTS) + round(c.miner_share * BASIS_POINTS)
     words = f"device_share={c.device_share} and miner_share={c.miner_share}"
@@ -183,5 +189,6 @@ def _funding(c: Options) -> Iterator[str]:
 RULES: Final[tuple[Rule, ...]] = (  # the first conflict is the one that is told
     _flower,
     _leaves, _lanes, _updates, _krum, _full_mode, _wishes, _batches, _race, _stakes, _rewards, _windows,
+    _access,
     _adversaries, _funding,
 )  # fmt: skip

@@ -18,7 +18,7 @@ from bcfl.adversaries import catalog
 from bcfl.config.sources import explain
 from bcfl.config.values import Lane, Specs, Wei, Wishes
 from bcfl.errors import ConfigError
-from bcfl.protocol import wishes
+from bcfl.protocol import privacy, wishes
 from bcfl.protocol.limits import (
     MAX_LEAF_LANES,
     MAX_MINERS,
@@ -157,6 +157,13 @@ class Options(_Checked):
         description="most training samples a device may claim; none: the largest share",
     )
 
+    privacy: Literal["public", "confidential"] = Field(
+        default="public", description="who can read updates: everybody, or the miners that vote on them"
+    )
+    model_access: Literal["public", "members"] = Field(
+        default="public", description="who can read the models after the first: everybody, or the members"
+    )
+
     check_time: bool = Field(
         default=True, description="reject a computation time out of proportion to the samples"
     )
@@ -276,6 +283,11 @@ class Options(_Checked):
     def subject(self) -> str:
         """Return the name of what is learned: that of the task, or of a Flower app's folder."""
         return self.task if self.flower is None else self.flower.resolve().name
+
+    @property
+    def agreement(self) -> tuple[tuple[str, str], ...]:
+        """Return what a new federation agrees on beside its task, name and value, sorted by name."""
+        return privacy.agreement(self.privacy == "confidential", self.model_access == "members")
 
     @property
     def first_engine(self) -> str:

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 FILE = "learning.json"
 UNTOLD = frozenset(
-    {"name", "description", "load", "build", "exponents", "weights"}
+    {"name", "description", "load", "build", "exponents", "weights", "agreement"}
 )  # no matter, or seen otherwise
 
 Fingerprint = dict[str, str]  # what may change, and what stands for it

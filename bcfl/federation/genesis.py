@@ -98,16 +98,18 @@ def set_exponents(config: Config, task: Task, share: Samples | None) -> Task:
 
 
 def set_up_task(config: Config) -> AnyTask:
-    """Return the learning task with those of its options that the configuration sets, or the Flower app."""
+    """Return the learning task with what the configuration sets, or the Flower app; it has the agreement."""
     if config.flower is not None:
-        return read_task(
+        app = read_task(
             config.flower,
             run_config=config.run_config,
             node_config=config.node_config,
             seconds=config.flower_seconds,
             seed=config.seed,
         )
-    return resolve(config.task).with_options(**{name: getattr(config, name) for name in TASK_OPTIONS})
+        return app.with_agreement(config.agreement)
+    task = resolve(config.task).with_options(**{name: getattr(config, name) for name in TASK_OPTIONS})
+    return task.with_agreement(config.agreement)
 
 
 def packaged_data(config: Config) -> tuple[AnyTask, AnyShares] | None:

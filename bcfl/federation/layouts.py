@@ -29,8 +29,9 @@ TENSOR = re.compile(
     rb'"([A-Za-z0-9_.-]{1,256})":\{"dtype":"I32","shape":\[((?:\d{1,18}(?:,\d{1,18}){0,31})?)\],"data_offsets":\[\d+,\d+\]\}'
 )
 
-METADATA = re.compile(rb'\{"__metadata__":\{((?:"[A-Za-z0-9_.-]{1,256}":"[0-9a-f-]{1,64}",?)*)\}')
+METADATA = re.compile(rb'\{"__metadata__":\{((?:"[A-Za-z0-9_.-]{1,256}":"[0-9a-z.,=-]{1,64}",?)*)\}')
 EXPONENT = re.compile(rb'"([A-Za-z0-9_.-]{1,256})":"(-?\d{1,2})"')
+AGREEMENT = re.compile(rb'"__(models|noise|privacy)__":"([0-9a-z.,=-]{1,64})"')
 BASE_HASH = re.compile(rb'"__base__":"([0-9a-f]{64})"')
 
 
@@ -48,6 +49,7 @@ def layout_in(data: bytes, terms: Terms) -> Layout:
     layout = Layout(
         tuple(_tensor(name, shape, exponents) for name, shape in TENSOR.findall(header)),
         b"" if base is None else bytes.fromhex(base[1].decode("ascii")),
+        tuple((name.decode("ascii"), value.decode("ascii")) for name, value in AGREEMENT.findall(metadata)),
     )
     if layout_digest(layout) != terms.layout:
         raise PayloadError("the payload's layout is not the one that the contract's terms name")
@@ -69,7 +71,7 @@ def stored_layout(store: Store, terms: Terms, models: Sequence[bytes]) -> Layout
 
 
 def recorded_task(task: KindOfTask, store: Store, terms: Terms, models: Sequence[bytes]) -> KindOfTask:
-    """Return the task with the exponents of the federation, whatever would be chosen today.
+    """Return the task with the exponents of the federation, and what else it agreed on.
 
     The store is read only where the task's own layout is not that of the terms. Raises StoreError when it
     has no model, ConfigError for a task that is not the federation's.
@@ -81,7 +83,8 @@ def recorded_task(task: KindOfTask, store: Store, terms: Terms, models: Sequence
         require_parameters(shape, terms)
         return task
     recorded = stored_layout(store, terms, models)
-    task = cast(KindOfTask, task.with_exponents(recorded.exponents))
+    agreed = task.with_exponents(recorded.exponents).with_agreement(recorded.agreement)
+    task = cast(KindOfTask, agreed)
     if _shapes(recorded) != _shapes(shape):
         raise ConfigError(
             f"this model has {shape.parameters:,} parameters and another layout than the federation's "

@@ -72,6 +72,9 @@ class Task:
     shared: Callable[[str, Tensor], bool] | None = None  # whether the federation learns a tensor; None: all
     exponents: Mapping[str, int] | None = field(default=None, hash=False)  # by tensor; None: genesis chooses
     weights: Path | str | None = None  # a safetensors file of a state_dict that the federation starts from
+    agreement: tuple[
+        tuple[str, str], ...
+    ] = ()  # what a federation agrees on beside the task: genesis fills it
 
     def __post_init__(self) -> None:
         for name in ("epochs", "batch_size", "accumulate", "steps"):
@@ -143,6 +146,10 @@ class Task:
     def with_exponents(self, exponents: Mapping[str, int]) -> Task:
         """Return this task with the exponents of a federation's layout, by tensor."""
         return replace(self, exponents=dict(exponents))
+
+    def with_agreement(self, agreement: tuple[tuple[str, str], ...]) -> Task:
+        """Return this task with what a federation agrees on beside it, name and value."""
+        return replace(self, agreement=agreement)
 
     def dataset(self, data_dir: Path | None = None) -> Dataset:
         """Return what `load` returns, checked; raises ConfigError or DataError of one line on failure."""

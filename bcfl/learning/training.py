@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -53,7 +54,8 @@ def initial_model(task: Task, seed: int) -> Vector:
 def layout(task: Task) -> Layout:
     """Return names, shapes and exponents of the tensors of `task`'s model in their canonical order."""
     with own_code(f"task {task.name}: its model cannot be used"):
-        return layout_of(build(task, FIXED_SEED), task.exponents, task.shared)
+        shape = layout_of(build(task, FIXED_SEED), task.exponents, task.shared)
+        return replace(shape, agreement=task.agreement)
 
 
 def trained_tensors(task: Task) -> frozenset[str]:

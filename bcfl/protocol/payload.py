@@ -30,6 +30,9 @@ from bcfl.protocol.types import Layout, Terms
 _NAME = re.compile(r"[A-Za-z0-9_.-]{1,256}", re.ASCII)
 _RESERVED = "__metadata__"
 BASE = "__base__"
+AGREED = ("models", "noise", "privacy")  # what a layout may say beside its tensors
+_AGREED_VALUE = re.compile(r"[0-9a-z.,=-]{1,64}", re.ASCII)
+_TAKEN = frozenset({_RESERVED, BASE, *(f"__{name}__" for name in AGREED)})  # no names of tensors
 _ALIGNMENT = 8
 
 
@@ -71,15 +74,15 @@ def size(layout: Layout, lane_bits: int) -> int:
 def layout_digest(layout: Layout) -> bytes:
     """Hash a layout for the terms: keccak-256 of `[["name",[extent,...]],...]` as compact JSON.
 
-    An exponent that is not 0 follows the extents of its tensor; `["__base__","<hex>"]` is last, if any.
+    An exponent that is not 0 follows the extents of its tensor. What is agreed on beside the tensors comes
+    next, as `["__privacy__","confidential"]`; `["__base__","<hex>"]` is last, if any.
     """
     _check(layout)
     description: list[list[object]] = [
         [tensor.name, list(tensor.shape), *([tensor.exponent] if tensor.exponent else [])]
         for tensor in layout.tensors
     ]
-    if layout.base:
-        description.append([BASE, layout.base.hex()])
+    description.extend([key, value] for key, value in _others(layout).items())
     return keccak(json.dumps(description, separators=(",", ":")).encode("ascii"))
 
 
@@ -102,9 +105,9 @@ def _header(layout: Layout, lane_bits: int) -> bytes:
     _check(layout)
     lane_bytes = lane_dtype(lane_bits).itemsize
     entries: dict[str, dict[str, object]] = {}
-    if layout.exponents or layout.base:
+    if layout.exponents or _others(layout):
         entries[_RESERVED] = {name: str(exponent) for name, exponent in layout.exponents.items()}
-        entries[_RESERVED] |= {BASE: layout.base.hex()} if layout.base else {}
+        entries[_RESERVED] |= _others(layout)
     offset = 0
     for tensor in layout.tensors:
         end = offset + prod(tensor.shape) * lane_bytes
@@ -119,16 +122,30 @@ def _header(layout: Layout, lane_bits: int) -> bytes:
     return len(text).to_bytes(8, "little") + text
 
 
+def _others(layout: Layout) -> dict[str, str]:
+    """Return what a layout says beside its tensors, by the key of its entry, in their order."""
+    others = {f"__{name}__": value for name, value in layout.agreement}
+    return others | ({BASE: layout.base.hex()} if layout.base else {})
+
+
 def _check(layout: Layout) -> None:
     """Reject layouts that name a tensor twice, not in plain characters, or with numbers out of range."""
     names = [tensor.name for tensor in layout.tensors]
     if len(set(names)) != len(names):
         raise PayloadError("the layout names a tensor twice")
     for tensor in layout.tensors:
-        if not _NAME.fullmatch(tensor.name) or tensor.name in (_RESERVED, BASE):
+        if not _NAME.fullmatch(tensor.name) or tensor.name in _TAKEN:
             raise PayloadError(f"not a tensor name (letters, digits, '_', '.', '-'): {tensor.name[:80]!r}")
         if any(extent < 0 for extent in tensor.shape):
             raise PayloadError(f"tensor {tensor.name} has a negative extent")
         if abs(tensor.exponent) > MAX_EXPONENT:
             wish = f"from -{MAX_EXPONENT} to {MAX_EXPONENT}, not {tensor.exponent}"
             raise PayloadError(f"the exponent of tensor {tensor.name} must be {wish}")
+    agreed = [name for name, _ in layout.agreement]
+    if agreed != sorted(set(agreed)) or not set(agreed) <= set(AGREED):
+        raise PayloadError(
+            f"a layout agrees on some of {', '.join(AGREED)}, in this order, not on {agreed!r}"
+        )
+    for name, value in layout.agreement:
+        if not _AGREED_VALUE.fullmatch(value):
+            raise PayloadError(f"what a layout says of {name} must be plain and short, not {value[:80]!r}")

@@ -139,10 +139,12 @@ class Layout:
     """The canonical order of the tensors that a federation shares in its flat vector.
 
     `base` is the hash of the rest of the model, which every party has for itself; empty where all is shared.
+    `agreement`: name and value of what else all agree on, sorted by name (`bcfl.protocol.privacy`).
     """
 
     tensors: tuple[TensorSpec, ...]
     base: bytes = b""
+    agreement: tuple[tuple[str, str], ...] = ()
 
     @property
     def parameters(self) -> int:

@@ -98,10 +98,10 @@ def write_adapters(path: Path, layout: Layout, lanes: Model, scale_bits: int, ta
 
 
 def _fitted(task: AnyTask, layout: Layout) -> AnyTask:
-    """Return a task with the exponents of a layout; raises ConfigError if its model is another one."""
+    """Return a task with what a layout says of it; raises ConfigError if its model is another one."""
     from bcfl.learning import kinds
 
-    task = task.with_exponents(layout.exponents)
+    task = task.with_exponents(layout.exponents).with_agreement(layout.agreement)
     if kinds.layout(task) != layout:
         raise ConfigError(f"task {task.name} has another model than this federation")
     return task

@@ -46,6 +46,7 @@ class FlowerTask:
     seconds: float  # that a call of the app may take
     seed: int
     exponents: Mapping[str, int] | None = None  # by array; None: genesis chooses
+    agreement: tuple[tuple[str, str], ...] = ()  # what a federation agrees on beside the app
     _cache: dict[str, Any] = field(default_factory=dict, repr=False, compare=False)
 
     @property
@@ -61,6 +62,10 @@ class FlowerTask:
     def with_exponents(self, exponents: Mapping[str, int]) -> FlowerTask:
         """Return this task with the exponents of a federation's layout, by array."""
         return replace(self, exponents=dict(exponents))
+
+    def with_agreement(self, agreement: tuple[tuple[str, str], ...]) -> FlowerTask:
+        """Return this task with what a federation agrees on beside it, name and value."""
+        return replace(self, agreement=agreement)
 
     @property
     def opening(self) -> Opening:
@@ -89,7 +94,7 @@ class FlowerTask:
     @property
     def layout(self) -> Layout:
         """Return names, shapes and exponents of the arrays; raises ConfigError."""
-        return self.opening.arrays.layout(self.exponents or {})
+        return replace(self.opening.arrays.layout(self.exponents or {}), agreement=self.agreement)
 
     @property
     def first_model(self) -> Vector:
