@@ -9,6 +9,7 @@ BcflError
 ├── CidError               text that is not a CID of this protocol
 ├── StoreError             the data plane
 │   ├── Unavailable        no party holds the bytes of a CID
+│   │   └── Sealed         they are sealed, and no key is at hand that opens them
 │   ├── Corrupt            the bytes held do not hash to their CID
 │   └── Oversized          the bytes held are more than the content can have
 ├── ChallengeError         a challenge that does not open what it is about
@@ -66,6 +67,10 @@ class StoreError(BcflError):
 
 class Unavailable(StoreError):
     """No party holds the bytes of `cid`."""
+
+
+class Sealed(Unavailable):
+    """The bytes of `cid` are sealed, and no key that is at hand opens them."""
 
 
 class Corrupt(StoreError):

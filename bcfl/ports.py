@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -13,6 +13,9 @@ from bcfl.protocol.accounts import Account
 from bcfl.protocol.rounds import History
 from bcfl.protocol.submissions import Domain
 from bcfl.protocol.types import Clock, Opening, SignedUpdate, Terms
+
+if TYPE_CHECKING:
+    from bcfl.protocol.requests import KeyRequest
 
 Vector = npt.NDArray[np.float32]  # (parameters,)
 Matrix = npt.NDArray[np.float32]  # (rows, parameters)
@@ -210,10 +213,18 @@ class Inbox(Protocol):
         """Return the commitments of the miner's own batch in a round; None where it has none."""
         ...
 
+    def answer(self, request: KeyRequest) -> bytes:
+        """Return the sealed answer to a member's request for keys; raises RelayError for anybody else's."""
+        ...
+
 
 class Relay(Protocol):
     """The way of a message to a miner."""
 
     def inbox(self, miner: str) -> Inbox:
         """Return the inbox of a miner; its methods raise RelayError where it does not answer."""
+        ...
+
+    def ask(self, miners: Sequence[str], request: KeyRequest) -> Iterator[tuple[str, bytes]]:
+        """Yield what miners answer to a request for keys, as it comes; who does not answer is left out."""
         ...

@@ -61,10 +61,10 @@ class StagedArchive(Archive):
         vars(self).update(vars(archive))
         self._staged = staged
 
-    def update(self, submission: Submission) -> Lanes:
+    def update(self, submission: Submission, *, asks: bool = True) -> Lanes:
         """Return the lanes of an update, (parameters,), staged or real."""
         lanes = self._staged.get(submission.update.root)
-        return super().update(submission) if lanes is None else lanes
+        return super().update(submission, asks=asks) if lanes is None else lanes
 
 
 class Rehearsal:

@@ -22,11 +22,10 @@ from bcfl.folders import check_replaceable
 from bcfl.ledger.contract import Contract, Event
 from bcfl.ledger.transcript import gather
 from bcfl.ports import Store
-from bcfl.protocol.cid import compute, from_digest
+from bcfl.protocol.cid import compute
 from bcfl.protocol.events import take_in
-from bcfl.protocol.limits import MODEL_BITS
-from bcfl.protocol.payload import size as payload_bytes
 from bcfl.protocol.rounds import History
+from bcfl.protocol.sizes import Sizes
 from bcfl.protocol.transcript import Transcript
 
 
@@ -77,16 +76,14 @@ def _manifest(contract: Contract, transcript: Transcript, parts: Sequence[bytes]
 
 def _vector_sizes(transcript: Transcript, store: Store) -> dict[str, int]:
     """Return the CID of every model and update, with the bytes that it has."""
-    layout, lane_bits = layout_of(transcript, store), transcript.terms.lane_bits
-    model_bytes, update_bytes = payload_bytes(layout, MODEL_BITS), payload_bytes(layout, lane_bits)
+    of = Sizes(layout_of(transcript, store), transcript.terms.lane_bits)
     sizes: dict[str, int] = {}
     history = take_in(History.under(transcript.terms), transcript.events)
     for round_ in history.rounds.values():
-        digests = (item.update.cid for item in round_.submissions)
-        sizes |= {from_digest(digest, update_bytes): update_bytes for digest in digests}
-    models = {digest for block in history.blocks for digest in history.model_cids(block)}
-    models |= {item.cid for round_ in history.rounds.values() for item in round_.proposals}
-    return sizes | {from_digest(digest, model_bytes): model_bytes for digest in sorted(models)}
+        sizes |= {of.update_cid(item): of.update(item.readers) for item in round_.submissions}
+    models = {(block.round, digest) for block in history.blocks for digest in history.model_cids(block)}
+    models |= {(round_.number, item.cid) for round_ in history.rounds.values() for item in round_.proposals}
+    return sizes | {of.model_cid(number, digest): of.model(number) for number, digest in sorted(models)}
 
 
 def _vectors(store: Store, sizes: Mapping[str, int], missing: list[str]) -> Iterator[bytes]:

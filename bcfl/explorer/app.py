@@ -292,7 +292,7 @@ def find(query: Query, text: str) -> str:
             if account.lower().startswith(wanted):
                 return f"/devices/{index}"
         for block in query.history.blocks:
-            if query.cid_of(block.cid) == text or f"0x{block.root.hex()}".startswith(wanted):
+            if query.model_cid(block.round, block.cid) == text or f"0x{block.root.hex()}".startswith(wanted):
                 return f"/models/{block.round}"
         for number, round_ in query.history.rounds.items():
             if any(f"0x{name.hex()}".startswith(wanted) for name in round_.transactions):

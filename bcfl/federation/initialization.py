@@ -21,14 +21,17 @@ from bcfl.learning.kinds import AnyShares, AnyTask, judge
 from bcfl.ledger.artifact import deploy, federation_at
 from bcfl.ledger.devnet.embedded import EmbeddedChain
 from bcfl.ledger.federation import FederationLedger
-from bcfl.ports import Learner
+from bcfl.ports import Learner, Relay
 from bcfl.protocol.accounts import Account
 from bcfl.protocol.limits import MAX_REGISTRATIONS
+from bcfl.protocol.readers import with_key
+from bcfl.protocol.sealing import ReaderKey
 from bcfl.protocol.types import Phase
 from bcfl.protocol.wishes import engine_after
 from bcfl.relay.memory import MemoryRelay
 from bcfl.roles.common.archive import Archive
 from bcfl.roles.common.journal import Journal
+from bcfl.roles.common.vault import Vault
 from bcfl.roles.device.device import Device
 from bcfl.roles.miner.miner import Miner
 from bcfl.roles.miner.verifier import Checks, Verifier
@@ -91,12 +94,14 @@ class Initialization:
             DEVICES: [*self._make_devices(ledger, relay, archive, learners)],
             MINERS: [*self._make_miners(ledger, relay, archive, learners)],
         }
-        self._register(ledger)
+        self._register(ledger, archive)
         return Schedule(chain, ledger, self.owner, parties)
 
     def reporter(self, ledger: FederationLedger, archive: Archive) -> Reporter:
         """Return what makes the reports of this run."""
         evaluator = judge(self.task, self.shares, self.learners.bench)
+        everybody = list(dict.fromkeys([*self.miners, *self.devices]))
+        archive = archive.of_party(Vault(ledger.domain, ledger.history, everybody))
         attackers = assigned(self.assignment, self.devices, self.miners)
         backdoor = self._backdoor_judge()
         return Reporter(
@@ -115,7 +120,14 @@ class Initialization:
             self.assignment.device(
                 i,
                 DeviceParts(
-                    account, learner, ledger, relay, archive, self._journal(account), clips, checks=checks
+                    account,
+                    learner,
+                    ledger,
+                    relay,
+                    archive.of_party(self._vault(account, ledger, relay)),
+                    self._journal(account),
+                    clips,
+                    checks=checks,
                 ),
             )
             for i, (account, learner) in enumerate(zip(self.devices, learners, strict=True))
@@ -127,8 +139,9 @@ class Initialization:
         miners, checks = list[Miner](), Checks(**self.config.checks)
         wishes = partial(engine_after, self.config.wishes)
         for i, account in enumerate(self.miners):
-            verifier = Verifier(make((MINER, i)), ledger, archive, checks)
-            parts = MinerParts(account, ledger, relay, archive, verifier, self._journal(account), wishes)
+            own = archive.of_party(self._vault(account, ledger, relay))
+            verifier = Verifier(make((MINER, i)), ledger, own, checks)
+            parts = MinerParts(account, ledger, relay, own, verifier, self._journal(account), wishes)
             miners.append(self.assignment.miner(i, parts))
             relay.open(account.address, miners[-1])
         return miners
@@ -137,7 +150,11 @@ class Initialization:
         """Return where an account writes down what it must not forget of this federation."""
         return Journal(self.run.journal_path / account.address)
 
-    def _register(self, ledger: FederationLedger) -> None:
+    def _vault(self, account: Account, ledger: FederationLedger, relay: Relay) -> Vault:
+        """Return the keys of an account, which reads what is sealed for it and nothing else."""
+        return Vault(ledger.domain, ledger.history, [account], relay)
+
+    def _register(self, ledger: FederationLedger, archive: Archive) -> None:
         """Register whoever is not yet, and open the first round."""
         history, contract = ledger.history(), ledger.contract
         missing = [item.address for item in self.devices if item.address not in history.join_rounds]
@@ -146,6 +163,9 @@ class Initialization:
         for account in self.miners:
             if account.address not in history.miners:
                 contract.send(account, "register_miner", value=self.config.stake)
+            if archive.privacy.confidential and account.address not in history.endpoints:
+                key = ReaderKey.of(account, ledger.domain)
+                contract.send(account, "announce", with_key("", key.public))
         if ledger.clock().phase is Phase.IDLE:
             contract.send(self.owner, "start")
         self._top_up(ledger)

@@ -54,7 +54,7 @@ class Reporter:
             accepted=tuple(devices),
             rejected=tuple(_rejections(history, round_)),
             global_root="0x" + block.root.hex(),
-            global_cid=self.archive.cid_of(block.cid),
+            global_cid=self.archive.sizes.model_cid(block.round, block.cid),
             block_hash=None if round_.block_hash is None else "0x" + round_.block_hash.hex(),
             accuracy=evaluation.accuracy,
             loss=evaluation.loss,

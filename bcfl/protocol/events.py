@@ -9,6 +9,7 @@ from bcfl.protocol import turns
 from bcfl.protocol.event import LogEvent
 from bcfl.protocol.limits import TOP_LEVEL
 from bcfl.protocol.lottery import Entrant, committees
+from bcfl.protocol.readers import announced_key
 from bcfl.protocol.rewards import block_hash
 from bcfl.protocol.rounds import Election, History, Member, Proposal, Round, Submission
 from bcfl.protocol.scores import Resources, most_pace
@@ -73,7 +74,13 @@ def _resumed(history: History, event: LogEvent) -> None:
 
 
 def _announced(history: History, event: LogEvent) -> None:
-    history.endpoints[event.args["miner"]] = event.args["endpoint"]
+    miner, endpoint = event.args["miner"], event.args["endpoint"]
+    history.endpoints[miner] = endpoint
+    key = announced_key(endpoint)
+    if key is None:
+        history.reader_keys.pop(miner, None)
+    else:
+        history.reader_keys[miner] = key
 
 
 def _stake_changed(history: History, event: LogEvent) -> None:
@@ -106,6 +113,8 @@ def _round_opened(history: History, event: LogEvent) -> None:
     if committee:
         round_.electorate = Electorate(committee >> 64, is_committee=True)
         round_.committee = tuple(member.account for member in history.seats if committee >> member.index & 1)
+    electors = [member.account for member in history.electors()]
+    round_.readers = {account: history.reader_keys.get(account) for account in electors}
     seats = frozenset(member.index for member in history.seats)
     later = [members & seats for members in history.draws[1:]] if engine is Engine.COMMITTEE else []
     history.draws = later if any(later) else []
@@ -133,7 +142,8 @@ def _revealed(history: History, event: LogEvent) -> None:
     items = zip(args["roots"], args["cids"], args["claims"], strict=True)
     for root, cid, claim in (item for place, item in enumerate(items) if args["taken"] >> place & 1):
         update = unpack_claim(round_.number, root, cid, claim)
-        round_.submissions.append(Submission(len(round_.submissions), update, args["submitter"]))
+        position, readers = len(round_.submissions), len(round_.readers)
+        round_.submissions.append(Submission(position, update, args["submitter"], readers=readers))
         history.roots.setdefault(root, round_.number)
 
 

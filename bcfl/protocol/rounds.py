@@ -34,7 +34,7 @@ class Submission:
     """A revealed update, its position in the round, and the account that submitted it.
 
     After the tally `counted` are the samples of its claim up to the round's cap, and `level` says how much
-    they count.
+    they count. `readers`: for how many voters of the round it is sealed, where updates are confidential.
     """
 
     position: int
@@ -42,6 +42,7 @@ class Submission:
     submitter: str
     counted: int = 0
     level: int = 0
+    readers: int = 0
 
     @property
     def weight(self) -> int:
@@ -106,6 +107,7 @@ class Round:
     engine: Engine = Engine.STAKE
     committee: tuple[str, ...] = ()  # accounts, where a committee decides
     electorate: Electorate = field(default_factory=lambda: Electorate(0))
+    readers: dict[str, bytes | None] = field(default_factory=dict)  # voter -> its key when the round opened
     scores: dict[str, int] = field(default_factory=dict)  # miner -> its score, where the engine is resource
     credits: turns.Credits = field(default_factory=dict)  # seat -> its credit before the first turn
     commits: dict[str, bytes] = field(default_factory=dict)  # submitter -> digest, in order
@@ -258,6 +260,7 @@ class History:
         default_factory=dict
     )  # miner -> its record under the resource engine
     endpoints: dict[str, str] = field(default_factory=dict)  # miner -> the address that it announced
+    reader_keys: dict[str, bytes] = field(default_factory=dict)  # miner -> the key that it announced last
     devices: list[str] = field(default_factory=list)  # account by index
     indices: dict[str, int] = field(default_factory=dict)  # device -> index
     leave_rounds: dict[str, int] = field(default_factory=dict)  # device -> first round without it

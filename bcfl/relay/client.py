@@ -8,7 +8,10 @@ from __future__ import annotations
 
 import re
 import time
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from http.client import HTTPException
 from typing import Final
 from urllib.parse import urlsplit
@@ -16,6 +19,8 @@ from urllib.parse import urlsplit
 from bcfl.errors import RelayError
 from bcfl.ports import Batch, Ledger, SignedCommitment
 from bcfl.protocol.accounts import Account
+from bcfl.protocol.readers import without_key
+from bcfl.protocol.requests import KeyRequest, answer_size
 from bcfl.protocol.types import Opening, SignedUpdate
 from bcfl.relay.envelope import HEADER, seal
 from bcfl.relay.mailbox import Mailbox
@@ -23,6 +28,7 @@ from bcfl.relay.messages import (
     BatchMessage,
     CommitmentMessage,
     CommitmentsMessage,
+    KeyRequestMessage,
     OpeningMessage,
     UpdateMessage,
 )
@@ -32,6 +38,7 @@ from bcfl.transport.tls import Untrusted, pin_of
 
 EXCHANGE_SECONDS: Final = 20.0  # for a message and its answer, tries and pauses included
 TRIES: Final = 3
+ASKED: Final = 8  # miners that are asked for keys side by side
 PAUSE_SECONDS: Final = 0.2  # before the second try; twice as long before the next
 MAX_ANSWER_BYTES: Final = 16_384  # of a body; the head is bounded by the transport
 PRIVATE_VARIABLE: Final = "BCFL_PRIVATE_ENDPOINTS"  # lets endpoints be in private networks
@@ -62,7 +69,7 @@ class Endpoint:
             port = default if parts.port is None else parts.port
             if not parts.hostname or parts.query or "@" in parts.netloc or not port:
                 raise ValueError
-            pin = pin_of(parts.fragment)
+            pin = pin_of(urlsplit(without_key(url)).fragment)
             if pin is not None and parts.scheme != "https":
                 raise ValueError
             if not PATH.fullmatch(parts.path):
@@ -110,6 +117,27 @@ class HttpRelay:
         return HttpInbox(
             miner, endpoint, self._account, self._ledger, self._seconds, self._mailbox, self._only_public
         )
+
+    def ask(self, miners: Sequence[str], request: KeyRequest) -> Iterator[tuple[str, bytes]]:
+        """Yield what miners answer to a request for keys, in groups of ASKED that are asked side by side."""
+        for start in range(0, len(miners), ASKED):
+            group = miners[start : start + ASKED]
+            ask = partial(self._ask_group, group, request)
+            answers = ask() if self._mailbox is None else self._mailbox.process_during(ask)
+            yield from (pair for pair in answers if pair is not None)
+
+    def _ask_group(self, miners: Sequence[str], request: KeyRequest) -> list[tuple[str, bytes] | None]:
+        """Return the answers of some miners, None of who does not answer; runs beside the mailbox's owner."""
+        direct = HttpRelay(self._account, self._ledger, self._seconds, only_public=self._only_public)
+
+        def ask(miner: str) -> tuple[str, bytes] | None:
+            try:
+                return miner, direct.inbox(miner).answer(request)
+            except RelayError:
+                return None
+
+        with ThreadPoolExecutor(len(miners)) as pool:
+            return list(pool.map(ask, miners))
 
 
 class HttpInbox:
@@ -162,22 +190,33 @@ class HttpInbox:
         message = CommitmentsMessage.parse(body)
         return tuple(message.commitments) if message.round == round_ else None
 
+    def answer(self, request: KeyRequest) -> bytes:
+        """Return the sealed answer to a request for keys."""
+        size = answer_size(request)
+        status, body = self._ask("POST", "/v1/keys", KeyRequestMessage.of(request).encode(), size)
+        if status != 200:
+            raise RelayError(f"miner {self._miner} refuses: {_line(body.decode('latin-1')) or status}")
+        if len(body) != size:
+            raise RelayError(f"miner {self._miner} answers with {len(body)} bytes, expected {size}")
+        return body
+
     def _post(self, path: str, body: bytes) -> None:
         status, answer = self._ask("POST", path, body)
         if status != 204:
             raise RelayError(f"miner {self._miner} refuses: {_line(answer.decode('latin-1')) or status}")
 
-    def _ask(self, method: str, path: str, body: bytes | None) -> tuple[int, bytes]:
+    def _ask(self, method: str, path: str, body: bytes | None, size: int = 0) -> tuple[int, bytes]:
         """Return status and body of the answer; the sender's own mailbox is processed meanwhile."""
         headers = {} if body is None else self._headers(path, body)
+        most = max(size, MAX_ANSWER_BYTES)
         if self._mailbox is None:
-            return self._exchange(method, path, headers, body)
-        return self._mailbox.process_during(lambda: self._exchange(method, path, headers, body))
+            return self._exchange(method, path, headers, body, most)
+        return self._mailbox.process_during(lambda: self._exchange(method, path, headers, body, most))
 
     def _exchange(
-        self, method: str, path: str, headers: dict[str, str], body: bytes | None
+        self, method: str, path: str, headers: dict[str, str], body: bytes | None, most: int
     ) -> tuple[int, bytes]:
-        """Return status and body of the answer; try again while the miner is away or busy."""
+        """Return status and body of the answer, of so many bytes at most; try again while it is busy."""
         deadline = Deadline(self._seconds)
         for attempt in range(TRIES):
             pause = PAUSE_SECONDS * 2**attempt
@@ -185,7 +224,7 @@ class HttpInbox:
                 url, only_public = self._endpoint.url(path), self._only_public
                 with exchange(method, url, deadline, headers, body, only_public=only_public) as answer:
                     if answer.status not in BUSY or _is_last(attempt, deadline):
-                        return answer.status, answer.body(MAX_ANSWER_BYTES)
+                        return answer.status, answer.body(most)
             except (OSError, HTTPException, ValueError) as error:
                 if isinstance(error, PrivateAddress):
                     raise RelayError(

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
+
 from bcfl.errors import RelayError
 from bcfl.ports import Inbox
+from bcfl.protocol.requests import KeyRequest
 
 
 class MemoryRelay:
@@ -26,3 +30,9 @@ class MemoryRelay:
             return self._inboxes[miner]
         except KeyError:
             raise RelayError(f"miner {miner} cannot be reached") from None
+
+    def ask(self, miners: Sequence[str], request: KeyRequest) -> Iterator[tuple[str, bytes]]:
+        """Yield what miners answer, one after the other: who has heard enough asks nobody further."""
+        for miner in miners:
+            with suppress(RelayError):
+                yield miner, self.inbox(miner).answer(request)

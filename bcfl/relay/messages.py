@@ -10,6 +10,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainSeriali
 from bcfl.errors import RelayError
 from bcfl.ports import Batch, SignedCommitment
 from bcfl.protocol.limits import MAX_BATCH, MAX_UPDATES, TOP_LEVEL
+from bcfl.protocol.requests import KeyRequest
 from bcfl.protocol.types import Engine, Opening, SignedUpdate, Update, Verdict
 from bcfl.protocol.verification import verdict_codes, verdicts_of, wish_code, wish_of
 
@@ -156,3 +157,22 @@ class CommitmentsMessage(_Message):
 
     round: Number
     commitments: Annotated[list[Digest], Field(max_length=MAX_BATCH)]
+
+
+class KeyRequestMessage(_Message):
+    """`KeyRequest` on the wire."""
+
+    round: Number
+    positions: Annotated[list[Number], Field(max_length=MAX_UPDATES)]
+    account: Address
+    key: Digest
+    signature: Signature
+
+    @classmethod
+    def of(cls, request: KeyRequest) -> Self:
+        """Wrap a value for the wire."""
+        return cls.model_construct(**{**request.__dict__, "positions": list(request.positions)})
+
+    def unwrap(self) -> KeyRequest:
+        """Return the value."""
+        return KeyRequest(self.round, tuple(self.positions), self.account, self.key, self.signature)

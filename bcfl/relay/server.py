@@ -4,6 +4,7 @@ POST /v1/commitments   a device's commitment            204, or
 POST /v1/updates       a device's opened commitment     400 malformed  403 not its sender's  409 refused
 POST /v1/batches       another miner's opened batch     411 413 no length, too long  429 503 not now
 POST /v1/openings      another miner's verdicts
+POST /v1/keys          a member's request for keys      200 with the sealed answer
 POST /v1/statements    what a member states of a model
 GET  /v1/batches/N     the commitments of this miner's batch of round N, or 404
 GET  /v1/statements/N  rounds and CIDs of statements from round N on, a page; /N/K goes on behind K of them
@@ -21,6 +22,7 @@ from typing import Any, Final
 
 from bcfl.errors import BcflError, RelayError
 from bcfl.ports import Inbox, Ledger
+from bcfl.protocol.requests import KeyRequest
 from bcfl.relay.book import StatementBook
 from bcfl.relay.counters import PROMETHEUS, Counters
 from bcfl.relay.envelope import HEADER, sender
@@ -30,6 +32,7 @@ from bcfl.relay.messages import (
     BatchMessage,
     CommitmentMessage,
     CommitmentsMessage,
+    KeyRequestMessage,
     OpeningMessage,
     UpdateMessage,
 )
@@ -50,6 +53,7 @@ LIMITS: Final = Limits(
     rate=64,
     burst=512,
 )
+BYTES: Final = "application/octet-stream"
 BATCH: Final = re.compile(r"/v1/batches/([0-9]{1,9})", re.ASCII)
 STATEMENTS: Final = re.compile(r"/v1/statements/([0-9]{1,9})(?:/([0-9]{1,4}))?", re.ASCII)
 STATEMENT: Final = re.compile(r"/v1/statements/(b[a-z2-7]{58})", re.ASCII)
@@ -59,6 +63,7 @@ KINDS: Final = {
     "/v1/updates": "update",
     "/v1/batches": "batch",
     "/v1/openings": "opening",
+    "/v1/keys": "keys",
 }
 Health = Callable[[], tuple[bool, Mapping[str, Any]]]  # whether all is well, and details
 
@@ -92,11 +97,13 @@ class InboxServer(Server):
         self.domain, self.health, self.counters = ledger.domain, health, counters or Counters()
         super().__init__(host, port, _InboxHandler, limits, tls=tls)
 
-    def deliver(self, path: str, body: bytes, account: str) -> None:
-        """Have the miner judge a message that `account` sent.
+    def deliver(self, path: str, body: bytes, account: str) -> bytes:
+        """Have the miner judge a message that `account` sent, and return its answer, empty of most.
 
         Raises Busy, Forbidden when `account` may not send it, Refused, or RelayError for a malformed one.
         """
+        if path == "/v1/keys":
+            return self._answer(KeyRequestMessage.parse(body).unwrap(), account)
         if path == "/v1/statements":
             self._take_statement(body, account)
         elif path == "/v1/commitments":
@@ -114,6 +121,22 @@ class InboxServer(Server):
             opening = OpeningMessage.parse(body).unwrap()
             _require_sender(account, opening.miner)
             self._judge(account, None, lambda: self.inbox.take_opening(opening))
+        return b""
+
+    def _answer(self, request: KeyRequest, account: str) -> bytes:
+        """Have the miner answer a request for keys, which says itself who may ask."""
+        _require_sender(account, request.account)
+        answers: list[bytes] = []
+
+        def answer() -> None:
+            self._refresh()
+            try:
+                answers.append(self.inbox.answer(request))
+            except RelayError as error:
+                raise Refused(str(error)) from None
+
+        self.mailbox.submit(answer)
+        return answers[0]
 
     def _take_statement(self, body: bytes, account: str) -> None:
         """Keep a statement; its own signature counts, and who sent it must have made it."""
@@ -210,21 +233,23 @@ class _InboxHandler(Handler):
         if kind is None:
             self.refuse(404, "there is nothing here")
             return
-        status, reason = self._deliver(body)
+        status, answer = self._deliver(body)
         self.server.counters.count("messages_total", f'kind="{kind}",status="{status}"')
-        if status == 204:
+        if isinstance(answer, str):
+            self.refuse(status, answer)
+        elif status == 204:
             self.answer(204)
         else:
-            self.refuse(status, reason)
+            self.answer(status, answer, BYTES)
 
-    def _deliver(self, body: bytes) -> tuple[int, str]:
-        """Deliver a message and return the status that it gets, and the reason."""
+    def _deliver(self, body: bytes) -> tuple[int, str | bytes]:
+        """Deliver a message and return the status that it gets, and the answer or the reason against it."""
         server = self.server
         account = sender(server.domain, server.miner, self.path, body, self.headers.get(HEADER, ""))
         if account is None:
             return 403, "the message is not signed for this miner"
         try:
-            server.deliver(self.path, body, account)
+            answer = server.deliver(self.path, body, account)
         except Forbidden as error:
             return 403, str(error)
         except Busy as error:
@@ -235,4 +260,4 @@ class _InboxHandler(Handler):
             return 400, str(error)
         except BcflError:  # the node is away: nobody can judge
             return 503, "the message cannot be judged now: try again in a moment"
-        return 204, ""
+        return (200, answer) if answer else (204, b"")

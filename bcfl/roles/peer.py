@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
+
 from bcfl.errors import LedgerError, RelayError, StoreError
 from bcfl.ports import Inbox, Relay
+from bcfl.protocol.requests import KeyRequest
 from bcfl.roles.device.device import Device
 from bcfl.roles.miner.miner import Miner
 
@@ -44,3 +47,8 @@ class OwnInbox:
     def inbox(self, miner: str) -> Inbox:
         """Return the inbox of a miner; raises RelayError if it has none."""
         return self._miner if miner == self._miner.account.address else self._relay.inbox(miner)
+
+    def ask(self, miners: Sequence[str], request: KeyRequest) -> Iterator[tuple[str, bytes]]:
+        """Yield what the other miners answer to a request for keys, as it comes."""
+        own = self._miner.account.address
+        return self._relay.ask([miner for miner in miners if miner != own], request)

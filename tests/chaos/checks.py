@@ -93,7 +93,7 @@ def _recomputed(archive: Archive, history: History, first: int) -> Iterator[str]
         proposal = round_.proposals[-1]
         if (model.root, model.cid, model.rows) != (block.root, block.cid, proposal.rows):
             yield f"the model of round {block.round} is another one"
-        if not (archive.fetch_model(block.root, block.cid) == model.model).all():
+        if not (archive.fetch_model(block.round, block.root, block.cid) == model.model).all():
             yield f"the bytes of the model of round {block.round} are others"
 
 
@@ -104,8 +104,8 @@ def _kept(federation: Federation, history: History) -> Iterator[str]:
     federation.daemon.post("repo/gc")
     last = max(history.rounds)
     yield from _recomputed(federation.archive(), history, last - 2)
-    archive, lanes = federation.archive(), federation.terms.lane_bits
-    early = [archive.cid_of(item.update.cid, lanes) for item in history.rounds[1].submissions]
+    archive = federation.archive()
+    early = [archive.sizes.update_cid(item) for item in history.rounds[1].submissions]
     pins = [cid for cid in early if archive.store.has(cid)]
     # Miners look for copies of them for the last time in the round of the next block: void ones do not count.
     if pins and len(history.blocks) > 2 and last > history.blocks[2].round + KEEP:

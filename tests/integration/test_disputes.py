@@ -223,9 +223,9 @@ class UpdateLoss:
         self.lanes = archive.update(item)
         drop(self.local.store, item.update.cid)
         archive.forget()
-        archive._next_models.clear()
+        archive._memory.next_models.clear()
         if self.keeps_copy:  # among themselves
-            archive._vectors[item.update.root, item.update.cid] = self.lanes
+            archive._memory.vectors[item.update.root, item.update.cid] = self.lanes
             archive.forget = lambda keep=None: None  # type: ignore[method-assign]  # noqa: ARG005
 
 

@@ -173,8 +173,7 @@ def vanish(local: LocalFederation, miner: Miner) -> None:
     unveil = miner.voting.unveil
 
     def losing(snapshot: RoundSnapshot) -> str | None:
-        digest = snapshot.current.submissions[0].update.cid
-        cid = local.archive.cid_of(digest, local.terms.lane_bits)
+        cid = local.archive.sizes.update_cid(snapshot.current.submissions[0])
         (local.path / "store" / cid[-3:-1] / cid).unlink(missing_ok=True)
         local.archive.forget()
         return unveil(snapshot)

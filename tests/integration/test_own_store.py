@@ -60,7 +60,7 @@ def voting_federation(tmp_path: Path) -> tuple[LocalFederation, FailingStore, li
     verifier.verdicts = verdicts  # type: ignore[assignment,method-assign]
     current = local.history.current
     assert current is not None
-    return local, store, [archive.cid_of(item.update.cid, 16) for item in current.submissions]
+    return local, store, [archive.sizes.update_cid(item) for item in current.submissions]
 
 
 def warp(local: LocalFederation, share: float) -> None:

@@ -46,7 +46,8 @@ def forge(local: LocalFederation, compute: Compute, turns: int, attest: bool) ->
         model = proposal.model.copy()
         model[7] += 1
         root = merkle.root(model, local.terms.leaf_lanes)
-        return NewModel(model, root, cid.digest(cid.compute(payload.encode(LAYOUT, model))), proposal.rows)
+        name = cid.compute(payload.encode(LAYOUT, model))
+        return replace(proposal, model=model, root=root, cid=cid.digest(name))
 
     return compute_forged
 

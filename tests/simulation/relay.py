@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from bcfl.errors import BcflError, RelayError
+from bcfl.protocol.requests import KeyRequest
 from tests.simulation.process import Killed
 
 if TYPE_CHECKING:
@@ -29,6 +30,12 @@ class PartyRelay:
             raise RelayError(f"miner {miner} cannot be reached")
         return PartyInbox(self.world, self.sender, process)
 
+    def ask(self, miners: Sequence[str], request: KeyRequest) -> Iterator[tuple[str, bytes]]:
+        """Yield what miners answer to a request for keys."""
+        for miner in miners:
+            with suppress(RelayError):
+                yield miner, self.inbox(miner).answer(request)
+
 
 class PartyInbox:
     """The inbox of a miner behind a network."""
@@ -46,6 +53,13 @@ class PartyInbox:
             raise RelayError("nobody answers")
         batch: tuple[bytes, ...] | None = self._reach("batch", round_)
         return batch
+
+    def answer(self, request: KeyRequest) -> bytes:
+        """Return the miner's answer to a request for keys."""
+        if self._sender.strike("message-lost"):
+            raise RelayError("nobody answers")
+        answer: bytes = self._reach("answer", request)
+        return answer
 
     def _method(self, name: str) -> Callable[[Any], None]:
         return lambda message: self._send(name, message)

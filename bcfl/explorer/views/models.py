@@ -77,19 +77,26 @@ def as_floats(query: Query, number: int) -> bytes:
         layout, lanes = query.read_model(block)
     except (StoreError, PayloadError) as error:
         raise NotFound(str(error)) from None
-    facts = {"round": str(number), "contract": query.contract.address, "cid": query.cid_of(block.cid)}
+    facts = {
+        "round": str(number),
+        "contract": query.contract.address,
+        "cid": query.model_cid(block.round, block.cid),
+    }
     return to_safetensors(layout, lanes, query.terms.scale_bits, facts)
 
 
 def _block(query: Query, block: Block) -> dict[str, Any]:
     try:
-        held = any(query.store.has(query.cid_of(digest)) for digest in query.history.model_cids(block))
+        held = any(
+            query.store.has(query.model_cid(block.round, digest))
+            for digest in query.history.model_cids(block)
+        )
     except BcflError:
         held = False
     return {
         "round": block.round,
         "root": block.root,
-        "cid": query.cid_of(block.cid),
+        "cid": query.model_cid(block.round, block.cid),
         "block_hash": block_hash(block),
         "parent": block.parent,
         "leader": block.leader if block.round else None,

@@ -192,7 +192,7 @@ def _update(source: Source, round_: Round, index: int, found: Found) -> UpdateVi
                 "microseconds": item.update.microseconds,
                 "submitter": item.submitter,
                 "root": item.update.root,
-                "cid": source.cid_of(item.update.cid, source.terms.lane_bits),
+                "cid": source.update_cid(item),
             }
     return view
 

@@ -10,9 +10,7 @@ import numpy as np
 
 from bcfl.errors import ConfigError
 from bcfl.federation.views.source import Source
-from bcfl.protocol import payload
 from bcfl.protocol.fixedpoint import Model, decode
-from bcfl.protocol.limits import MODEL_BITS
 from bcfl.protocol.rewards import block_hash
 from bcfl.protocol.types import Block, Layout
 
@@ -44,7 +42,7 @@ class ModelView(TypedDict):
 
 def model_view(source: Source, number: int, block: Block) -> ModelView:
     """Return the model of `block` as the one in force after round `number`."""
-    cid, *other_cids = (source.cid_of(digest) for digest in source.history.model_cids(block))
+    cid, *other_cids = (source.model_cid(block.round, digest) for digest in source.history.model_cids(block))
     return {
         "round": number,
         "block_round": block.round,
@@ -57,7 +55,7 @@ def model_view(source: Source, number: int, block: Block) -> ModelView:
         "reward": block.reward,
         "parameters": source.terms.parameters,
         "exponents": {} if source.layout is None else source.layout.exponents,
-        "bytes": None if source.layout is None else payload.size(source.layout, MODEL_BITS),
+        "bytes": None if source.sizes is None else source.sizes.model(block.round),
         "held": any(source.store.has(name) for name in (cid, *other_cids)),
     }
 

@@ -167,7 +167,7 @@ def round_view(source: Source, round_: Round) -> RoundView:
         "rejected": _rejected(source, round_),
         "samples": round_.samples,
         "global_root": model.root,
-        "global_cid": source.cid_of(model.cid),
+        "global_cid": source.model_cid(model.round, model.cid),
         "block_hash": round_.block_hash,
         "parent": block.parent if block else None,
         "reward": block.reward if block else 0,
@@ -240,7 +240,7 @@ def _submissions(source: Source, round_: Round) -> list[SubmissionView]:
             "verdict": tallied(round_, item.position),
             "level": level_of(round_, item.position),
             "root": item.update.root,
-            "cid": source.cid_of(item.update.cid, source.terms.lane_bits),
+            "cid": source.update_cid(item),
             "verdicts": verdicts_on(round_, item.position),
         }
         for item in round_.submissions
@@ -260,7 +260,7 @@ def _proposals(source: Source, round_: Round) -> list[ProposalView]:
             "leader": proposal.leader,
             "author": proposal.author,
             "root": proposal.root,
-            "cid": source.cid_of(proposal.cid),
+            "cid": source.model_cid(round_.number, proposal.cid),
             "rows": proposal.rows,
             "attested": list(proposal.attested),
             "attested_weight": sum(weights.get(account, 0) for account in proposal.attested),

@@ -18,7 +18,8 @@ from bcfl.protocol.event import LogEvent
 from bcfl.protocol.events import take_in
 from bcfl.protocol.fixedpoint import Model
 from bcfl.protocol.limits import MODEL_BITS, MODEL_BYTES
-from bcfl.protocol.rounds import History, Round
+from bcfl.protocol.rounds import History, Round, Submission
+from bcfl.protocol.sizes import Sizes
 from bcfl.protocol.types import Block, Clock, Layout, Terms
 
 
@@ -91,15 +92,26 @@ class Source:
                 return layout_in(self.model_bytes(block), self.terms)
         return None
 
-    def cid_of(self, digest: bytes, lane_bits: int = MODEL_BITS) -> str:
-        """Return the CID that a digest on chain stands for, of lanes of so many bits.
+    def model_cid(self, number: int, digest: bytes) -> str:
+        """Return the CID that the digest of a round's model stands for.
 
         Its codec follows from the payload's size. Without any model in the store the header's length is
         unknown and left out, which is right but for payloads within a header's length of one chunk.
         """
-        if self.layout is not None:
-            return cids.from_digest(digest, payload.size(self.layout, lane_bits))
-        return cids.from_digest(digest, self.terms.parameters * lane_bits // 8)
+        if self.sizes is not None:
+            return self.sizes.model_cid(number, digest)
+        return cids.from_digest(digest, self.terms.parameters * MODEL_BITS // 8)
+
+    def update_cid(self, submission: Submission) -> str:
+        """Return the CID of a revealed update, as `model_cid` does."""
+        if self.sizes is not None:
+            return self.sizes.update_cid(submission)
+        return cids.from_digest(submission.update.cid, self.terms.parameters * self.terms.lane_bits // 8)
+
+    @cached_property
+    def sizes(self) -> Sizes | None:
+        """Return how long vectors are on the store; None where it holds no model."""
+        return None if self.layout is None else Sizes(self.layout, self.terms.lane_bits)
 
     def model_bytes(self, block: Block) -> bytes:
         """Return the verified bytes of a block's model; raises Unavailable, Corrupt or another StoreError."""

@@ -44,7 +44,8 @@ class Pinning:
         if history.current is None:
             return None
         number = history.current.number
-        head = {self.archive.cid_of(digest) for digest in history.model_cids(history.head)}
+        block = history.head
+        head = {self.archive.sizes.model_cid(block.round, cid) for cid in history.model_cids(block)}
         self._record(number, self._waiting | (head & self._pins.keys()))
         batch = sorted(self._waiting)[:BATCH]
         for cid in batch:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from bcfl.protocol import aggregation, challenges, cid, merkle, payload
 from bcfl.protocol.fixedpoint import Lanes, Model
@@ -13,12 +13,17 @@ from bcfl.protocol.types import Layout, Terms
 
 @dataclass(frozen=True)
 class NewModel:
-    """Everything that a leader proposes: the model of a round's accepted updates and its digests."""
+    """Everything that a leader proposes: the model of a round's accepted updates and its digests.
+
+    `key` seals it for the members; empty where models are public.
+    """
 
     model: Model
     root: bytes
     cid: bytes
     rows: bytes
+    round: int
+    key: bytes = field(default=b"", repr=False)
 
 
 def next_model(
@@ -28,11 +33,13 @@ def next_model(
     layout: Layout,
     terms: Terms,
     root_of: Callable[[bytes, Lanes], bytes],
+    seal: Callable[[bytes, bytes], tuple[bytes, bytes]] = lambda data, _: (data, b""),
 ) -> NewModel:
     """Apply accepted updates, (updates, parameters), to a model, (parameters,), under the rule of the terms.
 
     `submissions` are theirs, in the same order: they say how much each update weighs. `root_of`
-    takes the model as bytes and as integers.
+    takes the model as bytes and as integers. `seal` takes these bytes and the root, and returns what is
+    stored, and its key.
     """
     samples = [item.weight for item in submissions]
     delta = aggregation.aggregate(terms.rule, updates, samples, terms.shift, terms.trim)
@@ -41,4 +48,6 @@ def next_model(
         challenges.weights_digest(samples), merkle.rows_root(updates, terms.leaf_lanes)
     )
     data = payload.encode(layout, model)
-    return NewModel(model, root_of(data, model), cid.digest(cid.compute(data)), rows)
+    root = root_of(data, model)
+    stored, key = seal(data, root)
+    return NewModel(model, root, cid.digest(cid.compute(stored)), rows, submissions[0].update.round, key)

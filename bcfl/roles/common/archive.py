@@ -5,23 +5,25 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
+from copy import copy
 from dataclasses import dataclass
-from hashlib import sha256
-from typing import Final
+from typing import Self
 
 import numpy as np
 
-from bcfl.errors import PayloadError, StoreError, Unavailable
+from bcfl.errors import PayloadError, Sealed, StoreError, Unavailable
 from bcfl.ports import Matrix, Store, Vector
-from bcfl.protocol import cid, fixedpoint, merkle, payload
+from bcfl.protocol import cid, fixedpoint, payload, sealing
+from bcfl.protocol.accounts import Account
 from bcfl.protocol.fixedpoint import Lanes, Model
 from bcfl.protocol.limits import MODEL_BITS
-from bcfl.protocol.rounds import History, Submission
+from bcfl.protocol.rounds import History, Round, Submission
+from bcfl.protocol.sizes import Sizes
 from bcfl.protocol.types import Block, Layout, Terms
 from bcfl.roles.common import aggregation
 from bcfl.roles.common.aggregation import NewModel
-
-MAX_ROOTS: Final = 8_192  # of contents that are remembered, 64 bytes each
+from bcfl.roles.common.memory import Memory, Name
+from bcfl.roles.common.vault import Vault
 
 
 @dataclass(frozen=True)
@@ -46,19 +48,25 @@ class Archive:
     Vectors that were read, checked or computed in a round stay in memory until `forget`, so that parties of
     one process that look at the same bytes do so once; roots stay longer. `on_touch` is called with the CID
     of every vector that was written, or read and found right. `readers` updates are read side by side, for
-    stores across a network. Raises ConfigError for terms that count other parameters than the layout.
+    stores across a network. `vault` holds the keys of whoever reads; without it what is sealed stays so.
+    Raises ConfigError for terms that count other parameters than the layout.
     """
 
-    def __init__(self, store: Store, layout: Layout, terms: Terms, readers: int = 1) -> None:
+    def __init__(
+        self, store: Store, layout: Layout, terms: Terms, readers: int = 1, vault: Vault | None = None
+    ) -> None:
         payload.require_parameters(layout, terms)
-        self.store, self.layout, self.terms, self.readers = store, layout, terms, readers
-        self._vectors: dict[tuple[bytes, bytes], Lanes] = {}  # by root and CID
-        self._next_models: dict[tuple[bytes, ...], NewModel] = {}
-        self._roots: dict[bytes, bytes] = {}  # by digest of the content, oldest first
-        self._unavailable: set[bytes] = set()  # digests of CIDs
+        self.store, self.layout, self.terms, self.readers, self.vault = store, layout, terms, readers, vault
+        self.sizes = Sizes(layout, terms.lane_bits)
+        self.privacy = self.sizes.privacy
+        self._memory = Memory(terms.leaf_lanes)
         self.on_touch: Callable[[str], None] = lambda _: None
-        self._norms: dict[tuple[bytes, bytes], float] = {}
-        self._sizes = {bits: payload.size(layout, bits) for bits in (MODEL_BITS, terms.lane_bits)}
+
+    def of_party(self, vault: Vault) -> Self:
+        """Return this archive as a party sees it: the same store and memory, and its own keys."""
+        archive = copy(self)
+        archive.vault = vault
+        return archive
 
     def put(self, lanes: Lanes) -> StoredVector:
         """Write a vector, (parameters,), and return how the chain names it."""
@@ -68,12 +76,32 @@ class Archive:
         """Encode a vector, (parameters,), as the store will hold it, without writing it."""
         data = payload.encode(self.layout, lanes)
         name = cid.compute(data)
-        return PackedVector(StoredVector(self._root(data, lanes), cid.digest(name)), data)
+        return PackedVector(StoredVector(self._memory.root(data, lanes), cid.digest(name)), data)
+
+    def pack_update(self, lanes: Lanes, round_: Round, device: int, account: Account) -> PackedVector:
+        """Encode a device's update, (parameters,), for a round: sealed for its voters, if that is agreed."""
+        vector = self.pack(lanes)
+        if not self.privacy.confidential:
+            return vector
+        root, domain = vector.stored.root, self._require_vault().domain
+        seal = sealing.Seal(domain, round_.number, device, root)
+        data = sealing.seal_update(vector.data, seal, account, list(round_.readers.values()))
+        return PackedVector(StoredVector(root, cid.digest(cid.compute(data))), data)
 
     def publish(self, vector: PackedVector) -> StoredVector:
         """Write a packed vector."""
         self.on_touch(self.store.put(vector.data))
         return vector.stored
+
+    def publish_model(self, model: NewModel) -> bytes:
+        """Write the model of a round, sealed if that is agreed, and return the digest of its CID."""
+        data = payload.encode(self.layout, model.model)
+        if model.key:
+            domain = self._require_vault().domain
+            data = sealing.seal_model(data, model.key, domain, model.round, model.root)
+        name = self.store.put(data)
+        self.on_touch(name)
+        return cid.digest(name)
 
     def model(self, block: Block, history: History | None = None) -> Model:
         """Return the model of a block as integers, (parameters,).
@@ -83,19 +111,22 @@ class Archive:
         either.
         """
         try:
-            return self._get(block.root, block.cid, MODEL_BITS)
+            return self.fetch_model(block.round, block.root, block.cid)
         except (PayloadError, StoreError):
             if history is None or not block.round:
                 raise
         for digest in history.model_cids(block)[1:]:
             with suppress(PayloadError, StoreError):
-                self._vectors[block.root, block.cid] = self._read(block.root, digest, MODEL_BITS)
-                return self._vectors[block.root, block.cid]
+                lanes = self._read_model(block.round, block.root, digest)
+                self._memory.vectors[block.root, block.cid] = lanes
+                return lanes
         return self._recompute(block, history)
 
-    def fetch_model(self, root: bytes, cid_digest: bytes) -> Model:
-        """Return a proposed model as integers, (parameters,); raises as `update` does."""
-        return self._get(root, cid_digest, MODEL_BITS)
+    def fetch_model(self, number: int, root: bytes, digest: bytes) -> Model:
+        """Return a round's model, be it final or proposed, as integers, (parameters,); raises as `update`."""
+        if (root, digest) not in self._memory.vectors or not self._has_model_key(number, root, digest):
+            self._memory.vectors[root, digest] = self._read_model(number, root, digest)
+        return self._memory.vectors[root, digest]
 
     def values(self, block: Block, history: History | None = None) -> Vector:
         """Return the model of a block as floats, (parameters,); `history` and errors as in `model`."""
@@ -110,28 +141,32 @@ class Archive:
         finally:
             self.on_touch = on_touch
 
-    def update(self, submission: Submission) -> Lanes:
+    def update(self, submission: Submission, *, asks: bool = True) -> Lanes:
         """Return the lanes of a revealed update, (parameters,).
 
-        Raises Unavailable or another StoreError if its bytes cannot be had, PayloadError if they are
-        not canonical or do not have the revealed root.
+        With `asks`, other miners are asked for a key that is missing. Raises Unavailable or another
+        StoreError if its bytes cannot be had, Sealed if no key opens them, PayloadError if they are not
+        canonical or do not have the revealed root.
         """
-        return self._get(submission.update.root, submission.update.cid, self.terms.lane_bits)
+        name = self._name(submission)
+        if name not in self._memory.vectors or not self._is_open(submission, asks):
+            self._memory.vectors[name] = self._read_update(submission, asks)
+        return self._memory.vectors[name]
 
     def norm(self, submission: Submission) -> float:
         """Return the Euclidean norm of a revealed update's values and keep only that; raises as `update`."""
-        key = (submission.update.root, submission.update.cid)
-        if key not in self._norms:
-            lanes = self._vectors.get(key)
-            if lanes is None:
-                lanes = self._read(*key, self.terms.lane_bits)
+        name, norms = self._name(submission), self._memory.norms
+        if name not in norms or not self._is_open(submission, asks=False):
+            lanes = self._memory.vectors.get(name)
+            if lanes is None or not self._is_open(submission, asks=False):
+                lanes = self._read_update(submission, asks=False)
             scale = 2.0 ** (self.terms.shift - self.terms.scale_bits)
-            self._norms[key] = float(np.linalg.norm(lanes.astype(np.float64))) * scale
-        return self._norms[key]
+            norms[name] = float(np.linalg.norm(lanes.astype(np.float64))) * scale
+        return norms[name]
 
-    def cid_of(self, digest: bytes, lane_bits: int = MODEL_BITS) -> str:
-        """Return the CID that a digest on chain stands for."""
-        return cid.from_digest(digest, self._sizes[lane_bits])
+    def asks_norms(self, number: int) -> bool:
+        """Whether this party cannot read a round's updates, and has to ask for what follows from them."""
+        return self.privacy.confidential and self.vault is not None and not self.vault.is_reader(number)
 
     def next_model(
         self, parent: Block, submissions: list[Submission], history: History | None = None
@@ -140,21 +175,30 @@ class Archive:
         updates = [self.update(item) for item in submissions]
         names = (item.update.root + item.weight.to_bytes(4, "big") for item in submissions)
         key = (parent.root, *names)
-        if key not in self._next_models:
+        known = self._memory.next_models
+        if key not in known:
             model = self.model(parent, history)
-            self._next_models[key] = aggregation.next_model(
-                model, submissions, updates, self.layout, self.terms, self._root
+            known[key] = aggregation.next_model(
+                model,
+                submissions,
+                updates,
+                self.layout,
+                self.terms,
+                self._memory.root,
+                self._sealing(submissions),
             )
-        return self._next_models[key]
+        if known[key].key:
+            self._require_vault().remember_model(known[key].round, known[key].root, known[key].key)
+        return known[key]
 
     def holds(self, submission: Submission) -> bool:
         """Return whether the lanes of a revealed update have been read in this round."""
-        return (submission.update.root, submission.update.cid) in self._vectors
+        return self._name(submission) in self._memory.vectors
 
     def is_given(self, submission: Submission) -> bool:
         """Return whether the store itself gives the lanes of an update now, whatever is in memory."""
         try:
-            self._read(submission.update.root, submission.update.cid, self.terms.lane_bits)
+            self._read_update(submission, asks=False)
         except (PayloadError, StoreError):
             return False
         return True
@@ -171,7 +215,9 @@ class Archive:
 
     def _collect(self, submission: Submission) -> None:
         try:
-            self.update(submission)
+            self.update(submission, asks=False)
+        except Sealed:
+            pass
         except Unavailable:
             self.mark_unavailable(submission)
         except (PayloadError, StoreError):
@@ -179,19 +225,15 @@ class Archive:
 
     def mark_unavailable(self, submission: Submission) -> None:
         """Refuse an update without asking the store, until `clear_unavailable` or the end of the round."""
-        self._unavailable.add(submission.update.cid)
+        self._memory.unavailable.add(submission.update.cid)
 
     def clear_unavailable(self) -> None:
         """Ask the store again for updates that were marked unavailable."""
-        self._unavailable.clear()
+        self._memory.unavailable.clear()
 
     def forget(self, keep: Block | None = None) -> None:
         """Drop everything in memory but the model of one block."""
-        name = None if keep is None else (keep.root, keep.cid)
-        self._vectors = {key: lanes for key, lanes in self._vectors.items() if key == name}
-        self._unavailable.clear()
-        self._next_models.clear()
-        self._norms.clear()
+        self._memory.forget(None if keep is None else (keep.root, keep.cid))
 
     def _recompute(self, block: Block, history: History) -> Model:
         """Compute a model from the last one that can be read and the updates accepted since; check its root.
@@ -214,40 +256,130 @@ class Archive:
             )
             if result.root != each.root:
                 raise PayloadError(f"the accepted updates of round {each.round} do not come to its model")
-            self._vectors[each.root, each.cid] = result.model
+            self._memory.vectors[each.root, each.cid] = result.model
             with suppress(StoreError):
-                self.store.put(payload.encode(self.layout, result.model))
-        return self._vectors[block.root, block.cid]
+                self.publish_model(result)
+        return self._memory.vectors[block.root, block.cid]
 
-    def _root(self, data: bytes, lanes: Lanes) -> bytes:
-        """Return the Merkle root of a vector, computed once for each content: a digest costs far less."""
-        content = sha256(data).digest()
-        root = self._roots.get(content)
-        if root is None:
-            root = merkle.root(lanes, self.terms.leaf_lanes)
-            if len(self._roots) >= MAX_ROOTS:
-                with suppress(StopIteration, KeyError, RuntimeError):
-                    del self._roots[next(iter(self._roots))]
-            self._roots[content] = root
-        return root
+    def _name(self, submission: Submission) -> Name:
+        """Return what an update is remembered by; what is sealed for one device is nothing for another."""
+        update = submission.update
+        device = (update.device.to_bytes(4, "big"),) if self.privacy.confidential else ()
+        return (update.root, update.cid, *device)
 
-    def _get(self, root: bytes, digest: bytes, lane_bits: int) -> Lanes:
-        key = (root, digest)
-        if key not in self._vectors:
-            self._vectors[key] = self._read(root, digest, lane_bits)
-        return self._vectors[key]
+    def _is_open(self, submission: Submission, asks: bool) -> bool:
+        """Whether this party has the key of an update that is in memory; so is one that is public."""
+        if not self.privacy.confidential:
+            return True
+        name, vault = self._name(submission), self.vault
+        right, wraps = self._memory.keys.get(name), self._memory.wraps.get(name)
+        if vault is None or right is None or wraps is None:
+            return False
+        for key in vault.content_keys(submission, wraps, asks):
+            if key == right:
+                vault.remember(submission, key)
+                return True
+        return False
 
-    def _read(self, root: bytes, digest: bytes, lane_bits: int) -> Lanes:
-        """Read the vector of a root from the store and check it."""
-        name = self.cid_of(digest, lane_bits)
-        if digest in self._unavailable:
-            raise Unavailable(f"the bytes of {name} were looked for in vain", name)
-        data = self.store.get(name, self._sizes[lane_bits])
-        lanes = payload.decode(data, self.layout, lane_bits)
-        if self._root(data, lanes) != root:
-            raise PayloadError(f"the bytes of {name} do not have the stated root")
+    def _read_update(self, submission: Submission, asks: bool) -> Lanes:
+        """Read an update from the store and check it."""
+        root, bits = submission.update.root, self.terms.lane_bits
+        name = self.sizes.update_cid(submission)
+        data = self._get(name, submission.update.cid, self.sizes.update(submission.readers))
+        lanes = self._open(submission, data, name, asks) if self.privacy.confidential else None
+        if lanes is None:
+            lanes = payload.decode(data, self.layout, bits)
+            self._check(data, lanes, root, name)
         self.on_touch(name)
         return lanes
+
+    def _open(self, submission: Submission, data: bytes, name: str, asks: bool) -> Lanes:
+        """Return the lanes, (parameters,), of a sealed update, by the first key that opens what has the root.
+
+        Raises PayloadError where the device's own key opens something else, and nobody has a better one.
+        """
+        size = self.sizes.update(submission.readers)
+        if len(data) != size:
+            raise PayloadError(f"a sealed update of {len(data)} bytes, expected {size}")
+        if self.vault is None:
+            raise Sealed(f"{name} is sealed, and there are no keys here", name)
+        seal, failure = self.vault.seal(submission), None
+        for key in self.vault.content_keys(submission, sealing.wraps_of(data, submission.readers), asks):
+            try:
+                plain = sealing.open_update(data, submission.readers, key, seal)
+            except PayloadError:
+                continue
+            try:
+                lanes = payload.decode(plain, self.layout, self.terms.lane_bits)
+                self._check(plain, lanes, submission.update.root, name)
+            except PayloadError as error:
+                failure = failure or error
+                continue
+            self.vault.remember(submission, key)
+            self._memory.wraps[self._name(submission)] = sealing.wraps_of(data, submission.readers)
+            self._memory.keys[self._name(submission)] = key
+            return lanes
+        raise failure or Sealed(f"{name} is sealed, and no key that can be had opens it", name)
+
+    def _has_model_key(self, number: int, root: bytes, digest: bytes) -> bool:
+        """Whether this party has the key of a model that is in memory; so is one that is public."""
+        if not self.sizes.seals_model(number):
+            return True
+        right = self._memory.keys.get((root, digest))
+        if right is None or self.vault is None:
+            return False
+        return any(key == right for key in self.vault.model_keys(number, root, asks=True))
+
+    def _read_model(self, number: int, root: bytes, digest: bytes) -> Lanes:
+        """Read a round's model from the store and check it."""
+        name = self.sizes.model_cid(number, digest)
+        data = self._get(name, digest, self.sizes.model(number))
+        lanes = self._open_model(number, root, digest, data) if self.sizes.seals_model(number) else None
+        if lanes is None:
+            lanes = payload.decode(data, self.layout, MODEL_BITS)
+            self._check(data, lanes, root, name)
+        self.on_touch(name)
+        return lanes
+
+    def _open_model(self, number: int, root: bytes, digest: bytes, data: bytes) -> Lanes:
+        name = self.sizes.model_cid(number, digest)
+        if self.vault is None:
+            raise Sealed(f"{name} is sealed for the members, and there are no keys here", name)
+        for key in self.vault.model_keys(number, root, asks=True):
+            with suppress(PayloadError):
+                plain = sealing.open_model(data, key, self.vault.domain, number, root)
+                lanes = payload.decode(plain, self.layout, MODEL_BITS)
+                self._check(plain, lanes, root, name)
+                self.vault.remember_model(number, root, key)
+                self._memory.keys[root, digest] = key
+                return lanes
+        raise Sealed(f"{name} is sealed for the members, and nobody has given a key that opens it", name)
+
+    def _sealing(self, submissions: list[Submission]) -> Callable[[bytes, bytes], tuple[bytes, bytes]]:
+        """Return what makes the bytes of a round's model on the store, and its key, of payload and root."""
+        if not self.privacy.members:
+            return lambda data, _: (data, b"")
+        vault, number = self._require_vault(), submissions[0].update.round
+
+        def seal(data: bytes, root: bytes) -> tuple[bytes, bytes]:
+            key = next(iter(vault.model_keys_of(number, root, submissions)))
+            return sealing.seal_model(data, key, vault.domain, number, root), key
+
+        return seal
+
+    def _check(self, data: bytes, lanes: Lanes, root: bytes, name: str) -> None:
+        if self._memory.root(data, lanes) != root:
+            raise PayloadError(f"the bytes of {name} do not have the stated root")
+
+    def _get(self, name: str, digest: bytes, size: int) -> bytes:
+        if digest in self._memory.unavailable:
+            raise Unavailable(f"the bytes of {name} were looked for in vain", name)
+        return self.store.get(name, size)
+
+    def _require_vault(self) -> Vault:
+        if self.vault is None:
+            raise Sealed("what this federation seals cannot be written without a member's keys")
+        return self.vault
 
 
 def as_matrix(updates: list[Lanes], terms: Terms) -> Matrix:

@@ -14,7 +14,7 @@ import numpy as np
 
 from bcfl.errors import Corrupt, Oversized, PayloadError, Unavailable
 from bcfl.protocol.hashing import keccak, word
-from bcfl.protocol.rounds import History, Submission
+from bcfl.protocol.rounds import History, Round, Submission
 from bcfl.roles.checks.norm import CLIP
 from bcfl.roles.common.archive import Archive
 
@@ -24,13 +24,21 @@ SAMPLE = 15  # updates; odd, and so many that a minority of bad ones does not de
 def reference_norm(archive: Archive, history: History, number: int) -> float | None:
     """Return the reference norm of a round; None in the first, and where no update can be read.
 
-    Raises StoreError while the store is away.
+    Who cannot read the updates, because they are sealed for others, asks those. Raises StoreError while the
+    store is away.
     """
     block = history.model_before(number)
     if not block.round:
         return None
+    if archive.asks_norms(block.round) and archive.vault is not None:
+        return archive.vault.reference_norm(block.round)
+    return norm_of_round(archive, history.rounds[block.round])
+
+
+def norm_of_round(archive: Archive, round_: Round) -> float | None:
+    """Return the median norm of a finished round's sample; None where no update can be read."""
     norms: list[float] = []
-    for item in _sample(history, block.round):
+    for item in _sample(round_):
         with suppress(Unavailable, Corrupt, Oversized, PayloadError):
             norms.append(archive.norm(item))
     median = float(np.median(norms)) if norms else 0.0
@@ -49,9 +57,8 @@ def rounding_norm(parameters: int, scale_bits: int, shift: int) -> float:
     return float(np.sqrt(parameters) * 2.0 ** (shift - scale_bits) / 2)
 
 
-def _sample(history: History, number: int) -> list[Submission]:
+def _sample(round_: Round) -> list[Submission]:
     """Return the accepted updates of a finalized round that make its reference, in the order of the draw."""
-    round_ = history.rounds[number]
     seed = bytes(32) if round_.block is None else round_.block.root
     by_position = {item.position: item for item in round_.accepted_submissions()}
     return [by_position[position] for position in _draw(seed, tuple(by_position))]

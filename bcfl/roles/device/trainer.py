@@ -79,7 +79,7 @@ class Trainer:
         else:
             log.warning("the journal has lost the update of round %d: it is trained again", update.round)
             _, lanes, _ = self._learn(snapshot)
-            vector = self.archive.pack(lanes)
+            vector = self.archive.pack_update(lanes, snapshot.current, update.device, self.account)
             if vector.stored != stored:
                 log.warning("another training has come to another update: that of the commitment is lost")
                 self._published = update.root
@@ -103,7 +103,7 @@ class Trainer:
     def _train(self, snapshot: RoundSnapshot, index: int) -> Update:
         """Train from the last block's model and write the update to the journal; nobody else sees it yet."""
         result, lanes, residual = self._learn(snapshot)
-        vector = self.archive.pack(lanes)
+        vector = self.archive.pack_update(lanes, snapshot.current, index, self.account)
         salt = self.account.secret("salt", self.ledger.domain.separator, snapshot.round)
         samples, microseconds = claim(result, snapshot.terms.max_samples)
         update = Update(

@@ -53,7 +53,7 @@ class Lead:
         result = self._compute(snapshot)
         if result is None:
             return None
-        self.archive.put(result.model)
+        self.archive.publish_model(result)
         fields = (result.root, result.cid, result.rows)
         self.context.send(ContractCall("propose", (self._accepted(snapshot), *fields)))
         return "proposed the new model"
@@ -83,7 +83,7 @@ class Lead:
     def _publish(self, snapshot: RoundSnapshot, proposal: Proposal) -> list[ContractCall]:
         """Put the model on the store, whatever its leader did; return the correction of a wrong CID."""
         result = self._compute(snapshot)
-        if result is None or self.archive.put(result.model).cid == proposal.cid:
+        if result is None or self.archive.publish_model(result) == proposal.cid:
             return []
         return [ContractCall("correct_cid", (result.cid,), optional=True)]
 

@@ -14,6 +14,7 @@ from bcfl.roles.common.snapshot import RoundSnapshot, take_snapshot
 from bcfl.roles.miner.batches import Batches
 from bcfl.roles.miner.context import MinerContext
 from bcfl.roles.miner.inbox import MinerInbox
+from bcfl.roles.miner.keyholder import Keyholder
 from bcfl.roles.miner.lead import Lead
 from bcfl.roles.miner.verifier import Verifier
 from bcfl.roles.miner.voting import Voting, Wishes, no_wish
@@ -43,6 +44,7 @@ class Miner:
         self.take_batch = self.inbox.take_batch
         self.take_opening = self.inbox.take_opening
         self.batch = self.batches.commitments
+        self.answer = Keyholder(account, ledger, archive).answer
 
     def act(self) -> str | None:
         """Do what is due; None if nothing is. Raises Reverted where somebody else was quicker."""

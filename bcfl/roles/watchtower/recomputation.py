@@ -20,7 +20,7 @@ from bcfl.protocol.challenges import (
 )
 from bcfl.protocol.disputes import Course, first_mismatch
 from bcfl.protocol.evidence import Evidence, SingleLeaf, Source, Vectors
-from bcfl.protocol.fixedpoint import Lanes
+from bcfl.protocol.fixedpoint import Lanes, Model
 from bcfl.protocol.rounds import Proposal, Submission
 from bcfl.protocol.submissions import Domain
 from bcfl.roles.common.archive import Archive
@@ -113,10 +113,14 @@ class Recomputation:
             )
         return Judgement(False, challenge)
 
+    def _fetch(self) -> Model:
+        """Return the proposed model from the store, (parameters,); raises as `Archive.update`."""
+        return self.archive.fetch_model(self.snapshot.round, self.proposal.root, self.proposal.cid)
+
     def _proposed_model(self) -> Source | None:
         """Return what is known of the proposed model: its bytes, that it is right, or a wrong leaf of it."""
         try:
-            lanes = self.spool.add(self.archive.fetch_model(self.proposal.root, self.proposal.cid))
+            lanes = self.spool.add(self._fetch())
         except (PayloadError, StoreError):
             if self.model.root == self.proposal.root:
                 return self.model

@@ -112,7 +112,7 @@ def test_a_model_that_attesters_say_lies_elsewhere(deployed: RemoteQuery) -> Non
     assert not query.model_view()["held"]
     history.rounds[head.round].corrected_cids["0x"] = head.cid
     view = query.model_view()
-    assert (view["held"], view["other_cids"]) == (True, [query.cid_of(head.cid)])
+    assert (view["held"], view["other_cids"]) == (True, [query.model_cid(head.round, head.cid)])
     assert query.read_model(history.head)[1].shape == (query.terms.parameters,)
 
 

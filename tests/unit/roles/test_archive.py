@@ -12,7 +12,7 @@ from bcfl.errors import PayloadError, StoreError, Unavailable
 from bcfl.protocol import cid as cids
 from bcfl.protocol import merkle
 from bcfl.protocol.fixedpoint import Lanes
-from bcfl.roles.common import archive as archives
+from bcfl.roles.common import memory
 from bcfl.roles.common.archive import Archive
 from bcfl.storage import DirectoryStore
 from tests.local_federation import LAYOUT, LocalFederation
@@ -112,20 +112,20 @@ def test_a_root_is_computed_once_for_each_content(
     one, other = (np.arange(LAYOUT.parameters, dtype=np.int32) + start for start in (0, 1))
     stored = archive.put(one)
     archive.forget()
-    assert np.array_equal(archive.fetch_model(stored.root, stored.cid), one)
+    assert np.array_equal(archive.fetch_model(0, stored.root, stored.cid), one)
     assert archive.put(one) == stored
     assert len(contents) == 1
     second = archive.put(other)
     assert second.root != stored.root
     archive.forget()
     with pytest.raises(PayloadError, match="do not have the stated root"):
-        archive.fetch_model(stored.root, second.cid)
+        archive.fetch_model(0, stored.root, second.cid)
     assert len(contents) == 2
 
 
 def test_the_oldest_roots_are_forgotten(local: LocalFederation, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(archives, "MAX_ROOTS", 2)
+    monkeypatch.setattr(memory, "MAX_ROOTS", 2)
     archive = new_archive(local)
     for start in range(5):
         archive.put(np.full(LAYOUT.parameters, start, dtype=np.int32))
-    assert len(archive._roots) == 2
+    assert len(archive._memory._roots) == 2

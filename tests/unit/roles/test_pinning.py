@@ -43,13 +43,12 @@ def tidy(pinning_: Pinning, local: LocalFederation) -> None:
 
 
 def update_cids(local: LocalFederation, round_: int) -> set[str]:
-    lanes = local.terms.lane_bits
     submissions = local.history.rounds[round_].submissions
-    return {local.archive.cid_of(item.update.cid, lanes) for item in submissions}
+    return {local.archive.sizes.update_cid(item) for item in submissions}
 
 
 def model_cids(local: LocalFederation) -> list[str]:
-    return [local.archive.cid_of(block.cid) for block in local.history.blocks]
+    return [local.archive.sizes.model_cid(block.round, block.cid) for block in local.history.blocks]
 
 
 def test_default_behavior(tmp_path: Path) -> None:

@@ -13,6 +13,7 @@ import pytest
 from bcfl.errors import RunError
 from bcfl.ports import TrainingResult
 from bcfl.protocol import fixedpoint
+from bcfl.protocol.rounds import Submission
 from bcfl.protocol.types import Phase, Verdict
 from bcfl.roles.common.snapshot import RoundSnapshot, take_snapshot
 from bcfl.roles.device.device import Device
@@ -42,7 +43,7 @@ def test_default_behavior(tmp_path: Path) -> None:
         learner.samples,
         learner.microseconds,
     )
-    cid = local.archive.cid_of(update.cid, TERMS.lane_bits)
+    cid = local.archive.sizes.update_cid(Submission(0, update, ""))
     assert not local.store.has(cid)  # before the commitment it could be copied
     device.trainer.publish(snapshot_of(local), update)
     assert local.store.has(cid)
@@ -52,7 +53,7 @@ def test_a_restarted_device_publishes_what_it_trained(tmp_path: Path) -> None:
     local = LocalFederation(tmp_path)
     update = local.device_parties[0].trainer.update(snapshot_of(local), 0)
     local.restart().device_parties[0].trainer.publish(snapshot_of(local), update)
-    assert local.store.has(local.archive.cid_of(update.cid, TERMS.lane_bits))
+    assert local.store.has(local.archive.sizes.update_cid(Submission(0, update, "")))
 
 
 def test_an_update_is_published_only_as_it_was_sealed(tmp_path: Path) -> None:
@@ -61,7 +62,7 @@ def test_an_update_is_published_only_as_it_was_sealed(tmp_path: Path) -> None:
     device = local.device_parties[0]
     update = device.trainer.update(snapshot_of(local), 0)
     device.trainer.publish(snapshot_of(local), replace(update, round=update.round + 1))
-    assert not local.store.has(local.archive.cid_of(update.cid, TERMS.lane_bits))
+    assert not local.store.has(local.archive.sizes.update_cid(Submission(0, update, "")))
 
 
 @pytest.mark.parametrize("damage", [lambda data: data[:-1], lambda _: b"", lambda data: b"?" + data[1:]])
@@ -74,7 +75,7 @@ def test_bytes_that_the_journal_has_lost_are_trained_again(
     (file,) = (tmp_path / "journal" / device.account.address).glob(SEALED)
     file.write_bytes(damage(file.read_bytes()))
     local.restart().device_parties[0].trainer.publish(snapshot_of(local), update)
-    assert local.store.has(local.archive.cid_of(update.cid, TERMS.lane_bits))
+    assert local.store.has(local.archive.sizes.update_cid(Submission(0, update, "")))
     assert file.with_name(f"{SEALED}.damaged").exists()
 
 
@@ -85,7 +86,7 @@ def test_another_training_that_comes_to_something_else_is_not_published(tmp_path
     (file,) = (tmp_path / "journal" / device.account.address).glob(SEALED)
     file.unlink()
     device.trainer.publish(snapshot_of(local), replace(update, root=bytes(32)))
-    assert not local.store.has(local.archive.cid_of(update.cid, TERMS.lane_bits))
+    assert not local.store.has(local.archive.sizes.update_cid(Submission(0, update, "")))
 
 
 def test_a_restarted_device_does_not_train_again(tmp_path: Path) -> None:

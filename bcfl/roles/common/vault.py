@@ -1,0 +1,232 @@
+"""Find the keys that open what is sealed: a party's own, those that it was given, those that it asks for."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+from typing import Final, TypeVar
+
+from bcfl.ports import Relay
+from bcfl.protocol import requests, sealing
+from bcfl.protocol.accounts import Account
+from bcfl.protocol.requests import Question, RoundKeys
+from bcfl.protocol.rounds import History, Round, Submission
+from bcfl.protocol.sealing import KEY_BYTES, ROTATIONS, ReaderKey, Seal
+from bcfl.protocol.submissions import Domain
+
+MAX_KEYS: Final = 8_192  # that are remembered, 100 bytes each
+UpdateName = tuple[int, int, bytes]  # round, device and root
+ModelName = tuple[int, bytes]  # round and root
+NameT = TypeVar("NameT", UpdateName, ModelName)
+
+
+@dataclass
+class Keys:
+    """The keys of sealed updates and models that a party knows to be right, or was given."""
+
+    updates: dict[UpdateName, bytes] = field(default_factory=dict)
+    models: dict[ModelName, bytes] = field(default_factory=dict)
+
+
+class Vault:
+    """The keys with which the owner of some accounts reads.
+
+    `history` is of the federation as far as it is known. `relay`: the way to the miners, who answer the first
+    account where it is a member; None: nobody is asked. `given`: keys that were disclosed.
+    """
+
+    def __init__(
+        self,
+        domain: Domain,
+        history: Callable[[], History],
+        accounts: Sequence[Account] = (),
+        relay: Relay | None = None,
+        given: Keys | None = None,
+    ) -> None:
+        self.domain, self.accounts, self._history, self._relay = domain, accounts, history, relay
+        self.keys, self._given = Keys(), given or Keys()
+        self._readers: dict[bytes, ReaderKey | None] = {}  # own keys by public key; None: not one of them
+        self._answers: dict[tuple[int, tuple[int, ...]], _Answers] = {}
+
+    def seal(self, submission: Submission) -> Seal:
+        """Return what a sealed update is bound to."""
+        update = submission.update
+        return Seal(self.domain, update.round, update.device, update.root)
+
+    def content_keys(self, submission: Submission, wraps: bytes, asks: bool) -> Iterator[bytes]:
+        """Yield keys that may open an update, the likeliest first; with `asks` other readers are asked."""
+        name = _name(submission)
+        for known in (self.keys, self._given):
+            if name in known.updates:
+                yield known.updates[name]
+        round_ = self._history().rounds.get(submission.update.round)
+        if round_ is None:
+            return
+        yield from self._own_keys(submission, round_, wraps)
+        if asks:
+            yield from self._asked_keys(submission, round_)
+
+    def remember(self, submission: Submission, key: bytes) -> None:
+        """Keep the key that has opened an update."""
+        _add(self.keys.updates, _name(submission), key)
+
+    def key_of(self, submission: Submission) -> bytes | None:
+        """Return the key that has opened an update here, None where none has."""
+        return self.keys.updates.get(_name(submission))
+
+    def model_keys(self, number: int, root: bytes, asks: bool) -> Iterator[bytes]:
+        """Yield keys that may open the model of a round; with `asks` miners are asked."""
+        for known in (self.keys, self._given):
+            if (number, root) in known.models:
+                yield known.models[number, root]
+        round_ = self._history().rounds.get(number)
+        if round_ is None:
+            return
+        yield from self.model_keys_of(number, root, round_.accepted_submissions())
+        if asks:
+            for _, answer in self._round_answers(round_):
+                if answer.model is not None:
+                    yield answer.model
+            self._answers.pop((number, ()), None)  # no answer helped: ask again another time
+
+    def model_keys_of(self, number: int, root: bytes, accepted: Sequence[Submission]) -> Iterator[bytes]:
+        """Yield the key that the content keys of a round's accepted updates make, if all are known here."""
+        keys = [self.key_of(item) or self._given.updates.get(_name(item)) for item in accepted]
+        if keys and None not in keys:
+            yield sealing.model_key(self.domain, number, root, [key for key in keys if key])
+
+    def remember_model(self, number: int, root: bytes, key: bytes) -> None:
+        """Keep the key that has opened a model."""
+        _add(self.keys.models, (number, root), key)
+
+    def is_reader(self, number: int) -> bool:
+        """Whether one of the accounts is a voter of a round, for whom its updates are sealed."""
+        round_ = self._history().rounds.get(number)
+        return round_ is not None and any(account.address in round_.readers for account in self.accounts)
+
+    def reference_norm(self, number: int) -> float | None:
+        """Return the reference norm of a round as more than half of its voters' weight says; else the median.
+
+        None where nobody says one.
+        """
+        round_ = self._history().rounds.get(number)
+        if round_ is None:
+            return None
+        weights, said = round_.weights(), dict[float, int]()
+        for miner, answer in self._round_answers(round_):
+            if answer.norm is not None and miner in weights:
+                said[answer.norm] = said.get(answer.norm, 0) + weights[miner]
+                if 2 * said[answer.norm] > sum(weights.values()):
+                    return answer.norm
+        return _median(said)
+
+    def _own_keys(self, submission: Submission, round_: Round, wraps: bytes) -> Iterator[bytes]:
+        """Yield the keys that were wrapped for the accounts, or nothing."""
+        seal = self.seal(submission)
+        for position, (miner, public) in enumerate(round_.readers.items()):
+            reader = None if public is None else self._reader_key(miner, public)
+            key = None if reader is None else sealing.open_wrap(wraps, position, reader, seal)
+            if key is not None:
+                yield key
+
+    def _reader_key(self, miner: str, public: bytes) -> ReaderKey | None:
+        """Return the secret of an announced key, None where it is not one of the accounts'."""
+        account = next((item for item in self.accounts if item.address == miner), None)
+        if account is None:
+            return None
+        if public not in self._readers:
+            numbers = (ReaderKey.of(account, self.domain, number) for number in range(ROTATIONS))
+            self._readers[public] = next((key for key in numbers if key.public == public), None)
+        return self._readers[public]
+
+    def _asked_keys(self, submission: Submission, round_: Round) -> Iterator[bytes]:
+        """Yield what other readers of the round say; after the first failure all that is missing is asked."""
+        if self._relay is None or not self.is_reader(round_.number):
+            return
+        place = submission.position
+        for (number, positions), answers in list(self._answers.items()):
+            if number == round_.number and place in positions:
+                yield from _keys_at(answers, positions.index(place))
+                return
+        missing = tuple(item.position for item in round_.submissions if self.key_of(item) is None)
+        is_first = all(number != round_.number for number, positions in self._answers if positions)
+        positions = (place,) if is_first or place not in missing else missing
+        yield from _keys_at(self._ask(round_, positions, list(round_.readers)), positions.index(place))
+
+    def _round_answers(self, round_: Round) -> Iterator[tuple[str, RoundKeys]]:
+        """Yield what miners say of a finished round: first those that voted in it, then the others."""
+        if self._relay is None:
+            return
+        active = [member.account for member in self._history().miners.values() if not member.exit_round]
+        miners = sorted(active, key=lambda account: account not in round_.readers)
+        for miner, answer in self._ask(round_, (), miners):
+            with suppress(ValueError):
+                yield miner, RoundKeys.decode(answer)
+
+    def _ask(self, round_: Round, positions: tuple[int, ...], miners: Sequence[str]) -> _Answers:
+        """Return the answers of miners, which come one by one, and are kept for the next time."""
+        key = round_.number, positions
+        if key not in self._answers or self._answers[key].is_empty:
+            others = [miner for miner in miners if miner != self.accounts[0].address]
+            question = Question.ask(
+                self.accounts[0], self.domain, round_.number, positions, os.urandom(KEY_BYTES)
+            )
+            assert self._relay is not None
+            while len(self._answers) >= ROTATIONS:
+                del self._answers[next(iter(self._answers))]
+            self._answers[key] = _Answers(question, self._relay.ask(others, question.request))
+        return self._answers[key]
+
+
+class _Answers:
+    """The answers to one question, by miner: those that have come, and then those that come."""
+
+    def __init__(self, question: Question, incoming: Iterator[tuple[str, bytes]]) -> None:
+        self._question, self._incoming = question, incoming
+        self._known: list[tuple[str, bytes]] = []
+        self._is_over = False
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether nobody has answered: then it is worth while to ask again."""
+        return self._is_over and not self._known
+
+    def __iter__(self) -> Iterator[tuple[str, bytes]]:
+        yield from self._known
+        for miner, answer in self._incoming:
+            plain = self._question.read(miner, answer)
+            if plain is not None:
+                self._known.append((miner, plain))
+                yield miner, plain
+        self._is_over = True
+
+
+def _keys_at(answers: _Answers, place: int) -> Iterator[bytes]:
+    for _, answer in answers:
+        key = requests.decode_keys(answer)[place]
+        if key is not None:
+            yield key
+
+
+def _name(submission: Submission) -> UpdateName:
+    return submission.update.round, submission.update.device, submission.update.root
+
+
+def _add(keys: dict[NameT, bytes], name: NameT, key: bytes) -> None:
+    """Add a key; the oldest of too many goes."""
+    keys.pop(name, None)
+    while len(keys) >= MAX_KEYS:
+        del keys[next(iter(keys))]
+    keys[name] = key
+
+
+def _median(said: dict[float, int]) -> float | None:
+    """Return the lower median of values by weight; None of none."""
+    total, sum_ = sum(said.values()), 0
+    for value in sorted(said):
+        sum_ += said[value]
+        if 2 * sum_ >= total:
+            return value
+    return None
