@@ -14,13 +14,16 @@ from bcfl.ledger.artifact import deploy, federation_at
 from bcfl.ledger.devnet.embedded import EmbeddedChain
 from bcfl.ledger.federation import FederationLedger
 from bcfl.ports import ContractCall, Evaluation, Slopes, TrainingResult, Vector
-from bcfl.protocol import fixedpoint, payload
+from bcfl.protocol import fixedpoint, payload, privacy
 from bcfl.protocol.accounts import Account
+from bcfl.protocol.readers import with_key
 from bcfl.protocol.rounds import History, Round
+from bcfl.protocol.sealing import ReaderKey
 from bcfl.protocol.types import Layout, Phase, TensorSpec, Terms
 from bcfl.relay.memory import MemoryRelay
 from bcfl.roles.common.archive import Archive
 from bcfl.roles.common.journal import Journal
+from bcfl.roles.common.vault import Vault
 from bcfl.roles.device.device import Device
 from bcfl.roles.miner.miner import Miner
 from bcfl.roles.miner.verifier import Checks, Verifier
@@ -29,6 +32,9 @@ from testkit import harness
 
 ETHER = 10**18
 LAYOUT = Layout((TensorSpec("bias", (3,)), TensorSpec("weight", (5, 7))))
+
+CONFIDENTIAL = replace(LAYOUT, agreement=privacy.agreement(confidential=True, members=False))
+MEMBERS = replace(LAYOUT, agreement=privacy.agreement(confidential=True, members=True))
 
 TERMS = replace(
     harness.TERMS,
@@ -72,13 +78,15 @@ class Quadratic:
 class LocalFederation:
     """Devices and miners with everything real but the learning.
 
-    `dual_accounts`: so many accounts are both; `on_disk`: for a later process.
+    `dual_accounts`: so many accounts are both; `on_disk`: for a later process. `layout`: CONFIDENTIAL or
+    MEMBERS for sealed vectors, which miners announce their keys for.
     """
 
     path: Path
     devices: int = 4
     miners: int = 4
     terms: Terms = TERMS
+    layout: Layout = LAYOUT
     stakes: tuple[int, ...] = ()
     dual_accounts: int = 0
     on_disk: bool = False
@@ -97,7 +105,8 @@ class LocalFederation:
         file = self.path / "chain.sqlite" if self.on_disk else None
         self.chain = self.chain or EmbeddedChain(file, accounts=everyone)
         self.store = DirectoryStore(self.path / "store")
-        self.archive = Archive(self.store, LAYOUT, self.terms)
+        self.terms = replace(self.terms, layout=payload.layout_digest(self.layout))
+        self.archive = Archive(self.store, self.layout, self.terms)
         genesis = self.archive.put(fixedpoint.encode(np.zeros(LAYOUT.parameters, np.float32), 24))
         contract_file = self.path / "contract"
         if self.contract is None and contract_file.exists():
@@ -119,15 +128,14 @@ class LocalFederation:
             Quadratic(optima[i], 10 + i, 1000 * (10 + i)) for i in range(self.devices)
         ]
         self.device_parties = [
-            Device(a, learner, self.ledger, self.relay, self.archive, self.journal(a))
+            Device(a, learner, self.ledger, self.relay, self.archive_of(a), self.journal(a))
             for a, learner in zip(self.device_accounts, self.learners, strict=True)
         ]
         self.miner_parties = []
         for i, a in enumerate(self.miner_accounts):
-            verifier = Verifier(Quadratic(optima[63 - i]), self.ledger, self.archive, Checks())
-            self.miner_parties.append(
-                Miner(a, self.ledger, self.relay, self.archive, verifier, self.journal(a))
-            )
+            archive = self.archive_of(a)
+            verifier = Verifier(Quadratic(optima[63 - i]), self.ledger, archive, Checks())
+            self.miner_parties.append(Miner(a, self.ledger, self.relay, archive, verifier, self.journal(a)))
             self.relay.open(a.address, self.miner_parties[-1])
         parties: dict[str, list[Device | Miner]] = {
             DEVICES: [*self.device_parties],
@@ -135,6 +143,17 @@ class LocalFederation:
         }
         self.schedule = Schedule(self.chain, self.ledger, self.owner, parties)
         self.register()
+
+    def archive_of(self, account: Account) -> Archive:
+        """Return the archive as an account sees it; where nothing is sealed everybody has the same."""
+        if not self.layout.agreement:
+            return self.archive
+        return self.archive.of_party(Vault(self.ledger.domain, self.ledger.history, [account], self.relay))
+
+    def announce(self, account: Account, number: int = 0) -> None:
+        """Announce a miner's key to read with, its first or a later one."""
+        key = ReaderKey.of(account, self.ledger.domain, number)
+        self.ledger.contract.send(account, "announce", with_key("", key.public))
 
     def journal(self, account: Account) -> Journal:
         return Journal(self.path / "journal" / account.address)
@@ -149,6 +168,8 @@ class LocalFederation:
         for a, stake in zip(self.miner_accounts, stakes, strict=True):
             if a.address not in history.miners:
                 self.ledger.contract.send(a, "register_miner", value=stake)
+            if self.layout.agreement and a.address not in history.endpoints:
+                self.announce(a)
         if self.ledger.clock().phase is Phase.IDLE:
             self.ledger.contract.send(self.owner, "start")
 
