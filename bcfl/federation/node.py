@@ -34,6 +34,7 @@ from bcfl.roles.background.pinning import KEEP_ROUNDS, Pinning
 from bcfl.roles.background.stating import Deliver, Stating
 from bcfl.roles.common.archive import Archive
 from bcfl.roles.common.journal import Journal
+from bcfl.roles.common.vault import Vault
 from bcfl.roles.device.device import Device
 from bcfl.roles.miner.miner import Miner
 from bcfl.roles.miner.verifier import Checks, Verifier
@@ -141,8 +142,13 @@ class Node:
 
     @cached_property
     def archive(self) -> Archive:
-        """Return the federation's vectors on the store; raises ConfigError for a model of another shape."""
-        return self.client.archive(self._layout, self._store)
+        """Return the federation's vectors on the store, with the account's keys for what is sealed.
+
+        Raises ConfigError for a model of another shape.
+        """
+        ledger = self.client.ledger
+        vault = Vault(ledger.domain, ledger.history, [self.account], self.relay)
+        return self.client.archive(self._layout, self._store).of_party(vault)
 
     @cached_property
     def journal(self) -> Journal:
@@ -213,7 +219,8 @@ class Node:
         server = _make_server(make, options, announced_url)
         try:
             server.start()
-            register_miner(self.client, self.account, _announcement(server, endpoint), options.stake)
+            url, is_sealed = _announcement(server, endpoint), self.archive.privacy.confidential
+            register_miner(self.client, self.account, url, options.stake, reads=is_sealed)
             yield daemon
         finally:
             server.stop()

@@ -80,6 +80,12 @@ class ReaderKey:
         return f"ReaderKey({self.public.hex()})"
 
 
+def reader_key(account: Account, domain: Domain, public: bytes | None) -> ReaderKey | None:
+    """Return the secret of a key that a miner has announced; None where it is none of its own."""
+    keys = (ReaderKey.of(account, domain, number) for number in range(ROTATIONS if public else 0))
+    return next((key for key in keys if key.public == public), None)
+
+
 def seal_for(public: bytes, plain: bytes, info: bytes, seed: bytes) -> bytes:
     """Seal bytes for a key by HPKE: 48 bytes longer; `seed`, secret and for this alone, decides how.
 

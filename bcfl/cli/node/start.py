@@ -30,6 +30,7 @@ from bcfl.cli.output.terminal import say
 from bcfl.config import Config
 from bcfl.errors import ConfigError
 from bcfl.protocol.limits import MAX_MINERS
+from bcfl.protocol.readers import without_key
 
 if TYPE_CHECKING:
     from bcfl.federation.client import FederationClient
@@ -333,7 +334,7 @@ def miner(
         with node.miner(learner, inbox.of_miner(checks_of(config), wishes)) as daemon:
             history = client.ledger.history()
             stake = ether(history.miners[account.address].stake)
-            endpoint = history.endpoints[account.address]
+            endpoint = without_key(history.endpoints[account.address])
             _announce(client, account, "miner", f"stake {stake}, reached at {endpoint}")
             party.run(daemon)
 

@@ -8,6 +8,7 @@ from typing import TypedDict
 
 from bcfl.federation.subject import Subject
 from bcfl.federation.views.votematrix import LEVEL_CODES, NONE, UNJUDGED, tally_codes
+from bcfl.protocol.readers import without_key
 from bcfl.protocol.rounds import Member, Round
 
 
@@ -108,7 +109,7 @@ def miner_summaries(
             "index": member.index,
             "miner": account,
             "state": _state(member),
-            "endpoint": history.endpoints.get(account),
+            "endpoint": without_key(history.endpoints.get(account, "")) or None,
             "stake": member.stake,
             "weight": member.weight,
             "share": round(member.weight / max(whole, 1), 6),

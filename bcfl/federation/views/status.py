@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Final, TypedDict
 from bcfl.federation.views.committee import CommitteeView, federation_committee
 from bcfl.federation.views.round import deadline_of
 from bcfl.protocol.limits import shown_bytes
+from bcfl.protocol.readers import without_key
 from bcfl.protocol.rounds import History, Round
 from bcfl.protocol.types import Clock, Engine, Mode, Phase
 
@@ -195,7 +196,7 @@ def _miner(history: History, account: str, current: Round) -> MinerStatusView:
         "miner": account,
         "stake": member.stake,
         "weight": member.weight,
-        "endpoint": history.endpoints.get(account),
+        "endpoint": without_key(history.endpoints.get(account, "")) or None,
         "left": bool(member.exit_round),
         "suspended": member.suspended,
         "until_round": member.until_round if member.suspended else None,

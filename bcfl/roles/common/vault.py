@@ -137,8 +137,7 @@ class Vault:
         if account is None:
             return None
         if public not in self._readers:
-            numbers = (ReaderKey.of(account, self.domain, number) for number in range(ROTATIONS))
-            self._readers[public] = next((key for key in numbers if key.public == public), None)
+            self._readers[public] = sealing.reader_key(account, self.domain, public)
         return self._readers[public]
 
     def _asked_keys(self, submission: Submission, round_: Round) -> Iterator[bytes]:
