@@ -19,9 +19,11 @@ from bcfl.federation.registration import open_first_round
 from bcfl.ledger.artifact import deploy, federation_at
 from bcfl.ledger.deployment import networks
 from bcfl.ledger.live import LiveLedger
+from bcfl.protocol.payload import layout_digest
 from bcfl.protocol.rounds import History
-from bcfl.protocol.types import Clock, Terms
+from bcfl.protocol.types import Clock, Layout, Terms
 from bcfl.roles.common.archive import Archive
+from bcfl.roles.common.vault import Vault
 from bcfl.storage import open_store
 from tests.certificates import Authority
 from tests.chaos import parties
@@ -40,7 +42,8 @@ PHASES = ("commit", "reveal", "vote", "unveil", "elect", "propose", "attest")
 class Federation:
     """Chain, store, miners and devices in `folder`; `real`: on a real IPFS daemon, else a shared folder.
 
-    `encrypted`: whether chain and miners speak TLS, each known by the pin of one certificate.
+    `encrypted`: whether chain and miners speak TLS, each known by the pin of one certificate, and updates and
+    models are sealed.
     """
 
     def __init__(
@@ -56,7 +59,7 @@ class Federation:
         self._context.set_forkserver_preload([parties.__name__, "bcfl.ledger.rpc"])
         self._tasks: dict[str, tuple[Callable[..., None], tuple[Any, ...]]] = {}
         self._running: dict[str, BaseProcess] = {}
-        self.terms = _terms(SLOW if real else PHASE)
+        self.terms = _terms(SLOW if real else PHASE, self.place.layout)
         self._ledger: LiveLedger | None = None
 
     @property
@@ -88,7 +91,8 @@ class Federation:
         if self.daemon is not None:
             start = time.monotonic()
             self.daemon.start()
-            self.terms = _terms(max(SLOW, math.ceil(BACK * (time.monotonic() - start))))
+            seconds = max(SLOW, math.ceil(BACK * (time.monotonic() - start)))
+            self.terms = _terms(seconds, self.place.layout)
         owner = account("owner")
         parts = [account("miner", i) for i in range(self.miners)]
         parts += [account("device", i) for i in range(self.devices)]
@@ -168,8 +172,12 @@ class Federation:
             self.daemon.kill()
 
     def archive(self) -> Archive:
-        """The vectors, read anew."""
-        return Archive(open_store(self.place.store), LAYOUT, self.terms)
+        """The vectors, read anew with the keys of all miners."""
+        archive = Archive(open_store(self.place.store), self.place.layout, self.terms)
+        if not self.place.contract:
+            return archive
+        everybody = [account("miner", i) for i in range(self.miners)]
+        return archive.of_party(Vault(self.ledger.domain, self.ledger.history, everybody))
 
     def _add(self, name: str, task: Callable[..., None], *args: Any) -> None:
         self._tasks[name] = (task, args)
@@ -202,9 +210,10 @@ def opened(
         federation.close()
 
 
-def _terms(seconds: int) -> Terms:
+def _terms(seconds: int, layout: Layout) -> Terms:
     """What the parties agree on, each phase so long."""
-    return replace(TERMS, grace=1, **{f"{name}_seconds": seconds for name in PHASES})  # type: ignore[arg-type]
+    terms = replace(TERMS, layout=layout_digest(layout), grace=1)
+    return replace(terms, **{f"{name}_seconds": seconds for name in PHASES})  # type: ignore[arg-type]
 
 
 def _until(goal: str, holds: Callable[[], bool | None]) -> None:

@@ -25,9 +25,10 @@ from bcfl.federation.supervisor import die_with
 from bcfl.ledger.deployment import networks
 from bcfl.ledger.devnet.server import serve
 from bcfl.protocol.accounts import Account
+from bcfl.protocol.types import Layout
 from bcfl.storage import open_store
 from bcfl.transport.tls import TlsFiles
-from tests.local_federation import LAYOUT, Quadratic
+from tests.local_federation import LAYOUT, MEMBERS, Quadratic
 
 POLL = 0.1
 KEEP = 3  # rounds that a party keeps what it has touched
@@ -43,6 +44,11 @@ class Place:
     ports: tuple[int, ...]
     contract: str = ""
     tls: TlsFiles | None = None
+
+    @property
+    def layout(self) -> Layout:
+        """What the parties learn; those that speak TLS seal it for the members."""
+        return LAYOUT if self.tls is None else MEMBERS
 
     @property
     def network(self) -> networks.Network:
@@ -98,7 +104,7 @@ def run_miner(place: Place, number: int) -> None:
 def node_of(client: FederationClient, place: Place, account: Account) -> Node:
     store = open_store(place.store, search=client.search_seconds)
     options = NodeOptions(place.folder / "journals", POLL, KEEP, claim_every=2)
-    return Node(client, account, LAYOUT, store, options)
+    return Node(client, account, place.layout, store, options)
 
 
 @contextmanager

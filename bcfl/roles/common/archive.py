@@ -23,7 +23,7 @@ from bcfl.protocol.types import Block, Layout, Terms
 from bcfl.roles.common import aggregation
 from bcfl.roles.common.aggregation import NewModel
 from bcfl.roles.common.memory import Memory, Name
-from bcfl.roles.common.vault import Vault
+from bcfl.roles.common.vault import Vault, opened
 
 
 @dataclass(frozen=True)
@@ -288,8 +288,7 @@ class Archive:
         data = self._get(name, submission.update.cid, self.sizes.update(submission.readers))
         lanes = self._open(submission, data, name, asks) if self.privacy.confidential else None
         if lanes is None:
-            lanes = payload.decode(data, self.layout, bits)
-            self._check(data, lanes, root, name)
+            lanes = self._decode(data, bits, root, name)
         self.on_touch(name)
         return lanes
 
@@ -303,32 +302,25 @@ class Archive:
             raise PayloadError(f"a sealed update of {len(data)} bytes, expected {size}")
         if self.vault is None:
             raise Sealed(f"{name} is sealed, and there are no keys here", name)
-        seal, failure = self.vault.seal(submission), None
-        for key in self.vault.content_keys(submission, sealing.wraps_of(data, submission.readers), asks):
-            try:
-                plain = sealing.open_update(data, submission.readers, key, seal)
-            except PayloadError:
-                continue
-            try:
-                lanes = payload.decode(plain, self.layout, self.terms.lane_bits)
-                self._check(plain, lanes, submission.update.root, name)
-            except PayloadError as error:
-                failure = failure or error
-                continue
-            self.vault.remember(submission, key)
-            self._memory.wraps[self._name(submission)] = sealing.wraps_of(data, submission.readers)
-            self._memory.keys[self._name(submission)] = key
-            return lanes
-        raise failure or Sealed(f"{name} is sealed, and no key that can be had opens it", name)
+        readers, seal = submission.readers, self.vault.seal(submission)
+        wraps, bits = sealing.wraps_of(data, readers), self.terms.lane_bits
+        lanes, key = opened(
+            self.vault.content_keys(submission, wraps, asks),
+            lambda key: sealing.open_update(data, readers, key, seal),
+            lambda plain: self._decode(plain, bits, submission.update.root, name),
+            name,
+        )
+        self.vault.remember(submission, key)
+        self._memory.wraps[self._name(submission)] = wraps
+        self._memory.keys[self._name(submission)] = key
+        return lanes
 
     def _has_model_key(self, number: int, root: bytes, digest: bytes) -> bool:
         """Whether this party has the key of a model that is in memory; so is one that is public."""
         if not self.sizes.seals_model(number):
             return True
-        right = self._memory.keys.get((root, digest))
-        if right is None or self.vault is None:
-            return False
-        return any(key == right for key in self.vault.model_keys(number, root, asks=True))
+        right, vault = self._memory.keys.get((root, digest)), self.vault
+        return vault is not None and right is not None and right in vault.model_keys(number, root, asks=True)
 
     def _read_model(self, number: int, root: bytes, digest: bytes) -> Lanes:
         """Read a round's model from the store and check it."""
@@ -336,8 +328,7 @@ class Archive:
         data = self._get(name, digest, self.sizes.model(number))
         lanes = self._open_model(number, root, digest, data) if self.sizes.seals_model(number) else None
         if lanes is None:
-            lanes = payload.decode(data, self.layout, MODEL_BITS)
-            self._check(data, lanes, root, name)
+            lanes = self._decode(data, MODEL_BITS, root, name)
         self.on_touch(name)
         return lanes
 
@@ -345,15 +336,33 @@ class Archive:
         name = self.sizes.model_cid(number, digest)
         if self.vault is None:
             raise Sealed(f"{name} is sealed for the members, and there are no keys here", name)
-        for key in self.vault.model_keys(number, root, asks=True):
-            with suppress(PayloadError):
-                plain = sealing.open_model(data, key, self.vault.domain, number, root)
-                lanes = payload.decode(plain, self.layout, MODEL_BITS)
-                self._check(plain, lanes, root, name)
-                self.vault.remember_model(number, root, key)
-                self._memory.keys[root, digest] = key
-                return lanes
-        raise Sealed(f"{name} is sealed for the members, and nobody has given a key that opens it", name)
+        domain = self.vault.domain
+        lanes, key = opened(
+            self.model_keys(number, root),
+            lambda key: sealing.open_model(data, key, domain, number, root),
+            lambda plain: self._decode(plain, MODEL_BITS, root, name),
+            name,
+        )
+        self.vault.remember_model(number, root, key)
+        self._memory.keys[root, digest] = key
+        return lanes
+
+    def model_keys(self, number: int, root: bytes, *, asks: bool = True) -> Iterator[bytes]:
+        """Yield keys that may open the model of a round, as far as this party has or, with `asks`, gets them.
+
+        A voter that remembers nothing reads the round's updates again, whose content keys make the model's.
+        """
+        vault = self.vault
+        if vault is None:
+            return
+        yield from vault.model_keys(number, root, asks)
+        accepted = vault.accepted(number)
+        if vault.is_reader(number) and any(vault.key_of(item) is None for item in accepted):
+            with self.untouched():
+                for item in accepted:
+                    with suppress(PayloadError, StoreError):
+                        self._read_update(item, asks=False)
+            yield from vault.model_keys_of(number, root, accepted)
 
     def _sealing(self, submissions: list[Submission]) -> Callable[[bytes, bytes], tuple[bytes, bytes]]:
         """Return what makes the bytes of a round's model on the store, and its key, of payload and root."""
@@ -367,9 +376,12 @@ class Archive:
 
         return seal
 
-    def _check(self, data: bytes, lanes: Lanes, root: bytes, name: str) -> None:
+    def _decode(self, data: bytes, lane_bits: int, root: bytes, name: str) -> Lanes:
+        """Return the lanes of a payload, (parameters,); raises PayloadError unless they have the root."""
+        lanes = payload.decode(data, self.layout, lane_bits)
         if self._memory.root(data, lanes) != root:
             raise PayloadError(f"the bytes of {name} do not have the stated root")
+        return lanes
 
     def _get(self, name: str, digest: bytes, size: int) -> bytes:
         if digest in self._memory.unavailable:

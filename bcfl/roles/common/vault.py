@@ -8,9 +8,11 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Final, TypeVar
 
+from bcfl.errors import PayloadError, Sealed
 from bcfl.ports import Relay
 from bcfl.protocol import requests, sealing
 from bcfl.protocol.accounts import Account
+from bcfl.protocol.fixedpoint import Lanes
 from bcfl.protocol.requests import Question, RoundKeys
 from bcfl.protocol.rounds import History, Round, Submission
 from bcfl.protocol.sealing import KEY_BYTES, ROTATIONS, ReaderKey, Seal
@@ -100,6 +102,11 @@ class Vault:
     def remember_model(self, number: int, root: bytes, key: bytes) -> None:
         """Keep the key that has opened a model."""
         _add(self.keys.models, (number, root), key)
+
+    def accepted(self, number: int) -> list[Submission]:
+        """Return the accepted updates of a round; none of one that is not known."""
+        round_ = self._history().rounds.get(number)
+        return [] if round_ is None else round_.accepted_submissions()
 
     def is_reader(self, number: int) -> bool:
         """Whether one of the accounts is a voter of a round, for whom its updates are sealed."""
@@ -200,6 +207,27 @@ class _Answers:
                 self._known.append((miner, plain))
                 yield miner, plain
         self._is_over = True
+
+
+def opened(
+    keys: Iterator[bytes], open_: Callable[[bytes], bytes], decode: Callable[[bytes], Lanes], name: str
+) -> tuple[Lanes, bytes]:
+    """Return the lanes, (parameters,), that the first right key opens, and that key.
+
+    A key is right when `decode` takes what it opens. Raises PayloadError where a key opens something else and
+    none is right, Sealed where none opens anything.
+    """
+    failure: PayloadError | None = None
+    for key in keys:
+        try:
+            plain = open_(key)
+        except PayloadError:
+            continue
+        try:
+            return decode(plain), key
+        except PayloadError as error:
+            failure = failure or error
+    raise failure or Sealed(f"{name} is sealed, and no key that can be had opens it", name)
 
 
 def _keys_at(answers: _Answers, place: int) -> Iterator[bytes]:

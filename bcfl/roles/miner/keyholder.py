@@ -64,11 +64,7 @@ class Keyholder:
             raise RelayError(f"round {round_.number} has made no model")
         number, key = round_.number, None
         if self.archive.privacy.members:
-            key = next(vault.model_keys(number, block.root, asks=False), None)
-            if key is None and vault.is_reader(number):
-                for submission in round_.accepted_submissions():
-                    self._content_key(round_, submission.position)
-                key = next(vault.model_keys(number, block.root, asks=False), None)
+            key = next(self.archive.model_keys(number, block.root, asks=False), None)
         norm = None
         if vault.is_reader(number):
             with suppress(StoreError), self.archive.untouched():
