@@ -35,9 +35,10 @@ PATH: Final = "/v1/statements/"  # at an inbox
 MOST: Final = 5_000  # statements of one collection
 MOST_PAGES: Final = 64  # of one inbox
 ANSWER_BYTES: Final = 1 << 14
-ASKERS: Final = 8
-SECONDS: Final = 5.0  # for one inbox
-MOMENT: Final = 2.0  # for one inbox, where somebody waits for an answer on the screen
+ASKERS: Final = 64  # inboxes at once, as many as a federation has active miners: none waits for another
+SECONDS: Final = 5.0  # for all inboxes and the store
+MOMENT: Final = 2.0  # for them, where somebody waits for an answer on the screen
+INBOX_SHARE: Final = 0.6  # of these seconds; the rest is the store's
 CACHE_VARIABLE: Final = "XDG_CACHE_HOME"
 
 
@@ -129,8 +130,8 @@ def of_inboxes(
 ) -> Collection:
     """Add what the inboxes of all miners list from round `first` on; what is right is kept for later.
 
-    An inbox that does not answer within `seconds` is named; the store, which is asked for as long, or what
-    was kept, may have more.
+    All are asked at once, and `seconds` are for all together: an inbox that does not answer in its share of
+    them is named; the store, which is asked for what they list and do not have, or what was kept, may have more.
     """
     history, kept = collection.history, _cache(collection.domain)
     for line in _lines(kept):
@@ -141,10 +142,10 @@ def of_inboxes(
         for miner, member in history.miners.items()
         if miner in history.endpoints and not member.exit_round
     }
+    patience, deadline = Deadline(seconds), Deadline(INBOX_SHARE * seconds)
     with ThreadPoolExecutor(ASKERS) as pool:
-        answers = pool.map(lambda pair: _ask(pair[1], first, known, only_public, seconds), endpoints.items())
+        answers = pool.map(lambda url: _ask(url, first, known, only_public, deadline), endpoints.values())
         listed = list(zip(endpoints, answers, strict=True))
-    patience = Deadline(seconds)  # for the store: a list may name thousands that nobody has
     for miner, answer in listed:
         if isinstance(answer, str):
             collection.unreachable.append({"miner": miner, "reason": answer})
@@ -169,10 +170,10 @@ def last_stated(client: FederationClient) -> StatementsView:
 
 
 def _ask(
-    url: str, first: int, known: Iterable[str], only_public: bool, seconds: float
+    url: str, first: int, known: Iterable[str], only_public: bool, deadline: Deadline
 ) -> dict[str, bytes | None] | str:
     """Return what an inbox lists and is not known yet, with its bytes as far as it has them; else why not."""
-    deadline, contents = Deadline(seconds), dict[str, bytes | None]()
+    contents = dict[str, bytes | None]()
     try:
         endpoint = Endpoint.parse(url)
         for cid in _listed(endpoint, first, deadline, only_public):
