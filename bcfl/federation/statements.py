@@ -131,7 +131,8 @@ def of_inboxes(
     """Add what the inboxes of all miners list from round `first` on; what is right is kept for later.
 
     All are asked at once, and `seconds` are for all together: an inbox that does not answer in its share of
-    them is named; the store, which is asked for what they list and do not have, or what was kept, may have more.
+    them is named. The store, which is asked for what they list and do not have, or what was kept may have
+    more.
     """
     history, kept = collection.history, _cache(collection.domain)
     for line in _lines(kept):

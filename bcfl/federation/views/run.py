@@ -9,7 +9,9 @@ from bcfl.errors import BcflError
 from bcfl.federation.runs import Listed
 from bcfl.ledger.devnet.chainfile import last_number
 
-ROUND_OPENED: Final = bytes.fromhex("804bd947cc82587e0bfdb20388a176e98fdd868262228c0fddac3b65bb95f505")  # the event
+ROUND_OPENED: Final = bytes.fromhex(
+    "804bd947cc82587e0bfdb20388a176e98fdd868262228c0fddac3b65bb95f505"
+)  # the event
 
 
 class RunView(TypedDict):

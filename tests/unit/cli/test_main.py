@@ -230,7 +230,9 @@ def test_help_loads_nothing_heavy(tmp_path: Path) -> None:
 
 def test_queries_need_no_torch_and_no_audit(two_rounds: object, tmp_path: Path) -> None:
     assert two_rounds
-    code = "import sys; from bcfl.cli import main; main(['round', '--json']); main(['round']); main(['model'])"
+    code = (
+        "import sys; from bcfl.cli import main; main(['round', '--json']); main(['round']); main(['model'])"
+    )
     probe = "; sys.exit(len({'torch', 'bcfl.roles.auditor.audit'} & set(sys.modules)))"
     command = [sys.executable, "-c", code + probe]
     env = os.environ | {"PYTHONPATH": str(ROOT)}
