@@ -132,7 +132,7 @@ def _subject(query: Query, receipts: Receipts) -> Subject:
         )  # inboxes are asked elsewhere: they may be slow
         return replace(of_deployment(query, collection=nothing), gas_of=receipts.gas.get)
     if isinstance(query, BundleQuery):
-        return of_bundle(query.path.name, query.source)
+        return of_bundle(query.path.name, query.source, query.collection)
     if isinstance(query, LocalQuery):
         return of_run(query)
     raise TypeError(f"nobody knows what a {type(query).__name__} is a query of")

@@ -12,6 +12,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass, field
 from http.client import HTTPException
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, TypedDict
 
@@ -49,6 +50,14 @@ class UnreachableView(TypedDict):
     reason: str
 
 
+class StatementTally(TypedDict):
+    """How many of the statements that somebody handed over members have signed of right models, and not."""
+
+    members: int
+    others: int
+    missing: int  # named, and not there
+
+
 class StatementsView(TypedDict):
     """What parties state of the models after some rounds; `figure` is what those of the last come to."""
 
@@ -68,8 +77,11 @@ class Collection:
     contents: dict[str, bytes] = field(default_factory=dict)  # of what counts, by CID
     unreachable: list[UnreachableView] = field(default_factory=list)
 
-    def add(self, data: bytes) -> None:
-        """Add a statement if it is right; of two of one party about one round, the lower CID counts."""
+    def add(self, data: bytes) -> bool:
+        """Add a statement if it is right, and return if it is.
+
+        Of two of one party about one round, the lower CID counts.
+        """
         with suppress(RelayError):
             statement = open_statement(data, self.domain)
             check(statement, self.history, self.owner)
@@ -87,6 +99,13 @@ class Collection:
                     "metrics": dict(statement.metrics),
                     "cid": cid,
                 }
+            return True
+        return False
+
+    def latest(self, most: int) -> dict[str, bytes]:
+        """Return the bytes of at most so many statements, by CID: those of the latest rounds."""
+        views = sorted(self.by_key.values(), key=lambda item: (-item["round"], item["cid"]))
+        return {view["cid"]: self.contents[view["cid"]] for view in views[:most]}
 
     def by_round(self) -> dict[int, list[StatementView]]:
         """Return the statements by round, in the order of roles and parties."""
@@ -112,6 +131,19 @@ def of_run(path: Path, store: Store, collection: Collection) -> Collection:
         with suppress(CidError, StoreError):
             collection.add(store.get(cid, MAX_BYTES))
     return collection
+
+
+def of_bundle(names: Iterable[str], store: Store, collection: Collection) -> StatementTally:
+    """Add the statements that a bundle names and holds; return how many of them are right."""
+    tally: StatementTally = {"members": 0, "others": 0, "missing": 0}
+    for cid in islice(dict.fromkeys(names), MOST):
+        try:
+            data = store.get(cid, MAX_BYTES)
+        except (CidError, StoreError):
+            tally["missing"] += 1
+            continue
+        tally["members" if collection.add(data) else "others"] += 1
+    return tally
 
 
 def add_to_run(path: Path, cid: str) -> None:
