@@ -169,7 +169,19 @@ def _transaction_hash(
     to, value, data = call_of(payload)
     name = keccak(payload)
     transactions[name] = {"to": _hex(to) if to else None, "value": hex(value), "input": _hex(data)}
+    if not to:
+        transactions[name] = {**transactions[name], "from": _sender(payload)}
     return name
+
+
+def _sender(transaction: bytes) -> str | None:
+    """Return the address of who signed an encoded transaction; None where that cannot be told."""
+    from eth_account import Account  # what few bundles need at all
+
+    try:
+        return str(Account.recover_transaction(transaction))
+    except Exception:  # whatever an odd signature makes the library raise
+        return None
 
 
 def _has_log_of(contract: Contract, receipt: Mapping[str, Any]) -> bool:

@@ -1,6 +1,7 @@
 """Encode what stands in a bundle besides vectors, and decode it: JSON that a stranger may have written.
 
-manifest  {"format", "contract", "chain_id", "facets", "terms", "snapshot", "records": [CID of a part, ...]}
+manifest  {"format", "contract", "chain_id", "facets", "terms", "snapshot", "records": [CID of a part, ...],
+           "statements": [CID, ...]}    the last is not in the former format, which is read as before
 part      [{"header", "receipts": [...], "logged": [[index, [node, ...]], ...]}, ...]    a MiB or so each
 """
 
@@ -20,10 +21,12 @@ from bcfl.protocol.turns import LEAST
 from bcfl.protocol.turns import MOST as MOST_CREDIT
 from bcfl.protocol.types import Engine, Mode, Rule, Terms
 
-FORMAT: Final = "bcfl bundle 2"
+FORMAT: Final = "bcfl bundle 3"
+WITHOUT_STATEMENTS: Final = "bcfl bundle 2"
 FORMER: Final = re.compile(r"bcfl bundle \d+", re.ASCII)
 MOST: Final = 1 << 24  # bytes of the manifest, or of one part
 PART: Final = 1 << 20  # bytes after which a part is full
+MOST_STATEMENTS: Final = 5_000
 DEEPEST: Final = 6
 BRACKETS: Final = re.compile(rb"[\[\]{}]")
 HEX: Final = re.compile(r"0x(?:[0-9a-f]{2})*", re.ASCII)
@@ -44,6 +47,7 @@ class Manifest:
     terms: Terms
     storage_snapshot: StorageSnapshot
     records: tuple[str, ...]  # CIDs
+    statements: tuple[str, ...] = ()  # CIDs
 
 
 def encode(manifest: Manifest) -> bytes:
@@ -57,6 +61,7 @@ def encode(manifest: Manifest) -> bytes:
         "terms": [_json(value) for value in astuple(manifest.terms)],
         "snapshot": {name: _json(getattr(snapshot, name)) for name in SNAPSHOT_FIELDS},
         "records": list(manifest.records),
+        "statements": list(manifest.statements),
     }
     return json.dumps(content, separators=(",", ":")).encode("ascii")
 
@@ -64,8 +69,12 @@ def encode(manifest: Manifest) -> bytes:
 def decode(data: bytes) -> Manifest:
     """Decode a manifest from JSON; raises BundleError."""
     content = _parse(data)
-    _check_format(content)
-    content = _object(content, "format", "contract", "chain_id", "facets", "terms", "snapshot", "records")
+    newer = () if _format(content) == WITHOUT_STATEMENTS else ("statements",)
+    names = ("format", "contract", "chain_id", "facets", "terms", "snapshot", "records", *newer)
+    content = _object(content, *names)
+    statements = _list(content.get("statements", []))
+    if len(statements) > MOST_STATEMENTS:
+        raise BundleError(f"the bundle names more than {MOST_STATEMENTS:,} statements")
     return Manifest(
         contract=_address(content["contract"]),
         chain_id=_number(content["chain_id"]),
@@ -73,6 +82,7 @@ def decode(data: bytes) -> Manifest:
         terms=_terms(content["terms"]),
         storage_snapshot=_storage_snapshot(content["snapshot"]),
         records=tuple(_text(cid) for cid in _list(content["records"])),
+        statements=tuple(_text(cid) for cid in statements),
     )
 
 
@@ -108,16 +118,17 @@ def _transaction(item: Json) -> ProvenTransaction:
     return ProvenTransaction(_number(item[0]), tuple(_bytes(node) for node in _list(item[1])))
 
 
-def _check_format(content: Json) -> None:
-    """Raise BundleError for the bundle of another version, before anything else of it is read."""
+def _format(content: Json) -> str:
+    """Return the format; raises BundleError for one of another version, before anything else is read."""
     text = content.get("format") if isinstance(content, dict) else None
-    if text != FORMAT and isinstance(text, str) and FORMER.fullmatch(text):
+    if text in (FORMAT, WITHOUT_STATEMENTS):
+        return str(text)
+    if isinstance(text, str) and FORMER.fullmatch(text):
         raise BundleError(
-            f"it is a {text[:40]!r}, and this version of bcfl reads {FORMAT!r}: "
+            f"it is a {text[:40]!r}, and this version of bcfl reads {FORMAT!r} and {WITHOUT_STATEMENTS!r}: "
             "use the version that wrote it, or write it again"
         )
-    if text != FORMAT:
-        raise BundleError(f"it states the format {str(text)[:40]!r}, this bcfl reads {FORMAT!r}")
+    raise BundleError(f"it states the format {str(text)[:40]!r}, this bcfl reads {FORMAT!r}")
 
 
 def _facets(content: Json) -> tuple[str, str]:

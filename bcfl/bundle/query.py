@@ -18,6 +18,8 @@ from bcfl.bundle.reader import open_bundle
 from bcfl.errors import LedgerError, Reverted
 from bcfl.federation.audits import AuditSource
 from bcfl.federation.query import Query
+from bcfl.federation.statements import Collection
+from bcfl.federation.subject import stated_in
 from bcfl.federation.views.round import RoundView
 from bcfl.federation.views.source import history_of
 from bcfl.ledger.artifact import artifact
@@ -156,6 +158,16 @@ class BundleQuery(Query):
         self.path, self.source = path, source
         ledger = BundleLedger(BundleContract(source))
         super().__init__(ledger, source.store, Path("journal-of-no-bundle"), "bcfl start round")
+
+    @cached_property
+    def collection(self) -> Collection:
+        """Return the statements that the bundle carries, checked."""
+        return stated_in(self.source, self.history)
+
+    def statements(self, first: int = 1) -> Collection:
+        """Return what parties state of the models, as far as the bundle carries it."""
+        del first  # all are at hand
+        return self.collection
 
     def round_view(self, number: Number = None) -> RoundView:
         """Return everything of a round; what it waits for is not known."""

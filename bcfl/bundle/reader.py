@@ -50,7 +50,8 @@ def _source(store: BundleStore, block_hash: str | None) -> AuditSource:
         storage_snapshot=manifest.storage_snapshot,
     )
     assumptions = (*_assumptions(logs, block_hash), CODE.format(*manifest.facets))
-    return AuditSource(transcript, store, assumptions, logs.head, logs.gas)
+    sender = creator["from"]
+    return AuditSource(transcript, store, assumptions, logs.head, logs.gas, manifest.statements, sender)
 
 
 def _check_head(logs: ProvenLogs, manifest: Manifest, block_hash: str | None) -> None:

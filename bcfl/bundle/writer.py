@@ -14,10 +14,11 @@ from typing import BinaryIO, cast
 from eth_utils.crypto import keccak
 
 from bcfl.bundle.blocks import fetch_records
-from bcfl.bundle.manifest import Manifest, encode, encode_records
+from bcfl.bundle.manifest import MOST_STATEMENTS, Manifest, encode, encode_records
 from bcfl.bundle.store import write
 from bcfl.errors import ConfigError, PayloadError, StoreError
 from bcfl.federation.audits import layout_of
+from bcfl.federation.statements import Collection
 from bcfl.folders import check_replaceable
 from bcfl.ledger.contract import Contract, Event
 from bcfl.ledger.transcript import gather
@@ -35,14 +36,22 @@ class BundleSummary:
 
     size_bytes: int  # of the file
     contents: int  # vectors
+    statements: int
     missing: list[str]  # CIDs of the vectors that the store did not give
     block: int  # number of the last block
     block_hash: bytes
 
 
-def write_bundle(contract: Contract, store: Store, output: Path, first_block: int = 0) -> BundleSummary:
+def write_bundle(
+    contract: Contract,
+    store: Store,
+    output: Path,
+    first_block: int = 0,
+    collection: Collection | None = None,
+) -> BundleSummary:
     """Write the bundle of a federation into the file `output`; `first_block` is that of its deployment.
 
+    `collection`: what parties state of the models; of more than a bundle may have, the latest.
     Raises ConfigError where the file cannot be written; nothing is left of it then.
     """
     check_replaceable(output)
@@ -50,20 +59,25 @@ def write_bundle(contract: Contract, store: Store, output: Path, first_block: in
     events = cast(Sequence[Event], transcript.events)  # they come from this contract
     records = list(fetch_records(contract, events, transcript.storage_snapshot.block))
     parts = list(encode_records(records))
-    manifest = encode(_manifest(contract, transcript, parts))
+    statements = {} if collection is None else collection.latest(MOST_STATEMENTS)
+    manifest = encode(_manifest(contract, transcript, parts, tuple(statements)))
     sizes, missing = _vector_sizes(transcript, store), list[str]()
     with _whole_file(output) as stream:
-        write(stream, compute(manifest), chain((manifest, *parts), _vectors(store, sizes, missing)))
+        contents = chain((manifest, *parts, *statements.values()), _vectors(store, sizes, missing))
+        write(stream, compute(manifest), contents)
     return BundleSummary(
         size_bytes=output.stat().st_size,
         contents=len(sizes) - len(missing),
+        statements=len(statements),
         missing=missing,
         block=transcript.storage_snapshot.block,
         block_hash=keccak(records[-1].header),
     )
 
 
-def _manifest(contract: Contract, transcript: Transcript, parts: Sequence[bytes]) -> Manifest:
+def _manifest(
+    contract: Contract, transcript: Transcript, parts: Sequence[bytes], statements: tuple[str, ...]
+) -> Manifest:
     return Manifest(
         contract.address,
         transcript.domain.chain_id,
@@ -71,6 +85,7 @@ def _manifest(contract: Contract, transcript: Transcript, parts: Sequence[bytes]
         transcript.terms,
         transcript.storage_snapshot,
         tuple(compute(part) for part in parts),
+        statements,
     )
 
 

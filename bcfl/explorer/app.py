@@ -7,7 +7,7 @@ import hashlib
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
@@ -18,7 +18,7 @@ from starlette.routing import Route
 
 from bcfl.errors import BcflError, BundleError, ConfigError, LedgerError
 from bcfl.explorer.auditing import Auditing
-from bcfl.explorer.facts import keep_up
+from bcfl.explorer.facts import Statements, keep_up
 from bcfl.explorer.measuring import Measuring
 from bcfl.explorer.page import NotFound, Page
 from bcfl.explorer.reader import Crowded, Reader
@@ -217,7 +217,7 @@ class Explorer:
         return Response(self.assets[name], media_type=kind, headers={"Cache-Control": "max-age=3600"})
 
     @property
-    def _said(self) -> dict[int, Any]:
+    def _said(self) -> Statements:
         return self.measuring.statements
 
     async def _show(

@@ -11,6 +11,8 @@ from typing import Any
 from bcfl.errors import BcflError, one_line
 from bcfl.explorer.target import Target, audit_source
 from bcfl.federation.audits import judge
+from bcfl.federation.statements import StatementTally
+from bcfl.federation.subject import tally_of
 from bcfl.roles.auditor.verdict import RoundVerdict
 
 
@@ -24,6 +26,7 @@ class Auditing:
         self.verdicts: list[RoundVerdict] = []
         self.count = 0
         self.believed: tuple[str, ...] = ()
+        self.statements: StatementTally | None = None
         self.block: int | None = None
         self.seconds = 0.0
         self._stopped = False
@@ -34,7 +37,7 @@ class Auditing:
         if self.state == "running":
             return False
         self.state, self.error, self.verdicts, self.count = "running", None, [], 0
-        self.believed, self.block, self.seconds = (), None, 0.0
+        self.believed, self.statements, self.block, self.seconds = (), None, None, 0.0
         self._thread = threading.Thread(target=self._run, name="bcfl-audit", daemon=True)
         self._thread.start()
         return True
@@ -59,6 +62,7 @@ class Auditing:
             "seconds": round(self.seconds, 2),
             "first": asdict(wrong[0]) if wrong else None,
             "rounds": [{**asdict(verdict), "passed": verdict.passed} for verdict in verdicts],
+            "statements": self.statements,
             "believed": list(self.believed),
         }
 
@@ -69,6 +73,7 @@ class Auditing:
                 source = audit_source(query)
                 self.believed, self.block = source.assumptions, source.transcript.storage_snapshot.block
                 judge(source, track=self._track)
+                self.statements = tally_of(source)
             self.state = "failed" if self._stopped else "done"
         except Exception as error:  # a thread's errors are seen on the page or nowhere
             self.error = str(error) if isinstance(error, BcflError) else one_line(error)

@@ -7,7 +7,7 @@ time, so that no page waits for all of them.
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Any, Final
@@ -37,7 +37,12 @@ PHASE_TONES: Final = {
     "void": 7,
 }
 Cache = dict[Any, Any]
-Statements = Mapping[int, Sequence[StatementView]]
+
+
+class Statements(dict[int, Sequence[StatementView]]):
+    """What is stated of the models, by round; `unreachable` are the miners that could not be asked for it."""
+
+    unreachable: tuple[str, ...] = ()
 
 
 class Receipts:
@@ -89,12 +94,16 @@ def summary_of(query: Query, cache: Cache, statements: Statements) -> Summary:
     One that takes long to make is made again after ten times that time, whatever happens.
     """
     receipts: Receipts = cache.setdefault("receipts", Receipts())
-    state = len(query.events), len(receipts.gas), len(statements)
+    state = len(query.events), len(receipts.gas), len(statements), len(statements.unreachable)
     kept: Kept | None = cache.get("summary")
     if kept is None or (kept.state != state and not kept.is_good_enough):
         begin = time.monotonic()
         subject = _subject(query, receipts)
-        subject = replace(subject, statements={**statements, **subject.statements})
+        subject = replace(
+            subject,
+            statements={**statements, **subject.statements},
+            unreachable=statements.unreachable or subject.unreachable,
+        )
         view = summary(subject, most_votes=0)
         now = time.monotonic()
         kept = cache["summary"] = Kept(state, now, now - begin, view)
@@ -123,7 +132,7 @@ def _subject(query: Query, receipts: Receipts) -> Subject:
         )  # inboxes are asked elsewhere: they may be slow
         return replace(of_deployment(query, collection=nothing), gas_of=receipts.gas.get)
     if isinstance(query, BundleQuery):
-        return of_bundle(query.path.name, query.source)
+        return of_bundle(query.path.name, query.source, query.collection)
     if isinstance(query, LocalQuery):
         return of_run(query)
     raise TypeError(f"nobody knows what a {type(query).__name__} is a query of")

@@ -12,6 +12,7 @@ from collections.abc import Callable
 from typing import Final
 
 from bcfl.errors import BcflError, LedgerError, one_line
+from bcfl.explorer.facts import Statements
 from bcfl.explorer.reader import Crowded, Reader
 from bcfl.federation.evaluation import OwnData, evaluate, own_data
 from bcfl.federation.query import LocalQuery, Query, RemoteQuery
@@ -29,7 +30,7 @@ class Measuring:
 
     def __init__(self, reader: Reader, changed: Callable[[], None]) -> None:
         self.reader, self.changed = reader, changed
-        self.statements: dict[int, list[StatementView]] = {}
+        self.statements = Statements()
         self.problem: str | None = None
         self._data: OwnData | None = None
         self._ended = 0  # rounds, when the index of a run was last read
@@ -66,9 +67,11 @@ class Measuring:
         if now - self._asked < INBOX_SECONDS:
             return False
         self._asked = now
-        before = len(self.statements)
-        self.statements.update(query.statements(first_stated(query)).by_round())
-        return len(self.statements) != before
+        before = len(self.statements), self.statements.unreachable
+        collection = query.statements(first_stated(query))
+        self.statements.update(collection.by_round())
+        self.statements.unreachable = tuple(item["miner"] for item in collection.unreachable)
+        return (len(self.statements), self.statements.unreachable) != before
 
     def _evaluate(self, query: LocalQuery) -> bool:
         """Evaluate a few models of which nobody has said how good they are."""

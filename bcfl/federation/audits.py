@@ -34,6 +34,8 @@ class AuditSource:
     assumptions: tuple[str, ...]
     head: bytes | None = None  # hash of the last block, where the source proves it
     gas: Mapping[bytes, int] = field(default_factory=dict)  # of transactions, where the source proves it
+    statements: tuple[str, ...] | None = None  # CIDs of those that a bundle carries; None: nobody lists any
+    deployer: str | None = None  # address, where the source proves it: the first owner
 
 
 def source_of(contract: Contract, store: Store, first_block: int = 0) -> AuditSource:

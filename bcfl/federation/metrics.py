@@ -1,14 +1,13 @@
-"""Serve the counters of a process to Prometheus: of a device too, which has no inbox."""
+"""Serve the counters of a process that has no inbox to Prometheus: of a device, a chain, a watch."""
 
 from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from typing import Final
+from typing import Any, Final, Protocol
 
-from bcfl.federation.daemon import Daemon
 from bcfl.relay.counters import PROMETHEUS, Counters, label
 from bcfl.relay.statements import Statement
 from bcfl.transport.server import Handler, Limits, Server
@@ -19,11 +18,22 @@ LIMITS: Final = Limits(
 )  # fmt: skip
 
 
-class MetricsServer(Server):
-    """What a daemon tells of itself at `host`:`port` (0: a free one)."""
+class Observed(Protocol):
+    """A process that counts what it does and knows if it is well."""
 
-    def __init__(self, daemon: Daemon, host: str, port: int) -> None:
-        self.daemon = daemon
+    @property
+    def counters(self) -> Counters:
+        """What it counts."""
+
+    def health(self) -> tuple[bool, Mapping[str, Any]]:
+        """Return whether all is well, and details; from any thread."""
+
+
+class MetricsServer(Server):
+    """What a process tells of itself at `host`:`port` (0: a free one)."""
+
+    def __init__(self, process: Observed, host: str, port: int) -> None:
+        self.process = process
         super().__init__(host, port, _MetricsHandler, LIMITS)
 
 
@@ -35,9 +45,9 @@ class _MetricsHandler(Handler):
     def get(self) -> None:
         """Answer with counters, or with health."""
         if self.path == "/metrics":
-            self.answer(200, self.server.daemon.counters.text().encode(), PROMETHEUS)
+            self.answer(200, self.server.process.counters.text().encode(), PROMETHEUS)
         elif self.path == "/healthz":
-            is_healthy, details = self.server.daemon.health()
+            is_healthy, details = self.server.process.health()
             content = json.dumps({"ok": is_healthy, **details}).encode() + b"\n"
             self.answer(200 if is_healthy else 503, content)
         else:
@@ -45,12 +55,12 @@ class _MetricsHandler(Handler):
 
 
 @contextmanager
-def serve(daemon: Daemon, host: str, port: int) -> Iterator[str]:
-    """Serve the counters of a daemon as long as the block lasts; raises ConfigError where nothing can listen.
+def serve(process: Observed, host: str, port: int) -> Iterator[str]:
+    """Serve the counters of a process as long as the block lasts; gives the URL.
 
-    Gives the URL.
+    Raises ConfigError where nothing can listen.
     """
-    server = MetricsServer(daemon, host, port)
+    server = MetricsServer(process, host, port)
     server.start()
     try:
         yield server.url

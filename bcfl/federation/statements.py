@@ -12,6 +12,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass, field
 from http.client import HTTPException
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, TypedDict
 
@@ -35,9 +36,10 @@ PATH: Final = "/v1/statements/"  # at an inbox
 MOST: Final = 5_000  # statements of one collection
 MOST_PAGES: Final = 64  # of one inbox
 ANSWER_BYTES: Final = 1 << 14
-ASKERS: Final = 8
-SECONDS: Final = 5.0  # for one inbox
-MOMENT: Final = 2.0  # for one inbox, where somebody waits for an answer on the screen
+ASKERS: Final = 64  # inboxes at once, as many as a federation has active miners: none waits for another
+SECONDS: Final = 5.0  # for all inboxes and the store
+MOMENT: Final = 2.0  # for them, where somebody waits for an answer on the screen
+INBOX_SHARE: Final = 0.6  # of these seconds; the rest is the store's
 CACHE_VARIABLE: Final = "XDG_CACHE_HOME"
 
 
@@ -46,6 +48,14 @@ class UnreachableView(TypedDict):
 
     miner: str
     reason: str
+
+
+class StatementTally(TypedDict):
+    """How many of the statements that somebody handed over members have signed of right models, and not."""
+
+    members: int
+    others: int
+    missing: int  # named, and not there
 
 
 class StatementsView(TypedDict):
@@ -67,8 +77,11 @@ class Collection:
     contents: dict[str, bytes] = field(default_factory=dict)  # of what counts, by CID
     unreachable: list[UnreachableView] = field(default_factory=list)
 
-    def add(self, data: bytes) -> None:
-        """Add a statement if it is right; of two of one party about one round, the lower CID counts."""
+    def add(self, data: bytes) -> bool:
+        """Add a statement if it is right, and return if it is.
+
+        Of two of one party about one round, the lower CID counts.
+        """
         with suppress(RelayError):
             statement = open_statement(data, self.domain)
             check(statement, self.history, self.owner)
@@ -86,6 +99,13 @@ class Collection:
                     "metrics": dict(statement.metrics),
                     "cid": cid,
                 }
+            return True
+        return False
+
+    def latest(self, most: int) -> dict[str, bytes]:
+        """Return the bytes of at most so many statements, by CID: those of the latest rounds."""
+        views = sorted(self.by_key.values(), key=lambda item: (-item["round"], item["cid"]))
+        return {view["cid"]: self.contents[view["cid"]] for view in views[:most]}
 
     def by_round(self) -> dict[int, list[StatementView]]:
         """Return the statements by round, in the order of roles and parties."""
@@ -113,6 +133,19 @@ def of_run(path: Path, store: Store, collection: Collection) -> Collection:
     return collection
 
 
+def of_bundle(names: Iterable[str], store: Store, collection: Collection) -> StatementTally:
+    """Add the statements that a bundle names and holds; return how many of them are right."""
+    tally: StatementTally = {"members": 0, "others": 0, "missing": 0}
+    for cid in islice(dict.fromkeys(names), MOST):
+        try:
+            data = store.get(cid, MAX_BYTES)
+        except (CidError, StoreError):
+            tally["missing"] += 1
+            continue
+        tally["members" if collection.add(data) else "others"] += 1
+    return tally
+
+
 def add_to_run(path: Path, cid: str) -> None:
     """Name a statement in the index of a run's folder."""
     with (path / INDEX).open("a", encoding="ascii") as file:
@@ -129,8 +162,9 @@ def of_inboxes(
 ) -> Collection:
     """Add what the inboxes of all miners list from round `first` on; what is right is kept for later.
 
-    An inbox that does not answer within `seconds` is named; the store, which is asked for as long, or what
-    was kept, may have more.
+    All are asked at once, and `seconds` are for all together: an inbox that does not answer in its share of
+    them is named. The store, which is asked for what they list and do not have, or what was kept may have
+    more.
     """
     history, kept = collection.history, _cache(collection.domain)
     for line in _lines(kept):
@@ -141,10 +175,10 @@ def of_inboxes(
         for miner, member in history.miners.items()
         if miner in history.endpoints and not member.exit_round
     }
+    patience, deadline = Deadline(seconds), Deadline(INBOX_SHARE * seconds)
     with ThreadPoolExecutor(ASKERS) as pool:
-        answers = pool.map(lambda pair: _ask(pair[1], first, known, only_public, seconds), endpoints.items())
+        answers = pool.map(lambda url: _ask(url, first, known, only_public, deadline), endpoints.values())
         listed = list(zip(endpoints, answers, strict=True))
-    patience = Deadline(seconds)  # for the store: a list may name thousands that nobody has
     for miner, answer in listed:
         if isinstance(answer, str):
             collection.unreachable.append({"miner": miner, "reason": answer})
@@ -169,10 +203,10 @@ def last_stated(client: FederationClient) -> StatementsView:
 
 
 def _ask(
-    url: str, first: int, known: Iterable[str], only_public: bool, seconds: float
+    url: str, first: int, known: Iterable[str], only_public: bool, deadline: Deadline
 ) -> dict[str, bytes | None] | str:
     """Return what an inbox lists and is not known yet, with its bytes as far as it has them; else why not."""
-    deadline, contents = Deadline(seconds), dict[str, bytes | None]()
+    contents = dict[str, bytes | None]()
     try:
         endpoint = Endpoint.parse(url)
         for cid in _listed(endpoint, first, deadline, only_public):

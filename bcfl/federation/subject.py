@@ -8,11 +8,12 @@ from shlex import quote
 from typing import Any, Final
 
 from bcfl.errors import LedgerError
+from bcfl.federation import statements
 from bcfl.federation.attackers import adversaries_of
 from bcfl.federation.audits import AuditSource
 from bcfl.federation.query import LocalQuery, Query, RemoteQuery
 from bcfl.federation.reports import Adversary
-from bcfl.federation.statements import Collection
+from bcfl.federation.statements import Collection, StatementTally
 from bcfl.federation.views.figures import StatementView
 from bcfl.federation.views.source import history_of
 from bcfl.ledger.contract import Contract
@@ -126,9 +127,38 @@ def first_stated(query: Query) -> int:
     return max(1, max(query.history.rounds, default=0) - STATED_ROUNDS)
 
 
-def of_bundle(name: str, source: AuditSource) -> Subject:
-    """Return the training in a bundle; `name` is that of its file."""
+def stated_in(source: AuditSource, history: History) -> Collection:
+    """Return the statements that a bundle carries, checked; of another source, none."""
+    collection = collection_of(source, history)
+    statements.of_bundle(source.statements or (), source.store, collection)
+    return collection
+
+
+def tally_of(source: AuditSource) -> StatementTally | None:
+    """Return how many of the statements that a bundle carries are right; None of another source."""
+    if source.statements is None:
+        return None
+    try:
+        history = history_of(source.transcript.terms, source.transcript.events)
+    except LedgerError:  # then nobody is a member
+        return {"members": 0, "others": len(source.statements), "missing": 0}
+    return statements.of_bundle(source.statements, source.store, collection_of(source, history))
+
+
+def collection_of(source: AuditSource, history: History) -> Collection:
+    """Return no statements yet, and what they are checked against: the owner is the deployer, or the next."""
+    return Collection(source.transcript.domain, history, history.owner or source.deployer)
+
+
+def of_bundle(name: str, source: AuditSource, collection: Collection | None = None) -> Subject:
+    """Return the training in a bundle; `name` is that of its file.
+
+    `collection`: its statements, where they have been checked.
+    """
     transcript, block_hash = source.transcript, None if source.head is None else "0x" + source.head.hex()
+    history = history_of(transcript.terms, transcript.events)
+    if collection is None:
+        collection = stated_in(source, history)
     check = f"bcfl audit {quote(name)}" + (f" --block-hash {block_hash}" if block_hash else "")
     return Subject(
         kind="bundle",
@@ -138,9 +168,10 @@ def of_bundle(name: str, source: AuditSource) -> Subject:
         block=transcript.storage_snapshot.block,
         block_hash=block_hash,
         terms=transcript.terms,
-        history=history_of(transcript.terms, transcript.events),
+        history=history,
         events=transcript.events,
         gas_of=source.gas.get,
+        statements=collection.by_round(),
         checks=(("audit every round of this file", check),),
     )
 

@@ -27,6 +27,7 @@ from typing import Any, Final, TypedDict
 
 from bcfl.config import Config
 from bcfl.errors import ConfigError, RunError
+from bcfl.federation.outcome import read_outcome
 from bcfl.federation.trial import ERROR, OPTIONS, RESULT, replace_file
 from bcfl.pages.texts import json_text
 from bcfl.toml import read_toml
@@ -36,6 +37,7 @@ SEED: Final = "seed"
 MOST_TRIALS: Final = 10_000
 MOST_JOBS: Final = 256
 WHERE: Final = frozenset({"runs", "run_dir"})  # options that a sweep decides itself
+ERROR_BYTES: Final = 4_096
 PREFIX: Final = "BCFL_"
 NOTHING: Final = Path(os.devnull)  # in the place of bcfl.toml: a sweep is what its file says
 Values = tuple[tuple[str, str], ...]  # of the options that are varied, as texts
@@ -91,17 +93,24 @@ class Trial:
     @property
     def result(self) -> dict[str, Any] | None:
         """Return what came of it; None while it has no result that can be read."""
-        with suppress(OSError, ValueError):
-            content = json.loads((self.folder / RESULT).read_text(encoding="utf-8"))
-            if isinstance(content, dict) and isinstance(content.get("rounds"), list):
-                return content
+        with suppress(RunError):
+            return read_outcome(self.folder / RESULT)
+        return None
+
+    @property
+    def oddity(self) -> str | None:
+        """Return in one line why its result cannot be read; None where there is none, or it can."""
+        try:
+            read_outcome(self.folder / RESULT)
+        except RunError as error:
+            return str(error)
         return None
 
     @property
     def error(self) -> str | None:
         """Return in one line why it failed; None where it did not."""
-        with suppress(OSError):
-            return (self.folder / ERROR).read_text(encoding="utf-8").strip()
+        with suppress(OSError), (self.folder / ERROR).open("rb") as file:
+            return " ".join(file.read(ERROR_BYTES).decode(errors="replace").split())
         return None
 
 

@@ -15,9 +15,13 @@ if TYPE_CHECKING:
 
 
 def start_watchtower(
-    client: FederationClient, account: Account, store: Store, tell: Callable[[str], None]
+    client: FederationClient,
+    account: Account,
+    store: Store,
+    tell: Callable[[str], None],
+    count: Callable[[str], None] = lambda _: None,
 ) -> Callable[[], None]:
-    """Return what lets the watchtower act once, and `tell` what it did.
+    """Return what lets the watchtower act once, and `tell` what it did; `count` hears how it went.
 
     Raises StoreError when the store knows no model.
     """
@@ -33,8 +37,11 @@ def start_watchtower(
     def act() -> None:
         try:
             report = watchtower.act()
+            if report is not None:
+                count("acts_total")
         except (Reverted, PayloadError, StoreError) as error:  # another was quicker, or a store is away
             report = str(error)
+            count("reverted_total" if isinstance(error, Reverted) else "failures_total")
         if report is not None:
             tell(report)
 

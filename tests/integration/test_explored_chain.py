@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import socket
+import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,9 +13,11 @@ import pytest
 
 from bcfl.errors import ConfigError, LedgerError
 from bcfl.explorer import reader as readers
+from bcfl.explorer.measuring import Measuring
 from bcfl.explorer.reader import Reader
 from bcfl.explorer.target import Target, identify
 from bcfl.federation.query import Query, RemoteQuery
+from bcfl.federation.statements import SECONDS
 from bcfl.protocol.types import Phase
 from tests.daemons import client_of
 from tests.local_federation import LocalFederation
@@ -66,6 +70,22 @@ def test_a_reader_follows_the_chain(tmp_path: Path, monkeypatch: pytest.MonkeyPa
         assert openings == 3
     finally:
         reader.close()
+
+
+def test_silent_inboxes_hold_the_explorer_a_moment_and_are_counted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    local = LocalFederation(tmp_path, devices=3, miners=3)
+    query = RemoteQuery(client_of(local)[0], local.store)
+    measuring = Measuring(Reader(Target(nullcontext)), lambda: None)  # type: ignore[arg-type]
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        host, port = server.getsockname()
+        query.history.endpoints.update(dict.fromkeys(query.history.miners, f"http://{host}:{port}"))
+        begin = time.monotonic()
+        assert measuring._ask(query)  # pages hear of it
+        assert time.monotonic() - begin < SECONDS
+    assert set(measuring.statements.unreachable) == set(query.history.miners)
 
 
 def test_a_node_that_is_away_from_the_beginning_is_told(tmp_path: Path) -> None:

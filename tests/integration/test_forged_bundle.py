@@ -18,6 +18,7 @@ from bcfl.bundle.reader import open_bundle
 from bcfl.bundle.store import BundleStore
 from bcfl.bundle.writer import BundleSummary
 from bcfl.errors import BundleError, LedgerError, Oversized
+from bcfl.explorer.facts import Statements
 from bcfl.explorer.reader import Reader
 from bcfl.explorer.target import bundle_target
 from bcfl.explorer.views.overview import overview
@@ -112,6 +113,6 @@ def test_events_that_no_contract_logs_are_told_in_one_line(
     reader = Reader(bundle_target(path, None))
     try:
         with pytest.raises((BundleError, LedgerError), match="events are those of no federation"):
-            reader.look(lambda query: overview(query, reader.cache, {}))
+            reader.look(lambda query: overview(query, reader.cache, Statements()))
     finally:
         reader.close()

@@ -12,9 +12,13 @@ import requests
 
 from bcfl.federation import metrics
 from bcfl.federation.daemon import Daemon
+from bcfl.federation.event_stream import EventStream
+from bcfl.federation.observers import STALL_SECONDS, ChainObserver, WatchObserver
+from bcfl.ledger.contract import Event
+from bcfl.ledger.devnet.server import serve as serve_chain
 from bcfl.relay.counters import Counters, label
 from bcfl.relay.statements import Statement
-from tests.daemons import daemons, until_closed
+from tests.daemons import client_of, daemons, until_closed
 from tests.integration.relay.test_inbox import ServedInbox
 from tests.local_federation import LocalFederation
 from tests.processes import ANSWER
@@ -72,10 +76,40 @@ def test_every_metric_of_the_dashboard_is_served(played: list[Daemon], tmp_path:
     inbox.status("/v1/commitments", b"{}", inbox.device)
     text = served(played[0]) + requests.get(f"{inbox.server.url}/metrics", timeout=ANSWER).text
     inbox.server.stop()
+    with serve_chain(None, [], port=0) as chain:
+        observer = ChainObserver(chain.node, tmp_path)
+        requests.post(chain.url, json={"method": "eth_chainId", "id": 1}, timeout=ANSWER)
+        text += observer.counters.text()
+    watch = WatchObserver(client_of(LocalFederation(tmp_path / "watched"))[0])
+    watch.hear(Event("Genesis", {}, 0, 0, bytes(32), 0, ""))
+    text += watch.counters.text()
     names = set(re.findall(r"^(bcfl_[a-z_]+)", text, re.MULTILINE))
     assert len(asked) >= 12
     assert asked <= names
     assert len({panel["id"] for panel in dashboard["panels"]}) == len(dashboard["panels"])
+
+
+def test_a_watch_is_read_too(tmp_path: Path) -> None:
+    local = LocalFederation(tmp_path, devices=3, miners=3)
+    client, fork = client_of(local)
+    observer = WatchObserver(client)
+    with metrics.serve(observer, "127.0.0.1", 0) as url:
+        local.play()
+        for event in EventStream(client.ledger.contract, 0).read():
+            observer.hear(event)
+        observer.after(lambda: None)()
+        numbers = values(requests.get(f"{url}/metrics", timeout=ANSWER).text)
+        assert (numbers["bcfl_round"], numbers["bcfl_phase"]) == (2, 0)
+        assert (numbers["bcfl_rounds_total"], numbers["bcfl_model_ledger_blocks"]) == (1, 2)
+        assert numbers['bcfl_events_total{event="Voted"}'] == 3
+        fork.away = True
+        observer.fail()
+        observer.after(lambda: None)()
+        numbers = values(requests.get(f"{url}/metrics", timeout=ANSWER).text)
+        assert (numbers["bcfl_round"], numbers["bcfl_failures_total"]) == (2, 1)
+        assert requests.get(f"{url}/healthz", timeout=ANSWER).json()["ok"]
+        observer._last_read -= STALL_SECONDS
+        assert requests.get(f"{url}/healthz", timeout=ANSWER).status_code == 503
 
 
 def test_a_metrics_name_cannot_end_its_label() -> None:

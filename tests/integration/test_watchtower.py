@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from bcfl.federation.observers import WatchObserver
 from bcfl.federation.schedule import MINERS
 from bcfl.federation.watchtower import start_watchtower
 from bcfl.ledger.transcript import gather
@@ -161,7 +162,9 @@ def test_the_command_watches_and_challenges(tmp_path: Path) -> None:
     collude(local, turns=1)
     local.play()
     client, _ = client_of(local)
-    act_once = start_watchtower(client, local.device_accounts[-1], local.store, reports.append)
+    observer = WatchObserver(client)
+    account, count = local.device_accounts[-1], observer.counters.count
+    act_once = start_watchtower(client, account, local.store, reports.append, count)
 
     class CommandWatchtower:
         def act(self) -> str | None:
@@ -172,6 +175,7 @@ def test_the_command_watches_and_challenges(tmp_path: Path) -> None:
     assert local.play().refutations
     assert any("announced a challenge of the proposal: sum" in report for report in reports)
     assert any("challenged the proposal: sum" in report for report in reports)
+    assert f"bcfl_acts_total {len(reports)}\n" in observer.counters.text()
 
 
 class KilledWatchtower:

@@ -6,19 +6,28 @@ import signal
 import sys
 import threading
 from collections.abc import Iterator
-from contextlib import closing
+from contextlib import ExitStack, closing
 from enum import StrEnum
 from ipaddress import ip_address
 from pathlib import Path
 from time import monotonic, sleep
-from typing import Annotated, Final, NoReturn
+from typing import TYPE_CHECKING, Annotated, Final, NoReturn
 
 import typer
 
-from bcfl.cli.node.options import NetworkOption, TlsCertificateOption, TlsKeyOption
+from bcfl.cli.node.options import (
+    MetricsOption,
+    NetworkOption,
+    TlsCertificateOption,
+    TlsKeyOption,
+    parse_listen,
+)
 from bcfl.cli.output.printing import print_fields
 from bcfl.cli.output.terminal import say
 from bcfl.errors import ConfigError, Unreachable
+
+if TYPE_CHECKING:
+    from bcfl.ledger.devnet.server import ChainServer
 
 MNEMONIC: Final = "test test test test test test test test test test test junk"
 MAX_ACCOUNTS: Final = 1_000
@@ -59,6 +68,7 @@ def up(
     ] = Time.REAL,
     tls_cert: TlsCertificateOption = None,
     tls_key: TlsKeyOption = None,
+    metrics: MetricsOption = None,
     anvil: Annotated[
         bool, typer.Option("--anvil", metavar="", help="Run anvil instead of the embedded chain.")
     ] = False,
@@ -68,26 +78,29 @@ def up(
 
     addresses = [account.address for account in derive(mnemonic, 0, accounts)]
     if anvil:
-        if allow_host or tls_cert or tls_key:
+        if allow_host or tls_cert or tls_key or metrics:
             raise ConfigError(
-                "anvil answers to any name, without TLS: leave out --allow-host and --tls-cert, or --anvil"
+                "anvil answers to any name, without TLS and metrics: leave out --allow-host, --tls-cert and "
+                "--metrics, or --anvil"
             )
         _anvil(host, port, folder, accounts, mnemonic, time)
-    from bcfl.ledger.devnet.server import serve
+    from bcfl.ledger.devnet.server import CHAIN, serve
     from bcfl.transport.tls import TlsFiles
 
-    end = threading.Event()
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, lambda *_: end.set())
+    end = _end_of_signals()
     serving = serve(
         folder, addresses, host, port, time is Time.SIMULATED,
         allowed_hosts=allow_host or (), tls=TlsFiles.of(tls_cert, tls_key),
     )  # fmt: skip
-    with serving as server:
+    place = None if metrics is None else parse_listen(metrics, "--metrics")
+    with ExitStack() as stack:
+        server = stack.enter_context(serving)
+        fields = [("rpc", server.pinned_url), ("chain", "31337"), ("kept in", str(folder))]
+        if place is not None:
+            url = _observe(stack, server, folder / CHAIN, time is Time.SIMULATED, place)
+            fields.append(("metrics", f"{url}/metrics"))
         _warn(host, mnemonic)
-        print_fields(
-            [("rpc", server.pinned_url), ("chain", "31337"), ("kept in", folder), *_listed(addresses)]
-        )
+        print_fields([*fields, *_listed(addresses)])
         sys.stdout.flush()
         end.wait()
 
@@ -127,6 +140,25 @@ def wait(
 def register(parent: typer.Typer) -> None:
     """Add `bcfl chain`."""
     parent.add_typer(app, name="chain")
+
+
+def _end_of_signals() -> threading.Event:
+    """Return what is set when somebody wants the process to end."""
+    end = threading.Event()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda *_: end.set())
+    return end
+
+
+def _observe(
+    stack: ExitStack, server: ChainServer, file: Path, is_simulated: bool, place: tuple[str, int]
+) -> str:
+    """Serve the counters of a chain until `stack` is closed; returns their URL."""
+    from bcfl.federation import metrics
+    from bcfl.federation.observers import ChainObserver
+
+    observer = ChainObserver(server.node, file, is_simulated=is_simulated)
+    return stack.enter_context(metrics.serve(observer, *place))
 
 
 def _listed(addresses: list[str]) -> Iterator[tuple[str, object]]:

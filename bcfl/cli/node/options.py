@@ -74,6 +74,9 @@ PasswordFileOption = Annotated[
 ]
 
 
+MetricsOption = Annotated[
+    str | None, optional("--metrics", "HOST:PORT", "Serve /metrics for Prometheus here.")
+]
 TlsCertificateOption = Annotated[
     Path | None,
     optional("--tls-cert", "FILE", "Encrypt connections with this certificate, in PEM; https:// then."),

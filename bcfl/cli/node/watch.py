@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack
 from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
 
 from bcfl.cli.groups import grouped
-from bcfl.cli.node.options import FederationOptions, SignerOptions, StoreOptions
+from bcfl.cli.node.options import FederationOptions, MetricsOption, SignerOptions, StoreOptions, parse_listen
 from bcfl.cli.node.status import status_line
 from bcfl.cli.output.printing import ether, format_time, json_text, plural, print_folded, shortened
 from bcfl.cli.output.statements import stated_text
@@ -86,28 +87,33 @@ def watch(
         float,
         typer.Option("--poll", metavar="X", min=0.05, max=60, help="Seconds between two reads of the chain."),
     ] = 1.0,
+    metrics: MetricsOption = None,
     as_json: Annotated[
         bool, typer.Option("--json", metavar="", help="Print one JSON object an event.")
     ] = False,
 ) -> None:
     """Follow a federation live, until Ctrl-C or so many rounds have ended."""
-    from bcfl.federation.event_stream import follow_events
+    from bcfl.federation.metrics import serve
+    from bcfl.federation.observers import WatchObserver
     from bcfl.federation.views.status import status_view
 
+    place = None if metrics is None else parse_listen(metrics, "--metrics")
     rounds_ended, act = 0, _do_nothing
-    with federation.connect() as client:
+    with federation.connect() as client, ExitStack() as stack:
+        observer = WatchObserver(client)
+        if place is not None:
+            _report(f"metrics at {stack.enter_context(serve(observer, *place))}/metrics")
         if not as_json:
             print_folded(f"{status_line(status_view(client))} · times are UTC", 0)
         if challenge:
             from bcfl.federation.watchtower import start_watchtower
 
-            act = start_watchtower(client, signer.unlock(client.network), stores.open(), _report)
-        teller = Teller(client, as_json)
-        for event in follow_events(
-            client, from_start=from_start, poll=poll, act=teller.after(act), report=_retry
-        ):
-            _print(event, as_json)
-            teller.hear(event)
+            key, count = signer.unlock(client.network), observer.counters.count
+            act = start_watchtower(client, key, stores.open(), _report, count)
+        if place is not None:
+            act = observer.after(act)
+        for event in _events(client, act, observer.fail, from_start, poll, as_json):
+            observer.hear(event)
             rounds_ended += event.name in ENDS
             if rounds_ended == rounds:
                 return
@@ -116,6 +122,28 @@ def watch(
 def register(parent: typer.Typer) -> None:
     """Add `bcfl watch`."""
     parent.command("watch")(watch)
+
+
+def _events(
+    client: FederationClient,
+    act: Callable[[], None],
+    fail: Callable[[], None],
+    from_start: bool,
+    poll: float,
+    as_json: bool,
+) -> Iterator[Event]:
+    """Print and yield events as they come; `fail` is called where the node is away."""
+    from bcfl.federation.event_stream import follow_events
+
+    def retry(reason: str) -> None:
+        fail()
+        _retry(reason)
+
+    teller = Teller(client, as_json)
+    for event in follow_events(client, from_start=from_start, poll=poll, act=teller.after(act), report=retry):
+        _print(event, as_json)
+        teller.hear(event)
+        yield event
 
 
 def _do_nothing() -> None:

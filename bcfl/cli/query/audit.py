@@ -19,6 +19,7 @@ from bcfl.errors import ConfigError
 
 if TYPE_CHECKING:
     from bcfl.federation.audits import AuditSource
+    from bcfl.federation.statements import StatementTally
     from bcfl.roles.auditor.verdict import RoundVerdict, Verdict
 
 WRONG: Final = 1  # exit code
@@ -42,10 +43,11 @@ def audit(
     """
     with open_source(bundle, block_hash, target) as source:
         verdict = _judge(source, first, last, quiet=as_json)
+        tally = _tally(source)
     if as_json:
-        print_json(view(source, verdict))
+        print_json(view(source, verdict, tally))
     else:
-        _print(source, verdict)
+        _print(source, verdict, tally)
     if not verdict.passed:
         raise typer.Exit(WRONG)
 
@@ -69,8 +71,8 @@ def open_source(bundle: Path | None, block_hash: str | None, target: QueryTarget
         yield source_of(query.contract, query.store, query.first_block)
 
 
-def view(source: AuditSource, verdict: Verdict) -> dict[str, Any]:
-    """Return the verdict as JSON has it."""
+def view(source: AuditSource, verdict: Verdict, tally: StatementTally | None) -> dict[str, Any]:
+    """Return the verdict as JSON has it; `tally` is of the statements that a bundle carries."""
     transcript, first = source.transcript, verdict.first
     return {
         "passed": verdict.passed,
@@ -79,6 +81,7 @@ def view(source: AuditSource, verdict: Verdict) -> dict[str, Any]:
         "block": transcript.storage_snapshot.block,
         "first": None if first is None else asdict(first),
         "rounds": [{**asdict(round_), "passed": round_.passed} for round_ in verdict.rounds],
+        "statements": tally,
         "believed": list(source.assumptions),
     }
 
@@ -98,7 +101,7 @@ def _judge(source: AuditSource, first: int | None, last: int | None, *, quiet: b
     return judge(source, first, last, bar)
 
 
-def _print(source: AuditSource, verdict: Verdict) -> None:
+def _print(source: AuditSource, verdict: Verdict, tally: StatementTally | None) -> None:
     columns = [Column("round", True), Column("status"), Column("verdict"), Column("field"), Column("what")]
     print_table(columns, [row for round_ in verdict.rounds for row in _rows(round_)])
     say()
@@ -111,9 +114,22 @@ def _print(source: AuditSource, verdict: Verdict) -> None:
             ("verdict", words),
             ("contract", f"{transcript.domain.contract} on chain {transcript.domain.chain_id}"),
             ("block", transcript.storage_snapshot.block),
+            *([] if tally is None else [("statements", _stated(tally))]),
             *(("believed", assumption) for assumption in source.assumptions),
         ]
     )
+
+
+def _tally(source: AuditSource) -> StatementTally | None:
+    from bcfl.federation.subject import tally_of
+
+    return tally_of(source)
+
+
+def _stated(tally: StatementTally) -> str:
+    """Return in words who has signed what a bundle carries of metrics; if it is true, nobody can tell."""
+    missing = f", {tally['missing']:,} not in the file" if tally["missing"] else ""
+    return f"{tally['members']:,} signed by members of right models, {tally['others']:,} not{missing}"
 
 
 def _rows(verdict: RoundVerdict) -> Iterator[tuple[object, ...]]:

@@ -42,6 +42,8 @@ def sweep(
     plan = Sweep.load(file, path)
     total = len(plan.trials)
     with open_display(spins=True) as display:
+        for oddity in filter(None, (trial.oddity for trial in plan.trials)):
+            display.line(f"{oddity}; it is made again")
 
         def tell(trial: Trial, done: int) -> None:
             words = ", ".join(f"{name}={value}" for name, value in trial.values)

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator
+from typing import TYPE_CHECKING
 
-from bcfl.federation.views.figures import FigureView
-from bcfl.federation.views.progress import RoundSummary
-from bcfl.federation.views.summary import Summary
 from bcfl.pages.texts import duration, metric_text, plural, words
+
+if TYPE_CHECKING:  # `bcfl round` needs a few words, not all that an audit needs
+    from bcfl.federation.views.figures import FigureView
+    from bcfl.federation.views.progress import RoundSummary
+    from bcfl.federation.views.summary import Summary
 
 WHOSE = {
     "owner": "the owner's test data",

@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
-from typing import TypedDict
+from pathlib import Path
+from typing import Final, TypedDict
 
 from bcfl.errors import BcflError
 from bcfl.federation.runs import Listed
+from bcfl.ledger.devnet.chainfile import last_number
+
+ROUND_OPENED: Final = bytes.fromhex(
+    "804bd947cc82587e0bfdb20388a176e98fdd868262228c0fddac3b65bb95f505"
+)  # the event
 
 
 class RunView(TypedDict):
@@ -50,17 +56,26 @@ def _closed(run: Listed) -> tuple[int, str | None]:
     """Return how many rounds have ended, or why nobody can tell."""
     if run.error or run.contract is None:
         return 0, run.error
+    path = run.path / "chain.sqlite"
+    try:
+        running = last_number(path, run.contract, ROUND_OPENED)
+        if running is None:
+            running = _ask(path, run.contract)
+    except BcflError as error:
+        return 0, str(error)
+    return max(running - 1, 0), None
+
+
+def _ask(path: Path, contract: str) -> int:
+    """Return the number of the running round as the contract says it; raises BcflError that says why not."""
     from bcfl.ledger.artifact import federation_at
     from bcfl.ledger.devnet.embedded import EmbeddedChain
 
+    chain = EmbeddedChain(path, read_only=True)
     try:
-        chain = EmbeddedChain(run.path / "chain.sqlite", read_only=True)
-        try:
-            return max(federation_at(chain, run.contract).call("round_clock")[2] - 1, 0), None
-        finally:
-            chain.close()
-    except BcflError as error:
-        return 0, str(error)
+        return int(federation_at(chain, contract).call("round_clock")[2])
+    finally:
+        chain.close()
 
 
 def _state(busy: bool, rounds: int, target: int | None, error: str | None) -> str:

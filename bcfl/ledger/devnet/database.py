@@ -21,21 +21,9 @@ from eth.db.atomic import AtomicDBWriteBatch
 from eth.db.backends.base import BaseAtomicDB
 
 from bcfl.errors import RunError
+from bcfl.ledger.devnet.chainfile import connect
 
-APPLICATION = 0x6266636C  # sqlite's application_id: "bfcl" in ASCII
-FORMAT = 1
 CACHED = 50_000  # trie nodes and headers kept in memory; about 25 MB
-SCHEMA = f"""
-PRAGMA application_id = {APPLICATION};
-PRAGMA user_version = {FORMAT};
-CREATE TABLE entry (key BLOB PRIMARY KEY, value BLOB NOT NULL) WITHOUT ROWID;
-CREATE TABLE log (
-    block INTEGER, position INTEGER, transaction_index INTEGER, transaction_hash BLOB, address BLOB,
-    topic0 BLOB, topic1 BLOB, topic2 BLOB, topic3 BLOB, data BLOB,
-    PRIMARY KEY (block, position)
-) WITHOUT ROWID;
-CREATE INDEX log_topic ON log (address, topic0, block);
-"""
 
 
 @dataclass(frozen=True)
@@ -69,7 +57,7 @@ class Database(BaseAtomicDB):
         self._cache: dict[bytes, bytes] = {}
         self._lock = None if path is None or read_only else _lock(path)
         try:
-            self._connection = self._open(read_only)
+            self._connection = connect(path, read_only)
         except BaseException:
             self._unlock()
             raise
@@ -162,22 +150,6 @@ class Database(BaseAtomicDB):
         self._connection.close()
         self._unlock()
 
-    def _open(self, read_only: bool) -> sqlite3.Connection:
-        if read_only and self.path is not None and not self.path.is_file():
-            raise RunError(f"{self.path}: no chain there; name the directory of a run")
-        try:
-            connection = sqlite3.connect(
-                _uri(self.path, read_only), uri=True, isolation_level=None, check_same_thread=False
-            )
-            try:
-                _prepare(connection, self.path, read_only)
-            except BaseException:
-                connection.close()
-                raise
-        except sqlite3.Error as error:
-            raise RunError(f"{self.path}: cannot open the chain: {error}") from error
-        return connection
-
     def _fetch(self, key: bytes) -> bytes | None:
         """Return a value of the file, and remember it if its key is a digest: these never change."""
         value = self._read(key)
@@ -205,35 +177,6 @@ class Database(BaseAtomicDB):
         if self._lock is not None:
             os.close(self._lock)
             self._lock = None
-
-
-def _uri(path: Path | None, read_only: bool) -> str:
-    if path is None:
-        return "file::memory:"
-    if not read_only:
-        return path.absolute().as_uri()
-    # A reader of a WAL file writes beside it; where nothing may be written, nobody else writes either.
-    immutable = not os.access(path.parent, os.W_OK)
-    return path.absolute().as_uri() + ("?immutable=1" if immutable else "?mode=ro")
-
-
-def _prepare(connection: sqlite3.Connection, path: Path | None, read_only: bool) -> None:
-    connection.execute("PRAGMA busy_timeout = 10000")
-    empty = connection.execute("SELECT 1 FROM sqlite_master LIMIT 1").fetchone() is None
-    if empty and not read_only:
-        connection.executescript(f"BEGIN IMMEDIATE; {SCHEMA} COMMIT;")
-    (application,) = connection.execute("PRAGMA application_id").fetchone()
-    (version,) = connection.execute("PRAGMA user_version").fetchone()
-    if application != APPLICATION:
-        raise RunError(f"{path}: not a chain of bcfl; name the directory of a run")
-    if version != FORMAT:
-        raise RunError(
-            f"{path}: a chain of format {version}, this bcfl reads {FORMAT}; use the version that wrote it"
-        )
-    if not read_only:
-        # NORMAL: a killed process loses nothing, a power cut at most the last blocks, never the order.
-        connection.execute("PRAGMA journal_mode = WAL")
-        connection.execute("PRAGMA synchronous = NORMAL")
 
 
 def _lock(path: Path) -> int:

@@ -17,6 +17,7 @@ from bcfl.ledger.devnet.methods import INVALID_PARAMS, TOO_MANY, ServedNode
 from bcfl.ledger.devnet.node import UNKNOWN_METHOD, NodeError
 from bcfl.ledger.devnet.values import Json
 
+UNKNOWN: Final = "unknown"  # stands for methods that there are not
 PARSE_ERROR: Final = -32700
 INVALID_REQUEST: Final = -32600
 INTERNAL_ERROR: Final = -32603
@@ -88,10 +89,12 @@ def _response(node: ServedNode, request: Any, client: str) -> Json | None:
     if not isinstance(params, list):
         return _error(_id(request), INVALID_PARAMS, "params must be a list")
     if method not in node.methods:
+        node.observe(UNKNOWN, False)
         return _error(
             _id(request), UNKNOWN_METHOD, f"the method {method[:MAX_LETTERS]} is not offered by this chain"
         )
     answer = _answer(node, method, params, client)
+    node.observe(method, "result" in answer)
     if "id" not in request:
         return None
     return {"jsonrpc": "2.0", "id": _id(request), **answer}

@@ -97,6 +97,7 @@ class ServedNode(Node):
         self._accounts, self._clock = list(accounts), clock
         self._filters = Filters(lambda query: Node._logs(self, query), self._hashes)
         self._slots = BoundedSemaphore(CALLS_AT_ONCE)
+        self.observe: Callable[[str, bool], None] = lambda *_: None  # hears of each request, and its outcome
         self.methods |= {
             "web3_clientVersion": lambda: CLIENT,
             "net_version": lambda: str(evm.chain_id),
@@ -122,6 +123,12 @@ class ServedNode(Node):
             "evm_setNextBlockTimestamp": lambda timestamp: self._clock.pin(parse_number(timestamp)),
             "evm_mine": self._mine,
         }
+
+    def head(self) -> tuple[int, int]:
+        """Return number and timestamp of the last block."""
+        with self.lock():
+            header = self._evm.last_header()
+            return header.block_number, header.timestamp
 
     def answer(self, method: str, params: Sequence[Any], client: str = "") -> Any:
         """Return the result of a client's call; raises NodeError, or what decoding foreign values raises."""

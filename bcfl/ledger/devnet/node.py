@@ -20,7 +20,7 @@ from rlp.exceptions import RLPException  # type: ignore[import-untyped]
 
 from bcfl.ledger.chain import reason_in
 from bcfl.ledger.devnet.database import LogRow
-from bcfl.ledger.devnet.evm import Evm, transaction_place
+from bcfl.ledger.devnet.evm import Evm, block_stamp, transaction_place
 from bcfl.ledger.devnet.values import Json, as_list, parse_address, parse_bytes, parse_number, to_hex
 from bcfl.ledger.devnet.views import block_json, created_contract, gas_price, log_json, transaction_json
 from bcfl.protocol.limits import TRANSACTION_BYTES, TRANSACTION_GAS
@@ -152,7 +152,9 @@ class Node:
             "status": hex(receipt.state_root == b"\x01"),
             "type": hex(getattr(transaction, "type_id", None) or 0),
             "logsBloom": to_hex(receipt.bloom.to_bytes(256, "big")),
-            "logs": [log_json(row, header) for row in rows if row.transaction_index == index],
+            "logs": [
+                log_json(row, header.hash, header.timestamp) for row in rows if row.transaction_index == index
+            ],
         }
 
     def _transaction(self, transaction_hash: Any) -> Json | None:
@@ -190,11 +192,11 @@ class Node:
         return list(self._log_objects(rows))
 
     def _log_objects(self, rows: Iterator[LogRow]) -> Iterator[Json]:
-        header: BlockHeaderAPI | None = None
+        number, stamp = -1, (b"", 0)
         for row in rows:
-            if header is None or header.block_number != row.block:
-                header = self._evm.get_canonical_block_header_by_number(BlockNumber(row.block))
-            yield log_json(row, header)
+            if row.block != number:
+                number, stamp = row.block, block_stamp(self._evm, row.block)
+            yield log_json(row, *stamp)
 
     def _height(self, block: Any) -> int:
         pending = self._evm.header.block_number

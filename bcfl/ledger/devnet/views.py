@@ -77,16 +77,16 @@ def transaction_json(transaction: SignedTransactionAPI, header: BlockHeaderAPI, 
     return content
 
 
-def log_json(row: LogRow, header: BlockHeaderAPI) -> Json:
-    """Return a log of the block `header`."""
+def log_json(row: LogRow, block_hash: bytes, timestamp: int) -> Json:
+    """Return a log of the block with a hash, of so many seconds since 1970."""
     topics = (row.topic0, row.topic1, row.topic2, row.topic3)
     return {
         "address": to_hex(row.address),
         "topics": [to_hex(topic) for topic in topics if topic is not None],
         "data": to_hex(row.data),
         "blockNumber": hex(row.block),
-        "blockHash": to_hex(header.hash),
-        "blockTimestamp": hex(header.timestamp),
+        "blockHash": to_hex(block_hash),
+        "blockTimestamp": hex(timestamp),
         "transactionHash": to_hex(row.transaction_hash),
         "transactionIndex": hex(row.transaction_index),
         "logIndex": hex(row.position),

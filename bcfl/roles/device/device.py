@@ -112,9 +112,8 @@ class Device:
             return None
         commitment = submissions.commitment(self.ledger.domain, update)
         inclusion = self._committed_batch(snapshot, commitment)
-        if inclusion is None:
+        if inclusion is None or not self.trainer.publish(snapshot, update):
             return None
-        self.trainer.publish(snapshot, update)
         submitter, batch = inclusion
         signed_update = SignedUpdate(update, self.account.sign(commitment))
         is_alone = submitter == self.account.address and batch == (commitment,)

@@ -46,6 +46,7 @@ class Trainer:
         self.account, self.learner, self.ledger = account, learner, ledger
         self.archive, self.journal, self.clips = archive, journal, clips
         self._published: bytes | None = None  # root of the last update on the store
+        self._lost: bytes | None = None  # root of the last update whose bytes nobody has any more
 
     def update(self, snapshot: RoundSnapshot, index: int) -> Update:
         """Return this round's update, recorded or newly trained; raises ConfigError if training fails."""
@@ -65,13 +66,16 @@ class Trainer:
                 return None
             return _from_record(record)
 
-    def publish(self, snapshot: RoundSnapshot, update: Update) -> None:
+    def publish(self, snapshot: RoundSnapshot, update: Update) -> bool:
         """Put the update on the store; call it after the commitment, or others could copy the update.
 
-        Bytes that the journal has lost are made again by another training, which comes to the same.
+        Bytes that the journal has lost are made again by another training. False if that does not come to the
+        same, or if the update is of another round: what cannot be had must not be revealed.
         """
-        if self._published == update.root or update.round != snapshot.round:
-            return
+        if self._published == update.root:
+            return True
+        if self._lost == update.root or update.round != snapshot.round:
+            return False
         data, number = self.journal.read(SEALED), update.round.to_bytes(ROUND_BYTES, "big")
         stored = StoredVector(update.root, update.cid)
         if data is not None and data[:ROUND_BYTES] == number:
@@ -81,12 +85,13 @@ class Trainer:
             _, lanes, _ = self._learn(snapshot)
             vector = self.archive.pack_update(lanes, snapshot.current, update.device, self.account)
             if vector.stored != stored:
-                log.warning("another training has come to another update: that of the commitment is lost")
-                self._published = update.root
-                return
+                log.warning("another training has come to another update: what is lost is not revealed")
+                self._lost = update.root
+                return False
             self.journal.write(SEALED, number + vector.data)
         self.archive.publish(vector)
         self._published = update.root
+        return True
 
     def _learn(self, snapshot: RoundSnapshot) -> tuple[TrainingResult, Lanes, Residual]:
         """Train from the last block's model; returns the lanes, and what they do not hold, (parameters,)."""

@@ -21,7 +21,7 @@ from bcfl.errors import LedgerError, RunError
 from bcfl.ledger.contract import Contract, sign
 from bcfl.ledger.devnet.database import Database
 from bcfl.ledger.devnet.embedded import GENESIS_TIME, EmbeddedChain
-from bcfl.ledger.devnet.evm import open_evm
+from bcfl.ledger.devnet.evm import Evm, open_evm
 
 from .conftest import Account, Artifact
 
@@ -331,6 +331,20 @@ def test_web3_sees_the_same_chain(chain: EmbeddedChain, contract: Contract, devi
     assert w3.eth.get_logs({"fromBlock": 1, "toBlock": 1}) == []
     function = w3.eth.contract(address=contract.address, abi=[AMOUNTS]).functions.amounts
     assert (function(4).call(), function(4).call(block_identifier=1)) == (5, 0)
+
+
+def test_logs_say_hash_and_time_of_their_blocks_without_their_headers(
+    chain: EmbeddedChain, contract: Contract, device: Account, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    chain.warp(GENESIS_TIME + 5_000)
+    for number in range(3):
+        contract.send(device, "store", number, 5)
+    blocks = [chain.request("eth_getBlockByNumber", hex(number)) for number in (2, 3, 4)]
+    monkeypatch.setattr(Evm, "get_canonical_block_header_by_number", None)
+    logs = chain.request("eth_getLogs", {"fromBlock": "0x0", "toBlock": "0x4"})
+    assert [(log["blockHash"], log["blockTimestamp"]) for log in logs] == [
+        (block["hash"], block["timestamp"]) for block in blocks
+    ]
 
 
 AMOUNTS = {

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
+import requests
 
+from bcfl.cli import main
 from bcfl.cli.node import status, watch
 from bcfl.cli.node.options import FederationOptions
 from bcfl.federation import event_stream
@@ -18,6 +20,7 @@ from bcfl.federation.views.status import status_view
 from bcfl.protocol.types import Engine, Phase, Terms
 from tests.daemons import client_of
 from tests.local_federation import ETHER, TERMS, LocalFederation
+from tests.processes import ANSWER
 
 CHALLENGED = replace(TERMS, attest_seconds=120, challenge_seconds=120, challenge_bond=ETHER // 10)
 SHOWN = (
@@ -173,3 +176,32 @@ def test_foreign_text_cannot_write_to_the_terminal() -> None:
         args: Mapping[str, Any] = {"miner": "0x" + "a" * 40, "endpoint": "http://x\x1b[2J{miner}"}
 
     assert "\x1b" not in watch.words(Announced())  # type: ignore[arg-type]
+
+
+def test_watch_serves_its_metrics(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    local = LocalFederation(tmp_path)
+    local.play()
+    client, _ = client_of(local)
+
+    @contextmanager
+    def connect(_: object) -> Iterator[object]:
+        yield client
+
+    pages: list[str] = []
+
+    def read(event: object, as_json: bool) -> None:
+        del event, as_json
+        (place,) = [text.split()[-1] for text in written if text.startswith("metrics at")]
+        pages.append(requests.get(place, timeout=ANSWER).text)
+
+    written: list[str] = []
+    monkeypatch.setattr(FederationOptions, "connect", connect)
+    monkeypatch.setattr(watch, "_report", written.append)
+    monkeypatch.setattr(watch, "_print", read)
+    assert main(["watch", "--all", "--rounds", "1", "--metrics", "127.0.0.1:0"]) == 0
+    assert 'bcfl_events_total{event="Genesis"} 1\n' not in pages[0]
+    assert 'bcfl_events_total{event="Genesis"} 1\n' in pages[1]
+    assert main(["watch", "--metrics", "nowhere"]) == 2
+    assert "--metrics nowhere is not HOST:PORT" in capsys.readouterr().err

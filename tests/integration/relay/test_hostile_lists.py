@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import socket
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -126,6 +127,24 @@ def test_a_list_of_what_nobody_has_ends_in_time(listing: Listing) -> None:
         collection = Collection(listing.local.ledger.domain, history)
         of_inboxes(collection, store, only_public=False, seconds=1.0)  # type: ignore[arg-type]
     assert 0 < store.asked < 40
+
+
+def test_silent_inboxes_take_a_moment_together_and_hide_nobodys(listing: Listing) -> None:
+    """63 miners whose ports accept and never answer come before the one that lists a statement."""
+    history, account = listing.local.history, listing.miner.account
+    listing.book.take(listing.sealed(listing.statement(account, "miner"), account), history)
+    member = history.miners[account.address]
+    silent_miners = [f"0x{place:040x}" for place in range(1, 64)]
+    with socket.create_server(("127.0.0.1", 0), backlog=128) as server:
+        host, port = server.getsockname()
+        history.miners = dict.fromkeys([*silent_miners, account.address], member)
+        history.endpoints.update(dict.fromkeys(silent_miners, f"http://{host}:{port}"))
+        begin = time.monotonic()
+        collection = listing.collect(seconds=3.0)
+        seconds = time.monotonic() - begin
+    assert seconds < 3.0
+    assert [item["miner"] for item in collection.unreachable] == silent_miners
+    assert [item["party"] for item in collection.view(0, 9)["statements"]] == [account.address]
 
 
 def test_who_has_left_says_nothing_of_later_rounds(listing: Listing) -> None:

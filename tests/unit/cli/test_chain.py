@@ -109,6 +109,30 @@ def test_serves_until_a_signal(number: signal.Signals) -> None:
         assert ask(url, "eth_blockNumber") == "0x1"
 
 
+def test_a_served_chain_counts_for_prometheus_what_it_is_asked() -> None:
+    hostile = 'x"} 1\nbcfl_chain_block 9'
+    with up("--port", "0", "--metrics", "127.0.0.1:0") as (process, url):
+        assert process.stdout is not None
+        lines = iter(process.stdout.readline, "")
+        place = next(line.split()[-1] for line in lines if line.startswith("metrics"))
+        before = requests.get(place, timeout=ANSWER).text
+        for _ in range(3):
+            ask(url, "evm_mine")
+        for method, params in ((hostile, []), ("eth_getBalance", ["nobody"]), ("\u202e", [])):
+            body: dict[str, Any] = {"jsonrpc": "2.0", "id": 1, "method": method, "params": params}
+            assert "error" in requests.post(url, json=body, timeout=ANSWER).json()
+        text = requests.get(place, timeout=ANSWER).text
+        health = requests.get(place.replace("metrics", "healthz"), timeout=ANSWER).json()
+    assert "bcfl_chain_block 0\n" in before
+    assert "bcfl_chain_block 3\n" in text
+    assert 'bcfl_chain_requests_total{method="evm_mine",result="ok"} 3\n' in text
+    assert 'bcfl_chain_requests_total{method="unknown",result="error"} 2\n' in text
+    assert 'bcfl_chain_requests_total{method="eth_getBalance",result="error"} 1\n' in text
+    assert "# TYPE bcfl_chain_file_bytes gauge\n" in text
+    assert "bcfl_head_age_seconds " in text
+    assert (health["ok"], health["block"]) == (True, 3)
+
+
 def test_mnemonic_of_ones_own_is_not_shown() -> None:
     with up("--port", "0", "--mnemonic", OTHER_WORDS, "--time", "simulated") as (process, url):
         (first, *_) = ask(url, "eth_accounts")
@@ -143,6 +167,9 @@ def test_refusals(bcfl: Bcfl, busy_port: int, tmp_path: Path) -> None:
         (["--port", 70_000], "Invalid value"),
         (["--port", 0, "--accounts", 0], "Invalid value"),
         (["--port", 0, "--anvil", "--time", "simulated"], "leave out --time simulated"),
+        (["--port", 0, "--anvil", "--metrics", "127.0.0.1:0"], "leave out --allow-host, --tls-cert and"),
+        (["--port", 0, "--metrics", "9101"], "--metrics 9101 is not HOST:PORT"),
+        (["--port", 0, "--metrics", f"127.0.0.1:{busy_port}"], f"port {busy_port} of 127.0.0.1 is taken"),
     ):
         assert words in bcfl("chain", "up", *options).refusal
 

@@ -228,10 +228,13 @@ def test_help_loads_nothing_heavy(tmp_path: Path) -> None:
     assert process.stdout.splitlines()[-1] == ""
 
 
-def test_queries_need_no_torch(two_rounds: object, tmp_path: Path) -> None:
+def test_queries_need_no_torch_and_no_audit(two_rounds: object, tmp_path: Path) -> None:
     assert two_rounds
-    code = "import sys; from bcfl.cli import main; main(['round', '--json']); main(['model'])"
-    command = [sys.executable, "-c", code + "; sys.exit('torch' in sys.modules)"]
+    code = (
+        "import sys; from bcfl.cli import main; main(['round', '--json']); main(['round']); main(['model'])"
+    )
+    probe = "; sys.exit(len({'torch', 'bcfl.roles.auditor.audit'} & set(sys.modules)))"
+    command = [sys.executable, "-c", code + probe]
     env = os.environ | {"PYTHONPATH": str(ROOT)}
     subprocess.run(command, cwd=tmp_path, env=env, capture_output=True, check=True)
 

@@ -184,6 +184,19 @@ def test_so_many_pages_listen_and_no_more(served: Served, monkeypatch: pytest.Mo
     assert answer.status == 503
 
 
+def test_how_many_miners_could_not_be_asked_is_said(served: Served) -> None:
+    measured = served.explorer.measuring.statements
+    assert b"could not be asked" not in served.ask("/")[1]
+    measured.unreachable = ("0x" + "00" * 20, "0x" + "11" * 20)
+    served.explorer.reader.cache.pop("summary", None)
+    try:
+        assert b"2 miners of 3 could not be asked what is stated of the models" in served.ask("/")[1]
+        assert json.loads(served.ask("/overview.json")[1])["unreachable"] == list(measured.unreachable)
+    finally:
+        measured.unreachable = ()
+        served.explorer.reader.cache.pop("summary", None)
+
+
 def test_no_party_chooses_which_metrics_of_the_others_are_shown(served: Served) -> None:
     measured = served.explorer.measuring.statements
     base = {"round": 1, "role": "miner", "samples": 3, "loss": 0.5, "cid": "b" * 59}

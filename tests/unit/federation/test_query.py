@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from copy import copy, deepcopy
@@ -17,9 +19,9 @@ from safetensors.numpy import load
 from bcfl.errors import ConfigError, RunError, Unavailable
 from bcfl.explorer.views.models import check_page
 from bcfl.federation.query import LocalQuery, RemoteQuery, open_deployment, open_run
-from bcfl.federation.runs import Run
+from bcfl.federation.runs import Run, list_runs
 from bcfl.federation.views.model import to_safetensors
-from bcfl.federation.views.run import run_view
+from bcfl.federation.views.run import ROUND_OPENED, run_view
 from bcfl.protocol.fixedpoint import decode
 from bcfl.protocol.rewards import block_hash
 from testkit.harness import TERMS, Federation
@@ -185,13 +187,35 @@ def test_the_status_of_a_deployed_federation(deployed: RemoteQuery) -> None:
 
 
 def test_a_run_in_the_list(recorded: tuple[Federation, Path]) -> None:
-    from bcfl.federation.runs import list_runs
-
     (listed,) = list_runs(recorded[1].parent)
     view = run_view(listed)
     assert (view["state"], view["rounds"], view["error"]) == ("stopped", 1, None)
     with Run.open(recorded[1]):
         assert run_view(list_runs(recorded[1].parent)[0])["state"] == "running"
+
+
+def test_the_list_says_what_the_contract_says(recorded: tuple[Federation, Path], query: LocalQuery) -> None:
+    (listed,) = list_runs(recorded[1].parent)
+    assert query.contract.abi.event("RoundOpened").topic == ROUND_OPENED
+    assert run_view(listed)["rounds"] == query.clock.round - 1
+    view = run_view(replace(listed, contract="0x" + "12" * 20))
+    assert (view["state"], view["rounds"]) == ("damaged", 0)
+    assert "there is no contract with round_clock at 0x1212" in str(view["error"])
+
+
+def test_the_list_needs_no_evm(recorded: tuple[Federation, Path]) -> None:
+    code = """
+import sys
+from pathlib import Path
+from bcfl.federation.runs import list_runs
+from bcfl.federation.views.run import ROUND_OPENED, run_view
+(view,) = [run_view(run) for run in list_runs(Path(sys.argv[1]))]
+assert view["rounds"] == 1, view
+assert not {"eth", "eth_abi", "numpy", "bcfl.federation.query"} & set(sys.modules)
+"""
+    command = [sys.executable, "-c", code, str(recorded[1].parent)]
+    result = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    assert result.returncode == 0, result.stderr
 
 
 def test_every_view_is_json_but_for_its_bytes(query: LocalQuery) -> None:

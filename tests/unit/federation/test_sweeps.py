@@ -199,12 +199,75 @@ def test_so_many_jobs_as_make_sense(file: Path, tmp_path: Path) -> None:
             Sweep.load(file, tmp_path).run(jobs)
 
 
-def test_a_damaged_result_is_none(file: Path, tmp_path: Path) -> None:
+ROUND = {"accepted": [1], "rejected": [], "status": "finalized", "loss": 0.5, "metrics": {"accuracy": 0.5}}
+WHOLE = json.dumps({"rounds": [ROUND]})
+ODD = [
+    ("", "it is not JSON"),
+    ("{", "it is not JSON"),
+    ("\udcff", "it is not JSON"),
+    ("[]", "it is no object"),
+    ('{"rounds": 3}', "rounds is no list of rounds"),
+    ("[" * 100_000, "its brackets stand more than 64 deep"),
+    ('{"a":' * 100_000 + "1" + "}" * 100_000, "its brackets stand more than 64 deep"),
+    ("9" * 10_000, "it is not JSON"),
+    ('{"rounds": [3]}', "rounds[0] is no round"),
+    ('{"rounds": [{}]}', "rounds[0] is no round"),
+    (WHOLE.replace("[1]", "1"), "rounds[0] is no round"),
+    (WHOLE.replace('"finalized"', "[]"), "rounds[0] is no round"),
+    (WHOLE.replace('{"accuracy": 0.5}', "[]"), "rounds[0] is no round"),
+    (WHOLE.replace('{"accuracy": 0.5}', '{"accuracy": "0.5"}'), "rounds[0] is no round"),
+    (WHOLE.replace('{"accuracy": 0.5}', '{"accuracy": true}'), "rounds[0] is no round"),
+    (WHOLE.replace('"loss": 0.5', '"loss": NaN'), "rounds[0] is no round"),
+    (WHOLE.replace('"loss": 0.5', '"loss": 1e308'), "rounds[0] is no round"),
+    (WHOLE.replace('"loss": 0.5', f'"loss": 1{"0" * 400}'), "rounds[0] is no round"),
+    (json.dumps({"rounds": [ROUND], "final_metrics": [1]}), "final_metrics are no metrics"),
+    (json.dumps({"rounds": [ROUND], "seconds": {}}), "seconds is no number"),
+    (
+        json.dumps({"rounds": [{**ROUND, "metrics": {f"{n}{m}": 0 for n in range(90)}} for m in "ab"]}),
+        "its rounds have more than 100 metrics",
+    ),
+]
+
+
+@pytest.mark.parametrize(("text", "words"), ODD, ids=[str(place) for place in range(len(ODD))])
+def test_an_odd_result_is_told_in_one_line_and_made_again(
+    file: Path,
+    tmp_path: Path,
+    played: list[dict[str, Any]],
+    text: str,
+    words: str,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    file.write_text(TEXT.replace("[0, 1, 2]", "[0]").replace('["mean", "median"]', '["mean"]'))
+    folder = tmp_path / "sweep"
+    assert main(["sweep", str(file), "--dir", str(folder)]) == 0
+    played.clear()
+    first, second = Sweep.load(file, folder).trials
+    (first.folder / RESULT).write_text(text, errors="surrogateescape")
+    assert (first.result, first.oddity) == (
+        None,
+        f"{first.folder / RESULT} is not what came of a run: {words}",
+    )
+    assert Sweep.load(file, folder).view()["trials"][0]["state"] == "open"
+    capsys.readouterr()
+    assert main(["sweep", str(file), "--dir", str(folder)]) == 0
+    output = capsys.readouterr()
+    (line,) = [line for line in (output.out + output.err).splitlines() if RESULT in line]
+    assert line.endswith(f"{words}; it is made again")
+    assert len(played) == 1
+    assert first.result is not None
+    assert second.oddity is None
+
+
+def test_an_odd_error_is_one_line(file: Path, tmp_path: Path) -> None:
     first = Sweep.load(file, tmp_path).trials[0]
     first.folder.mkdir()
-    for text in ("", "[]", "{", '{"rounds": 3}'):
-        (first.folder / RESULT).write_text(text)
-        assert first.result is None
+    (first.folder / ERROR).write_bytes(b"\xff\nthe disk\n\n is full" + b" x" * 10_000)
+    error = first.error
+    assert error is not None
+    assert error.startswith("\ufffd the disk is full x")
+    assert len(error) < 5_000
+    assert "\n" not in error
 
 
 def test_of_one_seed_there_is_no_deviation() -> None:

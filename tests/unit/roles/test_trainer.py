@@ -89,6 +89,20 @@ def test_another_training_that_comes_to_something_else_is_not_published(tmp_path
     assert not local.store.has(local.archive.sizes.update_cid(Submission(0, update, "")))
 
 
+def test_an_update_whose_bytes_are_lost_is_not_revealed(tmp_path: Path) -> None:
+    """Miners would call it unavailable; its device sits the round out, and takes part in the next one."""
+    local = LocalFederation(tmp_path)
+    device, learner = local.device_parties[0], local.learners[0]
+    local.until(Phase.REVEAL)
+    (file,) = (tmp_path / "journal" / device.account.address).glob(SEALED)
+    file.unlink()
+    learner.optimum += 1  # another training does not come to the same
+    first_round, second_round = local.play(), local.play()
+    assert {item.update.device for item in first_round.submissions} == {1, 2, 3}
+    assert learner.trainings == 3  # once in vain, not at each turn
+    assert {item.update.device for item in second_round.submissions} == {0, 1, 2, 3}
+
+
 def test_a_restarted_device_does_not_train_again(tmp_path: Path) -> None:
     local = LocalFederation(tmp_path)
     update = local.device_parties[0].trainer.update(snapshot_of(local), 0)
