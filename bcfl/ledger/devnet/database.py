@@ -21,6 +21,7 @@ from eth.db.atomic import AtomicDBWriteBatch
 from eth.db.backends.base import BaseAtomicDB
 
 from bcfl.errors import RunError
+from bcfl.folders import private_file
 
 APPLICATION = 0x6266636C  # sqlite's application_id: "bfcl" in ASCII
 FORMAT = 1
@@ -166,6 +167,8 @@ class Database(BaseAtomicDB):
         if read_only and self.path is not None and not self.path.is_file():
             raise RunError(f"{self.path}: no chain there; name the directory of a run")
         try:
+            if self.path is not None and not read_only:
+                _restrict(self.path)
             connection = sqlite3.connect(
                 _uri(self.path, read_only), uri=True, isolation_level=None, check_same_thread=False
             )
@@ -174,7 +177,7 @@ class Database(BaseAtomicDB):
             except BaseException:
                 connection.close()
                 raise
-        except sqlite3.Error as error:
+        except (sqlite3.Error, OSError) as error:
             raise RunError(f"{self.path}: cannot open the chain: {error}") from error
         return connection
 
@@ -236,10 +239,19 @@ def _prepare(connection: sqlite3.Connection, path: Path | None, read_only: bool)
         connection.execute("PRAGMA synchronous = NORMAL")
 
 
+def _restrict(path: Path) -> None:
+    """Let nobody else read or write a chain: what sqlite makes beside a file is as open as that is."""
+    private_file(path)
+    for suffix in ("-wal", "-shm", "-journal"):
+        beside = path.with_name(path.name + suffix)
+        if beside.exists():
+            private_file(beside)
+
+
 def _lock(path: Path) -> int:
     """Lock `path` for writing until the returned file is closed or the process ends, however it ends."""
     try:
-        lock = os.open(f"{path}.lock", os.O_RDWR | os.O_CREAT, 0o644)
+        lock = os.open(private_file(path.with_name(path.name + ".lock")), os.O_RDWR)
     except OSError as error:
         raise RunError(f"{path}: cannot open the chain: {error.strerror}") from error
     try:

@@ -46,6 +46,7 @@ class Trainer:
         self.account, self.learner, self.ledger = account, learner, ledger
         self.archive, self.journal, self.clips = archive, journal, clips
         self._published: bytes | None = None  # root of the last update on the store
+        self._forgotten = -1  # up to which round no bytes of an update are in the journal
 
     def update(self, snapshot: RoundSnapshot, index: int) -> Update:
         """Return this round's update, recorded or newly trained; raises ConfigError if training fails."""
@@ -87,6 +88,22 @@ class Trainer:
             self.journal.write(SEALED, number + vector.data)
         self.archive.publish(vector)
         self._published = update.root
+
+    def forget(self, snapshot: RoundSnapshot) -> None:
+        """Remove the bytes of an update whose round is over from the journal: nobody asks for them any more.
+
+        A device that is restarted before that has them. Where the chain takes the end of the round back, they
+        are on the store, or made again by another training, as after the next one, which replaces them. Those
+        of a later round stay: a node may be behind. Raises DiskError.
+        """
+        is_over = snapshot.current.closed is not None
+        last = snapshot.round if is_over else snapshot.round - 1
+        if last == self._forgotten:
+            return
+        data = self.journal.read(SEALED)
+        if data is None or int.from_bytes(data[:ROUND_BYTES], "big") <= last:
+            self.journal.remove(SEALED)
+        self._forgotten = last
 
     def _learn(self, snapshot: RoundSnapshot) -> tuple[TrainingResult, Lanes, Residual]:
         """Train from the last block's model; returns the lanes, and what they do not hold, (parameters,)."""
