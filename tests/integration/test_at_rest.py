@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -13,7 +14,7 @@ import numpy as np
 import pytest
 
 from bcfl.config import Config
-from bcfl.errors import DiskError, RunError
+from bcfl.errors import ConfigError, DiskError, RunError
 from bcfl.federation import fingerprint, local_processes
 from bcfl.federation.node import Node, NodeOptions
 from bcfl.federation.runs import Run
@@ -28,7 +29,7 @@ from bcfl.roles.common.journal import Journal
 from bcfl.roles.device.trainer import RECORD, SEALED, SETTLED
 from testkit.modes import mode, open_to_all, umask, wrong_modes
 from tests.daemons import client_of
-from tests.local_federation import LAYOUT, LocalFederation
+from tests.local_federation import LAYOUT, LocalFederation, Quadratic
 from tests.unit.roles.test_trainer import snapshot_of
 
 ROOT = Path(__file__).parents[2]
@@ -151,6 +152,7 @@ def make_checkpoint(folder: Path) -> list[Path]:
     checkpoint = Checkpoint(folder / "state", 1, "0x12", 0)
     assert checkpoint.read() == []
     checkpoint.close()
+    assert wrong_modes(folder / "state") == {}
     open_to_all(folder / "state")
     Checkpoint(folder / "state", 1, "0x12", 0).close()
     return [folder / "state"]
@@ -204,20 +206,23 @@ def test_all_that_holds_secrets_is_private(make: Callable[[Path], list[Path]], t
 
 
 def test_what_sqlite_makes_beside_a_chain_is_private(tmp_path: Path) -> None:
-    Database(tmp_path / "chain.sqlite").close()
-    for suffix in ("", "-wal", "-shm"):
-        (tmp_path / f"chain.sqlite{suffix}").touch()
-    open_to_all(*tmp_path.iterdir())
+    """Also what a process that was killed has left there, by a version that left it open."""
+    (tmp_path / "killed").mkdir()
     database = Database(tmp_path / "chain.sqlite")
     database[b"key"] = b"value"
     database.commit()
-    assert len(list(tmp_path.iterdir())) == 4
-    assert wrong_modes(*tmp_path.iterdir()) == {}
-    reader = Database(tmp_path / "chain.sqlite", read_only=True)
-    assert reader[b"key"] == b"value"
+    for path in tmp_path.glob("chain.sqlite*"):
+        shutil.copy(path, tmp_path / "killed")
     database.close()
+    open_to_all(tmp_path)
+    database = Database(tmp_path / "killed" / "chain.sqlite")
+    reader = Database(tmp_path / "killed" / "chain.sqlite", read_only=True)
+    assert reader[b"key"] == b"value"
+    assert len(list((tmp_path / "killed").iterdir())) == 4
+    assert wrong_modes(*(tmp_path / "killed").iterdir()) == {}
     reader.close()
-    assert wrong_modes(*tmp_path.iterdir()) == {}
+    database.close()
+    assert wrong_modes(*(tmp_path / "killed").iterdir()) == {}
 
 
 def sealed(local: LocalFederation) -> list[Path]:
@@ -225,39 +230,32 @@ def sealed(local: LocalFederation) -> list[Path]:
     return sorted(path for path in (local.path / "journal").rglob(f"*{SEALED}*") if path.suffix != ".json")
 
 
-def test_an_update_is_removed_when_its_round_is_over(tmp_path: Path) -> None:
+def test_an_update_is_removed_when_its_round_is_over(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also by a device that trains no more."""
     local = LocalFederation(tmp_path)
     local.until(Phase.VOTE)
     assert len(sealed(local)) == local.devices, "a restart may have to publish it"
     local.play()
-    for device in local.device_parties:
-        device.act()
-    assert [path for path in sealed(local) if path.read_bytes()[:8] == (1).to_bytes(8, "big")] == []
+
+    def fail(*_: object) -> None:
+        raise ConfigError("no data")
+
+    monkeypatch.setattr(Quadratic, "train", fail)
+    for device in local.restart().device_parties:
+        assert device.act() == "sits out the round"
+    assert sealed(local) == []
     assert all(device.journal.read_json(RECORD) for device in local.device_parties)
 
 
-def close_round(local: LocalFederation) -> None:
-    """Play to the end of the round, before anybody opens the next one."""
-    number = max(local.history.rounds)
-    while local.history.rounds[number].closed is None:
-        phase = local.ledger.clock().phase
-        if not local.schedule.turn(phase):
-            local.schedule.let_time_pass()
-
-
-def test_a_device_without_another_round_removes_it_as_well(tmp_path: Path) -> None:
-    """In void rounds too, after a restart, and with what damage and a crash have left of it."""
+def test_an_update_of_a_void_round_is_removed(tmp_path: Path) -> None:
+    """After a restart, and with what damage and a crash have left of it."""
     local = LocalFederation(tmp_path)
     local.until(Phase.REVEAL)
-    assert len(sealed(local)) == local.devices
     folder = tmp_path / "journal" / local.device_accounts[0].address
     for name in (f"{SEALED}.damaged", f".{SEALED}.new"):
         (folder / name).write_bytes(b"a part of it")
-    local = local.restart()
-    for device in local.device_parties:
-        device.act = lambda: None  # type: ignore[method-assign]
-    close_round(local)
-    assert local.history.rounds[1].status == "void"
+    local.remove(*local.device_parties)
+    assert local.play().status == "void"
     assert len(sealed(local)) == local.devices + 2
     local = local.restart()
     for device in local.device_parties:

@@ -68,7 +68,7 @@ class Journal:
         if self._path is None:
             self._memory[name] = data
             return
-        temporary = self._temporary(self._path, name)
+        temporary = self._path / f".{name}.new"
         try:
             with private_file(temporary).open("wb") as file:
                 file.write(data)
@@ -92,15 +92,10 @@ class Journal:
             return
         file = self._path / name
         try:
-            for path in (file, file.with_name(name + DAMAGED), self._temporary(self._path, name)):
+            for path in (file, file.with_name(name + DAMAGED), self._path / f".{name}.new"):
                 path.unlink(missing_ok=True)
         except OSError as error:
             raise DiskError(f"cannot remove the journal record {file}: {error.strerror}") from error
-
-    @staticmethod
-    def _temporary(folder: Path, name: str) -> Path:
-        """Return where a record is written before it has its name."""
-        return folder / f".{name}.new"
 
     def append(self, name: str, content: dict[str, Any]) -> None:
         """Add a line to a record that only people read; a crash may cost its last line. Raises as `write`."""

@@ -96,8 +96,7 @@ class Trainer:
         are on the store, or made again by another training, as after the next one, which replaces them. Those
         of a later round stay: a node may be behind. Raises DiskError.
         """
-        is_over = snapshot.current.closed is not None
-        last = snapshot.round if is_over else snapshot.round - 1
+        last = snapshot.round - 1
         if last == self._forgotten:
             return
         data = self.journal.read(SEALED)

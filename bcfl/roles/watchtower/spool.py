@@ -27,8 +27,6 @@ class SpooledVector:
         if step != 1:
             raise IndexError("a vector in a file is read forward, lane by lane")
         vector = np.empty(max(0, stop - start), self.dtype)
-        if not len(vector):
-            return cast(Lanes, vector)
         rest, place = memoryview(vector.view(np.uint8)), self._start + start * self.dtype.itemsize
         while rest:
             count = os.preadv(self._descriptor, [rest], place)
