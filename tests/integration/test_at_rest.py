@@ -128,7 +128,7 @@ def test_a_journal_of_another_user_is_refused(tmp_path: Path, monkeypatch: pytes
     monkeypatch.setattr(Path, "chmod", refuse)
     node = Node(client, account, LAYOUT, local.store, NodeOptions(tmp_path / "state"))
     with pytest.raises(RunError, match="cannot be written: it belongs to another user, who could read it"):
-        node.device(local.learners[0]).__enter__()
+        node.device(local.learners[0])
     with pytest.raises(DiskError, match="cannot be kept: it belongs to another user"):
         Journal(tmp_path / "state" / account.address)
 

@@ -69,8 +69,7 @@ class Updates:
     @property
     def parameters(self) -> int:
         """The number of parameters."""
-        _, parameters = self._matrix.shape
-        return parameters
+        return int(self._matrix.shape[1])
 
     @cached_property
     def gram(self) -> Square:

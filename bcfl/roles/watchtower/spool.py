@@ -27,7 +27,7 @@ class SpooledVector:
         if step != 1:
             raise IndexError("a vector in a file is read forward, lane by lane")
         vector = np.empty(max(0, stop - start), self.dtype)
-        rest, place = memoryview(vector.view(np.uint8)), self._start + start * self.dtype.itemsize
+        rest, place = vector.view(np.uint8).data, self._start + start * self.dtype.itemsize
         while rest:
             count = os.preadv(self._descriptor, [rest], place)
             if not count:

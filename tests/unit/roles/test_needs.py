@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+from collections.abc import Callable
 from dataclasses import replace
 from importlib import import_module
 from pathlib import Path
@@ -129,7 +130,7 @@ def test_a_view_answers_as_the_matrix_does() -> None:
 @pytest.mark.parametrize("needs", [*Needs, Needs.CLAIMS])
 def test_a_view_gives_no_more_than_is_declared(needs: Needs) -> None:
     view = Updates(ROWS).view(needs)
-    uses = {
+    uses: dict[Needs, list[Callable[[], Any]]] = {
         Needs.GRAM: [lambda: view.gram, lambda: view.norms, lambda: view.cosines, lambda: view @ view.T],
         Needs.SUMS: [lambda: np.ones(24, np.float32) @ view, lambda: view @ BEST, lambda: view[0]],
         Needs.VECTOR: [lambda: view.matrix, lambda: view[:2].matrix],
@@ -144,8 +145,11 @@ def test_a_view_gives_no_more_than_is_declared(needs: Needs) -> None:
 
 
 def test_numpy_makes_no_matrix_of_a_view() -> None:
-    view = Updates(ROWS).view(~Needs.VECTOR)
-    for use in (lambda: view + 1, lambda: np.add(view, 1), lambda: np.matmul(ROWS.T, view)):
+    view: Any = Updates(ROWS).view(~Needs.VECTOR)
+    uses: list[Callable[[], Any]] = [
+        lambda: view + 1, lambda: np.add(view, 1), lambda: np.matmul(ROWS.T, view),
+    ]  # fmt: skip
+    for use in uses:
         with pytest.raises(TypeError):
             use()
 
