@@ -1,10 +1,23 @@
-"""Find the folders and files that users name."""
+"""Find the folders and files that users name, and keep those with secrets to their owner."""
 
 from __future__ import annotations
 
+import errno
+import logging
+import os
+import stat
+from contextlib import suppress
 from pathlib import Path
+from typing import Final
 
 from bcfl.errors import ConfigError
+
+FOLDER_MODE: Final = 0o700  # of a folder with secrets: only its owner enters
+FILE_MODE: Final = 0o600  # of a file with secrets
+OTHERS: Final = 0o077  # what anybody but the owner may do
+FOREIGN: Final = "it belongs to another user, who could read it: make it yours (chown), or name another"
+log = logging.getLogger(__name__)
+_warned: set[int] = set()  # file systems without permissions that a warning has named
 
 
 def expanded(folder: Path) -> Path:
@@ -26,3 +39,71 @@ def check_replaceable(path: Path) -> None:
     else:
         return
     raise ConfigError(f"{path} is {kind}: name a file with -o")
+
+
+def make_folder(path: Path) -> None:
+    """Make a folder that only its owner may enter, and those above it that are missing; raises OSError.
+
+    One that is there stays as it is: a user may have named any.
+    """
+    if path.is_dir():
+        return
+    if not path.parent.exists():
+        make_folder(path.parent)
+    path.mkdir(FOLDER_MODE, exist_ok=True)
+    with suppress(OSError):
+        path.chmod(FOLDER_MODE)  # a umask may have taken more away
+
+
+def private_folder(path: Path, prefixes: tuple[str, ...] = ("",)) -> None:
+    """Make a folder of secrets, or take what others may do from one that is there, and from its files.
+
+    `prefixes`: how all names begin in a folder that is bcfl's alone. Any other was named by a user, who may
+    share it: it stays as it is, and what it holds is as private as who made it saw to. Raises OSError, also
+    where a folder belongs to another user.
+    """
+    make_folder(path)
+    mode = path.stat().st_mode
+    if mode & stat.S_ISVTX or not all(file.name.startswith(prefixes) for file in path.iterdir()):
+        if mode & stat.S_IWOTH and not mode & stat.S_ISVTX:
+            log.warning("others may put files in the place of yours in %s: name a folder of your own", path)
+        return
+    _tighten(path)
+    for file in path.iterdir():
+        if file.is_file() and not file.is_symlink():
+            _tighten(file)
+
+
+def private_file(path: Path) -> Path:
+    """Return a file of secrets, empty if it was not there, that others can neither read nor write.
+
+    Call it before the file is opened: so it never holds a secret while it is open to others, whatever the
+    umask. Raises OSError, also where it belongs to another user.
+    """
+    try:
+        path.touch(FILE_MODE, exist_ok=False)
+    except FileExistsError:
+        _tighten(path)
+    else:
+        with suppress(OSError):
+            path.chmod(FILE_MODE)
+    return path
+
+
+def _tighten(path: Path) -> None:
+    """Take what others may do from a file or folder; warn once where a file system has no permissions."""
+    status = path.stat()
+    if not status.st_mode & OTHERS:
+        return
+    mode = FOLDER_MODE if stat.S_ISDIR(status.st_mode) else FILE_MODE
+    with suppress(OSError):
+        path.chmod(status.st_mode & mode)
+    if not path.stat().st_mode & OTHERS:
+        return
+    if status.st_uid != os.geteuid():
+        raise PermissionError(errno.EPERM, FOREIGN)
+    if status.st_dev not in _warned:
+        _warned.add(status.st_dev)
+        log.warning(
+            "others may read %s: its file system keeps no permissions; name a folder on another one", path
+        )

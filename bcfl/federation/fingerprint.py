@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from bcfl.errors import RunError
+from bcfl.folders import private_file
 
 if TYPE_CHECKING:
     from bcfl.learning import Samples, Task
@@ -57,7 +58,7 @@ def check(folder: Path, found: Fingerprint) -> None:
         known = json.loads(file.read_text())
     except FileNotFoundError:
         new = folder / f".{FILE}.new"
-        new.write_text(json.dumps(found, indent=1) + "\n")
+        private_file(new).write_text(json.dumps(found, indent=1) + "\n")
         new.replace(file)
         return
     except ValueError:

@@ -17,6 +17,7 @@ from bcfl.config.sources import PLACES
 from bcfl.errors import BcflError, ConfigError, RunError, Unreachable
 from bcfl.federation.stall_timeout import StallTimeout
 from bcfl.federation.supervisor import Child, Supervisor
+from bcfl.folders import make_folder, private_file, private_folder
 
 if TYPE_CHECKING:
     from bcfl.federation.client import FederationClient
@@ -325,11 +326,14 @@ class LocalProcesses:
 def make_folders(folder: Path) -> None:
     """Make the folders, and the password of the keystore in them; raises RunError where it cannot."""
     try:
-        for name in ("logs", "journals", "keystore", "deployments"):
-            (folder / name).mkdir(parents=True, exist_ok=True)
+        make_folder(folder)
+        for name in ("logs", "journals", "keystore"):
+            private_folder(folder / name)
+        (folder / "deployments").mkdir(exist_ok=True)
         secret = folder / PASSWORD
-        if not secret.exists():
-            secret.touch(mode=0o600)
+        is_new = not secret.exists()
+        private_file(secret)
+        if is_new:
             secret.write_text("a password that protects keys that everybody knows\n")
     except OSError as error:
         raise RunError(f"{folder} cannot be written: {error.strerror}") from None

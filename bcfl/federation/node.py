@@ -23,6 +23,7 @@ from bcfl.errors import ConfigError, RelayError, RunError
 from bcfl.federation import metrics
 from bcfl.federation.daemon import POLL, BackgroundTask, Daemon, Party
 from bcfl.federation.registration import register_miner
+from bcfl.folders import private_file, private_folder
 from bcfl.protocol.types import Mode
 from bcfl.protocol.wishes import Wish, engine_after
 from bcfl.relay.book import StatementBook
@@ -304,8 +305,8 @@ def _lock_journal(journal: Path | None, account: Account) -> Path | None:
         return None
     path = journal / account.address
     try:
-        path.mkdir(parents=True, exist_ok=True)
-        lock = os.open(path / LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        private_folder(path)
+        lock = os.open(private_file(path / LOCK), os.O_RDWR | os.O_CLOEXEC)
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
         raise ConfigError(

@@ -29,10 +29,12 @@ from typing import Final, Self
 from bcfl.config import Config
 from bcfl.config.sources import with_new_names
 from bcfl.errors import ConfigError, RunError
+from bcfl.folders import private_file
 
 FORMAT: Final = 1
 FILE: Final = "run.json"
 LOCK: Final = "run.lock"
+PUBLIC_MODE: Final = 0o755  # of a run's folder: its store is for everybody to read, the rest is not
 KEYS: Final = {"format", "created", "config", "contract"}
 STAMP: Final = "%Y%m%d-%H%M%S"
 ADDRESS: Final = re.compile("0x[0-9a-fA-F]{40}")
@@ -157,7 +159,7 @@ class Run:
         }
         temporary = self.path / f".{FILE}.new"
         try:
-            with temporary.open("w", encoding="utf-8") as file:
+            with private_file(temporary).open("w", encoding="utf-8") as file:
                 file.write(json.dumps(content, indent=1) + "\n")
                 file.flush()
                 os.fsync(file.fileno())
@@ -228,7 +230,7 @@ def _make(path: Path) -> bool:
                 "or name another folder"
             )
         absent = not path.exists()
-        path.mkdir(parents=True, exist_ok=True)
+        path.mkdir(PUBLIC_MODE, parents=True, exist_ok=True)
         if not absent and any(path.iterdir()):
             raise RunError(f"{path} is not empty: name a new folder for the run")
     except OSError as error:
@@ -247,7 +249,7 @@ def _remove(path: Path, is_new: bool) -> None:
 def _take(path: Path) -> int:
     """Take the right to write to a run, until it is closed or the process ends; raises RunError."""
     try:
-        lock = os.open(path / LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+        lock = os.open(private_file(path / LOCK), os.O_RDWR | os.O_CLOEXEC)
     except OSError as error:
         raise RunError(f"{path} cannot be written: {_why(error)}") from error
     if not _locked(lock, fcntl.LOCK_EX, LOCK_SECONDS):

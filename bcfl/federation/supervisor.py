@@ -17,6 +17,7 @@ from typing import Final
 
 from bcfl.errors import RunError
 from bcfl.federation.stall_timeout import StallTimeout
+from bcfl.folders import private_file
 
 SET_PDEATHSIG: Final = 1  # of prctl(2)
 FIRST_RETRY_SECONDS: Final = 0.5  # before a process that has exited is restarted; twice as long each time
@@ -139,7 +140,7 @@ class Supervisor:
     def _start(self, child: Child) -> None:
         child._start_time = time.monotonic()
         try:
-            with child.log.open("ab") as log:
+            with private_file(child.log).open("ab") as log:
                 child.process = subprocess.Popen(
                     child.command,
                     stdin=subprocess.DEVNULL,

@@ -26,6 +26,7 @@ from typing import Any, Final, Protocol, Self
 import numpy as np
 
 from bcfl.errors import BcflError, ConfigError, RunError
+from bcfl.folders import private_file
 from bcfl.ports import Learner, Vector
 
 MAX_ENDS: Final = 3  # of workers, one after the other with nothing done in between
@@ -79,7 +80,7 @@ class WorkerPool:
     def load(self, builder: Builder) -> None:
         """Give the builder to all workers, and wait until one has it; raises ConfigError where none can."""
         self.records = builder.records
-        with (self._path / BUILDER).open("wb") as file:
+        with private_file(self._path / BUILDER).open("wb") as file:
             pickle.dump(builder, file, pickle.HIGHEST_PROTOCOL)
         while True:
             try:
@@ -96,7 +97,7 @@ class WorkerPool:
     def write(self, model: Vector) -> Path:
         """Put a model, (parameters,), where workers read it; the caller removes the file."""
         path = self._path / f"{next(self._numbers)}.npy"
-        np.save(path, model)
+        np.save(private_file(path), model)
         return path
 
     def submit(self, call: Call) -> Job:

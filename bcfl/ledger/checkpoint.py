@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any, Final
 from weakref import finalize
 
+from bcfl.folders import private_file, private_folder
 from bcfl.ledger.contract import Event
 
 FORMAT: Final = 1
@@ -49,8 +50,8 @@ class Checkpoint:
         self._digest = b""  # of the last line
         self._file: int | None = None
         with suppress(OSError):
-            folder.mkdir(parents=True, exist_ok=True)
-            file = os.open(self.path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
+            private_folder(folder, ("history-", "0x"))  # and the journals of accounts
+            file = os.open(private_file(self.path), os.O_WRONLY | os.O_APPEND | os.O_CLOEXEC)
             close = finalize(self, os.close, file)
             try:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -11,6 +11,7 @@ import errno
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from types import SimpleNamespace
 from typing import Any
 
 FULL = OSError(errno.ENOSPC, "No space left on device")
@@ -147,8 +148,31 @@ class DiskPath:
     def __str__(self) -> str:
         return f"disk/{self.name}"
 
-    def mkdir(self, **_: object) -> None:
-        """Do nothing: the folder is there."""
+    def is_dir(self) -> bool:
+        """Return whether it is the folder."""
+        return not self.name
+
+    def iterdir(self) -> Iterator[DiskPath]:
+        """Yield the files of the folder."""
+        return (DiskPath(self.disk, name) for name in sorted(self.disk.names))
+
+    def is_file(self) -> bool:
+        """Return whether a file has the name."""
+        return self.name in self.disk.names
+
+    def is_symlink(self) -> bool:
+        """Return False: the disk has no links."""
+        return False
+
+    def stat(self) -> SimpleNamespace:
+        """Return what nobody else may read: whoever could is no part of the simulation."""
+        return SimpleNamespace(st_mode=0o600)
+
+    def touch(self, mode: int, exist_ok: bool) -> None:
+        """Do nothing: `open` makes the file."""
+
+    def chmod(self, mode: int) -> None:
+        """Do nothing."""
 
     def with_name(self, name: str) -> DiskPath:
         """Return the path of another file of the folder."""

@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from bcfl.errors import ConfigError
+from bcfl.folders import FILE_MODE, private_folder
 from bcfl.ledger.abi import address_of
 from bcfl.protocol.accounts import Account
 
@@ -90,7 +91,7 @@ def save(folder: Path, key: bytes, password: str, work: int = STANDARD) -> Entry
     content["address"] = account.address[2:].lower()
     path = folder / f"UTC--{datetime.now(UTC):%Y-%m-%dT%H-%M-%S.%fZ}--{content['address']}"
     try:
-        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        private_folder(folder, ("UTC--", ".UTC--"))
         _write(path, json.dumps(content))
     except OSError as error:
         raise ConfigError(f"{path} cannot be written: {error.strerror}") from None
@@ -219,7 +220,7 @@ def _write(path: Path, text: str) -> None:
     """Write a file that only its owner may read, as a whole or not at all."""
     temporary = path.with_name(f".{path.name}.new")
     try:
-        descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, FILE_MODE)
         with open(descriptor, "w", encoding="utf-8") as file:
             file.write(text)
             file.flush()

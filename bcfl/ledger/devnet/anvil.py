@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Final, NoReturn
 
 from bcfl.errors import ConfigError, RunError
+from bcfl.folders import make_folder
 from bcfl.ledger.devnet.server import ChainServer
 
 BINARY: Final = "node_modules/@foundry-rs/anvil-*/bin/anvil"
@@ -31,7 +32,7 @@ def prepare_anvil(host: str, port: int, folder: Path) -> tuple[str, int]:
     probe = ChainServer(host, port)  # anvil's own words for a port that is taken are many lines
     probe.stop()
     try:
-        folder.mkdir(parents=True, exist_ok=True)
+        make_folder(folder)
     except OSError as error:
         raise RunError(f"{folder} cannot be the folder of a chain: {error.strerror}") from None
     if not os.access(folder, os.W_OK):

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Final
 
 from bcfl.errors import RunError
+from bcfl.folders import private_file
 
 APPLICATION: Final = 0x6266636C  # sqlite's application_id: "bcfl" in ASCII
 FORMAT: Final = 1
@@ -34,6 +35,8 @@ def connect(path: Path | None, read_only: bool) -> sqlite3.Connection:
     if read_only and path is not None and not path.is_file():
         raise RunError(f"{path}: no chain there; name the directory of a run")
     try:
+        if path is not None and not read_only:
+            _restrict(path)
         connection = sqlite3.connect(
             _uri(path, read_only), uri=True, isolation_level=None, check_same_thread=False
         )
@@ -42,7 +45,7 @@ def connect(path: Path | None, read_only: bool) -> sqlite3.Connection:
         except BaseException:
             connection.close()
             raise
-    except sqlite3.Error as error:
+    except (sqlite3.Error, OSError) as error:
         raise RunError(f"{path}: cannot open the chain: {error}") from error
     return connection
 
@@ -97,3 +100,12 @@ def _prepare(connection: sqlite3.Connection, path: Path | None, read_only: bool)
         # NORMAL: a killed process loses nothing, a power cut at most the last blocks, never the order.
         connection.execute("PRAGMA journal_mode = WAL")
         connection.execute("PRAGMA synchronous = NORMAL")
+
+
+def _restrict(path: Path) -> None:
+    """Let nobody else read or write a chain: what sqlite makes beside a file is as open as that is."""
+    private_file(path)
+    for suffix in ("-wal", "-shm", "-journal"):
+        beside = path.with_name(path.name + suffix)
+        if beside.exists():
+            private_file(beside)

@@ -21,6 +21,7 @@ from eth.db.atomic import AtomicDBWriteBatch
 from eth.db.backends.base import BaseAtomicDB
 
 from bcfl.errors import RunError
+from bcfl.folders import private_file
 from bcfl.ledger.devnet.chainfile import connect
 
 CACHED = 50_000  # trie nodes and headers kept in memory; about 25 MB
@@ -182,7 +183,7 @@ class Database(BaseAtomicDB):
 def _lock(path: Path) -> int:
     """Lock `path` for writing until the returned file is closed or the process ends, however it ends."""
     try:
-        lock = os.open(f"{path}.lock", os.O_RDWR | os.O_CREAT, 0o644)
+        lock = os.open(private_file(path.with_name(path.name + ".lock")), os.O_RDWR)
     except OSError as error:
         raise RunError(f"{path}: cannot open the chain: {error.strerror}") from error
     try:

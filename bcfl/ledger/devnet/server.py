@@ -22,6 +22,7 @@ from typing import Any, Final
 from eth_utils.address import to_canonical_address
 
 from bcfl.errors import RunError
+from bcfl.folders import make_folder, private_file
 from bcfl.ledger.devnet.database import Database
 from bcfl.ledger.devnet.deadline import ServedEvm
 from bcfl.ledger.devnet.evm import open_evm
@@ -122,7 +123,7 @@ def _open_node(folder: Path | None, accounts: Sequence[str], simulated: bool) ->
 def _genesis_time(folder: Path, accounts: Sequence[str]) -> int:
     """Return when the chain of a folder began: now, if it is new; RunError for a folder of something else."""
     try:
-        folder.mkdir(parents=True, exist_ok=True)
+        make_folder(folder)
         if not (folder / FILE).exists():
             if any(folder.iterdir()):
                 raise RunError(f"{folder} holds something else than a chain: name another folder with --dir")
@@ -151,7 +152,7 @@ def _genesis_time(folder: Path, accounts: Sequence[str]) -> int:
 def _write(path: Path, content: dict[str, Any]) -> None:
     """Write a file that is there as a whole or not at all."""
     temporary = path.with_name(f".{path.name}.new")
-    with temporary.open("w", encoding="utf-8") as file:
+    with private_file(temporary).open("w", encoding="utf-8") as file:
         file.write(json.dumps(content, indent=1) + "\n")
         file.flush()
         os.fsync(file.fileno())

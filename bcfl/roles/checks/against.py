@@ -10,8 +10,10 @@ from __future__ import annotations
 
 import numpy as np
 
+from bcfl.roles.checks.needs import Needs
 from bcfl.roles.checks.scores import MIN_CROWD, NORMAL, Mask, Scores, Values, bounded
 
+NEEDS = Needs.GRAM | Needs.SUMS  # norms, and the inner product with the miner's own training
 AGAINST = -0.03  # least cosine of an update whose use is not clear
 AT_ALL = -0.15  # of a useful one, and of all from MIN_CROWD updates, where `direction` judges, too
 TOLERANCE = 5.0  # robust deviations below the median, of fewer updates: how unlike honest data may be

@@ -15,8 +15,10 @@ from functools import lru_cache
 
 import numpy as np
 
+from bcfl.roles.checks.needs import Needs
 from bcfl.roles.checks.scores import Mask, Scores, Square, Values, bounded
 
+NEEDS = Needs.GRAM | Needs.SUMS  # cosines; the miner's own training, and means without a cluster
 DIRECTIONS = 3
 APART = 4.5  # distance of the clouds' means in standard deviations within them (a uniform cloud: 3.46)
 GAP = 1.2  # the empty space between them, in the same

@@ -10,8 +10,10 @@ from __future__ import annotations
 
 import numpy as np
 
+from bcfl.roles.checks.needs import Needs
 from bcfl.roles.checks.scores import MIN_CROWD, Mask, Scores, Square, Values, bounded, clamp, crowd
 
+NEEDS = Needs.GRAM | Needs.SUMS  # inner products; which are good, the miner's own training says
 FAR = 2.0  # tolerances below the crowd at which the bound ends
 NOISE = 4.0  # cosines of noise with anything, in their standard deviations
 MIN_SPREAD = 0.01  # least standard deviation of the crowd

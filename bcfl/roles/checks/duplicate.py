@@ -19,8 +19,10 @@ import numpy as np
 import numpy.typing as npt
 
 from bcfl.protocol.rounds import History, Round
+from bcfl.roles.checks.needs import Needs
 from bcfl.roles.checks.scores import Mask, Scores, Square, bounded, clamp, crowd
 
+NEEDS = Needs.GRAM  # cosines, of sketches where one is earlier; exact copies have a root on chain
 COPY_COSINE = 0.975  # of two devices' updates
 OWN_COSINE = 0.9995  # of a device's own of two rounds: with little, one-sided data they are alike
 NEAR, FAR = 10.0, 30.0  # robust standard deviations above the crowd

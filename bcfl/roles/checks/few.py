@@ -11,6 +11,7 @@ import numpy as np
 from bcfl.ports import Matrix, Vector
 from bcfl.protocol.types import Verdict
 from bcfl.roles.checks import against, harm, length, mark
+from bcfl.roles.checks.needs import Updates
 from bcfl.roles.checks.scores import Mask, Scores, Values, median_of
 
 FEW: Final = 20  # updates that can be read, up to which a round is judged so
@@ -24,7 +25,7 @@ Marks = Callable[[Vector, Matrix, int, int], Vector]  # after deltas, as `ports.
 class FewUpdates:
     """What the rules look at; a rule is left out where what it needs is None."""
 
-    updates: Matrix  # (updates, parameters)
+    updates: Updates
     samples: Values
     norms: Values | None
     short: Mask  # at the end of training, see `norm.short`
@@ -38,6 +39,7 @@ class FewUpdates:
 def check(few: FewUpdates, remaining: Mask) -> Iterator[tuple[Verdict, Scores]]:
     """Yield the scores of rules, each over what those before leave of `remaining`, (updates,)."""
     among = np.array(remaining)
+    parameters = few.updates.parameters
     useful = np.zeros(len(among), dtype=bool)
     if few.losses is not None:
         scores, useful = _harm(few, few.losses, among)
@@ -48,7 +50,7 @@ def check(few: FewUpdates, remaining: Mask) -> Iterator[tuple[Verdict, Scores]]:
         among &= scores.passed
         yield Verdict.OUTLIER, scores
     if few.trust is not None:
-        scores = against.check(few.trust, useful, few.updates.shape[1], among)
+        scores = against.check(few.trust, useful, parameters, among)
         among &= scores.passed
         yield Verdict.OUTLIER, scores
     if few.marks is not None:
@@ -57,20 +59,21 @@ def check(few: FewUpdates, remaining: Mask) -> Iterator[tuple[Verdict, Scores]]:
 
 
 def _harm(few: FewUpdates, losses: Losses, among: Mask) -> tuple[Scores, Mask]:
-    count = harm.sample_count(harm.SAMPLES, int(among.sum()))
+    count, updates = harm.sample_count(harm.SAMPLES, int(among.sum())), few.updates.view(harm.NEEDS)
     return harm.check(
-        lambda weights: losses(weights.astype(np.float32) @ few.updates, count),
+        lambda weights: losses(weights.astype(np.float32) @ updates, count),
         few.samples,
         among,
-        None if few.trust is None else against.is_alike(few.trust, few.updates.shape[1], among),
+        None if few.trust is None else against.is_alike(few.trust, few.updates.parameters, among),
     )
 
 
 def _marks(few: FewUpdates, marks: Marks, among: Mask) -> tuple[Scores, ...]:
     """Return the scores of marks; none where the learner has no marks."""
-    places, updates = np.flatnonzero(among), few.updates
+    places = np.flatnonzero(among)
     if len(places) < 2:
         return ()
+    updates = few.updates.view(mark.NEEDS).matrix
     count = harm.sample_count(mark.SAMPLES, len(places))
     median = median_of(updates, among)
     shares = np.zeros((len(updates), 2))

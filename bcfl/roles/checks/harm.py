@@ -17,8 +17,10 @@ from itertools import combinations
 import numpy as np
 import numpy.typing as npt
 
+from bcfl.roles.checks.needs import Needs
 from bcfl.roles.checks.scores import Mask, Scores, Values, bounded
 
+NEEDS = Needs.SUMS  # of every majority
 ALL = 7  # updates of which every majority is tried, 64 at the most; of more, what to leave out
 SAMPLES, USUAL, FEWEST = 800, 6, 100  # held-out samples for so many updates; the least number for more
 HARM = (

@@ -9,7 +9,10 @@ from __future__ import annotations
 
 import numpy as np
 
+from bcfl.roles.checks.needs import Needs
 from bcfl.roles.checks.scores import Scores, Square, bounded
+
+NEEDS = Needs.GRAM  # distances
 
 
 def check(gram: Square, attackers: int) -> Scores:

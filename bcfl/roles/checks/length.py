@@ -11,8 +11,10 @@ from __future__ import annotations
 
 import numpy as np
 
+from bcfl.roles.checks.needs import Needs
 from bcfl.roles.checks.scores import MIN_CROWD, NORMAL, Mask, Scores, Values, bounded
 
+NEEDS = Needs.GRAM  # norms
 LONGEST = 1.8  # median lengths that always pass
 LIMIT = 2.2  # median lengths that a useful update may have, and others where honest lengths are far apart
 TOLERANCE = 5.0  # robust standard deviations above the median between the two

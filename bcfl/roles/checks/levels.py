@@ -19,10 +19,12 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from bcfl.ports import Evaluation, Matrix, Slopes, Vector
+from bcfl.ports import Evaluation, Slopes, Vector
 from bcfl.protocol.limits import TOP_LEVEL, USUAL_LEVEL
+from bcfl.roles.checks.needs import Needs, Sums
 from bcfl.roles.checks.scores import Mask, Values
 
+NEEDS = Needs.GRAM | Needs.SUMS  # norms; sums, and inner products with the slopes of the miner's loss
 PARTS, SAMPLES = 8, 480  # of the held-out data that are looked at
 STEPS = 5  # models that are looked at
 RATE, QUANTILE = 0.9, 0.9  # of a step, in this quantile of the merits' sizes
@@ -76,7 +78,7 @@ class HeldOut:
     `updates`: (updates, parameters), each shortened by its factor; those not in `among` have no share.
     """
 
-    updates: Matrix
+    updates: Sums
     factors: Values
     among: Mask
     slopes: Callable[[Vector, int], Slopes]  # after a delta, on so many parts of the data
@@ -94,7 +96,7 @@ class HeldOut:
             merits = -(self.updates @ found.gradients.T) * self.factors[:, None]
             return Slope(found.loss, merits.astype(np.float64), found.samples)
         merits = np.zeros((len(self.updates), 1))
-        for place in np.flatnonzero(self.among):
+        for place in np.flatnonzero(self.among).tolist():
             move = np.float32(STEP * self.factors[place]) * self.updates[place]
             merits[place] = (self.evaluate(delta - move).loss - self.evaluate(delta + move).loss) / (2 * STEP)
         middle = self.evaluate(delta)

@@ -14,8 +14,10 @@ import numpy as np
 
 from bcfl.ports import Matrix, Vector
 from bcfl.roles.checks.harm import ALL
+from bcfl.roles.checks.needs import Needs
 from bcfl.roles.checks.scores import Mask, Scores, Values, bounded
 
+NEEDS = Needs.VECTOR  # beside the median of each parameter
 SAMPLES = 400  # held-out samples for `harm.USUAL` updates: half of them get the marks
 CLASSES = 3  # for which marks are tried, of a round in which every majority is tried; of more: 1
 OWN, TIMES = 0.4, 3.0  # the share that a mark may turn, and times the highest share of the others

@@ -11,8 +11,10 @@ from __future__ import annotations
 
 import numpy as np
 
+from bcfl.roles.checks.needs import Needs
 from bcfl.roles.checks.scores import MIN_CROWD, Mask, Scores, Values, bounded, clamp, crowd
 
+NEEDS = Needs.GRAM  # norms
 MIN_SHARE = 0.6  # of the median norm of updates with as many samples
 TOLERANCE, FAR = 3.0, 2.0  # robust standard deviations below the crowd, and how many times those at the most
 MIN_SPREAD = 0.03  # least standard deviation of the crowd

@@ -9,8 +9,10 @@ from __future__ import annotations
 
 import numpy as np
 
+from bcfl.roles.checks.needs import Needs
 from bcfl.roles.checks.scores import Mask, Scores, Values, bounded
 
+NEEDS = Needs.GRAM  # norms
 CLIP = 2.0  # reference norms: the bound that an honest device keeps to
 SLACK = 1.1  # miner and device may have found a few of the reference's updates gone from the store
 FIRST_CLIP = 3.0  # before there is a reference, in median norms of the round

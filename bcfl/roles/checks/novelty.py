@@ -11,9 +11,10 @@ from __future__ import annotations
 
 import numpy as np
 
-from bcfl.ports import Matrix
+from bcfl.roles.checks.needs import Needs, Products
 from bcfl.roles.checks.scores import Mask, Scores, Square, Values, bounded
 
+NEEDS = Needs.GRAM  # of sketches, with those of earlier rounds
 NEW = 0.02  # least part of an update's length that history does not explain; mixtures: 0.006, by rounding
 SHARED = 0.01  # least part of that remainder, squared, that others explain; honest ones: 0.02 and more
 NEW_YIELDS, SHARED_YIELDS = 4.0, 8.0  # bounds are at most this part of the median
@@ -23,7 +24,7 @@ ROOM = 8  # numbers of an update for each earlier one: fewer are explained by ch
 RIDGE, SHARED_RIDGE = 1e-6, 1e-3  # added to the cosines: rounding, and what is no sign of likeness
 
 
-def check(updates: Matrix, earlier: Matrix, among: Mask) -> tuple[Scores, Scores]:
+def check(updates: Products, earlier: Products, among: Mask) -> tuple[Scores, Scores]:
     """Score how new each update is, and how far others share what is new.
 
     `updates`: (updates, numbers), of unit length or zero; `earlier`: (earlier ones, numbers), too, of which
@@ -49,7 +50,7 @@ def check(updates: Matrix, earlier: Matrix, among: Mask) -> tuple[Scores, Scores
     return bounded("new", new, minimum=least_new), bounded("shared", shared, minimum=least_shared)
 
 
-def remainders(updates: Matrix, earlier: Matrix) -> Square:
+def remainders(updates: Products, earlier: Products) -> Square:
     """Return the inner products of what is left of updates across the span of earlier ones."""
     among_earlier = (earlier @ earlier.T).astype(np.float64) + RIDGE * np.eye(len(earlier))
     across = (updates @ earlier.T).astype(np.float64)

@@ -1,23 +1,36 @@
 """Run the checks on the numbers of a round's updates: duplicates, quality and outliers; find levels.
 
-Pure: matrices in, scores out. Most checks need no more than the inner products of the updates, which are
-computed once.
+Pure: matrices in, scores out. Each check states what it needs of the updates, and gets a view that gives no
+more: most need the inner products, which are computed once.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import partial
 
 import numpy as np
 
 from bcfl.ports import Evaluation, Matrix, Slopes, Vector
 from bcfl.protocol.limits import USUAL_LEVEL
 from bcfl.protocol.types import Verdict
-from bcfl.roles.checks import clusters, direction, duplicate, few, krum, levels, min_norm, norm, novelty
+from bcfl.roles.checks import (
+    against,
+    clusters,
+    direction,
+    duplicate,
+    few,
+    krum,
+    length,
+    levels,
+    min_norm,
+    norm,
+    novelty,
+)
 from bcfl.roles.checks.levels import Weights
-from bcfl.roles.checks.scores import Mask, Scores, Square, Values
+from bcfl.roles.checks.needs import SMALLEST, Needs, Updates, View
+from bcfl.roles.checks.scores import Mask, Scores, Values
 
 CLIP = 2.0  # median norms: what counts of a longer update
 HEAVY = 0.5  # weight from which on an update says what direction is usual
@@ -99,17 +112,18 @@ class _Pipeline:
 
     def __init__(self, inputs: CheckInputs, reference: Reference, checks: Checks) -> None:
         self.inputs, self.reference, self.checks = inputs, reference, checks
-        self.gram = gram(inputs.updates)
-        self.norms: Values = np.sqrt(np.diag(self.gram))
-        self.cosines: Square = self.gram / np.maximum(np.outer(self.norms, self.norms), 1e-30)
-        self.short: Mask = norm.short(self.norms, inputs.reference_norm)
+        self.updates = Updates(inputs.updates)
+        self.short: Mask = norm.short(self.updates.view(norm.NEEDS).norms, inputs.reference_norm)
         self.remaining: Mask = np.array(inputs.eligible)
-        self.is_few = len(inputs.updates) <= few.FEW
+        self.is_few = len(inputs.ranks) <= few.FEW
         self.scores: list[tuple[Verdict, Scores]] = []
         self.weights: Weights | None = None
+        self.trust: Values | None = None
+        self.factors: Values | None = None
 
     def run(self) -> PipelineResult:
-        scores = norm.check(self.norms, self.inputs.reference_norm, self.inputs.rounding_norm)
+        norms = self.updates.view(norm.NEEDS).norms
+        scores = norm.check(norms, self.inputs.reference_norm, self.inputs.rounding_norm)
         if self.checks.norm:
             self._narrow(scores)
         if self.checks.duplicate:
@@ -129,11 +143,14 @@ class _Pipeline:
             earlier_copies = self.inputs.earlier_copies.exempt(self.short)
             self._add(Verdict.DUPLICATE, earlier_copies)
             originals = originals & earlier_copies.passed
-        copies = duplicate.within_round(self.cosines, self.inputs.ranks, originals)
+        cosines = self.updates.view(duplicate.NEEDS).cosines
+        copies = duplicate.within_round(cosines, self.inputs.ranks, originals)
         self._add(Verdict.DUPLICATE, copies.exempt(self.short))
         if self.inputs.sketches is not None and self.inputs.earlier_sketches is not None:
             among = self.remaining & ~self.short
-            for scores in novelty.check(self.inputs.sketches, self.inputs.earlier_sketches, among):
+            matrices = self.inputs.sketches, self.inputs.earlier_sketches
+            sketches, earlier = (Updates(matrix).view(novelty.NEEDS) for matrix in matrices)
+            for scores in novelty.check(sketches, earlier, among):
                 self._add(Verdict.DUPLICATE, scores.exempt(self.short))
 
     def _judge_directions(self) -> None:
@@ -141,7 +158,10 @@ class _Pipeline:
         checks = self.checks
         outliers: list[Scores] = []
         if checks.clusters:
-            clusters_apart = clusters.check(self.cosines, self._trust, self._is_harmless, self.remaining)
+            view = self.updates.view(clusters.NEEDS)
+            clusters_apart = clusters.check(
+                view.cosines, partial(self._trust, view), partial(self._is_harmless, view), self.remaining
+            )
             outliers.append(self._narrow(clusters_apart))
         if self.is_few:
             self._judge_few()
@@ -150,7 +170,8 @@ class _Pipeline:
         if checks.direction:
             outliers.append(self._narrow(self._direction()))
         if checks.min_norm:
-            scores = min_norm.check(self.norms, self.inputs.samples, self.remaining)
+            norms = self.updates.view(min_norm.NEEDS).norms
+            scores = min_norm.check(norms, self.inputs.samples, self.remaining)
             outliers.append(self._narrow(scores.exempt(self.short)))
         if checks.krum is not None:
             outliers.append(self._krum(checks.krum))
@@ -159,12 +180,12 @@ class _Pipeline:
     def _judge_few(self) -> None:
         checks, inputs, reference = self.checks, self.inputs, self.reference
         updates = few.FewUpdates(
-            inputs.updates,
+            self.updates,
             inputs.samples,
-            self.norms if checks.norm else None,
+            self.updates.view(length.NEEDS).norms if checks.norm else None,
             self.short,
-            self._trust() if checks.direction else None,
-            inputs.contributions or [None] * len(inputs.updates),
+            self._trust(self.updates.view(against.NEEDS)) if checks.direction else None,
+            inputs.contributions or [None] * len(inputs.ranks),
             inputs.reference_norm is None,
             reference.losses if checks.quality else None,
             reference.marks if checks.quality else None,
@@ -172,30 +193,36 @@ class _Pipeline:
         for verdict, scores in few.check(updates, self.remaining):
             self._add(verdict, scores)
 
-    def _trust(self) -> Values:
-        """Return the cosine of each update with the miner's own training, (updates,)."""
-        return self._cosines_with_own
+    def _trust(self, updates: View) -> Values:
+        """Return the cosine of each update with the miner's own training, (updates,).
 
-    @cached_property
-    def _cosines_with_own(self) -> Values:
-        """FLTrust, Cao et al. 2021, arXiv:2012.13995, section IV; the miner trains once, where it has to."""
-        delta = self.reference.delta()
-        cosines = (self.inputs.updates @ delta) / np.maximum(self.norms * np.linalg.norm(delta), 1e-30)
-        return np.nan_to_num(cosines.astype(np.float64))
+        FLTrust, Cao et al. 2021, arXiv:2012.13995, section IV; the miner trains once, where it has to.
+        """
+        updates.require(Needs.GRAM | Needs.SUMS)
+        if self.trust is None:
+            delta = self.reference.delta()
+            cosines = (updates @ delta) / np.maximum(updates.norms * np.linalg.norm(delta), SMALLEST)
+            self.trust = np.nan_to_num(cosines.astype(np.float64))
+        return self.trust
 
-    @cached_property
-    def _factors(self) -> Values:
-        """What each update is shortened by where long ones must not decide, (updates,)."""
-        limit = CLIP * np.median(self.norms[self.remaining]) if self.remaining.any() else 0.0
-        factors: Values = np.minimum(1.0, limit / np.maximum(self.norms, 1e-30))
-        return factors
+    def _factors_of(self, updates: View) -> Values:
+        """Return what each update is shortened by where long ones must not decide, (updates,).
+
+        Those that remain when it is first asked for say what is long.
+        """
+        updates.require(Needs.GRAM)
+        if self.factors is None:
+            norms = updates.norms
+            limit = CLIP * np.median(norms[self.remaining]) if self.remaining.any() else 0.0
+            self.factors = np.minimum(1.0, limit / np.maximum(norms, SMALLEST))
+        return self.factors
 
     def _weigh(self) -> None:
         """Find what each update is to weigh."""
-        inputs, reference = self.inputs, self.reference
+        inputs, reference, updates = self.inputs, self.reference, self.updates.view(levels.NEEDS)
         held_out = levels.HeldOut(
-            inputs.updates,
-            self._factors,
+            updates,
+            self._factors_of(updates),
             self.remaining,
             reference.slopes,
             reference.losses,
@@ -203,23 +230,23 @@ class _Pipeline:
         )
         self.weights = levels.find(held_out, inputs.samples)
 
-    def _is_harmless(self, dropped: Mask, remaining: Mask) -> bool:
+    def _is_harmless(self, updates: View, dropped: Mask, remaining: Mask) -> bool:
         """Return whether the held-out loss is no higher without the members of a cluster.
 
         The mean without them may be as long as that with them.
         """
         if self.reference.losses is None:
             return True
-        whole, rest = self._mean(remaining), self._mean(remaining & ~dropped)
+        whole, rest = self._mean(updates, remaining), self._mean(updates, remaining & ~dropped)
         ratio = float(np.linalg.norm(whole) / max(float(np.linalg.norm(rest)), 1e-30))
         means = whole, rest, (ratio * rest).astype(np.float32)
         losses = [float(self.reference.losses(mean, levels.SAMPLES)[0].mean()) for mean in means]
         return not min(losses[1:]) > losses[0] + HARMLESS * abs(losses[0])
 
-    def _mean(self, mask: Mask) -> Vector:
+    def _mean(self, updates: View, mask: Mask) -> Vector:
         """Return the mean of updates by their claims, (parameters,)."""
         shares = np.where(mask, self.inputs.samples, 0.0) / max(float(self.inputs.samples[mask].sum()), 1.0)
-        mean: Vector = shares.astype(np.float32) @ self.inputs.updates
+        mean: Vector = shares.astype(np.float32) @ updates
         return mean
 
     def _direction(self) -> Scores:
@@ -228,19 +255,19 @@ class _Pipeline:
         Where held-out data finds nothing amiss in the mean of many, against that: the training costs as much
         as half of all other checks.
         """
-        weights, heavy = self.inputs.samples, self.remaining
+        weights, heavy, updates = self.inputs.samples, self.remaining, self.updates.view(direction.NEEDS)
         if self.weights is not None:
             weights, heavy = weights * self.weights.values, self.weights.values > HEAVY
         if self.weights is None or (self.weights.values != 1).any():
-            heavy = heavy & (self._trust() > 0)
+            heavy = heavy & (self._trust(updates) > 0)
         good = self.remaining & heavy if (self.remaining & heavy).any() else self.remaining
-        clipped = self.gram * np.outer(self._factors, self._factors)
-        parameters = self.inputs.updates.shape[1]
-        return direction.check(clipped, weights, good, parameters, self.checks.direction_tolerance)
+        factors = self._factors_of(updates)
+        clipped = updates.gram * np.outer(factors, factors)
+        return direction.check(clipped, weights, good, updates.shape[1], self.checks.direction_tolerance)
 
     def _krum(self, attackers: int) -> Scores:
         places = np.flatnonzero(self.remaining)
-        scores = krum.check(self.gram[np.ix_(places, places)], attackers)
+        scores = krum.check(self.updates.view(krum.NEEDS).gram[np.ix_(places, places)], attackers)
         values = np.zeros(len(self.remaining))
         values[places] = scores.values
         maximum = scores.maximum[0] if len(places) else np.inf
@@ -260,9 +287,3 @@ class _Pipeline:
         for verdict, scores in sorted(self.scores, key=lambda pair: pair[0]):
             codes[(codes == 0) & ~scores.passed] = verdict
         return tuple(Verdict(code) for code in codes)
-
-
-def gram(updates: Matrix) -> Square:
-    """Return the inner products of updates, (updates, parameters), as (updates, updates)."""
-    products: Square = (updates @ updates.T).astype(np.float64)
-    return products

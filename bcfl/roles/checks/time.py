@@ -14,7 +14,9 @@ from itertools import islice
 from bcfl.protocol.limits import BASIS_POINTS
 from bcfl.protocol.rounds import History, Round
 from bcfl.protocol.types import Terms, Update
+from bcfl.roles.checks.needs import Needs
 
+NEEDS = Needs.CLAIMS
 HISTORY_ROUNDS = 32  # accepted ones of a device that make its reference; few follow its claims at once
 
 

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from bcfl.errors import DiskError, RunError
+from bcfl.folders import private_file, private_folder
 
 SEAL: Final = b"\nsha256:"  # stands between a record and its digest
 DAMAGED: Final = ".damaged"  # ends the name of a record that was set aside
@@ -23,13 +24,19 @@ log = logging.getLogger(__name__)
 
 
 class Journal:
-    """Small named records of one account in the folder `path` (None: in memory), each replaced atomically."""
+    """Small named records of one account in the folder `path` (None: in memory), each replaced atomically.
+
+    Only their owner may read them, also where the folder was open to others. Raises DiskError.
+    """
 
     def __init__(self, path: Path | None) -> None:
         self._path = path
         self._memory: dict[str, bytes] = {}
         if path is not None:
-            path.mkdir(parents=True, exist_ok=True)
+            try:
+                private_folder(path)
+            except OSError as error:
+                raise DiskError(f"the journal {path} cannot be kept: {error.strerror}") from error
 
     def read(self, name: str) -> bytes | None:
         """Return a record; None if there is none, or if it is damaged. Raises DiskError."""
@@ -63,7 +70,7 @@ class Journal:
             return
         temporary = self._path / f".{name}.new"
         try:
-            with temporary.open("wb") as file:
+            with private_file(temporary).open("wb") as file:
                 file.write(data)
                 file.write(SEAL + _digest(data))
                 file.flush()
@@ -75,6 +82,21 @@ class Journal:
                 temporary.unlink(missing_ok=True)
             raise DiskError(f"cannot write the journal {self._path / name}: {error.strerror}") from error
 
+    def remove(self, name: str) -> None:
+        """Remove a record, and what damage or a crash has left of it; raises DiskError.
+
+        A power cut may bring it back.
+        """
+        if self._path is None:
+            self._memory.pop(name, None)
+            return
+        file = self._path / name
+        try:
+            for path in (file, file.with_name(name + DAMAGED), self._path / f".{name}.new"):
+                path.unlink(missing_ok=True)
+        except OSError as error:
+            raise DiskError(f"cannot remove the journal record {file}: {error.strerror}") from error
+
     def append(self, name: str, content: dict[str, Any]) -> None:
         """Add a line to a record that only people read; a crash may cost its last line. Raises as `write`."""
         line = json.dumps(content, sort_keys=True).encode() + b"\n"
@@ -82,7 +104,7 @@ class Journal:
             self._memory[name] = self._memory.get(name, b"") + line
             return
         try:
-            with (self._path / name).open("ab") as file:
+            with private_file(self._path / name).open("ab") as file:
                 file.write(line)
         except OSError as error:
             raise DiskError(f"cannot write the journal {self._path / name}: {error.strerror}") from error

@@ -56,6 +56,7 @@ class Device:
         snapshot = take_snapshot(self.ledger)
         if snapshot is None:
             return None
+        self.trainer.forget(snapshot)
         index = snapshot.history.device_index(self.account.address)
         if index is None or not snapshot.history.takes_part(index):
             return None

@@ -47,6 +47,7 @@ class Trainer:
         self.archive, self.journal, self.clips = archive, journal, clips
         self._published: bytes | None = None  # root of the last update on the store
         self._lost: bytes | None = None  # root of the last update whose bytes nobody has any more
+        self._forgotten = -1  # up to which round no bytes of an update are in the journal
 
     def update(self, snapshot: RoundSnapshot, index: int) -> Update:
         """Return this round's update, recorded or newly trained; raises ConfigError if training fails."""
@@ -92,6 +93,21 @@ class Trainer:
         self.archive.publish(vector)
         self._published = update.root
         return True
+
+    def forget(self, snapshot: RoundSnapshot) -> None:
+        """Remove the bytes of an update whose round is over from the journal: nobody asks for them any more.
+
+        A device that is restarted before that has them. Where the chain takes the end of the round back, they
+        are on the store, or made again by another training, as after the next one, which replaces them. Those
+        of a later round stay: a node may be behind. Raises DiskError.
+        """
+        last = snapshot.round - 1
+        if last == self._forgotten:
+            return
+        data = self.journal.read(SEALED)
+        if data is None or int.from_bytes(data[:ROUND_BYTES], "big") <= last:
+            self.journal.remove(SEALED)
+        self._forgotten = last
 
     def _learn(self, snapshot: RoundSnapshot) -> tuple[TrainingResult, Lanes, Residual]:
         """Train from the last block's model; returns the lanes, and what they do not hold, (parameters,)."""

@@ -41,7 +41,8 @@ class Wire:
         def tapped(method: str, url: str, *args: Any, **options: Any) -> Answer:
             headers, content = (*args, None, None, None)[1:3]
             self.bytes += [f"{method} {url} {headers}".encode(), content or b""]
-            return exchange(method, url, *args, **options)
+            answer: Answer = exchange(method, url, *args, **options)
+            return answer
 
         def tapped_body(answer: Answer, max_bytes: int) -> bytes:
             content = body(answer, max_bytes)
