@@ -18,6 +18,7 @@ from bcfl.ledger.live import LiveLedger
 from bcfl.protocol.types import Mode
 from bcfl.roles.common.archive import Archive
 from bcfl.roles.common.journal import DAMAGED, Journal
+from bcfl.roles.common.vault import Vault
 from bcfl.roles.device.device import Device
 from bcfl.roles.miner.miner import Miner
 from bcfl.roles.miner.verifier import Checks, Verifier
@@ -87,7 +88,9 @@ class PartyNode(Node):
     @cached_property
     def archive(self) -> Archive:
         """Return the vectors on the simulated store."""
-        return Archive(self._store, self._layout, self.client.ledger.terms)
+        ledger = self.client.ledger
+        vault = Vault(ledger.domain, ledger.history, [self.account], self.relay)
+        return Archive(self._store, self._layout, ledger.terms, vault=vault)
 
     @cached_property
     def journal(self) -> Journal:
@@ -173,7 +176,8 @@ class Process:
         ledger = PartyLedger(contract, self)
         client = Client("simulation", ledger, self.world.retry_seconds)
         if self.role == "watchtower":
-            self.act = self._watch(Watchtower(self.account, ledger, self.world.archive_on(self.store)))
+            archive = self.world.archive_on(self.store, ledger)
+            self.act = self._watch(Watchtower(self.account, ledger, archive))
         else:
             self.daemon = PartyNode(self, client).start()
             self.act = self.daemon.turn

@@ -16,8 +16,12 @@ from bcfl.adversaries.vectors import Noise, SignFlip
 from bcfl.protocol import fixedpoint
 from bcfl.protocol.accounts import Account
 from bcfl.protocol.docket import longest_round
+from bcfl.protocol.payload import layout_digest
+from bcfl.protocol.readers import with_key
+from bcfl.protocol.sealing import ReaderKey
+from bcfl.protocol.submissions import Domain
 from bcfl.protocol.types import Engine, Layout, Mode, Terms
-from tests.local_federation import LAYOUT, TERMS
+from tests.local_federation import CONFIDENTIAL, LAYOUT, MEMBERS, TERMS
 from tests.simulation.chain import ETHER, BytecodeChain, EpisodeChain
 from tests.simulation.dice import Dice
 from tests.simulation.faults import Weather
@@ -39,6 +43,7 @@ DEVICE_ATTACKS = (
     Dropout(stage="reveal"),
 )
 MINER_ATTACKS = (LyingLeader(), LazyMiner(), SilentMiner(), LazyMiner(kind="copy"))
+SEALED_SEEDS = 1_000_000
 WINDOW = 60  # seconds of the challenge window, where there is one
 
 
@@ -64,11 +69,15 @@ class Plan:
         names = [type(attack).__name__ for attack in attacks]
         mode = f"{Mode(terms.mode).name}/{Engine(terms.engine).name}".lower()
         window = " window" if terms.challenge_seconds else ""
-        return f"{self.devices} devices {self.miners} miners {mode}{window} {' '.join(names)}".strip()
+        sealed = "".join(f" {value}" for _, value in self.layout.agreement)
+        return f"{self.devices} devices {self.miners} miners {mode}{window}{sealed} {' '.join(names)}".strip()
 
 
 def draw_plan(dice: Dice) -> Plan:
-    """Return the federation that a seed stands for."""
+    """Return the federation that a seed stands for; from SEALED_SEEDS on it seals updates, or models too."""
+    layout = LAYOUT
+    if dice.seed >= SEALED_SEEDS:
+        layout = dice.choice((CONFIDENTIAL, MEMBERS), "layout")
     is_full = dice.share("full") < 0.2
     miners = dice.number(3, 5, "miners")
     devices = miners if is_full else dice.number(3, 6, "devices")
@@ -81,6 +90,7 @@ def draw_plan(dice: Dice) -> Plan:
         grace=dice.choice((0, 5, 20), "grace"),
         pow_target=2**254,
         tally_seconds=60,
+        layout=layout_digest(layout),
     )
     if has_window:
         terms = replace(
@@ -97,7 +107,7 @@ def draw_plan(dice: Dice) -> Plan:
     if has_window and dice.share("lying leader") < 0.4 and not is_full:
         miner_attacks = {dice.number(0, miners - 1, "liar"): LyingLeader()}
     return Plan(
-        terms, LAYOUT, devices, miners, is_full, has_window, dice.number(0, SETS - 1, "accounts"),
+        terms, layout, devices, miners, is_full, has_window, dice.number(0, SETS - 1, "accounts"),
         device_attacks, miner_attacks,
     )  # fmt: skip
 
@@ -133,8 +143,11 @@ def build_world(plan: Plan, dice: Dice, weather: Weather, kind: type[Any] = Byte
     contract.send(owner, "register_devices", [item.address for item in devices])
     for miner in miners:
         contract.send(miner, "register_miner", value=2 * plan.terms.min_stake - 1)
+        if plan.layout.agreement:
+            domain = Domain(contract.chain.chain_id, contract.address)
+            contract.send(miner, "announce", with_key("", ReaderKey.of(miner, domain).public))
     contract.send(owner, "start")
-    world = World(plan, dice, weather, chain, owner)
+    world = World(plan, dice, weather, chain, owner, miners)
     world.contents.ever.update(contents.ever)
     world.contents.held.update(contents.held)
     for cid in contents.held:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import heapq
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from itertools import count
 from typing import TYPE_CHECKING, Any
@@ -20,6 +20,7 @@ from bcfl.protocol.rounds import History
 from bcfl.protocol.types import Phase
 from bcfl.roles.common.archive import Archive
 from bcfl.roles.common.snapshot import next_change, take_snapshot
+from bcfl.roles.common.vault import Vault
 from tests.simulation.disk import DiskCalls
 from tests.simulation.members import change_members
 from tests.simulation.network import Network, PartyContract
@@ -72,9 +73,17 @@ class World:
 
     poll = 0.5
 
-    def __init__(self, plan: Plan, dice: Dice, weather: Weather, chain: EpisodeChain, owner: Account) -> None:
+    def __init__(
+        self,
+        plan: Plan,
+        dice: Dice,
+        weather: Weather,
+        chain: EpisodeChain,
+        owner: Account,
+        miners: Sequence[Account] = (),
+    ) -> None:
         self.plan, self.dice, self.weather, self.owner = plan, dice, weather, owner
-        self.layout, self.devices = plan.layout, plan.devices
+        self.layout, self.devices, self.miners = plan.layout, plan.devices, miners
         self.time = float(chain.now())
         self.keeps_clocks = "node-lags" in weather.kinds
         self.contents, self.calls = Contents(), DiskCalls()
@@ -91,7 +100,7 @@ class World:
         self.retry_seconds = min(15.0, shortest / 8)
         self.invariants: Invariants | None = None
         self.observer = LiveLedger(PartyContract(self.network, Observer()))  # type: ignore[arg-type]
-        self.observer_archive = Archive(ObserverStore(self.contents), plan.layout, terms)
+        self.observer_archive = self.archive_on(ObserverStore(self.contents), self.observer)
         self._heap: list[tuple[float, int, Callable[[], None]]] = []
         self._numbers = count()
         self._stack: list[Process] = []
@@ -336,9 +345,10 @@ class World:
         """Return a process's way to the inboxes of the others."""
         return PartyRelay(self, process)
 
-    def archive_on(self, store: Any) -> Archive:
-        """Return an archive on a party's store."""
-        return Archive(store, self.layout, self.plan.terms)
+    def archive_on(self, store: Any, ledger: LiveLedger) -> Archive:
+        """Return an archive on a store, with the keys of all miners."""
+        vault = Vault(ledger.domain, ledger.history, self.miners)
+        return Archive(store, self.layout, self.plan.terms, vault=vault)
 
     @contextmanager
     def patched(self) -> Iterator[None]:
