@@ -16,7 +16,7 @@ from bcfl.adversaries.attack import DeviceAttack, DeviceParts, option
 from bcfl.ports import Store
 from bcfl.protocol import cid
 from bcfl.protocol.fixedpoint import Lanes
-from bcfl.roles.common.archive import Archive, PackedVector, StoredVector
+from bcfl.roles.common.archive import Archive
 
 HUGE = (1 << 62).to_bytes(8, "little")  # what a header claims for its own length
 
@@ -55,17 +55,16 @@ class _WithholdingStore:
 
 
 class _MalformingArchive(Archive):
-    """An archive that packs other bytes than those of the vector."""
+    """An archive that encodes other bytes than those of the vector."""
 
     def __init__(self, archive: Archive, malform: Callable[[bytes], bytes]) -> None:
         vars(self).update(vars(archive))
         self.malform = malform
 
-    def pack(self, lanes: Lanes) -> PackedVector:
-        """Pack a vector, malformed, under the root of the right one."""
-        honest = super().pack(lanes)
-        data = self.malform(honest.data)
-        return PackedVector(StoredVector(honest.stored.root, cid.digest(cid.compute(data))), data)
+    def encode(self, lanes: Lanes) -> tuple[bytes, bytes]:
+        """Return a malformed payload of a vector, and the root of the right one."""
+        data, root = super().encode(lanes)
+        return self.malform(data), root
 
 
 @dataclass(frozen=True)

@@ -104,14 +104,14 @@ def test_a_leader_that_keeps_the_bytes_back_delays_nobody(
     local = LocalFederation(tmp_path)
     local.until(Phase.VOTE)
     puts = 0
-    original = local.archive.put
+    original = local.archive.publish_model
 
-    def forgetful(lanes: Any) -> Any:
+    def forgetful(model: Any) -> Any:
         nonlocal puts
         puts += 1
-        return local.archive.pack(lanes).stored if puts == 1 else original(lanes)
+        return model.cid if puts == 1 else original(model)
 
-    monkeypatch.setattr(local.archive, "put", forgetful)
+    monkeypatch.setattr(local.archive, "publish_model", forgetful)
     round_ = local.play()
     assert (round_.status, round_.skipped, puts > 1) == ("finalized", [], True)
     assert round_.block is not None

@@ -74,19 +74,20 @@ class Archive:
 
     def pack(self, lanes: Lanes) -> PackedVector:
         """Encode a vector, (parameters,), as the store will hold it, without writing it."""
+        return _packed(*self.encode(lanes))
+
+    def encode(self, lanes: Lanes) -> tuple[bytes, bytes]:
+        """Return the payload of a vector, (parameters,), and its root."""
         data = payload.encode(self.layout, lanes)
-        name = cid.compute(data)
-        return PackedVector(StoredVector(self._memory.root(data, lanes), cid.digest(name)), data)
+        return data, self._memory.root(data, lanes)
 
     def pack_update(self, lanes: Lanes, round_: Round, device: int, account: Account) -> PackedVector:
         """Encode a device's update, (parameters,), for a round: sealed for its voters, if that is agreed."""
-        vector = self.pack(lanes)
         if not self.privacy.confidential:
-            return vector
-        root, domain = vector.stored.root, self._require_vault().domain
-        seal = sealing.Seal(domain, round_.number, device, root)
-        data = sealing.seal_update(vector.data, seal, account, list(round_.readers.values()))
-        return PackedVector(StoredVector(root, cid.digest(cid.compute(data))), data)
+            return self.pack(lanes)
+        plain, root = self.encode(lanes)
+        seal = sealing.Seal(self._require_vault().domain, round_.number, device, root)
+        return _packed(sealing.seal_update(plain, seal, account, list(round_.readers.values())), root)
 
     def publish(self, vector: PackedVector) -> StoredVector:
         """Write a packed vector."""
@@ -97,11 +98,8 @@ class Archive:
         """Write the model of a round, sealed if that is agreed, and return the digest of its CID."""
         data = payload.encode(self.layout, model.model)
         if model.key:
-            domain = self._require_vault().domain
-            data = sealing.seal_model(data, model.key, domain, model.round, model.root)
-        name = self.store.put(data)
-        self.on_touch(name)
-        return cid.digest(name)
+            data = sealing.seal_model(data, model.key, self._require_vault().domain, model.round, model.root)
+        return self.publish(_packed(data, model.root)).cid
 
     def model(self, block: Block, history: History | None = None) -> Model:
         """Return the model of a block as integers, (parameters,).
@@ -216,12 +214,9 @@ class Archive:
     def _collect(self, submission: Submission) -> None:
         try:
             self.update(submission, asks=False)
-        except Sealed:
-            pass
-        except Unavailable:
-            self.mark_unavailable(submission)
-        except (PayloadError, StoreError):
-            pass
+        except (PayloadError, StoreError) as error:
+            if isinstance(error, Unavailable) and not isinstance(error, Sealed):
+                self.mark_unavailable(submission)
 
     def mark_unavailable(self, submission: Submission) -> None:
         """Refuse an update without asking the store, until `clear_unavailable` or the end of the round."""
@@ -283,12 +278,12 @@ class Archive:
 
     def _read_update(self, submission: Submission, asks: bool) -> Lanes:
         """Read an update from the store and check it."""
-        root, bits = submission.update.root, self.terms.lane_bits
         name = self.sizes.update_cid(submission)
         data = self._get(name, submission.update.cid, self.sizes.update(submission.readers))
-        lanes = self._open(submission, data, name, asks) if self.privacy.confidential else None
-        if lanes is None:
-            lanes = self._decode(data, bits, root, name)
+        if self.privacy.confidential:
+            lanes = self._open(submission, data, name, asks)
+        else:
+            lanes = self._decode(data, self.terms.lane_bits, submission.update.root, name)
         self.on_touch(name)
         return lanes
 
@@ -326,8 +321,9 @@ class Archive:
         """Read a round's model from the store and check it."""
         name = self.sizes.model_cid(number, digest)
         data = self._get(name, digest, self.sizes.model(number))
-        lanes = self._open_model(number, root, digest, data) if self.sizes.seals_model(number) else None
-        if lanes is None:
+        if self.sizes.seals_model(number):
+            lanes = self._open_model(number, root, digest, data)
+        else:
             lanes = self._decode(data, MODEL_BITS, root, name)
         self.on_touch(name)
         return lanes
@@ -392,6 +388,10 @@ class Archive:
         if self.vault is None:
             raise Sealed("what this federation seals cannot be written without a member's keys")
         return self.vault
+
+
+def _packed(data: bytes, root: bytes) -> PackedVector:
+    return PackedVector(StoredVector(root, cid.digest(cid.compute(data))), data)
 
 
 def as_matrix(updates: list[Lanes], terms: Terms) -> Matrix:
