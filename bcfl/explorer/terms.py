@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from bcfl.pages.texts import duration, ether, plural, words
-from bcfl.protocol.types import Engine, Mode, Rule, Terms
+from bcfl.protocol.privacy import Privacy
+from bcfl.protocol.types import Engine, Layout, Mode, Rule, Terms
 
 Wording = Callable[[Any], str]
 
@@ -122,6 +123,15 @@ GROUPS: Final[tuple[Group, ...]] = (
         ),
     ),
 )
+
+
+def agreed_in_words(layout: Layout) -> tuple[str, list[Term]]:
+    """Return what a layout says beside its tensors as a group: who reads what, and the noise of devices."""
+    privacy, noise = Privacy.of(layout), dict(layout.agreement).get("noise")
+    updates = "the miners that vote on them" if privacy.confidential else "everybody"
+    models = "the members" if privacy.members else "everybody"
+    terms = [Term("privacy", "Updates are read by", updates), Term("models", "Models are read by", models)]
+    return "Who reads what", [*terms, *([Term("noise", "Devices add noise", noise)] if noise else [])]
 
 
 def in_words(terms: Terms) -> list[tuple[str, list[Term]]]:

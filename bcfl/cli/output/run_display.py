@@ -80,7 +80,8 @@ class RunDisplay:
         config = self._config
         parties = participants(config, " · ")
         rounds = plural(max(count, config.rounds), "round")
-        title = f"{config.subject} · {parties} · {rounds} · led by {led_by(config)}"
+        sealed = " · confidential" if config.privacy == "confidential" else ""
+        title = f"{config.subject} · {parties} · {rounds} · led by {led_by(config)}{sealed}"
         fits = len(title) + len(str(self._path)) + len(" · ") <= self._display.width
         for line in [f"{title} · {self._path}"] if fits else [title, str(self._path)]:
             self._display.line(line, "bold")

@@ -7,7 +7,7 @@ from typing import Any, Final
 
 from bcfl.errors import ConfigError, LedgerError
 from bcfl.explorer.page import Page, Params, cut, number_in
-from bcfl.explorer.terms import in_words
+from bcfl.explorer.terms import agreed_in_words, in_words
 from bcfl.federation.query import Query
 from bcfl.federation.views.call import READS, event_view
 from bcfl.ledger.artifact import artifact
@@ -30,11 +30,13 @@ def contract_page(query: Query, params: Params) -> Page:
         "owner": _owner(query),
         "balances": {name: _read(query, name) for name in BALANCES},
         "terms": {term.field: getattr(query.terms, term.field) for _, terms in groups for term in terms},
+        "agreement": {} if query.layout is None else dict(query.layout.agreement),
         "reads": reads,
         "acts": acts,
         "call": _call(query, params),
     }
     chosen = next((entry for entry in reads if entry["name"] == params.get("function")), None)
+    groups += [] if query.layout is None else [agreed_in_words(query.layout)]
     extra = {"groups": groups, "chosen": chosen, "typed": dict(params)}
     return Page("contract.html", "Contract", view, "contract", extra)
 
