@@ -30,9 +30,11 @@ def reference_norm(archive: Archive, history: History, number: int) -> float | N
     block = history.model_before(number)
     if not block.round:
         return None
-    if archive.asks_norms(block.round) and archive.vault is not None:
+    asks = archive.asks_norms(block.round)
+    norm = None if asks else norm_of_round(archive, history.rounds[block.round])
+    if norm is None and archive.vault is not None and archive.privacy.confidential:
         return archive.vault.reference_norm(block.round)
-    return norm_of_round(archive, history.rounds[block.round])
+    return norm
 
 
 def norm_of_round(archive: Archive, round_: Round) -> float | None:
