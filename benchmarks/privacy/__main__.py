@@ -23,7 +23,7 @@ from testkit.privacy.cases import Case, Outcome
 from testkit.privacy.settings import CIPHERTEXT, GLOBAL_MODELS
 
 SHOWN = 8  # victims in a picture
-SIDES = {"digits": 48, "fashion-mnist": 56}  # dots of a picture's side
+SIDES = {"digits": 64, "fashion-mnist": 56}  # dots of a picture's side
 DRAWN = {"digits": "privacy-digits.png", "fashion-mnist": "privacy-fashion.png"}
 
 

@@ -13,7 +13,7 @@ from benchmarks.privacy.font import LETTERS
 
 Bytes = npt.NDArray[np.uint8]
 PAPER, INK, EMPTY = 255, 40, 225
-GAP, LABEL_WIDTH, MARGIN, LETTER_DOT = 8, 420, 16, 2  # dots
+GAP, LABEL_WIDTH, MARGIN, LETTER_DOT = 8, 330, 16, 2  # dots
 
 
 def text(words: str) -> Bytes:

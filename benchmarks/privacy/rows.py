@@ -61,7 +61,6 @@ def circumstances(is_small: bool) -> list[Case]:
         Case(task="fashion-mnist", batch=8, steps=5, effort=SHORT),
         Case(task="fashion-mnist", batch=32),
         Case(task="fashion-mnist", setting=DP_SETTINGS[1], trials=8, effort=NOISY),
-        Case(task="fashion-mnist", setting=CONFIDENTIAL, adversary="outsider", source=CIPHERTEXT, trials=8),
         Case(task="fashion-mnist", model="cnn"),
         Case(task=table, trials=16),
         Case(task=table, batch=8, trials=2),

@@ -106,6 +106,16 @@ def test_shadow_models_are_trained_as_devices_are(multiplier: float | None) -> N
     assert torch.allclose(shadow.output, device.output, atol=2e-4)
 
 
+def test_the_reference_of_dp_adds_noise_of_the_multiplier() -> None:
+    task = resolve("digits").with_options(epochs=1, batch_size=4)
+    share = task.dataset().train.take(np.arange(4))
+    _, model = settings.genesis(task, 0)
+    noisy, plain = (dp.train(task, model, share, noise, 0) for noise in (1.5, 0.0))
+    deviation = 1.5 * dp.CLIP_NORM * task.learning_rate / 4
+    assert float(np.std(noisy - plain)) == pytest.approx(deviation, rel=0.05)
+    assert float(np.linalg.norm(plain - model)) <= dp.CLIP_NORM * task.learning_rate
+
+
 def test_members_are_told_from_others_by_a_local_model() -> None:
     task = resolve("digits")
     scores = membership.local(task, task.dataset().train, 1, 32, 40, None, 0)
