@@ -16,7 +16,7 @@ WORKERS   ?= 2
 SHELL       := bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help run test quick matrix setup dev lint contracts gas bench bench-challenge bench-robustness chaos simulate mutants docs clean
+.PHONY: help run test quick matrix setup dev lint contracts gas bench bench-challenge bench-privacy bench-robustness chaos simulate mutants docs clean
 
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 export PIP_NO_INPUT := 1
@@ -105,6 +105,9 @@ mutants: $(DEV_SET) ## change the contracts by rule, tests must notice; stopped,
 
 bench-robustness: $(DEV_SET) ## accuracy under every attack, resumable (ARGS="--quick", "--grid", "--jobs 2")
 	@$(BIN)/python -m benchmarks.robustness $(ARGS)
+
+bench-privacy: $(DEV_SET) ## what an attacker learns of training data, a quarter of an hour (ARGS="--small", "--only membership")
+	@$(BIN)/python -m benchmarks.privacy $(ARGS)
 
 clean: ## remove the environment, caches and build output; runs stay
 	@rm -rf '$(VENV)' build dist site .mypy_cache .ruff_cache .import_linter_cache .pytest_cache .hypothesis
