@@ -24,13 +24,17 @@ from bcfl.learning.flat import scale_of
 from bcfl.learning.training import TorchLearner, initial_model, layout
 from bcfl.ports import Vector
 from bcfl.protocol import aggregation, fixedpoint, payload
+from bcfl.protocol.accounts import Account
 from bcfl.protocol.fixedpoint import Lanes
+from bcfl.protocol.hashing import keccak
+from bcfl.protocol.sealing import ReaderKey, Seal, seal_update
+from bcfl.protocol.submissions import Domain
 from testkit.privacy import dp
 
 ADVERSARIES = ("outsider", "miner", "device")
 UPDATE, CIPHERTEXT, GLOBAL_MODELS = "update", "ciphertext", "global models"
 DEFAULTS = Numbers(lane_bits=16, scale_bits=24, shift=10)  # of `bcfl run`
-ENVELOPE_BYTES = 64  # by which a sealed payload is longer: ephemeral key, nonce, tag
+READERS = 5  # miners that a payload is sealed for
 Reals = npt.NDArray[np.float64]
 
 
@@ -118,12 +122,13 @@ def play(
 
 
 def sealed(data: bytes, seed: int) -> bytes:
-    """Return what the store holds of a sealed payload: bytes that nobody without a key tells from chance.
-
-    The one place to change for another sealing. Only the length, that of the payload and its envelope, is
-    of a real one: the bytes are drawn from `seed`, so that a table is the same in every run.
-    """
-    return np.random.default_rng([seed, len(data)]).bytes(len(data) + ENVELOPE_BYTES)
+    """Return a payload as a device, drawn from `seed`, puts it on the store, sealed for READERS miners."""
+    domain = Domain(1, "0x" + "11" * 20)
+    readers: list[bytes | None] = [
+        ReaderKey.of(Account.derive(seed, "miner", index), domain).public for index in range(READERS)
+    ]
+    device = Account.derive(seed, "device")
+    return seal_update(data, Seal(domain, 1, 0, keccak(data)), device, readers)
 
 
 def observe(adversary: str, played: Round, victim: int = 0) -> tuple[Observation, ...]:
