@@ -211,6 +211,7 @@ class Node:
         make = partial(
             InboxServer, address, inbox, ledger, mailbox,
             health=daemon.health, counters=counters, tls=options.tls, refresh=ledger.refresh, book=book,
+            ready=inbox.keyholder.answer_known,
         )  # fmt: skip
         if endpoint is None and options.host in UNSPECIFIED:
             log.warning(

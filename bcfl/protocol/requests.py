@@ -81,7 +81,7 @@ class Question:
 class RoundKeys:
     """What a member needs of a finished round: the key of its model, and the reference norm."""
 
-    model: bytes | None
+    model: bytes | None = field(repr=False)
     norm: float | None
 
     def encode(self) -> bytes:

@@ -5,8 +5,8 @@
     sealed model    the file of `payload`, by ChaCha20-Poly1305 under the model's key: 16 bytes longer
 
 HPKE is its base mode with X25519, HKDF-SHA256 and ChaCha20-Poly1305. Every key seals one thing only, so the
-nonce is 0: a content key follows from its device's secret, the round and the root of what it seals. So do
-the ephemeral keys of HPKE, and a device that has lost everything but its key makes the same bytes again.
+nonce is 0: a content key follows from its device's secret, the round and all that it seals. So do the
+ephemeral keys of HPKE, and a device that has lost everything but its key makes the same bytes again.
 
 A key is right when what it opens has the root on chain. The cipher alone does not say so: there are bytes
 that two keys open to two contents.
@@ -108,10 +108,10 @@ def seal_update(data: bytes, seal: Seal, account: Account, readers: Sequence[byt
     What is written is as long for a reader without a key.
     """
     place = (seal.domain.separator, seal.round, seal.root)
-    key = account.secret("content key", *place)
+    key = account.secret("content key", *place, keccak(data))  # the same lanes can have another header
     wraps = []
     for position, reader in enumerate(readers):
-        seed = account.secret("wrap", *place, position, reader)
+        seed = account.secret("wrap", *place, position, reader, keccak(key))
         wraps.append(seal_for(reader or b"", key, seal.data, seed))
     return b"".join(wraps) + ChaCha20Poly1305(key).encrypt(_NONCE, data, seal.data)
 

@@ -7,12 +7,13 @@ followed, answers bounded in bytes and in time.
 from __future__ import annotations
 
 import re
+import threading
 import time
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass
-from functools import partial
 from http.client import HTTPException
+from queue import SimpleQueue
 from typing import Final
 from urllib.parse import urlsplit
 
@@ -38,7 +39,7 @@ from bcfl.transport.tls import Untrusted, pin_of
 
 EXCHANGE_SECONDS: Final = 20.0  # for a message and its answer, tries and pauses included
 TRIES: Final = 3
-ASKED: Final = 8  # miners that are asked for keys side by side
+ASKED: Final = 32  # miners asked for keys side by side: half of the most, so that silence holds up nobody
 PAUSE_SECONDS: Final = 0.2  # before the second try; twice as long before the next
 MAX_ANSWER_BYTES: Final = 16_384  # of a body; the head is bounded by the transport
 PRIVATE_VARIABLE: Final = "BCFL_PRIVATE_ENDPOINTS"  # lets endpoints be in private networks
@@ -119,25 +120,25 @@ class HttpRelay:
         )
 
     def ask(self, miners: Sequence[str], request: KeyRequest) -> Iterator[tuple[str, bytes]]:
-        """Yield what miners answer to a request for keys, in groups of ASKED that are asked side by side."""
-        for start in range(0, len(miners), ASKED):
-            group = miners[start : start + ASKED]
-            ask = partial(self._ask_group, group, request)
-            answers = ask() if self._mailbox is None else self._mailbox.process_during(ask)
-            yield from (pair for pair in answers if pair is not None)
+        """Yield what miners answer to a request for keys as it comes, ASKED of them asked side by side.
 
-    def _ask_group(self, miners: Sequence[str], request: KeyRequest) -> list[tuple[str, bytes] | None]:
-        """Return the answers of some miners, None of who does not answer; runs beside the mailbox's owner."""
+        Where they are is looked up here: the ledger belongs to this thread. Who is silent is waited for only
+        by who reads to the end.
+        """
         direct = HttpRelay(self._account, self._ledger, self._seconds, only_public=self._only_public)
-
-        def ask(miner: str) -> tuple[str, bytes] | None:
-            try:
-                return miner, direct.inbox(miner).answer(request)
-            except RelayError:
-                return None
-
-        with ThreadPoolExecutor(len(miners)) as pool:
-            return list(pool.map(ask, miners))
+        inboxes = list[HttpInbox]()
+        for miner in miners:
+            with suppress(RelayError):
+                inboxes.append(direct.inbox(miner))
+        answers: SimpleQueue[tuple[str, bytes] | None] = SimpleQueue()
+        for inbox in inboxes[:ASKED]:
+            _ask_beside(inbox, request, answers)
+        for place in range(len(inboxes)):
+            pair = answers.get() if self._mailbox is None else self._mailbox.process_during(answers.get)
+            for inbox in inboxes[ASKED + place : ASKED + place + 1]:
+                _ask_beside(inbox, request, answers)
+            if pair is not None:
+                yield pair
 
 
 class HttpInbox:
@@ -156,7 +157,7 @@ class HttpInbox:
         mailbox: Mailbox | None,
         only_public: bool = False,
     ) -> None:
-        self._miner, self._endpoint, self._seconds = miner, endpoint, seconds
+        self.miner, self._endpoint, self._seconds = miner, endpoint, seconds
         self._only_public = only_public
         self._account, self._ledger, self._mailbox = account, ledger, mailbox
 
@@ -186,7 +187,7 @@ class HttpInbox:
         if status == 404:
             return None
         if status != 200:
-            raise RelayError(f"miner {self._miner} refuses: {_line(body.decode('latin-1'))}")
+            raise RelayError(f"miner {self.miner} refuses: {_line(body.decode('latin-1'))}")
         message = CommitmentsMessage.parse(body)
         return tuple(message.commitments) if message.round == round_ else None
 
@@ -195,15 +196,15 @@ class HttpInbox:
         size = answer_size(request)
         status, body = self._ask("POST", "/v1/keys", KeyRequestMessage.of(request).encode(), size)
         if status != 200:
-            raise RelayError(f"miner {self._miner} refuses: {_line(body.decode('latin-1')) or status}")
+            raise RelayError(f"miner {self.miner} refuses: {_line(body.decode('latin-1')) or status}")
         if len(body) != size:
-            raise RelayError(f"miner {self._miner} answers with {len(body)} bytes, expected {size}")
+            raise RelayError(f"miner {self.miner} answers with {len(body)} bytes, expected {size}")
         return body
 
     def _post(self, path: str, body: bytes) -> None:
         status, answer = self._ask("POST", path, body)
         if status != 204:
-            raise RelayError(f"miner {self._miner} refuses: {_line(answer.decode('latin-1')) or status}")
+            raise RelayError(f"miner {self.miner} refuses: {_line(answer.decode('latin-1')) or status}")
 
     def _ask(self, method: str, path: str, body: bytes | None, size: int = 0) -> tuple[int, bytes]:
         """Return status and body of the answer; the sender's own mailbox is processed meanwhile."""
@@ -228,23 +229,39 @@ class HttpInbox:
             except (OSError, HTTPException, ValueError) as error:
                 if isinstance(error, PrivateAddress):
                     raise RelayError(
-                        f"miner {self._miner} has announced {self._endpoint.host}, in a private network, and "
+                        f"miner {self.miner} has announced {self._endpoint.host}, in a private network, and "
                         f"the chain's node is in none; if it is yours, set {PRIVATE_VARIABLE}=1"
                     ) from None
                 if isinstance(error, Untrusted):
                     raise RelayError(
-                        f"miner {self._miner} is not reached: {_line(str(error.strerror))}"
+                        f"miner {self.miner} is not reached: {_line(str(error.strerror))}"
                     ) from None
                 if isinstance(error, TimeoutError) or _is_last(attempt, deadline):
                     reason = getattr(error, "strerror", None) or type(error).__name__
-                    raise RelayError(f"miner {self._miner} does not answer: {_line(str(reason))}") from None
+                    raise RelayError(f"miner {self.miner} does not answer: {_line(str(reason))}") from None
             time.sleep(pause)
         raise AssertionError("the last try returns or raises")
 
     def _headers(self, path: str, body: bytes) -> dict[str, str]:
         """Return the headers of a message, the signature over it among them."""
-        signature = seal(self._account, self._ledger.domain, self._miner, path, body)
+        signature = seal(self._account, self._ledger.domain, self.miner, path, body)
         return {"Content-Type": "application/json", HEADER: signature}
+
+
+def _ask_beside(
+    inbox: HttpInbox, request: KeyRequest, answers: SimpleQueue[tuple[str, bytes] | None]
+) -> None:
+    """Have a thread put a miner and its answer to a request among the answers, None where it gives none."""
+
+    def ask() -> None:
+        pair = None
+        try:
+            with suppress(RelayError):
+                pair = inbox.miner, inbox.answer(request)
+        finally:
+            answers.put(pair)
+
+    threading.Thread(target=ask, daemon=True).start()
 
 
 def _is_last(attempt: int, deadline: Deadline) -> bool:

@@ -72,7 +72,8 @@ class InboxServer(Server):
     """The inbox of `miner` at `host`:`port` (0: a free one); the owner of `mailbox` judges the messages.
 
     `ledger` and `inbox` are used by the owner only, but for `inbox.batch`, which reads one record. `refresh`
-    has the ledger read the chain anew for a message.
+    has the ledger read the chain anew for a message. `ready` answers a request for keys from any thread, None
+    where the owner has to.
     """
 
     def __init__(
@@ -90,10 +91,11 @@ class InboxServer(Server):
         limits: Limits = LIMITS,
         tls: TlsFiles | None = None,
         refresh: Callable[[], None] = lambda: None,
+        ready: Callable[[KeyRequest], bytes | None] = lambda _: None,
     ) -> None:
         self.book = book
         self.miner, self.inbox, self.ledger, self.mailbox = miner, inbox, ledger, mailbox
-        self._refresh = refresh
+        self._refresh, self._ready = refresh, ready
         self.domain, self.health, self.counters = ledger.domain, health, counters or Counters()
         super().__init__(host, port, _InboxHandler, limits, tls=tls)
 
@@ -126,6 +128,9 @@ class InboxServer(Server):
     def _answer(self, request: KeyRequest, account: str) -> bytes:
         """Have the miner answer a request for keys, which says itself who may ask."""
         _require_sender(account, request.account)
+        known = self._ready(request)
+        if known is not None:
+            return known
         answers: list[bytes] = []
 
         def answer() -> None:

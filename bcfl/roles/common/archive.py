@@ -16,6 +16,7 @@ from bcfl.ports import Matrix, Store, Vector
 from bcfl.protocol import cid, fixedpoint, payload, sealing
 from bcfl.protocol.accounts import Account
 from bcfl.protocol.fixedpoint import Lanes, Model
+from bcfl.protocol.hashing import word
 from bcfl.protocol.limits import MODEL_BITS
 from bcfl.protocol.rounds import History, Round, Submission
 from bcfl.protocol.sizes import Sizes
@@ -122,7 +123,7 @@ class Archive:
 
     def fetch_model(self, number: int, root: bytes, digest: bytes) -> Model:
         """Return a round's model, be it final or proposed, as integers, (parameters,); raises as `update`."""
-        if (root, digest) not in self._memory.vectors or not self._has_model_key(number, root, digest):
+        if (root, digest) not in self._memory.vectors or not self._has_model_key(number, root):
             self._memory.vectors[root, digest] = self._read_model(number, root, digest)
         return self._memory.vectors[root, digest]
 
@@ -171,7 +172,7 @@ class Archive:
     ) -> NewModel:
         """Return the model that accepted submissions make of a block's; raises as `update` and `model` do."""
         updates = [self.update(item) for item in submissions]
-        names = (item.update.root + item.weight.to_bytes(4, "big") for item in submissions)
+        names = (b"".join(self._name(item)) + item.weight.to_bytes(4, "big") for item in submissions)
         key = (parent.root, *names)
         known = self._memory.next_models
         if key not in known:
@@ -187,6 +188,7 @@ class Archive:
             )
         if known[key].key:
             self._require_vault().remember_model(known[key].round, known[key].root, known[key].key)
+            self._memory.keys[(known[key].root,)] = known[key].key
         return known[key]
 
     def holds(self, submission: Submission) -> bool:
@@ -257,10 +259,10 @@ class Archive:
         return self._memory.vectors[block.root, block.cid]
 
     def _name(self, submission: Submission) -> Name:
-        """Return what an update is remembered by; what is sealed for one device is nothing for another."""
+        """Return what an update is remembered by; what is sealed for one place is nothing for another."""
         update = submission.update
-        device = (update.device.to_bytes(4, "big"),) if self.privacy.confidential else ()
-        return (update.root, update.cid, *device)
+        place = (word(update.round), word(update.device)) if self.privacy.confidential else ()
+        return (update.root, update.cid, *place)
 
     def _is_open(self, submission: Submission, asks: bool) -> bool:
         """Whether this party has the key of an update that is in memory; so is one that is public."""
@@ -310,11 +312,11 @@ class Archive:
         self._memory.keys[self._name(submission)] = key
         return lanes
 
-    def _has_model_key(self, number: int, root: bytes, digest: bytes) -> bool:
+    def _has_model_key(self, number: int, root: bytes) -> bool:
         """Whether this party has the key of a model that is in memory; so is one that is public."""
         if not self.sizes.seals_model(number):
             return True
-        right, vault = self._memory.keys.get((root, digest)), self.vault
+        right, vault = self._memory.keys.get((root,)), self.vault
         return vault is not None and right is not None and right in vault.model_keys(number, root, asks=True)
 
     def _read_model(self, number: int, root: bytes, digest: bytes) -> Lanes:
@@ -334,24 +336,21 @@ class Archive:
             raise Sealed(f"{name} is sealed for the members, and there are no keys here", name)
         domain = self.vault.domain
         lanes, key = opened(
-            self.model_keys(number, root),
+            self._model_keys(self.vault, number, root),
             lambda key: sealing.open_model(data, key, domain, number, root),
             lambda plain: self._decode(plain, MODEL_BITS, root, name),
             name,
         )
         self.vault.remember_model(number, root, key)
-        self._memory.keys[root, digest] = key
+        self._memory.keys[(root,)] = key
         return lanes
 
-    def model_keys(self, number: int, root: bytes, *, asks: bool = True) -> Iterator[bytes]:
-        """Yield keys that may open the model of a round, as far as this party has or, with `asks`, gets them.
+    def _model_keys(self, vault: Vault, number: int, root: bytes) -> Iterator[bytes]:
+        """Yield keys that may open the model of a round, as far as this party has or gets them.
 
         A voter that remembers nothing reads the round's updates again, whose content keys make the model's.
         """
-        vault = self.vault
-        if vault is None:
-            return
-        yield from vault.model_keys(number, root, asks)
+        yield from vault.model_keys(number, root, asks=True)
         accepted = vault.accepted(number)
         if vault.is_reader(number) and any(vault.key_of(item) is None for item in accepted):
             with self.untouched():

@@ -11,7 +11,7 @@ from bcfl.protocol.fixedpoint import Lanes
 from bcfl.roles.common.aggregation import NewModel
 
 MAX_ROOTS: Final = 8_192  # of contents that are remembered, 64 bytes each
-Name = tuple[bytes, ...]  # root and CID of a vector; of one that is sealed for a device also the device
+Name = tuple[bytes, ...]  # root and CID of a vector; of a sealed update also round and device
 
 
 class Memory:
@@ -27,20 +27,20 @@ class Memory:
         self.next_models: dict[tuple[bytes, ...], NewModel] = {}
         self.norms: dict[Name, float] = {}
         self.wraps: dict[Name, bytes] = {}  # of sealed updates
-        self.keys: dict[Name, bytes] = {}  # that opened what is sealed
+        self.keys: dict[Name, bytes] = {}  # that opened what is sealed; of a model by its root alone
         self.unavailable: set[bytes] = set()  # digests of CIDs
         self._roots: dict[bytes, bytes] = {}  # by digest of the content, oldest first
 
     def forget(self, name: Name | None = None) -> None:
         """Drop everything but the roots, and the one vector of that name."""
         kept = {key: lanes for key, lanes in self.vectors.items() if key == name}
-        key = self.keys.get(name) if name is not None else None
+        key = self.keys.get(name[:1]) if name is not None else None
         for content in (self.vectors, self.next_models, self.norms, self.wraps, self.keys):
             content.clear()
         self.unavailable.clear()
         self.vectors.update(kept)
         if name is not None and key is not None:
-            self.keys[name] = key
+            self.keys[name[:1]] = key
 
     def root(self, data: bytes, lanes: Lanes) -> bytes:
         """Return the Merkle root of a vector, computed once for each content: a digest costs far less."""

@@ -24,8 +24,8 @@ SAMPLE = 15  # updates; odd, and so many that a minority of bad ones does not de
 def reference_norm(archive: Archive, history: History, number: int) -> float | None:
     """Return the reference norm of a round; None in the first, and where no update can be read.
 
-    Who cannot read the updates, because they are sealed for others, asks those. Raises StoreError while the
-    store is away.
+    Who can read no update, because they are sealed for others or its key is lost, asks the voters. Raises
+    StoreError while the store is away.
     """
     block = history.model_before(number)
     if not block.round:

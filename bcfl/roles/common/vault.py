@@ -15,21 +15,23 @@ from bcfl.protocol.accounts import Account
 from bcfl.protocol.fixedpoint import Lanes
 from bcfl.protocol.requests import Question, RoundKeys
 from bcfl.protocol.rounds import History, Round, Submission
-from bcfl.protocol.sealing import KEY_BYTES, ROTATIONS, ReaderKey, Seal
+from bcfl.protocol.sealing import KEY_BYTES, ReaderKey, Seal
 from bcfl.protocol.submissions import Domain
 
 MAX_KEYS: Final = 8_192  # that are remembered, 100 bytes each
+MAX_QUESTIONS: Final = 16  # whose answers are remembered, 2 MiB each where all miners answer for all updates
 UpdateName = tuple[int, int, bytes]  # round, device and root
 ModelName = tuple[int, bytes]  # round and root
 NameT = TypeVar("NameT", UpdateName, ModelName)
+ValueT = TypeVar("ValueT", bytes, None)
 
 
 @dataclass
 class Keys:
     """The keys of sealed updates and models that a party knows to be right, or was given."""
 
-    updates: dict[UpdateName, bytes] = field(default_factory=dict)
-    models: dict[ModelName, bytes] = field(default_factory=dict)
+    updates: dict[UpdateName, bytes] = field(default_factory=dict, repr=False)
+    models: dict[ModelName, bytes] = field(default_factory=dict, repr=False)
 
 
 class Vault:
@@ -50,7 +52,8 @@ class Vault:
         self.domain, self.accounts, self._history, self._relay = domain, accounts, history, relay
         self.keys, self._given = Keys(), given or Keys()
         self._readers: dict[bytes, ReaderKey | None] = {}  # own keys by public key; None: not one of them
-        self._answers: dict[tuple[int, tuple[int, ...]], _Answers] = {}
+        self._answers: dict[tuple[int, tuple[UpdateName, ...]], _Answers] = {}
+        self._missed: dict[UpdateName, None] = {}  # updates that were looked at, and no key opened
 
     def seal(self, submission: Submission) -> Seal:
         """Return what a sealed update is bound to."""
@@ -69,10 +72,20 @@ class Vault:
         yield from self._own_keys(submission, round_, wraps)
         if asks:
             yield from self._asked_keys(submission, round_)
+        _add(self._missed, name, None)  # who comes here has tried all in vain: to look again brings nothing
 
     def remember(self, submission: Submission, key: bytes) -> None:
         """Keep the key that has opened an update."""
         _add(self.keys.updates, _name(submission), key)
+        self._missed.pop(_name(submission), None)
+
+    def has_missed(self, submission: Submission) -> bool:
+        """Whether an update was looked at, and no key at hand opens it."""
+        return _name(submission) in self._missed
+
+    def ask_again(self) -> None:
+        """Forget what was answered: who could not help then may have the key by now."""
+        self._answers.clear()
 
     def key_of(self, submission: Submission) -> bytes | None:
         """Return the key that has opened an update here, None where none has."""
@@ -83,6 +96,8 @@ class Vault:
         for known in (self.keys, self._given):
             if (number, root) in known.models:
                 yield known.models[number, root]
+        if (number, root) in self.keys.models:
+            return  # that one is right: bytes that it does not open are not this model's
         round_ = self._history().rounds.get(number)
         if round_ is None:
             return
@@ -98,6 +113,10 @@ class Vault:
         keys = [self.key_of(item) or self._given.updates.get(_name(item)) for item in accepted]
         if keys and None not in keys:
             yield sealing.model_key(self.domain, number, root, [key for key in keys if key])
+
+    def model_key_of(self, number: int, root: bytes) -> bytes | None:
+        """Return the key that has opened a model here, or was given, None where there is none."""
+        return self.keys.models.get((number, root)) or self._given.models.get((number, root))
 
     def remember_model(self, number: int, root: bytes, key: bytes) -> None:
         """Keep the key that has opened a model."""
@@ -116,18 +135,19 @@ class Vault:
     def reference_norm(self, number: int) -> float | None:
         """Return the reference norm of a round as more than half of its voters' weight says; else the median.
 
-        None where nobody says one.
+        None where voters of half of the weight say none: the others may be those that lie.
         """
         round_ = self._history().rounds.get(number)
         if round_ is None:
             return None
         weights, said = round_.weights(), dict[float, int]()
+        total = sum(weights.values())
         for miner, answer in self._round_answers(round_):
             if answer.norm is not None and miner in weights:
                 said[answer.norm] = said.get(answer.norm, 0) + weights[miner]
-                if 2 * said[answer.norm] > sum(weights.values()):
+                if 2 * said[answer.norm] > total:
                     return answer.norm
-        return _median(said)
+        return _median(said, total)
 
     def _own_keys(self, submission: Submission, round_: Round, wraps: bytes) -> Iterator[bytes]:
         """Yield the keys that were wrapped for the accounts, or nothing."""
@@ -151,15 +171,15 @@ class Vault:
         """Yield what other readers of the round say; after the first failure all that is missing is asked."""
         if self._relay is None or not self.is_reader(round_.number):
             return
-        place = submission.position
-        for (number, positions), answers in list(self._answers.items()):
-            if number == round_.number and place in positions:
-                yield from _keys_at(answers, positions.index(place))
+        name = _name(submission)
+        for (number, names), answers in list(self._answers.items()):
+            if number == round_.number and name in names:
+                yield from _keys_at(answers, names.index(name))
                 return
-        missing = tuple(item.position for item in round_.submissions if self.key_of(item) is None)
-        is_first = all(number != round_.number for number, positions in self._answers if positions)
-        positions = (place,) if is_first or place not in missing else missing
-        yield from _keys_at(self._ask(round_, positions, list(round_.readers)), positions.index(place))
+        missing = [item for item in round_.submissions if self.key_of(item) is None]
+        is_first = all(number != round_.number for number, names in self._answers if names)
+        asked = [submission] if is_first or submission not in missing else missing
+        yield from _keys_at(self._ask(round_, asked, list(round_.readers)), asked.index(submission))
 
     def _round_answers(self, round_: Round) -> Iterator[tuple[str, RoundKeys]]:
         """Yield what miners say of a finished round: first those that voted in it, then the others."""
@@ -167,20 +187,20 @@ class Vault:
             return
         active = [member.account for member in self._history().miners.values() if not member.exit_round]
         miners = sorted(active, key=lambda account: account not in round_.readers)
-        for miner, answer in self._ask(round_, (), miners):
+        for miner, answer in self._ask(round_, [], miners):
             with suppress(ValueError):
                 yield miner, RoundKeys.decode(answer)
 
-    def _ask(self, round_: Round, positions: tuple[int, ...], miners: Sequence[str]) -> _Answers:
+    def _ask(self, round_: Round, asked: Sequence[Submission], miners: Sequence[str]) -> _Answers:
         """Return the answers of miners, which come one by one, and are kept for the next time."""
-        key = round_.number, positions
+        key, positions = (round_.number, tuple(map(_name, asked))), [item.position for item in asked]
         if key not in self._answers or self._answers[key].is_empty:
             others = [miner for miner in miners if miner != self.accounts[0].address]
             question = Question.ask(
                 self.accounts[0], self.domain, round_.number, positions, os.urandom(KEY_BYTES)
             )
             assert self._relay is not None
-            while len(self._answers) >= ROTATIONS:
+            while len(self._answers) >= MAX_QUESTIONS:
                 del self._answers[next(iter(self._answers))]
             self._answers[key] = _Answers(question, self._relay.ask(others, question.request))
         return self._answers[key]
@@ -198,6 +218,10 @@ class _Answers:
     def is_empty(self) -> bool:
         """Whether nobody has answered: then it is worth while to ask again."""
         return self._is_over and not self._known
+
+    def distrust(self, miner: str) -> None:
+        """Drop what a miner has answered: it said of a key that is wrong that it had opened an update."""
+        self._known = [pair for pair in self._known if pair[0] != miner]
 
     def __iter__(self) -> Iterator[tuple[str, bytes]]:
         yield from self._known
@@ -231,29 +255,35 @@ def opened(
 
 
 def _keys_at(answers: _Answers, place: int) -> Iterator[bytes]:
-    for _, answer in answers:
+    """Yield the keys of answers for the update at a place; who gave a wrong one is not believed again."""
+    for miner, answer in answers:
         key = requests.decode_keys(answer)[place]
         if key is not None:
             yield key
+            answers.distrust(miner)
 
 
 def _name(submission: Submission) -> UpdateName:
     return submission.update.round, submission.update.device, submission.update.root
 
 
-def _add(keys: dict[NameT, bytes], name: NameT, key: bytes) -> None:
-    """Add a key; the oldest of too many goes."""
+def _add(keys: dict[NameT, ValueT], name: NameT, key: ValueT) -> None:
+    """Add a key, or what else is noted; the oldest of too many goes."""
     keys.pop(name, None)
     while len(keys) >= MAX_KEYS:
         del keys[next(iter(keys))]
     keys[name] = key
 
 
-def _median(said: dict[float, int]) -> float | None:
-    """Return the lower median of values by weight; None of none."""
-    total, sum_ = sum(said.values()), 0
+def _median(said: dict[float, int], total: int) -> float | None:
+    """Return the least value that voters of more than half of the total weight reach; None where few speak.
+
+    Who is silent counts as one that knows no bound: so liars of less than half of the weight can lower the
+    value for nobody, whoever else is away.
+    """
+    sum_ = 0
     for value in sorted(said):
         sum_ += said[value]
-        if 2 * sum_ >= total:
+        if 2 * sum_ > total:
             return value
     return None

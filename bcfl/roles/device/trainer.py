@@ -13,6 +13,8 @@ from bcfl.ports import Learner, Ledger, TrainingResult
 from bcfl.protocol import fixedpoint
 from bcfl.protocol.accounts import Account
 from bcfl.protocol.fixedpoint import Lanes
+from bcfl.protocol.hashing import keccak
+from bcfl.protocol.rounds import Round
 from bcfl.protocol.types import Update
 from bcfl.roles.common import norm_bound
 from bcfl.roles.common.archive import Archive, PackedVector, StoredVector
@@ -45,14 +47,14 @@ class Trainer:
     ) -> None:
         self.account, self.learner, self.ledger = account, learner, ledger
         self.archive, self.journal, self.clips = archive, journal, clips
-        self._published: bytes | None = None  # root of the last update on the store
-        self._lost: bytes | None = None  # root of the last update whose bytes nobody has any more
+        self._published: bytes | None = None  # digest of the CID of the last update on the store
+        self._lost: bytes | None = None  # that of the last update whose bytes nobody has
         self._forgotten = -1  # up to which round no bytes of an update are in the journal
 
     def update(self, snapshot: RoundSnapshot, index: int) -> Update:
         """Return this round's update, recorded or newly trained; raises ConfigError if training fails."""
         update = self.recorded_update(snapshot, index)
-        if update is not None:
+        if update is not None and self._is_sealed_for(snapshot.current):
             return update
         self._settle(snapshot, index)
         return self._train(snapshot, index)
@@ -67,15 +69,26 @@ class Trainer:
                 return None
             return _from_record(record)
 
+    def _is_sealed_for(self, round_: Round) -> bool:
+        """Whether the update in the journal is for the round's readers, which a reorganisation can change."""
+        record = self.journal.read_json(RECORD) or {}
+        return bool(record.get("readers", "") == self._readers(round_))
+
+    def _readers(self, round_: Round) -> str:
+        """Return the digest of the readers that an update is sealed for; empty where it is public."""
+        if not self.archive.privacy.confidential:
+            return ""
+        return keccak(repr(list(round_.readers.items())).encode()).hex()
+
     def publish(self, snapshot: RoundSnapshot, update: Update) -> bool:
         """Put the update on the store; call it after the commitment, or others could copy the update.
 
         Bytes that the journal has lost are made again by another training. False if that does not come to the
         same, or if the update is of another round: what cannot be had must not be revealed.
         """
-        if self._published == update.root:
+        if self._published == update.cid:
             return True
-        if self._lost == update.root or update.round != snapshot.round:
+        if self._lost == update.cid or update.round != snapshot.round:
             return False
         data, number = self.journal.read(SEALED), update.round.to_bytes(ROUND_BYTES, "big")
         stored = StoredVector(update.root, update.cid)
@@ -87,11 +100,11 @@ class Trainer:
             vector = self.archive.pack_update(lanes, snapshot.current, update.device, self.account)
             if vector.stored != stored:
                 log.warning("another training has come to another update: what is lost is not revealed")
-                self._lost = update.root
+                self._lost = update.cid
                 return False
             self.journal.write(SEALED, number + vector.data)
         self.archive.publish(vector)
-        self._published = update.root
+        self._published = update.cid
         return True
 
     def forget(self, snapshot: RoundSnapshot) -> None:
@@ -140,7 +153,8 @@ class Trainer:
         self.journal.write(SEALED, number + vector.data)
         self.journal.write(PENDING, number + residual.astype(KEPT).tobytes())
         parent = snapshot.history.model_before(snapshot.round)
-        self.journal.write_json(RECORD, _to_record(update, parent.root))
+        record = _to_record(update, parent.root) | {"readers": self._readers(snapshot.current)}
+        self.journal.write_json(RECORD, record)
         self._count(snapshot, lanes, residual)
         return update
 

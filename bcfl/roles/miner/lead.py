@@ -106,11 +106,13 @@ class Lead:
         return "opened the next round"
 
     def _compute(self, snapshot: RoundSnapshot) -> NewModel | None:
-        """Compute the new model; None if the bytes of an accepted update cannot be had any more."""
+        """Compute the new model; None if an accepted update cannot be read, which is tried anew each time."""
         parent = snapshot.history.model_before(snapshot.round)
         try:
             return self.archive.next_model(parent, snapshot.current.accepted_submissions(), snapshot.history)
         except (PayloadError, StoreError):
+            if self.archive.vault is not None:
+                self.archive.vault.ask_again()
             return None
 
     def _is_right(self, snapshot: RoundSnapshot, proposal: Proposal) -> bool:

@@ -44,13 +44,15 @@ class Miner:
         self.take_batch = self.inbox.take_batch
         self.take_opening = self.inbox.take_opening
         self.batch = self.batches.commitments
-        self.answer = Keyholder(account, ledger, archive).answer
+        self.keyholder = Keyholder(account, ledger, archive)
+        self.answer = self.keyholder.answer
 
     def act(self) -> str | None:
         """Do what is due; None if nothing is. Raises Reverted where somebody else was quicker."""
         snapshot = take_snapshot(self.ledger)
         if snapshot is None:
             return None
+        self.keyholder.follow(snapshot.history)
         member = snapshot.history.miners.get(self.account.address)
         if member is not None and member.suspended:
             return self._resume(snapshot, member)
