@@ -217,7 +217,7 @@ def test_answers_at_hand_never_touch_the_chain_or_the_store(
 
     for party in (miner, fresh.miner_parties[0]):
         monkeypatch.setattr(party.keyholder.archive, "update", fail)
-        monkeypatch.setattr(party.keyholder.archive, "open", fail)
+        monkeypatch.setattr(party.keyholder.archive, "is_given", fail)
     monkeypatch.setattr(local.ledger, "history", fail)
     monkeypatch.setattr(fresh.ledger, "history", fail)
     assert all(map(miner.keyholder.answer_known, [*requests_, late[0]]))
