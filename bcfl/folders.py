@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import logging
 import os
+import secrets
 import stat
 from contextlib import suppress
 from pathlib import Path
@@ -107,3 +108,26 @@ def _tighten(path: Path) -> None:
         log.warning(
             "others may read %s: its file system keeps no permissions; name a folder on another one", path
         )
+
+
+def write_private(path: Path, data: bytes, *, replaces: bool = False) -> None:
+    """Write a file that only its owner may read, as a whole or not at all.
+
+    Raises ConfigError where it cannot be written, or where something is there and nothing is to be replaced.
+    """
+    check_replaceable(path)
+    if path.exists() and not replaces:
+        raise ConfigError(f"{path} exists: name another file, so that nothing in it is lost")
+    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
+    try:
+        descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, FILE_MODE)
+        with open(descriptor, "wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    except OSError as error:
+        raise ConfigError(f"{path} cannot be written: {error.strerror}; name another file") from None
+    finally:
+        with suppress(OSError):
+            temporary.unlink()

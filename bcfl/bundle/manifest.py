@@ -1,7 +1,8 @@
 """Encode what stands in a bundle besides vectors, and decode it: JSON that a stranger may have written.
 
 manifest  {"format", "contract", "chain_id", "facets", "terms", "snapshot", "records": [CID of a part, ...],
-           "statements": [CID, ...]}    the last is not in the former format, which is read as before
+           "statements": [CID, ...], "keys": [CID of a key file, ...]}
+          statements are not in the former format, which is read as before; keys only where it carries some
 part      [{"header", "receipts": [...], "logged": [[index, [node, ...]], ...]}, ...]    a MiB or so each
 """
 
@@ -27,6 +28,7 @@ FORMER: Final = re.compile(r"bcfl bundle \d+", re.ASCII)
 MOST: Final = 1 << 24  # bytes of the manifest, or of one part
 PART: Final = 1 << 20  # bytes after which a part is full
 MOST_STATEMENTS: Final = 5_000
+MOST_KEY_FILES: Final = 64
 DEEPEST: Final = 6
 BRACKETS: Final = re.compile(rb"[\[\]{}]")
 HEX: Final = re.compile(r"0x(?:[0-9a-f]{2})*", re.ASCII)
@@ -48,6 +50,7 @@ class Manifest:
     storage_snapshot: StorageSnapshot
     records: tuple[str, ...]  # CIDs
     statements: tuple[str, ...] = ()  # CIDs
+    keys: tuple[str, ...] = ()  # CIDs of key files
 
 
 def encode(manifest: Manifest) -> bytes:
@@ -62,6 +65,7 @@ def encode(manifest: Manifest) -> bytes:
         "snapshot": {name: _json(getattr(snapshot, name)) for name in SNAPSHOT_FIELDS},
         "records": list(manifest.records),
         "statements": list(manifest.statements),
+        **({"keys": list(manifest.keys)} if manifest.keys else {}),
     }
     return json.dumps(content, separators=(",", ":")).encode("ascii")
 
@@ -70,11 +74,14 @@ def decode(data: bytes) -> Manifest:
     """Decode a manifest from JSON; raises BundleError."""
     content = _parse(data)
     newer = () if _format(content) == WITHOUT_STATEMENTS else ("statements",)
-    names = ("format", "contract", "chain_id", "facets", "terms", "snapshot", "records", *newer)
+    keys = ("keys",) if "keys" in content else ()
+    names = ("format", "contract", "chain_id", "facets", "terms", "snapshot", "records", *newer, *keys)
     content = _object(content, *names)
-    statements = _list(content.get("statements", []))
+    statements, key_files = _list(content.get("statements", [])), _list(content.get("keys", []))
     if len(statements) > MOST_STATEMENTS:
         raise BundleError(f"the bundle names more than {MOST_STATEMENTS:,} statements")
+    if len(key_files) > MOST_KEY_FILES:
+        raise BundleError(f"the bundle names more than {MOST_KEY_FILES:,} files of keys")
     return Manifest(
         contract=_address(content["contract"]),
         chain_id=_number(content["chain_id"]),
@@ -83,6 +90,7 @@ def decode(data: bytes) -> Manifest:
         storage_snapshot=_storage_snapshot(content["snapshot"]),
         records=tuple(_text(cid) for cid in _list(content["records"])),
         statements=tuple(_text(cid) for cid in statements),
+        keys=tuple(_text(cid) for cid in key_files),
     )
 
 

@@ -158,6 +158,7 @@ class BundleQuery(Query):
         self.path, self.source = path, source
         ledger = BundleLedger(BundleContract(source))
         super().__init__(ledger, source.store, Path("journal-of-no-bundle"), "bcfl start round")
+        self.keyring = source.keyring
 
     @cached_property
     def collection(self) -> Collection:

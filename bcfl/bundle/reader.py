@@ -11,7 +11,9 @@ from bcfl.bundle.blocks import ProvenLogs, read_records
 from bcfl.bundle.manifest import MOST, Manifest, decode, decode_records
 from bcfl.bundle.store import BundleStore
 from bcfl.errors import BundleError, CidError, ConfigError, StoreError
+from bcfl.federation import keyfile
 from bcfl.federation.audits import AuditSource
+from bcfl.federation.keyring import Keyring
 from bcfl.ledger.abi import Abi
 from bcfl.ledger.artifact import artifact, creation
 from bcfl.ledger.transcript import calls_in
@@ -50,8 +52,20 @@ def _source(store: BundleStore, block_hash: str | None) -> AuditSource:
         storage_snapshot=manifest.storage_snapshot,
     )
     assumptions = (*_assumptions(logs, block_hash), CODE.format(*manifest.facets))
-    sender = creator["from"]
-    return AuditSource(transcript, store, assumptions, logs.head, logs.gas, manifest.statements, sender)
+    sender, keyring = creator["from"], _keyring(store, manifest, transcript.domain)
+    proven = (assumptions, logs.head, logs.gas, manifest.statements, sender)
+    return AuditSource(transcript, store, *proven, keyring=keyring)
+
+
+def _keyring(store: BundleStore, manifest: Manifest, domain: Domain) -> Keyring:
+    """Return the keys that a bundle carries; raises BundleError for what is no key file of its federation."""
+    keyring = Keyring()
+    for cid in manifest.keys:
+        try:
+            keyring = keyring.adding(keyfile.decode(_content(store, cid), domain, f"{store.path}, {cid},"))
+        except ConfigError as error:
+            raise BundleError(str(error)) from None
+    return keyring
 
 
 def _check_head(logs: ProvenLogs, manifest: Manifest, block_hash: str | None) -> None:

@@ -9,14 +9,15 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
-from typing import BinaryIO, cast
+from typing import BinaryIO, Final, cast
 
 from eth_utils.crypto import keccak
 
 from bcfl.bundle.blocks import fetch_records
-from bcfl.bundle.manifest import MOST_STATEMENTS, Manifest, encode, encode_records
+from bcfl.bundle.manifest import MOST_KEY_FILES, MOST_STATEMENTS, Manifest, encode, encode_records
 from bcfl.bundle.store import write
 from bcfl.errors import ConfigError, PayloadError, StoreError
+from bcfl.federation import keyfile
 from bcfl.federation.audits import layout_of
 from bcfl.federation.statements import Collection
 from bcfl.folders import check_replaceable
@@ -27,7 +28,11 @@ from bcfl.protocol.cid import compute
 from bcfl.protocol.events import take_in
 from bcfl.protocol.rounds import History
 from bcfl.protocol.sizes import Sizes
+from bcfl.protocol.submissions import Domain
 from bcfl.protocol.transcript import Transcript
+from bcfl.roles.common.vault import Keys
+
+KEYS_OF_A_FILE: Final = 20_000  # updates, and models: 8 MiB at most
 
 
 @dataclass(frozen=True)
@@ -48,10 +53,12 @@ def write_bundle(
     output: Path,
     first_block: int = 0,
     collection: Collection | None = None,
+    keys: Keys | None = None,
 ) -> BundleSummary:
     """Write the bundle of a federation into the file `output`; `first_block` is that of its deployment.
 
-    `collection`: what parties state of the models; of more than a bundle may have, the latest.
+    `collection`: what parties state of the models; of more than a bundle may have, the latest. With `keys`
+    whoever has the file can read what they open, so that only its owner may read the file.
     Raises ConfigError where the file cannot be written; nothing is left of it then.
     """
     check_replaceable(output)
@@ -60,10 +67,12 @@ def write_bundle(
     records = list(fetch_records(contract, events, transcript.storage_snapshot.block))
     parts = list(encode_records(records))
     statements = {} if collection is None else collection.latest(MOST_STATEMENTS)
-    manifest = encode(_manifest(contract, transcript, parts, tuple(statements)))
+    key_files = [] if keys is None else _key_files(keys, transcript.domain)
+    manifest = encode(_manifest(contract, transcript, parts, tuple(statements), key_files))
     sizes, missing = _vector_sizes(transcript, store), list[str]()
-    with _whole_file(output) as stream:
-        contents = chain((manifest, *parts, *statements.values()), _vectors(store, sizes, missing))
+    beside = (manifest, *parts, *statements.values(), *key_files)
+    with _whole_file(output, 0o666 if keys is None else 0o600) as stream:
+        contents = chain(beside, _vectors(store, sizes, missing))
         write(stream, compute(manifest), contents)
     return BundleSummary(
         size_bytes=output.stat().st_size,
@@ -75,8 +84,25 @@ def write_bundle(
     )
 
 
+def _key_files(keys: Keys, domain: Domain) -> list[bytes]:
+    """Return keys as key files of KEYS_OF_A_FILE at most, as many as a bundle may name."""
+    updates, models = sorted(keys.updates.items()), sorted(keys.models.items())
+    count = max(len(updates), len(models))
+    if count > MOST_KEY_FILES * KEYS_OF_A_FILE:
+        raise ConfigError(f"there are {count:,} keys, more than a bundle carries: write it without them")
+    return [
+        keyfile.encode(Keys(dict(updates[start:end]), dict(models[start:end])), domain)
+        for start in range(0, count, KEYS_OF_A_FILE)
+        for end in (start + KEYS_OF_A_FILE,)
+    ]
+
+
 def _manifest(
-    contract: Contract, transcript: Transcript, parts: Sequence[bytes], statements: tuple[str, ...]
+    contract: Contract,
+    transcript: Transcript,
+    parts: Sequence[bytes],
+    statements: tuple[str, ...],
+    key_files: Sequence[bytes],
 ) -> Manifest:
     return Manifest(
         contract.address,
@@ -86,6 +112,7 @@ def _manifest(
         transcript.storage_snapshot,
         tuple(compute(part) for part in parts),
         statements,
+        tuple(compute(file) for file in key_files),
     )
 
 
@@ -111,11 +138,12 @@ def _vectors(store: Store, sizes: Mapping[str, int], missing: list[str]) -> Iter
 
 
 @contextmanager
-def _whole_file(output: Path) -> Iterator[BinaryIO]:
-    """Open a file that appears whole or not at all; raises ConfigError."""
+def _whole_file(output: Path, mode: int) -> Iterator[BinaryIO]:
+    """Open a file that appears whole or not at all, with these rights at most; raises ConfigError."""
     temporary = output.with_name(f".{output.name}.{secrets.token_hex(4)}")
     try:
-        with temporary.open("xb") as stream:
+        descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, mode)
+        with open(descriptor, "wb") as stream:
             yield stream
             stream.flush()
             os.fsync(stream.fileno())

@@ -8,10 +8,11 @@ import typer
 
 from bcfl.cli.examples import help_, with_examples
 from bcfl.cli.groups import grouped
-from bcfl.cli.node import account, chain, deploy, doctor, fund, start, status, up, watch
+from bcfl.cli.node import account, chain, deploy, doctor, fund, keys, start, status, up, watch
 from bcfl.cli.query.audit import audit
 from bcfl.cli.query.bundle import bundle
 from bcfl.cli.query.contracts import abi, call, events
+from bcfl.cli.query.disclose import disclose
 from bcfl.cli.query.evaluate import evaluate
 from bcfl.cli.query.leaders import leader
 from bcfl.cli.query.listing import adversaries, examples, ls, tasks, version
@@ -73,6 +74,7 @@ app.command("export", context_settings=NUMBERS)(grouped(export))
 app.command("evaluate")(grouped(evaluate))
 app.command("audit")(grouped(audit))
 app.command("bundle")(grouped(bundle))
+app.command("disclose", context_settings=NUMBERS)(grouped(disclose))
 app.command("ui")(grouped(ui))
 app.command("report")(grouped(report))
 app.command("adversaries")(adversaries)
@@ -80,6 +82,6 @@ app.command("tasks")(tasks)
 app.command("examples")(examples)
 app.command("version")(version)
 app.command("help")(help_)
-for part in (chain, account, deploy, fund, start, up, status, watch, doctor):
+for part in (chain, account, keys, deploy, fund, start, up, status, watch, doctor):
     part.register(app)
 with_examples(app)

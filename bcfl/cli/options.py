@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import inspect
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any, Final, Literal, get_args, get_origin
+from typing import TYPE_CHECKING, Annotated, Any, Final, Literal, get_args, get_origin
 
 import typer
 from pydantic.fields import FieldInfo
@@ -14,6 +14,10 @@ from pydantic.fields import FieldInfo
 from bcfl.config import Config
 from bcfl.errors import ConfigError
 from bcfl.protocol.limits import WEI_BITS
+
+if TYPE_CHECKING:
+    from bcfl.protocol.submissions import Domain
+    from bcfl.roles.common.vault import Keys
 
 # The first option of each part of `bcfl run --help`.
 PANELS: Final = {
@@ -80,6 +84,16 @@ BlockHashOption = Annotated[
     str | None,
     optional("--block-hash", "HASH", "With BUNDLE: the hash of its last block, from somebody you trust."),
 ]
+KeysOption = Annotated[
+    list[Path] | None,
+    optional(
+        "--keys", "FILE", "Open what is sealed with the keys in FILE, or a disclosure; may be repeated."
+    ),
+]
+KeyFileOption = Annotated[
+    Path | None,
+    optional("--key-file", "FILE", "With a disclosure: the key of `bcfl keys new` that it is sealed for."),
+]
 JsonOption = Annotated[bool, typer.Option("--json", metavar="", help="Print one JSON object.")]
 
 
@@ -96,6 +110,15 @@ def _refuse_option(text: str | None) -> str | None:
 
 
 RoundArgument = Annotated[str | None, round_argument("[N]")]
+
+
+def given_keys(files: Sequence[Path] | None, key_file: Path | None, domain: Domain) -> Keys:
+    """Return the keys in the files of --keys, of one federation; raises ConfigError."""
+    from bcfl.federation.keyfile import load
+
+    if key_file is not None and not files:
+        raise ConfigError("--key-file opens a disclosure: name that with --keys")
+    return load(files or (), domain, key_file)
 
 
 def config_parameters(helps: Mapping[str, str]) -> Iterator[inspect.Parameter]:

@@ -180,7 +180,8 @@ class Explorer:
         view = self.auditing.view()
         rounds = view["rounds"]
         shown = [item for item in rounds[:-LINES] if not item["passed"]][-LINES:] + rounds[-LINES:]
-        page = Page("audit.html", "Audit", view, "audit", {"shown": shown})
+        extra = {"shown": shown, "not_opened": any(view["sealed"].values())}
+        page = Page("audit.html", "Audit", view, "audit", extra)
         return await self._show(request, lambda _: page)
 
     async def _start_audit(self, _: Request) -> Response:

@@ -13,7 +13,7 @@ from bcfl.explorer.target import Target, audit_source
 from bcfl.federation.audits import judge
 from bcfl.federation.statements import StatementTally
 from bcfl.federation.subject import tally_of
-from bcfl.roles.auditor.verdict import RoundVerdict
+from bcfl.roles.auditor.verdict import RoundVerdict, Verdict
 
 
 class Auditing:
@@ -63,6 +63,7 @@ class Auditing:
             "first": asdict(wrong[0]) if wrong else None,
             "rounds": [{**asdict(verdict), "passed": verdict.passed} for verdict in verdicts],
             "statements": self.statements,
+            "sealed": asdict(Verdict(verdicts).sealed),
             "believed": list(self.believed),
         }
 

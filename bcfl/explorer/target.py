@@ -5,14 +5,16 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final, Literal
 
 from bcfl.bundle.query import BundleQuery, open_bundle_query
 from bcfl.errors import ConfigError
 from bcfl.federation.audits import AuditSource, source_of
+from bcfl.federation.keyring import Keyring
 from bcfl.federation.query import LocalQuery, Query, RemoteQuery
+from bcfl.protocol.submissions import Domain
 
 Kind = Literal["run", "deployment", "bundle"]
 WEB: Final = re.compile(r"https?://[^\s\"'<>]+", re.ASCII)
@@ -67,16 +69,21 @@ def is_still(query: Query) -> bool:
 def audit_source(query: Query) -> AuditSource:
     """Gather what an audit examines."""
     if isinstance(query, BundleQuery):
-        return query.source
-    return source_of(query.contract, query.store, query.first_block)
+        return replace(query.source, keyring=query.keyring)
+    return source_of(query.contract, query.store, query.first_block, query.keyring)
 
 
-def bundle_target(path: Path, block_hash: str | None) -> Target:
-    """Return a bundle as a target."""
+def bundle_target(
+    path: Path,
+    block_hash: str | None,
+    adding_to: Callable[[Keyring, Domain], Keyring] = lambda keyring, _: keyring,
+) -> Target:
+    """Return a bundle as a target; `adding_to` adds keys to those that it carries."""
 
     @contextmanager
     def opener() -> Iterator[Query]:
         with open_bundle_query(path, block_hash) as query:
+            query.keyring = adding_to(query.keyring, query.ledger.domain)
             yield query
 
     return Target(opener)

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from bcfl.errors import ConfigError
+from bcfl.federation.keyring import Keyring
 from bcfl.federation.layouts import stored_layout
 from bcfl.ledger.contract import Contract
 from bcfl.ledger.transcript import gather
@@ -36,11 +37,17 @@ class AuditSource:
     gas: Mapping[bytes, int] = field(default_factory=dict)  # of transactions, where the source proves it
     statements: tuple[str, ...] | None = None  # CIDs of those that a bundle carries; None: nobody lists any
     deployer: str | None = None  # address, where the source proves it: the first owner
+    keyring: Keyring = field(default_factory=Keyring)  # what opens sealed updates and models
 
 
-def source_of(contract: Contract, store: Store, first_block: int = 0) -> AuditSource:
-    """Gather what the node and the store have of a federation; `first_block` is that of its deployment."""
-    return AuditSource(gather(contract, first_block), store, NODE_ASSUMPTIONS)
+def source_of(
+    contract: Contract, store: Store, first_block: int = 0, keyring: Keyring | None = None
+) -> AuditSource:
+    """Gather what the node and the store have of a federation; `first_block` is that of its deployment.
+
+    `keyring` opens what is sealed.
+    """
+    return AuditSource(gather(contract, first_block), store, NODE_ASSUMPTIONS, keyring=keyring or Keyring())
 
 
 def judge(
@@ -50,8 +57,9 @@ def judge(
 
     `track` passes the verdicts on as they come, given how many there will be: a bar on a terminal, say.
     """
-    layout = layout_of(source.transcript, source.store)
-    audit = Audit(source.transcript, Archive(source.store, layout, source.transcript.terms))
+    transcript, layout = source.transcript, layout_of(source.transcript, source.store)
+    vault = source.keyring.vault(transcript.domain, lambda: audit.replay.history)
+    audit = Audit(transcript, Archive(source.store, layout, transcript.terms, vault=vault))
     newest = audit.rounds[-1]
     low, high = first or 0, newest if last is None else last
     if not low <= high <= newest:

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from bcfl.errors import ConfigError, RunError
 from bcfl.federation import statements
+from bcfl.federation.keyring import Keyring, run_accounts
 from bcfl.federation.runs import Run, find_run
 from bcfl.federation.statements import Collection, StatementsView
 from bcfl.federation.views.call import CallView, call_view, parse_call
@@ -160,6 +161,7 @@ class LocalQuery(Query):
         self.chain = EmbeddedChain(run.chain_path, read_only=True)
         ledger = FederationLedger(federation_at(self.chain, run.contract))
         super().__init__(ledger, DirectoryStore(run.store_path), run.journal_path, "bcfl run --resume")
+        self.keyring = Keyring(run_accounts(run.config))
 
     @property
     def time_origin(self) -> int | None:

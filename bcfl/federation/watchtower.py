@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from bcfl.federation.client import FederationClient
     from bcfl.ports import Store
     from bcfl.protocol.accounts import Account
+    from bcfl.roles.common.vault import Keys
 
 
 def start_watchtower(
@@ -20,11 +21,14 @@ def start_watchtower(
     store: Store,
     tell: Callable[[str], None],
     count: Callable[[str], None] = lambda _: None,
+    given: Keys | None = None,
 ) -> Callable[[], None]:
     """Return what lets the watchtower act once, and `tell` what it did; `count` hears how it went.
 
+    What is sealed it opens as a voter or a member, if the account is one, and with the keys that are `given`.
     Raises StoreError when the store knows no model.
     """
+    from bcfl.federation.reading_account import account_vault
     from bcfl.roles.common.archive import Archive
     from bcfl.roles.watchtower.watchtower import Watchtower
 
@@ -32,7 +36,8 @@ def start_watchtower(
     history = client.ledger.history()
     names = [digest for block in history.blocks for digest in history.model_cids(block)]
     layout = stored_layout(store, terms, names)
-    watchtower = Watchtower(account, client.ledger, Archive(store, layout, terms))
+    vault = account_vault(client, account, given)
+    watchtower = Watchtower(account, client.ledger, Archive(store, layout, terms, vault=vault))
 
     def act() -> None:
         try:

@@ -12,6 +12,7 @@ import typer
 from bcfl.cli.groups import grouped
 from bcfl.cli.node.options import FederationOptions, MetricsOption, SignerOptions, StoreOptions, parse_listen
 from bcfl.cli.node.status import status_line
+from bcfl.cli.options import KeyFileOption, KeysOption, given_keys
 from bcfl.cli.output.printing import ether, format_time, json_text, plural, print_folded, shortened
 from bcfl.cli.output.statements import stated_text
 from bcfl.cli.output.terminal import plain, say
@@ -83,6 +84,8 @@ def watch(
             help="Recompute every proposal, and challenge a wrong one; any funded account may.",
         ),
     ] = False,
+    keys: KeysOption = None,
+    key_file: KeyFileOption = None,
     poll: Annotated[
         float,
         typer.Option("--poll", metavar="X", min=0.05, max=60, help="Seconds between two reads of the chain."),
@@ -109,7 +112,8 @@ def watch(
             from bcfl.federation.watchtower import start_watchtower
 
             key, count = signer.unlock(client.network), observer.counters.count
-            act = start_watchtower(client, key, stores.open(), _report, count)
+            given = given_keys(keys, key_file, client.ledger.domain)
+            act = start_watchtower(client, key, stores.open(), _report, count, given)
         if place is not None:
             act = observer.after(act)
         for event in _events(client, act, observer.fail, from_start, poll, as_json):

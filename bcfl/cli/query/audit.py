@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Final
 
@@ -20,7 +20,7 @@ from bcfl.errors import ConfigError
 if TYPE_CHECKING:
     from bcfl.federation.audits import AuditSource
     from bcfl.federation.statements import StatementTally
-    from bcfl.roles.auditor.verdict import RoundVerdict, Verdict
+    from bcfl.roles.auditor.verdict import RoundVerdict, Unopened, Verdict
 
 WRONG: Final = 1  # exit code
 
@@ -61,14 +61,14 @@ def open_source(bundle: Path | None, block_hash: str | None, target: QueryTarget
         if target.run is not None or target.runs is not None:
             raise ConfigError("a bundle is audited alone: leave --run and --runs out")
         with open_bundle(bundle, block_hash) as source:
-            yield source
+            yield replace(source, keyring=target.adding_to(source.keyring, source.transcript.domain))
         return
     if block_hash is not None:
         raise ConfigError("--block-hash is for a bundle: name the file")
     from bcfl.federation.audits import source_of
 
     with target.open() as query:
-        yield source_of(query.contract, query.store, query.first_block)
+        yield source_of(query.contract, query.store, query.first_block, query.keyring)
 
 
 def view(source: AuditSource, verdict: Verdict, tally: StatementTally | None) -> dict[str, Any]:
@@ -82,6 +82,7 @@ def view(source: AuditSource, verdict: Verdict, tally: StatementTally | None) ->
         "first": None if first is None else asdict(first),
         "rounds": [{**asdict(round_), "passed": round_.passed} for round_ in verdict.rounds],
         "statements": tally,
+        "sealed": asdict(verdict.sealed),
         "believed": list(source.assumptions),
     }
 
@@ -105,8 +106,10 @@ def _print(source: AuditSource, verdict: Verdict, tally: StatementTally | None) 
     columns = [Column("round", True), Column("status"), Column("verdict"), Column("field"), Column("what")]
     print_table(columns, [row for round_ in verdict.rounds for row in _rows(round_)])
     say()
-    transcript, first = source.transcript, verdict.first
-    words = f"{plural(len(verdict.rounds), 'round')}, all of it holds"
+    transcript, first, sealed = source.transcript, verdict.first, verdict.sealed
+    words = (
+        f"{plural(len(verdict.rounds), 'round')}, all {'that could be checked' if sealed else 'of it'} holds"
+    )
     if first is not None:
         words = f"WRONG, first in round {first.round}: {first.field}: {first.message}"
     print_fields(
@@ -115,6 +118,7 @@ def _print(source: AuditSource, verdict: Verdict, tally: StatementTally | None) 
             ("contract", f"{transcript.domain.contract} on chain {transcript.domain.chain_id}"),
             ("block", transcript.storage_snapshot.block),
             *([] if tally is None else [("statements", _stated(tally))]),
+            *([("not opened", _sealed_text(sealed))] if sealed else []),
             *(("believed", assumption) for assumption in source.assumptions),
         ]
     )
@@ -132,6 +136,14 @@ def _stated(tally: StatementTally) -> str:
     return f"{tally['members']:,} signed by members of right models, {tally['others']:,} not{missing}"
 
 
+def _sealed_text(sealed: Unopened) -> str:
+    """Say what no key was here for, and how to get one."""
+    counts = ((sealed.updates, "update"), (sealed.models, "model"))
+    parts = [plural(count, noun) for count, noun in counts if count] or ["what a round starts from"]
+    words = f"{' and '.join(parts)}; {plural(sealed.sums, 'sum')} not recomputed"
+    return f"{words}: --keys FILE opens them, of `bcfl keys fetch` or `bcfl disclose`"
+
+
 def _rows(verdict: RoundVerdict) -> Iterator[tuple[object, ...]]:
     """Yield the rows of one round: its findings, or that it holds, and who was lazy."""
     head: tuple[object, ...] = (verdict.round, verdict.status)
@@ -139,5 +151,7 @@ def _rows(verdict: RoundVerdict) -> Iterator[tuple[object, ...]]:
         yield (*head, "WRONG", finding.field, finding.message)
     if verdict.passed:
         yield (*head, "holds", "", "; ".join(verdict.notes))
+    elif verdict.sealed:
+        yield (*head, "sealed", "", verdict.sealed.words)
     if verdict.lazy:
         yield (*head, "lazy", "attestations", f"attested a wrong proposal: {', '.join(verdict.lazy)}")

@@ -138,5 +138,6 @@ def _print_model(view: ModelView) -> None:
             ("exponents", ", ".join(f"{name} {e}" for name, e in view["exponents"].items()) or None),
             ("size", plural(view["bytes"], "byte") if view["bytes"] else None),
             ("in the store", view["held"]),
+            *([("sealed", "for the members of this federation")] if view["sealed"] else []),
         ]
     )

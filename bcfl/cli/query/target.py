@@ -12,12 +12,22 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Final
 
 from bcfl.cli.node.options import FOLDER, FolderOption, GatewayOption, NetworkOption, StoreOption
-from bcfl.cli.options import RunOption, RunsOption, optional, runs_folder
+from bcfl.cli.options import (
+    KeyFileOption,
+    KeysOption,
+    RunOption,
+    RunsOption,
+    given_keys,
+    optional,
+    runs_folder,
+)
 from bcfl.cli.output.printing import count_times_from
 from bcfl.errors import ConfigError
 
 if TYPE_CHECKING:
+    from bcfl.federation.keyring import Keyring
     from bcfl.federation.query import Query
+    from bcfl.protocol.submissions import Domain
 
 DEPLOYMENT: Final = "federation"
 
@@ -38,6 +48,14 @@ class QueryTarget:
     folder: FolderOption = FOLDER
     store: StoreOption = "store"
     gateway: GatewayOption = None
+    keys: KeysOption = None
+    key_file: KeyFileOption = None
+
+    def adding_to(self, keyring: Keyring, domain: Domain) -> Keyring:
+        """Return a keyring with the keys that the options name; raises ConfigError."""
+        if not self.keys and self.key_file is None:
+            return keyring
+        return keyring.adding(given_keys(self.keys, self.key_file, domain))
 
     @property
     def is_deployed(self) -> bool:
@@ -55,6 +73,7 @@ class QueryTarget:
         if not self.is_deployed:
             with open_run(self.run, runs_folder(self.runs)) as query:
                 count_times_from(query.time_origin)
+                query.keyring = self.adding_to(query.keyring, query.ledger.domain)
                 yield query
             return
         for name, value in (("run", self.run), ("runs", self.runs)):
@@ -62,6 +81,7 @@ class QueryTarget:
                 raise ConfigError(f"--{name} is for runs on this machine: leave it out, or --deployment")
         deployment = self.deployment or DEPLOYMENT
         with open_deployment(deployment, self.network, self.folder, self.store, self.gateway) as remote:
+            remote.keyring = self.adding_to(remote.keyring, remote.ledger.domain)
             yield remote
 
 

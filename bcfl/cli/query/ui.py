@@ -120,7 +120,7 @@ def _target(bundle: Path | None, block_hash: str | None, target: QueryTarget) ->
     if bundle is not None:
         if target.run is not None or target.runs is not None:
             raise ConfigError("a bundle is shown alone: leave --run and --runs out")
-        return bundle_target(bundle, block_hash)
+        return bundle_target(bundle, block_hash, target.adding_to)
     if block_hash is not None:
         raise ConfigError("--block-hash is for a bundle: name the file")
     return Target(target.open, REMOTE_SECONDS) if target.is_deployed else Target(target.open)

@@ -22,7 +22,8 @@ class ModelView(TypedDict):
     """A model in the ledger; `block_round` is the round that made it, `held` whether the store has it.
 
     `other_cids` are where it may lie too, since its leader can have named a wrong CID. `exponents` are those
-    of tensors whose values are not the vector's, but `2**exponent` times as much.
+    of tensors whose values are not the vector's, but `2**exponent` times as much. `sealed`: whether its bytes
+    are, for the members.
     """
 
     round: int
@@ -38,6 +39,7 @@ class ModelView(TypedDict):
     exponents: dict[str, int]
     bytes: int | None
     held: bool
+    sealed: bool
 
 
 def model_view(source: Source, number: int, block: Block) -> ModelView:
@@ -57,6 +59,7 @@ def model_view(source: Source, number: int, block: Block) -> ModelView:
         "exponents": {} if source.layout is None else source.layout.exponents,
         "bytes": None if source.sizes is None else source.sizes.model(block.round),
         "held": any(source.store.has(name) for name in (cid, *other_cids)),
+        "sealed": source.sizes is not None and source.sizes.seals_model(block.round),
     }
 
 

@@ -7,7 +7,8 @@ from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
 
-from bcfl.errors import CidError, LedgerError, PayloadError, StoreError, Unavailable
+from bcfl.errors import CidError, LedgerError, PayloadError, Sealed, StoreError, Unavailable
+from bcfl.federation.keyring import HOW_TO, Keyring
 from bcfl.federation.layouts import HEADER_BYTES, layout_in
 from bcfl.ledger.contract import Contract, Event
 from bcfl.ledger.federation import SENSELESS, FederationLedger
@@ -21,6 +22,9 @@ from bcfl.protocol.limits import MODEL_BITS, MODEL_BYTES
 from bcfl.protocol.rounds import History, Round, Submission
 from bcfl.protocol.sizes import Sizes
 from bcfl.protocol.types import Block, Clock, Layout, Terms
+from bcfl.roles.common.archive import Archive
+from bcfl.roles.common.unsealing import open_model
+from bcfl.roles.common.vault import Vault
 
 
 def history_of(terms: Terms, events: Iterable[LogEvent]) -> History:
@@ -45,11 +49,13 @@ class Transaction:
 class Source:
     """A contract and a store, read once: later blocks are not seen.
 
-    `first_block` is the first that can hold a log of the contract.
+    `first_block` is the first that can hold a log of the contract. `keyring`, set before anything is read,
+    opens what is sealed.
     """
 
     def __init__(self, ledger: FederationLedger, store: Store, first_block: int = 0) -> None:
         self.ledger, self.store, self.first_block = ledger, store, first_block
+        self.keyring = Keyring()
 
     @property
     def contract(self) -> Contract:
@@ -113,6 +119,18 @@ class Source:
         """Return how long vectors are on the store; None where it holds no model."""
         return None if self.layout is None else Sizes(self.layout, self.terms.lane_bits)
 
+    @cached_property
+    def vault(self) -> Vault:
+        """Return what finds keys for what is sealed: nobody is asked."""
+        return self.keyring.vault(self.ledger.domain, lambda: self.history)
+
+    @cached_property
+    def archive(self) -> Archive:
+        """Return the vectors of the store; raises StoreError where it holds no model that can be read."""
+        if self.layout is None:
+            raise StoreError("the store holds no model of this federation: name its own with --store")
+        return Archive(self.store, self.layout, self.terms, vault=self.vault)
+
     def model_bytes(self, block: Block) -> bytes:
         """Return the verified bytes of a block's model; raises Unavailable, Corrupt or another StoreError."""
         for cid in self._held_cids(block):
@@ -122,9 +140,11 @@ class Source:
     def read_model(self, block: Block) -> tuple[Layout, Model]:
         """Return a block's model from the store, `(parameters,)`, and its layout: CID, form and root checked.
 
-        A leader may name the CID of other bytes: the root decides among what is held. Raises Unavailable,
-        Corrupt or another StoreError, or PayloadError.
+        A leader may name the CID of other bytes: the root decides among what is held. Raises Sealed where no
+        key opens it, Unavailable, Corrupt or another StoreError, or PayloadError.
         """
+        if self.layout is not None and self.sizes is not None and self.sizes.seals_model(block.round):
+            return self.layout, self._open(block)
         failure: Exception = Unavailable(f"the store does not hold the model of round {block.round}")
         for cid in self._held_cids(block):
             try:
@@ -132,6 +152,18 @@ class Source:
             except (StoreError, PayloadError) as error:
                 failure = error
         raise failure
+
+    def _open(self, block: Block) -> Model:
+        """Return a sealed model, (parameters,); raises as `read_model`."""
+        try:
+            return open_model(self.archive, block, self.history)
+        except Sealed as error:
+            words = f"the model of round {block.round} is sealed for the members of this federation"
+            if self.vault.has_model_key(block.round, block.root):
+                words = f"no key that is here opens the model of round {block.round}"
+            raise Sealed(f"{words}: {HOW_TO}", error.cid) from None
+        finally:
+            self.archive.forget()
 
     def _held_cids(self, block: Block) -> Iterator[str]:
         """Yield the CIDs that a block's model may have and the store holds, the likeliest first."""

@@ -64,8 +64,11 @@ class Audit:
             notes.append("the block names another CID than that of its model, which the updates come to")
         if self.models.missing:
             notes.append(f"rejected updates without the right bytes: {len(self.models.missing)}")
+        sealed = self.models.sealed
+        if sealed:
+            notes.append(sealed.words)
         lazy = tuple(dict.fromkeys(self.models.lazy))
-        return RoundVerdict(case.number, case.status, tuple(findings), lazy, tuple(notes))
+        return RoundVerdict(case.number, case.status, tuple(findings), lazy, tuple(notes), sealed)
 
     def _check(self, case: Case, chosen: bool) -> list[Issue]:
         """Return everything that is wrong in one round, in its order; contradicting logs are that too."""
@@ -101,7 +104,8 @@ class Audit:
         tally, turns = self.replay.balances.tally(round_), turns_of(case)
         members = self.members.check(case, history)
         opening, leaders = list(self.leaders.check_opening(case)), list(self.leaders.check(case, turns))
-        self._unseen, self.models.missing, self.models.lazy = 0, [], ()
+        self._unseen = 0
+        self.models.reset()
         if not chosen:
             return
         yield from opening

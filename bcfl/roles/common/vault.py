@@ -62,7 +62,7 @@ class Vault:
 
     def content_keys(self, submission: Submission, wraps: bytes, asks: bool) -> Iterator[bytes]:
         """Yield keys that may open an update, the likeliest first; with `asks` other readers are asked."""
-        name = _name(submission)
+        name = update_name(submission)
         for known in (self.keys, self._given):
             if name in known.updates:
                 yield known.updates[name]
@@ -76,12 +76,12 @@ class Vault:
 
     def remember(self, submission: Submission, key: bytes) -> None:
         """Keep the key that has opened an update."""
-        _add(self.keys.updates, _name(submission), key)
-        self._missed.pop(_name(submission), None)
+        _add(self.keys.updates, update_name(submission), key)
+        self._missed.pop(update_name(submission), None)
 
     def has_missed(self, submission: Submission) -> bool:
         """Whether an update was looked at, and no key at hand opens it."""
-        return _name(submission) in self._missed
+        return update_name(submission) in self._missed
 
     def ask_again(self) -> None:
         """Forget what was answered: who could not help then may have the key by now."""
@@ -89,7 +89,7 @@ class Vault:
 
     def key_of(self, submission: Submission) -> bytes | None:
         """Return the key that has opened an update here, None where none has."""
-        return self.keys.updates.get(_name(submission))
+        return self.keys.updates.get(update_name(submission))
 
     def model_keys(self, number: int, root: bytes, asks: bool) -> Iterator[bytes]:
         """Yield keys that may open the model of a round; with `asks` miners are asked."""
@@ -110,7 +110,7 @@ class Vault:
 
     def model_keys_of(self, number: int, root: bytes, accepted: Sequence[Submission]) -> Iterator[bytes]:
         """Yield the key that the content keys of a round's accepted updates make, if all are known here."""
-        keys = [self.key_of(item) or self._given.updates.get(_name(item)) for item in accepted]
+        keys = [self.key_of(item) or self._given.updates.get(update_name(item)) for item in accepted]
         if keys and None not in keys:
             yield sealing.model_key(self.domain, number, root, [key for key in keys if key])
 
@@ -131,6 +131,18 @@ class Vault:
         """Whether one of the accounts is a voter of a round, for whom its updates are sealed."""
         round_ = self._history().rounds.get(number)
         return round_ is not None and any(account.address in round_.readers for account in self.accounts)
+
+    def has_key(self, submission: Submission) -> bool:
+        """Whether a key that should open an update is at hand: one that was given, or a voter's own."""
+        return update_name(submission) in self._given.updates or self.is_reader(submission.update.round)
+
+    def has_model_key(self, number: int, root: bytes) -> bool:
+        """Whether a key that should open the model of a round is at hand, or all that it follows from."""
+        if any((number, root) in known.models for known in (self.keys, self._given)):
+            return True
+        round_ = self._history().rounds.get(number)
+        accepted = [] if round_ is None else round_.accepted_submissions()
+        return bool(accepted) and all(self.has_key(item) for item in accepted)
 
     def reference_norm(self, number: int) -> float | None:
         """Return the reference norm of a round as more than half of its voters' weight says; else the median.
@@ -171,7 +183,7 @@ class Vault:
         """Yield what other readers of the round say; after the first failure all that is missing is asked."""
         if self._relay is None or not self.is_reader(round_.number):
             return
-        name = _name(submission)
+        name = update_name(submission)
         for (number, names), answers in list(self._answers.items()):
             if number == round_.number and name in names:
                 yield from _keys_at(answers, names.index(name))
@@ -193,7 +205,7 @@ class Vault:
 
     def _ask(self, round_: Round, asked: Sequence[Submission], miners: Sequence[str]) -> _Answers:
         """Return the answers of miners, which come one by one, and are kept for the next time."""
-        key, positions = (round_.number, tuple(map(_name, asked))), [item.position for item in asked]
+        key, positions = (round_.number, tuple(map(update_name, asked))), [item.position for item in asked]
         if key not in self._answers or self._answers[key].is_empty:
             others = [miner for miner in miners if miner != self.accounts[0].address]
             question = Question.ask(
@@ -263,7 +275,8 @@ def _keys_at(answers: _Answers, place: int) -> Iterator[bytes]:
             answers.distrust(miner)
 
 
-def _name(submission: Submission) -> UpdateName:
+def update_name(submission: Submission) -> UpdateName:
+    """Return what the key of an update is known by."""
     return submission.update.round, submission.update.device, submission.update.root
 
 

@@ -35,6 +35,7 @@ class Judgement:
     """Whether a proposal is right; where a wrong one cannot be challenged, `reason` says why.
 
     `tree` has to be shown before there can be a challenge; `lost_update` is the accepted update to ask for.
+    `is_sealed`: nobody knows, since no key that can be had opens what the proposal is made of.
     """
 
     right: bool
@@ -42,6 +43,7 @@ class Judgement:
     reason: str = ""
     tree: Trees | None = None
     lost_update: Submission | None = None
+    is_sealed: bool = False
 
 
 class Recomputation:

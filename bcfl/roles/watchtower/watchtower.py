@@ -12,7 +12,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 
-from bcfl.errors import ChallengeError, Corrupt, Oversized, PayloadError, Reverted, StoreError, Unavailable
+from bcfl.errors import (
+    ChallengeError,
+    Corrupt,
+    Oversized,
+    PayloadError,
+    Reverted,
+    Sealed,
+    StoreError,
+    Unavailable,
+)
 from bcfl.ports import ContractCall, Ledger
 from bcfl.protocol import merkle
 from bcfl.protocol.accounts import Account
@@ -27,6 +36,7 @@ from bcfl.roles.watchtower.openings import Openings, digest_of, tally_of
 from bcfl.roles.watchtower.recomputation import Judgement, Recomputation
 from bcfl.roles.watchtower.spool import Spool
 
+TRIES = 8  # in a challenge window, to read what a voter's keys should open
 PRICE_ROOM = 8  # a dispute may cost an eighth more in the next block, where the gas of answers prices it
 Step = Callable[[], str | None]
 
@@ -40,6 +50,8 @@ class Watchtower:
         self._judged: tuple[bytes, int, int] | None = (
             None  # the last proposal, its turn, what was shown of it
         )
+        self._told_sealed = 0  # the last round of which it was said that no key opens it
+        self._retry_at = 0  # when a proposal that no key opened is looked at again, on the chain's clock
 
     def act(self) -> str | None:
         """Do the first thing that is due; what fails keeps nothing else from being done.
@@ -68,8 +80,10 @@ class Watchtower:
             try:
                 recomputation = self._recompute(snapshot, proposal, spool)
             except (PayloadError, StoreError) as error:
+                lost_update = self._lost_update(snapshot)
                 reason = f"the bytes of an accepted update cannot be had ({error})"
-                return Judgement(False, None, reason, lost_update=self._lost_update(snapshot))
+                is_sealed = lost_update is None and self._lacks_keys(snapshot.round, error)
+                return Judgement(False, None, reason, lost_update=lost_update, is_sealed=is_sealed)
             return recomputation.judge()
 
     def _steps(self, snapshot: RoundSnapshot) -> Iterator[Step]:
@@ -87,10 +101,13 @@ class Watchtower:
         """Judge a proposal that is new, or of which a dispute has shown more, and respond."""
         shown = sum(event.name in ("RowsShown", "LeafShown") for event in proposal.dispute_moves)
         key = digest_of(snapshot, self.ledger.domain), len(snapshot.current.proposals), shown
-        if key == self._judged:
+        if key == self._judged and not 0 < self._retry_at <= snapshot.now:
             return None
-        report = self._respond(snapshot, proposal, self.judge(snapshot, proposal))
-        self._judged = key
+        judgement = self.judge(snapshot, proposal)
+        report = self._respond(snapshot, proposal, judgement)
+        self._judged, self._retry_at = key, 0
+        if judgement.is_sealed and self._is_reader(snapshot.round):  # miners that are away come back
+            self._retry_at = snapshot.now + max(1, snapshot.terms.challenge_seconds // TRIES)
         return report
 
     def _recompute(self, snapshot: RoundSnapshot, proposal: Proposal, spool: Spool) -> Recomputation:
@@ -100,6 +117,8 @@ class Watchtower:
         """Announce a challenge of a wrong proposal, or dispute it, and say so."""
         if judgement.right:
             return "found the proposal right"
+        if judgement.is_sealed:
+            return self._say_sealed(snapshot)
         start = snapshot.clock.deadline - snapshot.terms.attest_seconds
         if snapshot.now >= start + snapshot.terms.challenge_seconds:
             return "found the proposal wrong, when it could not be challenged"
@@ -118,6 +137,28 @@ class Watchtower:
         else:
             return f"found the proposal wrong, without a challenge: {judgement.reason}"
         return f"disputed the proposal: {judgement.reason}"
+
+    def _say_sealed(self, snapshot: RoundSnapshot) -> str | None:
+        """Say once a round that it cannot be judged: who cannot read what is right challenges nothing."""
+        if self._told_sealed == snapshot.round:
+            return None
+        number = self._told_sealed = snapshot.round
+        if self._is_reader(number):
+            return (
+                f"round {number} does not open with this account's keys, and no miner gave others: trying on"
+            )
+        return f"the updates of round {number} are sealed: run it with a voter's account or --keys"
+
+    def _lacks_keys(self, number: int, error: PayloadError | StoreError) -> bool:
+        """Whether it is keys that are missing, or those that were given are wrong."""
+        return isinstance(error, Sealed) or (isinstance(error, PayloadError) and not self._can_read(number))
+
+    def _can_read(self, number: int) -> bool:
+        """Whether what an update of a round opens to says something of the update, and not of our keys."""
+        return not self.archive.privacy.confidential or self._is_reader(number)
+
+    def _is_reader(self, number: int) -> bool:
+        return self.archive.vault is not None and self.archive.vault.is_reader(number)
 
     def _announce(self, snapshot: RoundSnapshot, challenge: Challenge) -> str | None:
         """Announce a challenge, unless that is done."""
@@ -239,13 +280,13 @@ class Watchtower:
         return updates[self._secret_number(snapshot) % len(updates)] if updates else None
 
     def _is_lost(self, item: Submission) -> bool:
-        """Whether the bytes of an update cannot be had, and the store is not to blame."""
+        """Whether the bytes of an update cannot be had, and neither store nor missing keys are to blame."""
         try:
             self.archive.update(item)
-        except (PayloadError, Unavailable, Corrupt, Oversized):
-            return True
-        except StoreError:
-            return False
+        except (PayloadError, StoreError) as error:
+            if self._lacks_keys(item.update.round, error):
+                return False
+            return isinstance(error, PayloadError | Unavailable | Corrupt | Oversized)
         finally:
             self.archive.forget()
         return False
