@@ -151,10 +151,12 @@ class Invariants:
     def check_audit(self) -> None:
         """Check that an outsider who replays everything finds nothing wrong."""
         from bcfl.federation.audits import judge, source_of
+        from bcfl.federation.keyring import Keyring
         from tests.simulation.store import ObserverStore
 
         self._count("audit")
-        source = source_of(self.world.network.chain.contract, ObserverStore(self.world.contents))
+        world, keyring = self.world, Keyring(tuple(self.world.miners))
+        source = source_of(world.network.chain.contract, ObserverStore(world.contents), keyring=keyring)
         for verdict in judge(source).rounds:
             for finding in verdict.findings:
                 self.report("audit", f"round {finding.round}: {finding.field}: {finding.message}")

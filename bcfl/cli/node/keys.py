@@ -90,6 +90,25 @@ def fetch(
         print_fields([("file", f"{output}, with the keys of {words}")])
 
 
+@app.command("rotate")
+@grouped
+def rotate(federation: FederationOptions, signer: SignerOptions, as_json: JsonOption = False) -> None:
+    """Announce a miner's next key to read with; later rounds are sealed for it.
+
+    The miner need not restart, and still reads what was sealed for the keys before.
+    """
+    from bcfl.federation.registration import rotate_key
+    from bcfl.protocol.readers import announcement
+
+    with federation.connect() as client:
+        account = signer.unlock(client.network)
+        key = announcement(rotate_key(client, account).public)
+    if as_json:
+        print_json({"miner": account.address, "key": key})
+    else:
+        print_fields([("miner", account.address), ("key", f"{key}, for rounds that open from now on")])
+
+
 def register(parent: typer.Typer) -> None:
     """Add `bcfl keys`."""
     parent.add_typer(app, name="keys")
