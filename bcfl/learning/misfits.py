@@ -9,6 +9,7 @@ import numpy as np
 from torch import Tensor, nn
 
 from bcfl.errors import ConfigError, one_line
+from bcfl.learning import private
 from bcfl.learning.accelerators import CPU
 from bcfl.learning.datasets import Dataset, Samples
 from bcfl.learning.meter import MetricError
@@ -35,6 +36,8 @@ def check_model(task: Task) -> None:
         raise ConfigError(
             f"task {task.name}: build must return a new module each time, not one it has returned before"
         )
+    if private.noise_of(task) is not None:
+        private.check(task, build(task, FIXED_SEED))
     model = initial_model(task, FIXED_SEED)
     if task.shape and task.classes:
         labels = np.arange(task.classes, dtype=np.int64)

@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Iterator
 
 from bcfl.federation.views.figures import FigureView
+from bcfl.federation.views.privacy import words_of
 from bcfl.federation.views.progress import RoundSummary
 from bcfl.federation.views.summary import Summary
 from bcfl.pages.texts import duration, metric_text, plural, words
@@ -48,7 +49,19 @@ def figure_words(figure: FigureView) -> str:
 
 def story(view: Summary) -> list[str]:
     """Return what happened, a sentence each."""
-    return [*_rounds(view), *_learned(view), *_updates(view), *_leaders(view), *_attack(view)]
+    return [
+        *_rounds(view),
+        *_learned(view),
+        *_updates(view),
+        *_leaders(view),
+        *_privacy(view),
+        *_attack(view),
+    ]
+
+
+def _privacy(view: Summary) -> Iterator[str]:
+    if view["privacy"] is not None:
+        yield f"Noise hides the data: of no device more is told than {words_of(view['privacy'])}."
 
 
 def _rounds(view: Summary) -> Iterator[str]:
