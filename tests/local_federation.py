@@ -79,6 +79,7 @@ class LocalFederation:
     devices: int = 4
     miners: int = 4
     terms: Terms = TERMS
+    layout: Layout = LAYOUT
     stakes: tuple[int, ...] = ()
     dual_accounts: int = 0
     on_disk: bool = False
@@ -97,7 +98,7 @@ class LocalFederation:
         file = self.path / "chain.sqlite" if self.on_disk else None
         self.chain = self.chain or EmbeddedChain(file, accounts=everyone)
         self.store = DirectoryStore(self.path / "store")
-        self.archive = Archive(self.store, LAYOUT, self.terms)
+        self.archive = Archive(self.store, self.layout, self.terms)
         genesis = self.archive.put(fixedpoint.encode(np.zeros(LAYOUT.parameters, np.float32), 24))
         contract_file = self.path / "contract"
         if self.contract is None and contract_file.exists():

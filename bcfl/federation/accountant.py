@@ -30,7 +30,7 @@ ORDERS: Final = tuple(1 + x / 10 for x in range(1, 100)) + tuple(
 )
 STEP: Final = 1 / 16  # of the numeric mean, in deviations
 REACH: Final = 14  # deviations beyond the means of the noise
-MOST_POINTS: Final = 200_000
+LEAST: Final = 1 / 32  # of a deviation for which the mean is taken: below, its humps are too narrow
 NOTHING: Final = np.zeros(len(ORDERS))
 
 
@@ -75,7 +75,7 @@ def _divergences(release: Release) -> Divergences:
 def _step(noise: Fraction, rate: Fraction) -> Divergences:
     """Return the divergence of one step by order, (orders,)."""
     orders, deviation, share = np.array(ORDERS), float(noise), float(rate)
-    if rate == 1:
+    if rate == 1 or deviation < LEAST:  # each sample in every step tells no less
         return orders / (2 * deviation**2)
     return np.array([_log_mean(order, deviation, share) / (order - 1) for order in ORDERS])
 
@@ -87,7 +87,7 @@ def _log_mean(order: float, deviation: float, share: float) -> float:
     """
     spans = [(-REACH * deviation, REACH * deviation), (order - REACH * deviation, order + REACH * deviation)]
     low, high = min(span[0] for span in spans), max(span[1] for span in spans)
-    count = min(MOST_POINTS, int((high - low) / (STEP * deviation)) + 2)
+    count = int((high - low) / (STEP * deviation)) + 2
     points, width = np.linspace(low, high, count, retstep=True)
     density = -(points**2) / (2 * deviation**2) - np.log(deviation * np.sqrt(2 * np.pi))
     ratio = np.logaddexp(np.log1p(-share), np.log(share) + (2 * points - 1) / (2 * deviation**2))

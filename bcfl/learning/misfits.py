@@ -6,6 +6,7 @@ import warnings
 from dataclasses import replace
 
 import numpy as np
+import torch
 from torch import Tensor, nn
 
 from bcfl.errors import ConfigError, one_line
@@ -23,6 +24,8 @@ from bcfl.learning.training import (
     initial_model,
 )
 from bcfl.ports import Vector
+
+SHOWN = 4  # samples that a model is asked about together and alone
 
 
 def check_model(task: Task) -> None:
@@ -56,6 +59,9 @@ def check_fit(task: Task, dataset: Dataset, device: str = CPU) -> None:
     _check_samples(task, dataset.train, model, "training sample", bench)
     _check_samples(task, dataset.test, model, "test sample", bench)
     count, size = len(dataset.train), min(task.batch_size, len(dataset.train))
+    if private.noise_of(task) is not None and count:
+        features = torch.tensor(dataset.train.features[:SHOWN])
+        private.check_apart(task, build(task, FIXED_SEED), features)
     for batch in sorted({size, count % size}, reverse=True) if count else ():
         if batch > 1 or size == 1:  # a last batch of one is joined to the one before
             once = replace(task, epochs=1, batch_size=batch)

@@ -28,6 +28,7 @@ from bcfl.protocol.gaussian import Stream, chosen
 from bcfl.protocol.noise import SAMPLE, Noise
 
 MOST_ENTRIES: Final = 2**26  # of the gradients of single samples at a time
+APART: Final = 1e-3  # of outputs: what rounding in batches of other sizes may come to
 PLACE: Final = 2.0**-53  # of a float64 in (0, 1]
 MIXING: Final = (nn.modules.batchnorm._BatchNorm,)
 ADVICE: Final = "or hide whole updates (level=participant), which any model takes"
@@ -52,6 +53,23 @@ def check(task: Task, module: nn.Module) -> None:
                 f"task {task.name}: layer {name or 'of the model'} is a {type(layer).__name__}, which learns "
                 f"from all samples of a batch without noise: take GroupNorm or LayerNorm, {ADVICE}"
             )
+
+
+def check_apart(task: Task, module: nn.Module, features: Tensor) -> None:
+    """Raise ConfigError where what a model says of a sample depends on the others beside it, (samples, ...).
+
+    Some layers of one's own do so, and no noise on single samples hides that.
+    """
+    module.eval()
+    with torch.no_grad():
+        together = module(features)
+        alone = torch.cat([module(features[i : i + 1]) for i in range(len(features))])
+    scale = float(together.abs().max()) if together.numel() else 0.0
+    if together.shape != alone.shape or not torch.allclose(together, alone, atol=APART * max(scale, 1.0)):
+        raise ConfigError(
+            f"task {task.name}: what its model says of a sample depends on the others of a batch, which "
+            f"noise on single samples does not hide: change the model, {ADVICE}"
+        )
 
 
 def train(
