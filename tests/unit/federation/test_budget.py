@@ -12,9 +12,11 @@ from typing import Any
 
 import pytest
 
+from bcfl.cli.node.learning import BudgetOptions
 from bcfl.errors import ConfigError
 from bcfl.federation.accountant import total
 from bcfl.federation.budget import FILE, SEAL, BudgetLedger, ledger_of
+from bcfl.learning import resolve
 from bcfl.protocol.noise import Budget, Release
 
 RELEASE = Release(Fraction(11, 10), Fraction(1, 4), 10)
@@ -160,6 +162,19 @@ def test_a_budget_that_nothing_keeps_to_is_refused(tmp_path: Path) -> None:
         ledger_of(False, tmp_path, Budget("8"), None, "test")
     with pytest.raises(ConfigError, match="--budget-file"):
         ledger_of(True, None, Budget("8"), None, "test")
+
+
+def test_the_options_of_a_device_name_its_budget_and_its_file(tmp_path: Path) -> None:
+    noisy = resolve("digits").with_agreement((("noise", "level=participant,noise=1,clip=1"),))
+    budget = Budget("8", "1e-6")
+    in_data = BudgetOptions("epsilon=8.0,delta=1e-6").ledger(noisy, tmp_path, "test")
+    assert in_data == BudgetLedger(tmp_path / FILE, budget)
+    named = BudgetOptions("epsilon=8,delta=1e-6", tmp_path / "mine").ledger(noisy, None, "test")
+    assert named == BudgetLedger(tmp_path / "mine", budget)
+    with pytest.raises(ConfigError, match="must be epsilon=X"):
+        BudgetOptions("8").ledger(noisy, tmp_path, "test")
+    with pytest.raises(ConfigError, match="adds no noise"):
+        BudgetOptions("epsilon=8").ledger(resolve("digits"), tmp_path, "test")
 
 
 def test_a_damaged_file_is_found_before_anything_begins(tmp_path: Path) -> None:

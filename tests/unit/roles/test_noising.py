@@ -11,7 +11,9 @@ import numpy as np
 import pytest
 
 from bcfl.errors import ConfigError, PayloadError
+from bcfl.federation.accountant import total
 from bcfl.federation.budget import BudgetLedger
+from bcfl.federation.node import Node, NodeOptions
 from bcfl.protocol import payload
 from bcfl.protocol.accounts import Account
 from bcfl.protocol.noise import Budget, Noise, Release
@@ -19,6 +21,7 @@ from bcfl.roles.common.snapshot import RoundSnapshot, take_snapshot
 from bcfl.roles.device.device import Device
 from bcfl.roles.device.noising import Noising, Reals, clipped
 from bcfl.roles.device.trainer import SEALED
+from tests.daemons import client_of
 from tests.local_federation import LAYOUT, TERMS, LocalFederation, Quadratic
 
 SECRET = b"a" * 32
@@ -164,8 +167,6 @@ def test_more_samples_than_may_be_claimed_are_refused(tmp_path: Path) -> None:
 
 def budget_for(path: Path, updates: int) -> BudgetLedger:
     """Return a ledger that allows so many updates."""
-    from bcfl.federation.accountant import total
-
     epsilon = total([Release(Fraction(1, 4), Fraction(1), 1)] * updates).epsilon(1e-5)
     return BudgetLedger(path / "budget", Budget(f"{epsilon + 0.01:.2f}"))
 
@@ -210,3 +211,16 @@ def test_a_ledger_that_was_lost_counts_what_the_journal_has(tmp_path: Path) -> N
     ledger.path.unlink()
     trainer.update(snapshot_of(local), 0)
     assert ledger.spent() == once
+
+
+def test_a_process_counts_where_it_was_told_to(tmp_path: Path) -> None:
+    local = hidden(tmp_path)
+    ledger = budget_for(tmp_path, 1)
+    client, _ = client_of(local)
+    options = NodeOptions(tmp_path / "journals", allowance=ledger)
+    node = Node(client, local.device_accounts[0], HIDDEN, local.store, options)
+    device = node._device(local.learners[0], node.relay)
+    device.trainer.update(snapshot_of(local), 0)
+    assert ledger.spent().epsilon(1e-5) > 0
+    secret = local.device_accounts[0].secret("noise", local.ledger.domain.separator)
+    assert device.trainer.noising.secret == secret
