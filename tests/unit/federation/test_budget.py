@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import multiprocessing
 import os
@@ -14,6 +15,7 @@ import pytest
 
 from bcfl.cli.node.learning import BudgetOptions
 from bcfl.errors import ConfigError
+from bcfl.federation import budget as budget_module
 from bcfl.federation.accountant import total
 from bcfl.federation.budget import FILE, SEAL, BudgetLedger, ledger_of
 from bcfl.learning import resolve
@@ -145,6 +147,17 @@ def test_two_processes_with_the_same_data_take_turns(tmp_path: Path) -> None:
         process.join(60)
     assert [process.exitcode for process in processes] == [0, 0]
     assert ledger(tmp_path).spent() == total([RELEASE] * 20)
+
+
+def test_it_waits_for_a_process_that_reads_and_writes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(budget_module, "LOCK_SECONDS", 0.1)
+    with (tmp_path / f"{FILE}.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_SH)
+        with pytest.raises(ConfigError, match="another process"):
+            ledger(tmp_path).spend(key(1), RELEASE)
+    ledger(tmp_path).spend(key(1), RELEASE)
 
 
 def test_where_it_is_kept(tmp_path: Path) -> None:
