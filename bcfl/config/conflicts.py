@@ -9,7 +9,6 @@ from typing import Final
 from bcfl.adversaries import catalog
 from bcfl.config.options import Options
 from bcfl.errors import ConfigError
-from bcfl.protocol.gaussian import MAX_DEVIATION
 from bcfl.protocol.limits import (
     BASIS_POINTS,
     LEAF_LANES,
@@ -20,7 +19,7 @@ from bcfl.protocol.limits import (
     WEI_BITS,
     shown_bytes,
 )
-from bcfl.protocol.noise import SAMPLE
+from bcfl.protocol.noise import MAX_DEVIATION, SAMPLE
 
 LEAST_STEPS: Final = 4  # of a lane: then noise that adds up is as good as noise of one device
 MAX_RADIUS: Final = 2**30  # steps of a lane

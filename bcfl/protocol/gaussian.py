@@ -16,9 +16,9 @@ import numpy as np
 import numpy.typing as npt
 
 from bcfl.errors import PayloadError
+from bcfl.protocol.noise import MAX_DEVIATION
 
-MAX_DEVIATION: Final = 2**25  # then 2 s^2 times the largest factor below is less than 2**62
-MOST_FACTORS: Final = 2**11  # of a series whose terms vanish as 1/k!
+MOST_FACTORS: Final = 2**11  # of a series whose terms vanish as 1/k!: times 2 MAX_DEVIATION^2 it is 2**62
 FAR: Final = 2**5  # deviations; farther out, numbers of any size are used
 WORD_BITS: Final = 64
 Whole = npt.NDArray[np.int64]

@@ -21,6 +21,7 @@ NOISE: Final = "noise"  # what a layout calls it
 SAMPLE, PARTICIPANT = "sample", "participant"  # whom noise hides: a sample of a device, all that it has
 DELTA: Final = "1e-5"  # for which epsilon is told, where nothing else is said
 MAX_TEXT: Final = 64
+MAX_DEVIATION: Final = 2**25  # of noise on whole updates, in steps of a lane
 DECIMAL: Final = re.compile(r"(0|[1-9]\d{0,5})(?:\.(\d{1,6}))?", re.ASCII)
 SMALL: Final = re.compile(r"([1-9])e-([1-9]\d?)", re.ASCII)
 COUNT: Final = re.compile(r"[1-9]\d{0,6}", re.ASCII)

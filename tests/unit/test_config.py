@@ -318,7 +318,7 @@ def test_any_text_gives_a_config_or_one_line(key: str, value: str) -> None:
 
 
 def test_noise_and_budget_have_one_spelling() -> None:
-    config = Config(dp="clip=1.0, noise=1.10", budget="epsilon=8.0")  # type: ignore[arg-type]
+    config = Config(dp="clip=1.0, noise=1.10", budget="epsilon=8.0")
     assert (config.dp, config.budget) == ("noise=1.1,clip=1", "epsilon=8,delta=1e-5")
     assert Config.model_validate_json(config.model_dump_json()) == config
     other = Config(dp="noise=2,clip=0.5,level=participant,delta=1e-6")

@@ -64,7 +64,7 @@ def gradients(task: Task, samples: Samples) -> list[Vector]:
 def test_without_a_secret_it_is_the_mean_of_shortened_gradients() -> None:
     task, samples = private(task_of(), WHOLE.replace("clip=1", "clip=2")), samples_of(30)
     each = gradients(task, samples)
-    shortened = [g * min(1, 2 / np.linalg.norm(g)) for g in each]
+    shortened = [g * min(1.0, 2 / float(np.linalg.norm(g))) for g in each]
     assert {bool(np.linalg.norm(g) > 2) for g in each} == {True, False}
     expected = -task.learning_rate * np.sum(shortened, axis=0) / 30
     assert np.allclose(change(task, None), expected, atol=1e-6)
@@ -189,7 +189,7 @@ def counting() -> nn.Module:
 
         def forward(self, features: Tensor) -> Tensor:
             if self.training:
-                self.seen += features.sum()
+                self.get_buffer("seen").add_(features.sum())
             return self.layer(features)  # type: ignore[no-any-return]
 
     return Counting()

@@ -10,7 +10,8 @@ import pytest
 
 from bcfl.errors import PayloadError
 from bcfl.protocol import gaussian
-from bcfl.protocol.gaussian import MAX_DEVIATION, Stream, chosen, discrete_gaussian
+from bcfl.protocol.gaussian import Stream, chosen, discrete_gaussian
+from bcfl.protocol.noise import MAX_DEVIATION
 
 COUNT = 100_000
 

@@ -126,7 +126,7 @@ def test_nobody_who_knows_all_but_the_key_can_take_the_noise_away(tmp_path: Path
     """An outsider that trains alike, with everything public and a key of its own, draws other noise."""
     local = hidden(tmp_path)
     device = local.device_parties[0]
-    lanes, _ = (device.trainer._learn(snapshot_of(local))[i] for i in (1, 2))
+    lanes = device.trainer._learn(snapshot_of(local))[1]
     outsider = Device(
         Account.derive(9, "outsider"),
         device.trainer.learner,
