@@ -16,7 +16,7 @@ WORKERS   ?= 2
 SHELL       := bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help run test quick matrix setup dev lint contracts gas bench bench-challenge bench-privacy bench-robustness chaos simulate mutants docs clean
+.PHONY: help run test quick matrix setup dev lint contracts gas bench bench-challenge bench-dp bench-privacy bench-robustness chaos simulate mutants docs clean
 
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 export PIP_NO_INPUT := 1
@@ -90,6 +90,9 @@ gas: $(DEV_SET) ## gas per step of a round
 
 bench-challenge: $(DEV_SET) ## forged proposals against one honest challenger, and what a challenge costs
 	@$(BIN)/python -m benchmarks.challenge $(ARGS)
+
+bench-dp: $(DEV_SET) ## what noise costs, tells and is taken for (ARGS="--small")
+	@$(BIN)/python -m benchmarks.dp $(ARGS)
 
 bench: $(DEV_SET) ## the figures of docs/figures.md
 	@$(BIN)/python -m benchmarks

@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from bcfl.protocol.accounts import Account
+from bcfl.protocol.noise import Release
 from bcfl.protocol.rounds import History
 from bcfl.protocol.submissions import Domain
 from bcfl.protocol.types import Clock, Opening, SignedUpdate, Terms
@@ -95,6 +96,18 @@ class Learner(Protocol):
         marks are looked for, on at most so many held-out samples, for `tries` classes. A learner whose inputs
         cannot be marked returns none.
         """
+        ...
+
+
+class Allowance(Protocol):
+    """What the owner of a device lets its updates tell of its data, and what they have told."""
+
+    def require(self, release: Release) -> None:
+        """Raise ConfigError where one release more goes beyond the budget."""
+        ...
+
+    def spend(self, key: str, release: Release) -> None:
+        """Count a release under the key of its update, once, on disk; raises ConfigError as `require`."""
         ...
 
 

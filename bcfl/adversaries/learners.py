@@ -45,6 +45,12 @@ class LearnerProxy:
         """Number of training samples held."""
         return self.honest.samples
 
+    def blind(self, secret: bytes) -> None:
+        """Have the honest learner draw noise from `secret`, where it can."""
+        blind = getattr(self.honest, "blind", None)
+        if blind is not None:
+            blind(secret)
+
     def evaluate(self, model: Vector) -> Evaluation:
         """Evaluate as the honest learner does."""
         return self.honest.evaluate(model)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from fractions import Fraction
 from typing import Final
 
 from bcfl.adversaries import catalog
@@ -18,7 +19,10 @@ from bcfl.protocol.limits import (
     WEI_BITS,
     shown_bytes,
 )
+from bcfl.protocol.noise import MAX_DEVIATION, SAMPLE
 
+LEAST_STEPS: Final = 4  # of a lane: then noise that adds up is as good as noise of one device
+MAX_RADIUS: Final = 2**30  # steps of a lane
 Rule = Callable[[Options], Iterator[str]]
 WORD_BITS: Final = 256
 MOST_SHARED: Final = 9_500  # basis points of the reward for devices and miners: a lead earns something
@@ -141,6 +145,26 @@ def _access(c: Options) -> Iterator[str]:
         yield f"{words}, who adds up what the devices publish: take privacy=confidential"
 
 
+def _noise(c: Options) -> Iterator[str]:
+    said = c.noise
+    if said is None:
+        if c.budget is not None:
+            yield f"budget={c.budget} without dp bounds what nothing bounds: add dp, or leave budget out"
+        return
+    if said.level == SAMPLE:
+        if c.flower is not None:
+            words = f"dp={c.dp} with {_shown(c, 'flower')} asks for noise in a training that is the app's own"
+            yield f"{words}: take level=participant, or noise of the app's"
+        return
+    bits = c.scale_bits - c.lane_shift
+    deviation, radius = said.deviation * 2**bits, Fraction(said.clip) * 2**bits
+    if deviation < LEAST_STEPS:
+        words = f"dp={c.dp} with lane_bits={c.lane_bits} is noise of less than {LEAST_STEPS} steps of a lane"
+        yield f"{words}: raise noise or clip, or take wider lanes"
+    if deviation > MAX_DEVIATION or radius > MAX_RADIUS:
+        yield f"dp={c.dp} with lane_bits={c.lane_bits} is more than lanes hold: lower noise and clip"
+
+
 def _rewards(c: Options) -> Iterator[str]:
     shares = round(c.device_share * BASIS_POINTS) + round(c.miner_share * BASIS_POINTS)
     words = f"device_share={c.device_share} and miner_share={c.miner_share}"
@@ -189,6 +213,6 @@ def _funding(c: Options) -> Iterator[str]:
 RULES: Final[tuple[Rule, ...]] = (  # the first conflict is the one that is told
     _flower,
     _leaves, _lanes, _updates, _krum, _full_mode, _wishes, _batches, _race, _stakes, _rewards, _windows,
-    _access,
+    _access, _noise,
     _adversaries, _funding,
 )  # fmt: skip

@@ -16,9 +16,9 @@ from pydantic import (
 
 from bcfl.adversaries import catalog
 from bcfl.config.sources import explain
-from bcfl.config.values import Lane, Specs, Wei, Wishes
+from bcfl.config.values import Budgeted, Lane, Noised, Specs, Wei, Wishes
 from bcfl.errors import ConfigError
-from bcfl.protocol import privacy, wishes
+from bcfl.protocol import noise, privacy, wishes
 from bcfl.protocol.limits import (
     MAX_LEAF_LANES,
     MAX_MINERS,
@@ -29,7 +29,7 @@ from bcfl.protocol.wishes import Wish
 
 # At scale_bits = 24, 16-bit lanes reach +-2 and 8-bit lanes +-1/2; what saturates comes with the next update.
 SHIFTS: Final = {32: 0, 16: 10, 8: 16}
-RUN_OPTIONS: Final = frozenset({"runs", "run_dir", "adversary"})  # that mean nothing to a deployment
+RUN_OPTIONS: Final = frozenset({"runs", "run_dir", "adversary", "budget"})  # nothing to a deployment
 ENGINES: Final = {"full": "resource", "partial": "stake", "hybrid": "stake"}  # by mode
 
 
@@ -164,6 +164,16 @@ class Options(_Checked):
         default="public", description="who can read the models after the first: everybody, or the members"
     )
 
+    dp: Noised = Field(
+        default=None,
+        description="noise that hides a sample, or all of a device: noise=X,clip=Y[,level=participant]"
+        "[,delta=1e-6]; none: no noise",
+    )
+    budget: Budgeted = Field(
+        default=None,
+        description="what updates of a device may tell before it sits out: epsilon=X[,delta=1e-6]; none: all",
+    )
+
     check_time: bool = Field(
         default=True, description="reject a computation time out of proportion to the samples"
     )
@@ -288,6 +298,11 @@ class Options(_Checked):
     def agreement(self) -> tuple[tuple[str, str], ...]:
         """Return what a new federation agrees on beside its task, name and value, sorted by name."""
         return privacy.agreement(self.privacy == "confidential", self.model_access == "members")
+
+    @property
+    def noise(self) -> noise.Noise | None:
+        """Return the noise that hides what devices learn from, without the steps of a training."""
+        return None if self.dp is None else noise.of_options(self.dp)
 
     @property
     def first_engine(self) -> str:

@@ -10,7 +10,7 @@ from pydantic import BeforeValidator
 
 from bcfl.adversaries import catalog
 from bcfl.errors import ConfigError
-from bcfl.protocol import wishes
+from bcfl.protocol import noise, wishes
 from bcfl.protocol.limits import WEI_BITS
 
 WEI: Final = {"wei": 0, "gwei": 9, "ether": 18, "eth": 18}
@@ -62,7 +62,32 @@ def parse_specs(value: object) -> object:
         raise ValueError(str(error)) from None
 
 
+def parse_noise(value: object) -> object:
+    """Return what hides the data, `noise=X,clip=Y` and perhaps level and delta, in its one spelling."""
+    if value is None:
+        return None
+    try:
+        said = noise.of_options(str(value))
+    except ConfigError as error:
+        raise ValueError(str(error)) from None
+    level = "" if said.level == noise.SAMPLE else f",level={said.level}"
+    delta = "" if said.delta == noise.DELTA else f",delta={said.delta}"
+    return f"noise={said.noise},clip={said.clip}{level}{delta}"
+
+
+def parse_budget(value: object) -> object:
+    """Return what all updates may tell, `epsilon=X` and perhaps delta, in its one spelling."""
+    if value is None:
+        return None
+    try:
+        return noise.budget_of_options(str(value)).text
+    except ConfigError as error:
+        raise ValueError(str(error)) from None
+
+
 Wei = Annotated[int, BeforeValidator(parse_wei)]
 Wishes = Annotated[tuple[str, ...], BeforeValidator(parse_wishes)]
 Specs = Annotated[tuple[str, ...], BeforeValidator(parse_specs)]
+Noised = Annotated[str | None, BeforeValidator(parse_noise)]
+Budgeted = Annotated[str | None, BeforeValidator(parse_budget)]
 Lane = Annotated[Literal[32, 16, 8], BeforeValidator(digits)]

@@ -52,7 +52,8 @@ class Cohort:
         self._jobs = {m.party: self._submit(m) for m in members if m.samples and m.party not in self._idle}
 
     def _submit(self, member: PooledLearner) -> Job:
-        call = Call(member.party, "train", self._path, (self._round,), member.contents())
+        contents = member.contents()
+        call = Call(member.party, "train", self._path, (self._round,), contents, member.secret)
         return self.pool.submit(call)
 
 
@@ -62,6 +63,11 @@ class PooledLearner:
     def __init__(self, cohort: Cohort, party: Party, samples: int) -> None:
         self.party, self._cohort, self._samples = party, cohort, samples
         self._records: Records = Journal(None)
+        self.secret: bytes | None = None
+
+    def blind(self, secret: bytes) -> None:
+        """Have workers draw the noise of the terms from `secret`."""
+        self.secret = secret
 
     def keep(self, records: Records) -> None:
         """Keep what the party keeps in `records` from now on."""

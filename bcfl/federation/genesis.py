@@ -14,6 +14,7 @@ from bcfl.learning.flower import FlowerTask, Node, Nodes, read_task
 from bcfl.learning.kinds import AnyShares, AnyTask
 from bcfl.ledger.deployment.records import FOLDER
 from bcfl.protocol import fixedpoint
+from bcfl.protocol.noise import SAMPLE, joined, with_steps
 from bcfl.protocol.types import Terms
 from bcfl.roles.common.archive import Archive, StoredVector
 
@@ -107,9 +108,12 @@ def set_up_task(config: Config) -> AnyTask:
             seconds=config.flower_seconds,
             seed=config.seed,
         )
-        return app.with_agreement(config.agreement)
+        return app.with_agreement(joined(config.agreement, config.noise))
     task = resolve(config.task).with_options(**{name: getattr(config, name) for name in TASK_OPTIONS})
-    return task.with_agreement(config.agreement)
+    noise = config.noise
+    if noise is not None and noise.level == SAMPLE:
+        noise = with_steps(noise, task.batch_size, task.epochs, task.steps)
+    return task.with_agreement(joined(config.agreement, noise))
 
 
 def packaged_data(config: Config) -> tuple[AnyTask, AnyShares] | None:

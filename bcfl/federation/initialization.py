@@ -11,6 +11,7 @@ from bcfl.adversaries.attack import DeviceParts, MinerParts
 from bcfl.federation.attackers import assigned
 from bcfl.federation.genesis import create_genesis
 from bcfl.federation.layouts import recorded_task
+from bcfl.federation.noise_secret import hide_devices
 from bcfl.federation.party_learners import DEVICE, MINER, AppLearners, TaskLearners
 from bcfl.federation.reporting import Reporter
 from bcfl.federation.runs import Run
@@ -116,7 +117,7 @@ class Initialization:
             learner.keep(self._journal(account))
         learners = self.assignment.form_coalitions(honest, self.task, self.shares)
         clips, checks = self.config.check_norm, Checks(**self.config.checks)
-        return [
+        devices = [
             self.assignment.device(
                 i,
                 DeviceParts(
@@ -132,6 +133,9 @@ class Initialization:
             )
             for i, (account, learner) in enumerate(zip(self.devices, learners, strict=True))
         ]
+        if self.config.noise is not None:
+            hide_devices(self.run.path, devices, self.config.budget)
+        return devices
 
     def _make_miners(
         self, ledger: FederationLedger, relay: MemoryRelay, archive: Archive, make: MakeLearner

@@ -45,7 +45,7 @@ from bcfl.transport.tls import TlsFiles
 
 if TYPE_CHECKING:
     from bcfl.federation.client import FederationClient
-    from bcfl.ports import Learner, Relay, Store
+    from bcfl.ports import Allowance, Learner, Relay, Store
     from bcfl.protocol.accounts import Account
     from bcfl.protocol.rounds import History
     from bcfl.protocol.types import Layout
@@ -66,6 +66,7 @@ class NodeOptions:
     claim_every: int = CLAIM_EVERY  # finished rounds between two claims of what it has earned; 0: never
     caps_samples: bool = False  # whether a device may have more samples than it may claim
     states: bool | None = None  # how good each model is on its own data; None: as a miner, not as a device
+    allowance: Allowance | None = None  # what a device's updates may tell of its data
 
 
 @dataclass(frozen=True)
@@ -173,7 +174,9 @@ class Node:
         archive = self.archive
         self._check_samples(learner.samples)
         journal = self.journal
-        return Device(self.account, learner, self.client.ledger, relay, archive, journal)
+        device = Device(self.account, learner, self.client.ledger, relay, archive, journal)
+        device.trainer.hide(allowance=self.options.allowance)
+        return device
 
     def _check_samples(self, samples: int) -> None:
         """Raise ConfigError for a device that has more samples than it may claim, unless that is agreed."""

@@ -109,12 +109,14 @@ class TaskLearners:
     def __getstate__(self) -> dict[str, Any]:
         state = {name: value for name, value in vars(self).items() if name not in ("task", "bench")}
         known = task_fingerprint(self.task, self.config.seed)
-        return state | {"exponents": self.task.exponents, "known": known}
+        told = {"exponents": self.task.exponents, "agreement": self.task.agreement}
+        return state | told | {"known": known}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         config, exponents = state["config"], state["exponents"]
         task: Any = set_up_task(config)
         if task_fingerprint(task, config.seed) != state["known"]:
             raise ConfigError(f"task {config.task} is another there")
+        task = task.with_agreement(state["agreement"])
         task = task if exponents is None else task.with_exponents(exponents)
         self.__init__(config, task, state["shares"], state["poisoned"], state["device"])  # type: ignore[misc]

@@ -10,10 +10,12 @@ from bcfl.adversaries.assignment import Assignment
 from bcfl.federation import statements
 from bcfl.federation.reports import Adversary, LaneFit, Rejection, Report, RoundReport
 from bcfl.federation.runs import Run
+from bcfl.federation.views.privacy import PrivacyReport, privacy_report
 from bcfl.ledger.federation import FederationLedger
 from bcfl.ports import Evaluation, Learner
 from bcfl.protocol import cid
 from bcfl.protocol.accounts import Account
+from bcfl.protocol.noise import Noise
 from bcfl.protocol.rounds import History, Round
 from bcfl.protocol.types import Block, Phase
 from bcfl.relay.statements import Statement, bounded, finite, seal
@@ -87,7 +89,13 @@ class Reporter:
             false_accepts=false_accepts if self.adversaries else None,
             attack_success=rounds[-1].attack_success,
             initial_root="0x" + self.ledger.history().blocks[0].root.hex(),
+            privacy=self._privacy(),
         )
+
+    def _privacy(self) -> PrivacyReport | None:
+        """Return what the updates told of the devices' data; None without noise."""
+        history, noise = self.ledger.history(), Noise.of(self.archive.layout)
+        return privacy_report(noise, self.ledger.terms, history.rounds.values(), list(history.devices))
 
     def _state(self, block: Block, evaluation: Evaluation) -> None:
         """Put the owner's signed statement of a model into the store, and name it in the run's index."""

@@ -5,10 +5,13 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from bcfl.roles.device import fit
 from bcfl.roles.device.fit import Counts
+
+if TYPE_CHECKING:
+    from bcfl.federation.views.privacy import PrivacyReport
 
 ADVERSARIAL = frozenset({"adversaries", "false_rejects", "false_accepts", "attack_success"})
 
@@ -126,6 +129,7 @@ class Report:
     final_loss: float | None = None
     earlier_rounds: int = 0  # that the run had when it was resumed
     unpaid_rounds: int = 0  # finalized ones whose reward the pool could not pay, or not all of it
+    privacy: PrivacyReport | None = None  # what updates told of the devices' data; None without noise
 
     @property
     def warning(self) -> str | None:
@@ -186,8 +190,8 @@ class Report:
         return tuple(sorted(losses, key=lambda loss: (-loss.rounds, loss.device)))
 
     def to_dict(self) -> dict[str, Any]:
-        """Return the fields as `bcfl run --json` prints them; adversaries only where there are any."""
-        content = _without(asdict(self), ADVERSARIAL)
+        """Return the fields as `bcfl run --json` prints them; adversaries and noise where there are any."""
+        content = _without(asdict(self), ADVERSARIAL | {"privacy"})
         losses = [asdict(loss) for loss in self.losses]
         rounds = tuple(report.to_dict() for report in self.rounds)
         return content | {

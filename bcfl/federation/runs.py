@@ -6,6 +6,8 @@
     chain.sqlite the chain
     store/       the contents of the store
     journal/     what the roles must not forget
+    noise.secret what the noise of `--dp` is drawn from
+    budgets/     what each device has told of its data, with `--budget`
 
 Nothing else is in `run.json`: whatever a round brought is on the chain and in the store.
 """

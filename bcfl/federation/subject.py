@@ -7,17 +7,19 @@ from dataclasses import dataclass, field
 from shlex import quote
 from typing import Any, Final
 
-from bcfl.errors import LedgerError
+from bcfl.errors import LedgerError, PayloadError, StoreError
 from bcfl.federation import statements
 from bcfl.federation.attackers import adversaries_of
-from bcfl.federation.audits import AuditSource
+from bcfl.federation.audits import AuditSource, layout_of
 from bcfl.federation.query import LocalQuery, Query, RemoteQuery
 from bcfl.federation.reports import Adversary
 from bcfl.federation.statements import Collection, StatementTally
 from bcfl.federation.views.figures import StatementView
+from bcfl.federation.views.privacy import noise_in
 from bcfl.federation.views.source import history_of
 from bcfl.ledger.contract import Contract
 from bcfl.protocol.event import LogEvent
+from bcfl.protocol.noise import Noise
 from bcfl.protocol.rounds import History
 from bcfl.protocol.types import Terms
 
@@ -70,6 +72,7 @@ class Subject:
     statements: Mapping[int, Sequence[StatementView]] = field(default_factory=dict)  # by round
     unreachable: tuple[str, ...] = ()  # miners whose statements could not be asked for
     options: Mapping[str, Any] = field(default_factory=dict)  # what is learned, as far as it is known
+    noise: Noise | None = None  # that hides what devices learn from, as far as a model is at hand
 
 
 def of_run(query: LocalQuery) -> Subject:
@@ -172,6 +175,7 @@ def of_bundle(name: str, source: AuditSource, collection: Collection | None = No
         events=transcript.events,
         gas_of=source.gas.get,
         statements=collection.by_round(),
+        noise=_noise_of(source),
         checks=(("audit every round of this file", check),),
     )
 
@@ -189,5 +193,14 @@ def _of_query(query: Query, **values: Any) -> Subject:
         terms=query.terms,
         history=query.history,
         events=query.events,
+        noise=noise_in(query.layout),
         **values,
     )
+
+
+def _noise_of(source: AuditSource) -> Noise | None:
+    """Return the noise that a bundle's models name."""
+    try:
+        return noise_in(layout_of(source.transcript, source.store))
+    except (StoreError, PayloadError):
+        return None

@@ -55,6 +55,7 @@ class Call:
     model: Path
     arguments: tuple[object, ...] = ()
     records: Contents = field(default_factory=dict)
+    secret: bytes | None = field(default=None, repr=False)  # that noise is drawn from
 
 
 @dataclass(eq=False)
@@ -232,5 +233,7 @@ def _work(folder: Path, call: Call) -> tuple[Any, Contents]:
     keep = getattr(learner, "keep", None)
     if keep is not None:
         keep(memory)
+    if call.secret is not None:
+        learner.blind(call.secret)  # type: ignore[attr-defined]
     outcome = getattr(learner, call.method)(_vector(call.model), *call.arguments)
     return outcome, memory.changes

@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Mapping
+from functools import cached_property
 from math import prod
 from typing import Any
 
@@ -124,6 +125,13 @@ class FlatModule:
         self.vector[: self.parameters] = torch.tensor(values)
         for buffer, value in self._other_buffers:
             buffer.copy_(value)
+
+    @cached_property
+    def still(self) -> Tensor:
+        """Return which entries have no gradient, (all that changes,)."""
+        tensors = _changing_tensors(self.module, self._shared).values()
+        parts = [torch.full((each.numel(),), not each.requires_grad) for each in tensors]
+        return torch.cat(parts).to(self.device)
 
     def read(self) -> Vector:
         """Return a copy of the vector, (parameters,), float32."""

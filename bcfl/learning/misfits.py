@@ -6,9 +6,11 @@ import warnings
 from dataclasses import replace
 
 import numpy as np
+import torch
 from torch import Tensor, nn
 
 from bcfl.errors import ConfigError, one_line
+from bcfl.learning import private
 from bcfl.learning.accelerators import CPU
 from bcfl.learning.datasets import Dataset, Samples
 from bcfl.learning.meter import MetricError
@@ -23,6 +25,8 @@ from bcfl.learning.training import (
 )
 from bcfl.ports import Vector
 
+SHOWN = 4  # samples that a model is asked about together and alone
+
 
 def check_model(task: Task) -> None:
     """Raise ConfigError, one line, unless the model of `task` can be used; needs no data.
@@ -35,6 +39,8 @@ def check_model(task: Task) -> None:
         raise ConfigError(
             f"task {task.name}: build must return a new module each time, not one it has returned before"
         )
+    if private.noise_of(task) is not None:
+        private.check(task, build(task, FIXED_SEED))
     model = initial_model(task, FIXED_SEED)
     if task.shape and task.classes:
         labels = np.arange(task.classes, dtype=np.int64)
@@ -53,6 +59,9 @@ def check_fit(task: Task, dataset: Dataset, device: str = CPU) -> None:
     _check_samples(task, dataset.train, model, "training sample", bench)
     _check_samples(task, dataset.test, model, "test sample", bench)
     count, size = len(dataset.train), min(task.batch_size, len(dataset.train))
+    if private.noise_of(task) is not None and count:
+        features = torch.tensor(dataset.train.features[:SHOWN])
+        private.check_apart(task, build(task, FIXED_SEED), features)
     for batch in sorted({size, count % size}, reverse=True) if count else ():
         if batch > 1 or size == 1:  # a last batch of one is joined to the one before
             once = replace(task, epochs=1, batch_size=batch)

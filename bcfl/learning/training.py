@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from bcfl.errors import ConfigError, own_code
-from bcfl.learning import loops, marks
+from bcfl.learning import loops, marks, private
 from bcfl.learning.accelerators import CPU, clock, isolated
 from bcfl.learning.context import FitContext
 from bcfl.learning.datasets import Samples
@@ -155,6 +155,14 @@ class TorchLearner:
         self._train, self._held_out = train, held_out  # torch's copies live as long as their use
         self._bench = Workbench(task) if bench is None else bench
         self._own = OwnTensors(self._bench.own)
+        self._secret: bytes | None = None
+
+    def blind(self, secret: bytes) -> None:
+        """Draw the noise that the federation's terms ask for from `secret`, from now on.
+
+        Without it training is that of a party that gives nothing away: it adds no noise.
+        """
+        self._secret = secret
 
     def keep(self, records: Records) -> None:
         """Keep what the federation does not share in `records` from now on, and go on from what is there."""
@@ -226,13 +234,20 @@ class TorchLearner:
             samples, now = _tensors(self._train), clock(device)
             start = now()
             features, labels = (part.to(device) for part in samples)
-            if task.fit is None:
+            noise = private.noise_of(task)
+            if noise is not None:
+                private.train(task, self._flat, features, labels, noise, self._noise_seed(round_), max_steps)
+            elif task.fit is None:
                 loops.train(task, self._flat, features, labels, max_steps)
             else:
                 rate = task.learning_rate
                 context = FitContext(round_, seed, task.epochs, task.batch_size, rate, task.steps, device)
                 loops.fit(task, self._flat, features, labels, context)
             return max(1, (now() - start) // 1000)
+
+    def _noise_seed(self, round_: int) -> bytes | None:
+        """Return what the noise of a round is drawn from; None where there is no secret."""
+        return None if self._secret is None else self._secret + round_.to_bytes(8, "big")
 
     def evaluate(self, model: Vector) -> Evaluation:
         """Return the task's metrics and its mean loss for `model`, (parameters,), on the held-out data.

@@ -315,3 +315,27 @@ def test_any_text_gives_a_config_or_one_line(key: str, value: str) -> None:
         message = ""
         assert key.strip().replace("-", "_") in config.model_fields_set
     assert message == "" or message.isprintable()
+
+
+def test_noise_and_budget_have_one_spelling() -> None:
+    config = Config(dp="clip=1.0, noise=1.10", budget="epsilon=8.0")
+    assert (config.dp, config.budget) == ("noise=1.1,clip=1", "epsilon=8,delta=1e-5")
+    assert Config.model_validate_json(config.model_dump_json()) == config
+    other = Config(dp="noise=2,clip=0.5,level=participant,delta=1e-6")
+    assert other.dp == "noise=2,clip=0.5,level=participant,delta=1e-6"
+    assert Config(dp="none", budget=None).noise is None
+
+
+@pytest.mark.parametrize(
+    ("flags", "words"),
+    [
+        ({"dp": "noise=1"}, "must be noise=X,clip=Y"),
+        ({"dp": "noise=1,clip=1", "budget": "8"}, "must be epsilon=X"),
+        ({"budget": "epsilon=8"}, "add dp"),
+        ({"dp": "noise=1,clip=1", "flower": "folder"}, "level=participant"),
+        ({"dp": "noise=0.0001,clip=0.01,level=participant"}, "raise noise or clip"),
+        ({"dp": "noise=9999,clip=9999,level=participant"}, "lower noise and clip"),
+    ],
+)
+def test_noise_that_cannot_be_is_refused(flags: dict[str, object], words: str) -> None:
+    assert words in refusal(flags=flags)

@@ -9,11 +9,12 @@ import time
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Final
+from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
 from bcfl.cli.groups import grouped
+from bcfl.cli.node.learning import BudgetOptions, LearningOptions
 from bcfl.cli.node.logs import LogFormat, start_logging
 from bcfl.cli.node.options import (
     FederationOptions,
@@ -22,9 +23,8 @@ from bcfl.cli.node.options import (
     TlsCertificateOption,
     TlsKeyOption,
     parse_listen,
-    parse_share,
 )
-from bcfl.cli.options import CPU, DeviceOption, JsonOption, optional
+from bcfl.cli.options import JsonOption, optional
 from bcfl.cli.output.printing import ether, plural, print_fields, print_json
 from bcfl.cli.output.terminal import say
 from bcfl.config import Config
@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from bcfl.federation.client import FederationClient
     from bcfl.federation.daemon import Daemon
     from bcfl.federation.node import MinerOptions, NodeOptions
+    from bcfl.ports import Allowance
     from bcfl.protocol.accounts import Account
     from bcfl.protocol.wishes import Wish
     from bcfl.roles.checks.pipeline import Checks
@@ -45,65 +46,6 @@ LOCAL: Final = "127.0.0.1:0"
 KEEP: Final = 8
 CLAIM_EVERY: Final = 5
 log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True)
-class LearningOptions:
-    """What a party learns from."""
-
-    task: Annotated[str | None, optional("--task", "NAME", "The learning task; else as it was deployed.")] = (
-        None
-    )
-    data: Annotated[
-        Path | None,
-        optional("--data", "DIR", "The folder of this party's own data, which the task's `load` gets."),
-    ] = None
-    flower: Annotated[
-        Path | None,
-        optional("--flower", "DIR", "The folder of the Flower app, where the federation has one."),
-    ] = None
-    node_config: Annotated[
-        str | None,
-        optional("--node-config", "PAIRS", "The app's node config of this party: 'key=value ...'."),
-    ] = None
-    part: Annotated[
-        str | None,
-        optional(
-            "--share", "I/N", "Where all have the same data: hold the I-th of N shares, not all of them."
-        ),
-    ] = None
-    pairs: Annotated[
-        list[str] | None,
-        optional(
-            "-c",
-            "KEY=VALUE",
-            "An option of learning (partition, seed, epochs...), where it differs from the deployment's.",
-        ),
-    ] = None
-
-    torch_device: DeviceOption = CPU
-
-    @property
-    def flags(self) -> dict[str, Any]:
-        """Return the options of learning that are set; raises ConfigError for a pair that is none."""
-        flags: dict[str, Any] = {}
-        for pair in self.pairs or ():
-            key, equals, value = pair.partition("=")
-            if not equals:
-                raise ConfigError(f"-c {pair[:60]} is not key=value: write, for example, -c partition=iid")
-            flags[key.strip().replace("-", "_")] = value.strip()
-        fields = {
-            "task": self.task,
-            "data": self.data,
-            "flower": self.flower,
-            "node_config": self.node_config,
-        }
-        return flags | {name: value for name, value in fields.items() if value is not None}
-
-    @property
-    def share(self) -> tuple[int, int] | None:
-        """Return index and number of the shares; raises ConfigError."""
-        return None if self.part is None else parse_share(self.part)
 
 
 @dataclass(frozen=True)
@@ -207,11 +149,12 @@ class PartyOptions:
         LogFormat.PLAIN
     )
 
-    def of_node(self, *, caps_samples: bool = False) -> NodeOptions:
+    def of_node(self, *, caps_samples: bool = False, allowance: Allowance | None = None) -> NodeOptions:
         """Return the options of a node."""
         from bcfl.federation.node import NodeOptions
 
-        return NodeOptions(self.journal, self.poll, self.keep, self.claim_every, caps_samples, self.states)
+        numbers = self.journal, self.poll, self.keep, self.claim_every
+        return NodeOptions(*numbers, caps_samples, self.states, allowance)
 
     def begin(self) -> None:
         """Log to stderr from now on; SIGUSR1 has it written there at which line the party stands."""
@@ -247,6 +190,7 @@ def device(
     signer: SignerOptions,
     stores: StoreOptions,
     learning: LearningOptions,
+    budget: BudgetOptions,
     inbox: InboxOptions,
     party: PartyOptions,
     caps_samples: Annotated[
@@ -274,8 +218,10 @@ def device(
         client.ledger.keep_in(party.journal)
         account = signer.unlock(client.network)
         config = learning_config(client, flags)
-        store, options = stores.open(search=client.search_seconds), party.of_node(caps_samples=caps_samples)
+        store = stores.open(search=client.search_seconds)
         task = task_of(config, client, store)
+        allowance = budget.ledger(task, config.data, client.name)
+        options = party.of_node(caps_samples=caps_samples, allowance=allowance)
         learner = create_learner(config, "device", learning.share, task=task, device=chosen)
         node = Node(client, account, layout_of(task), store, options)
         trains = _describe(learner.samples, client.ledger.terms.max_samples)

@@ -56,6 +56,8 @@ def miner(
 
 
 def _print_device(view: DeviceView) -> None:
+    from bcfl.federation.views.privacy import words_of
+
     until = f" to {view['until_round'] - 1}" if view["until_round"] is not None else " on"
     print_fields(
         [
@@ -69,24 +71,26 @@ def _print_device(view: DeviceView) -> None:
             ),
             ("earned", _earned(view)),
             ("claimed", _rounds(view["claimed_rounds"])),
+            *([("privacy", words_of(view["privacy"]))] if view["privacy"] else []),
         ]
     )
     if view["rounds"]:
         columns = [Column("round", True), Column("verdict"), Column("level", True)]
         columns += [Column("why"), Column("samples", True), Column("ms", True)]
-        print_table(
-            [*columns, Column("brought by"), Column("CID")], list(map(_device_row, view["rounds"])), "Updates"
-        )
+        columns += [Column("epsilon", True)] if view["privacy"] else []
+        rows = [_device_row(entry, view["privacy"] is not None) for entry in view["rounds"]]
+        print_table([*columns, Column("brought by"), Column("CID")], rows, "Updates")
 
 
-def _device_row(entry: UpdateView) -> list[object]:
-    running = entry["status"] == "running"
+def _device_row(entry: UpdateView, has_noise: bool) -> list[object]:
+    running, nothing = entry["status"] == "running", [None] * (6 + has_noise)
     if not entry["submitted"]:
-        return [entry["round"], "none yet" if running else "none came", None, None, None, None, None, None]
+        return [entry["round"], "none yet" if running else "none came", *nothing]
     milliseconds = f"{entry['microseconds'] / 1000:,.1f}"
     verdict = entry["verdict"] or ("not counted yet" if running else "not counted")
     level = entry["level"] or None
     numbers = [level, _why(entry), entry["samples"], milliseconds]
+    numbers += [f"{entry['epsilon']:.3g}"] if has_noise else []
     return [entry["round"], verdict, *numbers, entry["submitter"], entry["cid"]]
 
 

@@ -175,6 +175,7 @@ def _print_summary(report: Report, config: Config, path: Path, committee: Commit
             ("rejected", _losses(report)),
             *_fit(report),
             *_adversarial(report),
+            *([] if report.privacy is None else [("privacy", report.privacy.words)]),
             *committee_fields(committee),
             *challenge_fields(config.window),
             (

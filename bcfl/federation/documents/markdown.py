@@ -118,11 +118,14 @@ def _devices(view: Summary) -> Iterator[str]:
             item["accepted"],
             item["rejected"],
             ether(item["income"]),
+            *([] if item["epsilon"] is None else [f"{item['epsilon']:.3g}"]),
         ]
         for item in view["devices"][:MOST_DEVICES]
     ]
     if rows:
-        yield from _table(["#", "device", "updates", "accepted", "rejected", "income"], rows, right=4)
+        heads = ["#", "device", "updates", "accepted", "rejected", "income"]
+        heads += [] if view["privacy"] is None else ["epsilon"]
+        yield from _table(heads, rows, right=len(heads) - 2)
     left_out = view["totals"]["devices"] - len(rows)
     if left_out:
         yield ""

@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
+from bcfl.federation.views.privacy import words_of
 from bcfl.pages.texts import duration, metric_text, plural, words
 
 if TYPE_CHECKING:  # `bcfl round` needs a few words, not all that an audit needs
@@ -51,7 +52,19 @@ def figure_words(figure: FigureView) -> str:
 
 def story(view: Summary) -> list[str]:
     """Return what happened, a sentence each."""
-    return [*_rounds(view), *_learned(view), *_updates(view), *_leaders(view), *_attack(view)]
+    return [
+        *_rounds(view),
+        *_learned(view),
+        *_updates(view),
+        *_leaders(view),
+        *_privacy(view),
+        *_attack(view),
+    ]
+
+
+def _privacy(view: Summary) -> Iterator[str]:
+    if view["privacy"] is not None:
+        yield f"Noise hides the data: of no device more is told than {words_of(view['privacy'])}."
 
 
 def _rounds(view: Summary) -> Iterator[str]:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import NotRequired, TypedDict
 
 from bcfl.errors import Reverted
+from bcfl.federation.views.privacy import PrivacyView, by_round, noise_in, privacy_view
 from bcfl.federation.views.source import Source
 from bcfl.federation.views.votes import FindingView, level_of, numbers, tallied
 from bcfl.protocol.rounds import Round
@@ -28,7 +29,10 @@ class MoneyView(TypedDict):
 
 
 class UpdateView(TypedDict):
-    """A device's part in a round; only `round`, `status` and `submitted` where it sent no update."""
+    """A device's part in a round; only `round`, `status` and `submitted` where it sent no update.
+
+    `epsilon`, where noise hides its data: what its updates up to this one have told.
+    """
 
     round: int
     status: str
@@ -42,10 +46,14 @@ class UpdateView(TypedDict):
     submitter: NotRequired[str]
     root: NotRequired[bytes]
     cid: NotRequired[str]
+    epsilon: NotRequired[float]
 
 
 class DeviceView(MoneyView):
-    """A device's membership, money and updates; `bound_to` is the miner that it sends them to."""
+    """A device's membership, money and updates; `bound_to` is the miner that it sends them to.
+
+    `privacy` is None where no noise hides its data, or no model is at hand to read the terms of it from.
+    """
 
     device: str
     index: int
@@ -55,6 +63,7 @@ class DeviceView(MoneyView):
     submitted: int
     accepted: int
     samples: int
+    privacy: PrivacyView | None
     rounds: list[UpdateView]
 
 
@@ -113,6 +122,12 @@ def device_view(source: Source, index: int, journals: Path, *, unclaimed: int | 
     found = {miner: findings.read(journals / miner) for miner in history.miners}
     updates = [_update(source, round_, index, found) for round_ in history.rounds.values() if round_.commits]
     accepted = [update for update in updates if update.get("verdict") == "accepted"]
+    noise = noise_in(source.layout)
+    if noise is not None:
+        told = by_round(noise, history.rounds.values(), index)
+        for update in updates:
+            if update["submitted"]:
+                update["epsilon"] = told[update["round"]]
     return {
         "device": account,
         "index": index,
@@ -122,6 +137,7 @@ def device_view(source: Source, index: int, journals: Path, *, unclaimed: int | 
         "submitted": sum(update["submitted"] for update in updates),
         "accepted": len(accepted),
         "samples": sum(update["samples"] for update in accepted),
+        "privacy": privacy_view(noise, source.terms, history.rounds.values(), index),
         **_money(source, account, unclaimed, as_miner=False),
         "rounds": updates,
     }

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import TypedDict
 
 from bcfl.federation.subject import Subject
+from bcfl.federation.views.privacy import epsilons
 from bcfl.federation.views.votematrix import LEVEL_CODES, NONE, UNJUDGED, tally_codes
 from bcfl.protocol.readers import without_key
 from bcfl.protocol.rounds import Member, Round
@@ -16,7 +17,7 @@ class DeviceSummary(TypedDict):
     """A device: `codes` has a letter for each round that is shown, the row of the heat map.
 
     Counts are of these rounds; `income` and `claimed` of all, in all its roles. `attack`: what it was made
-    to do, None where it is honest or nobody knows.
+    to do, None where it is honest or nobody knows. `epsilon`: what all its updates told, None without noise.
     """
 
     index: int
@@ -29,6 +30,7 @@ class DeviceSummary(TypedDict):
     samples: int
     income: int
     claimed: int
+    epsilon: float | None
     attack: str | None
 
 
@@ -74,6 +76,7 @@ def device_summaries(
         for item, code in zip(round_.submissions, tally_codes(round_), strict=True):
             codes[item.update.device][round_.number] = code
             samples[item.update.device] += item.update.samples
+    told = {} if subject.noise is None else epsilons(subject.noise, history.rounds.values())
     summaries: list[DeviceSummary] = []
     for index, account in enumerate(history.devices[:most]):
         row = "".join(codes[index].get(round_.number, NONE) for round_ in rounds)
@@ -91,6 +94,7 @@ def device_summaries(
                 "samples": samples[index],
                 "income": incomes.get(account, 0),
                 "claimed": history.credited.get(account, 0),
+                "epsilon": None if subject.noise is None else told.get(index, 0.0),
                 "attack": hostile.get(account),
             }
         )

@@ -14,6 +14,7 @@ from bcfl.federation.subject import Subject
 from bcfl.federation.views.costs import CostsView, Prices, costs_view
 from bcfl.federation.views.earnings import earnings
 from bcfl.federation.views.parties import DeviceSummary, MinerSummary, device_summaries, miner_summaries
+from bcfl.federation.views.privacy import PrivacyView, privacy_view
 from bcfl.federation.views.progress import RoundSummary, round_summaries
 from bcfl.federation.views.votematrix import LEGEND, VoteMatrix, vote_matrix
 from bcfl.protocol.types import Engine, Mode
@@ -80,6 +81,7 @@ class MistakesView(TypedDict):
 class Summary(TypedDict):
     """A training at a glance. `mistakes` is None where nobody knows who misbehaves.
 
+    `privacy` is None where no noise hides what devices learn from.
     `unreachable` are miners whose statements could not be asked for.
     `legend` says what the letters of `devices[].codes` (one for each round of `rounds`) and of `votes` mean.
     """
@@ -99,6 +101,7 @@ class Summary(TypedDict):
     legend: dict[str, str]
     unreachable: list[str]
     costs: CostsView
+    privacy: PrivacyView | None
     mistakes: MistakesView | None
     verify: VerifyView
 
@@ -138,6 +141,7 @@ def summary(
         "legend": LEGEND,
         "unreachable": list(subject.unreachable),
         "costs": costs_view(rounds, prices),
+        "privacy": privacy_view(subject.noise, subject.terms, history.rounds.values()),
         "mistakes": None if subject.adversaries is None else _mistakes(subject.adversaries, rounds),
         "verify": _verify(subject),
     }

@@ -34,6 +34,7 @@ class FewUpdates:
     is_first: bool  # no round was before
     losses: Losses | None
     marks: Marks | None
+    has_noise: bool = False  # whether the terms ask for it
 
 
 def check(few: FewUpdates, remaining: Mask) -> Iterator[tuple[Verdict, Scores]]:
@@ -83,4 +84,4 @@ def _marks(few: FewUpdates, marks: Marks, among: Mask) -> tuple[Scores, ...]:
         if not len(share):
             return ()
         shares[place] = share
-    return mark.check(shares, among, few.is_first)
+    return mark.check(shares, among, few.is_first, few.has_noise)

@@ -6,6 +6,9 @@ how often it works is the score. Nobody needs to know the attacker's mark: the s
 that the attacker taught the model to listen to. "Neural Cleanse" (Wang et al. 2019, IEEE S&P, section IV)
 searches the smallest mark for each class of one model; two models are compared here, because an honest model
 has marks that work as well.
+
+Noise that the terms ask for makes marks work too, on every update alike. Then what a mark turns on the update
+in the middle says nothing, and only more than that does: where it is much, this rule finds nothing.
 """
 
 from __future__ import annotations
@@ -23,6 +26,7 @@ CLASSES = 3  # for which marks are tried, of a round in which every majority is 
 OWN, TIMES = 0.4, 3.0  # the share that a mark may turn, and times the highest share of the others
 MOST = 0.6  # that it may turn in any case: honest devices of skewed data have 0.45, a backdoor 0.9 and more
 FIRST = 0.8  # of an untrained model: whatever is learned first makes marks work
+MARGIN = 0.2  # with noise: above what a mark turns on the update in the middle; honest ones have 0.15
 BEFORE = 0.35  # by what is in the model from earlier rounds alone; honest devices with two classes have 0.3
 Marks = np.ndarray[tuple[int, int], np.dtype[np.float64]]  # (updates, 2)
 
@@ -42,16 +46,19 @@ def vectors(update: Vector, contribution: Vector | None, median: Vector) -> tupl
     return median if contribution is None else median - contribution, np.stack([update, median])
 
 
-def check(shares: Marks, among: Mask, is_first: bool) -> tuple[Scores, Scores]:
+def check(shares: Marks, among: Mask, is_first: bool, has_noise: bool = False) -> tuple[Scores, Scores]:
     """Score how often marks work by all that each device gave, and by its earlier rounds alone.
 
-    `shares`: both, of marked samples, (updates, 2). `is_first`: whether no round was before.
+    `shares`: both, of marked samples, (updates, 2). `is_first`: whether no round was before. `has_noise`:
+    whether the terms ask for noise.
     """
     now, before = np.where(among[:, None], shares, 0.0).T
     maximum: Values | float = MOST
     if is_first:
         maximum = FIRST
-    elif among.sum() <= ALL:
+    elif among.sum() <= ALL and not has_noise:
         others = np.array([np.delete(now, place).max(initial=0.0) for place in range(len(now))])
         maximum = np.minimum(OWN + TIMES * np.maximum(others, 0.0), MOST)
-    return bounded("mark", now, maximum=maximum), bounded("past mark", before, maximum=BEFORE)
+    least = np.median(shares[among], axis=0) + MARGIN if has_noise and among.any() else np.zeros(2)
+    now_scores = bounded("mark", now, maximum=np.maximum(maximum, least[0]))
+    return now_scores, bounded("past mark", before, maximum=max(BEFORE, float(least[1])))

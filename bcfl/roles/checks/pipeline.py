@@ -83,6 +83,7 @@ class CheckInputs:
     sketches: Matrix | None = None  # of the updates, and of all of earlier rounds, of unit length
     earlier_sketches: Matrix | None = None
     contributions: Sequence[Vector | None] = ()  # what each device gave in earlier rounds; () of many
+    has_noise: bool = False  # whether the terms ask devices for it
 
 
 @dataclass(frozen=True)
@@ -189,6 +190,7 @@ class _Pipeline:
             inputs.reference_norm is None,
             reference.losses if checks.quality else None,
             reference.marks if checks.quality else None,
+            inputs.has_noise,
         )
         for verdict, scores in few.check(updates, self.remaining):
             self._add(verdict, scores)

@@ -9,11 +9,12 @@ import numpy as np
 import numpy.typing as npt
 
 from bcfl.errors import own_code
-from bcfl.ports import Learner, Ledger, TrainingResult
+from bcfl.ports import Allowance, Learner, Ledger, TrainingResult
 from bcfl.protocol import fixedpoint
 from bcfl.protocol.accounts import Account
 from bcfl.protocol.fixedpoint import Lanes
 from bcfl.protocol.hashing import keccak
+from bcfl.protocol.noise import Noise
 from bcfl.protocol.rounds import Round
 from bcfl.protocol.types import Update
 from bcfl.roles.common import norm_bound
@@ -21,6 +22,7 @@ from bcfl.roles.common.archive import Archive, PackedVector, StoredVector
 from bcfl.roles.common.journal import Journal
 from bcfl.roles.common.snapshot import RoundSnapshot
 from bcfl.roles.device import fit
+from bcfl.roles.device.noising import Noising
 
 RECORD, SEALED, SETTLED, PENDING = "update.json", "update", "carry", "carry.pending"  # names on disk
 ROUND_BYTES = 8  # of the round's number before a sealed update or a residual
@@ -50,14 +52,31 @@ class Trainer:
         self._published: bytes | None = None  # digest of the CID of the last update on the store
         self._lost: bytes | None = None  # that of the last update whose bytes nobody has
         self._forgotten = -1  # up to which round no bytes of an update are in the journal
+        self.hide()
+
+    def hide(self, secret: bytes | None = None, allowance: Allowance | None = None) -> None:
+        """Draw the noise of the terms from `secret`, else of the account's, and count what updates tell.
+
+        Raises ConfigError for a learner that cannot add the noise.
+        """
+        if secret is None:
+            secret = self.account.secret("noise", self.ledger.domain.separator)
+        self.noising = Noising(Noise.of(self.archive.layout), secret, allowance)
+        self.noising.prepare(self.learner)
 
     def update(self, snapshot: RoundSnapshot, index: int) -> Update:
         """Return this round's update, recorded or newly trained; raises ConfigError if training fails."""
         update = self.recorded_update(snapshot, index)
         if update is not None and self._is_sealed_for(snapshot.current):
+            self.noising.spend(self.learner.samples, self._key(update.round, update.root))
             return update
+        self.noising.require(self.learner.samples, snapshot.terms)
         self._settle(snapshot, index)
         return self._train(snapshot, index)
+
+    def _key(self, round_: int, root: bytes) -> str:
+        """Return what an update is counted under: an equal one tells nothing new."""
+        return f"{self.ledger.domain.separator.hex()}/{round_}/{root.hex()}"
 
     def recorded_update(self, snapshot: RoundSnapshot, index: int) -> Update | None:
         """Return the update in the journal, if it was trained from this round's model."""
@@ -128,7 +147,11 @@ class Trainer:
         model = self.archive.values(parent, snapshot.history)
         with own_code("training failed"):
             result = self.learner.train(model, snapshot.round)
-        delta = self._clip(snapshot, result.vector.astype(np.float64) - model)
+        change = result.vector.astype(np.float64) - model
+        if self.noising.hides_updates:
+            lanes = self.noising.lanes(change, terms, snapshot.round)
+            return result, lanes, np.zeros(len(lanes))
+        delta = self._clip(snapshot, change)
         lanes, residual = fixedpoint.encode_update(
             delta, None, terms.lane_bits, terms.scale_bits, terms.shift
         )
@@ -138,6 +161,7 @@ class Trainer:
         """Train from the last block's model and write the update to the journal; nobody else sees it yet."""
         result, lanes, residual = self._learn(snapshot)
         vector = self.archive.pack_update(lanes, snapshot.current, index, self.account)
+        self.noising.spend(self.learner.samples, self._key(snapshot.round, vector.stored.root))
         salt = self.account.secret("salt", self.ledger.domain.separator, snapshot.round)
         samples, microseconds = claim(result, snapshot.terms.max_samples)
         update = Update(

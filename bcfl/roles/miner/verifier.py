@@ -11,6 +11,7 @@ from bcfl.errors import ConfigError, Corrupt, Oversized, PayloadError, Unavailab
 from bcfl.ports import Evaluation, Learner, Ledger, Matrix, Slopes, Vector
 from bcfl.protocol.fixedpoint import Lanes
 from bcfl.protocol.limits import BASIS_POINTS, USUAL_LEVEL
+from bcfl.protocol.noise import Noise
 from bcfl.protocol.rounds import History, Round, Submission
 from bcfl.protocol.types import Verdict
 from bcfl.roles.checks import duplicate, few, levels, pipeline, time
@@ -116,6 +117,7 @@ class Verifier:
             None if beside is None else beside.sketches,
             None if beside is None else beside.earlier,
             self._contributed(history, current, submissions),
+            Noise.of(self.archive.layout) is not None,
         )
         reference = Reference(
             lambda: self._own_delta(model, current.number),

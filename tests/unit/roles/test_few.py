@@ -111,6 +111,12 @@ def test_a_mark_that_works_by_one_device_alone_is_found() -> None:
     skewed = np.array([[0.4, 0.0], [0.2, 0.0], [0.1, 0.0], [0.2, 0.0], [0.1, 0.0], [0.0, 0.0]])
     assert rejected(mark.check(skewed, everybody(6), is_first=False)[0]) == [], "data differ that much"
     assert rejected(mark.check(shares * 0.8, everybody(6), is_first=True)[0]) == [], "nothing is learned yet"
+    noisy = np.array([[0.83, 0.0], [0.58, 0.4], [0.94, 0.4], [0.75, 0.3], [0.9, 0.4], [0.81, 0.0]])
+    now, before = mark.check(noisy, everybody(6), is_first=False, has_noise=True)
+    assert rejected(now) + rejected(before) == [], "with noise marks work on every update"
+    assert rejected(mark.check(noisy, everybody(6), is_first=False)[0]) != []
+    now, before = mark.check(shares, everybody(6), is_first=False, has_noise=True)
+    assert (rejected(now), rejected(before)) == ([0], [5]), "little noise hides no backdoor"
     two = np.array([[0.9, 0.0], [0.9, 0.0], [0.0, 0.0], [0.08, 0.0], [0.02, 0.0], [0.0, 0.0]])
     assert rejected(mark.check(two, everybody(6), is_first=False)[0]) == [0, 1]
 

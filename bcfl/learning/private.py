@@ -1,0 +1,205 @@
+"""Train so that noise hides each sample: DP-SGD, with the gradients of single samples by Opacus.
+
+"Deep Learning with Differential Privacy", Abadi et al. 2016, arXiv:1607.00133, Algorithm 1. Each sample is in
+a step by itself with the probability of the terms, as the accountant assumes (Poisson sampling; batches of a
+shuffled epoch would need another accountant). The loss is taken sample by sample, so that nobody's gradient
+depends on another's. Samples and noise of a step follow from a secret, and from all that they are used on.
+"""
+
+from __future__ import annotations
+
+import math
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from hashlib import sha256
+from typing import Any, Final
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from bcfl.errors import ConfigError
+from bcfl.learning.flat import FlatModule
+from bcfl.learning.tasks import Task, cross_entropy
+from bcfl.protocol.gaussian import Stream, chosen
+from bcfl.protocol.noise import SAMPLE, Noise
+
+MOST_ENTRIES: Final = 2**26  # of the gradients of single samples at a time
+APART: Final = 1e-3  # of outputs: what rounding in batches of other sizes may come to
+PLACE: Final = 2.0**-53  # of a float64 in (0, 1]
+MIXING: Final = (nn.modules.batchnorm._BatchNorm,)
+ADVICE: Final = "or hide whole updates (level=participant), which any model takes"
+
+
+def noise_of(task: Task) -> Noise | None:
+    """Return the noise that a task's training adds for its federation; None where it adds none."""
+    noise = Noise.of(task.agreement)
+    return noise if noise is not None and noise.level == SAMPLE else None
+
+
+def check(task: Task, module: nn.Module) -> None:
+    """Raise ConfigError, one line, where noise cannot hide a sample in the training of a task's module."""
+    if task.fit is not None:
+        raise ConfigError(
+            f"task {task.name} trains by its own fit, which adds no noise: leave fit out, {ADVICE}"
+        )
+    for name, layer in module.named_modules():
+        keeps = isinstance(layer, nn.modules.instancenorm._InstanceNorm) and layer.track_running_stats
+        if isinstance(layer, MIXING) or keeps:
+            raise ConfigError(
+                f"task {task.name}: layer {name or 'of the model'} is a {type(layer).__name__}, which learns "
+                f"from all samples of a batch without noise: take GroupNorm or LayerNorm, {ADVICE}"
+            )
+
+
+def check_apart(task: Task, module: nn.Module, features: Tensor) -> None:
+    """Raise ConfigError where what a model says of a sample depends on the others beside it, (samples, ...).
+
+    Some layers of one's own do so, and no noise on single samples hides that.
+    """
+    module.eval()
+    with torch.no_grad():
+        together = module(features)
+        alone = torch.cat([module(features[i : i + 1]) for i in range(len(features))])
+    scale = float(together.abs().max()) if together.numel() else 0.0
+    if together.shape != alone.shape or not torch.allclose(together, alone, atol=APART * max(scale, 1.0)):
+        raise ConfigError(
+            f"task {task.name}: what its model says of a sample depends on the others of a batch, which "
+            f"noise on single samples does not hide: change the model, {ADVICE}"
+        )
+
+
+def train(
+    task: Task,
+    flat: FlatModule,
+    features: Tensor,
+    labels: Tensor,
+    noise: Noise,
+    seed: bytes | None,
+    max_steps: int | None = None,
+) -> None:
+    """Train `flat` in place for one round, at most `max_steps` steps, with noise drawn from a secret `seed`.
+
+    Without a seed gradients are shortened and no noise is added: what the noisy training comes to on average,
+    for a miner that compares and gives nothing away. Raises ConfigError where Opacus is missing or refuses.
+    """
+    check(task, flat.module)
+    total = noise.steps_of(len(labels))
+    step, still = _stepper(task, flat, total), flat.vector[flat.still].clone()
+    data = sha256(features.cpu().numpy().tobytes() + labels.cpu().numpy().tobytes()).digest()
+    with _sampled(flat.module) as module:
+        for number in range(total if max_steps is None else min(total, max_steps)):
+            at = sha256(flat.vector.cpu().numpy().tobytes()).digest()
+            parts = (seed or b"", noise.text.encode(), data, number.to_bytes(8, "big"), at)
+            mask = torch.from_numpy(chosen(Stream(b"samples", *parts), noise.batch, len(labels)))
+            mask = mask.to(labels.device)
+            _sum_clipped(task, flat, module, features[mask], labels[mask], float(noise.clip))
+            if seed is not None:
+                summed = sha256(flat.gradient.cpu().numpy().tobytes()).digest()
+                drawn = normal(Stream(b"noise", *parts, summed), len(flat.gradient)) * float(noise.deviation)
+                flat.gradient.add_(torch.tensor(drawn, dtype=torch.float32).to(flat.device) * ~flat.still)
+            flat.gradient.div_(min(noise.batch, len(labels)))
+            step()
+    flat.collect()
+    if not torch.equal(flat.vector[flat.still], still):
+        raise ConfigError(
+            f"task {task.name}: training changes what has no gradient, a buffer perhaps, without noise: "
+            f"leave it out of the model, {ADVICE}"
+        )
+
+
+def normal(stream: Stream, count: int) -> npt.NDArray[np.float64]:
+    """Return normal draws, (count,), by Box and Muller's method from numbers of 53 bits."""
+    half = -(-count // 2)
+    numbers = ((stream.words(2 * half) >> np.uint64(11)) + np.uint64(1)) * PLACE
+    length, angle = np.sqrt(-2 * np.log(numbers[:half])), 2 * math.pi * numbers[half:]
+    return np.concatenate([length * np.cos(angle), length * np.sin(angle)])[:count]
+
+
+def _stepper(task: Task, flat: FlatModule, total: int) -> Callable[[], None]:
+    """Return what moves the model by the gradient in `flat`."""
+    if task.optimizer is None:
+
+        def descend() -> None:
+            flat.vector.sub_(flat.gradient, alpha=task.learning_rate)
+
+        return descend
+    optimizer = task.optimizer(each for each in flat.module.parameters() if each.requires_grad)
+    schedule = None if task.schedule is None else task.schedule(optimizer, total)
+
+    def step() -> None:
+        optimizer.step()
+        if schedule is not None:
+            schedule.step()
+
+    return step
+
+
+def _sum_clipped(
+    task: Task, flat: FlatModule, module: Any, features: Tensor, labels: Tensor, clip: float
+) -> None:
+    """Put the sum of the samples' gradients, each no longer than `clip`, into the gradient of `flat`."""
+    flat.gradient.zero_()
+    total = torch.zeros_like(flat.gradient)
+    size = max(1, MOST_ENTRIES // max(1, len(flat.gradient)))
+    for start in range(0, len(labels), size):
+        part = slice(start, start + size)
+        module.zero_grad(set_to_none=False)
+        with torch.enable_grad():
+            _loss(task, module(features[part]), labels[part]).backward()  # type: ignore[no-untyped-call]
+        gradients = [(each, _of_samples(each)) for each in flat.module.parameters() if each.requires_grad]
+        squares = torch.stack([gradient.flatten(1).square().sum(dim=1) for _, gradient in gradients])
+        factors = (clip / squares.sum(dim=0).sqrt().clamp(min=1e-30)).clamp(max=1.0)
+        for each, gradient in gradients:
+            assert each.grad is not None
+            each.grad.copy_(torch.einsum("s,s...->...", factors, gradient))
+        total.add_(flat.gradient)
+    flat.gradient.copy_(total)
+
+
+def _of_samples(parameter: nn.Parameter) -> Tensor:
+    """Return the gradient of each sample, (samples, ...), that Opacus has found."""
+    gradient: Tensor | None = getattr(parameter, "grad_sample", None)
+    if not isinstance(gradient, Tensor):
+        raise ConfigError("Opacus finds no gradient of single samples for a parameter that is trained")
+    return gradient
+
+
+def _loss(task: Task, outputs: Tensor, labels: Tensor) -> Tensor:
+    """Return the sum of the losses of single samples."""
+    if task.loss is cross_entropy:
+        losses = functional.cross_entropy(outputs, labels, reduction="none")
+        return losses.reshape(len(labels), -1).mean(dim=1).sum()
+    if len(outputs) != len(labels):
+        raise ConfigError(
+            f"task {task.name}: its model has no output for each sample, as noise needs it: {ADVICE}"
+        )
+    return torch.stack([task.loss(outputs[i : i + 1], labels[i : i + 1]) for i in range(len(labels))]).sum()
+
+
+@contextmanager
+def _sampled(module: nn.Module) -> Iterator[Any]:
+    """Have Opacus find the gradients of single samples in a module; raises ConfigError where it cannot."""
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            from opacus.grad_sample import GradSampleModule
+    except ImportError:
+        raise ConfigError("noise in training needs Opacus: pip install 'bcfl[dp]'") from None
+    try:
+        sampled = GradSampleModule(module, loss_reduction="sum", strict=False)
+    except NotImplementedError as error:
+        raise ConfigError(f"Opacus cannot train this model: {error}; {ADVICE}") from error
+    try:
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", message=".*[Ff]ull backward hook.*")
+            yield sampled
+    finally:
+        sampled.remove_hooks()
+        for parameter in module.parameters():
+            for name in ("grad_sample", "_forward_counter", "_current_grad_sample"):
+                if hasattr(parameter, name):
+                    delattr(parameter, name)

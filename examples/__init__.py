@@ -1,0 +1,1 @@
+"""Tasks and learners to start from; `bcfl examples` writes them into a folder."""

@@ -1,0 +1,226 @@
+"""A device hides its update as the terms say, the same whenever it is asked, and counts what it tells."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field, replace
+from fractions import Fraction
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from bcfl.errors import ConfigError, PayloadError
+from bcfl.federation.accountant import total
+from bcfl.federation.budget import BudgetLedger
+from bcfl.federation.node import Node, NodeOptions
+from bcfl.protocol import payload
+from bcfl.protocol.accounts import Account
+from bcfl.protocol.noise import Budget, Noise, Release
+from bcfl.roles.common.snapshot import RoundSnapshot, take_snapshot
+from bcfl.roles.device.device import Device
+from bcfl.roles.device.noising import Noising, Reals, clipped
+from bcfl.roles.device.trainer import SEALED
+from tests.daemons import client_of
+from tests.local_federation import LAYOUT, TERMS, LocalFederation, Quadratic
+
+SECRET = b"a" * 32
+HIDDEN = replace(LAYOUT, agreement=(("noise", "level=participant,noise=0.5,clip=0.25"),))
+HIDDEN_TERMS = replace(TERMS, layout=payload.layout_digest(HIDDEN))
+PER_SAMPLE = replace(LAYOUT, agreement=(("noise", "level=sample,noise=1,clip=1,batch=4,epochs=1"),))
+BITS = TERMS.scale_bits - TERMS.shift
+
+
+def noising(text: str = HIDDEN.agreement[0][1], secret: bytes = SECRET) -> Noising:
+    return Noising(Noise.of((("noise", text),)), secret)
+
+
+def vector(norm: float, size: int = 5000, seed: int = 0) -> Reals:
+    values = np.random.default_rng(seed).normal(size=size)
+    return values * (norm / float(np.linalg.norm(values)))
+
+
+@pytest.mark.parametrize("bits", [4, 8, 14])
+@pytest.mark.parametrize("norm", [0.0, 0.1, 0.2499, 0.25, 0.2501, 3.0, 1e6])
+def test_a_shortened_vector_is_no_longer_than_the_clip_by_exact_arithmetic(norm: float, bits: int) -> None:
+    clip = Fraction(1, 4)
+    for seed in range(5):
+        whole = clipped(vector(norm, seed=seed), clip, bits)
+        assert sum(int(value) ** 2 for value in whole) <= clip**2 * 4**bits
+        if bits == 14 and norm:
+            length = float(np.linalg.norm(whole)) / 2**bits
+            assert length == pytest.approx(min(norm, 0.25), rel=0.01)
+
+
+def test_a_training_that_diverged_is_refused() -> None:
+    for value in (math.nan, math.inf):
+        with pytest.raises(PayloadError, match="diverged"):
+            clipped(np.array([1.0, value]), Fraction(1), 4)
+
+
+def test_the_noise_has_the_deviation_of_the_terms() -> None:
+    hider = noising("level=participant,noise=0.5,clip=0.25")
+    change = vector(0.2, size=20_000)
+    noise = hider.lanes(change, TERMS, 1) / 2**BITS - change
+    assert noise.std() == pytest.approx(0.125, rel=0.03)
+    assert abs(noise.mean()) < 0.005
+
+
+def test_the_same_update_has_the_same_noise_and_anything_else_other_noise() -> None:
+    change = vector(0.2)
+    first = noising().lanes(change, TERMS, 1)
+    assert (first == noising().lanes(change, TERMS, 1)).all()
+    others = (
+        noising(secret=b"b" * 32).lanes(change, TERMS, 1),
+        noising().lanes(change, TERMS, 2),
+        noising("level=participant,noise=0.6,clip=0.25").lanes(change, TERMS, 1),
+        noising().lanes(vector(0.2) + np.eye(1, 5000, 3)[0] * 2.0**-BITS, TERMS, 1),
+    )
+    for other in others:
+        assert np.linalg.norm((first - other) / 2**BITS) > 5  # of two noises of 0.125 on 5,000 coordinates
+
+
+@dataclass
+class Blindable(Quadratic):
+    """A learner that can be told a secret."""
+
+    secrets: list[bytes] = field(default_factory=list)
+
+    def blind(self, secret: bytes) -> None:
+        self.secrets.append(secret)
+
+
+def snapshot_of(local: LocalFederation) -> RoundSnapshot:
+    snapshot = take_snapshot(local.ledger)
+    assert snapshot is not None
+    return snapshot
+
+
+def hidden(path: Path) -> LocalFederation:
+    return LocalFederation(path, terms=HIDDEN_TERMS, layout=HIDDEN)
+
+
+def test_a_device_sends_noise_and_keeps_no_residual_of_it(tmp_path: Path) -> None:
+    local = hidden(tmp_path)
+    device = local.device_parties[0]
+    update = device.trainer.update(snapshot_of(local), 0)
+    assert update == device.trainer.update(snapshot_of(local), 0)
+    pending = device.trainer._residual("carry.pending", update.round)
+    assert pending is not None
+    assert not pending.any()
+    plain = LocalFederation(tmp_path / "plain")
+    assert plain.device_parties[0].trainer.update(snapshot_of(plain), 0).root != update.root
+
+
+def test_an_update_that_the_journal_has_lost_is_made_again_bit_by_bit(tmp_path: Path) -> None:
+    local = hidden(tmp_path)
+    device = local.device_parties[0]
+    update = device.trainer.update(snapshot_of(local), 0)
+    (file,) = (tmp_path / "journal" / device.account.address).glob(SEALED)
+    file.unlink()
+    device.trainer.publish(snapshot_of(local), update)
+    assert local.store.has(local.archive.sizes.update_cid(Submission(0, update, "")))
+
+
+def test_nobody_who_knows_all_but_the_key_can_take_the_noise_away(tmp_path: Path) -> None:
+    """An outsider that trains alike, with everything public and a key of its own, draws other noise."""
+    local = hidden(tmp_path)
+    device = local.device_parties[0]
+    lanes = device.trainer._learn(snapshot_of(local))[1]
+    outsider = Device(
+        Account.derive(9, "outsider"),
+        device.trainer.learner,
+        local.ledger,
+        local.relay,
+        local.archive,
+        local.journal(Account.derive(9, "outsider")),
+    )
+    guess = outsider.trainer._learn(snapshot_of(local))[1]
+    assert device.trainer.noising.secret != outsider.trainer.noising.secret
+    assert np.linalg.norm((lanes.astype(float) - guess) / 2**BITS) > 0.5  # of 0.125 on 38 coordinates, twice
+
+
+def test_a_learner_that_adds_no_noise_is_refused(tmp_path: Path) -> None:
+    terms = replace(TERMS, layout=payload.layout_digest(PER_SAMPLE))
+    with pytest.raises(ConfigError, match="blind"):
+        LocalFederation(tmp_path, terms=terms, layout=PER_SAMPLE)
+
+
+def test_a_learner_gets_a_secret_that_follows_from_the_key_and_the_contract(tmp_path: Path) -> None:
+    terms = replace(TERMS, layout=payload.layout_digest(PER_SAMPLE))
+    learners: list[Quadratic] = [Blindable(np.zeros(38, np.float32)) for _ in range(4)]
+    local = LocalFederation(tmp_path, terms=terms, layout=PER_SAMPLE, learners=learners)
+    secrets = [each.secrets for each in learners if isinstance(each, Blindable)]
+    domain = local.ledger.domain.separator
+    assert secrets == [[account.secret("noise", domain)] for account in local.device_accounts]
+
+
+def test_more_samples_than_may_be_claimed_are_refused(tmp_path: Path) -> None:
+    """Anybody computes epsilon from the claim, so it has to be true."""
+    terms = replace(TERMS, layout=payload.layout_digest(PER_SAMPLE))
+    many = Blindable(np.zeros(38, np.float32), samples=terms.max_samples + 1)
+    local = LocalFederation(tmp_path, terms=terms, layout=PER_SAMPLE, learners=[many] * 4)
+    with pytest.raises(ConfigError, match="claims every sample"):
+        local.device_parties[0].trainer.update(snapshot_of(local), 0)
+    assert many.trainings == 0
+
+
+def budget_for(path: Path, updates: int) -> BudgetLedger:
+    """Return a ledger that allows so many updates."""
+    epsilon = total([Release(Fraction(1, 4), Fraction(1), 1)] * updates).epsilon(1e-5)
+    return BudgetLedger(path / "budget", Budget(f"{epsilon + 0.01:.2f}"))
+
+
+def test_a_device_sits_out_what_goes_beyond_its_budget(tmp_path: Path) -> None:
+    local = hidden(tmp_path)
+    device = local.device_parties[0]
+    device.trainer.hide(allowance=budget_for(tmp_path, 1))
+    first = local.play()
+    second = local.play()
+    taken = [{item.update.device for item in round_.submissions} for round_ in (first, second)]
+    assert taken == [{0, 1, 2, 3}, {1, 2, 3}]
+    assert second.block is not None
+
+
+def test_a_restarted_device_counts_an_update_once_and_another_one_again(tmp_path: Path) -> None:
+    local = hidden(tmp_path)
+    ledger = budget_for(tmp_path, 2)
+    trainer = local.device_parties[0].trainer
+    trainer.hide(allowance=ledger)
+    trainer.update(snapshot_of(local), 0)
+    once = ledger.spent()
+    (tmp_path / "journal" / local.device_accounts[0].address / "update.json").unlink()
+    second = local.restart()
+    trainer = second.device_parties[0].trainer
+    trainer.hide(allowance=ledger)
+    trainer.update(snapshot_of(second), 0)
+    assert ledger.spent() == once
+    (tmp_path / "journal" / local.device_accounts[0].address / "update.json").unlink()
+    trainer.hide(b"another secret, so another update", allowance=ledger)
+    trainer.update(snapshot_of(second), 0)
+    assert ledger.spent() != once
+
+
+def test_a_ledger_that_was_lost_counts_what_the_journal_has(tmp_path: Path) -> None:
+    local = hidden(tmp_path)
+    ledger = budget_for(tmp_path, 2)
+    trainer = local.device_parties[0].trainer
+    trainer.hide(allowance=ledger)
+    trainer.update(snapshot_of(local), 0)
+    once = ledger.spent()
+    ledger.path.unlink()
+    trainer.update(snapshot_of(local), 0)
+    assert ledger.spent() == once
+
+
+def test_a_process_counts_where_it_was_told_to(tmp_path: Path) -> None:
+    local = hidden(tmp_path)
+    ledger = budget_for(tmp_path, 1)
+    client, _ = client_of(local)
+    options = NodeOptions(tmp_path / "journals", allowance=ledger)
+    node = Node(client, local.device_accounts[0], HIDDEN, local.store, options)
+    device = node._device(local.learners[0], node.relay)
+    device.trainer.update(snapshot_of(local), 0)
+    assert ledger.spent().epsilon(1e-5) > 0
+    secret = local.device_accounts[0].secret("noise", local.ledger.domain.separator)
+    assert device.trainer.noising.secret == secret
