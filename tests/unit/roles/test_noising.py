@@ -17,6 +17,7 @@ from bcfl.federation.node import Node, NodeOptions
 from bcfl.protocol import payload
 from bcfl.protocol.accounts import Account
 from bcfl.protocol.noise import Budget, Noise, Release
+from bcfl.protocol.rounds import Submission
 from bcfl.roles.common.snapshot import RoundSnapshot, take_snapshot
 from bcfl.roles.device.device import Device
 from bcfl.roles.device.noising import Noising, Reals, clipped
