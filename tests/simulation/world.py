@@ -359,6 +359,7 @@ class World:
             patch("bcfl.ledger.delivery.time", self),
             patch("bcfl.ledger.live.time", self),
             patch("bcfl.roles.background.claiming.time", self),
+            patch("bcfl.roles.miner.keyholder.time", self),
             patch("bcfl.roles.common.journal.os", self.calls),
             patch("bcfl.roles.miner.sketches.secrets", random),
         ):
