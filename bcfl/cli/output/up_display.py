@@ -45,6 +45,7 @@ class UpDisplay:
             accepted=accepted,
             leader=leader,
             engine=engine,
+            root=None if round_.block is None else round_.block.root,
         )
 
     def status(self, text: str, supervisor: Supervisor | None = None) -> None:
