@@ -29,6 +29,7 @@ MOST: Final = 1 << 24  # bytes of the manifest, or of one part
 PART: Final = 1 << 20  # bytes after which a part is full
 MOST_STATEMENTS: Final = 5_000
 MOST_KEY_FILES: Final = 64
+KEYS_OF_A_FILE: Final = 20_000  # updates, and models, as they are written: 8 MiB at most
 DEEPEST: Final = 6
 BRACKETS: Final = re.compile(rb"[\[\]{}]")
 HEX: Final = re.compile(r"0x(?:[0-9a-f]{2})*", re.ASCII)
@@ -82,6 +83,8 @@ def decode(data: bytes) -> Manifest:
         raise BundleError(f"the bundle names more than {MOST_STATEMENTS:,} statements")
     if len(key_files) > MOST_KEY_FILES:
         raise BundleError(f"the bundle names more than {MOST_KEY_FILES:,} files of keys")
+    if len(set(map(_text, key_files))) < len(key_files):
+        raise BundleError("the bundle names a file of keys twice")
     return Manifest(
         contract=_address(content["contract"]),
         chain_id=_number(content["chain_id"]),

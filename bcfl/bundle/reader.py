@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from bcfl.bundle.blocks import ProvenLogs, read_records
-from bcfl.bundle.manifest import MOST, Manifest, decode, decode_records
+from bcfl.bundle.manifest import KEYS_OF_A_FILE, MOST, MOST_KEY_FILES, Manifest, decode, decode_records
 from bcfl.bundle.store import BundleStore
 from bcfl.errors import BundleError, CidError, ConfigError, StoreError
 from bcfl.federation import keyfile
@@ -19,6 +19,7 @@ from bcfl.ledger.artifact import artifact, creation
 from bcfl.ledger.transcript import calls_in
 from bcfl.protocol.submissions import Domain
 from bcfl.protocol.transcript import Transcript
+from bcfl.roles.common.vault import Keys
 
 STORAGE: Final = "what the contract's storage said at the last block: ledger, model, credits, balances"
 CODE: Final = "that the code of its facets, from {} and {} on, is this version's (`bcfl verify-contract`)"
@@ -59,13 +60,17 @@ def _source(store: BundleStore, block_hash: str | None) -> AuditSource:
 
 def _keyring(store: BundleStore, manifest: Manifest, domain: Domain) -> Keyring:
     """Return the keys that a bundle carries; raises BundleError for what is no key file of its federation."""
-    keyring = Keyring()
+    keys = Keys()
     for cid in manifest.keys:
         try:
-            keyring = keyring.adding(keyfile.decode(_content(store, cid), domain, f"{store.path}, {cid},"))
+            more = keyfile.decode(_content(store, cid), domain, f"{store.path}, {cid},")
         except ConfigError as error:
             raise BundleError(str(error)) from None
-    return keyring
+        keys.updates.update(more.updates)
+        keys.models.update(more.models)
+        if max(len(keys.updates), len(keys.models)) > MOST_KEY_FILES * KEYS_OF_A_FILE:
+            raise BundleError(f"{store.path} has more keys than any bundle carries")
+    return Keyring(given=keys)
 
 
 def _check_head(logs: ProvenLogs, manifest: Manifest, block_hash: str | None) -> None:

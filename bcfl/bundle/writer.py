@@ -9,12 +9,19 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
-from typing import BinaryIO, Final, cast
+from typing import BinaryIO, cast
 
 from eth_utils.crypto import keccak
 
 from bcfl.bundle.blocks import fetch_records
-from bcfl.bundle.manifest import MOST_KEY_FILES, MOST_STATEMENTS, Manifest, encode, encode_records
+from bcfl.bundle.manifest import (
+    KEYS_OF_A_FILE,
+    MOST_KEY_FILES,
+    MOST_STATEMENTS,
+    Manifest,
+    encode,
+    encode_records,
+)
 from bcfl.bundle.store import write
 from bcfl.errors import ConfigError, PayloadError, StoreError
 from bcfl.federation import keyfile
@@ -31,8 +38,6 @@ from bcfl.protocol.sizes import Sizes
 from bcfl.protocol.submissions import Domain
 from bcfl.protocol.transcript import Transcript
 from bcfl.roles.common.vault import Keys
-
-KEYS_OF_A_FILE: Final = 20_000  # updates, and models: 8 MiB at most
 
 
 @dataclass(frozen=True)

@@ -5,26 +5,29 @@ keys        {"format", "chain_id", "contract", "updates": [{"round", "device", "
 disclosure  {"format", "chain_id", "contract", "round", "to", "sealed"}    keys, for the X25519 key `to`
 secret      {"format", "secret"}    the X25519 key itself
 
-A key proves itself by the root of what it opens, so a file can be wrong, but not deceive. Who has a file
-reads what its keys open: only its owner may read it, and no message shows anything of it.
+A key proves itself by the root of what it opens, so a file can be wrong, but not deceive. One that proves
+nothing says nothing of the training either: whoever wrote it may have lied. Who has a file reads what its
+keys open: only its owner may read it, and no message shows anything of it.
 """
 
 from __future__ import annotations
 
 import json
+import logging
 import os
+import stat
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal, TypeVar
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, BeforeValidator, ConfigDict, FailFast, Field, ValidationError
 
 from bcfl.errors import ConfigError
-from bcfl.folders import write_private
+from bcfl.folders import OTHERS, write_private
 from bcfl.protocol.hashing import word
 from bcfl.protocol.limits import MAX_UPDATES
 from bcfl.protocol.readers import announced_key, announcement
-from bcfl.protocol.sealing import KEY_BYTES, ReaderKey, seal_for
+from bcfl.protocol.sealing import KEY_BYTES, ReaderKey, can_be_sealed_for, seal_for
 from bcfl.protocol.submissions import Domain
 from bcfl.roles.common.vault import Keys
 
@@ -33,6 +36,8 @@ DISCLOSURE: Final = "bcfl disclosure 1"
 SECRET: Final = "bcfl reader key 1"
 MOST: Final = 1 << 24  # bytes of a file: some 80,000 keys
 MOST_SEALED: Final = 1_000 * (MAX_UPDATES + 2)  # bytes of the keys of one round
+LEAST: Final = 32  # bytes that the members of a file of keys have on average: those of an update have 42
+FEW: Final = 64  # members, or errors: so many may be shorter, and so many are looked at
 FIELDS: Final = frozenset({"format", "chain_id", "contract", "updates", "models", "round", "device", "root"})
 
 
@@ -49,6 +54,7 @@ def _hex(value: object) -> bytes:
 
 
 Bytes32 = Annotated[bytes, BeforeValidator(_bytes32)]
+Secret32 = Annotated[bytes, BeforeValidator(_bytes32), Field(repr=False)]
 Number = Annotated[int, Field(ge=0, lt=2**32)]
 
 
@@ -60,13 +66,13 @@ class _UpdateKey(_Part):
     round: Number
     device: Number
     root: Bytes32
-    key: Bytes32
+    key: Secret32
 
 
 class _ModelKey(_Part):
     round: Number
     root: Bytes32
-    key: Bytes32
+    key: Secret32
 
 
 class _OfFederation(_Part):
@@ -76,8 +82,8 @@ class _OfFederation(_Part):
 
 class _KeyFile(_OfFederation):
     format: Literal["bcfl keys 1"]
-    updates: list[_UpdateKey]
-    models: list[_ModelKey]
+    updates: Annotated[list[_UpdateKey], FailFast()]  # else a hostile file has millions of errors
+    models: Annotated[list[_ModelKey], FailFast()]
 
 
 class _Disclosure(_OfFederation):
@@ -89,7 +95,7 @@ class _Disclosure(_OfFederation):
 
 class _Secret(_Part):
     format: Literal["bcfl reader key 1"]
-    secret: Bytes32
+    secret: Secret32
 
 
 class _Head(BaseModel):
@@ -97,6 +103,7 @@ class _Head(BaseModel):
 
 
 PartT = TypeVar("PartT", bound=BaseModel)
+log = logging.getLogger(__name__)
 
 
 def encode(keys: Keys, domain: Domain) -> bytes:
@@ -159,6 +166,7 @@ def load(paths: Sequence[Path], domain: Domain, secret: Path | None = None) -> K
         data = _read(path)
         if _parse(_Head, data, str(path), "a file of keys").format != DISCLOSURE:
             more = decode(data, domain, str(path))
+            _warn_of_readers(path)
         elif secret is None:
             raise ConfigError(f"{path} is sealed for an auditor: name the file of the key with --key-file")
         else:
@@ -195,13 +203,18 @@ def new_secret(path: Path) -> bytes:
 
 def read_secret(path: Path) -> ReaderKey:
     """Return the X25519 key in a file that `new_secret` has written; raises ConfigError."""
-    return ReaderKey(_parse(_Secret, _read(path), str(path), "a key of `bcfl keys new`").secret)
+    secret = _parse(_Secret, _read(path), str(path), "a key of `bcfl keys new`").secret
+    _warn_of_readers(path)
+    return ReaderKey(secret)
 
 
 def parse_public(text: str) -> bytes:
-    """Return the key that `x25519=` and 43 letters stand for; raises ConfigError."""
+    """Return the key that `x25519=` and 43 letters stand for; raises ConfigError.
+
+    A point of small order is none: nobody would have its secret.
+    """
     public = announced_key("#" + text) if text.startswith("x25519=") else None
-    if public is None:
+    if public is None or not can_be_sealed_for(public):
         raise ConfigError(f"{text[:60]!r} is not a key: write what `bcfl keys new` has printed, x25519=...")
     return public
 
@@ -228,6 +241,8 @@ def _json(content: dict[str, Any]) -> bytes:
 
 def _read(path: Path) -> bytes:
     try:
+        if not stat.S_ISREG(path.stat().st_mode):
+            raise ConfigError(f"{path} is no file, but a folder, a device or a pipe: name a file")
         with path.open("rb") as stream:
             data = stream.read(MOST + 1)
     except OSError as error:
@@ -237,12 +252,23 @@ def _read(path: Path) -> bytes:
     return data
 
 
+def _warn_of_readers(path: Path) -> None:
+    if path.stat().st_mode & OTHERS:
+        log.warning("others may read the keys in %s: chmod 600 it", path)
+
+
 def _parse(kind: type[PartT], data: bytes, name: str, words: str) -> PartT:
-    """Return what `data` holds; the error says where it is wrong, and nothing of what stands there."""
+    """Return what `data` holds; the error says where it is wrong, and nothing of what stands there.
+
+    A file of more members than one of its size can have is not parsed: each would be an error of its own.
+    """
+    where = ""
     try:
-        return kind.model_validate_json(data)
+        if data.count(b":") <= len(data) // LEAST + FEW:
+            return kind.model_validate_json(data)
     except ValidationError as error:
-        first = error.errors(include_input=False, include_url=False, include_context=False)[0]
-        place = [str(part) for part in first["loc"] if isinstance(part, int) or part in FIELDS]
-        where = f" (at {'.'.join(place)})" if place else ""
-        raise ConfigError(f"{name} is not {words}, or is damaged{where}") from None
+        if error.error_count() <= FEW:
+            first = error.errors(include_input=False, include_url=False, include_context=False)[0]
+            place = [str(part) for part in first["loc"] if isinstance(part, int) or part in FIELDS]
+            where = f" (at {'.'.join(place)})" if place else ""
+    raise ConfigError(f"{name} is not {words}, or is damaged{where}")

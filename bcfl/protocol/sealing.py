@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from cryptography.exceptions import InvalidTag
-from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
+from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey, X25519PublicKey
 from cryptography.hazmat.primitives.ciphers.aead import ChaCha20Poly1305
 from cryptography.hazmat.primitives.hpke import AEAD, KDF, KEM, Suite
 from pyhpke import AEADId, CipherSuite, KDFId, KEMId
@@ -84,6 +84,15 @@ def reader_key(account: Account, domain: Domain, public: bytes | None) -> Reader
     """Return the secret of a key that a miner has announced; None where it is none of its own."""
     keys = (ReaderKey.of(account, domain, number) for number in range(ROTATIONS if public else 0))
     return next((key for key in keys if key.public == public), None)
+
+
+def can_be_sealed_for(public: bytes) -> bool:
+    """Whether an X25519 key can have an owner: with a point of small order any secret comes to 0."""
+    try:
+        X25519PrivateKey.from_private_bytes(NO_KEY).exchange(X25519PublicKey.from_public_bytes(public))
+    except ValueError:
+        return False
+    return True
 
 
 def seal_for(public: bytes, plain: bytes, info: bytes, seed: bytes) -> bytes:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -18,11 +18,12 @@ from bcfl.protocol.accounts import Account
 from bcfl.protocol.types import Phase
 from bcfl.roles.common.aggregation import NewModel
 from bcfl.roles.common.snapshot import RoundSnapshot
-from bcfl.roles.common.vault import Keys
+from bcfl.roles.common.vault import Keys, Vault
 from bcfl.roles.miner.miner import Miner
 from tests.daemons import client_of
 from tests.integration.test_watchtower import FORGED_ROUND, WINDOW_TERMS
 from tests.local_federation import MEMBERS, LocalFederation
+from tests.sealed_attacks import ask
 
 
 def sealed_federation(path: Path) -> LocalFederation:
@@ -132,12 +133,31 @@ def test_a_wrong_key_that_was_given_is_no_reason_to_challenge(
     assert not any("wrong" in report for report in reports)
 
 
-def test_miners_are_asked_by_those_whom_they_answer(tmp_path: Path) -> None:
+def test_miners_are_asked_by_those_whom_they_answer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """From when on they do: a watchtower may be started before its account joins."""
     local = sealed_federation(tmp_path)
+    local.play()
+    monkeypatch.setattr("bcfl.relay.client.HttpRelay", lambda *_, **__: local.relay)
     client, _ = client_of(local)
+    miners = [account.address for account in local.miner_accounts]
+
+    def answers(vault: Vault, account: Account) -> int:
+        assert vault._relay is not None
+        return len(list(vault._relay.ask(miners, ask(local, account, 1).request)))
+
     for account in (local.miner_accounts[0], local.device_accounts[0]):
-        assert account_vault(client, account)._relay is not None
-    assert account_vault(client, local.owner)._relay is None
+        assert answers(account_vault(client, account), account) == 4
+    asked: list[object] = []
+
+    def answer_anybody(*request: object) -> Iterator[tuple[str, bytes]]:
+        asked.append(request)
+        yield "it", b""
+
+    monkeypatch.setattr(local.relay, "ask", answer_anybody)
+    vault = account_vault(client, local.owner)
+    assert (answers(vault, local.owner), asked) == (0, [])
+    local.ledger.contract.send(local.owner, "register_miner", value=2 * local.terms.min_stake - 1)
+    assert answers(vault, local.owner) == 1
 
 
 def untouched(local: LocalFederation) -> bool:

@@ -67,6 +67,8 @@ class Audit:
         sealed = self.models.sealed
         if sealed:
             notes.append(sealed.words)
+        if self.models.wrong_keys:
+            notes.append(f"keys that were given and open nothing that is right: {self.models.wrong_keys}")
         lazy = tuple(dict.fromkeys(self.models.lazy))
         return RoundVerdict(case.number, case.status, tuple(findings), lazy, tuple(notes), sealed)
 

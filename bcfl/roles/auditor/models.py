@@ -1,12 +1,14 @@
 """The vectors: every CID to its bytes, and every model bit for bit from the accepted updates.
 
 What is sealed, and has no key here, is hashed and measured, and not opened. That breaks no rule: it is noted.
+So is a key that was given and is wrong: whoever gave it may have lied.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
+from typing import TypeVar
 
 from bcfl.errors import PayloadError, Sealed, StoreError
 from bcfl.protocol.challenges import Form
@@ -19,6 +21,7 @@ from bcfl.roles.common.archive import Archive
 from bcfl.roles.common.unsealing import open_model
 
 UNREADABLE = (PayloadError, StoreError)
+T = TypeVar("T")
 
 
 class Models:
@@ -34,6 +37,7 @@ class Models:
         self.is_misnamed = False  # whether its block names another CID than its model's
         self.missing: list[int] = []  # rejected updates of it whose bytes are gone or wrong
         self.sealed = Unopened()
+        self.wrong_keys = 0  # that were given, and open nothing, or not what has the root
         self._unopened: set[int] = set()  # updates of it that are sealed, with no key here
 
     def check_stored(self, block: Block) -> Iterator[Issue]:
@@ -56,7 +60,7 @@ class Models:
         model = None
         if self._unopened.isdisjoint(item.position for item in updates):
             try:
-                model = self.archive.next_model(parent, updates, history)
+                model = self._read(lambda: self.archive.next_model(parent, updates, history))
             except UNREADABLE as error:
                 if not isinstance(error, Sealed) or self._has_model_key(parent):
                     yield "model.before", str(error)
@@ -73,11 +77,13 @@ class Models:
         """Check the bytes of every update; those of a rejected one may be gone or wrong."""
         vault = self.archive.vault
         for item in round_.submissions:
+            is_given = vault is not None and vault.is_given(item)
             try:
-                self.archive.update(item)
+                self._read(lambda item=item: self.archive.update(item), retries=is_given)  # type: ignore[misc]
             except UNREADABLE as error:
-                if isinstance(error, Sealed) and (vault is None or not vault.has_key(item)):
+                if isinstance(error, Sealed) and (vault is None or not vault.is_reader(round_.number)):
                     self.sealed += Unopened(updates=1)
+                    self.wrong_keys += is_given
                     self._unopened.add(item.position)
                 elif self._is_accepted(round_, item):
                     yield f"updates[{item.position}].bytes", str(error)
@@ -89,16 +95,33 @@ class Models:
         if block is None:
             return
         try:
-            open_model(self.archive, block, history)
+            self._read(lambda: open_model(self.archive, block, history))
         except UNREADABLE as error:
             if isinstance(error, Sealed) and not self._has_model_key(block):
                 self.sealed += Unopened(models=1)
+                vault = self.archive.vault
+                self.wrong_keys += vault is not None and vault.gives_model(block.round, block.root)
             else:
                 yield "model.bytes", str(error)
 
-    def _has_model_key(self, block: Block) -> bool:
+    def _read(self, read: Callable[[], T], *, retries: bool = True) -> T:
+        """Return what `read` returns; where given keys do not help it, what it returns without them."""
         vault = self.archive.vault
-        return vault is not None and vault.has_model_key(block.round, block.root)
+        try:
+            return read()
+        except UNREADABLE:
+            if vault is None or not retries:
+                raise
+        with vault.without_given():
+            return read()
+
+    def _has_model_key(self, block: Block) -> bool:
+        """Whether a key that is none of those given, or has proven itself, should open a block's model."""
+        vault = self.archive.vault
+        if vault is None:
+            return False
+        with vault.without_given():
+            return vault.has_model_key(block.round, block.root)
 
     @staticmethod
     def _is_accepted(round_: Round, item: Submission) -> bool:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from typing import Final, TypeVar
 
@@ -54,6 +54,7 @@ class Vault:
         self._readers: dict[bytes, ReaderKey | None] = {}  # own keys by public key; None: not one of them
         self._answers: dict[tuple[int, tuple[UpdateName, ...]], _Answers] = {}
         self._missed: dict[UpdateName, None] = {}  # updates that were looked at, and no key opened
+        self._uses_given = True
 
     def seal(self, submission: Submission) -> Seal:
         """Return what a sealed update is bound to."""
@@ -63,9 +64,9 @@ class Vault:
     def content_keys(self, submission: Submission, wraps: bytes, asks: bool) -> Iterator[bytes]:
         """Yield keys that may open an update, the likeliest first; with `asks` other readers are asked."""
         name = update_name(submission)
-        for known in (self.keys, self._given):
-            if name in known.updates:
-                yield known.updates[name]
+        for known in (self.keys.updates.get(name), self._given_key(name)):
+            if known is not None:
+                yield known
         round_ = self._history().rounds.get(submission.update.round)
         if round_ is None:
             return
@@ -93,9 +94,9 @@ class Vault:
 
     def model_keys(self, number: int, root: bytes, asks: bool) -> Iterator[bytes]:
         """Yield keys that may open the model of a round; with `asks` miners are asked."""
-        for known in (self.keys, self._given):
-            if (number, root) in known.models:
-                yield known.models[number, root]
+        for known in (self.keys.models.get((number, root)), self._given_model_key((number, root))):
+            if known is not None:
+                yield known
         if (number, root) in self.keys.models:
             return  # that one is right: bytes that it does not open are not this model's
         round_ = self._history().rounds.get(number)
@@ -110,13 +111,13 @@ class Vault:
 
     def model_keys_of(self, number: int, root: bytes, accepted: Sequence[Submission]) -> Iterator[bytes]:
         """Yield the key that the content keys of a round's accepted updates make, if all are known here."""
-        keys = [self.key_of(item) or self._given.updates.get(update_name(item)) for item in accepted]
+        keys = [self.key_of(item) or self._given_key(update_name(item)) for item in accepted]
         if keys and None not in keys:
             yield sealing.model_key(self.domain, number, root, [key for key in keys if key])
 
     def model_key_of(self, number: int, root: bytes) -> bytes | None:
         """Return the key that has opened a model here, or was given, None where there is none."""
-        return self.keys.models.get((number, root)) or self._given.models.get((number, root))
+        return self.keys.models.get((number, root)) or self._given_model_key((number, root))
 
     def remember_model(self, number: int, root: bytes, key: bytes) -> None:
         """Keep the key that has opened a model."""
@@ -132,13 +133,37 @@ class Vault:
         round_ = self._history().rounds.get(number)
         return round_ is not None and any(account.address in round_.readers for account in self.accounts)
 
+    @contextmanager
+    def without_given(self) -> Iterator[None]:
+        """Read with own keys, and those that have opened something right: a given one may be a liar's."""
+        self._uses_given = False
+        try:
+            yield
+        finally:
+            self._uses_given = True
+
+    def is_given(self, submission: Submission) -> bool:
+        """Whether a key of an update was given."""
+        return update_name(submission) in self._given.updates
+
+    def gives_model(self, number: int, root: bytes) -> bool:
+        """Whether a key of a round's model was given."""
+        return (number, root) in self._given.models
+
+    def _given_key(self, name: UpdateName) -> bytes | None:
+        return self._given.updates.get(name) if self._uses_given else None
+
+    def _given_model_key(self, name: ModelName) -> bytes | None:
+        return self._given.models.get(name) if self._uses_given else None
+
     def has_key(self, submission: Submission) -> bool:
         """Whether a key that should open an update is at hand: one that was given, or a voter's own."""
-        return update_name(submission) in self._given.updates or self.is_reader(submission.update.round)
+        key = self.key_of(submission) or self._given_key(update_name(submission))
+        return key is not None or self.is_reader(submission.update.round)
 
     def has_model_key(self, number: int, root: bytes) -> bool:
         """Whether a key that should open the model of a round is at hand, or all that it follows from."""
-        if any((number, root) in known.models for known in (self.keys, self._given)):
+        if self.model_key_of(number, root) is not None:
             return True
         round_ = self._history().rounds.get(number)
         accepted = [] if round_ is None else round_.accepted_submissions()
@@ -190,8 +215,10 @@ class Vault:
                 return
         missing = [item for item in round_.submissions if self.key_of(item) is None]
         is_first = all(number != round_.number for number, names in self._answers if names)
-        asked = [submission] if is_first or submission not in missing else missing
-        yield from _keys_at(self._ask(round_, asked, list(round_.readers)), asked.index(submission))
+        if is_first or name not in map(update_name, missing):  # what counts for accepted ones differs
+            missing = [submission]
+        place = [update_name(item) for item in missing].index(name)
+        yield from _keys_at(self._ask(round_, missing, list(round_.readers)), place)
 
     def _round_answers(self, round_: Round) -> Iterator[tuple[str, RoundKeys]]:
         """Yield what miners say of a finished round: first those that voted in it, then the others."""

@@ -6,6 +6,10 @@ what nobody has shown, it disputes the tree, picks the first wrong node time aft
 at the end; if nobody answers, that refutes the proposal. An accepted update that it cannot get is disputed
 down to a leaf that only the watchtower knows beforehand: whoever made the model has it. Its bonds come back
 when the proposal is refuted, by whomever.
+
+Where a sealed update does not open, the update may be wrong, or this account's wrap alone, or nobody is
+reached just now. So it asks for half of the challenge window, and disputes only what its account could not
+open when it voted either.
 """
 
 from __future__ import annotations
@@ -28,7 +32,7 @@ from bcfl.protocol.accounts import Account
 from bcfl.protocol.challenges import Challenge, Trees
 from bcfl.protocol.disputes import Course, State, update_args
 from bcfl.protocol.rounds import Proposal, Submission
-from bcfl.protocol.types import Phase
+from bcfl.protocol.types import Phase, Verdict
 from bcfl.roles.common.archive import Archive
 from bcfl.roles.common.disputes import disputes_of, expires, expiry
 from bcfl.roles.common.snapshot import RoundSnapshot, take_snapshot
@@ -37,6 +41,7 @@ from bcfl.roles.watchtower.recomputation import Judgement, Recomputation
 from bcfl.roles.watchtower.spool import Spool
 
 TRIES = 8  # in a challenge window, to read what a voter's keys should open
+UNOPENED = frozenset({Verdict.UNAVAILABLE, Verdict.MALFORMED})  # votes of who has not opened an update
 PRICE_ROOM = 8  # a dispute may cost an eighth more in the next block, where the gas of answers prices it
 Step = Callable[[], str | None]
 
@@ -82,7 +87,7 @@ class Watchtower:
             except (PayloadError, StoreError) as error:
                 lost_update = self._lost_update(snapshot)
                 reason = f"the bytes of an accepted update cannot be had ({error})"
-                is_sealed = lost_update is None and self._lacks_keys(snapshot.round, error)
+                is_sealed = lost_update is None and self._lacks_keys(error)
                 return Judgement(False, None, reason, lost_update=lost_update, is_sealed=is_sealed)
             return recomputation.judge()
 
@@ -103,6 +108,8 @@ class Watchtower:
         key = digest_of(snapshot, self.ledger.domain), len(snapshot.current.proposals), shown
         if key == self._judged and not 0 < self._retry_at <= snapshot.now:
             return None
+        if self.archive.vault is not None:
+            self.archive.vault.ask_again()
         judgement = self.judge(snapshot, proposal)
         report = self._respond(snapshot, proposal, judgement)
         self._judged, self._retry_at = key, 0
@@ -149,13 +156,10 @@ class Watchtower:
             )
         return f"the updates of round {number} are sealed: run it with a voter's account or --keys"
 
-    def _lacks_keys(self, number: int, error: PayloadError | StoreError) -> bool:
-        """Whether it is keys that are missing, or those that were given are wrong."""
-        return isinstance(error, Sealed) or (isinstance(error, PayloadError) and not self._can_read(number))
-
-    def _can_read(self, number: int) -> bool:
-        """Whether what an update of a round opens to says something of the update, and not of our keys."""
-        return not self.archive.privacy.confidential or self._is_reader(number)
+    def _lacks_keys(self, error: PayloadError | StoreError) -> bool:
+        """Whether it may be that keys are missing, or wrong."""
+        is_sealed = self.archive.privacy.confidential and isinstance(error, PayloadError)
+        return is_sealed or isinstance(error, Sealed)
 
     def _is_reader(self, number: int) -> bool:
         return self.archive.vault is not None and self.archive.vault.is_reader(number)
@@ -276,17 +280,24 @@ class Watchtower:
         """Return an accepted update that nobody gives; None if this proposal had such a dispute before."""
         if self._has_disputed(snapshot, Trees.UPDATE):
             return None
-        updates = [item for item in snapshot.current.accepted_submissions() if self._is_lost(item)]
+        accepted = snapshot.current.accepted_submissions()
+        updates = [item for item in accepted if self._is_lost(snapshot, item)]
         return updates[self._secret_number(snapshot) % len(updates)] if updates else None
 
-    def _is_lost(self, item: Submission) -> bool:
+    def _is_lost(self, snapshot: RoundSnapshot, item: Submission) -> bool:
         """Whether the bytes of an update cannot be had, and neither store nor missing keys are to blame."""
         try:
             self.archive.update(item)
         except (PayloadError, StoreError) as error:
-            if self._lacks_keys(item.update.round, error):
-                return False
+            if self._lacks_keys(error):
+                return self._was_unopened(snapshot, item)
             return isinstance(error, PayloadError | Unavailable | Corrupt | Oversized)
         finally:
             self.archive.forget()
         return False
+
+    def _was_unopened(self, snapshot: RoundSnapshot, item: Submission) -> bool:
+        """Whether no key that opens an update came for the vote, nor since, though it was asked for."""
+        start = snapshot.clock.deadline - snapshot.terms.attest_seconds
+        has_asked = snapshot.now >= start + snapshot.terms.challenge_seconds // 2
+        return has_asked and snapshot.current.verdicts(item.position).get(self.account.address) in UNOPENED

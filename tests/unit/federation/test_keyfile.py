@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from pydantic import ValidationError
 
 from bcfl.errors import ConfigError
 from bcfl.federation import keyfile
@@ -87,6 +88,35 @@ def test_a_huge_file_is_not_read(tmp_path: Path) -> None:
             read()
 
 
+@pytest.mark.parametrize("item", [b"0", b"{}", b"[]"])
+def test_a_hostile_file_has_the_errors_of_one_item_and_not_of_millions(item: bytes) -> None:
+    """Each is a kilobyte of memory: a file of 16 MiB would take more than there is."""
+    for part in ("updates", "models"):
+        many = b'"%s": [%s]' % (part.encode(), b",".join([item] * 10_000))
+        data = content(**{part: []}).replace(f'"{part}": []'.encode(), many)
+        with pytest.raises(ValidationError) as errors:
+            keyfile._KeyFile.model_validate_json(data)
+        assert errors.value.error_count() <= 4  # the members of one item
+        with pytest.raises(ConfigError, match=rf"damaged \(at {part}\.0"):
+            keyfile.decode(data, DOMAIN, "it")
+
+
+def test_a_file_of_more_members_than_it_can_have_is_not_parsed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(keyfile._KeyFile, "model_validate_json", None)
+    data = b"{%s}" % b",".join(b'"%x":0' % number for number in range(10_000))
+    with pytest.raises(ConfigError, match="is not a key file, or is damaged"):
+        keyfile.decode(data, DOMAIN, "it")
+
+
+def test_as_many_keys_as_a_file_can_have_are_parsed() -> None:
+    """With the shortest numbers: what bounds members bounds no right file."""
+    many = Keys(
+        {(0, 0, number.to_bytes(32, "big")): KEY for number in range(2_000)},
+        {(0, number.to_bytes(32, "big")): KEY for number in range(2_000)},
+    )
+    assert keyfile.decode(keyfile.encode(many, DOMAIN), DOMAIN, "it") == many
+
+
 def test_nothing_is_lost_where_a_file_is_there(tmp_path: Path) -> None:
     path, folder, link = tmp_path / "model.bin", tmp_path / "folder", tmp_path / "link"
     path.write_bytes(b"mine")
@@ -99,6 +129,19 @@ def test_nothing_is_lost_where_a_file_is_there(tmp_path: Path) -> None:
             keyfile.new_secret(place)
     assert path.read_bytes() == b"mine"
     assert sorted(item.name for item in tmp_path.iterdir()) == ["folder", "link", "model.bin"]
+
+
+def test_who_lets_others_read_a_key_is_told(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    keyfile.save(tmp_path / "keys", KEYS, DOMAIN)
+    public = keyfile.new_secret(tmp_path / "secret")
+    (tmp_path / "it").write_bytes(keyfile.seal(KEYS, DOMAIN, 2, public, b"\x07" * 32))
+    paths = [tmp_path / "keys", tmp_path / "it"]
+    for mode, told in ((0o600, set()), (0o640, {"keys", "secret"})):
+        for path in tmp_path.iterdir():
+            path.chmod(mode)
+        caplog.clear()
+        keyfile.load(paths, DOMAIN, tmp_path / "secret")
+        assert {name for name in ("keys", "secret", "it") if f"{name}: chmod" in caplog.text} == told
 
 
 def test_two_files_that_contradict_each_other_are_refused(tmp_path: Path) -> None:

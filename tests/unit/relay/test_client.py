@@ -14,7 +14,9 @@ import pytest
 from bcfl.errors import RelayError
 from bcfl.federation.client import FederationClient
 from bcfl.ledger.deployment.networks import Network
+from bcfl.protocol import requests
 from bcfl.protocol.accounts import Account
+from bcfl.protocol.requests import Question
 from bcfl.protocol.submissions import Domain
 from bcfl.relay import client
 from bcfl.relay.client import Endpoint, HttpRelay
@@ -119,6 +121,30 @@ def test_drops_do_not_prolong_the_wait() -> None:
         with pytest.raises(RelayError, match="does not answer"):
             relay(url, seconds=0.3).inbox(MINER).batch(1)
         assert time.monotonic() - start < 1
+
+
+def test_who_answers_a_request_for_keys_with_nonsense_or_never_is_left_out(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(client, "PAUSE_SECONDS", 0.001)
+    question = Question.ask(DEVICE, Domain(1, MINER), 1, [0, 1], bytes(32))
+    size, head = requests.answer_size(question.request), b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n"
+    bodies = [b"", bytes(size - 1), bytes(size + 1), bytes(1 << 20)]
+
+    def sleep(connection: socket.socket) -> None:
+        with suppress(OSError):
+            for _ in range(20):
+                connection.sendall(b"H")
+                time.sleep(0.05)
+
+    start = time.monotonic()
+    for answer in (*(say(head % len(body) + body) for body in bodies), say(b"\x00" * 99), sleep):
+        with answering(answer) as url:
+            assert list(relay(url, seconds=0.3).ask([MINER, "0x" + "12" * 20], question.request)) == []
+    with answering(say(head % size + bytes(size))) as url:  # as long as an answer is, and signed by nobody
+        ((miner, data),) = relay(url).ask([MINER], question.request)
+    assert question.read(miner, data) is None
+    assert time.monotonic() - start < 20
 
 
 def test_a_miner_that_is_away_for_a_moment_is_asked_again(monkeypatch: pytest.MonkeyPatch) -> None:
