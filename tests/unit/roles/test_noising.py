@@ -242,7 +242,7 @@ def test_terms_that_whole_numbers_do_not_hold_are_refused_before_a_training(
 
 
 def test_lanes_of_another_scale_have_other_noise() -> None:
-    """Else two federations of one address would show one vector under noises of which one is twice the other."""
+    """Else two federations of one address would show one vector under one noise and under twice that."""
     hider, silent = noising("level=participant,noise=1,clip=0.25"), np.zeros(5000)
     finer = replace(TERMS, shift=TERMS.shift - 1)
     one, two = hider.lanes(silent, TERMS, 1).astype(float), hider.lanes(silent, finer, 1).astype(float)
