@@ -19,10 +19,8 @@ from bcfl.protocol.limits import (
     WEI_BITS,
     shown_bytes,
 )
-from bcfl.protocol.noise import MAX_DEVIATION, SAMPLE
+from bcfl.protocol.noise import LEAST_STEPS, MAX_DEVIATION, MAX_RADIUS, SAMPLE
 
-LEAST_STEPS: Final = 4  # of a lane: then noise that adds up is as good as noise of one device
-MAX_RADIUS: Final = 2**30  # steps of a lane
 Rule = Callable[[Options], Iterator[str]]
 WORD_BITS: Final = 256
 MOST_SHARED: Final = 9_500  # basis points of the reward for devices and miners: a lead earns something

@@ -31,6 +31,7 @@ ORDERS: Final = tuple(1 + x / 10 for x in range(1, 100)) + tuple(
 STEP: Final = 1 / 16  # of the numeric mean, in deviations
 REACH: Final = 14  # deviations beyond the means of the noise
 LEAST: Final = 1 / 32  # of a deviation for which the mean is taken: below, its humps are too narrow
+LITTLE: Final = 2.0**-46  # below which a float does not tell A from 1: many such steps are not nothing
 NOTHING: Final = np.zeros(len(ORDERS))
 
 
@@ -93,4 +94,4 @@ def _log_mean(order: float, deviation: float, share: float) -> float:
     ratio = np.logaddexp(np.log1p(-share), np.log(share) + (2 * points - 1) / (2 * deviation**2))
     logs = density + order * ratio
     most = logs.max()
-    return max(0.0, float(most + np.log(np.exp(logs - most).sum() * width)))
+    return max(LITTLE, float(most + np.log(np.exp(logs - most).sum() * width)))

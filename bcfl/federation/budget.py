@@ -23,7 +23,7 @@ from typing import Any, Final
 
 from bcfl.errors import ConfigError
 from bcfl.federation.accountant import Spent, total
-from bcfl.protocol.noise import Budget, Release
+from bcfl.protocol.noise import Budget, Noise, Release
 
 FILE: Final = ".bcfl-budget"  # in a folder of data
 VERSION: Final = 1
@@ -60,11 +60,20 @@ class BudgetLedger:
             releases[key, release] = None
             self._write(releases)
 
+    def begin(self) -> None:
+        """Raise ConfigError, before anything is trained, where the file cannot be read or written."""
+        with self._locked():
+            self._read()
+
     def spent(self) -> Spent:
         """Return what all releases have told together; raises ConfigError for a damaged file."""
         return total(release for _, release in self._read())
 
     def _check(self, releases: Releases, release: Release) -> None:
+        if release.steps > MOST_STEPS:  # else nobody could read the file any more
+            raise ConfigError(
+                f"an update of {release.steps:,} steps is more than {MOST_STEPS:,}, and not counted"
+            )
         if self.budget is None:
             return
         delta, allowed = float(self.budget.delta), float(self.budget.epsilon)
@@ -84,7 +93,10 @@ class BudgetLedger:
         except FileNotFoundError:
             return {}
         except OSError as error:
-            raise ConfigError(f"cannot read the budget's file {self.path}: {error.strerror}") from None
+            raise ConfigError(
+                f"cannot read the budget's file {self.path}: {error.strerror}; name another one with "
+                "--budget-file"
+            ) from None
         with os.fdopen(descriptor, "rb") as file:
             if not stat.S_ISREG(os.fstat(descriptor).st_mode):
                 raise self._damaged()
@@ -186,6 +198,18 @@ def _sync(folder: Path) -> None:
         os.close(descriptor)
 
 
+def promise(noise: Noise, samples: int, ledger: BudgetLedger | None) -> str:
+    """Say what an update of so many samples tells by the terms, and what bounds all updates together."""
+    budget = None if ledger is None else ledger.budget
+    delta = noise.delta if budget is None else budget.delta
+    one = total([noise.release(samples)]).epsilon(float(delta))
+    words = f"{noise.text}: an update tells epsilon {one:.3g} of the data"
+    if ledger is not None:
+        words += f", those before it told {ledger.spent().epsilon(float(delta)):.3g} together"
+    bound = "nothing bounds the sum: see --budget" if budget is None else f"{budget.epsilon} is allowed"
+    return f"{words} (delta {delta}); {bound}"
+
+
 def ledger_of(
     noise: bool, data: Path | None, budget: Budget | None, file: Path | None, name: str
 ) -> BudgetLedger | None:
@@ -206,5 +230,5 @@ def ledger_of(
         return None
     path = (file if file is not None else (data or Path()) / FILE).absolute()
     ledger = BudgetLedger(path, budget)
-    ledger.spent()
+    ledger.begin()
     return ledger

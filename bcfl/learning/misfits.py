@@ -60,8 +60,10 @@ def check_fit(task: Task, dataset: Dataset, device: str = CPU) -> None:
     _check_samples(task, dataset.test, model, "test sample", bench)
     count, size = len(dataset.train), min(task.batch_size, len(dataset.train))
     if private.noise_of(task) is not None and count:
-        features = torch.tensor(dataset.train.features[:SHOWN])
-        private.check_apart(task, build(task, FIXED_SEED), features)
+        features, labels = (
+            torch.tensor(part[:SHOWN]) for part in (dataset.train.features, dataset.train.labels)
+        )
+        private.check_apart(task, build(task, FIXED_SEED), features, labels)
     for batch in sorted({size, count % size}, reverse=True) if count else ():
         if batch > 1 or size == 1:  # a last batch of one is joined to the one before
             once = replace(task, epochs=1, batch_size=batch)

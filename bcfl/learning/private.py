@@ -12,6 +12,7 @@ import math
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from hashlib import sha256
 from typing import Any, Final
 
@@ -21,7 +22,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from bcfl.errors import ConfigError
+from bcfl.errors import ConfigError, own_code
+from bcfl.learning.accelerators import isolated
 from bcfl.learning.flat import FlatModule
 from bcfl.learning.tasks import Task, cross_entropy
 from bcfl.protocol.gaussian import Stream, chosen
@@ -55,21 +57,62 @@ def check(task: Task, module: nn.Module) -> None:
             )
 
 
-def check_apart(task: Task, module: nn.Module, features: Tensor) -> None:
-    """Raise ConfigError where what a model says of a sample depends on the others beside it, (samples, ...).
+def check_apart(task: Task, module: nn.Module, features: Tensor, labels: Tensor) -> None:
+    """Raise ConfigError where a model mixes samples, (samples, ...), or Opacus mixes their gradients.
 
-    Some layers of one's own do so, and no noise on single samples hides that.
+    Layers of one's own may mix them in training alone, and reshape them so that rows are no samples any more:
+    then no row's bound is that of a sample. Dropout, which mixes none, is left out.
     """
-    module.eval()
-    with torch.no_grad():
-        together = module(features)
-        alone = torch.cat([module(features[i : i + 1]) for i in range(len(features))])
-    scale = float(together.abs().max()) if together.numel() else 0.0
-    if together.shape != alone.shape or not torch.allclose(together, alone, atol=APART * max(scale, 1.0)):
-        raise ConfigError(
-            f"task {task.name}: what its model says of a sample depends on the others of a batch, which "
-            f"noise on single samples does not hide: change the model, {ADVICE}"
-        )
+    with isolated(0), own_code(f"task {task.name}: trying samples one by one failed"):
+        for turn in (module.eval, module.train, partial(_train_weights, module)):
+            turn()
+            for layer in module.modules():
+                if isinstance(layer, nn.modules.dropout._DropoutNd):
+                    layer.eval()
+            with torch.no_grad():
+                together, again = module(features), module(features)
+                alone = torch.cat([module(features[i : i + 1]) for i in range(len(features))])
+            is_random = not torch.equal(together, again)
+            if is_random and turn != module.eval:
+                continue  # nobody can tell
+            if not _are_alike(together, alone, 1.0):
+                raise ConfigError(
+                    f"task {task.name}: what its model says of a sample depends on the others of a batch, "
+                    f"which noise on single samples does not hide: change the model, {ADVICE}"
+                )
+        if not is_random and not _are_alike(*_gradients(task, module, features, labels), 1e-6):
+            raise ConfigError(
+                f"task {task.name}: the gradient that Opacus finds of a sample is not the sample's own: keep "
+                f"samples in the first dimension of every layer, and a weight in one layer, {ADVICE}"
+            )
+
+
+def _train_weights(module: nn.Module) -> None:
+    """Have layers with weights train, as Opacus needs it, and not those around them, which may be random."""
+    for layer in module.modules():
+        layer.training = any(True for _ in layer.parameters(recurse=False))
+
+
+def _gradients(task: Task, module: nn.Module, features: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+    """Return gradients of single samples, (samples, trained): as Opacus finds them, and one by one."""
+    count = len(labels)
+    weights = [each for each in module.parameters() if each.requires_grad]
+    with torch.enable_grad():
+        with _sampled(module) as sampled:
+            _loss(task, sampled(features), labels).backward()  # type: ignore[no-untyped-call]
+            together = torch.cat([_of_samples(each, count).reshape(count, -1) for each in weights], dim=1)
+        rows = []
+        for i in range(count):
+            loss = _loss(task, module(features[i : i + 1]), labels[i : i + 1])
+            parts = torch.autograd.grad(loss, weights, allow_unused=True, materialize_grads=True)
+            rows.append(torch.cat([part.flatten() for part in parts]))
+    return together, torch.stack(rows)
+
+
+def _are_alike(one: Tensor, other: Tensor, least: float) -> bool:
+    """Whether two tensors are the same but for rounding, of numbers as large as theirs, `least` at least."""
+    scale = float(one.abs().max()) if one.numel() else 0.0
+    return one.shape == other.shape and torch.allclose(one, other, atol=APART * max(scale, least))
 
 
 def train(
@@ -96,6 +139,8 @@ def train(
             parts = (seed or b"", noise.text.encode(), data, number.to_bytes(8, "big"), at)
             mask = torch.from_numpy(chosen(Stream(b"samples", *parts), noise.batch, len(labels)))
             mask = mask.to(labels.device)
+            if seed is not None:  # known masks of dropout would move with each sample in front of them
+                torch.manual_seed(Stream(b"torch", *parts).below(2**62, 1).item())
             _sum_clipped(task, flat, module, features[mask], labels[mask], float(noise.clip))
             if seed is not None:
                 summed = sha256(flat.gradient.cpu().numpy().tobytes()).digest()
@@ -150,21 +195,30 @@ def _sum_clipped(
         module.zero_grad(set_to_none=False)
         with torch.enable_grad():
             _loss(task, module(features[part]), labels[part]).backward()  # type: ignore[no-untyped-call]
-        gradients = [(each, _of_samples(each)) for each in flat.module.parameters() if each.requires_grad]
-        squares = torch.stack([gradient.flatten(1).square().sum(dim=1) for _, gradient in gradients])
-        factors = (clip / squares.sum(dim=0).sqrt().clamp(min=1e-30)).clamp(max=1.0)
-        for each, gradient in gradients:
+        count, weights = len(labels[part]), [each for each in flat.module.parameters() if each.requires_grad]
+        gradients = [(each, _of_samples(each, count)) for each in weights]
+        squares = torch.stack([rows.reshape(count, -1).square().sum(dim=1) for _, rows in gradients])
+        lengths = squares.sum(dim=0).sqrt()
+        # A device that failed by one sample would tell that it is there: such a gradient counts as none.
+        factors = (clip / lengths.clamp(min=1e-30)).clamp(max=1.0).where(lengths.isfinite(), 0.0)
+        for each, rows in gradients:
             assert each.grad is not None
-            each.grad.copy_(torch.einsum("s,s...->...", factors, gradient))
+            finite = rows if bool(lengths.isfinite().all()) else rows.nan_to_num(0.0, 0.0, 0.0)
+            each.grad.copy_(torch.einsum("s,s...->...", factors, finite))
         total.add_(flat.gradient)
     flat.gradient.copy_(total)
 
 
-def _of_samples(parameter: nn.Parameter) -> Tensor:
-    """Return the gradient of each sample, (samples, ...), that Opacus has found."""
+def _of_samples(parameter: nn.Parameter, count: int) -> Tensor:
+    """Return the gradient of each of `count` samples, (samples, ...), that Opacus has found."""
     gradient: Tensor | None = getattr(parameter, "grad_sample", None)
     if not isinstance(gradient, Tensor):
         raise ConfigError("Opacus finds no gradient of single samples for a parameter that is trained")
+    if len(gradient) != count:
+        raise ConfigError(
+            f"Opacus finds {len(gradient)} gradients for {count} samples, so none is a sample's: keep "
+            f"samples in the first dimension of every layer, {ADVICE}"
+        )
     return gradient
 
 

@@ -22,8 +22,10 @@ SAMPLE, PARTICIPANT = "sample", "participant"  # whom noise hides: a sample of a
 DELTA: Final = "1e-5"  # for which epsilon is told, where nothing else is said
 MAX_TEXT: Final = 64
 MAX_DEVIATION: Final = 2**25  # of noise on whole updates, in steps of a lane
+LEAST_STEPS: Final = 4  # of a lane: then noise that adds up is as good as noise of one device
+MAX_RADIUS: Final = 2**30  # of the clip on whole updates, in steps of a lane
 DECIMAL: Final = re.compile(r"(0|[1-9]\d{0,5})(?:\.(\d{1,6}))?", re.ASCII)
-SMALL: Final = re.compile(r"([1-9])e-([1-9]\d?)", re.ASCII)
+SMALL: Final = re.compile(r"([1-9])e-([3-9]|[1-9]\d)", re.ASCII)  # a delta of 0.9 would promise nothing
 COUNT: Final = re.compile(r"[1-9]\d{0,6}", re.ASCII)
 FIELDS: Final = {SAMPLE: ("level", "noise", "clip", "batch"), PARTICIPANT: ("level", "noise", "clip")}
 STEPS: Final = ("epochs", "steps")  # of which a sample's noise has one
@@ -82,6 +84,7 @@ class Noise:
         """
         if self.level == PARTICIPANT:
             return Release(Fraction(self.noise) / 2, Fraction(1), 1)
+        samples = max(1, samples)  # none tell no more than one
         rate = Fraction(min(self.batch, samples), samples)
         return Release(Fraction(self.noise), rate, self.steps_of(samples))
 
@@ -144,7 +147,7 @@ def budget_of_options(text: str) -> Budget:
     if epsilon is None or set(values) - {"epsilon", "delta"} or len(values) != len(fields):
         raise ConfigError("must be epsilon=X above 0, perhaps with ,delta=1e-6")
     if not SMALL.fullmatch(delta):
-        raise ConfigError("delta is written as 1e-5: a digit, e-, and one or two digits")
+        raise ConfigError("delta is written as 1e-5: a digit, e-, and 3 to 99")
     return Budget(epsilon, delta)
 
 
@@ -166,7 +169,7 @@ def of_options(text: str) -> Noise:
         raise ConfigError("noise and clip are above 0 and below a million, with at most 6 decimals")
     delta = values.get("delta", DELTA).lower()
     if not SMALL.fullmatch(delta):
-        raise ConfigError("delta is written as 1e-5: a digit, e-, and one or two digits")
+        raise ConfigError("delta is written as 1e-5: a digit, e-, and 3 to 99")
     return Noise(level, noise, clip, delta)
 
 

@@ -33,9 +33,11 @@ from bcfl.protocol.limits import MAX_MINERS
 from bcfl.protocol.readers import without_key
 
 if TYPE_CHECKING:
+    from bcfl.federation.budget import BudgetLedger
     from bcfl.federation.client import FederationClient
     from bcfl.federation.daemon import Daemon
     from bcfl.federation.node import MinerOptions, NodeOptions
+    from bcfl.learning.kinds import AnyTask
     from bcfl.ports import Allowance
     from bcfl.protocol.accounts import Account
     from bcfl.protocol.wishes import Wish
@@ -225,6 +227,7 @@ def device(
         learner = create_learner(config, "device", learning.share, task=task, device=chosen)
         node = Node(client, account, layout_of(task), store, options)
         trains = _describe(learner.samples, client.ledger.terms.max_samples)
+        _warn_of_noise(task, learner.samples, allowance)
         if not client.is_full:
             inbox.refuse(client)
             daemon = node.device(learner)
@@ -333,6 +336,17 @@ def _announce(client: FederationClient, account: Account, role: str, text: str) 
     """Log who takes part in what: the first line of the log."""
     party = f"{role} {account.address} of {client.name} on {client.network.name} ({client.address})"
     log.info("%s: %s", party, text, extra={"account": account.address})
+
+
+def _warn_of_noise(task: AnyTask, samples: int, ledger: BudgetLedger | None) -> None:
+    """Log what updates tell of the data where the terms ask for noise, before anything is trained."""
+    from bcfl.federation.budget import promise
+    from bcfl.protocol.noise import Noise
+
+    noise = Noise.of(task.agreement)
+    if noise is not None:
+        is_bounded = ledger is not None and ledger.budget is not None
+        log.log(logging.INFO if is_bounded else logging.WARNING, "%s", promise(noise, samples, ledger))
 
 
 def _describe(samples: int, most: int) -> str:

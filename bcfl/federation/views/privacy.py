@@ -3,27 +3,38 @@
 Two figures. `epsilon` is against who sees each update of a device: everybody, or where updates are
 confidential the miners. `aggregate_epsilon` is against who sees the models alone, where whole updates are
 hidden and their mean is taken: the noise of all devices adds up in it, if all of them add theirs.
+
+Whole numbers add up to a discrete Gaussian only where their noise is wide for their weights: of 237 a + 239 b
+one reads both a and b. With noise z on n devices and weights w, the sum of w z is as the Gaussian of its
+deviation but for 1e-15 where the deviation of z is above LENGTHS times the length of n - 1 independent whole
+vectors at right angles to w (Gentry, Peikert, Vaikuntanathan 2008, lemma 3.1; Micciancio, Regev 2004, lemma
+3.3). For each other device there is such a vector of two entries. A device for which it is too long counts as
+one that adds no noise: what it adds is independent, so it takes nothing away.
 """
 
 from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from fractions import Fraction
 from statistics import median
 from typing import TypedDict
 
+import numpy as np
+
 from bcfl.errors import ConfigError
 from bcfl.federation.accountant import Spent, total
-from bcfl.protocol.noise import PARTICIPANT, Noise, Release
+from bcfl.protocol.noise import LEAST_STEPS, PARTICIPANT, Noise, Release
 from bcfl.protocol.rounds import Round
 from bcfl.protocol.types import Layout, Rule, Terms
 
 GRAIN = 2**20  # of a ratio of noise, rounded down
 DIGITS = 4  # of an epsilon that is shown
+LENGTHS = Fraction(8, 5)  # sqrt(log(2n (1 + 1e15)) / 2) / pi for n up to 2**20
+ROOM = 9  # deviations of noise that lanes hold beyond the clip: what is cut off does not add up
 
 
 class PrivacyView(TypedDict):
@@ -91,21 +102,43 @@ def epsilons(noise: Noise, rounds: Iterable[Round]) -> dict[int, float]:
     return result
 
 
+def has_aggregate(noise: Noise, terms: Terms) -> bool:
+    """Whether noise on whole updates adds up in the models: in their mean, and where lanes hold all of it."""
+    scale = Fraction(2) ** (terms.scale_bits - terms.shift)
+    deviation, clip = noise.deviation * scale, Fraction(noise.clip) * scale
+    fits = deviation >= LEAST_STEPS and clip + ROOM * deviation < 2 ** (terms.lane_bits - 1)
+    return noise.level == PARTICIPANT and terms.rule == Rule.MEAN and fits
+
+
+def _times(own: int, weights: Mapping[int, int], deviation: Fraction) -> Fraction:
+    """Return how many times the noise of a device of weight `own` all noise that adds to it is, rounded down.
+
+    `weights` says how many devices have each; `deviation` is in steps of a lane.
+    """
+    others = np.array(list(weights), np.int64)
+    common = np.maximum(np.gcd(others, own), 1)
+    adds = (own // common) ** 2 + (others // common) ** 2 <= math.floor((deviation / LENGTHS) ** 2)
+    squares = sum(weights[weight] * weight**2 for weight in others[adds].tolist())
+    return max(Fraction(1), Fraction(math.isqrt(squares * GRAIN**2 // max(1, own**2)), GRAIN))
+
+
 def aggregate_epsilons(noise: Noise, terms: Terms, rounds: Iterable[Round]) -> dict[int, float]:
     """Return what the models told of each device, if all devices that they are made of add their noise.
 
-    Empty for noise on samples, and for another rule than the mean.
+    Empty where `has_aggregate` says no.
     """
-    if noise.level != PARTICIPANT or terms.rule != Rule.MEAN:
+    if not has_aggregate(noise, terms):
         return {}
+    deviation = noise.deviation * Fraction(2) ** (terms.scale_bits - terms.shift)
     spent: dict[int, Spent] = {}
     for round_ in rounds:
         items = round_.accepted_submissions() if round_.accepted is not None else []
-        squares = sum(item.weight**2 for item in items)
+        weights = Counter(item.weight for item in items)
+        factors = {weight: _times(weight, weights, deviation) for weight in weights}
         for item in items:
-            times = Fraction(math.isqrt(squares * GRAIN**2 // max(1, item.weight**2)), GRAIN)
+            times = factors[item.weight]
             own = noise.release(item.update.samples)
-            release = Release(own.noise * max(Fraction(1), times), own.rate, own.steps)
+            release = Release(own.noise * times, own.rate, own.steps)
             spent[item.update.device] = spent.get(item.update.device, Spent()) + release
     delta = float(noise.delta)
     return {device: round(value.epsilon(delta), DIGITS) for device, value in spent.items()}
@@ -129,7 +162,7 @@ def privacy_view(
         return None
     rounds = list(rounds)
     own, aggregate = epsilons(noise, rounds), aggregate_epsilons(noise, terms, rounds)
-    has_aggregate = noise.level == PARTICIPANT and terms.rule == Rule.MEAN
+    adds_up = has_aggregate(noise, terms)
     if device is not None:
         own = {device: own.get(device, 0.0)}
         aggregate = {device: aggregate.get(device, 0.0)}
@@ -140,7 +173,7 @@ def privacy_view(
         "clip": noise.clip,
         "delta": noise.delta,
         "epsilon": max(own.values(), default=0.0),
-        "aggregate_epsilon": max(aggregate.values(), default=0.0) if has_aggregate else None,
+        "aggregate_epsilon": max(aggregate.values(), default=0.0) if adds_up else None,
     }
 
 

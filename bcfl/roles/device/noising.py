@@ -21,7 +21,7 @@ from bcfl.ports import Allowance, Learner
 from bcfl.protocol import fixedpoint, gaussian
 from bcfl.protocol.fixedpoint import Lanes
 from bcfl.protocol.gaussian import Stream
-from bcfl.protocol.noise import PARTICIPANT, SAMPLE, Noise
+from bcfl.protocol.noise import MAX_DEVIATION, MAX_RADIUS, PARTICIPANT, SAMPLE, Noise
 from bcfl.protocol.types import Terms
 
 TRIES: Final = 16  # to keep a rounded vector within the bound before it is cut off instead
@@ -62,6 +62,13 @@ class Noising:
                 f"with noise a device claims every sample that it trains on, of which it has {samples:,} and "
                 f"may claim {terms.max_samples:,}: train on fewer, or deploy with a higher --max-samples"
             )
+        if self.noise.level == PARTICIPANT:
+            scale = Fraction(2) ** (terms.scale_bits - terms.shift)
+            if max(self.noise.deviation / MAX_DEVIATION, Fraction(self.noise.clip) / MAX_RADIUS) * scale > 1:
+                raise ConfigError(
+                    f"{self.noise.text} is more than whole numbers of a lane hold: this federation cannot "
+                    "hide updates; leave it, and tell its owner to lower noise and clip"
+                )
         if self.allowance is not None:
             self.allowance.require(self.noise.release(samples))
 
@@ -80,7 +87,7 @@ class Noising:
         bits = terms.scale_bits - terms.shift
         whole = clipped(change, Fraction(self.noise.clip), bits)
         parts = (b"update", self.secret, round_.to_bytes(8, "big"), self.noise.text.encode())
-        stream = Stream(*parts, sha256(whole.tobytes()).digest())
+        stream = Stream(*parts, str(bits).encode(), sha256(whole.tobytes()).digest())
         deviation = math.ceil(self.noise.deviation * 2**bits)
         noisy = whole + gaussian.discrete_gaussian(stream, deviation, len(whole))
         return fixedpoint.saturate(noisy, terms.lane_bits)

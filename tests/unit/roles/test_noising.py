@@ -225,3 +225,25 @@ def test_a_process_counts_where_it_was_told_to(tmp_path: Path) -> None:
     assert ledger.spent().epsilon(1e-5) > 0
     secret = local.device_accounts[0].secret("noise", local.ledger.domain.separator)
     assert device.trainer.noising.secret == secret
+
+
+@pytest.mark.parametrize(("noise", "clip"), [("999999", "999999"), ("0.000001", "999999"), ("1", "100000")])
+def test_terms_that_whole_numbers_do_not_hold_are_refused_before_a_training(
+    noise: str, clip: str, tmp_path: Path
+) -> None:
+    """An owner may deploy them without this program: every round of a device would end in an error."""
+    layout = replace(LAYOUT, agreement=(("noise", f"level=participant,noise={noise},clip={clip}"),))
+    terms = replace(TERMS, layout=payload.layout_digest(layout))
+    local = LocalFederation(tmp_path, terms=terms, layout=layout)
+    device = local.device_parties[0]
+    with pytest.raises(ConfigError, match="leave it"):
+        device.trainer.update(snapshot_of(local), 0)
+    assert local.learners[0].trainings == 0
+
+
+def test_lanes_of_another_scale_have_other_noise() -> None:
+    """Else two federations of one address would show one vector under one noise and under twice that."""
+    hider, silent = noising("level=participant,noise=1,clip=0.25"), np.zeros(5000)
+    finer = replace(TERMS, shift=TERMS.shift - 1)
+    one, two = hider.lanes(silent, TERMS, 1).astype(float), hider.lanes(silent, finer, 1).astype(float)
+    assert abs(float(np.corrcoef(one, two)[0, 1])) < 0.1
