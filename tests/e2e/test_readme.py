@@ -32,6 +32,8 @@ PLAYED = (
     "docs/audit",
     "docs/flower",
     "docs/results",
+    "docs/privacy",
+    "docs/differential-privacy",
 )
 PAGES = {
     str(path.relative_to(ROOT).with_suffix("")): path.read_text(encoding="utf-8")

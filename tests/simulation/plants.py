@@ -174,7 +174,7 @@ PLANTS = (
     Plant(
         "an update is not recorded",
         f"{_TRAINER}._train",
-        "self.journal.write_json(RECORD, _to_record(update, parent.root))",
+        "self.journal.write_json(RECORD, record)",
         "pass",
     ),
     Plant(
@@ -297,8 +297,8 @@ PLANTS = (
     Plant(
         "a watchtower looks once in a round",
         f"{_TOWER}._look_at",
-        "if key == self._judged:",
-        "if self._judged:",
+        "if key == self._judged and",
+        "if self._judged and",
     ),
     # The contract, as it is specified.
     Plant(

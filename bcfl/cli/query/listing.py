@@ -79,11 +79,7 @@ def examples(
     as_json: JsonOption = False,
 ) -> None:
     """Write the examples that come with bcfl: a task, a device, a miner, a query, a deployment."""
-    files = {
-        path.name: path
-        for path in _examples().iterdir()
-        if path.name.endswith(".py") and path.name != "__init__.py"
-    }
+    files = {path.name: path for path in _examples().iterdir() if path.name.endswith(".py")}
     existing = [name for name in files if (folder / name).exists()]
     if existing:
         raise ConfigError(f"{folder / min(existing)} exists: name another folder")

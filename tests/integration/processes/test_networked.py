@@ -18,7 +18,15 @@ from bcfl.federation.client import FederationClient
 from tests.daemons import client_of
 from tests.local_federation import LocalFederation
 
-OPTIONS = {"run": None, "runs": None, "network": None, "deployment": None, "gateway": None}
+OPTIONS = {
+    "run": None,
+    "runs": None,
+    "network": None,
+    "deployment": None,
+    "gateway": None,
+    "keys": None,
+    "key_file": None,
+}
 
 
 def test_a_command_takes_the_options_of_a_run_and_of_a_network() -> None:
@@ -33,6 +41,8 @@ def test_a_command_takes_the_options_of_a_run_and_of_a_network() -> None:
         "folder",
         "store",
         "gateway",
+        "keys",
+        "key_file",
         "number",
         "as_json",
     ]
