@@ -20,28 +20,20 @@ from torch import nn
 
 from bcfl.config import Config
 from bcfl.federation.simulation import run
-from bcfl.learning import Dataset, Samples, Task
+from bcfl.learning import Task
 from bcfl.protocol import sealing
 from bcfl.protocol.accounts import Account
 from bcfl.protocol.sealing import ReaderKey, Seal
 from bcfl.protocol.submissions import Domain
+from benchmarks.large import CLASSES, FEATURES, load
 
-DEVICES, MINERS, ROUNDS, FEATURES, CLASSES = 6, 3, 2, 100, 10
+DEVICES, MINERS, ROUNDS = 6, 3, 2
 KINDS: dict[str, dict[str, Any]] = {
     "public": {},
     "confidential": {"privacy": "confidential"},
     "members": {"privacy": "confidential", "model_access": "members"},
 }
 MIB = 2**20
-
-
-def load(_folder: Path | None) -> Dataset:
-    """Load 1,200 points around ten centres."""
-    rng = np.random.default_rng(0)
-    labels = rng.integers(0, CLASSES, 1_200)
-    points = rng.normal(size=(1_200, FEATURES)) + rng.normal(size=(CLASSES, FEATURES))[labels]
-    whole = Samples(points.astype(np.float32), labels)
-    return Dataset(whole.take(np.arange(1_000)), whole.take(np.arange(1_000, 1_200)))
 
 
 def build() -> nn.Module:
