@@ -91,6 +91,15 @@ def private_file(path: Path) -> Path:
     return path
 
 
+def sync_folder(folder: Path) -> None:
+    """Let the names in a folder survive a power cut; raises OSError."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
 def _tighten(path: Path) -> None:
     """Take what others may do from a file or folder; warn once where a file system has no permissions."""
     status = path.stat()

@@ -23,6 +23,7 @@ from typing import Any, Final
 
 from bcfl.errors import ConfigError
 from bcfl.federation.accountant import Spent, total
+from bcfl.folders import sync_folder
 from bcfl.protocol.noise import Budget, Noise, Release
 
 FILE: Final = ".bcfl-budget"  # in a folder of data
@@ -133,7 +134,7 @@ class BudgetLedger:
                 file.flush()
                 os.fsync(descriptor)
             temporary.replace(self.path)
-            _sync(self.path.parent)
+            sync_folder(self.path.parent)
         except OSError as error:
             raise self._unwritable(error) from None
 
@@ -187,15 +188,6 @@ def _ratio(entry: Mapping[str, str], name: str) -> Fraction:
     if not RATIO.fullmatch(entry[name]):
         raise ValueError(name)
     return Fraction(entry[name])
-
-
-def _sync(folder: Path) -> None:
-    """Let the names in a folder survive a power cut."""
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def promise(noise: Noise, samples: int, ledger: BudgetLedger | None) -> str:

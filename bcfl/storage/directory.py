@@ -14,6 +14,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from bcfl.errors import Corrupt, Oversized, StoreError, Unavailable
+from bcfl.folders import sync_folder
 from bcfl.protocol import cid as cids
 
 NO_SPACE = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
@@ -46,7 +47,7 @@ class DirectoryStore:
             self._write(temporary, data)
             temporary.replace(target)
             if self._sync:
-                _sync_folder(target.parent)
+                sync_folder(target.parent)
         except OSError as error:
             raise StoreError(f"store {self.path} cannot keep {cid}: {_reason(error)}", cid) from error
         finally:
@@ -109,14 +110,6 @@ def _holds(target: Path, data: bytes) -> bool:
     with suppress(OSError):
         return target.stat().st_size == len(data) and target.read_bytes() == data
     return False
-
-
-def _sync_folder(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def _reason(error: OSError) -> str:

@@ -170,7 +170,7 @@ class Vault:
         return bool(accepted) and all(self.has_key(item) for item in accepted)
 
     def reference_norm(self, number: int) -> float | None:
-        """Return the reference norm of a round as more than half of its voters' weight says; else the median.
+        """Return the reference norm that more than half of a round's voting weight says, or stays below.
 
         None where voters of half of the weight say none: the others may be those that lie.
         """
