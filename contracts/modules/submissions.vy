@@ -120,7 +120,8 @@ def reveal(
     slot: uint256 = max_value(uint256)
     seen: uint256 = 0
     rest: uint256 = 0
-    taken: uint256 = 0
+    skips: uint256 = 0
+    skipped: uint256 = 0
     max_samples: uint256 = terms.TERMS.max_samples
     paced: bool = clock >> rounds.ENGINE == constants.RESOURCE
     for position: uint256 in range(n + len(sealed), bound=MAX_BATCH):
@@ -161,10 +162,10 @@ def reveal(
         digest = keccak256(abi_encode(digest, commitment))
         if seen & mark != 0:
             # Somebody was quicker: the place counts once, and nobody's batch fails for it.
+            skips = unsafe_add(skips, 1)
+            skipped |= 1 << item
             continue
-        updates = unsafe_add(updates, 1)
         seen |= mark
-        taken |= 1 << item
         member: uint256 = registry.devices[device]
         since: uint256 = (member >> registry.SINCE) & constants.MASK32
         until: uint256 = member >> registry.UNTIL
@@ -180,7 +181,8 @@ def reveal(
         if paced:
             word |= min(samples * 1_000_000 // max(microseconds, 1), MAX_PACE) << PACE
         links = keccak256(abi_encode(links, word))
-    if taken != 0:
+    if skips != n:
+        updates = unsafe_add(updates, unsafe_sub(n, skips))
         assert updates <= terms.TERMS.max_updates, "submissions: round is full"
         self.seen[slot] = seen
         self.links = links
@@ -199,7 +201,7 @@ def reveal(
         assert n != 0, "submissions: nothing opened"
     rounds.clock = clock
     log IFederation.Revealed(
-        round=round, submitter=submitter, roots=roots, cids=cids, claims=claims, taken=taken
+        round=round, submitter=submitter, roots=roots, cids=cids, claims=claims, taken=((1 << n) - 1) ^ skipped
     )
 
 
