@@ -147,7 +147,7 @@ def reveal(
             seen = self.seen[slot]
             if seen & constants.MASK32 != round:
                 seen = round
-        mark: uint256 = 1 << unsafe_add(32, unsafe_sub(device, unsafe_mul(place, PER_SLOT)))
+        mark: uint256 = 1 << unsafe_add(32, device % PER_SLOT)
         commitment: bytes32 = keccak256(
             concat(
                 PREFIX,
