@@ -184,6 +184,40 @@ def test_a_device_counts_once_however_often_it_was_committed() -> None:
     assert [update.samples for update in federation.updates()] == [99]
 
 
+def test_what_others_revealed_is_skipped_amid_a_batch() -> None:
+    """What is taken are the places that nobody had opened, and these alone count."""
+    federation = Federation(devices=6, miners=2).open()
+    batch = federation.share(0)
+    federation.commit(federation.miner_keys[0], batch)
+    federation.commit(federation.miner_keys[1], [batch[1]])
+    federation.reveal(federation.miner_keys[1], [batch[1]])
+    receipt = federation.reveal(federation.miner_keys[0], batch)
+    assert receipt.events[0].args["taken"] == 0b101
+    assert federation.clock.updates == 3
+    assert [update.device for update in federation.updates()] == [2, 0, 4]
+
+
+def test_a_commitment_that_was_kept_back_costs_a_miner_its_batch_and_no_stake() -> None:
+    """It opens nothing in a later round, and blocks the sender's own of that round."""
+    federation = Federation(devices=8).open()
+    key = federation.miner_keys[0]
+    late = submissions.batch_digest(map(federation.commitment, federation.share(0)))
+    federation.finish()
+    federation.send(key, "commit", late)
+    with reverts("submissions: already committed"):
+        federation.commit(key, federation.share(0))
+    stakes = federation.contract.call("staked")
+    federation.commit(federation.miner_keys[1], federation.share(1))
+    federation.expire()
+    with reverts("submissions: not the committed batch"):
+        federation.reveal(key, federation.share(0))
+    federation.reveal(federation.miner_keys[1], federation.share(1))
+    federation.expire()
+    federation.finish()
+    assert federation.contract.call("staked") == stakes
+    assert [block.round for block in federation.history().blocks[1:]] == [1, 2]
+
+
 def test_a_device_may_reveal_in_every_round() -> None:
     federation = Federation().open().finish()
     federation.until(Phase.REVEAL)

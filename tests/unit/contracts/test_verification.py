@@ -109,6 +109,16 @@ def test_a_vote_on_other_updates_is_refused() -> None:
     federation.commit_vote(opening)
 
 
+def test_a_vote_that_was_kept_back_is_refused_in_a_later_round() -> None:
+    """The chain of updates hashes commitments, which name their round: the same devices make another."""
+    federation = Federation().open().until(Phase.VOTE)
+    late = federation.vote_digest(federation.opening(0))
+    federation.finish().until(Phase.VOTE)
+    with reverts("verification: not on these updates"):
+        federation.send(federation.miner_keys[0], "commit_vote", late)
+    federation.commit_vote(federation.opening(0))
+
+
 @pytest.mark.parametrize("change", ["verdicts", "salt", "level", "reason"])
 def test_unveil_something_else(change: str) -> None:
     federation = Federation().open().until(Phase.UNVEIL)
