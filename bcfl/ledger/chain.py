@@ -51,11 +51,20 @@ class SignedTransaction:
     raw: bytes
     sender: str
     nonce: int
+    gas: int = 0  # the limit that it names
 
     @property
     def hash(self) -> str:
         """The transaction's hash, in hexadecimal."""
         return "0x" + keccak(self.raw).hex()
+
+
+def ran_short(receipt: Mapping[str, Any], gas: int) -> bool:
+    """Return whether a mined transaction failed for want of gas, of which it had `gas`.
+
+    A contract that calls another keeps a 64th (EIP-150), so not all is gone where a facet ran short.
+    """
+    return int(receipt["status"], 16) == 0 and int(receipt["gasUsed"], 16) > gas - gas // 16
 
 
 class Chain(Protocol):

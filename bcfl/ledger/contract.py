@@ -13,7 +13,7 @@ from eth_utils.crypto import keccak
 
 from bcfl.errors import LedgerError, Reverted, Unreachable
 from bcfl.ledger.abi import Abi, EventType, address_of
-from bcfl.ledger.chain import Chain, SignedTransaction
+from bcfl.ledger.chain import Chain, SignedTransaction, ran_short
 
 RANGE = 1_000  # blocks whose events are asked for at once
 GROWTH = 4  # pieces after which twice as many blocks are tried again
@@ -256,7 +256,7 @@ def sign(
     digest = keccak(DYNAMIC_FEE + rlp.encode(fields))
     signature = PrivateKey(bytes(key.key)).sign_msg_hash(digest)
     return SignedTransaction(
-        DYNAMIC_FEE + rlp.encode([*fields, *map(_short, signature.vrs)]), key.address, nonce
+        DYNAMIC_FEE + rlp.encode([*fields, *map(_short, signature.vrs)]), key.address, nonce, gas
     )
 
 
@@ -265,7 +265,7 @@ def _revert(chain: Chain, call: Mapping[str, str], receipt: Mapping[str, Any]) -
 
     First at the end of its block, where the clock is right, then at the end of the block before.
     """
-    if int(receipt["gasUsed"], 16) == int(call["gas"], 16):
+    if ran_short(receipt, int(call["gas"], 16)):
         return Reverted(f"out of gas: {int(receipt['gasUsed'], 16)} was not enough")
     number = int(receipt["blockNumber"], 16)
     for block in (number, number - 1):

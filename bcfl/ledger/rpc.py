@@ -26,9 +26,10 @@ from web3.types import RPCEndpoint, RPCResponse
 from bcfl.errors import LedgerError, Unreachable
 from bcfl.ledger import answers
 from bcfl.ledger.answers import MalformedAnswer
-from bcfl.ledger.chain import Busy, SignedTransaction, result_of
+from bcfl.ledger.chain import Busy, SignedTransaction, ran_short, result_of
 from bcfl.ledger.delivery import Delivery, Raise
 from bcfl.ledger.http import HttpProvider
+from bcfl.protocol.limits import TRANSACTION_GAS
 from bcfl.transport.tls import reason_of
 
 if TYPE_CHECKING:
@@ -159,6 +160,7 @@ class RpcChain:
         self._endpoints = [Endpoint(part.strip(), timeout) for part in url.split(",")]
         self._place = 0  # of the one that is asked
         self._mining_timeout, self._poll = mining_timeout, poll
+        self._least_gas = 0  # that a transaction gets: more than was too little for another
         self.chain_id = -1  # not known yet
         self.chain_id = self._endpoints[self._place].chain_id = int(self.request("eth_chainId"), 16)
 
@@ -239,12 +241,19 @@ class RpcChain:
     def gas(self, transaction: Mapping[str, str]) -> int:
         """Return the node's estimate and a margin; raises Reverted when the transaction would fail now."""
         estimate = int(self.request("eth_estimateGas", dict(transaction), self.view), 16)
-        return estimate + estimate // MARGIN
+        return max(estimate + estimate // MARGIN, self._least_gas)
 
     def deliver(self, transaction: SignedTransaction, raise_fee: Raise | None = None) -> Mapping[str, Any]:
-        """Hand over a transaction, again where the node loses it; returns the receipt once it is mined."""
+        """Hand over a transaction, again where the node loses it; returns the receipt once it is mined.
+
+        After one that had too little gas all later ones have twice its limit at least: whatever a node
+        estimates, all such failures together cost less than twice the dearest call.
+        """
         delivery = Delivery(self.request, self.url, transaction, raise_fee)
-        return delivery.receipt(self._mining_timeout, self._poll)
+        receipt = delivery.receipt(self._mining_timeout, self._poll)
+        if ran_short(receipt, transaction.gas):
+            self._least_gas = max(self._least_gas, min(2 * transaction.gas, TRANSACTION_GAS))
+        return receipt
 
     def close(self) -> None:
         """Close the connections."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import FrozenInstanceError, dataclass
 from typing import Any
 
@@ -164,6 +165,36 @@ def test_other_failures_count_as_reverts(any_contract: Contract, device: Account
         any_contract.send(device, "unreachable", gas=100_000)
     with pytest.raises(Reverted, match="out of gas"):
         any_contract.send(device, "burn", 50, gas=100_000)
+
+
+def test_a_node_that_estimates_ever_less_makes_few_transactions_fail(
+    anvil: str, device: Account, probe: Artifact, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each failure doubles what is given next; all of them cost less than twice the call."""
+    chain = RpcChain(anvil, poll=0.01)
+    contract = Contract.deploy(chain, device, probe.abi, probe.bytecode, [1])[0]
+    request, estimates, lies = chain.request, [], iter(range(40_000, 22_000, -500))
+
+    def lie(method: str, *params: Any) -> Any:
+        if method != "eth_estimateGas":
+            return request(method, *params)
+        estimates.append(int(request(method, *params), 16))
+        return hex(next(lies))
+
+    monkeypatch.setattr(chain, "request", lie)
+    balance = int(chain.request("eth_getBalance", device.address, "latest"), 16)
+    for _ in range(9):
+        with suppress(Reverted):
+            contract.send(device, "burn", 50)
+            break
+    failures = len(estimates) - 1
+    assert 0 < failures < 6
+    paid = balance - int(chain.request("eth_getBalance", device.address, "latest"), 16)
+    assert paid < 4 * estimates[0] * chain.fees()[0]
+    contract.send(device, "burn", 50)
+    contract.send(device, "store", 3, 4, "hello")
+    assert len(estimates) == failures + 3
+    chain.close()
 
 
 def test_reason_of_a_mined_failure_is_told_by_its_own_clock(

@@ -81,6 +81,17 @@ def test_what_takes_no_ether_refuses_it() -> None:
 
 
 @pytest.mark.evm("pieces of bytecode at addresses of their own")
+def test_a_facet_that_runs_short_of_gas_is_told_from_one_that_refuses() -> None:
+    """Who calls it keeps a 64th of the gas, so that not all of it is used."""
+    federation = Federation().open().until(Phase.TALLY)
+    args = federation.tally_args()
+    with pytest.raises(Reverted, match="out of gas"):
+        federation.contract.send(federation.outsider, "tally", *args, gas=120_000)
+    with reverts("verification: lists differ"):
+        federation.contract.send(federation.outsider, "tally", *args[:-2], [], args[-1], gas=2_000_000)
+    federation.tally()
+
+
 def test_facets_have_places() -> None:
     federation = Federation()
     places = {name: receipt.contract for (name, _), receipt in zip(FACETS, federation.deployed, strict=False)}
