@@ -25,6 +25,7 @@ from bcfl.federation.views.source import history_of
 from bcfl.ledger.artifact import artifact
 from bcfl.ledger.chain import SignedTransaction
 from bcfl.ledger.contract import Contract, Event
+from bcfl.ledger.devnet.embedded import GENESIS_TIME
 from bcfl.ledger.federation import FederationLedger
 from bcfl.protocol.limits import NO_DEADLINE
 from bcfl.protocol.rounds import History
@@ -37,6 +38,7 @@ if TYPE_CHECKING:
 
     from bcfl.federation.query import Number
 
+SIMULATED: Final = 86_400  # seconds within which the contract of a simulated run was deployed
 NONSENSE: Final = "a bundle's events are those of no federation"
 NOBODY: Final = "a bundle is a file: nobody answers {} there"
 
@@ -169,6 +171,12 @@ class BundleQuery(Query):
         """Return what parties state of the models, as far as the bundle carries it."""
         del first  # all are at hand
         return self.collection
+
+    @property
+    def time_origin(self) -> int | None:
+        """Return where the time of a run's chain begins, if the federation began there, in 2023; else None."""
+        began = next((event.timestamp for event in self.ledger.contract.events()), 0)
+        return GENESIS_TIME if 0 <= began - GENESIS_TIME < SIMULATED else None
 
     def round_view(self, number: Number = None) -> RoundView:
         """Return everything of a round; what it waits for is not known."""

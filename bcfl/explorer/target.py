@@ -14,6 +14,7 @@ from bcfl.errors import ConfigError
 from bcfl.federation.audits import AuditSource, source_of
 from bcfl.federation.keyring import Keyring
 from bcfl.federation.query import LocalQuery, Query, RemoteQuery
+from bcfl.pages.texts import count_times_from
 from bcfl.protocol.submissions import Domain
 
 Kind = Literal["run", "deployment", "bundle"]
@@ -83,6 +84,7 @@ def bundle_target(
     @contextmanager
     def opener() -> Iterator[Query]:
         with open_bundle_query(path, block_hash) as query:
+            count_times_from(query.time_origin)
             query.keyring = adding_to(query.keyring, query.ledger.domain)
             yield query
 

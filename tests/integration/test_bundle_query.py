@@ -49,6 +49,7 @@ def test_a_bundle_answers_as_its_run(tmp_path: Path) -> None:
                 assert {**bundle.miner_view(index), "rest": None} == {**query.miner_view(index), "rest": None}
             assert bundle.model_view() == query.model_view()
             assert bundle.events == query.events
+            assert bundle.time_origin == query.time_origin
             with pytest.raises(LedgerError, match="nobody answers target there"):
                 bundle.call("target")
 
