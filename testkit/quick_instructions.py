@@ -17,7 +17,7 @@ DEPTH: Final = 1_000  # of a stack; the limit is 1,024
 MASK: Final = 2**256 - 1
 PUSH_GAS: Final = 3  # also of DUP and SWAP
 
-Instruction = Callable[[Any], None]
+Instruction = Callable[[Any], Any]
 Slow = Any  # py-evm's instruction, with its price `gas_cost`
 BINARY: Final[Mapping[int, Callable[[int, int], int]]] = {  # of the top of the stack and what is below it
     op.ADD: lambda top, below: top + below & MASK,
@@ -65,7 +65,7 @@ def _number(value: int | bytes) -> int:
 
 
 def _push(size: int, slow: Slow) -> Instruction:
-    def run(computation: Any) -> None:
+    def run(computation: Any) -> Any:
         meter, code, values = computation._gas_meter, computation.code, computation._stack.values
         start = code.program_counter
         word = code._raw_code_bytes[start : start + size]
@@ -73,24 +73,24 @@ def _push(size: int, slow: Slow) -> Instruction:
             return slow(computation)
         meter.gas_remaining -= PUSH_GAS
         code.program_counter = start + size
-        return values.append(word)  # type: ignore[no-any-return]
+        return values.append(word)
 
     return run
 
 
 def _dup(depth: int, slow: Slow) -> Instruction:
-    def run(computation: Any) -> None:
+    def run(computation: Any) -> Any:
         meter, values = computation._gas_meter, computation._stack.values
         if meter.gas_remaining < PUSH_GAS or not depth <= len(values) <= DEPTH:
             return slow(computation)
         meter.gas_remaining -= PUSH_GAS
-        return values.append(values[-depth])  # type: ignore[no-any-return]
+        return values.append(values[-depth])
 
     return run
 
 
 def _swap(depth: int, slow: Slow) -> Instruction:
-    def run(computation: Any) -> None:
+    def run(computation: Any) -> Any:
         meter, values = computation._gas_meter, computation._stack.values
         if meter.gas_remaining < PUSH_GAS or len(values) <= depth:
             return slow(computation)
@@ -102,7 +102,7 @@ def _swap(depth: int, slow: Slow) -> Instruction:
 
 
 def _pop(slow: Slow) -> Instruction:
-    def run(computation: Any) -> None:
+    def run(computation: Any) -> Any:
         meter, values = computation._gas_meter, computation._stack.values
         if meter.gas_remaining < slow.gas_cost or not values:
             return slow(computation)
@@ -114,7 +114,7 @@ def _pop(slow: Slow) -> Instruction:
 
 
 def _binary(slow: Slow, of: Callable[[int, int], int]) -> Instruction:
-    def run(computation: Any) -> None:
+    def run(computation: Any) -> Any:
         meter, values = computation._gas_meter, computation._stack.values
         if meter.gas_remaining < slow.gas_cost or len(values) < 2:
             return slow(computation)
@@ -126,7 +126,7 @@ def _binary(slow: Slow, of: Callable[[int, int], int]) -> Instruction:
 
 
 def _mload(slow: Slow) -> Instruction:
-    def run(computation: Any) -> None:
+    def run(computation: Any) -> Any:
         meter, values, memory = computation._gas_meter, computation._stack.values, computation._memory._bytes
         if meter.gas_remaining < slow.gas_cost or not values:
             return slow(computation)
@@ -141,7 +141,7 @@ def _mload(slow: Slow) -> Instruction:
 
 
 def _mstore(slow: Slow) -> Instruction:
-    def run(computation: Any) -> None:
+    def run(computation: Any) -> Any:
         meter, values, memory = computation._gas_meter, computation._stack.values, computation._memory._bytes
         if meter.gas_remaining < slow.gas_cost or len(values) < 2:
             return slow(computation)
@@ -157,7 +157,7 @@ def _mstore(slow: Slow) -> Instruction:
 
 
 def _jumpdest(slow: Slow) -> Instruction:
-    def run(computation: Any) -> None:
+    def run(computation: Any) -> Any:
         meter = computation._gas_meter
         if meter.gas_remaining < slow.gas_cost:
             return slow(computation)
@@ -168,7 +168,7 @@ def _jumpdest(slow: Slow) -> Instruction:
 
 
 def _jump(slow: Slow) -> Instruction:
-    def run(computation: Any) -> None:
+    def run(computation: Any) -> Any:
         meter, values, code = computation._gas_meter, computation._stack.values, computation.code
         if meter.gas_remaining < slow.gas_cost or not values:
             return slow(computation)
@@ -184,7 +184,7 @@ def _jump(slow: Slow) -> Instruction:
 
 
 def _jumpi(slow: Slow) -> Instruction:
-    def run(computation: Any) -> None:
+    def run(computation: Any) -> Any:
         meter, values, code = computation._gas_meter, computation._stack.values, computation.code
         if meter.gas_remaining < slow.gas_cost or len(values) < 2:
             return slow(computation)
