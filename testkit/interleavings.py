@@ -60,6 +60,7 @@ class Interleaving:
     withdrawn: int = 0
 
     def __post_init__(self) -> None:
+        self.fixture.rewind()
         f, rng = self.fixture.federation, self.rng
         self.people = [*f.miner_keys, f.outsider, *(account("late", i) for i in range(2))]
         right = self.fixture.evidence(rng.randrange(8), [True, True, False, True])

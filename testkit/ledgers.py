@@ -18,6 +18,7 @@ from bcfl.protocol.types import Terms
 from bcfl.specification.chain import VirtualChain
 from bcfl.specification.contract import Specification
 from bcfl.specification.ledger import SpecificationLedger
+from testkit.flat_chain import FlatChain
 from testkit.pair import Pair, pair_of
 from testkit.specification_slots import SpecificationSlots
 from testkit.storage_slots import StorageSlots
@@ -39,7 +40,7 @@ def deployed(
         specification, receipt = Specification.create(virtual, owner, terms, root, cid, pool)
         return virtual, specification, (receipt,), SpecificationLedger(specification)
     people = sorted(accounts)
-    chain = EmbeddedChain(None, accounts=people)
+    chain = FlatChain(people)
     contract, receipts = deploy(chain, owner, terms, root, cid, pool)
     if kind == BOTH:
         contract = pair_of(contract, owner, terms, root, cid, pool, people)

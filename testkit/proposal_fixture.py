@@ -14,9 +14,10 @@ from bcfl.protocol.evidence import Evidence
 from bcfl.protocol.hashing import keccak, word
 from bcfl.protocol.limits import MODEL_BITS
 from bcfl.protocol.types import Phase, Terms, Voter
+from testkit.flat_chain import FlatChain, Snapshot
 from testkit.forged_proposals import Setting, assemble, random_lanes
 from testkit.harness import CHALLENGED, Account, Federation, digest
-from testkit.ledgers import CHOSEN, slots_of
+from testkit.ledgers import BYTECODE, CHOSEN, slots_of
 
 ROUND, DEADLINE, SINCE, EXPECTED = 20, 76, 108, 188  # shifts in the clock
 TURN, WHOLE, ATTESTED_WEIGHT, ATTESTED = 8, 16, 40, 64  # in the lead
@@ -40,6 +41,18 @@ class ProposalFixture:
         self.federation = Federation(devices=0, miners=self.miners, terms=self.terms, kind=self.kind).open()
         self.storage = slots_of(self.federation.contract)
         self.opened_root = self.storage.snapshot()
+        chain = self.federation.chain
+        self._opened_chain: Snapshot | None = None
+        if isinstance(chain, FlatChain) and self.kind == BYTECODE:  # a twin does not go back
+            self._opened_chain = chain.snapshot()
+
+    def rewind(self) -> None:
+        """Go back to the opened round, its block and its second; beside a twin the chain goes on."""
+        if self._opened_chain is not None:
+            chain = self.federation.chain
+            assert isinstance(chain, FlatChain)
+            chain.restore(self._opened_chain)
+        self.federation.receipts.clear()
 
     @property
     def setting(self) -> Setting:

@@ -6,7 +6,7 @@ The same genesis and the same transactions give the same block hashes.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import Any
+from typing import Any, TypeVar
 
 import rlp  # type: ignore[import-untyped]
 from eth._utils.address import generate_contract_address
@@ -25,6 +25,7 @@ from bcfl.protocol.limits import BLOCK_GAS
 
 CHAIN_ID = 31337  # what development chains use
 TIMESTAMP = 11  # the place of it in a header
+Chain = TypeVar("Chain", bound="Evm")
 WEALTH = 10**24  # wei of each account at genesis: a million ether
 
 
@@ -105,13 +106,13 @@ def open_evm(database: Database, accounts: Sequence[Address], genesis_time: int,
     try:
         evm = Evm(database)
         if accounts and not read_only:
-            genesis_hash = _genesis(AtomicDB(), accounts, genesis_time).get_canonical_head().hash
+            genesis_hash = genesis(Evm, AtomicDB(), accounts, genesis_time).get_canonical_head().hash
             if evm.get_canonical_block_hash(BlockNumber(0)) != genesis_hash:
                 raise RunError(f"{database.path}: this chain began with other accounts; use the run's own")
     except CanonicalHeadNotFound:
         if read_only:
             raise RunError(f"{database.path}: the chain holds no block yet; start the run again") from None
-        evm = _genesis(database, accounts, genesis_time)
+        evm = genesis(Evm, database, accounts, genesis_time)
         database.commit()
     return evm
 
@@ -135,11 +136,12 @@ def transaction_place(evm: Evm, transaction_hash: bytes) -> tuple[BlockHeaderAPI
     return evm.get_canonical_block_header_by_number(number), index
 
 
-def _genesis(database: Any, accounts: Sequence[Address], genesis_time: int) -> Evm:
+def genesis(kind: type[Chain], database: Any, accounts: Sequence[Address], genesis_time: int) -> Chain:
+    """Begin a chain of a kind with funded `accounts` at `genesis_time`."""
     account: AccountDetails = {"balance": WEALTH, "nonce": 0, "code": b"", "storage": {}}
     header: dict[str, HeaderParams] = {"gas_limit": BLOCK_GAS, "timestamp": genesis_time}
-    evm = Evm.from_genesis(database, header, dict.fromkeys(accounts, account))
-    assert isinstance(evm, Evm)
+    evm = kind.from_genesis(database, header, dict.fromkeys(accounts, account))
+    assert isinstance(evm, kind)
     return evm
 
 

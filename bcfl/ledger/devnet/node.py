@@ -22,7 +22,7 @@ from bcfl.ledger.chain import reason_in
 from bcfl.ledger.devnet.database import LogRow
 from bcfl.ledger.devnet.evm import Evm, block_stamp, transaction_place
 from bcfl.ledger.devnet.values import Json, as_list, parse_address, parse_bytes, parse_number, to_hex
-from bcfl.ledger.devnet.views import block_json, created_contract, gas_price, log_json, transaction_json
+from bcfl.ledger.devnet.views import block_json, log_json, receipt_json, transaction_json
 from bcfl.protocol.limits import TRANSACTION_BYTES, TRANSACTION_GAS
 
 NOBODY = Address(bytes(20))
@@ -137,25 +137,8 @@ class Node:
         if index:
             earlier_gas = self._evm.get_transaction_receipt_by_index(header.block_number, index - 1).gas_used
         rows = self._evm.database.find_logs(header.block_number, header.block_number)
-        return {
-            "transactionHash": to_hex(digest),
-            "transactionIndex": hex(index),
-            "blockHash": to_hex(header.hash),
-            "blockNumber": hex(header.block_number),
-            "blockTimestamp": hex(header.timestamp),
-            "from": to_hex(transaction.sender),
-            "to": to_hex(transaction.to) if transaction.to else None,
-            "contractAddress": created_contract(transaction),
-            "cumulativeGasUsed": hex(receipt.gas_used),
-            "gasUsed": hex(receipt.gas_used - earlier_gas),
-            "effectiveGasPrice": hex(gas_price(transaction, header)),
-            "status": hex(receipt.state_root == b"\x01"),
-            "type": hex(getattr(transaction, "type_id", None) or 0),
-            "logsBloom": to_hex(receipt.bloom.to_bytes(256, "big")),
-            "logs": [
-                log_json(row, header.hash, header.timestamp) for row in rows if row.transaction_index == index
-            ],
-        }
+        logs = (row for row in rows if row.transaction_index == index)
+        return receipt_json(transaction, receipt, earlier_gas, header, index, logs)
 
     def _transaction(self, transaction_hash: Any) -> Json | None:
         """Return a mined transaction; for subclasses, whose clients ask for it."""

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 import rlp  # type: ignore[import-untyped]
 from eth._utils.address import generate_contract_address
-from eth.abc import BlockAPI, BlockHeaderAPI, SignedTransactionAPI
+from eth.abc import BlockAPI, BlockHeaderAPI, ReceiptAPI, SignedTransactionAPI
 
 from bcfl.ledger.devnet.database import LogRow
 from bcfl.ledger.devnet.values import Json, to_hex
@@ -75,6 +77,34 @@ def transaction_json(transaction: SignedTransactionAPI, header: BlockHeaderAPI, 
         content["maxFeePerGas"] = hex(transaction.max_fee_per_gas)
         content["maxPriorityFeePerGas"] = hex(transaction.max_priority_fee_per_gas)
     return content
+
+
+def receipt_json(
+    transaction: SignedTransactionAPI,
+    receipt: ReceiptAPI,
+    earlier_gas: int,
+    header: BlockHeaderAPI,
+    index: int,
+    logs: Iterable[LogRow],
+) -> Json:
+    """Return the receipt of a mined transaction; those before it in the block used `earlier_gas`."""
+    return {
+        "transactionHash": to_hex(transaction.hash),
+        "transactionIndex": hex(index),
+        "blockHash": to_hex(header.hash),
+        "blockNumber": hex(header.block_number),
+        "blockTimestamp": hex(header.timestamp),
+        "from": to_hex(transaction.sender),
+        "to": to_hex(transaction.to) if transaction.to else None,
+        "contractAddress": created_contract(transaction),
+        "cumulativeGasUsed": hex(receipt.gas_used),
+        "gasUsed": hex(receipt.gas_used - earlier_gas),
+        "effectiveGasPrice": hex(gas_price(transaction, header)),
+        "status": hex(receipt.state_root == b"\x01"),
+        "type": hex(getattr(transaction, "type_id", None) or 0),
+        "logsBloom": to_hex(receipt.bloom.to_bytes(256, "big")),
+        "logs": [log_json(row, header.hash, header.timestamp) for row in logs],
+    }
 
 
 def log_json(row: LogRow, block_hash: bytes, timestamp: int) -> Json:
