@@ -75,9 +75,11 @@ class Survey:
     def pytest_sessionstart(self) -> None:
         from eth.vm.forks.prague.computation import PragueComputation
 
-        opcodes = PragueComputation.opcodes
-        recorded = self.recorded(opcodes[JUMPDEST])
-        PragueComputation.opcodes = {**opcodes, JUMPDEST: recorded}  # type: ignore[dict-item]
+        from testkit.flat_chain import FlatComputation
+
+        for computation in (PragueComputation, FlatComputation):
+            recorded = self.recorded(computation.opcodes[JUMPDEST])
+            computation.opcodes = {**computation.opcodes, JUMPDEST: recorded}  # type: ignore[dict-item]
 
     def recorded(self, jumpdest: Callable[..., Any]) -> Callable[..., Any]:
         """The label of a jump, recording that it was reached."""

@@ -30,11 +30,12 @@ def _branches(pytestconfig: pytest.Config) -> None:
         return
     from eth.vm.forks.prague.computation import PragueComputation
 
+    from testkit.flat_chain import FlatComputation
     from tests import branches
 
-    jump = PragueComputation.opcodes[branches.JUMPI]
-    recorder = record_jumps(jump, branches.jumps)
-    PragueComputation.opcodes = {**PragueComputation.opcodes, branches.JUMPI: recorder}  # type: ignore[dict-item]
+    for computation in (PragueComputation, FlatComputation):
+        recorder = record_jumps(computation.opcodes[branches.JUMPI], branches.jumps)
+        computation.opcodes = {**computation.opcodes, branches.JUMPI: recorder}  # type: ignore[dict-item]
 
 
 def record_jumps(
