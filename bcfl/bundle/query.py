@@ -174,7 +174,7 @@ class BundleQuery(Query):
 
     @property
     def time_origin(self) -> int | None:
-        """Return where the time of a run's chain begins, if the federation began there, in 2023; else None."""
+        """Return where the time of a simulated chain begins, if the federation began there; else None."""
         began = next((event.timestamp for event in self.ledger.contract.events()), 0)
         return GENESIS_TIME if 0 <= began - GENESIS_TIME < SIMULATED else None
 
