@@ -152,7 +152,7 @@ class FlatChain(EmbeddedChain):
         except LedgerError:
             return super().deliver(transaction)  # one that is mined already has its receipt
         ((mined, receipt, computation),) = self.database.outcomes
-        if computation.is_error and isinstance(computation.error, Revert):
+        if computation.is_error and isinstance(computation.error, Revert) and computation.output:
             raise refusal(call_error(computation).error)
         header = self._evm.last_header()
         logs = self.database.find_logs(header.block_number, header.block_number)

@@ -80,7 +80,7 @@ def test_what_takes_no_ether_refuses_it() -> None:
     federation.send(federation.outsider, "skip", *federation.skip_args())
 
 
-@pytest.mark.evm("pieces of bytecode at addresses of their own")
+@pytest.mark.evm("gas")
 def test_a_facet_that_runs_short_of_gas_is_told_from_one_that_refuses() -> None:
     """Who calls it keeps a 64th of the gas, so that not all of it is used."""
     federation = Federation().open().until(Phase.TALLY)
@@ -92,6 +92,7 @@ def test_a_facet_that_runs_short_of_gas_is_told_from_one_that_refuses() -> None:
     federation.tally()
 
 
+@pytest.mark.evm("pieces of bytecode at addresses of their own")
 def test_facets_have_places() -> None:
     federation = Federation()
     places = {name: receipt.contract for (name, _), receipt in zip(FACETS, federation.deployed, strict=False)}
