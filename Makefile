@@ -20,6 +20,10 @@ SHELL       := bash
 
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 export PIP_NO_INPUT := 1
+# titanoboa's plugin of pytest hashes before bcfl can choose (bcfl/ledger/__init__.py).
+export ETH_HASH_BACKEND := pysha3
+# Tests start hundreds of processes, each of which would compile the package anew.
+unexport PYTHONDONTWRITEBYTECODE
 
 BIN     := $(VENV)/bin
 RUN_SET := $(VENV)/.installed-run
