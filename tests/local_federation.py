@@ -29,6 +29,7 @@ from bcfl.roles.miner.miner import Miner
 from bcfl.roles.miner.verifier import Checks, Verifier
 from bcfl.storage import DirectoryStore
 from testkit import harness
+from testkit.flat_chain import FlatChain
 
 ETHER = 10**18
 LAYOUT = Layout((TensorSpec("bias", (3,)), TensorSpec("weight", (5, 7))))
@@ -102,8 +103,9 @@ class LocalFederation:
             for i in range(self.miners)
         ]
         everyone = sorted({a.address for a in (self.owner, *self.device_accounts, *self.miner_accounts)})
-        file = self.path / "chain.sqlite" if self.on_disk else None
-        self.chain = self.chain or EmbeddedChain(file, accounts=everyone)
+        if self.chain is None and self.on_disk:
+            self.chain = EmbeddedChain(self.path / "chain.sqlite", accounts=everyone)
+        self.chain = self.chain or FlatChain(everyone)
         self.store = DirectoryStore(self.path / "store")
         self.terms = replace(self.terms, layout=payload.layout_digest(self.layout))
         self.archive = Archive(self.store, self.layout, self.terms)
