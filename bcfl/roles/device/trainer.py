@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import logging
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from bcfl.errors import own_code
+from bcfl.errors import PayloadError, own_code
 from bcfl.ports import Allowance, Learner, Ledger, TrainingResult
-from bcfl.protocol import fixedpoint
+from bcfl.protocol import fixedpoint, payload, sealing
 from bcfl.protocol.accounts import Account
 from bcfl.protocol.fixedpoint import Lanes
 from bcfl.protocol.hashing import keccak
 from bcfl.protocol.noise import Noise
 from bcfl.protocol.rounds import Round
+from bcfl.protocol.sealing import Seal
 from bcfl.protocol.types import Update
 from bcfl.roles.common import norm_bound
 from bcfl.roles.common.archive import Archive, PackedVector, StoredVector
@@ -67,9 +69,10 @@ class Trainer:
     def update(self, snapshot: RoundSnapshot, index: int) -> Update:
         """Return this round's update, recorded or newly trained; raises ConfigError if training fails."""
         update = self.recorded_update(snapshot, index)
-        if update is not None and self._is_sealed_for(snapshot.current):
+        if update is not None:
             self.noising.spend(self.learner.samples, self._key(update.round, update.root))
-            return update
+            if self._is_sealed_for(snapshot.current) or (update := self._seal_again(snapshot, update)):
+                return update
         self.noising.require(self.learner.samples, snapshot.terms)
         self._settle(snapshot, index)
         return self._train(snapshot, index)
@@ -98,6 +101,30 @@ class Trainer:
         if not self.archive.privacy.confidential:
             return ""
         return keccak(repr(list(round_.readers.items())).encode()).hex()
+
+    def _seal_again(self, snapshot: RoundSnapshot, update: Update) -> Update | None:
+        """Seal the update in the journal for the round's readers; None if its bytes are lost.
+
+        Another training would take as long as the first, and tell more where it comes to something else.
+        """
+        record, data = self.journal.read_json(RECORD) or {}, self.journal.read(SEALED)
+        number = update.round.to_bytes(ROUND_BYTES, "big")
+        if data is None or data[:ROUND_BYTES] != number:
+            return None
+        layout, bits = self.archive.layout, snapshot.terms.lane_bits
+        seal = Seal(self.ledger.domain, update.round, update.device, update.root)
+        digest = bytes.fromhex(record.get("payload", ""))
+        try:
+            plain = sealing.open_own(data, payload.size(layout, bits), seal, self.account, digest)
+            lanes = payload.decode(plain, layout, bits)
+        except PayloadError:
+            return None
+        vector = self.archive.pack_update(lanes, snapshot.current, update.device, self.account)
+        update = replace(update, cid=vector.stored.cid)
+        self.journal.write(SEALED, number + vector.data)
+        changes = {"cid": update.cid.hex(), "readers": self._readers(snapshot.current)}
+        self.journal.write_json(RECORD, record | changes)
+        return update
 
     def publish(self, snapshot: RoundSnapshot, update: Update) -> bool:
         """Put the update on the store; call it after the commitment, or others could copy the update.
@@ -178,6 +205,8 @@ class Trainer:
         self.journal.write(PENDING, number + residual.astype(KEPT).tobytes())
         parent = snapshot.history.model_before(snapshot.round)
         record = _to_record(update, parent.root) | {"readers": self._readers(snapshot.current)}
+        if self.archive.privacy.confidential:
+            record["payload"] = keccak(self.archive.encode(lanes)[0]).hex()
         self.journal.write_json(RECORD, record)
         self._count(snapshot, lanes, residual)
         return update

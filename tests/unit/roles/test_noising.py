@@ -14,7 +14,7 @@ from bcfl.errors import ConfigError, PayloadError
 from bcfl.federation.accountant import total
 from bcfl.federation.budget import BudgetLedger
 from bcfl.federation.node import Node, NodeOptions
-from bcfl.protocol import payload
+from bcfl.protocol import cid, payload
 from bcfl.protocol.accounts import Account
 from bcfl.protocol.noise import Budget, Noise, Release
 from bcfl.protocol.rounds import Submission
@@ -200,6 +200,30 @@ def test_a_restarted_device_counts_an_update_once_and_another_one_again(tmp_path
     trainer.hide(b"another secret, so another update", allowance=ledger)
     trainer.update(snapshot_of(second), 0)
     assert ledger.spent() != once
+
+
+@pytest.mark.parametrize("lost", [False, True])
+def test_at_the_end_of_its_budget_a_device_seals_again_and_trains_no_more(lost: bool, tmp_path: Path) -> None:
+    """A reorganisation brings other readers: the update is the same, and tells them nothing new."""
+    layout = replace(HIDDEN, agreement=(*HIDDEN.agreement, ("privacy", "confidential")))
+    terms = replace(TERMS, layout=payload.layout_digest(layout))
+    local = LocalFederation(tmp_path, terms=terms, layout=layout)
+    trainer, snapshot, ledger = local.device_parties[0].trainer, snapshot_of(local), budget_for(tmp_path, 1)
+    trainer.hide(allowance=ledger)
+    before = trainer.update(snapshot, 0)
+    readers = dict(list(snapshot.current.readers.items())[:3])
+    other = replace(snapshot, current=replace(snapshot.current, readers=readers))
+    if lost:
+        trainer.journal.remove(SEALED)
+        with pytest.raises(ConfigError, match="rest"):
+            trainer.update(other, 0)
+    else:
+        after = trainer.update(other, 0)
+        assert (after.root, after.cid == before.cid) == (before.root, False)
+        assert trainer.publish(other, after)
+        assert local.store.has(cid.from_digest(after.cid, local.archive.sizes.update(3)))
+    assert local.learners[0].trainings == 1
+    assert ledger.spent() == total([Release(Fraction(1, 4), Fraction(1), 1)])
 
 
 def test_a_ledger_that_was_lost_counts_what_the_journal_has(tmp_path: Path) -> None:
