@@ -176,7 +176,7 @@ class Trainer:
             result = self.learner.train(model, snapshot.round)
         change = result.vector.astype(np.float64) - model
         if self.noising.hides_updates:
-            lanes = self.noising.lanes(change, terms, snapshot.round)
+            lanes = self.noising.lanes(change, terms, snapshot.round, parent.root)
             return result, lanes, np.zeros(len(lanes))
         delta = self._clip(snapshot, change)
         lanes, residual = fixedpoint.encode_update(

@@ -25,7 +25,7 @@ from bcfl.roles.device.trainer import SEALED
 from tests.daemons import client_of
 from tests.local_federation import LAYOUT, TERMS, LocalFederation, Quadratic
 
-SECRET = b"a" * 32
+SECRET, MODEL = b"a" * 32, b"m" * 32
 HIDDEN = replace(LAYOUT, agreement=(("noise", "level=participant,noise=0.5,clip=0.25"),))
 HIDDEN_TERMS = replace(TERMS, layout=payload.layout_digest(HIDDEN))
 PER_SAMPLE = replace(LAYOUT, agreement=(("noise", "level=sample,noise=1,clip=1,batch=4,epochs=1"),))
@@ -53,6 +53,15 @@ def test_a_shortened_vector_is_no_longer_than_the_clip_by_exact_arithmetic(norm:
             assert length == pytest.approx(min(norm, 0.25), rel=0.01)
 
 
+def test_steps_that_are_longer_than_a_unit_are_exact_too() -> None:
+    """A shift above the scale: 2**-3 as a float would take the whole sum through floats."""
+    whole = clipped(vector(1e6), Fraction(10**6, 3), -3)
+    assert sum(int(value) ** 2 for value in whole) <= (Fraction(10**6, 3) / 8) ** 2
+    coarse = replace(TERMS, scale_bits=2, shift=5)
+    noise = noising("level=participant,noise=1,clip=100").lanes(np.zeros(5000), coarse, 1, MODEL)
+    assert noise.std() == pytest.approx(100 / 8, rel=0.1)
+
+
 def test_a_training_that_diverged_is_refused() -> None:
     for value in (math.nan, math.inf):
         with pytest.raises(PayloadError, match="diverged"):
@@ -62,20 +71,21 @@ def test_a_training_that_diverged_is_refused() -> None:
 def test_the_noise_has_the_deviation_of_the_terms() -> None:
     hider = noising("level=participant,noise=0.5,clip=0.25")
     change = vector(0.2, size=20_000)
-    noise = hider.lanes(change, TERMS, 1) / 2**BITS - change
+    noise = hider.lanes(change, TERMS, 1, MODEL) / 2**BITS - change
     assert noise.std() == pytest.approx(0.125, rel=0.03)
     assert abs(noise.mean()) < 0.005
 
 
 def test_the_same_update_has_the_same_noise_and_anything_else_other_noise() -> None:
     change = vector(0.2)
-    first = noising().lanes(change, TERMS, 1)
-    assert (first == noising().lanes(change, TERMS, 1)).all()
+    first = noising().lanes(change, TERMS, 1, MODEL)
+    assert (first == noising().lanes(change, TERMS, 1, MODEL)).all()
     others = (
-        noising(secret=b"b" * 32).lanes(change, TERMS, 1),
-        noising().lanes(change, TERMS, 2),
-        noising("level=participant,noise=0.6,clip=0.25").lanes(change, TERMS, 1),
-        noising().lanes(vector(0.2) + np.eye(1, 5000, 3)[0] * 2.0**-BITS, TERMS, 1),
+        noising(secret=b"b" * 32).lanes(change, TERMS, 1, MODEL),
+        noising().lanes(change, TERMS, 2, MODEL),
+        noising().lanes(change, TERMS, 1, b"n" * 32),
+        noising("level=participant,noise=0.6,clip=0.25").lanes(change, TERMS, 1, MODEL),
+        noising().lanes(vector(0.2) + np.eye(1, 5000, 3)[0] * 2.0**-BITS, TERMS, 1, MODEL),
     )
     for other in others:
         assert np.linalg.norm((first - other) / 2**BITS) > 5  # of two noises of 0.125 on 5,000 coordinates
@@ -269,5 +279,5 @@ def test_lanes_of_another_scale_have_other_noise() -> None:
     """Else two federations of one address would show one vector under one noise and under twice that."""
     hider, silent = noising("level=participant,noise=1,clip=0.25"), np.zeros(5000)
     finer = replace(TERMS, shift=TERMS.shift - 1)
-    one, two = hider.lanes(silent, TERMS, 1).astype(float), hider.lanes(silent, finer, 1).astype(float)
+    one, two = hider.lanes(silent, TERMS, 1, MODEL).astype(float), hider.lanes(silent, finer, 1, MODEL).astype(float)
     assert abs(float(np.corrcoef(one, two)[0, 1])) < 0.1
