@@ -55,6 +55,12 @@ class Noising:
 
     def require(self, samples: int, terms: Terms) -> None:
         """Raise ConfigError where one update more goes beyond the budget, or its noise cannot be told."""
+        self.check(samples, terms)
+        if self.noise is not None and self.allowance is not None:
+            self.allowance.require(self.noise.release(samples))
+
+    def check(self, samples: int, terms: Terms) -> None:
+        """Raise ConfigError where the terms leave no update of so many samples with the noise that it says."""
         if self.noise is None:
             return
         if self.noise.level == SAMPLE and samples > terms.max_samples:
@@ -69,8 +75,6 @@ class Noising:
                     f"{self.noise.text} is more than whole numbers of a lane hold: this federation cannot "
                     "hide updates; leave it, and tell its owner to lower noise and clip"
                 )
-        if self.allowance is not None:
-            self.allowance.require(self.noise.release(samples))
 
     def spend(self, samples: int, key: str) -> None:
         """Count an update that is about to be given away, once; raises ConfigError beyond the budget."""

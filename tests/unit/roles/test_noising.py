@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import shutil
 from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from pathlib import Path
@@ -18,6 +19,7 @@ from bcfl.protocol import cid, payload
 from bcfl.protocol.accounts import Account
 from bcfl.protocol.noise import Budget, Noise, Release
 from bcfl.protocol.rounds import Submission
+from bcfl.protocol.types import Layout
 from bcfl.roles.common.snapshot import RoundSnapshot, take_snapshot
 from bcfl.roles.device.device import Device
 from bcfl.roles.device.noising import Noising, Reals, clipped
@@ -259,6 +261,41 @@ def test_a_process_counts_where_it_was_told_to(tmp_path: Path) -> None:
     assert ledger.spent().epsilon(1e-5) > 0
     secret = local.device_accounts[0].secret("noise", local.ledger.domain.separator)
     assert device.trainer.noising.secret == secret
+
+
+def test_a_journal_of_another_federation_is_refused(tmp_path: Path) -> None:
+    """It has an update of the same round and model without noise, and residuals that noise has not hidden.
+
+    So it is where an owner begins a chain anew, to deploy with the noise that was left out.
+    """
+    plain, noisy = LocalFederation(tmp_path / "plain"), hidden(tmp_path / "noisy")
+    assert plain.ledger.domain == noisy.ledger.domain
+
+    def node(local: LocalFederation, layout: Layout, path: Path) -> Node:
+        client, _ = client_of(local)
+        return Node(client, local.device_accounts[0], layout, local.store, NodeOptions(path))
+
+    device = node(plain, LAYOUT, tmp_path / "one")._device(plain.learners[0], plain.relay)
+    device.trainer.update(snapshot_of(plain), 0)
+    shutil.copytree(tmp_path / "one", tmp_path / "two")  # the process of the first has its lock
+    with pytest.raises(ConfigError, match="name another --journal"):
+        _ = node(noisy, HIDDEN, tmp_path / "two").journal
+    shutil.copytree(tmp_path / "one", tmp_path / "three")
+    assert node(plain, LAYOUT, tmp_path / "three").journal.read_json("update.json") is not None
+
+
+def test_more_samples_than_may_be_claimed_are_refused_before_a_device_begins(tmp_path: Path) -> None:
+    """And nobody is told to say --cap-samples, with which it would sit out every round."""
+    terms = replace(TERMS, layout=payload.layout_digest(PER_SAMPLE))
+    many = Blindable(np.zeros(38, np.float32), samples=terms.max_samples + 1)
+    few: list[Quadratic] = [Blindable(np.zeros(38, np.float32)) for _ in range(4)]
+    local = LocalFederation(tmp_path, terms=terms, layout=PER_SAMPLE, learners=few)
+    client, _ = client_of(local)
+    for caps in (False, True):
+        options = NodeOptions(tmp_path / f"{caps}", caps_samples=caps)
+        node = Node(client, local.device_accounts[0], PER_SAMPLE, local.store, options)
+        with pytest.raises(ConfigError, match="claims every sample"):
+            node.device(many)
 
 
 @pytest.mark.parametrize(("noise", "clip"), [("999999", "999999"), ("0.000001", "999999"), ("1", "100000")])
