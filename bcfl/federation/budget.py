@@ -24,7 +24,7 @@ from typing import Any, Final
 from bcfl.errors import ConfigError
 from bcfl.federation.accountant import Spent, total
 from bcfl.folders import sync_folder
-from bcfl.protocol.noise import Budget, Noise, Release
+from bcfl.protocol.noise import SAMPLE, Budget, Noise, Release
 
 FILE: Final = ".bcfl-budget"  # in a folder of data
 VERSION: Final = 1
@@ -211,6 +211,8 @@ def promise(noise: Noise, samples: int, ledger: BudgetLedger | None) -> str:
     delta = noise.delta if budget is None else budget.delta
     one = total([noise.release(samples)]).epsilon(float(delta))
     words = f"{noise.text}: an update tells epsilon {one:.3g} of the data"
+    if noise.level == SAMPLE and samples * float(delta) > 1:
+        words += f" (a delta above 1 / {samples:,} lets it tell any one sample whole)"
     if ledger is not None:
         words += f", those before it told {ledger.spent().epsilon(float(delta)):.3g} together"
     bound = "nothing bounds the sum: see --budget" if budget is None else f"{budget.epsilon} is allowed"

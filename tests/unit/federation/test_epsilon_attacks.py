@@ -189,6 +189,8 @@ def test_an_owner_is_told_what_an_update_tells_before_it_is_trained(
     ledger = BudgetLedger(tmp_path / FILE, Budget("8", "1e-6"))
     assert "8 is allowed" in promise(noise, 100, ledger)
     assert "delta 1e-6" in promise(noise, 100, ledger)
+    assert "lets it tell any one sample whole" in promise(noise, 100_001, None)
+    assert "whole" not in promise(noise, 100_000, None) + promise(Noise("participant", "1", "1"), 10**6, None)
     hidden = resolve("digits").with_agreement((("noise", noise.text),))
     for each, level in ((None, logging.WARNING), (ledger, logging.INFO)):
         caplog.clear()
