@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from bcfl.errors import PayloadError, own_code
+from bcfl.errors import ConfigError, PayloadError, own_code
 from bcfl.ports import Allowance, Learner, Ledger, TrainingResult
 from bcfl.protocol import fixedpoint, payload, sealing
 from bcfl.protocol.accounts import Account
@@ -142,16 +142,25 @@ class Trainer:
             vector = PackedVector(stored, data[ROUND_BYTES:])
         else:
             log.warning("the journal has lost the update of round %d: it is trained again", update.round)
-            _, lanes, _ = self._learn(snapshot)
-            vector = self.archive.pack_update(lanes, snapshot.current, update.device, self.account)
-            if vector.stored != stored:
-                log.warning("another training has come to another update: what is lost is not revealed")
+            remade = self._made_again(snapshot, update)
+            if remade is None or remade.stored != stored:
+                log.warning("no training comes to the update that is lost: it is not revealed")
                 self._lost = update.cid
                 return False
+            vector = remade
             self.journal.write(SEALED, number + vector.data)
         self.archive.publish(vector)
         self._published = update.cid
         return True
+
+    def _made_again(self, snapshot: RoundSnapshot, update: Update) -> PackedVector | None:
+        """Train once more, and return what that comes to, perhaps to something else; None where it fails."""
+        try:
+            _, lanes, _ = self._learn(snapshot)
+        except ConfigError as error:
+            log.warning("%s", error)
+            return None
+        return self.archive.pack_update(lanes, snapshot.current, update.device, self.account)
 
     def forget(self, snapshot: RoundSnapshot) -> None:
         """Remove the bytes of an update whose round is over from the journal: nobody asks for them any more.

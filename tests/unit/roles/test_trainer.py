@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from bcfl.errors import RunError
-from bcfl.ports import TrainingResult
+from bcfl.ports import TrainingResult, Vector
 from bcfl.protocol import fixedpoint
 from bcfl.protocol.rounds import Submission
 from bcfl.protocol.types import Phase, Verdict
@@ -101,6 +101,22 @@ def test_an_update_whose_bytes_are_lost_is_not_revealed(tmp_path: Path) -> None:
     assert {item.update.device for item in first_round.submissions} == {1, 2, 3}
     assert learner.trainings == 3  # once in vain, not at each turn
     assert {item.update.device for item in second_round.submissions} == {0, 1, 2, 3}
+
+
+def test_a_training_that_fails_when_bytes_are_lost_ends_no_device(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    local = LocalFederation(tmp_path)
+    local.until(Phase.REVEAL)
+    (file,) = (tmp_path / "journal" / local.device_accounts[0].address).glob(SEALED)
+    file.unlink()
+
+    def train(model: Vector, round_: int) -> TrainingResult:
+        raise MemoryError("no room")
+
+    monkeypatch.setattr(local.learners[0], "train", train)
+    assert {item.update.device for item in local.play().submissions} == {1, 2, 3}
+    assert "training failed: MemoryError: no room" in caplog.text
 
 
 def test_a_restarted_device_does_not_train_again(tmp_path: Path) -> None:
