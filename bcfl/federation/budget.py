@@ -41,8 +41,8 @@ Releases = dict[tuple[str, Release], None]  # by update, in their order
 class BudgetLedger:
     """The file of what was told of some data; implements `bcfl.ports.Allowance`.
 
-    `budget` None: everything is counted and nothing is refused. What this process has seen stays counted, also
-    where the file is lost, or an older one put in its place, while it runs.
+    `budget` None: everything is counted and nothing is refused. What this process has seen stays counted,
+    where the file is lost or an older one is put in its place while it runs.
     """
 
     path: Path

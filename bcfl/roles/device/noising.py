@@ -60,7 +60,7 @@ class Noising:
             self.allowance.require(self.noise.release(samples))
 
     def check(self, samples: int, terms: Terms) -> None:
-        """Raise ConfigError where the terms leave no update of so many samples with the noise that it says."""
+        """Raise ConfigError where no update of so many samples can have the noise that the terms say."""
         if self.noise is None:
             return
         if self.noise.level == SAMPLE and samples > terms.max_samples:

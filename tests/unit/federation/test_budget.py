@@ -189,7 +189,7 @@ def test_a_file_that_is_lost_while_a_device_runs_is_written_again(earlier: bool,
 
 
 def test_a_drive_without_locks_is_said_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def lock(descriptor: int, operation: int) -> None:
+    def lock(*_: int) -> None:
         raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
 
     monkeypatch.setattr(fcntl, "flock", lock)

@@ -316,5 +316,5 @@ def test_lanes_of_another_scale_have_other_noise() -> None:
     """Else two federations of one address would show one vector under one noise and under twice that."""
     hider, silent = noising("level=participant,noise=1,clip=0.25"), np.zeros(5000)
     finer = replace(TERMS, shift=TERMS.shift - 1)
-    one, two = hider.lanes(silent, TERMS, 1, MODEL).astype(float), hider.lanes(silent, finer, 1, MODEL).astype(float)
+    one, two = (hider.lanes(silent, terms, 1, MODEL).astype(float) for terms in (TERMS, finer))
     assert abs(float(np.corrcoef(one, two)[0, 1])) < 0.1

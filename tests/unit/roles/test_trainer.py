@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from bcfl.errors import RunError
-from bcfl.ports import TrainingResult, Vector
+from bcfl.ports import TrainingResult
 from bcfl.protocol import fixedpoint
 from bcfl.protocol.rounds import Submission
 from bcfl.protocol.types import Phase, Verdict
@@ -111,7 +111,7 @@ def test_a_training_that_fails_when_bytes_are_lost_ends_no_device(
     (file,) = (tmp_path / "journal" / local.device_accounts[0].address).glob(SEALED)
     file.unlink()
 
-    def train(model: Vector, round_: int) -> TrainingResult:
+    def train(*_: object) -> TrainingResult:
         raise MemoryError("no room")
 
     monkeypatch.setattr(local.learners[0], "train", train)
