@@ -130,7 +130,7 @@ class Trainer:
         """Put the update on the store; call it after the commitment, or others could copy the update.
 
         Bytes that the journal has lost are made again by another training. False if that does not come to the
-        same, or if the update is of another round: what cannot be had must not be revealed.
+        same, if the update is of another round, or beyond the budget: what cannot be had must not be revealed.
         """
         if self._published == update.cid:
             return True
@@ -149,6 +149,12 @@ class Trainer:
                 return False
             vector = remade
             self.journal.write(SEALED, number + vector.data)
+        try:  # where it was trained, another file may have counted, or none
+            self.noising.spend(self.learner.samples, self._key(update.round, update.root))
+        except ConfigError as error:
+            log.warning("the update of round %d is not revealed: %s", update.round, error)
+            self._lost = update.cid
+            return False
         self.archive.publish(vector)
         self._published = update.cid
         return True

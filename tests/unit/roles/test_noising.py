@@ -250,6 +250,18 @@ def test_a_ledger_that_was_lost_counts_what_the_journal_has(tmp_path: Path) -> N
     assert ledger.spent() == once
 
 
+@pytest.mark.parametrize("updates", [0, 1])
+def test_what_another_file_has_counted_is_counted_before_it_is_revealed(updates: int, tmp_path: Path) -> None:
+    """A device that starts again in REVEAL, with a budget that it did not have, asks for no update."""
+    local = hidden(tmp_path)
+    trainer, ledger = local.device_parties[0].trainer, BudgetLedger(tmp_path / "budget", Budget("0.01"))
+    update = trainer.update(snapshot_of(local), 0)
+    trainer.hide(allowance=budget_for(tmp_path, 1) if updates else ledger)
+    assert trainer.publish(snapshot_of(local), update) == bool(updates)
+    assert local.store.has(local.archive.sizes.update_cid(Submission(0, update, ""))) == bool(updates)
+    assert ledger.spent() == total([Release(Fraction(1, 4), Fraction(1), 1)] * updates)
+
+
 def test_a_process_counts_where_it_was_told_to(tmp_path: Path) -> None:
     local = hidden(tmp_path)
     ledger = budget_for(tmp_path, 1)
