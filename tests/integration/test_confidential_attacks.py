@@ -288,6 +288,8 @@ def test_an_update_sealed_for_other_readers_is_sealed_again(tmp_path: Path) -> N
     assert trainer.update(snapshot, 0) == before
     readers = dict(list(snapshot.current.readers.items())[:3])
     other = replace(snapshot, current=replace(snapshot.current, readers=readers))
+    trainer._published = None  # as in a process that has started again
+    assert not trainer.publish(other, before)  # those for whom it is not sealed would call it unavailable
     after = trainer.update(other, 0)
     assert (after.root, after.cid == before.cid) == (before.root, False)
     assert local.learners[0].trainings == 1  # another one may come to something else, and tell more

@@ -93,8 +93,8 @@ class Trainer:
 
     def _is_sealed_for(self, round_: Round) -> bool:
         """Whether the update in the journal is for the round's readers, which a reorganisation can change."""
-        record = self.journal.read_json(RECORD) or {}
-        return bool(record.get("readers", "") == self._readers(round_))
+        record = self.journal.read_json(RECORD)
+        return record is None or bool(record.get("readers", "") == self._readers(round_))
 
     def _readers(self, round_: Round) -> str:
         """Return the digest of the readers that an update is sealed for; empty where it is public."""
@@ -130,11 +130,13 @@ class Trainer:
         """Put the update on the store; call it after the commitment, or others could copy the update.
 
         Bytes that the journal has lost are made again by another training. False if that does not come to the
-        same, if the update is of another round, or beyond the budget: what cannot be had must not be revealed.
+        same, or if the update is of another round, sealed for other readers or beyond the budget: what cannot
+        be had must not be revealed.
         """
         if self._published == update.cid:
             return True
-        if self._lost == update.cid or update.round != snapshot.round:
+        is_for_others = update.round != snapshot.round or not self._is_sealed_for(snapshot.current)
+        if self._lost == update.cid or is_for_others:
             return False
         data, number = self.journal.read(SEALED), update.round.to_bytes(ROUND_BYTES, "big")
         stored = StoredVector(update.root, update.cid)
