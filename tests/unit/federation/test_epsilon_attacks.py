@@ -152,7 +152,7 @@ def test_devices_that_claim_another_number_each_time_keep_no_page_waiting(
     assert len(set(rates)) < 256
     for samples in (1, 2, 63, 64, 65, 66, 127, 128, 129, 10**6, 2**24):
         rate = noise.release(samples).rate
-        assert rate <= privacy._rounded(rate) <= min(rate * Fraction(33, 32), 1)
+        assert rate <= privacy._rounded(rate) <= min(rate * Fraction(33, 32), Fraction(1))
 
 
 def test_many_steps_of_little_are_not_nothing() -> None:
