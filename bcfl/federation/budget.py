@@ -105,8 +105,8 @@ class BudgetLedger:
             return {}
         except OSError as error:
             raise ConfigError(
-                f"cannot read the budget's file {self.path}: {error.strerror}; what it says is not known, and "
-                "another one (--budget-file) would begin at nothing"
+                f"cannot read the budget's file {self.path}: {error.strerror}; what it says is not known, "
+                "and another one (--budget-file) would begin at nothing"
             ) from None
         with os.fdopen(descriptor, "rb") as file:
             if not stat.S_ISREG(os.fstat(descriptor).st_mode):
