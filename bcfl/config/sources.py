@@ -18,7 +18,7 @@ PREFIX: Final = "BCFL_"
 PLACES: Final = frozenset({"BCFL_NETWORK", "BCFL_STORE", "BCFL_KEYSTORE"})  # where things are, no options
 # Former names of options. A user is told the new one; what was stored with a former name is still read.
 RENAMED: Final = {"check_effort": "check_min_norm", "check_split": "check_clusters"}
-NAMED: Final = re.compile(r"\b([a-z_]+)=[^\s,:]+")
+NAMED: Final = re.compile(r"(?<![\w,=])([a-z_]+)=\S*[^\s,:]")
 
 
 class Given(NamedTuple):

@@ -15,7 +15,7 @@ import stat
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from fractions import Fraction
 from hashlib import sha256
 from pathlib import Path
@@ -24,7 +24,7 @@ from typing import Any, Final
 from bcfl.errors import ConfigError
 from bcfl.federation.accountant import Spent, total
 from bcfl.folders import sync_folder
-from bcfl.protocol.noise import Budget, Noise, Release
+from bcfl.protocol.noise import SAMPLE, Budget, Noise, Release
 
 FILE: Final = ".bcfl-budget"  # in a folder of data
 VERSION: Final = 1
@@ -41,34 +41,44 @@ Releases = dict[tuple[str, Release], None]  # by update, in their order
 class BudgetLedger:
     """The file of what was told of some data; implements `bcfl.ports.Allowance`.
 
-    `budget` None: everything is counted and nothing is refused.
+    `budget` None: everything is counted and nothing is refused. What this process has seen stays counted,
+    where the file is lost or an older one is put in its place while it runs.
     """
 
     path: Path
     budget: Budget | None = None
+    _seen: Releases = field(default_factory=dict, repr=False, compare=False)
 
     def require(self, release: Release) -> None:
         """Raise ConfigError where one release more goes beyond the budget, or the file cannot be read."""
-        self._check(self._read(), release)
+        self._check(self._releases(), release)
 
     def spend(self, key: str, release: Release) -> None:
         """Count a release under its key, once; it is on disk on return. Raises ConfigError as `require`."""
         with self._locked():
-            releases = self._read()
-            if (key, release) in releases:
-                return
-            self._check(releases, release)
-            releases[key, release] = None
-            self._write(releases)
+            kept = self._read()
+            releases = kept | self._seen
+            if (key, release) not in releases:
+                self._check(releases, release)
+                releases[key, release] = None
+            if releases != kept:
+                self._write(releases)
+            self._seen.update(releases)
 
     def begin(self) -> None:
         """Raise ConfigError, before anything is trained, where the file cannot be read or written."""
         with self._locked():
-            self._read()
+            self._releases()
 
     def spent(self) -> Spent:
         """Return what all releases have told together; raises ConfigError for a damaged file."""
-        return total(release for _, release in self._read())
+        return total(release for _, release in self._releases())
+
+    def _releases(self) -> Releases:
+        """Return what the file says, and what it said before; raises ConfigError as `_read`."""
+        releases = self._read() | self._seen
+        self._seen.update(releases)
+        return releases
 
     def _check(self, releases: Releases, release: Release) -> None:
         if release.steps > MOST_STEPS:  # else nobody could read the file any more
@@ -95,8 +105,8 @@ class BudgetLedger:
             return {}
         except OSError as error:
             raise ConfigError(
-                f"cannot read the budget's file {self.path}: {error.strerror}; name another one with "
-                "--budget-file"
+                f"cannot read the budget's file {self.path}: {error.strerror}; what it says is not known, "
+                "and another one (--budget-file) would begin at nothing"
             ) from None
         with os.fdopen(descriptor, "rb") as file:
             if not stat.S_ISREG(os.fstat(descriptor).st_mode):
@@ -142,8 +152,7 @@ class BudgetLedger:
     def _locked(self) -> Iterator[None]:
         """Hold the lock beside the file: processes with the same data take turns. Raises ConfigError."""
         lock = self.path.with_name(self.path.name + ".lock")
-        try:
-            self.path.parent.mkdir(parents=True, exist_ok=True)
+        try:  # a folder that is gone was renamed, or its drive is away: what it said must not be begun anew
             descriptor = os.open(lock, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
         except OSError as error:
             raise self._unwritable(error) from None
@@ -153,15 +162,21 @@ class BudgetLedger:
                 try:
                     fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
                     break
-                except OSError:
+                except BlockingIOError:
                     if time.monotonic() > deadline:
                         raise ConfigError(f"another process has held {lock} for long: end it") from None
                     time.sleep(0.02)
+                except OSError as error:  # a drive without locks
+                    raise self._unwritable(error) from None
             yield
         finally:
             os.close(descriptor)
 
     def _unwritable(self, error: OSError) -> ConfigError:
+        if isinstance(error, FileNotFoundError):
+            return ConfigError(
+                f"the folder of the budget's file {self.path} is not there: put it back, or mount its drive"
+            )
         return ConfigError(
             f"cannot write the budget's file {self.path}: {error.strerror}; name another with --budget-file"
         )
@@ -196,6 +211,8 @@ def promise(noise: Noise, samples: int, ledger: BudgetLedger | None) -> str:
     delta = noise.delta if budget is None else budget.delta
     one = total([noise.release(samples)]).epsilon(float(delta))
     words = f"{noise.text}: an update tells epsilon {one:.3g} of the data"
+    if noise.level == SAMPLE and samples * float(delta) > 1:
+        words += f" (a delta above 1 / {samples:,} lets it tell any one sample whole)"
     if ledger is not None:
         words += f", those before it told {ledger.spent().epsilon(float(delta)):.3g} together"
     bound = "nothing bounds the sum: see --budget" if budget is None else f"{budget.epsilon} is allowed"
@@ -222,5 +239,8 @@ def ledger_of(
         return None
     path = (file if file is not None else (data or Path()) / FILE).absolute()
     ledger = BudgetLedger(path, budget)
+    if file is not None:  # a folder of data is there, or was misspelt
+        with suppress(OSError):  # `begin` says what is wrong
+            path.parent.mkdir(parents=True, exist_ok=True)
     ledger.begin()
     return ledger

@@ -24,6 +24,8 @@ from bcfl.federation import metrics
 from bcfl.federation.daemon import POLL, BackgroundTask, Daemon, Party
 from bcfl.federation.registration import register_miner
 from bcfl.folders import private_file, private_folder
+from bcfl.protocol.hashing import keccak
+from bcfl.protocol.noise import Noise
 from bcfl.protocol.types import Mode
 from bcfl.protocol.wishes import Wish, engine_after
 from bcfl.relay.book import StatementBook
@@ -37,6 +39,7 @@ from bcfl.roles.common.archive import Archive
 from bcfl.roles.common.journal import Journal
 from bcfl.roles.common.vault import Vault
 from bcfl.roles.device.device import Device
+from bcfl.roles.device.noising import Noising
 from bcfl.roles.miner.miner import Miner
 from bcfl.roles.miner.verifier import Checks, Verifier
 from bcfl.roles.peer import OwnInbox, Peer
@@ -51,6 +54,7 @@ if TYPE_CHECKING:
     from bcfl.protocol.types import Layout
 
 LOCK: Final = "lock"
+FEDERATION: Final = "federation.json"  # of which a journal is
 SPREAD: Final = 0.5  # of a phase, in which the claims of all parties are spread
 UNSPECIFIED: Final = ("0.0.0.0", "::")  # where a socket listens on all addresses; nobody can be sent there
 log = logging.getLogger(__name__)
@@ -154,8 +158,22 @@ class Node:
 
     @cached_property
     def journal(self) -> Journal:
-        """Return the records of the account; raises ConfigError while another process uses them."""
-        return Journal(_lock_journal(self.options.journal, self.account))
+        """Return the records of the account; raises ConfigError while another process uses them.
+
+        Those of another federation are refused: its update of a round may have no noise, or less, and its
+        residual would be added to updates of this one. A chain that was begun anew has the same contract
+        again, so that the layout tells them apart, which names the noise.
+        """
+        path = _lock_journal(self.options.journal, self.account)
+        journal, ledger = Journal(path), self.client.ledger
+        name = keccak(ledger.domain.separator + ledger.terms.layout).hex()
+        record = journal.read_json(FEDERATION) or {"federation": name}
+        if record.get("federation") != name:
+            raise ConfigError(
+                f"the journal {path} is of another federation than {self.client.name}: name another --journal"
+            )
+        journal.write_json(FEDERATION, record)
+        return journal
 
     @cached_property
     def relay(self) -> HttpRelay:
@@ -179,8 +197,12 @@ class Node:
         return device
 
     def _check_samples(self, samples: int) -> None:
-        """Raise ConfigError for a device that has more samples than it may claim, unless that is agreed."""
-        most = self.client.ledger.terms.max_samples
+        """Raise ConfigError for a device that has more samples than it may claim, unless that is agreed.
+
+        With noise it cannot be: such a device would sit out every round.
+        """
+        terms, most = self.client.ledger.terms, self.client.ledger.terms.max_samples
+        Noising(Noise.of(self._layout), b"").check(samples, terms)
         if samples > most and not self.options.caps_samples:
             raise ConfigError(
                 f"{samples:,} training samples are more than the {most:,} that a device of "

@@ -13,6 +13,7 @@ from typing import Final
 
 from bcfl.errors import RunError
 from bcfl.federation.budget import BudgetLedger
+from bcfl.folders import make_folder
 from bcfl.protocol.hashing import keccak
 from bcfl.protocol.noise import budget_of_options
 from bcfl.roles.device.device import Device
@@ -25,6 +26,8 @@ SECRET_BYTES: Final = 32
 def hide_devices(path: Path, devices: Iterable[Device], budget: str | None) -> None:
     """Give the devices of the run in a folder their secrets, and a budget each; raises RunError."""
     secret, allowed = run_secret(path), None if budget is None else budget_of_options(budget)
+    if allowed is not None:
+        make_folder(path / BUDGETS)
     for device in devices:
         address = device.account.address
         allowance = None if allowed is None else BudgetLedger(path / BUDGETS / address, allowed)

@@ -28,7 +28,7 @@ from pyhpke.exceptions import PyHPKEError
 from bcfl.errors import PayloadError
 from bcfl.protocol.accounts import Account
 from bcfl.protocol.hashing import keccak, word
-from bcfl.protocol.readers import WRAP_BYTES
+from bcfl.protocol.readers import TAG_BYTES, WRAP_BYTES
 from bcfl.protocol.submissions import Domain
 
 KEY_BYTES: Final = 32
@@ -117,12 +117,29 @@ def seal_update(data: bytes, seal: Seal, account: Account, readers: Sequence[byt
     What is written is as long for a reader without a key.
     """
     place = (seal.domain.separator, seal.round, seal.root)
-    key = account.secret("content key", *place, keccak(data))  # the same lanes can have another header
+    key = content_key(seal, account, keccak(data))
     wraps = []
     for position, reader in enumerate(readers):
         seed = account.secret("wrap", *place, position, reader, keccak(key))
         wraps.append(seal_for(reader or b"", key, seal.data, seed))
     return b"".join(wraps) + ChaCha20Poly1305(key).encrypt(_NONCE, data, seal.data)
+
+
+def content_key(seal: Seal, account: Account, digest: bytes) -> bytes:
+    """Return the content key of a device's payload with a keccak digest; only the device can make it.
+
+    The same lanes can have another header, so that the root does not say which payload it is.
+    """
+    return account.secret("content key", seal.domain.separator, seal.round, seal.root, digest)
+
+
+def open_own(data: bytes, size: int, seal: Seal, account: Account, digest: bytes) -> bytes:
+    """Return the payload, `size` bytes with a keccak digest, that a device has sealed for whatever readers.
+
+    Raises PayloadError where it has not.
+    """
+    key = content_key(seal, account, digest)
+    return _open(data[-(size + TAG_BYTES) :], key, seal.data, "the update")
 
 
 def wraps_of(data: bytes, readers: int) -> bytes:

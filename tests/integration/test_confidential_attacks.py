@@ -278,7 +278,7 @@ def test_a_small_order_key_to_answer_to_gets_what_nobody_opens(tmp_path: Path) -
     assert question.reader.open(sealed, request.digest(local.ledger.domain)) is None
 
 
-def test_an_update_sealed_for_other_readers_is_made_again(tmp_path: Path) -> None:
+def test_an_update_sealed_for_other_readers_is_sealed_again(tmp_path: Path) -> None:
     """A reorganisation can open a round again with other readers: what was sealed before is of no use."""
     local = LocalFederation(tmp_path, layout=CONFIDENTIAL)
     trainer, snapshot = local.device_parties[0].trainer, take_snapshot(local.ledger)
@@ -288,8 +288,12 @@ def test_an_update_sealed_for_other_readers_is_made_again(tmp_path: Path) -> Non
     assert trainer.update(snapshot, 0) == before
     readers = dict(list(snapshot.current.readers.items())[:3])
     other = replace(snapshot, current=replace(snapshot.current, readers=readers))
+    trainer._published = None  # as in a process that has started again
+    assert not trainer.publish(other, before)  # those for whom it is not sealed would call it unavailable
     after = trainer.update(other, 0)
     assert (after.root, after.cid == before.cid) == (before.root, False)
+    assert local.learners[0].trainings == 1  # another one may come to something else, and tell more
+    assert trainer.update(other, 0) == after
     trainer.publish(other, after)
     assert local.store.has(cid.from_digest(after.cid, local.archive.sizes.update(3)))
 

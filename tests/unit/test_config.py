@@ -331,7 +331,7 @@ def test_noise_and_budget_have_one_spelling() -> None:
     [
         ({"dp": "noise=1"}, "must be noise=X,clip=Y"),
         ({"dp": "noise=1,clip=1", "budget": "8"}, "must be epsilon=X"),
-        ({"budget": "epsilon=8"}, "add dp"),
+        ({"budget": "epsilon=8"}, "budget=epsilon=8,delta=1e-5 (--budget) without dp bounds"),
         ({"dp": "noise=1,clip=1", "flower": "folder"}, "level=participant"),
         ({"dp": "noise=0.0001,clip=0.01,level=participant"}, "raise noise or clip"),
         ({"dp": "noise=9999,clip=9999,level=participant"}, "lower noise and clip"),

@@ -18,7 +18,7 @@ import math
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from statistics import median
 from typing import TypedDict
@@ -34,6 +34,8 @@ from bcfl.protocol.types import Layout, Rule, Terms
 GRAIN = 2**20  # of a ratio of noise, rounded down
 DIGITS = 4  # of an epsilon that is shown
 LENGTHS = Fraction(8, 5)  # sqrt(log(2n (1 + 1e15)) / 2) / pi for n up to 2**20
+MOST_RATES = 256  # that are told exactly: each takes up to 0.1 s, and a device may claim what it likes
+RATE_BITS = 6  # of the others, rounded up by a part in 32 at most
 ROOM = 9  # deviations of noise that lanes hold beyond the clip: what is cut off does not add up
 
 
@@ -81,10 +83,22 @@ def noise_in(layout: Layout | None) -> Noise | None:
 
 
 def releases(noise: Noise, rounds: Iterable[Round]) -> Iterator[tuple[int, int, Release]]:
-    """Yield round, device and release of every update that was revealed, accepted or not."""
-    for round_ in rounds:
-        for item in round_.submissions:
-            yield round_.number, item.update.device, noise.release(item.update.samples)
+    """Yield round, device and release of every update that was revealed, accepted or not.
+
+    Where there are more than MOST_RATES rates, they tell a little more than they did.
+    """
+    items = [(round_.number, item.update) for round_ in rounds for item in round_.submissions]
+    known = {samples: noise.release(samples) for samples in {update.samples for _, update in items}}
+    if len({release.rate for release in known.values()}) > MOST_RATES:
+        known = {samples: replace(each, rate=_rounded(each.rate)) for samples, each in known.items()}
+    for number, update in items:
+        yield number, update.device, known[update.samples]
+
+
+def _rounded(rate: Fraction) -> Fraction:
+    """Return a rate above 0 and up to 1 that is rounded up to RATE_BITS binary digits."""
+    scale = 1 << (RATE_BITS - 1 + (rate.denominator // rate.numerator).bit_length())
+    return Fraction(math.ceil(rate * scale), scale)
 
 
 def epsilons(noise: Noise, rounds: Iterable[Round]) -> dict[int, float]:

@@ -55,6 +55,12 @@ class Noising:
 
     def require(self, samples: int, terms: Terms) -> None:
         """Raise ConfigError where one update more goes beyond the budget, or its noise cannot be told."""
+        self.check(samples, terms)
+        if self.noise is not None and self.allowance is not None:
+            self.allowance.require(self.noise.release(samples))
+
+    def check(self, samples: int, terms: Terms) -> None:
+        """Raise ConfigError where no update of so many samples can have the noise that the terms say."""
         if self.noise is None:
             return
         if self.noise.level == SAMPLE and samples > terms.max_samples:
@@ -69,26 +75,26 @@ class Noising:
                     f"{self.noise.text} is more than whole numbers of a lane hold: this federation cannot "
                     "hide updates; leave it, and tell its owner to lower noise and clip"
                 )
-        if self.allowance is not None:
-            self.allowance.require(self.noise.release(samples))
 
     def spend(self, samples: int, key: str) -> None:
         """Count an update that is about to be given away, once; raises ConfigError beyond the budget."""
         if self.noise is not None and self.allowance is not None:
             self.allowance.spend(key, self.noise.release(samples))
 
-    def lanes(self, change: Reals, terms: Terms, round_: int) -> Lanes:
+    def lanes(self, change: Reals, terms: Terms, round_: int, model: bytes) -> Lanes:
         """Return an update of level PARTICIPANT, (parameters,): shortened, rounded, and with noise.
 
-        `change` is what was learnt, (parameters,). No residual is kept: it would tell what the noise hides.
+        `change` is what was learnt from the model with the root `model`, (parameters,). No residual is kept:
+        it would tell what the noise hides. Two models of a round, as after a reorganisation, have two noises:
+        else equal updates would tell, for nothing, that the same was learnt from both.
         """
         if self.noise is None:
             raise ConfigError("this federation's terms name no noise")
         bits = terms.scale_bits - terms.shift
         whole = clipped(change, Fraction(self.noise.clip), bits)
-        parts = (b"update", self.secret, round_.to_bytes(8, "big"), self.noise.text.encode())
+        parts = (b"update", self.secret, round_.to_bytes(8, "big"), model, self.noise.text.encode())
         stream = Stream(*parts, str(bits).encode(), sha256(whole.tobytes()).digest())
-        deviation = math.ceil(self.noise.deviation * 2**bits)
+        deviation = math.ceil(self.noise.deviation * Fraction(2) ** bits)
         noisy = whole + gaussian.discrete_gaussian(stream, deviation, len(whole))
         return fixedpoint.saturate(noisy, terms.lane_bits)
 
@@ -102,7 +108,7 @@ def clipped(change: Reals, clip: Fraction, bits: int) -> npt.NDArray[np.int64]:
     norm = float(np.linalg.norm(units))
     if not math.isfinite(norm):
         raise PayloadError("the vector holds a value that is not finite: training diverged")
-    radius = clip * 2**bits
+    radius = clip * Fraction(2) ** bits
     bound = math.floor(radius**2)
     start = factor = min(1.0, float(radius) / max(norm, 1e-30))
     for _ in range(TRIES):

@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import logging
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from bcfl.errors import own_code
+from bcfl.errors import ConfigError, PayloadError, own_code
 from bcfl.ports import Allowance, Learner, Ledger, TrainingResult
-from bcfl.protocol import fixedpoint
+from bcfl.protocol import fixedpoint, payload, sealing
 from bcfl.protocol.accounts import Account
 from bcfl.protocol.fixedpoint import Lanes
 from bcfl.protocol.hashing import keccak
 from bcfl.protocol.noise import Noise
 from bcfl.protocol.rounds import Round
+from bcfl.protocol.sealing import Seal
 from bcfl.protocol.types import Update
 from bcfl.roles.common import norm_bound
 from bcfl.roles.common.archive import Archive, PackedVector, StoredVector
@@ -67,9 +69,10 @@ class Trainer:
     def update(self, snapshot: RoundSnapshot, index: int) -> Update:
         """Return this round's update, recorded or newly trained; raises ConfigError if training fails."""
         update = self.recorded_update(snapshot, index)
-        if update is not None and self._is_sealed_for(snapshot.current):
+        if update is not None:
             self.noising.spend(self.learner.samples, self._key(update.round, update.root))
-            return update
+            if self._is_sealed_for(snapshot.current) or (update := self._seal_again(snapshot, update)):
+                return update
         self.noising.require(self.learner.samples, snapshot.terms)
         self._settle(snapshot, index)
         return self._train(snapshot, index)
@@ -90,8 +93,8 @@ class Trainer:
 
     def _is_sealed_for(self, round_: Round) -> bool:
         """Whether the update in the journal is for the round's readers, which a reorganisation can change."""
-        record = self.journal.read_json(RECORD) or {}
-        return bool(record.get("readers", "") == self._readers(round_))
+        record = self.journal.read_json(RECORD)
+        return record is None or bool(record.get("readers", "") == self._readers(round_))
 
     def _readers(self, round_: Round) -> str:
         """Return the digest of the readers that an update is sealed for; empty where it is public."""
@@ -99,15 +102,41 @@ class Trainer:
             return ""
         return keccak(repr(list(round_.readers.items())).encode()).hex()
 
+    def _seal_again(self, snapshot: RoundSnapshot, update: Update) -> Update | None:
+        """Seal the update in the journal for the round's readers; None if its bytes are lost.
+
+        Another training would take as long as the first, and tell more where it comes to something else.
+        """
+        record, data = self.journal.read_json(RECORD) or {}, self.journal.read(SEALED)
+        number = update.round.to_bytes(ROUND_BYTES, "big")
+        if data is None or data[:ROUND_BYTES] != number:
+            return None
+        layout, bits = self.archive.layout, snapshot.terms.lane_bits
+        seal = Seal(self.ledger.domain, update.round, update.device, update.root)
+        digest = bytes.fromhex(record.get("payload", ""))
+        try:
+            plain = sealing.open_own(data, payload.size(layout, bits), seal, self.account, digest)
+            lanes = payload.decode(plain, layout, bits)
+        except PayloadError:
+            return None
+        vector = self.archive.pack_update(lanes, snapshot.current, update.device, self.account)
+        update = replace(update, cid=vector.stored.cid)
+        self.journal.write(SEALED, number + vector.data)
+        changes = {"cid": update.cid.hex(), "readers": self._readers(snapshot.current)}
+        self.journal.write_json(RECORD, record | changes)
+        return update
+
     def publish(self, snapshot: RoundSnapshot, update: Update) -> bool:
         """Put the update on the store; call it after the commitment, or others could copy the update.
 
         Bytes that the journal has lost are made again by another training. False if that does not come to the
-        same, or if the update is of another round: what cannot be had must not be revealed.
+        same, or if the update is of another round, sealed for other readers or beyond the budget: what cannot
+        be had must not be revealed.
         """
         if self._published == update.cid:
             return True
-        if self._lost == update.cid or update.round != snapshot.round:
+        is_for_others = update.round != snapshot.round or not self._is_sealed_for(snapshot.current)
+        if self._lost == update.cid or is_for_others:
             return False
         data, number = self.journal.read(SEALED), update.round.to_bytes(ROUND_BYTES, "big")
         stored = StoredVector(update.root, update.cid)
@@ -115,16 +144,31 @@ class Trainer:
             vector = PackedVector(stored, data[ROUND_BYTES:])
         else:
             log.warning("the journal has lost the update of round %d: it is trained again", update.round)
-            _, lanes, _ = self._learn(snapshot)
-            vector = self.archive.pack_update(lanes, snapshot.current, update.device, self.account)
-            if vector.stored != stored:
-                log.warning("another training has come to another update: what is lost is not revealed")
+            remade = self._made_again(snapshot, update)
+            if remade is None or remade.stored != stored:
+                log.warning("no training comes to the update that is lost: it is not revealed")
                 self._lost = update.cid
                 return False
+            vector = remade
             self.journal.write(SEALED, number + vector.data)
+        try:  # where it was trained, another file may have counted, or none
+            self.noising.spend(self.learner.samples, self._key(update.round, update.root))
+        except ConfigError as error:
+            log.warning("the update of round %d is not revealed: %s", update.round, error)
+            self._lost = update.cid
+            return False
         self.archive.publish(vector)
         self._published = update.cid
         return True
+
+    def _made_again(self, snapshot: RoundSnapshot, update: Update) -> PackedVector | None:
+        """Train once more, and return what that comes to, perhaps to something else; None where it fails."""
+        try:
+            _, lanes, _ = self._learn(snapshot)
+        except ConfigError as error:
+            log.warning("%s", error)
+            return None
+        return self.archive.pack_update(lanes, snapshot.current, update.device, self.account)
 
     def forget(self, snapshot: RoundSnapshot) -> None:
         """Remove the bytes of an update whose round is over from the journal: nobody asks for them any more.
@@ -149,7 +193,7 @@ class Trainer:
             result = self.learner.train(model, snapshot.round)
         change = result.vector.astype(np.float64) - model
         if self.noising.hides_updates:
-            lanes = self.noising.lanes(change, terms, snapshot.round)
+            lanes = self.noising.lanes(change, terms, snapshot.round, parent.root)
             return result, lanes, np.zeros(len(lanes))
         delta = self._clip(snapshot, change)
         lanes, residual = fixedpoint.encode_update(
@@ -178,6 +222,8 @@ class Trainer:
         self.journal.write(PENDING, number + residual.astype(KEPT).tobytes())
         parent = snapshot.history.model_before(snapshot.round)
         record = _to_record(update, parent.root) | {"readers": self._readers(snapshot.current)}
+        if self.archive.privacy.confidential:
+            record["payload"] = keccak(self.archive.encode(lanes)[0]).hex()
         self.journal.write_json(RECORD, record)
         self._count(snapshot, lanes, residual)
         return update

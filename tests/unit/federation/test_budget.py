@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import json
 import multiprocessing
@@ -158,6 +159,50 @@ def test_it_waits_for_a_process_that_reads_and_writes(
         with pytest.raises(ConfigError, match="another process"):
             ledger(tmp_path).spend(key(1), RELEASE)
     ledger(tmp_path).spend(key(1), RELEASE)
+
+
+def test_a_folder_that_is_renamed_while_a_device_runs_is_not_begun_anew(tmp_path: Path) -> None:
+    """Or its drive is away: a count that began at nothing there would allow everything again."""
+    (tmp_path / "data").mkdir()
+    mine = ledger(tmp_path / "data", (ONE + TWO) / 2)
+    mine.spend(key(1), RELEASE)
+    (tmp_path / "data").rename(tmp_path / "renamed")
+    with pytest.raises(ConfigError, match="not there"):
+        mine.spend(key(1), RELEASE)
+    assert not (tmp_path / "data").exists()
+    assert ledger(tmp_path / "renamed").spent() == total([RELEASE])
+
+
+@pytest.mark.parametrize("earlier", [False, True])
+def test_a_file_that_is_lost_while_a_device_runs_is_written_again(earlier: bool, tmp_path: Path) -> None:
+    """Removed, or replaced by an earlier copy: what this process has seen stays counted."""
+    mine = ledger(tmp_path)
+    mine.spend(key(1), RELEASE)
+    copy = (tmp_path / FILE).read_bytes()
+    mine.spend(key(2), RELEASE)
+    (tmp_path / FILE).unlink()
+    if earlier:
+        (tmp_path / FILE).write_bytes(copy)
+    assert mine.spent() == total([RELEASE] * 2)
+    mine.spend(key(1), RELEASE)
+    assert ledger(tmp_path).spent() == total([RELEASE] * 2)
+
+
+def test_a_drive_without_locks_is_said_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def lock(*_: int) -> None:
+        raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
+
+    monkeypatch.setattr(fcntl, "flock", lock)
+    with pytest.raises(ConfigError, match="No locks available; name another"):
+        ledger(tmp_path).spend(key(1), RELEASE)
+
+
+def test_a_folder_of_data_is_not_made_for_the_count(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="not there"):
+        ledger_of(True, tmp_path / "misspelt", Budget("8"), None, "test")
+    assert not (tmp_path / "misspelt").exists()
+    ledger_of(True, None, Budget("8"), tmp_path / "new" / "mine", "test")
+    assert (tmp_path / "new").is_dir()
 
 
 def test_where_it_is_kept(tmp_path: Path) -> None:

@@ -14,8 +14,10 @@ import pytest
 from bcfl.cli.node.learning import BudgetOptions
 from bcfl.cli.node.start import _warn_of_noise
 from bcfl.errors import ConfigError
+from bcfl.federation import accountant
 from bcfl.federation.accountant import Spent, total
 from bcfl.federation.budget import FILE, MOST_STEPS, BudgetLedger, ledger_of, promise
+from bcfl.federation.views import privacy
 from bcfl.federation.views.privacy import aggregate_epsilons, epsilons, has_aggregate, privacy_view
 from bcfl.learning import resolve
 from bcfl.protocol.noise import Budget, Noise, Release, budget_of_options, of_options
@@ -132,6 +134,27 @@ def test_numbers_in_another_spelling_are_refused(number: str) -> None:
         budget_of_options(f"epsilon={number}")
 
 
+def test_devices_that_claim_another_number_each_time_keep_no_page_waiting(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Of each rate a mean is taken: 10,000 would take minutes, for every page that says epsilon."""
+    rates, step = list[Fraction](), accountant._step
+
+    def counting(noise: Fraction, rate: Fraction) -> accountant.Divergences:
+        rates.append(rate)
+        return step(noise, rate)
+
+    monkeypatch.setattr(accountant, "_step", counting)
+    noise = Noise("sample", "1", "1", batch=64, epochs=1)
+    few, many = epsilons(noise, [round_of([5000])]), round_of([5000, *range(65, 700)])
+    told = epsilons(noise, [many])
+    assert few[0] <= told[0] <= 1.1 * few[0]
+    assert len(set(rates)) < 256
+    for samples in (1, 2, 63, 64, 65, 66, 127, 128, 129, 10**6, 2**24):
+        rate = noise.release(samples).rate
+        assert rate <= privacy._rounded(rate) <= min(rate * Fraction(33, 32), Fraction(1))
+
+
 def test_many_steps_of_little_are_not_nothing() -> None:
     """A float does not tell such a step from none: the bound is what it cannot tell."""
     little = Release(Fraction(5000), Fraction(1, 10**7), 10**6)
@@ -189,6 +212,8 @@ def test_an_owner_is_told_what_an_update_tells_before_it_is_trained(
     ledger = BudgetLedger(tmp_path / FILE, Budget("8", "1e-6"))
     assert "8 is allowed" in promise(noise, 100, ledger)
     assert "delta 1e-6" in promise(noise, 100, ledger)
+    assert "lets it tell any one sample whole" in promise(noise, 100_001, None)
+    assert "whole" not in promise(noise, 100_000, None) + promise(Noise("participant", "1", "1"), 10**6, None)
     hidden = resolve("digits").with_agreement((("noise", noise.text),))
     for each, level in ((None, logging.WARNING), (ledger, logging.INFO)):
         caplog.clear()

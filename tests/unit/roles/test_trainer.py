@@ -103,6 +103,22 @@ def test_an_update_whose_bytes_are_lost_is_not_revealed(tmp_path: Path) -> None:
     assert {item.update.device for item in second_round.submissions} == {0, 1, 2, 3}
 
 
+def test_a_training_that_fails_when_bytes_are_lost_ends_no_device(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    local = LocalFederation(tmp_path)
+    local.until(Phase.REVEAL)
+    (file,) = (tmp_path / "journal" / local.device_accounts[0].address).glob(SEALED)
+    file.unlink()
+
+    def train(*_: object) -> TrainingResult:
+        raise MemoryError("no room")
+
+    monkeypatch.setattr(local.learners[0], "train", train)
+    assert {item.update.device for item in local.play().submissions} == {1, 2, 3}
+    assert "training failed: MemoryError: no room" in caplog.text
+
+
 def test_a_restarted_device_does_not_train_again(tmp_path: Path) -> None:
     local = LocalFederation(tmp_path)
     update = local.device_parties[0].trainer.update(snapshot_of(local), 0)
