@@ -311,10 +311,12 @@ class History:
         if block.round not in self.rounds:
             return [block.cid]
         round_ = self.rounds[block.round]
-        weights, stated = round_.weights(), Counter[bytes]()
-        for miner, cid in round_.corrected_cids.items():
-            stated[cid] += weights.get(miner, 0)
-        corrected = [cid for cid, _ in stated.most_common(2)]
+        corrected: list[bytes] = []
+        if round_.corrected_cids:
+            weights, stated = round_.weights(), Counter[bytes]()
+            for miner, cid in round_.corrected_cids.items():
+                stated[cid] += weights.get(miner, 0)
+            corrected = [cid for cid, _ in stated.most_common(2)]
         named = [item.cid for item in round_.proposals if item.root == block.root]
         return list(dict.fromkeys([block.cid, *corrected, *named[:1]]))
 

@@ -7,8 +7,9 @@ the copy from before it.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-from typing import Final, Self
+from dataclasses import dataclass, field, fields
+from functools import cache
+from typing import Any, Final, Self
 
 from bcfl.errors import ChallengeError
 from bcfl.protocol import disputes, docket
@@ -31,9 +32,17 @@ class Storage:
     def copy(self) -> Self:
         """Return a copy that shares no dictionary."""
         twin = object.__new__(type(self))
-        for name, value in self.__dict__.items():
-            twin.__dict__[name] = value.copy() if type(value) in CONTAINERS else value
+        values = twin.__dict__
+        values.update(self.__dict__)
+        for name in _containers(type(self)):
+            values[name] = values[name].copy()
         return twin
+
+
+@cache
+def _containers(module: Any) -> tuple[str, ...]:
+    """Return the names of the variables of a module that hold a container."""
+    return tuple(field.name for field in fields(module) if field.default_factory in CONTAINERS)
 
 
 @dataclass

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import os
 import shlex
@@ -19,6 +20,7 @@ from tests.simulation.episode import STORMY_ROUNDS, Outcome, play
 from tests.simulation.faults import Weather
 from tests.simulation.shrink import shrink
 
+COLLECT_AFTER = 50_000  # new objects
 ROOT = Path(__file__).resolve().parents[2]
 
 
@@ -109,7 +111,7 @@ def run(
         while count < rounds and time.monotonic() < end:
             count += take(play_seed(next(seeds), chain, STORMY_ROUNDS, factor))
         return lines
-    with ProcessPoolExecutor(jobs, mp_context=get_context("spawn")) as pool:
+    with ProcessPoolExecutor(jobs, get_context("spawn"), initializer=collect_rarely) as pool:
         pending: set[Future[dict[str, Any]]] = set()
         while pending or (count < rounds and time.monotonic() < end):
             while len(pending) < 2 * jobs and count < rounds and time.monotonic() < end:
@@ -117,6 +119,13 @@ def run(
             done, pending = wait(pending, return_when=FIRST_COMPLETED)
             count += sum(take(future.result()) for future in done)
     return lines
+
+
+def collect_rarely() -> None:
+    """Let the collector of garbage run rarely in this process, and skip all modules: a fifth of the time."""
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(COLLECT_AFTER)
 
 
 def table(lines: Sequence[dict[str, Any]]) -> str:

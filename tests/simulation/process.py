@@ -209,7 +209,8 @@ class Process:
     def strike(self, *kinds: str) -> Fault | None:
         """Return the fault of one of some kinds that happens here and now, or None."""
         world = self.world
-        return world.dice.fault(kinds, world.weather.chances(kinds), self.name, *world.place)
+        round_, phase = world.place
+        return world.dice.fault(kinds, world.weather, self.name, round_, phase)
 
     def _struck(self, *kinds: str) -> str | None:
         fault = self.strike(*kinds)

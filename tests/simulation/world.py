@@ -106,6 +106,7 @@ class World:
         self._stack: list[Process] = []
         self._wake_times: dict[Process, float] = {}
         self._marks: list[tuple[object, int, int]] = []
+        self._newest = (-1, 0)  # version of the chain, and its latest round
         self._change: tuple[tuple[int, int], float] = ((-1, -1), 0.0)
 
     # Time.
@@ -236,6 +237,13 @@ class World:
             delay = max(delay, AWAY_SECONDS)
         self._schedule(process, delay + self._jitter((0.0, 1.0), process.name, "idle", self.network.version))
 
+    def newest_round(self) -> int:
+        """Return the number of the latest round."""
+        self.network.sync_time()
+        if self._newest[0] != self.network.version:
+            self._newest = self.network.version, max(self.observer.history().rounds)
+        return self._newest[1]
+
     def _next_change(self) -> float:
         """Return when somebody may have something to do without any new block."""
         key = self.network.version, self.network.now()
@@ -312,7 +320,7 @@ class World:
 
     def strike(self, party: str, *kinds: str) -> Fault | None:
         """Return the fault that hits somebody who is no process, or None."""
-        return self.dice.fault(kinds, self.weather.chances(kinds), party, *self.place)
+        return self.dice.fault(kinds, self.weather, party, *self.place)
 
     def _reorganise(self, fault: Fault, depth: int, tries: int) -> None:
         """Take back the blocks since the mark, once there are enough, or time is up."""

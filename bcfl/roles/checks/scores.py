@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -56,9 +57,17 @@ def crowd(values: Values) -> tuple[float, float]:
     """Return the median and the robust standard deviation of values; zeros of none."""
     if not len(values):
         return 0.0, 0.0
-    median = float(np.median(values))
-    spread = NORMAL * float(np.median(np.abs(values - median)))
-    return median, spread * (1 + SCARCE / len(values))
+    middle = median(values)
+    spread = NORMAL * median(np.abs(values - middle))
+    return middle, spread * (1 + SCARCE / len(values))
+
+
+def median(values: Values) -> float:
+    """Return the median of at least one value, as `np.median` does, which takes ten times as long for few."""
+    ranks = np.sort(values)  # what is no number comes last
+    if math.isnan(ranks[-1]):
+        return math.nan
+    return float((ranks[(len(ranks) - 1) // 2] + ranks[len(ranks) // 2]) / 2)
 
 
 def median_of(updates: Matrix, among: Mask) -> Vector:
