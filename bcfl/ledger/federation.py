@@ -106,6 +106,8 @@ class FederationLedger:
 
         Raises Unreachable for events that are no history, and forgets all.
         """
+        if self._history is not None and head < self._next_block:
+            return self._history
         history = self._history = self._history or self._begin()
         for end, events in self.contract.pieces(self._next_block, head):
             try:

@@ -8,7 +8,7 @@ from coincurve import PrivateKey as Signer
 from eth_keys.datatypes import PrivateKey, Signature
 from eth_utils.address import to_checksum_address
 
-from bcfl.protocol.hashing import keccak, word
+from bcfl.protocol.hashing import keccak
 
 
 class Account:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from itertools import pairwise
 
 from bcfl.protocol import turns
@@ -43,6 +43,11 @@ class Submission:
     counted: int = 0
     level: int = 0
     readers: int = 0
+
+    def counted_in(self, cap: int, level: int) -> Submission:
+        """Return it as the tally counts it, under the round's cap."""
+        counted = min(self.update.samples, cap)
+        return Submission(self.position, self.update, self.submitter, counted, level, self.readers)
 
     @property
     def weight(self) -> int:
@@ -168,7 +173,7 @@ class Round:
         if self.levels is None:
             return []
         cap, pairs = self.cap, zip(self.submissions, self.levels, strict=True)
-        return [replace(item, counted=min(item.update.samples, cap), level=at) for item, at in pairs if at]
+        return [item.counted_in(cap, level) for item, level in pairs if level]
 
     def tally(self, domain: Domain) -> Tally:
         """Count the votes of the round."""

@@ -79,7 +79,7 @@ class Specification(Contract):
             parent = self.chain.blocks[max(0, block - 1)].hash
             context = BlockContext(block, mined.timestamp, parent, self.chain.base_fee)
         if function not in VIEWS:
-            state = state.copy()
+            state = state.draft()
         call = self._begin(state, ZERO_ADDRESS if sender is None else address_of(sender), 0, context)
         return _run(call, self._functions[function], *invocation.args)
 

@@ -216,10 +216,11 @@ class World:
         """Make it a process's turn."""
         process.is_busy = True
         self._stack.append(process)
+        before, self.calls.disk = self.calls.disk, process.disk
         try:
-            with self.calls.on(process.disk):
-                yield
+            yield
         finally:
+            self.calls.disk = before
             self._stack.pop()
             process.is_busy = False
 
@@ -248,7 +249,8 @@ class World:
         """Return when somebody may have something to do without any new block."""
         key = self.network.version, self.network.now()
         if self._change[0] != key:
-            snapshot = take_snapshot(self.observer)
+            with self.observer.turn():
+                snapshot = take_snapshot(self.observer)
             self._change = (key, self.time + 1 if snapshot is None else float(next_change(snapshot)))
         return self._change[1]
 
@@ -288,7 +290,8 @@ class World:
 
     def on_block(self) -> None:
         """Wake everybody up, check what is cheap, and perhaps prepare to take blocks back."""
-        history, clock, before = self.observer.history(), self.observer.clock(), self.place[0]
+        with self.observer.turn():
+            history, clock, before = self.observer.history(), self.observer.clock(), self.place[0]
         self.place = (clock.round, clock.phase.name)
         if clock.round > before and self.invariants is not None:
             change_members(self, history)

@@ -47,10 +47,8 @@ def bounded(
     rule: str, values: Values, *, minimum: Values | float = -np.inf, maximum: Values | float = np.inf
 ) -> Scores:
     """Return scores, (updates,), whose bounds are one for each update or one for all."""
-    full = np.broadcast_to
-    return Scores(
-        rule, values, full(np.float64(minimum), values.shape), full(np.float64(maximum), values.shape)
-    )
+    least, most = (np.full(values.shape, bound, np.float64) for bound in (minimum, maximum))
+    return Scores(rule, values, least, most)
 
 
 def crowd(values: Values) -> tuple[float, float]:
