@@ -5,8 +5,9 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final, NamedTuple
+from typing import Any, Final
 
 from bcfl.errors import LedgerError, Unreachable
 from bcfl.ledger.checkpoint import Checkpoint
@@ -23,7 +24,8 @@ PIECES: Final = 100  # of events, after which the head is looked for again
 FINAL_BLOCKS: Final = 96  # after which a block counts as final where the node says nothing: three epochs
 
 
-class Head(NamedTuple):
+@dataclass(frozen=True)
+class Head:
     """The last block, and the time at which calls are made."""
 
     number: int

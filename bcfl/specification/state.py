@@ -34,7 +34,7 @@ class Storage:
         twin = object.__new__(type(self))
         values = twin.__dict__
         values.update(self.__dict__)
-        for name in _containers(type(self)):
+        for name in _containers(type(self)):  # type: ignore[arg-type]  # a class can be hashed
             values[name] = values[name].copy()
         return twin
 

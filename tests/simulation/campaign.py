@@ -18,6 +18,7 @@ from typing import Any
 from tests.simulation.chains import CHAINS
 from tests.simulation.episode import STORMY_ROUNDS, Outcome, play
 from tests.simulation.faults import Weather
+from tests.simulation.invariants import Violation
 from tests.simulation.shrink import shrink
 
 COLLECT_AFTER = 50_000  # new objects
@@ -34,11 +35,18 @@ def commit() -> str:
 
 
 def play_seed(seed: int, chain: str, rounds: int, factor: float) -> dict[str, Any]:
-    """Play an episode and return its line; a failed one is played again with fewer and fewer faults."""
-    outcome = play(seed, kind=CHAINS[chain](), rounds=rounds, weather=Weather(factor))
+    """Play an episode and return its line; a failed one is played again with fewer and fewer faults.
+
+    One that cannot be played to its end breaks the rule `played`: that ends no campaign either.
+    """
+    try:
+        outcome = play(seed, kind=CHAINS[chain](), rounds=rounds, weather=Weather(factor))
+    except Exception as error:
+        violation = Violation("played", f"the simulation fails: {error!r}"[:300], 0, "?")
+        outcome = Outcome(seed, "?", 0, 0, 0.0, 0, {}, (), {}, (violation,))
     line = outcome.to_json() | ({} if chain == "specification" else {"chain": chain})
     line |= {} if factor == 1.0 else {"factor": factor}
-    if outcome.violations:
+    if outcome.faults and outcome.violations:
         line["shrunk"] = shrink_outcome(outcome, chain, rounds, factor)
     return line
 
@@ -48,7 +56,12 @@ def shrink_outcome(outcome: Outcome, chain: str, rounds: int, factor: float) -> 
     rule = outcome.violations[0].rule
 
     def fails(faults: frozenset[str]) -> bool:
-        again = play(outcome.seed, only=faults, kind=CHAINS[chain](), rounds=rounds, weather=Weather(factor))
+        try:
+            again = play(
+                outcome.seed, only=faults, kind=CHAINS[chain](), rounds=rounds, weather=Weather(factor)
+            )
+        except Exception:  # that is another failure
+            return False
         return any(violation.rule == rule for violation in again.violations)
 
     return shrink(outcome.faults, fails)
@@ -105,7 +118,7 @@ def run(
         write(path, line)
         lines.append(line)
         tell(line)
-        return int(line["rounds"])
+        return max(1, int(line["rounds"]))
 
     if jobs == 1:
         while count < rounds and time.monotonic() < end:
@@ -171,10 +184,11 @@ def describe(line: dict[str, Any]) -> str:
     if not isinstance(violation, dict):
         violation = vars(violation)
     faults = ",".join(line.get("shrunk", ())) or "none"
+    only = f" --only {shlex.quote(faults)}" if "shrunk" in line else ""
     options = "".join(f" --{name} {line[name]}" for name in ("chain", "factor") if name in line)
     return (
         f"seed {line['seed']} at commit {line.get('commit', '?')}: {violation['rule']}: {violation['text']} "
         f"(round {violation['round']}, {violation['phase']}; {line['label']})\n"
         f"  fewest faults: {faults}\n"
-        f"  again: python -m tests.simulation --seed {line['seed']}{options} --only {shlex.quote(faults)}"
+        f"  again: python -m tests.simulation --seed {line['seed']}{options}{only}"
     )

@@ -11,10 +11,7 @@ from dataclasses import dataclass
 from functools import cache
 from hashlib import blake2b
 from math import log
-from typing import TYPE_CHECKING, Any, TypeVar
-
-if TYPE_CHECKING:
-    from tests.simulation.faults import Weather
+from typing import Any, TypeVar
 
 T = TypeVar("T")
 RANGE = 1 << 64
@@ -67,7 +64,7 @@ class Dice:
         return values[self._draw(name) % len(values)]
 
     def fault(
-        self, kinds: tuple[str, ...], weather: Weather, party: str, round_: int, phase: str
+        self, kinds: tuple[str, ...], chances: tuple[float, ...], party: str, round_: int, phase: str
     ) -> Fault | None:
         """Return the fault that happens at a place, of one of some kinds, or None.
 
@@ -76,11 +73,10 @@ class Dice:
         key = (kinds, party, round_, phase)
         stream = self._streams.get(key)
         if stream is None:
-            stream = self._streams[key] = [0, self._gap(weather.chances(kinds), key, 0)]
+            stream = self._streams[key] = [0, self._gap(chances, key, 0)]
         count = stream[0] = stream[0] + 1
         if count < stream[1]:
             return None
-        chances = weather.chances(kinds)
         stream[1] = count + self._gap(chances, key, count)
         if self.is_quiet:
             return None

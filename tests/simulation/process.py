@@ -209,8 +209,7 @@ class Process:
     def strike(self, *kinds: str) -> Fault | None:
         """Return the fault of one of some kinds that happens here and now, or None."""
         world = self.world
-        round_, phase = world.place
-        return world.dice.fault(kinds, world.weather, self.name, round_, phase)
+        return world.dice.fault(kinds, world.weather.chances(kinds), self.name, *world.place)
 
     def _struck(self, *kinds: str) -> str | None:
         fault = self.strike(*kinds)

@@ -323,7 +323,7 @@ class World:
 
     def strike(self, party: str, *kinds: str) -> Fault | None:
         """Return the fault that hits somebody who is no process, or None."""
-        return self.dice.fault(kinds, self.weather, party, *self.place)
+        return self.dice.fault(kinds, self.weather.chances(kinds), party, *self.place)
 
     def _reorganise(self, fault: Fault, depth: int, tries: int) -> None:
         """Take back the blocks since the mark, once there are enough, or time is up."""
