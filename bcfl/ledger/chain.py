@@ -8,13 +8,14 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING, Any, Protocol
 
 from eth_abi.abi import decode
 from eth_abi.exceptions import DecodingError
-from eth_utils.crypto import keccak
 
 from bcfl.errors import LedgerError, Reverted, Unreachable
+from bcfl.protocol.hashing import keccak
 
 if TYPE_CHECKING:
     from web3 import Web3
@@ -53,7 +54,7 @@ class SignedTransaction:
     nonce: int
     gas: int = 0  # the limit that it names
 
-    @property
+    @cached_property
     def hash(self) -> str:
         """The transaction's hash, in hexadecimal."""
         return "0x" + keccak(self.raw).hex()

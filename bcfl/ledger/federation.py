@@ -27,6 +27,7 @@ SENSELESS = (
     TypeError,
     ValueError,
 )
+PHASES = {int(phase): phase for phase in Phase}
 View = tuple[str, int]  # a block, and the time in seconds
 Batch = Sequence[tuple[ContractCall, bytes]]  # calls of one transaction, with their calldata
 
@@ -90,9 +91,9 @@ class FederationLedger:
 
     def _read_clock(self) -> Clock:
         phase, *values = self.contract.call("round_clock")
-        if phase not in list(Phase):
+        if phase not in PHASES:
             raise LedgerError(f"the contract is in phase {phase}, which there is not: is it this contract?")
-        return Clock(Phase(phase), *values)
+        return Clock(PHASES[phase], *values)
 
     def _can_advance(self) -> bool:
         with suppress(Reverted):
@@ -105,6 +106,8 @@ class FederationLedger:
 
         Raises Unreachable for events that are no history, and forgets all.
         """
+        if self._history is not None and head < self._next_block:
+            return self._history
         history = self._history = self._history or self._begin()
         for end, events in self.contract.pieces(self._next_block, head):
             try:
@@ -145,7 +148,10 @@ class FederationLedger:
         return self.contract.send(account, *_merge(batch), value=value).gas_used
 
     def _batches(self, calls: Sequence[ContractCall]) -> Iterator[list[tuple[ContractCall, bytes]]]:
-        """Yield the calls with their calldata, cut where one transaction is full."""
+        """Yield the calls with their calldata, cut where one transaction is full; a lone one needs none."""
+        if len(calls) == 1:
+            yield [(calls[0], b"")]
+            return
         batch: list[tuple[ContractCall, bytes]] = []
         for call in calls:
             data = self.contract.encode(call.function, *call.args)

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from functools import cached_property
+from functools import cached_property, lru_cache
 
+from coincurve import PrivateKey as Signer
 from eth_keys.datatypes import PrivateKey, Signature
 from eth_utils.address import to_checksum_address
 
-from bcfl.protocol.hashing import keccak, word
+from bcfl.protocol.hashing import keccak
 
 
 class Account:
@@ -34,8 +35,12 @@ class Account:
 
     def sign(self, digest: bytes) -> bytes:
         """Sign a 32-byte digest in 64 bytes (EIP-2098): r, then parity and s."""
-        signature = self._private.sign_msg_hash(digest)
-        return word(signature.r) + word(signature.s | signature.v << 255)
+        signature = self._signer.sign_recoverable(digest, hasher=None)  # r, s and parity
+        return signature[:32] + bytes([signature[32] | signature[64] << 7]) + signature[33:64]
+
+    @cached_property
+    def _signer(self) -> Signer:
+        return Signer(self.key)
 
     def secret(self, *parts: object) -> bytes:
         """Derive 32 bytes that only this key can, the same for the same parts: salts survive a crash."""
@@ -45,6 +50,7 @@ class Account:
         return f"Account({self.address})"
 
 
+@lru_cache(maxsize=4096)
 def signer(digest: bytes, signature: bytes) -> str | None:
     """Recover the address behind a 64-byte signature (EIP-2098) of a 32-byte digest, or None."""
     if len(digest) != 32 or len(signature) != 64:

@@ -11,6 +11,7 @@ import re
 from base64 import b32decode, b32encode
 from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import lru_cache
 
 from aleph_cid import CidHasher
 
@@ -47,6 +48,7 @@ def digest(cid: str) -> bytes:
     return parse(cid).digest
 
 
+@lru_cache(maxsize=4096)
 def from_digest(digest: bytes, size: int) -> str:
     """Return the CID of `size` bytes whose recorded digest is `digest`."""
     return str(Cid(RAW if size <= CHUNK_BYTES else DAG_PB, digest))

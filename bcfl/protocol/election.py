@@ -15,9 +15,9 @@ def proof_value(puzzle: bytes, turn: int, miner: str, nonce: int) -> int:
 
 def search(puzzle: bytes, turn: int, miner: str, target: int, start: int, tries: int) -> int | None:
     """Return the first nonce of `tries` from `start` on that proves the work, or None."""
-    prefix = puzzle + word(turn) + word(int(miner, 16))
+    prefix, bound = puzzle + word(turn) + word(int(miner, 16)), word(min(target, 2**256 - 1))
     for nonce in range(start, start + tries):
-        if int.from_bytes(keccak(prefix + word(nonce)), "big") < target:
+        if keccak(prefix + word(nonce)) < bound:
             return nonce
     return None
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from itertools import pairwise
 
 from bcfl.protocol import turns
@@ -43,6 +43,11 @@ class Submission:
     counted: int = 0
     level: int = 0
     readers: int = 0
+
+    def counted_in(self, cap: int, level: int) -> Submission:
+        """Return it as the tally counts it, under the round's cap."""
+        counted = min(self.update.samples, cap)
+        return Submission(self.position, self.update, self.submitter, counted, level, self.readers)
 
     @property
     def weight(self) -> int:
@@ -168,7 +173,7 @@ class Round:
         if self.levels is None:
             return []
         cap, pairs = self.cap, zip(self.submissions, self.levels, strict=True)
-        return [replace(item, counted=min(item.update.samples, cap), level=at) for item, at in pairs if at]
+        return [item.counted_in(cap, level) for item, level in pairs if level]
 
     def tally(self, domain: Domain) -> Tally:
         """Count the votes of the round."""
@@ -311,10 +316,12 @@ class History:
         if block.round not in self.rounds:
             return [block.cid]
         round_ = self.rounds[block.round]
-        weights, stated = round_.weights(), Counter[bytes]()
-        for miner, cid in round_.corrected_cids.items():
-            stated[cid] += weights.get(miner, 0)
-        corrected = [cid for cid, _ in stated.most_common(2)]
+        corrected: list[bytes] = []
+        if round_.corrected_cids:
+            weights, stated = round_.weights(), Counter[bytes]()
+            for miner, cid in round_.corrected_cids.items():
+                stated[cid] += weights.get(miner, 0)
+            corrected = [cid for cid, _ in stated.most_common(2)]
         named = [item.cid for item in round_.proposals if item.root == block.root]
         return list(dict.fromkeys([block.cid, *corrected, *named[:1]]))
 

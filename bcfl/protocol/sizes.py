@@ -34,12 +34,20 @@ class Sizes:
 
     def model(self, number: int) -> int:
         """Return the length of a round's model."""
-        return payload.size(self.layout, MODEL_BITS) + TAG_BYTES * self.seals_model(number)
+        return self._plain_model + TAG_BYTES * self.seals_model(number)
 
     def update(self, readers: int) -> int:
         """Return the length of an update, of a round with so many voters."""
-        plain = payload.size(self.layout, self.lane_bits)
+        plain = self._plain_update
         return WRAP_BYTES * readers + plain + TAG_BYTES if self.privacy.confidential else plain
+
+    @cached_property
+    def _plain_model(self) -> int:
+        return payload.size(self.layout, MODEL_BITS)
+
+    @cached_property
+    def _plain_update(self) -> int:
+        return payload.size(self.layout, self.lane_bits)
 
     def model_cid(self, number: int, digest: bytes) -> str:
         """Return the CID that the digest of a round's model stands for."""

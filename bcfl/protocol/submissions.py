@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache
 
 from bcfl.protocol.hashing import fold, keccak, word
 from bcfl.protocol.limits import GROUP, MAX_PACE
@@ -33,6 +33,7 @@ class Domain:
         )
 
 
+@lru_cache(maxsize=4096)
 def commitment(domain: Domain, update: Update) -> bytes:
     """Return the EIP-712 hash of an update: what the device signs is what it commits to."""
     struct = keccak(

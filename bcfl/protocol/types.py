@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import IntEnum
+from functools import cached_property
 
 from bcfl.protocol.limits import TOP_LEVEL, USUAL_LEVEL
 
@@ -146,7 +147,7 @@ class Layout:
     base: bytes = b""
     agreement: tuple[tuple[str, str], ...] = ()
 
-    @property
+    @cached_property
     def parameters(self) -> int:
         """Return the number of lanes of the vector."""
         total = 0

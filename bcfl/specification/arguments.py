@@ -40,6 +40,8 @@ class Arguments:
 
     def convert(self, args: Sequence[Any]) -> tuple[Any, ...]:
         """Return arguments in form: lists and structs as tuples; raises LedgerError."""
+        if not (args or self._shapes):
+            return ()
         try:
             return tuple(shape.convert(arg) for shape, arg in zip(self._shapes, args, strict=True))
         except (ValueError, TypeError) as error:

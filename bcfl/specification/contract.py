@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from functools import lru_cache
 from typing import Any, Final
 
 import rlp  # type: ignore[import-untyped]
@@ -26,6 +27,7 @@ from bcfl.specification.state import ZERO_ADDRESS, State
 BATCH: Final = "multicall"
 CREATION: Final = "constructor"
 SELECTOR: Final = 4  # bytes
+KEPT_CALLS: Final = 256  # of which the arguments are remembered
 
 
 class Specification(Contract):
@@ -46,6 +48,7 @@ class Specification(Contract):
         self.facets = (ZERO_ADDRESS, ZERO_ADDRESS)  # where the bytecode would have them
         own: dict[str, Function] = {BATCH: self._multicall, "facets": lambda _: self.facets}
         self._functions = {**FUNCTIONS, **own}
+        self._decoded = lru_cache(maxsize=KEPT_CALLS)(self._decode)  # what is priced first is sent then
 
     @classmethod
     def create(
@@ -76,7 +79,7 @@ class Specification(Contract):
             parent = self.chain.blocks[max(0, block - 1)].hash
             context = BlockContext(block, mined.timestamp, parent, self.chain.base_fee)
         if function not in VIEWS:
-            state = state.copy()
+            state = state.draft()
         call = self._begin(state, ZERO_ADDRESS if sender is None else address_of(sender), 0, context)
         return _run(call, self._functions[function], *invocation.args)
 
@@ -142,7 +145,7 @@ class Specification(Contract):
             yield self._decoded(calldata[start : start + length])
             start += length
 
-    def _decoded(self, calldata: bytes) -> Invocation:
+    def _decode(self, calldata: bytes) -> Invocation:
         """Return the call that calldata makes; one that always fails where it makes none."""
         if len(calldata) < SELECTOR:
             return Invocation("nothing")

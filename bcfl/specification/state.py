@@ -7,8 +7,9 @@ the copy from before it.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-from typing import Final, Self
+from dataclasses import dataclass, field, fields
+from functools import cache
+from typing import Any, Final, Self
 
 from bcfl.errors import ChallengeError
 from bcfl.protocol import disputes, docket
@@ -31,9 +32,17 @@ class Storage:
     def copy(self) -> Self:
         """Return a copy that shares no dictionary."""
         twin = object.__new__(type(self))
-        for name, value in self.__dict__.items():
-            twin.__dict__[name] = value.copy() if type(value) in CONTAINERS else value
+        values = twin.__dict__
+        values.update(self.__dict__)
+        for name in _containers(type(self)):  # type: ignore[arg-type]  # a class can be hashed
+            values[name] = values[name].copy()
         return twin
+
+
+@cache
+def _containers(module: Any) -> tuple[str, ...]:
+    """Return the names of the variables of a module that hold a container."""
+    return tuple(field.name for field in fields(module) if field.default_factory in CONTAINERS)
 
 
 @dataclass
@@ -354,6 +363,34 @@ class State:
             twin.__dict__[name] = storage.copy()
         return twin
 
+    def draft(self) -> State:
+        """Return a copy for one call whose changes are dropped; what it does not use it does not copy.
+
+        It is worth nothing once this state has changed.
+        """
+        return _Draft(self)
+
     def restore(self, earlier: State) -> None:
         """Take over what a copy holds; the copy is not to be used any more."""
         self.__dict__.update(earlier.__dict__)
+
+
+class _Draft(State):
+    """A state that copies a module of another one when it is first asked for."""
+
+    def __init__(self, origin: State) -> None:
+        self.__dict__["_modules"] = dict(origin.__dict__)
+
+    def __getattr__(self, name: str) -> Any:
+        """Return the copy of a module."""
+        if name not in self.__dict__.get("_modules", ()):
+            raise AttributeError(name)
+        module = self.__dict__[name] = self.__dict__["_modules"][name].copy()
+        return module
+
+    def copy(self) -> State:
+        """Return a whole copy, as it is now."""
+        twin: State = object.__new__(State)
+        for name, storage in self.__dict__["_modules"].items():
+            twin.__dict__[name] = self.__dict__.get(name, storage).copy()
+        return twin

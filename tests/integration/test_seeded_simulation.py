@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -102,6 +103,23 @@ def test_a_campaign_goes_on_where_it_stopped(tmp_path: Path, capsys: pytest.Capt
     assert f"2 episodes, {sum(line['rounds'] for line in lines)} rounds" in table
     assert "0 episodes broke a rule" in table
     capsys.readouterr()
+
+
+def test_a_failure_stops_no_campaign_and_is_listed_with_its_seed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(campaign, "STORMY_ROUNDS", "no number")  # nothing can be played with it
+    path, told = tmp_path / "episodes.jsonl", list[dict[str, Any]]()
+    lines = campaign.run(
+        path, rounds=3, seconds=60, jobs=2, first=5, chain="specification", factor=1.0, tell=told.append
+    )
+    assert {5, 6, 7} <= {line["seed"] for line in lines}
+    assert lines == told
+    assert [line["seed"] for line in campaign.read(path)] == [line["seed"] for line in lines]
+    text = campaign.table(lines)
+    assert f"{len(lines)} episodes broke a rule" in text
+    for line in lines:
+        assert f"seed {line['seed']} at commit {campaign.commit()}: played: the simulation fails" in text
 
 
 def test_a_failure_prints_seed_commit_and_how_to_play_it_again(

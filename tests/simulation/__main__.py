@@ -82,4 +82,5 @@ def _tell(line: dict[str, Any]) -> None:
 
 
 if __name__ == "__main__":
+    campaign.collect_rarely()
     sys.exit(main())

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence, Set
 from dataclasses import dataclass
+from functools import cache
 from hashlib import blake2b
 from math import log
 from typing import Any, TypeVar
@@ -73,8 +74,7 @@ class Dice:
         stream = self._streams.get(key)
         if stream is None:
             stream = self._streams[key] = [0, self._gap(chances, key, 0)]
-        stream[0] += 1
-        count = stream[0]
+        count = stream[0] = stream[0] + 1
         if count < stream[1]:
             return None
         stream[1] = count + self._gap(chances, key, count)
@@ -94,10 +94,12 @@ class Dice:
 
     def _gap(self, chances: tuple[float, ...], key: tuple[Any, ...], count: int) -> int:
         """Return how many times a place is passed until something happens there again."""
-        chance = sum(chances)
-        if chance <= 0.0:
+        scale = _scale(chances)
+        if scale is None:
             return RANGE
-        return 1 + int(log(1.0 - self.share("gap", *key, count)) / log(1.0 - min(chance, 0.999)))
+        kinds, party, round_, phase = key
+        share = self.share("gap", _text(kinds), party, round_, phase, count)
+        return 1 + int(log(1.0 - share) / scale)
 
     def phases_hit(self, party: str, round_: int) -> set[str]:
         """Return the phases of a round in which something went wrong for a party."""
@@ -110,3 +112,15 @@ class Dice:
     def _draw(self, name: tuple[object, ...]) -> int:
         text = f"{self.seed}/{'/'.join(map(str, name))}"
         return int.from_bytes(blake2b(text.encode(), digest_size=8).digest(), "big")
+
+
+@cache
+def _text(kinds: tuple[str, ...]) -> str:
+    return str(kinds)
+
+
+@cache
+def _scale(chances: tuple[float, ...]) -> float | None:
+    """Return by what the logarithm of a share becomes a gap; None where nothing ever happens."""
+    chance = sum(chances)
+    return None if chance <= 0.0 else log(1.0 - min(chance, 0.999))

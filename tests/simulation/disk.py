@@ -209,16 +209,16 @@ class DiskCalls:
     O_RDONLY = 0
 
     def __init__(self) -> None:
-        self._disk: Disk | None = None
+        self.disk: Disk | None = None  # of the process whose turn it is
 
     @contextmanager
     def on(self, disk: Disk | None) -> Iterator[None]:
         """Take a disk for that of the calls within."""
-        before, self._disk = self._disk, disk
+        before, self.disk = self.disk, disk
         try:
             yield
         finally:
-            self._disk = before
+            self.disk = before
 
     def open(self, path: DiskPath, _: int) -> int:
         """Open the folder."""
@@ -226,8 +226,8 @@ class DiskCalls:
 
     def fsync(self, number: int) -> None:
         """Sync a file or the folder."""
-        assert self._disk is not None
-        self._disk.sync(number)
+        assert self.disk is not None
+        self.disk.sync(number)
 
     def close(self, number: int) -> None:
         """Do nothing: descriptors go with their process."""

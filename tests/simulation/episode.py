@@ -87,7 +87,7 @@ def _play(world: World, rounds: int) -> None:
     turns = world.plan.miners * (world.plan.terms.propose_seconds + world.plan.terms.attest_seconds)
 
     def has_ended(number: int) -> bool:
-        return bool(invariants.violations) or max(world.observer.history().rounds) > number
+        return bool(invariants.violations) or world.newest_round() > number
 
     world.run(world.time + STORM_ROUNDS_SECONDS * longest, lambda: has_ended(rounds))
     if invariants.violations:

@@ -58,16 +58,17 @@ class Network:
 
     def sync_time(self) -> None:
         """Bring the clock of the chain to that of the world, or the world's to the chain's."""
-        now = self.chain.now()
-        if now < int(self.world.time):
-            self.chain.warp(int(self.world.time))
-        else:
-            self.world.time = max(self.world.time, float(now))
+        self.now()
 
     def now(self) -> int:
-        """Return the time that a transaction sent now would see."""
-        self.sync_time()
-        return self.chain.now()
+        """Return the time that a transaction sent now would see; the two clocks agree then."""
+        now, world = self.chain.now(), self.world
+        if now < int(world.time):
+            self.chain.warp(int(world.time))
+            return self.chain.now()
+        if now > world.time:
+            world.time = float(now)
+        return now
 
     def mine(self, transaction: Transaction) -> bool:
         """Put a transaction into a block, if it is its turn; return whether it was."""
@@ -136,15 +137,24 @@ class Network:
             raise Reverted(str(self._calls[key]))
         return self._calls[key]
 
+    def encode(self, function: str, args: tuple[Any, ...]) -> bytes:
+        """Return the calldata of a call: claims ask for it once to know the price and once to send it."""
+        key = "calldata", function, repr(args)
+        if key not in self._calls:
+            self._calls[key] = self.chain.contract.encode(function, *args)
+        data: bytes = self._calls[key]
+        return data
+
     def clock_at(self, head: int) -> tuple[int, Any] | None:
         """Return time and clock at the end of a block, if they are still known."""
         return self._clocks.get(head)
 
     def block(self, number: int) -> Mapping[str, Any] | None:
         """Return number and hash of a block."""
-        if number not in self._blocks and (block := self.chain.block(number)) is not None:
+        block = self._blocks.get(number)
+        if block is None and (block := self.chain.block(number)) is not None:
             self._blocks[number] = block
-        return self._blocks.get(number)
+        return block
 
 
 class PartyChain:
@@ -159,10 +169,12 @@ class PartyChain:
 
     def look(self) -> bool:
         """Ask the node anew how far the chain is, and return whether it knows; raises Unreachable."""
-        fault = self.process.suffer(self.process.strike("node-silent", "node-null", "node-away", "node-lags"))
-        if fault == "node-silent" or self.process.is_away("node"):
+        process = self.process
+        struck = process.strike("node-silent", "node-null", "node-away", "node-lags")
+        fault = None if struck is None else process.suffer(struck)
+        if fault == "node-silent" or process.is_away("node"):
             raise Unreachable("the node does not answer")
-        self.head = max(0, self.network.head - self.process.lag())
+        self.head = max(0, self.network.head - process.lag())
         return fault is None
 
     def now(self) -> int:
@@ -206,8 +218,7 @@ class PartyContract:
 
     def encode(self, function: str, *args: Any) -> bytes:
         """Return the calldata of a call."""
-        data: bytes = self.network.chain.contract.encode(function, *args)
-        return data
+        return self.network.encode(function, args)
 
     def call(self, function: str, *args: Any, sender: str | None = None) -> Any:
         """Call a function; a node that lags knows the clock as it was."""

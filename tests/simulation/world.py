@@ -106,6 +106,7 @@ class World:
         self._stack: list[Process] = []
         self._wake_times: dict[Process, float] = {}
         self._marks: list[tuple[object, int, int]] = []
+        self._newest = (-1, 0)  # version of the chain, and its latest round
         self._change: tuple[tuple[int, int], float] = ((-1, -1), 0.0)
 
     # Time.
@@ -215,10 +216,11 @@ class World:
         """Make it a process's turn."""
         process.is_busy = True
         self._stack.append(process)
+        before, self.calls.disk = self.calls.disk, process.disk
         try:
-            with self.calls.on(process.disk):
-                yield
+            yield
         finally:
+            self.calls.disk = before
             self._stack.pop()
             process.is_busy = False
 
@@ -236,11 +238,19 @@ class World:
             delay = max(delay, AWAY_SECONDS)
         self._schedule(process, delay + self._jitter((0.0, 1.0), process.name, "idle", self.network.version))
 
+    def newest_round(self) -> int:
+        """Return the number of the latest round."""
+        self.network.sync_time()
+        if self._newest[0] != self.network.version:
+            self._newest = self.network.version, max(self.observer.history().rounds)
+        return self._newest[1]
+
     def _next_change(self) -> float:
         """Return when somebody may have something to do without any new block."""
         key = self.network.version, self.network.now()
         if self._change[0] != key:
-            snapshot = take_snapshot(self.observer)
+            with self.observer.turn():
+                snapshot = take_snapshot(self.observer)
             self._change = (key, self.time + 1 if snapshot is None else float(next_change(snapshot)))
         return self._change[1]
 
@@ -280,7 +290,8 @@ class World:
 
     def on_block(self) -> None:
         """Wake everybody up, check what is cheap, and perhaps prepare to take blocks back."""
-        history, clock, before = self.observer.history(), self.observer.clock(), self.place[0]
+        with self.observer.turn():
+            history, clock, before = self.observer.history(), self.observer.clock(), self.place[0]
         self.place = (clock.round, clock.phase.name)
         if clock.round > before and self.invariants is not None:
             change_members(self, history)

@@ -84,8 +84,8 @@ class _Trial:
         """Return the losses after the weighted mean of the chosen updates, (pieces,)."""
         key = tuple(sorted(chosen))
         if key not in self._known:
-            weights = np.zeros(len(self._samples))
-            weights[list(key)] = self._samples[list(key)]
+            weights, places = np.zeros(len(self._samples)), list(key)
+            weights[places] = self._samples[places]
             self._known[key], self._count = self._losses(weights / max(float(weights.sum()), 1.0))
         return self._known[key]
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -46,19 +47,25 @@ def bounded(
     rule: str, values: Values, *, minimum: Values | float = -np.inf, maximum: Values | float = np.inf
 ) -> Scores:
     """Return scores, (updates,), whose bounds are one for each update or one for all."""
-    full = np.broadcast_to
-    return Scores(
-        rule, values, full(np.float64(minimum), values.shape), full(np.float64(maximum), values.shape)
-    )
+    least, most = (np.full(values.shape, bound, np.float64) for bound in (minimum, maximum))
+    return Scores(rule, values, least, most)
 
 
 def crowd(values: Values) -> tuple[float, float]:
     """Return the median and the robust standard deviation of values; zeros of none."""
     if not len(values):
         return 0.0, 0.0
-    median = float(np.median(values))
-    spread = NORMAL * float(np.median(np.abs(values - median)))
-    return median, spread * (1 + SCARCE / len(values))
+    middle = median(values)
+    spread = NORMAL * median(np.abs(values - middle))
+    return middle, spread * (1 + SCARCE / len(values))
+
+
+def median(values: Values) -> float:
+    """Return the median of at least one value, as `np.median` does, which takes ten times as long for few."""
+    ranks = np.sort(values)  # what is no number comes last
+    if math.isnan(ranks[-1]):
+        return math.nan
+    return float((ranks[(len(ranks) - 1) // 2] + ranks[len(ranks) // 2]) / 2)
 
 
 def median_of(updates: Matrix, among: Mask) -> Vector:

@@ -16,6 +16,7 @@ from bcfl.errors import Corrupt, Oversized, PayloadError, Unavailable
 from bcfl.protocol.hashing import keccak, word
 from bcfl.protocol.rounds import History, Round, Submission
 from bcfl.roles.checks.norm import CLIP
+from bcfl.roles.checks.scores import median
 from bcfl.roles.common.archive import Archive
 
 SAMPLE = 15  # updates; odd, and so many that a minority of bad ones does not decide
@@ -43,8 +44,8 @@ def norm_of_round(archive: Archive, round_: Round) -> float | None:
     for item in _sample(round_):
         with suppress(Unavailable, Corrupt, Oversized, PayloadError):
             norms.append(archive.norm(item))
-    median = float(np.median(norms)) if norms else 0.0
-    return median if median > 0 else None
+    middle = median(np.array(norms)) if norms else 0.0
+    return middle if middle > 0 else None
 
 
 def clip_factor(norm: float, reference: float | None) -> float:

@@ -100,8 +100,11 @@ class Device:
                 self.ledger.send(self.account, [ContractCall("commit", (digest,))])
                 return "committed alone"
             miner = address
-        message = SignedCommitment(snapshot.round, index, commitment, self.account.sign(commitment))
-        is_delivered = self._deliver(snapshot, miner, lambda inbox: inbox.take_commitment(message))
+
+        def message() -> SignedCommitment:  # signed only where it goes out, not in every turn
+            return SignedCommitment(snapshot.round, index, commitment, self.account.sign(commitment))
+
+        is_delivered = self._deliver(snapshot, miner, lambda inbox: inbox.take_commitment(message()))
         return "handed in its commitment" if is_delivered else None
 
     def _reveal(self, snapshot: RoundSnapshot, index: int) -> str | None:
@@ -116,11 +119,14 @@ class Device:
         if inclusion is None or not self.trainer.publish(snapshot, update):
             return None
         submitter, batch = inclusion
-        signed_update = SignedUpdate(update, self.account.sign(commitment))
+
+        def message() -> SignedUpdate:
+            return SignedUpdate(update, self.account.sign(commitment))
+
         is_alone = submitter == self.account.address and batch == (commitment,)
         if is_alone or snapshot.share >= LONG_SHARE:
-            return self._reveal_alone(signed_update, submitter, batch)
-        is_delivered = self._deliver(snapshot, submitter, lambda inbox: inbox.take_update(signed_update))
+            return self._reveal_alone(message(), submitter, batch)
+        is_delivered = self._deliver(snapshot, submitter, lambda inbox: inbox.take_update(message()))
         return "handed in its update" if is_delivered else None
 
     def _reveal_alone(self, signed_update: SignedUpdate, submitter: str, batch: tuple[bytes, ...]) -> str:

@@ -61,3 +61,11 @@ def test_an_account_does_not_show_its_key() -> None:
     text = repr(Account(KEY)) + str(Account(KEY))
     assert KEY.hex() not in text
     assert str(PrivateKey(KEY)) not in text
+
+
+@given(st.binary(min_size=32, max_size=32))
+def test_a_signature_is_that_of_the_library_for_keys_in_64_bytes(digest: bytes) -> None:
+    signature = PrivateKey(KEY).sign_msg_hash(digest)
+    expected = signature.r.to_bytes(32, "big") + (signature.s | signature.v << 255).to_bytes(32, "big")
+    assert Account(KEY).sign(digest) == expected
+    assert signer(digest, expected) == Account(KEY).address
