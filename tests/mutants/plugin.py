@@ -79,7 +79,7 @@ class Survey:
 
         for computation in (PragueComputation, FlatComputation):
             recorded = self.recorded(computation.opcodes[JUMPDEST])
-            computation.opcodes = {**computation.opcodes, JUMPDEST: recorded}  # type: ignore[dict-item]
+            computation.opcodes = {**computation.opcodes, JUMPDEST: recorded}
 
     def recorded(self, jumpdest: Callable[..., Any]) -> Callable[..., Any]:
         """The label of a jump, recording that it was reached."""

@@ -35,7 +35,7 @@ def _branches(pytestconfig: pytest.Config) -> None:
 
     for computation in (PragueComputation, FlatComputation):
         recorder = record_jumps(computation.opcodes[branches.JUMPI], branches.jumps)
-        computation.opcodes = {**computation.opcodes, branches.JUMPI: recorder}  # type: ignore[dict-item]
+        computation.opcodes = {**computation.opcodes, branches.JUMPI: recorder}
 
 
 def record_jumps(
