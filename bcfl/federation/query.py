@@ -162,6 +162,7 @@ class LocalQuery(Query):
         ledger = FederationLedger(federation_at(self.chain, run.contract))
         super().__init__(ledger, DirectoryStore(run.store_path), run.journal_path, "bcfl run --resume")
         self.keyring = Keyring(run_accounts(run.config))
+        self._opened: statements.Opened = {}
 
     @property
     def time_origin(self) -> int | None:
@@ -175,7 +176,13 @@ class LocalQuery(Query):
     def statements(self, first: int = 1) -> Collection:
         """Return what the owner and others state of the models, as the index of the folder names it."""
         del first  # all are at hand
-        return statements.of_run(self.path, self.store, self._collection())
+        return statements.of_run(self.path, self.store, self._collection(), self._opened)
+
+    def statements_view(self, number: Number = None) -> StatementsView:
+        """Return what parties state of the model after a round; the statements about others stay closed."""
+        index = self.find_round(number).number
+        collection = statements.of_run_round(self.path, self.store, self._collection(), index)
+        return collection.view(index, index)
 
     def task(self, name: str | None = None) -> AnyTask | None:
         """Return the task of a name, or that of the run, with the run's options; raises ConfigError."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from typing import Any, Final, Literal
 
 from bcfl.pages.texts import DASH, duration, metric_text
@@ -78,7 +78,7 @@ class Curves:
     @property
     def json(self) -> dict[str, Any]:
         """Return what the script draws."""
-        return asdict(self)
+        return vars(self) | {"series": [vars(each) for each in self.series]}
 
     @property
     def table_rows(self) -> list[tuple[int, list[str]]]:
@@ -108,8 +108,7 @@ class Cells:
     @property
     def json(self) -> dict[str, Any]:
         """Return what the script draws."""
-        used = self.legend
-        return asdict(self) | {"codes": {letter: CODES[letter] for letter in used}}
+        return vars(self) | {"codes": {letter: CODES[letter] for letter in self.legend}}
 
     @property
     def legend(self) -> list[str]:
