@@ -61,7 +61,7 @@ class Crowd(LocalQuery):
 
         federation.contract.call = call  # type: ignore[method-assign]
         Query.__init__(self, FederationLedger(federation.contract), DirectoryStore(path), path, "bcfl run")
-        self._opened = {}
+        self._opened, self._deployer = {}, None
         self.path, self.config = path, Config()
         self.history, self.events = history, list(_events(history))
         self._follow(federation.contract)

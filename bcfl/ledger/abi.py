@@ -8,7 +8,6 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import fields, is_dataclass
 from difflib import get_close_matches
-from functools import lru_cache
 from typing import Any
 
 from eth_abi.codec import ABICodec
@@ -16,18 +15,12 @@ from eth_abi.decoding import AddressDecoder, ByteStringDecoder, ContextFramesByt
 from eth_abi.exceptions import DecodingError, EncodingError
 from eth_abi.registry import BaseEquals, registry
 from eth_utils.abi import collapse_if_tuple
-from eth_utils.address import to_checksum_address
 from eth_utils.crypto import keccak
 
 from bcfl.errors import LedgerError
+from bcfl.ledger.words import Plan, address_of
 
 Entry = Mapping[str, Any]
-
-
-@lru_cache(maxsize=4096)
-def address_of(address: str | bytes) -> str:
-    """Return the checksummed form of an address."""
-    return to_checksum_address(address)
 
 
 class _ChecksumDecoder(AddressDecoder):
@@ -67,6 +60,7 @@ class FunctionType:
         self.name = str(entry["name"])
         self.outputs = _types(entry["outputs"])
         self._inputs = _types(entry["inputs"])
+        self._results = Plan(self.outputs)
         self.selector = keccak(text=f"{self.name}({','.join(self._inputs)})")[:4]
 
     def encode(self, args: Sequence[Any]) -> bytes:
@@ -75,7 +69,9 @@ class FunctionType:
 
     def decode(self, output: bytes) -> Any:
         """Return one value, a tuple of several, or None for none; raises LedgerError for other bytes."""
-        values = _decode(self.name, self.outputs, output)
+        values = self._results.decode(output)
+        if values is None:
+            values = _decode(self.name, self.outputs, output)
         return values[0] if len(values) == 1 else values or None
 
     def arguments(self, calldata: bytes) -> tuple[Any, ...]:
@@ -95,14 +91,24 @@ class EventType:
         self._names = [name for name, _, _ in kinds]
         self._indexed = [(name, _topic_type(kind)) for name, indexed, kind in kinds if indexed]
         self._data = [(name, kind) for name, indexed, kind in kinds if not indexed]
+        self._topics_plan = Plan([kind for _, kind in self._indexed])
+        self._data_plan = Plan([kind for _, kind in self._data])
 
     def decode(self, topics: Sequence[bytes], data: bytes) -> dict[str, Any]:
         """Return arguments by name in the order of the ABI; raises LedgerError for other bytes."""
-        names, types = [name for name, _ in self._data], [kind for _, kind in self._data]
-        values = dict(zip(names, _decode(self.name, types, data), strict=True))
-        names, types = [name for name, _ in self._indexed], [kind for _, kind in self._indexed]
-        values |= zip(names, _decode(self.name, types, b"".join(topics[1:])), strict=True)
+        values = dict(zip(*_named(self._data, self._data_plan, self.name, data), strict=True))
+        values |= zip(*_named(self._indexed, self._topics_plan, self.name, b"".join(topics[1:])), strict=True)
         return {name: values[name] for name in self._names}
+
+
+def _named(
+    fields: Sequence[tuple[str, str]], plan: Plan, event: str, data: bytes
+) -> tuple[list[str], tuple[Any, ...]]:
+    """Return the names of some arguments of an event, and their values."""
+    values = plan.decode(data)
+    if values is None:
+        values = _decode(event, [kind for _, kind in fields], data)
+    return [name for name, _ in fields], values
 
 
 class Abi:
@@ -142,7 +148,12 @@ class Abi:
 
     def constructor(self, args: Sequence[Any]) -> bytes:
         """Return what follows the bytecode at deployment; raises LedgerError for unfit arguments."""
-        return _encode("constructor", _types(self._constructor), args)
+        return _encode("constructor", self.constructor_types, args)
+
+    @property
+    def constructor_types(self) -> list[str]:
+        """Return the types of what follows the bytecode at deployment."""
+        return _types(self._constructor)
 
 
 def _types(fields: Iterable[Entry]) -> list[str]:

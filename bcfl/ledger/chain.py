@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 from eth_abi.abi import decode
 from eth_abi.exceptions import DecodingError
@@ -104,6 +104,15 @@ class Chain(Protocol):
 
     def close(self) -> None:
         """Release file or connection."""
+        ...
+
+
+@runtime_checkable
+class GasReader(Protocol):
+    """A chain that knows the gas of transactions without their receipts."""
+
+    def gas_used(self, transaction: bytes) -> int | None:
+        """Return the gas of a mined transaction; None where only its receipt says it."""
         ...
 
 

@@ -71,7 +71,7 @@ class VotesView(TypedDict):
 def votes_view(source: Source, round_: Round, journals: Path) -> VotesView:
     """Return the verdicts of a round; `journals` is the folder of the miners' journals."""
     voters = [vote.voter.account for vote in round_.votes]
-    findings_of = {miner: findings.read(journals / miner).get(round_.number) for miner in voters}
+    findings_of = {miner: findings.read_round(journals / miner, round_.number) for miner in voters}
     return {
         "round": round_.number,
         "status": round_.status,

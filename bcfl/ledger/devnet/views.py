@@ -6,7 +6,6 @@ import rlp  # type: ignore[import-untyped]
 from eth._utils.address import generate_contract_address
 from eth.abc import BlockAPI, BlockHeaderAPI, SignedTransactionAPI
 
-from bcfl.ledger.devnet.database import LogRow
 from bcfl.ledger.devnet.values import Json, to_hex
 
 
@@ -75,23 +74,6 @@ def transaction_json(transaction: SignedTransactionAPI, header: BlockHeaderAPI, 
         content["maxFeePerGas"] = hex(transaction.max_fee_per_gas)
         content["maxPriorityFeePerGas"] = hex(transaction.max_priority_fee_per_gas)
     return content
-
-
-def log_json(row: LogRow, block_hash: bytes, timestamp: int) -> Json:
-    """Return a log of the block with a hash, of so many seconds since 1970."""
-    topics = (row.topic0, row.topic1, row.topic2, row.topic3)
-    return {
-        "address": to_hex(row.address),
-        "topics": [to_hex(topic) for topic in topics if topic is not None],
-        "data": to_hex(row.data),
-        "blockNumber": hex(row.block),
-        "blockHash": to_hex(block_hash),
-        "blockTimestamp": hex(timestamp),
-        "transactionHash": to_hex(row.transaction_hash),
-        "transactionIndex": hex(row.transaction_index),
-        "logIndex": hex(row.position),
-        "removed": False,
-    }
 
 
 def created_contract(transaction: SignedTransactionAPI) -> str | None:
