@@ -39,7 +39,14 @@ TABS: Final = {"devices": "parties", "miners": "parties"} | {
     name: name for name in ("rounds", "parties", "models", "contract", "events", "audit")
 }  # by the beginning of a path
 LINES: Final = 200  # of an audit: the last, and as many earlier ones in which something is wrong
-STATUS: Final = ((NotFound, 404), (Crowded, 503), (StillReading, 503), (ConfigError, 400), (BundleError, 400), (LedgerError, 502))
+STATUS: Final = (
+    (NotFound, 404),
+    (Crowded, 503),
+    (StillReading, 503),
+    (ConfigError, 400),
+    (BundleError, 400),
+    (LedgerError, 502),
+)
 PATIENCE: Final = 0.4  # seconds that a page waits for the first reading before it says how far that has come
 DATA_PATIENCE: Final = 10.0  # that JSON waits for it
 Handler = Callable[[Request], Awaitable[Response]]

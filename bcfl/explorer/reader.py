@@ -39,7 +39,7 @@ class Crowded(BcflError):
 
 @dataclass(frozen=True)
 class Progress:
-    """How far the first reading has come: `done` of `total` of what `unit` counts; 0 of 0 before it is known."""
+    """How far the first reading has come: `done` of `total` blocks or rounds; 0 of 0 before it is known."""
 
     unit: Literal["blocks", "rounds"]
     done: int
@@ -85,7 +85,7 @@ class Reader:
     async def ask(self, question: Callable[[Query], Answer], patience: float | None = None) -> Answer:
         """Return what `question` says of the federation as it is now; raises what it raises, or Crowded.
 
-        Raises StillReading where the first reading takes more than `patience` seconds; None: it is waited for.
+        Raises StillReading where the first reading takes more than `patience` seconds; None waits for it.
         """
         if not self.is_read:
             await self._first_reading(patience)

@@ -74,7 +74,7 @@ def deploy(
 def stored_terms(reader: ChainReader, contract: str, deployer: str) -> Terms | None:
     """Return the terms of a federation from the transactions that `deploy` made, as `agreed` returns them.
 
-    None where the deployables are not those of this version, or their terms differ: then a call has to say it.
+    None where they are not those of this version, or their terms differ: then a call has to say it.
     """
     content = artifact()
     code = {name: bytes.fromhex(text[2:]) for name, text in content["bytecode"].items()}

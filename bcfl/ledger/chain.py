@@ -10,8 +10,6 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
-from eth_abi.abi import decode
-from eth_abi.exceptions import DecodingError
 from eth_utils.crypto import keccak
 
 from bcfl.errors import LedgerError, Reverted, Unreachable
@@ -156,6 +154,9 @@ def _payload(data: Any) -> bytes:
 
 def reason_in(payload: bytes) -> str:
     """Return the reason in the payload of a revert; empty when there is no payload."""
+    from eth_abi.abi import decode
+    from eth_abi.exceptions import DecodingError
+
     selector, arguments = payload[:4], payload[4:]
     try:
         if selector == ERROR_STRING:

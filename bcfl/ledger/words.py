@@ -31,7 +31,9 @@ def address_of(address: str | bytes) -> str:
 
 
 Take = Callable[[bytes], Any]  # of one word; raises Unusual
-Part = Callable[[bytes, int, int], Any]  # of all bytes, where it stands in their head, and its end; raises Unusual
+Part = Callable[
+    [bytes, int, int], Any
+]  # of all bytes, where it stands in their head, and its end; raises Unusual
 
 
 class Plan:

@@ -104,7 +104,7 @@ class Digests:
         return self._digests[number]
 
     def follow(self, history: History, events: Sequence[LogEvent], terms: Terms) -> None:
-        """Read the rounds that events since the last call are about; another history is read from its start."""
+        """Read the rounds that new events are about; another history is read from its start."""
         if history is not self._history or len(events) < self._seen:
             self._forget()
             self._history = history
@@ -147,7 +147,7 @@ class LetterMap:
         self._letters: Letters = np.zeros((0, 0), np.uint8)
 
     def of(self, columns: list[tuple[int, Digest]], devices: int) -> Letters:
-        """Return the letters of the first `devices` in rounds, given with their digests: (rounds, devices)."""
+        """Return the letters of the first `devices` in some rounds, (rounds, devices)."""
         known, letters = self._columns, self._letters
         if letters.shape[1] != devices:
             known = []

@@ -12,7 +12,6 @@ from dataclasses import dataclass, field
 import numpy as np
 import numpy.typing as npt
 
-from bcfl.protocol.limits import BASIS_POINTS
 from bcfl.protocol.rewards import prices_of
 from bcfl.protocol.rounds import History, Round
 from bcfl.protocol.types import Terms
@@ -21,7 +20,7 @@ from bcfl.protocol.verification import Vote, own_position
 
 @dataclass(frozen=True)
 class Income:
-    """What a round earns: `weights` are samples times level by update, `voters` and `leads` wei by account."""
+    """What a round earns: `weights` are samples times level by update; else wei by account."""
 
     price: int = 0  # of a sample, wei
     weights: npt.NDArray[np.int64] = field(default_factory=lambda: np.zeros(0, np.int64))
@@ -38,7 +37,7 @@ def income_of(round_: Round, terms: Terms) -> Income:
     matches = [count * vote.voter.weight for count, vote in zip(counts, round_.votes, strict=True)]
     price = prices_of(terms, block.reward, round_.samples, sum(matches))
     samples = np.array([item.update.samples for item in round_.submissions], np.int64)
-    levels = np.frombuffer(bytes(round_.levels), np.uint8)
+    levels = np.array(round_.levels, np.int64)
     voters = {
         vote.voter.account: price.verdict * match
         for vote, match in zip(round_.votes, matches, strict=True)

@@ -113,9 +113,7 @@ class _Mistakes(TypedDict):
     false_accepts: int | None
 
 
-def _mistakes(
-    subject: Subject, round_: Round, digest: Digest, hostile: Mapping[str, str]
-) -> _Mistakes:
+def _mistakes(subject: Subject, round_: Round, digest: Digest, hostile: Mapping[str, str]) -> _Mistakes:
     if subject.adversaries is None:
         return {"hostile": None, "false_rejects": None, "false_accepts": None}
     flags = [account in hostile for account in digest.accounts]

@@ -151,9 +151,7 @@ def summary(
     }
 
 
-def _totals(
-    subject: Subject, rounds: Sequence[RoundSummary], digests: Digests, devices: int
-) -> TotalsView:
+def _totals(subject: Subject, rounds: Sequence[RoundSummary], digests: Digests, devices: int) -> TotalsView:
     history = subject.history
     every = [round_ for round_ in history.rounds.values() if round_.commits or round_.number == 1]
     statuses = [round_.status for round_ in every]

@@ -89,6 +89,8 @@ def _reasons(round_: Round, places: Sequence[int]) -> Sequence[int]:
     verdicts = verdict_array(round_)[:, places]  # (votes, places)
     weights = np.array([vote.voter.weight for vote in round_.votes], np.int64)
     against = [reason for reason in sorted(Verdict) if reason is not Verdict.ACCEPTED]
-    sums = np.array([weights @ (verdicts == reason) for reason in against])  # (reasons, places)
-    heaviest = sums.argmax(axis=0)  # of equal ones the first, which has the lowest number
-    return [against[place] if is_any else Verdict.OUTLIER for place, is_any in zip(heaviest, sums.any(axis=0), strict=True)]
+    given = np.array([verdicts == reason for reason in against])  # (reasons, votes, places)
+    sums = np.where(given.any(axis=1), weights @ given, -1)  # (reasons, places); -1: nobody says so
+    heaviest = sums.argmax(axis=0).tolist()  # of equal ones the first, which has the lowest number
+    pairs = zip(heaviest, sums.max(axis=0).tolist(), strict=True)
+    return [Verdict.OUTLIER if weight < 0 else against[place] for place, weight in pairs]

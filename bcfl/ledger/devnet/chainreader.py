@@ -16,7 +16,7 @@ from typing import Any, Final
 from bcfl.errors import RunError
 from bcfl.ledger.devnet.chainfile import HEAD, connect
 from bcfl.ledger.devnet.logs import LogRow, height_of, log_json, log_query
-from bcfl.ledger.devnet.values import Json, as_list, parse_address, parse_bytes, to_hex
+from bcfl.ledger.devnet.values import Json, as_list, parse_address, parse_bytes
 
 TRANSACTION_ROOT, NUMBER, GAS_USED, TIMESTAMP = 4, 8, 10, 11  # places in a header
 LONE_LEAF: Final = b"\x20\x80"  # the path of a trie's node that is the only one: an item at index 0
