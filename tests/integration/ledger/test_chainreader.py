@@ -92,6 +92,10 @@ def test_stored_terms_are_those_that_the_contract_answers(
     assert stored_terms(chain.reader, address, Account.derive(1, "owner").address) is None
     assert stored_terms(chain.reader, OWNER, OWNER) is None  # which has logged nothing
     created, block = chain.reader.created_in, chain.reader.creation(address).block
+    elsewhere = replace(created(block), data=created(block).data[:-1] + b"\x01")  # another facet answers it
+    with monkeypatch.context() as patch:
+        patch.setattr(chain.reader, "creation", lambda _: elsewhere)
+        assert stored_terms(chain.reader, address, OWNER) is None
 
     def other_terms(number: int) -> Creation:
         creation = created(number)

@@ -81,6 +81,16 @@ def test_another_history_is_read_from_its_start(query: LocalQuery) -> None:
     assert dict(digests.incomes) == whole
 
 
+def test_a_finished_round_that_is_read_again_earns_no_more(query: LocalQuery) -> None:
+    digests = Digests()
+    digests.follow(query.history, query.events, query.terms)
+    before, incomes = digests.of(1), dict(digests.incomes)
+    late = next(event for event in query.events if event.name == "Tallied" and event.args["round"] == 1)
+    digests.follow(query.history, [*query.events, late], query.terms)
+    assert digests.of(1) is not before
+    assert dict(digests.incomes) == incomes
+
+
 def test_receipts_that_were_missing_are_asked_for_again(query: LocalQuery) -> None:
     subject, digests = of_run(query), Digests()
     nothing = summary(replace(subject, gas_of=lambda _: None), digests=digests)
