@@ -69,34 +69,38 @@ class Crowd(LocalQuery):
         self.clock = Clock(Phase.COMMIT, 0, current, history.rounds[current].opened, 2**31, 0, 1)
 
     def _follow(self, contract: Contract) -> None:
-        """Let a block come whenever `coming` counts one, in which a whole round has happened."""
-        request, self.coming, self.came = contract.chain.request, 0, 0
+        """Let a block stand for each round that `bring` has brought."""
+        request, self.coming, self.came = contract.chain.request, list[Round](), 0
 
         def answer(method: str, *params: Any) -> Any:
             result = request(method, *params)
             if method == "eth_getBlockByNumber" and params[0] == "latest":
-                return {**result, "number": hex(int(result["number"], 16) + self.coming)}
+                return {**result, "number": hex(int(result["number"], 16) + len(self.coming))}
             if method == "eth_getBlockByNumber":
                 return request(method, "latest", False) | {"number": params[0]}
             return result
 
         def events(*_: object) -> Iterator[Event]:
-            while self.came < self.coming:
+            while self.came < len(self.coming):
                 self.came += 1
-                yield from self._come()
+                yield from self._come(self.coming[self.came - 1])
 
         contract.chain.request = answer  # type: ignore[method-assign]
         contract.events = events  # type: ignore[assignment, method-assign]
 
-    def _come(self) -> Iterator[Event]:
+    def bring(self) -> None:
+        """Let a block come in which a whole round has happened."""
+        number = max(self.history.rounds) + 1
+        self.coming.append(_round(number, len(self.history.devices), list(self.history.miners)))
+
+    def _come(self, round_: Round) -> Iterator[Event]:
         """Add a round to the history, and yield events that are about it."""
-        history, number = self.history, max(self.history.rounds) + 1
-        accounts = list(history.miners)
-        round_ = history.rounds[number] = _round(number, len(history.devices), accounts)
+        number = round_.number
+        self.history.rounds[number] = round_
         assert round_.block is not None
-        history.blocks.append(round_.block)
+        self.history.blocks.append(round_.block)
         for name in round_.transactions:
-            args = {"round": number, "miner": accounts[0], "endpoint": ""}
+            args = {"round": number, "miner": next(iter(self.history.miners)), "endpoint": ""}
             yield Event("Announced", args, number, number * 100, name, 0, ADDRESS)
 
     def close(self) -> None:
@@ -159,7 +163,7 @@ def main() -> None:
         for page in PAGES:
             _time(page, address + page[1:])
         for _ in range(3):
-            query().coming += 1
+            query().bring()
             _time("a live update", address)
         if options.browser:
             _browse(address)
