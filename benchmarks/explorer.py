@@ -1,7 +1,9 @@
 """Measure how long the explorer's pages take: `python -m benchmarks.explorer [--browser]`.
 
-A federation of 1,000 devices and 500 rounds is made up in memory. The first answer makes the summary of all
-of it; later ones are what a person waits for while nothing happens. With --browser, until Chromium has drawn.
+A federation of 1,000 devices and 500 rounds is made up in memory. The first answer may be a page that says
+how far the reading has come; the overview follows once every round has been read. Later answers are what a
+person waits for while nothing happens, a live update what a round that comes costs, in seconds of the
+processor too. With --browser, until Chromium has drawn.
 """
 
 from __future__ import annotations
@@ -9,7 +11,7 @@ from __future__ import annotations
 import argparse
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -21,7 +23,7 @@ from bcfl.explorer.app import Explorer
 from bcfl.explorer.server import ExplorerServer, address_of, listen
 from bcfl.explorer.target import Target
 from bcfl.federation.query import LocalQuery, Query
-from bcfl.ledger.contract import Event
+from bcfl.ledger.contract import Contract, Event
 from bcfl.ledger.federation import FederationLedger
 from bcfl.protocol.rounds import History, Member, Round, Submission
 from bcfl.protocol.types import Block, Clock, Engine, Opening, Phase, Update, Verdict, Voter
@@ -40,6 +42,7 @@ PAGES = (
     "/events",
     "/contract",
 )
+READING = b"data-reading"  # in the page that is shown while everything is read
 CHROMIUM = "/usr/bin/chromium"
 ZERO, ADDRESS = bytes(32), "0x" + "22" * 20
 REJECTED = 13  # one update in so many
@@ -58,10 +61,47 @@ class Crowd(LocalQuery):
 
         federation.contract.call = call  # type: ignore[method-assign]
         Query.__init__(self, FederationLedger(federation.contract), DirectoryStore(path), path, "bcfl run")
+        self._opened, self._deployer = {}, None
         self.path, self.config = path, Config()
         self.history, self.events = history, list(_events(history))
+        self._follow(federation.contract)
         current = max(history.rounds)
         self.clock = Clock(Phase.COMMIT, 0, current, history.rounds[current].opened, 2**31, 0, 1)
+
+    def _follow(self, contract: Contract) -> None:
+        """Let a block stand for each round that `bring` has brought."""
+        request, self.coming, self.came = contract.chain.request, list[Round](), 0
+
+        def answer(method: str, *params: Any) -> Any:
+            result = request(method, *params)
+            if method == "eth_getBlockByNumber" and params[0] == "latest":
+                return {**result, "number": hex(int(result["number"], 16) + len(self.coming))}
+            if method == "eth_getBlockByNumber":
+                return request(method, "latest", False) | {"number": params[0]}
+            return result
+
+        def events(*_: object) -> Iterator[Event]:
+            while self.came < len(self.coming):
+                self.came += 1
+                yield from self._come(self.coming[self.came - 1])
+
+        contract.chain.request = answer  # type: ignore[method-assign]
+        contract.events = events  # type: ignore[assignment, method-assign]
+
+    def bring(self) -> None:
+        """Let a block come in which a whole round has happened."""
+        number = max(self.history.rounds) + 1
+        self.coming.append(_round(number, len(self.history.devices), list(self.history.miners)))
+
+    def _come(self, round_: Round) -> Iterator[Event]:
+        """Add a round to the history, and yield events that are about it."""
+        number = round_.number
+        self.history.rounds[number] = round_
+        assert round_.block is not None
+        self.history.blocks.append(round_.block)
+        for name in round_.transactions:
+            args = {"round": number, "miner": next(iter(self.history.miners)), "endpoint": ""}
+            yield Event("Announced", args, number, number * 100, name, 0, ADDRESS)
 
     def close(self) -> None:
         """Do nothing: the chain is in memory."""
@@ -117,33 +157,55 @@ def main() -> None:
     parser.add_argument("--browser", action="store_true")
     options = parser.parse_args()
     history = crowd(options.rounds, options.devices, 8)
-    with TemporaryDirectory() as folder, _served(Path(folder), history) as address:
+    with TemporaryDirectory() as folder, _served(Path(folder), history) as (address, query):
         print(f"{options.devices:,} devices, {options.rounds} rounds")
-        start = time.perf_counter()
-        size = len(urlopen(address).read())
-        print(f"{'the first answer':<16} {time.perf_counter() - start:6.2f} s  {size / 1e3:8.0f} kB")
+        _first(address)
         for page in PAGES:
-            start = time.perf_counter()
-            size = len(urlopen(address + page[1:]).read())
-            print(f"{page:<16} {time.perf_counter() - start:6.2f} s  {size / 1e3:8.0f} kB")
+            _time(page, address + page[1:])
+        for _ in range(3):
+            query().bring()
+            _time("a live update", address)
         if options.browser:
             _browse(address)
 
 
+def _first(address: str) -> None:
+    """Print how long the first answer takes, and until the overview is there."""
+    start = time.perf_counter()
+    page = urlopen(address).read()
+    kind = "still reading" if READING in page else "the overview"
+    print(f"{'the first answer':<16} {time.perf_counter() - start:6.2f} s  {kind}")
+    while READING in urlopen(address).read():
+        pass
+    print(f"{'the overview':<16} {time.perf_counter() - start:6.2f} s  after the start")
+
+
+def _time(name: str, address: str) -> None:
+    """Print how long an answer takes, of the processor too, and its size."""
+    start, cpu = time.perf_counter(), time.process_time()
+    size = len(urlopen(address).read())
+    seconds, cpu_seconds = time.perf_counter() - start, time.process_time() - cpu
+    print(f"{name:<16} {seconds:6.2f} s  {cpu_seconds:6.2f} s of the processor  {size / 1e3:8.0f} kB")
+
+
 @contextmanager
-def _served(folder: Path, history: History) -> Iterator[str]:
+def _served(folder: Path, history: History) -> Iterator[tuple[str, Callable[[], Crowd]]]:
+    """Yield the address of an explorer, and what it asks; it looks at the chain only when it is asked."""
+    queries: list[Crowd] = []
+
     @contextmanager
     def opener() -> Iterator[Query]:
-        yield Crowd(folder, history)
+        queries.append(Crowd(folder, history))
+        yield queries[0]
 
-    explorer, ready = Explorer(Target(opener), measures=False), threading.Event()
+    explorer, ready = Explorer(Target(opener, 3600.0), measures=False), threading.Event()
     sock = listen("127.0.0.1", 0)
     server = ExplorerServer(explorer, sock, ready.set)
     thread = threading.Thread(target=server.serve_until_stopped)
     thread.start()
     ready.wait(30)
     try:
-        yield address_of(sock)
+        yield address_of(sock), lambda: queries[0]
     finally:
         server.should_exit = True
         thread.join()

@@ -20,11 +20,11 @@ from eth_utils.address import to_canonical_address
 
 from bcfl.errors import LedgerError
 from bcfl.ledger.chain import SignedTransaction, refusal
-from bcfl.ledger.devnet.database import Database, LogRow
+from bcfl.ledger.devnet.database import Database
 from bcfl.ledger.devnet.embedded import GENESIS_TIME, EmbeddedChain
 from bcfl.ledger.devnet.evm import Evm, genesis
-from bcfl.ledger.devnet.node import Node, call_error
-from bcfl.ledger.devnet.records import Records
+from bcfl.ledger.devnet.logs import LogRow
+from bcfl.ledger.devnet.node import call_error
 from bcfl.ledger.devnet.views import receipt_json
 from testkit.flat_state import FlatAccounts, Worlds
 from testkit.quick_instructions import quick
@@ -129,15 +129,19 @@ class Snapshot(NamedTuple):
 class FlatChain(EmbeddedChain):
     """An embedded chain on the flat state, in memory; `accounts` own ether from the first block on."""
 
-    database: FlatDatabase
-
     def __init__(self, accounts: Sequence[str]) -> None:
-        self.database = FlatDatabase()
+        database = FlatDatabase()
         addresses = [to_canonical_address(address) for address in accounts]
-        self._evm = genesis(FlatEvm, self.database, addresses, GENESIS_TIME)
-        self.database.commit()
-        self._node = Node(self._evm, read_only=False)
-        self._records = Records(self._evm, read_only=False)
+        self._opened = database, genesis(FlatEvm, database, addresses, GENESIS_TIME)
+        database.commit()
+        super().__init__(None, accounts=accounts)
+
+    @property
+    def database(self) -> FlatDatabase:
+        """Return where the chain is kept."""
+        database = self._opened[0]
+        assert isinstance(database, FlatDatabase)
+        return database
 
     def deliver(
         self, transaction: SignedTransaction, raise_fee: Callable[[int], SignedTransaction] | None = None

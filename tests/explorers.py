@@ -14,7 +14,8 @@ from urllib.parse import urlsplit
 from bcfl.explorer.app import Explorer
 from bcfl.explorer.server import ExplorerServer, address_of, listen
 from bcfl.explorer.target import Target
-from bcfl.federation.query import open_run
+from bcfl.federation.query import Query, open_run
+from bcfl.ledger.contract import Event
 
 READY_SECONDS = 30
 
@@ -61,3 +62,36 @@ def serving(target: Target, *, measures: bool = True) -> Iterator[Served]:
     finally:
         server.should_exit = True
         thread.join()
+
+
+class Gate:
+    """Holds up whoever reads events until it is opened, so that tests see what is said meanwhile."""
+
+    def __init__(self) -> None:
+        self.opened = threading.Event()
+        self.failure: Exception | None = None
+
+    def target(self, path: Path) -> Target:
+        """Return a run whose events come in pieces of ten blocks; the first one comes at once."""
+
+        @contextmanager
+        def opener() -> Iterator[Query]:
+            with open_run(path) as query:
+                pieces = query.contract.pieces
+
+                def slowly(
+                    first: int, last: int, name: str | None = None
+                ) -> Iterator[tuple[int, list[Event]]]:
+                    if first:
+                        yield from pieces(first, last, name)
+                        return
+                    yield from pieces(0, min(9, last), name)
+                    self.opened.wait(30)
+                    if self.failure is not None:
+                        raise self.failure
+                    yield from pieces(10, last, name)
+
+                query.contract.pieces = slowly  # type: ignore[method-assign]
+                yield query
+
+        return Target(opener, 0.2)

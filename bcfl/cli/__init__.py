@@ -13,7 +13,7 @@ import os
 import re
 import sys
 import traceback
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from typing import Final
 
@@ -32,11 +32,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     words = list(sys.argv[1:] if arguments is None else arguments)
     debug = "--debug" in words
     try:
-        from bcfl.cli.app import app
-
-        code = app([word for word in words if word != "--debug"], prog_name="bcfl", standalone_mode=False)
+        code = _app(words)(
+            [word for word in words if word != "--debug"], prog_name="bcfl", standalone_mode=False
+        )
         sys.stdout.flush()
-        return int(code or 0)
+        return code if isinstance(code, int) else 0
     except SystemExit as end:  # typer's own: the reader of a pipe is gone
         _silence()
         return end.code if isinstance(end.code, int) else USAGE
@@ -46,6 +46,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if debug:
             traceback.print_exc()
         return _refuse(error)
+
+
+def _app(words: Sequence[str]) -> Callable[..., object]:
+    """Return what runs a command: where it can stand alone, without what the others need."""
+    from bcfl.cli.root import ALONE, app_of
+
+    if words and words[0] in ALONE and "bcfl.cli.app" not in sys.modules:
+        return app_of(words[0])
+    from bcfl.cli.app import app
+
+    return app
 
 
 def _refuse(error: Exception) -> int:

@@ -2,10 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Annotated
-
-import typer
-
 from bcfl.cli.examples import help_, with_examples
 from bcfl.cli.groups import grouped
 from bcfl.cli.node import account, chain, deploy, doctor, fund, keys, start, status, up, watch
@@ -22,41 +18,11 @@ from bcfl.cli.query.report import report
 from bcfl.cli.query.rounds import round_
 from bcfl.cli.query.ui import ui
 from bcfl.cli.query.votes import votes
+from bcfl.cli.root import NUMBERS, new_app
 from bcfl.cli.run.run import run
 from bcfl.cli.run.sweep import sweep
 
-# So that `bcfl round -1` is about a round, not about an option -1.
-NUMBERS = {"ignore_unknown_options": True}
-
-app = typer.Typer(
-    help="Train one model among many parties, with every round on a chain that anybody can check.",
-    epilog="Queries ask the contract and the store of the latest run, of --run DIR, or of --network NAME.",
-    no_args_is_help=True,
-    pretty_exceptions_enable=False,
-    rich_markup_mode="rich",
-    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110},
-)
-
-
-def _version(is_set: bool) -> None:
-    if is_set:
-        version()
-        raise typer.Exit
-
-
-@app.callback()
-def bcfl(
-    show_version: Annotated[
-        bool,
-        typer.Option("--version", metavar="", callback=_version, is_eager=True, help="Print the version."),
-    ] = False,
-    debug: Annotated[
-        bool, typer.Option("--debug", metavar="", help="Show where an error comes from.")
-    ] = False,
-) -> None:
-    """Options of all commands; `main` takes --debug out wherever it stands."""
-
-
+app = new_app()
 app.command("run")(run)
 app.command("sweep")(sweep)
 app.command("ls")(ls)

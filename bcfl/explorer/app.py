@@ -6,6 +6,7 @@ import asyncio
 import hashlib
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from contextlib import asynccontextmanager, suppress
+from dataclasses import asdict
 from pathlib import Path
 from typing import Final
 
@@ -18,10 +19,10 @@ from starlette.routing import Route
 
 from bcfl.errors import BcflError, BundleError, ConfigError, LedgerError
 from bcfl.explorer.auditing import Auditing
-from bcfl.explorer.facts import Statements, keep_up
+from bcfl.explorer.facts import Statements, keep_up, prepare
 from bcfl.explorer.measuring import Measuring
 from bcfl.explorer.page import NotFound, Page
-from bcfl.explorer.reader import Crowded, Reader
+from bcfl.explorer.reader import Crowded, Reader, StillReading
 from bcfl.explorer.security import LOOPBACK, Guard
 from bcfl.explorer.stream import Stream
 from bcfl.explorer.target import Identity, Target, identify
@@ -34,8 +35,20 @@ from bcfl.pages.texts import json_text
 HERE: Final = Path(__file__).parent
 TEMPLATES: Final = HERE / "templates"
 TYPES: Final = {".js": "text/javascript", ".css": "text/css", ".svg": "image/svg+xml"}
+TABS: Final = {"devices": "parties", "miners": "parties"} | {
+    name: name for name in ("rounds", "parties", "models", "contract", "events", "audit")
+}  # by the beginning of a path
 LINES: Final = 200  # of an audit: the last, and as many earlier ones in which something is wrong
-STATUS: Final = ((NotFound, 404), (Crowded, 503), (ConfigError, 400), (BundleError, 400), (LedgerError, 502))
+STATUS: Final = (
+    (NotFound, 404),
+    (Crowded, 503),
+    (StillReading, 503),
+    (ConfigError, 400),
+    (BundleError, 400),
+    (LedgerError, 502),
+)
+PATIENCE: Final = 0.4  # seconds that a page waits for the first reading before it says how far that has come
+DATA_PATIENCE: Final = 10.0  # that JSON waits for it
 Handler = Callable[[Request], Awaitable[Response]]
 
 
@@ -46,11 +59,11 @@ class Explorer:
         self, target: Target, *, hosts: Iterable[str] = (), any_address: bool = False, measures: bool = True
     ) -> None:
         self.target, self.measures = target, measures
-        self.reader, self.worker = Reader(target), Reader(target)
+        self.reader, self.worker = Reader(target, prepare), Reader(target)
         self.stream = Stream(self.reader, lambda query, cache: keep_up(query, cache, self._said))
         self.measuring = Measuring(self.worker, self.stream.changed)
         self.auditing = Auditing(target, self._changed)
-        self.identity: Identity = self.reader.look(identify)
+        self.identity: Identity = self.reader.opened(identify)
         self.assets = {
             name: data for folder in (pages.STATIC, HERE / "static") for name, data in _files(folder)
         }
@@ -77,9 +90,10 @@ class Explorer:
     @asynccontextmanager
     async def _lifespan(self, _: Starlette) -> AsyncIterator[None]:
         self._loop = asyncio.get_running_loop()
-        jobs = [asyncio.create_task(self.stream.watch())] if self.identity.kind != "bundle" else []
-        if self.measures and self.identity.kind != "bundle":
-            jobs.append(asyncio.create_task(self.measuring.follow()))
+        is_live = self.identity.kind != "bundle"
+        jobs = [asyncio.create_task(self.stream.watch() if is_live else self.stream.begin())]
+        if self.measures and is_live:
+            jobs.append(asyncio.create_task(self._measure()))
         try:
             yield
         finally:
@@ -89,6 +103,11 @@ class Explorer:
                 with suppress(asyncio.CancelledError):
                     await job
             await asyncio.to_thread(self.close)
+
+    async def _measure(self) -> None:
+        """Find out how good the models are, once pages can be shown: both would read at the same time."""
+        await self.stream.is_begun.wait()
+        await self.measuring.follow()
 
     def _changed(self) -> None:
         """Tell pages that there is more to show, from another thread."""
@@ -226,14 +245,21 @@ class Explorer:
     ) -> Response:
         """Return a page as its address asks for it: as JSON or as HTML."""
         version = self.stream.version  # before anything is read, so that no change is missed
+        is_data = request.url.path.endswith(".json")
 
         def answer(query: Query) -> Response:
             page = make(query)
-            if request.url.path.endswith(".json"):
-                return _json(page.view)
-            return self._html(request, page, query, version)
+            return _json(page.view) if is_data else self._html(request, page, query, version)
 
-        return await (reader or self.reader).ask(answer)
+        try:
+            return await (reader or self.reader).ask(answer, DATA_PATIENCE if is_data else PATIENCE)
+        except StillReading as waiting:
+            view = {"error": str(waiting), "reading": asdict(waiting.progress)}
+            if is_data:
+                return _json(view, 503)
+            tab = TABS.get(request.url.path.split("/")[1], "overview")
+            page = Page("reading.html", "Still reading", view, tab, {"progress": waiting.progress})
+            return self._html(request, page, None, version)
 
     def _html(
         self, request: Request, page: Page, query: Query | None, version: int, status: int = 200
@@ -248,7 +274,7 @@ class Explorer:
             edition=self.edition,
             version=version,
             path=path,
-            json_path=None if query is None else ("/overview" if path == "/" else path) + ".json",
+            json_path=("/overview" if path == "/" else path) + ".json" if status == 200 else None,
             query_string=request.url.query,
             devices={} if query is None else query.history.indices,
             miners={} if query is None else query.history.miners,

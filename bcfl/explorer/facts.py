@@ -17,6 +17,7 @@ from bcfl.errors import LedgerError
 from bcfl.federation.query import LocalQuery, Query, RemoteQuery
 from bcfl.federation.statements import Collection
 from bcfl.federation.subject import Subject, of_bundle, of_deployment, of_run
+from bcfl.federation.views.digests import Digests, Progress
 from bcfl.federation.views.figures import StatementView
 from bcfl.federation.views.status import CurrentView, current_view
 from bcfl.federation.views.summary import Summary, summary
@@ -78,6 +79,12 @@ class Kept:
         return time.monotonic() - self.made < PATIENCE * self.seconds
 
 
+def prepare(query: Query, cache: Cache, progress: Progress) -> None:
+    """Make the first summary, which reads every round; `progress` hears how far that has come."""
+    digests_of(cache).progress = progress
+    summary_of(query, cache, Statements())
+
+
 def keep_up(query: Query, cache: Cache, statements: Statements) -> object:
     """Read a few receipts of a node's chain, and make the summary anew where it is time; return its state."""
     receipts: Receipts = cache.setdefault("receipts", Receipts())
@@ -91,7 +98,8 @@ def keep_up(query: Query, cache: Cache, statements: Statements) -> object:
 def summary_of(query: Query, cache: Cache, statements: Statements) -> Summary:
     """Return the summary of the training; `statements` say how good its models are, by round.
 
-    One that takes long to make is made again after ten times that time, whatever happens.
+    The first one reads every round, later ones those in which something has happened. One that takes long
+    nevertheless is made again after ten times that time, whatever happens.
     """
     receipts: Receipts = cache.setdefault("receipts", Receipts())
     state = len(query.events), len(receipts.gas), len(statements), len(statements.unreachable)
@@ -104,10 +112,16 @@ def summary_of(query: Query, cache: Cache, statements: Statements) -> Summary:
             statements={**statements, **subject.statements},
             unreachable=statements.unreachable or subject.unreachable,
         )
-        view = summary(subject, most_votes=0)
+        view = summary(subject, most_votes=0, digests=digests_of(cache))
         now = time.monotonic()
-        kept = cache["summary"] = Kept(state, now, now - begin, view)
+        kept = cache["summary"] = Kept(state, now, 0.0 if kept is None else now - begin, view)
     return kept.view
+
+
+def digests_of(cache: Cache) -> Digests:
+    """Return what has been read of the rounds."""
+    digests: Digests = cache.setdefault("digests", Digests())
+    return digests
 
 
 def chain_time(query: Query) -> int:

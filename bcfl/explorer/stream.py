@@ -17,6 +17,7 @@ from bcfl.federation.query import Query
 
 MOST: Final = 32  # pages that listen at a time
 KEEP_ALIVE_SECONDS: Final = 20.0
+PROGRESS_SECONDS: Final = 1.0  # between two messages while everything is read for the first time
 
 State = tuple[object, ...]
 
@@ -33,6 +34,7 @@ class Stream:
     def __init__(self, reader: Reader, work: Callable[[Query, dict[Any, Any]], object]) -> None:
         self.reader, self.work = reader, work
         self.version = 0
+        self.is_begun = asyncio.Event()  # everything has been read once, or cannot be
         self.away: str | None = None  # why the node cannot be asked
         self._listeners: set[asyncio.Queue[str]] = set()
         self._state: State | None = None
@@ -53,11 +55,26 @@ class Stream:
     def _news(self) -> str:
         return json.dumps({"version": self.version, "away": self.away is not None})
 
+    async def begin(self) -> None:
+        """Wait until everything has been read once; pages that were told to wait hear how far it has come."""
+        look = asyncio.ensure_future(self._look())
+        try:
+            while not (await asyncio.wait({look}, timeout=PROGRESS_SECONDS))[0]:
+                if self.reader.kept_waiting:
+                    self.changed()
+            look.result()
+        finally:
+            look.cancel()
+            self.is_begun.set()
+        if self.reader.kept_waiting:
+            self.changed()
+
     async def watch(self) -> None:
         """Look at the chain again and again, until cancelled."""
+        await self.begin()
         while True:
-            await self._look()
             await asyncio.sleep(self.reader.target.poll)
+            await self._look()
 
     async def _look(self) -> None:
         before = self.away

@@ -29,10 +29,11 @@ from bcfl.federation.views.round import RoundView, round_view
 from bcfl.federation.views.source import Source
 from bcfl.federation.views.status import StatusView, status_view
 from bcfl.federation.views.votes import VotesView, votes_view
-from bcfl.ledger.artifact import federation_at
+from bcfl.ledger.artifact import federation_at, stored_terms
 from bcfl.ledger.deployment import networks, records
 from bcfl.ledger.devnet.embedded import GENESIS_TIME, EmbeddedChain
 from bcfl.ledger.federation import FederationLedger
+from bcfl.protocol.accounts import Account
 from bcfl.protocol.rounds import Round
 from bcfl.protocol.types import Block
 from bcfl.storage import DirectoryStore, open_store
@@ -162,6 +163,22 @@ class LocalQuery(Query):
         ledger = FederationLedger(federation_at(self.chain, run.contract))
         super().__init__(ledger, DirectoryStore(run.store_path), run.journal_path, "bcfl run --resume")
         self.keyring = Keyring(run_accounts(run.config))
+        self._opened: statements.Opened = {}
+        self._deployer: str | None = None  # where the chain's file says what the contract would answer
+        self._read_terms(run.contract)
+
+    def _read_terms(self, contract: str) -> None:
+        """Read the terms from the chain's file, where that can be done: then nothing may need an EVM."""
+        owner = Account.derive(self.config.seed, "owner").address
+        terms = None if self.chain.reader is None else stored_terms(self.chain.reader, contract, owner)
+        if terms is not None:
+            self.ledger.terms, self._deployer = terms, owner
+
+    def _collection(self) -> Collection:
+        """Return no statements yet, and what they are checked against."""
+        if self._deployer is None:
+            return super()._collection()
+        return Collection(self.ledger.domain, self.history, self.history.owner or self._deployer)
 
     @property
     def time_origin(self) -> int | None:
@@ -175,7 +192,13 @@ class LocalQuery(Query):
     def statements(self, first: int = 1) -> Collection:
         """Return what the owner and others state of the models, as the index of the folder names it."""
         del first  # all are at hand
-        return statements.of_run(self.path, self.store, self._collection())
+        return statements.of_run(self.path, self.store, self._collection(), self._opened)
+
+    def statements_view(self, number: Number = None) -> StatementsView:
+        """Return what parties state of the model after a round; the statements about others stay closed."""
+        index = self.find_round(number).number
+        collection = statements.of_run_round(self.path, self.store, self._collection(), index)
+        return collection.view(index, index)
 
     def task(self, name: str | None = None) -> AnyTask | None:
         """Return the task of a name, or that of the run, with the run's options; raises ConfigError."""

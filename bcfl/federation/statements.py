@@ -24,7 +24,7 @@ from bcfl.protocol.rounds import History
 from bcfl.protocol.submissions import Domain
 from bcfl.relay.book import CID, PAGE
 from bcfl.relay.client import Endpoint
-from bcfl.relay.statements import MAX_BYTES, check, open_statement
+from bcfl.relay.statements import MAX_BYTES, Statement, check, names_round, open_statement
 from bcfl.transport.client import exchange
 from bcfl.transport.deadline import Deadline
 
@@ -41,6 +41,7 @@ SECONDS: Final = 5.0  # for all inboxes and the store
 MOMENT: Final = 2.0  # for them, where somebody waits for an answer on the screen
 INBOX_SHARE: Final = 0.6  # of these seconds; the rest is the store's
 CACHE_VARIABLE: Final = "XDG_CACHE_HOME"
+Opened = dict[str, tuple[bytes, Statement, str]]  # by name: a statement's bytes, itself, and its CID
 
 
 class UnreachableView(TypedDict):
@@ -83,9 +84,14 @@ class Collection:
         Of two of one party about one round, the lower CID counts.
         """
         with suppress(RelayError):
-            statement = open_statement(data, self.domain)
+            return self.add_opened(data, open_statement(data, self.domain), cids.compute(data))
+        return False
+
+    def add_opened(self, data: bytes, statement: Statement, cid: str) -> bool:
+        """Add a statement whose form and signature are right, if all else is, and return if it is."""
+        with suppress(RelayError):
             check(statement, self.history, self.owner)
-            key, cid = (statement.round, statement.party, statement.role), cids.compute(data)
+            key = statement.round, statement.party, statement.role
             known = self.by_key.get(key)
             if known is None or cid < known["cid"]:
                 self.contents.pop("" if known is None else known["cid"], None)
@@ -125,11 +131,28 @@ class Collection:
         }
 
 
-def of_run(path: Path, store: Store, collection: Collection) -> Collection:
-    """Add the statements that the index of a run's folder names and its store holds."""
+def of_run(path: Path, store: Store, collection: Collection, opened: Opened | None = None) -> Collection:
+    """Add the statements that the index of a run's folder names and its store holds.
+
+    `opened` keeps what was read of them before: what a CID names does not change.
+    """
+    opened = {} if opened is None else opened
+    for cid in list(dict.fromkeys(_lines(path / INDEX)))[-MOST:]:
+        with suppress(CidError, StoreError, RelayError):
+            if cid not in opened:
+                data = store.get(cid, MAX_BYTES)
+                opened[cid] = data, open_statement(data, collection.domain), cids.compute(data)
+            collection.add_opened(*opened[cid])
+    return collection
+
+
+def of_run_round(path: Path, store: Store, collection: Collection, number: int) -> Collection:
+    """Add those that are about the model after one round; the signatures of others are not looked at."""
     for cid in list(dict.fromkeys(_lines(path / INDEX)))[-MOST:]:
         with suppress(CidError, StoreError):
-            collection.add(store.get(cid, MAX_BYTES))
+            data = store.get(cid, MAX_BYTES)
+            if names_round(data, number):
+                collection.add(data)
     return collection
 
 

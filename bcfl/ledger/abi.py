@@ -8,56 +8,52 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import fields, is_dataclass
 from difflib import get_close_matches
-from functools import lru_cache
-from typing import Any
+from functools import cache, cached_property
+from typing import TYPE_CHECKING, Any
 
-from eth_abi.codec import ABICodec
-from eth_abi.decoding import AddressDecoder, ByteStringDecoder, ContextFramesBytesIO
-from eth_abi.exceptions import DecodingError, EncodingError
-from eth_abi.registry import BaseEquals, registry
 from eth_utils.abi import collapse_if_tuple
-from eth_utils.address import to_checksum_address
 from eth_utils.crypto import keccak
 
 from bcfl.errors import LedgerError
+from bcfl.ledger.words import Plan
+from bcfl.ledger.words import address_of as address_of
+
+if TYPE_CHECKING:
+    from eth_abi.codec import ABICodec
+    from eth_abi.decoding import ContextFramesBytesIO
 
 Entry = Mapping[str, Any]
 
 
-@lru_cache(maxsize=4096)
-def address_of(address: str | bytes) -> str:
-    """Return the checksummed form of an address."""
-    return to_checksum_address(address)
+@cache
+def codec() -> ABICodec:
+    """Return eth_abi's coder: addresses checksummed, any bytes taken for text."""
+    from eth_abi.codec import ABICodec
+    from eth_abi.decoding import AddressDecoder, ByteStringDecoder
+    from eth_abi.registry import BaseEquals, registry
 
+    class ChecksumDecoder(AddressDecoder):
+        decoder_fn = staticmethod(address_of)  # type: ignore[assignment]  # the base gives lower case
 
-class _ChecksumDecoder(AddressDecoder):
-    decoder_fn = staticmethod(address_of)  # type: ignore[assignment]  # the base gives lower case
+    class TextDecoder(ByteStringDecoder):
+        """Takes any bytes for text: the contract does not look at them, and a log stays on the chain."""
 
+        @classmethod
+        def from_type_str(cls, _kind: str, _registry: object) -> TextDecoder:
+            return cls()
 
-class _TextDecoder(ByteStringDecoder):
-    """Takes any bytes for text: the contract does not look at them, and a log stays on the chain."""
+        def decode(self, stream: ContextFramesBytesIO) -> str:
+            data: bytes = super().decode(stream)  # type: ignore[no-untyped-call]
+            return data.decode("utf-8", errors="replace")
 
-    @classmethod
-    def from_type_str(cls, _kind: str, _registry: object) -> _TextDecoder:
-        return cls()
-
-    def decode(self, stream: ContextFramesBytesIO) -> str:
-        data: bytes = super().decode(stream)  # type: ignore[no-untyped-call]
-        return data.decode("utf-8", errors="replace")
-
-
-def _codec() -> ABICodec:
     types = registry.copy()  # type: ignore[no-untyped-call]
     types.unregister_decoder("string")
     text = BaseEquals("string", with_sub=False)  # type: ignore[no-untyped-call]
-    types.register_decoder(text, _TextDecoder, label="string")
+    types.register_decoder(text, TextDecoder, label="string")
     types.unregister_decoder("address")
     address = BaseEquals("address")  # type: ignore[no-untyped-call]
-    types.register_decoder(address, _ChecksumDecoder, label="address")
+    types.register_decoder(address, ChecksumDecoder, label="address")
     return ABICodec(types)
-
-
-CODEC = _codec()
 
 
 class FunctionType:
@@ -67,7 +63,12 @@ class FunctionType:
         self.name = str(entry["name"])
         self.outputs = _types(entry["outputs"])
         self._inputs = _types(entry["inputs"])
-        self.selector = keccak(text=f"{self.name}({','.join(self._inputs)})")[:4]
+        self._results = Plan(self.outputs)
+
+    @cached_property
+    def selector(self) -> bytes:
+        """Return the first four bytes of its calldata."""
+        return keccak(text=f"{self.name}({','.join(self._inputs)})")[:4]
 
     def encode(self, args: Sequence[Any]) -> bytes:
         """Return calldata; raises LedgerError for a value that its type cannot hold."""
@@ -75,7 +76,9 @@ class FunctionType:
 
     def decode(self, output: bytes) -> Any:
         """Return one value, a tuple of several, or None for none; raises LedgerError for other bytes."""
-        values = _decode(self.name, self.outputs, output)
+        values = self._results.decode(output)
+        if values is None:
+            values = _decode(self.name, self.outputs, output)
         return values[0] if len(values) == 1 else values or None
 
     def arguments(self, calldata: bytes) -> tuple[Any, ...]:
@@ -95,42 +98,60 @@ class EventType:
         self._names = [name for name, _, _ in kinds]
         self._indexed = [(name, _topic_type(kind)) for name, indexed, kind in kinds if indexed]
         self._data = [(name, kind) for name, indexed, kind in kinds if not indexed]
+        self._topics_plan = Plan([kind for _, kind in self._indexed])
+        self._data_plan = Plan([kind for _, kind in self._data])
 
     def decode(self, topics: Sequence[bytes], data: bytes) -> dict[str, Any]:
         """Return arguments by name in the order of the ABI; raises LedgerError for other bytes."""
-        names, types = [name for name, _ in self._data], [kind for _, kind in self._data]
-        values = dict(zip(names, _decode(self.name, types, data), strict=True))
-        names, types = [name for name, _ in self._indexed], [kind for _, kind in self._indexed]
-        values |= zip(names, _decode(self.name, types, b"".join(topics[1:])), strict=True)
+        values = dict(zip(*_named(self._data, self._data_plan, self.name, data), strict=True))
+        values |= zip(*_named(self._indexed, self._topics_plan, self.name, b"".join(topics[1:])), strict=True)
         return {name: values[name] for name in self._names}
+
+
+def _named(
+    fields: Sequence[tuple[str, str]], plan: Plan, event: str, data: bytes
+) -> tuple[list[str], tuple[Any, ...]]:
+    """Return the names of some arguments of an event, and their values."""
+    values = plan.decode(data)
+    if values is None:
+        values = _decode(event, [kind for _, kind in fields], data)
+    return [name for name, _ in fields], values
 
 
 class Abi:
     """The functions and events of a contract."""
 
     def __init__(self, entries: Sequence[Entry]) -> None:
-        functions = [entry for entry in entries if entry["type"] == "function"]
         # Vyper's default arguments make several functions of one name, told apart by their number.
-        self._functions = {(e["name"], len(e["inputs"])): FunctionType(e) for e in functions}
-        self._selectors = {kind.selector: kind for kind in self._functions.values()}
+        functions = [entry for entry in entries if entry["type"] == "function"]
+        self._entries = {(entry["name"], len(entry["inputs"])): entry for entry in functions}
+        self._functions: dict[tuple[str, int], FunctionType] = {}  # those that were asked for
         events = [EventType(entry) for entry in entries if entry["type"] == "event"]
         self.events = {event.topic: event for event in events}
         self._constructor = next((e["inputs"] for e in entries if e["type"] == "constructor"), ())
 
     def function(self, name: str, arguments: int) -> FunctionType:
         """Return the function of that name and number of arguments; raises LedgerError when there is none."""
-        if function := self._functions.get((name, arguments)):
+        key = name, arguments
+        if key not in self._functions and key in self._entries:
+            self._functions[key] = FunctionType(self._entries[key])
+        if function := self._functions.get(key):
             return function
-        counts = sorted(count for function_name, count in self._functions if function_name == name)
+        counts = sorted(count for function_name, count in self._entries if function_name == name)
         if counts:
             choices = " or ".join(map(str, counts))
             raise LedgerError(f"{name} takes {choices} arguments, not {arguments}")
-        names = sorted({function_name for function_name, _ in self._functions})
+        names = sorted({function_name for function_name, _ in self._entries})
         raise LedgerError(f"the contract has no function {name}{_nearest(name, names)}")
 
     def function_of(self, calldata: bytes) -> FunctionType | None:
         """Return the function that calldata calls; None when it is not of this contract."""
         return self._selectors.get(calldata[:4])
+
+    @cached_property
+    def _selectors(self) -> dict[bytes, FunctionType]:
+        kinds = [self.function(name, arguments) for name, arguments in self._entries]
+        return {kind.selector: kind for kind in kinds}
 
     def event(self, name: str) -> EventType:
         """Return the event of that name; raises LedgerError when there is none."""
@@ -142,7 +163,12 @@ class Abi:
 
     def constructor(self, args: Sequence[Any]) -> bytes:
         """Return what follows the bytecode at deployment; raises LedgerError for unfit arguments."""
-        return _encode("constructor", _types(self._constructor), args)
+        return _encode("constructor", self.constructor_types, args)
+
+    @property
+    def constructor_types(self) -> list[str]:
+        """Return the types of what follows the bytecode at deployment."""
+        return _types(self._constructor)
 
 
 def _types(fields: Iterable[Entry]) -> list[str]:
@@ -155,15 +181,19 @@ def _topic_type(kind: str) -> str:
 
 
 def _encode(name: str, types: Sequence[str], args: Sequence[Any]) -> bytes:
+    from eth_abi.exceptions import EncodingError
+
     try:
-        return CODEC.encode(types, [_plain(arg) for arg in args])
+        return codec().encode(types, [_plain(arg) for arg in args])
     except (EncodingError, ValueError, TypeError) as error:
         raise LedgerError(f"{name}: arguments that do not fit ({', '.join(types)}): {error}") from error
 
 
 def _decode(name: str, types: Sequence[str], data: bytes) -> tuple[Any, ...]:
+    from eth_abi.exceptions import DecodingError
+
     try:
-        return CODEC.decode(types, data)
+        return codec().decode(types, data)
     except (DecodingError, ValueError, OverflowError) as error:
         raise LedgerError(f"{name}: the chain's bytes do not fit the ABI; is it this contract?") from error
 

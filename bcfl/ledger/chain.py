@@ -9,10 +9,7 @@ import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, Protocol
-
-from eth_abi.abi import decode
-from eth_abi.exceptions import DecodingError
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 from bcfl.errors import LedgerError, Reverted, Unreachable
 from bcfl.protocol.hashing import keccak
@@ -117,6 +114,15 @@ class Chain(Protocol):
         ...
 
 
+@runtime_checkable
+class GasReader(Protocol):
+    """A chain that knows the gas of transactions without their receipts."""
+
+    def gas_used(self, transaction: bytes) -> int | None:
+        """Return the gas of a mined transaction; None where only its receipt says it."""
+        ...
+
+
 def code_at(chain: Chain, address: str) -> bytes:
     """Return the code on chain; raises LedgerError where there is none."""
     code = bytes.fromhex(chain.request("eth_getCode", address, "latest")[2:])
@@ -157,6 +163,9 @@ def _payload(data: Any) -> bytes:
 
 def reason_in(payload: bytes) -> str:
     """Return the reason in the payload of a revert; empty when there is no payload."""
+    from eth_abi.abi import decode
+    from eth_abi.exceptions import DecodingError
+
     selector, arguments = payload[:4], payload[4:]
     try:
         if selector == ERROR_STRING:

@@ -13,7 +13,7 @@ from eth_utils.crypto import keccak
 
 from bcfl.errors import LedgerError, Reverted, Unreachable
 from bcfl.ledger.abi import Abi, EventType, address_of
-from bcfl.ledger.chain import Chain, SignedTransaction, ran_short
+from bcfl.ledger.chain import Chain, GasReader, SignedTransaction, ran_short
 
 RANGE = 1_000  # blocks whose events are asked for at once
 GROWTH = 4  # pieces after which twice as many blocks are tried again
@@ -151,6 +151,9 @@ class Contract:
 
     def gas_of(self, transaction: bytes) -> int:
         """Return the gas that a mined transaction used."""
+        gas = self.chain.gas_used(transaction) if isinstance(self.chain, GasReader) else None
+        if gas is not None:
+            return gas
         receipt = self.chain.request("eth_getTransactionReceipt", _hex(transaction))
         if receipt is None:
             raise LedgerError(f"transaction {_hex(transaction)} is not on this chain")

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field, fields
 from typing import Any, Final, Literal
 
 from bcfl.pages.texts import DASH, duration, metric_text
@@ -78,7 +78,7 @@ class Curves:
     @property
     def json(self) -> dict[str, Any]:
         """Return what the script draws."""
-        return asdict(self)
+        return _plain(self) | {"series": [_plain(each) for each in self.series]}
 
     @property
     def table_rows(self) -> list[tuple[int, list[str]]]:
@@ -108,8 +108,7 @@ class Cells:
     @property
     def json(self) -> dict[str, Any]:
         """Return what the script draws."""
-        used = self.legend
-        return asdict(self) | {"codes": {letter: CODES[letter] for letter in used}}
+        return _plain(self) | {"codes": {letter: CODES[letter] for letter in self.legend}}
 
     @property
     def legend(self) -> list[str]:
@@ -128,3 +127,8 @@ class Cells:
         hrefs = [*self.row_hrefs, *[None] * (len(self.row_names) - len(self.row_hrefs))]
         letters = [row[-TABLE_COLUMNS:] for row in self.cells]
         return list(zip(self.row_names, hrefs, letters, strict=True))[:TABLE_ROWS]
+
+
+def _plain(item: Series | Curves | Cells) -> dict[str, Any]:
+    """Return the fields of a chart by name, as they are: `asdict` would copy every cell."""
+    return {each.name: getattr(item, each.name) for each in fields(item)}

@@ -85,6 +85,12 @@ def open_statement(data: bytes, domain: Domain) -> Statement:
     return statement
 
 
+def names_round(data: bytes, number: int) -> bool:
+    """Whether bytes can be a statement about the model after a round: a statement has one byte string."""
+    start = _encode({"statement": FORM, "round": number})
+    return data.startswith(start.removesuffix(b"}") + b",")
+
+
 def check(statement: Statement, history: History, owner: str | None = None) -> None:
     """Raise RelayError unless a member says it, in its role, of the model in force after an ended round.
 

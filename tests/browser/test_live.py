@@ -15,7 +15,7 @@ from bcfl.ledger.artifact import federation_at
 from bcfl.ledger.deployment import keystore, networks, records
 from bcfl.ledger.devnet.server import serve
 from tests.browser.conftest import Watch
-from tests.explorers import run_target, serving
+from tests.explorers import Gate, run_target, serving
 from tests.local_federation import LocalFederation
 from tests.played_run import begin_run
 
@@ -50,6 +50,39 @@ def test_a_page_keeps_up_with_a_run(tmp_path: Path, watch: Watch) -> None:
         assert page.locator("figure[data-chart] canvas").count() == page.locator("figure[data-chart]").count()
         assert page.evaluate("window.kept") == "the same page"
         watched.check()
+
+
+def test_a_page_fills_itself_when_everything_is_read(played: LocalFederation, watch: Watch) -> None:
+    gate = Gate()
+    try:
+        with serving(gate.target(played.path), measures=False) as served, watch(served) as watched:
+            page = watched.open(served.url("/rounds/3"))
+            page.evaluate("window.kept = 'the same page'")
+            assert page.get_by_role("heading", name="Still reading").is_visible()
+            gate.opened.set()
+            page.get_by_role("heading", name="Round 3").wait_for(timeout=10_000)
+            assert page.locator("[data-reading]").count() == 0
+            assert page.title().startswith("Round 3")
+            assert page.evaluate("window.kept") == "the same page"
+            watched.check()
+    finally:
+        gate.opened.set()
+
+
+def test_without_scripts_a_page_asks_again_by_itself(played: LocalFederation, watch: Watch) -> None:
+    gate = Gate()
+    try:
+        with (
+            serving(gate.target(played.path), measures=False) as served,
+            watch(served, java_script_enabled=False) as watched,
+        ):
+            page = watched.open(served.url("/"))
+            assert page.get_by_role("heading", name="Still reading").is_visible()
+            gate.opened.set()
+            page.get_by_text("Every device in every round").first.wait_for(timeout=10_000)
+            watched.check()
+    finally:
+        gate.opened.set()
 
 
 def test_a_bundle_of_a_stranger_is_shown_as_text(

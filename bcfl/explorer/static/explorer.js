@@ -17,8 +17,9 @@
       return answer.ok ? answer.text() : Promise.reject(answer.status);
     }).then(function (text) {
       if (busy()) { pending = true; return; }
-      var fresh = new DOMParser().parseFromString(text, "text/html").getElementById("main");
+      var parsed = new DOMParser().parseFromString(text, "text/html"), fresh = parsed.getElementById("main");
       if (!fresh) { return; }
+      document.title = parsed.title;
       var opened = Array.from(main.querySelectorAll("details")).map(function (one) { return one.open; });
       var scrolled = Array.from(main.querySelectorAll(".scroll")).map(function (one) { return [one.scrollLeft, one.scrollTop]; });
       main.replaceChildren.apply(main, Array.from(fresh.childNodes));
@@ -48,7 +49,7 @@
     };
     source.onerror = function () { state("lost", "not reached"); };
     document.addEventListener("visibilitychange", function () { if (!document.hidden && pending) { later(); } });
-    setInterval(function () { if (pending && !document.hidden) { refresh(); } }, 3000);
+    setInterval(function () { if ((pending || main.querySelector("[data-reading]")) && !document.hidden) { refresh(); } }, 3000);
     addEventListener("pagehide", function () { source.close(); });
   }
 

@@ -6,11 +6,10 @@ from collections.abc import Callable
 from typing import TypeVar
 
 from bcfl.errors import ConfigError
-from bcfl.explorer.facts import Cache, Statements, summary_of
+from bcfl.explorer.facts import Cache, Statements, digests_of, summary_of
 from bcfl.explorer.page import NotFound, Page, Params, cut
 from bcfl.explorer.views.readings import readings, scale_of
 from bcfl.federation.query import Query
-from bcfl.federation.views.earnings import earnings
 from bcfl.federation.views.member import device_view, miner_view
 from bcfl.pages.charts import Cells, code
 from bcfl.pages.texts import short
@@ -68,13 +67,11 @@ def miner_page(query: Query, cache: Cache, statements: Statements, name: str, pa
 
 
 def _unclaimed(query: Query, cache: Cache, account: str) -> int:
-    """Return what an account has earned and not claimed, in wei; incomes are summed up once a block."""
+    """Return what an account has earned and not claimed, in wei."""
     history = query.history
-    ended = sum(round_.block is not None for round_ in history.rounds.values())
-    if cache.get("earnings", (None,))[0] != ended:
-        cache["earnings"] = ended, earnings(history.rounds.values(), history.devices, query.terms)
-    income: int = cache["earnings"][1].get(account, 0)
-    return max(0, income - history.credited.get(account, 0))
+    digests = digests_of(cache)
+    digests.follow(history, query.events, query.terms)
+    return max(0, digests.incomes[account] - history.credited.get(account, 0))
 
 
 def _found(find: Callable[[], Name]) -> Name:

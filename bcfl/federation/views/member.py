@@ -7,12 +7,11 @@ from pathlib import Path
 from typing import NotRequired, TypedDict
 
 from bcfl.errors import Reverted
+from bcfl.federation.views.earnings import match_count, unclaimed_of
 from bcfl.federation.views.privacy import PrivacyView, by_round, noise_in, privacy_view
 from bcfl.federation.views.source import Source
 from bcfl.federation.views.votes import FindingView, level_of, numbers, tallied
 from bcfl.protocol.rounds import Round
-from bcfl.protocol.verification import matches
-from bcfl.roles.background.claims import amount, claims
 from bcfl.roles.miner import findings
 from bcfl.roles.miner.findings import Finding
 
@@ -115,7 +114,7 @@ class MinerView(MoneyView):
 def device_view(source: Source, index: int, journals: Path, *, unclaimed: int | None = None) -> DeviceView:
     """Return a device's membership, money and updates; `journals` is the folder of the miners' journals.
 
-    `unclaimed`: what it has not claimed yet, in wei, where that is known; finding it out takes long.
+    `unclaimed`: what it has not claimed yet, in wei, where that is known already.
     """
     history = source.history
     account = history.devices[index]
@@ -179,10 +178,9 @@ def _rest(source: Source, account: str) -> RestView | None:
 
 def _money(source: Source, account: str, unclaimed: int | None, *, as_miner: bool) -> MoneyView:
     """Return an account's money in all its roles, and the rounds that it has claimed in this one."""
-    history, domain = source.history, source.ledger.domain
+    history = source.history
     if unclaimed is None:
-        found = claims(history, domain, account)
-        unclaimed = sum(amount(claim, history, domain, source.terms) for claim in found)
+        unclaimed = unclaimed_of(history, source.terms, account)
     return {
         "credits": source.contract.call("credits", account),
         "claimed": history.credited.get(account, 0),
@@ -216,14 +214,13 @@ def _update(source: Source, round_: Round, index: int, found: Found) -> UpdateVi
 def _service(round_: Round, account: str) -> ServiceView:
     """Return what a miner did in a round."""
     vote = next((vote for vote in round_.votes if vote.voter.account == account), None)
-    devices = [item.update.device for item in round_.submissions]
     return {
         "round": round_.number,
         "status": round_.status,
         "brought": sum(item.submitter == account for item in round_.submissions),
         "committed": account in round_.vote_commits,
         "voted": vote is not None,
-        "matches": matches(vote, round_.accepted, devices) if vote and round_.accepted is not None else None,
+        "matches": match_count(round_, vote) if vote and round_.levels is not None else None,
         "led": round_.leader == account,
         "author": bool(round_.proposals) and round_.proposals[-1].author == account,
         "skipped": account in round_.skipped,

@@ -4,13 +4,18 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
-from typing import TypedDict
+from typing import Final, TypedDict
+
+import numpy as np
 
 from bcfl.federation.subject import Subject
+from bcfl.federation.views.digests import Digests
 from bcfl.federation.views.privacy import epsilons
-from bcfl.federation.views.votematrix import LEVEL_CODES, NONE, UNJUDGED, tally_codes
+from bcfl.federation.views.votematrix import LEVEL_CODES, NONE, UNJUDGED
 from bcfl.protocol.readers import without_key
 from bcfl.protocol.rounds import Member, Round
+
+LEVELS: Final = [ord(level) for level in LEVEL_CODES]
 
 
 class DeviceSummary(TypedDict):
@@ -64,50 +69,56 @@ class MinerSummary(TypedDict):
 def device_summaries(
     subject: Subject,
     rounds: Sequence[Round],
-    incomes: Mapping[str, int],
+    digests: Digests,
     hostile: Mapping[str, str],
     most: int,
 ) -> list[DeviceSummary]:
-    """Return the first devices, so many at most, with a letter for each of the rounds and their `incomes`."""
-    history = subject.history
-    codes: dict[int, dict[int, str]] = defaultdict(dict)  # by device and round
-    samples = Counter[int]()
-    for round_ in rounds:
-        for item, code in zip(round_.submissions, tally_codes(round_), strict=True):
-            codes[item.update.device][round_.number] = code
-            samples[item.update.device] += item.update.samples
+    """Return the first devices, so many at most, with a letter for each of the rounds."""
+    history, incomes = subject.history, digests.incomes
+    accounts = history.devices[:most]
+    letters = digests.letters(rounds, len(accounts))
+    submitted = (letters != ord(NONE)).sum(axis=0).tolist()
+    accepted = np.isin(letters, LEVELS).sum(axis=0).tolist()
+    unjudged = (letters == ord(UNJUDGED)).sum(axis=0).tolist()
+    samples = _samples(rounds, digests, len(accounts))
+    rows = np.ascontiguousarray(letters.T)  # (devices, rounds)
     told = {} if subject.noise is None else epsilons(subject.noise, history.rounds.values())
-    summaries: list[DeviceSummary] = []
-    for index, account in enumerate(history.devices[:most]):
-        row = "".join(codes[index].get(round_.number, NONE) for round_ in rounds)
-        accepted = sum(row.count(level) for level in LEVEL_CODES)
-        submitted = len(codes[index])
-        summaries.append(
-            {
-                "index": index,
-                "device": account,
-                "state": "member" if history.is_device(account) else "left",
-                "codes": row,
-                "submitted": submitted,
-                "accepted": accepted,
-                "rejected": submitted - accepted - row.count(UNJUDGED),
-                "samples": samples[index],
-                "income": incomes.get(account, 0),
-                "claimed": history.credited.get(account, 0),
-                "epsilon": None if subject.noise is None else told.get(index, 0.0),
-                "attack": hostile.get(account),
-            }
-        )
-    return summaries
+    return [
+        {
+            "index": index,
+            "device": account,
+            "state": "member" if history.is_device(account) else "left",
+            "codes": rows[index].tobytes().decode("ascii"),
+            "submitted": submitted[index],
+            "accepted": accepted[index],
+            "rejected": submitted[index] - accepted[index] - unjudged[index],
+            "samples": samples[index],
+            "income": incomes.get(account, 0),
+            "claimed": history.credited.get(account, 0),
+            "epsilon": None if subject.noise is None else told.get(index, 0.0),
+            "attack": hostile.get(account),
+        }
+        for index, account in enumerate(accounts)
+    ]
+
+
+def _samples(rounds: Sequence[Round], digests: Digests, count: int) -> list[int]:
+    """Return how many samples the first devices have claimed in some rounds."""
+    sums = np.zeros(count, np.int64)
+    for round_ in rounds:
+        digest = digests.of(round_.number)
+        is_listed = digest.devices < count
+        np.add.at(sums, digest.devices[is_listed], digest.samples[is_listed])
+    return [int(each) for each in sums]
 
 
 def miner_summaries(
-    subject: Subject, rounds: Sequence[Round], incomes: Mapping[str, int], hostile: Mapping[str, str]
+    subject: Subject, rounds: Sequence[Round], digests: Digests, hostile: Mapping[str, str]
 ) -> list[MinerSummary]:
     """Return all miners, those that have left too, by index."""
-    history = subject.history
+    history, incomes = subject.history, digests.incomes
     whole = sum(member.weight for member in history.miners.values())
-    counts = _counts(rounds)
+    counts = _counts(rounds, digests)
     return [
         {
             "index": member.index,
@@ -134,20 +145,14 @@ def miner_summaries(
     ]
 
 
-def _counts(rounds: Sequence[Round]) -> dict[str, Counter[str]]:
-    """Count by kind and account what miners did."""
+def _counts(rounds: Sequence[Round], digests: Digests) -> dict[str, Counter[str]]:
+    """Count by kind and account what miners did in some rounds."""
     counts: dict[str, Counter[str]] = defaultdict(Counter)
     for round_ in rounds:
-        counts["turns"].update(election.leader for election in round_.elections)
-        counts["led"].update([] if round_.block is None else [round_.block.leader])
-        counts["skipped"].update(round_.skipped)
-        counts["refuted"].update(leader for leader, _ in round_.refutations)
-        counts["committed"].update(round_.vote_commits.keys())
-        counts["voted"].update(vote.voter.account for vote in round_.votes)
-        counts["attested"].update(round_.proposals[-1].attested if round_.proposals else ())
-        counts["brought"].update(item.submitter for item in round_.submissions)
-        for miner, amount in round_.penalties:
-            counts["penalties"][miner] += amount
+        for kind, work in digests.of(round_.number).work.items():
+            total = counts[kind]
+            for account, count in work.items():
+                total[account] += count
     return counts
 
 

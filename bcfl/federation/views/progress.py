@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from collections import Counter, defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from typing import TypedDict
 
 from bcfl.federation.subject import Subject
+from bcfl.federation.views.digests import Digest, Digests
 from bcfl.federation.views.figures import FigureView, StatementView, figure_view
-from bcfl.federation.views.round import PHASES
-from bcfl.federation.views.votematrix import LEGEND, REJECTED, tally_codes
-from bcfl.protocol.event import LogEvent
+from bcfl.federation.views.votematrix import LEGEND, REJECTED
 from bcfl.protocol.rounds import Round
 
 
@@ -51,60 +50,26 @@ class RoundSummary(TypedDict):
     false_accepts: int | None
 
 
-class Activity:
-    """Phases and times of the transactions of all rounds, from one pass over the events."""
-
-    def __init__(self, events: Iterable[LogEvent]) -> None:
-        self.phases: dict[bytes, str] = {}
-        self.last: dict[int, dict[str, int]] = defaultdict(dict)  # by round and phase: a timestamp
-        for event in events:
-            phase = PHASES.get(event.name)
-            if phase is None or event.args.get("round") is None:
-                continue
-            phase = self.phases.setdefault(event.transaction, phase)
-            times = self.last[event.args["round"]]
-            times[phase] = max(times.get(phase, 0), event.timestamp)
-
-    def seconds(self, round_: Round) -> dict[str, int]:
-        """Return how long each phase of a round took, in their order."""
-        spans, start = dict[str, int](), round_.opened
-        for phase, end in sorted(self.last[round_.number].items(), key=lambda item: item[1]):
-            spans[phase], start = end - start, end
-        return spans
-
-
 def round_summaries(
-    subject: Subject, rounds: Sequence[Round], hostile: Mapping[str, str]
+    subject: Subject, rounds: Sequence[Round], digests: Digests, hostile: Mapping[str, str]
 ) -> list[RoundSummary]:
     """Return how each round went; `hostile` are the accounts that misbehave, with their attacks.
 
     The latest rounds are asked for their gas first.
     """
-    activity = Activity(subject.events)
-    gas = {round_.number: _gas(subject, round_, activity) for round_ in reversed(rounds)}
-    return [_summary(subject, round_, activity, gas[round_.number], hostile) for round_ in rounds]
-
-
-def _gas(subject: Subject, round_: Round, activity: Activity) -> dict[str, int] | None:
-    """Return the gas of a round by phase; None where one of its receipts is not known."""
-    phases: dict[str, int] = {}
-    for transaction in round_.transactions:
-        gas = subject.gas_of(transaction)
-        if gas is None:
-            return None
-        phase = activity.phases.get(transaction, "other")
-        phases[phase] = phases.get(phase, 0) + gas
-    return phases
+    gas = {round_.number: digests.gas(subject, round_) for round_ in reversed(rounds)}
+    return [
+        _summary(subject, round_, digests.of(round_.number), gas[round_.number], hostile) for round_ in rounds
+    ]
 
 
 def _summary(
     subject: Subject,
     round_: Round,
-    activity: Activity,
+    digest: Digest,
     gas: dict[str, int] | None,
     hostile: Mapping[str, str],
 ) -> RoundSummary:
-    accepted = sum(round_.accepted or ())
     statements = list(subject.statements.get(round_.number, ()))
     return {
         "round": round_.number,
@@ -113,39 +78,33 @@ def _summary(
         "engine": round_.engine.name.lower(),
         "opened": round_.opened,
         "closed": round_.closed,
-        "seconds": activity.seconds(round_),
+        "seconds": dict(digest.seconds),
         "leader": round_.leader,
         "skipped": list(round_.skipped),
         "refuted": len(round_.refutations),
         "submitted": len(round_.submissions),
-        "accepted": accepted,
-        "rejected": 0 if round_.accepted is None else len(round_.accepted) - accepted,
-        "reasons": _reasons(round_),
+        "accepted": digest.accepted,
+        "rejected": digest.rejected,
+        "reasons": _reasons(digest.codes),
         "samples": round_.samples,
         "penalties": sum(amount for _, amount in round_.penalties),
         "reward": round_.block.reward if round_.block else 0,
         "transactions": len(round_.transactions),
         "gas": None if gas is None else sum(gas.values()),
-        "gas_by_phase": gas or {},
-        "participants": _participants(subject, round_),
+        "gas_by_phase": dict(gas or {}),
+        "participants": digest.participants,
         "root": None if round_.block is None else "0x" + round_.block.root.hex(),
         "block_hash": None if round_.block_hash is None else "0x" + round_.block_hash.hex(),
         "figure": figure_view(statements),
         "statements": statements,
-        **_mistakes(subject, round_, hostile),
+        **_mistakes(subject, round_, digest, hostile),
     }
 
 
-def _reasons(round_: Round) -> dict[str, int]:
+def _reasons(codes: str) -> dict[str, int]:
     """Return how many updates were rejected for which reason, the most frequent first."""
-    letters = Counter(tally_codes(round_)).most_common()
+    letters = Counter(codes).most_common()
     return {LEGEND[letter]: count for letter, count in letters if letter in REJECTED[1:]}
-
-
-def _participants(subject: Subject, round_: Round) -> int:
-    """Return how many accounts took part: devices with a revealed update, whoever committed or voted."""
-    devices = {subject.history.devices[item.update.device] for item in round_.submissions}
-    return len(devices | set(round_.commits) | set(round_.vote_commits))
 
 
 class _Mistakes(TypedDict):
@@ -154,11 +113,10 @@ class _Mistakes(TypedDict):
     false_accepts: int | None
 
 
-def _mistakes(subject: Subject, round_: Round, hostile: Mapping[str, str]) -> _Mistakes:
+def _mistakes(subject: Subject, round_: Round, digest: Digest, hostile: Mapping[str, str]) -> _Mistakes:
     if subject.adversaries is None:
         return {"hostile": None, "false_rejects": None, "false_accepts": None}
-    devices = subject.history.devices
-    flags = [devices[item.update.device] in hostile for item in round_.submissions]
+    flags = [account in hostile for account in digest.accounts]
     verdicts = round_.accepted or ()
     return {
         "hostile": sum(flags),

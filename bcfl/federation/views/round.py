@@ -198,7 +198,7 @@ def _due(source: Source) -> DueView:
 
 
 def _rejected(source: Source, round_: Round) -> list[RejectedView]:
-    if round_.accepted is None:
+    if round_.levels is None:
         return []
     return [
         {
@@ -206,7 +206,7 @@ def _rejected(source: Source, round_: Round) -> list[RejectedView]:
             "reason": round_.verdict(item.position).name.lower(),
         }
         for item in round_.submissions
-        if not round_.accepted[item.position]
+        if not round_.levels[item.position]
     ]
 
 

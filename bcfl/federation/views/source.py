@@ -29,8 +29,13 @@ from bcfl.roles.common.vault import Vault
 
 def history_of(terms: Terms, events: Iterable[LogEvent]) -> History:
     """Return what events say; raises LedgerError where no contract can have logged them."""
+    return taken_in(History.under(terms), events)
+
+
+def taken_in(history: History, events: Iterable[LogEvent]) -> History:
+    """Add further events to a history, and return it; raises LedgerError as `history_of`."""
     try:
-        return take_in(History.under(terms), events)
+        return take_in(history, events)
     except SENSELESS as error:
         raise LedgerError(f"the events are those of no federation ({type(error).__name__})") from error
 

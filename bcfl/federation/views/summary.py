@@ -12,7 +12,7 @@ from typing import Any, Final, TypedDict
 from bcfl.federation.reports import Adversary
 from bcfl.federation.subject import Subject
 from bcfl.federation.views.costs import CostsView, Prices, costs_view
-from bcfl.federation.views.earnings import earnings
+from bcfl.federation.views.digests import Digests
 from bcfl.federation.views.parties import DeviceSummary, MinerSummary, device_summaries, miner_summaries
 from bcfl.federation.views.privacy import PrivacyView, privacy_view
 from bcfl.federation.views.progress import RoundSummary, round_summaries
@@ -113,16 +113,20 @@ def summary(
     most_rounds: int = MOST_ROUNDS,
     most_devices: int = MOST_DEVICES,
     most_votes: int = MOST_VOTES,
+    digests: Digests | None = None,
 ) -> Summary:
-    """Return a training at a glance; `prices` are what gas and ether cost, as the reader states them."""
-    history = subject.history
+    """Return a training at a glance; `prices` are what gas and ether cost, as the reader states them.
+
+    `digests` keep what was read of its rounds from one summary to the next.
+    """
+    history, digests = subject.history, digests or Digests()
+    digests.follow(history, subject.events, subject.terms)
     numbers = [number for number in sorted(history.rounds) if history.rounds[number].commits or number == 1]
     numbers = [number for number in numbers if number > numbers[-1] - most_rounds]
     shown = [history.rounds[number] for number in numbers]
     hostile = {item.account: item.attack for item in subject.adversaries or ()}
-    rounds = round_summaries(subject, shown, hostile)
-    incomes = earnings(history.rounds.values(), history.devices, subject.terms)
-    devices = device_summaries(subject, shown, incomes, hostile, most_devices)
+    rounds = round_summaries(subject, shown, digests, hostile)
+    devices = device_summaries(subject, shown, digests, hostile, most_devices)
     opened = [round_.opened for round_ in history.rounds.values()]
     closed = [round_.closed for round_ in history.rounds.values() if round_.closed is not None]
     return {
@@ -133,10 +137,10 @@ def summary(
         "engine": Engine(subject.terms.engine).name.lower(),
         "started": min(opened, default=None),
         "ended": max(closed, default=None),
-        "totals": _totals(subject, rounds, len(devices)),
+        "totals": _totals(subject, rounds, digests, len(devices)),
         "rounds": rounds,
         "devices": devices,
-        "miners": miner_summaries(subject, shown, incomes, hostile),
+        "miners": miner_summaries(subject, shown, digests, hostile),
         "votes": _votes(subject, numbers, most_votes),
         "legend": LEGEND,
         "unreachable": list(subject.unreachable),
@@ -147,10 +151,11 @@ def summary(
     }
 
 
-def _totals(subject: Subject, rounds: Sequence[RoundSummary], devices: int) -> TotalsView:
+def _totals(subject: Subject, rounds: Sequence[RoundSummary], digests: Digests, devices: int) -> TotalsView:
     history = subject.history
     every = [round_ for round_ in history.rounds.values() if round_.commits or round_.number == 1]
     statuses = [round_.status for round_ in every]
+    read = [digests.of(round_.number) for round_ in every]
     names = dict.fromkeys(name for item in rounds if item["figure"] for name in item["figure"]["metrics"])
     return {
         "rounds": len(every),
@@ -158,8 +163,8 @@ def _totals(subject: Subject, rounds: Sequence[RoundSummary], devices: int) -> T
         "void": statuses.count("void"),
         "running": statuses.count("running"),
         "updates": sum(len(round_.submissions) for round_ in every),
-        "accepted": sum(len(round_.levels) - round_.levels.count(0) for round_ in every if round_.levels),
-        "rejected": sum(round_.levels.count(0) for round_ in every if round_.levels),
+        "accepted": sum(item.accepted for item in read),
+        "rejected": sum(item.rejected for item in read),
         "devices": len(history.devices),
         "miners": len(history.miners),
         "metric": next(iter(names), None),

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Final, TypedDict
 
-from bcfl.federation.views.earnings import match_counts
+import numpy as np
+
+from bcfl.federation.views.earnings import match_counts, verdict_array
 from bcfl.protocol.limits import TOP_LEVEL
 from bcfl.protocol.rounds import Round
 from bcfl.protocol.types import Verdict
@@ -13,6 +16,7 @@ from bcfl.protocol.verification import verdict_codes
 NONE, UNJUDGED = ".", "?"  # as in the maps of `bcfl.pages.charts`
 REJECTED: Final = "?umtdqo"  # by the number of the verdict
 LEVEL_CODES: Final = "".join(map(str, range(1, TOP_LEVEL + 1)))
+LEVEL_LETTERS: Final = (UNJUDGED + LEVEL_CODES).encode().ljust(256, b"?")  # by the level of an update
 LETTERS: Final = UNJUDGED + LEVEL_CODES + REJECTED[1:]  # by the code of a verdict on chain
 LEGEND: Final[dict[str, str]] = {
     **{level: f"accepted at level {level}" for level in LEVEL_CODES},
@@ -71,6 +75,22 @@ def tally_codes(round_: Round) -> str:
     """Return a letter for each update of a round, in its order: its level, or why it is rejected."""
     if round_.levels is None:
         return UNJUDGED * len(round_.submissions)
-    return "".join(
-        str(level) if level else REJECTED[round_.verdict(place)] for place, level in enumerate(round_.levels)
-    )
+    letters = bytearray(bytes(round_.levels).translate(LEVEL_LETTERS))
+    rejected = [place for place, level in enumerate(round_.levels) if not level]
+    for place, verdict in zip(rejected, _reasons(round_, rejected), strict=True):
+        letters[place] = ord(REJECTED[verdict])
+    return letters.decode("ascii")
+
+
+def _reasons(round_: Round, places: Sequence[int]) -> Sequence[int]:
+    """Return the verdict of a round on updates that it rejected, as `Round.verdict` does, of all at once."""
+    if not round_.votes or not places:
+        return [Verdict.OUTLIER] * len(places)
+    verdicts = verdict_array(round_)[:, places]  # (votes, places)
+    weights = np.array([vote.voter.weight for vote in round_.votes], np.int64)
+    against = [reason for reason in sorted(Verdict) if reason is not Verdict.ACCEPTED]
+    given = np.array([verdicts == reason for reason in against])  # (reasons, votes, places)
+    sums = np.where(given.any(axis=1), weights @ given, -1)  # (reasons, places); -1: nobody says so
+    heaviest = sums.argmax(axis=0).tolist()  # of equal ones the first, which has the lowest number
+    pairs = zip(heaviest, sums.max(axis=0).tolist(), strict=True)
+    return [Verdict.OUTLIER if weight < 0 else against[place] for place, weight in pairs]

@@ -8,9 +8,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TypedDict
 
+from bcfl.federation.views.earnings import match_count
 from bcfl.federation.views.source import Source
 from bcfl.protocol.rounds import Round
-from bcfl.protocol.verification import matches
 from bcfl.roles.miner import findings
 from bcfl.roles.miner.findings import Finding
 
@@ -71,7 +71,7 @@ class VotesView(TypedDict):
 def votes_view(source: Source, round_: Round, journals: Path) -> VotesView:
     """Return the verdicts of a round; `journals` is the folder of the miners' journals."""
     voters = [vote.voter.account for vote in round_.votes]
-    findings_of = {miner: findings.read(journals / miner).get(round_.number) for miner in voters}
+    findings_of = {miner: findings.read_round(journals / miner, round_.number) for miner in voters}
     return {
         "round": round_.number,
         "status": round_.status,
@@ -95,14 +95,13 @@ def votes_view(source: Source, round_: Round, journals: Path) -> VotesView:
 
 def cast_votes(round_: Round) -> list[VoteView]:
     """Return the unveiled votes of a round."""
-    devices = [item.update.device for item in round_.submissions]
     return [
         {
             "miner": vote.voter.account,
             "weight": vote.voter.weight,
             "accepted": sum(not verdict for verdict in vote.opening.verdicts),
             "rejected": sum(bool(verdict) for verdict in vote.opening.verdicts),
-            "matches": None if round_.accepted is None else matches(vote, round_.accepted, devices),
+            "matches": None if round_.levels is None else match_count(round_, vote),
             "wish": None if vote.opening.wish is None else vote.opening.wish.name.lower(),
             "salt": vote.opening.salt,
         }
@@ -117,7 +116,7 @@ def verdicts_on(round_: Round, position: int) -> dict[str, str]:
 
 def tallied(round_: Round, position: int) -> str | None:
     """Return the tally's verdict on an update; None before the tally."""
-    return None if round_.accepted is None else round_.verdict(position).name.lower()
+    return None if round_.levels is None else round_.verdict(position).name.lower()
 
 
 def level_of(round_: Round, position: int) -> int | None:

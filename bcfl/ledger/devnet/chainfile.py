@@ -13,6 +13,7 @@ from bcfl.folders import private_file
 
 APPLICATION: Final = 0x6266636C  # sqlite's application_id: "bcfl" in ASCII
 FORMAT: Final = 1
+CHAIN_ID: Final = 31337  # what development chains use
 SCHEMA: Final = f"""
 PRAGMA application_id = {APPLICATION};
 PRAGMA user_version = {FORMAT};

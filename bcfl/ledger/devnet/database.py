@@ -12,7 +12,7 @@ import sqlite3
 import weakref
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import astuple, dataclass
+from dataclasses import astuple
 from pathlib import Path
 from typing import Any
 
@@ -23,24 +23,9 @@ from eth.db.backends.base import BaseAtomicDB
 from bcfl.errors import RunError
 from bcfl.folders import private_file
 from bcfl.ledger.devnet.chainfile import connect
+from bcfl.ledger.devnet.logs import LogRow, log_query
 
 CACHED = 50_000  # trie nodes and headers kept in memory; about 25 MB
-
-
-@dataclass(frozen=True)
-class LogRow:
-    """One log of a block, as the index has it; absent topics are None."""
-
-    block: int
-    position: int  # in the block
-    transaction_index: int
-    transaction_hash: bytes
-    address: bytes
-    topic0: bytes | None
-    topic1: bytes | None
-    topic2: bytes | None
-    topic3: bytes | None
-    data: bytes
 
 
 class Database(BaseAtomicDB):
@@ -107,16 +92,7 @@ class Database(BaseAtomicDB):
         topics: Sequence[Sequence[bytes]] = (),
     ) -> Iterator[LogRow]:
         """Yield committed logs of the blocks `first` to `last` in order; an empty list allows all values."""
-        conditions = ["block BETWEEN ? AND ?"]
-        values: list[int | bytes] = [first, last]
-        # `+` keeps sqlite from the index of topics where no topic narrows it: it would read all blocks.
-        address = "address" if topics and topics[0] else "+address"
-        columns = [(address, addresses), *((f"topic{i}", choices) for i, choices in enumerate(topics))]
-        for column, choices in columns:
-            if choices:
-                conditions.append(f"{column} IN ({', '.join('?' * len(choices))})")
-                values.extend(choices)
-        query = f"SELECT * FROM log WHERE {' AND '.join(conditions)} ORDER BY block, position"
+        query, values = log_query(first, last, addresses, topics)
         for row in self._execute(query, values):
             self.reads += 1
             yield LogRow(*row)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -11,14 +12,16 @@ from eth_utils.address import to_canonical_address
 
 from bcfl.errors import LedgerError
 from bcfl.ledger.chain import SignedTransaction, result_of
-from bcfl.ledger.devnet.database import Database
-from bcfl.ledger.devnet.evm import CHAIN_ID, open_evm
-from bcfl.ledger.devnet.node import Node
-from bcfl.ledger.devnet.records import Records
+from bcfl.ledger.devnet.chainfile import CHAIN_ID
+from bcfl.ledger.devnet.chainreader import ChainReader, Unusual
 from bcfl.protocol.limits import TRANSACTION_GAS
 
 if TYPE_CHECKING:
     from web3 import Web3
+
+    from bcfl.ledger.devnet.database import Database
+    from bcfl.ledger.devnet.evm import Evm
+    from bcfl.ledger.devnet.node import Node
 
 GENESIS_TIME = 1_700_000_000
 
@@ -42,15 +45,52 @@ class EmbeddedChain:
         genesis_time: int = GENESIS_TIME,
         read_only: bool = False,
     ) -> None:
-        self.database = Database(path, read_only=read_only)
+        self.path, self._read_only, self._genesis_time = path, read_only, genesis_time
+        self._addresses = [to_canonical_address(address) for address in accounts]
+        self.reader = ChainReader(path) if read_only and path is not None else None
+        if self._needs_evm():
+            _ = self._opened
+
+    def _needs_evm(self) -> bool:
+        """Whether the chain is written to, or its file is not in the form in which it can be read without."""
         try:
-            addresses = [to_canonical_address(address) for address in accounts]
-            self._evm = open_evm(self.database, addresses, genesis_time, read_only)
+            return self.reader is None or self.reader.height < 0
+        except Unusual:
+            return True
+
+    @cached_property
+    def _opened(self) -> tuple[Database, Evm]:
+        """Open the chain with an EVM; a reader whose questions its file answers never does."""
+        from bcfl.ledger.devnet.database import Database
+        from bcfl.ledger.devnet.evm import open_evm
+
+        database = Database(self.path, read_only=self._read_only)
+        try:
+            return database, open_evm(database, self._addresses, self._genesis_time, self._read_only)
         except BaseException:
-            self.database.close()
+            database.close()
             raise
-        self._node = Node(self._evm, read_only=read_only)
-        self._records = Records(self._evm, read_only=read_only)
+
+    @property
+    def database(self) -> Database:
+        """Return where the chain is kept."""
+        return self._opened[0]
+
+    @property
+    def _evm(self) -> Evm:
+        return self._opened[1]
+
+    @cached_property
+    def _node(self) -> Node:
+        from bcfl.ledger.devnet.node import Node
+
+        return Node(self._evm, read_only=self._read_only)
+
+    @cached_property
+    def _records(self) -> Node:
+        from bcfl.ledger.devnet.records import Records
+
+        return Records(self._evm, read_only=self._read_only)
 
     @cached_property
     def w3(self) -> Web3:
@@ -61,10 +101,19 @@ class EmbeddedChain:
 
     def request(self, method: str, *params: Any) -> Any:
         """Return the result of one JSON-RPC call; raises Reverted or LedgerError."""
+        if self.reader is not None and method in self.reader.methods:
+            with suppress(Unusual):
+                return self.reader.methods[method](*params)
         for node in (self._node, self._records):
             if method in node.methods:
                 return result_of(node.respond(method, list(params)))
         raise LedgerError(f"the embedded chain answers {method} through web3 only")
+
+    def gas_used(self, transaction: bytes) -> int | None:
+        """Return the gas of a mined transaction; None where only its receipt says it."""
+        with suppress(Unusual):
+            return None if self.reader is None else self.reader.gas_used(transaction)
+        return None
 
     def now(self) -> int:
         """Return the timestamp of the next block, in seconds since 1970."""
@@ -101,4 +150,7 @@ class EmbeddedChain:
 
     def close(self) -> None:
         """Release the file."""
-        self.database.close()
+        if self.reader is not None:
+            self.reader.close()
+        if "_opened" in vars(self):
+            self.database.close()

@@ -20,10 +20,11 @@ from eth.vm.message import Message
 from eth_typing import Address, BlockNumber
 
 from bcfl.errors import RunError
-from bcfl.ledger.devnet.database import Database, LogRow
+from bcfl.ledger.devnet.chainfile import CHAIN_ID
+from bcfl.ledger.devnet.database import Database
+from bcfl.ledger.devnet.logs import LogRow
 from bcfl.protocol.limits import BLOCK_GAS
 
-CHAIN_ID = 31337  # what development chains use
 TIMESTAMP = 11  # the place of it in a header
 Chain = TypeVar("Chain", bound="Evm")
 WEALTH = 10**24  # wei of each account at genesis: a million ether

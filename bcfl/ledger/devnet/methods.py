@@ -12,10 +12,10 @@ from eth.abc import BlockAPI, BlockHeaderAPI
 from eth.exceptions import HeaderNotFound, OutOfGas
 from eth_typing import Address, BlockNumber, Hash32
 
-from bcfl.ledger.devnet.database import LogRow
 from bcfl.ledger.devnet.deadline import TOO_MUCH, within
 from bcfl.ledger.devnet.evm import Evm
 from bcfl.ledger.devnet.filters import Filters
+from bcfl.ledger.devnet.logs import LogRow
 from bcfl.ledger.devnet.node import NOBODY, REFUSED, Node, NodeError, call_error
 from bcfl.ledger.devnet.values import Json, parse_address, parse_bytes, parse_number, to_hex
 from bcfl.ledger.devnet.views import gas_price

@@ -19,10 +19,10 @@ from eth_utils.exceptions import ValidationError
 from rlp.exceptions import RLPException  # type: ignore[import-untyped]
 
 from bcfl.ledger.chain import reason_in
-from bcfl.ledger.devnet.database import LogRow
 from bcfl.ledger.devnet.evm import Evm, block_stamp, transaction_place
+from bcfl.ledger.devnet.logs import LogRow, height_of, log_json
 from bcfl.ledger.devnet.values import Json, as_list, parse_address, parse_bytes, parse_number, to_hex
-from bcfl.ledger.devnet.views import block_json, log_json, receipt_json, transaction_json
+from bcfl.ledger.devnet.views import block_json, receipt_json, transaction_json
 from bcfl.protocol.limits import TRANSACTION_BYTES, TRANSACTION_GAS
 
 NOBODY = Address(bytes(20))
@@ -182,10 +182,7 @@ class Node:
             yield log_json(row, *stamp)
 
     def _height(self, block: Any) -> int:
-        pending = self._evm.header.block_number
-        tags = {None: pending - 1, "pending": pending, "earliest": 0}
-        tags |= dict.fromkeys(("latest", "safe", "finalized"), pending - 1)
-        return tags[block] if block in tags else parse_number(block)
+        return height_of(block, self._evm.header.block_number)
 
     def _header(self, block: Any) -> BlockHeaderAPI:
         height, pending = self._height(block), self._evm.header.block_number

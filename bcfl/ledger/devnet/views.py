@@ -8,7 +8,7 @@ import rlp  # type: ignore[import-untyped]
 from eth._utils.address import generate_contract_address
 from eth.abc import BlockAPI, BlockHeaderAPI, ReceiptAPI, SignedTransactionAPI
 
-from bcfl.ledger.devnet.database import LogRow
+from bcfl.ledger.devnet.logs import LogRow, log_json
 from bcfl.ledger.devnet.values import Json, to_hex
 
 
@@ -104,23 +104,6 @@ def receipt_json(
         "type": hex(getattr(transaction, "type_id", None) or 0),
         "logsBloom": to_hex(receipt.bloom.to_bytes(256, "big")),
         "logs": [log_json(row, header.hash, header.timestamp) for row in logs],
-    }
-
-
-def log_json(row: LogRow, block_hash: bytes, timestamp: int) -> Json:
-    """Return a log of the block with a hash, of so many seconds since 1970."""
-    topics = (row.topic0, row.topic1, row.topic2, row.topic3)
-    return {
-        "address": to_hex(row.address),
-        "topics": [to_hex(topic) for topic in topics if topic is not None],
-        "data": to_hex(row.data),
-        "blockNumber": hex(row.block),
-        "blockHash": to_hex(block_hash),
-        "blockTimestamp": hex(timestamp),
-        "transactionHash": to_hex(row.transaction_hash),
-        "transactionIndex": hex(row.transaction_index),
-        "logIndex": hex(row.position),
-        "removed": False,
     }
 
 

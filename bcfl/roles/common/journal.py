@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import logging
 import os
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from hashlib import sha256
@@ -20,6 +21,7 @@ from bcfl.folders import private_file, private_folder
 
 SEAL: Final = b"\nsha256:"  # stands between a record and its digest
 DAMAGED: Final = ".damaged"  # ends the name of a record that was set aside
+ROUND_END: Final = re.compile(r'"round": (\d{1,18})\}$')  # of a line that `append` wrote
 log = logging.getLogger(__name__)
 
 
@@ -150,13 +152,20 @@ def _sync(folder: Path) -> None:
 
 def appended(file: Path, number: int) -> dict[str, Any] | None:
     """Return the last object of a round that `append` wrote to a file; None without a readable one."""
-    records = (_record(line) for line in reversed(_lines(file)))
+    lines = (line for line in reversed(_lines(file)) if _may_be_of(line, number))
+    records = map(_record, lines)
     return next((record for record in records if record is not None and record.get("round") == number), None)
 
 
 def all_appended(file: Path) -> dict[int, dict[str, Any]]:
     """Return the last readable object of each round that `append` wrote to a file, by round."""
     return {record["round"]: record for line in _lines(file) if (record := _record(line)) is not None}
+
+
+def _may_be_of(line: str, number: int) -> bool:
+    """Whether a line can be of a round: `append` writes its number last, so most need not be parsed."""
+    end = ROUND_END.search(line)
+    return end is None or int(end[1]) == number
 
 
 def _lines(file: Path) -> list[str]:

@@ -16,7 +16,7 @@ from bcfl.protocol.rounds import Submission
 from bcfl.protocol.types import Verdict
 from bcfl.roles.checks.pipeline import PipelineResult
 from bcfl.roles.checks.scores import Scores
-from bcfl.roles.common.journal import Journal, all_appended
+from bcfl.roles.common.journal import Journal, all_appended, appended
 
 FILE = "notes.jsonl"
 DIGITS = 6
@@ -106,6 +106,14 @@ def read(folder: Path) -> dict[int, list[Finding]]:
         with suppress(TypeError, KeyError):
             findings[number] = [Finding(**item) for item in record["findings"]]
     return findings
+
+
+def read_round(folder: Path, number: int) -> list[Finding] | None:
+    """Return a miner's findings of one round; None where none are readable."""
+    record = appended(folder / FILE, number)
+    with suppress(TypeError, KeyError):
+        return None if record is None else [Finding(**item) for item in record["findings"]]
+    return None
 
 
 def _number(value: float) -> float | None:

@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 from bcfl.errors import RunError
-from bcfl.ledger.devnet.database import Database, LogRow
+from bcfl.ledger.devnet.database import Database
+from bcfl.ledger.devnet.logs import LogRow
 
 DIGEST = b"\x01" * 32
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from dataclasses import fields, replace
+from dataclasses import asdict, fields, replace
 from typing import ClassVar
 
 import pytest
@@ -147,6 +147,8 @@ def test_charts_have_tables_of_their_figures() -> None:
     assert cells.legend == ["3", "q"]
     assert len(cells.table_rows[0][2]) == 24
     assert set(cells.json["codes"]) == {"3", "q"}
+    assert curves.json == asdict(curves)
+    assert {name: value for name, value in cells.json.items() if name != "codes"} == asdict(cells)
 
 
 def test_every_colour_of_a_verdict_is_in_the_style_sheet() -> None:
