@@ -127,7 +127,7 @@ def of_deployment(
 
 def first_stated(query: Query) -> int:
     """Return the first of the rounds of which inboxes are asked."""
-    return max(1, max(query.history.rounds, default=0) - STATED_ROUNDS)
+    return max(1, query.history.number - STATED_ROUNDS)
 
 
 def stated_in(source: AuditSource, history: History) -> Collection:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, field
@@ -296,7 +297,16 @@ class History:
     @property
     def current(self) -> Round | None:
         """Return the latest round, None before the first one."""
-        return self.rounds[max(self.rounds)] if self.rounds else None
+        return self.rounds[self.number] if self.rounds else None
+
+    @property
+    def number(self) -> int:
+        """Return the number of the latest round, 0 before the first one; rounds come in order."""
+        return next(reversed(self.rounds), 0)
+
+    def numbers_before(self, number: int, count: int) -> list[int]:
+        """Return the numbers of so many rounds before another, in order; fewer where there are fewer."""
+        return [before for before in range(max(1, number - count), number) if before in self.rounds]
 
     @property
     def head(self) -> Block:
@@ -305,7 +315,7 @@ class History:
 
     def model_before(self, number: int) -> Block:
         """Return the block whose model round `number` starts from."""
-        return next(block for block in reversed(self.blocks) if block.round < number)
+        return self.blocks[bisect_left(self.blocks, number, key=lambda block: block.round) - 1]
 
     def model_cids(self, block: Block) -> list[bytes]:
         """Return digests of CIDs under which a block's model may lie: at most four, the likeliest first.
@@ -356,11 +366,11 @@ class History:
         """Return the miner that serves a device in the running round; None where no miner is active."""
         if not self.seats:
             return None
-        return self.seats[(device + max(self.rounds, default=0)) % len(self.seats)].account
+        return self.seats[(device + self.number) % len(self.seats)].account
 
     def takes_part(self, device: int) -> bool:
         """Whether a device may take part in the running round."""
-        number = max(self.rounds, default=0)
+        number = self.number
         if not 0 <= device < len(self.devices):
             return False
         account = self.devices[device]

@@ -15,7 +15,7 @@ from bcfl.federation.views.votematrix import LEVEL_CODES, NONE, UNJUDGED
 from bcfl.protocol.readers import without_key
 from bcfl.protocol.rounds import Member, Round
 
-LEVELS: Final = [ord(level) for level in LEVEL_CODES]
+ACCEPTED_LETTERS: Final = [ord(level) for level in LEVEL_CODES]
 
 
 class DeviceSummary(TypedDict):
@@ -78,7 +78,7 @@ def device_summaries(
     accounts = history.devices[:most]
     letters = digests.letters(rounds, len(accounts))
     submitted = (letters != ord(NONE)).sum(axis=0).tolist()
-    accepted = np.isin(letters, LEVELS).sum(axis=0).tolist()
+    accepted = np.isin(letters, ACCEPTED_LETTERS).sum(axis=0).tolist()
     unjudged = (letters == ord(UNJUDGED)).sum(axis=0).tolist()
     samples = _samples(rounds, digests, len(accounts))
     rows = np.ascontiguousarray(letters.T)  # (devices, rounds)

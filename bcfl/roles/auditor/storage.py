@@ -38,7 +38,7 @@ def _check_round(history: History, storage: StorageSnapshot) -> Iterator[Issue]:
     for seat, credit in enumerate(storage.turn_credits):
         if credit != history.credits.get(seat, LEAST):
             yield f"contract.turn_credits[{seat}]", "not the credit that the turns come to"
-    if storage.round != max(history.rounds, default=0):
+    if storage.round != history.number:
         yield "contract.round", f"the contract is in round {storage.round}"
 
 

@@ -42,10 +42,9 @@ def claims(history: History, domain: Domain, account: str, rounds: Sequence[int]
     Some are worth nothing to the account, but give a part back to the pool: see `forfeit`.
     """
     device = history.device_index(account)
-    for round_ in history.rounds.values():
+    numbers = sorted(set(rounds) & history.rounds.keys()) if rounds else history.rounds
+    for round_ in (history.rounds[number] for number in numbers):
         if round_.block is None or not round_.block.reward:
-            continue
-        if rounds and round_.number not in rounds:
             continue
         as_device = device is not None and (account, round_.number, False) not in history.claimed
         as_miner = (account, round_.number, True) not in history.claimed

@@ -40,10 +40,10 @@ class Contributions:
 
         Only rounds of at most FEW updates count.
         """
-        before = sorted(number for number in history.rounds if number < current.number)
+        before = history.numbers_before(current.number, ROUNDS)
         if self._latest >= current.number:
             self._vectors, self._seen, self._latest = {}, {}, 0
-        numbers = [number for number in before[-ROUNDS:] if number > self._latest]
+        numbers = [number for number in before if number > self._latest]
         for vector in self._vectors.values():
             vector *= np.float32(KEPT ** len(numbers))
         for age, number in enumerate(reversed(numbers)):

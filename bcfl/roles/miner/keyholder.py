@@ -47,7 +47,7 @@ class Keyholder:
         """
         history = self.ledger.history()
         self.follow(history)
-        current = max(history.rounds, default=0)
+        current = history.number
         if self._round != current:
             self._round, self._seconds = current, 0.0
         return self._seal(self._plain(history, request, reads=True), request)

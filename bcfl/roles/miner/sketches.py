@@ -60,7 +60,7 @@ class Sketches:
         """
         sketches = self.sketch(updates)
         devices = [item.update.device for item in submissions]
-        numbers = sorted((n for n in history.rounds if n < current.number), reverse=True)[:ROUNDS]
+        numbers = history.numbers_before(current.number, ROUNDS)[::-1]
         self._sketches = {key: value for key, value in self._sketches.items() if key[0] in numbers}
         positions = [item.position for item in submissions]
         self._sketches[current.number, len(current.submissions)] = (positions, sketches)

@@ -239,13 +239,15 @@ class Watchtower:
     def _recover(self, snapshot: RoundSnapshot) -> str | None:
         """Get back the bonds of what was held against a proposal that another has refuted."""
         address, history = self.account.address, snapshot.history
+        if not history.announcements and not history.disputes:
+            return None
         refuted = [
             proposal
             for round_ in history.rounds.values()
             for proposal in round_.proposals
             if proposal.refuted
         ]
-        for proposal in refuted if history.announcements or history.disputes else ():
+        for proposal in refuted:
             for event in proposal.announcements:
                 key = event.args["challenger"], event.args["sealed"]
                 if key[0] == address and history.announcements.get(key) is event:
