@@ -84,10 +84,10 @@ def play(runs: Path, **options: Any) -> harness.Federation:
     """A federation whose chain is that of a new run; its store is empty."""
     with Run.create(Config(runs=runs)) as run, pytest.MonkeyPatch.context() as patch:
 
-        def on_file(_: None, **options_: Any) -> EmbeddedChain:
-            return EmbeddedChain(run.chain_path, **options_)
+        def on_file(people: list[str]) -> EmbeddedChain:
+            return EmbeddedChain(run.chain_path, accounts=people)
 
-        patch.setattr(ledgers, "EmbeddedChain", on_file)
+        patch.setattr(ledgers, "FlatChain", on_file)
         federation = harness.Federation(**options, kind=ledgers.BYTECODE)
         run.set_contract(federation.contract.address)
         return federation
