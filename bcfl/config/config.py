@@ -72,6 +72,16 @@ class Config(Options):
         for name, value in (defaults or {}).items():
             if name != "miners" or "mode" not in options or options["mode"].value != "full":
                 options.setdefault(name, Given(name, value, "the command's default"))
+        return cls._of(options)
+
+    @classmethod
+    def flag(cls, name: str, value: object) -> Any:
+        """Return one option as its flag gives it, checked; raises ConfigError that names the flag."""
+        return getattr(cls._of({option.name: option for option in from_flags({name: value})}), name)
+
+    @classmethod
+    def _of(cls, options: Mapping[str, Given]) -> Self:
+        """Return the options of these sources; raises ConfigError that names the key and the source."""
         try:
             return cls.model_validate({name: option.value for name, option in options.items()})
         except ConfigError as error:

@@ -339,3 +339,9 @@ def test_noise_and_budget_have_one_spelling() -> None:
 )
 def test_noise_that_cannot_be_is_refused(flags: dict[str, object], words: str) -> None:
     assert words in refusal(flags=flags)
+
+
+def test_one_option_as_its_flag_gives_it() -> None:
+    assert Config.flag("stake", "2 ether") == 2 * 10**18
+    with pytest.raises(ConfigError, match=r"stake=lots \(--stake\) must be an amount such as"):
+        Config.flag("stake", "lots")

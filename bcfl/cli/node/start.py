@@ -94,7 +94,7 @@ class InboxOptions:
     @property
     def amount(self) -> int | None:
         """Return the stake in wei, None where none is named; raises ConfigError."""
-        return None if self.stake is None else Config.model_validate({"stake": self.stake}).stake
+        return None if self.stake is None else Config.flag("stake", self.stake)
 
 
 @dataclass(frozen=True)

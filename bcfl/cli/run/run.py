@@ -71,7 +71,7 @@ class SourceOptions:
         path = find_run(self.folder, runs) or latest(runs)
         if "rounds" not in flags:
             return path, Run.open(path, read_only=True).config
-        rounds = Config.model_validate({"rounds": flags["rounds"]}).rounds
+        rounds = Config.flag("rounds", flags["rounds"])
         with Run.open(path) as opened_run:
             opened_run.set_rounds(rounds)
             return path, opened_run.config
