@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from functools import partial
 from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 
+from bcfl.protocol.rounds import History
 from bcfl.roles.checks import novelty
 from bcfl.roles.miner.sketches import ROUNDS, SIZE, Comparison, Sketches
 
@@ -32,6 +34,7 @@ def compare(memory: Sketches, number: int, models: tuple[int, ...] = (0, 1, 2, 3
     """Compare a round; `models` are those that rounds 1, 2, ... began with."""
     rounds = {n: round_(n) for n in range(1, number + 1)}
     history: Any = SimpleNamespace(rounds=rounds, model_before=lambda n: models[n - 1])
+    history.numbers_before = partial(History.numbers_before, history)
     return memory.compare(history, rounds[number], rounds[number].submissions, updates_of(number), None)
 
 
