@@ -99,3 +99,15 @@ def test_a_flat_chain_comes_to_what_py_evm_does(monkeypatch: pytest.MonkeyPatch)
     outcomes = [played(flat, seed, monkeypatch) for seed in (3, 1, 3)]
     assert outcomes[0] == outcomes[2]
     assert outcomes[:2] == [played(real, seed, monkeypatch) for seed in (3, 1)]
+
+
+def test_each_begins_on_the_chain_as_it_was_deployed() -> None:
+    fixture = ProposalFixture(TERMS, miners=MINERS, kind=ledgers.BYTECODE)
+    chain = fixture.federation.chain
+    heights = []
+    for number in range(3):
+        interleaving = Interleaving(fixture, Random(number))
+        heights.append(int(chain.request("eth_blockNumber"), 16))
+        interleaving.play(6)
+        assert int(chain.request("eth_blockNumber"), 16) > heights[0]
+    assert len(set(heights)) == 1
