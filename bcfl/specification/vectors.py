@@ -175,7 +175,7 @@ def _in(value: Any, kind: str) -> Any:
         if kind.startswith("(") and kind.endswith(")"):
             return tuple(_in(item, part) for item, part in zip(value, plain_types(kind), strict=True))
         return tuple(_in(item, kind[: kind.rindex("[")]) for item in value)
-    if kind.startswith("uint"):
+    if kind.startswith(("uint", "int")):
         return int(value)
     if kind.startswith("bytes"):
         return bytes.fromhex(value[2:])

@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import partial
 
 import pytest
 
 from bcfl.protocol.challenges import Trees
-from testkit.harness import Federation
 from testkit.ledgers import BOTH
 from testkit.pair import Pair
-from tests.stateful import test_machine
 from tests.stateful.test_contests import (
     ALL,
     ENDS,
@@ -37,7 +34,7 @@ SOME = (refuted_alone, settled_after_another_refuted_it, given_up_at_a_leaf)
 @pytest.fixture(autouse=True)
 def both(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let a machine play on both."""
-    monkeypatch.setattr(test_machine, "Federation", partial(Federation, kind=BOTH))
+    monkeypatch.setattr(Machine, "ledger", BOTH)
 
 
 def compare(machine: Machine) -> None:

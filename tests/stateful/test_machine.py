@@ -20,6 +20,7 @@ from bcfl.protocol.docket import longest_wait_seconds
 from bcfl.protocol.election import search
 from bcfl.protocol.types import Electorate, Engine, Mode, Opening, Phase, Update, Verdict
 from testkit.harness import TERMS, Account, Federation, account, digest
+from testkit.ledgers import CHOSEN
 from tests.stateful.challengers import Challengers
 from tests.stateful.contents import RIGHT, Contents, genesis, update_root
 from tests.stateful.docket import Docket
@@ -47,12 +48,14 @@ class Machine(Challengers, Invariants, RuleBasedStateMachine):
 
     engine, mode = Engine.STAKE, Mode.PARTIAL
     wish: Engine | None = None
+    ledger = CHOSEN  # the kind of it
 
     @initialize(stakes=st.lists(st.integers(1, 4), min_size=3, max_size=3), phases=st.integers(-1, 14))
     def begin(self, stakes: list[int], phases: int) -> None:
         terms = replace(SHORT, engine=self.engine, mode=self.mode, committee_size=2)
         root = merkle.root(genesis(terms), terms.leaf_lanes)
-        self.f = Federation(4, 3, terms, tuple(STAKE * n for n in stakes), pool=12_000, genesis=root)
+        stakes_wei = tuple(STAKE * n for n in stakes)
+        self.f = Federation(4, 3, terms, stakes_wei, pool=12_000, genesis=root, kind=self.ledger)
         self.contents, self.crooks, self.kind = Contents(self.f), set(), RIGHT
         self.sealed, self.contests, self.ends = [], {}, Counter()
         self.f.device_keys[0] = self.f.miner_keys[0]
