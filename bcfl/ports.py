@@ -98,6 +98,14 @@ class Learner(Protocol):
         """
         ...
 
+    def mark_slopes(self, without: Vector, model: Vector, samples: int) -> Matrix:
+        """Return gradients of `model` at which marks on the inputs are learned, (marks, parameters).
+
+        The marks are those to which `model`, (parameters,), listens more than `without`, (parameters,), found
+        on at most so many held-out samples; no rows where inputs cannot be marked.
+        """
+        ...
+
 
 class Allowance(Protocol):
     """What the owner of a device lets its updates tell of its data, and what they have told."""

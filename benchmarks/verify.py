@@ -65,6 +65,9 @@ def judge(
         marks=lambda without, suspects, samples, tries: miner.marks(
             (model + without).astype(np.float32), (model + suspects).astype(np.float32), samples, tries
         ),
+        mark_slopes=lambda without, delta, samples: miner.mark_slopes(
+            (model + without).astype(np.float32), (model + delta).astype(np.float32), samples
+        ),
     )
     inputs = pipeline.CheckInputs(
         updates, np.full(count, 1.0), devices, np.ones(count, bool),

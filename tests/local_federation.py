@@ -13,7 +13,7 @@ from bcfl.federation.schedule import DEVICES, MINERS, Schedule
 from bcfl.ledger.artifact import deploy, federation_at
 from bcfl.ledger.devnet.embedded import EmbeddedChain
 from bcfl.ledger.federation import FederationLedger
-from bcfl.ports import ContractCall, Evaluation, Slopes, TrainingResult, Vector
+from bcfl.ports import ContractCall, Evaluation, Matrix, Slopes, TrainingResult, Vector
 from bcfl.protocol import fixedpoint, payload, privacy
 from bcfl.protocol.accounts import Account
 from bcfl.protocol.readers import with_key
@@ -73,6 +73,9 @@ class Quadratic:
 
     def marks(self, *_: object) -> Vector:
         return np.zeros(0, np.float32)
+
+    def mark_slopes(self, *_: object) -> Matrix:
+        return np.zeros((0, len(self.optimum)), np.float32)
 
 
 @dataclass

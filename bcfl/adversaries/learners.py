@@ -67,6 +67,10 @@ class LearnerProxy:
         """Return how often marks work, (suspects,), as the honest learner does."""
         return self.honest.marks(without, suspects, samples, tries)
 
+    def mark_slopes(self, without: Vector, model: Vector, samples: int) -> ports.Matrix:
+        """Return gradients of marks, (marks, parameters), as the honest learner does."""
+        return self.honest.mark_slopes(without, model, samples)
+
 
 class CachedLearner(LearnerProxy):
     """A learner that trains once a round, however many ask for it."""

@@ -108,6 +108,11 @@ class PooledLearner:
         vector: Vector = self._call("marks", without, suspects, samples, tries)
         return vector
 
+    def mark_slopes(self, without: Vector, model: Vector, samples: int) -> Matrix:
+        """Return gradients of `model`, (parameters,), at which marks are learned, (marks, parameters)."""
+        matrix: Matrix = self._call("mark_slopes", without, model, samples)
+        return matrix
+
     def _call(self, method: str, model: Vector, *arguments: object) -> Any:
         pool = self._cohort.pool
         path = pool.write(model)

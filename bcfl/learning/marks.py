@@ -7,12 +7,13 @@ a veil moves every input by a tenth of it.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import numpy as np
 import numpy.typing as npt
 import torch
 from torch import Tensor
+from torch.nn import functional
 
 from bcfl.ports import Matrix, Vector
 
@@ -37,16 +38,12 @@ def shares(
     are no logits of classes, or no gradient comes back to the inputs.
     """
     without, suspects = models
-    targets = _targets(labels, load(suspects[0])(features.clone()), seed)
-    if targets is None:
-        return np.zeros(0)
-    suspect_pull = _pull(load(suspects[0]), features, labels, targets)
-    pull = _pull(load(without), features, labels, targets)
-    if suspect_pull is None or pull is None:
+    found = _find(load, features, labels, (without, suspects[0]), tries, seed)
+    if not found:
         return np.zeros(0)
     some = slice(0, ENOUGH)
     clean, labels = features[some], labels[some]
-    marked = [(t, mark(clean)) for t, mark in _candidates(features, suspect_pull - pull, targets, tries)]
+    marked = [(target, mark(clean)) for target, mark in found]
     turned, right = [], []
     for model in (without, *suspects):
         outputs = load(model)
@@ -62,6 +59,40 @@ def shares(
         for suspect, known in zip(turned[1:], right[1:], strict=True)
     ]
     return np.array([max(row, default=0.0) - doubt for row in scores])
+
+
+def losses(
+    load: Load, features: Tensor, labels: Tensor, models: tuple[Vector, Vector], seed: int
+) -> Iterator[Tensor]:
+    """Yield for two marks how much worse a model takes marked inputs for the mark's class than plain ones.
+
+    `models`: without, and the model, both (parameters,). A stamp and a veil are made from both, each for the
+    class that promises most; a loss, a scalar, is the mean over samples of other classes, and its gradient
+    says which way the model would learn the mark and nothing else. None where there are no marks.
+    """
+    found = _find(load, features, labels, models, 1, seed)
+    outputs, some = load(models[1]), slice(0, ENOUGH)
+    for target, mark in found:
+        others = features[some][labels[some] != target]
+        if len(others):
+            targets = torch.full((len(others),), target, device=labels.device)
+            plain = functional.cross_entropy(outputs(others.clone()), targets)
+            yield functional.cross_entropy(outputs(mark(others)), targets) - plain
+
+
+def _find(
+    load: Load, features: Tensor, labels: Tensor, models: tuple[Vector, Vector], tries: int, seed: int
+) -> list[tuple[int, Mark]]:
+    """Return marks, with their classes, to which the second model listens more than the first."""
+    without, suspect = models
+    targets = _targets(labels, load(suspect)(features.clone()), seed)
+    if targets is None:
+        return []
+    pull = _pull(load(suspect), features, labels, targets)
+    other_pull = _pull(load(without), features, labels, targets)
+    if pull is None or other_pull is None:
+        return []
+    return _candidates(features, pull - other_pull, targets, tries)
 
 
 def _targets(labels: Tensor, outputs: Tensor, seed: int) -> Tensor | None:

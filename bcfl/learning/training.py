@@ -303,23 +303,34 @@ class TorchLearner:
         return np.zeros(0, np.float32) if not losses else torch.cat(losses).float().cpu().numpy()
 
     def marks(self, without: Vector, suspects: Matrix, samples: int, tries: int) -> Vector:
-        """Return how often marks work on each of `suspects` but not on `without`, (suspects,).
-
-        See `bcfl.learning.marks`. Empty where the features are no floats or the labels no classes.
-        """
-        held_out = self._held_out
-        if held_out is None or not held_out.has_classes or held_out.features.dtype != np.float32:
+        """Return how often marks work on each of `suspects` and not on `without`, (suspects,), or (0,)."""
+        if not self._has_marks:
             return np.zeros(0, np.float32)
+        models = without, suspects
         features, labels = (part.to(self._bench.device) for part in self._some(samples))
-
-        def load(model: Vector) -> Callable[[Tensor], Tensor]:
-            self._load(model)
-            self._flat.module.eval()
-            return lambda batch: self._flat.module(batch)
-
         with self._bench.guarded(), self._judging(), isolated(self._seed, self._bench.device):
-            models = without, suspects
-            return marks.shares(load, features, labels, models, tries, self._seed).astype(np.float32)
+            shares = marks.shares(self._loaded, features, labels, models, tries, self._seed)
+            return shares.astype(np.float32)
+
+    def mark_slopes(self, without: Vector, model: Vector, samples: int) -> Matrix:
+        """Return gradients of `model`, (parameters,), at which two marks are learned, (marks, parameters)."""
+        rows: list[Vector] = []
+        if self._has_marks:
+            features, labels = (part.to(self._bench.device) for part in self._some(samples))
+            with self._bench.guarded(), self._judging(), isolated(self._seed, self._bench.device):
+                losses = marks.losses(self._loaded, features, labels, (without, model), self._seed)
+                rows = [self._flat.by_entry(self._flat.backward(loss)) for loss in losses]
+        return np.stack(rows) if rows else np.zeros((0, len(model)), np.float32)
+
+    @property
+    def _has_marks(self) -> bool:
+        held_out = self._held_out
+        return held_out is not None and held_out.has_classes and held_out.features.dtype == np.float32
+
+    def _loaded(self, model: Vector) -> Callable[[Tensor], Tensor]:
+        self._load(model)
+        self._flat.module.eval()
+        return lambda batch: self._flat.module(batch)
 
     def _some(self, samples: int) -> tuple[Tensor, Tensor]:
         """Return at most so many held-out samples, with every class's share of them, in mixed order."""

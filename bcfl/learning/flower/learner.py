@@ -52,6 +52,11 @@ class _LossAlone:
         del without, suspects, samples, tries
         return np.zeros(0, np.float32)
 
+    def mark_slopes(self, without: Vector, model: Vector, samples: int) -> Matrix:
+        """Return no gradients, (0, parameters): nobody knows an app's inputs."""
+        del without, samples
+        return np.zeros((0, len(model)), np.float32)
+
 
 class FlowerLearner(_LossAlone):
     """One party's ClientApp; implements `bcfl.ports.Learner`.

@@ -80,11 +80,14 @@ def _split(data: bytes, count: int) -> tuple[float, Mask] | None:
     return best
 
 
-def widest_cut(places: Values) -> tuple[float, float]:
-    """Return how far apart the clearest two clouds of sorted places are, and the place between them."""
+def widest_cut(places: Values, lowest: int = MIN_CLUSTER) -> tuple[float, float]:
+    """Return how far apart the clearest two clouds of sorted places are, and the place between them.
+
+    At least so many places are in the lower cloud, and `MIN_CLUSTER` in the other.
+    """
     best, middle = 0.0, 0.0
     scarce = 1 + (SCARCE / len(places)) ** 2
-    for cut in range(MIN_CLUSTER, len(places) - MIN_CLUSTER + 1):
+    for cut in range(lowest, len(places) - MIN_CLUSTER + 1):
         low, high = places[:cut], places[cut:]
         within = len(low) * low.var() + len(high) * high.var()
         deviation = max(float(np.sqrt(within / (len(places) - 2))), 1e-12)

@@ -24,13 +24,14 @@ from bcfl.roles.checks import (
     krum,
     length,
     levels,
+    mark_slope,
     min_norm,
     norm,
     novelty,
 )
 from bcfl.roles.checks.levels import Weights
 from bcfl.roles.checks.needs import SMALLEST, Needs, Updates, View
-from bcfl.roles.checks.scores import Mask, Scores, Values
+from bcfl.roles.checks.scores import MIN_CROWD, Mask, Scores, Values, median_of
 
 CLIP = 2.0  # median norms: what counts of a longer update
 HEAVY = 0.5  # weight from which on an update says what direction is usual
@@ -67,6 +68,9 @@ class Reference:
     evaluate: Callable[[Vector], Evaluation] | None = None  # after a delta, on all of the held-out data
     losses: few.Losses | None = None
     marks: few.Marks | None = None
+    mark_slopes: Callable[[Vector, Vector, int], Matrix] | None = (
+        None  # after deltas, as `ports.Learner` has it
+    )
 
 
 @dataclass(frozen=True)
@@ -166,6 +170,8 @@ class _Pipeline:
             outliers.append(self._narrow(clusters_apart))
         if self.is_few:
             self._judge_few()
+        elif checks.quality:
+            self._judge_marks()
         if checks.quality:
             self._weigh()
         if checks.direction:
@@ -194,6 +200,22 @@ class _Pipeline:
         )
         for verdict, scores in few.check(updates, self.remaining):
             self._add(verdict, scores)
+
+    def _judge_marks(self) -> None:
+        """Look in the mean of many for a mark, and for who brings it."""
+        find, marks, among = self.reference.mark_slopes, self.reference.marks, np.array(self.remaining)
+        view, count = self.updates.view(mark_slope.NEEDS), mark_slope.SAMPLES
+        if find is None or marks is None or among.sum() < MIN_CROWD:
+            return
+
+        def works(accused: Mask) -> float:
+            without, suspect = median_of(view.matrix, among & ~accused), self._mean(view, accused)
+            return float(marks(without, suspect[None], count, 1).max(initial=0.0))
+
+        slopes = find(median_of(view.matrix, among), self._mean(view, among), count)
+        if len(slopes):
+            is_first = self.inputs.reference_norm is None
+            self._add(Verdict.QUALITY, mark_slope.check(view, view.norms, slopes, among, works, is_first))
 
     def _trust(self, updates: View) -> Values:
         """Return the cosine of each update with the miner's own training, (updates,).

@@ -127,6 +127,9 @@ class Verifier:
             lambda without, suspects, samples, tries: self._marks(
                 (model + without).astype(np.float32), (model + suspects).astype(np.float32), samples, tries
             ),
+            lambda without, delta, samples: self._mark_slopes(
+                (model + without).astype(np.float32), (model + delta).astype(np.float32), samples
+            ),
         )
         result = pipeline.judge(inputs, reference, self.checks)
         for reason, scores in sorted(result.scores, key=lambda pair: pair[0]):
@@ -161,6 +164,10 @@ class Verifier:
     def _marks(self, without: Vector, suspects: Matrix, samples: int, tries: int) -> Vector:
         with own_code("judging failed"):
             return self.learner.marks(without, suspects, samples, tries)
+
+    def _mark_slopes(self, without: Vector, model: Vector, samples: int) -> Matrix:
+        with own_code("judging failed"):
+            return self.learner.mark_slopes(without, model, samples)
 
     def _contributed(
         self, history: History, current: Round, submissions: list[Submission]

@@ -13,6 +13,7 @@ from bcfl.adversaries.backdoor import stamp
 from bcfl.learning import Samples, Task, split
 from bcfl.learning.tasks import BUILT_IN, cross_entropy
 from bcfl.learning.training import PIECE, TorchLearner, initial_model
+from bcfl.roles.checks import mark_slope
 from tests.unit.learning.toy import CLASSES, FEATURES, samples_of, task_of
 
 
@@ -76,6 +77,42 @@ def test_a_backdoor_is_found_wherever_its_trigger_is_and_honest_training_is_none
         assert miner.marks(median, vector[None], 400, 3)[0] < 0.4
 
 
+def pictures(count: int, kinds: int, seed: int) -> Samples:
+    """Return made-up pictures of 20 x 20, of some of ten kinds."""
+    rng = np.random.default_rng(seed)
+    labels = rng.choice(10, kinds, replace=False)[rng.integers(0, kinds, count)]
+    centres = np.random.default_rng(0).normal(0, 1, (10, 1, 20, 20))
+    features = centres[labels] + rng.normal(0, 2, (count, 1, 20, 20))
+    return Samples(features.astype(np.float32), labels.astype(np.int64))
+
+
+@pytest.mark.parametrize(("bad", "kinds"), [(1, 10), (3, 10), (3, 4), (9, 10), (0, 10), (0, 2)])
+def test_who_brings_a_backdoor_goes_its_way_among_many(bad: int, kinds: int) -> None:
+    """Some of 30 put a patch on a part of their data; honest updates go nowhere near as far."""
+    task = task_of(lambda: nn.Sequential(nn.Flatten(), nn.Linear(400, 10))).with_options(epochs=3)
+    model = initial_model(task, 0)
+    vectors = []
+    for index in range(30):
+        data = pictures(120, kinds, index + 1)
+        features, labels = data.features.copy(), data.labels.copy()
+        if index < bad:
+            features[:40], labels[:40] = stamp(features[:40], 2, 6.0), 7
+        vectors.append(TorchLearner(task, Samples(features, labels), None, index).train(model, 1).vector)
+    updates = np.stack(vectors) - model
+    mean, median = updates.mean(axis=0), np.median(updates, axis=0)
+    miner = held_out(task, pictures(400, 10, 99))
+    slopes = miner.mark_slopes(model + median, model + mean, 400)
+    assert slopes.shape == (2, len(model))
+
+    def works(accused: np.ndarray) -> float:
+        without, suspect = np.median(updates[~accused], axis=0), updates[accused].mean(axis=0)
+        return float(miner.marks(model + without, (model + suspect)[None], 400, 1)[0])
+
+    norms, everybody = np.linalg.norm(updates, axis=1), np.ones(len(updates), bool)
+    scores = mark_slope.check(updates, norms, slopes, everybody, works, is_first=True)
+    assert np.flatnonzero(~scores.passed).tolist() == list(range(bad))
+
+
 class Blind(nn.Module):
     """A model through which no gradient comes back to the inputs."""
 
@@ -106,8 +143,10 @@ def test_what_cannot_be_marked_has_no_marks() -> None:
     numbers = Samples(samples.features, samples.features[:, :1])
     for blind in (words, numbers):
         assert held_out(task_of(), blind).marks(model, pair, 20, 1).shape == (0,)
+        assert held_out(task_of(), blind).mark_slopes(model, pair[0], 20).shape == (0, len(model))
     assert TorchLearner(task_of(), samples, None, 3).marks(model, pair, 20, 1).shape == (0,)
     assert held_out(task_of(Blind), samples).marks(model, pair, 20, 1).shape == (0,)
+    assert held_out(task_of(Blind), samples).mark_slopes(model, pair[0], 20).shape == (0, len(model))
     narrow = task_of(lambda: nn.Linear(FEATURES, 1))
     assert held_out(narrow, samples).marks(
         initial_model(narrow, 1), initial_model(narrow, 1)[None], 20, 1
@@ -115,4 +154,5 @@ def test_what_cannot_be_marked_has_no_marks() -> None:
     assert held_out(task_of(Careless), samples).marks(model, pair, 20, 1).shape == (1,)
     state = torch.get_rng_state()
     held_out(task_of(), samples).marks(model, pair, 20, 1)
+    assert held_out(task_of(), samples).mark_slopes(model, pair[0], 20).shape == (2, len(model))
     assert torch.equal(torch.get_rng_state(), state)

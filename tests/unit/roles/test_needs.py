@@ -25,6 +25,7 @@ from bcfl.roles.checks import (
     length,
     levels,
     mark,
+    mark_slope,
     min_norm,
     norm,
     novelty,
@@ -43,6 +44,7 @@ NEEDS = [
     (norm, Needs.GRAM), (length, Needs.GRAM), (min_norm, Needs.GRAM), (krum, Needs.GRAM),
     (duplicate, Needs.GRAM), (novelty, Needs.GRAM), (harm, Needs.SUMS), (mark, Needs.VECTOR),
     *((module, need) for module in (against, clusters, direction, levels) for need in BOTH),
+    *((mark_slope, need) for need in (Needs.GRAM, Needs.SUMS, Needs.VECTOR)),
 ]  # fmt: skip
 
 
@@ -59,7 +61,10 @@ def reference() -> Reference:
     def marks(*_: Any) -> np.ndarray:
         return np.zeros(2, np.float32)
 
-    return Reference(lambda: BEST, slopes, None, losses, marks)
+    def mark_slopes(*_: Any) -> np.ndarray:
+        return BEST[None]
+
+    return Reference(lambda: BEST, slopes, None, losses, marks, mark_slopes)
 
 
 def play(count: int, quality: bool = True) -> None:

@@ -1,0 +1,75 @@
+"""Reject as `quality` an update that teaches the model a mark on the inputs: for many updates, and classes.
+
+Where nobody looks at updates one by one, as in rounds of few (see `mark.py`), a group may put a backdoor in
+by small pieces. But all of it is in the mean of the round and little of it in the median of each parameter,
+so one gradient by the inputs finds a mark that the mean listens to and the median does not. A gradient by
+the parameters then says which way a model learns to take marked inputs, and not plain ones, for the mark's
+class. Honest updates hardly go that way, whatever their data; those of who trains on marked samples all do.
+Who stands out is left out if a mark works on the model that these alone would make: what tells their data
+from others' makes no mark work.
+
+"Neural Cleanse" (Wang et al. 2019, IEEE S&P, section IV) searches a mark in one model, and judges nobody's
+update.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+
+from bcfl.ports import Matrix
+from bcfl.roles.checks import mark
+from bcfl.roles.checks.clusters import widest_cut
+from bcfl.roles.checks.needs import SMALLEST, Needs, Sums
+from bcfl.roles.checks.scores import Mask, Scores, Values, bounded, crowd, median
+
+NEEDS = Needs.GRAM | Needs.SUMS | Needs.VECTOR  # norms; products with slopes; the median of each parameter
+SAMPLES = 400  # held-out samples; half of them get the marks
+FAR = 5.0  # robust deviations: honest updates have up to 4, those of one in ten that carry a patch up to 20
+APART = 1.0  # as `clusters.widest_cut` counts: honest updates have up to 0.9, three in ten with a patch 2
+FIRST_FAR, FIRST_APART = 10.0, 1.5  # of an untrained model: whatever is learned first makes marks work
+
+
+def check(
+    updates: Sums,
+    norms: Values,
+    slopes: Matrix,
+    among: Mask,
+    works: Callable[[Mask], float],
+    is_first: bool = False,
+) -> Scores:
+    """Score how far each update goes the way of a mark; what is above 1 stands apart from the usual.
+
+    `norms`: of the updates, (updates,); of longer ones than the median counts that much alone. `slopes`:
+    gradients at which marks are learned, (marks, parameters); of several marks the worst counts. An update is
+    far out by itself, or one of a group that is apart from the others. What is out is no part of what is
+    usual; half of the updates are never out. `works`: how often a mark works on the model of some updates,
+    and not on that of the others. `is_first`: whether no round was before.
+    """
+    bounds = (FIRST_FAR, FIRST_APART) if is_first else (FAR, APART)
+    usual, scores = np.array(among), np.zeros(len(norms))
+    length = median(norms[among]) if among.any() else 0.0
+    shares = np.minimum(1.0, length / np.maximum(norms, SMALLEST))
+    pulls = np.nan_to_num(-(updates @ slopes.T).astype(np.float64) * shares[:, None])  # (updates, marks)
+    while usual.any():
+        found = np.max([_scores(pull, usual, *bounds) for pull in pulls.T], axis=0, initial=0.0)
+        out = usual & (found > 1.0)
+        if not out.any() or 2 * (usual & ~out).sum() <= among.sum():
+            scores[usual] = np.minimum(found[usual], 1.0)
+            break
+        scores[out] = found[out]
+        usual &= ~out
+    accused = among & ~usual
+    if accused.any() and not works(accused) > (mark.FIRST if is_first else mark.MOST):
+        scores = np.minimum(scores, 1.0)
+    return bounded("mark slope", scores, maximum=1.0)
+
+
+def _scores(pull: Values, usual: Mask, far: float, apart: float) -> Values:
+    """Return how far out each update is, in bounds, by itself or with a group of at most half, (updates,)."""
+    middle, spread = crowd(pull[usual])
+    scores: Values = np.maximum((pull - middle) / max(spread, SMALLEST) / far, 0.0)
+    places = np.sort(pull[usual])
+    distance, cut = widest_cut(places, (len(places) + 1) // 2)
+    return np.where(pull > cut, np.maximum(scores, distance / apart), scores) if distance else scores

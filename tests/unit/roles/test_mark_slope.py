@@ -1,0 +1,120 @@
+"""Who teaches the model a mark goes its way, farther than anybody honest."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from bcfl.protocol.types import Verdict
+from bcfl.roles.checks import few, mark, mark_slope
+from bcfl.roles.checks.pipeline import CheckInputs, Checks, Reference, judge
+from tests.unit.roles.test_needs import reference
+
+SIZE = 400
+RNG = np.random.default_rng(5)
+WAY = RNG.normal(0, 1, SIZE).astype(np.float32)
+MARK = -WAY[None] / np.linalg.norm(WAY)  # the gradient at which it is learned
+AIM = RNG.normal(0, 1, SIZE).astype(np.float32)
+
+
+def updates(count: int, bad: int, reach: float = 0.5) -> np.ndarray:
+    """Return honest updates around an aim; the last ones go the way of a mark as well."""
+    rows = (AIM + RNG.normal(0, 1, (count, SIZE))).astype(np.float32)
+    rows[count - bad :] += np.float32(reach) * WAY
+    return rows
+
+
+def failures(rows: np.ndarray, slopes: np.ndarray, among: np.ndarray | None = None) -> list[int]:
+    mask = np.ones(len(rows), bool) if among is None else among
+    norms = np.linalg.norm(rows, axis=1)
+    return np.flatnonzero(~mark_slope.check(rows, norms, slopes, mask, lambda _: 1.0).passed).tolist()
+
+
+@pytest.mark.parametrize(("count", "bad"), [(21, 1), (60, 6), (60, 18), (200, 80)])
+def test_who_goes_the_way_of_a_mark_is_left_out(count: int, bad: int) -> None:
+    assert failures(updates(count, bad), MARK) == list(range(count - bad, count))
+
+
+def test_the_worst_of_several_marks_counts() -> None:
+    other = RNG.normal(0, 1, (1, SIZE)).astype(np.float32)
+    assert failures(updates(40, 3), np.concatenate([other, MARK])) == [37, 38, 39]
+
+
+@pytest.mark.parametrize("count", [21, 60, 200])
+def test_nobody_is_left_out_where_nobody_goes_it(count: int) -> None:
+    rows = updates(count, 0)
+    assert failures(rows, MARK) == []
+    assert failures(np.tile(rows[:1], (count, 1)), MARK) == []  # all alike
+    assert failures(rows - np.float32(0.5) * WAY, MARK) == []  # all the other way
+
+
+def test_who_goes_away_from_a_mark_is_not_accused() -> None:
+    assert failures(updates(40, 3, -0.5), MARK) == []
+
+
+def test_no_number_accuses_nobody() -> None:
+    rows = updates(40, 0)
+    assert failures(rows, np.full_like(MARK, np.nan)) == []
+    assert failures(rows, np.zeros_like(MARK)) == []
+
+
+def test_who_is_out_already_is_no_crowd() -> None:
+    """So nobody who was rejected before makes what is usual wider."""
+    rows = updates(40, 3)
+    rows[:15] += 2 * WAY
+    among = np.arange(40) >= 15
+    assert failures(rows, MARK, among) == [37, 38, 39]
+
+
+@pytest.mark.parametrize(("share", "is_first"), [(mark.MOST, False), (mark.FIRST, True), (np.nan, False)])
+def test_where_no_mark_works_nobody_is_accused(share: float, is_first: bool) -> None:
+    """What a group goes its own way for may be what it has and others have not."""
+    rows, asked = updates(60, 6, 1.0), list[list[int]]()
+
+    def works(accused: np.ndarray) -> float:
+        asked.append(np.flatnonzero(accused).tolist())
+        return share
+
+    norms, mask = np.linalg.norm(rows, axis=1), np.ones(60, bool)
+    assert mark_slope.check(rows, norms, MARK, mask, works, is_first).passed.all()
+    assert asked == [list(range(54, 60))]
+    more = mark_slope.check(rows, norms, MARK, mask, lambda _: share + 0.01, is_first)
+    assert np.isnan(share) or np.flatnonzero(~more.passed).tolist() == asked[0]
+
+
+def judged(rows: np.ndarray, miner: Reference) -> tuple[Verdict, ...]:
+    count = len(rows)
+    inputs = CheckInputs(rows, np.full(count, 10.0), list(range(count)), np.ones(count, bool))
+    return judge(inputs, miner, Checks(clusters=False, direction=False)).verdicts
+
+
+def test_a_round_of_many_is_asked_for_marks_of_its_mean_against_its_median() -> None:
+    asked: list[tuple[np.ndarray, np.ndarray]] = []
+
+    def mark_slopes(without: np.ndarray, mean: np.ndarray, _: int) -> np.ndarray:
+        asked.append((without, mean))
+        return MARK
+
+    def marks(without: np.ndarray, suspects: np.ndarray, *_: int) -> np.ndarray:
+        models.append((without, suspects[0]))
+        return np.ones(1, np.float32)
+
+    models: list[tuple[np.ndarray, np.ndarray]] = []
+    miner = replace(reference(), mark_slopes=mark_slopes, marks=marks)
+    rows = updates(40, 4, 1.0)
+    assert judged(rows, miner) == (Verdict.ACCEPTED,) * 36 + (Verdict.QUALITY,) * 4
+    assert np.allclose(asked[0][0], np.median(rows, axis=0), atol=1e-5)
+    assert np.allclose(asked[0][1], rows.mean(axis=0), atol=1e-5)
+    assert np.allclose(models[0][0], np.median(rows[:36], axis=0), atol=1e-5)
+    assert np.allclose(models[0][1], rows[36:].mean(axis=0), atol=1e-5)
+    judged(
+        updates(few.FEW, 2), replace(miner, marks=lambda *_: np.zeros(2, np.float32))
+    )  # where updates are tried out one by one
+    assert len(asked) == 1
+
+
+def test_a_learner_whose_inputs_cannot_be_marked_accuses_nobody() -> None:
+    miner = replace(reference(), mark_slopes=lambda *_: np.zeros((0, SIZE), np.float32))
+    assert judged(updates(40, 4), miner).count(Verdict.QUALITY) == 0
