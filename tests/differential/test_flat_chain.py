@@ -23,7 +23,7 @@ from bcfl.protocol.accounts import Account
 from testkit.flat_chain import FlatChain, FlatComputation
 from testkit.quick_instructions import BINARY
 
-PROGRAMS: Final = int(os.environ.get("FLAT_PROGRAMS", "24"))
+PROGRAMS: Final = int(os.environ.get("FLAT_PROGRAMS", "18"))
 SENDER = Account.derive(0, "owner")
 LIMITS = (25_000, 60_000, 120_000, 400_000, *[2_000_000] * 5)
 WORDS = (0, 1, 2, 31, 32, 33, 63, 64, 255, 256, 257, 1_024, 2**64, 2**160, 2**255 - 1, 2**255, 2**256 - 1)
@@ -91,7 +91,7 @@ class Writer:
 
     def keep(self, mixer: int = op.XOR) -> None:
         """Mix the word on top of the stack into the one below, which is logged in the end."""
-        self.code += bytes([mixer]) if self.chance.random() < 0.8 else b""
+        self.code += bytes([mixer]) if self.chance.random() < 0.98 else b""
 
     def word(self) -> None:
         number = self.chance.choice(WORDS) if self.chance.random() < 0.6 else self.chance.getrandbits(256)
@@ -101,11 +101,12 @@ class Writer:
         self.code += push(self.chance.randrange(most))
 
     def sum(self) -> None:
-        code, count = self.chance.choice(PLAIN)
-        for _ in range(count):
-            self.word()
-        self.code += bytes([code])
-        self.keep()
+        for _ in range(self.chance.randrange(1, 9)):
+            code, count = self.chance.choice(PLAIN)
+            for _ in range(count):
+                self.word()
+            self.code += bytes([code])
+            self.keep()
 
     def fact(self) -> None:
         self.code += bytes([self.chance.choice(FACTS)])
@@ -198,12 +199,12 @@ class Writer:
 
     def jump(self) -> None:
         """Jump over something, or to nowhere."""
-        if self.chance.random() < 0.1:
+        if self.chance.random() < 0.05:
             self.word()
             self.code += bytes([op.JUMP])
             return
         is_sure = self.chance.random() < 0.5
-        rubbish = self.chance.randbytes(self.chance.randrange(4)) + bytes([op.STOP])
+        rubbish = bytes([op.STOP]) if self.chance.random() < 0.9 else self.chance.randbytes(3)
         condition = b"" if is_sure else push(self.chance.randrange(2))
         place = len(self.code) + len(condition) + 4 + len(rubbish)
         self.code += condition + bytes([op.PUSH1 + 1]) + place.to_bytes(2, "big")
@@ -215,16 +216,19 @@ class Writer:
         body = self.chance.choice((b"", bytes([op.DUP1]), push(1) * 2, bytes([op.GAS, op.POP])))
         self.code += push(self.chance.choice((1, 3, 40))) + bytes([op.JUMPDEST]) + body
         self.code += push(1) + bytes([op.SWAP1, op.SUB, op.DUP1, op.PUSH1 + 1]) + start.to_bytes(2, "big")
-        self.code += bytes([op.JUMPI])
+        self.code += bytes([op.JUMPI, op.XOR])
 
     def shuffle(self) -> None:
         depth = self.chance.randrange(16)
-        for _ in range(depth + 2 if self.chance.random() < 0.9 else 1):
+        count = depth + 2 if self.chance.random() < 0.95 else 1
+        for _ in range(count):
             self.word()
-        self.code += bytes([self.chance.choice((op.DUP1 + depth, op.SWAP1 + depth)), op.SUB, op.XOR])
+        is_copy = self.chance.random() < 0.5
+        self.code += bytes([(op.DUP1 if is_copy else op.SWAP1) + depth, op.SUB])
+        self.code += bytes([op.XOR]) * (count - 1 + is_copy)
 
     def bytes(self) -> None:
-        if self.chance.random() < 0.15:
+        if self.chance.random() < 0.05:
             codes = [code for code in self.chance.randbytes(3) if code not in (op.BLOCKHASH, op.DIFFICULTY)]
             self.code += bytes(codes)
 
