@@ -91,6 +91,21 @@ def private_file(path: Path) -> Path:
     return path
 
 
+def read_file(path: Path, max_bytes: int | None = None) -> bytes:
+    """Return what a file holds; raises OSError, also for a pipe or a device, and for more than `max_bytes`.
+
+    A pipe would hold up its reader, and a device has no end.
+    """
+    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    with open(descriptor, "rb") as file:
+        status = os.fstat(descriptor)
+        if not stat.S_ISREG(status.st_mode):
+            raise OSError(errno.EINVAL, "it is no file")
+        if max_bytes is not None and status.st_size > max_bytes:
+            raise OSError(errno.EINVAL, f"it has more than {max_bytes:,} bytes")
+        return file.read() if max_bytes is None else file.read(max_bytes)
+
+
 def sync_folder(folder: Path) -> None:
     """Let the names in a folder survive a power cut; raises OSError."""
     descriptor = os.open(folder, os.O_RDONLY)

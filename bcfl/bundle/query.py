@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, cast
 
 from bcfl.bundle.reader import open_bundle
-from bcfl.errors import LedgerError, Reverted
+from bcfl.errors import BcflError, BundleError, LedgerError, Reverted
 from bcfl.federation.audits import AuditSource
 from bcfl.federation.query import Query
 from bcfl.federation.statements import Collection
@@ -177,6 +177,10 @@ class BundleQuery(Query):
         """Return where the time of a simulated chain begins, if the federation began there; else None."""
         began = next((event.timestamp for event in self.ledger.contract.events()), 0)
         return GENESIS_TIME if 0 <= began - GENESIS_TIME < SIMULATED else None
+
+    def nonsense(self, error: Exception) -> BcflError:
+        """Return the same of the bundle's events."""
+        return BundleError(f"{NONSENSE} ({type(error).__name__})")
 
     def round_view(self, number: Number = None) -> RoundView:
         """Return everything of a round; what it waits for is not known."""

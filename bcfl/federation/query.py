@@ -10,13 +10,14 @@ The answers are what `bcfl round --json` and its like print.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import wraps
 from pathlib import Path
 from shlex import quote
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, ParamSpec, TypeVar
 
-from bcfl.errors import ConfigError, RunError
+from bcfl.errors import BcflError, ConfigError, LedgerError, RunError
 from bcfl.federation import statements
 from bcfl.federation.keyring import Keyring, run_accounts
 from bcfl.federation.runs import Run, find_run
@@ -32,7 +33,7 @@ from bcfl.federation.views.votes import VotesView, votes_view
 from bcfl.ledger.artifact import federation_at, stored_terms
 from bcfl.ledger.deployment import networks, records
 from bcfl.ledger.devnet.embedded import GENESIS_TIME, EmbeddedChain
-from bcfl.ledger.federation import FederationLedger
+from bcfl.ledger.federation import SENSELESS, FederationLedger
 from bcfl.protocol.accounts import Account
 from bcfl.protocol.rounds import Round
 from bcfl.protocol.types import Block
@@ -45,8 +46,28 @@ if TYPE_CHECKING:
     from bcfl.ports import Store
 
 Number = int | str | None  # of a round, as somebody wrote it; None: the last
+P = ParamSpec("P")
+T = TypeVar("T")
 INDEX: Final = re.compile(r"\d{1,6}", re.ASCII)
 NUMBER: Final = re.compile(r"-?\d{1,18}", re.ASCII)
+
+
+def _in_words(view: Callable[P, T]) -> Callable[P, T]:
+    """Return a view of a query that says of events which make no sense that they do not.
+
+    Some of the logs may be gone, from a file that is damaged or by a node that hides them.
+    """
+
+    @wraps(view)
+    def told(*args: P.args, **kwargs: P.kwargs) -> T:
+        try:
+            return view(*args, **kwargs)
+        except SENSELESS as error:
+            (query, *_) = args
+            assert isinstance(query, Query)
+            raise query.nonsense(error) from error
+
+    return told
 
 
 class Query(Source):
@@ -61,26 +82,32 @@ class Query(Source):
         super().__init__(ledger, store, first_block)
         self.journals, self.to_begin = journals, to_begin
 
+    @_in_words
     def round_view(self, number: Number = None) -> RoundView:
         """Return everything of a round, the last one when None; raises ConfigError."""
         return round_view(self, self.find_round(number))
 
+    @_in_words
     def leader_view(self, number: Number = None) -> LeaderView:
         """Return who led a round and who would have been next; raises ConfigError."""
         return leader_view(self.find_round(number))
 
+    @_in_words
     def votes_view(self, number: Number = None, journals: Path | None = None) -> VotesView:
         """Return what every miner said of every update of a round; raises ConfigError."""
         return votes_view(self, self.find_round(number), journals or self.journals)
 
+    @_in_words
     def model_view(self, number: Number = None) -> ModelView:
         """Return the model in force after a round; raises ConfigError."""
         return model_view(self, *self.find_model(number))
 
+    @_in_words
     def device_view(self, device: int | str, journals: Path | None = None) -> DeviceView:
         """Return a device's membership, money and updates, by address or index; raises ConfigError."""
         return device_view(self, self.find_device(str(device)), journals or self.journals)
 
+    @_in_words
     def miner_view(self, miner: int | str) -> MinerView:
         """Return a miner's stake, money and rounds, by address or index; raises ConfigError."""
         return miner_view(self, self.find_miner(str(miner)))
@@ -88,6 +115,13 @@ class Query(Source):
     def call(self, function: str, *arguments: str) -> CallView:
         """Call a function that only reads, its arguments as text; raises ConfigError for anything else."""
         return call_view(self.contract, *parse_call(function, arguments))
+
+    def nonsense(self, error: Exception) -> BcflError:
+        """Return what an error says that only events of no federation lead to."""
+        return LedgerError(
+            f"the events are those of no federation ({type(error).__name__}): the chain's file is damaged, "
+            "or its node hides some; `bcfl audit` says where"
+        )
 
     @property
     def time_origin(self) -> int | None:
@@ -113,6 +147,7 @@ class Query(Source):
         """Return no statements yet, and what they are checked against."""
         return Collection(self.ledger.domain, self.history, self.contract.call("owner"))
 
+    @_in_words
     def statements_view(self, number: Number = None) -> StatementsView:
         """Return what parties state of the model after a round, and whom nobody could ask."""
         index = self.find_round(number).number
@@ -194,6 +229,7 @@ class LocalQuery(Query):
         del first  # all are at hand
         return statements.of_run(self.path, self.store, self._collection(), self._opened)
 
+    @_in_words
     def statements_view(self, number: Number = None) -> StatementsView:
         """Return what parties state of the model after a round; the statements about others stay closed."""
         index = self.find_round(number).number

@@ -31,7 +31,7 @@ from typing import Final, Self
 from bcfl.config import Config
 from bcfl.config.sources import with_new_names
 from bcfl.errors import ConfigError, RunError
-from bcfl.folders import private_file
+from bcfl.folders import private_file, read_file
 
 FORMAT: Final = 1
 FILE: Final = "run.json"
@@ -41,6 +41,7 @@ KEYS: Final = {"format", "created", "config", "contract"}
 STAMP: Final = "%Y%m%d-%H%M%S"
 ADDRESS: Final = re.compile("0x[0-9a-fA-F]{40}")
 LOCK_SECONDS: Final = 0.2  # to wait: a process that asks if a run is busy holds its lock for an instant
+MAX_BYTES: Final = 2**20  # of run.json
 DEEPEST: Final = 100  # brackets; many more exhaust the stack where py-evm has lifted the limit
 FULL: Final = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 
@@ -281,7 +282,7 @@ def _locked(lock: int, kind: int, seconds: float = 0.0) -> bool:
 def _busy(path: Path) -> bool:
     """Return whether a process is writing to the run."""
     try:
-        lock = os.open(path / LOCK, os.O_RDONLY | os.O_CLOEXEC)
+        lock = os.open(path / LOCK, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
     except OSError:
         return False
     try:
@@ -302,7 +303,7 @@ def _listed(path: Path) -> Listed:
 def _read(path: Path) -> tuple[Config, datetime, str | None]:
     """Read options, time of creation and contract; raises RunError for any other run.json."""
     try:
-        text = (path / FILE).read_bytes()
+        text = read_file(path / FILE, MAX_BYTES)
         content = json.loads(text) if text.count(b"[") + text.count(b"{") < DEEPEST else None
     except OSError as error:
         raise RunError(f"{path / FILE} cannot be read: {_why(error)}") from error

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any, Final, TypedDict
 
 from bcfl.errors import CidError, RelayError, StoreError
 from bcfl.federation.views.figures import ROLES, FigureView, StatementView, figure_view
+from bcfl.folders import read_file
 from bcfl.ports import Store
 from bcfl.protocol import cid as cids
 from bcfl.protocol.rounds import History
@@ -308,5 +309,5 @@ def _keep(path: Path, collection: Collection, known: set[str]) -> None:
 def _lines(path: Path) -> list[str]:
     """Return the last lines of a file, as many as one collection may have; none where it cannot be read."""
     with suppress(OSError, UnicodeDecodeError):
-        return path.read_text(encoding="ascii").splitlines()[-MOST:]
+        return read_file(path, 2 * MOST * MAX_BYTES).decode("ascii").splitlines()[-MOST:]
     return []

@@ -79,6 +79,7 @@ class Block(BaseModel):
     parentHash: Hash | None = None
     transactions: list[Hash | Transaction] = []
     baseFeePerGas: Count | None = None
+    gasLimit: Count | None = None
 
 
 SHAPES: Final[Mapping[str, Any]] = {

@@ -57,12 +57,18 @@ class SignedTransaction:
         return "0x" + keccak(self.raw).hex()
 
 
-def ran_short(receipt: Mapping[str, Any], gas: int) -> bool:
-    """Return whether a mined transaction failed for want of gas, of which it had `gas`.
+def was_scarce(receipt: Mapping[str, Any], gas: int) -> bool:
+    """Return whether a mined transaction, or a call in it, may have wanted for gas, of which it had `gas`.
 
-    A contract that calls another keeps a 64th (EIP-150), so not all is gone where a facet ran short.
+    A contract that calls another keeps a 64th (EIP-150), so not all is gone where a facet ran short. And one
+    that lets calls fail (`multicall`) succeeds although they ran short.
     """
-    return int(receipt["status"], 16) == 0 and int(receipt["gasUsed"], 16) > gas - gas // 16
+    return int(receipt["gasUsed"], 16) > gas - gas // 16
+
+
+def ran_short(receipt: Mapping[str, Any], gas: int) -> bool:
+    """Return whether a mined transaction failed for want of gas, of which it had `gas`."""
+    return int(receipt["status"], 16) == 0 and was_scarce(receipt, gas)
 
 
 class Chain(Protocol):
@@ -120,6 +126,15 @@ class GasReader(Protocol):
 
     def gas_used(self, transaction: bytes) -> int | None:
         """Return the gas of a mined transaction; None where only its receipt says it."""
+        ...
+
+
+@runtime_checkable
+class Estimator(Protocol):
+    """A chain that tells what a transaction would use from what it is given at most."""
+
+    def estimate(self, transaction: Mapping[str, str]) -> int:
+        """Return the gas that suffices by the node; raises Reverted when the transaction would fail now."""
         ...
 
 

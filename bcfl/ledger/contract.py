@@ -13,7 +13,7 @@ from eth_utils.crypto import keccak
 
 from bcfl.errors import LedgerError, Reverted, Unreachable
 from bcfl.ledger.abi import Abi, EventType, address_of
-from bcfl.ledger.chain import Chain, GasReader, SignedTransaction, ran_short
+from bcfl.ledger.chain import Chain, Estimator, GasReader, SignedTransaction, ran_short
 
 RANGE = 1_000  # blocks whose events are asked for at once
 GROWTH = 4  # pieces after which twice as many blocks are tried again
@@ -117,9 +117,18 @@ class Contract:
         return self._receipt(transact(self.chain, key, self.address, data, value, gas))
 
     def price(self, key: Key, function: str, *args: Any) -> int:
-        """Return the most that a call would cost now, in wei; raises Reverted where it would fail."""
+        """Return the most that a call would cost now, in wei; raises Reverted where it would fail.
+
+        That is of the gas that it uses: its limit may be far above, and costs nothing.
+        """
         call = {"from": key.address, "to": self.address, "data": _hex(self.encode(function, *args))}
-        return self.chain.gas(call) * self.chain.fees()[0]
+        gas = self.chain.estimate(call) if isinstance(self.chain, Estimator) else self.chain.gas(call)
+        return gas * self.chain.fees()[0]
+
+    def gas(self, key: Key, function: str, *args: Any) -> int:
+        """Return a gas limit for a call; raises Reverted where it would fail now."""
+        data = _hex(self.encode(function, *args))
+        return self.chain.gas({"from": key.address, "to": self.address, "value": "0x0", "data": data})
 
     def events(
         self, from_block: int = 0, to_block: int | None = None, name: str | None = None

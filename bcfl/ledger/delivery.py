@@ -68,6 +68,9 @@ class Delivery:
         receipt: Mapping[str, Any] | None = None
         for version in reversed(self._versions):
             receipt = receipt or self._request("eth_getTransactionReceipt", version.hash)
+        gas = self._transaction.gas
+        if receipt is not None and gas and int(receipt["gasUsed"], 16) > gas:
+            raise Unreachable(f"{self._node}: {self._name} used more gas than it had: the node errs or lies")
         return receipt
 
     def _push(self) -> None:

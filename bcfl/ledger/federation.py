@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
+from dataclasses import replace
 from functools import cached_property
 from typing import Any, cast
 
@@ -145,7 +146,20 @@ class FederationLedger:
     def _send(self, account: Account, batch: Batch) -> int:
         """Send one transaction; a call with ether is alone in its batch."""
         value = batch[0][0].value if len(batch) == 1 else 0
-        return self.contract.send(account, *_merge(batch), value=value).gas_used
+        gas = self._gas(account, batch)
+        return self.contract.send(account, *_merge(batch), value=value, gas=gas).gas_used
+
+    def _gas(self, account: Account, batch: Batch) -> int | None:
+        """Return the gas for calls of which some may fail as if none might; None where that is not needed.
+
+        A node may estimate what suffices for the transaction although calls in it run short: anvil does.
+        """
+        if len(batch) == 1 or not any(call.optional for call, _ in batch):
+            return None
+        with suppress(Reverted):  # somebody else was quicker
+            required = [(replace(call, optional=False), data) for call, data in batch]
+            return self.contract.gas(account, *_merge(required))
+        return None
 
     def _batches(self, calls: Sequence[ContractCall]) -> Iterator[list[tuple[ContractCall, bytes]]]:
         """Yield the calls with their calldata, cut where one transaction is full; a lone one needs none."""

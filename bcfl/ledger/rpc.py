@@ -26,7 +26,7 @@ from web3.types import RPCEndpoint, RPCResponse
 from bcfl.errors import LedgerError, Unreachable
 from bcfl.ledger import answers
 from bcfl.ledger.answers import MalformedAnswer
-from bcfl.ledger.chain import Busy, SignedTransaction, ran_short, result_of
+from bcfl.ledger.chain import Busy, SignedTransaction, result_of, was_scarce
 from bcfl.ledger.delivery import Delivery, Raise
 from bcfl.ledger.http import HttpProvider
 from bcfl.protocol.limits import TRANSACTION_GAS
@@ -38,6 +38,7 @@ if TYPE_CHECKING:
 PAUSES = (0.2, 0.4, 0.8, 1.6)  # seconds before a node that is asked too often is asked again
 MAX_TIP = 200 * 10**9  # wei for a unit of gas; what a node suggests is paid, whatever the chain would take
 MARGIN = 5  # a fifth more gas than estimated: other transactions may come before
+MAX_CUTS = 3  # transactions that may run short at less gas than the floor, which a block's limit cuts
 DEVELOPMENT_NODES = (
     "anvil/",
     "HardhatNetwork/",
@@ -161,6 +162,7 @@ class RpcChain:
         self._place = 0  # of the one that is asked
         self._mining_timeout, self._poll = mining_timeout, poll
         self._least_gas = 0  # that a transaction gets: more than was too little for another
+        self._cuts = 0  # transactions that got less, as blocks take no more, and ran short
         self.chain_id = -1  # not known yet
         self.chain_id = self._endpoints[self._place].chain_id = int(self.request("eth_chainId"), 16)
 
@@ -238,20 +240,38 @@ class RpcChain:
             raise LedgerError(f"{self.url}: this chain has no base fee; bcfl needs EIP-1559 (London, 2021)")
         return 2 * int(base_fee, 16) + tip, tip
 
+    def estimate(self, transaction: Mapping[str, str]) -> int:
+        """Return the node's estimate of the gas; raises Reverted when the transaction would fail now."""
+        return int(self.request("eth_estimateGas", dict(transaction), self.view), 16)
+
     def gas(self, transaction: Mapping[str, str]) -> int:
-        """Return the node's estimate and a margin; raises Reverted when the transaction would fail now."""
-        estimate = int(self.request("eth_estimateGas", dict(transaction), self.view), 16)
-        return max(estimate + estimate // MARGIN, self._least_gas)
+        """Return the node's estimate and a margin, as far as the chain takes it.
+
+        Raises Reverted when the transaction would fail now, and LedgerError where the node's estimates, and
+        what it says that a block holds, have made transactions fail.
+        """
+        estimate = self.estimate(transaction)
+        gas = max(estimate + estimate // MARGIN, self._least_gas)
+        block_gas = int(self._block().get("gasLimit") or hex(TRANSACTION_GAS), 16)
+        gas = max(estimate, min(gas, TRANSACTION_GAS, block_gas))
+        if gas < self._least_gas and self._cuts >= MAX_CUTS:
+            raise LedgerError(
+                f"{self.url}: {self._cuts} transactions ran out of gas, and by this node a block has no more "
+                "of it: nothing is sent before the next start; ask another node"
+            )
+        return gas
 
     def deliver(self, transaction: SignedTransaction, raise_fee: Raise | None = None) -> Mapping[str, Any]:
         """Hand over a transaction, again where the node loses it; returns the receipt once it is mined.
 
         After one that had too little gas all later ones have twice its limit at least: whatever a node
-        estimates, all such failures together cost less than twice the dearest call.
+        estimates, all such failures together cost less than twice the dearest call. A block may hold less;
+        a node that lies about that makes MAX_CUTS of them fail.
         """
         delivery = Delivery(self.request, self.url, transaction, raise_fee)
         receipt = delivery.receipt(self._mining_timeout, self._poll)
-        if ran_short(receipt, transaction.gas):
+        if was_scarce(receipt, transaction.gas):
+            self._cuts += transaction.gas < self._least_gas
             self._least_gas = max(self._least_gas, min(2 * transaction.gas, TRANSACTION_GAS))
         return receipt
 

@@ -25,6 +25,9 @@ CREATE TABLE log (
 ) WITHOUT ROWID;
 CREATE INDEX log_topic ON log (address, topic0, block);
 """
+TABLES: Final = sorted(
+    " ".join(text.split()) for text in SCHEMA.split(";") if text.lstrip().startswith("CREATE")
+)
 HEAD: Final = b"v1:canonical_head_hash"  # where py-evm keeps which block is the last
 
 
@@ -97,10 +100,18 @@ def _prepare(connection: sqlite3.Connection, path: Path | None, read_only: bool)
         raise RunError(
             f"{path}: a chain of format {version}, this bcfl reads {FORMAT}; use the version that wrote it"
         )
+    _check_schema(connection, path)
     if not read_only:
         # NORMAL: a killed process loses nothing, a power cut at most the last blocks, never the order.
         connection.execute("PRAGMA journal_mode = WAL")
         connection.execute("PRAGMA synchronous = NORMAL")
+
+
+def _check_schema(connection: sqlite3.Connection, path: Path | None) -> None:
+    """Raise RunError for other tables than a chain has: a view may give rows without end."""
+    words = [text for (text,) in connection.execute("SELECT sql FROM sqlite_master LIMIT 9")]
+    if sorted(" ".join(str(text).split()) for text in words if text is not None) != TABLES:
+        raise RunError(f"{path}: not a chain of bcfl, or damaged: its tables are others")
 
 
 def _restrict(path: Path) -> None:

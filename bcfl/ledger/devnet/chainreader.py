@@ -15,13 +15,15 @@ from typing import Any, Final
 
 from bcfl.errors import RunError
 from bcfl.ledger.devnet.chainfile import HEAD, connect
-from bcfl.ledger.devnet.logs import LogRow, height_of, log_json, log_query
+from bcfl.ledger.devnet.logs import height_of, log_json, log_query, log_row
 from bcfl.ledger.devnet.values import Json, as_list, parse_address, parse_bytes
+from bcfl.protocol.hashing import keccak
 
 TRANSACTION_ROOT, NUMBER, GAS_USED, TIMESTAMP = 4, 8, 10, 11  # places in a header
 LONE_LEAF: Final = b"\x20\x80"  # the path of a trie's node that is the only one: an item at index 0
 DYNAMIC_FEE: Final = 2  # the type of transactions that bcfl signs
 NONCE, TO, DATA = 1, 5, 7  # places in one of these
+DIGEST_BYTES: Final = 32  # of a key that is the digest of what it stands for
 STAMPS: Final = 4096  # blocks whose hash and time are kept
 
 
@@ -104,7 +106,7 @@ class ChainReader:
                 [parse_address(address) for address in as_list(query.get("address"))],
                 [[parse_bytes(topic) for topic in as_list(topics)] for topics in query.get("topics") or ()],
             )
-            rows = [LogRow(*row) for row in self._rows(words, values)]
+            rows = [log_row(self.path, row) for row in self._rows(words, values)]
             return [log_json(row, *self._stamp(row.block)) for row in rows]
 
     def _stamp(self, number: int) -> tuple[bytes, int]:
@@ -139,6 +141,8 @@ class ChainReader:
     def _entry(self, key: bytes) -> bytes:
         rows = self._rows("SELECT value FROM entry WHERE key = ?", (key,))
         if not rows or not isinstance(rows[0][0], bytes):
+            raise Unusual
+        if len(key) == DIGEST_BYTES and keccak(rows[0][0]) != key:
             raise Unusual
         return rows[0][0]
 

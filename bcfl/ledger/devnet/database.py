@@ -23,7 +23,9 @@ from eth.db.backends.base import BaseAtomicDB
 from bcfl.errors import RunError
 from bcfl.folders import private_file
 from bcfl.ledger.devnet.chainfile import connect
-from bcfl.ledger.devnet.logs import LogRow, log_query
+from bcfl.ledger.devnet.chainreader import DIGEST_BYTES
+from bcfl.ledger.devnet.logs import LogRow, damage, log_query, log_row
+from bcfl.protocol.hashing import keccak
 
 CACHED = 50_000  # trie nodes and headers kept in memory; about 25 MB
 
@@ -95,7 +97,7 @@ class Database(BaseAtomicDB):
         query, values = log_query(first, last, addresses, topics)
         for row in self._execute(query, values):
             self.reads += 1
-            yield LogRow(*row)
+            yield log_row(self.path, row)
 
     def commit(self) -> None:
         """Make all pending writes lasting in one transaction; on failure none is, and all are dropped."""
@@ -112,7 +114,7 @@ class Database(BaseAtomicDB):
             raise RunError(f"{self.path}: cannot write the chain: {error}") from error
         else:
             for key, value in updates:
-                if len(key) == 32:
+                if len(key) == DIGEST_BYTES:
                     self._remember(key, value)
         finally:
             self.rollback()
@@ -130,14 +132,17 @@ class Database(BaseAtomicDB):
     def _fetch(self, key: bytes) -> bytes | None:
         """Return a value of the file, and remember it if its key is a digest: these never change."""
         value = self._read(key)
-        if value is not None and len(key) == 32:
+        if value is not None and len(key) == DIGEST_BYTES:
             self._remember(key, value)
         return value
 
     def _read(self, key: bytes) -> bytes | None:
         self.reads += 1
-        rows = self._execute("SELECT value FROM entry WHERE key = ?", (key,))
-        return next((value for (value,) in rows), None)
+        rows = list(self._execute("SELECT value FROM entry WHERE key = ?", (key,)))
+        value = rows[0][0] if rows else None
+        if value is not None and not (isinstance(value, bytes) and is_of(key, value)):
+            raise damage(self.path, f"the entry {key[:40].hex()}")
+        return value
 
     def _execute(self, query: str, values: Sequence[Any]) -> Iterator[Any]:
         try:
@@ -154,6 +159,11 @@ class Database(BaseAtomicDB):
         if self._lock is not None:
             os.close(self._lock)
             self._lock = None
+
+
+def is_of(key: bytes, value: bytes) -> bool:
+    """Return whether a value can stand under a key, which may be its digest."""
+    return len(key) != DIGEST_BYTES or keccak(value) == key
 
 
 def _lock(path: Path) -> int:

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from eth_utils.address import to_canonical_address
 
-from bcfl.errors import LedgerError
+from bcfl.errors import BcflError, LedgerError, one_line
 from bcfl.ledger.chain import SignedTransaction, result_of
 from bcfl.ledger.devnet.chainfile import CHAIN_ID
 from bcfl.ledger.devnet.chainreader import ChainReader, Unusual
+from bcfl.ledger.devnet.logs import damage
 from bcfl.protocol.limits import TRANSACTION_GAS
 
 if TYPE_CHECKING:
@@ -66,7 +67,8 @@ class EmbeddedChain:
 
         database = Database(self.path, read_only=self._read_only)
         try:
-            return database, open_evm(database, self._addresses, self._genesis_time, self._read_only)
+            with self._in_words():
+                return database, open_evm(database, self._addresses, self._genesis_time, self._read_only)
         except BaseException:
             database.close()
             raise
@@ -106,7 +108,8 @@ class EmbeddedChain:
                 return self.reader.methods[method](*params)
         for node in (self._node, self._records):
             if method in node.methods:
-                return result_of(node.respond(method, list(params)))
+                with self._in_words():
+                    return result_of(node.respond(method, list(params)))
         raise LedgerError(f"the embedded chain answers {method} through web3 only")
 
     def gas_used(self, transaction: bytes) -> int | None:
@@ -114,6 +117,18 @@ class EmbeddedChain:
         with suppress(Unusual):
             return None if self.reader is None else self.reader.gas_used(transaction)
         return None
+
+    @contextmanager
+    def _in_words(self) -> Iterator[None]:
+        """Say that the file of a reader is damaged, whatever py-evm raises over it; raises RunError."""
+        try:
+            yield
+        except BcflError:
+            raise
+        except Exception as error:
+            if not self._read_only:
+                raise
+            raise damage(self.path, one_line(error)[:100]) from error
 
     def now(self) -> int:
         """Return the timestamp of the next block, in seconds since 1970."""

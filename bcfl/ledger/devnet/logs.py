@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
+from bcfl.errors import RunError
 from bcfl.ledger.devnet.values import Json, parse_number, to_hex
 
 
@@ -23,6 +25,31 @@ class LogRow:
     topic2: bytes | None
     topic3: bytes | None
     data: bytes
+
+
+NUMBERS, BYTES = (int, int, int), (bytes, bytes)  # types of the first columns
+HASH_BYTES, ADDRESS_BYTES = 32, 20
+
+
+def log_row(path: Path | None, values: Sequence[Any]) -> LogRow:
+    """Return a row of the index in the file `path`; raises RunError where it can be of no log."""
+    row = LogRow(*values)
+    topics = (row.topic0, row.topic1, row.topic2, row.topic3)
+    is_log = (
+        (type(row.block), type(row.position), type(row.transaction_index)) == NUMBERS
+        and min(row.block, row.position, row.transaction_index) >= 0
+        and (type(row.transaction_hash), type(row.address), type(row.data)) == (*BYTES, bytes)
+        and (len(row.transaction_hash), len(row.address)) == (HASH_BYTES, ADDRESS_BYTES)
+        and all(topic is None or (type(topic) is bytes and len(topic) == HASH_BYTES) for topic in topics)
+    )
+    if not is_log:
+        raise damage(path, f"a log of block {str(row.block)[:20]}")
+    return row
+
+
+def damage(path: Path | None, place: str) -> RunError:
+    """Return the error of a chain's file that is damaged at a place."""
+    return RunError(f"{path}: the chain is damaged ({place}): put it back from a copy, or start a new run")
 
 
 def log_query(

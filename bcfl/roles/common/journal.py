@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from bcfl.errors import DiskError, RunError
-from bcfl.folders import private_file, private_folder
+from bcfl.folders import private_file, private_folder, read_file
 
 SEAL: Final = b"\nsha256:"  # stands between a record and its digest
 DAMAGED: Final = ".damaged"  # ends the name of a record that was set aside
@@ -46,7 +46,7 @@ class Journal:
             return self._memory.get(name)
         file = self._path / name
         try:
-            content = file.read_bytes()
+            content = read_file(file)
         except FileNotFoundError:
             return None
         except OSError as error:
@@ -170,7 +170,7 @@ def _may_be_of(line: str, number: int) -> bool:
 
 def _lines(file: Path) -> list[str]:
     try:
-        return file.read_text(encoding="utf-8").splitlines()
+        return read_file(file).decode().splitlines()
     except (OSError, UnicodeDecodeError):
         return []
 

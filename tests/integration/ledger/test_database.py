@@ -11,6 +11,7 @@ import pytest
 from bcfl.errors import RunError
 from bcfl.ledger.devnet.database import Database
 from bcfl.ledger.devnet.logs import LogRow
+from bcfl.protocol.hashing import keccak
 
 DIGEST = b"\x01" * 32
 
@@ -42,13 +43,13 @@ def raw(path: Path, *statements: str) -> None:
 
 def test_default_behavior(database: Database, path: Path) -> None:
     database[b"head"] = b"one"
-    database[DIGEST] = b"node"
+    database[keccak(b"node")] = b"node"
     database.commit()
     database[b"head"] = b"two"
     database.commit()
     database.close()
     reader = Database(path)
-    assert (reader[b"head"], reader[DIGEST]) == (b"two", b"node")
+    assert (reader[b"head"], reader[keccak(b"node")]) == (b"two", b"node")
     assert b"tail" not in reader
     reader.close()
 
@@ -67,7 +68,7 @@ def test_nothing_shows_before_commit_and_rollback_drops_it(database: Database, p
     reader.close()
 
 
-@pytest.mark.parametrize("key", [b"short", DIGEST])
+@pytest.mark.parametrize("key", [b"short", keccak(b"value")])
 def test_delete(database: Database, key: bytes) -> None:
     database[key] = b"value"
     database.commit()

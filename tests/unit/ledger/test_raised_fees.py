@@ -41,7 +41,7 @@ class SlowNode:
         if method == "eth_getTransactionByHash":
             return {"hash": params[0]} if params[0] in self.pool else None
         if method == "eth_getTransactionReceipt":
-            return {"status": "0x1", "hash": params[0]} if params[0] == self.mined else None
+            return {"status": "0x1", "hash": params[0], "gasUsed": "0x1"} if params[0] == self.mined else None
         assert method == "eth_sendRawTransaction"
         return self.take(bytes.fromhex(params[0][2:]))
 
