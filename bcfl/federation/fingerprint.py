@@ -14,7 +14,7 @@ from bcfl.errors import RunError
 from bcfl.folders import private_file
 
 if TYPE_CHECKING:
-    from bcfl.learning import Samples, Task
+    from bcfl.learning import Task
     from bcfl.learning.kinds import AnyShares, AnyTask
 
 FILE = "learning.json"
@@ -33,9 +33,9 @@ def fingerprint(task: AnyTask, shares: AnyShares, seed: int) -> Fingerprint:
     if isinstance(task, FlowerTask) or isinstance(shares, Nodes):
         return task.fingerprint() if isinstance(task, FlowerTask) else {}
     parts = {
-        "training data": _hash(*(array for share in shares.devices for array in _arrays(share))),
-        "miners' data": _hash(*(array for share in shares.miners for array in _arrays(share))),
-        "test data": _hash(*_arrays(shares.test)),
+        "training data": _hash(*(array for share in shares.devices for array in share.identity())),
+        "miners' data": _hash(*(array for share in shares.miners for array in share.identity())),
+        "test data": _hash(*shares.test.identity()),
     }
     return parts | task_fingerprint(task, seed)
 
@@ -80,10 +80,6 @@ def check(folder: Path, found: Fingerprint, weights: Path | str | None = None) -
             f"{', '.join(changed)} {verb} changed since this run began: put back what was there, or start a "
             "new run"
         )
-
-
-def _arrays(samples: Samples) -> tuple[Any, Any]:
-    return samples.features, samples.labels
 
 
 def _hash(*arrays: Any) -> str:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from bcfl.errors import ConfigError, DataError, own_code
-from bcfl.learning.datasets import Dataset, Samples, breast_cancer, digits, fashion_mnist
+from bcfl.learning.datasets import Dataset, breast_cancer, digits, fashion_mnist
 from bcfl.learning.metrics import CLASSES, Metric, chosen
 from bcfl.learning.own_modules import import_own
 from bcfl.protocol.limits import MAX_EXPONENT
@@ -160,7 +160,9 @@ class Task:
         with own_code(f"task {self.name}: {text}", DataError):
             data: Any = self.load(data_dir)
             if isinstance(data, tuple) and len(data) == 2:
-                data = Dataset(Samples.of(data[0]), Samples.of(data[1]))
+                from bcfl.learning.streams import samples_of
+
+                data = Dataset(samples_of(data[0]), samples_of(data[1]))
         if not isinstance(data, Dataset):
             what = f"a Dataset, or two torch data sets, not {type(data).__name__}"
             raise DataError(f"task {self.name}: load must return {what}")
