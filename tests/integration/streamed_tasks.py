@@ -68,11 +68,11 @@ def fit(model: nn.Module, data: Dataset[Any], context: FitContext) -> None:
         for features, labels in DataLoader(data, batch_size=context.batch_size, shuffle=True):
             assert isinstance(features, Tensor)
             loss = nn.functional.cross_entropy(model(features), labels)
-            loss.backward()
+            loss.backward()  # type: ignore[no-untyped-call]
             with torch.no_grad():
                 for parameter in model.parameters():
                     if parameter.grad is not None:
-                        parameter -= context.learning_rate * parameter.grad
+                        parameter.sub_(parameter.grad, alpha=context.learning_rate)
                         parameter.grad = None
 
 

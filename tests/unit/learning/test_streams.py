@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+import random
 import re
 import tracemalloc
 from dataclasses import replace
@@ -226,10 +227,21 @@ def test_no_pass_leaves_other_generators_behind() -> None:
     streamed(20)
     assert torch.equal(states[0], torch.get_rng_state())
     assert np.array_equal(states[1], np.random.get_state()[1])  # type: ignore[index]
+
+
+def test_one_seed_is_that_of_all_generators() -> None:
+    def draw() -> tuple[float, ...]:
+        return np.random.random(), torch.rand(()).item(), random.random()
+
     with isolated(2**63 - 1):
-        first = np.random.random(), torch.rand(()).item()
+        first = draw()
+    between = draw()
     with isolated(2**63 - 1):
-        assert first == (np.random.random(), torch.rand(()).item())
+        again = draw()
+    with isolated(1):
+        other = draw()
+    assert first == again
+    assert all(len({*values}) == 3 for values in zip(first, between, other, strict=True))
 
 
 def test_a_data_set_goes_to_workers_once_and_is_unpacked_when_it_is_read() -> None:
