@@ -8,7 +8,7 @@ the same samples under their own names, and each adds a multiple of that to its 
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
@@ -78,4 +78,4 @@ class ClassSwap(TrainingAttack):
 
     def _edit(self, samples: Samples) -> Samples:
         labels = samples.require_classes("class-swap").labels
-        return replace(samples, labels=swap(labels, self.first, self.second))
+        return samples.relabelled(swap(labels, self.first, self.second))

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
@@ -169,7 +169,7 @@ class Mislabelling:
     def test_samples(self, samples: Samples) -> Samples:
         """Return the samples of the source class, labelled as the target."""
         source = samples.take(np.flatnonzero(samples.labels == self.source))
-        return replace(source, labels=np.full_like(source.labels, self.target))
+        return source.relabelled(np.full_like(source.labels, self.target))
 
 
 class Earn(Goal):

@@ -14,10 +14,11 @@ from bcfl.errors import RunError
 from bcfl.folders import private_file
 
 if TYPE_CHECKING:
-    from bcfl.learning import Samples, Task
+    from bcfl.learning import Task
     from bcfl.learning.kinds import AnyShares, AnyTask
 
 FILE = "learning.json"
+WEIGHTS = "weights"
 UNTOLD = frozenset(
     {"name", "description", "load", "build", "exponents", "weights", "agreement"}
 )  # no matter, or seen otherwise
@@ -32,26 +33,32 @@ def fingerprint(task: AnyTask, shares: AnyShares, seed: int) -> Fingerprint:
     if isinstance(task, FlowerTask) or isinstance(shares, Nodes):
         return task.fingerprint() if isinstance(task, FlowerTask) else {}
     parts = {
-        "training data": _hash(*(array for share in shares.devices for array in _arrays(share))),
-        "miners' data": _hash(*(array for share in shares.miners for array in _arrays(share))),
-        "test data": _hash(*_arrays(shares.test)),
+        "training data": _hash(*(array for share in shares.devices for array in share.identity())),
+        "miners' data": _hash(*(array for share in shares.miners for array in share.identity())),
+        "test data": _hash(*shares.test.identity()),
     }
     return parts | task_fingerprint(task, seed)
 
 
 def task_fingerprint(task: Task, seed: int) -> Fingerprint:
-    """Return what stands for the first model and each option of the task."""
+    """Return what stands for the first model, or the weights that it has, and each option of the task.
+
+    A file of weights that is gone has nothing that could differ: the first model is on the store.
+    """
     from bcfl.learning.training import initial_model
 
-    model = initial_model(task.with_exponents({}), seed)
     options = {field.name: getattr(task, field.name) for field in fields(task) if field.name not in UNTOLD}
-    return {"model": _hash(model)} | {f"option {name}": _text(value) for name, value in options.items()}
+    parts = {f"option {name}": _text(value) for name, value in options.items()}
+    if task.weights is not None and not Path(task.weights).exists():
+        return parts
+    name = "model" if task.weights is None else WEIGHTS
+    return {name: _hash(initial_model(task.with_exponents({}), seed))} | parts
 
 
-def check(folder: Path, found: Fingerprint) -> None:
+def check(folder: Path, found: Fingerprint, weights: Path | str | None = None) -> None:
     """Write the fingerprint of a new run to its folder, or compare it with the one that is there.
 
-    Raises RunError that names what has changed.
+    `weights`: the file that the task names. Raises RunError that names what has changed.
     """
     file = folder / FILE
     try:
@@ -63,17 +70,16 @@ def check(folder: Path, found: Fingerprint) -> None:
         return
     except ValueError:
         raise RunError(f"{file} is damaged: remove it to go on without noticing what has changed") from None
+    if isinstance(known, dict) and WEIGHTS not in known:  # an earlier version took them for the model
+        known[WEIGHTS] = known.get("model")
     changed = [name for name, value in found.items() if isinstance(known, dict) and known.get(name) != value]
+    changed = [f"file of {WEIGHTS} {weights}" if name == WEIGHTS else name for name in changed]
     if changed:
         verb = "has" if len(changed) == 1 else "have"
         raise RunError(
             f"{', '.join(changed)} {verb} changed since this run began: put back what was there, or start a "
             "new run"
         )
-
-
-def _arrays(samples: Samples) -> tuple[Any, Any]:
-    return samples.features, samples.labels
 
 
 def _hash(*arrays: Any) -> str:

@@ -45,12 +45,15 @@ class Genesis:
         return self.archive.terms
 
 
-def set_up_data(config: Config, device: str = "cpu") -> tuple[AnyTask, AnyShares]:
+def set_up_data(
+    config: Config, device: str = "cpu", has_exponents: bool = False
+) -> tuple[AnyTask, AnyShares]:
     """Return the learning task and everybody's share of its data, which are checked on a torch device.
 
     The task has the exponents that a new federation begins with. One that exists has its own
-    (`recorded_task` in `bcfl.federation.layouts`). Raises ConfigError or DataError if they do not fit, or
-    there is nothing to test on.
+    (`recorded_task` in `bcfl.federation.layouts`), and `has_exponents`: then none are chosen, and no weights
+    to start from are read. Raises ConfigError or DataError if they do not fit, or there is nothing to test
+    on.
     """
     task = set_up_task(config)
     from bcfl.learning.misfits import check_fit  # after: it imports torch, and the task may not exist
@@ -70,6 +73,8 @@ def set_up_data(config: Config, device: str = "cpu") -> tuple[AnyTask, AnyShares
         alpha=config.alpha,
         classes=config.classes_per_device,
     )
+    if has_exponents:
+        return task, shares
     return set_exponents(config, task, max(shares.devices, key=len, default=None)), shares
 
 

@@ -18,7 +18,7 @@ from bcfl.federation.runs import Run
 from bcfl.federation.schedule import DEVICES, MINERS, Schedule
 from bcfl.learning import Split, Task
 from bcfl.learning.flower import FlowerTask, Nodes
-from bcfl.learning.kinds import AnyShares, AnyTask, judge
+from bcfl.learning.kinds import AnyShares, AnyTask, judge, layout
 from bcfl.ledger.artifact import deploy, federation_at
 from bcfl.ledger.devnet.embedded import EmbeddedChain
 from bcfl.ledger.federation import FederationLedger
@@ -64,16 +64,18 @@ class Initialization:
         return EmbeddedChain(self.run.chain_path, accounts=list(accounts))
 
     def deploy(self, chain: EmbeddedChain) -> tuple[FederationLedger, Archive]:
-        """Put the first model on the store and the contract on the chain, unless it is there already."""
+        """Put the first model on the store and the contract on the chain, or find both as they were begun."""
         store = DirectoryStore(self.run.store_path)
         if self.run.contract is not None:
-            self.task = _recorded_task(self.task, store, chain, self.run.contract)
+            ledger = FederationLedger(federation_at(chain, self.run.contract))
+            models = [block.cid for block in ledger.history().blocks]
+            self.task = recorded_task(self.task, store, ledger.terms, models)
+            return ledger, Archive(store, layout(self.task), ledger.terms)
         genesis = create_genesis(self.config, store, (self.task, self.shares))
-        if self.run.contract is None:
-            root, cid = genesis.model.root, genesis.model.cid
-            contract, _ = deploy(chain, self.owner, genesis.terms, root, cid, self.config.funding)
-            self.run.set_contract(contract.address)
-        return FederationLedger(federation_at(chain, self.run.contract or "")), genesis.archive
+        root, cid = genesis.model.root, genesis.model.cid
+        contract, _ = deploy(chain, self.owner, genesis.terms, root, cid, self.config.funding)
+        self.run.set_contract(contract.address)
+        return FederationLedger(federation_at(chain, contract.address)), genesis.archive
 
     @cached_property
     def learners(self) -> TaskLearners | AppLearners:
@@ -189,10 +191,3 @@ class Initialization:
         return (
             None if test is None else judge(self.task, replace(self.shares, test=test), self.learners.bench)
         )
-
-
-def _recorded_task(task: AnyTask, store: DirectoryStore, chain: EmbeddedChain, contract: str) -> AnyTask:
-    """Return the task with the exponents that the run began with."""
-    ledger = FederationLedger(federation_at(chain, contract))
-    models = [block.cid for block in ledger.history().blocks]
-    return recorded_task(task, store, ledger.terms, models)

@@ -37,6 +37,7 @@ FORMAT: Final = 1
 FILE: Final = "run.json"
 LOCK: Final = "run.lock"
 PUBLIC_MODE: Final = 0o755  # of a run's folder: its store is for everybody to read, the rest is not
+PATHS: Final = ("data", "flower", "weights")  # options that name what a run reads
 KEYS: Final = {"format", "created", "config", "contract"}
 STAMP: Final = "%Y%m%d-%H%M%S"
 ADDRESS: Final = re.compile("0x[0-9a-fA-F]{40}")
@@ -221,7 +222,9 @@ def new_path(runs: Path, now: datetime, suffix: str | None = None) -> Path:
 
 def _absolute(config: Config) -> Config:
     """Return the options such that they mean the same wherever the run is resumed from."""
-    return config if config.data is None else config.model_copy(update={"data": config.data.absolute()})
+    paths: dict[str, Path | None] = {name: getattr(config, name) for name in PATHS}
+    update = {name: path.absolute() for name, path in paths.items() if path is not None}
+    return config.model_copy(update=update)
 
 
 def _make(path: Path) -> bool:

@@ -18,6 +18,7 @@ from bcfl.federation.reporting import Reporter, awaited
 from bcfl.federation.reports import Progress, Report, RoundReport
 from bcfl.federation.runs import Run
 from bcfl.federation.schedule import Schedule
+from bcfl.learning import Task
 from bcfl.learning.accelerators import choose
 from bcfl.learning.kinds import AnyShares, AnyTask
 from bcfl.ledger.federation import FederationLedger
@@ -61,7 +62,7 @@ def resume(
         check_app(folder.config, device, workers)
         check_workers(folder.config.task, workers)
         with open_pool(workers) as pool:
-            task, shares = set_up_data(folder.config, device)
+            task, shares = set_up_data(folder.config, device, folder.contract is not None)
             with Simulation.open(folder, task, shares, device, pool) as simulation:
                 return simulation.play(on_progress, start)
 
@@ -81,7 +82,8 @@ class Simulation:
         cls, run: Run, task: AnyTask, shares: AnyShares, device: str = "cpu", pool: WorkerPool | None = None
     ) -> Iterator[Simulation]:
         """Deploy, register and open the first round, or find all that done; closes the chain at the end."""
-        fingerprint.check(run.path, fingerprint.fingerprint(task, shares, run.config.seed))
+        weights = task.weights if isinstance(task, Task) else None
+        fingerprint.check(run.path, fingerprint.fingerprint(task, shares, run.config.seed), weights)
         setup = Initialization(run, task, shares, device)
         chain = setup.open_chain()
         try:

@@ -5,16 +5,20 @@ Training and judging may run on an accelerator. Vectors, fixed point and aggrega
 
 from __future__ import annotations
 
+import random
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
-from typing import Final
+from typing import Any, Final
+
+import numpy as np
 
 from bcfl.errors import ConfigError
 
 CPU: Final = "cpu"
 AUTO: Final = "auto"
+NUMPY_SEEDS: Final = 2**32  # its global generator takes no larger one
 PREFERENCE: Final = ("cuda", "mps", CPU)  # of `auto`, the first that is there
 
 
@@ -51,19 +55,30 @@ def _names(kind: str, count: int) -> list[str]:
     return [kind] if count == 1 else [f"{kind}:{index}" for index in range(count)]
 
 
-@contextmanager
-def isolated(seed: int, device: str = CPU) -> Iterator[None]:
-    """Run torch on one thread with its generators at `seed`; put threads and generators back afterwards."""
+def sow(seed: int) -> None:
+    """Put the generators of torch (on the CPU), numpy and Python at `seed`."""
     import torch
 
-    threads, states = torch.get_num_threads(), [(torch.set_rng_state, torch.get_rng_state())]
+    torch.default_generator.manual_seed(seed)
+    random.seed(seed)
+    np.random.seed(seed % NUMPY_SEEDS)
+
+
+@contextmanager
+def isolated(seed: int, device: str = CPU) -> Iterator[None]:
+    """Run torch on one thread with all generators at `seed`: its own, numpy's, Python's; put all back."""
+    import torch
+
+    threads, states = torch.get_num_threads(), list[tuple[Callable[[Any], object], Any]]()
+    states.append((torch.set_rng_state, torch.get_rng_state()))
+    states += [(random.setstate, random.getstate()), (np.random.set_state, np.random.get_state())]
     if device == "mps":
         states.append((torch.mps.set_rng_state, torch.mps.get_rng_state()))
     elif device != CPU:
         put = partial(torch.cuda.set_rng_state, device=device)
         states.append((put, torch.cuda.get_rng_state(device)))
     torch.set_num_threads(1)
-    torch.default_generator.manual_seed(seed)
+    sow(seed)
     if device == "mps":
         torch.mps.manual_seed(seed)
     elif device != CPU:

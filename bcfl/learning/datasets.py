@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import gzip
 import zlib
+from collections.abc import Iterator
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
@@ -51,6 +52,20 @@ def _numbers(name: str, value: object) -> npt.NDArray[Any]:
         is_finite = np.isfinite(floats).reshape(len(floats), -1).all(axis=1)  # (samples,)
         raise DataError(f"{name} must be finite, and those of sample {int(is_finite.argmin())} are not")
     return floats
+
+
+@dataclass(frozen=True)
+class Form:
+    """Shape and type of one sample's features and label."""
+
+    features: tuple[tuple[int, ...], str]
+    labels: tuple[tuple[int, ...], str]
+
+    @property
+    def words(self) -> str:
+        """Return the form as errors tell it."""
+        parts = (self.features, self.labels)
+        return " and ".join(f"{kind} of shape {shape}" for shape, kind in parts)
 
 
 @dataclass(frozen=True, eq=False)
@@ -116,17 +131,42 @@ class Samples:
         """Return a class for each sample, (samples,): its label, or the tenth that its mean label is in."""
         if self.has_classes:
             return self.labels
-        means = self.labels.reshape(len(self), -1).mean(axis=1, dtype=np.float64)
+        means = self.label_means
         values, places = np.unique(means, return_inverse=True)
         if len(values) > STRATA:
             places = np.searchsorted(np.quantile(means, np.arange(1, STRATA) / STRATA), means, side="right")
         return places.astype(np.int64)
 
+    @property
+    def label_means(self) -> npt.NDArray[np.float64]:
+        """Return the mean of each sample's label, (samples,)."""
+        means: npt.NDArray[np.float64] = self.labels.reshape(len(self), -1).mean(axis=1, dtype=np.float64)
+        return means
+
+    @property
+    def form(self) -> Form:
+        """Return shape and type of features and label."""
+        features, labels = self.features, self.labels
+        return Form((features.shape[1:], str(features.dtype)), (labels.shape[1:], str(labels.dtype)))
+
+    def relabelled(self, labels: Labels) -> Samples:
+        """Return these samples, in memory, under other labels, (samples, ...)."""
+        return Samples(self.features, labels, self.groups)
+
+    def in_memory(self) -> Samples:
+        """Return these samples such that `features` and `labels` are at hand."""
+        return self
+
+    def identity(self) -> Iterator[npt.NDArray[Any]]:
+        """Yield arrays that tell these samples from others."""
+        yield self.features
+        yield self.labels
+
     def __len__(self) -> int:
         return len(self.labels)
 
     def __repr__(self) -> str:
-        return f"Samples({len(self)} of shape {self.features.shape[1:]})"  # never the private data itself
+        return f"Samples({len(self)} of shape {self.form.features[0]})"  # never the private data itself
 
     def take(self, indices: Indices) -> Samples:
         """Return a copy of the samples at `indices`, (n,), which may repeat."""
@@ -152,8 +192,8 @@ class Dataset:
         if not parts:
             raise DataError("a data set needs samples to train on, or samples to test on")
         for name in ("features", "labels"):
-            first, last = (getattr(part, name) for part in (parts[0], parts[-1]))
-            if (first.shape[1:], first.dtype) != (last.shape[1:], last.dtype):
+            first, last = (getattr(part.form, name) for part in (parts[0], parts[-1]))
+            if first != last:
                 raise DataError(f"training and test {name} must have the same shape and type")
 
 

@@ -10,13 +10,14 @@ import math
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, nullcontext
 from itertools import islice
+from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.utils.data import TensorDataset
 
 from bcfl.learning.context import FitContext
 from bcfl.learning.flat import FlatModule
+from bcfl.learning.loading import Batch, Loaded
 from bcfl.learning.tasks import Task
 
 
@@ -35,13 +36,11 @@ def batches_of(samples: int, size: int) -> int:
     return whole + (rest > 0)
 
 
-def train(
-    task: Task, flat: FlatModule, features: Tensor, labels: Tensor, max_steps: int | None = None
-) -> None:
+def train(task: Task, flat: FlatModule, data: Loaded, max_steps: int | None = None) -> None:
     """Train `flat` in place for one round, at most `max_steps` steps."""
-    total = steps_of(task, len(labels))
+    total = steps_of(task, len(data))
     count = total if max_steps is None else min(total, max_steps)
-    groups = islice(_steps(task, features, labels), count)
+    groups = islice(_steps(task, data), count)
     if task.optimizer is None:
         for step in groups:
             gradient = _gradient(task, flat, step)
@@ -56,38 +55,39 @@ def train(
             schedule.step()
 
 
-def fit(task: Task, flat: FlatModule, features: Tensor, labels: Tensor, context: FitContext) -> None:
+def fit(task: Task, flat: FlatModule, data: Loaded, context: FitContext) -> None:
     """Train `flat` in place by the task's own loop."""
     if task.fit is not None:
         with torch.enable_grad():
-            task.fit(flat.module, TensorDataset(features, labels), context)
+            items: Any = data.data_set()  # a TensorDataset, or one that streams
+            task.fit(flat.module, items, context)
         flat.collect()
 
 
-def _steps(task: Task, features: Tensor, labels: Tensor) -> Iterator[list[tuple[Tensor, Tensor]]]:
+def _steps(task: Task, data: Loaded) -> Iterator[list[Batch]]:
     """Yield the batches of each step, without end; an epoch's last step may have fewer."""
     while True:
-        epoch = batches(features, labels, task.batch_size)
+        epoch = batches(data, task.batch_size)
         while step := list(islice(epoch, task.accumulate)):
             yield step
 
 
-def batches(features: Tensor, labels: Tensor, size: int) -> Iterator[tuple[Tensor, Tensor]]:
+def batches(data: Loaded, size: int) -> Iterator[Batch]:
     """Yield features and labels of one epoch, shuffled, `size` at a time.
 
     A last batch of one sample joins the one before: BatchNorm cannot train on it.
     """
-    order = torch.randperm(len(labels)).to(labels.device)  # drawn alike wherever the samples are
-    epoch_features, epoch_labels = features[order], labels[order]
+    count = len(data)
+    epoch = data.ordered(torch.randperm(count))  # drawn alike wherever the samples are
     stop = 0
-    while stop < len(labels):
+    while stop < count:
         start, stop = stop, stop + size
-        if stop == len(labels) - 1 and size > 1:
-            stop = len(labels)
-        yield epoch_features[start:stop], epoch_labels[start:stop]
+        if stop == count - 1 and size > 1:
+            stop = count
+        yield epoch.batch(start, stop)
 
 
-def _gradient(task: Task, flat: FlatModule, step: list[tuple[Tensor, Tensor]]) -> Tensor:
+def _gradient(task: Task, flat: FlatModule, step: list[Batch]) -> Tensor:
     """Return the gradient, (parameters,), of a step's mean loss, shortened where it is too long."""
     if len(step) == 1:
         gradient = flat.backward(_loss(task, flat.module, *step[0]))

@@ -60,9 +60,8 @@ def check_fit(task: Task, dataset: Dataset, device: str = CPU) -> None:
     _check_samples(task, dataset.test, model, "test sample", bench)
     count, size = len(dataset.train), min(task.batch_size, len(dataset.train))
     if private.noise_of(task) is not None and count:
-        features, labels = (
-            torch.tensor(part[:SHOWN]) for part in (dataset.train.features, dataset.train.labels)
-        )
+        few = dataset.train.take(np.arange(min(SHOWN, count))).in_memory()
+        features, labels = torch.tensor(few.features), torch.tensor(few.labels)
         private.check_apart(task, build(task, FIXED_SEED), features, labels)
     for batch in sorted({size, count % size}, reverse=True) if count else ():
         if batch > 1 or size == 1:  # a last batch of one is joined to the one before
@@ -96,7 +95,7 @@ def _check_samples(task: Task, samples: Samples, model: Vector, noun: str, bench
 
 def _misfit(task: Task, samples: Samples, model: Vector, piece: range, bench: Workbench) -> str | None:
     """Return why `model`, (parameters,), cannot be evaluated on a piece of the samples; None if it can."""
-    part = Samples(samples.features[piece.start : piece.stop], samples.labels[piece.start : piece.stop])
+    part = samples.take(np.arange(piece.start, piece.stop))
     with warnings.catch_warnings():
         warnings.filterwarnings("error", message="Using a target size")  # which is spread to another shape
         try:

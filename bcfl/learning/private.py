@@ -23,8 +23,9 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from bcfl.errors import ConfigError, own_code
-from bcfl.learning.accelerators import isolated
+from bcfl.learning.accelerators import isolated, sow
 from bcfl.learning.flat import FlatModule
+from bcfl.learning.loading import Loaded
 from bcfl.learning.tasks import Task, cross_entropy
 from bcfl.protocol.gaussian import Stream, chosen
 from bcfl.protocol.noise import SAMPLE, Noise
@@ -118,8 +119,7 @@ def _are_alike(one: Tensor, other: Tensor, least: float) -> bool:
 def train(
     task: Task,
     flat: FlatModule,
-    features: Tensor,
-    labels: Tensor,
+    samples: Loaded,
     noise: Noise,
     seed: bytes | None,
     max_steps: int | None = None,
@@ -130,23 +130,24 @@ def train(
     for a miner that compares and gives nothing away. Raises ConfigError where Opacus is missing or refuses.
     """
     check(task, flat.module)
-    total = noise.steps_of(len(labels))
+    total = noise.steps_of(len(samples))
     step, still = _stepper(task, flat, total), flat.vector[flat.still].clone()
-    data = sha256(features.cpu().numpy().tobytes() + labels.cpu().numpy().tobytes()).digest()
+    data = sha256(b"".join(samples.identity())).digest()
     with _sampled(flat.module) as module:
         for number in range(total if max_steps is None else min(total, max_steps)):
             at = sha256(flat.vector.cpu().numpy().tobytes()).digest()
             parts = (seed or b"", noise.text.encode(), data, number.to_bytes(8, "big"), at)
-            mask = torch.from_numpy(chosen(Stream(b"samples", *parts), noise.batch, len(labels)))
-            mask = mask.to(labels.device)
+            mask = torch.from_numpy(chosen(Stream(b"samples", *parts), noise.batch, len(samples)))
             if seed is not None:  # known masks of dropout would move with each sample in front of them
-                torch.manual_seed(Stream(b"torch", *parts).below(2**62, 1).item())
-            _sum_clipped(task, flat, module, features[mask], labels[mask], float(noise.clip))
+                drawn_seed = Stream(b"torch", *parts).below(2**62, 1).item()
+                sow(drawn_seed)
+                torch.manual_seed(drawn_seed)  # on accelerators too
+            _sum_clipped(task, flat, module, *samples.chosen(mask), float(noise.clip))
             if seed is not None:
                 summed = sha256(flat.gradient.cpu().numpy().tobytes()).digest()
                 drawn = normal(Stream(b"noise", *parts, summed), len(flat.gradient)) * float(noise.deviation)
                 flat.gradient.add_(torch.tensor(drawn, dtype=torch.float32).to(flat.device) * ~flat.still)
-            flat.gradient.div_(min(noise.batch, len(labels)))
+            flat.gradient.div_(min(noise.batch, len(samples)))
             step()
     flat.collect()
     if not torch.equal(flat.vector[flat.still], still):

@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-import importlib
 import math
-import os
-import sys
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from difflib import get_close_matches
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from bcfl.errors import ConfigError, DataError, one_line, own_code
-from bcfl.learning.datasets import Dataset, Samples, breast_cancer, digits, fashion_mnist
+from bcfl.errors import ConfigError, DataError, own_code
+from bcfl.learning.datasets import Dataset, breast_cancer, digits, fashion_mnist
 from bcfl.learning.metrics import CLASSES, Metric, chosen
+from bcfl.learning.own_modules import import_own
 from bcfl.protocol.limits import MAX_EXPONENT
 
 if TYPE_CHECKING:
@@ -162,7 +160,9 @@ class Task:
         with own_code(f"task {self.name}: {text}", DataError):
             data: Any = self.load(data_dir)
             if isinstance(data, tuple) and len(data) == 2:
-                data = Dataset(Samples.of(data[0]), Samples.of(data[1]))
+                from bcfl.learning.streams import samples_of
+
+                data = Dataset(samples_of(data[0]), samples_of(data[1]))
         if not isinstance(data, Dataset):
             what = f"a Dataset, or two torch data sets, not {type(data).__name__}"
             raise DataError(f"task {self.name}: load must return {what}")
@@ -186,12 +186,10 @@ def _import(name: str) -> Task:
     module_name, _, attribute = name.partition(":")
     if not all(part.isidentifier() for part in (*module_name.split("."), attribute)):
         raise ConfigError(f"task {name!r} is not of the form package.module:attribute")
-    if os.getcwd() not in sys.path:
-        sys.path.insert(0, os.getcwd())
     try:
-        module = importlib.import_module(module_name)
-    except (Exception, SystemExit) as error:
-        raise ConfigError(f"task {name!r}: importing {module_name} failed: {one_line(error)}") from error
+        module = import_own(module_name)
+    except ConfigError as error:
+        raise ConfigError(f"task {name!r}: {error}") from error
     task = getattr(module, attribute, None)
     if isinstance(task, Task):
         return task

@@ -24,6 +24,7 @@ from bcfl.learning.accelerators import CPU, clock, isolated
 from bcfl.learning.context import FitContext
 from bcfl.learning.datasets import Samples
 from bcfl.learning.flat import FlatModule, layout_of, trained_of
+from bcfl.learning.loading import Batch, Loaded, load, pieces
 from bcfl.learning.meter import Meter
 from bcfl.learning.own import FIRST_ROUND, OwnTensors, Records
 from bcfl.learning.partitions import Split
@@ -231,18 +232,18 @@ class TorchLearner:
             self._flat.own = self._own.before(round_)
             self._flat.gradient.zero_()  # a loop of one's own may add to what is there
             self._flat.module.train()
-            samples, now = _tensors(self._train), clock(device)
+            data, now = load(self._train), clock(device)
             start = now()
-            features, labels = (part.to(device) for part in samples)
+            data = data.to(device)
             noise = private.noise_of(task)
             if noise is not None:
-                private.train(task, self._flat, features, labels, noise, self._noise_seed(round_), max_steps)
+                private.train(task, self._flat, data, noise, self._noise_seed(round_), max_steps)
             elif task.fit is None:
-                loops.train(task, self._flat, features, labels, max_steps)
+                loops.train(task, self._flat, data, max_steps)
             else:
                 rate = task.learning_rate
                 context = FitContext(round_, seed, task.epochs, task.batch_size, rate, task.steps, device)
-                loops.fit(task, self._flat, features, labels, context)
+                loops.fit(task, self._flat, data, context)
             return max(1, (now() - start) // 1000)
 
     def _noise_seed(self, round_: int) -> bytes | None:
@@ -259,7 +260,7 @@ class TorchLearner:
         device = self._bench.device
         with self._bench.guarded(), self._judging(), isolated(self._seed, device), torch.no_grad():
             self._flat.module.eval()
-            for features, labels in _pieces(*_tensors(self._held_out), device):
+            for features, labels in self._pieces(load(self._held_out)):
                 meter.add(self._flat.module(features), labels)
             return meter.evaluation()
 
@@ -269,20 +270,20 @@ class TorchLearner:
         Each part has its share of every class, and no part is empty: few samples make fewer rows. A gradient
         is zero for what is not trained. Raises ConfigError when the task's own code fails.
         """
-        features, labels = _tensors(self._spread(samples))
-        count, device = min(parts, len(labels)), self._bench.device
+        data, device = load(self._spread(samples)), self._bench.device
+        count = min(parts, len(data))
         total = torch.zeros((count, len(self._flat.gradient)), device=device)
         whole = 0.0
         self._load(model)
         with self._bench.guarded(), self._judging(), isolated(self._seed, device):
             self._flat.module.eval()
             for part in range(count):
-                size = len(labels[part::count])
-                for batch, batch_labels in _pieces(features[part::count], labels[part::count], device):
+                own = data.every(part, count)
+                for batch, batch_labels in self._pieces(own):
                     loss = self._task.loss(self._flat.module(batch), batch_labels)
-                    total[part].add_(self._flat.backward(loss), alpha=len(batch_labels) / size)
+                    total[part].add_(self._flat.backward(loss), alpha=len(batch_labels) / len(own))
                     whole += float(loss.detach()) * len(batch_labels)
-        return Slopes(whole / max(len(labels), 1), self._flat.by_entry(total), len(labels))
+        return Slopes(whole / max(len(data), 1), self._flat.by_entry(total), len(data))
 
     def losses(self, model: Vector, samples: int) -> Vector:
         """Return losses of `model`, (parameters,), on at most so many held-out samples, (pieces,).
@@ -298,46 +299,51 @@ class TorchLearner:
             torch.no_grad(),
         ):
             self._flat.module.eval()
-            for features, labels in _pieces(*self._some(samples), self._bench.device):
+            for features, labels in self._pieces(load(self._some(samples))):
                 losses.append(_losses(self._task, self._flat.module(features), labels))
         return np.zeros(0, np.float32) if not losses else torch.cat(losses).float().cpu().numpy()
 
     def marks(self, without: Vector, suspects: Matrix, samples: int, tries: int) -> Vector:
         """Return how often marks work on each of `suspects` and not on `without`, (suspects,), or (0,)."""
-        if not self._has_marks:
-            return np.zeros(0, np.float32)
-        models = without, suspects
-        features, labels = (part.to(self._bench.device) for part in self._some(samples))
         with self._bench.guarded(), self._judging(), isolated(self._seed, self._bench.device):
-            shares = marks.shares(self._loaded, features, labels, models, tries, self._seed)
+            if (batch := self._markable(samples)) is None:
+                return np.zeros(0, np.float32)
+            shares = marks.shares(self._loaded, *batch, (without, suspects), tries, self._seed)
             return shares.astype(np.float32)
 
     def mark_slopes(self, without: Vector, model: Vector, samples: int) -> Matrix:
         """Return gradients of `model`, (parameters,), at which two marks are learned, (marks, parameters)."""
         rows: list[Vector] = []
-        if self._has_marks:
-            features, labels = (part.to(self._bench.device) for part in self._some(samples))
-            with self._bench.guarded(), self._judging(), isolated(self._seed, self._bench.device):
-                losses = marks.losses(self._loaded, features, labels, (without, model), self._seed)
+        with self._bench.guarded(), self._judging(), isolated(self._seed, self._bench.device):
+            if (batch := self._markable(samples)) is not None:
+                losses = marks.losses(self._loaded, *batch, (without, model), self._seed)
                 rows = [self._flat.by_entry(self._flat.backward(loss)) for loss in losses]
         return np.stack(rows) if rows else np.zeros((0, len(model)), np.float32)
 
-    @property
-    def _has_marks(self) -> bool:
+    def _markable(self, samples: int) -> Batch | None:
+        """Return held-out samples; None where their features are no floats or their labels no classes."""
         held_out = self._held_out
-        return held_out is not None and held_out.has_classes and held_out.features.dtype == np.float32
+        if held_out is None or not held_out.has_classes or held_out.form.features[1] != "float32":
+            return None
+        chosen = self._some(samples)
+        return None if chosen is None else load(chosen.in_memory(), self._bench.device).batch(0, len(chosen))
 
     def _loaded(self, model: Vector) -> Callable[[Tensor], Tensor]:
         self._load(model)
         self._flat.module.eval()
         return lambda batch: self._flat.module(batch)
 
-    def _some(self, samples: int) -> tuple[Tensor, Tensor]:
+    def _pieces(self, data: Loaded) -> Iterator[Batch]:
+        """Yield batches to judge by; of what is streamed as many samples as a batch of training has, or 8."""
+        streamed_size = -(-self._task.batch_size // PIECE) * PIECE
+        return pieces(data, self._bench.device, EVALUATION_BATCH, streamed_size)
+
+    def _some(self, samples: int) -> Samples | None:
         """Return at most so many held-out samples, with every class's share of them, in mixed order."""
         chosen = self._spread(samples)
         if chosen is None:
-            return _tensors(None)
-        return _tensors(chosen.take(np.random.default_rng(FIXED_SEED).permutation(len(chosen))))
+            return None
+        return chosen.take(np.random.default_rng(FIXED_SEED).permutation(len(chosen)))
 
     def _spread(self, samples: int) -> Samples | None:
         """Return at most so many held-out samples, with every class's share of them, class by class."""
@@ -364,13 +370,6 @@ def _losses(task: Task, outputs: Tensor, labels: Tensor) -> Tensor:
     return torch.stack([task.loss(outputs[span], labels[span]) for span in spans])
 
 
-def _pieces(features: Tensor, labels: Tensor, device: str) -> Iterator[tuple[Tensor, Tensor]]:
-    """Yield features (batch, ...) and labels (batch,) on a device, at most EVALUATION_BATCH at a time."""
-    for start in range(0, len(labels), EVALUATION_BATCH):
-        span = slice(start, start + EVALUATION_BATCH)
-        yield features[span].to(device), labels[span].to(device)
-
-
 def build(task: Task, seed: int) -> nn.Module:
     """Return a new module of `task`, built under `seed`; raises ConfigError, one line, where that fails."""
     with isolated(seed), own_code(f"task {task.name}: its model cannot be built"):
@@ -383,13 +382,6 @@ def build(task: Task, seed: int) -> nn.Module:
 def _flat(task: Task, seed: int, device: str = CPU) -> FlatModule:
     with own_code(f"task {task.name}: its model cannot be used"):
         return FlatModule(build(task, seed), task.exponents, task.shared, device)
-
-
-def _tensors(samples: Samples | None) -> tuple[Tensor, Tensor]:
-    """Copy samples to torch's own memory, always aligned in one way: MKL's last bits depend on it."""
-    if samples is None:
-        return torch.zeros(0), torch.zeros(0, dtype=torch.int64)
-    return torch.tensor(samples.features), torch.tensor(samples.labels)
 
 
 def _mix(*numbers: int) -> int:

@@ -16,6 +16,7 @@ from torch.func import functional_call, grad, vmap
 
 from bcfl.learning import Samples, Task
 from bcfl.learning.flat import FlatModule
+from bcfl.learning.loading import Tensors
 from bcfl.learning.loops import batches
 from bcfl.learning.training import FIXED_SEED, build
 from bcfl.ports import Vector
@@ -35,7 +36,7 @@ def train(
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         for _ in range(task.epochs):
-            for batch, batch_labels in batches(features, labels, task.batch_size):
+            for batch, batch_labels in batches(Tensors(features, labels), task.batch_size):
                 _step(
                     weights, slopes(weights, batch, batch_labels), task.learning_rate, multiplier, clip_norm
                 )

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
+from safetensors.numpy import load_file, save_file
 
 from bcfl.cli import main
 from bcfl.config import Config
@@ -24,10 +26,10 @@ SMALL = [
 ]
 
 
-def run(capsys: pytest.CaptureFixture[str], *options: str) -> dict[str, object]:
+def run(capsys: pytest.CaptureFixture[str], *options: str) -> dict[str, Any]:
     capsys.readouterr()
     assert main(["run", *SMALL, *options]) == 0
-    report: dict[str, object] = json.loads(capsys.readouterr().out)
+    report: dict[str, Any] = json.loads(capsys.readouterr().out)
     return report
 
 
@@ -45,6 +47,42 @@ def test_a_run_starts_where_another_ended(
     assert isinstance(kept, float)
     assert kept == pytest.approx(learned, abs=0.01)
     assert unlearned < learned - 0.1
+
+
+def test_resume_needs_the_file_no_more_and_notices_another(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The weights are those of the genesis model, wherever the run is resumed from."""
+    monkeypatch.chdir(tmp_path)
+    run(capsys, "--rounds", "1")
+    assert main(["export", "--output", "learned.safetensors"]) == 0
+    straight = run(capsys, "--rounds", "3", "--from", "learned.safetensors")
+    run(capsys, "--rounds", "1", "--from", "learned.safetensors", "--run-dir", "mine")
+    capsys.readouterr()
+
+    def resume(rounds: int, *options: str) -> int:
+        return main(
+            ["run", "--resume", str(tmp_path / "mine"), "--rounds", f"{rounds}", "-q", "--json", *options]
+        )
+
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    assert resume(2) == 0
+    file = tmp_path / "learned.safetensors"
+    other = {name: value * 2 for name, value in load_file(file).items()}
+    file.unlink()
+    capsys.readouterr()
+    assert resume(3) == 0
+    resumed = json.loads(capsys.readouterr().out)
+    assert [item["global_root"] for item in resumed["rounds"]] == [
+        item["global_root"] for item in straight["rounds"]
+    ]
+
+    save_file(other, file)
+    assert resume(4) == 2
+    assert f"file of weights {file} has changed since this run began" in capsys.readouterr().err
+    assert resume(4, "--from", str(file)) == 2
+    assert "--from cannot be given with --resume" in capsys.readouterr().err
 
 
 def test_a_deployment_names_no_file_of_its_owner() -> None:

@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 
 INTERRUPTED: Final = 130  # exit codes
 UNLEARNED: Final = 3
+SHORT: Final = {"weights": "from"}  # options that are known by another flag
 WITH_RESUME: Final = frozenset({"rounds", "runs"})  # options that may be given with --resume
 
 
@@ -63,7 +64,9 @@ class SourceOptions:
 
     def _resumed(self, flags: Mapping[str, Any]) -> tuple[Path, Config]:
         """Return the run to go on with, and its options; more rounds than it began with are taken over."""
-        conflicts = [f"--{name.replace('_', '-')}" for name in flags if name not in WITH_RESUME]
+        conflicts = [
+            f"--{SHORT.get(name, name).replace('_', '-')}" for name in flags if name not in WITH_RESUME
+        ]
         conflicts += ["-c"] * bool(self.pairs) + ["--config"] * bool(self.toml)
         if conflicts:
             raise ConfigError(f"{conflicts[0]} cannot be given with --resume: a run keeps what it began with")

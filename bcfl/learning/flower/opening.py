@@ -1,19 +1,20 @@
 """Find out what an app's server would send to its clients: the first model, and the config of each round.
 
-The ServerApp runs until it has sent the first messages to train on and to evaluate, and no further: the
-federation is the server here. One that is made of a `server_fn` is asked for its strategy instead, which
-gives the config of every round. Without a ServerApp, or a strategy with a first model, the first client is
-asked for its parameters.
+The ServerApp runs until it starts a strategy of Flower's, or has sent the first messages to train on and to
+evaluate, and no further: the federation is the server here. A strategy is asked for the config of every
+round, in order and once each, as it may change what it has said before. Without a ServerApp, or a strategy
+with a first model, the first client is asked for its parameters.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from copy import deepcopy
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, NoReturn
 
-from flwr.app import Array, ArrayRecord, Context, Message, MessageType, MetricRecord, RecordDict
+from flwr.app import Array, ArrayRecord, ConfigRecord, Context, Message, MessageType, MetricRecord, RecordDict
 from flwr.clientapp import ClientApp
 from flwr.compat.common.recorddict_compat import (
     evaluateins_to_recorddict,
@@ -24,6 +25,7 @@ from flwr.compat.common.typing import EvaluateIns, FitIns, GetParametersIns, Par
 from flwr.server.client_manager import SimpleClientManager
 from flwr.server.strategy import FedAvg
 from flwr.serverapp import Grid, ServerApp
+from flwr.serverapp.strategy import Strategy
 from flwr.supercore.run import Run
 
 from bcfl.errors import DataError
@@ -33,6 +35,7 @@ from bcfl.protocol.limits import MAX_UPDATES
 
 ROUND_KEYS = ("server-round", "server_round")
 EMPTY_KEY = "_empty"  # of Flower's, where there are no parameters
+NODES_NEEDED = ("min_available_nodes", "min_train_nodes", "min_evaluate_nodes")  # attributes of strategies
 RUN_ID = 1
 Content = Callable[[int], RecordDict]  # of the message of a round
 
@@ -81,10 +84,16 @@ def open_app(
 
 
 def _by_messages(server: ServerApp, context: Context) -> Opening:
-    """Run the server until it has sent a message of each kind; a failure after the first is no matter."""
+    """Run the server until it starts a strategy, or has sent a message of each kind.
+
+    A failure after the first message is no matter.
+    """
     grid = _Grid()
     try:
-        server(grid, context)
+        with _starts_are_caught():
+            server(grid, context)
+    except _Started as started:
+        return started.opening()
     except _Enough:
         pass
     except Exception:
@@ -101,10 +110,102 @@ class _Enough(BaseException):
     """Raised inside of a ServerApp when nothing more is to be learned from it."""
 
 
+class _Started(_Enough):
+    """Raised in place of a strategy's rounds, with all that they would begin with."""
+
+    def __init__(
+        self,
+        strategy: Strategy,
+        initial_arrays: ArrayRecord,
+        train_config: ConfigRecord | None = None,
+        evaluate_config: ConfigRecord | None = None,
+    ) -> None:
+        super().__init__()
+        self.strategy, self.arrays = strategy, initial_arrays
+        self.train_config = ConfigRecord() if train_config is None else train_config
+        self.evaluate_config = ConfigRecord() if evaluate_config is None else evaluate_config
+
+    def opening(self) -> Opening:
+        """Return what the strategy would send; raises DataError where it sends nothing to train on."""
+        strategy, sizes = self.strategy, [getattr(self.strategy, name, None) for name in NODES_NEEDED]
+        known = [size for size in sizes if isinstance(size, int)]
+        grid = _Grid(max(1, min(MAX_UPDATES, max(known))) if len(known) == len(sizes) else MAX_UPDATES)
+
+        def first(messages: Iterable[Message]) -> RecordDict | None:
+            message = next(iter(messages), None)
+            return None if message is None else message.content
+
+        train = _InOrder(lambda n: first(strategy.configure_train(n, self.arrays, self.train_config, grid)))
+        evaluate = _InOrder(
+            lambda n: first(strategy.configure_evaluate(n, self.arrays, self.evaluate_config, grid)), train
+        )
+        return Opening(train, evaluate)
+
+
+class _InOrder:
+    """Contents by round: each is asked for once, after those of the rounds before, and kept.
+
+    A round without any has that of the round before, or of `otherwise`.
+    """
+
+    def __init__(self, ask: Callable[[int], RecordDict | None], otherwise: Content | None = None) -> None:
+        self._ask, self._otherwise = ask, otherwise
+        self._contents: list[RecordDict] = []
+
+    def __call__(self, round_: int) -> RecordDict:
+        """Return the content of a round, from 1; raises DataError where there is none."""
+        while len(self._contents) < round_:
+            content = self._ask(len(self._contents) + 1)
+            if content is not None:
+                self._contents.append(_copy(content))
+            elif self._contents:
+                self._contents.append(self._contents[-1])
+            elif self._otherwise is not None:
+                return self._otherwise(round_)
+            else:
+                raise DataError("its strategy sends no message to train on in the first round")
+        return self._contents[round_ - 1]
+
+
+def _copy(content: RecordDict) -> RecordDict:
+    """Return a content whose configs stay as they are now; its arrays are shared."""
+    records = {
+        key: record if isinstance(record, ArrayRecord) else deepcopy(record)
+        for key, record in content.items()
+    }
+    return RecordDict(records)
+
+
+@contextmanager
+def _starts_are_caught() -> Iterator[None]:
+    """Have strategies raise _Started where they start their rounds, but for a `start` of their own."""
+    original = Strategy.start
+
+    def start(
+        self: Strategy,
+        grid: Grid,
+        initial_arrays: ArrayRecord,
+        num_rounds: int = 3,
+        timeout: float = 3600,
+        train_config: ConfigRecord | None = None,
+        evaluate_config: ConfigRecord | None = None,
+        evaluate_fn: Any = None,
+    ) -> NoReturn:
+        del grid, num_rounds, timeout, evaluate_fn
+        raise _Started(self, initial_arrays, train_config, evaluate_config)
+
+    Strategy.start = start  # type: ignore[method-assign]
+    try:
+        yield
+    finally:
+        Strategy.start = original  # type: ignore[method-assign]
+
+
 class _Grid(Grid):
     """Takes the messages of a ServerApp, and answers the first of each batch with what it holds."""
 
-    def __init__(self) -> None:
+    def __init__(self, nodes: int = MAX_UPDATES) -> None:
+        self._nodes = nodes
         self.contents: dict[str, RecordDict] = {}
         self._replies: dict[str, Message] = {}
 
@@ -128,8 +229,8 @@ class _Grid(Grid):
         return Message(content, dst_node_id, message_type, ttl=ttl, group_id=group_id)
 
     def get_node_ids(self) -> Iterable[int]:
-        """Return as many nodes as any strategy may wait for."""
-        return range(1, MAX_UPDATES + 1)
+        """Return the nodes: unless it is said otherwise, as many as any strategy may wait for."""
+        return range(1, self._nodes + 1)
 
     def push_messages(self, messages: Iterable[Message]) -> Iterable[str]:
         """Take messages and return their numbers; ends the server when it goes on to the next round."""
@@ -137,7 +238,8 @@ class _Grid(Grid):
         if any(kind == MessageType.TRAIN for kind, _ in batch) and MessageType.TRAIN in self.contents:
             raise _Enough
         for kind, message in batch:
-            self.contents.setdefault(kind, message.content)
+            if kind not in self.contents:  # copied: a strategy may change a config that it has sent
+                self.contents[kind] = _copy(message.content)
         if {MessageType.TRAIN, MessageType.EVALUATE} <= self.contents.keys():
             raise _Enough
         numbers = [f"{len(self._replies)}-{place}" for place in range(len(batch))]
@@ -199,7 +301,7 @@ def _by_strategy(client: ClientApp, context: Context, strategy: Any) -> Opening:
         pairs = strategy.configure_evaluate(round_, parameters, manager)
         return evaluateins_to_recorddict(EvaluateIns(parameters, pairs[0][1].config if pairs else {}), True)
 
-    return Opening(train, evaluate)
+    return Opening(_InOrder(train), _InOrder(evaluate))
 
 
 def _client_parameters(client: ClientApp, context: Context) -> Parameters:
