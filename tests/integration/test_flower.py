@@ -203,7 +203,23 @@ def test_a_run_goes_on_and_notices_another_app(tmp_path: Path) -> None:
         simulation.resume(tmp_path / "run")
 
 
-@pytest.mark.parametrize(("device", "workers"), [("cpu", 2), ("cuda", 1)])
-def test_what_an_app_does_not_take_is_refused(tmp_path: Path, device: str, workers: int) -> None:
-    with pytest.raises(ConfigError, match="a Flower app"):
-        check_app(Config(flower=tmp_path), device, workers)
+def test_an_app_trains_in_workers_as_in_one_process(tmp_path: Path) -> None:
+    """States go there and back, and the judge has them too, also in a run that is resumed."""
+    folder = write_app(tmp_path / "app", "message", "message_workers")
+    options = {"devices": 3, "rounds": 3, "check_time": False}
+    alone = play(folder, **options)
+    config = Config(flower=folder, run_dir=tmp_path / "two", miners=MINERS, seed=0, **options | {"rounds": 2})
+    simulation.run(config, workers=2)
+    with Run.open(tmp_path / "two") as run:
+        run.set_rounds(3)
+    outcomes = [
+        [(round_.global_root, round_.metrics, round_.accepted, round_.rejected) for round_ in report.rounds]
+        for report in (alone, simulation.resume(tmp_path / "two", workers=2))
+    ]
+    assert outcomes[0] == outcomes[1]
+    assert alone.final_metrics["rounds_trained"] == 3
+
+
+def test_an_app_on_a_device_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="a Flower app chooses its own device"):
+        check_app(Config(flower=tmp_path), "cuda")

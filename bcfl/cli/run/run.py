@@ -84,8 +84,17 @@ def run(
     flags: Mapping[str, Any],
     torch_device: DeviceOption = CPU,
     workers: Annotated[
-        int, typer.Option("--workers", metavar="N", help="Processes in which devices and miners train.")
-    ] = 1,
+        int | None,
+        typer.Option("--workers", metavar="N", help="Processes in which devices and miners train."),
+    ] = None,
+    ray: Annotated[
+        str | None,
+        typer.Option(
+            "--ray",
+            metavar="ADDRESS",
+            help="Train on a Ray cluster: HOST:PORT, auto, ray://HOST:PORT, or local for one of its own.",
+        ),
+    ] = None,
     logs: Annotated[
         list[str] | None,
         typer.Option(
@@ -119,8 +128,9 @@ def run(
         open_logbooks(logs or (), resumed=source.resume) as observers,
         open_run_display(config, path, quiet) as display,
     ):
-        compute = {"on_progress": several(display, *observers), "device": torch_device, "workers": workers}
-        report = _play(path, config, source.resume, display, **compute)
+        compute = {"device": torch_device, "workers": workers, "ray": ray}
+        observer = several(display, *observers)
+        report = _play(path, config, source.resume, display, on_progress=observer, **compute)
     if as_json:
         extra = {} if committee is None else {"committee": committee}
         print_json(report.to_dict() | challenge_content(config.window) | extra)
