@@ -26,7 +26,7 @@ CLIENT: Final = "ray://"
 EXTRA: Final = "pip install 'bcfl[ray]'"
 ANSWER_SECONDS: Final = 10.0
 TOKEN_BYTES: Final = 32
-# What a client of HTTP/2 says first (RFC 9113, section 3.4), with empty settings; Ray's gRPC answers it.
+# What a client of HTTP/2 says first (RFC 9113), with empty settings; Ray's gRPC answers it.
 FRAME_BYTES: Final = 9
 SETTINGS: Final = 4
 PREFACE: Final = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + bytes([0, 0, 0, SETTINGS, 0, 0, 0, 0, 0])

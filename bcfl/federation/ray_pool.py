@@ -15,7 +15,7 @@ from dataclasses import replace
 from queue import SimpleQueue
 from typing import Any, Final, Self
 
-from bcfl.errors import BcflError, RunError, one_line
+from bcfl.errors import BcflError, ConfigError, RunError, one_line
 from bcfl.federation.jobs import REPLACED, Builder, Call, Job, Outcome, counted
 from bcfl.federation.ray_cluster import joined_cluster
 from bcfl.federation.ray_worker import Answer, Home, RayWorker, refusal
@@ -25,6 +25,7 @@ MAX_ENDS: Final = 3  # of workers at one job, or before one has begun
 LEAVE_SECONDS: Final = 5.0  # that a thread has to notice that its worker is gone
 WAIT_SECONDS: Final = 30.0  # for the first worker, until a line says that there is none
 MOST: Final = 1024  # workers
+CAUSE: Final = 300  # characters of what Ray says
 log = logging.getLogger(__name__)
 
 
@@ -37,8 +38,10 @@ class RayPool:
 
     def __init__(self, address: str, workers: int | None, parties: int) -> None:
         self.records: tuple[str, ...] = ()
-        self._stack = ExitStack()
-        self._ray = self._stack.enter_context(joined_cluster(address, workers))
+        with ExitStack() as stack:
+            self._ray = stack.enter_context(joined_cluster(address, workers))
+            cpus = int(self._ray.cluster_resources().get("CPU", 0))
+            self._stack = stack.pop_all()
         self._lock = threading.Lock()
         self._jobs: SimpleQueue[Job | None] = SimpleQueue()
         self._builder: Future[Any] = Future()
@@ -47,7 +50,6 @@ class RayPool:
         self._alive = self._replaced = 0
         self._failure: BcflError | None = None  # why no worker is left
         self._is_closing = False
-        cpus = int(self._ray.cluster_resources().get("CPU", 0))
         count = max(1, min(workers or cpus, parties, MOST))
         threads = [threading.Thread(target=self._serve, name="ray worker", daemon=True) for _ in range(count)]
         self._threads, self._serving = threads, count
@@ -103,8 +105,7 @@ class RayPool:
             workers = list(self._workers)
         self._builder.cancel()
         for worker in workers:
-            with suppress(Exception):
-                self._ray.kill(worker)  # it holds nothing, and training may take minutes
+            self._end(worker)  # it holds nothing, and training may take minutes
         for _ in self._threads:
             self._jobs.put(None)
         for thread in self._threads:
@@ -143,6 +144,7 @@ class RayPool:
                     with self._lock:
                         self._workers.discard(worker)
                         self._alive -= has_begun
+                    self._end(worker)  # it may hold a CPU that another one waits for
         except CancelledError:
             pass
         except BcflError as error:
@@ -168,6 +170,10 @@ class RayPool:
             cause = self._ray.get(worker.load.remote(Home.here(), [builder]))
         except self._ray.exceptions.RayTaskError as error:
             raise refusal(_cause(error)) from error
+        except self._ray.exceptions.RayActorError as error:
+            if getattr(error, "actor_init_failed", False):
+                raise refusal(_cause(error)) from error
+            raise
         if cause is not None:
             raise refusal(cause)
         with self._lock:
@@ -186,8 +192,10 @@ class RayPool:
             except self._ray.exceptions.RayActorError:
                 self._again(job)
                 raise
+            except self._ray.exceptions.RayTaskError as error:
+                _settle(job, None, error.cause if isinstance(error.cause, Exception) else error)
             except Exception as error:
-                _settle(job, None, error)
+                _settle(job, None, RunError(f"the Ray cluster fails: {_cause(error)}"))
             else:
                 _settle(job, *answer)
 
@@ -200,6 +208,10 @@ class RayPool:
         text = f"a job has ended {job.ends} workers on Ray, killed for memory perhaps: give fewer --workers"
         _settle(job, None, RunError(text))
 
+    def _end(self, worker: Any) -> None:
+        with suppress(Exception):
+            self._ray.kill(worker)
+
     def _tell(self) -> None:
         if self._is_closing:
             return
@@ -208,7 +220,10 @@ class RayPool:
         log.warning("a worker on Ray has ended: it %s", REPLACED)
 
     def _give_up(self, error: BcflError) -> None:
-        """Do without one worker; the last one says why there is none."""
+        """Do without one worker; the first says that the work cannot be done, the last why none is left."""
+        if isinstance(error, ConfigError):
+            with suppress(InvalidStateError):
+                self._ready.set_exception(error)
         with self._lock:
             self._serving -= 1
             if self._serving:
@@ -233,6 +248,8 @@ def _settle(job: Job, outcome: Outcome | None, error: Exception | None) -> None:
 
 
 def _cause(error: BaseException) -> str:
-    """Return what Ray says of an error, whose text is a trace, on one line: the error that was the cause."""
+    """Return on one line what was the cause of an error of Ray's, whose text is a trace that ends with it."""
     cause = getattr(error, "cause", None)
-    return one_line(cause if isinstance(cause, BaseException) else error)
+    if isinstance(cause, BaseException):
+        return one_line(cause)
+    return (str(error).strip().splitlines() or [type(error).__name__])[-1].strip()[:CAUSE]

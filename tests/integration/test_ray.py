@@ -19,6 +19,7 @@ import pytest
 from bcfl.config import Config
 from bcfl.errors import ConfigError, RunError
 from bcfl.federation import simulation
+from bcfl.federation.ray_worker import RayWorker
 from bcfl.federation.reports import Progress, Report
 from testkit.flower_apps import write_app
 from tests.integration import worker_tasks
@@ -112,6 +113,21 @@ def test_a_task_that_is_not_there_is_refused(
         "ModuleNotFoundError: No module named 'only_here'; put the task into a module that it can import, or "
         "leave --ray out"
     )
+
+
+def test_a_machine_without_bcfl_is_refused(
+    tmp_path: Path, cluster: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    module = ModuleType("not_installed")
+    worker = type("RayWorker", (RayWorker,), {"__module__": "not_installed"})
+    module.RayWorker = worker  # type: ignore[attr-defined]
+    monkeypatch.setitem(sys.modules, "not_installed", module)
+    monkeypatch.setattr("bcfl.federation.ray_pool.RayWorker", worker)
+    with pytest.raises(ConfigError) as refusal:
+        play(tmp_path, "own", ray=cluster, workers=1)
+    assert "a worker on Ray cannot do what this process can: " in str(refusal.value)
+    assert "No module named 'not_installed'" in str(refusal.value)
+    assert "\n" not in str(refusal.value)
 
 
 @pytest.mark.parametrize(
