@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Final
 
 from bcfl.config import Config
@@ -114,7 +114,7 @@ class AppLearners:
         nodes = self.nodes
         return {
             "config": self.config.model_copy(update={"flower": self.task.folder}),
-            "nodes": type(nodes)(*(tuple(n.anew() for n in own) for own in (nodes.devices, nodes.miners))),
+            "nodes": replace(nodes, devices=_anew(nodes.devices), miners=_anew(nodes.miners)),
             "exponents": self.task.exponents,
             "agreement": self.task.agreement,
             "known": self.task.fingerprint(),
@@ -129,6 +129,10 @@ class AppLearners:
         task = task if exponents is None else task.with_exponents(exponents)
         self.__init__(config, task, state["nodes"])  # type: ignore[misc]
         self._is_away = True
+
+
+def _anew(nodes: tuple[Node, ...]) -> tuple[Node, ...]:
+    return tuple(node.anew() for node in nodes)
 
 
 class TaskLearners:

@@ -40,6 +40,7 @@ def marks(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("RAY_AUTH_MODE", "token")
         patch.setenv("RAY_AUTH_TOKEN", secrets.token_hex(32))
+        patch.setenv("RAY_worker_niceness", "0")  # else whatever runs beside the tests comes first
         patch.setenv("TEST_WORKERS_FOLDER", str(folder))
         yield folder
 
@@ -130,6 +131,12 @@ def test_a_machine_without_bcfl_is_refused(
     assert "\n" not in str(refusal.value)
 
 
+def _answer(server: socket.socket, answer: bytes) -> None:
+    with server.accept()[0] as connection:
+        connection.recv(100)
+        connection.sendall(answer)
+
+
 @pytest.mark.parametrize(
     ("answer", "words"),
     [
@@ -147,7 +154,7 @@ def test_an_address_without_a_cluster_is_refused_in_time(
         if answer is None:
             server.close()
         elif answer:
-            threading.Thread(target=lambda: server.accept()[0].sendall(answer), daemon=True).start()
+            threading.Thread(target=_answer, args=(server, answer), daemon=True).start()
         with pytest.raises(ConfigError) as refusal:
             play(tmp_path, "own", ray=address)
     assert str(refusal.value) == f"--ray {address}: {words}"
@@ -186,7 +193,7 @@ def heirs(folder: Path) -> list[int]:
 @pytest.mark.skipif(not Path("/proc/self/environ").exists(), reason="processes are found by what Linux tells")
 def test_a_cluster_of_its_own_ends_with_the_run(tmp_path: Path) -> None:
     (tmp_path / "marks").mkdir()
-    environment = {name: value for name, value in os.environ.items() if not name.startswith("RAY_")}
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("RAY_AUTH")}
     environment |= {"TEST_WORKERS_FOLDER": str(tmp_path / "marks"), "HOME": str(tmp_path)}
     command = [sys.executable, "-m", "bcfl", "run", "--ray", "local", "--workers", "1", "--quiet"]
     command += [
