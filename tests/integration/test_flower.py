@@ -206,18 +206,19 @@ def test_a_run_goes_on_and_notices_another_app(tmp_path: Path) -> None:
 def test_an_app_trains_in_workers_as_in_one_process(tmp_path: Path) -> None:
     """States go there and back, and the judge has them too, also in a run that is resumed."""
     folder = write_app(tmp_path / "app", "message", "message_workers")
-    options = {"devices": 3, "rounds": 3, "check_time": False}
+    options: dict[str, Any] = {"devices": 3, "miners": MINERS, "seed": 0, "check_time": False}
     alone = play(folder, **options)
-    config = Config(flower=folder, run_dir=tmp_path / "two", miners=MINERS, seed=0, **options | {"rounds": 2})
-    simulation.run(config, workers=2)
+    simulation.run(Config(flower=folder, run_dir=tmp_path / "two", rounds=1, **options), workers=2)
     with Run.open(tmp_path / "two") as run:
-        run.set_rounds(3)
-    outcomes = [
-        [(round_.global_root, round_.metrics, round_.accepted, round_.rejected) for round_ in report.rounds]
-        for report in (alone, simulation.resume(tmp_path / "two", workers=2))
-    ]
-    assert outcomes[0] == outcomes[1]
-    assert alone.final_metrics["rounds_trained"] == 3
+        run.set_rounds(ROUNDS)
+    two = simulation.resume(tmp_path / "two", workers=2)
+    first, second = (
+        [(round_.global_root, round_.accepted, round_.rejected) for round_ in report.rounds]
+        for report in (alone, two)
+    )
+    assert first == second
+    assert alone.final_metrics == two.final_metrics
+    assert two.final_metrics["rounds_trained"] == ROUNDS
 
 
 def test_an_app_on_a_device_is_refused(tmp_path: Path) -> None:
