@@ -6,12 +6,11 @@ all handed out, the largest first. They start from the same model, so nothing de
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from bcfl.federation.workers import Builder, Call, Job, Party, WorkerPool
+from bcfl.federation.jobs import Builder, Call, Job, Party, Pool
 from bcfl.learning.own import Records
 from bcfl.ports import Evaluation, Matrix, Slopes, TrainingResult, Vector
 from bcfl.roles.common.journal import Journal
@@ -20,16 +19,17 @@ from bcfl.roles.common.journal import Journal
 class Cohort:
     """The learners of all parties; those who asked for their last training are trained with the first."""
 
-    def __init__(self, pool: WorkerPool, builder: Builder) -> None:
-        self.pool, self._builder = pool, builder
+    def __init__(self, pool: Pool, builder: Builder) -> None:
+        self.pool, self.builder = pool, builder
         self._members: list[PooledLearner] = []
         self._jobs: dict[Party, Job] = {}  # trainings that nobody has asked for yet
         self._idle: set[Party] = set()  # who did not ask for the last one
-        self._round, self._model, self._path = 0, np.zeros(0, np.float32), Path()
+        self._round, self._model = 0, np.zeros(0, np.float32)
+        self._place: Any = None  # where the pool has the model
 
     def __call__(self, party: Party) -> PooledLearner:
         """Return the learner of a party, a member from now on."""
-        self._members.append(PooledLearner(self, party, self._builder(party).samples))
+        self._members.append(PooledLearner(self, party, self.builder(party).samples))
         return self._members[-1]
 
     def train(self, member: PooledLearner, model: Vector, round_: int) -> Job:
@@ -46,14 +46,14 @@ class Cohort:
             self.pool.drop(job)
             self._idle.add(party)
         if self._round:
-            self._path.unlink(missing_ok=True)
-        self._round, self._model, self._path = round_, model.copy(), self.pool.write(model)
+            self.pool.remove(self._place)
+        self._round, self._model, self._place = round_, model.copy(), self.pool.write(model)
         members = sorted(self._members, key=lambda member: -member.samples)
         self._jobs = {m.party: self._submit(m) for m in members if m.samples and m.party not in self._idle}
 
     def _submit(self, member: PooledLearner) -> Job:
         contents = member.contents()
-        call = Call(member.party, "train", self._path, (self._round,), contents, member.secret)
+        call = Call(member.party, "train", self._place, (self._round,), contents, member.secret)
         return self.pool.submit(call)
 
 
@@ -72,6 +72,7 @@ class PooledLearner:
     def keep(self, records: Records) -> None:
         """Keep what the party keeps in `records` from now on."""
         self._records = records
+        self._cohort.builder.keep(self.party, records)
 
     def contents(self) -> dict[str, bytes]:
         """Return the records as they are now."""
@@ -80,12 +81,13 @@ class PooledLearner:
 
     @property
     def samples(self) -> int:
-        """Return the number of training samples."""
+        """Return the number of training samples, as far as it is known."""
         return self._samples
 
     def train(self, model: Vector, round_: int) -> TrainingResult:
         """Train from `model`, (parameters,); raises what the party's own code comes to, as one line."""
         result: TrainingResult = self._finish(self._cohort.train(self, model, round_))
+        self._samples = result.samples  # an app's are known once it has trained
         return result
 
     def evaluate(self, model: Vector) -> Evaluation:
@@ -115,15 +117,17 @@ class PooledLearner:
 
     def _call(self, method: str, model: Vector, *arguments: object) -> Any:
         pool = self._cohort.pool
-        path = pool.write(model)
+        place = pool.write(model)
         try:
-            return self._finish(pool.submit(Call(self.party, method, path, arguments, self.contents())))
+            return self._finish(pool.submit(Call(self.party, method, place, arguments, self.contents())))
         finally:
-            path.unlink(missing_ok=True)
+            pool.remove(place)
 
     def _finish(self, job: Job) -> Any:
         """Wait for a job and keep the records that it has changed."""
         outcome, records = self._cohort.pool.result(job)
         for name, data in records.items():
             self._records.write(name, data)
+        if records:
+            self._cohort.builder.keep(self.party, self._records)
         return outcome

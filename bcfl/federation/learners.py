@@ -70,7 +70,7 @@ def create_learner(
 
     task = set_up_task(config) if task is None else task
     if not isinstance(task, Task):
-        check_app(config, device, 1)
+        check_app(config, device)
         return _app_learner(config, role, share, task)
     index, split = _split(task, config, role, share)
     own = (split.devices if role == "device" else split.miners)[index]

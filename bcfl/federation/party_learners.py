@@ -1,22 +1,23 @@
-"""Make the learners of a run's parties: in this process, or by a pool of workers."""
+"""Make the learners of a run's parties: in this process, or by workers, here or on a Ray cluster."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Final
 
 from bcfl.config import Config
 from bcfl.errors import ConfigError
 from bcfl.federation.fingerprint import task_fingerprint
 from bcfl.federation.genesis import set_up_task
-from bcfl.learning.own import RECORD
+from bcfl.learning.flower.nodes import RECORD as STATES
+from bcfl.learning.own import RECORD, Records
 
 if TYPE_CHECKING:
     from bcfl.federation.cohort import Cohort
-    from bcfl.federation.workers import Party, WorkerPool
+    from bcfl.federation.jobs import Party, Pool
     from bcfl.learning import Split, Task
-    from bcfl.learning.flower import FlowerTask, Nodes
+    from bcfl.learning.flower import FlowerTask, Node, Nodes
     from bcfl.learning.flower.learner import FlowerLearner
     from bcfl.learning.training import TorchLearner
 
@@ -24,42 +25,57 @@ MAX_WORKERS: Final = 1024
 DEVICE, MINER = "device", "miner"
 
 
-def check_app(config: Config, device: str, workers: int) -> None:
+@dataclass(frozen=True)
+class Compute:
+    """Where a run computes: its torch device, how many workers, and on which Ray cluster (None: on none)."""
+
+    device: str = "cpu"
+    workers: int | None = None  # None: this process alone; on Ray as many as the cluster has CPUs
+    ray: str | None = None  # an address, or local
+
+    def check(self, config: Config) -> None:
+        """Raise ConfigError where the learners of a run cannot be had so."""
+        check_app(config, self.device)
+        if self.workers is not None and not 1 <= self.workers <= MAX_WORKERS:
+            raise ConfigError(
+                f"--workers {self.workers}: 1 to {MAX_WORKERS} processes train, 1 is this one alone"
+            )
+        if self.ray is not None and self.device != "cpu":
+            raise ConfigError(
+                f"--device {self.device}: workers on Ray train on CPUs, leave --device or --ray out"
+            )
+        if self._has_workers and config.flower is None and config.task.startswith("__main__:"):
+            raise ConfigError(
+                f"task {config.task} is in the script that runs, which no worker imports: put it into a "
+                f"module of its own, or leave {'--workers' if self.ray is None else '--ray'} out"
+            )
+
+    def open_pool(self, config: Config) -> AbstractContextManager[Pool | None]:
+        """Start the workers for the learners of a run; None where this process does the work."""
+        if self.ray is not None:
+            from bcfl.federation.ray_pool import RayPool
+
+            return RayPool(self.ray, self.workers, config.devices + config.miners)
+        if not self._has_workers:
+            return nullcontext()
+        from bcfl.federation.workers import WorkerPool
+
+        return WorkerPool(self.workers or 1)
+
+    @property
+    def _has_workers(self) -> bool:
+        return self.ray is not None or (self.workers or 1) > 1
+
+
+def check_app(config: Config, device: str) -> None:
     """Raise ConfigError for what a Flower app does not take."""
-    if config.flower is not None and workers > 1:
-        raise ConfigError(f"--workers {workers}: a Flower app is called in one process, leave --workers out")
     if config.flower is not None and device != "cpu":
         raise ConfigError(f"--device {device}: a Flower app chooses its own device, leave --device out")
 
 
-def check_workers(task: str, workers: int) -> None:
-    """Raise ConfigError for a number of workers, or a task's name, of which no pool can be made."""
-    if not 1 <= workers <= MAX_WORKERS:
-        raise ConfigError(f"--workers {workers}: 1 to {MAX_WORKERS} processes train, 1 is this one alone")
-    if workers > 1 and task.startswith("__main__:"):
-        raise ConfigError(
-            f"task {task} is in the script that runs, which no worker imports: put it into a module of its "
-            "own, or leave --workers out"
-        )
-
-
-@contextmanager
-def open_pool(workers: int) -> Iterator[WorkerPool | None]:
-    """Start so many processes for the learners; None for 1, which is this process."""
-    if workers == 1:
-        yield None
-        return
-    from bcfl.federation.workers import WorkerPool
-
-    with WorkerPool(workers) as pool:
-        yield pool
-
-
-def pooled(
-    builder: TaskLearners | AppLearners, pool: WorkerPool | None
-) -> TaskLearners | AppLearners | Cohort:
+def pooled(builder: TaskLearners | AppLearners, pool: Pool | None) -> TaskLearners | AppLearners | Cohort:
     """Return what makes the parties' learners, in a pool if there is one; raises ConfigError."""
-    if pool is None or isinstance(builder, AppLearners):
+    if pool is None:
         return builder
     from bcfl.federation.cohort import Cohort
 
@@ -68,21 +84,55 @@ def pooled(
 
 
 class AppLearners:
-    """Makes the learners of a run's devices and miners of a Flower app, in this process."""
+    """Makes the learners of a run's devices and miners of a Flower app, here or where it is unpickled."""
 
     bench: None = None
+    records: tuple[str, ...] = (STATES,)
 
     def __init__(self, config: Config, task: FlowerTask, nodes: Nodes) -> None:
         self.config, self.task, self.nodes = config, task, nodes
+        self._is_away = False  # from the run, which remembers for the parties
 
     def __call__(self, party: Party) -> FlowerLearner:
         """Return a party's learner."""
-        from bcfl.learning.kinds import flower_learner
+        from bcfl.learning.flower.learner import FlowerLearner
 
         role, index = party
-        if role == DEVICE:
-            return flower_learner(self.task, self.nodes, "devices", index, self.config.seed)
-        return flower_learner(self.task, self.nodes, "miners", index, 0)
+        node = self._node(party)
+        seed = self.config.seed + index if role == DEVICE else index
+        return FlowerLearner(self.task, node.anew() if self._is_away else node, seed)
+
+    def keep(self, party: Party, records: Records) -> None:
+        """Take over what a worker has written: the judge asks each partition's app with its state."""
+        self._node(party).states.keep(records)
+
+    def _node(self, party: Party) -> Node:
+        role, index = party
+        return (self.nodes.devices if role == DEVICE else self.nodes.miners)[index]
+
+    def __getstate__(self) -> dict[str, Any]:
+        nodes = self.nodes
+        return {
+            "config": self.config.model_copy(update={"flower": self.task.folder}),
+            "nodes": replace(nodes, devices=_anew(nodes.devices), miners=_anew(nodes.miners)),
+            "exponents": self.task.exponents,
+            "agreement": self.task.agreement,
+            "known": self.task.fingerprint(),
+        }
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        config, exponents = state["config"], state["exponents"]
+        task: Any = set_up_task(config)
+        if task.fingerprint() != state["known"]:
+            raise ConfigError(f"the Flower app in {config.flower} is another there")
+        task = task.with_agreement(state["agreement"])
+        task = task if exponents is None else task.with_exponents(exponents)
+        self.__init__(config, task, state["nodes"])  # type: ignore[misc]
+        self._is_away = True
+
+
+def _anew(nodes: tuple[Node, ...]) -> tuple[Node, ...]:
+    return tuple(node.anew() for node in nodes)
 
 
 class TaskLearners:
@@ -105,6 +155,9 @@ class TaskLearners:
         if role == DEVICE:
             return device_learner(self.task, self.poisoned, index, self.config.seed, self.bench)
         return miner_learner(self.task, self.shares, index, self.bench)
+
+    def keep(self, party: Party, records: Records) -> None:
+        """Do nothing: nobody here asks for what a party keeps to itself."""
 
     def __getstate__(self) -> dict[str, Any]:
         state = {name: value for name, value in vars(self).items() if name not in ("task", "bench")}

@@ -108,6 +108,9 @@ class Progress:
     awaited: tuple[str, ...]  # who may still act in this phase
     report: RoundReport | None = None
     metric: str | None = "accuracy"  # that tables show; None: the loss alone
+    workers: str | None = (
+        None  # how many train, and how many were replaced, in words; None: this process does
+    )
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ from bcfl.config import Config
 from bcfl.federation import fingerprint
 from bcfl.federation.genesis import set_up_data
 from bcfl.federation.initialization import Initialization
-from bcfl.federation.party_learners import check_app, check_workers, open_pool, pooled
+from bcfl.federation.party_learners import Compute, pooled
 from bcfl.federation.reporting import Reporter, awaited
 from bcfl.federation.reports import Progress, Report, RoundReport
 from bcfl.federation.runs import Run
@@ -26,23 +26,29 @@ from bcfl.protocol.rounds import Round
 from bcfl.protocol.types import Phase
 
 if TYPE_CHECKING:
-    from bcfl.federation.workers import WorkerPool
+    from bcfl.federation.jobs import Pool
 
 Observer = Callable[[Progress], None]
 
 
 def run(
-    config: Config, *, on_progress: Observer | None = None, device: str = "cpu", workers: int = 1
+    config: Config,
+    *,
+    on_progress: Observer | None = None,
+    device: str = "cpu",
+    workers: int | None = None,
+    ray: str | None = None,
 ) -> Report:
     """Train as `config` says, in a new run directory; raises BcflError, one line, for what is foreseen.
 
     `device` is where torch computes: cpu, cuda, cuda:N, mps or auto. Devices and miners train in so many
-    processes as `workers` says, 1: in this one.
+    processes as `workers` says, by default in this one. With `ray` these are workers of a Ray cluster, by
+    default one for each of its CPUs: of the one at an address, or of one that ends with the run (local).
     """
     start, device = time.perf_counter(), choose(device)
-    check_app(config, device, workers)
-    check_workers(config.task, workers)
-    with open_pool(workers) as pool:
+    compute = Compute(device, workers, ray)
+    compute.check(config)
+    with compute.open_pool(config) as pool:
         task, shares = set_up_data(config, device)
         with Run.create(config) as folder, Simulation.open(folder, task, shares, device, pool) as simulation:
             return simulation.play(on_progress, start)
@@ -54,14 +60,15 @@ def resume(
     on_progress: Observer | None = None,
     runs: Path = Path("runs"),
     device: str = "cpu",
-    workers: int = 1,
+    workers: int | None = None,
+    ray: str | None = None,
 ) -> Report:
     """Go on with an interrupted run (None: the latest) where its chain stands; the others as of `run`."""
     start, device = time.perf_counter(), choose(device)
     with Run.open(path, runs=runs, read_only=False) as folder:
-        check_app(folder.config, device, workers)
-        check_workers(folder.config.task, workers)
-        with open_pool(workers) as pool:
+        compute = Compute(device, workers, ray)
+        compute.check(folder.config)
+        with compute.open_pool(folder.config) as pool:
             task, shares = set_up_data(folder.config, device, folder.contract is not None)
             with Simulation.open(folder, task, shares, device, pool) as simulation:
                 return simulation.play(on_progress, start)
@@ -75,11 +82,12 @@ class Simulation:
     schedule: Schedule
     reporter: Reporter
     metric: str | None  # of the task, that tables show
+    pool: Pool | None = None  # of workers that train and judge
 
     @classmethod
     @contextmanager
     def open(
-        cls, run: Run, task: AnyTask, shares: AnyShares, device: str = "cpu", pool: WorkerPool | None = None
+        cls, run: Run, task: AnyTask, shares: AnyShares, device: str = "cpu", pool: Pool | None = None
     ) -> Iterator[Simulation]:
         """Deploy, register and open the first round, or find all that done; closes the chain at the end."""
         weights = task.weights if isinstance(task, Task) else None
@@ -89,7 +97,7 @@ class Simulation:
         try:
             ledger, archive = setup.deploy(chain)
             schedule = setup.schedule(chain, ledger, archive, pooled(setup.learners, pool))
-            yield cls(run, schedule, setup.reporter(ledger, archive), task.metric)
+            yield cls(run, schedule, setup.reporter(ledger, archive), task.metric, pool)
         finally:
             chain.close()
 
@@ -133,4 +141,5 @@ class Simulation:
         report: RoundReport | None,
     ) -> None:
         if observer is not None:
-            observer(Progress(number, self.run.config.rounds, phase, accounts, report, self.metric))
+            workers, count = None if self.pool is None else self.pool.summary, self.run.config.rounds
+            observer(Progress(number, count, phase, accounts, report, self.metric, workers))

@@ -1,9 +1,4 @@
-"""Do the work of learners in other processes: a pool of workers that any learner can leave its work to.
-
-A worker holds no state of a party. It gets a `Builder` once, makes a party's learner with it for each job,
-and gives back what the job came to, with the records that the learner has written. So it does not matter who
-does a job, nor how often: the work of a worker that ends is done again by another.
-"""
+"""Do the work of learners in other processes of this machine: a pool that any learner can leave it to."""
 
 from __future__ import annotations
 
@@ -13,57 +8,24 @@ import pickle
 import signal
 import tempfile
 import threading
-from collections.abc import Mapping
-from concurrent.futures import Future, ProcessPoolExecutor
+from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
-from dataclasses import dataclass, field
 from functools import lru_cache
 from itertools import count
 from multiprocessing import get_context, parent_process
 from pathlib import Path
-from typing import Any, Final, Protocol, Self
+from typing import Final, Self
 
 import numpy as np
 
 from bcfl.errors import BcflError, ConfigError, RunError
+from bcfl.federation.jobs import REPLACED, Builder, Call, Job, Outcome, counted, perform, prepare
 from bcfl.folders import private_file
-from bcfl.ports import Learner, Vector
+from bcfl.ports import Vector
 
 MAX_ENDS: Final = 3  # of workers, one after the other with nothing done in between
 BUILDER: Final = "builder.pickle"
-Party = tuple[str, int]  # role and index
-Contents = dict[str, bytes]  # records by name
 log = logging.getLogger(__name__)
-
-
-class Builder(Protocol):
-    """Makes learners wherever it is unpickled; raises ConfigError there where it cannot."""
-
-    records: tuple[str, ...]  # names of what its learners keep
-
-    def __call__(self, party: Party) -> Learner:
-        """Return a party's learner as it is before any training; a method `keep` takes its records."""
-        ...
-
-
-@dataclass(frozen=True)
-class Call:
-    """One call of a party's learner on a model, (parameters,), which lies in a file."""
-
-    party: Party
-    method: str
-    model: Path
-    arguments: tuple[object, ...] = ()
-    records: Contents = field(default_factory=dict)
-    secret: bytes | None = field(default=None, repr=False)  # that noise is drawn from
-
-
-@dataclass(eq=False)
-class Job:
-    """A call that is made in a worker, and what it comes to."""
-
-    call: Call
-    future: Future[tuple[Any, Contents]] = field(default_factory=Future)
 
 
 class WorkerPool:
@@ -75,8 +37,13 @@ class WorkerPool:
         self._folder = tempfile.TemporaryDirectory(prefix="bcfl-workers-")
         self._path, self._numbers = Path(self._folder.name), count()
         self._jobs: list[Job] = []  # not yet done
-        self._ends = 0  # of workers since a job was done
+        self._ends = self._replaced = 0  # workers that ended: since a job was done, and in all
         self._executor = self._start()
+
+    @property
+    def summary(self) -> str:
+        """Return how many workers there are, and how many have been replaced, in a few words."""
+        return counted(self._workers, self._replaced)
 
     def load(self, builder: Builder) -> None:
         """Give the builder to all workers, and wait until one has it; raises ConfigError where none can."""
@@ -96,10 +63,14 @@ class WorkerPool:
                 ) from error
 
     def write(self, model: Vector) -> Path:
-        """Put a model, (parameters,), where workers read it; the caller removes the file."""
+        """Put a model, (parameters,), into a file that workers read."""
         path = self._path / f"{next(self._numbers)}.npy"
         np.save(private_file(path), model)
         return path
+
+    def remove(self, model: Path) -> None:
+        """Remove the file of a model."""
+        model.unlink(missing_ok=True)
 
     def submit(self, call: Call) -> Job:
         """Have a worker make a call."""
@@ -111,7 +82,7 @@ class WorkerPool:
             self._restart()
         return job
 
-    def result(self, job: Job) -> tuple[Any, Contents]:
+    def result(self, job: Job) -> Outcome:
         """Wait for what a job comes to, and the records that it has changed; raises what the learner raises.
 
         Raises RunError where workers end again and again.
@@ -150,7 +121,7 @@ class WorkerPool:
     def _start(self) -> ProcessPoolExecutor:
         executor = ProcessPoolExecutor(self._workers, get_context("spawn"), _begin)
         for _ in range(self._workers):
-            executor.submit(_prepare)
+            executor.submit(prepare)
         return executor
 
     def _forget(self, job: Job) -> None:
@@ -165,26 +136,13 @@ class WorkerPool:
                 f"workers ended {self._ends} times with nothing done, killed for memory perhaps: give fewer "
                 '--workers; a script that trains needs `if __name__ == "__main__":`'
             )
-        log.warning("a worker process has ended: it is replaced, and its work is done again")
+        self._replaced += 1
+        log.warning("a worker process has ended: it %s", REPLACED)
         self._executor.shutdown(wait=True)
         self._executor = self._start()
         for job in self._jobs:
             if not job.future.done() or isinstance(job.future.exception(), BrokenProcessPool):
                 job.future = self._executor.submit(_work, self._path, job.call)
-
-
-class _Memory:
-    """The records of a party in a worker, and those that it has written."""
-
-    def __init__(self, contents: Mapping[str, bytes]) -> None:
-        self._contents = dict(contents)
-        self.changes: Contents = {}
-
-    def read(self, name: str) -> bytes | None:
-        return self._contents.get(name)
-
-    def write(self, name: str, data: bytes) -> None:
-        self._contents[name] = self.changes[name] = data
 
 
 def _begin() -> None:
@@ -198,15 +156,6 @@ def _end_with_parent() -> None:
     if parent is not None:
         parent.join()
         os._exit(1)
-
-
-def _prepare() -> None:
-    """Import what takes long, while the parent loads its data."""
-    import torch
-
-    import bcfl.learning.training  # noqa: F401
-
-    torch.set_num_threads(1)  # as every training has it
 
 
 def _load(folder: Path) -> None:
@@ -227,13 +176,6 @@ def _vector(path: Path) -> Vector:
     return vector
 
 
-def _work(folder: Path, call: Call) -> tuple[Any, Contents]:
+def _work(folder: Path, call: Call) -> Outcome:
     """Make a call in a worker."""
-    learner, memory = _builder(folder)(call.party), _Memory(call.records)
-    keep = getattr(learner, "keep", None)
-    if keep is not None:
-        keep(memory)
-    if call.secret is not None:
-        learner.blind(call.secret)  # type: ignore[attr-defined]
-    outcome = getattr(learner, call.method)(_vector(call.model), *call.arguments)
-    return outcome, memory.changes
+    return perform(_builder(folder), call, _vector(call.model))

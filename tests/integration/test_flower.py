@@ -203,7 +203,24 @@ def test_a_run_goes_on_and_notices_another_app(tmp_path: Path) -> None:
         simulation.resume(tmp_path / "run")
 
 
-@pytest.mark.parametrize(("device", "workers"), [("cpu", 2), ("cuda", 1)])
-def test_what_an_app_does_not_take_is_refused(tmp_path: Path, device: str, workers: int) -> None:
-    with pytest.raises(ConfigError, match="a Flower app"):
-        check_app(Config(flower=tmp_path), device, workers)
+def test_an_app_trains_in_workers_as_in_one_process(tmp_path: Path) -> None:
+    """States go there and back, and the judge has them too, also in a run that is resumed."""
+    folder = write_app(tmp_path / "app", "message", "message_workers")
+    options: dict[str, Any] = {"devices": 3, "miners": MINERS, "seed": 0, "check_time": False}
+    alone = play(folder, **options)
+    simulation.run(Config(flower=folder, run_dir=tmp_path / "two", rounds=1, **options), workers=2)
+    with Run.open(tmp_path / "two") as run:
+        run.set_rounds(ROUNDS)
+    two = simulation.resume(tmp_path / "two", workers=2)
+    first, second = (
+        [(round_.global_root, round_.accepted, round_.rejected) for round_ in report.rounds]
+        for report in (alone, two)
+    )
+    assert first == second
+    assert alone.final_metrics == two.final_metrics
+    assert two.final_metrics["rounds_trained"] == ROUNDS
+
+
+def test_an_app_on_a_device_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="a Flower app chooses its own device"):
+        check_app(Config(flower=tmp_path), "cuda")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import sys
 import time
 from dataclasses import replace
 from multiprocessing import parent_process
@@ -20,6 +21,11 @@ from tests.unit.learning.toy import restless, task_of
 
 def place() -> Path:
     return Path(os.environ["TEST_WORKERS_FOLDER"])
+
+
+def in_worker() -> bool:
+    """Whether this is a process of a pool, or of Ray's."""
+    return parent_process() is not None or Path(sys.argv[0]).name == "default_worker.py"
 
 
 def is_shared(name: str, _tensor: Tensor) -> bool:
@@ -40,7 +46,7 @@ def fit(model: nn.Module, data: TensorDataset, context: FitContext) -> None:
 def die_once(model: nn.Module, data: TensorDataset, context: FitContext) -> None:
     """End the process at the first training of all; train as `fit` in any later one."""
     mark = place() / "died"
-    if parent_process() and not mark.exists():
+    if in_worker() and not mark.exists():
         mark.touch()
         os.kill(os.getpid(), signal.SIGKILL)
     fit(model, data, context)
@@ -48,7 +54,7 @@ def die_once(model: nn.Module, data: TensorDataset, context: FitContext) -> None
 
 def die(_model: nn.Module, _data: TensorDataset, _context: FitContext) -> None:
     """End any worker."""
-    if parent_process():
+    if in_worker():
         os._exit(1)
 
 

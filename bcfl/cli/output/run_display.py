@@ -154,8 +154,9 @@ def rejected_words(report: RoundReport) -> str:
 
 
 def progress_line(progress: Progress) -> str:
-    """Return round, phase, and who is awaited in it."""
+    """Return round, phase, the workers, and who is awaited in it."""
     line = f"round {progress.round} of {progress.rounds} · {progress.phase}"
+    line += "" if progress.workers is None else f" · {progress.workers}"
     if not progress.awaited:
         return line
     names = ", ".join(shortened(name) for name in progress.awaited[:NAMED])

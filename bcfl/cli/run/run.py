@@ -80,15 +80,37 @@ class SourceOptions:
             return path, opened_run.config
 
 
+@dataclass(frozen=True)
+class ComputeOptions:
+    """Where a run computes, which is no option of the federation."""
+
+    torch_device: DeviceOption = CPU
+    workers: Annotated[
+        int | None,
+        typer.Option(
+            "--workers", metavar="N", help="Processes in which devices and miners train; with --ray: at most."
+        ),
+    ] = None
+    ray: Annotated[
+        str | None,
+        typer.Option(
+            "--ray",
+            metavar="ADDRESS",
+            help="Train on a Ray cluster: HOST:PORT, auto, ray://HOST:PORT, or local for one of its own.",
+        ),
+    ] = None
+
+    def arguments(self) -> dict[str, Any]:
+        """Return them as `bcfl.run` takes them."""
+        return {"device": self.torch_device, "workers": self.workers, "ray": self.ray}
+
+
 @with_flags()
 @grouped
 def run(
     source: SourceOptions,
     flags: Mapping[str, Any],
-    torch_device: DeviceOption = CPU,
-    workers: Annotated[
-        int, typer.Option("--workers", metavar="N", help="Processes in which devices and miners train.")
-    ] = 1,
+    compute: ComputeOptions,
     logs: Annotated[
         list[str] | None,
         typer.Option(
@@ -122,8 +144,8 @@ def run(
         open_logbooks(logs or (), resumed=source.resume) as observers,
         open_run_display(config, path, quiet) as display,
     ):
-        compute = {"on_progress": several(display, *observers), "device": torch_device, "workers": workers}
-        report = _play(path, config, source.resume, display, **compute)
+        arguments = {"on_progress": several(display, *observers)} | compute.arguments()
+        report = _play(path, config, source.resume, display, **arguments)
     if as_json:
         extra = {} if committee is None else {"committee": committee}
         print_json(report.to_dict() | challenge_content(config.window) | extra)

@@ -43,7 +43,7 @@ class States:
 
     def keep(self, records: Records) -> None:
         """Read what an earlier process has kept, and keep from now on; raises RunError if it is damaged."""
-        self._records = records
+        self._records, self._by_round = records, {}
         data, start = records.read(RECORD) or b"", 0
         while start < len(data):
             head = data[start : start + 2 * NUMBER_BYTES]

@@ -1,4 +1,4 @@
-"""`--device` and `--workers`: where commands compute, which is no option of the federation."""
+"""`--device`, `--workers` and `--ray`: where commands compute, which is no option of the federation."""
 
 from __future__ import annotations
 
@@ -29,11 +29,14 @@ def test_they_are_told_to_the_run_and_not_recorded(bcfl: Bcfl, monkeypatch: pyte
 
     monkeypatch.setattr(simulation, "run", play)
     monkeypatch.setattr(simulation, "resume", play)
-    bcfl("run", "--run-dir", "mine", "--device", "auto", "--workers", 3, "--quiet")
+    bcfl("run", "--run-dir", "mine", "--device", "auto", "--workers", 3, "--ray", "node:6379", "--quiet")
     bcfl("run", "--resume", "mine", "--device", "cpu", "--quiet")
-    assert calls == [{"device": "auto", "workers": 3}, {"device": "cpu", "workers": 1}]
+    assert calls == [
+        {"device": "auto", "workers": 3, "ray": "node:6379"},
+        {"device": "cpu", "workers": None, "ray": None},
+    ]
     recorded = json.loads((Path("mine") / "run.json").read_text())["config"]
-    assert not {"device", "workers"} & set(recorded)
+    assert not {"device", "workers", "ray"} & set(recorded)
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a CUDA device here")

@@ -219,6 +219,8 @@ def test_why_updates_were_rejected() -> None:
 
 def test_who_is_awaited() -> None:
     assert progress_line(Progress(2, 9, "tally", ())) == "round 2 of 9 · tally"
+    workers = Progress(2, 9, "commit", (), workers="4 workers, 1 replaced")
+    assert progress_line(workers) == "round 2 of 9 · commit · 4 workers, 1 replaced"
     assert progress_line(Progress(2, 9, "vote", (LEADER,))) == "round 2 of 9 · vote · awaiting 1: 0xaBaB…aBaB"
     assert progress_line(Progress(2, 9, "vote", DEVICES)).endswith("0x0303…0303, +1")
 
