@@ -26,6 +26,7 @@ CLIENT: Final = "ray://"
 EXTRA: Final = "pip install 'bcfl[ray]'"
 ANSWER_SECONDS: Final = 10.0
 TOKEN_BYTES: Final = 32
+CAUSE: Final = 300  # characters of what Ray says
 # What a client of HTTP/2 says first (RFC 9113), with empty settings; Ray's gRPC answers it.
 FRAME_BYTES: Final = 9
 SETTINGS: Final = 4
@@ -108,12 +109,13 @@ def _cause(error: BaseException) -> str:
     """Return on one line why Ray cannot be joined; its own words on a token are a page."""
     item: BaseException | None = error
     while item is not None:
-        if type(item).__name__ == "AuthenticationError":
+        if type(item).__name__ == "AuthenticationError" or "InvalidAuthToken" in str(item):
             return (
                 "it wants another token: set RAY_AUTH_MODE=token, and RAY_AUTH_TOKEN or RAY_AUTH_TOKEN_PATH"
             )
         item = item.__cause__ or item.__context__
-    return one_line(error)
+    lines = str(error).strip().splitlines()
+    return lines[-1].strip()[:CAUSE] if len(lines) > 1 else one_line(error)
 
 
 def _leave(ray: Any) -> None:

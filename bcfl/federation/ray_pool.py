@@ -17,7 +17,7 @@ from typing import Any, Final, Self
 
 from bcfl.errors import BcflError, ConfigError, RunError, one_line
 from bcfl.federation.jobs import REPLACED, Builder, Call, Job, Outcome, counted
-from bcfl.federation.ray_cluster import joined_cluster
+from bcfl.federation.ray_cluster import CAUSE, joined_cluster
 from bcfl.federation.ray_worker import Answer, Home, RayWorker, refusal
 from bcfl.ports import Vector
 
@@ -25,7 +25,6 @@ MAX_ENDS: Final = 3  # of workers at one job, or before one has begun
 LEAVE_SECONDS: Final = 5.0  # that a thread has to notice that its worker is gone
 WAIT_SECONDS: Final = 30.0  # for the first worker, until a line says that there is none
 MOST: Final = 1024  # workers
-CAUSE: Final = 300  # characters of what Ray says
 log = logging.getLogger(__name__)
 
 

@@ -168,6 +168,15 @@ def test_what_is_no_address_is_refused(tmp_path: Path, address: str) -> None:
         play(tmp_path, "own", ray=address)
 
 
+def test_another_token_is_refused(cluster: str) -> None:
+    """In a process of its own: Ray asks for the token once."""
+    command = [sys.executable, "-m", "bcfl", "run", "--ray", cluster, "--quiet"]
+    environment = os.environ | {"RAY_AUTH_TOKEN": "ab" * 32}
+    process = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True)
+    words = "it wants another token: set RAY_AUTH_MODE=token, and RAY_AUTH_TOKEN or RAY_AUTH_TOKEN_PATH"
+    assert process.stderr.splitlines()[-1] == f"error: --ray {cluster}: {words}"
+
+
 def test_a_missing_ray_and_another_device_are_refused(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
