@@ -13,6 +13,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from types import SimpleNamespace
 from typing import Any
+from unittest.mock import patch
 
 FULL = OSError(errno.ENOSPC, "No space left on device")
 Draw = Callable[[int, str], int]  # a number from 0 to the first argument, by name
@@ -219,6 +220,13 @@ class DiskCalls:
             yield
         finally:
             self.disk = before
+
+    @contextmanager
+    def beneath_journals(self) -> Iterator[None]:
+        """Let journals read from and write to the disk of the hour."""
+        journal = "bcfl.roles.common.journal"
+        with patch(f"{journal}.os", self), patch(f"{journal}.read_file", DiskPath.read_bytes):
+            yield
 
     def open(self, path: DiskPath, _: int) -> int:
         """Open the folder."""

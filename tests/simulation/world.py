@@ -371,7 +371,7 @@ class World:
             patch("bcfl.ledger.live.time", self),
             patch("bcfl.roles.background.claiming.time", self),
             patch("bcfl.roles.miner.keyholder.time", self),
-            patch("bcfl.roles.common.journal.os", self.calls),
+            self.calls.beneath_journals(),
             patch("bcfl.roles.miner.sketches.secrets", random),
         ):
             yield

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from itertools import count
-from unittest.mock import patch
 
 import pytest
 
@@ -53,7 +52,7 @@ def heal(disk: Disk) -> None:
 @pytest.mark.parametrize("draw", [most, least, half])
 def test_a_record_is_the_old_or_the_new_one_whenever_the_power_fails(draw: object) -> None:
     calls = DiskCalls()
-    with patch("bcfl.roles.common.journal.os", calls):
+    with calls.beneath_journals():
         for operation in range(8):
             disk = Disk()
             with calls.on(disk):
@@ -97,7 +96,7 @@ def test_a_rename_that_is_not_synced_may_be_undone() -> None:
 
 def test_a_full_disk_is_foreseen_and_leaves_the_old_record() -> None:
     disk, calls = Disk(), DiskCalls()
-    with patch("bcfl.roles.common.journal.os", calls), calls.on(disk):
+    with calls.beneath_journals(), calls.on(disk):
         journal = Journal(DiskPath(disk))  # type: ignore[arg-type]
         journal.write("vote", b"old")
 
@@ -115,7 +114,7 @@ def test_a_full_disk_is_foreseen_and_leaves_the_old_record() -> None:
 
 def test_a_rotten_record_is_set_aside() -> None:
     disk, calls = Disk(), DiskCalls()
-    with patch("bcfl.roles.common.journal.os", calls), calls.on(disk):
+    with calls.beneath_journals(), calls.on(disk):
         journal = Journal(DiskPath(disk))  # type: ignore[arg-type]
         journal.write("vote", b"content")
         assert disk.rot(least) == "vote"
