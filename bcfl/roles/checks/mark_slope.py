@@ -28,6 +28,7 @@ NEEDS = Needs.GRAM | Needs.SUMS | Needs.VECTOR  # norms; products with slopes; t
 SAMPLES = 400  # held-out samples; half of them get the marks
 FAR = 5.0  # robust deviations: honest updates have up to 4, those of one in ten that carry a patch up to 20
 APART = 1.0  # as `clusters.widest_cut` counts: honest updates have up to 0.9, three in ten with a patch 2
+CLEAR = 1.5  # a score from which on nothing has to work: honest updates have up to 0.9
 FIRST_FAR, FIRST_APART = 10.0, 1.5  # of an untrained model: whatever is learned first makes marks work
 
 
@@ -62,7 +63,7 @@ def check(
         usual &= ~out
     accused = among & ~usual
     if accused.any() and not works(accused) > (mark.FIRST if is_first else mark.MOST):
-        scores = np.minimum(scores, 1.0)
+        scores = np.where(scores > (np.inf if is_first else CLEAR), scores, np.minimum(scores, 1.0))
     return bounded("mark slope", scores, maximum=1.0)
 
 
