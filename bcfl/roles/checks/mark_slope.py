@@ -6,7 +6,8 @@ so one gradient by the inputs finds a mark that the mean listens to and the medi
 the parameters then says which way a model learns to take marked inputs, and not plain ones, for the mark's
 class. Honest updates hardly go that way, whatever their data; those of who trains on marked samples all do.
 Who stands out is left out if a mark works on the model that these alone would make: what tells their data
-from others' makes no mark work.
+from others' makes no mark work. Who stands out by far is left out in any case: a trigger that turns some
+classes alone makes no mark work either.
 
 "Neural Cleanse" (Wang et al. 2019, IEEE S&P, section IV) searches a mark in one model, and judges nobody's
 update.
