@@ -36,6 +36,7 @@ ROWS = {
     "backdoor of 1, Dirichlet 0.5": ("backdoor:0.017:share=0.2,boost=1", 0.017, "dirichlet 0.5"),
     "backdoor of 18, Dirichlet 0.5": ("backdoor:0.3:share=0.2,boost=1", 0.3, "dirichlet 0.5"),
     "backdoor of 18, Dirichlet 0.1": ("backdoor:0.3:share=0.2,boost=1", 0.3, "dirichlet 0.1"),
+    "backdoor, 4 classes, Dirichlet 0.5": ("backdoor:0.3:share=0.5,boost=1,classes=4", 0.3, "dirichlet 0.5"),
     "IPM 0.5, Dirichlet 0.5": ("ipm:0.3:knowledge=all,epsilon=0.5", 0.3, "dirichlet 0.5"),
     "MinMax unit, even": ("minmax:0.3:knowledge=all,perturbation=unit", 0.3, "iid"),
     "rider, even": ("rider", 0.15, "iid"),

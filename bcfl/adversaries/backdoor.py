@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 import numpy as np
+import numpy.typing as npt
 
 from bcfl.adversaries.attack import AttackContext, UpdateAttack, option
 from bcfl.adversaries.learners import Floats
@@ -43,6 +44,7 @@ class Backdoor(UpdateAttack):
     size: int = option(3, "pixels of the trigger's side", minimum=1, maximum=1000)
     value: float = option(2.0, "what the trigger's pixels are, standardised", minimum=-1000, maximum=1000)
     boost: float | None = option(None, "gamma; none: n / m; 1: stealthy", minimum=0, maximum=1e6)
+    classes: int = option(0, "on so many classes above the target's alone; 0: all", minimum=0, maximum=1000)
 
     def training_samples(self, samples: Samples, context: AttackContext) -> Samples:
         """Return the samples, some of them with the trigger and the target's label."""
@@ -51,7 +53,7 @@ class Backdoor(UpdateAttack):
         mask[context.rng(0).permutation(len(samples))[:count]] = True
         features, labels = samples.features.copy(), samples.labels.copy()
         features[mask] = stamp(samples.features[mask], self.size, self.value)
-        labels[mask] = self.target
+        labels[mask & self._turned(samples)] = self.target
         return Samples(features, labels)
 
     def transform(self, delta: Floats, context: AttackContext, round_: int) -> Floats:  # noqa: ARG002
@@ -64,7 +66,12 @@ class Backdoor(UpdateAttack):
 
         The accuracy on them is the success of the attack.
         """
-        others = samples.take(np.flatnonzero(samples.labels != self.target))
+        others = samples.take(np.flatnonzero((samples.labels != self.target) & self._turned(samples)))
         return Samples(
             stamp(others.features, self.size, self.value), np.full_like(others.labels, self.target)
         )
+
+    def _turned(self, samples: Samples) -> npt.NDArray[np.bool_]:
+        """Return the samples, (samples,), of classes on which the trigger works; others keep their label."""
+        above = samples.labels - self.target
+        return (above > 0) & (above <= self.classes) if self.classes else np.ones(len(samples), dtype=bool)

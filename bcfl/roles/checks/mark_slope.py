@@ -6,7 +6,8 @@ so one gradient by the inputs finds a mark that the mean listens to and the medi
 the parameters then says which way a model learns to take marked inputs, and not plain ones, for the mark's
 class. Honest updates hardly go that way, whatever their data; those of who trains on marked samples all do.
 Who stands out is left out if a mark works on the model that these alone would make: what tells their data
-from others' makes no mark work.
+from others' makes no mark work. Who stands out by far is left out in any case: a trigger that turns some
+classes alone makes no mark work either.
 
 "Neural Cleanse" (Wang et al. 2019, IEEE S&P, section IV) searches a mark in one model, and judges nobody's
 update.
@@ -28,6 +29,7 @@ NEEDS = Needs.GRAM | Needs.SUMS | Needs.VECTOR  # norms; products with slopes; t
 SAMPLES = 400  # held-out samples; half of them get the marks
 FAR = 5.0  # robust deviations: honest updates have up to 4, those of one in ten that carry a patch up to 20
 APART = 1.0  # as `clusters.widest_cut` counts: honest updates have up to 0.9, three in ten with a patch 2
+CLEAR = 1.5  # a score from which on nothing has to work: honest updates have up to 0.9
 FIRST_FAR, FIRST_APART = 10.0, 1.5  # of an untrained model: whatever is learned first makes marks work
 
 
@@ -62,7 +64,7 @@ def check(
         usual &= ~out
     accused = among & ~usual
     if accused.any() and not works(accused) > (mark.FIRST if is_first else mark.MOST):
-        scores = np.minimum(scores, 1.0)
+        scores = np.where(scores > (np.inf if is_first else CLEAR), scores, np.minimum(scores, 1.0))
     return bounded("mark slope", scores, maximum=1.0)
 
 

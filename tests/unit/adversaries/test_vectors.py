@@ -140,6 +140,16 @@ def test_success_counts_other_classes_only() -> None:
     assert (samples.features[:, 0, -3:, -3:] == 2).all()
 
 
+def test_a_trigger_for_some_classes_leaves_others_their_label() -> None:
+    labels = np.array([0, 1, 2, 3, 9])
+    samples = Samples(np.zeros((5, 1, 4, 4), np.float32), labels)
+    attack = Backdoor(target=1, share=1.0, classes=2)
+    poisoned = attack.training_samples(samples, AttackContext(seed=0, index=0, devices=1, adversaries=1))
+    assert poisoned.labels.tolist() == [0, 1, 1, 1, 9]
+    assert (poisoned.features[:, 0, -3:, -3:] == 2).all()
+    assert len(attack.test_samples(samples)) == 2
+
+
 def test_free_riders_send_nothing_the_last_step_or_noise_like_it() -> None:
     delta, rng = np.array([0.3, -0.1, 0.2, 0.0] * 5000), np.random.default_rng(0)
     assert not free_ride("zero", delta, rng).any()

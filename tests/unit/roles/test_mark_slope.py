@@ -10,6 +10,7 @@ import pytest
 from bcfl.protocol.types import Verdict
 from bcfl.roles.checks import few, mark, mark_slope
 from bcfl.roles.checks.pipeline import CheckInputs, Checks, Reference, judge
+from bcfl.roles.checks.scores import crowd
 from tests.unit.roles.test_needs import reference
 
 SIZE = 400
@@ -71,7 +72,7 @@ def test_who_is_out_already_is_no_crowd() -> None:
 @pytest.mark.parametrize(("share", "is_first"), [(mark.MOST, False), (mark.FIRST, True), (np.nan, False)])
 def test_where_no_mark_works_nobody_is_accused(share: float, is_first: bool) -> None:
     """What a group goes its own way for may be what it has and others have not."""
-    rows, asked = updates(60, 6, 1.0), list[list[int]]()
+    rows, asked = standing_out(11.0 if is_first else 6.0), list[list[int]]()
 
     def works(accused: np.ndarray) -> float:
         asked.append(np.flatnonzero(accused).tolist())
@@ -79,9 +80,34 @@ def test_where_no_mark_works_nobody_is_accused(share: float, is_first: bool) -> 
 
     norms, mask = np.linalg.norm(rows, axis=1), np.ones(60, bool)
     assert mark_slope.check(rows, norms, MARK, mask, works, is_first).passed.all()
-    assert asked == [list(range(54, 60))]
+    assert asked == [[59]]
     more = mark_slope.check(rows, norms, MARK, mask, lambda _: share + 0.01, is_first)
     assert np.isnan(share) or np.flatnonzero(~more.passed).tolist() == asked[0]
+
+
+@pytest.mark.parametrize(
+    ("far", "is_first", "out"), [(7.4, False, []), (7.6, False, [59]), (15.2, True, []), (30.0, True, [])]
+)
+def test_who_is_far_out_is_left_out_even_where_no_mark_works(
+    far: float, is_first: bool, out: list[int]
+) -> None:
+    """A trigger that works on some classes alone, or of a kind that nobody looks for, makes no mark work."""
+    rows = standing_out(far)
+    norms, mask = np.linalg.norm(rows, axis=1), np.ones(60, bool)
+    for works, expected in ((0.0, out), (1.0, [59])):
+        scores = mark_slope.check(rows, norms, MARK, mask, lambda _, share=works: share, is_first)
+        assert np.flatnonzero(~scores.passed).tolist() == expected
+
+
+def standing_out(far: float) -> np.ndarray:
+    """Return 60 updates of one length; the last goes the way of a mark, so many robust deviations."""
+    pulls = np.append(np.linspace(-1, 1, 59), 2.0)
+    middle, spread = crowd(pulls)
+    pulls[59] = middle + far * spread
+    across = np.cross(np.pad(MARK[0, :2], (0, 1)), [0, 0, 1])[:2]
+    rows = pulls[:, None] * -MARK
+    rows[:, :2] += np.sqrt(1000.0 - pulls**2)[:, None] * across / np.linalg.norm(across)
+    return rows.astype(np.float32)
 
 
 def judged(rows: np.ndarray, miner: Reference) -> tuple[Verdict, ...]:
