@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 import pytest
@@ -95,8 +96,12 @@ def test_who_is_far_out_is_left_out_even_where_no_mark_works(
     rows = standing_out(far)
     norms, mask = np.linalg.norm(rows, axis=1), np.ones(60, bool)
     for works, expected in ((0.0, out), (1.0, [59])):
-        scores = mark_slope.check(rows, norms, MARK, mask, lambda _, share=works: share, is_first)
+        scores = mark_slope.check(rows, norms, MARK, mask, partial(always, works), is_first)
         assert np.flatnonzero(~scores.passed).tolist() == expected
+
+
+def always(share: float, _: np.ndarray) -> float:
+    return share
 
 
 def standing_out(far: float) -> np.ndarray:
