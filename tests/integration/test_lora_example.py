@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from itertools import count
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -10,10 +12,14 @@ import bcfl
 from bcfl.learning.training import layout
 from examples import lora
 
+STEPS = 300
+
 
 @pytest.fixture
 def small(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
     """Make the example's model and texts small; return its folder."""
+    ticks = count()  # a second takes STEPS steps, whatever else the machine does
+    monkeypatch.setattr(lora, "time", SimpleNamespace(monotonic=lambda: next(ticks) / STEPS))
     for name, value in {"WIDTH": 24, "LAYERS": 1, "HEADS": 2, "WINDOWS": 24, "FOLDER": tmp_path}.items():
         monkeypatch.setattr(lora, name, value)
     lora.pretrain(1.0)
