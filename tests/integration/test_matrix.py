@@ -26,6 +26,7 @@ STEPS = [Phase.COMMIT, Phase.REVEAL, Phase.VOTE, Phase.UNVEIL, Phase.TALLY, Phas
 TIMED = [step for step in STEPS if step is not Phase.TALLY]
 MINERS, DEVICES, COMMITTEE = 5, 4, 4
 CHECKS = Checks(duplicate=False, quality=False, norm=False, clusters=False, direction=False)
+SPELL = 3  # misses that have a price; a leader that is away keeps its turn, and may be away again
 STAKE = 50 * ETHER - 1  # what the absent pay never leaves one miner with half of the weight
 Federations = dict[Engine, LocalFederation]
 
@@ -109,11 +110,17 @@ def earned(local: LocalFederation, account: str, round_: Round) -> bool:
     return any(claim.as_miner for claim in shares)
 
 
-def check(
-    local: LocalFederation, round_: Round, absentee: Device | Miner, phase: Phase, manner: Manner
-) -> None:
-    """The round has ended as the protocol says of who was away."""
-    account = absentee.account.address
+def missed(local: LocalFederation, party: Device | Miner) -> int:
+    """How many rounds of a spell a miner has missed by now; 0 of a device."""
+    return (
+        int(local.ledger.contract.call("rest", party.account.address)[0]) if isinstance(party, Miner) else 0
+    )
+
+
+def check(local: LocalFederation, absentee: Device | Miner, phase: Phase, manner: Manner) -> None:
+    """Play a round that ends as the protocol says of who is away; the first misses of a spell cost."""
+    account, misses_before = absentee.account.address, missed(local, absentee)
+    round_ = local.play()
     assert (round_.status, round_.void) == ("finalized", None)
     assert (round_.closed or 0) - round_.opened <= limit(local, round_)
     participants = {local.history.devices[item.update.device] for item in round_.accepted_submissions()}
@@ -125,7 +132,8 @@ def check(
     penalties = []
     if isinstance(absentee, Miner) and account in (round_.committee or [account]) and account not in voters:
         assert misses(phase, manner, Phase.VOTE) or misses(phase, manner, Phase.UNVEIL)
-        penalties = [price_of_absence(local, round_, account)]
+        if misses_before < SPELL or account in round_.vote_commits:
+            penalties = [price_of_absence(local, round_, account)]
     line = [voter.account for voter in round_.leader_order()]
     if line and account == line[0] and misses(phase, manner, Phase.PROPOSE):
         penalties = [local.terms.leader_penalty]
@@ -173,9 +181,9 @@ def test_who_is_away(
         local.play()  # in which everybody votes
     absentee = party_of(local, role)
     with away(local, phase, manner, *roles_of(local, absentee)):
-        check(local, local.play(), absentee, phase, manner)
+        check(local, absentee, phase, manner)
         if manner is Manner.RETURNING:
-            check(local, local.play(), absentee, Phase.COMMIT, Manner.ABSENT)
+            check(local, absentee, Phase.COMMIT, Manner.ABSENT)
             check_back(local, local.play(), absentee)
 
 
