@@ -47,7 +47,8 @@ def check(
     gradients at which marks are learned, (marks, parameters); of several marks the worst counts. An update is
     far out by itself, or one of a group that is apart from the others. What is out is no part of what is
     usual; half of the updates are never out. `works`: how often a mark works on the model of some updates,
-    and not on that of the others. `is_first`: whether no round was before.
+    and not on that of the others; who is beyond `CLEAR` is out whatever it says, but in the first round.
+    `is_first`: whether no round was before.
     """
     bounds = (FIRST_FAR, FIRST_APART) if is_first else (FAR, APART)
     usual, scores = np.array(among), np.zeros(len(norms))
