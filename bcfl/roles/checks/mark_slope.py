@@ -29,7 +29,8 @@ NEEDS = Needs.GRAM | Needs.SUMS | Needs.VECTOR  # norms; products with slopes; t
 SAMPLES = 400  # held-out samples; half of them get the marks
 FAR = 5.0  # robust deviations: honest updates have up to 4, those of one in ten that carry a patch up to 20
 APART = 1.0  # as `clusters.widest_cut` counts: honest updates have up to 0.9, three in ten with a patch 2
-CLEAR = 1.5  # a score from which on nothing has to work: honest updates have up to 0.9
+CLEAR_FAR = 11.0  # beyond it, or `CLEAR_APART`, no mark has to work: honest have up to 10.5 on tiny pictures
+CLEAR_APART = 1.6  # honest have up to 1.57 there
 FIRST_FAR, FIRST_APART = 10.0, 1.5  # of an untrained model: whatever is learned first makes marks work
 
 
@@ -51,22 +52,30 @@ def check(
     `is_first`: whether no round was before.
     """
     bounds = (FIRST_FAR, FIRST_APART) if is_first else (FAR, APART)
-    usual, scores = np.array(among), np.zeros(len(norms))
+    usual, clear, scores = np.array(among), np.zeros(len(norms), bool), np.zeros(len(norms))
     length = median(norms[among]) if among.any() else 0.0
     shares = np.minimum(1.0, length / np.maximum(norms, SMALLEST))
     pulls = np.nan_to_num(-(updates @ slopes.T).astype(np.float64) * shares[:, None])  # (updates, marks)
     while usual.any():
-        found = np.max([_scores(pull, usual, *bounds) for pull in pulls.T], axis=0, initial=0.0)
+        found = _worst(pulls, usual, *bounds)
         out = usual & (found > 1.0)
         if not out.any() or 2 * (usual & ~out).sum() <= among.sum():
             scores[usual] = np.minimum(found[usual], 1.0)
             break
         scores[out] = found[out]
+        if not is_first:
+            clear |= out & (_worst(pulls, usual, CLEAR_FAR, CLEAR_APART) > 1.0)
         usual &= ~out
     accused = among & ~usual
     if accused.any() and not works(accused) > (mark.FIRST if is_first else mark.MOST):
-        scores = np.where(scores > (np.inf if is_first else CLEAR), scores, np.minimum(scores, 1.0))
+        scores = np.where(clear, scores, np.minimum(scores, 1.0))
     return bounded("mark slope", scores, maximum=1.0)
+
+
+def _worst(pulls: Matrix, usual: Mask, far: float, apart: float) -> Values:
+    """Return how far out each update is, in bounds, by the mark that says most, (updates,)."""
+    worst: Values = np.max([_scores(pull, usual, far, apart) for pull in pulls.T], axis=0, initial=0.0)
+    return worst
 
 
 def _scores(pull: Values, usual: Mask, far: float, apart: float) -> Values:

@@ -87,7 +87,7 @@ def test_where_no_mark_works_nobody_is_accused(share: float, is_first: bool) -> 
 
 
 @pytest.mark.parametrize(
-    ("far", "is_first", "out"), [(7.4, False, []), (7.6, False, [59]), (15.2, True, []), (30.0, True, [])]
+    ("far", "is_first", "out"), [(10.9, False, []), (11.1, False, [59]), (15.2, True, []), (30.0, True, [])]
 )
 def test_who_is_far_out_is_left_out_even_where_no_mark_works(
     far: float, is_first: bool, out: list[int]
@@ -100,6 +100,19 @@ def test_who_is_far_out_is_left_out_even_where_no_mark_works(
         assert np.flatnonzero(~scores.passed).tolist() == expected
 
 
+@pytest.mark.parametrize(
+    ("gap", "is_first", "out"), [(4.0, False, False), (4.2, False, True), (4.2, True, False)]
+)
+def test_a_group_that_is_far_apart_is_left_out_even_where_no_mark_works(
+    gap: float, is_first: bool, out: bool
+) -> None:
+    """Three in ten hide behind their own spread, but not that they are a cloud of their own."""
+    rows = pulled(np.append(np.linspace(-1, 1, 42), gap + np.linspace(-0.5, 0.5, 18)))
+    norms, mask = np.linalg.norm(rows, axis=1), np.ones(60, bool)
+    scores = mark_slope.check(rows, norms, MARK, mask, lambda _: 0.0, is_first)
+    assert np.flatnonzero(~scores.passed).tolist() == (list(range(42, 60)) if out else [])
+
+
 def always(share: float, _: np.ndarray) -> float:
     return share
 
@@ -109,6 +122,11 @@ def standing_out(far: float) -> np.ndarray:
     pulls = np.append(np.linspace(-1, 1, 59), 2.0)
     middle, spread = crowd(pulls)
     pulls[59] = middle + far * spread
+    return pulled(pulls)
+
+
+def pulled(pulls: np.ndarray) -> np.ndarray:
+    """Return updates of one length that go the way of a mark so far, (updates, parameters)."""
     across = np.cross(np.pad(MARK[0, :2], (0, 1)), [0, 0, 1])[:2]
     rows = pulls[:, None] * -MARK
     rows[:, :2] += np.sqrt(1000.0 - pulls**2)[:, None] * across / np.linalg.norm(across)
