@@ -175,6 +175,8 @@ class _Pipeline:
         if checks.quality:
             self._weigh()
         if checks.direction:
+            if not self.is_few and self._is_amiss():
+                self._judge_against()
             outliers.append(self._narrow(self._direction()))
         if checks.min_norm:
             norms = self.updates.view(min_norm.NEEDS).norms
@@ -273,16 +275,26 @@ class _Pipeline:
         mean: Vector = shares.astype(np.float32) @ updates
         return mean
 
+    def _is_amiss(self) -> bool:
+        """Return whether held-out data finds some updates better than others, or does not look.
+
+        Else the miner does without its own training, which costs as much as half of all other checks.
+        """
+        return self.weights is None or bool((self.weights.values != 1).any())
+
+    def _judge_against(self) -> None:
+        trust = self._trust(self.updates.view(against.NEEDS))
+        self._add(Verdict.OUTLIER, against.check_many(trust, self.updates.parameters, self.remaining))
+
     def _direction(self) -> Scores:
         """Score directions against the mean of what weighs much and goes the way of the miner's training.
 
-        Where held-out data finds nothing amiss in the mean of many, against that: the training costs as much
-        as half of all other checks.
+        Where nothing is amiss, against that of all.
         """
         weights, heavy, updates = self.inputs.samples, self.remaining, self.updates.view(direction.NEEDS)
         if self.weights is not None:
             weights, heavy = weights * self.weights.values, self.weights.values > HEAVY
-        if self.weights is None or (self.weights.values != 1).any():
+        if self._is_amiss():
             heavy = heavy & (self._trust(updates) > 0)
         good = self.remaining & heavy if (self.remaining & heavy).any() else self.remaining
         factors = self._factors_of(updates)

@@ -44,6 +44,13 @@ def test_length_is_measured_by_this_round() -> None:
     assert rejected(length.check(np.zeros(6), nobody, all_six)) == []
 
 
+def test_of_many_against_the_miners_own_training_is_a_cosine() -> None:
+    trust = np.append(np.full(58, 0.02), [-0.059, -0.061])
+    assert rejected(against.check_many(trust, 100_000, everybody(60))) == [59]
+    assert rejected(against.check_many(trust, 1000, everybody(60))) == [], "noise of a small model"
+    assert rejected(against.check_many(-trust - 0.05, 100_000, everybody(60))) == [], "it may be the miner"
+
+
 def test_against_the_miners_own_training_needs_a_use() -> None:
     trust = np.array([0.3, 0.28, 0.31, -0.05, -0.05, 0.29])
     useful = np.arange(6) == 4

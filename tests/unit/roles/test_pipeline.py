@@ -112,6 +112,17 @@ def test_poison_is_dropped_and_nobody_honest(poison: str, bad: int) -> None:
     assert codes[bad:] == [Verdict.ACCEPTED] * (COUNT - bad)
 
 
+def test_one_of_many_that_points_away_from_the_miners_training_is_left_out() -> None:
+    """However wide the crowd is apart."""
+    wide = Checks(quality=False, clusters=False, direction_tolerance=1e9)
+    result = judge(inputs_of(replace_first(-HONEST[:9])), reference(), wide)
+    assert result.verdicts == (Verdict.OUTLIER,) * 9 + ACCEPTED[9:]
+    backwards = replace(reference(), delta=lambda: -reference().delta())
+    assert judge(inputs_of(replace_first(-HONEST[:9])), backwards, wide).verdicts == ACCEPTED, (
+        "it may be the miner"
+    )
+
+
 def test_the_first_of_many_copies_is_judged_by_its_direction() -> None:
     assert verdicts(replace_first(add_noise(-0.5 * MEAN, 9, 0.1)))[0] is not Verdict.ACCEPTED
 
@@ -179,7 +190,7 @@ def test_each_check_can_be_off(name: str) -> None:
     result = judge(inputs_of(HONEST), reference(), Checks(**{name: False}))
     rules = [scores.rule for _, scores in result.scores]
     assert {"duplicate": "copy"}.get(name, name) not in rules
-    assert len(rules) == (5 if name == "quality" else 4)
+    assert len(rules) == (6 if name == "quality" else 4)
     assert (result.weights is None) == (name == "quality")
 
 
