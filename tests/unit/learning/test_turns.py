@@ -53,7 +53,7 @@ def fit_of(begin: Callable[[nn.Module], object], end: Callable[[nn.Module], obje
         with torch.no_grad():
             for weight in model.parameters():
                 if weight.requires_grad and weight.grad is not None:
-                    weight -= 0.5 * weight.grad
+                    weight.sub_(0.5 * weight.grad)
         end(model)
 
     return replace(task_of(two_layers), fit=fit)
