@@ -114,11 +114,11 @@ def own_code(text: str, kind: type[BcflError] = ConfigError) -> Iterator[None]:
     """
     try:
         yield
-    except (ConfigError, RunError):
+    except (ConfigError, RunError, KeyboardInterrupt):
         raise
     except BcflError as error:
         raise kind(f"{text}: {' '.join(str(error).split())}") from error
-    except (Exception, SystemExit) as error:
+    except BaseException as error:  # also what is no Exception: SystemExit, a CancelledError of asyncio's
         raise kind(f"{text}: {one_line(error)}") from error
 
 

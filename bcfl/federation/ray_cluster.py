@@ -14,17 +14,19 @@ import socket
 import sys
 import tempfile
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from typing import Any, Final
 
-from bcfl.errors import ConfigError, one_line
+from bcfl.errors import ConfigError, RunError, one_line
 
 LOCAL: Final = "local"
 AUTO: Final = "auto"
 CLIENT: Final = "ray://"
 EXTRA: Final = "pip install 'bcfl[ray]'"
 ANSWER_SECONDS: Final = 10.0
+HEAD_SECONDS: Final = 10.0  # between two looks at the head
 TOKEN_BYTES: Final = 32
 CAUSE: Final = 300  # characters of what Ray says
 # What a client of HTTP/2 says first (RFC 9113), with empty settings; Ray's gRPC answers it.
@@ -71,6 +73,30 @@ def joined_cluster(address: str, cpus: int | None, **limits: Any) -> Iterator[An
         except (Exception, SystemExit) as error:
             raise ConfigError(f"--ray {address[:80]}: {_cause(error)}") from error
         yield ray
+
+
+class Head:
+    """The node of a cluster that all others ask. A minute after it has ended Ray ends this process too."""
+
+    def __init__(self, ray: Any) -> None:
+        self.address: str = ray.get_runtime_context().gcs_address
+        self._is_reached = self._answers()  # no client of `ray://` need reach it
+        self._time = time.monotonic()
+
+    def require(self) -> None:
+        """Raise RunError where it has ended; asks every few seconds at most."""
+        if not self._is_reached or time.monotonic() - self._time < HEAD_SECONDS:
+            return
+        if not self._answers():
+            raise RunError(f"the head of the Ray cluster, {self.address}, has ended: start a cluster again")
+        self._time = time.monotonic()
+
+    def _answers(self) -> bool:
+        host, _, port = self.address.rpartition(":")
+        with suppress(OSError, ValueError):
+            socket.create_connection((host.strip("[]"), int(port)), ANSWER_SECONDS).close()
+            return True
+        return False
 
 
 def _import_ray() -> Any:

@@ -17,7 +17,7 @@ from typing import Any, Final, Self
 
 from bcfl.errors import BcflError, ConfigError, RunError, one_line
 from bcfl.federation.jobs import REPLACED, Builder, Call, Job, Outcome, counted
-from bcfl.federation.ray_cluster import CAUSE, joined_cluster
+from bcfl.federation.ray_cluster import CAUSE, HEAD_SECONDS, Head, joined_cluster
 from bcfl.federation.ray_worker import Answer, Home, RayWorker, refusal
 from bcfl.ports import Vector
 
@@ -40,6 +40,7 @@ class RayPool:
         with ExitStack() as stack:
             self._ray = stack.enter_context(joined_cluster(address, workers))
             cpus = int(self._ray.cluster_resources().get("CPU", 0))
+            self._head = Head(self._ray)
             self._stack = stack.pop_all()
         self._lock = threading.Lock()
         self._jobs: SimpleQueue[Job | None] = SimpleQueue()
@@ -91,7 +92,13 @@ class RayPool:
 
     def result(self, job: Job) -> Outcome:
         """Wait for what a job comes to; raises what the learner raises, RunError where workers end at it."""
-        return job.future.result()
+        while True:
+            self._head.require()
+            try:
+                return job.future.result(HEAD_SECONDS)
+            except TimeoutError:
+                if job.future.done():  # it is the learner's own
+                    raise
 
     def drop(self, job: Job) -> None:
         """Give up a job that nobody waits for."""

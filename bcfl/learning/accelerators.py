@@ -66,11 +66,15 @@ def sow(seed: int) -> None:
 
 @contextmanager
 def isolated(seed: int, device: str = CPU) -> Iterator[None]:
-    """Run torch on one thread with all generators at `seed`: its own, numpy's, Python's; put all back."""
+    """Run torch on one thread with all generators at `seed`: its own, numpy's, Python's; put all back.
+
+    What code in it makes torch's type of new floats is put back too.
+    """
     import torch
 
     threads, states = torch.get_num_threads(), list[tuple[Callable[[Any], object], Any]]()
     states.append((torch.set_rng_state, torch.get_rng_state()))
+    states.append((torch.set_default_dtype, torch.get_default_dtype()))
     states += [(random.setstate, random.getstate()), (np.random.set_state, np.random.get_state())]
     if device == "mps":
         states.append((torch.mps.set_rng_state, torch.mps.get_rng_state()))

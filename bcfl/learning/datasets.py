@@ -188,6 +188,11 @@ class Dataset:
     test: Samples = NO_SAMPLES
 
     def __post_init__(self) -> None:
+        given: tuple[object, ...] = self.train, self.test
+        for each in given:
+            if not isinstance(each, Samples):
+                hint = "give Samples(features, labels), or return a pair of torch data sets by itself"
+                raise DataError(f"a Dataset is of two Samples, not of a {type(each).__name__}: {hint}")
         parts = [part for part in (self.train, self.test) if len(part)]
         if not parts:
             raise DataError("a data set needs samples to train on, or samples to test on")

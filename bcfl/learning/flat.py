@@ -3,7 +3,8 @@
 The vector holds every floating-point tensor of the module's state_dict, in its order: parameters, and float
 buffers such as BatchNorm's running statistics, without which a miner could not evaluate the model; they are
 averaged like weights. A tensor under two names (tied weights) is in it once, under the first. Other buffers
-(counters, non-persistent ones) stay out; every training starts with them as `build` made them.
+(counters, non-persistent ones), hooks and attributes stay out; every training starts with them as `build`
+made them.
 
 A filter may leave tensors out. Of those, frozen parameters stay what they are. What training changes is the
 party's own: it lies behind the vector, so that one step moves both, and never leaves the party.
@@ -28,6 +29,7 @@ from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
 
 from bcfl.errors import ConfigError
+from bcfl.learning.snapshot import Snapshot
 from bcfl.ports import Vector
 from bcfl.protocol.types import Layout, TensorSpec
 
@@ -92,13 +94,14 @@ class FlatModule:
         tensors = _changing_tensors(self.module, shared)
         size = sum(tensor.numel() for tensor in tensors.values())
         # (parameters and the party's own,), the module's own values, and of the same shape the gradient
-        self.vector = torch.zeros(size, device=self.device)
-        self.gradient = torch.zeros(size, device=self.device)
+        self.vector = torch.zeros(size, dtype=torch.float32, device=self.device)
+        self.gradient = torch.zeros_like(self.vector)
         self._views = self._map(tensors)
         self._shapes = {name: tensor.shape for name, tensor in tensors.items()}
         ids = {id(tensor) for tensor in tensors.values()}
         buffers = [buffer for buffer in self.module.buffers() if id(buffer) not in ids]
         self._other_buffers = [(buffer, buffer.clone()) for buffer in buffers]
+        self._built = Snapshot(self.module)
 
     def _map(self, tensors: dict[str, Tensor]) -> dict[str, tuple[Tensor, Tensor]]:
         """Make views of the tensors and their gradients; return them by name."""
@@ -114,12 +117,13 @@ class FlatModule:
         return views
 
     def load(self, vector: Vector) -> None:
-        """Copy `vector`, (parameters,), in and set all other buffers back to what they were when built.
+        """Copy `vector`, (parameters,), in and set all else back to what it was when built.
 
         Raises ValueError for a vector of another shape.
         """
         if vector.shape != (self.parameters,):
             raise ValueError(f"a vector of {(self.parameters,)} is needed, not {vector.shape}")
+        self._built.restore()
         self.collect()
         values = vector if self._scale is None else vector * self._scale
         self.vector[: self.parameters] = torch.tensor(values)
@@ -196,6 +200,8 @@ def _float_tensors(module: nn.Module) -> dict[str, Tensor]:
     """Return the tensors of the vector by name, each once; raises ConfigError."""
     if any(is_lazy(tensor) for tensor in module.parameters()):
         raise ConfigError("the model has lazy layers: give them sizes, every party must know the layout")
+    if any(tensor.is_meta for tensor in module.parameters()):
+        raise ConfigError("the model is on torch's device meta, without values: build it on the CPU")
     tensors: dict[int, tuple[str, Tensor]] = {}
     for name, value in module.state_dict(keep_vars=True).items():
         if isinstance(value, Tensor) and value.is_floating_point():

@@ -46,7 +46,7 @@ def train(task: Task, flat: FlatModule, data: Loaded, max_steps: int | None = No
             gradient = _gradient(task, flat, step)
             flat.vector.sub_(gradient, alpha=task.learning_rate)
         return
-    optimizer = task.optimizer(parameter for parameter in flat.module.parameters() if parameter.requires_grad)
+    optimizer = task.optimizer([each for each in flat.module.parameters() if each.requires_grad])
     schedule = None if task.schedule is None else task.schedule(optimizer, total)
     for step in groups:
         _gradient(task, flat, step)

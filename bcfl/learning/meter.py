@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -50,15 +52,17 @@ class Meter:
     def _metric(self, name: str, loss: float) -> float:
         metric = self._metrics[name]
         if isinstance(metric, Mean):
-            return metric.then(loss if metric.of is None else self._sums[name] / self._samples)
+            return self._value(
+                name, metric.then, loss if metric.of is None else self._sums[name] / self._samples
+            )
         outputs, labels = (torch.cat(parts) for parts in zip(*self._kept, strict=True))
         return self._value(name, metric, outputs, labels)
 
-    def _value(self, name: str, metric: object, outputs: Tensor, labels: Tensor) -> float:
+    def _value(self, name: str, function: Callable[..., Any], *arguments: object) -> float:
         text = f"task {self._task.name}: metric {name!r}"
         try:
-            return float(metric(outputs, labels))  # type: ignore[operator]
+            return float(function(*arguments))
         except ConfigError as error:
             raise MetricError(f"{text}: {error}") from error
-        except Exception as error:
+        except (Exception, SystemExit) as error:
             raise MetricError(f"{text} failed: {one_line(error)}") from error

@@ -124,6 +124,8 @@ def chosen(names: Iterable[str] | Mapping[str, Metric]) -> dict[str, Metric]:
         names = (names,)
     metrics = dict(names) if isinstance(names, Mapping) else {name: built_in(name) for name in names}
     for name, metric in metrics.items():
+        if not isinstance(name, str) or not name.isprintable():
+            raise ConfigError(f"the name of a metric must be printable text, not {name!r}")
         if not isinstance(metric, Mean) and not callable(metric):
             raise ConfigError(f"metric {name!r} must be a function of outputs and targets, not {metric!r}")
     return metrics

@@ -9,10 +9,11 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from bcfl.errors import ConfigError, one_line
+from bcfl.errors import ConfigError, one_line, own_code
 from bcfl.learning import private
 from bcfl.learning.accelerators import CPU
 from bcfl.learning.datasets import Dataset, Samples
+from bcfl.learning.flat import layout_of
 from bcfl.learning.meter import MetricError
 from bcfl.learning.tasks import Task
 from bcfl.learning.training import (
@@ -35,9 +36,17 @@ def check_model(task: Task) -> None:
     are not read: the owner alone needs them, and genesis checks them.
     """
     task = replace(task, weights=None)
-    if _shares_tensors(build(task, FIXED_SEED), build(task, FIXED_SEED)):
+    first, second = build(task, FIXED_SEED), build(task, FIXED_SEED + 1)
+    with own_code(f"task {task.name}: its model cannot be used"):
+        layouts = [layout_of(module, task.exponents, task.shared).tensors for module in (first, second)]
+    if _shares_tensors(first, second):
         raise ConfigError(
             f"task {task.name}: build must return a new module each time, not one it has returned before"
+        )
+    if layouts[0] != layouts[1]:
+        raise ConfigError(
+            f"task {task.name}: its model has other tensors each time: build and shared must go by names and "
+            "shapes, and not by chance or values"
         )
     if private.noise_of(task) is not None:
         private.check(task, build(task, FIXED_SEED))
@@ -63,7 +72,7 @@ def check_fit(task: Task, dataset: Dataset, device: str = CPU) -> None:
         few = dataset.train.take(np.arange(min(SHOWN, count))).in_memory()
         features, labels = torch.tensor(few.features), torch.tensor(few.labels)
         private.check_apart(task, build(task, FIXED_SEED), features, labels)
-    for batch in sorted({size, count % size}, reverse=True) if count else ():
+    for batch in sorted({size, count % size} - {0}, reverse=True) if count else ():
         if batch > 1 or size == 1:  # a last batch of one is joined to the one before
             once = replace(task, epochs=1, batch_size=batch)
             TorchLearner(once, dataset.train.take(np.arange(batch)), None, FIXED_SEED, bench).rehearse(model)

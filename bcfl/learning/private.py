@@ -173,7 +173,7 @@ def _stepper(task: Task, flat: FlatModule, total: int) -> Callable[[], None]:
             flat.vector.sub_(flat.gradient, alpha=task.learning_rate)
 
         return descend
-    optimizer = task.optimizer(each for each in flat.module.parameters() if each.requires_grad)
+    optimizer = task.optimizer([each for each in flat.module.parameters() if each.requires_grad])
     schedule = None if task.schedule is None else task.schedule(optimizer, total)
 
     def step() -> None:

@@ -113,11 +113,15 @@ class Source:
         try:
             together = getattr(items, "__getitems__", None)
             pairs = [items[number] for number in numbers] if together is None else list(together(numbers))
-            return [(features, label) for features, label in pairs]
+            pairs = [(features, label) for features, label in pairs]
         except DataError:
             raise
         except Exception as error:
             self._refuse(one_line(error), error)
+        if len(pairs) != len(numbers):  # features and labels would be those of other samples
+            reason = f"its __getitems__ returns {len(pairs)} items where it is asked for {len(numbers)}"
+            self._refuse(reason, ValueError(reason))
+        return pairs
 
     def _refuse_item(self, places: Indices, pairs: list[Any], cause: Exception) -> NoReturn:
         """Raise DataError that names the first item which is no sample, or not like the others."""

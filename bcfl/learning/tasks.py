@@ -87,6 +87,13 @@ class Task:
         if self.precision not in PRECISIONS:
             known = ", ".join(PRECISIONS)
             raise ConfigError(f"task {self.name}: precision is one of {known}, not {self.precision!r}")
+        if type(self.classes) is not int or self.classes < 0:
+            raise ConfigError(f"task {self.name}: classes must be a whole number, not {self.classes!r}")
+        shape: object = self.shape
+        if not isinstance(shape, (tuple, list)) or any(type(size) is not int or size < 1 for size in shape):
+            raise ConfigError(f"task {self.name}: shape must be a tuple of whole numbers, not {shape!r}")
+        if not isinstance(self.weights, (str, Path, type(None))):
+            raise ConfigError(f"task {self.name}: weights must name a file, not {self.weights!r}")
         if self.schedule is not None and self.optimizer is None:
             raise ConfigError(f"task {self.name}: a schedule needs an optimizer: give both")
         _ = self.chosen_metrics

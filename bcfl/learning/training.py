@@ -214,15 +214,15 @@ class TorchLearner:
 
         A party that has not trained yet trains them on the model first, if it can.
         """
-        if self._own.is_new and self.samples:
-            self.train(model, FIRST_ROUND)
-            self._own.forget()
-            adapted = self._flat.own
+        with self._bench.guarded(), self._judging():  # the state_dict may have hooks of the task's
+            if self._own.is_new and self.samples:
+                self.train(model, FIRST_ROUND)
+                self._own.forget()
+                own = self._flat.own
+            else:
+                own = self._own.latest
             self._flat.load(model)
-            self._flat.own = adapted
-            return
-        self._flat.load(model)
-        self._flat.own = self._own.latest
+            self._flat.own = own
 
     def _run(self, model: Vector, round_: int, max_steps: int | None) -> int:
         """Train in place, at most `max_steps` steps; return the CPU time in microseconds, at least 1."""

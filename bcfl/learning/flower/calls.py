@@ -105,17 +105,18 @@ def _sow(seed: int) -> None:
 
 @contextmanager
 def _isolated() -> Iterator[None]:
-    """Put back the generators of random numbers that an app draws from."""
+    """Put back the generators of random numbers that an app draws from, and torch's type of new floats."""
     torch: Any = sys.modules.get("torch")
     plain, legacy = random.getstate(), np.random.get_state()
-    state = None if torch is None else torch.get_rng_state()
+    state, kind = (None, None) if torch is None else (torch.get_rng_state(), torch.get_default_dtype())
     try:
         yield
     finally:
         random.setstate(plain)
         np.random.set_state(legacy)
-        if torch is not None:
+        if torch is not None and kind is not None:
             torch.set_rng_state(state)
+            torch.set_default_dtype(kind)
 
 
 @contextmanager

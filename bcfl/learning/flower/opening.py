@@ -129,7 +129,9 @@ class _Started(_Enough):
         """Return what the strategy would send; raises DataError where it sends nothing to train on."""
         strategy, sizes = self.strategy, [getattr(self.strategy, name, None) for name in NODES_NEEDED]
         known = [size for size in sizes if isinstance(size, int)]
-        grid = _Grid(max(1, min(MAX_UPDATES, max(known))) if len(known) == len(sizes) else MAX_UPDATES)
+        if max(known, default=0) > MAX_UPDATES:  # it would wait for them
+            raise DataError(f"its strategy waits for {max(known):,} nodes, more than {MAX_UPDATES:,}")
+        grid = _Grid(max(1, *known) if len(known) == len(sizes) else MAX_UPDATES)
 
         def first(messages: Iterable[Message]) -> RecordDict | None:
             message = next(iter(messages), None)

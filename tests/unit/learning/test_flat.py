@@ -147,6 +147,7 @@ def test_double_precision_becomes_single() -> None:
         (nn.ReLU, "nothing to train"),
         (lambda: nn.Linear(2, 1).requires_grad_(False), "nothing to train"),
         (lambda: nn.LazyLinear(2), "lazy layers"),
+        (lambda: nn.Linear(2, 1, device="meta"), "device meta, without values"),
         (lambda: nn.Linear(2, 1, dtype=torch.complex64), "not real floating-point numbers"),
     ],
 )

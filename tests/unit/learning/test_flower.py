@@ -168,6 +168,7 @@ app = ClientApp(lambda context: Client().to_client())
         (STARTS.replace("np.random.rand(3), np.ones(2)", "np.arange(3)"), "no array of floats"),
         (STARTS.replace("np.ones(2)", "np.array([1j])"), "array '1' is of complex128, and only numbers"),
         (STARTS.replace("np.ones(2)", "np.array([np.nan])"), "has values that are no finite numbers"),
+        (STARTS.replace("=100", "=1025"), "its strategy waits for 1,025 nodes, more than 1,024"),
     ],
 )
 def test_a_first_model_that_cannot_be_had(tmp_path: Path, main: str | None, words: str) -> None:
@@ -226,6 +227,14 @@ def test_time_is_cpu_time_and_generators_are_put_back(tmp_path: Path) -> None:
     assert 0 < first.microseconds < 200_000
     assert np.array_equal(first.vector, learner(task).train(task.first_model, 1).vector)
     assert not np.array_equal(first.vector, learner(task).train(task.first_model, 2).vector)
+
+
+def test_an_apps_type_of_new_floats_is_not_the_next_partys(tmp_path: Path) -> None:
+    import torch
+
+    task = app(tmp_path, "import torch; torch.set_default_dtype(torch.float64); " + HALVES)
+    learner(task).train(task.first_model, 1)
+    assert torch.get_default_dtype() == torch.float32
 
 
 def test_the_state_goes_on_from_round_to_round_and_in_a_journal(tmp_path: Path) -> None:

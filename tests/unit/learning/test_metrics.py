@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -137,6 +138,18 @@ def test_errors_are_one_line_and_found_before_anything_runs() -> None:
     )
     with pytest.raises(ConfigError, match=r"^task t: metric 'broken' failed: KeyError: 'column'$"):
         check_fit(task, task.dataset())
+    for name in (1, "two\nlines"):
+        with pytest.raises(ConfigError, match=r"^task t: the name of a metric must be printable text"):
+            replace(task, metrics={name: broken})  # type: ignore[dict-item]
+
+
+def test_the_end_of_a_mean_is_a_number_or_one_line() -> None:
+    outputs, labels = np.zeros((3, 1)), np.zeros(3)
+    tensor = evaluation(outputs, labels, metrics={"half": Mean(None, lambda loss: torch.tensor(loss / 2))})  # type: ignore[arg-type,return-value]
+    assert type(tensor.metrics["half"]) is float
+    assert tensor.metrics == {"half": 1}
+    with pytest.raises(ConfigError, match=r"^task t: metric 'odd' failed: TypeError: float\(\) argument"):
+        evaluation(outputs, labels, metrics={"odd": Mean(None, lambda _: None)})  # type: ignore[arg-type,return-value]
 
 
 @pytest.mark.parametrize(

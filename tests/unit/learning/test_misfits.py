@@ -35,6 +35,12 @@ def test_every_built_in_model_fits_its_data() -> None:
         (task_of(lambda: 3), "build must return a torch module, not int"),  # type: ignore[arg-type,return-value]
         (task_of(lambda: nn.Linear(1 // 0, 1)), "its model cannot be built: ZeroDivisionError"),
         (task_of(nn.ReLU), "nothing to train"),
+        (task_of(lambda: nn.LazyLinear(CLASSES)), "lazy layers"),
+        (task_of(lambda: nn.Linear(FEATURES, CLASSES, device="meta")), "device meta"),
+        (
+            replace(task_of(), shared=lambda name, tensor: name == "weight" or bool(tensor[0] > 0)),
+            "other tensors",
+        ),
         (
             task_of(lambda: nn.Linear(FEATURES, CLASSES - 1)),
             "do not fit: .*: IndexError: Target 2 is out of bounds",
@@ -80,6 +86,11 @@ def test_batches_too_small_for_the_model_are_found() -> None:
     assert alone in check_data(samples_of(1), build=restless)
     assert alone in check_data(samples_of(9), build=restless, batch_size=1)
     check_fit(task_of(restless), Dataset(samples_of(9)))  # batches of four and of five, not of one
+
+
+def test_batches_of_one_are_taken() -> None:
+    check_fit(replace(task_of(), batch_size=1), Dataset(samples_of(9), samples_of(3)))
+    check_fit(task_of(), Dataset(samples_of(1), samples_of(1)))
 
 
 def test_a_loss_that_spreads_its_target_is_found() -> None:

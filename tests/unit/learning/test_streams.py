@@ -211,6 +211,24 @@ def test_a_generator_of_its_own_is_refused() -> None:
         samples_of(Own(20))
 
 
+@pytest.mark.parametrize(
+    ("lacks", "count"),
+    [
+        (lambda place: place == 17, "3 items where it is asked for 4"),
+        (lambda place: place < 3, "13 items where it is asked for 16"),
+    ],
+)
+def test_items_that_are_left_out_are_noticed(lacks: Any, count: str) -> None:
+    """Else the samples behind them would have the labels of others, and be shared out by them."""
+
+    class Lacking(Pictures):
+        def __getitems__(self, places: list[int]) -> list[Any]:
+            return [self[place] for place in places if not lacks(place)]
+
+    with pytest.raises(DataError, match=rf"^a Lacking cannot be read: its __getitems__ returns {count}"):
+        samples_of(Lacking(20))
+
+
 def test_small_things() -> None:
     tensors = TensorDataset(torch.zeros(4, 2), torch.arange(4))
     assert type(samples_of(tensors)) is Samples

@@ -6,6 +6,7 @@ import sys
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -121,6 +122,26 @@ def test_options_replace_what_is_given() -> None:
 def test_options_that_make_no_sense(options: dict[str, object], message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         resolve("digits").with_options(**options)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("part", "message"),
+    [
+        ({"weights": 5}, "weights must name a file, not 5"),
+        ({"shape": (1.5,)}, r"shape must be a tuple of whole numbers, not \(1.5,\)"),
+        ({"shape": "ab"}, "shape must be a tuple"),
+        ({"classes": "3"}, "classes must be a whole number, not '3'"),
+    ],
+)
+def test_parts_of_another_type_are_refused(part: dict[str, Any], message: str) -> None:
+    with pytest.raises(ConfigError, match=f"^task digits: {message}"):
+        replace(resolve("digits"), **part)
+
+
+def test_a_data_set_is_of_samples() -> None:
+    samples = resolve("digits").dataset().test
+    with pytest.raises(DataError, match=r"^a Dataset is of two Samples, not of a list: give Samples"):
+        Dataset(samples, [])  # type: ignore[arg-type]
 
 
 def test_a_model_can_be_chosen_where_the_task_says_its_shape() -> None:
