@@ -91,12 +91,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--quick", action="store_true", help="a minute, on digits")
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--only", default="", metavar="TEXT", help="only cases whose key holds TEXT")
-    parser.add_argument(
-        "--seconds",
-        type=float,
-        default=float("inf"),
-        help="begin no case after so long; the same command goes on",
-    )
+    parser.add_argument("--seconds", type=float, default=float("inf"), help="begin no case after so long")
     parser.add_argument("--show", action="store_true", help="play nothing, print what has been measured")
     parser.add_argument("--old", action="store_true", help="take results of other rules too")
     parser.add_argument("--json", action="store_true", help="print rows as JSON, in place of tables")

@@ -1,4 +1,4 @@
-"""Say as rows what the fairness bench has measured: values beside levels and pay, and what skewed data cost."""
+"""Say as rows what the fairness bench has measured: values beside levels and pay, and what skew costs."""
 
 from __future__ import annotations
 

@@ -14,6 +14,7 @@ import pytest
 
 from bcfl.learning import Split
 from bcfl.learning.datasets import Samples
+from bcfl.learning.kinds import initial_model, judge
 from testkit import fairness, fairness_report, fairness_skew
 from testkit.fairness import PARTIES, Coalition, Mixture, coalitions, shapley, spearman
 from testkit.robustness_cases import FEDAVG, Case
@@ -87,16 +88,14 @@ def test_without_judgement_everybody_earns_a_fair_share() -> None:
 
 def test_samples_count_up_to_the_median_and_recalls_are_of_one_class() -> None:
     task, shares = SHORT.data()
-    sizes, rows = (4, 2, 8), ([0, 0, 0, 1], [1, 1], [0, 0, 0, 0, 0, 0, 0, 1])
-    devices = [
-        Samples(np.zeros((n, 64), np.float32), np.array(row)) for n, row in zip(sizes, rows, strict=True)
-    ]
+    rows = [0, 0, 0, 1], [1, 1], [0, 0, 0, 0, 0, 0, 0, 1]
+    devices = [Samples(np.zeros((len(row), 64), np.float32), np.array(row)) for row in rows]
     counts = fairness_skew.counted(Split(tuple(devices), (), devices[0]))
     assert counts.tolist() == [[3, 1], [0, 2], [3.5, 0.5]]
     learners = fairness_skew.judges(task, shares)
-    model = fairness.initial_model(task, 0)
+    model = initial_model(task, 0)
     recalls = fairness_skew.recalls_of(learners, model)
-    whole = fairness.judge(task, shares).evaluate(model).accuracy
+    whole = judge(task, shares).evaluate(model).accuracy
     parts = np.bincount(shares.test.labels)
     assert float(parts @ recalls / parts.sum()) == pytest.approx(whole)
 
