@@ -91,21 +91,28 @@ def _value_parts(mixture: Mixture, results: Results) -> dict[str, list[float]] |
 
 
 def skewed(cases: Iterable[Case], results: Results) -> list[Row]:
-    """Return what skewed data cost with the rules and without, one row a size and partition, over seeds."""
-    pairs: dict[tuple[int, str], list[tuple[Row, Row]]] = {}
+    """Return what skewed data cost with the rules and without, one row a size and partition, over seeds.
+
+    Means without the rules are empty until all seeds with them have been played without, too.
+    """
+    pairs: dict[tuple[int, str], list[tuple[Row, Row | None]]] = {}
     for case in cases:
-        key, plain_key = skew_key(case), skew_key(replace(case, pipeline=FEDAVG))
-        if case.pipeline != FEDAVG and key in results and plain_key in results:
-            pair = (results[key], results[plain_key])
-            pairs.setdefault((case.devices, case.partition), []).append(pair)
+        if case.pipeline != FEDAVG and (result := results.get(skew_key(case))) is not None:
+            plain = results.get(skew_key(replace(case, pipeline=FEDAVG)))
+            pairs.setdefault((case.devices, case.partition), []).append((result, plain))
     return [
         {"devices": devices, "data": partition, "seeds": len(each)} | _skewed_row(each)
         for (devices, partition), each in pairs.items()
     ]
 
 
-def _skewed_row(pairs: Sequence[tuple[Row, Row]]) -> Row:
-    ours, plain = [pair[0] for pair in pairs], [pair[1] for pair in pairs]
+def _skewed_row(pairs: Sequence[tuple[Row, Row | None]]) -> Row:
+    ours, plain = [pair[0] for pair in pairs], [pair[1] for pair in pairs if pair[1] is not None]
+    both = {"ours": ours, "nobody judged": plain if len(plain) == len(ours) else []}
+    row: Row = {}
+    for what, measure in {"accuracy": _accuracy, "rarest class": _rarest, "worst class": _worst}.items():
+        for name, each in both.items():
+            row[f"{what}, {name}"] = round(100 * mean(map(measure, each)), 1) if each else ""
     ratios = [ratio for result in ours for ratio in result["ratios"]]
     heads = [
         ratio * share * len(result["fair"])
@@ -113,13 +120,7 @@ def _skewed_row(pairs: Sequence[tuple[Row, Row]]) -> Row:
         for ratio, share in zip(result["ratios"], result["fair"], strict=True)
     ]
     outside = sum(not BOUNDS[0] <= ratio <= BOUNDS[1] for ratio in ratios)
-    return {
-        "accuracy": _percent(mean(each["accuracy"][-LAST:]) for each in ours),
-        "nobody judged": _percent(mean(each["accuracy"][-LAST:]) for each in plain),
-        "rarest class": _percent(each["recalls"][each["rarest"]] for each in ours),
-        "rarest, nobody judged": _percent(each["recalls"][each["rarest"]] for each in plain),
-        "worst class": _percent(min(each["recalls"]) for each in ours),
-        "worst, nobody judged": _percent(min(each["recalls"]) for each in plain),
+    return row | {
         "rejected": f"{sum(each['rejected'] for each in ours)} of {sum(each['sent'] for each in ours)}",
         "pay, fair shares": f"{min(ratios):.2f} to {max(ratios):.2f}",
         "outside 0.6 to 1.4": f"{outside} of {len(ratios)}",
@@ -128,14 +129,22 @@ def _skewed_row(pairs: Sequence[tuple[Row, Row]]) -> Row:
     }
 
 
+def _accuracy(result: Row) -> float:
+    return mean(result["accuracy"][-LAST:])
+
+
+def _rarest(result: Row) -> float:
+    return float(result["recalls"][result["rarest"]])
+
+
+def _worst(result: Row) -> float:
+    return float(min(result["recalls"]))
+
+
 def _rare_pay(result: Row) -> float:
     """Return what counted samples of the rarest class earn, in fair shares."""
     parts = np.asarray(result["fair"]) * np.asarray(result["rarest_of"])
     return float(parts @ np.asarray(result["ratios"]) / parts.sum())
-
-
-def _percent(shares: Iterable[float]) -> float:
-    return round(100 * mean(shares), 1)
 
 
 def _plain(values: Iterable[float]) -> list[float]:
