@@ -41,7 +41,7 @@ def test_shapley_values_share_out_all_that_there_is() -> None:
 def test_a_rank_correlation_lets_equal_values_share_a_rank() -> None:
     assert spearman([1, 2, 3, 4], [10, 20, 30, 50]) == pytest.approx(1)
     assert spearman([1, 2, 3, 4], [9, 8, 7, 1]) == pytest.approx(-1)
-    assert spearman([3, 3, 3, 1], [4, 3, 2, 1]) == pytest.approx(np.sqrt(3 / 5))
+    assert spearman([1, 1, 2, 3], [1, 2, 3, 4]) == pytest.approx(np.sqrt(0.9))
     assert spearman([3, 3, 3], [4, 3, 2]) == 0
 
 
@@ -97,6 +97,7 @@ def test_samples_count_up_to_the_median_and_recalls_are_of_one_class() -> None:
     recalls = fairness_skew.recalls_of(learners, model)
     whole = judge(task, shares).evaluate(model).accuracy
     parts = np.bincount(shares.test.labels)
+    assert [learner.evaluate(model).samples for learner in learners] == parts.tolist()
     assert float(parts @ recalls / parts.sum()) == pytest.approx(whole)
 
 
