@@ -130,7 +130,7 @@ def _skewed_row(pairs: Sequence[tuple[Row, Row | None]]) -> Row:
 
 
 def _accuracy(result: Row) -> float:
-    return mean(result["accuracy"][-LAST:])
+    return float(mean(result["accuracy"][-LAST:]))
 
 
 def _rarest(result: Row) -> float:
