@@ -23,6 +23,8 @@ from bcfl.learning.kinds import device_learner, initial_model, judge
 from bcfl.learning.partitions import split
 from bcfl.ports import Evaluation, Vector
 from bcfl.protocol.rounds import Round
+from bcfl.roles.checks.levels import SAMPLES
+from bcfl.roles.common.archive import as_matrix
 from testkit.chainless import Chainless
 from testkit.robustness_cases import SIZES, Case
 
@@ -169,16 +171,21 @@ def play_mixture(mixture: Mixture) -> dict[str, Any]:
     """Play the protocol; return by round what devices were given, and what they earned.
 
     A level is 0 where an update was rejected. A merit is the median of what the miners recorded, as `bcfl
-    device` shows it, and 0 where most of them recorded none. `fair` is each device's share by claims.
+    device` shows it, and 0 where most of them recorded none. A gain is what nobody records: the slope of the
+    miners' held-out loss along an update, at the model before the round. `fair` is each device's share by
+    claims.
     """
     federation = Chainless.create(mixture.case.config(), mixture.data())
-    levels, merits, accuracy = [], [], []
+    levels, merits, gains, accuracy = [], [], [], []
     for _ in range(mixture.rounds):
+        model = federation.archive.values(federation.history.head).copy()
         accuracy.append(federation.play_round().accuracy)
-        levels.append(levels_of(federation, federation.history.rounds[len(accuracy)]))
+        round_ = federation.history.rounds[len(accuracy)]
+        levels.append(levels_of(federation, round_))
         merits.append(merits_of(federation))
+        gains.append(gains_of(federation, round_, model))
     return {
-        "accuracy": accuracy, "levels": levels, "merits": merits,
+        "accuracy": accuracy, "levels": levels, "merits": merits, "gains": gains,
         "pay": pay_shares(federation), "fair": fair_shares(federation),
     }  # fmt: skip
 
@@ -198,6 +205,20 @@ def merits_of(federation: Chainless) -> list[float]:
     ]
     count = len(federation.devices)
     return [float(np.median([record.get(device, 0.0) for record in records])) for device in range(count)]
+
+
+def gains_of(federation: Chainless, round_: Round, model: Vector) -> list[float]:
+    """Return by how much held-out loss falls along each device's update at `model`, the miners' median."""
+    gains = dict.fromkeys(range(len(federation.devices)), 0.0)
+    updates = as_matrix(
+        [federation.archive.update(item) for item in round_.submissions], federation.ledger.terms
+    )
+    slopes = [
+        miner.voting.verifier.learner.slopes(model, 1, SAMPLES).gradients[0] for miner in federation.miners
+    ]
+    medians = np.median(-np.array(slopes) @ updates.T, axis=0)
+    gains |= {item.update.device: float(gain) for item, gain in zip(round_.submissions, medians, strict=True)}
+    return list(gains.values())
 
 
 def pay_shares(federation: Chainless) -> list[float]:

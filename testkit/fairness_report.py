@@ -42,9 +42,14 @@ def correlations(mixtures: Iterable[Mixture], results: Results) -> list[Row]:
             continue
         value = parts["Shapley"]
         row: Row = {"task": mixture.task, "seed": mixture.seed}
-        row |= {name: round(spearman(parts[name], value), 2) for name in ("level", "merit", "pay", "claim")}
+        row |= {
+            name: round(spearman(parts[name], value), 2)
+            for name in ("level", "merit", "gain", "pay", "claim")
+        }
         row["level, by loss"] = round(spearman(parts["level"], parts["Shapley, loss"]), 2)
-        row |= {f"last by {name}": last_two(parts[name]) for name in ("Shapley", "level", "merit", "pay")}
+        row |= {
+            f"last by {name}": last_two(parts[name]) for name in ("Shapley", "level", "merit", "gain", "pay")
+        }
         row["accuracy"] = round(100 * results[given_key(mixture)]["accuracy"][-1], 1)
         row["FedAvg"] = round(
             100 * results[worth_key(mixture, frozenset(range(len(PARTIES))))]["accuracy"], 1
@@ -73,7 +78,7 @@ def parties(mixtures: Iterable[Mixture], results: Results) -> list[Row]:
 
 
 def _value_parts(mixture: Mixture, results: Results) -> dict[str, list[float]] | None:
-    """Return by name what each party has: shares of value, mean level and merit, shares of pay and claims."""
+    """Return by name what each party has: value, mean level, merit and gain, shares of pay and claims."""
     keys = {some: worth_key(mixture, some) for some in coalitions(len(PARTIES))}
     given = results.get(given_key(mixture))
     if given is None or not all(key in results for key in keys.values()):
@@ -85,6 +90,7 @@ def _value_parts(mixture: Mixture, results: Results) -> dict[str, list[float]] |
         "Shapley, loss": _plain(by_loss / by_loss.sum()),
         "level": _plain(np.mean(given["levels"], axis=0)),
         "merit": _plain(np.mean(given["merits"], axis=0)),
+        "gain": _plain(np.mean(given["gains"], axis=0)),
         "pay": given["pay"],
         "claim": given["fair"],
     }

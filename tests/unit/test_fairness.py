@@ -70,10 +70,11 @@ def test_a_coalition_is_retrained_from_the_genesis_model() -> None:
 
 def test_what_devices_are_given_is_what_the_tally_says() -> None:
     given = fairness.play_mixture(SHORT)
-    assert [len(given[name]) for name in ("accuracy", "levels", "merits")] == [1, 1, 1]
-    (levels,), (merits,) = given["levels"], given["merits"]
+    assert [len(given[name]) for name in ("accuracy", "levels", "merits", "gains")] == [1, 1, 1, 1]
+    (levels,), (merits,), (gains,) = given["levels"], given["merits"], given["gains"]
     assert levels[0] > levels[5] > 0
     assert merits[0] > 0 > merits[5]
+    assert gains[0] > gains[3] > gains[5] > 0
     weights = np.multiply(given["fair"], levels)
     assert given["pay"] == pytest.approx(weights / weights.sum(), abs=1e-9)
 
@@ -111,11 +112,12 @@ def test_the_report_ranks_parties_and_leaves_out_what_is_not_complete() -> None:
     assert fairness_report.correlations([SHORT], results) == []
     results[fairness_report.given_key(SHORT)] = {
         "accuracy": [0.9], "levels": [[4, 3, 3, 3, 2, 1]], "merits": [[0, 1, 2, 3, 4, 5]],
+        "gains": [[6, 5, 4, 3, 1, 2]],
         "pay": [0.3, 0.2, 0.2, 0.15, 0.1, 0.05], "fair": [1 / 6] * 6,
     }  # fmt: skip
     (row,) = fairness_report.correlations([SHORT], results)
     assert (row["merit"], row["claim"], row["last by level"]) == (-1, 0, "tiny, noisy labels")
-    assert row["last by merit"] == "large, large too"
+    assert (row["last by merit"], row["last by gain"]) == ("large, large too", "noisy labels, tiny")
     rows = fairness_report.parties([SHORT], results)
     assert [each["Shapley"] for each in rows] == pytest.approx([0.408, 0.204, 0.136, 0.102, 0.082, 0.068])
     assert fairness_report.table(rows).count("\n") == len(PARTIES) + 1
