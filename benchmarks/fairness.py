@@ -8,9 +8,9 @@
 Worth: six devices of mixed size and quality (`testkit.fairness.PARTIES`). Their true Shapley values come from
 retraining plain FedAvg with each of the 63 coalitions, on test accuracy; the same by test loss stands beside.
 They are compared, by rank, with levels (the mean over rounds, 0 for a rejected update), with the merits that
-miners record and `bcfl device` shows (median over miners, mean over rounds), with pay, and with claims. A gain
-is what nobody records: the slope of the held-out loss along an update, as a merit is, but at the model before
-the round and not at the one that it makes.
+miners record and `bcfl device` shows (median over miners, mean over rounds), with pay, and with claims. A
+gain is what nobody records: the slope of the held-out loss along an update, as a merit is, but at the model
+before the round and not at the one that it makes.
 
 Skew: nobody attacks, data are skewed. The rules beside a run in which nobody is judged: nothing is rejected,
 and all levels are equal. Accuracy and recalls are means over the last three models. The rarest class is the
