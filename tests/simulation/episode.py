@@ -57,7 +57,7 @@ def play(
     """Play the episode of a seed; with `only`, with no other faults than these."""
     begin, dice = time.process_time(), Dice(seed, only)
     plan = plan or draw_plan(dice)
-    world = build_world(plan, dice, weather or Weather(), kind)
+    world = build_world(plan, dice, (weather or Weather()).of(dice), kind)
     alarm, start = Alarm(world), world.time
     log.addHandler(alarm)
     propagates, log.propagate = log.propagate, False

@@ -26,6 +26,7 @@ from bcfl.roles.peer import OwnInbox, Peer
 from bcfl.roles.watchtower.watchtower import Watchtower
 from tests.simulation.disk import Disk, DiskPath
 from tests.simulation.faults import (
+    DEADLINE_SHARE,
     KILLS,
     LASTING,
     LONG_SECONDS,
@@ -72,9 +73,14 @@ class PartyLedger(LiveLedger):
 
     def send(self, account: Account, calls: Sequence[ContractCall]) -> int:
         """Make calls, as any ledger does."""
+        world = self._process.world
         if self._history is not None:
-            self._process.world.on_calls(self._process, tuple(calls), self._history)
-        return super().send(account, calls)
+            world.on_calls(self._process, tuple(calls), self._history)
+        try:
+            return super().send(account, calls)
+        except Reverted:
+            world.on_refused(self._process, tuple(calls))
+            raise
 
 
 class PartyNode(Node):
@@ -154,6 +160,7 @@ class Process:
     away: dict[str, float] = field(default_factory=dict)  # what is away until when
     troubles: list[tuple[float, float]] = field(default_factory=list)  # spans in which something was amiss
     full_until: float = 0.0
+    unanswered: float = float("-inf")  # when nobody was there for a message of its last
     is_deceived: bool = False  # its disk has changed what was on it
 
     def __post_init__(self) -> None:
@@ -230,9 +237,13 @@ class Process:
             return None
         return None if fault is None else fault.kind
 
-    def seconds(self, fault: Fault) -> int:
+    def seconds(self, fault: Fault) -> float:
         """Return how long a death or an outage lasts."""
         dice = self.world.dice
+        if self.world.is_rough and dice.share("deadline", fault.name) < DEADLINE_SHARE:
+            left = self.world.observer.clock().deadline - self.world.time
+            if 1 <= left <= LONG_SECONDS[1]:
+                return left
         is_long = dice.share("long", fault.name) < LONG_SHARE
         return dice.number(*(LONG_SECONDS if is_long else SHORT_SECONDS), "seconds", fault.name)
 

@@ -22,8 +22,10 @@ from bcfl.roles.common.archive import Archive
 from bcfl.roles.common.snapshot import next_change, take_snapshot
 from bcfl.roles.common.vault import Vault
 from tests.simulation.disk import DiskCalls
+from tests.simulation.faults import ROUGH_SEEDS
 from tests.simulation.members import change_members
 from tests.simulation.network import Network, PartyContract
+from tests.simulation.outsider import OldMessage, repeat_old
 from tests.simulation.process import Killed, Process
 from tests.simulation.relay import PartyRelay
 from tests.simulation.store import Contents, ObserverStore
@@ -84,6 +86,7 @@ class World:
     ) -> None:
         self.plan, self.dice, self.weather, self.owner = plan, dice, weather, owner
         self.layout, self.devices, self.miners = plan.layout, plan.devices, miners
+        self.is_rough = dice.seed >= ROUGH_SEEDS
         self.time = float(chain.now())
         self.keeps_clocks = "node-lags" in weather.kinds
         self.contents, self.calls = Contents(), DiskCalls()
@@ -93,6 +96,7 @@ class World:
         self.place = (0, "start")
         self.reorganisations = 0
         self.reorganised_rounds: set[int] = set()  # of which blocks were taken back
+        self.old_messages: list[OldMessage] = []
         self.places: Counter[tuple[int, str]] = Counter()
         terms = plan.terms
         shortest = min(terms.commit_seconds, terms.reveal_seconds, terms.vote_seconds, terms.unveil_seconds)
@@ -282,6 +286,11 @@ class World:
         if self.invariants is not None:
             self.invariants.check_signed(process, calls, history)
 
+    def on_refused(self, process: Process, calls: tuple[ContractCall, ...]) -> None:
+        """Take note of what the contract refuses of a process."""
+        if self.invariants is not None and any(call.function == "unveil" for call in calls):
+            self.invariants.check_refused(process)
+
     def on_start(self) -> None:
         """See where the chain stands at first."""
         clock = self.observer.clock()
@@ -295,6 +304,7 @@ class World:
         self.place = (clock.round, clock.phase.name)
         if clock.round > before and self.invariants is not None:
             change_members(self, history)
+            repeat_old(self)
         self.places[self.place] += 1
         for process in self.processes:
             if process.is_busy or not process.is_up:
