@@ -41,6 +41,8 @@ CHANCES: Final = {
     "device-returns": 0.1,
     "miner-leaves": 0.03,
     "collection": 0.004,  # at a block: the store drops what nobody pins
+    "reveals-undone": 0.06,  # a reorganisation that begins before all updates are revealed
+    "restart": 0.15,  # some time after a transaction: a process ends in good order, and comes back at once
     "message-old": 0.15,  # an outsider brings it again, rounds later
     "message-forged": 0.15,  # an outsider brings one like it that its sender has not signed, right after it
 }
@@ -49,6 +51,8 @@ OUTSIDER: Final = ("message-old", "message-forged")
 FACTORS: Final = (1.0, 2.0, 4.0)  # on all chances of an episode with a weather of its own
 LASTING: Final = {"node-away": "node", "node-lags": "lag", "store-away": "store", "inbox-away": "inbox"}
 KILLS: Final = ("kill", "power")
+RESTART_SECONDS: Final = (1, 3)
+UNTIL_RESTART_SECONDS: Final = (1, 30)  # after a transaction: grace and the beginning of the next phase
 SHORT_SECONDS: Final = (1, 12)  # of a death or an outage that a party comes back from in time
 LONG_SECONDS: Final = (20, 200)  # of one that may cost it
 LONG_SHARE: Final = 0.25  # of deaths and outages

@@ -13,6 +13,8 @@ from bcfl.protocol.rounds import History, Round
 from bcfl.protocol.types import Verdict, VoidReason
 from bcfl.protocol.verification import tally_digest
 from bcfl.roles.common.journal import SEAL
+from bcfl.roles.common.snapshot import LONG_SHARE, MIDDLE_SHARE
+from tests.simulation.faults import KILLS
 
 if TYPE_CHECKING:
     from bcfl.ports import ContractCall
@@ -45,7 +47,7 @@ class Invariants:
     violations: list[Violation] = field(default_factory=list)
     checks: dict[str, int] = field(default_factory=dict)  # how often each rule was looked at
     _bindings: dict[tuple[int, int], str] = field(default_factory=dict)  # round and device -> miner
-    _helped: set[tuple[int, int]] = field(default_factory=set)  # round and device that revealed itself
+    _helped: dict[tuple[int, int], float] = field(default_factory=dict)  # round and device -> when REVEAL began
     _alone: set[tuple[int, str]] = field(default_factory=set)  # round and who did not have it done for it
     _signed: dict[tuple[Any, ...], Any] = field(default_factory=dict)
     _closed: set[int] = field(default_factory=set)
@@ -181,15 +183,15 @@ class Invariants:
             return
         there = {item.update.device for item in round_.submissions}
         for process in world.processes:
-            if process.role != "device" or not process.is_honest or self._has_fault(process, round_):
+            miner = world.by_address.get(self._bindings.get((number, process.index), ""))
+            if process.role != "device" or not process.is_honest or miner is None or not miner.is_honest:
+                continue
+            if (number, process.index) in self._helped:
+                self._check_helped(process, miner, round_)
+            if self._has_fault(process, round_):
                 continue
             self._count("left out")
-            miner = world.by_address.get(self._bindings.get((number, process.index), ""))
-            if miner is None or not miner.is_honest:
-                continue
             phases = world.dice.phases_hit(miner.name, number)
-            if (number, process.index) in self._helped and phases <= {"REVEAL"}:
-                self._check_helped(process, miner, round_)
             has_time = world.plan.terms.grace >= LONG_GRACE and not self._is_excused(miner, round_)
             if process.index in there:
                 continue
@@ -227,11 +229,18 @@ class Invariants:
         self.report("refused", f"{process.name} unveils what nobody has committed, in round {number}", process)
 
     def _check_helped(self, device: Process, miner: Process, round_: Round) -> None:
-        """Check that a miner that was back in time has revealed for its device, no other being hindered."""
-        others = [item for item in self.world.processes if item.role == "miner" and item is not miner]
-        if self._is_excused(miner, round_) or any(self._has_fault(other, round_) for other in others):
+        """Check that a miner that was back early in REVEAL has revealed for its device, whoever else was away.
+
+        A device hands its update in again each quarter of the phase, and helps itself in the last one.
+        """
+        world = self.world
+        begin, seconds = self._helped[round_.number, device.index], world.plan.terms.reveal_seconds
+        start, end = begin + MIDDLE_SHARE * seconds, begin + LONG_SHARE * seconds
+        if world.dice.kinds_hit(miner.name, round_.number) - {*KILLS, "restart"}:
             return
-        if all(other.is_honest for other in others):
+        if device.unanswered >= start or "REVEAL" in world.dice.phases_hit(device.name, round_.number):
+            return
+        if hindered_seconds(miner, start, end) == hindered_seconds(device, begin, end) == 0:
             self.report("left out", f"{device.name} had to reveal itself in round {round_.number}")
 
     def _check_accusations(self, round_: Round) -> None:
@@ -285,7 +294,8 @@ class Invariants:
         before, address = history.model_before(current.number).root, process.account.address
         for call in calls:
             if process.role == "device" and call.function == "reveal" and call.args[0] != address:
-                self._helped.add((current.number, process.index))
+                begin = self.world.observer.clock().deadline - self.world.plan.terms.reveal_seconds
+                self._helped[current.number, process.index] = begin
             if call.function in IN_TIME:
                 self._check_time(process, call.function)
             if call.function == "commit_vote":

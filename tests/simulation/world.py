@@ -54,15 +54,13 @@ class Observer:
 
     skew, index = 0, 0
 
-    def suffer(self, fault: None) -> None:
+    def strike(self, *_: str | None) -> None:
         """Return None."""
 
-    def strike(self, *kinds: str) -> None:
-        """Return None."""
+    suffer = strike
 
-    def is_away(self, thing: str) -> bool:
+    def is_away(self, _: str) -> bool:
         """Return False."""
-        del thing
         return False
 
     def lag(self) -> int:
@@ -312,8 +310,11 @@ class World:
             number = self.network.head
             if process.role == "device" and clock.phase not in WATCHED and (number + process.index) % 8:
                 continue
+            wake_time = self._wake_times.get(process, 0.0)
+            if self.time >= wake_time:
+                continue
             delay = self._jitter(NOTICE_SECONDS, process.name, "block", number)
-            if self.time + delay < self._wake_times.get(process, 0.0):
+            if self.time + delay < wake_time:
                 self._schedule(process, delay)
         if self.invariants is not None:
             self.invariants.after_block()
@@ -325,7 +326,10 @@ class World:
             self.contents.collect()
         if not self.network.chain.can_reorganise or self._marks:
             return
-        if fault := self.strike("chain", "reorganisation"):
+        fault = self.strike("chain", "reorganisation")
+        if fault is None and self.is_rough and Phase[self.place[1]] in WATCHED:
+            fault = self.strike("chain", "reveals-undone")
+        if fault is not None:
             mark = self.network.chain.mark(), self.network.head, len(self.network.order)
             self._marks.append(mark)
             depth = self.dice.number(1, DEPTH, "depth", fault.name)
