@@ -49,7 +49,9 @@ class Specification(Contract):
         own: dict[str, Function] = {BATCH: self._multicall, "facets": lambda _: self.facets}
         self._functions = {**FUNCTIONS, **own}
         self._decoded = lru_cache(maxsize=KEPT_CALLS)(self._decode)  # what is priced first is sent then
-        self._encoded: dict[bytes, Invocation] = {}  # the calls behind calldata that was made here, oldest first
+        self._encoded: dict[
+            bytes, Invocation
+        ] = {}  # the calls behind calldata that was made here, oldest first
 
     @classmethod
     def create(

@@ -10,6 +10,7 @@ from collections.abc import Sequence, Set
 from dataclasses import dataclass
 from functools import cache
 from hashlib import blake2b
+from itertools import count
 from math import log
 from typing import Any, TypeVar
 
@@ -135,6 +136,19 @@ class Dice:
     def _draw(self, name: tuple[object, ...]) -> int:
         text = f"{self.seed}/{'/'.join(map(str, name))}"
         return int.from_bytes(blake2b(text.encode(), digest_size=8).digest(), "big")
+
+
+class RandomBits:
+    """Stands for the module `secrets`, of which a miner's sketches take the signs."""
+
+    def __init__(self, dice: Dice) -> None:
+        self._dice, self._numbers = dice, count()
+
+    def randbits(self, bits: int) -> int:
+        """Return so many bits."""
+        return self._dice.number(0, (1 << min(bits, 63)) - 1, "sketch", next(self._numbers))
+
+    token_bytes = property(lambda self: lambda size: self.randbits(63).to_bytes(8, "big") * (size // 8 + 1))
 
 
 @cache

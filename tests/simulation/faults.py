@@ -68,9 +68,9 @@ class Weather:
     _chances: dict[tuple[str, ...], tuple[float, ...]] = field(default_factory=dict, repr=False)
 
     def of(self, dice: Dice) -> Weather:
-        """Return the weather of an episode; a rough seed leaves half of the kinds out, so that others are seen.
+        """Return the weather of an episode; a rough seed leaves half of the kinds out.
 
-        Faults hide one another: who is down for long in each round shows nothing else (swarm testing; Groce
+        Faults hide one another: who is down for long in each round shows nothing else (swarm testing, Groce
         et al. 2012).
         """
         if dice.seed < ROUGH_SEEDS:

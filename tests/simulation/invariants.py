@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import logging
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -47,7 +46,9 @@ class Invariants:
     violations: list[Violation] = field(default_factory=list)
     checks: dict[str, int] = field(default_factory=dict)  # how often each rule was looked at
     _bindings: dict[tuple[int, int], str] = field(default_factory=dict)  # round and device -> miner
-    _helped: dict[tuple[int, int], float] = field(default_factory=dict)  # round and device -> when REVEAL began
+    _helped: dict[tuple[int, int], float] = field(
+        default_factory=dict
+    )  # round and device -> when REVEAL began
     _alone: set[tuple[int, str]] = field(default_factory=set)  # round and who did not have it done for it
     _signed: dict[tuple[Any, ...], Any] = field(default_factory=dict)
     _closed: set[int] = field(default_factory=set)
@@ -226,10 +227,12 @@ class Invariants:
             has_fault = world.dice.phases_hit(item.name, number) & {"VOTE", "UNVEIL", "TALLY"}
             if not item.is_honest or has_trouble or has_fault or (number, item.name) in self._alone:
                 return
-        self.report("refused", f"{process.name} unveils what nobody has committed, in round {number}", process)
+        self.report(
+            "refused", f"{process.name} unveils what nobody has committed, in round {number}", process
+        )
 
     def _check_helped(self, device: Process, miner: Process, round_: Round) -> None:
-        """Check that a miner that was back early in REVEAL has revealed for its device, whoever else was away.
+        """Check that a miner that was back early in REVEAL has revealed for its device.
 
         A device hands its update in again each quarter of the phase, and helps itself in the last one.
         """
@@ -388,16 +391,3 @@ def hindered_seconds(process: Process, start: float, end: float) -> float:
             total += last - first
             reached = last
     return total
-
-
-class Alarm(logging.Handler):
-    """Reports what the product logs as a defect of its own."""
-
-    def __init__(self, world: World) -> None:
-        super().__init__(logging.ERROR)
-        self._world = world
-
-    def emit(self, record: logging.LogRecord) -> None:
-        """Report a turn or a message that failed for no reason that is foreseen."""
-        error = record.exc_info[1] if record.exc_info else None
-        self._world.blame("defect", f"{record.getMessage()}: {error!r}", self._world.current)

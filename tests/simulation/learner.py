@@ -25,4 +25,6 @@ class StepLearner(Quadratic):
         vector = result.vector
         if self.drifts:
             vector = vector + np.random.default_rng(self.trainings).normal(0, 1e-3, vector.shape)
-        return TrainingResult(vector.astype(np.float32), result.samples, result.microseconds + 7 * self.trainings)
+        return TrainingResult(
+            vector.astype(np.float32), result.samples, result.microseconds + 7 * self.trainings
+        )

@@ -1,4 +1,4 @@
-"""Miners that lie about the model or the time: adversaries of the simulation beside those of bcfl/adversaries."""
+"""Miners that lie about the model or the time: adversaries beside those of bcfl/adversaries."""
 
 from __future__ import annotations
 

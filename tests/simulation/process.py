@@ -220,7 +220,7 @@ class Process:
     # Faults.
 
     def plan_restart(self) -> None:
-        """Let the process perhaps be restarted some time after a transaction, between two steps of a round."""
+        """Let the process perhaps be restarted some time after a transaction, between two steps."""
 
         def restart() -> None:
             if self.is_up and not self.is_busy and (fault := self.strike("restart")):

@@ -21,6 +21,7 @@ from bcfl.protocol.types import Phase
 from bcfl.roles.common.archive import Archive
 from bcfl.roles.common.snapshot import next_change, take_snapshot
 from bcfl.roles.common.vault import Vault
+from tests.simulation.dice import RandomBits
 from tests.simulation.disk import DiskCalls
 from tests.simulation.faults import ROUGH_SEEDS
 from tests.simulation.members import change_members
@@ -389,16 +390,3 @@ class World:
             patch("bcfl.roles.miner.sketches.secrets", random),
         ):
             yield
-
-
-class RandomBits:
-    """Stands for the module `secrets`, of which a miner's sketches take the signs."""
-
-    def __init__(self, dice: Dice) -> None:
-        self._dice, self._numbers = dice, count()
-
-    def randbits(self, bits: int) -> int:
-        """Return so many bits."""
-        return self._dice.number(0, (1 << min(bits, 63)) - 1, "sketch", next(self._numbers))
-
-    token_bytes = property(lambda self: lambda size: self.randbits(63).to_bytes(8, "big") * (size // 8 + 1))
