@@ -24,7 +24,6 @@ class StepLearner(Quadratic):
         result = super().train(model, round_)
         vector = result.vector
         if self.drifts:
-            vector = vector + np.random.default_rng(self.trainings).normal(0, 1e-3, vector.shape)
-        return TrainingResult(
-            vector.astype(np.float32), result.samples, result.microseconds + 7 * self.trainings
-        )
+            noise = np.random.default_rng(self.trainings).normal(0, 1e-3, vector.shape)
+            vector = vector + noise.astype(np.float32)
+        return TrainingResult(vector, result.samples, result.microseconds + 7 * self.trainings)
