@@ -49,6 +49,9 @@ class Specification(Contract):
         own: dict[str, Function] = {BATCH: self._multicall, "facets": lambda _: self.facets}
         self._functions = {**FUNCTIONS, **own}
         self._decoded = lru_cache(maxsize=KEPT_CALLS)(self._decode)  # what is priced first is sent then
+        self._encoded: dict[
+            bytes, Invocation
+        ] = {}  # the calls behind calldata that was made here, oldest first
 
     @classmethod
     def create(
@@ -90,6 +93,15 @@ class Specification(Contract):
             self.abi.function(function, len(args))  # says what there is instead
             raise LedgerError(f"the specification has no function {function}")
         return Invocation(function, arguments.convert(args))
+
+    def encode(self, function: str, *args: Any) -> bytes:
+        """Return the calldata of a call, as any contract does, and remember what call it is."""
+        data = super().encode(function, *args)
+        if (function, len(args)) in self._arguments:
+            self._encoded[data] = self.invocation(function, *args)
+            if len(self._encoded) > KEPT_CALLS:
+                del self._encoded[next(iter(self._encoded))]
+        return data
 
     def size(self, invocation: Invocation) -> int:
         """Return the bytes of a call's calldata."""
@@ -147,6 +159,8 @@ class Specification(Contract):
 
     def _decode(self, calldata: bytes) -> Invocation:
         """Return the call that calldata makes; one that always fails where it makes none."""
+        if calldata in self._encoded:
+            return self._encoded[calldata]
         if len(calldata) < SELECTOR:
             return Invocation("nothing")
         kind = self.abi.function_of(calldata)

@@ -5,7 +5,9 @@
 
 from __future__ import annotations
 
+import gc
 import json
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -16,13 +18,28 @@ from tests.simulation import __main__ as command
 from tests.simulation import campaign
 from tests.simulation.chain import BytecodeChain
 from tests.simulation.episode import play
+from tests.simulation.faults import ROUGH_SEEDS
 from tests.simulation.hunt import find
 from tests.simulation.plants import PLANTS, Plant, changed_code, planted
 from tests.simulation.specification import SpecificationChain
 
-# About 310 rounds. Three broke a rule once; from a million on updates are sealed.
-SEEDS = (*range(28), 107, 2027, 30169, 1_000_000, 1_000_003, 1_000_004)
+# About 340 rounds. Three broke a rule once; from a million on updates are sealed, from two on it is rough.
+SEEDS = (*range(28), 107, 2027, 30169, 1_000_000, 1_000_003, 1_000_004, *range(2_000_000, 2_000_004))
 QUICK = ("a file is not synced", "an update is not recorded", "a store that is away ends the party")
+ROUGH = (
+    "a device reveals nothing after a restart",
+    "a vote is not recorded",
+    "a vote is recorded after it is sent",
+)
+
+
+@pytest.fixture(autouse=True, scope="module")
+def collected_rarely() -> Iterator[None]:
+    """Have garbage collected as in a campaign: rarely."""
+    before = gc.get_threshold()
+    gc.set_threshold(campaign.COLLECT_AFTER)
+    yield
+    gc.set_threshold(*before)
 
 
 def plant(name: str) -> Plant:
@@ -59,6 +76,12 @@ def test_both_chains_play_the_same_episode() -> None:
 @pytest.mark.parametrize("name", QUICK)
 def test_a_planted_fault_is_found(name: str) -> None:
     line = find(plant(name), 0, 200, 120.0, "specification")
+    assert line["found"], line
+
+
+@pytest.mark.parametrize("name", ROUGH)
+def test_a_planted_fault_is_found_where_it_is_rough(name: str) -> None:
+    line = find(plant(name), ROUGH_SEEDS, 60, 120.0, "specification")
     assert line["found"], line
 
 

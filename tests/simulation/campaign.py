@@ -21,7 +21,7 @@ from tests.simulation.faults import Weather
 from tests.simulation.invariants import Violation
 from tests.simulation.shrink import shrink
 
-COLLECT_AFTER = 50_000  # new objects
+COLLECT_AFTER = 400_000  # new objects
 ROOT = Path(__file__).resolve().parents[2]
 
 

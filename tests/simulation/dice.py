@@ -10,6 +10,7 @@ from collections.abc import Sequence, Set
 from dataclasses import dataclass
 from functools import cache
 from hashlib import blake2b
+from itertools import count
 from math import log
 from typing import Any, TypeVar
 
@@ -38,6 +39,19 @@ class Fault:
         return self.party.partition(" ")[0]
 
 
+@dataclass(eq=False)
+class Stream:
+    """The faults of some kinds at one place: how often it was passed, and the time at which one happens."""
+
+    kinds: tuple[str, ...]
+    chances: tuple[float, ...]
+    party: str
+    round: int
+    phase: str
+    count: int = 0
+    next: int = 0
+
+
 class Dice:
     """The decisions of one episode; with `only`, no faults happen but these, by name."""
 
@@ -47,9 +61,7 @@ class Dice:
         self.is_quiet = False  # nothing goes wrong any more
         self._phases: dict[tuple[str, int], set[str]] = {}
         self._kinds: dict[tuple[str, int], set[str]] = {}
-        self._streams: dict[
-            tuple[Any, ...], list[Any]
-        ] = {}  # of a place: its numbers, how often it was passed
+        self._streams: dict[tuple[Any, ...], Stream] = {}
 
     def share(self, *name: object) -> float:
         """Return a number from 0 to 1."""
@@ -70,17 +82,29 @@ class Dice:
 
         The place is named by its kinds, and by how often it has been passed in this phase of this round.
         """
+        stream = self.stream(kinds, chances, party, round_, phase)
+        stream.count += 1
+        return self.hit(stream) if stream.count >= stream.next else None
+
+    def stream(
+        self, kinds: tuple[str, ...], chances: tuple[float, ...], party: str, round_: int, phase: str
+    ) -> Stream:
+        """Return the stream of a place; who passes it often keeps it and counts itself, as `fault` does."""
         key = (kinds, party, round_, phase)
         stream = self._streams.get(key)
         if stream is None:
-            stream = self._streams[key] = [0, self._gap(chances, key, 0)]
-        count = stream[0] = stream[0] + 1
-        if count < stream[1]:
-            return None
-        stream[1] = count + self._gap(chances, key, count)
+            stream = self._streams[key] = Stream(kinds, chances, party, round_, phase)
+            stream.next = self._gap(stream)
+        return stream
+
+    def hit(self, stream: Stream) -> Fault | None:
+        """Return the fault that is due in a stream, or None where it is quiet or left out."""
+        kinds, chances, count = stream.kinds, stream.chances, stream.count
+        party, round_, phase = stream.party, stream.round, stream.phase
+        stream.next = count + self._gap(stream)
         if self.is_quiet:
             return None
-        share, place = self.share("kind", *key, count) * sum(chances), 0
+        share, place = self.share("kind", kinds, party, round_, phase, count) * sum(chances), 0
         while share >= chances[place] and place < len(kinds) - 1:
             share -= chances[place]
             place += 1
@@ -92,13 +116,13 @@ class Dice:
         self._kinds.setdefault((party, round_), set()).add(fault.kind)
         return fault
 
-    def _gap(self, chances: tuple[float, ...], key: tuple[Any, ...], count: int) -> int:
+    def _gap(self, stream: Stream) -> int:
         """Return how many times a place is passed until something happens there again."""
-        scale = _scale(chances)
+        scale = _scale(stream.chances)
         if scale is None:
             return RANGE
-        kinds, party, round_, phase = key
-        share = self.share("gap", _text(kinds), party, round_, phase, count)
+        name = stream.party, stream.round, stream.phase, stream.count
+        share = self.share("gap", _text(stream.kinds), *name)
         return 1 + int(log(1.0 - share) / scale)
 
     def phases_hit(self, party: str, round_: int) -> set[str]:
@@ -112,6 +136,19 @@ class Dice:
     def _draw(self, name: tuple[object, ...]) -> int:
         text = f"{self.seed}/{'/'.join(map(str, name))}"
         return int.from_bytes(blake2b(text.encode(), digest_size=8).digest(), "big")
+
+
+class RandomBits:
+    """Stands for the module `secrets`, of which a miner's sketches take the signs."""
+
+    def __init__(self, dice: Dice) -> None:
+        self._dice, self._numbers = dice, count()
+
+    def randbits(self, bits: int) -> int:
+        """Return so many bits."""
+        return self._dice.number(0, (1 << min(bits, 63)) - 1, "sketch", next(self._numbers))
+
+    token_bytes = property(lambda self: lambda size: self.randbits(63).to_bytes(8, "big") * (size // 8 + 1))
 
 
 @cache

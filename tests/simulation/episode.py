@@ -10,10 +10,11 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from bcfl.protocol.docket import longest_round
+from tests.simulation.alarm import Alarm
 from tests.simulation.chain import BytecodeChain
 from tests.simulation.dice import Dice
 from tests.simulation.faults import Weather
-from tests.simulation.invariants import Alarm, Violation
+from tests.simulation.invariants import Violation
 from tests.simulation.setup import Plan, build_world, draw_plan, populate
 from tests.simulation.world import World
 
@@ -57,7 +58,7 @@ def play(
     """Play the episode of a seed; with `only`, with no other faults than these."""
     begin, dice = time.process_time(), Dice(seed, only)
     plan = plan or draw_plan(dice)
-    world = build_world(plan, dice, weather or Weather(), kind)
+    world = build_world(plan, dice, (weather or Weather()).of(dice), kind)
     alarm, start = Alarm(world), world.time
     log.addHandler(alarm)
     propagates, log.propagate = log.propagate, False

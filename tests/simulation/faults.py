@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Final
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from tests.simulation.dice import Dice
 
 # Chances at one place that is passed: an operation of the disk, a request, a message.
 CHANCES: Final = {
@@ -38,12 +41,22 @@ CHANCES: Final = {
     "device-returns": 0.1,
     "miner-leaves": 0.03,
     "collection": 0.004,  # at a block: the store drops what nobody pins
+    "reveals-undone": 0.06,  # a reorganisation that begins before all updates are revealed
+    "restart": 0.15,  # some time after a transaction: a process ends in good order, and comes back at once
+    "message-old": 0.15,  # an outsider brings it again, rounds later
+    "message-forged": 0.15,  # an outsider brings one like it that its sender has not signed, right after it
 }
+ROUGH_SEEDS: Final = 2_000_000  # from here on a seed draws its own weather, and there are pests
+OUTSIDER: Final = ("message-old", "message-forged")
+FACTORS: Final = (1.0, 2.0, 4.0)  # on all chances of an episode with a weather of its own
 LASTING: Final = {"node-away": "node", "node-lags": "lag", "store-away": "store", "inbox-away": "inbox"}
 KILLS: Final = ("kill", "power")
+RESTART_SECONDS: Final = (1, 3)
+UNTIL_RESTART_SECONDS: Final = (1, 30)  # after a transaction: grace and the beginning of the next phase
 SHORT_SECONDS: Final = (1, 12)  # of a death or an outage that a party comes back from in time
 LONG_SECONDS: Final = (20, 200)  # of one that may cost it
 LONG_SHARE: Final = 0.25  # of deaths and outages
+DEADLINE_SHARE: Final = 0.3  # of those that end with the phase, from ROUGH_SEEDS on
 
 
 @dataclass(frozen=True)
@@ -53,6 +66,17 @@ class Weather:
     factor: float = 1.0
     kinds: frozenset[str] = field(default_factory=lambda: frozenset(CHANCES))
     _chances: dict[tuple[str, ...], tuple[float, ...]] = field(default_factory=dict, repr=False)
+
+    def of(self, dice: Dice) -> Weather:
+        """Return the weather of an episode; a rough seed leaves half of the kinds out.
+
+        Faults hide one another: who is down for long in each round shows nothing else (swarm testing, Groce
+        et al. 2012).
+        """
+        if dice.seed < ROUGH_SEEDS:
+            return self
+        kinds = {kind for kind in CHANCES if kind in OUTSIDER or dice.share("weather", kind) < 0.5}
+        return Weather(self.factor * dice.choice(FACTORS, "weather"), self.kinds & kinds)
 
     def chances(self, kinds: tuple[str, ...]) -> tuple[float, ...]:
         """Return the chance of each of some kinds at one place."""

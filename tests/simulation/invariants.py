@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
-import logging
+import json
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from bcfl.protocol.hashing import keccak
 from bcfl.protocol.rewards import block_hash
 from bcfl.protocol.rounds import History, Round
 from bcfl.protocol.types import Verdict, VoidReason
 from bcfl.protocol.verification import tally_digest
+from bcfl.roles.common.journal import SEAL
+from bcfl.roles.common.snapshot import LONG_SHARE, MIDDLE_SHARE
+from tests.simulation.faults import KILLS
 
 if TYPE_CHECKING:
     from bcfl.ports import ContractCall
@@ -17,6 +21,8 @@ if TYPE_CHECKING:
     from tests.simulation.world import World
 
 SIGNED_ONCE = frozenset({"commit", "commit_vote", "propose", "attest"})
+IN_TIME = frozenset({"propose", "attest"})
+VOTE_RECORD = "vote.json"
 TOLD = frozenset({"store-missing", "store-corrupt", "store-endless", "store-silent"})  # about one update
 LONG_GRACE = 20  # seconds in which a device can help itself
 IN_TIME_SHARE = 1 / 3  # of the shortest phase: who was hindered for less in a round was there in time
@@ -40,7 +46,10 @@ class Invariants:
     violations: list[Violation] = field(default_factory=list)
     checks: dict[str, int] = field(default_factory=dict)  # how often each rule was looked at
     _bindings: dict[tuple[int, int], str] = field(default_factory=dict)  # round and device -> miner
-    _helped: set[tuple[int, int]] = field(default_factory=set)  # round and device that revealed itself
+    _helped: dict[tuple[int, int], float] = field(
+        default_factory=dict
+    )  # round and device -> when REVEAL began
+    _alone: set[tuple[int, str]] = field(default_factory=set)  # round and who did not have it done for it
     _signed: dict[tuple[Any, ...], Any] = field(default_factory=dict)
     _closed: set[int] = field(default_factory=set)
     _penalties: dict[int, int] = field(default_factory=dict)  # round -> how many were looked at
@@ -73,6 +82,7 @@ class Invariants:
                 self._closed.add(number)
                 self.check_round(round_, history)
                 self._check_left_out(round_)
+                self._check_alone(round_)
                 self._check_accusations(round_)
                 self._check_proposals(round_, history)
                 self.world.observer_archive.forget()
@@ -174,27 +184,66 @@ class Invariants:
             return
         there = {item.update.device for item in round_.submissions}
         for process in world.processes:
-            if process.role != "device" or not process.is_honest or self._has_fault(process, round_):
+            miner = world.by_address.get(self._bindings.get((number, process.index), ""))
+            if process.role != "device" or not process.is_honest or miner is None or not miner.is_honest:
+                continue
+            if (number, process.index) in self._helped:
+                self._check_helped(process, miner, round_)
+            if self._has_fault(process, round_):
                 continue
             self._count("left out")
-            miner = world.by_address.get(self._bindings.get((number, process.index), ""))
-            if miner is None or not miner.is_honest:
-                continue
             phases = world.dice.phases_hit(miner.name, number)
-            if (number, process.index) in self._helped and phases <= {"REVEAL"}:
-                self._check_helped(process, miner, round_)
             has_time = world.plan.terms.grace >= LONG_GRACE and not self._is_excused(miner, round_)
             if process.index in there:
                 continue
             if not self._has_fault(miner, round_) or (phases <= {"REVEAL"} and has_time):
                 self.report("left out", f"{process.name} is not in round {number}")
 
-    def _check_helped(self, device: Process, miner: Process, round_: Round) -> None:
-        """Check that a miner that was back in time has revealed for its device, no other being hindered."""
-        others = [item for item in self.world.processes if item.role == "miner" and item is not miner]
-        if self._is_excused(miner, round_) or any(self._has_fault(other, round_) for other in others):
+    def _check_alone(self, round_: Round) -> None:
+        """Check that miners commit for their devices and one for all unveils, where all are there."""
+        world, number = self.world, round_.number
+        if number in world.reorganised_rounds:
             return
-        if all(other.is_honest for other in others):
+        miners = [item for item in world.processes if item.role == "miner"]
+        for process in world.processes:
+            if (number, process.name) not in self._alone or process.unanswered >= round_.opened:
+                continue
+            others = miners
+            if process.role == "device":
+                others = [world.by_address[self._bindings[number, process.index]]]
+            parties = [process, *others]
+            if all(item.is_honest and not self._has_fault(item, round_) for item in parties):
+                self.report("alone", f"{process.name} had to help itself in round {number}")
+
+    def check_refused(self, process: Process) -> None:
+        """Check that a miner keeps no vote that the contract refuses, where nobody was quicker or late."""
+        world, number = self.world, self.world.place[0]
+        self._count("refused")
+        start = world.time - world.shortest_phase
+        for item in world.processes:
+            if item.role not in ("miner", "peer"):
+                continue
+            has_trouble = item.unanswered >= start or hindered_seconds(item, start, world.time) > 0
+            has_fault = world.dice.phases_hit(item.name, number) & {"VOTE", "UNVEIL", "TALLY"}
+            if not item.is_honest or has_trouble or has_fault or (number, item.name) in self._alone:
+                return
+        self.report(
+            "refused", f"{process.name} unveils what nobody has committed, in round {number}", process
+        )
+
+    def _check_helped(self, device: Process, miner: Process, round_: Round) -> None:
+        """Check that a miner that was back early in REVEAL has revealed for its device.
+
+        A device hands its update in again each quarter of the phase, and helps itself in the last one.
+        """
+        world = self.world
+        begin, seconds = self._helped[round_.number, device.index], world.plan.terms.reveal_seconds
+        start, end = begin + MIDDLE_SHARE * seconds, begin + LONG_SHARE * seconds
+        if world.dice.kinds_hit(miner.name, round_.number) - {*KILLS, "restart"}:
+            return
+        if device.unanswered >= start or "REVEAL" in world.dice.phases_hit(device.name, round_.number):
+            return
+        if hindered_seconds(miner, start, end) == hindered_seconds(device, begin, end) == 0:
             self.report("left out", f"{device.name} had to reveal itself in round {round_.number}")
 
     def _check_accusations(self, round_: Round) -> None:
@@ -248,7 +297,16 @@ class Invariants:
         before, address = history.model_before(current.number).root, process.account.address
         for call in calls:
             if process.role == "device" and call.function == "reveal" and call.args[0] != address:
-                self._helped.add((current.number, process.index))
+                begin = self.world.observer.clock().deadline - self.world.plan.terms.reveal_seconds
+                self._helped[current.number, process.index] = begin
+            if call.function in IN_TIME:
+                self._check_time(process, call.function)
+            if call.function == "commit_vote":
+                self._check_record(process, current)
+            kind = process.role, call.function
+            is_own = kind == ("miner", "unveil") and address != batcher_of(history, current)
+            if kind == ("device", "commit") or is_own:
+                self._alone.add((current.number, process.name))
             if call.function in ("claim_device", "claim_miner"):
                 self._check_claim(process, call, history)
             if call.function not in SIGNED_ONCE or (call.function == "commit" and process.role == "peer"):
@@ -267,6 +325,26 @@ class Invariants:
             if self._signed.setdefault(matter, call.args) != call.args and not process.is_deceived:
                 text = f"{process.name} signs two different {call.function} in round {current.number}"
                 self.report("signed twice", text, process)
+
+    def _check_time(self, process: Process, function: str) -> None:
+        """Check that nobody sends what its own clock says is too late."""
+        world = self.world
+        if process.is_away("lag"):
+            return
+        self._count("late")
+        late = world.network.now() + process.skew - world.observer.clock().deadline
+        if late >= 0:
+            self.report("late", f"{process.name}: {function}, {late} s after its time", process)
+
+    def _check_record(self, process: Process, current: Round) -> None:
+        """Check that who votes has written down what it says, and of just these updates."""
+        if process.is_deceived:
+            return
+        self._count("recorded")
+        file = process.disk.names.get(VOTE_RECORD)
+        record = json.loads(file.content.partition(SEAL)[0]) if file is not None else {}
+        if (record.get("round"), record.get("updates")) != (current.number, updates_digest(current)):
+            self.report("recorded", f"{process.name} votes on what its journal has no record of", process)
 
     @staticmethod
     def _is_done(process: Process, function: str, current: Round) -> bool:
@@ -293,6 +371,17 @@ class Invariants:
             self.report("signed again", f"{process.name} claims round {number} again", process)
 
 
+def updates_digest(round_: Round) -> str:
+    """Return the digest by which a record of a vote names the updates that it is about."""
+    return keccak(b"".join(item.update.root + item.update.cid for item in round_.submissions)).hex()
+
+
+def batcher_of(history: History, round_: Round) -> str | None:
+    """Return the miner that unveils for the others in the running round."""
+    voters = [member.account for member in history.voters() if member.account in round_.vote_commits]
+    return voters[round_.number % len(voters)] if voters else None
+
+
 def hindered_seconds(process: Process, start: float, end: float) -> float:
     """Return in how many seconds of a span something was amiss for a party."""
     total, reached = 0.0, start
@@ -302,16 +391,3 @@ def hindered_seconds(process: Process, start: float, end: float) -> float:
             total += last - first
             reached = last
     return total
-
-
-class Alarm(logging.Handler):
-    """Reports what the product logs as a defect of its own."""
-
-    def __init__(self, world: World) -> None:
-        super().__init__(logging.ERROR)
-        self._world = world
-
-    def emit(self, record: logging.LogRecord) -> None:
-        """Report a turn or a message that failed for no reason that is foreseen."""
-        error = record.exc_info[1] if record.exc_info else None
-        self._world.blame("defect", f"{record.getMessage()}: {error!r}", self._world.current)

@@ -26,11 +26,14 @@ from bcfl.roles.peer import OwnInbox, Peer
 from bcfl.roles.watchtower.watchtower import Watchtower
 from tests.simulation.disk import Disk, DiskPath
 from tests.simulation.faults import (
+    DEADLINE_SHARE,
     KILLS,
     LASTING,
     LONG_SECONDS,
     LONG_SHARE,
+    RESTART_SECONDS,
     SHORT_SECONDS,
+    UNTIL_RESTART_SECONDS,
 )
 from tests.simulation.network import PartyContract
 from tests.simulation.store import PartyStore
@@ -39,7 +42,7 @@ if TYPE_CHECKING:
     from bcfl.adversaries.attack import DeviceAttack, MinerAttack
     from bcfl.ports import ContractCall, Learner
     from bcfl.protocol.accounts import Account
-    from tests.simulation.dice import Fault
+    from tests.simulation.dice import Fault, Stream
     from tests.simulation.world import World
 
 KEEP_ROUNDS, CLAIM_EVERY = 3, 2
@@ -72,9 +75,16 @@ class PartyLedger(LiveLedger):
 
     def send(self, account: Account, calls: Sequence[ContractCall]) -> int:
         """Make calls, as any ledger does."""
+        world = self._process.world
         if self._history is not None:
-            self._process.world.on_calls(self._process, tuple(calls), self._history)
-        return super().send(account, calls)
+            world.on_calls(self._process, tuple(calls), self._history)
+        try:
+            if world.is_rough:
+                self._process.plan_restart()
+            return super().send(account, calls)
+        except Reverted:
+            world.on_refused(self._process, tuple(calls))
+            raise
 
 
 class PartyNode(Node):
@@ -154,7 +164,10 @@ class Process:
     away: dict[str, float] = field(default_factory=dict)  # what is away until when
     troubles: list[tuple[float, float]] = field(default_factory=list)  # spans in which something was amiss
     full_until: float = 0.0
+    unanswered: float = float("-inf")  # when nobody was there for a message of its last
     is_deceived: bool = False  # its disk has changed what was on it
+    _place: tuple[int, str] = (-1, "")  # of the streams
+    _streams: dict[tuple[str, ...], Stream] = field(default_factory=dict)  # of faults, by their kinds
 
     def __post_init__(self) -> None:
         self.disk.before = self._before_disk
@@ -206,10 +219,27 @@ class Process:
 
     # Faults.
 
+    def plan_restart(self) -> None:
+        """Let the process perhaps be restarted some time after a transaction, between two steps."""
+
+        def restart() -> None:
+            if self.is_up and not self.is_busy and (fault := self.strike("restart")):
+                self.world.kill(self, fault)
+
+        name = "until restart", self.name, self.world.network.version
+        self.world.later(self.world.dice.number(*UNTIL_RESTART_SECONDS, *name), restart)
+
     def strike(self, *kinds: str) -> Fault | None:
         """Return the fault of one of some kinds that happens here and now, or None."""
         world = self.world
-        return world.dice.fault(kinds, world.weather.chances(kinds), self.name, *world.place)
+        if world.place != self._place:
+            self._place, self._streams = world.place, {}
+        stream = self._streams.get(kinds)
+        if stream is None:
+            chances = world.weather.chances(kinds)
+            stream = self._streams[kinds] = world.dice.stream(kinds, chances, self.name, *world.place)
+        stream.count += 1
+        return world.dice.hit(stream) if stream.count >= stream.next else None
 
     def _struck(self, *kinds: str) -> str | None:
         fault = self.strike(*kinds)
@@ -230,9 +260,15 @@ class Process:
             return None
         return None if fault is None else fault.kind
 
-    def seconds(self, fault: Fault) -> int:
+    def seconds(self, fault: Fault) -> float:
         """Return how long a death or an outage lasts."""
         dice = self.world.dice
+        if fault.kind == "restart":
+            return dice.number(*RESTART_SECONDS, "seconds", fault.name)
+        if self.world.is_rough and dice.share("deadline", fault.name) < DEADLINE_SHARE:
+            left = self.world.observer.clock().deadline - self.world.time
+            if 1 <= left <= LONG_SECONDS[1]:
+                return left
         is_long = dice.share("long", fault.name) < LONG_SHARE
         return dice.number(*(LONG_SECONDS if is_long else SHORT_SECONDS), "seconds", fault.name)
 
@@ -243,7 +279,7 @@ class Process:
 
     def is_away(self, thing: str) -> bool:
         """Return whether something is away now."""
-        return self.world.time < self.away.get(thing, 0.0)
+        return bool(self.away) and self.world.time < self.away.get(thing, 0.0)
 
     def lag(self) -> int:
         """Return how many blocks the node is behind."""

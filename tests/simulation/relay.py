@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from bcfl.errors import BcflError, RelayError
 from bcfl.protocol.requests import KeyRequest
+from tests.simulation.outsider import interfere
 from tests.simulation.process import Killed
 
 if TYPE_CHECKING:
@@ -74,22 +75,29 @@ class PartyInbox:
             world.later(world.dice.number(1, 40, fault.name), lambda: self._again(name, message))
             raise RelayError("nobody answers")
         self._reach(name, message)
+        interfere(world, self._target, message, self._bring(name))
         if fault := sender.strike("message-repeated"):
             world.later(world.dice.number(1, 90, fault.name), lambda: self._again(name, message))
         if sender.strike("message-answer-lost"):
             raise RelayError("nobody answers")
         sender.pass_point("message-after")
 
+    def _bring(self, name: str) -> Callable[[Process, object], None]:
+        """Return what brings a message to any inbox as another one than its sender."""
+        return lambda target, message: PartyInbox(self._world, self._sender, target)._again(name, message)
+
     def _again(self, name: str, message: object) -> None:
         """Bring a message that nobody waits for any more."""
         with suppress(RelayError):
-            self._reach(name, message)
+            self._reach(name, message, is_asked=False)
 
-    def _reach(self, name: str, message: object) -> Any:
+    def _reach(self, name: str, message: object, *, is_asked: bool = True) -> Any:
         """Have the miner judge a message, as its mailbox has it."""
         target, world = self._target, self._world
         target.suffer(target.strike("inbox-away"))
         if target.inbox is None or target.is_busy or target.is_away("inbox"):
+            if is_asked:
+                self._sender.unanswered = world.time
             raise RelayError(f"{target.name} does not answer")
         with world.turn_of(target):
             try:

@@ -24,10 +24,10 @@ from bcfl.protocol.types import Engine, Layout, Mode, Terms
 from tests.local_federation import CONFIDENTIAL, LAYOUT, MEMBERS, TERMS
 from tests.simulation.chain import ETHER, BytecodeChain, EpisodeChain
 from tests.simulation.dice import Dice
-from tests.simulation.faults import Weather
+from tests.simulation.faults import ROUGH_SEEDS, Weather
 from tests.simulation.invariants import Invariants
 from tests.simulation.learner import StepLearner
-from tests.simulation.liars import LyingLeader
+from tests.simulation.liars import EagerFinalizer, Latecomer, LyingLeader
 from tests.simulation.process import Process
 from tests.simulation.world import World
 
@@ -43,6 +43,7 @@ DEVICE_ATTACKS = (
     Dropout(stage="reveal"),
 )
 MINER_ATTACKS = (LyingLeader(), LazyMiner(), SilentMiner(), LazyMiner(kind="copy"))
+PESTS = (EagerFinalizer(), Latecomer())  # from ROUGH_SEEDS on
 SEALED_SEEDS = 1_000_000
 WINDOW = 60  # seconds of the challenge window, where there is one
 
@@ -74,9 +75,12 @@ class Plan:
 
 
 def draw_plan(dice: Dice) -> Plan:
-    """Return the federation that a seed stands for; from SEALED_SEEDS on it seals updates, or models too."""
-    layout = LAYOUT
-    if dice.seed >= SEALED_SEEDS:
+    """Return the federation that a seed stands for; from SEALED_SEEDS on it seals updates, or models too.
+
+    From ROUGH_SEEDS on it seals nothing, and a miner may be one that acts too early or too late.
+    """
+    layout, is_rough = LAYOUT, dice.seed >= ROUGH_SEEDS
+    if SEALED_SEEDS <= dice.seed < ROUGH_SEEDS:
         layout = dice.choice((CONFIDENTIAL, MEMBERS), "layout")
     is_full = dice.share("full") < 0.2
     miners = dice.number(3, 5, "miners")
@@ -106,6 +110,8 @@ def draw_plan(dice: Dice) -> Plan:
         miner_attacks = {dice.number(0, miners - 1, "liar"): dice.choice(MINER_ATTACKS, "lie")}
     if has_window and dice.share("lying leader") < 0.4 and not is_full:
         miner_attacks = {dice.number(0, miners - 1, "liar"): LyingLeader()}
+    if is_rough and dice.share("pest") < 0.3 and not is_full:
+        miner_attacks = {dice.number(0, miners - 1, "liar"): dice.choice(PESTS, "pest kind")}
     return Plan(
         terms, layout, devices, miners, is_full, has_window, dice.number(0, SETS - 1, "accounts"),
         device_attacks, miner_attacks,
@@ -175,10 +181,12 @@ def populate(world: World) -> None:
 
 def _add(world: World, role: str, index: int, key: Account, **attacks: Any) -> None:
     dice, optima = world.dice, _optima()
-    learner = StepLearner(optima[index], 10 + index, 1000 * (10 + index))
+    learner = StepLearner(optima[index], 10 + index, 1000 * (10 + index), drifts=world.is_rough)
     judge = StepLearner(optima[63 - index])
     process = Process(f"{role} {index}", role, index, key, world, learner, judge, **attacks)
     process.skew = dice.choice((0, 0, 0, -2, 1, 3), "skew", process.name)
+    if attacks.get("miner_attack") in PESTS:
+        process.skew = 0  # it knows the time well
     process.rate = dice.choice((1.0, 1.0, 0.9, 1.1), "rate", process.name)
     world.add(process)
 

@@ -21,9 +21,12 @@ from bcfl.protocol.types import Phase
 from bcfl.roles.common.archive import Archive
 from bcfl.roles.common.snapshot import next_change, take_snapshot
 from bcfl.roles.common.vault import Vault
+from tests.simulation.dice import RandomBits
 from tests.simulation.disk import DiskCalls
+from tests.simulation.faults import ROUGH_SEEDS
 from tests.simulation.members import change_members
 from tests.simulation.network import Network, PartyContract
+from tests.simulation.outsider import OldMessage, repeat_old
 from tests.simulation.process import Killed, Process
 from tests.simulation.relay import PartyRelay
 from tests.simulation.store import Contents, ObserverStore
@@ -52,15 +55,13 @@ class Observer:
 
     skew, index = 0, 0
 
-    def suffer(self, fault: None) -> None:
+    def strike(self, *_: str | None) -> None:
         """Return None."""
 
-    def strike(self, *kinds: str) -> None:
-        """Return None."""
+    suffer = strike
 
-    def is_away(self, thing: str) -> bool:
+    def is_away(self, _: str) -> bool:
         """Return False."""
-        del thing
         return False
 
     def lag(self) -> int:
@@ -84,6 +85,7 @@ class World:
     ) -> None:
         self.plan, self.dice, self.weather, self.owner = plan, dice, weather, owner
         self.layout, self.devices, self.miners = plan.layout, plan.devices, miners
+        self.is_rough = dice.seed >= ROUGH_SEEDS
         self.time = float(chain.now())
         self.keeps_clocks = "node-lags" in weather.kinds
         self.contents, self.calls = Contents(), DiskCalls()
@@ -93,6 +95,7 @@ class World:
         self.place = (0, "start")
         self.reorganisations = 0
         self.reorganised_rounds: set[int] = set()  # of which blocks were taken back
+        self.old_messages: list[OldMessage] = []
         self.places: Counter[tuple[int, str]] = Counter()
         terms = plan.terms
         shortest = min(terms.commit_seconds, terms.reveal_seconds, terms.vote_seconds, terms.unveil_seconds)
@@ -282,6 +285,11 @@ class World:
         if self.invariants is not None:
             self.invariants.check_signed(process, calls, history)
 
+    def on_refused(self, process: Process, calls: tuple[ContractCall, ...]) -> None:
+        """Take note of what the contract refuses of a process."""
+        if self.invariants is not None and any(call.function == "unveil" for call in calls):
+            self.invariants.check_refused(process)
+
     def on_start(self) -> None:
         """See where the chain stands at first."""
         clock = self.observer.clock()
@@ -295,6 +303,7 @@ class World:
         self.place = (clock.round, clock.phase.name)
         if clock.round > before and self.invariants is not None:
             change_members(self, history)
+            repeat_old(self)
         self.places[self.place] += 1
         for process in self.processes:
             if process.is_busy or not process.is_up:
@@ -302,8 +311,11 @@ class World:
             number = self.network.head
             if process.role == "device" and clock.phase not in WATCHED and (number + process.index) % 8:
                 continue
+            wake_time = self._wake_times.get(process, 0.0)
+            if self.time >= wake_time:
+                continue
             delay = self._jitter(NOTICE_SECONDS, process.name, "block", number)
-            if self.time + delay < self._wake_times.get(process, 0.0):
+            if self.time + delay < wake_time:
                 self._schedule(process, delay)
         if self.invariants is not None:
             self.invariants.after_block()
@@ -315,7 +327,10 @@ class World:
             self.contents.collect()
         if not self.network.chain.can_reorganise or self._marks:
             return
-        if fault := self.strike("chain", "reorganisation"):
+        fault = self.strike("chain", "reorganisation")
+        if fault is None and self.is_rough and Phase[self.place[1]] in WATCHED:
+            fault = self.strike("chain", "reveals-undone")
+        if fault is not None:
             mark = self.network.chain.mark(), self.network.head, len(self.network.order)
             self._marks.append(mark)
             depth = self.dice.number(1, DEPTH, "depth", fault.name)
@@ -375,16 +390,3 @@ class World:
             patch("bcfl.roles.miner.sketches.secrets", random),
         ):
             yield
-
-
-class RandomBits:
-    """Stands for the module `secrets`, of which a miner's sketches take the signs."""
-
-    def __init__(self, dice: Dice) -> None:
-        self._dice, self._numbers = dice, count()
-
-    def randbits(self, bits: int) -> int:
-        """Return so many bits."""
-        return self._dice.number(0, (1 << min(bits, 63)) - 1, "sketch", next(self._numbers))
-
-    token_bytes = property(lambda self: lambda size: self.randbits(63).to_bytes(8, "big") * (size // 8 + 1))
