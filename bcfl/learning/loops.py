@@ -55,6 +55,13 @@ def train(task: Task, flat: FlatModule, data: Loaded, max_steps: int | None = No
             schedule.step()
 
 
+def warm_up() -> None:
+    """Make a step of `torch.optim`, whose first imports torch's compiler: seconds of nobody's training."""
+    parameter = nn.Parameter(torch.zeros(1))
+    parameter.grad = torch.zeros(1)
+    torch.optim.SGD([parameter], lr=0.0).step()
+
+
 def fit(task: Task, flat: FlatModule, data: Loaded, context: FitContext) -> None:
     """Train `flat` in place by the task's own loop."""
     if task.fit is not None:

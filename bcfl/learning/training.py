@@ -184,8 +184,11 @@ class TorchLearner:
         Raises ConfigError without training data, when the training diverges, and when it fails.
         """
         # The first steps of a process take tens of times as long and would be measured.
-        if not self._bench.is_warm and self._task.fit is None:
-            self._trained(model, round_, WARM_UP_STEPS)
+        if not self._bench.is_warm:
+            if self._task.fit is None:
+                self._trained(model, round_, WARM_UP_STEPS)
+            else:
+                loops.warm_up()
             self._bench.is_warm = True
         vector, own, microseconds = self._trained(model, round_, None)
         self._own.put(round_, own)

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import math
+import subprocess
+import sys
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -178,6 +181,23 @@ def test_a_loop_of_ones_own_trains() -> None:
     assert (result.samples, result.microseconds > 0) == (SAMPLES, True)
     assert learner.evaluate(result.vector).loss < learner.evaluate(model).loss
     assert (learner.train(model, 1).vector == result.vector).all()
+
+
+def test_what_torch_imports_for_its_first_optimizer_is_nobodys_training() -> None:
+    """It takes two seconds, and the first device of a process would be rejected for its time."""
+    code = """
+import sys
+from bcfl.learning.training import TorchLearner, initial_model
+from tests.unit.learning.toy import samples_of, task_of
+from dataclasses import replace
+found = []
+task = replace(task_of(), fit=lambda *_: found.append("torch._dynamo" in sys.modules))
+learner = TorchLearner(task, samples_of(8), None, 0)
+assert "torch._dynamo" not in sys.modules
+learner.train(initial_model(task, 0), 1)
+assert found == [True]
+"""
+    subprocess.run([sys.executable, "-c", code], check=True, cwd=Path(__file__).parents[3])
 
 
 def replacing(model: nn.Module, data: Any, context: FitContext) -> None:
