@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from itertools import combinations
 from math import comb
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -23,8 +23,6 @@ from bcfl.learning.kinds import device_learner, initial_model, judge
 from bcfl.learning.partitions import split
 from bcfl.ports import Evaluation, Vector
 from bcfl.protocol.rounds import Round
-from bcfl.roles.checks.levels import SAMPLES
-from bcfl.roles.common.archive import as_matrix
 from testkit.chainless import Chainless
 from testkit.robustness_cases import SIZES, Case
 
@@ -170,20 +168,17 @@ def worth(mixture: Mixture, members: Coalition) -> dict[str, Any]:
 def play_mixture(mixture: Mixture) -> dict[str, Any]:
     """Play the protocol; return by round what devices were given, and what they earned.
 
-    A level is 0 where an update was rejected. A merit is the median of what the miners recorded, as `bcfl
-    device` shows it, and 0 where most of them recorded none. A gain is what nobody records: the slope of the
-    miners' held-out loss along an update, at the model before the round. `fair` is each device's share by
-    claims.
+    A level is 0 where an update was rejected. Merits and gains are the median of what the miners recorded, as
+    `bcfl device` shows them, and 0 where most of them recorded none. `fair` is each device's share by claims.
     """
     federation = Chainless.create(mixture.case.config(), mixture.data())
     levels, merits, gains, accuracy = [], [], [], []
     for _ in range(mixture.rounds):
-        model = federation.archive.values(federation.history.head).copy()
         accuracy.append(federation.play_round().accuracy)
         round_ = federation.history.rounds[len(accuracy)]
         levels.append(levels_of(federation, round_))
-        merits.append(merits_of(federation))
-        gains.append(gains_of(federation, round_, model))
+        merits.append(recorded(federation, "score"))
+        gains.append(recorded(federation, "gain"))
     return {
         "accuracy": accuracy, "levels": levels, "merits": merits, "gains": gains,
         "pay": pay_shares(federation), "fair": fair_shares(federation),
@@ -197,28 +192,14 @@ def levels_of(federation: Chainless, round_: Round) -> list[int]:
     return list(levels.values())
 
 
-def merits_of(federation: Chainless) -> list[float]:
-    """Return the median merit that miners recorded of each device in the last round."""
+def recorded(federation: Chainless, name: Literal["score", "gain"]) -> list[float]:
+    """Return the median of what miners recorded of each device in the last round: its merit, or its gain."""
     records = [
-        {finding.device: finding.score or 0.0 for finding in miner.voting.verifier.findings if finding.level}
+        {item.device: getattr(item, name) or 0.0 for item in miner.voting.verifier.findings if item.level}
         for miner in federation.miners
     ]
     count = len(federation.devices)
     return [float(np.median([record.get(device, 0.0) for record in records])) for device in range(count)]
-
-
-def gains_of(federation: Chainless, round_: Round, model: Vector) -> list[float]:
-    """Return by how much held-out loss falls along each device's update at `model`, the miners' median."""
-    gains = dict.fromkeys(range(len(federation.devices)), 0.0)
-    updates = as_matrix(
-        [federation.archive.update(item) for item in round_.submissions], federation.ledger.terms
-    )
-    slopes = [
-        miner.voting.verifier.learner.slopes(model, 1, SAMPLES).gradients[0] for miner in federation.miners
-    ]
-    medians = np.median(-np.array(slopes) @ updates.T, axis=0)
-    gains |= {item.update.device: float(gain) for item, gain in zip(round_.submissions, medians, strict=True)}
-    return list(gains.values())
 
 
 def pay_shares(federation: Chainless) -> list[float]:

@@ -57,15 +57,21 @@ def _reading(rule: str, fails: bool, items: list[tuple[str, FindingView]], scale
     first = items[0][1]
     text = rule
     if scores:
-        low, high = min(scores), max(scores)
-        text += f" {low:.3g}" if low == high else f" {low:.3g} to {high:.3g}"
+        text += f" {_span(scores)}"
     if len(items) == 1 and first["error"] is not None:
         text += f" ± {first['error']:.2g}"
+    gains = [finding["gain"] for _, finding in items if finding["gain"] is not None]
+    text += f", gain {_span(gains)}" if gains else ""
     text += "" if first["least"] is None else f", at least {first['least']:.3g}"
     text += "" if first["most"] is None else f", at most {first['most']:.3g}"
     details = "\n".join(f"{miner}: {Finding(position=0, device=0, **each).text}" for miner, each in items)
     start, width = _bar(first, scores, scale)
     return Reading(text, details, len(items), start, width, fails)
+
+
+def _span(values: list[float]) -> str:
+    low, high = min(values), max(values)
+    return f"{low:.3g}" if low == high else f"{low:.3g} to {high:.3g}"
 
 
 def _bar(finding: FindingView, scores: list[float], scale: float) -> tuple[int | None, int]:

@@ -30,7 +30,7 @@ class VoteView(TypedDict):
 class FindingView(TypedDict):
     """A rule that an update failed in a miner's check: its score and the bounds it was held to.
 
-    Of what is accepted: what it adds, with the standard error of that, and the level that this comes to.
+    Of what is accepted: its merit, the level that this comes to, and its gain, with their standard errors.
     """
 
     reason: str
@@ -40,6 +40,8 @@ class FindingView(TypedDict):
     most: float | None
     error: float | None
     level: int | None
+    gain: float | None
+    gain_error: float | None
 
 
 class JudgedView(TypedDict):
@@ -141,4 +143,6 @@ def _finding(finding: Finding) -> FindingView:
         "most": finding.most,
         "error": finding.error,
         "level": finding.level,
+        "gain": finding.gain,
+        "gain_error": finding.gain_error,
     }

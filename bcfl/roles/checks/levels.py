@@ -51,14 +51,19 @@ class Slope:
 
 @dataclass(frozen=True)
 class Weights:
-    """What each update is to weigh, beside its claim, and the merit that says so: both (updates,).
+    """What each update is to weigh, beside its claim, and the merit that says so, (updates,) each.
 
-    A merit is what an update takes off the held-out loss beyond the mean of all, in the task's units.
+    A merit is what an update takes off the held-out loss beyond the mean of all, at the model that the round
+    would make; a gain is what it takes off at the model before. Both are in the task's units. Merits decide,
+    since there all that updates have in common is used up. Gains say what an update was worth; without
+    gradients there are none.
     """
 
     values: Values
     merits: Values
     errors: Values  # standard errors of the merits
+    gains: Values
+    gain_errors: Values
 
     @property
     def levels(self) -> npt.NDArray[np.int64]:
@@ -68,7 +73,8 @@ class Weights:
 
 def usual(count: int) -> Weights:
     """Return equal weights: nothing is known."""
-    return Weights(np.ones(count), np.zeros(count), np.full(count, np.inf))
+    unknown = np.full(count, np.nan)
+    return Weights(np.ones(count), np.zeros(count), np.full(count, np.inf), unknown, unknown)
 
 
 @dataclass(frozen=True)
@@ -149,7 +155,16 @@ def find(held_out: HeldOut, claims: Values) -> Weights:
             return usual(len(base))
         if step == 1 and path[0][0] - slope.loss < HOPE * abs(path[0][0]):
             break
-    return Weights(np.exp(_chosen(path)), first, errors)
+    return Weights(np.exp(_chosen(path)), first, errors, *_gains(held_out, looks))
+
+
+def _gains(held_out: HeldOut, looks: int) -> tuple[Values, Values]:
+    """Return what updates take off the loss at the model before, and standard errors, (updates,) each."""
+    count = len(held_out.among)
+    if looks < STEPS:
+        return np.full(count, np.nan), np.full(count, np.nan)
+    rows = held_out.slope(np.zeros(count), PARTS).merits
+    return rows.mean(axis=1), rows.std(axis=1, ddof=1) / np.sqrt(rows.shape[1])
 
 
 def _shares(base: Values, scores: Values) -> Values:

@@ -26,8 +26,8 @@ DIGITS = 6
 class Finding:
     """One rule that an update failed: its score and the bound that it did not keep to.
 
-    Or, of what is accepted, what it adds to the model, with its standard error, and the level that this comes
-    to. The names of the fields are the keys on disk.
+    Or, of what is accepted, its merit, with its standard error, and the level that this comes to; and its
+    gain, which is what it was worth to the model. The names of the fields are the keys on disk.
     """
 
     position: int
@@ -39,14 +39,17 @@ class Finding:
     most: float | None = None
     error: float | None = None
     level: int | None = None
+    gain: float | None = None
+    gain_error: float | None = None
 
     @property
     def text(self) -> str:
-        """Return the finding as a table shows it: `length 2.31, at most 1.8`, `merit -0.31 ± 0.02`."""
+        """Return the finding as a table shows it: `length 2.31, at most 1.8`, `merit -0.3 ± 0.1`."""
         if self.score is None:
             return self.rule
         if self.error is not None:
-            return f"{self.rule} {self.score:.4g} ± {self.error:.2g}"
+            gain = "" if self.gain is None else f", gain {self.gain:.4g} ± {self.gain_error or 0.0:.2g}"
+            return f"{self.rule} {self.score:.4g} ± {self.error:.2g}{gain}"
         bounds = [f"at least {self.least:.4g}"] if self.least is not None else []
         bounds += [f"at most {self.most:.4g}"] if self.most is not None else []
         return ", ".join([f"{self.rule} {self.score:.4g}", *bounds])
@@ -73,16 +76,18 @@ def contributions(submissions: Sequence[Submission], result: PipelineResult) -> 
     """Return a finding for each update that has a level, if its miner has found levels."""
     if result.weights is None:
         return []
-    merits, errors = result.weights.merits, result.weights.errors
+    weights = result.weights
     return [
         Finding(
             item.position,
             item.update.device,
             Verdict.ACCEPTED.name.lower(),
             "merit",
-            _number(merits[place]),
-            error=_number(errors[place]),
+            _number(weights.merits[place]),
+            error=_number(weights.errors[place]),
             level=level,
+            gain=_number(weights.gains[place]),
+            gain_error=_number(weights.gain_errors[place]),
         )
         for place, (item, level) in enumerate(zip(submissions, result.levels, strict=True))
         if level

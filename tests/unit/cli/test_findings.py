@@ -20,7 +20,7 @@ def test_the_numbers_behind_a_rejection(bcfl: Bcfl, two_rounds: Federation, tmp_
         findings.write(Journal(tmp_path / "notes" / miner), 1, [finding])
     view = bcfl("votes", 1, "--journal", tmp_path / "notes", "--json").json
     expected = {"reason": "quality", "rule": "merit", "score": -0.25, "least": -0.125, "most": None}
-    expected |= dict.fromkeys(("error", "level"))
+    expected |= dict.fromkeys(("error", "level", "gain", "gain_error"))
     assert view["updates"][1]["numbers"] == {first: [expected], second: [expected], third: []}
     assert view["updates"][0]["numbers"] == {first: [], second: [], third: []}
     assert view["unexplained"] == [third]
@@ -33,14 +33,15 @@ def test_the_numbers_behind_a_level(bcfl: Bcfl, two_rounds: Federation, tmp_path
     miner = addresses(two_rounds.miner_keys)[0]
     (tmp_path / "notes" / miner).mkdir(parents=True)
     both = ((0, 3), (2, 1))
-    items = [Finding(place, 2, "accepted", "merit", -0.25, error=0.0125, level=at) for place, at in both]
+    values = {"error": 0.0125, "gain": 1.5, "gain_error": 0.25}
+    items = [Finding(place, 2, "accepted", "merit", -0.25, level=at, **values) for place, at in both]
     findings.write(Journal(tmp_path / "notes" / miner), 1, items)
     view = bcfl("votes", 1, "--journal", tmp_path / "notes", "--json").json
     numbers = [update["numbers"][miner] for update in view["updates"]]
     assert [[item["level"] for item in items] for items in numbers] == [[3], [], [1], []]
-    assert numbers[2][0]["error"] == 0.0125
+    assert {key: numbers[2][0][key] for key in values} == values
     text = bcfl("votes", 1, "--journal", tmp_path / "notes").text
-    assert "2 m0 level 1 merit -0.25 ± 0.013" in text
+    assert "2 m0 level 1 merit -0.25 ± 0.013, gain 1.5 ± 0.25" in text
     assert "0 m0" not in text
 
 

@@ -63,6 +63,8 @@ def finding(score: float | None, **values: float | str | None) -> FindingView:
         "most": None,
         "error": None,
         "level": None,
+        "gain": None,
+        "gain_error": None,
     }
     return {**base, **values}  # type: ignore[typeddict-item]
 

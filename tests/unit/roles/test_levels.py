@@ -146,6 +146,7 @@ def test_a_learner_without_gradients_makes_one_step() -> None:
     found = levels.find(held, np.ones(COUNT))
     assert bowl.calls.count("evaluate") == 2 * COUNT + 1
     assert found.levels[:9].max() < 3 <= found.levels[9:].min()
+    assert np.isnan(found.gains).all()
     exact = find(poisoned(9), bowl)
     assert found.merits == pytest.approx(exact.merits, rel=1e-3, abs=1e-6)
     nothing = levels.find(replace(held, evaluate=lambda _: Evaluation(np.inf, 0)), np.ones(COUNT))
@@ -155,11 +156,23 @@ def test_a_learner_without_gradients_makes_one_step() -> None:
 def test_how_many_models_are_looked_at() -> None:
     bowl = Bowl(noise=0.1)
     find(poisoned(9), bowl)
-    assert [call for call in bowl.calls if call != "losses"] == ["slopes 8", *["slopes 1"] * 3]
-    assert bowl.calls.count("losses") == 5, "one of them is looked at without slopes"
+    assert [call for call in bowl.calls if call != "losses"] == ["slopes 8", *["slopes 1"] * 3, "slopes 8"]
+    assert bowl.calls.count("losses") == 6, "one of them is looked at without slopes"
+
+
+def test_gains_are_of_the_model_before_the_round() -> None:
+    """A fifth of an update is worth a fifth; its merit is what the model lacks, wherever all others lead."""
+    updates, bowl = honest(), Bowl(noise=0.1)
+    updates[0] *= np.float32(0.2)
+    found = find(updates, bowl)
+    expected = 2 / SIZE * updates.astype(np.float64) @ bowl.optima.mean(axis=0)
+    assert found.gains == pytest.approx(expected, rel=1e-4)
+    assert found.gains[0] == pytest.approx(0.2 * np.median(found.gains), rel=0.1)
+    assert (found.gain_errors > 0).all()
+    assert (found.gain_errors < 0.1 * found.gains).all()
 
 
 def test_weights_to_levels() -> None:
     values = np.array([0.05, 0.29, 0.31, 0.69, 0.71, 1.0, 1.32, 1.34, 16 / 9])
-    found = Weights(values, values, values).levels
+    found = Weights(values, *[values] * 4).levels
     assert found.tolist() == [1, 1, 2, 2, 3, 3, 3, 4, 4]
