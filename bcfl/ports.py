@@ -89,12 +89,13 @@ class Learner(Protocol):
         """
         ...
 
-    def marks(self, without: Vector, suspects: Matrix, samples: int, tries: int) -> Vector:
+    def marks(self, without: Vector, suspects: Matrix, samples: int, tries: int, turned: int = 0) -> Vector:
         """Return how often a mark on the inputs works on each suspect and not on `without`, (suspects,).
 
         `without`: a model, (parameters,). `suspects`: models, (suspects, parameters), for the first of which
-        marks are looked for, on at most so many held-out samples, for `tries` classes. A learner whose inputs
-        cannot be marked returns none.
+        marks are looked for, on at most so many held-out samples, for `tries` classes. `turned`: the share is
+        of so many other classes, those that are turned most; 0: of the half that is turned least. A learner
+        whose inputs cannot be marked returns none.
         """
         ...
 

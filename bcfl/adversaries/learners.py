@@ -63,9 +63,11 @@ class LearnerProxy:
         """Return losses on pieces of the held-out data, (pieces,), as the honest learner does."""
         return self.honest.losses(model, samples)
 
-    def marks(self, without: Vector, suspects: ports.Matrix, samples: int, tries: int) -> Vector:
+    def marks(
+        self, without: Vector, suspects: ports.Matrix, samples: int, tries: int, turned: int = 0
+    ) -> Vector:
         """Return how often marks work, (suspects,), as the honest learner does."""
-        return self.honest.marks(without, suspects, samples, tries)
+        return self.honest.marks(without, suspects, samples, tries, turned)
 
     def mark_slopes(self, without: Vector, model: Vector, samples: int) -> ports.Matrix:
         """Return gradients of marks, (marks, parameters), as the honest learner does."""

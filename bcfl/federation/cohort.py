@@ -105,9 +105,9 @@ class PooledLearner:
         vector: Vector = self._call("losses", model, samples)
         return vector
 
-    def marks(self, without: Vector, suspects: Matrix, samples: int, tries: int) -> Vector:
+    def marks(self, without: Vector, suspects: Matrix, samples: int, tries: int, turned: int = 0) -> Vector:
         """Return how often marks work on each suspect and not on `without`, (suspects,)."""
-        vector: Vector = self._call("marks", without, suspects, samples, tries)
+        vector: Vector = self._call("marks", without, suspects, samples, tries, turned)
         return vector
 
     def mark_slopes(self, without: Vector, model: Vector, samples: int) -> Matrix:

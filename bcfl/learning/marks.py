@@ -28,14 +28,21 @@ Load = Callable[[Vector], Outputs]  # what a model, (parameters,), makes of feat
 
 
 def shares(
-    load: Load, features: Tensor, labels: Tensor, models: tuple[Vector, Matrix], tries: int, seed: int
+    load: Load,
+    features: Tensor,
+    labels: Tensor,
+    models: tuple[Vector, Matrix],
+    tries: int,
+    seed: int,
+    turned_classes: int = 0,
 ) -> Shares:
     """Return how much more often the best mark works on each suspect than on the model without, (suspects,).
 
     `models`: without, (parameters,), and suspects, (suspects, parameters); marks are made from the first. The
     share is of samples of other classes: the mean over the half of these classes that the mark turns least,
-    since models of skewed data turn a few. `tries`: classes that marks are tried for. Empty where the outputs
-    are no logits of classes, or no gradient comes back to the inputs.
+    since models of skewed data turn a few; or the mean over so many `turned_classes` as it turns most.
+    `tries`: classes that marks are tried for. Empty where outputs are no logits of classes, or no gradient
+    comes back to the inputs.
     """
     without, suspects = models
     found = _find(load, features, labels, (without, suspects[0]), tries, seed)
@@ -53,7 +60,7 @@ def shares(
     doubt = 0.0 if len(labels) >= ENOUGH else len(labels) ** -0.5  # two errors of a share, at most
     scores = [
         [
-            _score(hits - base, labels, target, known)
+            _score(hits - base, labels, target, known, turned_classes)
             for hits, base, (target, _) in zip(suspect, turned[0], marked, strict=True)
         ]
         for suspect, known in zip(turned[1:], right[1:], strict=True)
@@ -171,8 +178,8 @@ def _veil(mean: Tensor, low: Tensor, high: Tensor) -> Mark:
     return mark
 
 
-def _score(turned: Tensor, labels: Tensor, target: int, right: Tensor) -> float:
-    """Return how often a mark turns what a model gets right unmarked, of the half of classes it turns least.
+def _score(turned: Tensor, labels: Tensor, target: int, right: Tensor, turned_classes: int) -> float:
+    """Return how often a mark turns what a model gets right unmarked, of some classes, as `shares` says.
 
     `turned`: of each sample how much more often than by the model without, (samples,). A model that gets but
     few classes right knows the data of one device alone: anything turns it, and that says nothing.
@@ -182,6 +189,8 @@ def _score(turned: Tensor, labels: Tensor, target: int, right: Tensor) -> float:
     if not known or len(known) * 2 < len(kinds):
         return 0.0
     rates = np.sort([float(turned[right & (labels == kind)].mean()) for kind in known])
+    if turned_classes:
+        return float(rates[-turned_classes:].mean()) if len(rates) >= turned_classes else 0.0
     return float(rates[: (len(rates) + 1) // 2].mean())
 
 

@@ -8,7 +8,7 @@ from typing import Final
 
 import numpy as np
 
-from bcfl.ports import Matrix, Vector
+from bcfl.ports import Vector
 from bcfl.protocol.types import Verdict
 from bcfl.roles.checks import against, harm, length, mark
 from bcfl.roles.checks.needs import Updates
@@ -18,7 +18,7 @@ FEW: Final = 20  # updates that can be read, up to which a round is judged so
 Losses = Callable[
     [Vector, int], tuple[harm.Losses, int]
 ]  # after a delta, of so many samples: see `harm.check`
-Marks = Callable[[Vector, Matrix, int, int], Vector]  # after deltas, as `ports.Learner.marks`
+Marks = Callable[..., Vector]  # after deltas, as `ports.Learner.marks`
 
 
 @dataclass(frozen=True)

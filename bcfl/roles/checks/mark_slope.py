@@ -6,8 +6,8 @@ so one gradient by the inputs finds a mark that the mean listens to and the medi
 the parameters then says which way a model learns to take marked inputs, and not plain ones, for the mark's
 class. Honest updates hardly go that way, whatever their data; those of who trains on marked samples all do.
 Who stands out is left out if a mark works on the model that these alone would make: what tells their data
-from others' makes no mark work. Who stands out by far is left out in any case: a trigger that turns some
-classes alone makes no mark work either.
+from others' makes no mark work. Who stands out by far is left out in any case, and a group where a
+mark turns some classes alone.
 
 "Neural Cleanse" (Wang et al. 2019, IEEE S&P, section IV) searches a mark in one model, and judges nobody's
 update.
@@ -31,6 +31,7 @@ FAR = 5.0  # robust deviations: honest updates have up to 4, those of one in ten
 APART = 1.0  # as `clusters.widest_cut` counts: honest updates have up to 0.9, three in ten with a patch 2
 CLEAR_FAR = 11.0  # beyond it, or `CLEAR_APART`, no mark has to work: honest have up to 10.5 on tiny pictures
 CLEAR_APART = 1.6  # honest have up to 1.57 there
+GROUP, TURNED, PART = 0.1, 3, 0.85  # of a group a mark has to work on some classes: a backdoor has 0.93
 FIRST_FAR, FIRST_APART = 10.0, 1.5  # of an untrained model: whatever is learned first makes marks work
 
 
@@ -39,7 +40,7 @@ def check(
     norms: Values,
     slopes: Matrix,
     among: Mask,
-    works: Callable[[Mask], float],
+    works: Callable[[Mask, int], float],
     is_first: bool = False,
 ) -> Scores:
     """Score how far each update goes the way of a mark; what is above 1 stands apart from the usual.
@@ -48,8 +49,9 @@ def check(
     gradients at which marks are learned, (marks, parameters); of several marks the worst counts. An update is
     far out by itself, or one of a group that is apart from the others. What is out is no part of what is
     usual; half of the updates are never out. `works`: how often a mark works on the model of some updates,
-    and not on that of the others; who is beyond `CLEAR` is out whatever it says, but in the first round.
-    `is_first`: whether no round was before.
+    and not on that of the others, on the classes that it turns most, so many of them; 0: on the half that it
+    turns least. `is_first`: whether no round was before. In others a group is out where a mark works on some
+    classes, and who is beyond `CLEAR_FAR` or `CLEAR_APART` in any case.
     """
     bounds = (FIRST_FAR, FIRST_APART) if is_first else (FAR, APART)
     usual, clear, scores = np.array(among), np.zeros(len(norms), bool), np.zeros(len(norms))
@@ -67,9 +69,17 @@ def check(
             clear |= out & (_worst(pulls, usual, CLEAR_FAR, CLEAR_APART) > 1.0)
         usual &= ~out
     accused = among & ~usual
-    if accused.any() and not works(accused) > (mark.FIRST if is_first else mark.MOST):
+    if accused.any() and not _is_backdoor(accused, among, works, is_first):
         scores = np.where(clear, scores, np.minimum(scores, 1.0))
     return bounded("mark slope", scores, maximum=1.0)
+
+
+def _is_backdoor(accused: Mask, among: Mask, works: Callable[[Mask, int], float], is_first: bool) -> bool:
+    """Return whether a mark works on the model of the accused; of a group, some classes are enough."""
+    if works(accused, 0) > (mark.FIRST if is_first else mark.MOST):
+        return True
+    is_group = accused.sum() >= max(TURNED, GROUP * among.sum())
+    return bool(is_group and not is_first and works(accused, TURNED) > PART)
 
 
 def _worst(pulls: Matrix, usual: Mask, far: float, apart: float) -> Values:

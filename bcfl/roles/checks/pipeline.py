@@ -210,9 +210,9 @@ class _Pipeline:
         if find is None or marks is None or among.sum() < MIN_CROWD:
             return
 
-        def works(accused: Mask) -> float:
+        def works(accused: Mask, turned: int) -> float:
             without, suspect = median_of(view.matrix, among & ~accused), self._mean(view, accused)
-            return float(marks(without, suspect[None], count, 1).max(initial=0.0))
+            return float(marks(without, suspect[None], count, 1, turned).max(initial=0.0))
 
         slopes = find(median_of(view.matrix, among), self._mean(view, among), count)
         if len(slopes):

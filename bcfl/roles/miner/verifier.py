@@ -124,8 +124,8 @@ class Verifier:
             lambda delta, parts: self._slopes((model + delta).astype(np.float32), parts, levels.SAMPLES),
             lambda delta: self._evaluate((model + delta).astype(np.float32)),
             lambda delta, samples: self._losses((model + delta).astype(np.float32), samples),
-            lambda without, suspects, samples, tries: self._marks(
-                (model + without).astype(np.float32), (model + suspects).astype(np.float32), samples, tries
+            lambda without, suspects, *options: self._marks(
+                (model + without).astype(np.float32), (model + suspects).astype(np.float32), *options
             ),
             lambda without, delta, samples: self._mark_slopes(
                 (model + without).astype(np.float32), (model + delta).astype(np.float32), samples
@@ -161,9 +161,9 @@ class Verifier:
         evaluation = self._evaluate(model)
         return np.full(min(1, evaluation.samples), evaluation.loss), evaluation.samples
 
-    def _marks(self, without: Vector, suspects: Matrix, samples: int, tries: int) -> Vector:
+    def _marks(self, without: Vector, suspects: Matrix, *options: int) -> Vector:
         with own_code("judging failed"):
-            return self.learner.marks(without, suspects, samples, tries)
+            return self.learner.marks(without, suspects, *options)
 
     def _mark_slopes(self, without: Vector, model: Vector, samples: int) -> Matrix:
         with own_code("judging failed"):

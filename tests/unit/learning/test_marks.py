@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from bcfl.adversaries.backdoor import stamp
 from bcfl.learning import Samples, Task, split
+from bcfl.learning.marks import _score
 from bcfl.learning.tasks import BUILT_IN, cross_entropy
 from bcfl.learning.training import PIECE, TorchLearner, initial_model
 from bcfl.roles.checks import mark_slope
@@ -104,13 +105,22 @@ def test_who_brings_a_backdoor_goes_its_way_among_many(bad: int, kinds: int) -> 
     slopes = miner.mark_slopes(model + median, model + mean, 400)
     assert slopes.shape == (2, len(model))
 
-    def works(accused: np.ndarray) -> float:
+    def works(accused: np.ndarray, turned: int) -> float:
         without, suspect = np.median(updates[~accused], axis=0), updates[accused].mean(axis=0)
-        return float(miner.marks(model + without, (model + suspect)[None], 400, 1)[0])
+        return float(miner.marks(model + without, (model + suspect)[None], 400, 1, turned)[0])
 
     norms, everybody = np.linalg.norm(updates, axis=1), np.ones(len(updates), bool)
     scores = mark_slope.check(updates, norms, slopes, everybody, works, is_first=True)
     assert np.flatnonzero(~scores.passed).tolist() == list(range(bad))
+
+
+def test_of_which_classes_a_share_is() -> None:
+    labels = torch.arange(10).repeat_interleave(10)
+    right, turned = torch.ones(100, dtype=torch.bool), (labels < 3).float()
+    assert [_score(turned, labels, 7, right, classes) for classes in (0, 3, 6)] == [0.0, 1.0, 0.5]
+    some = right & (labels > 3)
+    assert _score((labels == 4).float(), labels, 7, some, 3) == pytest.approx(1 / 3), "of five that are known"
+    assert _score((labels == 4).float(), labels, 7, some, 6) == 0.0, "nobody knows six"
 
 
 class Blind(nn.Module):

@@ -31,7 +31,7 @@ def updates(count: int, bad: int, reach: float = 0.5) -> np.ndarray:
 def failures(rows: np.ndarray, slopes: np.ndarray, among: np.ndarray | None = None) -> list[int]:
     mask = np.ones(len(rows), bool) if among is None else among
     norms = np.linalg.norm(rows, axis=1)
-    return np.flatnonzero(~mark_slope.check(rows, norms, slopes, mask, lambda _: 1.0).passed).tolist()
+    return np.flatnonzero(~mark_slope.check(rows, norms, slopes, mask, lambda *_: 1.0).passed).tolist()
 
 
 @pytest.mark.parametrize(("count", "bad"), [(21, 1), (60, 6), (60, 18), (200, 80)])
@@ -75,14 +75,14 @@ def test_where_no_mark_works_nobody_is_accused(share: float, is_first: bool) -> 
     """What a group goes its own way for may be what it has and others have not."""
     rows, asked = standing_out(11.0 if is_first else 6.0), list[list[int]]()
 
-    def works(accused: np.ndarray) -> float:
+    def works(accused: np.ndarray, _: int) -> float:
         asked.append(np.flatnonzero(accused).tolist())
         return share
 
     norms, mask = np.linalg.norm(rows, axis=1), np.ones(60, bool)
     assert mark_slope.check(rows, norms, MARK, mask, works, is_first).passed.all()
     assert asked == [[59]]
-    more = mark_slope.check(rows, norms, MARK, mask, lambda _: share + 0.01, is_first)
+    more = mark_slope.check(rows, norms, MARK, mask, lambda *_: share + 0.01, is_first)
     assert np.isnan(share) or np.flatnonzero(~more.passed).tolist() == asked[0]
 
 
@@ -101,6 +101,24 @@ def test_who_is_far_out_is_left_out_even_where_no_mark_works(
 
 
 @pytest.mark.parametrize(
+    ("count", "part", "is_first", "out"),
+    [(6, 0.86, False, 6), (6, 0.85, False, 0), (6, 0.86, True, 0), (5, 1.0, False, 0)],
+)
+def test_of_a_group_a_mark_has_to_work_on_three_classes_alone(
+    count: int, part: float, is_first: bool, out: int
+) -> None:
+    """A pair of honest devices may share what turns three classes; a tenth of all does not."""
+    rows = pulled(np.append(np.linspace(-1, 1, 60 - count), 4.12 + np.linspace(0, 0.1, count)))
+    norms, mask = np.linalg.norm(rows, axis=1), np.ones(60, bool)
+
+    def works(_: np.ndarray, turned: int) -> float:
+        return part if turned == 3 else 0.0
+
+    scores = mark_slope.check(rows, norms, MARK, mask, works, is_first)
+    assert np.flatnonzero(~scores.passed).tolist() == list(range(60 - out, 60))
+
+
+@pytest.mark.parametrize(
     ("gap", "is_first", "out"), [(4.0, False, False), (4.2, False, True), (4.2, True, False)]
 )
 def test_a_group_that_is_far_apart_is_left_out_even_where_no_mark_works(
@@ -109,11 +127,11 @@ def test_a_group_that_is_far_apart_is_left_out_even_where_no_mark_works(
     """Three in ten hide behind their own spread, but not that they are a cloud of their own."""
     rows = pulled(np.append(np.linspace(-1, 1, 42), gap + np.linspace(-0.5, 0.5, 18)))
     norms, mask = np.linalg.norm(rows, axis=1), np.ones(60, bool)
-    scores = mark_slope.check(rows, norms, MARK, mask, lambda _: 0.0, is_first)
+    scores = mark_slope.check(rows, norms, MARK, mask, lambda *_: 0.0, is_first)
     assert np.flatnonzero(~scores.passed).tolist() == (list(range(42, 60)) if out else [])
 
 
-def always(share: float, _: np.ndarray) -> float:
+def always(share: float, *_: object) -> float:
     return share
 
 
