@@ -71,6 +71,8 @@ def joined_cluster(address: str, cpus: int | None, **limits: Any) -> Iterator[An
             stack.callback(_leave, ray)
             ray.init(address, **options)
         except (Exception, SystemExit) as error:
+            if isinstance(error, SystemExit) and error.code == signal.SIGTERM:  # Ray's handler of the signal
+                raise KeyboardInterrupt from None
             raise ConfigError(f"--ray {address[:80]}: {_cause(error)}") from error
         yield ray
 
