@@ -134,7 +134,8 @@ class WorkerPool:
         if self._ends > MAX_ENDS:
             raise RunError(
                 f"workers ended {self._ends} times with nothing done, killed for memory perhaps: give fewer "
-                '--workers; or by the party\'s own code, os._exit say; a script that trains needs `if __name__ == "__main__":`'
+                "--workers; or ended by the party's own code, by `os._exit` say; a script that trains needs "
+                '`if __name__ == "__main__":`'
             )
         self._replaced += 1
         log.warning("a worker process has ended: it %s", REPLACED)

@@ -162,8 +162,9 @@ class FlatModule:
     def collect(self) -> None:
         """Copy into the vector what the module has put elsewhere, and make it a view again.
 
-        Code of a module or of a training loop may replace a tensor or a gradient instead of writing to it, and
-        freeze what it has trained, which changes nothing of what was learned. Raises ConfigError for tensors of other names, shapes or types.
+        Code of a module or of a training loop may replace a tensor or a gradient instead of writing to it,
+        and freeze what it has trained, which changes nothing of what was learned. Raises ConfigError for
+        tensors of other names, shapes or types.
         """
         self._built.thaw()
         tensors = _changing_tensors(self.module, self._shared)

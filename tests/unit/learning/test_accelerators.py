@@ -76,7 +76,8 @@ def test_what_was_closed_or_replaced_is_written_to_again(
 ) -> None:
     """A task's code closes stdout; what bcfl says afterwards is neither lost nor a defect."""
     descriptor = accelerators.OUTPUTS[name]
-    monkeypatch.setattr(sys, name, open(descriptor, "w", encoding="utf-8", closefd=False))
+    opened = open(descriptor, "w", encoding="utf-8", closefd=False)  # noqa: SIM115
+    monkeypatch.setattr(sys, name, opened)
     with isolated(7):
         getattr(sys, name).close()
     print("after closing", file=getattr(sys, name), flush=True)
