@@ -29,10 +29,22 @@ ANSWER_SECONDS: Final = 10.0
 HEAD_SECONDS: Final = 10.0  # between two looks at the head
 TOKEN_BYTES: Final = 32
 CAUSE: Final = 300  # characters of what Ray says
-# What a client of HTTP/2 says first (RFC 9113), with empty settings; Ray's gRPC answers it.
+# What a client of HTTP/2 says first (RFC 9113), with empty settings, and a call that any gRPC server answers,
+# if only by an error.
 FRAME_BYTES: Final = 9
-SETTINGS: Final = 4
+DATA, HEADERS, SETTINGS = 0, 1, 4  # types of frames
+END_STREAM, END_HEADERS = 1, 4  # flags
+MAX_FRAMES: Final = 100  # before the answer
+MAX_FRAME_BYTES: Final = 2**14  # that a server may send unasked (RFC 9113, 4.2)
 PREFACE: Final = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + bytes([0, 0, 0, SETTINGS, 0, 0, 0, 0, 0])
+CALL: Final = {
+    ":method": "POST",
+    ":scheme": "http",
+    ":path": "/grpc.health.v1.Health/Check",
+    ":authority": "ray",
+    "te": "trailers",
+    "content-type": "application/grpc",
+}
 FOLDER: Final = "/tmp"  # sockets lie below it, and their paths have 107 bytes at most
 PRINTING: Final = ("ray._private.worker", "_worker_logs_enabled")  # of Ray's own: it prints what nodes report
 
@@ -65,12 +77,14 @@ def joined_cluster(address: str, cpus: int | None, **limits: Any) -> Iterator[An
             } | limits
         elif address != AUTO:
             _check(address)
-        stack.enter_context(_own_signals())
         stack.enter_context(_silent())
         try:
             stack.callback(_leave, ray)
-            ray.init(address, **options)
+            with _own_signals():
+                ray.init(address, **options)
         except (Exception, SystemExit) as error:
+            if isinstance(error, SystemExit) and error.code == signal.SIGTERM:  # Ray's handler of the signal
+                raise KeyboardInterrupt from None
             raise ConfigError(f"--ray {address[:80]}: {_cause(error)}") from error
         yield ray
 
@@ -118,8 +132,7 @@ def _check(address: str) -> None:
         return  # what is said there is encrypted
     try:
         with socket.create_connection((host.strip("[]"), int(port)), ANSWER_SECONDS) as connection:
-            connection.sendall(PREFACE)
-            frame = connection.recv(FRAME_BYTES, socket.MSG_WAITALL)
+            is_cluster = _answers_call(connection)
     except (OSError, UnicodeError) as error:
         cause = "nobody answers"
         if isinstance(error, OSError) and error.strerror:
@@ -127,8 +140,37 @@ def _check(address: str) -> None:
         raise ConfigError(
             f"--ray {address[:80]}: {cause}: start the cluster with `ray start --head`"
         ) from None
-    if len(frame) < FRAME_BYTES or frame[3] != SETTINGS:
+    if not is_cluster:
         raise ConfigError(f"--ray {address[:80]}: what answers there is no Ray cluster")
+
+
+def _answers_call(connection: socket.socket) -> bool:
+    """Whether a gRPC server is at the other end, which answers any call; raises OSError if it is silent."""
+    fields = b"".join(_literal(name) + _literal(value, b"") for name, value in CALL.items())
+    message = bytes(5)  # not compressed, of no bytes
+    connection.sendall(PREFACE + _frame(HEADERS, END_HEADERS, fields) + _frame(DATA, END_STREAM, message))
+    deadline, is_first = time.monotonic() + ANSWER_SECONDS, True
+    for _ in range(MAX_FRAMES):
+        connection.settimeout(max(0.01, deadline - time.monotonic()))
+        head = connection.recv(FRAME_BYTES, socket.MSG_WAITALL)
+        if len(head) < FRAME_BYTES or (is_first and head[3] != SETTINGS):
+            return False
+        if head[3] == HEADERS:
+            return True
+        is_first, size = False, int.from_bytes(head[:3], "big")
+        if size > MAX_FRAME_BYTES or (size and len(connection.recv(size, socket.MSG_WAITALL)) < size):
+            return False
+    return False
+
+
+def _frame(kind: int, flags: int, content: bytes) -> bytes:
+    """Return a frame of the first stream."""
+    return len(content).to_bytes(3, "big") + bytes([kind, flags, 0, 0, 0, 1]) + content
+
+
+def _literal(text: str, prefix: bytes = b"\0") -> bytes:
+    """Return a name, or without `prefix` a value, of a field as HPACK has it (RFC 7541, 6.2.2)."""
+    return prefix + bytes([len(text)]) + text.encode()
 
 
 def _cause(error: BaseException) -> str:

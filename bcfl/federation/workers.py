@@ -134,7 +134,8 @@ class WorkerPool:
         if self._ends > MAX_ENDS:
             raise RunError(
                 f"workers ended {self._ends} times with nothing done, killed for memory perhaps: give fewer "
-                '--workers; a script that trains needs `if __name__ == "__main__":`'
+                "--workers; or ended by the party's own code, by `os._exit` say; a script that trains needs "
+                '`if __name__ == "__main__":`'
             )
         self._replaced += 1
         log.warning("a worker process has ended: it %s", REPLACED)
@@ -177,5 +178,8 @@ def _vector(path: Path) -> Vector:
 
 
 def _work(folder: Path, call: Call) -> Outcome:
-    """Make a call in a worker."""
-    return perform(_builder(folder), call, _vector(call.model))
+    """Make a call in a worker; a Ctrl-C is not for it, so whoever raises one there is a party's own code."""
+    try:
+        return perform(_builder(folder), call, _vector(call.model))
+    except KeyboardInterrupt:
+        raise ConfigError(f"{call.method} has raised KeyboardInterrupt, in the party's own code") from None

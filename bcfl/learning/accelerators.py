@@ -6,11 +6,12 @@ Training and judging may run on an accelerator. Vectors, fixed point and aggrega
 from __future__ import annotations
 
 import random
+import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import partial
-from typing import Any, Final
+from typing import Any, Final, TextIO
 
 import numpy as np
 
@@ -19,6 +20,7 @@ from bcfl.errors import ConfigError
 CPU: Final = "cpu"
 AUTO: Final = "auto"
 NUMPY_SEEDS: Final = 2**32  # its global generator takes no larger one
+OUTPUTS: Final = {"stdout": 1, "stderr": 2}  # and their descriptors
 PREFERENCE: Final = ("cuda", "mps", CPU)  # of `auto`, the first that is there
 
 
@@ -68,7 +70,8 @@ def sow(seed: int) -> None:
 def isolated(seed: int, device: str = CPU) -> Iterator[None]:
     """Run torch on one thread with all generators at `seed`: its own, numpy's, Python's; put all back.
 
-    What code in it makes torch's type of new floats is put back too.
+    What code in it makes torch's type of new floats is put back too, and stdout and stderr if it has
+    closed or replaced them: what bcfl writes goes there.
     """
     import torch
 
@@ -81,6 +84,7 @@ def isolated(seed: int, device: str = CPU) -> Iterator[None]:
     elif device != CPU:
         put = partial(torch.cuda.set_rng_state, device=device)
         states.append((put, torch.cuda.get_rng_state(device)))
+    outputs: dict[str, TextIO | None] = {name: getattr(sys, name) for name in OUTPUTS}
     torch.set_num_threads(1)
     sow(seed)
     if device == "mps":
@@ -94,6 +98,16 @@ def isolated(seed: int, device: str = CPU) -> Iterator[None]:
         torch.set_num_threads(threads)
         for restore, state in states:
             restore(state)
+        for name, stream in outputs.items():
+            setattr(sys, name, _opened(stream, OUTPUTS[name]))
+
+
+def _opened(stream: TextIO | None, descriptor: int) -> TextIO | None:
+    """Return a stream, opened anew on its descriptor where it was closed; Python leaves that one open."""
+    if getattr(stream, "closed", False):
+        with suppress(OSError):
+            return open(descriptor, "w", encoding="utf-8", errors="backslashreplace", closefd=False)
+    return stream
 
 
 def clock(device: str) -> Callable[[], int]:

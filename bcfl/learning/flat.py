@@ -162,9 +162,11 @@ class FlatModule:
     def collect(self) -> None:
         """Copy into the vector what the module has put elsewhere, and make it a view again.
 
-        Code of a module or of a training loop may replace a tensor or a gradient instead of writing to it.
-        Raises ConfigError for tensors of other names, shapes or types.
+        Code of a module or of a training loop may replace a tensor or a gradient instead of writing to it,
+        and freeze what it has trained, which changes nothing of what was learned. Raises ConfigError for
+        tensors of other names, shapes or types.
         """
+        self._built.thaw()
         tensors = _changing_tensors(self.module, self._shared)
         if {name: tensor.shape for name, tensor in tensors.items()} != self._shapes:
             raise ConfigError("training has changed the model's layout, which every party must keep")

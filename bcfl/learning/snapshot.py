@@ -32,5 +32,9 @@ class Snapshot:
             else:
                 place.clear()
                 place.update(content)
+        self.thaw()
+
+    def thaw(self) -> None:
+        """Have those parameters trained that were when the module was built, and no others."""
         for parameter, is_trained in self._trained:
             parameter.requires_grad_(is_trained)

@@ -104,20 +104,31 @@ def test_what_a_partys_own_code_raises_is_told_as_by_one_process(
     assert any("sits out round 1: " in text and "failed: ValueError: so few" in text for text in told[0][1])
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGKILL])
+def test_an_interruption_that_a_partys_own_code_raises_is_not_the_persons(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    play(tmp_path, 2, "interrupting", devices=6, partition="dirichlet", min_updates=1, rounds=1)
+    assert "sits out round 1: train has raised KeyboardInterrupt, in the party's own code" in caplog.text
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGKILL])
 def test_workers_end_with_the_run(tmp_path: Path, marks: Path, number: signal.Signals) -> None:
     command = [sys.executable, "-m", "bcfl", "run", "--workers", "2", "--task", f"{TASKS}:waiting"]
     command += ["--devices", "4", "--miners", "2", "--run-dir", str(tmp_path / "mine"), "--quiet"]
-    process = subprocess.Popen(command, cwd=ROOT, stderr=subprocess.PIPE, text=True)
+    folders = tmp_path / "temporary"
+    folders.mkdir()
+    env = os.environ | {"TMPDIR": str(folders)}
+    process = subprocess.Popen(command, cwd=ROOT, env=env, stderr=subprocess.PIPE, text=True)
     assert until(lambda: len(list(marks.iterdir())) == 2 or process.poll() is not None)
     workers = [int(path.name) for path in marks.iterdir()]
     assert len(workers) == 2
     process.send_signal(number)
     _, errors = process.communicate(timeout=STALL_SECONDS)
     assert until(lambda: not any(map(lives, workers)))
-    if number is signal.SIGINT:
+    if number is not signal.SIGKILL:
         assert process.returncode == 130
         assert errors.splitlines() == [f"interrupted: go on with `bcfl run --resume {tmp_path / 'mine'}`"]
+        assert not list(folders.iterdir())
 
 
 def test_what_workers_cannot_do_is_refused(tmp_path: Path) -> None:

@@ -65,6 +65,13 @@ def fail(model: nn.Module, data: TensorDataset, context: FitContext) -> None:
     fit(model, data, context)
 
 
+def interrupt(model: nn.Module, data: TensorDataset, context: FitContext) -> None:
+    """Raise what Ctrl-C does, at one of the devices; train as `fit` elsewhere."""
+    if in_worker() and context.round and len(data) < 7:
+        raise KeyboardInterrupt
+    fit(model, data, context)
+
+
 def wait(_model: nn.Module, _data: TensorDataset, context: FitContext) -> None:
     """Say which process this is, and train for ever, but for the try before the run."""
     if not context.round:
@@ -76,5 +83,5 @@ def wait(_model: nn.Module, _data: TensorDataset, context: FitContext) -> None:
 
 plain = task_of(restless)
 own = replace(plain, shared=is_shared, fit=fit)
-failing = replace(plain, fit=fail)
+failing, interrupting = replace(plain, fit=fail), replace(plain, fit=interrupt)
 dying_once, dying, waiting = (replace(own, fit=loop) for loop in (die_once, die, wait))

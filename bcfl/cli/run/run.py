@@ -21,6 +21,7 @@ from bcfl.cli.output.printing import metric_text, plural, print_fields, print_js
 from bcfl.cli.output.run_display import RunDisplay, open_run_display, participants
 from bcfl.cli.output.terminal import say
 from bcfl.cli.run.memory import keep_freed_memory
+from bcfl.cli.run.stopping import stopped_by_signals
 from bcfl.config import Config
 from bcfl.errors import BcflError, ConfigError, RunError
 from bcfl.federation.runs import FILE, Run, find_run, latest, list_runs, new_path
@@ -130,8 +131,8 @@ def run(
     """Train: devices learn, miners verify and lead, the contract records every round.
 
     An option comes from its flag, from -c KEY=VALUE, from bcfl.toml or --config FILE, or from BCFL_KEY in the
-    environment; the first of these that names it counts. Ctrl-C leaves a run that --resume continues. A run
-    in which nothing was learned says so and ends with exit code 3.
+    environment; the first of these that names it counts. Ctrl-C or SIGTERM leaves a run that --resume
+    continues. A run in which nothing was learned says so and ends with exit code 3.
     """
     from bcfl.federation.logbooks import open_logbooks, several
     from bcfl.federation.views.committee import run_committee
@@ -141,6 +142,7 @@ def run(
     committee = run_committee(config)
     warn(committee)
     with (
+        stopped_by_signals(),
         open_logbooks(logs or (), resumed=source.resume) as observers,
         open_run_display(config, path, quiet) as display,
     ):

@@ -13,6 +13,7 @@ from bcfl.cli.output.display import open_display
 from bcfl.cli.output.files import write_file
 from bcfl.cli.output.printing import Column, plural, print_json, print_table
 from bcfl.cli.output.terminal import say
+from bcfl.cli.run.stopping import stopped_by_signals
 
 if TYPE_CHECKING:
     from bcfl.federation.sweeps import SweepView, Trial
@@ -41,7 +42,7 @@ def sweep(
     path = FOLDER / file.stem if folder is None else folder
     plan = Sweep.load(file, path)
     total = len(plan.trials)
-    with open_display(spins=True) as display:
+    with stopped_by_signals(), open_display(spins=True) as display:
         for oddity in filter(None, (trial.oddity for trial in plan.trials)):
             display.line(f"{oddity}; it is made again")
 

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import sys
 from dataclasses import replace
+from io import StringIO
 
 import numpy as np
 import pytest
@@ -65,6 +68,24 @@ def test_isolation_puts_torchs_generator_and_threads_back() -> None:
     assert torch.get_num_threads() == threads
     with isolated(7):
         assert torch.equal(torch.rand(3), first)
+
+
+@pytest.mark.parametrize("name", ["stdout", "stderr"])
+def test_what_was_closed_or_replaced_is_written_to_again(
+    name: str, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """A task's code closes stdout; what bcfl says afterwards is neither lost nor a defect."""
+    descriptor = accelerators.OUTPUTS[name]
+    opened = open(descriptor, "w", encoding="utf-8", closefd=False)  # noqa: SIM115
+    monkeypatch.setattr(sys, name, opened)
+    with isolated(7):
+        getattr(sys, name).close()
+    print("after closing", file=getattr(sys, name), flush=True)
+    stream = getattr(sys, name)
+    with isolated(7):
+        monkeypatch.setattr(sys, name, StringIO())
+    assert getattr(sys, name) is stream
+    assert getattr(capfd.readouterr(), name[3:]) == f"after closing{os.linesep}"
 
 
 def test_learners_at_one_bench_train_as_each_at_its_own() -> None:

@@ -65,6 +65,7 @@ def nothing(_model: nn.Module) -> None: ...
 TASKS = {
     "counters": task_of(Counting),
     "a layer that is frozen": fit_of(nothing, lambda model: model[0].requires_grad_(False)),  # type: ignore[index]
+    "all layers frozen": fit_of(nothing, lambda model: model.requires_grad_(False)),
     "a hook": fit_of(lambda model: model.register_forward_hook(lambda _m, _i, outputs: 2 * outputs), nothing),
     "torch's type": fit_of(nothing, lambda _: torch.set_default_dtype(torch.float64)),
 }
