@@ -49,9 +49,7 @@ class Specification(Contract):
         own: dict[str, Function] = {BATCH: self._multicall, "facets": lambda _: self.facets}
         self._functions = {**FUNCTIONS, **own}
         self._decoded = lru_cache(maxsize=KEPT_CALLS)(self._decode)  # what is priced first is sent then
-        self._encoded: dict[
-            bytes, Invocation
-        ] = {}  # the calls behind calldata that was made here, oldest first
+        self._encoded: dict[bytes, Invocation] = {}  # calls behind calldata of this object, oldest first
 
     @classmethod
     def create(
