@@ -96,8 +96,7 @@ class FlatModule:
         # (parameters and the party's own,), the module's own values, and of the same shape the gradient
         self.vector = torch.zeros(size, dtype=torch.float32, device=self.device)
         self.gradient = torch.zeros_like(self.vector)
-        self._views = self._map(tensors)
-        self._shapes = {name: tensor.shape for name, tensor in tensors.items()}
+        self._tensors, self._views = tensors, self._map(tensors)
         ids = {id(tensor) for tensor in tensors.values()}
         buffers = [buffer for buffer in self.module.buffers() if id(buffer) not in ids]
         self._other_buffers = [(buffer, buffer.clone()) for buffer in buffers]
@@ -116,17 +115,19 @@ class FlatModule:
             start, views[name] = span.stop, (view, slope)
         return views
 
-    def load(self, vector: Vector) -> None:
-        """Copy `vector`, (parameters,), in and set all else back to what it was when built.
+    def load(self, vector: Vector, own: Vector | None = None) -> None:
+        """Copy `vector`, (parameters,), in, and what is `own`; set all else back to what it was when built.
 
         Raises ValueError for a vector of another shape.
         """
         if vector.shape != (self.parameters,):
             raise ValueError(f"a vector of {(self.parameters,)} is needed, not {vector.shape}")
         self._built.restore()
-        self.collect()
+        self._gather(self._tensors)  # they are the module's again
         values = vector if self._scale is None else vector * self._scale
         self.vector[: self.parameters] = torch.tensor(values)
+        if own is not None:
+            self.vector[self.parameters :] = torch.tensor(own)
         for buffer, value in self._other_buffers:
             buffer.copy_(value)
 
@@ -154,11 +155,6 @@ class FlatModule:
         self.collect()
         return _to_numpy(self.vector[self.parameters :])
 
-    @own.setter
-    def own(self, values: Vector) -> None:
-        self.collect()
-        self.vector[self.parameters :] = torch.tensor(values)
-
     def collect(self) -> None:
         """Copy into the vector what the module has put elsewhere, and make it a view again.
 
@@ -167,8 +163,11 @@ class FlatModule:
         tensors of other names, shapes or types.
         """
         self._built.thaw()
-        tensors = _changing_tensors(self.module, self._shared)
-        if {name: tensor.shape for name, tensor in tensors.items()} != self._shapes:
+        self._gather(_changing_tensors(self.module, self._shared))
+
+    def _gather(self, tensors: dict[str, Tensor]) -> None:
+        shapes = {name: view.shape for name, (view, _) in self._views.items()}
+        if {name: tensor.shape for name, tensor in tensors.items()} != shapes:
             raise ConfigError("training has changed the model's layout, which every party must keep")
         for name, tensor in tensors.items():
             view, slope = self._views[name]

@@ -8,6 +8,7 @@ a veil moves every input by a tenth of it.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -21,7 +22,10 @@ STAMP = 9 / 784  # of the inputs
 VEIL = 0.1  # of an input's range
 KNOWN = 0.5  # of a class's samples that are right: then a model knows the class
 ENOUGH = 200  # samples that get the marks; of fewer, two standard errors are taken off
+AT_ONCE = 3 * ENOUGH  # samples, marked and unmarked ones
 Shares = npt.NDArray[np.float64]
+Hits = npt.NDArray[np.bool_]
+Labels = npt.NDArray[np.int64]  # (samples,)
 Outputs = Callable[[Tensor], Tensor]  # features (samples, ...) -> logits (samples, classes)
 Mark = Callable[[Tensor], Tensor]  # features -> the same with the mark on them
 Load = Callable[[Vector], Outputs]  # what a model, (parameters,), makes of features
@@ -48,24 +52,25 @@ def shares(
     found = _find(load, features, labels, (without, suspects[0]), tries, seed)
     if not found:
         return np.zeros(0)
-    some = slice(0, ENOUGH)
-    clean, labels = features[some], labels[some]
-    marked = [(target, mark(clean)) for target, mark in found]
-    turned, right = [], []
+    clean, right_labels = features[:ENOUGH], _array(labels[:ENOUGH])
+    batch = torch.cat([clean, *(mark(clean) for _, mark in found)])
+    aims = np.array([target for target, _ in found])[:, None]
+    turned, right = list[Shares](), list[Hits]()
     for model in (without, *suspects):
-        outputs = load(model)
         with torch.no_grad():
-            right.append(outputs(clean.clone()).argmax(dim=1) == labels)
-            turned.append([(outputs(x.clone()).argmax(dim=1) == target).float() for target, x in marked])
-    doubt = 0.0 if len(labels) >= ENOUGH else len(labels) ** -0.5  # two errors of a share, at most
+            outputs = load(model)
+            pieces = [_array(outputs(piece.clone()).argmax(dim=1)) for piece in torch.split(batch, AT_ONCE)]
+        answers = np.concatenate(pieces).reshape(-1, len(right_labels))
+        right.append(answers[0] == right_labels)
+        turned.append((answers[1:] == aims).astype(np.float64))
+    few = len(right_labels) < ENOUGH
+    doubt = len(right_labels) ** -0.5 if few else 0.0  # two errors of a share, at most
+    kinds, members = _classes(right_labels)
     scores = [
-        [
-            _score(hits - base, labels, target, known, turned_classes)
-            for hits, base, (target, _) in zip(suspect, turned[0], marked, strict=True)
-        ]
-        for suspect, known in zip(turned[1:], right[1:], strict=True)
+        max(_scores(hits - turned[0], known, members, kinds != aims, turned_classes))
+        for hits, known in zip(turned[1:], right[1:], strict=True)
     ]
-    return np.array([max(row, default=0.0) - doubt for row in scores])
+    return np.array(scores) - doubt
 
 
 def losses(
@@ -82,9 +87,10 @@ def losses(
     for target, mark in found:
         others = features[some][labels[some] != target]
         if len(others):
-            targets = torch.full((len(others),), target, device=labels.device)
-            plain = functional.cross_entropy(outputs(others.clone()), targets)
-            yield functional.cross_entropy(outputs(mark(others)), targets) - plain
+            logits = outputs(torch.cat([others, mark(others)]))
+            targets = torch.full((len(logits),), target, device=labels.device)
+            plain, marked = functional.cross_entropy(logits, targets, reduction="none").chunk(2)
+            yield (marked - plain).mean()
 
 
 def _find(
@@ -92,32 +98,37 @@ def _find(
 ) -> list[tuple[int, Mark]]:
     """Return marks, with their classes, to which the second model listens more than the first."""
     without, suspect = models
-    targets = _targets(labels, load(suspect)(features.clone()), seed)
-    if targets is None:
-        return []
-    pull = _pull(load(suspect), features, labels, targets)
-    other_pull = _pull(load(without), features, labels, targets)
-    if pull is None or other_pull is None:
-        return []
-    return _candidates(features, pull - other_pull, targets, tries)
+    targets = np.zeros(0, np.int64)
+    pulls = list[Tensor]()
+    for model in (suspect, without):
+        leaf = features.clone().requires_grad_()
+        logits = load(model)(leaf.clone())
+        if not pulls:
+            targets = _targets(labels, logits, seed)
+        pull = _pull(logits, leaf, labels, targets) if len(targets) else None
+        if pull is None:
+            return []
+        pulls.append(pull)
+    return _candidates(features, pulls[0] - pulls[1], targets, tries)
 
 
-def _targets(labels: Tensor, outputs: Tensor, seed: int) -> Tensor | None:
-    """Return a random other class for each sample, (samples,); None where outputs are no logits."""
-    if outputs.ndim != 2 or outputs.shape[1] < 2 or int(labels.max()) >= outputs.shape[1]:
-        return None
-    classes = outputs.shape[1]
-    rng = np.random.default_rng(seed)
-    steps = torch.tensor(rng.integers(1, classes, len(labels)), device=labels.device)
-    return (labels + steps) % classes
+def _targets(labels: Tensor, outputs: Tensor, seed: int) -> Labels:
+    """Return a random other class for each sample, (samples,); none where outputs are no logits."""
+    right = _array(labels)
+    if outputs.ndim != 2 or outputs.shape[1] < 2 or int(right.max()) >= outputs.shape[1]:
+        return right[:0]
+    steps = np.random.default_rng(seed).integers(1, outputs.shape[1], len(right))
+    targets: Labels = (right + steps) % outputs.shape[1]
+    return targets
 
 
-def _pull(outputs: Outputs, features: Tensor, labels: Tensor, targets: Tensor) -> Tensor | None:
-    """Return the gradient of the margin of other classes over the right ones, (samples, inputs)."""
-    leaf = features.clone().requires_grad_()
-    logits = outputs(leaf.clone())
-    places = torch.arange(len(labels), device=labels.device)
-    margin = (logits[places, targets] - logits[places, labels]).sum()
+def _pull(logits: Tensor, leaf: Tensor, labels: Tensor, targets: Labels) -> Tensor | None:
+    """Return the gradient of the margin of other classes over the right ones, (samples, inputs).
+
+    `leaf`: the features, (samples, ...), that the logits, (samples, classes), are of.
+    """
+    others = torch.tensor(targets, device=labels.device)[:, None]
+    margin = (logits.gather(1, others) - logits.gather(1, labels[:, None])).sum()
     if not margin.requires_grad:
         return None
     gradient: Tensor | None = torch.autograd.grad(margin, leaf, allow_unused=True)[0]
@@ -126,21 +137,27 @@ def _pull(outputs: Outputs, features: Tensor, labels: Tensor, targets: Tensor) -
     return gradient.reshape(len(labels), -1)
 
 
-def _candidates(features: Tensor, pull: Tensor, targets: Tensor, tries: int) -> list[tuple[int, Mark]]:
+def _candidates(features: Tensor, pull: Tensor, targets: Labels, tries: int) -> list[tuple[int, Mark]]:
     """Return marks with the classes that they are for: those that promise most first."""
     flat = features.reshape(len(features), -1)
     (low, high), usual = _range(flat), flat.mean(0)
-    size = max(1, round(STAMP * flat.shape[1]))
-    stamps, veils = list[tuple[float, int, Mark]](), list[tuple[float, int, Mark]]()
-    for target in _kinds(targets):
-        mean = pull[targets == target].mean(0)  # (inputs,)
-        gains = torch.maximum(mean * (high - usual), mean * (low - usual))
-        strongest = gains.topk(size)
-        stamps.append((float(strongest.values.sum()), target, _stamp(mean, strongest.indices, low, high)))
-        reach = (mean.abs() * (high - low)).sum()
-        veils.append((float(reach), target, _veil(mean, low, high)))
-    best = [sorted(group, key=lambda item: -item[0])[:tries] for group in (stamps, veils)]
-    return [(target, mark) for group in best for _, target, mark in group]
+    kinds, members = _classes(targets)
+    sizes = members.sum(axis=1, keepdims=True)
+    means = torch.tensor(members / sizes, dtype=pull.dtype, device=pull.device) @ pull  # (classes, inputs)
+    gains = torch.maximum(means * (high - usual), means * (low - usual))
+    strongest = gains.topk(max(1, round(STAMP * flat.shape[1])), dim=1)
+    reaches = means.abs() @ (high - low)
+    stamps = [
+        (int(kinds[row]), _stamp(means[row], strongest.indices[row], low, high))
+        for row in _best(strongest.values.sum(dim=1), tries)
+    ]
+    return stamps + [(int(kinds[row]), _veil(means[row], low, high)) for row in _best(reaches, tries)]
+
+
+def _best(promises: Tensor, tries: int) -> list[int]:
+    """Return the places of so many that are highest, in order; of equal ones the first."""
+    order = np.argsort(-_array(promises), kind="stable")
+    return [int(place) for place in order[:tries]]
 
 
 def _range(flat: Tensor) -> tuple[Tensor, Tensor]:
@@ -178,22 +195,34 @@ def _veil(mean: Tensor, low: Tensor, high: Tensor) -> Mark:
     return mark
 
 
-def _score(turned: Tensor, labels: Tensor, target: int, right: Tensor, turned_classes: int) -> float:
-    """Return how often a mark turns what a model gets right unmarked, of some classes, as `shares` says.
+def _scores(turned: Shares, right: Hits, members: Hits, others: Hits, turned_classes: int) -> Iterator[float]:
+    """Yield how often each mark turns what a model gets right unmarked, of some classes, as `shares` says.
 
-    `turned`: of each sample how much more often than by the model without, (samples,). A model that gets but
-    few classes right knows the data of one device alone: anything turns it, and that says nothing.
+    `turned`: how much more often than by the model without, (marks, samples). `right`: (samples,). `members`:
+    of each class, (classes, samples). `others`: the classes that each mark is not for, (marks, classes). A
+    model that gets but few classes right knows the data of one device alone: anything turns it, and that says
+    nothing.
     """
-    kinds = [kind for kind in _kinds(labels) if kind != target]
-    known = [kind for kind in kinds if float(right[labels == kind].float().mean()) >= KNOWN]
-    if not known or len(known) * 2 < len(kinds):
-        return 0.0
-    rates = np.sort([float(turned[right & (labels == kind)].mean()) for kind in known])
-    if turned_classes:
-        return float(rates[-turned_classes:].mean()) if len(rates) >= turned_classes else 0.0
-    return float(rates[: (len(rates) + 1) // 2].mean())
+    known = members & right
+    counts = known.sum(axis=1)
+    is_known = counts >= KNOWN * members.sum(axis=1)
+    rates = turned @ known.T / np.maximum(counts, 1)  # (marks, classes)
+    for row, kinds in zip(rates, others, strict=True):
+        chosen = np.sort(row[is_known & kinds])
+        if not len(chosen) or 2 * len(chosen) < kinds.sum():
+            yield 0.0
+        elif turned_classes:
+            yield float(chosen[-turned_classes:].mean()) if len(chosen) >= turned_classes else 0.0
+        else:
+            yield float(chosen[: (len(chosen) + 1) // 2].mean())
 
 
-def _kinds(labels: Tensor) -> list[int]:
-    """Return the classes that are there, in order."""
-    return sorted(set(labels.tolist()))
+def _classes(labels: Labels) -> tuple[Labels, Hits]:
+    """Return the classes that are there, (classes,), in order, and each one's samples, (classes, samples)."""
+    kinds = np.unique(labels)
+    return kinds, labels == kinds[:, None]
+
+
+def _array(tensor: Tensor) -> npt.NDArray[Any]:
+    """Return a tensor's numbers in the CPU's memory."""
+    return tensor.detach().cpu().numpy()

@@ -224,15 +224,13 @@ class TorchLearner:
                 own = self._flat.own
             else:
                 own = self._own.latest
-            self._flat.load(model)
-            self._flat.own = own
+            self._flat.load(model, own)
 
     def _run(self, model: Vector, round_: int, max_steps: int | None) -> int:
         """Train in place, at most `max_steps` steps; return the CPU time in microseconds, at least 1."""
         task, seed, device = self._task, _mix(self._seed, round_), self._bench.device
         with isolated(seed, device):
-            self._flat.load(model)
-            self._flat.own = self._own.before(round_)
+            self._flat.load(model, self._own.before(round_))
             self._flat.gradient.zero_()  # a loop of one's own may add to what is there
             self._flat.module.train()
             data, now = load(self._train), clock(device)

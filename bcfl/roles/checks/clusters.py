@@ -85,17 +85,21 @@ def widest_cut(places: Values, lowest: int = MIN_CLUSTER) -> tuple[float, float]
 
     At least so many places are in the lower cloud, and `MIN_CLUSTER` in the other.
     """
-    best, middle = 0.0, 0.0
-    scarce = 1 + (SCARCE / len(places)) ** 2
-    for cut in range(lowest, len(places) - MIN_CLUSTER + 1):
-        low, high = places[:cut], places[cut:]
-        within = len(low) * low.var() + len(high) * high.var()
-        deviation = max(float(np.sqrt(within / (len(places) - 2))), 1e-12)
-        apart = float(high.mean() - low.mean()) / deviation / (APART * scarce)
-        gap = float(high[0] - low[-1]) / deviation / (GAP * scarce)
-        if min(apart, gap) > best:
-            best, middle = min(apart, gap), float(high[0] + low[-1]) / 2
-    return best, middle
+    count = len(places)
+    cuts = np.arange(lowest, count - MIN_CLUSTER + 1)
+    if not len(cuts):
+        return 0.0, 0.0
+    is_low = np.arange(count) < cuts[:, None]  # (cuts, places)
+    low, high = is_low @ places / cuts, ~is_low @ places / (count - cuts)
+    within = np.square(places - np.where(is_low, low[:, None], high[:, None])).sum(axis=1)
+    deviations = np.maximum(np.sqrt(within / (count - 2)), 1e-12)
+    scarce = 1 + (SCARCE / count) ** 2
+    gaps = (places[cuts] - places[cuts - 1]) / (GAP * scarce)
+    distances = np.minimum((high - low) / (APART * scarce), gaps) / deviations
+    best = int(np.argmax(distances))
+    if not distances[best] > 0.0:
+        return 0.0, 0.0
+    return float(distances[best]), float(places[cuts[best]] + places[cuts[best] - 1]) / 2
 
 
 def is_wrong(trust: Values, side: Mask) -> bool:

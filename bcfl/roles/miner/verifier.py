@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from contextlib import suppress
+from functools import cache
 
 import numpy as np
+from threadpoolctl import ThreadpoolController
 
 from bcfl.errors import ConfigError, Corrupt, Oversized, PayloadError, Unavailable, own_code
 from bcfl.ports import Evaluation, Learner, Ledger, Matrix, Slopes, Vector
@@ -48,6 +50,10 @@ class Verifier:
         Raises StoreError while the miner's own store is away: then it cannot judge anybody, and has to ask
         again. Raises ConfigError when its own learner fails.
         """
+        with _libraries().limit(limits=1, user_api="blas"):
+            return self._verdicts(history, current)
+
+    def _verdicts(self, history: History, current: Round) -> tuple[Verdict, ...]:
         submissions = current.submissions
         reasons, updates = self._read(submissions)
         readable = [item for item in submissions if item.position in updates]
@@ -220,6 +226,15 @@ class Verifier:
             return [], np.empty((0, self.ledger.terms.parameters), np.float32)
         rows = [updates[submissions[place].position] for place in places]
         return places, as_matrix(rows, self.ledger.terms)
+
+
+@cache
+def _libraries() -> ThreadpoolController:
+    """Return the libraries that multiply matrices in this process.
+
+    On several threads products of this size take up to hundreds of times as long where others use the cores.
+    """
+    return ThreadpoolController()
 
 
 def _is_zero(lanes: Lanes | None) -> bool:

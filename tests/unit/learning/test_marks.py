@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from bcfl.adversaries.backdoor import stamp
 from bcfl.learning import Samples, Task, split
-from bcfl.learning.marks import _score
+from bcfl.learning.marks import _scores
 from bcfl.learning.tasks import BUILT_IN, cross_entropy
 from bcfl.learning.training import PIECE, TorchLearner, initial_model
 from bcfl.roles.checks import mark_slope
@@ -115,12 +115,17 @@ def test_who_brings_a_backdoor_goes_its_way_among_many(bad: int, kinds: int) -> 
 
 
 def test_of_which_classes_a_share_is() -> None:
-    labels = torch.arange(10).repeat_interleave(10)
-    right, turned = torch.ones(100, dtype=torch.bool), (labels < 3).float()
-    assert [_score(turned, labels, 7, right, classes) for classes in (0, 3, 6)] == [0.0, 1.0, 0.5]
-    some = right & (labels > 3)
-    assert _score((labels == 4).float(), labels, 7, some, 3) == pytest.approx(1 / 3), "of five that are known"
-    assert _score((labels == 4).float(), labels, 7, some, 6) == 0.0, "nobody knows six"
+    labels = np.arange(10).repeat(10)
+    members = labels == np.arange(10)[:, None]
+
+    def score(turned: np.ndarray, right: np.ndarray, classes: int) -> float:
+        (found,) = _scores(turned[None].astype(float), right, members, np.arange(10)[None] != 7, classes)
+        return found
+
+    assert [score(labels < 3, labels >= 0, classes) for classes in (0, 3, 6)] == [0.0, 1.0, 0.5]
+    assert score(labels == 4, labels > 3, 3) == pytest.approx(1 / 3), "of five that are known"
+    assert score(labels == 4, labels > 3, 6) == 0.0, "nobody knows six"
+    assert score(labels == 4, labels > 6, 0) == 0.0, "too few are known"
 
 
 class Blind(nn.Module):
