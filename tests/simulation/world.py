@@ -10,6 +10,7 @@ import heapq
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from itertools import count
 from typing import TYPE_CHECKING, Any
 from unittest.mock import patch
@@ -110,7 +111,7 @@ class World:
         self._wake_times: dict[Process, float] = {}
         self._marks: list[tuple[object, int, int]] = []
         self._newest = (-1, 0)  # version of the chain, and its latest round
-        self._change: tuple[tuple[int, int], float] = ((-1, -1), 0.0)
+        self._changes: tuple[tuple[int, int], dict[int, float]] = ((-1, -1), {})  # by skew
 
     # Time.
 
@@ -234,7 +235,7 @@ class World:
 
     def _idle(self, process: Process) -> None:
         """Plan the next look of a process that had nothing to do."""
-        delay = max(IDLE_SECONDS, self._next_change() - self.time)
+        delay = max(IDLE_SECONDS, self._next_change(process.skew) - self.time)
         if process.role in ("device", "peer") and Phase[self.place[1]] in WATCHED:
             delay = min(delay, WAITING_SECONDS)
         elif process.role == "device":
@@ -248,14 +249,19 @@ class World:
             self._newest = self.network.version, max(self.observer.history().rounds)
         return self._newest[1]
 
-    def _next_change(self) -> float:
-        """Return when somebody may have something to do without any new block."""
+    def _next_change(self, skew: int) -> float:
+        """Return when who sees the clock `skew` s ahead may have something to do without a new block."""
         key = self.network.version, self.network.now()
-        if self._change[0] != key:
+        if self._changes[0] != key:
+            self._changes = key, {}
+        times = self._changes[1]
+        if skew not in times:
             with self.observer.turn():
                 snapshot = take_snapshot(self.observer)
-            self._change = (key, self.time + 1 if snapshot is None else float(next_change(snapshot)))
-        return self._change[1]
+            times[skew] = self.time + 1
+            if snapshot is not None:
+                times[skew] = float(next_change(replace(snapshot, now=snapshot.now + skew)) - skew)
+        return times[skew]
 
     def _schedule(self, process: Process, delay: float) -> None:
         """Plan the next turn of a process, in place of what was planned."""
