@@ -121,8 +121,8 @@ class Dice:
         scale = _scale(stream.chances)
         if scale is None:
             return RANGE
-        name = stream.party, stream.round, stream.phase, stream.count
-        share = self.share("gap", _text(stream.kinds), *name)
+        place = f"{stream.party}/{stream.round}/{stream.phase}/{stream.count}"
+        share = _number(f"{self.seed}/gap/{_text(stream.kinds)}/{place}") / RANGE
         return 1 + int(log(1.0 - share) / scale)
 
     def phases_hit(self, party: str, round_: int) -> set[str]:
@@ -134,8 +134,7 @@ class Dice:
         return self._kinds.get((party, round_), set())
 
     def _draw(self, name: tuple[object, ...]) -> int:
-        text = f"{self.seed}/{'/'.join(map(str, name))}"
-        return int.from_bytes(blake2b(text.encode(), digest_size=8).digest(), "big")
+        return _number(f"{self.seed}/{'/'.join(map(str, name))}")
 
 
 class RandomBits:
@@ -149,6 +148,10 @@ class RandomBits:
         return self._dice.number(0, (1 << min(bits, 63)) - 1, "sketch", next(self._numbers))
 
     token_bytes = property(lambda self: lambda size: self.randbits(63).to_bytes(8, "big") * (size // 8 + 1))
+
+
+def _number(name: str) -> int:
+    return int.from_bytes(blake2b(name.encode(), digest_size=8).digest(), "big")
 
 
 @cache
