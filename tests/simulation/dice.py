@@ -60,7 +60,7 @@ class Dice:
         self.faults: list[Fault] = []  # that happened, in order
         self.is_quiet = False  # nothing goes wrong any more
         self._phases: dict[tuple[str, int], set[str]] = {}
-        self._kinds: dict[tuple[str, int], set[str]] = {}
+        self._hits: dict[tuple[str, int], list[Fault]] = {}
         self._streams: dict[tuple[Any, ...], Stream] = {}
 
     def share(self, *name: object) -> float:
@@ -113,7 +113,7 @@ class Dice:
             return None
         self.faults.append(fault)
         self._phases.setdefault((party, round_), set()).add(phase)
-        self._kinds.setdefault((party, round_), set()).add(fault.kind)
+        self._hits.setdefault((party, round_), []).append(fault)
         return fault
 
     def _gap(self, stream: Stream) -> int:
@@ -129,9 +129,10 @@ class Dice:
         """Return the phases of a round in which something went wrong for a party."""
         return self._phases.get((party, round_), set())
 
-    def kinds_hit(self, party: str, round_: int) -> set[str]:
-        """Return the kinds of what went wrong for a party in a round."""
-        return self._kinds.get((party, round_), set())
+    def kinds_hit(self, party: str, round_: int, *phases: str) -> set[str]:
+        """Return the kinds of what went wrong for a party in a round, or in some phases of it alone."""
+        faults = self._hits.get((party, round_), ())
+        return {fault.kind for fault in faults if not phases or fault.phase in phases}
 
     def _draw(self, name: tuple[object, ...]) -> int:
         return _number(f"{self.seed}/{'/'.join(map(str, name))}")
