@@ -29,7 +29,7 @@ def test_default_behavior(tmp_path: Path, dual_accounts: int) -> None:
     for address, account in everyone.items():
         calls = claim_calls(history, domain, address)
         expected[address] = sum(
-            amount(claim, history, domain, local.terms) for claim in claims(history, domain, address)
+            amount(claim, history, local.terms) for claim in claims(history, domain, address)
         )
         local.ledger.send(account, calls)
         assert contract.call("credits", address) == expected[address] > 0

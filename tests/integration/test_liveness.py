@@ -53,6 +53,21 @@ def test_a_miner_is_absent_from_a_step_on(tmp_path: Path, step: Phase, which: in
     assert len(local.play().votes) == 4
 
 
+@pytest.mark.parametrize("devices", [4, 8])  # for its miner it is the only one, or one of two
+@pytest.mark.parametrize("which", [BATCHER, OTHER])
+def test_a_miner_waits_for_no_update_that_its_device_reveals_alone(
+    tmp_path: Path, which: int, devices: int
+) -> None:
+    local = LocalFederation(tmp_path, devices=devices)
+    miner = local.miner_parties[which]
+    device = next(party for i, party in enumerate(local.device_parties) if local.miner_of(i) is miner)
+    device._batch_of = lambda *_: None  # type: ignore[method-assign]  # the miner does not tell it
+    round_ = local.play()
+    assert device.account.address in round_.commits
+    assert len(round_.submissions) == devices
+    assert (round_.closed or 0) - round_.opened < 30
+
+
 @pytest.mark.parametrize("step", [Phase.COMMIT, Phase.REVEAL])
 def test_a_device_is_absent(tmp_path: Path, step: Phase) -> None:
     local = LocalFederation(tmp_path)

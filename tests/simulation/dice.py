@@ -60,7 +60,7 @@ class Dice:
         self.faults: list[Fault] = []  # that happened, in order
         self.is_quiet = False  # nothing goes wrong any more
         self._phases: dict[tuple[str, int], set[str]] = {}
-        self._kinds: dict[tuple[str, int], set[str]] = {}
+        self._hits: dict[tuple[str, int], list[Fault]] = {}
         self._streams: dict[tuple[Any, ...], Stream] = {}
 
     def share(self, *name: object) -> float:
@@ -113,7 +113,7 @@ class Dice:
             return None
         self.faults.append(fault)
         self._phases.setdefault((party, round_), set()).add(phase)
-        self._kinds.setdefault((party, round_), set()).add(fault.kind)
+        self._hits.setdefault((party, round_), []).append(fault)
         return fault
 
     def _gap(self, stream: Stream) -> int:
@@ -121,21 +121,21 @@ class Dice:
         scale = _scale(stream.chances)
         if scale is None:
             return RANGE
-        name = stream.party, stream.round, stream.phase, stream.count
-        share = self.share("gap", _text(stream.kinds), *name)
+        place = f"{stream.party}/{stream.round}/{stream.phase}/{stream.count}"
+        share = _number(f"{self.seed}/gap/{_text(stream.kinds)}/{place}") / RANGE
         return 1 + int(log(1.0 - share) / scale)
 
     def phases_hit(self, party: str, round_: int) -> set[str]:
         """Return the phases of a round in which something went wrong for a party."""
         return self._phases.get((party, round_), set())
 
-    def kinds_hit(self, party: str, round_: int) -> set[str]:
-        """Return the kinds of what went wrong for a party in a round."""
-        return self._kinds.get((party, round_), set())
+    def kinds_hit(self, party: str, round_: int, *phases: str) -> set[str]:
+        """Return the kinds of what went wrong for a party in a round, or in some phases of it alone."""
+        faults = self._hits.get((party, round_), ())
+        return {fault.kind for fault in faults if not phases or fault.phase in phases}
 
     def _draw(self, name: tuple[object, ...]) -> int:
-        text = f"{self.seed}/{'/'.join(map(str, name))}"
-        return int.from_bytes(blake2b(text.encode(), digest_size=8).digest(), "big")
+        return _number(f"{self.seed}/{'/'.join(map(str, name))}")
 
 
 class RandomBits:
@@ -149,6 +149,10 @@ class RandomBits:
         return self._dice.number(0, (1 << min(bits, 63)) - 1, "sketch", next(self._numbers))
 
     token_bytes = property(lambda self: lambda size: self.randbits(63).to_bytes(8, "big") * (size // 8 + 1))
+
+
+def _number(name: str) -> int:
+    return int.from_bytes(blake2b(name.encode(), digest_size=8).digest(), "big")
 
 
 @cache

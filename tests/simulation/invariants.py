@@ -234,12 +234,13 @@ class Invariants:
     def _check_helped(self, device: Process, miner: Process, round_: Round) -> None:
         """Check that a miner that was back early in REVEAL has revealed for its device.
 
-        A device hands its update in again each quarter of the phase, and helps itself in the last one.
+        A device hands its update in again each quarter of the phase, and helps itself in the last one. Faults
+        other than deaths excuse the miner, where they came in COMMIT or REVEAL: later ones change nothing.
         """
         world = self.world
         begin, seconds = self._helped[round_.number, device.index], world.plan.terms.reveal_seconds
         start, end = begin + MIDDLE_SHARE * seconds, begin + LONG_SHARE * seconds
-        if world.dice.kinds_hit(miner.name, round_.number) - {*KILLS, "restart"}:
+        if world.dice.kinds_hit(miner.name, round_.number, "COMMIT", "REVEAL") - {*KILLS, "restart"}:
             return
         if device.unanswered >= start or "REVEAL" in world.dice.phases_hit(device.name, round_.number):
             return

@@ -100,7 +100,7 @@ class PartyNode(Node):
         """Return the vectors on the simulated store."""
         ledger = self.client.ledger
         vault = Vault(ledger.domain, ledger.history, [self.account], self.relay)
-        return Archive(self._store, self._layout, ledger.terms, vault=vault)
+        return self.process.world.sharing(Archive(self._store, self._layout, ledger.terms, vault=vault))
 
     @cached_property
     def journal(self) -> Journal:

@@ -19,13 +19,14 @@ from bcfl.ledger.live import LiveLedger
 from bcfl.protocol.rounds import History
 from bcfl.protocol.types import Phase
 from bcfl.roles.common.archive import Archive
-from bcfl.roles.common.snapshot import next_change, take_snapshot
+from bcfl.roles.common.snapshot import RoundSnapshot, next_change, take_snapshot
 from bcfl.roles.common.vault import Vault
 from tests.simulation.dice import RandomBits
 from tests.simulation.disk import DiskCalls
 from tests.simulation.faults import ROUGH_SEEDS
 from tests.simulation.members import change_members
-from tests.simulation.network import Network, PartyContract
+from tests.simulation.network import Network
+from tests.simulation.observer import ObserverLedger
 from tests.simulation.outsider import OldMessage, repeat_old
 from tests.simulation.process import Killed, Process
 from tests.simulation.relay import PartyRelay
@@ -48,25 +49,6 @@ AWAY_SECONDS = 20.0  # the same where it waits for nobody
 DEPTH = 5  # blocks that a reorganisation takes back at most
 REORGANISATION_SECONDS = 30.0  # in which nobody is blamed after one
 WATCHED = (Phase.COMMIT, Phase.REVEAL)  # in which a device has to look at every block
-
-
-class Observer:
-    """What stands for a process where an observer reads the chain: nothing fails."""
-
-    skew, index = 0, 0
-
-    def strike(self, *_: str | None) -> None:
-        """Return None."""
-
-    suffer = strike
-
-    def is_away(self, _: str) -> bool:
-        """Return False."""
-        return False
-
-    def lag(self) -> int:
-        """Return 0."""
-        return 0
 
 
 class World:
@@ -102,7 +84,8 @@ class World:
         self.shortest_phase = shortest
         self.retry_seconds = min(15.0, shortest / 8)
         self.invariants: Invariants | None = None
-        self.observer = LiveLedger(PartyContract(self.network, Observer()))  # type: ignore[arg-type]
+        self._roots: dict[bytes, bytes] = {}  # by the digest of the content
+        self.observer = ObserverLedger(self.network)
         self.observer_archive = self.archive_on(ObserverStore(self.contents), self.observer)
         self._heap: list[tuple[float, int, Callable[[], None]]] = []
         self._numbers = count()
@@ -110,7 +93,7 @@ class World:
         self._wake_times: dict[Process, float] = {}
         self._marks: list[tuple[object, int, int]] = []
         self._newest = (-1, 0)  # version of the chain, and its latest round
-        self._change: tuple[tuple[int, int], float] = ((-1, -1), 0.0)
+        self._snapshot: tuple[tuple[int, int], RoundSnapshot | None] = ((-1, -1), None)
 
     # Time.
 
@@ -234,7 +217,7 @@ class World:
 
     def _idle(self, process: Process) -> None:
         """Plan the next look of a process that had nothing to do."""
-        delay = max(IDLE_SECONDS, self._next_change() - self.time)
+        delay = max(IDLE_SECONDS, self._next_change(process.skew) - self.time)
         if process.role in ("device", "peer") and Phase[self.place[1]] in WATCHED:
             delay = min(delay, WAITING_SECONDS)
         elif process.role == "device":
@@ -248,14 +231,17 @@ class World:
             self._newest = self.network.version, max(self.observer.history().rounds)
         return self._newest[1]
 
-    def _next_change(self) -> float:
-        """Return when somebody may have something to do without any new block."""
+    def _next_change(self, skew: int) -> float:
+        """Return when who sees the clock `skew` s ahead may have something to do without a new block."""
         key = self.network.version, self.network.now()
-        if self._change[0] != key:
+        if self._snapshot[0] != key:
             with self.observer.turn():
-                snapshot = take_snapshot(self.observer)
-            self._change = (key, self.time + 1 if snapshot is None else float(next_change(snapshot)))
-        return self._change[1]
+                self._snapshot = key, take_snapshot(self.observer)
+        now = self._snapshot[1]
+        if now is None:
+            return self.time + 1
+        seen = RoundSnapshot(now.clock, now.history, now.current, now.terms, now.now + skew)
+        return float(next_change(seen) - skew)
 
     def _schedule(self, process: Process, delay: float) -> None:
         """Plan the next turn of a process, in place of what was planned."""
@@ -374,7 +360,12 @@ class World:
     def archive_on(self, store: Any, ledger: LiveLedger) -> Archive:
         """Return an archive on a store, with the keys of all miners."""
         vault = Vault(ledger.domain, ledger.history, self.miners)
-        return Archive(store, self.layout, self.plan.terms, vault=vault)
+        return self.sharing(Archive(store, self.layout, self.plan.terms, vault=vault))
+
+    def sharing(self, archive: Archive) -> Archive:
+        """Let an archive share the roots that any has computed: they follow from the content alone."""
+        archive._memory._roots = self._roots
+        return archive
 
     @contextmanager
     def patched(self) -> Iterator[None]:

@@ -93,7 +93,7 @@ class Claiming:
         rounds = [block.round for block in history.blocks[1:]]
         if self._height is not None:
             rounds = rounds[-WINDOW_ROUNDS:]
-        context = history, self.ledger.domain, self.ledger.terms
+        context = history, self.ledger.terms
         paying: list[Claim] = []
         giving: list[Claim] = []
         for claim in claims(history, self.ledger.domain, self.account.address, rounds or [0]):
@@ -125,7 +125,7 @@ class Claiming:
             return None
         calls: list[ContractCall] = [claim.call for claim in paying]
         others: list[ContractCall] = [claim.call for claim in giving]
-        worth = sum(amount(claim, history, self.ledger.domain, self.ledger.terms) for claim in paying)
+        worth = sum(amount(claim, history, self.ledger.terms) for claim in paying)
         try:
             if others and self.ledger.price(self.account, calls + others) < worth:
                 calls += others

@@ -24,6 +24,7 @@ class Claim:
     as_miner: bool
     position: int  # among the round's updates, or among its voters
     call: ContractCall
+    tally: Tally  # of the round
 
 
 def claim_calls(
@@ -67,7 +68,7 @@ def _of_device(round_: Round, block: Block, tally: Tally, words: list[int], devi
             start = item.position // GROUP * GROUP
             group = words[start : start + GROUP]
             args = (fields(block), verification.tally_fields(tally), item.position, group)
-            yield Claim(round_.number, False, item.position, ContractCall("claim_device", args))
+            yield Claim(round_.number, False, item.position, ContractCall("claim_device", args), tally)
 
 
 def _of_miner(round_: Round, block: Block, tally: Tally, account: str) -> Iterator[Claim]:
@@ -79,7 +80,7 @@ def _of_miner(round_: Round, block: Block, tally: Tally, account: str) -> Iterat
         earns = tally.matches[position] > 0 or account == block.leader
         if voter & ACCOUNT == int(account, 16) and earns:
             args = (fields(block), verification.tally_fields(tally), position)
-            yield Claim(round_.number, True, position, ContractCall("claim_miner", args))
+            yield Claim(round_.number, True, position, ContractCall("claim_miner", args), tally)
 
 
 def fields(block: Block) -> Fields:
@@ -97,12 +98,12 @@ def fields(block: Block) -> Fields:
     )
 
 
-def amount(claim: Claim, history: History, domain: Domain, terms: Terms) -> int:
+def amount(claim: Claim, history: History, terms: Terms) -> int:
     """Return what a claim is worth, in wei."""
     round_ = history.rounds[claim.round]
     if round_.block is None:
         return 0
-    tally = round_.tally(domain)
+    tally = claim.tally
     price = prices(terms, round_.block.reward, tally)
     if not claim.as_miner:
         paid = {item.position: item.paid for item in round_.accepted_submissions()}
@@ -112,10 +113,10 @@ def amount(claim: Claim, history: History, domain: Domain, terms: Terms) -> int:
     return pay + (price.leader if leads else 0)
 
 
-def forfeit(claim: Claim, history: History, domain: Domain, terms: Terms) -> int:
+def forfeit(claim: Claim, history: History, terms: Terms) -> int:
     """Return what a claim gives back to the pool, in wei: it stays set aside until somebody claims it."""
     round_ = history.rounds[claim.round]
     if round_.block is None or not claim.as_miner:
         return 0
-    _, back = verdict_pay(terms, round_.block, round_.tally(domain), claim.position)
+    _, back = verdict_pay(terms, round_.block, claim.tally, claim.position)
     return back

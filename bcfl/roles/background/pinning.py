@@ -37,6 +37,7 @@ class Pinning:
         self._pin, self._unpin = pin, unpin
         self._pins = self._read()  # CID -> the round in which it was last touched
         self._waiting: set[str] = set()  # touched, and not yet pinned
+        self._idle_at: tuple[int, int, list[bytes]] | None = None  # round and last model with nothing to do
         archive.on_touch = self._waiting.add
 
     def act(self, history: History) -> str | None:
@@ -45,14 +46,21 @@ class Pinning:
             return None
         number = history.current.number
         block = history.head
-        head = {self.archive.sizes.model_cid(block.round, cid) for cid in history.model_cids(block)}
+        digests = history.model_cids(block)
+        place = number, block.round, digests
+        if not self._waiting and self._idle_at == place:
+            return None
+        head = {self.archive.sizes.model_cid(block.round, digest) for digest in digests}
         self._record(number, self._waiting | (head & self._pins.keys()))
         batch = sorted(self._waiting)[:BATCH]
         for cid in batch:
             self._pin(cid)
             self._waiting.discard(cid)
         count = self._unpin_old(number)
-        return f"pinned {len(batch)} and unpinned {count} vectors" if batch or count else None
+        if batch or count:
+            return f"pinned {len(batch)} and unpinned {count} vectors"
+        self._idle_at = place
+        return None
 
     def end(self, history: History) -> None:
         """Pin what is left, so that it stays when the party has gone."""

@@ -54,11 +54,12 @@ class Batches:
         if batch is None or batcher is None or self._is_settled(batch, snapshot):
             return None
         if snapshot.share < MIDDLE_SHARE:
-            if None in batch.updates or not batch.commitments:
+            if self._awaits_updates(batch, snapshot) or not batch.commitments:
                 return None
-            is_delivered = self.context.deliver(batcher, snapshot, lambda inbox: inbox.take_batch(batch))
-            if is_delivered is not False:
-                return "handed its batch to the batcher" if is_delivered else None
+            if None not in batch.updates:  # a place that stays sealed is closed by its own miner alone
+                is_delivered = self.context.deliver(batcher, snapshot, lambda inbox: inbox.take_batch(batch))
+                if is_delivered is not False:
+                    return "handed its batch to the batcher" if is_delivered else None
         return self._send_reveals(snapshot, [batch])
 
     def _reveal_as_batcher(self, snapshot: RoundSnapshot, batch: Batch | None) -> str | None:
@@ -66,7 +67,7 @@ class Batches:
         batches = [] if batch is None or self._is_settled(batch, snapshot) else [batch]
         if snapshot.share >= MIDDLE_SHARE:
             return self._send_reveals(snapshot, batches)
-        complete = [item for item in batches if None not in item.updates]
+        complete = [item for item in batches if not self._awaits_updates(item, snapshot)]
         if snapshot.share < SHORT_SHARE and (self._awaited_miners(snapshot) or complete != batches):
             return None
         seats = {member.account for member in snapshot.history.voters()}
@@ -131,6 +132,13 @@ class Batches:
             device not in self.inbox.commitments and history.binding(device) == self.context.address
             for device in history.expected_devices()
         )
+
+    def _awaits_updates(self, batch: Batch, snapshot: RoundSnapshot) -> bool:
+        """Return whether a device has not handed in its update to this miner, nor revealed it alone."""
+        devices = {item.update.device for item in snapshot.current.submissions}
+        revealed = {item.commitment for item in self.inbox.commitments.values() if item.device in devices}
+        places = zip(batch.commitments, batch.updates, strict=True)
+        return any(update is None and commitment not in revealed for commitment, update in places)
 
     def _own_batch(self, snapshot: RoundSnapshot) -> Batch | None:
         """Return this miner's batch with the updates that its devices have handed in so far."""

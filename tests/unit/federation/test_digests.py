@@ -102,13 +102,13 @@ def test_what_is_not_claimed_is_what_all_claims_come_to(query: LocalQuery) -> No
     history, domain, terms = query.history, query.ledger.domain, query.terms
     accounts = [*history.devices, *history.miners]
     for account in accounts:
-        found = sum(amount(claim, history, domain, terms) for claim in claims(history, domain, account))
+        found = sum(amount(claim, history, terms) for claim in claims(history, domain, account))
         assert unclaimed_of(history, terms, account) == found
     round_ = next(number for number, item in history.rounds.items() if item.block is not None)
     miner = next(iter(history.miners))
     before = unclaimed_of(history, terms, miner)
     history.claimed.add((miner, round_, True))
-    found = sum(amount(claim, history, domain, terms) for claim in claims(history, domain, miner))
+    found = sum(amount(claim, history, terms) for claim in claims(history, domain, miner))
     assert unclaimed_of(history, terms, miner) == found < before
 
 
