@@ -14,15 +14,16 @@ import re
 import sys
 import traceback
 from collections.abc import Callable, Sequence
-from contextlib import suppress
-from typing import Final
+from contextlib import nullcontext, suppress
+from typing import Final, TextIO
 
-from bcfl.cli.output.terminal import say
+from bcfl.cli.output.terminal import say, stdout_reserved
 from bcfl.errors import BcflError
 
 USAGE: Final = 2
 DEFECT: Final = 70
 INTERRUPTED: Final = 130
+JSON: Final = "--json"
 OPTION: Final = re.compile(r"No such option:? ['\"]?(-[\w-]+)['\"]?")
 FULL: Final = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 
@@ -32,10 +33,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     words = list(sys.argv[1:] if arguments is None else arguments)
     debug = "--debug" in words
     try:
-        code = _app(words)(
-            [word for word in words if word != "--debug"], prog_name="bcfl", standalone_mode=False
-        )
-        sys.stdout.flush()
+        with stdout_reserved() if JSON in words else nullcontext():
+            code = _app(words)(
+                [word for word in words if word != "--debug"], prog_name="bcfl", standalone_mode=False
+            )
+        _flush()
         return code if isinstance(code, int) else 0
     except SystemExit as end:  # typer's own: the reader of a pipe is gone
         _silence()
@@ -105,6 +107,13 @@ def _fail(message: str, code: int) -> int:
     with suppress(OSError, ValueError):
         say("error: " + " ".join(message.split()), to_stderr=True)
     return code
+
+
+def _flush() -> None:
+    """Write out what stdout still holds, unless a task's code, or who started this process, has closed it."""
+    stdout: TextIO | None = sys.stdout
+    if stdout is not None and not stdout.closed:
+        stdout.flush()
 
 
 def _silence() -> None:

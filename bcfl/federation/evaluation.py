@@ -95,7 +95,8 @@ def evaluate(query: Query, data: OwnData, number: Number = None) -> dict[str, An
             f"task {data.task} has another model than this federation: name its own with --task"
         )
     evaluation = data.learner.evaluate(decode(lanes, query.terms.scale_bits))
-    return {"round": after, "block_round": block.round, "root": block.root, **figures(evaluation)}
+    model = {"round": after, "block_round": block.round, "root": block.root}
+    return model | {name: value for name, value in figures(evaluation).items() if name not in model}
 
 
 def figures(evaluation: Evaluation) -> Figures:

@@ -10,7 +10,7 @@ from dataclasses import fields, is_dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from bcfl.errors import RunError
+from bcfl.errors import ConfigError, RunError
 from bcfl.folders import private_file
 
 if TYPE_CHECKING:
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 FILE = "learning.json"
 WEIGHTS = "weights"
+UNFIT = "does not fit"  # what stands for weights that the task cannot begin with
 UNTOLD = frozenset(
     {"name", "description", "load", "build", "exponents", "weights", "agreement"}
 )  # no matter, or seen otherwise
@@ -43,16 +44,21 @@ def fingerprint(task: AnyTask, shares: AnyShares, seed: int) -> Fingerprint:
 def task_fingerprint(task: Task, seed: int) -> Fingerprint:
     """Return what stands for the first model, or the weights that it has, and each option of the task.
 
-    A file of weights that is gone has nothing that could differ: the first model is on the store.
+    A file of weights that is gone has nothing that could differ: the first model is on the store. One that
+    does not fit the task is another than the run began with.
     """
     from bcfl.learning.training import initial_model
 
     options = {field.name: getattr(task, field.name) for field in fields(task) if field.name not in UNTOLD}
     parts = {f"option {name}": _text(value) for name, value in options.items()}
-    if task.weights is not None and not Path(task.weights).exists():
+    if task.weights is None:
+        return {"model": _hash(initial_model(task.with_exponents({}), seed))} | parts
+    if not Path(task.weights).exists():
         return parts
-    name = "model" if task.weights is None else WEIGHTS
-    return {name: _hash(initial_model(task.with_exponents({}), seed))} | parts
+    try:
+        return {WEIGHTS: _hash(initial_model(task.with_exponents({}), seed))} | parts
+    except ConfigError:
+        return {WEIGHTS: UNFIT} | parts
 
 
 def check(folder: Path, found: Fingerprint, weights: Path | str | None = None) -> None:
@@ -73,6 +79,11 @@ def check(folder: Path, found: Fingerprint, weights: Path | str | None = None) -
     if isinstance(known, dict) and WEIGHTS not in known:  # an earlier version took them for the model
         known[WEIGHTS] = known.get("model")
     changed = [name for name, value in found.items() if isinstance(known, dict) and known.get(name) != value]
+    if changed == [WEIGHTS]:
+        raise RunError(
+            f"file of {WEIGHTS} {weights} has changed since this run began: put back what was there, or take "
+            "it away, as the run has its first model"
+        )
     changed = [f"file of {WEIGHTS} {weights}" if name == WEIGHTS else name for name in changed]
     if changed:
         verb = "has" if len(changed) == 1 else "have"

@@ -23,6 +23,15 @@ NUMBERS: Final = (
 )
 
 
+def averageable(content: Any) -> Any:
+    """Return what came of a run with None for each number that is too large to be averaged."""
+    if isinstance(content, dict):
+        return {name: averageable(value) for name, value in content.items()}
+    if isinstance(content, list | tuple):
+        return [averageable(value) for value in content]
+    return None if isinstance(content, float) and not -LARGEST < content < LARGEST else content
+
+
 def read_outcome(path: Path) -> dict[str, Any] | None:
     """Return the report in a file, None where there is no file; raises RunError for anything else."""
     try:
@@ -69,9 +78,10 @@ def _reason(content: object) -> str | None:
     for place, item in enumerate(rounds):
         if not _is_round(item):
             return f"rounds[{place}] is no round"
-    if not _is_metrics(content.get("final_metrics") or {}):
+    final = content.get("final_metrics") or {}
+    if not _is_metrics(final):
         return "final_metrics are no metrics"
-    names = {name for item in rounds for name in item["metrics"]}
+    names = {name for metrics in (final, *(item["metrics"] for item in rounds)) for name in metrics}
     if len(names) > MOST_METRICS:
         return f"its rounds have more than {MOST_METRICS} metrics"
     return next((f"{name} is no number" for name in NUMBERS if not _is_number(content.get(name))), None)
@@ -89,7 +99,7 @@ def _is_round(item: object) -> bool:
 
 
 def _is_metrics(item: object) -> bool:
-    return isinstance(item, dict) and len(item) <= MOST_METRICS and all(map(_is_number, item.values()))
+    return isinstance(item, dict) and all(map(_is_number, item.values()))
 
 
 def _is_number(value: object) -> bool:

@@ -161,15 +161,21 @@ class TaskLearners:
 
     def __getstate__(self) -> dict[str, Any]:
         state = {name: value for name, value in vars(self).items() if name not in ("task", "bench")}
-        known = task_fingerprint(self.task, self.config.seed)
+        known = task_fingerprint(_without_weights(self.task), self.config.seed)
         told = {"exponents": self.task.exponents, "agreement": self.task.agreement}
         return state | told | {"known": known}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         config, exponents = state["config"], state["exponents"]
         task: Any = set_up_task(config)
+        task = _without_weights(task)
         if task_fingerprint(task, config.seed) != state["known"]:
             raise ConfigError(f"task {config.task} is another there")
         task = task.with_agreement(state["agreement"])
         task = task if exponents is None else task.with_exponents(exponents)
         self.__init__(config, task, state["shares"], state["poisoned"], state["device"])  # type: ignore[misc]
+
+
+def _without_weights(task: Task) -> Task:
+    """Return the task as workers have it: they get each model, so the file may be gone, or not be there."""
+    return replace(task, weights=None)

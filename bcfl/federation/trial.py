@@ -15,6 +15,7 @@ from typing import Any, Final
 
 from bcfl.config import Config
 from bcfl.errors import BcflError
+from bcfl.federation.outcome import averageable, read_outcome
 from bcfl.federation.runs import FILE, Run
 from bcfl.pages.texts import json_text
 
@@ -29,7 +30,9 @@ def main(folder: Path) -> int:
     options: dict[str, Any] = json.loads((folder / OPTIONS).read_text(encoding="utf-8"))
     (folder / ERROR).unlink(missing_ok=True)
     try:
-        replace_file(folder / RESULT, json_text(_play(options, folder / "run"), indent=1))
+        report = averageable(_play(options, folder / "run"))
+        replace_file(folder / RESULT, json_text(report, indent=1))
+        read_outcome(folder / RESULT)  # what no sweep could sum up is told now
     except (BcflError, OSError) as error:
         replace_file(folder / ERROR, " ".join(str(error).split()) + "\n")
         return FAILED

@@ -27,6 +27,7 @@ Labels = npt.NDArray[Any]  # (samples, ...): float32, or int64 and then classes,
 Indices = npt.NDArray[np.int64]  # (samples,)
 
 UNKNOWN_TO_TORCH = (np.uint16, np.uint32, np.uint64)  # in part
+MOST_ITEMS = 2**30  # of a torch data set: 64 devices with all the samples that an update can count
 TEST_SHARE = 0.2
 STRATA = 10  # that labels which are no classes are divided into
 FASHION_DIRECTORY = Path("/usr/share/datasets/fashion-mnist")  # of Debian's package dataset-fashion-mnist
@@ -52,6 +53,17 @@ def _numbers(name: str, value: object) -> npt.NDArray[Any]:
         is_finite = np.isfinite(floats).reshape(len(floats), -1).all(axis=1)  # (samples,)
         raise DataError(f"{name} must be finite, and those of sample {int(is_finite.argmin())} are not")
     return floats
+
+
+def count_of(items: Any) -> int:
+    """Return how many items a torch data set says that it has; raises DataError for more than are read."""
+    count = len(items)
+    if count > MOST_ITEMS:
+        raise DataError(
+            f"a {type(items).__name__} says that it has {count:,} items, and at most {MOST_ITEMS:,} are "
+            "read: let its __len__ return how many there are"
+        )
+    return count
 
 
 @dataclass(frozen=True)
@@ -103,7 +115,7 @@ class Samples:
         if isinstance(items, Samples):
             return items
         try:
-            pairs = [items[index] for index in range(len(items))]
+            pairs = [items[index] for index in range(count_of(items))]
             features, labels = zip(*pairs, strict=True)
             return cls(
                 np.stack([np.asarray(item) for item in features]), np.stack(list(map(np.asarray, labels)))

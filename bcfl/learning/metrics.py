@@ -10,7 +10,7 @@ import math
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from difflib import get_close_matches
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from bcfl.errors import ConfigError
 
@@ -26,6 +26,9 @@ class Mean:
     then: Callable[[float], float] = float
 
 
+TAKEN: Final = frozenset(  # names of what stands beside metrics
+    {"loss", "round", "block_round", "root", "rejected", "void", "gas", "seconds"}
+)
 Metric = Mean | Callable[["Tensor", "Tensor"], Any]
 
 
@@ -124,8 +127,10 @@ def chosen(names: Iterable[str] | Mapping[str, Metric]) -> dict[str, Metric]:
         names = (names,)
     metrics = dict(names) if isinstance(names, Mapping) else {name: built_in(name) for name in names}
     for name, metric in metrics.items():
-        if not isinstance(name, str) or not name.isprintable():
+        if not isinstance(name, str) or not name.isprintable() or not name.strip():
             raise ConfigError(f"the name of a metric must be printable text, not {name!r}")
+        if name in TAKEN:
+            raise ConfigError(f"a metric cannot be called {name!r}, which stands beside metrics: rename it")
         if not isinstance(metric, Mean) and not callable(metric):
             raise ConfigError(f"metric {name!r} must be a function of outputs and targets, not {metric!r}")
     return metrics

@@ -17,7 +17,7 @@ import numpy.typing as npt
 
 from bcfl.errors import ConfigError, DataError, one_line
 from bcfl.learning.accelerators import isolated
-from bcfl.learning.datasets import NO_SAMPLES, Features, Form, Indices, Labels, Samples
+from bcfl.learning.datasets import NO_SAMPLES, Features, Form, Indices, Labels, Samples, count_of
 
 CHUNK: Final = 16  # items that are read together to look at them
 SEED: Final = 0  # of what is drawn at random where items are looked at
@@ -53,7 +53,9 @@ class Source:
         self._items, self._data, self.kind = items, b"", type(items).__name__
         self.form: Form | None = None
         try:
-            count = len(items)
+            count = count_of(items)
+        except DataError:
+            raise
         except Exception as error:
             self._refuse(f"it has no length ({one_line(error)})", error)
         digest, keys = hashlib.sha256(), list[npt.NDArray[Any]]()

@@ -13,6 +13,7 @@ from typing import ClassVar, Final
 PERCENT: Final = frozenset({"accuracy", "balanced accuracy"})  # metrics that are shown as percent
 UNITS: Final = (("ether", 18), ("gwei", 9))
 DECIMALS: Final = 6
+LEAST_DECIMAL, MOST_DECIMAL = 0.001, 10.0  # between them a metric has four decimals
 DASH: Final = "–"
 WHITE: Final = "\n\t "
 LONG_HEX: Final = 20  # letters above which the middle of a hash is left out
@@ -96,7 +97,10 @@ def metric_text(name: str, value: float | None) -> str:
     """Return a metric as tables show it: a share in percent, another number with four digits, - for none."""
     if value is None:
         return "-"
-    return f"{value:.2%}" if name in PERCENT else f"{value:.4g}" if abs(value) >= 10 else f"{value:.4f}"
+    if name in PERCENT:
+        return f"{value:.2%}"
+    is_usual = not value or LEAST_DECIMAL <= abs(value) < MOST_DECIMAL
+    return f"{value:.4f}" if is_usual else f"{value:.4g}"
 
 
 def plural(count: int, word: str) -> str:

@@ -3,14 +3,24 @@
 from __future__ import annotations
 
 import json
+import pickle
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from safetensors.numpy import load_file, save_file
+from safetensors.torch import save_file as save_torch
 
 from bcfl.cli import main
 from bcfl.config import Config
+from bcfl.federation.genesis import set_up_data
+from bcfl.federation.party_learners import TaskLearners
+from bcfl.learning import Split, Task
+from bcfl.learning.tasks import BUILT_IN
+from bcfl.learning.training import build as build_module
+from bcfl.learning.training import initial_model
 
 SMALL = [
     "--task",
@@ -78,9 +88,12 @@ def test_resume_needs_the_file_no_more_and_notices_another(
         item["global_root"] for item in straight["rounds"]
     ]
 
-    save_file(other, file)
-    assert resume(4) == 2
-    assert f"file of weights {file} has changed since this run began" in capsys.readouterr().err
+    for content in (other, {"weight": next(iter(other.values()))}):  # of this layout, and of another
+        save_file(content, file)
+        assert resume(4) == 2
+        error = capsys.readouterr().err
+        assert f"file of weights {file} has changed since this run began: put back what was there" in error
+        assert "or take it away" in error
     assert resume(4, "--from", str(file)) == 2
     assert "--from cannot be given with --resume" in capsys.readouterr().err
 
@@ -97,3 +110,20 @@ def test_a_file_that_does_not_fit_is_told_before_anything_is_written(
     assert main(["run", *SMALL, "--from", "model.pt"]) == 2
     assert "model.pt is a pickle" in capsys.readouterr().err
     assert not Path("runs").exists()
+
+
+def test_workers_need_no_file_of_weights(tmp_path: Path) -> None:
+    """It may change while a run goes on, and a machine of a Ray cluster does not have it."""
+    file = tmp_path / "learned.safetensors"
+    module = build_module(BUILT_IN["breast-cancer"], 5)
+    save_torch({name: value.contiguous() for name, value in module.state_dict().items()}, file)
+    config = Config(task="breast-cancer", weights=file, devices=4, miners=3)
+    task, shares = set_up_data(config)
+    assert isinstance(task, Task)
+    assert isinstance(shares, Split)
+    builder = TaskLearners(config, task, shares, shares, "cpu")
+    packed = pickle.dumps(builder)
+    file.unlink()
+    model = initial_model(replace(task, weights=None), 0)
+    first, second = (each(("device", 1)).train(model, 1) for each in (builder, pickle.loads(packed)))
+    assert np.array_equal(first.vector, second.vector)

@@ -134,7 +134,7 @@ def round_cells(
     return [
         str(report.round),
         "" if metric is None else metric_text(metric, report.metrics.get(metric)),
-        "-" if report.loss is None else f"{report.loss:.4f}",
+        metric_text("loss", report.loss),
         f"{len(report.accepted)}/{total}",
         f"{report.gas:,}",
         "-" if seconds is None else f"{seconds:.1f}",

@@ -7,11 +7,20 @@ shows it.
 
 from __future__ import annotations
 
+import os
 import re
 import sys
-from typing import Final
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from typing import ClassVar, Final, TextIO
 
 UNUSUAL: Final = re.compile(r"[^ -~]")  # all but ASCII's printable letters
+
+
+class _Reserved:
+    """The stdout that is kept for `say`; None where it is everybody's."""
+
+    stream: ClassVar[TextIO | None] = None
 
 
 def plain(text: object) -> str:
@@ -31,10 +40,45 @@ def plain_json(text: str) -> str:
 
 def say(text: object = "", *, to_stderr: bool = False) -> None:
     """Write a line, or several; letters that the terminal has not are shown by their numbers."""
-    stream = sys.stderr if to_stderr else sys.stdout
+    stream = sys.stderr if to_stderr else _Reserved.stream or sys.stdout
     encoding = getattr(stream, "encoding", None) or "utf-8"
     shown = plain_lines(text).encode(encoding, "backslashreplace").decode(encoding)
     print(shown, file=stream, flush=True)
+
+
+@contextmanager
+def stdout_reserved() -> Iterator[None]:
+    """Keep stdout for `say`: what else is printed in the block, by processes it starts too, is on stderr.
+
+    So JSON is all that a program reads there, whatever a task's own code prints.
+    """
+    stdout: TextIO | None = sys.stdout
+    stderr = sys.stderr
+    if stdout is None:  # closed by whoever started this process
+        yield
+        return
+    try:
+        stdout.flush()
+        number, other = stdout.fileno(), stderr.fileno()
+        kept = os.dup(number)
+    except (AttributeError, OSError, ValueError):  # no files: somebody reads what is printed in memory
+        _Reserved.stream, sys.stdout = stdout, stderr
+        try:
+            yield
+        finally:
+            _Reserved.stream, sys.stdout = None, stdout
+        return
+    _Reserved.stream = os.fdopen(kept, "w", encoding=stdout.encoding, errors=stdout.errors)
+    os.dup2(other, number)
+    try:
+        yield
+    finally:
+        with suppress(OSError, ValueError):
+            stdout.flush()
+        os.dup2(kept, number)
+        with suppress(OSError):
+            _Reserved.stream.close()
+        _Reserved.stream, sys.stdout = None, stdout
 
 
 def _shown(match: re.Match[str]) -> str:

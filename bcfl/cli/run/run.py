@@ -225,7 +225,7 @@ def _earlier(report: Report) -> str:
 def _learned(report: Report) -> list[tuple[str, str]]:
     """Return the metrics of the last model, and its loss where there are none."""
     metrics = [(name, metric_text(name, value)) for name, value in report.final_metrics.items()]
-    return metrics or [("loss", "-" if report.final_loss is None else f"{report.final_loss:.4f}")]
+    return metrics or [("loss", metric_text("loss", report.final_loss))]
 
 
 def _losses(report: Report) -> str:

@@ -9,7 +9,8 @@ from contextlib import contextmanager
 from types import FrameType
 from typing import Final
 
-SIGNALS: Final = (signal.SIGTERM, signal.SIGHUP)
+NAMES: Final = ("SIGTERM", "SIGHUP")  # Windows has the first alone
+SIGNALS: Final = tuple(getattr(signal, name) for name in NAMES if hasattr(signal, name))
 
 
 @contextmanager

@@ -48,7 +48,7 @@ def sweep(
 
         def tell(trial: Trial, done: int) -> None:
             words = ", ".join(f"{name}={value}" for name, value in trial.values)
-            ending = "done" if trial.result is not None else f"failed: {trial.error}"
+            ending = "done" if trial.result is not None else f"failed: {trial.error or trial.oddity}"
             display.line(f"{done} of {total}  {words}  {ending}")
 
         display.status(f"{plural(total, 'run')}, {jobs} at a time")

@@ -18,6 +18,7 @@ from bcfl.pages.texts import PERCENT, metric_text
 
 MOST_CURVES: Final = 8  # cells that are drawn: there are as many colours
 SHARES: Final = PERCENT | {"rejected", "attack_success"}
+LEAST_WHOLE, MOST_WHOLE = 1e3, 1e15  # between them a figure has no decimals
 LEFT, WIDTH, ROW, TOP = 260, 900, 26, 26  # of the plot of deviations
 
 
@@ -91,7 +92,7 @@ def spread_text(name: str, item: SpreadView | None) -> str:
     mean, deviation = item["mean"], item["deviation"]
     if name in SHARES:
         return f"{mean:.2%}" + ("" if deviation is None else f" ± {100 * deviation:.2f}")
-    if abs(mean) >= 1000:
+    if LEAST_WHOLE <= abs(mean) < MOST_WHOLE:
         return f"{mean:,.0f}" + ("" if deviation is None else f" ± {deviation:,.0f}")
     return metric_text("", mean) + ("" if deviation is None else f" ± {deviation:.2g}")
 
@@ -138,7 +139,7 @@ def _deviations(view: SweepView, name: str) -> Deviations | None:
 def _tick(name: str, value: float) -> str:
     if name in SHARES:
         return f"{value:.1%}"
-    return f"{value:,.0f}" if abs(value) >= 1000 else metric_text("", value)
+    return f"{value:,.0f}" if LEAST_WHOLE <= abs(value) < MOST_WHOLE else metric_text("", value)
 
 
 def _ends(item: SpreadView) -> tuple[float, float, float]:

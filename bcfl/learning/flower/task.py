@@ -59,6 +59,15 @@ class FlowerTask:
         if names:
             self._cache.setdefault("metrics", tuple(names))
 
+    @property
+    def is_warm(self) -> bool:
+        """Whether the app has trained in this process: what it imports for that is there."""
+        return "warm" in self._cache
+
+    def set_warm(self) -> None:
+        """Remember that the app has trained in this process."""
+        self._cache["warm"] = True
+
     def with_exponents(self, exponents: Mapping[str, int]) -> FlowerTask:
         """Return this task with the exponents of a federation's layout, by array."""
         return replace(self, exponents=dict(exponents))

@@ -191,6 +191,11 @@ def test_columns_keep_their_places() -> None:
     assert len({line.index(LEADER) for line in lines}) == 1
 
 
+@pytest.mark.parametrize(("loss", "words"), [(2.4e9, "2.4e+09"), (3.2e-6, "3.2e-06"), (None, "-")])
+def test_a_loss_of_any_size_has_a_narrow_column(loss: float | None, words: str) -> None:
+    assert round_cells(round_report(1, loss=loss), 1.0, True)[2] == words
+
+
 def test_where_the_engine_may_change_it_stands_beside_the_leader() -> None:
     config = Config(mode="hybrid")
     plain, beside = (round_cells(round_report(1), 1.0, True, engine)[6] for engine in (False, True))

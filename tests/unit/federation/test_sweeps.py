@@ -17,6 +17,7 @@ from bcfl.cli import main
 from bcfl.errors import ConfigError
 from bcfl.federation import trial
 from bcfl.federation.documents.sweep_page import spread_text, to_csv, to_html
+from bcfl.federation.outcome import read_outcome
 from bcfl.federation.sweeps import Sweep, spread
 from bcfl.federation.trial import ERROR, OPTIONS, RESULT
 from tests.unit.cli.test_report import HOSTILE, Page
@@ -277,6 +278,11 @@ def test_of_one_seed_there_is_no_deviation() -> None:
     assert spread([]) is None
 
 
+def test_a_large_figure_is_short() -> None:
+    assert spread_text("perplexity", spread([12_345.6])) == "12,346"
+    assert spread_text("perplexity", spread([1e90])) == "1e+90"
+
+
 def test_a_trial_goes_on_where_it_was_stopped_and_says_why_it_failed(tmp_path: Path) -> None:
     options = {"devices": 4, "miners": 3, "rounds": 1, "partition": "iid", "challenge_seconds": 0}
     (tmp_path / OPTIONS).write_text(json.dumps(options))
@@ -291,3 +297,26 @@ def test_a_trial_goes_on_where_it_was_stopped_and_says_why_it_failed(tmp_path: P
     (tmp_path / "run" / "run.json").unlink()
     assert trial.main(tmp_path) == trial.FAILED
     assert (tmp_path / ERROR).read_text().count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("metrics", "code", "words"),
+    [
+        ({"perplexity": 1e200, "auc": 0.5}, 0, ""),
+        ({f"metric {number}": 0.5 for number in range(101)}, trial.FAILED, "more than 100 metrics"),
+    ],
+)
+def test_what_no_sweep_can_sum_up_is_left_out_or_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, metrics: dict[str, float], code: int, words: str
+) -> None:
+    """A number whose square is none, as the perplexity of a model that diverges."""
+    report = {"rounds": [{**ROUND, "metrics": metrics}], "final_metrics": metrics, "final_loss": 0.5}
+    monkeypatch.setattr(trial, "_play", lambda *_: report)
+    (tmp_path / OPTIONS).write_text("{}")
+    assert trial.main(tmp_path) == code
+    if code:
+        assert words in (tmp_path / ERROR).read_text()
+    else:
+        result = read_outcome(tmp_path / RESULT)
+        assert result is not None
+        assert result["final_metrics"] == {"perplexity": None, "auc": 0.5}

@@ -117,6 +117,39 @@ def test_default_behavior(tmp_path: Path) -> None:
     assert learner(task).slopes(result.vector, 8, 1000).gradients.shape == (0, 5)
 
 
+IMPORTS = """
+    import time
+    stop = time.thread_time() + (0.4 if not seen else 0)
+    seen.append(msg.content["config"])
+    while time.thread_time() < stop:
+        pass
+    HALVES
+"""
+
+
+def test_what_a_process_imports_for_its_first_training_is_not_measured(tmp_path: Path) -> None:
+    """It would make the next training of that process look too short for its samples."""
+    client = CLIENT.replace("app = ClientApp()", "app, seen = ClientApp(), []")
+    task = app(tmp_path, train=IMPORTS.replace("HALVES", HALVES), client=client)
+    first, second = (learner(task, Node(index, 4)) for index in (1, 2))
+    times = [each.train(task.first_model, 1).microseconds for each in (first, second)]
+    assert max(times) < 200_000
+    module = sys.modules[task.client.partition(":")[0]]
+    assert len(module.seen) == 3
+    first.train(task.first_model, 2)
+    assert len(module.seen) == 4
+
+
+def test_a_first_training_that_is_long_is_made_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from bcfl.learning.flower import learner as module
+
+    monkeypatch.setattr(module, "WARM_UP_MICROSECONDS", 100_000)
+    client = CLIENT.replace("app = ClientApp()", "app, seen = ClientApp(), []")
+    task = app(tmp_path, train=IMPORTS.replace("HALVES", HALVES), client=client)
+    assert learner(task).train(task.first_model, 1).microseconds > 100_000
+    assert len(sys.modules[task.client.partition(":")[0]].seen) == 1
+
+
 def test_the_first_model_is_what_the_server_sends_first(tmp_path: Path) -> None:
     task, again = app(tmp_path), app(tmp_path)
     np.random.seed(7)
@@ -131,6 +164,7 @@ def test_an_app_gets_its_config(tmp_path: Path) -> None:
     task = app(tmp_path, shows, judges, run_config="lr=0.25", node_config="site='north' num-partitions=9")
     node = Node(1, 4, task.node_config)
     lines: list[str] = []
+    task.set_warm()
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("bcfl.learning.flower.calls.log.info", lambda _, line: lines.append(line))
         learner(task, node).train(task.first_model, 4)

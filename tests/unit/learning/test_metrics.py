@@ -138,9 +138,12 @@ def test_errors_are_one_line_and_found_before_anything_runs() -> None:
     )
     with pytest.raises(ConfigError, match=r"^task t: metric 'broken' failed: KeyError: 'column'$"):
         check_fit(task, task.dataset())
-    for name in (1, "two\nlines"):
+    for name in (1, "two\nlines", "", "  "):
         with pytest.raises(ConfigError, match=r"^task t: the name of a metric must be printable text"):
             replace(task, metrics={name: broken})  # type: ignore[dict-item]
+    for name in ("loss", "round", "gas"):
+        with pytest.raises(ConfigError, match=rf"^task t: a metric cannot be called '{name}', which stands"):
+            replace(task, metrics={name: broken})
 
 
 def test_the_end_of_a_mean_is_a_number_or_one_line() -> None:
@@ -157,6 +160,8 @@ def test_the_end_of_a_mean_is_a_number_or_one_line() -> None:
     [
         ("accuracy", 0.95541, "95.54%"), ("auc", 0.93, "0.9300"), ("perplexity", 1234.5678, "1235"),
         ("mae", None, "-"), ("mae", -0.12345, "-0.1235"),
+        ("mae", 0.0, "0.0000"), ("mae", 3.21e-6, "3.21e-06"), ("mae", -1e-300, "-1e-300"),
+        ("mae", 1e200, "1e+200"),
     ],
 )  # fmt: skip
 def test_how_tables_show_them(name: str, value: float | None, text: str) -> None:

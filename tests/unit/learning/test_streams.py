@@ -6,6 +6,7 @@ import pickle
 import random
 import re
 import tracemalloc
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -19,7 +20,7 @@ from torch.utils.data import Subset, TensorDataset
 from bcfl.errors import ConfigError, DataError
 from bcfl.learning import Dataset, Samples, Task, split
 from bcfl.learning.accelerators import isolated
-from bcfl.learning.datasets import NO_SAMPLES
+from bcfl.learning.datasets import MOST_ITEMS, NO_SAMPLES
 from bcfl.learning.misfits import check_fit
 from bcfl.learning.private import noise_of
 from bcfl.learning.streams import CHUNK, StreamedSamples, samples_of
@@ -196,6 +197,34 @@ def test_an_odd_item_is_named(change: dict[int, Any], message: str) -> None:
 def test_what_has_no_length_is_told() -> None:
     with pytest.raises(DataError, match="a generator cannot be read: it has no length"):
         samples_of(pair for pair in [(np.zeros(2), 0)])
+
+
+@pytest.mark.parametrize(
+    ("length", "message"),
+    [
+        (MOST_ITEMS + 1, "a Odd says that it has 1,073,741,825 items, and at most 1,073,741,824 are read"),
+        (2**62, "a Odd says that it has 4,611,686,018,427,387,904 items"),
+        (2**64, "a Odd cannot be read: .*cannot fit 'int'"),
+        (-1, "a Odd cannot be read: .*should return >= 0"),
+        (3.5, "a Odd cannot be read: .*'float' object cannot be interpreted as an integer"),
+        ("7", "a Odd cannot be read: .*'str' object cannot be interpreted as an integer"),
+        (None, "a Odd cannot be read: .*'NoneType' object cannot be interpreted as an integer"),
+    ],
+)
+@pytest.mark.parametrize("read", [samples_of, Samples.of])
+def test_a_length_that_nothing_has_is_told_before_an_item_is_read(
+    length: object, message: str, read: Callable[[Any], Samples]
+) -> None:
+    class Odd:
+        def __len__(self) -> Any:
+            return length
+
+        def __getitem__(self, index: int) -> Any:
+            raise AssertionError(index)
+
+    with pytest.raises(DataError, match=f"^{message}") as error:
+        read(Odd())
+    assert "\n" not in str(error.value)
 
 
 def test_a_generator_of_its_own_is_refused() -> None:
