@@ -89,21 +89,26 @@ class Learner(Protocol):
         """
         ...
 
-    def marks(self, without: Vector, suspects: Matrix, samples: int, tries: int, turned: int = 0) -> Vector:
+    def marks(
+        self, without: Vector, suspects: Matrix, samples: int, tries: int, turned: int = 0, known: bool = True
+    ) -> Vector:
         """Return how often a mark on the inputs works on each suspect and not on `without`, (suspects,).
 
         `without`: a model, (parameters,). `suspects`: models, (suspects, parameters), for the first of which
         marks are looked for, on at most so many held-out samples, for `tries` classes. `turned`: the share is
-        of so many other classes, those that are turned most; 0: of the half that is turned least. A learner
-        whose inputs cannot be marked returns none.
+        of so many other classes, those that are turned most; 0: of the half that is turned least. `known`:
+        of what a model gets right unmarked; else of all that it does not take for the mark's class unmarked.
+        A learner whose inputs cannot be marked returns none.
         """
         ...
 
     def mark_slopes(self, without: Vector, model: Vector, samples: int) -> Matrix:
-        """Return gradients of `model` at which marks on the inputs are learned, (marks, parameters).
+        """Return gradients of `model` at which marks on the inputs are learned, (2 * marks, parameters).
 
         The marks are those to which `model`, (parameters,), listens more than `without`, (parameters,), found
-        on at most so many held-out samples; no rows where inputs cannot be marked.
+        on at most so many held-out samples; no rows where inputs cannot be marked. For each mark the first
+        row is of the loss that marked inputs of other classes have as the mark's class, the second of that of
+        plain ones.
         """
         ...
 

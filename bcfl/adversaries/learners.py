@@ -64,13 +64,19 @@ class LearnerProxy:
         return self.honest.losses(model, samples)
 
     def marks(
-        self, without: Vector, suspects: ports.Matrix, samples: int, tries: int, turned: int = 0
+        self,
+        without: Vector,
+        suspects: ports.Matrix,
+        samples: int,
+        tries: int,
+        turned: int = 0,
+        known: bool = True,
     ) -> Vector:
         """Return how often marks work, (suspects,), as the honest learner does."""
-        return self.honest.marks(without, suspects, samples, tries, turned)
+        return self.honest.marks(without, suspects, samples, tries, turned, known)
 
     def mark_slopes(self, without: Vector, model: Vector, samples: int) -> ports.Matrix:
-        """Return gradients of marks, (marks, parameters), as the honest learner does."""
+        """Return gradients of marks, (2 * marks, parameters), as the honest learner does."""
         return self.honest.mark_slopes(without, model, samples)
 
 

@@ -105,13 +105,15 @@ class PooledLearner:
         vector: Vector = self._call("losses", model, samples)
         return vector
 
-    def marks(self, without: Vector, suspects: Matrix, samples: int, tries: int, turned: int = 0) -> Vector:
+    def marks(
+        self, without: Vector, suspects: Matrix, samples: int, tries: int, turned: int = 0, known: bool = True
+    ) -> Vector:
         """Return how often marks work on each suspect and not on `without`, (suspects,)."""
-        vector: Vector = self._call("marks", without, suspects, samples, tries, turned)
+        vector: Vector = self._call("marks", without, suspects, samples, tries, turned, known)
         return vector
 
     def mark_slopes(self, without: Vector, model: Vector, samples: int) -> Matrix:
-        """Return gradients of `model`, (parameters,), at which marks are learned, (marks, parameters)."""
+        """Return gradients of `model`, (parameters,), of marked and plain inputs, (2 * marks, parameters)."""
         matrix: Matrix = self._call("mark_slopes", without, model, samples)
         return matrix
 

@@ -39,14 +39,16 @@ def shares(
     tries: int,
     seed: int,
     turned_classes: int = 0,
+    known: bool = True,
 ) -> Shares:
     """Return how much more often the best mark works on each suspect than on the model without, (suspects,).
 
     `models`: without, (parameters,), and suspects, (suspects, parameters); marks are made from the first. The
     share is of samples of other classes: the mean over the half of these classes that the mark turns least,
     since models of skewed data turn a few; or the mean over so many `turned_classes` as it turns most.
-    `tries`: classes that marks are tried for. Empty where outputs are no logits of classes, or no gradient
-    comes back to the inputs.
+    `known`: only of classes that a suspect gets right unmarked; else of what it does not take for the mark's
+    class unmarked. `tries`: classes that marks are tried for. Empty where outputs are no logits of classes,
+    or no gradient comes back to the inputs.
     """
     without, suspects = models
     found = _find(load, features, labels, (without, suspects[0]), tries, seed)
@@ -61,8 +63,8 @@ def shares(
             outputs = load(model)
             pieces = [_array(outputs(piece.clone()).argmax(dim=1)) for piece in torch.split(batch, AT_ONCE)]
         answers = np.concatenate(pieces).reshape(-1, len(right_labels))
-        right.append(answers[0] == right_labels)
-        turned.append((answers[1:] == aims).astype(np.float64))
+        right.append((answers[0] == right_labels) | (not known))
+        turned.append(((answers[1:] == aims) & (known | (answers[0] != aims))).astype(np.float64))
     few = len(right_labels) < ENOUGH
     doubt = len(right_labels) ** -0.5 if few else 0.0  # two errors of a share, at most
     kinds, members = _classes(right_labels)
@@ -76,21 +78,21 @@ def shares(
 def losses(
     load: Load, features: Tensor, labels: Tensor, models: tuple[Vector, Vector], seed: int
 ) -> Iterator[Tensor]:
-    """Yield for two marks how much worse a model takes marked inputs for the mark's class than plain ones.
+    """Yield for two marks the loss of a model that takes marked inputs for the mark's class, and plain ones.
 
     `models`: without, and the model, both (parameters,). A stamp and a veil are made from both, each for the
-    class that promises most; a loss, a scalar, is the mean over samples of other classes, and its gradient
-    says which way the model would learn the mark and nothing else. None where there are no marks.
+    class that promises most; a loss, a scalar, is the mean over samples of other classes. The gradient of the
+    first less that of the second says which way the model would learn the mark and nothing else. None where
+    there are no marks.
     """
     found = _find(load, features, labels, models, 1, seed)
     outputs, some = load(models[1]), slice(0, ENOUGH)
     for target, mark in found:
         others = features[some][labels[some] != target]
         if len(others):
-            logits = outputs(torch.cat([others, mark(others)]))
-            targets = torch.full((len(logits),), target, device=labels.device)
-            plain, marked = functional.cross_entropy(logits, targets, reduction="none").chunk(2)
-            yield (marked - plain).mean()
+            targets = torch.full((len(others),), target, device=labels.device)
+            for inputs in (mark(others), others.clone()):
+                yield functional.cross_entropy(outputs(inputs), targets)
 
 
 def _find(

@@ -304,16 +304,19 @@ class TorchLearner:
                 losses.append(_losses(self._task, self._flat.module(features), labels))
         return np.zeros(0, np.float32) if not losses else torch.cat(losses).float().cpu().numpy()
 
-    def marks(self, without: Vector, suspects: Matrix, samples: int, tries: int, turned: int = 0) -> Vector:
+    def marks(
+        self, without: Vector, suspects: Matrix, samples: int, tries: int, turned: int = 0, known: bool = True
+    ) -> Vector:
         """Return how often marks work on each of `suspects` and not on `without`, (suspects,), or (0,)."""
         with self._bench.guarded(), self._judging(), isolated(self._seed, self._bench.device):
             if (batch := self._markable(samples)) is None:
                 return np.zeros(0, np.float32)
-            shares = marks.shares(self._loaded, *batch, (without, suspects), tries, self._seed, turned)
+            models = without, suspects
+            shares = marks.shares(self._loaded, *batch, models, tries, self._seed, turned, known)
             return shares.astype(np.float32)
 
     def mark_slopes(self, without: Vector, model: Vector, samples: int) -> Matrix:
-        """Return gradients of `model`, (parameters,), at which two marks are learned, (marks, parameters)."""
+        """Return for two marks gradients of marked and of plain inputs, (2 * marks, parameters)."""
         rows: list[Vector] = []
         with self._bench.guarded(), self._judging(), isolated(self._seed, self._bench.device):
             if (batch := self._markable(samples)) is not None:

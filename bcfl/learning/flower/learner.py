@@ -48,9 +48,11 @@ class _LossAlone:
         del model, samples
         return np.zeros(0, np.float32)
 
-    def marks(self, without: Vector, suspects: Matrix, samples: int, tries: int, turned: int = 0) -> Vector:
+    def marks(
+        self, without: Vector, suspects: Matrix, samples: int, tries: int, turned: int = 0, known: bool = True
+    ) -> Vector:
         """Return no marks, (0,): nobody knows an app's inputs."""
-        del without, suspects, samples, tries, turned
+        del without, suspects, samples, tries, turned, known
         return np.zeros(0, np.float32)
 
     def mark_slopes(self, without: Vector, model: Vector, samples: int) -> Matrix:

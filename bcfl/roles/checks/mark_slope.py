@@ -15,7 +15,8 @@ update.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -23,7 +24,7 @@ from bcfl.ports import Matrix
 from bcfl.roles.checks import mark
 from bcfl.roles.checks.clusters import widest_cut
 from bcfl.roles.checks.needs import SMALLEST, Needs, Sums
-from bcfl.roles.checks.scores import Mask, Scores, Values, bounded, crowd, median
+from bcfl.roles.checks.scores import Mask, Scores, Square, Values, bounded, crowd, median
 
 NEEDS = Needs.GRAM | Needs.SUMS | Needs.VECTOR  # norms; products with slopes; the median of each parameter
 SAMPLES = 400  # held-out samples; half of them get the marks
@@ -32,7 +33,8 @@ APART = 1.0  # as `clusters.widest_cut` counts: honest updates have up to 0.9, t
 CLEAR_FAR = 11.0  # beyond it, or `CLEAR_APART`, no mark has to work: honest have up to 10.5 on tiny pictures
 CLEAR_APART = 1.6  # honest have up to 1.57 there
 GROUP, TURNED, PART = 0.1, 3, 0.85  # of a group a mark has to work on some classes: a backdoor has 0.93
-FIRST_FAR, FIRST_APART = 10.0, 1.5  # of an untrained model: whatever is learned first makes marks work
+BROUGHT = 0.5  # or by what it adds to the others' model: a backdoor has 0.56 and more, honest ones up to 0.38
+FIRST_FAR, FIRST_APART = 7.0, 1.2  # of an untrained model: whatever is learned first makes marks work
 
 
 def check(
@@ -41,23 +43,27 @@ def check(
     slopes: Matrix,
     among: Mask,
     works: Callable[[Mask, int], float],
+    brings: Callable[[Mask], float],
     is_first: bool = False,
 ) -> Scores:
     """Score how far each update goes the way of a mark; what is above 1 stands apart from the usual.
 
     `norms`: of the updates, (updates,); of longer ones than the median counts that much alone. `slopes`:
-    gradients at which marks are learned, (marks, parameters); of several marks the worst counts. An update is
-    far out by itself, or one of a group that is apart from the others. What is out is no part of what is
-    usual; half of the updates are never out. `works`: how often a mark works on the model of some updates,
-    and not on that of the others, on the classes that it turns most, so many of them; 0: on the half that it
-    turns least. `is_first`: whether no round was before. In others a group is out where a mark works on some
-    classes, and who is beyond `CLEAR_FAR` or `CLEAR_APART` in any case.
+    gradients at which marked inputs are taken for a mark's class, and plain ones, by turns,
+    (2 * marks, parameters); of several marks the worst counts. An update is far out by itself, or one of a
+    group that is apart from the others. What is out is no part of what is usual; half of the updates are
+    never out. `works`: how often a mark works on the model of some updates, and not on that of the others, on
+    the classes that it turns most, so many of them; 0: on the half that it turns least. `brings`: how often
+    one works on the others' model with some updates added, and not before. `is_first`: whether no round was
+    before. In others a group is out where a mark works on some classes, and who is beyond `CLEAR_FAR` or
+    `CLEAR_APART` in any case.
     """
     bounds = (FIRST_FAR, FIRST_APART) if is_first else (FAR, APART)
     usual, clear, scores = np.array(among), np.zeros(len(norms), bool), np.zeros(len(norms))
     length = median(norms[among]) if among.any() else 0.0
     shares = np.minimum(1.0, length / np.maximum(norms, SMALLEST))
-    pulls = np.nan_to_num(-(updates @ slopes.T).astype(np.float64) * shares[:, None])  # (updates, marks)
+    products = np.nan_to_num(-(updates @ slopes.T).astype(np.float64) * shares[:, None])
+    pulls = Pulls(products[:, ::2], products[:, 1::2])
     while usual.any():
         found = _worst(pulls, usual, *bounds)
         out = usual & (found > 1.0)
@@ -66,25 +72,60 @@ def check(
             break
         scores[out] = found[out]
         if not is_first:
-            clear |= out & (_worst(pulls, usual, CLEAR_FAR, CLEAR_APART) > 1.0)
+            clear |= out & (_worst(pulls, usual, CLEAR_FAR, CLEAR_APART, in_both=True) > 1.0)
         usual &= ~out
     accused = among & ~usual
-    if accused.any() and not _is_backdoor(accused, among, works, is_first):
+    if accused.any() and not _is_backdoor(accused, among, works, brings, is_first):
         scores = np.where(clear, scores, np.minimum(scores, 1.0))
     return bounded("mark slope", scores, maximum=1.0)
 
 
-def _is_backdoor(accused: Mask, among: Mask, works: Callable[[Mask, int], float], is_first: bool) -> bool:
-    """Return whether a mark works on the model of the accused; of a group, some classes are enough."""
+def _is_backdoor(
+    accused: Mask,
+    among: Mask,
+    works: Callable[[Mask, int], float],
+    brings: Callable[[Mask], float],
+    is_first: bool,
+) -> bool:
+    """Return whether a mark works on the model of the accused, or by what a group of them brings.
+
+    A model of a few devices with a few classes each knows too little to tell; the others' with their mean
+    added does. Of a group some classes are enough.
+    """
     if works(accused, 0) > (mark.FIRST if is_first else mark.MOST):
         return True
-    is_group = accused.sum() >= max(TURNED, GROUP * among.sum())
-    return bool(is_group and not is_first and works(accused, TURNED) > PART)
+    if accused.sum() < max(TURNED, GROUP * among.sum()):
+        return False
+    return brings(accused) > BROUGHT or (not is_first and works(accused, TURNED) > PART)
 
 
-def _worst(pulls: Matrix, usual: Mask, far: float, apart: float) -> Values:
-    """Return how far out each update is, in bounds, by the mark that says most, (updates,)."""
-    worst: Values = np.max([_scores(pull, usual, far, apart) for pull in pulls.T], axis=0, initial=0.0)
+@dataclass(frozen=True)
+class Pulls:
+    """How far updates go the way of marked inputs and of plain ones, (updates, marks) each."""
+
+    marked: Square
+    plain: Square
+
+    def alone(self, usual: Mask) -> Iterator[tuple[Values, Values]]:
+        """Yield for each mark how far each update goes its way alone, in two ways, (updates,) each.
+
+        Marked inputs get a class because plain ones do, too: where data are skewed that is most of it. Once
+        as much as that of the plain ones is taken off, once as much as usually goes with it (least squares).
+        """
+        for marked, plain in zip(self.marked.T, self.plain.T, strict=True):
+            centred = plain - plain[usual].mean()
+            part = (centred[usual] @ marked[usual]) / max(float(centred[usual] @ centred[usual]), SMALLEST)
+            yield marked - plain, marked - part * centred
+
+
+def _worst(pulls: Pulls, usual: Mask, far: float, apart: float, in_both: bool = False) -> Values:
+    """Return how far out each update is, in bounds, by the mark that says most, (updates,).
+
+    Of the two ways to say how far an update goes a mark's way the one counts that says more, or less.
+    """
+    decides = np.minimum if in_both else np.maximum
+    rows = [decides(*(_scores(pull, usual, far, apart) for pull in ways)) for ways in pulls.alone(usual)]
+    worst: Values = np.max(rows, axis=0, initial=0.0)
     return worst
 
 

@@ -214,10 +214,17 @@ class _Pipeline:
             without, suspect = median_of(view.matrix, among & ~accused), self._mean(view, accused)
             return float(marks(without, suspect[None], count, 1, turned).max(initial=0.0))
 
+        def brings(accused: Mask) -> float:
+            without = median_of(view.matrix, among & ~accused)
+            suspect = without + self._mean(view, accused)
+            return float(marks(without, suspect[None], count, 1, 0, False).max(initial=0.0))
+
         slopes = find(median_of(view.matrix, among), self._mean(view, among), count)
         if len(slopes):
             is_first = self.inputs.reference_norm is None
-            self._add(Verdict.QUALITY, mark_slope.check(view, view.norms, slopes, among, works, is_first))
+            self._add(
+                Verdict.QUALITY, mark_slope.check(view, view.norms, slopes, among, works, brings, is_first)
+            )
 
     def _trust(self, updates: View) -> Values:
         """Return the cosine of each update with the miner's own training, (updates,).

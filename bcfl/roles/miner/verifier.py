@@ -167,9 +167,11 @@ class Verifier:
         evaluation = self._evaluate(model)
         return np.full(min(1, evaluation.samples), evaluation.loss), evaluation.samples
 
-    def _marks(self, without: Vector, suspects: Matrix, *options: int) -> Vector:
+    def _marks(
+        self, without: Vector, suspects: Matrix, samples: int, tries: int, turned: int = 0, known: bool = True
+    ) -> Vector:
         with own_code("judging failed"):
-            return self.learner.marks(without, suspects, *options)
+            return self.learner.marks(without, suspects, samples, tries, turned, known)
 
     def _mark_slopes(self, without: Vector, model: Vector, samples: int) -> Matrix:
         with own_code("judging failed"):

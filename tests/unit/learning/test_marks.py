@@ -103,14 +103,19 @@ def test_who_brings_a_backdoor_goes_its_way_among_many(bad: int, kinds: int) -> 
     mean, median = updates.mean(axis=0), np.median(updates, axis=0)
     miner = held_out(task, pictures(400, 10, 99))
     slopes = miner.mark_slopes(model + median, model + mean, 400)
-    assert slopes.shape == (2, len(model))
+    assert slopes.shape == (4, len(model))
 
     def works(accused: np.ndarray, turned: int) -> float:
         without, suspect = np.median(updates[~accused], axis=0), updates[accused].mean(axis=0)
         return float(miner.marks(model + without, (model + suspect)[None], 400, 1, turned)[0])
 
+    def brings(accused: np.ndarray) -> float:
+        without, suspect = np.median(updates[~accused], axis=0), updates[accused].mean(axis=0)
+        models = model + without, (model + without + suspect)[None]
+        return float(miner.marks(*models, 400, 1, known=False)[0])
+
     norms, everybody = np.linalg.norm(updates, axis=1), np.ones(len(updates), bool)
-    scores = mark_slope.check(updates, norms, slopes, everybody, works, is_first=True)
+    scores = mark_slope.check(updates, norms, slopes, everybody, works, brings, is_first=True)
     assert np.flatnonzero(~scores.passed).tolist() == list(range(bad))
 
 
@@ -169,5 +174,5 @@ def test_what_cannot_be_marked_has_no_marks() -> None:
     assert held_out(task_of(Careless), samples).marks(model, pair, 20, 1).shape == (1,)
     state = torch.get_rng_state()
     held_out(task_of(), samples).marks(model, pair, 20, 1)
-    assert held_out(task_of(), samples).mark_slopes(model, pair[0], 20).shape == (2, len(model))
+    assert held_out(task_of(), samples).mark_slopes(model, pair[0], 20).shape == (4, len(model))
     assert torch.equal(torch.get_rng_state(), state)

@@ -17,7 +17,10 @@ from tests.unit.roles.test_needs import reference
 SIZE = 400
 RNG = np.random.default_rng(5)
 WAY = RNG.normal(0, 1, SIZE).astype(np.float32)
-MARK = -WAY[None] / np.linalg.norm(WAY)  # the gradient at which it is learned
+UNIT = WAY[None] / np.linalg.norm(WAY)
+PLAIN = RNG.normal(0, 1, (1, SIZE)).astype(np.float32) / SIZE**0.5
+MARK = np.concatenate([PLAIN - UNIT, PLAIN])  # gradients of marked and plain inputs
+ALONE = np.concatenate([-UNIT, 0 * PLAIN])  # the same where plain inputs say nothing
 AIM = RNG.normal(0, 1, SIZE).astype(np.float32)
 
 
@@ -31,7 +34,8 @@ def updates(count: int, bad: int, reach: float = 0.5) -> np.ndarray:
 def failures(rows: np.ndarray, slopes: np.ndarray, among: np.ndarray | None = None) -> list[int]:
     mask = np.ones(len(rows), bool) if among is None else among
     norms = np.linalg.norm(rows, axis=1)
-    return np.flatnonzero(~mark_slope.check(rows, norms, slopes, mask, lambda *_: 1.0).passed).tolist()
+    scores = mark_slope.check(rows, norms, slopes, mask, partial(always, 1.0), partial(always, 1.0))
+    return np.flatnonzero(~scores.passed).tolist()
 
 
 @pytest.mark.parametrize(("count", "bad"), [(21, 1), (60, 6), (60, 18), (200, 80)])
@@ -40,7 +44,7 @@ def test_who_goes_the_way_of_a_mark_is_left_out(count: int, bad: int) -> None:
 
 
 def test_the_worst_of_several_marks_counts() -> None:
-    other = RNG.normal(0, 1, (1, SIZE)).astype(np.float32)
+    other = RNG.normal(0, 1, (2, SIZE)).astype(np.float32)
     assert failures(updates(40, 3), np.concatenate([other, MARK])) == [37, 38, 39]
 
 
@@ -50,6 +54,20 @@ def test_nobody_is_left_out_where_nobody_goes_it(count: int) -> None:
     assert failures(rows, MARK) == []
     assert failures(np.tile(rows[:1], (count, 1)), MARK) == []  # all alike
     assert failures(rows - np.float32(0.5) * WAY, MARK) == []  # all the other way
+
+
+def test_what_marked_inputs_share_with_plain_ones_hides_nobody() -> None:
+    """Who has much of a class goes its way with a mark, too, by more where the mark looks like it.
+
+    So skewed data make what is usual wide, unless what goes with the plain inputs is taken off.
+    """
+    rows = updates(60, 6)
+    rows[:, :] += RNG.normal(0, 12, (60, 1)).astype(np.float32) * PLAIN
+    alike = np.concatenate([1.6 * PLAIN - UNIT, PLAIN])
+    assert failures(rows, alike) == list(range(54, 60))
+    assert failures(rows[:54], alike) == []
+    hidden = np.concatenate([1.6 * PLAIN - UNIT - PLAIN, 0 * PLAIN])  # the plain ones' taken off by itself
+    assert failures(rows, hidden) == []
 
 
 def test_who_goes_away_from_a_mark_is_not_accused() -> None:
@@ -80,9 +98,10 @@ def test_where_no_mark_works_nobody_is_accused(share: float, is_first: bool) -> 
         return share
 
     norms, mask = np.linalg.norm(rows, axis=1), np.ones(60, bool)
-    assert mark_slope.check(rows, norms, MARK, mask, works, is_first).passed.all()
+    brings = partial(always, 1.0)  # of one alone it says nothing
+    assert mark_slope.check(rows, norms, ALONE, mask, works, brings, is_first).passed.all()
     assert asked == [[59]]
-    more = mark_slope.check(rows, norms, MARK, mask, lambda *_: share + 0.01, is_first)
+    more = mark_slope.check(rows, norms, ALONE, mask, lambda *_: share + 0.01, brings, is_first)
     assert np.isnan(share) or np.flatnonzero(~more.passed).tolist() == asked[0]
 
 
@@ -96,7 +115,8 @@ def test_who_is_far_out_is_left_out_even_where_no_mark_works(
     rows = standing_out(far)
     norms, mask = np.linalg.norm(rows, axis=1), np.ones(60, bool)
     for works, expected in ((0.0, out), (1.0, [59])):
-        scores = mark_slope.check(rows, norms, MARK, mask, partial(always, works), is_first)
+        share = partial(always, works)
+        scores = mark_slope.check(rows, norms, ALONE, mask, share, share, is_first)
         assert np.flatnonzero(~scores.passed).tolist() == expected
 
 
@@ -114,8 +134,23 @@ def test_of_a_group_a_mark_has_to_work_on_three_classes_alone(
     def works(_: np.ndarray, turned: int) -> float:
         return part if turned == 3 else 0.0
 
-    scores = mark_slope.check(rows, norms, MARK, mask, works, is_first)
+    scores = mark_slope.check(rows, norms, ALONE, mask, works, partial(always, mark_slope.BROUGHT), is_first)
     assert np.flatnonzero(~scores.passed).tolist() == list(range(60 - out, 60))
+
+
+@pytest.mark.parametrize("is_first", [False, True])
+def test_a_group_is_out_where_a_mark_works_on_the_others_model_with_it(is_first: bool) -> None:
+    """A model of devices that have a few classes each knows too little to say what a mark turns."""
+    rows = pulled(np.append(np.linspace(-1, 1, 54), 6.0 + np.linspace(0, 0.1, 6)))
+    norms, mask = np.linalg.norm(rows, axis=1), np.ones(60, bool)
+    asked: list[list[int]] = []
+
+    def brings(accused: np.ndarray) -> float:
+        asked.append(np.flatnonzero(accused).tolist())
+        return mark_slope.BROUGHT + 0.01
+
+    scores = mark_slope.check(rows, norms, ALONE, mask, partial(always, 0.0), brings, is_first)
+    assert np.flatnonzero(~scores.passed).tolist() == asked[0] == list(range(54, 60))
 
 
 @pytest.mark.parametrize(
@@ -127,7 +162,8 @@ def test_a_group_that_is_far_apart_is_left_out_even_where_no_mark_works(
     """Three in ten hide behind their own spread, but not that they are a cloud of their own."""
     rows = pulled(np.append(np.linspace(-1, 1, 42), gap + np.linspace(-0.5, 0.5, 18)))
     norms, mask = np.linalg.norm(rows, axis=1), np.ones(60, bool)
-    scores = mark_slope.check(rows, norms, MARK, mask, lambda *_: 0.0, is_first)
+    nothing = partial(always, 0.0)
+    scores = mark_slope.check(rows, norms, ALONE, mask, nothing, nothing, is_first)
     assert np.flatnonzero(~scores.passed).tolist() == (list(range(42, 60)) if out else [])
 
 
@@ -145,8 +181,8 @@ def standing_out(far: float) -> np.ndarray:
 
 def pulled(pulls: np.ndarray) -> np.ndarray:
     """Return updates of one length that go the way of a mark so far, (updates, parameters)."""
-    across = np.cross(np.pad(MARK[0, :2], (0, 1)), [0, 0, 1])[:2]
-    rows = pulls[:, None] * -MARK
+    across = np.cross(np.pad(UNIT[0, :2], (0, 1)), [0, 0, 1])[:2]
+    rows = pulls[:, None] * UNIT
     rows[:, :2] += np.sqrt(1000.0 - pulls**2)[:, None] * across / np.linalg.norm(across)
     return rows.astype(np.float32)
 

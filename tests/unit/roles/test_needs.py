@@ -62,7 +62,7 @@ def reference() -> Reference:
         return np.zeros(2, np.float32)
 
     def mark_slopes(*_: Any) -> np.ndarray:
-        return BEST[None]
+        return np.stack([BEST, 0 * BEST])
 
     return Reference(lambda: BEST, slopes, None, losses, marks, mark_slopes)
 
