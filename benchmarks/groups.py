@@ -11,11 +11,13 @@ import json
 import time
 from collections import Counter
 from pathlib import Path
+from statistics import median
 from typing import Any
 
 from testkit.chainless import Chainless
 from testkit.group_attacks import Group
 from testkit.robustness_cases import Case
+from testkit.trigger_attacks import PLANS, Triggers, set_up
 
 # By name: attack of a group or specification of an adversary, share, data.
 ROWS = {
@@ -41,24 +43,43 @@ ROWS = {
     "MinMax unit, even": ("minmax:0.3:knowledge=all,perturbation=unit", 0.3, "iid"),
     "rider, even": ("rider", 0.15, "iid"),
     "rider, Dirichlet 0.5": ("rider", 0.15, "dirichlet 0.5"),
+    "claims most, Dirichlet 0.5": ("claims most", 0.3, "dirichlet 0.5"),
+    "one trains, Dirichlet 0.5": ("one trains", 0.3, "dirichlet 0.5"),
+    "one gradient, Dirichlet 0.5": ("one gradient", 0.05, "dirichlet 0.5"),
+    "patch of 8, Dirichlet 0.5": ("patch of 8", 0.3, "dirichlet 0.5"),
+    "patch of 8, of 6, Dirichlet 0.5": ("patch of 8", 0.1, "dirichlet 0.5"),
+    "frame, Dirichlet 0.5": ("frame", 0.3, "dirichlet 0.5"),
+    "loud patch, Dirichlet 0.5": ("loud patch", 0.3, "dirichlet 0.5"),
+    "patch for 2 classes, Dirichlet 0.5": ("patch for 2 classes", 0.3, "dirichlet 0.5"),
+    "patch for 4 classes, Dirichlet 0.5": ("patch for 4 classes", 0.3, "dirichlet 0.5"),
     "rider, noise, Dirichlet 0.5": ("free-rider:0.15:kind=noise", 0.15, "dirichlet 0.5"),
 }  # fmt: skip
-GROUPS = ("majority", "rarest", "overshoot", "late flip", "rider")
+GROUPS = ("majority", "rarest", "overshoot", "late flip", "rider", "one trains", "one gradient", *PLANS)
 
 
-def play(name: str, seed: int, rounds: int) -> dict[str, Any]:
-    """Play a row; return its figures."""
+def play(
+    name: str, seed: int, rounds: int, devices: int = 60, miners: int = 5, samples: int = 0
+) -> dict[str, Any]:
+    """Play a row; return its figures. `samples`: of the training data that are used; 0: all."""
     attack, share, partition = ROWS[name]
     group, _, helper = attack.partition("+")
     spec = f"noise:{share}:std=0" if group in GROUPS else group  # who is drawn for a group
     specs = tuple(text for text in (spec, helper) if text)
-    config = Case("", specs, share, partition, "mean", seed, rounds=rounds).config()
+    case = Case("", specs, share, partition, "mean", seed, devices=devices, miners=miners, rounds=rounds)
+    config = case.config()
     start = time.process_time()
-    federation = Chainless.create(config)
-    attackers = frozenset(federation.assignment.device_specs)
-    if group in GROUPS:
-        Group(federation, group, attackers).join()
-    outcomes = [federation.play_round() for _ in range(rounds)]
+    data = set_up(config, samples)
+    federation = Chainless.create(config, data)
+    attackers, aims = frozenset(federation.assignment.device_specs), None
+    if group in PLANS:
+        aims = Triggers(federation, attackers, PLANS[group], *data)
+        aims.join()
+    elif group in GROUPS:
+        Group(federation, group, attackers, data).join()
+    outcomes, gains = [], list[float]()
+    for _ in range(rounds):
+        outcomes.append(federation.play_round())
+        gains += gain_of(federation, attackers)
     honest = set(range(config.devices)) - attackers
     reasons = Counter(
         f"{'honest' if device in honest else 'attacker'} {reason}"
@@ -69,12 +90,11 @@ def play(name: str, seed: int, rounds: int) -> dict[str, Any]:
         for round_ in federation.history.rounds.values() for item in round_.accepted_submissions()
     )  # fmt: skip
     wages = [
-        sum(federation.earned.get(i, 0) for i in devices) / max(1, len(devices))
-        for devices in (attackers, honest)
+        sum(federation.earned.get(i, 0) for i in some) / max(1, len(some)) for some in (attackers, honest)
     ]
-    success = outcomes[-1].attack_success
+    success = outcomes[-1].attack_success if aims is None else max(aims.success())
     return {
-        "row": name, "seed": seed, "rounds": rounds,
+        "row": name, "of": devices, "samples": samples, "seed": seed, "rounds": rounds,
         "accuracy": [round(100 * (outcome.accuracy or 0.0), 2) for outcome in outcomes],
         "success": None if success is None else round(100 * success, 1),
         "honest rejected": share_of(sum(len(set(o.rejected) & honest) for o in outcomes), honest, rounds),
@@ -82,8 +102,23 @@ def play(name: str, seed: int, rounds: int) -> dict[str, Any]:
         "pay": round(wages[0] / wages[1], 3) if attackers else None,
         "honest pay": spread_of([federation.earned.get(i, 0) for i in honest]),
         "levels": {f"{who} {level}": count for (who, level), count in sorted(levels.items())},
+        "gains": [round(gain, 2) for gain in gains],
         "reasons": dict(reasons), "seconds": round(time.process_time() - start, 1),
     }  # fmt: skip
+
+
+def gain_of(federation: Chainless, attackers: frozenset[int]) -> list[float]:
+    """Return the attackers' median gain of the round in the honest median, as the first miner has it.
+
+    None where it has none of both.
+    """
+    gains: dict[bool, list[float]] = {True: [], False: []}
+    for finding in federation.miners[0].voting.verifier.findings:
+        if finding.gain is not None:
+            gains[finding.device in attackers].append(finding.gain)
+    if not gains[True] or not gains[False]:
+        return []
+    return [median(gains[True]) / max(median(gains[False]), 1e-9)]
 
 
 def share_of(count: int, devices: frozenset[int] | set[int], rounds: int) -> float | None:
@@ -103,12 +138,16 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n", 1)[0])
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--rounds", type=int, default=20)
+    parser.add_argument("--devices", type=int, default=60)
+    parser.add_argument("--miners", type=int, default=5)
+    parser.add_argument("--samples", type=int, default=0, help="of the training data; 0: all")
     parser.add_argument("--only", default="", metavar="TEXT", help="rows whose name holds one of A;B;...")
     parser.add_argument("--results", type=Path, metavar="FILE", help="append each result as a line")
     options = parser.parse_args()
     for name in ROWS:
         if any(text in name for text in options.only.split(";")):
-            result = play(name, options.seed, options.rounds)
+            sizes = options.devices, options.miners, options.samples
+            result = play(name, options.seed, options.rounds, *sizes)
             print(json.dumps(result), flush=True)
             if options.results is not None:
                 with options.results.open("a", encoding="utf-8") as file:
