@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from bcfl.errors import Sealed, StoreError
+from bcfl.protocol.accounts import Account
 from bcfl.protocol.rounds import Round
 from bcfl.protocol.types import Engine, Layout, Mode, Terms
 from bcfl.roles.common.archive import Archive
@@ -136,6 +137,48 @@ def test_who_left_reads_no_later_model(tmp_path: Path) -> None:
         with pytest.raises(StoreError):
             member.model(local.history.head)
     assert local.archive_of(local.device_accounts[1]).model(local.history.head).any()
+
+
+def test_who_leaves_takes_part_to_the_end_of_the_round(tmp_path: Path) -> None:
+    """It is bound to act until the next round opens, so that it gets the model that the round starts from."""
+    local = LocalFederation(tmp_path, miners=5, layout=MEMBERS, terms=replace(TERMS, engine=Engine.COMMITTEE))
+    local.play(2)
+    while not (newcomers := newcomers_of(local)):
+        local.play()
+    device, miner = local.device_accounts[0], account_of(local, min(newcomers))
+    local.send(local.owner, "leave_device", device.address)
+    local.send(miner, "leave_miner")
+    fresh = local.restart()  # whose parties have read no model yet
+    round_ = fresh.play()
+    assert 0 in {item.update.device for item in round_.submissions}
+    assert miner.address in {vote.voter.account for vote in round_.votes}
+    assert not round_.penalties
+
+
+def test_a_model_is_read_where_all_who_made_it_have_left(tmp_path: Path) -> None:
+    """Else a committee that leaves would take the model of its last round, and the federation, with it."""
+    local = LocalFederation(tmp_path, miners=5, layout=MEMBERS, terms=replace(TERMS, engine=Engine.COMMITTEE))
+    local.play()
+    committee = local.history.rounds[2].committee
+    assert committee
+    for address in committee:
+        local.send(account_of(local, address), "leave_miner")
+    local.play()
+    block, archive = local.history.head, local.archive_of(local.device_accounts[0])
+    assert block.round == 2
+    assert archive.model(block).shape == (LAYOUT.parameters,)
+    assert len(local.play().submissions) == 4
+    assert local.play().accepted == (True,) * 4  # too few were left of the committee before
+
+
+def newcomers_of(local: LocalFederation) -> set[str]:
+    """Return the members of the running round's committee for whom nothing of the last one is sealed."""
+    number = local.history.number
+    return set(local.history.rounds[number].committee) - set(local.history.rounds[number - 1].readers)
+
+
+def account_of(local: LocalFederation, address: str) -> Account:
+    return next(account for account in local.miner_accounts if account.address == address)
 
 
 def test_a_key_can_be_rotated_within_a_round(tmp_path: Path) -> None:

@@ -76,6 +76,12 @@ def test_only_members_get_the_key_of_a_model(tmp_path: Path) -> None:
     device, miner = local.device_accounts[0], local.miner_accounts[0]
     local.send(device, "leave_device", device.address)
     local.send(miner, "leave_miner")
+    for account in (local.owner, OUTSIDER):
+        with pytest.raises(RelayError, match="no member"):
+            round_keys(local, local.miner_parties[1], account, 1)
+    for account in (device, miner):  # they take part until the next round opens
+        assert round_keys(local, local.miner_parties[1], account, 1).model
+    local.play()
     for account in (device, miner, local.owner, OUTSIDER):
         with pytest.raises(RelayError, match="no member"):
             round_keys(local, local.miner_parties[1], account, 1)

@@ -23,8 +23,9 @@ from tests.simulation.hunt import find
 from tests.simulation.plants import PLANTS, Plant, changed_code, planted
 from tests.simulation.specification import SpecificationChain
 
-# About 350 rounds. Four broke a rule once; from a million on updates are sealed, from two on it is rough.
-SEEDS = (*range(28), 107, 2027, 20438, 30169, 1_000_000, 1_000_003, 1_000_004, *range(2_000_000, 2_000_004))
+# About 360 rounds. Five broke a rule once; from a million on updates are sealed, from two on it is rough.
+SEALED = (1_000_000, 1_000_003, 1_000_004, 1_010_766)
+SEEDS = (*range(28), 107, 2027, 20438, 30169, *SEALED, *range(2_000_000, 2_000_004))
 QUICK = ("a file is not synced", "an update is not recorded", "a store that is away ends the party")
 ROUGH = (
     "a device reveals nothing after a restart",

@@ -17,6 +17,7 @@ from bcfl.protocol.requests import Question, RoundKeys
 from bcfl.protocol.rounds import History, Round, Submission
 from bcfl.protocol.sealing import KEY_BYTES, ReaderKey, Seal
 from bcfl.protocol.submissions import Domain
+from bcfl.roles.common.members import miners_to_ask
 
 MAX_KEYS: Final = 8_192  # that are remembered, 100 bytes each
 MAX_QUESTIONS: Final = 16  # whose answers are remembered, 2 MiB each where all miners answer for all updates
@@ -221,12 +222,10 @@ class Vault:
         yield from _keys_at(self._ask(round_, missing, list(round_.readers)), place)
 
     def _round_answers(self, round_: Round) -> Iterator[tuple[str, RoundKeys]]:
-        """Yield what miners say of a finished round: first those that voted in it, then the others."""
+        """Yield what miners say of a finished round."""
         if self._relay is None:
             return
-        active = [member.account for member in self._history().miners.values() if not member.exit_round]
-        miners = sorted(active, key=lambda account: account not in round_.readers)
-        for miner, answer in self._ask(round_, [], miners):
+        for miner, answer in self._ask(round_, [], miners_to_ask(self._history(), round_)):
             with suppress(ValueError):
                 yield miner, RoundKeys.decode(answer)
 

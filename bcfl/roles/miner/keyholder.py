@@ -17,6 +17,7 @@ from bcfl.protocol.rounds import History, Round, Submission
 from bcfl.protocol.sealing import KEY_BYTES
 from bcfl.roles.common import norm_bound
 from bcfl.roles.common.archive import Archive
+from bcfl.roles.common.members import is_member
 from bcfl.roles.common.vault import Vault
 
 READING_SHARE: Final = 8  # of a vote: reading for others takes no more than one part in so many, each round
@@ -157,10 +158,3 @@ class Keyholder:
 
 class _Unknown(Exception):
     """What is asked for is not at hand."""
-
-
-def is_member(history: History, account: str) -> bool:
-    """Whether an account takes part now: a device that has not left, or a miner that does not leave."""
-    device, miner = history.device_index(account), history.miners.get(account)
-    is_miner = miner is not None and not miner.exit_round
-    return is_miner or (device is not None and history.is_device(account))
