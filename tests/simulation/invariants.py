@@ -177,8 +177,8 @@ class Invariants:
         """Check that every device is in the round for which it and its miner did what they should.
 
         A miner that was down for a short time in COMMIT may have lost what its devices handed in; then they
-        commit alone, for which they have time where the terms give some grace. Who was held up by waits of
-        others for a third of a phase is excused: no real party waits for another's transaction (`World.sleep`).
+        commit alone, for which they have time where the terms give some grace. Who was held up by waits
+        of others for a third of a phase is excused: no real party waits for another's (`World.sleep`).
         """
         world, number = self.world, round_.number
         if number in world.reorganised_rounds or round_.void is VoidReason.NO_QUORUM:

@@ -117,7 +117,7 @@ class World:
     def sleep(self, seconds: float) -> None:
         """Let the others go on while the process whose turn it is waits; note how much too long that takes.
 
-        Whoever has its turn inside of this one and waits too has to be back first: no real party waits for it.
+        Who has its turn inside of this one and waits too has to be back first: no real party waits for it.
         """
         process, place, end = self.current, self.place, self.time + seconds
         self.run(end)
