@@ -177,7 +177,8 @@ class Invariants:
         """Check that every device is in the round for which it and its miner did what they should.
 
         A miner that was down for a short time in COMMIT may have lost what its devices handed in; then they
-        commit alone, for which they have time where the terms give some grace.
+        commit alone, for which they have time where the terms give some grace. Who was held up by waits
+        of others for a third of a phase is excused: no real party waits for another's (`World.sleep`).
         """
         world, number = self.world, round_.number
         if number in world.reorganised_rounds or round_.void is VoidReason.NO_QUORUM:
@@ -189,7 +190,8 @@ class Invariants:
                 continue
             if (number, process.index) in self._helped:
                 self._check_helped(process, miner, round_)
-            if self._has_fault(process, round_):
+            held = max(process.held_seconds(number), miner.held_seconds(number))
+            if self._has_fault(process, round_) or held > IN_TIME_SHARE * world.shortest_phase:
                 continue
             self._count("left out")
             phases = world.dice.phases_hit(miner.name, number)

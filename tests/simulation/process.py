@@ -163,6 +163,7 @@ class Process:
     wake: int = 0  # number of the wake-up that counts
     away: dict[str, float] = field(default_factory=dict)  # what is away until when
     troubles: list[tuple[float, float]] = field(default_factory=list)  # spans in which something was amiss
+    held: dict[tuple[int, str], float] = field(default_factory=dict)  # in waits: seconds, by round and phase
     full_until: float = 0.0
     unanswered: float = float("-inf")  # when nobody was there for a message of its last
     is_deceived: bool = False  # its disk has changed what was on it
@@ -288,6 +289,10 @@ class Process:
     def trouble(self, seconds: float) -> None:
         """Note that something is amiss for so many seconds from now on, and for a retry after it."""
         self.troubles.append((self.world.time, self.world.time + seconds + self.world.retry_seconds))
+
+    def held_seconds(self, round_: int) -> float:
+        """Return for how long waits of others held it up in the phases of a round that devices act in."""
+        return sum(self.held.get((round_, phase), 0.0) for phase in ("COMMIT", "REVEAL"))
 
     def _before_disk(self, operation: str, name: str) -> None:
         """Let the process die or the disk be full at an operation."""

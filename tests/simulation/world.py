@@ -115,8 +115,14 @@ class World:
             self.time = max(self.time, until)
 
     def sleep(self, seconds: float) -> None:
-        """Let the others go on while the process whose turn it is waits."""
-        self.run(self.time + seconds)
+        """Let the others go on while the process whose turn it is waits; note how much too long that takes.
+
+        Who has its turn inside of this one and waits too has to be back first: no real party waits for it.
+        """
+        process, place, end = self.current, self.place, self.time + seconds
+        self.run(end)
+        if process is not None:
+            process.held[place] = process.held.get(place, 0.0) + self.time - end
 
     def monotonic(self) -> float:
         """Return the clock of the process whose turn it is."""
