@@ -16,6 +16,10 @@ def test_a_system_without_sighup_has_sigterm_alone(monkeypatch: pytest.MonkeyPat
     monkeypatch.delattr(signal, "SIGHUP")
     module = runpy.run_path(stopping.__file__)
     assert module["SIGNALS"] == (signal.SIGTERM,)
-    with module["stopped_by_signals"]():
-        assert signal.getsignal(signal.SIGTERM) is module["_interrupt"]
-    assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
+    before = signal.signal(signal.SIGTERM, signal.SIG_DFL)  # commands of other tests leave theirs
+    try:
+        with module["stopped_by_signals"]():
+            assert signal.getsignal(signal.SIGTERM) is module["_interrupt"]
+        assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
+    finally:
+        signal.signal(signal.SIGTERM, before)
