@@ -117,8 +117,13 @@ def test_workers_end_with_the_run(tmp_path: Path, marks: Path, number: signal.Si
     command += ["--devices", "4", "--miners", "2", "--run-dir", str(tmp_path / "mine"), "--quiet"]
     folders = tmp_path / "temporary"
     folders.mkdir()
-    env = os.environ | {"TMPDIR": str(folders)}
-    process = subprocess.Popen(command, cwd=ROOT, env=env, stderr=subprocess.PIPE, text=True)
+    own = {"TMPDIR": str(folders), "TORCHINDUCTOR_CACHE_DIR": str(tmp_path / "torch")}
+    env = os.environ | own
+    before = signal.signal(signal.SIGHUP, signal.SIG_DFL)  # `nohup` has it ignored, also by what it starts
+    try:
+        process = subprocess.Popen(command, cwd=ROOT, env=env, stderr=subprocess.PIPE, text=True)
+    finally:
+        signal.signal(signal.SIGHUP, before)
     assert until(lambda: len(list(marks.iterdir())) == 2 or process.poll() is not None)
     workers = [int(path.name) for path in marks.iterdir()]
     assert len(workers) == 2
