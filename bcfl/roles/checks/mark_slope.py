@@ -19,12 +19,13 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
+import numpy.typing as npt
 
 from bcfl.ports import Matrix
 from bcfl.roles.checks import mark
 from bcfl.roles.checks.clusters import widest_cut
 from bcfl.roles.checks.needs import SMALLEST, Needs, Sums
-from bcfl.roles.checks.scores import Mask, Scores, Square, Values, bounded, crowd, median
+from bcfl.roles.checks.scores import Mask, Scores, Values, bounded, crowd, median
 
 NEEDS = Needs.GRAM | Needs.SUMS | Needs.VECTOR  # norms; products with slopes; the median of each parameter
 SAMPLES = 400  # held-out samples; half of them get the marks
@@ -33,7 +34,7 @@ APART = 1.0  # as `clusters.widest_cut` counts: honest updates have up to 0.9, t
 CLEAR_FAR = 11.0  # beyond it, or `CLEAR_APART`, no mark has to work: honest have up to 10.5 on tiny pictures
 CLEAR_APART = 1.6  # honest have up to 1.57 there
 GROUP, TURNED, PART = 0.1, 3, 0.85  # of a group a mark has to work on some classes: a backdoor has 0.93
-BROUGHT = 0.5  # or by what it adds to the others' model: a backdoor has 0.56 and more, honest ones up to 0.38
+BROUGHT = 0.5  # or by what it adds to the others' model: a backdoor has 0.54 and more, honest ones up to 0.38
 FIRST_FAR, FIRST_APART = 7.0, 1.2  # of an untrained model: whatever is learned first makes marks work
 
 
@@ -103,8 +104,8 @@ def _is_backdoor(
 class Pulls:
     """How far updates go the way of marked inputs and of plain ones, (updates, marks) each."""
 
-    marked: Square
-    plain: Square
+    marked: npt.NDArray[np.float64]
+    plain: npt.NDArray[np.float64]
 
     def alone(self, usual: Mask) -> Iterator[tuple[Values, Values]]:
         """Yield for each mark how far each update goes its way alone, in two ways, (updates,) each.
