@@ -13,6 +13,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from types import FrameType
 from typing import Any, Final
 
 from eth.abc import ComputationAPI, OpcodeAPI
@@ -38,6 +39,7 @@ CHECKED: Final = (
     opcode_values.CREATE2,
 )
 PIECE_BITS: Final = 2**19  # of an exponent and a modulus, multiplied: a power in one piece is not interrupted
+ARITHMETIC: Final = ("eth.", "py_ecc.", "bcfl.ledger.devnet.")  # modules whose functions a precompile runs
 Clock = Callable[[], float]
 Precompile = Callable[[ComputationAPI], Any]
 _limit = threading.local()
@@ -82,13 +84,22 @@ def _interruptible(precompile: Precompile) -> Precompile:
         if getattr(_limit, "clock", None) is None:
             return precompile(computation)
         profile = sys.getprofile()
-        sys.setprofile(lambda *_: check())  # of this thread only; what it raises ends what is running
+        sys.setprofile(_check_arithmetic)  # of this thread only; what it raises ends what is running
         try:
             return precompile(computation)
         finally:
             sys.setprofile(profile)
 
     return checked
+
+
+def _check_arithmetic(frame: FrameType, *_: object) -> None:
+    """Raise TooLong as `check` does, where a precompile's own function runs.
+
+    Python ignores what is raised within the collection of garbage, and calls no profile again after that.
+    """
+    if frame.f_globals.get("__name__", "").startswith(ARITHMETIC):
+        check()
 
 
 def power(base: int, exponent: int, modulus: int) -> int:

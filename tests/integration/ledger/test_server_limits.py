@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import threading
 import time
 from collections.abc import Iterator
@@ -67,6 +68,28 @@ def test_precompile_that_takes_too_long(embedded_url: str, monkeypatch: pytest.M
             began = time.monotonic()
             assert ask(embedded_url, method, call) == -32005, address
             assert time.monotonic() - began < 6, address
+
+
+def test_what_runs_as_garbage_is_collected_swallows_no_limit(
+    embedded_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Python ignores what is raised within a collection; so the end of a limit must come after it."""
+    monkeypatch.setattr(methods, "CALL_SECONDS", 0.3)
+    end = time.monotonic() + 0.5
+
+    def collected(*_: object) -> None:
+        while time.monotonic() < end:  # the limit ends in here
+            pass
+
+    gc.callbacks.append(collected)
+    threshold = gc.get_threshold()
+    gc.set_threshold(1)
+    try:
+        call = {"to": f"0x{8:040x}", "data": "0x" + SLOW_INPUTS[8].hex()}
+        assert ask(embedded_url, "eth_call", call) == -32005
+    finally:
+        gc.set_threshold(*threshold)
+        gc.callbacks.remove(collected)
 
 
 def test_transaction_that_takes_too_long_is_refused_and_changes_nothing(
