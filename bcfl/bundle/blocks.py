@@ -11,8 +11,6 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
-from eth_utils.crypto import keccak
-
 from bcfl.bundle.encodings import (
     call_of,
     gas_of,
@@ -26,6 +24,7 @@ from bcfl.bundle.proofs import may_log, prove, root_of, verified_item
 from bcfl.errors import BundleError, LedgerError
 from bcfl.ledger.abi import Abi, EventType, address_of
 from bcfl.ledger.contract import Contract, Event
+from bcfl.protocol.hashing import keccak
 
 GAPLESS: Final = 50_000  # blocks, 30 MB of headers; of a longer time only those blocks that hold logs
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import rlp  # type: ignore[import-untyped]
-from eth_utils.crypto import keccak
 from trie.hexary import HexaryTrie
 
 from bcfl.bundle.encodings import decode
 from bcfl.errors import BundleError
+from bcfl.protocol.hashing import keccak
 
 BLOOM_BITS = 2047
 

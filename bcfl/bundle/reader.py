@@ -19,7 +19,7 @@ from bcfl.ledger.artifact import artifact, creation
 from bcfl.ledger.transcript import calls_in
 from bcfl.protocol.submissions import Domain
 from bcfl.protocol.transcript import Transcript
-from bcfl.roles.common.vault import Keys
+from bcfl.roles.common.keys import Keys
 
 STORAGE: Final = "what the contract's storage said at the last block: ledger, model, credits, balances"
 CODE: Final = "that the code of its facets, from {} and {} on, is this version's (`bcfl verify-contract`)"

@@ -11,8 +11,6 @@ from itertools import chain
 from pathlib import Path
 from typing import BinaryIO, cast
 
-from eth_utils.crypto import keccak
-
 from bcfl.bundle.blocks import fetch_records
 from bcfl.bundle.manifest import (
     KEYS_OF_A_FILE,
@@ -33,11 +31,12 @@ from bcfl.ledger.transcript import gather
 from bcfl.ports import Store
 from bcfl.protocol.cid import compute
 from bcfl.protocol.events import take_in
+from bcfl.protocol.hashing import keccak
 from bcfl.protocol.rounds import History
 from bcfl.protocol.sizes import Sizes
 from bcfl.protocol.submissions import Domain
 from bcfl.protocol.transcript import Transcript
-from bcfl.roles.common.vault import Keys
+from bcfl.roles.common.keys import Keys
 
 
 @dataclass(frozen=True)

@@ -17,7 +17,7 @@ from bcfl.protocol.limits import WEI_BITS
 
 if TYPE_CHECKING:
     from bcfl.protocol.submissions import Domain
-    from bcfl.roles.common.vault import Keys
+    from bcfl.roles.common.keys import Keys
 
 # The first option of each part of `bcfl run --help`.
 PANELS: Final = {

@@ -48,7 +48,7 @@ def _share(default: float, description: str, below: float | None = None) -> Any:
 class _Checked(BaseModel):
     """A frozen set of values whose every refusal is a ConfigError of one line."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, defer_build=True)
 
     def __init__(self, **values: Any) -> None:
         try:

@@ -17,8 +17,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import urlsplit
 
-from eth_utils.crypto import keccak
-
 from bcfl.errors import ConfigError, LedgerError
 from bcfl.federation.daemon import RETRY_SECONDS
 from bcfl.federation.layouts import KindOfTask, recorded_task
@@ -28,6 +26,7 @@ from bcfl.ledger.deployment import networks, records
 from bcfl.ledger.deployment.addresses import parse_address
 from bcfl.ledger.live import LiveLedger
 from bcfl.protocol import payload
+from bcfl.protocol.hashing import keccak
 from bcfl.protocol.types import Mode
 from bcfl.relay.client import EXCHANGE_SECONDS, PRIVATE_VARIABLE
 from bcfl.roles.common.archive import Archive

@@ -29,7 +29,7 @@ from bcfl.protocol.limits import MAX_UPDATES
 from bcfl.protocol.readers import announced_key, announcement
 from bcfl.protocol.sealing import KEY_BYTES, ReaderKey, can_be_sealed_for, seal_for
 from bcfl.protocol.submissions import Domain
-from bcfl.roles.common.vault import Keys
+from bcfl.roles.common.keys import Keys
 
 KEYS: Final = "bcfl keys 1"
 DISCLOSURE: Final = "bcfl disclosure 1"

@@ -12,13 +12,13 @@ from bcfl.protocol.accounts import Account
 from bcfl.protocol.rounds import History
 from bcfl.protocol.submissions import Domain
 from bcfl.protocol.types import Block
-from bcfl.roles.common.archive import Archive
-from bcfl.roles.common.unsealing import open_model
-from bcfl.roles.common.vault import Keys, Vault, update_name
+from bcfl.roles.common.keys import Keys, update_name
 
 if TYPE_CHECKING:
     from bcfl.config import Config
     from bcfl.ports import Relay
+    from bcfl.roles.common.archive import Archive
+    from bcfl.roles.common.vault import Vault
 
 HOW_TO: Final = "read it with --keys FILE, of `bcfl keys fetch` or of `bcfl disclose`"
 
@@ -32,6 +32,8 @@ class Keyring:
 
     def vault(self, domain: Domain, history: Callable[[], History], relay: Relay | None = None) -> Vault:
         """Return what finds keys with it; `relay`: the way to miners, whom the first account asks."""
+        from bcfl.roles.common.vault import Vault
+
         return Vault(domain, history, self.accounts, relay if self.accounts else None, self.given)
 
     def adding(self, keys: Keys) -> Keyring:
@@ -109,6 +111,8 @@ def hold_for_audit(archive: Archive, history: History, number: int) -> tuple[Rou
 
 def hold_model(archive: Archive, history: History, block: Block, keys: Keys) -> bool | None:
     """Add the key of a block's model to `keys`; return if there is one, None where the model is public."""
+    from bcfl.roles.common.unsealing import open_model
+
     if archive.vault is None or not archive.sizes.seals_model(block.round):
         return None
     archive.forget()  # what is in memory proves no key

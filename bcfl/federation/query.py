@@ -22,26 +22,26 @@ from bcfl.federation import statements
 from bcfl.federation.keyring import Keyring, run_accounts
 from bcfl.federation.runs import Run, find_run
 from bcfl.federation.statements import Collection, StatementsView
-from bcfl.federation.views.call import CallView, call_view, parse_call
-from bcfl.federation.views.leader import LeaderView, leader_view
-from bcfl.federation.views.member import DeviceView, MinerView, device_view, miner_view
-from bcfl.federation.views.model import ModelView, model_view
-from bcfl.federation.views.round import RoundView, round_view
 from bcfl.federation.views.source import Source
-from bcfl.federation.views.status import StatusView, status_view
-from bcfl.federation.views.votes import VotesView, votes_view
 from bcfl.ledger.artifact import federation_at, stored_terms
-from bcfl.ledger.deployment import networks, records
+from bcfl.ledger.deployment import records
 from bcfl.ledger.devnet.embedded import GENESIS_TIME, EmbeddedChain
 from bcfl.ledger.federation import SENSELESS, FederationLedger
 from bcfl.protocol.accounts import Account
 from bcfl.protocol.rounds import Round
 from bcfl.protocol.types import Block
-from bcfl.storage import DirectoryStore, open_store
+from bcfl.storage import DirectoryStore
 
 if TYPE_CHECKING:
     from bcfl.config import Config
     from bcfl.federation.client import FederationClient
+    from bcfl.federation.views.call import CallView
+    from bcfl.federation.views.leader import LeaderView
+    from bcfl.federation.views.member import DeviceView, MinerView
+    from bcfl.federation.views.model import ModelView
+    from bcfl.federation.views.round import RoundView
+    from bcfl.federation.views.status import StatusView
+    from bcfl.federation.views.votes import VotesView
     from bcfl.learning.kinds import AnyTask
     from bcfl.ports import Store
 
@@ -85,35 +85,49 @@ class Query(Source):
     @_in_words
     def round_view(self, number: Number = None) -> RoundView:
         """Return everything of a round, the last one when None; raises ConfigError."""
+        from bcfl.federation.views.round import round_view
+
         return round_view(self, self.find_round(number))
 
     @_in_words
     def leader_view(self, number: Number = None) -> LeaderView:
         """Return who led a round and who would have been next; raises ConfigError."""
+        from bcfl.federation.views.leader import leader_view
+
         return leader_view(self.find_round(number))
 
     @_in_words
     def votes_view(self, number: Number = None, journals: Path | None = None) -> VotesView:
         """Return what every miner said of every update of a round; raises ConfigError."""
+        from bcfl.federation.views.votes import votes_view
+
         return votes_view(self, self.find_round(number), journals or self.journals)
 
     @_in_words
     def model_view(self, number: Number = None) -> ModelView:
         """Return the model in force after a round; raises ConfigError."""
+        from bcfl.federation.views.model import model_view
+
         return model_view(self, *self.find_model(number))
 
     @_in_words
     def device_view(self, device: int | str, journals: Path | None = None) -> DeviceView:
         """Return a device's membership, money and updates, by address or index; raises ConfigError."""
+        from bcfl.federation.views.member import device_view
+
         return device_view(self, self.find_device(str(device)), journals or self.journals)
 
     @_in_words
     def miner_view(self, miner: int | str) -> MinerView:
         """Return a miner's stake, money and rounds, by address or index; raises ConfigError."""
+        from bcfl.federation.views.member import miner_view
+
         return miner_view(self, self.find_miner(str(miner)))
 
     def call(self, function: str, *arguments: str) -> CallView:
         """Call a function that only reads, its arguments as text; raises ConfigError for anything else."""
+        from bcfl.federation.views.call import call_view, parse_call
+
         return call_view(self.contract, *parse_call(function, arguments))
 
     def nonsense(self, error: Exception) -> BcflError:
@@ -262,11 +276,15 @@ class RemoteQuery(Query):
 
     def statements(self, first: int = 1) -> Collection:
         """Return what the miners' inboxes list from round `first` on."""
+        from bcfl.federation.inbox_statements import of_inboxes
+
         only_public = self.client.is_public
-        return statements.of_inboxes(self._collection(), self.store, first, only_public=only_public)
+        return of_inboxes(self._collection(), self.store, first, only_public=only_public)
 
     def status_view(self) -> StatusView:
         """Return what the federation waits for now, from whom, until when; and how it went so far."""
+        from bcfl.federation.views.status import status_view
+
         return status_view(self.client)
 
 
@@ -297,6 +315,8 @@ def open_deployment(
     it lacks. Raises ConfigError for a name that is not there, LedgerError for another version's contract.
     """
     from bcfl.federation.client import connect
+    from bcfl.ledger.deployment import networks
+    from bcfl.storage import open_store
 
     with connect(networks.resolve(network), deployment, folder) as client:
         yield RemoteQuery(client, open_store(store, gateway))

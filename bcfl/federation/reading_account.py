@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from bcfl.federation.keyring import Keyring
+from bcfl.roles.common.keys import Keys
 from bcfl.roles.common.members import is_member
-from bcfl.roles.common.vault import Keys
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from bcfl.federation.client import FederationClient
     from bcfl.ports import Store
     from bcfl.protocol.accounts import Account
-    from bcfl.roles.common.vault import Keys
+    from bcfl.roles.common.keys import Keys
 
 
 def start_watchtower(

@@ -9,20 +9,19 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import fields, is_dataclass
 from difflib import get_close_matches
 from functools import cache, cached_property
-from typing import TYPE_CHECKING, Any
-
-from eth_utils.abi import collapse_if_tuple
-from eth_utils.crypto import keccak
+from typing import TYPE_CHECKING, Any, Final
 
 from bcfl.errors import LedgerError
 from bcfl.ledger.words import Plan
 from bcfl.ledger.words import address_of as address_of
+from bcfl.protocol.hashing import keccak
 
 if TYPE_CHECKING:
     from eth_abi.codec import ABICodec
     from eth_abi.decoding import ContextFramesBytesIO
 
 Entry = Mapping[str, Any]
+TUPLE: Final = "tuple"  # how a type begins that is a struct, or a list of them
 
 
 @cache
@@ -68,7 +67,7 @@ class FunctionType:
     @cached_property
     def selector(self) -> bytes:
         """Return the first four bytes of its calldata."""
-        return keccak(text=f"{self.name}({','.join(self._inputs)})")[:4]
+        return keccak(f"{self.name}({','.join(self._inputs)})".encode())[:4]
 
     def encode(self, args: Sequence[Any]) -> bytes:
         """Return calldata; raises LedgerError for a value that its type cannot hold."""
@@ -93,29 +92,27 @@ class EventType:
         fields = entry["inputs"]
         types = _types(fields)
         self.name = str(entry["name"])
-        self.topic = keccak(text=f"{self.name}({','.join(types)})")
+        self.topic = keccak(f"{self.name}({','.join(types)})".encode())
         kinds = [(f["name"], f["indexed"], kind) for f, kind in zip(fields, types, strict=True)]
         self._names = [name for name, _, _ in kinds]
-        self._indexed = [(name, _topic_type(kind)) for name, indexed, kind in kinds if indexed]
-        self._data = [(name, kind) for name, indexed, kind in kinds if not indexed]
-        self._topics_plan = Plan([kind for _, kind in self._indexed])
-        self._data_plan = Plan([kind for _, kind in self._data])
+        self._indexed = [_topic_type(kind) for _, indexed, kind in kinds if indexed]
+        self._data = [kind for _, indexed, kind in kinds if not indexed]
+        self._topics_plan, self._data_plan = Plan(self._indexed), Plan(self._data)
+        # Where the arguments are among those of the topics and, behind these, of the data.
+        places = sorted(range(len(kinds)), key=lambda place: not kinds[place][1])
+        self._order = [places.index(place) for place in range(len(kinds))]
 
     def decode(self, topics: Sequence[bytes], data: bytes) -> dict[str, Any]:
         """Return arguments by name in the order of the ABI; raises LedgerError for other bytes."""
-        values = dict(zip(*_named(self._data, self._data_plan, self.name, data), strict=True))
-        values |= zip(*_named(self._indexed, self._topics_plan, self.name, b"".join(topics[1:])), strict=True)
-        return {name: values[name] for name in self._names}
-
-
-def _named(
-    fields: Sequence[tuple[str, str]], plan: Plan, event: str, data: bytes
-) -> tuple[list[str], tuple[Any, ...]]:
-    """Return the names of some arguments of an event, and their values."""
-    values = plan.decode(data)
-    if values is None:
-        values = _decode(event, [kind for _, kind in fields], data)
-    return [name for name, _ in fields], values
+        plain = self._data_plan.decode(data)
+        if plain is None:
+            plain = _decode(self.name, self._data, data)
+        words = b"".join(topics[1:])
+        indexed = self._topics_plan.decode(words)
+        if indexed is None:
+            indexed = _decode(self.name, self._indexed, words)
+        values = indexed + plain
+        return dict(zip(self._names, [values[place] for place in self._order], strict=True))
 
 
 class Abi:
@@ -172,7 +169,15 @@ class Abi:
 
 
 def _types(fields: Iterable[Entry]) -> list[str]:
-    return [collapse_if_tuple(dict(field)) for field in fields]
+    return list(map(type_of, fields))
+
+
+def type_of(field: Entry) -> str:
+    """Return the type of an argument by its entry in an ABI; that of a struct is `(uint256,address)`."""
+    kind = str(field["type"])
+    if not kind.startswith(TUPLE):
+        return kind
+    return f"({','.join(map(type_of, field['components']))}){kind.removeprefix(TUPLE)}"
 
 
 def _topic_type(kind: str) -> str:

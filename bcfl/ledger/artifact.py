@@ -8,14 +8,13 @@ from functools import cache
 from importlib import resources
 from typing import TYPE_CHECKING, Any, Final
 
-import rlp  # type: ignore[import-untyped]
-from eth_utils.crypto import keccak
-
 from bcfl.ledger.abi import Abi
 from bcfl.ledger.chain import Chain
 from bcfl.ledger.contract import Contract, Key, Receipt
 from bcfl.ledger.devnet.chainreader import Unusual
 from bcfl.ledger.words import WORD, Plan, address_of
+from bcfl.protocol.addresses import ADDRESS_BYTES, address_bytes
+from bcfl.protocol.hashing import keccak
 from bcfl.protocol.types import Terms
 
 if TYPE_CHECKING:
@@ -28,6 +27,8 @@ FACETS: Final = (
     ("MembershipFacet", "ChallengeFacet"),
     ("SettlementFacet", "MembershipFacet"),
 )
+SHORT: Final = 0x80  # in RLP: how a string of fewer than 56 bytes begins, its length added
+LIST: Final = 0xC0  # and how a list of so many does
 
 
 @cache
@@ -104,4 +105,7 @@ def stored_terms(reader: ChainReader, contract: str, deployer: str) -> Terms | N
 def created_address(deployer: str, nonce: int) -> str:
     """Return the address of the contract that an account creates with a nonce."""
     number = nonce.to_bytes((nonce.bit_length() + 7) // 8, "big")
-    return address_of(keccak(rlp.encode([bytes.fromhex(deployer[2:]), number]))[12:])
+    if nonce >= SHORT:
+        number = bytes([SHORT + len(number)]) + number
+    content = bytes([SHORT + ADDRESS_BYTES]) + address_bytes(deployer) + (number or bytes([SHORT]))
+    return address_of(keccak(bytes([LIST + len(content)]) + content)[12:])

@@ -7,13 +7,12 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, Protocol, cast
 
-import rlp  # type: ignore[import-untyped]
-from eth_keys.datatypes import PrivateKey
-from eth_utils.crypto import keccak
+from coincurve import PrivateKey
 
 from bcfl.errors import LedgerError, Reverted, Unreachable
 from bcfl.ledger.abi import Abi, EventType, address_of
 from bcfl.ledger.chain import Chain, Estimator, GasReader, SignedTransaction, ran_short
+from bcfl.protocol.hashing import keccak
 
 RANGE = 1_000  # blocks whose events are asked for at once
 GROWTH = 4  # pieces after which twice as many blocks are tried again
@@ -260,16 +259,18 @@ def sign(
     fees: Fees | None = None,
 ) -> SignedTransaction:
     """Return a signed EIP-1559 transaction, with the next nonce and the fees that the chain knows of."""
+    import rlp  # type: ignore[import-untyped]
+
     nonce = next_nonce(chain, key) if nonce is None else nonce
     max_fee, tip = fees or chain.fees()
     target = b"" if to is None else bytes.fromhex(to[2:])
     numbers = (chain.chain_id, nonce, tip, max_fee, gas)
     fields = [*map(_short, numbers), target, _short(value), data, []]
     digest = keccak(DYNAMIC_FEE + rlp.encode(fields))
-    signature = PrivateKey(bytes(key.key)).sign_msg_hash(digest)
-    return SignedTransaction(
-        DYNAMIC_FEE + rlp.encode([*fields, *map(_short, signature.vrs)]), key.address, nonce, gas
-    )
+    signature = PrivateKey(bytes(key.key)).sign_recoverable(digest, hasher=None)  # r, s and parity
+    numbers = (signature[64], int.from_bytes(signature[:32], "big"), int.from_bytes(signature[32:64], "big"))
+    raw = DYNAMIC_FEE + rlp.encode([*fields, *map(_short, numbers)])
+    return SignedTransaction(raw, key.address, nonce, gas)
 
 
 def _revert(chain: Chain, call: Mapping[str, str], receipt: Mapping[str, Any]) -> Reverted:

@@ -6,17 +6,21 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from functools import cached_property
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
 from bcfl.errors import LedgerError, Reverted, Unreachable
 from bcfl.ledger.contract import Contract, Event
-from bcfl.ports import ContractCall
 from bcfl.protocol.accounts import Account
 from bcfl.protocol.events import take_in
 from bcfl.protocol.limits import MAX_CALLS, MULTICALL_BYTES
 from bcfl.protocol.rounds import History
 from bcfl.protocol.submissions import Domain
 from bcfl.protocol.types import Clock, Phase, Terms
+
+if TYPE_CHECKING:
+    from bcfl.ports import ContractCall
+
+    Batch = Sequence[tuple[ContractCall, bytes]]  # calls of one transaction, with their calldata
 
 # What events of two chains, or of a hostile node, can raise where they are taken in.
 SENSELESS = (
@@ -30,7 +34,6 @@ SENSELESS = (
 )
 PHASES = {int(phase): phase for phase in Phase}
 View = tuple[str, int]  # a block, and the time in seconds
-Batch = Sequence[tuple[ContractCall, bytes]]  # calls of one transaction, with their calldata
 
 
 class FederationLedger:

@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from functools import lru_cache
 from typing import Any, Final
 
-from eth_utils.address import to_checksum_address
+from bcfl.protocol.addresses import checksummed
 
 WORD: Final = 32
 NUMBER: Final = re.compile(r"uint(\d{1,3})")
@@ -27,7 +27,7 @@ class Unusual(Exception):
 @lru_cache(maxsize=4096)
 def address_of(address: str | bytes) -> str:
     """Return the checksummed form of an address."""
-    return to_checksum_address(address)
+    return checksummed(address)
 
 
 Take = Callable[[bytes], Any]  # of one word; raises Unusual

@@ -18,14 +18,15 @@ import json
 import re
 from functools import lru_cache
 from math import prod
-
-import numpy as np
+from typing import TYPE_CHECKING, Final
 
 from bcfl.errors import ConfigError, PayloadError
-from bcfl.protocol.fixedpoint import Lanes, lane_dtype
 from bcfl.protocol.hashing import keccak
 from bcfl.protocol.limits import MAX_EXPONENT
 from bcfl.protocol.types import Layout, Terms
+
+if TYPE_CHECKING:
+    from bcfl.protocol.fixedpoint import Lanes
 
 _NAME = re.compile(r"[A-Za-z0-9_.-]{1,256}", re.ASCII)
 _RESERVED = "__metadata__"
@@ -34,6 +35,7 @@ AGREED = ("models", "noise", "privacy")  # what a layout may say beside its tens
 _AGREED_VALUE = re.compile(r"[0-9a-z.,=-]{1,64}", re.ASCII)
 _TAKEN = frozenset({_RESERVED, BASE, *(f"__{name}__" for name in AGREED)})  # no names of tensors
 _ALIGNMENT = 8
+LANE_BITS: Final = (8, 16, 32)
 
 
 def encode(layout: Layout, lanes: Lanes) -> bytes:
@@ -41,6 +43,8 @@ def encode(layout: Layout, lanes: Lanes) -> bytes:
 
     Raises PayloadError for a vector of another length than the layout's, or a layout that no file can have.
     """
+    from bcfl.protocol.fixedpoint import lane_dtype
+
     if lanes.shape != (layout.parameters,):
         raise PayloadError(f"a layout of {layout.parameters} parameters, a vector of shape {lanes.shape}")
     dtype = lane_dtype(lanes.dtype.itemsize * 8)
@@ -55,6 +59,10 @@ def decode(data: bytes | bytearray | memoryview, layout: Layout, lane_bits: int)
     Raises PayloadError for any bytes but those that `encode` gives for a vector of this layout and width.
     Nothing of `data` is interpreted, copied or executed, whatever it is.
     """
+    import numpy as np
+
+    from bcfl.protocol.fixedpoint import lane_dtype
+
     header = _header(layout, lane_bits)
     length = size(layout, lane_bits)
     if len(data) != length:
@@ -103,7 +111,9 @@ def require_parameters(layout: Layout, terms: Terms) -> None:
 def _header(layout: Layout, lane_bits: int) -> bytes:
     """Return the bytes of a file before the data."""
     _check(layout)
-    lane_bytes = lane_dtype(lane_bits).itemsize
+    if lane_bits not in LANE_BITS:
+        raise PayloadError(f"lanes have 8, 16 or 32 bits, not {lane_bits}")
+    lane_bytes = lane_bits // 8
     entries: dict[str, dict[str, object]] = {}
     if layout.exponents or _others(layout):
         entries[_RESERVED] = {name: str(exponent) for name, exponent in layout.exponents.items()}

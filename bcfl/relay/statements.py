@@ -16,11 +16,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
-from eth_utils.address import is_checksum_address
-
 from bcfl.errors import RelayError
 from bcfl.pages.texts import plain
 from bcfl.protocol.accounts import Account, signer
+from bcfl.protocol.addresses import is_checksummed
 from bcfl.protocol.hashing import keccak
 from bcfl.protocol.rounds import History
 from bcfl.protocol.submissions import Domain
@@ -153,7 +152,7 @@ def _parse(content: Mapping[str, Any]) -> Statement:
         raise RelayError("the root of a statement is 64 digits in lower case")
     if content["role"] not in ROLES:
         raise RelayError(f"the role of a statement is one of {', '.join(ROLES)}")
-    if not isinstance(content["party"], str) or not is_checksum_address(content["party"]):
+    if not isinstance(content["party"], str) or not is_checksummed(content["party"]):
         raise RelayError("the party of a statement is a checksummed address")
     if not isinstance(metrics, dict) or len(metrics) > MAX_METRICS or not all(map(_is_name, metrics)):
         raise RelayError(f"a statement has up to {MAX_METRICS} metrics with plain names of up to 40 letters")

@@ -8,10 +8,8 @@ from dataclasses import dataclass, fields, is_dataclass
 from functools import lru_cache
 from typing import Any, Final
 
-from eth_utils.abi import collapse_if_tuple
-
 from bcfl.errors import LedgerError
-from bcfl.ledger.abi import address_of
+from bcfl.ledger.abi import address_of, type_of
 
 WORD: Final = 32  # bytes
 ARRAY: Final = re.compile(r"(.*)\[(\d*)\]$")
@@ -58,7 +56,7 @@ def plain_types(kind: Mapping[str, Any] | str) -> tuple[str, ...]:
     """Return the types of a function's arguments, by its entry in an ABI, or those in a struct."""
     if isinstance(kind, str):
         return tuple(_parts(kind[1:-1]))
-    return tuple(collapse_if_tuple(dict(item)) for item in kind["inputs"])
+    return tuple(map(type_of, kind["inputs"]))
 
 
 @lru_cache(maxsize=256)

@@ -16,8 +16,8 @@ from bcfl.explorer import reader as readers
 from bcfl.explorer.measuring import Measuring
 from bcfl.explorer.reader import Reader
 from bcfl.explorer.target import Target, identify
+from bcfl.federation.inbox_statements import SECONDS
 from bcfl.federation.query import Query, RemoteQuery
-from bcfl.federation.statements import SECONDS
 from bcfl.protocol.types import Phase
 from tests.daemons import client_of
 from tests.local_federation import LocalFederation

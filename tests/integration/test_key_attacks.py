@@ -28,7 +28,7 @@ from bcfl.protocol import sealing
 from bcfl.protocol.accounts import Account
 from bcfl.protocol.readers import announcement
 from bcfl.roles.auditor.verdict import RoundVerdict, Unopened, Verdict
-from bcfl.roles.common.vault import Keys
+from bcfl.roles.common.keys import Keys
 from tests.explorers import run_target, serving
 from tests.integration.test_bundle import rebuild_bundle
 from tests.integration.test_sealed_audit import PAGES, with_key_file

@@ -28,7 +28,7 @@ from bcfl.protocol import cid, payload, sealing
 from bcfl.protocol.readers import announcement
 from bcfl.roles.auditor.verdict import Unopened, Verdict
 from bcfl.roles.common.archive import Archive
-from bcfl.roles.common.vault import Keys
+from bcfl.roles.common.keys import Keys
 from tests.explorers import serving
 from tests.integration.test_bundle import rebuild_bundle
 

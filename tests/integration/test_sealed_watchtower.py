@@ -17,8 +17,9 @@ from bcfl.protocol import cid, merkle, payload, sealing
 from bcfl.protocol.accounts import Account
 from bcfl.protocol.types import Phase
 from bcfl.roles.common.aggregation import NewModel
+from bcfl.roles.common.keys import Keys
 from bcfl.roles.common.snapshot import RoundSnapshot
-from bcfl.roles.common.vault import Keys, Vault
+from bcfl.roles.common.vault import Vault
 from bcfl.roles.miner.miner import Miner
 from tests.daemons import client_of
 from tests.integration.test_watchtower import FORGED_ROUND, WINDOW_TERMS

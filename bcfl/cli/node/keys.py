@@ -63,7 +63,7 @@ def fetch(
     from bcfl.federation.keyring import hold_round
     from bcfl.federation.query import RemoteQuery
     from bcfl.federation.reading_account import account_archive
-    from bcfl.roles.common.vault import Keys
+    from bcfl.roles.common.keys import Keys
 
     holdings, keys = [], Keys()
     with federation.connect() as client:

@@ -40,7 +40,7 @@ def status(
     as_json: JsonOption = False,
 ) -> None:
     """Show what a federation waits for, from whom, until when; and how it went so far."""
-    from bcfl.federation.statements import last_stated
+    from bcfl.federation.inbox_statements import last_stated
     from bcfl.federation.views.status import status_view
 
     with federation.connect() as client:

@@ -186,7 +186,7 @@ class Teller:
         return both
 
     def _tell(self) -> None:
-        from bcfl.federation.statements import last_stated
+        from bcfl.federation.inbox_statements import last_stated
 
         view = last_stated(self._client)
         number = max((item["round"] for item in view["statements"]), default=0)

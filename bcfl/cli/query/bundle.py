@@ -15,7 +15,7 @@ from bcfl.errors import ConfigError
 
 if TYPE_CHECKING:
     from bcfl.federation.query import Query
-    from bcfl.roles.common.vault import Keys
+    from bcfl.roles.common.keys import Keys
 
 
 def bundle(

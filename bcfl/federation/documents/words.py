@@ -6,7 +6,6 @@ from collections import Counter
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from bcfl.federation.views.privacy import words_of
 from bcfl.pages.texts import duration, metric_text, plural, words
 
 if TYPE_CHECKING:  # `bcfl round` needs a few words, not all that an audit needs
@@ -63,6 +62,8 @@ def story(view: Summary) -> list[str]:
 
 
 def _privacy(view: Summary) -> Iterator[str]:
+    from bcfl.federation.views.privacy import words_of
+
     if view["privacy"] is not None:
         yield f"Noise hides the data: of no device more is told than {words_of(view['privacy'])}."
 

@@ -12,10 +12,10 @@ from dataclasses import dataclass, field
 import numpy as np
 import numpy.typing as npt
 
+from bcfl.federation.views.votes import own_place
 from bcfl.protocol.rewards import prices_of
 from bcfl.protocol.rounds import History, Round
 from bcfl.protocol.types import Terms
-from bcfl.protocol.verification import Vote, own_position
 
 
 @dataclass(frozen=True)
@@ -92,33 +92,15 @@ def match_counts(round_: Round) -> list[int]:
     accepted = _accepted(round_)
     same: npt.NDArray[np.bool_] = (verdict_array(round_) == 0) == accepted
     for row, vote in enumerate(round_.votes):
-        place = _own_place(round_, vote)
+        place = own_place(round_, vote)
         if place is not None:
             same[row, place] = False
     return [int(count) for count in same.sum(axis=1)]
 
 
-def match_count(round_: Round, vote: Vote) -> int:
-    """Return the same of one vote."""
-    if not round_.levels:
-        return 0
-    verdicts = np.frombuffer(bytes(vote.opening.verdicts), np.uint8)
-    same: npt.NDArray[np.bool_] = (verdicts == 0) == _accepted(round_)
-    place = _own_place(round_, vote)
-    if place is not None:
-        same[place] = False
-    return int(same.sum())
-
-
 def _accepted(round_: Round) -> npt.NDArray[np.bool_]:
     """Return whether each update is accepted, (updates,)."""
     return np.frombuffer(bytes(round_.levels or ()), np.uint8) > 0
-
-
-def _own_place(round_: Round, vote: Vote) -> int | None:
-    if vote.voter.device is None:
-        return None
-    return own_position(vote.voter, [item.update.device for item in round_.submissions])
 
 
 def add_income(totals: Counter[str], income: Income, devices: Sequence[str], sign: int = 1) -> None:

@@ -7,10 +7,10 @@ from pathlib import Path
 from typing import NotRequired, TypedDict
 
 from bcfl.errors import Reverted
-from bcfl.federation.views.earnings import match_count, unclaimed_of
+from bcfl.federation.views.earnings import unclaimed_of
 from bcfl.federation.views.privacy import PrivacyView, by_round, noise_in, privacy_view
 from bcfl.federation.views.source import Source
-from bcfl.federation.views.votes import FindingView, level_of, numbers, tallied
+from bcfl.federation.views.votes import FindingView, level_of, match_count, numbers, tallied
 from bcfl.protocol.rounds import Round
 from bcfl.roles.miner import findings
 from bcfl.roles.miner.findings import Finding

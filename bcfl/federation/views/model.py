@@ -6,16 +6,14 @@ from math import prod
 from pathlib import Path
 from typing import TYPE_CHECKING, TypedDict
 
-import numpy as np
-
 from bcfl.errors import ConfigError
-from bcfl.federation.views.source import Source
-from bcfl.protocol.fixedpoint import Model, decode
 from bcfl.protocol.rewards import block_hash
 from bcfl.protocol.types import Block, Layout
 
 if TYPE_CHECKING:
+    from bcfl.federation.views.source import Source
     from bcfl.learning.kinds import AnyTask
+    from bcfl.protocol.fixedpoint import Model
 
 
 class ModelView(TypedDict):
@@ -71,7 +69,10 @@ def to_safetensors(
     With the `task` it has everything that `load_state_dict` asks for: tied weights under each of their names,
     and buffers that are no part of the vector. Raises ConfigError for a task of another layout.
     """
+    import numpy as np
     from safetensors.numpy import save
+
+    from bcfl.protocol.fixedpoint import decode
 
     values = decode(lanes, scale_bits)  # (parameters,)
     metadata = {f"bcfl.{name}": fact for name, fact in facts.items()}
@@ -91,6 +92,7 @@ def write_adapters(path: Path, layout: Layout, lanes: Model, scale_bits: int, ta
     """Write the adapters of a model, `(parameters,)`, to a folder that PEFT loads; raises ConfigError."""
     from bcfl.learning.peft import save_adapters
     from bcfl.learning.tasks import Task
+    from bcfl.protocol.fixedpoint import decode
 
     fitted = _fitted(task, layout)
     if not isinstance(fitted, Task):

@@ -6,25 +6,26 @@ from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
+from typing import TYPE_CHECKING
 
 from bcfl.errors import CidError, LedgerError, PayloadError, Sealed, StoreError, Unavailable
 from bcfl.federation.keyring import HOW_TO, Keyring
 from bcfl.federation.layouts import HEADER_BYTES, layout_in
 from bcfl.ledger.contract import Contract, Event
 from bcfl.ledger.federation import SENSELESS, FederationLedger
-from bcfl.ports import Store
 from bcfl.protocol import cid as cids
-from bcfl.protocol import merkle, payload
 from bcfl.protocol.event import LogEvent
 from bcfl.protocol.events import take_in
-from bcfl.protocol.fixedpoint import Model
 from bcfl.protocol.limits import MODEL_BITS, MODEL_BYTES
 from bcfl.protocol.rounds import History, Round, Submission
 from bcfl.protocol.sizes import Sizes
 from bcfl.protocol.types import Block, Clock, Layout, Terms
-from bcfl.roles.common.archive import Archive
-from bcfl.roles.common.unsealing import open_model
-from bcfl.roles.common.vault import Vault
+
+if TYPE_CHECKING:
+    from bcfl.ports import Store
+    from bcfl.protocol.fixedpoint import Model
+    from bcfl.roles.common.archive import Archive
+    from bcfl.roles.common.vault import Vault
 
 
 def history_of(terms: Terms, events: Iterable[LogEvent]) -> History:
@@ -132,6 +133,8 @@ class Source:
     @cached_property
     def archive(self) -> Archive:
         """Return the vectors of the store; raises StoreError where it holds no model that can be read."""
+        from bcfl.roles.common.archive import Archive
+
         if self.layout is None:
             raise StoreError("the store holds no model of this federation: name its own with --store")
         return Archive(self.store, self.layout, self.terms, vault=self.vault)
@@ -160,6 +163,8 @@ class Source:
 
     def _open(self, block: Block) -> Model:
         """Return a sealed model, (parameters,); raises as `read_model`."""
+        from bcfl.roles.common.unsealing import open_model
+
         try:
             return open_model(self.archive, block, self.history)
         except Sealed as error:
@@ -180,6 +185,8 @@ class Source:
 
     def _read(self, data: bytes, block: Block) -> tuple[Layout, Model]:
         """Return layout and model in the bytes of a block's model; raises PayloadError for any other."""
+        from bcfl.protocol import merkle, payload
+
         layout = layout_in(data, self.terms)
         lanes = payload.decode(data, layout, MODEL_BITS)
         if merkle.root(lanes, self.terms.leaf_lanes) != block.root:

@@ -6,13 +6,15 @@ The verdicts are on chain. The numbers are each miner's own and in its journal.
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TypedDict
+from typing import TYPE_CHECKING, TypedDict
 
-from bcfl.federation.views.earnings import match_count
-from bcfl.federation.views.source import Source
 from bcfl.protocol.rounds import Round
+from bcfl.protocol.verification import Vote, own_position
 from bcfl.roles.miner import findings
 from bcfl.roles.miner.findings import Finding
+
+if TYPE_CHECKING:
+    from bcfl.federation.views.source import Source
 
 
 class VoteView(TypedDict):
@@ -109,6 +111,22 @@ def cast_votes(round_: Round) -> list[VoteView]:
         }
         for vote in round_.votes
     ]
+
+
+def match_count(round_: Round, vote: Vote) -> int:
+    """Return how many verdicts of a vote are the tally's, its own updates left out; 0 before the tally."""
+    if not round_.levels:
+        return 0
+    own = own_place(round_, vote)
+    pairs = zip(vote.opening.verdicts, round_.levels, strict=True)
+    return sum((not verdict) == (level > 0) for place, (verdict, level) in enumerate(pairs) if place != own)
+
+
+def own_place(round_: Round, vote: Vote) -> int | None:
+    """Return where among a round's updates the voter's own is; None where it has none."""
+    if vote.voter.device is None:
+        return None
+    return own_position(vote.voter, [item.update.device for item in round_.submissions])
 
 
 def verdicts_on(round_: Round, position: int) -> dict[str, str]:

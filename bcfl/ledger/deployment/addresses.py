@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from eth_utils.address import is_checksum_formatted_address, to_checksum_address
-
 from bcfl.errors import ConfigError
+from bcfl.protocol.addresses import checksummed, has_checksum
 
 
 def read_addresses(path: Path) -> list[str]:
@@ -33,11 +32,11 @@ def parse_address(text: str, source: str) -> str:
     `source` is the option, or the file and line, that the message names.
     """
     try:
-        address = to_checksum_address(text) if text.startswith("0x") else ""
+        address = checksummed(text) if text.startswith("0x") else ""
     except ValueError:
         address = ""
     if not address:
         raise ConfigError(f"{source}: {text[:60]!r} is not an address")
-    if is_checksum_formatted_address(text) and text != address:
+    if has_checksum(text) and text != address:
         raise ConfigError(f"{source}: the checksum of {text} is wrong; look for a mistyped digit")
     return str(address)

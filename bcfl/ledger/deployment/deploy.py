@@ -8,14 +8,13 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final
 
-from eth_utils.crypto import keccak
-
 from bcfl.errors import LedgerError, Reverted
 from bcfl.ledger.artifact import FACETS, artifact, deploy
 from bcfl.ledger.chain import Chain, code_at
 from bcfl.ledger.contract import Contract, Key
 from bcfl.ledger.deployment.networks import Network
 from bcfl.ledger.deployment.records import FOLDER, Deployment, reserve, write
+from bcfl.protocol.hashing import keccak
 from bcfl.protocol.limits import MAX_REGISTRATIONS
 from bcfl.protocol.types import Terms
 
@@ -68,7 +67,7 @@ def deploy_federation(
             compiler=content["compiler"],
             sources_sha256=content["sources_sha256"],
             bytecode_keccak256={
-                part: _hex(keccak(hexstr=code)) for part, code in content["bytecode"].items()
+                part: _hex(keccak(bytes.fromhex(code[2:]))) for part, code in content["bytecode"].items()
             },
             code_keccak256={
                 part: _hex(keccak(code_at(chain, address))) for part, address in addresses.items()

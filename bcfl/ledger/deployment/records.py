@@ -16,11 +16,10 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from eth_utils.address import to_checksum_address
-
 from bcfl.errors import ConfigError, RunError
 from bcfl.ledger.artifact import artifact
 from bcfl.ledger.deployment.networks import NAME, Network
+from bcfl.protocol.addresses import checksummed
 
 FORMAT: Final = 3
 FOLDER: Final = Path("deployments")
@@ -157,8 +156,8 @@ def _deployment(content: Any) -> Deployment:
         if type(values[name]) is not types.get(annotation, dict):
             raise TypeError
     for name in ("address", "owner"):
-        values[name] = to_checksum_address(values[name])
-    values["facets"] = {name: to_checksum_address(address) for name, address in values["facets"].items()}
+        values[name] = checksummed(values[name])
+    values["facets"] = {name: checksummed(address) for name, address in values["facets"].items()}
     return Deployment(**values)
 
 

@@ -6,7 +6,7 @@ What is not in the usual form is Unusual: whoever asks opens the chain with an E
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,6 +25,7 @@ DYNAMIC_FEE: Final = 2  # the type of transactions that bcfl signs
 NONCE, TO, DATA = 1, 5, 7  # places in one of these
 DIGEST_BYTES: Final = 32  # of a key that is the digest of what it stands for
 STAMPS: Final = 4096  # blocks whose hash and time are kept
+AT_ONCE: Final = 500  # entries that are read with one statement, which may have 999
 
 
 class Unusual(Exception):
@@ -107,24 +108,28 @@ class ChainReader:
                 [[parse_bytes(topic) for topic in as_list(topics)] for topics in query.get("topics") or ()],
             )
             rows = [log_row(self.path, row) for row in self._rows(words, values)]
-            return [log_json(row, *self._stamp(row.block)) for row in rows]
+            stamps = self._stamps_of({row.block for row in rows})
+            return [log_json(row, *stamps[row.block]) for row in rows]
 
-    def _stamp(self, number: int) -> tuple[bytes, int]:
-        """Return hash and timestamp of a block."""
-        stamp = self._stamps.get(number)
-        if stamp is None:
-            if len(self._stamps) >= STAMPS:
-                self._stamps.clear()
-            name = self._hash(number)
-            header = _items(self._entry(name), TIMESTAMP + 1)
-            stamp = self._stamps[number] = name, _number(header[TIMESTAMP])
-        return stamp
+    def _stamps_of(self, numbers: set[int]) -> dict[int, tuple[bytes, int]]:
+        """Return hash and timestamp of blocks, by number."""
+        stamps = {number: self._stamps[number] for number in numbers if number in self._stamps}
+        missing = sorted(numbers - stamps.keys())
+        for start in range(0, len(missing), AT_ONCE):
+            part = missing[start : start + AT_ONCE]
+            hashes = [_string(entry) for entry in self._entries(list(map(_hash_key, part)))]
+            times = [_number(_item(header, TIMESTAMP)) for header in self._entries(hashes)]
+            stamps.update(zip(part, zip(hashes, times, strict=True), strict=True))
+        if len(self._stamps) + len(missing) > STAMPS:
+            self._stamps.clear()
+        self._stamps.update((number, stamps[number]) for number in missing[-STAMPS:])
+        return stamps
 
     def _header(self, number: int) -> list[bytes]:
         return _items(self._entry(self._hash(number)), TIMESTAMP + 1)
 
     def _hash(self, number: int) -> bytes:
-        return _string(self._entry(f"block-number-to-hash:{number}".encode()))
+        return _string(self._entry(_hash_key(number)))
 
     def _place(self, transaction: bytes) -> tuple[int, int]:
         """Return the block of a transaction, and its index there."""
@@ -139,12 +144,19 @@ class ChainReader:
         return node[1]
 
     def _entry(self, key: bytes) -> bytes:
-        rows = self._rows("SELECT value FROM entry WHERE key = ?", (key,))
-        if not rows or not isinstance(rows[0][0], bytes):
-            raise Unusual
-        if len(key) == DIGEST_BYTES and keccak(rows[0][0]) != key:
-            raise Unusual
-        return rows[0][0]
+        return self._entries([key])[0]
+
+    def _entries(self, keys: Sequence[bytes]) -> list[bytes]:
+        """Return what stands under keys, in their order: what is under a digest is what it is of."""
+        places = ", ".join("?" * len(keys))
+        values = dict(self._rows(f"SELECT key, value FROM entry WHERE key IN ({places})", keys))
+        entries = []
+        for key in keys:
+            value = values.get(key)
+            if not isinstance(value, bytes) or (len(key) == DIGEST_BYTES and keccak(value) != key):
+                raise Unusual
+            entries.append(value)
+        return entries
 
     def _rows(self, words: str, values: Any) -> list[Any]:
         with self._reading():
@@ -158,12 +170,31 @@ class ChainReader:
             raise RunError(f"{self.path}: the chain cannot be read: {error}") from error
 
 
+def _hash_key(number: int) -> bytes:
+    """Return the key of the hash of a block."""
+    return f"block-number-to-hash:{number}".encode()
+
+
+def _item(data: bytes, index: int) -> bytes:
+    """Return one string of an RLP list; raises Unusual where there are fewer, or a list before it."""
+    place, end = _content(data)
+    for _ in range(index):
+        first = data[place] if place < end else 0xFF
+        if first < 0x80:
+            place += 1
+        elif first <= 0xB7:
+            place += first - 0x7F
+        else:
+            _, place = _span(data, place)
+    start, stop = _span(data, place)
+    if stop > end:
+        raise Unusual
+    return data[start:stop]
+
+
 def _items(data: bytes, count: int, *, all_of_them: bool = False) -> list[bytes]:
     """Return the first strings of an RLP list; raises Unusual where there are fewer, or a list among them."""
-    if not data or data[0] < 0xC0:
-        raise Unusual
-    place = 1 if data[0] <= 0xF7 else 1 + data[0] - 0xF7
-    end = len(data) if place > 1 else place + data[0] - 0xC0
+    place, end = _content(data)
     items = []
     for _ in range(count):
         start, stop = _span(data, place)
@@ -174,6 +205,14 @@ def _items(data: bytes, count: int, *, all_of_them: bool = False) -> list[bytes]
     if all_of_them and place != end:
         raise Unusual
     return items
+
+
+def _content(data: bytes) -> tuple[int, int]:
+    """Return where the content of an RLP list begins and ends."""
+    if not data or data[0] < 0xC0:
+        raise Unusual
+    place = 1 if data[0] <= 0xF7 else 1 + data[0] - 0xF7
+    return place, len(data) if place > 1 else place + data[0] - 0xC0
 
 
 def _span(data: bytes, place: int) -> tuple[int, int]:

@@ -8,13 +8,12 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from eth_utils.address import to_canonical_address
-
 from bcfl.errors import BcflError, LedgerError, one_line
 from bcfl.ledger.chain import SignedTransaction, result_of
 from bcfl.ledger.devnet.chainfile import CHAIN_ID
 from bcfl.ledger.devnet.chainreader import ChainReader, Unusual
 from bcfl.ledger.devnet.logs import damage
+from bcfl.protocol.addresses import address_bytes
 from bcfl.protocol.limits import TRANSACTION_GAS
 
 if TYPE_CHECKING:
@@ -47,7 +46,7 @@ class EmbeddedChain:
         read_only: bool = False,
     ) -> None:
         self.path, self._read_only, self._genesis_time = path, read_only, genesis_time
-        self._addresses = [to_canonical_address(address) for address in accounts]
+        self._addresses = [address_bytes(address) for address in accounts]
         self.reader = ChainReader(path) if read_only and path is not None else None
         if self._needs_evm():
             _ = self._opened

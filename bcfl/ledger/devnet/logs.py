@@ -27,21 +27,22 @@ class LogRow:
     data: bytes
 
 
-NUMBERS, BYTES = (int, int, int), (bytes, bytes)  # types of the first columns
 HASH_BYTES, ADDRESS_BYTES = 32, 20
 
 
 def log_row(path: Path | None, values: Sequence[Any]) -> LogRow:
     """Return a row of the index in the file `path`; raises RunError where it can be of no log."""
     row = LogRow(*values)
-    topics = (row.topic0, row.topic1, row.topic2, row.topic3)
     is_log = (
-        (type(row.block), type(row.position), type(row.transaction_index)) == NUMBERS
-        and min(row.block, row.position, row.transaction_index) >= 0
-        and (type(row.transaction_hash), type(row.address), type(row.data)) == (*BYTES, bytes)
-        and (len(row.transaction_hash), len(row.address)) == (HASH_BYTES, ADDRESS_BYTES)
-        and all(topic is None or (type(topic) is bytes and len(topic) == HASH_BYTES) for topic in topics)
+        type(row.block) is type(row.position) is type(row.transaction_index) is int
+        and row.block >= 0 <= row.position
+        and row.transaction_index >= 0
+        and type(row.transaction_hash) is type(row.address) is type(row.data) is bytes
+        and len(row.transaction_hash) == HASH_BYTES
+        and len(row.address) == ADDRESS_BYTES
     )
+    for topic in (row.topic0, row.topic1, row.topic2, row.topic3):
+        is_log = is_log and (topic is None or (type(topic) is bytes and len(topic) == HASH_BYTES))
     if not is_log:
         raise damage(path, f"a log of block {str(row.block)[:20]}")
     return row

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any, cast
 
-from eth_typing import Address
+if TYPE_CHECKING:
+    from eth_typing import Address
 
 Json = dict[str, Any]
 
@@ -23,7 +24,7 @@ def parse_bytes(value: Any) -> bytes:
 
 def parse_address(value: Any) -> Address:
     """Return the address that a value stands for, empty where there is none."""
-    return Address(parse_bytes(value or b""))
+    return cast("Address", parse_bytes(value or b""))
 
 
 def as_list(value: Any) -> list[Any]:

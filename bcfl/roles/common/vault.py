@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field
 from typing import Final, TypeVar
 
 from bcfl.errors import PayloadError, Sealed
@@ -17,22 +16,13 @@ from bcfl.protocol.requests import Question, RoundKeys
 from bcfl.protocol.rounds import History, Round, Submission
 from bcfl.protocol.sealing import KEY_BYTES, ReaderKey, Seal
 from bcfl.protocol.submissions import Domain
+from bcfl.roles.common.keys import Keys, ModelName, UpdateName, update_name
 from bcfl.roles.common.members import miners_to_ask
 
 MAX_KEYS: Final = 8_192  # that are remembered, 100 bytes each
 MAX_QUESTIONS: Final = 16  # whose answers are remembered, 2 MiB each where all miners answer for all updates
-UpdateName = tuple[int, int, bytes]  # round, device and root
-ModelName = tuple[int, bytes]  # round and root
 NameT = TypeVar("NameT", UpdateName, ModelName)
 ValueT = TypeVar("ValueT", bytes, None)
-
-
-@dataclass
-class Keys:
-    """The keys of sealed updates and models that a party knows to be right, or was given."""
-
-    updates: dict[UpdateName, bytes] = field(default_factory=dict, repr=False)
-    models: dict[ModelName, bytes] = field(default_factory=dict, repr=False)
 
 
 class Vault:
@@ -299,11 +289,6 @@ def _keys_at(answers: _Answers, place: int) -> Iterator[bytes]:
         if key is not None:
             yield key
             answers.distrust(miner)
-
-
-def update_name(submission: Submission) -> UpdateName:
-    """Return what the key of an update is known by."""
-    return submission.update.round, submission.update.device, submission.update.root
 
 
 def _add(keys: dict[NameT, ValueT], name: NameT, key: ValueT) -> None:

@@ -5,18 +5,20 @@ One line of JSON a round in the file `notes.jsonl` of the miner's journal.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-import numpy as np
-
-from bcfl.protocol.rounds import Submission
 from bcfl.protocol.types import Verdict
-from bcfl.roles.checks.pipeline import PipelineResult
-from bcfl.roles.checks.scores import Scores
 from bcfl.roles.common.journal import Journal, all_appended, appended
+
+if TYPE_CHECKING:
+    from bcfl.protocol.rounds import Submission
+    from bcfl.roles.checks.pipeline import PipelineResult
+    from bcfl.roles.checks.scores import Scores
 
 FILE = "notes.jsonl"
 DIGITS = 6
@@ -123,4 +125,4 @@ def read_round(folder: Path, number: int) -> list[Finding] | None:
 
 def _number(value: float) -> float | None:
     """Return a number that JSON has; None where there is no bound."""
-    return float(f"{value:.{DIGITS}g}") if np.isfinite(value) else None
+    return float(f"{value:.{DIGITS}g}") if math.isfinite(value) else None

@@ -8,9 +8,9 @@ import pytest
 
 from bcfl.cli.node.watch import Teller
 from bcfl.cli.output.statements import stated_text
+from bcfl.federation.inbox_statements import last_stated
 from bcfl.federation.node import MinerOptions, Node, NodeOptions
 from bcfl.federation.query import RemoteQuery
-from bcfl.federation.statements import last_stated
 from bcfl.federation.subject import of_deployment
 from bcfl.federation.views.summary import summary
 from tests.daemons import client_of

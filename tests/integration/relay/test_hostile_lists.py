@@ -16,7 +16,8 @@ import pytest
 
 from bcfl.errors import RelayError
 from bcfl.federation import statements
-from bcfl.federation.statements import Collection, of_inboxes
+from bcfl.federation.inbox_statements import of_inboxes
+from bcfl.federation.statements import Collection
 from bcfl.protocol import cid as cids
 from bcfl.relay import book as books
 from tests.integration.relay.test_listed_statements import Listing, listing

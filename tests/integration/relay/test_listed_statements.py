@@ -12,7 +12,8 @@ import pytest
 import requests
 
 from bcfl.errors import RelayError
-from bcfl.federation.statements import Collection, of_inboxes
+from bcfl.federation.inbox_statements import of_inboxes
+from bcfl.federation.statements import Collection
 from bcfl.ports import Evaluation
 from bcfl.protocol.accounts import Account
 from bcfl.relay.book import StatementBook

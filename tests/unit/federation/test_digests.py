@@ -11,9 +11,10 @@ import pytest
 from bcfl.federation.query import LocalQuery, open_run
 from bcfl.federation.subject import of_run
 from bcfl.federation.views.digests import Digests
-from bcfl.federation.views.earnings import match_count, match_counts, unclaimed_of
+from bcfl.federation.views.earnings import match_counts, unclaimed_of
 from bcfl.federation.views.summary import summary
 from bcfl.federation.views.votematrix import REJECTED, tally_codes
+from bcfl.federation.views.votes import match_count
 from bcfl.protocol.events import take_in
 from bcfl.protocol.rounds import History, Round, Submission
 from bcfl.protocol.types import Block, Engine, Opening, Update, Verdict, Voter

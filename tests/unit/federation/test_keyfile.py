@@ -16,7 +16,7 @@ from bcfl.federation.keyring import Keyring
 from bcfl.protocol.readers import announcement
 from bcfl.protocol.sealing import ReaderKey
 from bcfl.protocol.submissions import Domain
-from bcfl.roles.common.vault import Keys
+from bcfl.roles.common.keys import Keys
 
 DOMAIN = Domain(31337, "0x" + "Ab" * 20)
 ROOT, KEY = b"\x01" * 32, b"\x5e" * 32

@@ -11,7 +11,8 @@ import pytest
 from bcfl.errors import Sealed
 from bcfl.protocol.requests import RoundKeys
 from bcfl.protocol.types import Phase
-from bcfl.roles.common.vault import Keys, Vault
+from bcfl.roles.common.keys import Keys
+from bcfl.roles.common.vault import Vault
 from tests.local_federation import CONFIDENTIAL, MEMBERS, LocalFederation
 
 KEY = b"k" * 32
