@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Final
+import inspect
+from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
+from typer.core import TyperCommand
+from typer.models import ArgumentInfo
 
 from bcfl.cli.output.terminal import say
 from bcfl.errors import ConfigError
+
+if TYPE_CHECKING:
+    from click import Context, HelpFormatter
 
 # By command: what one types, most usual first.
 EXAMPLES: Final = {
@@ -20,10 +26,10 @@ EXAMPLES: Final = {
     "ls": ("bcfl ls", "bcfl ls --json"),
     "round": ("bcfl round", "bcfl round 3 --run runs/20260101-120000-abcd", "bcfl round 3 --json"),
     "model": ("bcfl model", "bcfl model 0"),
-    "leader": ("bcfl leader 3",),
+    "leader": ("bcfl leader", "bcfl leader 3"),
     "device": ("bcfl device 0", "bcfl device 0x1234…cdef"),
     "miner": ("bcfl miner 0",),
-    "votes": ("bcfl votes 3",),
+    "votes": ("bcfl votes", "bcfl votes 3"),
     "events": ("bcfl events Finalized", "bcfl events --from-block 100 --json"),
     "call": ("bcfl call round_clock", "bcfl call pool"),
     "abi": ("bcfl abi -o federation.json",),
@@ -61,9 +67,28 @@ EXAMPLES: Final = {
 }
 
 
+class HelpfulCommand(TyperCommand):
+    """A command whose help says what its arguments are.
+
+    With click from 8.5 on, typer up to 0.20, which Flower asks for, loses these words.
+    """
+
+    def format_help(self, ctx: Context, formatter: HelpFormatter) -> None:
+        """Write the help, and put the words for arguments back first where they are gone."""
+        parameters = inspect.signature(self.callback, eval_str=True).parameters if self.callback else {}
+        for argument in self.params:
+            parameter = parameters.get(argument.name or "")
+            infos = getattr(parameter and parameter.annotation, "__metadata__", ())
+            for info in infos:
+                if isinstance(info, ArgumentInfo) and not getattr(argument, "help", None):
+                    argument.help = info.help  # type: ignore[attr-defined]
+        super().format_help(ctx, formatter)
+
+
 def with_examples(app: typer.Typer, path: str = "") -> None:
     """Put the examples at the end of the help of each command of `app`, whose own name is `path`."""
     for command in app.registered_commands:
+        command.cls = HelpfulCommand
         name = f"{path} {command.name or getattr(command.callback, '__name__', '')}".strip()
         if lines := EXAMPLES.get(name):
             command.epilog = "Examples:\n\n" + "\n\n".join(lines)

@@ -43,6 +43,7 @@ RENAMED_FLAGS: Final = {
 }
 ETHER: Final = 10**18
 NUMBER: Final = re.compile(r"-?\d{1,18}", re.ASCII)
+ROUND_HELP: Final = "The number of a round, or latest."
 
 
 def optional(flag: str, metavar: str, help_text: str) -> Any:
@@ -99,7 +100,7 @@ JsonOption = Annotated[bool, typer.Option("--json", metavar="", help="Print one 
 
 def round_argument(metavar: str) -> Any:
     """Return the argument for a round's number, which may look like an option: `bcfl round -1`."""
-    return typer.Argument(metavar=metavar, show_default=False, help="A round.", callback=_refuse_option)
+    return typer.Argument(metavar=metavar, show_default=False, help=ROUND_HELP, callback=_refuse_option)
 
 
 def _refuse_option(text: str | None) -> str | None:
@@ -109,7 +110,7 @@ def _refuse_option(text: str | None) -> str | None:
     return text
 
 
-RoundArgument = Annotated[str | None, round_argument("[N]")]
+RoundArgument = Annotated[str | None, round_argument("[N|latest]")]
 
 
 def given_keys(files: Sequence[Path] | None, key_file: Path | None, domain: Domain) -> Keys:

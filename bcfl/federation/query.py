@@ -45,7 +45,8 @@ if TYPE_CHECKING:
     from bcfl.learning.kinds import AnyTask
     from bcfl.ports import Store
 
-Number = int | str | None  # of a round, as somebody wrote it; None: the last
+Number = int | str | None  # of a round, as somebody wrote it; None or "latest": the last
+LATEST: Final = "latest"
 P = ParamSpec("P")
 T = TypeVar("T")
 INDEX: Final = re.compile(r"\d{1,6}", re.ASCII)
@@ -101,7 +102,7 @@ class Query(Source):
         """Return what every miner said of every update of a round; raises ConfigError."""
         from bcfl.federation.views.votes import votes_view
 
-        return votes_view(self, self.find_round(number), journals or self.journals)
+        return votes_view(self, self.find_round(number), self._journals(journals))
 
     @_in_words
     def model_view(self, number: Number = None) -> ModelView:
@@ -115,7 +116,7 @@ class Query(Source):
         """Return a device's membership, money and updates, by address or index; raises ConfigError."""
         from bcfl.federation.views.member import device_view
 
-        return device_view(self, self.find_device(str(device)), journals or self.journals)
+        return device_view(self, self.find_device(str(device)), self._journals(journals))
 
     @_in_words
     def miner_view(self, miner: int | str) -> MinerView:
@@ -167,10 +168,18 @@ class Query(Source):
         index = self.find_round(number).number
         return self.statements(index).view(index, index)
 
+    def _journals(self, folder: Path | None) -> Path:
+        """Return the folder of the miners' journals, its own when None; raises ConfigError for no folder."""
+        if folder is not None and not folder.is_dir():
+            raise ConfigError(f"{folder} is not a folder: name the one that holds the miners' journals")
+        return self.journals if folder is None else folder
+
     def find_round(self, number: Number = None) -> Round:
         """Return a round, the last in which something happened when None; raises ConfigError."""
         rounds = self.history.rounds
-        index = _last(rounds) if number is None else _parse_number(number, 1, max(rounds, default=0))
+        index = (
+            _last(rounds) if number in (None, LATEST) else _parse_number(number, 1, max(rounds, default=0))
+        )
         if index not in rounds:
             raise ConfigError(f"the federation has no round yet: go on with `{self.to_begin}`")
         return rounds[index]
@@ -182,7 +191,7 @@ class Query(Source):
         """
         ended = [round_.number for round_ in self.history.rounds.values() if round_.closed is not None]
         last = max(ended, default=0)
-        index = last if number in (None, "latest") else _parse_number(number, 0, last)
+        index = last if number in (None, LATEST) else _parse_number(number, 0, last)
         return index, self.history.model_before(index + 1)
 
     def find_device(self, text: str) -> int:

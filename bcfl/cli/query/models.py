@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
-from bcfl.cli.options import JsonOption, RoundArgument, optional, round_argument
+from bcfl.cli.options import JsonOption, RoundArgument, optional
 from bcfl.cli.output.files import write_file
 from bcfl.cli.output.printing import ether, plural, print_fields, print_json, show
 from bcfl.cli.output.terminal import say
@@ -36,7 +36,7 @@ TaskOption = Annotated[
 
 def model(
     target: QueryTarget,
-    number: Annotated[str | None, round_argument("[N|latest]")] = None,
+    number: RoundArgument = None,
     as_json: JsonOption = False,
 ) -> None:
     """Show the global model after round N (0: the genesis), the latest when left out."""

@@ -78,7 +78,9 @@ class QueryTarget:
             return
         for name, value in (("run", self.run), ("runs", self.runs)):
             if value is not None:
-                raise ConfigError(f"--{name} is for runs on this machine: leave it out, or --deployment")
+                other = "network" if self.deployment is None else "deployment"
+                words = f"--{name} is for runs on this machine, --{other} for a deployed federation"
+                raise ConfigError(f"{words}: leave one out")
         deployment = self.deployment or DEPLOYMENT
         with open_deployment(deployment, self.network, self.folder, self.store, self.gateway) as remote:
             remote.keyring = self.adding_to(remote.keyring, remote.ledger.domain)

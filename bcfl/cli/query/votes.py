@@ -6,9 +6,9 @@ its miners, elsewhere for those whose journals --journal names.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING
 
-from bcfl.cli.options import JournalsOption, JsonOption, round_argument
+from bcfl.cli.options import JournalsOption, JsonOption, RoundArgument
 from bcfl.cli.output.printing import Column, Row, print_folded, print_table, show, terminal_width
 from bcfl.cli.output.terminal import say
 from bcfl.cli.query.target import QueryTarget
@@ -26,11 +26,11 @@ LEGEND = (
 
 def votes(
     target: QueryTarget,
-    number: Annotated[str, round_argument("N")],
+    number: RoundArgument = None,
     journal: JournalsOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Show every miner's verdict on every update of round N, and the numbers behind it."""
+    """Show every miner's verdict on every update of round N (else the last), and the numbers behind it."""
     with target.open() as query:
         view = query.votes_view(number, journal)
     show(view, as_json, _print_votes)

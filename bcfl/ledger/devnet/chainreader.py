@@ -179,7 +179,7 @@ def _item(data: bytes, index: int) -> bytes:
     """Return one string of an RLP list; raises Unusual where there are fewer, or a list before it."""
     place, end = _content(data)
     for _ in range(index):
-        first = data[place] if place < end else 0xFF
+        first = data[place] if place < len(data) else 0xFF
         if first < 0x80:
             place += 1
         elif first <= 0xB7:

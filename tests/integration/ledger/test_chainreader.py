@@ -11,15 +11,21 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import rlp  # type: ignore[import-untyped]
+from hypothesis import given
+from hypothesis import strategies as st
 
 from bcfl.errors import RunError
 from bcfl.federation.query import open_run
 from bcfl.ledger import artifact as artifacts
-from bcfl.ledger.artifact import stored_terms
+from bcfl.ledger.artifact import created_address, stored_terms
+from bcfl.ledger.devnet import chainreader
 from bcfl.ledger.devnet.chainfile import HEAD
 from bcfl.ledger.devnet.chainreader import ChainReader, Creation, Unusual
 from bcfl.ledger.devnet.embedded import EmbeddedChain
 from bcfl.protocol.accounts import Account
+from bcfl.protocol.addresses import checksummed
+from bcfl.protocol.hashing import keccak
 from bcfl.protocol.types import Terms
 from tests.local_federation import LocalFederation
 from tests.played_run import play_run
@@ -30,6 +36,10 @@ import sys
 from bcfl.cli import main
 assert main(sys.argv[1:]) == 0
 print("an EVM" if "eth" in sys.modules else "none", "all" if "bcfl.cli.app" in sys.modules else "one")
+"""
+PROBE = """
+needless = {"numpy", "eth_utils", "eth_keys", "eth_abi", "rlp", "cryptography", "pyhpke", "ssl", "torch"}
+print(sorted(needless & set(sys.modules)))
 """
 
 
@@ -133,6 +143,46 @@ def test_commands_load_no_evm_that_they_do_not_need(
     program = [sys.executable, "-c", PROGRAM, *words, *place]
     output = subprocess.run(program, capture_output=True, text=True, check=True, timeout=60).stdout
     assert output.splitlines()[-1] == expected
+
+
+@pytest.mark.parametrize("words", [["round", "3"], ["votes", "3"], ["leader", "3"], ["model", "3"], ["ls"]])
+def test_commands_load_no_library_that_they_do_not_need(played: LocalFederation, words: list[str]) -> None:
+    place = ["--runs", str(played.path.parent)] if words == ["ls"] else ["--run", str(played.path)]
+    program = [sys.executable, "-c", PROGRAM + PROBE, *words, *place]
+    output = subprocess.run(program, capture_output=True, text=True, check=True, timeout=60).stdout
+    assert output.splitlines()[-1] == "[]"
+
+
+@pytest.mark.parametrize("bound", [1, 7, 10**6])
+def test_blocks_are_looked_up_in_pieces_and_forgotten(
+    chain: EmbeddedChain, monkeypatch: pytest.MonkeyPatch, bound: int
+) -> None:
+    assert chain.reader is not None
+    query = {"fromBlock": "0x0", "toBlock": "latest"}
+    logs = chain._node.respond("eth_getLogs", [query])["result"]
+    monkeypatch.setattr(chainreader, "AT_ONCE", min(bound, 500))
+    monkeypatch.setattr(chainreader, "STAMPS", bound)
+    for _ in range(2):
+        assert chain.reader.methods["eth_getLogs"](query) == logs
+        assert len(chain.reader._stamps) <= bound
+
+
+@given(st.binary(max_size=120), st.integers(0, 12))
+def test_one_item_of_a_list_is_the_last_of_so_many(data: bytes, index: int) -> None:
+    for content in (data, bytes([0xC0 + min(len(data), 55)]) + data):
+        try:
+            expected = chainreader._items(content, index + 1)[index]
+        except Unusual:
+            with pytest.raises(Unusual):
+                chainreader._item(content, index)
+        else:
+            assert chainreader._item(content, index) == expected
+
+
+@given(st.binary(min_size=20, max_size=20), st.integers(0, 2**64 - 2))
+def test_a_created_address_is_that_of_the_library_for_rlp(sender: bytes, nonce: int) -> None:
+    expected = checksummed(keccak(rlp.encode([sender, nonce]))[12:])
+    assert created_address(checksummed(sender), nonce) == expected
 
 
 def test_where_the_file_is_odd_an_evm_says_what_is_wrong(played: LocalFederation, tmp_path: Path) -> None:

@@ -58,6 +58,20 @@ def test_every_command_has_help(bcfl: Bcfl, command: str) -> None:
     assert f"bcfl {command}" in answer.out
 
 
+@pytest.mark.parametrize(
+    ("words", "meaning"),
+    [
+        ("votes", "The number of a round, or latest."),
+        ("fetch", "The CID to fetch."),
+        ("run", "With --resume: the run's folder or name."),
+        ("help", "Of this command; else of all."),
+    ],
+)
+def test_help_says_what_an_argument_is(bcfl: Bcfl, words: str, meaning: str) -> None:
+    assert meaning in bcfl(words, "--help").out
+    assert meaning in bcfl("help", words).out
+
+
 def test_every_query_but_fetch_answers_in_json(bcfl: Bcfl) -> None:
     for command in set(COMMANDS) - {"fetch"}:
         assert "--json" in bcfl(command, "--help").out

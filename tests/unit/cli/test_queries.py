@@ -311,6 +311,14 @@ def test_calls(bcfl: Bcfl, two_rounds: Federation) -> None:
     assert [root, cid] == [hexed(part) for part in two_rounds.contract.call("model")]
 
 
+def test_the_last_round_is_what_is_asked_for_where_none_is_named(bcfl: Bcfl, two_rounds: Federation) -> None:
+    assert two_rounds is not None
+    for command in ("round", "leader", "votes"):
+        last = bcfl(command, "--json").json
+        assert last["round"] == 1
+        assert bcfl(command, "latest", "--json").json == bcfl(command, 1, "--json").json == last
+
+
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
@@ -322,7 +330,10 @@ def test_calls(bcfl: Bcfl, two_rounds: Federation) -> None:
         (("round", "--jsn"), "no such option: --jsn"),
         (("leader", 3), "the federation has rounds 1 to 2"),
         (("votes", -5), "the federation has rounds 1 to 2"),
-        (("votes",), "Missing argument 'N'"),
+        (("votes", "--journal", "nowhere"), "nowhere is not a folder"),
+        (("device", 0, "--journal", "nowhere"), "nowhere is not a folder"),
+        (("round", "--run", "r", "--network", "n"), "--network for a deployed federation: leave one out"),
+        (("round", "--run", "r", "--deployment", "d"), "--deployment for a deployed federation"),
         (("model", 2), "the federation has rounds 0 to 1"),
         (("model", -2), "the federation has rounds 0 to 1"),
         (("export", 7), "the federation has rounds 0 to 1"),

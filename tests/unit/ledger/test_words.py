@@ -7,8 +7,9 @@ from typing import Any, Final
 
 import pytest
 from eth_abi.exceptions import DecodingError
+from eth_utils.abi import collapse_if_tuple
 
-from bcfl.ledger.abi import codec
+from bcfl.ledger.abi import codec, type_of
 from bcfl.ledger.artifact import artifact
 from bcfl.ledger.words import Plan
 
@@ -103,3 +104,14 @@ def test_every_event_of_the_contract_has_a_plan() -> None:
         item["type"] for entry in artifact()["abi"] if entry["type"] == "event" for item in entry["inputs"]
     }
     assert kinds <= set(KINDS)
+
+
+def test_types_are_named_as_the_library_names_them() -> None:
+    inner = {"type": "tuple[3]", "components": [{"type": "bytes32"}, {"type": "address[]"}]}
+    nested = {"type": "tuple[]", "components": [{"type": "uint256"}, inner]}
+    content = artifact()["abi"]
+    fields = [field for entry in content for side in ("inputs", "outputs") for field in entry.get(side, ())]
+    assert any(field["type"].startswith("tuple") for field in fields)
+    for field in (nested, *fields):
+        assert type_of(field) == collapse_if_tuple(dict(field))
+    assert type_of(nested) == "(uint256,(bytes32,address[])[3])[]"

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import pytest
-from eth_keys.datatypes import PrivateKey
+from eth_keys.datatypes import PrivateKey, Signature
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bcfl.protocol.accounts import Account, signer
+from bcfl.protocol.accounts import ORDER, Account, signer
 from bcfl.protocol.hashing import keccak
 
 KEY = bytes.fromhex("ac0974bec39a17e36ba4a6b4d238ff944bacb478cbed5efcae784d7bf4f2ff80")
@@ -45,6 +45,27 @@ def test_no_bytes_make_the_reader_of_signatures_fail(digest: bytes, signature: b
 def test_a_signature_beyond_the_curve_is_nobodys(r: int, s: int) -> None:
     if r != 1 or s in (0, 2**255):
         assert signer(bytes(32), r.to_bytes(32, "big") + s.to_bytes(32, "big")) is None
+
+
+@given(st.binary(min_size=32, max_size=32), st.binary(min_size=64, max_size=64))
+def test_a_signer_is_the_one_that_the_library_for_keys_finds(digest: bytes, signature: bytes) -> None:
+    vs = int.from_bytes(signature[32:], "big")
+    try:
+        parts = vs >> 255, int.from_bytes(signature[:32], "big"), vs & (1 << 255) - 1
+        public = Signature(vrs=parts).recover_public_key_from_msg_hash(digest)
+    except Exception:
+        assert signer(digest, signature) is None
+    else:
+        assert signer(digest, signature) == public.to_checksum_address()
+
+
+@pytest.mark.parametrize(
+    "key", [b"", bytes(31), bytes(32), b"\xff" * 32, ORDER.to_bytes(32, "big"), bytes(33)]
+)
+def test_what_is_no_key_is_refused(key: bytes) -> None:
+    with pytest.raises(ValueError, match="a key is 32 bytes"):
+        Account(key)
+    assert Account((ORDER - 1).to_bytes(32, "big")).address
 
 
 def test_a_secret_is_the_same_again_and_no_other() -> None:
