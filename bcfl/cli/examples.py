@@ -81,7 +81,7 @@ class HelpfulCommand(TyperCommand):
             infos = getattr(parameter and parameter.annotation, "__metadata__", ())
             for info in infos:
                 if isinstance(info, ArgumentInfo) and not getattr(argument, "help", None):
-                    argument.help = info.help  # type: ignore[attr-defined]
+                    argument.help = info.help
         super().format_help(ctx, formatter)
 
 

@@ -268,8 +268,8 @@ def sign(
     fields = [*map(_short, numbers), target, _short(value), data, []]
     digest = keccak(DYNAMIC_FEE + rlp.encode(fields))
     signature = PrivateKey(bytes(key.key)).sign_recoverable(digest, hasher=None)  # r, s and parity
-    numbers = (signature[64], int.from_bytes(signature[:32], "big"), int.from_bytes(signature[32:64], "big"))
-    raw = DYNAMIC_FEE + rlp.encode([*fields, *map(_short, numbers)])
+    parts = (signature[64:], signature[:32], signature[32:64])
+    raw = DYNAMIC_FEE + rlp.encode([*fields, *(part.lstrip(b"\0") for part in parts)])
     return SignedTransaction(raw, key.address, nonce, gas)
 
 

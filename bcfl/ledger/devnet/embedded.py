@@ -13,6 +13,7 @@ from bcfl.ledger.chain import SignedTransaction, result_of
 from bcfl.ledger.devnet.chainfile import CHAIN_ID
 from bcfl.ledger.devnet.chainreader import ChainReader, Unusual
 from bcfl.ledger.devnet.logs import damage
+from bcfl.ledger.devnet.values import parse_address
 from bcfl.protocol.addresses import address_bytes
 from bcfl.protocol.limits import TRANSACTION_GAS
 
@@ -46,7 +47,7 @@ class EmbeddedChain:
         read_only: bool = False,
     ) -> None:
         self.path, self._read_only, self._genesis_time = path, read_only, genesis_time
-        self._addresses = [address_bytes(address) for address in accounts]
+        self._addresses = [parse_address(address_bytes(address)) for address in accounts]
         self.reader = ChainReader(path) if read_only and path is not None else None
         if self._needs_evm():
             _ = self._opened
