@@ -54,7 +54,8 @@ def _outcome(seed: int, folder: Path, real: bool, encrypted: bool) -> Outcome:
     record = folder.with_suffix(".json")
     if record.exists():
         content = json.loads(record.read_text())
-        return Outcome(**{**content, "faults": tuple(content["faults"])})
+        content |= {name: tuple(content.get(name, ())) for name in ("faults", "unjudged")}
+        return Outcome(**content)
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
     try:
@@ -69,10 +70,13 @@ def _outcome(seed: int, folder: Path, real: bool, encrypted: bool) -> Outcome:
 
 def _line(outcome: Outcome) -> str:
     verdict = "; ".join(outcome.faults) or "ok"
+    why = f"stakes not judged: chain not seen for {outcome.lag} s, store away for {outcome.outage} s"
+    if outcome.unjudged:
+        why += f"; {'; '.join(outcome.unjudged)}"
     return (
         f"seed {outcome.seed:3}  {outcome.store:10}  {outcome.blocks} blocks of {outcome.rounds} rounds  "
         f"{outcome.kills:2} kills  {outcome.refused:2} refused  {outcome.seconds:6.1f} s  "
-        f"{verdict}{' (stakes not judged: the machine was too slow)' if outcome.slow else ''}"
+        f"{verdict}{f' ({why})' if outcome.slow else ''}"
     )
 
 

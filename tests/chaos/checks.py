@@ -20,14 +20,9 @@ EMPTY = "00" * 32  # ends the commitment to a batch with nothing in it, which is
 ONCE = ("Committed", "VoteCommitted", "Voted", "Attested", "MinerRegistered", "Announced", "Claimed")
 
 
-def faults(federation: Federation, *, slow: bool) -> Iterator[str]:
-    """Everything that is not as it should be, in words.
-
-    `slow`: the machine was so busy that nobody can say who was back in time; then lost stakes are not judged.
-    """
+def faults(federation: Federation) -> Iterator[str]:
+    """Everything that is not as it should be, in words; lost stakes are in `losses`."""
     history = federation.ledger.history()
-    if not slow:
-        yield from _stakes(federation, history)
     yield from _twice(federation, history)
     yield from _recomputed(federation.archive(), history, 1)
     yield from _kept(federation, history)
@@ -43,7 +38,9 @@ def failed_transactions(federation: Federation) -> int:
     return sum(int(receipt["status"], 16) == 0 for receipt in receipts)
 
 
-def _stakes(federation: Federation, history: History) -> Iterator[str]:
+def losses(federation: Federation) -> Iterator[str]:
+    """Stakes that were lost, in words: faults, unless the machine was too busy to be back in time."""
+    history = federation.ledger.history()
     for round_ in history.rounds.values():
         for account, amount in round_.penalties:
             yield f"{account} lost {amount} wei in round {round_.number}"
@@ -131,3 +128,6 @@ class Outcome:
     refused: int  # transactions
     slow: bool
     faults: tuple[str, ...]
+    lag: float = 0.0  # the longest time from one look at the chain to the next, seconds
+    outage: float = 0.0  # the longest time that the store was away, seconds
+    unjudged: tuple[str, ...] = ()  # stakes that were lost where the machine was too slow
