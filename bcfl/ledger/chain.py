@@ -129,6 +129,27 @@ class GasReader(Protocol):
         ...
 
 
+@dataclass(frozen=True)
+class Log:
+    """A log of a contract as bytes; `timestamp` is that of its block, in seconds."""
+
+    topics: tuple[bytes, ...]
+    data: bytes
+    block: int
+    timestamp: int
+    transaction: bytes
+    index: int  # in the block
+
+
+@runtime_checkable
+class LogReader(Protocol):
+    """A chain that has logs at hand, so that nobody need write them as JSON and read them again."""
+
+    def read_logs(self, address: str, first: int, last: int) -> list[Log] | None:
+        """Return the logs of a contract in the blocks `first` to `last`; None where only a node has them."""
+        ...
+
+
 @runtime_checkable
 class Estimator(Protocol):
     """A chain that tells what a transaction would use from what it is given at most."""

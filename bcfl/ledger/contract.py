@@ -11,7 +11,7 @@ from coincurve import PrivateKey
 
 from bcfl.errors import LedgerError, Reverted, Unreachable
 from bcfl.ledger.abi import Abi, EventType, address_of
-from bcfl.ledger.chain import Chain, Estimator, GasReader, SignedTransaction, ran_short
+from bcfl.ledger.chain import Chain, Estimator, GasReader, Log, LogReader, SignedTransaction, ran_short
 from bcfl.protocol.hashing import keccak
 
 RANGE = 1_000  # blocks whose events are asked for at once
@@ -146,13 +146,13 @@ class Contract:
         while first <= last:
             end = min(first + span - 1, last)
             try:
-                logs = self._logs(first, end, name)
+                events = self._piece(first, end, name)
             except LedgerError as error:
                 if end == first or isinstance(error, Unreachable | Reverted):
                     raise
                 span, successes = (end - first + 1) // 2, 0
                 continue
-            yield end, list(self._events(logs))
+            yield end, events
             first, successes = end + 1, successes + 1
             if successes == GROWTH:
                 span, successes = min(2 * span, RANGE), 0
@@ -166,6 +166,23 @@ class Contract:
         if receipt is None:
             raise LedgerError(f"transaction {_hex(transaction)} is not on this chain")
         return int(receipt["gasUsed"], 16)
+
+    def _piece(self, first: int, last: int, name: str | None) -> list[Event]:
+        """Return the events of some blocks, those of one name alone where it is given."""
+        if name is None and isinstance(self.chain, LogReader):
+            logs = self.chain.read_logs(self.address, first, last)
+            if logs is not None:
+                return list(self._read_events(logs))
+        return list(self._events(self._logs(first, last, name)))
+
+    def _read_events(self, logs: Sequence[Log]) -> Iterator[Event]:
+        for log in logs:
+            kind = self.abi.events.get(log.topics[0]) if log.topics else None
+            if kind is not None:
+                args = kind.decode(log.topics, log.data)
+                yield Event(
+                    kind.name, args, log.block, log.timestamp, log.transaction, log.index, self.address
+                )
 
     def _logs(self, first: int, last: int, name: str | None) -> list[Mapping[str, Any]]:
         query: dict[str, Any] = {"address": self.address, "fromBlock": hex(first), "toBlock": hex(last)}

@@ -14,8 +14,9 @@ from threading import RLock
 from typing import Any, Final
 
 from bcfl.errors import RunError
+from bcfl.ledger.chain import Log
 from bcfl.ledger.devnet.chainfile import HEAD, connect
-from bcfl.ledger.devnet.logs import height_of, log_json, log_query, log_row
+from bcfl.ledger.devnet.logs import LogRow, height_of, log_json, log_query, log_row
 from bcfl.ledger.devnet.values import Json, as_list, parse_address, parse_bytes
 from bcfl.protocol.hashing import keccak
 
@@ -94,6 +95,16 @@ class ChainReader:
             raise Unusual
         return Creation(block, _number(fields[NONCE]), fields[DATA])
 
+    def read_logs(self, address: str, first: int, last: int) -> list[Log]:
+        """Return the logs of a contract in the blocks `first` to `last`, in their order."""
+        with self._lock:
+            rows = self._log_rows(*log_query(first, last, [parse_address(address)]))
+            stamps = self._stamps_of({row.block for row in rows})
+        return [
+            Log(row.topics, row.data, row.block, stamps[row.block][1], row.transaction_hash, row.position)
+            for row in rows
+        ]
+
     def close(self) -> None:
         """Release the file."""
         self._connection.close()
@@ -107,9 +118,12 @@ class ChainReader:
                 [parse_address(address) for address in as_list(query.get("address"))],
                 [[parse_bytes(topic) for topic in as_list(topics)] for topics in query.get("topics") or ()],
             )
-            rows = [log_row(self.path, row) for row in self._rows(words, values)]
+            rows = self._log_rows(words, values)
             stamps = self._stamps_of({row.block for row in rows})
             return [log_json(row, *stamps[row.block]) for row in rows]
+
+    def _log_rows(self, words: str, values: Sequence[int | bytes]) -> list[LogRow]:
+        return [log_row(self.path, row) for row in self._rows(words, values)]
 
     def _stamps_of(self, numbers: set[int]) -> dict[int, tuple[bytes, int]]:
         """Return hash and timestamp of blocks, by number."""

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from bcfl.errors import BcflError, LedgerError, one_line
-from bcfl.ledger.chain import SignedTransaction, result_of
+from bcfl.ledger.chain import Log, SignedTransaction, result_of
 from bcfl.ledger.devnet.chainfile import CHAIN_ID
 from bcfl.ledger.devnet.chainreader import ChainReader, Unusual
 from bcfl.ledger.devnet.logs import damage
@@ -116,6 +116,12 @@ class EmbeddedChain:
         """Return the gas of a mined transaction; None where only its receipt says it."""
         with suppress(Unusual):
             return None if self.reader is None else self.reader.gas_used(transaction)
+        return None
+
+    def read_logs(self, address: str, first: int, last: int) -> list[Log] | None:
+        """Return the logs of a contract in the blocks `first` to `last`; None where only an EVM has them."""
+        with suppress(Unusual):
+            return None if self.reader is None else self.reader.read_logs(address, first, last)
         return None
 
     @contextmanager

@@ -26,6 +26,12 @@ class LogRow:
     topic3: bytes | None
     data: bytes
 
+    @property
+    def topics(self) -> tuple[bytes, ...]:
+        """Return the topics that it has."""
+        topics = (self.topic0, self.topic1, self.topic2, self.topic3)
+        return tuple([topic for topic in topics if topic is not None])
+
 
 HASH_BYTES, ADDRESS_BYTES = 32, 20
 
@@ -78,10 +84,9 @@ def height_of(block: Any, pending: int) -> int:
 
 def log_json(row: LogRow, block_hash: bytes, timestamp: int) -> Json:
     """Return a log of the block with a hash, of so many seconds since 1970."""
-    topics = (row.topic0, row.topic1, row.topic2, row.topic3)
     return {
         "address": to_hex(row.address),
-        "topics": [to_hex(topic) for topic in topics if topic is not None],
+        "topics": [to_hex(topic) for topic in row.topics],
         "data": to_hex(row.data),
         "blockNumber": hex(row.block),
         "blockHash": to_hex(block_hash),

@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from bcfl.errors import RunError
 from bcfl.federation.query import open_run
 from bcfl.ledger import artifact as artifacts
-from bcfl.ledger.artifact import created_address, stored_terms
+from bcfl.ledger.artifact import created_address, federation_at, stored_terms
 from bcfl.ledger.devnet import chainreader
 from bcfl.ledger.devnet.chainfile import HEAD
 from bcfl.ledger.devnet.chainreader import ChainReader, Creation, Unusual
@@ -151,6 +151,19 @@ def test_commands_load_no_library_that_they_do_not_need(played: LocalFederation,
     program = [sys.executable, "-c", PROGRAM + PROBE, *words, *place]
     output = subprocess.run(program, capture_output=True, text=True, check=True, timeout=60).stdout
     assert output.splitlines()[-1] == "[]"
+
+
+def test_events_are_the_same_without_json(
+    played: LocalFederation, chain: EmbeddedChain, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    contract = federation_at(chain, str(played.contract))
+    events = list(contract.events())
+    names = list(contract.events(3, name="Voted"))
+    assert names == [event for event in events if event.name == "Voted" and event.block >= 3] != []
+    monkeypatch.setattr(EmbeddedChain, "read_logs", lambda *_: None)
+    assert list(contract.events()) == events
+    assert len({event.name for event in events}) > 10
+    assert len({event.transaction for event in events}) > 20
 
 
 @pytest.mark.parametrize("bound", [1, 7, 10**6])
