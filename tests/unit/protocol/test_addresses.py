@@ -30,8 +30,8 @@ WRONG = [
 @given(ADDRESSES)
 def test_a_checksum_is_that_of_the_library(address: bytes) -> None:
     text = address.hex()
-    for spelling in (address, text, "0x" + text, "0x" + text.upper(), to_checksum_address(address)):
-        assert checksummed(spelling) == to_checksum_address(address)
+    for spelling in (address, text, "0x" + text, "0X" + text.upper(), to_checksum_address(address)):
+        assert checksummed(spelling) == to_checksum_address(spelling) == to_checksum_address(address)
         assert address_bytes(spelling) == to_canonical_address(address) == address
 
 
