@@ -15,7 +15,7 @@ from threading import Thread
 import pytest
 
 from bcfl.errors import RelayError
-from bcfl.federation import statements
+from bcfl.federation import inbox_statements, statements
 from bcfl.federation.inbox_statements import of_inboxes
 from bcfl.federation.statements import Collection
 from bcfl.protocol import cid as cids
@@ -70,7 +70,8 @@ def test_a_nested_list_is_no_list(listing: Listing, monkeypatch: pytest.MonkeyPa
 
 def test_a_party_of_many_words_hides_nobodys(listing: Listing, monkeypatch: pytest.MonkeyPatch) -> None:
     """It signs more statements of one round than are ever collected; what it said is kept from then on."""
-    monkeypatch.setattr(statements, "MOST", 8)
+    for module in (statements, inbox_statements):
+        monkeypatch.setattr(module, "MOST", 8)
     other = listing.miner.account
     liar = next(item.account for item in listing.local.miner_parties if item is not listing.miner)
     said = [listing.sealed(listing.statement(liar, "miner", place / 8), liar) for place in range(24)]
@@ -95,13 +96,15 @@ def test_what_is_kept_never_keeps_anything_new_out(
     listing: Listing, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     """A federation states more than one collection may have; the file of what is kept stays small."""
-    monkeypatch.setattr(statements, "MOST", 2)
+    for module in (statements, inbox_statements):
+        monkeypatch.setattr(module, "MOST", 2)
     devices = listing.local.device_accounts
     for count, account in enumerate(devices, 1):
         data = listing.sealed(listing.statement(account), account)
         listing.book.take(data, listing.local.history)
         assert account.address in {party for _, party, _ in listing.collect().by_key}, count
-    monkeypatch.setattr(statements, "MAX_BYTES", 500)
+    for module in (statements, inbox_statements):
+        monkeypatch.setattr(module, "MAX_BYTES", 500)
     for _ in range(5):
         listing.collect()
     (kept,) = (tmp_path / "cache" / "bcfl").iterdir()
