@@ -26,6 +26,8 @@ DYNAMIC_FEE: Final = 2  # the type of transactions that bcfl signs
 NONCE, TO, DATA = 1, 5, 7  # places in one of these
 DIGEST_BYTES: Final = 32  # of a key that is the digest of what it stands for
 STAMPS: Final = 4096  # blocks whose hash and time are kept
+HEADER_BYTES: Final = 4096  # more than a header has: so many are in memory at once
+SQLITE_BYTES: Final = 2**31  # more than sqlite holds under one key
 AT_ONCE: Final = 500  # entries that are read with one statement, which may have 999
 
 
@@ -131,8 +133,8 @@ class ChainReader:
         missing = sorted(numbers - stamps.keys())
         for start in range(0, len(missing), AT_ONCE):
             part = missing[start : start + AT_ONCE]
-            hashes = [_string(entry) for entry in self._entries(list(map(_hash_key, part)))]
-            times = [_number(_item(header, TIMESTAMP)) for header in self._entries(hashes)]
+            hashes = [_string(entry) for entry in self._entries(list(map(_hash_key, part)), HEADER_BYTES)]
+            times = [_number(_item(header, TIMESTAMP)) for header in self._entries(hashes, HEADER_BYTES)]
             stamps.update(zip(part, zip(hashes, times, strict=True), strict=True))
         if len(self._stamps) + len(missing) > STAMPS:
             self._stamps.clear()
@@ -160,10 +162,14 @@ class ChainReader:
     def _entry(self, key: bytes) -> bytes:
         return self._entries([key])[0]
 
-    def _entries(self, keys: Sequence[bytes]) -> list[bytes]:
-        """Return what stands under keys, in their order: what is under a digest is what it is of."""
+    def _entries(self, keys: Sequence[bytes], most: int = SQLITE_BYTES) -> list[bytes]:
+        """Return what stands under keys, in their order, at most so many bytes each.
+
+        What is under a digest is what it is of.
+        """
         places = ", ".join("?" * len(keys))
-        values = dict(self._rows(f"SELECT key, value FROM entry WHERE key IN ({places})", keys))
+        words = f"SELECT key, value FROM entry WHERE key IN ({places}) AND length(value) <= ?"
+        values = dict(self._rows(words, (*keys, most)))
         entries = []
         for key in keys:
             value = values.get(key)

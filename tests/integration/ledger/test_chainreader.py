@@ -213,6 +213,21 @@ def test_where_the_file_is_odd_an_evm_says_what_is_wrong(played: LocalFederation
         EmbeddedChain(path, read_only=True)
 
 
+def test_a_header_that_is_too_long_for_one_is_not_read(played: LocalFederation, tmp_path: Path) -> None:
+    path = copy_of(played, tmp_path)
+    long_one = bytes(chainreader.HEADER_BYTES + 1)
+    key, query = b"block-number-to-hash:7", {"fromBlock": "0x7", "toBlock": "0x7"}
+    with closing(sqlite3.connect(path)) as connection, connection:
+        connection.execute("INSERT INTO entry VALUES (?, ?)", (keccak(long_one), long_one))
+    change(path, "UPDATE entry SET value = ? WHERE key = ?", b"\xa0" + keccak(long_one), key)
+    with closing(ChainReader(path)) as reader:
+        assert reader._entry(keccak(long_one)) == long_one
+        with pytest.raises(Unusual):
+            reader.methods["eth_getLogs"](query)
+        with pytest.raises(Unusual):
+            reader._entries([keccak(long_one)], chainreader.HEADER_BYTES)
+
+
 @pytest.mark.parametrize("value", [b"", b"\xc0", b"\x80", b"\xf8\xff", b"\xc2\xc0\xc0", bytes(40)])
 def test_headers_in_another_form_are_unusual(played: LocalFederation, tmp_path: Path, value: bytes) -> None:
     path = copy_of(played, tmp_path)
