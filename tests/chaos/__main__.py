@@ -70,7 +70,9 @@ def _outcome(seed: int, folder: Path, real: bool, encrypted: bool) -> Outcome:
 
 def _line(outcome: Outcome) -> str:
     verdict = "; ".join(outcome.faults) or "ok"
-    why = f"stakes not judged: chain not seen for {outcome.lag} s, store away for {outcome.outage} s"
+    why = "stakes not judged: the machine was too slow"
+    if outcome.lag or outcome.outage:  # written down since this is
+        why += f", the chain not seen for {outcome.lag} s, the store away for {outcome.outage} s"
     if outcome.unjudged:
         why += f"; {'; '.join(outcome.unjudged)}"
     return (
