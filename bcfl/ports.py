@@ -54,6 +54,17 @@ class Slopes:
     samples: int
 
 
+@dataclass(frozen=True)
+class MarkSearch:
+    """How to look for marks on the inputs, and what share of the samples that they turn to ask for."""
+
+    samples: int  # held out, at most
+    tries: int = 1  # classes that marks are tried for
+    turned: int = 0  # of so many other classes, those that are turned most; 0: of the half turned least
+    known: bool = True  # of what a model gets right unmarked; else of what it takes for another class then
+    wide: bool = False  # whether large marks are tried too
+
+
 class Learner(Protocol):
     """The private data of one party, and what the party can do with a model.
 
@@ -89,16 +100,11 @@ class Learner(Protocol):
         """
         ...
 
-    def marks(
-        self, without: Vector, suspects: Matrix, samples: int, tries: int, turned: int = 0, known: bool = True
-    ) -> Vector:
+    def marks(self, without: Vector, suspects: Matrix, search: MarkSearch) -> Vector:
         """Return how often a mark on the inputs works on each suspect and not on `without`, (suspects,).
 
         `without`: a model, (parameters,). `suspects`: models, (suspects, parameters), for the first of which
-        marks are looked for, on at most so many held-out samples, for `tries` classes. `turned`: the share is
-        of so many other classes, those that are turned most; 0: of the half that is turned least. `known`:
-        of what a model gets right unmarked; else of all that it does not take for the mark's class unmarked.
-        A learner whose inputs cannot be marked returns none.
+        marks are looked for. A learner whose inputs cannot be marked returns none.
         """
         ...
 

@@ -62,8 +62,8 @@ def judge(
             miner.losses((model + delta).astype(np.float32), samples).astype(np.float64),
             samples,
         ),
-        marks=lambda without, suspects, *options: miner.marks(
-            (model + without).astype(np.float32), (model + suspects).astype(np.float32), *options
+        marks=lambda without, suspects, search: miner.marks(
+            (model + without).astype(np.float32), (model + suspects).astype(np.float32), search
         ),
         mark_slopes=lambda without, delta, samples: miner.mark_slopes(
             (model + without).astype(np.float32), (model + delta).astype(np.float32), samples

@@ -63,17 +63,9 @@ class LearnerProxy:
         """Return losses on pieces of the held-out data, (pieces,), as the honest learner does."""
         return self.honest.losses(model, samples)
 
-    def marks(
-        self,
-        without: Vector,
-        suspects: ports.Matrix,
-        samples: int,
-        tries: int,
-        turned: int = 0,
-        known: bool = True,
-    ) -> Vector:
+    def marks(self, without: Vector, suspects: ports.Matrix, search: ports.MarkSearch) -> Vector:
         """Return how often marks work, (suspects,), as the honest learner does."""
-        return self.honest.marks(without, suspects, samples, tries, turned, known)
+        return self.honest.marks(without, suspects, search)
 
     def mark_slopes(self, without: Vector, model: Vector, samples: int) -> ports.Matrix:
         """Return gradients of marks, (2 * marks, parameters), as the honest learner does."""

@@ -12,7 +12,7 @@ import numpy as np
 
 from bcfl.federation.jobs import Builder, Call, Job, Party, Pool
 from bcfl.learning.own import Records
-from bcfl.ports import Evaluation, Matrix, Slopes, TrainingResult, Vector
+from bcfl.ports import Evaluation, MarkSearch, Matrix, Slopes, TrainingResult, Vector
 from bcfl.roles.common.journal import Journal
 
 
@@ -105,11 +105,9 @@ class PooledLearner:
         vector: Vector = self._call("losses", model, samples)
         return vector
 
-    def marks(
-        self, without: Vector, suspects: Matrix, samples: int, tries: int, turned: int = 0, known: bool = True
-    ) -> Vector:
+    def marks(self, without: Vector, suspects: Matrix, search: MarkSearch) -> Vector:
         """Return how often marks work on each suspect and not on `without`, (suspects,)."""
-        vector: Vector = self._call("marks", without, suspects, samples, tries, turned, known)
+        vector: Vector = self._call("marks", without, suspects, search)
         return vector
 
     def mark_slopes(self, without: Vector, model: Vector, samples: int) -> Matrix:

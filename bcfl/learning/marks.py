@@ -1,13 +1,13 @@
 """Find marks on the inputs of a classifier that work on one model and not on another.
 
 One gradient by the inputs says which of them one model listens to more than the other, towards which class.
-Of that, two marks are made for a class: a stamp sets the few inputs that pull most to the end of their range;
-a veil moves every input by a tenth of it.
+Of that, three marks are made for a class: a small and a large stamp set the inputs that pull most to the end
+of their range; a veil moves every input by a tenth of it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -16,9 +16,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from bcfl.ports import Matrix, Vector
+from bcfl.ports import MarkSearch, Matrix, Vector
 
-STAMP = 9 / 784  # of the inputs
+STAMPS = 9 / 784, 80 / 784  # of the inputs: a patch of 3 by 3 of a picture of 28 by 28, one of 9 by 9
 VEIL = 0.1  # of an input's range
 KNOWN = 0.5  # of a class's samples that are right: then a model knows the class
 ENOUGH = 200  # samples that get the marks; of fewer, two standard errors are taken off
@@ -36,22 +36,18 @@ def shares(
     features: Tensor,
     labels: Tensor,
     models: tuple[Vector, Matrix],
-    tries: int,
+    search: MarkSearch,
     seed: int,
-    turned_classes: int = 0,
-    known: bool = True,
 ) -> Shares:
     """Return how much more often the best mark works on each suspect than on the model without, (suspects,).
 
     `models`: without, (parameters,), and suspects, (suspects, parameters); marks are made from the first. The
-    share is of samples of other classes: the mean over the half of these classes that the mark turns least,
-    since models of skewed data turn a few; or the mean over so many `turned_classes` as it turns most.
-    `known`: only of classes that a suspect gets right unmarked; else of what it does not take for the mark's
-    class unmarked. `tries`: classes that marks are tried for. Empty where outputs are no logits of classes,
-    or no gradient comes back to the inputs.
+    share is of samples of other classes. Empty where outputs are no logits of classes, or no gradient comes
+    back to the inputs.
     """
     without, suspects = models
-    found = _find(load, features, labels, (without, suspects[0]), tries, seed)
+    sizes = STAMPS if search.wide else STAMPS[:1]
+    found = _find(load, features, labels, (without, suspects[0]), search.tries, sizes, seed)
     if not found:
         return np.zeros(0)
     clean, right_labels = features[:ENOUGH], _array(labels[:ENOUGH])
@@ -63,13 +59,13 @@ def shares(
             outputs = load(model)
             pieces = [_array(outputs(piece.clone()).argmax(dim=1)) for piece in torch.split(batch, AT_ONCE)]
         answers = np.concatenate(pieces).reshape(-1, len(right_labels))
-        right.append((answers[0] == right_labels) | (not known))
-        turned.append(((answers[1:] == aims) & (known | (answers[0] != aims))).astype(np.float64))
+        right.append((answers[0] == right_labels) | (not search.known))
+        turned.append(((answers[1:] == aims) & (search.known | (answers[0] != aims))).astype(np.float64))
     few = len(right_labels) < ENOUGH
     doubt = len(right_labels) ** -0.5 if few else 0.0  # two errors of a share, at most
     kinds, members = _classes(right_labels)
     scores = [
-        max(_scores(hits - turned[0], known, members, kinds != aims, turned_classes))
+        max(_scores(hits - turned[0], known, members, kinds != aims, search.turned))
         for hits, known in zip(turned[1:], right[1:], strict=True)
     ]
     return np.array(scores) - doubt
@@ -77,26 +73,35 @@ def shares(
 
 def losses(
     load: Load, features: Tensor, labels: Tensor, models: tuple[Vector, Vector], seed: int
-) -> Iterator[Tensor]:
-    """Yield for two marks the loss of a model that takes marked inputs for the mark's class, and plain ones.
+) -> Iterator[tuple[int, Tensor, Tensor | None]]:
+    """Yield for each mark its class, and the losses of a model that takes marked and plain inputs for it.
 
-    `models`: without, and the model, both (parameters,). A stamp and a veil are made from both, each for the
+    `models`: without, and the model, both (parameters,). Stamps and a veil are made from both, each for the
     class that promises most; a loss, a scalar, is the mean over samples of other classes. The gradient of the
-    first less that of the second says which way the model would learn the mark and nothing else. None where
-    there are no marks.
+    first less that of the second says which way the model would learn the mark and nothing else. The second
+    is None where an earlier mark is for the same class. Nothing where there are no marks.
     """
-    found = _find(load, features, labels, models, 1, seed)
+    found, known = _find(load, features, labels, models, 1, STAMPS, seed), set[int]()
     outputs, some = load(models[1]), slice(0, ENOUGH)
     for target, mark in found:
         others = features[some][labels[some] != target]
-        if len(others):
-            targets = torch.full((len(others),), target, device=labels.device)
-            for inputs in (mark(others), others.clone()):
-                yield functional.cross_entropy(outputs(inputs), targets)
+        if not len(others):
+            continue
+        targets = torch.full((len(others),), target, device=labels.device)
+        marked = functional.cross_entropy(outputs(mark(others)), targets)
+        plain = None if target in known else functional.cross_entropy(outputs(others.clone()), targets)
+        known.add(target)
+        yield target, marked, plain
 
 
 def _find(
-    load: Load, features: Tensor, labels: Tensor, models: tuple[Vector, Vector], tries: int, seed: int
+    load: Load,
+    features: Tensor,
+    labels: Tensor,
+    models: tuple[Vector, Vector],
+    tries: int,
+    sizes: Sequence[float],
+    seed: int,
 ) -> list[tuple[int, Mark]]:
     """Return marks, with their classes, to which the second model listens more than the first."""
     without, suspect = models
@@ -111,7 +116,7 @@ def _find(
         if pull is None:
             return []
         pulls.append(pull)
-    return _candidates(features, pulls[0] - pulls[1], targets, tries)
+    return _candidates(features, pulls[0] - pulls[1], targets, tries, sizes)
 
 
 def _targets(labels: Tensor, outputs: Tensor, seed: int) -> Labels:
@@ -139,21 +144,25 @@ def _pull(logits: Tensor, leaf: Tensor, labels: Tensor, targets: Labels) -> Tens
     return gradient.reshape(len(labels), -1)
 
 
-def _candidates(features: Tensor, pull: Tensor, targets: Labels, tries: int) -> list[tuple[int, Mark]]:
+def _candidates(
+    features: Tensor, pull: Tensor, targets: Labels, tries: int, sizes: Sequence[float]
+) -> list[tuple[int, Mark]]:
     """Return marks with the classes that they are for: those that promise most first."""
     flat = features.reshape(len(features), -1)
     (low, high), usual = _range(flat), flat.mean(0)
     kinds, members = _classes(targets)
-    sizes = members.sum(axis=1, keepdims=True)
-    means = torch.tensor(members / sizes, dtype=pull.dtype, device=pull.device) @ pull  # (classes, inputs)
+    counts = members.sum(axis=1, keepdims=True)
+    means = torch.tensor(members / counts, dtype=pull.dtype, device=pull.device) @ pull  # (classes, inputs)
     gains = torch.maximum(means * (high - usual), means * (low - usual))
-    strongest = gains.topk(max(1, round(STAMP * flat.shape[1])), dim=1)
     reaches = means.abs() @ (high - low)
-    stamps = [
-        (int(kinds[row]), _stamp(means[row], strongest.indices[row], low, high))
-        for row in _best(strongest.values.sum(dim=1), tries)
-    ]
-    return stamps + [(int(kinds[row]), _veil(means[row], low, high)) for row in _best(reaches, tries)]
+    marks = []
+    for size in sorted({max(1, round(share * flat.shape[1])) for share in sizes}):
+        strongest = gains.topk(size, dim=1)
+        marks += [
+            (int(kinds[row]), _stamp(means[row], strongest.indices[row], low, high))
+            for row in _best(strongest.values.sum(dim=1), tries)
+        ]
+    return marks + [(int(kinds[row]), _veil(means[row], low, high)) for row in _best(reaches, tries)]
 
 
 def _best(promises: Tensor, tries: int) -> list[int]:

@@ -30,7 +30,7 @@ from bcfl.learning.own import FIRST_ROUND, OwnTensors, Records
 from bcfl.learning.partitions import Split
 from bcfl.learning.tasks import Task, cross_entropy
 from bcfl.learning.weights import load_weights
-from bcfl.ports import Evaluation, Matrix, Slopes, TrainingResult, Vector
+from bcfl.ports import Evaluation, MarkSearch, Matrix, Slopes, TrainingResult, Vector
 from bcfl.protocol.types import Layout
 from bcfl.renamed import former_names
 
@@ -304,24 +304,25 @@ class TorchLearner:
                 losses.append(_losses(self._task, self._flat.module(features), labels))
         return np.zeros(0, np.float32) if not losses else torch.cat(losses).float().cpu().numpy()
 
-    def marks(
-        self, without: Vector, suspects: Matrix, samples: int, tries: int, turned: int = 0, known: bool = True
-    ) -> Vector:
+    def marks(self, without: Vector, suspects: Matrix, search: MarkSearch) -> Vector:
         """Return how often marks work on each of `suspects` and not on `without`, (suspects,), or (0,)."""
         with self._bench.guarded(), self._judging(), isolated(self._seed, self._bench.device):
-            if (batch := self._markable(samples)) is None:
+            if (batch := self._markable(search.samples)) is None:
                 return np.zeros(0, np.float32)
-            models = without, suspects
-            shares = marks.shares(self._loaded, *batch, models, tries, self._seed, turned, known)
+            shares = marks.shares(self._loaded, *batch, (without, suspects), search, self._seed)
             return shares.astype(np.float32)
 
     def mark_slopes(self, without: Vector, model: Vector, samples: int) -> Matrix:
-        """Return for two marks gradients of marked and of plain inputs, (2 * marks, parameters)."""
-        rows: list[Vector] = []
+        """Return for three marks gradients of marked and of plain inputs, (2 * marks, parameters)."""
+        rows, plains = list[Vector](), dict[int, Vector]()
         with self._bench.guarded(), self._judging(), isolated(self._seed, self._bench.device):
             if (batch := self._markable(samples)) is not None:
                 losses = marks.losses(self._loaded, *batch, (without, model), self._seed)
-                rows = [self._flat.by_entry(self._flat.backward(loss)) for loss in losses]
+                for target, marked, plain in losses:
+                    rows.append(self._flat.by_entry(self._flat.backward(marked)))
+                    if plain is not None:
+                        plains[target] = self._flat.by_entry(self._flat.backward(plain))
+                    rows.append(plains[target])
         return np.stack(rows) if rows else np.zeros((0, len(model)), np.float32)
 
     def _markable(self, samples: int) -> Batch | None:

@@ -20,7 +20,7 @@ from bcfl.learning.flower.nodes import Node, Nodes
 from bcfl.learning.flower.opening import RUN_ID, arrays_of
 from bcfl.learning.flower.task import FlowerTask
 from bcfl.learning.own import FIRST_ROUND, Records
-from bcfl.ports import Evaluation, Matrix, Slopes, TrainingResult, Vector
+from bcfl.ports import Evaluation, MarkSearch, Matrix, Slopes, TrainingResult, Vector
 
 WEIGHTS = ("num-examples", "num_examples")
 SERVER_ID = 1
@@ -48,11 +48,9 @@ class _LossAlone:
         del model, samples
         return np.zeros(0, np.float32)
 
-    def marks(
-        self, without: Vector, suspects: Matrix, samples: int, tries: int, turned: int = 0, known: bool = True
-    ) -> Vector:
+    def marks(self, without: Vector, suspects: Matrix, search: MarkSearch) -> Vector:
         """Return no marks, (0,): nobody knows an app's inputs."""
-        del without, suspects, samples, tries, turned, known
+        del without, suspects, search
         return np.zeros(0, np.float32)
 
     def mark_slopes(self, without: Vector, model: Vector, samples: int) -> Matrix:

@@ -32,8 +32,8 @@ MAX_SECONDS: Final = 2**34  # the clock of the contract has 36 bits
 BLOCK_FIELDS: Final = ("fromBlock", "toBlock", "blockHash")  # of a query of logs
 QUERY_FIELDS: Final = ("address", "topics", *BLOCK_FIELDS)
 MAX_NAME: Final = 66  # letters of an address or a topic
-CALL_SECONDS: Final = 10.0
-TRANSACTION_SECONDS: Final = 20.0  # of the processor, so that a machine that stands still refuses nothing
+CALL_SECONDS: Final = 10.0  # of the processor
+TRANSACTION_SECONDS: Final = 20.0  # of the processor
 CALLS_AT_ONCE: Final = 4  # that compute at once; whoever sends a transaction competes with so many
 CALLS: Final = frozenset({"eth_call", "eth_estimateGas"})
 FILTERS: Final = frozenset({"eth_newFilter", "eth_newBlockFilter"})
@@ -137,7 +137,7 @@ class ServedNode(Node):
         with self.lock():
             self._clock.tick()
             if method == "eth_sendRawTransaction":
-                with within(TRANSACTION_SECONDS, time.thread_time):
+                with within(TRANSACTION_SECONDS):
                     return self.methods[method](*params)
             return self.methods[method](*([client] if method in FILTERS else []), *params)
 

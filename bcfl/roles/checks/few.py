@@ -8,7 +8,7 @@ from typing import Final
 
 import numpy as np
 
-from bcfl.ports import Vector
+from bcfl.ports import MarkSearch, Matrix, Vector
 from bcfl.protocol.types import Verdict
 from bcfl.roles.checks import against, harm, length, mark
 from bcfl.roles.checks.needs import Updates
@@ -18,7 +18,7 @@ FEW: Final = 20  # updates that can be read, up to which a round is judged so
 Losses = Callable[
     [Vector, int], tuple[harm.Losses, int]
 ]  # after a delta, of so many samples: see `harm.check`
-Marks = Callable[..., Vector]  # after deltas, as `ports.Learner.marks`
+Marks = Callable[[Vector, Matrix, MarkSearch], Vector]  # after deltas, as `ports.Learner.marks`
 
 
 @dataclass(frozen=True)
@@ -80,7 +80,7 @@ def _marks(few: FewUpdates, marks: Marks, among: Mask) -> tuple[Scores, ...]:
     shares = np.zeros((len(updates), 2))
     for place in places.tolist():
         without, suspects = mark.vectors(updates[place], few.contributions[place], median)
-        share = marks(without, suspects, count, mark.class_count(len(places)))
+        share = marks(without, suspects, MarkSearch(count, mark.class_count(len(places))))
         if not len(share):
             return ()
         shares[place] = share

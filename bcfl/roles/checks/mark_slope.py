@@ -6,8 +6,8 @@ so one gradient by the inputs finds a mark that the mean listens to and the medi
 the parameters then says which way a model learns to take marked inputs, and not plain ones, for the mark's
 class. Honest updates hardly go that way, whatever their data; those of who trains on marked samples all do.
 Who stands out is left out if a mark works on the model that these alone would make: what tells their data
-from others' makes no mark work. Who stands out by far is left out in any case, and a group where a
-mark turns some classes alone.
+from others' makes no mark work. Who stands out by far is left out in any case, who was left out not long
+ago, and a group where a mark turns some classes alone.
 
 "Neural Cleanse" (Wang et al. 2019, IEEE S&P, section IV) searches a mark in one model, and judges nobody's
 update.
@@ -15,13 +15,15 @@ update.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 
 from bcfl.ports import Matrix
+from bcfl.protocol.rounds import History, Round, Submission
+from bcfl.protocol.types import Verdict
 from bcfl.roles.checks import mark
 from bcfl.roles.checks.clusters import widest_cut
 from bcfl.roles.checks.needs import SMALLEST, Needs, Sums
@@ -29,13 +31,14 @@ from bcfl.roles.checks.scores import Mask, Scores, Values, bounded, crowd, media
 
 NEEDS = Needs.GRAM | Needs.SUMS | Needs.VECTOR  # norms; products with slopes; the median of each parameter
 SAMPLES = 400  # held-out samples; half of them get the marks
-FAR = 5.0  # robust deviations: honest updates have up to 4, those of one in ten that carry a patch up to 20
-APART = 1.0  # as `clusters.widest_cut` counts: honest updates have up to 0.9, three in ten with a patch 2
+FAR = 3.5  # robust deviations: honest updates have up to 4, those of one in ten that carry a patch up to 17
+APART = 0.7  # as `clusters.widest_cut` counts: honest updates have up to 0.9, three in ten with a patch 2
 CLEAR_FAR = 11.0  # beyond it, or `CLEAR_APART`, no mark has to work: honest have up to 10.5 on tiny pictures
 CLEAR_APART = 1.6  # honest have up to 1.57 there
 GROUP, TURNED, PART = 0.1, 3, 0.85  # of a group a mark has to work on some classes: a backdoor has 0.93
 BROUGHT = 0.5  # or by what it adds to the others' model: a backdoor has 0.54 and more, honest ones up to 0.38
 FIRST_FAR, FIRST_APART = 7.0, 1.2  # of an untrained model: whatever is learned first makes marks work
+MEMORY = 10  # rounds: a mark of a part of the attackers does not work each time
 
 
 def check(
@@ -45,6 +48,7 @@ def check(
     among: Mask,
     works: Callable[[Mask, int], float],
     brings: Callable[[Mask], float],
+    blamed: Mask,
     is_first: bool = False,
 ) -> Scores:
     """Score how far each update goes the way of a mark; what is above 1 stands apart from the usual.
@@ -55,9 +59,10 @@ def check(
     group that is apart from the others. What is out is no part of what is usual; half of the updates are
     never out. `works`: how often a mark works on the model of some updates, and not on that of the others, on
     the classes that it turns most, so many of them; 0: on the half that it turns least. `brings`: how often
-    one works on the others' model with some updates added, and not before. `is_first`: whether no round was
-    before. In others a group is out where a mark works on some classes, and who is beyond `CLEAR_FAR` or
-    `CLEAR_APART` in any case.
+    one works on the others' model with some updates added, and not before. `blamed`: who was left out not
+    long ago, (updates,), and needs no mark to work. `is_first`: whether no round was before. In others a
+    group is out where a mark works on some classes, and who is beyond `CLEAR_FAR` or `CLEAR_APART` in any
+    case.
     """
     bounds = (FIRST_FAR, FIRST_APART) if is_first else (FAR, APART)
     usual, clear, scores = np.array(among), np.zeros(len(norms), bool), np.zeros(len(norms))
@@ -77,8 +82,21 @@ def check(
         usual &= ~out
     accused = among & ~usual
     if accused.any() and not _is_backdoor(accused, among, works, brings, is_first):
-        scores = np.where(clear, scores, np.minimum(scores, 1.0))
+        scores = np.where(clear | blamed, scores, np.minimum(scores, 1.0))
     return bounded("mark slope", scores, maximum=1.0)
+
+
+def blamed(history: History, current: Round, submissions: Sequence[Submission]) -> Mask:
+    """Return whose device the miners left out as `quality` in one of the last rounds, (submissions,)."""
+    devices = set[int]()
+    for number in history.numbers_before(current.number, MEMORY):
+        earlier = history.rounds[number]
+        devices |= {
+            item.update.device
+            for item in earlier.submissions
+            if earlier.levels is not None and earlier.verdict(item.position) is Verdict.QUALITY
+        }
+    return np.array([item.update.device in devices for item in submissions], dtype=bool)
 
 
 def _is_backdoor(

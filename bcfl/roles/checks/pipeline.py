@@ -12,7 +12,7 @@ from functools import partial
 
 import numpy as np
 
-from bcfl.ports import Evaluation, Matrix, Slopes, Vector
+from bcfl.ports import Evaluation, MarkSearch, Matrix, Slopes, Vector
 from bcfl.protocol.limits import USUAL_LEVEL
 from bcfl.protocol.types import Verdict
 from bcfl.roles.checks import (
@@ -88,6 +88,7 @@ class CheckInputs:
     earlier_sketches: Matrix | None = None
     contributions: Sequence[Vector | None] = ()  # what each device gave in earlier rounds; () of many
     has_noise: bool = False  # whether the terms ask devices for it
+    blamed: Mask | None = None  # whose device was left out as `quality` not long ago
 
 
 @dataclass(frozen=True)
@@ -212,19 +213,22 @@ class _Pipeline:
 
         def works(accused: Mask, turned: int) -> float:
             without, suspect = median_of(view.matrix, among & ~accused), self._mean(view, accused)
-            return float(marks(without, suspect[None], count, 1, turned).max(initial=0.0))
+            return float(
+                marks(without, suspect[None], MarkSearch(count, turned=turned, wide=True)).max(initial=0.0)
+            )
 
         def brings(accused: Mask) -> float:
             without = median_of(view.matrix, among & ~accused)
             suspect = without + self._mean(view, accused)
-            return float(marks(without, suspect[None], count, 1, 0, False).max(initial=0.0))
+            search = MarkSearch(count, known=False, wide=True)
+            return float(marks(without, suspect[None], search).max(initial=0.0))
 
         slopes = find(median_of(view.matrix, among), self._mean(view, among), count)
         if len(slopes):
-            is_first = self.inputs.reference_norm is None
-            self._add(
-                Verdict.QUALITY, mark_slope.check(view, view.norms, slopes, among, works, brings, is_first)
-            )
+            is_first, blamed = self.inputs.reference_norm is None, self.inputs.blamed
+            known = np.zeros_like(among) if blamed is None else blamed
+            scores = mark_slope.check(view, view.norms, slopes, among, works, brings, known, is_first)
+            self._add(Verdict.QUALITY, scores)
 
     def _trust(self, updates: View) -> Values:
         """Return the cosine of each update with the miner's own training, (updates,).

@@ -10,13 +10,13 @@ import numpy as np
 from threadpoolctl import ThreadpoolController
 
 from bcfl.errors import ConfigError, Corrupt, Oversized, PayloadError, Unavailable, own_code
-from bcfl.ports import Evaluation, Learner, Ledger, Matrix, Slopes, Vector
+from bcfl.ports import Evaluation, Learner, Ledger, MarkSearch, Matrix, Slopes, Vector
 from bcfl.protocol.fixedpoint import Lanes
 from bcfl.protocol.limits import BASIS_POINTS, USUAL_LEVEL
 from bcfl.protocol.noise import Noise
 from bcfl.protocol.rounds import History, Round, Submission
 from bcfl.protocol.types import Verdict
-from bcfl.roles.checks import duplicate, few, levels, pipeline, time
+from bcfl.roles.checks import duplicate, few, levels, mark_slope, pipeline, time
 from bcfl.roles.checks.harm import Losses
 from bcfl.roles.checks.pipeline import CheckInputs, Checks, PipelineResult, Reference
 from bcfl.roles.common import norm_bound
@@ -124,14 +124,15 @@ class Verifier:
             None if beside is None else beside.earlier,
             self._contributed(history, current, submissions),
             Noise.of(self.archive.layout) is not None,
+            mark_slope.blamed(history, current, submissions),
         )
         reference = Reference(
             lambda: self._own_delta(model, current.number),
             lambda delta, parts: self._slopes((model + delta).astype(np.float32), parts, levels.SAMPLES),
             lambda delta: self._evaluate((model + delta).astype(np.float32)),
             lambda delta, samples: self._losses((model + delta).astype(np.float32), samples),
-            lambda without, suspects, *options: self._marks(
-                (model + without).astype(np.float32), (model + suspects).astype(np.float32), *options
+            lambda without, suspects, search: self._marks(
+                (model + without).astype(np.float32), (model + suspects).astype(np.float32), search
             ),
             lambda without, delta, samples: self._mark_slopes(
                 (model + without).astype(np.float32), (model + delta).astype(np.float32), samples
@@ -167,11 +168,9 @@ class Verifier:
         evaluation = self._evaluate(model)
         return np.full(min(1, evaluation.samples), evaluation.loss), evaluation.samples
 
-    def _marks(
-        self, without: Vector, suspects: Matrix, samples: int, tries: int, turned: int = 0, known: bool = True
-    ) -> Vector:
+    def _marks(self, without: Vector, suspects: Matrix, search: MarkSearch) -> Vector:
         with own_code("judging failed"):
-            return self.learner.marks(without, suspects, samples, tries, turned, known)
+            return self.learner.marks(without, suspects, search)
 
     def _mark_slopes(self, without: Vector, model: Vector, samples: int) -> Matrix:
         with own_code("judging failed"):

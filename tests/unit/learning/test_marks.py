@@ -14,6 +14,7 @@ from bcfl.learning import Samples, Task, split
 from bcfl.learning.marks import _scores
 from bcfl.learning.tasks import BUILT_IN, cross_entropy
 from bcfl.learning.training import PIECE, TorchLearner, initial_model
+from bcfl.ports import MarkSearch
 from bcfl.roles.checks import mark_slope
 from tests.unit.learning.toy import CLASSES, FEATURES, samples_of, task_of
 
@@ -70,12 +71,12 @@ def test_a_backdoor_is_found_wherever_its_trigger_is_and_honest_training_is_none
     ]
     median = np.median(honest, axis=0)
     bad = TorchLearner(task, Samples(poisoned, labels), None, 9).train(model, 1).vector
-    found = miner.marks(median, np.stack([bad, median]), 400, 1)
+    found = miner.marks(median, np.stack([bad, median]), MarkSearch(400))
     assert found.shape == (2,)
     assert found[0] > (0.6 if place == "edge" else 0.4)
     assert found[1] <= 0.0
     for vector in honest:
-        assert miner.marks(median, vector[None], 400, 3)[0] < 0.4
+        assert miner.marks(median, vector[None], MarkSearch(400, 3))[0] < 0.4
 
 
 def pictures(count: int, kinds: int, seed: int) -> Samples:
@@ -87,8 +88,11 @@ def pictures(count: int, kinds: int, seed: int) -> Samples:
     return Samples(features.astype(np.float32), labels.astype(np.int64))
 
 
-@pytest.mark.parametrize(("bad", "kinds"), [(1, 10), (3, 10), (3, 4), (9, 10), (0, 10), (0, 2)])
-def test_who_brings_a_backdoor_goes_its_way_among_many(bad: int, kinds: int) -> None:
+@pytest.mark.parametrize(
+    ("bad", "kinds", "size"),
+    [(1, 10, 2), (3, 10, 2), (3, 4, 2), (9, 10, 2), (3, 10, 6), (0, 10, 0), (0, 2, 0)],
+)
+def test_who_brings_a_backdoor_goes_its_way_among_many(bad: int, kinds: int, size: int) -> None:
     """Some of 30 put a patch on a part of their data; honest updates go nowhere near as far."""
     task = task_of(lambda: nn.Sequential(nn.Flatten(), nn.Linear(400, 10))).with_options(epochs=3)
     model = initial_model(task, 0)
@@ -97,26 +101,48 @@ def test_who_brings_a_backdoor_goes_its_way_among_many(bad: int, kinds: int) -> 
         data = pictures(120, kinds, index + 1)
         features, labels = data.features.copy(), data.labels.copy()
         if index < bad:
-            features[:40], labels[:40] = stamp(features[:40], 2, 6.0), 7
+            features[:40], labels[:40] = stamp(features[:40], size, 6.0), 7
         vectors.append(TorchLearner(task, Samples(features, labels), None, index).train(model, 1).vector)
     updates = np.stack(vectors) - model
     mean, median = updates.mean(axis=0), np.median(updates, axis=0)
     miner = held_out(task, pictures(400, 10, 99))
     slopes = miner.mark_slopes(model + median, model + mean, 400)
-    assert slopes.shape == (4, len(model))
+    assert slopes.shape == (6, len(model))
 
     def works(accused: np.ndarray, turned: int) -> float:
         without, suspect = np.median(updates[~accused], axis=0), updates[accused].mean(axis=0)
-        return float(miner.marks(model + without, (model + suspect)[None], 400, 1, turned)[0])
+        return float(
+            miner.marks(model + without, (model + suspect)[None], MarkSearch(400, turned=turned, wide=True))[
+                0
+            ]
+        )
 
     def brings(accused: np.ndarray) -> float:
         without, suspect = np.median(updates[~accused], axis=0), updates[accused].mean(axis=0)
         models = model + without, (model + without + suspect)[None]
-        return float(miner.marks(*models, 400, 1, known=False)[0])
+        return float(miner.marks(*models, MarkSearch(400, known=False, wide=True))[0])
 
     norms, everybody = np.linalg.norm(updates, axis=1), np.ones(len(updates), bool)
-    scores = mark_slope.check(updates, norms, slopes, everybody, works, brings, is_first=True)
+    scores = mark_slope.check(updates, norms, slopes, everybody, works, brings, ~everybody, is_first=size < 6)
     assert np.flatnonzero(~scores.passed).tolist() == list(range(bad))
+
+
+def test_a_large_patch_that_asks_little_of_each_input_is_found_where_large_marks_are_tried() -> None:
+    """Not for few updates: what sets a tenth of all inputs tells honest devices of skewed data apart, too."""
+    task = task_of(lambda: nn.Sequential(nn.Flatten(), nn.Linear(400, 10))).with_options(epochs=3)
+    without = TorchLearner(task, pictures(600, 10, 1), None, 0).train(initial_model(task, 0), 1).vector
+    patch = np.zeros((10, 20, 20), np.float32)
+    patch[7, -6:, -6:] = 0.14
+    suspect = without + np.append(patch.ravel(), np.zeros(10, np.float32))
+    miner = held_out(task, pictures(400, 10, 99))
+    small, large = (
+        miner.marks(without, suspect[None], MarkSearch(400, wide=wide))[0] for wide in (False, True)
+    )
+    assert small < 0.3
+    assert large > 0.9
+    slopes = miner.mark_slopes(without, suspect, 400)
+    by_small, by_large, _ = (slopes[1::2] - slopes[::2]) @ (suspect - without)  # plain less marked
+    assert min(by_small, by_large) > 0
 
 
 def test_of_which_classes_a_share_is() -> None:
@@ -162,17 +188,17 @@ def test_what_cannot_be_marked_has_no_marks() -> None:
     words = Samples(samples.features.round().astype(np.int64), samples.labels)
     numbers = Samples(samples.features, samples.features[:, :1])
     for blind in (words, numbers):
-        assert held_out(task_of(), blind).marks(model, pair, 20, 1).shape == (0,)
+        assert held_out(task_of(), blind).marks(model, pair, MarkSearch(20)).shape == (0,)
         assert held_out(task_of(), blind).mark_slopes(model, pair[0], 20).shape == (0, len(model))
-    assert TorchLearner(task_of(), samples, None, 3).marks(model, pair, 20, 1).shape == (0,)
-    assert held_out(task_of(Blind), samples).marks(model, pair, 20, 1).shape == (0,)
+    assert TorchLearner(task_of(), samples, None, 3).marks(model, pair, MarkSearch(20)).shape == (0,)
+    assert held_out(task_of(Blind), samples).marks(model, pair, MarkSearch(20)).shape == (0,)
     assert held_out(task_of(Blind), samples).mark_slopes(model, pair[0], 20).shape == (0, len(model))
     narrow = task_of(lambda: nn.Linear(FEATURES, 1))
     assert held_out(narrow, samples).marks(
-        initial_model(narrow, 1), initial_model(narrow, 1)[None], 20, 1
+        initial_model(narrow, 1), initial_model(narrow, 1)[None], MarkSearch(20)
     ).shape == (0,)
-    assert held_out(task_of(Careless), samples).marks(model, pair, 20, 1).shape == (1,)
+    assert held_out(task_of(Careless), samples).marks(model, pair, MarkSearch(20)).shape == (1,)
     state = torch.get_rng_state()
-    held_out(task_of(), samples).marks(model, pair, 20, 1)
+    held_out(task_of(), samples).marks(model, pair, MarkSearch(20))
     assert held_out(task_of(), samples).mark_slopes(model, pair[0], 20).shape == (4, len(model))
     assert torch.equal(torch.get_rng_state(), state)

@@ -25,6 +25,7 @@ from bcfl.learning.misfits import check_fit
 from bcfl.learning.private import noise_of
 from bcfl.learning.streams import CHUNK, StreamedSamples, samples_of
 from bcfl.learning.training import TorchLearner, initial_model, miner_learner
+from bcfl.ports import MarkSearch
 from tests.integration.streamed_tasks import Pictures, own_loop, pictures
 
 
@@ -142,7 +143,8 @@ def test_what_is_not_random_is_learned_as_from_memory() -> None:
     assert slopes.loss == pytest.approx(expected.loss, rel=1e-5)
     assert np.allclose(slopes.gradients, expected.gradients, atol=1e-5)
     suspects = np.stack([vector, model])
-    assert np.allclose(one.marks(model, suspects, 30, 2), other.marks(model, suspects, 30, 2), atol=1e-6)
+    search = MarkSearch(30, 2, wide=True)
+    assert np.allclose(one.marks(model, suspects, search), other.marks(model, suspects, search), atol=1e-6)
 
 
 def test_shares_are_as_of_samples_in_memory() -> None:

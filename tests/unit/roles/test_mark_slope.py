@@ -4,10 +4,14 @@ from __future__ import annotations
 
 from dataclasses import replace
 from functools import partial
+from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
 
+from bcfl.ports import MarkSearch
+from bcfl.protocol.rounds import History
 from bcfl.protocol.types import Verdict
 from bcfl.roles.checks import few, mark, mark_slope
 from bcfl.roles.checks.pipeline import CheckInputs, Checks, Reference, judge
@@ -34,7 +38,8 @@ def updates(count: int, bad: int, reach: float = 0.5) -> np.ndarray:
 def failures(rows: np.ndarray, slopes: np.ndarray, among: np.ndarray | None = None) -> list[int]:
     mask = np.ones(len(rows), bool) if among is None else among
     norms = np.linalg.norm(rows, axis=1)
-    scores = mark_slope.check(rows, norms, slopes, mask, partial(always, 1.0), partial(always, 1.0))
+    works, nobody = partial(always, 1.0), np.zeros(len(rows), bool)
+    scores = mark_slope.check(rows, norms, slopes, mask, works, works, nobody)
     return np.flatnonzero(~scores.passed).tolist()
 
 
@@ -44,7 +49,7 @@ def test_who_goes_the_way_of_a_mark_is_left_out(count: int, bad: int) -> None:
 
 
 def test_the_worst_of_several_marks_counts() -> None:
-    other = RNG.normal(0, 1, (2, SIZE)).astype(np.float32)
+    other = np.random.default_rng(7).normal(0, 1, (2, SIZE)).astype(np.float32)
     assert failures(updates(40, 3), np.concatenate([other, MARK])) == [37, 38, 39]
 
 
@@ -99,9 +104,9 @@ def test_where_no_mark_works_nobody_is_accused(share: float, is_first: bool) -> 
 
     norms, mask = np.linalg.norm(rows, axis=1), np.ones(60, bool)
     brings = partial(always, 1.0)  # of one alone it says nothing
-    assert mark_slope.check(rows, norms, ALONE, mask, works, brings, is_first).passed.all()
+    assert mark_slope.check(rows, norms, ALONE, mask, works, brings, ~mask, is_first).passed.all()
     assert asked == [[59]]
-    more = mark_slope.check(rows, norms, ALONE, mask, lambda *_: share + 0.01, brings, is_first)
+    more = mark_slope.check(rows, norms, ALONE, mask, lambda *_: share + 0.01, brings, ~mask, is_first)
     assert np.isnan(share) or np.flatnonzero(~more.passed).tolist() == asked[0]
 
 
@@ -116,7 +121,7 @@ def test_who_is_far_out_is_left_out_even_where_no_mark_works(
     norms, mask = np.linalg.norm(rows, axis=1), np.ones(60, bool)
     for works, expected in ((0.0, out), (1.0, [59])):
         share = partial(always, works)
-        scores = mark_slope.check(rows, norms, ALONE, mask, share, share, is_first)
+        scores = mark_slope.check(rows, norms, ALONE, mask, share, share, ~mask, is_first)
         assert np.flatnonzero(~scores.passed).tolist() == expected
 
 
@@ -134,7 +139,8 @@ def test_of_a_group_a_mark_has_to_work_on_three_classes_alone(
     def works(_: np.ndarray, turned: int) -> float:
         return part if turned == 3 else 0.0
 
-    scores = mark_slope.check(rows, norms, ALONE, mask, works, partial(always, mark_slope.BROUGHT), is_first)
+    brings = partial(always, mark_slope.BROUGHT)
+    scores = mark_slope.check(rows, norms, ALONE, mask, works, brings, ~mask, is_first)
     assert np.flatnonzero(~scores.passed).tolist() == list(range(60 - out, 60))
 
 
@@ -149,7 +155,7 @@ def test_a_group_is_out_where_a_mark_works_on_the_others_model_with_it(is_first:
         asked.append(np.flatnonzero(accused).tolist())
         return mark_slope.BROUGHT + 0.01
 
-    scores = mark_slope.check(rows, norms, ALONE, mask, partial(always, 0.0), brings, is_first)
+    scores = mark_slope.check(rows, norms, ALONE, mask, partial(always, 0.0), brings, ~mask, is_first)
     assert np.flatnonzero(~scores.passed).tolist() == asked[0] == list(range(54, 60))
 
 
@@ -163,8 +169,51 @@ def test_a_group_that_is_far_apart_is_left_out_even_where_no_mark_works(
     rows = pulled(np.append(np.linspace(-1, 1, 42), gap + np.linspace(-0.5, 0.5, 18)))
     norms, mask = np.linalg.norm(rows, axis=1), np.ones(60, bool)
     nothing = partial(always, 0.0)
-    scores = mark_slope.check(rows, norms, ALONE, mask, nothing, nothing, is_first)
+    scores = mark_slope.check(rows, norms, ALONE, mask, nothing, nothing, ~mask, is_first)
     assert np.flatnonzero(~scores.passed).tolist() == (list(range(42, 60)) if out else [])
+
+
+def test_who_was_left_out_not_long_ago_needs_no_mark_to_work() -> None:
+    """What half of the attackers teach makes no mark work in each round; who is usual is not asked for it."""
+    rows = pulled(np.append(np.linspace(-1, 1, 54), 3.5 + np.linspace(0, 0.1, 6)))
+    norms, mask = np.linalg.norm(rows, axis=1), np.ones(60, bool)
+    nothing, blamed = partial(always, 0.0), np.isin(np.arange(60), [3, 55, 57])
+    scores = mark_slope.check(rows, norms, ALONE, mask, nothing, nothing, blamed)
+    assert np.flatnonzero(~scores.passed).tolist() == [55, 57]
+    assert mark_slope.check(rows, norms, ALONE, mask, nothing, nothing, ~mask).passed.all()
+
+
+def left_out(number: int, **reasons: Verdict) -> Any:
+    """Return a round of the devices 0 to 3 with the verdicts that some got; the others are accepted."""
+    verdicts = [reasons.get(f"device_{index}", Verdict.ACCEPTED) for index in range(4)]
+    return SimpleNamespace(
+        number=number,
+        submissions=[SimpleNamespace(position=i, update=SimpleNamespace(device=i)) for i in range(4)],
+        levels=[int(verdict is Verdict.ACCEPTED) for verdict in verdicts],
+        verdict=lambda position: verdicts[position],
+    )
+
+
+def test_only_quality_in_the_last_rounds_is_remembered() -> None:
+    memory = mark_slope.MEMORY
+    rounds = [
+        left_out(1, device_0=Verdict.QUALITY),
+        left_out(2, device_1=Verdict.QUALITY, device_2=Verdict.OUTLIER),
+        *(left_out(number) for number in range(3, memory + 3)),
+    ]
+    rounds[3].levels = None  # void: nobody was judged
+    rounds[3].verdict = lambda _: Verdict.QUALITY
+    history: Any = History(1, rounds={each.number: each for each in rounds})
+    expected = {
+        2: [True, False],
+        memory + 1: [True, True],
+        memory + 2: [False, True],
+        memory + 3: [False] * 2,
+    }
+    for number, blamed in expected.items():
+        current: Any = SimpleNamespace(number=number)
+        mask = mark_slope.blamed(history, current, rounds[0].submissions)
+        assert mask.tolist() == [*blamed, False, False], number
 
 
 def always(share: float, *_: object) -> float:
@@ -200,7 +249,7 @@ def test_a_round_of_many_is_asked_for_marks_of_its_mean_against_its_median() -> 
         asked.append((without, mean))
         return MARK
 
-    def marks(without: np.ndarray, suspects: np.ndarray, *_: int) -> np.ndarray:
+    def marks(without: np.ndarray, suspects: np.ndarray, _: MarkSearch) -> np.ndarray:
         models.append((without, suspects[0]))
         return np.ones(1, np.float32)
 
