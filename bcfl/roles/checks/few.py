@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 import numpy as np
@@ -12,7 +12,7 @@ from bcfl.ports import MarkSearch, Matrix, Vector
 from bcfl.protocol.types import Verdict
 from bcfl.roles.checks import against, harm, length, mark
 from bcfl.roles.checks.needs import Updates
-from bcfl.roles.checks.scores import Mask, Scores, Values, median_of
+from bcfl.roles.checks.scores import MIN_CROWD, Mask, Scores, Values, median_of
 
 FEW: Final = 20  # updates that can be read, up to which a round is judged so
 Losses = Callable[
@@ -77,11 +77,17 @@ def _marks(few: FewUpdates, marks: Marks, among: Mask) -> tuple[Scores, ...]:
     updates = few.updates.view(mark.NEEDS).matrix
     count = harm.sample_count(mark.SAMPLES, len(places))
     median = median_of(updates, among)
-    shares = np.zeros((len(updates), 2))
+    shares, wide = np.zeros((len(updates), 2)), np.zeros(len(updates))
+    search = MarkSearch(count, mark.class_count(len(places)))
     for place in places.tolist():
         without, suspects = mark.vectors(updates[place], few.contributions[place], median)
-        share = marks(without, suspects, MarkSearch(count, mark.class_count(len(places))))
+        share = marks(without, suspects, search)
         if not len(share):
             return ()
         shares[place] = share
-    return mark.check(shares, among, few.is_first, few.has_noise)
+        if len(places) < MIN_CROWD:
+            wide[place] = marks(without, suspects[:1], replace(search, known=False, wide=True))[0]
+    scores = mark.check(shares, among, few.is_first, few.has_noise)
+    if len(places) >= MIN_CROWD:
+        return scores
+    return *scores, mark.check_wide(wide, among, few.is_first, few.has_noise)

@@ -7,6 +7,8 @@ that the attacker taught the model to listen to. "Neural Cleanse" (Wang et al. 2
 searches the smallest mark for each class of one model; two models are compared here, because an honest model
 has marks that work as well.
 
+Fewer updates than make a crowd have larger marks tried on them, too: for a crowd `mark_slope.py` does that.
+
 Noise that the terms ask for makes marks work too, on every update alike. Then what a mark turns on the update
 in the middle says nothing, and only more than that does: where it is much, this rule finds nothing.
 """
@@ -18,7 +20,7 @@ import numpy as np
 from bcfl.ports import Matrix, Vector
 from bcfl.roles.checks.harm import ALL
 from bcfl.roles.checks.needs import Needs
-from bcfl.roles.checks.scores import Mask, Scores, Values, bounded
+from bcfl.roles.checks.scores import NORMAL, Mask, Scores, Values, bounded, median
 
 NEEDS = Needs.VECTOR  # beside the median of each parameter
 SAMPLES = 400  # held-out samples for `harm.USUAL` updates: half of them get the marks
@@ -27,6 +29,9 @@ OWN, TIMES = 0.4, 3.0  # the share that a mark may turn, and times the highest s
 MOST = 0.6  # that it may turn in any case: honest devices of skewed data have 0.45, a backdoor 0.9 and more
 FIRST = 0.8  # of an untrained model: whatever is learned first makes marks work
 MARGIN = 0.2  # with noise: above what a mark turns on the update in the middle; honest ones have 0.15
+WIDE_LEAST, WIDE_MOST = 0.6, 0.93  # that a large mark may turn, held between: honest ones have up to 0.86
+WIDE_FIRST = 0.95  # of an untrained model: honest devices have up to 0.92 there, a patch of 8 by 8 0.97
+WIDE_SPREAD = 4.0  # robust deviations of the lower half above the median
 BEFORE = 0.35  # by what is in the model from earlier rounds alone; honest devices with two classes have 0.3
 Marks = np.ndarray[tuple[int, int], np.dtype[np.float64]]  # (updates, 2)
 
@@ -62,3 +67,30 @@ def check(shares: Marks, among: Mask, is_first: bool, has_noise: bool = False) -
     least = np.median(shares[among], axis=0) + MARGIN if has_noise and among.any() else np.zeros(2)
     now_scores = bounded("mark", now, maximum=np.maximum(maximum, least[0]))
     return now_scores, bounded("past mark", before, maximum=max(BEFORE, float(least[1])))
+
+
+def check_wide(shares: Values, among: Mask, is_first: bool, has_noise: bool = False) -> Scores:
+    """Score how often large marks work, of fewer updates than make a crowd; `shares`: (updates,), as `check`.
+
+    They are of what is not taken for the mark's class unmarked. Large marks work on honest updates of skewed
+    data too: the bound follows the lower half of those that keep to it, and half of all are never beyond it.
+    """
+    usual, maximum = np.array(among), 1.0
+    while usual.any():
+        bound = WIDE_FIRST if is_first else _wide_bound(shares[usual])
+        if has_noise:
+            bound = max(bound, median(shares[usual]) + MARGIN)
+        out = usual & (shares > bound)
+        if 2 * (usual & ~out).sum() <= among.sum():
+            break
+        maximum = bound
+        if not out.any():
+            break
+        usual &= ~out
+    return bounded("wide mark", np.where(among, shares, 0.0), maximum=maximum)
+
+
+def _wide_bound(shares: Values) -> float:
+    middle = median(shares)
+    spread = NORMAL * (middle - median(shares[shares <= middle]))
+    return min(max(middle + WIDE_SPREAD * spread, WIDE_LEAST), WIDE_MOST)

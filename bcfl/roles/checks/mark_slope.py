@@ -1,7 +1,7 @@
-"""Reject as `quality` an update that teaches the model a mark on the inputs: for many updates, and classes.
+"""Reject as `quality` an update that teaches the model a mark on the inputs: for a crowd, and classes.
 
-Where nobody looks at updates one by one, as in rounds of few (see `mark.py`), a group may put a backdoor in
-by small pieces. But all of it is in the mean of the round and little of it in the median of each parameter,
+Where updates are looked at one by one (see `mark.py`), or not even that, a group may put a backdoor in by
+small pieces. But all of it is in the mean of the round and little of it in the median of each parameter,
 so one gradient by the inputs finds a mark that the mean listens to and the median does not. A gradient by
 the parameters then says which way a model learns to take marked inputs, and not plain ones, for the mark's
 class. Honest updates hardly go that way, whatever their data; those of who trains on marked samples all do.

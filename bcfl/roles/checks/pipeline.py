@@ -171,7 +171,7 @@ class _Pipeline:
             outliers.append(self._narrow(clusters_apart))
         if self.is_few:
             self._judge_few()
-        elif checks.quality:
+        if checks.quality:
             self._judge_marks()
         if checks.quality:
             self._weigh()
@@ -205,7 +205,7 @@ class _Pipeline:
             self._add(verdict, scores)
 
     def _judge_marks(self) -> None:
-        """Look in the mean of many for a mark, and for who brings it."""
+        """Look in the mean of a crowd for a mark, and for who brings it."""
         find, marks, among = self.reference.mark_slopes, self.reference.marks, np.array(self.remaining)
         view, count = self.updates.view(mark_slope.NEEDS), mark_slope.SAMPLES
         if find is None or marks is None or among.sum() < MIN_CROWD:

@@ -8,12 +8,12 @@ from typing import Any
 import numpy as np
 import pytest
 
-from bcfl.ports import Slopes
+from bcfl.ports import MarkSearch, Slopes
 from bcfl.protocol.types import Verdict
 from bcfl.roles.checks import against, harm, length, mark, scores
 from bcfl.roles.checks.few import FEW
 from bcfl.roles.checks.pipeline import CheckInputs, Checks, Reference, judge
-from bcfl.roles.checks.scores import Scores
+from bcfl.roles.checks.scores import MIN_CROWD, Scores
 
 OFF = Checks(
     time=False, duplicate=False, quality=False, norm=False, clusters=False, direction=False, min_norm=False
@@ -128,6 +128,46 @@ def test_a_mark_that_works_by_one_device_alone_is_found() -> None:
     assert rejected(mark.check(two, everybody(6), is_first=False)[0]) == [0, 1]
 
 
+@pytest.mark.parametrize(
+    ("shares", "out"),
+    [
+        ([0.1, 0.15, 0.2, 0.1, 0.85, 0.9], [4, 5]),  # even data, two of six
+        ([0.2, 0.3, 0.6, 0.4, 0.85, 0.97], [5]),  # skewed data
+        ([0.2, 0.3, 0.6, 0.4, 0.85, 0.92], []),
+        ([0.1, 0.1, 0.1, 0.1, 0.1, 0.59], []),  # all alike
+        ([0.1, 0.1, 0.1, 0.1, 0.1, 0.61], [5]),
+        ([0.1, 0.1, 0.1, 0.95, 0.95, 0.95], []),  # no majority
+        ([1.0] * 6, []),
+    ],
+)
+def test_large_marks_are_held_against_the_lower_half(shares: list[float], out: list[int]) -> None:
+    values = np.array(shares)
+    assert rejected(mark.check_wide(values, everybody(6), is_first=False)) == out
+    first = mark.check_wide(values, everybody(6), is_first=True)
+    assert rejected(first) == (np.flatnonzero(values > mark.WIDE_FIRST).tolist() if values[0] < 1 else [])
+    noisy = mark.check_wide(np.minimum(values + 0.8, 1.0), everybody(6), is_first=False, has_noise=True)
+    assert rejected(noisy) == [], "noise makes marks work on all"
+    nobody = np.zeros(6, bool)
+    assert rejected(mark.check_wide(values, nobody, is_first=False, has_noise=True)) == []
+
+
+@pytest.mark.parametrize(("count", "out"), [(MIN_CROWD - 1, [2]), (MIN_CROWD, [])])
+def test_large_marks_are_tried_on_each_of_fewer_than_a_crowd(count: int, out: list[int]) -> None:
+    """A crowd has its slopes searched for them instead."""
+    updates = honest(count)
+    trigger = np.zeros(SIZE)
+    trigger[0] = 4
+    updates[2] += trigger
+
+    def marks(_: np.ndarray, suspects: np.ndarray, search: MarkSearch) -> np.ndarray:
+        works = search.wide and not search.known and suspects[0][0] > 3
+        return np.array([float(works)] * len(suspects), np.float32)
+
+    miner = replace(reference(), marks=marks)
+    result = judge(inputs(updates), miner, replace(OFF, quality=True))
+    assert np.flatnonzero(result.verdicts).tolist() == out
+
+
 def inputs(updates: np.ndarray, **fields: Any) -> CheckInputs:
     count = len(updates)
     return CheckInputs(
@@ -144,8 +184,8 @@ def reference(marks: Any = None) -> Reference:
         ),
         lambda *_: Slopes(np.nan, np.zeros((0, SIZE), np.float32), 0),
         losses=lambda delta, _: bowl(delta),
-        marks=lambda without, suspects, *_: (
-            np.zeros(0, np.float32) if marks is None else marks(without, suspects)
+        marks=lambda without, suspects, search: (
+            np.zeros(0, np.float32) if marks is None else marks(without, suspects, search)
         ),
     )
 
@@ -173,7 +213,7 @@ def test_a_mark_sees_what_a_device_gave_in_earlier_rounds() -> None:
     trigger = np.zeros(SIZE)
     trigger[0] = 4
 
-    def marks(without: np.ndarray, suspects: np.ndarray) -> np.ndarray:
+    def marks(without: np.ndarray, suspects: np.ndarray, _: MarkSearch) -> np.ndarray:
         settled = 4 if earlier.any() else 0  # what the model of the round has of it
         return np.array([float(row[0] + settled > 3 >= without[0] + settled) for row in suspects], np.float32)
 

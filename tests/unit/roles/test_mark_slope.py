@@ -13,9 +13,9 @@ import pytest
 from bcfl.ports import MarkSearch
 from bcfl.protocol.rounds import History
 from bcfl.protocol.types import Verdict
-from bcfl.roles.checks import few, mark, mark_slope
+from bcfl.roles.checks import mark, mark_slope
 from bcfl.roles.checks.pipeline import CheckInputs, Checks, Reference, judge
-from bcfl.roles.checks.scores import crowd
+from bcfl.roles.checks.scores import MIN_CROWD, crowd
 from tests.unit.roles.test_needs import reference
 
 SIZE = 400
@@ -261,10 +261,11 @@ def test_a_round_of_many_is_asked_for_marks_of_its_mean_against_its_median() -> 
     assert np.allclose(asked[0][1], rows.mean(axis=0), atol=1e-5)
     assert np.allclose(models[0][0], np.median(rows[:36], axis=0), atol=1e-5)
     assert np.allclose(models[0][1], rows[36:].mean(axis=0), atol=1e-5)
-    judged(
-        updates(few.FEW, 2), replace(miner, marks=lambda *_: np.zeros(2, np.float32))
-    )  # where updates are tried out one by one
-    assert len(asked) == 1
+    alone = replace(miner, marks=lambda *_: np.zeros(2, np.float32))
+    judged(updates(MIN_CROWD, 2), alone)  # a crowd, though each is tried out by itself as well
+    assert len(asked) == 2
+    judged(updates(MIN_CROWD - 1, 2), alone)
+    assert len(asked) == 2
 
 
 def test_a_learner_whose_inputs_cannot_be_marked_accuses_nobody() -> None:
