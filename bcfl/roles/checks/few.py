@@ -34,6 +34,7 @@ class FewUpdates:
     is_first: bool  # no round was before
     losses: Losses | None
     marks: Marks | None
+    blamed: Mask  # whose device was left out as `quality` not long ago
     has_noise: bool = False  # whether the terms ask for it
 
 
@@ -90,4 +91,4 @@ def _marks(few: FewUpdates, marks: Marks, among: Mask) -> tuple[Scores, ...]:
     scores = mark.check(shares, among, few.is_first, few.has_noise)
     if len(places) >= MIN_CROWD:
         return scores
-    return *scores, mark.check_wide(wide, among, few.is_first, few.has_noise)
+    return *scores, mark.check_wide(wide, among, few.blamed, few.is_first, few.has_noise)

@@ -30,6 +30,7 @@ MOST = 0.6  # that it may turn in any case: honest devices of skewed data have 0
 FIRST = 0.8  # of an untrained model: whatever is learned first makes marks work
 MARGIN = 0.2  # with noise: above what a mark turns on the update in the middle; honest ones have 0.15
 WIDE_LEAST, WIDE_MOST = 0.6, 0.93  # that a large mark may turn, held between: honest ones have up to 0.86
+WIDE_BLAMED = 0.7
 WIDE_FIRST = 0.95  # of an untrained model: honest devices have up to 0.92 there, a patch of 8 by 8 0.97
 WIDE_SPREAD = 4.0  # robust deviations of the lower half above the median
 BEFORE = 0.35  # by what is in the model from earlier rounds alone; honest devices with two classes have 0.3
@@ -69,25 +70,27 @@ def check(shares: Marks, among: Mask, is_first: bool, has_noise: bool = False) -
     return now_scores, bounded("past mark", before, maximum=max(BEFORE, float(least[1])))
 
 
-def check_wide(shares: Values, among: Mask, is_first: bool, has_noise: bool = False) -> Scores:
+def check_wide(shares: Values, among: Mask, blamed: Mask, is_first: bool, has_noise: bool = False) -> Scores:
     """Score how often large marks work, of fewer updates than make a crowd; `shares`: (updates,), as `check`.
 
     They are of what is not taken for the mark's class unmarked. Large marks work on honest updates of skewed
     data too: the bound follows the lower half of those that keep to it, and half of all are never beyond it.
+    For those `blamed`, (updates,), who were left out not long ago, it is no higher than `WIDE_BLAMED`.
     """
-    usual, maximum = np.array(among), 1.0
+    usual, maximum, strict = np.array(among), 1.0, 1.0 if has_noise else WIDE_BLAMED
     while usual.any():
         bound = WIDE_FIRST if is_first else _wide_bound(shares[usual])
         if has_noise:
             bound = max(bound, median(shares[usual]) + MARGIN)
-        out = usual & (shares > bound)
+        out = usual & (shares > np.where(blamed, min(bound, strict), bound))
         if 2 * (usual & ~out).sum() <= among.sum():
             break
         maximum = bound
         if not out.any():
             break
         usual &= ~out
-    return bounded("wide mark", np.where(among, shares, 0.0), maximum=maximum)
+    bounds = np.where(blamed & (maximum < 1.0), min(maximum, strict), maximum)
+    return bounded("wide mark", np.where(among, shares, 0.0), maximum=bounds)
 
 
 def _wide_bound(shares: Values) -> float:

@@ -122,6 +122,7 @@ class _Pipeline:
         self.short: Mask = norm.short(self.updates.view(norm.NEEDS).norms, inputs.reference_norm)
         self.remaining: Mask = np.array(inputs.eligible)
         self.is_few = len(inputs.ranks) <= few.FEW
+        self.blamed: Mask = np.zeros_like(self.remaining) if inputs.blamed is None else inputs.blamed
         self.scores: list[tuple[Verdict, Scores]] = []
         self.weights: Weights | None = None
         self.trust: Values | None = None
@@ -199,6 +200,7 @@ class _Pipeline:
             inputs.reference_norm is None,
             reference.losses if checks.quality else None,
             reference.marks if checks.quality else None,
+            self.blamed,
             inputs.has_noise,
         )
         for verdict, scores in few.check(updates, self.remaining):
@@ -225,9 +227,8 @@ class _Pipeline:
 
         slopes = find(median_of(view.matrix, among), self._mean(view, among), count)
         if len(slopes):
-            is_first, blamed = self.inputs.reference_norm is None, self.inputs.blamed
-            known = np.zeros_like(among) if blamed is None else blamed
-            scores = mark_slope.check(view, view.norms, slopes, among, works, brings, known, is_first)
+            first = self.inputs.reference_norm is None
+            scores = mark_slope.check(view, view.norms, slopes, among, works, brings, self.blamed, first)
             self._add(Verdict.QUALITY, scores)
 
     def _trust(self, updates: View) -> Values:

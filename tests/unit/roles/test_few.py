@@ -141,14 +141,24 @@ def test_a_mark_that_works_by_one_device_alone_is_found() -> None:
     ],
 )
 def test_large_marks_are_held_against_the_lower_half(shares: list[float], out: list[int]) -> None:
-    values = np.array(shares)
-    assert rejected(mark.check_wide(values, everybody(6), is_first=False)) == out
-    first = mark.check_wide(values, everybody(6), is_first=True)
+    values, nobody = np.array(shares), np.zeros(6, bool)
+    assert rejected(mark.check_wide(values, everybody(6), nobody, is_first=False)) == out
+    first = mark.check_wide(values, everybody(6), nobody, is_first=True)
     assert rejected(first) == (np.flatnonzero(values > mark.WIDE_FIRST).tolist() if values[0] < 1 else [])
-    noisy = mark.check_wide(np.minimum(values + 0.8, 1.0), everybody(6), is_first=False, has_noise=True)
+    high, all_ = np.minimum(values + 0.8, 1.0), everybody(6)
+    noisy = mark.check_wide(high, all_, all_, is_first=False, has_noise=True)
     assert rejected(noisy) == [], "noise makes marks work on all"
-    nobody = np.zeros(6, bool)
-    assert rejected(mark.check_wide(values, nobody, is_first=False, has_noise=True)) == []
+    assert rejected(mark.check_wide(values, nobody, nobody, is_first=False, has_noise=True)) == []
+
+
+def test_who_was_left_out_not_long_ago_may_have_less_of_large_marks() -> None:
+    values, blamed = np.array([0.3, 0.2, 0.6, 0.4, 0.75, 0.85]), np.arange(6) == 4
+    for mask, out in ((blamed & False, []), (blamed, [4])):
+        assert rejected(mark.check_wide(values, everybody(6), mask, is_first=False)) == out
+    assert rejected(mark.check_wide(values * 0.9, everybody(6), blamed, is_first=False)) == []
+    assert rejected(mark.check_wide(values, everybody(6), everybody(6), is_first=False)) == [4, 5]
+    everywhere = np.full(6, 0.8)
+    assert rejected(mark.check_wide(everywhere, everybody(6), everybody(6), is_first=False)) == []
 
 
 @pytest.mark.parametrize(("count", "out"), [(MIN_CROWD - 1, [2]), (MIN_CROWD, [])])
