@@ -47,6 +47,7 @@ ROWS = {
     "one trains, Dirichlet 0.5": ("one trains", 0.3, "dirichlet 0.5"),
     "one gradient, Dirichlet 0.5": ("one gradient", 0.05, "dirichlet 0.5"),
     "patch of 8, Dirichlet 0.5": ("patch of 8", 0.3, "dirichlet 0.5"),
+    "patch of 8, even": ("patch of 8", 0.3, "iid"),
     "patch of 8, of 6, Dirichlet 0.5": ("patch of 8", 0.1, "dirichlet 0.5"),
     "frame, Dirichlet 0.5": ("frame", 0.3, "dirichlet 0.5"),
     "loud patch, Dirichlet 0.5": ("loud patch", 0.3, "dirichlet 0.5"),
@@ -58,10 +59,21 @@ GROUPS = ("majority", "rarest", "overshoot", "late flip", "rider", "one trains",
 
 
 def play(
-    name: str, seed: int, rounds: int, devices: int = 60, miners: int = 5, samples: int = 0
+    name: str,
+    seed: int,
+    rounds: int,
+    devices: int = 60,
+    miners: int = 5,
+    samples: int = 0,
+    of_all: float = 0.0,
 ) -> dict[str, Any]:
-    """Play a row; return its figures. `samples`: of the training data that are used; 0: all."""
+    """Play a row; return its figures.
+
+    `samples`: of the training data that are used; 0: all. `of_all`: the attackers' share of the devices, for
+    groups; 0: the row's.
+    """
     attack, share, partition = ROWS[name]
+    share = of_all or share
     group, _, helper = attack.partition("+")
     spec = f"noise:{share}:std=0" if group in GROUPS else group  # who is drawn for a group
     specs = tuple(text for text in (spec, helper) if text)
@@ -141,12 +153,15 @@ def main() -> None:
     parser.add_argument("--devices", type=int, default=60)
     parser.add_argument("--miners", type=int, default=5)
     parser.add_argument("--samples", type=int, default=0, help="of the training data; 0: all")
+    parser.add_argument(
+        "--share", type=float, default=0.0, help="of groups among the devices; 0: as in the row"
+    )
     parser.add_argument("--only", default="", metavar="TEXT", help="rows whose name holds one of A;B;...")
     parser.add_argument("--results", type=Path, metavar="FILE", help="append each result as a line")
     options = parser.parse_args()
     for name in ROWS:
         if any(text in name for text in options.only.split(";")):
-            sizes = options.devices, options.miners, options.samples
+            sizes = options.devices, options.miners, options.samples, options.share
             result = play(name, options.seed, options.rounds, *sizes)
             print(json.dumps(result), flush=True)
             if options.results is not None:
