@@ -2,7 +2,7 @@
 
 python -m tests.simulation [--rounds N] [--seconds N] [--jobs N] [--chain NAME] [--file FILE]
 python -m tests.simulation --seed N [--only FAULT,FAULT|none]
-python -m tests.simulation --plants [--plant NAME] [--rounds N]
+python -m tests.simulation --plants | --plant NAME [--first N] [--rounds N]
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ def main() -> int:
     options = _options()
     if options.seed is not None:
         return _again(options)
-    if options.plants:
+    if options.plants or options.plant:
         from tests.simulation.hunt import hunt
 
         return hunt(options)
